@@ -1,0 +1,242 @@
+package webhook
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// DefaultUserAgent is sent when SenderConfig names none.
+const DefaultUserAgent = "exportd-callback/1"
+
+// Limits bound one attempt in time and memory. Zero fields get the defaults.
+// The limits of DNS (2 s) and connecting (3 s) are the Guard's.
+type Limits struct {
+	TLS     time.Duration // handshake; default 5 s
+	Headers time.Duration // from the request's end to the end of the answer's headers; default 10 s
+	Total   time.Duration // everything from DNS to the end of the body; default 15 s
+
+	HeaderBytes int64 // of the answer's headers, each 1xx counted for itself; default 16 KiB
+	ReadBytes   int64 // of the answer's body, as it came; default 64 KiB
+	KeepBytes   int   // of Attempt.Response; default 2 KiB
+}
+
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		TLS:         cmp.Or(l.TLS, 5*time.Second),
+		Headers:     cmp.Or(l.Headers, 10*time.Second),
+		Total:       cmp.Or(l.Total, 15*time.Second),
+		HeaderBytes: cmp.Or(l.HeaderBytes, 16<<10),
+		ReadBytes:   cmp.Or(l.ReadBytes, 64<<10),
+		KeepBytes:   cmp.Or(l.KeepBytes, 2<<10),
+	}
+}
+
+// SenderConfig configures a Sender.
+type SenderConfig struct {
+	// Guard is required: it makes every connection.
+	Guard *Guard
+	// Rules judge the URL again before each attempt; AllowedHosts is taken
+	// from the Delivery instead.
+	Rules Rules
+	// Limits of one attempt.
+	Limits Limits
+	// UserAgent should name an address where a receiver can complain; default
+	// DefaultUserAgent.
+	UserAgent string
+	// RootCAs defaults to the system's.
+	RootCAs *x509.CertPool
+	// Now defaults to time.Now. It dates attempts; it does not time them.
+	Now func() time.Time
+}
+
+// Sender makes single attempts. It is safe for concurrent use, keeps no
+// connection open between attempts and bounds no parallelism: see Limiter.
+type Sender struct {
+	cfg    SenderConfig
+	limits Limits
+}
+
+// NewSender makes a Sender. It panics without a Guard: sending unguarded is a
+// programmer error that must not reach a request.
+func NewSender(cfg SenderConfig) *Sender {
+	if cfg.Guard == nil {
+		panic("webhook: NewSender without Guard")
+	}
+	cfg.UserAgent = cmp.Or(cfg.UserAgent, DefaultUserAgent)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Sender{cfg: cfg, limits: cfg.Limits.withDefaults()}
+}
+
+// Delivery is one event to be sent once.
+type Delivery struct {
+	// URL as stored; it is judged again by form and by address.
+	URL string
+	// AllowedHosts is the key's allow list as it is now; empty allows all.
+	AllowedHosts HostList
+	// ID is the webhook-id, the same for all attempts and redeliveries of one
+	// event: "msg_<jobId>_<state>".
+	ID string
+	// Timestamp is signed and new for each attempt: receivers refuse one that
+	// is more than five minutes off.
+	Timestamp time.Time
+	// Body is JSON and sent byte for byte as it is signed.
+	Body []byte
+	// Secrets are the current one and, during rotation, the previous one.
+	Secrets []Secret
+}
+
+// Send makes one attempt and reports how it ended. It never follows a
+// redirect, uses no proxy and sends nothing unless URL and addresses pass. An
+// attempt cut off by ctx, but not by the Sender's own limits, has
+// ClassInterrupted.
+func (s *Sender) Send(ctx context.Context, d Delivery) Attempt {
+	a := Attempt{StartedAt: s.cfg.Now()}
+	start := time.Now()
+	limited, cancel := context.WithTimeout(ctx, s.limits.Total)
+	defer cancel()
+	err := s.send(limited, d, &a)
+	a.Duration = time.Since(start)
+	if err != nil {
+		a.Err = err
+		a.Class = errorClass(err)
+		if ctx.Err() != nil && a.Class != ClassBlocked {
+			a.Class = ClassInterrupted
+		}
+	}
+	return a
+}
+
+func errorClass(err error) Class {
+	var refused *RefusedError
+	var dial *DialError
+	switch {
+	case errors.As(err, &refused):
+		return ClassBlocked
+	case errors.As(err, &dial):
+		return dial.Class
+	case errors.Is(err, ErrNoSecret), errors.Is(err, ErrMessageID):
+		return ClassInternalError
+	case isTimeout(err):
+		return ClassTimeout
+	}
+	return ClassBadResponse
+}
+
+func (s *Sender) send(ctx context.Context, d Delivery, a *Attempt) error {
+	rules := s.cfg.Rules
+	rules.AllowedHosts = d.AllowedHosts
+	target, err := ParseURL(d.URL, rules)
+	if err != nil {
+		return err
+	}
+	signature, err := Sign(d.ID, d.Timestamp, d.Body, d.Secrets...)
+	if err != nil {
+		return fmt.Errorf("sign: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(d.Body))
+	if err != nil {
+		return refuse(ReasonHostMalformed) // ParseURL is stricter; the cause would quote the URL
+	}
+	req.Header = http.Header{
+		"Content-Type":  {"application/json"},
+		"User-Agent":    {s.cfg.UserAgent},
+		HeaderID:        {d.ID},
+		HeaderTimestamp: {unixSeconds(d.Timestamp)},
+		HeaderSignature: {signature},
+	}
+	conn, err := s.connect(ctx, target)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // nothing is left to lose
+	return s.exchange(conn, req, a)
+}
+
+// connect makes the connection before net/http is involved, so that each step
+// has its own limit and its own class.
+func (s *Sender) connect(ctx context.Context, t Target) (net.Conn, error) {
+	conn, err := s.cfg.Guard.Dial(ctx, t)
+	if err != nil || t.scheme == "http" {
+		return conn, err
+	}
+	secure := tls.Client(conn, &tls.Config{
+		ServerName: t.host,
+		RootCAs:    s.cfg.RootCAs,
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"http/1.1"},
+		// No ClientSessionCache: a ticket must not be shown to whoever a name
+		// points at next.
+	})
+	ctx, cancel := context.WithTimeout(ctx, s.limits.TLS)
+	defer cancel()
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		class := ClassTLS
+		if isTimeout(err) {
+			class = ClassTimeout
+		}
+		return nil, &DialError{Class: class, Err: fmt.Errorf("handshake: %w", err)}
+	}
+	return secure, nil
+}
+
+// exchange sends one request over conn. The transport is made for it alone:
+// RoundTrip, unlike http.Client, follows nothing, and without keep-alive no
+// connection outlives the check of its address.
+func (s *Sender) exchange(conn net.Conn, req *http.Request, a *Attempt) error {
+	given := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	transport := &http.Transport{
+		Proxy:                  nil, // behind a proxy the address check would see the proxy's
+		DialContext:            given,
+		DialTLSContext:         given,
+		Protocols:              protocols,
+		DisableCompression:     true, // bounds on what is read would not bound what is unpacked
+		DisableKeepAlives:      true,
+		ResponseHeaderTimeout:  s.limits.Headers,
+		MaxResponseHeaderBytes: s.limits.HeaderBytes,
+	}
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("exchange: %w", err)
+	}
+	defer res.Body.Close() //nolint:errcheck // read-only
+	a.Status = res.StatusCode
+	a.Class = statusClass(res.StatusCode)
+	a.RetryAfter = ParseRetryAfter(res.Header.Get("Retry-After"), s.cfg.Now())
+
+	kept := &capped{limit: s.limits.KeepBytes}
+	_, err = io.Copy(kept, io.LimitReader(res.Body, s.limits.ReadBytes))
+	if encoding := res.Header.Get("Content-Encoding"); encoding == "" || encoding == "identity" {
+		a.Response = plainText(kept.data, s.limits.KeepBytes)
+	}
+	if err != nil {
+		// An answer cut off or never ending may come from something in between
+		// that gave up: not believed, even if it began with 200.
+		return fmt.Errorf("read answer: %w", err)
+	}
+	return nil
+}
+
+// capped keeps the first limit bytes written to it and drops the rest.
+type capped struct {
+	data  []byte
+	limit int
+}
+
+func (c *capped) Write(p []byte) (int, error) {
+	c.data = append(c.data, p[:min(len(p), c.limit-len(c.data))]...)
+	return len(p), nil
+}
