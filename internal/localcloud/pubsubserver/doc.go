@@ -1,0 +1,19 @@
+// Package pubsubserver is a Pub/Sub server for one machine: the part of google.pubsub.v1 that the official Go client
+// uses for topics and pull subscriptions, with messages kept on disk.
+//
+// What it promises
+//
+//   - A published message is on disk (fsync) in every subscription of its topic before Publish answers, and an
+//     acknowledged one is off the disk before Acknowledge answers. Concurrent calls share one fsync.
+//   - Delivery is at least once, about in publish order. A message returns when its lease ends without an acknowledgement,
+//     when it is nacked, when its stream ends before the client confirmed it, and after a restart of the server.
+//   - max_outstanding_messages and max_outstanding_bytes are honoured exactly, so a slow client never holds more than it
+//     asked for; streams of one subscription are served in turn.
+//   - Retry policies, dead-letter policies (each message forwarded exactly once, with the attributes Google sets) and
+//     retention (7 days unless set) work as documented for the real service.
+//   - A subscription's backlog is bounded. Beyond the bound Publish answers RESOURCE_EXHAUSTED; nothing is evicted.
+//
+// What it refuses with UNIMPLEMENTED rather than pretend: push, BigQuery and Cloud Storage subscriptions, filters,
+// ordering keys, exactly-once delivery, message transforms, snapshots, schemas and replay of acknowledged messages.
+// Subscriptions never expire for being idle, and there is no authentication: serve it on loopback only.
+package pubsubserver

@@ -1,0 +1,195 @@
+package pubsubserver
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+)
+
+// maxReceiveBytes leaves room for a request over the 10 MB publish limit, so that it is refused with INVALID_ARGUMENT: the
+// official client retries gRPC's own RESOURCE_EXHAUSTED until its context ends.
+const maxReceiveBytes = 20 << 20
+
+// stopGrace is how long Close waits for calls that are under way before it cuts them off.
+const stopGrace = 5 * time.Second
+
+// Limits bound the backlog of each subscription. All of it is in memory as well as on disk.
+type Limits struct {
+	Messages int   // default 100,000: about 100 MB of memory with small messages
+	Bytes    int64 // default 128 MiB
+}
+
+// Options configure a Server.
+type Options struct {
+	// Dir holds the data; it is created if missing. Only one process may have it open.
+	Dir string
+	// Limits per subscription; zero fields take their defaults.
+	Limits Limits
+	// Interceptors wrap all calls, inside panic recovery.
+	UnaryInterceptors  []grpc.UnaryServerInterceptor
+	StreamInterceptors []grpc.StreamServerInterceptor
+	// Log receives what an operator should know; default none. Message contents are never logged.
+	Log *zap.Logger
+}
+
+// Server is a Pub/Sub server. All methods are safe for concurrent use.
+type Server struct {
+	store   *store
+	limits  Limits
+	log     *zap.Logger
+	grpc    *grpc.Server
+	seq     atomic.Uint64 // last message number; message ids and uids come from it
+	workers sync.WaitGroup
+
+	mu     sync.RWMutex
+	closed bool
+	topics map[string]*topic
+	subs   map[string]*backlog
+}
+
+type topic struct {
+	config *pubsubpb.Topic // replaced, never changed
+	subs   map[string]*backlog
+}
+
+// Open loads the data in o.Dir. Messages that were leased when the server ended are deliverable at once.
+func Open(o Options) (*Server, error) {
+	if o.Limits.Messages <= 0 {
+		o.Limits.Messages = 100_000
+	}
+	if o.Limits.Bytes <= 0 {
+		o.Limits.Bytes = 128 << 20
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	st, err := openStore(o.Dir, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		store: st, limits: o.Limits, log: o.Log,
+		topics: map[string]*topic{}, subs: map[string]*backlog{},
+	}
+	// Numbers start from the clock: below one message a microsecond they are never used twice, without writing a counter.
+	s.seq.Store(uint64(time.Now().UnixMicro()))
+	if err := s.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("load pubsub data: %w", err), st.close())
+	}
+	s.grpc = grpc.NewServer(
+		grpc.MaxRecvMsgSize(maxReceiveBytes),
+		grpc.WaitForHandlers(true),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+		grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{s.recoverUnary}, o.UnaryInterceptors...)...),
+		grpc.ChainStreamInterceptor(append([]grpc.StreamServerInterceptor{s.recoverStream}, o.StreamInterceptors...)...),
+	)
+	pubsubpb.RegisterPublisherServer(s.grpc, &publisher{s: s})
+	pubsubpb.RegisterSubscriberServer(s.grpc, &subscriber{s: s})
+	return s, nil
+}
+
+// load runs before anything is shared.
+func (s *Server) load() error {
+	byUID := map[uint64]*backlog{}
+	waiting := map[*backlog][]*entry{}
+	stray := s.store.newChange()
+	top := s.seq.Load()
+	err := s.store.load(
+		func(t *pubsubpb.Topic) { s.topics[t.GetName()] = &topic{config: t, subs: map[string]*backlog{}} },
+		func(uid uint64, sub *pubsubpb.Subscription) {
+			b := s.newBacklog(uid, sub)
+			// Which messages were acknowledged before is not known any more.
+			b.lastAckedAt = time.Now()
+			byUID[uid] = b
+			top = max(top, uid)
+			s.subs[sub.GetName()] = b
+			if t := s.topics[sub.GetTopic()]; t != nil {
+				t.subs[sub.GetName()] = b
+			}
+		},
+		func(uid uint64, e *entry) {
+			top = max(top, e.seq)
+			if b := byUID[uid]; b != nil {
+				waiting[b] = append(waiting[b], e)
+				return
+			}
+			stray.remove(uid, e.seq) // published while its subscription was being deleted
+		})
+	if err := errors.Join(err, stray.commit()); err != nil {
+		return err
+	}
+	s.seq.Store(top)
+	for b, entries := range waiting {
+		b.enqueue(entries...)
+	}
+	return nil
+}
+
+func (s *Server) newBacklog(uid uint64, sub *pubsubpb.Subscription) *backlog {
+	return &backlog{
+		uid: uid, sub: sub, store: s.store, log: s.log, limits: s.limits,
+		forward: s.forwardDeadLetter, gone: make(chan struct{}), workers: &s.workers,
+		all: map[uint64]*entry{}, gen: uint64(time.Now().UnixMicro()),
+	}
+}
+
+// Serve answers calls on l until Close; it then returns nil. It closes l.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serve pubsub: %w", err)
+	}
+	return nil
+}
+
+// Close ends all streams with UNAVAILABLE, which clients answer by trying again, waits up to 5 s for other calls and
+// closes the store. A second Close does nothing.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	for _, b := range s.subs {
+		b.close(errClosing)
+	}
+	s.mu.Unlock()
+
+	cut := time.AfterFunc(stopGrace, s.grpc.Stop)
+	s.grpc.GracefulStop()
+	cut.Stop()
+	s.workers.Wait()
+	if err := s.store.close(); err != nil {
+		return fmt.Errorf("close pubsub store: %w", err)
+	}
+	return nil
+}
+
+var errClosing = status.Error(codes.Unavailable, "the embedded Pub/Sub server is closing")
+
+// view finds a subscription for a call on it.
+func (s *Server) view(name string) (*backlog, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, errClosing
+	}
+	if b := s.subs[name]; b != nil {
+		return b, nil
+	}
+	return nil, notFound(name)
+}
+
+func notFound(name string) error {
+	return status.Errorf(codes.NotFound, "resource not found: %s", name)
+}

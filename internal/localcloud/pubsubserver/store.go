@@ -1,0 +1,218 @@
+package pubsubserver
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"github.com/cockroachdb/pebble/v2"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+)
+
+// Keys on disk. Numbers are big-endian, so a subscription's messages lie in publish order.
+//
+//	t<name>       -> Topic
+//	s<name>       -> 8 bytes uid, Subscription
+//	q<uid><seq>   -> uvarint deliveries so far, PubsubMessage
+//
+// The uid is new with each creation, so messages of a deleted subscription can never turn up in its successor.
+const (
+	topicPrefix   = 't'
+	subPrefix     = 's'
+	messagePrefix = 'q'
+)
+
+// store is the disk behind the server. All methods are safe for concurrent use.
+type store struct{ db *pebble.DB }
+
+func openStore(dir string, log *zap.Logger) (*store, error) {
+	db, err := pebble.Open(dir, &pebble.Options{
+		// Doorbells are tiny and short-lived: a small memtable and cache keep the process small, and most messages die
+		// in the memtable without ever reaching a table.
+		MemTableSize:       4 << 20,
+		CacheSize:          4 << 20,
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             storeLogger{log},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open pubsub store: %w", err)
+	}
+	return &store{db: db}, nil
+}
+
+func (st *store) close() error { return st.db.Close() }
+
+// storeLogger passes on what the storage engine cannot recover from. Its chatter about compactions is dropped.
+type storeLogger struct{ log *zap.Logger }
+
+func (storeLogger) Infof(string, ...any) {}
+
+func (l storeLogger) Errorf(format string, args ...any) {
+	l.log.Error("pubsub store", zap.String("detail", fmt.Sprintf(format, args...)))
+}
+
+// Fatalf must not return: the engine calls it when the write-ahead log is lost, and going on would answer for messages
+// that are not on disk.
+func (l storeLogger) Fatalf(format string, args ...any) {
+	panic("pubsub store: " + fmt.Sprintf(format, args...))
+}
+
+func nameKey(prefix byte, name string) []byte { return append([]byte{prefix}, name...) }
+
+func messageKey(uid, seq uint64) []byte {
+	k := make([]byte, 1, 17)
+	k[0] = messagePrefix
+	k = binary.BigEndian.AppendUint64(k, uid)
+	return binary.BigEndian.AppendUint64(k, seq)
+}
+
+func (st *store) putTopic(t *pubsubpb.Topic) error {
+	v, err := proto.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("encode topic: %w", err)
+	}
+	return st.db.Set(nameKey(topicPrefix, t.GetName()), v, pebble.Sync)
+}
+
+func (st *store) deleteTopic(name string) error {
+	return st.db.Delete(nameKey(topicPrefix, name), pebble.Sync)
+}
+
+func (st *store) putSubscription(uid uint64, sub *pubsubpb.Subscription) error {
+	v, err := proto.MarshalOptions{}.MarshalAppend(binary.BigEndian.AppendUint64(nil, uid), sub)
+	if err != nil {
+		return fmt.Errorf("encode subscription: %w", err)
+	}
+	return st.db.Set(nameKey(subPrefix, sub.GetName()), v, pebble.Sync)
+}
+
+// deleteSubscription removes the subscription and everything that waits in it.
+func (st *store) deleteSubscription(uid uint64, name string) error {
+	b := st.db.NewBatch()
+	defer func() { _ = b.Close() }()
+	if err := b.Delete(nameKey(subPrefix, name), nil); err != nil {
+		return err
+	}
+	if err := b.DeleteRange(messageKey(uid, 0), messageKey(uid+1, 0), nil); err != nil {
+		return err
+	}
+	return b.Commit(pebble.Sync)
+}
+
+// change is a set of messages to add, update and remove in one atomic write.
+type change struct {
+	batch *pebble.Batch
+	err   error
+}
+
+func (st *store) newChange() *change { return &change{batch: st.db.NewBatch()} }
+
+func (c *change) put(uid uint64, e *entry) {
+	if c.err != nil {
+		return
+	}
+	v, err := proto.MarshalOptions{}.MarshalAppend(binary.AppendUvarint(nil, uint64(e.attempts)), e.msg)
+	if err != nil {
+		c.err = fmt.Errorf("encode message: %w", err)
+		return
+	}
+	c.err = c.batch.Set(messageKey(uid, e.seq), v, nil)
+}
+
+func (c *change) remove(uid, seq uint64) {
+	if c.err == nil {
+		c.err = c.batch.Delete(messageKey(uid, seq), nil)
+	}
+}
+
+// commit writes the change and waits for the disk. Concurrent commits share one fsync.
+func (c *change) commit() error { return c.finish(pebble.Sync) }
+
+// post writes the change without waiting: it is on disk with the next commit of anybody. For what may be lost.
+func (c *change) post() error { return c.finish(pebble.NoSync) }
+
+func (c *change) finish(o *pebble.WriteOptions) error {
+	err := c.err
+	if err == nil && !c.batch.Empty() {
+		err = c.batch.Commit(o)
+	}
+	return errors.Join(err, c.batch.Close())
+}
+
+// load calls the functions for everything on disk, topics first, then subscriptions, then messages in publish order.
+func (st *store) load(topic func(*pubsubpb.Topic), sub func(uint64, *pubsubpb.Subscription), msg func(uid uint64, e *entry)) error {
+	err := st.scan(topicPrefix, func(_, v []byte) error {
+		t := new(pubsubpb.Topic)
+		if err := proto.Unmarshal(v, t); err != nil {
+			return fmt.Errorf("decode topic: %w", err)
+		}
+		topic(t)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = st.scan(subPrefix, func(_, v []byte) error {
+		s := new(pubsubpb.Subscription)
+		if len(v) < 8 {
+			return errors.New("decode subscription: record too short")
+		}
+		if err := proto.Unmarshal(v[8:], s); err != nil {
+			return fmt.Errorf("decode subscription: %w", err)
+		}
+		sub(binary.BigEndian.Uint64(v), s)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return st.scan(messagePrefix, func(k, v []byte) error {
+		if len(k) != 17 {
+			return errors.New("decode message: key of the wrong length")
+		}
+		attempts, n := binary.Uvarint(v)
+		if n <= 0 {
+			return errors.New("decode message: bad delivery count")
+		}
+		m := new(pubsubpb.PubsubMessage)
+		if err := proto.Unmarshal(v[n:], m); err != nil {
+			return fmt.Errorf("decode message: %w", err)
+		}
+		e := newEntry(binary.BigEndian.Uint64(k[9:]), m)
+		e.attempts = int(attempts)
+		msg(binary.BigEndian.Uint64(k[1:]), e)
+		return nil
+	})
+}
+
+func (st *store) scan(prefix byte, visit func(k, v []byte) error) (err error) {
+	it, err := st.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefix}, UpperBound: []byte{prefix + 1}})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for it.First(); it.Valid(); it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		if err := visit(it.Key(), v); err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}
+
+// newEntry wraps a message that has its id and publish time.
+func newEntry(seq uint64, m *pubsubpb.PubsubMessage) *entry {
+	at := m.GetPublishTime().AsTime()
+	return &entry{seq: seq, msg: m, size: int64(proto.Size(m)), published: at, at: at}
+}
+
+// retentionOf is how long an unacknowledged message of the subscription lives.
+func retentionOf(sub *pubsubpb.Subscription) time.Duration {
+	return sub.GetMessageRetentionDuration().AsDuration()
+}

@@ -1,0 +1,184 @@
+package pubsubserver
+
+import (
+	"context"
+	"maps"
+
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+type subscriber struct {
+	pubsubpb.UnimplementedSubscriberServer
+	s *Server
+}
+
+func (u *subscriber) CreateSubscription(_ context.Context, req *pubsubpb.Subscription) (*pubsubpb.Subscription, error) {
+	sub := proto.CloneOf(req)
+	if err := completeSubscription(sub); err != nil {
+		return nil, err
+	}
+	if err := checkName(topicName, sub.GetTopic()); err != nil {
+		return nil, err
+	}
+	s := u.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosing
+	}
+	if s.subs[sub.GetName()] != nil {
+		return nil, status.Errorf(codes.AlreadyExists, "subscription exists: %s", sub.GetName())
+	}
+	t := s.topics[sub.GetTopic()]
+	if t == nil {
+		return nil, notFound(sub.GetTopic())
+	}
+	if err := s.checkDeadLetterTopic(sub); err != nil {
+		return nil, err
+	}
+	sub.State = pubsubpb.Subscription_ACTIVE
+	b := s.newBacklog(s.seq.Add(1), sub)
+	if err := s.store.putSubscription(b.uid, sub); err != nil {
+		return nil, status.Errorf(codes.Internal, "create subscription: %v", err)
+	}
+	s.subs[sub.GetName()] = b
+	t.subs[sub.GetName()] = b
+	return sub, nil
+}
+
+// checkDeadLetterTopic needs s.mu.
+func (s *Server) checkDeadLetterTopic(sub *pubsubpb.Subscription) error {
+	if p := sub.GetDeadLetterPolicy(); p != nil && s.topics[p.GetDeadLetterTopic()] == nil {
+		return notFound(p.GetDeadLetterTopic())
+	}
+	return nil
+}
+
+func (u *subscriber) GetSubscription(_ context.Context, req *pubsubpb.GetSubscriptionRequest) (*pubsubpb.Subscription, error) {
+	b, err := u.s.view(req.GetSubscription())
+	if err != nil {
+		return nil, err
+	}
+	return b.subscription(), nil
+}
+
+func (u *subscriber) ListSubscriptions(_ context.Context, req *pubsubpb.ListSubscriptionsRequest) (*pubsubpb.ListSubscriptionsResponse, error) {
+	if err := checkName(projectName, req.GetProject()); err != nil {
+		return nil, err
+	}
+	u.s.mu.RLock()
+	defer u.s.mu.RUnlock()
+	names, next, err := page(maps.Keys(u.s.subs), req.GetProject()+"/subscriptions/", req.GetPageSize(), req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	resp := &pubsubpb.ListSubscriptionsResponse{NextPageToken: next}
+	for _, name := range names {
+		resp.Subscriptions = append(resp.Subscriptions, u.s.subs[name].subscription())
+	}
+	return resp, nil
+}
+
+// UpdateSubscription changes the fields in the mask; what is delivered already keeps its lease.
+func (u *subscriber) UpdateSubscription(_ context.Context, req *pubsubpb.UpdateSubscriptionRequest) (*pubsubpb.Subscription, error) {
+	in := req.GetSubscription()
+	if in == nil || len(req.GetUpdateMask().GetPaths()) == 0 {
+		return nil, invalid("an update needs a subscription and a mask")
+	}
+	s := u.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosing
+	}
+	b := s.subs[in.GetName()]
+	if b == nil {
+		return nil, notFound(in.GetName())
+	}
+	sub := proto.CloneOf(b.subscription())
+	for _, path := range req.GetUpdateMask().GetPaths() {
+		if err := copyField(sub, proto.CloneOf(in), path); err != nil {
+			return nil, err
+		}
+	}
+	if err := completeSubscription(sub); err != nil {
+		return nil, err
+	}
+	if err := s.checkDeadLetterTopic(sub); err != nil {
+		return nil, err
+	}
+	if err := s.store.putSubscription(b.uid, sub); err != nil {
+		return nil, status.Errorf(codes.Internal, "update subscription: %v", err)
+	}
+	b.update(sub)
+	return sub, nil
+}
+
+func copyField(to, from *pubsubpb.Subscription, path string) error {
+	switch path {
+	case "ack_deadline_seconds":
+		to.AckDeadlineSeconds = from.AckDeadlineSeconds
+	case "message_retention_duration":
+		to.MessageRetentionDuration = from.MessageRetentionDuration
+	case "retry_policy":
+		to.RetryPolicy = from.RetryPolicy
+	case "dead_letter_policy":
+		to.DeadLetterPolicy = from.DeadLetterPolicy
+	case "expiration_policy":
+		to.ExpirationPolicy = from.ExpirationPolicy
+	case "labels":
+		to.Labels = from.Labels
+	case "push_config", "bigquery_config", "cloud_storage_config", "enable_exactly_once_delivery", "retain_acked_messages":
+		return unsupported(path)
+	default:
+		return invalid("the field %q cannot be updated", path)
+	}
+	return nil
+}
+
+// DeleteSubscription drops the subscription with its backlog; streams on it end with NOT_FOUND.
+func (u *subscriber) DeleteSubscription(_ context.Context, req *pubsubpb.DeleteSubscriptionRequest) (*emptypb.Empty, error) {
+	s := u.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosing
+	}
+	name := req.GetSubscription()
+	b := s.subs[name]
+	if b == nil {
+		return nil, notFound(name)
+	}
+	if err := s.store.deleteSubscription(b.uid, name); err != nil {
+		return nil, status.Errorf(codes.Internal, "delete subscription: %v", err)
+	}
+	delete(s.subs, name)
+	if t := s.topics[b.subscription().GetTopic()]; t != nil {
+		delete(t.subs, name)
+	}
+	b.close(notFound(name))
+	return &emptypb.Empty{}, nil
+}
+
+// Seek to a time drops what was published before it. A time that would bring acknowledged messages back is refused with
+// UNIMPLEMENTED, as are snapshots.
+func (u *subscriber) Seek(_ context.Context, req *pubsubpb.SeekRequest) (*pubsubpb.SeekResponse, error) {
+	b, err := u.s.view(req.GetSubscription())
+	if err != nil {
+		return nil, err
+	}
+	if req.GetTime() == nil {
+		return nil, unsupported("seek to a snapshot")
+	}
+	if err := req.GetTime().CheckValid(); err != nil {
+		return nil, invalid("seek: %v", err)
+	}
+	if err := b.purge(req.GetTime().AsTime()); err != nil {
+		return nil, err
+	}
+	return &pubsubpb.SeekResponse{}, nil
+}

@@ -1,0 +1,185 @@
+package pubsubserver
+
+import (
+	"regexp"
+	"time"
+
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// Limits of the real service: https://cloud.google.com/pubsub/quotas#resource_limits and the comments in pubsub.proto.
+const (
+	maxPublishBytes    = 10_000_000
+	maxPublishMessages = 1000
+	maxAttributes      = 100
+	maxAttributeKey    = 256
+	maxAttributeValue  = 1024
+
+	minAckDeadline     = 10 * time.Second
+	maxAckDeadline     = 600 * time.Second
+	minRetention       = 10 * time.Minute
+	maxRetention       = 31 * 24 * time.Hour
+	defaultRetention   = 7 * 24 * time.Hour
+	defaultMinBackoff  = 10 * time.Second
+	maxBackoff         = 600 * time.Second
+	minDeadLetterTries = 5
+	maxDeadLetterTries = 100
+)
+
+var (
+	projectName      = regexp.MustCompile(`^projects/[^/]+$`)
+	topicName        = regexp.MustCompile(`^projects/[^/]+/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}$`)
+	subscriptionName = regexp.MustCompile(`^projects/[^/]+/subscriptions/[A-Za-z][A-Za-z0-9._~+%-]{2,254}$`)
+)
+
+func invalid(format string, args ...any) error {
+	return status.Errorf(codes.InvalidArgument, format, args...)
+}
+
+func unsupported(what string) error {
+	return status.Errorf(codes.Unimplemented, "%s: not supported by the embedded Pub/Sub server", what)
+}
+
+func checkName(kind *regexp.Regexp, name string) error {
+	if !kind.MatchString(name) {
+		return invalid("invalid resource name %q", name)
+	}
+	return nil
+}
+
+func checkTopic(t *pubsubpb.Topic) error {
+	if err := checkName(topicName, t.GetName()); err != nil {
+		return err
+	}
+	switch {
+	case t.GetSchemaSettings() != nil:
+		return unsupported("schema_settings")
+	case t.GetIngestionDataSourceSettings() != nil:
+		return unsupported("ingestion_data_source_settings")
+	case len(t.GetMessageTransforms()) > 0:
+		return unsupported("message_transforms")
+	}
+	return nil
+}
+
+func checkPublish(req *pubsubpb.PublishRequest) error {
+	if err := checkName(topicName, req.GetTopic()); err != nil {
+		return err
+	}
+	msgs := req.GetMessages()
+	if len(msgs) == 0 || len(msgs) > maxPublishMessages {
+		return invalid("a publish request holds 1 to %d messages, not %d", maxPublishMessages, len(msgs))
+	}
+	if size := proto.Size(req); size > maxPublishBytes {
+		return invalid("publish request of %d bytes is over the limit of %d", size, maxPublishBytes)
+	}
+	for _, m := range msgs {
+		if err := checkMessage(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkMessage(m *pubsubpb.PubsubMessage) error {
+	if len(m.GetData()) == 0 && len(m.GetAttributes()) == 0 {
+		return invalid("a message needs data or at least one attribute")
+	}
+	if len(m.GetAttributes()) > maxAttributes {
+		return invalid("a message holds at most %d attributes, not %d", maxAttributes, len(m.GetAttributes()))
+	}
+	for k, v := range m.GetAttributes() {
+		if k == "" || len(k) > maxAttributeKey || len(v) > maxAttributeValue {
+			return invalid("attribute keys have 1 to %d bytes and values at most %d", maxAttributeKey, maxAttributeValue)
+		}
+	}
+	return nil
+}
+
+// completeSubscription checks a subscription as a caller wrote it and fills in the service's defaults.
+func completeSubscription(sub *pubsubpb.Subscription) error {
+	if err := checkName(subscriptionName, sub.GetName()); err != nil {
+		return err
+	}
+	if err := refuseFeatures(sub); err != nil {
+		return err
+	}
+	if sub.GetAckDeadlineSeconds() == 0 {
+		sub.AckDeadlineSeconds = int32(minAckDeadline / time.Second)
+	}
+	if d := time.Duration(sub.GetAckDeadlineSeconds()) * time.Second; d < minAckDeadline || d > maxAckDeadline {
+		return invalid("ack_deadline_seconds is 10 to 600, not %d", sub.GetAckDeadlineSeconds())
+	}
+	if sub.GetMessageRetentionDuration() == nil {
+		sub.MessageRetentionDuration = durationpb.New(defaultRetention)
+	}
+	if d := sub.GetMessageRetentionDuration().AsDuration(); d < minRetention || d > maxRetention {
+		return invalid("message_retention_duration is 10 minutes to 31 days, not %s", d)
+	}
+	if err := completeRetryPolicy(sub.GetRetryPolicy()); err != nil {
+		return err
+	}
+	return completeDeadLetterPolicy(sub.GetDeadLetterPolicy())
+}
+
+func completeRetryPolicy(p *pubsubpb.RetryPolicy) error {
+	if p == nil {
+		return nil
+	}
+	if p.GetMinimumBackoff() == nil {
+		p.MinimumBackoff = durationpb.New(defaultMinBackoff)
+	}
+	if p.GetMaximumBackoff() == nil {
+		p.MaximumBackoff = durationpb.New(maxBackoff)
+	}
+	low, high := p.GetMinimumBackoff().AsDuration(), p.GetMaximumBackoff().AsDuration()
+	if low < 0 || high > maxBackoff || low > high {
+		return invalid("retry_policy needs 0 <= minimum_backoff <= maximum_backoff <= 600s, not %s and %s", low, high)
+	}
+	return nil
+}
+
+func completeDeadLetterPolicy(p *pubsubpb.DeadLetterPolicy) error {
+	if p == nil {
+		return nil
+	}
+	if err := checkName(topicName, p.GetDeadLetterTopic()); err != nil {
+		return err
+	}
+	if p.GetMaxDeliveryAttempts() == 0 {
+		p.MaxDeliveryAttempts = minDeadLetterTries
+	}
+	if n := p.GetMaxDeliveryAttempts(); n < minDeadLetterTries || n > maxDeadLetterTries {
+		return invalid("max_delivery_attempts is %d to %d, not %d", minDeadLetterTries, maxDeadLetterTries, n)
+	}
+	return nil
+}
+
+// refuseFeatures answers for what the server does not do: silence would look like success.
+func refuseFeatures(sub *pubsubpb.Subscription) error {
+	switch {
+	case sub.GetPushConfig().GetPushEndpoint() != "":
+		return unsupported("push_config")
+	case sub.GetBigqueryConfig() != nil:
+		return unsupported("bigquery_config")
+	case sub.GetCloudStorageConfig() != nil:
+		return unsupported("cloud_storage_config")
+	case sub.GetFilter() != "":
+		return unsupported("filter")
+	case sub.GetEnableMessageOrdering():
+		return unsupported("enable_message_ordering")
+	case sub.GetEnableExactlyOnceDelivery():
+		return unsupported("enable_exactly_once_delivery")
+	case sub.GetRetainAckedMessages():
+		return unsupported("retain_acked_messages")
+	case sub.GetDetached():
+		return unsupported("detached")
+	case len(sub.GetMessageTransforms()) > 0:
+		return unsupported("message_transforms")
+	}
+	return nil
+}
