@@ -1,0 +1,269 @@
+package storageserver
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"exportd/internal/objectstore/crc32c"
+)
+
+// segment is a run of bytes in a file of its own. An uploaded object has one, a composite those of its
+// sources, so composing moves no bytes.
+type segment struct {
+	ID   int64 `json:"id"`
+	Size int64 `json:"size"`
+}
+
+// blobs owns the files with object bytes. A file is written once, and counts for nothing until an object
+// record or an open upload names it; files that nothing names are removed when the server starts.
+type blobs struct {
+	dir string
+
+	mu    sync.Mutex
+	extra map[int64]int // users of a file beyond the first; a file that is not here has one
+}
+
+// copyBufferBytes is the unit in which bodies are read, hashed and written: large enough that system calls
+// do not show, small enough for hundreds of uploads at once.
+const copyBufferBytes = 256 << 10
+
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copyBufferBytes); return &b }}
+
+func openBlobs(dir string) (*blobs, error) {
+	for i := range 256 {
+		if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("%02x", i)), 0o700); err != nil {
+			return nil, fmt.Errorf("create object folder: %w", err)
+		}
+	}
+	return &blobs{dir: dir, extra: map[int64]int{}}, nil
+}
+
+func (b *blobs) path(id int64) string {
+	return filepath.Join(b.dir, fmt.Sprintf("%02x", byte(id)), fmt.Sprintf("%016x", id))
+}
+
+// sweep removes the files that keep does not know: what a killed server was in the middle of.
+func (b *blobs) sweep(keep map[int64]bool) (removed int, err error) {
+	names, err := filepath.Glob(filepath.Join(b.dir, "*", "*"))
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range names {
+		var id int64
+		if _, err := fmt.Sscanf(filepath.Base(name), "%016x", &id); err == nil && keep[id] && b.path(id) == name {
+			continue
+		}
+		if err := os.Remove(name); err != nil {
+			return removed, fmt.Errorf("remove stray file: %w", err)
+		}
+		removed++
+	}
+	return removed, nil
+}
+
+// share adds a user to the files that find returns. find must read them from a committed record: that, and
+// the order "remove the record, then release", is why they cannot vanish in between.
+func (b *blobs) share(find func() ([]segment, error)) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	segs, err := find()
+	for _, s := range segs {
+		b.extra[s.ID]++
+	}
+	return err
+}
+
+// release takes a user from each file and removes the files that have none left.
+func (b *blobs) release(segs []segment) error {
+	var errs []error
+	for _, s := range segs {
+		b.mu.Lock()
+		n := b.extra[s.ID]
+		if n > 1 {
+			b.extra[s.ID] = n - 1
+		} else {
+			delete(b.extra, s.ID)
+		}
+		b.mu.Unlock()
+		if n == 0 {
+			errs = append(errs, os.Remove(b.path(s.ID)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// digest is what is known of a run of bytes that may still grow.
+type digest struct {
+	size int64
+	crc  uint32
+	md5  hash.Hash // nil unless somebody declared an MD5
+}
+
+func (d *digest) add(p []byte) {
+	d.size += int64(len(p))
+	d.crc = crc32c.Update(d.crc, p)
+	if d.md5 != nil {
+		d.md5.Write(p)
+	}
+}
+
+// check compares with what the client declared, as base64; empty means not declared.
+func (d *digest) check(wantCRC, wantMD5 string) error {
+	if got := encodeCRC(d.crc); wantCRC != "" && wantCRC != got {
+		return badRequest("Provided CRC32C %q doesn't match calculated CRC32C %q.", wantCRC, got)
+	}
+	if wantMD5 == "" {
+		return nil
+	}
+	if d.md5 == nil {
+		return badRequest("An MD5 must be declared before the bytes are sent.")
+	}
+	if got := base64.StdEncoding.EncodeToString(d.md5.Sum(nil)); wantMD5 != got {
+		return badRequest("Provided MD5 hash %q doesn't match calculated MD5 hash %q.", wantMD5, got)
+	}
+	return nil
+}
+
+// appendTo appends r to the file of id, which holds d.size bytes, and keeps d in step with the file, also
+// when it fails half way: a file is never longer than d says.
+func (b *blobs) appendTo(id int64, d *digest, r io.Reader) error {
+	f, err := os.OpenFile(b.path(id), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return storageError("open object file", err)
+	}
+	defer func() { _ = f.Close() }() // write errors show in Write and Sync
+	if _, err := f.Seek(d.size, io.SeekStart); err != nil {
+		return storageError("seek object file", err)
+	}
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	for {
+		n, readErr := fill(*buf, r)
+		if n > 0 {
+			if _, err := f.Write((*buf)[:n]); err != nil {
+				return errors.Join(storageError("write object file", err), f.Truncate(d.size))
+			}
+			d.add((*buf)[:n])
+		}
+		switch {
+		case errors.Is(readErr, io.EOF):
+			return nil
+		case readErr != nil:
+			return errBrokenBody
+		}
+	}
+}
+
+// fill is io.ReadFull that keeps the error of r: a body that was cut off must not look like its end.
+func fill(p []byte, r io.Reader) (n int, err error) {
+	for n < len(p) && err == nil {
+		var m int
+		m, err = r.Read(p[n:])
+		n += m
+	}
+	return n, err
+}
+
+// sync makes the file of id and its name survive a power failure.
+func (b *blobs) sync(id int64) error {
+	for _, name := range []string{b.path(id), filepath.Dir(b.path(id))} {
+		f, err := os.Open(name)
+		if err != nil {
+			return storageError("open object file", err)
+		}
+		err = f.Sync()
+		_ = f.Close()
+		if err != nil {
+			return storageError("sync object file", err)
+		}
+	}
+	return nil
+}
+
+// reader reads segments as one run of bytes. It holds one open file at a time.
+type reader struct {
+	blobs *blobs
+	segs  []segment
+	size  int64
+
+	pos   int64
+	file  *os.File
+	index int   // of the open file
+	start int64 // where the segment at index starts
+}
+
+func (b *blobs) reader(segs []segment) *reader {
+	r := &reader{blobs: b, segs: segs}
+	for _, s := range segs {
+		r.size += s.Size
+	}
+	return r
+}
+
+func (r *reader) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += r.pos
+	case io.SeekEnd:
+		offset += r.size
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the start")
+	}
+	r.pos = offset
+	return offset, nil
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	for {
+		if r.pos >= r.size {
+			return 0, io.EOF
+		}
+		if r.pos < r.start {
+			r.index, r.start = 0, 0
+			r.closeFile()
+		}
+		seg := r.segs[r.index]
+		if r.pos >= r.start+seg.Size {
+			r.start += seg.Size
+			r.index++
+			r.closeFile()
+			continue
+		}
+		if r.file == nil {
+			f, err := os.Open(r.blobs.path(seg.ID))
+			if err != nil {
+				return 0, fmt.Errorf("open object file: %w", err)
+			}
+			r.file = f
+		}
+		n, err := r.file.ReadAt(p[:min(int64(len(p)), r.start+seg.Size-r.pos)], r.pos-r.start)
+		r.pos += int64(n)
+		if n > 0 {
+			return n, nil
+		}
+		if err == nil || errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, fmt.Errorf("read object file: %w", err)
+	}
+}
+
+func (r *reader) closeFile() {
+	if r.file != nil {
+		_ = r.file.Close() // opened for reading
+		r.file = nil
+	}
+}
+
+// encodeCRC is the base64 of the big-endian checksum, as the JSON API writes it.
+func encodeCRC(crc uint32) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc))
+}

@@ -1,0 +1,95 @@
+package storageserver
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/http"
+	"syscall"
+)
+
+// apiError is a refusal that the caller may read. Anything else that a handler returns is answered as a
+// plain 500, logged, and not shown.
+type apiError struct {
+	Status  int    `json:"status"`
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+func (e *apiError) Error() string { return fmt.Sprintf("%d %s: %s", e.Status, e.Reason, e.Message) }
+
+func badRequest(format string, args ...any) error {
+	return &apiError{http.StatusBadRequest, "invalid", fmt.Sprintf(format, args...)}
+}
+
+func notFound(format string, args ...any) error {
+	return &apiError{http.StatusNotFound, "notFound", fmt.Sprintf(format, args...)}
+}
+
+func conflict(format string, args ...any) error {
+	return &apiError{http.StatusConflict, "conflict", fmt.Sprintf(format, args...)}
+}
+
+var (
+	errBucketNotFound  = notFound("The specified bucket does not exist.")
+	errConditionNotMet = &apiError{http.StatusPreconditionFailed, "conditionNotMet", "At least one of the pre-conditions you specified did not hold."}
+	errNotModified     = &apiError{http.StatusNotModified, "notModified", "The object has not changed."}
+	errNotImplemented  = &apiError{http.StatusNotImplemented, "notImplemented", "This server has the part of the Cloud Storage API that exportd uses; this is not in it."}
+	errBrokenBody      = &apiError{http.StatusServiceUnavailable, "backendError", "The request body ended early."}
+)
+
+// storageError turns the answer of the file system into one the client can act on: a full disk is a
+// quota that is used up (507, as no Cloud Storage code says it better), not a fault of this server.
+func storageError(op string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return &apiError{http.StatusInsufficientStorage, "quotaExceeded", "The disk that holds the objects is full."}
+	}
+	return fmt.Errorf("%s: %w", op, err)
+}
+
+// writeJSONError answers in the shape that googleapi.CheckResponse reads.
+func writeJSONError(w http.ResponseWriter, e *apiError) {
+	type item struct {
+		Message string `json:"message"`
+		Domain  string `json:"domain"`
+		Reason  string `json:"reason"`
+	}
+	var body struct {
+		Error struct {
+			Code    int    `json:"code"`
+			Message string `json:"message"`
+			Errors  []item `json:"errors"`
+		} `json:"error"`
+	}
+	body.Error.Code, body.Error.Message = e.Status, e.Message
+	body.Error.Errors = []item{{e.Message, "global", e.Reason}}
+	writeJSON(w, e.Status, body)
+}
+
+// writeXMLError answers in the shape of the XML API, whose codes are words.
+func writeXMLError(w http.ResponseWriter, e *apiError) {
+	type xmlError struct {
+		XMLName xml.Name `xml:"Error"`
+		Code    string
+		Message string
+	}
+	code := e.Reason
+	if e.Reason == "notFound" {
+		code = "NoSuchKey"
+	}
+	w.Header().Set("Content-Type", "application/xml; charset=UTF-8")
+	w.WriteHeader(e.Status)
+	_, _ = w.Write([]byte(xml.Header))
+	_ = xml.NewEncoder(w).Encode(xmlError{Code: code, Message: e.Message}) // the client is gone if this fails
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	if status == http.StatusNotModified {
+		w.WriteHeader(status)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the client is gone if this fails
+}

@@ -1,0 +1,190 @@
+// Package storageserver is a small Cloud Storage server for machines without Google Cloud: the part of the
+// JSON API, and of the XML API's reads with V4 signed URLs, that exportd and the official Go client use
+// (create the client with storage.WithJSONReads; unsigned XML reads are refused, as for private objects).
+//
+// What it promises: an object that was acknowledged is whole and survives kill -9 and power failure; an
+// object that was not acknowledged is not visible, not even in part; an upload chunk that is sent again,
+// whole or cut off, neither doubles nor loses bytes; memory does not grow with object size.
+//
+// How: bytes are hashed on their way into a file that nothing refers to yet, the file is synced, and one
+// synced write to the index (Pebble) makes the object exist. Files that the index does not know are removed
+// at start. A composite refers to the files of its sources, so composing costs the same at any size.
+//
+// It has no authentication and must listen on loopback only. Requests that a web page could send (they
+// carry Origin, or name another host than this machine) are refused, and there is no CORS.
+package storageserver
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.uber.org/zap"
+)
+
+// Options configure a Server.
+type Options struct {
+	// Dir holds everything the server keeps; it is created when missing and locked while the server runs.
+	Dir string
+	// Log receives what the operator should know; nil discards it.
+	Log *zap.Logger
+}
+
+// Server is a Cloud Storage server on files. It is safe for concurrent use.
+type Server struct {
+	log    *zap.Logger
+	db     *pebble.DB
+	blobs  *blobs
+	signer *signer
+	seed   maphash.Seed
+	last   atomic.Int64 // the latest generation or file id given out
+
+	buckets  sync.RWMutex    // written by changes to buckets, read by changes to objects
+	names    [256]sync.Mutex // by hash of the object name: precondition and commit are one step
+	mu       sync.Mutex      // guards sessions
+	sessions map[string]*session
+
+	stop    chan struct{}
+	janitor sync.WaitGroup
+}
+
+// indexMemory is the size of Pebble's write buffer and block cache: an index entry is about 1 KiB, so a few
+// thousand objects stay in memory and the rest is read from the page cache.
+const indexMemory = 4 << 20
+
+// Open starts a server on the folder, which only one server may use at a time. It removes what an earlier
+// one left half done. Close must be called.
+func Open(opts Options) (*Server, error) {
+	log := opts.Log
+	if log == nil {
+		log = zap.NewNop()
+	}
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create storage folder: %w", err)
+	}
+	key, err := openSigner(filepath.Join(opts.Dir, "signing-key.pem"))
+	if err != nil {
+		return nil, err
+	}
+	db, err := pebble.Open(filepath.Join(opts.Dir, "index"), &pebble.Options{
+		FormatMajorVersion: pebble.FormatTableFormatV6,
+		MemTableSize:       indexMemory,
+		CacheSize:          indexMemory,
+		Logger:             indexLogger{log.WithOptions(zap.AddStacktrace(zap.FatalLevel + 1)).Sugar()},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open storage index: %w", err)
+	}
+	s := &Server{log: log, db: db, signer: key, seed: maphash.MakeSeed(), sessions: map[string]*session{}, stop: make(chan struct{})}
+	if err := s.recover(filepath.Join(opts.Dir, "objects")); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	s.janitor.Go(s.runJanitor)
+	return s, nil
+}
+
+// Close waits for background work and closes the index. Requests must have ended; objects acknowledged
+// before are safe whether Close is called or not.
+func (s *Server) Close() error {
+	close(s.stop)
+	s.janitor.Wait()
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close storage index: %w", err)
+	}
+	return nil
+}
+
+// recover learns from the index which files are in use, how often, and the latest generation, and removes
+// all other files.
+func (s *Server) recover(dir string) (err error) {
+	if s.blobs, err = openBlobs(dir); err != nil {
+		return err
+	}
+	known := map[int64]bool{}
+	err = s.scan([]byte("o"), []byte("p"), func(_, value []byte) error {
+		var rec record
+		if err := json.Unmarshal(value, &rec); err != nil {
+			return fmt.Errorf("decode index entry: %w", err)
+		}
+		s.last.Store(max(s.last.Load(), rec.Object.Generation))
+		for _, seg := range rec.Segments {
+			if known[seg.ID] {
+				s.blobs.extra[seg.ID]++
+			}
+			known[seg.ID] = true
+			s.last.Store(max(s.last.Load(), seg.ID))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = s.scan([]byte("s"), []byte("t"), func(_, value []byte) error {
+		var state sessionState
+		if err := json.Unmarshal(value, &state); err != nil {
+			return fmt.Errorf("decode index entry: %w", err)
+		}
+		if !state.Done {
+			known[state.Blob] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	removed, err := s.blobs.sweep(known)
+	if removed > 0 {
+		s.log.Info("removed unfinished uploads", zap.Int("files", removed))
+	}
+	return err
+}
+
+// scan calls visit for the index entries from lower to below upper, in order, until it returns an error.
+// The slices are valid during the call only.
+func (s *Server) scan(lower, upper []byte, visit func(key, value []byte) error) error {
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return fmt.Errorf("read index: %w", err)
+	}
+	for ok := iter.First(); ok && err == nil; ok = iter.Next() {
+		err = visit(iter.Key(), iter.Value())
+	}
+	return errors.Join(err, iter.Close())
+}
+
+// nextID returns a number larger than all before: microseconds since 1970, as generations are in Cloud
+// Storage, or one more than the last when the clock stands still.
+func (s *Server) nextID() int64 {
+	for {
+		last := s.last.Load()
+		id := max(last+1, time.Now().UnixMicro())
+		if s.last.CompareAndSwap(last, id) {
+			return id
+		}
+	}
+}
+
+// lockName makes the caller the only one to change the object.
+func (s *Server) lockName(bucket, name string) *sync.Mutex {
+	mu := &s.names[maphash.Bytes(s.seed, objectKey(bucket, name))%uint64(len(s.names))]
+	mu.Lock()
+	return mu
+}
+
+// indexLogger passes on Pebble's errors; its notes about each flush are of no use to an operator.
+type indexLogger struct{ *zap.SugaredLogger }
+
+func (indexLogger) Infof(string, ...any) {}
+func (l indexLogger) Errorf(f string, args ...any) {
+	l.SugaredLogger.Errorf("storage index: "+f, args...)
+}
+func (l indexLogger) Fatalf(f string, args ...any) {
+	l.SugaredLogger.Fatalf("storage index: "+f, args...)
+}

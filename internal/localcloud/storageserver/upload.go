@@ -1,0 +1,140 @@
+package storageserver
+
+import (
+	"crypto/md5"
+	"encoding/json"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"strings"
+
+	"google.golang.org/api/storage/v1"
+)
+
+func (s *Server) upload(w http.ResponseWriter, r *http.Request, bucket string) error {
+	q := r.URL.Query()
+	if id := q.Get("upload_id"); id != "" {
+		return s.resume(w, r, id)
+	}
+	if r.Method != http.MethodPost {
+		return errNotImplemented
+	}
+	cond, err := parseConditions(q)
+	if err != nil {
+		return err
+	}
+	o := &storage.Object{}
+	body := io.Reader(r.Body)
+	switch q.Get("uploadType") {
+	case "resumable":
+		return s.startSession(w, r, bucket, &cond)
+	case "media":
+		o.ContentType = r.Header.Get("Content-Type")
+	case "multipart":
+		if o, body, err = splitMultipart(r); err != nil {
+			return err
+		}
+	default:
+		return badRequest("Upload type is missing or not known.")
+	}
+	if name := q.Get("name"); name != "" {
+		o.Name = name
+	}
+	if err := declare(o, r.Header); err != nil {
+		return err
+	}
+	if err := s.put(bucket, &cond, o, body); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, o)
+	return nil
+}
+
+// splitMultipart returns the metadata of a multipart/related body and the reader of its media part.
+func splitMultipart(r *http.Request) (*storage.Object, io.Reader, error) {
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/related" || params["boundary"] == "" {
+		return nil, nil, badRequest("A multipart/related body is needed.")
+	}
+	parts := multipart.NewReader(r.Body, params["boundary"])
+	head, err := parts.NextPart()
+	if err != nil {
+		return nil, nil, errBrokenBody
+	}
+	o := &storage.Object{}
+	if err := json.NewDecoder(io.LimitReader(head, maxJSONBytes)).Decode(o); err != nil {
+		return nil, nil, badRequest("Parse error in the metadata part.")
+	}
+	media, err := parts.NextPart()
+	if err != nil {
+		return nil, nil, errBrokenBody
+	}
+	if o.ContentType == "" {
+		o.ContentType = media.Header.Get("Content-Type")
+	}
+	return o, &lastPart{media, parts}, nil
+}
+
+// lastPart is the media part; its end counts only when the closing boundary has come as well, so that a
+// body cut between them is not taken for whole.
+type lastPart struct {
+	io.Reader
+	parts *multipart.Reader
+}
+
+func (p *lastPart) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if err == io.EOF {
+		if _, next := p.parts.NextPart(); next != io.EOF {
+			return n, io.ErrUnexpectedEOF
+		}
+	}
+	return n, err
+}
+
+// declare takes checksums from X-Goog-Hash into the metadata, where declared ones are looked up later.
+func declare(o *storage.Object, h http.Header) error {
+	for _, line := range h.Values("X-Goog-Hash") {
+		for item := range strings.SplitSeq(line, ",") {
+			kind, value, ok := strings.Cut(strings.TrimSpace(item), "=")
+			field := map[string]*string{"crc32c": &o.Crc32c, "md5": &o.Md5Hash}[kind]
+			switch {
+			case !ok || field == nil:
+				return badRequest("Invalid X-Goog-Hash header.")
+			case *field != "" && *field != value:
+				return badRequest("Two different %s values are declared.", kind)
+			}
+			*field = value
+		}
+	}
+	return nil
+}
+
+func newDigest(o *storage.Object) *digest {
+	d := &digest{}
+	if o.Md5Hash != "" {
+		d.md5 = md5.New()
+	}
+	return d
+}
+
+// put stores body as the object o and completes o.
+func (s *Server) put(bucket string, cond *conditions, o *storage.Object, body io.Reader) error {
+	if err := checkObject(o.Name, o.Metadata); err != nil {
+		return err
+	}
+	if err := s.bucketExists(bucket); err != nil {
+		return err
+	}
+	blob, d := s.nextID(), newDigest(o)
+	segs := []segment{{ID: blob}}
+	err := s.blobs.appendTo(blob, d, body)
+	if err == nil {
+		err = s.publish(bucket, cond, o, blob, d, nil)
+	}
+	if err != nil || d.size == 0 {
+		s.releaseFiles(segs)
+	}
+	return err
+}
