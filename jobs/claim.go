@@ -1,0 +1,134 @@
+package jobs
+
+import (
+	"fmt"
+	"time"
+)
+
+// Claim takes a queued job whose time has come. The caller holds the returned lease,
+// unless the job's plan is already in force (PhaseParts): then the lease is empty
+// and the caller only refills the window of parts. ErrNotDue: nothing to do.
+func (tx *Tx) Claim(worker string) (Lease, error) {
+	if err := tx.check(); err != nil {
+		return Lease{}, err
+	}
+	j := tx.Job
+	if j.State != Queued || tx.Now.Before(j.NotBefore) {
+		return Lease{}, fmt.Errorf("job %s is %s: %w", j.ID, j.State, ErrNotDue)
+	}
+	if err := tx.become(Running); err != nil {
+		return Lease{}, err
+	}
+	j.Epoch++
+	if !j.Resuming {
+		j.Attempt++
+	}
+	j.Resuming = false
+	j.NotBefore = time.Time{}
+	if j.StartedAt.IsZero() {
+		j.StartedAt = tx.Now
+	}
+	tx.event(EventClaimed, "", string(j.Phase), "")
+	if j.Phase == PhaseParts {
+		j.Lease = Lease{}
+		j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
+		return Lease{}, nil
+	}
+	j.Lease = tx.grant(worker)
+	j.WakeAt = tx.leaseWake(j.Lease)
+	return j.Lease, nil
+}
+
+// Renew prolongs the lease and notes progress, which never goes back.
+func (tx *Tx) Renew(l Lease, rows, bytes int64) (Lease, error) {
+	if err := tx.holds(l); err != nil {
+		return Lease{}, err
+	}
+	j := tx.Job
+	j.Lease.Until = tx.Now.Add(tx.Policy.LeaseFor)
+	j.WakeAt = tx.leaseWake(j.Lease)
+	if rows > j.RowsDone {
+		j.Interruptions = 0
+	}
+	j.RowsDone = max(j.RowsDone, rows)
+	j.BytesDone = max(j.BytesDone, bytes)
+	return j.Lease, nil
+}
+
+// Pin stores the snapshot and the count made at it: all attempts of the run read that.
+func (tx *Tx) Pin(l Lease, snapshot time.Time, rows int64) error {
+	if err := tx.holds(l); err != nil {
+		return err
+	}
+	j := tx.Job
+	j.SnapshotTime, j.RowsTotal, j.Counted = snapshot.UTC(), rows, true
+	return nil
+}
+
+// Range is one part of a plan: a half-open stretch in the query's order and its rows.
+type Range struct {
+	From, To string
+	Rows     int64
+}
+
+// Plan stores a plan of several parts and gives the job's lease up: from here on leases
+// are on the parts. The caller rings the first Window parts after the commit.
+func (tx *Tx) Plan(l Lease, snapshot time.Time, ranges []Range) error {
+	if err := tx.holds(l); err != nil {
+		return err
+	}
+	j := tx.Job
+	j.SnapshotTime, j.Counted = snapshot.UTC(), true
+	j.PlanEpoch, j.Phase, j.Lease = j.Epoch, PhaseParts, Lease{}
+	j.PartsTotal, j.PartsDone, j.NextPart = len(ranges), 0, min(tx.Policy.Window, len(ranges))
+	j.RowsTotal = 0
+	for i, r := range ranges {
+		j.RowsTotal += r.Rows
+		tx.NewParts = append(tx.NewParts, &Part{
+			ID: PartID(j.PlanEpoch, i), JobID: j.ID, OrgID: j.OrgID, PlanEpoch: j.PlanEpoch,
+			Index: i, From: r.From, To: r.To, Rows: r.Rows, State: PartPending,
+		})
+	}
+	j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
+	tx.event(EventPlanned, "", fmt.Sprintf("%d rows in %d parts", j.RowsTotal, len(ranges)), "")
+	return nil
+}
+
+// Succeed ends the job with its file. It is the last thing that happens to a run.
+func (tx *Tx) Succeed(l Lease, r Result) error {
+	if err := tx.holds(l); err != nil {
+		return err
+	}
+	j := tx.Job
+	if !j.Counted || r.Rows != j.RowsTotal {
+		return Fail(CodeCountMismatch, Permanent,
+			fmt.Sprintf("the snapshot has %d rows, the file %d", j.RowsTotal, r.Rows),
+			"report this: rows of one snapshot must not differ; rerun with mode fresh", nil)
+	}
+	if err := tx.become(Succeeded); err != nil {
+		return err
+	}
+	j.Result, j.RowsDone, j.BytesDone = r, r.Rows, r.Size
+	j.FinishedAt, j.FileExpiresAt = tx.Now, tx.Now.Add(tx.Policy.FileLife)
+	// The parts' objects, and what earlier claims may have left, are to be swept.
+	j.Cleanup = j.PartsTotal > 0 || j.Epoch > 1
+	tx.event(EventSucceeded, "", fmt.Sprintf("%d rows, %d bytes", r.Rows, r.Size), "")
+	tx.ended()
+	j.WakeAt = j.FileExpiresAt
+	if j.Cleanup {
+		j.WakeAt = tx.Now.Add(tx.Policy.SweepAfter)
+	}
+	return nil
+}
+
+// ended clears what only a live run needs and makes the callback due.
+func (tx *Tx) ended() {
+	j := tx.Job
+	j.Lease, j.Phase, j.NotBefore, j.Resuming = Lease{}, PhaseStart, time.Time{}, false
+	if j.State != Failed {
+		j.Error = nil
+	}
+	if j.CallbackURL != "" && j.DeletedAt.IsZero() {
+		tx.Callback = newCallback(j, tx.Now)
+	}
+}

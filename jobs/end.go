@@ -1,0 +1,234 @@
+package jobs
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Settle records how an attempt on the job ended that did not succeed, by the failure's
+// class: another attempt after a pause, the same attempt again, a new snapshot, or the end.
+func (tx *Tx) Settle(l Lease, f *Failure) error {
+	if err := tx.holds(l); err != nil {
+		return err
+	}
+	return tx.settle(f)
+}
+
+func (tx *Tx) settle(f *Failure) error {
+	switch f.Class {
+	case Permanent:
+		return tx.fail(f)
+	case Interrupted:
+		return tx.interrupt(tx.Now)
+	case Stale:
+		return tx.restart(f)
+	}
+	j := tx.Job
+	spent := j.Attempt - j.AttemptBase
+	if spent >= tx.Policy.MaxAttempts {
+		return tx.fail(f)
+	}
+	if err := tx.become(Queued); err != nil {
+		return err
+	}
+	j.Lease = Lease{}
+	j.NotBefore = tx.Now.Add(tx.Policy.Backoff(spent))
+	j.WakeAt = j.NotBefore
+	tx.event(EventRetry, f.Code, f.Message, "")
+	return nil
+}
+
+// interrupt puts the job back without spending the attempt, to be rung at wake.
+func (tx *Tx) interrupt(wake time.Time) error {
+	j := tx.Job
+	j.Interruptions++
+	if j.Interruptions > tx.Policy.MaxInterruptions {
+		return tx.fail(Fail(CodeInterrupted, Permanent,
+			fmt.Sprintf("the export was interrupted %d times in a row", j.Interruptions),
+			"find out what kills the workers while they hold this job (memory?), then rerun it", nil))
+	}
+	if err := tx.become(Queued); err != nil {
+		return err
+	}
+	j.Lease, j.NotBefore, j.Resuming, j.WakeAt = Lease{}, time.Time{}, true, wake
+	tx.event(EventInterrupted, "", "", "")
+	return nil
+}
+
+// restart drops a snapshot that can no longer be read, once per run.
+func (tx *Tx) restart(f *Failure) error {
+	j := tx.Job
+	if j.SnapshotRestarts > 0 {
+		return tx.fail(Fail(CodeSnapshotTooOld, Permanent,
+			"the export takes longer than its snapshot can be read, also on the second try",
+			"enable point-in-time recovery and set EXPORTD_PITR=true (7 days instead of 1 hour), or add workers", f))
+	}
+	if err := tx.become(Queued); err != nil {
+		return err
+	}
+	tx.fresh()
+	j.SnapshotRestarts++
+	j.WakeAt = tx.Now
+	tx.event(EventRestarted, f.Code, f.Message, "")
+	return nil
+}
+
+// fresh forgets snapshot and plan. What callers have seen of the progress stays.
+func (tx *Tx) fresh() {
+	j := tx.Job
+	j.RowsFloor, j.RowsDone, j.BytesDone = max(j.RowsFloor, j.RowsDone), 0, 0
+	j.Lease, j.Phase, j.SnapshotTime, j.Counted = Lease{}, PhaseStart, time.Time{}, false
+	j.PlanEpoch, j.PartsTotal, j.PartsDone, j.NextPart = 0, 0, 0, 0
+	j.Resuming, j.NotBefore = false, time.Time{}
+}
+
+func (tx *Tx) fail(f *Failure) error {
+	if err := tx.become(Failed); err != nil {
+		return err
+	}
+	j := tx.Job
+	j.Error = &JobError{Code: f.Code, Message: f.Message, Retryable: f.Class != Permanent, Remedy: f.Remedy}
+	j.FinishedAt = tx.Now
+	tx.event(EventFailed, f.Code, f.Message, "")
+	phase := j.Phase
+	tx.ended()
+	j.Phase = phase // a rerun may resume there
+	// Finished parts are kept as long as a rerun can resume from them.
+	j.Cleanup = true
+	j.WakeAt = tx.resumableUntil()
+	return nil
+}
+
+// resumableUntil is when the snapshot stops being readable, and at least SweepAfter ahead.
+func (tx *Tx) resumableUntil() time.Time {
+	at := tx.Now.Add(tx.Policy.SweepAfter)
+	if until := tx.Job.SnapshotTime.Add(tx.Policy.SnapshotLife); !tx.Job.SnapshotTime.IsZero() && until.After(at) {
+		return until
+	}
+	return at
+}
+
+// Cancel ends a job that has not ended. Whoever works on it finds its lease lost.
+// Canceling a canceled job again changes nothing; ErrTransition on any other ended one.
+func (tx *Tx) Cancel(reason string) error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	j := tx.Job
+	if j.State == Canceled {
+		return nil
+	}
+	if err := tx.become(Canceled); err != nil {
+		return err
+	}
+	j.FinishedAt = tx.Now
+	tx.event(EventCanceled, "", "", reason)
+	tx.ended()
+	j.Cleanup, j.WakeAt = true, tx.Now
+	return nil
+}
+
+// Delete cancels a live job and takes file and parts away; the record stays for audit.
+func (tx *Tx) Delete(reason string) error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	j := tx.Job
+	if !j.DeletedAt.IsZero() {
+		return nil
+	}
+	j.DeletedAt = tx.Now // first: a deleted job calls nobody back
+	switch j.State {
+	case Queued, Running:
+		if err := tx.Cancel(reason); err != nil {
+			return err
+		}
+	case Succeeded:
+		if err := tx.become(Expired); err != nil {
+			return err
+		}
+	}
+	j.Cleanup, j.WakeAt = true, tx.Now
+	tx.event(EventDeleted, "", "", reason)
+	return nil
+}
+
+// RerunMode says what a rerun starts from.
+type RerunMode string
+
+// Resume keeps finished parts and the snapshot while it can be read, Fresh starts anew.
+const (
+	Resume RerunMode = "resume"
+	Fresh  RerunMode = "fresh"
+)
+
+// Rerun queues an ended job again and says what it really starts from. ErrTransition if
+// the job is queued, running or succeeded, ErrNotFound if its owner deleted it.
+func (tx *Tx) Rerun(mode RerunMode, reason string) (RerunMode, error) {
+	if err := tx.check(); err != nil {
+		return "", err
+	}
+	j := tx.Job
+	if !j.DeletedAt.IsZero() {
+		return "", fmt.Errorf("job %s was deleted by its owner: %w", j.ID, ErrNotFound)
+	}
+	from := j.State
+	if err := tx.become(Queued); err != nil {
+		return "", err
+	}
+	readable := j.Counted && tx.Now.Before(j.SnapshotTime.Add(tx.Policy.SnapshotLife))
+	if mode != Resume || from != Failed || !readable || !j.Cleanup {
+		mode = Fresh
+		tx.fresh()
+		j.RowsFloor = 0
+	}
+	j.Result, j.Error, j.Cleanup = Result{}, nil, false
+	j.FinishedAt, j.FileExpiresAt, j.NotBefore = time.Time{}, time.Time{}, time.Time{}
+	j.AttemptBase, j.Interruptions, j.SnapshotRestarts, j.Resuming = j.Attempt, 0, 0, false
+	j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
+	tx.event(EventRerun, "", "from "+string(from)+", "+string(mode), reason)
+	return mode, nil
+}
+
+// Cleaned notes that everything but the result was deleted from storage. The first time
+// after a cancel or delete, it asks for a second sweep: a worker that had not noticed
+// yet may have finished an object meanwhile.
+func (tx *Tx) Cleaned() error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	j := tx.Job
+	if !j.State.Ended() || !j.Cleanup {
+		return fmt.Errorf("job %s (%s) has nothing to clean: %w", j.ID, j.State, ErrNotDue)
+	}
+	if sweep := j.FinishedAt.Add(tx.Policy.SweepAfter); tx.Now.Before(sweep) {
+		j.WakeAt = sweep
+		return nil
+	}
+	j.Cleanup = false
+	switch j.State {
+	case Succeeded:
+		j.WakeAt = j.FileExpiresAt
+	default:
+		j.WakeAt = j.FinishedAt.Add(tx.Policy.RecordLife)
+	}
+	return nil
+}
+
+// Invalidate ends a document that no code can make sense of, so that it cannot stop the
+// rescuer for ever. Only for jobs that check refuses with ErrInvalid.
+func (tx *Tx) Invalidate() error {
+	err := tx.check()
+	if !errors.Is(err, ErrInvalid) {
+		return fmt.Errorf("job %s is not invalid: %w", tx.Job.ID, ErrNotDue)
+	}
+	j := tx.Job
+	j.State, j.FinishedAt, j.Lease, j.Phase = Failed, tx.Now, Lease{}, PhaseStart
+	j.Error = &JobError{Code: CodeInvalidJob, Message: "the job's record is damaged", Remedy: "its document was changed by something other than exportd; request the export again"}
+	j.PartsTotal, j.PartsDone, j.NextPart, j.PlanEpoch = 0, 0, 0, 0
+	j.Cleanup = false
+	j.WakeAt = tx.Now.Add(tx.Policy.RecordLife)
+	tx.event(EventFailed, CodeInvalidJob, j.Error.Message, "")
+	return nil
+}

@@ -1,0 +1,103 @@
+package jobs
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Sentinel errors of stores, queues and transitions. Test with errors.Is.
+var (
+	// ErrNotFound: no such job, part or key.
+	ErrNotFound = errors.New("not found")
+	// ErrNotDue: the job or part cannot be claimed now: somebody else holds it, it has
+	// ended, or it waits for its next attempt. Whoever got the doorbell drops it.
+	ErrNotDue = errors.New("nothing to do for this message")
+	// ErrLeaseLost: the caller's lease is no longer the current one. Its work counts for
+	// nothing; it must stop and remove what it wrote.
+	ErrLeaseLost = errors.New("lease lost")
+	// ErrTransition: the job's state does not allow the move asked for.
+	ErrTransition = errors.New("not possible in this state")
+	// ErrUnknownSchema: the document was written by a newer version and is left alone.
+	ErrUnknownSchema = errors.New("written by another version")
+	// ErrInvalid: the document makes no sense (edited by hand, or damaged).
+	ErrInvalid = errors.New("invalid document")
+	// ErrInterrupted is the cause of a context that ended because the process shuts down.
+	ErrInterrupted = errors.New("interrupted by shutdown")
+	// ErrUnavailable: a dependency (Firestore, Pub/Sub, Storage) cannot be reached now.
+	ErrUnavailable = errors.New("temporarily unavailable")
+)
+
+// Class says what an error means for the job.
+type Class int
+
+const (
+	// Transient: try again after a pause, up to MaxAttempts.
+	Transient Class = iota
+	// Permanent: no attempt can help until somebody changes something; see Remedy.
+	Permanent
+	// Interrupted: nobody's fault (shutdown, lost lease); does not spend an attempt.
+	Interrupted
+	// Stale: the snapshot is no longer readable; start again from a new one.
+	Stale
+)
+
+// Code names why a job failed, for programs. Values are part of the API.
+type Code string
+
+// The codes there are.
+const (
+	CodeUnavailable    Code = "UNAVAILABLE"
+	CodeCountMismatch  Code = "COUNT_MISMATCH"
+	CodeMissingIndex   Code = "MISSING_INDEX"
+	CodeSnapshotTooOld Code = "SNAPSHOT_TOO_OLD"
+	CodeSourceDenied   Code = "SOURCE_PERMISSION_DENIED"
+	CodeStorageDenied  Code = "STORAGE_PERMISSION_DENIED"
+	CodeStorageQuota   Code = "STORAGE_QUOTA"
+	CodeStorageCorrupt Code = "STORAGE_MISMATCH"
+	CodeTooManyRows    Code = "TOO_MANY_ROWS"
+	CodeTooManyBytes   Code = "TOO_MANY_BYTES"
+	CodeInvalidJob     Code = "INVALID_JOB"
+	CodeInterrupted    Code = "INTERRUPTED_TOO_OFTEN"
+	CodeInternal       Code = "INTERNAL"
+)
+
+// Failure is an error that knows what it means for a job. Its Message is fit for the
+// caller of the API, its Remedy for the operator; the cause is for the log only.
+type Failure struct {
+	Code    Code
+	Class   Class
+	Message string
+	Remedy  string
+	cause   error
+}
+
+// Fail wraps cause as a Failure.
+func Fail(code Code, class Class, message, remedy string, cause error) *Failure {
+	return &Failure{Code: code, Class: class, Message: message, Remedy: remedy, cause: cause}
+}
+
+// Error describes the failure with its cause. Never shown to callers.
+func (f *Failure) Error() string {
+	if f.cause == nil {
+		return fmt.Sprintf("%s: %s", f.Code, f.Message)
+	}
+	return fmt.Sprintf("%s: %s: %v", f.Code, f.Message, f.cause)
+}
+
+// Unwrap gives the cause.
+func (f *Failure) Unwrap() error { return f.cause }
+
+// AsFailure finds the Failure in err, or makes a transient one of it: what nobody has
+// classified is worth another attempt and ends as INTERNAL when attempts run out.
+func AsFailure(err error) *Failure {
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return f
+	}
+	switch {
+	case errors.Is(err, ErrLeaseLost), errors.Is(err, ErrInterrupted):
+		return Fail(CodeInterrupted, Interrupted, "the work was interrupted", "", err)
+	case errors.Is(err, ErrUnavailable):
+		return Fail(CodeUnavailable, Transient, "a service that the export needs was unavailable", "see readyz of the workers", err)
+	}
+	return Fail(CodeInternal, Transient, "the export failed unexpectedly", "see the worker's log for this job id", err)
+}

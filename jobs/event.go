@@ -1,0 +1,40 @@
+package jobs
+
+import "time"
+
+// Event is one line of a job's timeline, written in the same transaction as what it
+// tells, and kept as long as the job's record.
+type Event struct {
+	At   time.Time `firestore:"at"`
+	Type EventType `firestore:"type"`
+	// Actor is who did it: "api key <id>", "worker <id>", "rescuer <id>".
+	Actor   string `firestore:"actor"`
+	Attempt int    `firestore:"attempt"`
+	// Part is the part it is about, or -1.
+	Part    int    `firestore:"part"`
+	Code    Code   `firestore:"code,omitempty"`
+	Message string `firestore:"message,omitempty"`
+	// Reason is what a person gave as theirs.
+	Reason string `firestore:"reason,omitempty"`
+}
+
+// EventType says what happened.
+type EventType string
+
+// What can happen to a job.
+const (
+	EventSubmitted   EventType = "submitted"
+	EventClaimed     EventType = "claimed"
+	EventPlanned     EventType = "planned"
+	EventRestarted   EventType = "snapshot_restarted"
+	EventRetry       EventType = "attempt_failed"
+	EventInterrupted EventType = "interrupted"
+	EventPartRetry   EventType = "part_failed"
+	EventSucceeded   EventType = "succeeded"
+	EventFailed      EventType = "failed"
+	EventCanceled    EventType = "canceled"
+	EventDeleted     EventType = "deleted"
+	EventExpired     EventType = "expired"
+	EventRerun       EventType = "rerun"
+	EventCallback    EventType = "callback"
+)

@@ -1,0 +1,137 @@
+package jobs
+
+import (
+	"crypto/rand"
+	"strings"
+	"time"
+)
+
+// SchemaVersion is the version of job documents and of the files' columns that this
+// build reads and writes. Documents of another version are left alone.
+const SchemaVersion = 1
+
+// Job is one export: the request, where it stands, who holds it and what came of it.
+// Only the transitions in this package change it; times are UTC to the microsecond.
+type Job struct {
+	ID     string `firestore:"-"`
+	Schema int    `firestore:"schema"`
+
+	OrgID       string `firestore:"orgId"`
+	KeyID       string `firestore:"keyId"` // the API key that asked
+	Kind        Kind   `firestore:"kind"`
+	Params      Params `firestore:"params"`
+	Fingerprint string `firestore:"fingerprint"`
+	RequestID   string `firestore:"requestId,omitempty"`
+
+	State State `firestore:"state"`
+	Phase Phase `firestore:"phase"`
+	// WakeAt is when somebody must look at the job next; the rescuer asks for it. Set in
+	// every state until the record is deleted.
+	WakeAt     time.Time `firestore:"wakeAt"`
+	CreatedAt  time.Time `firestore:"createdAt"`
+	StartedAt  time.Time `firestore:"startedAt,omitempty"`
+	FinishedAt time.Time `firestore:"finishedAt,omitempty"`
+
+	// Epoch is raised by each claim; with the lease's token it fences every write.
+	Epoch int64 `firestore:"epoch"`
+	Lease Lease `firestore:"lease"`
+	// Attempt counts attempts over all reruns; AttemptBase is its value when the present
+	// run began, so Attempt-AttemptBase attempts are spent.
+	Attempt     int `firestore:"attempt"`
+	AttemptBase int `firestore:"attemptBase"`
+	// Interruptions counts lost leases and shutdowns since the last progress.
+	Interruptions int `firestore:"interruptions"`
+	// Resuming: the next claim goes on with the attempt that was interrupted.
+	Resuming  bool      `firestore:"resuming"`
+	NotBefore time.Time `firestore:"notBefore,omitempty"`
+
+	// SnapshotTime is the instant that all reads of the job see.
+	SnapshotTime     time.Time `firestore:"snapshotTime,omitempty"`
+	SnapshotRestarts int       `firestore:"snapshotRestarts"`
+	// PlanEpoch is the epoch whose plan is in force: parts of other plans are void.
+	PlanEpoch  int64 `firestore:"planEpoch"`
+	PartsTotal int   `firestore:"partsTotal"`
+	PartsDone  int   `firestore:"partsDone"`
+	NextPart   int   `firestore:"nextPart"` // first part whose doorbell has not been rung
+	RowsTotal  int64 `firestore:"rowsTotal"`
+	Counted    bool  `firestore:"counted"` // RowsTotal is known
+	// RowsDone and BytesDone are what the present snapshot's work has come to. While parts
+	// are under way they hold what finished parts add up to; parts know the rest.
+	RowsDone  int64 `firestore:"rowsDone"`
+	BytesDone int64 `firestore:"bytesDone"`
+	// RowsFloor is the progress shown before a restart: what is shown never goes back.
+	RowsFloor int64 `firestore:"rowsFloor"`
+
+	Result Result    `firestore:"result"`
+	Error  *JobError `firestore:"error"`
+	// Cleanup: objects besides the result may be left and must be deleted at WakeAt.
+	Cleanup       bool      `firestore:"cleanup"`
+	FileExpiresAt time.Time `firestore:"fileExpiresAt,omitempty"`
+	DeletedAt     time.Time `firestore:"deletedAt,omitempty"`
+	RerunOf       string    `firestore:"rerunOf,omitempty"`
+
+	CallbackURL string `firestore:"callbackUrl,omitempty"`
+}
+
+// Lease is the right to work on a job or part until Until. Token is random, made by the
+// claim; whoever has another token has no right.
+type Lease struct {
+	Token string    `firestore:"token,omitempty"`
+	Owner string    `firestore:"owner,omitempty"` // worker id, for people
+	Until time.Time `firestore:"until,omitempty"`
+}
+
+// Result is the file of a succeeded job.
+type Result struct {
+	Object       string `firestore:"object,omitempty"`
+	Generation   int64  `firestore:"generation,omitempty"`
+	Rows         int64  `firestore:"rows"`
+	Size         int64  `firestore:"size"`
+	CRC32C       uint32 `firestore:"crc32c"` // Castagnoli, as Cloud Storage reports it
+	GuardedCells int64  `firestore:"guardedCells"`
+}
+
+// JobError is why a job failed: for its owner (Code, Message, Retryable) and for the
+// operator (Remedy).
+type JobError struct {
+	Code      Code   `firestore:"code"`
+	Message   string `firestore:"message"`
+	Retryable bool   `firestore:"retryable"` // the same request may work later
+	Remedy    string `firestore:"remedy,omitempty"`
+}
+
+// NewID makes a job id: 128 random bits in lower-case base32, so ids can neither be
+// guessed nor counted.
+func NewID() string { return strings.ToLower(rand.Text()) }
+
+// NewToken makes a lease token.
+func NewToken() string { return strings.ToLower(rand.Text()) }
+
+// ValidID reports whether id has the form that NewID gives. Ids from outside are checked
+// before they become part of a document path.
+func ValidID(id string) bool {
+	if len(id) != 26 {
+		return false
+	}
+	for _, c := range []byte(id) {
+		if (c < 'a' || c > 'z') && (c < '2' || c > '7') {
+			return false
+		}
+	}
+	return true
+}
+
+// ObjectPrefix is where every object of the job lies.
+func (j *Job) ObjectPrefix() string { return "exports/" + j.OrgID + "/" + j.ID + "/" }
+
+// Percent is the progress to show: at most 99 before the job has succeeded, exactly 100
+// once it has, whatever the number of rows.
+func Percent(state State, done, total int64) int {
+	switch {
+	case state == Succeeded || state == Expired:
+		return 100
+	case total <= 0:
+		return 0
+	}
+	return int(min(99, done*100/total))
+}

@@ -1,0 +1,58 @@
+package jobs
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+)
+
+// Queue names a lane of doorbells.
+type Queue string
+
+// The lanes. Dead holds messages that no code could handle.
+const (
+	QueueExports   Queue = "exports"
+	QueueParts     Queue = "parts"
+	QueueCallbacks Queue = "callbacks"
+	QueueDead      Queue = "dead"
+)
+
+// Queues lists the lanes that workers take from.
+var Queues = []Queue{QueueExports, QueueParts, QueueCallbacks}
+
+// Message is a doorbell: look at this document. It carries no state, so a lost, doubled
+// or late one does no harm.
+type Message struct {
+	JobID string `json:"jobId"`
+	// PlanEpoch and Part name a part; PlanEpoch is 0 for a job's own doorbell.
+	PlanEpoch int64 `json:"planEpoch,omitempty"`
+	Part      int   `json:"part,omitempty"`
+	// CallbackID names a callback.
+	CallbackID string `json:"callbackId,omitempty"`
+}
+
+// maxMessage bounds what is parsed: a real message has about 100 bytes.
+const maxMessage = 1024
+
+// Encode gives the wire form, JSON.
+func (m Message) Encode() []byte {
+	b, _ := json.Marshal(m) // strings and ints always marshal
+	return b
+}
+
+// ParseMessage reads a message. Anything but what Encode gives is an ErrInvalid.
+func ParseMessage(data []byte) (Message, error) {
+	if len(data) > maxMessage {
+		return Message{}, fmt.Errorf("message of %d bytes: %w", len(data), ErrInvalid)
+	}
+	var m Message
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&m); err != nil {
+		return Message{}, fmt.Errorf("message is not JSON of the known form: %w", ErrInvalid)
+	}
+	if d.More() || !ValidID(m.JobID) || m.PlanEpoch < 0 || m.Part < 0 || m.Part > 0 && m.PlanEpoch == 0 || len(m.CallbackID) > 200 {
+		return Message{}, fmt.Errorf("message names no document: %w", ErrInvalid)
+	}
+	return m, nil
+}

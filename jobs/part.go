@@ -1,0 +1,61 @@
+package jobs
+
+import (
+	"strconv"
+	"time"
+)
+
+// PartState is where a part stands.
+type PartState string
+
+// A part waits, is held by one worker, or is done for good.
+const (
+	PartPending PartState = "pending"
+	PartRunning PartState = "running"
+	PartDone    PartState = "done"
+)
+
+// Part is a stretch of a job's rows that one worker writes to one object. Laid end to
+// end, the objects of a plan's parts are the file.
+type Part struct {
+	ID        string `firestore:"-"`
+	JobID     string `firestore:"jobId"`
+	OrgID     string `firestore:"orgId"`
+	PlanEpoch int64  `firestore:"planEpoch"`
+	Index     int    `firestore:"index"`
+	// From and To bound the half-open range in the query's order, as vip.Position
+	// encodes them; empty is the query's own end.
+	From string `firestore:"from"`
+	To   string `firestore:"to"`
+	Rows int64  `firestore:"rows"` // counted at the snapshot
+
+	State PartState `firestore:"state"`
+	Epoch int64     `firestore:"epoch"`
+	Lease Lease     `firestore:"lease"`
+	// WakeAt is when somebody must look at the part; zero while it waits for its turn in
+	// the window and once it is done.
+	WakeAt        time.Time `firestore:"wakeAt,omitempty"`
+	NotBefore     time.Time `firestore:"notBefore,omitempty"`
+	Attempt       int       `firestore:"attempt"`
+	Interruptions int       `firestore:"interruptions"`
+	LastError     *JobError `firestore:"lastError"`
+
+	RowsDone  int64  `firestore:"rowsDone"` // highest ever reported
+	BytesDone int64  `firestore:"bytesDone"`
+	Object    string `firestore:"object,omitempty"`
+	Size      int64  `firestore:"size"`
+	CRC32C    uint32 `firestore:"crc32c"`
+	Guarded   int64  `firestore:"guarded"`
+}
+
+// ObjectName is the create-only object that the holder of lease token writes the part to:
+// another claim has another name, so no two workers ever write the same object.
+func (p *Part) ObjectName(j *Job, token string) string {
+	return j.ObjectPrefix() + strconv.FormatInt(p.PlanEpoch, 10) + "/part-" + PartID(p.PlanEpoch, p.Index) + "-" + token + ".csv"
+}
+
+// ResultName is the create-only object that the holder of the job's lease writes or
+// composes the whole file to.
+func (j *Job) ResultName() string {
+	return j.ObjectPrefix() + strconv.FormatInt(j.Epoch, 10) + "/" + string(j.Kind) + "-" + j.Lease.Token + ".csv"
+}

@@ -1,0 +1,208 @@
+package jobs
+
+import (
+	"fmt"
+	"time"
+)
+
+// ClaimPart takes a pending part of the plan in force. ErrNotDue: somebody else has it,
+// it is done, or the job no longer needs it.
+func (tx *Tx) ClaimPart(planEpoch int64, index int, worker string) (*Part, Lease, error) {
+	if err := tx.check(); err != nil {
+		return nil, Lease{}, err
+	}
+	j := tx.Job
+	if j.State != Running || j.Phase != PhaseParts || j.PlanEpoch != planEpoch || index < 0 || index >= j.PartsTotal {
+		return nil, Lease{}, fmt.Errorf("part %d of job %s: %w", index, j.ID, ErrNotDue)
+	}
+	p, err := tx.part(index)
+	if err != nil {
+		return nil, Lease{}, err
+	}
+	if p.State != PartPending || tx.Now.Before(p.NotBefore) {
+		return nil, Lease{}, fmt.Errorf("part %d of job %s is %s: %w", index, j.ID, p.State, ErrNotDue)
+	}
+	p.State, p.Lease = PartRunning, tx.grant(worker)
+	p.Epoch++
+	p.Attempt++
+	p.NotBefore = time.Time{}
+	p.WakeAt = tx.leaseWake(p.Lease)
+	tx.touch(p)
+	return p, p.Lease, nil
+}
+
+// holdsPart refuses whoever does not hold the lease of a part of the plan in force.
+func (tx *Tx) holdsPart(planEpoch int64, index int, l Lease) (*Part, error) {
+	if err := tx.check(); err != nil {
+		return nil, err
+	}
+	j := tx.Job
+	if j.State != Running || j.Phase != PhaseParts || j.PlanEpoch != planEpoch {
+		return nil, fmt.Errorf("part %d of job %s (%s): %w", index, j.ID, j.State, ErrLeaseLost)
+	}
+	p, err := tx.part(index)
+	if err != nil {
+		return nil, err
+	}
+	if p.State != PartRunning || l.Token == "" || p.Lease.Token != l.Token {
+		return nil, fmt.Errorf("part %d of job %s: %w", index, j.ID, ErrLeaseLost)
+	}
+	return p, nil
+}
+
+// RenewPart prolongs a part's lease and notes its progress, which never goes back.
+func (tx *Tx) RenewPart(planEpoch int64, index int, l Lease, rows, bytes int64) (Lease, error) {
+	p, err := tx.holdsPart(planEpoch, index, l)
+	if err != nil {
+		return Lease{}, err
+	}
+	p.Lease.Until = tx.Now.Add(tx.Policy.LeaseFor)
+	p.WakeAt = tx.leaseWake(p.Lease)
+	if rows > p.RowsDone {
+		p.Interruptions = 0
+	}
+	p.RowsDone, p.BytesDone = max(p.RowsDone, rows), max(p.BytesDone, bytes)
+	tx.touch(p)
+	return p.Lease, nil
+}
+
+// PartResult is the object that a part's holder wrote.
+type PartResult struct {
+	Object  string
+	Rows    int64
+	Size    int64
+	CRC32C  uint32
+	Guarded int64
+}
+
+// Next is what the committer of a part does after its transaction.
+type Next struct {
+	// Ring is the index of the part whose doorbell to ring, -1 for none.
+	Ring int
+	// Finalize: this was the last part; the committer holds Lease on the job now.
+	Finalize bool
+	Lease    Lease
+}
+
+// CommitPart makes the part's object part of the job. A part of the wrong length is a
+// permanent Failure (COUNT_MISMATCH), never a short file.
+func (tx *Tx) CommitPart(planEpoch int64, index int, l Lease, worker string, r PartResult) (Next, error) {
+	p, err := tx.holdsPart(planEpoch, index, l)
+	if err != nil {
+		return Next{}, err
+	}
+	if r.Rows != p.Rows {
+		return Next{}, Fail(CodeCountMismatch, Permanent,
+			fmt.Sprintf("part %d was counted at %d rows and has %d", index, p.Rows, r.Rows),
+			"report this: rows of one snapshot must not differ; rerun with mode fresh", nil)
+	}
+	p.State, p.Lease, p.WakeAt, p.LastError = PartDone, Lease{}, time.Time{}, nil
+	p.Object, p.Size, p.CRC32C, p.Guarded = r.Object, r.Size, r.CRC32C, r.Guarded
+	p.RowsDone, p.BytesDone = r.Rows, r.Size
+	tx.touch(p)
+
+	j := tx.Job
+	j.PartsDone++
+	j.RowsDone, j.BytesDone, j.Interruptions = j.RowsDone+r.Rows, j.BytesDone+r.Size, 0
+	if j.PartsDone == j.PartsTotal {
+		j.Phase, j.Epoch = PhaseFinalize, j.Epoch+1
+		j.Lease = tx.grant(worker)
+		j.WakeAt = tx.leaseWake(j.Lease)
+		return Next{Ring: -1, Finalize: true, Lease: j.Lease}, nil
+	}
+	ring, err := tx.advance()
+	return Next{Ring: ring}, err
+}
+
+// advance moves the window by one part that is not done. After a resume done parts may
+// lie ahead; it looks at 16 at most, the rescuer refills what that leaves.
+func (tx *Tx) advance() (int, error) {
+	j := tx.Job
+	for range 16 {
+		if j.NextPart >= j.PartsTotal {
+			return -1, nil
+		}
+		p, err := tx.part(j.NextPart)
+		if err != nil {
+			return -1, err
+		}
+		j.NextPart++
+		if p.State == PartPending {
+			return p.Index, nil
+		}
+	}
+	return -1, nil
+}
+
+// SettlePart records how an attempt on a part ended that did not succeed. What no attempt
+// at the part can mend ends or restarts the job. It returns whether the part is to be
+// rung again right away.
+func (tx *Tx) SettlePart(planEpoch int64, index int, l Lease, f *Failure) (ring bool, err error) {
+	p, err := tx.holdsPart(planEpoch, index, l)
+	if err != nil {
+		return false, err
+	}
+	if f.Class == Permanent || f.Class == Stale || f.Class == Transient && p.Attempt >= tx.Policy.MaxAttempts {
+		// The failure is the job's: the part stays as it is, a rerun may resume it.
+		p.State, p.Lease, p.WakeAt, p.Attempt = PartPending, Lease{}, time.Time{}, 0
+		p.LastError = &JobError{Code: f.Code, Message: f.Message}
+		tx.touch(p)
+		tx.partEvent(EventPartRetry, p, f)
+		if f.Class == Transient {
+			return false, tx.fail(f)
+		}
+		return false, tx.settle(f)
+	}
+	if f.Class == Interrupted {
+		return true, tx.interruptPart(p, tx.Now)
+	}
+	p.State, p.Lease = PartPending, Lease{}
+	p.NotBefore = tx.Now.Add(tx.Policy.Backoff(p.Attempt))
+	p.WakeAt = p.NotBefore
+	p.LastError = &JobError{Code: f.Code, Message: f.Message, Retryable: true}
+	tx.touch(p)
+	tx.partEvent(EventPartRetry, p, f)
+	return false, nil
+}
+
+func (tx *Tx) interruptPart(p *Part, now time.Time) error {
+	p.Interruptions++
+	if p.Interruptions > tx.Policy.MaxInterruptions {
+		return tx.fail(Fail(CodeInterrupted, Permanent,
+			fmt.Sprintf("part %d was interrupted %d times in a row", p.Index, p.Interruptions),
+			"find out what kills the workers while they hold this part (memory?), then rerun the job", nil))
+	}
+	p.State, p.Lease, p.NotBefore = PartPending, Lease{}, time.Time{}
+	p.Attempt-- // the claim counted it; an interruption does not spend it
+	p.WakeAt = now.Add(tx.Policy.RingAgain)
+	tx.touch(p)
+	tx.partEvent(EventInterrupted, p, nil)
+	return nil
+}
+
+func (tx *Tx) partEvent(t EventType, p *Part, f *Failure) {
+	e := Event{At: tx.Now, Type: t, Actor: tx.Actor, Attempt: tx.Job.Attempt, Part: p.Index}
+	if f != nil {
+		e.Code, e.Message = f.Code, f.Message
+	}
+	tx.Events = append(tx.Events, e)
+}
+
+// Refill opens the window over a plan that is in force again after a rerun or rescue:
+// unfinished are the indexes of the parts that are not done, ascending. The caller rings
+// what is returned.
+func (tx *Tx) Refill(unfinished []int) ([]int, error) {
+	if err := tx.check(); err != nil {
+		return nil, err
+	}
+	j := tx.Job
+	if j.State != Running || j.Phase != PhaseParts {
+		return nil, fmt.Errorf("job %s (%s): %w", j.ID, j.State, ErrNotDue)
+	}
+	ring := unfinished[:min(len(unfinished), tx.Policy.Window)]
+	if len(ring) > 0 {
+		j.NextPart = max(j.NextPart, ring[len(ring)-1]+1)
+	}
+	j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
+	return ring, nil
+}

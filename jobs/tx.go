@@ -1,0 +1,105 @@
+package jobs
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Tx is one transaction on a job. Its methods are the transitions; each either changes
+// Job, parts, events and callback together and returns nil, or returns an error and the
+// transaction must be dropped. Not safe for concurrent use.
+type Tx struct {
+	Policy Policy
+	Now    time.Time
+	Actor  string // "worker w1", "api key k1": goes into the events
+	Job    *Job
+
+	// Events and Callback are written with the job when the transaction commits.
+	Events   []Event
+	Callback *Callback
+	// NewParts are created, Parts (those loaded through Part) updated where changed.
+	NewParts []*Part
+	Parts    map[string]*Part
+	changed  map[string]bool
+
+	load func(partID string) (*Part, error)
+}
+
+// NewTx starts a transaction on job; load reads a part of it within the same transaction.
+func NewTx(p Policy, now time.Time, actor string, job *Job, load func(partID string) (*Part, error)) *Tx {
+	return &Tx{Policy: p, Now: now.UTC().Truncate(time.Microsecond), Actor: actor, Job: job, Parts: map[string]*Part{}, changed: map[string]bool{}, load: load}
+}
+
+// ChangedParts lists the loaded parts that the transaction changed, by index.
+func (tx *Tx) ChangedParts() []*Part {
+	var out []*Part
+	for id := range tx.changed {
+		out = append(out, tx.Parts[id])
+	}
+	slices.SortFunc(out, func(a, b *Part) int { return a.Index - b.Index })
+	return out
+}
+
+func (tx *Tx) part(index int) (*Part, error) {
+	id := PartID(tx.Job.PlanEpoch, index)
+	if p, ok := tx.Parts[id]; ok {
+		return p, nil
+	}
+	p, err := tx.load(id)
+	if err != nil {
+		return nil, fmt.Errorf("load part %s of job %s: %w", id, tx.Job.ID, err)
+	}
+	tx.Parts[id] = p
+	return p, nil
+}
+
+func (tx *Tx) touch(p *Part) { tx.changed[p.ID] = true }
+
+// event adds a line about the job to the timeline.
+func (tx *Tx) event(t EventType, code Code, message, reason string) {
+	tx.Events = append(tx.Events, Event{At: tx.Now, Type: t, Actor: tx.Actor, Attempt: tx.Job.Attempt, Part: -1, Code: code, Message: message, Reason: reason})
+}
+
+func (tx *Tx) become(next State) error {
+	if !tx.Job.State.CanBecome(next) {
+		return fmt.Errorf("job %s is %s, cannot become %s: %w", tx.Job.ID, tx.Job.State, next, ErrTransition)
+	}
+	tx.Job.State = next
+	return nil
+}
+
+// check refuses what this version must not touch.
+func (tx *Tx) check() error {
+	j := tx.Job
+	if j.Schema != SchemaVersion {
+		return fmt.Errorf("job %s has schema %d, this is %d: %w", j.ID, j.Schema, SchemaVersion, ErrUnknownSchema)
+	}
+	if !j.State.Valid() || !j.Kind.Valid() || j.OrgID == "" || j.PartsTotal < 0 || j.PartsDone > j.PartsTotal {
+		return fmt.Errorf("job %s (state %q, kind %q): %w", j.ID, j.State, j.Kind, ErrInvalid)
+	}
+	return nil
+}
+
+// holds refuses whoever does not hold the job's lease.
+func (tx *Tx) holds(l Lease) error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	if tx.Job.State != Running || l.Token == "" || tx.Job.Lease.Token != l.Token {
+		return fmt.Errorf("job %s (%s): %w", tx.Job.ID, tx.Job.State, ErrLeaseLost)
+	}
+	return nil
+}
+
+// grant makes the lease of a new claim.
+func (tx *Tx) grant(owner string) Lease {
+	return Lease{Token: NewToken(), Owner: owner, Until: tx.Now.Add(tx.Policy.LeaseFor)}
+}
+
+// expired reports whether a lease may be taken from its holder: it has run out by more
+// than clocks may differ.
+func (tx *Tx) expired(l Lease) bool { return tx.Now.After(l.Until.Add(tx.Policy.Skew)) }
+
+// leaseWake is when the rescuer looks whether a lease was renewed.
+func (tx *Tx) leaseWake(l Lease) time.Time { return l.Until.Add(tx.Policy.Skew + time.Second) }
