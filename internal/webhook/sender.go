@@ -24,7 +24,7 @@ type Limits struct {
 	Headers time.Duration // from the request's end to the end of the answer's headers; default 10 s
 	Total   time.Duration // everything from DNS to the end of the body; default 15 s
 
-	HeaderBytes int64 // of the answer's headers, each 1xx counted for itself; default 16 KiB
+	HeaderBytes int64 // of the answer's headers, those of 1xx answers before it included; default 16 KiB
 	ReadBytes   int64 // of the answer's body, as it came; default 64 KiB
 	KeepBytes   int   // of Attempt.Response; default 2 KiB
 }
@@ -213,6 +213,9 @@ func (s *Sender) exchange(conn net.Conn, req *http.Request, a *Attempt) error {
 		return fmt.Errorf("exchange: %w", err)
 	}
 	defer res.Body.Close() //nolint:errcheck // read-only
+	if res.StatusCode < 100 {
+		return errors.New("exchange: not an HTTP status")
+	}
 	a.Status = res.StatusCode
 	a.Class = statusClass(res.StatusCode)
 	a.RetryAfter = ParseRetryAfter(res.Header.Get("Retry-After"), s.cfg.Now())
