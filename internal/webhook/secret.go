@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -43,7 +44,16 @@ var (
 
 // Secret is a symmetric signing key. Every usual way to print, encode or log
 // it gives "[redacted]"; only Reveal shows it. The zero value signs nothing.
-type Secret struct{ key string }
+type Secret struct {
+	// A pointer, because fmt calls no methods on unexported fields of other
+	// structs: there it prints an address.
+	key *string
+}
+
+func secretOf(key []byte) Secret {
+	s := string(key)
+	return Secret{key: &s}
+}
 
 // ParseSecret reads the form that customers see: "whsec_" and padded standard
 // base64 of 24 to 64 bytes.
@@ -56,14 +66,18 @@ func ParseSecret(s string) (Secret, error) {
 	if err != nil || len(key) < minSecretBytes || len(key) > maxSecretBytes {
 		return Secret{}, ErrSecret // the cause would quote the input
 	}
-	return Secret{key: string(key)}, nil
+	secret := secretOf(key)
+	if secret.Reveal() != s {
+		return Secret{}, ErrSecret // DecodeString skips line ends
+	}
+	return secret, nil
 }
 
 // NewSecret makes a random secret of 32 bytes.
 func NewSecret() Secret {
 	key := make([]byte, newSecretBytes)
 	_, _ = rand.Read(key) // never fails: crypto/rand ends the process instead
-	return Secret{key: string(key)}
+	return secretOf(key)
 }
 
 // DeriveSecret makes the callback secret of a key that has none of its own,
@@ -78,13 +92,16 @@ func DeriveSecret(apiSecret string) (Secret, error) {
 	if err != nil {
 		return Secret{}, fmt.Errorf("derive webhook secret: %w", err)
 	}
-	return Secret{key: string(key)}, nil
+	return secretOf(key), nil
 }
 
 // Reveal returns the "whsec_" form, for showing it once to its owner and for
-// sealing it at rest.
+// sealing it at rest; "" for the zero value.
 func (s Secret) Reveal() string {
-	return secretPrefix + base64.StdEncoding.EncodeToString([]byte(s.key))
+	if s.key == nil {
+		return ""
+	}
+	return secretPrefix + base64.StdEncoding.EncodeToString([]byte(*s.key))
 }
 
 const redacted = "[redacted]"
@@ -92,8 +109,8 @@ const redacted = "[redacted]"
 // String returns "[redacted]".
 func (Secret) String() string { return redacted }
 
-// GoString returns "[redacted]".
-func (Secret) GoString() string { return redacted }
+// Format writes "[redacted]" for every verb, %d and %x too.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // MarshalText returns "[redacted]"; encoding/json uses it too.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
@@ -128,10 +145,10 @@ func Sign(id string, at time.Time, body []byte, secrets ...Secret) (string, erro
 	}
 	signatures := make([]string, len(secrets))
 	for i, s := range secrets {
-		if s.key == "" {
+		if s.key == nil {
 			return "", ErrNoSecret
 		}
-		mac := hmac.New(sha256.New, []byte(s.key))
+		mac := hmac.New(sha256.New, []byte(*s.key))
 		mac.Write([]byte(id + "." + unixSeconds(at) + "."))
 		mac.Write(body)
 		signatures[i] = "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
