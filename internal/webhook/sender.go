@@ -160,6 +160,10 @@ func (s *Sender) send(ctx context.Context, d Delivery, a *Attempt) error {
 		return err
 	}
 	defer conn.Close() //nolint:errcheck // nothing is left to lose
+	// Once a connection is upgraded (101) or its body handed over, net/http no
+	// longer ends a blocked read for ctx in every case: this does.
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
 	return s.exchange(conn, req, a)
 }
 
@@ -219,6 +223,9 @@ func (s *Sender) exchange(conn net.Conn, req *http.Request, a *Attempt) error {
 	a.Status = res.StatusCode
 	a.Class = statusClass(res.StatusCode)
 	a.RetryAfter = ParseRetryAfter(res.Header.Get("Retry-After"), s.cfg.Now())
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return nil // what follows is not a body
+	}
 
 	kept := &capped{limit: s.limits.KeepBytes}
 	_, err = io.Copy(kept, io.LimitReader(res.Body, s.limits.ReadBytes))
