@@ -5,25 +5,28 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// Scan is one index stream. All scans of a disjunct are intersected (merge
-// join on the tail fields and the name); each is sorted by those.
+// Scan is one index stream of a disjunct.
 type Scan struct {
 	Index Index
 	// Points is the number of leading index fields that the disjunct fixes to
-	// one value (an equality or the array-contains operand); the remaining
-	// fields are exactly Plan.Tail.
+	// one value (an equality, or the array-contains operand for a Contains
+	// field); the remaining fields are exactly [Branch.Tail].
 	Points int
+}
+
+// Branch tells how to serve one disjunct.
+type Branch struct {
+	// Scans are intersected: each yields names sorted by (Tail, name), and a
+	// row must be in all of them. None means the documents in name order.
+	Scans []Scan
+	// Tail are the fields after the points in every scan: the order without
+	// the equality fields and __name__, then the aggregated fields.
+	Tail []Field
 }
 
 // Plan tells how to serve a query.
 type Plan struct {
-	// Disjuncts has one entry per disjunct of the query: its scans, none of
-	// which means a scan of the documents in name order.
-	Disjuncts [][]Scan
-	// Tail is, per disjunct, the order fields that are index components after
-	// the points: the order without equality fields and __name__, then the
-	// aggregated fields.
-	Tail [][]Field
+	Branches []Branch // one per disjunct of the query, in its order
 	// Name is the direction in which names break ties.
 	Name fsvalue.Direction
 }
@@ -33,7 +36,8 @@ type MissingError struct {
 	// Index would serve it.
 	Index Index
 	// Exemption tells that the console would add it as a single-field override.
-	Exemption        bool
+	Exemption bool
+
 	database         fsvalue.Database
 	manyInequalities bool
 }

@@ -1,6 +1,8 @@
 package fsquery
 
 import (
+	"math"
+
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
@@ -34,24 +36,61 @@ func (op Op) Inequality() bool { return op >= Less }
 type Filter struct {
 	Field fsvalue.FieldPath
 	Op    Op
-	// Value is the operand; nil for unary operators and NotIn. A filter on
-	// `__name__` has a reference here and its parsed form in Name.
-	Value *fsvalue.Value
-	// Values are the operands of NotIn; Names their parsed form on `__name__`.
+	// Values are the operands: none for unary operators, 1 to 10 for NotIn,
+	// otherwise one. On __name__ they are references, which Names holds parsed.
 	Values []*fsvalue.Value
-	Name   fsvalue.Path
 	Names  []fsvalue.Path
 }
 
+// point returns the one value an equality admits.
+func (f *Filter) point() *fsvalue.Value {
+	switch f.Op {
+	case IsNull:
+		return nullValue
+	case IsNaN:
+		return nanValue
+	}
+	return f.Values[0]
+}
+
+// never reports whether f matches nothing because of a null or NaN operand.
+func (f *Filter) never() bool {
+	for _, v := range f.Values {
+		if fsvalue.IsNull(v) || (fsvalue.IsNaN(v) && f.Op != NotEqual && f.Op != NotIn) {
+			return true
+		}
+	}
+	return false
+}
+
+// The values that unary equalities stand for; never changed.
+var (
+	nullValue = &fsvalue.Value{ValueType: &firestorepb.Value_NullValue{}}
+	nanValue  = &fsvalue.Value{ValueType: &firestorepb.Value_DoubleValue{DoubleValue: math.NaN()}}
+)
+
 // Conjunction is one disjunct of the filter: all its conditions must hold.
 type Conjunction struct {
-	Equal        []Filter // Equal, IsNull, IsNaN on fields other than __name__; at most one per field, else see Never
+	Equal        []Filter // Equal, IsNull, IsNaN on fields other than __name__, at most one per field
 	Contains     *Filter  // at most one
-	Inequalities []Filter // on fields other than __name__
+	Inequalities []Filter // on fields other than __name__ and those in Equal
 	Names        []Filter // every condition on __name__, Equal included
 	// Never tells that no row can match: an operand is null or NaN where that
-	// compares with nothing, or two equalities on one field contradict.
+	// compares with nothing, or conditions on one field contradict. The
+	// conditions still tell which index the query needs.
 	Never bool
+
+	conditions int // as written, for the limit on a query's components
+}
+
+// Point returns the value an equality fixes the field to.
+func (c *Conjunction) Point(field fsvalue.FieldPath) (*fsvalue.Value, bool) {
+	for i := range c.Equal {
+		if f := &c.Equal[i]; f.Field.Equal(field) {
+			return f.point(), true
+		}
+	}
+	return nil, false
 }
 
 // Order is one entry of the sort order.
@@ -60,11 +99,15 @@ type Order struct {
 	Direction fsvalue.Direction
 }
 
-// Cursor is a position in the order: before or after all rows whose leading
-// order fields equal Values.
+// Cursor is a cut through the order: rows whose leading order fields equal
+// Values lie behind it if Before is set, else in front of it. The start cursor
+// keeps what is behind, the end cursor what is in front. Without Values every
+// row is on one side.
 type Cursor struct {
+	// Values pair with the order fields from the left. The last one may be for
+	// __name__ and is a reference then, which Name holds parsed.
 	Values []*fsvalue.Value
-	Names  fsvalue.Path // the parsed value for __name__, zero when the cursor is shorter
+	Name   fsvalue.Path
 	Before bool
 }
 
@@ -94,7 +137,43 @@ type Query struct {
 	FindNearest *firestorepb.StructuredQuery_FindNearest
 }
 
-// Parse validates q, asked under parent (a root or a document), and normalises it.
-func Parse(parent fsvalue.Path, q *firestorepb.StructuredQuery) (*Query, error) {
-	return &Query{Parent: parent}, nil
+// Tail returns the order fields that still vary within a disjunct: the order
+// without the disjunct's equality fields and without __name__.
+func (q *Query) Tail(disjunct int) []Order {
+	c := &q.Disjuncts[disjunct]
+	var tail []Order
+	for _, o := range q.Order[:len(q.Order)-1] {
+		if _, fixed := c.Point(o.Field); !fixed {
+			tail = append(tail, o)
+		}
+	}
+	return tail
 }
+
+// CursorFor returns the same cut as one disjunct sees it: its values pair with
+// Tail(disjunct) and then __name__. A value for a field that the disjunct fixes
+// is compared here once and for all. A nil cursor stays nil.
+func (q *Query) CursorFor(disjunct int, c *Cursor) *Cursor {
+	if c == nil {
+		return nil
+	}
+	out := &Cursor{Before: c.Before, Name: c.Name}
+	for i, v := range c.Values {
+		o := q.Order[i]
+		constant, fixed := q.Disjuncts[disjunct].Point(o.Field)
+		if !fixed {
+			out.Values = append(out.Values, v)
+			continue
+		}
+		if side := o.compare(constant, v); side != 0 {
+			// All rows that share the values so far are on this side.
+			out.Before = side > 0
+			out.Name = fsvalue.Path{}
+			return out
+		}
+	}
+	return out
+}
+
+// NameDirection returns the direction in which names break ties.
+func (q *Query) NameDirection() fsvalue.Direction { return q.Order[len(q.Order)-1].Direction }

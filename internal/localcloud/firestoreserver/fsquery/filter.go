@@ -1,0 +1,333 @@
+package fsquery
+
+import (
+	"slices"
+
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
+
+	"exportd/internal/localcloud/firestoreserver/fsvalue"
+)
+
+// Names of the protobuf operators, shorter.
+const (
+	opAnd = firestorepb.StructuredQuery_CompositeFilter_AND
+	opOr  = firestorepb.StructuredQuery_CompositeFilter_OR
+)
+
+// tree collects what the limits on a whole filter need while it is walked.
+type tree struct {
+	q         *Query
+	negations int // NOT_EQUAL, NOT_IN, IS_NOT_NAN, IS_NOT_NULL
+	notIn     bool
+	union     bool // IN, ARRAY_CONTAINS_ANY, OR
+}
+
+// parseWhere expands the filter into its disjunctive normal form.
+func (q *Query) parseWhere(f *firestorepb.StructuredQuery_Filter) error {
+	t := tree{q: q}
+	disjuncts := [][]Filter{nil}
+	if f != nil {
+		n, err := t.check(f)
+		if err != nil {
+			return err
+		}
+		if n > maxDisjuncts {
+			return invalidf("Too many disjunctions after normalization. Result had %d disjunctions which is more than the maximum of %d", n, maxDisjuncts)
+		}
+		if disjuncts, err = t.expand(f); err != nil {
+			return err
+		}
+	}
+	if t.negations > 1 {
+		return invalidf("Only a single 'NOT_EQUAL', 'NOT_IN', 'IS_NOT_NAN', or 'IS_NOT_NULL' filter allowed per query.")
+	}
+	if t.notIn && t.union {
+		return invalidf("'NOT_IN' cannot be used in the same query with 'IN', 'ARRAY_CONTAINS_ANY' or 'OR'.")
+	}
+	if err := q.collectInequalities(disjuncts); err != nil {
+		return err
+	}
+	for _, d := range disjuncts {
+		c, err := newConjunction(d)
+		if err != nil {
+			return err
+		}
+		q.Disjuncts = append(q.Disjuncts, c)
+	}
+	return nil
+}
+
+// check validates the shape of the tree and counts the disjuncts it will
+// expand to, without expanding. The count saturates.
+func (t *tree) check(f *firestorepb.StructuredQuery_Filter) (int, error) {
+	switch ft := f.GetFilterType().(type) {
+	case *firestorepb.StructuredQuery_Filter_CompositeFilter:
+		return t.checkComposite(ft.CompositeFilter)
+	case *firestorepb.StructuredQuery_Filter_FieldFilter:
+		return t.checkField(ft.FieldFilter)
+	case *firestorepb.StructuredQuery_Filter_UnaryFilter:
+		switch ft.UnaryFilter.GetOp() {
+		case firestorepb.StructuredQuery_UnaryFilter_IS_NOT_NAN, firestorepb.StructuredQuery_UnaryFilter_IS_NOT_NULL:
+			t.negations++
+		}
+		return 1, nil
+	}
+	return 0, invalidf("Filter has no type set.")
+}
+
+func (t *tree) checkComposite(c *firestorepb.StructuredQuery_CompositeFilter) (int, error) {
+	const saturated = 1 << 31
+	total := 1
+	switch c.GetOp() {
+	case opAnd:
+	case opOr:
+		if len(c.GetFilters()) == 0 {
+			return 0, invalidf("Composite filter must have at least one sub-filter.")
+		}
+		t.union = t.union || len(c.Filters) > 1
+		total = 0
+	default:
+		return 0, invalidf("Unknown composite filter operator %d.", c.GetOp())
+	}
+	for _, sub := range c.GetFilters() {
+		n, err := t.check(sub)
+		if err != nil {
+			return 0, err
+		}
+		if c.GetOp() == opAnd {
+			total *= n
+		} else {
+			total += n
+		}
+		total = min(total, saturated)
+	}
+	return total, nil
+}
+
+func (t *tree) checkField(f *firestorepb.StructuredQuery_FieldFilter) (int, error) {
+	op, most := f.GetOp(), maxIn
+	switch op {
+	case firestorepb.StructuredQuery_FieldFilter_NOT_EQUAL:
+		t.negations++
+		return 1, nil
+	case firestorepb.StructuredQuery_FieldFilter_NOT_IN:
+		t.negations++
+		t.notIn = true
+		most = maxNotIn
+	case firestorepb.StructuredQuery_FieldFilter_IN, firestorepb.StructuredQuery_FieldFilter_ARRAY_CONTAINS_ANY:
+		t.union = true
+	default:
+		return 1, nil
+	}
+	list, ok := f.GetValue().GetValueType().(*firestorepb.Value_ArrayValue)
+	if !ok {
+		return 0, invalidf("'%s' requires an ArrayValue.", op)
+	}
+	n := len(list.ArrayValue.GetValues())
+	switch {
+	case n == 0:
+		return 0, invalidf("'%s' requires an non-empty ArrayValue.", op)
+	case n > most:
+		return 0, invalidf("'%s' supports up to %d comparison values.", op, most)
+	case op == firestorepb.StructuredQuery_FieldFilter_NOT_IN:
+		return 1, nil
+	}
+	return n, nil
+}
+
+// expand returns the disjuncts of f, each a list of conditions. The tree has
+// been checked, so the result is small.
+func (t *tree) expand(f *firestorepb.StructuredQuery_Filter) ([][]Filter, error) {
+	switch ft := f.GetFilterType().(type) {
+	case *firestorepb.StructuredQuery_Filter_FieldFilter:
+		return t.expandField(ft.FieldFilter)
+	case *firestorepb.StructuredQuery_Filter_UnaryFilter:
+		return t.expandUnary(ft.UnaryFilter)
+	}
+	c := f.GetCompositeFilter()
+	var out [][]Filter
+	if c.GetOp() == opAnd {
+		out = [][]Filter{nil}
+	}
+	for _, sub := range c.GetFilters() {
+		alternatives, err := t.expand(sub)
+		if err != nil {
+			return nil, err
+		}
+		if c.GetOp() == opOr {
+			out = append(out, alternatives...)
+			continue
+		}
+		product := make([][]Filter, 0, len(out)*len(alternatives))
+		for _, left := range out {
+			for _, right := range alternatives {
+				product = append(product, slices.Concat(left, right))
+			}
+		}
+		out = product
+	}
+	return out, nil
+}
+
+func (t *tree) expandUnary(f *firestorepb.StructuredQuery_UnaryFilter) ([][]Filter, error) {
+	field, err := fsvalue.ParseFieldPath(f.GetField().GetFieldPath())
+	if err != nil {
+		return nil, err
+	}
+	if field.IsName() {
+		return nil, errNotKey()
+	}
+	var op Op
+	switch f.GetOp() {
+	case firestorepb.StructuredQuery_UnaryFilter_IS_NAN:
+		op = IsNaN
+	case firestorepb.StructuredQuery_UnaryFilter_IS_NULL:
+		op = IsNull
+	case firestorepb.StructuredQuery_UnaryFilter_IS_NOT_NAN:
+		op = IsNotNaN
+	case firestorepb.StructuredQuery_UnaryFilter_IS_NOT_NULL:
+		op = IsNotNull
+	default:
+		return nil, invalidf("Unknown unary filter operator %d.", f.GetOp())
+	}
+	return [][]Filter{{{Field: field, Op: op}}}, nil
+}
+
+var fieldOps = map[firestorepb.StructuredQuery_FieldFilter_Operator]Op{
+	firestorepb.StructuredQuery_FieldFilter_LESS_THAN:             Less,
+	firestorepb.StructuredQuery_FieldFilter_LESS_THAN_OR_EQUAL:    LessOrEqual,
+	firestorepb.StructuredQuery_FieldFilter_GREATER_THAN:          Greater,
+	firestorepb.StructuredQuery_FieldFilter_GREATER_THAN_OR_EQUAL: GreaterOrEqual,
+	firestorepb.StructuredQuery_FieldFilter_EQUAL:                 Equal,
+	firestorepb.StructuredQuery_FieldFilter_NOT_EQUAL:             NotEqual,
+	firestorepb.StructuredQuery_FieldFilter_ARRAY_CONTAINS:        Contains,
+	firestorepb.StructuredQuery_FieldFilter_IN:                    Equal,
+	firestorepb.StructuredQuery_FieldFilter_ARRAY_CONTAINS_ANY:    Contains,
+	firestorepb.StructuredQuery_FieldFilter_NOT_IN:                NotIn,
+}
+
+func (t *tree) expandField(f *firestorepb.StructuredQuery_FieldFilter) ([][]Filter, error) {
+	field, err := fsvalue.ParseFieldPath(f.GetField().GetFieldPath())
+	if err != nil {
+		return nil, err
+	}
+	op, ok := fieldOps[f.GetOp()]
+	if !ok {
+		return nil, invalidf("Unknown field filter operator %d.", f.GetOp())
+	}
+	if field.IsName() && op == Contains {
+		return nil, invalidf("the name __key__ is reserved")
+	}
+	operands := []*fsvalue.Value{f.GetValue()}
+	switch f.GetOp() {
+	case firestorepb.StructuredQuery_FieldFilter_IN, firestorepb.StructuredQuery_FieldFilter_NOT_IN,
+		firestorepb.StructuredQuery_FieldFilter_ARRAY_CONTAINS_ANY:
+		operands = f.GetValue().GetArrayValue().GetValues()
+	}
+	for _, v := range operands {
+		if err := fsvalue.PrepareValue(v); err != nil {
+			return nil, err
+		}
+		if op == Contains && fsvalue.ClassOf(v) == fsvalue.ClassArray {
+			return nil, invalidf("'%s' does not support an ArrayValue as comparison value.", f.GetOp())
+		}
+	}
+	if op == NotIn {
+		filter, err := t.newFilter(field, op, operands)
+		return [][]Filter{{filter}}, err
+	}
+	out := make([][]Filter, len(operands))
+	for i, v := range operands {
+		filter, err := t.newFilter(field, op, []*fsvalue.Value{v})
+		if err != nil {
+			return nil, err
+		}
+		out[i] = []Filter{filter}
+	}
+	return out, nil
+}
+
+func (t *tree) newFilter(field fsvalue.FieldPath, op Op, operands []*fsvalue.Value) (Filter, error) {
+	f := Filter{Field: field, Op: op, Values: operands}
+	if field.IsName() {
+		for _, v := range operands {
+			name, err := t.q.parseName(v)
+			if err != nil {
+				return Filter{}, err
+			}
+			f.Names = append(f.Names, name)
+		}
+	}
+	return f, nil
+}
+
+// collectInequalities sets the inequality fields of all branches, sorted.
+func (q *Query) collectInequalities(disjuncts [][]Filter) error {
+	keyEqual := false
+	for _, d := range disjuncts {
+		for i := range d {
+			f := &d[i]
+			keyEqual = keyEqual || (f.Field.IsName() && f.Op == Equal)
+			if f.Op.Inequality() {
+				q.Inequality = append(q.Inequality, f.Field)
+			}
+		}
+	}
+	slices.SortFunc(q.Inequality, fsvalue.FieldPath.Compare)
+	q.Inequality = slices.CompactFunc(q.Inequality, fsvalue.FieldPath.Equal)
+	n := len(q.Inequality)
+	if n > maxInequalities {
+		return invalidf("The query contains %d distinct inequality fields: [%s]. A query may not have more than %d distinct inequality fields.",
+			n, joinFields(q.Inequality), maxInequalities)
+	}
+	if keyEqual && n > 0 && !q.Inequality[n-1].IsName() {
+		return invalidf("Equality on key is not allowed if there are other inequality fields and key does not appear in inequalities.")
+	}
+	return nil
+}
+
+// newConjunction sorts the conditions of one disjunct by what they mean to an
+// index, and finds contradictions.
+func newConjunction(filters []Filter) (Conjunction, error) {
+	c := Conjunction{conditions: len(filters)}
+	for i := range filters {
+		f := filters[i]
+		c.Never = c.Never || f.never()
+		switch {
+		case f.Field.IsName():
+			c.Names = append(c.Names, f)
+		case f.Op == Contains:
+			if c.Contains != nil {
+				return c, invalidf("A maximum of 1 'ARRAY_CONTAINS' filter is allowed per disjunction.")
+			}
+			c.Contains = &f
+		case f.Op.Inequality():
+			c.Inequalities = append(c.Inequalities, f)
+		default:
+			if v, fixed := c.Point(f.Field); !fixed {
+				c.Equal = append(c.Equal, f)
+			} else if !fsvalue.Equal(v, f.point()) {
+				c.Never = true
+			}
+		}
+	}
+	c.Inequalities = slices.DeleteFunc(c.Inequalities, func(f Filter) bool {
+		v, fixed := c.Point(f.Field)
+		c.Never = c.Never || (fixed && !f.Match(v))
+		return fixed
+	})
+	return c, nil
+}
+
+// anyField returns a field other than __name__ that has a condition.
+func (c *Conjunction) anyField() fsvalue.FieldPath {
+	switch {
+	case len(c.Equal) > 0:
+		return c.Equal[0].Field
+	case c.Contains != nil:
+		return c.Contains.Field
+	case len(c.Inequalities) > 0:
+		return c.Inequalities[0].Field
+	}
+	return nil
+}
