@@ -66,30 +66,34 @@ func (f *Filter) Match(v *fsvalue.Value) bool {
 	case f.Op == IsNaN:
 		return fsvalue.IsNaN(v)
 	case f.Op == Contains:
-		return slices.ContainsFunc(v.GetArrayValue().GetValues(), func(e *fsvalue.Value) bool { return fsvalue.Equal(e, f.Values[0]) })
+		return slices.ContainsFunc(v.GetArrayValue().GetValues(), func(e *fsvalue.Value) bool { return fsvalue.Equal(e, f.Value) })
 	case f.Op == Equal:
-		return fsvalue.Equal(v, f.Values[0])
+		return fsvalue.Equal(v, f.Value)
 	case fsvalue.IsNull(v):
 		return false // no inequality admits a stored null
 	case f.Op == IsNotNull:
 		return true
 	case f.Op == IsNotNaN:
 		return !fsvalue.IsNaN(v)
-	case f.Op == NotEqual, f.Op == NotIn:
+	case f.Op == NotEqual:
+		return !fsvalue.Equal(v, f.Value)
+	case f.Op == NotIn:
 		return !slices.ContainsFunc(f.Values, func(e *fsvalue.Value) bool { return fsvalue.Equal(e, v) })
 	}
-	return fsvalue.ClassOf(v) == fsvalue.ClassOf(f.Values[0]) && f.Op.admits(fsvalue.Compare(v, f.Values[0]))
+	return fsvalue.ClassOf(v) == fsvalue.ClassOf(f.Value) && f.Op.admits(fsvalue.Compare(v, f.Value))
 }
 
 // MatchName does the same for filters on __name__.
 func (f *Filter) MatchName(name fsvalue.Path) bool {
 	switch f.Op {
-	case NotIn, NotEqual:
+	case NotIn:
 		return !slices.Contains(f.Names, name)
+	case NotEqual:
+		return name != f.Name
 	case Equal:
-		return name == f.Names[0]
+		return name == f.Name
 	}
-	return f.Op.admits(name.Compare(f.Names[0]))
+	return f.Op.admits(name.Compare(f.Name))
 }
 
 // admits tells for a range operator whether a comparison's outcome satisfies it.

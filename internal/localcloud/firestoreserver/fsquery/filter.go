@@ -233,32 +233,40 @@ func (t *tree) expandField(f *firestorepb.StructuredQuery_FieldFilter) ([][]Filt
 		}
 	}
 	if op == NotIn {
-		filter, err := t.newFilter(field, op, operands)
-		return [][]Filter{{filter}}, err
+		filter := Filter{Field: field, Op: op, Values: operands}
+		if filter.Names, err = t.names(field, operands); err != nil {
+			return nil, err
+		}
+		return [][]Filter{{filter}}, nil
 	}
 	out := make([][]Filter, len(operands))
 	for i, v := range operands {
-		filter, err := t.newFilter(field, op, []*fsvalue.Value{v})
+		filter := Filter{Field: field, Op: op, Value: v}
+		names, err := t.names(field, operands[i:i+1])
 		if err != nil {
 			return nil, err
+		}
+		if names != nil {
+			filter.Name = names[0]
 		}
 		out[i] = []Filter{filter}
 	}
 	return out, nil
 }
 
-func (t *tree) newFilter(field fsvalue.FieldPath, op Op, operands []*fsvalue.Value) (Filter, error) {
-	f := Filter{Field: field, Op: op, Values: operands}
-	if field.IsName() {
-		for _, v := range operands {
-			name, err := t.q.parseName(v)
-			if err != nil {
-				return Filter{}, err
-			}
-			f.Names = append(f.Names, name)
+// names parses the operands of a filter on __name__; nil for other fields.
+func (t *tree) names(field fsvalue.FieldPath, operands []*fsvalue.Value) ([]fsvalue.Path, error) {
+	if !field.IsName() {
+		return nil, nil
+	}
+	names := make([]fsvalue.Path, len(operands))
+	for i, v := range operands {
+		var err error
+		if names[i], err = t.q.parseName(v); err != nil {
+			return nil, err
 		}
 	}
-	return f, nil
+	return names, nil
 }
 
 // collectInequalities sets the inequality fields of all branches, sorted.

@@ -2,6 +2,7 @@ package fsquery
 
 import (
 	"math"
+	"slices"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 
@@ -36,8 +37,11 @@ func (op Op) Inequality() bool { return op >= Less }
 type Filter struct {
 	Field fsvalue.FieldPath
 	Op    Op
-	// Values are the operands: none for unary operators, 1 to 10 for NotIn,
-	// otherwise one. On __name__ they are references, which Names holds parsed.
+	// Value is the operand; nil for unary operators and NotIn. On __name__ it
+	// is a reference, which Name holds parsed.
+	Value *fsvalue.Value
+	Name  fsvalue.Path
+	// Values are the 1 to 10 operands of NotIn, and Names their parsed forms.
 	Values []*fsvalue.Value
 	Names  []fsvalue.Path
 }
@@ -50,17 +54,20 @@ func (f *Filter) point() *fsvalue.Value {
 	case IsNaN:
 		return nanValue
 	}
-	return f.Values[0]
+	return f.Value
 }
 
 // never reports whether f matches nothing because of a null or NaN operand.
 func (f *Filter) never() bool {
-	for _, v := range f.Values {
-		if fsvalue.IsNull(v) || (fsvalue.IsNaN(v) && f.Op != NotEqual && f.Op != NotIn) {
-			return true
-		}
+	switch f.Op {
+	case IsNull, IsNaN, IsNotNull, IsNotNaN:
+		return false
+	case NotIn:
+		return slices.ContainsFunc(f.Values, fsvalue.IsNull)
+	case NotEqual:
+		return fsvalue.IsNull(f.Value)
 	}
-	return false
+	return fsvalue.IsNull(f.Value) || fsvalue.IsNaN(f.Value)
 }
 
 // The values that unary equalities stand for; never changed.
