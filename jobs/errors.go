@@ -101,3 +101,6 @@ func AsFailure(err error) *Failure {
 	}
 	return Fail(CodeInternal, Transient, "the export failed unexpectedly", "see the worker's log for this job id", err)
 }
+
+// ErrIdempotencyMismatch: the Idempotency-Key was used for another request.
+var ErrIdempotencyMismatch = errors.New("idempotency key was used for another request")

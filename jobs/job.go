@@ -15,6 +15,8 @@ const SchemaVersion = 1
 type Job struct {
 	ID     string `firestore:"-"`
 	Schema int    `firestore:"schema"`
+	// Rev is random in each write: the store knows by it a commit whose answer was lost.
+	Rev string `firestore:"rev"`
 
 	OrgID       string `firestore:"orgId"`
 	KeyID       string `firestore:"keyId"` // the API key that asked

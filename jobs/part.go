@@ -40,12 +40,16 @@ type Part struct {
 	Interruptions int       `firestore:"interruptions"`
 	LastError     *JobError `firestore:"lastError"`
 
-	RowsDone  int64  `firestore:"rowsDone"` // highest ever reported
-	BytesDone int64  `firestore:"bytesDone"`
+	// RowsDone and BytesDone are the most ever reported from under way, by whatever holder;
+	// 0 again once the part is done and Rows and Size count.
+	RowsDone  int64  `firestore:"rowsDone,omitempty"`
+	BytesDone int64  `firestore:"bytesDone,omitempty"`
 	Object    string `firestore:"object,omitempty"`
 	Size      int64  `firestore:"size"`
 	CRC32C    uint32 `firestore:"crc32c"`
 	Guarded   int64  `firestore:"guarded"`
+
+	Rev string `firestore:"rev"` // as Job.Rev
 }
 
 // ObjectName is the create-only object that the holder of lease token writes the part to:

@@ -98,7 +98,7 @@ func (tx *Tx) CommitPart(planEpoch int64, index int, l Lease, worker string, r P
 	}
 	p.State, p.Lease, p.WakeAt, p.LastError = PartDone, Lease{}, time.Time{}, nil
 	p.Object, p.Size, p.CRC32C, p.Guarded = r.Object, r.Size, r.CRC32C, r.Guarded
-	p.RowsDone, p.BytesDone = r.Rows, r.Size
+	p.RowsDone, p.BytesDone = 0, 0
 	tx.touch(p)
 
 	j := tx.Job

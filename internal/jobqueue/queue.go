@@ -1,0 +1,197 @@
+// Package jobqueue rings doorbells over Pub/Sub.
+//
+// A topic and a pull subscription per lane, named exportd-exports, exportd-parts and so on,
+// and a topic for messages that no code could handle. Workers pull, not stream: a unary
+// Pull asks for exactly as many messages as there are free slots, so a busy worker never
+// sits on doorbells that an idle one could answer. A message is acknowledged as soon as
+// its claim is committed; redelivery, ordering and dead-letter policies of Pub/Sub are not relied upon.
+package jobqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cloud.google.com/go/pubsub/v2"
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"exportd/jobs"
+)
+
+// Config says which Pub/Sub and under what names.
+type Config struct {
+	ProjectID string
+	// Emulator is the host:port of a Pub/Sub server without TLS and authentication; "" is
+	// Google's, with application default credentials.
+	Emulator string
+	// Prefix begins the names of topics and subscriptions; "exportd-" if empty.
+	Prefix string
+}
+
+// publishTimeout bounds one publish. The client would retry for a minute; the rescuer rings
+// what could not be published, so a request need not wait for that.
+const publishTimeout = 5 * time.Second
+
+// pullTimeout bounds one Pull that finds nothing.
+const pullTimeout = 60 * time.Second
+
+// Queue publishes and pulls doorbells. Safe for concurrent use.
+type Queue struct {
+	cfg        Config
+	client     *pubsub.Client
+	publishers map[jobs.Queue]*pubsub.Publisher
+}
+
+// Open connects. It does not fail when Pub/Sub is unreachable; Ping tells.
+func Open(ctx context.Context, cfg Config) (*Queue, error) {
+	if cfg.Prefix == "" {
+		cfg.Prefix = "exportd-"
+	}
+	var opts []option.ClientOption
+	if cfg.Emulator != "" {
+		opts = append(opts, option.WithEndpoint(cfg.Emulator), option.WithoutAuthentication(),
+			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())), option.WithTelemetryDisabled())
+	}
+	client, err := pubsub.NewClient(ctx, cfg.ProjectID, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("open Pub/Sub project %s: %w", cfg.ProjectID, err)
+	}
+	q := &Queue{cfg: cfg, client: client, publishers: map[jobs.Queue]*pubsub.Publisher{}}
+	for _, lane := range append([]jobs.Queue{jobs.QueueDead}, jobs.Queues...) {
+		p := client.Publisher(q.topic(lane))
+		// Doorbells are rare: waiting 10 ms, the default, to fill a batch only makes them late.
+		p.PublishSettings.DelayThreshold = time.Millisecond
+		p.PublishSettings.Timeout = publishTimeout
+		q.publishers[lane] = p
+	}
+	return q, nil
+}
+
+// Close flushes what is being published and ends the connection.
+func (q *Queue) Close() error {
+	for _, p := range q.publishers {
+		p.Stop()
+	}
+	return q.client.Close()
+}
+
+func (q *Queue) topic(lane jobs.Queue) string {
+	return "projects/" + q.cfg.ProjectID + "/topics/" + q.cfg.Prefix + string(lane)
+}
+
+func (q *Queue) subscription(lane jobs.Queue) string {
+	return "projects/" + q.cfg.ProjectID + "/subscriptions/" + q.cfg.Prefix + string(lane)
+}
+
+// Ensure makes the topics and subscriptions that are missing; what is there stays as it is.
+func (q *Queue) Ensure(ctx context.Context) error {
+	for _, lane := range append([]jobs.Queue{jobs.QueueDead}, jobs.Queues...) {
+		_, err := q.client.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: q.topic(lane)})
+		if err != nil && status.Code(err) != codes.AlreadyExists {
+			return fmt.Errorf("create topic %s: %w", q.topic(lane), classify(err))
+		}
+		_, err = q.client.SubscriptionAdminClient.CreateSubscription(ctx, &pubsubpb.Subscription{
+			Name: q.subscription(lane), Topic: q.topic(lane),
+			// Claims take milliseconds; a worker that dies before its claim costs this long.
+			AckDeadlineSeconds:       20,
+			MessageRetentionDuration: durationpb.New(7 * 24 * time.Hour),
+			// By default a subscription that nobody pulled for 31 days is deleted.
+			ExpirationPolicy: &pubsubpb.ExpirationPolicy{},
+		})
+		if err != nil && status.Code(err) != codes.AlreadyExists {
+			return fmt.Errorf("create subscription %s: %w", q.subscription(lane), classify(err))
+		}
+	}
+	return nil
+}
+
+// Ping asks for a topic, to find out whether Pub/Sub answers and has been set up.
+func (q *Queue) Ping(ctx context.Context) error {
+	_, err := q.client.TopicAdminClient.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: q.topic(jobs.QueueExports)})
+	return classify(err)
+}
+
+// Publish rings. An error means that it may not have rung; the document's wakeAt covers that.
+func (q *Queue) Publish(ctx context.Context, lane jobs.Queue, m jobs.Message) error {
+	return q.publish(ctx, lane, &pubsub.Message{Data: m.Encode()})
+}
+
+func (q *Queue) publish(ctx context.Context, lane jobs.Queue, m *pubsub.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	if _, err := q.publishers[lane].Publish(ctx, m).Get(ctx); err != nil {
+		return fmt.Errorf("publish to %s: %w", q.topic(lane), classify(err))
+	}
+	return nil
+}
+
+// Delivery is a message as it was pulled.
+type Delivery struct {
+	Data  []byte
+	ackID string
+}
+
+// Pull waits for messages of a lane and gives at most limit. It gives none and no error
+// when none came for a while.
+func (q *Queue) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]Delivery, error) {
+	pull, cancel := context.WithTimeout(ctx, pullTimeout)
+	defer cancel()
+	res, err := q.client.SubscriptionAdminClient.Pull(pull, &pubsubpb.PullRequest{Subscription: q.subscription(lane), MaxMessages: int32(limit)})
+	if err != nil {
+		if ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("pull from %s: %w", q.subscription(lane), classify(err))
+	}
+	out := make([]Delivery, len(res.GetReceivedMessages()))
+	for i, m := range res.GetReceivedMessages() {
+		out[i] = Delivery{Data: m.GetMessage().GetData(), ackID: m.GetAckId()}
+	}
+	return out, nil
+}
+
+// Ack takes a message off the lane. An error means that it may come again, which claims bear.
+func (q *Queue) Ack(ctx context.Context, lane jobs.Queue, d Delivery) error {
+	return classify(q.client.SubscriptionAdminClient.Acknowledge(ctx, &pubsubpb.AcknowledgeRequest{
+		Subscription: q.subscription(lane), AckIds: []string{d.ackID},
+	}))
+}
+
+// Nack gives a message back, to be delivered again after a pause.
+func (q *Queue) Nack(ctx context.Context, lane jobs.Queue, d Delivery, after time.Duration) error {
+	return classify(q.client.SubscriptionAdminClient.ModifyAckDeadline(ctx, &pubsubpb.ModifyAckDeadlineRequest{
+		Subscription: q.subscription(lane), AckIds: []string{d.ackID}, AckDeadlineSeconds: int32(after / time.Second),
+	}))
+}
+
+// Bury publishes a message that no code can handle to the dead-letter topic, with where it
+// came from and why, and takes it off its lane.
+func (q *Queue) Bury(ctx context.Context, lane jobs.Queue, d Delivery, reason string) error {
+	err := q.publish(ctx, jobs.QueueDead, &pubsub.Message{Data: d.Data, Attributes: map[string]string{"lane": string(lane), "reason": reason}})
+	if err != nil {
+		return err
+	}
+	return q.Ack(ctx, lane, d)
+}
+
+func classify(err error) error {
+	switch status.Code(err) {
+	case codes.OK:
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("%w: %w", jobs.ErrUnavailable, err)
+		}
+		return err
+	case codes.NotFound:
+		return fmt.Errorf("%w (run exportd setup?): %w", jobs.ErrUnavailable, err)
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Internal, codes.Aborted:
+		return fmt.Errorf("%w: %w", jobs.ErrUnavailable, err)
+	}
+	return err
+}

@@ -1,0 +1,148 @@
+package jobstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cloud.google.com/go/firestore"
+
+	"exportd/jobs"
+)
+
+// lease is a document of ExportLeases: who has a role until when, a worker's sign of life,
+// or a queue's pause.
+type lease struct {
+	Owner string    `firestore:"owner"`
+	Until time.Time `firestore:"until"`
+	Rev   string    `firestore:"rev"`
+
+	Kind   string    `firestore:"kind"` // "role", "worker" or "queue"
+	Paused bool      `firestore:"paused"`
+	Actor  string    `firestore:"actor,omitempty"`
+	Reason string    `firestore:"reason,omitempty"`
+	At     time.Time `firestore:"at,omitempty"`
+}
+
+// Acquire takes or renews a role (such as "rescuer") for owner until now+ttl. False when
+// somebody else has it.
+func (s *Store) Acquire(ctx context.Context, role, owner string, ttl time.Duration) (bool, error) {
+	now := s.cfg.Now().UTC()
+	ref := s.leases().Doc("role-" + role)
+	held := false
+	err := s.change(ctx, ref, func(l *lease) bool {
+		held = l.Owner != "" && l.Owner != owner && now.Before(l.Until.Add(s.cfg.Policy.Skew))
+		l.Kind, l.Owner, l.Until = "role", owner, now.Add(ttl)
+		return !held
+	})
+	return err == nil && !held, err
+}
+
+// Release gives a role up, so that another takes it at once.
+func (s *Store) Release(ctx context.Context, role, owner string) error {
+	return s.change(ctx, s.leases().Doc("role-"+role), func(l *lease) bool {
+		mine := l.Owner == owner
+		l.Owner, l.Until = "", time.Time{}
+		return mine
+	})
+}
+
+// SetPaused stops or resumes a queue; workers see it within their polling interval.
+func (s *Store) SetPaused(ctx context.Context, q jobs.Queue, paused bool, actor, reason string) error {
+	return s.change(ctx, s.leases().Doc("queue-"+string(q)), func(l *lease) bool {
+		l.Kind, l.Paused, l.Actor, l.Reason, l.At = "queue", paused, actor, reason, s.cfg.Now().UTC()
+		return true
+	})
+}
+
+// Pause is the state of a queue's pause switch.
+type Pause struct {
+	Paused        bool
+	Actor, Reason string
+	At            time.Time
+}
+
+// Paused gives the pause switches of all queues.
+func (s *Store) Paused(ctx context.Context) (map[jobs.Queue]Pause, error) {
+	refs := make([]*firestore.DocumentRef, len(jobs.Queues))
+	for i, q := range jobs.Queues {
+		refs[i] = s.leases().Doc("queue-" + string(q))
+	}
+	docs, err := s.client.GetAll(ctx, refs)
+	if err != nil {
+		return nil, fmt.Errorf("ask which queues are paused: %w", classify(err))
+	}
+	out := map[jobs.Queue]Pause{}
+	for i, doc := range docs {
+		var l lease
+		if doc.Exists() && decode(doc, &l) == nil {
+			out[jobs.Queues[i]] = Pause{l.Paused, l.Actor, l.Reason, l.At}
+		}
+	}
+	return out, nil
+}
+
+// ShowAlive notes that a worker lives, for the operators' count.
+func (s *Store) ShowAlive(ctx context.Context, worker string, ttl time.Duration) error {
+	_, err := s.leases().Doc("worker-"+worker).Set(ctx, lease{Kind: "worker", Owner: worker, Until: s.cfg.Now().UTC().Add(ttl)})
+	return classify(err)
+}
+
+// ShowGone takes a worker's sign of life away.
+func (s *Store) ShowGone(ctx context.Context, worker string) error {
+	_, err := s.leases().Doc("worker-" + worker).Delete(ctx)
+	return classify(err)
+}
+
+// Alive lists the workers that showed life in time, and removes those long gone.
+func (s *Store) Alive(ctx context.Context) ([]string, error) {
+	docs, err := s.leases().Where("kind", "==", "worker").Limit(1000).Documents(ctx).GetAll()
+	if err != nil {
+		return nil, fmt.Errorf("ask for live workers: %w", classify(err))
+	}
+	var alive []string
+	for _, doc := range docs {
+		var l lease
+		if err := decode(doc, &l); err != nil {
+			continue
+		}
+		switch age := s.cfg.Now().Sub(l.Until); {
+		case age < 0:
+			alive = append(alive, l.Owner)
+		case age > time.Hour:
+			if _, err := doc.Ref.Delete(ctx); err != nil {
+				return nil, classify(err)
+			}
+		}
+	}
+	return alive, nil
+}
+
+// change applies fn to a lease document by compare-and-set; fn says whether to write.
+func (s *Store) change(ctx context.Context, ref *firestore.DocumentRef, fn func(*lease) bool) error {
+	return retry(ctx, func() error {
+		doc, err := ref.Get(ctx)
+		if err = classify(err); err != nil && !errors.Is(err, jobs.ErrNotFound) {
+			return fmt.Errorf("get %s: %w", ref.ID, err)
+		}
+		var l lease
+		exists := doc != nil && doc.Exists()
+		if exists {
+			if err := decode(doc, &l); err != nil {
+				l = lease{} // damaged: start over
+			}
+		}
+		if !fn(&l) {
+			return nil
+		}
+		l.Rev = jobs.NewToken()
+		batch := s.client.Batch()
+		if exists {
+			batch.Update(ref, fields(l), firestore.LastUpdateTime(doc.UpdateTime))
+		} else {
+			batch.Create(ref, l)
+		}
+		return commit(ctx, batch, s.carries(ref, l.Rev))
+	})
+}

@@ -1,0 +1,242 @@
+package jobstore
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/firestore"
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/api/iterator"
+
+	"exportd/jobs"
+)
+
+// maxPage bounds a page of a list: 100 job documents are at most a few 100 KiB.
+const maxPage = 100
+
+// ErrPageToken: the page token is none that List gave.
+var ErrPageToken = errors.New("page token is not one of this list")
+
+// List gives a page of jobs, newest first. Its filters are equalities and a range of
+// createdAt; deployments/firestore.indexes.json has an index (field, createdAt) for each, which
+// Firestore joins. ErrPageToken for a token that List did not give.
+func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
+	q := s.jobs().Query
+	for _, f := range []struct{ path, value string }{
+		{"orgId", l.OrgID}, {"state", string(l.State)}, {"kind", string(l.Kind)},
+		{"params.workspaceId", l.WorkspaceID}, {"error.code", string(l.ErrorCode)},
+	} {
+		if f.value != "" {
+			q = q.Where(f.path, "==", f.value)
+		}
+	}
+	if !l.CreatedAfter.IsZero() {
+		q = q.Where("createdAt", ">=", l.CreatedAfter)
+	}
+	if !l.CreatedBefore.IsZero() {
+		q = q.Where("createdAt", "<", l.CreatedBefore)
+	}
+	size := l.PageSize
+	if size <= 0 || size > maxPage {
+		size = maxPage
+	}
+	q = q.OrderBy("createdAt", firestore.Desc).OrderBy(firestore.DocumentID, firestore.Desc)
+	if l.PageToken != "" {
+		at, id, err := parsePageToken(l.PageToken)
+		if err != nil {
+			return jobs.JobPage{}, err
+		}
+		q = q.StartAfter(at, s.jobs().Doc(id))
+	}
+	var page jobs.JobPage
+	// Deleted jobs are passed over here and not by an index: there are few.
+	for len(page.Jobs) < size {
+		docs, err := q.Limit(size + 1).Documents(ctx).GetAll()
+		if err != nil {
+			return jobs.JobPage{}, fmt.Errorf("list jobs: %w", classify(err))
+		}
+		for i, doc := range docs {
+			if len(page.Jobs) == size || i == size {
+				break
+			}
+			job := decodeJob(doc)
+			page.Next = pageToken(job)
+			q = q.StartAfter(job.CreatedAt, doc.Ref)
+			if l.IncludeDeleted || job.DeletedAt.IsZero() {
+				page.Jobs = append(page.Jobs, job)
+			}
+		}
+		if len(docs) <= size {
+			if len(page.Jobs) < size || len(docs) == 0 || docs[len(docs)-1].Ref.ID == page.Jobs[len(page.Jobs)-1].ID {
+				page.Next = ""
+			}
+			return page, nil
+		}
+	}
+	return page, nil
+}
+
+func pageToken(j *jobs.Job) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(j.CreatedAt.UnixMicro(), 36) + "." + j.ID))
+}
+
+func parsePageToken(token string) (time.Time, string, error) {
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	micros, id, ok := strings.Cut(string(raw), ".")
+	n, nerr := strconv.ParseInt(micros, 36, 64)
+	if err != nil || nerr != nil || !ok || !jobs.ValidID(id) {
+		return time.Time{}, "", ErrPageToken
+	}
+	return time.UnixMicro(n).UTC(), id, nil
+}
+
+// count gives the number of documents of a query, from its index.
+func (s *Store) count(ctx context.Context, q firestore.Query) (int64, error) {
+	res, err := q.NewAggregationQuery().WithCount("n").Get(ctx)
+	if err != nil {
+		return 0, classify(err)
+	}
+	v, ok := res["n"].(*firestorepb.Value)
+	if !ok {
+		return 0, fmt.Errorf("count answered %T", res["n"])
+	}
+	return v.GetIntegerValue(), nil
+}
+
+// HasRoom reports whether the org may have one more job running. Workers that ask in the
+// same instant may all be told yes, so the limit can be passed by their number, not more.
+func (s *Store) HasRoom(ctx context.Context, orgID string) (bool, error) {
+	if s.cfg.Limits.RunningJobs == 0 {
+		return true, nil
+	}
+	n, err := s.count(ctx, s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Running))
+	if err != nil {
+		return false, fmt.Errorf("count running jobs: %w", err)
+	}
+	return n < int64(s.cfg.Limits.RunningJobs), nil
+}
+
+// OldestQueued gives the id of the org's job that has waited longest, "" if none waits.
+func (s *Store) OldestQueued(ctx context.Context, orgID string) (string, error) {
+	docs, err := s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Queued).
+		OrderBy("createdAt", firestore.Asc).Limit(1).Select().Documents(ctx).GetAll()
+	if err != nil || len(docs) == 0 {
+		return "", classify(err)
+	}
+	return docs[0].Ref.ID, nil
+}
+
+// Due gives the ids of jobs whose wakeAt has passed, longest due first.
+func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]string, error) {
+	docs, err := s.jobs().Where("wakeAt", "<=", now).OrderBy("wakeAt", firestore.Asc).Limit(limit).Select("schema").Documents(ctx).GetAll()
+	if err != nil {
+		return nil, fmt.Errorf("ask for due jobs: %w", classify(err))
+	}
+	ids := make([]string, len(docs))
+	for i, doc := range docs {
+		ids[i] = doc.Ref.ID
+	}
+	return ids, nil
+}
+
+// DueParts gives the parts, of whatever job, whose wakeAt has passed.
+func (s *Store) DueParts(ctx context.Context, now time.Time, limit int) ([]jobs.PartRef, error) {
+	docs, err := s.client.CollectionGroup("parts").Where("wakeAt", "<=", now).OrderBy("wakeAt", firestore.Asc).
+		Limit(limit).Select("planEpoch", "index").Documents(ctx).GetAll()
+	if err != nil {
+		return nil, fmt.Errorf("ask for due parts: %w", classify(err))
+	}
+	var refs []jobs.PartRef
+	for _, doc := range docs {
+		var p jobs.Part
+		if err := decode(doc, &p); err != nil {
+			continue // its job's wakeAt finds it
+		}
+		refs = append(refs, jobs.PartRef{JobID: doc.Ref.Parent.Parent.ID, PlanEpoch: p.PlanEpoch, Index: p.Index})
+	}
+	return refs, nil
+}
+
+// Parts gives the parts of the plan in force, by index.
+func (s *Store) Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error) {
+	if j.PartsTotal == 0 {
+		return nil, nil
+	}
+	col := s.parts(j.ID)
+	it := col.OrderBy(firestore.DocumentID, firestore.Asc).
+		StartAt(col.Doc(jobs.PartID(j.PlanEpoch, 0))).EndAt(col.Doc(jobs.PartID(j.PlanEpoch, j.PartsTotal-1))).Documents(ctx)
+	defer it.Stop()
+	parts := make([]*jobs.Part, 0, j.PartsTotal)
+	for {
+		doc, err := it.Next()
+		if err == iterator.Done {
+			return parts, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list parts of job %s: %w", j.ID, classify(err))
+		}
+		p := &jobs.Part{}
+		if err := decode(doc, p); err != nil {
+			return nil, err
+		}
+		p.ID = doc.Ref.ID
+		parts = append(parts, p)
+	}
+}
+
+// Progress gives the rows and bytes to show: what finished parts add up to and what those
+// under way have reported. Job and parts are read at one instant, so that a part that
+// ends meanwhile is neither missed nor counted twice: what is shown never goes back.
+func (s *Store) Progress(ctx context.Context, j *jobs.Job) (rows, bytes int64, err error) {
+	if j.State == jobs.Running && j.Phase == jobs.PhaseParts {
+		err = s.client.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) error {
+			doc, err := tx.Get(s.jobs().Doc(j.ID))
+			if err != nil {
+				return err
+			}
+			j = decodeJob(doc)
+			live, err := tx.Documents(s.parts(j.ID).Where("rowsDone", ">", 0).Select("rowsDone", "bytesDone", "planEpoch")).GetAll()
+			if err != nil {
+				return err
+			}
+			rows, bytes = 0, 0
+			for _, doc := range live {
+				var p jobs.Part
+				if err := decode(doc, &p); err == nil && p.PlanEpoch == j.PlanEpoch {
+					rows, bytes = rows+p.RowsDone, bytes+p.BytesDone
+				}
+			}
+			return nil
+		}, firestore.ReadOnly)
+		if err != nil {
+			return 0, 0, fmt.Errorf("ask for the progress of job %s: %w", j.ID, classify(err))
+		}
+	}
+	rows, bytes = max(rows+j.RowsDone, j.RowsFloor), bytes+j.BytesDone
+	if j.Counted {
+		rows = min(rows, j.RowsTotal)
+	}
+	return rows, bytes, nil
+}
+
+// Events gives a job's timeline, oldest first; at most the first 1,000 lines, which are
+// those of some hundred attempts.
+func (s *Store) Events(ctx context.Context, jobID string) ([]jobs.Event, error) {
+	docs, err := s.events(jobID).OrderBy(firestore.DocumentID, firestore.Asc).Limit(1000).Documents(ctx).GetAll()
+	if err != nil {
+		return nil, fmt.Errorf("list events of job %s: %w", jobID, classify(err))
+	}
+	events := make([]jobs.Event, 0, len(docs))
+	for _, doc := range docs {
+		var e jobs.Event
+		if err := decode(doc, &e); err == nil {
+			events = append(events, e)
+		}
+	}
+	return events, nil
+}

@@ -1,0 +1,163 @@
+package jobstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"cloud.google.com/go/firestore"
+
+	"exportd/jobs"
+)
+
+// idempotencyLife is how long an Idempotency-Key gives the same job, as the contract says.
+const idempotencyLife = 24 * time.Hour
+
+// pointer is a document that leads from a fingerprint or an idempotency key to a job.
+type pointer struct {
+	JobID       string `firestore:"jobId"`
+	Fingerprint string `firestore:"fingerprint"`
+	// ExpiresAt is for Firestore's TTL policy, and for Purge where there is none.
+	ExpiresAt time.Time `firestore:"expiresAt"`
+	Rev       string    `firestore:"rev"`
+}
+
+// Submit makes the job of a request, or finds the one that an equal request or the same
+// idempotency key made: in flight, or succeeded at most ReuseFor ago. Job, fingerprint and
+// key are written in one commit. Errors: *jobs.QueueFullError, jobs.ErrIdempotencyMismatch,
+// jobs.ErrUnavailable.
+func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted, error) {
+	var out jobs.Submitted
+	id := jobs.NewID() // before the first try: a commit whose answer was lost must be found again
+	err := retry(ctx, func() error {
+		var err error
+		out, err = s.submit(ctx, id, sub)
+		return err
+	})
+	return out, err
+}
+
+func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (jobs.Submitted, error) {
+	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
+	fp := jobs.Fingerprint(sub.OrgID, sub.Kind, sub.Params)
+	refs := []*firestore.DocumentRef{s.fingerprints().Doc(fp)}
+	if sub.IdempotencyKey != "" {
+		sum := sha256.Sum256([]byte(sub.OrgID + "\x00" + sub.IdempotencyKey))
+		refs = append(refs, s.idempotency().Doc(hex.EncodeToString(sum[:])))
+	}
+	docs, err := s.client.GetAll(ctx, refs)
+	if err != nil {
+		return jobs.Submitted{}, fmt.Errorf("look for an equal request: %w", classify(err))
+	}
+	if len(docs) == 2 {
+		job, err := s.idempotent(ctx, docs[1], fp, now)
+		if err != nil || job != nil {
+			return jobs.Submitted{Job: job, Reused: true}, err
+		}
+	}
+	if !sub.Fresh {
+		job, err := s.reusable(ctx, docs[0], now)
+		if err != nil || job != nil {
+			return jobs.Submitted{Job: job, Reused: true}, err
+		}
+	}
+	if err := s.admit(ctx, sub.OrgID); err != nil {
+		return jobs.Submitted{}, err
+	}
+	job := &jobs.Job{
+		ID: id, Schema: jobs.SchemaVersion, Rev: jobs.NewToken(), OrgID: sub.OrgID, KeyID: sub.KeyID, RequestID: sub.RequestID,
+		Kind: sub.Kind, Params: sub.Params, Fingerprint: fp, State: jobs.Queued,
+		CreatedAt: now, WakeAt: now.Add(s.cfg.Policy.RingAgain), CallbackURL: sub.CallbackURL,
+	}
+	batch := s.client.Batch()
+	batch.Create(s.jobs().Doc(id), job)
+	s.point(batch, docs[0], pointer{JobID: id, Fingerprint: fp, ExpiresAt: now.Add(s.cfg.Policy.RecordLife), Rev: job.Rev})
+	if len(docs) == 2 {
+		s.point(batch, docs[1], pointer{JobID: id, Fingerprint: fp, ExpiresAt: now.Add(idempotencyLife), Rev: job.Rev})
+	}
+	s.addEvents(batch, id, []jobs.Event{{At: now, Type: jobs.EventSubmitted, Actor: "api key " + sub.KeyID, Part: -1}})
+	if err := commit(ctx, batch, s.carries(s.jobs().Doc(id), job.Rev)); err != nil {
+		return jobs.Submitted{}, fmt.Errorf("submit job %s: %w", id, err)
+	}
+	return jobs.Submitted{Job: job}, nil
+}
+
+// point writes a pointer on condition that it is as it was read.
+func (s *Store) point(batch *firestore.WriteBatch, was *firestore.DocumentSnapshot, p pointer) {
+	if !was.Exists() {
+		batch.Create(was.Ref, p)
+		return
+	}
+	batch.Update(was.Ref, fields(p), firestore.LastUpdateTime(was.UpdateTime))
+}
+
+// idempotent gives the job that the key made within its life, nil if it made none.
+func (s *Store) idempotent(ctx context.Context, doc *firestore.DocumentSnapshot, fp string, now time.Time) (*jobs.Job, error) {
+	p, job, err := s.follow(ctx, doc)
+	if err != nil || job == nil || now.After(p.ExpiresAt) {
+		return nil, err
+	}
+	if p.Fingerprint != fp {
+		return nil, fmt.Errorf("key belongs to job %s: %w", p.JobID, jobs.ErrIdempotencyMismatch)
+	}
+	return job, nil
+}
+
+// reusable gives the job that equal requests share now, nil if there is none.
+func (s *Store) reusable(ctx context.Context, doc *firestore.DocumentSnapshot, now time.Time) (*jobs.Job, error) {
+	_, job, err := s.follow(ctx, doc)
+	if err != nil || job == nil || job.Schema != jobs.SchemaVersion || !job.DeletedAt.IsZero() {
+		return nil, err
+	}
+	switch job.State {
+	case jobs.Queued, jobs.Running:
+		return job, nil
+	case jobs.Succeeded:
+		if now.Sub(job.FinishedAt) <= s.cfg.ReuseFor {
+			return job, nil
+		}
+	}
+	return nil, nil
+}
+
+func (s *Store) follow(ctx context.Context, doc *firestore.DocumentSnapshot) (pointer, *jobs.Job, error) {
+	var p pointer
+	if !doc.Exists() {
+		return p, nil, nil
+	}
+	if err := decode(doc, &p); err != nil {
+		return p, nil, nil // a damaged pointer is overwritten by the new job
+	}
+	job, err := s.Get(ctx, p.JobID)
+	if errors.Is(err, jobs.ErrNotFound) {
+		return p, nil, nil
+	}
+	return p, job, err
+}
+
+// admit refuses a job of an org whose queue is full. Requests that arrive in the same
+// instant are all counted before any is written, so the limit may be passed by their number.
+func (s *Store) admit(ctx context.Context, orgID string) error {
+	if s.cfg.Limits.QueuedJobs == 0 {
+		return nil
+	}
+	n, err := s.count(ctx, s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Queued))
+	if err != nil {
+		return fmt.Errorf("count queued jobs: %w", err)
+	}
+	if n < int64(s.cfg.Limits.QueuedJobs) {
+		return nil
+	}
+	page, err := s.List(ctx, jobs.List{OrgID: orgID, State: jobs.Running, PageSize: 10})
+	if err != nil {
+		return err
+	}
+	full := &jobs.QueueFullError{Limit: s.cfg.Limits.QueuedJobs}
+	for _, j := range page.Jobs {
+		full.RunningIDs = append(full.RunningIDs, j.ID)
+	}
+	return full
+}
