@@ -38,3 +38,23 @@ func TestPublicAddr(t *testing.T) {
 		}
 	}
 }
+
+// FuzzPublicAddr: nothing that the standard library knows to be special is
+// public, and an IPv4 address is judged alike in both of its spellings.
+func FuzzPublicAddr(f *testing.F) {
+	f.Add([]byte{8, 8, 8, 8})
+	f.Add([]byte{0x26, 6, 0x47, 0, 0x47, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x11, 0x11})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		addr, ok := netip.AddrFromSlice(data)
+		if !ok {
+			return
+		}
+		special := addr.Unmap()
+		if PublicAddr(addr) && (!special.IsGlobalUnicast() || special.IsPrivate() || special.IsUnspecified()) {
+			t.Errorf("PublicAddr(%s) = true", addr)
+		}
+		if addr.Is4() && PublicAddr(addr) != PublicAddr(netip.AddrFrom16(addr.As16())) {
+			t.Errorf("PublicAddr(%s) depends on the spelling", addr)
+		}
+	})
+}

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // pipeSender sends over net.Pipe inside a synctest bubble, so that
@@ -156,6 +158,9 @@ func TestHostileReceivers(t *testing.T) {
 					t.Errorf("Send = %s, %d, %v, %.60q (%v), want %s, %d, %v, %.60q",
 						a.Class, a.Status, a.Duration, a.Response, a.Err, tt.class, tt.status, tt.after, tt.response)
 				}
+				if a.Err != nil && len(a.Err.Error()) > 300 {
+					t.Errorf("Err has %d bytes", len(a.Err.Error()))
+				}
 				if d := always(0.5).Decide(1, a, time.Now()); !a.Delivered() && d.Verdict != VerdictRetry {
 					t.Errorf("Decide = %+v, want a retry", d)
 				}
@@ -226,4 +231,21 @@ func TestPlainText(t *testing.T) {
 			t.Errorf("plainText(%q, %d) = %q, want %q", tt.in, tt.limit, got, tt.want)
 		}
 	}
+}
+
+// FuzzPlainText: whatever a receiver sends, what is kept is short and harmless.
+func FuzzPlainText(f *testing.F) {
+	f.Add([]byte("a\u202e\x1b[0m\xff"), 7)
+	f.Fuzz(func(t *testing.T, data []byte, limit int) {
+		limit = max(0, min(limit, 4096))
+		got := plainText(data, limit)
+		if len(got) > limit || !utf8.ValidString(got) {
+			t.Fatalf("plainText(%q, %d) = %q", data, limit, got)
+		}
+		if i := strings.IndexFunc(got, func(r rune) bool {
+			return r != '\t' && r != '\n' && unicode.In(r, unicode.C, unicode.Zl, unicode.Zp)
+		}); i >= 0 {
+			t.Fatalf("plainText(%q, %d) = %q, harmful at %d", data, limit, got, i)
+		}
+	})
 }

@@ -214,7 +214,7 @@ func (s *Sender) exchange(conn net.Conn, req *http.Request, a *Attempt) error {
 	}
 	res, err := transport.RoundTrip(req)
 	if err != nil {
-		return fmt.Errorf("exchange: %w", err)
+		return fmt.Errorf("exchange: %w", &shortError{err})
 	}
 	defer res.Body.Close() //nolint:errcheck // read-only
 	if res.StatusCode < 100 {
@@ -235,7 +235,7 @@ func (s *Sender) exchange(conn net.Conn, req *http.Request, a *Attempt) error {
 	if err != nil {
 		// An answer cut off or never ending may come from something in between
 		// that gave up: not believed, even if it began with 200.
-		return fmt.Errorf("read answer: %w", err)
+		return fmt.Errorf("read answer: %w", &shortError{err})
 	}
 	return nil
 }
@@ -250,3 +250,11 @@ func (c *capped) Write(p []byte) (int, error) {
 	c.data = append(c.data, p[:min(len(p), c.limit-len(c.data))]...)
 	return len(p), nil
 }
+
+// shortError bounds the text of an error of net/http, which may quote what the
+// receiver sent: up to 16 KiB of it, and in its own characters.
+type shortError struct{ error }
+
+func (e *shortError) Error() string { return plainText([]byte(e.error.Error()), 256) }
+
+func (e *shortError) Unwrap() error { return e.error }
