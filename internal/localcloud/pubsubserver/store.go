@@ -34,7 +34,7 @@ func openStore(dir string, log *zap.Logger) (*store, error) {
 		// in the memtable without ever reaching a table.
 		MemTableSize:       4 << 20,
 		CacheSize:          4 << 20,
-		FormatMajorVersion: pebble.FormatNewest,
+		FormatMajorVersion: pebble.FormatTableFormatV6,
 		Logger:             storeLogger{log},
 	})
 	if err != nil {
