@@ -1,0 +1,204 @@
+// Package csvrow writes Firestore documents, as the bytes in which they
+// arrive, as rows of CSV. It is the inner loop of every export: one pass over
+// the bytes of a document, values appended straight to the caller's buffer,
+// no allocation per row.
+//
+// # The file
+//
+// RFC 4180 in UTF-8, rows ended by CR LF, a header row first. A cell is quoted
+// only where it must be: it contains a comma, a quote, CR or LF, it begins with
+// white space, or it is \. (the end mark of PostgreSQL's COPY). Line breaks
+// inside a cell stay as they are stored.
+//
+// # Cells
+//
+// A value prints in the form of its own type, see package wire: a field that
+// is missing or null is an empty cell, and one of an unexpected type never
+// breaks a row. Besides:
+//
+//   - labels and tags are joined with semicolons; a semicolon or backslash
+//     inside an element has a backslash before it, so that a cell can be split
+//     again. An element that is null leaves its place empty.
+//   - NUL becomes U+2400 (the picture of NUL): PostgreSQL and many CSV readers
+//     refuse a file with NUL in it or stop reading there, and a dropped
+//     character would hide that there was one.
+//   - a byte that is not UTF-8 becomes U+FFFD, byte by byte.
+//
+// # Formula guard
+//
+// With the guard on, a cell of text that begins with = + - @ TAB or CR, also
+// behind leading spaces, gets a ' in front, so that a spreadsheet shows it and
+// does not run it. Text is everything but numbers, booleans and timestamps: a
+// stored number -5 stays -5.
+package csvrow
+
+import (
+	"fmt"
+
+	"exportd/internal/vip/wire"
+	"exportd/jobs"
+)
+
+// Options are the choices that a caller of an export has.
+type Options struct {
+	FormulaGuard bool // put ' before text that a spreadsheet would run
+	BOM          bool // begin the header with a byte order mark, for Excel
+}
+
+// Encoder turns documents of one kind into rows. It is not safe for concurrent
+// use; parts that are written side by side have one each.
+type Encoder struct {
+	columns []string
+	list    int // the column that joins an array
+	users   bool
+	opts    Options
+
+	guarded int64
+	printer wire.Printer
+	scratch []byte // text of a cell that is not a plain string
+	element []byte // text of one element of a list
+}
+
+// NewEncoder returns an encoder for rows of kind. It panics at a kind that
+// jobs.Kind.Valid refuses.
+func NewEncoder(kind jobs.Kind, opts Options) *Encoder {
+	switch kind {
+	case jobs.KindUsers:
+		return &Encoder{columns: userColumns, list: listUsers, users: true, opts: opts}
+	case jobs.KindMessages:
+		return &Encoder{columns: messageColumns, list: listMessages, opts: opts}
+	}
+	panic(fmt.Sprintf("csvrow: unknown kind %q", kind))
+}
+
+// AppendHeader appends the header row, behind the byte order mark if there is one.
+func (e *Encoder) AppendHeader(dst []byte) []byte {
+	if e.opts.BOM {
+		dst = append(dst, "\ufeff"...)
+	}
+	for i, name := range e.columns {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, name...)
+	}
+	return append(dst, '\r', '\n')
+}
+
+// Guarded says how many cells the formula guard has changed so far.
+func (e *Encoder) Guarded() int64 { return e.guarded }
+
+// AppendRow appends the row of doc, the bytes of a google.firestore.v1.Document.
+// It does not keep doc. The only error is wire.ErrMalformed, and dst is then
+// returned as it came.
+func (e *Encoder) AppendRow(dst, doc []byte) ([]byte, error) {
+	var cells [maxColumns][]byte
+	fields := wire.Document(doc)
+	if err := e.split(&cells, &fields); err != nil {
+		return dst, err
+	}
+	start := len(dst)
+	dst = e.appendCell(dst, wire.ID(fields.Name))
+	for i := 1; i < len(e.columns); i++ {
+		dst = append(dst, ',')
+		b := cells[i]
+		if len(b) == 0 {
+			continue
+		}
+		v, err := wire.Parse(b)
+		if err == nil {
+			if i == e.list && v.Kind == wire.Array {
+				dst, err = e.appendList(dst, v)
+			} else {
+				dst, err = e.appendValue(dst, v)
+			}
+		}
+		if err != nil {
+			return dst[:start], err
+		}
+	}
+	return append(dst, '\r', '\n'), nil
+}
+
+// split finds the bytes of each column's value.
+func (e *Encoder) split(cells *[maxColumns][]byte, fields *wire.Walk) error {
+	if !e.users {
+		for fields.Next() {
+			if c := messageColumn(fields.Key); c >= 0 {
+				cells[c] = fields.Value
+			}
+		}
+		return fields.Err()
+	}
+	var person []byte
+	for fields.Next() {
+		switch c := userColumn(fields.Key); {
+		case c >= 0:
+			cells[c] = fields.Value
+		case c == personalInfo:
+			person = fields.Value
+		}
+	}
+	if err := fields.Err(); err != nil {
+		return err
+	}
+	v, err := wire.Parse(person)
+	if err != nil || v.Kind != wire.Map {
+		return err // a personalInfo that is not a map has no fields: empty cells
+	}
+	inner := wire.MapFields(v)
+	for inner.Next() {
+		if c := personColumn(inner.Key); c >= 0 {
+			cells[c] = inner.Value
+		}
+	}
+	return inner.Err()
+}
+
+// appendValue appends one value as a cell.
+func (e *Encoder) appendValue(dst []byte, v wire.Value) ([]byte, error) {
+	switch v.Kind {
+	case wire.String:
+		return e.appendCell(dst, v.Data), nil
+	case wire.None, wire.Null, wire.Bool, wire.Int, wire.Double, wire.Time:
+		// Never text: no guard, and nothing in them needs a quote.
+		return e.printer.Append(dst, v)
+	}
+	var err error
+	if e.scratch, err = e.printer.Append(e.scratch[:0], v); err != nil {
+		return dst, err
+	}
+	return e.appendCell(dst, e.scratch), nil
+}
+
+// appendList appends an array as a cell of its elements joined with semicolons.
+func (e *Encoder) appendList(dst []byte, v wire.Value) ([]byte, error) {
+	e.scratch = e.scratch[:0]
+	items := wire.Elements(v)
+	for first := true; items.Next(); first = false {
+		if !first {
+			e.scratch = append(e.scratch, ';')
+		}
+		element, err := wire.Parse(items.Value)
+		if err != nil {
+			return dst, err
+		}
+		text := element.Data
+		if element.Kind != wire.String {
+			if e.element, err = e.printer.Append(e.element[:0], element); err != nil {
+				return dst, err
+			}
+			text = e.element
+		}
+		for _, c := range text {
+			if c == ';' || c == '\\' {
+				e.scratch = append(e.scratch, '\\')
+			}
+			e.scratch = append(e.scratch, c)
+		}
+	}
+	if err := items.Err(); err != nil {
+		return dst, err
+	}
+	return e.appendCell(dst, e.scratch), nil
+}

@@ -1,0 +1,318 @@
+package records
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"exportd/internal/vip"
+	"exportd/internal/vip/wire"
+	"exportd/jobs"
+)
+
+// Page is one page of a list. Users or Messages is set, after the query's kind.
+type Page struct {
+	Users    []vip.User
+	Messages []vip.Message
+	// Next is where the next page begins: pass it as after. Nil at the end.
+	Next *vip.Position
+}
+
+// Page returns up to limit rows of q after a position (nil: from the first),
+// behind offset rows that are skipped. Skipped rows are billed as reads.
+func (r *Reader) Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit int) (Page, error) {
+	sq, err := r.structured(q, vip.Range{})
+	if err != nil {
+		return Page{}, err
+	}
+	if sq.StartAt, err = r.cursor(q, after, false); err != nil {
+		return Page{}, err
+	}
+	sq.Offset = int32(offset)
+	limitTo(sq, limit+1) // one more tells whether there is a next page
+	var page Page
+	var last vip.Position
+	var rows int
+	err = r.retry(ctx, "list "+q.Collection, func(ctx context.Context) error {
+		page, rows = Page{}, 0
+		var d vip.Decoder
+		return r.each(ctx, r.runRequest(sq, time.Time{}), func(doc []byte) (err error) {
+			if rows++; rows > limit {
+				p := last
+				page.Next = &p
+				return nil
+			}
+			if last, err = q.PositionOf(doc); err != nil {
+				return err
+			}
+			if q.Kind == jobs.KindUsers {
+				var u vip.User
+				u, err = d.User(doc)
+				page.Users = append(page.Users, u)
+				return err
+			}
+			m, err := d.Message(doc)
+			page.Messages = append(page.Messages, m)
+			return err
+		})
+	})
+	return page, err
+}
+
+// each runs a query without pages and calls row with each document.
+func (r *Reader) each(ctx context.Context, req *firestorepb.RunQueryRequest, row func(doc []byte) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := r.runQuery(ctx, req)
+	if err != nil {
+		return err
+	}
+	var f frame
+	for {
+		if err := stream.RecvMsg(&f); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		doc, _, err := wire.Response(f.buf.ReadOnlyData())
+		if err == nil && doc != nil {
+			err = row(doc)
+		}
+		f.buf.Free()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// First returns the position of the first row of q in rng as of at (zero is
+// now), nil where there is none. It costs one read.
+func (r *Reader) First(ctx context.Context, q vip.Query, rng vip.Range, at time.Time) (*vip.Position, error) {
+	sq, err := r.structured(q, rng)
+	if err != nil {
+		return nil, err
+	}
+	limitTo(sq, 1)
+	project(sq, q.SortField)
+	var first *vip.Position
+	err = r.retry(ctx, "first of "+q.Collection, func(ctx context.Context) error {
+		return r.each(ctx, r.runRequest(sq, at), func(doc []byte) error {
+			p, err := q.PositionOf(doc)
+			first = &p
+			return err
+		})
+	})
+	return first, err
+}
+
+// Count counts the rows of q in rng as of at (zero is now). upTo, where it is
+// positive, ends the count there. It costs one read for 1,000 rows counted.
+func (r *Reader) Count(ctx context.Context, q vip.Query, rng vip.Range, at time.Time, upTo int64) (int64, error) {
+	sq, err := r.structured(q, rng)
+	if err != nil {
+		return 0, err
+	}
+	count := new(firestorepb.StructuredAggregationQuery_Aggregation_Count)
+	if upTo > 0 {
+		count.UpTo = wrapperspb.Int64(upTo)
+	}
+	req := &firestorepb.RunAggregationQueryRequest{
+		Parent: r.root,
+		QueryType: &firestorepb.RunAggregationQueryRequest_StructuredAggregationQuery{
+			StructuredAggregationQuery: &firestorepb.StructuredAggregationQuery{
+				QueryType: &firestorepb.StructuredAggregationQuery_StructuredQuery{StructuredQuery: sq},
+				Aggregations: []*firestorepb.StructuredAggregationQuery_Aggregation{{
+					Alias:    "n",
+					Operator: &firestorepb.StructuredAggregationQuery_Aggregation_Count_{Count: count},
+				}},
+			}},
+	}
+	if !at.IsZero() {
+		req.ConsistencySelector = &firestorepb.RunAggregationQueryRequest_ReadTime{ReadTime: timestamppb.New(at)}
+	}
+	var n int64
+	err = r.retry(ctx, "count "+q.Collection, func(ctx context.Context) error {
+		n, err = r.aggregate(ctx, req)
+		return err
+	})
+	return n, err
+}
+
+func (r *Reader) aggregate(ctx context.Context, req *firestorepb.RunAggregationQueryRequest) (int64, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := r.stub.RunAggregationQuery(r.outgoing(ctx), req)
+	if err != nil {
+		return 0, err
+	}
+	n := int64(-1)
+	for {
+		resp, err := stream.Recv()
+		switch {
+		case err == io.EOF && n < 0:
+			return 0, errors.New("count: answer without a result")
+		case err == io.EOF:
+			return n, nil
+		case err != nil:
+			return 0, err
+		}
+		if v, ok := resp.GetResult().GetAggregateFields()["n"]; ok {
+			n = v.GetIntegerValue()
+		}
+	}
+}
+
+// SnapshotTime returns the time of a read made now, by the server's clock:
+// every write that was acknowledged before the call is visible at it. It costs
+// one read.
+func (r *Reader) SnapshotTime(ctx context.Context) (time.Time, error) {
+	var at time.Time
+	err := r.retry(ctx, "read snapshot time", func(ctx context.Context) (err error) {
+		at, err = r.readTime(ctx)
+		return err
+	})
+	return at, err
+}
+
+// Ping reads once, without trying again.
+func (r *Reader) Ping(ctx context.Context) error {
+	if _, err := r.readTime(ctx); err != nil {
+		return classify(ctx, "ping", err)
+	}
+	return nil
+}
+
+// readTime asks for a document that does not exist; its absence has a time.
+func (r *Reader) readTime(ctx context.Context) (time.Time, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := r.stub.BatchGetDocuments(r.outgoing(ctx), &firestorepb.BatchGetDocumentsRequest{
+		Database:  r.root[:len(r.root)-len("/documents")],
+		Documents: []string{r.documentName(vip.CollectionWorkspaces, "-")},
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	resp, err := stream.Recv()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return resp.GetReadTime().AsTime(), nil
+}
+
+// Workspace returns a workspace of any org. A missing one is jobs.ErrNotFound.
+func (r *Reader) Workspace(ctx context.Context, id string) (vip.Workspace, error) {
+	var w vip.Workspace
+	err := r.get(ctx, vip.CollectionWorkspaces, id, func(doc []byte) (err error) {
+		w, err = new(vip.Decoder).Workspace(doc)
+		return err
+	})
+	return w, err
+}
+
+// Channel returns a channel of any org. A missing one is jobs.ErrNotFound.
+func (r *Reader) Channel(ctx context.Context, id string) (vip.Channel, error) {
+	var c vip.Channel
+	err := r.get(ctx, vip.CollectionChannels, id, func(doc []byte) (err error) {
+		c, err = new(vip.Decoder).Channel(doc)
+		return err
+	})
+	return c, err
+}
+
+func (r *Reader) get(ctx context.Context, collection, id string, visit func(doc []byte) error) error {
+	if !vip.ValidID(id) {
+		return fmt.Errorf("get from %s: %w", collection, jobs.ErrNotFound)
+	}
+	return r.retry(ctx, "get from "+collection, func(ctx context.Context) error {
+		err := r.getDocument(ctx, r.documentName(collection, id), visit)
+		if status.Code(err) == codes.NotFound {
+			return jobs.ErrNotFound
+		}
+		return err
+	})
+}
+
+// Workspaces returns the workspaces of an org, by id.
+func (r *Reader) Workspaces(ctx context.Context, orgID string) ([]vip.Workspace, error) {
+	q := vip.Query{Collection: vip.CollectionWorkspaces, Conditions: []vip.Condition{{Field: "orgId", Op: vip.Equal, Value: orgID}}}
+	return all(ctx, r, q, (*vip.Decoder).Workspace)
+}
+
+// Channels returns the channels of an org, by id; those that list a workspace,
+// where workspaceID is not empty.
+func (r *Reader) Channels(ctx context.Context, orgID, workspaceID string) ([]vip.Channel, error) {
+	q := vip.Query{Collection: vip.CollectionChannels, Conditions: []vip.Condition{{Field: "orgId", Op: vip.Equal, Value: orgID}}}
+	if workspaceID != "" {
+		q.Conditions = append(q.Conditions, vip.Condition{Field: "workspaceIds", Op: vip.ArrayContains, Value: workspaceID})
+	}
+	return all(ctx, r, q, (*vip.Decoder).Channel)
+}
+
+// all reads every document of a small query.
+func all[T any](ctx context.Context, r *Reader, q vip.Query, decode func(*vip.Decoder, []byte) (T, error)) ([]T, error) {
+	sq, err := r.structured(q, vip.Range{})
+	if err != nil {
+		return nil, err
+	}
+	var rows []T
+	err = r.retry(ctx, "list "+q.Collection, func(ctx context.Context) error {
+		rows = []T{}
+		var d vip.Decoder
+		return r.each(ctx, r.runRequest(sq, time.Time{}), func(doc []byte) error {
+			row, err := decode(&d, doc)
+			rows = append(rows, row)
+			return err
+		})
+	})
+	return rows, err
+}
+
+// LabelCount is how many messages carry a label.
+type LabelCount struct {
+	Label string `json:"label"`
+	Count int64  `json:"count"`
+}
+
+// LabelCounts counts the messages of q by label, the most frequent first, ties
+// by label; total is the number of messages, labelled or not. A message counts
+// once for each label that a query by that label finds it by. All is seen at
+// one instant. It costs one read for each message.
+func (r *Reader) LabelCounts(ctx context.Context, q vip.Query) (counts []LabelCount, total int64, err error) {
+	at, err := r.SnapshotTime(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	byLabel := make(map[string]int64)
+	var labels []string
+	err = r.Scan(ctx, q, vip.Range{}, at, Options{fields: []string{q.SortField, "labels"}}, func(doc []byte) error {
+		total++
+		var err error
+		labels, err = vip.AppendLabels(labels[:0], doc)
+		for _, label := range labels {
+			byLabel[label]++
+		}
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	counts = make([]LabelCount, 0, len(byLabel))
+	for label, n := range byLabel {
+		counts = append(counts, LabelCount{label, n})
+	}
+	slices.SortFunc(counts, func(a, b LabelCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Label, b.Label))
+	})
+	return counts, total, nil
+}

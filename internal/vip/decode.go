@@ -1,0 +1,252 @@
+package vip
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"exportd/internal/vip/wire"
+)
+
+// Decoder reads rows from the bytes of google.firestore.v1.Document. Fields of
+// an unexpected type are printed as they are exported and never an error; the
+// only error is wire.ErrMalformed. The zero Decoder is ready; not safe for
+// concurrent use.
+type Decoder struct {
+	printer wire.Printer
+	buf     []byte
+	err     error // of the row being read
+}
+
+// User reads a document of VipUsers.
+func (d *Decoder) User(doc []byte) (User, error) {
+	d.err = nil
+	u := User{Tags: []string{}}
+	fields := wire.Document(doc)
+	for fields.Next() {
+		b := fields.Value
+		switch string(fields.Key) {
+		case "playerId":
+			u.PlayerID = d.text(b)
+		case "displayName":
+			u.DisplayName = d.text(b)
+		case "avatarUrl":
+			u.AvatarURL = d.text(b)
+		case "language":
+			u.Language = d.text(b)
+		case "country":
+			u.Country = d.text(b)
+		case "ltv":
+			u.LTV = Number(d.text(b))
+		case "currency":
+			u.Currency = d.text(b)
+		case "tier":
+			u.Tier = d.text(b)
+		case "tags":
+			u.Tags = d.list(b)
+		case "firstSeenAt":
+			u.FirstSeenAt = d.optional(b)
+		case "lastSeenAt":
+			u.LastSeenAt = d.optional(b)
+		case "personalInfo":
+			u.PersonalInfo = d.person(b)
+		}
+	}
+	d.note(fields.Err())
+	u.ID = string(wire.ID(fields.Name))
+	return u, d.err
+}
+
+func (d *Decoder) person(b []byte) PersonalInfo {
+	var p PersonalInfo
+	v := d.parse(b)
+	if v.Kind != wire.Map {
+		return p
+	}
+	fields := wire.MapFields(v)
+	for fields.Next() {
+		b := fields.Value
+		switch string(fields.Key) {
+		case "fullName":
+			p.FullName = d.text(b)
+		case "gender":
+			p.Gender = d.text(b)
+		case "birthday":
+			p.Birthday = d.optional(b)
+		case "email":
+			p.Email = d.text(b)
+		case "phone":
+			p.Phone = d.text(b)
+		case "city":
+			p.City = d.text(b)
+		}
+	}
+	d.note(fields.Err())
+	return p
+}
+
+// Message reads a document of VipMessages.
+func (d *Decoder) Message(doc []byte) (Message, error) {
+	d.err = nil
+	m := Message{Labels: []string{}}
+	fields := wire.Document(doc)
+	for fields.Next() {
+		b := fields.Value
+		switch string(fields.Key) {
+		case "timestamp":
+			m.Timestamp = d.text(b)
+		case "playerId":
+			m.PlayerID = d.text(b)
+		case "displayName":
+			m.DisplayName = d.text(b)
+		case "kind":
+			m.Kind = d.text(b)
+		case "source":
+			m.Source = d.text(b)
+		case "text":
+			m.Text = d.text(b)
+		case "labels":
+			m.Labels = d.list(b)
+		}
+	}
+	d.note(fields.Err())
+	m.ID = string(wire.ID(fields.Name))
+	return m, d.err
+}
+
+// Workspace reads a document of Workspaces.
+func (d *Decoder) Workspace(doc []byte) (Workspace, error) {
+	d.err = nil
+	w := Workspace{ChannelIDs: []string{}}
+	fields := wire.Document(doc)
+	for fields.Next() {
+		switch b := fields.Value; string(fields.Key) {
+		case "orgId":
+			w.OrgID = d.text(b)
+		case "name":
+			w.Name = d.text(b)
+		case "isVip":
+			v := d.parse(b)
+			w.IsVIP = v.Kind == wire.Bool && v.Num != 0
+		case "channelIds":
+			w.ChannelIDs = d.list(b)
+		}
+	}
+	d.note(fields.Err())
+	w.ID = string(wire.ID(fields.Name))
+	return w, d.err
+}
+
+// Channel reads a document of Channels.
+func (d *Decoder) Channel(doc []byte) (Channel, error) {
+	d.err = nil
+	c := Channel{WorkspaceIDs: []string{}}
+	fields := wire.Document(doc)
+	for fields.Next() {
+		switch b := fields.Value; string(fields.Key) {
+		case "orgId":
+			c.OrgID = d.text(b)
+		case "name":
+			c.Name = d.text(b)
+		case "platform":
+			c.Platform = d.text(b)
+		case "workspaceIds":
+			c.WorkspaceIDs = d.list(b)
+		}
+	}
+	d.note(fields.Err())
+	c.ID = string(wire.ID(fields.Name))
+	return c, d.err
+}
+
+// AppendLabels appends the labels by which a query finds a message's document:
+// the distinct, non-empty strings of an array. Other values in their place are
+// not labels.
+func AppendLabels(dst []string, doc []byte) ([]string, error) {
+	from := len(dst)
+	fields := wire.Document(doc)
+	for fields.Next() {
+		if string(fields.Key) != "labels" {
+			continue
+		}
+		v, err := wire.Parse(fields.Value)
+		if err != nil {
+			return dst, err
+		}
+		if v.Kind != wire.Array {
+			continue
+		}
+		items := wire.Elements(v)
+		for items.Next() {
+			label, err := wire.Parse(items.Value)
+			if err != nil {
+				return dst, err
+			}
+			if label.Kind == wire.String && len(label.Data) > 0 && !slices.Contains(dst[from:], string(label.Data)) {
+				dst = append(dst, string(label.Data))
+			}
+		}
+		if err := items.Err(); err != nil {
+			return dst, err
+		}
+	}
+	return dst, fields.Err()
+}
+
+func (d *Decoder) note(err error) {
+	if d.err == nil {
+		d.err = err
+	}
+}
+
+func (d *Decoder) parse(b []byte) wire.Value {
+	v, err := wire.Parse(b)
+	d.note(err)
+	return v
+}
+
+func (d *Decoder) text(b []byte) string {
+	return d.print(d.parse(b))
+}
+
+func (d *Decoder) print(v wire.Value) string {
+	var err error
+	d.buf, err = d.printer.Append(d.buf[:0], v)
+	d.note(err)
+	return string(d.buf)
+}
+
+// optional is nil for a value that is missing or null.
+func (d *Decoder) optional(b []byte) *string {
+	v := d.parse(b)
+	if v.Kind == wire.None || v.Kind == wire.Null {
+		return nil
+	}
+	s := d.print(v)
+	return &s
+}
+
+// list is the elements of an array, or the one value that is in its place.
+func (d *Decoder) list(b []byte) []string {
+	v := d.parse(b)
+	list := []string{}
+	switch v.Kind {
+	case wire.None, wire.Null:
+	case wire.Array:
+		items := wire.Elements(v)
+		for items.Next() {
+			list = append(list, d.text(items.Value))
+		}
+		d.note(items.Err())
+	default:
+		list = append(list, d.print(v))
+	}
+	return list
+}
+
+// isJSONNumber reports whether s is a number in JSON's grammar.
+func isJSONNumber(s string) bool {
+	return s != "" && strings.IndexByte("-0123456789", s[0]) >= 0 && s[len(s)-1] >= '0' && json.Valid([]byte(s))
+}
+
+func marshalString(s string) ([]byte, error) { return json.Marshal(s) }

@@ -1,0 +1,65 @@
+package vip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"exportd/jobs"
+)
+
+// Why a caller may not see a workspace's rows.
+var (
+	// ErrWorkspaceUnknown: there is no such workspace, or it belongs to another org.
+	ErrWorkspaceUnknown = errors.New("workspace not found")
+	// ErrNotVIP: the workspace is not a VIP workspace.
+	ErrNotVIP = errors.New("workspace is not a VIP workspace")
+	// ErrChannelNotConnected: there is no such channel in the org, or it is not
+	// connected to the workspace.
+	ErrChannelNotConnected = errors.New("channel is not connected to the workspace")
+)
+
+// Directory looks up workspaces and channels. A missing one is jobs.ErrNotFound.
+type Directory interface {
+	Workspace(ctx context.Context, id string) (Workspace, error)
+	Channel(ctx context.Context, id string) (Channel, error)
+}
+
+// Gate decides whether an org may read the rows of a workspace on a channel
+// (mediumID): nil, one of the errors of this package, or an error of dir.
+//
+// Connected means that the workspace lists the channel or the channel lists
+// the workspace: the two lists are written one after the other, and a caller
+// should not be refused in between.
+func Gate(ctx context.Context, dir Directory, orgID, workspaceID, mediumID string) error {
+	if !ValidID(workspaceID) {
+		return ErrWorkspaceUnknown
+	}
+	w, err := dir.Workspace(ctx, workspaceID)
+	switch {
+	case errors.Is(err, jobs.ErrNotFound):
+		return ErrWorkspaceUnknown
+	case err != nil:
+		return fmt.Errorf("look up workspace: %w", err)
+	case orgID == "" || w.OrgID != orgID:
+		return ErrWorkspaceUnknown
+	case !w.IsVIP:
+		return ErrNotVIP
+	}
+	if !ValidID(mediumID) {
+		return ErrChannelNotConnected
+	}
+	c, err := dir.Channel(ctx, mediumID)
+	switch {
+	case errors.Is(err, jobs.ErrNotFound):
+		return ErrChannelNotConnected
+	case err != nil:
+		return fmt.Errorf("look up channel: %w", err)
+	case c.OrgID != orgID:
+		return ErrChannelNotConnected
+	case slices.Contains(w.ChannelIDs, mediumID), slices.Contains(c.WorkspaceIDs, workspaceID):
+		return nil
+	}
+	return ErrChannelNotConnected
+}

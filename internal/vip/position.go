@@ -1,0 +1,205 @@
+package vip
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"exportd/internal/vip/wire"
+)
+
+// Position is a place in the order of a query's rows: at the document ID among
+// those with the sort key Key, or, where ID is empty, before all of them.
+type Position struct {
+	// Key is the bytes of the google.firestore.v1.Value of the sort field.
+	Key []byte
+	// ID is a document id.
+	ID string
+}
+
+// Range is the rows of a query from From up to and without To, in the query's
+// order. Nil is the query's own begin or end.
+type Range struct {
+	From, To *Position
+}
+
+// TimeKey returns the sort key of a timestamp, rounded down to microseconds as
+// Firestore stores it.
+func TimeKey(t time.Time) []byte {
+	t = t.UTC().Truncate(time.Microsecond)
+	var inner []byte
+	if s := t.Unix(); s != 0 {
+		inner = binary.AppendUvarint(append(inner, 1<<3), uint64(s))
+	}
+	if n := t.Nanosecond(); n != 0 {
+		inner = binary.AppendUvarint(append(inner, 2<<3), uint64(n))
+	}
+	return append([]byte{10<<3 | 2, byte(len(inner))}, inner...)
+}
+
+// DoubleKey returns the sort key of a double.
+func DoubleKey(f float64) []byte {
+	return binary.LittleEndian.AppendUint64([]byte{3<<3 | 1}, math.Float64bits(f))
+}
+
+// KeyTime returns the time of a sort key that is a timestamp.
+func KeyTime(key []byte) (time.Time, bool) {
+	v, err := wire.Parse(key)
+	if err != nil || v.Kind != wire.Time {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(v.Num), int64(v.Nanos)).UTC(), true
+}
+
+// KeyDouble returns the number of a sort key that is a double or an integer,
+// the latter rounded to a double.
+func KeyDouble(key []byte) (float64, bool) {
+	v, err := wire.Parse(key)
+	switch {
+	case err != nil:
+	case v.Kind == wire.Double:
+		return math.Float64frombits(v.Num), true
+	case v.Kind == wire.Int:
+		return float64(int64(v.Num)), true
+	}
+	return 0, false
+}
+
+// PositionOf returns the place of a document in the order of q. A document
+// without the sort field, which no query returns, is an error.
+func (q Query) PositionOf(doc []byte) (Position, error) {
+	key, name, err := q.keyOf(doc)
+	if err != nil {
+		return Position{}, err
+	}
+	return Position{Key: bytes.Clone(key), ID: string(wire.ID(name))}, nil
+}
+
+// ErrNoSortKey says that a document lacks the field that its query sorts by.
+var ErrNoSortKey = errors.New("document lacks the sort field")
+
+// keyOf finds sort key and resource name in doc; both refer to doc.
+func (q Query) keyOf(doc []byte) (key, name []byte, err error) {
+	fields := wire.Document(doc)
+	for fields.Next() {
+		if string(fields.Key) == q.SortField {
+			key = fields.Value
+		}
+	}
+	switch {
+	case fields.Err() != nil:
+		return nil, nil, fields.Err()
+	case len(key) == 0 || len(fields.Name) == 0:
+		return nil, nil, ErrNoSortKey
+	}
+	return key, fields.Name, nil
+}
+
+// KeyOf finds the sort key and the id of a document. Both refer to doc.
+func (q Query) KeyOf(doc []byte) (key, id []byte, err error) {
+	key, name, err := q.keyOf(doc)
+	return key, wire.ID(name), err
+}
+
+// ErrBadPosition says that a string is not a position or page token, or is
+// one of another query.
+var ErrBadPosition = errors.New("not a valid position")
+
+const (
+	positionVersion = 1
+	tokenVersion    = 2
+	// maxToken bounds what is parsed, in characters: an id has up to 1,500
+	// bytes and the sort keys of sane rows a dozen.
+	maxToken = 8 << 10
+)
+
+// String returns p in a compact form for documents and URLs, which
+// [ParsePosition] reads.
+func (p Position) String() string {
+	return encode([]byte{positionVersion}, p)
+}
+
+func encode(b []byte, p Position) string {
+	b = binary.AppendUvarint(b, uint64(len(p.Key)))
+	b = append(append(b, p.Key...), p.ID...)
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// ParsePosition reads what [Position.String] wrote. Any other string is
+// [ErrBadPosition].
+func ParsePosition(s string) (Position, error) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) == 0 || b[0] != positionVersion {
+		return Position{}, ErrBadPosition
+	}
+	return decode(b[1:])
+}
+
+func decode(b []byte) (Position, error) {
+	n, used := binary.Uvarint(b)
+	if used <= 0 || used > 1 && b[used-1] == 0 || n > uint64(len(b)-used) {
+		return Position{}, ErrBadPosition
+	}
+	key, id := b[used:used+int(n)], string(b[used+int(n):])
+	if v, err := wire.Parse(key); err != nil || v.Kind == wire.None || wire.Check(key) != nil {
+		return Position{}, ErrBadPosition
+	}
+	if id != "" && !ValidID(id) {
+		return Position{}, ErrBadPosition
+	}
+	return Position{Key: key, ID: id}, nil
+}
+
+// PageToken returns the token of the page of q that begins after p.
+func (q Query) PageToken(p Position) string {
+	scope := q.scope()
+	return encode(append([]byte{tokenVersion}, scope[:]...), p)
+}
+
+// ParseBefore reads the parameter before of the list of messages: a page token of this
+// very query, an RFC 3339 date-time, or an ISO date (which is UTC midnight).
+// The rows wanted are those at or after the returned position; for a time these
+// are the rows that are strictly older. The error is [ErrBadPosition].
+func (q Query) ParseBefore(s string) (Position, error) {
+	if len(s) > maxToken {
+		return Position{}, ErrBadPosition
+	}
+	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return olderThan(t)
+		}
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	scope := q.scope()
+	if err != nil || len(b) < 9 || b[0] != tokenVersion || !bytes.Equal(b[1:9], scope[:]) {
+		return Position{}, fmt.Errorf("%w of this query", ErrBadPosition)
+	}
+	p, err := decode(b[9:])
+	if _, ok := KeyTime(p.Key); err != nil || !ok {
+		return Position{}, ErrBadPosition // a caller's bytes: nothing but times goes on
+	}
+	return p, nil
+}
+
+// olderThan is the position before the newest rows that are strictly older than t.
+func olderThan(t time.Time) (Position, error) {
+	// Stored times are whole microseconds: the newest older one is the last
+	// microsecond that begins before t.
+	last := t.UTC().Add(-time.Nanosecond).Truncate(time.Microsecond)
+	if last.Year() < 1 || last.Year() > 9999 {
+		return Position{}, ErrBadPosition
+	}
+	return Position{Key: TimeKey(last)}, nil
+}
+
+// ValidID reports whether s can be the id of a document: Firestore's rules.
+func ValidID(s string) bool {
+	return s != "" && len(s) <= 1500 && utf8.ValidString(s) && s != "." && s != ".." &&
+		!strings.Contains(s, "/") && !(len(s) >= 4 && strings.HasPrefix(s, "__") && strings.HasSuffix(s, "__"))
+}

@@ -1,0 +1,238 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/base64"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// maxDepth bounds the nesting that a Printer follows; what is deeper prints as
+// null. Firestore stores at most 20 levels.
+const maxDepth = 64
+
+// Printer turns values into text; see the package comment for the rule. It
+// keeps scratch space between calls, so that printing does not allocate in the
+// long run. The zero Printer is ready. It is not safe for concurrent use.
+type Printer struct {
+	entries []entry // sorts the keys of maps, as a stack while maps nest
+	day     int64   // the day that date spells, as days since 1970 plus one; 0 = none
+	date    [10]byte
+}
+
+type entry struct{ key, value []byte }
+
+// Append appends the text of v to dst.
+func (p *Printer) Append(dst []byte, v Value) ([]byte, error) {
+	switch v.Kind {
+	case None, Null:
+		return dst, nil
+	case String, Reference:
+		return append(dst, v.Data...), nil
+	case Bool:
+		return strconv.AppendBool(dst, v.Num != 0), nil
+	case Int:
+		return strconv.AppendInt(dst, int64(v.Num), 10), nil
+	case Double:
+		return AppendDouble(dst, math.Float64frombits(v.Num)), nil
+	case Time:
+		return p.appendTime(dst, int64(v.Num), v.Nanos), nil
+	case Bytes:
+		return base64.StdEncoding.AppendEncode(dst, v.Data), nil
+	}
+	return p.appendJSON(dst, v, 0)
+}
+
+// AppendDouble appends f in the form that the package comment describes.
+func AppendDouble(dst []byte, f float64) []byte {
+	switch abs := math.Abs(f); {
+	case math.IsNaN(f):
+		return append(dst, "NaN"...)
+	case math.IsInf(f, 1):
+		return append(dst, "Infinity"...)
+	case math.IsInf(f, -1):
+		return append(dst, "-Infinity"...)
+	case abs != 0 && (abs < 1e-6 || abs >= 1e21):
+		dst = strconv.AppendFloat(dst, f, 'e', -1, 64)
+		// 1e-07 is written 1e-7, as in JSON.
+		if n := len(dst); n >= 4 && dst[n-4] == 'e' && dst[n-3] == '-' && dst[n-2] == '0' {
+			dst[n-2] = dst[n-1]
+			dst = dst[:n-1]
+		}
+		return dst
+	}
+	return strconv.AppendFloat(dst, f, 'f', -1, 64)
+}
+
+const secondsPerDay = 24 * 60 * 60
+
+// appendTime appends a time in UTC with microseconds, rounded down. The date
+// is worked out once for a run of times on the same day, as in sorted rows.
+func (p *Printer) appendTime(dst []byte, seconds int64, nanos int32) []byte {
+	// 0001-01-01 to 9999-12-31 is all that Firestore stores.
+	seconds = min(max(seconds, -62135596800), 253402300799)
+	micros := uint32(min(max(nanos, 0), 999_999_999)) / 1000
+	day := seconds / secondsPerDay
+	rest := uint32(seconds - day*secondsPerDay)
+	if seconds < day*secondsPerDay {
+		day--
+		rest = uint32(seconds - day*secondsPerDay)
+	}
+	if p.day != day+1 || p.day == 0 {
+		time.Unix(day*secondsPerDay, 0).UTC().AppendFormat(p.date[:0], time.DateOnly)
+		p.day = day + 1
+	}
+	dst = append(dst, p.date[:]...)
+	h, m, s := rest/3600, rest/60%60, rest%60
+	return append(dst, 'T',
+		'0'+byte(h/10), '0'+byte(h%10), ':',
+		'0'+byte(m/10), '0'+byte(m%10), ':',
+		'0'+byte(s/10), '0'+byte(s%10), '.',
+		'0'+byte(micros/100000), '0'+byte(micros/10000%10), '0'+byte(micros/1000%10),
+		'0'+byte(micros/100%10), '0'+byte(micros/10%10), '0'+byte(micros%10), 'Z')
+}
+
+// appendJSON appends v as compact JSON.
+func (p *Printer) appendJSON(dst []byte, v Value, depth int) ([]byte, error) {
+	if depth > maxDepth {
+		return append(dst, "null"...), nil
+	}
+	switch v.Kind {
+	case None, Null:
+		return append(dst, "null"...), nil
+	case Bool, Int:
+		return p.Append(dst, v)
+	case Double:
+		if f := math.Float64frombits(v.Num); !math.IsNaN(f) && !math.IsInf(f, 0) {
+			return AppendDouble(dst, f), nil
+		}
+	case String, Reference:
+		return appendJSONString(dst, v.Data), nil
+	case Geo:
+		return appendGeo(dst, v.Data)
+	case Array:
+		return p.appendArray(dst, v, depth)
+	case Map:
+		return p.appendMap(dst, v, depth)
+	}
+	dst = append(dst, '"') // times, base64, NaN: nothing in them needs an escape
+	dst, err := p.Append(dst, v)
+	return append(dst, '"'), err
+}
+
+func (p *Printer) appendArray(dst []byte, v Value, depth int) ([]byte, error) {
+	dst = append(dst, '[')
+	items := Elements(v)
+	for first := true; items.Next(); first = false {
+		if !first {
+			dst = append(dst, ',')
+		}
+		element, err := Parse(items.Value)
+		if err != nil {
+			return dst, err
+		}
+		if dst, err = p.appendJSON(dst, element, depth+1); err != nil {
+			return dst, err
+		}
+	}
+	return append(dst, ']'), items.Err()
+}
+
+func (p *Printer) appendMap(dst []byte, v Value, depth int) ([]byte, error) {
+	base := len(p.entries)
+	defer func() {
+		clear(p.entries[base:])
+		p.entries = p.entries[:base]
+	}()
+	fields := MapFields(v)
+	for fields.Next() {
+		p.entries = append(p.entries, entry{fields.Key, fields.Value})
+	}
+	if err := fields.Err(); err != nil {
+		return dst, err
+	}
+	end := len(p.entries)
+	slices.SortStableFunc(p.entries[base:end], func(a, b entry) int { return bytes.Compare(a.key, b.key) })
+	dst = append(dst, '{')
+	for i, written := base, false; i < end; i++ {
+		e := p.entries[i] // by index: a nested map may move the stack
+		if i+1 < end && bytes.Equal(e.key, p.entries[i+1].key) {
+			continue // sent twice: the last one counts
+		}
+		if written {
+			dst = append(dst, ',')
+		}
+		written = true
+		dst = append(appendJSONString(dst, e.key), ':')
+		value, err := Parse(e.value)
+		if err != nil {
+			return dst, err
+		}
+		if dst, err = p.appendJSON(dst, value, depth+1); err != nil {
+			return dst, err
+		}
+		p.entries = p.entries[:end]
+	}
+	return append(dst, '}'), nil
+}
+
+func appendGeo(dst, msg []byte) ([]byte, error) {
+	lat, lng, ok := parseGeo(msg)
+	if !ok {
+		return dst, ErrMalformed
+	}
+	dst = AppendDouble(append(dst, `{"latitude":`...), math.Float64frombits(lat))
+	dst = AppendDouble(append(dst, `,"longitude":`...), math.Float64frombits(lng))
+	return append(dst, '}'), nil
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendJSONString appends s as a JSON string with only the escapes that JSON
+// asks for, and those of U+2028 and U+2029; a byte that is not UTF-8 becomes
+// an escaped U+FFFD. It is what encoding/json writes with HTML escaping off.
+func appendJSONString(dst, s []byte) []byte {
+	dst = append(dst, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRune(s[i:])
+			switch {
+			case r == utf8.RuneError && n == 1:
+				dst = append(dst, `\ufffd`...)
+			case r == '\u2028' || r == '\u2029':
+				dst = append(dst, `\u202`...)
+				dst = append(dst, hexDigits[r&0xf])
+			default:
+				dst = append(dst, s[i:i+n]...)
+			}
+			i += n
+			continue
+		}
+		i++
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\b':
+			dst = append(dst, `\b`...)
+		case '\f':
+			dst = append(dst, `\f`...)
+		case '\n':
+			dst = append(dst, `\n`...)
+		case '\r':
+			dst = append(dst, `\r`...)
+		case '\t':
+			dst = append(dst, `\t`...)
+		default:
+			if c < ' ' {
+				dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
+			} else {
+				dst = append(dst, c)
+			}
+		}
+	}
+	return append(dst, '"')
+}
