@@ -31,11 +31,12 @@ func conflict(format string, args ...any) error {
 	return &apiError{http.StatusConflict, "conflict", fmt.Sprintf(format, args...)}
 }
 
+// errNotImplemented is a 400, since the client would send a 501 again and again.
 var (
 	errBucketNotFound  = notFound("The specified bucket does not exist.")
 	errConditionNotMet = &apiError{http.StatusPreconditionFailed, "conditionNotMet", "At least one of the pre-conditions you specified did not hold."}
 	errNotModified     = &apiError{http.StatusNotModified, "notModified", "The object has not changed."}
-	errNotImplemented  = &apiError{http.StatusNotImplemented, "notImplemented", "This server has the part of the Cloud Storage API that exportd uses; this is not in it."}
+	errNotImplemented  = &apiError{http.StatusBadRequest, "notImplemented", "This server has the part of the Cloud Storage API that exportd uses; this is not in it."}
 	errBrokenBody      = &apiError{http.StatusServiceUnavailable, "backendError", "The request body ended early."}
 )
 

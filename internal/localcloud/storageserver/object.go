@@ -214,7 +214,7 @@ func (s *Server) listObjects(w http.ResponseWriter, r *http.Request, bucket stri
 	if err := s.bucketExists(bucket); err != nil {
 		return err
 	}
-	if q.Has("matchGlob") || q.Has("filter") {
+	if q.Get("matchGlob") != "" || q.Get("filter") != "" || q.Get("versions") == "true" {
 		return errNotImplemented
 	}
 	limit := maxListPage

@@ -1,0 +1,281 @@
+// Package objectstore keeps export files in Cloud Storage, through the official client, or in the embedded
+// storage server when one is named.
+//
+// What it promises: an object is reported as written only when Storage holds the bytes that were written,
+// by size and CRC32C; nothing is overwritten; a write that is aborted, or whose source fails, publishes
+// nothing; every call ends, because each has a deadline and a bounded number of tries. Errors say what they
+// mean for a job: see ErrNotFound and the other sentinels, and jobs.AsFailure.
+package objectstore
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/storage"
+	"github.com/googleapis/gax-go/v2"
+	"google.golang.org/api/iterator"
+	"google.golang.org/api/option"
+
+	"exportd/internal/objectstore/crc32c"
+)
+
+// Config says which bucket and how to reach it. Only Bucket is required.
+type Config struct {
+	// Bucket holds the exports. Its name is required.
+	Bucket string
+	// EmulatorHost is the embedded server's "host:port" or URL. Empty means what STORAGE_EMULATOR_HOST
+	// says, and when that is empty too, Google's Cloud Storage with application default credentials.
+	EmulatorHost string
+	// SignerEmail is the service account that signs download URLs, by IAM signBlob. Empty lets the client
+	// find it (service account file, impersonation, metadata server).
+	SignerEmail string
+	// ProjectID and Location are where Ensure creates a missing bucket. Location defaults to the project's
+	// default ("US").
+	ProjectID, Location string
+	// RetentionDays is the age at which the bucket itself deletes objects below exports/, behind exportd's
+	// own cleaning. Zero sets no such rule.
+	RetentionDays int
+	// ChunkBytes is the size of an upload request, and about the memory a large upload holds. Default 8 MiB,
+	// rounded up to a multiple of 256 KiB.
+	ChunkBytes int
+	// CallTimeout bounds each call that moves no object bytes, its tries included. Default 60 s.
+	CallTimeout time.Duration
+	// StallTimeout bounds the time without any progress while bytes move. Default 3 min.
+	StallTimeout time.Duration
+	// Backoff is the pause before a request's second try; it doubles up to 10 s. Default 200 ms.
+	Backoff time.Duration
+	// ClientOptions are added to those of the client, for telemetry.
+	ClientOptions []option.ClientOption
+}
+
+// Store is a bucket. It is safe for concurrent use.
+type Store struct {
+	cfg      Config
+	client   *storage.Client
+	bucket   *storage.BucketHandle
+	emulator string // base URL of the embedded server, empty on Google Cloud
+	signer   http.Client
+}
+
+const (
+	defaultChunkBytes   = 8 << 20
+	defaultCallTimeout  = time.Minute
+	defaultStallTimeout = 3 * time.Minute
+	// exportsPrefix is what the lifecycle rule covers.
+	exportsPrefix = "exports/"
+
+	// maxAttempts and the backoff give a call about half a minute of tries: enough for a server that
+	// restarts, short enough that the job's own retries, which free the worker, take over.
+	maxAttempts    = 8
+	defaultBackoff = 200 * time.Millisecond
+	maxBackoff     = 10 * time.Second
+)
+
+// Open makes a client; it sends nothing. Close must be called.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if cfg.Bucket == "" {
+		return nil, errors.New("open object store: no bucket is configured")
+	}
+	cfg.ChunkBytes = cmp.Or(cfg.ChunkBytes, defaultChunkBytes)
+	cfg.CallTimeout = cmp.Or(cfg.CallTimeout, defaultCallTimeout)
+	cfg.StallTimeout = cmp.Or(cfg.StallTimeout, defaultStallTimeout)
+	cfg.Backoff = cmp.Or(cfg.Backoff, defaultBackoff)
+	s := &Store{cfg: cfg, signer: http.Client{Transport: &http.Transport{}}}
+	opts := []option.ClientOption{storage.WithJSONReads()} // the embedded server refuses unsigned XML reads
+	if host := cmp.Or(cfg.EmulatorHost, os.Getenv("STORAGE_EMULATOR_HOST")); host != "" {
+		if !strings.Contains(host, "://") {
+			host = "http://" + host
+		}
+		s.emulator = strings.TrimSuffix(host, "/")
+		opts = append(opts, option.WithEndpoint(s.emulator+"/storage/v1/"), option.WithoutAuthentication())
+	}
+	client, err := storage.NewClient(ctx, append(opts, cfg.ClientOptions...)...)
+	if err != nil {
+		return nil, fmt.Errorf("open object store: %w", err)
+	}
+	// Every name is written once and has one right content, so that any request may be sent again.
+	client.SetRetry(storage.WithPolicy(storage.RetryAlways), storage.WithMaxAttempts(maxAttempts),
+		storage.WithBackoff(s.backoff()), storage.WithErrorFunc(retryable))
+	s.client, s.bucket = client, client.Bucket(cfg.Bucket)
+	return s, nil
+}
+
+func (s *Store) backoff() gax.Backoff {
+	return gax.Backoff{Initial: s.cfg.Backoff, Max: maxBackoff, Multiplier: 2}
+}
+
+// Close releases the client's connections.
+func (s *Store) Close() error {
+	s.signer.CloseIdleConnections()
+	if err := s.client.Close(); err != nil {
+		return fmt.Errorf("close object store: %w", err)
+	}
+	return nil
+}
+
+// Ping reports whether the bucket can be reached and read. It needs storage.objects.list only.
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
+	defer cancel()
+	it := s.bucket.Objects(ctx, &storage.Query{Prefix: exportsPrefix})
+	it.PageInfo().MaxSize = 1
+	if _, err := it.Next(); err != nil && !errors.Is(err, iterator.Done) {
+		return s.explain(ctx, "ping bucket", s.cfg.Bucket, err)
+	}
+	return nil
+}
+
+// Ensure creates the bucket when it is missing and adds the lifecycle rule when it lacks it. It changes
+// nothing else of a bucket that exists, and may be called again, by several processes at once.
+func (s *Store) Ensure(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
+	defer cancel()
+	attrs, err := s.bucket.Attrs(ctx)
+	if errors.Is(err, storage.ErrBucketNotExist) {
+		err = s.bucket.Create(ctx, s.cfg.ProjectID, &storage.BucketAttrs{
+			Location:                 s.cfg.Location,
+			UniformBucketLevelAccess: storage.UniformBucketLevelAccess{Enabled: true},
+			PublicAccessPrevention:   storage.PublicAccessPreventionEnforced,
+			Lifecycle:                s.lifecycle(nil),
+		})
+		if err == nil {
+			return nil
+		}
+		if status(err) == http.StatusConflict { // somebody was faster; or it is somebody else's, then Attrs fails
+			attrs, err = s.bucket.Attrs(ctx)
+		}
+	}
+	if err != nil {
+		return s.explain(ctx, "ensure bucket", s.cfg.Bucket, err)
+	}
+	if s.cfg.RetentionDays == 0 || hasRule(attrs.Lifecycle.Rules, s.cfg.RetentionDays) {
+		return nil
+	}
+	lifecycle := s.lifecycle(attrs.Lifecycle.Rules)
+	if _, err := s.bucket.Update(ctx, storage.BucketAttrsToUpdate{Lifecycle: &lifecycle}); err != nil {
+		return s.explain(ctx, "set lifecycle of bucket", s.cfg.Bucket, err)
+	}
+	return nil
+}
+
+// lifecycle is others, without an older rule of ours, and our rule.
+func (s *Store) lifecycle(others []storage.LifecycleRule) storage.Lifecycle {
+	var l storage.Lifecycle
+	for _, r := range others {
+		if !isOurs(r) {
+			l.Rules = append(l.Rules, r)
+		}
+	}
+	if s.cfg.RetentionDays > 0 {
+		l.Rules = append(l.Rules, storage.LifecycleRule{
+			Action:    storage.LifecycleAction{Type: storage.DeleteAction},
+			Condition: storage.LifecycleCondition{AgeInDays: int64(s.cfg.RetentionDays), MatchesPrefix: []string{exportsPrefix}},
+		})
+	}
+	return l
+}
+
+func isOurs(r storage.LifecycleRule) bool {
+	p := r.Condition.MatchesPrefix
+	return r.Action.Type == storage.DeleteAction && len(p) == 1 && p[0] == exportsPrefix
+}
+
+func hasRule(rules []storage.LifecycleRule, days int) bool {
+	for _, r := range rules {
+		if isOurs(r) && r.Condition.AgeInDays == int64(days) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxURLLife is the limit of V4 signatures.
+const maxURLLife = 7 * 24 * time.Hour
+
+// SignedURL returns a URL that lets anybody who has it GET the object for ttl (up to 7 days; signatures
+// made by IAM are only sure for 12 h). A browser saves the download as filename, if one is given. On Google
+// Cloud without a key file it asks IAM once per call, so call it when a link is wanted, not for lists.
+func (s *Store) SignedURL(ctx context.Context, name string, ttl time.Duration, filename string) (string, error) {
+	if ttl < time.Second || ttl > maxURLLife {
+		return "", fmt.Errorf("sign URL of %s: a life of %s is not between 1s and 7 days", name, ttl)
+	}
+	opts := &storage.SignedURLOptions{
+		Scheme: storage.SigningSchemeV4, Method: http.MethodGet,
+		Expires:        time.Now().Add(ttl),
+		GoogleAccessID: s.cfg.SignerEmail,
+	}
+	if filename != "" {
+		opts.QueryParameters = map[string][]string{
+			"response-content-disposition": {mime.FormatMediaType("attachment", map[string]string{"filename": filename})},
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
+	defer cancel()
+	if s.emulator != "" {
+		opts.Insecure = strings.HasPrefix(s.emulator, "http:")
+		opts.GoogleAccessID = cmp.Or(opts.GoogleAccessID, "exportd@localhost")
+		opts.SignBytes = func(p []byte) ([]byte, error) { return s.signBlob(ctx, p) }
+	}
+	type answer struct {
+		url string
+		err error
+	}
+	// The client takes no context here and asks the metadata server and IAM; its own retries end.
+	answers := make(chan answer, 1)
+	bucket := s.bucket.Retryer(storage.WithMaxAttempts(3), storage.WithMaxRetryDuration(s.cfg.CallTimeout))
+	go func() {
+		url, err := bucket.SignedURL(name, opts)
+		answers <- answer{url, err}
+	}()
+	select {
+	case a := <-answers:
+		if a.err != nil {
+			return "", s.explain(ctx, "sign URL of", name, a.err)
+		}
+		return a.url, nil
+	case <-ctx.Done():
+		return "", s.explain(ctx, "sign URL of", name, ctx.Err())
+	}
+}
+
+// signBlob has the embedded server sign, which keeps the key that verifies.
+func (s *Store) signBlob(ctx context.Context, p []byte) (signed []byte, err error) {
+	body, err := json.Marshal(map[string]any{"payload": p})
+	if err != nil {
+		return nil, fmt.Errorf("encode bytes to sign: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.emulator+"/signBlob", bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("ask for a signature: %w", err)
+	}
+	res, err := s.signer.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask for a signature: %w", err)
+	}
+	defer func() { _ = res.Body.Close() }() // read to its end, or of no use
+	var answer struct {
+		SignedBlob []byte `json:"signedBlob"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("ask for a signature: status %d: %w", res.StatusCode, errors.Join(err, ErrUnavailable))
+	}
+	return answer.SignedBlob, nil
+}
+
+// CombineCRC32C returns the CRC32C of A followed by B from the CRC32C of each and B's length in bytes.
+func CombineCRC32C(crc1, crc2 uint32, len2 int64) uint32 {
+	return crc32c.Combine(crc1, crc2, len2)
+}
+
+// smallBuffers hold what may turn out to be all of an object; see Writer.
+var smallBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
