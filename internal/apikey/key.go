@@ -1,0 +1,103 @@
+package apikey
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Scope is a right that a key has.
+type Scope string
+
+// The scopes there are. None includes another.
+const (
+	ScopeRead   Scope = "read"   // list routes and reading jobs
+	ScopeExport Scope = "export" // starting, reading, canceling and deleting jobs
+	ScopeOps    Scope = "ops"    // all orgs' jobs
+	ScopeAdmin  Scope = "admin"  // keys
+)
+
+// defaultScopes are those of a record without the field: keys made before scopes existed
+// could list and export.
+var defaultScopes = []Scope{ScopeRead, ScopeExport}
+
+// State says whether a key may be used.
+type State string
+
+// Active is the only state in which a key works; a record without the field is active.
+const (
+	Active   State = "active"
+	Disabled State = "disabled"
+)
+
+// maxSecrets is the secret in use and the one being rotated in or out. Verify always
+// computes this many signatures, so their number cannot be told from outside.
+const maxSecrets = 2
+
+// SigningSecret is a secret and when it holds. Zero times are unbounded.
+type SigningSecret struct {
+	Secret    Secret
+	NotBefore time.Time // inclusive
+	ExpiresAt time.Time // exclusive
+}
+
+func (s SigningSecret) usable(now time.Time) bool {
+	return !s.Secret.IsZero() && !now.Before(s.NotBefore) && (s.ExpiresAt.IsZero() || now.Before(s.ExpiresAt))
+}
+
+// Key is a record of the collection ApiKeys. Shared between requests: never change one.
+type Key struct {
+	ID    string
+	OrgID string
+	// Name is for people.
+	Name      string
+	Scopes    []Scope
+	State     State
+	ExpiresAt time.Time // zero: never
+	// Secrets sign requests; at most two, either is accepted.
+	Secrets []SigningSecret
+	// WebhookSecret ("whsec_...") signs callbacks; may be zero.
+	WebhookSecret Secret
+	// CallbackHosts are the hosts that callbacks may go to; empty allows every public one.
+	CallbackHosts []string
+	// DefaultCallbackURL is used by exports that name none.
+	DefaultCallbackURL string
+}
+
+// Has reports whether the key has one of the scopes.
+func (k *Key) Has(anyOf ...Scope) bool {
+	return slices.ContainsFunc(anyOf, func(s Scope) bool { return slices.Contains(k.Scopes, s) })
+}
+
+// usable reports whether the key may be used at now, whatever its secrets.
+func (k *Key) usable(now time.Time) bool {
+	return k.State == Active && validOrg(k.OrgID) && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
+}
+
+// ValidID reports whether s has the form of a key's id: 8 to 64 of A-Z a-z 0-9 _ -. Ids
+// are checked before they become part of a document path; Firestore reserves __x__.
+func ValidID(s string) bool {
+	if len(s) < 8 || len(s) > 64 || strings.HasPrefix(s, "__") && strings.HasSuffix(s, "__") {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// validOrg guards the names that an org's id becomes part of: objects in Cloud Storage,
+// where "/" and ".." would lead into another org's folder.
+func validOrg(s string) bool {
+	if s == "" || len(s) > 128 || s == "." || s == ".." {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' || c == '/' {
+			return false
+		}
+	}
+	return true
+}

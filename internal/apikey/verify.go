@@ -1,0 +1,171 @@
+package apikey
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"exportd/jobs"
+)
+
+// Names of the headers that carry a signature.
+const (
+	HeaderKey       = "X-Api-Key"
+	HeaderDate      = "X-Date"
+	HeaderSignature = "X-Signature"
+)
+
+// Window bounds server time minus x-date, both ends included.
+type Window struct {
+	Ahead  time.Duration // how far the caller's clock may be ahead
+	Behind time.Duration // how old a signature may be
+}
+
+// DefaultWindow is the contract's: -5 s to +60 s.
+var DefaultWindow = Window{Ahead: 5 * time.Second, Behind: time.Minute}
+
+// LookupFunc finds a key: jobs.ErrNotFound if there is none, jobs.ErrInvalid if its
+// record makes no sense, jobs.ErrUnavailable if that cannot be told now.
+type LookupFunc func(ctx context.Context, id string) (*Key, error)
+
+// RefusedError refuses a request's signature. Its text is fit for callers and names
+// nothing that they gave.
+type RefusedError struct {
+	message string
+	// Cause is for the log, and nil but for a key's record that makes no sense.
+	Cause error
+}
+
+// Error says what was refused.
+func (e *RefusedError) Error() string { return e.message }
+
+// textRefused is the text of everything that depends on the key or its secret.
+const textRefused = "unknown API key or wrong signature"
+
+func refuse(format string, args ...any) error {
+	return &RefusedError{message: fmt.Sprintf(format, args...)}
+}
+
+// Sign returns the signature of a date by secret: HMAC-SHA256 of the header's exact bytes,
+// in lower-case hex.
+func Sign(secret, date string) string {
+	sum := mac(secret, date)
+	return hex.EncodeToString(sum[:])
+}
+
+func mac(secret, date string) [sha256.Size]byte {
+	m := hmac.New(sha256.New, []byte(secret))
+	m.Write([]byte(date))
+	return [sha256.Size]byte(m.Sum(nil))
+}
+
+// Verify finds the key that signed a request. It returns a *RefusedError if none did, and
+// the look-up's error if it could not tell. now is the server's time as the headers
+// arrived.
+func Verify(ctx context.Context, h http.Header, now time.Time, w Window, lookup LookupFunc) (*Key, error) {
+	c, err := parse(h)
+	if err != nil {
+		return nil, err
+	}
+	// Sub saturates: dates too far away for a Duration are outside as well.
+	if age := now.Sub(c.at); age < -w.Ahead || age > w.Behind {
+		return nil, refuse("x-date must be at most %g s old and %g s ahead of the server's time", w.Behind.Seconds(), w.Ahead.Seconds())
+	}
+	key, err := lookup(ctx, c.keyID)
+	var cause error
+	switch {
+	case errors.Is(err, jobs.ErrInvalid):
+		cause = err
+	case err != nil && !errors.Is(err, jobs.ErrNotFound):
+		return nil, fmt.Errorf("look up API key: %w", err)
+	}
+	if !c.signedBy(key, now) {
+		return nil, &RefusedError{message: textRefused, Cause: cause}
+	}
+	return key, nil
+}
+
+// credentials are the three headers, well-formed.
+type credentials struct {
+	keyID     string
+	date      string // as it was sent: this is what is signed
+	at        time.Time
+	signature [sha256.Size]byte
+}
+
+// datePattern is narrower than time.Parse, which also takes a comma, one-digit hours and
+// offsets of 24 h; what several parsers might read differently is refused.
+var datePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+func parse(h http.Header) (credentials, error) {
+	var c credentials
+	var signature string
+	for _, f := range []struct {
+		name string
+		to   *string
+	}{{HeaderKey, &c.keyID}, {HeaderDate, &c.date}, {HeaderSignature, &signature}} {
+		switch v := h.Values(f.name); len(v) {
+		case 0:
+			return c, refuse("header %s is required", strings.ToLower(f.name))
+		case 1:
+			*f.to = v[0]
+		default: // a proxy may read another one of them than we do
+			return c, refuse("header %s must be given once", strings.ToLower(f.name))
+		}
+	}
+	if !ValidID(c.keyID) {
+		return c, refuse("header x-api-key must be 8 to 64 of A-Z a-z 0-9 _ -")
+	}
+	if !isLowerHex(signature) || hex.DecodedLen(len(signature)) != sha256.Size {
+		return c, refuse("header x-signature must be 64 lower-case hex digits")
+	}
+	_, _ = hex.Decode(c.signature[:], []byte(signature)) // all digits, right length
+	var err error
+	if c.at, err = time.Parse(time.RFC3339Nano, c.date); err != nil || !datePattern.MatchString(c.date) {
+		return c, refuse("header x-date must be an ISO 8601 date-time with seconds and Z or an offset, like 2026-01-02T03:04:05.678Z")
+	}
+	return c, nil
+}
+
+// isLowerHex refuses upper case, which hex.Decode takes.
+func isLowerHex(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(s)%2 == 0
+}
+
+// dummySecret stands in for secrets that are not there, so that the work is the same. A
+// signature by it is refused like any other: knowing it is of no use.
+const dummySecret = "a secret that no key has, 256 bits"
+
+// signedBy reports whether one of key's secrets made the signature and the key may be
+// used. It does the same work for every key, nil as well.
+func (c credentials) signedBy(key *Key, now time.Time) bool {
+	var candidates [maxSecrets]struct {
+		secret string
+		real   int
+	}
+	for i := range candidates {
+		candidates[i].secret = dummySecret
+		if key != nil && i < len(key.Secrets) && key.Secrets[i].usable(now) {
+			candidates[i].secret, candidates[i].real = key.Secrets[i].Secret.Reveal(), 1
+		}
+	}
+	match := 0
+	for _, s := range candidates {
+		sum := mac(s.secret, c.date)
+		match |= subtle.ConstantTimeCompare(sum[:], c.signature[:]) & s.real
+	}
+	return match == 1 && key.usable(now)
+}
