@@ -99,9 +99,6 @@ func each(documents []Document) iter.Seq[Document] {
 	}
 }
 
-// windowStart is the first instant of the widest window that ends with Now.
-func (d *Dataset) windowStart() time.Time { return d.options.Now.Add(-window) }
-
 // within returns a random instant of the span before Now, to the microsecond.
 func (d *Dataset) within(random *draw, span time.Duration) time.Time {
 	back := time.Duration(random.n(int(span/time.Microsecond))+1) * time.Microsecond

@@ -19,7 +19,7 @@ func (d *Dataset) edgeMessages() []Document {
 		out = append(out, d.edgeMessage(at, len(out), when, changes))
 	}
 	main, side := d.directory.main, d.directory.side
-	start, end := d.windowStart(), d.options.Now
+	start, end := d.options.windowStart(), d.options.Now
 	noon := end.Add(-3*24*time.Hour + 12*time.Hour)
 
 	add(main, start.Add(-time.Microsecond), fields{"text": text("last instant before the window")})
@@ -191,7 +191,7 @@ func (d *Dataset) edgeUser(at place, i int, changes fields) Document {
 		"tier":        text("bronze"),
 		"tags":        texts(),
 		"firstSeenAt": instant(d.options.Now.Add(-history)),
-		"lastSeenAt":  instant(d.windowStart()),
+		"lastSeenAt":  instant(d.options.windowStart()),
 		"hasBirthday": boolean(false),
 		"personalInfo": mapping(fields{
 			"fullName": text("Edge Row"), "gender": text(""), "birthday": null(),

@@ -22,14 +22,14 @@ type key struct {
 
 // keys lists the demo keys. Ids come from the seed, so that a second load finds
 // the keys of the first.
-func (d *Dataset) keys() (caller, ops, other, disabled, expired key) {
-	id := func(stream string) string { return "key_demo_" + documentID(d.options.Seed, stream, 0)[:16] }
-	first, second := d.directory.main.org, d.directory.other.org
+func (l *loader) keys() (caller, ops, other, disabled, expired key) {
+	id := func(stream string) string { return "key_demo_" + documentID(l.options.Seed, stream, 0)[:16] }
+	first, second := l.directory.main.org, l.directory.other.org
 	return key{id("key/caller"), first, "Demo caller", "active", []string{"read", "export"}, time.Time{}},
 		key{id("key/ops"), first, "Demo operator", "active", []string{"read", "export", "ops", "admin"}, time.Time{}},
 		key{id("key/other"), second, "Demo caller of another org", "active", []string{"read", "export"}, time.Time{}},
 		key{id("key/disabled"), first, "Demo key, disabled", "disabled", []string{"read", "export"}, time.Time{}},
-		key{id("key/expired"), first, "Demo key, expired", "active", []string{"read", "export"}, d.options.Now.Add(-24 * time.Hour)}
+		key{id("key/expired"), first, "Demo key, expired", "active", []string{"read", "export"}, l.options.Now.Add(-24 * time.Hour)}
 }
 
 // ensureKey returns the secrets of a key, making it where it is missing. A key
@@ -54,7 +54,7 @@ func (l *loader) ensureKey(ctx context.Context, k key) (secret, webhookSecret st
 		"secret":        text(secret),
 		"scopes":        texts(k.scopes...),
 		"state":         text(k.state),
-		"createdAt":     instant(l.data.options.Now),
+		"createdAt":     instant(l.options.Now),
 		"webhookSecret": text(webhookSecret),
 	}
 	if !k.expiresAt.IsZero() {

@@ -82,29 +82,29 @@ type Summary struct {
 //
 // Rate limits and short outages are retried by the client, within ctx.
 func Load(ctx context.Context, target Target, options Options) (Summary, error) {
-	data, err := Generate(options)
+	options, err := options.normalised()
 	if err != nil {
 		return Summary{}, err
 	}
-	l := &loader{target: target, data: data}
+	l := &loader{target: target, options: options, directory: newDirectory(options.Seed)}
 	before, err := l.readMarker(ctx)
 	if err != nil {
 		return Summary{}, err
 	}
-	if before.complete && before.version == version &&
-		before.users == data.options.Users && before.messages == data.options.Messages {
-		data.options.Now = before.day
+	if before.complete && before.version == version && before.users == options.Users && before.messages == options.Messages {
+		l.options.Now = before.day
 		return l.summary(ctx, before.mainUsers, before.mainMessages)
 	}
-	// Until it is complete, the marker holds the most rows there may be.
-	wider := marker{
-		users:    max(before.users, data.options.Users),
-		messages: max(before.messages, data.options.Messages),
-	}
-	if err := l.writeMarker(ctx, wider); err != nil {
+	data, err := Generate(options)
+	if err != nil {
 		return Summary{}, err
 	}
-	if err := l.commitAll(ctx, l.writes(wider)); err != nil {
+	// Until it is complete, the marker holds the most rows there may be.
+	most := marker{users: max(before.users, options.Users), messages: max(before.messages, options.Messages)}
+	if err := l.writeMarker(ctx, most); err != nil {
+		return Summary{}, err
+	}
+	if err := l.commitAll(ctx, l.writes(data, most)); err != nil {
 		return Summary{}, err
 	}
 	summary, err := l.summary(ctx, l.mainUsers, l.mainMessages)
@@ -113,7 +113,7 @@ func Load(ctx context.Context, target Target, options Options) (Summary, error) 
 	}
 	summary.Loaded = true
 	return summary, l.writeMarker(ctx, marker{
-		complete: true, users: data.options.Users, messages: data.options.Messages,
+		complete: true, users: options.Users, messages: options.Messages,
 		mainUsers: l.mainUsers, mainMessages: l.mainMessages,
 	})
 }
@@ -121,8 +121,9 @@ func Load(ctx context.Context, target Target, options Options) (Summary, error) 
 // loader carries one Load. The counts belong to the goroutine that makes the
 // writes.
 type loader struct {
-	target Target
-	data   *Dataset
+	target    Target
+	options   Options
+	directory directory
 
 	mainUsers, mainMessages int
 }
@@ -131,9 +132,9 @@ func (l *loader) name(path string) string { return l.target.Database + "/documen
 
 // writes yields every document of the dataset, then a deletion for each row of
 // an earlier load that is not in it.
-func (l *loader) writes(before marker) iter.Seq[*firestorepb.Write] {
+func (l *loader) writes(data *Dataset, most marker) iter.Seq[*firestorepb.Write] {
 	return func(yield func(*firestorepb.Write) bool) {
-		for document := range l.data.All() {
+		for document := range data.All() {
 			l.count(document)
 			if !yield(&firestorepb.Write{Operation: &firestorepb.Write_Update{
 				Update: &firestorepb.Document{Name: l.name(document.Path), Fields: document.Fields},
@@ -144,13 +145,13 @@ func (l *loader) writes(before marker) iter.Seq[*firestorepb.Write] {
 		remove := func(path string) bool {
 			return yield(&firestorepb.Write{Operation: &firestorepb.Write_Delete{Delete: l.name(path)}})
 		}
-		for i := l.data.options.Users; i < before.users; i++ {
-			if !remove("VipUsers/" + l.data.userID(i)) {
+		for i := l.options.Users; i < most.users; i++ {
+			if !remove("VipUsers/" + data.userID(i)) {
 				return
 			}
 		}
-		for i := l.data.options.Messages; i < before.messages; i++ {
-			if !remove("VipMessages/" + l.data.messageID(i)) {
+		for i := l.options.Messages; i < most.messages; i++ {
+			if !remove("VipMessages/" + data.messageID(i)) {
 				return
 			}
 		}
@@ -159,7 +160,7 @@ func (l *loader) writes(before marker) iter.Seq[*firestorepb.Write] {
 
 // count adds up what the list routes will return for the main place.
 func (l *loader) count(document Document) {
-	f, main := document.Fields, l.data.directory.main
+	f, main := document.Fields, l.directory.main
 	if f["workspaceId"].GetStringValue() != main.workspace || f["mediumId"].GetStringValue() != main.medium {
 		return
 	}
@@ -167,7 +168,7 @@ func (l *loader) count(document Document) {
 		l.mainUsers++
 	}
 	if when := f["timestamp"].GetTimestampValue(); when != nil &&
-		!when.AsTime().Before(l.data.windowStart()) && when.AsTime().Before(l.data.options.Now) {
+		!when.AsTime().Before(l.options.windowStart()) && when.AsTime().Before(l.options.Now) {
 		l.mainMessages++
 	}
 }
@@ -211,8 +212,8 @@ func (l *loader) commit(ctx context.Context, writes []*firestorepb.Write) error 
 }
 
 func (l *loader) summary(ctx context.Context, users, messages int) (Summary, error) {
-	d := l.data.directory
-	caller, ops, other, disabled, expired := l.data.keys()
+	d := l.directory
+	caller, ops, other, disabled, expired := l.keys()
 	s := Summary{
 		OrgID: d.main.org, APIKey: caller.id, OpsAPIKey: ops.id,
 		WorkspaceID: d.main.workspace, MediumID: d.main.medium,
@@ -220,8 +221,8 @@ func (l *loader) summary(ctx context.Context, users, messages int) (Summary, err
 		OtherWorkspaceID: d.other.workspace, OtherMediumID: d.other.medium,
 		DisabledAPIKey: disabled.id, ExpiredAPIKey: expired.id,
 		SideWorkspaceID: d.side.workspace, SideMediumID: d.side.medium,
-		From:  l.data.windowStart().Format(time.DateOnly),
-		To:    l.data.options.Now.Add(-24 * time.Hour).Format(time.DateOnly),
+		From:  l.options.windowStart().Format(time.DateOnly),
+		To:    l.options.Now.Add(-24 * time.Hour).Format(time.DateOnly),
 		Users: users, Messages: messages,
 	}
 	for _, wanted := range []struct {
@@ -252,7 +253,7 @@ type marker struct {
 }
 
 func (l *loader) markerPath() string {
-	return "DemoData/" + strconv.FormatUint(l.data.options.Seed, 10)
+	return "DemoData/" + strconv.FormatUint(l.options.Seed, 10)
 }
 
 // readMarker returns the zero marker where there is none.
@@ -282,7 +283,7 @@ func (l *loader) writeMarker(ctx context.Context, m marker) error {
 	err := l.commit(ctx, []*firestorepb.Write{{Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{
 		Name: l.name(l.markerPath()),
 		Fields: fields{
-			"state": text(state), "version": integer(version), "day": instant(l.data.options.Now),
+			"state": text(state), "version": integer(version), "day": instant(l.options.Now),
 			"users": integer(int64(m.users)), "messages": integer(int64(m.messages)),
 			"mainUsers": integer(int64(m.mainUsers)), "mainMessages": integer(int64(m.mainMessages)),
 		},

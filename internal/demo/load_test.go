@@ -220,21 +220,26 @@ func TestLoadAgain(t *testing.T) {
 
 func TestLoadAfterABreak(t *testing.T) {
 	t.Parallel()
-	for name, breakAt := range map[string]int{"marker": 1, "first batch": 2, "in between": 6, "keys": 13} {
+	whole, o := newMemory(), options(200, 2000)
+	load(t, whole, o)
+	last := whole.commits // the marker; the five keys are before it
+	// The next day, and smaller: what the broken load wrote beyond it must go.
+	next := options(100, 700)
+	next.Now = o.Now.AddDate(0, 0, 1)
+	want := wanted(t, next)
+	for name, breakAt := range map[string]int{"first marker": 1, "in between": 5, "first key": last - 5, "last marker": last} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m, o := newMemory(), options(500, 3000)
+			m := newMemory()
 			m.breakAt = breakAt
 			if _, err := demo.Load(t.Context(), demo.Target{Client: m, Database: database}, o); !errors.Is(err, errBroken) {
 				t.Fatalf("Load = %v, want %v", err, errBroken)
 			}
 			m.breakAt = 0
-			o.Now = o.Now.AddDate(0, 0, 1)
-			o.Users, o.Messages = 300, 1500 // smaller: what the broken load wrote must go
-			if summary := load(t, m, o); !summary.Loaded {
+			if summary := load(t, m, next); !summary.Loaded {
 				t.Error("the load after the break was skipped")
 			}
-			if !maps.Equal(m.data(), wanted(t, o)) {
+			if !maps.Equal(m.data(), want) {
 				t.Error("the documents loaded are not those generated")
 			}
 		})

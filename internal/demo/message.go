@@ -156,7 +156,7 @@ func (d *Dataset) hazardMessage(i int) Document {
 	return Document{"VipMessages/" + documentID(d.options.Seed, "hazard/id", i), fields{
 		"workspaceId": text(d.directory.main.workspace),
 		"mediumId":    text(d.directory.main.medium),
-		"timestamp":   instant(d.windowStart().Add(step * time.Duration(slot+1))),
+		"timestamp":   instant(d.options.windowStart().Add(step * time.Duration(slot+1))),
 		"kind":        text(kinds[i%len(kinds)]),
 		"source":      text(sources[i%len(sources)]),
 		"playerId":    text(random.digits(16)),

@@ -47,3 +47,6 @@ func (o Options) normalised() (Options, error) {
 	o.Now = o.Now.UTC().Truncate(24 * time.Hour)
 	return o, nil
 }
+
+// windowStart is the first instant of the widest window that ends with Now.
+func (o Options) windowStart() time.Time { return o.Now.Add(-window) }
