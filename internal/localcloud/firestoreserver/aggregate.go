@@ -1,0 +1,83 @@
+package firestoreserver
+
+import (
+	"errors"
+	"hash/maphash"
+
+	"google.golang.org/protobuf/proto"
+
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
+
+	"exportd/internal/localcloud/firestoreserver/fsquery"
+	"exportd/internal/localcloud/firestoreserver/fsstore"
+	"exportd/internal/localcloud/firestoreserver/fsvalue"
+)
+
+// RunAggregationQuery implements the RPC.
+func (s *Server) RunAggregationQuery(req *firestorepb.RunAggregationQueryRequest, stream firestorepb.Firestore_RunAggregationQueryServer) (err error) {
+	parent, err := fsvalue.ParseParent(req.GetParent())
+	if err != nil {
+		return err
+	}
+	db, err := s.databaseOf(parent.Database())
+	if err != nil {
+		return err
+	}
+	agg, err := fsquery.ParseAggregation(parent, req.GetStructuredAggregationQuery())
+	if err != nil {
+		return err
+	}
+	r, err := s.open(stream.Context(), consistency{req.GetTransaction(), req.GetNewTransaction(), req.GetReadTime()})
+	if err != nil {
+		return err
+	}
+	defer r.close(&err)
+	fields, err := s.aggregate(r.view, db, agg)
+	if err != nil {
+		return s.answer(err)
+	}
+	result := &firestorepb.AggregationResult{AggregateFields: fields}
+	if t := r.txn; t != nil && !t.readOnly {
+		t.sawQuery(queryRead{db: db, group: agg.Query.CollectionID, digest: digestOf(result), again: func(v *fsstore.View) (uint64, error) {
+			fields, err := s.aggregate(v, db, agg)
+			return digestOf(&firestorepb.AggregationResult{AggregateFields: fields}), err
+		}})
+	}
+	return stream.Send(&firestorepb.RunAggregationQueryResponse{Result: result, ReadTime: r.time(), Transaction: r.begun})
+}
+
+func digestOf(m proto.Message) uint64 {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return 0
+	}
+	return maphash.Bytes(digestSeed, b)
+}
+
+func (s *Server) aggregate(v *fsstore.View, db database, agg *fsquery.Aggregation) (_ map[string]*fsvalue.Value, err error) {
+	res, err := s.newRows(v, db, agg.Query, agg.Fields, true)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, res.close()) }()
+	sum := fsquery.NewAggregator(agg)
+	for !sum.Done() {
+		ok, err := res.next()
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			break
+		}
+		if len(agg.Fields) == 0 {
+			sum.Add(nil)
+			continue
+		}
+		row, err := res.decoded()
+		if err != nil {
+			return nil, err
+		}
+		sum.AddRow(row)
+	}
+	return sum.Result(), nil
+}

@@ -1,0 +1,199 @@
+package fsstore
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"exportd/internal/localcloud/firestoreserver/fsindex"
+	"exportd/internal/localcloud/firestoreserver/fsvalue"
+)
+
+const (
+	// maxCoveredBody is the largest body that a covering index repeats; longer
+	// ones are fetched from the document, where the fetch is the lesser cost.
+	maxCoveredBody = 4 << 10
+	// maxCachedFields bounds the cache of field nodes, since maps with generated
+	// keys can name any number of fields.
+	maxCachedFields = 50_000
+)
+
+// catalog knows which physical indexes a document has entries in. One physical
+// index serves an order and its reversal, so a field indexed both ascending and
+// descending has one entry.
+type catalog struct {
+	config *fsindex.Config
+
+	mu     sync.RWMutex
+	groups map[groupID]*groupIndexes
+	nodes  int
+}
+
+type groupIndexes struct {
+	composites []physical
+	root       node
+}
+
+// node holds the single-field indexes of one field and of its subfields.
+type node struct {
+	path     fsvalue.FieldPath
+	order    []physical // at most one per scope
+	contains []physical
+	children map[string]*node
+}
+
+type physical struct {
+	id     uint64
+	scope  fsindex.Scope
+	fields []fsindex.Field
+	name   fsvalue.Direction
+	covers bool
+}
+
+func newCatalog(c *fsindex.Config) *catalog {
+	return &catalog{config: c, groups: map[groupID]*groupIndexes{}}
+}
+
+// physicalIndex maps an index of the configuration to the one that is stored.
+func physicalIndex(db uint32, ix *fsindex.Index) physical {
+	p := physical{scope: ix.Scope, fields: ix.Fields, name: ix.Name}
+	if len(ix.Fields) == 1 && ix.Fields[0].Kind == fsindex.Descending {
+		p.fields = []fsindex.Field{{Path: ix.Fields[0].Path, Kind: fsindex.Ascending}}
+		p.name = ix.Name.Reverse()
+	}
+	canon := fsindex.Index{Group: ix.Group, Scope: ix.Scope, Fields: p.fields, Name: p.name}
+	p.id = indexID(db, canon.Key())
+	p.covers = covering(p.fields)
+	return p
+}
+
+// covering tells whether entries of an index repeat the document's body: those
+// with exactly two plain fields do, the shape of "one equality, one order" by
+// which whole collections are exported. A scan of such an index reads one run
+// of keys instead of one random document per row.
+func covering(fields []fsindex.Field) bool {
+	if len(fields) != 2 {
+		return false
+	}
+	for _, f := range fields {
+		if f.Kind != fsindex.Ascending && f.Kind != fsindex.Descending {
+			return false
+		}
+	}
+	return true
+}
+
+// Index is a stored index as scans see it.
+type Index struct {
+	Prefix []byte // of all its entries, up to and including the collection
+	// Reverse tells that the index asked for is the reversal of the stored one.
+	Reverse bool
+}
+
+// IndexPrefix returns how to scan ix for the documents directly in collection
+// (ignored for collection groups). The stored form of a descending single-field
+// index is the ascending one.
+func (s *Store) IndexPrefix(db uint32, ix *fsindex.Index, collection fsvalue.Path) Index {
+	p := physicalIndex(db, ix)
+	return Index{
+		Prefix:  p.prefix(nil, collection),
+		Reverse: len(ix.Fields) == 1 && ix.Fields[0].Kind == fsindex.Descending,
+	}
+}
+
+func (p *physical) prefix(dst []byte, collection fsvalue.Path) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, spaceIndex), p.id)
+	if p.scope == fsindex.Collection {
+		dst = fsvalue.AppendPath(dst, collection, fsvalue.Ascending)
+	}
+	return dst
+}
+
+// direction of an index component in its key.
+func direction(k fsindex.Kind) fsvalue.Direction {
+	if k == fsindex.Descending {
+		return fsvalue.Descending
+	}
+	return fsvalue.Ascending
+}
+
+func (c *catalog) group(g groupID) *groupIndexes {
+	c.mu.RLock()
+	gi := c.groups[g]
+	c.mu.RUnlock()
+	if gi != nil {
+		return gi
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if gi := c.groups[g]; gi != nil {
+		return gi
+	}
+	if len(c.groups) >= maxCachedFields {
+		clear(c.groups)
+	}
+	gi = &groupIndexes{}
+	composites := c.config.Composites(g.group)
+	for i := range composites {
+		if hasVector(&composites[i]) {
+			continue // nearest neighbours are found by scanning
+		}
+		gi.composites = append(gi.composites, physicalIndex(g.db, &composites[i]))
+	}
+	c.groups[g] = gi
+	return gi
+}
+
+func hasVector(ix *fsindex.Index) bool {
+	for _, f := range ix.Fields {
+		if f.Kind == fsindex.Vector {
+			return true
+		}
+	}
+	return false
+}
+
+// child returns the node of a field below parent.
+func (c *catalog) child(g groupID, parent *node, name string) *node {
+	c.mu.RLock()
+	n := parent.children[name]
+	c.mu.RUnlock()
+	if n != nil {
+		return n
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := parent.children[name]; n != nil {
+		return n
+	}
+	path := append(append(make(fsvalue.FieldPath, 0, len(parent.path)+1), parent.path...), name)
+	n = &node{path: path}
+	singles := c.config.Singles(g.group, path)
+	for i := range singles {
+		p := physicalIndex(g.db, &singles[i])
+		list := &n.order
+		if p.fields[0].Kind == fsindex.Contains {
+			list = &n.contains
+		}
+		if !hasID(*list, p.id) {
+			*list = append(*list, p)
+		}
+	}
+	if c.nodes >= maxCachedFields {
+		return n // not cached: the next document asks again
+	}
+	if parent.children == nil {
+		parent.children = map[string]*node{}
+	}
+	parent.children[name] = n
+	c.nodes++
+	return n
+}
+
+func hasID(list []physical, id uint64) bool {
+	for i := range list {
+		if list[i].id == id {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,296 @@
+package fsstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/gofrs/flock"
+
+	"exportd/internal/localcloud/firestoreserver/fsindex"
+)
+
+// formatVersion of the files; other versions are refused.
+const formatVersion = 1
+
+var (
+	// ErrLocked tells that another process has the directory open.
+	ErrLocked = errors.New("the data directory is in use by another process")
+	// ErrTooOld tells that an instant lies before the retention period.
+	ErrTooOld = errors.New("instant is older than the retention period")
+	// ErrFuture tells that an instant has not come yet.
+	ErrFuture = errors.New("instant lies in the future")
+	// ErrClosed tells that the store was closed.
+	ErrClosed = errors.New("store is closed")
+)
+
+// Options of Open. The zero value of a field means its default.
+type Options struct {
+	Dir        string           // ignored when InMemory
+	InMemory   bool             // nothing survives Close
+	Indexes    *fsindex.Config  // nil: automatic indexes only
+	IndexesID  string           // identifies Indexes: a change of it rebuilds all entries
+	Retention  time.Duration    // how long old versions stay readable; 1 h
+	CacheBytes int64            // block cache; 8 MiB
+	Now        func() time.Time // wall clock; time.Now
+	Published  func([]*Change)  // called in commit order, must not block; may be nil
+	Logger     *slog.Logger     // discards by default
+}
+
+// Store is one open database directory holding any number of Firestore
+// databases. All methods may be called concurrently.
+type Store struct {
+	db          *pebble.DB
+	cache       *pebble.Cache
+	lock        *flock.Flock
+	clock       clock
+	catalog     *catalog
+	retention   int64
+	published   func([]*Change)
+	log         *slog.Logger
+	fingerprint string
+	opened      int64 // reads of index entries before the last rebuild are refused
+
+	mu        sync.RWMutex
+	databases map[string]uint32
+	buckets   []int64           // starts of history buckets, ascending
+	closed    map[groupID]int64 // last instant at which a version of the group ended
+	restored  int64             // the same for groups not in closed
+	touched   map[groupID]int64 // last instant at which anything in the group changed
+
+	queue    chan *Commit
+	quit     chan struct{}
+	done     sync.WaitGroup
+	stopOnce sync.Once
+}
+
+type groupID struct {
+	db    uint32
+	group string
+}
+
+func metaKey(name string) []byte { return append([]byte{spaceMeta}, name...) }
+
+// Open opens or creates the store in opt.Dir. When the index configuration
+// differs from that of the last run all index entries are built anew first,
+// which takes time in proportion to the data.
+func Open(opt Options) (*Store, error) {
+	if opt.Retention <= 0 {
+		opt.Retention = time.Hour
+	}
+	if opt.CacheBytes <= 0 {
+		opt.CacheBytes = 8 << 20
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Indexes == nil {
+		opt.Indexes = &fsindex.Config{}
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{
+		catalog:     newCatalog(opt.Indexes),
+		retention:   opt.Retention.Microseconds(),
+		published:   opt.Published,
+		fingerprint: opt.IndexesID,
+		log:         opt.Logger,
+		databases:   map[string]uint32{},
+		closed:      map[groupID]int64{},
+		touched:     map[groupID]int64{},
+		queue:       make(chan *Commit, maxQueue),
+		quit:        make(chan struct{}),
+	}
+	s.clock.now = opt.Now
+	s.clock.moved.L = &s.clock.mu
+	if err := s.openEngine(opt); err != nil {
+		return nil, err
+	}
+	if err := s.restore(); err != nil {
+		return nil, errors.Join(err, s.closeEngine())
+	}
+	s.done.Add(2)
+	go s.sequence()
+	go s.sweep()
+	return s, nil
+}
+
+func (s *Store) openEngine(opt Options) error {
+	fs, dir := vfs.FS(vfs.Default), opt.Dir
+	if opt.InMemory {
+		fs, dir = vfs.NewMem(), "db"
+	} else {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("create data directory: %w", err)
+		}
+		s.lock = flock.New(filepath.Join(dir, "exportd.lock"))
+		ok, err := s.lock.TryLock()
+		if err != nil {
+			return fmt.Errorf("lock data directory: %w", err)
+		}
+		if !ok {
+			return fmt.Errorf("open %s: %w", dir, ErrLocked)
+		}
+	}
+	s.cache = pebble.NewCache(opt.CacheBytes)
+	o := &pebble.Options{
+		FS:    fs,
+		Cache: s.cache,
+		// Start-up time is log replay, and the log is at most a few memtables.
+		MemTableSize:                8 << 20,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       20,
+		MaxOpenFiles:                512,
+		FormatMajorVersion:          pebble.FormatNewest,
+		Logger:                      quiet{s.log},
+	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(dir, o)
+	if err != nil {
+		s.cache.Unref()
+		return errors.Join(fmt.Errorf("open storage engine: %w", err), s.unlock())
+	}
+	s.db, s.clock.db = db, db
+	return nil
+}
+
+// restore reads what a restart must know; its cost does not depend on the data
+// unless the index configuration changed.
+func (s *Store) restore() error {
+	version, err := s.meta("format")
+	if err != nil {
+		return err
+	}
+	if version != nil && instant(version) != formatVersion {
+		return fmt.Errorf("data directory has format %d, this program reads format %d", instant(version), formatVersion)
+	}
+	if version == nil {
+		if err := s.db.Set(metaKey("format"), putInstant(nil, formatVersion), pebble.Sync); err != nil {
+			return fmt.Errorf("write format version: %w", err)
+		}
+	}
+	lease, err := s.meta("lease")
+	if err != nil {
+		return err
+	}
+	if lease != nil {
+		s.clock.last, s.clock.lease = instant(lease), instant(lease)
+	}
+	s.restored = s.clock.last
+	if err := s.loadDatabases(); err != nil {
+		return err
+	}
+	if err := s.loadBuckets(); err != nil {
+		return err
+	}
+	return s.syncIndexes()
+}
+
+func (s *Store) meta(name string) ([]byte, error) {
+	v, err := getCopy(s.db, metaKey(name))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return v, nil
+}
+
+func (s *Store) loadDatabases() error {
+	prefix := metaKey("db/")
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: metaKey("db0")})
+	if err != nil {
+		return fmt.Errorf("list databases: %w", err)
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		s.databases[string(it.Key()[len(prefix):])] = binary.BigEndian.Uint32(it.Value())
+	}
+	return it.Close()
+}
+
+// DatabaseID returns the small number that stands for a database in keys,
+// choosing one at first use.
+func (s *Store) DatabaseID(name string) (uint32, error) {
+	s.mu.RLock()
+	id, ok := s.databases[name]
+	s.mu.RUnlock()
+	if ok {
+		return id, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id, ok := s.databases[name]; ok {
+		return id, nil
+	}
+	id = uint32(len(s.databases) + 1)
+	if err := s.db.Set(metaKey("db/"+name), binary.BigEndian.AppendUint32(nil, id), pebble.Sync); err != nil {
+		return 0, fmt.Errorf("register database: %w", err)
+	}
+	s.databases[name] = id
+	return id, nil
+}
+
+// Close waits for the commits under way, stops the background work and closes
+// the files. Open views must be closed before.
+func (s *Store) Close() error {
+	var err error
+	s.stopOnce.Do(func() {
+		close(s.quit)
+		s.done.Wait()
+		s.clock.mu.Lock()
+		last, failed := s.clock.last, s.clock.err
+		s.clock.mu.Unlock()
+		if failed == nil {
+			err = s.db.Set(metaKey("lease"), putInstant(nil, last), pebble.Sync)
+		}
+		err = errors.Join(err, s.closeEngine())
+	})
+	return err
+}
+
+func (s *Store) closeEngine() error {
+	err := s.db.Close()
+	s.cache.Unref()
+	return errors.Join(err, s.unlock())
+}
+
+func (s *Store) unlock() error {
+	if s.lock == nil {
+		return nil
+	}
+	return s.lock.Unlock()
+}
+
+// getCopy returns a copy of the value, nil when there is none.
+func getCopy(r pebble.Reader, key []byte) ([]byte, error) {
+	v, closer, err := r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := append(make([]byte, 0, len(v)), v...)
+	return out, closer.Close()
+}
+
+// quiet passes the engine's errors on and drops its chatter.
+type quiet struct{ log *slog.Logger }
+
+func (quiet) Infof(string, ...any) {}
+func (q quiet) Errorf(format string, args ...any) {
+	q.log.Error("storage engine", "detail", fmt.Sprintf(format, args...))
+}
+func (q quiet) Fatalf(format string, args ...any) {
+	panic(fmt.Sprintf("storage engine: "+format, args...))
+}

@@ -1,0 +1,298 @@
+package firestoreserver
+
+import (
+	"bytes"
+	"errors"
+	"hash/maphash"
+	"time"
+
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
+
+	"exportd/internal/localcloud/firestoreserver/fsquery"
+	"exportd/internal/localcloud/firestoreserver/fsstore"
+	"exportd/internal/localcloud/firestoreserver/fsvalue"
+)
+
+// RunQuery implements the RPC.
+func (s *Server) RunQuery(req *firestorepb.RunQueryRequest, stream firestorepb.Firestore_RunQueryServer) (err error) {
+	parent, err := fsvalue.ParseParent(req.GetParent())
+	if err != nil {
+		return err
+	}
+	db, err := s.databaseOf(parent.Database())
+	if err != nil {
+		return err
+	}
+	q, err := fsquery.Parse(parent, req.GetStructuredQuery())
+	if err != nil {
+		return err
+	}
+	begin := req.GetNewTransaction()
+	if begin != nil && begin.GetMode() == nil {
+		begin = &firestorepb.TransactionOptions{Mode: &firestorepb.TransactionOptions_ReadOnly_{
+			ReadOnly: &firestorepb.TransactionOptions_ReadOnly{},
+		}}
+	}
+	r, err := s.open(stream.Context(), consistency{req.GetTransaction(), begin, req.GetReadTime()})
+	if err != nil {
+		return err
+	}
+	defer r.close(&err)
+	if r.begun != nil {
+		if err := stream.Send(&firestorepb.RunQueryResponse{Transaction: r.begun}); err != nil {
+			return err
+		}
+	}
+	if q.FindNearest != nil {
+		return s.answer(s.findNearest(db, q, r, stream))
+	}
+	return s.answer(s.sendRows(db, q, r, stream))
+}
+
+// sendRows streams the result of q as ready wire bytes.
+func (s *Server) sendRows(db database, q *fsquery.Query, r *reading, stream firestorepb.Firestore_RunQueryServer) (err error) {
+	res, err := s.newRows(r.view, db, q, nil, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, res.close()) }()
+	f := newFramer(db, q, r.view.Instant())
+	digest := newDigest(r.txn)
+	var deadline time.Time
+	if s.opt.MaxStream > 0 {
+		deadline = time.Now().Add(s.opt.MaxStream)
+	}
+	sent, headed := 0, false
+	for {
+		ok, err := res.next()
+		if err != nil {
+			return err
+		}
+		if !headed && (res.skipped > 0 || !ok) {
+			// The first message tells what the offset skipped; it is also the
+			// only one of an empty result.
+			headed = true
+			if err := stream.Send(&firestorepb.RunQueryResponse{ReadTime: r.time(), SkippedResults: int32(res.skipped)}); err != nil {
+				return err
+			}
+		}
+		if !ok {
+			break
+		}
+		headed = true
+		digest.add(res)
+		fr, err := f.frame(&res.current)
+		if err != nil {
+			return err
+		}
+		if err := stream.SendMsg(fr); err != nil {
+			return err
+		}
+		sent++
+		if sent%1024 == 0 {
+			if err := s.interrupted(stream.Context().Err(), deadline); err != nil {
+				return err
+			}
+		}
+	}
+	digest.note(s, db, q)
+	return nil
+}
+
+// interrupted tells why a long stream must end now, if it must.
+func (s *Server) interrupted(err error, deadline time.Time) error {
+	switch {
+	case err != nil:
+		return err
+	case s.ctx.Err() != nil:
+		return errClosing
+	case !deadline.IsZero() && time.Now().After(deadline):
+		return errStreamTooLong
+	}
+	return nil
+}
+
+// framer puts a name before a stored body and a read time behind it, which makes
+// a RunQueryResponse without decoding anything.
+type framer struct {
+	q        *fsquery.Query
+	db       database
+	prefix   []byte // of all names when they lie in one collection
+	readTime []byte
+	buf      []byte
+}
+
+var framePool = mem.DefaultBufferPool()
+
+const (
+	responseDocument = 1
+	responseReadTime = 3
+	documentName     = 1
+)
+
+func newFramer(db database, q *fsquery.Query, at int64) *framer {
+	f := &framer{q: q, db: db}
+	if q.AllDescendants || q.CollectionID == "" {
+		f.prefix = []byte(db.name.Root().String() + "/")
+	} else {
+		f.prefix = []byte(q.Parent.Child(q.CollectionID).String() + "/")
+	}
+	f.readTime = protowire.AppendTag(nil, responseReadTime, protowire.BytesType)
+	f.readTime = fsstore.AppendTimestamp(f.readTime, at)
+	return f
+}
+
+func (f *framer) frame(r *row) (*frame, error) {
+	name, err := f.name(r)
+	if err != nil {
+		return nil, err
+	}
+	body := r.body
+	if f.q.Projection != nil || f.q.KeysOnly {
+		if body, err = project(body, f.q); err != nil {
+			return nil, err
+		}
+	}
+	nameLen := len(f.prefix) + len(name)
+	docLen := 1 + protowire.SizeVarint(uint64(nameLen)) + nameLen + len(body)
+	size := 1 + protowire.SizeVarint(uint64(docLen)) + docLen + len(f.readTime)
+	buf := framePool.Get(size)
+	b := (*buf)[:0]
+	b = protowire.AppendTag(b, responseDocument, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(docLen))
+	b = protowire.AppendTag(b, documentName, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(nameLen))
+	b = append(b, f.prefix...)
+	b = append(b, name...)
+	b = append(b, body...)
+	b = append(b, f.readTime...)
+	*buf = b
+	return &frame{mem.BufferSlice{mem.NewBuffer(buf, framePool)}}, nil
+}
+
+// name returns the part of the document's name behind the prefix.
+func (f *framer) name(r *row) ([]byte, error) {
+	if f.q.AllDescendants || f.q.CollectionID == "" {
+		p := r.path
+		if p.Len() == 0 {
+			var err error
+			if p, _, err = fsvalue.CutPath(f.db.name, r.name, fsvalue.Ascending); err != nil {
+				return nil, err
+			}
+		}
+		f.buf = append(f.buf[:0], p.Rel()...)
+		return f.buf, nil
+	}
+	// An id without zero bytes is itself in a key, but for its two-byte end.
+	if id := r.name[:len(r.name)-2]; bytes.IndexByte(id, 0) < 0 {
+		return id, nil
+	}
+	id, _, err := fsvalue.CutString(r.name)
+	f.buf = append(f.buf[:0], id...)
+	return f.buf, err
+}
+
+// project re-encodes a body with the selected fields only.
+func project(body []byte, q *fsquery.Query) ([]byte, error) {
+	var m firestorepb.Document
+	if err := proto.Unmarshal(body, &m); err != nil {
+		return nil, err
+	}
+	if q.KeysOnly {
+		m.Fields = nil
+	} else {
+		m.Fields = fsvalue.Project(m.Fields, q.Projection)
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(&m)
+}
+
+// eachDocument walks all documents that q's collections hold, in no order that
+// callers may rely on.
+func (s *Server) eachDocument(v *fsstore.View, db database, q *fsquery.Query, f func(fsvalue.Path, []byte) error) (err error) {
+	lower := fsstore.DocumentsBeneath(nil, db.id, q.Parent)
+	r := fsstore.Range{DB: db.id, Lower: lower, Upper: fsvalue.PrefixEnd(bytes.Clone(lower))}
+	if !q.AllDescendants && q.CollectionID != "" {
+		r.Group = q.CollectionID
+		r.Lower = fsstore.DocumentPrefix(nil, db.id, q.Parent.Child(q.CollectionID))
+		r.Upper = fsvalue.PrefixEnd(bytes.Clone(r.Lower))
+	}
+	c, err := v.Scan(r)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Err(), c.Close()) }()
+	skip := len(fsstore.DocumentsBeneath(nil, db.id, db.name.Root()))
+	for c.Next() {
+		coll, rest, err := fsvalue.CutPath(db.name, c.Key()[skip:], fsvalue.Ascending)
+		if err != nil {
+			return err
+		}
+		id, _, err := fsvalue.CutString(rest)
+		if err != nil {
+			return err
+		}
+		if p := coll.Child(id); q.InScope(p) {
+			if err := f(p, fsstore.DocumentBody(c.Value())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// digest sums up the rows that a read-write transaction was shown. It does
+// nothing for other reads.
+type digest struct {
+	txn *transaction
+	h   maphash.Hash
+}
+
+var digestSeed = maphash.MakeSeed()
+
+func newDigest(t *transaction) *digest {
+	if t == nil || t.readOnly {
+		return nil
+	}
+	d := &digest{txn: t}
+	d.h.SetSeed(digestSeed)
+	return d
+}
+
+func (d *digest) add(r *rows) {
+	if d == nil {
+		return
+	}
+	_, _ = d.h.Write(r.current.name)
+	_, _ = d.h.Write(r.current.body)
+}
+
+func (d *digest) note(s *Server, db database, q *fsquery.Query) {
+	if d == nil {
+		return
+	}
+	d.txn.sawQuery(queryRead{db: db, group: q.CollectionID, digest: d.h.Sum64(), again: func(v *fsstore.View) (uint64, error) {
+		return s.queryDigest(v, db, q)
+	}})
+}
+
+// queryDigest runs q again and sums up its rows.
+func (s *Server) queryDigest(v *fsstore.View, db database, q *fsquery.Query) (sum uint64, err error) {
+	res, err := s.newRows(v, db, q, nil, false)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, res.close()) }()
+	d := &digest{}
+	d.h.SetSeed(digestSeed)
+	for {
+		ok, err := res.next()
+		if !ok || err != nil {
+			return d.h.Sum64(), err
+		}
+		d.add(res)
+	}
+}

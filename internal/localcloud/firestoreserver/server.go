@@ -1,0 +1,204 @@
+package firestoreserver
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"exportd/internal/localcloud/firestoreserver/fsindex"
+	"exportd/internal/localcloud/firestoreserver/fsstore"
+)
+
+// IndexMode says what happens to a query whose index does not exist.
+type IndexMode uint8
+
+const (
+	// Enforce refuses it with production's error. It is the default.
+	Enforce IndexMode = iota
+	// Auto serves it by scanning and sorting, and logs the index once in the
+	// words of firestore.indexes.json.
+	Auto
+	// Scan serves it by scanning and sorting.
+	Scan
+)
+
+const (
+	// maxRequestBytes is production's limit, checked by the server itself since
+	// the transport's own refusal is RESOURCE_EXHAUSTED, which clients retry.
+	maxRequestBytes   = 10 << 20
+	maxTransportBytes = 32 << 20
+	// closeGrace bounds how long Close waits for calls to end by themselves.
+	closeGrace = 5 * time.Second
+	// maxConcurrentStreams bounds the calls of one connection; listeners and
+	// scans each hold one.
+	maxConcurrentStreams = 10_000
+)
+
+// Options of Open. The zero value of a field means its default.
+type Options struct {
+	Dir      string // holds the data; made if missing. Ignored when InMemory
+	InMemory bool   // nothing survives Close
+	// IndexesJSON is the content of a firestore.indexes.json. When it differs
+	// from the last run all index entries are rebuilt by Open.
+	IndexesJSON []byte
+	IndexMode   IndexMode
+	// AggregateWithoutIndex lets sum and average run although their fields are
+	// in no index, as the clients' own test suite expects of emulators.
+	AggregateWithoutIndex bool
+	// Retention is how far back read_time may reach; 1 h, as in production
+	// without point-in-time recovery.
+	Retention time.Duration
+	// MaxStream ends query streams that take longer with UNAVAILABLE, as
+	// production does after about 60 s; 0 lets them run.
+	MaxStream  time.Duration
+	CacheBytes int64            // engine's block cache; 8 MiB
+	Clock      func() time.Time // wall clock; time.Now
+	Logger     *slog.Logger     // discards by default
+
+	// Interceptors run outside of the handlers, in order. Streamed query rows
+	// reach SendMsg as a private type that holds wire bytes.
+	UnaryInterceptors  []grpc.UnaryServerInterceptor
+	StreamInterceptors []grpc.StreamServerInterceptor
+}
+
+// Server is one embedded Firestore. All methods may be called concurrently.
+type Server struct {
+	firestorepb.UnimplementedFirestoreServer
+
+	opt     Options
+	indexes *fsindex.Config
+	store   *fsstore.Store
+	hub     *hub
+	txns    *transactions
+	grpc    *grpc.Server
+	log     *slog.Logger
+
+	ctx    context.Context // ends when Close begins
+	cancel context.CancelFunc
+	once   sync.Once
+	err    error
+
+	advised sync.Map // missing indexes already logged, by key
+	samples samples
+}
+
+// Open opens or creates the data directory and prepares the service; Serve
+// starts it. A directory in use by another process is refused.
+func Open(opt Options) (*Server, error) {
+	if opt.Clock == nil {
+		opt.Clock = time.Now
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if len(opt.IndexesJSON) == 0 {
+		opt.IndexesJSON = []byte("{}")
+	}
+	indexes, err := fsindex.Parse(opt.IndexesJSON)
+	if err != nil {
+		return nil, fmt.Errorf("read index configuration: %w", err)
+	}
+	s := &Server{opt: opt, indexes: indexes, hub: newHub(), log: opt.Logger}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	sum := sha256.Sum256(opt.IndexesJSON)
+	s.store, err = fsstore.Open(fsstore.Options{
+		Dir: opt.Dir, InMemory: opt.InMemory, Indexes: indexes, IndexesID: hex.EncodeToString(sum[:]),
+		Retention: opt.Retention, CacheBytes: opt.CacheBytes, Now: opt.Clock,
+		Published: s.hub.publish, Logger: opt.Logger,
+	})
+	if err != nil {
+		s.cancel()
+		return nil, err
+	}
+	s.txns = newTransactions(opt.Clock)
+	s.grpc = grpc.NewServer(s.serverOptions()...)
+	firestorepb.RegisterFirestoreServer(s.grpc, s)
+	return s, nil
+}
+
+func (s *Server) serverOptions() []grpc.ServerOption {
+	unary := append([]grpc.UnaryServerInterceptor{s.recoverUnary}, s.opt.UnaryInterceptors...)
+	stream := append([]grpc.StreamServerInterceptor{s.recoverStream}, s.opt.StreamInterceptors...)
+	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(codec{}),
+		grpc.MaxRecvMsgSize(maxTransportBytes),
+		grpc.MaxSendMsgSize(maxTransportBytes),
+		grpc.MaxConcurrentStreams(maxConcurrentStreams),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.InitialWindowSize(1 << 20),
+		grpc.InitialConnWindowSize(4 << 20),
+		grpc.WriteBufferSize(64 << 10),
+		grpc.ReadBufferSize(64 << 10),
+		grpc.ChainUnaryInterceptor(unary...),
+		grpc.ChainStreamInterceptor(stream...),
+	}
+}
+
+// Serve answers calls on l until Close, and then returns nil.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serve firestore: %w", err)
+	}
+	return nil
+}
+
+// Close ends listeners with UNAVAILABLE, lets other calls end for up to five
+// seconds, and closes the files.
+func (s *Server) Close() error {
+	s.once.Do(func() {
+		s.cancel()
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			s.grpc.GracefulStop()
+		}()
+		timer := time.NewTimer(closeGrace)
+		defer timer.Stop()
+		select {
+		case <-stopped:
+		case <-timer.C:
+			s.grpc.Stop()
+			<-stopped
+		}
+		s.err = s.store.Close()
+	})
+	return s.err
+}
+
+// recovered turns a panic into UNKNOWN: INTERNAL and UNAVAILABLE are retried by
+// clients, who would hit the same defect again until their deadline.
+func (s *Server) recovered(method string, v any) error {
+	s.log.Error("panic in handler", "method", method, "panic", v, "stack", string(debug.Stack()))
+	return status.Error(codes.Unknown, "internal defect; see the server's log")
+}
+
+func (s *Server) recoverUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = s.recovered(info.FullMethod, v)
+		}
+	}()
+	return next(ctx, req)
+}
+
+func (s *Server) recoverStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = s.recovered(info.FullMethod, v)
+		}
+	}()
+	return next(srv, ss)
+}
