@@ -23,9 +23,11 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"exportd/internal/demo"
+	"exportd/internal/localcloud"
+	"exportd/internal/localcloud/localcloudtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, localcloudtest.LeakOptions()...) }
 
 const database = "projects/demo-test/databases/(default)"
 
@@ -256,13 +258,13 @@ func TestLoadEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestLoadIntoFirestore loads into a real server, and reads back with the
-// official client what another program would.
+// TestLoadIntoFirestore loads into a real server, the embedded one unless the
+// environment names another, and reads back with the official client.
 func TestLoadIntoFirestore(t *testing.T) {
 	t.Parallel()
 	host := os.Getenv("FIRESTORE_EMULATOR_HOST")
 	if host == "" {
-		t.Skip("FIRESTORE_EMULATOR_HOST is not set")
+		host = localcloudtest.Start(t).Endpoints().Firestore
 	}
 	target, closeTarget, err := demo.DialEmulator(t.Context(), host, "demo-load")
 	if err != nil {
@@ -276,7 +278,7 @@ func TestLoadIntoFirestore(t *testing.T) {
 		t.Fatalf("Load = %v", err)
 	}
 	t.Logf("loaded in %v", time.Since(started))
-	client, err := firestore.NewClient(t.Context(), "demo-load")
+	client, err := firestore.NewClient(t.Context(), "demo-load", localcloud.GRPCOptions(host)...)
 	if err != nil {
 		t.Fatal(err)
 	}
