@@ -374,6 +374,8 @@ func TestLookupIsAbsolute(t *testing.T) {
 	if _, err := lookup(t.Context(), "foo.svc"); err == nil {
 		t.Fatal("look-up found a name that is not there")
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	for _, n := range names {
 		if n != "foo.svc." {
 			t.Errorf("asked for %q, want only foo.svc.", n)

@@ -190,6 +190,43 @@ func TestHostileMemory(t *testing.T) {
 	}
 }
 
+// brokenConn has an answer to a request that it did not take whole.
+type brokenConn struct {
+	net.Conn
+	answer *strings.Reader
+}
+
+func (c brokenConn) Write([]byte) (int, error)       { return 0, io.ErrClosedPipe }
+func (c brokenConn) Read(p []byte) (int, error)      { return c.answer.Read(p) }
+func (c brokenConn) Close() error                    { return nil }
+func (c brokenConn) SetDeadline(time.Time) error     { return nil }
+func (c brokenConn) SetReadDeadline(time.Time) error { return nil }
+
+// TestSendAnsweredEarly: a refusal may come before the request was read whole;
+// a success may not.
+func TestSendAnsweredEarly(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string]Class{
+		"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n": "http_413",
+		"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n":      "http_410",
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n":        ClassBadResponse,
+		"": ClassBadResponse,
+	} {
+		sender := NewSender(SenderConfig{
+			Rules: Rules{Dev: Dev{AllowHTTP: true}},
+			Guard: NewGuard(GuardConfig{
+				Lookup: fixedLookup(publicAddr),
+				Dial: func(context.Context, string, string) (net.Conn, error) {
+					return brokenConn{answer: strings.NewReader(answer)}, nil
+				},
+			}),
+		})
+		if a := sender.Send(t.Context(), delivery("http://hooks.customer.com/")); a.Class != want || a.Delivered() {
+			t.Errorf("%q: Send = %+v, want %s", answer, a, want)
+		}
+	}
+}
+
 // TestSendInterrupted: our own shutdown is not the receiver's failure.
 func TestSendInterrupted(t *testing.T) {
 	t.Parallel()

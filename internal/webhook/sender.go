@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"time"
@@ -159,12 +161,18 @@ func (s *Sender) send(ctx context.Context, d Delivery, a *Attempt) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // nothing is left to lose
-	// Once a connection is upgraded (101) or its body handed over, net/http no
-	// longer ends a blocked read for ctx in every case: this does.
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	return s.exchange(conn, req, a)
+	err = s.exchange(ctx, conn, req, a)
+	hangUp(conn, err == nil)
+	return err
+}
+
+// hangUp closes conn. TLS says goodbye only after a clean exchange: a receiver
+// that reads nothing would hold that up for another five seconds.
+func hangUp(conn net.Conn, clean bool) {
+	if secure, ok := conn.(*tls.Conn); ok && !clean {
+		conn = secure.NetConn()
+	}
+	_ = conn.Close() // nothing is left to lose
 }
 
 // connect makes the connection before net/http is involved, so that each step
@@ -195,38 +203,34 @@ func (s *Sender) connect(ctx context.Context, t Target) (net.Conn, error) {
 	return secure, nil
 }
 
-// exchange sends one request over conn. The transport is made for it alone:
-// RoundTrip, unlike http.Client, follows nothing, and without keep-alive no
-// connection outlives the check of its address.
-func (s *Sender) exchange(conn net.Conn, req *http.Request, a *Attempt) error {
-	given := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	transport := &http.Transport{
-		Proxy:                  nil, // behind a proxy the address check would see the proxy's
-		DialContext:            given,
-		DialTLSContext:         given,
-		Protocols:              protocols,
-		DisableCompression:     true, // bounds on what is read would not bound what is unpacked
-		DisableKeepAlives:      true,
-		ResponseHeaderTimeout:  s.limits.Headers,
-		MaxResponseHeaderBytes: s.limits.HeaderBytes,
-	}
-	res, err := transport.RoundTrip(req)
+// exchange sends one request over conn and reads its answer. It works without
+// http.Transport, which has much to switch off here (redirects, proxies,
+// HTTP/2, compression, idle connections) and prints what a receiver sends
+// unasked to the standard log.
+func (s *Sender) exchange(ctx context.Context, conn net.Conn, req *http.Request, a *Attempt) error {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // ends blocked reads and writes
+	defer stop()
+
+	req.Close = true
+	writeErr := req.Write(conn) // not yet fatal: the answer may be on its way already
+	res, limited, err := s.readHead(ctx, conn, req)
 	if err != nil {
-		return fmt.Errorf("exchange: %w", &shortError{err})
-	}
-	defer res.Body.Close() //nolint:errcheck // read-only
-	if res.StatusCode < 100 {
-		return errors.New("exchange: not an HTTP status")
+		return fmt.Errorf("exchange: %w", &shortError{cmp.Or(writeErr, err)})
 	}
 	a.Status = res.StatusCode
 	a.Class = statusClass(res.StatusCode)
 	a.RetryAfter = ParseRetryAfter(res.Header.Get("Retry-After"), s.cfg.Now())
+	if writeErr != nil && a.Delivered() {
+		return fmt.Errorf("exchange: answered %d without having read the request: %w", res.StatusCode, writeErr)
+	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return nil // what follows is not a body
 	}
 
+	limited.N = math.MaxInt64
+	if err := readBy(ctx, conn, s.limits.Total); err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
 	kept := &capped{limit: s.limits.KeepBytes}
 	_, err = io.Copy(kept, io.LimitReader(res.Body, s.limits.ReadBytes))
 	if encoding := res.Header.Get("Content-Encoding"); encoding == "" || encoding == "identity" {
@@ -238,6 +242,39 @@ func (s *Sender) exchange(conn net.Conn, req *http.Request, a *Attempt) error {
 		return fmt.Errorf("read answer: %w", &shortError{err})
 	}
 	return nil
+}
+
+// readHead reads the first answer that is not 1xx, up to the end of its
+// headers. The reader it returns is what bounds the bytes taken from conn. The
+// body must not be closed: that would read all of it.
+func (s *Sender) readHead(ctx context.Context, conn net.Conn, req *http.Request) (*http.Response, *io.LimitedReader, error) {
+	if err := readBy(ctx, conn, s.limits.Headers); err != nil {
+		return nil, nil, err
+	}
+	limited := &io.LimitedReader{R: conn, N: s.limits.HeaderBytes}
+	buffered := bufio.NewReader(limited)
+	for {
+		res, err := http.ReadResponse(buffered, req)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case res.StatusCode < 100:
+			return nil, nil, errors.New("not an HTTP status")
+		case res.StatusCode >= 200 || res.StatusCode == http.StatusSwitchingProtocols:
+			return res, limited, nil
+		}
+	}
+}
+
+// readBy lets reads of conn end in time, and by ctx's deadline at the latest.
+// It does not undo that ctx has ended.
+func readBy(ctx context.Context, conn net.Conn, in time.Duration) error {
+	deadline := time.Now().Add(in)
+	if total, ok := ctx.Deadline(); ok && total.Before(deadline) {
+		deadline = total
+	}
+	_ = conn.SetReadDeadline(deadline) // fails on a closed connection only, which the read will tell
+	return ctx.Err()
 }
 
 // capped keeps the first limit bytes written to it and drops the rest.
