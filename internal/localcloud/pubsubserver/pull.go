@@ -124,7 +124,8 @@ func (u *subscriber) StreamingPull(stream pubsubpb.Subscriber_StreamingPullServe
 	b.attach(p)
 	defer b.detach(p)
 	received := make(chan error, 1)
-	go func() { received <- ps.receive() }() // ends with the call: gRPC fails Recv when the handler has returned
+	// It ends with the call, because gRPC fails Recv once the handler has returned, but maybe a little later: Close waits for it.
+	u.s.workers.Go(func() { received <- ps.receive() })
 	return ps.send(received)
 }
 
