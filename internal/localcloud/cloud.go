@@ -1,0 +1,189 @@
+package localcloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+	"go.uber.org/zap"
+
+	"exportd/internal/localcloud/fault"
+)
+
+// closeLimit bounds Close when its context does not: calls under way then lose their connections.
+const closeLimit = 10 * time.Second
+
+// Config says where the cloud keeps its data and where it listens.
+type Config struct {
+	// DataDir holds everything; it is created with mode 0700 if missing. Required. One process at a time may use it.
+	DataDir string
+	// Addresses to listen on, loopback only. Default "127.0.0.1:0", a free port.
+	FirestoreAddr, PubSubAddr, StorageAddr string
+	// ControlAddr serves /faults and /counters (package fault). Default: not served.
+	ControlAddr string
+	// IndexesJSON is the content of a firestore.indexes.json. A query that needs an index which is not in it is refused, as in
+	// production. Default: no composite indexes.
+	IndexesJSON []byte
+	// SnapshotRetention is how far back a Firestore read time may lie. Default 1 h, as in production without point-in-time recovery.
+	SnapshotRetention time.Duration
+	// QueryLimit ends Firestore query streams that take longer, as production does after about 60 s. Default: no limit.
+	QueryLimit time.Duration
+	// Faults is what goes wrong from the start. Default: nothing.
+	Faults fault.Config
+	// Log receives what an operator should know. Default: none.
+	Log *zap.Logger
+}
+
+// Endpoints are host:port addresses. Control is empty when it is not served.
+type Endpoints struct{ Firestore, PubSub, Storage, Control string }
+
+// Cloud is a running cloud. All methods are safe for concurrent use.
+type Cloud struct {
+	endpoints Endpoints
+	faults    *fault.Injector
+	lock      *flock.Flock
+	services  []service
+	serving   sync.WaitGroup
+
+	failOnce  sync.Once
+	failure   error // why done was closed; nil after Close
+	done      chan struct{}
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// service is a server of the cloud.
+type service interface {
+	// serve blocks until stop, and then returns nil. It closes the listener.
+	serve(net.Listener) error
+	// stop ends serve, waits for calls under way as long as ctx allows, and closes the files.
+	stop(ctx context.Context) error
+}
+
+// Start opens the data folder, binds all addresses and serves. The context bounds only the start: the cloud runs until Close.
+// Errors are ErrInUse for a folder that another process has open, or say in one line which folder or address cannot be used.
+func Start(ctx context.Context, cfg Config) (*Cloud, error) {
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	faults, err := fault.New(cfg.Faults)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded cloud: %w", err)
+	}
+	lock, err := openFolder(cfg.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded cloud: %w", err)
+	}
+	c := &Cloud{faults: faults, lock: lock, done: make(chan struct{})}
+	if err := c.start(ctx, cfg); err != nil {
+		return nil, errors.Join(fmt.Errorf("start embedded cloud: %w", err), lock.Unlock())
+	}
+	return c, nil
+}
+
+func (c *Cloud) start(ctx context.Context, cfg Config) error {
+	parts := []struct {
+		name, addr string
+		endpoint   *string
+		open       func() (service, error)
+	}{
+		{"Firestore", cfg.FirestoreAddr, &c.endpoints.Firestore, func() (service, error) {
+			return openFirestore(filepath.Join(cfg.DataDir, "firestore"), cfg, c.faults)
+		}},
+		{"Pub/Sub", cfg.PubSubAddr, &c.endpoints.PubSub, func() (service, error) {
+			return openPubSub(filepath.Join(cfg.DataDir, "pubsub"), cfg, c.faults)
+		}},
+		{"Cloud Storage", cfg.StorageAddr, &c.endpoints.Storage, func() (service, error) {
+			return openStorage(filepath.Join(cfg.DataDir, "storage"), cfg, c.faults)
+		}},
+		{"fault control", cfg.ControlAddr, &c.endpoints.Control, func() (service, error) {
+			return newHTTPService(c.faults.Control(), nil), nil
+		}},
+	}
+	if cfg.ControlAddr == "" {
+		parts = parts[:len(parts)-1]
+	}
+	// All addresses are bound before anything is opened: a taken port is the likeliest error and should leave no trace.
+	var listeners []net.Listener
+	abort := func(err error) error {
+		for _, l := range listeners {
+			_ = l.Close()
+		}
+		for _, s := range c.services {
+			err = errors.Join(err, s.stop(ctx))
+		}
+		return err
+	}
+	for _, p := range parts {
+		l, err := listen(ctx, p.name, p.addr)
+		if err != nil {
+			return abort(err)
+		}
+		listeners = append(listeners, l)
+		*p.endpoint = l.Addr().String()
+	}
+	for _, p := range parts {
+		s, err := p.open()
+		if err != nil {
+			return abort(err)
+		}
+		c.services = append(c.services, s)
+	}
+	for i, s := range c.services {
+		c.serving.Go(func() {
+			if err := s.serve(listeners[i]); err != nil {
+				c.fail(fmt.Errorf("embedded %s: %w", parts[i].name, err))
+			}
+		})
+	}
+	return nil
+}
+
+func (c *Cloud) fail(err error) {
+	c.failOnce.Do(func() {
+		c.failure = err
+		close(c.done)
+	})
+}
+
+// Endpoints returns where the services listen.
+func (c *Cloud) Endpoints() Endpoints { return c.endpoints }
+
+// Faults returns what makes the cloud misbehave and counts its calls.
+func (c *Cloud) Faults() *fault.Injector { return c.faults }
+
+// Done is closed when a server has failed or Close was called; Wait then tells which.
+func (c *Cloud) Done() <-chan struct{} { return c.done }
+
+// Wait blocks until a server fails, and returns why, or until Close is called, and returns nil. After a failure the other servers
+// still run; Close is still needed.
+func (c *Cloud) Wait() error {
+	<-c.done
+	return c.failure
+}
+
+// Close ends all calls, waiting for those under way until ctx ends or 10 s have passed, and closes the data folder. Calling it again
+// returns the same result.
+func (c *Cloud) Close(ctx context.Context) error {
+	c.closeOnce.Do(func() {
+		ctx, cancel := context.WithTimeout(ctx, closeLimit)
+		defer cancel()
+		c.fail(nil)
+		errs := make([]error, len(c.services))
+		var stopping sync.WaitGroup
+		for i, s := range c.services {
+			stopping.Go(func() { errs[i] = s.stop(ctx) })
+		}
+		stopping.Wait()
+		c.serving.Wait()
+		if err := errors.Join(append(errs, c.lock.Unlock())...); err != nil {
+			c.closeErr = fmt.Errorf("close embedded cloud: %w", err)
+		}
+	})
+	return c.closeErr
+}
