@@ -1,14 +1,137 @@
 package firestoreserver
 
 import (
+	"cmp"
+	"math"
+	"slices"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 
 	"exportd/internal/localcloud/firestoreserver/fsquery"
+	"exportd/internal/localcloud/firestoreserver/fsstore"
+	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-func (s *Server) findNearest(database, *fsquery.Query, *reading, firestorepb.Firestore_RunQueryServer) error {
-	return status.Error(codes.Unimplemented, "Nearest-neighbour search is not served.")
+// neighbour is one candidate of a nearest-neighbour search.
+type neighbour struct {
+	path     fsvalue.Path
+	doc      *firestorepb.Document
+	distance float64
+}
+
+// findNearest compares the query vector with that of every matching document:
+// there is no vector index, so it costs a scan.
+func (s *Server) findNearest(db database, q *fsquery.Query, r *reading, stream firestorepb.Firestore_RunQueryServer) error {
+	fn := q.FindNearest
+	field, err := fsvalue.ParseFieldPath(fn.GetVectorField().GetFieldPath())
+	if err != nil {
+		return err
+	}
+	want := vector(fn.GetQueryVector())
+	var found []neighbour
+	err = s.eachDocument(r.view, db, q, func(p fsvalue.Path, body []byte) error {
+		doc, err := message(&fsstore.Document{Path: p, Body: body}, nil)
+		if err != nil {
+			return err
+		}
+		v, _ := field.Get(doc.Fields)
+		have := vector(v)
+		if have == nil || len(have) != len(want) || !q.Match(fsquery.Row{Name: p, Fields: doc.Fields}) {
+			return nil
+		}
+		d, err := distance(fn.GetDistanceMeasure(), want, have)
+		if err == nil && within(fn, d) {
+			found = append(found, neighbour{p, doc, d})
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	sign := 1
+	if fn.GetDistanceMeasure() == firestorepb.StructuredQuery_FindNearest_DOT_PRODUCT {
+		sign = -1
+	}
+	slices.SortFunc(found, func(a, b neighbour) int {
+		return cmp.Or(sign*cmp.Compare(a.distance, b.distance), a.path.Compare(b.path))
+	})
+	found = found[:min(len(found), int(fn.GetLimit().GetValue()))]
+	if len(found) == 0 {
+		return stream.Send(&firestorepb.RunQueryResponse{ReadTime: r.time()})
+	}
+	for _, n := range found {
+		if err := sendNeighbour(q, n, r, stream); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sendNeighbour(q *fsquery.Query, n neighbour, r *reading, stream firestorepb.Firestore_RunQueryServer) error {
+	switch {
+	case q.KeysOnly:
+		n.doc.Fields = nil
+	case q.Projection != nil:
+		n.doc.Fields = fsvalue.Project(n.doc.Fields, q.Projection)
+	}
+	if name := q.FindNearest.GetDistanceResultField(); name != "" {
+		p, err := fsvalue.ParseFieldPath(name)
+		if err != nil {
+			return err
+		}
+		if n.doc.Fields == nil {
+			n.doc.Fields = map[string]*fsvalue.Value{}
+		}
+		setField(n.doc.Fields, p, &fsvalue.Value{ValueType: &firestorepb.Value_DoubleValue{DoubleValue: n.distance}})
+	}
+	return stream.Send(&firestorepb.RunQueryResponse{Document: n.doc, ReadTime: r.time()})
+}
+
+// vector returns the elements of a vector value, nil for any other.
+func vector(v *fsvalue.Value) []float64 {
+	if v == nil || fsvalue.ClassOf(v) != fsvalue.ClassVector {
+		return nil
+	}
+	values := v.GetMapValue().GetFields()["value"].GetArrayValue().GetValues()
+	out := make([]float64, len(values))
+	for i, e := range values {
+		out[i] = double(e)
+	}
+	return out
+}
+
+// within applies the threshold: a bound on distances, a floor of products.
+func within(fn *firestorepb.StructuredQuery_FindNearest, d float64) bool {
+	t := fn.GetDistanceThreshold()
+	switch {
+	case t == nil:
+		return true
+	case fn.GetDistanceMeasure() == firestorepb.StructuredQuery_FindNearest_DOT_PRODUCT:
+		return d >= t.GetValue()
+	}
+	return d <= t.GetValue()
+}
+
+func distance(m firestorepb.StructuredQuery_FindNearest_DistanceMeasure, a, b []float64) (float64, error) {
+	var squares, dot, normA, normB float64
+	for i := range a {
+		squares += (a[i] - b[i]) * (a[i] - b[i])
+		dot += a[i] * b[i]
+		normA += a[i] * a[i]
+		normB += b[i] * b[i]
+	}
+	switch m {
+	case firestorepb.StructuredQuery_FindNearest_DOT_PRODUCT:
+		return dot, nil
+	case firestorepb.StructuredQuery_FindNearest_COSINE:
+		if normA == 0 || normB == 0 {
+			return 0, status.Error(codes.FailedPrecondition, "Cannot compute cosine distance against a vector with a magnitude of zero.")
+		}
+		return 1 - dot/math.Sqrt(normA*normB), nil
+	default:
+		return math.Sqrt(squares), nil
+	}
 }
