@@ -35,10 +35,14 @@ var (
 // errStalled is the cause of a context that ended because no byte moved for Config.StallTimeout.
 var errStalled = errors.New("no progress")
 
-// retryable is the client's own rule without 507: a disk that is full stays full for the few seconds that
-// the client would try again, and the job's retries wait longer.
+// retryable widens the client's own rule to every way a connection can break: it misses, for one, an
+// answer that was cut inside its header. And it takes 507 out: a disk that is full stays full for the few
+// seconds that the client would try again, and the job's retries wait longer.
 func retryable(err error) bool {
-	return status(err) != http.StatusInsufficientStorage && storage.ShouldRetry(err)
+	if code := status(err); code != 0 {
+		return code != http.StatusInsufficientStorage && storage.ShouldRetry(err)
+	}
+	return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && (isNetwork(err) || storage.ShouldRetry(err))
 }
 
 // status is the HTTP status in err, or 0.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"cloud.google.com/go/storage"
@@ -159,17 +158,19 @@ func (w *Writer) Commit(ctx context.Context) (Object, error) {
 	w.ended = true
 	w.stall.Stop()
 	var got Object
-	switch {
-	case err == nil:
+	if err == nil {
 		got = objectOf(w.large.Attrs())
-	case status(err) == http.StatusPreconditionFailed:
-		// Our own success, if its answer was lost and the request sent again.
-		if got, err = w.store.Attrs(ctx, w.name); err == nil && (got.Size != w.size || got.CRC32C != w.crc) {
-			return Object{}, fmt.Errorf("write %s: %w", w.name, ErrExists)
+	} else {
+		err = w.store.explain(w.ctx, "write", w.name, err)
+		if !errors.Is(err, ErrExists) && !errors.Is(err, ErrUnavailable) {
+			return Object{}, err
 		}
-	}
-	if err != nil {
-		return Object{}, w.store.explain(w.ctx, "write", w.name, err)
+		// It may be there all the same: the last answer was lost, or its repetition met our own object.
+		found, errFound := w.store.Attrs(ctx, w.name)
+		if errFound != nil || found.Size != w.size || found.CRC32C != w.crc {
+			return Object{}, err
+		}
+		got = found
 	}
 	if got.Size != w.size || got.CRC32C != w.crc {
 		err := mismatch(w.name, got, w.size, w.crc)

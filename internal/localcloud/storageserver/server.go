@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 )
 
@@ -69,11 +70,8 @@ func Open(opts Options) (*Server, error) {
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create storage folder: %w", err)
 	}
-	key, err := openSigner(filepath.Join(opts.Dir, "signing-key.pem"))
-	if err != nil {
-		return nil, err
-	}
 	db, err := pebble.Open(filepath.Join(opts.Dir, "index"), &pebble.Options{
+		FS:                 vfs.Default, // without Pebble's watch for slow disks, which outlives a failed Open
 		FormatMajorVersion: pebble.FormatTableFormatV6,
 		MemTableSize:       indexMemory,
 		CacheSize:          indexMemory,
@@ -81,6 +79,10 @@ func Open(opts Options) (*Server, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open storage index: %w", err)
+	}
+	key, err := openSigner(filepath.Join(opts.Dir, "signing-key.pem")) // the index's lock makes this the only server here
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	s := &Server{log: log, db: db, signer: key, seed: maphash.MakeSeed(), sessions: map[string]*session{}, stop: make(chan struct{})}
 	if err := s.recover(filepath.Join(opts.Dir, "objects")); err != nil {
