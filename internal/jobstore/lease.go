@@ -23,6 +23,7 @@ type lease struct {
 	Actor  string    `firestore:"actor,omitempty"`
 	Reason string    `firestore:"reason,omitempty"`
 	At     time.Time `firestore:"at,omitempty"`
+	Count  int64     `firestore:"count,omitempty"`
 }
 
 // Acquire takes or renews a role (such as "rescuer") for owner until now+ttl. False when
@@ -144,5 +145,13 @@ func (s *Store) change(ctx context.Context, ref *firestore.DocumentRef, fn func(
 			batch.Create(ref, l)
 		}
 		return commit(ctx, batch, s.carries(ref, l.Rev))
+	})
+}
+
+// NoteDead counts a message that no code could handle, for the operators' statistics.
+func (s *Store) NoteDead(ctx context.Context, lane jobs.Queue, reason string) error {
+	return s.change(ctx, s.leases().Doc("dead-"+string(lane)), func(l *lease) bool {
+		l.Kind, l.Count, l.Reason, l.At = "dead", l.Count+1, reason, s.cfg.Now().UTC()
+		return true
 	})
 }

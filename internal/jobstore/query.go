@@ -131,9 +131,10 @@ func (s *Store) OldestQueued(ctx context.Context, orgID string) (string, error) 
 	return docs[0].Ref.ID, nil
 }
 
-// Due gives the ids of jobs whose wakeAt has passed, longest due first.
+// Due gives the ids of jobs whose wakeAt has passed, longest due first. Those of another
+// schema are not asked for: the version that wrote them looks after them.
 func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]string, error) {
-	docs, err := s.jobs().Where("wakeAt", "<=", now).OrderBy("wakeAt", firestore.Asc).Limit(limit).Select("schema").Documents(ctx).GetAll()
+	docs, err := s.jobs().Where("schema", "==", jobs.SchemaVersion).Where("wakeAt", "<=", now).OrderBy("wakeAt", firestore.Asc).Limit(limit).Select("schema").Documents(ctx).GetAll()
 	if err != nil {
 		return nil, fmt.Errorf("ask for due jobs: %w", classify(err))
 	}

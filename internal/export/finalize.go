@@ -1,0 +1,49 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"exportd/internal/objectstore"
+	"exportd/jobs"
+)
+
+// Compose lays the parts end to end to the object named dst and proves the result: rows
+// as counted, size and checksum as the parts' add up to. It may be run again after a crash.
+func (e *Exporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part, dst string) (jobs.Result, error) {
+	res := jobs.Result{Object: dst}
+	if len(parts) != j.PartsTotal {
+		return res, damagedPlan(j)
+	}
+	names := make([]string, len(parts))
+	for i, p := range parts {
+		if p.Index != i || p.State != jobs.PartDone {
+			return res, damagedPlan(j)
+		}
+		names[i] = p.Object
+		res.CRC32C = objectstore.CombineCRC32C(res.CRC32C, p.CRC32C, p.Size)
+		res.Rows += p.Rows
+		res.Size += p.Size
+		res.GuardedCells += p.Guarded
+	}
+	if res.Rows != j.RowsTotal {
+		return res, mismatch(j.RowsTotal, res.Rows)
+	}
+	if e.cfg.MaxBytes > 0 && res.Size > e.cfg.MaxBytes {
+		return res, e.tooManyBytes()
+	}
+	obj, err := e.objects.Compose(ctx, dst, names, finalAttrs(j, res.Rows), res.Size, res.CRC32C)
+	if errors.Is(err, jobs.ErrNotFound) {
+		return res, jobs.Fail(jobs.CodeStorageCorrupt, jobs.Stale, "a part of the export is missing in storage", "the job starts again by itself", err)
+	}
+	if err != nil {
+		return res, err
+	}
+	res.Generation = obj.Generation
+	return res, nil
+}
+
+func damagedPlan(j *jobs.Job) error {
+	return jobs.Fail(jobs.CodeInvalidJob, jobs.Stale, "the plan of the export is damaged", "the job starts again by itself", fmt.Errorf("part records of job %s are incomplete", j.ID))
+}

@@ -1,0 +1,243 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"exportd/internal/vip"
+	"exportd/jobs"
+)
+
+// Plan is the snapshot of a job, its rows, and how they are cut into parts. One part
+// means that nothing is to be stored: whoever planned writes the file at once.
+type Plan struct {
+	Snapshot time.Time
+	Rows     int64
+	Parts    []jobs.Range
+}
+
+const (
+	// countsAtOnce bounds the counts under way for one plan: production answers each in some
+	// 10 ms, so that more would only take the database from others.
+	countsAtOnce = 8
+	// maxFan bounds into how many pieces a range is cut at a time. More find balanced cuts in
+	// fewer passes over the index but make more requests.
+	maxFan = 64
+	// maxDepth bounds the passes. 64-bit keys cut in at least 2 pieces are found in 64.
+	maxDepth = 80
+)
+
+// Plan pins the job's snapshot, unless it has one, counts its rows there and cuts them.
+func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (Plan, error) {
+	at := j.SnapshotTime
+	if at.IsZero() {
+		var err error
+		if at, err = e.snapshot(ctx); err != nil {
+			return Plan{}, err
+		}
+	}
+	q := Query(j)
+	rows, err := e.source.Count(ctx, q, vip.Range{}, at, 0)
+	if err != nil {
+		return Plan{}, err
+	}
+	if e.cfg.MaxRows > 0 && rows > e.cfg.MaxRows {
+		return Plan{}, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent,
+			fmt.Sprintf("the export has %d rows, at most %d are allowed", rows, e.cfg.MaxRows),
+			"ask for a smaller window or more filters, or raise EXPORTD_MAX_ROWS", nil)
+	}
+	plan := Plan{Snapshot: at, Rows: rows, Parts: []jobs.Range{{Rows: rows}}}
+	target := max(e.cfg.PartRows, rows/int64(e.cfg.MaxParts)+1)
+	if rows <= target {
+		return plan, nil
+	}
+	plan.Parts, err = e.split(ctx, q, at, rows, target)
+	return plan, err
+}
+
+// snapshot picks the instant that a job reads: now by the database's clock, or the last
+// whole minute, which with point-in-time recovery stays readable for 7 days.
+func (e *Exporter) snapshot(ctx context.Context) (time.Time, error) {
+	at, err := e.source.SnapshotTime(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if e.cfg.PITR {
+		return at.Truncate(time.Minute), nil
+	}
+	return at, nil
+}
+
+// piece is a stretch of the rows in a plan being made: what an axis has in [lo, hi).
+type piece struct {
+	axis     axis
+	lo, hi   uint64
+	from, to *vip.Position // nil is the query's own end
+	rows     int64
+}
+
+// split cuts the rows of q into ranges of about target rows each. It works down from the whole:
+// a piece that is too large is cut at evenly spaced places of its axis, the pieces are
+// counted side by side, and the large ones cut again; rows that share a sort key are cut by
+// document id. Small neighbours are joined in the end.
+func (e *Exporter) split(ctx context.Context, q vip.Query, at time.Time, rows, target int64) ([]jobs.Range, error) {
+	s := &splitter{e: e, q: q, at: at, target: target}
+	whole := piece{axis: keyAxis(q), rows: rows}
+	whole.lo, whole.hi = whole.axis.bounds()
+	leaves, err := s.cut(ctx, whole, 0)
+	if err != nil {
+		return nil, err
+	}
+	var ranges []jobs.Range
+	var sum int64
+	for _, p := range leaves {
+		sum += p.rows
+		if n := len(ranges); n > 0 && ranges[n-1].Rows+p.rows <= target {
+			ranges[n-1].Rows += p.rows
+			ranges[n-1].To = encode(p.to)
+			continue
+		}
+		ranges = append(ranges, jobs.Range{From: encode(p.from), To: encode(p.to), Rows: p.rows})
+	}
+	if sum != rows {
+		return nil, jobs.Fail(jobs.CodeCountMismatch, jobs.Transient,
+			fmt.Sprintf("the parts count %d rows, the whole %d", sum, rows),
+			"the database counted differently at one snapshot time; the job is tried again by itself", nil)
+	}
+	return ranges, nil
+}
+
+func encode(p *vip.Position) string {
+	if p == nil {
+		return ""
+	}
+	return p.String()
+}
+
+type splitter struct {
+	e      *Exporter
+	q      vip.Query
+	at     time.Time
+	target int64
+}
+
+// cut gives the leaves of p in order.
+func (s *splitter) cut(ctx context.Context, p piece, depth int) ([]piece, error) {
+	if p.rows <= s.target || p.axis == nil || depth > maxDepth {
+		return []piece{p}, nil
+	}
+	p, err := s.narrow(ctx, p)
+	if err != nil || p.axis == nil {
+		return []piece{p}, err
+	}
+	pieces, err := s.count(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	leaves := make([][]piece, len(pieces))
+	for i, c := range pieces {
+		// One after the other: the counts inside run side by side already.
+		if leaves[i], err = s.cut(ctx, c, depth+1); err != nil {
+			return nil, err
+		}
+	}
+	var out []piece
+	for _, l := range leaves {
+		out = append(out, l...)
+	}
+	return out, nil
+}
+
+// narrow moves the begin of p to its first row, and when only one place of the axis is
+// left goes over to the next axis.
+func (s *splitter) narrow(ctx context.Context, p piece) (piece, error) {
+	first, err := s.e.source.First(ctx, s.q, vip.Range{From: p.from, To: p.to}, s.at)
+	if err != nil {
+		return p, err
+	}
+	if first == nil {
+		return p, jobs.Fail(jobs.CodeCountMismatch, jobs.Transient, "counted rows are not there", "the job is tried again by itself", nil)
+	}
+	p.lo = max(p.lo, p.axis.place(*first))
+	if p.hi-p.lo > 1 {
+		return p, nil
+	}
+	axis, err := p.axis.next(*first, func(rng vip.Range) (int64, error) {
+		return s.e.source.Count(ctx, s.q, clip(rng, p), s.at, 0)
+	}, p.rows)
+	if err != nil {
+		return p, err
+	}
+	p.axis = axis
+	if axis != nil {
+		p.lo, p.hi = axis.bounds()
+	}
+	return p, nil
+}
+
+// clip keeps rng within p where rng is open.
+func clip(rng vip.Range, p piece) vip.Range {
+	if rng.From == nil {
+		rng.From = p.from
+	}
+	if rng.To == nil {
+		rng.To = p.to
+	}
+	return rng
+}
+
+// count cuts p at evenly spaced places and counts the pieces; empty ones are joined to
+// their neighbour.
+func (s *splitter) count(ctx context.Context, p piece) ([]piece, error) {
+	pieces := s.fan(p)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(countsAtOnce)
+	for i := range pieces {
+		g.Go(func() error {
+			var err error
+			pieces[i].rows, err = s.e.source.Count(gctx, s.q, vip.Range{From: pieces[i].from, To: pieces[i].to}, s.at, 0)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var out []piece
+	for _, c := range pieces {
+		if n := len(out); n > 0 && c.rows == 0 {
+			out[n-1].to = c.to // nothing there: the axis range stays, the bound moves
+			continue
+		}
+		if len(out) == 1 && out[0].rows == 0 {
+			c.from = out[0].from
+			out = out[:0]
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// fan cuts p into pieces: about two for each part it will make, so that joining
+// neighbours gives parts near the target.
+func (s *splitter) fan(p piece) []piece {
+	n := min(uint64(2*(p.rows/s.target+1)), maxFan, p.hi-p.lo)
+	step := (p.hi - p.lo) / n
+	var out []piece
+	from := p.from
+	for i := uint64(0); i < n; i++ {
+		lo, hi := p.lo+i*step, p.lo+(i+1)*step
+		to := p.to
+		if i == n-1 {
+			hi = p.hi
+		} else {
+			pos := p.axis.position(hi)
+			to = &pos
+		}
+		out = append(out, piece{axis: p.axis, lo: lo, hi: hi, from: from, to: to})
+		from = to
+	}
+	return out
+}

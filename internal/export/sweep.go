@@ -1,0 +1,41 @@
+package export
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"exportd/jobs"
+)
+
+// Sweep deletes what an ended job has left in storage: every object of its epochs but the
+// result of a success. Objects of later epochs are not touched: a rerun may have begun
+// since j was read. Deleting what is gone already is no error.
+func (e *Exporter) Sweep(ctx context.Context, j *jobs.Job) (deleted int, err error) {
+	prefix := j.ObjectPrefix()
+	for obj, err := range e.objects.List(ctx, prefix) {
+		if err != nil {
+			return deleted, err
+		}
+		epoch, _, _ := strings.Cut(strings.TrimPrefix(obj.Name, prefix), "/")
+		n, perr := strconv.ParseInt(epoch, 10, 64)
+		if perr != nil || n > j.Epoch || j.State == jobs.Succeeded && obj.Name == j.Result.Object {
+			continue
+		}
+		if err := e.objects.Delete(ctx, obj.Name); err != nil {
+			return deleted, err
+		}
+		deleted++
+	}
+	return deleted, nil
+}
+
+// Discard deletes objects by name, as far as it can: what is left is found by Sweep.
+func (e *Exporter) Discard(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		if err := e.objects.Delete(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

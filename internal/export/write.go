@@ -1,0 +1,150 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"exportd/internal/csvrow"
+	"exportd/internal/objectstore"
+	"exportd/internal/records"
+	"exportd/internal/vip"
+	"exportd/jobs"
+)
+
+// flushBytes is how much CSV is gathered before it goes to the upload: enough that the
+// upload's own cost is spread thin, small beside its chunk.
+const flushBytes = 256 << 10
+
+// Progress is what a write has come to so far. It may be read while the write runs.
+type Progress struct{ Rows, Bytes atomic.Int64 }
+
+// Spec is one object to write: a stretch of a job's rows.
+type Spec struct {
+	Job    *jobs.Job
+	Object string // create-only
+	From   string // as jobs.Part has them
+	To     string
+	Rows   int64 // counted; another number written is COUNT_MISMATCH
+	Header bool  // begin with the header row
+	Final  bool  // the object is the whole file, not a part
+}
+
+// Write scans the stretch at the job's snapshot and writes it as CSV. The object exists
+// when Write returns nil, with the size and checksum returned, and else not.
+func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartResult, error) {
+	rng, err := parseRange(s.From, s.To)
+	if err != nil {
+		return jobs.PartResult{}, jobs.Fail(jobs.CodeInvalidJob, jobs.Permanent, "the plan of the export is damaged", "rerun it with mode fresh", err)
+	}
+	j := s.Job
+	attrs := objectstore.Attrs{ContentType: contentType}
+	if s.Final {
+		attrs = finalAttrs(j, s.Rows)
+	}
+	w := e.objects.Create(ctx, s.Object, attrs)
+	defer w.Abort()
+	enc := csvrow.NewEncoder(j.Kind, csvrow.Options{FormulaGuard: j.Params.FormulaGuard, BOM: j.Params.Profile == jobs.ProfileExcel})
+	buf := make([]byte, 0, flushBytes+flushBytes/4)
+	if s.Header {
+		buf = enc.AppendHeader(buf)
+	}
+	var rows int64
+	flush := func() error {
+		if _, err := w.Write(buf); err != nil {
+			return err
+		}
+		p.Rows.Store(rows)
+		if n := p.Bytes.Add(int64(len(buf))); e.cfg.MaxBytes > 0 && n+j.BytesDone > e.cfg.MaxBytes {
+			return e.tooManyBytes()
+		}
+		buf = buf[:0]
+		return nil
+	}
+	err = e.source.Scan(ctx, Query(j), rng, j.SnapshotTime, records.Options{}, func(doc []byte) error {
+		var err error
+		if buf, err = enc.AppendRow(buf, doc); err != nil {
+			return jobs.Fail(jobs.CodeInternal, jobs.Permanent, "the source answered a document that cannot be parsed", "see the worker's log for this job id", err)
+		}
+		rows++
+		if rows > s.Rows {
+			return mismatch(s.Rows, rows)
+		}
+		if len(buf) >= flushBytes {
+			return flush()
+		}
+		return nil
+	})
+	if err != nil {
+		return jobs.PartResult{}, err
+	}
+	if rows != s.Rows {
+		return jobs.PartResult{}, mismatch(s.Rows, rows)
+	}
+	if err := flush(); err != nil {
+		return jobs.PartResult{}, err
+	}
+	obj, err := w.Commit(ctx)
+	if err != nil {
+		return jobs.PartResult{}, err
+	}
+	return jobs.PartResult{Object: obj.Name, Rows: rows, Size: obj.Size, CRC32C: obj.CRC32C, Guarded: enc.Guarded()}, nil
+}
+
+func parseRange(from, to string) (rng vip.Range, err error) {
+	for _, b := range []struct {
+		s   string
+		out **vip.Position
+	}{{from, &rng.From}, {to, &rng.To}} {
+		if b.s == "" {
+			continue
+		}
+		p, err := vip.ParsePosition(b.s)
+		if err != nil {
+			return rng, err
+		}
+		*b.out = &p
+	}
+	return rng, nil
+}
+
+func mismatch(counted, written int64) error {
+	return jobs.Fail(jobs.CodeCountMismatch, jobs.Permanent,
+		fmt.Sprintf("%d rows were counted at the snapshot, %d or more were read", counted, written),
+		"report this: rows of one snapshot must not differ; rerun with mode fresh", nil)
+}
+
+func (e *Exporter) tooManyBytes() error {
+	return jobs.Fail(jobs.CodeTooManyBytes, jobs.Permanent,
+		fmt.Sprintf("the file would have more than the %d bytes that are allowed", e.cfg.MaxBytes),
+		"ask for a smaller window or more filters, or raise EXPORTD_MAX_BYTES", nil)
+}
+
+const contentType = "text/csv; charset=utf-8"
+
+// finalAttrs describe the file: what a browser needs to save it, and where it came from.
+func finalAttrs(j *jobs.Job, rows int64) objectstore.Attrs {
+	return objectstore.Attrs{
+		ContentType:        contentType,
+		ContentDisposition: `attachment; filename="` + FileName(j) + `"`,
+		CacheControl:       "private, no-store",
+		Metadata: map[string]string{
+			"job":      j.ID,
+			"rows":     strconv.FormatInt(rows, 10),
+			"snapshot": j.SnapshotTime.UTC().Format(time.RFC3339Nano),
+			"schema":   strconv.Itoa(j.Schema),
+		},
+	}
+}
+
+// FileName is the name a download is saved under: what is in it and of when. It holds
+// nothing that a caller chose.
+func FileName(j *jobs.Job) string {
+	if j.Kind == jobs.KindMessages {
+		last := j.Params.To.Add(-time.Microsecond)
+		return fmt.Sprintf("%s_%s_%s.csv", j.Kind, j.Params.From.UTC().Format(time.DateOnly), last.UTC().Format(time.DateOnly))
+	}
+	return fmt.Sprintf("%s_%s.csv", j.Kind, j.SnapshotTime.UTC().Format(time.DateOnly))
+}

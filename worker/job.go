@@ -1,0 +1,200 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"exportd/internal/export"
+	"exportd/jobs"
+)
+
+// handleJob claims a queued job.
+func (p *Pool) handleJob(ctx context.Context, m jobs.Message) (func(context.Context), error) {
+	j, err := p.Store.Get(ctx, m.JobID)
+	if err != nil {
+		return nil, err
+	}
+	if j.State == jobs.Queued {
+		// Over its limit, the org's job stays queued; the next of its jobs to end rings it.
+		if room, err := p.Store.HasRoom(ctx, j.OrgID); err != nil || !room {
+			return nil, errors.Join(err, notDueUnless(err))
+		}
+	}
+	var lease jobs.Lease
+	j, err = p.Store.Update(ctx, m.JobID, p.actor, func(tx *jobs.Tx) error {
+		lease, err = tx.Claim(p.ID)
+		if errors.Is(err, jobs.ErrInvalid) {
+			return tx.Invalidate()
+		}
+		return err
+	})
+	if err != nil || j.State != jobs.Running {
+		return nil, err
+	}
+	return func(ctx context.Context) { p.runJob(ctx, j, lease) }, nil
+}
+
+func notDueUnless(err error) error {
+	if err != nil {
+		return nil
+	}
+	return jobs.ErrNotDue
+}
+
+// runJob does what a claimed job's phase asks for and records how it ended.
+func (p *Pool) runJob(ctx context.Context, j *jobs.Job, lease jobs.Lease) {
+	begun := time.Now()
+	if j.Phase == jobs.PhaseParts {
+		p.refill(ctx, j)
+		return
+	}
+	var progress export.Progress
+	phase := j.Phase
+	err := p.keep(ctx, &progress, func(ctx context.Context, rows, bytes int64) error {
+		_, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
+			_, err := tx.Renew(lease, rows, bytes)
+			return err
+		})
+		return err
+	}, func(ctx context.Context) error {
+		var err error
+		if phase == jobs.PhaseFinalize {
+			j, err = p.finalize(ctx, j, lease)
+		} else {
+			j, err = p.start(ctx, j, lease, &progress)
+		}
+		return err
+	})
+	p.end(ctx, j, lease, err, begun)
+}
+
+// start plans a job and, when one part is enough, writes its file.
+func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progress *export.Progress) (*jobs.Job, error) {
+	plan, err := p.Exporter.Plan(ctx, j)
+	if err != nil {
+		return j, err
+	}
+	if len(plan.Parts) > 1 {
+		planned, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Plan(lease, plan.Snapshot, plan.Parts) })
+		if err != nil {
+			return j, err
+		}
+		for i := range planned.NextPart {
+			p.ring(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: planned.PlanEpoch, Part: i})
+		}
+		return planned, nil
+	}
+	pinned, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Pin(lease, plan.Snapshot, plan.Rows) })
+	if err != nil {
+		return j, err
+	}
+	j = pinned
+	part, err := p.Exporter.Write(ctx, export.Spec{Job: j, Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, progress)
+	if err != nil {
+		return j, err
+	}
+	return p.succeed(ctx, j, lease, jobs.Result{Object: part.Object, Rows: part.Rows, Size: part.Size, CRC32C: part.CRC32C, GuardedCells: part.Guarded})
+}
+
+// finalize composes the parts of a job.
+func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease) (*jobs.Job, error) {
+	parts, err := p.Store.Parts(ctx, j)
+	if err != nil {
+		return j, err
+	}
+	res, err := p.Exporter.Compose(ctx, j, parts, j.ResultName())
+	if err != nil {
+		return j, err
+	}
+	done, err := p.succeed(ctx, j, lease, res)
+	if err != nil {
+		return done, err
+	}
+	names := make([]string, len(parts))
+	for i, part := range parts {
+		names[i] = part.Object
+	}
+	if err := p.Exporter.Discard(ctx, names...); err != nil {
+		p.Log.Debug("parts are left for the sweep", zap.String("job_id", j.ID), zap.Error(err))
+	}
+	return done, nil
+}
+
+// succeed records the result. When the lease was lost the object is nobody's and deleted.
+func (p *Pool) succeed(ctx context.Context, j *jobs.Job, lease jobs.Lease, res jobs.Result) (*jobs.Job, error) {
+	done, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Succeed(lease, res) })
+	if errors.Is(err, jobs.ErrLeaseLost) {
+		ctx, cancel := detached(ctx)
+		defer cancel()
+		now, gerr := p.Store.Get(ctx, j.ID)
+		if gerr == nil && now.Result.Object == res.Object {
+			return now, nil // recorded by a commit whose answer was lost
+		}
+		if gerr == nil {
+			_ = p.Exporter.Discard(ctx, res.Object) // else the sweep finds it
+		}
+	}
+	if err != nil {
+		return j, err
+	}
+	return done, nil
+}
+
+// end records how an attempt ended that did not succeed, and writes the attempt's line.
+func (p *Pool) end(ctx context.Context, j *jobs.Job, lease jobs.Lease, err error, begun time.Time) {
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	if err != nil && !errors.Is(err, jobs.ErrLeaseLost) {
+		settled, serr := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Settle(lease, jobs.AsFailure(err)) })
+		if serr != nil {
+			err = errors.Join(err, serr) // the lease runs out and the rescuer takes over
+		} else {
+			j = settled
+		}
+	}
+	p.logAttempt(j, -1, begun, err)
+	switch {
+	case j.State == jobs.Queued && !p.Now().Before(j.NotBefore):
+		p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
+	case j.State.Ended():
+		p.ringNext(ctx, j)
+	}
+}
+
+// ringNext rings what may go on now that a job has ended: the org's job that has waited
+// longest, and the callback.
+func (p *Pool) ringNext(ctx context.Context, j *jobs.Job) {
+	if j.CallbackURL != "" {
+		p.ring(ctx, jobs.QueueCallbacks, jobs.Message{JobID: j.ID, CallbackID: jobs.CallbackID(j)})
+	}
+	id, err := p.Store.OldestQueued(ctx, j.OrgID)
+	if err == nil && id != "" {
+		p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: id})
+	}
+}
+
+// logAttempt writes the one wide line of an attempt.
+func (p *Pool) logAttempt(j *jobs.Job, part int, begun time.Time, err error) {
+	fields := []zap.Field{
+		zap.String("job_id", j.ID), zap.Int("attempt", j.Attempt), zap.String("org_id", j.OrgID), zap.String("kind", string(j.Kind)),
+		zap.String("state", string(j.State)), zap.String("phase", string(j.Phase)), zap.Int64("rows_total", j.RowsTotal),
+		zap.Int64("rows_done", j.RowsDone), zap.Int64("bytes_done", j.BytesDone), zap.Duration("took", time.Since(begun)),
+	}
+	if part >= 0 {
+		fields = append(fields, zap.Int("part", part))
+	}
+	if err == nil {
+		p.Log.Info("attempt", fields...)
+		return
+	}
+	f := jobs.AsFailure(err)
+	fields = append(fields, zap.String("code", string(f.Code)), zap.Error(err))
+	if f.Class == jobs.Interrupted {
+		p.Log.Info("attempt interrupted", fields...)
+		return
+	}
+	p.Log.Warn("attempt failed", fields...)
+}

@@ -1,0 +1,116 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"go.uber.org/zap"
+
+	"exportd/internal/jobqueue"
+	"exportd/jobs"
+)
+
+// handler claims what a message names and, if the claim stands, returns the work to do
+// under it. It must be quick: the message is held until it returns.
+type handler func(ctx context.Context, m jobs.Message) (work func(context.Context), err error)
+
+// lane pulls doorbells while it has free slots, until fetch ends. Work runs under work.
+func (p *Pool) lane(fetch, work context.Context, q jobs.Queue, slots int, h handler) {
+	free := make(chan struct{}, slots)
+	for range slots {
+		free <- struct{}{}
+	}
+	pause := time.Second
+	for fetch.Err() == nil {
+		if p.isPaused(q) {
+			wait(fetch, presenceEvery)
+			continue
+		}
+		n := take(fetch, free)
+		if n == 0 {
+			return
+		}
+		got, err := p.Queue.Pull(fetch, q, n)
+		for range n - len(got) {
+			free <- struct{}{}
+		}
+		if err != nil && fetch.Err() == nil {
+			p.Log.Warn("cannot pull", zap.String("queue", string(q)), zap.Error(err), zap.Duration("again_in", pause))
+			wait(fetch, pause/2+rand.N(pause))
+			pause = min(2*pause, 30*time.Second) // an outage is asked about twice a minute
+			continue
+		}
+		pause = time.Second
+		for _, d := range got {
+			p.work.Go(func() {
+				defer func() { free <- struct{}{} }()
+				p.answer(work, q, d, h)
+			})
+		}
+	}
+}
+
+func (p *Pool) isPaused(q jobs.Queue) bool {
+	return q == jobs.QueueExports && p.paused[0].Load() || q == jobs.QueueParts && p.paused[1].Load()
+}
+
+// take waits for a free slot and takes all that are free; 0 when ctx ended.
+func take(ctx context.Context, free chan struct{}) int {
+	select {
+	case <-ctx.Done():
+		return 0
+	case <-free:
+	}
+	for n := 1; ; n++ {
+		select {
+		case <-free:
+		default:
+			return n
+		}
+	}
+}
+
+// answer claims what a message names, settles the message, and works.
+func (p *Pool) answer(ctx context.Context, q jobs.Queue, d jobqueue.Delivery, h handler) {
+	m, err := jobs.ParseMessage(d.Data)
+	var work func(context.Context)
+	if err == nil {
+		work, err = h(ctx, m)
+	}
+	switch o := settle(err); o {
+	case ack:
+		if aerr := p.Queue.Ack(ctx, q, d); aerr != nil {
+			p.Log.Debug("message was not acknowledged and will come again", zap.String("queue", string(q)), zap.Error(aerr))
+		}
+	case nack:
+		p.Log.Warn("message goes back", zap.String("queue", string(q)), zap.String("job_id", m.JobID), zap.Error(err))
+		_ = p.Queue.Nack(ctx, q, d, nackPause) // else it comes back when its deadline lapses
+	case bury:
+		p.Log.Error("message cannot be handled and goes to the dead letters", zap.String("queue", string(q)), zap.String("job_id", m.JobID), zap.Error(err))
+		berr := errors.Join(p.Queue.Bury(ctx, q, d, err.Error()), p.Store.NoteDead(ctx, q, err.Error()))
+		if berr != nil {
+			p.Log.Warn("dead letter will come again", zap.String("queue", string(q)), zap.Error(berr))
+		}
+	}
+	if work != nil {
+		work(ctx)
+	}
+}
+
+// ring publishes a doorbell. What cannot be published now is rung by the rescuer.
+func (p *Pool) ring(ctx context.Context, q jobs.Queue, m jobs.Message) {
+	if err := p.Queue.Publish(ctx, q, m); err != nil {
+		p.Log.Debug("doorbell was not rung; the rescuer will", zap.String("queue", string(q)), zap.String("job_id", m.JobID), zap.Error(err))
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,37 @@
+package worker
+
+import (
+	"errors"
+	"time"
+
+	"exportd/jobs"
+)
+
+// outcome is what becomes of a message after its claim was tried.
+type outcome int
+
+const (
+	// ack: the claim stands, or there is nothing to claim; the documents know.
+	ack outcome = iota
+	// nack: nobody can say now; deliver it again after a pause.
+	nack
+	// bury: no code can ever handle it.
+	bury
+)
+
+// nackPause is long enough for a restart of what was unavailable, short beside the
+// rescuer's own ring.
+const nackPause = 5 * time.Second
+
+// settle is the one place that says what an error of a claim means for its message.
+func settle(err error) outcome {
+	switch {
+	case err == nil, errors.Is(err, jobs.ErrNotDue), errors.Is(err, jobs.ErrLeaseLost):
+		return ack
+	case errors.Is(err, jobs.ErrInvalid), errors.Is(err, jobs.ErrNotFound):
+		return bury
+	}
+	// ErrUnknownSchema: a worker of the other version takes it. ErrUnavailable and whatever
+	// nobody foresaw: later, perhaps by somebody else.
+	return nack
+}

@@ -1,0 +1,152 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"exportd/internal/export"
+	"exportd/jobs"
+)
+
+// handlePart claims a part.
+func (p *Pool) handlePart(ctx context.Context, m jobs.Message) (func(context.Context), error) {
+	var part jobs.Part
+	var lease jobs.Lease
+	j, err := p.Store.Update(ctx, m.JobID, p.actor, func(tx *jobs.Tx) error {
+		claimed, l, err := tx.ClaimPart(m.PlanEpoch, m.Part, p.ID)
+		if err != nil {
+			return err
+		}
+		part, lease = *claimed, l
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) { p.runPart(ctx, j, part, lease) }, nil
+}
+
+// runPart writes a part under its lease and records how it ended. Whoever commits the last
+// part finalizes the job.
+func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease) {
+	begun := time.Now()
+	var progress export.Progress
+	var next jobs.Next
+	err := p.keep(ctx, &progress, func(ctx context.Context, rows, bytes int64) error {
+		_, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
+			_, err := tx.RenewPart(part.PlanEpoch, part.Index, lease, rows, bytes)
+			return err
+		})
+		return err
+	}, func(ctx context.Context) error {
+		res, err := p.Exporter.Write(ctx, export.Spec{
+			Job: j, Object: part.ObjectName(j, lease.Token), From: part.From, To: part.To, Rows: part.Rows, Header: part.Index == 0,
+		}, &progress)
+		if err != nil {
+			return err
+		}
+		next, j, err = p.commitPart(ctx, j, part, lease, res)
+		return err
+	})
+	p.endPart(ctx, j, part, lease, err, begun)
+	switch {
+	case err != nil:
+	case next.Finalize:
+		p.runJob(ctx, j, next.Lease)
+	case next.Ring >= 0:
+		p.ring(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: part.PlanEpoch, Part: next.Ring})
+	}
+}
+
+// commitPart makes the object part of the job. When the lease was lost the object is
+// nobody's and deleted.
+func (p *Pool) commitPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, res jobs.PartResult) (jobs.Next, *jobs.Job, error) {
+	next := jobs.Next{Ring: -1}
+	done, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
+		var err error
+		next, err = tx.CommitPart(part.PlanEpoch, part.Index, lease, p.ID, res)
+		return err
+	})
+	if err == nil {
+		return next, done, nil
+	}
+	if errors.Is(err, jobs.ErrLeaseLost) {
+		ctx, cancel := detached(ctx)
+		defer cancel()
+		owned, gerr := p.ownsObject(ctx, j, part.Index, res.Object)
+		if gerr == nil && owned {
+			return jobs.Next{Ring: -1}, j, nil // recorded by a commit whose answer was lost; the rescuer refills
+		}
+		if gerr == nil {
+			_ = p.Exporter.Discard(ctx, res.Object) // else the sweep finds it
+		}
+	}
+	return jobs.Next{Ring: -1}, j, err
+}
+
+// ownsObject reports whether the part's record names the object.
+func (p *Pool) ownsObject(ctx context.Context, j *jobs.Job, index int, object string) (bool, error) {
+	parts, err := p.Store.Parts(ctx, j)
+	if err != nil {
+		return false, err
+	}
+	return index < len(parts) && parts[index].Object == object, nil
+}
+
+// endPart records how an attempt at a part ended that did not succeed.
+func (p *Pool) endPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, err error, begun time.Time) {
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	if err != nil && !errors.Is(err, jobs.ErrLeaseLost) {
+		ring := false
+		settled, serr := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
+			var err2 error
+			ring, err2 = tx.SettlePart(part.PlanEpoch, part.Index, lease, jobs.AsFailure(err))
+			return err2
+		})
+		switch {
+		case serr != nil:
+			err = errors.Join(err, serr) // the lease runs out and the rescuer takes over
+		case ring:
+			p.ring(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: part.PlanEpoch, Part: part.Index})
+		case settled.State == jobs.Queued:
+			p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
+		case settled.State.Ended():
+			p.ringNext(ctx, settled)
+		}
+		if serr == nil {
+			j = settled
+		}
+	}
+	p.logAttempt(j, part.Index, begun, err)
+}
+
+// refill opens the window over the parts of a plan that are not done.
+func (p *Pool) refill(ctx context.Context, j *jobs.Job) {
+	parts, err := p.Store.Parts(ctx, j)
+	if err != nil {
+		p.Log.Warn("cannot list parts; the rescuer tries again", zap.String("job_id", j.ID), zap.Error(err))
+		return
+	}
+	var unfinished []int
+	for _, part := range parts {
+		if part.State != jobs.PartDone {
+			unfinished = append(unfinished, part.Index)
+		}
+	}
+	var ring []int
+	j, err = p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
+		var err error
+		ring, err = tx.Refill(unfinished)
+		return err
+	})
+	if err != nil {
+		return // it ended, or somebody else refills
+	}
+	for _, i := range ring {
+		p.ring(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: j.PlanEpoch, Part: i})
+	}
+}

@@ -1,0 +1,150 @@
+// Package worker is the pool that carries exports out.
+//
+// A Pool pulls doorbells from the lanes as it has free slots, claims what they name,
+// acknowledges, and works under the claim's lease, which it renews until the work has
+// ended and its outcome is recorded. One pool of all also is the rescuer, which does what
+// is due for jobs that nobody came for (see package jobs).
+//
+// Jobs have slots of their own beside parts: counting, planning and exports of one part
+// never wait behind the parts of a large export. That is the lane of the small jobs.
+package worker
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"exportd/internal/export"
+	"exportd/internal/jobqueue"
+	"exportd/internal/jobstore"
+	"exportd/jobs"
+)
+
+// store is what the pool needs of the job store.
+type store interface {
+	Policy() jobs.Policy
+	Get(ctx context.Context, jobID string) (*jobs.Job, error)
+	Update(ctx context.Context, jobID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error)
+	Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error)
+	HasRoom(ctx context.Context, orgID string) (bool, error)
+	OldestQueued(ctx context.Context, orgID string) (string, error)
+	Due(ctx context.Context, now time.Time, limit int) ([]string, error)
+	DueParts(ctx context.Context, now time.Time, limit int) ([]jobs.PartRef, error)
+	Acquire(ctx context.Context, role, owner string, ttl time.Duration) (bool, error)
+	Release(ctx context.Context, role, owner string) error
+	Paused(ctx context.Context) (map[jobs.Queue]jobstore.Pause, error)
+	ShowAlive(ctx context.Context, worker string, ttl time.Duration) error
+	ShowGone(ctx context.Context, worker string) error
+	Purge(ctx context.Context, j *jobs.Job) error
+	PurgePointers(ctx context.Context, now time.Time) error
+	NoteDead(ctx context.Context, lane jobs.Queue, reason string) error
+}
+
+// queue is what the pool needs of Pub/Sub.
+type queue interface {
+	Publish(ctx context.Context, lane jobs.Queue, m jobs.Message) error
+	Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobqueue.Delivery, error)
+	Ack(ctx context.Context, lane jobs.Queue, d jobqueue.Delivery) error
+	Nack(ctx context.Context, lane jobs.Queue, d jobqueue.Delivery, after time.Duration) error
+	Bury(ctx context.Context, lane jobs.Queue, d jobqueue.Delivery, reason string) error
+}
+
+// exporter is the pipeline; see package export for what each step promises.
+type exporter interface {
+	Plan(ctx context.Context, j *jobs.Job) (export.Plan, error)
+	Write(ctx context.Context, s export.Spec, p *export.Progress) (jobs.PartResult, error)
+	Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part, dst string) (jobs.Result, error)
+	Sweep(ctx context.Context, j *jobs.Job) (int, error)
+	Discard(ctx context.Context, names ...string) error
+}
+
+// Config is what a Pool is made of. All fields but Now are required.
+type Config struct {
+	// ID names the worker to people and in leases.
+	ID       string
+	Store    store
+	Queue    queue
+	Exporter exporter
+	Log      *zap.Logger
+	// JobSlots and PartSlots bound what the pool does at a time. Memory is about 10 MiB a slot.
+	JobSlots, PartSlots int
+	// Drain is how long work may go on after the context of Run has ended; then it is handed back.
+	Drain time.Duration
+	Now   func() time.Time
+}
+
+// Pool takes jobs and parts and carries them out.
+type Pool struct {
+	Config
+	policy jobs.Policy
+	actor  string
+	paused [2]atomic.Bool // exports, parts: set by the presence loop
+	work   sync.WaitGroup // claims under way and their work
+}
+
+// New makes a Pool.
+func New(cfg Config) *Pool {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID}
+}
+
+// Run works until ctx ends; then it takes nothing new, lets work end for at most Drain,
+// hands the rest back without spending its attempts, and returns when all is quiet.
+func (p *Pool) Run(ctx context.Context) error {
+	workCtx, interrupt := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer interrupt(nil)
+	var loops sync.WaitGroup
+	loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueExports, p.JobSlots, p.handleJob) })
+	loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueParts, p.PartSlots, p.handlePart) })
+	loops.Go(func() { p.rescue(ctx, workCtx) })
+	loops.Go(func() { p.presence(ctx) })
+	p.Log.Info("worker started", zap.String("worker", p.ID), zap.Int("job_slots", p.JobSlots), zap.Int("part_slots", p.PartSlots))
+	<-ctx.Done()
+	p.Log.Info("worker takes no new work", zap.String("worker", p.ID), zap.Duration("drain", p.Drain))
+	drain := time.AfterFunc(p.Drain, func() { interrupt(jobs.ErrInterrupted) })
+	loops.Wait()
+	p.work.Wait()
+	drain.Stop()
+	p.Log.Info("worker stopped", zap.String("worker", p.ID))
+	return nil
+}
+
+// presenceEvery is how often a worker shows that it lives and asks which queues are
+// paused: an operator sees the effect of a pause within it.
+const presenceEvery = 2 * time.Second
+
+// aliveEvery is how often of these it writes; 3 missed ones and it counts as gone.
+const aliveEvery = 10 * time.Second
+
+func (p *Pool) presence(ctx context.Context) {
+	defer func() {
+		// Outlives ctx: the sign is taken away when the worker has stopped taking work.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = p.Store.ShowGone(ctx, p.ID) // else it lapses
+	}()
+	tick := time.NewTicker(presenceEvery)
+	defer tick.Stop()
+	var shown time.Time
+	for {
+		if now := p.Now(); now.Sub(shown) >= aliveEvery {
+			if err := p.Store.ShowAlive(ctx, p.ID, 3*aliveEvery); err == nil {
+				shown = now
+			}
+		}
+		if paused, err := p.Store.Paused(ctx); err == nil {
+			p.paused[0].Store(paused[jobs.QueueExports].Paused)
+			p.paused[1].Store(paused[jobs.QueueParts].Paused || paused[jobs.QueueExports].Paused)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

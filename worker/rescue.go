@@ -1,0 +1,149 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"exportd/jobs"
+)
+
+const (
+	// rescueEvery is how often the rescuer asks what is due: the most by which a retry or a
+	// taken-over lease is late.
+	rescueEvery = time.Second
+	// rescuerTTL is how long the role stays with a rescuer that shows no life.
+	rescuerTTL = 10 * time.Second
+	// dueBatch is how many due documents are asked for at a time, and dutiesAtOnce how many
+	// are worked on side by side: a burst is worked off at some hundred a second.
+	dueBatch     = 200
+	dutiesAtOnce = 8
+	// pointersEvery is how often idempotency keys whose life is over are deleted.
+	pointersEvery = 10 * time.Minute
+)
+
+// rescue does, in one worker of all, what is due for jobs and parts.
+func (p *Pool) rescue(ctx, work context.Context) {
+	tick := time.NewTicker(rescueEvery)
+	defer tick.Stop()
+	var until, pointers time.Time
+	defer func() {
+		if p.Now().Before(until) {
+			ctx, cancel := detached(ctx)
+			defer cancel()
+			_ = p.Store.Release(ctx, "rescuer", p.ID) // else it lapses
+		}
+	}()
+	for {
+		now := p.Now()
+		if now.Add(rescuerTTL / 2).After(until) {
+			if ok, err := p.Store.Acquire(ctx, "rescuer", p.ID, rescuerTTL); err == nil && ok {
+				until = now.Add(rescuerTTL)
+			}
+		}
+		if now.Before(until) {
+			if err := p.rescueDue(work); err != nil && ctx.Err() == nil {
+				p.Log.Warn("cannot ask what is due", zap.Error(err))
+			}
+			if now.Sub(pointers) > pointersEvery {
+				pointers = now
+				_ = p.Store.PurgePointers(work, now) // again in 10 minutes
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *Pool) rescueDue(ctx context.Context) error {
+	// Bounded, so that a rescuer that hangs gives way to the next holder of the role.
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	now := p.Now()
+	ids, err := p.Store.Due(ctx, now, dueBatch)
+	if err != nil {
+		return err
+	}
+	parts, err := p.Store.DueParts(ctx, now, dueBatch)
+	if err != nil {
+		return err
+	}
+	var g errgroup.Group
+	g.SetLimit(dutiesAtOnce)
+	for _, id := range ids {
+		g.Go(func() error { p.wakeJob(ctx, id); return nil })
+	}
+	for _, ref := range parts {
+		g.Go(func() error { p.wakePart(ctx, ref); return nil })
+	}
+	return g.Wait()
+}
+
+func (p *Pool) wakeJob(ctx context.Context, id string) {
+	var duty jobs.Duty
+	j, err := p.Store.Update(ctx, id, "rescuer "+p.ID, func(tx *jobs.Tx) error {
+		var err error
+		duty, err = tx.Wake()
+		return err
+	})
+	if err != nil {
+		if !errors.Is(err, jobs.ErrNotFound) {
+			p.Log.Warn("cannot wake job", zap.String("job_id", id), zap.Error(err))
+		}
+		return
+	}
+	switch duty {
+	case jobs.RingJob:
+		p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: id})
+	case jobs.RefillParts:
+		p.refill(ctx, j)
+	case jobs.Sweep:
+		if err = p.sweep(ctx, j); err != nil {
+			p.Log.Warn("cannot sweep; again later", zap.String("job_id", id), zap.Error(err))
+		}
+	case jobs.Purge:
+		if err = p.Store.Purge(ctx, j); err != nil {
+			p.Log.Warn("cannot purge; again later", zap.String("job_id", id), zap.Error(err))
+		}
+	}
+}
+
+func (p *Pool) sweep(ctx context.Context, j *jobs.Job) error {
+	if _, err := p.Exporter.Sweep(ctx, j); err != nil {
+		return err
+	}
+	_, err := p.Store.Update(ctx, j.ID, "rescuer "+p.ID, func(tx *jobs.Tx) error {
+		if tx.Job.Epoch != j.Epoch {
+			return jobs.ErrNotDue // a rerun began meanwhile
+		}
+		return tx.Cleaned()
+	})
+	if errors.Is(err, jobs.ErrNotDue) {
+		return nil
+	}
+	return err
+}
+
+func (p *Pool) wakePart(ctx context.Context, ref jobs.PartRef) {
+	ring := false
+	_, err := p.Store.Update(ctx, ref.JobID, "rescuer "+p.ID, func(tx *jobs.Tx) error {
+		var err error
+		ring, err = tx.WakePart(ref.PlanEpoch, ref.Index)
+		return err
+	})
+	if err != nil {
+		if !errors.Is(err, jobs.ErrNotFound) {
+			p.Log.Warn("cannot wake part", zap.String("job_id", ref.JobID), zap.Int("part", ref.Index), zap.Error(err))
+		}
+		return
+	}
+	if ring {
+		p.ring(ctx, jobs.QueueParts, jobs.Message{JobID: ref.JobID, PlanEpoch: ref.PlanEpoch, Part: ref.Index})
+	}
+}
