@@ -8,46 +8,90 @@ import (
 
 // What a scan of a cell found.
 const (
-	hasQuote   = 1 << iota // a double quote
-	hasBreak               // a comma, CR or LF: the cell must be quoted
-	hasNUL                 // a NUL, to be replaced
-	hasHigh                // bytes of 0x80 and above: UTF-8, or not
-	hasInvalid             // bytes that are not UTF-8
+	hasQuote = 1 << iota // a double quote
+	hasBreak             // a comma, CR or LF: the cell must be quoted
+	hasNUL               // a NUL, to be replaced
+	hasHigh              // bytes of 0x80 and above: UTF-8, or not
 )
 
-// class is what each byte means to a scan.
-var class = [256]uint8{'"': hasQuote, ',': hasBreak, '\r': hasBreak, '\n': hasBreak, 0: hasNUL}
+// What the first byte of a cell may mean.
+const (
+	firstSpace   = 1 << iota // white space, or the beginning of it in UTF-8
+	firstFormula             // the beginning of a formula, or a space before one
+	firstEnd                 // the beginning of \.
+)
 
-// scan classifies the bytes of s, eight at a time where they hold nothing that
-// matters, which is most of every text.
+// first is what each byte means as the first one of a cell.
+var first = func() (table [256]uint8) {
+	for _, c := range "\t\n\v\f\r " {
+		table[c] |= firstSpace
+	}
+	for c := utf8.RuneSelf; c < 256; c++ {
+		table[c] |= firstSpace
+	}
+	for _, c := range " =+-@\t\r" {
+		table[c] |= firstFormula
+	}
+	table['\\'] |= firstEnd
+	return table
+}()
+
+// class is what each byte means to a scan.
+var class = func() (table [256]uint8) {
+	table['"'], table[','], table['\r'], table['\n'], table[0] = hasQuote, hasBreak, hasBreak, hasBreak, hasNUL
+	for c := utf8.RuneSelf; c < 256; c++ {
+		table[c] = hasHigh
+	}
+	return table
+}()
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// scan classifies the bytes of s, eight at a time.
 func scan(s []byte) uint8 {
-	const (
-		ones  = 0x0101010101010101
-		highs = 0x8080808080808080
-	)
-	var found uint8
-	var high uint64
-	i := 0
-	for ; i+8 <= len(s); i += 8 {
+	if len(s) < 8 {
+		return scanBytes(s)
+	}
+	var control, quote, comma, high uint64
+	for i := 0; ; i += 8 {
+		i = min(i, len(s)-8) // the last eight bytes may overlap those before them
 		w := binary.LittleEndian.Uint64(s[i:])
-		high |= w
-		quote, comma := w^(ones*'"'), w^(ones*',')
+		q, c := w^(ones*'"'), w^(ones*',')
 		// The usual tests for "a byte below 0x20" and "a byte of zero".
-		if ((w-ones*0x20)&^w|(quote-ones)&^quote|(comma-ones)&^comma)&highs != 0 {
-			for _, c := range s[i : i+8] {
-				found |= class[c]
-			}
+		control |= (w - ones*0x20) &^ w
+		quote |= (q - ones) &^ q
+		comma |= (c - ones) &^ c
+		high |= w
+		if i == len(s)-8 {
+			break
 		}
 	}
-	for _, c := range s[i:] {
-		found |= class[c]
-		high |= uint64(c)
+	if (control|quote|comma|high)&highs == 0 {
+		return 0
+	}
+	if control&highs != 0 {
+		return scanBytes(s)
+	}
+	var found uint8
+	if quote&highs != 0 {
+		found |= hasQuote
+	}
+	if comma&highs != 0 {
+		found |= hasBreak
 	}
 	if high&highs != 0 {
 		found |= hasHigh
-		if !utf8.Valid(s) {
-			found |= hasInvalid
-		}
+	}
+	return found
+}
+
+// scanBytes is scan byte by byte.
+func scanBytes(s []byte) (found uint8) {
+	for _, c := range s {
+		found |= class[c]
 	}
 	return found
 }
@@ -58,12 +102,15 @@ func (e *Encoder) appendCell(dst, s []byte) []byte {
 	if len(s) == 0 {
 		return dst
 	}
-	found := scan(s)
-	guard := e.opts.FormulaGuard && startsFormula(s)
+	found, start := scan(s), first[s[0]]
+	if found|start == 0 { // most cells
+		return append(dst, s...)
+	}
+	guard := start&firstFormula != 0 && e.opts.FormulaGuard && startsFormula(s)
 	quote := found&(hasQuote|hasBreak) != 0
 	if guard {
 		e.guarded++
-	} else if !quote {
+	} else if start&(firstSpace|firstEnd) != 0 && !quote {
 		quote = startsWithSpace(s) || string(s) == `\.`
 	}
 	if quote {
@@ -72,7 +119,7 @@ func (e *Encoder) appendCell(dst, s []byte) []byte {
 	if guard {
 		dst = append(dst, '\'')
 	}
-	if found&(hasQuote|hasNUL|hasInvalid) == 0 {
+	if found&(hasQuote|hasNUL) == 0 && (found&hasHigh == 0 || utf8.Valid(s)) {
 		dst = append(dst, s...)
 	} else {
 		dst = appendCleaned(dst, s)

@@ -55,8 +55,7 @@ type Encoder struct {
 
 	guarded int64
 	printer wire.Printer
-	scratch []byte // text of a cell that is not a plain string
-	element []byte // text of one element of a list
+	scratch []byte // text of a cell or element that is not a plain string
 }
 
 // NewEncoder returns an encoder for rows of kind. It panics at a kind that
@@ -99,19 +98,19 @@ func (e *Encoder) AppendRow(dst, doc []byte) ([]byte, error) {
 	}
 	start := len(dst)
 	dst = e.appendCell(dst, wire.ID(fields.Name))
-	for i := 1; i < len(e.columns); i++ {
+	for i, b := range cells[1:len(e.columns)] {
 		dst = append(dst, ',')
-		b := cells[i]
-		if len(b) == 0 {
+		if text, ok := wire.Text(b); ok {
+			dst = e.appendCell(dst, text)
 			continue
 		}
 		v, err := wire.Parse(b)
-		if err == nil {
-			if i == e.list && v.Kind == wire.Array {
-				dst, err = e.appendList(dst, v)
-			} else {
-				dst, err = e.appendValue(dst, v)
-			}
+		switch {
+		case err != nil:
+		case v.Kind == wire.Array && i+1 == e.list:
+			dst, err = e.appendList(dst, v)
+		default:
+			dst, err = e.appendValue(dst, v)
 		}
 		if err != nil {
 			return dst[:start], err
@@ -173,32 +172,44 @@ func (e *Encoder) appendValue(dst []byte, v wire.Value) ([]byte, error) {
 
 // appendList appends an array as a cell of its elements joined with semicolons.
 func (e *Encoder) appendList(dst []byte, v wire.Value) ([]byte, error) {
-	e.scratch = e.scratch[:0]
+	start := len(dst)
 	items := wire.Elements(v)
 	for first := true; items.Next(); first = false {
 		if !first {
-			e.scratch = append(e.scratch, ';')
+			dst = append(dst, ';')
 		}
-		element, err := wire.Parse(items.Value)
-		if err != nil {
-			return dst, err
-		}
-		text := element.Data
-		if element.Kind != wire.String {
-			if e.element, err = e.printer.Append(e.element[:0], element); err != nil {
+		text, ok := wire.Text(items.Value)
+		if !ok {
+			element, err := wire.Parse(items.Value)
+			if err != nil {
 				return dst, err
 			}
-			text = e.element
-		}
-		for _, c := range text {
-			if c == ';' || c == '\\' {
-				e.scratch = append(e.scratch, '\\')
+			if e.scratch, err = e.printer.Append(e.scratch[:0], element); err != nil {
+				return dst, err
 			}
-			e.scratch = append(e.scratch, c)
+			text = e.scratch
 		}
+		dst = appendEscaped(dst, text)
 	}
 	if err := items.Err(); err != nil {
 		return dst, err
 	}
-	return e.appendCell(dst, e.scratch), nil
+	// The joined text is where the cell goes; mostly it is the cell.
+	joined := dst[start:]
+	if len(joined) == 0 || first[joined[0]]|scan(joined) == 0 {
+		return dst, nil
+	}
+	e.scratch = append(e.scratch[:0], joined...)
+	return e.appendCell(dst[:start], e.scratch), nil
+}
+
+// appendEscaped appends text with a backslash before each semicolon and backslash.
+func appendEscaped(dst, text []byte) []byte {
+	for i, c := range text {
+		if c == ';' || c == '\\' {
+			dst = append(append(dst, text[:i]...), '\\', c)
+			return appendEscaped(dst, text[i+1:])
+		}
+	}
+	return append(dst, text...)
 }

@@ -2,26 +2,41 @@ package csvrowtest
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Document returns the wire bytes of a document, with strings as they are: the
-// generated types would refuse those that are not UTF-8. Fields are in no
-// particular order.
+// generated types would refuse those that are not UTF-8. Fields are in the
+// order of their names, as Firestore sends them.
 func Document(name string, fields map[string]any) []byte {
+	return document(name, fields, nil)
+}
+
+// Shuffled is [Document] with the fields in any order, which is as valid.
+func Shuffled(r *rand.Rand, name string, fields map[string]any) []byte {
+	return document(name, fields, r)
+}
+
+func document(name string, fields map[string]any, r *rand.Rand) []byte {
 	b := bytesField(nil, 1, []byte(name))
-	b = mapFields(b, 2, fields)
+	b = mapFields(b, 2, fields, r)
 	return bytesField(b, 4, timestamp(time.Unix(1, 0)))
 }
 
-func mapFields(b []byte, number protowire.Number, fields map[string]any) []byte {
-	for key, v := range fields {
+func mapFields(b []byte, number protowire.Number, fields map[string]any, r *rand.Rand) []byte {
+	keys := slices.Sorted(maps.Keys(fields))
+	if r != nil {
+		r.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	}
+	for _, key := range keys {
 		entry := bytesField(nil, 1, []byte(key))
-		b = bytesField(b, number, bytesField(entry, 2, Value(v)))
+		b = bytesField(b, number, bytesField(entry, 2, value(fields[key], r)))
 	}
 	return b
 }
@@ -44,7 +59,9 @@ func timestamp(t time.Time) []byte {
 }
 
 // Value returns the wire bytes of a value.
-func Value(v any) []byte {
+func Value(v any) []byte { return value(v, nil) }
+
+func value(v any, r *rand.Rand) []byte {
 	switch v := v.(type) {
 	case nil:
 		return varintField(nil, 11, 0)
@@ -67,11 +84,11 @@ func Value(v any) []byte {
 	case []any:
 		var list []byte
 		for _, element := range v {
-			list = bytesField(list, 1, Value(element))
+			list = bytesField(list, 1, value(element, r))
 		}
 		return bytesField(nil, 9, list)
 	case map[string]any:
-		return bytesField(nil, 6, mapFields(nil, 1, v))
+		return bytesField(nil, 6, mapFields(nil, 1, v, r))
 	}
 	panic(fmt.Sprintf("csvrowtest: no value: %T", v))
 }

@@ -85,14 +85,23 @@ func (p *Printer) appendTime(dst []byte, seconds int64, nanos int32) []byte {
 		time.Unix(day*secondsPerDay, 0).UTC().AppendFormat(p.date[:0], time.DateOnly)
 		p.day = day + 1
 	}
-	dst = append(dst, p.date[:]...)
-	h, m, s := rest/3600, rest/60%60, rest%60
-	return append(dst, 'T',
-		'0'+byte(h/10), '0'+byte(h%10), ':',
-		'0'+byte(m/10), '0'+byte(m%10), ':',
-		'0'+byte(s/10), '0'+byte(s%10), '.',
-		'0'+byte(micros/100000), '0'+byte(micros/10000%10), '0'+byte(micros/1000%10),
-		'0'+byte(micros/100%10), '0'+byte(micros/10%10), '0'+byte(micros%10), 'Z')
+	n := len(dst)
+	dst = append(dst, "0000-00-00T00:00:00.000000Z"...)
+	t := dst[n:]
+	copy(t, p.date[:])
+	put2(t[11:], rest/3600)
+	put2(t[14:], rest/60%60)
+	put2(t[17:], rest%60)
+	put2(t[20:], micros/10000)
+	put2(t[22:], micros/100%100)
+	put2(t[24:], micros%100)
+	return dst
+}
+
+// put2 writes two decimal digits.
+func put2(b []byte, n uint32) {
+	_ = b[1]
+	b[0], b[1] = '0'+byte(n/10), '0'+byte(n%10)
 }
 
 // appendJSON appends v as compact JSON.

@@ -30,6 +30,54 @@ func MapFields(v Value) Walk {
 // Next moves to the next entry. It returns false at the end and at malformed
 // bytes; [Walk.Err] tells which.
 func (w *Walk) Next() bool {
+	key, from, end := shortEntry(w.msg, w.at, w.entry)
+	if end == 0 {
+		return w.next()
+	}
+	w.Key, w.Value, w.at = w.msg[key:key+int(w.msg[key-1])], w.msg[from:end], end
+	return true
+}
+
+// shortEntry finds the parts of the entry at b[i] if it is one, and has the
+// order and the lengths (below 16 KiB, keys below 128 bytes) that entries have:
+// the key begins at b[key], behind its length, the value at b[from]; both the
+// value and the entry end at end. end 0 says nothing.
+func shortEntry(b []byte, i int, tag uint64) (key, from, end int) {
+	if i+8 > len(b) || uint64(b[i]) != tag {
+		return 0, 0, 0
+	}
+	n := int(b[i+1])
+	i += 2
+	if n >= 0x80 {
+		n = n&0x7f | int(b[i])<<7
+		if i++; n >= 0x80<<7 {
+			return 0, 0, 0
+		}
+	}
+	end = i + n
+	if n < 4 || end > len(b) || b[i] != 1<<3|typeBytes || b[i+1] >= 0x80 {
+		return 0, 0, 0
+	}
+	v := i + 2 + int(b[i+1])
+	if v+2 > end || b[v] != 2<<3|typeBytes {
+		return 0, 0, 0
+	}
+	from, n = v+2, int(b[v+1])
+	if n >= 0x80 {
+		if from >= end || b[from] >= 0x80 {
+			return 0, 0, 0
+		}
+		n = n&0x7f | int(b[from])<<7
+		from++
+	}
+	if from+n != end {
+		return 0, 0, 0
+	}
+	return i + 2, from, end
+}
+
+// next is Next for everything.
+func (w *Walk) next() bool {
 	b := w.msg
 	for i := w.at; i < len(b); {
 		f := next(b, i)
@@ -44,6 +92,10 @@ func (w *Walk) Next() bool {
 			return w.split(b[f.from:f.end])
 		case f.tag == 1<<3|typeBytes && w.inDoc:
 			w.Name = b[f.from:f.end]
+			if i < len(b) && uint64(b[i]) == w.entry {
+				w.at = i
+				return w.Next()
+			}
 		}
 	}
 	w.at = len(b)
@@ -52,13 +104,6 @@ func (w *Walk) Next() bool {
 
 // split reads a map entry: key is field 1, value is field 2.
 func (w *Walk) split(e []byte) bool {
-	// The order and lengths that every encoder writes, lengths below 128.
-	if len(e) >= 4 && e[0] == 1<<3|typeBytes && e[1] < 0x80 {
-		if v := 2 + int(e[1]); v+1 < len(e) && e[v] == 2<<3|typeBytes && e[v+1] < 0x80 && v+2+int(e[v+1]) == len(e) {
-			w.Key, w.Value = e[2:v], e[v+2:]
-			return true
-		}
-	}
 	w.Key, w.Value = nil, nil
 	for i := 0; i < len(e); {
 		f := next(e, i)
@@ -101,6 +146,11 @@ func Elements(v Value) Items { return Items{msg: v.Data} }
 // Next moves to the next element. It returns false at the end and at
 // malformed bytes; [Items.Err] tells which.
 func (it *Items) Next() bool {
+	if b, i := it.msg, it.at; i+2 <= len(b) && b[i] == 1<<3|typeBytes && b[i+1] < 0x80 && i+2+int(b[i+1]) <= len(b) {
+		it.at = i + 2 + int(b[i+1])
+		it.Value = b[i+2 : it.at]
+		return true
+	}
 	for it.at < len(it.msg) {
 		f := next(it.msg, it.at)
 		if f.end < 0 {

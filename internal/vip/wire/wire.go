@@ -25,7 +25,10 @@
 // twice counts as its last occurrence, as in protobuf.
 package wire
 
-import "errors"
+import (
+	"encoding/binary"
+	"errors"
+)
 
 // ErrMalformed says that bytes are not a well-formed protobuf message of the
 // type they should be. It never stands for an unexpected field type.
@@ -85,11 +88,79 @@ const (
 
 // Parse reads one value.
 func Parse(b []byte) (Value, error) {
-	// Nearly every value is one short string: tag (two bytes), length, content.
-	if len(b) >= 3 && b[0] == tagString&0x7f|0x80 && b[1] == tagString>>7 && int(b[2]) == len(b)-3 && b[2] < 0x80 {
-		return Value{Kind: String, Data: b[3:]}, nil
+	// Nearly every value is one field in the shortest form.
+	if len(b) >= 2 {
+		switch b[0] {
+		case tagString&0x7f | 0x80:
+			if s, ok := Text(b); ok {
+				return Value{Kind: String, Data: s}, nil
+			}
+		case tagDouble:
+			if len(b) == 9 {
+				return Value{Kind: Double, Num: binary.LittleEndian.Uint64(b[1:])}, nil
+			}
+		case tagTime:
+			if seconds, nanos, ok := shortTime(b); ok {
+				return Value{Kind: Time, Num: seconds, Nanos: nanos}, nil
+			}
+		case tagArray, tagMap:
+			if n, from := shortLength(b, 1); from+n == len(b) && from > 0 {
+				v := Value{Kind: Array, Data: b[from:]}
+				if b[0] == tagMap {
+					v.Kind = Map
+				}
+				return v, nil
+			}
+		}
 	}
 	return parse(b)
+}
+
+// shortLength reads a length of one or two bytes at b[i]. from is where the
+// content begins; 0 says nothing.
+func shortLength(b []byte, i int) (n, from int) {
+	n = int(b[i])
+	if n < 0x80 {
+		return n, i + 1
+	}
+	if i+1 >= len(b) || b[i+1] >= 0x80 {
+		return 0, 0
+	}
+	return n&0x7f | int(b[i+1])<<7, i + 2
+}
+
+// shortTime reads a timestamp value as encoders write it: seconds that are not
+// zero, then nanoseconds where they are not zero.
+func shortTime(b []byte) (seconds uint64, nanos int32, ok bool) {
+	if len(b) < 4 || int(b[1]) != len(b)-2 || b[2] != 1<<3|typeVarint {
+		return 0, 0, false
+	}
+	seconds, i := uvarint(b, 3)
+	if i < 0 || i == len(b) {
+		return seconds, 0, i > 0
+	}
+	if b[i] != 2<<3|typeVarint {
+		return 0, 0, false
+	}
+	n, i := uvarint(b, i+1)
+	return seconds, int32(n), i == len(b)
+}
+
+// Text is a short cut of [Parse] for the bytes of a string as every encoder
+// writes it, up to 16 KiB. ok false says nothing: Parse then knows.
+func Text(b []byte) (s []byte, ok bool) {
+	// Two bytes of tag, one or two of length, the content.
+	if len(b) < 4 || b[0] != tagString&0x7f|0x80 || b[1] != tagString>>7 {
+		return nil, false
+	}
+	n, from := int(b[2]), 3
+	if n >= 0x80 {
+		if b[3] >= 0x80 {
+			return nil, false
+		}
+		n, from = n&0x7f|int(b[3])<<7, 4
+	}
+	return b[from:], n == len(b)-from
 }
 
 func parse(b []byte) (Value, error) {
@@ -196,7 +267,7 @@ func next(b []byte, i int) field {
 		if len(b)-i < 8 {
 			return field{end: -1}
 		}
-		return field{tag: tag, num: fixed64(b[i:]), end: i + 8}
+		return field{tag: tag, num: binary.LittleEndian.Uint64(b[i:]), end: i + 8}
 	case typeFixed32:
 		if len(b)-i < 4 {
 			return field{end: -1}
@@ -204,12 +275,6 @@ func next(b []byte, i int) field {
 		return field{tag: tag, end: i + 4}
 	}
 	return field{end: -1} // groups: not in any message of Firestore
-}
-
-func fixed64(b []byte) uint64 {
-	_ = b[7]
-	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
-		uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
 }
 
 // uvarint reads the varint at b[i] and says where the next byte is; -1 where
@@ -221,21 +286,20 @@ func uvarint(b []byte, i int) (uint64, int) {
 	return longUvarint(b, i)
 }
 
+//go:noinline
 func longUvarint(b []byte, i int) (uint64, int) {
+	if uint(i) > uint(len(b)) {
+		return 0, -1
+	}
 	var v uint64
-	for shift := uint(0); shift < 64; shift += 7 {
-		if i < 0 || i >= len(b) {
-			return 0, -1
-		}
-		c := b[i]
-		i++
-		if shift == 63 && c > 1 {
-			return 0, -1
-		}
-		v |= uint64(c&0x7f) << shift
+	for n, c := range b[i:min(i+10, len(b))] {
 		if c < 0x80 {
-			return v, i
+			if n == 9 && c > 1 {
+				return 0, -1
+			}
+			return v | uint64(c)<<(7*n), i + n + 1
 		}
+		v |= uint64(c&0x7f) << (7 * n)
 	}
 	return 0, -1
 }
