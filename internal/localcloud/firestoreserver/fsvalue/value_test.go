@@ -323,7 +323,7 @@ func FuzzEncodingOrder(f *testing.F) {
 func TestOrderOfRandomValues(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
-	vs := make([]*Value, 500)
+	vs := make([]*Value, 200)
 	for i := range vs {
 		vs[i] = randomValue(r, 0)
 	}
