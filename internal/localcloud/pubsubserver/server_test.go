@@ -30,7 +30,7 @@ type running struct {
 	stop   func() // ends the server only; safe to call twice
 }
 
-func start(t *testing.T, o Options) *running {
+func start(t testing.TB, o Options) *running {
 	t.Helper()
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
@@ -38,7 +38,7 @@ func start(t *testing.T, o Options) *running {
 	return startOn(t, o, "127.0.0.1:0")
 }
 
-func startOn(t *testing.T, o Options, addr string) *running {
+func startOn(t testing.TB, o Options, addr string) *running {
 	t.Helper()
 	s, err := Open(o)
 	if err != nil {
@@ -64,7 +64,7 @@ func startOn(t *testing.T, o Options, addr string) *running {
 	return r
 }
 
-func connect(t *testing.T, addr string) *pubsub.Client {
+func connect(t testing.TB, addr string) *pubsub.Client {
 	t.Helper()
 	c, err := pubsub.NewClient(t.Context(), "p",
 		option.WithEndpoint(addr), option.WithoutAuthentication(), option.WithTelemetryDisabled(),
@@ -77,7 +77,7 @@ func connect(t *testing.T, addr string) *pubsub.Client {
 }
 
 // create makes the test topic and a subscription on it, with changes.
-func (r *running) create(t *testing.T, change func(*pubsubpb.Subscription)) {
+func (r *running) create(t testing.TB, change func(*pubsubpb.Subscription)) {
 	t.Helper()
 	if _, err := r.client.TopicAdminClient.CreateTopic(t.Context(), &pubsubpb.Topic{Name: testTopic}); err != nil {
 		t.Fatalf("CreateTopic() = %v", err)
