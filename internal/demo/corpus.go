@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 )
 
 //go:embed data/*.gz
@@ -46,6 +47,10 @@ type hazard struct {
 	Category string  `json:"category"`
 	Text     *string `json:"text"` // nil where the bytes are not UTF-8
 }
+
+// unpacked reads the corpus once per process: it is immutable, and made of
+// embedded bytes alone.
+var unpacked = sync.OnceValues(readCorpus)
 
 func readCorpus() (*corpus, error) {
 	c := &corpus{byLang: map[string][]string{}}

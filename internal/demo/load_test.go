@@ -271,7 +271,7 @@ func TestLoadIntoFirestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = closeTarget() })
-	o := options(1000, 2000)
+	o := options(300, 500)
 	started := time.Now()
 	summary, err := demo.Load(t.Context(), target, o)
 	if err != nil {
