@@ -1,0 +1,56 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"exportd/internal/records"
+	"exportd/internal/vip"
+	"exportd/jobs"
+)
+
+// Records reads workspaces, channels and rows. internal/records has it.
+type Records interface {
+	vip.Directory
+	// Workspaces and Channels list what an org has, by id.
+	Workspaces(ctx context.Context, orgID string) ([]vip.Workspace, error)
+	Channels(ctx context.Context, orgID, workspaceID string) ([]vip.Channel, error)
+	// Page returns up to limit rows after a position (nil: from the first), behind offset
+	// rows that are skipped.
+	Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit int) (records.Page, error)
+	// Count counts rows as of at (zero: now).
+	Count(ctx context.Context, q vip.Query, rng vip.Range, at time.Time, upTo int64) (int64, error)
+	// LabelCounts counts messages by label; total is the number of messages.
+	LabelCounts(ctx context.Context, q vip.Query) (counts []records.LabelCount, total int64, err error)
+}
+
+// Jobs stores jobs. internal/jobstore has it. Every method may return jobs.ErrUnavailable;
+// those that name a job return jobs.ErrNotFound for one that does not exist.
+type Jobs interface {
+	// Submit finds or makes the job of a request. Other errors: *jobs.QueueFullError,
+	// jobs.ErrIdempotencyMismatch.
+	Submit(ctx context.Context, s jobs.Submission) (jobs.Submitted, error)
+	Get(ctx context.Context, id string) (*jobs.Job, error)
+	// Watch calls fn with the job as it is and after each change, until fn returns true
+	// (then it returns nil) or ctx ends. fn is never called after Watch has returned.
+	Watch(ctx context.Context, id string, fn func(*jobs.Job) (stop bool)) error
+	// List returns jobs.ErrInvalid for a page token that is none.
+	List(ctx context.Context, l jobs.List) (jobs.JobPage, error)
+	// Update runs transitions in a transaction and returns the job as it then is.
+	Update(ctx context.Context, id, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error)
+	// Progress adds up what the parts have done while the job's phase is parts.
+	Progress(ctx context.Context, j *jobs.Job) (rows, bytes int64, err error)
+	// Callbacks lists a job's callbacks, oldest first.
+	Callbacks(ctx context.Context, jobID string) ([]*jobs.Callback, error)
+}
+
+// Queue rings workers. internal/jobqueue has it.
+type Queue interface {
+	Publish(ctx context.Context, q jobs.Queue, m jobs.Message) error
+}
+
+// Objects holds the files. internal/objectstore has it.
+type Objects interface {
+	// SignedURL makes a URL that downloads object with a plain GET for ttl, under filename.
+	SignedURL(ctx context.Context, object string, ttl time.Duration, filename string) (string, error)
+}

@@ -1,0 +1,123 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/apikey"
+	"exportd/internal/vip"
+	"exportd/jobs"
+)
+
+// errorTable says what callers get for the errors of other packages: the first row that
+// matches. What is not in it is a 500 with a fixed text, and its cause is in the log.
+var errorTable = []struct {
+	err     error
+	status  int
+	message string
+}{
+	{vip.ErrWorkspaceUnknown, http.StatusNotFound, "workspace not found"},
+	{errChannelUnknown, http.StatusNotFound, "channel not found"},
+	{vip.ErrNotVIP, http.StatusForbidden, "workspace is not a VIP workspace"},
+	{vip.ErrChannelNotConnected, http.StatusForbidden, "channel is not connected to the workspace"},
+	{jobs.ErrNotFound, http.StatusNotFound, textNoJob},
+	{jobs.ErrUnavailable, http.StatusServiceUnavailable, textUnavailable},
+	{context.DeadlineExceeded, http.StatusServiceUnavailable, textUnavailable},
+	{context.Canceled, statusClientGone, "request canceled"},
+}
+
+const (
+	textNoJob       = "job not found"
+	textUnavailable = "temporarily unavailable, try again"
+	textInternal    = "internal error"
+	// statusClientGone is in log lines and metrics only: nobody is there to read it.
+	statusClientGone = 499
+	// retryAfterOutage is what callers are told to wait, in seconds, when a dependency is
+	// away: short, because outages of Google's services mostly are.
+	retryAfterOutage = 5
+)
+
+// problem is an error that knows its answer.
+type problem struct {
+	status     int
+	message    string
+	retryAfter time.Duration  // 0: no header
+	extra      map[string]any // more members of the body
+	cause      error          // for the log
+}
+
+func (p *problem) Error() string { return p.message }
+func (p *problem) Unwrap() error { return p.cause }
+
+func refuse(status int, message string) error { return &problem{status: status, message: message} }
+
+// answerTo finds the answer for an error.
+func answerTo(err error) *problem {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p
+	}
+	if r, ok := errors.AsType[*apikey.RefusedError](err); ok {
+		return &problem{status: http.StatusUnauthorized, message: r.Error(), cause: r.Cause}
+	}
+	if q, ok := errors.AsType[*jobs.QueueFullError](err); ok {
+		return &problem{
+			status: http.StatusTooManyRequests, retryAfter: 30 * time.Second,
+			message: "too many exports are queued (" + strconv.Itoa(q.Limit) + "): wait for one to end",
+			extra:   map[string]any{"runningJobIds": q.RunningIDs},
+		}
+	}
+	p := &problem{status: http.StatusInternalServerError, message: textInternal, cause: err}
+	if f, ok := errors.AsType[*jobs.Failure](err); ok && f.Code != jobs.CodeUnavailable {
+		return p // whatever it wraps: a missing database is not a missing job
+	}
+	for _, row := range errorTable {
+		if errors.Is(err, row.err) {
+			p.status, p.message = row.status, row.message
+			break
+		}
+	}
+	switch {
+	case p.status == http.StatusServiceUnavailable:
+		p.retryAfter = retryAfterOutage * time.Second
+	case p.status < http.StatusInternalServerError:
+		p.cause = nil // says nothing that the answer does not
+	}
+	return p
+}
+
+// writeError answers with an error, unless an answer has begun.
+func writeError(c *gin.Context, err error) {
+	if c.Writer.Written() {
+		observe(c).cause = err
+		c.Abort()
+		return
+	}
+	if f, ok := errors.AsType[*invalidError](err); ok {
+		writeJSON(c, http.StatusUnprocessableEntity, map[string]any{"error": f.faults})
+		c.Abort()
+		return
+	}
+	p := answerTo(err)
+	observe(c).cause = p.cause
+	if p.retryAfter > 0 {
+		setRetryAfter(c, p.retryAfter)
+	}
+	if p.status == http.StatusUnauthorized {
+		c.Header("WWW-Authenticate", `HMAC-SHA256 headers="x-api-key x-date x-signature"`)
+	}
+	body := map[string]any{"message": p.message}
+	for k, v := range p.extra {
+		body[k] = v
+	}
+	writeJSON(c, p.status, body)
+	c.Abort()
+}
+
+func setRetryAfter(c *gin.Context, d time.Duration) {
+	c.Header("Retry-After", strconv.Itoa(int((d+time.Second-1)/time.Second)))
+}

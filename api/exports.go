@@ -1,0 +1,171 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/apikey"
+	"exportd/internal/webhook"
+	"exportd/jobs"
+)
+
+// reuseFor is the contract's: how long a success answers equal requests. It goes into
+// Cache-Control; the store decides.
+const reuseFor = 60
+
+// export answers the export route of a kind: every request becomes a job, or attaches to
+// one, and waits for it.
+func (s *Server) export(kind jobs.Kind) endpoint {
+	return func(c *gin.Context, caller *apikey.Key) error {
+		submission, err := s.readExport(c, kind, caller)
+		if err != nil {
+			return err
+		}
+		preference := readPrefer(c.Request.Header, s.defaultWait)
+		ctx := c.Request.Context()
+		if err := s.gate(ctx, caller.OrgID, submission.Params.Filter); err != nil {
+			return err
+		}
+		submitted, err := s.jobs.Submit(ctx, submission)
+		if errors.Is(err, jobs.ErrIdempotencyMismatch) {
+			return invalid("Idempotency-Key", typeOnly, map[string]any{"value": submission.IdempotencyKey}, "was used with other parameters in the last 24 hours")
+		}
+		if err != nil {
+			return err
+		}
+		observe(c).jobID = submitted.Job.ID
+		if !submitted.Reused {
+			// Not an error of the request: the job is stored, and whoever looks after it
+			// rings again.
+			observe(c).warning = s.queue.Publish(ctx, jobs.QueueExports, jobs.Message{JobID: submitted.Job.ID})
+		}
+		finished := submitted.Job.State.Ended() // before this request came
+		return s.answerExport(c, s.await(c, submitted.Job, preference.wait), preference, finished)
+	}
+}
+
+// readExport validates everything that an export request says.
+func (s *Server) readExport(c *gin.Context, kind jobs.Kind, caller *apikey.Key) (jobs.Submission, error) {
+	p, err := readQuery(c.Request)
+	if err != nil {
+		return jobs.Submission{}, err
+	}
+	sub := jobs.Submission{
+		OrgID: caller.OrgID, KeyID: caller.ID, RequestID: observe(c).requestID, Kind: kind,
+		Params: jobs.Params{Profile: jobs.ProfileRFC4180, FormulaGuard: true}, Fresh: wantsFresh(c.Request.Header),
+	}
+	if kind == jobs.KindUsers {
+		sub.Params.Filter = p.usersFilter()
+	} else {
+		sub.Params.Filter = p.messagesFilter()
+	}
+	if profile := enum(p, "profile", jobs.ProfileRFC4180, jobs.ProfileExcel); profile != "" {
+		sub.Params.Profile = profile
+	}
+	sub.Params.FormulaGuard = enum(p, "formulaGuard", "on", "off") != "off"
+	if sub.CallbackURL, err = s.callbackURL(p, caller); err != nil {
+		return sub, err
+	}
+	key, faults := readIdempotencyKey(c.Request.Header)
+	sub.IdempotencyKey, p.faults = key, append(p.faults, faults...)
+	return sub, p.finish()
+}
+
+// callbackURL reads where to call back: what the request says, else the key's default.
+func (s *Server) callbackURL(p *params, caller *apikey.Key) (string, error) {
+	rules := s.rules
+	var err error
+	if rules.AllowedHosts, err = webhook.ParseHostList(caller.CallbackHosts); err != nil {
+		return "", err // the key's record is at fault, not the caller
+	}
+	raw, given := p.get("callbackUrl", false)
+	if !given {
+		raw = caller.DefaultCallbackURL
+		if raw == "" {
+			return "", nil
+		}
+	}
+	target, err := webhook.ParseURL(raw, rules)
+	refused, isRefused := errors.AsType[*webhook.RefusedError](err)
+	switch {
+	case err == nil:
+		return target.String(), nil
+	case !given:
+		return "", err
+	case isRefused:
+		// The value is not repeated: it may carry a token.
+		p.fault("callbackUrl", typeURI, map[string]any{"reason": refused.Reason}, "must be a valid uri: %s", refused.Error())
+		return "", nil
+	}
+	return "", err
+}
+
+// answerExport answers with the result, the job as it is, or why there is no result.
+func (s *Server) answerExport(c *gin.Context, j *jobs.Job, p preference, reused bool) error {
+	location := statusURL(j.ID)
+	if p.applied != "" {
+		c.Header("Preference-Applied", p.applied)
+	}
+	c.Header("Vary", "Prefer")
+	switch j.State {
+	case jobs.Succeeded:
+		url, _, err := s.link(c.Request.Context(), j)
+		if err != nil {
+			c.Header("Location", location)
+			return err
+		}
+		if url == "" {
+			c.Header("Location", location)
+			return refuse(http.StatusGone, "the file of this export has expired")
+		}
+		c.Header("Content-Location", location)
+		if reused {
+			age := max(0, int(s.now().Sub(j.FinishedAt)/time.Second))
+			c.Header("Age", strconv.Itoa(age))
+			c.Header("Cache-Control", "private, max-age="+strconv.Itoa(reuseFor))
+		}
+		writeJSON(c, http.StatusOK, struct {
+			TotalCount int64  `json:"totalCount"`
+			CSVURL     string `json:"csvUrl"`
+		}{j.Result.Rows, url})
+		return nil
+	case jobs.Queued, jobs.Running:
+		v, err := s.show(c.Request.Context(), j)
+		if err != nil { // the job is accepted, whatever could not be read about it
+			observe(c).warning = err
+		}
+		c.Header("Location", location)
+		setRetryAfter(c, retryAfter(v, s.now()))
+		writeJSON(c, http.StatusAccepted, pendingView{jobView: v})
+		return nil
+	}
+	c.Header("Location", location)
+	return endedError(j)
+}
+
+// hopeless are the codes of failures that the same request will always meet.
+var hopeless = map[jobs.Code]bool{jobs.CodeTooManyRows: true, jobs.CodeTooManyBytes: true}
+
+// endedError is the answer for a job that ended without a result.
+func endedError(j *jobs.Job) error {
+	switch {
+	case j.State == jobs.Failed && j.Error != nil && hopeless[j.Error.Code]:
+		return &invalidError{[]fault{{
+			Message: j.Error.Message, Path: []string{}, Type: typeOnly, Context: map[string]any{"code": j.Error.Code},
+		}}}
+	case j.State == jobs.Failed && j.Error != nil:
+		return &problem{
+			status: http.StatusInternalServerError, message: "the export failed: " + j.Error.Message,
+			extra: map[string]any{"code": j.Error.Code, "retryable": j.Error.Retryable},
+		}
+	case j.State == jobs.Failed:
+		return refuse(http.StatusInternalServerError, "the export failed")
+	case j.State == jobs.Expired:
+		return refuse(http.StatusGone, "the file of this export has expired")
+	}
+	return refuse(http.StatusConflict, "the export was canceled")
+}

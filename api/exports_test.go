@@ -1,0 +1,248 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"exportd/jobs"
+)
+
+const (
+	usersExport    = "/vip-users/export?workspaceId=ws1&mediumId=ch1"
+	messagesExport = "/vip-messages/export?workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-10"
+)
+
+func TestExportAccepted(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.get(t, messagesExport)
+	wantStatus(t, w, http.StatusAccepted)
+	body := decode(t, w)
+	for _, name := range []string{"totalCount", "csvUrl"} {
+		if _, ok := body[name]; ok {
+			t.Errorf("202 holds %s", name)
+		}
+	}
+	id, _ := body["jobId"].(string)
+	if got := w.Header().Get("Location"); !jobs.ValidID(id) || got != "/exports/"+id {
+		t.Errorf("Location = %q for job %q", got, id)
+	}
+	if w.Header().Get("Retry-After") == "" || w.Header().Get("Preference-Applied") != "" {
+		t.Errorf("headers = %v, want Retry-After and no Preference-Applied", w.Header())
+	}
+	if len(b.queue.rung) != 1 || b.queue.rung[0].JobID != id {
+		t.Errorf("rung = %v, want job %s once", b.queue.rung, id)
+	}
+	p := b.jobs.submitted[0].Params
+	if !p.From.Equal(time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)) || !p.To.Equal(time.Date(2026, 6, 11, 0, 0, 0, 0, time.UTC)) {
+		t.Errorf("window = %s to %s, want the whole of June 1 to 10", p.From, p.To)
+	}
+	if !p.FormulaGuard || p.Profile != jobs.ProfileRFC4180 {
+		t.Errorf("params = %+v, want the defaults", p)
+	}
+}
+
+func TestExportDone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	j := succeeded()
+	b.jobs.attach = &j
+	w := b.get(t, usersExport)
+	wantStatus(t, w, http.StatusOK)
+	body := decode(t, w)
+	if len(body) != 2 || body["totalCount"] != 3.0 || !strings.HasPrefix(body["csvUrl"].(string), signedURLPrefix) {
+		t.Errorf("body = %v, want exactly totalCount and csvUrl", body)
+	}
+	for name, want := range map[string]string{
+		"Content-Location": "/exports/" + j.ID, "Age": "20", "Cache-Control": "private, max-age=60", "Location": "",
+	} {
+		if got := w.Header().Get(name); got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+	if len(b.queue.rung) != 0 {
+		t.Errorf("rung = %v for a reused job", b.queue.rung)
+	}
+}
+
+// The wait ends when the job does, and only the fields of the old API are in the answer.
+func TestExportWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(c *Config) { c.DefaultWait = 10 * time.Second })
+		b.jobs.attach = b.jobs.set(jobs.Job{ID: jobs.NewID(), OrgID: "org1", State: jobs.Queued, Kind: jobs.KindUsers})
+		done := succeeded()
+		done.ID = b.jobs.attach.ID
+		time.AfterFunc(3*time.Second, func() { b.jobs.set(done) })
+		start := time.Now()
+		w := b.get(t, usersExport)
+		wantStatus(t, w, http.StatusOK)
+		if took := time.Since(start); took != 3*time.Second {
+			t.Errorf("answered after %s, want 3s", took)
+		}
+		if w.Header().Get("Age") != "" || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("headers = %v: this result is new", w.Header())
+		}
+	})
+}
+
+func TestExportWaitEnds(t *testing.T) {
+	t.Parallel()
+	for prefer, want := range map[string]struct {
+		wait    time.Duration
+		applied string
+	}{
+		"":                      {10 * time.Second, ""},
+		"wait=0":                {0, "wait=0"},
+		"wait=5":                {5 * time.Second, "wait=5"},
+		"wait=25":               {25 * time.Second, "wait=25"},
+		"wait=26":               {25 * time.Second, "wait=25"},
+		"respond-async":         {0, "respond-async"},
+		"respond-async, wait=4": {4 * time.Second, "wait=4"},
+	} {
+		t.Run(prefer, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, func(c *Config) { c.DefaultWait = 10 * time.Second })
+				var header []string
+				if prefer != "" {
+					header = []string{"Prefer", prefer}
+				}
+				start := time.Now()
+				w := b.get(t, usersExport, header...)
+				wantStatus(t, w, http.StatusAccepted)
+				if took := time.Since(start); took != want.wait {
+					t.Errorf("answered after %s, want %s", took, want.wait)
+				}
+				if got := w.Header().Get("Preference-Applied"); got != want.applied {
+					t.Errorf("Preference-Applied = %q, want %q", got, want.applied)
+				}
+			})
+		})
+	}
+}
+
+func TestExportEndsWithoutResult(t *testing.T) {
+	t.Parallel()
+	failed := func(code jobs.Code) jobs.Job {
+		return jobs.Job{ID: jobs.NewID(), OrgID: "org1", State: jobs.Failed, Error: &jobs.JobError{Code: code, Message: "why", Remedy: "for operators"}}
+	}
+	for name, tc := range map[string]struct {
+		job  jobs.Job
+		want int
+	}{
+		"failed":       {failed(jobs.CodeCountMismatch), http.StatusInternalServerError},
+		"too many":     {failed(jobs.CodeTooManyRows), http.StatusUnprocessableEntity},
+		"too large":    {failed(jobs.CodeTooManyBytes), http.StatusUnprocessableEntity},
+		"no error set": {jobs.Job{ID: jobs.NewID(), OrgID: "org1", State: jobs.Failed}, http.StatusInternalServerError},
+		"canceled":     {jobs.Job{ID: jobs.NewID(), OrgID: "org1", State: jobs.Canceled}, http.StatusConflict},
+		"expired":      {jobs.Job{ID: jobs.NewID(), OrgID: "org1", State: jobs.Expired}, http.StatusGone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.jobs.attach = &tc.job
+			w := b.get(t, usersExport)
+			wantStatus(t, w, tc.want)
+			if got := w.Header().Get("Location"); got != "/exports/"+tc.job.ID {
+				t.Errorf("Location = %q", got)
+			}
+			if strings.Contains(w.Body.String(), "operators") {
+				t.Errorf("body shows the remedy: %s", w.Body)
+			}
+		})
+	}
+}
+
+func TestExportSubmitErrors(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		err  error
+		want int
+		text string
+	}{
+		"full":        {&jobs.QueueFullError{Limit: 5, RunningIDs: []string{"job1"}}, http.StatusTooManyRequests, `"runningJobIds":["job1"]`},
+		"mismatch":    {jobs.ErrIdempotencyMismatch, http.StatusUnprocessableEntity, `"Idempotency-Key\" was used`},
+		"unavailable": {jobs.ErrUnavailable, http.StatusServiceUnavailable, textUnavailable},
+		"timeout":     {context.DeadlineExceeded, http.StatusServiceUnavailable, textUnavailable},
+		"unknown":     {errors.New("disk on fire at 10.0.0.1"), http.StatusInternalServerError, textInternal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.jobs.err = tc.err
+			w := b.get(t, usersExport)
+			wantStatus(t, w, tc.want)
+			if !strings.Contains(w.Body.String(), tc.text) {
+				t.Errorf("body = %s, want %s", w.Body, tc.text)
+			}
+			if (w.Header().Get("Retry-After") != "") != (tc.want == 429 || tc.want == 503) {
+				t.Errorf("Retry-After = %q with %d", w.Header().Get("Retry-After"), tc.want)
+			}
+		})
+	}
+}
+
+// A doorbell that does not ring is not the caller's trouble: the job is stored.
+func TestExportQueueDown(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.queue.err = jobs.ErrUnavailable
+	wantStatus(t, b.get(t, usersExport), http.StatusAccepted)
+	if !strings.Contains(b.log.String(), `"warning"`) {
+		t.Errorf("log = %s, want a warning", b.log)
+	}
+}
+
+func TestExportHeaders(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	wantStatus(t, b.get(t, usersExport+"&birthdayMonth=3&profile=excel&formulaGuard=off",
+		"Idempotency-Key", "abc-123", "Cache-Control", "max-age=0, no-cache", "X-Request-Id", "req-12345678"), http.StatusAccepted)
+	s := b.jobs.submitted[0]
+	if s.IdempotencyKey != "abc-123" || !s.Fresh || s.RequestID != "req-12345678" || s.KeyID != "key_one1" || s.OrgID != "org1" {
+		t.Errorf("submission = %+v", s)
+	}
+	if p := s.Params; p.Profile != jobs.ProfileExcel || p.FormulaGuard || p.BirthdayMonth != 3 || !p.HasBirthday {
+		t.Errorf("params = %+v", p)
+	}
+}
+
+func TestCallbackURL(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		key, param string
+		want       int
+		url        string
+	}{
+		"none":            {"key_one1", "", 202, ""},
+		"given":           {"key_one1", "&callbackUrl=https://hooks.example.com/x%3Ftoken=t", 202, "https://hooks.example.com/x?token=t"},
+		"http":            {"key_one1", "&callbackUrl=http://hooks.example.com/", 422, ""},
+		"address":         {"key_one1", "&callbackUrl=https://127.0.0.1/", 422, ""},
+		"empty":           {"key_one1", "&callbackUrl=", 422, ""},
+		"default":         {"key_hook", "", 202, "https://hooks.customer.com/default"},
+		"allowed host":    {"key_hook", "&callbackUrl=https://hooks.customer.com/y", 202, "https://hooks.customer.com/y"},
+		"host not listed": {"key_hook", "&callbackUrl=https://hooks.example.com/y", 422, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			w := b.do(request(t, tc.key, http.MethodGet, usersExport+tc.param))
+			wantStatus(t, w, tc.want)
+			if tc.want == 422 {
+				if got := faultsOf(t, w); got != "callbackUrl string.uri" {
+					t.Errorf("faults = %s", got)
+				}
+				return
+			}
+			if got := b.jobs.submitted[0].CallbackURL; got != tc.url {
+				t.Errorf("callback URL = %q, want %q", got, tc.url)
+			}
+		})
+	}
+}

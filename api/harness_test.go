@@ -1,0 +1,356 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"exportd/internal/apikey"
+	"exportd/internal/records"
+	"exportd/internal/vip"
+	"exportd/jobs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// noon is the tests' clock.
+var noon = time.Date(2026, 6, 15, 12, 0, 0, 0, time.UTC)
+
+const (
+	testSecret = "a-secret-that-must-not-be-logged"
+	testDate   = "2026-06-15T12:00:00Z"
+)
+
+// bench is a Server over in-memory stand-ins for everything behind the interfaces of this
+// package. What they cannot show (Firestore, Pub/Sub, Storage) is shown end to end
+// elsewhere, with real servers.
+type bench struct {
+	*Server
+	records *fakeRecords
+	jobs    *fakeJobs
+	queue   *fakeQueue
+	objects *fakeObjects
+	log     *bytes.Buffer
+}
+
+func newBench(t *testing.T, change ...func(*Config)) *bench {
+	t.Helper()
+	b := &bench{records: &fakeRecords{}, queue: &fakeQueue{}, objects: &fakeObjects{}, log: new(bytes.Buffer)}
+	b.jobs = &fakeJobs{jobs: map[string]*jobs.Job{}, changed: make(chan struct{})}
+	key := func(id, org string, scopes ...apikey.Scope) *apikey.Key {
+		return &apikey.Key{ID: id, OrgID: org, State: apikey.Active, Scopes: scopes,
+			Secrets: []apikey.SigningSecret{{Secret: apikey.NewSecret(testSecret)}}}
+	}
+	keys := []*apikey.Key{
+		key("key_one1", "org1", apikey.ScopeRead, apikey.ScopeExport),
+		key("key_two2", "org2", apikey.ScopeRead, apikey.ScopeExport),
+		key("key_none", "org1"),
+		key("key_read", "org1", apikey.ScopeRead),
+		key("key_ops1", "org3", apikey.ScopeOps),
+		key("key_hook", "org1", apikey.ScopeExport),
+		key("key_dead", "org1", apikey.ScopeRead, apikey.ScopeExport),
+	}
+	keys[5].CallbackHosts = []string{"hooks.customer.com"}
+	keys[5].DefaultCallbackURL = "https://hooks.customer.com/default"
+	keys[6].State = apikey.Disabled
+	var mu sync.Mutex
+	cfg := Config{
+		Keys: func(_ context.Context, id string) (*apikey.Key, error) {
+			if i := slices.IndexFunc(keys, func(k *apikey.Key) bool { return k.ID == id }); i >= 0 {
+				return keys[i], nil
+			}
+			return nil, jobs.ErrNotFound
+		},
+		Records: b.records, Jobs: b.jobs, Queue: b.queue, Objects: b.objects,
+		Now:         func() time.Time { return noon },
+		DefaultWait: -1,
+		Logger: zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()),
+			zapcore.AddSync(lockedWriter{&mu, b.log}), zapcore.DebugLevel)),
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatalf("New = %v", err)
+	}
+	t.Cleanup(s.drain)
+	b.Server = s
+	return b
+}
+
+type lockedWriter struct {
+	mu *sync.Mutex
+	w  io.Writer
+}
+
+func (l lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+// request makes a request signed by a key; header is pairs of name and value.
+func request(t testing.TB, key, method, target string, header ...string) *http.Request {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), method, target, nil)
+	r.Header.Set("x-api-key", key)
+	r.Header.Set("x-date", testDate)
+	r.Header.Set("x-signature", apikey.Sign(testSecret, testDate))
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	return r
+}
+
+func (b *bench) do(r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	b.ServeHTTP(w, r)
+	return w
+}
+
+// get asks as key_one1, which may read and export in org1.
+func (b *bench) get(t testing.TB, target string, header ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	return b.do(request(t, "key_one1", http.MethodGet, target, header...))
+}
+
+func decode(t testing.TB, w *httptest.ResponseRecorder) map[string]any {
+	t.Helper()
+	var v map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil {
+		t.Fatalf("answer %d is not a JSON object: %v: %.200s", w.Code, err, w.Body)
+	}
+	return v
+}
+
+func wantStatus(t testing.TB, w *httptest.ResponseRecorder, want int) {
+	t.Helper()
+	if w.Code != want {
+		t.Fatalf("status = %d, want %d: %.300s", w.Code, want, w.Body)
+	}
+}
+
+// fakeRecords has workspace ws1 with channel ch1 for org1, the same with a 2 for org2, and
+// for org1 plain (not VIP) and loose (a channel connected to nothing).
+type fakeRecords struct {
+	mu    sync.Mutex
+	calls int
+	err   error // what everything answers, if not nil
+
+	query    vip.Query // of the last Page or LabelCounts
+	after    *vip.Position
+	offset   int
+	limit    int
+	page     records.Page
+	counts   []records.LabelCount
+	blocking bool // block until the context ends
+}
+
+func (f *fakeRecords) call(ctx context.Context) error {
+	f.mu.Lock()
+	f.calls++
+	f.mu.Unlock()
+	if f.blocking {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return f.err
+}
+
+func (f *fakeRecords) Workspace(ctx context.Context, id string) (vip.Workspace, error) {
+	switch id {
+	case "ws1":
+		return vip.Workspace{ID: id, OrgID: "org1", IsVIP: true, ChannelIDs: []string{"ch1"}}, f.call(ctx)
+	case "ws2":
+		return vip.Workspace{ID: id, OrgID: "org2", IsVIP: true, ChannelIDs: []string{"ch2"}}, f.call(ctx)
+	case "plain":
+		return vip.Workspace{ID: id, OrgID: "org1", ChannelIDs: []string{"ch1"}}, f.call(ctx)
+	}
+	return vip.Workspace{}, errors.Join(f.call(ctx), jobs.ErrNotFound)
+}
+
+func (f *fakeRecords) Channel(ctx context.Context, id string) (vip.Channel, error) {
+	for _, ch := range f.channels() {
+		if ch.ID == id {
+			return ch, f.call(ctx)
+		}
+	}
+	return vip.Channel{}, errors.Join(f.call(ctx), jobs.ErrNotFound)
+}
+
+func (*fakeRecords) channels() []vip.Channel {
+	return []vip.Channel{{ID: "ch1", OrgID: "org1"}, {ID: "loose", OrgID: "org1"}, {ID: "ch2", OrgID: "org2"}, {ID: "ch3", OrgID: "org1", WorkspaceIDs: []string{"ws1"}}}
+}
+
+func (f *fakeRecords) Workspaces(ctx context.Context, _ string) ([]vip.Workspace, error) {
+	return nil, f.call(ctx)
+}
+
+func (f *fakeRecords) Channels(ctx context.Context, org, _ string) ([]vip.Channel, error) {
+	return slices.DeleteFunc(f.channels(), func(c vip.Channel) bool { return c.OrgID != org }), f.call(ctx)
+}
+
+func (f *fakeRecords) Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit int) (records.Page, error) {
+	f.query, f.after, f.offset, f.limit = q, after, offset, limit
+	return f.page, f.call(ctx)
+}
+
+func (f *fakeRecords) Count(ctx context.Context, _ vip.Query, _ vip.Range, _ time.Time, _ int64) (int64, error) {
+	return 7, f.call(ctx)
+}
+
+func (f *fakeRecords) LabelCounts(ctx context.Context, q vip.Query) ([]records.LabelCount, int64, error) {
+	f.query = q
+	return f.counts, 7, f.call(ctx)
+}
+
+// fakeJobs keeps jobs in a map. Nothing works on them: tests call set.
+type fakeJobs struct {
+	mu        sync.Mutex
+	calls     int
+	err       error
+	jobs      map[string]*jobs.Job
+	changed   chan struct{} // closed at each change
+	submitted []jobs.Submission
+	attach    *jobs.Job // what Submit finds
+	list      jobs.List // of the last List
+	page      jobs.JobPage
+	callbacks []*jobs.Callback
+	events    []jobs.Event
+}
+
+// set stores a copy of j.
+func (f *fakeJobs) set(j jobs.Job) *jobs.Job {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.jobs[j.ID] = &j
+	close(f.changed)
+	f.changed = make(chan struct{})
+	return &j
+}
+
+func (f *fakeJobs) look(id string) (*jobs.Job, chan struct{}, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls++
+	j, ok := f.jobs[id]
+	switch {
+	case f.err != nil:
+		return nil, nil, f.err
+	case !ok:
+		return nil, nil, jobs.ErrNotFound
+	}
+	c := *j
+	return &c, f.changed, nil
+}
+
+func (f *fakeJobs) Submit(_ context.Context, s jobs.Submission) (jobs.Submitted, error) {
+	if f.err != nil {
+		return jobs.Submitted{}, f.err
+	}
+	f.submitted = append(f.submitted, s)
+	if f.attach != nil {
+		return jobs.Submitted{Job: f.attach, Reused: true}, nil
+	}
+	j := f.set(jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: s.OrgID, KeyID: s.KeyID, Kind: s.Kind, Params: s.Params,
+		State: jobs.Queued, CreatedAt: noon, WakeAt: noon, CallbackURL: s.CallbackURL})
+	return jobs.Submitted{Job: j}, nil
+}
+
+func (f *fakeJobs) Get(_ context.Context, id string) (*jobs.Job, error) {
+	j, _, err := f.look(id)
+	return j, err
+}
+
+func (f *fakeJobs) Watch(ctx context.Context, id string, fn func(*jobs.Job) bool) error {
+	for {
+		j, changed, err := f.look(id)
+		if err != nil || fn(j) {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (f *fakeJobs) List(_ context.Context, l jobs.List) (jobs.JobPage, error) {
+	f.calls++
+	f.list = l
+	return f.page, f.err
+}
+
+func (f *fakeJobs) Update(_ context.Context, id, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
+	j, _, err := f.look(id)
+	if err != nil {
+		return nil, err
+	}
+	tx := jobs.NewTx(testPolicy, noon, actor, j, func(string) (*jobs.Part, error) { return nil, jobs.ErrNotFound })
+	if err := fn(tx); err != nil {
+		return nil, err
+	}
+	f.events = append(f.events, tx.Events...)
+	return f.set(*j), nil
+}
+
+func (f *fakeJobs) Progress(context.Context, *jobs.Job) (rows, bytes int64, err error) {
+	return 40, 4000, f.err
+}
+
+func (f *fakeJobs) Callbacks(context.Context, string) ([]*jobs.Callback, error) {
+	return f.callbacks, f.err
+}
+
+type fakeQueue struct {
+	rung []jobs.Message
+	err  error
+}
+
+func (f *fakeQueue) Publish(_ context.Context, _ jobs.Queue, m jobs.Message) error {
+	f.rung = append(f.rung, m)
+	return f.err
+}
+
+const signedURLPrefix = "https://storage.example/signed?X-Goog-Signature="
+
+type fakeObjects struct {
+	err error
+	ttl time.Duration
+}
+
+func (f *fakeObjects) SignedURL(_ context.Context, object string, ttl time.Duration, filename string) (string, error) {
+	f.ttl = ttl
+	return signedURLPrefix + strings.ReplaceAll(object+filename, "/", "_"), f.err
+}
+
+// testPolicy has what the transitions that the API makes need.
+var testPolicy = jobs.Policy{
+	RingAgain: time.Minute, MaxAttempts: 8, SnapshotLife: time.Hour, FileLife: 7 * 24 * time.Hour, RecordLife: 90 * 24 * time.Hour,
+	SweepAfter: time.Minute, Jitter: func() float64 { return 0 },
+}
+
+// succeeded is a finished job of org1.
+func succeeded() jobs.Job {
+	return jobs.Job{
+		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org1", Kind: jobs.KindUsers, State: jobs.Succeeded, Attempt: 1,
+		CreatedAt: noon.Add(-time.Minute), StartedAt: noon.Add(-time.Minute), FinishedAt: noon.Add(-20 * time.Second),
+		Counted: true, RowsTotal: 3, WakeAt: noon.Add(24 * time.Hour), FileExpiresAt: noon.Add(24 * time.Hour),
+		Result: jobs.Result{Object: "exports/org1/x/final.csv", Rows: 3, Size: 99, CRC32C: 1},
+	}
+}

@@ -1,0 +1,154 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/apikey"
+	"exportd/jobs"
+)
+
+// Pages of job lists, in jobs.
+const (
+	pageJobs    = 20
+	maxPageJobs = 100
+	// maxPageToken is far above what the store makes.
+	maxPageToken = 512
+)
+
+func (s *Server) listJobs(c *gin.Context, caller *apikey.Key) error {
+	p, err := readQuery(c.Request)
+	if err != nil {
+		return err
+	}
+	l := jobs.List{OrgID: caller.OrgID}
+	p.jobPage(&l)
+	if err := p.finish(); err != nil {
+		return err
+	}
+	return s.writeJobs(c, l, viewOf)
+}
+
+// jobPage reads what all lists of jobs have in common.
+func (p *params) jobPage(l *jobs.List) {
+	l.State = enum(p, "state", jobs.States...)
+	l.Kind = enum(p, "kind", jobs.KindUsers, jobs.KindMessages)
+	l.PageSize = p.integer("pageSize", 1, maxPageJobs, pageJobs)
+	l.PageToken = p.text("pageToken", false)
+	if len(l.PageToken) > maxPageToken {
+		p.faults = append(p.faults, badPageToken(l.PageToken))
+	}
+}
+
+func badPageToken(token string) fault {
+	return newFault("pageToken", typeOnly, map[string]any{"value": token}, "must be the nextPageToken of the page before")
+}
+
+// writeJobs answers with a page of jobs.
+func (s *Server) writeJobs(c *gin.Context, l jobs.List, view func(*jobs.Job) jobView) error {
+	page, err := s.jobs.List(c.Request.Context(), l)
+	if errors.Is(err, jobs.ErrInvalid) {
+		return &invalidError{[]fault{badPageToken(l.PageToken)}}
+	}
+	if err != nil {
+		return err
+	}
+	views := make([]jobView, len(page.Jobs))
+	for i, j := range page.Jobs {
+		views[i] = view(j)
+	}
+	var next *string
+	if page.Next != "" {
+		next = &page.Next
+	}
+	writeJSON(c, http.StatusOK, map[string]any{"jobs": views, "nextPageToken": next})
+	return nil
+}
+
+// own returns the job that the path names, if the caller's org has it: to others it looks
+// like one that does not exist.
+func (s *Server) own(c *gin.Context, caller *apikey.Key) (*jobs.Job, error) {
+	j, err := s.find(c.Request.Context(), c.Param("jobId"))
+	if err != nil {
+		return nil, err
+	}
+	if j.OrgID != caller.OrgID || !j.DeletedAt.IsZero() {
+		return nil, jobs.ErrNotFound
+	}
+	observe(c).jobID = j.ID
+	return j, nil
+}
+
+// find returns a job of any org; an id that cannot be one costs no read.
+func (s *Server) find(ctx context.Context, id string) (*jobs.Job, error) {
+	if !jobs.ValidID(id) {
+		return nil, jobs.ErrNotFound
+	}
+	return s.jobs.Get(ctx, id)
+}
+
+// noParams refuses all query parameters.
+func noParams(r *http.Request) error {
+	p, err := readQuery(r)
+	if err != nil {
+		return err
+	}
+	return p.finish()
+}
+
+func (s *Server) getJob(c *gin.Context, caller *apikey.Key) error {
+	if err := noParams(c.Request); err != nil {
+		return err
+	}
+	preference := readPrefer(c.Request.Header, 0)
+	j, err := s.own(c, caller)
+	if err != nil {
+		return err
+	}
+	j = s.await(c, j, preference.wait)
+	if !j.DeletedAt.IsZero() { // meanwhile
+		return jobs.ErrNotFound
+	}
+	v, err := s.show(c.Request.Context(), j)
+	if err != nil {
+		return err
+	}
+	if preference.applied != "" {
+		c.Header("Preference-Applied", preference.applied)
+	}
+	c.Header("Vary", "Prefer")
+	if !j.State.Ended() {
+		setRetryAfter(c, retryAfter(v, s.now()))
+	}
+	writeJSON(c, http.StatusOK, v)
+	return nil
+}
+
+// download redirects to a fresh link to the file.
+func (s *Server) download(c *gin.Context, caller *apikey.Key) error {
+	if err := noParams(c.Request); err != nil {
+		return err
+	}
+	j, err := s.own(c, caller)
+	if err != nil {
+		return err
+	}
+	switch j.State {
+	case jobs.Succeeded, jobs.Expired:
+	default:
+		return refuse(http.StatusConflict, "the export has no file: it is "+string(j.State))
+	}
+	url, _, err := s.link(c.Request.Context(), j)
+	if err != nil {
+		return err
+	}
+	if url == "" {
+		return refuse(http.StatusGone, "the file of this export has expired")
+	}
+	c.Header("Location", url)
+	c.Status(http.StatusFound)
+	return nil
+}

@@ -1,0 +1,164 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"time"
+
+	"exportd/jobs"
+)
+
+// jobView is a job as callers see it. What is not known yet is null.
+type jobView struct {
+	JobID         string        `json:"jobId"`
+	Kind          jobs.Kind     `json:"kind"`
+	State         jobs.State    `json:"state"`
+	Params        jobs.Params   `json:"params"`
+	CreatedAt     *time.Time    `json:"createdAt"`
+	StartedAt     *time.Time    `json:"startedAt"`
+	FinishedAt    *time.Time    `json:"finishedAt"`
+	SnapshotTime  *time.Time    `json:"snapshotTime"`
+	Attempt       int           `json:"attempt"`
+	Progress      progressView  `json:"progress"`
+	TotalCount    *int64        `json:"totalCount"`
+	CSVURL        *string       `json:"csvUrl"`
+	URLExpiresAt  *time.Time    `json:"csvUrlExpiresAt"`
+	FileExpiresAt *time.Time    `json:"fileExpiresAt"`
+	SizeBytes     *int64        `json:"sizeBytes"`
+	CRC32C        *string       `json:"crc32c"` // base64 of the big-endian sum, as Cloud Storage shows it
+	GuardedCells  *int64        `json:"guardedCells"`
+	Error         *errorView    `json:"error"`
+	Callback      *callbackView `json:"callback"`
+	RerunOf       *string       `json:"rerunOf"`
+	StatusURL     string        `json:"statusUrl"`
+}
+
+type progressView struct {
+	RowsDone   int64  `json:"rowsDone"`
+	RowsTotal  *int64 `json:"rowsTotal"`
+	Percent    int    `json:"percent"`
+	PartsDone  int    `json:"partsDone"`
+	PartsTotal int    `json:"partsTotal"`
+	Bytes      int64  `json:"bytes"`
+}
+
+type errorView struct {
+	Code      jobs.Code `json:"code"`
+	Message   string    `json:"message"`
+	Retryable bool      `json:"retryable"`
+}
+
+type callbackView struct {
+	URL           string     `json:"url"`
+	State         *string    `json:"state"` // null until the job has ended
+	Attempts      int        `json:"attempts"`
+	LastStatus    *int       `json:"lastStatus"`
+	NextAttemptAt *time.Time `json:"nextAttemptAt"`
+}
+
+// pendingView is a job in a 202. Callers of the old API look for totalCount and csvUrl to
+// know that an export is done, so these are left out, not null.
+type pendingView struct {
+	jobView
+	TotalCount *int64  `json:"totalCount,omitempty"`
+	CSVURL     *string `json:"csvUrl,omitempty"`
+}
+
+// statusURL is where a job is shown.
+func statusURL(id string) string { return "/exports/" + id }
+
+// viewOf shows what the job's own document says: all that a list shows. Links and
+// callbacks, which cost a call per job, are null in it.
+func viewOf(j *jobs.Job) jobView {
+	v := jobView{
+		JobID: j.ID, Kind: j.Kind, State: j.State, Params: j.Params, Attempt: j.Attempt, StatusURL: statusURL(j.ID),
+		CreatedAt: timeOrNil(j.CreatedAt), StartedAt: timeOrNil(j.StartedAt), FinishedAt: timeOrNil(j.FinishedAt),
+		SnapshotTime: timeOrNil(j.SnapshotTime), FileExpiresAt: timeOrNil(j.FileExpiresAt),
+	}
+	v.Progress = progressView{PartsDone: j.PartsDone, PartsTotal: j.PartsTotal}
+	v.setProgress(j, j.RowsDone, j.BytesDone)
+	if j.State == jobs.Succeeded || j.State == jobs.Expired {
+		sum := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, j.Result.CRC32C))
+		v.TotalCount, v.SizeBytes, v.CRC32C, v.GuardedCells = &j.Result.Rows, &j.Result.Size, &sum, &j.Result.GuardedCells
+		v.setProgress(j, j.Result.Rows, j.Result.Size)
+	}
+	if e := j.Error; e != nil {
+		v.Error = &errorView{e.Code, e.Message, e.Retryable}
+	}
+	if j.RerunOf != "" {
+		v.RerunOf = &j.RerunOf
+	}
+	return v
+}
+
+// setProgress never shows less than was shown before a restart, nor more than there is.
+func (v *jobView) setProgress(j *jobs.Job, rows, bytes int64) {
+	rows = max(rows, j.RowsFloor)
+	if j.Counted {
+		rows = min(rows, j.RowsTotal)
+		v.Progress.RowsTotal = &j.RowsTotal
+	}
+	v.Progress.RowsDone, v.Progress.Bytes = rows, bytes
+	v.Progress.Percent = jobs.Percent(j.State, rows, j.RowsTotal)
+}
+
+// show is viewOf with everything that has to be asked for.
+func (s *Server) show(ctx context.Context, j *jobs.Job) (jobView, error) {
+	v := viewOf(j)
+	if j.State == jobs.Running && j.Phase == jobs.PhaseParts {
+		rows, bytes, err := s.jobs.Progress(ctx, j)
+		if err != nil {
+			return v, err
+		}
+		v.setProgress(j, rows, bytes)
+	}
+	if url, until, err := s.link(ctx, j); err != nil {
+		return v, err
+	} else if url != "" {
+		v.CSVURL, v.URLExpiresAt = &url, &until
+	}
+	if j.CallbackURL == "" {
+		return v, nil
+	}
+	v.Callback = &callbackView{URL: j.CallbackURL}
+	if !j.State.Ended() {
+		return v, nil
+	}
+	callbacks, err := s.jobs.Callbacks(ctx, j.ID)
+	if err != nil || len(callbacks) == 0 {
+		return v, err
+	}
+	last := callbacks[len(callbacks)-1]
+	state := string(last.State)
+	v.Callback.State, v.Callback.Attempts = &state, last.Attempt
+	if last.LastCode != 0 {
+		v.Callback.LastStatus = &last.LastCode
+	}
+	if last.State == jobs.CallbackPending {
+		v.Callback.NextAttemptAt = timeOrNil(last.WakeAt)
+	}
+	return v, nil
+}
+
+// link makes a fresh csvUrl of a job that has a file, and says until when it works.
+func (s *Server) link(ctx context.Context, j *jobs.Job) (url string, until time.Time, err error) {
+	now := s.now()
+	life := min(s.urlLife, j.FileExpiresAt.Sub(now)).Truncate(time.Second)
+	if j.State != jobs.Succeeded || life <= 0 {
+		return "", time.Time{}, nil
+	}
+	url, err = s.objects.SignedURL(ctx, j.Result.Object, life, fileName(j))
+	return url, now.Add(life).UTC().Truncate(time.Second), err
+}
+
+// fileName is what a browser saves a download as.
+func fileName(j *jobs.Job) string { return string(j.Kind) + "-" + j.ID + ".csv" }
+
+func timeOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

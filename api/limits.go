@@ -1,0 +1,55 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+)
+
+// Limits of a request. Real ones have a URL of 500 bytes, headers of 2 KiB and a body of
+// nothing or a few hundred bytes.
+const (
+	maxURLBytes    = 8 << 10
+	maxHeaderBytes = 32 << 10
+	maxBodyBytes   = 64 << 10
+	// maxHeadBytes is what net/http reads of request line and headers before it cuts the
+	// connection with a plain 431; above our own limits, so that those answer in JSON.
+	maxHeadBytes = 256 << 10
+)
+
+// limit refuses requests that are too large and reads the body of the others.
+func limit(c *gin.Context) {
+	r := c.Request
+	size := 0
+	for name, values := range r.Header {
+		for _, v := range values {
+			size += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	switch {
+	case len(r.RequestURI) > maxURLBytes || len(r.URL.RawQuery) > maxURLBytes:
+		writeError(c, refuse(http.StatusRequestURITooLong, "the URL must be at most 8 KiB"))
+		return
+	case size > maxHeaderBytes:
+		writeError(c, refuse(http.StatusRequestHeaderFieldsTooLarge, "headers must be at most 32 KiB together"))
+		return
+	case r.ContentLength > maxBodyBytes:
+		writeError(c, refuse(http.StatusRequestEntityTooLarge, "the body must be at most 64 KiB"))
+		return
+	case r.ContentLength == 0:
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, r.Body, maxBodyBytes))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		writeError(c, refuse(http.StatusRequestEntityTooLarge, "the body must be at most 64 KiB"))
+		return
+	}
+	if err != nil {
+		writeError(c, refuse(http.StatusBadRequest, "the body could not be read"))
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+}

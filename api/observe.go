@@ -1,0 +1,152 @@
+package api
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// observation is what is known about a request for its log line. No query string, no
+// header values and no URLs that carry rights go in here.
+type observation struct {
+	requestID    string
+	orgID, keyID string
+	jobID        string
+	cause        error
+	warning      error // something went wrong that did not change the answer
+}
+
+const observationKey = "exportd/observation"
+
+// observe returns the request's observation.
+func observe(c *gin.Context) *observation {
+	if o, ok := c.Value(observationKey).(*observation); ok {
+		return o
+	}
+	return new(observation) // before the middleware ran: nobody will read it
+}
+
+const headerRequestID = "X-Request-Id"
+
+// requestID keeps an id that a proxy or caller gave, if it has a sane form.
+func requestID(h http.Header) string {
+	id := h.Get(headerRequestID)
+	if len(id) < 8 || len(id) > 64 || strings.ContainsFunc(id, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("-_.", r)
+	}) {
+		return strings.ToLower(rand.Text())
+	}
+	return id
+}
+
+// watch gives each request an id, answers panics, and writes one log line and the metrics.
+func (s *Server) watch(c *gin.Context) {
+	start := time.Now()
+	o := &observation{requestID: requestID(c.Request.Header)}
+	c.Set(observationKey, o)
+	c.Header(headerRequestID, o.requestID)
+	for name, value := range securityHeaders {
+		c.Header(name, value)
+	}
+	s.metrics.inFlight.Inc()
+	defer func() {
+		if p := recover(); p != nil {
+			writeError(c, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+		s.metrics.inFlight.Dec()
+		s.finish(c, o, time.Since(start))
+	}()
+	c.Next()
+}
+
+// securityHeaders are on every answer. The service has no page that may be framed, sniffed
+// or stored; the console and the docs page bring a policy of their own.
+var securityHeaders = map[string]string{
+	"Cache-Control":             "no-store",
+	"Content-Security-Policy":   "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+	"Referrer-Policy":           "no-referrer",
+	"Strict-Transport-Security": "max-age=63072000",
+	"X-Content-Type-Options":    "nosniff",
+	"X-Frame-Options":           "DENY",
+}
+
+func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
+	status := c.Writer.Status()
+	if c.Request.Context().Err() != nil && !c.Writer.Written() {
+		status = statusClientGone
+	}
+	route := c.FullPath()
+	if route == "" {
+		route = "none"
+	}
+	s.metrics.requests.WithLabelValues(c.Request.Method, route, strconv.Itoa(status)).Inc()
+	s.metrics.seconds.WithLabelValues(route).Observe(took.Seconds())
+
+	level := zapcore.InfoLevel
+	switch {
+	case status >= 500:
+		level = zapcore.ErrorLevel
+	case o.cause != nil, o.warning != nil:
+		level = zapcore.WarnLevel
+	case strings.HasPrefix(route, "/healthz"), strings.HasPrefix(route, "/readyz"), strings.HasPrefix(route, "/metrics"):
+		level = zapcore.DebugLevel
+	}
+	line := s.log.Check(level, "request")
+	if line == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.String("request_id", o.requestID), zap.String("method", c.Request.Method), zap.String("route", route),
+		zap.Int("status", status), zap.Float64("duration_ms", float64(took.Microseconds())/1000), zap.Int("bytes", max(0, c.Writer.Size())),
+		zap.String("remote", c.RemoteIP()), zap.String("user_agent", shorten(c.Request.UserAgent())),
+	}
+	for name, value := range map[string]string{"org_id": o.orgID, "key_id": o.keyID, "job_id": o.jobID} {
+		if value != "" {
+			fields = append(fields, zap.String(name, value))
+		}
+	}
+	if o.cause != nil {
+		fields = append(fields, zap.Error(o.cause))
+	}
+	if o.warning != nil {
+		fields = append(fields, zap.NamedError("warning", o.warning))
+	}
+	line.Write(fields...)
+}
+
+// metrics are labelled by route pattern, never by path: paths hold ids.
+type metrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+	waiting  prometheus.Gauge
+}
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "exportd_http_requests_total", Help: "Requests by method, route and status; 499: the caller went away.",
+		}, []string{"method", "route", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "exportd_http_request_seconds", Help: "Time from headers to the end of the answer, waits included.",
+			Buckets: []float64{.002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25, 60},
+		}, []string{"route"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "exportd_http_requests_in_flight", Help: "Requests being answered."}),
+		waiting:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "exportd_http_waits", Help: "Requests held until a job ends."}),
+	}
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.inFlight, m.waiting} {
+		if err := r.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return m, nil
+}

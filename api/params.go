@@ -1,0 +1,224 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	// maxParams bounds the number of parameters, and so of faults in one answer.
+	maxParams = 100
+	// maxText bounds a text parameter, in characters: Firestore's bound for ids, in bytes.
+	maxText = 1500
+	// maxOffset is what Firestore takes.
+	maxOffset = 1<<31 - 1
+)
+
+// params reads a request's parameters and collects everything that is wrong with them.
+// Each method names a parameter that the route knows; finish refuses all others.
+type params struct {
+	values url.Values
+	known  []string
+	faults []fault
+}
+
+// readQuery parses the query string. What is not a query string at all is a 400.
+func readQuery(r *http.Request) (*params, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "the query string cannot be parsed: use & between parameters and percent-encoding")
+	}
+	if len(values) > maxParams {
+		return nil, refuse(http.StatusBadRequest, "too many parameters")
+	}
+	for name, vs := range values {
+		if !utf8.ValidString(name) || !utf8.ValidString(strings.Join(vs, "")) {
+			return nil, refuse(http.StatusBadRequest, "the query string is not UTF-8")
+		}
+	}
+	return &params{values: values}, nil
+}
+
+func (p *params) fault(name, kind string, context map[string]any, format string, args ...any) {
+	p.faults = append(p.faults, newFault(name, kind, context, format, args...))
+}
+
+// get returns a parameter that was given exactly once.
+func (p *params) get(name string, required bool) (string, bool) {
+	p.known = append(p.known, name)
+	switch vs := p.values[name]; {
+	case len(vs) == 0:
+		if required {
+			p.fault(name, typeRequired, nil, "is required")
+		}
+		return "", false
+	case len(vs) > 1:
+		p.fault(name, typeUnknown, map[string]any{"value": strings.Join(vs, ", ")}, "must be given only once")
+		return "", false
+	default:
+		return vs[0], true
+	}
+}
+
+func (p *params) text(name string, required bool) string {
+	v, ok := p.get(name, required)
+	switch {
+	case !ok:
+	case v == "":
+		p.fault(name, typeEmpty, map[string]any{"value": v}, "is not allowed to be empty")
+	case utf8.RuneCountInString(v) > maxText:
+		p.fault(name, typeMax, map[string]any{"value": v, "limit": maxText}, "length must be less than or equal to %d characters long", maxText)
+	default:
+		return v
+	}
+	return ""
+}
+
+// enum returns "" if the parameter is missing.
+func enum[T ~string](p *params, name string, allowed ...T) T {
+	v, ok := p.get(name, false)
+	if !ok || slices.Contains(allowed, T(v)) {
+		return T(v)
+	}
+	texts := make([]string, len(allowed))
+	for i, a := range allowed {
+		texts[i] = string(a)
+	}
+	p.fault(name, typeOnly, map[string]any{"value": v, "valids": texts}, "must be one of [%s]", strings.Join(texts, ", "))
+	return ""
+}
+
+// boolean takes "true" and "false" in any case, as Joi does: Python writes True.
+func (p *params) boolean(name string) bool {
+	v, ok := p.get(name, false)
+	switch {
+	case !ok, strings.EqualFold(v, "false"):
+	case strings.EqualFold(v, "true"):
+		return true
+	default:
+		p.fault(name, typeBoolean, map[string]any{"value": v}, "must be a boolean")
+	}
+	return false
+}
+
+var (
+	numberPattern  = regexp.MustCompile(`^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$`)
+	integerPattern = regexp.MustCompile(`^-?\d+$`)
+)
+
+func (p *params) integer(name string, lowest, highest, missing int) int {
+	v, ok := p.get(name, false)
+	if !ok {
+		return missing
+	}
+	switch {
+	case !numberPattern.MatchString(v):
+		p.fault(name, typeNumber, map[string]any{"value": v}, "must be a number")
+		return missing
+	case !integerPattern.MatchString(v):
+		p.fault(name, typeInteger, map[string]any{"value": v}, "must be an integer")
+		return missing
+	}
+	n, err := strconv.Atoi(v)
+	switch {
+	case n < lowest: // out of range gives the nearest int
+		p.fault(name, typeNumMin, map[string]any{"value": v, "limit": lowest}, "must be greater than or equal to %d", lowest)
+	case n > highest || err != nil:
+		p.fault(name, typeNumMax, map[string]any{"value": v, "limit": highest}, "must be less than or equal to %d", highest)
+	default:
+		return n
+	}
+	return missing
+}
+
+// dateTimePattern is narrower than time.Parse, which takes a comma and an offset of 24 h.
+var dateTimePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+// parseDate reads an ISO date (midnight UTC) or date-time with Z or an offset. Fractions
+// are cut to microseconds, which is what Firestore stores.
+func parseDate(s string) (t time.Time, dateOnly, ok bool) {
+	if t, err := time.Parse(time.DateOnly, s); err == nil {
+		return t, true, saneYear(t)
+	}
+	if !dateTimePattern.MatchString(s) {
+		return t, false, false
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04Z07:00"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			t = t.UTC().Truncate(time.Microsecond)
+			return t, false, saneYear(t)
+		}
+	}
+	return t, false, false
+}
+
+// saneYear keeps a year's distance from the bounds of Firestore and JSON (1 and 9999).
+func saneYear(t time.Time) bool { return t.Year() > 1 && t.Year() < 9999 }
+
+func (p *params) date(name string, required bool) (t time.Time, dateOnly, ok bool) {
+	v, given := p.get(name, required)
+	if !given {
+		return t, false, false
+	}
+	if t, dateOnly, ok = parseDate(v); !ok {
+		p.fault(name, typeDate, map[string]any{"value": v, "format": "iso"}, "must be in ISO 8601 date format")
+	}
+	return t, dateOnly, ok
+}
+
+// maxWindow is the longest window of messages.
+const maxWindow = 31 * 24 * time.Hour
+
+// window reads from and to as the half-open window [from, to): a date-only to includes
+// that whole day.
+func (p *params) window() (from, to time.Time) {
+	from, _, okFrom := p.date("from", true)
+	to, wholeDay, okTo := p.date("to", true)
+	if wholeDay {
+		to = to.AddDate(0, 0, 1)
+	}
+	switch given := p.values.Get("to"); {
+	case !okFrom || !okTo:
+	case !from.Before(to):
+		p.fault("to", typeGreater, map[string]any{"value": given, "limit": "from"}, `must be greater than "from"`)
+	case to.Sub(from) > maxWindow:
+		p.fault("to", typeRange, map[string]any{"value": given, "limit": "P31D"}, `must be at most 31 days after "from"`)
+	}
+	return from, to
+}
+
+// finish reports all faults: those found so far, then unknown parameters by name.
+func (p *params) finish() error {
+	var unknown []string
+	for name := range p.values {
+		if !slices.Contains(p.known, name) {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	for _, name := range unknown {
+		p.fault(name, typeUnknown, map[string]any{"child": shorten(name), "value": p.values.Get(name)}, "is not allowed")
+	}
+	if len(p.faults) == 0 {
+		return nil
+	}
+	return &invalidError{p.faults}
+}
+
+// visibleASCII reports whether s is 1 to most characters of ! to ~.
+func visibleASCII(s string, most int) bool {
+	if s == "" || len(s) > most {
+		return false
+	}
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < '!' || r > '~' })
+}
+
+// String gives the names of the faults, for failing tests.
+func (f fault) String() string { return fmt.Sprintf("%v %s", f.Path, f.Type) }

@@ -1,0 +1,109 @@
+package api
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/apikey"
+	"exportd/jobs"
+)
+
+// endpoint answers a request, or returns an error that becomes the answer.
+type endpoint func(c *gin.Context, caller *apikey.Key) error
+
+// route is a row of the table of routes.
+type route struct {
+	method, path string
+	// scopes: the key needs one of them. None: open to all, and caller is nil.
+	scopes []apikey.Scope
+	// timeout bounds the whole request, waits included; 0 leaves it to the endpoint.
+	timeout time.Duration
+	do      endpoint
+}
+
+var (
+	mayRead   = []apikey.Scope{apikey.ScopeRead}
+	mayExport = []apikey.Scope{apikey.ScopeExport}
+	// maySee: who may start an export may see what became of it.
+	maySee = []apikey.Scope{apikey.ScopeRead, apikey.ScopeExport}
+)
+
+const (
+	// quick bounds requests that read a few documents.
+	quick = 10 * time.Second
+	// slow bounds requests that read many, and those that wait.
+	slow = maxWait + 10*time.Second
+)
+
+// routes is every route there is.
+func (s *Server) routes() []route {
+	const get, post = http.MethodGet, http.MethodPost
+	return []route{
+		{get, "/healthz", nil, quick, s.health},
+		{get, "/readyz", nil, quick, s.ready},
+		{get, "/metrics", nil, quick, s.exposeMetrics},
+
+		{get, "/workspaces", mayRead, quick, s.listWorkspaces},
+		{get, "/channels", mayRead, quick, s.listChannels},
+		{get, "/vip-users", mayRead, quick, s.listUsers},
+		{get, "/vip-messages", mayRead, quick, s.listMessages},
+		{get, "/vip-labels/overview", mayRead, slow, s.overview},
+
+		{get, "/vip-users/export", mayExport, slow, s.export(jobs.KindUsers)},
+		{get, "/vip-messages/export", mayExport, slow, s.export(jobs.KindMessages)},
+
+		{get, "/exports", maySee, quick, s.listJobs},
+		{get, "/exports/:jobId", maySee, slow, s.getJob},
+		{get, "/exports/:jobId/csv", maySee, quick, s.download},
+	}
+}
+
+// install puts the routes into a new Gin engine.
+func (s *Server) install() *gin.Engine {
+	gin.SetMode(gin.ReleaseMode) // debug mode prints to standard output
+	e := gin.New()
+	e.HandleMethodNotAllowed = true // and HEAD is not GET: a HEAD must never start a job
+	e.RedirectTrailingSlash = false
+	e.Use(s.watch, limit)
+	e.NoRoute(func(c *gin.Context) { writeError(c, refuse(http.StatusNotFound, "no such route")) })
+	e.NoMethod(func(c *gin.Context) {
+		writeError(c, refuse(http.StatusMethodNotAllowed, "method not allowed here, see the Allow header"))
+	})
+	for _, r := range s.routes() {
+		e.Handle(r.method, r.path, s.handle(r))
+	}
+	return e
+}
+
+// handle authenticates and runs an endpoint.
+func (s *Server) handle(r route) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		arrived := s.now()
+		if err := s.serve(c, r, arrived); err != nil {
+			writeError(c, err)
+		}
+	}
+}
+
+func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
+	if r.timeout > 0 {
+		ctx, cancel := contextWithTimeout(c, r.timeout)
+		defer cancel()
+		c.Request = c.Request.WithContext(ctx)
+	}
+	if r.scopes == nil {
+		return r.do(c, nil)
+	}
+	caller, err := apikey.Verify(c.Request.Context(), c.Request.Header, arrived, s.window, s.keys)
+	if err != nil {
+		return err
+	}
+	o := observe(c)
+	o.orgID, o.keyID = caller.OrgID, caller.ID
+	if !caller.Has(r.scopes...) {
+		return refuse(http.StatusForbidden, "the API key lacks the scope "+string(r.scopes[len(r.scopes)-1]))
+	}
+	return r.do(c, caller)
+}

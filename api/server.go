@@ -1,0 +1,199 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"exportd/internal/apikey"
+	"exportd/internal/webhook"
+)
+
+// Config is what a Server needs.
+type Config struct {
+	// Keys finds API keys; required, as are the four below.
+	Keys    apikey.LookupFunc
+	Records Records
+	Jobs    Jobs
+	Queue   Queue
+	Objects Objects
+
+	// Logger gets one line per request; none is written if nil.
+	Logger *zap.Logger
+	// Metrics is where /metrics reads and the server's own metrics go; a new one if nil.
+	Metrics *prometheus.Registry
+	// Checks are what /readyz asks.
+	Checks []Check
+	// CallbackRules judge callbackUrl, but for AllowedHosts, which come from the key.
+	CallbackRules webhook.Rules
+
+	// Now is time.Now if nil.
+	Now func() time.Time
+	// Window is apikey.DefaultWindow if zero.
+	Window apikey.Window
+	// DefaultWait is how long an export request waits for its job if it does not say; 10 s
+	// if 0, not at all if negative.
+	DefaultWait time.Duration
+	// URLLife is how long a csvUrl works; 1 h if 0, at most 12 h, which is as long as the
+	// keys of Google's signBlob are sure to live.
+	URLLife time.Duration
+	// MaxWaits bounds the requests that wait for a job at the same time, each of them a
+	// Firestore listener; beyond it they are answered at once. 1000 if 0.
+	MaxWaits int
+}
+
+// Server answers the API. It is an http.Handler; Serve runs it on a listener.
+type Server struct {
+	keys    apikey.LookupFunc
+	records Records
+	jobs    Jobs
+	queue   Queue
+	objects Objects
+	log     *zap.Logger
+	rules   webhook.Rules
+
+	now         func() time.Time
+	window      apikey.Window
+	defaultWait time.Duration
+	urlLife     time.Duration
+
+	metrics   *metrics
+	gather    http.Handler
+	readiness *readiness
+	waits     chan struct{} // one token per request that waits
+
+	draining context.Context // ends when the server begins to stop
+	drain    context.CancelFunc
+	engine   *gin.Engine
+}
+
+// New makes a Server. The error names everything that is missing or wrong.
+func New(c Config) (*Server, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	c.setDefaults()
+	m, err := newMetrics(c.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		keys: c.Keys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, log: c.Logger, rules: c.CallbackRules,
+		now: c.Now, window: c.Window, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
+		metrics: m, gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks},
+		waits: make(chan struct{}, c.MaxWaits),
+	}
+	s.draining, s.drain = context.WithCancel(context.Background())
+	s.engine = s.install()
+	return s, nil
+}
+
+func (c *Config) validate() error {
+	var errs []error
+	for name, missing := range map[string]bool{
+		"Keys": c.Keys == nil, "Records": c.Records == nil, "Jobs": c.Jobs == nil, "Queue": c.Queue == nil, "Objects": c.Objects == nil,
+	} {
+		if missing {
+			errs = append(errs, fmt.Errorf("%s is required", name))
+		}
+	}
+	if c.DefaultWait > maxWait {
+		errs = append(errs, fmt.Errorf("DefaultWait of %s is over %s", c.DefaultWait, maxWait))
+	}
+	if c.URLLife < 0 || c.URLLife > 12*time.Hour {
+		errs = append(errs, fmt.Errorf("URLLife of %s is not within 0 and 12 h", c.URLLife))
+	}
+	if c.MaxWaits < 0 {
+		errs = append(errs, fmt.Errorf("MaxWaits of %d is negative", c.MaxWaits))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("api config: %w", err)
+	}
+	return nil
+}
+
+func (c *Config) setDefaults() {
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	if c.Metrics == nil {
+		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Window == (apikey.Window{}) {
+		c.Window = apikey.DefaultWindow
+	}
+	if c.DefaultWait == 0 {
+		c.DefaultWait = 10 * time.Second
+	}
+	if c.URLLife == 0 {
+		c.URLLife = time.Hour
+	}
+	if c.MaxWaits == 0 {
+		c.MaxWaits = 1000
+	}
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
+
+const (
+	// stopWithin bounds a graceful stop. Waits and event streams end at once when it
+	// begins; what is left are short requests.
+	stopWithin = 10 * time.Second
+	// sendWithin bounds sending one piece of an answer to a slow reader.
+	sendWithin = 10 * time.Second
+)
+
+// Serve answers requests on l until ctx ends, then stops gracefully: no new connections,
+// requests that wait for a job are answered with what is known, the others finish. It
+// returns nil after such a stop. A Server serves once.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	errorLog, err := zap.NewStdLogAt(s.log.Named("http"), zapcore.WarnLevel)
+	if err != nil {
+		return fmt.Errorf("make error log: %w", err)
+	}
+	h := &http.Server{
+		Handler: s, ErrorLog: errorLog,
+		MaxHeaderBytes: maxHeadBytes,
+		// A client that sends slowly, or not at all, holds a connection this long.
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      slow + sendWithin, // event streams set their own
+		IdleTimeout:       2 * time.Minute,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- h.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve HTTP: %w", err)
+	case <-ctx.Done():
+	}
+	s.drain()
+	// The stop must outlive ctx, whose end began it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	err = h.Shutdown(ctx)
+	if err != nil {
+		_ = h.Close() // what did not end in time is cut off
+	}
+	<-failed
+	if err != nil {
+		return fmt.Errorf("stop HTTP: %w", err)
+	}
+	return nil
+}
+
+func contextWithTimeout(c *gin.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(c.Request.Context(), d)
+}
