@@ -253,6 +253,9 @@ func (s *Store) Prepare(db uint32, p fsvalue.Path, fields map[string]*fsvalue.Va
 	return &Prepared{wire: wire, entries: entries}, nil
 }
 
+// Size returns the bytes of the encoded fields.
+func (p *Prepared) Size() int { return len(p.wire) }
+
 // Instant returns the commit's instant.
 func (a *Applier) Instant() int64 { return a.at }
 
