@@ -7,12 +7,18 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/api/option"
 
 	"exportd/internal/objectstore"
 	"exportd/internal/objectstore/crc32c"
@@ -192,11 +198,21 @@ func TestComposeTree(t *testing.T) {
 		var want []byte
 		var names []string
 		var crc uint32
+		objects := make([]objectstore.Object, n)
+		var group errgroup.Group
+		group.SetLimit(16)
 		for i := range n {
-			part := random(byte(i), 50+i)
-			o := mustWrite(t, s, fmt.Sprintf("c%d/part-%05d", n, i), part)
+			group.Go(func() (err error) {
+				objects[i], err = write(t, s, fmt.Sprintf("c%d/part-%05d", n, i), random(byte(i), 50+i))
+				return err
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		for i, o := range objects {
 			crc = objectstore.CombineCRC32C(crc, o.CRC32C, o.Size)
-			want, names = append(want, part...), append(names, o.Name)
+			want, names = append(want, random(byte(i), 50+i)...), append(names, o.Name)
 		}
 		dst := fmt.Sprintf("c%d/final.csv", n)
 		if _, err := s.Compose(t.Context(), dst, names, objectstore.Attrs{}, int64(len(want)), crc+1); !errors.Is(err, objectstore.ErrMismatch) {
@@ -302,5 +318,80 @@ func TestSilentServerIsGivenUp(t *testing.T) {
 		if !errors.Is(err, objectstore.ErrUnavailable) {
 			t.Errorf("%s = %v, want ErrUnavailable", op, err)
 		}
+	}
+}
+
+// Storage reports another checksum than was written: an error, and no object.
+func TestMismatchRemovesTheObject(t *testing.T) {
+	t.Parallel()
+	inner := serve(t)
+	crc := regexp.MustCompile(`"crc32c":"[^"]*"`)
+	host := listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet || r.Method == http.MethodDelete {
+			inner.ServeHTTP(w, r)
+			return
+		}
+		answer := httptest.NewRecorder()
+		inner.ServeHTTP(answer, r)
+		maps.Copy(w.Header(), answer.Header())
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(crc.ReplaceAll(answer.Body.Bytes(), []byte(`"crc32c":"AAAAAA=="`)))
+	}))
+	s := open(t, objectstore.Config{EmulatorHost: host})
+	if err := s.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{10, 9 << 20} {
+		_, err := write(t, s, "a", random(1, size))
+		if f := jobs.AsFailure(err); !errors.Is(err, objectstore.ErrMismatch) || f.Code != jobs.CodeStorageCorrupt {
+			t.Errorf("write of %d bytes = %v, want ErrMismatch", size, err)
+		}
+		if _, err := s.Attrs(t.Context(), "a"); !errors.Is(err, objectstore.ErrNotFound) {
+			t.Errorf("Attrs after the mismatch = %v, want ErrNotFound", err)
+		}
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// On Google Cloud the account signs through IAM; here IAM is a function.
+func TestSignedURLThroughIAM(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]error{200: nil, 403: objectstore.ErrPermission, 503: objectstore.ErrUnavailable} {
+		var calls atomic.Int64
+		iam := roundTrip(func(r *http.Request) (*http.Response, error) {
+			if got := r.URL.String(); !strings.HasPrefix(got, "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/signer@p.iam.gserviceaccount.com:signBlob?") {
+				t.Errorf("request to %s", got)
+			}
+			calls.Add(1)
+			return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(`{"signedBlob":"AQID"}`)), Request: r}, nil
+		})
+		// Credentials are given, so that the client does not look for a metadata server.
+		user := option.WithAuthCredentialsJSON(option.AuthorizedUser, []byte(`{"type":"authorized_user","client_id":"a","client_secret":"b","refresh_token":"c"}`))
+		s := open(t, objectstore.Config{SignerEmail: "signer@p.iam.gserviceaccount.com", ClientOptions: []option.ClientOption{user, option.WithHTTPClient(&http.Client{Transport: iam})}})
+		url, err := s.SignedURL(t.Context(), "exports/a b.csv", time.Hour, "a.csv")
+		if !errors.Is(err, want) || calls.Load() > 3 {
+			t.Errorf("SignedURL when IAM says %d = %v after %d calls, want %v", status, err, calls.Load(), want)
+		}
+		if err == nil && (!strings.HasPrefix(url, "https://storage.googleapis.com/exports-test/exports/a%20b.csv?") ||
+			!strings.Contains(url, "X-Goog-Credential=signer%40p") || !strings.Contains(url, "X-Goog-Signature=010203")) {
+			t.Errorf("SignedURL = %s", url)
+		}
+	}
+}
+
+func BenchmarkWrite(b *testing.B) {
+	for _, size := range []int{1 << 10, 512 << 10, 64 << 20} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			s := newStore(b, objectstore.Config{})
+			data := random(1, size)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				mustWrite(b, s, fmt.Sprint(i), data)
+			}
+		})
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"exportd/internal/objectstore/crc32c"
 )
 
@@ -24,7 +26,8 @@ type segment struct {
 // blobs owns the files with object bytes. A file is written once, and counts for nothing until an object
 // record or an open upload names it; files that nothing names are removed when the server starts.
 type blobs struct {
-	dir string
+	dir  string
+	free func() (uint64, error) // bytes of disk space left
 
 	mu    sync.Mutex
 	extra map[int64]int // users of a file beyond the first; a file that is not here has one
@@ -42,7 +45,29 @@ func openBlobs(dir string) (*blobs, error) {
 			return nil, fmt.Errorf("create object folder: %w", err)
 		}
 	}
-	return &blobs{dir: dir, extra: map[int64]int{}}, nil
+	free := func() (uint64, error) {
+		usage, err := vfs.Default.GetDiskUsage(dir)
+		return usage.AvailBytes, err
+	}
+	return &blobs{dir: dir, free: free, extra: map[int64]int{}}, nil
+}
+
+const (
+	// reservedBytes are left free on the disk, because the index ends the process when it cannot write.
+	reservedBytes = 64 << 20
+	// checkFreeEvery is how many bytes are written between looks at the free space.
+	checkFreeEvery = 16 << 20
+)
+
+func (b *blobs) checkFree() error {
+	free, err := b.free()
+	if err != nil {
+		return fmt.Errorf("look at the free disk space: %w", err)
+	}
+	if free < reservedBytes {
+		return errDiskFull
+	}
+	return nil
 }
 
 func (b *blobs) path(id int64) string {
@@ -134,6 +159,9 @@ func (d *digest) check(wantCRC, wantMD5 string) error {
 // appendTo appends r to the file of id, which holds d.size bytes, and keeps d in step with the file, also
 // when it fails half way: a file is never longer than d says.
 func (b *blobs) appendTo(id int64, d *digest, r io.Reader) error {
+	if err := b.checkFree(); err != nil {
+		return err
+	}
 	f, err := os.OpenFile(b.path(id), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return storageError("open object file", err)
@@ -144,13 +172,19 @@ func (b *blobs) appendTo(id int64, d *digest, r io.Reader) error {
 	}
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
-	for {
+	for unchecked := 0; ; {
 		n, readErr := fill(*buf, r)
 		if n > 0 {
 			if _, err := f.Write((*buf)[:n]); err != nil {
 				return errors.Join(storageError("write object file", err), f.Truncate(d.size))
 			}
 			d.add((*buf)[:n])
+		}
+		if unchecked += n; unchecked >= checkFreeEvery {
+			if err := b.checkFree(); err != nil {
+				return err
+			}
+			unchecked = 0
 		}
 		switch {
 		case errors.Is(readErr, io.EOF):

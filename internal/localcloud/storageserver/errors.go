@@ -37,6 +37,7 @@ var (
 	errConditionNotMet = &apiError{http.StatusPreconditionFailed, "conditionNotMet", "At least one of the pre-conditions you specified did not hold."}
 	errNotModified     = &apiError{http.StatusNotModified, "notModified", "The object has not changed."}
 	errNotImplemented  = &apiError{http.StatusBadRequest, "notImplemented", "This server has the part of the Cloud Storage API that exportd uses; this is not in it."}
+	errDiskFull        = &apiError{http.StatusInsufficientStorage, "quotaExceeded", "The disk that holds the objects is full."}
 	errBrokenBody      = &apiError{http.StatusServiceUnavailable, "backendError", "The request body ended early."}
 )
 
@@ -44,7 +45,7 @@ var (
 // quota that is used up (507, as no Cloud Storage code says it better), not a fault of this server.
 func storageError(op string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return &apiError{http.StatusInsufficientStorage, "quotaExceeded", "The disk that holds the objects is full."}
+		return errDiskFull
 	}
 	return fmt.Errorf("%s: %w", op, err)
 }

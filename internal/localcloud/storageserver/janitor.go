@@ -34,11 +34,11 @@ func (s *Server) runJanitor() {
 func (s *Server) tidy(now time.Time) error {
 	err := s.scan([]byte("s"), []byte("t"), func(key, value []byte) error {
 		var state sessionState
-		if err := json.Unmarshal(value, &state); err != nil || now.Sub(state.Started) < sessionLife {
+		if err := json.Unmarshal(value, &state); err != nil || s.idle(&state, now) < sessionLife {
 			return err
 		}
 		if !state.Done {
-			s.dropUpload(&state)
+			s.dropFile(state.Blob)
 		}
 		s.forget(string(key[1:]))
 		return s.db.Delete(slices.Clone(key), pebble.NoSync)

@@ -60,9 +60,10 @@ func TestTidyRemovesWhatIsOld(t *testing.T) {
 		}
 	}
 	check(0, 4, 308)
-	check(3*24*time.Hour-time.Hour, 4, 308)
-	check(3*24*time.Hour+time.Hour, 2, 308) // below exports/ only
-	check(8*24*time.Hour, 1, 404)
+	check(5*time.Hour, 4, 308)
+	check(7*time.Hour, 3, 404)
+	check(3*24*time.Hour-time.Hour, 3, 404)
+	check(3*24*time.Hour+time.Hour, 1, 404) // below exports/ only
 }
 
 func TestSignedURLTimes(t *testing.T) {
@@ -128,5 +129,36 @@ func TestNextIDGrows(t *testing.T) {
 	}
 	if !slices.IsSorted(ids) || len(slices.Compact(ids)) != 100 {
 		t.Errorf("ids = %v, want them to grow", ids)
+	}
+}
+
+func TestFullDiskIsToldBeforeItHarmsTheIndex(t *testing.T) {
+	t.Parallel()
+	s, err := Open(Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	do(t, s, "POST", "/storage/v1/b", `{"name":"bkt"}`)
+	real := s.blobs.free
+	s.blobs.free = func() (uint64, error) { return reservedBytes - 1, nil }
+	w := do(t, s, "POST", "/upload/storage/v1/b/bkt/o?uploadType=media&name=a", "x")
+	if w.Code != http.StatusInsufficientStorage || !strings.Contains(w.Body.String(), "quotaExceeded") {
+		t.Errorf("upload to a full disk = %d %s, want 507", w.Code, w.Body)
+	}
+	upload := strings.TrimPrefix(do(t, s, "POST", "/upload/storage/v1/b/bkt/o?uploadType=resumable&name=b", "{}").Header().Get("Location"), "http://127.0.0.1")
+	if w := do(t, s, "PUT", upload, "abc", "Content-Range", "bytes 0-2/3"); w.Code != http.StatusInsufficientStorage {
+		t.Errorf("chunk to a full disk = %d %s, want 507", w.Code, w.Body)
+	}
+	s.blobs.free = real
+	if w := do(t, s, "PUT", upload, "abc", "Content-Range", "bytes 0-2/3"); w.Code != http.StatusOK {
+		t.Errorf("chunk when there is room again = %d %s", w.Code, w.Body)
+	}
+	if w := do(t, s, "GET", "/storage/v1/b/bkt/o/a", ""); w.Code != http.StatusNotFound {
+		t.Errorf("object of the refused upload = %d, want 404", w.Code)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"go.uber.org/zap"
 	"google.golang.org/api/storage/v1"
 )
 
@@ -91,7 +92,7 @@ func (s *Server) commit(bucket string, cond *conditions, rec *record, d *digest,
 // releaseFiles gives files up. A file that cannot be removed only takes space until the next start.
 func (s *Server) releaseFiles(segs []segment) {
 	if err := s.blobs.release(segs); err != nil {
-		s.log.Sugar().Warnf("remove object file: %v", err)
+		s.log.Warn("remove object file", zap.Error(err))
 	}
 }
 
@@ -285,6 +286,6 @@ func (s *Server) list(bucket string, q url.Values, limit int) (*storage.Objects,
 
 // drain reads what the client still sends, within a bound, so that it gets the answer and not a reset.
 func drain(r *http.Request) {
-	const limit = 1 << 20 // beyond it, breaking the connection is cheaper
+	const limit = 64 << 20 // several chunks; beyond it, breaking the connection is cheaper
 	_, _ = io.CopyN(io.Discard, r.Body, limit)
 }

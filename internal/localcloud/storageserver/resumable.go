@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"go.uber.org/zap"
 	"google.golang.org/api/storage/v1"
 )
 
@@ -41,8 +42,18 @@ type sessionState struct {
 	Refused *apiError       `json:"refused,omitempty"`
 }
 
-// sessionLife is how long an upload may be resumed and its answer asked for, as in Cloud Storage.
-const sessionLife = 7 * 24 * time.Hour
+// sessionLife is how long an upload may rest, and its answer be asked for. Cloud Storage gives a week; here
+// the files of abandoned uploads take the user's own disk, and the client resumes within minutes or never.
+const sessionLife = 6 * time.Hour
+
+// idle is how long nothing has come for an upload.
+func (s *Server) idle(state *sessionState, now time.Time) time.Duration {
+	last := state.Started
+	if info, err := os.Stat(s.blobs.path(state.Blob)); err == nil && info.ModTime().After(last) {
+		last = info.ModTime()
+	}
+	return now.Sub(last)
+}
 
 func (s *Server) startSession(w http.ResponseWriter, r *http.Request, bucket string, cond *conditions) error {
 	o := &storage.Object{}
@@ -261,14 +272,14 @@ func (s *Server) finish(sess *session, h http.Header) error {
 	switch {
 	case err == nil:
 		if sess.digest.size == 0 {
-			s.dropUpload(&end)
+			s.dropFile(end.Blob)
 		}
 	case errors.As(err, &refused) && refused.Status < 500:
 		end.Refused = refused
 		if err := s.saveSession(sess.id, &end); err != nil {
 			return err
 		}
-		s.dropUpload(&end)
+		s.dropFile(end.Blob)
 	default:
 		return err
 	}
@@ -297,10 +308,11 @@ func (s *Server) forget(id string) {
 	delete(s.sessions, id)
 }
 
-// dropUpload removes the file of an upload that ended without using it; there is none before the first byte.
-func (s *Server) dropUpload(state *sessionState) {
-	if err := os.Remove(s.blobs.path(state.Blob)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		s.log.Sugar().Warnf("remove upload file: %v", err)
+// dropFile removes the file of an upload that ended without using it. There may be none, before the first
+// byte. A file that cannot be removed only takes space until the next start.
+func (s *Server) dropFile(id int64) {
+	if err := os.Remove(s.blobs.path(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.log.Warn("remove upload file", zap.Error(err))
 	}
 }
 
@@ -312,7 +324,7 @@ func (s *Server) cancelSession(sess *session) error {
 	if err := s.db.Delete(sessionKey(sess.id), pebble.NoSync); err != nil {
 		return storageError("delete upload session", err)
 	}
-	s.dropUpload(&sess.state)
+	s.dropFile(sess.state.Blob)
 	s.forget(sess.id)
 	return sess.state.Refused
 }

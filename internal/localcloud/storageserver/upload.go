@@ -128,13 +128,12 @@ func (s *Server) put(bucket string, cond *conditions, o *storage.Object, body io
 		return err
 	}
 	blob, d := s.nextID(), newDigest(o)
-	segs := []segment{{ID: blob}}
 	err := s.blobs.appendTo(blob, d, body)
 	if err == nil {
 		err = s.publish(bucket, cond, o, blob, d, nil)
 	}
 	if err != nil || d.size == 0 {
-		s.releaseFiles(segs)
+		s.dropFile(blob)
 	}
 	return err
 }
