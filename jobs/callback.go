@@ -32,12 +32,14 @@ type Callback struct {
 	CreatedAt time.Time     `firestore:"createdAt"`
 	State     CallbackState `firestore:"state"`
 	// Attempt counts tries begun; Schedule counts those since the last redelivery by hand.
-	Attempt  int               `firestore:"attempt"`
-	Schedule int               `firestore:"schedule"`
-	WakeAt   time.Time         `firestore:"wakeAt"`
+	Attempt  int `firestore:"attempt"`
+	Schedule int `firestore:"schedule"`
+	// WakeAt is when the next try is due; zero once the delivery has ended.
+	WakeAt   time.Time         `firestore:"wakeAt,omitempty"`
 	Lease    Lease             `firestore:"lease"`
 	Tries    []CallbackAttempt `firestore:"tries"` // the last MaxTries
 	LastCode int               `firestore:"lastCode"`
+	Rev      string            `firestore:"rev"` // as Job.Rev
 }
 
 // MaxTries bounds the tries that a callback document remembers: the whole schedule of 10

@@ -3,7 +3,6 @@ package jobstore
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -20,7 +19,7 @@ import (
 const maxPage = 100
 
 // ErrPageToken: the page token is none that List gave.
-var ErrPageToken = errors.New("page token is not one of this list")
+var ErrPageToken = fmt.Errorf("page token is not one of this list: %w", jobs.ErrInvalid)
 
 // List gives a page of jobs, newest first. Its filters are equalities and a range of
 // createdAt; deployments/firestore.indexes.json has an index (field, createdAt) for each, which

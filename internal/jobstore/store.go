@@ -7,24 +7,18 @@ import (
 	"time"
 
 	"cloud.google.com/go/firestore"
-	"google.golang.org/api/option"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"exportd/jobs"
 )
 
-// Config says where the store is and by what numbers it works.
+// Config says by what numbers the store works.
 type Config struct {
-	ProjectID  string
-	DatabaseID string // "" is "(default)"
-	// Emulator is the host:port of a Firestore server without TLS and authentication; ""
-	// is Google's, with application default credentials.
-	Emulator string
-	Policy   jobs.Policy
-	Limits   jobs.Limits
+	// Client reaches the database. It stays the caller's to close.
+	Client *firestore.Client
+	Policy jobs.Policy
+	Limits jobs.Limits
 	// ReuseFor is how long a success answers equal requests.
 	ReuseFor time.Duration
 	// Now is the clock; time.Now if nil.
@@ -37,28 +31,13 @@ type Store struct {
 	cfg    Config
 }
 
-// Open connects. It does not fail when Firestore is unreachable; Ping tells.
-func Open(ctx context.Context, cfg Config) (*Store, error) {
+// New makes a Store.
+func New(cfg Config) *Store {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.DatabaseID == "" {
-		cfg.DatabaseID = firestore.DefaultDatabaseID
-	}
-	var opts []option.ClientOption
-	if cfg.Emulator != "" {
-		opts = append(opts, option.WithEndpoint(cfg.Emulator), option.WithoutAuthentication(),
-			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())), option.WithTelemetryDisabled())
-	}
-	client, err := firestore.NewClientWithDatabase(ctx, cfg.ProjectID, cfg.DatabaseID, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("open Firestore %s/%s: %w", cfg.ProjectID, cfg.DatabaseID, err)
-	}
-	return &Store{client: client, cfg: cfg}, nil
+	return &Store{client: cfg.Client, cfg: cfg}
 }
-
-// Close ends the connection.
-func (s *Store) Close() error { return s.client.Close() }
 
 // Policy gives the numbers that the store's transactions use.
 func (s *Store) Policy() jobs.Policy { return s.cfg.Policy }

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"cloud.google.com/go/firestore"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"exportd/api"
+	"exportd/internal/apikey"
+	"exportd/internal/config"
+	"exportd/internal/export"
+	"exportd/internal/jobqueue"
+	"exportd/internal/jobstore"
+	"exportd/internal/objectstore"
+	"exportd/internal/records"
+	"exportd/internal/telemetry"
+	"exportd/internal/webhook"
+	"exportd/worker"
+)
+
+// clients are the connections to Google's services, or to what stands in for them.
+type clients struct {
+	firestore *firestore.Client
+	records   *records.Reader
+	store     *jobstore.Store
+	queue     *jobqueue.Queue
+	objects   *objectstore.Store
+}
+
+func openClients(ctx context.Context, cfg config.Config) (_ *clients, err error) {
+	c := &clients{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	var opts []option.ClientOption
+	if cfg.FirestoreHost != "" {
+		opts = append(opts, option.WithEndpoint(cfg.FirestoreHost), option.WithoutAuthentication(),
+			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())), option.WithTelemetryDisabled())
+	}
+	if c.firestore, err = firestore.NewClientWithDatabase(ctx, cfg.ProjectID, cfg.DatabaseID, opts...); err != nil {
+		return c, fmt.Errorf("open Firestore of %s: %w", cfg.ProjectID, err)
+	}
+	c.store = jobstore.New(jobstore.Config{Client: c.firestore, Policy: cfg.Policy(), Limits: cfg.Limits(), ReuseFor: cfg.ReuseFor})
+	if c.records, err = records.Open(ctx, records.Config{ProjectID: cfg.ProjectID, DatabaseID: cfg.DatabaseID, Emulator: cfg.FirestoreHost}); err != nil {
+		return c, err
+	}
+	if c.queue, err = jobqueue.Open(ctx, jobqueue.Config{ProjectID: cfg.ProjectID, Emulator: cfg.PubSubHost}); err != nil {
+		return c, err
+	}
+	c.objects, err = objectstore.Open(ctx, objectstore.Config{
+		Bucket: cfg.Bucket, EmulatorHost: cfg.StorageHost, SignerEmail: cfg.SignerEmail, ProjectID: cfg.ProjectID,
+		// The bucket's own rule is the last resort behind the sweep: a day after the files' life.
+		RetentionDays: int(cfg.FileLife/(24*time.Hour)) + 1,
+		ChunkBytes:    cfg.ChunkBytes,
+	})
+	return c, err
+}
+
+// Close ends all connections.
+func (c *clients) Close() error {
+	var errs []error
+	if c.objects != nil {
+		errs = append(errs, c.objects.Close())
+	}
+	if c.queue != nil {
+		errs = append(errs, c.queue.Close())
+	}
+	if c.records != nil {
+		errs = append(errs, c.records.Close())
+	}
+	if c.firestore != nil {
+		errs = append(errs, c.firestore.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// setup makes what is missing: topics, subscriptions and the bucket.
+func (c *clients) setup(ctx context.Context) error {
+	if err := c.queue.Ensure(ctx); err != nil {
+		return fmt.Errorf("set up Pub/Sub: %w", err)
+	}
+	if err := c.objects.Ensure(ctx); err != nil {
+		return fmt.Errorf("set up Cloud Storage: %w", err)
+	}
+	return nil
+}
+
+func (c *clients) checks() []api.Check {
+	return []api.Check{
+		{Name: "firestore", Run: c.store.Ping}, {Name: "pubsub", Run: c.queue.Ping}, {Name: "storage", Run: c.objects.Ping},
+	}
+}
+
+// serveAPI answers on l until ctx ends.
+func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logger, l net.Listener) error {
+	keys, err := apikey.NewStore(apikey.StoreConfig{Client: c.firestore})
+	if err != nil {
+		return err
+	}
+	defer keys.Close()
+	rules, err := callbackRules(cfg)
+	if err != nil {
+		return err
+	}
+	wait := cfg.Wait
+	if wait == 0 {
+		wait = -1 // "do not wait" to the API, where 0 is the default
+	}
+	server, err := api.New(api.Config{
+		Keys: keys.Lookup, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Logger: log, Checks: c.checks(),
+		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife,
+	})
+	if err != nil {
+		return err
+	}
+	return server.Serve(ctx, l)
+}
+
+func callbackRules(cfg config.Config) (webhook.Rules, error) {
+	own, err := webhook.ParseHostList(cfg.CallbackOwnHosts)
+	if err != nil {
+		return webhook.Rules{}, config.Faults{"EXPORTD_CALLBACK_OWN_HOSTS: " + err.Error()}
+	}
+	rules := webhook.Rules{OwnHosts: own, Dev: webhook.Dev{AllowHTTP: cfg.CallbackAllowHTTP}}
+	for _, cidr := range cfg.CallbackAllowCIDRs {
+		p, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return rules, config.Faults{fmt.Sprintf("EXPORTD_CALLBACK_ALLOW_CIDRS=%q: networks are wanted, as 127.0.0.0/8", cidr)}
+		}
+		rules.Dev.AllowCIDRs = append(rules.Dev.AllowCIDRs, p)
+	}
+	for _, port := range cfg.CallbackAllowPorts {
+		rules.Dev.AllowPorts = append(rules.Dev.AllowPorts, uint16(port))
+	}
+	return rules, nil
+}
+
+// runWorker works until ctx ends and its work has ended or been handed back.
+func runWorker(ctx context.Context, cfg config.Config, c *clients, log *zap.Logger) error {
+	exporter := export.New(c.records, c.objects, export.Config{
+		PartRows: cfg.PartRows, MaxParts: 1000, PITR: cfg.PITR, MaxRows: cfg.MaxRows, MaxBytes: cfg.MaxBytes,
+	})
+	return worker.New(worker.Config{
+		ID: cfg.WorkerID, Store: c.store, Queue: c.queue, Exporter: exporter, Log: log,
+		JobSlots: cfg.JobSlots, PartSlots: cfg.PartSlots, Drain: cfg.Drain,
+	}).Run(ctx)
+}
+
+// withClients loads the configuration, connects, runs fn and closes again.
+func withClients(cmd *cobra.Command, env environment, fn func(config.Config, *clients, *zap.Logger) error) (err error) {
+	cfg, err := config.Load(env.getenv, env.environ)
+	if err != nil {
+		return err
+	}
+	log, err := telemetry.NewLogger(env.stderr, cfg.LogLevel, false)
+	if err != nil {
+		return err
+	}
+	c, err := openClients(cmd.Context(), cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	return fn(cfg, c, log)
+}
+
+func apiCommand(env environment) *cobra.Command {
+	return &cobra.Command{
+		Use: "api", Short: "Answer the HTTP API", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withClients(cmd, env, func(cfg config.Config, c *clients, log *zap.Logger) error {
+				l, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", cfg.Addr)
+				if err != nil {
+					return fmt.Errorf("listen on EXPORTD_ADDR=%s: %w", cfg.Addr, err)
+				}
+				log.Info("api listens", zap.String("addr", l.Addr().String()))
+				return serveAPI(cmd.Context(), cfg, c, log, l)
+			})
+		},
+	}
+}
+
+func workerCommand(env environment) *cobra.Command {
+	return &cobra.Command{
+		Use: "worker", Short: "Carry exports out", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withClients(cmd, env, func(cfg config.Config, c *clients, log *zap.Logger) error {
+				return runWorker(cmd.Context(), cfg, c, log)
+			})
+		},
+	}
+}
+
+func setupCommand(env environment) *cobra.Command {
+	return &cobra.Command{
+		Use: "setup", Short: "Make topics, subscriptions and the bucket; safe to repeat", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withClients(cmd, env, func(cfg config.Config, c *clients, _ *zap.Logger) error {
+				if err := c.setup(cmd.Context()); err != nil {
+					return err
+				}
+				fmt.Fprintf(env.stdout, "ready: topics and subscriptions exportd-* in %s, bucket %s\n", cfg.ProjectID, cfg.Bucket)
+				fmt.Fprintln(env.stdout, "indexes: firebase deploy --only firestore:indexes, with deployments/firestore.indexes.json")
+				return nil
+			})
+		},
+	}
+}
+
+func doctorCommand(env environment) *cobra.Command {
+	return &cobra.Command{
+		Use: "doctor", Short: "Check configuration and connections", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withClients(cmd, env, func(cfg config.Config, c *clients, _ *zap.Logger) error {
+				fmt.Fprintf(env.stdout, "configuration  ok  (%s, project %s, bucket %s)\n", cfg.Env, cfg.ProjectID, cfg.Bucket)
+				var bad error
+				for _, check := range c.checks() {
+					ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
+					err := check.Run(ctx)
+					cancel()
+					if err != nil {
+						bad = errors.New("a service cannot be used")
+						fmt.Fprintf(env.stdout, "%-13s  BAD %v\n", check.Name, err)
+						continue
+					}
+					fmt.Fprintf(env.stdout, "%-13s  ok\n", check.Name)
+				}
+				return bad
+			})
+		},
+	}
+}

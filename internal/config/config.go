@@ -1,0 +1,224 @@
+// Package config reads exportd's settings from the environment.
+//
+// Settings are one table: each row has its variable, what it means, its default and how it
+// is read. The table is what --help prints and what the README shows, and all faults
+// are reported at once, each with its variable and what would be right.
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"exportd/jobs"
+)
+
+// Config is every setting of every command.
+type Config struct {
+	Env        string // "development" or "production"
+	ProjectID  string
+	DatabaseID string
+	Bucket     string
+
+	FirestoreHost, PubSubHost, StorageHost string // emulators; empty is Google
+
+	Addr        string // the API listens here
+	LogLevel    string
+	WorkerID    string
+	SignerEmail string // service account e-mail that signs download URLs
+
+	Wait       time.Duration // how long an export request waits for its job
+	URLLife    time.Duration // how long a csvUrl works
+	FileLife   time.Duration
+	RecordLife time.Duration
+	ReuseFor   time.Duration
+	Drain      time.Duration
+	LeaseFor   time.Duration
+
+	PITR                bool
+	PartRows, MaxRows   int64
+	MaxBytes            int64
+	Window              int
+	JobSlots, PartSlots int
+	ChunkBytes          int
+	RunningJobs, Queued int
+	CallbackAllowHTTP   bool
+	CallbackAllowCIDRs  []string
+	CallbackAllowPorts  []int
+	CallbackOwnHosts    []string
+}
+
+// Setting is a row of the table.
+type Setting struct {
+	Var     string
+	Default string // as shown; read as if it were given
+	Doc     string
+	set     func(c *Config, value string) error
+}
+
+// Settings is the table, in the order in which it is shown.
+func Settings() []Setting {
+	return []Setting{
+		{"EXPORTD_ENV", "", "`development` or `production`; production refuses emulators and loopback callbacks. Default: development where an emulator is named, else production", oneOf(func(c *Config) *string { return &c.Env }, "", "development", "production")},
+		{"EXPORTD_PROJECT_ID", "", "Google Cloud project. Required in production; `exportd-local` in development", text(func(c *Config) *string { return &c.ProjectID })},
+		{"EXPORTD_DATABASE_ID", "(default)", "Firestore database", text(func(c *Config) *string { return &c.DatabaseID })},
+		{"EXPORTD_BUCKET", "", "Cloud Storage bucket for the files. Default: the project id with `-exports`", text(func(c *Config) *string { return &c.Bucket })},
+		{"FIRESTORE_EMULATOR_HOST", "", "host:port of a Firestore emulator; empty is Google's Firestore", hostPort(func(c *Config) *string { return &c.FirestoreHost })},
+		{"PUBSUB_EMULATOR_HOST", "", "host:port of a Pub/Sub emulator; empty is Google's Pub/Sub", hostPort(func(c *Config) *string { return &c.PubSubHost })},
+		{"STORAGE_EMULATOR_HOST", "", "host:port of a Cloud Storage emulator; empty is Google's Cloud Storage", hostPort(func(c *Config) *string { return &c.StorageHost })},
+		{"EXPORTD_ADDR", "127.0.0.1:8080", "host:port the API listens on", listenAddr(func(c *Config) *string { return &c.Addr })},
+		{"EXPORTD_LOG_LEVEL", "info", "`debug`, `info`, `warn` or `error`", oneOf(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
+		{"EXPORTD_WORKER_ID", "", "name of the worker in leases and logs. Default: host name and process id", text(func(c *Config) *string { return &c.WorkerID })},
+		{"EXPORTD_SIGNER_EMAIL", "", "service account that signs download URLs. Default: the one exportd runs as", text(func(c *Config) *string { return &c.SignerEmail })},
+		{"EXPORTD_WAIT_SECONDS", "10", "how long an export request waits for its job, 0 to 25", duration(func(c *Config) *time.Duration { return &c.Wait }, time.Second, 0, 25)},
+		{"EXPORTD_URL_SECONDS", "3600", "how long a csvUrl works, 60 to 43200 (signBlob keys are only sure for 12 h)", duration(func(c *Config) *time.Duration { return &c.URLLife }, time.Second, 60, 43200)},
+		{"EXPORTD_FILE_DAYS", "7", "how long files are kept, 1 to 365", duration(func(c *Config) *time.Duration { return &c.FileLife }, 24*time.Hour, 1, 365)},
+		{"EXPORTD_RECORD_DAYS", "90", "how long job records are kept, 1 to 3650", duration(func(c *Config) *time.Duration { return &c.RecordLife }, 24*time.Hour, 1, 3650)},
+		{"EXPORTD_REUSE_SECONDS", "60", "how long a success answers equal requests, 0 to 3600", duration(func(c *Config) *time.Duration { return &c.ReuseFor }, time.Second, 0, 3600)},
+		{"EXPORTD_JOB_SLOTS", "4", "jobs (planning, and exports of one part) a worker does at a time, 1 to 64", number(func(c *Config) *int { return &c.JobSlots }, 1, 64)},
+		{"EXPORTD_PART_SLOTS", "8", "parts a worker does at a time, 1 to 64", number(func(c *Config) *int { return &c.PartSlots }, 1, 64)},
+		{"EXPORTD_PART_ROWS", "50000", "rows of a part, 100 to 10000000", number(func(c *Config) *int64 { return &c.PartRows }, 100, 10_000_000)},
+		{"EXPORTD_PART_WINDOW", "32", "parts of one job in flight over all workers, 1 to 1000", number(func(c *Config) *int { return &c.Window }, 1, 1000)},
+		{"EXPORTD_CHUNK_BYTES", "2097152", "size of an upload request, about the memory of a slot; 262144 to 67108864", number(func(c *Config) *int { return &c.ChunkBytes }, 256<<10, 64<<20)},
+		{"EXPORTD_LEASE_SECONDS", "30", "how long the work of a killed worker stands still, 3 to 600", duration(func(c *Config) *time.Duration { return &c.LeaseFor }, time.Second, 3, 600)},
+		{"EXPORTD_DRAIN_SECONDS", "20", "how long work may go on after SIGTERM before it is handed back, 0 to 3600", duration(func(c *Config) *time.Duration { return &c.Drain }, time.Second, 0, 3600)},
+		{"EXPORTD_PITR", "false", "point-in-time recovery is on: snapshots are whole minutes and stay readable for 7 days", boolean(func(c *Config) *bool { return &c.PITR })},
+		{"EXPORTD_MAX_ROWS", "0", "most rows of an export; 0 is no limit", number(func(c *Config) *int64 { return &c.MaxRows }, 0, 1<<40)},
+		{"EXPORTD_MAX_BYTES", "0", "most bytes of a file; 0 is no limit", number(func(c *Config) *int64 { return &c.MaxBytes }, 0, 5<<40)},
+		{"EXPORTD_ORG_RUNNING_JOBS", "5", "jobs of one org that run at a time, others wait; 0 is no limit", number(func(c *Config) *int { return &c.RunningJobs }, 0, 10_000)},
+		{"EXPORTD_ORG_QUEUED_JOBS", "100", "jobs of one org that may wait, more get 429; 0 is no limit", number(func(c *Config) *int { return &c.Queued }, 0, 100_000)},
+		{"EXPORTD_CALLBACK_OWN_HOSTS", "", "hosts of this service, refused as callback targets; comma-separated", list(func(c *Config) *[]string { return &c.CallbackOwnHosts })},
+		{"EXPORTD_CALLBACK_ALLOW_HTTP", "false", "development only: callbacks may go to http URLs", boolean(func(c *Config) *bool { return &c.CallbackAllowHTTP })},
+		{"EXPORTD_CALLBACK_ALLOW_CIDRS", "", "development only: networks callbacks may reach, as `127.0.0.0/8`; comma-separated", list(func(c *Config) *[]string { return &c.CallbackAllowCIDRs })},
+		{"EXPORTD_CALLBACK_ALLOW_PORTS", "", "development only: ports callbacks may go to besides 443 and 8443, 0 is any; comma-separated", ports(func(c *Config) *[]int { return &c.CallbackAllowPorts })},
+	}
+}
+
+// Faults are all that is wrong with an environment.
+type Faults []string
+
+// Error has one line a fault.
+func (f Faults) Error() string { return "configuration:\n  " + strings.Join(f, "\n  ") }
+
+// Load reads the settings through getenv. The error is a Faults with everything that is
+// wrong, unknown EXPORTD_ variables in environ (as os.Environ gives it) included: a misspelt
+// setting must not be silently without effect.
+func Load(getenv func(string) string, environ []string) (Config, error) {
+	var c Config
+	var faults Faults
+	known := map[string]bool{}
+	for _, s := range Settings() {
+		known[s.Var] = true
+		value := cmp.Or(strings.TrimSpace(getenv(s.Var)), s.Default)
+		if err := s.set(&c, value); err != nil {
+			faults = append(faults, fmt.Sprintf("%s=%q: %v", s.Var, value, err))
+		}
+	}
+	for _, kv := range environ {
+		name, _, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(name, "EXPORTD_") && !known[name] && !strings.HasPrefix(name, "EXPORTD_TEST_") && name != "EXPORTD_REQUIRE_ALL" {
+			faults = append(faults, name+": no such setting; exportd --help lists them")
+		}
+	}
+	faults = append(faults, c.complete()...)
+	if len(faults) > 0 {
+		return Config{}, faults
+	}
+	return c, nil
+}
+
+// complete fills what depends on other settings and checks what only fits together.
+func (c *Config) complete() (faults Faults) {
+	emulators := c.FirestoreHost != "" || c.PubSubHost != "" || c.StorageHost != ""
+	if c.Env == "" {
+		c.Env = "production"
+		if emulators {
+			c.Env = "development"
+		}
+	}
+	if c.Env == "development" {
+		c.ProjectID = cmp.Or(c.ProjectID, "exportd-local")
+	}
+	if c.ProjectID == "" {
+		faults = append(faults, "EXPORTD_PROJECT_ID: missing; the id of the Google Cloud project (or name emulators: exportd emulators prints their variables)")
+	}
+	if c.Env == "production" {
+		if emulators {
+			faults = append(faults, "EXPORTD_ENV=production: does not go with FIRESTORE_EMULATOR_HOST, PUBSUB_EMULATOR_HOST or STORAGE_EMULATOR_HOST; unset them")
+		}
+		if c.CallbackAllowHTTP || len(c.CallbackAllowCIDRs) > 0 || len(c.CallbackAllowPorts) > 0 {
+			faults = append(faults, "EXPORTD_ENV=production: does not go with EXPORTD_CALLBACK_ALLOW_HTTP, _CIDRS or _PORTS; unset them")
+		}
+	}
+	if c.Bucket == "" {
+		c.Bucket = c.ProjectID + "-exports"
+	}
+	if c.WorkerID == "" {
+		host, _ := os.Hostname()
+		c.WorkerID = cmp.Or(host, "worker") + "-" + strconv.Itoa(os.Getpid())
+	}
+	if c.RecordLife < c.FileLife {
+		faults = append(faults, "EXPORTD_RECORD_DAYS: less than EXPORTD_FILE_DAYS; a record must outlive its file")
+	}
+	return faults
+}
+
+// Policy gives the numbers of the job protocol.
+func (c *Config) Policy() jobs.Policy {
+	life := 55 * time.Minute // Firestore keeps an hour; reads under way need some of it
+	if c.PITR {
+		life = 7*24*time.Hour - time.Hour
+	}
+	return jobs.Policy{
+		LeaseFor:   c.LeaseFor,
+		RenewEvery: min(5*time.Second, c.LeaseFor/3),
+		// 2 s of skew are to be borne; the rest is for a renewal under way.
+		Skew:             min(5*time.Second, c.LeaseFor),
+		RingAgain:        15 * time.Second,
+		MaxAttempts:      8,
+		MaxInterruptions: 50,
+		BackoffMin:       time.Second,
+		BackoffMax:       5 * time.Minute,
+		Window:           c.Window,
+		SnapshotLife:     life,
+		FileLife:         c.FileLife,
+		RecordLife:       c.RecordLife,
+		SweepAfter:       2 * time.Minute,
+		Jitter:           rand.Float64,
+	}
+}
+
+// Limits gives what one org may have going.
+func (c *Config) Limits() jobs.Limits {
+	return jobs.Limits{RunningJobs: c.RunningJobs, QueuedJobs: c.Queued, Rows: c.MaxRows, Bytes: c.MaxBytes}
+}
+
+func hostPort(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		if v == "" {
+			return nil
+		}
+		plain := strings.TrimPrefix(v, "http://")
+		if _, _, err := net.SplitHostPort(plain); err != nil {
+			return fmt.Errorf("host:port is wanted, as 127.0.0.1:8541")
+		}
+		*field(c) = plain
+		return nil
+	}
+}
+
+func listenAddr(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		_, port, err := net.SplitHostPort(v)
+		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 {
+			return fmt.Errorf("host:port is wanted, as 127.0.0.1:8080 or :8080")
+		}
+		*field(c) = v
+		return nil
+	}
+}
