@@ -134,7 +134,27 @@ type group struct {
 	batch   *pebble.Batch
 	commits []*Commit
 	changes []*Change
-	dirty   map[docID]bool // documents that the batch changes
+	dirty   map[docID]bool   // documents that the batch changes
+	iter    *pebble.Iterator // state before the group; nil until needed
+}
+
+// lookup returns a copy of the value that key had before the group, nil when it
+// had none. One iterator for all lookups, asking the filters of every level: in
+// a bulk load nearly all documents are new.
+func (g *group) lookup(key []byte) ([]byte, error) {
+	if g.iter == nil {
+		it, err := g.s.db.NewIter(&pebble.IterOptions{
+			LowerBound: []byte{spaceDocument}, UpperBound: []byte{spaceDocument + 1}, UseL6Filters: true,
+		})
+		if err != nil {
+			return nil, err
+		}
+		g.iter = it
+	}
+	if !g.iter.SeekPrefixGE(key) || !bytes.Equal(g.iter.Key(), key) {
+		return nil, g.iter.Error()
+	}
+	return bytes.Clone(g.iter.Value()), nil
 }
 
 func (g *group) conflicts(c *Commit) bool {
@@ -156,7 +176,7 @@ func (g *group) add(c *Commit) {
 		c.err = err
 		return
 	}
-	c.applier = &Applier{s: g.s, db: c.DB, at: at, docs: make(map[fsvalue.Path]*docState, len(c.Docs))}
+	c.applier = &Applier{s: g.s, g: g, db: c.DB, at: at, docs: make(map[fsvalue.Path]*docState, len(c.Docs))}
 	if c.err = c.Run(c.applier); c.err != nil {
 		return
 	}
@@ -173,6 +193,9 @@ func (g *group) add(c *Commit) {
 // finish makes the group durable, then visible, then known.
 func (g *group) finish() {
 	err := g.sync()
+	if g.iter != nil {
+		err = errors.Join(err, g.iter.Close())
+	}
 	if err != nil {
 		// What the disk holds now is unknown; only a restart, which replays the
 		// log, can tell. So no instant is given out from here on.
@@ -206,6 +229,7 @@ func (g *group) sync() error {
 // commit with the commit's own earlier writes on top.
 type Applier struct {
 	s     *Store
+	g     *group
 	db    uint32
 	at    int64
 	docs  map[fsvalue.Path]*docState
@@ -290,7 +314,7 @@ func (a *Applier) load(p fsvalue.Path) (*docState, error) {
 		return d, nil
 	}
 	d := &docState{path: p, key: DocumentKey(nil, a.db, p)}
-	val, err := getCopy(a.s.db, d.key)
+	val, err := a.g.lookup(d.key)
 	if err != nil {
 		return nil, fmt.Errorf("read document: %w", err)
 	}

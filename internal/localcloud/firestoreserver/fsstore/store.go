@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/gofrs/flock"
 
@@ -142,22 +141,7 @@ func (s *Store) openEngine(opt Options) error {
 		}
 	}
 	s.cache = pebble.NewCache(opt.CacheBytes)
-	o := &pebble.Options{
-		FS:    fs,
-		Cache: s.cache,
-		// Start-up time is log replay, and the log is at most a few memtables.
-		MemTableSize:                8 << 20,
-		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       20,
-		MaxOpenFiles:                512,
-		FormatMajorVersion:          pebble.FormatNewest,
-		Logger:                      quiet{s.log},
-	}
-	for i := range o.Levels {
-		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-	}
-	db, err := pebble.Open(dir, o)
+	db, err := pebble.Open(dir, engineOptions(fs, s.cache, s.log))
 	if err != nil {
 		s.cache.Unref()
 		return errors.Join(fmt.Errorf("open storage engine: %w", err), s.unlock())
@@ -282,15 +266,4 @@ func getCopy(r pebble.Reader, key []byte) ([]byte, error) {
 	}
 	out := append(make([]byte, 0, len(v)), v...)
 	return out, closer.Close()
-}
-
-// quiet passes the engine's errors on and drops its chatter.
-type quiet struct{ log *slog.Logger }
-
-func (quiet) Infof(string, ...any) {}
-func (q quiet) Errorf(format string, args ...any) {
-	q.log.Error("storage engine", "detail", fmt.Sprintf(format, args...))
-}
-func (q quiet) Fatalf(format string, args ...any) {
-	panic(fmt.Sprintf("storage engine: "+format, args...))
 }
