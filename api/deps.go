@@ -40,7 +40,10 @@ type Jobs interface {
 	Update(ctx context.Context, id, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error)
 	// Progress adds up what the parts have done while the job's phase is parts.
 	Progress(ctx context.Context, j *jobs.Job) (rows, bytes int64, err error)
-	// Callbacks lists a job's callbacks, oldest first.
+	// Events is a job's timeline, oldest first. Parts are those of the plan in force, by
+	// index. Callbacks are a job's callbacks, oldest first.
+	Events(ctx context.Context, id string) ([]jobs.Event, error)
+	Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error)
 	Callbacks(ctx context.Context, jobID string) ([]*jobs.Callback, error)
 }
 
@@ -53,4 +56,6 @@ type Queue interface {
 type Objects interface {
 	// SignedURL makes a URL that downloads object with a plain GET for ttl, under filename.
 	SignedURL(ctx context.Context, object string, ttl time.Duration, filename string) (string, error)
+	// DeletePrefix deletes every object below prefix and says how many there were.
+	DeletePrefix(ctx context.Context, prefix string) (int, error)
 }

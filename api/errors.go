@@ -26,6 +26,8 @@ var errorTable = []struct {
 	{vip.ErrNotVIP, http.StatusForbidden, "workspace is not a VIP workspace"},
 	{vip.ErrChannelNotConnected, http.StatusForbidden, "channel is not connected to the workspace"},
 	{jobs.ErrNotFound, http.StatusNotFound, textNoJob},
+	{jobs.ErrTransition, http.StatusConflict, "not possible in the job's state"},
+	{jobs.ErrUnknownSchema, http.StatusConflict, "the job was made by another version of the service"},
 	{jobs.ErrUnavailable, http.StatusServiceUnavailable, textUnavailable},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, textUnavailable},
 	{context.Canceled, statusClientGone, "request canceled"},

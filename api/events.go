@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -44,17 +45,17 @@ func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 	s.metrics.waiting.Inc()
 	defer s.metrics.waiting.Dec()
 	ctx, cancel := context.WithTimeout(c.Request.Context(), streamLife)
+	defer cancel()
 	defer context.AfterFunc(s.draining, cancel)()
 
 	// Watch runs beside this goroutine, so that progress and heartbeats go out while
 	// nothing changes. Of changes that come faster than they are sent the last counts.
 	changes := make(chan *jobs.Job, 1)
 	var watch sync.WaitGroup
-	defer watch.Wait()
-	defer cancel() // first: it ends the watch
+	var watchErr error
 	watch.Go(func() {
 		defer close(changes)
-		err := s.jobs.Watch(ctx, job.ID, func(j *jobs.Job) bool {
+		watchErr = s.jobs.Watch(ctx, job.ID, func(j *jobs.Job) bool {
 			select {
 			case <-changes:
 			default:
@@ -62,26 +63,28 @@ func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 			changes <- j
 			return j.State.Ended()
 		})
-		if err != nil && ctx.Err() == nil {
-			observe(c).warning = err
-		}
 	})
-
-	header := c.Writer.Header()
-	header.Set("Content-Type", "text/event-stream; charset=utf-8")
-	header.Set("X-Accel-Buffering", "no") // nginx would hold events back
-	e := &eventWriter{w: c.Writer, control: http.NewResponseController(c.Writer)}
-	if err := e.write(fmt.Sprintf("retry: %d\n\n", reconnectAfter.Milliseconds())); err != nil {
-		return nil // the caller went away
+	err = s.sendEvents(ctx, c.Writer, changes)
+	ended := ctx.Err() != nil // the caller went away, the server stops, or the stream is old
+	cancel()
+	watch.Wait()
+	if errors.Is(watchErr, context.Canceled) {
+		watchErr = nil // by cancel above
 	}
-	if err := s.sendEvents(ctx, e, changes); err != nil && ctx.Err() == nil {
-		observe(c).warning = err
+	if !ended {
+		observe(c).warning = errors.Join(err, watchErr)
 	}
 	return nil
 }
 
 // sendEvents sends until the job has ended, the context has, or nothing more can come.
-func (s *Server) sendEvents(ctx context.Context, e *eventWriter, changes <-chan *jobs.Job) error {
+func (s *Server) sendEvents(ctx context.Context, w http.ResponseWriter, changes <-chan *jobs.Job) error {
+	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold events back
+	e := &eventWriter{w: w, control: http.NewResponseController(w)}
+	if err := e.write(fmt.Sprintf("retry: %d\n\n", reconnectAfter.Milliseconds())); err != nil {
+		return err
+	}
 	progress, heartbeat := time.NewTicker(progressEvery), time.NewTicker(heartbeatEvery)
 	defer progress.Stop()
 	defer heartbeat.Stop()

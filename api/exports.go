@@ -39,9 +39,7 @@ func (s *Server) export(kind jobs.Kind) endpoint {
 		}
 		observe(c).jobID = submitted.Job.ID
 		if !submitted.Reused {
-			// Not an error of the request: the job is stored, and whoever looks after it
-			// rings again.
-			observe(c).warning = s.queue.Publish(ctx, jobs.QueueExports, jobs.Message{JobID: submitted.Job.ID})
+			s.ring(c, jobs.QueueExports, jobs.Message{JobID: submitted.Job.ID})
 		}
 		finished := submitted.Job.State.Ended() // before this request came
 		return s.answerExport(c, s.await(c, submitted.Job, preference.wait), preference, finished)

@@ -231,6 +231,7 @@ type fakeJobs struct {
 	page      jobs.JobPage
 	callbacks []*jobs.Callback
 	events    []jobs.Event
+	parts     []*jobs.Part
 }
 
 // set stores a copy of j.
@@ -317,6 +318,10 @@ func (f *fakeJobs) Callbacks(context.Context, string) ([]*jobs.Callback, error) 
 	return f.callbacks, f.err
 }
 
+func (f *fakeJobs) Events(context.Context, string) ([]jobs.Event, error) { return f.events, f.err }
+
+func (f *fakeJobs) Parts(context.Context, *jobs.Job) ([]*jobs.Part, error) { return f.parts, f.err }
+
 type fakeQueue struct {
 	rung []jobs.Message
 	err  error
@@ -332,11 +337,18 @@ const signedURLPrefix = "https://storage.example/signed?X-Goog-Signature="
 type fakeObjects struct {
 	err error
 	ttl time.Duration
+
+	deleted []string // prefixes
 }
 
 func (f *fakeObjects) SignedURL(_ context.Context, object string, ttl time.Duration, filename string) (string, error) {
 	f.ttl = ttl
 	return signedURLPrefix + strings.ReplaceAll(object+filename, "/", "_"), f.err
+}
+
+func (f *fakeObjects) DeletePrefix(_ context.Context, prefix string) (int, error) {
+	f.deleted = append(f.deleted, prefix)
+	return 1, f.err
 }
 
 // testPolicy has what the transitions that the API makes need.

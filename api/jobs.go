@@ -29,7 +29,7 @@ func (s *Server) listJobs(c *gin.Context, caller *apikey.Key) error {
 	if err := p.finish(); err != nil {
 		return err
 	}
-	return s.writeJobs(c, l, viewOf)
+	return writeJobs(s, c, l, viewOf)
 }
 
 // jobPage reads what all lists of jobs have in common.
@@ -48,7 +48,7 @@ func badPageToken(token string) fault {
 }
 
 // writeJobs answers with a page of jobs.
-func (s *Server) writeJobs(c *gin.Context, l jobs.List, view func(*jobs.Job) jobView) error {
+func writeJobs[V any](s *Server, c *gin.Context, l jobs.List, view func(*jobs.Job) V) error {
 	page, err := s.jobs.List(c.Request.Context(), l)
 	if errors.Is(err, jobs.ErrInvalid) {
 		return &invalidError{[]fault{badPageToken(l.PageToken)}}
@@ -56,7 +56,7 @@ func (s *Server) writeJobs(c *gin.Context, l jobs.List, view func(*jobs.Job) job
 	if err != nil {
 		return err
 	}
-	views := make([]jobView, len(page.Jobs))
+	views := make([]V, len(page.Jobs))
 	for i, j := range page.Jobs {
 		views[i] = view(j)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 )
@@ -39,7 +40,11 @@ func limit(c *gin.Context) {
 	case r.ContentLength > maxBodyBytes:
 		writeError(c, refuse(http.StatusRequestEntityTooLarge, "the body must be at most 64 KiB"))
 		return
-	case r.ContentLength == 0:
+	}
+	// The server's deadline for reading has served once the headers are here and the body
+	// is small and read; left in place, it would cancel requests that wait.
+	defer func() { _ = http.NewResponseController(c.Writer).SetReadDeadline(time.Time{}) }()
+	if r.ContentLength == 0 {
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, r.Body, maxBodyBytes))

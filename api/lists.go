@@ -169,7 +169,8 @@ func (p *params) before(f jobs.Filter) *vip.Position {
 	if !given || len(p.faults) > 0 {
 		return nil
 	}
-	position, err := vip.NewQuery(jobs.KindMessages, f).ParseBefore(v)
+	q := vip.NewQuery(jobs.KindMessages, f)
+	position, err := q.ParseBefore(v)
 	if err != nil {
 		p.fault("before", typeDate, map[string]any{"value": v, "format": "iso"},
 			`must be in ISO 8601 date format or a nextCursor of the same request`)

@@ -24,8 +24,9 @@ type route struct {
 }
 
 var (
-	mayRead   = []apikey.Scope{apikey.ScopeRead}
-	mayExport = []apikey.Scope{apikey.ScopeExport}
+	mayRead    = []apikey.Scope{apikey.ScopeRead}
+	mayExport  = []apikey.Scope{apikey.ScopeExport}
+	mayOperate = []apikey.Scope{apikey.ScopeOps}
 	// maySee: who may start an export may see what became of it.
 	maySee = []apikey.Scope{apikey.ScopeRead, apikey.ScopeExport}
 )
@@ -39,7 +40,7 @@ const (
 
 // routes is every route there is.
 func (s *Server) routes() []route {
-	const get, post = http.MethodGet, http.MethodPost
+	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
 	return []route{
 		{get, "/healthz", nil, quick, s.health},
 		{get, "/readyz", nil, quick, s.ready},
@@ -57,6 +58,14 @@ func (s *Server) routes() []route {
 		{get, "/exports", maySee, quick, s.listJobs},
 		{get, "/exports/:jobId", maySee, slow, s.getJob},
 		{get, "/exports/:jobId/csv", maySee, quick, s.download},
+		{get, "/exports/:jobId/events", maySee, 0, s.stream},
+		{post, "/exports/:jobId/cancel", mayExport, quick, s.cancel},
+		{del, "/exports/:jobId", mayExport, slow, s.erase},
+
+		{get, "/ops/jobs", mayOperate, quick, s.opsList},
+		{get, "/ops/jobs/:jobId", mayOperate, quick, s.opsGet},
+		{post, "/ops/jobs/:jobId/rerun", mayOperate, quick, s.opsRerun},
+		{post, "/ops/jobs/:jobId/cancel", mayOperate, quick, s.opsCancel},
 	}
 }
 

@@ -128,7 +128,7 @@ func TestFaultForm(t *testing.T) {
 	want := `{"error":[` +
 		`{"message":"\"workspaceId\" is not allowed to be empty","path":["workspaceId"],"type":"string.empty","context":{"key":"workspaceId","label":"workspaceId","value":""}},` +
 		`{"message":"\"mediumId\" is required","path":["mediumId"],"type":"any.required","context":{"key":"mediumId","label":"mediumId"}},` +
-		`{"message":"\"hasBirthday\" must be a boolean","path":["hasBirthday"],"type":"boolean.base","context":{"key":"hasBirthday","label":"hasBirthday","value":"\u003cb\u003e"}},` +
+		`{"message":"\"hasBirthday\" must be a boolean","path":["hasBirthday"],"type":"boolean.base","context":{"key":"hasBirthday","label":"hasBirthday","value":"<b>"}},` +
 		`{"message":"\"birthdayMonth\" must be an integer","path":["birthdayMonth"],"type":"number.integer","context":{"key":"birthdayMonth","label":"birthdayMonth","value":"1.5"}},` +
 		`{"message":"\"limit\" must be less than or equal to 200","path":["limit"],"type":"number.max","context":{"key":"limit","label":"limit","limit":200,"value":"500"}},` +
 		`{"message":"\"offset\" must be a number","path":["offset"],"type":"number.base","context":{"key":"offset","label":"offset","value":"x"}},` +

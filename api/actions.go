@@ -1,0 +1,120 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/apikey"
+	"exportd/jobs"
+)
+
+// actor is how a key appears in the events of a job.
+func actor(caller *apikey.Key) string { return "api key " + caller.ID }
+
+// update runs a transition in the caller's name and rings for the callback that came of it.
+func (s *Server) update(c *gin.Context, caller *apikey.Key, id string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
+	var callback *jobs.Callback
+	j, err := s.jobs.Update(c.Request.Context(), id, actor(caller), func(tx *jobs.Tx) error {
+		err := fn(tx)
+		callback = tx.Callback
+		return err
+	})
+	if err == nil && callback != nil {
+		s.ring(c, jobs.QueueCallbacks, jobs.Message{JobID: id, CallbackID: callback.ID})
+	}
+	return j, err
+}
+
+// ring publishes a doorbell. That it did not ring is no error of the request: what it is
+// about is stored, and whoever looks after it rings again.
+func (s *Server) ring(c *gin.Context, q jobs.Queue, m jobs.Message) {
+	if err := s.queue.Publish(c.Request.Context(), q, m); err != nil {
+		observe(c).warning = err
+	}
+}
+
+// cancel ends a job that has not ended, for its owner.
+func (s *Server) cancel(c *gin.Context, caller *apikey.Key) error {
+	b, err := readBody(c.Request)
+	if err != nil {
+		return err
+	}
+	reason := b.reason(false)
+	if err := b.finish(); err != nil {
+		return err
+	}
+	j, err := s.own(c, caller)
+	if err != nil {
+		return err
+	}
+	j, err = s.update(c, caller, j.ID, cancelJob(reason))
+	if err != nil {
+		return err
+	}
+	c.Header("Location", statusURL(j.ID))
+	writeJSON(c, http.StatusAccepted, viewOf(j))
+	return nil
+}
+
+func cancelJob(reason string) func(*jobs.Tx) error {
+	return func(tx *jobs.Tx) error {
+		if !tx.Job.DeletedAt.IsZero() {
+			return jobs.ErrNotFound
+		}
+		return conflict(tx.Job.State, "canceled", tx.Cancel(reason))
+	}
+}
+
+// conflict says what the job is that cannot be canceled or rerun.
+func conflict(was jobs.State, what string, err error) error {
+	if !errors.Is(err, jobs.ErrTransition) {
+		return err
+	}
+	return &problem{
+		status: http.StatusConflict, message: "the job cannot be " + what + ": it is " + string(was),
+		extra: map[string]any{"state": was},
+	}
+}
+
+// erase deletes a job for its owner: file and parts now, the record stays for audit. When
+// the objects cannot be deleted now, the caller is told so and may repeat; the rescuer
+// does as well.
+func (s *Server) erase(c *gin.Context, caller *apikey.Key) error {
+	b, err := readBody(c.Request)
+	if err != nil {
+		return err
+	}
+	reason := b.reason(false)
+	if err := b.finish(); err != nil {
+		return err
+	}
+	ctx := c.Request.Context()
+	j, err := s.erasable(ctx, c.Param("jobId"), caller)
+	if err != nil {
+		return err
+	}
+	observe(c).jobID = j.ID
+	if j, err = s.update(c, caller, j.ID, func(tx *jobs.Tx) error { return tx.Delete(reason) }); err != nil {
+		return err
+	}
+	if _, err := s.objects.DeletePrefix(ctx, j.ObjectPrefix()); err != nil {
+		return err
+	}
+	c.Status(http.StatusNoContent)
+	return nil
+}
+
+// erasable returns a job of the caller's that is there, or was deleted with objects left.
+func (s *Server) erasable(ctx context.Context, id string, caller *apikey.Key) (*jobs.Job, error) {
+	j, err := s.find(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if j.OrgID != caller.OrgID || !j.DeletedAt.IsZero() && !j.Cleanup {
+		return nil, jobs.ErrNotFound
+	}
+	return j, nil
+}

@@ -1,0 +1,77 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"slices"
+	"unicode/utf8"
+)
+
+// maxReason is the longest reason, in characters.
+const maxReason = 500
+
+// body reads a JSON object as params reads a query, and collects faults the same way.
+type body struct {
+	params
+	fields map[string]json.RawMessage
+}
+
+// readBody parses the body: one JSON object, or nothing. limit has bounded it.
+func readBody(r *http.Request) (*body, error) {
+	if err := noParams(r); err != nil {
+		return nil, err
+	}
+	b := &body{fields: map[string]json.RawMessage{}}
+	raw, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "the body could not be read")
+	}
+	if raw = bytes.TrimSpace(raw); len(raw) == 0 {
+		return b, nil
+	}
+	if !utf8.Valid(raw) || raw[0] != '{' || json.Unmarshal(raw, &b.fields) != nil {
+		return nil, refuse(http.StatusBadRequest, "the body must be a JSON object")
+	}
+	if len(b.fields) > maxParams {
+		return nil, refuse(http.StatusBadRequest, "too many fields")
+	}
+	b.values = make(map[string][]string, len(b.fields))
+	for name, value := range b.fields {
+		var text string
+		if bytes.Equal(value, []byte("null")) {
+			continue // the same as leaving it out
+		}
+		if json.Unmarshal(value, &text) != nil {
+			text = string(value) // for the fault that text gives
+		}
+		b.values[name] = []string{text}
+	}
+	return b, nil
+}
+
+// reason reads why somebody does something: required from operators.
+func (b *body) reason(required bool) string {
+	const name = "reason"
+	if v, ok := b.fields[name]; ok && v[0] != '"' && b.values[name] != nil {
+		b.known = append(b.known, name)
+		b.fault(name, typeOnly, map[string]any{"value": string(v)}, "must be a string")
+		return ""
+	}
+	v := b.text(name, required)
+	if utf8.RuneCountInString(v) > maxReason {
+		b.fault(name, typeMax, map[string]any{"value": v, "limit": maxReason}, "length must be less than or equal to %d characters long", maxReason)
+	}
+	return v
+}
+
+// finish refuses what is faulty or unknown; null is not a way around that.
+func (b *body) finish() error {
+	for name := range b.fields {
+		if b.values[name] == nil && !slices.Contains(b.known, name) {
+			b.values[name] = []string{"null"}
+		}
+	}
+	return b.params.finish()
+}

@@ -1,0 +1,119 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/apikey"
+	"exportd/jobs"
+)
+
+func (s *Server) opsList(c *gin.Context, _ *apikey.Key) error {
+	p, err := readQuery(c.Request)
+	if err != nil {
+		return err
+	}
+	l := jobs.List{IncludeDeleted: true, OrgID: p.text("orgId", false), WorkspaceID: p.text("workspaceId", false)}
+	l.ErrorCode = jobs.Code(p.text("errorCode", false))
+	l.CreatedAfter, _, _ = p.date("createdAfter", false)
+	l.CreatedBefore, _, _ = p.date("createdBefore", false)
+	p.jobPage(&l)
+	if err := p.finish(); err != nil {
+		return err
+	}
+	return writeJobs(s, c, l, opsViewOf)
+}
+
+// opsGet shows a job with everything that is known about how it went.
+func (s *Server) opsGet(c *gin.Context, _ *apikey.Key) error {
+	if err := noParams(c.Request); err != nil {
+		return err
+	}
+	ctx := c.Request.Context()
+	j, err := s.find(ctx, c.Param("jobId"))
+	if err != nil {
+		return err
+	}
+	observe(c).jobID = j.ID
+	events, err := s.jobs.Events(ctx, j.ID)
+	if err != nil {
+		return err
+	}
+	parts, err := s.jobs.Parts(ctx, j)
+	if err != nil {
+		return err
+	}
+	callbacks, err := s.jobs.Callbacks(ctx, j.ID)
+	if err != nil {
+		return err
+	}
+	v := opsViewOf(j)
+	if j.State == jobs.Running && j.Phase == jobs.PhaseParts {
+		rows, bytes, err := s.jobs.Progress(ctx, j)
+		if err != nil {
+			return err
+		}
+		v.setProgress(j, rows, bytes)
+	}
+	shown := partsOf(parts)
+	writeJSON(c, http.StatusOK, map[string]any{
+		"job": v, "timeline": timelineOf(events), "parts": shown, "partsOmitted": len(parts) - len(shown), "callbacks": deliveriesOf(callbacks),
+	})
+	return nil
+}
+
+// opsRerun queues an ended job again.
+func (s *Server) opsRerun(c *gin.Context, caller *apikey.Key) error {
+	b, err := readBody(c.Request)
+	if err != nil {
+		return err
+	}
+	reason := b.reason(true)
+	mode := enum(&b.params, "mode", jobs.Resume, jobs.Fresh)
+	if mode == "" {
+		mode = jobs.Resume
+	}
+	if err := b.finish(); err != nil {
+		return err
+	}
+	j, err := s.find(c.Request.Context(), c.Param("jobId"))
+	if err != nil {
+		return err
+	}
+	observe(c).jobID = j.ID
+	var really jobs.RerunMode
+	j, err = s.update(c, caller, j.ID, func(tx *jobs.Tx) (err error) {
+		was := tx.Job.State
+		really, err = tx.Rerun(mode, reason)
+		return conflict(was, "rerun", err)
+	})
+	if err != nil {
+		return err
+	}
+	s.ring(c, jobs.QueueExports, jobs.Message{JobID: j.ID})
+	writeJSON(c, http.StatusAccepted, map[string]any{"job": opsViewOf(j), "mode": really})
+	return nil
+}
+
+// opsCancel ends a job of any org.
+func (s *Server) opsCancel(c *gin.Context, caller *apikey.Key) error {
+	b, err := readBody(c.Request)
+	if err != nil {
+		return err
+	}
+	reason := b.reason(true)
+	if err := b.finish(); err != nil {
+		return err
+	}
+	j, err := s.find(c.Request.Context(), c.Param("jobId"))
+	if err != nil {
+		return err
+	}
+	observe(c).jobID = j.ID
+	if j, err = s.update(c, caller, j.ID, cancelJob(reason)); err != nil {
+		return err
+	}
+	writeJSON(c, http.StatusAccepted, map[string]any{"job": opsViewOf(j)})
+	return nil
+}

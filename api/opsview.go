@@ -1,0 +1,146 @@
+package api
+
+import (
+	"net/url"
+	"time"
+
+	"exportd/jobs"
+)
+
+// opsJob is a job as operators see it: all about the work, and no way to the data in it.
+// There is no link to the file, and of callback URLs no query, which may hold a token.
+type opsJob struct {
+	jobView
+	OrgID         string     `json:"orgId"`
+	KeyID         string     `json:"keyId"`
+	RequestID     string     `json:"requestId"`
+	Phase         jobs.Phase `json:"phase"`
+	Epoch         int64      `json:"epoch"`
+	Owner         *string    `json:"owner"` // worker that holds the job's lease
+	LeaseUntil    *time.Time `json:"leaseUntil"`
+	WakeAt        *time.Time `json:"wakeAt"`
+	NotBefore     *time.Time `json:"notBefore"`
+	Interruptions int        `json:"interruptions"`
+	Remedy        *string    `json:"remedy"`
+	DeletedAt     *time.Time `json:"deletedAt"`
+}
+
+func opsViewOf(j *jobs.Job) opsJob {
+	v := opsJob{
+		jobView: viewOf(j), OrgID: j.OrgID, KeyID: j.KeyID, RequestID: j.RequestID, Phase: j.Phase, Epoch: j.Epoch,
+		LeaseUntil: timeOrNil(j.Lease.Until), WakeAt: timeOrNil(j.WakeAt), NotBefore: timeOrNil(j.NotBefore),
+		Interruptions: j.Interruptions, DeletedAt: timeOrNil(j.DeletedAt), Owner: textOrNil(j.Lease.Owner),
+	}
+	if j.Error != nil {
+		v.Remedy = textOrNil(j.Error.Remedy)
+	}
+	if j.CallbackURL != "" {
+		v.Callback = &callbackView{URL: withoutQuery(j.CallbackURL)}
+	}
+	return v
+}
+
+// timelineEntry is a line of a job's timeline.
+type timelineEntry struct {
+	At      time.Time      `json:"at"`
+	Type    jobs.EventType `json:"type"`
+	Actor   string         `json:"actor"`
+	Attempt int            `json:"attempt"`
+	Part    *int           `json:"part"`
+	Code    *string        `json:"code"`
+	Message *string        `json:"message"`
+	Reason  *string        `json:"reason"`
+}
+
+func timelineOf(events []jobs.Event) []timelineEntry {
+	out := make([]timelineEntry, len(events))
+	for i, e := range events {
+		out[i] = timelineEntry{
+			At: e.At.UTC(), Type: e.Type, Actor: e.Actor, Attempt: e.Attempt,
+			Code: textOrNil(string(e.Code)), Message: textOrNil(e.Message), Reason: textOrNil(e.Reason),
+		}
+		if e.Part >= 0 {
+			out[i].Part = &e.Part
+		}
+	}
+	return out
+}
+
+type partView struct {
+	Index         int            `json:"index"`
+	State         jobs.PartState `json:"state"`
+	Rows          int64          `json:"rows"`
+	RowsDone      int64          `json:"rowsDone"`
+	SizeBytes     int64          `json:"sizeBytes"`
+	Attempt       int            `json:"attempt"`
+	Interruptions int            `json:"interruptions"`
+	Owner         *string        `json:"owner"`
+	LeaseUntil    *time.Time     `json:"leaseUntil"`
+	NotBefore     *time.Time     `json:"notBefore"`
+	Error         *errorView     `json:"error"`
+}
+
+// maxPartViews bounds the parts in an answer: at 50,000 rows each, 50 million rows.
+const maxPartViews = 1000
+
+func partsOf(parts []*jobs.Part) []partView {
+	out := make([]partView, 0, min(len(parts), maxPartViews))
+	for _, p := range parts {
+		if len(out) == maxPartViews {
+			break
+		}
+		v := partView{
+			Index: p.Index, State: p.State, Rows: p.Rows, RowsDone: p.RowsDone, SizeBytes: p.Size, Attempt: p.Attempt, Interruptions: p.Interruptions,
+			Owner: textOrNil(p.Lease.Owner), LeaseUntil: timeOrNil(p.Lease.Until), NotBefore: timeOrNil(p.NotBefore),
+		}
+		if p.State == jobs.PartDone {
+			v.RowsDone = p.Rows
+		}
+		if e := p.LastError; e != nil {
+			v.Error = &errorView{e.Code, e.Message, e.Retryable}
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+type deliveryView struct {
+	ID            string                 `json:"id"` // the webhook-id
+	URL           string                 `json:"url"`
+	Event         string                 `json:"event"`
+	State         jobs.CallbackState     `json:"state"`
+	CreatedAt     time.Time              `json:"createdAt"`
+	Attempts      int                    `json:"attempts"`
+	NextAttemptAt *time.Time             `json:"nextAttemptAt"`
+	Tries         []jobs.CallbackAttempt `json:"tries"`
+}
+
+func deliveriesOf(callbacks []*jobs.Callback) []deliveryView {
+	out := make([]deliveryView, len(callbacks))
+	for i, cb := range callbacks {
+		out[i] = deliveryView{
+			ID: cb.ID, URL: withoutQuery(cb.URL), Event: cb.Event, State: cb.State, CreatedAt: cb.CreatedAt.UTC(),
+			Attempts: cb.Attempt, Tries: orEmpty(cb.Tries),
+		}
+		if cb.State == jobs.CallbackPending {
+			out[i].NextAttemptAt = timeOrNil(cb.WakeAt)
+		}
+	}
+	return out
+}
+
+func withoutQuery(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	u.RawQuery, u.User = "", nil
+	return u.String()
+}
+
+func textOrNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
