@@ -1,0 +1,36 @@
+# exportd: what a developer and CI run. `make help` lists it.
+
+GO      ?= go
+TAGS    := nomsgpack
+BIN     := bin
+# Two cores are what CI has; packages start servers, so no more at a time.
+PARALLEL ?= 2
+TESTFLAGS ?= -race -shuffle=on -count=1
+PKGS    := ./...
+
+.DEFAULT_GOAL := help
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## Run everything in one process with demo data, on 127.0.0.1:8080
+	./$(BIN)/exportd dev
+
+build: ## Build bin/exportd and bin/exportctl
+	$(GO) build -tags $(TAGS) -trimpath -ldflags '-s -w' -o $(BIN)/ ./cmd/...
+
+test: ## Run all tests with the race detector, in random order
+	$(GO) test -tags $(TAGS) -p $(PARALLEL) $(TESTFLAGS) $(PKGS)
+
+check: format vet lint test ## What CI runs: format, vet, staticcheck, tests
+
+format: ## Fail on files that gofmt would change
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
+
+vet: ## go vet
+	$(GO) vet -tags $(TAGS) $(PKGS)
+
+lint: ## staticcheck, at the version in go.mod
+	$(GO) tool staticcheck -tags $(TAGS) $(PKGS)
+
+.PHONY: help run build test check format vet lint

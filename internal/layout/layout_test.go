@@ -1,0 +1,183 @@
+package layout
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// pkg is what `go list -json` says of a package; test imports count as imports of tests.
+type pkg struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func list(t *testing.T, args ...string) []pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-tags", "nomsgpack", "-json=ImportPath,Imports,Deps"}, args...)...)
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list %v: %v", args, err)
+	}
+	var pkgs []pkg
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return pkgs
+		} else if err != nil {
+			t.Fatalf("read go list: %v", err)
+		}
+		pkgs = append(pkgs, p)
+	}
+}
+
+func within(importPath string, roots ...string) bool {
+	return slices.ContainsFunc(roots, func(r string) bool { return importPath == r || strings.HasPrefix(importPath, r+"/") })
+}
+
+// adapters each reach one of Google's services (or callers' receivers) and know nothing of each other.
+var adapters = []string{
+	"exportd/internal/records", "exportd/internal/jobstore", "exportd/internal/jobqueue", "exportd/internal/objectstore",
+	"exportd/internal/webhook", "exportd/internal/apikey",
+}
+
+// sdk are the only importers of Google's SDKs, with what each may import.
+var sdk = map[string][]string{
+	"exportd/internal/records":     {"cloud.google.com/go/firestore", "google.golang.org/api"},
+	"exportd/internal/jobstore":    {"cloud.google.com/go/firestore", "google.golang.org/api"},
+	"exportd/internal/apikey":      {"cloud.google.com/go/firestore", "google.golang.org/api"},
+	"exportd/internal/jobqueue":    {"cloud.google.com/go/pubsub", "google.golang.org/api"},
+	"exportd/internal/objectstore": {"cloud.google.com/go/storage", "google.golang.org/api"},
+	"exportd/internal/demo":        {"cloud.google.com/go/firestore", "google.golang.org/api"},
+	"exportd/internal/localcloud":  {"cloud.google.com/go", "google.golang.org/api"},
+	"exportd/internal/bench":       {"cloud.google.com/go", "google.golang.org/api"},
+	"exportd/internal/chaos":       {"cloud.google.com/go", "google.golang.org/api"},
+	"exportd/cmd":                  {"cloud.google.com/go", "google.golang.org/api"},
+}
+
+// fault says what is wrong with an import, "" if nothing.
+func fault(from, to string) string {
+	internal := within(to, "exportd")
+	switch {
+	case from == "exportd/jobs" && strings.Contains(to, "."):
+		return "jobs is the floor: only the standard library"
+	case from == "exportd/jobs" && internal:
+		return "jobs is the floor: it imports nothing of exportd"
+	case within(from, "exportd/internal") && within(to, "exportd/api", "exportd/worker", "exportd/cmd") && !within(from, "exportd/internal/e2e"):
+		return "internal packages do not know who uses them"
+	case within(from, "exportd/api") && within(to, "exportd/worker"), within(from, "exportd/worker") && within(to, "exportd/api"):
+		return "api and worker know nothing of each other"
+	case within(to, "github.com/gin-gonic") && !within(from, "exportd/api"):
+		return "only api imports Gin"
+	case within(to, "exportd/internal/localcloud") && !within(from, "exportd/internal/localcloud", "exportd/cmd", "exportd/internal/bench", "exportd/internal/chaos"):
+		return "only cmd, benchmarks and tests know the embedded cloud"
+	}
+	for _, a := range adapters {
+		for _, b := range adapters {
+			if a != b && within(from, a) && within(to, b) {
+				return "adapters do not import each other"
+			}
+		}
+	}
+	if within(to, "cloud.google.com/go", "google.golang.org/api") {
+		for user, allowed := range sdk {
+			if within(from, user) && (within(to, allowed...) || slices.ContainsFunc(allowed, func(a string) bool { return strings.HasPrefix(to, a) })) {
+				return ""
+			}
+		}
+		return "this package must not import this Google SDK"
+	}
+	return ""
+}
+
+func TestImports(t *testing.T) {
+	t.Parallel()
+	pkgs := list(t, "./...")
+	if len(pkgs) < 15 {
+		t.Fatalf("go list found %d packages; is the test looking at the whole module?", len(pkgs))
+	}
+	for _, p := range pkgs {
+		for _, to := range p.Imports {
+			if why := fault(p.ImportPath, to); why != "" {
+				t.Errorf("%s imports %s: %s", p.ImportPath, to, why)
+			}
+		}
+	}
+}
+
+// TestFault makes sure that the rules refuse what they are there to refuse.
+func TestFault(t *testing.T) {
+	t.Parallel()
+	for _, bad := range [][2]string{
+		{"exportd/jobs", "go.uber.org/zap"},
+		{"exportd/jobs", "exportd/internal/vip"},
+		{"exportd/api", "exportd/worker"},
+		{"exportd/worker", "exportd/api"},
+		{"exportd/worker", "github.com/gin-gonic/gin"},
+		{"exportd/internal/export", "exportd/worker"},
+		{"exportd/internal/records", "exportd/internal/jobstore"},
+		{"exportd/internal/jobqueue", "cloud.google.com/go/firestore"},
+		{"exportd/api", "cloud.google.com/go/firestore"},
+		{"exportd/internal/export", "exportd/internal/localcloud/fault"},
+	} {
+		if fault(bad[0], bad[1]) == "" {
+			t.Errorf("fault(%s, %s) finds nothing wrong", bad[0], bad[1])
+		}
+	}
+	for _, good := range [][2]string{
+		{"exportd/cmd/exportd", "exportd/worker"}, {"exportd/worker", "exportd/internal/export"},
+		{"exportd/internal/jobstore", "cloud.google.com/go/firestore/apiv1"}, {"exportd/internal/jobqueue", "cloud.google.com/go/pubsub/v2"},
+		{"exportd/internal/localcloud", "exportd/internal/localcloud/fault"},
+	} {
+		if why := fault(good[0], good[1]); why != "" {
+			t.Errorf("fault(%s, %s) = %q", good[0], good[1], why)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	banned := []string{"util", "utils", "common", "helpers", "models", "types", "services"}
+	for _, p := range list(t, "./...") {
+		if slices.Contains(banned, path.Base(p.ImportPath)) {
+			t.Errorf("%s: name a package for what it holds", p.ImportPath)
+		}
+	}
+}
+
+func TestTopLevel(t *testing.T) {
+	t.Parallel()
+	entries, err := os.ReadDir("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := []string{
+		"cmd", "api", "worker", "jobs", "internal", "deployments", "go.mod", "go.sum", "Makefile",
+		"README.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "LICENSE", "bin",
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") && !slices.Contains(allowed, e.Name()) {
+			t.Errorf("%s does not belong at the top level", e.Name())
+		}
+	}
+}
+
+// TestBinaries keeps what only tests need out of what is shipped.
+func TestBinaries(t *testing.T) {
+	t.Parallel()
+	for _, p := range list(t, "./cmd/...") {
+		for _, dep := range p.Deps {
+			if dep == "testing" || within(dep, "go.uber.org/goleak", "github.com/miekg/dns", "github.com/standard-webhooks") {
+				t.Errorf("%s would ship %s", p.ImportPath, dep)
+			}
+		}
+	}
+}
