@@ -1,6 +1,7 @@
 package storageserver
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -9,29 +10,37 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"exportd/internal/objectstore/crc32c"
 )
 
-// segment is a run of bytes in a file of its own. An uploaded object has one, a composite those of its
-// sources, so composing moves no bytes.
+// segment is a run of bytes in a file of its own or, if Small, in the index. An uploaded object has one, a
+// composite those of its sources, so composing moves no bytes.
 type segment struct {
-	ID   int64 `json:"id"`
-	Size int64 `json:"size"`
+	ID    int64 `json:"id"`
+	Size  int64 `json:"size"`
+	Small bool  `json:"small,omitempty"`
 }
 
-// blobs owns the files with object bytes. A file is written once, and counts for nothing until an object
-// record or an open upload names it; files that nothing names are removed when the server starts.
+// blobs owns the segments. One is written once, and counts for nothing until an object record or an open
+// upload names it; those that nothing names are removed when the server starts.
 type blobs struct {
 	dir  string
+	db   *pebble.DB
 	free func() (uint64, error) // bytes of disk space left
 
 	mu    sync.Mutex
-	extra map[int64]int // users of a file beyond the first; a file that is not here has one
+	extra map[int64]int // users of a segment beyond the first; one that is not here has one
 }
+
+// smallBytes is up to what size an object's bytes go into the index, in the same synced write as its record.
+// That takes one sync instead of three.
+const smallBytes = 32 << 10
 
 // copyBufferBytes is the unit in which bodies are read, hashed and written: large enough that system calls
 // do not show, small enough for hundreds of uploads at once.
@@ -39,7 +48,7 @@ const copyBufferBytes = 256 << 10
 
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copyBufferBytes); return &b }}
 
-func openBlobs(dir string) (*blobs, error) {
+func openBlobs(dir string, db *pebble.DB) (*blobs, error) {
 	for i := range 256 {
 		if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("%02x", i)), 0o700); err != nil {
 			return nil, fmt.Errorf("create object folder: %w", err)
@@ -49,7 +58,7 @@ func openBlobs(dir string) (*blobs, error) {
 		usage, err := vfs.Default.GetDiskUsage(dir)
 		return usage.AvailBytes, err
 	}
-	return &blobs{dir: dir, free: free, extra: map[int64]int{}}, nil
+	return &blobs{dir: dir, db: db, free: free, extra: map[int64]int{}}, nil
 }
 
 const (
@@ -74,11 +83,22 @@ func (b *blobs) path(id int64) string {
 	return filepath.Join(b.dir, fmt.Sprintf("%02x", byte(id)), fmt.Sprintf("%016x", id))
 }
 
-// sweep removes the files that keep does not know: what a killed server was in the middle of.
+// sweep removes what keep does not know: what a killed server was in the middle of.
 func (b *blobs) sweep(keep map[int64]bool) (removed int, err error) {
+	err = scan(b.db, []byte("d"), []byte("e"), func(key, _ []byte) error {
+		var id int64
+		if _, err := fmt.Sscanf(string(key), "d%016x", &id); err == nil && keep[id] {
+			return nil
+		}
+		removed++
+		return b.db.Delete(slices.Clone(key), pebble.NoSync)
+	})
+	if err != nil {
+		return removed, err
+	}
 	names, err := filepath.Glob(filepath.Join(b.dir, "*", "*"))
 	if err != nil {
-		return 0, err
+		return removed, err
 	}
 	for _, name := range names {
 		var id int64
@@ -117,7 +137,11 @@ func (b *blobs) release(segs []segment) error {
 			delete(b.extra, s.ID)
 		}
 		b.mu.Unlock()
-		if n == 0 {
+		switch {
+		case n > 0:
+		case s.Small:
+			errs = append(errs, b.db.Delete(smallKey(s.ID), pebble.NoSync))
+		default:
 			errs = append(errs, os.Remove(b.path(s.ID)))
 		}
 	}
@@ -221,15 +245,15 @@ func (b *blobs) sync(id int64) error {
 	return nil
 }
 
-// reader reads segments as one run of bytes. It holds one open file at a time.
+// reader reads segments as one run of bytes. It holds one open at a time.
 type reader struct {
 	blobs *blobs
 	segs  []segment
 	size  int64
 
 	pos   int64
-	file  *os.File
-	index int   // of the open file
+	open  io.ReaderAt // the segment at index, nil until it is needed
+	index int
 	start int64 // where the segment at index starts
 }
 
@@ -271,14 +295,13 @@ func (r *reader) Read(p []byte) (int, error) {
 			r.closeFile()
 			continue
 		}
-		if r.file == nil {
-			f, err := os.Open(r.blobs.path(seg.ID))
-			if err != nil {
-				return 0, fmt.Errorf("open object file: %w", err)
+		if r.open == nil {
+			var err error
+			if r.open, err = r.blobs.open(seg); err != nil {
+				return 0, err
 			}
-			r.file = f
 		}
-		n, err := r.file.ReadAt(p[:min(int64(len(p)), r.start+seg.Size-r.pos)], r.pos-r.start)
+		n, err := r.open.ReadAt(p[:min(int64(len(p)), r.start+seg.Size-r.pos)], r.pos-r.start)
 		r.pos += int64(n)
 		if n > 0 {
 			return n, nil
@@ -291,10 +314,26 @@ func (r *reader) Read(p []byte) (int, error) {
 }
 
 func (r *reader) closeFile() {
-	if r.file != nil {
-		_ = r.file.Close() // opened for reading
-		r.file = nil
+	if f, ok := r.open.(*os.File); ok {
+		_ = f.Close() // opened for reading
 	}
+	r.open = nil
+}
+
+func (b *blobs) open(s segment) (io.ReaderAt, error) {
+	if !s.Small {
+		f, err := os.Open(b.path(s.ID))
+		if err != nil {
+			return nil, fmt.Errorf("open object file: %w", err)
+		}
+		return f, nil
+	}
+	value, closer, err := b.db.Get(smallKey(s.ID))
+	if err != nil {
+		return nil, fmt.Errorf("read small object: %w", err)
+	}
+	data := slices.Clone(value)
+	return bytes.NewReader(data), closer.Close()
 }
 
 // encodeCRC is the base64 of the big-endian checksum, as the JSON API writes it.

@@ -94,7 +94,7 @@ func (s *Server) getBucket(w http.ResponseWriter, r *http.Request, bucket string
 
 func (s *Server) listBuckets(w http.ResponseWriter, _ *http.Request) error {
 	list := &storage.Buckets{Kind: "storage#buckets"}
-	err := s.scan([]byte("b"), []byte("c"), func(_, value []byte) error {
+	err := scan(s.db, []byte("b"), []byte("c"), func(_, value []byte) error {
 		b := &storage.Bucket{}
 		list.Items = append(list.Items, b)
 		return json.Unmarshal(value, b)
@@ -143,7 +143,7 @@ func (s *Server) deleteBucket(w http.ResponseWriter, r *http.Request, bucket str
 	lower := objectKey(bucket, "")
 	upper := append([]byte(nil), lower...)
 	upper[len(upper)-1]++
-	err := s.scan(lower, upper, func([]byte, []byte) error {
+	err := scan(s.db, lower, upper, func([]byte, []byte) error {
 		return conflict("The bucket you tried to delete is not empty.")
 	})
 	if err != nil {

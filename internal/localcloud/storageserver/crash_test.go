@@ -139,7 +139,7 @@ func TestKill9KeepsAcknowledgedObjectsWhole(t *testing.T) {
 		if exists && !bytes.Equal(read(t, o), contents(id)) {
 			t.Errorf("object %d is not whole", id)
 		}
-		if exists && a.Size > 0 {
+		if exists && a.Size > 32<<10 { // smaller ones are in the index
 			files++
 		}
 	}

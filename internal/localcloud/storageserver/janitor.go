@@ -32,7 +32,7 @@ func (s *Server) runJanitor() {
 
 // tidy removes what has expired at now.
 func (s *Server) tidy(now time.Time) error {
-	err := s.scan([]byte("s"), []byte("t"), func(key, value []byte) error {
+	err := scan(s.db, []byte("s"), []byte("t"), func(key, value []byte) error {
 		var state sessionState
 		if err := json.Unmarshal(value, &state); err != nil || s.idle(&state, now) < sessionLife {
 			return err
@@ -46,7 +46,7 @@ func (s *Server) tidy(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return s.scan([]byte("b"), []byte("c"), func(_, value []byte) error {
+	return scan(s.db, []byte("b"), []byte("c"), func(_, value []byte) error {
 		var b storage.Bucket
 		if err := json.Unmarshal(value, &b); err != nil || b.Lifecycle == nil {
 			return err
@@ -75,7 +75,7 @@ func (s *Server) expire(bucket string, c *storage.BucketLifecycleRuleCondition, 
 	upper := slices.Clone(lower)
 	upper[len(upper)-1]++
 	before := now.Add(-time.Duration(*c.Age) * 24 * time.Hour)
-	return s.scan(lower, upper, func(_, value []byte) error {
+	return scan(s.db, lower, upper, func(_, value []byte) error {
 		var rec record
 		if err := json.Unmarshal(value, &rec); err != nil {
 			return err

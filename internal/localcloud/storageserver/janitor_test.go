@@ -38,7 +38,7 @@ func TestTidyRemovesWhatIsOld(t *testing.T) {
 	unknown := `{"action":{"type":"Delete"},"condition":{"age":1,"isLive":false}}`
 	do(t, s, "POST", "/storage/v1/b", `{"name":"bkt","lifecycle":{"rule":[`+rule+`,`+unknown+`]}}`)
 	for _, name := range []string{"exports/a", "exports/b", "other"} {
-		if w := do(t, s, "POST", "/upload/storage/v1/b/bkt/o?uploadType=media&name="+name, "x"); w.Code != http.StatusOK {
+		if w := do(t, s, "POST", "/upload/storage/v1/b/bkt/o?uploadType=media&name="+name, strings.Repeat("x", smallBytes+1)); w.Code != http.StatusOK {
 			t.Fatalf("upload = %d %s", w.Code, w.Body)
 		}
 	}

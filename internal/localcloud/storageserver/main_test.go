@@ -123,7 +123,7 @@ func TestObjectLifeThroughTheOfficialClient(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, b := newBucket(t)
-			for _, size := range []int{0, 1, 256 << 10, 256<<10 + 1, 1 << 20, 3<<20 + 7} {
+			for _, size := range []int{0, 1, 32 << 10, 32<<10 + 1, 256 << 10, 256<<10 + 1, 1 << 20, 3<<20 + 7} {
 				data := random(1, size)
 				o := b.Object("exports/a b/ü.csv")
 				attrs := put(t, o, data, chunk)

@@ -242,7 +242,7 @@ func TestCompose(t *testing.T) {
 	var want []byte
 	var parts []*storage.ObjectHandle
 	for i := range 32 {
-		part := random(uint64(i), i*1000)
+		part := random(uint64(i), i*3000)
 		parts, want = append(parts, b.Object(fmt.Sprintf("part-%02d", i))), append(want, part...)
 		put(t, parts[i], part, 0)
 	}
@@ -266,7 +266,7 @@ func TestCompose(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := read(t, b.Object("twice")); !bytes.Equal(got, slices.Concat(want, want, random(1, 1000))) {
+	if got := read(t, b.Object("twice")); !bytes.Equal(got, slices.Concat(want, want, random(1, 3000))) {
 		t.Errorf("composite has %d bytes, and not the right ones", len(got))
 	}
 	put(t, b.Object("x"), []byte("x"), 0)

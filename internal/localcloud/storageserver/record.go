@@ -34,6 +34,7 @@ func (r *record) crc() uint32 {
 func bucketKey(bucket string) []byte       { return []byte("b" + bucket) }
 func objectKey(bucket, name string) []byte { return []byte("o" + bucket + "\x00" + name) }
 func sessionKey(id string) []byte          { return []byte("s" + id) }
+func smallKey(id int64) []byte             { return fmt.Appendf(nil, "d%016x", id) }
 
 // load reads the JSON value of key into v and reports whether there is one.
 func load(db pebble.Reader, key []byte, v any) (bool, error) {

@@ -7,8 +7,9 @@
 // whole or cut off, neither doubles nor loses bytes; memory does not grow with object size.
 //
 // How: bytes are hashed on their way into a file that nothing refers to yet, the file is synced, and one
-// synced write to the index (Pebble) makes the object exist. Files that the index does not know are removed
-// at start. A composite refers to the files of its sources, so composing costs the same at any size.
+// synced write to the index (Pebble) makes the object exist; up to 32 KiB are part of that write instead.
+// Files that the index does not know are removed at start. A composite refers to the files of its sources,
+// so composing costs the same at any size.
 //
 // It has no authentication and must listen on loopback only. Requests that a web page could send (they
 // carry Origin, or name another host than this machine) are refused, and there is no CORS.
@@ -106,11 +107,11 @@ func (s *Server) Close() error {
 // recover learns from the index which files are in use, how often, and the latest generation, and removes
 // all other files.
 func (s *Server) recover(dir string) (err error) {
-	if s.blobs, err = openBlobs(dir); err != nil {
+	if s.blobs, err = openBlobs(dir, s.db); err != nil {
 		return err
 	}
 	known := map[int64]bool{}
-	err = s.scan([]byte("o"), []byte("p"), func(_, value []byte) error {
+	err = scan(s.db, []byte("o"), []byte("p"), func(_, value []byte) error {
 		var rec record
 		if err := json.Unmarshal(value, &rec); err != nil {
 			return fmt.Errorf("decode index entry: %w", err)
@@ -128,7 +129,7 @@ func (s *Server) recover(dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	err = s.scan([]byte("s"), []byte("t"), func(_, value []byte) error {
+	err = scan(s.db, []byte("s"), []byte("t"), func(_, value []byte) error {
 		var state sessionState
 		if err := json.Unmarshal(value, &state); err != nil {
 			return fmt.Errorf("decode index entry: %w", err)
@@ -150,8 +151,8 @@ func (s *Server) recover(dir string) (err error) {
 
 // scan calls visit for the index entries from lower to below upper, in order, until it returns an error.
 // The slices are valid during the call only.
-func (s *Server) scan(lower, upper []byte, visit func(key, value []byte) error) error {
-	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+func scan(db *pebble.DB, lower, upper []byte, visit func(key, value []byte) error) error {
+	iter, err := db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return fmt.Errorf("read index: %w", err)
 	}

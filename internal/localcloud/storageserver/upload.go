@@ -1,14 +1,17 @@
 package storageserver
 
 import (
+	"bytes"
 	"crypto/md5"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
 	"net/http"
 	"strings"
 
+	"github.com/cockroachdb/pebble/v2"
 	"google.golang.org/api/storage/v1"
 )
 
@@ -73,7 +76,7 @@ func splitMultipart(r *http.Request) (*storage.Object, io.Reader, error) {
 	if o.ContentType == "" {
 		o.ContentType = media.Header.Get("Content-Type")
 	}
-	return o, &lastPart{media, parts}, nil
+	return o, &lastPart{Reader: media, parts: parts}, nil
 }
 
 // lastPart is the media part; its end counts only when the closing boundary has come as well, so that a
@@ -81,15 +84,20 @@ func splitMultipart(r *http.Request) (*storage.Object, io.Reader, error) {
 type lastPart struct {
 	io.Reader
 	parts *multipart.Reader
+	end   error
 }
 
-func (p *lastPart) Read(b []byte) (int, error) {
-	n, err := p.Reader.Read(b)
+func (p *lastPart) Read(b []byte) (n int, err error) {
+	if p.end != nil {
+		return 0, p.end
+	}
+	n, err = p.Reader.Read(b)
 	if err == io.EOF {
 		if _, next := p.parts.NextPart(); next != io.EOF {
-			return n, io.ErrUnexpectedEOF
+			err = io.ErrUnexpectedEOF
 		}
 	}
+	p.end = err
 	return n, err
 }
 
@@ -128,12 +136,34 @@ func (s *Server) put(bucket string, cond *conditions, o *storage.Object, body io
 		return err
 	}
 	blob, d := s.nextID(), newDigest(o)
-	err := s.blobs.appendTo(blob, d, body)
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	head := (*buf)[:smallBytes+1]
+	n, err := fill(head, body)
+	switch {
+	case errors.Is(err, io.EOF) && n <= smallBytes:
+		return s.putSmall(bucket, cond, o, blob, d, head[:n])
+	case err != nil && !errors.Is(err, io.EOF):
+		return errBrokenBody
+	}
+	err = s.blobs.appendTo(blob, d, io.MultiReader(bytes.NewReader(head[:n]), body))
 	if err == nil {
 		err = s.publish(bucket, cond, o, blob, d, nil)
 	}
-	if err != nil || d.size == 0 {
+	if err != nil {
 		s.dropFile(blob)
 	}
 	return err
+}
+
+func (s *Server) putSmall(bucket string, cond *conditions, o *storage.Object, blob int64, d *digest, data []byte) error {
+	d.add(data)
+	if err := errors.Join(s.blobs.checkFree(), d.check(o.Crc32c, o.Md5Hash)); err != nil {
+		return err
+	}
+	if len(data) == 0 {
+		return s.commit(bucket, cond, &record{Object: o}, d, nil)
+	}
+	rec := &record{Object: o, Segments: []segment{{ID: blob, Size: d.size, Small: true}}}
+	return s.commit(bucket, cond, rec, d, func(b *pebble.Batch) error { return b.Set(smallKey(blob), data, nil) })
 }
