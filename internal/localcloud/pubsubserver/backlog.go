@@ -28,6 +28,7 @@ type entry struct {
 	gen       uint64    // the delivery's own number, so that acks of an earlier one can be told from the current one
 	at        time.Time // waiting: deliverable from; leased: the lease ends
 	leased    bool
+	sent      bool // the current delivery has left its puller's inbox
 	confirmed bool // the client has extended the current lease at least once, so it has the message
 	index     int  // place in its heap, -1 while it is being forwarded
 	to        *puller
@@ -216,7 +217,7 @@ func (b *backlog) lease(e *entry, p *puller, now time.Time) {
 	e.attempts++
 	b.gen++
 	e.gen = b.gen
-	e.leased, e.confirmed, e.to = true, false, p
+	e.leased, e.sent, e.confirmed, e.to = true, false, false, p
 	e.at = now.Add(p.leaseFor)
 	heap.Push(&b.leased, e)
 	p.add(e)
@@ -226,6 +227,9 @@ func (b *backlog) lease(e *entry, p *puller, now time.Time) {
 func (b *backlog) unlease(e *entry) {
 	heap.Remove(&b.leased, e.index)
 	e.to.release(e)
+	if !e.sent {
+		e.to.stuck = true // what it was given lay there for a whole lease; others should have the next
+	}
 	e.leased, e.to = false, nil
 }
 

@@ -470,3 +470,28 @@ func TestListPages(t *testing.T) {
 		}
 	})
 }
+
+// A stream that does not read gets messages once; when their leases have ended they go to others.
+func TestStuckStreamIsPassedOver(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, e *engine) {
+		b := e.s.subs[testSub]
+		stuck := newPuller(0, 0, minAckDeadline)
+		b.attach(stuck)
+		e.publish("a", "b", "c")
+		e.pass(minAckDeadline)
+		synctest.Wait()
+		got := e.pull(testSub, 10)
+		if bodies(got) != "a b c" {
+			t.Errorf("pulled %q while another stream is stuck, want all three", bodies(got))
+		}
+		if rest := b.collect(stuck); len(rest) != 0 {
+			t.Errorf("the stuck stream would send %q, whose leases have ended", bodies(rest))
+		}
+		e.ack(got...)
+		e.publish("d")
+		if rest := b.collect(stuck); bodies(rest) != "d" {
+			t.Errorf("once it reads again the stream gets %q, want d", bodies(rest))
+		}
+		b.detach(stuck)
+	})
+}

@@ -25,6 +25,7 @@ type puller struct {
 	bytes    int64
 	inbox    []delivery
 	inboxB   int64
+	stuck    bool // the client does not read; cleared when the inbox is emptied
 }
 
 // delivery is an entry as it was when it was leased: by the time it is sent the lease may be over.
@@ -42,7 +43,7 @@ func newPuller(maxMessages, maxBytes int64, leaseFor time.Duration) *puller {
 // hasRoom follows pubsub.proto: sending stops when the outstanding count or bytes have reached the limit, so the last message
 // may exceed the byte limit and one larger than the limit is not stuck for ever.
 func (p *puller) hasRoom() bool {
-	return (p.maxMessages <= 0 || p.messages < p.maxMessages) &&
+	return !p.stuck && (p.maxMessages <= 0 || p.messages < p.maxMessages) &&
 		(p.maxBytes <= 0 || p.bytes < p.maxBytes) &&
 		len(p.inbox) < inboxMessages && p.inboxB < inboxBytes
 }
@@ -65,7 +66,7 @@ func (p *puller) release(e *entry) {
 
 func (p *puller) drain() []delivery {
 	out := p.inbox
-	p.inbox, p.inboxB = nil, 0
+	p.inbox, p.inboxB, p.stuck = nil, 0, false
 	return out
 }
 
@@ -77,6 +78,7 @@ func (b *backlog) collect(p *puller) []*pubsubpb.ReceivedMessage {
 	out := make([]*pubsubpb.ReceivedMessage, 0, len(batch))
 	for _, d := range batch {
 		if d.current() {
+			d.entry.sent = true
 			out = append(out, b.received(d.entry))
 		}
 	}
