@@ -26,7 +26,7 @@ var first = func() (table [256]uint8) {
 	for _, c := range "\t\n\v\f\r " {
 		table[c] |= firstSpace
 	}
-	for c := utf8.RuneSelf; c < 256; c++ {
+	for _, c := range []byte{0xc2, 0xe1, 0xe2, 0xe3} { // U+0085, U+00A0 and those from U+1680 to U+3000
 		table[c] |= firstSpace
 	}
 	for _, c := range " =+-@\t\r" {
@@ -119,7 +119,7 @@ func (e *Encoder) appendCell(dst, s []byte) []byte {
 	if guard {
 		dst = append(dst, '\'')
 	}
-	if found&(hasQuote|hasNUL) == 0 && (found&hasHigh == 0 || utf8.Valid(s)) {
+	if found&(hasQuote|hasNUL) == 0 && (found&hasHigh == 0 || valid(s)) {
 		dst = append(dst, s...)
 	} else {
 		dst = appendCleaned(dst, s)
@@ -128,6 +128,44 @@ func (e *Encoder) appendCell(dst, s []byte) []byte {
 		dst = append(dst, '"')
 	}
 	return dst
+}
+
+// valid is utf8.Valid, but for text that is not Latin: it takes four characters
+// of two bytes at once (Greek to Arabic), and two of three (most of Asia).
+func valid(s []byte) bool {
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		if i+8 <= len(s) {
+			w := binary.LittleEndian.Uint64(s[i:])
+			// Leads C2 to DF, each with a continuation byte.
+			if w&0xc0e0_c0e0_c0e0_c0e0 == 0x80c0_80c0_80c0_80c0 &&
+				(w&0x001e_001e_001e_001e+0x007e_007e_007e_007e)&0x0080_0080_0080_0080 == 0x0080_0080_0080_0080 {
+				i += 8
+				continue
+			}
+			// Leads E1 to EF without ED, each with two continuation bytes.
+			if w&0xc0c0f0_c0c0f0 == 0x8080e0_8080e0 {
+				if a, b := w&0xf, w>>24&0xf; a != 0 && a != 0xd && b != 0 && b != 0xd {
+					i += 6
+					continue
+				}
+			}
+		}
+		if i+2 <= len(s) && c >= 0xc2 && c <= 0xdf && s[i+1]&0xc0 == 0x80 { // the end of a word
+			i += 2
+			continue
+		}
+		r, n := utf8.DecodeRune(s[i:])
+		if r == utf8.RuneError && n == 1 {
+			return false
+		}
+		i += n
+	}
+	return true
 }
 
 // appendCleaned appends s with quotes doubled, NUL as U+2400 and each byte that

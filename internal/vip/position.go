@@ -71,40 +71,29 @@ func KeyDouble(key []byte) (float64, bool) {
 	return 0, false
 }
 
-// PositionOf returns the place of a document in the order of q. A document
-// without the sort field, which no query returns, is an error.
-func (q Query) PositionOf(doc []byte) (Position, error) {
-	key, name, err := q.keyOf(doc)
-	if err != nil {
-		return Position{}, err
-	}
-	return Position{Key: bytes.Clone(key), ID: string(wire.ID(name))}, nil
-}
-
 // ErrNoSortKey says that a document lacks the field that its query sorts by.
 var ErrNoSortKey = errors.New("document lacks the sort field")
 
-// keyOf finds sort key and resource name in doc; both refer to doc.
-func (q Query) keyOf(doc []byte) (key, name []byte, err error) {
-	fields := wire.Document(doc)
-	for fields.Next() {
-		if string(fields.Key) == q.SortField {
-			key = fields.Value
-		}
+// PositionOf returns the place of a document in the order of q. A document
+// without the sort field, which no query returns, is [ErrNoSortKey].
+func (q *Query) PositionOf(doc []byte) (Position, error) {
+	key, id, err := q.KeyOf(doc)
+	if err != nil {
+		return Position{}, err
 	}
-	switch {
-	case fields.Err() != nil:
-		return nil, nil, fields.Err()
-	case len(key) == 0 || len(fields.Name) == 0:
-		return nil, nil, ErrNoSortKey
-	}
-	return key, fields.Name, nil
+	return Position{Key: bytes.Clone(key), ID: string(id)}, nil
 }
 
 // KeyOf finds the sort key and the id of a document. Both refer to doc.
-func (q Query) KeyOf(doc []byte) (key, id []byte, err error) {
-	key, name, err := q.keyOf(doc)
-	return key, wire.ID(name), err
+func (q *Query) KeyOf(doc []byte) (key, id []byte, err error) {
+	name, key, err := wire.Find(doc, q.SortField)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case len(key) == 0 || len(name) == 0:
+		return nil, nil, ErrNoSortKey
+	}
+	return key, wire.ID(name), nil
 }
 
 // ErrBadPosition says that a string is not a position or page token, or is
@@ -157,7 +146,7 @@ func decode(b []byte) (Position, error) {
 }
 
 // PageToken returns the token of the page of q that begins after p.
-func (q Query) PageToken(p Position) string {
+func (q *Query) PageToken(p Position) string {
 	scope := q.scope()
 	return encode(append([]byte{tokenVersion}, scope[:]...), p)
 }
@@ -166,7 +155,7 @@ func (q Query) PageToken(p Position) string {
 // very query, an RFC 3339 date-time, or an ISO date (which is UTC midnight).
 // The rows wanted are those at or after the returned position; for a time these
 // are the rows that are strictly older. The error is [ErrBadPosition].
-func (q Query) ParseBefore(s string) (Position, error) {
+func (q *Query) ParseBefore(s string) (Position, error) {
 	if len(s) > maxToken {
 		return Position{}, ErrBadPosition
 	}

@@ -81,7 +81,7 @@ func NewQuery(kind jobs.Kind, f jobs.Filter) Query {
 
 // scope identifies the query in page tokens: a token of one query is refused
 // by another.
-func (q Query) scope() [8]byte {
+func (q *Query) scope() [8]byte {
 	var b strings.Builder
 	part := func(s string) { fmt.Fprintf(&b, "%d:%s", len(s), s) }
 	part(string(q.Kind))

@@ -26,6 +26,7 @@ func Shuffled(r *rand.Rand, name string, fields map[string]any) []byte {
 func document(name string, fields map[string]any, r *rand.Rand) []byte {
 	b := bytesField(nil, 1, []byte(name))
 	b = mapFields(b, 2, fields, r)
+	b = bytesField(b, 3, timestamp(time.Unix(1, 0)))
 	return bytesField(b, 4, timestamp(time.Unix(1, 0)))
 }
 

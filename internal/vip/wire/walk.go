@@ -12,7 +12,7 @@ type Walk struct {
 
 	msg     []byte
 	at      int
-	entry   uint64 // tag of an entry
+	entry   byte // tag of an entry
 	inDoc   bool
 	invalid bool
 }
@@ -30,50 +30,40 @@ func MapFields(v Value) Walk {
 // Next moves to the next entry. It returns false at the end and at malformed
 // bytes; [Walk.Err] tells which.
 func (w *Walk) Next() bool {
-	key, from, end := shortEntry(w.msg, w.at, w.entry)
-	if end == 0 {
+	// The short way: an entry that has the order and the lengths (below 16 KiB,
+	// keys below 128 bytes) that entries have. It is most of the time that a
+	// row takes to read, so it is spelled out.
+	b, i := w.msg, w.at
+	if i+8 > len(b) || b[i] != w.entry {
 		return w.next()
-	}
-	w.Key, w.Value, w.at = w.msg[key:key+int(w.msg[key-1])], w.msg[from:end], end
-	return true
-}
-
-// shortEntry finds the parts of the entry at b[i] if it is one, and has the
-// order and the lengths (below 16 KiB, keys below 128 bytes) that entries have:
-// the key begins at b[key], behind its length, the value at b[from]; both the
-// value and the entry end at end. end 0 says nothing.
-func shortEntry(b []byte, i int, tag uint64) (key, from, end int) {
-	if i+8 > len(b) || uint64(b[i]) != tag {
-		return 0, 0, 0
 	}
 	n := int(b[i+1])
 	i += 2
 	if n >= 0x80 {
 		n = n&0x7f | int(b[i])<<7
-		if i++; n >= 0x80<<7 {
-			return 0, 0, 0
+		i++
+	}
+	if uint(n-4) >= 0x80<<7-4 || n > len(b)-i { // or a length of three bytes
+		return w.next()
+	}
+	e := b[i : i+n]
+	v := 2 + int(e[1])
+	if e[0] != 1<<3|typeBytes || e[1] >= 0x80 || v+2 > len(e) || e[v] != 2<<3|typeBytes {
+		return w.next()
+	}
+	from, size := v+2, int(e[v+1])
+	if size >= 0x80 {
+		if from >= len(e) || e[from] >= 0x80 {
+			return w.next()
 		}
-	}
-	end = i + n
-	if n < 4 || end > len(b) || b[i] != 1<<3|typeBytes || b[i+1] >= 0x80 {
-		return 0, 0, 0
-	}
-	v := i + 2 + int(b[i+1])
-	if v+2 > end || b[v] != 2<<3|typeBytes {
-		return 0, 0, 0
-	}
-	from, n = v+2, int(b[v+1])
-	if n >= 0x80 {
-		if from >= end || b[from] >= 0x80 {
-			return 0, 0, 0
-		}
-		n = n&0x7f | int(b[from])<<7
+		size = size&0x7f | int(e[from])<<7
 		from++
 	}
-	if from+n != end {
-		return 0, 0, 0
+	if from+size != len(e) {
+		return w.next()
 	}
-	return i + 2, from, end
+	w.Key, w.Value, w.at = e[2:v], e[from:], i+n
+	return true
 }
 
 // next is Next for everything.
@@ -87,12 +77,12 @@ func (w *Walk) next() bool {
 		}
 		i = f.end
 		switch {
-		case f.tag == w.entry:
+		case f.tag == uint64(w.entry):
 			w.at = i
 			return w.split(b[f.from:f.end])
 		case f.tag == 1<<3|typeBytes && w.inDoc:
 			w.Name = b[f.from:f.end]
-			if i < len(b) && uint64(b[i]) == w.entry {
+			if i < len(b) && b[i] == w.entry {
 				w.at = i
 				return w.Next()
 			}
@@ -182,6 +172,18 @@ func ID(name []byte) []byte {
 		}
 	}
 	return name
+}
+
+// Find returns the resource name of a document and the bytes of the value of one
+// of its fields; nil where it has none.
+func Find(doc []byte, field string) (name, value []byte, err error) {
+	fields := Document(doc)
+	for fields.Next() {
+		if string(fields.Key) == field {
+			value = fields.Value
+		}
+	}
+	return fields.Name, value, fields.Err()
 }
 
 // Response splits a google.firestore.v1.RunQueryResponse. doc is nil in a

@@ -129,21 +129,32 @@ func shortLength(b []byte, i int) (n, from int) {
 	return n&0x7f | int(b[i+1])<<7, i + 2
 }
 
-// shortTime reads a timestamp value as encoders write it: seconds that are not
-// zero, then nanoseconds where they are not zero.
+// shortTime reads a timestamp value as encoders write it for years from 2004 to
+// 2106: five bytes of seconds, then one to five of nanoseconds where they are
+// not zero. Both varints are taken out of one load of eight bytes each.
 func shortTime(b []byte) (seconds uint64, nanos int32, ok bool) {
-	if len(b) < 4 || int(b[1]) != len(b)-2 || b[2] != 1<<3|typeVarint {
+	if len(b) < 8 || len(b) > 14 || int(b[1]) != len(b)-2 || b[2] != 1<<3|typeVarint {
 		return 0, 0, false
 	}
-	seconds, i := uvarint(b, 3)
-	if i < 0 || i == len(b) {
-		return seconds, 0, i > 0
-	}
-	if b[i] != 2<<3|typeVarint {
+	s := binary.LittleEndian.Uint64(b) >> 24
+	if s&0x80_80808080 != 0x00_80808080 {
 		return 0, 0, false
 	}
-	n, i := uvarint(b, i+1)
-	return seconds, int32(n), i == len(b)
+	if len(b) == 8 {
+		return sevenths(s), 0, true
+	}
+	size := uint(len(b) - 9)
+	n := binary.LittleEndian.Uint64(b[len(b)-8:]) >> (64 - 8*size)
+	last := uint64(0x80) << (8 * size) >> 8
+	if size == 0 || b[8] != 2<<3|typeVarint || n&0x80_80808080 != (last-1)&0x80_80808080 {
+		return 0, 0, false
+	}
+	return sevenths(s), int32(sevenths(n)), true
+}
+
+// sevenths joins the low seven bits of the five low bytes of v.
+func sevenths(v uint64) uint64 {
+	return v&0x7f | v>>1&(0x7f<<7) | v>>2&(0x7f<<14) | v>>3&(0x7f<<21) | v>>4&(0x7f<<28)
 }
 
 // Text is a short cut of [Parse] for the bytes of a string as every encoder
