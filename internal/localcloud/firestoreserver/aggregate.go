@@ -3,6 +3,7 @@ package firestoreserver
 import (
 	"errors"
 	"hash/maphash"
+	"math"
 
 	"google.golang.org/protobuf/proto"
 
@@ -60,6 +61,9 @@ func (s *Server) aggregate(v *fsstore.View, db database, agg *fsquery.Aggregatio
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, res.close()) }()
+	if len(agg.Fields) == 0 {
+		return countOnly(agg, res)
+	}
 	sum := fsquery.NewAggregator(agg)
 	for !sum.Done() {
 		ok, err := res.next()
@@ -69,10 +73,6 @@ func (s *Server) aggregate(v *fsstore.View, db database, agg *fsquery.Aggregatio
 		if !ok {
 			break
 		}
-		if len(agg.Fields) == 0 {
-			sum.Add(nil)
-			continue
-		}
 		row, err := res.decoded()
 		if err != nil {
 			return nil, err
@@ -80,4 +80,31 @@ func (s *Server) aggregate(v *fsstore.View, db database, agg *fsquery.Aggregatio
 		sum.AddRow(row)
 	}
 	return sum.Result(), nil
+}
+
+// countOnly serves requests that only count, each up to its own bound.
+func countOnly(agg *fsquery.Aggregation, res *rows) (map[string]*fsvalue.Value, error) {
+	var upTo int64
+	for i, a := range agg.Aggregates {
+		if a.UpTo == 0 {
+			upTo = 0
+			break
+		}
+		if i == 0 || a.UpTo > upTo {
+			upTo = a.UpTo
+		}
+	}
+	n, err := res.count(int(min(upTo, math.MaxInt32)))
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]*fsvalue.Value, len(agg.Aggregates))
+	for _, a := range agg.Aggregates {
+		k := int64(n)
+		if a.UpTo > 0 {
+			k = min(k, a.UpTo)
+		}
+		out[a.Alias] = &fsvalue.Value{ValueType: &firestorepb.Value_IntegerValue{IntegerValue: k}}
+	}
+	return out, nil
 }

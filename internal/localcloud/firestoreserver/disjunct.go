@@ -268,6 +268,16 @@ func (d *disjunct) equality(field fsvalue.FieldPath) *fsvalue.Value {
 	return nil
 }
 
+// fixesOrder reports whether the disjunct fixes a field of the order.
+func (d *disjunct) fixesOrder() bool {
+	for _, o := range d.query.Order {
+		if d.equality(o.Field) != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // operand returns the one value that an equality-class filter lets through.
 func operand(f *fsquery.Filter) *fsvalue.Value {
 	switch f.Op {
@@ -281,14 +291,14 @@ func operand(f *fsquery.Filter) *fsvalue.Value {
 }
 
 // open opens the scans that the plan names for this disjunct.
-func (d *disjunct) open(s *Server, v *fsstore.View, db database, scans []fsindex.Scan) error {
+func (d *disjunct) open(s *Server, v *fsstore.View, db database, scans []fsindex.Scan, bodies bool) error {
 	q := d.query
 	if len(scans) == 0 {
 		return d.openPrimary(v, db)
 	}
 	coll := q.Parent.Child(q.CollectionID)
 	for i := range scans {
-		ix := s.store.IndexPrefix(db.id, &scans[i].Index, coll)
+		ix := s.store.IndexPrefix(db.id, &scans[i].Index, coll, bodies && i == 0)
 		prefix := ix.Prefix
 		for _, f := range scans[i].Index.Fields[:scans[i].Points] {
 			v, truncated := d.point(f), false

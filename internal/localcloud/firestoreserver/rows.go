@@ -69,17 +69,14 @@ func (s *Server) newRows(v *fsstore.View, db database, q *fsquery.Query, aggrega
 			continue
 		}
 		r.all = append(r.all, d)
-		if err := d.open(s, v, db, plan.Branches[i].Scans); err != nil {
+		if err := d.open(s, v, db, plan.Branches[i].Scans, !keysOnly || d.verify); err != nil {
 			return nil, errors.Join(err, r.close())
 		}
-		if !slices.EqualFunc(plan.Branches[i].Tail, r.all[0].tail, sameField) {
-			r.rebuilt = true
-		}
+		// Entries lack what their disjunct fixes; between disjuncts that counts.
+		r.rebuilt = r.rebuilt || len(q.Disjuncts) > 1 && d.fixesOrder()
 	}
 	return r, nil
 }
-
-func sameField(a, b fsindex.Field) bool { return a.Kind == b.Kind && a.Path.Equal(b.Path) }
 
 func usesIndex(p *fsindex.Plan) bool {
 	for _, b := range p.Branches {
@@ -367,6 +364,35 @@ func (r *rows) nextSorted() bool {
 	}
 	r.at++
 	return true
+}
+
+// count returns the number of rows, at most upTo if that is positive. Where one
+// scan holds exactly the rows it counts entries without looking at them.
+func (r *rows) count(upTo int) (n int, err error) {
+	if upTo > 0 && (r.left < 0 || upTo < r.left) {
+		r.left = upTo
+	}
+	if len(r.all) == 1 && len(r.all[0].scans) == 1 && !r.all[0].verify && r.bodies == nil {
+		c := r.all[0].scans[0].cursor
+		for r.left != 0 && c.Next() {
+			if r.skipped < r.q.Offset {
+				r.skipped++
+				continue
+			}
+			n++
+			if r.left > 0 {
+				r.left--
+			}
+		}
+		return n, c.Err()
+	}
+	for {
+		ok, err := r.next()
+		if !ok || err != nil {
+			return n, err
+		}
+		n++
+	}
 }
 
 func (r *rows) close() error {

@@ -66,10 +66,11 @@ func physicalIndex(db uint32, ix *fsindex.Index) physical {
 	return p
 }
 
-// covering tells whether entries of an index repeat the document's body: those
-// of composite indexes do unless they have an entry per array element. A scan
-// of such an index reads one run of keys, where it would otherwise fetch one
-// document per row from anywhere on the disk, at ten times the cost.
+// covering tells whether an index has a twin whose entries repeat the document's
+// body: composite indexes do unless they have an entry per array element. A scan
+// of the twin reads one run of keys, where it would otherwise fetch one document
+// per row from anywhere on the disk, at ten times the cost; counts and merges
+// read the lean entries.
 func covering(fields []fsindex.Field) bool {
 	if len(fields) < 2 {
 		return false
@@ -91,11 +92,16 @@ type Index struct {
 
 // IndexPrefix returns how to scan ix for the documents directly in collection
 // (ignored for collection groups). The stored form of a descending single-field
-// index is the ascending one.
-func (s *Store) IndexPrefix(db uint32, ix *fsindex.Index, collection fsvalue.Path) Index {
+// index is the ascending one. With bodies the entries carry documents if the
+// index has such entries; see EntryName.
+func (s *Store) IndexPrefix(db uint32, ix *fsindex.Index, collection fsvalue.Path, bodies bool) Index {
 	p := physicalIndex(db, ix)
+	prefix := p.prefix(nil, collection)
+	if bodies && p.covers {
+		prefix[0] = spaceCovering
+	}
 	return Index{
-		Prefix:  p.prefix(nil, collection),
+		Prefix:  prefix,
 		Reverse: len(ix.Fields) == 1 && ix.Fields[0].Kind == fsindex.Descending,
 	}
 }

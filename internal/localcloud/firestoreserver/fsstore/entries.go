@@ -143,7 +143,11 @@ func (b *entryBuilder) finish(p *physical) {
 	} else {
 		b.buf = AppendID(b.buf, b.path.ID(), p.name)
 	}
-	b.out = append(b.out, entry{key: string(b.buf), nameLen: len(b.buf) - n, covers: p.covers})
+	b.out = append(b.out, entry{key: string(b.buf), nameLen: len(b.buf) - n})
+	if p.covers {
+		b.buf[0] = spaceCovering
+		b.out = append(b.out, entry{key: string(b.buf), nameLen: len(b.buf) - n, covers: true})
+	}
 }
 
 // AppendID appends a document id as it stands at the end of the keys of a

@@ -13,6 +13,7 @@ const (
 	spaceDocument = 'D' // database, collection path, end, document id
 	spaceGroup    = 'G' // database, collection id, document path
 	spaceIndex    = 'I' // index id, [collection path, end,] values, name
+	spaceCovering = 'J' // the same, with the document's body in the value
 	spaceHistory  = 'h' // bucket, one of the keys above, instant of the end
 	spaceMeta     = 'M'
 )

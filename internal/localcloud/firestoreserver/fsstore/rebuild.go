@@ -51,12 +51,12 @@ func (s *Store) rebuild() error {
 	if err := s.db.Set(metaKey("indexed"), putInstant(nil, s.opened), pebble.Sync); err != nil {
 		return err
 	}
-	if err := s.db.DeleteRange([]byte{spaceIndex}, []byte{spaceIndex + 1}, pebble.NoSync); err != nil {
+	if err := s.db.DeleteRange([]byte{spaceIndex}, []byte{spaceCovering + 1}, pebble.NoSync); err != nil {
 		return err
 	}
 	for _, b := range s.buckets {
 		p := historyPrefix(nil, b)
-		if err := s.db.DeleteRange(append(bytes.Clone(p), spaceIndex), append(p, spaceIndex+1), pebble.NoSync); err != nil {
+		if err := s.db.DeleteRange(append(bytes.Clone(p), spaceIndex), append(p, spaceCovering+1), pebble.NoSync); err != nil {
 			return err
 		}
 	}
