@@ -20,6 +20,11 @@ import (
 	"exportd/internal/localcloud/localcloudtest"
 )
 
+const (
+	topic        = "projects/" + localcloudtest.Project + "/topics/jobs"
+	subscription = "projects/" + localcloudtest.Project + "/subscriptions/jobs"
+)
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, localcloudtest.LeakOptions()...) }
 
 // Data written through the official clients is there for the same clients after a restart of the cloud.
@@ -33,18 +38,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	if _, err := doc.Set(ctx, map[string]any{"name": "one"}); err != nil {
 		t.Fatalf("Set() = %v", err)
 	}
-	topic, sub := "projects/"+localcloudtest.Project+"/topics/jobs", "projects/"+localcloudtest.Project+"/subscriptions/jobs"
-	if _, err := c.PubSub.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: topic}); err != nil {
-		t.Fatalf("CreateTopic() = %v", err)
-	}
-	if _, err := c.PubSub.SubscriptionAdminClient.CreateSubscription(ctx, &pubsubpb.Subscription{Name: sub, Topic: topic}); err != nil {
-		t.Fatalf("CreateSubscription() = %v", err)
-	}
-	p := c.PubSub.Publisher(topic)
-	defer p.Stop()
-	if _, err := p.Publish(ctx, &pubsub.Message{Data: []byte("ring")}).Get(ctx); err != nil {
-		t.Fatalf("Publish() = %v", err)
-	}
+	ring(ctx, t, c, "ring")
 	bucket := c.Storage.Bucket("exports")
 	if err := bucket.Create(ctx, localcloudtest.Project, nil); err != nil {
 		t.Fatalf("Bucket.Create() = %v", err)
@@ -65,7 +59,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	}
 	got := make(chan string, 1)
 	rctx, stop := context.WithCancel(ctx)
-	err = c.PubSub.Subscriber(sub).Receive(rctx, func(_ context.Context, m *pubsub.Message) {
+	err = c.PubSub.Subscriber(subscription).Receive(rctx, func(_ context.Context, m *pubsub.Message) {
 		m.Ack()
 		got <- string(m.Data)
 		stop()
@@ -136,21 +130,10 @@ func TestFaultsWithRealClients(t *testing.T) {
 		t.Errorf("GetAll() = %d documents, %v; want Aborted", len(docs), err)
 	}
 
-	topic, sub := "projects/"+localcloudtest.Project+"/topics/jobs", "projects/"+localcloudtest.Project+"/subscriptions/jobs"
-	if _, err := c.PubSub.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: topic}); err != nil {
-		t.Fatalf("CreateTopic() = %v", err)
-	}
-	if _, err := c.PubSub.SubscriptionAdminClient.CreateSubscription(ctx, &pubsubpb.Subscription{Name: sub, Topic: topic}); err != nil {
-		t.Fatalf("CreateSubscription() = %v", err)
-	}
-	p := c.PubSub.Publisher(topic)
-	defer p.Stop()
-	if _, err := p.Publish(ctx, &pubsub.Message{Data: []byte("x")}).Get(ctx); err != nil {
-		t.Fatalf("Publish() = %v", err)
-	}
+	ring(ctx, t, c, "x")
 	rctx, stop := context.WithCancel(ctx)
 	got := make(chan string, 10)
-	err = c.PubSub.Subscriber(sub).Receive(rctx, func(_ context.Context, m *pubsub.Message) {
+	err = c.PubSub.Subscriber(subscription).Receive(rctx, func(_ context.Context, m *pubsub.Message) {
 		m.Ack()
 		if got <- m.ID; len(got) == 2 {
 			stop()
@@ -181,5 +164,21 @@ func TestFaultsWithRealClients(t *testing.T) {
 	}
 	if n := c.Faults().Counters().Methods["Storage/UploadChunk"].Faults; n == 0 {
 		t.Error("no chunk was refused")
+	}
+}
+
+// ring makes a topic with a subscription and publishes one message.
+func ring(ctx context.Context, t *testing.T, c *localcloudtest.Cloud, body string) {
+	t.Helper()
+	if _, err := c.PubSub.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: topic}); err != nil {
+		t.Fatalf("CreateTopic() = %v", err)
+	}
+	if _, err := c.PubSub.SubscriptionAdminClient.CreateSubscription(ctx, &pubsubpb.Subscription{Name: subscription, Topic: topic}); err != nil {
+		t.Fatalf("CreateSubscription() = %v", err)
+	}
+	p := c.PubSub.Publisher(topic)
+	defer p.Stop()
+	if _, err := p.Publish(ctx, &pubsub.Message{Data: []byte(body)}).Get(ctx); err != nil {
+		t.Fatalf("Publish() = %v", err)
 	}
 }
