@@ -179,7 +179,9 @@ func randomQuery(r *rand.Rand) *firestorepb.StructuredQuery {
 	}
 	names := []string{"a", "b", "c"}
 	r.Shuffle(3, func(i, j int) { names[i], names[j] = names[j], names[i] })
-	dir := func() firestorepb.StructuredQuery_Direction { return firestorepb.StructuredQuery_Direction(1 + r.IntN(2)) }
+	dir := func() firestorepb.StructuredQuery_Direction {
+		return firestorepb.StructuredQuery_Direction(1 + r.IntN(2))
+	}
 	for _, n := range names[:[]int{0, 0, 1, 1, 2}[r.IntN(5)]] {
 		q.OrderBy = append(q.OrderBy, &firestorepb.StructuredQuery_Order{Field: fieldRef(n), Direction: dir()})
 	}

@@ -178,6 +178,10 @@ func (s *Server) Close() error {
 	return s.err
 }
 
+// Verify checks that index entries and documents agree, for diagnosis and tests,
+// and returns the number of documents. It reads all data.
+func (s *Server) Verify() (documents int, err error) { return s.store.Verify() }
+
 // recovered turns a panic into UNKNOWN: INTERNAL and UNAVAILABLE are retried by
 // clients, who would hit the same defect again until their deadline.
 func (s *Server) recovered(method string, v any) error {

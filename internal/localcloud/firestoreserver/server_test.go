@@ -2,7 +2,9 @@ package firestoreserver_test
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"os"
 	"testing"
 
 	"cloud.google.com/go/firestore"
@@ -18,6 +20,10 @@ import (
 const project = "demo-test"
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(crashDir); dir != "" {
+		fmt.Fprintln(os.Stderr, crashWriter(dir, os.Args[1]))
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m,
 		// The client library's tracing worker never ends.
 		goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"))

@@ -135,6 +135,7 @@ type group struct {
 	commits []*Commit
 	changes []*Change
 	dirty   map[docID]bool   // documents that the batch changes
+	failed  error            // why the batch must not be written
 	iter    *pebble.Iterator // state before the group; nil until needed
 }
 
@@ -182,7 +183,8 @@ func (g *group) add(c *Commit) {
 	}
 	change, err := g.write(c.applier)
 	if err != nil {
-		c.err = err
+		// Part of the commit may be in the batch, so none of it may be written.
+		g.failed, c.err = err, err
 		return
 	}
 	if len(change.Docs) > 0 {
@@ -216,8 +218,8 @@ func (g *group) finish() {
 }
 
 func (g *group) sync() error {
-	if g.batch.Empty() {
-		return g.batch.Close()
+	if g.failed != nil || g.batch.Empty() {
+		return errors.Join(g.failed, g.batch.Close())
 	}
 	if err := g.batch.Commit(pebble.Sync); err != nil {
 		return fmt.Errorf("sync commit group: %w", err)

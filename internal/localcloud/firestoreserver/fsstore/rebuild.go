@@ -106,15 +106,11 @@ func (s *Store) rebuildDatabase(db fsvalue.Database, id uint32) (n int, err erro
 }
 
 func (s *Store) rebuildDocument(b *pebble.Batch, db fsvalue.Database, id uint32, key, val []byte) error {
-	coll, rest, err := fsvalue.CutPath(db, key, fsvalue.Ascending)
+	p, err := documentPath(db, key)
 	if err != nil {
 		return err
 	}
-	docid, _, err := fsvalue.CutString(rest)
-	if err != nil {
-		return err
-	}
-	d := decodeDocument(coll.Child(docid), val)
+	d := decodeDocument(p, val)
 	var msg firestorepb.Document
 	if err := proto.Unmarshal(d.Body, &msg); err != nil {
 		return err
