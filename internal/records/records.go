@@ -92,7 +92,6 @@ func Open(ctx context.Context, cfg Config) (*Reader, error) {
 		// As the official client sends them; production routes named databases by these.
 		headers: []string{
 			"google-cloud-resource-prefix", database,
-			"x-goog-request-params", "project_id=" + url.QueryEscape(cfg.ProjectID) + "&database_id=" + url.QueryEscape(cfg.DatabaseID),
 			"x-goog-request-params", "parent=" + url.QueryEscape(database+"/documents"),
 			"x-goog-api-client", "gl-go/" + strings.TrimPrefix(runtime.Version(), "go") + " grpc/" + grpc.Version,
 		},
