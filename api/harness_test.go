@@ -244,6 +244,15 @@ func (f *fakeJobs) set(j jobs.Job) *jobs.Job {
 	return &j
 }
 
+// fail makes everything fail from now on.
+func (f *fakeJobs) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
 func (f *fakeJobs) look(id string) (*jobs.Job, chan struct{}, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -85,6 +85,9 @@ func (s *Server) opsRerun(c *gin.Context, caller *apikey.Key) error {
 	var really jobs.RerunMode
 	j, err = s.update(c, caller, j.ID, func(tx *jobs.Tx) (err error) {
 		was := tx.Job.State
+		if !was.Ended() { // a running job may become queued, but not by an operator's rerun
+			return conflict(was, "rerun", jobs.ErrTransition)
+		}
 		really, err = tx.Rerun(mode, reason)
 		return conflict(was, "rerun", err)
 	})

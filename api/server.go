@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"time"
@@ -163,15 +164,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("make error log: %w", err)
 	}
-	h := &http.Server{
-		Handler: s, ErrorLog: errorLog,
-		MaxHeaderBytes: maxHeadBytes,
-		// A client that sends slowly, or not at all, holds a connection this long.
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       15 * time.Second,
-		WriteTimeout:      slow + sendWithin, // event streams set their own
-		IdleTimeout:       2 * time.Minute,
-	}
+	h := s.httpServer(errorLog)
 	failed := make(chan error, 1)
 	go func() { failed <- h.Serve(l) }()
 	select {
@@ -192,6 +185,18 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("stop HTTP: %w", err)
 	}
 	return nil
+}
+
+// httpServer bounds what a client can hold by sending or reading slowly, or not at all.
+func (s *Server) httpServer(errorLog *log.Logger) *http.Server {
+	return &http.Server{
+		Handler: s, ErrorLog: errorLog,
+		MaxHeaderBytes:    maxHeadBytes,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      slow + sendWithin, // event streams set their own
+		IdleTimeout:       2 * time.Minute,
+	}
 }
 
 func contextWithTimeout(c *gin.Context, d time.Duration) (context.Context, context.CancelFunc) {

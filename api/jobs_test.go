@@ -1,0 +1,570 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"exportd/internal/apikey"
+	"exportd/jobs"
+)
+
+func TestJobView(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	j := succeeded()
+	j.ID = strings.Repeat("b", 26)
+	j.Params = jobs.Params{Filter: jobs.Filter{WorkspaceID: "ws1", MediumID: "ch1"}, Profile: jobs.ProfileExcel, FormulaGuard: true}
+	j.PartsDone, j.PartsTotal = 1, 1
+	j.CallbackURL = "https://hooks.example.com/x"
+	b.jobs.set(j)
+	b.jobs.callbacks = []*jobs.Callback{
+		{State: jobs.CallbackDelivered, Attempt: 9},
+		{State: jobs.CallbackPending, Attempt: 2, LastCode: 503, WakeAt: noon.Add(time.Minute)},
+	}
+	w := b.get(t, "/exports/"+j.ID)
+	wantStatus(t, w, http.StatusOK)
+	want := `{"jobId":"bbbbbbbbbbbbbbbbbbbbbbbbbb","kind":"vip-users","state":"succeeded",` +
+		`"params":{"workspaceId":"ws1","mediumId":"ch1","profile":"excel","formulaGuard":true},` +
+		`"createdAt":"2026-06-15T11:59:00Z","startedAt":"2026-06-15T11:59:00Z","finishedAt":"2026-06-15T11:59:40Z","snapshotTime":null,"attempt":1,` +
+		`"progress":{"rowsDone":3,"rowsTotal":3,"percent":100,"partsDone":1,"partsTotal":1,"bytes":99},"totalCount":3,` +
+		`"csvUrl":"https://storage.example/signed?X-Goog-Signature=exports_org1_x_final.csvvip-users-bbbbbbbbbbbbbbbbbbbbbbbbbb.csv",` +
+		`"csvUrlExpiresAt":"2026-06-15T13:00:00Z","fileExpiresAt":"2026-06-16T12:00:00Z","sizeBytes":99,"crc32c":"AAAAAQ==","guardedCells":0,"error":null,` +
+		`"callback":{"url":"https://hooks.example.com/x","state":"pending","attempts":2,"lastStatus":503,"nextAttemptAt":"2026-06-15T12:01:00Z"},` +
+		`"rerunOf":null,"statusUrl":"/exports/bbbbbbbbbbbbbbbbbbbbbbbbbb"}`
+	if got := w.Body.String(); got != want {
+		t.Errorf("job =\n%s\nwant\n%s", got, want)
+	}
+}
+
+// What is not known yet is null, every field is there, and progress never lies.
+func TestJobProgress(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		job           jobs.Job
+		done, percent float64
+		total         any
+	}{
+		"queued":            {jobs.Job{State: jobs.Queued}, 0, 0, nil},
+		"running, counted":  {jobs.Job{State: jobs.Running, Counted: true, RowsTotal: 200, RowsDone: 50}, 50, 25, 200.0},
+		"parts":             {jobs.Job{State: jobs.Running, Phase: jobs.PhaseParts, Counted: true, RowsTotal: 80, RowsDone: 10}, 40, 50, 80.0},
+		"all rows, running": {jobs.Job{State: jobs.Running, Counted: true, RowsTotal: 50, RowsDone: 50}, 50, 99, 50.0},
+		"restarted":         {jobs.Job{State: jobs.Running, Counted: true, RowsTotal: 100, RowsDone: 1, RowsFloor: 70}, 70, 70, 100.0},
+		"shrunk":            {jobs.Job{State: jobs.Running, Counted: true, RowsTotal: 60, RowsDone: 1, RowsFloor: 70}, 60, 99, 60.0},
+		"no rows":           {jobs.Job{State: jobs.Running, Counted: true}, 0, 0, 0.0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			tc.job.ID, tc.job.OrgID, tc.job.Kind = jobs.NewID(), "org1", jobs.KindMessages
+			b.jobs.set(tc.job)
+			body := decode(t, b.get(t, "/exports/"+tc.job.ID))
+			p := body["progress"].(map[string]any)
+			if p["rowsDone"] != tc.done || p["percent"] != tc.percent || p["rowsTotal"] != tc.total {
+				t.Errorf("progress = %v, want %v of %v, %v%%", p, tc.done, tc.total, tc.percent)
+			}
+			for _, field := range []string{"totalCount", "csvUrl", "error", "callback", "finishedAt"} {
+				if v, ok := body[field]; !ok || v != nil {
+					t.Errorf("%s = %v, %t, want null", field, v, ok)
+				}
+			}
+		})
+	}
+}
+
+func TestLongPoll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		j := succeeded()
+		running := j
+		running.State = jobs.Running
+		b.jobs.set(running)
+		start := time.Now()
+		w := b.get(t, "/exports/"+j.ID)
+		if w.Code != http.StatusOK || time.Since(start) != 0 {
+			t.Errorf("without Prefer = %d after %s", w.Code, time.Since(start))
+		}
+		time.AfterFunc(7*time.Second, func() { b.jobs.set(j) })
+		w = b.get(t, "/exports/"+j.ID, "Prefer", "wait=20")
+		if got := decode(t, w)["state"]; got != "succeeded" || time.Since(start) != 7*time.Second {
+			t.Errorf("wait=20 = %v after %s, want succeeded after 7s", got, time.Since(start))
+		}
+		if w.Header().Get("Preference-Applied") != "wait=20" {
+			t.Errorf("headers = %v", w.Header())
+		}
+	})
+}
+
+// Beyond MaxWaits requests are answered at once, not held.
+func TestMaxWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(c *Config) { c.MaxWaits = 1 })
+		j := b.jobs.set(jobs.Job{ID: jobs.NewID(), OrgID: "org1", State: jobs.Running})
+		held := make(chan struct{})
+		go func() {
+			defer close(held)
+			b.get(t, "/exports/"+j.ID, "Prefer", "wait=10")
+		}()
+		synctest.Wait()
+		start := time.Now()
+		wantStatus(t, b.get(t, "/exports/"+j.ID, "Prefer", "wait=10"), http.StatusOK)
+		wantStatus(t, b.get(t, "/exports/"+j.ID+"/events"), http.StatusServiceUnavailable)
+		if time.Since(start) != 0 {
+			t.Errorf("held for %s", time.Since(start))
+		}
+		<-held
+	})
+}
+
+func TestDownload(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		change func(*jobs.Job)
+		want   int
+	}{
+		"done":         {func(*jobs.Job) {}, http.StatusFound},
+		"running":      {func(j *jobs.Job) { j.State = jobs.Running }, http.StatusConflict},
+		"queued":       {func(j *jobs.Job) { j.State = jobs.Queued }, http.StatusConflict},
+		"failed":       {func(j *jobs.Job) { j.State = jobs.Failed }, http.StatusConflict},
+		"canceled":     {func(j *jobs.Job) { j.State = jobs.Canceled }, http.StatusConflict},
+		"expired":      {func(j *jobs.Job) { j.State = jobs.Expired }, http.StatusGone},
+		"expires now":  {func(j *jobs.Job) { j.FileExpiresAt = noon }, http.StatusGone},
+		"expires soon": {func(j *jobs.Job) { j.FileExpiresAt = noon.Add(time.Second) }, http.StatusFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			j := succeeded()
+			tc.change(&j)
+			b.jobs.set(j)
+			w := b.get(t, "/exports/"+j.ID+"/csv")
+			wantStatus(t, w, tc.want)
+			if got := w.Header().Get("Location"); strings.HasPrefix(got, signedURLPrefix) != (tc.want == http.StatusFound) {
+				t.Errorf("Location = %q", got)
+			}
+			if tc.want == http.StatusFound && b.objects.ttl > min(time.Hour, j.FileExpiresAt.Sub(noon)) {
+				t.Errorf("link lives %s, longer than its file", b.objects.ttl)
+			}
+		})
+	}
+}
+
+func TestListJobs(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	j := succeeded()
+	b.jobs.page = jobs.JobPage{Jobs: []*jobs.Job{&j}, Next: "token2"}
+	w := b.get(t, "/exports?state=succeeded&kind=vip-users&pageSize=5&pageToken=token1")
+	wantStatus(t, w, http.StatusOK)
+	if got, want := b.jobs.list, (jobs.List{OrgID: "org1", State: jobs.Succeeded, Kind: jobs.KindUsers, PageSize: 5, PageToken: "token1"}); got != want {
+		t.Errorf("list = %+v, want %+v", got, want)
+	}
+	body := decode(t, w)
+	if list := body["jobs"].([]any); len(list) != 1 || body["nextPageToken"] != "token2" || list[0].(map[string]any)["csvUrl"] != nil {
+		t.Errorf("body = %v", body)
+	}
+	b.jobs.page = jobs.JobPage{}
+	if got := b.get(t, "/exports").Body.String(); got != `{"jobs":[],"nextPageToken":null}` {
+		t.Errorf("empty list = %s", got)
+	}
+	b.jobs.err = jobs.ErrInvalid
+	w = b.get(t, "/exports?pageToken=nonsense")
+	wantStatus(t, w, http.StatusUnprocessableEntity)
+	if got := faultsOf(t, w); got != "pageToken any.only" {
+		t.Errorf("faults = %s", got)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	for state, want := range map[jobs.State]int{
+		jobs.Queued: 202, jobs.Running: 202, jobs.Canceled: 202, jobs.Succeeded: 409, jobs.Failed: 409, jobs.Expired: 409,
+	} {
+		t.Run(string(state), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			j := succeeded()
+			j.State = state
+			j.CallbackURL = "https://hooks.example.com/"
+			b.jobs.set(j)
+			w := b.do(request(t, "key_one1", http.MethodPost, "/exports/"+j.ID+"/cancel"))
+			wantStatus(t, w, want)
+			body := decode(t, w)
+			if want == 202 && body["state"] != "canceled" || want == 409 && body["state"] != string(state) {
+				t.Errorf("body = %v", body)
+			}
+			if changed := state == jobs.Queued || state == jobs.Running; changed {
+				if len(b.jobs.events) != 1 || b.jobs.events[0].Actor != "api key key_one1" {
+					t.Errorf("events = %v", b.jobs.events)
+				}
+				if len(b.queue.rung) != 1 || b.queue.rung[0].CallbackID == "" {
+					t.Errorf("rung = %v, want the callback", b.queue.rung)
+				}
+			}
+		})
+	}
+}
+
+func TestErase(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	j := succeeded()
+	b.jobs.set(j)
+	erase := func() int { return b.do(request(t, "key_one1", http.MethodDelete, "/exports/"+j.ID)).Code }
+	b.objects.err = jobs.ErrUnavailable
+	if got := erase(); got != http.StatusServiceUnavailable {
+		t.Errorf("DELETE without storage = %d, want 503", got)
+	}
+	wantStatus(t, b.get(t, "/exports/"+j.ID), http.StatusNotFound)
+	b.objects.err = nil
+	if got := erase(); got != http.StatusNoContent {
+		t.Errorf("DELETE again = %d, want 204", got)
+	}
+	if got := b.objects.deleted[1]; got != "exports/org1/"+j.ID+"/" {
+		t.Errorf("deleted %q", got)
+	}
+	cleaned := *b.jobs.jobs[j.ID]
+	cleaned.Cleanup = false
+	b.jobs.set(cleaned)
+	if got := erase(); got != http.StatusNotFound {
+		t.Errorf("DELETE after the sweep = %d, want 404", got)
+	}
+	for _, path := range []string{"", "/csv", "/events"} {
+		wantStatus(t, b.get(t, "/exports/"+j.ID+path), http.StatusNotFound)
+	}
+}
+
+// postBody posts JSON as an operator.
+func postBody(t testing.TB, b *bench, path, body string) (int, map[string]any) {
+	t.Helper()
+	r := request(t, "key_ops1", http.MethodPost, path)
+	r.Body, r.ContentLength = readCloser{strings.NewReader(body)}, int64(len(body))
+	w := b.do(r)
+	return w.Code, decode(t, w)
+}
+
+func TestRerun(t *testing.T) {
+	t.Parallel()
+	for state, want := range map[jobs.State]int{
+		jobs.Queued: 409, jobs.Running: 409, jobs.Succeeded: 409, jobs.Canceled: 202, jobs.Failed: 202, jobs.Expired: 202,
+	} {
+		t.Run(string(state), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			j := succeeded()
+			j.State = state
+			b.jobs.set(j)
+			code, body := postBody(t, b, "/ops/jobs/"+j.ID+"/rerun", `{"reason": "index added", "mode": "resume"}`)
+			switch {
+			case code != want:
+				t.Fatalf("rerun of %s = %d %v, want %d", state, code, body, want)
+			case want == 409 && (body["state"] != string(state) || len(b.queue.rung) > 0):
+				t.Errorf("body = %v, rung = %v", body, b.queue.rung)
+			case want == 202 && (body["mode"] != "fresh" || b.jobs.events[0].Reason != "index added" || len(b.queue.rung) != 1):
+				t.Errorf("body = %v, events = %v, rung = %v", body, b.jobs.events, b.queue.rung)
+			}
+		})
+	}
+}
+
+func TestOpsBodies(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	path := "/ops/jobs/" + strings.Repeat("a", 26) + "/rerun"
+	for body, want := range map[string]string{
+		``:                                 "reason any.required",
+		`{}`:                               "reason any.required",
+		`{"reason": null}`:                 "reason any.required",
+		`{"reason": ""}`:                   "reason string.empty",
+		`{"reason": 5}`:                    "reason any.only",
+		`{"reason": {"a": 1}}`:             "reason any.only",
+		`{"reason": "r", "mode": "x"}`:     "mode any.only",
+		`{"reason": "r", "mode": 1}`:       "mode any.only",
+		`{"reason": "r", "extra": "x"}`:    "extra any.unknown",
+		`{"reason": "r", "extra": null}`:   "extra any.unknown",
+		`{"mode": "later", "orgId": "o"}`:  "reason any.required, mode any.only, orgId any.unknown",
+		`[]`:                               "400",
+		`{"reason": "r"`:                   "400",
+		`{"reason": "r"} {}`:               "400",
+		`reason=r`:                         "400",
+		"{\"reason\": \"\xff\"}":           "400",
+		`{"reason": "r"}`:                  "404",
+		` {"reason": "r", "mode": null}  `: "404",
+		`{"reason":"` + strings.Repeat("é", maxReason) + `"}`:   "404",
+		`{"reason":"` + strings.Repeat("é", maxReason+1) + `"}`: "reason string.max",
+	} {
+		r := request(t, "key_ops1", http.MethodPost, path)
+		r.Body, r.ContentLength = readCloser{strings.NewReader(body)}, int64(len(body))
+		w := b.do(r)
+		got := map[int]string{400: "400", 404: "404"}[w.Code]
+		if w.Code == 422 {
+			got = faultsOf(t, w)
+		}
+		if got != want {
+			t.Errorf("body %.60q = %d %s, want %s", body, w.Code, got, want)
+		}
+	}
+}
+
+func TestOpsGet(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	j := succeeded()
+	j.CallbackURL = "https://hooks.example.com/x?token=callback-token"
+	j.DeletedAt = noon
+	b.jobs.set(j)
+	b.jobs.events = []jobs.Event{
+		{At: noon, Type: jobs.EventSubmitted, Actor: "api key k1", Part: -1},
+		{At: noon, Type: jobs.EventPartRetry, Actor: "worker w1", Attempt: 1, Part: 4, Code: jobs.CodeUnavailable, Message: "m"},
+	}
+	for i := range maxPartViews + 5 {
+		b.jobs.parts = append(b.jobs.parts, &jobs.Part{Index: i, State: jobs.PartDone, Rows: 9})
+	}
+	b.jobs.callbacks = []*jobs.Callback{{ID: "msg_1", URL: j.CallbackURL, State: jobs.CallbackExhausted, Tries: []jobs.CallbackAttempt{{Class: "http_500"}}}}
+	w := b.do(request(t, "key_ops1", http.MethodGet, "/ops/jobs/"+j.ID))
+	wantStatus(t, w, http.StatusOK)
+	body := decode(t, w)
+	if n := len(body["timeline"].([]any)); n != 2 {
+		t.Errorf("%d events, want 2", n)
+	}
+	if n := len(body["parts"].([]any)); n != maxPartViews || body["partsOmitted"] != 5.0 {
+		t.Errorf("%d parts shown, %v omitted", n, body["partsOmitted"])
+	}
+	for _, secret := range []string{"callback-token", signedURLPrefix} {
+		if strings.Contains(w.Body.String(), secret) {
+			t.Errorf("operators see %q", secret)
+		}
+	}
+	if code := b.do(request(t, "key_ops1", http.MethodGet, "/ops/jobs/"+jobs.NewID())).Code; code != http.StatusNotFound {
+		t.Errorf("unknown job = %d", code)
+	}
+}
+
+func TestOpsList(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ask := func(query string) int {
+		return b.do(request(t, "key_ops1", http.MethodGet, "/ops/jobs?"+query)).Code
+	}
+	if code := ask("state=failed&kind=vip-users&orgId=o&workspaceId=w&errorCode=MISSING_INDEX&createdAfter=2026-06-01&createdBefore=2026-06-02T00:00:00Z"); code != 200 {
+		t.Fatalf("list = %d", code)
+	}
+	want := jobs.List{
+		OrgID: "o", WorkspaceID: "w", State: jobs.Failed, Kind: jobs.KindUsers, ErrorCode: jobs.CodeMissingIndex, IncludeDeleted: true, PageSize: pageJobs,
+		CreatedAfter: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), CreatedBefore: time.Date(2026, 6, 2, 0, 0, 0, 0, time.UTC),
+	}
+	if b.jobs.list != want {
+		t.Errorf("list = %+v, want %+v", b.jobs.list, want)
+	}
+	for _, bad := range []string{"state=dead", "createdAfter=monday", "createdBefore=", "orgId=", "foo=1", "kind=x&kind=y"} {
+		if code := ask(bad); code != http.StatusUnprocessableEntity {
+			t.Errorf("filter %s = %d, want 422", bad, code)
+		}
+	}
+}
+
+// event is a server-sent event.
+type event struct{ name, data string }
+
+// readEvents reads a stream to its end, comments as events named ":".
+func readEvents(t testing.TB, text string) []event {
+	t.Helper()
+	var out []event
+	var e event
+	lines := bufio.NewScanner(strings.NewReader(text))
+	for lines.Scan() {
+		field, value, _ := strings.Cut(lines.Text(), ": ")
+		switch field {
+		case "event":
+			e.name = value
+		case "data":
+			e.data = value
+		case "retry":
+		case "":
+			switch {
+			case value != "":
+				out = append(out, event{name: ":"})
+			case e != (event{}):
+				out, e = append(out, e), event{}
+			}
+		}
+	}
+	return out
+}
+
+func TestStream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		done := succeeded()
+		job := done
+		job.State = jobs.Queued
+		b.jobs.set(job)
+		time.AfterFunc(20*time.Second, func() { job.State = jobs.Running; b.jobs.set(job) })
+		time.AfterFunc(25*time.Second, func() { b.jobs.set(done) })
+		start := time.Now()
+		w := b.get(t, "/exports/"+done.ID+"/events")
+		if took := time.Since(start); took != 25*time.Second {
+			t.Errorf("stream took %s, want 25s", took)
+		}
+		if got := w.Header().Get("Content-Type"); got != "text/event-stream; charset=utf-8" {
+			t.Errorf("Content-Type = %q", got)
+		}
+		var got []string
+		for _, e := range readEvents(t, w.Body.String()) {
+			var v struct {
+				State  string
+				CSVURL string `json:"csvUrl"`
+			}
+			if e.name == "job" {
+				if err := json.Unmarshal([]byte(e.data), &v); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got = append(got, e.name+v.State)
+			if (v.State == "succeeded") != (v.CSVURL != "") {
+				t.Errorf("event %s", e.data)
+			}
+		}
+		// A heartbeat after 15 s, progress every 2 s while it runs.
+		if s := strings.Join(got, " "); s != "jobqueued : jobrunning jobrunning jobrunning jobsucceeded" &&
+			s != "jobqueued : jobrunning jobrunning jobrunning jobrunning jobsucceeded" {
+			t.Errorf("events = %s", s)
+		}
+	})
+}
+
+func TestStreamEnds(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		end  func(b *bench, j jobs.Job, hangUp context.CancelFunc)
+		want time.Duration
+	}{
+		"lifetime":  {func(*bench, jobs.Job, context.CancelFunc) {}, streamLife},
+		"caller":    {func(_ *bench, _ jobs.Job, hangUp context.CancelFunc) { hangUp() }, time.Second},
+		"shutdown":  {func(b *bench, _ jobs.Job, _ context.CancelFunc) { b.drain() }, time.Second},
+		"deleted":   {func(b *bench, j jobs.Job, _ context.CancelFunc) { j.DeletedAt = noon; b.jobs.set(j) }, time.Second},
+		"store off": {func(b *bench, _ jobs.Job, _ context.CancelFunc) { b.jobs.fail(jobs.ErrUnavailable) }, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				j := jobs.Job{ID: jobs.NewID(), OrgID: "org1", State: jobs.Queued}
+				b.jobs.set(j)
+				r := request(t, "key_one1", http.MethodGet, "/exports/"+j.ID+"/events")
+				ctx, hangUp := context.WithCancel(r.Context())
+				defer hangUp()
+				time.AfterFunc(time.Second, func() { tc.end(b, j, hangUp) })
+				start := time.Now()
+				b.do(r.WithContext(ctx))
+				if took := time.Since(start); took != tc.want {
+					t.Errorf("stream took %s, want %s", took, tc.want)
+				}
+			})
+		})
+	}
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// A stop answers what waits with what is known, and leaves nothing running.
+func TestServeStops(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(c *Config) { c.DefaultWait = 20 * time.Second })
+	l := listen(t)
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- b.Serve(ctx, l) }()
+
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	answers := make(chan int, 1)
+	go func() {
+		defer close(answers)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr().String()+usersExport, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		r.Header.Set("x-api-key", "key_one1")
+		r.Header.Set("x-date", testDate)
+		r.Header.Set("x-signature", apikey.Sign(testSecret, testDate))
+		res, err := client.Do(r)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() { _ = res.Body.Close() }()
+		answers <- res.StatusCode
+	}()
+	poll(t, func() bool { return len(b.waits) == 1 })
+	stop()
+	if code := <-answers; code != http.StatusAccepted {
+		t.Errorf("waiting request = %d, want 202", code)
+	}
+	if err := <-served; err != nil {
+		t.Errorf("Serve = %v", err)
+	}
+}
+
+// poll waits until ok, which something real and not the test's clock decides.
+func poll(t testing.TB, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(10 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatal("condition did not come true")
+		}
+	}
+}
+
+// The deadline for reading a request does not end one that waits.
+func TestReadDeadline(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(c *Config) { c.DefaultWait = time.Second })
+	server := b.httpServer(nil)
+	server.ReadTimeout = 20 * time.Millisecond
+	l := listen(t)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = conn.Write([]byte("GET " + usersExport + " HTTP/1.1\r\nHost: x\r\nX-Api-Key: key_one1\r\nX-Date: " + testDate +
+		"\r\nX-Signature: " + apikey.Sign(testSecret, testDate) + "\r\n\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); res.StatusCode != http.StatusAccepted || took < 900*time.Millisecond {
+		t.Errorf("answer = %d after %s, want 202 after 1s", res.StatusCode, took)
+	}
+	_, _ = res.Body.Close(), conn.Close()
+	_ = server.Close()
+	<-served
+}
