@@ -1,0 +1,182 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"exportd/internal/records"
+	"exportd/internal/vip"
+	"exportd/jobs"
+)
+
+func TestListUsers(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.records.page = records.Page{Users: []vip.User{{ID: "u1", LTV: "12.50", Tags: []string{}}}, Next: &vip.Position{ID: "u1"}}
+	w := b.get(t, "/vip-users?workspaceId=ws1&mediumId=ch1&hasBirthday=True&limit=200&offset=10")
+	wantStatus(t, w, http.StatusOK)
+	want := `{"nextOffset":11,"total":7,"users":[{"id":"u1","playerId":"","displayName":"","avatarUrl":"","language":"","country":"","ltv":12.50,` +
+		`"currency":"","tier":"","tags":[],"firstSeenAt":null,"lastSeenAt":null,` +
+		`"personalInfo":{"fullName":"","gender":"","birthday":null,"email":"","phone":"","city":""}}]}`
+	if got := w.Body.String(); got != want {
+		t.Errorf("body =\n%s\nwant\n%s", got, want)
+	}
+	if b.records.offset != 10 || b.records.limit != 200 || len(b.records.query.Conditions) != 3 {
+		t.Errorf("page of %+v at %d, %d", b.records.query, b.records.offset, b.records.limit)
+	}
+	b.records.page = records.Page{}
+	if got := b.get(t, "/vip-users?workspaceId=ws1&mediumId=ch1").Body.String(); got != `{"nextOffset":null,"total":7,"users":[]}` {
+		t.Errorf("empty page = %s", got)
+	}
+	if b.records.limit != pageRows {
+		t.Errorf("default limit = %d", b.records.limit)
+	}
+}
+
+// The cursor that an answer gives leads to where it says, and only in the same query.
+func TestListMessagesCursor(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	next := vip.Position{Key: vip.TimeKey(noon), ID: "m1"}
+	b.records.page = records.Page{Messages: []vip.Message{{ID: "m1", Labels: []string{}}}, Next: &next}
+	const path = "/vip-messages?workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-30"
+	cursor, _ := decode(t, b.get(t, path))["nextCursor"].(string)
+	if cursor == "" {
+		t.Fatal("no cursor")
+	}
+	wantStatus(t, b.get(t, path+"&before="+cursor), http.StatusOK)
+	if b.records.after == nil || b.records.after.String() != next.String() {
+		t.Errorf("page after %v, want %v", b.records.after, next)
+	}
+	for _, other := range []string{"&label=x", "&contentType=text"} {
+		w := b.get(t, path+other+"&before="+cursor)
+		wantStatus(t, w, http.StatusUnprocessableEntity)
+		if got := faultsOf(t, w); got != "before date.format" {
+			t.Errorf("faults = %s", got)
+		}
+	}
+	wantStatus(t, b.get(t, strings.Replace(path, "ws1", "plain", 1)+"&before="+cursor), http.StatusUnprocessableEntity)
+
+	b.records.page = records.Page{}
+	if got := b.get(t, path+"&before=2026-06-10T00:00:00.000001Z").Body.String(); got != `{"messages":[],"nextCursor":null}` {
+		t.Errorf("empty page = %s", got)
+	}
+	if at, ok := vip.KeyTime(b.records.after.Key); !ok || !at.Equal(time.Date(2026, 6, 10, 0, 0, 0, 0, time.UTC)) || b.records.after.ID != "" {
+		t.Errorf("before a time = after %s %q, want strictly older rows", at, b.records.after.ID)
+	}
+}
+
+func TestOverview(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const path = "/vip-labels/overview?workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-01"
+	if got := b.get(t, path).Body.String(); got != `{"labels":[],"total":7}` {
+		t.Errorf("body = %s", got)
+	}
+	b.records.counts = []records.LabelCount{{Label: "a", Count: 2}}
+	if got := b.get(t, path).Body.String(); got != `{"labels":[{"label":"a","count":2}],"total":7}` {
+		t.Errorf("body = %s", got)
+	}
+}
+
+func TestDirectory(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for path, want := range map[string]string{
+		"/workspaces":               `{"workspaces":[]}`,
+		"/channels":                 `ch1 loose ch3`,
+		"/channels?workspaceId=ws1": `ch1 ch3`,
+	} {
+		w := b.get(t, path)
+		wantStatus(t, w, http.StatusOK)
+		got := w.Body.String()
+		if list, ok := decode(t, w)["channels"].([]any); ok {
+			ids := make([]string, len(list))
+			for i, c := range list {
+				ids[i] = c.(map[string]any)["id"].(string)
+			}
+			got = strings.Join(ids, " ")
+		}
+		if got != want {
+			t.Errorf("GET %s = %s, want %s", path, got, want)
+		}
+	}
+}
+
+// A read that does not end is a 503, and a caller that hangs up is no error.
+func TestReadsAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.records.blocking = true
+		start := time.Now()
+		w := b.get(t, "/workspaces")
+		if w.Code != http.StatusServiceUnavailable || time.Since(start) != quick {
+			t.Errorf("blocked read = %d after %s, want 503 after %s", w.Code, time.Since(start), quick)
+		}
+		r := request(t, "key_one1", http.MethodGet, "/workspaces")
+		ctx, cancel := context.WithCancel(r.Context())
+		time.AfterFunc(time.Second, cancel)
+		b.do(r.WithContext(ctx))
+		if !strings.Contains(b.log.String(), `"status":499`) {
+			t.Errorf("log = %s, want status 499", b.log)
+		}
+	})
+}
+
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	down, broken := jobs.ErrUnavailable, false
+	b := newBench(t, func(c *Config) {
+		c.Checks = []Check{
+			{"firestore", func(context.Context) error { return nil }},
+			{"pubsub", func(context.Context) error {
+				if broken {
+					return down
+				}
+				return nil
+			}},
+		}
+	})
+	ask := func(path string) (int, string) {
+		r := request(t, "", http.MethodGet, path)
+		r.Header = http.Header{}
+		w := b.do(r)
+		return w.Code, w.Body.String()
+	}
+	if code, body := ask("/healthz"); code != 200 || body != `{"status":"ok"}` {
+		t.Errorf("healthz = %d %s", code, body)
+	}
+	if code, body := ask("/readyz"); code != 200 || body != `{"checks":{"firestore":"ok","pubsub":"ok"},"status":"ok"}` {
+		t.Errorf("readyz = %d %s", code, body)
+	}
+	broken = true
+	if code, _ := ask("/readyz"); code != 200 {
+		t.Errorf("readyz asked again within a second = %d", code)
+	}
+	b.readiness.at = time.Time{}
+	if code, body := ask("/readyz"); code != 503 || body != `{"checks":{"firestore":"ok","pubsub":"unavailable"},"status":"unavailable"}` {
+		t.Errorf("readyz = %d %s", code, body)
+	}
+	if code, body := ask("/metrics"); code != 200 || !strings.Contains(body, `exportd_http_requests_total{method="GET",route="/healthz",status="200"} 1`) {
+		t.Errorf("metrics = %d %s", code, body)
+	}
+	b.drain()
+	if code, body := ask("/readyz"); code != 503 || !strings.Contains(body, `"server":"stopping"`) {
+		t.Errorf("readyz = %d %s", code, body)
+	}
+}
+
+func TestNewChecksItsConfig(t *testing.T) {
+	t.Parallel()
+	_, err := New(Config{DefaultWait: time.Minute, URLLife: 13 * time.Hour, MaxWaits: -1})
+	for _, want := range []string{"Keys", "Records", "Jobs", "Queue", "Objects", "DefaultWait", "URLLife", "MaxWaits"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("New = %v, want %s named", err, want)
+		}
+	}
+}
