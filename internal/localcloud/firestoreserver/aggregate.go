@@ -28,7 +28,7 @@ func (s *Server) RunAggregationQuery(req *firestorepb.RunAggregationQueryRequest
 	if err != nil {
 		return err
 	}
-	r, err := s.open(stream.Context(), consistency{req.GetTransaction(), req.GetNewTransaction(), req.GetReadTime()})
+	r, err := s.open(stream.Context(), consistency{transaction: req.GetTransaction(), begin: req.GetNewTransaction(), readTime: req.GetReadTime()})
 	if err != nil {
 		return err
 	}

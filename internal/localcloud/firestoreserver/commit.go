@@ -38,6 +38,7 @@ func (s *Server) commit(ctx context.Context, db database, list []*firestorepb.Wr
 		now, err := s.store.Now()
 		return &firestorepb.CommitResponse{CommitTime: timestamp(now)}, s.answer(err)
 	}
+	s.turns.wait(ctx, t, db.id, writes)
 	c := &fsstore.Commit{DB: db.id}
 	for _, w := range writes {
 		c.Docs = append(c.Docs, w.path)
@@ -163,6 +164,7 @@ func (s *Server) commitTransaction(ctx context.Context, db database, req *firest
 	if err != nil || earlier != nil {
 		return earlier, err
 	}
+	defer s.turns.release(t)
 	if t.readOnly && len(req.GetWrites()) > 0 {
 		return nil, errReadOnlyTxn
 	}

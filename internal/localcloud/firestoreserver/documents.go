@@ -62,7 +62,9 @@ func (s *Server) GetDocument(ctx context.Context, req *firestorepb.GetDocumentRe
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.open(ctx, consistency{transaction: req.GetTransaction(), readTime: req.GetReadTime()})
+	r, err := s.open(ctx, consistency{
+		db: db.id, names: []fsvalue.Path{p}, transaction: req.GetTransaction(), readTime: req.GetReadTime(),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +103,7 @@ func (s *Server) BatchGetDocuments(req *firestorepb.BatchGetDocumentsRequest, st
 			paths = append(paths, p)
 		}
 	}
-	r, err := s.open(stream.Context(), consistency{req.GetTransaction(), req.GetNewTransaction(), req.GetReadTime()})
+	r, err := s.open(stream.Context(), consistency{db.id, paths, req.GetTransaction(), req.GetNewTransaction(), req.GetReadTime()})
 	if err != nil {
 		return err
 	}

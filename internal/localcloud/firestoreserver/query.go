@@ -37,7 +37,7 @@ func (s *Server) RunQuery(req *firestorepb.RunQueryRequest, stream firestorepb.F
 			ReadOnly: &firestorepb.TransactionOptions_ReadOnly{},
 		}}
 	}
-	r, err := s.open(stream.Context(), consistency{req.GetTransaction(), begin, req.GetReadTime()})
+	r, err := s.open(stream.Context(), consistency{transaction: req.GetTransaction(), begin: begin, readTime: req.GetReadTime()})
 	if err != nil {
 		return err
 	}

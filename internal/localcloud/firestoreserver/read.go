@@ -21,6 +21,11 @@ func timestamp(us int64) *timestamppb.Timestamp { return timestamppb.New(time.Un
 // consistency is what the read requests say about the instant to read at. At
 // most one field is set.
 type consistency struct {
+	// documents that the request reads by name, with their database; a
+	// transaction may have to wait for its turn on them
+	db    uint32
+	names []fsvalue.Path
+
 	transaction []byte
 	begin       *firestorepb.TransactionOptions
 	readTime    *timestamppb.Timestamp
@@ -46,6 +51,11 @@ func (s *Server) open(ctx context.Context, c consistency) (*reading, error) {
 	case c.transaction != nil:
 		if r.txn, err = s.txns.use(c.transaction); err != nil {
 			return nil, err
+		}
+		if !r.txn.readOnly {
+			if err := s.turns.reserve(ctx, r.txn, c.db, c.names); err != nil {
+				return nil, s.answer(err)
+			}
 		}
 		r.view, err = s.transactionView(r.txn)
 	case c.begin != nil:

@@ -83,6 +83,7 @@ type Server struct {
 	store   *fsstore.Store
 	hub     *hub
 	txns    *transactions
+	turns   *reservations
 	grpc    *grpc.Server
 	log     *slog.Logger
 
@@ -123,7 +124,7 @@ func Open(opt Options) (*Server, error) {
 		s.cancel()
 		return nil, err
 	}
-	s.txns = newTransactions(opt.Clock)
+	s.txns, s.turns = newTransactions(opt.Clock), newReservations()
 	s.grpc = grpc.NewServer(s.serverOptions()...)
 	firestorepb.RegisterFirestoreServer(s.grpc, s)
 	return s, nil

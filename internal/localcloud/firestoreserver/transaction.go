@@ -30,6 +30,7 @@ const (
 type transaction struct {
 	id       []byte
 	readOnly bool
+	retry    bool // an earlier attempt lost
 	began    time.Time
 
 	mu      sync.Mutex
@@ -37,6 +38,8 @@ type transaction struct {
 	at      int64 // instant of its snapshot; 0 until the first read
 	docs    map[fsvalue.Path]int64
 	queries []queryRead
+
+	reserved []documentKey
 }
 
 // queryRead is a query that a transaction ran and a digest of what it returned.
@@ -80,12 +83,17 @@ func (s *Server) BeginTransaction(ctx context.Context, req *firestorepb.BeginTra
 
 // Rollback implements the RPC. Unknown transactions are gone already.
 func (s *Server) Rollback(ctx context.Context, req *firestorepb.RollbackRequest) (*emptypb.Empty, error) {
-	s.txns.drop(req.GetTransaction())
+	if t := s.txns.drop(req.GetTransaction()); t != nil {
+		s.turns.release(t)
+	}
 	return &emptypb.Empty{}, nil
 }
 
 func (s *Server) begin(o *firestorepb.TransactionOptions) (*transaction, error) {
-	t := &transaction{id: []byte(rand.Text()), docs: map[fsvalue.Path]int64{}}
+	t := &transaction{
+		id: []byte(rand.Text()), docs: map[fsvalue.Path]int64{},
+		retry: len(o.GetReadWrite().GetRetryTransaction()) > 0,
+	}
 	if ro := o.GetReadOnly(); ro != nil {
 		t.readOnly = true
 		if rt := ro.GetReadTime(); rt != nil {
@@ -167,6 +175,7 @@ func (s *Server) validate(t *transaction, a *fsstore.Applier) error {
 			update = st.Update
 		}
 		if update != saw {
+			s.turns.met(documentKey{a.Database(), p})
 			return errContention
 		}
 	}
@@ -268,11 +277,14 @@ func (ts *transactions) remember(t *transaction, resp *firestorepb.CommitRespons
 	ts.ended[string(t.id)] = endedTransaction{at: ts.now(), resp: resp}
 }
 
-func (ts *transactions) drop(id []byte) {
+// drop ends a live transaction and returns it; nil when there is none.
+func (ts *transactions) drop(id []byte) *transaction {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	if _, ok := ts.live[string(id)]; ok {
+	t := ts.live[string(id)]
+	if t != nil {
 		delete(ts.live, string(id))
 		ts.ended[string(id)] = endedTransaction{at: ts.now()}
 	}
+	return t
 }

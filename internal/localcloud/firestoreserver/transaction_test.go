@@ -2,6 +2,7 @@ package firestoreserver_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"cloud.google.com/go/firestore"
@@ -10,17 +11,26 @@ import (
 	"exportd/internal/localcloud/firestoreserver"
 )
 
-// Two clients that each add to one counter must end with the sum.
+// Clients that add to one counter must end with the sum.
 func TestTransactionsUnderContention(t *testing.T) {
 	t.Parallel()
-	const each = 500
+	for clients, each := range map[int]int{2: 500, 8: 100} {
+		t.Run(fmt.Sprint(clients), func(t *testing.T) {
+			t.Parallel()
+			contend(t, clients, each)
+		})
+	}
+}
+
+func contend(t *testing.T, clients, each int) {
+	t.Helper()
 	f := start(t, firestoreserver.Options{})
 	doc := "counters/one"
 	if _, err := f.client.Doc(doc).Set(t.Context(), map[string]any{"n": 0}); err != nil {
 		t.Fatal(err)
 	}
 	g, ctx := errgroup.WithContext(t.Context())
-	for range 2 {
+	for range clients {
 		_, client := dial(t, f.addr)
 		g.Go(func() error {
 			for range each {
@@ -38,7 +48,7 @@ func TestTransactionsUnderContention(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := snap.Data()["n"], int64(2*each); got != want {
+	if got, want := snap.Data()["n"], int64(clients*each); got != want {
 		t.Errorf("counter = %v, want %v", got, want)
 	}
 }

@@ -282,6 +282,9 @@ func (s *Store) Prepare(db uint32, p fsvalue.Path, fields map[string]*fsvalue.Va
 // Size returns the bytes of the encoded fields.
 func (p *Prepared) Size() int { return len(p.wire) }
 
+// Database returns the id of the commit's database.
+func (a *Applier) Database() uint32 { return a.db }
+
 // Instant returns the commit's instant.
 func (a *Applier) Instant() int64 { return a.at }
 
