@@ -61,6 +61,12 @@ const (
 	CodeInternal       Code = "INTERNAL"
 )
 
+// Codes lists every code.
+var Codes = []Code{
+	CodeUnavailable, CodeCountMismatch, CodeMissingIndex, CodeSnapshotTooOld, CodeSourceDenied, CodeStorageDenied, CodeStorageQuota,
+	CodeStorageCorrupt, CodeTooManyRows, CodeTooManyBytes, CodeInvalidJob, CodeInterrupted, CodeInternal,
+}
+
 // Failure is an error that knows what it means for a job. Its Message is fit for the
 // caller of the API, its Remedy for the operator; the cause is for the log only.
 type Failure struct {

@@ -34,7 +34,8 @@ type Job struct {
 	StartedAt  time.Time `firestore:"startedAt,omitempty"`
 	FinishedAt time.Time `firestore:"finishedAt,omitempty"`
 
-	// Epoch is raised by each claim; with the lease's token it fences every write.
+	// Epoch is raised by each claim, rerun and delete, and when the file expires: what was read
+	// under another epoch is void. With the lease's token it fences every write.
 	Epoch int64 `firestore:"epoch"`
 	Lease Lease `firestore:"lease"`
 	// Attempt counts attempts over all reruns; AttemptBase is its value when the present
@@ -71,6 +72,8 @@ type Job struct {
 	FileExpiresAt time.Time `firestore:"fileExpiresAt,omitempty"`
 	DeletedAt     time.Time `firestore:"deletedAt,omitempty"`
 	RerunOf       string    `firestore:"rerunOf,omitempty"`
+	// BatchID is the last batch that reran the job.
+	BatchID string `firestore:"batchId,omitempty"`
 
 	CallbackURL string `firestore:"callbackUrl,omitempty"`
 }

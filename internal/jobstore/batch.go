@@ -1,0 +1,94 @@
+package jobstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"cloud.google.com/go/firestore"
+
+	"exportd/jobs"
+)
+
+func (s *Store) batches() *firestore.CollectionRef { return s.client.Collection("ExportBatches") }
+
+// CreateBatch stores a batch that a worker takes up.
+func (s *Store) CreateBatch(ctx context.Context, b jobs.Batch) (*jobs.Batch, error) {
+	b.ID, b.Schema, b.Rev = jobs.NewID(), jobs.SchemaVersion, jobs.NewToken()
+	b.CreatedAt = s.cfg.Now().UTC().Truncate(time.Microsecond)
+	b.WakeAt, b.Skipped = b.CreatedAt, map[string]int{}
+	ref := s.batches().Doc(b.ID)
+	if err := commit(ctx, s.client.Batch().Create(ref, b), s.carries(ref, b.Rev)); err != nil {
+		return nil, fmt.Errorf("create batch: %w", err)
+	}
+	return &b, nil
+}
+
+// Batch gets a batch with the number of jobs that it has run again so far. ErrNotFound if
+// there is none.
+func (s *Store) Batch(ctx context.Context, id string) (*jobs.Batch, int64, error) {
+	if !jobs.ValidID(id) {
+		return nil, 0, fmt.Errorf("batch id: %w", jobs.ErrNotFound)
+	}
+	doc, err := s.batches().Doc(id).Get(ctx)
+	if err != nil {
+		return nil, 0, fmt.Errorf("get batch %s: %w", id, classify(err))
+	}
+	b := &jobs.Batch{}
+	if err := decode(doc, b); err != nil {
+		return nil, 0, err
+	}
+	b.ID = id
+	n, err := s.count(ctx, s.jobs().Where("batchId", "==", id))
+	return b, n, err
+}
+
+// Batches lists the latest batches, newest first.
+func (s *Store) Batches(ctx context.Context, limit int) ([]*jobs.Batch, error) {
+	return s.listBatches(ctx, s.batches().OrderBy("createdAt", firestore.Desc).Limit(limit))
+}
+
+// DueBatches lists the batches whose wakeAt has passed.
+func (s *Store) DueBatches(ctx context.Context, now time.Time, limit int) ([]*jobs.Batch, error) {
+	return s.listBatches(ctx, s.batches().Where("wakeAt", "<=", now).OrderBy("wakeAt", firestore.Asc).Limit(limit))
+}
+
+func (s *Store) listBatches(ctx context.Context, q firestore.Query) ([]*jobs.Batch, error) {
+	docs, err := q.Documents(ctx).GetAll()
+	if err != nil {
+		return nil, fmt.Errorf("list batches: %w", classify(err))
+	}
+	var out []*jobs.Batch
+	for _, doc := range docs {
+		b := &jobs.Batch{}
+		if err := decode(doc, b); err == nil {
+			b.ID = doc.Ref.ID
+			out = append(out, b)
+		}
+	}
+	return out, nil
+}
+
+// UpdateBatch changes a batch by compare-and-set; fn may run more than once.
+func (s *Store) UpdateBatch(ctx context.Context, id string, fn func(b *jobs.Batch, now time.Time) error) (*jobs.Batch, error) {
+	var out *jobs.Batch
+	err := retry(ctx, func() error {
+		ref := s.batches().Doc(id)
+		doc, err := ref.Get(ctx)
+		if err != nil {
+			return fmt.Errorf("get batch %s: %w", id, classify(err))
+		}
+		b := &jobs.Batch{}
+		if err := decode(doc, b); err != nil {
+			return err
+		}
+		b.ID = id
+		if err := fn(b, s.cfg.Now().UTC().Truncate(time.Microsecond)); err != nil {
+			return err
+		}
+		b.Rev = jobs.NewToken()
+		out = b
+		return commit(ctx, s.client.Batch().Update(ref, fields(b), firestore.LastUpdateTime(doc.UpdateTime)), s.carries(ref, b.Rev))
+	})
+	return out, err
+}
