@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,83 +61,106 @@ func startVictim(t testing.TB, dir string) (url string, kill func()) {
 	}
 }
 
+// ledger is what clients know about the objects of the test, whose names are numbers.
+type ledger struct {
+	mu             sync.Mutex
+	next           int
+	acked, deleted map[int]bool
+}
+
+func (l *ledger) id() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next++
+	return l.next - 1
+}
+
+func (l *ledger) note(m map[int]bool, id int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m[id] = true
+}
+
+func (l *ledger) contents(id int) []byte {
+	return random(uint64(id), []int{0, 100, 70_000, 900_000}[id%4])
+}
+
+// work writes objects, and deletes every fifth, until the server is gone. It reports each on done.
+func (l *ledger) work(ctx context.Context, b *storage.BucketHandle, done chan<- struct{}) {
+	for {
+		id := l.id()
+		o := b.Object(strconv.Itoa(id))
+		w := o.NewWriter(ctx)
+		w.ChunkSize = 256 << 10
+		_, _ = w.Write(l.contents(id)) // the error shows in Close
+		if w.Close() != nil {
+			return
+		}
+		l.note(l.acked, id)
+		if id%5 == 0 && o.Delete(ctx) == nil {
+			l.note(l.deleted, id)
+		}
+		done <- struct{}{}
+	}
+}
+
+// round kills a server after some objects, in the middle of whatever goes on.
+func (l *ledger) round(t *testing.T, dir string, objects int) {
+	t.Helper()
+	url, kill := startVictim(t, dir)
+	b := connect(t, url).Bucket("exports").Retryer(storage.WithPolicy(storage.RetryNever))
+	if err := b.Create(t.Context(), "local", nil); err != nil && code(err) != http.StatusConflict {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var workers sync.WaitGroup
+	done, ended := make(chan struct{}), make(chan struct{})
+	for range 4 {
+		workers.Go(func() { l.work(ctx, b, done) })
+	}
+	go func() {
+		workers.Wait()
+		close(ended)
+	}()
+	for {
+		select {
+		case <-done:
+			if objects--; objects == 0 {
+				kill()
+				cancel() // the client would try a chunk for half a minute more
+			}
+		case <-ended:
+			return
+		}
+	}
+}
+
 // What was acknowledged is whole after kill -9 at any moment; what was not is absent or whole; and there
 // is no other file.
 func TestKill9KeepsAcknowledgedObjectsWhole(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	contents := func(id int) []byte { return random(uint64(id), []int{0, 100, 70_000, 900_000}[id%4]) }
-	var mu sync.Mutex
-	acked, deleted := map[int]bool{}, map[int]bool{}
-	next := 0
-	for round := range 8 {
-		url, kill := startVictim(t, dir)
-		b := connect(t, url).Bucket("exports").Retryer(storage.WithPolicy(storage.RetryNever))
-		if err := b.Create(t.Context(), "local", nil); err != nil && round == 0 {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var workers sync.WaitGroup
-		some := make(chan struct{}, 100)
-		for range 4 {
-			workers.Go(func() {
-				for ctx.Err() == nil {
-					mu.Lock()
-					id := next
-					next++
-					mu.Unlock()
-					o := b.Object(strconv.Itoa(id))
-					w := o.NewWriter(ctx)
-					w.ChunkSize = 256 << 10
-					_, _ = w.Write(contents(id)) // the error shows in Close
-					if w.Close() != nil {
-						return
-					}
-					mu.Lock()
-					acked[id] = true
-					mu.Unlock()
-					if id%5 == 0 && o.Delete(ctx) == nil {
-						mu.Lock()
-						deleted[id] = true
-						mu.Unlock()
-					}
-					some <- struct{}{}
-				}
-			})
-		}
-		for range 15 + round { // then in the middle of whatever goes on
-			<-some
-		}
-		kill()
-		cancel()
-		drained := make(chan struct{})
-		go func() { workers.Wait(); close(drained) }()
-		for waiting := true; waiting; {
-			select {
-			case <-some:
-			case <-drained:
-				waiting = false
-			}
-		}
+	l := &ledger{acked: map[int]bool{}, deleted: map[int]bool{}}
+	const rounds = 8
+	for round := range rounds {
+		l.round(t, dir, 15+round)
 	}
 	url, stop := start(t, dir)
 	b := connect(t, url).Bucket("exports")
-	listed := map[string]bool{}
-	for _, name := range list(t, b, storage.Query{}, 0) {
-		listed[name] = true
-	}
+	listed := list(t, b, storage.Query{}, 0)
 	files := 0
-	for id := range next {
+	for id := range l.next {
 		o := b.Object(strconv.Itoa(id))
 		a, err := o.Attrs(t.Context())
 		exists := err == nil
 		if err != nil && !errors.Is(err, storage.ErrObjectNotExist) {
 			t.Fatal(err)
 		}
-		if exists != listed[o.ObjectName()] || exists && deleted[id] || !exists && acked[id] && id%5 != 0 {
-			t.Errorf("object %d: exists %v, listed %v, acknowledged %v, deleted %v", id, exists, listed[o.ObjectName()], acked[id], deleted[id])
+		if exists != slices.Contains(listed, o.ObjectName()) || exists && l.deleted[id] || !exists && l.acked[id] && id%5 != 0 {
+			t.Errorf("object %d: exists %v, acknowledged %v, deleted %v", id, exists, l.acked[id], l.deleted[id])
 		}
-		if exists && !bytes.Equal(read(t, o), contents(id)) {
+		if exists && !bytes.Equal(read(t, o), l.contents(id)) {
 			t.Errorf("object %d is not whole", id)
 		}
 		if exists && a.Size > 32<<10 { // smaller ones are in the index
@@ -149,10 +173,10 @@ func TestKill9KeepsAcknowledgedObjectsWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Uploads that may still be resumed keep their files; there were at most four at each kill.
-	if extra := len(stored) - files; extra < 0 || extra > 8*4 {
+	if extra := len(stored) - files; extra < 0 || extra > rounds*4 {
 		t.Errorf("%d files for %d objects", len(stored), files)
 	}
-	t.Logf("%d objects acknowledged in 8 rounds, %d deleted, %d files", len(acked), len(deleted), len(stored))
+	t.Logf("%d objects acknowledged in %d rounds, %d deleted, %d files", len(l.acked), rounds, len(l.deleted), len(stored))
 }
 
 func TestOpenLocksTheFolder(t *testing.T) {
