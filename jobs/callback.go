@@ -1,57 +1,90 @@
 package jobs
 
 import (
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // CallbackState is where the delivery of one event stands.
 type CallbackState string
 
-// The states of a delivery: pending has a next attempt at WakeAt, the others have ended.
+// The states of a delivery. Pending has a next try, the others have ended.
 const (
 	CallbackPending   CallbackState = "pending"
 	CallbackDelivered CallbackState = "delivered"
-	CallbackExhausted CallbackState = "exhausted"
-	CallbackBlocked   CallbackState = "blocked"
-	CallbackGone      CallbackState = "gone"
-	CallbackSuspended CallbackState = "suspended"
+	CallbackExhausted CallbackState = "exhausted" // the whole schedule failed
+	CallbackBlocked   CallbackState = "blocked"   // the destination is refused, or the key was revoked
+	CallbackGone      CallbackState = "gone"      // the receiver answered 410
+	CallbackSuspended CallbackState = "suspended" // nothing is sent to the receiver at present
+	CallbackDropped   CallbackState = "dropped"   // the job was deleted by its owner
 )
 
-// Callback is the delivery of one ended run of a job to its callback URL. Its ID is the
-// webhook-id, the same for every try.
+// Callback is the delivery of one ended run of a job to its callback URL. Only the methods
+// of CallbackTx change it.
 type Callback struct {
+	// ID is the webhook-id, the same for every try and redelivery.
 	ID     string `firestore:"-"`
 	Schema int    `firestore:"schema"`
-	JobID  string `firestore:"jobId"`
-	OrgID  string `firestore:"orgId"`
-	KeyID  string `firestore:"keyId"`
-	URL    string `firestore:"url"`
-	// Event is "export.succeeded", "export.failed" or "export.canceled".
-	Event     string        `firestore:"event"`
-	CreatedAt time.Time     `firestore:"createdAt"`
-	State     CallbackState `firestore:"state"`
-	// Attempt counts tries begun; Schedule counts those since the last redelivery by hand.
+	Rev    string `firestore:"rev"` // as Job.Rev
+
+	JobID      string `firestore:"jobId"`
+	JobAttempt int    `firestore:"jobAttempt"` // the attempt that ended the run
+	OrgID      string `firestore:"orgId"`
+	KeyID      string `firestore:"keyId"`
+	URL        string `firestore:"url"`    // may carry a token in its query: not for logs
+	Origin     string `firestore:"origin"` // scheme, host and port of URL
+
+	// What happened. It is kept here because a rerun clears it from the job.
+	Event         string    `firestore:"event"`     // "export.succeeded", "export.failed" or "export.canceled"
+	CreatedAt     time.Time `firestore:"createdAt"` // when the run ended
+	Rows          int64     `firestore:"rows"`
+	Object        string    `firestore:"object,omitempty"` // the file, of a run that succeeded
+	FileExpiresAt time.Time `firestore:"fileExpiresAt,omitempty"`
+	Error         *JobError `firestore:"error"`
+
+	State CallbackState `firestore:"state"`
+	// NextAt is when the next try is due; zero once the delivery has ended.
+	NextAt time.Time `firestore:"nextAt,omitempty"`
+	// WakeAt is when somebody must look at the delivery; zero once it has ended.
+	WakeAt time.Time `firestore:"wakeAt,omitempty"`
+	Lease  Lease     `firestore:"lease"`
+	// Attempt counts tries begun, all of them. Schedule counts those that spent a place of
+	// the schedule, which a redelivery by hand starts again.
 	Attempt  int `firestore:"attempt"`
 	Schedule int `firestore:"schedule"`
-	// WakeAt is when the next try is due; zero once the delivery has ended.
-	WakeAt   time.Time         `firestore:"wakeAt,omitempty"`
-	Lease    Lease             `firestore:"lease"`
+	// Interruptions counts tries in a row of which nobody knows how they ended.
+	Interruptions int `firestore:"interruptions"`
+	// Forced: a person asked for the next try, so it is made even if the receiver is suspended.
+	Forced   bool              `firestore:"forced"`
 	Tries    []CallbackAttempt `firestore:"tries"` // the last MaxTries
 	LastCode int               `firestore:"lastCode"`
-	Rev      string            `firestore:"rev"` // as Job.Rev
 }
 
 // MaxTries bounds the tries that a callback document remembers: the whole schedule of 10
 // and a few redeliveries at up to 2 KiB of answer each stay far below 1 MiB.
 const MaxTries = 30
 
+// CallbackLease is how long a claimed delivery belongs to its worker: four times what a
+// try may take, so that it needs no renewal.
+const CallbackLease = time.Minute
+
+// Classes of tries that got no answer to record. The others are those of package webhook.
+const (
+	TryUnderWay    = "attempting"  // written before anything is sent
+	TryInterrupted = "interrupted" // the worker went away; the receiver may have got it
+	TryKeyRevoked  = "key_revoked" // the API key that asked is disabled or gone
+)
+
 // CallbackAttempt is one try.
 type CallbackAttempt struct {
-	At       time.Time `firestore:"at" json:"at"`
-	Millis   int64     `firestore:"millis" json:"durationMs"`
-	Class    string    `firestore:"class" json:"class"`
-	Status   int       `firestore:"status" json:"status,omitempty"`
+	At     time.Time `firestore:"at" json:"at"`
+	Millis int64     `firestore:"millis" json:"durationMs"`
+	Class  string    `firestore:"class" json:"class"`
+	// Status is the HTTP status, 0 if there was no answer.
+	Status int `firestore:"status" json:"status,omitempty"`
+	// Response is the start of the answer's body, at most 2 KiB. A stranger wrote it.
 	Response string    `firestore:"response,omitempty" json:"response,omitempty"`
 	NextAt   time.Time `firestore:"nextAt,omitempty" json:"nextAt,omitzero"`
 }
@@ -61,9 +94,255 @@ func CallbackID(j *Job) string {
 	return "msg_" + j.ID + "_" + string(j.State) + "_" + strconv.Itoa(j.Attempt)
 }
 
+// ValidCallbackID reports whether id can be what CallbackID gives, before it becomes part
+// of a document path.
+func ValidCallbackID(id string) bool {
+	parts := strings.Split(id, "_")
+	if len(parts) != 4 || parts[0] != "msg" || !ValidID(parts[1]) || !State(parts[2]).Valid() {
+		return false
+	}
+	n, err := strconv.Atoi(parts[3])
+	return err == nil && n >= 0 && strconv.Itoa(n) == parts[3]
+}
+
 func newCallback(j *Job, now time.Time) *Callback {
 	return &Callback{
-		ID: CallbackID(j), Schema: SchemaVersion, JobID: j.ID, OrgID: j.OrgID, KeyID: j.KeyID, URL: j.CallbackURL,
-		Event: "export." + string(j.State), CreatedAt: now, State: CallbackPending, WakeAt: now,
+		ID: CallbackID(j), Schema: SchemaVersion, JobID: j.ID, JobAttempt: j.Attempt, OrgID: j.OrgID, KeyID: j.KeyID,
+		URL: j.CallbackURL, Origin: originOf(j.CallbackURL),
+		Event: "export." + string(j.State), CreatedAt: now, Rows: j.Result.Rows, Object: j.Result.Object, FileExpiresAt: j.FileExpiresAt, Error: j.Error,
+		State: CallbackPending, NextAt: now, WakeAt: now,
 	}
+}
+
+// originOf cuts a normalised URL before its path.
+func originOf(url string) string {
+	scheme, rest, ok := strings.Cut(url, "://")
+	if !ok {
+		return ""
+	}
+	host, _, _ := strings.Cut(rest, "/")
+	host, _, _ = strings.Cut(host, "?")
+	return scheme + "://" + host
+}
+
+// CallbackTx is one transaction on a delivery, as Tx is on a job: each method changes
+// Callback and Events together, or returns an error and the transaction must be dropped.
+type CallbackTx struct {
+	Policy   Policy
+	Now      time.Time
+	Actor    string
+	Callback *Callback
+	// Events go into the job's timeline with the commit.
+	Events []Event
+}
+
+// CallbackResult is how a try ended and what follows from it.
+type CallbackResult struct {
+	Try CallbackAttempt
+	// State is CallbackPending for another try at Try.NextAt.
+	State CallbackState
+	// Unspent: the try says nothing about the receiver and leaves the schedule as it was.
+	Unspent bool
+}
+
+// Due refuses with ErrNotDue a delivery that has ended, waits, or is in somebody's hands.
+func (tx *CallbackTx) Due() error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	cb := tx.Callback
+	if cb.State != CallbackPending || tx.Now.Before(cb.NextAt) || tx.held() {
+		return fmt.Errorf("callback %s is %s: %w", cb.ID, cb.State, ErrNotDue)
+	}
+	return nil
+}
+
+// Claim begins a try and records that, so that it is known even if its end never will be.
+func (tx *CallbackTx) Claim(worker string) (Lease, error) {
+	if err := tx.Due(); err != nil {
+		return Lease{}, err
+	}
+	cb := tx.Callback
+	if cb.Lease.Token != "" {
+		tx.lost()
+	}
+	cb.Lease = Lease{Token: NewToken(), Owner: worker, Until: tx.Now.Add(CallbackLease)}
+	cb.WakeAt = tx.leaseWake()
+	cb.Attempt++
+	cb.Schedule++
+	cb.Tries = append(cb.Tries, CallbackAttempt{At: tx.Now, Class: TryUnderWay})
+	cb.Tries = cb.Tries[max(0, len(cb.Tries)-MaxTries):]
+	return cb.Lease, nil
+}
+
+// lost notes that a worker went away during its try. The try does not spend the schedule,
+// unless that happened so often in a row that the delivery itself may be what kills workers.
+func (tx *CallbackTx) lost() {
+	cb := tx.Callback
+	cb.Interruptions++
+	if cb.Interruptions <= tx.Policy.MaxInterruptions {
+		cb.Schedule--
+	}
+	tx.lastTry().Class = TryInterrupted
+}
+
+// Record ends the try that the lease is for.
+func (tx *CallbackTx) Record(l Lease, r CallbackResult) error {
+	if err := tx.holds(l); err != nil {
+		return err
+	}
+	cb := tx.Callback
+	*tx.lastTry() = r.Try
+	cb.LastCode, cb.Forced = r.Try.Status, false
+	if r.Unspent {
+		cb.Interruptions++
+		if cb.Interruptions <= tx.Policy.MaxInterruptions {
+			cb.Schedule--
+		}
+	} else {
+		cb.Interruptions = 0
+	}
+	if r.State == CallbackPending {
+		cb.Lease, cb.NextAt, cb.WakeAt = Lease{}, r.Try.NextAt, r.Try.NextAt
+		return nil
+	}
+	tx.end(r.State, fmt.Sprintf("%s at try %d: %s", r.State, cb.Attempt, r.Try.Class))
+	return nil
+}
+
+// Withdraw ends a delivery whose claimed try was not made: the receiver is suspended, or
+// the job was deleted.
+func (tx *CallbackTx) Withdraw(l Lease, state CallbackState, why string) error {
+	if err := tx.holds(l); err != nil {
+		return err
+	}
+	cb := tx.Callback
+	cb.Attempt--
+	cb.Schedule--
+	cb.Tries = cb.Tries[:len(cb.Tries)-1]
+	tx.end(state, string(state)+": "+why)
+	return nil
+}
+
+// Note adds a line to the job's timeline.
+func (tx *CallbackTx) Note(message string) error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	tx.event(message, "")
+	return nil
+}
+
+// Redeliver begins the schedule again, with the same id and now, whatever came before.
+// ErrTransition while a try is under way.
+func (tx *CallbackTx) Redeliver(reason string) error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	if err := tx.restart(reason); err != nil {
+		return err
+	}
+	tx.Callback.Forced = true
+	return nil
+}
+
+// Resume does the same for a delivery that ended because its receiver was suspended; its
+// first try is none that a person asked for. ErrTransition for any other.
+func (tx *CallbackTx) Resume(reason string) error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	if tx.Callback.State != CallbackSuspended {
+		return fmt.Errorf("callback %s is %s: %w", tx.Callback.ID, tx.Callback.State, ErrTransition)
+	}
+	return tx.restart(reason)
+}
+
+func (tx *CallbackTx) restart(reason string) error {
+	cb := tx.Callback
+	if tx.held() {
+		return fmt.Errorf("a try of callback %s is under way: %w", cb.ID, ErrTransition)
+	}
+	if cb.Lease.Token != "" {
+		tx.lost()
+	}
+	from := cb.State
+	cb.State, cb.Lease, cb.NextAt, cb.WakeAt = CallbackPending, Lease{}, tx.Now, tx.Now
+	cb.Schedule, cb.Interruptions = 0, 0
+	tx.event("redelivered from "+string(from), reason)
+	return nil
+}
+
+// Wake does what is due for a delivery whose WakeAt has passed and says whether to ring it.
+// Whatever it says, WakeAt is in the future after it, or zero.
+func (tx *CallbackTx) Wake() (ring bool, err error) {
+	if err := tx.check(); err != nil {
+		return false, err
+	}
+	cb := tx.Callback
+	switch {
+	case cb.WakeAt.IsZero() || tx.Now.Before(cb.WakeAt):
+		return false, nil
+	case cb.State != CallbackPending:
+		cb.WakeAt = time.Time{}
+		return false, nil
+	case tx.held():
+		cb.WakeAt = tx.leaseWake()
+		return false, nil
+	case tx.Now.Before(cb.NextAt):
+		cb.WakeAt = cb.NextAt
+		return false, nil
+	}
+	// It may wait for a place at its host: not to be rung through every RingAgain.
+	cb.WakeAt = tx.Now.Add(tx.Policy.RingAgain + min(tx.Now.Sub(cb.NextAt)/4, time.Minute))
+	return true, nil
+}
+
+func (tx *CallbackTx) end(state CallbackState, message string) {
+	cb := tx.Callback
+	cb.State, cb.Lease, cb.NextAt, cb.WakeAt, cb.Forced = state, Lease{}, time.Time{}, time.Time{}, false
+	tx.event(message, "")
+}
+
+func (tx *CallbackTx) event(message, reason string) {
+	tx.Events = append(tx.Events, Event{
+		At: tx.Now, Type: EventCallback, Actor: tx.Actor, Attempt: tx.Callback.JobAttempt, Part: -1, Message: message, Reason: reason,
+	})
+}
+
+// lastTry is the try that the present lease is for.
+func (tx *CallbackTx) lastTry() *CallbackAttempt {
+	return &tx.Callback.Tries[len(tx.Callback.Tries)-1]
+}
+
+// held reports whether the lease is somebody's: it has not run out by more than clocks may differ.
+func (tx *CallbackTx) held() bool {
+	l := tx.Callback.Lease
+	return l.Token != "" && !tx.Now.After(l.Until.Add(tx.Policy.Skew))
+}
+
+func (tx *CallbackTx) leaseWake() time.Time {
+	return tx.Callback.Lease.Until.Add(tx.Policy.Skew + time.Second)
+}
+
+func (tx *CallbackTx) holds(l Lease) error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	if l.Token == "" || tx.Callback.Lease.Token != l.Token {
+		return fmt.Errorf("callback %s: %w", tx.Callback.ID, ErrLeaseLost)
+	}
+	return nil
+}
+
+// check refuses what this version must not touch.
+func (tx *CallbackTx) check() error {
+	cb := tx.Callback
+	if cb.Schema != SchemaVersion {
+		return fmt.Errorf("callback %s has schema %d, this is %d: %w", cb.ID, cb.Schema, SchemaVersion, ErrUnknownSchema)
+	}
+	if !ValidID(cb.JobID) || cb.OrgID == "" || cb.Origin == "" || cb.Lease.Token != "" && len(cb.Tries) == 0 {
+		return fmt.Errorf("callback %s (state %q): %w", cb.ID, cb.State, ErrInvalid)
+	}
+	return nil
 }

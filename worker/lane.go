@@ -53,7 +53,8 @@ func (p *Pool) lane(fetch, work context.Context, q jobs.Queue, slots int, h hand
 }
 
 func (p *Pool) isPaused(q jobs.Queue) bool {
-	return q == jobs.QueueExports && p.paused[0].Load() || q == jobs.QueueParts && p.paused[1].Load()
+	return q == jobs.QueueExports && p.paused[0].Load() || q == jobs.QueueParts && p.paused[1].Load() ||
+		q == jobs.QueueCallbacks && p.paused[2].Load()
 }
 
 // take waits for a free slot and takes all that are free; 0 when ctx ended.

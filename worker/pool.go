@@ -40,7 +40,15 @@ type store interface {
 	ShowGone(ctx context.Context, worker string) error
 	Purge(ctx context.Context, j *jobs.Job) error
 	PurgePointers(ctx context.Context, now time.Time) error
+	List(ctx context.Context, l jobs.List) (jobs.JobPage, error)
+	DueBatches(ctx context.Context, now time.Time, limit int) ([]*jobs.Batch, error)
+	UpdateBatch(ctx context.Context, id string, fn func(b *jobs.Batch, now time.Time) error) (*jobs.Batch, error)
 	NoteDead(ctx context.Context, lane jobs.Queue, reason string) error
+	DueCallbacks(ctx context.Context, now time.Time, limit int) ([]jobs.Message, error)
+	UpdateCallback(ctx context.Context, id, actor string, fn func(*jobs.CallbackTx) error) (*jobs.Callback, error)
+	RetireCallback(ctx context.Context, id string) error
+	Receivers(ctx context.Context, orgID string, addresses ...string) ([]jobstore.Receiver, error)
+	ChangeReceiver(ctx context.Context, orgID, address, origin string, fn func(*jobstore.Receiver)) error
 }
 
 // queue is what the pool needs of Pub/Sub.
@@ -61,7 +69,7 @@ type exporter interface {
 	Discard(ctx context.Context, names ...string) error
 }
 
-// Config is what a Pool is made of. All fields but Now are required.
+// Config is what a Pool is made of. All fields but Callbacks and Now are required.
 type Config struct {
 	// ID names the worker to people and in leases.
 	ID       string
@@ -73,7 +81,9 @@ type Config struct {
 	JobSlots, PartSlots int
 	// Drain is how long work may go on after the context of Run has ended; then it is handed back.
 	Drain time.Duration
-	Now   func() time.Time
+	// Callbacks, when set, has the worker call receivers too.
+	Callbacks *CallbackConfig
+	Now       func() time.Time
 }
 
 // Pool takes jobs and parts and carries them out.
@@ -81,7 +91,8 @@ type Pool struct {
 	Config
 	policy jobs.Policy
 	actor  string
-	paused [2]atomic.Bool // exports, parts: set by the presence loop
+	calls  *calls
+	paused [3]atomic.Bool // exports, parts, callbacks: set by the presence loop
 	work   sync.WaitGroup // claims under way and their work
 }
 
@@ -90,7 +101,7 @@ func New(cfg Config) *Pool {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID}
+	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, calls: newCalls(cfg.Callbacks)}
 }
 
 // Run works until ctx ends; then it takes nothing new, lets work end for at most Drain,
@@ -101,6 +112,9 @@ func (p *Pool) Run(ctx context.Context) error {
 	var loops sync.WaitGroup
 	loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueExports, p.JobSlots, p.handleJob) })
 	loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueParts, p.PartSlots, p.handlePart) })
+	if p.calls != nil {
+		loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueCallbacks, p.calls.Slots, p.handleCallback) })
+	}
 	loops.Go(func() { p.rescue(ctx, workCtx) })
 	loops.Go(func() { p.presence(ctx) })
 	p.Log.Info("worker started", zap.String("worker", p.ID), zap.Int("job_slots", p.JobSlots), zap.Int("part_slots", p.PartSlots))
@@ -140,6 +154,7 @@ func (p *Pool) presence(ctx context.Context) {
 		if paused, err := p.Store.Paused(ctx); err == nil {
 			p.paused[0].Store(paused[jobs.QueueExports].Paused)
 			p.paused[1].Store(paused[jobs.QueueParts].Paused || paused[jobs.QueueExports].Paused)
+			p.paused[2].Store(paused[jobs.QueueCallbacks].Paused)
 		}
 		select {
 		case <-ctx.Done():

@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -25,12 +27,15 @@ const (
 	pointersEvery = 10 * time.Minute
 )
 
-// rescue does, in one worker of all, what is due for jobs and parts.
+// rescue does, in one worker of all, what is due for jobs, parts and callbacks.
 func (p *Pool) rescue(ctx, work context.Context) {
 	tick := time.NewTicker(rescueEvery)
 	defer tick.Stop()
 	var until, pointers time.Time
+	var batches sync.WaitGroup
+	var batchesBusy atomic.Bool
 	defer func() {
+		batches.Wait()
 		if p.Now().Before(until) {
 			ctx, cancel := detached(ctx)
 			defer cancel()
@@ -47,6 +52,12 @@ func (p *Pool) rescue(ctx, work context.Context) {
 		if now.Before(until) {
 			if err := p.rescueDue(work); err != nil && ctx.Err() == nil {
 				p.Log.Warn("cannot ask what is due", zap.Error(err))
+			}
+			if batchesBusy.CompareAndSwap(false, true) { // they take long, what is due must not wait
+				batches.Go(func() {
+					defer batchesBusy.Store(false)
+					p.runBatches(ctx)
+				})
 			}
 			if now.Sub(pointers) > pointersEvery {
 				pointers = now
@@ -74,6 +85,10 @@ func (p *Pool) rescueDue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	callbacks, err := p.Store.DueCallbacks(ctx, now, dueBatch)
+	if err != nil {
+		return err
+	}
 	var g errgroup.Group
 	g.SetLimit(dutiesAtOnce)
 	for _, id := range ids {
@@ -81,6 +96,9 @@ func (p *Pool) rescueDue(ctx context.Context) error {
 	}
 	for _, ref := range parts {
 		g.Go(func() error { p.wakePart(ctx, ref); return nil })
+	}
+	for _, m := range callbacks {
+		g.Go(func() error { p.wakeCallback(ctx, m); return nil })
 	}
 	return g.Wait()
 }
@@ -145,5 +163,25 @@ func (p *Pool) wakePart(ctx context.Context, ref jobs.PartRef) {
 	}
 	if ring {
 		p.ring(ctx, jobs.QueueParts, jobs.Message{JobID: ref.JobID, PlanEpoch: ref.PlanEpoch, Part: ref.Index})
+	}
+}
+
+func (p *Pool) wakeCallback(ctx context.Context, m jobs.Message) {
+	ring := false
+	_, err := p.Store.UpdateCallback(ctx, m.CallbackID, "rescuer "+p.ID, func(tx *jobs.CallbackTx) error {
+		var err error
+		ring, err = tx.Wake()
+		return err
+	})
+	if errors.Is(err, jobs.ErrInvalid) || !jobs.ValidCallbackID(m.CallbackID) {
+		p.Log.Error("callback has a damaged document and is given up", zap.String("job_id", m.JobID), zap.String("callback_id", m.CallbackID), zap.Error(err))
+		err = p.Store.RetireCallback(ctx, m.CallbackID)
+	}
+	if err != nil && !errors.Is(err, jobs.ErrNotFound) {
+		p.Log.Warn("cannot wake callback", zap.String("job_id", m.JobID), zap.String("callback_id", m.CallbackID), zap.Error(err))
+		return
+	}
+	if ring {
+		p.ring(ctx, jobs.QueueCallbacks, m)
 	}
 }

@@ -119,7 +119,7 @@ func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logge
 		wait = -1 // "do not wait" to the API, where 0 is the default
 	}
 	server, err := api.New(api.Config{
-		Keys: keys.Lookup, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Logger: log, Checks: c.checks(),
+		Keys: keys.Lookup, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Operations: c.store, Logger: log, Checks: c.checks(),
 		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife,
 	})
 	if err != nil {
@@ -152,9 +152,14 @@ func runWorker(ctx context.Context, cfg config.Config, c *clients, log *zap.Logg
 	exporter := export.New(c.records, c.objects, export.Config{
 		PartRows: cfg.PartRows, MaxParts: 1000, PITR: cfg.PITR, MaxRows: cfg.MaxRows, MaxBytes: cfg.MaxBytes,
 	})
+	callbacks, closeKeys, err := callbackLane(cfg, c)
+	if err != nil {
+		return err
+	}
+	defer closeKeys()
 	return worker.New(worker.Config{
 		ID: cfg.WorkerID, Store: c.store, Queue: c.queue, Exporter: exporter, Log: log,
-		JobSlots: cfg.JobSlots, PartSlots: cfg.PartSlots, Drain: cfg.Drain,
+		JobSlots: cfg.JobSlots, PartSlots: cfg.PartSlots, Drain: cfg.Drain, Callbacks: callbacks,
 	}).Run(ctx)
 }
 

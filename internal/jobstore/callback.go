@@ -2,9 +2,12 @@ package jobstore
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/firestore"
@@ -18,7 +21,14 @@ func (s *Store) Callbacks(ctx context.Context, jobID string) ([]*jobs.Callback, 
 	if err != nil {
 		return nil, fmt.Errorf("list callbacks of job %s: %w", jobID, classify(err))
 	}
-	var out []*jobs.Callback
+	out := decodeCallbacks(docs)
+	slices.SortFunc(out, func(a, b *jobs.Callback) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	return out, nil
+}
+
+// decodeCallbacks leaves out what cannot be read.
+func decodeCallbacks(docs []*firestore.DocumentSnapshot) []*jobs.Callback {
+	out := make([]*jobs.Callback, 0, len(docs))
 	for _, doc := range docs {
 		cb := &jobs.Callback{}
 		if err := decode(doc, cb); err == nil {
@@ -26,29 +36,98 @@ func (s *Store) Callbacks(ctx context.Context, jobID string) ([]*jobs.Callback, 
 			out = append(out, cb)
 		}
 	}
-	slices.SortFunc(out, func(a, b *jobs.Callback) int { return a.CreatedAt.Compare(b.CreatedAt) })
-	return out, nil
+	return out
+}
+
+// CallbackList selects deliveries, newest first. Empty fields select all.
+type CallbackList struct {
+	OrgID, Origin string
+	State         jobs.CallbackState
+	CreatedAfter  time.Time // inclusive
+	CreatedBefore time.Time // exclusive
+	PageSize      int       // at most 100, which is also the default
+	// PageToken is what the page before gave as next.
+	PageToken string
+}
+
+// ListCallbacks gives a page of deliveries; next is empty on the last. As List, it needs an
+// index (field, createdAt) for each filter, which Firestore joins.
+func (s *Store) ListCallbacks(ctx context.Context, l CallbackList) (page []*jobs.Callback, next string, err error) {
+	q := s.callbacks().Query
+	for _, f := range []struct{ path, value string }{{"orgId", l.OrgID}, {"origin", l.Origin}, {"state", string(l.State)}} {
+		if f.value != "" {
+			q = q.Where(f.path, "==", f.value)
+		}
+	}
+	if !l.CreatedAfter.IsZero() {
+		q = q.Where("createdAt", ">=", l.CreatedAfter)
+	}
+	if !l.CreatedBefore.IsZero() {
+		q = q.Where("createdAt", "<", l.CreatedBefore)
+	}
+	q = q.OrderBy("createdAt", firestore.Desc).OrderBy(firestore.DocumentID, firestore.Desc)
+	if l.PageToken != "" {
+		at, id, err := parseCallbackToken(l.PageToken)
+		if err != nil {
+			return nil, "", err
+		}
+		q = q.StartAfter(at, s.callbacks().Doc(id))
+	}
+	size := l.PageSize
+	if size <= 0 || size > maxPage {
+		size = maxPage
+	}
+	docs, err := q.Limit(size + 1).Documents(ctx).GetAll()
+	if err != nil {
+		return nil, "", fmt.Errorf("list callbacks: %w", classify(err))
+	}
+	if len(docs) > size {
+		docs = docs[:size]
+		last := docs[size-1]
+		if at, ok := last.Data()["createdAt"].(time.Time); ok {
+			next = callbackToken(at, last.Ref.ID)
+		}
+	}
+	return decodeCallbacks(docs), next, nil
+}
+
+func callbackToken(at time.Time, id string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(at.UnixMicro(), 36) + "." + id))
+}
+
+func parseCallbackToken(token string) (time.Time, string, error) {
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	micros, id, ok := strings.Cut(string(raw), ".")
+	n, nerr := strconv.ParseInt(micros, 36, 64)
+	if err != nil || nerr != nil || !ok || !jobs.ValidCallbackID(id) {
+		return time.Time{}, "", ErrPageToken
+	}
+	return time.UnixMicro(n).UTC(), id, nil
 }
 
 // DueCallbacks gives the deliveries whose wakeAt has passed, longest due first. Ended ones
-// have none.
+// have none, and those of another schema are left to the version that wrote them.
 func (s *Store) DueCallbacks(ctx context.Context, now time.Time, limit int) ([]jobs.Message, error) {
-	docs, err := s.callbacks().Where("wakeAt", "<=", now).OrderBy("wakeAt", firestore.Asc).Limit(limit).Select("jobId").Documents(ctx).GetAll()
+	docs, err := s.callbacks().Where("schema", "==", jobs.SchemaVersion).Where("wakeAt", "<=", now).
+		OrderBy("wakeAt", firestore.Asc).Limit(limit).Select("jobId").Documents(ctx).GetAll()
 	if err != nil {
 		return nil, fmt.Errorf("ask for due callbacks: %w", classify(err))
 	}
-	var out []jobs.Message
+	out := make([]jobs.Message, 0, len(docs))
 	for _, doc := range docs {
-		if id, _ := doc.DataAt("jobId"); id != nil {
-			out = append(out, jobs.Message{JobID: fmt.Sprint(id), CallbackID: doc.Ref.ID})
-		}
+		id, _ := doc.DataAt("jobId")
+		jobID, _ := id.(string)
+		out = append(out, jobs.Message{JobID: jobID, CallbackID: doc.Ref.ID})
 	}
 	return out, nil
 }
 
-// UpdateCallback changes a delivery by compare-and-set; fn may run more than once. An error
-// of fn ends it and is returned as it is.
-func (s *Store) UpdateCallback(ctx context.Context, id string, fn func(cb *jobs.Callback, now time.Time) error) (*jobs.Callback, error) {
+// UpdateCallback applies a transition to a delivery, as Update does to a job. Returns the
+// delivery as committed. ErrInvalid for a document that cannot be read.
+func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx *jobs.CallbackTx) error) (*jobs.Callback, error) {
+	if !jobs.ValidCallbackID(id) {
+		return nil, fmt.Errorf("callback id: %w", jobs.ErrNotFound)
+	}
 	var out *jobs.Callback
 	err := retry(ctx, func() error {
 		ref := s.callbacks().Doc(id)
@@ -61,16 +140,27 @@ func (s *Store) UpdateCallback(ctx context.Context, id string, fn func(cb *jobs.
 			return err
 		}
 		cb.ID = id
-		if err := fn(cb, s.cfg.Now().UTC().Truncate(time.Microsecond)); err != nil {
+		tx := &jobs.CallbackTx{Policy: s.cfg.Policy, Now: s.cfg.Now().UTC().Truncate(time.Microsecond), Actor: actor, Callback: cb}
+		if err := fn(tx); err != nil {
 			return err
 		}
 		cb.Rev = jobs.NewToken()
 		batch := s.client.Batch().Update(ref, fields(cb), firestore.LastUpdateTime(doc.UpdateTime))
+		s.addEvents(batch, cb.JobID, tx.Events)
 		out = cb
 		return commit(ctx, batch, s.carries(ref, cb.Rev))
 	})
-	if errors.Is(err, jobs.ErrInvalid) {
-		return nil, fmt.Errorf("callback %s: %w", id, err)
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	return out, nil
+}
+
+// RetireCallback takes a delivery whose document cannot be read out of what is due.
+func (s *Store) RetireCallback(ctx context.Context, id string) error {
+	_, err := s.callbacks().Doc(id).Update(ctx, []firestore.Update{{Path: "wakeAt", Value: firestore.Delete}})
+	if err = classify(err); errors.Is(err, jobs.ErrNotFound) {
+		return nil
+	}
+	return err
 }

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"exportd/internal/apikey"
+	"exportd/internal/config"
+	"exportd/internal/webhook"
+	"exportd/jobs"
+	"exportd/worker"
+)
+
+// callbackLane makes what the worker calls receivers with; done frees it.
+func callbackLane(cfg config.Config, c *clients) (lane *worker.CallbackConfig, done func(), err error) {
+	rules, err := callbackRules(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := apikey.NewStore(apikey.StoreConfig{Client: c.firestore})
+	if err != nil {
+		return nil, nil, err
+	}
+	return &worker.CallbackConfig{
+		Slots: cfg.CallbackSlots, Sender: newSender(rules), Keys: callbackKeys{store.Lookup}, Files: c.objects,
+		URLLife: cfg.URLLife, Rand: rand.Float64,
+	}, store.Close, nil
+}
+
+func newSender(rules webhook.Rules) *webhook.Sender {
+	return webhook.NewSender(webhook.SenderConfig{Guard: webhook.NewGuard(webhook.GuardConfig{Dev: rules.Dev}), Rules: rules})
+}
+
+// callbackKeys reads from a key's record what signs and bounds its callbacks.
+type callbackKeys struct {
+	lookup func(ctx context.Context, id string) (*apikey.Key, error)
+}
+
+// CallbackKey gives jobs.ErrNotFound for a key that was disabled: whoever revokes a key
+// wants nothing more to be sent in its name. One that has expired was good when it asked.
+func (k callbackKeys) CallbackKey(ctx context.Context, keyID string) (worker.CallbackKey, error) {
+	key, err := k.lookup(ctx, keyID)
+	if err != nil {
+		return worker.CallbackKey{}, err
+	}
+	if key.State != apikey.Active {
+		return worker.CallbackKey{}, jobs.ErrNotFound
+	}
+	hosts, err := webhook.ParseHostList(key.CallbackHosts)
+	if err != nil {
+		return worker.CallbackKey{}, fmt.Errorf("callback hosts: %w", errors.Join(jobs.ErrInvalid, err))
+	}
+	secrets, err := webhook.KeySecrets(revealed(key))
+	if err != nil {
+		return worker.CallbackKey{}, fmt.Errorf("webhook secret: %w", errors.Join(jobs.ErrInvalid, err))
+	}
+	return worker.CallbackKey{Secrets: secrets, Hosts: hosts}, nil
+}
+
+// revealed gives the texts of a key's webhook secrets and API secrets.
+func revealed(key *apikey.Key) (own, api []string) {
+	if !key.WebhookSecret.IsZero() {
+		own = append(own, key.WebhookSecret.Reveal())
+	}
+	for _, s := range key.Secrets {
+		api = append(api, s.Secret.Reveal())
+	}
+	return own, api
+}

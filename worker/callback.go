@@ -1,0 +1,256 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"time"
+
+	"go.uber.org/zap"
+
+	"exportd/internal/jobstore"
+	"exportd/internal/webhook"
+	"exportd/jobs"
+)
+
+// CallbackKey is what the sender needs of an API key.
+type CallbackKey struct {
+	// Secrets sign: the current one and, during a rotation, the previous one.
+	Secrets []webhook.Secret
+	// Hosts are where the key's callbacks may go; empty allows every public one.
+	Hosts webhook.HostList
+}
+
+// sender makes one attempt; *webhook.Sender is it.
+type sender interface {
+	Send(ctx context.Context, d webhook.Delivery) webhook.Attempt
+}
+
+// keys gives what signs the callbacks of an API key as it is now. jobs.ErrNotFound means
+// that the key was disabled or deleted: nothing is sent in its name any more.
+type keys interface {
+	CallbackKey(ctx context.Context, keyID string) (CallbackKey, error)
+}
+
+// files makes download URLs; *objectstore.Store does.
+type files interface {
+	SignedURL(ctx context.Context, object string, ttl time.Duration, filename string) (string, error)
+}
+
+// CallbackConfig is what the lane of the callbacks is made of. All fields are required.
+type CallbackConfig struct {
+	// Slots bound the tries that are claimed and begun at a time. Beyond patience, a try no
+	// longer counts.
+	Slots  int
+	Sender sender
+	Keys   keys
+	Files  files
+	// URLLife is how long a csvUrl in a callback works; at most maxCallbackURL.
+	URLLife time.Duration
+	// Rand gives numbers in [0,1) for the jitter of the schedule.
+	Rand func() float64
+}
+
+const (
+	// patience is how long a try may hold a slot. A try takes milliseconds with a receiver
+	// that works and up to 15 s with one that does not: those move aside, so that they do
+	// not stand in the way of the others.
+	patience = time.Second
+	// asidePerSlot bounds the tries that have moved aside, at about 100 KiB each. When there
+	// is no room, a slow try keeps its slot.
+	asidePerSlot = 8
+	// maxCallbackURL is how long a URL signed through IAM is sure to work.
+	maxCallbackURL = 12 * time.Hour
+	// unavailablePause is when a try is made that could not be prepared.
+	unavailablePause = 5 * time.Second
+)
+
+// calls is the state of the lane of the callbacks.
+type calls struct {
+	CallbackConfig
+	policy  webhook.Policy
+	limiter *webhook.Limiter
+	parked  parking
+	aside   chan struct{}
+}
+
+func newCalls(cfg *CallbackConfig) *calls {
+	if cfg == nil {
+		return nil
+	}
+	return &calls{
+		CallbackConfig: *cfg, policy: webhook.Policy{Rand: cfg.Rand}, limiter: webhook.NewLimiter(0, 0),
+		aside: make(chan struct{}, asidePerSlot*cfg.Slots),
+	}
+}
+
+// handleCallback claims a delivery whose host and org have a place free. Without one, it is
+// parked and rung again when one becomes free; should the worker die, its wakeAt has it rung.
+func (p *Pool) handleCallback(ctx context.Context, m jobs.Message) (func(context.Context), error) {
+	var lease jobs.Lease
+	var release func()
+	cb, err := p.Store.UpdateCallback(ctx, m.CallbackID, p.actor, func(tx *jobs.CallbackTx) error {
+		if err := tx.Due(); err != nil {
+			return err
+		}
+		if release == nil { // a second round has its place already
+			if release = p.calls.place(m, tx.Callback); release == nil {
+				return jobs.ErrNotDue
+			}
+		}
+		var err error
+		lease, err = tx.Claim(p.ID)
+		return err
+	})
+	if err != nil {
+		if release != nil {
+			p.leave(ctx, release)
+		}
+		return nil, err
+	}
+	return func(ctx context.Context) {
+		p.holdSlot(func() {
+			defer p.leave(ctx, release)
+			p.deliver(ctx, cb, lease)
+		})
+	}, nil
+}
+
+// place takes a place at the delivery's host, or parks the message and gives nil.
+func (c *calls) place(m jobs.Message, cb *jobs.Callback) func() {
+	host := hostOf(cb.Origin)
+	if release, ok := c.limiter.TryAcquire(host, cb.OrgID); ok {
+		return release
+	}
+	c.parked.add(waiting{host, cb.OrgID, m})
+	// A place that became free just before that rang nobody.
+	if release, ok := c.limiter.TryAcquire(host, cb.OrgID); ok {
+		c.parked.remove(m.CallbackID)
+		return release
+	}
+	return nil
+}
+
+func hostOf(origin string) string {
+	u, err := url.Parse(origin)
+	if err != nil {
+		return origin // refused when it is tried
+	}
+	return u.Hostname()
+}
+
+// leave gives a place back and rings the delivery that has waited longest for such a one.
+func (p *Pool) leave(ctx context.Context, release func()) {
+	release()
+	if m, ok := p.calls.parked.next(p.calls.limiter); ok {
+		p.ring(ctx, jobs.QueueCallbacks, m)
+	}
+}
+
+// holdSlot runs a try and returns when it has ended, or has moved aside.
+func (p *Pool) holdSlot(try func()) {
+	done := make(chan struct{})
+	p.work.Go(func() {
+		defer close(done)
+		try()
+	})
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case <-done:
+		return
+	case <-t.C:
+	}
+	select {
+	case p.calls.aside <- struct{}{}:
+		p.work.Go(func() {
+			<-done
+			<-p.calls.aside
+		})
+	default:
+		<-done
+	}
+}
+
+// deliver makes the try that was claimed and records how it ended. When nothing can be
+// recorded the lease runs out, and it is made again: at least once.
+func (p *Pool) deliver(ctx context.Context, cb *jobs.Callback, lease jobs.Lease) {
+	known, err := p.Store.Receivers(ctx, cb.OrgID, cb.Origin, cb.URL)
+	if err == nil && !cb.Forced && (known[0].Suspended || known[1].Suspended) {
+		p.withdraw(ctx, cb, lease, jobs.CallbackSuspended, "nothing is sent to this receiver until it is resumed")
+		return
+	}
+	var d webhook.Delivery
+	if err == nil {
+		d, err = p.prepare(ctx, cb)
+	}
+	var a webhook.Attempt
+	switch {
+	case errors.Is(err, errDeleted):
+		p.withdraw(ctx, cb, lease, jobs.CallbackDropped, "the export was deleted")
+		return
+	case err != nil:
+		a = webhook.Attempt{StartedAt: p.Now(), Class: webhook.ClassInternalError, Err: err}
+	default:
+		a = p.calls.Sender.Send(ctx, d)
+	}
+	p.record(ctx, cb, lease, a, known)
+}
+
+// withdraw ends a delivery without a try.
+func (p *Pool) withdraw(ctx context.Context, cb *jobs.Callback, lease jobs.Lease, state jobs.CallbackState, why string) {
+	_, err := p.Store.UpdateCallback(ctx, cb.ID, p.actor, func(tx *jobs.CallbackTx) error { return tx.Withdraw(lease, state, why) })
+	p.Log.Info("callback withdrawn", zap.String("job_id", cb.JobID), zap.Int("attempt", cb.Attempt), zap.String("callback_id", cb.ID),
+		zap.String("origin", cb.Origin), zap.String("state", string(state)), zap.Error(err))
+}
+
+// record writes down how a try ended, and what that says of the receiver.
+func (p *Pool) record(ctx context.Context, cb *jobs.Callback, lease jobs.Lease, a webhook.Attempt, known []jobstore.Receiver) {
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	verdict, result := p.judge(cb, a)
+	done, err := p.Store.UpdateCallback(ctx, cb.ID, p.actor, func(tx *jobs.CallbackTx) error { return tx.Record(lease, result) })
+	fields := []zap.Field{
+		zap.String("job_id", cb.JobID), zap.Int("attempt", cb.Attempt), zap.String("org_id", cb.OrgID), zap.String("callback_id", cb.ID),
+		zap.String("origin", cb.Origin), zap.String("class", result.Try.Class), zap.Int("status", a.Status), zap.Duration("took", a.Duration),
+		zap.String("state", string(result.State)), zap.Time("next_at", result.Try.NextAt),
+	}
+	if err != nil {
+		p.Log.Warn("callback could not be recorded and will be made again", append(fields, zap.Error(err))...)
+		return
+	}
+	p.Log.Info("callback", append(fields, zap.NamedError("cause", a.Err))...)
+	if a.Class != webhook.ClassInternalError { // our own fault says nothing of the receiver
+		p.noteReceiver(ctx, done, verdict, known)
+	}
+}
+
+// judge turns an attempt into what is recorded of it.
+func (p *Pool) judge(cb *jobs.Callback, a webhook.Attempt) (webhook.Verdict, jobs.CallbackResult) {
+	now := p.Now().UTC()
+	d := p.calls.policy.Decide(cb.Schedule, a, now)
+	r := jobs.CallbackResult{
+		Try: jobs.CallbackAttempt{At: a.StartedAt.UTC(), Millis: a.Duration.Milliseconds(), Class: string(a.Class), Status: a.Status, Response: a.Response, NextAt: d.NextAt},
+	}
+	switch d.Verdict {
+	case webhook.VerdictDelivered:
+		r.State = jobs.CallbackDelivered
+	case webhook.VerdictGone:
+		r.State = jobs.CallbackGone
+	case webhook.VerdictBlocked:
+		r.State = jobs.CallbackBlocked
+	case webhook.VerdictExhausted:
+		r.State = jobs.CallbackExhausted
+	case webhook.VerdictInterrupted:
+		r.State, r.Unspent = jobs.CallbackPending, true
+	case webhook.VerdictRetry:
+		r.State = jobs.CallbackPending
+	}
+	switch {
+	case errors.Is(a.Err, errKeyRevoked):
+		r.State, r.Try.Class, r.Try.NextAt = jobs.CallbackBlocked, jobs.TryKeyRevoked, time.Time{}
+	case errors.Is(a.Err, jobs.ErrUnavailable) && a.Class == webhook.ClassInternalError && cb.Interruptions < p.policy.MaxInterruptions:
+		r.State, r.Unspent, r.Try.NextAt = jobs.CallbackPending, true, now.Add(unavailablePause)
+	}
+	return d.Verdict, r
+}
