@@ -37,6 +37,12 @@ func readBody(r *http.Request) (*body, error) {
 	if len(b.fields) > maxParams {
 		return nil, refuse(http.StatusBadRequest, "too many fields")
 	}
+	b.read()
+	return b, nil
+}
+
+// read makes parameters of the fields.
+func (b *body) read() {
 	b.values = make(map[string][]string, len(b.fields))
 	for name, value := range b.fields {
 		var text string
@@ -48,7 +54,6 @@ func readBody(r *http.Request) (*body, error) {
 		}
 		b.values[name] = []string{text}
 	}
-	return b, nil
 }
 
 // reason reads why somebody does something: required from operators.

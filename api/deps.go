@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"exportd/internal/jobstore"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -45,6 +46,18 @@ type Jobs interface {
 	Events(ctx context.Context, id string) ([]jobs.Event, error)
 	Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error)
 	Callbacks(ctx context.Context, jobID string) ([]*jobs.Callback, error)
+}
+
+// Operations is what only operators need. internal/jobstore has it.
+type Operations interface {
+	// CreateBatch stores a rerun of many jobs for the workers; Batch and Batches tell how
+	// far one is, Batch with the number of jobs rerun. jobs.ErrNotFound for an unknown one.
+	CreateBatch(ctx context.Context, b jobs.Batch) (*jobs.Batch, error)
+	Batch(ctx context.Context, id string) (*jobs.Batch, int64, error)
+	Batches(ctx context.Context, limit int) ([]*jobs.Batch, error)
+	// Stats counts the whole system, SetPaused switches a queue.
+	Stats(ctx context.Context) (jobstore.Stats, error)
+	SetPaused(ctx context.Context, q jobs.Queue, paused bool, actor, reason string) error
 }
 
 // Queue rings workers. internal/jobqueue has it.

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"exportd/internal/apikey"
+	"exportd/internal/jobstore"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -74,7 +75,7 @@ func newBench(t *testing.T, change ...func(*Config)) *bench {
 			}
 			return nil, jobs.ErrNotFound
 		},
-		Records: b.records, Jobs: b.jobs, Queue: b.queue, Objects: b.objects,
+		Records: b.records, Jobs: b.jobs, Queue: b.queue, Objects: b.objects, Operations: b.jobs,
 		Now:         func() time.Time { return noon },
 		DefaultWait: -1,
 		Logger: zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()),
@@ -232,6 +233,8 @@ type fakeJobs struct {
 	callbacks []*jobs.Callback
 	events    []jobs.Event
 	parts     []*jobs.Part
+	batches   []*jobs.Batch
+	paused    map[jobs.Queue]jobstore.Pause
 }
 
 // set stores a copy of j.

@@ -66,6 +66,12 @@ func (s *Server) routes() []route {
 		{get, "/ops/jobs/:jobId", mayOperate, quick, s.opsGet},
 		{post, "/ops/jobs/:jobId/rerun", mayOperate, quick, s.opsRerun},
 		{post, "/ops/jobs/:jobId/cancel", mayOperate, quick, s.opsCancel},
+		{post, "/ops/jobs/rerun", mayOperate, slow, s.opsRerunAll},
+		{get, "/ops/batches", mayOperate, quick, s.opsBatches},
+		{get, "/ops/batches/:batchId", mayOperate, quick, s.opsBatch},
+		{get, "/ops/stats", mayOperate, quick, s.opsStats},
+		{post, "/ops/queues/:queue/pause", mayOperate, quick, s.opsPause(true)},
+		{post, "/ops/queues/:queue/resume", mayOperate, quick, s.opsPause(false)},
 	}
 }
 

@@ -26,6 +26,8 @@ type Config struct {
 	Jobs    Jobs
 	Queue   Queue
 	Objects Objects
+	// Operations are behind the /ops routes; required.
+	Operations Operations
 
 	// Logger gets one line per request; none is written if nil.
 	Logger *zap.Logger
@@ -53,13 +55,14 @@ type Config struct {
 
 // Server answers the API. It is an http.Handler; Serve runs it on a listener.
 type Server struct {
-	keys    apikey.LookupFunc
-	records Records
-	jobs    Jobs
-	queue   Queue
-	objects Objects
-	log     *zap.Logger
-	rules   webhook.Rules
+	keys       apikey.LookupFunc
+	records    Records
+	jobs       Jobs
+	queue      Queue
+	objects    Objects
+	operations Operations
+	log        *zap.Logger
+	rules      webhook.Rules
 
 	now         func() time.Time
 	window      apikey.Window
@@ -87,7 +90,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		keys: c.Keys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, log: c.Logger, rules: c.CallbackRules,
+		keys: c.Keys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, window: c.Window, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
 		metrics: m, gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks},
 		waits: make(chan struct{}, c.MaxWaits),
@@ -100,7 +103,7 @@ func New(c Config) (*Server, error) {
 func (c *Config) validate() error {
 	var errs []error
 	for name, missing := range map[string]bool{
-		"Keys": c.Keys == nil, "Records": c.Records == nil, "Jobs": c.Jobs == nil, "Queue": c.Queue == nil, "Objects": c.Objects == nil,
+		"Keys": c.Keys == nil, "Records": c.Records == nil, "Jobs": c.Jobs == nil, "Queue": c.Queue == nil, "Objects": c.Objects == nil, "Operations": c.Operations == nil,
 	} {
 		if missing {
 			errs = append(errs, fmt.Errorf("%s is required", name))

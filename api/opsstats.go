@@ -1,0 +1,80 @@
+package api
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/apikey"
+	"exportd/jobs"
+)
+
+// queueView is a queue's pause switch.
+type queueView struct {
+	Paused bool       `json:"paused"`
+	Actor  *string    `json:"actor"`
+	Reason *string    `json:"reason"`
+	At     *time.Time `json:"at"`
+}
+
+// deadView counts messages that no code could handle.
+type deadView struct {
+	Count      int64      `json:"count"`
+	LastReason *string    `json:"lastReason"`
+	LastAt     *time.Time `json:"lastAt"`
+}
+
+// opsStats shows the state of the whole system.
+func (s *Server) opsStats(c *gin.Context, _ *apikey.Key) error {
+	if err := noParams(c.Request); err != nil {
+		return err
+	}
+	st, err := s.operations.Stats(c.Request.Context())
+	if err != nil {
+		return err
+	}
+	var oldestAge *float64
+	if !st.OldestQueuedAt.IsZero() {
+		age := s.now().Sub(st.OldestQueuedAt).Seconds()
+		oldestAge = &age
+	}
+	queues := map[jobs.Queue]queueView{jobs.QueueExports: {}, jobs.QueueCallbacks: {}}
+	for q := range queues {
+		p := st.Paused[q]
+		queues[q] = queueView{p.Paused, textOrNil(p.Actor), textOrNil(p.Reason), timeOrNil(p.At)}
+	}
+	dead := map[jobs.Queue]deadView{}
+	for q, d := range st.DeadLetters {
+		dead[q] = deadView{d.Count, textOrNil(d.Reason), timeOrNil(d.At)}
+	}
+	writeJSON(c, http.StatusOK, map[string]any{
+		"states": st.States, "errorCodes": st.ErrorCodes,
+		"queue":  map[string]any{"depth": st.States[jobs.Queued], "oldestAgeSeconds": oldestAge},
+		"queues": queues, "workers": orEmpty(st.Workers), "workersAlive": len(st.Workers), "deadLetters": dead,
+	})
+	return nil
+}
+
+// opsPause stops workers from taking new work of a queue, or lets them go on.
+func (s *Server) opsPause(paused bool) endpoint {
+	return func(c *gin.Context, caller *apikey.Key) error {
+		b, err := readBody(c.Request)
+		if err != nil {
+			return err
+		}
+		reason := b.reason(true)
+		if err := b.finish(); err != nil {
+			return err
+		}
+		q := jobs.Queue(c.Param("queue"))
+		if q != jobs.QueueExports && q != jobs.QueueCallbacks {
+			return refuse(http.StatusNotFound, "no such queue; there are exports and callbacks")
+		}
+		if err := s.operations.SetPaused(c.Request.Context(), q, paused, actor(caller), reason); err != nil {
+			return err
+		}
+		writeJSON(c, http.StatusOK, map[string]any{"queue": q, "paused": paused})
+		return nil
+	}
+}
