@@ -1,0 +1,120 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+
+	"exportd/jobs"
+)
+
+const (
+	// batchPage is how many jobs of a batch are worked through between two notes of its
+	// progress; a crash repeats at most as many, which finds them rerun already.
+	batchPage = 25
+	// batchLease is how long a batch is its worker's; a page at 1 job a second fits in.
+	batchLease = time.Minute
+)
+
+// runBatches works on the batches that are due, one after the other, so that the rate cap
+// of each holds.
+func (p *Pool) runBatches(ctx context.Context) {
+	due, err := p.Store.DueBatches(ctx, p.Now(), 10)
+	if err != nil {
+		p.Log.Debug("cannot ask for due batches", zap.Error(err))
+		return
+	}
+	for _, b := range due {
+		if err := p.runBatch(ctx, b.ID); err != nil && ctx.Err() == nil {
+			p.Log.Warn("batch stands still; again in a minute", zap.String("batch_id", b.ID), zap.Error(err))
+		}
+	}
+}
+
+// runBatch reruns the jobs of a batch page by page, noting its progress after each.
+func (p *Pool) runBatch(ctx context.Context, id string) error {
+	for ctx.Err() == nil {
+		b, err := p.Store.UpdateBatch(ctx, id, func(b *jobs.Batch, now time.Time) error {
+			if !b.FinishedAt.IsZero() {
+				return jobs.ErrNotDue
+			}
+			b.WakeAt = now.Add(batchLease)
+			return nil
+		})
+		if errors.Is(err, jobs.ErrNotDue) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		page, err := p.Store.List(ctx, b.Filter.List(b.Cursor, batchPage))
+		if err != nil {
+			return err
+		}
+		skipped, err := p.rerunPage(ctx, b, page.Jobs)
+		if err != nil {
+			return err
+		}
+		cursor := b.Cursor
+		_, err = p.Store.UpdateBatch(ctx, id, func(b *jobs.Batch, now time.Time) error {
+			if b.Cursor != cursor {
+				return jobs.ErrLeaseLost // somebody else took this page
+			}
+			b.Matched += len(page.Jobs)
+			if b.Skipped == nil {
+				b.Skipped = map[string]int{}
+			}
+			for reason, n := range skipped {
+				b.Skipped[reason] += n
+			}
+			b.Cursor = page.Next
+			if page.Next == "" {
+				b.FinishedAt, b.WakeAt = now, time.Time{}
+			}
+			return nil
+		})
+		if err != nil || page.Next == "" {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// rerunPage reruns the eligible jobs of a page at the batch's rate.
+func (p *Pool) rerunPage(ctx context.Context, b *jobs.Batch, page []*jobs.Job) (skipped map[string]int, err error) {
+	skipped = map[string]int{}
+	pace := rate.NewLimiter(rate.Limit(b.MaxPerSecond), 1)
+	for _, j := range page {
+		if j.BatchID == b.ID {
+			continue // rerun before a crash; the job counts itself
+		}
+		if why := jobs.Ineligible(j); why != "" {
+			skipped[why]++
+			continue
+		}
+		if err := pace.Wait(ctx); err != nil {
+			return nil, err
+		}
+		_, err := p.Store.Update(ctx, j.ID, b.Actor, func(tx *jobs.Tx) error {
+			if tx.Job.BatchID == b.ID {
+				return jobs.ErrNotDue
+			}
+			tx.Job.BatchID = b.ID
+			_, err := tx.Rerun(b.Mode, b.Reason)
+			return err
+		})
+		switch {
+		case errors.Is(err, jobs.ErrNotDue):
+		case errors.Is(err, jobs.ErrTransition), errors.Is(err, jobs.ErrNotFound):
+			skipped["changed meanwhile"]++
+		case err != nil:
+			return nil, err
+		default:
+			p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
+		}
+	}
+	return skipped, nil
+}
