@@ -2,13 +2,26 @@ package csvrow_test
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"flag"
+	"math"
 	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"exportd/internal/csvrow"
 	"exportd/internal/csvrow/csvrowtest"
+	"exportd/internal/vip/wire"
 	"exportd/jobs"
 )
+
+var update = flag.Bool("update", false, "write the golden files")
 
 var kinds = []jobs.Kind{jobs.KindUsers, jobs.KindMessages}
 
@@ -44,4 +57,199 @@ func FuzzRow(f *testing.F) {
 		fields := csvrowtest.RandomFields(r, []string{s1, s2})
 		check(t, kinds[seed%2], csvrow.Options{FormulaGuard: seed%3 > 0}, id, fields, r)
 	})
+}
+
+// FuzzBytes feeds bytes that need not be a document: no panic, and either a
+// whole row or none.
+func FuzzBytes(f *testing.F) {
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		doc := csvrowtest.Shuffled(r, "projects/p/databases/d/documents/C/id", csvrowtest.RandomFields(r, nil))
+		f.Add(doc)
+		f.Add(doc[:len(doc)/2])
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		for _, kind := range kinds {
+			row, err := csvrow.NewEncoder(kind, csvrow.Options{FormulaGuard: true}).AppendRow([]byte("x"), doc)
+			switch {
+			case err != nil && (!errors.Is(err, wire.ErrMalformed) || string(row) != "x"):
+				t.Errorf("AppendRow() = %q, %v", row, err)
+			case err == nil && !bytes.HasSuffix(row, []byte("\r\n")):
+				t.Errorf("AppendRow() = %q, want a whole row", row)
+			case err == nil:
+				cells, err := csv.NewReader(bytes.NewReader(row[1:])).Read()
+				if err != nil || len(cells) != len(csvrow.Columns(kind)) {
+					t.Errorf("AppendRow() = %q, which reads as %q, %v", row, cells, err)
+				}
+			}
+		}
+	})
+}
+
+// hazards are texts that are hard to write, some of them not UTF-8.
+func hazards(t *testing.T) (texts []string) {
+	t.Helper()
+	var entries []struct {
+		Text *string
+		B64  string
+	}
+	var naughty []string
+	for name, into := range map[string]any{"hazards.json": &entries, "blns.json": &naughty} {
+		raw, err := os.ReadFile("testdata/" + name)
+		if err == nil {
+			err = json.Unmarshal(raw, into)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, e := range entries {
+		if e.Text != nil {
+			texts = append(texts, *e.Text)
+			continue
+		}
+		raw, err := base64.StdEncoding.DecodeString(e.B64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, string(raw))
+	}
+	return append(texts, naughty...)
+}
+
+func TestHazards(t *testing.T) {
+	t.Parallel()
+	texts := hazards(t)
+	if len(texts) < 1200 {
+		t.Fatalf("%d hazards, want more", len(texts))
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	for i, text := range texts {
+		for _, long := range []string{text, text + strings.Repeat("x", 40_000)}[:1+(i+1)%10/9] {
+			fields := map[string]any{"displayName": long, "text": long, "labels": []any{long, text}, "tags": []any{text},
+				"personalInfo": map[string]any{"fullName": long}}
+			check(t, kinds[i%2], csvrow.Options{FormulaGuard: i%3 > 0}, "id"+strings.ReplaceAll(text, "/", ""), fields, r)
+		}
+	}
+}
+
+// TestReadBack: what a CSV reader reads is what was stored, but for what the
+// package comment says is changed.
+func TestReadBack(t *testing.T) {
+	t.Parallel()
+	e := csvrow.NewEncoder(jobs.KindMessages, csvrow.Options{})
+	for _, text := range hazards(t) {
+		doc := csvrowtest.Document("d/c/id", map[string]any{"text": text})
+		row, err := e.AppendRow(nil, doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cells, err := csv.NewReader(bytes.NewReader(row)).Read()
+		if err != nil {
+			t.Fatalf("row %q: %v", row, err)
+		}
+		want := strings.ReplaceAll(text, "\r\n", "\n") // the reader does that
+		want = strings.ReplaceAll(string([]rune(want)), "\x00", "\u2400")
+		if got := cells[6]; got != want {
+			t.Errorf("text %q reads back as %q, want %q", text, got, want)
+		}
+	}
+}
+
+// golden documents say what the rules of cells are, by example.
+var golden = map[jobs.Kind][]map[string]any{
+	jobs.KindMessages: {
+		{"timestamp": time.Date(2026, 1, 2, 3, 4, 5, 678901999, time.UTC), "playerId": "p1", "displayName": "Ann", "kind": "text",
+			"source": "user", "text": "hello", "labels": []any{"a", "b"}},
+		{},
+		{"text": nil, "labels": nil},
+		{"text": "comma, \"quote\"\r\nline\nline\rend", "displayName": " leading space", "kind": `\.`, "labels": []any{}},
+		{"text": "=1+1", "displayName": "  @x", "playerId": "+420", "source": "-", "kind": "\tx", "labels": []any{"=x", "y"}},
+		{"text": int64(-5), "displayName": -1.5, "playerId": true, "source": []byte("\xfb\xff"), "kind": csvrowtest.Ref("projects/p/databases/d/documents/c/i")},
+		{"text": map[string]any{"b": int64(1), "a": []any{nil, "x", math.NaN(), 1e21}}, "displayName": []any{"x", int64(2)}, "labels": "one"},
+		{"text": "a\x00b\xffc", "labels": []any{"semi;colon", `back\slash`, nil, int64(7), map[string]any{}}, "playerId": csvrowtest.Geo{Latitude: 1, Longitude: -2.5}},
+		{"timestamp": "not a time", "text": time.Unix(-1, 0), "kind": "日本語", "unknown": "x"},
+	},
+	jobs.KindUsers: {
+		{"playerId": "p1", "displayName": "Ann", "avatarUrl": "https://example.com/a.png", "language": "en", "country": "CZ", "ltv": 12.5,
+			"currency": "EUR", "tier": "gold", "tags": []any{"whale"}, "firstSeenAt": time.Unix(0, 0), "lastSeenAt": time.Unix(1e9, 1000),
+			"personalInfo": map[string]any{"fullName": "Ann O'Hara", "gender": "f", "birthday": "1990-03-14", "email": "ann@example.com", "phone": "555", "city": "Brno"}},
+		{"personalInfo": nil},
+		{"personalInfo": "a text", "tags": []any{nil}},
+		{"ltv": 1e21, "playerId": 1e-7, "displayName": 123456789012345680000.0, "tier": 0.000001, "country": math.Copysign(0, -1), "currency": math.Inf(-1)},
+		{"ltv": int64(math.MaxInt64), "personalInfo": map[string]any{"birthday": nil, "phone": "+1 555", "other": "x"}},
+	},
+}
+
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	for kind, documents := range golden {
+		for name, opts := range map[string]csvrow.Options{"": {FormulaGuard: true}, "-plain": {}, "-excel": {FormulaGuard: true, BOM: true}} {
+			e := csvrow.NewEncoder(kind, opts)
+			file := e.AppendHeader(nil)
+			for i, fields := range documents {
+				var err error
+				if file, err = e.AppendRow(file, csvrowtest.Document("projects/p/databases/d/documents/c/id"+string(rune('0'+i)), fields)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			path := "testdata/" + string(kind) + name + ".golden.csv"
+			if *update {
+				if err := os.WriteFile(path, file, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(file, want) {
+				t.Errorf("%s:\n%s\nwant\n%s", path, file, want)
+			}
+		}
+	}
+}
+
+func TestHeader(t *testing.T) {
+	t.Parallel()
+	for _, kind := range kinds {
+		for _, bom := range []bool{false, true} {
+			header := string(csvrow.NewEncoder(kind, csvrow.Options{BOM: bom}).AppendHeader(nil))
+			rest, found := strings.CutPrefix(header, "\ufeff")
+			if want := strings.Join(csvrow.Columns(kind), ",") + "\r\n"; found != bom || rest != want {
+				t.Errorf("AppendHeader(%s, BOM %v) = %q, want %q", kind, bom, header, want)
+			}
+		}
+	}
+	if !slices.Equal(csvrow.Columns(jobs.KindMessages), []string{"id", "timestamp", "playerId", "displayName", "kind", "source", "text", "labels"}) {
+		t.Errorf("Columns(messages) = %v", csvrow.Columns(jobs.KindMessages))
+	}
+	if got := csvrow.Columns("nonsense"); got != nil {
+		t.Errorf("Columns(nonsense) = %v, want none", got)
+	}
+}
+
+// TestAllocs: no row allocates once the buffers have grown, odd ones included.
+func TestAllocs(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, kind := range kinds {
+		docs, _ := benchData(kind)
+		for range 100 {
+			docs = append(docs, csvrowtest.Shuffled(r, "d/c/i", csvrowtest.RandomFields(r, nil)))
+		}
+		e := csvrow.NewEncoder(kind, csvrow.Options{FormulaGuard: true})
+		dst := make([]byte, 0, 1<<20)
+		allocs := testing.AllocsPerRun(10, func() {
+			dst = dst[:0]
+			for _, doc := range docs {
+				var err error
+				if dst, err = e.AppendRow(dst, doc); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+		if allocs != 0 {
+			t.Errorf("allocations for %d rows of %s = %v, want 0", len(docs), kind, allocs)
+		}
+	}
 }

@@ -1,0 +1,175 @@
+package vip_test
+
+import (
+	"errors"
+	"math"
+	"testing"
+	"time"
+
+	"exportd/internal/csvrow/csvrowtest"
+	"exportd/internal/vip"
+	"exportd/jobs"
+)
+
+var day = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+
+func messages(f jobs.Filter) vip.Query {
+	f.WorkspaceID, f.MediumID, f.From, f.To = "w", "c", day, day.AddDate(0, 0, 7)
+	return vip.NewQuery(jobs.KindMessages, f)
+}
+
+func TestPosition(t *testing.T) {
+	t.Parallel()
+	for _, p := range []vip.Position{
+		{Key: vip.TimeKey(day)}, {Key: vip.TimeKey(day.Add(time.Microsecond)), ID: "abc"}, {Key: vip.TimeKey(time.Unix(0, 0)), ID: "日本 語"},
+		{Key: vip.DoubleKey(0), ID: "x"}, {Key: vip.DoubleKey(math.Inf(-1))}, {Key: vip.DoubleKey(math.NaN())},
+		{Key: csvrowtest.Value("text"), ID: "x"}, {Key: csvrowtest.Value(nil)}, {Key: csvrowtest.Value(map[string]any{"a": []any{int64(1)}})},
+	} {
+		got, err := vip.ParsePosition(p.String())
+		if err != nil || string(got.Key) != string(p.Key) || got.ID != p.ID {
+			t.Errorf("ParsePosition(%s) = %v, %v, want %v", p.String(), got, err, p)
+		}
+	}
+	for _, s := range []string{"", "A", "AQ", "AQA", "!!", "AgA", vip.Position{Key: vip.DoubleKey(1), ID: "a/b"}.String(),
+		vip.Position{Key: []byte{1}, ID: "x"}.String(), vip.Position{Key: vip.DoubleKey(1), ID: "\xff"}.String()} {
+		if p, err := vip.ParsePosition(s); !errors.Is(err, vip.ErrBadPosition) {
+			t.Errorf("ParsePosition(%q) = %v, %v, want %v", s, p, err, vip.ErrBadPosition)
+		}
+	}
+}
+
+// FuzzPosition: whatever is accepted, in whichever form, comes back unchanged.
+func FuzzPosition(f *testing.F) {
+	q := messages(jobs.Filter{})
+	f.Add(vip.Position{Key: vip.TimeKey(day), ID: "abc"}.String())
+	f.Add(vip.Position{Key: vip.DoubleKey(1)}.String())
+	f.Add(q.PageToken(vip.Position{Key: vip.TimeKey(day), ID: "abc"}))
+	f.Add("2026-06-01T00:00:00Z")
+	f.Fuzz(func(t *testing.T, s string) {
+		if p, err := vip.ParsePosition(s); err == nil && p.String() != s {
+			t.Errorf("ParsePosition(%q).String() = %q", s, p.String())
+		}
+		p, err := q.ParseBefore(s)
+		if err != nil {
+			return
+		}
+		again, err := q.ParseBefore(q.PageToken(p))
+		if err != nil || again.String() != p.String() {
+			t.Errorf("token of ParseBefore(%q) reads as %v, %v, want %v", s, again, err, p)
+		}
+	})
+}
+
+func TestParseBefore(t *testing.T) {
+	t.Parallel()
+	q := messages(jobs.Filter{Label: "a"})
+	for s, newest := range map[string]time.Time{
+		"2026-06-02":                     day.AddDate(0, 0, 1).Add(-time.Microsecond),
+		"2026-06-02T00:00:00Z":           day.AddDate(0, 0, 1).Add(-time.Microsecond),
+		"2026-06-02T02:00:00+02:00":      day.AddDate(0, 0, 1).Add(-time.Microsecond),
+		"2026-06-02T00:00:00.000001Z":    day.AddDate(0, 0, 1),
+		"2026-06-02T00:00:00.000001001Z": day.AddDate(0, 0, 1).Add(time.Microsecond),
+		"2026-06-02T00:00:00.000000500Z": day.AddDate(0, 0, 1),
+	} {
+		p, err := q.ParseBefore(s)
+		at, ok := vip.KeyTime(p.Key)
+		if err != nil || !ok || p.ID != "" || !at.Equal(newest) {
+			t.Errorf("ParseBefore(%s) = before the rows of %v, %v, want %v", s, at, err, newest)
+		}
+	}
+	token := q.PageToken(vip.Position{Key: vip.TimeKey(day), ID: "x"})
+	if p, err := q.ParseBefore(token); err != nil || p.ID != "x" {
+		t.Errorf("ParseBefore(token) = %v, %v", p, err)
+	}
+	other := q
+	other.To = other.To.Add(time.Second)
+	for name, q := range map[string]vip.Query{"label": messages(jobs.Filter{Label: "b"}), "no label": messages(jobs.Filter{}),
+		"kind": messages(jobs.Filter{Label: "a", ContentType: "text"}), "window": other} {
+		if _, err := q.ParseBefore(token); !errors.Is(err, vip.ErrBadPosition) {
+			t.Errorf("ParseBefore(token of a query with another %s) = %v, want %v", name, err, vip.ErrBadPosition)
+		}
+	}
+	for _, s := range []string{"", "yesterday", "2026-06-31", "2026-06-01T00:00:00", "0001-01-01", "A" + token, token[:20],
+		q.PageToken(vip.Position{Key: vip.DoubleKey(1), ID: "x"}), vip.Position{Key: vip.TimeKey(day), ID: "x"}.String()} {
+		if p, err := q.ParseBefore(s); !errors.Is(err, vip.ErrBadPosition) {
+			t.Errorf("ParseBefore(%q) = %v, %v, want %v", s, p, err, vip.ErrBadPosition)
+		}
+	}
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	for _, at := range []time.Time{day, day.Add(999 * time.Nanosecond), time.Unix(0, 0), time.Unix(-5, 1000), time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC)} {
+		if got, ok := vip.KeyTime(vip.TimeKey(at)); !ok || !got.Equal(at.Truncate(time.Microsecond)) {
+			t.Errorf("KeyTime(TimeKey(%v)) = %v, %v", at, got, ok)
+		}
+	}
+	for _, v := range []any{1.5, math.Inf(1), int64(7)} {
+		if got, ok := vip.KeyDouble(csvrowtest.Value(v)); !ok || csvrowtest.Text(got) != csvrowtest.Text(v) {
+			t.Errorf("KeyDouble(%v) = %v, %v", v, got, ok)
+		}
+	}
+	if _, ok := vip.KeyDouble(csvrowtest.Value("1")); ok {
+		t.Error("KeyDouble(text) is a number")
+	}
+	if string(vip.DoubleKey(2.5)) != string(csvrowtest.Value(2.5)) {
+		t.Error("DoubleKey() differs from the value's bytes")
+	}
+}
+
+// TestCompareKeys checks Firestore's order of values, each against each.
+func TestCompareKeys(t *testing.T) {
+	t.Parallel()
+	ascending := [][]any{
+		{nil}, {false}, {true}, {math.NaN()}, {math.Inf(-1)}, {-math.MaxFloat64}, {int64(math.MinInt64), -0x1p63}, {int64(math.MinInt64 + 1)},
+		{int64(-1), -1.0}, {int64(0), 0.0, math.Copysign(0, -1)}, {5e-324}, {int64(1), 1.0}, {1.5}, {int64(2)},
+		{int64(1 << 53), 0x1p53}, {int64(1<<53 + 1)}, {int64(1<<53 + 2), 0x1p53 + 2}, {int64(math.MaxInt64)}, {0x1p63}, {math.Inf(1)},
+		{time.Unix(-1, 0)}, {time.Unix(0, 1000), time.Unix(0, 1999)}, {time.Unix(1, 0)}, {""}, {"a"}, {"aa"}, {"b"}, {"日"}, {"😀"}, {[]byte("a")}, {[]byte("b")},
+		{csvrowtest.Ref("p/d/a")}, {csvrowtest.Ref("p/d/a/b")}, {csvrowtest.Ref("p/d/a!")}, {csvrowtest.Geo{}}, {[]any{}}, {map[string]any{}},
+	}
+	for i, as := range ascending {
+		for j, bs := range ascending {
+			for _, a := range as {
+				for _, b := range bs {
+					want := min(max(i-j, -1), 1)
+					if got, ok := vip.CompareKeys(csvrowtest.Value(a), csvrowtest.Value(b)); !ok || got != want {
+						t.Errorf("CompareKeys(%v, %v) = %d, %v, want %d", a, b, got, ok, want)
+					}
+				}
+			}
+		}
+	}
+	if _, ok := vip.CompareKeys(csvrowtest.Value([]any{"a"}), csvrowtest.Value([]any{"b"})); ok {
+		t.Error("arrays are compared")
+	}
+}
+
+func TestFollows(t *testing.T) {
+	t.Parallel()
+	one, two := csvrowtest.Value(1.0), csvrowtest.Value(2.0)
+	for _, test := range []struct {
+		lastKey  []byte
+		lastID   string
+		key      []byte
+		id       string
+		expected bool
+	}{
+		{two, "b", one, "a", true}, {one, "a", two, "b", false}, {one, "a", one, "b", true}, {one, "b", one, "a", false}, {one, "a", one, "a", false},
+		{one, "__id9__", one, "__id10__", true}, {csvrowtest.Value(int64(1)), "b", one, "a", false},
+	} {
+		if got := vip.Follows(test.lastKey, []byte(test.lastID), test.key, []byte(test.id)); got != test.expected {
+			t.Errorf("Follows(%+v) = %v", test, got)
+		}
+	}
+}
+
+func TestValidID(t *testing.T) {
+	t.Parallel()
+	long := string(make([]byte, 1500))
+	for id, want := range map[string]bool{"a": true, "日 本": true, long: true, "": false, ".": false, "..": false, "a/b": false, "__x__": false,
+		"____": false, "__": true, "\xff": false, long + "x": false} {
+		if got := vip.ValidID(id); got != want {
+			t.Errorf("ValidID(%.10q) = %v, want %v", id, got, want)
+		}
+	}
+}
