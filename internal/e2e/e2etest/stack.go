@@ -1,0 +1,177 @@
+package e2etest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"exportd/internal/demo"
+)
+
+// Project is the Google Cloud project of exportd in development.
+const Project = "exportd-local"
+
+// Facts are what demo.json holds.
+type Facts struct {
+	APIURL string `json:"apiUrl"`
+	demo.Summary
+	Hosts
+}
+
+// Hosts are where the services of Google are.
+type Hosts struct {
+	Firestore string `json:"firestoreEmulatorHost"`
+	PubSub    string `json:"pubsubEmulatorHost"`
+	Storage   string `json:"storageEmulatorHost"`
+}
+
+// Env names the hosts to a process.
+func (h Hosts) Env() []string {
+	return []string{"FIRESTORE_EMULATOR_HOST=" + h.Firestore, "PUBSUB_EMULATOR_HOST=" + h.PubSub, "STORAGE_EMULATOR_HOST=" + h.Storage}
+}
+
+// Sizes are those of the demo data, hand-made rows not counted.
+type Sizes struct{ Users, Messages int }
+
+// Stack is a running exportd with demo data.
+type Stack struct {
+	Facts
+	Sizes Sizes
+	// Process is what serves the API.
+	Process *Process
+}
+
+// startWithin is generous: with the race detector on two busy cores a start is slow.
+const startWithin = 90 * time.Second
+
+// Dev starts "exportd dev" on a data folder and waits until it is ready.
+func Dev(tb testing.TB, binary, folder string, sizes Sizes, env ...string) *Stack {
+	tb.Helper()
+	p := Start(tb, env, binary, "dev", "--data-dir", folder, "--addr", "127.0.0.1:0",
+		"--demo-users", strconv.Itoa(sizes.Users), "--demo-messages", strconv.Itoa(sizes.Messages))
+	p.WaitLine(tb, startWithin, func(line string) string {
+		if strings.HasPrefix(line, "exportd is ready at ") {
+			return line
+		}
+		return ""
+	})
+	s := &Stack{Sizes: sizes, Process: p}
+	raw, err := os.ReadFile(filepath.Join(folder, "demo.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &s.Facts)
+	}
+	if err != nil {
+		tb.Fatalf("read demo.json: %v", err)
+	}
+	return s
+}
+
+// Emulators starts "exportd emulators" and returns where its services are.
+func Emulators(tb testing.TB, binary, folder string, args ...string) (*Process, Hosts) {
+	tb.Helper()
+	p := Start(tb, nil, binary, append([]string{"emulators", "--json", "--data-dir", folder}, args...)...)
+	line := p.WaitLine(tb, startWithin, func(line string) string {
+		if strings.HasPrefix(line, `{"FIRESTORE_EMULATOR_HOST"`) {
+			return line
+		}
+		return ""
+	})
+	var vars map[string]string
+	if err := json.Unmarshal([]byte(line), &vars); err != nil {
+		tb.Fatalf("exportd emulators --json wrote %q: %v", line, err)
+	}
+	return p, Hosts{vars["FIRESTORE_EMULATOR_HOST"], vars["PUBSUB_EMULATOR_HOST"], vars["STORAGE_EMULATOR_HOST"]}
+}
+
+// Services sets up the hosts, loads demo data and starts "exportd api" there; env holds
+// more variables. Workers are started with Worker.
+func Services(tb testing.TB, binary string, hosts Hosts, sizes Sizes, env ...string) *Stack {
+	tb.Helper()
+	env = append(hosts.Env(), env...)
+	setup := Start(tb, env, binary, "setup")
+	if code := setup.Wait(tb, startWithin); code != 0 {
+		tb.Fatalf("exportd setup: exit code %d\n%s", code, setup.Stderr())
+	}
+	summary, err := LoadDemo(tb.Context(), hosts, sizes)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p := Start(tb, append(env, "EXPORTD_ADDR=127.0.0.1:0"), binary, "api")
+	addr := p.WaitLine(tb, startWithin, func(line string) string {
+		var entry struct{ Addr string }
+		_ = json.Unmarshal([]byte(line), &entry) // other lines
+		return entry.Addr
+	})
+	return &Stack{Facts: Facts{APIURL: "http://" + addr, Summary: summary, Hosts: hosts}, Sizes: sizes, Process: p}
+}
+
+// LoadDemo fills a Firestore with demo data.
+func LoadDemo(ctx context.Context, hosts Hosts, sizes Sizes) (demo.Summary, error) {
+	target, closeTarget, err := demo.DialEmulator(ctx, hosts.Firestore, Project)
+	if err != nil {
+		return demo.Summary{}, err
+	}
+	defer closeTarget()
+	return demo.Load(ctx, target, demo.Options{Seed: 1, Users: sizes.Users, Messages: sizes.Messages, Now: time.Now()})
+}
+
+// Worker starts "exportd worker" and waits until it has begun.
+func Worker(tb testing.TB, binary string, hosts Hosts, env ...string) *Process {
+	tb.Helper()
+	p := Start(tb, append(hosts.Env(), env...), binary, "worker")
+	p.WaitLine(tb, startWithin, func(line string) string {
+		if strings.Contains(line, "worker started") {
+			return line
+		}
+		return ""
+	})
+	return p
+}
+
+// Caller is the demo caller.
+func (s *Stack) Caller() *Client { return &Client{s.APIURL, s.APIKey, s.Secret} }
+
+// Operator has a key of the same org that may operate.
+func (s *Stack) Operator() *Client { return &Client{s.APIURL, s.OpsAPIKey, s.OpsSecret} }
+
+// Other is a caller of another org.
+func (s *Stack) Other() *Client { return &Client{s.APIURL, s.OtherAPIKey, s.OtherSecret} }
+
+// Users is the query for the users of the demo's main workspace, with more parameters
+// (names and values by turns).
+func (s *Stack) Users(more ...string) url.Values {
+	return with(url.Values{"workspaceId": {s.WorkspaceID}, "mediumId": {s.MediumID}}, more)
+}
+
+// Messages is the query for its messages in the widest window.
+func (s *Stack) Messages(more ...string) url.Values {
+	return with(url.Values{"workspaceId": {s.WorkspaceID}, "mediumId": {s.MediumID}, "from": {s.From}, "to": {s.To}}, more)
+}
+
+func with(query url.Values, more []string) url.Values {
+	for i := 0; i < len(more); i += 2 {
+		query.Set(more[i], more[i+1])
+	}
+	return query
+}
+
+// Ready asks /readyz; an error is that of a request without an answer.
+func (s *Stack) Ready(ctx context.Context) (status int, checks map[string]string, err error) {
+	r, err := Send(ctx, http.MethodGet, s.APIURL+"/readyz", nil, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	var body struct{ Checks map[string]string }
+	if err := json.Unmarshal(r.Body, &body); err != nil {
+		return r.Status, nil, fmt.Errorf("readyz answered %q: %w", r.Body, err)
+	}
+	return r.Status, body.Checks, nil
+}

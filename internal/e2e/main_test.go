@@ -1,0 +1,48 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"exportd/internal/e2e/e2etest"
+	"exportd/internal/localcloud/localcloudtest"
+)
+
+// exportd is the path of the binary under test, built once.
+var exportd string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "exportd-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if exportd, err = e2etest.Build(dir, raceDetector); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	e2etest.CloseIdle()
+	if code == 0 {
+		if err := goleak.Find(localcloudtest.LeakOptions()...); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return code
+}
+
+// missing skips a test for what the machine lacks, or fails it where everything must run.
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("EXPORTD_REQUIRE_ALL") == "1" {
+		t.Fatalf("%s is not there, and EXPORTD_REQUIRE_ALL=1", what)
+	}
+	t.Skipf("%s is not there", what)
+}
