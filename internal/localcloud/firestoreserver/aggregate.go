@@ -1,6 +1,7 @@
 package firestoreserver
 
 import (
+	"context"
 	"errors"
 	"hash/maphash"
 	"math"
@@ -33,14 +34,14 @@ func (s *Server) RunAggregationQuery(req *firestorepb.RunAggregationQueryRequest
 		return err
 	}
 	defer r.close(&err)
-	fields, err := s.aggregate(r.view, db, agg)
+	fields, err := s.aggregate(stream.Context(), r.view, db, agg)
 	if err != nil {
 		return s.answer(err)
 	}
 	result := &firestorepb.AggregationResult{AggregateFields: fields}
 	if t := r.txn; t != nil && !t.readOnly {
 		t.sawQuery(queryRead{db: db, group: agg.Query.CollectionID, digest: digestOf(result), again: func(v *fsstore.View) (uint64, error) {
-			fields, err := s.aggregate(v, db, agg)
+			fields, err := s.aggregate(s.ctx, v, db, agg)
 			return digestOf(&firestorepb.AggregationResult{AggregateFields: fields}), err
 		}})
 	}
@@ -55,8 +56,8 @@ func digestOf(m proto.Message) uint64 {
 	return maphash.Bytes(digestSeed, b)
 }
 
-func (s *Server) aggregate(v *fsstore.View, db database, agg *fsquery.Aggregation) (_ map[string]*fsvalue.Value, err error) {
-	res, err := s.newRows(v, db, agg.Query, agg.Fields, true)
+func (s *Server) aggregate(ctx context.Context, v *fsstore.View, db database, agg *fsquery.Aggregation) (_ map[string]*fsvalue.Value, err error) {
+	res, err := s.newRows(ctx, v, db, agg.Query, agg.Fields, true)
 	if err != nil {
 		return nil, err
 	}

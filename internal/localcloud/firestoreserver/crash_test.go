@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/firestore"
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -31,7 +32,7 @@ func TestKill(t *testing.T) {
 	acked := 0
 	for round := range 4 {
 		acked = killedWriter(t, dir, acked, 40+round*150)
-		f := reopen(t, dir)
+		f := reopen(t, dir, "")
 		verifyAcked(t, f.client, acked)
 		docs, err := f.server.Verify()
 		if err != nil {
@@ -50,9 +51,9 @@ type reopened struct {
 }
 
 // reopen is start, but can be ended before the test ends.
-func reopen(t *testing.T, dir string) reopened {
+func reopen(t *testing.T, dir, indexes string) reopened {
 	t.Helper()
-	s, err := firestoreserver.Open(firestoreserver.Options{Dir: dir})
+	s, err := firestoreserver.Open(firestoreserver.Options{Dir: dir, IndexesJSON: []byte(indexes)})
 	if err != nil {
 		t.Fatalf("Open() = %v", err)
 	}
@@ -62,8 +63,9 @@ func reopen(t *testing.T, dir string) reopened {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	_, client := dial(t, l.Addr().String())
-	return reopened{&fixture{server: s, client: client}, func() {
+	conn, client := dial(t, l.Addr().String())
+	f := &fixture{server: s, addr: l.Addr().String(), conn: conn, raw: firestorepb.NewFirestoreClient(conn), client: client}
+	return reopened{f, func() {
 		if err := s.Close(); err != nil {
 			t.Errorf("Close() = %v", err)
 		}

@@ -400,10 +400,20 @@ func (d *disjunct) agree(target []byte) bool {
 func (d *disjunct) key() []byte   { return d.scans[0].key() }
 func (d *disjunct) value() []byte { return d.scans[0].value() }
 
-func (d *disjunct) close() error {
-	var err error
+// err returns the error that ended a scan, if one did.
+func (d *disjunct) err() error {
 	for _, sc := range d.scans {
-		err = errors.Join(err, sc.cursor.Err(), sc.cursor.Close())
+		if err := sc.cursor.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *disjunct) close() error {
+	err := d.err()
+	for _, sc := range d.scans {
+		err = errors.Join(err, sc.cursor.Close())
 	}
 	d.scans = nil
 	return err

@@ -98,7 +98,7 @@ func (s *Server) ListDocuments(ctx context.Context, req *firestorepb.ListDocumen
 	defer r.close(&err)
 	l := &lister{s: s, db: db, r: r, mask: mask, size: pageSize(req.GetPageSize()), token: token, missing: req.GetShowMissing()}
 	if req.GetOrderBy() != "" || req.GetCollectionId() == "" {
-		err = l.ordered(parent, req)
+		err = l.ordered(ctx, parent, req)
 	} else {
 		err = l.byName(parent.Child(req.GetCollectionId()))
 	}
@@ -194,7 +194,7 @@ func afterID(prefix []byte, id string) []byte {
 
 // ordered serves listings that are queries: with an order, or over all
 // collections of the parent.
-func (l *lister) ordered(parent fsvalue.Path, req *firestorepb.ListDocumentsRequest) (err error) {
+func (l *lister) ordered(ctx context.Context, parent fsvalue.Path, req *firestorepb.ListDocumentsRequest) (err error) {
 	sq := &firestorepb.StructuredQuery{
 		From:   []*firestorepb.StructuredQuery_CollectionSelector{{CollectionId: req.GetCollectionId()}},
 		Offset: int32(l.token.Offset),
@@ -215,7 +215,7 @@ func (l *lister) ordered(parent fsvalue.Path, req *firestorepb.ListDocumentsRequ
 	if err != nil {
 		return err
 	}
-	res, err := l.s.newRows(l.r.view, l.db, q, nil, false)
+	res, err := l.s.newRows(ctx, l.r.view, l.db, q, nil, false)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (s *Server) RunQuery(req *firestorepb.RunQueryRequest, stream firestorepb.F
 
 // sendRows streams the result of q as ready wire bytes.
 func (s *Server) sendRows(db database, q *fsquery.Query, r *reading, stream firestorepb.Firestore_RunQueryServer) (err error) {
-	res, err := s.newRows(r.view, db, q, nil, false)
+	res, err := s.newRows(stream.Context(), r.view, db, q, nil, false)
 	if err != nil {
 		return err
 	}
@@ -281,7 +281,7 @@ func (d *digest) note(s *Server, db database, q *fsquery.Query) {
 
 // queryDigest runs q again and sums up its rows.
 func (s *Server) queryDigest(v *fsstore.View, db database, q *fsquery.Query) (sum uint64, err error) {
-	res, err := s.newRows(v, db, q, nil, false)
+	res, err := s.newRows(s.ctx, v, db, q, nil, false)
 	if err != nil {
 		return 0, err
 	}

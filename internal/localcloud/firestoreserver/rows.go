@@ -2,6 +2,7 @@ package firestoreserver
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"slices"
 
@@ -38,7 +39,22 @@ type rows struct {
 	left    int // rows until the limit, -1 without one
 	needDoc bool
 
+	ctx   context.Context // of the request; ends scans that send nothing
+	steps int
+
 	current row
+}
+
+// checkEvery is how many entries a scan may read before it looks whether anyone
+// still waits for it.
+const checkEvery = 4096
+
+// alive returns the reason to stop, now and then.
+func (r *rows) alive() error {
+	if r.steps++; r.steps%checkEvery != 0 {
+		return nil
+	}
+	return r.ctx.Err()
 }
 
 // row is one document of a result.
@@ -51,8 +67,8 @@ type row struct {
 // newRows plans q and opens its scans. aggregated are the fields that sums and
 // averages need. With keysOnly bodies are fetched only where the query has to
 // look at them.
-func (s *Server) newRows(v *fsstore.View, db database, q *fsquery.Query, aggregated []fsvalue.FieldPath, keysOnly bool) (*rows, error) {
-	r := &rows{s: s, view: v, db: db, q: q, left: q.Limit, needDoc: !keysOnly}
+func (s *Server) newRows(ctx context.Context, v *fsstore.View, db database, q *fsquery.Query, aggregated []fsvalue.FieldPath, keysOnly bool) (*rows, error) {
+	r := &rows{ctx: ctx, s: s, view: v, db: db, q: q, left: q.Limit, needDoc: !keysOnly}
 	plan, err := s.plan(q, aggregated)
 	if err != nil {
 		return nil, err
@@ -178,9 +194,12 @@ func (r *rows) advance() (*disjunct, error) {
 			r.keys = slices.Delete(r.keys, 0, 1)
 		}
 	}
-	for _, d := range r.all {
-		for _, sc := range d.scans {
-			if err := sc.cursor.Err(); err != nil {
+	if err := r.alive(); err != nil {
+		return nil, err
+	}
+	if len(r.open) < len(r.all) {
+		for _, d := range r.all { // one that ended may have ended by an error
+			if err := d.err(); err != nil {
 				return nil, err
 			}
 		}
@@ -375,6 +394,9 @@ func (r *rows) count(upTo int) (n int, err error) {
 	if len(r.all) == 1 && len(r.all[0].scans) == 1 && !r.all[0].verify && r.bodies == nil {
 		c := r.all[0].scans[0].cursor
 		for r.left != 0 && c.Next() {
+			if err := r.alive(); err != nil {
+				return n, err
+			}
 			if r.skipped < r.q.Offset {
 				r.skipped++
 				continue

@@ -137,6 +137,7 @@ func (s *Server) serverOptions() []grpc.ServerOption {
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.MaxRecvMsgSize(maxTransportBytes),
 		grpc.MaxSendMsgSize(maxTransportBytes),
+		grpc.WaitForHandlers(true), // the files must not close under one
 		grpc.MaxConcurrentStreams(maxConcurrentStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.InitialWindowSize(1 << 20),

@@ -111,7 +111,7 @@ func (t *target) state(v *fsstore.View) (_ map[fsvalue.Path]*fsstore.Document, e
 		}
 		return out, nil
 	}
-	res, err := t.s.newRows(v, t.db, t.query, nil, true)
+	res, err := t.s.newRows(t.s.ctx, v, t.db, t.query, nil, true)
 	if err != nil {
 		return nil, err
 	}

@@ -21,8 +21,10 @@ const (
 	// rememberFor is how long the answer of a commit is kept for a client that
 	// lost it and asks again.
 	rememberFor = 5 * time.Minute
-	// maxRemembered bounds the kept answers; the oldest-looking go first.
-	maxRemembered = 10_000
+	// maxRemembered bounds the kept answers, any of which goes beyond that, and
+	// maxRememberedWrites the size of each: larger ones are not kept.
+	maxRemembered       = 5_000
+	maxRememberedWrites = 32
 )
 
 // transaction is optimistic: it reads one snapshot and notes what it saw; its
@@ -274,7 +276,9 @@ func (ts *transactions) finish(id []byte) (*transaction, *firestorepb.CommitResp
 func (ts *transactions) remember(t *transaction, resp *firestorepb.CommitResponse) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	ts.ended[string(t.id)] = endedTransaction{at: ts.now(), resp: resp}
+	if len(resp.GetWriteResults()) <= maxRememberedWrites {
+		ts.ended[string(t.id)] = endedTransaction{at: ts.now(), resp: resp}
+	}
 }
 
 // drop ends a live transaction and returns it; nil when there is none.

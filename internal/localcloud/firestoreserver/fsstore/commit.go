@@ -70,6 +70,12 @@ func (s *Store) Apply(ctx context.Context, c *Commit) (int64, error) {
 	case <-c.done:
 	case <-ctx.Done():
 		return 0, ctx.Err()
+	case <-s.sequenced:
+		select {
+		case <-c.done:
+		default:
+			return 0, ErrClosed // queued after the last group
+		}
 	}
 	if c.err != nil {
 		return 0, c.err
@@ -82,6 +88,7 @@ func (s *Store) Apply(ctx context.Context, c *Commit) (int64, error) {
 // one sync.
 func (s *Store) sequence() {
 	defer s.done.Done()
+	defer close(s.sequenced)
 	for {
 		select {
 		case c := <-s.queue:

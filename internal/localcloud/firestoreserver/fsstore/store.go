@@ -65,10 +65,11 @@ type Store struct {
 	restored  int64             // the same for groups not in closed
 	touched   map[groupID]int64 // last instant at which anything in the group changed
 
-	queue    chan *Commit
-	quit     chan struct{}
-	done     sync.WaitGroup
-	stopOnce sync.Once
+	queue     chan *Commit
+	quit      chan struct{}
+	sequenced chan struct{} // closed when the sequencer has ended
+	done      sync.WaitGroup
+	stopOnce  sync.Once
 }
 
 type groupID struct {
@@ -108,6 +109,7 @@ func Open(opt Options) (*Store, error) {
 		touched:     map[groupID]int64{},
 		queue:       make(chan *Commit, maxQueue),
 		quit:        make(chan struct{}),
+		sequenced:   make(chan struct{}),
 	}
 	s.clock.now = opt.Now
 	s.clock.moved.L = &s.clock.mu
