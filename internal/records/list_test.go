@@ -314,7 +314,7 @@ func TestSnapshot(t *testing.T) {
 	var got []string
 	q := users()
 	err = r.Scan(t.Context(), q, vip.Range{}, at, Options{PageSize: 50}, func(doc []byte) error {
-		_, id, err := q.KeyOf(doc)
+		_, id, err := q.Keys().Of(doc)
 		got = append(got, string(id))
 		return err
 	})

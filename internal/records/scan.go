@@ -54,7 +54,7 @@ func (r *Reader) Scan(ctx context.Context, q vip.Query, rng vip.Range, at time.T
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &scan{
-		r: r, q: q, rng: rng, at: at, opts: opts,
+		r: r, q: q, rng: rng, at: at, opts: opts, keys: q.Keys(),
 		full: make(chan *batch, queuedBatches),
 		free: make(chan *batch, queuedBatches+2),
 	}
@@ -111,6 +111,7 @@ type scan struct {
 	free chan *batch // back from it
 	made int         // batches made so far
 
+	keys    *vip.Keys
 	started bool // a row has arrived: key and id are the last one's
 	key, id []byte
 }
@@ -228,7 +229,7 @@ func (s *scan) fill(stream grpc.ClientStream, b *batch) error {
 
 // advance notes doc as the last row, if it follows the one before.
 func (s *scan) advance(doc []byte) error {
-	key, id, err := s.q.KeyOf(doc)
+	key, id, err := s.keys.Of(doc)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOrder, err)
 	}

@@ -21,7 +21,6 @@ import (
 
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/vip"
-	"exportd/internal/vip/wire"
 	"exportd/jobs"
 )
 
@@ -29,9 +28,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m, localcloudtest.LeakOption
 
 // scanIDs scans everything and returns the ids in the order they came.
 func scanIDs(ctx context.Context, r *Reader, q vip.Query, rng vip.Range, opts Options) (ids []string, err error) {
+	keys := q.Keys()
 	err = r.Scan(ctx, q, rng, time.Time{}, opts, func(doc []byte) error {
-		name, _, err := wire.Find(doc, q.SortField)
-		ids = append(ids, string(wire.ID(name)))
+		_, id, err := keys.Of(doc)
+		ids = append(ids, string(id))
 		return err
 	})
 	return ids, err

@@ -77,16 +77,22 @@ var ErrNoSortKey = errors.New("document lacks the sort field")
 // PositionOf returns the place of a document in the order of q. A document
 // without the sort field, which no query returns, is [ErrNoSortKey].
 func (q *Query) PositionOf(doc []byte) (Position, error) {
-	key, id, err := q.KeyOf(doc)
+	key, id, err := q.Keys().Of(doc)
 	if err != nil {
 		return Position{}, err
 	}
 	return Position{Key: bytes.Clone(key), ID: string(id)}, nil
 }
 
-// KeyOf finds the sort key and the id of a document. Both refer to doc.
-func (q *Query) KeyOf(doc []byte) (key, id []byte, err error) {
-	name, key, err := wire.Find(doc, q.SortField)
+// Keys reads the places of many documents; see [Query.Keys].
+type Keys struct{ finder wire.Finder }
+
+// Keys returns a reader of sort keys. It is not safe for concurrent use.
+func (q *Query) Keys() *Keys { return &Keys{wire.Finder{Field: q.SortField}} }
+
+// Of finds the sort key and the id of a document. Both refer to doc.
+func (k *Keys) Of(doc []byte) (key, id []byte, err error) {
+	name, key, err := k.finder.Find(doc)
 	switch {
 	case err != nil:
 		return nil, nil, err

@@ -174,16 +174,56 @@ func ID(name []byte) []byte {
 	return name
 }
 
-// Find returns the resource name of a document and the bytes of the value of one
-// of its fields; nil where it has none.
-func Find(doc []byte, field string) (name, value []byte, err error) {
+// Finder finds one field in many documents. It remembers where the field was
+// last, since documents of a collection mostly look alike, and reads no more
+// than lengths up to there. The zero Finder with a Field is ready; it is not
+// safe for concurrent use.
+type Finder struct {
+	Field string
+	skip  int // entries before the field, last time
+}
+
+// Find returns the resource name of a document and the bytes of the field's
+// value; nil where the document has none.
+func (f *Finder) Find(doc []byte) (name, value []byte, err error) {
+	if name, value, ok := f.guess(doc); ok {
+		return name, value, nil
+	}
 	fields := Document(doc)
-	for fields.Next() {
-		if string(fields.Key) == field {
-			value = fields.Value
+	for n := 0; fields.Next(); n++ {
+		if string(fields.Key) == f.Field {
+			value, f.skip = fields.Value, n
 		}
 	}
 	return fields.Name, value, fields.Err()
+}
+
+// guess looks where the field was last time. It takes only a document that
+// begins with its name, then has all its entries up to the field.
+func (f *Finder) guess(doc []byte) (name, value []byte, ok bool) {
+	if len(doc) < 2 || doc[0] != 1<<3|typeBytes {
+		return nil, nil, false
+	}
+	n, from := shortLength(doc, 1)
+	end := from + n
+	if from == 0 || end > len(doc) {
+		return nil, nil, false
+	}
+	name = doc[from:end]
+	w := Walk{msg: doc, entry: 2<<3 | typeBytes, inDoc: true, at: end}
+	for range f.skip {
+		if w.at+2 > len(doc) || doc[w.at] != w.entry {
+			return nil, nil, false
+		}
+		n, from := shortLength(doc, w.at+1)
+		if w.at = from + n; from == 0 || w.at > len(doc) {
+			return nil, nil, false
+		}
+	}
+	if !w.Next() || string(w.Key) != f.Field {
+		return nil, nil, false
+	}
+	return name, w.Value, true
 }
 
 // Response splits a google.firestore.v1.RunQueryResponse. doc is nil in a

@@ -62,6 +62,31 @@ func walkAll(doc []byte) {
 	}
 }
 
+// TestFinder: a finder that remembers another document's layout is never wrong.
+func TestFinder(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(21, 22))
+	finder := wire.Finder{Field: "ltv"}
+	for range 5000 {
+		fields := csvrowtest.RandomFields(r, nil)
+		doc := csvrowtest.Document("d/c/i", fields)
+		if r.IntN(2) == 0 {
+			doc = csvrowtest.Shuffled(r, "d/c/i", fields)
+		}
+		var want []byte
+		walk := wire.Document(doc)
+		for walk.Next() {
+			if string(walk.Key) == "ltv" {
+				want = walk.Value
+			}
+		}
+		name, got, err := finder.Find(doc)
+		if err != nil || string(name) != "d/c/i" || string(got) != string(want) {
+			t.Fatalf("Find() = %q, %x, %v, want %x", name, got, err, want)
+		}
+	}
+}
+
 func compare(t *testing.T, got wire.Value, want *firestorepb.Value) {
 	t.Helper()
 	same := false
