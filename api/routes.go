@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -104,7 +105,7 @@ func (s *Server) handle(r route) gin.HandlerFunc {
 
 func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 	if r.timeout > 0 {
-		ctx, cancel := contextWithTimeout(c, r.timeout)
+		ctx, cancel := context.WithTimeout(c.Request.Context(), r.timeout)
 		defer cancel()
 		c.Request = c.Request.WithContext(ctx)
 	}

@@ -201,7 +201,3 @@ func (s *Server) httpServer(errorLog *log.Logger) *http.Server {
 		IdleTimeout:       2 * time.Minute,
 	}
 }
-
-func contextWithTimeout(c *gin.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(c.Request.Context(), d)
-}
