@@ -33,4 +33,7 @@ vet: ## go vet
 lint: ## staticcheck, at the version in go.mod
 	$(GO) tool staticcheck -tags $(TAGS) $(PKGS)
 
-.PHONY: help run build test check format vet lint
+chaos: build ## Ten minutes of kills and faults against a fleet of real processes
+	$(GO) run -tags $(TAGS) ./internal/chaos -duration $(or $(DURATION),10m) $(if $(SEED),-seed $(SEED))
+
+.PHONY: help run build test check format vet lint chaos

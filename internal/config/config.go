@@ -181,7 +181,7 @@ func (c *Config) Policy() jobs.Policy {
 		RenewEvery: min(5*time.Second, c.LeaseFor/3),
 		// 2 s of skew are to be borne; the rest is for a renewal under way.
 		Skew:             min(5*time.Second, c.LeaseFor),
-		RingAgain:        15 * time.Second,
+		RingAgain:        c.LeaseFor / 2,
 		MaxAttempts:      8,
 		MaxInterruptions: 50,
 		BackoffMin:       time.Second,
@@ -190,7 +190,7 @@ func (c *Config) Policy() jobs.Policy {
 		SnapshotLife:     life,
 		FileLife:         c.FileLife,
 		RecordLife:       c.RecordLife,
-		SweepAfter:       2 * time.Minute,
+		SweepAfter:       4 * c.LeaseFor,
 		Jitter:           rand.Float64,
 	}
 }

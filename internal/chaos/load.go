@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"exportd/internal/apikey"
+	"exportd/internal/demo"
+)
+
+// caller sends export requests as a patient client does: again until they are answered,
+// under an idempotency key, so that an answer that got lost starts no second job.
+type caller struct {
+	fleet *fleet
+	demo  demo.Summary
+	http  *http.Client
+
+	mu       sync.Mutex
+	accepted map[string]*accepted
+	requests int
+	retries  int
+}
+
+// accepted is a job that the API said yes to.
+type accepted struct {
+	id       string
+	canceled bool // by the script
+}
+
+// job is what the chaos suite reads of an answer.
+type job struct {
+	JobID        string     `json:"jobId"`
+	Kind         string     `json:"kind"`
+	State        string     `json:"state"`
+	Attempt      int        `json:"attempt"`
+	TotalCount   *int64     `json:"totalCount"`
+	CSVURL       *string    `json:"csvUrl"`
+	SnapshotTime *time.Time `json:"snapshotTime"`
+	Error        *struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	} `json:"error"`
+	Progress struct {
+		RowsDone int64 `json:"rowsDone"`
+		Percent  int   `json:"percent"`
+	} `json:"progress"`
+}
+
+// send asks one of the APIs, and another when that fails.
+func (c *caller) send(ctx context.Context, rng *rand.Rand, method, path string, header map[string]string) (int, []byte, error) {
+	var last error
+	for try := 0; ctx.Err() == nil; try++ {
+		base := c.fleet.apiURLs[(rng.IntN(apiCount)+try)%apiCount]
+		req, err := http.NewRequestWithContext(ctx, method, base+path, nil)
+		if err != nil {
+			return 0, nil, err
+		}
+		date := time.Now().UTC().Format(time.RFC3339Nano)
+		req.Header.Set("x-api-key", c.demo.APIKey)
+		req.Header.Set("x-date", date)
+		req.Header.Set("x-signature", apikey.Sign(c.demo.Secret, date))
+		for k, v := range header {
+			req.Header.Set(k, v)
+		}
+		res, err := c.http.Do(req)
+		if err == nil {
+			body, rerr := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+			_ = res.Body.Close()
+			if rerr == nil && res.StatusCode < 500 && res.StatusCode != http.StatusTooManyRequests {
+				return res.StatusCode, body, nil
+			}
+			err = fmt.Errorf("%s: %s", res.Status, body)
+		}
+		last = err
+		c.mu.Lock()
+		c.retries++
+		c.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(50+rng.IntN(200)) * time.Millisecond):
+		}
+	}
+	return 0, nil, fmt.Errorf("%w: %w", context.Cause(ctx), last)
+}
+
+// export submits one request of a random kind and size.
+func (c *caller) export(ctx context.Context, rng *rand.Rand, n int) error {
+	path := c.randomExport(rng)
+	header := map[string]string{"Prefer": "respond-async", "Cache-Control": "no-cache", "Idempotency-Key": fmt.Sprintf("chaos-%d", n)}
+	c.mu.Lock()
+	c.requests++
+	c.mu.Unlock()
+	status, body, err := c.send(ctx, rng, http.MethodGet, path, header)
+	if err != nil {
+		return err
+	}
+	var j job
+	if status != http.StatusAccepted || json.Unmarshal(body, &j) != nil || j.JobID == "" {
+		return fmt.Errorf("export answered %d: %.300s", status, body)
+	}
+	c.mu.Lock()
+	c.accepted[j.JobID] = &accepted{id: j.JobID}
+	c.mu.Unlock()
+	if rng.IntN(8) == 0 { // one in eight is canceled, a little later
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Duration(rng.IntN(3000)) * time.Millisecond):
+		}
+		return c.cancel(ctx, rng, j.JobID)
+	}
+	return nil
+}
+
+func (c *caller) cancel(ctx context.Context, rng *rand.Rand, id string) error {
+	status, body, err := c.send(ctx, rng, http.MethodPost, "/exports/"+id+"/cancel", nil)
+	if err != nil {
+		return err
+	}
+	switch status {
+	case http.StatusAccepted:
+		c.mu.Lock()
+		c.accepted[id].canceled = true
+		c.mu.Unlock()
+		return nil
+	case http.StatusConflict: // it has ended already
+		return nil
+	}
+	return fmt.Errorf("cancel answered %d: %.300s", status, body)
+}
+
+// randomExport is a request for a window of a few hours up to the widest, or for users.
+func (c *caller) randomExport(rng *rand.Rand) string {
+	q := url.Values{"workspaceId": {c.demo.WorkspaceID}, "mediumId": {c.demo.MediumID}}
+	if rng.IntN(2) == 0 {
+		q.Set("profile", "excel")
+	}
+	if rng.IntN(3) == 0 {
+		if rng.IntN(2) == 0 {
+			q.Set("hasBirthday", "true")
+		}
+		return "/vip-users/export?" + q.Encode()
+	}
+	from, _ := time.Parse(time.DateOnly, c.demo.From)
+	days := []int{1, 1, 3, 10, 30}[rng.IntN(5)]
+	from = from.AddDate(0, 0, rng.IntN(31-days))
+	q.Set("from", from.Format(time.DateOnly))
+	q.Set("to", from.AddDate(0, 0, days).Format(time.DateOnly))
+	if rng.IntN(4) == 0 {
+		q.Set("contentType", "text")
+	}
+	return "/vip-messages/export?" + q.Encode()
+}
+
+// get asks for a job.
+func (c *caller) get(ctx context.Context, rng *rand.Rand, id string) (job, error) {
+	var j job
+	status, body, err := c.send(ctx, rng, http.MethodGet, "/exports/"+id, nil)
+	if err != nil {
+		return j, err
+	}
+	if status != http.StatusOK {
+		return j, fmt.Errorf("job %s answered %d: %.300s", id, status, body)
+	}
+	return j, json.Unmarshal(body, &j)
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"exportd/internal/demo"
+	"exportd/internal/localcloud/fault"
+)
+
+// report is what came of a run.
+type report struct {
+	seed                     uint64
+	took, settle             time.Duration
+	breaks                   breaks
+	requests, accepted       int
+	retriedRequests          int
+	succeeded, canceled      int
+	attempts, interruptions  int
+	retries, partAttempts    int
+	parts                    int
+	rows, bytes              int64
+	changes                  int // writes to the source while jobs ran
+	lost, wrong              []string
+	leftovers, stuck, broken []string
+}
+
+func (r *report) ok() bool {
+	return len(r.lost)+len(r.wrong)+len(r.leftovers)+len(r.stuck)+len(r.broken) == 0 && r.succeeded > 0
+}
+
+func (r *report) print(w io.Writer) {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintf(t, "\nchaos, seed %d\n", r.seed)
+	fmt.Fprintf(t, "broken for\t%s\tthen quiet after\t%s\n", r.took.Round(time.Second), r.settle.Round(time.Second))
+	fmt.Fprintf(t, "kill -9\t%d\tof them the cloud\t%d\n", r.breaks.kills, r.breaks.cloudKills)
+	fmt.Fprintf(t, "stopped past the lease\t%d\tfault settings\t%d\n", r.breaks.stops, r.breaks.faultChanges)
+	fmt.Fprintf(t, "jobs accepted\t%d\trequests sent again\t%d\n", r.accepted, r.retriedRequests)
+	fmt.Fprintf(t, "succeeded\t%d\tcanceled\t%d\n", r.succeeded, r.canceled)
+	fmt.Fprintf(t, "claims\t%d\tof them interrupted, failed\t%d, %d\n", r.attempts, r.interruptions, r.retries)
+	fmt.Fprintf(t, "parts\t%d\tpart attempts that failed\t%d\n", r.parts, r.partAttempts)
+	fmt.Fprintf(t, "rows compared\t%d\tbytes compared\t%d\n", r.rows, r.bytes)
+	fmt.Fprintf(t, "source writes meanwhile\t%d\t\t\n", r.changes)
+	_ = t.Flush() // what cannot be printed cannot be reported either
+	for _, c := range []struct {
+		name  string
+		found []string
+	}{{"lost", r.lost}, {"wrong", r.wrong}, {"leftovers", r.leftovers}, {"stuck", r.stuck}, {"broken", r.broken}} {
+		fmt.Fprintf(w, "%-10s %d\n", c.name, len(c.found))
+		for i, text := range c.found {
+			if i == 20 {
+				fmt.Fprintf(w, "  and %d more\n", len(c.found)-20)
+				break
+			}
+			fmt.Fprintln(w, "  "+text)
+		}
+	}
+}
+
+// settleWithin is how long the fleet may take to end everything once faults are over: the
+// longest back-off of a job, and two sweeps.
+const settleWithin = 6 * time.Minute
+
+// run breaks a fleet for a while and inspects what came of it.
+func run(ctx context.Context, o options, log io.Writer) (*report, error) {
+	if o.dir == "" {
+		dir, err := os.MkdirTemp("", "exportd-chaos")
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir)
+		o.dir = dir
+	}
+	f, err := newFleet(ctx, o)
+	if f != nil {
+		defer f.close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	target, closeTarget, err := demo.DialEmulator(ctx, f.hosts["firestore"], project)
+	if err != nil {
+		return nil, err
+	}
+	defer closeTarget()
+	facts, err := demo.Load(ctx, target, demo.Options{Seed: o.seed, Users: 2000, Messages: o.messages, Now: time.Now()})
+	if err != nil {
+		return nil, err
+	}
+	in, err := newInspector(ctx, f.hosts)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	r := &report{seed: o.seed}
+	c := &caller{fleet: f, demo: facts, http: &http.Client{Timeout: 20 * time.Second}, accepted: map[string]*accepted{}}
+	begun := time.Now()
+	if err := attack(ctx, o, f, c, in, r, log); err != nil {
+		return nil, err
+	}
+	r.took = time.Since(begun)
+	if err := f.setFaults(ctx, fault.Config{}); err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(log, "faults are over; waiting for every job to end")
+	begun = time.Now()
+	if err := waitSettled(ctx, in); err != nil {
+		r.broken = append(r.broken, err.Error())
+	}
+	r.settle = time.Since(begun)
+	r.accepted, r.requests, r.retriedRequests = len(c.accepted), c.requests, c.retries
+	return r, in.inspect(ctx, c, r)
+}
+
+// attack sends requests and changes the source while things are broken.
+func attack(ctx context.Context, o options, f *fleet, c *caller, in *inspector, r *report, log io.Writer) error {
+	broken, stop := context.WithTimeout(ctx, o.duration)
+	defer stop()
+	// Requests that are under way when the time is over may still be answered.
+	asking, stopAsking := context.WithTimeout(ctx, o.duration+2*time.Minute)
+	defer stopAsking()
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	fail := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		r.broken = append(r.broken, err.Error())
+	}
+	all.Go(func() {
+		rng := rand.New(rand.NewPCG(o.seed, 1))
+		for n := 0; pause(broken, time.Duration(rng.ExpFloat64()*float64(o.pace))); n++ {
+			one := rand.New(rand.NewPCG(o.seed, uint64(1000+n)))
+			all.Go(func() {
+				if err := c.export(asking, one, n); err != nil {
+					fail(err)
+				}
+			})
+		}
+	})
+	all.Go(func() { r.changes = in.changeSource(broken, rand.New(rand.NewPCG(o.seed, 2)), c.demo) })
+	var err error
+	all.Go(func() { r.breaks, err = f.breakThings(broken, o, rand.New(rand.NewPCG(o.seed, 3)), log) })
+	all.Wait()
+	return err
+}
+
+func waitSettled(ctx context.Context, in *inspector) error {
+	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	for {
+		ok, err := in.settled(ctx)
+		if err == nil && ok {
+			return nil
+		}
+		if !pause(ctx, time.Second) {
+			return errors.Join(errors.New("not every job ended in time"), err)
+		}
+	}
+}
