@@ -63,9 +63,11 @@ func everyIndex() string {
 	order := func(f, d string) string { return fmt.Sprintf(`{"fieldPath":%q,"order":%q}`, f, d) }
 	tags := `{"fieldPath":"tags","arrayConfig":"CONTAINS"}`
 	dirs := []string{"ASCENDING", "DESCENDING"}
+	opposite := map[string]string{"ASCENDING": "DESCENDING", "DESCENDING": "ASCENDING"}
 	for _, f := range []string{"a", "b", "c"} {
 		for _, d := range dirs {
 			add("COLLECTION", tags, order(f, d))
+			add("COLLECTION", order(f, d), order("__name__", opposite[d]))
 			for _, g := range []string{"a", "b", "c"} {
 				if g == f {
 					continue
@@ -73,6 +75,7 @@ func everyIndex() string {
 				h := string("abc"[3-strings.Index("abc", f)-strings.Index("abc", g)])
 				for _, e := range dirs {
 					add("COLLECTION", order(f, d), order(g, e))
+					add("COLLECTION", order(f, d), order(g, e), order("__name__", opposite[e]))
 					add("COLLECTION_GROUP", order(f, d), order(g, e))
 					add("COLLECTION", tags, order(f, d), order(g, e))
 					add("COLLECTION", order(f, d), order(g, e), order(h, "ASCENDING"))
@@ -185,12 +188,8 @@ func randomQuery(r *rand.Rand) *firestorepb.StructuredQuery {
 	for _, n := range names[:[]int{0, 0, 1, 1, 2}[r.IntN(5)]] {
 		q.OrderBy = append(q.OrderBy, &firestorepb.StructuredQuery_Order{Field: fieldRef(n), Direction: dir()})
 	}
-	if r.IntN(4) == 0 {
-		last := firestorepb.StructuredQuery_ASCENDING
-		if n := len(q.OrderBy); n > 0 {
-			last = q.OrderBy[n-1].Direction
-		}
-		q.OrderBy = append(q.OrderBy, &firestorepb.StructuredQuery_Order{Field: fieldRef("__name__"), Direction: last})
+	if r.IntN(3) == 0 {
+		q.OrderBy = append(q.OrderBy, &firestorepb.StructuredQuery_Order{Field: fieldRef("__name__"), Direction: dir()})
 	}
 	if len(q.OrderBy) > 0 && r.IntN(2) == 0 {
 		q.StartAt = randomCursor(r, q)

@@ -143,7 +143,10 @@ func (c *catalog) group(g groupID) *groupIndexes {
 		if hasVector(&composites[i]) {
 			continue // nearest neighbours are found by scanning
 		}
-		gi.composites = append(gi.composites, physicalIndex(g.db, &composites[i]))
+		// An index and its reversal are one.
+		if p := physicalIndex(g.db, &composites[i]); !hasID(gi.composites, p.id) {
+			gi.composites = append(gi.composites, p)
+		}
 	}
 	c.groups[g] = gi
 	return gi
