@@ -89,9 +89,10 @@ type CallbackAttempt struct {
 	NextAt   time.Time `firestore:"nextAt,omitempty" json:"nextAt,omitzero"`
 }
 
-// CallbackID is the webhook-id of the run of a job that ended at attempt.
+// CallbackID is the webhook-id of an ended run of a job. The epoch tells runs apart, also those
+// that were canceled before any claim and have the same attempt.
 func CallbackID(j *Job) string {
-	return "msg_" + j.ID + "_" + string(j.State) + "_" + strconv.Itoa(j.Attempt)
+	return "msg_" + j.ID + "_" + string(j.State) + "_" + strconv.FormatInt(j.Epoch, 10)
 }
 
 // ValidCallbackID reports whether id can be what CallbackID gives, before it becomes part
@@ -105,12 +106,15 @@ func ValidCallbackID(id string) bool {
 	return err == nil && n >= 0 && strconv.Itoa(n) == parts[3]
 }
 
+// callbackGrace is how long whoever ended the run has to ring, before the rescuer does.
+const callbackGrace = 2 * time.Second
+
 func newCallback(j *Job, now time.Time) *Callback {
 	return &Callback{
 		ID: CallbackID(j), Schema: SchemaVersion, JobID: j.ID, JobAttempt: j.Attempt, OrgID: j.OrgID, KeyID: j.KeyID,
 		URL: j.CallbackURL, Origin: originOf(j.CallbackURL),
 		Event: "export." + string(j.State), CreatedAt: now, Rows: j.Result.Rows, Object: j.Result.Object, FileExpiresAt: j.FileExpiresAt, Error: j.Error,
-		State: CallbackPending, NextAt: now, WakeAt: now,
+		State: CallbackPending, NextAt: now, WakeAt: now.Add(callbackGrace),
 	}
 }
 

@@ -81,6 +81,8 @@ func (tx *Tx) Plan(l Lease, snapshot time.Time, ranges []Range) error {
 	j.SnapshotTime, j.Counted = snapshot.UTC(), true
 	j.PlanEpoch, j.Phase, j.Lease = j.Epoch, PhaseParts, Lease{}
 	j.PartsTotal, j.PartsDone, j.NextPart = len(ranges), 0, min(tx.Policy.Window, len(ranges))
+	// What an attempt with another plan reported is not what finished parts add up to.
+	j.RowsFloor, j.RowsDone, j.BytesDone = max(j.RowsFloor, j.RowsDone), 0, 0
 	j.RowsTotal = 0
 	for i, r := range ranges {
 		j.RowsTotal += r.Rows

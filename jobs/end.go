@@ -67,10 +67,31 @@ func (tx *Tx) restart(f *Failure) error {
 	if err := tx.become(Queued); err != nil {
 		return err
 	}
+	if err := tx.keepProgress(); err != nil {
+		return err
+	}
 	tx.fresh()
 	j.SnapshotRestarts++
 	j.WakeAt = tx.Now
 	tx.event(EventRestarted, f.Code, f.Message, "")
+	return nil
+}
+
+// keepProgress adds what parts under way have reported to the progress that a restart must
+// not fall behind. Those under way were rung last; looking at twice the window finds all
+// but stragglers and bounds the reads.
+func (tx *Tx) keepProgress() error {
+	j := tx.Job
+	if j.Phase != PhaseParts {
+		return nil
+	}
+	for i := max(0, j.NextPart-2*tx.Policy.Window); i < min(j.NextPart, j.PartsTotal); i++ {
+		p, err := tx.part(i)
+		if err != nil {
+			return err
+		}
+		j.RowsDone += p.RowsDone
+	}
 	return nil
 }
 
@@ -139,6 +160,7 @@ func (tx *Tx) Delete(reason string) error {
 		return nil
 	}
 	j.DeletedAt = tx.Now // first: a deleted job calls nobody back
+	j.Epoch++            // a sweep under way that spares the file must not count as the one due now
 	switch j.State {
 	case Queued, Running:
 		if err := tx.Cancel(reason); err != nil {
@@ -164,7 +186,8 @@ const (
 )
 
 // Rerun queues an ended job again and says what it really starts from. ErrTransition if
-// the job is queued, running or succeeded, ErrNotFound if its owner deleted it.
+// the job is queued, running or succeeded, ErrNotFound if its owner deleted it or its
+// record's life is over: the purge does not look again before it deletes.
 func (tx *Tx) Rerun(mode RerunMode, reason string) (RerunMode, error) {
 	if err := tx.check(); err != nil {
 		return "", err
@@ -174,6 +197,10 @@ func (tx *Tx) Rerun(mode RerunMode, reason string) (RerunMode, error) {
 		return "", fmt.Errorf("job %s was deleted by its owner: %w", j.ID, ErrNotFound)
 	}
 	from := j.State
+	// The rescuer's clock may be ahead: it must not have purged what is queued here.
+	if gone := j.FinishedAt.Add(tx.Policy.RecordLife - tx.Policy.Skew); from.Ended() && !tx.Now.Before(gone) {
+		return "", fmt.Errorf("the record of job %s is being deleted: %w", j.ID, ErrNotFound)
+	}
 	if err := tx.become(Queued); err != nil {
 		return "", err
 	}
@@ -186,6 +213,8 @@ func (tx *Tx) Rerun(mode RerunMode, reason string) (RerunMode, error) {
 	j.Result, j.Error, j.Cleanup = Result{}, nil, false
 	j.FinishedAt, j.FileExpiresAt, j.NotBefore = time.Time{}, time.Time{}, time.Time{}
 	j.AttemptBase, j.Interruptions, j.SnapshotRestarts, j.Resuming = j.Attempt, 0, 0, false
+	// A new epoch also before the first claim: the next end is another one to callbacks and sweeps.
+	j.Epoch++
 	j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
 	tx.event(EventRerun, "", "from "+string(from)+", "+string(mode), reason)
 	return mode, nil
@@ -216,6 +245,11 @@ func (tx *Tx) Cleaned() error {
 	return nil
 }
 
+// invalidated reports whether Invalidate has ended the job already.
+func (j *Job) invalidated() bool {
+	return j.State == Failed && j.Error != nil && j.Error.Code == CodeInvalidJob
+}
+
 // Invalidate ends a document that no code can make sense of, so that it cannot stop the
 // rescuer for ever. Only for jobs that check refuses with ErrInvalid.
 func (tx *Tx) Invalidate() error {
@@ -224,6 +258,9 @@ func (tx *Tx) Invalidate() error {
 		return fmt.Errorf("job %s is not invalid: %w", tx.Job.ID, ErrNotDue)
 	}
 	j := tx.Job
+	if j.invalidated() {
+		return nil
+	}
 	j.State, j.FinishedAt, j.Lease, j.Phase = Failed, tx.Now, Lease{}, PhaseStart
 	j.Error = &JobError{Code: CodeInvalidJob, Message: "the job's record is damaged", Remedy: "its document was changed by something other than exportd; request the export again"}
 	j.PartsTotal, j.PartsDone, j.NextPart, j.PlanEpoch = 0, 0, 0, 0

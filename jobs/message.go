@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 )
 
 // Queue names a lane of doorbells.
@@ -40,7 +41,8 @@ func (m Message) Encode() []byte {
 	return b
 }
 
-// ParseMessage reads a message. Anything but what Encode gives is an ErrInvalid.
+// ParseMessage reads a message. Unknown fields, names that no document has, and anything
+// behind the JSON object are an ErrInvalid.
 func ParseMessage(data []byte) (Message, error) {
 	if len(data) > maxMessage {
 		return Message{}, fmt.Errorf("message of %d bytes: %w", len(data), ErrInvalid)
@@ -51,7 +53,10 @@ func ParseMessage(data []byte) (Message, error) {
 	if err := d.Decode(&m); err != nil {
 		return Message{}, fmt.Errorf("message is not JSON of the known form: %w", ErrInvalid)
 	}
-	if d.More() || !ValidID(m.JobID) || m.PlanEpoch < 0 || m.Part < 0 || m.Part > 0 && m.PlanEpoch == 0 || len(m.CallbackID) > 200 {
+	if _, err := d.Token(); err != io.EOF {
+		return Message{}, fmt.Errorf("message goes on after its JSON: %w", ErrInvalid)
+	}
+	if !ValidID(m.JobID) || m.PlanEpoch < 0 || m.Part < 0 || m.Part > 0 && m.PlanEpoch == 0 || m.CallbackID != "" && !ValidCallbackID(m.CallbackID) {
 		return Message{}, fmt.Errorf("message names no document: %w", ErrInvalid)
 	}
 	return m, nil

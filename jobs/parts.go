@@ -154,7 +154,7 @@ func (tx *Tx) SettlePart(planEpoch int64, index int, l Lease, f *Failure) (ring 
 		return false, tx.settle(f)
 	}
 	if f.Class == Interrupted {
-		return true, tx.interruptPart(p, tx.Now)
+		return tx.interruptPart(p)
 	}
 	p.State, p.Lease = PartPending, Lease{}
 	p.NotBefore = tx.Now.Add(tx.Policy.Backoff(p.Attempt))
@@ -165,19 +165,22 @@ func (tx *Tx) SettlePart(planEpoch int64, index int, l Lease, f *Failure) (ring 
 	return false, nil
 }
 
-func (tx *Tx) interruptPart(p *Part, now time.Time) error {
-	p.Interruptions++
-	if p.Interruptions > tx.Policy.MaxInterruptions {
-		return tx.fail(Fail(CodeInterrupted, Permanent,
-			fmt.Sprintf("part %d was interrupted %d times in a row", p.Index, p.Interruptions),
-			"find out what kills the workers while they hold this part (memory?), then rerun the job", nil))
-	}
+// interruptPart puts a part back without spending the attempt and says whether to ring it.
+func (tx *Tx) interruptPart(p *Part) (ring bool, err error) {
 	p.State, p.Lease, p.NotBefore = PartPending, Lease{}, time.Time{}
 	p.Attempt-- // the claim counted it; an interruption does not spend it
-	p.WakeAt = now.Add(tx.Policy.RingAgain)
+	p.Interruptions++
+	p.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
 	tx.touch(p)
 	tx.partEvent(EventInterrupted, p, nil)
-	return nil
+	if n := p.Interruptions; n > tx.Policy.MaxInterruptions {
+		// A rerun that resumes counts anew.
+		p.Interruptions, p.Attempt, p.WakeAt = 0, 0, time.Time{}
+		return false, tx.fail(Fail(CodeInterrupted, Permanent,
+			fmt.Sprintf("part %d was interrupted %d times in a row", p.Index, n),
+			"find out what kills the workers while they hold this part (memory?), then rerun the job", nil))
+	}
+	return true, nil
 }
 
 func (tx *Tx) partEvent(t EventType, p *Part, f *Failure) {

@@ -36,6 +36,8 @@ type Policy struct {
 	SweepAfter time.Duration
 	// Jitter gives a random number in [0, 1).
 	Jitter func() float64
+	// Token makes the token of a new lease; NewToken if nil. No two calls may give the same.
+	Token func() string
 }
 
 // Backoff is the pause before attempt number spent+1: BackoffMin doubled per spent attempt,

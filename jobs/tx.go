@@ -94,7 +94,11 @@ func (tx *Tx) holds(l Lease) error {
 
 // grant makes the lease of a new claim.
 func (tx *Tx) grant(owner string) Lease {
-	return Lease{Token: NewToken(), Owner: owner, Until: tx.Now.Add(tx.Policy.LeaseFor)}
+	token := tx.Policy.Token
+	if token == nil {
+		token = NewToken
+	}
+	return Lease{Token: token(), Owner: owner, Until: tx.Now.Add(tx.Policy.LeaseFor)}
 }
 
 // expired reports whether a lease may be taken from its holder: it has run out by more

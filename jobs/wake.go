@@ -28,7 +28,7 @@ const (
 func (tx *Tx) Wake() (Duty, error) {
 	if err := tx.check(); err != nil {
 		if errors.Is(err, ErrInvalid) {
-			return Nothing, tx.Invalidate()
+			return tx.wakeInvalid()
 		}
 		return Nothing, err
 	}
@@ -63,6 +63,7 @@ func (tx *Tx) Wake() (Duty, error) {
 			}
 			tx.event(EventExpired, "", "", "")
 			j.Cleanup = true
+			j.Epoch++ // as in Delete
 		}
 	}
 	if j.Cleanup {
@@ -84,16 +85,36 @@ func (tx *Tx) Wake() (Duty, error) {
 	return Purge, nil
 }
 
+// wakeInvalid ends a job that makes no sense, and when its record's life is over has it purged.
+func (tx *Tx) wakeInvalid() (Duty, error) {
+	j := tx.Job
+	if !j.invalidated() {
+		return Nothing, tx.Invalidate()
+	}
+	if tx.Now.Before(j.WakeAt) {
+		return Nothing, nil
+	}
+	j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
+	return Purge, nil
+}
+
 // WakePart does what is due for a part whose WakeAt has passed and says whether to ring it.
 func (tx *Tx) WakePart(planEpoch int64, index int) (ring bool, err error) {
-	if err := tx.check(); err != nil {
-		return false, err
+	invalid := tx.check()
+	if invalid != nil && !errors.Is(invalid, ErrInvalid) {
+		return false, invalid
 	}
 	p, err := tx.load(PartID(planEpoch, index))
 	if err != nil {
 		return false, err
 	}
 	tx.Parts[p.ID] = p
+	if invalid != nil {
+		// Nobody can work on it; else the rescuer would come back to it for ever.
+		p.WakeAt = time.Time{}
+		tx.touch(p)
+		return false, nil
+	}
 	if p.WakeAt.IsZero() || tx.Now.Before(p.WakeAt) {
 		return false, nil
 	}
@@ -115,5 +136,5 @@ func (tx *Tx) WakePart(planEpoch int64, index int) (ring bool, err error) {
 		p.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
 		return true, nil
 	}
-	return true, tx.interruptPart(p, tx.Now)
+	return tx.interruptPart(p)
 }

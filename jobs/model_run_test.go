@@ -1,0 +1,212 @@
+package jobs_test
+
+import (
+	"flag"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"exportd/jobs"
+)
+
+var deep = flag.Bool("model.deep", false, "explore the protocol with the larger budgets: minutes instead of seconds")
+
+type allowance = map[budget]uint8
+
+// scenarios share out what may go wrong: all of it at once is more states than a test can
+// visit, and each pair of troubles meets in at least one of them.
+var scenarios = []scenario{
+	{
+		name: "one part, cancel and rerun", parts: 1, window: 1, interruptions: 3,
+		budget: allowance{crash: 1, cancel: 1, rerun: 1, renew: 1},
+		deep:   allowance{crash: 1, jump: 1, lose: 1, cancel: 1, rerun: 1},
+	},
+	{
+		name: "one part, standing still and dying", parts: 1, window: 1, interruptions: 3,
+		budget: allowance{crash: 1, jump: 2, renew: 1},
+		deep:   allowance{crash: 2, jump: 3, lose: 2, double: 2, renew: 2},
+	},
+	{
+		name: "one part, lost and doubled messages", parts: 1, window: 1, interruptions: 3,
+		budget: allowance{crash: 1, lose: 2, double: 2},
+		deep:   allowance{crash: 2, jump: 1, lose: 2, double: 2},
+	},
+	{
+		name: "one part, failures and resume", parts: 1, window: 1, interruptions: 1, resume: true,
+		budget: allowance{crash: 1, faultTransient: 1, faultPermanent: 1, faultStale: 1, rerun: 1},
+		deep:   allowance{crash: 2, jump: 1, faultTransient: 2, faultPermanent: 1, faultStale: 2, faultInterrupted: 1, rerun: 1},
+	},
+	{
+		name: "one part, lost answers, delete and rerun", parts: 1, window: 1, interruptions: 1,
+		budget: allowance{unsure: 1, remove: 1, rerun: 1},
+		deep:   allowance{unsure: 2, double: 1, crash: 1, remove: 1, rerun: 1},
+	},
+	{
+		name: "two parts, standing still and dying", parts: 2, window: 2, interruptions: 2,
+		budget: allowance{crash: 1, jump: 1},
+		deep:   allowance{crash: 2, jump: 2, lose: 1},
+	},
+	{
+		name: "two parts, cancel and rerun", parts: 2, window: 2, interruptions: 2,
+		budget: allowance{cancel: 1, rerun: 1},
+		deep:   allowance{crash: 1, jump: 1, cancel: 1, rerun: 1},
+	},
+	{
+		name: "two parts, failures and resume", parts: 2, window: 1, interruptions: 0, resume: true,
+		budget: allowance{crash: 1, faultPermanent: 1, rerun: 1},
+		deep:   allowance{crash: 1, renew: 1, faultTransient: 2, faultPermanent: 1, faultStale: 1, faultInterrupted: 1, rerun: 1},
+	},
+	{
+		name: "two parts, lost answers and restart", parts: 2, window: 2, interruptions: 2,
+		budget: allowance{unsure: 1, faultStale: 1},
+		deep:   allowance{unsure: 2, double: 1, faultStale: 1, renew: 2, remove: 1},
+	},
+	{
+		name: "three parts", parts: 3, window: 2, interruptions: 2,
+		budget: allowance{crash: 1},
+		deep:   allowance{crash: 1, jump: 1, lose: 1, unsure: 1},
+	},
+}
+
+// TestModel explores the protocol; see model_test.go for what that means.
+func TestModel(t *testing.T) {
+	t.Parallel()
+	for _, s := range scenarios {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			if *deep {
+				s.budget = s.deep
+			}
+			m := newModel(s)
+			begun := time.Now()
+			v := m.explore()
+			if v != nil {
+				t.Fatal(v)
+			}
+			t.Logf("%d states in %v; every way ends, the longest after %d steps; purged as %v", len(m.seen), time.Since(begun).Round(time.Millisecond), m.steps, m.ended)
+		})
+	}
+}
+
+// TestModelFinds breaks the protocol in ways that were made or could have been, and expects
+// the checker to notice.
+func TestModelFinds(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name   string
+		budget allowance
+		parts  int
+		mutate mutation
+		want   string
+	}{
+		{
+			name: "whoever held the lease once may write", parts: 1, budget: allowance{jump: 2},
+			mutate: mutation{before: func(o op, a *actor, tx *jobs.Tx) {
+				if o == opSucceed || o == opPin {
+					a.token = tx.Job.Lease.Token
+				}
+			}},
+			want: "accepted from a lost lease",
+		},
+		{
+			name: "whoever held a part once may commit it", parts: 2, budget: allowance{jump: 2},
+			mutate: mutation{before: func(o op, a *actor, tx *jobs.Tx) {
+				if o == opCommitPart && a.readPart != nil {
+					a.token = a.readPart.Lease.Token
+				}
+			}},
+			want: "accepted from a lost lease",
+		},
+		{
+			name: "a failed attempt forgets wakeAt", parts: 1, budget: allowance{faultTransient: 1},
+			mutate: after(opSettle, func(tx *jobs.Tx) { tx.Job.WakeAt = time.Time{} }),
+			want:   "nobody is due to look at it",
+		},
+		{
+			name: "a claimed part forgets wakeAt", parts: 2, budget: allowance{crash: 1},
+			mutate: after(opClaimPart, func(tx *jobs.Tx) {
+				for _, p := range tx.ChangedParts() {
+					p.WakeAt = time.Time{}
+				}
+			}),
+			want: "nobody is due to look at it",
+		},
+		{
+			name: "nobody rescues", parts: 1, budget: allowance{lose: 1},
+			mutate: mutation{deaf: true},
+			want:   "nothing more happens and the job is",
+		},
+		{
+			name: "the rescuer leaves wakeAt in the past", parts: 1, budget: allowance{lose: 1},
+			mutate: after(opWake, func(tx *jobs.Tx) {
+				if tx.Job.State == jobs.Queued {
+					tx.Job.WakeAt = tx.Now
+				}
+			}),
+			want: "goes in circles",
+		},
+		{
+			name: "commits do not look whether documents have changed", parts: 1, budget: allowance{cancel: 1},
+			mutate: mutation{blind: true},
+			want:   "moved the job from succeeded to canceled",
+		},
+		{
+			name: "a sweep does not look at epochs", parts: 1, budget: allowance{cancel: 1, rerun: 1},
+			mutate: mutation{sweepAll: true},
+			want:   "the result",
+		},
+		{
+			name: "objects are not named after the token", parts: 2, budget: allowance{jump: 2},
+			mutate: mutation{tokenless: true},
+			want:   "exists already",
+		},
+		{
+			name: "a sweep does not make resuming impossible", parts: 2, budget: allowance{faultPermanent: 1},
+			mutate: after(opWake, func(tx *jobs.Tx) {
+				if tx.Job.State == jobs.Failed && tx.Job.Cleanup {
+					tx.Job.PlanEpoch, tx.Job.PartsTotal = 1, 2
+				}
+			}),
+			want: "is done and its object holds",
+		},
+		// What the checker has found in earlier forms of the protocol.
+		{
+			name: "a rerun is taken while the record is purged", parts: 1, budget: allowance{rerun: 1},
+			mutate: mutation{before: func(o op, _ *actor, tx *jobs.Tx) {
+				if o == opRerun {
+					tx.Policy.RecordLife *= 2
+				}
+			}},
+			want: "a job that is queued is purged",
+		},
+		{
+			name: "a delete beside a sweep that spares the file", parts: 1, budget: allowance{crash: 1, remove: 1},
+			mutate: after(opDelete, func(tx *jobs.Tx) { tx.Job.Epoch-- }),
+			want:   "is left after the sweep",
+		},
+		{
+			name: "two cancels without a claim between", parts: 1, budget: allowance{cancel: 2, rerun: 1},
+			mutate: after(opRerun, func(tx *jobs.Tx) { tx.Job.Epoch-- }),
+			want:   "creates callback",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			m := newModel(scenario{parts: tc.parts, window: 2, interruptions: 2, budget: tc.budget, mutate: tc.mutate})
+			v := m.explore()
+			if v == nil || !strings.Contains(v.what, tc.want) {
+				t.Fatalf("found %v in %d states, want %q", fmt.Sprint(v), len(m.seen), tc.want)
+			}
+			t.Logf("found after %d states, %d steps from the start: %s", len(m.seen), len(v.trail), v.what)
+		})
+	}
+}
+
+func after(which op, fn func(*jobs.Tx)) mutation {
+	return mutation{after: func(o op, tx *jobs.Tx) {
+		if o == which {
+			fn(tx)
+		}
+	}}
+}
