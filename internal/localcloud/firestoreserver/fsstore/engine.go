@@ -19,7 +19,7 @@ func engineOptions(fs vfs.FS, cache *pebble.Cache, log *slog.Logger) *pebble.Opt
 		Cache: cache,
 		// Start-up time is log replay, and the log is at most a few memtables.
 		MemTableSize:                8 << 20,
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: 3,
 		L0CompactionThreshold:       8,
 		L0StopWritesThreshold:       40,
 		LBaseMaxBytes:               128 << 20,
@@ -36,7 +36,7 @@ func engineOptions(fs vfs.FS, cache *pebble.Cache, log *slog.Logger) *pebble.Opt
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	}
 	last := len(o.Levels) - 1
-	o.TargetFileSizes[last] = 32 << 20
+	o.TargetFileSizes[last] = 16 << 20
 	o.Levels[last].Compression = func() *sstable.CompressionProfile { return sstable.SnappyCompression }
 	return o
 }
