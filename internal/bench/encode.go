@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"exportd/internal/csvrow"
+	"exportd/jobs"
+)
+
+// encodePasses is how often a sample goes over its rows, so that it takes long enough for the clock.
+const encodePasses = 20
+
+// encodeLines is line b: rows that are in memory already, to CSV in memory.
+func (s *suite) encodeLines(ctx context.Context) ([]line, error) {
+	rows := s.sizes.encode
+	docs, values, cells, err := encodeRows(rows)
+	if err != nil {
+		return nil, err
+	}
+	e := csvrow.NewEncoder(jobs.KindMessages, csvrow.Options{FormulaGuard: true})
+	var file []byte
+	var ends []int
+	for _, doc := range docs {
+		if file, err = e.AppendRow(file, doc); err != nil {
+			return nil, err
+		}
+		ends = append(ends, len(file))
+	}
+	dst := make([]byte, 0, len(file))
+	var out bytes.Buffer
+	out.Grow(len(file))
+	w := csv.NewWriter(&out)
+	w.UseCRLF = true
+	pass := func(row func(i int) error) func(context.Context) error {
+		return func(context.Context) error {
+			for range encodePasses {
+				dst = dst[:0]
+				out.Reset()
+				for i := range rows {
+					if err := row(i); err != nil {
+						return err
+					}
+				}
+				w.Flush()
+			}
+			return nil
+		}
+	}
+	got, err := s.interleave(ctx, "encode", s.sizes.rounds,
+		way{"ours", pass(func(i int) (err error) { dst, err = e.AppendRow(dst, docs[i]); return err })},
+		way{"values", pass(func(i int) error { return w.Write(values[i].cells()) })},
+		way{"strings", pass(func(i int) error { return w.Write(cells[i]) })},
+		way{"copy", pass(func(i int) error {
+			from := 0
+			if i > 0 {
+				from = ends[i-1]
+			}
+			dst = append(dst, file[from:ends[i]]...)
+			return nil
+		})},
+	)
+	if err != nil {
+		return nil, err
+	}
+	out.Reset()
+	if err := errors.Join(w.WriteAll(cells), w.Error()); err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(out.Bytes(), file) {
+		return nil, errors.New("encoding/csv and package csvrow write different files")
+	}
+	ours, plain, ready, limit := got[0].byCPU(), got[1].byCPU(), got[2].byCPU(), got[3].byCPU()
+	raw := func(s samples) string {
+		return fmt.Sprintf("%.0f ns/row, %s MB/s", float64(s.median().Nanoseconds())/float64(rows*encodePasses), number(s.rate(len(file)*encodePasses)/1e6))
+	}
+	perRow := ours.allocsPer(rows * encodePasses)
+	return []line{
+		{what: "encode wire bytes / encoding/csv from decoded values", ours: raw(ours), against: raw(plain), value: ours.faster(plain), format: "%.2f×", target: atLeast(4)},
+		{what: "encode wire bytes / encoding/csv from finished strings", ours: raw(ours), against: raw(ready), value: ours.faster(ready), format: "%.2f×"},
+		{what: "encode wire bytes / copying the finished rows", ours: raw(ours), against: raw(limit), value: ours.faster(limit), format: "%.2f×"},
+		{what: "allocations per row of the encoder", ours: fmt.Sprintf("%.4f", perRow), against: fmt.Sprintf("%.1f", plain.allocsPer(rows*encodePasses)), value: perRow, format: "%.2f", target: atMost(0.001)},
+	}, nil
+}
+
+// encodeRows are the same rows as wire bytes, as decoded values and as finished cells.
+func encodeRows(rows int) (docs [][]byte, values []message, cells [][]string, err error) {
+	for i := range rows {
+		doc := document(replayDatabase, i)
+		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(doc)
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("prepare row: %w", err)
+		}
+		f := doc.GetFields()
+		m := message{
+			ID: fmt.Sprintf("%016x", uint64(i)*0x9E3779B97F4A7C15), Timestamp: f["timestamp"].GetTimestampValue().AsTime(), PlayerID: f["playerId"].GetStringValue(),
+			DisplayName: f["displayName"].GetStringValue(), Kind: f["kind"].GetStringValue(), Source: f["source"].GetStringValue(), Text: f["text"].GetStringValue(),
+		}
+		for _, l := range f["labels"].GetArrayValue().GetValues() {
+			m.Labels = append(m.Labels, l.GetStringValue())
+		}
+		docs, values, cells = append(docs, b), append(values, m), append(cells, m.cells())
+	}
+	return docs, values, cells, nil
+}

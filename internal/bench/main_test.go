@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"exportd/internal/localcloud/localcloudtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, localcloudtest.LeakOptions()...) }
+
+// TestLines runs every line once with tiny sizes, so that none rots. Its figures mean nothing.
+func TestLines(t *testing.T) {
+	t.Parallel()
+	s := &suite{sizes: smallSizes(), progress: t.Output()}
+	t.Cleanup(func() {
+		if err := s.close(); err != nil {
+			t.Errorf("close() = %v", err)
+		}
+	})
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		table, err := s.run(t.Context(), []string{name})
+		if err != nil {
+			t.Fatalf("line %s: %v", name, err)
+		}
+		if len(table) == 0 {
+			t.Errorf("line %s measured nothing", name)
+		}
+		for _, l := range table {
+			if l.name != name || l.what == "" || l.value <= 0 && !strings.Contains(l.what, "allocations") {
+				t.Errorf("line %s = %+v, want a name, a description and a figure", name, l)
+			}
+		}
+	}
+	if _, err := s.run(t.Context(), []string{"z"}); err == nil {
+		t.Error("run(z) = nil, want an error")
+	}
+}
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	got := render([]line{
+		{name: "a", what: "fast / slow", ours: "600 rows/s", against: "100 rows/s", value: 6, format: "%.1f×", target: atLeast(6)},
+		{name: "a", what: "only to know", value: 2, format: "%.1f×"},
+		{name: "d", what: "memory", value: 130, format: "%.0f MiB", target: atMost(120)},
+	})
+	for _, want := range []string{"6.0×", "≥ 6.0×", "ok", "130 MiB", "≤ 120 MiB", "short"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("render() has no %q:\n%s", want, got)
+		}
+	}
+	if reached([]line{{value: 5, target: atLeast(6)}}) || !reached([]line{{value: 6, target: atLeast(6)}, {value: 1}}) {
+		t.Error("reached() does not tell short lines from others")
+	}
+}
+
+func TestNumber(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[float64]string{0: "0", 999: "999", 1000: "1,000", 1234567.4: "1,234,567", -1000: "-1,000", -999: "-999"} {
+		if got := number(in); got != want {
+			t.Errorf("number(%v) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestMedian(t *testing.T) {
+	t.Parallel()
+	same := func(v float64) float64 { return v }
+	if got := median([]float64{5, 1, 3}, same); got != 3 {
+		t.Errorf("median of three = %v, want 3", got)
+	}
+	if got := median([]float64{4, 1, 3, 2}, same); got != 2.5 {
+		t.Errorf("median of four = %v, want 2.5", got)
+	}
+}
+
+// TestInterrupt: an interrupted run ends soon, and leaves no process behind (goleak sees
+// the goroutines that wait for them).
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s := &suite{sizes: smallSizes(), progress: t.Output()}
+	if _, err := s.run(ctx, []string{"c"}); err == nil {
+		t.Error("run() after an interrupt = nil, want an error")
+	}
+	if err := s.close(); err != nil {
+		t.Errorf("close() = %v", err)
+	}
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"exportd/jobs"
+)
+
+const (
+	workspaceID = "ws-4f0c2a9be1"
+	mediumID    = "ch-77d01c"
+)
+
+// epoch is before the first message. Message i is i+1 ms after it, so that a window of n ms
+// holds the first n.
+func epoch() time.Time { return time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC) }
+
+// window selects the first n messages.
+func window(n int) jobs.Filter {
+	return jobs.Filter{
+		WorkspaceID: workspaceID, MediumID: mediumID,
+		From: epoch().Add(time.Millisecond), To: epoch().Add(time.Duration(n+1) * time.Millisecond),
+	}
+}
+
+// texts have the lengths, scripts and quotes of what people write. None has a line break or
+// looks like a formula, so that the plain handler's file equals ours.
+var texts = [...]string{
+	"hi", "ok 👍", "Can I change the card that my deposits come from?",
+	"thanks, that worked! One more thing: my bonus from yesterday is still pending, could you have a look?",
+	"Добрый день, подскажите, пожалуйста, когда придёт вывод средств?",
+	"she said \"please wait\" and then the chat closed",
+	"I have been a customer here since 2019 and never had a problem with a withdrawal before this week",
+}
+
+// document is message i of a database.
+func document(database string, i int) *firestorepb.Document {
+	return &firestorepb.Document{
+		// Ids in no relation to the order, as generated ones are.
+		Name: fmt.Sprintf("%s/documents/VipMessages/%016x", database, uint64(i)*0x9E3779B97F4A7C15),
+		Fields: map[string]*firestorepb.Value{
+			"workspaceId": str(workspaceID), "mediumId": str(mediumID),
+			"timestamp":   {ValueType: &firestorepb.Value_TimestampValue{TimestampValue: timestamppb.New(epoch().Add(time.Duration(i+1) * time.Millisecond))}},
+			"playerId":    str(fmt.Sprintf("player-%07d", i*7919%1_000_000)),
+			"displayName": str("Jordan Example"), "kind": str("text"), "source": str("user"),
+			"text":   str(texts[i%len(texts)]),
+			"labels": {ValueType: &firestorepb.Value_ArrayValue{ArrayValue: &firestorepb.ArrayValue{Values: []*firestorepb.Value{str("complaint"), str("ai_x81hd02h")}[:i%3]}}},
+		},
+	}
+}
+
+func str(s string) *firestorepb.Value {
+	return &firestorepb.Value{ValueType: &firestorepb.Value_StringValue{StringValue: s}}
+}
+
+// message is a document as a plain handler decodes it.
+type message struct {
+	ID          string    `firestore:"-"`
+	Timestamp   time.Time `firestore:"timestamp"`
+	PlayerID    string    `firestore:"playerId"`
+	DisplayName string    `firestore:"displayName"`
+	Kind        string    `firestore:"kind"`
+	Source      string    `firestore:"source"`
+	Text        string    `firestore:"text"`
+	Labels      []string  `firestore:"labels"`
+}
+
+// cells is the row of m the way a plain handler makes it.
+func (m *message) cells() []string {
+	return []string{
+		m.ID, m.Timestamp.UTC().Format("2006-01-02T15:04:05.000000Z"), m.PlayerID, m.DisplayName, m.Kind, m.Source, m.Text, strings.Join(m.Labels, ";"),
+	}
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+)
+
+// sizes are how much each line measures.
+type sizes struct {
+	rounds int // of lines a, b and c; their figures are medians
+
+	scan   int // a: rows of a scan
+	encode int // b: rows of a pass
+
+	export int   // c: rows of an export
+	memory []int // d: rows of the exports
+
+	scale         int // e: rows of an export
+	scalePartRows int
+	scaleRate     float64 // rows/s of each stream
+
+	cost     int   // f: rows of an export
+	costs    []int // f: parts
+	costRuns int
+}
+
+// fullSizes make a run of about ten minutes, most of it loading and waiting for line e.
+func fullSizes() sizes {
+	return sizes{
+		rounds: 5, scan: 200_000, encode: 20_000, export: 1_000_000, memory: []int{100_000, 1_000_000, 5_000_000},
+		scale: 640_000, scalePartRows: 10_000, scaleRate: 8_000,
+		cost: 100_000, costs: []int{1, 10, 100}, costRuns: 5,
+	}
+}
+
+func smallSizes() sizes {
+	return sizes{
+		rounds: 1, scan: 2_000, encode: 500, export: 3_000, memory: []int{1_000, 2_000},
+		scale: 2_000, scalePartRows: 200, scaleRate: 8_000,
+		cost: 2_000, costs: []int{1, 4}, costRuns: 1,
+	}
+}
+
+// messages is how many messages the embedded cloud needs.
+func (s sizes) messages() int {
+	return slices.Max(append(slices.Clone(s.memory), s.export, s.scale, s.cost))
+}
+
+// suite is one run.
+type suite struct {
+	sizes    sizes
+	data     string // folder of the embedded cloud; empty is a temporary one
+	profile  string
+	progress io.Writer
+
+	temp string // what is removed at the end
+	bed  *bed   // started by the first line that needs it
+}
+
+func (s *suite) note(format string, args ...any) { fmt.Fprintf(s.progress, format+"\n", args...) }
+
+// run measures lines in order. The table holds what was measured also where an error ends it.
+func (s *suite) run(ctx context.Context, lines []string) (table []line, err error) {
+	all := map[string]func(context.Context) ([]line, error){
+		"a": s.scanLines, "b": s.encodeLines, "c": s.exportLines, "d": s.memoryLines, "e": s.scaleLines, "f": s.costLines,
+	}
+	for _, name := range lines {
+		measure := all[name]
+		if measure == nil {
+			return table, fmt.Errorf("no line %q", name)
+		}
+		got, err := measure(ctx)
+		for i := range got {
+			got[i].name = name
+		}
+		table = append(table, got...)
+		if err != nil {
+			return table, fmt.Errorf("line %s: %w", name, err)
+		}
+	}
+	return table, nil
+}
+
+// folder is the run's temporary folder.
+func (s *suite) folder() (string, error) {
+	if s.temp == "" {
+		dir, err := os.MkdirTemp("", "exportd-bench-")
+		if err != nil {
+			return "", fmt.Errorf("make a temporary folder: %w", err)
+		}
+		s.temp = dir
+	}
+	return s.temp, nil
+}
+
+// close ends the processes and removes the temporary folder.
+func (s *suite) close() error {
+	var err error
+	if s.bed != nil {
+		err = s.bed.close()
+	}
+	if s.temp != "" {
+		err = errors.Join(err, os.RemoveAll(s.temp))
+	}
+	return err
+}
