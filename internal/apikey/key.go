@@ -53,6 +53,7 @@ type Key struct {
 	Name      string
 	Scopes    []Scope
 	State     State
+	CreatedAt time.Time
 	ExpiresAt time.Time // zero: never
 	// Secrets sign requests; at most two, either is accepted.
 	Secrets []SigningSecret

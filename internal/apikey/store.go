@@ -33,12 +33,19 @@ type StoreConfig struct {
 	Client *firestore.Client
 	// TTL is DefaultTTL if 0, and must be at most 30 s.
 	TTL time.Duration
+	// Sealer opens sealed secrets, and seals those that it finds plain. Without one, plain
+	// secrets are used as they are and sealed ones cannot be.
+	Sealer *Sealer
+	// Now is time.Now if nil.
+	Now func() time.Time
 }
 
 // Store reads keys from Firestore through a small cache. Safe for concurrent use.
 type Store struct {
 	client *firestore.Client
 	cache  *otter.Cache[string, entry]
+	sealer *Sealer
+	now    func() time.Time
 }
 
 // entry is what is known about an id: a key, or why there is none.
@@ -62,7 +69,10 @@ func NewStore(c StoreConfig) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make key cache: %w", err)
 	}
-	return &Store{client: c.Client, cache: cache}, nil
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Store{client: c.Client, cache: cache, sealer: c.Sealer, now: func() time.Time { return c.Now().UTC().Truncate(time.Microsecond) }}, nil
 }
 
 // Close ends the cache's goroutine.
@@ -95,49 +105,19 @@ func (s *Store) load(ctx context.Context, id string) (entry, error) {
 	default: // not cached
 		return entry{}, fmt.Errorf("read key: %w", errors.Join(jobs.ErrUnavailable, err))
 	}
-	key, err := decode(doc)
+	key, err := decode(doc, s.sealer)
+	if err == nil && s.sealer != nil {
+		s.sealPlain(ctx, doc)
+	}
 	return entry{key: key, err: err}, nil
 }
 
-// record is a key's document.
-type record struct {
-	OrgID              string    `firestore:"orgId"`
-	Name               string    `firestore:"name"`
-	Scopes             []string  `firestore:"scopes"`
-	State              string    `firestore:"state"`
-	ExpiresAt          time.Time `firestore:"expiresAt"`
-	Secret             string    `firestore:"secret"`
-	WebhookSecret      string    `firestore:"webhookSecret"`
-	CallbackHosts      []string  `firestore:"callbackHosts"`
-	DefaultCallbackURL string    `firestore:"defaultCallbackUrl"`
-}
-
-func decode(doc *firestore.DocumentSnapshot) (*Key, error) {
+// sealPlain seals what a record holds in clear, at its first use. When that does not work,
+// or the record has changed meanwhile, the next look-up tries again: the key works either way.
+func (s *Store) sealPlain(ctx context.Context, doc *firestore.DocumentSnapshot) {
 	var r record
-	if err := doc.DataTo(&r); err != nil {
-		// The cause is left out: it may quote a value.
-		return nil, fmt.Errorf("key %s has a field of a wrong type: %w", doc.Ref.ID, jobs.ErrInvalid)
+	if doc.DataTo(&r) != nil || !r.isPlain() || r.sealAll(doc.Ref.ID, s.sealer) != nil {
+		return
 	}
-	switch {
-	case !validOrg(r.OrgID):
-		return nil, fmt.Errorf("key %s has no usable orgId: %w", doc.Ref.ID, jobs.ErrInvalid)
-	case r.Secret == "":
-		return nil, fmt.Errorf("key %s has no secret: %w", doc.Ref.ID, jobs.ErrInvalid)
-	}
-	k := &Key{
-		ID: doc.Ref.ID, OrgID: r.OrgID, Name: r.Name, State: State(r.State), ExpiresAt: r.ExpiresAt,
-		Scopes:        defaultScopes,
-		Secrets:       []SigningSecret{{Secret: NewSecret(r.Secret)}},
-		WebhookSecret: NewSecret(r.WebhookSecret), CallbackHosts: r.CallbackHosts, DefaultCallbackURL: r.DefaultCallbackURL,
-	}
-	if _, ok := doc.Data()["scopes"]; ok {
-		k.Scopes = make([]Scope, len(r.Scopes))
-		for i, s := range r.Scopes {
-			k.Scopes[i] = Scope(s)
-		}
-	}
-	if k.State == "" {
-		k.State = Active
-	}
-	return k, nil
+	_, _ = doc.Ref.Update(ctx, r.updates(), firestore.LastUpdateTime(doc.UpdateTime))
 }

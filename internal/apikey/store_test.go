@@ -16,9 +16,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, localcloudtest.LeakOptions()...) }
 
-func newStore(t *testing.T, c *localcloudtest.Cloud, ttl time.Duration) *Store {
+func newStore(t *testing.T, c *localcloudtest.Cloud, ttl time.Duration, change ...func(*StoreConfig)) *Store {
 	t.Helper()
-	s, err := NewStore(StoreConfig{Client: c.Firestore, TTL: ttl})
+	cfg := StoreConfig{Client: c.Firestore, TTL: ttl}
+	for _, f := range change {
+		f(&cfg)
+	}
+	s, err := NewStore(cfg)
 	if err != nil {
 		t.Fatalf("NewStore = %v", err)
 	}

@@ -1,0 +1,97 @@
+package apikey
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/tink"
+)
+
+// Sealer encrypts secrets for their records, with AES-GCM of a Tink keyset: a signature
+// needs the secret back, so a hash cannot do. What it seals opens only in the document and
+// under the name it was sealed for, so a ciphertext copied into another key's record is of
+// no use. Safe for concurrent use.
+type Sealer struct{ aead tink.AEAD }
+
+// NewSealer makes a Sealer of a keyset. In production the keyset is stored encrypted by
+// Cloud KMS and opened once per process (keyset.Read with a KMS AEAD): no request to KMS
+// is made for a request to the API, whose time would tell known keys from unknown ones.
+func NewSealer(h *keyset.Handle) (*Sealer, error) {
+	a, err := aead.New(h)
+	if err != nil {
+		return nil, fmt.Errorf("make AEAD of keyset: %w", err)
+	}
+	return &Sealer{a}, nil
+}
+
+// FileKeyset reads the keyset in the file path, which is made if it is missing, readable
+// by its owner only. It is in clear: for development, where the data lies beside it.
+func FileKeyset(path string) (*keyset.Handle, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if data, err = makeKeyset(path); errors.Is(err, fs.ErrExist) {
+			data, err = os.ReadFile(path) // another process was faster
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keyset: %w", err)
+	}
+	h, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(data)))
+	if err != nil {
+		return nil, fmt.Errorf("keyset %s is damaged", path) // the cause may quote it
+	}
+	return h, nil
+}
+
+// makeKeyset writes a new keyset to a file of its own and links it to path, so that
+// nobody ever reads half of one.
+func makeKeyset(path string) (_ []byte, err error) {
+	h, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := insecurecleartextkeyset.Write(h, keyset.NewJSONWriter(&b)); err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".keyset-*") // mode 0600
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	_, err = f.Write(b.Bytes())
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), os.Link(f.Name(), path)
+}
+
+// seal encrypts a secret for the key id, under a name that is unique in its record.
+func (s *Sealer) seal(id, name string, secret Secret) ([]byte, error) {
+	sealed, err := s.aead.Encrypt([]byte(secret.Reveal()), associated(id, name))
+	if err != nil {
+		return nil, fmt.Errorf("seal a secret of key %s: %w", id, err)
+	}
+	return sealed, nil
+}
+
+// open is the reverse of seal.
+func (s *Sealer) open(id, name string, sealed []byte) (Secret, error) {
+	if s == nil {
+		return Secret{}, errors.New("the record is sealed and there is no keyset")
+	}
+	text, err := s.aead.Decrypt(sealed, associated(id, name))
+	if err != nil {
+		return Secret{}, fmt.Errorf("open a secret of key %s: %w", id, err)
+	}
+	return NewSecret(string(text)), nil
+}
+
+func associated(id, name string) []byte { return []byte(Collection + "/" + id + "#" + name) }
