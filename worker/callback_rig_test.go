@@ -16,6 +16,7 @@ import (
 
 	"cloud.google.com/go/firestore"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/config"
 	"exportd/internal/export"
@@ -283,6 +284,39 @@ func (r *rig) spend(t *testing.T, cb *jobs.Callback, tries, exhausted int) {
 		return nil
 	})
 	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ended writes a job that has failed and its callback, as the commit of its end does.
+func (r *rig) ended(t *testing.T, org, url string) jobs.Message {
+	t.Helper()
+	now := time.Now().UTC()
+	j := &jobs.Job{
+		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: org, KeyID: "key_one1", Kind: jobs.KindUsers, State: jobs.Running, Phase: jobs.PhaseStart,
+		CreatedAt: now, WakeAt: now.Add(time.Hour), Attempt: 1, Lease: jobs.Lease{Token: "x", Until: now.Add(time.Hour)}, CallbackURL: url,
+	}
+	if _, err := r.firestore.Collection("ExportJobs").Doc(j.ID).Create(t.Context(), j); err != nil {
+		t.Fatal(err)
+	}
+	j, err := r.store.Update(t.Context(), j.ID, "test", func(tx *jobs.Tx) error {
+		return tx.Settle(j.Lease, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, "too many rows", "", nil))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return jobs.Message{JobID: j.ID, CallbackID: jobs.CallbackID(j)}
+}
+
+// ringAll rings many doorbells side by side.
+func ringAll(t *testing.T, r *rig, messages []jobs.Message) {
+	t.Helper()
+	var g errgroup.Group
+	g.SetLimit(32)
+	for _, m := range messages {
+		g.Go(func() error { return r.queue.Publish(t.Context(), jobs.QueueCallbacks, m) })
+	}
+	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
 }
