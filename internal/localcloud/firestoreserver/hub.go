@@ -6,9 +6,12 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsstore"
 )
 
-// maxPending is how many commits a slow listener may be behind before its
-// backlog is thrown away and replaced by one comparison of states.
-const maxPending = 1000
+// A slow listener may be behind by this many commits and bytes of documents
+// before its backlog is thrown away and replaced by one comparison of states.
+const (
+	maxPending      = 1000
+	maxPendingBytes = 4 << 20
+)
 
 // hub hands every commit to every listener, in commit order.
 type hub struct {
@@ -22,6 +25,7 @@ type subscriber struct {
 
 	mu       sync.Mutex
 	pending  []*fsstore.Change
+	bytes    int
 	overflow bool
 }
 
@@ -31,8 +35,15 @@ func newHub() *hub { return &hub{subs: map[*subscriber]struct{}{}} }
 func (h *hub) publish(changes []*fsstore.Change) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if len(h.subs) == 0 {
+		return
+	}
+	size := 0
+	for _, c := range changes {
+		size += c.Bytes()
+	}
 	for s := range h.subs {
-		s.offer(changes)
+		s.offer(changes, size)
 	}
 }
 
@@ -50,12 +61,13 @@ func (h *hub) unsubscribe(s *subscriber) {
 	delete(h.subs, s)
 }
 
-func (s *subscriber) offer(changes []*fsstore.Change) {
+func (s *subscriber) offer(changes []*fsstore.Change, size int) {
 	s.mu.Lock()
-	if len(s.pending)+len(changes) > maxPending {
-		s.pending, s.overflow = nil, true
+	if len(s.pending)+len(changes) > maxPending || s.bytes+size > maxPendingBytes {
+		s.pending, s.bytes, s.overflow = nil, 0, true
 	} else if !s.overflow {
 		s.pending = append(s.pending, changes...)
+		s.bytes += size
 	}
 	s.mu.Unlock()
 	select {
@@ -77,6 +89,9 @@ func (s *subscriber) take(upTo int64) (changes []*fsstore.Change, lost bool) {
 		n++
 	}
 	changes = s.pending[:n:n]
+	for _, c := range changes {
+		s.bytes -= c.Bytes()
+	}
 	if s.pending = s.pending[n:]; len(s.pending) == 0 {
 		s.pending = nil
 	}
@@ -87,5 +102,5 @@ func (s *subscriber) take(upTo int64) (changes []*fsstore.Change, lost bool) {
 func (s *subscriber) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pending, s.overflow = nil, false
+	s.pending, s.bytes, s.overflow = nil, 0, false
 }

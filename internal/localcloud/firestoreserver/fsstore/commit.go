@@ -47,6 +47,19 @@ type Change struct {
 	Docs    []DocChange
 }
 
+// Bytes returns the size of the documents that the change holds on to.
+func (c *Change) Bytes() int {
+	n := 0
+	for i := range c.Docs {
+		for _, d := range []*Document{c.Docs[i].Old, c.Docs[i].New} {
+			if d != nil {
+				n += len(d.Body)
+			}
+		}
+	}
+	return n
+}
+
 // DocChange is the change of one document by one commit.
 type DocChange struct {
 	Path fsvalue.Path
