@@ -197,8 +197,11 @@ func (tx *Tx) Rerun(mode RerunMode, reason string) (RerunMode, error) {
 		return "", fmt.Errorf("job %s was deleted by its owner: %w", j.ID, ErrNotFound)
 	}
 	from := j.State
+	if !from.Ended() { // running to queued is legal, but for a failed attempt only
+		return "", fmt.Errorf("job %s is %s, only an ended one runs again: %w", j.ID, from, ErrTransition)
+	}
 	// The rescuer's clock may be ahead: it must not have purged what is queued here.
-	if gone := j.FinishedAt.Add(tx.Policy.RecordLife - tx.Policy.Skew); from.Ended() && !tx.Now.Before(gone) {
+	if gone := j.FinishedAt.Add(tx.Policy.RecordLife - tx.Policy.Skew); !tx.Now.Before(gone) {
 		return "", fmt.Errorf("the record of job %s is being deleted: %w", j.ID, ErrNotFound)
 	}
 	if err := tx.become(Queued); err != nil {

@@ -1,0 +1,242 @@
+package jobs_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"exportd/jobs"
+)
+
+func TestCanBecome(t *testing.T) {
+	t.Parallel()
+	legal := map[jobs.State]string{
+		jobs.Queued: "running canceled failed", jobs.Running: "queued succeeded failed canceled", jobs.Succeeded: "expired",
+		jobs.Failed: "queued", jobs.Canceled: "queued", jobs.Expired: "queued", "": "", "nonsense": "",
+	}
+	for from, to := range legal {
+		for _, next := range append(slices.Clone(jobs.States), "", "nonsense") {
+			want := next != "" && slices.Contains(fieldsOf(to), string(next))
+			if got := from.CanBecome(next); got != want {
+				t.Errorf("%q.CanBecome(%q) = %v, want %v", from, next, got, want)
+			}
+		}
+	}
+}
+
+func TestClaimAndRenew(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	l := d.claim()
+	if d.job.Epoch != 1 || d.job.Attempt != 1 || l.Token == "" || !l.Until.Equal(d.now.Add(30*time.Second)) {
+		t.Errorf("claimed job = epoch %d, attempt %d, lease %+v", d.job.Epoch, d.job.Attempt, l)
+	}
+	d.refuses(jobs.ErrNotDue, func(tx *jobs.Tx) error { _, err := tx.Claim("w2"); return err })
+	d.pass(10 * time.Second)
+	d.must(func(tx *jobs.Tx) error { _, err := tx.Renew(l, 7, 70); return err })
+	d.must(func(tx *jobs.Tx) error { _, err := tx.Renew(l, 3, 30); return err })
+	if d.job.RowsDone != 7 || d.job.BytesDone != 70 || !d.job.Lease.Until.Equal(d.now.Add(30*time.Second)) {
+		t.Errorf("renewed job = %d rows, %d bytes, lease %+v", d.job.RowsDone, d.job.BytesDone, d.job.Lease)
+	}
+	for _, other := range []jobs.Lease{{}, {Token: "other"}} {
+		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { _, err := tx.Renew(other, 9, 9); return err })
+		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Pin(other, d.now, 9) })
+		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Plan(other, d.now, nil) })
+		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Succeed(other, jobs.Result{}) })
+		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Settle(other, failure(jobs.Permanent)) })
+	}
+}
+
+func TestSucceed(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	l := d.claim()
+	wrong := func(tx *jobs.Tx) error { return tx.Succeed(l, jobs.Result{Rows: 9}) }
+	for range 2 { // not counted, then counted otherwise
+		var f *jobs.Failure
+		if err := d.do(wrong); !errors.As(err, &f) || f.Code != jobs.CodeCountMismatch || f.Class != jobs.Permanent {
+			t.Errorf("Succeed with the wrong rows = %v, want a permanent COUNT_MISMATCH", err)
+		}
+		d.must(func(tx *jobs.Tx) error { return tx.Pin(l, d.now, 10) })
+	}
+	d.must(func(tx *jobs.Tx) error { return tx.Succeed(l, jobs.Result{Object: "o", Rows: 10, Size: 5}) })
+	d.is(jobs.Succeeded)
+	if cb := d.last.Callback; cb == nil || cb.Event != "export.succeeded" || cb.ID != jobs.CallbackID(d.job) || !jobs.ValidCallbackID(cb.ID) {
+		t.Errorf("callback = %+v", cb)
+	}
+	d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Succeed(l, jobs.Result{Object: "o2", Rows: 10}) })
+	d.pass(d.policy.FileLife)
+	if duty := d.wake(); duty != jobs.Sweep {
+		t.Errorf("Wake at the end of the file's life = %v, want Sweep", duty)
+	}
+	d.is(jobs.Expired)
+	d.must((*jobs.Tx).Cleaned)
+	d.refuses(jobs.ErrNotDue, (*jobs.Tx).Cleaned)
+	d.pass(d.policy.RecordLife)
+	if duty := d.wake(); duty != jobs.Purge {
+		t.Errorf("Wake at the end of the record's life = %v, want Purge", duty)
+	}
+}
+
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	t.Run("transient until attempts are spent", func(t *testing.T) {
+		t.Parallel()
+		d := newDesk(t)
+		for i := range d.policy.MaxAttempts {
+			d.settle(d.claim(), jobs.Transient)
+			if i < d.policy.MaxAttempts-1 {
+				d.is(jobs.Queued)
+				d.refuses(jobs.ErrNotDue, func(tx *jobs.Tx) error { _, err := tx.Claim("w"); return err })
+			}
+			d.pass(time.Minute)
+		}
+		d.is(jobs.Failed)
+		if d.job.Attempt != 3 || !d.job.Error.Retryable || d.job.Error.Code != jobs.CodeUnavailable {
+			t.Errorf("failed job = attempt %d, %+v", d.job.Attempt, d.job.Error)
+		}
+	})
+	t.Run("permanent", func(t *testing.T) {
+		t.Parallel()
+		d := newDesk(t)
+		d.settle(d.claim(), jobs.Permanent)
+		d.is(jobs.Failed)
+		if d.job.Error.Retryable || d.job.Error.Remedy != "mend it" || !d.job.Cleanup {
+			t.Errorf("failed job = %+v, cleanup %v", d.job.Error, d.job.Cleanup)
+		}
+	})
+	t.Run("interrupted spends no attempt and is bounded", func(t *testing.T) {
+		t.Parallel()
+		d := newDesk(t)
+		for range d.policy.MaxInterruptions {
+			d.settle(d.claim(), jobs.Interrupted)
+			d.is(jobs.Queued)
+		}
+		l := d.claim()
+		if d.job.Attempt != 1 || d.job.Epoch != 3 {
+			t.Errorf("after 2 interruptions attempt = %d, epoch %d, want 1, 3", d.job.Attempt, d.job.Epoch)
+		}
+		d.settle(l, jobs.Interrupted)
+		d.is(jobs.Failed)
+		if d.job.Error.Code != jobs.CodeInterrupted {
+			t.Errorf("error = %+v", d.job.Error)
+		}
+	})
+	t.Run("progress forgives interruptions", func(t *testing.T) {
+		t.Parallel()
+		d := newDesk(t)
+		for i := range 5 {
+			l := d.claim()
+			d.must(func(tx *jobs.Tx) error { _, err := tx.Renew(l, int64(i+1), 0); return err })
+			d.settle(l, jobs.Interrupted)
+			d.is(jobs.Queued)
+		}
+	})
+	t.Run("stale restarts once", func(t *testing.T) {
+		t.Parallel()
+		d := newDesk(t)
+		d.plan(2)
+		l := d.claimPart(0)
+		d.must(func(tx *jobs.Tx) error { _, err := tx.RenewPart(d.job.PlanEpoch, 0, l, 6, 60); return err })
+		d.settlePart(0, l, jobs.Stale)
+		d.is(jobs.Queued)
+		if d.job.PlanEpoch != 0 || !d.job.SnapshotTime.IsZero() || d.job.RowsFloor != 6 || d.job.RowsDone != 0 {
+			t.Errorf("restarted job = %+v", d.job)
+		}
+		d.settle(d.claim(), jobs.Stale)
+		d.is(jobs.Failed)
+		if d.job.Error.Code != jobs.CodeSnapshotTooOld {
+			t.Errorf("error = %+v", d.job.Error)
+		}
+	})
+}
+
+func TestCancelAndDelete(t *testing.T) {
+	t.Parallel()
+	cancel := func(tx *jobs.Tx) error { return tx.Cancel("why") }
+	remove := func(tx *jobs.Tx) error { return tx.Delete("why") }
+	d := newDesk(t)
+	l := d.claim()
+	d.must(cancel)
+	d.is(jobs.Canceled)
+	d.must(cancel)
+	if len(d.last.Events) != 0 {
+		t.Error("canceling again left an event")
+	}
+	d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Settle(l, failure(jobs.Transient)) })
+	if d.wake() != jobs.Sweep {
+		t.Error("a canceled job is not swept")
+	}
+	d.must((*jobs.Tx).Cleaned)
+	if !d.job.Cleanup {
+		t.Error("no second sweep after a cancel")
+	}
+	d.must(remove)
+	d.refuses(jobs.ErrNotFound, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, ""); return err })
+
+	d = newDesk(t)
+	d.succeed()
+	d.refuses(jobs.ErrTransition, cancel)
+	epoch := d.job.Epoch
+	d.must(remove)
+	d.is(jobs.Expired)
+	if d.job.Epoch == epoch || !d.job.Cleanup {
+		t.Errorf("deleted job = epoch %d as before, cleanup %v", d.job.Epoch, d.job.Cleanup)
+	}
+	d.must(remove)
+	if d.last.Callback != nil {
+		t.Error("a deleted job calls back")
+	}
+}
+
+func TestRerun(t *testing.T) {
+	t.Parallel()
+	rerun := func(d *desk, mode jobs.RerunMode) (got jobs.RerunMode) {
+		d.t.Helper()
+		d.must(func(tx *jobs.Tx) (err error) { got, err = tx.Rerun(mode, "why"); return })
+		return got
+	}
+	again := func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, ""); return err }
+	d := newDesk(t)
+	d.refuses(jobs.ErrTransition, again)
+	d.plan(3)
+	d.refuses(jobs.ErrTransition, again)
+	d.commitPart(0, d.claimPart(0))
+	d.settlePart(1, d.claimPart(1), jobs.Permanent)
+	d.is(jobs.Failed)
+	if got := rerun(d, jobs.Resume); got != jobs.Resume || d.job.PartsDone != 1 {
+		t.Errorf("Rerun = %s with %d parts done, want resume with 1", got, d.job.PartsDone)
+	}
+	if l := d.claim(); l.Token != "" {
+		t.Error("the claim of a job with a plan in force gave a lease")
+	}
+	var ring []int
+	d.must(func(tx *jobs.Tx) (err error) { ring, err = tx.Refill([]int{1, 2}); return })
+	if !slices.Equal(ring, []int{1, 2}) {
+		t.Errorf("Refill = %v, want [1 2]", ring)
+	}
+	d.settlePart(1, d.claimPart(1), jobs.Permanent)
+	d.pass(d.policy.SnapshotLife)
+	if got := rerun(d, jobs.Resume); got != jobs.Fresh || d.job.PartsTotal != 0 {
+		t.Errorf("Rerun after the snapshot's life = %s, %d parts, want fresh, 0", got, d.job.PartsTotal)
+	}
+	d.succeed()
+	d.refuses(jobs.ErrTransition, again)
+	d.pass(d.policy.FileLife)
+	for range 2 { // what earlier epochs left, then the file
+		if d.wake() == jobs.Sweep {
+			d.must((*jobs.Tx).Cleaned)
+		}
+		d.pass(time.Second)
+	}
+	d.wake()
+	d.is(jobs.Expired)
+	rerun(d, jobs.Fresh)
+	if d.job.Result != (jobs.Result{}) || d.job.AttemptBase != d.job.Attempt {
+		t.Errorf("rerun job = result %+v, attempt base %d of %d", d.job.Result, d.job.AttemptBase, d.job.Attempt)
+	}
+	d.must(func(tx *jobs.Tx) error { return tx.Cancel("") })
+	d.pass(d.policy.RecordLife - d.policy.Skew)
+	d.refuses(jobs.ErrNotFound, again)
+}

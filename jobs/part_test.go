@@ -1,0 +1,178 @@
+package jobs_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"exportd/jobs"
+)
+
+func fieldsOf(s string) []string { return strings.Fields(s) }
+
+func TestParts(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.plan(3)
+	if d.job.Lease.Token != "" || d.job.NextPart != 2 || d.job.RowsTotal != 30 || len(d.parts) != 3 {
+		t.Fatalf("planned job = %+v", d.job)
+	}
+	epoch := d.job.PlanEpoch
+	for _, at := range []struct {
+		epoch int64
+		index int
+	}{{epoch + 1, 0}, {epoch, 3}, {epoch, -1}} {
+		d.refuses(jobs.ErrNotDue, func(tx *jobs.Tx) error { _, _, err := tx.ClaimPart(at.epoch, at.index, "w"); return err })
+	}
+	l0 := d.claimPart(0)
+	d.refuses(jobs.ErrNotDue, func(tx *jobs.Tx) error { _, _, err := tx.ClaimPart(epoch, 0, "w2"); return err })
+	d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error {
+		_, err := tx.CommitPart(epoch, 1, l0, "w", jobs.PartResult{Rows: 10})
+		return err
+	})
+	var f *jobs.Failure
+	if err := d.do(func(tx *jobs.Tx) error {
+		_, err := tx.CommitPart(epoch, 0, l0, "w", jobs.PartResult{Rows: 9})
+		return err
+	}); !errors.As(err, &f) || f.Code != jobs.CodeCountMismatch {
+		t.Errorf("CommitPart with a row too few = %v, want COUNT_MISMATCH", err)
+	}
+	if next := d.commitPart(0, l0); next.Ring != 2 || next.Finalize {
+		t.Errorf("CommitPart = %+v, want part 2 rung", next)
+	}
+	d.refuses(jobs.ErrNotDue, func(tx *jobs.Tx) error { _, _, err := tx.ClaimPart(epoch, 0, "w"); return err })
+	d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { _, err := tx.RenewPart(epoch, 0, l0, 1, 1); return err })
+	if next := d.commitPart(1, d.claimPart(1)); next.Ring != -1 || next.Finalize {
+		t.Errorf("CommitPart = %+v, want nothing to ring", next)
+	}
+	next := d.commitPart(2, d.claimPart(2))
+	if !next.Finalize || next.Lease.Token == "" || d.job.Phase != jobs.PhaseFinalize || d.job.RowsDone != 30 {
+		t.Fatalf("CommitPart of the last = %+v, job %+v", next, d.job)
+	}
+	d.must(func(tx *jobs.Tx) error { return tx.Succeed(next.Lease, jobs.Result{Object: "o", Rows: 30}) })
+	if !d.job.Cleanup {
+		t.Error("parts are not to be swept")
+	}
+}
+
+func TestSettlePart(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.plan(2)
+	for i := range d.policy.MaxAttempts {
+		if d.settlePart(0, d.claimPart(0), jobs.Transient) {
+			t.Error("a part in its pause is to be rung")
+		}
+		if p := d.part(0); i < d.policy.MaxAttempts-1 && (p.State != jobs.PartPending || !p.WakeAt.Equal(p.NotBefore) || !p.WakeAt.After(d.now)) {
+			t.Errorf("part after attempt %d = %+v", i+1, p)
+		}
+		d.pass(time.Minute)
+	}
+	d.is(jobs.Failed)
+	if !d.job.Error.Retryable || d.part(0).Attempt != 0 {
+		t.Errorf("job failed with %+v, its part at attempt %d", d.job.Error, d.part(0).Attempt)
+	}
+
+	d = newDesk(t)
+	d.plan(2)
+	for range d.policy.MaxInterruptions {
+		if !d.settlePart(0, d.claimPart(0), jobs.Interrupted) || d.part(0).Attempt != 0 {
+			t.Errorf("interrupted part = %+v, want it rung and no attempt spent", d.part(0))
+		}
+	}
+	if d.settlePart(0, d.claimPart(0), jobs.Interrupted) {
+		t.Error("a part of a failed job is to be rung")
+	}
+	d.is(jobs.Failed)
+	if p := d.part(0); p.State != jobs.PartPending || p.Interruptions != 0 || !p.WakeAt.IsZero() {
+		t.Errorf("part of the failed job = %+v, want it pending and forgiven", p)
+	}
+}
+
+func TestWakePart(t *testing.T) {
+	t.Parallel()
+	wake := func(d *desk, epoch int64) (ring bool) {
+		d.t.Helper()
+		d.must(func(tx *jobs.Tx) (err error) { ring, err = tx.WakePart(epoch, 0); return })
+		return ring
+	}
+	d := newDesk(t)
+	d.plan(2)
+	epoch := d.job.PlanEpoch
+	d.claimPart(0)
+	d.pass(32 * time.Second)
+	if wake(d, epoch) || d.part(0).State != jobs.PartRunning {
+		t.Error("a lease was taken before it had run out by more than the skew")
+	}
+	d.pass(2 * time.Second)
+	if !wake(d, epoch) || d.part(0).State != jobs.PartPending || !d.part(0).WakeAt.After(d.now) {
+		t.Errorf("woken part = %+v, want it pending and rung", d.part(0))
+	}
+	d.pass(time.Minute)
+	d.must(func(tx *jobs.Tx) error { return tx.Cancel("") })
+	if wake(d, epoch) || !d.part(0).WakeAt.IsZero() {
+		t.Error("a part of a canceled job wakes again")
+	}
+	d.refuses(jobs.ErrNotFound, func(tx *jobs.Tx) error { _, err := tx.WakePart(epoch+1, 0); return err })
+
+	d = newDesk(t)
+	d.plan(2)
+	d.claimPart(0)
+	d.pass(time.Hour)
+	d.job.Kind = "nonsense"
+	if wake(d, d.job.PlanEpoch) || !d.part(0).WakeAt.IsZero() {
+		t.Error("a part of a damaged job wakes for ever")
+	}
+}
+
+func TestWake(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	if d.wake() != jobs.Nothing {
+		t.Error("a job that is not due has a duty")
+	}
+	d.pass(20 * time.Second)
+	if d.wake() != jobs.RingJob {
+		t.Error("a queued job is not rung")
+	}
+	d.claim()
+	d.pass(32 * time.Second)
+	if d.wake() != jobs.Nothing {
+		t.Error("a lease was taken before it had run out by more than the skew")
+	}
+	d.pass(2 * time.Second)
+	if d.wake() != jobs.RingJob || d.job.State != jobs.Queued || !d.job.Resuming {
+		t.Errorf("job with a lapsed lease = %+v", d.job)
+	}
+	d.plan(2)
+	d.pass(20 * time.Second)
+	if d.wake() != jobs.RefillParts {
+		t.Error("the window of parts is not refilled")
+	}
+	d.job.Schema++
+	d.refuses(jobs.ErrUnknownSchema, func(tx *jobs.Tx) error { _, err := tx.Wake(); return err })
+}
+
+func TestInvalidate(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.refuses(jobs.ErrNotDue, (*jobs.Tx).Invalidate)
+	d.job.OrgID = ""
+	d.refuses(jobs.ErrInvalid, func(tx *jobs.Tx) error { _, err := tx.Claim("w"); return err })
+	d.wake()
+	d.is(jobs.Failed)
+	if d.job.Error.Code != jobs.CodeInvalidJob {
+		t.Errorf("error = %+v", d.job.Error)
+	}
+	finished := d.job.FinishedAt
+	d.pass(time.Hour)
+	d.must((*jobs.Tx).Invalidate)
+	if !d.job.FinishedAt.Equal(finished) || d.wake() != jobs.Nothing {
+		t.Error("a damaged job was ended twice")
+	}
+	d.pass(d.policy.RecordLife)
+	if d.wake() != jobs.Purge {
+		t.Error("a damaged job is not purged")
+	}
+}
