@@ -70,7 +70,8 @@ func physicalIndex(db uint32, ix *fsindex.Index) physical {
 // body: composite indexes do unless they have an entry per array element. A scan
 // of the twin reads one run of keys, where it would otherwise fetch one document
 // per row from anywhere on the disk, at ten times the cost; counts and merges
-// read the lean entries.
+// read the lean entries. Documents that were changed since they were made, and
+// long ones, have twins without a body and are fetched.
 func covering(fields []fsindex.Field) bool {
 	if len(fields) < 2 {
 		return false

@@ -168,9 +168,11 @@ func Complement(b []byte) {
 	}
 }
 
+// entryValue encodes an entry. A covering one carries the body unless that is nil
+// or long.
 func entryValue(dst []byte, e *entry, from int64, body []byte) []byte {
 	dst = putInstant(dst, from)
-	if e.covers && len(body) <= maxCoveredBody {
+	if e.covers && body != nil && len(body) <= maxCoveredBody {
 		dst = binary.BigEndian.AppendUint16(dst, uint16(e.nameLen)|entryHasBody)
 		return append(dst, body...)
 	}

@@ -119,8 +119,14 @@ func (w *writer) entries(db uint32, dc DocChange, after []entry) error {
 		gone, come, stay = diffEntries(before, after)
 	}
 	for i := range stay {
-		// A covering entry repeats the body, so it has a new version too.
-		if stay[i].covers {
+		if !stay[i].covers {
+			continue
+		}
+		stale, err := w.hasBody(stay[i].key)
+		if err != nil {
+			return err
+		}
+		if stale {
 			gone, come = append(gone, stay[i]), append(come, stay[i])
 		}
 	}
@@ -140,13 +146,30 @@ func (w *writer) entries(db uint32, dc DocChange, after []entry) error {
 			return fmt.Errorf("delete index entry: %w", err)
 		}
 	}
+	var body []byte
+	if dc.Old == nil {
+		// Only a new document's entries carry its body. One that changes will
+		// change again, and each change would cost as many copies, and as many
+		// in the history, as there are indexes.
+		body = dc.New.Body
+	}
 	for i := range come {
-		w.buf = entryValue(w.buf[:0], &come[i], w.at, dc.New.Body)
+		w.buf = entryValue(w.buf[:0], &come[i], w.at, body)
 		if err := w.b.Set([]byte(come[i].key), w.buf, nil); err != nil {
 			return fmt.Errorf("write index entry: %w", err)
 		}
 	}
 	return nil
+}
+
+// hasBody reports whether the entry carries a document's body.
+func (w *writer) hasBody(key string) (bool, error) {
+	val, err := getCopy(w.s.db, []byte(key))
+	if err != nil || len(val) < entryHeader {
+		return false, err
+	}
+	_, body := EntryName(val)
+	return body != nil, nil
 }
 
 func (w *writer) oldEntries(db uint32, old *Document) ([]entry, error) {
