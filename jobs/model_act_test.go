@@ -65,7 +65,9 @@ func (m *model) tidy(n *world, a *actor) string {
 		*a = actor{pc: pcRead, op: opCleaned, job: was.job}
 		return "sweeps"
 	case pcPurge:
-		n.objects = m.docs.delete(n.objects, m.leftovers(n, was.job).names...)
+		if !m.mutate.bluntPurge {
+			n.objects = m.docs.delete(n.objects, m.leftovers(n, was.job).names...)
+		}
 		a.pc = pcPurgeParts
 		return "sweeps before the purge"
 	case pcPurgeParts:

@@ -170,6 +170,11 @@ func TestModelFinds(t *testing.T) {
 			}),
 			want: "is done and its object holds",
 		},
+		{
+			name: "a purge without a sweep", parts: 1, budget: allowance{crash: 1, jump: 1, cancel: 1},
+			mutate: mutation{bluntPurge: true},
+			want:   "the record is gone and object",
+		},
 		// What the checker has found in earlier forms of the protocol.
 		{
 			name: "a rerun is taken while the record is purged", parts: 1, budget: allowance{rerun: 1},

@@ -114,6 +114,8 @@ type mutation struct {
 	sweepAll bool
 	// tokenless names objects without the token of the lease.
 	tokenless bool
+	// bluntPurge purges the record without a last sweep of the objects.
+	bluntPurge bool
 	// deaf never wakes parts and jobs.
 	deaf bool
 }

@@ -18,7 +18,8 @@ const (
 	// Sweep: delete every object of the job but its result, and none of an epoch above the
 	// job's (a rerun may have begun meanwhile), then Cleaned.
 	Sweep
-	// Purge: delete the record with all that hangs on it.
+	// Purge: sweep once more, for a worker that stood still through the sweeps and died after
+	// it had written, then delete the record with all that hangs on it.
 	Purge
 )
 
