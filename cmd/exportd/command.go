@@ -34,6 +34,9 @@ Start with:  exportd dev     everything in one process, with demo data
 In production:  exportd setup, then exportd api and exportd worker`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		// Without a command there is help; what is no command is refused as any surplus argument.
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetOut(env.stdout)
 	root.SetErr(env.stderr)

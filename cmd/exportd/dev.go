@@ -120,6 +120,11 @@ func devCommand(env environment) *cobra.Command {
 
 // dev runs the embedded cloud, the API and a worker until ctx ends or one of them fails.
 func dev(ctx context.Context, env environment, flags devFlags) (err error) {
+	// The environment before anything else: all its faults at once, and nothing is started for
+	// a wrong one. The addresses are not known yet.
+	if _, err := devConfig(env, localcloud.Endpoints{Firestore: ":0", PubSub: ":0", Storage: ":0"}); err != nil {
+		return err
+	}
 	level := env.getenv("EXPORTD_LOG_LEVEL")
 	if level == "" {
 		level = "warn" // a terminal that shows what to do next should not scroll away

@@ -157,10 +157,10 @@ func runWorker(ctx context.Context, cfg config.Config, c *clients, log *zap.Logg
 		return err
 	}
 	defer closeKeys()
-	return worker.New(worker.Config{
+	return worker.New(withCrashes(worker.Config{
 		ID: cfg.WorkerID, Store: c.store, Queue: c.queue, Exporter: exporter, Log: log,
 		JobSlots: cfg.JobSlots, PartSlots: cfg.PartSlots, Drain: cfg.Drain, Callbacks: callbacks,
-	}).Run(ctx)
+	})).Run(ctx)
 }
 
 // withClients loads the configuration, connects, runs fn and closes again.

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/firestore"
+
+	"exportd/internal/jobqueue"
+	"exportd/internal/jobstore"
+	"exportd/internal/localcloud"
+	"exportd/internal/objectstore"
+	"exportd/internal/records"
+	"exportd/jobs"
+)
+
+// crashPlaces is at how many places the only worker is killed: at every second of the about
+// 60 that it passes with two jobs, one of them of 4 parts.
+const crashPlaces = 30
+
+// TestMain lets more tests wait side by side than there are cores: they wait for leases to
+// run out, mostly.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// TestCrashAnywhere kills the only worker at each of the first places that it passes, starts
+// another, and wants both jobs to end right without doing a finished part again.
+func TestCrashAnywhere(t *testing.T) {
+	t.Parallel()
+	crashing := filepath.Join(t.TempDir(), "exportd-crash")
+	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "nomsgpack,crashpoints", "-o", crashing, "./cmd/exportd")
+	build.Dir = "../.."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build exportd: %v\n%s", err, out)
+	}
+	indexes, err := os.ReadFile("../../deployments/firestore.indexes.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cloud, err := localcloud.Start(t.Context(), localcloud.Config{DataDir: t.TempDir(), IndexesJSON: indexes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cloud.Close(context.Background()) })
+	var crashed, kept atomic.Int64
+	t.Run("at", func(t *testing.T) {
+		for i := range crashPlaces {
+			n := 1 + 2*i
+			t.Run(fmt.Sprint(n), func(t *testing.T) {
+				t.Parallel()
+				c := newCrashCase(t, cloud.Endpoints(), crashing, n)
+				if c.runUntilCrash(t) {
+					crashed.Add(1)
+				}
+				before := c.doneParts(t)
+				c.runToTheEnd(t)
+				kept.Add(c.checkKept(t, before))
+				c.checkFiles(t)
+			})
+		}
+	})
+	t.Logf("%d crashes; %d parts were finished before theirs, none was done again", crashed.Load(), kept.Load())
+	if crashed.Load() < 25 {
+		t.Errorf("only %d of %d runs crashed, want 25 or more", crashed.Load(), crashPlaces)
+	}
+}
+
+// crashCase is a project of its own in the shared cloud: database, queues and bucket.
+type crashCase struct {
+	bin   string
+	env   []string
+	at    int
+	store *jobstore.Store
+	in    *inspector
+	jobs  []string
+}
+
+func newCrashCase(t *testing.T, e localcloud.Endpoints, bin string, at int) *crashCase {
+	t.Helper()
+	project := fmt.Sprintf("crash-%d", at)
+	c := &crashCase{bin: bin, at: at, env: append(os.Environ(),
+		"EXPORTD_PROJECT_ID="+project, "FIRESTORE_EMULATOR_HOST="+e.Firestore, "PUBSUB_EMULATOR_HOST="+e.PubSub, "STORAGE_EMULATOR_HOST="+e.Storage,
+		"EXPORTD_LEASE_SECONDS=3", "EXPORTD_PART_ROWS=100", "EXPORTD_PART_SLOTS=2", "EXPORTD_JOB_SLOTS=1", "EXPORTD_DRAIN_SECONDS=1")}
+	ctx := context.Background()
+	client, err := firestore.NewClient(ctx, project, localcloud.GRPCOptions(e.Firestore)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	policy := jobs.Policy{RingAgain: time.Second, RecordLife: time.Hour, Jitter: func() float64 { return 0 }}
+	c.store = jobstore.New(jobstore.Config{Client: client, Policy: policy})
+	source, err := records.Open(ctx, records.Config{ProjectID: project, Emulator: e.Firestore})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = source.Close() })
+	objects, err := objectstore.Open(ctx, objectstore.Config{Bucket: project + "-exports", EmulatorHost: e.Storage})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = objects.Close() })
+	c.in = &inspector{firestore: client, store: c.store, records: source, objects: objects, expected: map[string][sha256.Size]byte{}}
+	queue, err := jobqueue.Open(ctx, jobqueue.Config{ProjectID: project, Emulator: e.PubSub})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = queue.Close() })
+	if err := errors.Join(queue.Ensure(ctx), objects.Ensure(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, client)
+	for _, kind := range []string{"text", ""} { // one part, and four
+		s, err := c.store.Submit(ctx, jobs.Submission{OrgID: "org", KeyID: "key", Kind: jobs.KindMessages, Params: jobs.Params{
+			Filter:  jobs.Filter{WorkspaceID: "w", MediumID: "m", From: day, To: day.AddDate(0, 0, 2), ContentType: kind},
+			Profile: jobs.ProfileRFC4180, FormulaGuard: true,
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.jobs = append(c.jobs, s.Job.ID)
+		if err := queue.Publish(ctx, jobs.QueueExports, jobs.Message{JobID: s.Job.ID}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+var day = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+
+// fill writes 350 messages, 50 of them texts.
+func fill(t *testing.T, client *firestore.Client) {
+	t.Helper()
+	batch := client.Batch()
+	for i := range 350 {
+		kind := "postback"
+		if i%7 == 0 {
+			kind = "text"
+		}
+		batch.Create(client.Collection("VipMessages").Doc(fmt.Sprintf("message-%05d", i)), map[string]any{
+			"workspaceId": "w", "mediumId": "m", "kind": kind, "source": "user", "playerId": fmt.Sprint(i), "displayName": "Player",
+			"text": fmt.Sprintf("text %d", i), "labels": []string{"a", "b"}, "timestamp": day.Add(time.Duration(i) * time.Minute),
+		})
+	}
+	if _, err := batch.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// runUntilCrash runs the worker with a crash point and says whether it was reached: a worker
+// that has done everything before is killed from outside.
+func (c *crashCase) runUntilCrash(t *testing.T) bool {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), c.bin, "worker")
+	cmd.Env = append(c.env, fmt.Sprintf("EXPORTD_TEST_CRASH_AT=%d", c.at))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	for {
+		select {
+		case err := <-exited:
+			exit, ok := errors.AsType[*exec.ExitError](err)
+			if !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+				t.Fatalf("worker ended with %v, want SIGKILL by its own hand", err)
+			}
+			return true
+		case <-time.After(50 * time.Millisecond):
+		}
+		if c.ended(ctx, t) {
+			_ = cmd.Process.Kill()
+			<-exited
+			return false
+		}
+	}
+}
+
+func (c *crashCase) ended(ctx context.Context, t *testing.T) bool {
+	t.Helper()
+	for _, id := range c.jobs {
+		j, err := c.store.Get(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !j.State.Ended() {
+			return false
+		}
+	}
+	return true
+}
+
+// runToTheEnd runs a worker until both jobs have ended.
+func (c *crashCase) runToTheEnd(t *testing.T) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), c.bin, "worker")
+	cmd.Env = c.env
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // killed
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	for !c.ended(ctx, t) {
+		if !pause(ctx, 100*time.Millisecond) {
+			t.Fatal("the jobs did not end after the restart")
+		}
+	}
+}
+
+// doneParts gives the objects of the parts that are done, by job and part.
+func (c *crashCase) doneParts(t *testing.T) map[string]string {
+	t.Helper()
+	done := map[string]string{}
+	for _, id := range c.jobs {
+		j, err := c.store.Get(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts, err := c.store.Parts(t.Context(), j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range parts {
+			if p.State == jobs.PartDone {
+				done[id+p.ID] = p.Object
+			}
+		}
+	}
+	return done
+}
+
+// checkKept wants each part that was done before the crash to be the same work after it.
+func (c *crashCase) checkKept(t *testing.T, before map[string]string) int64 {
+	t.Helper()
+	after := c.doneParts(t)
+	for id, object := range before {
+		if after[id] != object {
+			t.Errorf("part %s was done by %s before the crash and again by %s", id, object, after[id])
+		}
+	}
+	return int64(len(before))
+}
+
+func (c *crashCase) checkFiles(t *testing.T) {
+	t.Helper()
+	for i, id := range c.jobs {
+		j, err := c.store.Get(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j.State != jobs.Succeeded || j.RowsTotal != []int64{50, 350}[i] || j.Attempt != 1 {
+			t.Errorf("job %d is %s with %d rows at attempt %d, want succeeded at attempt 1: %+v", i, j.State, j.RowsTotal, j.Attempt, j.Error)
+			continue
+		}
+		want, err := c.in.expect(t.Context(), j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.in.sum(t, j.Result.Object); got != want {
+			t.Errorf("job %d: the file differs from the snapshot", i)
+		}
+	}
+}
+
+// sum is the sha256 of an object.
+func (in *inspector) sum(t *testing.T, object string) [sha256.Size]byte {
+	t.Helper()
+	r, err := in.objects.NewReader(t.Context(), object, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, r); err != nil {
+		t.Fatal(err)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
