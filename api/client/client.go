@@ -1,0 +1,142 @@
+// Package client talks to exportd: it signs requests, tries again what may be tried again,
+// and turns an export into one call that ends with the file.
+//
+// The methods that New's Client has from ClientWithResponses are generated from openapi.yaml,
+// one per operation. Answers of 400 and above are an *Error from every method.
+package client
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+)
+
+//go:generate go tool oapi-codegen -config oapi-codegen.yaml ../openapi.yaml
+
+// Config is what a Client needs.
+type Config struct {
+	// BaseURL is where the API is, like https://exportd.example.com; required, as are the two
+	// below. Plain http is refused for hosts other than this one, unless PlainHTTP is set.
+	BaseURL string
+	// Key is the id of an API key, Secret its secret.
+	Key, Secret string
+
+	PlainHTTP bool
+	// Transport carries requests and downloads; a copy of http.DefaultTransport with a time
+	// limit for the beginning of an answer if nil.
+	Transport http.RoundTripper
+	// UserAgent is "exportd-client" if empty.
+	UserAgent string
+	// Tries bounds how often one request is sent when the service cannot be reached or asks to
+	// come again; 10 if 0, which lasts for about two minutes of an outage. 1 does not try again.
+	Tries int
+	// Now is time.Now if nil.
+	Now func() time.Time
+}
+
+// Client is safe for concurrent use.
+type Client struct {
+	*ClientWithResponses
+	files *http.Client // not signed: for links to files
+	tries int
+	now   func() time.Time
+}
+
+// New makes a Client; it sends nothing.
+func New(c Config) (*Client, error) {
+	base, err := url.Parse(c.BaseURL)
+	switch {
+	case err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" || base.User != nil || base.RawQuery != "":
+		return nil, fmt.Errorf("client config: BaseURL %q is not an http or https URL without user and query", c.BaseURL)
+	case base.Scheme == "http" && !c.PlainHTTP && !loopback(base.Hostname()):
+		return nil, fmt.Errorf("client config: BaseURL %q is not https, so that others could read along: set PlainHTTP if that is all right", c.BaseURL)
+	case c.Key == "" || c.Secret == "":
+		return nil, errors.New("client config: Key and Secret are required")
+	case c.Tries < 0:
+		return nil, errors.New("client config: Tries is negative")
+	}
+	if c.Transport == nil {
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.ResponseHeaderTimeout = answerWithin
+		c.Transport = t
+	}
+	if c.UserAgent == "" {
+		c.UserAgent = "exportd-client"
+	}
+	if c.Tries == 0 {
+		c.Tries = 10
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	signed := &http.Client{
+		Transport: &signer{key: c.Key, secret: c.Secret, userAgent: c.UserAgent, now: c.Now, next: c.Transport},
+		// The one redirect there is leads to a file elsewhere, which must not see the headers.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	api, err := NewClientWithResponses(strings.TrimSuffix(c.BaseURL, "/"), WithHTTPClient(&retrier{signed, c.Tries}))
+	if err != nil {
+		return nil, fmt.Errorf("client config: %w", err)
+	}
+	return &Client{ClientWithResponses: api, files: &http.Client{Transport: c.Transport}, tries: c.Tries, now: c.Now}, nil
+}
+
+// answerWithin is how long the service may take to begin an answer: it holds requests for
+// up to 25 s and ends them after 35.
+const answerWithin = 45 * time.Second
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// Sign returns the signature of a date by secret: HMAC-SHA256 of its exact bytes, in
+// lower-case hex.
+func Sign(secret, date string) string {
+	m := hmac.New(sha256.New, []byte(secret))
+	m.Write([]byte(date))
+	return hex.EncodeToString(m.Sum(nil))
+}
+
+// SetSignature puts the three headers of a signed request into h, as of now. They work for
+// about a minute, for any request.
+func SetSignature(h http.Header, key, secret string, now time.Time) {
+	date := now.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+	h.Set("X-Api-Key", key)
+	h.Set("X-Date", date)
+	h.Set("X-Signature", Sign(secret, date))
+}
+
+// signer signs each request as it goes out: one that is tried again is signed again.
+type signer struct {
+	key, secret, userAgent string
+	now                    func() time.Time
+	next                   http.RoundTripper
+}
+
+func (s *signer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	SetSignature(r.Header, s.key, s.secret, s.now())
+	r.Header.Set("User-Agent", s.userAgent)
+	return s.next.RoundTrip(r)
+}
+
+// sleep waits for d or the end of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

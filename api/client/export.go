@@ -1,0 +1,227 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Request says what to export. Empty members are left out.
+type Request struct {
+	Kind        Kind // KindVipUsers or KindVipMessages
+	WorkspaceID string
+	MediumID    string
+
+	// Of users: only those whose birthday is known, or in a month (1 to 12).
+	HasBirthday   bool
+	BirthdayMonth int
+
+	// Of messages: the window, ISO dates or date-times, at most 31 days; a date-only To
+	// includes that day.
+	From, To    string
+	Label       string
+	ContentType ContentType
+
+	Profile Profile
+	// NoFormulaGuard leaves text as it is that a spreadsheet would take for a formula.
+	NoFormulaGuard bool
+	CallbackURL    string
+
+	// Fresh asks for a new export where a job in flight or a result of the last minute would do.
+	Fresh bool
+	// IdempotencyKey gives the same job for 24 h.
+	IdempotencyKey string
+
+	// OnProgress is called with the job about once a second while it is under way, and when it
+	// has ended, on the goroutine that waits.
+	OnProgress func(*Job)
+}
+
+// Result is a finished export.
+type Result struct {
+	// TotalCount is the number of rows.
+	TotalCount int64
+	// Job is everything else about it.
+	Job    *Job
+	client *Client
+}
+
+// FailedError is a job that ended without a file.
+type FailedError struct{ Job *Job }
+
+// Error says how it ended.
+func (e *FailedError) Error() string {
+	if e.Job.Error != nil {
+		return fmt.Sprintf("export %s: %s: %s (%s)", e.Job.JobID, e.Job.State, e.Job.Error.Message, e.Job.Error.Code)
+	}
+	return fmt.Sprintf("export %s: %s", e.Job.JobID, e.Job.State)
+}
+
+// Export runs an export and waits until its file is there, however long that takes: bound it
+// with ctx. It survives restarts of the service and times when it cannot be reached (see
+// Config.Tries). A program that is started again and asks for the same attaches to the same
+// job. Errors: *Error, *FailedError, those of the network, and ctx's; once there is a job,
+// JobIDOf finds its id in them.
+func (c *Client) Export(ctx context.Context, r Request) (*Result, error) {
+	job, err := c.Submit(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if job, err = c.Wait(ctx, job.JobID, r.OnProgress); err != nil {
+		return nil, err
+	}
+	return c.ResultOf(job)
+}
+
+// ResultOf makes a Result of a job that has succeeded, and a *FailedError of any other.
+func (c *Client) ResultOf(job *Job) (*Result, error) {
+	if job.State != StateSucceeded || job.TotalCount == nil {
+		return nil, &FailedError{job}
+	}
+	return &Result{TotalCount: *job.TotalCount, Job: job, client: c}, nil
+}
+
+// Submit starts an export, or attaches to the job that an equal request started, and does
+// not wait for it.
+func (c *Client) Submit(ctx context.Context, r Request) (*Job, error) {
+	if r.Fresh && r.IdempotencyKey == "" {
+		r.IdempotencyKey = rand.Text() // a try whose answer was lost must not start another job
+	}
+	location, err := c.submit(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	id := jobIDIn(location)
+	if id == "" {
+		return nil, errors.New("submit export: the answer names no job")
+	}
+	return c.GetJob(ctx, id)
+}
+
+func (c *Client) submit(ctx context.Context, r Request) (location string, err error) {
+	prefer, fresh := "respond-async", "no-cache"
+	var cacheControl *string
+	if r.Fresh {
+		cacheControl = &fresh
+	}
+	var guard *FormulaGuard
+	if r.NoFormulaGuard {
+		off := FormulaGuardOff
+		guard = &off
+	}
+	var response *http.Response
+	switch r.Kind {
+	case KindVipUsers:
+		response, err = c.ExportUsers(ctx, &ExportUsersParams{
+			WorkspaceID: r.WorkspaceID, MediumID: r.MediumID, HasBirthday: given(r.HasBirthday), BirthdayMonth: given(r.BirthdayMonth),
+			CallbackURL: given(r.CallbackURL), Profile: given(r.Profile), FormulaGuard: guard,
+			Prefer: &prefer, CacheControl: cacheControl, IdempotencyKey: given(r.IdempotencyKey),
+		})
+	case KindVipMessages:
+		response, err = c.ExportMessages(ctx, &ExportMessagesParams{
+			WorkspaceID: r.WorkspaceID, MediumID: r.MediumID, From: r.From, To: r.To, Label: given(r.Label), ContentType: given(r.ContentType),
+			CallbackURL: given(r.CallbackURL), Profile: given(r.Profile), FormulaGuard: guard,
+			Prefer: &prefer, CacheControl: cacheControl, IdempotencyKey: given(r.IdempotencyKey),
+		})
+	default:
+		return "", fmt.Errorf("submit export: Kind %q is neither %s nor %s", r.Kind, KindVipUsers, KindVipMessages)
+	}
+	if err != nil {
+		return "", fmt.Errorf("submit export: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusOK {
+		return response.Header.Get("Content-Location"), nil
+	}
+	return response.Header.Get("Location"), nil
+}
+
+// given leaves out what is empty.
+func given[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
+// GetJob shows a job as it is now.
+func (c *Client) GetJob(ctx context.Context, id string) (*Job, error) {
+	job, _, err := c.poll(ctx, id, 0)
+	return job, err
+}
+
+// poll asks for a job, held by the service for up to wait seconds.
+func (c *Client) poll(ctx context.Context, id string, wait int) (*Job, time.Duration, error) {
+	prefer := "wait=" + strconv.Itoa(wait)
+	r, err := c.GetJobWithResponse(ctx, id, &GetJobParams{Prefer: &prefer})
+	if err != nil {
+		return nil, 0, &jobError{id, err}
+	}
+	if r.JSON200 == nil {
+		return nil, 0, &jobError{id, fmt.Errorf("answer %d is not a job", r.StatusCode())}
+	}
+	after, _ := strconv.ParseUint(r.HTTPResponse.Header.Get("Retry-After"), 10, 16)
+	return r.JSON200, time.Duration(after) * time.Second, nil
+}
+
+// longWait is how many seconds the service holds a request at most.
+const longWait = 25
+
+// Wait waits until a job has ended and returns it, whatever became of it. onProgress, if not
+// nil, is called with the job about once a second and when it has ended.
+func (c *Client) Wait(ctx context.Context, id string, onProgress func(*Job)) (*Job, error) {
+	wait := longWait
+	if onProgress != nil {
+		wait = 1
+	}
+	for {
+		asked := time.Now()
+		job, after, err := c.poll(ctx, id, wait)
+		if err != nil {
+			return nil, err
+		}
+		if onProgress != nil {
+			onProgress(job)
+		}
+		switch job.State {
+		case StateQueued, StateRunning:
+		default:
+			return job, nil
+		}
+		// A service that could not hold the request has said when to come again.
+		if held := time.Since(asked); held < time.Duration(wait)*time.Second {
+			if err := sleep(ctx, max(time.Second, min(after, lastPause))-min(held, time.Second)); err != nil {
+				return nil, &jobError{id, err}
+			}
+		}
+	}
+}
+
+// jobError is an error with the job that it is about.
+type jobError struct {
+	id  string
+	err error
+}
+
+func (e *jobError) Error() string { return "job " + e.id + ": " + e.err.Error() }
+func (e *jobError) Unwrap() error { return e.err }
+
+// JobIDOf finds the job that an error of this package is about, to come back with; "" if
+// there is none.
+func JobIDOf(err error) string {
+	if e, ok := errors.AsType[*jobError](err); ok {
+		return e.id
+	}
+	if e, ok := errors.AsType[*FailedError](err); ok {
+		return e.Job.JobID
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.JobID
+	}
+	return ""
+}
