@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -67,11 +68,12 @@ func (e *FailedError) Error() string {
 // job. Errors: *Error, *FailedError, those of the network, and ctx's; once there is a job,
 // JobIDOf finds its id in them.
 func (c *Client) Export(ctx context.Context, r Request) (*Result, error) {
-	job, err := c.Submit(ctx, r)
+	id, err := c.submit(ctx, r)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("submit export: %w", err)
 	}
-	if job, err = c.Wait(ctx, job.JobID, r.OnProgress); err != nil {
+	job, err := c.Wait(ctx, id, r.OnProgress)
+	if err != nil {
 		return nil, err
 	}
 	return c.ResultOf(job)
@@ -88,25 +90,22 @@ func (c *Client) ResultOf(job *Job) (*Result, error) {
 // Submit starts an export, or attaches to the job that an equal request started, and does
 // not wait for it.
 func (c *Client) Submit(ctx context.Context, r Request) (*Job, error) {
-	if r.Fresh && r.IdempotencyKey == "" {
-		r.IdempotencyKey = rand.Text() // a try whose answer was lost must not start another job
-	}
-	location, err := c.submit(ctx, r)
+	id, err := c.submit(ctx, r)
 	if err != nil {
-		return nil, err
-	}
-	id := jobIDIn(location)
-	if id == "" {
-		return nil, errors.New("submit export: the answer names no job")
+		return nil, fmt.Errorf("submit export: %w", err)
 	}
 	return c.GetJob(ctx, id)
 }
 
-func (c *Client) submit(ctx context.Context, r Request) (location string, err error) {
+// submit returns the job's id.
+func (c *Client) submit(ctx context.Context, r Request) (id string, err error) {
 	prefer, fresh := "respond-async", "no-cache"
 	var cacheControl *string
 	if r.Fresh {
 		cacheControl = &fresh
+		if r.IdempotencyKey == "" {
+			r.IdempotencyKey = rand.Text() // a try whose answer was lost must not start another job
+		}
 	}
 	var guard *FormulaGuard
 	if r.NoFormulaGuard {
@@ -128,16 +127,21 @@ func (c *Client) submit(ctx context.Context, r Request) (location string, err er
 			Prefer: &prefer, CacheControl: cacheControl, IdempotencyKey: given(r.IdempotencyKey),
 		})
 	default:
-		return "", fmt.Errorf("submit export: Kind %q is neither %s nor %s", r.Kind, KindVipUsers, KindVipMessages)
+		return "", fmt.Errorf("Kind %q is neither %s nor %s", r.Kind, KindVipUsers, KindVipMessages)
 	}
 	if err != nil {
-		return "", fmt.Errorf("submit export: %w", err)
+		return "", err
 	}
 	defer response.Body.Close()
-	if response.StatusCode == http.StatusOK {
-		return response.Header.Get("Content-Location"), nil
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, maxErrorBody)) // so that the connection is used again
+	location := response.Header.Get("Location")
+	if response.StatusCode == http.StatusOK { // done already
+		location = response.Header.Get("Content-Location")
 	}
-	return response.Header.Get("Location"), nil
+	if id = jobIDIn(location); id == "" {
+		return "", errors.New("the answer names no job")
+	}
+	return id, nil
 }
 
 // given leaves out what is empty.
