@@ -31,6 +31,19 @@ type Hosts struct {
 	Firestore string `json:"firestoreEmulatorHost"`
 	PubSub    string `json:"pubsubEmulatorHost"`
 	Storage   string `json:"storageEmulatorHost"`
+	// Control takes faults, where the cloud was started with --control.
+	Control string `json:"controlHost"`
+}
+
+// Faults sets what goes wrong in the embedded cloud from now on: the JSON of a
+// fault.Config, "{}" for nothing.
+func (h Hosts) Faults(tb testing.TB, config string) {
+	tb.Helper()
+	r, err := Send(tb.Context(), http.MethodPut, "http://"+h.Control+"/faults", nil, strings.NewReader(config))
+	if err != nil {
+		tb.Fatalf("set faults: %v", err)
+	}
+	r.Want(tb, http.StatusOK)
 }
 
 // Env names the hosts to a process.
@@ -79,7 +92,7 @@ func Emulators(tb testing.TB, binary, folder string, args ...string) (*Process, 
 	tb.Helper()
 	p := Start(tb, nil, binary, append([]string{"emulators", "--json", "--data-dir", folder}, args...)...)
 	line := p.WaitLine(tb, startWithin, func(line string) string {
-		if strings.HasPrefix(line, `{"FIRESTORE_EMULATOR_HOST"`) {
+		if strings.Contains(line, `"FIRESTORE_EMULATOR_HOST"`) {
 			return line
 		}
 		return ""
@@ -88,7 +101,7 @@ func Emulators(tb testing.TB, binary, folder string, args ...string) (*Process, 
 	if err := json.Unmarshal([]byte(line), &vars); err != nil {
 		tb.Fatalf("exportd emulators --json wrote %q: %v", line, err)
 	}
-	return p, Hosts{vars["FIRESTORE_EMULATOR_HOST"], vars["PUBSUB_EMULATOR_HOST"], vars["STORAGE_EMULATOR_HOST"]}
+	return p, Hosts{vars["FIRESTORE_EMULATOR_HOST"], vars["PUBSUB_EMULATOR_HOST"], vars["STORAGE_EMULATOR_HOST"], vars["CONTROL_HOST"]}
 }
 
 // Services sets up the hosts, loads demo data and starts "exportd api" there; env holds
