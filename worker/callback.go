@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -72,6 +73,7 @@ type calls struct {
 	limiter *webhook.Limiter
 	parked  parking
 	aside   chan struct{}
+	closing atomic.Bool // the worker takes nothing new
 }
 
 func newCalls(cfg *CallbackConfig) *calls {
@@ -84,36 +86,74 @@ func newCalls(cfg *CallbackConfig) *calls {
 	}
 }
 
+// claimed is a try that this worker is to make.
+type claimed struct {
+	callback *jobs.Callback
+	lease    jobs.Lease
+	leave    func() // gives its place at the host back
+}
+
 // handleCallback claims a delivery whose host and org have a place free. Without one, it is
-// parked and rung again when one becomes free; should the worker die, its wakeAt has it rung.
+// parked, and made by whoever leaves such a place; should the worker die, its wakeAt has it rung.
 func (p *Pool) handleCallback(ctx context.Context, m jobs.Message) (func(context.Context), error) {
-	var lease jobs.Lease
-	var release func()
+	c, err := p.claimCallback(ctx, m)
+	if c == nil {
+		return nil, err
+	}
+	return func(ctx context.Context) {
+		p.holdSlot(func() { p.deliverInTurn(ctx, c) })
+	}, err
+}
+
+// claimCallback gives nil without a place. With a place but without a claim, which is an
+// error, the callback is nil and the place still to be left.
+func (p *Pool) claimCallback(ctx context.Context, m jobs.Message) (*claimed, error) {
+	c := &claimed{}
 	cb, err := p.Store.UpdateCallback(ctx, m.CallbackID, p.actor, func(tx *jobs.CallbackTx) error {
 		if err := tx.Due(); err != nil {
 			return err
 		}
-		if release == nil { // a second round has its place already
-			if release = p.calls.place(m, tx.Callback); release == nil {
+		if c.leave == nil { // a second round has its place already
+			if c.leave = p.calls.place(m, tx.Callback); c.leave == nil {
 				return jobs.ErrNotDue
 			}
 		}
 		var err error
-		lease, err = tx.Claim(p.ID)
+		c.lease, err = tx.Claim(p.ID)
 		return err
 	})
-	if err != nil {
-		if release != nil {
-			p.leave(ctx, release)
-		}
+	if c.leave == nil {
 		return nil, err
 	}
-	return func(ctx context.Context) {
-		p.holdSlot(func() {
-			defer p.leave(ctx, release)
-			p.deliver(ctx, cb, lease)
-		})
-	}, nil
+	if err == nil {
+		c.callback = cb
+	}
+	return c, err
+}
+
+// deliverInTurn makes a claimed try and then, one after the other, those that have waited
+// for the place it leaves.
+func (p *Pool) deliverInTurn(ctx context.Context, c *claimed) {
+	for {
+		if c != nil {
+			if c.callback != nil {
+				p.deliver(ctx, c.callback, c.lease)
+			}
+			c.leave()
+		}
+		if p.calls.closing.Load() || p.isPaused(jobs.QueueCallbacks) {
+			return // what waits is rung by its wakeAt
+		}
+		m, ok := p.calls.parked.next(p.calls.limiter)
+		if !ok {
+			return
+		}
+		var err error
+		c, err = p.claimCallback(ctx, m)
+		if err != nil && !errors.Is(err, jobs.ErrNotDue) {
+			p.Log.Debug("parked callback cannot be claimed; the rescuer rings it", zap.String("job_id", m.JobID), zap.Error(err))
+		}
+	}
 }
 
 // place takes a place at the delivery's host, or parks the message and gives nil.
@@ -139,20 +179,12 @@ func hostOf(origin string) string {
 	return u.Hostname()
 }
 
-// leave gives a place back and rings the delivery that has waited longest for such a one.
-func (p *Pool) leave(ctx context.Context, release func()) {
-	release()
-	if m, ok := p.calls.parked.next(p.calls.limiter); ok {
-		p.ring(ctx, jobs.QueueCallbacks, m)
-	}
-}
-
-// holdSlot runs a try and returns when it has ended, or has moved aside.
-func (p *Pool) holdSlot(try func()) {
+// holdSlot runs tries and returns when they have ended, or have moved aside.
+func (p *Pool) holdSlot(tries func()) {
 	done := make(chan struct{})
 	p.work.Go(func() {
 		defer close(done)
-		try()
+		tries()
 	})
 	t := time.NewTimer(patience)
 	defer t.Stop()

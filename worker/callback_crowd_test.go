@@ -71,7 +71,7 @@ func (r *rig) crowd(t *testing.T, network, dead int) (took time.Duration, waitin
 	stop := r.work(t)
 	ringAll(t, r, messages)
 	live := (crowdHosts - dead) * crowdEach
-	eventually(t, 2*time.Minute, func() bool { return count() == live }, func() any { return fmt.Sprintf("%d of %d arrived", count(), live) })
+	eventually(t, 4*time.Minute, func() bool { return count() == live }, func() any { return fmt.Sprintf("%d of %d arrived", count(), live) })
 	took = time.Since(start)
 	stop()
 	for list := (jobstore.CallbackList{State: jobs.CallbackPending}); ; {
@@ -124,7 +124,7 @@ func TestCallbackSlowKeepsNoSlot(t *testing.T) {
 	ringAll(t, r, []jobs.Message{hangs})
 	cb := r.callback(t, hangs.JobID, 10*time.Second, func(cb *jobs.Callback) bool { return cb.Attempt == 1 })
 	ringAll(t, r, messages)
-	eventually(t, 5*time.Second, func() bool { return len(rc.requests()) == 2 }, func() any { return len(rc.requests()) })
+	eventually(t, 8*time.Second, func() bool { return len(rc.requests()) == 2 }, func() any { return len(rc.requests()) })
 	if cb = r.callback(t, hangs.JobID, time.Second, inState(jobs.CallbackPending)); cb.Lease.Token == "" {
 		t.Errorf("the hanging try has ended: %+v", cb)
 	}

@@ -47,7 +47,7 @@ func (k *parking) find(callbackID string) int {
 }
 
 // next takes the first delivery out of the line that has a place now. The place is not
-// kept: whoever answers the doorbell takes one, which may be another worker.
+// kept: who claims the delivery takes one, or parks it again.
 func (k *parking) next(l *webhook.Limiter) (jobs.Message, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

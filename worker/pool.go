@@ -119,6 +119,9 @@ func (p *Pool) Run(ctx context.Context) error {
 	loops.Go(func() { p.presence(ctx) })
 	p.Log.Info("worker started", zap.String("worker", p.ID), zap.Int("job_slots", p.JobSlots), zap.Int("part_slots", p.PartSlots))
 	<-ctx.Done()
+	if p.calls != nil {
+		p.calls.closing.Store(true)
+	}
 	p.Log.Info("worker takes no new work", zap.String("worker", p.ID), zap.Duration("drain", p.Drain))
 	drain := time.AfterFunc(p.Drain, func() { interrupt(jobs.ErrInterrupted) })
 	loops.Wait()
