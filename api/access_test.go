@@ -275,7 +275,7 @@ func TestErrorTable(t *testing.T) {
 		"failure":          {jobs.Fail(jobs.CodeMissingIndex, jobs.Permanent, "m", "hunter2", secret), 500},
 		"gone database":    {jobs.Fail(jobs.CodeSourceDenied, jobs.Permanent, "m", "r", fmt.Errorf("%w: %w", jobs.ErrNotFound, secret)), 500},
 		"source is away":   {jobs.Fail(jobs.CodeUnavailable, jobs.Transient, "m", "r", fmt.Errorf("%w: %w", jobs.ErrUnavailable, secret)), 503},
-		"wrapped problem":  {fmt.Errorf("x: %w", &problem{status: 409, message: "m", cause: secret}), 409},
+		"wrapped problem":  {fmt.Errorf("x: %w", &problem{status: 403, message: "m", cause: secret}), 403},
 		"not in the table": {fmt.Errorf("%w: %w", jobs.ErrLeaseLost, secret), 500},
 	} {
 		t.Run(name, func(t *testing.T) {

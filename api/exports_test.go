@@ -166,7 +166,7 @@ func TestExportSubmitErrors(t *testing.T) {
 		want int
 		text string
 	}{
-		"full":        {&jobs.QueueFullError{Limit: 5, RunningIDs: []string{"job1"}}, http.StatusTooManyRequests, `"runningJobIds":["job1"]`},
+		"full":        {&jobs.QueueFullError{Limit: 5, RunningIDs: []string{"abcdefghijklmnopqrstuvwxyz"}}, http.StatusTooManyRequests, `"runningJobIds":["abcdefghijklmnopqrstuvwxyz"]`},
 		"mismatch":    {jobs.ErrIdempotencyMismatch, http.StatusUnprocessableEntity, `"Idempotency-Key\" was used`},
 		"unavailable": {jobs.ErrUnavailable, http.StatusServiceUnavailable, textUnavailable},
 		"timeout":     {context.DeadlineExceeded, http.StatusServiceUnavailable, textUnavailable},

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,7 +26,7 @@ import (
 	"exportd/jobs"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(contract.report)) }
 
 // noon is the tests' clock.
 var noon = time.Date(2026, 6, 15, 12, 0, 0, 0, time.UTC)
@@ -40,6 +41,7 @@ const (
 // elsewhere, with real servers.
 type bench struct {
 	*Server
+	tb      testing.TB
 	records *fakeRecords
 	jobs    *fakeJobs
 	queue   *fakeQueue
@@ -49,7 +51,7 @@ type bench struct {
 
 func newBench(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
-	b := &bench{records: &fakeRecords{}, queue: &fakeQueue{}, objects: &fakeObjects{}, log: new(bytes.Buffer)}
+	b := &bench{tb: t, records: &fakeRecords{}, queue: &fakeQueue{}, objects: &fakeObjects{}, log: new(bytes.Buffer)}
 	b.jobs = &fakeJobs{jobs: map[string]*jobs.Job{}, changed: make(chan struct{})}
 	key := func(id, org string, scopes ...apikey.Scope) *apikey.Key {
 		return &apikey.Key{ID: id, OrgID: org, State: apikey.Active, Scopes: scopes,
@@ -120,6 +122,7 @@ func request(t testing.TB, key, method, target string, header ...string) *http.R
 func (b *bench) do(r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	b.ServeHTTP(w, r)
+	contract.check(b.tb, r, w.Result())
 	return w
 }
 
@@ -194,7 +197,9 @@ func (f *fakeRecords) Channel(ctx context.Context, id string) (vip.Channel, erro
 }
 
 func (*fakeRecords) channels() []vip.Channel {
-	return []vip.Channel{{ID: "ch1", OrgID: "org1"}, {ID: "loose", OrgID: "org1"}, {ID: "ch2", OrgID: "org2"}, {ID: "ch3", OrgID: "org1", WorkspaceIDs: []string{"ws1"}}}
+	none := []string{}
+	return []vip.Channel{{ID: "ch1", OrgID: "org1", WorkspaceIDs: none}, {ID: "loose", OrgID: "org1", WorkspaceIDs: none},
+		{ID: "ch2", OrgID: "org2", WorkspaceIDs: none}, {ID: "ch3", OrgID: "org1", WorkspaceIDs: []string{"ws1"}}}
 }
 
 func (f *fakeRecords) Workspaces(ctx context.Context, _ string) ([]vip.Workspace, error) {
@@ -237,14 +242,19 @@ type fakeJobs struct {
 	paused    map[jobs.Queue]jobstore.Pause
 }
 
-// set stores a copy of j.
+// set stores a copy of j, with what every job has.
 func (f *fakeJobs) set(j jobs.Job) *jobs.Job {
+	complete(&j)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.jobs[j.ID] = &j
 	close(f.changed)
 	f.changed = make(chan struct{})
 	return &j
+}
+
+func complete(j *jobs.Job) {
+	j.Kind, j.Params.Profile = cmp.Or(j.Kind, jobs.KindUsers), cmp.Or(j.Params.Profile, jobs.ProfileRFC4180)
 }
 
 // fail makes everything fail from now on.
@@ -306,6 +316,9 @@ func (f *fakeJobs) Watch(ctx context.Context, id string, fn func(*jobs.Job) bool
 func (f *fakeJobs) List(_ context.Context, l jobs.List) (jobs.JobPage, error) {
 	f.calls++
 	f.list = l
+	for _, j := range f.page.Jobs {
+		complete(j)
+	}
 	return f.page, f.err
 }
 

@@ -1,0 +1,12 @@
+// The page reads only: requests are signed, and a secret has no place in a browser.
+SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#docs",
+  deepLinking: true,
+  docExpansion: new URLSearchParams(location.search).get("open") === "all" ? "full" : "list",
+  defaultModelsExpandDepth: 0,
+  displayRequestDuration: false,
+  filter: true,
+  supportedSubmitMethods: [],
+  validatorUrl: null,
+});

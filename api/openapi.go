@@ -1,0 +1,139 @@
+package api
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"path"
+	"strings"
+	"sync"
+
+	"github.com/gin-gonic/gin"
+	"github.com/goccy/go-yaml"
+
+	"exportd/internal/apikey"
+)
+
+//go:embed openapi.yaml
+var openapiYAML []byte
+
+//go:embed docs/index.html docs/docs.js docs/swagger-ui-bundle.js docs/swagger-ui.css
+var docsFiles embed.FS
+
+// docsPolicy lets the docs page load what this server has, and nothing else.
+const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+	"frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+// document is a file that is the same for all, plain and packed.
+type document struct {
+	contentType string
+	plain       []byte
+	packed      []byte
+	etag        string // of the plain form, without quotes
+}
+
+// newDocument is called once per file, when it is first asked for: nothing of this delays
+// the start.
+func newDocument(contentType string, content []byte) (*document, error) {
+	var packed bytes.Buffer
+	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	if err != nil {
+		return nil, err
+	}
+	_, _ = w.Write(content) // to memory
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(content)
+	return &document{contentType, content, packed.Bytes(), hex.EncodeToString(sum[:8])}, nil
+}
+
+// write answers with the document, or says that the caller has it.
+func (d *document) write(c *gin.Context) {
+	body, etag := d.plain, `"`+d.etag+`"`
+	if acceptsGzip(c.Request.Header) {
+		body, etag = d.packed, `"`+d.etag+`-gzip"`
+		c.Header("Content-Encoding", "gzip")
+	}
+	c.Header("ETag", etag)
+	c.Header("Vary", "Accept-Encoding")
+	c.Header("Cache-Control", "no-cache") // may be kept, and is asked about: a new version shows at once
+	if strings.Contains(c.GetHeader("If-None-Match"), etag) {
+		c.Writer.Header().Del("Content-Encoding")
+		c.Status(http.StatusNotModified)
+		return
+	}
+	c.Data(http.StatusOK, d.contentType, body)
+}
+
+func acceptsGzip(h http.Header) bool {
+	for item := range strings.SplitSeq(h.Get("Accept-Encoding"), ",") {
+		name, quality, _ := strings.Cut(item, ";")
+		if strings.TrimSpace(name) == "gzip" && strings.TrimSpace(quality) != "q=0" {
+			return true
+		}
+	}
+	return false
+}
+
+// openapiJSON is openapi.yaml as JSON, its members in the same order.
+var openapiJSON = sync.OnceValues(func() (*document, error) {
+	content, err := yaml.YAMLToJSON(openapiYAML)
+	if err != nil {
+		return nil, fmt.Errorf("convert openapi.yaml: %w", err)
+	}
+	return newDocument("application/json; charset=utf-8", content)
+})
+
+func (s *Server) openapi(c *gin.Context, _ *apikey.Key) error {
+	d, err := openapiJSON()
+	if err != nil {
+		return err
+	}
+	d.write(c)
+	return nil
+}
+
+// docs are the files of the docs page by name.
+var docs = sync.OnceValues(func() (map[string]*document, error) {
+	out := map[string]*document{}
+	for name, contentType := range map[string]string{
+		"index.html": "text/html; charset=utf-8", "docs.js": "text/javascript; charset=utf-8",
+		"swagger-ui-bundle.js": "text/javascript; charset=utf-8", "swagger-ui.css": "text/css; charset=utf-8",
+	} {
+		content, err := docsFiles.ReadFile(path.Join("docs", name))
+		if err != nil {
+			return nil, fmt.Errorf("read docs page: %w", err)
+		}
+		if out[name], err = newDocument(contentType, content); err != nil {
+			return nil, fmt.Errorf("pack docs page: %w", err)
+		}
+	}
+	return out, nil
+})
+
+func (s *Server) docsPage(c *gin.Context, _ *apikey.Key) error {
+	return serveDocs(c, "index.html")
+}
+
+func (s *Server) docsFile(c *gin.Context, _ *apikey.Key) error {
+	return serveDocs(c, c.Param("file"))
+}
+
+func serveDocs(c *gin.Context, name string) error {
+	files, err := docs()
+	if err != nil {
+		return err
+	}
+	d, ok := files[name]
+	if !ok {
+		return refuse(http.StatusNotFound, "no such file")
+	}
+	c.Header("Content-Security-Policy", docsPolicy)
+	d.write(c)
+	return nil
+}

@@ -1,0 +1,87 @@
+package api
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"exportd/jobs"
+)
+
+func TestDocuments(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for path, want := range map[string]string{
+		"/openapi.json":              "application/json; charset=utf-8",
+		"/docs":                      "text/html; charset=utf-8",
+		"/docs/docs.js":              "text/javascript; charset=utf-8",
+		"/docs/swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+		"/docs/swagger-ui.css":       "text/css; charset=utf-8",
+	} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			plain := b.do(request(t, "", http.MethodGet, path)) // needs no key
+			wantStatus(t, plain, http.StatusOK)
+			if got := plain.Header().Get("Content-Type"); got != want {
+				t.Errorf("Content-Type = %q, want %q", got, want)
+			}
+			packed := b.do(request(t, "", http.MethodGet, path, "Accept-Encoding", "br, gzip;q=0.8"))
+			wantStatus(t, packed, http.StatusOK)
+			r, err := gzip.NewReader(packed.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if unpacked, err := io.ReadAll(r); err != nil || !bytes.Equal(unpacked, plain.Body.Bytes()) {
+				t.Errorf("packed form is another document: %v", err)
+			}
+			if w := b.do(request(t, "", http.MethodGet, path, "Accept-Encoding", "gzip;q=0")); w.Header().Get("Content-Encoding") != "" {
+				t.Error("packed, though gzip is refused")
+			}
+			etag, packedTag := plain.Header().Get("ETag"), packed.Header().Get("ETag")
+			if etag == "" || etag == packedTag {
+				t.Errorf("ETag = %s, packed %s", etag, packedTag)
+			}
+			w := b.do(request(t, "", http.MethodGet, path, "If-None-Match", `"old", `+etag))
+			if wantStatus(t, w, http.StatusNotModified); w.Body.Len() > 0 {
+				t.Error("304 has a body")
+			}
+			wantStatus(t, b.do(request(t, "", http.MethodGet, path, "If-None-Match", `"old"`)), http.StatusOK)
+		})
+	}
+	wantStatus(t, b.do(request(t, "", http.MethodGet, "/docs/README.md")), http.StatusNotFound)
+	wantStatus(t, b.do(request(t, "", http.MethodGet, "/docs/..%2Fopenapi.go")), http.StatusNotFound)
+}
+
+// The page's policy lets it load from this server only, and it asks for nothing that the
+// policy would have to stop.
+func TestDocsStayHere(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.do(request(t, "", http.MethodGet, "/docs"))
+	policy := w.Header().Get("Content-Security-Policy")
+	if !strings.HasPrefix(policy, "default-src 'none'; ") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "http") || strings.Contains(policy, "*") {
+		t.Errorf("policy = %s", policy)
+	}
+	for _, m := range regexp.MustCompile(`(?:src|href)="([^"]*)"`).FindAllStringSubmatch(w.Body.String(), -1) {
+		if m[1] != "data:," {
+			wantStatus(t, b.do(request(t, "", http.MethodGet, "/"+m[1])), http.StatusOK)
+		}
+	}
+}
+
+// Two routes whose success no other test looks at.
+func TestOpsSwitches(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	j := b.jobs.set(jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org1", State: jobs.Queued, CreatedAt: noon})
+	if code, got := ops(t, b, http.MethodPost, "/ops/jobs/"+j.ID+"/cancel", `{"reason":"test"}`); code != http.StatusAccepted {
+		t.Errorf("status = %d: %v", code, got)
+	}
+	if code, got := ops(t, b, http.MethodPost, "/ops/queues/exports/resume", `{"reason":"test"}`); code != http.StatusOK {
+		t.Errorf("status = %d: %v", code, got)
+	}
+}
