@@ -1,0 +1,181 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/firestore"
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/api/iterator"
+
+	"exportd/internal/demo"
+	"exportd/internal/e2e/e2etest"
+	"exportd/internal/export"
+	"exportd/internal/localcloud"
+	"exportd/internal/objectstore"
+	"exportd/internal/records"
+	"exportd/jobs"
+)
+
+// TestSnapshot: about 50,000 users, many with equal keys, exported in a hundred parts by
+// three workers, while rows are changed, added and deleted all the while. The file is
+// the picture of one instant: what the official client reads at it, and byte for byte what
+// an export in one part gives.
+func TestSnapshot(t *testing.T) {
+	t.Parallel()
+	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())
+	s := e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 56_000, Messages: 1})
+	for range 3 {
+		e2etest.Worker(t, exportd, hosts, "EXPORTD_PART_ROWS=500")
+	}
+	writes, stop := change(t, s)
+	e2etest.Until(t, jobWithin, "the first changes", func() bool { return writes.Load() > 100 })
+
+	before := writes.Load()
+	begun := time.Now()
+	job, file := s.Caller().Export(t, "vip-users", s.Users())
+	during := writes.Load() - before
+	t.Logf("%d rows in %d parts took %s, with %d changes meanwhile", *job.TotalCount, job.Progress.PartsTotal, time.Since(begun), during)
+	stop()
+	if during < 100 {
+		t.Errorf("%d changes while the export ran: that proves nothing", during)
+	}
+	if *job.TotalCount < 48_000 || job.Progress.PartsTotal < 90 || job.Progress.PartsDone != job.Progress.PartsTotal {
+		t.Errorf("%d rows in %d parts", *job.TotalCount, job.Progress.PartsTotal)
+	}
+
+	rows := readAt(t, s, *job.SnapshotTime)
+	want, guarded := e2etest.File(jobs.KindUsers, rows, true)
+	if !bytes.Equal(file, want) {
+		t.Errorf("against the official client at %s: %s", job.SnapshotTime, firstDifference(file, want))
+	}
+	if *job.GuardedCells != guarded || *job.TotalCount != int64(len(rows)) || *job.SizeBytes != int64(len(want)) {
+		t.Errorf("job = %d rows, %d bytes, %d guarded; want %d, %d, %d", *job.TotalCount, *job.SizeBytes, *job.GuardedCells, len(rows), len(want), guarded)
+	}
+	if one := onePart(t, s, *job.SnapshotTime); !bytes.Equal(file, one) {
+		t.Errorf("against one part: %s", firstDifference(file, one))
+	}
+}
+
+// change changes users of the main workspace until stop is called: other sort keys, other
+// texts, new rows, deleted rows.
+func change(t *testing.T, s *e2etest.Stack) (writes *atomic.Int64, stop func()) {
+	t.Helper()
+	target, closeTarget, err := demo.DialEmulator(t.Context(), s.Firestore, e2etest.Project)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	writes = new(atomic.Int64)
+	stored := s.Stored(t, jobs.KindUsers)
+	var g errgroup.Group
+	for writer := range uint64(2) {
+		g.Go(func() error {
+			r := rand.New(rand.NewPCG(1, writer))
+			for n := 0; ctx.Err() == nil; n++ {
+				request := &firestorepb.CommitRequest{Database: target.Database}
+				for i := range 10 {
+					name := target.Database + "/documents/VipUsers/" + stored[r.IntN(len(stored))].ID
+					if i%4 == 0 {
+						name = fmt.Sprintf("%s/documents/VipUsers/new-%d-%d-%d", target.Database, writer, n, i)
+					}
+					request.Writes = append(request.Writes, changed(s, r, name, i))
+				}
+				if _, err := target.Client.Commit(ctx, request); err != nil && ctx.Err() == nil {
+					return err
+				}
+				writes.Add(10)
+			}
+			return nil
+		})
+	}
+	return writes, func() {
+		t.Helper()
+		cancel()
+		if err := g.Wait(); err != nil {
+			t.Errorf("change rows: %v", err)
+		}
+		_ = closeTarget() // nothing is under way
+	}
+}
+
+func changed(s *e2etest.Stack, r *rand.Rand, name string, i int) *firestorepb.Write {
+	if i%4 == 1 {
+		return &firestorepb.Write{Operation: &firestorepb.Write_Delete{Delete: name}}
+	}
+	text := func(s string) *firestorepb.Value {
+		return &firestorepb.Value{ValueType: &firestorepb.Value_StringValue{StringValue: s}}
+	}
+	ltv := []float64{0, 10, float64(r.IntN(100)), r.Float64() * 1e4}[r.IntN(4)]
+	return &firestorepb.Write{
+		Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{Name: name, Fields: map[string]*firestorepb.Value{
+			"workspaceId": text(s.WorkspaceID), "mediumId": text(s.MediumID), "displayName": text(fmt.Sprintf("=changed %d, \"again\"", r.Int())),
+			"ltv": {ValueType: &firestorepb.Value_DoubleValue{DoubleValue: ltv}},
+		}}},
+		UpdateMask: &firestorepb.DocumentMask{FieldPaths: []string{"workspaceId", "mediumId", "displayName", "ltv"}},
+	}
+}
+
+// readAt reads the users of the main workspace as they were, with the official client.
+func readAt(t *testing.T, s *e2etest.Stack, at time.Time) []e2etest.Row {
+	t.Helper()
+	client, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(s.Firestore)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	users := client.Collection("VipUsers").Where("workspaceId", "==", s.WorkspaceID).Where("mediumId", "==", s.MediumID).
+		OrderBy("ltv", firestore.Desc).OrderBy(firestore.DocumentID, firestore.Asc)
+	documents := users.WithReadOptions(firestore.ReadTime(at)).Documents(t.Context())
+	defer documents.Stop()
+	var rows []e2etest.Row
+	for {
+		d, err := documents.Next()
+		if err == iterator.Done {
+			return rows
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, e2etest.Row{ID: d.Ref.ID, Fields: d.Data()})
+	}
+}
+
+// onePart exports the same rows at the same instant in one part, in this process.
+func onePart(t *testing.T, s *e2etest.Stack, at time.Time) []byte {
+	t.Helper()
+	reader, err := records.Open(t.Context(), records.Config{ProjectID: e2etest.Project, Emulator: s.Firestore})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	objects, err := objectstore.Open(t.Context(), objectstore.Config{Bucket: e2etest.Project + "-exports", EmulatorHost: s.Storage, ProjectID: e2etest.Project})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer objects.Close()
+	exporter := export.New(reader, objects, export.Config{PartRows: 1 << 30, MaxParts: 1})
+	job := &jobs.Job{
+		ID: jobs.NewID(), OrgID: s.OrgID, Kind: jobs.KindUsers, SnapshotTime: at,
+		Params: jobs.Params{Filter: jobs.Filter{WorkspaceID: s.WorkspaceID, MediumID: s.MediumID}, Profile: jobs.ProfileRFC4180, FormulaGuard: true},
+	}
+	plan, err := exporter.Plan(t.Context(), job)
+	if err != nil || len(plan.Parts) != 1 {
+		t.Fatalf("plan of one part: %d parts, %v", len(plan.Parts), err)
+	}
+	spec := export.Spec{Job: job, Object: job.ObjectPrefix() + "whole.csv", Rows: plan.Rows, Header: true, Final: true}
+	if _, err := exporter.Write(t.Context(), spec, new(export.Progress)); err != nil {
+		t.Fatal(err)
+	}
+	link, err := objects.SignedURL(t.Context(), spec.Object, time.Minute, "whole.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e2etest.Download(t, link).Body
+}

@@ -1,0 +1,191 @@
+package e2e
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/firestore"
+
+	"exportd/internal/export"
+	"exportd/internal/localcloud/localcloudtest"
+	"exportd/internal/records"
+	"exportd/internal/vip"
+	"exportd/internal/vip/wire"
+	"exportd/jobs"
+)
+
+// skew is a distribution of sort keys that a planner may choke on.
+type skew struct {
+	name string
+	kind jobs.Kind
+	rows int
+	key  func(r *rand.Rand, i int) any
+	id   func(r *rand.Rand, i int) string
+	// odd keys are no numbers: rows that should not exist are exported, but not in balance.
+	odd bool
+}
+
+// skewTarget is the rows of a part in these tests; the rows of each skew are dozens of it.
+const skewTarget = 100
+
+var skewDay = time.Date(2026, 1, 10, 0, 0, 0, 0, time.UTC)
+
+var skews = []skew{
+	{name: "all keys equal", kind: jobs.KindUsers, rows: 4000, id: randomID, key: func(*rand.Rand, int) any { return 0.0 }},
+	{name: "all keys equal, ids in sequence", kind: jobs.KindUsers, rows: 4000, id: sequentialID, key: func(*rand.Rand, int) any { return 0.0 }},
+	{name: "all keys equal, as integers and doubles", kind: jobs.KindUsers, rows: 2000, id: randomID, key: func(_ *rand.Rand, i int) any {
+		return []any{int64(7), 7.0}[i%2]
+	}},
+	{name: "one giant tie among others", kind: jobs.KindUsers, rows: 4000, id: randomID, key: func(r *rand.Rand, i int) any {
+		if i < 3000 {
+			return 42.5
+		}
+		return math.Round(r.Float64()*1e6) / 100
+	}},
+	{name: "exponential keys", kind: jobs.KindUsers, rows: 3000, id: sequentialID, key: func(_ *rand.Rand, i int) any {
+		return math.Pow(2, float64(i)/2-700)
+	}},
+	{name: "negative and tiny keys", kind: jobs.KindUsers, rows: 3000, id: randomID, key: func(r *rand.Rand, i int) any {
+		return []any{-r.ExpFloat64() * 1e9, r.Float64() * 1e-300, math.Copysign(0, -1), -1e-5 * r.Float64()}[i%4]
+	}},
+	{name: "neighbouring doubles", kind: jobs.KindUsers, rows: 3000, id: sequentialID, key: func(_ *rand.Rand, i int) any {
+		return math.Float64frombits(math.Float64bits(1) + uint64(i))
+	}},
+	{name: "microsecond bursts", kind: jobs.KindMessages, rows: 4000, id: randomID, key: func(r *rand.Rand, i int) any {
+		switch {
+		case i < 1500: // all in one microsecond
+			return skewDay.Add(time.Hour)
+		case i < 3000: // all in one millisecond
+			return skewDay.Add(2*time.Hour + time.Duration(r.IntN(1000))*time.Microsecond)
+		}
+		return skewDay.Add(time.Duration(r.Int64N(int64(31 * 24 * time.Hour)))).Truncate(time.Microsecond)
+	}},
+	{name: "everything in the last microsecond", kind: jobs.KindMessages, rows: 2000, id: sequentialID, key: func(*rand.Rand, int) any {
+		return skewDay.AddDate(0, 0, 31).Add(-time.Microsecond)
+	}},
+	{name: "keys that are no numbers", kind: jobs.KindUsers, rows: 600, id: randomID, odd: true, key: func(r *rand.Rand, i int) any {
+		return []any{"text", nil, math.NaN(), math.Inf(1), math.Inf(-1), map[string]any{"amount": 5}, r.Float64(), true}[i%8]
+	}},
+}
+
+func randomID(r *rand.Rand, _ int) string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	b := make([]byte, 20) // as the official clients make them
+	for i := range b {
+		b[i] = letters[r.IntN(len(letters))]
+	}
+	return string(b)
+}
+
+func sequentialID(_ *rand.Rand, i int) string { return fmt.Sprintf("imported-row-%08d", i) }
+
+// TestPlanner: however the keys lie, parts are balanced, and laid end to end they are
+// the whole.
+func TestPlanner(t *testing.T) {
+	t.Parallel()
+	cloud := localcloudtest.Start(t)
+	reader, err := records.Open(t.Context(), records.Config{ProjectID: localcloudtest.Project, Emulator: cloud.Endpoints().Firestore})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = reader.Close() })
+	for n, s := range skews {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			filter := jobs.Filter{WorkspaceID: fmt.Sprintf("skew-%d", n), MediumID: "m"}
+			if s.kind == jobs.KindMessages {
+				filter.From, filter.To = skewDay, skewDay.AddDate(0, 0, 31)
+			}
+			s.write(t, cloud.Firestore, filter.WorkspaceID)
+			s.check(t, reader, &jobs.Job{Kind: s.kind, Params: jobs.Params{Filter: filter}})
+		})
+	}
+}
+
+// write stores the rows, 500 a commit.
+func (s skew) write(t *testing.T, client *firestore.Client, workspaceID string) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(1, uint64(s.rows)))
+	q := vip.NewQuery(s.kind, jobs.Filter{})
+	bulk := client.BulkWriter(t.Context())
+	for i := range s.rows {
+		// The prefix keeps the ids of skews apart; all rows of a skew share it.
+		ref := client.Collection(q.Collection).Doc(workspaceID + "-" + s.id(r, i))
+		if _, err := bulk.Set(ref, map[string]any{"workspaceId": workspaceID, "mediumId": "m", q.SortField: s.key(r, i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bulk.End()
+}
+
+// check plans the rows in parts and reads each of them.
+func (s skew) check(t *testing.T, reader *records.Reader, j *jobs.Job) {
+	t.Helper()
+	begun := time.Now()
+	plan, err := export.New(reader, nil, export.Config{PartRows: skewTarget, MaxParts: 1000}).Plan(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(begun)
+	if plan.Rows != int64(s.rows) {
+		t.Fatalf("the plan is for %d rows, want %d", plan.Rows, s.rows)
+	}
+	q := export.Query(j)
+	ids := func(rng vip.Range) (ids []string) {
+		t.Helper()
+		err := reader.Scan(t.Context(), q, rng, plan.Snapshot, records.Options{}, func(doc []byte) error {
+			p, err := q.PositionOf(doc)
+			ids = append(ids, p.ID)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	whole := ids(vip.Range{})
+	var laid []string
+	var largest int64
+	edge := ""
+	for i, p := range plan.Parts {
+		if p.From != edge {
+			t.Errorf("part %d does not begin where part %d ends", i, i-1)
+		}
+		edge = p.To
+		part := ids(vip.Range{From: position(t, p.From), To: position(t, p.To)})
+		if int64(len(part)) != p.Rows {
+			t.Errorf("part %d has %d rows, planned are %d", i, len(part), p.Rows)
+		}
+		laid = append(laid, part...)
+		largest = max(largest, p.Rows)
+	}
+	if edge != "" {
+		t.Errorf("the last part ends at %q", edge)
+	}
+	if !slices.Equal(laid, whole) || len(whole) != s.rows {
+		t.Errorf("%d rows in the parts, %d in the whole, want %d in the same order", len(laid), len(whole), s.rows)
+	}
+	t.Logf("%d rows in %d parts, the largest of %d, planned in %s", s.rows, len(plan.Parts), largest, took)
+	if !s.odd && largest > 3*skewTarget {
+		t.Errorf("the largest part has %d rows, want at most %d", largest, 3*skewTarget)
+	}
+	if least := s.rows / skewTarget / 3; len(plan.Parts) < least && !s.odd || len(plan.Parts) > 3*s.rows/skewTarget {
+		t.Errorf("%d parts for %d rows", len(plan.Parts), s.rows)
+	}
+}
+
+func position(t *testing.T, s string) *vip.Position {
+	t.Helper()
+	if s == "" {
+		return nil
+	}
+	p, err := vip.ParsePosition(s)
+	if err != nil || wire.Check(p.Key) != nil {
+		t.Fatalf("position %q: %v", s, err)
+	}
+	return &p
+}
