@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"exportd/api/client"
+)
+
+// scopeFlags are the flags that say which rows; profiles have defaults for them.
+type scopeFlags struct{ workspace, medium, from, to string }
+
+func (f *scopeFlags) add(cmd *cobra.Command, window bool) {
+	cmd.Flags().StringVarP(&f.workspace, "workspace", "w", "", "id of the VIP workspace")
+	cmd.Flags().StringVarP(&f.medium, "medium", "m", "", "id of the channel")
+	if window {
+		cmd.Flags().StringVar(&f.from, "from", "", "first day or instant, like 2026-11-01 or 2026-11-01T08:00:00Z")
+		cmd.Flags().StringVar(&f.to, "to", "", "last day (all of it) or instant (not in it), at most 31 days after --from")
+	}
+}
+
+// fill takes from the profile what was not given. The service says what is missing then.
+func (f *scopeFlags) fill(p profile) {
+	for _, d := range []struct {
+		to   *string
+		from string
+	}{{&f.workspace, p.Workspace}, {&f.medium, p.Medium}, {&f.from, p.From}, {&f.to, p.To}} {
+		if *d.to == "" {
+			*d.to = d.from
+		}
+	}
+}
+
+type exportFlags struct {
+	scopeFlags
+	request     client.Request
+	contentType string
+	csvProfile  string
+	guard       string
+	output      string
+	detach      bool
+}
+
+func (a *app) exportCommand() *cobra.Command {
+	cmd := parent("export", "Export VIP users or VIP messages to a CSV file",
+		a.exportKind(client.KindVipUsers, "Export VIP users, highest LTV first"),
+		a.exportKind(client.KindVipMessages, "Export VIP messages of up to 31 days, newest first"))
+	cmd.Long = `Exports VIP users or VIP messages to a CSV file.
+
+An export is a job of the service. While it is under way this command may be
+interrupted: the job goes on, and "exportctl jobs download" brings its file. The same
+export again attaches to the job in flight, or to the result of the last minute.`
+	return cmd
+}
+
+func (a *app) exportKind(kind client.Kind, short string) *cobra.Command {
+	f := &exportFlags{request: client.Request{Kind: kind}}
+	cmd := &cobra.Command{
+		Use: string(kind), Short: short, Args: noArgs,
+		Example: "  exportctl export " + string(kind) + " -o out.csv\n  exportctl export " + string(kind) + " -o - | head\n  exportctl export " + string(kind) + " --detach",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.read(); err != nil {
+				return err
+			}
+			return a.export(cmd.Context(), f)
+		},
+	}
+	f.add(cmd, kind == client.KindVipMessages)
+	r, flags := &f.request, cmd.Flags()
+	if kind == client.KindVipUsers {
+		flags.BoolVar(&r.HasBirthday, "has-birthday", false, "only users whose birthday is known")
+		flags.IntVar(&r.BirthdayMonth, "birthday-month", 0, "only users born in this month, 1 to 12")
+	} else {
+		flags.StringVar(&r.Label, "label", "", "only messages with this label")
+		flags.StringVar(&f.contentType, "content-type", "", "only messages of this kind: text, postback, attachment, other")
+		choices(cmd, "content-type", "text", "postback", "attachment", "other")
+	}
+	flags.StringVarP(&f.output, "output", "o", "", "file to write, - for standard output; without it a link is printed")
+	flags.BoolVar(&f.detach, "detach", false, "start the job, print its id and end")
+	flags.StringVar(&f.csvProfile, "csv-profile", "", "form of the file: rfc4180 (default), or excel with a byte order mark")
+	choices(cmd, "csv-profile", "rfc4180", "excel")
+	flags.StringVar(&f.guard, "formula-guard", "on", "put a ' before text that spreadsheets take for formulas: on, off")
+	choices(cmd, "formula-guard", "on", "off")
+	flags.StringVar(&r.CallbackURL, "callback-url", "", "where the service POSTs when the job has ended")
+	flags.StringVar(&r.IdempotencyKey, "idempotency-key", "", "the same key gives the same job for 24 hours")
+	flags.BoolVar(&r.Fresh, "no-cache", false, "a new job, also where an equal one is in flight or just done")
+	_ = cmd.MarkFlagFilename("output", "csv") // the flag is there
+	return cmd
+}
+
+// choices completes a flag's values.
+func choices(cmd *cobra.Command, flag string, values ...string) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+}
+
+// read checks what the service cannot know.
+func (f *exportFlags) read() error {
+	if f.guard != "on" && f.guard != "off" {
+		return &usageError{text: fmt.Sprintf("--formula-guard is on or off, not %q", f.guard)}
+	}
+	if f.detach && f.output != "" {
+		return &usageError{text: "--detach does not wait for a file, so there is nothing to write to --output"}
+	}
+	f.request.NoFormulaGuard = f.guard == "off"
+	f.request.ContentType = client.ContentType(f.contentType)
+	f.request.Profile = client.Profile(f.csvProfile)
+	return checkOutput(f.output)
+}
+
+// checkOutput finds out before a job is started that its file could not be written.
+func checkOutput(path string) error {
+	if path == "" || path == "-" {
+		return nil
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return &usageError{text: "--output " + path + " is a folder", hint: "Give a file in it, like: -o " + quote(filepath.Join(path, "out.csv"))}
+	}
+	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+		return &usageError{text: "--output " + path + ": there is no folder " + filepath.Dir(path), hint: "mkdir -p " + quote(filepath.Dir(path))}
+	}
+	return nil
+}
+
+func (a *app) export(ctx context.Context, f *exportFlags) error {
+	if f.output == "-" && a.asJSON {
+		return &usageError{text: "--json and --output - both want standard output"}
+	}
+	p, err := a.profile()
+	if err != nil {
+		return err
+	}
+	f.fill(p)
+	f.request.WorkspaceID, f.request.MediumID = f.workspace, f.medium
+	if f.request.Kind == client.KindVipMessages {
+		f.request.From, f.request.To = f.from, f.to
+	}
+	c, err := a.connect(p, false, manyTries)
+	if err != nil {
+		return err
+	}
+	job, err := c.Submit(ctx, f.request)
+	if err != nil {
+		if ctx.Err() != nil {
+			a.say("Interrupted before the service named a job. The same command again attaches to it, if there is one.")
+			return interruptedError{}
+		}
+		return err
+	}
+	if f.detach {
+		return a.showSubmitted(ctx, c, p, job)
+	}
+	return a.fetch(ctx, c, p, job.JobID, f.output)
+}
+
+// showSubmitted prints the id of a job that was started.
+func (a *app) showSubmitted(ctx context.Context, c *client.Client, p profile, job *client.Job) error {
+	if a.asJSON {
+		return a.printJob(ctx, c, job.JobID)
+	}
+	fmt.Fprintln(a.stdout, job.JobID)
+	if a.stdoutTerminal {
+		a.say("Its file, when it is done:  %s", p.command("jobs", "download", job.JobID, "-o", string(job.Kind)+".csv"))
+	}
+	return nil
+}
+
+// fetch waits for a job and brings its file to path, or shows where the file is if path is
+// empty. Interrupted, it says how to go on.
+func (a *app) fetch(ctx context.Context, c *client.Client, p profile, id, path string) error {
+	begun := a.now()
+	bar := a.newProgress()
+	defer bar.stop()
+	job, err := c.Wait(ctx, id, bar.onJob)
+	if err != nil {
+		return a.leave(ctx, p, bar, id, path, err)
+	}
+	if _, err := c.ResultOf(job); err != nil {
+		if job.State == client.StateExpired {
+			return &hinted{fmt.Errorf("job %s: %w: it is expired", id, client.ErrNoFile), "Export it again to get a new file."}
+		}
+		if a.asJSON {
+			return errors.Join(err, a.printJob(ctx, c, id))
+		}
+		return err
+	}
+	switch path {
+	case "":
+	case "-":
+		if _, err = c.Download(ctx, job, a.stdout, bar.onFile); err != nil {
+			return a.leave(ctx, p, bar, id, path, err)
+		}
+	default:
+		if err = c.Save(ctx, job, path, bar.onFile); err != nil {
+			return a.leave(ctx, p, bar, id, path, err)
+		}
+	}
+	bar.stop()
+	a.say("%s", summary(job, path, a.now().Sub(begun)))
+	switch {
+	case a.asJSON:
+		return a.printJob(ctx, c, id)
+	case path == "" && job.CSVURL != nil:
+		fmt.Fprintln(a.stdout, clean(*job.CSVURL, false))
+	}
+	return nil
+}
+
+// summary says what came of an export.
+func summary(job *client.Job, path string, took time.Duration) string {
+	s := "Exported " + plural(*job.TotalCount, "row", "rows")
+	if job.SizeBytes != nil {
+		s += ", " + size(*job.SizeBytes)
+	}
+	s += " in " + duration(took)
+	switch path {
+	case "":
+		s += ". The link works until " + instant(job.CSVURLExpiresAt).text + " UTC; jobs download makes new ones."
+	case "-":
+		s += "; checksum right."
+	default:
+		s += " to " + path + "; checksum right."
+	}
+	if job.GuardedCells != nil && *job.GuardedCells > 0 {
+		s += "\n" + plural(*job.GuardedCells, "cell", "cells") + " got a ' in front, because a spreadsheet would take " + itThem(*job.GuardedCells) + " for a formula."
+	}
+	return s
+}
+
+func itThem(n int64) string {
+	if n == 1 {
+		return "it"
+	}
+	return "them"
+}
+
+// leave tells a person who interrupts how to come back.
+func (a *app) leave(ctx context.Context, p profile, bar *progress, id, path string, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	job := bar.latest()
+	bar.stop()
+	where := "."
+	if job != nil && job.State == client.StateRunning && job.Progress.RowsTotal != nil {
+		where = fmt.Sprintf(" (%d %%, %s of %s rows).", job.Progress.Percent, thousands(job.Progress.RowsDone), thousands(*job.Progress.RowsTotal))
+	}
+	if path == "" || path == "-" {
+		path = "out.csv"
+	}
+	if job != nil && job.State == client.StateSucceeded {
+		a.say("Interrupted. Job %s is done; what has arrived of its file is kept.", id)
+		a.say("Go on:      %s", p.command("jobs", "download", id, "-o", path))
+		return interruptedError{}
+	}
+	a.say("Interrupted. Job %s goes on without you%s", id, where)
+	a.say("Come back:  %s", p.command("jobs", "download", id, "-o", path))
+	a.say("Or end it:  %s", p.command("jobs", "cancel", id))
+	return interruptedError{}
+}
+
+// command is a command line of this program for the same profile.
+func (p profile) command(args ...string) string {
+	if p.flag != "" {
+		args = append([]string{"--profile", p.flag}, args...)
+	}
+	args = slices.Clone(args)
+	for i, arg := range args {
+		args[i] = quote(arg)
+	}
+	return "exportctl " + strings.Join(args, " ")
+}
+
+// printJob prints a job as the service shows it.
+func (a *app) printJob(ctx context.Context, c *client.Client, id string) error {
+	r, err := c.GetJobWithResponse(ctx, id, &client.GetJobParams{})
+	if err != nil {
+		return err
+	}
+	return a.printJSON(r.Body)
+}

@@ -1,0 +1,414 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"exportd/api/client"
+)
+
+func (a *app) jobsCommand() *cobra.Command {
+	return parent("jobs", "List, watch, cancel, delete and download export jobs",
+		a.jobsList(), a.jobsGet(), a.jobsWatch(), a.jobsDownload(), a.jobsCancel(), a.jobsDelete())
+}
+
+// allStates completes --state.
+var allStates = []string{"queued", "running", "succeeded", "failed", "canceled", "expired"}
+
+// pageFlags say how much of a list to show.
+type pageFlags struct {
+	limit int
+	all   bool
+	token string
+}
+
+func (f *pageFlags) add(cmd *cobra.Command, most int) {
+	cmd.Flags().IntVarP(&f.limit, "limit", "n", most, "how many to show at most")
+	cmd.Flags().BoolVar(&f.all, "all", false, "show all there are")
+}
+
+func (f *pageFlags) check() error {
+	if f.limit < 1 {
+		return &usageError{text: fmt.Sprintf("--limit is 1 or more, not %d", f.limit), hint: "for all there are: --all"}
+	}
+	return nil
+}
+
+// left is how many more to ask for, at most page; 0 ends it.
+func (f *pageFlags) left(have, page int) int {
+	if f.all {
+		return page
+	}
+	return min(page, f.limit-have)
+}
+
+func (a *app) jobsList() *cobra.Command {
+	var page pageFlags
+	var state, kind string
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the jobs of your org, newest first", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := page.check(); err != nil {
+				return err
+			}
+			c, err := a.service(false, fewTries)
+			if err != nil {
+				return err
+			}
+			l, err := collect(page, func(size int, token string) ([]byte, error) {
+				r, err := c.ListJobsWithResponse(cmd.Context(), &client.ListJobsParams{
+					State: given(client.State(state)), Kind: given(client.Kind(kind)), PageSize: &size, PageToken: given(token),
+				})
+				if err != nil {
+					return nil, err
+				}
+				return r.Body, nil
+			})
+			if err != nil {
+				return err
+			}
+			return showJobs[client.Job](a, l, jobColumns, jobRow)
+		},
+	}
+	page.add(cmd, 20)
+	cmd.Flags().StringVar(&page.token, "page-token", "", "nextPageToken of a list with the same filters")
+	cmd.Flags().StringVar(&state, "state", "", "only jobs in this state")
+	cmd.Flags().StringVar(&kind, "kind", "", "only vip-users or vip-messages")
+	choices(cmd, "state", allStates...)
+	choices(cmd, "kind", "vip-users", "vip-messages")
+	return cmd
+}
+
+// given leaves out what is empty.
+func given[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
+// jobList is a list of jobs, put together from pages as they came.
+type jobList struct {
+	Jobs          []json.RawMessage `json:"jobs"`
+	NextPageToken *string           `json:"nextPageToken"`
+}
+
+// mostJobs is the largest page of jobs.
+const mostJobs = 100
+
+// collect gets as many pages as it takes.
+func collect(f pageFlags, get func(size int, token string) ([]byte, error)) (jobList, error) {
+	list := jobList{Jobs: []json.RawMessage{}}
+	for token := f.token; ; {
+		n := f.left(len(list.Jobs), mostJobs)
+		if n <= 0 {
+			return list, nil
+		}
+		body, err := get(n, token)
+		if err != nil {
+			return list, err
+		}
+		var page jobList
+		if err := json.Unmarshal(body, &page); err != nil {
+			return list, fmt.Errorf("read list of jobs: %w", err)
+		}
+		list.Jobs = append(list.Jobs, page.Jobs...)
+		list.NextPageToken = page.NextPageToken
+		if page.NextPageToken == nil {
+			return list, nil
+		}
+		token = *page.NextPageToken
+	}
+}
+
+// showJobs prints a list of jobs.
+func showJobs[J any](a *app, l jobList, columns []column, row func(*J) []cell) error {
+	if a.asJSON {
+		return a.printValue(l)
+	}
+	rows := make([][]cell, len(l.Jobs))
+	for i, raw := range l.Jobs {
+		var j J
+		if err := json.Unmarshal(raw, &j); err != nil {
+			return fmt.Errorf("read job: %w", err)
+		}
+		rows[i] = row(&j)
+	}
+	if len(rows) == 0 {
+		a.say("No jobs.")
+		return nil
+	}
+	a.table(columns, rows)
+	if l.NextPageToken != nil {
+		a.say("There are more: --limit N or --all shows them.")
+	}
+	return nil
+}
+
+var jobColumns = []column{
+	{name: "JOB"}, {name: "KIND"}, {name: "STATE"}, {name: "CREATED (UTC)"}, {name: "TOOK", right: true},
+	{name: "ROWS", right: true}, {name: "SIZE", right: true}, {name: "ERROR", flexible: true},
+}
+
+func jobRow(j *client.Job) []cell {
+	return []cell{
+		words(j.JobID), words(string(j.Kind)), stateCell(j.State), instant(j.CreatedAt), words(between(j.StartedAt, j.FinishedAt)),
+		rowsOf(j.TotalCount, j.Progress), sizeOf(j.SizeBytes), words(errorCode(j.Error)),
+	}
+}
+
+func rowsOf(total *int64, p client.Progress) cell {
+	switch {
+	case total != nil:
+		return number(*total)
+	case p.RowsTotal != nil:
+		return words(fmt.Sprintf("%s (%d %%)", thousands(p.RowsDone), p.Percent))
+	}
+	return cell{}
+}
+
+func sizeOf(n *int64) cell {
+	if n == nil {
+		return cell{}
+	}
+	return words(size(*n))
+}
+
+func errorCode(e *client.JobError) string {
+	if e == nil {
+		return ""
+	}
+	return string(e.Code)
+}
+
+func (a *app) jobsGet() *cobra.Command {
+	return &cobra.Command{
+		Use: "get JOB", Short: "Show a job", Args: oneArg("job id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.service(false, fewTries)
+			if err != nil {
+				return err
+			}
+			r, err := c.GetJobWithResponse(cmd.Context(), args[0], &client.GetJobParams{})
+			if err != nil {
+				return about(args[0], err)
+			}
+			if a.asJSON {
+				return a.printJSON(r.Body)
+			}
+			a.list(jobFacts(r.JSON200))
+			return nil
+		},
+	}
+}
+
+// about names the job in an error that does not.
+func about(id string, err error) error {
+	if err == nil || client.JobIDOf(err) != "" {
+		return err
+	}
+	return fmt.Errorf("job %s: %w", id, err)
+}
+
+// jobFacts are what there is to say about a job.
+func jobFacts(j *client.Job) [][2]cell {
+	facts := [][2]cell{
+		{words("job"), words(j.JobID)}, {words("kind"), words(string(j.Kind))}, {words("state"), stateCell(j.State)},
+		{words("workspace"), words(j.Params.WorkspaceID)}, {words("medium"), words(j.Params.MediumID)},
+		{words("filter"), words(filterText(j.Params))},
+		{words("created"), instant(j.CreatedAt)}, {words("started"), instant(j.StartedAt)}, {words("finished"), instant(j.FinishedAt)},
+		{words("took"), words(between(j.StartedAt, j.FinishedAt))}, {words("picture of"), instant(j.SnapshotTime)},
+		{words("rows"), rowsOf(j.TotalCount, j.Progress)}, {words("parts"), partsOf(j.Progress)}, {words("size"), sizeOf(j.SizeBytes)},
+		{words("crc32c"), optional(j.Crc32C)}, {words("file until"), instant(j.FileExpiresAt)},
+	}
+	if j.Attempt > 1 {
+		facts = append(facts, [2]cell{words("attempts"), number(int64(j.Attempt))})
+	}
+	if j.GuardedCells != nil && *j.GuardedCells > 0 {
+		facts = append(facts, [2]cell{words("guarded cells"), number(*j.GuardedCells)})
+	}
+	if j.Error != nil {
+		facts = append(facts, [2]cell{words("error"), {string(j.Error.Code) + ": " + j.Error.Message, red}})
+	}
+	if cb := j.Callback; cb != nil {
+		facts = append(facts, [2]cell{words("callback"), words(callbackText(cb))})
+	}
+	return append(facts, [2]cell{words("rerun of"), optional(j.RerunOf)})
+}
+
+func partsOf(p client.Progress) cell {
+	if p.PartsTotal == 0 {
+		return cell{}
+	}
+	return words(fmt.Sprintf("%d of %d", p.PartsDone, p.PartsTotal))
+}
+
+// filterText is the filter of an export in the words of flags.
+func filterText(p client.Params) string {
+	s := ""
+	add := func(name, value string) {
+		if s != "" {
+			s += ", "
+		}
+		s += name + " " + value
+	}
+	if p.From != nil && p.To != nil {
+		add("from", p.From.UTC().Format("2006-01-02T15:04:05Z")+" to before "+p.To.UTC().Format("2006-01-02T15:04:05Z"))
+	}
+	if p.Label != nil {
+		add("label", *p.Label)
+	}
+	if p.ContentType != nil {
+		add("content type", string(*p.ContentType))
+	}
+	switch {
+	case p.BirthdayMonth != nil && *p.BirthdayMonth > 0:
+		add("birthday in month", fmt.Sprint(*p.BirthdayMonth))
+	case p.HasBirthday != nil && *p.HasBirthday:
+		add("birthday", "known")
+	}
+	if p.Profile == client.ProfileExcel {
+		add("csv profile", "excel")
+	}
+	if !p.FormulaGuard {
+		add("formula guard", "off")
+	}
+	return s
+}
+
+func callbackText(cb *client.CallbackStatus) string {
+	s := cb.URL
+	if cb.State != nil {
+		s += ": " + string(*cb.State)
+	}
+	if cb.Attempts > 0 {
+		s += ", " + plural(int64(cb.Attempts), "try", "tries")
+	}
+	if cb.LastStatus != nil {
+		s += fmt.Sprintf(", last answer %d", *cb.LastStatus)
+	}
+	if cb.NextAttemptAt != nil {
+		s += ", next at " + instant(cb.NextAttemptAt).text
+	}
+	return s
+}
+
+func (a *app) jobsWatch() *cobra.Command {
+	return &cobra.Command{
+		Use: "watch JOB", Short: "Follow a job until it has ended; ends with 3 if it failed or was canceled", Args: oneArg("job id"),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.watch(cmd.Context(), args[0]) },
+	}
+}
+
+func (a *app) watch(ctx context.Context, id string) error {
+	p, err := a.profile()
+	if err != nil {
+		return err
+	}
+	c, err := a.connect(p, false, manyTries)
+	if err != nil {
+		return err
+	}
+	bar := a.newProgress()
+	defer bar.stop()
+	job, err := c.Wait(ctx, id, bar.onJob)
+	bar.stop()
+	switch {
+	case err != nil && ctx.Err() != nil:
+		a.say("Interrupted. Job %s goes on.\nCome back:  %s", id, p.command("jobs", "watch", id))
+		return interruptedError{}
+	case err != nil:
+		return err
+	case a.asJSON:
+		err = a.printJob(ctx, c, id)
+	default:
+		a.list(jobFacts(job))
+	}
+	if err == nil && job.State != client.StateSucceeded && job.State != client.StateExpired {
+		return &reportedError{exitJobFailed} // the facts say why
+	}
+	return err
+}
+
+func (a *app) jobsDownload() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use: "download JOB", Short: "Wait for a job and download its file; goes on where an earlier try ended", Args: oneArg("job id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if output == "" {
+				output = args[0] + ".csv"
+			}
+			if output == "-" && a.asJSON {
+				return &usageError{text: "--json and --output - both want standard output"}
+			}
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			p, err := a.profile()
+			if err != nil {
+				return err
+			}
+			c, err := a.connect(p, false, manyTries)
+			if err != nil {
+				return err
+			}
+			return a.fetch(cmd.Context(), c, p, args[0], output)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write, - for standard output (default JOB.csv)")
+	_ = cmd.MarkFlagFilename("output", "csv") // the flag is there
+	return cmd
+}
+
+func (a *app) jobsCancel() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use: "cancel JOB", Short: "Cancel a job that has not ended", Args: oneArg("job id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.service(false, fewTries)
+			if err != nil {
+				return err
+			}
+			r, err := c.CancelJobWithResponse(cmd.Context(), args[0], client.CancelJobJSONRequestBody{Reason: given(reason)})
+			if err != nil {
+				return about(args[0], err)
+			}
+			if a.asJSON {
+				return a.printJSON(r.Body)
+			}
+			a.say("Job %s is canceled.", args[0])
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the job's record")
+	return cmd
+}
+
+func (a *app) jobsDelete() *cobra.Command {
+	var reason string
+	var yes bool
+	cmd := &cobra.Command{
+		Use: "delete JOB", Short: "Cancel a job if it runs, and erase its file", Args: oneArg("job id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.service(false, fewTries)
+			if err != nil {
+				return err
+			}
+			if err := a.confirm(cmd.Context(), yes, fmt.Sprintf("Erase job %s and its file, for good?", args[0])); err != nil {
+				return err
+			}
+			if _, err = c.DeleteJobWithResponse(cmd.Context(), args[0], client.DeleteJobJSONRequestBody{Reason: given(reason)}); err != nil {
+				return about(args[0], err)
+			}
+			a.say("Job %s and its file are gone.", args[0])
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the job's record")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}

@@ -1,0 +1,382 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"exportd/api/client"
+)
+
+func (a *app) opsCommand() *cobra.Command {
+	cmd := parent("ops", "See the jobs of all orgs, run failed ones again, pause queues",
+		parent("jobs", "Jobs of all orgs", a.opsJobsList(), a.opsJobsGet()),
+		a.opsRerun(),
+		parent("batches", "Reruns of many jobs", a.opsBatchesList(), a.opsBatchesGet()),
+		a.opsCancel(), a.opsStats(),
+		parent("queues", "What workers take work from", a.opsQueue("pause", "Let workers take no new work from a queue; work under way ends"),
+			a.opsQueue("resume", "Let workers take work from a queue again")),
+		parent("callback", "Callbacks of jobs", a.opsRedeliver()))
+	cmd.Long = `What operators do. The key needs the scope "ops"; a profile may have one for these
+commands besides its own.
+
+  exportctl ops stats
+  exportctl ops jobs list --state failed
+  exportctl ops rerun --filter state=failed,errorCode=MISSING_INDEX --reason "index is there now" --dry-run`
+	return cmd
+}
+
+// allCodes completes --error-code.
+var allCodes = []string{
+	string(client.ErrorCodeCOUNTMISMATCH), string(client.ErrorCodeINTERNAL), string(client.ErrorCodeINTERRUPTEDTOOOFTEN), string(client.ErrorCodeINVALIDJOB),
+	string(client.ErrorCodeMISSINGINDEX), string(client.ErrorCodeSNAPSHOTTOOOLD), string(client.ErrorCodeSOURCEPERMISSIONDENIED),
+	string(client.ErrorCodeSTORAGEMISMATCH), string(client.ErrorCodeSTORAGEPERMISSIONDENIED), string(client.ErrorCodeSTORAGEQUOTA),
+	string(client.ErrorCodeTOOMANYBYTES), string(client.ErrorCodeTOOMANYROWS), string(client.ErrorCodeUNAVAILABLE),
+}
+
+func (a *app) opsJobsList() *cobra.Command {
+	var page pageFlags
+	var state, kind, org, workspace, code, after, before string
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List jobs, newest first", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := page.check(); err != nil {
+				return err
+			}
+			c, err := a.service(true, fewTries)
+			if err != nil {
+				return err
+			}
+			l, err := collect(page, func(size int, token string) ([]byte, error) {
+				r, err := c.OpsListJobsWithResponse(cmd.Context(), &client.OpsListJobsParams{
+					State: given(client.State(state)), Kind: given(client.Kind(kind)), OrgID: given(org), WorkspaceID: given(workspace),
+					ErrorCode: given(client.ErrorCode(code)), CreatedAfter: given(after), CreatedBefore: given(before), PageSize: &size, PageToken: given(token),
+				})
+				if err != nil {
+					return nil, err
+				}
+				return r.Body, nil
+			})
+			if err != nil {
+				return err
+			}
+			return showJobs[client.OpsJob](a, l, opsJobColumns, opsJobRow)
+		},
+	}
+	page.add(cmd, 20)
+	flags := cmd.Flags()
+	flags.StringVar(&page.token, "page-token", "", "nextPageToken of a list with the same filters")
+	flags.StringVar(&state, "state", "", "only jobs in this state")
+	flags.StringVar(&kind, "kind", "", "only vip-users or vip-messages")
+	flags.StringVar(&org, "org", "", "only jobs of this org")
+	flags.StringVarP(&workspace, "workspace", "w", "", "only jobs of this workspace")
+	flags.StringVar(&code, "error-code", "", "only jobs with this error")
+	flags.StringVar(&after, "created-after", "", "only newer jobs: ISO date or date-time")
+	flags.StringVar(&before, "created-before", "", "only older jobs: ISO date or date-time")
+	choices(cmd, "state", allStates...)
+	choices(cmd, "kind", "vip-users", "vip-messages")
+	choices(cmd, "error-code", allCodes...)
+	return cmd
+}
+
+var opsJobColumns = []column{
+	{name: "JOB"}, {name: "ORG"}, {name: "KIND"}, {name: "STATE"}, {name: "CREATED (UTC)"}, {name: "TRIES", right: true},
+	{name: "ROWS", right: true}, {name: "ERROR"}, {name: "WORKSPACE", flexible: true},
+}
+
+func opsJobRow(j *client.OpsJob) []cell {
+	return []cell{
+		words(j.JobID), words(j.OrgID), words(string(j.Kind)), stateCell(j.State), instant(j.CreatedAt), number(int64(j.Attempt)),
+		rowsOf(j.TotalCount, j.Progress), {errorCode(j.Error), red}, words(j.Params.WorkspaceID),
+	}
+}
+
+func (a *app) opsJobsGet() *cobra.Command {
+	return &cobra.Command{
+		Use: "get JOB", Short: "Show a job with its timeline, parts and callbacks", Args: oneArg("job id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.service(true, fewTries)
+			if err != nil {
+				return err
+			}
+			r, err := c.OpsGetJobWithResponse(cmd.Context(), args[0])
+			if err != nil {
+				return about(args[0], err)
+			}
+			if a.asJSON {
+				return a.printJSON(r.Body)
+			}
+			a.showOpsJob(r.JSON200)
+			return nil
+		},
+	}
+}
+
+func (a *app) showOpsJob(d *client.OpsJobDetail) {
+	a.list(opsJobFacts(&d.Job))
+	a.heading("Timeline (UTC)")
+	a.table([]column{{name: "TIME"}, {name: "AFTER", right: true}, {name: "EVENT"}, {name: "TRY", right: true}, {name: "PART", right: true}, {name: "BY"}, {name: "WHAT", flexible: true}},
+		timelineRows(d.Timeline))
+	if rows := partRows(d.Parts); len(rows) > 0 {
+		a.heading("Parts")
+		a.table([]column{
+			{name: "PART", right: true}, {name: "STATE"}, {name: "ROWS", right: true}, {name: "SIZE", right: true}, {name: "TRIES", right: true}, {name: "OWNER"}, {name: "ERROR", flexible: true},
+		}, rows)
+		if d.PartsOmitted > 0 {
+			a.say("%s more are not shown.", plural(int64(d.PartsOmitted), "part", "parts"))
+		}
+	}
+	for _, cb := range d.Callbacks {
+		a.heading("Callback " + cb.Event)
+		a.list([][2]cell{
+			{words("id"), words(cb.ID)}, {words("url"), words(cb.URL)}, {words("state"), stateCell(cb.State)}, {words("next try"), instant(cb.NextAttemptAt)},
+		})
+		if rows := tryRows(cb); len(rows) > 0 {
+			a.table([]column{{name: "TIME"}, {name: "TOOK", right: true}, {name: "STATUS", right: true}, {name: "RESULT"}, {name: "ANSWER", flexible: true}}, rows)
+		}
+	}
+}
+
+func opsJobFacts(j *client.OpsJob) [][2]cell {
+	facts := [][2]cell{
+		{words("job"), words(j.JobID)}, {words("kind"), words(string(j.Kind))}, {words("state"), stateCell(j.State)}, {words("phase"), words(j.Phase)},
+		{words("org"), words(j.OrgID)}, {words("key"), words(j.KeyID)}, {words("request"), words(j.RequestID)},
+		{words("workspace"), words(j.Params.WorkspaceID)}, {words("medium"), words(j.Params.MediumID)}, {words("filter"), words(filterText(j.Params))},
+		{words("created"), instant(j.CreatedAt)}, {words("started"), instant(j.StartedAt)}, {words("finished"), instant(j.FinishedAt)},
+		{words("picture of"), instant(j.SnapshotTime)},
+		{words("rows"), rowsOf(j.TotalCount, j.Progress)}, {words("parts"), partsOf(j.Progress)}, {words("size"), sizeOf(j.SizeBytes)},
+		{words("tries"), words(triesText(j))}, {words("owner"), optional(j.Owner)}, {words("lease until"), instant(j.LeaseUntil)},
+		{words("not before"), instant(j.NotBefore)}, {words("next look"), instant(j.WakeAt)}, {words("file until"), instant(j.FileExpiresAt)},
+		{words("deleted"), instant(j.DeletedAt)}, {words("rerun of"), optional(j.RerunOf)},
+	}
+	if j.Error != nil {
+		facts = append(facts, [2]cell{words("error"), {string(j.Error.Code) + ": " + j.Error.Message, red}})
+	}
+	if j.Remedy != nil {
+		facts = append(facts, [2]cell{words("remedy"), {*j.Remedy, yellow}})
+	}
+	return facts
+}
+
+func triesText(j *client.OpsJob) string {
+	s := fmt.Sprintf("%d (epoch %d)", j.Attempt, j.Epoch)
+	if j.Interruptions > 0 {
+		s += ", " + plural(int64(j.Interruptions), "interruption", "interruptions")
+	}
+	return s
+}
+
+func timelineRows(timeline []client.TimelineEntry) [][]cell {
+	rows := make([][]cell, len(timeline))
+	for i, e := range timeline {
+		after, part := "", ""
+		if i > 0 {
+			after = "+" + duration(e.At.Sub(timeline[i-1].At))
+		}
+		if e.Part != nil {
+			part = fmt.Sprint(*e.Part)
+		}
+		rows[i] = []cell{
+			words(e.At.UTC().Format("2006-01-02 15:04:05.000")), faint(after), eventCell(e.Type), number(int64(e.Attempt)), words(part), words(e.Actor), words(eventText(e)),
+		}
+	}
+	return rows
+}
+
+func eventCell(t client.TimelineEntryType) cell {
+	c := cell{strings.ReplaceAll(string(t), "_", " "), plain}
+	switch t {
+	case client.TimelineEntryTypeSucceeded:
+		c.color = green
+	case client.TimelineEntryTypeFailed, client.TimelineEntryTypeAttemptFailed, client.TimelineEntryTypePartFailed:
+		c.color = red
+	case client.TimelineEntryTypeInterrupted, client.TimelineEntryTypeSnapshotRestarted, client.TimelineEntryTypeRerun, client.TimelineEntryTypeCanceled:
+		c.color = yellow
+	}
+	return c
+}
+
+// eventText is code, message and reason of an event.
+func eventText(e client.TimelineEntry) string {
+	var parts []string
+	for _, s := range []*string{e.Code, e.Message} {
+		if s != nil {
+			parts = append(parts, *s)
+		}
+	}
+	text := strings.Join(parts, ": ")
+	if e.Reason != nil {
+		text = strings.TrimSpace(text + " because: " + *e.Reason)
+	}
+	return text
+}
+
+func partRows(parts []client.Part) [][]cell {
+	rows := make([][]cell, len(parts))
+	for i, p := range parts {
+		rowsDone := thousands(p.Rows)
+		if p.State != client.PartStateDone {
+			rowsDone = thousands(p.RowsDone) + " of " + thousands(p.Rows)
+		}
+		why := ""
+		if p.Error != nil {
+			why = string(p.Error.Code) + ": " + p.Error.Message
+		}
+		rows[i] = []cell{number(int64(p.Index)), stateCell(p.State), words(rowsDone), words(size(p.SizeBytes)), number(int64(p.Attempt)), optional(p.Owner), words(why)}
+	}
+	return rows
+}
+
+func tryRows(cb client.Delivery) [][]cell {
+	rows := make([][]cell, len(cb.Tries))
+	for i, t := range cb.Tries {
+		status := "none"
+		if t.Status != nil {
+			status = fmt.Sprint(*t.Status)
+		}
+		rows[i] = []cell{instant(&t.At), words(duration(time.Duration(t.DurationMs) * time.Millisecond)), words(status), words(t.Class), optional(t.Response)}
+	}
+	return rows
+}
+
+func (a *app) opsCancel() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use: "cancel JOB", Short: "Cancel a job of any org", Args: oneArg("job id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.service(true, fewTries)
+			if err != nil {
+				return err
+			}
+			r, err := c.OpsCancelJobWithResponse(cmd.Context(), args[0], client.OpsCancelJobJSONRequestBody{Reason: reason})
+			if err != nil {
+				return about(args[0], err)
+			}
+			if a.asJSON {
+				return a.printJSON(r.Body)
+			}
+			a.say("Job %s is canceled.", args[0])
+			return nil
+		},
+	}
+	needReason(cmd, &reason)
+	return cmd
+}
+
+// needReason adds --reason, without which operators change nothing.
+func needReason(cmd *cobra.Command, reason *string) {
+	cmd.Flags().StringVar(reason, "reason", "", "why, for the record (required)")
+	_ = cmd.MarkFlagRequired("reason") // the flag is there
+}
+
+func (a *app) opsStats() *cobra.Command {
+	return &cobra.Command{
+		Use: "stats", Short: "Show how many jobs there are, the queues and the workers", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.service(true, fewTries)
+			if err != nil {
+				return err
+			}
+			r, err := c.OpsStatsWithResponse(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if a.asJSON {
+				return a.printJSON(r.Body)
+			}
+			a.showStats(r.JSON200)
+			return nil
+		},
+	}
+}
+
+func (a *app) showStats(s *client.Stats) {
+	var rows [][]cell
+	for _, state := range allStates {
+		rows = append(rows, []cell{stateCell(state), number(s.States[state])})
+	}
+	a.table([]column{{name: "JOBS"}, {name: "", right: true}}, rows)
+	if len(s.ErrorCodes) > 0 {
+		codes := slices.SortedFunc(maps.Keys(s.ErrorCodes), func(x, y string) int {
+			return cmp.Or(cmp.Compare(s.ErrorCodes[y], s.ErrorCodes[x]), cmp.Compare(x, y))
+		})
+		rows = nil
+		for _, code := range codes {
+			rows = append(rows, []cell{{code, red}, number(s.ErrorCodes[code])})
+		}
+		fmt.Fprintln(a.stdout)
+		a.table([]column{{name: "FAILED WITH"}, {name: "", right: true}}, rows)
+	}
+	rows = nil
+	for _, q := range slices.Sorted(maps.Keys(s.Queues)) {
+		v := s.Queues[q]
+		state, why := cell{"running", green}, ""
+		if v.Paused {
+			state = cell{"paused", yellow}
+			why = strings.TrimSpace(fmt.Sprintf("%s by %s: %s", instant(v.At).text, optional(v.Actor).text, optional(v.Reason).text))
+		}
+		rows = append(rows, []cell{words(q), state, number(s.DeadLetters[q].Count), words(why)})
+	}
+	fmt.Fprintln(a.stdout)
+	a.table([]column{{name: "QUEUE"}, {name: "STATE"}, {name: "DEAD LETTERS", right: true}, {name: "SINCE", flexible: true}}, rows)
+	waiting := plural(s.Queue.Depth, "job waits", "jobs wait")
+	if s.Queue.OldestAgeSeconds != nil {
+		waiting += ", the oldest for " + duration(time.Duration(*s.Queue.OldestAgeSeconds*float32(time.Second)))
+	}
+	workers := cell{plural(int64(s.WorkersAlive), "worker is", "workers are") + " alive", plain}
+	if s.WorkersAlive == 0 {
+		workers = cell{"no worker is alive", red}
+	}
+	fmt.Fprintf(a.stdout, "\n%s; %s.\n", waiting, a.painter(a.stdoutTerminal).paint(workers.color, workers.text))
+	for _, q := range slices.Sorted(maps.Keys(s.DeadLetters)) {
+		if d := s.DeadLetters[q]; d.Count > 0 {
+			fmt.Fprintf(a.stdout, "Last dead letter of %s: %s %s\n", clean(q, false), instant(d.LastAt).text, clean(optional(d.LastReason).text, false))
+		}
+	}
+}
+
+func (a *app) opsQueue(verb, short string) *cobra.Command {
+	var reason string
+	queues := []string{string(client.QueueExports), string(client.QueueCallbacks)}
+	cmd := &cobra.Command{
+		Use: verb + " QUEUE", Short: short, Args: oneArg("queue (exports or callbacks)"), ValidArgs: queues,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(queues, args[0]) {
+				return &usageError{text: fmt.Sprintf("there is no queue %q", args[0]), hint: "The queues are exports and callbacks"}
+			}
+			c, err := a.service(true, fewTries)
+			if err != nil {
+				return err
+			}
+			body, done := []byte(nil), "paused: workers take no new work from it."
+			q := client.Queue(args[0])
+			if verb == "pause" {
+				r, e := c.OpsPauseQueueWithResponse(cmd.Context(), q, client.OpsPauseQueueJSONRequestBody{Reason: reason})
+				if err = e; e == nil {
+					body = r.Body
+				}
+			} else {
+				done = "running."
+				r, e := c.OpsResumeQueueWithResponse(cmd.Context(), q, client.OpsResumeQueueJSONRequestBody{Reason: reason})
+				if err = e; e == nil {
+					body = r.Body
+				}
+			}
+			if err != nil {
+				return err
+			}
+			if a.asJSON {
+				return a.printJSON(body)
+			}
+			a.say("Queue %s is %s", args[0], done)
+			return nil
+		},
+	}
+	needReason(cmd, &reason)
+	return cmd
+}
