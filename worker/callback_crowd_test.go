@@ -14,8 +14,8 @@ import (
 	"exportd/worker"
 )
 
-// crowd is 50 hosts of 10 orgs with 20 callbacks each.
-const crowdHosts, crowdOrgs, crowdEach = 50, 10, 20
+// A crowd is 50 hosts of 10 orgs with crowdEach callbacks each.
+const crowdHosts, crowdOrgs = 50, 10
 
 // TestCallbackDeadHosts: 1,000 callbacks to 50 hosts of which 10 take connections and never
 // answer, the worst way of being dead. Those of the live hosts are all delivered while the
@@ -27,13 +27,14 @@ func TestCallbackDeadHosts(t *testing.T) {
 	without, _ := r.crowd(t, 1, 0)
 	with, waiting := r.crowd(t, 2, dead)
 	live := (crowdHosts - dead) * crowdEach
-	t.Logf("%d live callbacks in %s beside %d dead hosts (%d of whose callbacks still waited); 1,000 in %s without dead hosts",
-		live, with.Round(time.Millisecond), dead, waiting, without.Round(time.Millisecond))
+	t.Logf("%d live callbacks in %s beside %d dead hosts (%d of whose callbacks still waited); %d in %s without dead hosts",
+		live, with.Round(time.Millisecond), dead, waiting, crowdHosts*crowdEach, without.Round(time.Millisecond))
 	if waiting != dead*crowdEach {
 		t.Errorf("%d callbacks of dead hosts wait, want all %d", waiting, dead*crowdEach)
 	}
-	// A try at a dead host takes 10 s; 200 of them in 16 slots would take two minutes.
-	if with > 2*without+5*time.Second {
+	// A try at a dead host takes 10 s; 200 of them in 16 slots would take two minutes. The
+	// bound is wide because both figures are those of a machine that may be busy.
+	if with > 3*without+20*time.Second {
 		t.Errorf("live callbacks took %s beside dead hosts, %s without", with, without)
 	}
 }

@@ -1,0 +1,6 @@
+//go:build !race
+
+package worker_test
+
+// crowdEach makes 1,000 callbacks of 50 hosts.
+const crowdEach = 20

@@ -1,0 +1,6 @@
+//go:build race
+
+package worker_test
+
+// crowdEach is small under the race detector, which makes everything ten times slower.
+const crowdEach = 4
