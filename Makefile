@@ -22,6 +22,9 @@ build: ## Build bin/exportd and bin/exportctl
 test: ## Run all tests with the race detector, in random order
 	$(GO) test -tags $(TAGS) -p $(PARALLEL) $(TESTFLAGS) $(PKGS)
 
+bench: ## Measure speed, memory, scale and cost (about 15 minutes on an idle machine)
+	$(GO) run ./internal/bench $(BENCHFLAGS)
+
 check: format vet lint test ## What CI runs: format, vet, staticcheck, tests
 
 format: ## Fail on files that gofmt would change
@@ -36,4 +39,4 @@ lint: ## staticcheck, at the version in go.mod
 chaos: build ## Ten minutes of kills and faults against a fleet of real processes
 	$(GO) run -tags $(TAGS) ./internal/chaos -duration $(or $(DURATION),10m) $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test check format vet lint chaos
+.PHONY: help run build test bench check format vet lint chaos

@@ -33,8 +33,12 @@ type bed struct {
 	reader *records.Reader
 }
 
-// startWithin is generous: the binary may be read from a cold disk.
-const startWithin = time.Minute
+const (
+	// startWithin is generous: the binary may be read from a cold disk.
+	startWithin = time.Minute
+	// openWithin is more so: a data folder of an earlier run is indexed anew when the indexes have changed since.
+	openWithin = 10 * time.Minute
+)
 
 // cloud returns the bed, starting and filling it first.
 func (s *suite) cloud(ctx context.Context) (*bed, error) {
@@ -58,7 +62,7 @@ func (s *suite) cloud(ctx context.Context) (*bed, error) {
 		return nil, err
 	}
 	begun := time.Now()
-	loaded, err := b.load(ctx, s.sizes.messages())
+	loaded, err := b.load(ctx, s.sizes.messages(s.lines))
 	if err != nil {
 		return nil, err
 	}
@@ -82,12 +86,12 @@ func (b *bed) start(ctx context.Context, data string) error {
 	if err != nil {
 		return err
 	}
-	vars := map[string]string{}
+	var vars map[string]string
 	select {
 	case vars = <-hosts:
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(startWithin):
+	case <-time.After(openWithin):
 		return fmt.Errorf("exportd emulators is not ready:\n%s", b.cloud.said())
 	}
 	b.control = control("http://" + vars["CONTROL_HOST"])

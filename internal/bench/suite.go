@@ -37,17 +37,23 @@ func fullSizes() sizes {
 	}
 }
 
-func smallSizes() sizes {
-	return sizes{
-		rounds: 1, scan: 2_000, encode: 500, export: 3_000, memory: []int{1_000, 2_000},
-		scale: 2_000, scalePartRows: 200, scaleRate: 8_000,
-		cost: 2_000, costs: []int{1, 4}, costRuns: 1,
+// times makes everything but the number of rounds and parts smaller.
+func (s sizes) times(fraction float64) sizes {
+	s.memory = slices.Clone(s.memory)
+	for _, n := range []*int{&s.scan, &s.encode, &s.export, &s.memory[0], &s.memory[1], &s.memory[2], &s.scale, &s.scalePartRows, &s.cost} {
+		*n = max(1_000, int(float64(*n)*fraction))
 	}
+	return s
 }
 
-// messages is how many messages the embedded cloud needs.
-func (s sizes) messages() int {
-	return slices.Max(append(slices.Clone(s.memory), s.export, s.scale, s.cost))
+// messages is how many messages the embedded cloud needs for lines.
+func (s sizes) messages(lines []string) int {
+	need := map[string]int{"c": s.export, "d": slices.Max(s.memory), "e": s.scale, "f": s.cost}
+	most := 0
+	for _, l := range lines {
+		most = max(most, need[l])
+	}
+	return most
 }
 
 // suite is one run.
@@ -57,8 +63,9 @@ type suite struct {
 	profile  string
 	progress io.Writer
 
-	temp string // what is removed at the end
-	bed  *bed   // started by the first line that needs it
+	lines []string // that are measured
+	temp  string   // what is removed at the end
+	bed   *bed     // started by the first line that needs it
 }
 
 func (s *suite) note(format string, args ...any) { fmt.Fprintf(s.progress, format+"\n", args...) }
@@ -68,6 +75,7 @@ func (s *suite) run(ctx context.Context, lines []string) (table []line, err erro
 	all := map[string]func(context.Context) ([]line, error){
 		"a": s.scanLines, "b": s.encodeLines, "c": s.exportLines, "d": s.memoryLines, "e": s.scaleLines, "f": s.costLines,
 	}
+	s.lines = lines
 	for _, name := range lines {
 		measure := all[name]
 		if measure == nil {
