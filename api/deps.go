@@ -58,6 +58,14 @@ type Operations interface {
 	// Stats counts the whole system, SetPaused switches a queue.
 	Stats(ctx context.Context) (jobstore.Stats, error)
 	SetPaused(ctx context.Context, q jobs.Queue, paused bool, actor, reason string) error
+	// ListCallbacks gives a page of deliveries, newest first; next is empty on the last.
+	ListCallbacks(ctx context.Context, l jobstore.CallbackList) (page []*jobs.Callback, next string, err error)
+	// UpdateCallback runs a transition of a delivery and returns it as it then is.
+	UpdateCallback(ctx context.Context, id, actor string, fn func(*jobs.CallbackTx) error) (*jobs.Callback, error)
+	// SuspendedReceivers lists to whom no callbacks are sent. ResumeReceiver lets them go
+	// again and says how many it began again.
+	SuspendedReceivers(ctx context.Context) ([]jobstore.Receiver, error)
+	ResumeReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error)
 }
 
 // Queue rings workers. internal/jobqueue has it.

@@ -226,20 +226,22 @@ func (f *fakeRecords) LabelCounts(ctx context.Context, q vip.Query) ([]records.L
 
 // fakeJobs keeps jobs in a map. Nothing works on them: tests call set.
 type fakeJobs struct {
-	mu        sync.Mutex
-	calls     int
-	err       error
-	jobs      map[string]*jobs.Job
-	changed   chan struct{} // closed at each change
-	submitted []jobs.Submission
-	attach    *jobs.Job // what Submit finds
-	list      jobs.List // of the last List
-	page      jobs.JobPage
-	callbacks []*jobs.Callback
-	events    []jobs.Event
-	parts     []*jobs.Part
-	batches   []*jobs.Batch
-	paused    map[jobs.Queue]jobstore.Pause
+	mu           sync.Mutex
+	calls        int
+	err          error
+	jobs         map[string]*jobs.Job
+	changed      chan struct{} // closed at each change
+	submitted    []jobs.Submission
+	attach       *jobs.Job // what Submit finds
+	list         jobs.List // of the last List
+	page         jobs.JobPage
+	callbacks    []*jobs.Callback
+	events       []jobs.Event
+	parts        []*jobs.Part
+	batches      []*jobs.Batch
+	paused       map[jobs.Queue]jobstore.Pause
+	callbackList jobstore.CallbackList // of the last ListCallbacks
+	receivers    []jobstore.Receiver
 }
 
 // set stores a copy of j, with what every job has.

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"maps"
 	"net/http"
 	"slices"
@@ -44,31 +43,15 @@ func readBatch(r *http.Request) (batchRequest, error) {
 
 // filter reads the object "filter". It is required, though it may be empty: whoever means
 // all jobs has to say so.
-func (b *body) filter() jobs.BatchFilter {
-	raw, ok := b.fields["filter"]
-	b.known = append(b.known, "filter")
-	if !ok {
-		b.fault("filter", typeRequired, nil, "is required")
-		return jobs.BatchFilter{}
-	}
-	inner := body{fields: map[string]json.RawMessage{}}
-	if len(raw) == 0 || raw[0] != '{' || json.Unmarshal(raw, &inner.fields) != nil || len(inner.fields) > maxParams {
-		b.fault("filter", typeOnly, map[string]any{"value": string(raw)}, "must be an object")
-		return jobs.BatchFilter{}
-	}
-	inner.read()
-	p := &inner.params
-	f := jobs.BatchFilter{
-		State: enum(p, "state", jobs.States...), Kind: enum(p, "kind", jobs.KindUsers, jobs.KindMessages),
-		OrgID: p.text("orgId", false), WorkspaceID: p.text("workspaceId", false), ErrorCode: enum(p, "errorCode", jobs.Codes...),
-	}
-	f.CreatedAfter, _, _ = p.date("createdAfter", false)
-	f.CreatedBefore, _, _ = p.date("createdBefore", false)
-	_ = inner.finish() // its faults are taken over
-	for _, fault := range p.faults {
-		fault.Path = append([]string{"filter"}, fault.Path...)
-		b.faults = append(b.faults, fault)
-	}
+func (b *body) filter() (f jobs.BatchFilter) {
+	b.object("filter", func(p *params) {
+		f = jobs.BatchFilter{
+			State: enum(p, "state", jobs.States...), Kind: enum(p, "kind", jobs.KindUsers, jobs.KindMessages),
+			OrgID: p.text("orgId", false), WorkspaceID: p.text("workspaceId", false), ErrorCode: enum(p, "errorCode", jobs.Codes...),
+		}
+		f.CreatedAfter, _, _ = p.date("createdAfter", false)
+		f.CreatedBefore, _, _ = p.date("createdBefore", false)
+	})
 	return f
 }
 

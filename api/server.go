@@ -38,6 +38,9 @@ type Config struct {
 	// CallbackRules judge callbackUrl, but for AllowedHosts, which come from the key.
 	CallbackRules webhook.Rules
 
+	// Sender sends test callbacks; one that reaches public hosts if nil.
+	Sender *webhook.Sender
+
 	// Now is time.Now if nil.
 	Now func() time.Time
 	// Window is apikey.DefaultWindow if zero.
@@ -73,6 +76,9 @@ type Server struct {
 	gather    http.Handler
 	readiness *readiness
 	waits     chan struct{} // one token per request that waits
+	sender    *webhook.Sender
+	pings     *buckets      // by org
+	pinging   chan struct{} // one token per test callback under way
 
 	draining context.Context // ends when the server begins to stop
 	drain    context.CancelFunc
@@ -89,11 +95,16 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	pings, err := newBuckets(pingRate)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
 		keys: c.Keys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, window: c.Window, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
 		metrics: m, gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks},
-		waits: make(chan struct{}, c.MaxWaits),
+		waits:  make(chan struct{}, c.MaxWaits),
+		sender: c.Sender, pings: pings, pinging: make(chan struct{}, maxPings),
 	}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.engine = s.install()
@@ -133,6 +144,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Sender == nil {
+		c.Sender = webhook.NewSender(webhook.SenderConfig{Guard: webhook.NewGuard(webhook.GuardConfig{Dev: c.CallbackRules.Dev}), Rules: c.CallbackRules, Now: c.Now})
 	}
 	if c.Window == (apikey.Window{}) {
 		c.Window = apikey.DefaultWindow

@@ -23,6 +23,15 @@ const (
 	BatchStateRunning  BatchState = "running"
 )
 
+// Defines values for CallbackFilterState.
+const (
+	CallbackFilterStateBlocked   CallbackFilterState = "blocked"
+	CallbackFilterStateDelivered CallbackFilterState = "delivered"
+	CallbackFilterStateExhausted CallbackFilterState = "exhausted"
+	CallbackFilterStateGone      CallbackFilterState = "gone"
+	CallbackFilterStateSuspended CallbackFilterState = "suspended"
+)
+
 // Defines values for CallbackState.
 const (
 	CallbackStateBlocked   CallbackState = "blocked"
@@ -162,6 +171,21 @@ type BatchFilter struct {
 	State       *State     `json:"state,omitempty"`
 	WorkspaceID *ID        `json:"workspaceId,omitempty"`
 }
+
+// CallbackFilter All members must match.
+type CallbackFilter struct {
+	// CreatedAfter ISO 8601 date, or date-time with Z or an offset.
+	CreatedAfter *Date `json:"createdAfter,omitempty"`
+
+	// CreatedBefore ISO 8601 date, or date-time with Z or an offset.
+	CreatedBefore *Date               `json:"createdBefore,omitempty"`
+	OrgID         *ID                 `json:"orgId,omitempty"`
+	Origin        *string             `json:"origin,omitempty"`
+	State         CallbackFilterState `json:"state"`
+}
+
+// CallbackFilterState defines model for CallbackFilter.State.
+type CallbackFilterState string
 
 // CallbackState defines model for CallbackState.
 type CallbackState string
@@ -487,6 +511,21 @@ type PersonalInfo struct {
 	Phone    string  `json:"phone"`
 }
 
+// Ping defines model for Ping.
+type Ping struct {
+	// Class `http_<status>`, or why there was no answer: blocked_destination, dns_error, connect_failed, tls_error, timeout, bad_response, interrupted, internal_error.
+	Class string `json:"class"`
+
+	// Delivered The receiver answered with a 2xx.
+	Delivered  bool  `json:"delivered"`
+	DurationMs int64 `json:"durationMs"`
+
+	// Response Beginning of the answer, at most 2 KiB. The receiver wrote it: escape it where you show it.
+	Response string `json:"response"`
+	Status   *int   `json:"status"`
+	URL      string `json:"url"`
+}
+
 // Profile defines model for Profile.
 type Profile string
 
@@ -509,6 +548,30 @@ type Queue string
 
 // Reason Kept in the timeline.
 type Reason = string
+
+// Receiver defines model for Receiver.
+type Receiver struct {
+	// Address The origin, or the URL that answered 410, without its query.
+	Address string `json:"address"`
+
+	// Exhausted Deliveries given up in a row.
+	Exhausted   int       `json:"exhausted"`
+	OrgID       string    `json:"orgId"`
+	Origin      string    `json:"origin"`
+	SuspendedAt time.Time `json:"suspendedAt"`
+	Why         string    `json:"why"`
+}
+
+// Redelivered defines model for Redelivered.
+type Redelivered struct {
+	// Complete False: there is more, repeat the request.
+	Complete bool `json:"complete"`
+	DryRun   bool `json:"dryRun"`
+	Matched  int  `json:"matched"`
+
+	// Redelivered Without those that changed meanwhile; 0 in a dry run.
+	Redelivered int `json:"redelivered"`
+}
 
 // RerunMode defines model for RerunMode.
 type RerunMode string
@@ -685,6 +748,17 @@ type CancelJobJSONBody struct {
 	Reason *Reason `json:"reason,omitempty"`
 }
 
+// OpsRedeliverCallbacksJSONBody defines parameters for OpsRedeliverCallbacks.
+type OpsRedeliverCallbacksJSONBody struct {
+	DryRun *bool `json:"dryRun,omitempty"`
+
+	// Filter All members must match.
+	Filter CallbackFilter `json:"filter"`
+
+	// Reason Kept in the timeline.
+	Reason Reason `json:"reason"`
+}
+
 // OpsListJobsParams defines parameters for OpsListJobs.
 type OpsListJobsParams struct {
 	State       *State     `form:"state,omitempty" json:"state,omitempty"`
@@ -719,6 +793,12 @@ type OpsRerunJobsJSONBody struct {
 	Reason Reason `json:"reason"`
 }
 
+// OpsRedeliverCallbackJSONBody defines parameters for OpsRedeliverCallback.
+type OpsRedeliverCallbackJSONBody struct {
+	// Reason Kept in the timeline.
+	Reason Reason `json:"reason"`
+}
+
 // OpsCancelJobJSONBody defines parameters for OpsCancelJob.
 type OpsCancelJobJSONBody struct {
 	// Reason Kept in the timeline.
@@ -741,6 +821,19 @@ type OpsPauseQueueJSONBody struct {
 
 // OpsResumeQueueJSONBody defines parameters for OpsResumeQueue.
 type OpsResumeQueueJSONBody struct {
+	// Reason Kept in the timeline.
+	Reason Reason `json:"reason"`
+}
+
+// OpsResumeReceiverJSONBody defines parameters for OpsResumeReceiver.
+type OpsResumeReceiverJSONBody struct {
+	OrgID ID `json:"orgId"`
+
+	// Origin Scheme, host and port.
+	//
+	// Examples: https://hooks.example.com
+	Origin string `json:"origin"`
+
 	// Reason Kept in the timeline.
 	Reason Reason `json:"reason"`
 }
@@ -888,8 +981,14 @@ type DeleteJobJSONRequestBody DeleteJobJSONBody
 // CancelJobJSONRequestBody defines body for CancelJob for application/json ContentType.
 type CancelJobJSONRequestBody CancelJobJSONBody
 
+// OpsRedeliverCallbacksJSONRequestBody defines body for OpsRedeliverCallbacks for application/json ContentType.
+type OpsRedeliverCallbacksJSONRequestBody OpsRedeliverCallbacksJSONBody
+
 // OpsRerunJobsJSONRequestBody defines body for OpsRerunJobs for application/json ContentType.
 type OpsRerunJobsJSONRequestBody OpsRerunJobsJSONBody
+
+// OpsRedeliverCallbackJSONRequestBody defines body for OpsRedeliverCallback for application/json ContentType.
+type OpsRedeliverCallbackJSONRequestBody OpsRedeliverCallbackJSONBody
 
 // OpsCancelJobJSONRequestBody defines body for OpsCancelJob for application/json ContentType.
 type OpsCancelJobJSONRequestBody OpsCancelJobJSONBody
@@ -902,6 +1001,9 @@ type OpsPauseQueueJSONRequestBody OpsPauseQueueJSONBody
 
 // OpsResumeQueueJSONRequestBody defines body for OpsResumeQueue for application/json ContentType.
 type OpsResumeQueueJSONRequestBody OpsResumeQueueJSONBody
+
+// OpsResumeReceiverJSONRequestBody defines body for OpsResumeReceiver for application/json ContentType.
+type OpsResumeReceiverJSONRequestBody OpsResumeReceiverJSONBody
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -1018,6 +1120,14 @@ type ClientInterface interface {
 	// Corresponds with GET /exports/{jobId} (the `GetJob` operationId).
 	GetJob(ctx context.Context, jobID JobID, params *GetJobParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// TestCallback Send a test event to the job's callbackUrl
+	//
+	// One signed event of type `export.ping` with a made-up job, sent by the same rules and with the same secret as the real ones.
+	// The answer says how it went. At most 5 a minute for each org.
+	//
+	// Corresponds with POST /exports/{jobId}/callback/test (the `TestCallback` operationId).
+	TestCallback(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// CancelJobWithBody Cancel a job
 	//
 	// Idempotent. Workers stop within seconds.
@@ -1059,6 +1169,24 @@ type ClientInterface interface {
 	// Corresponds with GET /ops/batches/{batchId} (the `OpsGetBatch` operationId).
 	OpsGetBatch(ctx context.Context, batchID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// OpsRedeliverCallbacksWithBody Deliver every ended callback again that a filter matches
+	//
+	// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /ops/callbacks/redeliver (the `OpsRedeliverCallbacks` operationId).
+	OpsRedeliverCallbacksWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsRedeliverCallbacks Deliver every ended callback again that a filter matches
+	//
+	// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /ops/callbacks/redeliver (the `OpsRedeliverCallbacks` operationId).
+	OpsRedeliverCallbacks(ctx context.Context, body OpsRedeliverCallbacksJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// OpsListJobs List jobs of all orgs
 	//
 	// Newest first, deleted ones too.
@@ -1090,6 +1218,24 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /ops/jobs/{jobId} (the `OpsGetJob` operationId).
 	OpsGetJob(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsRedeliverCallbackWithBody Deliver a job's latest callback again
+	//
+	// Its schedule begins again now, with the same `webhook-id`; the first try is made even if the receiver is suspended.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /ops/jobs/{jobId}/callback/redeliver (the `OpsRedeliverCallback` operationId).
+	OpsRedeliverCallbackWithBody(ctx context.Context, jobID JobID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsRedeliverCallback Deliver a job's latest callback again
+	//
+	// Its schedule begins again now, with the same `webhook-id`; the first try is made even if the receiver is suspended.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /ops/jobs/{jobId}/callback/redeliver (the `OpsRedeliverCallback` operationId).
+	OpsRedeliverCallback(ctx context.Context, jobID JobID, body OpsRedeliverCallbackJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// OpsCancelJobWithBody Cancel a job of any org
 	//
@@ -1156,6 +1302,31 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /ops/queues/{queue}/resume (the `OpsResumeQueue` operationId).
 	OpsResumeQueue(ctx context.Context, queue Queue, body OpsResumeQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsListReceivers List the receivers to which no callbacks are sent
+	//
+	// One is suspended after 20 exhausted deliveries in a row, 5 days of failures, or, a single URL, an answer of 410.
+	//
+	// Corresponds with GET /ops/receivers (the `OpsListReceivers` operationId).
+	OpsListReceivers(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsResumeReceiverWithBody Send callbacks to a receiver again
+	//
+	// Its failures are forgotten, and the deliveries that ended because of its suspension begin again.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /ops/receivers/resume (the `OpsResumeReceiver` operationId).
+	OpsResumeReceiverWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsResumeReceiver Send callbacks to a receiver again
+	//
+	// Its failures are forgotten, and the deliveries that ended because of its suspension begin again.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /ops/receivers/resume (the `OpsResumeReceiver` operationId).
+	OpsResumeReceiver(ctx context.Context, body OpsResumeReceiverJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// OpsStats Show the state of the whole system
 	//
@@ -1298,6 +1469,24 @@ func (c *RawClient) GetJob(ctx context.Context, jobID JobID, params *GetJobParam
 	return c.Client.Do(req)
 }
 
+// TestCallback Send a test event to the job's callbackUrl
+//
+// One signed event of type `export.ping` with a made-up job, sent by the same rules and with the same secret as the real ones.
+// The answer says how it went. At most 5 a minute for each org.
+//
+// Corresponds with POST /exports/{jobId}/callback/test (the `TestCallback` operationId).
+func (c *RawClient) TestCallback(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestCallbackRequest(c.Server, jobID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // CancelJobWithBody Cancel a job
 //
 // Idempotent. Workers stop within seconds.
@@ -1399,6 +1588,44 @@ func (c *RawClient) OpsGetBatch(ctx context.Context, batchID string, reqEditors 
 	return c.Client.Do(req)
 }
 
+// OpsRedeliverCallbacksWithBody Deliver every ended callback again that a filter matches
+//
+// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /ops/callbacks/redeliver (the `OpsRedeliverCallbacks` operationId).
+func (c *RawClient) OpsRedeliverCallbacksWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsRedeliverCallbacksRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsRedeliverCallbacks Deliver every ended callback again that a filter matches
+//
+// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /ops/callbacks/redeliver (the `OpsRedeliverCallbacks` operationId).
+func (c *RawClient) OpsRedeliverCallbacks(ctx context.Context, body OpsRedeliverCallbacksJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsRedeliverCallbacksRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // OpsListJobs List jobs of all orgs
 //
 // Newest first, deleted ones too.
@@ -1461,6 +1688,44 @@ func (c *RawClient) OpsRerunJobs(ctx context.Context, body OpsRerunJobsJSONReque
 // Corresponds with GET /ops/jobs/{jobId} (the `OpsGetJob` operationId).
 func (c *RawClient) OpsGetJob(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewOpsGetJobRequest(c.Server, jobID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsRedeliverCallbackWithBody Deliver a job's latest callback again
+//
+// Its schedule begins again now, with the same `webhook-id`; the first try is made even if the receiver is suspended.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /ops/jobs/{jobId}/callback/redeliver (the `OpsRedeliverCallback` operationId).
+func (c *RawClient) OpsRedeliverCallbackWithBody(ctx context.Context, jobID JobID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsRedeliverCallbackRequestWithBody(c.Server, jobID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsRedeliverCallback Deliver a job's latest callback again
+//
+// Its schedule begins again now, with the same `webhook-id`; the first try is made even if the receiver is suspended.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /ops/jobs/{jobId}/callback/redeliver (the `OpsRedeliverCallback` operationId).
+func (c *RawClient) OpsRedeliverCallback(ctx context.Context, jobID JobID, body OpsRedeliverCallbackJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsRedeliverCallbackRequest(c.Server, jobID, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1607,6 +1872,61 @@ func (c *RawClient) OpsResumeQueueWithBody(ctx context.Context, queue Queue, con
 // Corresponds with POST /ops/queues/{queue}/resume (the `OpsResumeQueue` operationId).
 func (c *RawClient) OpsResumeQueue(ctx context.Context, queue Queue, body OpsResumeQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewOpsResumeQueueRequest(c.Server, queue, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsListReceivers List the receivers to which no callbacks are sent
+//
+// One is suspended after 20 exhausted deliveries in a row, 5 days of failures, or, a single URL, an answer of 410.
+//
+// Corresponds with GET /ops/receivers (the `OpsListReceivers` operationId).
+func (c *RawClient) OpsListReceivers(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsListReceiversRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsResumeReceiverWithBody Send callbacks to a receiver again
+//
+// Its failures are forgotten, and the deliveries that ended because of its suspension begin again.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /ops/receivers/resume (the `OpsResumeReceiver` operationId).
+func (c *RawClient) OpsResumeReceiverWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsResumeReceiverRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsResumeReceiver Send callbacks to a receiver again
+//
+// Its failures are forgotten, and the deliveries that ended because of its suspension begin again.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /ops/receivers/resume (the `OpsResumeReceiver` operationId).
+func (c *RawClient) OpsResumeReceiver(ctx context.Context, body OpsResumeReceiverJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsResumeReceiverRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1976,6 +2296,40 @@ func NewGetJobRequest(server string, jobID JobID, params *GetJobParams) (*http.R
 	return req, nil
 }
 
+// NewTestCallbackRequest constructs an http.Request for the TestCallback method
+func NewTestCallbackRequest(server string, jobID JobID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "jobId", jobID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/exports/%s/callback/test", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewCancelJobRequest calls the generic CancelJob builder with application/json body
 func NewCancelJobRequest(server string, jobID JobID, body CancelJobJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -2148,6 +2502,46 @@ func NewOpsGetBatchRequest(server string, batchID string) (*http.Request, error)
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewOpsRedeliverCallbacksRequest calls the generic OpsRedeliverCallbacks builder with application/json body
+func NewOpsRedeliverCallbacksRequest(server string, body OpsRedeliverCallbacksJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewOpsRedeliverCallbacksRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewOpsRedeliverCallbacksRequestWithBody constructs an http.Request for the OpsRedeliverCallbacks method, with any body, and a specified content type
+func NewOpsRedeliverCallbacksRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/ops/callbacks/redeliver")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -2376,6 +2770,53 @@ func NewOpsGetJobRequest(server string, jobID JobID) (*http.Request, error) {
 	return req, nil
 }
 
+// NewOpsRedeliverCallbackRequest calls the generic OpsRedeliverCallback builder with application/json body
+func NewOpsRedeliverCallbackRequest(server string, jobID JobID, body OpsRedeliverCallbackJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewOpsRedeliverCallbackRequestWithBody(server, jobID, "application/json", bodyReader)
+}
+
+// NewOpsRedeliverCallbackRequestWithBody constructs an http.Request for the OpsRedeliverCallback method, with any body, and a specified content type
+func NewOpsRedeliverCallbackRequestWithBody(server string, jobID JobID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "jobId", jobID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/ops/jobs/%s/callback/redeliver", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewOpsCancelJobRequest calls the generic OpsCancelJob builder with application/json body
 func NewOpsCancelJobRequest(server string, jobID JobID, body OpsCancelJobJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -2545,6 +2986,73 @@ func NewOpsResumeQueueRequestWithBody(server string, queue Queue, contentType st
 	}
 
 	operationPath := fmt.Sprintf("/ops/queues/%s/resume", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewOpsListReceiversRequest constructs an http.Request for the OpsListReceivers method
+func NewOpsListReceiversRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/ops/receivers")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewOpsResumeReceiverRequest calls the generic OpsResumeReceiver builder with application/json body
+func NewOpsResumeReceiverRequest(server string, body OpsResumeReceiverJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewOpsResumeReceiverRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewOpsResumeReceiverRequestWithBody constructs an http.Request for the OpsResumeReceiver method, with any body, and a specified content type
+func NewOpsResumeReceiverRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/ops/receivers/resume")
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -3337,6 +3845,16 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /exports/{jobId} (the `GetJob` operationId).
 	GetJobWithResponse(ctx context.Context, jobID JobID, params *GetJobParams, reqEditors ...RequestEditorFn) (*GetJobResponse, error)
 
+	// TestCallbackWithResponse Send a test event to the job's callbackUrl
+	//
+	// One signed event of type `export.ping` with a made-up job, sent by the same rules and with the same secret as the real ones.
+	// The answer says how it went. At most 5 a minute for each org.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /exports/{jobId}/callback/test (the `TestCallback` operationId).
+	TestCallbackWithResponse(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*TestCallbackResponse, error)
+
 	// CancelJobWithBodyWithResponse Cancel a job
 	//
 	// Idempotent. Workers stop within seconds.
@@ -3386,6 +3904,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /ops/batches/{batchId} (the `OpsGetBatch` operationId).
 	OpsGetBatchWithResponse(ctx context.Context, batchID string, reqEditors ...RequestEditorFn) (*OpsGetBatchResponse, error)
 
+	// OpsRedeliverCallbacksWithBodyWithResponse Deliver every ended callback again that a filter matches
+	//
+	// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/callbacks/redeliver (the `OpsRedeliverCallbacks` operationId).
+	OpsRedeliverCallbacksWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsRedeliverCallbacksResponse, error)
+
+	// OpsRedeliverCallbacksWithResponse Deliver every ended callback again that a filter matches
+	//
+	// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/callbacks/redeliver (the `OpsRedeliverCallbacks` operationId).
+	OpsRedeliverCallbacksWithResponse(ctx context.Context, body OpsRedeliverCallbacksJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsRedeliverCallbacksResponse, error)
+
 	// OpsListJobsWithResponse List jobs of all orgs
 	//
 	// Newest first, deleted ones too.
@@ -3421,6 +3957,24 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /ops/jobs/{jobId} (the `OpsGetJob` operationId).
 	OpsGetJobWithResponse(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*OpsGetJobResponse, error)
+
+	// OpsRedeliverCallbackWithBodyWithResponse Deliver a job's latest callback again
+	//
+	// Its schedule begins again now, with the same `webhook-id`; the first try is made even if the receiver is suspended.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/jobs/{jobId}/callback/redeliver (the `OpsRedeliverCallback` operationId).
+	OpsRedeliverCallbackWithBodyWithResponse(ctx context.Context, jobID JobID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsRedeliverCallbackResponse, error)
+
+	// OpsRedeliverCallbackWithResponse Deliver a job's latest callback again
+	//
+	// Its schedule begins again now, with the same `webhook-id`; the first try is made even if the receiver is suspended.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/jobs/{jobId}/callback/redeliver (the `OpsRedeliverCallback` operationId).
+	OpsRedeliverCallbackWithResponse(ctx context.Context, jobID JobID, body OpsRedeliverCallbackJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsRedeliverCallbackResponse, error)
 
 	// OpsCancelJobWithBodyWithResponse Cancel a job of any org
 	//
@@ -3487,6 +4041,33 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /ops/queues/{queue}/resume (the `OpsResumeQueue` operationId).
 	OpsResumeQueueWithResponse(ctx context.Context, queue Queue, body OpsResumeQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsResumeQueueResponse, error)
+
+	// OpsListReceiversWithResponse List the receivers to which no callbacks are sent
+	//
+	// One is suspended after 20 exhausted deliveries in a row, 5 days of failures, or, a single URL, an answer of 410.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /ops/receivers (the `OpsListReceivers` operationId).
+	OpsListReceiversWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*OpsListReceiversResponse, error)
+
+	// OpsResumeReceiverWithBodyWithResponse Send callbacks to a receiver again
+	//
+	// Its failures are forgotten, and the deliveries that ended because of its suspension begin again.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/receivers/resume (the `OpsResumeReceiver` operationId).
+	OpsResumeReceiverWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsResumeReceiverResponse, error)
+
+	// OpsResumeReceiverWithResponse Send callbacks to a receiver again
+	//
+	// Its failures are forgotten, and the deliveries that ended because of its suspension begin again.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/receivers/resume (the `OpsResumeReceiver` operationId).
+	OpsResumeReceiverWithResponse(ctx context.Context, body OpsResumeReceiverJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsResumeReceiverResponse, error)
 
 	// OpsStatsWithResponse Show the state of the whole system
 	//
@@ -3649,6 +4230,29 @@ func (r GetJobResponse) StatusCode() int {
 	return 0
 }
 
+type TestCallbackResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Ping
+}
+
+// Status returns HTTPResponse.Status
+func (r TestCallbackResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestCallbackResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
 type CancelJobResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3762,6 +4366,29 @@ func (r OpsGetBatchResponse) StatusCode() int {
 	return 0
 }
 
+type OpsRedeliverCallbacksResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Redelivered
+}
+
+// Status returns HTTPResponse.Status
+func (r OpsRedeliverCallbacksResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpsRedeliverCallbacksResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
 type OpsListJobsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3832,6 +4459,31 @@ func (r OpsGetJobResponse) Status() string {
 
 // StatusCode returns HTTPResponse.StatusCode
 func (r OpsGetJobResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type OpsRedeliverCallbackResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *struct {
+		Callback Delivery `json:"callback"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r OpsRedeliverCallbackResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpsRedeliverCallbackResponse) StatusCode() int {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.StatusCode
 	}
@@ -3937,6 +4589,60 @@ func (r OpsResumeQueueResponse) Status() string {
 
 // StatusCode returns HTTPResponse.StatusCode
 func (r OpsResumeQueueResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type OpsListReceiversResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Receivers []Receiver `json:"receivers"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r OpsListReceiversResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpsListReceiversResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type OpsResumeReceiverResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		OrgID  string `json:"orgId"`
+		Origin string `json:"origin"`
+
+		// Resumed Deliveries begun again.
+		Resumed int `json:"resumed"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r OpsResumeReceiverResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpsResumeReceiverResponse) StatusCode() int {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.StatusCode
 	}
@@ -4204,6 +4910,22 @@ func (c *ClientWithResponses) GetJobWithResponse(ctx context.Context, jobID JobI
 	return ParseGetJobResponse(rsp)
 }
 
+// TestCallbackWithResponse Send a test event to the job's callbackUrl
+//
+// One signed event of type `export.ping` with a made-up job, sent by the same rules and with the same secret as the real ones.
+// The answer says how it went. At most 5 a minute for each org.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /exports/{jobId}/callback/test (the `TestCallback` operationId).
+func (c *ClientWithResponses) TestCallbackWithResponse(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*TestCallbackResponse, error) {
+	rsp, err := c.TestCallback(ctx, jobID, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestCallbackResponse(rsp)
+}
+
 // CancelJobWithBodyWithResponse Cancel a job
 //
 // Idempotent. Workers stop within seconds.
@@ -4289,6 +5011,36 @@ func (c *ClientWithResponses) OpsGetBatchWithResponse(ctx context.Context, batch
 	return ParseOpsGetBatchResponse(rsp)
 }
 
+// OpsRedeliverCallbacksWithBodyWithResponse Deliver every ended callback again that a filter matches
+//
+// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/callbacks/redeliver (the `OpsRedeliverCallbacks` operationId).
+func (c *ClientWithResponses) OpsRedeliverCallbacksWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsRedeliverCallbacksResponse, error) {
+	rsp, err := c.OpsRedeliverCallbacksWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsRedeliverCallbacksResponse(rsp)
+}
+
+// OpsRedeliverCallbacksWithResponse Deliver every ended callback again that a filter matches
+//
+// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/callbacks/redeliver (the `OpsRedeliverCallbacks` operationId).
+func (c *ClientWithResponses) OpsRedeliverCallbacksWithResponse(ctx context.Context, body OpsRedeliverCallbacksJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsRedeliverCallbacksResponse, error) {
+	rsp, err := c.OpsRedeliverCallbacks(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsRedeliverCallbacksResponse(rsp)
+}
+
 // OpsListJobsWithResponse List jobs of all orgs
 //
 // Newest first, deleted ones too.
@@ -4347,6 +5099,36 @@ func (c *ClientWithResponses) OpsGetJobWithResponse(ctx context.Context, jobID J
 		return nil, err
 	}
 	return ParseOpsGetJobResponse(rsp)
+}
+
+// OpsRedeliverCallbackWithBodyWithResponse Deliver a job's latest callback again
+//
+// Its schedule begins again now, with the same `webhook-id`; the first try is made even if the receiver is suspended.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/jobs/{jobId}/callback/redeliver (the `OpsRedeliverCallback` operationId).
+func (c *ClientWithResponses) OpsRedeliverCallbackWithBodyWithResponse(ctx context.Context, jobID JobID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsRedeliverCallbackResponse, error) {
+	rsp, err := c.OpsRedeliverCallbackWithBody(ctx, jobID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsRedeliverCallbackResponse(rsp)
+}
+
+// OpsRedeliverCallbackWithResponse Deliver a job's latest callback again
+//
+// Its schedule begins again now, with the same `webhook-id`; the first try is made even if the receiver is suspended.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/jobs/{jobId}/callback/redeliver (the `OpsRedeliverCallback` operationId).
+func (c *ClientWithResponses) OpsRedeliverCallbackWithResponse(ctx context.Context, jobID JobID, body OpsRedeliverCallbackJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsRedeliverCallbackResponse, error) {
+	rsp, err := c.OpsRedeliverCallback(ctx, jobID, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsRedeliverCallbackResponse(rsp)
 }
 
 // OpsCancelJobWithBodyWithResponse Cancel a job of any org
@@ -4461,6 +5243,51 @@ func (c *ClientWithResponses) OpsResumeQueueWithResponse(ctx context.Context, qu
 		return nil, err
 	}
 	return ParseOpsResumeQueueResponse(rsp)
+}
+
+// OpsListReceiversWithResponse List the receivers to which no callbacks are sent
+//
+// One is suspended after 20 exhausted deliveries in a row, 5 days of failures, or, a single URL, an answer of 410.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /ops/receivers (the `OpsListReceivers` operationId).
+func (c *ClientWithResponses) OpsListReceiversWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*OpsListReceiversResponse, error) {
+	rsp, err := c.OpsListReceivers(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsListReceiversResponse(rsp)
+}
+
+// OpsResumeReceiverWithBodyWithResponse Send callbacks to a receiver again
+//
+// Its failures are forgotten, and the deliveries that ended because of its suspension begin again.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/receivers/resume (the `OpsResumeReceiver` operationId).
+func (c *ClientWithResponses) OpsResumeReceiverWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsResumeReceiverResponse, error) {
+	rsp, err := c.OpsResumeReceiverWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsResumeReceiverResponse(rsp)
+}
+
+// OpsResumeReceiverWithResponse Send callbacks to a receiver again
+//
+// Its failures are forgotten, and the deliveries that ended because of its suspension begin again.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/receivers/resume (the `OpsResumeReceiver` operationId).
+func (c *ClientWithResponses) OpsResumeReceiverWithResponse(ctx context.Context, body OpsResumeReceiverJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsResumeReceiverResponse, error) {
+	rsp, err := c.OpsResumeReceiver(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsResumeReceiverResponse(rsp)
 }
 
 // OpsStatsWithResponse Show the state of the whole system
@@ -4669,6 +5496,32 @@ func ParseGetJobResponse(rsp *http.Response) (*GetJobResponse, error) {
 	return response, nil
 }
 
+// ParseTestCallbackResponse parses an HTTP response from a TestCallbackWithResponse call
+func ParseTestCallbackResponse(rsp *http.Response) (*TestCallbackResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestCallbackResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Ping
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseCancelJobResponse parses an HTTP response from a CancelJobWithResponse call
 func ParseCancelJobResponse(rsp *http.Response) (*CancelJobResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -4781,6 +5634,32 @@ func ParseOpsGetBatchResponse(rsp *http.Response) (*OpsGetBatchResponse, error) 
 	return response, nil
 }
 
+// ParseOpsRedeliverCallbacksResponse parses an HTTP response from a OpsRedeliverCallbacksWithResponse call
+func ParseOpsRedeliverCallbacksResponse(rsp *http.Response) (*OpsRedeliverCallbacksResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpsRedeliverCallbacksResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Redelivered
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseOpsListJobsResponse parses an HTTP response from a OpsListJobsWithResponse call
 func ParseOpsListJobsResponse(rsp *http.Response) (*OpsListJobsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -4865,6 +5744,34 @@ func ParseOpsGetJobResponse(rsp *http.Response) (*OpsGetJobResponse, error) {
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseOpsRedeliverCallbackResponse parses an HTTP response from a OpsRedeliverCallbackWithResponse call
+func ParseOpsRedeliverCallbackResponse(rsp *http.Response) (*OpsRedeliverCallbackResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpsRedeliverCallbackResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest struct {
+			Callback Delivery `json:"callback"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
 
 	}
 
@@ -4977,6 +5884,66 @@ func ParseOpsResumeQueueResponse(rsp *http.Response) (*OpsResumeQueueResponse, e
 		var dest struct {
 			Paused bool  `json:"paused"`
 			Queue  Queue `json:"queue"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseOpsListReceiversResponse parses an HTTP response from a OpsListReceiversWithResponse call
+func ParseOpsListReceiversResponse(rsp *http.Response) (*OpsListReceiversResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpsListReceiversResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Receivers []Receiver `json:"receivers"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseOpsResumeReceiverResponse parses an HTTP response from a OpsResumeReceiverWithResponse call
+func ParseOpsResumeReceiverResponse(rsp *http.Response) (*OpsResumeReceiverResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpsResumeReceiverResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			OrgID  string `json:"orgId"`
+			Origin string `json:"origin"`
+
+			// Resumed Deliveries begun again.
+			Resumed int `json:"resumed"`
 		}
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err

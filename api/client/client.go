@@ -89,6 +89,9 @@ func New(c Config) (*Client, error) {
 	return &Client{ClientWithResponses: api, files: &http.Client{Transport: c.Transport}, tries: c.Tries, now: c.Now}, nil
 }
 
+// CloseIdleConnections closes connections that are kept for the next request.
+func (c *Client) CloseIdleConnections() { c.files.CloseIdleConnections() }
+
 // answerWithin is how long the service may take to begin an answer: it holds requests for
 // up to 25 s and ends them after 35.
 const answerWithin = 45 * time.Second

@@ -5,8 +5,8 @@ SwaggerUIBundle({
   deepLinking: true,
   docExpansion: new URLSearchParams(location.search).get("open") === "all" ? "full" : "list",
   defaultModelsExpandDepth: 0,
-  displayRequestDuration: false,
   filter: true,
   supportedSubmitMethods: [],
+  plugins: [{ wrapComponents: { authorizeBtn: () => () => null, authorizeOperationBtn: () => () => null } }],
   validatorUrl: null,
 });

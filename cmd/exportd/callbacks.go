@@ -52,20 +52,9 @@ func (k callbackKeys) CallbackKey(ctx context.Context, keyID string) (worker.Cal
 	if err != nil {
 		return worker.CallbackKey{}, fmt.Errorf("callback hosts: %w", errors.Join(jobs.ErrInvalid, err))
 	}
-	secrets, err := webhook.KeySecrets(revealed(key))
+	secrets, err := webhook.KeySecrets(key.CallbackSecrets())
 	if err != nil {
 		return worker.CallbackKey{}, fmt.Errorf("webhook secret: %w", errors.Join(jobs.ErrInvalid, err))
 	}
 	return worker.CallbackKey{Secrets: secrets, Hosts: hosts}, nil
-}
-
-// revealed gives the texts of a key's webhook secrets and API secrets.
-func revealed(key *apikey.Key) (own, api []string) {
-	if !key.WebhookSecret.IsZero() {
-		own = append(own, key.WebhookSecret.Reveal())
-	}
-	for _, s := range key.Secrets {
-		api = append(api, s.Secret.Reveal())
-	}
-	return own, api
 }

@@ -70,6 +70,18 @@ func (k *Key) Has(anyOf ...Scope) bool {
 	return slices.ContainsFunc(anyOf, func(s Scope) bool { return slices.Contains(k.Scopes, s) })
 }
 
+// CallbackSecrets gives the texts of what callbacks of the key can be signed with: its own
+// webhook secrets, and the API secrets from which one is derived where it has none.
+func (k *Key) CallbackSecrets() (own, api []string) {
+	if !k.WebhookSecret.IsZero() {
+		own = append(own, k.WebhookSecret.Reveal())
+	}
+	for _, s := range k.Secrets {
+		api = append(api, s.Secret.Reveal())
+	}
+	return own, api
+}
+
 // usable reports whether the key may be used at now, whatever its secrets.
 func (k *Key) usable(now time.Time) bool {
 	return k.State == Active && validOrg(k.OrgID) && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))

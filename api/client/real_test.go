@@ -1,0 +1,135 @@
+package client_test
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"exportd/api/client"
+	"exportd/internal/e2e/e2etest"
+)
+
+// TestRealService talks to the real binary with demo data.
+func TestRealService(t *testing.T) {
+	binary, err := e2etest.Build(t.TempDir(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("example", func(t *testing.T) {
+		s := e2etest.Dev(t, binary, t.TempDir(), e2etest.Sizes{Users: 200, Messages: 300})
+		for name, value := range map[string]string{
+			"EXPORTD_URL": s.APIURL, "EXPORTD_KEY": s.APIKey, "EXPORTD_SECRET": s.Secret,
+			"WORKSPACE": s.WorkspaceID, "MEDIUM": s.MediumID, "FROM": s.From, "TO": s.To,
+		} {
+			t.Setenv(name, value)
+		}
+		t.Chdir(t.TempDir())
+		ExampleClient_Export()
+		if rows := rowsOf(t, "messages.csv"); rows != s.Facts.Messages {
+			t.Errorf("messages.csv has %d rows, want %d", rows, s.Facts.Messages)
+		}
+	})
+	t.Run("restart", func(t *testing.T) { restart(t, binary) })
+}
+
+// restart: kill -9 and a start of the service under an export that waits do not end it.
+func restart(t *testing.T, binary string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // an address to come back to
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	folder := t.TempDir()
+	start := func() *e2etest.Process {
+		p := e2etest.Start(t, []string{"EXPORTD_LEASE_SECONDS=3"}, binary, "dev", "--data-dir", folder, "--addr", addr, "--demo-users", "300", "--demo-messages", "10")
+		p.WaitLine(t, time.Minute, func(line string) string {
+			if strings.HasPrefix(line, "exportd is ready at ") {
+				return line
+			}
+			return ""
+		})
+		return p
+	}
+	first := start()
+	var s e2etest.Facts
+	raw, err := os.ReadFile(filepath.Join(folder, "demo.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &s)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	caller := connect(t, addr, s.APIKey, s.Secret)
+	operator := connect(t, addr, s.OpsAPIKey, s.OpsSecret)
+	reason := client.OpsPauseQueueJSONRequestBody{Reason: "test"}
+	if _, err := operator.OpsPauseQueueWithResponse(t.Context(), client.QueueExports, reason); err != nil {
+		t.Fatal(err)
+	}
+
+	under := make(chan struct{}, 1) // the export waits
+	type outcome struct {
+		result *client.Result
+		err    error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		r, err := caller.Export(t.Context(), client.Request{
+			Kind: client.KindVipUsers, WorkspaceID: s.WorkspaceID, MediumID: s.MediumID, Profile: client.ProfileExcel,
+			OnProgress: func(*client.Job) {
+				select {
+				case under <- struct{}{}:
+				default:
+				}
+			},
+		})
+		done <- outcome{r, err}
+	}()
+	<-under
+	first.Kill()
+	start()
+	if _, err := operator.OpsResumeQueueWithResponse(t.Context(), client.QueueExports, client.OpsResumeQueueJSONRequestBody(reason)); err != nil {
+		t.Fatal(err)
+	}
+	end := <-done
+	if end.err != nil {
+		t.Fatalf("Export over a restart = %v", end.err)
+	}
+	path := filepath.Join(t.TempDir(), "users.csv")
+	if err := end.result.Save(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	if rows := rowsOf(t, path); rows != s.Users || int64(rows) != end.result.TotalCount {
+		t.Errorf("users.csv has %d rows, want %d and %d", rows, s.Users, end.result.TotalCount)
+	}
+}
+
+func connect(t *testing.T, addr, key, secret string) *client.Client {
+	t.Helper()
+	c, err := client.New(client.Config{BaseURL: "http://" + addr, Key: key, Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+// rowsOf counts the rows of a CSV file behind its head.
+func rowsOf(t *testing.T, path string) int {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	rows, err := csv.NewReader(f).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(rows) - 1
+}

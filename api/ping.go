@@ -1,0 +1,88 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/apikey"
+	"exportd/internal/webhook"
+	"exportd/jobs"
+)
+
+// pingRate is how often an org may have test callbacks sent, and maxPings how many are
+// under way in one process: each takes up to 15 s and must not be a weapon.
+var pingRate = Rate{PerSecond: 5.0 / 60, Burst: 5}
+
+const maxPings = 16
+
+// pingView says how a test callback ended.
+type pingView struct {
+	URL        string        `json:"url"`
+	Delivered  bool          `json:"delivered"`
+	Class      webhook.Class `json:"class"`
+	Status     *int          `json:"status"`
+	DurationMs int64         `json:"durationMs"`
+	// Response is what the receiver wrote: harmless text, of at most 2 KiB.
+	Response string `json:"response"`
+}
+
+// ping sends a signed test event to the callback URL of a job, by the same rules and with
+// the same secret as the real ones, and says how that went.
+func (s *Server) ping(c *gin.Context, caller *apikey.Key) error {
+	b, err := readBody(c.Request)
+	if err != nil {
+		return err
+	}
+	if err := b.finish(); err != nil {
+		return err
+	}
+	j, err := s.own(c, caller)
+	if err != nil {
+		return err
+	}
+	if j.CallbackURL == "" {
+		return refuse(http.StatusConflict, "the export has no callbackUrl")
+	}
+	d, err := s.pingDelivery(c, j)
+	if err != nil {
+		return err
+	}
+	if l := s.pings.take(caller.OrgID, s.now()); !l.ok {
+		return &problem{status: http.StatusTooManyRequests, message: "at most 5 test callbacks a minute", retryAfter: l.wait}
+	}
+	select {
+	case s.pinging <- struct{}{}:
+		defer func() { <-s.pinging }()
+	default:
+		return &problem{status: http.StatusTooManyRequests, message: "too many test callbacks are under way", retryAfter: 15 * time.Second}
+	}
+	a := webhook.Ping(c.Request.Context(), s.sender, d)
+	observe(c).warning = a.Err
+	v := pingView{URL: j.CallbackURL, Delivered: a.Delivered(), Class: a.Class, DurationMs: a.Duration.Milliseconds(), Response: a.Response}
+	if a.Status != 0 {
+		v.Status = &a.Status
+	}
+	writeJSON(c, http.StatusOK, v)
+	return nil
+}
+
+// pingDelivery is what a callback of the job would be sent with.
+func (s *Server) pingDelivery(c *gin.Context, j *jobs.Job) (webhook.Delivery, error) {
+	d := webhook.Delivery{URL: j.CallbackURL}
+	key, err := s.keys(c.Request.Context(), j.KeyID)
+	if errors.Is(err, jobs.ErrNotFound) || err == nil && key.State != apikey.Active {
+		return d, refuse(http.StatusConflict, "the API key that asked for the callback was revoked: nothing is sent in its name")
+	}
+	if err != nil {
+		return d, err
+	}
+	if d.AllowedHosts, err = webhook.ParseHostList(key.CallbackHosts); err != nil {
+		return d, err // the key's record is at fault, not the caller
+	}
+	own, api := key.CallbackSecrets()
+	d.Secrets, err = webhook.KeySecrets(own, api)
+	return d, err
+}
