@@ -123,10 +123,10 @@ func TestCallbackSlowKeepsNoSlot(t *testing.T) {
 	messages := []jobs.Message{r.ended(t, "org-2", rc.URL), r.ended(t, "org-3", rc.URL)}
 	r.work(t, func(c *worker.Config) { c.Callbacks.Slots = 1 })
 	ringAll(t, r, []jobs.Message{hangs})
-	cb := r.callback(t, hangs.JobID, 10*time.Second, func(cb *jobs.Callback) bool { return cb.Attempt == 1 })
+	r.callback(t, hangs.JobID, 10*time.Second, func(cb *jobs.Callback) bool { return cb.Attempt == 1 })
 	ringAll(t, r, messages)
 	eventually(t, 8*time.Second, func() bool { return len(rc.requests()) == 2 }, func() any { return len(rc.requests()) })
-	if cb = r.callback(t, hangs.JobID, time.Second, inState(jobs.CallbackPending)); cb.Lease.Token == "" {
+	if cb := r.callback(t, hangs.JobID, time.Second, inState(jobs.CallbackPending)); cb.Lease.Token == "" {
 		t.Errorf("the hanging try has ended: %+v", cb)
 	}
 }
