@@ -16,8 +16,7 @@ func (a *app) confirm(ctx context.Context, yes bool, question string) error {
 		return &usageError{text: "this asks before it acts, and standard input is not a terminal", hint: "To act without being asked: --yes"}
 	}
 	fmt.Fprintf(a.stderr, "%s [y/N] ", clean(question, true))
-	// The read cannot be interrupted; Ctrl-C must be, so it is left to itself then: the
-	// process ends.
+	// The read cannot be interrupted, and Ctrl-C must end the program: the read is left behind.
 	answer := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(a.stdin).ReadString('\n') // no answer is no

@@ -54,6 +54,9 @@ func (a *app) report(err error) int {
 	if r, ok := errors.AsType[*reportedError](err); ok {
 		return r.code
 	}
+	if _, ok := errors.AsType[interruptedError](err); ok {
+		return exitInterrupted
+	}
 	code, text, hint := explain(err)
 	if h, ok := errors.AsType[*hinted](err); ok {
 		hint = h.hint
@@ -80,8 +83,6 @@ func explain(err error) (code int, text, hint string) {
 	var network net.Error
 	var dns *net.DNSError
 	switch {
-	case errors.As(err, new(interruptedError)):
-		return exitInterrupted, "interrupted", ""
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted, "interrupted", ""
 	case errors.Is(err, client.ErrNoFile):
@@ -104,14 +105,14 @@ func cause(err error) string {
 	return err.Error()
 }
 
+// noRoute is what the service says of paths that it does not have.
+const noRoute = "no such route"
+
 // explainAnswer does explain for what the service answered.
 func explainAnswer(err error, e *client.Error) (code int, text, hint string) {
-	text = e.Message
-	if e.JobID != "" {
-		text = "job " + e.JobID + ": " + text
-	} else if id := client.JobIDOf(err); id != "" {
-		text = "job " + id + ": " + text
-	}
+	// What it was about, without status and request id, which say nothing to most.
+	about := strings.TrimSuffix(err.Error(), e.Error())
+	text = about + e.Message
 	switch e.Status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		if len(e.Faults) == 0 {
@@ -121,13 +122,16 @@ func explainAnswer(err error, e *client.Error) (code int, text, hint string) {
 		for i, f := range e.Faults {
 			lines[i] = faultText(f)
 		}
-		return exitUsage, "the service does not accept this:", strings.Join(lines, "\n")
+		return exitUsage, about + "the service does not accept this:", strings.Join(lines, "\n")
 	case http.StatusUnauthorized:
-		return exitAuth, "the service refuses the key: " + text,
+		return exitAuth, about + "the service refuses the key: " + e.Message,
 			"Are key and secret right, is the key enabled and not expired, and is this machine's clock right (within 5 s ahead, 60 s behind)?"
 	case http.StatusForbidden:
 		return exitAuth, text, "Another key may: see --profile. With demo.json, \"ops\" commands use the operator's key by themselves."
 	case http.StatusNotFound:
+		if e.Message == noRoute {
+			return exitNotFound, about + "the service cannot do this", "It is another version than this program, or the URL of the profile is not its own."
+		}
 		return exitNotFound, text, "A key sees only what belongs to its own org."
 	case http.StatusGone:
 		return exitNotFound, text, "Export it again to get a new file."

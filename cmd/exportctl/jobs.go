@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -150,14 +151,14 @@ func showJobs[J any](a *app, l jobList, columns []column, row func(*J) []cell) e
 }
 
 var jobColumns = []column{
-	{name: "JOB"}, {name: "KIND"}, {name: "STATE"}, {name: "CREATED (UTC)"}, {name: "TOOK", right: true},
-	{name: "ROWS", right: true}, {name: "SIZE", right: true}, {name: "ERROR", flexible: true},
+	{name: "JOB"}, {name: "KIND"}, {name: "STATE"}, {name: "CREATED (UTC)"}, {name: "ROWS", right: true},
+	{name: "ERROR", flexible: true, extra: true}, {name: "TOOK", right: true, extra: true}, {name: "SIZE", right: true, extra: true},
 }
 
 func jobRow(j *client.Job) []cell {
 	return []cell{
-		words(j.JobID), words(string(j.Kind)), stateCell(j.State), instant(j.CreatedAt), words(between(j.StartedAt, j.FinishedAt)),
-		rowsOf(j.TotalCount, j.Progress), sizeOf(j.SizeBytes), words(errorCode(j.Error)),
+		words(j.JobID), words(string(j.Kind)), stateCell(j.State), instant(j.CreatedAt), rowsOf(j.TotalCount, j.Progress),
+		{errorCode(j.Error), red}, words(between(j.StartedAt, j.FinishedAt)), sizeOf(j.SizeBytes),
 	}
 }
 
@@ -185,9 +186,45 @@ func errorCode(e *client.JobError) string {
 	return string(e.Code)
 }
 
+// completeWithin bounds what the Tab key waits for.
+const completeWithin = 2 * time.Second
+
+// completeJobs completes the ids of the latest jobs.
+func (a *app) completeJobs(operator bool) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		const none = cobra.ShellCompDirectiveNoFileComp
+		c, err := a.service(operator, 1)
+		if err != nil || len(args) > 0 {
+			return nil, none
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
+		defer cancel()
+		var ids []string
+		add := func(id string, state client.State, kind client.Kind) {
+			ids = append(ids, cobra.CompletionWithDesc(clean(id, false), clean(string(state)+" "+string(kind), false)))
+		}
+		if operator {
+			r, err := c.OpsListJobsWithResponse(ctx, &client.OpsListJobsParams{})
+			if err == nil && r.JSON200 != nil {
+				for _, j := range r.JSON200.Jobs {
+					add(j.JobID, j.State, j.Kind)
+				}
+			}
+			return ids, none | cobra.ShellCompDirectiveKeepOrder
+		}
+		r, err := c.ListJobsWithResponse(ctx, &client.ListJobsParams{})
+		if err == nil && r.JSON200 != nil {
+			for _, j := range r.JSON200.Jobs {
+				add(j.JobID, j.State, j.Kind)
+			}
+		}
+		return ids, none | cobra.ShellCompDirectiveKeepOrder
+	}
+}
+
 func (a *app) jobsGet() *cobra.Command {
 	return &cobra.Command{
-		Use: "get JOB", Short: "Show a job", Args: oneArg("job id"),
+		Use: "get JOB", Short: "Show a job", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.service(false, fewTries)
 			if err != nil {
@@ -221,7 +258,7 @@ func jobFacts(j *client.Job) [][2]cell {
 		{words("workspace"), words(j.Params.WorkspaceID)}, {words("medium"), words(j.Params.MediumID)},
 		{words("filter"), words(filterText(j.Params))},
 		{words("created"), instant(j.CreatedAt)}, {words("started"), instant(j.StartedAt)}, {words("finished"), instant(j.FinishedAt)},
-		{words("took"), words(between(j.StartedAt, j.FinishedAt))}, {words("picture of"), instant(j.SnapshotTime)},
+		{words("took"), words(between(j.StartedAt, j.FinishedAt))}, {words("snapshot"), instant(j.SnapshotTime)},
 		{words("rows"), rowsOf(j.TotalCount, j.Progress)}, {words("parts"), partsOf(j.Progress)}, {words("size"), sizeOf(j.SizeBytes)},
 		{words("crc32c"), optional(j.Crc32C)}, {words("file until"), instant(j.FileExpiresAt)},
 	}
@@ -299,7 +336,7 @@ func callbackText(cb *client.CallbackStatus) string {
 
 func (a *app) jobsWatch() *cobra.Command {
 	return &cobra.Command{
-		Use: "watch JOB", Short: "Follow a job until it has ended; ends with 3 if it failed or was canceled", Args: oneArg("job id"),
+		Use: "watch JOB", Short: "Follow a job until it has ended; ends with 3 if it failed or was canceled", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(false),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.watch(cmd.Context(), args[0]) },
 	}
 }
@@ -337,7 +374,7 @@ func (a *app) watch(ctx context.Context, id string) error {
 func (a *app) jobsDownload() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
-		Use: "download JOB", Short: "Wait for a job and download its file; goes on where an earlier try ended", Args: oneArg("job id"),
+		Use: "download JOB", Short: "Wait for a job and download its file; goes on where an earlier try ended", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output == "" {
 				output = args[0] + ".csv"
@@ -367,7 +404,7 @@ func (a *app) jobsDownload() *cobra.Command {
 func (a *app) jobsCancel() *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
-		Use: "cancel JOB", Short: "Cancel a job that has not ended", Args: oneArg("job id"),
+		Use: "cancel JOB", Short: "Cancel a job that has not ended", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.service(false, fewTries)
 			if err != nil {
@@ -392,7 +429,7 @@ func (a *app) jobsDelete() *cobra.Command {
 	var reason string
 	var yes bool
 	cmd := &cobra.Command{
-		Use: "delete JOB", Short: "Cancel a job if it runs, and erase its file", Args: oneArg("job id"),
+		Use: "delete JOB", Short: "Cancel a job if it runs, and erase its file", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.service(false, fewTries)
 			if err != nil {

@@ -3,7 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -84,24 +87,33 @@ func (a *app) showUsers(l userList) error {
 		if err := json.Unmarshal(raw, &u); err != nil {
 			return fmt.Errorf("read user: %w", err)
 		}
-		ltv := cell{}
-		if u.LTV != nil {
-			ltv = words(fmt.Sprint(*u.LTV))
-			if n, ok := (*u.LTV).(float64); ok {
-				ltv = words(fmt.Sprintf("%.2f", n))
-			}
-		}
 		rows = append(rows, []cell{
-			words(u.ID), words(u.PlayerID), ltv, words(u.Currency), words(u.Tier), optional(u.PersonalInfo.Birthday), words(u.Country), words(u.DisplayName),
+			words(u.ID), words(u.DisplayName), money(u.LTV), words(u.Currency), words(u.Tier), optional(u.PersonalInfo.Birthday), words(u.Country), words(u.PlayerID),
 		})
 	}
 	if len(rows) > 0 {
 		a.table([]column{
-			{name: "USER"}, {name: "PLAYER"}, {name: "LTV", right: true}, {name: ""}, {name: "TIER"}, {name: "BIRTHDAY"}, {name: "COUNTRY"}, {name: "NAME", flexible: true},
+			{name: "USER"}, {name: "NAME", flexible: true}, {name: "LTV", right: true}, {name: ""}, {name: "TIER"},
+			{name: "BIRTHDAY", extra: true}, {name: "COUNTRY", extra: true}, {name: "PLAYER", flexible: true, extra: true},
 		}, rows)
 	}
 	a.say("%s of %s.", thousands(int64(len(rows))), plural(l.Total, "user", "users"))
 	return nil
+}
+
+// money shows an LTV, which is any number or, where the source holds something else, text.
+func money(v *any) cell {
+	if v == nil {
+		return cell{}
+	}
+	switch n, ok := (*v).(float64); {
+	case !ok:
+		return words(fmt.Sprint(*v))
+	case math.Abs(n) < 1e12:
+		return words(strconv.FormatFloat(n, 'f', 2, 64))
+	default:
+		return words(strconv.FormatFloat(n, 'g', -1, 64))
+	}
 }
 
 func (a *app) messagesCommand() *cobra.Command {
@@ -150,6 +162,14 @@ func (a *app) messagesCommand() *cobra.Command {
 	return cmd
 }
 
+// moment is instant for a time in text; what is none stays as it is.
+func moment(s string) cell {
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return instant(&t)
+	}
+	return words(s)
+}
+
 type messageList struct {
 	Messages   []json.RawMessage `json:"messages"`
 	NextCursor *string           `json:"nextCursor"`
@@ -166,7 +186,7 @@ func (a *app) showMessages(l messageList) error {
 			return fmt.Errorf("read message: %w", err)
 		}
 		rows = append(rows, []cell{
-			words(m.Timestamp), words(m.PlayerID), words(m.DisplayName), words(m.Source), words(m.Kind), words(strings.Join(m.Labels, ",")), words(m.Text),
+			moment(m.Timestamp), words(m.DisplayName), words(m.Text), words(strings.Join(m.Labels, ",")), words(m.Source), words(m.Kind), words(m.PlayerID),
 		})
 	}
 	if len(rows) == 0 {
@@ -174,7 +194,8 @@ func (a *app) showMessages(l messageList) error {
 		return nil
 	}
 	a.table([]column{
-		{name: "TIME"}, {name: "PLAYER"}, {name: "NAME"}, {name: "FROM"}, {name: "KIND"}, {name: "LABELS"}, {name: "TEXT", flexible: true},
+		{name: "TIME (UTC)"}, {name: "NAME", flexible: true}, {name: "TEXT", flexible: true}, {name: "LABELS", flexible: true, extra: true},
+		{name: "FROM"}, {name: "KIND", extra: true}, {name: "PLAYER", flexible: true, extra: true},
 	}, rows)
 	if l.NextCursor != nil {
 		a.say("There are more: --limit N or --all shows them.")
@@ -234,13 +255,13 @@ func (a *app) workspacesCommand() *cobra.Command {
 				if w.IsVip {
 					vip = cell{"yes", green}
 				}
-				rows = append(rows, []cell{words(w.ID), vip, words(strings.Join(w.ChannelIds, ",")), words(w.Name)})
+				rows = append(rows, []cell{words(w.ID), vip, words(w.Name), words(strings.Join(w.ChannelIds, ","))})
 			}
 			if len(rows) == 0 {
 				a.say("No workspaces.")
 				return nil
 			}
-			a.table([]column{{name: "WORKSPACE"}, {name: "VIP"}, {name: "CHANNELS"}, {name: "NAME", flexible: true}}, rows)
+			a.table([]column{{name: "WORKSPACE"}, {name: "VIP"}, {name: "NAME", flexible: true}, {name: "CHANNELS", flexible: true}}, rows)
 			return nil
 		},
 	}
@@ -264,13 +285,13 @@ func (a *app) channelsCommand() *cobra.Command {
 			}
 			var rows [][]cell
 			for _, ch := range r.JSON200.Channels {
-				rows = append(rows, []cell{words(ch.ID), words(ch.Platform), words(strings.Join(ch.WorkspaceIds, ",")), words(ch.Name)})
+				rows = append(rows, []cell{words(ch.ID), words(ch.Platform), words(ch.Name), words(strings.Join(ch.WorkspaceIds, ","))})
 			}
 			if len(rows) == 0 {
 				a.say("No channels.")
 				return nil
 			}
-			a.table([]column{{name: "CHANNEL"}, {name: "PLATFORM"}, {name: "WORKSPACES"}, {name: "NAME", flexible: true}}, rows)
+			a.table([]column{{name: "CHANNEL"}, {name: "PLATFORM"}, {name: "NAME", flexible: true}, {name: "WORKSPACES", flexible: true}}, rows)
 			return nil
 		},
 	}

@@ -85,20 +85,20 @@ func (a *app) opsJobsList() *cobra.Command {
 }
 
 var opsJobColumns = []column{
-	{name: "JOB"}, {name: "ORG"}, {name: "KIND"}, {name: "STATE"}, {name: "CREATED (UTC)"}, {name: "TRIES", right: true},
-	{name: "ROWS", right: true}, {name: "ERROR"}, {name: "WORKSPACE", flexible: true},
+	{name: "JOB"}, {name: "KIND"}, {name: "STATE"}, {name: "CREATED (UTC)"}, {name: "ERROR", flexible: true, extra: true},
+	{name: "ORG", flexible: true, extra: true}, {name: "ROWS", right: true, extra: true}, {name: "TRIES", right: true, extra: true}, {name: "WORKSPACE", flexible: true, extra: true},
 }
 
 func opsJobRow(j *client.OpsJob) []cell {
 	return []cell{
-		words(j.JobID), words(j.OrgID), words(string(j.Kind)), stateCell(j.State), instant(j.CreatedAt), number(int64(j.Attempt)),
-		rowsOf(j.TotalCount, j.Progress), {errorCode(j.Error), red}, words(j.Params.WorkspaceID),
+		words(j.JobID), words(string(j.Kind)), stateCell(j.State), instant(j.CreatedAt), {errorCode(j.Error), red},
+		words(j.OrgID), rowsOf(j.TotalCount, j.Progress), number(int64(j.Attempt)), words(j.Params.WorkspaceID),
 	}
 }
 
 func (a *app) opsJobsGet() *cobra.Command {
 	return &cobra.Command{
-		Use: "get JOB", Short: "Show a job with its timeline, parts and callbacks", Args: oneArg("job id"),
+		Use: "get JOB", Short: "Show a job with its timeline, parts and callbacks", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.service(true, fewTries)
 			if err != nil {
@@ -120,12 +120,12 @@ func (a *app) opsJobsGet() *cobra.Command {
 func (a *app) showOpsJob(d *client.OpsJobDetail) {
 	a.list(opsJobFacts(&d.Job))
 	a.heading("Timeline (UTC)")
-	a.table([]column{{name: "TIME"}, {name: "AFTER", right: true}, {name: "EVENT"}, {name: "TRY", right: true}, {name: "PART", right: true}, {name: "BY"}, {name: "WHAT", flexible: true}},
+	a.table([]column{{name: "TIME"}, {name: "AFTER", right: true}, {name: "EVENT"}, {name: "WHAT", flexible: true, extra: true}, {name: "BY", flexible: true}, {name: "TRY", right: true}, {name: "PART", right: true, extra: true}},
 		timelineRows(d.Timeline))
 	if rows := partRows(d.Parts); len(rows) > 0 {
 		a.heading("Parts")
 		a.table([]column{
-			{name: "PART", right: true}, {name: "STATE"}, {name: "ROWS", right: true}, {name: "SIZE", right: true}, {name: "TRIES", right: true}, {name: "OWNER"}, {name: "ERROR", flexible: true},
+			{name: "PART", right: true}, {name: "STATE"}, {name: "ROWS", right: true}, {name: "SIZE", right: true}, {name: "TRIES", right: true}, {name: "OWNER", flexible: true, extra: true}, {name: "ERROR", flexible: true, extra: true},
 		}, rows)
 		if d.PartsOmitted > 0 {
 			a.say("%s more are not shown.", plural(int64(d.PartsOmitted), "part", "parts"))
@@ -137,7 +137,7 @@ func (a *app) showOpsJob(d *client.OpsJobDetail) {
 			{words("id"), words(cb.ID)}, {words("url"), words(cb.URL)}, {words("state"), stateCell(cb.State)}, {words("next try"), instant(cb.NextAttemptAt)},
 		})
 		if rows := tryRows(cb); len(rows) > 0 {
-			a.table([]column{{name: "TIME"}, {name: "TOOK", right: true}, {name: "STATUS", right: true}, {name: "RESULT"}, {name: "ANSWER", flexible: true}}, rows)
+			a.table([]column{{name: "TIME"}, {name: "TOOK", right: true}, {name: "STATUS", right: true}, {name: "RESULT"}, {name: "ANSWER", flexible: true, extra: true}}, rows)
 		}
 	}
 }
@@ -148,7 +148,7 @@ func opsJobFacts(j *client.OpsJob) [][2]cell {
 		{words("org"), words(j.OrgID)}, {words("key"), words(j.KeyID)}, {words("request"), words(j.RequestID)},
 		{words("workspace"), words(j.Params.WorkspaceID)}, {words("medium"), words(j.Params.MediumID)}, {words("filter"), words(filterText(j.Params))},
 		{words("created"), instant(j.CreatedAt)}, {words("started"), instant(j.StartedAt)}, {words("finished"), instant(j.FinishedAt)},
-		{words("picture of"), instant(j.SnapshotTime)},
+		{words("snapshot"), instant(j.SnapshotTime)},
 		{words("rows"), rowsOf(j.TotalCount, j.Progress)}, {words("parts"), partsOf(j.Progress)}, {words("size"), sizeOf(j.SizeBytes)},
 		{words("tries"), words(triesText(j))}, {words("owner"), optional(j.Owner)}, {words("lease until"), instant(j.LeaseUntil)},
 		{words("not before"), instant(j.NotBefore)}, {words("next look"), instant(j.WakeAt)}, {words("file until"), instant(j.FileExpiresAt)},
@@ -182,7 +182,7 @@ func timelineRows(timeline []client.TimelineEntry) [][]cell {
 			part = fmt.Sprint(*e.Part)
 		}
 		rows[i] = []cell{
-			words(e.At.UTC().Format("2006-01-02 15:04:05.000")), faint(after), eventCell(e.Type), number(int64(e.Attempt)), words(part), words(e.Actor), words(eventText(e)),
+			words(e.At.UTC().Format("2006-01-02 15:04:05.000")), faint(after), eventCell(e.Type), words(eventText(e)), words(e.Actor), number(int64(e.Attempt)), words(part),
 		}
 	}
 	return rows
@@ -247,7 +247,7 @@ func tryRows(cb client.Delivery) [][]cell {
 func (a *app) opsCancel() *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
-		Use: "cancel JOB", Short: "Cancel a job of any org", Args: oneArg("job id"),
+		Use: "cancel JOB", Short: "Cancel a job of any org", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.service(true, fewTries)
 			if err != nil {
@@ -271,7 +271,12 @@ func (a *app) opsCancel() *cobra.Command {
 // needReason adds --reason, without which operators change nothing.
 func needReason(cmd *cobra.Command, reason *string) {
 	cmd.Flags().StringVar(reason, "reason", "", "why, for the record (required)")
-	_ = cmd.MarkFlagRequired("reason") // the flag is there
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if *reason == "" {
+			return errNoReason()
+		}
+		return nil
+	}
 }
 
 func (a *app) opsStats() *cobra.Command {

@@ -18,7 +18,7 @@ import (
 func (a *app) opsRedeliver() *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
-		Use: "redeliver JOB", Short: "Send the callback of an ended job again", Args: oneArg("job id"),
+		Use: "redeliver JOB", Short: "Send the callback of an ended job again", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.service(true, fewTries)
 			if err != nil {

@@ -40,6 +40,7 @@ createdBefore. All of them must match.`,
 		Example: `  exportctl ops rerun JOB --reason "index is there now"
   exportctl ops rerun --filter state=failed,errorCode=MISSING_INDEX --reason "index is there now" --dry-run
   exportctl ops rerun --filter state=failed,createdAfter=2026-11-20 --reason "outage is over" --yes`,
+		ValidArgsFunction: a.completeJobs(true),
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case f.filter == "" && len(args) == 0:
@@ -226,7 +227,7 @@ func (a *app) showDryRun(d *client.DryRun) {
 		}
 		rows = append(rows, []cell{{"not: " + n.Reason, yellow}, number(int64(n.Count)), faint(some)})
 	}
-	a.table([]column{{name: "DRY RUN"}, {name: "JOBS", right: true}, {name: "", flexible: true}}, rows)
+	a.table([]column{{name: "DRY RUN"}, {name: "JOBS", right: true}, {name: "", flexible: true, extra: true}}, rows)
 	if !d.Complete {
 		a.say("There are more jobs than a dry run looks at.")
 	}
@@ -298,7 +299,7 @@ func (a *app) opsBatchesList() *cobra.Command {
 			var rows [][]cell
 			for _, b := range r.JSON200.Batches {
 				rows = append(rows, []cell{
-					words(b.BatchID), stateCell(b.State), instant(&b.CreatedAt), number(b.Rerun), number(notEligible(b)), words(b.Actor), words(batchFilter(b.Filter)), words(b.Reason),
+					words(b.BatchID), stateCell(b.State), instant(&b.CreatedAt), number(b.Rerun), number(notEligible(b)), words(b.Reason), words(batchFilter(b.Filter)), words(b.Actor),
 				})
 			}
 			if len(rows) == 0 {
@@ -306,7 +307,7 @@ func (a *app) opsBatchesList() *cobra.Command {
 				return nil
 			}
 			a.table([]column{
-				{name: "BATCH"}, {name: "STATE"}, {name: "CREATED (UTC)"}, {name: "RERUN", right: true}, {name: "NOT", right: true}, {name: "BY"}, {name: "FILTER"}, {name: "REASON", flexible: true},
+				{name: "BATCH"}, {name: "STATE"}, {name: "CREATED (UTC)"}, {name: "RERUN", right: true}, {name: "NOT", right: true}, {name: "REASON", flexible: true}, {name: "FILTER", flexible: true}, {name: "BY", flexible: true, extra: true},
 			}, rows)
 			return nil
 		},

@@ -91,17 +91,18 @@ func optional[T ~string](s *T) cell {
 
 func number(n int64) cell { return words(thousands(n)) }
 
-// column is a column of a table. Of tables that are too wide for the terminal the flexible
-// column is cut.
+// column is a column of a table. On a terminal flexible columns are cut where the table is
+// too wide, and extra ones left out, the last first, where that is not enough or nothing is
+// in them.
 type column struct {
-	name            string
-	right, flexible bool
+	name                   string
+	right, flexible, extra bool
 }
 
 const (
 	columnGap = "  "
 	// leastWidth is how narrow a flexible column may become; narrower says nothing.
-	leastWidth = 16
+	leastWidth = 14
 	// mostText bounds a cell where there is no terminal to bound it: texts have up to 98 kB.
 	mostText = 200
 )
@@ -129,62 +130,97 @@ func (a *app) heading(s string) {
 func (a *app) render(columns []column, rows [][]cell, heads bool) string {
 	p := a.painter(a.stdoutTerminal)
 	texts := make([][]string, len(rows))
-	widths := make([]int, len(columns))
-	flexible := -1
-	for i, c := range columns {
-		widths[i] = text.StringWidth(c.name)
-		if c.flexible {
-			flexible = i
-		}
-	}
 	for i, row := range rows {
 		texts[i] = make([]string, len(row))
 		for j, c := range row {
 			texts[i][j] = shorten(clean(c.text, false), mostText)
-			widths[j] = max(widths[j], text.StringWidth(texts[i][j]))
 		}
 	}
-	if total := a.terminalWidth(); total > 0 && flexible >= 0 {
-		rest := total
-		for i, w := range widths {
-			if i != flexible {
-				rest -= w + len(columnGap)
-			}
-		}
-		widths[flexible] = max(leastWidth, rest)
-	} else {
-		flexible = -1
-	}
+	widths := fit(columns, texts, a.terminalWidth())
 	t := table.NewWriter()
 	t.SetStyle(table.Style{
 		Box: table.BoxStyle{PaddingRight: columnGap}, Options: table.OptionsNoBordersAndSeparators,
 		Format: table.FormatOptions{Header: text.FormatDefault},
 	})
 	t.SuppressTrailingSpaces()
-	configs := make([]table.ColumnConfig, len(columns))
-	head := make(table.Row, len(columns))
+	var configs []table.ColumnConfig
+	var head table.Row
 	for i, c := range columns {
-		configs[i] = table.ColumnConfig{Number: i + 1, Align: text.AlignLeft, AlignHeader: text.AlignLeft}
-		if c.right {
-			configs[i].Align, configs[i].AlignHeader = text.AlignRight, text.AlignRight
+		if widths[i] == 0 {
+			continue
 		}
-		head[i] = p.paint(dim, c.name)
+		config := table.ColumnConfig{Number: len(configs) + 1, Align: text.AlignLeft, AlignHeader: text.AlignLeft}
+		if c.right {
+			config.Align, config.AlignHeader = text.AlignRight, text.AlignRight
+		}
+		configs, head = append(configs, config), append(head, p.paint(dim, c.name))
 	}
 	t.SetColumnConfigs(configs)
 	if heads {
 		t.AppendHeader(head)
 	}
 	for i, row := range texts {
-		line := make(table.Row, len(row))
+		var line table.Row
 		for j, s := range row {
-			if j == flexible {
-				s = shorten(s, widths[j])
+			if widths[j] > 0 {
+				line = append(line, p.paint(rows[i][j].color, shorten(s, widths[j])))
 			}
-			line[j] = p.paint(rows[i][j].color, s)
 		}
 		t.AppendRow(line)
 	}
 	return t.Render()
+}
+
+// fit gives each column its width, 0 to those that are left out. A terminal of width 0 is
+// none: everything is shown.
+func fit(columns []column, texts [][]string, terminal int) []int {
+	widths := make([]int, len(columns))
+	filled := make([]bool, len(columns))
+	for _, row := range texts {
+		for j, s := range row {
+			widths[j] = max(widths[j], text.StringWidth(s))
+			filled[j] = filled[j] || s != ""
+		}
+	}
+	for j, c := range columns {
+		widths[j] = max(widths[j], text.StringWidth(c.name), 1)
+		if terminal > 0 && c.extra && !filled[j] {
+			widths[j] = 0
+		}
+	}
+	if terminal == 0 {
+		return widths
+	}
+	over := func() int {
+		total := -len(columnGap)
+		for _, w := range widths {
+			if w > 0 {
+				total += w + len(columnGap)
+			}
+		}
+		return total - terminal
+	}
+	for over() > 0 {
+		widest := -1
+		for j, c := range columns {
+			if c.flexible && widths[j] > leastWidth && (widest < 0 || widths[j] > widths[widest]) {
+				widest = j
+			}
+		}
+		if widest >= 0 {
+			widths[widest]--
+			continue
+		}
+		last := len(columns) - 1
+		for last >= 0 && (!columns[last].extra || widths[last] == 0) {
+			last--
+		}
+		if last < 0 {
+			break // as narrow as it gets: the terminal wraps
+		}
+		widths[last] = 0
+	}
+	return widths
 }
 
 func (a *app) terminalWidth() int {
@@ -270,6 +306,8 @@ func duration(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "0s"
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
 	case d < 10*time.Second:
 		return d.Round(100 * time.Millisecond).String()
 	case d < 48*time.Hour:

@@ -82,6 +82,9 @@ func (a *app) profilesAdd() *cobra.Command {
 input; with --ops-key the secret of that key comes after it, on a line of its own.`,
 		Example: "  exportctl profiles add prod --url https://exports.example.com --key key_123\n  pass show exportd/prod | exportctl profiles add prod --url https://exports.example.com --key key_123",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if p.URL == "" || p.Key == "" {
+				return &usageError{text: "--url and --key are required", hint: "see: " + cmd.CommandPath() + " --help"}
+			}
 			if !profileName.MatchString(args[0]) {
 				return &usageError{text: fmt.Sprintf("profile name %q is not letters, digits, _ and -", args[0])}
 			}
@@ -117,9 +120,6 @@ input; with --ops-key the secret of that key comes after it, on a line of its ow
 	flags.StringVar(&p.Workspace, "workspace", "", "what --workspace is where it is not given")
 	flags.StringVar(&p.Medium, "medium", "", "what --medium is where it is not given")
 	flags.BoolVar(&makeDefault, "default", false, "use it where no profile is given")
-	for _, name := range []string{"url", "key"} {
-		_ = cmd.MarkFlagRequired(name) // the flag is there
-	}
 	return cmd
 }
 
