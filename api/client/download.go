@@ -141,6 +141,9 @@ func (d *download) restart(f *os.File) error {
 // not count against the bound.
 func (d *download) run(ctx context.Context) error {
 	for n := 0; d.done < d.total; n++ {
+		if err := d.findLink(ctx); err != nil {
+			return err
+		}
 		before := d.done
 		err := d.piece(ctx)
 		var local *writeError
@@ -148,9 +151,10 @@ func (d *download) run(ctx context.Context) error {
 		case err == nil:
 		case ctx.Err() != nil:
 			return errors.Join(ctx.Err(), err)
-		case errors.As(err, &local), errors.Is(err, ErrCorrupt), errors.Is(err, ErrNoFile):
+		case errors.As(err, &local), errors.Is(err, ErrCorrupt):
 			return err
 		}
+		d.link = "" // it may be too old, or lead to where nobody is any more
 		if d.done > before {
 			n = 0
 		}
@@ -193,18 +197,24 @@ func (d *download) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// findLink asks for a fresh link where there is none.
+func (d *download) findLink(ctx context.Context) error {
+	if d.link != "" {
+		return nil
+	}
+	job, err := d.client.GetJob(ctx, d.jobID)
+	if err != nil {
+		return err
+	}
+	if job.State != StateSucceeded || job.CSVURL == nil {
+		return fmt.Errorf("%w: it is %s", ErrNoFile, job.State)
+	}
+	d.link = *job.CSVURL
+	return nil
+}
+
 // piece gets the file from done on, as far as the connection lasts.
 func (d *download) piece(ctx context.Context) error {
-	if d.link == "" {
-		job, err := d.client.GetJob(ctx, d.jobID)
-		if err != nil {
-			return err
-		}
-		if job.State != StateSucceeded || job.CSVURL == nil {
-			return fmt.Errorf("%w: it is %s", ErrNoFile, job.State)
-		}
-		d.link = *job.CSVURL
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, d.link, nil)
@@ -230,9 +240,6 @@ func (d *download) piece(ctx context.Context) error {
 		if !strings.HasPrefix(response.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", d.done)) {
 			return errors.New("download: the answer begins elsewhere than asked")
 		}
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone:
-		d.link = "" // too old; the service knows whether there is another
-		return fmt.Errorf("download: the link is answered with %d", response.StatusCode)
 	default:
 		return fmt.Errorf("download: the link is answered with %d", response.StatusCode)
 	}

@@ -37,8 +37,8 @@ func TestDownloadGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c, job := finished(t)
 		s.faults = []func(*http.Request) (*http.Response, error){
-			s.cut(1000), s.cut(70_000), refused,
-			answer(http.StatusForbidden, nil, "expired"), nil, // and the job, for a new link
+			s.cut(1000), nil, s.cut(70_000), nil, refused, nil, // nil: the job, for a new link
+			answer(http.StatusForbidden, nil, "expired"), nil,
 			s.cut(0), answer(http.StatusServiceUnavailable, nil, ""),
 		}
 		var got bytes.Buffer
@@ -55,8 +55,8 @@ func TestDownloadGoesOn(t *testing.T) {
 		if r := s.ranges(); r[0] != "" || r[1] != "bytes=1000-" || r[len(r)-1] != "bytes=71000-" {
 			t.Errorf("ranges = %q", r)
 		}
-		if s.links != 2 {
-			t.Errorf("%d links were made, want 2: one more when the first was refused", s.links)
+		if s.links != 6 {
+			t.Errorf("%d links were made, want a fresh one for each of 6 pieces", s.links)
 		}
 	})
 }
@@ -66,7 +66,7 @@ func TestDownloadWithoutRange(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, c, job := finished(t)
-		s.faults = []func(*http.Request) (*http.Response, error){s.cut(5000), answer(http.StatusOK, nil, string(s.file))}
+		s.faults = []func(*http.Request) (*http.Response, error){s.cut(5000), nil, answer(http.StatusOK, nil, string(s.file))}
 		var got bytes.Buffer
 		if _, err := c.Download(t.Context(), job, &got, nil); err != nil || !bytes.Equal(got.Bytes(), s.file) {
 			t.Errorf("Download = %v; same file: %t", err, bytes.Equal(got.Bytes(), s.file))
@@ -106,7 +106,7 @@ func TestDownloadEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c, job := finished(t)
 		for range 30 {
-			s.faults = append(s.faults, s.cut(0))
+			s.faults = append(s.faults, s.cut(0), nil)
 		}
 		_, err := c.Download(t.Context(), job, new(bytes.Buffer), nil)
 		if err == nil || len(s.ranges()) != 10 || strings.Contains(err.Error(), "Signature") || JobIDOf(err) != testJob {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,7 +48,7 @@ func restart(t *testing.T, binary string) {
 	_ = l.Close()
 	folder := t.TempDir()
 	start := func() *e2etest.Process {
-		p := e2etest.Start(t, []string{"EXPORTD_LEASE_SECONDS=3"}, binary, "dev", "--data-dir", folder, "--addr", addr, "--demo-users", "300", "--demo-messages", "10")
+		p := e2etest.Start(t, []string{"EXPORTD_LEASE_SECONDS=3"}, binary, "dev", "--data-dir", folder, "--addr", addr, "--demo-users", "3000", "--demo-messages", "10")
 		p.WaitLine(t, time.Minute, func(line string) string {
 			if strings.HasPrefix(line, "exportd is ready at ") {
 				return line
@@ -66,36 +67,24 @@ func restart(t *testing.T, binary string) {
 		t.Fatal(err)
 	}
 	caller := connect(t, addr, s.APIKey, s.Secret)
-	operator := connect(t, addr, s.OpsAPIKey, s.OpsSecret)
-	reason := client.OpsPauseQueueJSONRequestBody{Reason: "test"}
-	if _, err := operator.OpsPauseQueueWithResponse(t.Context(), client.QueueExports, reason); err != nil {
-		t.Fatal(err)
-	}
-
-	under := make(chan struct{}, 1) // the export waits
 	type outcome struct {
 		result *client.Result
 		err    error
 	}
-	done := make(chan outcome, 1)
+	down, done := make(chan struct{}), make(chan outcome, 1)
+	kill := sync.OnceFunc(func() {
+		first.Kill()
+		close(down)
+	})
 	go func() {
 		r, err := caller.Export(t.Context(), client.Request{
 			Kind: client.KindVipUsers, WorkspaceID: s.WorkspaceID, MediumID: s.MediumID, Profile: client.ProfileExcel,
-			OnProgress: func(*client.Job) {
-				select {
-				case under <- struct{}{}:
-				default:
-				}
-			},
+			OnProgress: func(*client.Job) { kill() }, // with the first answer about the job
 		})
 		done <- outcome{r, err}
 	}()
-	<-under
-	first.Kill()
+	<-down
 	start()
-	if _, err := operator.OpsResumeQueueWithResponse(t.Context(), client.QueueExports, client.OpsResumeQueueJSONRequestBody(reason)); err != nil {
-		t.Fatal(err)
-	}
 	end := <-done
 	if end.err != nil {
 		t.Fatalf("Export over a restart = %v", end.err)
