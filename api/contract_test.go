@@ -116,7 +116,7 @@ func closeSchemas(node any) {
 
 // headersOfAll are on every answer, or are the business of HTTP.
 var headersOfAll = []string{"Content-Type", "Content-Length", "Date", "Cache-Control", "Content-Security-Policy", "Referrer-Policy",
-	"Strict-Transport-Security", "X-Content-Type-Options", "X-Frame-Options"}
+	"Strict-Transport-Security", "X-Content-Type-Options", "X-Frame-Options", "Ratelimit", "Ratelimit-Policy"}
 
 // statusesOfDefault are those that "default" in openapi.yaml stands for.
 var statusesOfDefault = []int{http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong, http.StatusRequestHeaderFieldsTooLarge}
@@ -196,6 +196,15 @@ func (c *contractOf) judge(ctx context.Context, o *contractOperation, r *http.Re
 		c.without[fmt.Sprintf("%s %d %s", o.name, res.StatusCode, contentType)]++
 		c.mu.Unlock()
 		return fmt.Errorf("there is no schema for %q", contentType)
+	}
+	if contentType == "text/event-stream" {
+		for line := range strings.Lines(string(body)) {
+			if data, ok := strings.CutPrefix(line, "data: "); ok {
+				if err := visit(c.doc.Components.Schemas["Job"].Value, []byte(data)); err != nil {
+					return fmt.Errorf("event: %w", err)
+				}
+			}
+		}
 	}
 	isJSON := contentType == "application/json"
 	err := openapi3filter.ValidateResponse(ctx, &openapi3filter.ResponseValidationInput{

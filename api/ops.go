@@ -15,7 +15,7 @@ func (s *Server) opsList(c *gin.Context, _ *apikey.Key) error {
 		return err
 	}
 	l := jobs.List{IncludeDeleted: true, OrgID: p.text("orgId", false), WorkspaceID: p.text("workspaceId", false)}
-	l.ErrorCode = jobs.Code(p.text("errorCode", false))
+	l.ErrorCode = enum(p, "errorCode", jobs.Codes...)
 	l.CreatedAfter, _, _ = p.date("createdAfter", false)
 	l.CreatedBefore, _, _ = p.date("createdBefore", false)
 	p.jobPage(&l)
