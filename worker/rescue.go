@@ -126,7 +126,11 @@ func (p *Pool) wakeJob(ctx context.Context, id string) {
 			p.Log.Warn("cannot sweep; again later", zap.String("job_id", id), zap.Error(err))
 		}
 	case jobs.Purge:
-		if err = p.Store.Purge(ctx, j); err != nil {
+		// Once more: a worker stopped through both sweeps may have left an object since.
+		if _, err = p.Exporter.Sweep(ctx, j); err == nil {
+			err = p.Store.Purge(ctx, j)
+		}
+		if err != nil {
 			p.Log.Warn("cannot purge; again later", zap.String("job_id", id), zap.Error(err))
 		}
 	}

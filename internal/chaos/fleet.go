@@ -174,6 +174,13 @@ func (f *fleet) all() []*process {
 	return append(append(f.apis[:len(f.apis):len(f.apis)], f.workers...), f.cloud)
 }
 
+// dump has every process write its goroutines to its log and end.
+func (f *fleet) dump() {
+	for _, p := range f.all() {
+		_ = p.signal(syscall.SIGQUIT) // gone already is as well
+	}
+}
+
 // close kills what runs.
 func (f *fleet) close() {
 	for _, p := range f.all() {

@@ -67,16 +67,20 @@ func (r *report) print(w io.Writer) {
 
 // settleWithin is how long the fleet may take to end everything once faults are over: the
 // longest back-off of a job, and two sweeps.
-const settleWithin = 6 * time.Minute
+const settleWithin = 4 * time.Minute
 
 // run breaks a fleet for a while and inspects what came of it.
-func run(ctx context.Context, o options, log io.Writer) (*report, error) {
+func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 	if o.dir == "" {
 		dir, err := os.MkdirTemp("", "exportd-chaos")
 		if err != nil {
 			return nil, err
 		}
-		defer os.RemoveAll(dir)
+		defer func() {
+			if err == nil && r.ok() {
+				_ = os.RemoveAll(dir) // a temporary folder
+			}
+		}()
 		o.dir = dir
 	}
 	f, err := newFleet(ctx, o)
@@ -100,7 +104,7 @@ func run(ctx context.Context, o options, log io.Writer) (*report, error) {
 		return nil, err
 	}
 	defer in.close()
-	r := &report{seed: o.seed}
+	r = &report{seed: o.seed}
 	c := &caller{fleet: f, demo: facts, http: &http.Client{Timeout: 20 * time.Second}, accepted: map[string]*accepted{}}
 	begun := time.Now()
 	if err := attack(ctx, o, f, c, in, r, log); err != nil {
@@ -113,7 +117,8 @@ func run(ctx context.Context, o options, log io.Writer) (*report, error) {
 	fmt.Fprintln(log, "faults are over; waiting for every job to end")
 	begun = time.Now()
 	if err := waitSettled(ctx, in); err != nil {
-		r.broken = append(r.broken, err.Error())
+		r.broken = append(r.broken, err.Error()+"; what the processes were doing is at the end of their logs in "+o.dir)
+		f.dump()
 	}
 	r.settle = time.Since(begun)
 	r.accepted, r.requests, r.retriedRequests = len(c.accepted), c.requests, c.retries

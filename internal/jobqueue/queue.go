@@ -154,6 +154,14 @@ func (q *Queue) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]Deliver
 	for i, m := range res.GetReceivedMessages() {
 		out[i] = Delivery{Data: m.GetMessage().GetData(), ackID: m.GetAckId()}
 	}
+	if len(out) > limit {
+		// A server that doubles messages on the way may send more than was asked for, and the
+		// caller has room for no more: the surplus goes back.
+		for _, d := range out[limit:] {
+			_ = q.Nack(ctx, lane, d, 0) // else it comes back when its deadline lapses
+		}
+		out = out[:limit]
+	}
 	return out, nil
 }
 

@@ -144,9 +144,9 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]string, er
 	return ids, nil
 }
 
-// DueParts gives the parts, of whatever job, whose wakeAt has passed.
+// DueParts gives the parts, of whatever job, whose wakeAt has passed; of this schema, as Due.
 func (s *Store) DueParts(ctx context.Context, now time.Time, limit int) ([]jobs.PartRef, error) {
-	docs, err := s.client.CollectionGroup("parts").Where("wakeAt", "<=", now).OrderBy("wakeAt", firestore.Asc).
+	docs, err := s.client.CollectionGroup("parts").Where("schema", "==", jobs.SchemaVersion).Where("wakeAt", "<=", now).OrderBy("wakeAt", firestore.Asc).
 		Limit(limit).Select("planEpoch", "index").Documents(ctx).GetAll()
 	if err != nil {
 		return nil, fmt.Errorf("ask for due parts: %w", classify(err))
@@ -217,11 +217,9 @@ func (s *Store) Progress(ctx context.Context, j *jobs.Job) (rows, bytes int64, e
 			return 0, 0, fmt.Errorf("ask for the progress of job %s: %w", j.ID, classify(err))
 		}
 	}
-	rows, bytes = max(rows+j.RowsDone, j.RowsFloor), bytes+j.BytesDone
-	if j.Counted {
-		rows = min(rows, j.RowsTotal)
-	}
-	return rows, bytes, nil
+	// Not cut to the total: after a restart a smaller snapshot may have fewer rows than were
+	// shown already, and what is shown never goes back.
+	return max(rows+j.RowsDone, j.RowsFloor), bytes + j.BytesDone, nil
 }
 
 // Events gives a job's timeline, oldest first; at most the first 1,000 lines, which are

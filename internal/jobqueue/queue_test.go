@@ -1,0 +1,115 @@
+package jobqueue_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"exportd/internal/jobqueue"
+	"exportd/internal/localcloud/fault"
+	"exportd/internal/localcloud/localcloudtest"
+	"exportd/jobs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, localcloudtest.LeakOptions()...) }
+
+func open(t *testing.T, cloud *localcloudtest.Cloud) *jobqueue.Queue {
+	t.Helper()
+	q, err := jobqueue.Open(context.Background(), jobqueue.Config{ProjectID: localcloudtest.Project, Emulator: cloud.Endpoints().PubSub})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.Close() })
+	return q
+}
+
+func TestPublishPullAck(t *testing.T) {
+	t.Parallel()
+	q := open(t, localcloudtest.Start(t))
+	if err := q.Ping(t.Context()); !errors.Is(err, jobs.ErrUnavailable) {
+		t.Errorf("Ping before Ensure = %v, want ErrUnavailable", err)
+	}
+	for range 2 { // safe to repeat
+		if err := q.Ensure(t.Context()); err != nil {
+			t.Fatalf("Ensure = %v", err)
+		}
+	}
+	if err := q.Ping(t.Context()); err != nil {
+		t.Errorf("Ping = %v", err)
+	}
+	want := jobs.Message{JobID: jobs.NewID(), PlanEpoch: 3, Part: 7}
+	if err := q.Publish(t.Context(), jobs.QueueParts, want); err != nil {
+		t.Fatalf("Publish = %v", err)
+	}
+	for _, nack := range []bool{true, false} {
+		got, err := q.Pull(t.Context(), jobs.QueueParts, 5)
+		if err != nil || len(got) != 1 {
+			t.Fatalf("Pull = %d messages, %v, want 1", len(got), err)
+		}
+		if m, err := jobs.ParseMessage(got[0].Data); err != nil || m != want {
+			t.Errorf("message = %+v, %v, want %+v", m, err, want)
+		}
+		if nack {
+			err = q.Nack(t.Context(), jobs.QueueParts, got[0], 0)
+		} else {
+			err = q.Ack(t.Context(), jobs.QueueParts, got[0])
+		}
+		if err != nil {
+			t.Errorf("nack %v: %v", nack, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if got, _ := q.Pull(ctx, jobs.QueueParts, 5); len(got) != 0 {
+		t.Errorf("Pull after Ack = %d messages, want none", len(got))
+	}
+}
+
+func TestBury(t *testing.T) {
+	t.Parallel()
+	q := open(t, localcloudtest.Start(t))
+	if err := q.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Publish(t.Context(), jobs.QueueExports, jobs.Message{JobID: "nonsense"}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := q.Pull(t.Context(), jobs.QueueExports, 1)
+	if err != nil || len(got) != 1 {
+		t.Fatalf("Pull = %d messages, %v", len(got), err)
+	}
+	if err := q.Bury(t.Context(), jobs.QueueExports, got[0], "message names no document"); err != nil {
+		t.Fatalf("Bury = %v", err)
+	}
+	dead, err := q.Pull(t.Context(), jobs.QueueDead, 1)
+	if err != nil || len(dead) != 1 || string(dead[0].Data) != string(got[0].Data) {
+		t.Errorf("dead letters = %v, %v, want the message", dead, err)
+	}
+}
+
+// A server that doubles deliveries once filled a worker with more than it had slots for,
+// and its lane stood still for ever.
+func TestPullGivesNoMoreThanAsked(t *testing.T) {
+	t.Parallel()
+	cloud := localcloudtest.Start(t)
+	q := open(t, cloud)
+	if err := q.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := cloud.Faults().Set(fault.Config{Rules: map[string]fault.Rule{"Subscriber/Pull": {DoubleRate: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := q.Publish(t.Context(), jobs.QueueParts, jobs.Message{JobID: jobs.NewID()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		if got, err := q.Pull(t.Context(), jobs.QueueParts, 2); err != nil || len(got) > 2 {
+			t.Errorf("Pull = %d messages, %v, want at most 2", len(got), err)
+		}
+	}
+}
