@@ -5,10 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
@@ -52,28 +58,143 @@ func message(i int) *firestorepb.Document {
 	}
 }
 
-// load commits documents from..to in commits of 500.
+// load commits documents from..to in commits of 450, four at a time.
 func load(tb testing.TB, c firestorepb.FirestoreClient, from, to int) {
 	tb.Helper()
-	for from < to {
-		req := &firestorepb.CommitRequest{Database: benchDatabase}
-		for ; from < to && len(req.Writes) < 500; from++ {
-			req.Writes = append(req.Writes, &firestorepb.Write{Operation: &firestorepb.Write_Update{Update: message(from)}})
-		}
-		if _, err := c.Commit(context.Background(), req); err != nil {
-			tb.Fatal(err)
-		}
+	g, ctx := errgroup.WithContext(tb.Context())
+	g.SetLimit(4)
+	for ; from < to; from += 450 {
+		g.Go(func() error {
+			req := &firestorepb.CommitRequest{Database: benchDatabase}
+			for i := from; i < min(from+450, to); i++ {
+				req.Writes = append(req.Writes, &firestorepb.Write{Operation: &firestorepb.Write_Update{Update: message(i)}})
+			}
+			_, err := c.Commit(ctx, req)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		tb.Fatal(err)
 	}
 }
 
-func BenchmarkLoad(b *testing.B) {
-	f := start(b, firestoreserver.Options{Dir: b.TempDir(), IndexesJSON: []byte(benchIndexes)})
-	b.ResetTimer()
-	load(b, f.raw, 0, b.N)
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "docs/s")
+// cpu returns the processor time that this process, server and client, has used.
+func cpu(tb testing.TB) time.Duration {
+	tb.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-const benchDocuments = 200_000
+// report adds the rate and the processor time of n things of a kind, which on a
+// busy machine says more than the rate.
+func report(b *testing.B, kind string, n int, used time.Duration) {
+	b.Helper()
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), kind+"s/s")
+	b.ReportMetric(float64(used.Nanoseconds())/1e3/float64(n), "cpu-µs/"+kind)
+}
+
+// diskBytes returns the size of the files in dir.
+func diskBytes(tb testing.TB, dir string) (n int64) {
+	tb.Helper()
+	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return nil // compactions delete files all the time
+		}
+		if info, err := e.Info(); err == nil {
+			n += info.Size()
+		}
+		return nil
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return n
+}
+
+func BenchmarkLoad(b *testing.B) {
+	dir := b.TempDir()
+	f := start(b, firestoreserver.Options{Dir: dir, IndexesJSON: []byte(benchIndexes)})
+	b.ReportAllocs()
+	before := cpu(b)
+	b.ResetTimer()
+	load(b, f.raw, 0, b.N)
+	report(b, "doc", b.N, cpu(b)-before)
+	b.ReportMetric(float64(diskBytes(b, dir))/float64(b.N), "disk-B/doc")
+}
+
+// BenchmarkCommit changes one document as the job store does: read it, then
+// commit it on condition of what was read.
+func BenchmarkCommit(b *testing.B) {
+	f := start(b, firestoreserver.Options{Dir: b.TempDir(), IndexesJSON: []byte(benchIndexes)})
+	load(b, f.raw, 0, 1000)
+	ctx := b.Context()
+	took := make([]time.Duration, 0, b.N)
+	before := cpu(b)
+	b.ResetTimer()
+	for i := range b.N {
+		doc := message(i % 1000)
+		s, err := f.raw.BatchGetDocuments(ctx, &firestorepb.BatchGetDocumentsRequest{Database: benchDatabase, Documents: []string{doc.Name}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		found, err := s.Recv()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Recv(); !errors.Is(err, io.EOF) {
+			b.Fatal(err)
+		}
+		doc.Fields["kind"] = str(fmt.Sprint("kind", i))
+		begun := time.Now()
+		_, err = f.raw.Commit(ctx, &firestorepb.CommitRequest{Database: benchDatabase, Writes: []*firestorepb.Write{{
+			Operation:       &firestorepb.Write_Update{Update: doc},
+			CurrentDocument: &firestorepb.Precondition{ConditionType: &firestorepb.Precondition_UpdateTime{UpdateTime: found.GetFound().GetUpdateTime()}},
+		}}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(begun))
+	}
+	report(b, "commit", b.N, cpu(b)-before)
+	quantiles(b, took)
+}
+
+func quantiles(b *testing.B, took []time.Duration) {
+	b.Helper()
+	slices.Sort(took)
+	b.ReportMetric(took[len(took)/2].Seconds()*1e3, "p50-ms")
+	b.ReportMetric(took[len(took)*99/100].Seconds()*1e3, "p99-ms")
+}
+
+// BenchmarkListen measures from the start of a commit until a listener on the
+// document has its snapshot.
+func BenchmarkListen(b *testing.B) {
+	f := start(b, firestoreserver.Options{Dir: b.TempDir()})
+	ref := f.client.Doc("jobs/one")
+	it := ref.Snapshots(b.Context())
+	defer it.Stop()
+	if _, err := it.Next(); err != nil {
+		b.Fatal(err)
+	}
+	took := make([]time.Duration, 0, b.N)
+	b.ResetTimer()
+	for i := range b.N {
+		begun := time.Now()
+		if _, err := ref.Set(b.Context(), map[string]any{"n": i}); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := it.Next(); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(begun))
+	}
+	quantiles(b, took)
+}
+
+const benchDocuments = 40_000
 
 func scanQuery(limit int32) *firestorepb.RunQueryRequest {
 	field := func(p string) *firestorepb.StructuredQuery_FieldReference {
@@ -143,24 +264,32 @@ func drain(tb testing.TB, conn *grpc.ClientConn, req *firestorepb.RunQueryReques
 	}
 }
 
+// BenchmarkScan runs each query on two streams at once.
 func BenchmarkScan(b *testing.B) {
 	f := start(b, firestoreserver.Options{Dir: b.TempDir(), IndexesJSON: []byte(benchIndexes)})
 	load(b, f.raw, 0, benchDocuments)
-	for name, req := range map[string]*firestorepb.RunQueryRequest{"all": scanQuery(0), "page": scanQuery(300)} {
-		b.Run(name, func(b *testing.B) {
-			rows := 0
+	for _, q := range []struct {
+		name string
+		run  func() (rows int)
+	}{
+		{"all", func() int { return drain(b, f.conn, scanQuery(0)) }},
+		{"page", func() int { return drain(b, f.conn, scanQuery(300)) }},
+		{"count", func() int { return int(count(b, f.raw, scanQuery(0))) }},
+	} {
+		b.Run(q.name, func(b *testing.B) {
+			b.ReportAllocs()
+			var rows atomic.Int64
+			before := cpu(b)
 			for b.Loop() {
-				rows += drain(b, f.conn, req)
+				var g errgroup.Group
+				for range 2 {
+					g.Go(func() error { rows.Add(int64(q.run())); return nil })
+				}
+				_ = g.Wait()
 			}
-			b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s")
+			report(b, "row", int(rows.Load()), cpu(b)-before)
 		})
 	}
-	b.Run("count", func(b *testing.B) {
-		for b.Loop() {
-			count(b, f.raw, scanQuery(0))
-		}
-		b.ReportMetric(float64(b.N)*benchDocuments/4/b.Elapsed().Seconds(), "entries/s")
-	})
 }
 
 func count(tb testing.TB, c firestorepb.FirestoreClient, req *firestorepb.RunQueryRequest) int64 {

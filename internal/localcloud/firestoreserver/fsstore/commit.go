@@ -19,9 +19,10 @@ const (
 	// maxQueue is the number of commits that may wait for the sequencer; more
 	// wait in their own goroutine, which their callers' deadlines bound.
 	maxQueue = 256
-	// maxGroupBytes ends a group, so that one disk sync never carries more than
-	// half a memtable.
-	maxGroupBytes = 4 << 20
+	// maxGroupBytes ends a group. With one more commit of the usual size it stays
+	// below half a memtable: the engine flushes larger batches, and the memtable
+	// before them, as small tables of their own, which then cost compactions.
+	maxGroupBytes = 1 << 20
 )
 
 // Commit is one atomic change. Run is called by the sequencer, once, with the
