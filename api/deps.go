@@ -37,6 +37,8 @@ type Jobs interface {
 	Watch(ctx context.Context, id string, fn func(*jobs.Job) (stop bool)) error
 	// List returns jobs.ErrInvalid for a page token that is none.
 	List(ctx context.Context, l jobs.List) (jobs.JobPage, error)
+	// Usage counts the jobs of an org that run and that wait.
+	Usage(ctx context.Context, orgID string) (running, queued int64, err error)
 	// Update runs transitions in a transaction and returns the job as it then is.
 	Update(ctx context.Context, id, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error)
 	// Progress adds up what the parts have done while the job's phase is parts.

@@ -393,3 +393,7 @@ func succeeded() jobs.Job {
 		Result: jobs.Result{Object: "exports/org1/x/final.csv", Rows: 3, Size: 99, CRC32C: 1},
 	}
 }
+
+func (f *fakeJobs) Usage(context.Context, string) (running, queued int64, err error) {
+	return 2, 5, f.err
+}

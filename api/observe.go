@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -21,6 +22,7 @@ type observation struct {
 	requestID    string
 	orgID, keyID string
 	jobID        string
+	client       netip.Addr // behind trusted proxies
 	cause        error
 	warning      error // something went wrong that did not change the answer
 }
@@ -107,7 +109,7 @@ func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
 	fields := []zap.Field{
 		zap.String("request_id", o.requestID), zap.String("method", c.Request.Method), zap.String("route", route),
 		zap.Int("status", status), zap.Float64("duration_ms", float64(took.Microseconds())/1000), zap.Int("bytes", max(0, c.Writer.Size())),
-		zap.String("remote", c.RemoteIP()), zap.String("user_agent", shorten(c.Request.UserAgent())),
+		zap.Stringer("remote", o.client), zap.String("user_agent", shorten(c.Request.UserAgent())),
 	}
 	for name, value := range map[string]string{"org_id": o.orgID, "key_id": o.keyID, "job_id": o.jobID} {
 		if value != "" {

@@ -30,6 +30,8 @@ var (
 	mayOperate = []apikey.Scope{apikey.ScopeOps}
 	// maySee: who may start an export may see what became of it.
 	maySee = []apikey.Scope{apikey.ScopeRead, apikey.ScopeExport}
+	// anyScope: every key may ask about itself.
+	anyScope = []apikey.Scope{apikey.ScopeAdmin, apikey.ScopeOps, apikey.ScopeExport, apikey.ScopeRead}
 )
 
 const (
@@ -50,6 +52,7 @@ func (s *Server) routes() []route {
 		{get, "/docs", nil, quick, s.docsPage},
 		{get, "/docs/:file", nil, quick, s.docsFile},
 
+		{get, "/limits", anyScope, quick, s.limits},
 		{get, "/workspaces", mayRead, quick, s.listWorkspaces},
 		{get, "/channels", mayRead, quick, s.listChannels},
 		{get, "/vip-users", mayRead, quick, s.listUsers},
@@ -90,7 +93,7 @@ func (s *Server) install() *gin.Engine {
 	e := gin.New()
 	e.HandleMethodNotAllowed = true // and HEAD is not GET: a HEAD must never start a job
 	e.RedirectTrailingSlash = false
-	e.Use(s.watch, limit)
+	e.Use(s.watch, s.throttleIP, limit)
 	e.NoRoute(func(c *gin.Context) { writeError(c, refuse(http.StatusNotFound, "no such route")) })
 	e.NoMethod(func(c *gin.Context) {
 		writeError(c, refuse(http.StatusMethodNotAllowed, "method not allowed here, see the Allow header"))
@@ -126,6 +129,9 @@ func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 	}
 	o := observe(c)
 	o.orgID, o.keyID = caller.OrgID, caller.ID
+	if err := s.throttleKey(c, caller); err != nil {
+		return err
+	}
 	if !caller.Has(r.scopes...) {
 		return refuse(http.StatusForbidden, "the API key lacks the scope "+string(r.scopes[len(r.scopes)-1]))
 	}

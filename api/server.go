@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -16,6 +17,7 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/webhook"
+	"exportd/jobs"
 )
 
 // Config is what a Server needs.
@@ -40,6 +42,14 @@ type Config struct {
 
 	// Sender sends test callbacks; one that reaches public hosts if nil.
 	Sender *webhook.Sender
+
+	// IPRate bounds the requests of one address (IPv6: one /64) before authentication, KeyRate
+	// those of one key after it; the zero value is no limit. Each process counts for itself.
+	IPRate, KeyRate Rate
+	// TrustedProxies are the networks whose X-Forwarded-For is believed; none if empty.
+	TrustedProxies []netip.Prefix
+	// Quotas are what one org may have going, for GET /limits; the store enforces them.
+	Quotas jobs.Limits
 
 	// Now is time.Now if nil.
 	Now func() time.Time
@@ -80,6 +90,10 @@ type Server struct {
 	pings     *buckets      // by org
 	pinging   chan struct{} // one token per test callback under way
 
+	byIP, byKey *buckets // nil: no limit
+	proxies     []netip.Prefix
+	quotas      jobs.Limits
+
 	draining context.Context // ends when the server begins to stop
 	drain    context.CancelFunc
 	engine   *gin.Engine
@@ -95,16 +109,21 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	pings, err := newBuckets(pingRate)
-	if err != nil {
-		return nil, err
-	}
 	s := &Server{
 		keys: c.Keys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, window: c.Window, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
 		metrics: m, gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks},
 		waits:  make(chan struct{}, c.MaxWaits),
-		sender: c.Sender, pings: pings, pinging: make(chan struct{}, maxPings),
+		sender: c.Sender, pinging: make(chan struct{}, maxPings),
+		proxies: c.TrustedProxies, quotas: c.Quotas,
+	}
+	for _, b := range []struct {
+		to   **buckets
+		rate Rate
+	}{{&s.pings, pingRate}, {&s.byIP, c.IPRate}, {&s.byKey, c.KeyRate}} {
+		if *b.to, err = newBuckets(b.rate); err != nil {
+			return nil, err
+		}
 	}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.engine = s.install()
@@ -125,6 +144,11 @@ func (c *Config) validate() error {
 	}
 	if c.URLLife < 0 || c.URLLife > 12*time.Hour {
 		errs = append(errs, fmt.Errorf("URLLife of %s is not within 0 and 12 h", c.URLLife))
+	}
+	for name, r := range map[string]Rate{"IPRate": c.IPRate, "KeyRate": c.KeyRate} {
+		if r.PerSecond < 0 || r.Burst < 0 {
+			errs = append(errs, fmt.Errorf("%s of %+v is negative", name, r))
+		}
 	}
 	if c.MaxWaits < 0 {
 		errs = append(errs, fmt.Errorf("MaxWaits of %d is negative", c.MaxWaits))

@@ -114,13 +114,19 @@ func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logge
 	if err != nil {
 		return err
 	}
+	proxies, err := networks("EXPORTD_TRUSTED_PROXIES", cfg.TrustedProxies)
+	if err != nil {
+		return err
+	}
 	wait := cfg.Wait
 	if wait == 0 {
 		wait = -1 // "do not wait" to the API, where 0 is the default
 	}
 	server, err := api.New(api.Config{
 		Keys: keys.Lookup, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Operations: c.store, Logger: log, Checks: c.checks(),
-		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife,
+		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: proxies,
+		IPRate:  api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst},
+		KeyRate: api.Rate{PerSecond: float64(cfg.RateKey), Burst: cfg.RateKeyBurst},
 	})
 	if err != nil {
 		return err
@@ -134,17 +140,25 @@ func callbackRules(cfg config.Config) (webhook.Rules, error) {
 		return webhook.Rules{}, config.Faults{"EXPORTD_CALLBACK_OWN_HOSTS: " + err.Error()}
 	}
 	rules := webhook.Rules{OwnHosts: own, Dev: webhook.Dev{AllowHTTP: cfg.CallbackAllowHTTP}}
-	for _, cidr := range cfg.CallbackAllowCIDRs {
-		p, err := netip.ParsePrefix(cidr)
-		if err != nil {
-			return rules, config.Faults{fmt.Sprintf("EXPORTD_CALLBACK_ALLOW_CIDRS=%q: networks are wanted, as 127.0.0.0/8", cidr)}
-		}
-		rules.Dev.AllowCIDRs = append(rules.Dev.AllowCIDRs, p)
+	if rules.Dev.AllowCIDRs, err = networks("EXPORTD_CALLBACK_ALLOW_CIDRS", cfg.CallbackAllowCIDRs); err != nil {
+		return rules, err
 	}
 	for _, port := range cfg.CallbackAllowPorts {
 		rules.Dev.AllowPorts = append(rules.Dev.AllowPorts, uint16(port))
 	}
 	return rules, nil
+}
+
+// networks parses the value of a setting.
+func networks(setting string, cidrs []string) (out []netip.Prefix, err error) {
+	for _, cidr := range cidrs {
+		p, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return nil, config.Faults{fmt.Sprintf("%s=%q: networks are wanted, as 127.0.0.0/8", setting, cidr)}
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }
 
 // runWorker works until ctx ends and its work has ended or been handed back.

@@ -48,10 +48,14 @@ type Config struct {
 	CallbackSlots       int
 	ChunkBytes          int
 	RunningJobs, Queued int
-	CallbackAllowHTTP   bool
-	CallbackAllowCIDRs  []string
-	CallbackAllowPorts  []int
-	CallbackOwnHosts    []string
+	// Requests a second of one address and of one key; 0 is no limit. A burst of 0 is two seconds' worth.
+	RateIP, RateKey           int
+	RateIPBurst, RateKeyBurst int
+	TrustedProxies            []string
+	CallbackAllowHTTP         bool
+	CallbackAllowCIDRs        []string
+	CallbackAllowPorts        []int
+	CallbackOwnHosts          []string
 }
 
 // Setting is a row of the table.
@@ -94,6 +98,11 @@ func Settings() []Setting {
 		{"EXPORTD_MAX_BYTES", "0", "most bytes of a file; 0 is no limit", number(func(c *Config) *int64 { return &c.MaxBytes }, 0, 5<<40)},
 		{"EXPORTD_ORG_RUNNING_JOBS", "5", "jobs of one org that run at a time, others wait; 0 is no limit", number(func(c *Config) *int { return &c.RunningJobs }, 0, 10_000)},
 		{"EXPORTD_ORG_QUEUED_JOBS", "100", "jobs of one org that may wait, more get 429; 0 is no limit", number(func(c *Config) *int { return &c.Queued }, 0, 100_000)},
+		{"EXPORTD_RATE_IP_PER_SECOND", "600", "requests a second of one address, before authentication, in each process; 0 is no limit", number(func(c *Config) *int { return &c.RateIP }, 0, 1_000_000)},
+		{"EXPORTD_RATE_IP_BURST", "0", "requests of one address at once; 0 is two seconds' worth", number(func(c *Config) *int { return &c.RateIPBurst }, 0, 10_000_000)},
+		{"EXPORTD_RATE_KEY_PER_SECOND", "300", "requests a second of one key, in each process; 0 is no limit", number(func(c *Config) *int { return &c.RateKey }, 0, 1_000_000)},
+		{"EXPORTD_RATE_KEY_BURST", "0", "requests of one key at once; 0 is two seconds' worth", number(func(c *Config) *int { return &c.RateKeyBurst }, 0, 10_000_000)},
+		{"EXPORTD_TRUSTED_PROXIES", "", "networks of load balancers whose X-Forwarded-For is believed, as `169.254.0.0/16`; comma-separated", list(func(c *Config) *[]string { return &c.TrustedProxies })},
 		{"EXPORTD_CALLBACK_OWN_HOSTS", "", "hosts of this service, refused as callback targets; comma-separated", list(func(c *Config) *[]string { return &c.CallbackOwnHosts })},
 		{"EXPORTD_CALLBACK_ALLOW_HTTP", "false", "development only: callbacks may go to http URLs", boolean(func(c *Config) *bool { return &c.CallbackAllowHTTP })},
 		{"EXPORTD_CALLBACK_ALLOW_CIDRS", "", "development only: networks callbacks may reach, as `127.0.0.0/8`; comma-separated", list(func(c *Config) *[]string { return &c.CallbackAllowCIDRs })},

@@ -1,0 +1,130 @@
+package api
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/apikey"
+)
+
+// unthrottled are the routes that the platform asks from one address.
+var unthrottled = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true}
+
+// throttleIP bounds what one address can ask, before anything is read or verified.
+func (s *Server) throttleIP(c *gin.Context) {
+	o := observe(c)
+	o.client = clientAddr(c.Request, s.proxies)
+	if s.byIP == nil || unthrottled[c.FullPath()] {
+		return
+	}
+	if l := s.byIP.take(network(o.client), s.now()); !l.ok {
+		writeError(c, tooMany(l))
+	}
+}
+
+// throttleKey bounds what one key can ask, and says how much is left. Only requests that
+// the key has signed count: nobody can use up another's.
+func (s *Server) throttleKey(c *gin.Context, caller *apikey.Key) error {
+	if s.byKey == nil {
+		return nil
+	}
+	l := s.byKey.take(caller.ID, s.now())
+	c.Header("RateLimit-Policy", l.policy())
+	c.Header("RateLimit", l.state())
+	if !l.ok {
+		return tooMany(l)
+	}
+	return nil
+}
+
+func tooMany(l level) error {
+	return &problem{status: http.StatusTooManyRequests, message: "too many requests", retryAfter: l.wait}
+}
+
+// clientAddr is the address a request comes from: the peer's, or, where that is a trusted
+// proxy, the last address in X-Forwarded-For that is none. What stands before it was
+// written by the caller and proves nothing.
+func clientAddr(r *http.Request, proxies []netip.Prefix) netip.Addr {
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+	addr := peer.Addr().Unmap()
+	forwarded := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(forwarded) - 1; i >= 0 && within(addr, proxies); i-- {
+		next, err := netip.ParseAddr(strings.TrimSpace(forwarded[i]))
+		if err != nil {
+			break
+		}
+		addr = next.Unmap()
+	}
+	return addr
+}
+
+func within(addr netip.Addr, networks []netip.Prefix) bool {
+	for _, n := range networks {
+		if n.Contains(addr.WithZone("")) {
+			return true
+		}
+	}
+	return false
+}
+
+// bucketView is a token bucket as its owner sees it; null where there is no limit.
+type bucketView struct {
+	PerSecond float64 `json:"perSecond"`
+	Burst     int     `json:"burst"`
+	Left      int     `json:"left"`
+}
+
+func (b *buckets) view(caller string, now time.Time) *bucketView {
+	if b == nil {
+		return nil
+	}
+	l := b.look(caller, now)
+	return &bucketView{l.PerSecond, l.Burst, l.left}
+}
+
+// quotaView is how much of something an org has; Limit is null where there is none.
+type quotaView struct {
+	Used  int64 `json:"used"`
+	Limit *int  `json:"limit"`
+}
+
+func quota(used int64, limit int) quotaView {
+	if limit == 0 {
+		return quotaView{used, nil}
+	}
+	return quotaView{used, &limit}
+}
+
+// limits shows what the caller may do and how much of that is left.
+func (s *Server) limits(c *gin.Context, caller *apikey.Key) error {
+	if err := noParams(c.Request); err != nil {
+		return err
+	}
+	running, queued, err := s.jobs.Usage(c.Request.Context(), caller.OrgID)
+	if err != nil {
+		return err
+	}
+	now := s.now()
+	writeJSON(c, http.StatusOK, map[string]any{
+		"requests": map[string]any{
+			"key": s.byKey.view(caller.ID, now), "address": s.byIP.view(network(observe(c).client), now),
+		},
+		"exports": map[string]any{
+			"running": quota(running, s.quotas.RunningJobs), "queued": quota(queued, s.quotas.QueuedJobs),
+			"maxRows": orNull(s.quotas.Rows), "maxBytes": orNull(s.quotas.Bytes),
+		},
+		"testCallbacks": s.pings.view(caller.OrgID, now),
+	})
+	return nil
+}
+
+func orNull(limit int64) *int64 {
+	if limit == 0 {
+		return nil
+	}
+	return &limit
+}
