@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -106,20 +108,30 @@ func TestPlanner(t *testing.T) {
 	}
 }
 
-// write stores the rows, 500 a commit.
+// write stores the rows, 500 a commit. A BulkWriter would keep to 500 a second.
 func (s skew) write(t *testing.T, client *firestore.Client, workspaceID string) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(1, uint64(s.rows)))
 	q := vip.NewQuery(s.kind, jobs.Filter{})
-	bulk := client.BulkWriter(t.Context())
+	rows := make(map[string]any, s.rows)
 	for i := range s.rows {
 		// The prefix keeps the ids of skews apart; all rows of a skew share it.
-		ref := client.Collection(q.Collection).Doc(workspaceID + "-" + s.id(r, i))
-		if _, err := bulk.Set(ref, map[string]any{"workspaceId": workspaceID, "mediumId": "m", q.SortField: s.key(r, i)}); err != nil {
+		rows[workspaceID+"-"+s.id(r, i)] = s.key(r, i)
+	}
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(rows)), 500) {
+		err := client.RunTransaction(t.Context(), func(_ context.Context, tx *firestore.Transaction) error {
+			for _, id := range ids {
+				fields := map[string]any{"workspaceId": workspaceID, "mediumId": "m", q.SortField: rows[id]}
+				if err := tx.Set(client.Collection(q.Collection).Doc(id), fields); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	bulk.End()
 }
 
 // check plans the rows in parts and reads each of them.
