@@ -73,12 +73,18 @@ func take(ctx context.Context, free chan struct{}) int {
 	}
 }
 
+// claimWithin bounds a claim, which is a few reads and one commit: less than the 20 s after
+// which the message would be delivered again.
+const claimWithin = 15 * time.Second
+
 // answer claims what a message names, settles the message, and works.
 func (p *Pool) answer(ctx context.Context, q jobs.Queue, d jobqueue.Delivery, h handler) {
 	m, err := jobs.ParseMessage(d.Data)
 	var work func(context.Context)
 	if err == nil {
-		work, err = h(ctx, m)
+		claim, cancel := context.WithTimeout(ctx, claimWithin)
+		work, err = h(claim, m)
+		cancel()
 	}
 	switch o := settle(err); o {
 	case ack:

@@ -126,6 +126,8 @@ func (p *Pool) endPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease j
 
 // refill opens the window over the parts of a plan that are not done.
 func (p *Pool) refill(ctx context.Context, j *jobs.Job) {
+	ctx, cancel := context.WithTimeout(ctx, claimWithin)
+	defer cancel()
 	parts, err := p.Store.Parts(ctx, j)
 	if err != nil {
 		p.Log.Warn("cannot list parts; the rescuer tries again", zap.String("job_id", j.ID), zap.Error(err))

@@ -138,6 +138,9 @@ const presenceEvery = 2 * time.Second
 // aliveEvery is how often of these it writes; 3 missed ones and it counts as gone.
 const aliveEvery = 10 * time.Second
 
+// askWithin bounds a look at a document that the loops of a worker make over and over.
+const askWithin = 5 * time.Second
+
 func (p *Pool) presence(ctx context.Context) {
 	defer func() {
 		// Outlives ctx: the sign is taken away when the worker has stopped taking work.
@@ -149,16 +152,18 @@ func (p *Pool) presence(ctx context.Context) {
 	defer tick.Stop()
 	var shown time.Time
 	for {
+		ask, cancel := context.WithTimeout(ctx, askWithin)
 		if now := p.Now(); now.Sub(shown) >= aliveEvery {
-			if err := p.Store.ShowAlive(ctx, p.ID, 3*aliveEvery); err == nil {
+			if err := p.Store.ShowAlive(ask, p.ID, 3*aliveEvery); err == nil {
 				shown = now
 			}
 		}
-		if paused, err := p.Store.Paused(ctx); err == nil {
+		if paused, err := p.Store.Paused(ask); err == nil {
 			p.paused[0].Store(paused[jobs.QueueExports].Paused)
 			p.paused[1].Store(paused[jobs.QueueParts].Paused || paused[jobs.QueueExports].Paused)
 			p.paused[2].Store(paused[jobs.QueueCallbacks].Paused)
 		}
+		cancel()
 		select {
 		case <-ctx.Done():
 			return

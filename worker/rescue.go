@@ -45,9 +45,11 @@ func (p *Pool) rescue(ctx, work context.Context) {
 	for {
 		now := p.Now()
 		if now.Add(rescuerTTL / 2).After(until) {
-			if ok, err := p.Store.Acquire(ctx, "rescuer", p.ID, rescuerTTL); err == nil && ok {
+			ask, cancel := context.WithTimeout(ctx, askWithin)
+			if ok, err := p.Store.Acquire(ask, "rescuer", p.ID, rescuerTTL); err == nil && ok {
 				until = now.Add(rescuerTTL)
 			}
+			cancel()
 		}
 		if now.Before(until) {
 			if err := p.rescueDue(work); err != nil && ctx.Err() == nil {
