@@ -32,8 +32,9 @@ type sizes struct {
 func fullSizes() sizes {
 	return sizes{
 		rounds: 5, scan: 200_000, encode: 20_000, export: 1_000_000, memory: []int{100_000, 1_000_000, 5_000_000},
-		scale: 640_000, scalePartRows: 10_000, scaleRate: 8_000,
-		cost: 100_000, costs: []int{1, 10, 100}, costRuns: 5,
+		scale: 640_000, scalePartRows: 10_500, // 64 parts: two for each of line e's 32 streams
+		scaleRate: 8_000,
+		cost:      100_000, costs: []int{1, 10, 100}, costRuns: 5,
 	}
 }
 
