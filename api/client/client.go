@@ -7,9 +7,6 @@ package client
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -30,6 +27,9 @@ type Config struct {
 	Key, Secret string
 
 	PlainHTTP bool
+	// SignatureVersion is 1 or 2; 1 if 0. Version 2 binds a signature to one request; a key
+	// may require it.
+	SignatureVersion int
 	// Transport carries requests and downloads; a copy of http.DefaultTransport with a time
 	// limit for the beginning of an answer if nil.
 	Transport http.RoundTripper
@@ -60,6 +60,8 @@ func New(c Config) (*Client, error) {
 		return nil, fmt.Errorf("client config: BaseURL %q is not https, so that others could read along: set PlainHTTP if that is all right", c.BaseURL)
 	case c.Key == "" || c.Secret == "":
 		return nil, errors.New("client config: Key and Secret are required")
+	case c.SignatureVersion < 0 || c.SignatureVersion > 2:
+		return nil, fmt.Errorf("client config: SignatureVersion %d is neither 1 nor 2", c.SignatureVersion)
 	case c.Tries < 0:
 		return nil, errors.New("client config: Tries is negative")
 	}
@@ -78,7 +80,7 @@ func New(c Config) (*Client, error) {
 		c.Now = time.Now
 	}
 	signed := &http.Client{
-		Transport: &signer{key: c.Key, secret: c.Secret, userAgent: c.UserAgent, now: c.Now, next: c.Transport},
+		Transport: &signer{key: c.Key, secret: c.Secret, userAgent: c.UserAgent, version: c.SignatureVersion, now: c.Now, next: c.Transport},
 		// The one redirect there is leads to a file elsewhere, which must not see the headers.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -99,37 +101,6 @@ const answerWithin = 45 * time.Second
 func loopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
-// Sign returns the signature of a date by secret: HMAC-SHA256 of its exact bytes, in
-// lower-case hex.
-func Sign(secret, date string) string {
-	m := hmac.New(sha256.New, []byte(secret))
-	m.Write([]byte(date))
-	return hex.EncodeToString(m.Sum(nil))
-}
-
-// SetSignature puts the three headers of a signed request into h, as of now. They work for
-// about a minute, for any request.
-func SetSignature(h http.Header, key, secret string, now time.Time) {
-	date := now.UTC().Format("2006-01-02T15:04:05.000Z07:00")
-	h.Set("X-Api-Key", key)
-	h.Set("X-Date", date)
-	h.Set("X-Signature", Sign(secret, date))
-}
-
-// signer signs each request as it goes out: one that is tried again is signed again.
-type signer struct {
-	key, secret, userAgent string
-	now                    func() time.Time
-	next                   http.RoundTripper
-}
-
-func (s *signer) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	SetSignature(r.Header, s.key, s.secret, s.now())
-	r.Header.Set("User-Agent", s.userAgent)
-	return s.next.RoundTrip(r)
 }
 
 // sleep waits for d or the end of ctx.
