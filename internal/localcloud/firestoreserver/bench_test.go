@@ -63,10 +63,10 @@ func load(tb testing.TB, c firestorepb.FirestoreClient, from, to int) {
 	tb.Helper()
 	g, ctx := errgroup.WithContext(tb.Context())
 	g.SetLimit(4)
-	for ; from < to; from += 450 {
+	for first := from; first < to; first += 450 {
 		g.Go(func() error {
 			req := &firestorepb.CommitRequest{Database: benchDatabase}
-			for i := from; i < min(from+450, to); i++ {
+			for i := first; i < min(first+450, to); i++ {
 				req.Writes = append(req.Writes, &firestorepb.Write{Operation: &firestorepb.Write_Update{Update: message(i)}})
 			}
 			_, err := c.Commit(ctx, req)
