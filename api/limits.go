@@ -58,3 +58,16 @@ func limit(c *gin.Context) {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 }
+
+// bodyOf returns the body, which limit has read and bounded, and leaves it to be read again.
+func bodyOf(r *http.Request) ([]byte, error) {
+	if r.ContentLength == 0 {
+		return nil, nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "the body could not be read")
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return body, nil
+}

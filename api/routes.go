@@ -123,7 +123,11 @@ func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 	if r.scopes == nil {
 		return r.do(c, nil)
 	}
-	caller, err := apikey.Verify(c.Request.Context(), c.Request.Header, arrived, s.window, s.keys)
+	body, err := bodyOf(c.Request)
+	if err != nil {
+		return err
+	}
+	caller, err := s.verifier.Verify(c.Request.Context(), apikey.RequestOf(c.Request, body), arrived)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,8 @@ type Config struct {
 	Objects Objects
 	// Operations are behind the /ops routes; required.
 	Operations Operations
+	// Nonces makes signatures of version 2 one-use; without it they are refused.
+	Nonces apikey.NonceFunc
 
 	// Logger gets one line per request; none is written if nil.
 	Logger *zap.Logger
@@ -78,7 +80,7 @@ type Server struct {
 	rules      webhook.Rules
 
 	now         func() time.Time
-	window      apikey.Window
+	verifier    apikey.Verifier
 	defaultWait time.Duration
 	urlLife     time.Duration
 
@@ -111,7 +113,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		keys: c.Keys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, log: c.Logger, rules: c.CallbackRules,
-		now: c.Now, window: c.Window, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
+		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Nonces: c.Nonces}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
 		metrics: m, gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks},
 		waits:  make(chan struct{}, c.MaxWaits),
 		sender: c.Sender, pinging: make(chan struct{}, maxPings),

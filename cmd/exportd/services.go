@@ -123,7 +123,7 @@ func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logge
 		wait = -1 // "do not wait" to the API, where 0 is the default
 	}
 	server, err := api.New(api.Config{
-		Keys: keys.Lookup, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Operations: c.store, Logger: log, Checks: c.checks(),
+		Keys: keys.Lookup, Nonces: keys.UseNonce, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Operations: c.store, Logger: log, Checks: c.checks(),
 		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: proxies,
 		IPRate:  api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst},
 		KeyRate: api.Rate{PerSecond: float64(cfg.RateKey), Burst: cfg.RateKeyBurst},

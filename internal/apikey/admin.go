@@ -172,6 +172,9 @@ func newSecretID() string { return "sec_" + strings.ToLower(rand.Text()) }
 
 // classify turns Firestore's codes into the errors of package jobs.
 func classify(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) { // ours, which has no code
+		return errors.Join(jobs.ErrUnavailable, err)
+	}
 	switch status.Code(err) {
 	case codes.OK:
 		return err

@@ -41,7 +41,7 @@ func stored(t *testing.T, c *localcloudtest.Cloud, id string) string {
 func signs(t *testing.T, s *Store, id string, secret Secret, now time.Time) bool {
 	t.Helper()
 	date := now.Format(time.RFC3339)
-	_, err := Verify(t.Context(), headers(id, date, Sign(secret.Reveal(), date)), now, DefaultWindow, s.Lookup)
+	_, err := verify(t.Context(), headers(id, date, Sign(secret.Reveal(), date)), now, DefaultWindow, s.Lookup)
 	if _, refused := errors.AsType[*RefusedError](err); err != nil && !refused {
 		t.Fatalf("Verify = %v", err)
 	}

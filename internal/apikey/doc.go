@@ -8,7 +8,9 @@
 // and the same work is done, whether the key is unknown, disabled or expired or the
 // signature is wrong.
 //
-// What this way of signing cannot do: it proves that somebody knew the key at a moment,
-// not what they asked for. Whoever captures the three headers can use them for any call
-// until the date is too old.
+// What version 1 of the signature cannot do: it proves that somebody knew the key at a
+// moment, not what they asked for. Whoever captures the three headers can use them for any
+// call until the date is too old. Version 2 (x-signature-version, x-nonce,
+// x-content-sha256) signs method, host, path, query and body, and works once; a key's
+// record may require it.
 package apikey

@@ -61,6 +61,9 @@ type Key struct {
 	WebhookSecret Secret
 	// CallbackHosts are the hosts that callbacks may go to; empty allows every public one.
 	CallbackHosts []string
+	// MinVersion is the lowest version of the signature that the key may use; 0 is any. The
+	// server decides it, so a thief of a signature cannot choose the weaker one.
+	MinVersion int
 	// DefaultCallbackURL is used by exports that name none.
 	DefaultCallbackURL string
 }

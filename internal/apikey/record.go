@@ -25,6 +25,7 @@ type record struct {
 	WebhookSealed      []byte         `firestore:"webhookSecretSealed,omitempty"`
 	CallbackHosts      []string       `firestore:"callbackHosts,omitempty"`
 	DefaultCallbackURL string         `firestore:"defaultCallbackUrl,omitempty"`
+	MinVersion         int            `firestore:"minSignatureVersion,omitempty"`
 }
 
 // sealedSecret is one of at most two secrets that sign requests, newest first.
@@ -49,9 +50,12 @@ func decode(doc *firestore.DocumentSnapshot, sealer *Sealer) (*Key, error) {
 	if !validOrg(r.OrgID) {
 		return nil, fmt.Errorf("key %s has no usable orgId: %w", doc.Ref.ID, jobs.ErrInvalid)
 	}
+	if r.MinVersion < 0 || r.MinVersion > 2 {
+		return nil, fmt.Errorf("key %s has minSignatureVersion %d, not 1 or 2: %w", doc.Ref.ID, r.MinVersion, jobs.ErrInvalid)
+	}
 	k := &Key{
 		ID: doc.Ref.ID, OrgID: r.OrgID, Name: r.Name, State: State(r.State), CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt,
-		Scopes: defaultScopes, CallbackHosts: r.CallbackHosts, DefaultCallbackURL: r.DefaultCallbackURL,
+		Scopes: defaultScopes, CallbackHosts: r.CallbackHosts, DefaultCallbackURL: r.DefaultCallbackURL, MinVersion: r.MinVersion,
 	}
 	if err := k.setSecrets(r, sealer); err != nil {
 		return nil, err

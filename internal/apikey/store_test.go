@@ -78,7 +78,7 @@ func TestLookup(t *testing.T) {
 	}
 	// The whole way, as a request goes it.
 	put(t, c, "key_golden", map[string]any{"orgId": "org1", "secret": goldenSecret, "state": "active"})
-	if _, err := Verify(t.Context(), headers("key_golden", goldenDate, goldenSignature), goldenTime, DefaultWindow, s.Lookup); err != nil {
+	if _, err := verify(t.Context(), headers("key_golden", goldenDate, goldenSignature), goldenTime, DefaultWindow, s.Lookup); err != nil {
 		t.Errorf("Verify(golden) = %v", err)
 	}
 }

