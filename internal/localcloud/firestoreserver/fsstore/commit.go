@@ -23,6 +23,8 @@ const (
 	// below half a memtable: the engine flushes larger batches, and the memtable
 	// before them, as small tables of their own, which then cost compactions.
 	maxGroupBytes = 1 << 20
+	// usualBody fits the encoded form of most documents with their times.
+	usualBody = 512
 )
 
 // Commit is one atomic change. Run is called by the sequencer, once, with the
@@ -289,7 +291,7 @@ type Prepared struct {
 
 // Prepare encodes a document's content and derives its index entries.
 func (s *Store) Prepare(db uint32, p fsvalue.Path, fields map[string]*fsvalue.Value) (*Prepared, error) {
-	wire, err := fsvalue.AppendFields(nil, fields)
+	wire, err := fsvalue.AppendFields(make([]byte, 0, usualBody), fields)
 	if err != nil {
 		return nil, err
 	}

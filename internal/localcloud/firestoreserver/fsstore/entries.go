@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/cockroachdb/pebble/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -17,7 +18,7 @@ const maxEntries = 40_000
 
 // entry is one index entry of one document.
 type entry struct {
-	key     string
+	key     []byte
 	nameLen int
 	covers  bool
 }
@@ -29,15 +30,24 @@ type entryBuilder struct {
 	path   fsvalue.Path
 	parent fsvalue.Path
 	fields map[string]*fsvalue.Value
-	buf    []byte
+	buf    []byte // of keys; the one being built begins at start
+	start  int
 	out    []entry
 }
+
+const (
+	// usualKeys and usualEntries fit a document of the service: keys share one
+	// piece of memory, since each by itself was most of a bulk load's garbage.
+	usualKeys    = 1536
+	usualEntries = 20
+)
 
 // entries returns the index entries of a document; the order is arbitrary and
 // keys are distinct.
 func (c *catalog) entries(db uint32, path fsvalue.Path, fields map[string]*fsvalue.Value) ([]entry, error) {
 	g := groupID{db, path.CollectionID()}
-	b := &entryBuilder{c: c, g: g, path: path, parent: path.Parent(), fields: fields, buf: make([]byte, 0, 256)}
+	b := &entryBuilder{c: c, g: g, path: path, parent: path.Parent(), fields: fields,
+		buf: make([]byte, 0, usualKeys), out: make([]entry, 0, usualEntries)}
 	gi := c.group(g)
 	b.singles(&gi.root, fields)
 	for i := range gi.composites {
@@ -67,7 +77,7 @@ func (b *entryBuilder) singles(parent *node, fields map[string]*fsvalue.Value) {
 }
 
 func (b *entryBuilder) single(p *physical, v *fsvalue.Value) {
-	b.buf = p.prefix(b.buf[:0], b.parent)
+	b.begin(p)
 	b.buf, _ = fsvalue.AppendValue(b.buf, v, fsvalue.Ascending)
 	b.finish(p)
 }
@@ -89,8 +99,8 @@ func (b *entryBuilder) dedup(start int) {
 	seen := make(map[string]bool, len(b.out)-start)
 	kept := b.out[:start]
 	for _, e := range b.out[start:] {
-		if !seen[e.key] {
-			seen[e.key] = true
+		if !seen[string(e.key)] {
+			seen[string(e.key)] = true
 			kept = append(kept, e)
 		}
 	}
@@ -129,11 +139,18 @@ func (b *entryBuilder) composite(p *physical) {
 }
 
 func (b *entryBuilder) compose(p *physical, values []*fsvalue.Value) {
-	b.buf = p.prefix(b.buf[:0], b.parent)
+	b.begin(p)
 	for i, v := range values {
 		b.buf, _ = fsvalue.AppendValue(b.buf, v, direction(p.fields[i].Kind))
 	}
 	b.finish(p)
+}
+
+// begin starts a key behind the earlier ones. When the memory for them runs out
+// the earlier ones stay where they are.
+func (b *entryBuilder) begin(p *physical) {
+	b.start = len(b.buf)
+	b.buf = p.prefix(b.buf, b.parent)
 }
 
 func (b *entryBuilder) finish(p *physical) {
@@ -143,10 +160,14 @@ func (b *entryBuilder) finish(p *physical) {
 	} else {
 		b.buf = AppendID(b.buf, b.path.ID(), p.name)
 	}
-	b.out = append(b.out, entry{key: string(b.buf), nameLen: len(b.buf) - n})
+	nameLen := len(b.buf) - n
+	key := b.buf[b.start:len(b.buf):len(b.buf)]
+	b.out = append(b.out, entry{key: key, nameLen: nameLen})
 	if p.covers {
-		b.buf[0] = spaceCovering
-		b.out = append(b.out, entry{key: string(b.buf), nameLen: len(b.buf) - n, covers: true})
+		b.start = len(b.buf)
+		b.buf = append(b.buf, key...)
+		b.buf[b.start] = spaceCovering
+		b.out = append(b.out, entry{key: b.buf[b.start:len(b.buf):len(b.buf)], nameLen: nameLen, covers: true})
 	}
 }
 
@@ -168,15 +189,22 @@ func Complement(b []byte) {
 	}
 }
 
-// entryValue encodes an entry. A covering one carries the body unless that is nil
-// or long.
-func entryValue(dst []byte, e *entry, from int64, body []byte) []byte {
-	dst = putInstant(dst, from)
+// setEntry writes an entry straight into the batch. A covering one carries the
+// body unless that is nil or long.
+func setEntry(b *pebble.Batch, e *entry, from int64, body []byte) error {
+	mark, size := uint16(e.nameLen), entryHeader
 	if e.covers && body != nil && len(body) <= maxCoveredBody {
-		dst = binary.BigEndian.AppendUint16(dst, uint16(e.nameLen)|entryHasBody)
-		return append(dst, body...)
+		mark |= entryHasBody
+		size += len(body)
 	}
-	return binary.BigEndian.AppendUint16(dst, uint16(e.nameLen))
+	op := b.SetDeferred(len(e.key), size)
+	copy(op.Key, e.key)
+	binary.BigEndian.PutUint64(op.Value, uint64(from))
+	binary.BigEndian.PutUint16(op.Value[fromBytes:], mark)
+	if size > entryHeader {
+		copy(op.Value[entryHeader:], body)
+	}
+	return op.Finish()
 }
 
 // diffEntries splits entries into those that go, those that come, and those
@@ -184,11 +212,11 @@ func entryValue(dst []byte, e *entry, from int64, body []byte) []byte {
 func diffEntries(before, after []entry) (gone, come, stay []entry) {
 	old := make(map[string]entry, len(before))
 	for _, e := range before {
-		old[e.key] = e
+		old[string(e.key)] = e
 	}
 	for _, e := range after {
-		if _, ok := old[e.key]; ok {
-			delete(old, e.key)
+		if _, ok := old[string(e.key)]; ok {
+			delete(old, string(e.key))
 			stay = append(stay, e)
 		} else {
 			come = append(come, e)

@@ -120,7 +120,7 @@ func (s *Store) rebuildDocument(b *pebble.Batch, db fsvalue.Database, id uint32,
 		return err
 	}
 	for i := range entries {
-		if err := b.Set([]byte(entries[i].key), entryValue(nil, &entries[i], d.Update, d.Body), nil); err != nil {
+		if err := setEntry(b, &entries[i], d.Update, d.Body); err != nil {
 			return err
 		}
 	}

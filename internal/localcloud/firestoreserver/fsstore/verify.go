@@ -79,7 +79,7 @@ func (s *Store) verifyDatabase(snap *pebble.Snapshot, db fsvalue.Database, id ui
 			return docs, entries, err
 		}
 		for i := range list {
-			val, err := getCopy(snap, []byte(list[i].key))
+			val, err := getCopy(snap, list[i].key)
 			if err != nil {
 				return docs, entries, err
 			}

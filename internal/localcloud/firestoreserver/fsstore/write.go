@@ -1,6 +1,7 @@
 package fsstore
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -69,7 +70,7 @@ func (w *writer) document(db uint32, d *docState) (DocChange, error) {
 	var after []entry
 	if d.current != nil {
 		p := d.current.Prepared
-		body := appendTimes(p.wire[:len(p.wire):len(p.wire)], d.current.Create, d.current.Update)
+		body := appendTimes(p.wire, d.current.Create, d.current.Update) // into the room that Prepare left
 		dc.New = &Document{Path: d.path, Create: d.current.Create, Update: d.current.Update, Body: body}
 		after = p.entries
 	}
@@ -104,9 +105,12 @@ func (w *writer) body(db uint32, d *docState, dc DocChange) error {
 			return fmt.Errorf("write group entry: %w", err)
 		}
 	}
-	w.buf = putInstant(putInstant(w.buf[:0], dc.New.Update), dc.New.Create)
-	w.buf = append(w.buf, dc.New.Body...)
-	return w.b.Set(d.key, w.buf, nil)
+	op := w.b.SetDeferred(len(d.key), documentHeader+len(dc.New.Body))
+	copy(op.Key, d.key)
+	binary.BigEndian.PutUint64(op.Value, uint64(dc.New.Update))
+	binary.BigEndian.PutUint64(op.Value[fromBytes:], uint64(dc.New.Create))
+	copy(op.Value[documentHeader:], dc.New.Body)
+	return op.Finish()
 }
 
 func (w *writer) entries(db uint32, dc DocChange, after []entry) error {
@@ -131,7 +135,7 @@ func (w *writer) entries(db uint32, dc DocChange, after []entry) error {
 		}
 	}
 	for i := range gone {
-		key := []byte(gone[i].key)
+		key := gone[i].key
 		val, err := getCopy(w.s.db, key)
 		if err != nil {
 			return fmt.Errorf("read index entry: %w", err)
@@ -154,8 +158,7 @@ func (w *writer) entries(db uint32, dc DocChange, after []entry) error {
 		body = dc.New.Body
 	}
 	for i := range come {
-		w.buf = entryValue(w.buf[:0], &come[i], w.at, body)
-		if err := w.b.Set([]byte(come[i].key), w.buf, nil); err != nil {
+		if err := setEntry(w.b, &come[i], w.at, body); err != nil {
 			return fmt.Errorf("write index entry: %w", err)
 		}
 	}
@@ -163,8 +166,8 @@ func (w *writer) entries(db uint32, dc DocChange, after []entry) error {
 }
 
 // hasBody reports whether the entry carries a document's body.
-func (w *writer) hasBody(key string) (bool, error) {
-	val, err := getCopy(w.s.db, []byte(key))
+func (w *writer) hasBody(key []byte) (bool, error) {
+	val, err := getCopy(w.s.db, key)
 	if err != nil || len(val) < entryHeader {
 		return false, err
 	}
