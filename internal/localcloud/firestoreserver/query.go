@@ -6,10 +6,6 @@ import (
 	"hash/maphash"
 	"time"
 
-	"google.golang.org/grpc/mem"
-	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
-
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 
 	"exportd/internal/localcloud/firestoreserver/fsquery"
@@ -61,6 +57,7 @@ func (s *Server) sendRows(db database, q *fsquery.Query, r *reading, stream fire
 	}
 	defer func() { err = errors.Join(err, res.close()) }()
 	f := newFramer(db, q, r.view.Instant())
+	defer f.close()
 	digest := newDigest(r.txn)
 	var deadline time.Time
 	if s.opt.MaxStream > 0 {
@@ -114,100 +111,6 @@ func (s *Server) interrupted(err error, deadline time.Time) error {
 		return errStreamTooLong
 	}
 	return nil
-}
-
-// framer puts a name before a stored body and a read time behind it, which makes
-// a RunQueryResponse without decoding anything.
-type framer struct {
-	q        *fsquery.Query
-	db       database
-	prefix   []byte // of all names when they lie in one collection
-	readTime []byte
-	buf      []byte
-}
-
-var framePool = mem.DefaultBufferPool()
-
-const (
-	responseDocument = 1
-	responseReadTime = 3
-	documentName     = 1
-)
-
-func newFramer(db database, q *fsquery.Query, at int64) *framer {
-	f := &framer{q: q, db: db}
-	if q.AllDescendants || q.CollectionID == "" {
-		f.prefix = []byte(db.name.Root().String() + "/")
-	} else {
-		f.prefix = []byte(q.Parent.Child(q.CollectionID).String() + "/")
-	}
-	f.readTime = protowire.AppendTag(nil, responseReadTime, protowire.BytesType)
-	f.readTime = fsstore.AppendTimestamp(f.readTime, at)
-	return f
-}
-
-func (f *framer) frame(r *row) (*frame, error) {
-	name, err := f.name(r)
-	if err != nil {
-		return nil, err
-	}
-	body := r.body
-	if f.q.Projection != nil || f.q.KeysOnly {
-		if body, err = project(body, f.q); err != nil {
-			return nil, err
-		}
-	}
-	nameLen := len(f.prefix) + len(name)
-	docLen := 1 + protowire.SizeVarint(uint64(nameLen)) + nameLen + len(body)
-	size := 1 + protowire.SizeVarint(uint64(docLen)) + docLen + len(f.readTime)
-	buf := framePool.Get(size)
-	b := (*buf)[:0]
-	b = protowire.AppendTag(b, responseDocument, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(docLen))
-	b = protowire.AppendTag(b, documentName, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(nameLen))
-	b = append(b, f.prefix...)
-	b = append(b, name...)
-	b = append(b, body...)
-	b = append(b, f.readTime...)
-	*buf = b
-	return &frame{mem.BufferSlice{mem.NewBuffer(buf, framePool)}}, nil
-}
-
-// name returns the part of the document's name behind the prefix.
-func (f *framer) name(r *row) ([]byte, error) {
-	if f.q.AllDescendants || f.q.CollectionID == "" {
-		p := r.path
-		if p.Len() == 0 {
-			var err error
-			if p, _, err = fsvalue.CutPath(f.db.name, r.name, fsvalue.Ascending); err != nil {
-				return nil, err
-			}
-		}
-		f.buf = append(f.buf[:0], p.Rel()...)
-		return f.buf, nil
-	}
-	// An id without zero bytes is itself in a key, but for its two-byte end.
-	if id := r.name[:len(r.name)-2]; bytes.IndexByte(id, 0) < 0 {
-		return id, nil
-	}
-	id, _, err := fsvalue.CutString(r.name)
-	f.buf = append(f.buf[:0], id...)
-	return f.buf, err
-}
-
-// project re-encodes a body with the selected fields only.
-func project(body []byte, q *fsquery.Query) ([]byte, error) {
-	var m firestorepb.Document
-	if err := proto.Unmarshal(body, &m); err != nil {
-		return nil, err
-	}
-	if q.KeysOnly {
-		m.Fields = nil
-	} else {
-		m.Fields = fsvalue.Project(m.Fields, q.Projection)
-	}
-	return proto.MarshalOptions{Deterministic: true}.Marshal(&m)
 }
 
 // eachDocument walks all documents that q's collections hold, in no order that
