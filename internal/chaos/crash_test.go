@@ -146,18 +146,23 @@ var day = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 // fill writes 350 messages, 50 of them texts.
 func fill(t *testing.T, client *firestore.Client) {
 	t.Helper()
-	batch := client.Batch()
-	for i := range 350 {
-		kind := "postback"
-		if i%7 == 0 {
-			kind = "text"
+	err := client.RunTransaction(t.Context(), func(_ context.Context, tx *firestore.Transaction) error {
+		for i := range 350 {
+			kind := "postback"
+			if i%7 == 0 {
+				kind = "text"
+			}
+			err := tx.Create(client.Collection("VipMessages").Doc(fmt.Sprintf("message-%05d", i)), map[string]any{
+				"workspaceId": "w", "mediumId": "m", "kind": kind, "source": "user", "playerId": fmt.Sprint(i), "displayName": "Player",
+				"text": fmt.Sprintf("text %d", i), "labels": []string{"a", "b"}, "timestamp": day.Add(time.Duration(i) * time.Minute),
+			})
+			if err != nil {
+				return err
+			}
 		}
-		batch.Create(client.Collection("VipMessages").Doc(fmt.Sprintf("message-%05d", i)), map[string]any{
-			"workspaceId": "w", "mediumId": "m", "kind": kind, "source": "user", "playerId": fmt.Sprint(i), "displayName": "Player",
-			"text": fmt.Sprintf("text %d", i), "labels": []string{"a", "b"}, "timestamp": day.Add(time.Duration(i) * time.Minute),
-		})
-	}
-	if _, err := batch.Commit(t.Context()); err != nil {
+		return nil
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }

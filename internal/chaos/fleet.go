@@ -25,11 +25,10 @@ type process struct {
 	env  []string
 	log  *os.File
 
-	mu      sync.Mutex
-	cmd     *exec.Cmd
-	exited  chan struct{}
-	stopped bool // by SIGSTOP
-	ready   func(ctx context.Context, stdout io.Reader) error
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	exited chan struct{}
+	ready  func(ctx context.Context, stdout io.Reader) error
 }
 
 func (p *process) start(ctx context.Context, bin string) error {

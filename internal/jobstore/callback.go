@@ -145,7 +145,7 @@ func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx
 			return err
 		}
 		cb.Rev = jobs.NewToken()
-		batch := s.client.Batch().Update(ref, fields(cb), firestore.LastUpdateTime(doc.UpdateTime))
+		batch := s.newWrites().Update(ref, fields(cb), firestore.LastUpdateTime(doc.UpdateTime))
 		s.addEvents(batch, cb.JobID, tx.Events)
 		out = cb
 		return commit(ctx, batch, s.carries(ref, cb.Rev))

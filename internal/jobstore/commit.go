@@ -49,7 +49,7 @@ func retry(ctx context.Context, fn func() error) error {
 // commit writes the batch. A precondition that failed is errConflict, unless ours tells
 // that the documents hold this very write: then an answer was lost on the way and the
 // commit stands.
-func commit(ctx context.Context, batch *firestore.WriteBatch, ours func(context.Context) (bool, error)) error {
+func commit(ctx context.Context, batch *writes, ours func(context.Context) (bool, error)) error {
 	_, err := batch.Commit(ctx)
 	switch status.Code(err) {
 	case codes.OK:

@@ -138,7 +138,7 @@ func (s *Store) change(ctx context.Context, ref *firestore.DocumentRef, fn func(
 			return nil
 		}
 		l.Rev = jobs.NewToken()
-		batch := s.client.Batch()
+		batch := s.newWrites()
 		if exists {
 			batch.Update(ref, fields(l), firestore.LastUpdateTime(doc.UpdateTime))
 		} else {

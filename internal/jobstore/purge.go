@@ -23,7 +23,7 @@ func (s *Store) Purge(ctx context.Context, j *jobs.Job) error {
 			return fmt.Errorf("purge job %s: %w", j.ID, err)
 		}
 	}
-	batch := s.client.Batch()
+	batch := s.newWrites()
 	fp := s.fingerprints().Doc(j.Fingerprint)
 	if j.Fingerprint != "" {
 		doc, err := s.client.GetAll(ctx, []*firestore.DocumentRef{fp})
@@ -53,7 +53,7 @@ func (s *Store) deleteAll(ctx context.Context, q firestore.Query) error {
 		if len(docs) == 0 {
 			return nil
 		}
-		batch := s.client.Batch()
+		batch := s.newWrites()
 		for _, doc := range docs {
 			batch.Delete(doc.Ref)
 		}

@@ -78,7 +78,7 @@ func (s *Store) ChangeReceiver(ctx context.Context, orgID, address, origin strin
 		}
 		fn(&r)
 		r.OrgID, r.Address, r.Origin, r.Rev = orgID, address, origin, jobs.NewToken()
-		batch := s.client.Batch()
+		batch := s.newWrites()
 		switch gone := r.FailingSince.IsZero() && !r.Suspended; {
 		case gone && !doc.Exists():
 			return nil

@@ -72,7 +72,7 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 		Kind: sub.Kind, Params: sub.Params, Fingerprint: fp, State: jobs.Queued,
 		CreatedAt: now, WakeAt: now.Add(s.cfg.Policy.RingAgain), CallbackURL: sub.CallbackURL,
 	}
-	batch := s.client.Batch()
+	batch := s.newWrites()
 	batch.Create(s.jobs().Doc(id), job)
 	s.point(batch, docs[0], pointer{JobID: id, Fingerprint: fp, ExpiresAt: now.Add(s.cfg.Policy.RecordLife), Rev: job.Rev})
 	if len(docs) == 2 {
@@ -86,7 +86,7 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 }
 
 // point writes a pointer on condition that it is as it was read.
-func (s *Store) point(batch *firestore.WriteBatch, was *firestore.DocumentSnapshot, p pointer) {
+func (s *Store) point(batch *writes, was *firestore.DocumentSnapshot, p pointer) {
 	if !was.Exists() {
 		batch.Create(was.Ref, p)
 		return

@@ -51,7 +51,7 @@ func (s *Store) update(ctx context.Context, jobID, actor string, fn func(*jobs.T
 		return nil, err
 	}
 	rev := jobs.NewToken()
-	batch, empty := s.client.Batch(), true
+	batch, empty := s.newWrites(), true
 	ours := func(context.Context) (bool, error) { return false, nil }
 	for _, p := range tx.ChangedParts() {
 		p.Rev, empty = rev, false
@@ -91,7 +91,7 @@ func (s *Store) carries(ref *firestore.DocumentRef, rev string) func(context.Con
 	}
 }
 
-func (s *Store) addEvents(batch *firestore.WriteBatch, jobID string, events []jobs.Event) {
+func (s *Store) addEvents(batch *writes, jobID string, events []jobs.Event) {
 	for i, e := range events {
 		// Ids sort by time; the random end keeps two writers of one microsecond apart.
 		id := fmt.Sprintf("%016d-%03d-%s", e.At.UnixMicro(), i, jobs.NewToken()[:6])
