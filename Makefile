@@ -25,7 +25,16 @@ test: ## Run all tests with the race detector, in random order
 bench: ## Measure speed, memory, scale and cost (about 15 minutes on an idle machine)
 	$(GO) run ./internal/bench $(BENCHFLAGS)
 
-check: format vet lint test ## What CI runs: format, vet, staticcheck, tests
+check: format vet lint verify test ## What CI runs: format, vet, staticcheck, verify, tests
+
+generate: ## Write generated files anew: the Go client, the README's settings
+	$(GO) generate ./api/client
+	$(GO) test -tags $(TAGS) ./cmd/exportd -run TestReadme -update
+
+verify: ## Fail if generated files are not what their sources give
+	@cp api/client/client.gen.go $(or $(TMPDIR),/tmp)/client.gen.go.$$PPID && $(GO) generate ./api/client && \
+	  { cmp -s api/client/client.gen.go $(or $(TMPDIR),/tmp)/client.gen.go.$$PPID || { echo "api/client/client.gen.go is not of api/openapi.yaml: make generate"; exit 1; }; }; \
+	  code=$$?; rm -f $(or $(TMPDIR),/tmp)/client.gen.go.$$PPID; exit $$code
 
 format: ## Fail on files that gofmt would change
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
@@ -39,4 +48,4 @@ lint: ## staticcheck, at the version in go.mod
 chaos: build ## Ten minutes of kills and faults against a fleet of real processes
 	$(GO) run -tags $(TAGS) ./internal/chaos -duration $(or $(DURATION),10m) $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test bench check format vet lint chaos
+.PHONY: help run build test bench check format vet lint generate verify chaos
