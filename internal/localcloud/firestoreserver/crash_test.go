@@ -30,8 +30,8 @@ func TestKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	acked := 0
-	for round := range 4 {
-		acked = killedWriter(t, dir, acked, 40+round*150)
+	for round := range 3 {
+		acked = killedWriter(t, dir, acked, 40+round*80)
 		f := reopen(t, dir, "")
 		verifyAcked(t, f.client, acked)
 		docs, err := f.server.Verify()

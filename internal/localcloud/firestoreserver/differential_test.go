@@ -2,6 +2,7 @@ package firestoreserver_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -24,6 +25,9 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
+// queriesFlag lets a longer run judge more of them: -queries=100000.
+var queriesFlag = flag.Int("queries", 600, "random queries to judge by the evaluator")
+
 // epoch is the whole content of the database at one instant.
 type epoch struct {
 	at   *timestamppb.Timestamp
@@ -36,7 +40,7 @@ func TestQueriesAgainstEvaluator(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		opt    firestoreserver.Options
-		served int // least number of queries, since not all have an index
+		served int // least number of 1500 queries, since not all have an index
 	}{
 		"by indexes":  {firestoreserver.Options{IndexesJSON: []byte(everyIndex())}, 700},
 		"by scanning": {firestoreserver.Options{IndexMode: firestoreserver.Scan}, 1000},
@@ -50,7 +54,8 @@ func TestQueriesAgainstEvaluator(t *testing.T) {
 
 func judge(t *testing.T, opt firestoreserver.Options, least int) {
 	t.Helper()
-	const rounds, queries = 6, 1500
+	const rounds = 6
+	queries, least := *queriesFlag, *queriesFlag*least/1500
 	r := rand.New(rand.NewPCG(7, 11))
 	f := start(t, opt)
 	epochs := churn(t, f, r, rounds)

@@ -154,7 +154,7 @@ func result(t *testing.T, f *fixture, req *firestorepb.RunQueryRequest) []byte {
 func TestMaxStream(t *testing.T) {
 	t.Parallel()
 	f := start(t, firestoreserver.Options{IndexesJSON: []byte(benchIndexes), MaxStream: time.Nanosecond})
-	load(t, f.raw, 0, 10_000)
+	load(t, f.raw, 0, 4200) // a quarter is past the first look at the clock, at 1024 rows
 	s, err := f.raw.RunQuery(t.Context(), scanQuery(0))
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +171,7 @@ func TestMaxStream(t *testing.T) {
 func TestCloseEndsStreams(t *testing.T) {
 	t.Parallel()
 	f := reopen(t, t.TempDir(), benchIndexes)
-	load(t, f.raw, 0, 5000)
+	load(t, f.raw, 0, 900)
 	s, err := f.raw.Listen(deadline(t))
 	if err != nil {
 		t.Fatal(err)
