@@ -51,6 +51,8 @@ func (p *Pool) runJob(ctx context.Context, j *jobs.Job, lease jobs.Lease) {
 		p.refill(ctx, j)
 		return
 	}
+	p.urgent.Add(1)
+	defer p.urgent.Add(-1)
 	var progress export.Progress
 	phase := j.Phase
 	err := p.keep(ctx, &progress, func(ctx context.Context, rows, bytes int64) error {

@@ -94,6 +94,7 @@ type Pool struct {
 	calls  *calls
 	paused [3]atomic.Bool // exports, parts, callbacks: set by the presence loop
 	work   sync.WaitGroup // claims under way and their work
+	urgent atomic.Int32   // jobs at work: planning, small exports, composing
 }
 
 // New makes a Pool.

@@ -30,6 +30,9 @@ type Spec struct {
 	Rows   int64 // counted; another number written is COUNT_MISMATCH
 	Header bool  // begin with the header row
 	Final  bool  // the object is the whole file, not a part
+	// Yield, if set, is called between two flushes, so that the caller can let more urgent
+	// work go first. It must return soon.
+	Yield func(ctx context.Context)
 }
 
 // Write scans the stretch at the job's snapshot and writes it as CSV. The object exists
@@ -72,10 +75,13 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 		if rows > s.Rows {
 			return mismatch(s.Rows, rows)
 		}
-		if len(buf) >= flushBytes {
-			return flush()
+		if len(buf) < flushBytes {
+			return nil
 		}
-		return nil
+		if s.Yield != nil {
+			s.Yield(ctx)
+		}
+		return flush()
 	})
 	if err != nil {
 		return jobs.PartResult{}, err
