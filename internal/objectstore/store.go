@@ -232,7 +232,9 @@ func (s *Store) SignedURL(ctx context.Context, name string, ttl time.Duration, f
 	}
 	// The client takes no context here and asks the metadata server and IAM; its own retries end.
 	answers := make(chan answer, 1)
-	bucket := s.bucket.Retryer(storage.WithMaxAttempts(3), storage.WithMaxRetryDuration(s.cfg.CallTimeout))
+	// A handle of its own: Retryer writes to the options of the one it is called on, which all
+	// calls of s.bucket share (v1.70.0).
+	bucket := s.client.Bucket(s.cfg.Bucket).Retryer(storage.WithMaxAttempts(3), storage.WithMaxRetryDuration(s.cfg.CallTimeout))
 	go func() {
 		url, err := bucket.SignedURL(name, opts)
 		answers <- answer{url, err}
