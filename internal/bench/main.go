@@ -47,7 +47,7 @@ var errShort = errors.New("a target was not reached")
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	lines := flags.String("lines", "a,b,c,d,e,f", "the lines to measure")
+	lines := flags.String("lines", "a,b,c,d,e,f,g", "the lines to measure")
 	fraction := flags.Float64("fraction", 1, "share of the full sizes: 0.1 takes a minute or two and tells less")
 	data := flags.String("data", "", "folder that keeps the embedded cloud's data for the next run (default: a temporary one)")
 	profile := flags.String("profile", "", "folder for CPU profiles of lines a and b, each way of doing it in a file of its own")

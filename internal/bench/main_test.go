@@ -18,6 +18,7 @@ func tiny() sizes {
 		rounds: 1, scan: 2_000, encode: 500, export: 3_000, memory: []int{1_000, 2_000},
 		scale: 2_000, scalePartRows: 200, scaleRate: 8_000,
 		cost: 2_000, costs: []int{1, 4}, costRuns: 1,
+		fairness: 3_000, fairnessRuns: 3,
 	}
 }
 
@@ -30,7 +31,7 @@ func TestLines(t *testing.T) {
 			t.Errorf("close() = %v", err)
 		}
 	})
-	names := []string{"a", "b", "c", "d", "e", "f"}
+	names := []string{"a", "b", "c", "d", "e", "f", "g"}
 	table, err := s.run(t.Context(), names)
 	if err != nil {
 		t.Fatal(err)

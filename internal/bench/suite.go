@@ -26,6 +26,9 @@ type sizes struct {
 	cost     int   // f: rows of an export
 	costs    []int // f: parts
 	costRuns int
+
+	fairness     int // g: rows of the large export
+	fairnessRuns int // small exports, alone and beside it
 }
 
 // fullSizes make a run of about ten minutes, most of it loading and waiting for line e.
@@ -35,13 +38,14 @@ func fullSizes() sizes {
 		scale: 640_000, scalePartRows: 10_500, // 64 parts: two for each of line e's 32 streams
 		scaleRate: 8_000,
 		cost:      100_000, costs: []int{1, 10, 100}, costRuns: 5,
+		fairness: 5_000_000, fairnessRuns: 50,
 	}
 }
 
 // times makes everything but the number of rounds and parts smaller.
 func (s sizes) times(fraction float64) sizes {
 	s.memory = slices.Clone(s.memory)
-	for _, n := range []*int{&s.scan, &s.encode, &s.export, &s.memory[0], &s.memory[1], &s.memory[2], &s.scale, &s.scalePartRows, &s.cost} {
+	for _, n := range []*int{&s.scan, &s.encode, &s.export, &s.memory[0], &s.memory[1], &s.memory[2], &s.scale, &s.scalePartRows, &s.cost, &s.fairness} {
 		*n = max(1_000, int(float64(*n)*fraction))
 	}
 	return s
@@ -49,7 +53,7 @@ func (s sizes) times(fraction float64) sizes {
 
 // messages is how many messages the embedded cloud needs for lines.
 func (s sizes) messages(lines []string) int {
-	need := map[string]int{"c": s.export, "d": slices.Max(s.memory), "e": s.scale, "f": s.cost}
+	need := map[string]int{"c": s.export, "d": slices.Max(s.memory), "e": s.scale, "f": s.cost, "g": s.fairness}
 	most := 0
 	for _, l := range lines {
 		most = max(most, need[l])
@@ -74,7 +78,7 @@ func (s *suite) note(format string, args ...any) { fmt.Fprintf(s.progress, forma
 // run measures lines in order. The table holds what was measured also where an error ends it.
 func (s *suite) run(ctx context.Context, lines []string) (table []line, err error) {
 	all := map[string]func(context.Context) ([]line, error){
-		"a": s.scanLines, "b": s.encodeLines, "c": s.exportLines, "d": s.memoryLines, "e": s.scaleLines, "f": s.costLines,
+		"a": s.scanLines, "b": s.encodeLines, "c": s.exportLines, "d": s.memoryLines, "e": s.scaleLines, "f": s.costLines, "g": s.fairnessLines,
 	}
 	s.lines = lines
 	for _, name := range lines {
