@@ -80,8 +80,9 @@ func explain(err error) (code int, text, hint string) {
 	if e, ok := errors.AsType[*client.Error](err); ok {
 		return explainAnswer(err, e)
 	}
-	var network net.Error
 	var dns *net.DNSError
+	var network *net.OpError // not net.Error, which errors of files are as well
+	var request *url.Error
 	switch {
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted, "interrupted", ""
@@ -91,7 +92,7 @@ func explain(err error) (code int, text, hint string) {
 		return exitFailed, err.Error(), "The file on its way was changed or cut. Try again; nothing was left behind."
 	case errors.As(err, &dns):
 		return exitUnavailable, fmt.Sprintf("host %s is not known", dns.Name), "Is the URL of the profile right? See: exportctl profiles list"
-	case errors.As(err, &network):
+	case errors.As(err, &network), errors.As(err, &request):
 		return exitUnavailable, "cannot reach the service: " + cause(err), "Does it run, and is the URL of the profile right? See: exportctl profiles list"
 	}
 	return exitFailed, err.Error(), ""

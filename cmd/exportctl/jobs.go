@@ -151,14 +151,14 @@ func showJobs[J any](a *app, l jobList, columns []column, row func(*J) []cell) e
 }
 
 var jobColumns = []column{
-	{name: "JOB"}, {name: "KIND"}, {name: "STATE"}, {name: "CREATED (UTC)"}, {name: "ROWS", right: true},
-	{name: "ERROR", flexible: true, extra: true}, {name: "TOOK", right: true, extra: true}, {name: "SIZE", right: true, extra: true},
+	{name: "JOB"}, {name: "KIND"}, {name: "STATE"}, {name: "CREATED (UTC)"},
+	{name: "ERROR", flexible: true, extra: true}, {name: "ROWS", right: true, extra: true}, {name: "TOOK", right: true, extra: true}, {name: "SIZE", right: true, extra: true},
 }
 
 func jobRow(j *client.Job) []cell {
 	return []cell{
-		words(j.JobID), words(string(j.Kind)), stateCell(j.State), instant(j.CreatedAt), rowsOf(j.TotalCount, j.Progress),
-		{errorCode(j.Error), red}, words(between(j.StartedAt, j.FinishedAt)), sizeOf(j.SizeBytes),
+		words(j.JobID), words(string(j.Kind)), stateCell(j.State), instant(j.CreatedAt), {errorCode(j.Error), red},
+		rowsOf(j.TotalCount, j.Progress), words(between(j.StartedAt, j.FinishedAt)), sizeOf(j.SizeBytes),
 	}
 }
 

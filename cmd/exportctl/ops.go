@@ -119,8 +119,8 @@ func (a *app) opsJobsGet() *cobra.Command {
 
 func (a *app) showOpsJob(d *client.OpsJobDetail) {
 	a.list(opsJobFacts(&d.Job))
-	a.heading("Timeline (UTC)")
-	a.table([]column{{name: "TIME"}, {name: "AFTER", right: true}, {name: "EVENT"}, {name: "WHAT", flexible: true, extra: true}, {name: "BY", flexible: true}, {name: "TRY", right: true}, {name: "PART", right: true, extra: true}},
+	a.heading("Timeline (UTC)") // what happened comes last and is never cut: the terminal wraps it
+	a.table([]column{{name: "TIME"}, {name: "AFTER", right: true}, {name: "TRY", right: true}, {name: "PART", right: true, extra: true}, {name: "BY", flexible: true}, {name: "EVENT"}, {name: "WHAT"}},
 		timelineRows(d.Timeline))
 	if rows := partRows(d.Parts); len(rows) > 0 {
 		a.heading("Parts")
@@ -182,7 +182,7 @@ func timelineRows(timeline []client.TimelineEntry) [][]cell {
 			part = fmt.Sprint(*e.Part)
 		}
 		rows[i] = []cell{
-			words(e.At.UTC().Format("2006-01-02 15:04:05.000")), faint(after), eventCell(e.Type), words(eventText(e)), words(e.Actor), number(int64(e.Attempt)), words(part),
+			words(e.At.UTC().Format("2006-01-02 15:04:05.000")), faint(after), number(int64(e.Attempt)), words(part), words(e.Actor), eventCell(e.Type), words(eventText(e)),
 		}
 	}
 	return rows

@@ -14,6 +14,9 @@ import (
 	"exportd/api/client"
 )
 
+// stuckAfter is when a batch that has done nothing looks as if nobody does it.
+const stuckAfter = 10 * time.Second
+
 // pollEvery is how often a batch is asked how far it is.
 const pollEvery = time.Second
 
@@ -241,6 +244,7 @@ func (a *app) followBatch(ctx context.Context, p profile, id string) error {
 	}
 	bar := a.newProgress()
 	defer bar.stop()
+	begun := a.now()
 	for {
 		r, err := c.OpsGetBatchWithResponse(ctx, id)
 		switch {
@@ -259,7 +263,11 @@ func (a *app) followBatch(ctx context.Context, p profile, id string) error {
 			a.showBatchEnd(r.JSON200)
 			return nil
 		}
-		bar.onNote("Batch "+id, plural(r.JSON200.Rerun, "job is", "jobs are")+" queued again so far")
+		note := plural(r.JSON200.Rerun, "job is", "jobs are") + " queued again so far"
+		if r.JSON200.Rerun == 0 && a.now().Sub(begun) > stuckAfter {
+			note += "; workers do this: is one alive? See: " + p.command("ops", "stats")
+		}
+		bar.onNote("Batch "+id, note)
 		select {
 		case <-ctx.Done():
 			return a.leaveBatch(bar, p, id)

@@ -138,6 +138,9 @@ func (p *progress) show(phase, note string, done, total int64, unit string) {
 		return
 	}
 	if note == "" {
+		if changed {
+			return // what is done soon needs no line
+		}
 		note = phase + ": " + p.amounts(done, total, unit)
 	}
 	fmt.Fprintln(p.a.stderr, note)

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"exportd/api/client"
+)
+
+// home is a folder with a config file of two profiles, the first the default.
+func home(t *testing.T) (dir, path string) {
+	t.Helper()
+	dir = t.TempDir()
+	path = filepath.Join(dir, "exportctl", "config.json")
+	err := writeConfig(configFile{Default: "one", Profiles: map[string]profile{
+		"one": {URL: "https://one.example.com", Key: "key_one_1", Secret: "secret-one", Workspace: "ws_1"},
+		"two": {URL: "https://two.example.com", Key: "key_two_2", Secret: "secret-two", OpsKey: "key_ops_2", OpsSecret: "secret-ops"},
+	}}, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, path
+}
+
+func TestProfileOrder(t *testing.T) {
+	t.Parallel()
+	dir, _ := home(t)
+	env := map[string]string{"EXPORTCTL_URL": "https://env.example.com", "EXPORTCTL_KEY": "key_env_1", "EXPORTCTL_SECRET": "s"}
+	for name, test := range map[string]struct {
+		vars map[string]string
+		flag string
+		want string
+	}{
+		"flag first":      {with(env, "EXPORTCTL_PROFILE", "one"), "two", "https://two.example.com"},
+		"then variable":   {with(env, "EXPORTCTL_PROFILE", "two"), "", "https://two.example.com"},
+		"then the three":  {env, "", "https://env.example.com"},
+		"then default":    {nil, "", "https://one.example.com"},
+		"unknown profile": {nil, "three", "no profile"},
+		"csv profile":     {nil, "excel", "no profile"},
+		"incomplete":      {map[string]string{"EXPORTCTL_URL": "https://env.example.com", "EXPORTCTL_KEY": "k"}, "", "EXPORTCTL_SECRET is not"},
+	} {
+		a := &app{environment: call{vars: with(test.vars, "XDG_CONFIG_HOME", dir)}.environment(nil, nil), profileName: test.flag}
+		p, err := a.profile()
+		got := p.URL
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.Contains(got, test.want) {
+			t.Errorf("%s: got %s, want %s", name, got, test.want)
+		}
+	}
+}
+
+func with(vars map[string]string, name, value string) map[string]string {
+	out := map[string]string{name: value}
+	for k, v := range vars {
+		out[k] = v
+	}
+	return out
+}
+
+func TestConfigThatOthersCanRead(t *testing.T) {
+	t.Parallel()
+	dir, path := home(t)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("config has mode %v (%v), want 0600", info.Mode(), err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	r := call{vars: map[string]string{"XDG_CONFIG_HOME": dir}}.run(t.Context(), "profiles", "list")
+	r.want(t, exitUsage).says(t, "others may read it (mode 0640)", "chmod 600 "+path)
+	if err := os.WriteFile(path, []byte(`{"profilse": {}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	call{vars: map[string]string{"XDG_CONFIG_HOME": dir}}.run(t.Context(), "profiles", "list").want(t, exitUsage).says(t, "is not a config file", "profilse")
+}
+
+func TestProfilesCommands(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ctl := func(c call, args ...string) result {
+		c.vars = map[string]string{"XDG_CONFIG_HOME": dir}
+		return c.run(t.Context(), append([]string{"profiles"}, args...)...)
+	}
+	ctl(call{}, "add", "prod").want(t, exitUsage).says(t, "--url and --key are required")
+	ctl(call{stdin: "s3cret\n"}, "add", "a/b", "--url", "https://x.example.com", "--key", "key_1").want(t, exitUsage)
+	ctl(call{stdin: "s3cret\n"}, "add", "prod", "--url", "ftp://x.example.com", "--key", "key_1").want(t, exitUsage).says(t, "BaseURL")
+	ctl(call{stdin: ""}, "add", "prod", "--url", "https://x.example.com", "--key", "key_1").want(t, exitUsage).says(t, "is empty")
+	ctl(call{stdin: "s3cret\n"}, "add", "prod", "--url", "https://x.example.com", "--key", "key_1", "--ops-key", "key_2").want(t, exitUsage).says(t, "1 line, for 2 secrets")
+	ctl(call{stdin: "s3cret\nops3cret\n"}, "add", "prod", "--url", "https://x.example.com", "--key", "key_1", "--ops-key", "key_2").want(t, exitOK)
+	r := ctl(call{terminal: true}, "add", "test", "--url", "https://t.example.com", "--key", "key_3").want(t, exitOK).says(t, "Secret of key_3: ")
+	if strings.Contains(r.stderr+r.stdout, "typed-secret") {
+		t.Error("the secret is shown")
+	}
+	ctl(call{}, "use", "test").want(t, exitOK)
+	r = ctl(call{}, "list").want(t, exitOK).shows(t, "*  test", "https://x.example.com", "key_2")
+	if strings.Contains(r.stdout, "s3cret") {
+		t.Error("list shows secrets")
+	}
+	var list struct {
+		Profiles []struct {
+			Name string
+			Used bool
+		}
+	}
+	decode(t, ctl(call{}, "list", "--json").want(t, exitOK).stdout, &list)
+	if len(list.Profiles) != 2 || !list.Profiles[1].Used {
+		t.Errorf("profiles list --json = %+v", list)
+	}
+	ctl(call{}, "remove", "test").want(t, exitOK)
+	ctl(call{}, "remove", "test").want(t, exitUsage).says(t, `no profile "test"`)
+	// Nothing is left that says which service.
+	ctl(call{}, "list").want(t, exitOK).shows(t, "prod")
+}
+
+func TestSign(t *testing.T) {
+	t.Parallel()
+	dir, _ := home(t)
+	c := call{vars: map[string]string{"XDG_CONFIG_HOME": dir}, now: func() time.Time { return time.Unix(1_700_000_000, 0) }}
+	signature := client.Sign("secret-one", "2023-11-14T22:13:20.000Z")
+	want := "-H x-api-key:key_one_1 -H x-date:2023-11-14T22:13:20.000Z -H x-signature:" + signature
+	if r := c.run(t.Context(), "sign").want(t, exitOK); r.stdout != want+"\n" {
+		t.Errorf("sign = %q, want %q", r.stdout, want)
+	}
+	if r := c.run(t.Context(), "sign", "--url").want(t, exitOK); r.stdout != want+" https://one.example.com\n" {
+		t.Errorf("sign --url = %q", r.stdout)
+	}
+	c.run(t.Context(), "sign", "--json").want(t, exitOK).shows(t, `"x-signature":"`+signature+`"`)
+	c.run(t.Context(), "--profile", "two", "sign", "--ops").want(t, exitOK).shows(t, "x-api-key:key_ops_2")
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	for args, says := range map[string]string{
+		"nope":                       `exportctl has no command "nope"`,
+		"job list":                   "did you mean: exportctl jobs",
+		"jobs nope":                  "exportctl jobs --help",
+		"jobs get":                   "job id is missing",
+		"jobs get a b":               `takes one job id, and got "b" too`,
+		"jobs list x":                `takes no argument, and got "x"`,
+		"jobs list --nope":           "unknown flag: --nope",
+		"jobs list -n 0":             "--limit is 1 or more",
+		"ops queues pause exports":   "--reason is missing",
+		"ops rerun a --dry-run":      "are for --filter",
+		"ops rerun --filter a=b,a=c": "has a twice",
+	} {
+		r := call{}.run(t.Context(), strings.Fields(args)...)
+		r.want(t, exitUsage).says(t, says)
+	}
+	// The help has all exit codes.
+	call{}.run(t.Context(), "--help").want(t, exitOK).shows(t, "Exit codes:", "0  done", "1  failed", "2  called wrong", "3  the job", "4  no such", "5  the key", "6  rate limited", "130 interrupted")
+	// Without a service there is a way to one.
+	t.Run("no service", func(t *testing.T) {
+		call{}.run(t.Context(), "--profile", filepath.Join(t.TempDir(), "demo.json"), "jobs", "list").want(t, exitFailed).says(t, "exportctl: read profile: open ", "no such file")
+		call{}.run(t.Context(), "jobs", "list").want(t, exitUsage).says(t, "no service to talk to", "exportd dev")
+	})
+}
