@@ -95,7 +95,7 @@ func (s *suite) encodeLines(ctx context.Context) ([]line, error) {
 		{what: "encode wire bytes / generated types and encoding/csv from the wire bytes", ours: raw(ours), against: raw(decoded), value: ours.faster(decoded), format: "%.2f×"},
 		{what: "encode wire bytes / encoding/csv from finished strings", ours: raw(ours), against: raw(ready), value: ours.faster(ready), format: "%.2f×"},
 		{what: "encode wire bytes / copying the finished rows", ours: raw(ours), against: raw(limit), value: ours.faster(limit), format: "%.2f×"},
-		{what: "allocations per row of the encoder", ours: fmt.Sprintf("%.4f", perRow), against: fmt.Sprintf("%.1f", plain.allocsPer(rows*encodePasses)), value: perRow, format: "%.2f", target: atMost(0.001)},
+		{what: "allocations per row of the encoder", ours: fmt.Sprintf("%.4f", perRow), against: fmt.Sprintf("%.1f", plain.allocsPer(rows*encodePasses)), value: perRow, format: "%.3f", target: atMost(0.001)},
 	}, nil
 }
 
