@@ -64,7 +64,7 @@ type Options struct {
 	// MaxStream ends query streams that take longer with UNAVAILABLE, as
 	// production does after about 60 s; 0 lets them run.
 	MaxStream  time.Duration
-	CacheBytes int64            // engine's memtables and cached blocks; 40 MiB
+	CacheBytes int64            // engine's memtables and cached blocks; 32 MiB
 	Clock      func() time.Time // wall clock; time.Now
 	Logger     *slog.Logger     // discards by default
 

@@ -19,7 +19,7 @@ func engineOptions(fs vfs.FS, cache *pebble.Cache, log *slog.Logger) *pebble.Opt
 		Cache: cache,
 		// Start-up time is log replay, and the log is at most a few memtables.
 		MemTableSize:                8 << 20,
-		MemTableStopWritesThreshold: 3,
+		MemTableStopWritesThreshold: 2, // a third would only hide a disk that is too slow, for 8 MiB
 		L0CompactionThreshold:       8,
 		L0StopWritesThreshold:       40,
 		LBaseMaxBytes:               128 << 20,

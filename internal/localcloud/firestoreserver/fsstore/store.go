@@ -38,7 +38,7 @@ type Options struct {
 	Indexes    *fsindex.Config  // nil: automatic indexes only
 	IndexesID  string           // identifies Indexes: a change of it rebuilds all entries
 	Retention  time.Duration    // how long old versions stay readable; 1 h
-	CacheBytes int64            // memtables (up to 24 MiB of it) and cached blocks; 40 MiB
+	CacheBytes int64            // memtables (up to 16 MiB of it) and cached blocks; 32 MiB
 	Now        func() time.Time // wall clock; time.Now
 	Published  func([]*Change)  // called in commit order, must not block; may be nil
 	Logger     *slog.Logger     // discards by default
@@ -87,7 +87,7 @@ func Open(opt Options) (*Store, error) {
 		opt.Retention = time.Hour
 	}
 	if opt.CacheBytes <= 0 {
-		opt.CacheBytes = 40 << 20
+		opt.CacheBytes = 32 << 20
 	}
 	if opt.Now == nil {
 		opt.Now = time.Now
