@@ -16,7 +16,7 @@ import (
 
 // pathOf fills in a route's pattern with an id that could be a job's.
 func pathOf(r route) string {
-	return strings.ReplaceAll(r.path, ":jobId", strings.Repeat("a", 26))
+	return strings.NewReplacer(":jobId", strings.Repeat("a", 26), ":keyId", "key_nobody").Replace(r.path)
 }
 
 // Whatever is wrong with a key, the answer is the same, on every route, and nothing is read.
@@ -85,7 +85,7 @@ func TestScopes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	keys := map[string][]apikey.Scope{
-		"key_none": nil, "key_read": {apikey.ScopeRead}, "key_hook": {apikey.ScopeExport}, "key_ops1": {apikey.ScopeOps},
+		"key_none": nil, "key_read": {apikey.ScopeRead}, "key_hook": {apikey.ScopeExport}, "key_ops1": {apikey.ScopeOps}, "key_admn": {apikey.ScopeAdmin},
 	}
 	for _, r := range b.routes() {
 		if r.scopes == nil {

@@ -27,6 +27,9 @@ func (o contractOperation) faultsOf(t testing.TB, b *bench, query url.Values, bo
 	if strings.HasPrefix(path, "/ops/") {
 		key = "key_ops1"
 	}
+	if strings.Contains(o.name, " /admin/") {
+		key = "key_admn"
+	}
 	r := request(t, key, o.method, path+"?"+query.Encode())
 	if body != nil {
 		text, err := json.Marshal(body)

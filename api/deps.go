@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"exportd/internal/apikey"
 	"exportd/internal/jobstore"
 	"exportd/internal/records"
 	"exportd/internal/vip"
@@ -81,4 +82,15 @@ type Objects interface {
 	SignedURL(ctx context.Context, object string, ttl time.Duration, filename string) (string, error)
 	// DeletePrefix deletes every object below prefix and says how many there were.
 	DeletePrefix(ctx context.Context, prefix string) (int, error)
+}
+
+// KeyAdmin makes and changes API keys. internal/apikey has it. What a returned Key holds of
+// secrets can be shown once.
+type KeyAdmin interface {
+	Create(ctx context.Context, d apikey.Draft) (*apikey.Key, error)
+	// Rotate gives a key a new secret; the one in use works on for overlap.
+	Rotate(ctx context.Context, id string, overlap time.Duration) (apikey.Secret, error)
+	SetState(ctx context.Context, id string, state apikey.State) error
+	// List gives the keys of an org, of all if it is empty.
+	List(ctx context.Context, orgID string) ([]*apikey.Key, error)
 }

@@ -46,6 +46,7 @@ type bench struct {
 	jobs    *fakeJobs
 	queue   *fakeQueue
 	objects *fakeObjects
+	keys    *fakeKeys
 	log     *bytes.Buffer
 }
 
@@ -65,18 +66,15 @@ func newBench(t *testing.T, change ...func(*Config)) *bench {
 		key("key_ops1", "org3", apikey.ScopeOps),
 		key("key_hook", "org1", apikey.ScopeExport),
 		key("key_dead", "org1", apikey.ScopeRead, apikey.ScopeExport),
+		key("key_admn", "org3", apikey.ScopeAdmin),
 	}
 	keys[5].CallbackHosts = []string{"hooks.customer.com"}
 	keys[5].DefaultCallbackURL = "https://hooks.customer.com/default"
 	keys[6].State = apikey.Disabled
+	b.keys = &fakeKeys{keys: keys}
 	var mu sync.Mutex
 	cfg := Config{
-		Keys: func(_ context.Context, id string) (*apikey.Key, error) {
-			if i := slices.IndexFunc(keys, func(k *apikey.Key) bool { return k.ID == id }); i >= 0 {
-				return keys[i], nil
-			}
-			return nil, jobs.ErrNotFound
-		},
+		Keys: b.keys.Lookup, Admin: b.keys,
 		Records: b.records, Jobs: b.jobs, Queue: b.queue, Objects: b.objects, Operations: b.jobs,
 		Now:         func() time.Time { return noon },
 		DefaultWait: -1,

@@ -22,6 +22,7 @@ type observation struct {
 	requestID    string
 	orgID, keyID string
 	jobID        string
+	targetKeyID  string     // the key that an admin changes
 	client       netip.Addr // behind trusted proxies
 	cause        error
 	warning      error // something went wrong that did not change the answer
@@ -111,7 +112,7 @@ func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
 		zap.Int("status", status), zap.Float64("duration_ms", float64(took.Microseconds())/1000), zap.Int("bytes", max(0, c.Writer.Size())),
 		zap.Stringer("remote", o.client), zap.String("user_agent", shorten(c.Request.UserAgent())),
 	}
-	for name, value := range map[string]string{"org_id": o.orgID, "key_id": o.keyID, "job_id": o.jobID} {
+	for name, value := range map[string]string{"org_id": o.orgID, "key_id": o.keyID, "job_id": o.jobID, "target_key_id": o.targetKeyID} {
 		if value != "" {
 			fields = append(fields, zap.String(name, value))
 		}

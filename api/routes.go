@@ -28,6 +28,7 @@ var (
 	mayRead    = []apikey.Scope{apikey.ScopeRead}
 	mayExport  = []apikey.Scope{apikey.ScopeExport}
 	mayOperate = []apikey.Scope{apikey.ScopeOps}
+	mayAdmin   = []apikey.Scope{apikey.ScopeAdmin}
 	// maySee: who may start an export may see what became of it.
 	maySee = []apikey.Scope{apikey.ScopeRead, apikey.ScopeExport}
 	// anyScope: every key may ask about itself.
@@ -84,6 +85,11 @@ func (s *Server) routes() []route {
 		{get, "/ops/stats", mayOperate, quick, s.opsStats},
 		{post, "/ops/queues/:queue/pause", mayOperate, quick, s.opsPause(true)},
 		{post, "/ops/queues/:queue/resume", mayOperate, quick, s.opsPause(false)},
+
+		{get, "/admin/keys", mayAdmin, quick, s.listKeys},
+		{post, "/admin/keys", mayAdmin, quick, s.createKey},
+		{post, "/admin/keys/:keyId/rotate", mayAdmin, quick, s.rotateKey},
+		{post, "/admin/keys/:keyId/revoke", mayAdmin, quick, s.revokeKey},
 	}
 }
 
@@ -133,6 +139,10 @@ func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 	}
 	o := observe(c)
 	o.orgID, o.keyID = caller.OrgID, caller.ID
+	if !caller.AllowsAddr(o.client) { // told to the holder of the secret only
+		return refuse(http.StatusForbidden, "the API key may not be used from this address")
+	}
+	s.keyUsed(caller)
 	if err := s.throttleKey(c, caller); err != nil {
 		return err
 	}

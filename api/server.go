@@ -30,6 +30,10 @@ type Config struct {
 	Objects Objects
 	// Operations are behind the /ops routes; required.
 	Operations Operations
+	// Admin is behind the /admin routes; required.
+	Admin KeyAdmin
+	// KeyUsed is told of each request that a key signed and may make; it must not wait.
+	KeyUsed func(*apikey.Key)
 	// Nonces makes signatures of version 2 one-use; without it they are refused.
 	Nonces apikey.NonceFunc
 
@@ -76,6 +80,8 @@ type Server struct {
 	queue      Queue
 	objects    Objects
 	operations Operations
+	admin      KeyAdmin
+	keyUsed    func(*apikey.Key)
 	log        *zap.Logger
 	rules      webhook.Rules
 
@@ -112,7 +118,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		keys: c.Keys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, log: c.Logger, rules: c.CallbackRules,
+		keys: c.Keys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Nonces: c.Nonces}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
 		metrics: m, gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks},
 		waits:  make(chan struct{}, c.MaxWaits),
@@ -135,7 +141,7 @@ func New(c Config) (*Server, error) {
 func (c *Config) validate() error {
 	var errs []error
 	for name, missing := range map[string]bool{
-		"Keys": c.Keys == nil, "Records": c.Records == nil, "Jobs": c.Jobs == nil, "Queue": c.Queue == nil, "Objects": c.Objects == nil, "Operations": c.Operations == nil,
+		"Keys": c.Keys == nil, "Records": c.Records == nil, "Jobs": c.Jobs == nil, "Queue": c.Queue == nil, "Objects": c.Objects == nil, "Operations": c.Operations == nil, "Admin": c.Admin == nil,
 	} {
 		if missing {
 			errs = append(errs, fmt.Errorf("%s is required", name))
@@ -167,6 +173,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.KeyUsed == nil {
+		c.KeyUsed = func(*apikey.Key) {}
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -17,6 +17,12 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for APIKeyMinSignatureVersion.
+const (
+	APIKeyMinSignatureVersionN1 APIKeyMinSignatureVersion = 1
+	APIKeyMinSignatureVersionN2 APIKeyMinSignatureVersion = 2
+)
+
 // Defines values for BatchState.
 const (
 	BatchStateFinished BatchState = "finished"
@@ -105,6 +111,14 @@ const (
 	RerunModeResume RerunMode = "resume"
 )
 
+// Defines values for Scope.
+const (
+	ScopeAdmin  Scope = "admin"
+	ScopeExport Scope = "export"
+	ScopeOps    Scope = "ops"
+	ScopeRead   Scope = "read"
+)
+
 // Defines values for State.
 const (
 	StateCanceled  State = "canceled"
@@ -132,6 +146,54 @@ const (
 	TimelineEntryTypeSubmitted         TimelineEntryType = "submitted"
 	TimelineEntryTypeSucceeded         TimelineEntryType = "succeeded"
 )
+
+// Defines values for RevokeKey200JSONResponseBodyState.
+const (
+	RevokeKey200JSONResponseBodyStateDisabled RevokeKey200JSONResponseBodyState = "disabled"
+)
+
+// APIKey Nothing in it opens anything.
+type APIKey struct {
+	// CallbackHosts Where callbacks may go; empty: everywhere public.
+	CallbackHosts []string   `json:"callbackHosts"`
+	CreatedAt     *time.Time `json:"createdAt"`
+
+	// ExpiresAt Null: never.
+	ExpiresAt *time.Time `json:"expiresAt"`
+
+	// IPRanges Where requests may come from; empty: everywhere.
+	IPRanges []string `json:"ipRanges"`
+	KeyID    string   `json:"keyId"`
+
+	// LastUsedAt To the hour.
+	LastUsedAt          *time.Time                `json:"lastUsedAt"`
+	MinSignatureVersion APIKeyMinSignatureVersion `json:"minSignatureVersion"`
+	Name                string                    `json:"name"`
+	OrgID               string                    `json:"orgId"`
+	Scopes              []string                  `json:"scopes"`
+	Secrets             []struct {
+		ExpiresAt *time.Time `json:"expiresAt"`
+	} `json:"secrets"`
+
+	// State active or disabled.
+	State string `json:"state"`
+}
+
+// APIKeyMinSignatureVersion defines model for APIKey.MinSignatureVersion.
+type APIKeyMinSignatureVersion int
+
+// APIKeyDraft defines model for ApiKeyDraft.
+type APIKeyDraft struct {
+	CallbackHosts []string `json:"callbackHosts,omitempty"`
+
+	// ExpiresAt ISO 8601 date, or date-time with Z or an offset.
+	ExpiresAt           *Date    `json:"expiresAt,omitempty"`
+	IPRanges            []string `json:"ipRanges,omitempty"`
+	MinSignatureVersion *int     `json:"minSignatureVersion,omitempty"`
+	Name                string   `json:"name"`
+	OrgID               string   `json:"orgId"`
+	Scopes              []Scope  `json:"scopes"`
+}
 
 // Batch defines model for Batch.
 type Batch struct {
@@ -576,6 +638,9 @@ type Redelivered struct {
 // RerunMode defines model for RerunMode.
 type RerunMode string
 
+// Scope defines model for Scope.
+type Scope string
+
 // State defines model for State.
 type State string
 
@@ -669,6 +734,9 @@ type HasBirthday = bool
 // IdempotencyKey defines model for idempotencyKey.
 type IdempotencyKey = string
 
+// KeyID defines model for keyId.
+type KeyID = string
+
 // Label defines model for label.
 type Label = ID
 
@@ -709,6 +777,20 @@ type OptionalReason struct {
 type RequiredReason struct {
 	// Reason Kept in the timeline.
 	Reason Reason `json:"reason"`
+}
+
+// ListKeysParams defines parameters for ListKeys.
+type ListKeysParams struct {
+	// OrgID Only keys of this org.
+	OrgID *ID `form:"orgId,omitempty" json:"orgId,omitempty"`
+}
+
+// RevokeKey200JSONResponseBodyState defines parameters for RevokeKey.
+type RevokeKey200JSONResponseBodyState string
+
+// RotateKeyJSONBody defines parameters for RotateKey.
+type RotateKeyJSONBody struct {
+	OverlapSeconds *int `json:"overlapSeconds,omitempty"`
 }
 
 // ListChannelsParams defines parameters for ListChannels.
@@ -975,6 +1057,12 @@ type ExportUsersParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
+type CreateKeyJSONRequestBody = APIKeyDraft
+
+// RotateKeyJSONRequestBody defines body for RotateKey for application/json ContentType.
+type RotateKeyJSONRequestBody RotateKeyJSONBody
+
 // DeleteJobJSONRequestBody defines body for DeleteJob for application/json ContentType.
 type DeleteJobJSONRequestBody DeleteJobJSONBody
 
@@ -1078,6 +1166,54 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 
 // The interface specification for the client above.
 type ClientInterface interface {
+
+	// ListKeys List API keys
+	//
+	// Corresponds with GET /admin/keys (the `ListKeys` operationId).
+	ListKeys(ctx context.Context, params *ListKeysParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateKeyWithBody Make an API key
+	//
+	// The answer holds its secrets, which are never shown again.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /admin/keys (the `CreateKey` operationId).
+	CreateKeyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateKey Make an API key
+	//
+	// The answer holds its secrets, which are never shown again.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /admin/keys (the `CreateKey` operationId).
+	CreateKey(ctx context.Context, body CreateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevokeKey Disable an API key
+	//
+	// Requests with it are refused from now on, and nothing more is sent in its name.
+	//
+	// Corresponds with POST /admin/keys/{keyId}/revoke (the `RevokeKey` operationId).
+	RevokeKey(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateKeyWithBody Give an API key a new secret
+	//
+	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /admin/keys/{keyId}/rotate (the `RotateKey` operationId).
+	RotateKeyWithBody(ctx context.Context, keyID KeyID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateKey Give an API key a new secret
+	//
+	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /admin/keys/{keyId}/rotate (the `RotateKey` operationId).
+	RotateKey(ctx context.Context, keyID KeyID, body RotateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListChannels List channels
 	//
@@ -1376,6 +1512,114 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /workspaces (the `ListWorkspaces` operationId).
 	ListWorkspaces(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+// ListKeys List API keys
+//
+// Corresponds with GET /admin/keys (the `ListKeys` operationId).
+func (c *RawClient) ListKeys(ctx context.Context, params *ListKeysParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListKeysRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateKeyWithBody Make an API key
+//
+// The answer holds its secrets, which are never shown again.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /admin/keys (the `CreateKey` operationId).
+func (c *RawClient) CreateKeyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateKeyRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateKey Make an API key
+//
+// The answer holds its secrets, which are never shown again.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /admin/keys (the `CreateKey` operationId).
+func (c *RawClient) CreateKey(ctx context.Context, body CreateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateKeyRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevokeKey Disable an API key
+//
+// Requests with it are refused from now on, and nothing more is sent in its name.
+//
+// Corresponds with POST /admin/keys/{keyId}/revoke (the `RevokeKey` operationId).
+func (c *RawClient) RevokeKey(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeKeyRequest(c.Server, keyID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateKeyWithBody Give an API key a new secret
+//
+// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /admin/keys/{keyId}/rotate (the `RotateKey` operationId).
+func (c *RawClient) RotateKeyWithBody(ctx context.Context, keyID KeyID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateKeyRequestWithBody(c.Server, keyID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateKey Give an API key a new secret
+//
+// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /admin/keys/{keyId}/rotate (the `RotateKey` operationId).
+func (c *RawClient) RotateKey(ctx context.Context, keyID KeyID, body RotateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateKeyRequest(c.Server, keyID, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // ListChannels List channels
@@ -2054,6 +2298,181 @@ func (c *RawClient) ListWorkspaces(ctx context.Context, reqEditors ...RequestEdi
 		return nil, err
 	}
 	return c.Client.Do(req)
+}
+
+// NewListKeysRequest constructs an http.Request for the ListKeys method
+func NewListKeysRequest(server string, params *ListKeysParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/keys")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.OrgID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "orgId", *params.OrgID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateKeyRequest calls the generic CreateKey builder with application/json body
+func NewCreateKeyRequest(server string, body CreateKeyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateKeyRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateKeyRequestWithBody constructs an http.Request for the CreateKey method, with any body, and a specified content type
+func NewCreateKeyRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/keys")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRevokeKeyRequest constructs an http.Request for the RevokeKey method
+func NewRevokeKeyRequest(server string, keyID KeyID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "keyId", keyID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/keys/%s/revoke", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRotateKeyRequest calls the generic RotateKey builder with application/json body
+func NewRotateKeyRequest(server string, keyID KeyID, body RotateKeyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRotateKeyRequestWithBody(server, keyID, "application/json", bodyReader)
+}
+
+// NewRotateKeyRequestWithBody constructs an http.Request for the RotateKey method, with any body, and a specified content type
+func NewRotateKeyRequestWithBody(server string, keyID KeyID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "keyId", keyID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/keys/%s/rotate", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
 }
 
 // NewListChannelsRequest constructs an http.Request for the ListChannels method
@@ -3798,6 +4217,58 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
+	// ListKeysWithResponse List API keys
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /admin/keys (the `ListKeys` operationId).
+	ListKeysWithResponse(ctx context.Context, params *ListKeysParams, reqEditors ...RequestEditorFn) (*ListKeysResponse, error)
+
+	// CreateKeyWithBodyWithResponse Make an API key
+	//
+	// The answer holds its secrets, which are never shown again.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/keys (the `CreateKey` operationId).
+	CreateKeyWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateKeyResponse, error)
+
+	// CreateKeyWithResponse Make an API key
+	//
+	// The answer holds its secrets, which are never shown again.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/keys (the `CreateKey` operationId).
+	CreateKeyWithResponse(ctx context.Context, body CreateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateKeyResponse, error)
+
+	// RevokeKeyWithResponse Disable an API key
+	//
+	// Requests with it are refused from now on, and nothing more is sent in its name.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/keys/{keyId}/revoke (the `RevokeKey` operationId).
+	RevokeKeyWithResponse(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*RevokeKeyResponse, error)
+
+	// RotateKeyWithBodyWithResponse Give an API key a new secret
+	//
+	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/keys/{keyId}/rotate (the `RotateKey` operationId).
+	RotateKeyWithBodyWithResponse(ctx context.Context, keyID KeyID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RotateKeyResponse, error)
+
+	// RotateKeyWithResponse Give an API key a new secret
+	//
+	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/keys/{keyId}/rotate (the `RotateKey` operationId).
+	RotateKeyWithResponse(ctx context.Context, keyID KeyID, body RotateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateKeyResponse, error)
+
 	// ListChannelsWithResponse List channels
 	//
 	// The channels of the key's org, or those connected to one workspace.
@@ -4131,6 +4602,116 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /workspaces (the `ListWorkspaces` operationId).
 	ListWorkspacesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListWorkspacesResponse, error)
+}
+
+type ListKeysResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Keys []APIKey `json:"keys"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r ListKeysResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListKeysResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type CreateKeyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *struct {
+		// Key Nothing in it opens anything.
+		Key APIKey `json:"key"`
+
+		// Secret Signs requests.
+		Secret string `json:"secret"`
+
+		// WebhookSecret Verifies callbacks.
+		WebhookSecret string `json:"webhookSecret"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateKeyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateKeyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type RevokeKeyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		KeyID string                            `json:"keyId"`
+		State RevokeKey200JSONResponseBodyState `json:"state"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r RevokeKeyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RevokeKeyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type RotateKeyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		KeyID              string    `json:"keyId"`
+		OldSecretExpiresAt time.Time `json:"oldSecretExpiresAt"`
+		Secret             string    `json:"secret"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r RotateKeyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RotateKeyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
 }
 
 type ListChannelsResponse struct {
@@ -4833,6 +5414,94 @@ func (r ListWorkspacesResponse) StatusCode() int {
 	return 0
 }
 
+// ListKeysWithResponse List API keys
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /admin/keys (the `ListKeys` operationId).
+func (c *ClientWithResponses) ListKeysWithResponse(ctx context.Context, params *ListKeysParams, reqEditors ...RequestEditorFn) (*ListKeysResponse, error) {
+	rsp, err := c.ListKeys(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListKeysResponse(rsp)
+}
+
+// CreateKeyWithBodyWithResponse Make an API key
+//
+// The answer holds its secrets, which are never shown again.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/keys (the `CreateKey` operationId).
+func (c *ClientWithResponses) CreateKeyWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateKeyResponse, error) {
+	rsp, err := c.CreateKeyWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateKeyResponse(rsp)
+}
+
+// CreateKeyWithResponse Make an API key
+//
+// The answer holds its secrets, which are never shown again.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/keys (the `CreateKey` operationId).
+func (c *ClientWithResponses) CreateKeyWithResponse(ctx context.Context, body CreateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateKeyResponse, error) {
+	rsp, err := c.CreateKey(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateKeyResponse(rsp)
+}
+
+// RevokeKeyWithResponse Disable an API key
+//
+// Requests with it are refused from now on, and nothing more is sent in its name.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/keys/{keyId}/revoke (the `RevokeKey` operationId).
+func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*RevokeKeyResponse, error) {
+	rsp, err := c.RevokeKey(ctx, keyID, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeKeyResponse(rsp)
+}
+
+// RotateKeyWithBodyWithResponse Give an API key a new secret
+//
+// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/keys/{keyId}/rotate (the `RotateKey` operationId).
+func (c *ClientWithResponses) RotateKeyWithBodyWithResponse(ctx context.Context, keyID KeyID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RotateKeyResponse, error) {
+	rsp, err := c.RotateKeyWithBody(ctx, keyID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateKeyResponse(rsp)
+}
+
+// RotateKeyWithResponse Give an API key a new secret
+//
+// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/keys/{keyId}/rotate (the `RotateKey` operationId).
+func (c *ClientWithResponses) RotateKeyWithResponse(ctx context.Context, keyID KeyID, body RotateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateKeyResponse, error) {
+	rsp, err := c.RotateKey(ctx, keyID, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateKeyResponse(rsp)
+}
+
 // ListChannelsWithResponse List channels
 //
 // The channels of the key's org, or those connected to one workspace.
@@ -5393,6 +6062,128 @@ func (c *ClientWithResponses) ListWorkspacesWithResponse(ctx context.Context, re
 		return nil, err
 	}
 	return ParseListWorkspacesResponse(rsp)
+}
+
+// ParseListKeysResponse parses an HTTP response from a ListKeysWithResponse call
+func ParseListKeysResponse(rsp *http.Response) (*ListKeysResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListKeysResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Keys []APIKey `json:"keys"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateKeyResponse parses an HTTP response from a CreateKeyWithResponse call
+func ParseCreateKeyResponse(rsp *http.Response) (*CreateKeyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateKeyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest struct {
+			// Key Nothing in it opens anything.
+			Key APIKey `json:"key"`
+
+			// Secret Signs requests.
+			Secret string `json:"secret"`
+
+			// WebhookSecret Verifies callbacks.
+			WebhookSecret string `json:"webhookSecret"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRevokeKeyResponse parses an HTTP response from a RevokeKeyWithResponse call
+func ParseRevokeKeyResponse(rsp *http.Response) (*RevokeKeyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RevokeKeyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			KeyID string                            `json:"keyId"`
+			State RevokeKey200JSONResponseBodyState `json:"state"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRotateKeyResponse parses an HTTP response from a RotateKeyWithResponse call
+func ParseRotateKeyResponse(rsp *http.Response) (*RotateKeyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RotateKeyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			KeyID              string    `json:"keyId"`
+			OldSecretExpiresAt time.Time `json:"oldSecretExpiresAt"`
+			Secret             string    `json:"secret"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
 }
 
 // ParseListChannelsResponse parses an HTTP response from a ListChannelsWithResponse call

@@ -14,12 +14,12 @@ import (
 )
 
 // callbackLane makes what the worker calls receivers with; done frees it.
-func callbackLane(cfg config.Config, c *clients) (lane *worker.CallbackConfig, done func(), err error) {
+func callbackLane(ctx context.Context, cfg config.Config, c *clients) (lane *worker.CallbackConfig, done func(), err error) {
 	rules, err := callbackRules(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := apikey.NewStore(apikey.StoreConfig{Client: c.firestore})
+	store, err := openKeys(ctx, cfg, c, false)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -148,6 +149,7 @@ func dev(ctx context.Context, env environment, flags devFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	cfg.KeysetFile = cmp.Or(cfg.KeysetFile, filepath.Join(flags.dataDir, "keyset.json"))
 	c, err := openClients(ctx, cfg)
 	if err != nil {
 		return err
@@ -156,7 +158,7 @@ func dev(ctx context.Context, env environment, flags devFlags) (err error) {
 	if err := c.setup(ctx); err != nil {
 		return err
 	}
-	facts, err := loadDemo(ctx, env, flags, cfg, cloud.Endpoints(), "http://"+l.Addr().String())
+	facts, err := loadDemo(ctx, env, flags, cfg, c, cloud.Endpoints(), "http://"+l.Addr().String())
 	if err != nil {
 		return err
 	}
@@ -193,18 +195,23 @@ func devConfig(env environment, e localcloud.Endpoints) (config.Config, error) {
 }
 
 // loadDemo fills a new data folder and writes demo.json, which only its owner can read.
-func loadDemo(ctx context.Context, env environment, flags devFlags, cfg config.Config, e localcloud.Endpoints, apiURL string) (demoFile, error) {
+func loadDemo(ctx context.Context, env environment, flags devFlags, cfg config.Config, c *clients, e localcloud.Endpoints, apiURL string) (demoFile, error) {
 	target, closeTarget, err := demo.DialEmulator(ctx, e.Firestore, cfg.ProjectID)
 	if err != nil {
 		return demoFile{}, err
 	}
 	defer closeTarget()
+	keys, err := openKeys(ctx, cfg, c, true)
+	if err != nil {
+		return demoFile{}, err
+	}
+	defer keys.Close()
 	path := filepath.Join(flags.dataDir, "demo.json")
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		fmt.Fprintf(env.stdout, "Filling %s with demo data, once.\n", flags.dataDir)
 	}
 	begun := time.Now()
-	summary, err := demo.Load(ctx, target, demo.Options{Seed: 1, Users: flags.users, Messages: flags.messages, Now: time.Now()})
+	summary, err := demo.Load(ctx, target, demo.Options{Seed: 1, Users: flags.users, Messages: flags.messages, Now: time.Now(), Secrets: secretsOf(keys)})
 	if err != nil {
 		return demoFile{}, fmt.Errorf("load demo data: %w", err)
 	}

@@ -11,12 +11,12 @@ import (
 	"cloud.google.com/go/firestore"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"exportd/api"
-	"exportd/internal/apikey"
 	"exportd/internal/config"
 	"exportd/internal/export"
 	"exportd/internal/jobqueue"
@@ -105,7 +105,7 @@ func (c *clients) checks() []api.Check {
 
 // serveAPI answers on l until ctx ends.
 func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logger, l net.Listener) error {
-	keys, err := apikey.NewStore(apikey.StoreConfig{Client: c.firestore})
+	keys, err := openKeys(ctx, cfg, c, false)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logge
 		wait = -1 // "do not wait" to the API, where 0 is the default
 	}
 	server, err := api.New(api.Config{
-		Keys: keys.Lookup, Nonces: keys.UseNonce, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Operations: c.store, Logger: log, Checks: c.checks(),
+		Keys: keys.Lookup, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Operations: c.store, Logger: log, Checks: c.checks(),
 		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: proxies,
 		IPRate:  api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst},
 		KeyRate: api.Rate{PerSecond: float64(cfg.RateKey), Burst: cfg.RateKeyBurst},
@@ -131,7 +131,11 @@ func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logge
 	if err != nil {
 		return err
 	}
-	return server.Serve(ctx, l)
+	g, ctx := errgroup.WithContext(ctx)
+	// Both end with the other: the store's Run only ends with ctx.
+	g.Go(func() error { return keys.Run(ctx) })
+	g.Go(func() error { return server.Serve(ctx, l) })
+	return g.Wait()
 }
 
 func callbackRules(cfg config.Config) (webhook.Rules, error) {
@@ -166,7 +170,7 @@ func runWorker(ctx context.Context, cfg config.Config, c *clients, log *zap.Logg
 	exporter := export.New(c.records, c.objects, export.Config{
 		PartRows: cfg.PartRows, MaxParts: 1000, PITR: cfg.PITR, MaxRows: cfg.MaxRows, MaxBytes: cfg.MaxBytes,
 	})
-	callbacks, closeKeys, err := callbackLane(cfg, c)
+	callbacks, closeKeys, err := callbackLane(ctx, cfg, c)
 	if err != nil {
 		return err
 	}
@@ -223,8 +227,9 @@ func workerCommand(env environment) *cobra.Command {
 }
 
 func setupCommand(env environment) *cobra.Command {
-	return &cobra.Command{
-		Use: "setup", Short: "Make topics, subscriptions and the bucket; safe to repeat", Args: noArgs,
+	var adminOrg string
+	cmd := &cobra.Command{
+		Use: "setup", Short: "Make topics, subscriptions, the bucket and the keyset; safe to repeat", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withClients(cmd, env, func(cfg config.Config, c *clients, _ *zap.Logger) error {
 				if err := c.setup(cmd.Context()); err != nil {
@@ -232,10 +237,12 @@ func setupCommand(env environment) *cobra.Command {
 				}
 				fmt.Fprintf(env.stdout, "ready: topics and subscriptions exportd-* in %s, bucket %s\n", cfg.ProjectID, cfg.Bucket)
 				fmt.Fprintln(env.stdout, "indexes: firebase deploy --only firestore:indexes, with deployments/firestore.indexes.json")
-				return nil
+				return setupKeys(cmd.Context(), cfg, c, adminOrg, env.stdout)
 			})
 		},
 	}
+	cmd.Flags().StringVar(&adminOrg, "admin-key", "", "also make a key with the scope admin for this `org`, and print its secret once")
+	return cmd
 }
 
 func doctorCommand(env environment) *cobra.Command {

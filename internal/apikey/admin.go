@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -29,28 +30,33 @@ type Draft struct {
 	Scopes        []Scope
 	ExpiresAt     time.Time // zero: never
 	CallbackHosts []string
+	IPRanges      []netip.Prefix
+	MinVersion    int
 }
 
 // Create makes a key with a secret of 256 random bits and a webhook secret. The returned
 // Key holds both: the one time that they can be shown.
 func (s *Store) Create(ctx context.Context, d Draft) (*Key, error) {
-	if !validOrg(d.OrgID) {
+	if !ValidOrg(d.OrgID) {
 		return nil, fmt.Errorf("create key: org id: %w", jobs.ErrInvalid)
 	}
 	var webhook [32]byte
 	_, _ = rand.Read(webhook[:]) // never fails: crypto/rand ends the process rather
 	k := &Key{
 		ID: "key_" + strings.ToLower(rand.Text()), OrgID: d.OrgID, Name: d.Name, Scopes: d.Scopes, State: Active, CreatedAt: s.now(),
-		ExpiresAt: d.ExpiresAt, CallbackHosts: d.CallbackHosts, Secrets: []SigningSecret{{Secret: randomSecret()}},
+		ExpiresAt: d.ExpiresAt, CallbackHosts: d.CallbackHosts, IPRanges: d.IPRanges, MinVersion: d.MinVersion, Secrets: []SigningSecret{{Secret: randomSecret()}},
 		WebhookSecret: NewSecret("whsec_" + base64.StdEncoding.EncodeToString(webhook[:])),
 	}
 	r := record{
-		OrgID: k.OrgID, Name: k.Name, State: string(k.State), CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, CallbackHosts: k.CallbackHosts,
+		OrgID: k.OrgID, Name: k.Name, State: string(k.State), CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, CallbackHosts: k.CallbackHosts, MinVersion: k.MinVersion,
 		Secrets:       []sealedSecret{{ID: newSecretID(), Plain: k.Secrets[0].Secret.Reveal()}},
 		WebhookSecret: k.WebhookSecret.Reveal(), Scopes: make([]string, len(k.Scopes)),
 	}
 	for i, scope := range k.Scopes {
 		r.Scopes[i] = string(scope)
+	}
+	for _, p := range k.IPRanges {
+		r.IPRanges = append(r.IPRanges, p.String())
 	}
 	if s.sealer != nil {
 		if err := r.sealAll(k.ID, s.sealer); err != nil {

@@ -1,9 +1,14 @@
 package apikey
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"exportd/jobs"
 )
 
 // Scope is a right that a key has.
@@ -55,6 +60,10 @@ type Key struct {
 	State     State
 	CreatedAt time.Time
 	ExpiresAt time.Time // zero: never
+	// LastUsedAt is when the key last signed a request, to the hour; zero if never.
+	LastUsedAt time.Time
+	// IPRanges are where requests may come from; empty allows every address.
+	IPRanges []netip.Prefix
 	// Secrets sign requests; at most two, either is accepted.
 	Secrets []SigningSecret
 	// WebhookSecret ("whsec_...") signs callbacks; may be zero.
@@ -73,6 +82,25 @@ func (k *Key) Has(anyOf ...Scope) bool {
 	return slices.ContainsFunc(anyOf, func(s Scope) bool { return slices.Contains(k.Scopes, s) })
 }
 
+// AllowsAddr reports whether a request of the key may come from addr.
+func (k *Key) AllowsAddr(addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("") // Contains is false for mapped and zoned addresses
+	return len(k.IPRanges) == 0 || slices.ContainsFunc(k.IPRanges, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// ParseIPRange reads a range of addresses as "203.0.113.0/24" or a single address. IPv4 must
+// not be written as IPv6, and no bits may be set beyond the length: both are mistakes.
+func ParseIPRange(s string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		s += "/" + strconv.Itoa(addr.BitLen())
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil || p.Addr().Is4In6() || p != p.Masked() {
+		return netip.Prefix{}, fmt.Errorf("not a range of addresses as 203.0.113.0/24: %w", jobs.ErrInvalid)
+	}
+	return p, nil
+}
+
 // CallbackSecrets gives the texts of what callbacks of the key can be signed with: its own
 // webhook secrets, and the API secrets from which one is derived where it has none.
 func (k *Key) CallbackSecrets() (own, api []string) {
@@ -87,7 +115,7 @@ func (k *Key) CallbackSecrets() (own, api []string) {
 
 // usable reports whether the key may be used at now, whatever its secrets.
 func (k *Key) usable(now time.Time) bool {
-	return k.State == Active && validOrg(k.OrgID) && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
+	return k.State == Active && ValidOrg(k.OrgID) && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
 }
 
 // ValidID reports whether s has the form of a key's id: 8 to 64 of A-Z a-z 0-9 _ -. Ids
@@ -104,9 +132,9 @@ func ValidID(s string) bool {
 	return true
 }
 
-// validOrg guards the names that an org's id becomes part of: objects in Cloud Storage,
-// where "/" and ".." would lead into another org's folder.
-func validOrg(s string) bool {
+// ValidOrg reports whether s can be an org's id. It guards the names that the id becomes
+// part of: objects in Cloud Storage, where "/" and ".." would lead into another org's folder.
+func ValidOrg(s string) bool {
 	if s == "" || len(s) > 128 || s == "." || s == ".." {
 		return false
 	}

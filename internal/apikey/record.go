@@ -26,6 +26,8 @@ type record struct {
 	CallbackHosts      []string       `firestore:"callbackHosts,omitempty"`
 	DefaultCallbackURL string         `firestore:"defaultCallbackUrl,omitempty"`
 	MinVersion         int            `firestore:"minSignatureVersion,omitempty"`
+	IPRanges           []string       `firestore:"ipRanges,omitempty"`
+	LastUsedAt         time.Time      `firestore:"lastUsedAt,omitempty"`
 }
 
 // sealedSecret is one of at most two secrets that sign requests, newest first.
@@ -47,7 +49,7 @@ func decode(doc *firestore.DocumentSnapshot, sealer *Sealer) (*Key, error) {
 	if err := doc.DataTo(&r); err != nil {
 		return nil, fmt.Errorf("key %s has a field of a wrong type: %w", doc.Ref.ID, jobs.ErrInvalid)
 	}
-	if !validOrg(r.OrgID) {
+	if !ValidOrg(r.OrgID) {
 		return nil, fmt.Errorf("key %s has no usable orgId: %w", doc.Ref.ID, jobs.ErrInvalid)
 	}
 	if r.MinVersion < 0 || r.MinVersion > 2 {
@@ -55,7 +57,14 @@ func decode(doc *firestore.DocumentSnapshot, sealer *Sealer) (*Key, error) {
 	}
 	k := &Key{
 		ID: doc.Ref.ID, OrgID: r.OrgID, Name: r.Name, State: State(r.State), CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt,
-		Scopes: defaultScopes, CallbackHosts: r.CallbackHosts, DefaultCallbackURL: r.DefaultCallbackURL, MinVersion: r.MinVersion,
+		Scopes: defaultScopes, CallbackHosts: r.CallbackHosts, DefaultCallbackURL: r.DefaultCallbackURL, MinVersion: r.MinVersion, LastUsedAt: r.LastUsedAt,
+	}
+	for _, text := range r.IPRanges {
+		p, err := ParseIPRange(text)
+		if err != nil {
+			return nil, fmt.Errorf("key %s has an ipRange that is none: %w", doc.Ref.ID, err)
+		}
+		k.IPRanges = append(k.IPRanges, p)
 	}
 	if err := k.setSecrets(r, sealer); err != nil {
 		return nil, err

@@ -21,8 +21,8 @@ import (
 type Sealer struct{ aead tink.AEAD }
 
 // NewSealer makes a Sealer of a keyset. In production the keyset is stored encrypted by
-// Cloud KMS and opened once per process (keyset.Read with a KMS AEAD): no request to KMS
-// is made for a request to the API, whose time would tell known keys from unknown ones.
+// Cloud KMS and opened once per process (OpenSealer): no request to KMS is made for a
+// request to the API, whose time would tell known keys from unknown ones.
 func NewSealer(h *keyset.Handle) (*Sealer, error) {
 	a, err := aead.New(h)
 	if err != nil {
@@ -36,9 +36,7 @@ func NewSealer(h *keyset.Handle) (*Sealer, error) {
 func FileKeyset(path string) (*keyset.Handle, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if data, err = makeKeyset(path); errors.Is(err, fs.ErrExist) {
-			data, err = os.ReadFile(path) // another process was faster
-		}
+		data, err = makeKeyset(path, insecurecleartextkeyset.Write)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("keyset: %w", err)
@@ -50,15 +48,15 @@ func FileKeyset(path string) (*keyset.Handle, error) {
 	return h, nil
 }
 
-// makeKeyset writes a new keyset to a file of its own and links it to path, so that
-// nobody ever reads half of one.
-func makeKeyset(path string) (_ []byte, err error) {
-	h, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+// makeKeyset writes a new keyset to a file of its own and links it to path, so that nobody
+// ever reads half of one. It returns what then is in path: another process may be faster.
+func makeKeyset(path string, write func(*keyset.Handle, keyset.Writer) error) (_ []byte, err error) {
+	h, err := newKeyset()
 	if err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
-	if err := insecurecleartextkeyset.Write(h, keyset.NewJSONWriter(&b)); err != nil {
+	if err := write(h, keyset.NewJSONWriter(&b)); err != nil {
 		return nil, err
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".keyset-*") // mode 0600
@@ -70,7 +68,10 @@ func makeKeyset(path string) (_ []byte, err error) {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), os.Link(f.Name(), path)
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return os.ReadFile(path)
 }
 
 // seal encrypts a secret for the key id, under a name that is unique in its record.

@@ -46,6 +46,7 @@ type Store struct {
 	cache  *otter.Cache[string, entry]
 	sealer *Sealer
 	now    func() time.Time
+	used   chan string // ids of keys whose use is to be written down
 }
 
 // entry is what is known about an id: a key, or why there is none.
@@ -72,7 +73,7 @@ func NewStore(c StoreConfig) (*Store, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Store{client: c.Client, cache: cache, sealer: c.Sealer, now: func() time.Time { return c.Now().UTC().Truncate(time.Microsecond) }}, nil
+	return &Store{client: c.Client, cache: cache, sealer: c.Sealer, used: make(chan string, usedQueue), now: func() time.Time { return c.Now().UTC().Truncate(time.Microsecond) }}, nil
 }
 
 // Close ends the cache's goroutine.

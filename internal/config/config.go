@@ -52,10 +52,12 @@ type Config struct {
 	RateIP, RateKey           int
 	RateIPBurst, RateKeyBurst int
 	TrustedProxies            []string
-	CallbackAllowHTTP         bool
-	CallbackAllowCIDRs        []string
-	CallbackAllowPorts        []int
-	CallbackOwnHosts          []string
+	// KeysetFile seals the secrets of API keys; KMSKey is what it is encrypted by.
+	KeysetFile, KMSKey string
+	CallbackAllowHTTP  bool
+	CallbackAllowCIDRs []string
+	CallbackAllowPorts []int
+	CallbackOwnHosts   []string
 }
 
 // Setting is a row of the table.
@@ -103,6 +105,8 @@ func Settings() []Setting {
 		{"EXPORTD_RATE_KEY_PER_SECOND", "300", "requests a second of one key, in each process; 0 is no limit", number(func(c *Config) *int { return &c.RateKey }, 0, 1_000_000)},
 		{"EXPORTD_RATE_KEY_BURST", "0", "requests of one key at once; 0 is two seconds' worth", number(func(c *Config) *int { return &c.RateKeyBurst }, 0, 10_000_000)},
 		{"EXPORTD_TRUSTED_PROXIES", "", "networks of load balancers whose X-Forwarded-For is believed, as `169.254.0.0/16`; comma-separated", list(func(c *Config) *[]string { return &c.TrustedProxies })},
+		{"EXPORTD_KEYSET_FILE", "", "file of the keyset that seals the secrets of API keys, made by `exportd setup`; empty leaves them as they are", text(func(c *Config) *string { return &c.KeysetFile })},
+		{"EXPORTD_KMS_KEY", "", "Cloud KMS key that the keyset is encrypted by, as `projects/P/locations/L/keyRings/R/cryptoKeys/K`; empty: the keyset is in clear", kmsKey(func(c *Config) *string { return &c.KMSKey })},
 		{"EXPORTD_CALLBACK_OWN_HOSTS", "", "hosts of this service, refused as callback targets; comma-separated", list(func(c *Config) *[]string { return &c.CallbackOwnHosts })},
 		{"EXPORTD_CALLBACK_ALLOW_HTTP", "false", "development only: callbacks may go to http URLs", boolean(func(c *Config) *bool { return &c.CallbackAllowHTTP })},
 		{"EXPORTD_CALLBACK_ALLOW_CIDRS", "", "development only: networks callbacks may reach, as `127.0.0.0/8`; comma-separated", list(func(c *Config) *[]string { return &c.CallbackAllowCIDRs })},
@@ -165,6 +169,9 @@ func (c *Config) complete() (faults Faults) {
 		if c.CallbackAllowHTTP || len(c.CallbackAllowCIDRs) > 0 || len(c.CallbackAllowPorts) > 0 {
 			faults = append(faults, "EXPORTD_ENV=production: does not go with EXPORTD_CALLBACK_ALLOW_HTTP, _CIDRS or _PORTS; unset them")
 		}
+	}
+	if c.KMSKey != "" && c.KeysetFile == "" {
+		faults = append(faults, "EXPORTD_KMS_KEY: without EXPORTD_KEYSET_FILE there is nothing that it could open")
 	}
 	if c.Bucket == "" {
 		c.Bucket = c.ProjectID + "-exports"

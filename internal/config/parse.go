@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,6 +74,20 @@ func ports(field func(*Config) *[]int) func(*Config, string) error {
 			}
 			*field(c) = append(*field(c), n)
 		}
+		return nil
+	}
+}
+
+var kmsKeyName = regexp.MustCompile(`^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$`)
+
+// kmsKey also takes the form of Tink's URIs.
+func kmsKey(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		v = strings.TrimPrefix(v, "gcp-kms://")
+		if v != "" && !kmsKeyName.MatchString(v) {
+			return errors.New("projects/P/locations/L/keyRings/R/cryptoKeys/K is wanted")
+		}
+		*field(c) = v
 		return nil
 	}
 }

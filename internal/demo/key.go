@@ -37,6 +37,12 @@ func (l *loader) keys() (caller, ops, other, disabled, expired key) {
 func (l *loader) ensureKey(ctx context.Context, k key) (secret, webhookSecret string, err error) {
 	name := l.name("ApiKeys/" + k.id)
 	found, err := l.target.Client.GetDocument(ctx, &firestorepb.GetDocumentRequest{Name: name})
+	if err == nil && found.Fields["secret"].GetStringValue() == "" && l.options.Secrets != nil {
+		if secret, webhookSecret, err = l.options.Secrets(ctx, k.id); err != nil {
+			return "", "", fmt.Errorf("open demo key %s: %w", k.id, err)
+		}
+		return secret, webhookSecret, nil
+	}
 	if err == nil {
 		return found.Fields["secret"].GetStringValue(), found.Fields["webhookSecret"].GetStringValue(), nil
 	}

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -29,6 +30,9 @@ type Options struct {
 	// Now ends the data: messages are from the 60 days before it. It is cut to
 	// the start of its UTC day. Required.
 	Now time.Time
+	// Secrets gives the secrets of a key of an earlier load that have been sealed since. Without
+	// it they are read as they are in the record.
+	Secrets func(ctx context.Context, keyID string) (secret, webhookSecret string, err error)
 }
 
 func (o Options) normalised() (Options, error) {

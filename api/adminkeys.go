@@ -1,0 +1,206 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/apikey"
+	"exportd/internal/webhook"
+	"exportd/jobs"
+)
+
+const (
+	// defaultOverlap is how long a rotated secret goes on working if nobody says.
+	defaultOverlap = 24 * time.Hour
+	// maxKeyName and maxKeyList bound what a key's record holds.
+	maxKeyName = 100
+	maxKeyList = 50
+)
+
+// keyView is a key as admins see it: nothing in it opens anything.
+type keyView struct {
+	KeyID         string         `json:"keyId"`
+	OrgID         string         `json:"orgId"`
+	Name          string         `json:"name"`
+	Scopes        []apikey.Scope `json:"scopes"`
+	State         apikey.State   `json:"state"`
+	CreatedAt     *time.Time     `json:"createdAt"`
+	ExpiresAt     *time.Time     `json:"expiresAt"`
+	LastUsedAt    *time.Time     `json:"lastUsedAt"`
+	CallbackHosts []string       `json:"callbackHosts"`
+	IPRanges      []string       `json:"ipRanges"`
+	MinVersion    int            `json:"minSignatureVersion"`
+	Secrets       []secretView   `json:"secrets"`
+}
+
+type secretView struct {
+	ExpiresAt *time.Time `json:"expiresAt"`
+}
+
+func keyViewOf(k *apikey.Key) keyView {
+	v := keyView{
+		KeyID: k.ID, OrgID: k.OrgID, Name: k.Name, Scopes: orEmpty(k.Scopes), State: k.State, CreatedAt: timeOrNil(k.CreatedAt),
+		ExpiresAt: timeOrNil(k.ExpiresAt), LastUsedAt: timeOrNil(k.LastUsedAt), CallbackHosts: orEmpty(k.CallbackHosts),
+		IPRanges: []string{}, MinVersion: max(1, k.MinVersion), Secrets: []secretView{},
+	}
+	for _, p := range k.IPRanges {
+		v.IPRanges = append(v.IPRanges, p.String())
+	}
+	for _, s := range k.Secrets {
+		v.Secrets = append(v.Secrets, secretView{timeOrNil(s.ExpiresAt)})
+	}
+	return v
+}
+
+// listKeys shows the keys of an org, or of all.
+func (s *Server) listKeys(c *gin.Context, _ *apikey.Key) error {
+	p, err := readQuery(c.Request)
+	if err != nil {
+		return err
+	}
+	org := p.text("orgId", false)
+	if err := p.finish(); err != nil {
+		return err
+	}
+	keys, err := s.admin.List(c.Request.Context(), org)
+	if err != nil {
+		return err
+	}
+	views := make([]keyView, len(keys))
+	for i, k := range keys {
+		views[i] = keyViewOf(k)
+	}
+	writeJSON(c, http.StatusOK, map[string]any{"keys": views})
+	return nil
+}
+
+// list reads an array of strings.
+func (b *body) list(name string) []string {
+	raw, ok := b.fields[name]
+	b.known = append(b.known, name)
+	if !ok {
+		return nil
+	}
+	var out []string
+	if json.Unmarshal(raw, &out) != nil || len(out) > maxKeyList {
+		b.fault(name, typeOnly, map[string]any{"value": string(raw), "limit": maxKeyList}, "must be an array of at most %d strings", maxKeyList)
+	}
+	return out
+}
+
+// draft reads what a new key is to be.
+func (s *Server) draft(b *body) apikey.Draft {
+	d := apikey.Draft{OrgID: b.text("orgId", true), Name: b.text("name", true), CallbackHosts: b.list("callbackHosts")}
+	if d.OrgID != "" && !apikey.ValidOrg(d.OrgID) {
+		b.fault("orgId", typeOnly, map[string]any{"value": d.OrgID}, "must be 1 to 128 visible ASCII characters other than /, and not . or ..")
+	}
+	if utf8.RuneCountInString(d.Name) > maxKeyName {
+		b.fault("name", typeMax, map[string]any{"value": d.Name, "limit": maxKeyName}, "length must be less than or equal to %d characters long", maxKeyName)
+	}
+	for _, scope := range b.list("scopes") {
+		if !slices.Contains(anyScope, apikey.Scope(scope)) {
+			b.fault("scopes", typeOnly, map[string]any{"value": scope}, "must be of read, export, ops, admin")
+			break
+		}
+		d.Scopes = append(d.Scopes, apikey.Scope(scope))
+	}
+	if b.fields["scopes"] == nil {
+		b.fault("scopes", typeRequired, nil, "is required")
+	}
+	d.ExpiresAt, _, _ = b.date("expiresAt", false)
+	if !d.ExpiresAt.IsZero() && !d.ExpiresAt.After(s.now()) {
+		b.fault("expiresAt", typeGreater, nil, "must be in the future")
+	}
+	if _, err := webhook.ParseHostList(d.CallbackHosts); err != nil {
+		b.fault("callbackHosts", typeOnly, map[string]any{"value": strings.Join(d.CallbackHosts, ",")}, "must be host names, as hooks.example.com or *.example.com")
+	}
+	for _, text := range b.list("ipRanges") {
+		p, err := apikey.ParseIPRange(text)
+		if err != nil {
+			b.fault("ipRanges", typeOnly, map[string]any{"value": text}, "must be ranges of addresses, as 203.0.113.0/24")
+			break
+		}
+		d.IPRanges = append(d.IPRanges, p)
+	}
+	d.MinVersion = b.integer("minSignatureVersion", 1, 2, 1)
+	return d
+}
+
+// createKey makes a key. Its secrets are in this answer and can never be shown again.
+func (s *Server) createKey(c *gin.Context, _ *apikey.Key) error {
+	b, err := readBody(c.Request)
+	if err != nil {
+		return err
+	}
+	d := s.draft(b)
+	if err := b.finish(); err != nil {
+		return err
+	}
+	k, err := s.admin.Create(c.Request.Context(), d)
+	if err != nil {
+		return err
+	}
+	observe(c).targetKeyID = k.ID
+	writeJSON(c, http.StatusCreated, map[string]any{
+		"key": keyViewOf(k), "secret": k.Secrets[0].Secret.Reveal(), "webhookSecret": k.WebhookSecret.Reveal(),
+	})
+	return nil
+}
+
+// rotateKey gives a key a new secret, in this answer only.
+func (s *Server) rotateKey(c *gin.Context, _ *apikey.Key) error {
+	b, err := readBody(c.Request)
+	if err != nil {
+		return err
+	}
+	longest := int(apikey.MaxOverlap / time.Second)
+	overlap := time.Duration(b.integer("overlapSeconds", 0, longest, int(defaultOverlap/time.Second))) * time.Second
+	if err := b.finish(); err != nil {
+		return err
+	}
+	id := c.Param("keyId")
+	secret, err := s.admin.Rotate(c.Request.Context(), id, overlap)
+	if err != nil {
+		return unknownKey(err)
+	}
+	observe(c).targetKeyID = id
+	writeJSON(c, http.StatusOK, map[string]any{"keyId": id, "secret": secret.Reveal(), "oldSecretExpiresAt": s.now().Add(overlap).UTC().Truncate(time.Second)})
+	return nil
+}
+
+// revokeKey disables a key. Other processes notice at once, or within 10 s where their
+// listener is broken.
+func (s *Server) revokeKey(c *gin.Context, caller *apikey.Key) error {
+	b, err := readBody(c.Request)
+	if err != nil {
+		return err
+	}
+	if err := b.finish(); err != nil {
+		return err
+	}
+	id := c.Param("keyId")
+	if id == caller.ID {
+		return refuse(http.StatusConflict, "a key cannot revoke itself: use another admin key")
+	}
+	if err := s.admin.SetState(c.Request.Context(), id, apikey.Disabled); err != nil {
+		return unknownKey(err)
+	}
+	observe(c).targetKeyID = id
+	writeJSON(c, http.StatusOK, map[string]any{"keyId": id, "state": apikey.Disabled})
+	return nil
+}
+
+// unknownKey says so, where the table of errors would speak of a job.
+func unknownKey(err error) error {
+	if errors.Is(err, jobs.ErrNotFound) {
+		return refuse(http.StatusNotFound, "API key not found")
+	}
+	return err
+}

@@ -1,0 +1,193 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"exportd/internal/apikey"
+	"exportd/jobs"
+)
+
+// fakeKeys keeps keys in memory.
+type fakeKeys struct {
+	mu   sync.Mutex
+	keys []*apikey.Key
+	err  error
+}
+
+func (f *fakeKeys) Lookup(_ context.Context, id string) (*apikey.Key, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i := slices.IndexFunc(f.keys, func(k *apikey.Key) bool { return k.ID == id }); i >= 0 {
+		return f.keys[i], nil
+	}
+	return nil, jobs.ErrNotFound
+}
+
+func (f *fakeKeys) Create(_ context.Context, d apikey.Draft) (*apikey.Key, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k := &apikey.Key{ID: fmt.Sprintf("key_made%d", len(f.keys)), OrgID: d.OrgID, Name: d.Name, Scopes: d.Scopes, State: apikey.Active,
+		ExpiresAt: d.ExpiresAt, CallbackHosts: d.CallbackHosts, IPRanges: d.IPRanges, MinVersion: d.MinVersion,
+		Secrets: []apikey.SigningSecret{{Secret: apikey.NewSecret(testSecret)}}, WebhookSecret: apikey.NewSecret("whsec_test")}
+	f.keys = append(f.keys, k)
+	return k, f.err
+}
+
+func (f *fakeKeys) change(id string, fn func(*apikey.Key)) error {
+	k, err := f.Lookup(context.Background(), id)
+	if err == nil {
+		fn(k)
+	}
+	return err
+}
+
+func (f *fakeKeys) Rotate(_ context.Context, id string, overlap time.Duration) (apikey.Secret, error) {
+	secret := apikey.NewSecret("another-secret-not-to-be-logged")
+	return secret, f.change(id, func(k *apikey.Key) {
+		old := k.Secrets[0]
+		old.ExpiresAt = noon.Add(overlap)
+		k.Secrets = []apikey.SigningSecret{{Secret: secret}, old}
+	})
+}
+
+func (f *fakeKeys) SetState(_ context.Context, id string, state apikey.State) error {
+	return f.change(id, func(k *apikey.Key) { k.State = state })
+}
+
+func (f *fakeKeys) List(_ context.Context, org string) ([]*apikey.Key, error) {
+	return slices.DeleteFunc(slices.Clone(f.keys), func(k *apikey.Key) bool { return org != "" && k.OrgID != org }), f.err
+}
+
+// as sends a body with a key.
+func as(t *testing.T, b *bench, key, method, target, body string) (int, map[string]any) {
+	t.Helper()
+	r := request(t, key, method, target)
+	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+	w := b.do(r)
+	return w.Code, decode(t, w)
+}
+
+func TestAdminKeys(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	code, got := as(t, b, "key_admn", "POST", "/admin/keys", `{"orgId":"org9","name":"billing","scopes":["read","export"],"expiresAt":"2027-01-01",
+		"callbackHosts":["hooks.example.com"],"ipRanges":["192.0.2.0/24","2001:db8::/32"],"minSignatureVersion":2}`)
+	if code != http.StatusCreated || got["secret"] != testSecret || got["webhookSecret"] != "whsec_test" {
+		t.Fatalf("create = %d %v", code, got)
+	}
+	id := got["key"].(map[string]any)["keyId"].(string)
+	code, got = as(t, b, "key_admn", "GET", "/admin/keys?orgId=org9", "")
+	want := `[map[callbackHosts:[hooks.example.com] createdAt:<nil> expiresAt:2027-01-01T00:00:00Z ipRanges:[192.0.2.0/24 2001:db8::/32] keyId:` + id +
+		` lastUsedAt:<nil> minSignatureVersion:2 name:billing orgId:org9 scopes:[read export] secrets:[map[expiresAt:<nil>]] state:active]]`
+	if code != http.StatusOK || fmt.Sprint(got["keys"]) != want {
+		t.Errorf("list = %d %v, want %s", code, got["keys"], want)
+	}
+	code, got = as(t, b, "key_admn", "POST", "/admin/keys/"+id+"/rotate", `{"overlapSeconds":3600}`)
+	if code != http.StatusOK || got["secret"] != "another-secret-not-to-be-logged" || got["oldSecretExpiresAt"] != "2026-06-15T13:00:00Z" {
+		t.Errorf("rotate = %d %v", code, got)
+	}
+	if code, got = as(t, b, "key_admn", "POST", "/admin/keys/"+id+"/revoke", ""); code != http.StatusOK || got["state"] != "disabled" {
+		t.Errorf("revoke = %d %v", code, got)
+	}
+	if code, got = as(t, b, id, "GET", "/workspaces", ""); code != http.StatusUnauthorized {
+		t.Errorf("with the revoked key = %d %v", code, got)
+	}
+	if code, got = as(t, b, "key_admn", "POST", "/admin/keys/key_admn/revoke", ""); code != http.StatusConflict {
+		t.Errorf("an admin key revokes itself = %d %v", code, got)
+	}
+	for _, what := range []string{"rotate", "revoke"} {
+		if code, got = as(t, b, "key_admn", "POST", "/admin/keys/key_nobody/"+what, ""); code != http.StatusNotFound || got["message"] != "API key not found" {
+			t.Errorf("%s an unknown key = %d %v", what, code, got)
+		}
+	}
+	log := b.log.String()
+	for _, secret := range []string{testSecret, "another-secret-not-to-be-logged", "whsec_"} {
+		if strings.Contains(log, secret) {
+			t.Errorf("log holds %q", secret)
+		}
+	}
+	if strings.Count(log, `"target_key_id":"`+id+`"`) != 3 {
+		t.Errorf("the log does not tell which key was made, rotated and revoked: %s", log)
+	}
+}
+
+func TestAdminKeyFaults(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	long := strings.Repeat("x", maxKeyName+1)
+	for body, want := range map[string]string{
+		`{}`: "scopes orgId name",
+		`{"orgId":"a/b","name":"n","scopes":["read"]}`:                                        "orgId",
+		`{"orgId":"o","name":"` + long + `","scopes":["read"]}`:                               "name",
+		`{"orgId":"o","name":"n","scopes":["root"]}`:                                          "scopes",
+		`{"orgId":"o","name":"n","scopes":"read"}`:                                            "scopes",
+		`{"orgId":"o","name":"n","scopes":[],"expiresAt":"2020-01-01"}`:                       "expiresAt",
+		`{"orgId":"o","name":"n","scopes":[],"ipRanges":["10.0.0.1/8"]}`:                      "ipRanges",
+		`{"orgId":"o","name":"n","scopes":[],"ipRanges":["everywhere"]}`:                      "ipRanges",
+		`{"orgId":"o","name":"n","scopes":[],"callbackHosts":["http://x/"]}`:                  "callbackHosts",
+		`{"orgId":"o","name":"n","scopes":[],"minSignatureVersion":3}`:                        "minSignatureVersion",
+		`{"orgId":"o","name":"n","scopes":[],"secret":"mine"}`:                                "secret",
+		`{"orgId":"o","name":"n","scopes":[],"state":"active","keyId":"key_mine","orgid":""}`: "state keyId orgid",
+	} {
+		code, got := as(t, b, "key_admn", "POST", "/admin/keys", body)
+		var paths []string
+		faults, _ := got["error"].([]any)
+		for _, f := range faults {
+			paths = append(paths, f.(map[string]any)["path"].([]any)[0].(string))
+		}
+		wants := strings.Fields(want)
+		slices.Sort(wants)
+		slices.Sort(paths)
+		if code != http.StatusUnprocessableEntity || !slices.Equal(paths, wants) {
+			t.Errorf("create %s = %d, faults at %v, want %v", body, code, paths, wants)
+		}
+	}
+	for body, want := range map[string]int{
+		`{"overlapSeconds":604800}`: 200, `{"overlapSeconds":604801}`: 422, `{"overlapSeconds":0}`: 200, `{"overlapSeconds":-1}`: 422,
+	} {
+		if code, got := as(t, b, "key_admn", "POST", "/admin/keys/key_two2/rotate", body); code != want {
+			t.Errorf("rotate %s = %d %v, want %d", body, code, got, want)
+		}
+	}
+}
+
+// A key's address ranges are judged after its signature, behind trusted proxies only.
+func TestKeyAddresses(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(c *Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("169.254.0.0/16")} })
+	_ = b.keys.change("key_one1", func(k *apikey.Key) { k.IPRanges = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")} })
+	for _, tc := range []struct {
+		remote, forwarded string
+		signed            bool
+		want              int
+	}{
+		{"198.51.100.1:1", "", true, 200},
+		{"[::ffff:198.51.100.1]:1", "", true, 200},
+		{"192.0.2.1:1", "", true, 403},
+		{"192.0.2.1:1", "198.51.100.1", true, 403},
+		{"169.254.1.1:1", "198.51.100.1", true, 200},
+		{"169.254.1.1:1", "198.51.100.1, 192.0.2.1", true, 403},
+		{"192.0.2.1:1", "", false, 401},
+	} {
+		r := request(t, "key_one1", "GET", "/workspaces")
+		r.RemoteAddr = tc.remote
+		if tc.forwarded != "" {
+			r.Header.Set("X-Forwarded-For", tc.forwarded)
+		}
+		if !tc.signed {
+			r.Header.Set("X-Signature", strings.Repeat("0", 64))
+		}
+		if w := b.do(r); w.Code != tc.want {
+			t.Errorf("from %s for %s = %d, want %d", tc.remote, tc.forwarded, w.Code, tc.want)
+		}
+	}
+}

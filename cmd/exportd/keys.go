@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"exportd/internal/apikey"
+	"exportd/internal/config"
+)
+
+// openKeys makes a store of API keys, with the keyset that seals them if one is named. The
+// keyset is made where there is none by setup, and in development.
+func openKeys(ctx context.Context, cfg config.Config, c *clients, makeKeyset bool) (*apikey.Store, error) {
+	store := apikey.StoreConfig{Client: c.firestore}
+	if cfg.KeysetFile != "" {
+		var err error
+		store.Sealer, err = apikey.OpenSealer(ctx, apikey.KeysetConfig{
+			Path: cfg.KeysetFile, KMSKey: cfg.KMSKey, Make: makeKeyset || cfg.Env == "development",
+		})
+		if err != nil {
+			return nil, fmt.Errorf("EXPORTD_KEYSET_FILE (exportd setup makes one): %w", err)
+		}
+	}
+	return apikey.NewStore(store)
+}
+
+// setupKeys makes the keyset, and the first admin key of an org if one is named, whose
+// secret is printed this once.
+func setupKeys(ctx context.Context, cfg config.Config, c *clients, adminOrg string, out io.Writer) error {
+	keys, err := openKeys(ctx, cfg, c, true)
+	if err != nil {
+		return err
+	}
+	defer keys.Close()
+	if cfg.KeysetFile == "" {
+		fmt.Fprintln(out, "secrets of API keys: NOT sealed; name a file in EXPORTD_KEYSET_FILE")
+	} else {
+		fmt.Fprintf(out, "secrets of API keys: sealed by %s\n", cfg.KeysetFile)
+	}
+	if adminOrg == "" {
+		return nil
+	}
+	key, err := keys.Create(ctx, apikey.Draft{OrgID: adminOrg, Name: "first admin", Scopes: []apikey.Scope{apikey.ScopeAdmin}})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\nadmin key of %s, shown this once (scope admin: it makes all other keys):\n  x-api-key: %s\n  secret:    %s\n",
+		adminOrg, key.ID, key.Secrets[0].Secret.Reveal())
+	return nil
+}
+
+// secretsOf gives the secrets of a key to whoever makes demo.json.
+func secretsOf(keys *apikey.Store) func(context.Context, string) (string, string, error) {
+	return func(ctx context.Context, id string) (secret, webhookSecret string, err error) {
+		key, err := keys.Lookup(ctx, id)
+		if err != nil {
+			return "", "", err
+		}
+		return key.Secrets[0].Secret.Reveal(), key.WebhookSecret.Reveal(), nil // the newest first
+	}
+}

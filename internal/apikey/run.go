@@ -1,0 +1,139 @@
+package apikey
+
+import (
+	"context"
+	"time"
+
+	"cloud.google.com/go/firestore"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// usedEvery is how exact a key's last use is kept: one write an hour and key.
+	usedEvery = time.Hour
+	// usedQueue bounds the uses that wait to be written; more are dropped, the next one
+	// of the same key is noted instead.
+	usedQueue = 256
+	// relisten is the pause before a broken listener is begun again. Until then the TTL of
+	// the cache bounds how long a change goes unseen.
+	relisten = 5 * time.Second
+	// sweepEvery and sweepBatch: expired nonces are deleted where no TTL policy does it.
+	sweepEvery = time.Minute
+	sweepBatch = 400
+)
+
+// Run keeps the cache in step with the collection, writes down when keys were used and
+// deletes expired nonces, until ctx ends. A Store works without it: then changes are seen
+// when the TTL ends. It returns nil.
+func (s *Store) Run(ctx context.Context) error {
+	var g errgroup.Group
+	g.Go(func() error { s.follow(ctx); return nil })
+	g.Go(func() error { s.noteUses(ctx); return nil })
+	g.Go(func() error { s.sweepNonces(ctx); return nil })
+	return g.Wait()
+}
+
+// follow forgets every key whose record changes. A new listener begins with all of them,
+// which covers what happened while there was none.
+func (s *Store) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		it := s.client.Collection(Collection).Snapshots(ctx)
+		for {
+			snapshot, err := it.Next()
+			if err != nil {
+				break
+			}
+			for _, change := range snapshot.Changes {
+				s.Forget(change.Doc.Ref.ID)
+			}
+		}
+		it.Stop()
+		pause(ctx, relisten)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// Used notes that a key signed a request. It never waits.
+func (s *Store) Used(k *Key) {
+	if s.now().Sub(k.LastUsedAt) < usedEvery {
+		return
+	}
+	select {
+	case s.used <- k.ID:
+	default:
+	}
+}
+
+func (s *Store) noteUses(ctx context.Context) {
+	written := map[string]time.Time{} // as many as there are keys in use
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case id := <-s.used:
+			if now := s.now(); now.Sub(written[id]) >= usedEvery && s.noteUse(ctx, id, now) == nil {
+				written[id] = now
+			}
+		}
+	}
+}
+
+// noteUse writes the last use of a key, unless another process did within the hour.
+func (s *Store) noteUse(ctx context.Context, id string, now time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	return s.client.RunTransaction(ctx, func(_ context.Context, tx *firestore.Transaction) error {
+		doc, err := tx.Get(s.doc(id))
+		if err != nil {
+			return err
+		}
+		if last, ok := doc.Data()["lastUsedAt"].(time.Time); ok && now.Sub(last) < usedEvery {
+			return nil
+		}
+		return tx.Update(s.doc(id), []firestore.Update{{Path: "lastUsedAt", Value: now}})
+	})
+}
+
+func (s *Store) sweepNonces(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			for ctx.Err() == nil && s.sweep(ctx) == sweepBatch { // there may be more
+			}
+		}
+	}
+}
+
+// sweep deletes up to sweepBatch expired nonces and says how many. One that cannot be
+// deleted now is left to the next minute.
+func (s *Store) sweep(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	docs, err := s.client.Collection(nonceCollection).Where("expiresAt", "<", s.now()).Limit(sweepBatch).Documents(ctx).GetAll()
+	if err != nil || len(docs) == 0 {
+		return 0
+	}
+	writer := s.client.BulkWriter(ctx)
+	for _, doc := range docs {
+		if _, err := writer.Delete(doc.Ref); err != nil {
+			break
+		}
+	}
+	writer.End()
+	if ctx.Err() != nil {
+		return 0
+	}
+	return len(docs)
+}
