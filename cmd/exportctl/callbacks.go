@@ -104,7 +104,7 @@ func (a *app) showCallback(got webhook.Received) {
 	p := a.painter(a.stdoutTerminal)
 	at := got.At.UTC().Format(time.TimeOnly)
 	if got.Refused != "" {
-		fmt.Fprintf(a.stdout, "%s  %s  %s\n", at, p.paint(red, "refused"), clean(got.Refused, false))
+		fmt.Fprintf(a.stdout, "%s  %s   %s\n", at, p.paint(red, "refused"), clean(got.Refused, false))
 		return
 	}
 	e := got.Event
