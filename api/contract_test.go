@@ -116,7 +116,7 @@ func closeSchemas(node any) {
 
 // headersOfAll are on every answer, or are the business of HTTP.
 var headersOfAll = []string{"Content-Type", "Content-Length", "Date", "Cache-Control", "Content-Security-Policy", "Referrer-Policy",
-	"Strict-Transport-Security", "X-Content-Type-Options", "X-Frame-Options", "Ratelimit", "Ratelimit-Policy"}
+	"Strict-Transport-Security", "X-Content-Type-Options", "X-Frame-Options", "Ratelimit", "Ratelimit-Policy", "Content-Encoding", "Vary"}
 
 // statusesOfDefault are those that "default" in openapi.yaml stands for.
 var statusesOfDefault = []int{http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong, http.StatusRequestHeaderFieldsTooLarge}

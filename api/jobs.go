@@ -2,8 +2,13 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net/http"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -116,15 +121,41 @@ func (s *Server) getJob(c *gin.Context, caller *apikey.Key) error {
 	if err != nil {
 		return err
 	}
+	tag, err := s.jobTag(v)
+	if err != nil {
+		return err
+	}
+	c.Header("ETag", tag)
+	c.Header("Vary", "Prefer")
+	if strings.Contains(c.GetHeader("If-None-Match"), tag) {
+		c.Status(http.StatusNotModified)
+		return nil
+	}
 	if preference.applied != "" {
 		c.Header("Preference-Applied", preference.applied)
 	}
-	c.Header("Vary", "Prefer")
 	if !j.State.Ended() {
 		setRetryAfter(c, retryAfter(v, s.now()))
 	}
 	writeJSON(c, http.StatusOK, v)
 	return nil
+}
+
+// jobTag is the version of a job as it is shown. Links are made new for each answer and do
+// not count; but half-way through the life of one the version changes, so that whoever
+// asks with If-None-Match always holds a link that works.
+func (s *Server) jobTag(v jobView) (string, error) {
+	half := int64(0)
+	if v.CSVURL != nil {
+		half = s.now().Unix() / max(1, int64(s.urlLife/time.Second)/2)
+	}
+	v.CSVURL, v.URLExpiresAt = nil, nil
+	body, err := encodeJSON(v)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(strconv.AppendInt(body, half, 10))
+	return `W/"` + hex.EncodeToString(sum[:8]) + `"`, nil
 }
 
 // download redirects to a fresh link to the file.

@@ -41,10 +41,8 @@ func limit(c *gin.Context) {
 		writeError(c, refuse(http.StatusRequestEntityTooLarge, "the body must be at most 64 KiB"))
 		return
 	}
-	// The server's deadline for reading has served once the headers are here and the body
-	// is small and read; left in place, it would cancel requests that wait.
-	defer func() { _ = http.NewResponseController(c.Writer).SetReadDeadline(time.Time{}) }()
 	if r.ContentLength == 0 {
+		liftReadDeadline(c)
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, r.Body, maxBodyBytes))
@@ -56,7 +54,15 @@ func limit(c *gin.Context) {
 		writeError(c, refuse(http.StatusBadRequest, "the body could not be read"))
 		return
 	}
+	liftReadDeadline(c)
 	r.Body = io.NopCloser(bytes.NewReader(body))
+}
+
+// liftReadDeadline ends the server's deadline for reading, which has served once headers and
+// body are here; left in place, it would cancel requests that wait. It must stay for a body
+// that was not read: net/http reads what is left of it before it takes the next request.
+func liftReadDeadline(c *gin.Context) {
+	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Time{})
 }
 
 // bodyOf returns the body, which limit has read and bounded, and leaves it to be read again.

@@ -734,6 +734,9 @@ type HasBirthday = bool
 // IdempotencyKey defines model for idempotencyKey.
 type IdempotencyKey = string
 
+// IfNoneMatch defines model for ifNoneMatch.
+type IfNoneMatch = string
+
 // KeyID defines model for keyId.
 type KeyID = string
 
@@ -822,6 +825,9 @@ type GetJobParams struct {
 	// Prefer `wait=n`: how many seconds to wait for the job, 0 to 25 (more counts as 25). `respond-async`: not at all. An export without it
 	// waits 10 s, a look at a job does not wait. Other preferences are ignored.
 	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// IfNoneMatch An `ETag` that you have.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 }
 
 // CancelJobJSONBody defines parameters for CancelJob.
@@ -2708,6 +2714,17 @@ func NewGetJobRequest(server string, jobID JobID, params *GetJobParams) (*http.R
 			}
 
 			req.Header.Set("Prefer", headerParam0)
+		}
+
+		if params.IfNoneMatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam1)
 		}
 
 	}
@@ -6281,6 +6298,9 @@ func ParseGetJobResponse(rsp *http.Response) (*GetJobResponse, error) {
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
 
 	}
 
