@@ -54,6 +54,7 @@ func TestService(t *testing.T) {
 	t.Run("resume download", s.resumeDownload)
 	t.Run("job commands", s.jobCommands)
 	t.Run("callback", s.callback)
+	t.Run("stats", s.stats)
 	t.Run("outage", s.outage)
 }
 
@@ -259,4 +260,13 @@ func (s *service) queues(t *testing.T) {
 	s.ctl(t, "ops", "queues", "pause", "nope", "--reason", "x").want(t, exitUsage).says(t, "exports and callbacks")
 	s.ctl(t, "ops", "queues", "pause", "callbacks", "--reason", "their deploy").want(t, exitOK).says(t, "Queue callbacks is paused")
 	s.ctl(t, "ops", "queues", "resume", "callbacks", "--reason", "done", "--json").want(t, exitOK).shows(t, `"paused":false`)
+}
+
+func (s *service) stats(t *testing.T) {
+	s.ctl(t, "ops", "stats").want(t, exitOK).shows(t, "running", "1 worker is alive")
+	var stats struct{ States map[string]int }
+	decode(t, s.ctl(t, "ops", "stats", "--json").want(t, exitOK).stdout, &stats)
+	if stats.States["succeeded"] == 0 {
+		t.Errorf("stats: %v, want succeeded jobs", stats.States)
+	}
 }

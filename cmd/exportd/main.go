@@ -15,11 +15,18 @@ import (
 func main() { os.Exit(run()) }
 
 // run ends with 0 after a clean stop, 2 when it was called or configured wrong, 1 when
-// something failed. A second signal ends the process at once.
+// something failed. The first SIGINT or SIGTERM stops gracefully, a second ends the process at once.
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // from here on signals have their default effect again
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(130)
+	}()
 	err := newCommand(environment{getenv: os.Getenv, environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr}).ExecuteContext(ctx)
 	if err == nil {
 		return 0

@@ -1,0 +1,420 @@
+package jobstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/firestore"
+	"go.uber.org/goleak"
+
+	"exportd/internal/jobstore"
+	"exportd/internal/localcloud/localcloudtest"
+	"exportd/jobs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, localcloudtest.LeakOptions()...) }
+
+// clock is a time that tests move.
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
+func policy() jobs.Policy {
+	return jobs.Policy{
+		LeaseFor: 30 * time.Second, RenewEvery: 5 * time.Second, Skew: 5 * time.Second, RingAgain: 15 * time.Second, MaxAttempts: 3,
+		MaxInterruptions: 3, BackoffMin: time.Second, BackoffMax: time.Minute, Window: 2, SnapshotLife: time.Hour,
+		FileLife: 24 * time.Hour, RecordLife: 48 * time.Hour, SweepAfter: time.Minute, Jitter: func() float64 { return 0 },
+	}
+}
+
+type bench struct {
+	*jobstore.Store
+	clock  *clock
+	client *firestore.Client
+}
+
+func open(t *testing.T, limits jobs.Limits) bench {
+	t.Helper()
+	cloud := localcloudtest.Start(t)
+	c := &clock{t: time.Now().UTC().Truncate(time.Second)}
+	return bench{jobstore.New(jobstore.Config{Client: cloud.Firestore, Policy: policy(), Limits: limits, ReuseFor: time.Minute, Now: c.now}), c, cloud.Firestore}
+}
+
+func request(org string, month int) jobs.Submission {
+	return jobs.Submission{OrgID: org, KeyID: "key", Kind: jobs.KindUsers, Params: jobs.Params{
+		Filter: jobs.Filter{WorkspaceID: "w", MediumID: "m", BirthdayMonth: month}, Profile: jobs.ProfileRFC4180}}
+}
+
+func (b bench) submit(t *testing.T, s jobs.Submission) jobs.Submitted {
+	t.Helper()
+	got, err := b.Submit(t.Context(), s)
+	if err != nil {
+		t.Fatalf("Submit(%+v) = %v", s, err)
+	}
+	return got
+}
+
+func (b bench) update(t *testing.T, id string, fn func(*jobs.Tx) error) *jobs.Job {
+	t.Helper()
+	j, err := b.Update(t.Context(), id, "test", fn)
+	if err != nil {
+		t.Fatalf("Update = %v", err)
+	}
+	return j
+}
+
+func TestSubmitShares(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	first := b.submit(t, request("org1", 1))
+	if first.Reused || first.Job.State != jobs.Queued || first.Job.WakeAt.IsZero() {
+		t.Fatalf("first Submit = %+v", first.Job)
+	}
+	if again := b.submit(t, request("org1", 1)); !again.Reused || again.Job.ID != first.Job.ID {
+		t.Error("an equal request did not attach to the job in flight")
+	}
+	if other := b.submit(t, request("org2", 1)); other.Reused {
+		t.Error("another org's equal request was given the job")
+	}
+	fresh := request("org1", 1)
+	fresh.Fresh = true
+	if got := b.submit(t, fresh); got.Reused {
+		t.Error("a request for a fresh job was given an old one")
+	}
+	b.update(t, b.submit(t, request("org1", 1)).Job.ID, func(tx *jobs.Tx) error { return tx.Cancel("test") })
+	if got := b.submit(t, request("org1", 1)); got.Reused {
+		t.Error("a canceled job was reused")
+	}
+}
+
+func TestSubmitReusesSuccess(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	id := b.submit(t, request("org", 1)).Job.ID
+	b.succeed(t, id)
+	if got := b.submit(t, request("org", 1)); !got.Reused || got.Job.ID != id {
+		t.Error("a fresh success was not reused")
+	}
+	b.clock.add(61 * time.Second)
+	if got := b.submit(t, request("org", 1)); got.Reused {
+		t.Error("a success of 61 s ago was reused")
+	}
+}
+
+func (b bench) succeed(t *testing.T, id string) {
+	t.Helper()
+	var lease jobs.Lease
+	b.update(t, id, func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("w"); return err })
+	b.update(t, id, func(tx *jobs.Tx) error { return tx.Pin(lease, b.clock.now(), 3) })
+	b.update(t, id, func(tx *jobs.Tx) error { return tx.Succeed(lease, jobs.Result{Object: "o", Rows: 3, Size: 9}) })
+}
+
+func TestIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	s := request("org", 1)
+	s.IdempotencyKey, s.Fresh = "k", true
+	first := b.submit(t, s)
+	if again := b.submit(t, s); !again.Reused || again.Job.ID != first.Job.ID {
+		t.Error("the same key made a second job")
+	}
+	other := request("org", 2)
+	other.IdempotencyKey = "k"
+	if _, err := b.Submit(t.Context(), other); !errors.Is(err, jobs.ErrIdempotencyMismatch) {
+		t.Errorf("the same key for another request = %v, want ErrIdempotencyMismatch", err)
+	}
+	elsewhere := request("org2", 2)
+	elsewhere.IdempotencyKey = "k"
+	if got := b.submit(t, elsewhere); got.Reused {
+		t.Error("another org's key was taken for ours")
+	}
+	b.clock.add(25 * time.Hour)
+	if err := b.PurgePointers(t.Context(), b.clock.now()); err != nil {
+		t.Errorf("PurgePointers = %v", err)
+	}
+	if got := b.submit(t, s); got.Job.ID == first.Job.ID {
+		t.Error("a key was good for longer than 24 h")
+	}
+}
+
+func TestSubmitSideBySideMakesOneJob(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	ids := make([]string, 8)
+	var all sync.WaitGroup
+	for i := range ids {
+		all.Go(func() {
+			got, err := b.Submit(context.Background(), request("org", 1))
+			if err != nil {
+				t.Errorf("Submit = %v", err)
+				return
+			}
+			ids[i] = got.Job.ID
+		})
+	}
+	all.Wait()
+	if slices.Sort(ids); ids[0] != ids[len(ids)-1] {
+		t.Errorf("8 equal requests made jobs %v, want one", slices.Compact(ids))
+	}
+}
+
+func TestQueueLimit(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{QueuedJobs: 2, RunningJobs: 1})
+	running := b.submit(t, request("org", 1)).Job.ID
+	b.update(t, running, func(tx *jobs.Tx) error { _, err := tx.Claim("w"); return err })
+	if room, err := b.HasRoom(t.Context(), "org"); err != nil || room {
+		t.Errorf("HasRoom with one of one running = %v, %v, want false", room, err)
+	}
+	oldest := b.submit(t, request("org", 2)).Job.ID
+	b.clock.add(time.Second)
+	b.submit(t, request("org", 3))
+	_, err := b.Submit(t.Context(), request("org", 4))
+	if full, ok := errors.AsType[*jobs.QueueFullError](err); !ok || full.Limit != 2 || !slices.Equal(full.RunningIDs, []string{running}) {
+		t.Errorf("third queued job = %+v, want QueueFullError with the running job", err)
+	}
+	if id, err := b.OldestQueued(t.Context(), "org"); err != nil || id != oldest {
+		t.Errorf("OldestQueued = %s, %v, want %s", id, err, oldest)
+	}
+	if room, err := b.HasRoom(t.Context(), "other"); err != nil || !room {
+		t.Errorf("HasRoom of another org = %v, %v, want true", room, err)
+	}
+}
+
+// TestList runs every combination of filters: each must have its index, and page.
+func TestList(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	var want []string
+	for i := range 7 {
+		want = append(want, b.submit(t, request("org", i+1)).Job.ID)
+		b.clock.add(time.Second)
+	}
+	slices.Reverse(want)
+	b.submit(t, request("other", 1))
+	for mask := range 1 << 5 {
+		l := jobs.List{OrgID: "org", PageSize: 3}
+		for i, set := range []func(){
+			func() { l.State = jobs.Queued }, func() { l.Kind = jobs.KindUsers }, func() { l.WorkspaceID = "w" },
+			func() { l.CreatedAfter, l.CreatedBefore = b.clock.now().Add(-time.Hour), b.clock.now().Add(time.Hour) },
+			func() { l.ErrorCode = jobs.CodeInternal },
+		} {
+			if mask>>i&1 == 1 {
+				set()
+			}
+		}
+		var got []string
+		for {
+			page, err := b.List(t.Context(), l)
+			if err != nil {
+				t.Fatalf("List(%+v) = %v", l, err)
+			}
+			for _, j := range page.Jobs {
+				got = append(got, j.ID)
+			}
+			if l.PageToken = page.Next; page.Next == "" {
+				break
+			}
+		}
+		if expect := want; l.ErrorCode == "" && !slices.Equal(got, expect) || l.ErrorCode != "" && len(got) > 0 {
+			t.Errorf("List(%+v) = %v, want %v", l, got, expect)
+		}
+	}
+	if _, err := b.List(t.Context(), jobs.List{PageToken: "nonsense"}); !errors.Is(err, jobs.ErrInvalid) {
+		t.Errorf("List with a made-up token = %v, want ErrInvalid", err)
+	}
+}
+
+func TestPartsAndProgress(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	id := b.submit(t, request("org", 1)).Job.ID
+	var lease jobs.Lease
+	b.update(t, id, func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("w"); return err })
+	ranges := []jobs.Range{{To: "a", Rows: 10}, {From: "a", To: "b", Rows: 10}, {From: "b", Rows: 10}}
+	j := b.update(t, id, func(tx *jobs.Tx) error { return tx.Plan(lease, b.clock.now(), ranges) })
+	var part jobs.Lease
+	b.update(t, id, func(tx *jobs.Tx) (err error) { _, part, err = tx.ClaimPart(j.PlanEpoch, 0, "w"); return err })
+	b.update(t, id, func(tx *jobs.Tx) error { _, err := tx.RenewPart(j.PlanEpoch, 0, part, 4, 40); return err })
+	if rows, bytes, err := b.Progress(t.Context(), j); err != nil || rows != 4 || bytes != 40 {
+		t.Errorf("Progress = %d rows, %d bytes, %v, want 4, 40", rows, bytes, err)
+	}
+	b.update(t, id, func(tx *jobs.Tx) error {
+		_, err := tx.CommitPart(j.PlanEpoch, 0, part, "w", jobs.PartResult{Object: "o", Rows: 10, Size: 100})
+		return err
+	})
+	if rows, bytes, err := b.Progress(t.Context(), j); err != nil || rows != 10 || bytes != 100 {
+		t.Errorf("Progress after the commit = %d rows, %d bytes, %v, want 10, 100", rows, bytes, err)
+	}
+	if parts, err := b.Parts(t.Context(), j); err != nil || len(parts) != 3 || parts[0].State != jobs.PartDone || parts[2].From != "b" {
+		t.Errorf("Parts = %+v, %v", parts, err)
+	}
+	b.update(t, id, func(tx *jobs.Tx) error { _, _, err := tx.ClaimPart(j.PlanEpoch, 1, "w"); return err })
+	b.clock.add(time.Hour)
+	if due, err := b.DueParts(t.Context(), b.clock.now(), 10); err != nil || len(due) != 1 || due[0] != (jobs.PartRef{JobID: id, PlanEpoch: j.PlanEpoch, Index: 1}) {
+		t.Errorf("DueParts = %+v, %v", due, err)
+	}
+	if due, err := b.Due(t.Context(), b.clock.now(), 10); err != nil || !slices.Equal(due, []string{id}) {
+		t.Errorf("Due = %v, %v, want the job", due, err)
+	}
+	events, err := b.Events(t.Context(), id)
+	var types []jobs.EventType
+	for _, e := range events {
+		types = append(types, e.Type)
+	}
+	if err != nil || !slices.Equal(types, []jobs.EventType{jobs.EventSubmitted, jobs.EventClaimed, jobs.EventPlanned}) {
+		t.Errorf("Events = %v, %v", types, err)
+	}
+}
+
+func TestUpdateUnderContention(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	id := b.submit(t, request("org", 1)).Job.ID
+	won := make([]bool, 8)
+	var all sync.WaitGroup
+	for i := range won {
+		all.Go(func() {
+			_, err := b.Update(context.Background(), id, "test", func(tx *jobs.Tx) error { _, err := tx.Claim(fmt.Sprint(i)); return err })
+			if err != nil && !errors.Is(err, jobs.ErrNotDue) {
+				t.Errorf("Claim = %v, want nil or ErrNotDue", err)
+			}
+			won[i] = err == nil
+		})
+	}
+	all.Wait()
+	if n := len(slices.DeleteFunc(won, func(w bool) bool { return !w })); n != 1 {
+		t.Errorf("%d of 8 claims stood, want 1", n)
+	}
+}
+
+// A document that somebody changed by hand into nonsense ends as failed, and the rest goes on.
+func TestDamagedDocument(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	id := b.submit(t, request("org", 1)).Job.ID
+	if _, err := b.client.Collection("ExportJobs").Doc(id).Set(t.Context(), map[string]any{"epoch": "many", "state": 7}, firestore.MergeAll); err != nil {
+		t.Fatal(err)
+	}
+	j := b.update(t, id, func(tx *jobs.Tx) error { _, err := tx.Wake(); return err })
+	if j.State != jobs.Failed || j.Error.Code != jobs.CodeInvalidJob || j.OrgID != "org" {
+		t.Errorf("damaged job after Wake = %+v", j)
+	}
+	if _, err := b.Get(t.Context(), id); err != nil {
+		t.Errorf("Get = %v", err)
+	}
+	if _, err := b.Get(t.Context(), "../x"); !errors.Is(err, jobs.ErrNotFound) {
+		t.Errorf("Get of a made-up id = %v, want ErrNotFound", err)
+	}
+}
+
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	id := b.submit(t, request("org", 1)).Job.ID
+	b.succeed(t, id)
+	j, err := b.Get(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // safe to repeat
+		if err := b.Purge(t.Context(), j); err != nil {
+			t.Fatalf("Purge = %v", err)
+		}
+	}
+	if events, err := b.Events(t.Context(), id); err != nil || len(events) > 0 {
+		t.Errorf("events after Purge = %v, %v", events, err)
+	}
+	if docs, err := b.client.Collection("ExportFingerprints").Documents(t.Context()).GetAll(); err != nil || len(docs) > 0 {
+		t.Errorf("%d fingerprints after Purge, %v", len(docs), err)
+	}
+}
+
+func TestStatsLeasesAndBatches(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	ctx := t.Context()
+	b.submit(t, request("org", 1))
+	b.succeed(t, b.submit(t, request("org", 2)).Job.ID)
+	if err := errors.Join(b.ShowAlive(ctx, "w1", time.Minute), b.NoteDead(ctx, jobs.QueueParts, "not JSON"),
+		b.SetPaused(ctx, jobs.QueueExports, true, "api key k", "deploy")); err != nil {
+		t.Fatal(err)
+	}
+	st, err := b.Stats(ctx)
+	if err != nil || st.States[jobs.Queued] != 1 || st.States[jobs.Succeeded] != 1 || st.OldestQueuedAt.IsZero() ||
+		!slices.Equal(st.Workers, []string{"w1"}) || !st.Paused[jobs.QueueExports].Paused || st.DeadLetters[jobs.QueueParts].Count != 1 {
+		t.Errorf("Stats = %+v, %v", st, err)
+	}
+	for _, step := range []struct {
+		owner string
+		after time.Duration
+		want  bool
+	}{{"a", 0, true}, {"b", time.Second, false}, {"a", time.Second, true}, {"b", 20 * time.Second, true}} {
+		b.clock.add(step.after)
+		if ok, err := b.Acquire(ctx, "rescuer", step.owner, 10*time.Second); err != nil || ok != step.want {
+			t.Errorf("Acquire by %s after %s = %v, %v, want %v", step.owner, step.after, ok, err, step.want)
+		}
+	}
+	if err := b.Release(ctx, "rescuer", "b"); err != nil {
+		t.Errorf("Release = %v", err)
+	}
+	made, err := b.CreateBatch(ctx, jobs.Batch{Reason: "r", MaxPerSecond: 5, Filter: jobs.BatchFilter{State: jobs.Failed}})
+	if err != nil {
+		t.Fatalf("CreateBatch = %v", err)
+	}
+	due, err := b.DueBatches(ctx, b.clock.now(), 5)
+	if err != nil || len(due) != 1 || due[0].ID != made.ID {
+		t.Errorf("DueBatches = %+v, %v", due, err)
+	}
+	if _, err := b.UpdateBatch(ctx, made.ID, func(x *jobs.Batch, now time.Time) error { x.FinishedAt, x.WakeAt = now, time.Time{}; return nil }); err != nil {
+		t.Errorf("UpdateBatch = %v", err)
+	}
+	if got, n, err := b.Batch(ctx, made.ID); err != nil || n != 0 || got.FinishedAt.IsZero() || got.Filter.State != jobs.Failed {
+		t.Errorf("Batch = %+v, %d, %v", got, n, err)
+	}
+	if all, err := b.Batches(ctx, 5); err != nil || len(all) != 1 {
+		t.Errorf("Batches = %v, %v", all, err)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	id := b.submit(t, request("org", 1)).Job.ID
+	states := make(chan jobs.State, 4)
+	done := make(chan error, 1)
+	go func() {
+		done <- b.Watch(context.Background(), id, func(j *jobs.Job) bool { states <- j.State; return j.State.Ended() })
+	}()
+	if s := <-states; s != jobs.Queued {
+		t.Errorf("first state = %s, want queued", s)
+	}
+	b.update(t, id, func(tx *jobs.Tx) error { return tx.Cancel("test") })
+	if s := <-states; s != jobs.Canceled {
+		t.Errorf("next state = %s, want canceled", s)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("Watch = %v", err)
+	}
+	if err := b.Watch(t.Context(), jobs.NewID(), func(*jobs.Job) bool { return true }); !errors.Is(err, jobs.ErrNotFound) {
+		t.Errorf("Watch of an unknown job = %v, want ErrNotFound", err)
+	}
+}
