@@ -60,6 +60,7 @@ var sdk = map[string][]string{
 	"exportd/internal/localcloud":  {"cloud.google.com/go", "google.golang.org/api"},
 	"exportd/internal/bench":       {"cloud.google.com/go", "google.golang.org/api"},
 	"exportd/internal/chaos":       {"cloud.google.com/go", "google.golang.org/api"},
+	"exportd/internal/e2e":         {"cloud.google.com/go", "google.golang.org/api"},
 	"exportd/cmd":                  {"cloud.google.com/go", "google.golang.org/api"},
 }
 
@@ -77,7 +78,7 @@ func fault(from, to string) string {
 		return "api and worker know nothing of each other"
 	case within(to, "github.com/gin-gonic") && !within(from, "exportd/api"):
 		return "only api imports Gin"
-	case within(to, "exportd/internal/localcloud") && !within(from, "exportd/internal/localcloud", "exportd/cmd", "exportd/internal/bench", "exportd/internal/chaos"):
+	case within(to, "exportd/internal/localcloud") && !within(from, "exportd/internal/localcloud", "exportd/cmd", "exportd/internal/bench", "exportd/internal/chaos", "exportd/internal/e2e"):
 		return "only cmd, benchmarks and tests know the embedded cloud"
 	}
 	for _, a := range adapters {
