@@ -72,8 +72,10 @@ func (b bench) submit(t *testing.T, s jobs.Submission) jobs.Submitted {
 	return got
 }
 
+// update runs a transition; time goes on before it, as events are in the order of time.
 func (b bench) update(t *testing.T, id string, fn func(*jobs.Tx) error) *jobs.Job {
 	t.Helper()
+	b.clock.add(time.Millisecond)
 	j, err := b.Update(t.Context(), id, "test", fn)
 	if err != nil {
 		t.Fatalf("Update = %v", err)
