@@ -2,8 +2,8 @@ package jobs
 
 import "time"
 
-// Policy holds the numbers of the protocol. The zero value is of no use; start from
-// DefaultPolicy.
+// Policy holds the numbers of the protocol. The zero value is of no use; config.Policy has
+// the ones that exportd runs with.
 type Policy struct {
 	// LeaseFor is how long a claim lasts without renewal. Work that a killed worker held
 	// stands still that long, so short; a renewal that hangs must not lose it, so several
