@@ -25,20 +25,28 @@ import (
 )
 
 // cloudFlags are the flags of commands that run the embedded cloud.
-type cloudFlags struct{ dataDir, firestore, pubsub, storage, control string }
+type cloudFlags struct{ dataDir, firestore, pubsub, storage, control, indexes string }
 
 func (f *cloudFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.dataDir, "data-dir", ".data", "folder for all data, made if missing")
 	cmd.Flags().StringVar(&f.firestore, "firestore", "", "HOST:PORT for Firestore (default: a free port)")
 	cmd.Flags().StringVar(&f.pubsub, "pubsub", "", "HOST:PORT for Pub/Sub (default: a free port)")
 	cmd.Flags().StringVar(&f.storage, "storage", "", "HOST:PORT for Cloud Storage (default: a free port)")
+	cmd.Flags().StringVar(&f.indexes, "indexes", "", "a firestore.indexes.json instead of exportd's own, to see what a missing index does")
 	cmd.Flags().StringVar(&f.control, "control", "", "HOST:PORT for faults and counters (default: none)")
 }
 
 func (f *cloudFlags) start(ctx context.Context, log *zap.Logger) (*localcloud.Cloud, error) {
+	indexes := deployments.Indexes
+	if f.indexes != "" {
+		var err error
+		if indexes, err = os.ReadFile(f.indexes); err != nil {
+			return nil, fmt.Errorf("read --indexes: %w", err)
+		}
+	}
 	return localcloud.Start(ctx, localcloud.Config{
 		DataDir: f.dataDir, FirestoreAddr: f.firestore, PubSubAddr: f.pubsub, StorageAddr: f.storage, ControlAddr: f.control,
-		IndexesJSON: deployments.Indexes, Log: log,
+		IndexesJSON: indexes, Log: log,
 	})
 }
 
