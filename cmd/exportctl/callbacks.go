@@ -12,11 +12,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"exportd/api/client"
 	"exportd/internal/webhook"
 )
 
 func (a *app) callbacksCommand() *cobra.Command {
-	return parent("callbacks", "Receive callbacks while you write your own receiver", a.callbacksListen())
+	return parent("callbacks", "Try callbacks while you write your own receiver", a.callbacksListen(), a.callbacksTest())
 }
 
 func (a *app) callbacksListen() *cobra.Command {
@@ -86,6 +87,50 @@ func (a *app) listen(ctx context.Context, addr string, secret webhook.Secret) er
 		return fmt.Errorf("listen for callbacks: %w", err)
 	}
 	return nil // ended by Ctrl-C, which is how it is ended
+}
+
+func (a *app) callbacksTest() *cobra.Command {
+	return &cobra.Command{
+		Use: "test JOB", Short: "Have a test callback sent to the callback URL of a job", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(false),
+		Long: `Has the service send one signed export.ping, with a made-up job, by the same rules and
+with the same secret as the real callbacks, and shows what the receiver answered. At most
+5 a minute for each org. Ends with 1 if it was not delivered.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.service(false, fewTries)
+			if err != nil {
+				return err
+			}
+			r, err := c.TestCallbackWithResponse(cmd.Context(), args[0])
+			if err != nil {
+				return about(args[0], err)
+			}
+			if a.asJSON {
+				err = a.printJSON(r.Body)
+			} else {
+				a.list(pingFacts(r.JSON200))
+			}
+			if err == nil && !r.JSON200.Delivered {
+				return &reportedError{exitFailed}
+			}
+			return err
+		},
+	}
+}
+
+// pingFacts are what there is to say about a test callback.
+func pingFacts(p *client.Ping) [][2]cell {
+	outcome := cell{"delivered", green}
+	if !p.Delivered {
+		outcome = cell{"not delivered: " + p.Class, red}
+	}
+	status := ""
+	if p.Status != nil {
+		status = fmt.Sprint(*p.Status)
+	}
+	return [][2]cell{
+		{words("url"), words(p.URL)}, {words("outcome"), outcome}, {words("status"), words(status)},
+		{words("took"), words(duration(time.Duration(p.DurationMs) * time.Millisecond))}, {words("answer"), words(p.Response)},
+	}
 }
 
 // showCallback prints a callback that came.

@@ -65,7 +65,7 @@ On a machine where "exportd dev" runs it works without any set-up: it finds
 Which service, and as whom, by what is there first:
   --profile NAME        of the config file, or a path to a demo.json
   EXPORTCTL_PROFILE     the same
-  EXPORTCTL_URL, EXPORTCTL_KEY, EXPORTCTL_SECRET
+  EXPORTCTL_URL, EXPORTCTL_KEY, EXPORTCTL_SECRET (and EXPORTCTL_SIGNATURE_VERSION)
   the default profile of the config file
   ./.data/demo.json
 
@@ -96,8 +96,8 @@ Exit codes:
 		}
 	}
 	add(groupExports, a.exportCommand(), a.jobsCommand())
-	add(groupData, a.usersCommand(), a.messagesCommand(), a.labelsCommand(), a.workspacesCommand(), a.channelsCommand())
-	add(groupOperate, a.opsCommand())
+	add(groupData, a.usersCommand(), a.messagesCommand(), a.labelsCommand(), a.workspacesCommand(), a.channelsCommand(), a.limitsCommand())
+	add(groupOperate, a.opsCommand(), a.keysCommand())
 	add(groupSettings, a.profilesCommand(), a.signCommand(), a.callbacksCommand())
 	root.SetHelpCommandGroupID(groupSettings)
 	root.SetCompletionCommandGroupID(groupSettings)

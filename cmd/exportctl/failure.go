@@ -128,7 +128,7 @@ func explainAnswer(err error, e *client.Error) (code int, text, hint string) {
 		return exitAuth, about + "the service refuses the key: " + e.Message,
 			"Are key and secret right, is the key enabled and not expired, and is this machine's clock right (within 5 s ahead, 60 s behind)?"
 	case http.StatusForbidden:
-		return exitAuth, text, "Another key may: see --profile. With demo.json, \"ops\" commands use the operator's key by themselves."
+		return exitAuth, text, "Another key may: see --profile. With demo.json, \"ops\" and \"keys\" commands use the operator's key by themselves."
 	case http.StatusNotFound:
 		if e.Message == noRoute {
 			return exitNotFound, about + "the service cannot do this", "It is another version than this program, or the URL of the profile is not its own."
@@ -171,7 +171,8 @@ var flagOf = map[string]string{
 	"hasBirthday": "--has-birthday", "birthdayMonth": "--birthday-month", "profile": "--csv-profile", "formulaGuard": "--formula-guard",
 	"callbackUrl": "--callback-url", "limit": "--limit", "offset": "--offset", "before": "--before", "state": "--state", "kind": "--kind",
 	"orgId": "--org", "errorCode": "--error-code", "createdAfter": "--created-after", "createdBefore": "--created-before",
-	"pageToken": "--page-token", "reason": "--reason", "mode": "--mode", "maxPerSecond": "--max-per-second", "Idempotency-Key": "--idempotency-key",
+	"pageToken": "--page-token", "reason": "--reason", "name": "--name", "scopes": "--scope", "expiresAt": "--expires",
+	"callbackHosts": "--callback-host", "ipRanges": "--ip-range", "minSignatureVersion": "--min-signature-version", "overlapSeconds": "--overlap", "origin": "ORIGIN", "mode": "--mode", "maxPerSecond": "--max-per-second", "Idempotency-Key": "--idempotency-key",
 }
 
 // faultText says what is wrong with a parameter in terms of flags.

@@ -280,7 +280,7 @@ func (a *app) say(format string, args ...any) {
 func stateCell[S ~string](s S) cell {
 	c := plain
 	switch string(s) {
-	case string(client.StateSucceeded), "done", "delivered", "finished":
+	case string(client.StateSucceeded), "done", "delivered", "finished", "active":
 		c = green
 	case string(client.StateFailed), "exhausted", "blocked", "gone", "dropped", "suspended":
 		c = red
@@ -288,7 +288,7 @@ func stateCell[S ~string](s S) cell {
 		c = cyan
 	case string(client.StateQueued), "pending":
 		c = yellow
-	case string(client.StateCanceled), string(client.StateExpired):
+	case string(client.StateCanceled), string(client.StateExpired), "disabled":
 		c = dim
 	}
 	return cell{string(s), c}

@@ -26,6 +26,9 @@ type profile struct {
 	// OpsKey and OpsSecret are for the commands of operators, if those need another key.
 	OpsKey    string `json:"opsKey,omitempty"`
 	OpsSecret string `json:"opsSecret,omitempty"`
+	// SignatureVersion is how requests are signed, 1 or 2; 1 if 0. It is 2 for keys that
+	// require it.
+	SignatureVersion int `json:"signatureVersion,omitempty"`
 	// The others are what flags are where they are not given.
 	Workspace     string `json:"workspace,omitempty"`
 	Medium        string `json:"medium,omitempty"`
@@ -179,6 +182,13 @@ func (a *app) environmentProfile() (profile, error) {
 			return p, &usageError{text: "EXPORTCTL_URL is set, and " + name + " is not"}
 		}
 	}
+	switch v := a.getenv("EXPORTCTL_SIGNATURE_VERSION"); v {
+	case "", "1":
+	case "2":
+		p.SignatureVersion = 2
+	default:
+		return p, &usageError{text: fmt.Sprintf("EXPORTCTL_SIGNATURE_VERSION is %q, not 1 or 2", v)}
+	}
 	return p, nil
 }
 
@@ -195,6 +205,7 @@ func readDemo(path string) (profile, error) {
 		OpsAPIKey     string `json:"opsApiKey"`
 		OpsSecret     string `json:"opsSecret"`
 		WebhookSecret string `json:"webhookSecret"`
+		Version       int    `json:"signatureVersion"`
 		WorkspaceID   string `json:"workspaceId"`
 		MediumID      string `json:"mediumId"`
 		From          string `json:"from"`
@@ -205,7 +216,7 @@ func readDemo(path string) (profile, error) {
 	}
 	return profile{
 		URL: d.APIURL, Key: d.APIKey, Secret: d.Secret, OpsKey: d.OpsAPIKey, OpsSecret: d.OpsSecret, Workspace: d.WorkspaceID, Medium: d.MediumID,
-		From: d.From, To: d.To, WebhookSecret: d.WebhookSecret, origin: path,
+		From: d.From, To: d.To, WebhookSecret: d.WebhookSecret, SignatureVersion: d.Version, origin: path,
 	}, nil
 }
 
@@ -230,7 +241,8 @@ func (a *app) connect(p profile, operator bool, tries int) (*client.Client, erro
 	transport.ResponseHeaderTimeout = answerWithin
 	c, err := client.New(client.Config{
 		BaseURL: p.URL, Key: key, Secret: secret, UserAgent: "exportctl", Tries: tries, Now: a.now,
-		Transport: &patience{next: transport, tell: a.say},
+		SignatureVersion: p.SignatureVersion,
+		Transport:        &patience{next: transport, tell: a.say},
 	})
 	if err != nil {
 		return nil, &usageError{text: p.origin + ": " + err.Error()}

@@ -100,6 +100,7 @@ func TestProfilesCommands(t *testing.T) {
 		t.Error("the secret is shown")
 	}
 	ctl(call{}, "use", "test").want(t, exitOK)
+	ctl(call{stdin: "s3cret\n"}, "add", "v3", "--url", "https://x.example.com", "--key", "key_1", "--signature-version", "3").want(t, exitUsage).says(t, "neither 1 nor 2")
 	r = ctl(call{}, "list").want(t, exitOK).shows(t, "*  test", "https://x.example.com", "key_2")
 	if strings.Contains(r.stdout, "s3cret") {
 		t.Error("list shows secrets")
@@ -133,23 +134,39 @@ func TestSign(t *testing.T) {
 		t.Errorf("sign --url = %q", r.stdout)
 	}
 	c.run(t.Context(), "sign", "--json").want(t, exitOK).shows(t, `"x-signature":"`+signature+`"`)
+	c.vars = with(c.vars, "EXPORTCTL_URL", "https://x.example.com")
+	c.vars["EXPORTCTL_KEY"], c.vars["EXPORTCTL_SECRET"], c.vars["EXPORTCTL_SIGNATURE_VERSION"] = "key_1", "s", "2"
+	c.run(t.Context(), "sign").want(t, exitUsage).says(t, "EXPORTCTL_URL signs by version 2")
+	c.vars["EXPORTCTL_SIGNATURE_VERSION"] = "3"
+	c.run(t.Context(), "sign").want(t, exitUsage).says(t, "not 1 or 2")
 	c.run(t.Context(), "--profile", "two", "sign", "--ops").want(t, exitOK).shows(t, "x-api-key:key_ops_2")
 }
 
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	for args, says := range map[string]string{
-		"nope":                       `exportctl has no command "nope"`,
-		"job list":                   "did you mean: exportctl jobs",
-		"jobs nope":                  "exportctl jobs --help",
-		"jobs get":                   "job id is missing",
-		"jobs get a b":               `takes one job id, and got "b" too`,
-		"jobs list x":                `takes no argument, and got "x"`,
-		"jobs list --nope":           "unknown flag: --nope",
-		"jobs list -n 0":             "--limit is 1 or more",
-		"ops queues pause exports":   "--reason is missing",
-		"ops rerun a --dry-run":      "are for --filter",
-		"ops rerun --filter a=b,a=c": "has a twice",
+		"nope":                                  `exportctl has no command "nope"`,
+		"job list":                              "did you mean: exportctl jobs",
+		"jobs nope":                             "exportctl jobs --help",
+		"jobs get":                              "job id is missing",
+		"jobs get a b":                          `takes one job id, and got "b" too`,
+		"jobs list x":                           `takes no argument, and got "x"`,
+		"jobs list --nope":                      "unknown flag: --nope",
+		"jobs list -n 0":                        "--limit is 1 or more",
+		"ops queues pause exports":              "--reason is missing",
+		"ops rerun a --dry-run":                 "are for --filter",
+		"ops rerun --filter a=b,a=c":            "has a twice",
+		"ops callback redeliver":                "neither a job nor a --filter",
+		"ops callback redeliver a":              "--reason is missing",
+		"ops callback redeliver a --filter b=c": "give one of them",
+		"ops callback redeliver a --dry-run":    "is for --filter",
+		"ops receivers resume https://a.example --reason x": "--org is missing",
+		"ops receivers resume --reason x":                   "origin (scheme, host and port) is missing",
+		"keys create --scope read":                          "--org and --scope are required",
+		"keys rotate":                                       "key id is missing",
+		"keys rotate a --overlap 10ms":                      "whole seconds",
+		"keys rotate a --overlap -1s":                       "whole seconds",
+		"keys revoke a b":                                   `takes one key id, and got "b" too`,
 	} {
 		r := call{}.run(t.Context(), strings.Fields(args)...)
 		r.want(t, exitUsage).says(t, says)

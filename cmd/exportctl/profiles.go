@@ -99,7 +99,7 @@ input; with --ops-key the secret of that key comes after it, on a line of its ow
 				return err
 			}
 			// What the client would refuse should not come into the file.
-			if _, err := client.New(client.Config{BaseURL: p.URL, Key: p.Key, Secret: p.Secret}); err != nil {
+			if _, err := client.New(client.Config{BaseURL: p.URL, Key: p.Key, Secret: p.Secret, SignatureVersion: p.SignatureVersion}); err != nil {
 				return &usageError{text: err.Error()}
 			}
 			config.Profiles[args[0]] = p
@@ -119,6 +119,8 @@ input; with --ops-key the secret of that key comes after it, on a line of its ow
 	flags.StringVar(&p.OpsKey, "ops-key", "", "id of another API key, for the commands of operators")
 	flags.StringVar(&p.Workspace, "workspace", "", "what --workspace is where it is not given")
 	flags.StringVar(&p.Medium, "medium", "", "what --medium is where it is not given")
+	flags.IntVar(&p.SignatureVersion, "signature-version", 0, "2: sign so that a signature works for one request, once; some keys require it")
+	choices(cmd, "signature-version", "1", "2")
 	flags.BoolVar(&makeDefault, "default", false, "use it where no profile is given")
 	return cmd
 }

@@ -45,6 +45,8 @@ func TestService(t *testing.T) {
 	t.Run("cancel and delete", s.cancelAndDelete)
 	t.Run("rerun", s.rerun)
 	t.Run("queues", s.queues)
+	t.Run("keys", s.keys)
+	t.Run("limits", s.limits)
 
 	id := s.submit(t)
 	s.Hosts.Faults(t, `{"rules": {"Firestore/RunQuery": {"errorRate": 1, "code": "PERMISSION_DENIED"}}}`)
@@ -54,6 +56,7 @@ func TestService(t *testing.T) {
 	t.Run("resume download", s.resumeDownload)
 	t.Run("job commands", s.jobCommands)
 	t.Run("callback", s.callback)
+	t.Run("redeliver", s.redeliver)
 	t.Run("stats", s.stats)
 	t.Run("outage", s.outage)
 }

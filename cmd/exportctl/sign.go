@@ -17,12 +17,20 @@ func (a *app) signCommand() *cobra.Command {
 		Long: `Prints the headers that sign a request, as options for curl. They work for about a
 minute, for any request, and whoever has them can make one: do not log them.
 
+They are of version 1 of the signature, which a key may refuse.
+
 With --url the URL of the service is printed behind them.`,
 		Example: "  curl $(exportctl sign --url)/vip-users?...   # in a shell with word splitting\n  exportctl sign --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := a.profile()
 			if err != nil {
 				return err
+			}
+			if p.SignatureVersion == 2 {
+				return &usageError{
+					text: p.origin + " signs by version 2, and such a signature is for one request that must be known",
+					hint: "\"sign\" is for version 1, with a key that accepts it.",
+				}
 			}
 			withURL, _ := cmd.Flags().GetBool("url") // the flag is there
 			key, secret := p.credentials(operator)

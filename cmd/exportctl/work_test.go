@@ -128,23 +128,26 @@ func (s *service) jobCommands(t *testing.T) {
 	}
 }
 
+// listen runs "callbacks listen" until stop, which returns its exit code.
+func (s *service) listen(t *testing.T, secret string) (addr string, out *output, stop func() int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var stdout, stderr output
+	done := make(chan int, 1)
+	args := []string{"--profile", s.demo, "callbacks", "listen", "--addr", "127.0.0.1:0"}
+	if secret != "" {
+		args = append(args, "--secret", secret)
+	}
+	go func() { done <- run(ctx, call{}.environment(&stdout, &stderr), args) }()
+	eventually(t, "a listener", func() bool { return strings.Contains(stderr.String(), "Ctrl-C") })
+	_, rest, _ := strings.Cut(stderr.String(), "Listening on ")
+	addr, _, _ = strings.Cut(rest, " ")
+	return addr, &stdout, func() int { cancel(); return <-done }
+}
+
 // callback: listen prints what the service sends, and knows a wrong secret.
 func (s *service) callback(t *testing.T) {
-	listen := func(secret string) (addr string, out *output, stop func() int) {
-		ctx, cancel := context.WithCancel(t.Context())
-		var stdout, stderr output
-		done := make(chan int, 1)
-		args := []string{"--profile", s.demo, "callbacks", "listen", "--addr", "127.0.0.1:0"}
-		if secret != "" {
-			args = append(args, "--secret", secret)
-		}
-		go func() { done <- run(ctx, call{}.environment(&stdout, &stderr), args) }()
-		eventually(t, "a listener", func() bool { return strings.Contains(stderr.String(), "Ctrl-C") })
-		_, rest, _ := strings.Cut(stderr.String(), "Listening on ")
-		addr, _, _ = strings.Cut(rest, " ")
-		return addr, &stdout, func() int { cancel(); return <-done }
-	}
-	addr, out, stop := listen("")
+	addr, out, stop := s.listen(t, "")
 	id := s.submit(t, "--callback-url", addr+"hook?token=1")
 	eventually(t, "a callback", func() bool { return strings.Contains(out.String(), "verified  export.succeeded  job "+id) })
 	if code := stop(); code != exitOK {
@@ -152,7 +155,7 @@ func (s *service) callback(t *testing.T) {
 	}
 	s.ctl(t, "ops", "jobs", "get", id).want(t, exitOK).shows(t, "Callback export.succeeded")
 
-	addr, out, stop = listen("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+	addr, out, stop = s.listen(t, "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 	s.submit(t, "--callback-url", addr)
 	eventually(t, "a refused callback", func() bool { return strings.Contains(out.String(), "refused   no signature matches") })
 	stop()

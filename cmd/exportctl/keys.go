@@ -1,0 +1,295 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"exportd/api/client"
+)
+
+func (a *app) keysCommand() *cobra.Command {
+	cmd := parent("keys", "Make, list, rotate and revoke API keys", a.keysCreate(), a.keysList(), a.keysRotate(), a.keysRevoke())
+	cmd.Long = `What admins do. The key needs the scope "admin"; where the profile has a key for
+operators, it is that one. These requests are always signed by version 2: a signature
+that somebody saw makes no key.
+
+  exportctl keys create --org org_1 --name billing --scope read --scope export
+  exportctl keys rotate KEY --overlap 48h
+  exportctl keys revoke KEY`
+	return cmd
+}
+
+// keyAdmin makes a client that may change keys.
+func (a *app) keyAdmin() (profile, *client.Client, error) {
+	p, err := a.profile()
+	if err != nil {
+		return p, nil, err
+	}
+	p.SignatureVersion = 2
+	c, err := a.connect(p, true, fewTries)
+	return p, c, err
+}
+
+// aboutKey names the key in an error, which knows only of jobs.
+func aboutKey(id string, err error) error {
+	err = fmt.Errorf("key %s: %w", id, err)
+	if client.StatusOf(err) == http.StatusNotFound {
+		return &hinted{err, "The keys are in: exportctl keys list"}
+	}
+	return err
+}
+
+func (a *app) keysCreate() *cobra.Command {
+	var draft client.APIKeyDraft
+	var scopes []string
+	var expires string
+	var version int
+	cmd := &cobra.Command{
+		Use: "create --org ORG --scope SCOPE", Short: "Make an API key and show its secrets, this once", Args: noArgs,
+		Long: `Makes an API key. Its secrets are shown once, on standard output: nobody, the service
+included, can show them again.
+
+Scopes: read lists data, export makes and fetches exports, ops is for operators, admin is
+for keys. What is not limited is open: the key works from everywhere, and callbacks go to
+any public host.`,
+		Example: `  exportctl keys create --org org_1 --name billing --scope read --scope export --ip-range 203.0.113.0/24
+  exportctl keys create --org org_1 --scope read --json | jq -r .secret   # for scripts`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if draft.OrgID == "" || len(scopes) == 0 {
+				return &usageError{text: "--org and --scope are required", hint: "see: " + cmd.CommandPath() + " --help"}
+			}
+			if draft.Name == "" {
+				draft.Name = "exportctl " + a.now().UTC().Format(time.DateOnly)
+			}
+			for _, s := range scopes {
+				draft.Scopes = append(draft.Scopes, client.Scope(s))
+			}
+			draft.ExpiresAt, draft.MinSignatureVersion = given(expires), given(version)
+			p, c, err := a.keyAdmin()
+			if err != nil {
+				return err
+			}
+			r, err := c.CreateKeyWithResponse(cmd.Context(), draft)
+			if err != nil {
+				return err
+			}
+			if a.asJSON {
+				return a.printJSON(r.Body)
+			}
+			a.showNewKey(p, &r.JSON201.Key, r.JSON201.Secret, r.JSON201.WebhookSecret)
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&draft.OrgID, "org", "", "whose key it is (required)")
+	flags.StringVar(&draft.Name, "name", "", "what to know it by (default: exportctl and the date)")
+	flags.StringSliceVar(&scopes, "scope", nil, "what it may do: read, export, ops, admin (required, as often as needed)")
+	flags.StringVar(&expires, "expires", "", "when it ends: ISO date or date-time (default: never)")
+	flags.StringSliceVar(&draft.CallbackHosts, "callback-host", nil, "where its callbacks may go, like hooks.example.com or *.example.com")
+	flags.StringSliceVar(&draft.IPRanges, "ip-range", nil, "where its requests may come from, like 203.0.113.0/24")
+	flags.IntVar(&version, "min-signature-version", 0, "2: refuse signatures of version 1, which work for any request for a minute")
+	choices(cmd, "scope", "read", "export", "ops", "admin")
+	choices(cmd, "min-signature-version", "1", "2")
+	return cmd
+}
+
+// showNewKey prints a key with its secrets, and says where they belong.
+func (a *app) showNewKey(p profile, k *client.APIKey, secret, webhookSecret string) {
+	facts := keyFacts(k)
+	a.list(append(facts, [2]cell{words("secret"), {secret, bold}}, [2]cell{words("webhook secret"), {webhookSecret, bold}}))
+	add := []string{"exportctl profiles add NAME --url " + quote(p.URL) + " --key " + quote(k.KeyID)}
+	if k.MinSignatureVersion == 2 {
+		add = append(add, "--signature-version 2")
+	}
+	a.say(`
+The secrets are not shown again: put them into a secret store now.
+The caller signs requests with the secret; who receives callbacks verifies them with the webhook secret.
+To use the key here:  %s`, strings.Join(add, " "))
+}
+
+// keyFacts are what there is to say about a key.
+func keyFacts(k *client.APIKey) [][2]cell {
+	version := ""
+	if k.MinSignatureVersion > 1 {
+		version = fmt.Sprintf("version %d only", k.MinSignatureVersion)
+	}
+	return [][2]cell{
+		{words("key"), words(k.KeyID)}, {words("org"), words(k.OrgID)}, {words("name"), words(k.Name)}, {words("scopes"), words(strings.Join(k.Scopes, ", "))},
+		{words("expires"), expiry(k.ExpiresAt)}, {words("callbacks to"), words(strings.Join(k.CallbackHosts, ", "))},
+		{words("requests from"), words(strings.Join(k.IPRanges, ", "))}, {words("signatures"), words(version)},
+	}
+}
+
+func expiry(t *time.Time) cell {
+	if t == nil {
+		return faint("never")
+	}
+	return instant(t)
+}
+
+func (a *app) keysList() *cobra.Command {
+	var org string
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List API keys, without their secrets", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, c, err := a.keyAdmin()
+			if err != nil {
+				return err
+			}
+			r, err := c.ListKeysWithResponse(cmd.Context(), &client.ListKeysParams{OrgID: given(org)})
+			if err != nil {
+				return err
+			}
+			if a.asJSON {
+				return a.printJSON(r.Body)
+			}
+			a.showKeys(r.JSON200.Keys)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&org, "org", "", "only keys of this org")
+	return cmd
+}
+
+func (a *app) showKeys(keys []client.APIKey) {
+	if len(keys) == 0 {
+		a.say("No keys.")
+		return
+	}
+	rows := make([][]cell, len(keys))
+	for i, k := range keys {
+		var old cell // what the secret before the last rotation still has
+		for _, s := range k.Secrets {
+			if s.ExpiresAt != nil {
+				old = instant(s.ExpiresAt)
+			}
+		}
+		limits := append(append([]string{}, k.IPRanges...), k.CallbackHosts...)
+		if k.MinSignatureVersion > 1 {
+			limits = append(limits, fmt.Sprintf("v%d", k.MinSignatureVersion))
+		}
+		rows[i] = []cell{
+			words(k.KeyID), stateCell(k.State), words(k.OrgID), words(k.Name), words(strings.Join(k.Scopes, ",")), expiry(k.ExpiresAt),
+			instant(k.LastUsedAt), old, words(strings.Join(limits, ",")),
+		}
+	}
+	a.table([]column{
+		{name: "KEY"}, {name: "STATE"}, {name: "ORG", flexible: true}, {name: "NAME", flexible: true}, {name: "SCOPES", flexible: true}, {name: "EXPIRES (UTC)", extra: true},
+		{name: "LAST USED", extra: true}, {name: "OLD SECRET UNTIL", extra: true}, {name: "LIMITED TO", flexible: true, extra: true},
+	}, rows)
+}
+
+func (a *app) keysRotate() *cobra.Command {
+	var overlap time.Duration
+	var yes bool
+	cmd := &cobra.Command{
+		Use: "rotate KEY", Short: "Give an API key a new secret and show it, this once", Args: oneArg("key id"), ValidArgsFunction: a.completeKeys,
+		Long: `Gives a key a new secret. The one in use works on for the overlap, in which its users
+change over; any older one ends at once. The webhook secret stays as it is.
+
+A secret that has leaked needs --overlap 0, which asks first: who signs with it is refused
+from then on.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if overlap < 0 || overlap%time.Second != 0 {
+				return &usageError{text: fmt.Sprintf("--overlap %s is not a number of whole seconds", overlap), hint: "like: --overlap 24h"}
+			}
+			p, c, err := a.keyAdmin()
+			if err != nil {
+				return err
+			}
+			if overlap == 0 {
+				question := fmt.Sprintf("End the secret of key %s now, at %s? Its users are refused until they have the new one.", args[0], p.URL)
+				if err := a.confirm(cmd.Context(), yes, question); err != nil {
+					return err
+				}
+			}
+			seconds := int(overlap / time.Second)
+			r, err := c.RotateKeyWithResponse(cmd.Context(), args[0], client.RotateKeyJSONRequestBody{OverlapSeconds: &seconds})
+			if err != nil {
+				return aboutKey(args[0], err)
+			}
+			if a.asJSON {
+				return a.printJSON(r.Body)
+			}
+			ends := r.JSON200.OldSecretExpiresAt
+			a.list([][2]cell{{words("key"), words(r.JSON200.KeyID)}, {words("secret"), {r.JSON200.Secret, bold}}, {words("old one until"), instant(&ends)}})
+			a.sayRotated(p, args[0])
+			return nil
+		},
+	}
+	cmd.Flags().DurationVar(&overlap, "overlap", 24*time.Hour, "how long the old secret works on: at most 168h")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask; with --overlap 0")
+	return cmd
+}
+
+// sayRotated says what is to be done with the new secret of a key, and whether it is one
+// that this program itself uses.
+func (a *app) sayRotated(p profile, id string) {
+	text := "\nThe secret is not shown again: put it into a secret store now, and give it to those who use the key."
+	if id == p.Key || id == p.OpsKey {
+		where := p.origin
+		if where == "EXPORTCTL_URL" {
+			where = "EXPORTCTL_SECRET"
+		}
+		text += "\nYou use this key yourself: put the secret into " + where + " too."
+	}
+	a.say("%s", text)
+}
+
+func (a *app) keysRevoke() *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use: "revoke KEY", Short: "Disable an API key", Args: oneArg("key id"), ValidArgsFunction: a.completeKeys,
+		Long: `Disables a key: requests with it are refused from now on, and no callbacks are sent in its
+name. A key cannot revoke itself.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, c, err := a.keyAdmin()
+			if err != nil {
+				return err
+			}
+			if err := a.confirm(cmd.Context(), yes, fmt.Sprintf("Disable key %s, at %s?", args[0], p.URL)); err != nil {
+				return err
+			}
+			r, err := c.RevokeKeyWithResponse(cmd.Context(), args[0])
+			if err != nil {
+				return aboutKey(args[0], err)
+			}
+			if a.asJSON {
+				return a.printJSON(r.Body)
+			}
+			a.say("Key %s is disabled.", args[0])
+			return nil
+		},
+	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+// completeKeys offers the active keys.
+func (a *app) completeKeys(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	_, c, err := a.keyAdmin()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
+	defer cancel()
+	r, err := c.ListKeysWithResponse(ctx, &client.ListKeysParams{})
+	if err != nil || r.JSON200 == nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var ids []string
+	for _, k := range r.JSON200.Keys {
+		if k.State == "active" {
+			ids = append(ids, cobra.CompletionWithDesc(clean(k.KeyID, false), clean(k.OrgID+" "+k.Name, false)))
+		}
+	}
+	return ids, cobra.ShellCompDirectiveNoFileComp
+}
