@@ -317,7 +317,6 @@ func TestOpsGet(t *testing.T) {
 	j.DeletedAt = noon
 	b.jobs.set(j)
 	b.jobs.events = []jobs.Event{
-		{At: noon, Type: jobs.EventSubmitted, Actor: "api key k1", Part: -1},
 		{At: noon, Type: jobs.EventPartRetry, Actor: "worker w1", Attempt: 1, Part: 4, Code: jobs.CodeUnavailable, Message: "m"},
 	}
 	for i := range maxPartViews + 5 {

@@ -58,7 +58,7 @@ func (s *Server) opsGet(c *gin.Context, _ *apikey.Key) error {
 	}
 	shown := partsOf(parts)
 	writeJSON(c, http.StatusOK, map[string]any{
-		"job": v, "timeline": timelineOf(events), "parts": shown, "partsOmitted": len(parts) - len(shown), "callbacks": deliveriesOf(callbacks),
+		"job": v, "timeline": timelineOf(append([]jobs.Event{j.Submitted()}, events...)), "parts": shown, "partsOmitted": len(parts) - len(shown), "callbacks": deliveriesOf(callbacks),
 	})
 	return nil
 }

@@ -23,6 +23,7 @@ type EventType string
 
 // What can happen to a job.
 const (
+	// EventSubmitted is not stored: the job itself tells, see Job.Submitted.
 	EventSubmitted   EventType = "submitted"
 	EventClaimed     EventType = "claimed"
 	EventPlanned     EventType = "planned"
@@ -38,3 +39,8 @@ const (
 	EventRerun       EventType = "rerun"
 	EventCallback    EventType = "callback"
 )
+
+// Submitted is the first line of a job's timeline, made of the job: it costs no write.
+func (j *Job) Submitted() Event {
+	return Event{At: j.CreatedAt, Type: EventSubmitted, Actor: "api key " + j.KeyID, Part: -1}
+}

@@ -282,7 +282,7 @@ func TestPartsAndProgress(t *testing.T) {
 	for _, e := range events {
 		types = append(types, e.Type)
 	}
-	if err != nil || !slices.Equal(types, []jobs.EventType{jobs.EventSubmitted, jobs.EventClaimed, jobs.EventPlanned}) {
+	if err != nil || !slices.Equal(types, []jobs.EventType{jobs.EventClaimed, jobs.EventPlanned}) {
 		t.Errorf("Events = %v, %v", types, err)
 	}
 }

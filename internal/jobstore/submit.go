@@ -78,7 +78,6 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 	if len(docs) == 2 {
 		s.point(batch, docs[1], pointer{JobID: id, Fingerprint: fp, ExpiresAt: now.Add(idempotencyLife), Rev: job.Rev})
 	}
-	s.addEvents(batch, id, []jobs.Event{{At: now, Type: jobs.EventSubmitted, Actor: "api key " + sub.KeyID, Part: -1}})
 	if err := commit(ctx, batch, s.carries(s.jobs().Doc(id), job.Rev)); err != nil {
 		return jobs.Submitted{}, fmt.Errorf("submit job %s: %w", id, err)
 	}
