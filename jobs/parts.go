@@ -110,28 +110,18 @@ func (tx *Tx) CommitPart(planEpoch int64, index int, l Lease, worker string, r P
 		j.WakeAt = tx.leaseWake(j.Lease)
 		return Next{Ring: -1, Finalize: true, Lease: j.Lease}, nil
 	}
-	ring, err := tx.advance()
-	return Next{Ring: ring}, err
+	return Next{Ring: tx.advance()}, nil
 }
 
-// advance moves the window by one part that is not done. After a resume done parts may
-// lie ahead; it looks at 16 at most, the rescuer refills what that leaves.
-func (tx *Tx) advance() (int, error) {
+// advance moves the window by one part: none from NextPart on has ever been rung, so none
+// is done. Returns its index, -1 at the end of the plan.
+func (tx *Tx) advance() int {
 	j := tx.Job
-	for range 16 {
-		if j.NextPart >= j.PartsTotal {
-			return -1, nil
-		}
-		p, err := tx.part(j.NextPart)
-		if err != nil {
-			return -1, err
-		}
-		j.NextPart++
-		if p.State == PartPending {
-			return p.Index, nil
-		}
+	if j.NextPart >= j.PartsTotal {
+		return -1
 	}
-	return -1, nil
+	j.NextPart++
+	return j.NextPart - 1
 }
 
 // SettlePart records how an attempt on a part ended that did not succeed. What no attempt

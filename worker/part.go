@@ -15,7 +15,7 @@ import (
 func (p *Pool) handlePart(ctx context.Context, m jobs.Message) (func(context.Context), error) {
 	var part jobs.Part
 	var lease jobs.Lease
-	j, err := p.Store.Update(ctx, m.JobID, p.actor, func(tx *jobs.Tx) error {
+	j, err := p.Store.UpdatePart(ctx, m.JobID, jobs.PartID(m.PlanEpoch, m.Part), p.actor, func(tx *jobs.Tx) error {
 		claimed, l, err := tx.ClaimPart(m.PlanEpoch, m.Part, p.ID)
 		if err != nil {
 			return err
@@ -36,7 +36,7 @@ func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease j
 	var progress export.Progress
 	var next jobs.Next
 	err := p.keep(ctx, &progress, func(ctx context.Context, rows, bytes int64) error {
-		_, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
+		_, err := p.Store.UpdatePart(ctx, j.ID, part.ID, p.actor, func(tx *jobs.Tx) error {
 			_, err := tx.RenewPart(part.PlanEpoch, part.Index, lease, rows, bytes)
 			return err
 		})
@@ -66,7 +66,7 @@ func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease j
 // nobody's and deleted.
 func (p *Pool) commitPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, res jobs.PartResult) (jobs.Next, *jobs.Job, error) {
 	next := jobs.Next{Ring: -1}
-	done, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
+	done, err := p.Store.UpdatePart(ctx, j.ID, part.ID, p.actor, func(tx *jobs.Tx) error {
 		var err error
 		next, err = tx.CommitPart(part.PlanEpoch, part.Index, lease, p.ID, res)
 		return err
@@ -103,7 +103,7 @@ func (p *Pool) endPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease j
 	defer cancel()
 	if err != nil && !errors.Is(err, jobs.ErrLeaseLost) {
 		ring := false
-		settled, serr := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
+		settled, serr := p.Store.UpdatePart(ctx, j.ID, part.ID, p.actor, func(tx *jobs.Tx) error {
 			var err2 error
 			ring, err2 = tx.SettlePart(part.PlanEpoch, part.Index, lease, jobs.AsFailure(err))
 			return err2

@@ -28,6 +28,7 @@ type store interface {
 	Policy() jobs.Policy
 	Get(ctx context.Context, jobID string) (*jobs.Job, error)
 	Update(ctx context.Context, jobID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error)
+	UpdatePart(ctx context.Context, jobID, partID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error)
 	Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error)
 	HasRoom(ctx context.Context, orgID string) (bool, error)
 	OldestQueued(ctx context.Context, orgID string) (string, error)

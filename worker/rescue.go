@@ -156,7 +156,7 @@ func (p *Pool) sweep(ctx context.Context, j *jobs.Job) error {
 
 func (p *Pool) wakePart(ctx context.Context, ref jobs.PartRef) {
 	ring := false
-	_, err := p.Store.Update(ctx, ref.JobID, "rescuer "+p.ID, func(tx *jobs.Tx) error {
+	_, err := p.Store.UpdatePart(ctx, ref.JobID, jobs.PartID(ref.PlanEpoch, ref.Index), "rescuer "+p.ID, func(tx *jobs.Tx) error {
 		var err error
 		ring, err = tx.WakePart(ref.PlanEpoch, ref.Index)
 		return err

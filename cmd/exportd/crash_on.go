@@ -57,6 +57,13 @@ func (s crashStore) Update(ctx context.Context, id, actor string, fn func(*jobs.
 	return j, err
 }
 
+func (s crashStore) UpdatePart(ctx context.Context, id, part, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
+	s.c.place("before a transition of a part")
+	j, err := s.Store.UpdatePart(ctx, id, part, actor, fn)
+	s.c.place("after a transition of a part")
+	return j, err
+}
+
 type crashQueue struct {
 	*jobqueue.Queue
 	c *crasher

@@ -15,10 +15,17 @@ import (
 // from the start when somebody else was faster; fn must therefore only touch its Tx. An
 // error of fn ends it and is returned as it is. Returns the job as committed.
 func (s *Store) Update(ctx context.Context, jobID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
+	return s.UpdatePart(ctx, jobID, "", actor, fn)
+}
+
+// UpdatePart is Update for a transition of a part: job and part are read in one round trip.
+// The commits of a job's parts follow each other at the job's document, so that each round
+// trip between read and commit would make all of them wait.
+func (s *Store) UpdatePart(ctx context.Context, jobID, partID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
 	var job *jobs.Job
 	err := retry(ctx, func() error {
 		var err error
-		job, err = s.update(ctx, jobID, actor, fn)
+		job, err = s.update(ctx, jobID, partID, actor, fn)
 		return err
 	})
 	if err != nil {
@@ -27,19 +34,39 @@ func (s *Store) Update(ctx context.Context, jobID, actor string, fn func(*jobs.T
 	return job, nil
 }
 
-func (s *Store) update(ctx context.Context, jobID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
-	job, at, err := s.read(ctx, jobID)
-	if err != nil {
-		return nil, err
+func (s *Store) update(ctx context.Context, jobID, partID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
+	if !jobs.ValidID(jobID) {
+		return nil, fmt.Errorf("job id: %w", jobs.ErrNotFound)
 	}
+	refs := []*firestore.DocumentRef{s.jobs().Doc(jobID)}
+	if partID != "" {
+		refs = append(refs, s.parts(jobID).Doc(partID))
+	}
+	docs, err := s.client.GetAll(ctx, refs)
+	if err != nil {
+		return nil, fmt.Errorf("get job %s: %w", jobID, classify(err))
+	}
+	at := docs[0]
+	if !at.Exists() {
+		return nil, fmt.Errorf("get job %s: %w", jobID, jobs.ErrNotFound)
+	}
+	job := decodeJob(at)
 	before := *job
 	partDocs := map[string]*firestore.DocumentSnapshot{}
+	for _, doc := range docs[1:] {
+		partDocs[doc.Ref.ID] = doc
+	}
 	tx := jobs.NewTx(s.cfg.Policy, s.cfg.Now(), actor, job, func(id string) (*jobs.Part, error) {
-		doc, err := s.parts(jobID).Doc(id).Get(ctx)
-		if err != nil {
-			return nil, classify(err)
+		doc := partDocs[id]
+		if doc == nil {
+			if doc, err = s.parts(jobID).Doc(id).Get(ctx); err != nil {
+				return nil, classify(err)
+			}
+			partDocs[id] = doc
 		}
-		partDocs[id] = doc
+		if !doc.Exists() {
+			return nil, jobs.ErrNotFound
+		}
 		p := &jobs.Part{}
 		if err := decode(doc, p); err != nil {
 			return nil, err
