@@ -19,8 +19,12 @@ func (p *Pool) handleJob(ctx context.Context, m jobs.Message) (func(context.Cont
 	}
 	if j.State == jobs.Queued {
 		// Over its limit, the org's job stays queued; the next of its jobs to end rings it.
-		if room, err := p.Store.HasRoom(ctx, j.OrgID); err != nil || !room {
-			return nil, errors.Join(err, notDueUnless(err))
+		room, err := p.Store.HasRoom(ctx, j.OrgID)
+		if err != nil {
+			return nil, err
+		}
+		if !room {
+			return nil, jobs.ErrNotDue
 		}
 	}
 	var lease jobs.Lease
@@ -35,13 +39,6 @@ func (p *Pool) handleJob(ctx context.Context, m jobs.Message) (func(context.Cont
 		return nil, err
 	}
 	return func(ctx context.Context) { p.runJob(ctx, j, lease) }, nil
-}
-
-func notDueUnless(err error) error {
-	if err != nil {
-		return nil
-	}
-	return jobs.ErrNotDue
 }
 
 // runJob does what a claimed job's phase asks for and records how it ended.
