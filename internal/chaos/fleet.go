@@ -119,6 +119,7 @@ func newFleet(ctx context.Context, o options) (*fleet, error) {
 		"EXPORTD_LEASE_SECONDS=4", "EXPORTD_DRAIN_SECONDS=1", fmt.Sprintf("EXPORTD_PART_ROWS=%d", o.partRows), "EXPORTD_PART_WINDOW=8",
 		"EXPORTD_JOB_SLOTS=3", "EXPORTD_PART_SLOTS=4", "EXPORTD_ORG_RUNNING_JOBS=0", "EXPORTD_ORG_QUEUED_JOBS=0", "EXPORTD_REUSE_SECONDS=0",
 		"EXPORTD_WAIT_SECONDS=0", "EXPORTD_LOG_LEVEL=info",
+		"EXPORTD_CALLBACK_ALLOW_HTTP=true", "EXPORTD_CALLBACK_ALLOW_CIDRS=127.0.0.0/8", "EXPORTD_CALLBACK_ALLOW_PORTS=0",
 	}
 	var err error
 	if f.cloud, err = f.process("cloud", args, env, waitForLine); err != nil {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,20 +19,30 @@ import (
 // caller sends export requests as a patient client does: again until they are answered,
 // under an idempotency key, so that an answer that got lost starts no second job.
 type caller struct {
-	fleet *fleet
-	demo  demo.Summary
-	http  *http.Client
+	fleet     *fleet
+	demo      demo.Summary
+	http      *http.Client
+	receivers *receivers
 
-	mu       sync.Mutex
-	accepted map[string]*accepted
-	requests int
-	retries  int
+	mu          sync.Mutex
+	accepted    map[string]*accepted
+	requests    int
+	retries     int
+	redelivered int // callbacks that the operator had sent again
 }
 
 // accepted is a job that the API said yes to.
 type accepted struct {
 	id       string
-	canceled bool // by the script
+	callback string // its callbackUrl, "" if it has none
+	canceled bool   // by the script
+}
+
+// request is one to the API, by the demo's caller or operator.
+type request struct {
+	method, path, body string
+	header             map[string]string
+	operator           bool
 }
 
 // job is what the chaos suite reads of an answer.
@@ -54,19 +65,23 @@ type job struct {
 }
 
 // send asks one of the APIs, and another when that fails.
-func (c *caller) send(ctx context.Context, rng *rand.Rand, method, path string, header map[string]string) (int, []byte, error) {
+func (c *caller) send(ctx context.Context, rng *rand.Rand, r request) (int, []byte, error) {
+	key, secret := c.demo.APIKey, c.demo.Secret
+	if r.operator {
+		key, secret = c.demo.OpsAPIKey, c.demo.OpsSecret
+	}
 	var last error
 	for try := 0; ctx.Err() == nil; try++ {
 		base := c.fleet.apiURLs[(rng.IntN(apiCount)+try)%apiCount]
-		req, err := http.NewRequestWithContext(ctx, method, base+path, nil)
+		req, err := http.NewRequestWithContext(ctx, r.method, base+r.path, strings.NewReader(r.body))
 		if err != nil {
 			return 0, nil, err
 		}
 		date := time.Now().UTC().Format(time.RFC3339Nano)
-		req.Header.Set("x-api-key", c.demo.APIKey)
+		req.Header.Set("x-api-key", key)
 		req.Header.Set("x-date", date)
-		req.Header.Set("x-signature", apikey.Sign(c.demo.Secret, date))
-		for k, v := range header {
+		req.Header.Set("x-signature", apikey.Sign(secret, date))
+		for k, v := range r.header {
 			req.Header.Set(k, v)
 		}
 		res, err := c.http.Do(req)
@@ -93,11 +108,16 @@ func (c *caller) send(ctx context.Context, rng *rand.Rand, method, path string, 
 // export submits one request of a random kind and size.
 func (c *caller) export(ctx context.Context, rng *rand.Rand, n int) error {
 	path := c.randomExport(rng)
+	callback := ""
+	if rng.IntN(2) == 0 { // half of them want to be called back
+		callback = c.receivers.expect(n, randomManner(rng))
+		path += "&callbackUrl=" + url.QueryEscape(callback)
+	}
 	header := map[string]string{"Prefer": "respond-async", "Cache-Control": "no-cache", "Idempotency-Key": fmt.Sprintf("chaos-%d", n)}
 	c.mu.Lock()
 	c.requests++
 	c.mu.Unlock()
-	status, body, err := c.send(ctx, rng, http.MethodGet, path, header)
+	status, body, err := c.send(ctx, rng, request{method: http.MethodGet, path: path, header: header})
 	if err != nil {
 		return err
 	}
@@ -106,7 +126,7 @@ func (c *caller) export(ctx context.Context, rng *rand.Rand, n int) error {
 		return fmt.Errorf("export answered %d: %.300s", status, body)
 	}
 	c.mu.Lock()
-	c.accepted[j.JobID] = &accepted{id: j.JobID}
+	c.accepted[j.JobID] = &accepted{id: j.JobID, callback: callback}
 	c.mu.Unlock()
 	if rng.IntN(8) == 0 { // one in eight is canceled, a little later
 		select {
@@ -120,7 +140,7 @@ func (c *caller) export(ctx context.Context, rng *rand.Rand, n int) error {
 }
 
 func (c *caller) cancel(ctx context.Context, rng *rand.Rand, id string) error {
-	status, body, err := c.send(ctx, rng, http.MethodPost, "/exports/"+id+"/cancel", nil)
+	status, body, err := c.send(ctx, rng, request{method: http.MethodPost, path: "/exports/" + id + "/cancel"})
 	if err != nil {
 		return err
 	}
@@ -162,7 +182,7 @@ func (c *caller) randomExport(rng *rand.Rand) string {
 // get asks for a job.
 func (c *caller) get(ctx context.Context, rng *rand.Rand, id string) (job, error) {
 	var j job
-	status, body, err := c.send(ctx, rng, http.MethodGet, "/exports/"+id, nil)
+	status, body, err := c.send(ctx, rng, request{method: http.MethodGet, path: "/exports/" + id})
 	if err != nil {
 		return j, err
 	}
@@ -170,4 +190,21 @@ func (c *caller) get(ctx context.Context, rng *rand.Rand, id string) (job, error
 		return j, fmt.Errorf("job %s answered %d: %.300s", id, status, body)
 	}
 	return j, json.Unmarshal(body, &j)
+}
+
+// redeliver has the operator send a job's callback again.
+func (c *caller) redeliver(ctx context.Context, rng *rand.Rand, id string) error {
+	status, body, err := c.send(ctx, rng, request{
+		method: http.MethodPost, path: "/ops/jobs/" + id + "/callback/redeliver", body: `{"reason": "chaos: its receiver works again"}`, operator: true,
+	})
+	switch {
+	case err != nil:
+		return err
+	case status == http.StatusAccepted:
+		c.redelivered++
+		return nil
+	case status == http.StatusConflict: // a try has just begun
+		return nil
+	}
+	return fmt.Errorf("redelivery of the callback of job %s answered %d: %.300s", id, status, body)
 }

@@ -6,9 +6,11 @@
 // It starts the embedded cloud, two APIs and four workers, sends export requests of both
 // kinds and all sizes, some of which it cancels, and meanwhile kills processes (kill -9),
 // stops them so long that their leases run out, breaks connections, drops, delays and
-// doubles messages and answers errors. Then faults end, and it checks: every accepted job
-// succeeded or was canceled by the script; every file equals the snapshot byte for byte; no
-// object is left over; no document is stuck; every attempt's end is in the timeline.
+// doubles messages and answers errors. Half of the exports are called back, at receivers
+// that work, fail at first, hang up or are slow. Then faults end, and it checks: every accepted
+// job succeeded or was canceled by the script; every file equals the snapshot byte for byte;
+// every callback was delivered at least once, under one id, signed, and tells how its job
+// ended; no object is left over; no document is stuck; every attempt's end is in the timeline.
 //
 // The seed decides the script and the faults. What the processes do between is not
 // deterministic, so a seed reproduces the pressure, not each interleaving.

@@ -29,12 +29,13 @@ type report struct {
 	parts                    int
 	rows, bytes              int64
 	changes                  int // writes to the source while jobs ran
+	callbacks                callbacks
 	lost, wrong              []string
 	leftovers, stuck, broken []string
 }
 
 func (r *report) ok() bool {
-	return len(r.lost)+len(r.wrong)+len(r.leftovers)+len(r.stuck)+len(r.broken) == 0 && r.succeeded > 0
+	return len(r.lost)+len(r.wrong)+len(r.leftovers)+len(r.stuck)+len(r.broken)+r.callbacks.never == 0 && r.succeeded > 0
 }
 
 func (r *report) print(w io.Writer) {
@@ -49,6 +50,10 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintf(t, "parts\t%d\tpart attempts that failed\t%d\n", r.parts, r.partAttempts)
 	fmt.Fprintf(t, "rows compared\t%d\tbytes compared\t%d\n", r.rows, r.bytes)
 	fmt.Fprintf(t, "source writes meanwhile\t%d\t\t\n", r.changes)
+	cb := r.callbacks
+	fmt.Fprintf(t, "callbacks due\t%d\tdelivered\t%d\n", cb.due, cb.delivered)
+	fmt.Fprintf(t, "delivered zero times\t%d\tdelivered again (duplicates)\t%d\n", cb.never, cb.duplicates)
+	fmt.Fprintf(t, "answered 500 or not at all\t%d\tredelivered by the operator\t%d\n", cb.unanswered, cb.redelivered)
 	_ = t.Flush() // what cannot be printed cannot be reported either
 	for _, c := range []struct {
 		name  string
@@ -66,7 +71,8 @@ func (r *report) print(w io.Writer) {
 }
 
 // settleWithin is how long the fleet may take to end everything once faults are over: the
-// longest back-off of a job, and two sweeps.
+// longest back-off of a job, and two sweeps; or the lease of a callback whose worker was
+// killed, and the tries that its receiver spoils after it.
 const settleWithin = 4 * time.Minute
 
 // run breaks a fleet for a while and inspects what came of it.
@@ -104,8 +110,13 @@ func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 		return nil, err
 	}
 	defer in.close()
+	rs, err := newReceivers(ctx, facts.WebhookSecret)
+	if err != nil {
+		return nil, err
+	}
+	defer rs.close()
 	r = &report{seed: o.seed}
-	c := &caller{fleet: f, demo: facts, http: &http.Client{Timeout: 20 * time.Second}, accepted: map[string]*accepted{}}
+	c := &caller{fleet: f, demo: facts, http: &http.Client{Timeout: 20 * time.Second}, receivers: rs, accepted: map[string]*accepted{}}
 	begun := time.Now()
 	if err := attack(ctx, o, f, c, in, r, log); err != nil {
 		return nil, err
@@ -114,9 +125,9 @@ func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 	if err := f.setFaults(ctx, fault.Config{}); err != nil {
 		return nil, err
 	}
-	fmt.Fprintln(log, "faults are over; waiting for every job to end")
+	fmt.Fprintln(log, "faults are over; waiting for every job and callback to end")
 	begun = time.Now()
-	if err := waitSettled(ctx, in); err != nil {
+	if err := waitSettled(ctx, c, in); err != nil {
 		r.broken = append(r.broken, err.Error()+"; what the processes were doing is at the end of their logs in "+o.dir)
 		f.dump()
 	}
@@ -157,16 +168,17 @@ func attack(ctx context.Context, o options, f *fleet, c *caller, in *inspector, 
 	return err
 }
 
-func waitSettled(ctx context.Context, in *inspector) error {
+func waitSettled(ctx context.Context, c *caller, in *inspector) error {
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
 	for {
 		ok, err := in.settled(ctx)
-		if err == nil && ok {
+		called, cerr := in.called(ctx, c)
+		if err = errors.Join(err, cerr); err == nil && ok && called {
 			return nil
 		}
 		if !pause(ctx, time.Second) {
-			return errors.Join(errors.New("not every job ended in time"), err)
+			return errors.Join(errors.New("not every job and callback ended in time"), err)
 		}
 	}
 }

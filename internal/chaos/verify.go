@@ -120,6 +120,9 @@ func (in *inspector) inspect(ctx context.Context, c *caller, r *report) error {
 			r.leftovers = append(r.leftovers, obj.Name)
 		}
 	}
+	if err := in.inspectCallbacks(ctx, c, all, r); err != nil {
+		return err
+	}
 	parts, err := in.store.DueParts(ctx, now.Add(24*time.Hour), 100)
 	for _, p := range parts {
 		r.stuck = append(r.stuck, fmt.Sprintf("part %d of job %s is due", p.Index, p.JobID))
@@ -186,29 +189,38 @@ func (in *inspector) inspectFile(ctx context.Context, c *caller, j *jobs.Job, r 
 		r.wrong = append(r.wrong, fmt.Sprintf("job %s succeeded without a link or with another count", j.ID))
 		return nil
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, *got.CSVURL, nil)
+	fault, err := in.compareFile(ctx, c, j, *got.CSVURL)
+	if fault != "" {
+		r.wrong = append(r.wrong, fault)
+	}
+	r.bytes += j.Result.Size
+	return err
+}
+
+// compareFile says how the file behind a link differs from the job's snapshot, "" if it does not.
+func (in *inspector) compareFile(ctx context.Context, c *caller, j *jobs.Job, link string) (fault string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer res.Body.Close()
 	h := sha256.New()
 	n, err := io.Copy(h, res.Body)
 	if err != nil {
-		return err
+		return "", err
 	}
 	want, err := in.expect(ctx, j)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if res.StatusCode != http.StatusOK || n != j.Result.Size || !bytes.Equal(h.Sum(nil), want[:]) {
-		r.wrong = append(r.wrong, fmt.Sprintf("job %s: the file (%s, %d bytes) differs from the snapshot", j.ID, res.Status, n))
+		return fmt.Sprintf("job %s: the file (%s, %d bytes) differs from the snapshot", j.ID, res.Status, n), nil
 	}
-	r.bytes += n
-	return nil
+	return "", nil
 }
 
 // expect is the sha256 of the rows of j at its snapshot, in one go.
