@@ -25,7 +25,10 @@ test: ## Run all tests with the race detector, in random order
 bench: ## Measure speed, memory, scale and cost (about 15 minutes on an idle machine)
 	$(GO) run ./internal/bench $(BENCHFLAGS)
 
-check: format vet lint verify test ## What CI runs: format, vet, staticcheck, verify, tests
+postgres: ## Read exports back with PostgreSQL, which the test starts for itself
+	$(GO) test -tags $(TAGS),postgres $(TESTFLAGS) -run '^TestPostgres$$' ./internal/e2e
+
+check: format vet lint verify test postgres ## What CI runs: format, vet, staticcheck, verify, tests
 
 generate: ## Write generated files anew: the Go client, the README's settings
 	$(GO) generate ./api/client
@@ -40,12 +43,12 @@ format: ## Fail on files that gofmt would change
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
 
 vet: ## go vet
-	$(GO) vet -tags $(TAGS) $(PKGS)
+	$(GO) vet -tags $(TAGS),postgres $(PKGS)
 
 lint: ## staticcheck, at the version in go.mod
-	$(GO) tool staticcheck -tags $(TAGS) $(PKGS)
+	$(GO) tool staticcheck -tags $(TAGS),postgres $(PKGS)
 
 chaos: build ## Ten minutes of kills and faults against a fleet of real processes
 	$(GO) run -tags $(TAGS) ./internal/chaos -duration $(or $(DURATION),10m) $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test bench check format vet lint generate verify chaos
+.PHONY: help run build test bench postgres check format vet lint generate verify chaos

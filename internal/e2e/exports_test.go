@@ -2,10 +2,8 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/json"
 	"net/http"
 	"net/url"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -163,47 +161,6 @@ func sideWorkspace(t *testing.T, s *e2etest.Stack) {
 	}
 	if longest < 90_000 {
 		t.Errorf("the longest text has %d bytes, want those of 98 kB", longest)
-	}
-}
-
-// pythonReadsItBack: the hazards, read by Python's csv module, are the stored values.
-func pythonReadsItBack(t *testing.T, s *e2etest.Stack) {
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		missing(t, "python3")
-	}
-	_, file := s.Caller().Export(t, "vip-messages", s.Messages("formulaGuard", "off", "label", demo.HazardLabel))
-	const program = `
-import csv, io, json, sys
-csv.field_size_limit(1 << 30)
-text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", newline="")
-json.dump(list(csv.reader(text, strict=True)), sys.stdout)
-`
-	cmd := exec.CommandContext(t.Context(), python, "-c", program)
-	cmd.Stdin = bytes.NewReader(file)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("python: %v\n%s", err, stderr.Bytes())
-	}
-	var got [][]string
-	if err := json.Unmarshal(out, &got); err != nil {
-		t.Fatalf("python wrote %.300q: %v", out, err)
-	}
-	texts := map[string]string{}
-	for _, row := range s.Stored(t, jobs.KindMessages) {
-		if text, ok := row.Fields["text"].(string); ok {
-			texts[row.ID] = strings.ReplaceAll(text, "\x00", "\u2400")
-		}
-	}
-	if len(got) < 500 {
-		t.Fatalf("python read %d rows", len(got))
-	}
-	for _, row := range got[1:] {
-		if want, ok := texts[row[0]]; !ok || row[6] != want {
-			t.Errorf("message %s: python read %q, stored is %q", row[0], row[6], want)
-		}
 	}
 }
 

@@ -35,7 +35,16 @@ var columns = map[jobs.Kind]string{
 
 // Row returns the row of a document, with CR LF, and how many of its cells were guarded.
 func Row(kind jobs.Kind, id string, fields map[string]any, guard bool) (row []byte, guarded int64) {
-	var cells []string
+	cells, guarded := Cells(kind, id, fields, guard)
+	var b bytes.Buffer
+	w := csv.NewWriter(&b) // its own UseCRLF would change line breaks inside cells
+	_ = w.Write(cells)
+	w.Flush()
+	return append(bytes.TrimSuffix(b.Bytes(), []byte("\n")), "\r\n"...), guarded
+}
+
+// Cells returns what a reader of the file should find in the row of a document.
+func Cells(kind jobs.Kind, id string, fields map[string]any, guard bool) (cells []string, guarded int64) {
 	for _, column := range strings.Fields(columns[kind]) {
 		var v any
 		if name, inner, nested := strings.Cut(column, "."); nested {
@@ -62,11 +71,7 @@ func Row(kind jobs.Kind, id string, fields map[string]any, guard bool) (row []by
 		}
 		cells = append(cells, cell)
 	}
-	var b bytes.Buffer
-	w := csv.NewWriter(&b) // its own UseCRLF would change line breaks inside cells
-	_ = w.Write(cells)
-	w.Flush()
-	return append(bytes.TrimSuffix(b.Bytes(), []byte("\n")), "\r\n"...), guarded
+	return cells, guarded
 }
 
 func join(list []any) string {

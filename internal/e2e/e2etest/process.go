@@ -43,8 +43,15 @@ type Process struct {
 // its children are killed, and a data race, panic or stack trace in its output is an error.
 func Start(tb testing.TB, env []string, program string, args ...string) *Process {
 	tb.Helper()
+	return startAs(tb, nil, "", env, program, args...)
+}
+
+// startAs is Start as another user, where one is given, in a folder that the user can enter.
+func startAs(tb testing.TB, user *syscall.Credential, folder string, env []string, program string, args ...string) *Process {
+	tb.Helper()
 	p := &Process{cmd: exec.Command(program, args...), stdout: newOutput(), stderr: newOutput(), done: make(chan struct{})}
-	p.cmd.Env, p.cmd.SysProcAttr = append(environ(), env...), attributes()
+	p.cmd.Env, p.cmd.SysProcAttr, p.cmd.Dir = append(environ(), env...), attributes(), folder
+	p.cmd.SysProcAttr.Credential = user
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	// A child that keeps the pipes open must not keep Wait from returning.
 	p.cmd.WaitDelay = 5 * time.Second

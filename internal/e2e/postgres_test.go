@@ -1,0 +1,64 @@
+//go:build postgres
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/firestore"
+	"github.com/google/go-cmp/cmp"
+
+	"exportd/internal/e2e/e2etest"
+	"exportd/internal/localcloud"
+	"exportd/jobs"
+)
+
+// TestPostgres: PostgreSQL's COPY reads the stored values. `make postgres` runs it.
+func TestPostgres(t *testing.T) {
+	t.Parallel()
+	bin := e2etest.PostgresBin()
+	if bin == "" {
+		missing(t, "PostgreSQL (initdb, postgres, psql)")
+	}
+	db := e2etest.StartPostgres(t, bin)
+	s := e2etest.Dev(t, exportd, t.TempDir(), e2etest.Sizes{Users: 300, Messages: 1000})
+	copyIn := func(t *testing.T, kind jobs.Kind, file []byte) [][]string {
+		return db.Copy(t, strings.Split(e2etest.Header(kind), ","), file)
+	}
+	readsBack(t, s, copyIn)
+	endMarks(t, s, copyIn)
+}
+
+// endMarks: \. alone on a line ends the input of a COPY, as a text it must not.
+func endMarks(t *testing.T, s *e2etest.Stack, read func(t *testing.T, kind jobs.Kind, file []byte) [][]string) {
+	client, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(s.Firestore)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	const label = "ai_end_mark"
+	from, err := time.Parse(time.DateOnly, s.From)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{`\.`, "before\n\\.\nafter", "\\.\n", "before\r\n\\.\r\nafter", `\N`, "\\"}
+	for i, text := range want {
+		_, err := client.Collection("VipMessages").NewDoc().Set(t.Context(), map[string]any{
+			"workspaceId": s.WorkspaceID, "mediumId": s.MediumID, "labels": []string{label}, "text": text,
+			"timestamp": from.Add(time.Hour - time.Duration(i)*time.Second), // newest first, as in the file
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, file := s.Caller().Export(t, string(jobs.KindMessages), s.Messages("label", label))
+	var got []string
+	for _, row := range read(t, jobs.KindMessages, file)[1:] {
+		got = append(got, row[6])
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("stored (-) and read back (+) differ:\n%s", diff)
+	}
+}
