@@ -13,19 +13,22 @@ import (
 	"exportd/internal/export"
 	"exportd/internal/jobqueue"
 	"exportd/internal/jobstore"
+	"exportd/internal/webhook"
 	"exportd/jobs"
 	"exportd/worker"
 )
 
 // crasher kills its own process with SIGKILL at the n-th place that it passes: before and
-// after each step of a worker that others can see. EXPORTD_TEST_CRASH_AT is n, from 1.
+// after each step of a worker that others can see. EXPORTD_TEST_CRASH_AT is n, from 1, or the
+// name of a place, which stands for the first of that name.
 type crasher struct {
 	at   int64
+	name string
 	seen atomic.Int64
 }
 
 func (c *crasher) place(name string) {
-	if c.seen.Add(1) == c.at {
+	if c.seen.Add(1) == c.at || name == c.name {
 		fmt.Fprintln(os.Stderr, "crash at", name)
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
@@ -34,14 +37,16 @@ func (c *crasher) place(name string) {
 
 // withCrashes puts the places between a worker and what it works with.
 func withCrashes(cfg worker.Config) worker.Config {
-	at, err := strconv.ParseInt(os.Getenv("EXPORTD_TEST_CRASH_AT"), 10, 64)
-	if err != nil {
+	where := os.Getenv("EXPORTD_TEST_CRASH_AT")
+	if where == "" {
 		return cfg
 	}
-	c := &crasher{at: at}
+	c := &crasher{name: where}
+	c.at, _ = strconv.ParseInt(where, 10, 64) // a name is 0, which is no place
 	cfg.Store = crashStore{cfg.Store.(*jobstore.Store), c}
 	cfg.Queue = crashQueue{cfg.Queue.(*jobqueue.Queue), c}
 	cfg.Exporter = crashExporter{cfg.Exporter.(*export.Exporter), c}
+	cfg.Callbacks.Sender = crashSender{cfg.Callbacks.Sender.(*webhook.Sender), c}
 	return cfg
 }
 
@@ -62,6 +67,24 @@ func (s crashStore) UpdatePart(ctx context.Context, id, part, actor string, fn f
 	j, err := s.Store.UpdatePart(ctx, id, part, actor, fn)
 	s.c.place("after a transition of a part")
 	return j, err
+}
+
+func (s crashStore) UpdateCallback(ctx context.Context, id, actor string, fn func(*jobs.CallbackTx) error) (*jobs.Callback, error) {
+	s.c.place("before a transition of a callback")
+	cb, err := s.Store.UpdateCallback(ctx, id, actor, fn)
+	s.c.place("after a transition of a callback")
+	return cb, err
+}
+
+type crashSender struct {
+	*webhook.Sender
+	c *crasher
+}
+
+func (s crashSender) Send(ctx context.Context, d webhook.Delivery) webhook.Attempt {
+	a := s.Sender.Send(ctx, d)
+	s.c.place("after sending a callback")
+	return a
 }
 
 type crashQueue struct {

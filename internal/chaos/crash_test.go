@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -43,28 +44,16 @@ func TestMain(m *testing.M) {
 // another, and wants both jobs to end right without doing a finished part again.
 func TestCrashAnywhere(t *testing.T) {
 	t.Parallel()
-	crashing := filepath.Join(t.TempDir(), "exportd-crash")
-	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "nomsgpack,crashpoints", "-o", crashing, "./cmd/exportd")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build exportd: %v\n%s", err, out)
-	}
-	indexes, err := os.ReadFile("../../deployments/firestore.indexes.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cloud, err := localcloud.Start(t.Context(), localcloud.Config{DataDir: t.TempDir(), IndexesJSON: indexes})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cloud.Close(context.Background()) })
+	crashing, cloud := crashRig(t)
 	var crashed, kept atomic.Int64
 	t.Run("at", func(t *testing.T) {
 		for i := range crashPlaces {
 			n := 1 + 2*i
 			t.Run(fmt.Sprint(n), func(t *testing.T) {
 				t.Parallel()
-				c := newCrashCase(t, cloud.Endpoints(), crashing, n)
+				c := newCrashCase(t, cloud.Endpoints(), crashing, fmt.Sprint(n))
+				c.submit(t, "text", "") // one part
+				c.submit(t, "", "")     // four
 				if c.runUntilCrash(t) {
 					crashed.Add(1)
 				}
@@ -81,22 +70,45 @@ func TestCrashAnywhere(t *testing.T) {
 	}
 }
 
+// crashRig builds an exportd with crash points and starts a cloud for it.
+func crashRig(t *testing.T) (bin string, cloud *localcloud.Cloud) {
+	t.Helper()
+	bin = filepath.Join(t.TempDir(), "exportd-crash")
+	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "nomsgpack,crashpoints", "-o", bin, "./cmd/exportd")
+	build.Dir = "../.."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build exportd: %v\n%s", err, out)
+	}
+	indexes, err := os.ReadFile("../../deployments/firestore.indexes.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cloud, err = localcloud.Start(t.Context(), localcloud.Config{DataDir: t.TempDir(), IndexesJSON: indexes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cloud.Close(context.Background()) })
+	return bin, cloud
+}
+
 // crashCase is a project of its own in the shared cloud: database, queues and bucket.
 type crashCase struct {
 	bin   string
 	env   []string
-	at    int
+	at    string // EXPORTD_TEST_CRASH_AT
 	store *jobstore.Store
+	queue *jobqueue.Queue
 	in    *inspector
 	jobs  []string
 }
 
-func newCrashCase(t *testing.T, e localcloud.Endpoints, bin string, at int) *crashCase {
+func newCrashCase(t *testing.T, e localcloud.Endpoints, bin, at string) *crashCase {
 	t.Helper()
-	project := fmt.Sprintf("crash-%d", at)
+	project := "crash-" + strings.ReplaceAll(at, " ", "-")
 	c := &crashCase{bin: bin, at: at, env: append(os.Environ(),
 		"EXPORTD_PROJECT_ID="+project, "FIRESTORE_EMULATOR_HOST="+e.Firestore, "PUBSUB_EMULATOR_HOST="+e.PubSub, "STORAGE_EMULATOR_HOST="+e.Storage,
-		"EXPORTD_LEASE_SECONDS=3", "EXPORTD_PART_ROWS=100", "EXPORTD_PART_SLOTS=2", "EXPORTD_JOB_SLOTS=1", "EXPORTD_DRAIN_SECONDS=1")}
+		"EXPORTD_LEASE_SECONDS=3", "EXPORTD_PART_ROWS=100", "EXPORTD_PART_SLOTS=2", "EXPORTD_JOB_SLOTS=1", "EXPORTD_DRAIN_SECONDS=1",
+		"EXPORTD_CALLBACK_ALLOW_HTTP=true", "EXPORTD_CALLBACK_ALLOW_CIDRS=127.0.0.0/8", "EXPORTD_CALLBACK_ALLOW_PORTS=0")}
 	ctx := context.Background()
 	client, err := firestore.NewClient(ctx, project, localcloud.GRPCOptions(e.Firestore)...)
 	if err != nil {
@@ -116,30 +128,35 @@ func newCrashCase(t *testing.T, e localcloud.Endpoints, bin string, at int) *cra
 	}
 	t.Cleanup(func() { _ = objects.Close() })
 	c.in = &inspector{firestore: client, store: c.store, records: source, objects: objects, expected: map[string][sha256.Size]byte{}}
-	queue, err := jobqueue.Open(ctx, jobqueue.Config{ProjectID: project, Emulator: e.PubSub})
-	if err != nil {
+	if c.queue, err = jobqueue.Open(ctx, jobqueue.Config{ProjectID: project, Emulator: e.PubSub}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = queue.Close() })
-	if err := errors.Join(queue.Ensure(ctx), objects.Ensure(ctx)); err != nil {
+	t.Cleanup(func() { _ = c.queue.Close() })
+	if err := errors.Join(c.queue.Ensure(ctx), objects.Ensure(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	fill(t, client)
-	for _, kind := range []string{"text", ""} { // one part, and four
-		s, err := c.store.Submit(ctx, jobs.Submission{OrgID: "org", KeyID: "key", Kind: jobs.KindMessages, Params: jobs.Params{
-			Filter:  jobs.Filter{WorkspaceID: "w", MediumID: "m", From: day, To: day.AddDate(0, 0, 2), ContentType: kind},
-			Profile: jobs.ProfileRFC4180, FormulaGuard: true,
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.jobs = append(c.jobs, s.Job.ID)
-		if err := queue.Publish(ctx, jobs.QueueExports, jobs.Message{JobID: s.Job.ID}); err != nil {
-			t.Fatal(err)
-		}
-	}
 	return c
 }
+
+// submit asks for the messages of a kind, all if it is empty, and rings for the job.
+func (c *crashCase) submit(t *testing.T, kind, callbackURL string) {
+	t.Helper()
+	s, err := c.store.Submit(t.Context(), jobs.Submission{OrgID: "org", KeyID: crashKey, Kind: jobs.KindMessages, CallbackURL: callbackURL, Params: jobs.Params{
+		Filter:  jobs.Filter{WorkspaceID: "w", MediumID: "m", From: day, To: day.AddDate(0, 0, 2), ContentType: kind},
+		Profile: jobs.ProfileRFC4180, FormulaGuard: true,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.jobs = append(c.jobs, s.Job.ID)
+	if err := c.queue.Publish(t.Context(), jobs.QueueExports, jobs.Message{JobID: s.Job.ID}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// crashKey is the API key of all jobs.
+const crashKey = "key_crash"
 
 var day = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 
@@ -172,7 +189,7 @@ func fill(t *testing.T, client *firestore.Client) {
 func (c *crashCase) runUntilCrash(t *testing.T) bool {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), c.bin, "worker")
-	cmd.Env = append(c.env, fmt.Sprintf("EXPORTD_TEST_CRASH_AT=%d", c.at))
+	cmd.Env = append(c.env, "EXPORTD_TEST_CRASH_AT="+c.at)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -208,11 +225,14 @@ func (c *crashCase) ended(ctx context.Context, t *testing.T) bool {
 		if !j.State.Ended() {
 			return false
 		}
+		if j.CallbackURL != "" && c.callback(ctx, t, id).State == jobs.CallbackPending {
+			return false
+		}
 	}
 	return true
 }
 
-// runToTheEnd runs a worker until both jobs have ended.
+// runToTheEnd runs a worker until all jobs, and their callbacks, have ended.
 func (c *crashCase) runToTheEnd(t *testing.T) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), c.bin, "worker")
