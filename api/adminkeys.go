@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -37,24 +38,39 @@ type keyView struct {
 	CallbackHosts []string       `json:"callbackHosts"`
 	IPRanges      []string       `json:"ipRanges"`
 	MinVersion    int            `json:"minSignatureVersion"`
+	OneUse        bool           `json:"oneUse"`
 	Secrets       []secretView   `json:"secrets"`
+	Webhook       []secretView   `json:"webhookSecrets"`
 }
 
 type secretView struct {
 	ExpiresAt *time.Time `json:"expiresAt"`
 }
 
+func secretViews(secrets []apikey.SigningSecret) []secretView {
+	views := make([]secretView, len(secrets))
+	for i, s := range secrets {
+		views[i] = secretView{timeOrNil(s.ExpiresAt)}
+	}
+	return views
+}
+
+// auditView is a line of a key's history.
+type auditView struct {
+	At     time.Time     `json:"at"`
+	Action apikey.Action `json:"action"`
+	Actor  string        `json:"actor"`
+	Reason string        `json:"reason"`
+}
+
 func keyViewOf(k *apikey.Key) keyView {
 	v := keyView{
 		KeyID: k.ID, OrgID: k.OrgID, Name: k.Name, Scopes: orEmpty(k.Scopes), State: k.State, CreatedAt: timeOrNil(k.CreatedAt),
 		ExpiresAt: timeOrNil(k.ExpiresAt), LastUsedAt: timeOrNil(k.LastUsedAt), CallbackHosts: orEmpty(k.CallbackHosts),
-		IPRanges: []string{}, MinVersion: max(1, k.MinVersion), Secrets: []secretView{},
+		IPRanges: []string{}, MinVersion: max(1, k.MinVersion), OneUse: k.OneUse, Secrets: secretViews(k.Secrets), Webhook: secretViews(k.WebhookSecrets),
 	}
 	for _, p := range k.IPRanges {
 		v.IPRanges = append(v.IPRanges, p.String())
-	}
-	for _, s := range k.Secrets {
-		v.Secrets = append(v.Secrets, secretView{timeOrNil(s.ExpiresAt)})
 	}
 	return v
 }
@@ -78,6 +94,23 @@ func (s *Server) listKeys(c *gin.Context, _ *apikey.Key) error {
 		views[i] = keyViewOf(k)
 	}
 	writeJSON(c, http.StatusOK, map[string]any{"keys": views})
+	return nil
+}
+
+// getKey shows a key and who changed it.
+func (s *Server) getKey(c *gin.Context, _ *apikey.Key) error {
+	if err := noParams(c.Request); err != nil {
+		return err
+	}
+	k, audit, err := s.admin.Get(c.Request.Context(), c.Param("keyId"))
+	if err != nil {
+		return unknownKey(err)
+	}
+	lines := make([]auditView, len(audit))
+	for i, e := range audit {
+		lines[i] = auditView{e.At.UTC(), e.Action, e.Actor, e.Reason}
+	}
+	writeJSON(c, http.StatusOK, map[string]any{"key": keyViewOf(k), "audit": lines})
 	return nil
 }
 
@@ -130,43 +163,51 @@ func (s *Server) draft(b *body) apikey.Draft {
 		d.IPRanges = append(d.IPRanges, p)
 	}
 	d.MinVersion = b.integer("minSignatureVersion", 1, 2, 1)
+	d.OneUse = b.boolean("oneUse")
 	return d
 }
 
+// changer is how an admin appears in a key's history.
+func changer(caller *apikey.Key, reason string) apikey.By {
+	return apikey.By{Actor: actor(caller), Reason: reason}
+}
+
 // createKey makes a key. Its secrets are in this answer and can never be shown again.
-func (s *Server) createKey(c *gin.Context, _ *apikey.Key) error {
+func (s *Server) createKey(c *gin.Context, caller *apikey.Key) error {
 	b, err := readBody(c.Request)
 	if err != nil {
 		return err
 	}
-	d := s.draft(b)
+	d, reason := s.draft(b), b.reason(true)
 	if err := b.finish(); err != nil {
 		return err
 	}
-	k, err := s.admin.Create(c.Request.Context(), d)
+	k, err := s.admin.Create(c.Request.Context(), d, changer(caller, reason))
 	if err != nil {
 		return err
 	}
 	observe(c).targetKeyID = k.ID
 	writeJSON(c, http.StatusCreated, map[string]any{
-		"key": keyViewOf(k), "secret": k.Secrets[0].Secret.Reveal(), "webhookSecret": k.WebhookSecret.Reveal(),
+		"key": keyViewOf(k), "secret": k.Secrets[0].Secret.Reveal(), "webhookSecret": k.WebhookSecrets[0].Secret.Reveal(),
 	})
 	return nil
 }
 
 // rotateKey gives a key a new secret, in this answer only.
-func (s *Server) rotateKey(c *gin.Context, _ *apikey.Key) error {
+func (s *Server) rotateKey(c *gin.Context, caller *apikey.Key) error {
 	b, err := readBody(c.Request)
 	if err != nil {
 		return err
 	}
 	longest := int(apikey.MaxOverlap / time.Second)
 	overlap := time.Duration(b.integer("overlapSeconds", 0, longest, int(defaultOverlap/time.Second))) * time.Second
+	purpose := enum(&b.params, "secret", apikey.ForRequests, apikey.ForCallbacks)
+	reason := b.reason(true)
 	if err := b.finish(); err != nil {
 		return err
 	}
 	id := c.Param("keyId")
-	secret, err := s.admin.Rotate(c.Request.Context(), id, overlap)
+	secret, err := s.admin.Rotate(c.Request.Context(), id, cmp.Or(purpose, apikey.ForRequests), overlap, changer(caller, reason))
 	if err != nil {
 		return unknownKey(err)
 	}
@@ -182,6 +223,7 @@ func (s *Server) revokeKey(c *gin.Context, caller *apikey.Key) error {
 	if err != nil {
 		return err
 	}
+	reason := b.reason(true)
 	if err := b.finish(); err != nil {
 		return err
 	}
@@ -189,7 +231,7 @@ func (s *Server) revokeKey(c *gin.Context, caller *apikey.Key) error {
 	if id == caller.ID {
 		return refuse(http.StatusConflict, "a key cannot revoke itself: use another admin key")
 	}
-	if err := s.admin.SetState(c.Request.Context(), id, apikey.Disabled); err != nil {
+	if err := s.admin.SetState(c.Request.Context(), id, apikey.Disabled, changer(caller, reason)); err != nil {
 		return unknownKey(err)
 	}
 	observe(c).targetKeyID = id

@@ -18,9 +18,10 @@ import (
 
 // fakeKeys keeps keys in memory.
 type fakeKeys struct {
-	mu   sync.Mutex
-	keys []*apikey.Key
-	err  error
+	mu    sync.Mutex
+	keys  []*apikey.Key
+	audit map[string][]apikey.AuditEntry
+	err   error
 }
 
 func (f *fakeKeys) Lookup(_ context.Context, id string) (*apikey.Key, error) {
@@ -32,13 +33,14 @@ func (f *fakeKeys) Lookup(_ context.Context, id string) (*apikey.Key, error) {
 	return nil, jobs.ErrNotFound
 }
 
-func (f *fakeKeys) Create(_ context.Context, d apikey.Draft) (*apikey.Key, error) {
+func (f *fakeKeys) Create(_ context.Context, d apikey.Draft, by apikey.By) (*apikey.Key, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	k := &apikey.Key{ID: fmt.Sprintf("key_made%d", len(f.keys)), OrgID: d.OrgID, Name: d.Name, Scopes: d.Scopes, State: apikey.Active,
 		ExpiresAt: d.ExpiresAt, CallbackHosts: d.CallbackHosts, IPRanges: d.IPRanges, MinVersion: d.MinVersion,
-		Secrets: []apikey.SigningSecret{{Secret: apikey.NewSecret(testSecret)}}, WebhookSecret: apikey.NewSecret("whsec_test")}
+		Secrets: []apikey.SigningSecret{{Secret: apikey.NewSecret(testSecret)}}, OneUse: d.OneUse, WebhookSecrets: []apikey.SigningSecret{{Secret: apikey.NewSecret("whsec_test")}}}
 	f.keys = append(f.keys, k)
+	f.note(k.ID, apikey.ActionCreated, by)
 	return k, f.err
 }
 
@@ -50,17 +52,38 @@ func (f *fakeKeys) change(id string, fn func(*apikey.Key)) error {
 	return err
 }
 
-func (f *fakeKeys) Rotate(_ context.Context, id string, overlap time.Duration) (apikey.Secret, error) {
-	secret := apikey.NewSecret("another-secret-not-to-be-logged")
+func (f *fakeKeys) Rotate(_ context.Context, id string, purpose apikey.Purpose, overlap time.Duration, by apikey.By) (apikey.Secret, error) {
+	secret, action := apikey.NewSecret("another-secret-not-to-be-logged"), apikey.ActionRotated
 	return secret, f.change(id, func(k *apikey.Key) {
-		old := k.Secrets[0]
-		old.ExpiresAt = noon.Add(overlap)
-		k.Secrets = []apikey.SigningSecret{{Secret: secret}, old}
+		list := &k.Secrets
+		if purpose == apikey.ForCallbacks {
+			list, action = &k.WebhookSecrets, apikey.ActionWebhookRotated
+		}
+		next := []apikey.SigningSecret{{Secret: secret}}
+		if len(*list) > 0 {
+			old := (*list)[0]
+			old.ExpiresAt = noon.Add(overlap)
+			next = append(next, old)
+		}
+		*list = next
+		f.note(id, action, by)
 	})
 }
 
-func (f *fakeKeys) SetState(_ context.Context, id string, state apikey.State) error {
-	return f.change(id, func(k *apikey.Key) { k.State = state })
+func (f *fakeKeys) SetState(_ context.Context, id string, state apikey.State, by apikey.By) error {
+	return f.change(id, func(k *apikey.Key) { k.State = state; f.note(id, apikey.ActionRevoked, by) })
+}
+
+func (f *fakeKeys) note(id string, action apikey.Action, by apikey.By) {
+	if f.audit == nil {
+		f.audit = map[string][]apikey.AuditEntry{}
+	}
+	f.audit[id] = append(f.audit[id], apikey.AuditEntry{At: noon, Action: action, Actor: by.Actor, Reason: by.Reason})
+}
+
+func (f *fakeKeys) Get(ctx context.Context, id string) (*apikey.Key, []apikey.AuditEntry, error) {
+	k, err := f.Lookup(ctx, id)
+	return k, f.audit[id], err
 }
 
 func (f *fakeKeys) List(_ context.Context, org string) ([]*apikey.Key, error) {
@@ -80,42 +103,55 @@ func TestAdminKeys(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	code, got := as(t, b, "key_admn", "POST", "/admin/keys", `{"orgId":"org9","name":"billing","scopes":["read","export"],"expiresAt":"2027-01-01",
-		"callbackHosts":["hooks.example.com"],"ipRanges":["192.0.2.0/24","2001:db8::/32"],"minSignatureVersion":2}`)
+		"callbackHosts":["hooks.example.com"],"ipRanges":["192.0.2.0/24","2001:db8::/32"],"minSignatureVersion":2,"oneUse":true,"reason":"they asked"}`)
 	if code != http.StatusCreated || got["secret"] != testSecret || got["webhookSecret"] != "whsec_test" {
 		t.Fatalf("create = %d %v", code, got)
 	}
 	id := got["key"].(map[string]any)["keyId"].(string)
 	code, got = as(t, b, "key_admn", "GET", "/admin/keys?orgId=org9", "")
 	want := `[map[callbackHosts:[hooks.example.com] createdAt:<nil> expiresAt:2027-01-01T00:00:00Z ipRanges:[192.0.2.0/24 2001:db8::/32] keyId:` + id +
-		` lastUsedAt:<nil> minSignatureVersion:2 name:billing orgId:org9 scopes:[read export] secrets:[map[expiresAt:<nil>]] state:active]]`
+		` lastUsedAt:<nil> minSignatureVersion:2 name:billing oneUse:true orgId:org9 scopes:[read export] secrets:[map[expiresAt:<nil>]] state:active webhookSecrets:[map[expiresAt:<nil>]]]]`
 	if code != http.StatusOK || fmt.Sprint(got["keys"]) != want {
 		t.Errorf("list = %d %v, want %s", code, got["keys"], want)
 	}
-	code, got = as(t, b, "key_admn", "POST", "/admin/keys/"+id+"/rotate", `{"overlapSeconds":3600}`)
-	if code != http.StatusOK || got["secret"] != "another-secret-not-to-be-logged" || got["oldSecretExpiresAt"] != "2026-06-15T13:00:00Z" {
-		t.Errorf("rotate = %d %v", code, got)
+	for _, secret := range []string{`"overlapSeconds":3600`, `"overlapSeconds":3600,"secret":"signing"`, `"overlapSeconds":3600,"secret":"webhook"`} {
+		code, got = as(t, b, "key_admn", "POST", "/admin/keys/"+id+"/rotate", `{"reason":"monthly",`+secret+`}`)
+		if code != http.StatusOK || got["secret"] != "another-secret-not-to-be-logged" || got["oldSecretExpiresAt"] != "2026-06-15T13:00:00Z" {
+			t.Errorf("rotate %s = %d %v", secret, code, got)
+		}
 	}
-	if code, got = as(t, b, "key_admn", "POST", "/admin/keys/"+id+"/revoke", ""); code != http.StatusOK || got["state"] != "disabled" {
+	if code, got = as(t, b, "key_admn", "POST", "/admin/keys/"+id+"/revoke", `{"reason":"they left"}`); code != http.StatusOK || got["state"] != "disabled" {
 		t.Errorf("revoke = %d %v", code, got)
+	}
+	code, got = as(t, b, "key_admn", "GET", "/admin/keys/"+id, "")
+	shown := fmt.Sprint(got["audit"])
+	for _, line := range []string{"action:created", "reason:they asked", "action:rotated", "action:webhook_rotated", "reason:monthly", "action:revoked", "reason:they left", "actor:api key key_admn", "at:2026-06-15T12:00:00Z"} {
+		if code != http.StatusOK || !strings.Contains(shown, line) {
+			t.Errorf("get = %d %v, want %s", code, shown, line)
+		}
 	}
 	if code, got = as(t, b, id, "GET", "/workspaces", ""); code != http.StatusUnauthorized {
 		t.Errorf("with the revoked key = %d %v", code, got)
 	}
-	if code, got = as(t, b, "key_admn", "POST", "/admin/keys/key_admn/revoke", ""); code != http.StatusConflict {
+	if code, got = as(t, b, "key_admn", "POST", "/admin/keys/key_admn/revoke", `{"reason":"r"}`); code != http.StatusConflict {
 		t.Errorf("an admin key revokes itself = %d %v", code, got)
 	}
-	for _, what := range []string{"rotate", "revoke"} {
-		if code, got = as(t, b, "key_admn", "POST", "/admin/keys/key_nobody/"+what, ""); code != http.StatusNotFound || got["message"] != "API key not found" {
-			t.Errorf("%s an unknown key = %d %v", what, code, got)
+	for what, method := range map[string]string{"/rotate": "POST", "/revoke": "POST", "": "GET"} {
+		body := ""
+		if method == "POST" {
+			body = `{"reason":"r"}`
+		}
+		if code, got = as(t, b, "key_admn", method, "/admin/keys/key_nobody"+what, body); code != http.StatusNotFound || got["message"] != "API key not found" {
+			t.Errorf("%s %s of an unknown key = %d %v", method, what, code, got)
 		}
 	}
 	log := b.log.String()
 	for _, secret := range []string{testSecret, "another-secret-not-to-be-logged", "whsec_"} {
-		if strings.Contains(log, secret) {
-			t.Errorf("log holds %q", secret)
+		if strings.Contains(log+shown, secret) {
+			t.Errorf("log or history holds %q", secret)
 		}
 	}
-	if strings.Count(log, `"target_key_id":"`+id+`"`) != 3 {
+	if strings.Count(log, `"target_key_id":"`+id+`"`) != 5 {
 		t.Errorf("the log does not tell which key was made, rotated and revoked: %s", log)
 	}
 }
@@ -125,38 +161,48 @@ func TestAdminKeyFaults(t *testing.T) {
 	b := newBench(t)
 	long := strings.Repeat("x", maxKeyName+1)
 	for body, want := range map[string]string{
-		`{}`: "scopes orgId name",
-		`{"orgId":"a/b","name":"n","scopes":["read"]}`:                                        "orgId",
-		`{"orgId":"o","name":"` + long + `","scopes":["read"]}`:                               "name",
-		`{"orgId":"o","name":"n","scopes":["root"]}`:                                          "scopes",
-		`{"orgId":"o","name":"n","scopes":"read"}`:                                            "scopes",
-		`{"orgId":"o","name":"n","scopes":[],"expiresAt":"2020-01-01"}`:                       "expiresAt",
-		`{"orgId":"o","name":"n","scopes":[],"ipRanges":["10.0.0.1/8"]}`:                      "ipRanges",
-		`{"orgId":"o","name":"n","scopes":[],"ipRanges":["everywhere"]}`:                      "ipRanges",
-		`{"orgId":"o","name":"n","scopes":[],"callbackHosts":["http://x/"]}`:                  "callbackHosts",
-		`{"orgId":"o","name":"n","scopes":[],"minSignatureVersion":3}`:                        "minSignatureVersion",
-		`{"orgId":"o","name":"n","scopes":[],"secret":"mine"}`:                                "secret",
-		`{"orgId":"o","name":"n","scopes":[],"state":"active","keyId":"key_mine","orgid":""}`: "state keyId orgid",
+		`{}`: "scopes orgId name reason",
+		`{"orgId":"o","name":"n","scopes":["read"],"reason":7}`:                                          "reason",
+		`{"orgId":"a/b","name":"n","scopes":["read"],"reason":"r"}`:                                      "orgId",
+		`{"orgId":"o","name":"` + long + `","scopes":["read"],"reason":"r"}`:                             "name",
+		`{"orgId":"o","name":"n","scopes":["root"],"reason":"r"}`:                                        "scopes",
+		`{"orgId":"o","name":"n","scopes":"read","reason":"r"}`:                                          "scopes",
+		`{"orgId":"o","name":"n","scopes":[],"reason":"r","expiresAt":"2020-01-01"}`:                     "expiresAt",
+		`{"orgId":"o","name":"n","scopes":[],"reason":"r","ipRanges":["10.0.0.1/8"]}`:                    "ipRanges",
+		`{"orgId":"o","name":"n","scopes":[],"reason":"r","ipRanges":["everywhere"]}`:                    "ipRanges",
+		`{"orgId":"o","name":"n","scopes":[],"reason":"r","callbackHosts":["http://x/"]}`:                "callbackHosts",
+		`{"orgId":"o","name":"n","scopes":[],"reason":"r","minSignatureVersion":3}`:                      "minSignatureVersion",
+		`{"orgId":"o","name":"n","scopes":[],"reason":"r","oneUse":"often"}`:                             "oneUse",
+		`{"orgId":"o","name":"n","scopes":[],"reason":"r","secret":"mine"}`:                              "secret",
+		`{"orgId":"o","name":"n","scopes":[],"reason":"r","state":"active","keyId":"k","orgid":"other"}`: "state keyId orgid",
 	} {
-		code, got := as(t, b, "key_admn", "POST", "/admin/keys", body)
-		var paths []string
-		faults, _ := got["error"].([]any)
-		for _, f := range faults {
-			paths = append(paths, f.(map[string]any)["path"].([]any)[0].(string))
-		}
-		wants := strings.Fields(want)
-		slices.Sort(wants)
-		slices.Sort(paths)
-		if code != http.StatusUnprocessableEntity || !slices.Equal(paths, wants) {
-			t.Errorf("create %s = %d, faults at %v, want %v", body, code, paths, wants)
-		}
+		wantFaults(t, b, "/admin/keys", body, want)
 	}
-	for body, want := range map[string]int{
-		`{"overlapSeconds":604800}`: 200, `{"overlapSeconds":604801}`: 422, `{"overlapSeconds":0}`: 200, `{"overlapSeconds":-1}`: 422,
+	for body, want := range map[string]string{
+		`{}`:                                  "reason",
+		`{"reason":"r","secret":"both"}`:      "secret",
+		`{"reason":"r","secret":["webhook"]}`: "secret",
 	} {
-		if code, got := as(t, b, "key_admn", "POST", "/admin/keys/key_two2/rotate", body); code != want {
-			t.Errorf("rotate %s = %d %v, want %d", body, code, got, want)
-		}
+		wantFaults(t, b, "/admin/keys/key_two2/rotate", body, want)
+	}
+	wantFaults(t, b, "/admin/keys/key_two2/revoke", ``, "reason")
+	wantFaults(t, b, "/admin/keys/key_two2/revoke", `{"reason":"r","overlapSeconds":0}`, "overlapSeconds")
+}
+
+// wantFaults posts a body as admin, which is refused for the named fields.
+func wantFaults(t *testing.T, b *bench, target, body, want string) {
+	t.Helper()
+	code, got := as(t, b, "key_admn", "POST", target, body)
+	var paths []string
+	faults, _ := got["error"].([]any)
+	for _, f := range faults {
+		paths = append(paths, f.(map[string]any)["path"].([]any)[0].(string))
+	}
+	wants := strings.Fields(want)
+	slices.Sort(wants)
+	slices.Sort(paths)
+	if code != http.StatusUnprocessableEntity || !slices.Equal(paths, wants) {
+		t.Errorf("%s %s = %d, faults at %v, want %v", target, body, code, paths, wants)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"exportd/internal/apikey"
+	"exportd/jobs"
 )
 
 // attack is a thing that somebody tries. The numbers are those of the rows of the list of
@@ -253,4 +254,91 @@ func TestNoLockOut(t *testing.T) {
 		t.Errorf("%d of 200 were stopped at the address, want 170", refused)
 	}
 	wantStatus(t, b.get(t, "/workspaces"), http.StatusOK)
+}
+
+// replayed is a request that is made twice by the same signature, and what the second one gets.
+type replayed struct {
+	row, name    string
+	key          string
+	method, path string
+	header, body string // header is one, "Name: value"
+	status       int
+}
+
+// TestReplays sends exact duplicates of signed requests of version 1 while their date is
+// good: nothing is done a second time, and no secret is shown to whoever comes second.
+func TestReplays(t *testing.T) {
+	t.Parallel()
+	messages := "/vip-messages/export?workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-02"
+	for _, a := range []replayed{
+		{"3.2", "an export", "key_one1", "GET", usersExport, "", "", 202},
+		{"3.2", "an export that wants a job of its own", "key_one1", "GET", usersExport, "Cache-Control: no-cache", "", 202},
+		{"3.2", "an export with a callback", "key_one1", "GET", messages + "&callbackUrl=https://hooks.example.com/", "", "", 202},
+		{"3.2", "an export with an Idempotency-Key", "key_one1", "GET", usersExport, "Idempotency-Key: mine", "", 202},
+		{"3.2", "a key is made", "key_admn", "POST", "/admin/keys", "", `{"orgId":"o","name":"n","scopes":["read"],"reason":"r"}`, 409},
+		{"3.2", "a key is rotated", "key_admn", "POST", "/admin/keys/key_two2/rotate", "", `{"reason":"r"}`, 409},
+		{"3.2", "a webhook secret is rotated", "key_admn", "POST", "/admin/keys/key_two2/rotate", "", `{"reason":"r","secret":"webhook"}`, 409},
+		{"3.2", "a key is revoked", "key_admn", "POST", "/admin/keys/key_two2/revoke", "", `{"reason":"r"}`, 409},
+		{"3.2", "a queue is paused", "key_ops1", "POST", "/ops/queues/exports/pause", "", `{"reason":"r"}`, 409},
+		{"3.2", "many jobs run again", "key_ops1", "POST", "/ops/jobs/rerun", "", `{"reason":"r","filter":{"state":"failed"}}`, 409},
+	} {
+		b := newBench(t, func(c *Config) { c.Nonces = nonces() })
+		send := func() *httptest.ResponseRecorder {
+			r := withBody(request(t, a.key, a.method, a.path), a.body)
+			if name, value, ok := strings.Cut(a.header, ": "); ok {
+				r.Header.Set(name, value)
+			}
+			return b.do(r)
+		}
+		first := send()
+		if first.Code >= http.StatusBadRequest {
+			t.Fatalf("%s %s: the first is refused with %d %s", a.row, a.name, first.Code, first.Body)
+		}
+		made, keys := len(b.jobs.jobs)+len(b.jobs.batches)+len(b.queue.rung), len(b.keys.keys)+len(fmt.Sprint(b.keys.audit))
+		second := send()
+		switch {
+		case second.Code != a.status:
+			t.Errorf("%s %s: the duplicate gets %d %s, want %d", a.row, a.name, second.Code, second.Body, a.status)
+		case a.status < 400 && second.Header().Get("Location") != first.Header().Get("Location") || len(b.jobs.jobs)+len(b.jobs.batches)+len(b.queue.rung) != made:
+			t.Errorf("%s %s: the duplicate made another", a.row, a.name)
+		case len(b.keys.keys)+len(fmt.Sprint(b.keys.audit)) != keys || strings.Contains(second.Body.String(), "secret"):
+			t.Errorf("%s %s: the duplicate changed a key or shows a secret", a.row, a.name)
+		}
+	}
+}
+
+// A duplicate of an export is answered by the job of the first, however that has ended.
+// Requests that differ in anything that is signed or asked for are no duplicates.
+func TestReplayOfEndedExport(t *testing.T) {
+	t.Parallel()
+	for state, want := range map[jobs.State]int{jobs.Succeeded: 200, jobs.Failed: 500, jobs.Canceled: 409, jobs.Expired: 410} {
+		b := newBench(t)
+		first := b.get(t, usersExport, "Cache-Control", "no-cache")
+		wantStatus(t, first, http.StatusAccepted)
+		j := succeeded()
+		j.ID, j.State = strings.TrimPrefix(first.Header().Get("Location"), "/exports/"), state
+		if state == jobs.Failed {
+			j.Error = &jobs.JobError{Code: jobs.CodeInternal, Message: "m"}
+		}
+		b.jobs.set(j)
+		again := b.get(t, usersExport, "Cache-Control", "no-cache")
+		if at := again.Header().Get("Location") + again.Header().Get("Content-Location"); again.Code != want || at != first.Header().Get("Location") || len(b.jobs.jobs) != 1 {
+			t.Errorf("duplicate of an export that is %s = %d %s, want %d %s", state, again.Code, at, want, first.Header().Get("Location"))
+		}
+	}
+	b := newBench(t, func(c *Config) { c.Nonces = nonces() })
+	later := "2026-06-15T12:00:00.001Z"
+	for name, r := range map[string]*http.Request{
+		"the first":         request(t, "key_one1", "GET", usersExport),
+		"another date":      withHeader(request(t, "key_one1", "GET", usersExport), "x-date", later, "x-signature", apikey.Sign(testSecret, later)),
+		"another key":       request(t, "key_hook", "GET", usersExport),
+		"another parameter": request(t, "key_one1", "GET", usersExport+"&hasBirthday=true"),
+		"version 2":         requestV2(t, "key_one1", "GET", usersExport, ""),
+		"version 2 again":   requestV2(t, "key_one1", "GET", usersExport, ""),
+	} {
+		made := len(b.jobs.jobs)
+		if w := b.do(r); w.Code != http.StatusAccepted || len(b.jobs.jobs) != made+1 {
+			t.Errorf("%s = %d and %d jobs, want one of its own", name, w.Code, len(b.jobs.jobs)-made)
+		}
+	}
 }

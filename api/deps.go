@@ -87,10 +87,12 @@ type Objects interface {
 // KeyAdmin makes and changes API keys. internal/apikey has it. What a returned Key holds of
 // secrets can be shown once.
 type KeyAdmin interface {
-	Create(ctx context.Context, d apikey.Draft) (*apikey.Key, error)
-	// Rotate gives a key a new secret; the one in use works on for overlap.
-	Rotate(ctx context.Context, id string, overlap time.Duration) (apikey.Secret, error)
-	SetState(ctx context.Context, id string, state apikey.State) error
+	Create(ctx context.Context, d apikey.Draft, by apikey.By) (*apikey.Key, error)
+	// Rotate gives a key a new secret of a purpose; the one in use works on for overlap.
+	Rotate(ctx context.Context, id string, purpose apikey.Purpose, overlap time.Duration, by apikey.By) (apikey.Secret, error)
+	SetState(ctx context.Context, id string, state apikey.State, by apikey.By) error
+	// Get gives a key and who changed it when and why, oldest first.
+	Get(ctx context.Context, id string) (*apikey.Key, []apikey.AuditEntry, error)
 	// List gives the keys of an org, of all if it is empty.
 	List(ctx context.Context, orgID string) ([]*apikey.Key, error)
 }

@@ -70,7 +70,10 @@ func (s *Server) readExport(c *gin.Context, kind jobs.Kind, caller *apikey.Key) 
 	}
 	key, faults := readIdempotencyKey(c.Request.Header)
 	sub.IdempotencyKey, p.faults = key, append(p.faults, faults...)
-	return sub, p.finish()
+	if key == "" {
+		sub.IdempotencyKey, err = replayKey(c.Request)
+	}
+	return sub, errors.Join(err, p.finish())
 }
 
 // callbackURL reads where to call back: what the request says, else the key's default.

@@ -53,7 +53,7 @@ type bench struct {
 func newBench(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
 	b := &bench{tb: t, records: &fakeRecords{}, queue: &fakeQueue{}, objects: &fakeObjects{}, log: new(bytes.Buffer)}
-	b.jobs = &fakeJobs{jobs: map[string]*jobs.Job{}, changed: make(chan struct{})}
+	b.jobs = &fakeJobs{jobs: map[string]*jobs.Job{}, byKey: map[string]string{}, changed: make(chan struct{})}
 	key := func(id, org string, scopes ...apikey.Scope) *apikey.Key {
 		return &apikey.Key{ID: id, OrgID: org, State: apikey.Active, Scopes: scopes,
 			Secrets: []apikey.SigningSecret{{Secret: apikey.NewSecret(testSecret)}}}
@@ -230,8 +230,9 @@ type fakeJobs struct {
 	jobs         map[string]*jobs.Job
 	changed      chan struct{} // closed at each change
 	submitted    []jobs.Submission
-	attach       *jobs.Job // what Submit finds
-	list         jobs.List // of the last List
+	byKey        map[string]string // ids of jobs by idempotency key
+	attach       *jobs.Job         // what Submit finds
+	list         jobs.List         // of the last List
 	page         jobs.JobPage
 	callbacks    []*jobs.Callback
 	events       []jobs.Event
@@ -286,11 +287,15 @@ func (f *fakeJobs) Submit(_ context.Context, s jobs.Submission) (jobs.Submitted,
 		return jobs.Submitted{}, f.err
 	}
 	f.submitted = append(f.submitted, s)
+	if j, ok := f.byKey[s.IdempotencyKey]; ok && s.IdempotencyKey != "" {
+		return jobs.Submitted{Job: f.jobs[j], Reused: true}, nil
+	}
 	if f.attach != nil {
 		return jobs.Submitted{Job: f.attach, Reused: true}, nil
 	}
 	j := f.set(jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: s.OrgID, KeyID: s.KeyID, Kind: s.Kind, Params: s.Params,
 		State: jobs.Queued, CreatedAt: noon, WakeAt: noon, CallbackURL: s.CallbackURL})
+	f.byKey[s.IdempotencyKey] = j.ID
 	return jobs.Submitted{Job: j}, nil
 }
 

@@ -82,7 +82,7 @@ func (s *Server) pingDelivery(c *gin.Context, j *jobs.Job) (webhook.Delivery, er
 	if d.AllowedHosts, err = webhook.ParseHostList(key.CallbackHosts); err != nil {
 		return d, err // the key's record is at fault, not the caller
 	}
-	own, api := key.CallbackSecrets()
+	own, api := key.CallbackSecrets(s.now())
 	d.Secrets, err = webhook.KeySecrets(own, api)
 	return d, err
 }

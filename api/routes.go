@@ -88,6 +88,7 @@ func (s *Server) routes() []route {
 
 		{get, "/admin/keys", mayAdmin, quick, s.listKeys},
 		{post, "/admin/keys", mayAdmin, quick, s.createKey},
+		{get, "/admin/keys/:keyId", mayAdmin, quick, s.getKey},
 		{post, "/admin/keys/:keyId/rotate", mayAdmin, quick, s.rotateKey},
 		{post, "/admin/keys/:keyId/revoke", mayAdmin, quick, s.revokeKey},
 	}
@@ -148,6 +149,11 @@ func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 	}
 	if !caller.Has(r.scopes...) {
 		return refuse(http.StatusForbidden, "the API key lacks the scope "+string(r.scopes[len(r.scopes)-1]))
+	}
+	if r.once() {
+		if err := s.takeOnce(c, caller, body); err != nil {
+			return err
+		}
 	}
 	return r.do(c, caller)
 }

@@ -34,7 +34,8 @@ type Config struct {
 	Admin KeyAdmin
 	// KeyUsed is told of each request that a key signed and may make; it must not wait.
 	KeyUsed func(*apikey.Key)
-	// Nonces makes signatures of version 2 one-use; without it they are refused.
+	// Nonces makes signatures of version 2 one-use and tells duplicates of what operators and
+	// admins do; without it version 2 is refused, and duplicates are taken.
 	Nonces apikey.NonceFunc
 
 	// Logger gets one line per request; none is written if nil.

@@ -152,6 +152,12 @@ const (
 	RevokeKey200JSONResponseBodyStateDisabled RevokeKey200JSONResponseBodyState = "disabled"
 )
 
+// Defines values for RotateKeyJSONBodySecret.
+const (
+	RotateKeyJSONBodySecretSigning RotateKeyJSONBodySecret = "signing"
+	RotateKeyJSONBodySecretWebhook RotateKeyJSONBodySecret = "webhook"
+)
+
 // APIKey Nothing in it opens anything.
 type APIKey struct {
 	// CallbackHosts Where callbacks may go; empty: everywhere public.
@@ -169,14 +175,24 @@ type APIKey struct {
 	LastUsedAt          *time.Time                `json:"lastUsedAt"`
 	MinSignatureVersion APIKeyMinSignatureVersion `json:"minSignatureVersion"`
 	Name                string                    `json:"name"`
-	OrgID               string                    `json:"orgId"`
-	Scopes              []string                  `json:"scopes"`
-	Secrets             []struct {
+
+	// OneUse Each x-signature is taken once.
+	OneUse bool     `json:"oneUse"`
+	OrgID  string   `json:"orgId"`
+	Scopes []string `json:"scopes"`
+
+	// Secrets The newest first. The one before it has an end.
+	Secrets []struct {
 		ExpiresAt *time.Time `json:"expiresAt"`
 	} `json:"secrets"`
 
 	// State active or disabled.
 	State string `json:"state"`
+
+	// WebhookSecrets The newest first. The one before it has an end.
+	WebhookSecrets []struct {
+		ExpiresAt *time.Time `json:"expiresAt"`
+	} `json:"webhookSecrets"`
 }
 
 // APIKeyMinSignatureVersion defines model for APIKey.MinSignatureVersion.
@@ -191,8 +207,14 @@ type APIKeyDraft struct {
 	IPRanges            []string `json:"ipRanges,omitempty"`
 	MinSignatureVersion *int     `json:"minSignatureVersion,omitempty"`
 	Name                string   `json:"name"`
-	OrgID               string   `json:"orgId"`
-	Scopes              []Scope  `json:"scopes"`
+
+	// OneUse Take each x-signature of version 1 once, so that a captured one is worthless. Every request needs another x-date.
+	OneUse *bool  `json:"oneUse,omitempty"`
+	OrgID  string `json:"orgId"`
+
+	// Reason Kept in the timeline.
+	Reason Reason  `json:"reason"`
+	Scopes []Scope `json:"scopes"`
 }
 
 // Batch defines model for Batch.
@@ -420,6 +442,17 @@ type JobResult struct {
 
 	// TotalCount Rows in the file, its head not counted.
 	TotalCount *int64 `json:"totalCount"`
+}
+
+// KeyChange defines model for KeyChange.
+type KeyChange struct {
+	// Action created, rotated, webhook_rotated, revoked or enabled.
+	Action string `json:"action"`
+
+	// Actor Like `api key KEY`; `exportd setup` for the first key.
+	Actor  string    `json:"actor"`
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
 }
 
 // Kind defines model for Kind.
@@ -788,13 +821,28 @@ type ListKeysParams struct {
 	OrgID *ID `form:"orgId,omitempty" json:"orgId,omitempty"`
 }
 
+// RevokeKeyJSONBody defines parameters for RevokeKey.
+type RevokeKeyJSONBody struct {
+	// Reason Kept in the timeline.
+	Reason Reason `json:"reason"`
+}
+
 // RevokeKey200JSONResponseBodyState defines parameters for RevokeKey.
 type RevokeKey200JSONResponseBodyState string
 
 // RotateKeyJSONBody defines parameters for RotateKey.
 type RotateKeyJSONBody struct {
 	OverlapSeconds *int `json:"overlapSeconds,omitempty"`
+
+	// Reason Kept in the timeline.
+	Reason Reason `json:"reason"`
+
+	// Secret Which one: that for requests or that for callbacks.
+	Secret *RotateKeyJSONBodySecret `json:"secret,omitempty"`
 }
+
+// RotateKeyJSONBodySecret defines parameters for RotateKey.
+type RotateKeyJSONBodySecret string
 
 // ListChannelsParams defines parameters for ListChannels.
 type ListChannelsParams struct {
@@ -1066,6 +1114,9 @@ type ExportUsersParams struct {
 // CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
 type CreateKeyJSONRequestBody = APIKeyDraft
 
+// RevokeKeyJSONRequestBody defines body for RevokeKey for application/json ContentType.
+type RevokeKeyJSONRequestBody RevokeKeyJSONBody
+
 // RotateKeyJSONRequestBody defines body for RotateKey for application/json ContentType.
 type RotateKeyJSONRequestBody RotateKeyJSONBody
 
@@ -1196,16 +1247,34 @@ type ClientInterface interface {
 	// Corresponds with POST /admin/keys (the `CreateKey` operationId).
 	CreateKey(ctx context.Context, body CreateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetKey Show an API key and who changed it
+	//
+	// Corresponds with GET /admin/keys/{keyId} (the `GetKey` operationId).
+	GetKey(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevokeKeyWithBody Disable an API key
+	//
+	// Requests with it are refused from now on, and nothing more is sent in its name.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /admin/keys/{keyId}/revoke (the `RevokeKey` operationId).
+	RevokeKeyWithBody(ctx context.Context, keyID KeyID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// RevokeKey Disable an API key
 	//
 	// Requests with it are refused from now on, and nothing more is sent in its name.
 	//
+	// Takes a body of the `application/json` content type.
+	//
 	// Corresponds with POST /admin/keys/{keyId}/revoke (the `RevokeKey` operationId).
-	RevokeKey(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RevokeKey(ctx context.Context, keyID KeyID, body RevokeKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RotateKeyWithBody Give an API key a new secret
 	//
-	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
+	// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
+	// A key that had no webhook secret of its own has nothing to overlap.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1214,7 +1283,9 @@ type ClientInterface interface {
 
 	// RotateKey Give an API key a new secret
 	//
-	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
+	// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
+	// A key that had no webhook secret of its own has nothing to overlap.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1573,13 +1644,49 @@ func (c *RawClient) CreateKey(ctx context.Context, body CreateKeyJSONRequestBody
 	return c.Client.Do(req)
 }
 
+// GetKey Show an API key and who changed it
+//
+// Corresponds with GET /admin/keys/{keyId} (the `GetKey` operationId).
+func (c *RawClient) GetKey(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetKeyRequest(c.Server, keyID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevokeKeyWithBody Disable an API key
+//
+// Requests with it are refused from now on, and nothing more is sent in its name.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /admin/keys/{keyId}/revoke (the `RevokeKey` operationId).
+func (c *RawClient) RevokeKeyWithBody(ctx context.Context, keyID KeyID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeKeyRequestWithBody(c.Server, keyID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // RevokeKey Disable an API key
 //
 // Requests with it are refused from now on, and nothing more is sent in its name.
 //
+// Takes a body of the `application/json` content type.
+//
 // Corresponds with POST /admin/keys/{keyId}/revoke (the `RevokeKey` operationId).
-func (c *RawClient) RevokeKey(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRevokeKeyRequest(c.Server, keyID)
+func (c *RawClient) RevokeKey(ctx context.Context, keyID KeyID, body RevokeKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeKeyRequest(c.Server, keyID, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1592,7 +1699,9 @@ func (c *RawClient) RevokeKey(ctx context.Context, keyID KeyID, reqEditors ...Re
 
 // RotateKeyWithBody Give an API key a new secret
 //
-// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
+// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
+// A key that had no webhook secret of its own has nothing to overlap.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1611,7 +1720,9 @@ func (c *RawClient) RotateKeyWithBody(ctx context.Context, keyID KeyID, contentT
 
 // RotateKey Give an API key a new secret
 //
-// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
+// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
+// A key that had no webhook secret of its own has nothing to overlap.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2400,8 +2511,53 @@ func NewCreateKeyRequestWithBody(server string, contentType string, body io.Read
 	return req, nil
 }
 
-// NewRevokeKeyRequest constructs an http.Request for the RevokeKey method
-func NewRevokeKeyRequest(server string, keyID KeyID) (*http.Request, error) {
+// NewGetKeyRequest constructs an http.Request for the GetKey method
+func NewGetKeyRequest(server string, keyID KeyID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "keyId", keyID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/keys/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRevokeKeyRequest calls the generic RevokeKey builder with application/json body
+func NewRevokeKeyRequest(server string, keyID KeyID, body RevokeKeyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRevokeKeyRequestWithBody(server, keyID, "application/json", bodyReader)
+}
+
+// NewRevokeKeyRequestWithBody constructs an http.Request for the RevokeKey method, with any body, and a specified content type
+func NewRevokeKeyRequestWithBody(server string, keyID KeyID, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2426,10 +2582,12 @@ func NewRevokeKeyRequest(server string, keyID KeyID) (*http.Request, error) {
 		return nil, err
 	}
 
-	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -4259,18 +4417,36 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /admin/keys (the `CreateKey` operationId).
 	CreateKeyWithResponse(ctx context.Context, body CreateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateKeyResponse, error)
 
+	// GetKeyWithResponse Show an API key and who changed it
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /admin/keys/{keyId} (the `GetKey` operationId).
+	GetKeyWithResponse(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*GetKeyResponse, error)
+
+	// RevokeKeyWithBodyWithResponse Disable an API key
+	//
+	// Requests with it are refused from now on, and nothing more is sent in its name.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/keys/{keyId}/revoke (the `RevokeKey` operationId).
+	RevokeKeyWithBodyWithResponse(ctx context.Context, keyID KeyID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevokeKeyResponse, error)
+
 	// RevokeKeyWithResponse Disable an API key
 	//
 	// Requests with it are refused from now on, and nothing more is sent in its name.
 	//
-	// Returns a wrapper object for the known response body format(s).
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /admin/keys/{keyId}/revoke (the `RevokeKey` operationId).
-	RevokeKeyWithResponse(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*RevokeKeyResponse, error)
+	RevokeKeyWithResponse(ctx context.Context, keyID KeyID, body RevokeKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*RevokeKeyResponse, error)
 
 	// RotateKeyWithBodyWithResponse Give an API key a new secret
 	//
-	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
+	// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
+	// A key that had no webhook secret of its own has nothing to overlap.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4279,7 +4455,9 @@ type ClientWithResponsesInterface interface {
 
 	// RotateKeyWithResponse Give an API key a new secret
 	//
-	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
+	// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
+	// A key that had no webhook secret of its own has nothing to overlap.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4672,6 +4850,34 @@ func (r CreateKeyResponse) Status() string {
 
 // StatusCode returns HTTPResponse.StatusCode
 func (r CreateKeyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type GetKeyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Audit []KeyChange `json:"audit"`
+
+		// Key Nothing in it opens anything.
+		Key APIKey `json:"key"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r GetKeyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetKeyResponse) StatusCode() int {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.StatusCode
 	}
@@ -5474,15 +5680,43 @@ func (c *ClientWithResponses) CreateKeyWithResponse(ctx context.Context, body Cr
 	return ParseCreateKeyResponse(rsp)
 }
 
+// GetKeyWithResponse Show an API key and who changed it
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /admin/keys/{keyId} (the `GetKey` operationId).
+func (c *ClientWithResponses) GetKeyWithResponse(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*GetKeyResponse, error) {
+	rsp, err := c.GetKey(ctx, keyID, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetKeyResponse(rsp)
+}
+
+// RevokeKeyWithBodyWithResponse Disable an API key
+//
+// Requests with it are refused from now on, and nothing more is sent in its name.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/keys/{keyId}/revoke (the `RevokeKey` operationId).
+func (c *ClientWithResponses) RevokeKeyWithBodyWithResponse(ctx context.Context, keyID KeyID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevokeKeyResponse, error) {
+	rsp, err := c.RevokeKeyWithBody(ctx, keyID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeKeyResponse(rsp)
+}
+
 // RevokeKeyWithResponse Disable an API key
 //
 // Requests with it are refused from now on, and nothing more is sent in its name.
 //
-// Returns a wrapper object for the known response body format(s).
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /admin/keys/{keyId}/revoke (the `RevokeKey` operationId).
-func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*RevokeKeyResponse, error) {
-	rsp, err := c.RevokeKey(ctx, keyID, reqEditors...)
+func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, keyID KeyID, body RevokeKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*RevokeKeyResponse, error) {
+	rsp, err := c.RevokeKey(ctx, keyID, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -5491,7 +5725,9 @@ func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, keyID K
 
 // RotateKeyWithBodyWithResponse Give an API key a new secret
 //
-// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
+// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
+// A key that had no webhook secret of its own has nothing to overlap.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -5506,7 +5742,9 @@ func (c *ClientWithResponses) RotateKeyWithBodyWithResponse(ctx context.Context,
 
 // RotateKeyWithResponse Give an API key a new secret
 //
-// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked.
+// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
+// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
+// A key that had no webhook secret of its own has nothing to overlap.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -6138,6 +6376,37 @@ func ParseCreateKeyResponse(rsp *http.Response) (*CreateKeyResponse, error) {
 			return nil, err
 		}
 		response.JSON201 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetKeyResponse parses an HTTP response from a GetKeyWithResponse call
+func ParseGetKeyResponse(rsp *http.Response) (*GetKeyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetKeyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Audit []KeyChange `json:"audit"`
+
+			// Key Nothing in it opens anything.
+			Key APIKey `json:"key"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
 
 	}
 

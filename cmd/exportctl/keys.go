@@ -13,14 +13,15 @@ import (
 )
 
 func (a *app) keysCommand() *cobra.Command {
-	cmd := parent("keys", "Make, list, rotate and revoke API keys", a.keysCreate(), a.keysList(), a.keysRotate(), a.keysRevoke())
+	cmd := parent("keys", "Make, list, rotate and revoke API keys", a.keysCreate(), a.keysList(), a.keysGet(), a.keysRotate(), a.keysRevoke())
 	cmd.Long = `What admins do. The key needs the scope "admin"; where the profile has a key for
 operators, it is that one. These requests are always signed by version 2: a signature
 that somebody saw makes no key.
 
-  exportctl keys create --org org_1 --name billing --scope read --scope export
-  exportctl keys rotate KEY --overlap 48h
-  exportctl keys revoke KEY`
+  exportctl keys create --org org_1 --name billing --scope read --scope export --reason "new service"
+  exportctl keys rotate KEY --overlap 48h --reason "yearly rotation"
+  exportctl keys revoke KEY --reason "the service is gone"
+  exportctl keys get KEY                  who did that, and why`
 	return cmd
 }
 
@@ -49,6 +50,7 @@ func (a *app) keysCreate() *cobra.Command {
 	var scopes []string
 	var expires string
 	var version int
+	var oneUse bool
 	cmd := &cobra.Command{
 		Use: "create --org ORG --scope SCOPE", Short: "Make an API key and show its secrets, this once", Args: noArgs,
 		Long: `Makes an API key. Its secrets are shown once, on standard output: nobody, the service
@@ -57,8 +59,8 @@ included, can show them again.
 Scopes: read lists data, export makes and fetches exports, ops is for operators, admin is
 for keys. What is not limited is open: the key works from everywhere, and callbacks go to
 any public host.`,
-		Example: `  exportctl keys create --org org_1 --name billing --scope read --scope export --ip-range 203.0.113.0/24
-  exportctl keys create --org org_1 --scope read --json | jq -r .secret   # for scripts`,
+		Example: `  exportctl keys create --org org_1 --name billing --scope read --scope export --ip-range 203.0.113.0/24 --reason "new service"
+  exportctl keys create --org org_1 --scope read --reason "nightly job" --json | jq -r .secret   # for scripts`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if draft.OrgID == "" || len(scopes) == 0 {
 				return &usageError{text: "--org and --scope are required", hint: "see: " + cmd.CommandPath() + " --help"}
@@ -69,7 +71,7 @@ any public host.`,
 			for _, s := range scopes {
 				draft.Scopes = append(draft.Scopes, client.Scope(s))
 			}
-			draft.ExpiresAt, draft.MinSignatureVersion = given(expires), given(version)
+			draft.ExpiresAt, draft.MinSignatureVersion, draft.OneUse = given(expires), given(version), given(oneUse)
 			p, c, err := a.keyAdmin()
 			if err != nil {
 				return err
@@ -93,6 +95,8 @@ any public host.`,
 	flags.StringSliceVar(&draft.CallbackHosts, "callback-host", nil, "where its callbacks may go, like hooks.example.com or *.example.com")
 	flags.StringSliceVar(&draft.IPRanges, "ip-range", nil, "where its requests may come from, like 203.0.113.0/24")
 	flags.IntVar(&version, "min-signature-version", 0, "2: refuse signatures of version 1, which work for any request for a minute")
+	flags.BoolVar(&oneUse, "one-use", false, "take each signature of version 1 once: every request needs another x-date")
+	needReason(cmd, &draft.Reason)
 	choices(cmd, "scope", "read", "export", "ops", "admin")
 	choices(cmd, "min-signature-version", "1", "2")
 	return cmd
@@ -114,14 +118,17 @@ To use the key here:  %s`, strings.Join(add, " "))
 
 // keyFacts are what there is to say about a key.
 func keyFacts(k *client.APIKey) [][2]cell {
-	version := ""
+	var signatures []string
 	if k.MinSignatureVersion > 1 {
-		version = fmt.Sprintf("version %d only", k.MinSignatureVersion)
+		signatures = append(signatures, fmt.Sprintf("version %d only", k.MinSignatureVersion))
+	}
+	if k.OneUse {
+		signatures = append(signatures, "each once")
 	}
 	return [][2]cell{
 		{words("key"), words(k.KeyID)}, {words("org"), words(k.OrgID)}, {words("name"), words(k.Name)}, {words("scopes"), words(strings.Join(k.Scopes, ", "))},
 		{words("expires"), expiry(k.ExpiresAt)}, {words("callbacks to"), words(strings.Join(k.CallbackHosts, ", "))},
-		{words("requests from"), words(strings.Join(k.IPRanges, ", "))}, {words("signatures"), words(version)},
+		{words("requests from"), words(strings.Join(k.IPRanges, ", "))}, {words("signatures"), words(strings.Join(signatures, ", "))},
 	}
 }
 
@@ -173,6 +180,9 @@ func (a *app) showKeys(keys []client.APIKey) {
 		if k.MinSignatureVersion > 1 {
 			limits = append(limits, fmt.Sprintf("v%d", k.MinSignatureVersion))
 		}
+		if k.OneUse {
+			limits = append(limits, "one use")
+		}
 		rows[i] = []cell{
 			words(k.KeyID), stateCell(k.State), words(k.OrgID), words(k.Name), words(strings.Join(k.Scopes, ",")), expiry(k.ExpiresAt),
 			instant(k.LastUsedAt), old, words(strings.Join(limits, ",")),
@@ -184,16 +194,48 @@ func (a *app) showKeys(keys []client.APIKey) {
 	}, rows)
 }
 
+func (a *app) keysGet() *cobra.Command {
+	return &cobra.Command{
+		Use: "get KEY", Short: "Show an API key and who changed it", Args: oneArg("key id"), ValidArgsFunction: a.completeKeys,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, c, err := a.keyAdmin()
+			if err != nil {
+				return err
+			}
+			r, err := c.GetKeyWithResponse(cmd.Context(), args[0])
+			if err != nil {
+				return aboutKey(args[0], err)
+			}
+			if a.asJSON {
+				return a.printJSON(r.Body)
+			}
+			k := r.JSON200.Key
+			a.list(append(keyFacts(&k), [2]cell{words("state"), stateCell(k.State)}, [2]cell{words("last used"), instant(k.LastUsedAt)}))
+			rows := make([][]cell, len(r.JSON200.Audit))
+			for i, e := range r.JSON200.Audit {
+				rows[i] = []cell{instant(&e.At), words(strings.ReplaceAll(e.Action, "_", " ")), words(e.Actor), words(e.Reason)}
+			}
+			a.say("")
+			a.table([]column{{name: "WHEN (UTC)"}, {name: "WHAT"}, {name: "WHO"}, {name: "WHY", flexible: true}}, rows)
+			return nil
+		},
+	}
+}
+
 func (a *app) keysRotate() *cobra.Command {
 	var overlap time.Duration
-	var yes bool
+	var yes, webhook bool
+	var reason string
 	cmd := &cobra.Command{
 		Use: "rotate KEY", Short: "Give an API key a new secret and show it, this once", Args: oneArg("key id"), ValidArgsFunction: a.completeKeys,
 		Long: `Gives a key a new secret. The one in use works on for the overlap, in which its users
 change over; any older one ends at once. The webhook secret stays as it is.
 
-A secret that has leaked needs --overlap 0, which asks first: who signs with it is refused
-from then on.`,
+With --webhook it is the webhook secret that is new. For the overlap callbacks carry a
+signature by each of the two, so that receivers can change over when they like.
+
+A secret that has leaked needs --overlap 0, which asks first: who signs or verifies with it
+alone cannot go on from then on.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if overlap < 0 || overlap%time.Second != 0 {
 				return &usageError{text: fmt.Sprintf("--overlap %s is not a number of whole seconds", overlap), hint: "like: --overlap 24h"}
@@ -203,13 +245,16 @@ from then on.`,
 				return err
 			}
 			if overlap == 0 {
-				question := fmt.Sprintf("End the secret of key %s now, at %s? Its users are refused until they have the new one.", args[0], p.URL)
-				if err := a.confirm(cmd.Context(), yes, question); err != nil {
+				if err := a.confirm(cmd.Context(), yes, endSecret(args[0], p.URL, webhook)); err != nil {
 					return err
 				}
 			}
-			seconds := int(overlap / time.Second)
-			r, err := c.RotateKeyWithResponse(cmd.Context(), args[0], client.RotateKeyJSONRequestBody{OverlapSeconds: &seconds})
+			seconds, name := int(overlap/time.Second), "secret"
+			body := client.RotateKeyJSONRequestBody{OverlapSeconds: &seconds, Reason: reason}
+			if webhook {
+				name, body.Secret = "webhook secret", new(client.RotateKeyJSONBodySecretWebhook)
+			}
+			r, err := c.RotateKeyWithResponse(cmd.Context(), args[0], body)
 			if err != nil {
 				return aboutKey(args[0], err)
 			}
@@ -217,19 +262,33 @@ from then on.`,
 				return a.printJSON(r.Body)
 			}
 			ends := r.JSON200.OldSecretExpiresAt
-			a.list([][2]cell{{words("key"), words(r.JSON200.KeyID)}, {words("secret"), {r.JSON200.Secret, bold}}, {words("old one until"), instant(&ends)}})
-			a.sayRotated(p, args[0])
+			a.list([][2]cell{{words("key"), words(r.JSON200.KeyID)}, {words(name), {r.JSON200.Secret, bold}}, {words("old one until"), instant(&ends)}})
+			a.sayRotated(p, args[0], webhook)
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&webhook, "webhook", false, "the secret that signs callbacks, not the one for requests")
+	needReason(cmd, &reason)
 	cmd.Flags().DurationVar(&overlap, "overlap", 24*time.Hour, "how long the old secret works on: at most 168h")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask; with --overlap 0")
 	return cmd
 }
 
+// endSecret asks whether a secret may end at once.
+func endSecret(id, at string, webhook bool) string {
+	if webhook {
+		return fmt.Sprintf("End the webhook secret of key %s now, at %s? Receivers refuse callbacks until they have the new one.", id, at)
+	}
+	return fmt.Sprintf("End the secret of key %s now, at %s? Its users are refused until they have the new one.", id, at)
+}
+
 // sayRotated says what is to be done with the new secret of a key, and whether it is one
 // that this program itself uses.
-func (a *app) sayRotated(p profile, id string) {
+func (a *app) sayRotated(p profile, id string, webhook bool) {
+	if webhook {
+		a.say("\nThe secret is not shown again: put it into a secret store now, and give it to whoever verifies the callbacks.")
+		return
+	}
 	text := "\nThe secret is not shown again: put it into a secret store now, and give it to those who use the key."
 	if id == p.Key || id == p.OpsKey {
 		where := p.origin
@@ -243,6 +302,7 @@ func (a *app) sayRotated(p profile, id string) {
 
 func (a *app) keysRevoke() *cobra.Command {
 	var yes bool
+	var reason string
 	cmd := &cobra.Command{
 		Use: "revoke KEY", Short: "Disable an API key", Args: oneArg("key id"), ValidArgsFunction: a.completeKeys,
 		Long: `Disables a key: requests with it are refused from now on, and no callbacks are sent in its
@@ -255,7 +315,7 @@ name. A key cannot revoke itself.`,
 			if err := a.confirm(cmd.Context(), yes, fmt.Sprintf("Disable key %s, at %s?", args[0], p.URL)); err != nil {
 				return err
 			}
-			r, err := c.RevokeKeyWithResponse(cmd.Context(), args[0])
+			r, err := c.RevokeKeyWithResponse(cmd.Context(), args[0], client.RevokeKeyJSONRequestBody{Reason: reason})
 			if err != nil {
 				return aboutKey(args[0], err)
 			}
@@ -267,6 +327,7 @@ name. A key cannot revoke itself.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	needReason(cmd, &reason)
 	return cmd
 }
 

@@ -12,7 +12,7 @@ func (s *service) keys(t *testing.T) {
 		Key    struct{ KeyID, Name string }
 		Secret string
 	}
-	create := []string{"keys", "create", "--org", s.OrgID, "--scope", "read,export", "--name", "billing", "--min-signature-version", "2", "--expires", "2099-01-01"}
+	create := []string{"keys", "create", "--org", s.OrgID, "--scope", "read,export", "--name", "billing", "--min-signature-version", "2", "--expires", "2099-01-01", "--reason", "new service"}
 	decode(t, s.ctl(t, append(create, "--json", "--ip-range", "127.0.0.0/8", "--callback-host", "*.example.com")...).want(t, exitOK).stdout, &made)
 	id := made.Key.KeyID
 	vars := func(secret, version string) call {
@@ -24,6 +24,7 @@ func (s *service) keys(t *testing.T) {
 	// A request with a body, and one with a query.
 	job := strings.TrimSpace(vars(made.Secret, "2").run(t.Context(), "export", "vip-users", "-w", s.WorkspaceID, "-m", s.MediumID, "--detach", "--no-cache").want(t, exitOK).stdout)
 	vars(made.Secret, "2").run(t.Context(), "jobs", "cancel", job, "--reason", "a & b").want(t, exitOK)
+	s.signedOnce(t, vars(made.Secret, "2"))
 	vars(made.Secret, "2").run(t.Context(), "keys", "list").want(t, exitAuth).says(t, "lacks the scope admin")
 
 	s.ctl(t, "keys", "list", "--org", s.OrgID).want(t, exitOK).shows(t, id, "billing", "read,export", "2099-01-01", "127.0.0.0/8,*.example.com,v2", s.OpsAPIKey)
@@ -32,12 +33,12 @@ func (s *service) keys(t *testing.T) {
 
 	// With an overlap both secrets work, without one only the new one does.
 	var rotated struct{ Secret string }
-	decode(t, s.ctl(t, "keys", "rotate", id, "--overlap", "1h", "--json").want(t, exitOK).stdout, &rotated)
+	decode(t, s.ctl(t, "keys", "rotate", id, "--overlap", "1h", "--reason", "yearly", "--json").want(t, exitOK).stdout, &rotated)
 	for _, secret := range []string{made.Secret, rotated.Secret} {
 		vars(secret, "2").run(t.Context(), "workspaces").want(t, exitOK)
 	}
-	s.ctl(t, "keys", "rotate", id, "--overlap", "0").want(t, exitUsage).says(t, "--yes")
-	r := s.ctl(t, "keys", "rotate", id, "--overlap", "0", "--yes").want(t, exitOK).shows(t, "secret", "old one until").says(t, "not shown again")
+	s.ctl(t, "keys", "rotate", id, "--overlap", "0", "--reason", "leaked").want(t, exitUsage).says(t, "--yes")
+	r := s.ctl(t, "keys", "rotate", id, "--overlap", "0", "--reason", "leaked", "--yes").want(t, exitOK).shows(t, "secret", "old one until").says(t, "not shown again")
 	if strings.Contains(r.stderr, "yourself") || strings.Contains(r.stdout, made.Secret) {
 		t.Errorf("rotate says what is not so:\n%s%s", r.stdout, r.stderr)
 	}
@@ -45,30 +46,41 @@ func (s *service) keys(t *testing.T) {
 		return vars(made.Secret, "2").run(t.Context(), "workspaces").code == exitAuth && vars(rotated.Secret, "2").run(t.Context(), "workspaces").code == exitAuth
 	})
 
-	s.ctl(t, "keys", "revoke", id).want(t, exitUsage).says(t, "--yes")
-	call{terminal: true, stdin: "n\n"}.run(t.Context(), "--profile", s.demo, "keys", "revoke", id).want(t, exitFailed).says(t, "Disable key "+id+", at "+s.APIURL+"? [y/N]")
-	s.ctl(t, "keys", "revoke", id, "--yes").want(t, exitOK).says(t, "Key "+id+" is disabled.")
+	s.ctl(t, "keys", "revoke", id, "--reason", "gone").want(t, exitUsage).says(t, "--yes")
+	call{terminal: true, stdin: "n\n"}.run(t.Context(), "--profile", s.demo, "keys", "revoke", id, "--reason", "gone").want(t, exitFailed).says(t, "Disable key "+id+", at "+s.APIURL+"? [y/N]")
+	s.ctl(t, "keys", "revoke", id, "--reason", "gone", "--yes").want(t, exitOK).says(t, "Key "+id+" is disabled.")
 	s.ctl(t, "keys", "list").want(t, exitOK).shows(t, id+"  disabled")
+	history := s.ctl(t, "keys", "get", id).want(t, exitOK).shows(t, "billing", "disabled", "created", "new service", "rotated", "yearly", "leaked", "revoked", "gone", "api key "+s.OpsAPIKey)
+	if strings.Contains(history.stdout, made.Secret) || strings.Contains(history.stdout, rotated.Secret) {
+		t.Error("the history has a secret")
+	}
+	s.ctl(t, "keys", "get", "key_nope").want(t, exitNotFound).says(t, "API key not found")
 	s.keyRefusals(t)
 
+	// Before there is a worker, so that it knows both: callbacks are verified with either.
+	decode(t, s.ctl(t, "keys", "rotate", s.APIKey, "--webhook", "--reason", "yearly", "--json").want(t, exitOK).stdout, &rotated)
+	s.webhookSecret = rotated.Secret
+	s.ctl(t, "keys", "rotate", id, "--webhook", "--overlap", "0", "--reason", "leaked").want(t, exitUsage).says(t, "--yes")
+	s.ctl(t, "keys", "rotate", id, "--webhook", "--reason", "yearly").want(t, exitOK).shows(t, "webhook secret  whsec_", "old one until").says(t, "whoever verifies the callbacks")
+
 	// These commands sign by version 2 whatever the profile says; the others do not.
-	decode(t, s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "admin", "--min-signature-version", "2", "--json").want(t, exitOK).stdout, &made)
+	decode(t, s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "admin", "--min-signature-version", "2", "--reason", "admin", "--json").want(t, exitOK).stdout, &made)
 	id = made.Key.KeyID
 	vars(made.Secret, "").run(t.Context(), "keys", "list").want(t, exitOK).shows(t, id)
 	vars(made.Secret, "").run(t.Context(), "limits").want(t, exitAuth)
-	vars(made.Secret, "").run(t.Context(), "keys", "rotate", id).want(t, exitOK).says(t, "You use this key yourself: put the secret into EXPORTCTL_SECRET too.")
+	vars(made.Secret, "").run(t.Context(), "keys", "rotate", id, "--reason", "yearly").want(t, exitOK).says(t, "You use this key yourself: put the secret into EXPORTCTL_SECRET too.")
 }
 
 // keyRefusals are what the service does not do, in terms of flags.
 func (s *service) keyRefusals(t *testing.T) {
-	s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "write").want(t, exitUsage).says(t, `--scope must be of read, export, ops, admin (got "write")`)
-	s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "read", "--ip-range", "x", "--min-signature-version", "3", "--expires", "2000-01-01").
+	s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "write", "--reason", "r").want(t, exitUsage).says(t, `--scope must be of read, export, ops, admin (got "write")`)
+	s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "read", "--ip-range", "x", "--min-signature-version", "3", "--expires", "2000-01-01", "--reason", "r").
 		want(t, exitUsage).says(t, "--ip-range must be ranges", "--min-signature-version must be", "--expires must be in the future")
-	s.ctl(t, "keys", "rotate", s.APIKey, "--overlap", "1000h").want(t, exitUsage).says(t, "--overlap must be")
-	s.ctl(t, "keys", "rotate", "key_nope").want(t, exitNotFound).says(t, "key key_nope: API key not found", "exportctl keys list")
-	s.ctl(t, "keys", "revoke", s.OpsAPIKey, "--yes").want(t, exitFailed).says(t, "cannot revoke itself")
-	r := s.ctl(t, "keys", "create", "--org", "org_new", "--scope", "read").want(t, exitOK)
-	r.shows(t, "org             org_new", "name            exportctl 20", "scopes          read", "expires         never", "secret          ", "webhook secret  whsec_")
+	s.ctl(t, "keys", "rotate", s.APIKey, "--overlap", "1000h", "--reason", "r").want(t, exitUsage).says(t, "--overlap must be")
+	s.ctl(t, "keys", "rotate", "key_nope", "--reason", "r").want(t, exitNotFound).says(t, "key key_nope: API key not found", "exportctl keys list")
+	s.ctl(t, "keys", "revoke", s.OpsAPIKey, "--reason", "r", "--yes").want(t, exitFailed).says(t, "cannot revoke itself")
+	r := s.ctl(t, "keys", "create", "--org", "org_new", "--scope", "read", "--one-use", "--reason", "r").want(t, exitOK)
+	r.shows(t, "org             org_new", "name            exportctl 20", "scopes          read", "expires         never", "signatures      each once", "secret          ", "webhook secret  whsec_")
 	r.says(t, "not shown again", "exportctl profiles add NAME --url "+s.APIURL+" --key key_")
 	if strings.Contains(r.stderr, "whsec_") {
 		t.Error("stderr has a secret")

@@ -101,7 +101,7 @@ func (a *app) rerunOne(ctx context.Context, id string, f rerunFlags) error {
 }
 
 func errNoReason() error {
-	return &usageError{text: "--reason is missing: it goes into the record of each job", hint: `like: --reason "index is there now"`}
+	return &usageError{text: "--reason is missing: it goes into the record", hint: `like: --reason "index is there now"`}
 }
 
 // parseFilter reads NAME=VALUE,... The service knows the names and values.

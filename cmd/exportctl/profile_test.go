@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"exportd/api/client"
+	"exportd/internal/apikey"
 )
 
 // home is a folder with a config file of two profiles, the first the default.
@@ -136,10 +137,57 @@ func TestSign(t *testing.T) {
 	c.run(t.Context(), "sign", "--json").want(t, exitOK).shows(t, `"x-signature":"`+signature+`"`)
 	c.vars = with(c.vars, "EXPORTCTL_URL", "https://x.example.com")
 	c.vars["EXPORTCTL_KEY"], c.vars["EXPORTCTL_SECRET"], c.vars["EXPORTCTL_SIGNATURE_VERSION"] = "key_1", "s", "2"
-	c.run(t.Context(), "sign").want(t, exitUsage).says(t, "EXPORTCTL_URL signs by version 2")
+	c.run(t.Context(), "sign").want(t, exitUsage).says(t, "its URL is missing")
+	c.run(t.Context(), "sign", "--signature-version", "1").want(t, exitOK).shows(t, "x-signature:")
 	c.vars["EXPORTCTL_SIGNATURE_VERSION"] = "3"
 	c.run(t.Context(), "sign").want(t, exitUsage).says(t, "not 1 or 2")
+	delete(c.vars, "EXPORTCTL_SIGNATURE_VERSION")
+	for args, says := range map[string]string{
+		"sign /workspaces":                                                   "for any request",
+		"sign --data x":                                                      "for any request",
+		"sign --signature-version 3 /x":                                      "neither 1 nor 2",
+		"sign --signature-version 2 workspaces":                              "neither a URL nor a path",
+		"sign --signature-version 2 /x#y":                                    "neither a URL nor a path",
+		"sign --signature-version 2 https://u@x.example.com/":                "neither a URL nor a path",
+		"sign --signature-version 2 /x /y":                                   "takes one URL",
+		"sign --signature-version 2 --data @/nowhere/body.json /exports/a/b": "",
+	} {
+		r := c.run(t.Context(), strings.Fields(args)...).says(t, says)
+		if r.code == exitOK || r.stdout != "" {
+			t.Errorf("%s = %d, %q", args, r.code, r.stdout)
+		}
+	}
 	c.run(t.Context(), "--profile", "two", "sign", "--ops").want(t, exitOK).shows(t, "x-api-key:key_ops_2")
+}
+
+// What is printed for version 2 is the signature of the documentation, of the request as curl
+// sends it.
+func TestSignVersion2(t *testing.T) {
+	t.Parallel()
+	c := call{stdin: `{"a":1}`, now: func() time.Time { return time.Unix(1_700_000_000, 0) }, vars: map[string]string{
+		"EXPORTCTL_URL": "https://Exports.example.com:443/", "EXPORTCTL_KEY": "key_1", "EXPORTCTL_SECRET": "test-secret-0123456789abcdef", "EXPORTCTL_SIGNATURE_VERSION": "2",
+	}}
+	r := c.run(t.Context(), "sign", "--url", "--data", "@-", "/v1/jobs?x=a%20b&limit=10").want(t, exitOK)
+	words := strings.Fields(r.stdout)
+	if len(words) != 13 || words[12] != "https://Exports.example.com:443/v1/jobs?x=a%20b&limit=10" {
+		t.Fatalf("sign = %q", r.stdout)
+	}
+	headers := map[string]string{}
+	for i := 1; i < 12; i += 2 {
+		name, value, _ := strings.Cut(words[i], ":")
+		headers[name] = value
+	}
+	want := apikey.SignV2("test-secret-0123456789abcdef", apikey.Request{
+		Method: "POST", Host: "exports.example.com", Path: "/v1/jobs", Query: "limit=10&x=a%20b", Body: []byte(`{"a":1}`),
+	}, "key_1", "2023-11-14T22:13:20.000Z", headers["x-nonce"])
+	if headers["x-signature"] != want || len(headers["x-nonce"]) < 22 || headers["x-signature-version"] != "2" {
+		t.Errorf("sign = %v, want x-signature %s", headers, want)
+	}
+	if got := c.run(t.Context(), "sign", "/v1/jobs").want(t, exitOK).stdout; strings.Contains(got, headers["x-nonce"]) {
+		t.Error("a nonce was used twice")
+	}
+	c.stdin = strings.Repeat("x", maxSignedBody+1)
+	c.run(t.Context(), "sign", "--data", "@-", "/v1/jobs").want(t, exitFailed).says(t, "over 64 KiB")
 }
 
 func TestUsage(t *testing.T) {
@@ -162,10 +210,14 @@ func TestUsage(t *testing.T) {
 		"ops callback redeliver a --dry-run":    "is for --filter",
 		"ops receivers resume https://a.example --reason x": "--org is missing",
 		"ops receivers resume --reason x":                   "origin (scheme, host and port) is missing",
-		"keys create --scope read":                          "--org and --scope are required",
+		"keys create --scope read --reason r":               "--org and --scope are required",
+		"keys create --org o --scope read":                  "--reason is missing",
+		"keys rotate a":                                     "--reason is missing",
+		"keys revoke a":                                     "--reason is missing",
+		"keys get":                                          "key id is missing",
 		"keys rotate":                                       "key id is missing",
-		"keys rotate a --overlap 10ms":                      "whole seconds",
-		"keys rotate a --overlap -1s":                       "whole seconds",
+		"keys rotate a --reason r --overlap 10ms":           "whole seconds",
+		"keys rotate a --reason r --overlap -1s":            "whole seconds",
 		"keys revoke a b":                                   `takes one key id, and got "b" too`,
 	} {
 		r := call{}.run(t.Context(), strings.Fields(args)...)

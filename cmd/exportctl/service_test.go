@@ -18,6 +18,8 @@ import (
 type service struct {
 	*e2etest.Stack
 	folder, demo string
+	// webhookSecret is the new one of the demo key, the profile has the one before.
+	webhookSecret string
 }
 
 // TestService runs the commands against a real service: API and, from some point on, a
@@ -46,6 +48,7 @@ func TestService(t *testing.T) {
 	t.Run("rerun", s.rerun)
 	t.Run("queues", s.queues)
 	t.Run("keys", s.keys)
+	t.Run("replays", s.replays)
 	t.Run("limits", s.limits)
 
 	id := s.submit(t)

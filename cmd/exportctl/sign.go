@@ -1,8 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,53 +15,158 @@ import (
 	"exportd/api/client"
 )
 
+// signFlags are the flags of sign.
+type signFlags struct {
+	operator, withURL bool
+	version           int
+	method, data      string
+}
+
 func (a *app) signCommand() *cobra.Command {
-	var operator bool
+	var f signFlags
 	cmd := &cobra.Command{
-		Use: "sign", Short: "Print the headers of a signed request, for curl", Args: noArgs,
-		Long: `Prints the headers that sign a request, as options for curl. They work for about a
-minute, for any request, and whoever has them can make one: do not log them.
+		Use: "sign [URL]", Short: "Print the headers of a signed request, for curl",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return oneArg("URL")(cmd, args)
+		},
+		Long: `Prints the headers that sign a request, as options for curl. They work for about a minute;
+whoever has them can use them: do not log them.
 
-They are of version 1 of the signature, which a key may refuse.
+Those of version 1 of the signature are for any request, and a key may refuse them. Those
+of version 2 are for one request, once: name its URL (or the path and query of it), its
+method and its body, exactly as curl will send them.
 
-With --url the URL of the service is printed behind them.`,
-		Example: "  curl $(exportctl sign --url)/vip-users?...   # in a shell with word splitting\n  exportctl sign --json",
-		RunE: func(cmd *cobra.Command, _ []string) error {
+With --url the URL is printed behind them: without one given, that of the service.`,
+		Example: `  curl $(exportctl sign --url)/vip-users?...   # in a shell with word splitting
+  exportctl sign --json
+  curl $(exportctl sign --signature-version 2 --url /workspaces)
+  curl -X POST --data-binary @body.json $(exportctl sign --signature-version 2 -X POST --data @body.json --url /exports/JOB/cancel)`,
+		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := a.profile()
 			if err != nil {
 				return err
 			}
-			if p.SignatureVersion == 2 {
-				return &usageError{
-					text: p.origin + " signs by version 2, and such a signature is for one request that must be known",
-					hint: "\"sign\" is for version 1, with a key that accepts it.",
-				}
+			if f.version == 0 {
+				f.version = max(1, p.SignatureVersion)
 			}
-			withURL, _ := cmd.Flags().GetBool("url") // the flag is there
-			key, secret := p.credentials(operator)
-			h := http.Header{}
-			client.SetSignature(h, key, secret, a.now())
-			names := []string{"x-api-key", "x-date", "x-signature"}
-			if a.asJSON {
-				headers := map[string]string{}
-				for _, name := range names {
-					headers[name] = h.Get(name)
-				}
-				return a.printValue(headers)
+			r, err := a.signed(p, f, args)
+			if err != nil {
+				return err
 			}
-			// No space in any of them, so that $(...) splits them right.
-			var words []string
-			for _, name := range names {
-				words = append(words, "-H "+name+":"+h.Get(name))
-			}
-			if withURL {
-				words = append(words, strings.TrimSuffix(p.URL, "/"))
-			}
-			fmt.Fprintln(a.stdout, clean(strings.Join(words, " "), false))
-			return nil
+			return a.printSigned(r, f.withURL)
 		},
 	}
-	cmd.Flags().BoolVar(&operator, "ops", false, "with the operator's key of the profile")
-	cmd.Flags().Bool("url", false, "print the URL of the service behind them")
+	flags := cmd.Flags()
+	flags.BoolVar(&f.operator, "ops", false, "with the operator's key of the profile")
+	flags.BoolVar(&f.withURL, "url", false, "print the URL behind them")
+	flags.IntVar(&f.version, "signature-version", 0, "1 or 2 (default: the profile's)")
+	flags.StringVarP(&f.method, "request", "X", "", "method of the request (default: GET, with --data POST)")
+	flags.StringVarP(&f.data, "data", "d", "", "body of the request, or @FILE that has it; @- is standard input")
+	choices(cmd, "signature-version", "1", "2")
 	return cmd
+}
+
+// signed is the request that is meant, with the headers that sign it.
+func (a *app) signed(p profile, f signFlags, args []string) (*http.Request, error) {
+	target, err := url.Parse(strings.TrimSuffix(p.URL, "/"))
+	if err != nil {
+		return nil, &usageError{text: fmt.Sprintf("the URL of %s is none", p.origin), hint: err.Error()}
+	}
+	key, secret := p.credentials(f.operator)
+	switch {
+	case f.version != 1 && f.version != 2:
+		return nil, &usageError{text: fmt.Sprintf("--signature-version %d is neither 1 nor 2", f.version)}
+	case f.version == 1 && (len(args) > 0 || f.method != "" || f.data != ""):
+		return nil, &usageError{text: "a signature of version 1 is for any request", hint: "Leave out URL, -X and --data, or add --signature-version 2."}
+	case f.version == 1:
+		r := &http.Request{URL: target, Header: http.Header{}}
+		client.SetSignature(r.Header, key, secret, a.now())
+		return r, nil
+	case len(args) == 0:
+		return nil, &usageError{
+			text: "a signature of version 2 is for one request: its URL is missing",
+			hint: "like: exportctl sign --signature-version 2 /workspaces",
+		}
+	}
+	given, err := url.Parse(args[0])
+	if err != nil || given.Host == "" && !strings.HasPrefix(args[0], "/") || given.User != nil || given.Fragment != "" {
+		return nil, &usageError{text: fmt.Sprintf("%q is neither a URL nor a path with a query", args[0]), hint: "like: /workspaces, or " + p.URL + "/workspaces"}
+	}
+	if given.Host == "" {
+		if given, err = url.Parse(target.String() + args[0]); err != nil {
+			return nil, &usageError{text: fmt.Sprintf("%q is no path with a query", args[0])}
+		}
+	}
+	body, err := a.readData(f.data)
+	if err != nil {
+		return nil, err
+	}
+	method := f.method
+	if method == "" {
+		method = http.MethodGet
+		if f.data != "" {
+			method = http.MethodPost
+		}
+	}
+	r := &http.Request{Method: strings.ToUpper(method), URL: given, Host: sentHost(given), Header: http.Header{}}
+	client.SetSignature2(r, body, key, secret, a.now())
+	return r, nil
+}
+
+// sentHost is what curl sends as Host: without the port that the scheme has anyway.
+func sentHost(u *url.URL) string {
+	if port := u.Port(); u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		return strings.TrimSuffix(u.Host, ":"+port)
+	}
+	return u.Host
+}
+
+// maxSignedBody is what the service takes.
+const maxSignedBody = 64 << 10
+
+// readData reads a body as curl's --data-binary does.
+func (a *app) readData(data string) ([]byte, error) {
+	name, isFile := strings.CutPrefix(data, "@")
+	if !isFile {
+		return []byte(data), nil
+	}
+	from := a.stdin
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("read --data: %w", err)
+		}
+		defer file.Close()
+		from = file
+	}
+	var body bytes.Buffer
+	if n, err := body.ReadFrom(io.LimitReader(from, maxSignedBody+1)); err != nil {
+		return nil, fmt.Errorf("read --data: %w", err)
+	} else if n > maxSignedBody {
+		return nil, errors.New("read --data: over 64 KiB, which the service does not take")
+	}
+	return body.Bytes(), nil
+}
+
+// printSigned prints the headers, for curl or as JSON.
+func (a *app) printSigned(r *http.Request, withURL bool) error {
+	headers := map[string]string{}
+	var words []string
+	for _, name := range []string{"x-api-key", "x-date", "x-signature", "x-signature-version", "x-nonce", "x-content-sha256"} {
+		if v := r.Header.Get(name); v != "" {
+			headers[name] = v
+			words = append(words, "-H "+name+":"+v) // no space in any of them, so that $(...) splits them right
+		}
+	}
+	if a.asJSON {
+		return a.printValue(headers)
+	}
+	if withURL {
+		words = append(words, r.URL.String())
+	}
+	fmt.Fprintln(a.stdout, clean(strings.Join(words, " "), false))
+	return nil
 }

@@ -155,6 +155,12 @@ func (s *service) callback(t *testing.T) {
 	}
 	s.ctl(t, "ops", "jobs", "get", id).want(t, exitOK).shows(t, "Callback export.succeeded")
 
+	// The secret of before the rotation is the profile's; the new one works as well.
+	addr, out, stop = s.listen(t, s.webhookSecret)
+	id = s.submit(t, "--callback-url", addr)
+	eventually(t, "a callback signed by the new secret too", func() bool { return strings.Contains(out.String(), "verified  export.succeeded  job "+id) })
+	stop()
+
 	addr, out, stop = s.listen(t, "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 	s.submit(t, "--callback-url", addr)
 	eventually(t, "a refused callback", func() bool { return strings.Contains(out.String(), "refused   no signature matches") })

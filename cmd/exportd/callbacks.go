@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	"exportd/internal/apikey"
 	"exportd/internal/config"
@@ -24,7 +25,7 @@ func callbackLane(ctx context.Context, cfg config.Config, c *clients) (lane *wor
 		return nil, nil, err
 	}
 	return &worker.CallbackConfig{
-		Slots: cfg.CallbackSlots, Sender: newSender(rules), Keys: callbackKeys{store.Lookup}, Files: c.objects,
+		Slots: cfg.CallbackSlots, Sender: newSender(rules), Keys: callbackKeys{store.Lookup, time.Now}, Files: c.objects,
 		URLLife: cfg.URLLife, Rand: rand.Float64,
 	}, store.Close, nil
 }
@@ -36,6 +37,7 @@ func newSender(rules webhook.Rules) *webhook.Sender {
 // callbackKeys reads from a key's record what signs and bounds its callbacks.
 type callbackKeys struct {
 	lookup func(ctx context.Context, id string) (*apikey.Key, error)
+	now    func() time.Time
 }
 
 // CallbackKey gives jobs.ErrNotFound for a key that was disabled: whoever revokes a key
@@ -52,7 +54,7 @@ func (k callbackKeys) CallbackKey(ctx context.Context, keyID string) (worker.Cal
 	if err != nil {
 		return worker.CallbackKey{}, fmt.Errorf("callback hosts: %w", errors.Join(jobs.ErrInvalid, err))
 	}
-	secrets, err := webhook.KeySecrets(key.CallbackSecrets())
+	secrets, err := webhook.KeySecrets(key.CallbackSecrets(k.now()))
 	if err != nil {
 		return worker.CallbackKey{}, fmt.Errorf("webhook secret: %w", errors.Join(jobs.ErrInvalid, err))
 	}

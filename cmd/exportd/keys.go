@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"exportd/internal/apikey"
 	"exportd/internal/config"
@@ -41,7 +43,8 @@ func setupKeys(ctx context.Context, cfg config.Config, c *clients, adminOrg stri
 	if adminOrg == "" {
 		return nil
 	}
-	key, err := keys.Create(ctx, apikey.Draft{OrgID: adminOrg, Name: "first admin", Scopes: []apikey.Scope{apikey.ScopeAdmin}})
+	key, err := keys.Create(ctx, apikey.Draft{OrgID: adminOrg, Name: "first admin", Scopes: []apikey.Scope{apikey.ScopeAdmin}},
+		apikey.By{Actor: "exportd setup", Reason: "the first admin key"})
 	if err != nil {
 		return err
 	}
@@ -57,6 +60,7 @@ func secretsOf(keys *apikey.Store) func(context.Context, string) (string, string
 		if err != nil {
 			return "", "", err
 		}
-		return key.Secrets[0].Secret.Reveal(), key.WebhookSecret.Reveal(), nil // the newest first
+		own, _ := key.CallbackSecrets(time.Now()) // the newest first
+		return key.Secrets[0].Secret.Reveal(), cmp.Or(own...), nil
 	}
 }

@@ -236,7 +236,7 @@ func setupCommand(env environment) *cobra.Command {
 					return err
 				}
 				fmt.Fprintf(env.stdout, "ready: topics and subscriptions exportd-* in %s, bucket %s\n", cfg.ProjectID, cfg.Bucket)
-				fmt.Fprintln(env.stdout, "indexes: firebase deploy --only firestore:indexes, with deployments/firestore.indexes.json")
+				fmt.Fprintln(env.stdout, "indexes and TTL policies: firebase deploy --only firestore:indexes, with deployments/firestore.indexes.json")
 				return setupKeys(cmd.Context(), cfg, c, adminOrg, env.stdout)
 			})
 		},

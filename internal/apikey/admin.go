@@ -32,26 +32,27 @@ type Draft struct {
 	CallbackHosts []string
 	IPRanges      []netip.Prefix
 	MinVersion    int
+	OneUse        bool
 }
 
 // Create makes a key with a secret of 256 random bits and a webhook secret. The returned
 // Key holds both: the one time that they can be shown.
-func (s *Store) Create(ctx context.Context, d Draft) (*Key, error) {
+func (s *Store) Create(ctx context.Context, d Draft, by By) (*Key, error) {
 	if !ValidOrg(d.OrgID) {
 		return nil, fmt.Errorf("create key: org id: %w", jobs.ErrInvalid)
 	}
-	var webhook [32]byte
-	_, _ = rand.Read(webhook[:]) // never fails: crypto/rand ends the process rather
 	k := &Key{
 		ID: "key_" + strings.ToLower(rand.Text()), OrgID: d.OrgID, Name: d.Name, Scopes: d.Scopes, State: Active, CreatedAt: s.now(),
-		ExpiresAt: d.ExpiresAt, CallbackHosts: d.CallbackHosts, IPRanges: d.IPRanges, MinVersion: d.MinVersion, Secrets: []SigningSecret{{Secret: randomSecret()}},
-		WebhookSecret: NewSecret("whsec_" + base64.StdEncoding.EncodeToString(webhook[:])),
+		ExpiresAt: d.ExpiresAt, CallbackHosts: d.CallbackHosts, IPRanges: d.IPRanges, MinVersion: d.MinVersion, OneUse: d.OneUse,
+		Secrets: []SigningSecret{{Secret: randomSecret(ForRequests)}}, WebhookSecrets: []SigningSecret{{Secret: randomSecret(ForCallbacks)}},
 	}
 	r := record{
-		OrgID: k.OrgID, Name: k.Name, State: string(k.State), CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, CallbackHosts: k.CallbackHosts, MinVersion: k.MinVersion,
-		Secrets:       []sealedSecret{{ID: newSecretID(), Plain: k.Secrets[0].Secret.Reveal()}},
-		WebhookSecret: k.WebhookSecret.Reveal(), Scopes: make([]string, len(k.Scopes)),
+		OrgID: k.OrgID, Name: k.Name, State: string(k.State), CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, CallbackHosts: k.CallbackHosts, MinVersion: k.MinVersion, OneUse: k.OneUse,
+		Secrets:        []sealedSecret{{ID: newSecretID(), Plain: k.Secrets[0].Secret.Reveal()}},
+		WebhookSecrets: []sealedSecret{{ID: newSecretID(), Plain: k.WebhookSecrets[0].Secret.Reveal()}},
+		Scopes:         make([]string, len(k.Scopes)),
 	}
+	r.note(by, ActionCreated, s.now())
 	for i, scope := range k.Scopes {
 		r.Scopes[i] = string(scope)
 	}
@@ -70,28 +71,22 @@ func (s *Store) Create(ctx context.Context, d Draft) (*Key, error) {
 	return k, nil
 }
 
-// Rotate gives a key a new secret and returns it; the one in use works on for overlap, any
-// older one ends now. An overlap of 0 ends both: for a secret that has leaked.
-func (s *Store) Rotate(ctx context.Context, id string, overlap time.Duration) (Secret, error) {
+// Rotate gives a key a new secret of a purpose and returns it; the one in use works on for
+// overlap, any older one ends now. An overlap of 0 ends both: for a secret that has leaked.
+func (s *Store) Rotate(ctx context.Context, id string, purpose Purpose, overlap time.Duration, by By) (Secret, error) {
 	if overlap < 0 || overlap > MaxOverlap {
 		return Secret{}, fmt.Errorf("rotate key: an overlap of %s is not within 0 and %s", overlap, MaxOverlap)
 	}
-	secret := randomSecret()
-	err := s.change(ctx, id, func(r *record) error {
-		now := s.now()
-		old := r.Secrets
-		if r.Secret != "" { // no keyset, and never rotated
-			old, r.Secret = append(old, sealedSecret{ID: newSecretID(), Plain: r.Secret}), ""
+	secret, action := randomSecret(purpose), ActionRotated
+	if purpose == ForCallbacks {
+		action = ActionWebhookRotated
+	}
+	err := s.change(ctx, id, action, by, func(r *record) {
+		list := &r.Secrets
+		if purpose == ForCallbacks {
+			list = &r.WebhookSecrets
 		}
-		r.Secrets = []sealedSecret{{ID: newSecretID(), Plain: secret.Reveal()}}
-		if overlap > 0 && len(old) > 0 {
-			last := old[0]
-			if until := now.Add(overlap); last.ExpiresAt.IsZero() || until.Before(last.ExpiresAt) {
-				last.ExpiresAt = until
-			}
-			r.Secrets = append(r.Secrets, last)
-		}
-		return nil
+		*list = replaced(*list, secret, s.now(), overlap)
 	})
 	if err != nil {
 		return Secret{}, fmt.Errorf("rotate key: %w", err)
@@ -99,8 +94,23 @@ func (s *Store) Rotate(ctx context.Context, id string, overlap time.Duration) (S
 	return secret, nil
 }
 
-// change updates the secrets of a record in a transaction, sealed if there is a keyset.
-func (s *Store) change(ctx context.Context, id string, fn func(*record) error) error {
+// replaced is a list of secrets with a new one in front, behind it the one that was in use,
+// which ends after overlap if not before.
+func replaced(old []sealedSecret, secret Secret, now time.Time, overlap time.Duration) []sealedSecret {
+	list := []sealedSecret{{ID: newSecretID(), Plain: secret.Reveal()}}
+	if overlap > 0 && len(old) > 0 {
+		last := old[0]
+		if until := now.Add(overlap); last.ExpiresAt.IsZero() || until.Before(last.ExpiresAt) {
+			last.ExpiresAt = until
+		}
+		list = append(list, last)
+	}
+	return list
+}
+
+// change updates secrets and state of a record and notes who did what, in one transaction.
+// Where there is a keyset, the secrets are sealed.
+func (s *Store) change(ctx context.Context, id string, action Action, by By, fn func(*record)) error {
 	if !ValidID(id) {
 		return jobs.ErrNotFound
 	}
@@ -113,9 +123,12 @@ func (s *Store) change(ctx context.Context, id string, fn func(*record) error) e
 		if err := doc.DataTo(&r); err != nil {
 			return fmt.Errorf("key %s has a field of a wrong type: %w", id, jobs.ErrInvalid)
 		}
-		if err := fn(&r); err != nil {
+		r.list()
+		if err := r.adopt(id, s.sealer); err != nil {
 			return err
 		}
+		fn(&r)
+		r.note(by, action, s.now())
 		if s.sealer != nil {
 			if err := r.sealAll(id, s.sealer); err != nil {
 				return err
@@ -129,17 +142,17 @@ func (s *Store) change(ctx context.Context, id string, fn func(*record) error) e
 
 // SetState disables a key or makes it active again. Other processes notice within the
 // cache's TTL.
-func (s *Store) SetState(ctx context.Context, id string, state State) error {
-	if !ValidID(id) {
-		return fmt.Errorf("set state of key: %w", jobs.ErrNotFound)
-	}
-	if state != Active && state != Disabled {
+func (s *Store) SetState(ctx context.Context, id string, state State, by By) error {
+	action := ActionRevoked
+	switch state {
+	case Disabled:
+	case Active:
+		action = ActionEnabled
+	default:
 		return fmt.Errorf("set state of key to %q: %w", state, jobs.ErrInvalid)
 	}
-	_, err := s.doc(id).Update(ctx, []firestore.Update{{Path: "state", Value: string(state)}})
-	s.Forget(id)
-	if err != nil {
-		return fmt.Errorf("set state of key: %w", classify(err))
+	if err := s.change(ctx, id, action, by, func(r *record) { r.State = string(state) }); err != nil {
+		return fmt.Errorf("set state of key: %w", err)
 	}
 	return nil
 }
@@ -168,9 +181,12 @@ func (s *Store) doc(id string) *firestore.DocumentRef { return s.client.Collecti
 
 // randomSecret is the one way to make secrets: with x-date and x-signature at hand, one
 // that a person made up could be guessed offline.
-func randomSecret() Secret {
+func randomSecret(purpose Purpose) Secret {
 	var b [32]byte
-	_, _ = rand.Read(b[:])
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process rather
+	if purpose == ForCallbacks {
+		return NewSecret("whsec_" + base64.StdEncoding.EncodeToString(b[:]))
+	}
 	return NewSecret(hex.EncodeToString(b[:]))
 }
 

@@ -37,6 +37,15 @@ func stored(t *testing.T, c *localcloudtest.Cloud, id string) string {
 	return fmt.Sprintf("%q", doc.Data())
 }
 
+// by is who changes keys in these tests.
+var by = By{Actor: "api key key_admin", Reason: "a test"}
+
+// webhookOf gives the webhook secrets of a key that hold at goldenTime, the newest first.
+func webhookOf(k *Key) string {
+	own, _ := k.CallbackSecrets(goldenTime)
+	return strings.Join(own, " ")
+}
+
 // signs reports whether secret signs for key id at now.
 func signs(t *testing.T, s *Store, id string, secret Secret, now time.Time) bool {
 	t.Helper()
@@ -57,7 +66,7 @@ func TestKeyLife(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			now := goldenTime
 			s := newStore(t, c, 0, func(c *StoreConfig) { c.Sealer, c.Now = sealer, func() time.Time { return now } })
-			k, err := s.Create(t.Context(), Draft{OrgID: "org1", Name: "n", Scopes: []Scope{ScopeRead}, CallbackHosts: []string{"a.example"}})
+			k, err := s.Create(t.Context(), Draft{OrgID: "org1", Name: "n", Scopes: []Scope{ScopeRead}, CallbackHosts: []string{"a.example"}}, by)
 			if err != nil {
 				t.Fatalf("Create = %v", err)
 			}
@@ -66,10 +75,10 @@ func TestKeyLife(t *testing.T) {
 				t.Fatal("the secret of a new key does not sign")
 			}
 			got, err := s.Lookup(t.Context(), k.ID)
-			if err != nil || got.WebhookSecret.Reveal() != k.WebhookSecret.Reveal() || !got.Has(ScopeRead) || got.Has(ScopeExport) || !got.CreatedAt.Equal(now) {
+			if err != nil || webhookOf(got) != webhookOf(k) || !got.Has(ScopeRead) || got.Has(ScopeExport) || !got.CreatedAt.Equal(now) {
 				t.Errorf("Lookup = %+v, %v", got, err)
 			}
-			second, err := s.Rotate(t.Context(), k.ID, time.Hour)
+			second, err := s.Rotate(t.Context(), k.ID, ForRequests, time.Hour, by)
 			if err != nil {
 				t.Fatalf("Rotate = %v", err)
 			}
@@ -79,24 +88,24 @@ func TestKeyLife(t *testing.T) {
 			if signs(t, s, k.ID, first, now.Add(time.Hour)) {
 				t.Error("the old secret signs after the overlap")
 			}
-			third, err := s.Rotate(t.Context(), k.ID, 24*time.Hour)
+			third, err := s.Rotate(t.Context(), k.ID, ForRequests, 24*time.Hour, by)
 			if err != nil {
 				t.Fatalf("Rotate = %v", err)
 			}
 			if signs(t, s, k.ID, first, now) || !signs(t, s, k.ID, second, now) || !signs(t, s, k.ID, third, now) {
 				t.Error("of three secrets the last two sign")
 			}
-			fourth, err := s.Rotate(t.Context(), k.ID, 0)
+			fourth, err := s.Rotate(t.Context(), k.ID, ForRequests, 0, by)
 			if err != nil || signs(t, s, k.ID, third, now) || !signs(t, s, k.ID, fourth, now) {
 				t.Errorf("Rotate without overlap = %v; only the new secret signs", err)
 			}
 			record := stored(t, c, k.ID)
-			for _, secret := range []Secret{fourth, k.WebhookSecret} {
+			for _, secret := range []Secret{fourth, k.WebhookSecrets[0].Secret} {
 				if strings.Contains(record, secret.Reveal()) == (sealer != nil) {
 					t.Errorf("record holds a secret in clear: %t", sealer == nil)
 				}
 			}
-			if err := s.SetState(t.Context(), k.ID, Disabled); err != nil || signs(t, s, k.ID, fourth, now) {
+			if err := s.SetState(t.Context(), k.ID, Disabled, by); err != nil || signs(t, s, k.ID, fourth, now) {
 				t.Errorf("SetState(disabled) = %v, and the key does not sign", err)
 			}
 		})
@@ -127,7 +136,7 @@ func TestPlainIsSealedAtFirstUse(t *testing.T) {
 	if !signs(t, s, "key_golden", NewSecret(goldenSecret), goldenTime) {
 		t.Error("the sealed key does not sign")
 	}
-	if k, err := s.Lookup(t.Context(), "key_golden"); err != nil || k.WebhookSecret.Reveal() != "whsec_plain" || k.ExpiresAt.IsZero() || len(k.Secrets) != 1 {
+	if k, err := s.Lookup(t.Context(), "key_golden"); err != nil || webhookOf(k) != "whsec_plain" || k.ExpiresAt.IsZero() || len(k.Secrets) != 1 {
 		t.Errorf("Lookup = %+v, %v", k, err)
 	}
 	// Without the keyset, or with another, the record is of no use.
@@ -145,7 +154,7 @@ func TestSealedStaysInItsRecord(t *testing.T) {
 	c := localcloudtest.Start(t)
 	sealer := newSealer(t)
 	s := newStore(t, c, 0, func(c *StoreConfig) { c.Sealer = sealer })
-	k, err := s.Create(t.Context(), Draft{OrgID: "org1", Scopes: []Scope{ScopeRead}})
+	k, err := s.Create(t.Context(), Draft{OrgID: "org1", Scopes: []Scope{ScopeRead}}, by)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,22 +181,22 @@ func TestAdminFaults(t *testing.T) {
 	t.Parallel()
 	c := localcloudtest.Start(t)
 	s := newStore(t, c, 0)
-	if _, err := s.Create(t.Context(), Draft{OrgID: "a/b"}); !errors.Is(err, jobs.ErrInvalid) {
+	if _, err := s.Create(t.Context(), Draft{OrgID: "a/b"}, by); !errors.Is(err, jobs.ErrInvalid) {
 		t.Errorf("Create for a bad org = %v", err)
 	}
 	for _, id := range []string{"key_absent", "../x"} {
-		if _, err := s.Rotate(t.Context(), id, 0); !errors.Is(err, jobs.ErrNotFound) {
+		if _, err := s.Rotate(t.Context(), id, ForRequests, 0, by); !errors.Is(err, jobs.ErrNotFound) {
 			t.Errorf("Rotate(%s) = %v, want ErrNotFound", id, err)
 		}
-		if err := s.SetState(t.Context(), id, Disabled); !errors.Is(err, jobs.ErrNotFound) {
+		if err := s.SetState(t.Context(), id, Disabled, by); !errors.Is(err, jobs.ErrNotFound) {
 			t.Errorf("SetState(%s) = %v, want ErrNotFound", id, err)
 		}
 	}
-	if err := s.SetState(t.Context(), "key_absent", "asleep"); !errors.Is(err, jobs.ErrInvalid) {
+	if err := s.SetState(t.Context(), "key_absent", "asleep", by); !errors.Is(err, jobs.ErrInvalid) {
 		t.Errorf("SetState(asleep) = %v, want ErrInvalid", err)
 	}
 	for _, overlap := range []time.Duration{-1, MaxOverlap + 1} {
-		if _, err := s.Rotate(t.Context(), "key_absent", overlap); err == nil || errors.Is(err, jobs.ErrNotFound) {
+		if _, err := s.Rotate(t.Context(), "key_absent", ForRequests, overlap, by); err == nil || errors.Is(err, jobs.ErrNotFound) {
 			t.Errorf("Rotate(overlap %s) = %v, want it refused", overlap, err)
 		}
 	}

@@ -35,9 +35,19 @@ const (
 	Disabled State = "disabled"
 )
 
-// maxSecrets is the secret in use and the one being rotated in or out. Verify always
-// computes this many signatures, so their number cannot be told from outside.
+// maxSecrets is the secret in use and the one being rotated in or out, of each purpose.
+// Verify always computes this many signatures, so their number cannot be told from outside.
 const maxSecrets = 2
+
+// Purpose is what a secret of a key signs.
+type Purpose string
+
+// The purposes there are. A secret of one is never taken for the other: receivers of
+// callbacks, often a third party, must not be able to sign requests.
+const (
+	ForRequests  Purpose = "signing"
+	ForCallbacks Purpose = "webhook"
+)
 
 // SigningSecret is a secret and when it holds. Zero times are unbounded.
 type SigningSecret struct {
@@ -64,15 +74,19 @@ type Key struct {
 	LastUsedAt time.Time
 	// IPRanges are where requests may come from; empty allows every address.
 	IPRanges []netip.Prefix
-	// Secrets sign requests; at most two, either is accepted.
+	// Secrets sign requests; at most two, the newest first, either is accepted.
 	Secrets []SigningSecret
-	// WebhookSecret ("whsec_...") signs callbacks; may be zero.
-	WebhookSecret Secret
+	// WebhookSecrets ("whsec_...") sign callbacks: at most two, the newest first, all that
+	// hold sign each callback. There may be none.
+	WebhookSecrets []SigningSecret
 	// CallbackHosts are the hosts that callbacks may go to; empty allows every public one.
 	CallbackHosts []string
 	// MinVersion is the lowest version of the signature that the key may use; 0 is any. The
 	// server decides it, so a thief of a signature cannot choose the weaker one.
 	MinVersion int
+	// OneUse refuses a second request with the same signature of version 1, whatever it asks
+	// for. Two requests of such a key need different x-dates.
+	OneUse bool
 	// DefaultCallbackURL is used by exports that name none.
 	DefaultCallbackURL string
 }
@@ -101,16 +115,19 @@ func ParseIPRange(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// CallbackSecrets gives the texts of what callbacks of the key can be signed with: its own
-// webhook secrets, and the API secrets from which one is derived where it has none.
-func (k *Key) CallbackSecrets() (own, api []string) {
-	if !k.WebhookSecret.IsZero() {
-		own = append(own, k.WebhookSecret.Reveal())
+// CallbackSecrets gives the texts of what callbacks of the key are signed with at now: its
+// own webhook secrets, and the API secrets from which one is derived where it has none.
+func (k *Key) CallbackSecrets(now time.Time) (own, api []string) {
+	return usableTexts(k.WebhookSecrets, now), usableTexts(k.Secrets, now)
+}
+
+func usableTexts(secrets []SigningSecret, now time.Time) (texts []string) {
+	for _, s := range secrets {
+		if s.usable(now) {
+			texts = append(texts, s.Secret.Reveal())
+		}
 	}
-	for _, s := range k.Secrets {
-		api = append(api, s.Secret.Reveal())
-	}
-	return own, api
+	return texts
 }
 
 // usable reports whether the key may be used at now, whatever its secrets.

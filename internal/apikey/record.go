@@ -10,8 +10,9 @@ import (
 	"exportd/jobs"
 )
 
-// record is a key's document. Secrets are sealed; Secret and WebhookSecret are what
-// records hold that were made by hand or without a keyset.
+// record is a key's document. Secrets are sealed. Secret and WebhookSecret are what records
+// hold that were made by hand, WebhookSealed what this program made of the latter before
+// webhook secrets could be rotated.
 type record struct {
 	OrgID              string         `firestore:"orgId"`
 	Name               string         `firestore:"name"`
@@ -23,16 +24,19 @@ type record struct {
 	WebhookSecret      string         `firestore:"webhookSecret,omitempty"`
 	Secrets            []sealedSecret `firestore:"secrets,omitempty"`
 	WebhookSealed      []byte         `firestore:"webhookSecretSealed,omitempty"`
+	WebhookSecrets     []sealedSecret `firestore:"webhookSecrets,omitempty"`
 	CallbackHosts      []string       `firestore:"callbackHosts,omitempty"`
 	DefaultCallbackURL string         `firestore:"defaultCallbackUrl,omitempty"`
 	MinVersion         int            `firestore:"minSignatureVersion,omitempty"`
+	OneUse             bool           `firestore:"oneUse,omitempty"`
 	IPRanges           []string       `firestore:"ipRanges,omitempty"`
 	LastUsedAt         time.Time      `firestore:"lastUsedAt,omitempty"`
+	Audit              []AuditEntry   `firestore:"audit,omitempty"` // oldest first
 }
 
-// sealedSecret is one of at most two secrets that sign requests, newest first.
+// sealedSecret is one of at most two secrets of a purpose, newest first.
 type sealedSecret struct {
-	ID string `firestore:"id"` // part of what it is sealed for
+	ID string `firestore:"id"` // part of what it is sealed for, as is the purpose
 	// Sealed, or Plain where there is no keyset.
 	Sealed    []byte    `firestore:"sealed,omitempty"`
 	Plain     string    `firestore:"plain,omitempty"`
@@ -40,8 +44,12 @@ type sealedSecret struct {
 	ExpiresAt time.Time `firestore:"expiresAt,omitempty"`
 }
 
-// webhookName is what a webhook secret is sealed for.
-const webhookName = "webhookSecret"
+// webhookName is what a record's WebhookSealed is sealed for; webhookPrefix stands before
+// the ids of WebhookSecrets, so that one of them is of no use in the list that signs requests.
+const (
+	webhookName   = "webhookSecret"
+	webhookPrefix = "webhook/"
+)
 
 // decode makes a Key of a document. Errors are jobs.ErrInvalid and quote no value.
 func decode(doc *firestore.DocumentSnapshot, sealer *Sealer) (*Key, error) {
@@ -57,7 +65,7 @@ func decode(doc *firestore.DocumentSnapshot, sealer *Sealer) (*Key, error) {
 	}
 	k := &Key{
 		ID: doc.Ref.ID, OrgID: r.OrgID, Name: r.Name, State: State(r.State), CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt,
-		Scopes: defaultScopes, CallbackHosts: r.CallbackHosts, DefaultCallbackURL: r.DefaultCallbackURL, MinVersion: r.MinVersion, LastUsedAt: r.LastUsedAt,
+		Scopes: defaultScopes, CallbackHosts: r.CallbackHosts, DefaultCallbackURL: r.DefaultCallbackURL, MinVersion: r.MinVersion, OneUse: r.OneUse, LastUsedAt: r.LastUsedAt,
 	}
 	for _, text := range r.IPRanges {
 		p, err := ParseIPRange(text)
@@ -82,64 +90,94 @@ func decode(doc *firestore.DocumentSnapshot, sealer *Sealer) (*Key, error) {
 }
 
 func (k *Key) setSecrets(r record, sealer *Sealer) error {
-	all := r.Secrets
-	if r.Secret != "" {
-		all = append(slices.Clone(all), sealedSecret{Plain: r.Secret})
+	r.list()
+	if len(r.Secrets) == 0 || len(r.Secrets) > maxSecrets {
+		return fmt.Errorf("key %s has %d secrets, not one or two: %w", k.ID, len(r.Secrets), jobs.ErrInvalid)
 	}
-	if len(all) == 0 || len(all) > maxSecrets {
-		return fmt.Errorf("key %s has %d secrets, not one or two: %w", k.ID, len(all), jobs.ErrInvalid)
+	if err := r.adopt(k.ID, sealer); err != nil {
+		return err
+	}
+	if len(r.WebhookSecrets) > maxSecrets {
+		return fmt.Errorf("key %s has %d webhook secrets, not two at most: %w", k.ID, len(r.WebhookSecrets), jobs.ErrInvalid)
 	}
 	var err error
-	for _, s := range all {
-		secret := NewSecret(s.Plain)
-		if s.Plain == "" {
-			if secret, err = sealer.open(k.ID, s.ID, s.Sealed); err != nil {
-				return fmt.Errorf("%w: %w", jobs.ErrInvalid, err)
+	if k.Secrets, err = sealer.openAll(k.ID, "", r.Secrets); err != nil {
+		return err
+	}
+	k.WebhookSecrets, err = sealer.openAll(k.ID, webhookPrefix, r.WebhookSecrets)
+	return err
+}
+
+// openAll gives the secrets of a list.
+func (s *Sealer) openAll(id, prefix string, list []sealedSecret) (out []SigningSecret, err error) {
+	for _, sealed := range list {
+		secret := NewSecret(sealed.Plain)
+		if sealed.Plain == "" {
+			if secret, err = s.open(id, prefix+sealed.ID, sealed.Sealed); err != nil {
+				return nil, fmt.Errorf("%w: %w", jobs.ErrInvalid, err)
 			}
 		}
-		k.Secrets = append(k.Secrets, SigningSecret{secret, s.NotBefore, s.ExpiresAt})
+		out = append(out, SigningSecret{secret, sealed.NotBefore, sealed.ExpiresAt})
 	}
-	k.WebhookSecret = NewSecret(r.WebhookSecret)
-	if len(r.WebhookSealed) > 0 {
-		if k.WebhookSecret, err = sealer.open(k.ID, webhookName, r.WebhookSealed); err != nil {
-			return fmt.Errorf("%w: %w", jobs.ErrInvalid, err)
-		}
-	}
-	return nil
+	return out, nil
 }
 
 // isPlain reports whether something in the record ought to be sealed.
 func (r record) isPlain() bool {
-	return r.Secret != "" || r.WebhookSecret != "" || slices.ContainsFunc(r.Secrets, func(s sealedSecret) bool { return s.Plain != "" })
+	plain := func(s sealedSecret) bool { return s.Plain != "" }
+	return r.Secret != "" || r.WebhookSecret != "" || slices.ContainsFunc(r.Secrets, plain) || slices.ContainsFunc(r.WebhookSecrets, plain)
+}
+
+// list moves secrets that are fields of their own into the lists, as their oldest.
+func (r *record) list() {
+	for _, f := range []struct {
+		text *string
+		to   *[]sealedSecret
+	}{{&r.Secret, &r.Secrets}, {&r.WebhookSecret, &r.WebhookSecrets}} {
+		if *f.text != "" {
+			*f.to, *f.text = append(slices.Clone(*f.to), sealedSecret{ID: newSecretID(), Plain: *f.text}), ""
+		}
+	}
+}
+
+// adopt opens a webhook secret that was sealed for a field of its own and moves it into the
+// list, to be sealed again there.
+func (r *record) adopt(id string, sealer *Sealer) error {
+	if len(r.WebhookSealed) == 0 {
+		return nil
+	}
+	secret, err := sealer.open(id, webhookName, r.WebhookSealed)
+	if err != nil {
+		return fmt.Errorf("%w: %w", jobs.ErrInvalid, err)
+	}
+	r.WebhookSecrets = append(slices.Clone(r.WebhookSecrets), sealedSecret{ID: newSecretID(), Plain: secret.Reveal()})
+	r.WebhookSealed = nil
+	return nil
 }
 
 // sealAll replaces every plain secret of a record by its sealed form.
 func (r *record) sealAll(id string, sealer *Sealer) error {
-	if r.Secret != "" {
-		r.Secrets = append(slices.Clone(r.Secrets), sealedSecret{ID: newSecretID(), Plain: r.Secret})
-		r.Secret = ""
+	r.list()
+	if err := r.adopt(id, sealer); err != nil {
+		return err
 	}
-	var err error
-	for i := range r.Secrets {
-		s := &r.Secrets[i]
-		if s.Plain == "" {
-			continue
+	for prefix, list := range map[string][]sealedSecret{"": r.Secrets, webhookPrefix: r.WebhookSecrets} {
+		for i := range list {
+			s := &list[i]
+			if s.Plain == "" {
+				continue
+			}
+			var err error
+			if s.Sealed, err = sealer.seal(id, prefix+s.ID, NewSecret(s.Plain)); err != nil {
+				return err
+			}
+			s.Plain = ""
 		}
-		if s.Sealed, err = sealer.seal(id, s.ID, NewSecret(s.Plain)); err != nil {
-			return err
-		}
-		s.Plain = ""
-	}
-	if r.WebhookSecret != "" {
-		if r.WebhookSealed, err = sealer.seal(id, webhookName, NewSecret(r.WebhookSecret)); err != nil {
-			return err
-		}
-		r.WebhookSecret = ""
 	}
 	return nil
 }
 
-// updates are the fields that sealing and rotation change; others stay as they are, also
+// updates are the fields that sealing and admins change; others stay as they are, also
 // those that this version does not know.
 func (r record) updates() []firestore.Update {
 	ups := []firestore.Update{{Path: "secrets", Value: r.Secrets}}
@@ -152,5 +190,8 @@ func (r record) updates() []firestore.Update {
 	orDelete("secret", r.Secret, r.Secret == "")
 	orDelete("webhookSecret", r.WebhookSecret, r.WebhookSecret == "")
 	orDelete("webhookSecretSealed", r.WebhookSealed, len(r.WebhookSealed) == 0)
+	orDelete("webhookSecrets", r.WebhookSecrets, len(r.WebhookSecrets) == 0)
+	orDelete("state", r.State, r.State == "")
+	orDelete("audit", r.Audit, len(r.Audit) == 0)
 	return ups
 }

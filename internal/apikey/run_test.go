@@ -57,13 +57,13 @@ func TestRunFollowsChanges(t *testing.T) {
 	c := localcloudtest.Start(t)
 	here, there := newStore(t, c, 30*time.Second), newStore(t, c, 30*time.Second)
 	run(t, here)
-	k, err := there.Create(t.Context(), Draft{OrgID: "org1", Scopes: []Scope{ScopeRead}})
+	k, err := there.Create(t.Context(), Draft{OrgID: "org1", Scopes: []Scope{ScopeRead}}, by)
 	if err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the new key is not seen", func() bool { _, err := here.Lookup(t.Context(), k.ID); return err == nil })
 	start := time.Now()
-	if err := there.SetState(t.Context(), k.ID, Disabled); err != nil {
+	if err := there.SetState(t.Context(), k.ID, Disabled, by); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the revoked key is still believed", func() bool {
@@ -168,7 +168,7 @@ func TestDecodeFailsClosed(t *testing.T) {
 			t.Errorf("Lookup(%s) = %v, want ErrInvalid", id, err)
 		}
 	}
-	k, err := s.Create(t.Context(), Draft{OrgID: "org1", MinVersion: 2, IPRanges: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	k, err := s.Create(t.Context(), Draft{OrgID: "org1", MinVersion: 2, IPRanges: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, by)
 	if err != nil {
 		t.Fatal(err)
 	}

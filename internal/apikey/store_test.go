@@ -58,7 +58,7 @@ func TestLookup(t *testing.T) {
 		t.Fatalf("Lookup(key_full) = %v", err)
 	}
 	if k.ID != "key_full" || k.OrgID != "org1" || k.State != Disabled || !k.ExpiresAt.Equal(expires) || !k.Has(ScopeOps) || k.Has(ScopeRead, ScopeExport) ||
-		k.WebhookSecret.Reveal() != "whsec_x" || k.CallbackHosts[0] != "a.example" || k.DefaultCallbackURL != "https://a.example/" {
+		webhookOf(k) != "whsec_x" || k.CallbackHosts[0] != "a.example" || k.DefaultCallbackURL != "https://a.example/" {
 		t.Errorf("Lookup(key_full) = %+v", k)
 	}
 	if k, err = s.Lookup(t.Context(), "key_least"); err != nil || k.State != Active || !k.Has(ScopeRead) || !k.Has(ScopeExport) || k.Has(ScopeOps, ScopeAdmin) {

@@ -45,6 +45,18 @@ func RequestOf(r *http.Request, body []byte) Request {
 	return Request{r.Header, r.Method, r.Host, r.URL.EscapedPath(), r.URL.RawQuery, body}
 }
 
+// ReplayID is the same for exact duplicates of a request of version 1, and only for them:
+// same key, signature (and so date), method, path, query and body. It is empty for version 2,
+// of which Verify takes no duplicates. Only of use once Verify has taken the request.
+func (r Request) ReplayID() string {
+	if r.Header.Get(HeaderVersion) == "2" {
+		return ""
+	}
+	return contentSum([]byte(strings.Join([]string{
+		r.Header.Get(HeaderKey), r.Header.Get(HeaderSignature), r.Method, r.Path, r.Query, contentSum(r.Body),
+	}, "\n")))
+}
+
 // stringToSign binds a request of version 2: what it asks for, where, when, and once. The
 // pairs of the query are sorted by byte, because clients and proxies reorder them.
 func (r Request) stringToSign(keyID, date, nonce string) string {

@@ -29,6 +29,13 @@ type Window struct {
 	Behind time.Duration // how old a signature may be
 }
 
+// noteUntil is how long a request dated at must be remembered: as long as the date is good,
+// by the clock of any process.
+func (w Window) noteUntil(at time.Time) time.Time { return at.Add(w.Behind + w.Ahead + 5*time.Second) }
+
+// Remember is how long a request that arrives now must be remembered.
+func (w Window) Remember(now time.Time) time.Time { return w.noteUntil(now.Add(w.Ahead)) }
+
 // DefaultWindow is the contract's: -5 s to +60 s.
 var DefaultWindow = Window{Ahead: 5 * time.Second, Behind: time.Minute}
 
@@ -106,17 +113,29 @@ func (v Verifier) Verify(ctx context.Context, r Request, now time.Time) (*Key, e
 	if c.version < key.MinVersion {
 		return nil, refuse("this API key requires x-signature-version %d", key.MinVersion)
 	}
-	if c.version == 2 {
-		// As long as the date is good, by the clock of any process.
-		err := v.Nonces(ctx, key.ID, c.nonce, c.at.Add(w.Behind+w.Ahead+5*time.Second))
-		if errors.Is(err, ErrNonceUsed) {
-			return nil, refuse("x-nonce was used before")
-		}
-		if err != nil {
+	if c.version == 2 || key.OneUse {
+		if err := v.takeOnce(ctx, key, c); err != nil {
 			return nil, err
 		}
 	}
 	return key, nil
+}
+
+// takeOnce notes what is new in each request: the nonce, or of version 1 the signature. A
+// signature has a ":" before it, which no nonce has.
+func (v Verifier) takeOnce(ctx context.Context, key *Key, c credentials) error {
+	what, text := "x-nonce", c.nonce
+	if c.version == 1 {
+		what, text = "x-signature", ":"+hex.EncodeToString(c.signature[:])
+	}
+	if v.Nonces == nil {
+		return refuse("this API key takes each x-signature once, which is not supported here")
+	}
+	err := v.Nonces(ctx, key.ID, text, v.Window.noteUntil(c.at))
+	if errors.Is(err, ErrNonceUsed) {
+		return refuse("%s was used before", what)
+	}
+	return err
 }
 
 // credentials are the headers, well-formed.

@@ -252,13 +252,13 @@ func TestVerifyUnavailable(t *testing.T) {
 func TestSecretStaysSecret(t *testing.T) {
 	t.Parallel()
 	k := goldenKey()
-	k.WebhookSecret = NewSecret("whsec_" + goldenSecret)
-	out := fmt.Sprintf("%v %+v %#v %q %d %x", k, k, k, k.Secrets, k.Secrets[0].Secret, k.WebhookSecret)
+	k.WebhookSecrets = []SigningSecret{{Secret: NewSecret("whsec_" + goldenSecret)}}
+	out := fmt.Sprintf("%v %+v %#v %q %d %x", k, k, k, k.Secrets, k.Secrets[0].Secret, k.WebhookSecrets)
 	body, err := json.Marshal(k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out += string(body) + k.WebhookSecret.LogValue().String() + k.WebhookSecret.String()
+	out += string(body) + k.WebhookSecrets[0].Secret.LogValue().String() + k.WebhookSecrets[0].Secret.String()
 	for _, bad := range []string{goldenSecret, hex.EncodeToString([]byte(goldenSecret))} {
 		if strings.Contains(out, bad) {
 			t.Errorf("output holds the secret as %q: %s", bad, out)

@@ -1,0 +1,66 @@
+package apikey
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"exportd/jobs"
+)
+
+// By says who changes a key, and why.
+type By struct{ Actor, Reason string }
+
+// Action is what was done to a key.
+type Action string
+
+// What is noted in a key's record.
+const (
+	ActionCreated        Action = "created"
+	ActionRotated        Action = "rotated"
+	ActionWebhookRotated Action = "webhook_rotated"
+	ActionRevoked        Action = "revoked"
+	ActionEnabled        Action = "enabled"
+)
+
+// AuditEntry is a line of a key's history. It holds nothing secret.
+type AuditEntry struct {
+	At     time.Time `firestore:"at"`
+	Action Action    `firestore:"action"`
+	Actor  string    `firestore:"actor"`
+	Reason string    `firestore:"reason"`
+}
+
+// maxAudit bounds the history in a record: a year of weekly rotations, and with the longest
+// reasons a tenth of what a document may hold.
+const maxAudit = 50
+
+// note adds a line to the history; the first one, of who made the key, is never dropped.
+func (r *record) note(by By, action Action, now time.Time) {
+	r.Audit = append(r.Audit, AuditEntry{At: now, Action: action, Actor: by.Actor, Reason: by.Reason})
+	if n := len(r.Audit) - maxAudit; n > 0 {
+		r.Audit = append(r.Audit[:1:1], r.Audit[1+n:]...)
+	}
+}
+
+// Get returns a key and its history, oldest first. jobs.ErrNotFound if there is none.
+func (s *Store) Get(ctx context.Context, id string) (*Key, []AuditEntry, error) {
+	if !ValidID(id) {
+		return nil, nil, fmt.Errorf("get key: %w", jobs.ErrNotFound)
+	}
+	doc, err := s.doc(id).Get(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("get key: %w", classify(err))
+	}
+	k, err := decode(doc, s.sealer)
+	if err != nil {
+		return nil, nil, err
+	}
+	var r struct {
+		Audit []AuditEntry `firestore:"audit"`
+	}
+	if err := doc.DataTo(&r); err != nil {
+		return nil, nil, fmt.Errorf("key %s has a field of a wrong type: %w", id, jobs.ErrInvalid)
+	}
+	return k, r.Audit, nil
+}
