@@ -22,7 +22,7 @@ build: ## Build bin/exportd and bin/exportctl
 test: ## Run all tests with the race detector, in random order
 	$(GO) test -tags $(TAGS) -p $(PARALLEL) $(TESTFLAGS) $(PKGS)
 
-bench: ## Measure speed, memory, scale and cost (about 15 minutes on an idle machine)
+bench: ## Measure speed, memory, scale and cost (about 20 minutes on an idle machine)
 	$(GO) run ./internal/bench $(BENCHFLAGS)
 
 postgres: ## Read exports back with PostgreSQL, which the test starts for itself

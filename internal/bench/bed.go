@@ -51,7 +51,7 @@ func (s *suite) cloud(ctx context.Context) (*bed, error) {
 	}
 	b := &bed{}
 	s.bed = b // close ends what has been started, also after an error
-	if b.binary, err = build(ctx, temp); err != nil {
+	if b.binary, err = s.exportd(ctx); err != nil {
 		return nil, err
 	}
 	data := s.data
@@ -147,7 +147,7 @@ func (b *bed) close() error {
 // submit asks for an export of the first rows messages and rings, as the API does.
 func (b *bed) submit(ctx context.Context, rows int) (string, error) {
 	sub, err := b.store.Submit(ctx, jobs.Submission{
-		OrgID: "bench", KeyID: "bench", Kind: jobs.KindMessages, Fresh: true,
+		OrgID: orgID, KeyID: "bench", Kind: jobs.KindMessages, Fresh: true,
 		Params: jobs.Params{Filter: window(rows), Profile: jobs.ProfileRFC4180, FormulaGuard: true},
 	})
 	if err != nil {

@@ -97,6 +97,32 @@ func (f *fleet) export(ctx context.Context, rows int) (id string, err error) {
 	}
 }
 
+// repeat exports the first rows messages again and again until end is called, which waits
+// for the last export and says how many there were.
+func (f *fleet) repeat(ctx context.Context, rows int) (end func() (int, error)) {
+	stop, done := make(chan struct{}), make(chan struct{})
+	var n int
+	var err error
+	go func() {
+		defer close(done)
+		for err == nil {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if _, err = f.export(ctx, rows); err == nil {
+				n++
+			}
+		}
+	}()
+	return func() (int, error) {
+		close(stop)
+		<-done
+		return n, err
+	}
+}
+
 // result checks an ended job and returns it.
 func (b *bed) result(ctx context.Context, id string, rows int) (*jobs.Job, error) {
 	j, err := b.store.Get(ctx, id)

@@ -28,26 +28,36 @@ func (b *bed) load(ctx context.Context, rows int) (int, error) {
 	if int(have) == rows {
 		return 0, nil
 	}
-	conn, err := grpc.NewClient("passthrough:///"+b.cfg.FirestoreHost, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	database := b.database()
+	return rows, commit(ctx, b.cfg.FirestoreHost, database, rows, commitWrites, func(i int) *firestorepb.Document { return document(database, i) })
+}
+
+// database is the resource name of the bed's database.
+func (b *bed) database() string {
+	return "projects/" + b.cfg.ProjectID + "/databases/" + b.cfg.DatabaseID
+}
+
+// commit writes the documents 0 to n-1, so many in a commit.
+func commit(ctx context.Context, host, database string, n, writes int, document func(i int) *firestorepb.Document) error {
+	conn, err := grpc.NewClient("passthrough:///"+host, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
-		return 0, fmt.Errorf("dial Firestore: %w", err)
+		return fmt.Errorf("dial Firestore: %w", err)
 	}
 	defer conn.Close()
 	client := firestorepb.NewFirestoreClient(conn)
-	database := "projects/" + b.cfg.ProjectID + "/databases/" + b.cfg.DatabaseID
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(commitsInFlight)
-	for from := 0; from < rows && gctx.Err() == nil; from += commitWrites {
+	for from := 0; from < n && gctx.Err() == nil; from += writes {
 		g.Go(func() error {
 			req := &firestorepb.CommitRequest{Database: database}
-			for i := from; i < min(rows, from+commitWrites); i++ {
-				req.Writes = append(req.Writes, &firestorepb.Write{Operation: &firestorepb.Write_Update{Update: document(database, i)}})
+			for i := from; i < min(n, from+writes); i++ {
+				req.Writes = append(req.Writes, &firestorepb.Write{Operation: &firestorepb.Write_Update{Update: document(i)}})
 			}
 			if _, err := client.Commit(gctx, req); err != nil {
-				return fmt.Errorf("commit messages: %w", err)
+				return fmt.Errorf("commit documents: %w", err)
 			}
 			return nil
 		})
 	}
-	return rows, g.Wait()
+	return g.Wait()
 }

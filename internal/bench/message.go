@@ -14,6 +14,8 @@ import (
 const (
 	workspaceID = "ws-4f0c2a9be1"
 	mediumID    = "ch-77d01c"
+	orgID       = "bench"
+	keyID       = "key_bench"
 )
 
 // epoch is before the first message. Message i is i+1 ms after it, so that a window of n ms
@@ -45,13 +47,44 @@ func document(database string, i int) *firestorepb.Document {
 		Name: fmt.Sprintf("%s/documents/VipMessages/%016x", database, uint64(i)*0x9E3779B97F4A7C15),
 		Fields: map[string]*firestorepb.Value{
 			"workspaceId": str(workspaceID), "mediumId": str(mediumID),
-			"timestamp":   {ValueType: &firestorepb.Value_TimestampValue{TimestampValue: timestamppb.New(epoch().Add(time.Duration(i+1) * time.Millisecond))}},
+			"timestamp":   at(epoch().Add(time.Duration(i+1) * time.Millisecond)),
 			"playerId":    str(fmt.Sprintf("player-%07d", i*7919%1_000_000)),
 			"displayName": str("Jordan Example"), "kind": str("text"), "source": str("user"),
 			"text":   str(texts[i%len(texts)]),
-			"labels": {ValueType: &firestorepb.Value_ArrayValue{ArrayValue: &firestorepb.ArrayValue{Values: []*firestorepb.Value{str("complaint"), str("ai_x81hd02h")}[:i%3]}}},
+			"labels": list([]string{"complaint", "ai_x81hd02h"}[:i%3]...),
 		},
 	}
+}
+
+// userDocument is user i of a database.
+func userDocument(database string, i int) *firestorepb.Document {
+	player := fmt.Sprintf("player-%07d", i)
+	fields := map[string]*firestorepb.Value{
+		"workspaceId": str(workspaceID), "mediumId": str(mediumID), "playerId": str(player), "displayName": str("Jordan Example"),
+		"avatarUrl": str("https://avatars.example.com/" + player + ".png"), "language": str("en"), "country": str("CZ"),
+		"ltv": {ValueType: &firestorepb.Value_DoubleValue{DoubleValue: float64(i*7919%1_000_000) / 100}}, "currency": str("EUR"), "tier": str("gold"),
+		"tags": list("whale", "weekly"), "firstSeenAt": at(epoch()), "lastSeenAt": at(epoch().Add(time.Duration(i) * time.Second)),
+		"hasBirthday": {ValueType: &firestorepb.Value_BooleanValue{BooleanValue: i%5 < 3}},
+		"personalInfo": {ValueType: &firestorepb.Value_MapValue{MapValue: &firestorepb.MapValue{Fields: map[string]*firestorepb.Value{
+			"fullName": str("Jordan Q. Example"), "email": str(player + "@example.com"), "phone": str("+1-202-555-0100"), "city": str("Brno"),
+		}}}},
+	}
+	if i%5 < 3 {
+		fields["birthdayMonth"] = &firestorepb.Value{ValueType: &firestorepb.Value_IntegerValue{IntegerValue: int64(1 + i%12)}}
+	}
+	return &firestorepb.Document{Name: fmt.Sprintf("%s/documents/VipUsers/%016x", database, uint64(i)*0x9E3779B97F4A7C15), Fields: fields}
+}
+
+func list(texts ...string) *firestorepb.Value {
+	values := make([]*firestorepb.Value, len(texts))
+	for i, s := range texts {
+		values[i] = str(s)
+	}
+	return &firestorepb.Value{ValueType: &firestorepb.Value_ArrayValue{ArrayValue: &firestorepb.ArrayValue{Values: values}}}
+}
+
+func at(t time.Time) *firestorepb.Value {
+	return &firestorepb.Value{ValueType: &firestorepb.Value_TimestampValue{TimestampValue: timestamppb.New(t)}}
 }
 
 func str(s string) *firestorepb.Value {

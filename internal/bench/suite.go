@@ -29,9 +29,15 @@ type sizes struct {
 
 	fairness     int // g: rows of the large export
 	fairnessRuns int // small exports, alone and beside it
+
+	dev       int // h: bytes of an export, and of an upload
+	devRounds int // uploads
+
+	listUsers, listMessages int // i: rows under the lists
+	listRequests            int // without an export, and beside one
 }
 
-// fullSizes make a run of about fifteen minutes on two idle cores, most of it loading five
+// fullSizes make a run of about twenty minutes on two idle cores, most of it loading five
 // million messages and waiting for line e.
 func fullSizes() sizes {
 	return sizes{
@@ -40,13 +46,15 @@ func fullSizes() sizes {
 		scaleRate: 8_000,
 		cost:      100_000, costs: []int{1, 10, 100}, costRuns: 5,
 		fairness: 5_000_000, fairnessRuns: 50,
+		dev: 1 << 30, devRounds: 3,
+		listUsers: 200_000, listMessages: 1_000_000, listRequests: 60 * listsPerSecond,
 	}
 }
 
 // times makes everything but the number of rounds and parts smaller.
 func (s sizes) times(fraction float64) sizes {
 	s.memory = slices.Clone(s.memory)
-	for _, n := range []*int{&s.scan, &s.encode, &s.export, &s.memory[0], &s.memory[1], &s.memory[2], &s.scale, &s.scalePartRows, &s.cost, &s.fairness} {
+	for _, n := range []*int{&s.scan, &s.encode, &s.export, &s.memory[0], &s.memory[1], &s.memory[2], &s.scale, &s.scalePartRows, &s.cost, &s.fairness, &s.dev, &s.listUsers, &s.listMessages, &s.listRequests} {
 		*n = max(1_000, int(float64(*n)*fraction))
 	}
 	return s
@@ -54,7 +62,7 @@ func (s sizes) times(fraction float64) sizes {
 
 // messages is how many messages the embedded cloud needs for lines.
 func (s sizes) messages(lines []string) int {
-	need := map[string]int{"c": s.export, "d": slices.Max(s.memory), "e": s.scale, "f": s.cost, "g": s.fairness}
+	need := map[string]int{"c": s.export, "d": slices.Max(s.memory), "e": s.scale, "f": s.cost, "g": s.fairness, "i": s.listMessages}
 	most := 0
 	for _, l := range lines {
 		most = max(most, need[l])
@@ -69,9 +77,10 @@ type suite struct {
 	profile  string
 	progress io.Writer
 
-	lines []string // that are measured
-	temp  string   // what is removed at the end
-	bed   *bed     // started by the first line that needs it
+	lines  []string // that are measured
+	temp   string   // what is removed at the end
+	binary string   // built by the first line that needs it
+	bed    *bed     // likewise started
 }
 
 func (s *suite) note(format string, args ...any) { fmt.Fprintf(s.progress, format+"\n", args...) }
@@ -80,6 +89,7 @@ func (s *suite) note(format string, args ...any) { fmt.Fprintf(s.progress, forma
 func (s *suite) run(ctx context.Context, lines []string) (table []line, err error) {
 	all := map[string]func(context.Context) ([]line, error){
 		"a": s.scanLines, "b": s.encodeLines, "c": s.exportLines, "d": s.memoryLines, "e": s.scaleLines, "f": s.costLines, "g": s.fairnessLines,
+		"h": s.devLines, "i": s.listLines,
 	}
 	s.lines = lines
 	for _, name := range lines {
@@ -109,6 +119,19 @@ func (s *suite) folder() (string, error) {
 		s.temp = dir
 	}
 	return s.temp, nil
+}
+
+// exportd is the program that is measured.
+func (s *suite) exportd(ctx context.Context) (string, error) {
+	if s.binary != "" {
+		return s.binary, nil
+	}
+	temp, err := s.folder()
+	if err != nil {
+		return "", err
+	}
+	s.binary, err = build(ctx, temp)
+	return s.binary, err
 }
 
 // close ends the processes and removes the temporary folder.
