@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	// maxRedeliver bounds what one request sends again, so that it ends in time; the answer
-	// says whether there is more.
+	// maxRedeliver and redeliverFor bound what one request sends again, so that it ends in
+	// time; the answer says where the next one goes on.
 	maxRedeliver = 500
+	redeliverFor = maxWait - 5*time.Second
 	// pageCallbacks is a page of the store.
 	pageCallbacks = 100
 )
@@ -85,7 +86,12 @@ func readRedeliver(r *http.Request) (redeliverRequest, error) {
 		return redeliverRequest{}, err
 	}
 	req := redeliverRequest{reason: b.reason(true), dryRun: b.boolean("dryRun")}
+	token := b.text("pageToken", false)
+	if len(token) > maxPageToken {
+		b.faults = append(b.faults, badPageToken(token))
+	}
 	req.list = b.callbackFilter()
+	req.list.PageToken = token
 	return req, b.finish()
 }
 
@@ -126,15 +132,20 @@ func (b *body) object(name string, read func(*params)) {
 }
 
 // opsRedeliverAll begins every ended delivery again that a filter matches, up to
-// maxRedeliver a request; a dry run only counts.
+// maxRedeliver a request; a dry run only counts. Those that were begun again may soon match
+// again, so the next request must go on behind them: the answer has the token for that.
 func (s *Server) opsRedeliverAll(c *gin.Context, caller *apikey.Key) error {
 	req, err := readRedeliver(c.Request)
 	if err != nil {
 		return err
 	}
 	matched, done, complete := 0, 0, false
-	for !complete && (req.dryRun && matched < dryRunJobs || !req.dryRun && matched < maxRedeliver) {
+	until := s.now().Add(redeliverFor)
+	for !complete && (req.dryRun && matched < dryRunJobs || !req.dryRun && matched < maxRedeliver && s.now().Before(until)) {
 		page, next, err := s.operations.ListCallbacks(c.Request.Context(), req.list)
+		if errors.Is(err, jobs.ErrInvalid) {
+			return &invalidError{[]fault{badPageToken(req.list.PageToken)}}
+		}
 		if err != nil {
 			return err
 		}
@@ -152,7 +163,7 @@ func (s *Server) opsRedeliverAll(c *gin.Context, caller *apikey.Key) error {
 		}
 		req.list.PageToken, complete = next, next == ""
 	}
-	writeJSON(c, http.StatusOK, map[string]any{"dryRun": req.dryRun, "matched": matched, "redelivered": done, "complete": complete})
+	writeJSON(c, http.StatusOK, map[string]any{"dryRun": req.dryRun, "matched": matched, "redelivered": done, "complete": complete, "nextPageToken": textOrNil(req.list.PageToken)})
 	return nil
 }
 

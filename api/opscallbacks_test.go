@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,11 +20,22 @@ import (
 func (f *fakeJobs) ListCallbacks(_ context.Context, l jobstore.CallbackList) ([]*jobs.Callback, string, error) {
 	f.calls++
 	f.callbackList = l
-	var page []*jobs.Callback
-	for _, cb := range f.callbacks {
-		if cb.State == l.State {
-			page = append(page, cb)
+	from := 0
+	if l.PageToken != "" {
+		from = 1 + slices.IndexFunc(f.callbacks, func(cb *jobs.Callback) bool { return cb.ID == l.PageToken })
+		if from == 0 {
+			return nil, "", jobstore.ErrPageToken
 		}
+	}
+	var page []*jobs.Callback
+	for _, cb := range f.callbacks[from:] {
+		if cb.State != l.State {
+			continue
+		}
+		if len(page) == l.PageSize {
+			return page, page[len(page)-1].ID, f.err
+		}
+		page = append(page, cb)
 	}
 	return page, "", f.err
 }
@@ -137,6 +149,54 @@ func TestRedeliverAll(t *testing.T) {
 	}
 	if one.State != jobs.CallbackPending || two.State != jobs.CallbackPending || other.State != jobs.CallbackDelivered || len(b.queue.rung) != 2 {
 		t.Errorf("states = %s %s %s, rung %d", one.State, two.State, other.State, len(b.queue.rung))
+	}
+}
+
+// More than a request takes: each is begun again once, also when those that were have been
+// delivered, and match again, before the next request.
+func TestRedeliverMoreThanARequest(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const all, target = 2*maxRedeliver + 150, "/ops/callbacks/redeliver"
+	for range all {
+		called(b, jobs.CallbackDelivered)
+	}
+	begun := map[string]int{}
+	requests, token := 0, ""
+	for complete := false; !complete; requests++ {
+		if requests > all/maxRedeliver {
+			t.Fatalf("not complete after %d requests, which began %d of %d", requests, len(begun), all)
+		}
+		code, got := ops(t, b, http.MethodPost, target, `{"reason":"r","filter":{"state":"delivered"}`+token+`}`)
+		if code != http.StatusOK || got["matched"] != got["redelivered"] || got["matched"].(float64) > maxRedeliver {
+			t.Fatalf("redeliver = %d %v", code, got)
+		}
+		next, _ := got["nextPageToken"].(string)
+		if complete = got["complete"] == true; complete != (next == "") {
+			t.Errorf("complete %v with the token %q", complete, next)
+		}
+		token = `,"pageToken":"` + next + `"`
+		for _, m := range b.queue.rung {
+			begun[m.CallbackID]++
+		}
+		b.queue.rung = nil
+		for _, cb := range b.jobs.callbacks {
+			cb.State = jobs.CallbackDelivered
+		}
+	}
+	for id, n := range begun {
+		if n != 1 {
+			t.Errorf("callback %s was begun %d times", id, n)
+		}
+	}
+	if len(begun) != all || requests != 3 {
+		t.Errorf("%d of %d begun again in %d requests, want all in 3", len(begun), all, requests)
+	}
+	for _, bad := range []string{"nonsense", strings.Repeat("x", maxPageToken+1)} {
+		code, got := ops(t, b, http.MethodPost, target, `{"reason":"r","filter":{"state":"delivered"},"pageToken":"`+bad+`"}`)
+		if code != http.StatusUnprocessableEntity {
+			t.Errorf("pageToken %.10s = %d %v, want 422", bad, code, got)
+		}
 	}
 }
 

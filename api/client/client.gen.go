@@ -659,10 +659,13 @@ type Receiver struct {
 
 // Redelivered defines model for Redelivered.
 type Redelivered struct {
-	// Complete False: there is more, repeat the request.
+	// Complete False: there is more, repeat the request with `nextPageToken`.
 	Complete bool `json:"complete"`
 	DryRun   bool `json:"dryRun"`
 	Matched  int  `json:"matched"`
+
+	// NextPageToken Null on the last page.
+	NextPageToken *NextPageToken `json:"nextPageToken"`
 
 	// Redelivered Without those that changed meanwhile; 0 in a dry run.
 	Redelivered int `json:"redelivered"`
@@ -890,6 +893,9 @@ type OpsRedeliverCallbacksJSONBody struct {
 
 	// Filter All members must match.
 	Filter CallbackFilter `json:"filter"`
+
+	// PageToken `nextPageToken` of the answer before, with the same filter.
+	PageToken *string `json:"pageToken,omitempty"`
 
 	// Reason Kept in the timeline.
 	Reason Reason `json:"reason"`
@@ -1384,7 +1390,8 @@ type ClientInterface interface {
 
 	// OpsRedeliverCallbacksWithBody Deliver every ended callback again that a filter matches
 	//
-	// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+	// Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
+	// begin again with those that were sent already. A dry run counts, up to 20,000.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1393,7 +1400,8 @@ type ClientInterface interface {
 
 	// OpsRedeliverCallbacks Deliver every ended callback again that a filter matches
 	//
-	// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+	// Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
+	// begin again with those that were sent already. A dry run counts, up to 20,000.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1951,7 +1959,8 @@ func (c *RawClient) OpsGetBatch(ctx context.Context, batchID string, reqEditors 
 
 // OpsRedeliverCallbacksWithBody Deliver every ended callback again that a filter matches
 //
-// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+// Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
+// begin again with those that were sent already. A dry run counts, up to 20,000.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1970,7 +1979,8 @@ func (c *RawClient) OpsRedeliverCallbacksWithBody(ctx context.Context, contentTy
 
 // OpsRedeliverCallbacks Deliver every ended callback again that a filter matches
 //
-// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+// Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
+// begin again with those that were sent already. A dry run counts, up to 20,000.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4572,7 +4582,8 @@ type ClientWithResponsesInterface interface {
 
 	// OpsRedeliverCallbacksWithBodyWithResponse Deliver every ended callback again that a filter matches
 	//
-	// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+	// Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
+	// begin again with those that were sent already. A dry run counts, up to 20,000.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4581,7 +4592,8 @@ type ClientWithResponsesInterface interface {
 
 	// OpsRedeliverCallbacksWithResponse Deliver every ended callback again that a filter matches
 	//
-	// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+	// Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
+	// begin again with those that were sent already. A dry run counts, up to 20,000.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5937,7 +5949,8 @@ func (c *ClientWithResponses) OpsGetBatchWithResponse(ctx context.Context, batch
 
 // OpsRedeliverCallbacksWithBodyWithResponse Deliver every ended callback again that a filter matches
 //
-// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+// Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
+// begin again with those that were sent already. A dry run counts, up to 20,000.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -5952,7 +5965,8 @@ func (c *ClientWithResponses) OpsRedeliverCallbacksWithBodyWithResponse(ctx cont
 
 // OpsRedeliverCallbacksWithResponse Deliver every ended callback again that a filter matches
 //
-// At most 500 a request; repeat it while `complete` is false. A dry run counts, up to 20,000.
+// Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
+// begin again with those that were sent already. A dry run counts, up to 20,000.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -81,10 +81,11 @@ type redeliverBody struct {
 	Filter map[string]string `json:"filter"`
 	Reason string            `json:"reason"`
 	DryRun bool              `json:"dryRun,omitempty"`
+	// PageToken goes on behind what was sent already, which may match again by now.
+	PageToken string `json:"pageToken,omitempty"`
 }
 
-// redeliverAll counts, asks and sends again, a few hundred a request. It ends once it has
-// gone through as many as it counted: those that were sent may match again.
+// redeliverAll counts, asks and sends again, a few hundred a request.
 func (a *app) redeliverAll(ctx context.Context, f redeliverFlags) error {
 	filter, err := parseFilter(f.filter)
 	if err != nil {
@@ -113,15 +114,16 @@ func (a *app) redeliverAll(ctx context.Context, f redeliverFlags) error {
 		return err
 	}
 	var all client.Redelivered
-	for !all.Complete && all.Matched < dry.Matched {
-		got, err := postRedeliver(ctx, c, redeliverBody{Filter: filter, Reason: f.reason})
+	for body := (redeliverBody{Filter: filter, Reason: f.reason}); !all.Complete; {
+		got, err := postRedeliver(ctx, c, body)
 		if err != nil {
 			return fmt.Errorf("after %s: %w", plural(int64(all.Redelivered), "callback", "callbacks"), err)
 		}
 		all.Matched, all.Redelivered, all.Complete = all.Matched+got.Matched, all.Redelivered+got.Redelivered, got.Complete
-		if got.Redelivered == 0 {
-			break // nothing that another request would change
+		if got.NextPageToken == nil {
+			break
 		}
+		body.PageToken = *got.NextPageToken
 	}
 	return a.showRedelivered(all)
 }
