@@ -25,19 +25,7 @@ func TestSuspendedReceiver(t *testing.T) {
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())
 	s := e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 50, Messages: 50}, callbackSettings...)
 	e2etest.Worker(t, exportd, hosts, callbackSettings...)
-	var works atomic.Bool
-	var mu sync.Mutex
-	var ids []string
-	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		ids = append(ids, r.Header.Get("webhook-id"))
-		if !works.Load() {
-			w.WriteHeader(http.StatusBadGateway)
-		}
-	}))
-	t.Cleanup(receiver.Close)
-	came := func() []string { mu.Lock(); defer mu.Unlock(); return slices.Clone(ids) }
+	receiver := newBroken(t)
 	c, ops := s.Caller(), s.Operator()
 	submit := func() string {
 		return c.Submit(t, "vip-users", s.Users("callbackUrl", receiver.URL+"/hook?token=x"), "Cache-Control", "no-cache")
@@ -58,13 +46,13 @@ func TestSuspendedReceiver(t *testing.T) {
 		return slices.ContainsFunc(timeline(t, ops, first), func(line string) bool { return strings.Contains(line, "receiver suspended") })
 	})
 
-	before := len(came())
+	before := len(receiver.came())
 	second := submit()
-	if got := awaitCallback(t, c, second, "suspended"); got.Attempts != 0 || len(came()) != before {
-		t.Errorf("a suspended receiver got %d requests; callback %+v", len(came())-before, got)
+	if got := awaitCallback(t, c, second, "suspended"); got.Attempts != 0 || len(receiver.came()) != before {
+		t.Errorf("a suspended receiver got %d requests; callback %+v", len(receiver.came())-before, got)
 	}
 
-	works.Store(true)
+	receiver.works.Store(true)
 	resume := `{"orgId": "` + s.OrgID + `", "origin": "` + receiver.URL + `", "reason": "they mended it"}`
 	ops.Do(t, http.MethodPost, "/ops/receivers/resume", nil, strings.NewReader(resume)).Want(t, http.StatusOK)
 	awaitCallback(t, c, second, "delivered")
@@ -73,7 +61,7 @@ func TestSuspendedReceiver(t *testing.T) {
 	}
 	ops.Do(t, http.MethodPost, "/ops/jobs/"+first+"/callback/redeliver", nil, strings.NewReader(`{"reason": "they missed it"}`)).Want(t, http.StatusAccepted)
 	awaitCallback(t, c, first, "delivered")
-	got := came()
+	got := receiver.came()
 	if last := got[len(got)-1]; last != got[0] {
 		t.Errorf("redelivered with webhook-id %s, tried before with %s", last, got[0])
 	}
@@ -83,6 +71,35 @@ func TestSuspendedReceiver(t *testing.T) {
 			t.Errorf("the timeline lacks %q:\n%s", part, lines)
 		}
 	}
+}
+
+// broken is a receiver that answers 502 until it works, and remembers the ids that came.
+type broken struct {
+	*httptest.Server
+	works atomic.Bool
+	mu    sync.Mutex
+	ids   []string
+}
+
+func newBroken(t *testing.T) *broken {
+	t.Helper()
+	b := &broken{}
+	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.ids = append(b.ids, r.Header.Get("webhook-id"))
+		if !b.works.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+	}))
+	t.Cleanup(b.Close)
+	return b
+}
+
+func (b *broken) came() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.ids)
 }
 
 // nineteenBefore gives a job's callback one last try and its receiver nineteen exhausted
