@@ -1,6 +1,7 @@
 package csvrow
 
 import (
+	"bytes"
 	"encoding/binary"
 	"unicode"
 	"unicode/utf8"
@@ -8,10 +9,11 @@ import (
 
 // What a scan of a cell found.
 const (
-	hasQuote = 1 << iota // a double quote
-	hasBreak             // a comma, CR or LF: the cell must be quoted
-	hasNUL               // a NUL, to be replaced
-	hasHigh              // bytes of 0x80 and above: UTF-8, or not
+	hasQuote   = 1 << iota // a double quote
+	hasBreak               // a comma, CR or LF: the cell must be quoted
+	hasNUL                 // a NUL, to be replaced
+	hasHigh                // bytes of 0x80 and above: UTF-8, or not
+	hasControl             // a byte below 0x20: which one, scanBytes tells
 )
 
 // What the first byte of a cell may mean.
@@ -50,32 +52,33 @@ const (
 	highs = 0x8080808080808080
 )
 
-// scan classifies the bytes of s, eight at a time.
-func scan(s []byte) uint8 {
-	if len(s) < 8 {
-		return scanBytes(s)
-	}
+// copyScan copies n bytes of s to dst and says what is among them. It goes by
+// eight bytes: s and dst must have that many up to the next multiple of eight.
+func copyScan(dst, s []byte, n int) (found uint8) {
 	var control, quote, comma, high uint64
-	for i := 0; ; i += 8 {
-		i = min(i, len(s)-8) // the last eight bytes may overlap those before them
-		w := binary.LittleEndian.Uint64(s[i:])
-		q, c := w^(ones*'"'), w^(ones*',')
-		// The usual tests for "a byte below 0x20" and "a byte of zero".
-		control |= (w - ones*0x20) &^ w
-		quote |= (q - ones) &^ q
-		comma |= (c - ones) &^ c
+	for ; n > 8; n -= 8 {
+		w := binary.LittleEndian.Uint64(s)
+		binary.LittleEndian.PutUint64(dst, w)
+		s, dst = s[8:], dst[8:]
+		control |= below(w, ' ')
+		quote |= below(w^ones*'"', 1)
+		comma |= below(w^ones*',', 1)
 		high |= w
-		if i == len(s)-8 {
-			break
-		}
 	}
+	w := binary.LittleEndian.Uint64(s)
+	binary.LittleEndian.PutUint64(dst, w)
+	end := 8 * uint(n)
+	w = w&(1<<end-1) | ones*' '<<end // what is behind the n does not count; a shift by 64 gives 0
+	control |= below(w, ' ')
+	quote |= below(w^ones*'"', 1)
+	comma |= below(w^ones*',', 1)
+	high |= w
 	if (control|quote|comma|high)&highs == 0 {
 		return 0
 	}
 	if control&highs != 0 {
-		return scanBytes(s)
+		found = hasControl
 	}
-	var found uint8
 	if quote&highs != 0 {
 		found |= hasQuote
 	}
@@ -88,7 +91,11 @@ func scan(s []byte) uint8 {
 	return found
 }
 
-// scanBytes is scan byte by byte.
+// below has a high bit set if a byte of w is below limit, by the usual trick;
+// which byte it is it does not tell.
+func below(w uint64, limit byte) uint64 { return (w - ones*uint64(limit)) &^ w }
+
+// scanBytes says what is among the bytes of s, one by one.
 func scanBytes(s []byte) (found uint8) {
 	for _, c := range s {
 		found |= class[c]
@@ -97,15 +104,29 @@ func scanBytes(s []byte) (found uint8) {
 }
 
 // appendCell appends s as one cell of text: guarded, cleaned and quoted as the
-// package comment says.
+// package comment says. It may read behind s, up to its capacity.
 func (e *Encoder) appendCell(dst, s []byte) []byte {
-	if len(s) == 0 {
+	n, at := len(s), len(dst)
+	if n == 0 {
 		return dst
 	}
-	found, start := scan(s), first[s[0]]
-	if found|start == 0 { // most cells
-		return append(dst, s...)
+	whole := (n + 7) &^ 7
+	if whole > cap(s) || whole > cap(dst)-at {
+		return e.appendOdd(dst, s, scanBytes(s))
 	}
+	found := copyScan(dst[at:at+whole], s[:whole], n)
+	if first[s[0]] == 0 && (found == 0 || found == hasHigh && valid(s)) { // most cells
+		return dst[:at+n]
+	}
+	if found&hasControl != 0 {
+		found = scanBytes(s)
+	}
+	return e.appendOdd(dst, s, found)
+}
+
+// appendOdd is appendCell for all cells, of which a scan has found so much.
+func (e *Encoder) appendOdd(dst, s []byte, found uint8) []byte {
+	start := first[s[0]]
 	guard := start&firstFormula != 0 && e.opts.FormulaGuard && startsFormula(s)
 	quote := found&(hasQuote|hasBreak) != 0
 	if guard {
@@ -119,10 +140,13 @@ func (e *Encoder) appendCell(dst, s []byte) []byte {
 	if guard {
 		dst = append(dst, '\'')
 	}
-	if found&(hasQuote|hasNUL) == 0 && (found&hasHigh == 0 || valid(s)) {
-		dst = append(dst, s...)
-	} else {
+	switch {
+	case found&hasNUL != 0 || found&hasHigh != 0 && !valid(s):
 		dst = appendCleaned(dst, s)
+	case found&hasQuote != 0:
+		dst = appendDoubled(dst, s)
+	default:
+		dst = append(dst, s...)
 	}
 	if quote {
 		dst = append(dst, '"')
@@ -166,6 +190,18 @@ func valid(s []byte) bool {
 		i += n
 	}
 	return true
+}
+
+// appendDoubled appends s with quotes doubled.
+func appendDoubled(dst, s []byte) []byte {
+	for {
+		i := bytes.IndexByte(s, '"')
+		if i < 0 {
+			return append(dst, s...)
+		}
+		dst = append(append(dst, s[:i+1]...), '"')
+		s = s[i+1:]
+	}
 }
 
 // appendCleaned appends s with quotes doubled, NUL as U+2400 and each byte that

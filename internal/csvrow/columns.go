@@ -20,9 +20,30 @@ const (
 	none         = -1 // a field without a column
 	personalInfo = -2 // the map of users whose fields have columns
 
-	listUsers    = 9 // tags
-	listMessages = 7 // labels
+	listUsers     = 9  // tags
+	listMessages  = 7  // labels
+	firstOfPerson = 12 // fullName
 )
+
+// fields are the fields that a document or a map may have.
+type fields uint8
+
+const (
+	messageFields fields = iota
+	userFields
+	personFields // of personalInfo
+)
+
+// column is the column of a field, or none, or personalInfo.
+func (f fields) column(key []byte) int {
+	switch f {
+	case messageFields:
+		return messageColumn(key)
+	case userFields:
+		return userColumn(key)
+	}
+	return personColumn(key)
+}
 
 // Columns returns the header cells of a kind, nil for an unknown one.
 func Columns(kind jobs.Kind) []string {

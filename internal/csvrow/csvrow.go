@@ -49,8 +49,8 @@ type Options struct {
 // use; parts that are written side by side have one each.
 type Encoder struct {
 	columns []string
+	fields  fields
 	list    int // the column that joins an array
-	users   bool
 	opts    Options
 
 	guarded int64
@@ -63,9 +63,9 @@ type Encoder struct {
 func NewEncoder(kind jobs.Kind, opts Options) *Encoder {
 	switch kind {
 	case jobs.KindUsers:
-		return &Encoder{columns: userColumns, list: listUsers, users: true, opts: opts}
+		return &Encoder{columns: userColumns, fields: userFields, list: listUsers, opts: opts}
 	case jobs.KindMessages:
-		return &Encoder{columns: messageColumns, list: listMessages, opts: opts}
+		return &Encoder{columns: messageColumns, fields: messageFields, list: listMessages, opts: opts}
 	}
 	panic(fmt.Sprintf("csvrow: unknown kind %q", kind))
 }
@@ -91,23 +91,35 @@ func (e *Encoder) Guarded() int64 { return e.guarded }
 // It does not keep doc. The only error is wire.ErrMalformed, and dst is then
 // returned as it came.
 func (e *Encoder) AppendRow(dst, doc []byte) ([]byte, error) {
-	var cells [maxColumns][]byte
-	fields := wire.Document(doc)
-	if err := e.split(&cells, &fields); err != nil {
+	var r Row
+	if err := e.Split(&r, doc); err != nil {
 		return dst, err
 	}
+	return e.AppendCells(dst, &r)
+}
+
+// AppendCells is AppendRow for a document that is split already.
+func (e *Encoder) AppendCells(dst []byte, r *Row) ([]byte, error) {
 	start := len(dst)
-	dst = e.appendCell(dst, wire.ID(fields.Name))
-	for i, b := range cells[1:len(e.columns)] {
+	dst = e.appendCell(dst, wire.ID(r.at(r.name)))
+	for i := 1; i < len(e.columns); i++ {
 		dst = append(dst, ',')
+		b := r.at(r.cells[i])
+		if len(b) == 0 {
+			continue
+		}
 		if text, ok := wire.Text(b); ok {
 			dst = e.appendCell(dst, text)
+			continue
+		}
+		var ok bool
+		if dst, ok = e.printer.AppendShortTime(dst, b); ok {
 			continue
 		}
 		v, err := wire.Parse(b)
 		switch {
 		case err != nil:
-		case v.Kind == wire.Array && i+1 == e.list:
+		case v.Kind == wire.Array && i == e.list:
 			dst, err = e.appendList(dst, v)
 		default:
 			dst, err = e.appendValue(dst, v)
@@ -117,41 +129,6 @@ func (e *Encoder) AppendRow(dst, doc []byte) ([]byte, error) {
 		}
 	}
 	return append(dst, '\r', '\n'), nil
-}
-
-// split finds the bytes of each column's value.
-func (e *Encoder) split(cells *[maxColumns][]byte, fields *wire.Walk) error {
-	if !e.users {
-		for fields.Next() {
-			if c := messageColumn(fields.Key); c >= 0 {
-				cells[c] = fields.Value
-			}
-		}
-		return fields.Err()
-	}
-	var person []byte
-	for fields.Next() {
-		switch c := userColumn(fields.Key); {
-		case c >= 0:
-			cells[c] = fields.Value
-		case c == personalInfo:
-			person = fields.Value
-		}
-	}
-	if err := fields.Err(); err != nil {
-		return err
-	}
-	v, err := wire.Parse(person)
-	if err != nil || v.Kind != wire.Map {
-		return err // a personalInfo that is not a map has no fields: empty cells
-	}
-	inner := wire.MapFields(v)
-	for inner.Next() {
-		if c := personColumn(inner.Key); c >= 0 {
-			cells[c] = inner.Value
-		}
-	}
-	return inner.Err()
 }
 
 // appendValue appends one value as a cell.
@@ -196,7 +173,9 @@ func (e *Encoder) appendList(dst []byte, v wire.Value) ([]byte, error) {
 	}
 	// The joined text is where the cell goes; mostly it is the cell.
 	joined := dst[start:]
-	if len(joined) == 0 || first[joined[0]]|scan(joined) == 0 {
+	if n := len(joined); n == 0 {
+		return dst, nil
+	} else if whole := (n + 7) &^ 7; whole <= cap(joined) && first[joined[0]] == 0 && copyScan(joined[:whole], joined[:whole], n) == 0 {
 		return dst, nil
 	}
 	e.scratch = append(e.scratch[:0], joined...)

@@ -18,9 +18,9 @@ const maxDepth = 64
 // keeps scratch space between calls, so that printing does not allocate in the
 // long run. The zero Printer is ready. It is not safe for concurrent use.
 type Printer struct {
-	entries []entry // sorts the keys of maps, as a stack while maps nest
-	day     int64   // the day that date spells, as days since 1970 plus one; 0 = none
-	date    [10]byte
+	entries []entry  // sorts the keys of maps, as a stack while maps nest
+	day     int64    // the day that date spells, as days since 1970 plus one; 0 = none
+	date    [27]byte // 2006-01-02T00:00:00.000000Z
 }
 
 type entry struct{ key, value []byte }
@@ -67,6 +67,20 @@ func AppendDouble(dst []byte, f float64) []byte {
 	return strconv.AppendFloat(dst, f, 'f', -1, 64)
 }
 
+// AppendShortTime is a short cut of [Parse] and [Printer.Append] for the bytes of
+// a timestamp of the years 2004 to 2106 as encoders write it. ok false says
+// nothing: they then know.
+func (p *Printer) AppendShortTime(dst, b []byte) (_ []byte, ok bool) {
+	if len(b) < 8 || b[0] != tagTime {
+		return dst, false
+	}
+	seconds, nanos, ok := shortTime(b)
+	if !ok {
+		return dst, false
+	}
+	return p.appendTime(dst, int64(seconds), nanos), true
+}
+
 const secondsPerDay = 24 * 60 * 60
 
 // appendTime appends a time in UTC with microseconds, rounded down. The date
@@ -82,13 +96,13 @@ func (p *Printer) appendTime(dst []byte, seconds int64, nanos int32) []byte {
 		rest = uint32(seconds - day*secondsPerDay)
 	}
 	if p.day != day+1 || p.day == 0 {
+		copy(p.date[:], "0000-00-00T00:00:00.000000Z")
 		time.Unix(day*secondsPerDay, 0).UTC().AppendFormat(p.date[:0], time.DateOnly)
 		p.day = day + 1
 	}
 	n := len(dst)
-	dst = append(dst, "0000-00-00T00:00:00.000000Z"...)
-	t := dst[n:]
-	copy(t, p.date[:])
+	dst = append(dst, p.date[:]...)
+	t := dst[n : n+len(p.date)]
 	put2(t[11:], rest/3600)
 	put2(t[14:], rest/60%60)
 	put2(t[17:], rest%60)
