@@ -149,7 +149,7 @@ func (s *Server) draft(b *body) apikey.Draft {
 	}
 	d.ExpiresAt, _, _ = b.date("expiresAt", false)
 	if !d.ExpiresAt.IsZero() && !d.ExpiresAt.After(s.now()) {
-		b.fault("expiresAt", typeGreater, nil, "must be in the future")
+		b.fault("expiresAt", typeGreater, map[string]any{"value": b.values.Get("expiresAt"), "limit": "now"}, "must be in the future")
 	}
 	if _, err := webhook.ParseHostList(d.CallbackHosts); err != nil {
 		b.fault("callbackHosts", typeOnly, map[string]any{"value": strings.Join(d.CallbackHosts, ",")}, "must be host names, as hooks.example.com or *.example.com")

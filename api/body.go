@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -35,7 +36,7 @@ func readBody(r *http.Request) (*body, error) {
 		return nil, refuse(http.StatusBadRequest, "the body must be a JSON object")
 	}
 	if len(b.fields) > maxParams {
-		return nil, refuse(http.StatusBadRequest, "too many fields")
+		return nil, refuse(http.StatusBadRequest, fmt.Sprintf("at most %d fields are read, and there are %d", maxParams, len(b.fields)))
 	}
 	b.read()
 	return b, nil

@@ -185,7 +185,9 @@ func boundsOf(p *openapi3.Parameter) (good, bad []string) {
 	case s.Type.Is("integer"):
 		good = []string{fmt.Sprintf("%.0f", *s.Min), fmt.Sprintf("%.0f", *s.Max)}
 		bad = []string{fmt.Sprintf("%.0f", *s.Min-1), fmt.Sprintf("%.0f", *s.Max+1), "1.5", "x", ""}
-	case p.Name == "callbackUrl", p.Name == "pageToken", p.Name == "before": // not any text
+	case p.Name == "before": // not any text
+		bad = []string{"", strings.Repeat("x", 1500)}
+	case p.Name == "callbackUrl", p.Name == "pageToken":
 		bad = []string{"", strings.Repeat("x", int(*s.MaxLength)+1)}
 	case s.MaxLength != nil:
 		good = []string{"x", strings.Repeat("x", int(*s.MaxLength))}

@@ -92,6 +92,7 @@ func TestReadPrefer(t *testing.T) {
 	for in, want := range map[string]preference{
 		"":                         {10 * time.Second, ""},
 		"wait=0":                   {0, "wait=0"},
+		"wait=24":                  {24 * time.Second, "wait=24"},
 		"wait=25":                  {25 * time.Second, "wait=25"},
 		"wait=26":                  {25 * time.Second, "wait=25"},
 		"wait=65535":               {25 * time.Second, "wait=25"},

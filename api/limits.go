@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -32,13 +33,13 @@ func limit(c *gin.Context) {
 	}
 	switch {
 	case len(r.RequestURI) > maxURLBytes || len(r.URL.RawQuery) > maxURLBytes:
-		writeError(c, refuse(http.StatusRequestURITooLong, "the URL must be at most 8 KiB"))
+		writeError(c, refuse(http.StatusRequestURITooLong, fmt.Sprintf("the URL must be at most 8 KiB (%d bytes), and has %d", maxURLBytes, len(r.RequestURI))))
 		return
 	case size > maxHeaderBytes:
-		writeError(c, refuse(http.StatusRequestHeaderFieldsTooLarge, "headers must be at most 32 KiB together"))
+		writeError(c, refuse(http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("headers must be at most 32 KiB (%d bytes) together, and have %d", maxHeaderBytes, size)))
 		return
 	case r.ContentLength > maxBodyBytes:
-		writeError(c, refuse(http.StatusRequestEntityTooLarge, "the body must be at most 64 KiB"))
+		writeError(c, refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body must be at most 64 KiB (%d bytes), and has %d", maxBodyBytes, r.ContentLength)))
 		return
 	}
 	if r.ContentLength == 0 {
@@ -47,7 +48,7 @@ func limit(c *gin.Context) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, r.Body, maxBodyBytes))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		writeError(c, refuse(http.StatusRequestEntityTooLarge, "the body must be at most 64 KiB"))
+		writeError(c, refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body must be at most 64 KiB (%d bytes), and has more", maxBodyBytes)))
 		return
 	}
 	if err != nil {

@@ -36,7 +36,7 @@ func readQuery(r *http.Request) (*params, error) {
 		return nil, refuse(http.StatusBadRequest, "the query string cannot be parsed: use & between parameters and percent-encoding")
 	}
 	if len(values) > maxParams {
-		return nil, refuse(http.StatusBadRequest, "too many parameters")
+		return nil, refuse(http.StatusBadRequest, fmt.Sprintf("at most %d parameters are read, and there are %d", maxParams, len(values)))
 	}
 	for name, vs := range values {
 		if !utf8.ValidString(name) || !utf8.ValidString(strings.Join(vs, "")) {

@@ -75,7 +75,7 @@ func readIdempotencyKey(h http.Header) (string, []fault) {
 	case vs[0] == "":
 		return "", one(typeEmpty, nil, "is not allowed to be empty")
 	case len(vs[0]) > maxIdempotencyKey:
-		return "", one(typeMax, map[string]any{"limit": maxIdempotencyKey}, "length must be less than or equal to %d characters long", maxIdempotencyKey)
+		return "", one(typeMax, map[string]any{"value": vs[0], "limit": maxIdempotencyKey}, "length must be less than or equal to %d characters long", maxIdempotencyKey)
 	case !visibleASCII(vs[0], maxIdempotencyKey):
 		return "", one(typeOnly, map[string]any{"value": vs[0]}, "must consist of visible ASCII characters")
 	}
