@@ -209,17 +209,31 @@ func (a *app) keysGet() *cobra.Command {
 			if a.asJSON {
 				return a.printJSON(r.Body)
 			}
-			k := r.JSON200.Key
-			a.list(append(keyFacts(&k), [2]cell{words("state"), stateCell(k.State)}, [2]cell{words("last used"), instant(k.LastUsedAt)}))
-			rows := make([][]cell, len(r.JSON200.Audit))
-			for i, e := range r.JSON200.Audit {
-				rows[i] = []cell{instant(&e.At), words(strings.ReplaceAll(e.Action, "_", " ")), words(e.Actor), words(e.Reason)}
-			}
-			a.say("")
-			a.table([]column{{name: "WHEN (UTC)"}, {name: "WHAT"}, {name: "WHO"}, {name: "WHY", flexible: true}}, rows)
+			a.showKey(&r.JSON200.Key, r.JSON200.Audit)
 			return nil
 		},
 	}
+}
+
+func (a *app) showKey(k *client.APIKey, history []client.KeyChange) {
+	facts := append(keyFacts(k), [2]cell{words("state"), stateCell(k.State)}, [2]cell{words("last used"), instant(k.LastUsedAt)})
+	for _, s := range k.Secrets {
+		if s.ExpiresAt != nil {
+			facts = append(facts, [2]cell{words("old secret until"), instant(s.ExpiresAt)})
+		}
+	}
+	for _, s := range k.WebhookSecrets {
+		if s.ExpiresAt != nil {
+			facts = append(facts, [2]cell{words("old webhook secret until"), instant(s.ExpiresAt)})
+		}
+	}
+	a.list(facts)
+	a.heading("History (UTC)") // the reason comes last and is never cut
+	rows := make([][]cell, len(history))
+	for i, e := range history {
+		rows[i] = []cell{instant(&e.At), words(e.Actor), words(strings.ReplaceAll(e.Action, "_", " ")), words(e.Reason)}
+	}
+	a.table([]column{{name: "TIME"}, {name: "BY", flexible: true}, {name: "CHANGE"}, {name: "BECAUSE"}}, rows)
 }
 
 func (a *app) keysRotate() *cobra.Command {

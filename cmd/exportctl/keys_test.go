@@ -50,7 +50,7 @@ func (s *service) keys(t *testing.T) {
 	call{terminal: true, stdin: "n\n"}.run(t.Context(), "--profile", s.demo, "keys", "revoke", id, "--reason", "gone").want(t, exitFailed).says(t, "Disable key "+id+", at "+s.APIURL+"? [y/N]")
 	s.ctl(t, "keys", "revoke", id, "--reason", "gone", "--yes").want(t, exitOK).says(t, "Key "+id+" is disabled.")
 	s.ctl(t, "keys", "list").want(t, exitOK).shows(t, id+"  disabled")
-	history := s.ctl(t, "keys", "get", id).want(t, exitOK).shows(t, "billing", "disabled", "created", "new service", "rotated", "yearly", "leaked", "revoked", "gone", "api key "+s.OpsAPIKey)
+	history := s.ctl(t, "keys", "get", id).want(t, exitOK).shows(t, "billing", "disabled", "History (UTC)", "created", "new service", "rotated", "yearly", "leaked", "revoked", "gone", "api key "+s.OpsAPIKey)
 	if strings.Contains(history.stdout, made.Secret) || strings.Contains(history.stdout, rotated.Secret) {
 		t.Error("the history has a secret")
 	}
