@@ -55,8 +55,9 @@ type CallbackConfig struct {
 const (
 	// patience is how long a try may hold a slot. A try takes milliseconds with a receiver
 	// that works and up to 15 s with one that does not: those move aside, so that they do
-	// not stand in the way of the others.
-	patience = time.Second
+	// not stand in the way of the others. At a second, ten hosts that die together would hold
+	// all slots for three, and the callbacks of the others would come late.
+	patience = 250 * time.Millisecond
 	// asidePerSlot bounds the tries that have moved aside, at about 100 KiB each. When there
 	// is no room, a slow try keeps its slot.
 	asidePerSlot = 8
