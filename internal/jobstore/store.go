@@ -29,6 +29,7 @@ type Config struct {
 type Store struct {
 	client *firestore.Client
 	cfg    Config
+	turns  turns
 }
 
 // New makes a Store.
@@ -36,7 +37,7 @@ func New(cfg Config) *Store {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Store{client: cfg.Client, cfg: cfg}
+	return &Store{client: cfg.Client, cfg: cfg, turns: turns{waiting: map[string][]*change{}}}
 }
 
 // Policy gives the numbers that the store's transactions use.

@@ -420,3 +420,78 @@ func TestWatch(t *testing.T) {
 		t.Errorf("Watch of an unknown job = %v, want ErrNotFound", err)
 	}
 }
+
+// TestPartsOfOneProcessShareCommits: transitions of a job's parts that come while one is under
+// way are committed together. One that is refused leaves nothing behind, and each caller is
+// given the job as its own transition left it, so that only one of them meets the last part.
+func TestPartsOfOneProcessShareCommits(t *testing.T) {
+	t.Parallel()
+	const parts = 10
+	cloud := localcloudtest.Start(t)
+	p := policy()
+	p.Window = parts
+	store := jobstore.New(jobstore.Config{Client: cloud.Firestore, Policy: p, ReuseFor: time.Minute})
+	submitted, err := store.Submit(t.Context(), request("org", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := submitted.Job.ID
+	var lease jobs.Lease
+	ranges := make([]jobs.Range, parts)
+	for i := range ranges {
+		ranges[i] = jobs.Range{From: fmt.Sprint(i), To: fmt.Sprint(i + 1), Rows: 1}
+	}
+	var j *jobs.Job
+	for _, fn := range []func(*jobs.Tx) error{
+		func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("w"); return err },
+		func(tx *jobs.Tx) error { return tx.Plan(lease, time.Now(), ranges) },
+	} {
+		if j, err = store.Update(t.Context(), id, "test", fn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := cloud.Faults().Counters().Methods["Firestore/Commit"].Calls
+	refused := errors.New("refused")
+	var all sync.WaitGroup
+	finalizers := make(chan int, parts)
+	for i := range parts {
+		all.Go(func() {
+			var part jobs.Lease
+			if _, err := store.UpdatePart(t.Context(), id, jobs.PartID(j.PlanEpoch, i), "test", func(tx *jobs.Tx) (err error) {
+				_, part, err = tx.ClaimPart(j.PlanEpoch, i, "w")
+				return err
+			}); err != nil {
+				t.Errorf("claim part %d = %v", i, err)
+			}
+			var next jobs.Next
+			after, err := store.UpdatePart(t.Context(), id, jobs.PartID(j.PlanEpoch, i), "test", func(tx *jobs.Tx) (err error) {
+				next, err = tx.CommitPart(j.PlanEpoch, i, part, "w", jobs.PartResult{Object: fmt.Sprint(i), Rows: 1})
+				return err
+			})
+			if err != nil {
+				t.Errorf("commit part %d = %v", i, err)
+			} else if next.Finalize {
+				finalizers <- after.PartsDone
+			}
+		})
+		all.Go(func() {
+			if _, err := store.Update(t.Context(), id, "test", func(tx *jobs.Tx) error { tx.Job.PartsDone += 100; return refused }); !errors.Is(err, refused) {
+				t.Errorf("Update = %v, want %v", err, refused)
+			}
+		})
+	}
+	all.Wait()
+	close(finalizers)
+	var done []int
+	for n := range finalizers {
+		done = append(done, n)
+	}
+	if !slices.Equal(done, []int{parts}) {
+		t.Errorf("the file is made by those who saw %v parts done, want one who saw %d", done, parts)
+	}
+	if commits := cloud.Faults().Counters().Methods["Firestore/Commit"].Calls - before; commits >= 2*parts {
+		t.Errorf("%d transitions took %d commits, want fewer", 2*parts, commits)
+	} else {
+		t.Logf("%d transitions took %d commits", 2*parts, commits)
+	}
+}

@@ -5,105 +5,98 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"time"
 
 	"cloud.google.com/go/firestore"
 
 	"exportd/jobs"
 )
 
+// commitWithin bounds a commit: well inside the 30 s of the shortest lease.
+const commitWithin = 15 * time.Second
+
 // Update applies a transition to a job and commits what it changed, all or nothing, again
-// from the start when somebody else was faster; fn must therefore only touch its Tx. An
-// error of fn ends it and is returned as it is. Returns the job as committed.
+// from the start when somebody else was faster; fn must therefore only touch its Tx, and
+// what it leaves behind elsewhere be right when it runs again. An error of fn ends it and is
+// returned as it is. Returns the job as it was after fn.
 func (s *Store) Update(ctx context.Context, jobID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
 	return s.UpdatePart(ctx, jobID, "", actor, fn)
 }
 
 // UpdatePart is Update for a transition of a part: job and part are read in one round trip.
-// The commits of a job's parts follow each other at the job's document, so that each round
-// trip between read and commit would make all of them wait.
+//
+// The commits of a job's parts follow each other at the job's document. So those of one
+// process go together: while one is under way, others of the same job wait and then share
+// a read and a commit. Each sees what those before it in the group have done.
 func (s *Store) UpdatePart(ctx context.Context, jobID, partID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
-	var job *jobs.Job
-	err := retry(ctx, func() error {
-		var err error
-		job, err = s.update(ctx, jobID, partID, actor, fn)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return job, nil
-}
-
-func (s *Store) update(ctx context.Context, jobID, partID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
 	if !jobs.ValidID(jobID) {
 		return nil, fmt.Errorf("job id: %w", jobs.ErrNotFound)
 	}
+	c := &change{partID: partID, actor: actor, fn: fn}
+	err := s.turns.do(ctx, jobID, c, func(group []*change) error {
+		return retry(ctx, func() error { return s.apply(ctx, jobID, group) })
+	})
+	if err != nil {
+		return nil, err // c.err may come of what was not committed
+	}
+	return c.job, c.err
+}
+
+// apply runs a group of changes on a job, one on top of the other, and commits them at once.
+// A change that fails leaves nothing behind and does not hinder the others.
+func (s *Store) apply(ctx context.Context, jobID string, group []*change) error {
 	refs := []*firestore.DocumentRef{s.jobs().Doc(jobID)}
-	if partID != "" {
-		refs = append(refs, s.parts(jobID).Doc(partID))
+	for _, c := range group {
+		if ref := s.parts(jobID).Doc(c.partID); c.partID != "" && !slices.ContainsFunc(refs, func(r *firestore.DocumentRef) bool { return r.Path == ref.Path }) {
+			refs = append(refs, ref)
+		}
 	}
 	docs, err := s.client.GetAll(ctx, refs)
 	if err != nil {
-		return nil, fmt.Errorf("get job %s: %w", jobID, classify(err))
+		return fmt.Errorf("get job %s: %w", jobID, classify(err))
 	}
-	at := docs[0]
-	if !at.Exists() {
-		return nil, fmt.Errorf("get job %s: %w", jobID, jobs.ErrNotFound)
+	if !docs[0].Exists() {
+		return fmt.Errorf("get job %s: %w", jobID, jobs.ErrNotFound)
 	}
-	job := decodeJob(at)
-	before := *job
-	partDocs := map[string]*firestore.DocumentSnapshot{}
+	g := &merged{job: *decodeJob(docs[0]), parts: map[string]*jobs.Part{}, docs: map[string]*firestore.DocumentSnapshot{}}
 	for _, doc := range docs[1:] {
-		partDocs[doc.Ref.ID] = doc
+		g.docs[doc.Ref.ID] = doc
 	}
-	tx := jobs.NewTx(s.cfg.Policy, s.cfg.Now(), actor, job, func(id string) (*jobs.Part, error) {
-		doc := partDocs[id]
-		if doc == nil {
-			if doc, err = s.parts(jobID).Doc(id).Get(ctx); err != nil {
-				return nil, classify(err)
-			}
-			partDocs[id] = doc
-		}
-		if !doc.Exists() {
-			return nil, jobs.ErrNotFound
-		}
-		p := &jobs.Part{}
-		if err := decode(doc, p); err != nil {
-			return nil, err
-		}
-		p.ID = id
-		return p, nil
-	})
-	if err := fn(tx); err != nil {
-		return nil, err
+	before := g.job
+	for _, c := range group {
+		c.job, c.err = g.add(ctx, s, c)
 	}
 	rev := jobs.NewToken()
 	batch, empty := s.newWrites(), true
 	ours := func(context.Context) (bool, error) { return false, nil }
-	for _, p := range tx.ChangedParts() {
+	for _, p := range g.changed() {
 		p.Rev, empty = rev, false
-		batch.Update(s.parts(jobID).Doc(p.ID), fields(p), firestore.LastUpdateTime(partDocs[p.ID].UpdateTime))
+		batch.Update(s.parts(jobID).Doc(p.ID), fields(p), firestore.LastUpdateTime(g.docs[p.ID].UpdateTime))
 		ours = s.carries(s.parts(jobID).Doc(p.ID), rev)
 	}
-	if !reflect.DeepEqual(before, *job) {
-		job.Rev, empty = rev, false
-		batch.Update(s.jobs().Doc(jobID), fields(job), firestore.LastUpdateTime(at.UpdateTime))
+	if !reflect.DeepEqual(before, g.job) {
+		g.job.Rev, empty = rev, false
+		batch.Update(s.jobs().Doc(jobID), fields(&g.job), firestore.LastUpdateTime(docs[0].UpdateTime))
 		ours = s.carries(s.jobs().Doc(jobID), rev)
 	}
-	for _, p := range tx.NewParts {
+	for _, p := range g.created {
 		batch.Create(s.parts(jobID).Doc(p.ID), p)
 	}
-	s.addEvents(batch, jobID, tx.Events)
-	if tx.Callback != nil {
-		batch.Create(s.callbacks().Doc(tx.Callback.ID), tx.Callback)
+	s.addEvents(batch, jobID, g.events)
+	for _, cb := range g.callbacks {
+		batch.Create(s.callbacks().Doc(cb.ID), cb)
 	}
 	if empty {
-		return job, nil
+		return nil
 	}
+	// One of the group may leave while the others wait: what is sent is not taken back.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitWithin)
+	defer cancel()
 	if err := commit(ctx, batch, ours); err != nil {
-		return nil, fmt.Errorf("commit job %s: %w", jobID, err)
+		return fmt.Errorf("commit job %s: %w", jobID, err)
 	}
-	return job, nil
+	return nil
 }
 
 // carries tells whether a document holds the write with this rev.
