@@ -34,7 +34,9 @@ func (s *Server) RunAggregationQuery(req *firestorepb.RunAggregationQueryRequest
 		return err
 	}
 	defer r.close(&err)
-	fields, err := s.aggregate(stream.Context(), r.view, db, agg)
+	fields, err := s.results.get(stream.Context(), resultKey(db, req), s.store, r.view, resultGroup{db.id, agg.Query.CollectionID}, func() (map[string]*fsvalue.Value, error) {
+		return s.aggregate(stream.Context(), r.view, db, agg)
+	})
 	if err != nil {
 		return s.answer(err)
 	}

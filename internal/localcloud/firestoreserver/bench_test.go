@@ -292,17 +292,21 @@ func BenchmarkScan(b *testing.B) {
 	}
 }
 
+// counts makes each count another aggregation, which the server has not kept.
+var counts atomic.Int64
+
 func count(tb testing.TB, c firestorepb.FirestoreClient, req *firestorepb.RunQueryRequest) int64 {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	alias := fmt.Sprint("n", counts.Add(1))
 	s, err := c.RunAggregationQuery(ctx, &firestorepb.RunAggregationQueryRequest{
 		Parent: req.GetParent(),
 		QueryType: &firestorepb.RunAggregationQueryRequest_StructuredAggregationQuery{
 			StructuredAggregationQuery: &firestorepb.StructuredAggregationQuery{
 				QueryType: &firestorepb.StructuredAggregationQuery_StructuredQuery{StructuredQuery: req.GetStructuredQuery()},
 				Aggregations: []*firestorepb.StructuredAggregationQuery_Aggregation{{
-					Alias:    "n",
+					Alias:    alias,
 					Operator: &firestorepb.StructuredAggregationQuery_Aggregation_Count_{Count: &firestorepb.StructuredAggregationQuery_Aggregation_Count{}},
 				}},
 			},
@@ -315,5 +319,5 @@ func count(tb testing.TB, c firestorepb.FirestoreClient, req *firestorepb.RunQue
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return resp.GetResult().GetAggregateFields()["n"].GetIntegerValue()
+	return resp.GetResult().GetAggregateFields()[alias].GetIntegerValue()
 }

@@ -94,6 +94,7 @@ type Server struct {
 
 	advised sync.Map // missing indexes already logged, by key
 	samples samples
+	results results
 }
 
 // Open opens or creates the data directory and prepares the service; Serve
