@@ -142,8 +142,9 @@ type stream struct {
 	limit  *rate.Limiter
 }
 
-// minSleep is the shortest wait of the rate limit: shorter ones are saved up, because a timer per row would cost more than the row.
-const minSleep = 2 * time.Millisecond
+// minSleep is the shortest wait of the rate limit: shorter ones are saved up, because a timer and a packet per row would cost more
+// than the row. It is half the round trip that goes with such rates.
+const minSleep = 10 * time.Millisecond
 
 func (s *stream) RecvMsg(m any) error {
 	err := s.ServerStream.RecvMsg(m)
