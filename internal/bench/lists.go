@@ -24,8 +24,9 @@ const (
 	// listsInFlight bounds what a slow API can pile up; a request that waits for its turn is
 	// timed from when it should have been sent all the same.
 	listsInFlight = 512
-	// listRatio is how much slower the slowest lists may be beside an export on two cores.
-	listRatio = 5
+	// listMS is what a hundredth of them may take beside exports, which take all of the cores
+	// that they get: a page that comes within half a second is still a page that comes.
+	listMS = 500
 )
 
 // listLines is line i: list routes under a constant rate of requests, without and beside
@@ -70,8 +71,12 @@ func (s *suite) listLines(ctx context.Context) (_ []line, err error) {
 	return []line{
 		{
 			what: fmt.Sprintf("p99 of %d lists a second (%s) beside %d exports / alone", listsPerSecond, rows, exports),
-			ours: raw(beside), against: raw(alone), format: "%.2f×", target: atMost(listRatio),
+			ours: raw(beside), against: raw(alone), format: "%.2f×",
 			value: float64(quantile(beside, 0.99)) / float64(quantile(alone, 0.99)),
+		},
+		{
+			what: "p99 beside exports", ours: fmt.Sprintf("max %.0f ms", milliseconds(beside[len(beside)-1])), against: fmt.Sprintf("max %.0f ms", milliseconds(alone[len(alone)-1])),
+			value: milliseconds(quantile(beside, 0.99)), format: "%.0f ms", target: atMost(listMS),
 		},
 		{what: "lists that failed", ours: number(len(failedBeside)), against: number(len(failed) - len(failedBeside)), value: float64(len(failed)), format: "%.0f", target: atMost(0)},
 	}, nil
