@@ -342,11 +342,7 @@ func (a *app) jobsWatch() *cobra.Command {
 }
 
 func (a *app) watch(ctx context.Context, id string) error {
-	p, err := a.profile()
-	if err != nil {
-		return err
-	}
-	c, err := a.connect(p, false, manyTries)
+	p, c, err := a.dial(false, manyTries)
 	if err != nil {
 		return err
 	}
@@ -385,11 +381,7 @@ func (a *app) jobsDownload() *cobra.Command {
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			p, err := a.profile()
-			if err != nil {
-				return err
-			}
-			c, err := a.connect(p, false, manyTries)
+			p, c, err := a.dial(false, manyTries)
 			if err != nil {
 				return err
 			}

@@ -91,11 +91,7 @@ func (a *app) redeliverAll(ctx context.Context, f redeliverFlags) error {
 	if err != nil {
 		return err
 	}
-	p, err := a.profile()
-	if err != nil {
-		return err
-	}
-	c, err := a.connect(p, true, fewTries)
+	p, c, err := a.dial(true, fewTries)
 	if err != nil {
 		return err
 	}

@@ -141,11 +141,7 @@ func (a *app) rerunAll(ctx context.Context, f rerunFlags) error {
 		}
 		f.reason = "dry run"
 	}
-	p, err := a.profile()
-	if err != nil {
-		return err
-	}
-	c, err := a.connect(p, true, fewTries)
+	p, c, err := a.dial(true, fewTries)
 	if err != nil {
 		return err
 	}

@@ -250,13 +250,20 @@ func (a *app) connect(p profile, operator bool, tries int) (*client.Client, erro
 	return c, nil
 }
 
-// service is profile and connect in one.
-func (a *app) service(operator bool, tries int) (*client.Client, error) {
+// dial is profile and connect in one.
+func (a *app) dial(operator bool, tries int) (profile, *client.Client, error) {
 	p, err := a.profile()
 	if err != nil {
-		return nil, err
+		return p, nil, err
 	}
-	return a.connect(p, operator, tries)
+	c, err := a.connect(p, operator, tries)
+	return p, c, err
+}
+
+// service is dial for commands that do not name the service.
+func (a *app) service(operator bool, tries int) (*client.Client, error) {
+	_, c, err := a.dial(operator, tries)
+	return c, err
 }
 
 // quote makes a word for a POSIX shell of s.
