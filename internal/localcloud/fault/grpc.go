@@ -6,7 +6,6 @@ import (
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
-	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 )
 
@@ -117,9 +116,6 @@ func (in *Injector) Stream() grpc.StreamServerInterceptor {
 			return c.err("call refused")
 		}
 		s.cut = c.roll(c.CutRate)
-		if c.RowsPerSecond > 0 {
-			s.limit = rate.NewLimiter(rate.Limit(c.RowsPerSecond), 1)
-		}
 		err := next(srv, s)
 		switch {
 		case s.broken:
@@ -139,7 +135,8 @@ type stream struct {
 	sent   int
 	cut    bool
 	broken bool
-	limit  *rate.Limiter
+	owed   time.Duration // what the rows that were sent since the last wait take at the rate
+	next   time.Time     // when the next row may be sent
 }
 
 // minSleep is the shortest wait of the rate limit: shorter ones are saved up, because a timer and a packet per row would cost more
@@ -186,17 +183,19 @@ func (s *stream) SendMsg(m any) error {
 	return s.ServerStream.SendMsg(m)
 }
 
-// shape waits as long as rows more documents take at the rate of the rule.
+// shape waits so that rows more documents stay within the rate of the rule. What was not sent in time is not made up for.
 func (s *stream) shape(rows int) error {
-	if s.limit == nil {
+	if s.RowsPerSecond == 0 {
 		return nil
 	}
-	var wait time.Duration
-	for range rows {
-		wait = s.limit.Reserve().Delay()
-	}
-	if wait < minSleep {
+	s.owed += time.Duration(float64(rows) / s.RowsPerSecond * float64(time.Second))
+	if s.owed < minSleep {
 		return nil
 	}
-	return pause(s.Context(), wait)
+	now := time.Now()
+	if s.next.Before(now) {
+		s.next = now
+	}
+	s.next, s.owed = s.next.Add(s.owed), 0
+	return pause(s.Context(), s.next.Sub(now))
 }
