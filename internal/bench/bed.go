@@ -147,7 +147,7 @@ func (b *bed) close() error {
 // submit asks for an export of the first rows messages and rings, as the API does.
 func (b *bed) submit(ctx context.Context, rows int) (string, error) {
 	sub, err := b.store.Submit(ctx, jobs.Submission{
-		OrgID: orgID, KeyID: "bench", Kind: jobs.KindMessages, Fresh: true,
+		OrgID: orgID, KeyID: "bench", Kind: jobs.KindMessages, Fresh: true, IdempotencyKey: jobs.NewID(),
 		Params: jobs.Params{Filter: window(rows), Profile: jobs.ProfileRFC4180, FormulaGuard: true},
 	})
 	if err != nil {
