@@ -193,10 +193,11 @@ func fetchSigned(ctx context.Context, j job) (time.Duration, error) {
 	q := other.Query()
 	q.Set("X-Goog-Expires", "604800") // is signed like the rest
 	other.RawQuery = q.Encode()
-	if status, _, err := fetch(ctx, other.String(), io.Discard); err != nil || status != http.StatusForbidden {
-		return 0, fmt.Errorf("download with a changed URL: status %d, %w", status, err)
+	status, _, err = fetch(ctx, other.String(), io.Discard)
+	if err == nil && status != http.StatusForbidden {
+		err = fmt.Errorf("download with a changed URL: status %d, want %d", status, http.StatusForbidden)
 	}
-	return took, nil
+	return took, err
 }
 
 func fetch(ctx context.Context, link string, to io.Writer) (status int, size int64, err error) {
