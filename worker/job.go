@@ -48,8 +48,8 @@ func (p *Pool) runJob(ctx context.Context, j *jobs.Job, lease jobs.Lease) {
 		p.refill(ctx, j)
 		return
 	}
-	p.urgent.Add(1)
-	defer p.urgent.Add(-1)
+	p.hurry.begin()
+	defer func() { p.hurry.end(j.Phase == jobs.PhaseParts) }()
 	var progress export.Progress
 	phase := j.Phase
 	err := p.keep(ctx, &progress, func(ctx context.Context, rows, bytes int64) error {

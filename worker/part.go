@@ -44,7 +44,7 @@ func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease j
 	}, func(ctx context.Context) error {
 		res, err := p.Exporter.Write(ctx, export.Spec{
 			Job: j, Object: part.ObjectName(j, lease.Token), From: part.From, To: part.To, Rows: part.Rows, Header: part.Index == 0,
-			Yield: p.yield,
+			Yield: p.hurry.yield,
 		}, &progress)
 		if err != nil {
 			return err

@@ -95,7 +95,7 @@ type Pool struct {
 	calls  *calls
 	paused [3]atomic.Bool // exports, parts, callbacks: set by the presence loop
 	work   sync.WaitGroup // claims under way and their work
-	urgent atomic.Int32   // jobs at work: planning, small exports, composing
+	hurry  *hurry
 }
 
 // New makes a Pool.
@@ -103,7 +103,7 @@ func New(cfg Config) *Pool {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, calls: newCalls(cfg.Callbacks)}
+	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, calls: newCalls(cfg.Callbacks), hurry: newHurry()}
 }
 
 // Run works until ctx ends; then it takes nothing new, lets work end for at most Drain,

@@ -2,23 +2,57 @@ package worker
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
 const (
 	// yieldStep is how long a part stands back at a time while a job of this worker runs.
 	yieldStep = 5 * time.Millisecond
-	// yieldSteps bounds it: a part encodes 256 KiB in some 5 ms and then stands back for 20
-	// at most, so that small jobs get most of the processor and a stream of them still
-	// leaves large exports a fifth of their pace.
-	yieldSteps = 4
+	// yieldSteps bounds it. Parts stand back one after the other, each after 256 rows, so that
+	// all of a worker's together read 25,600 rows a second: small jobs get most of the
+	// processor, and a stream of them still leaves large exports a seventh of their pace.
+	yieldSteps = 2
+	// hurryFor is how long after a small export the next one is expected: a caller who makes
+	// them one after the other finds the worker as calm as a lone one does.
+	hurryFor = 100 * time.Millisecond
 )
+
+// hurry counts the jobs at work: planning, small exports, composing.
+type hurry struct {
+	jobs  atomic.Int32
+	until atomic.Int64  // hurryFor after the last one ended, in Unix nanoseconds
+	turn  chan struct{} // of the part that stands back
+}
+
+func newHurry() *hurry { return &hurry{turn: make(chan struct{}, 1)} }
+
+func (h *hurry) begin() { h.jobs.Add(1) }
+
+// end is for a job that began. One that was cut into parts brings no others with it.
+func (h *hurry) end(cut bool) {
+	if !cut {
+		h.until.Store(time.Now().Add(hurryFor).UnixNano())
+	}
+	h.jobs.Add(-1)
+}
+
+func (h *hurry) on() bool { return h.jobs.Load() > 0 || time.Now().UnixNano() < h.until.Load() }
 
 // yield lets the jobs of this worker go before its parts: jobs are small or about to be cut
 // into parts, so that whoever waits for one waits for this.
-func (p *Pool) yield(ctx context.Context) {
+func (h *hurry) yield(ctx context.Context) {
+	if !h.on() {
+		return
+	}
+	select {
+	case h.turn <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-h.turn }()
 	for range yieldSteps {
-		if p.urgent.Load() == 0 || ctx.Err() != nil {
+		if !h.on() || ctx.Err() != nil {
 			return
 		}
 		wait(ctx, yieldStep)

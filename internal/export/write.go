@@ -18,6 +18,10 @@ import (
 // upload's own cost is spread thin, small beside its chunk.
 const flushBytes = 256 << 10
 
+// yieldRows is how often a write offers to stand back: a millisecond's work, so that whoever
+// is let go first need not wait for it, and a batch of the scan.
+const yieldRows = 256
+
 // Progress is what a write has come to so far. It may be read while the write runs.
 type Progress struct{ Rows, Bytes atomic.Int64 }
 
@@ -30,7 +34,7 @@ type Spec struct {
 	Rows   int64 // counted; another number written is COUNT_MISMATCH
 	Header bool  // begin with the header row
 	Final  bool  // the object is the whole file, not a part
-	// Yield, if set, is called between two flushes, so that the caller can let more urgent
+	// Yield, if set, is called every yieldRows rows, so that the caller can let more urgent
 	// work go first. It must return soon.
 	Yield func(ctx context.Context)
 }
@@ -75,11 +79,11 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 		if rows > s.Rows {
 			return mismatch(s.Rows, rows)
 		}
+		if s.Yield != nil && rows%yieldRows == 0 {
+			s.Yield(ctx)
+		}
 		if len(buf) < flushBytes {
 			return nil
-		}
-		if s.Yield != nil {
-			s.Yield(ctx)
 		}
 		return flush()
 	})
