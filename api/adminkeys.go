@@ -219,12 +219,8 @@ func (s *Server) rotateKey(c *gin.Context, caller *apikey.Key) error {
 // revokeKey disables a key. Other processes notice at once, or within 10 s where their
 // listener is broken.
 func (s *Server) revokeKey(c *gin.Context, caller *apikey.Key) error {
-	b, err := readBody(c.Request)
+	reason, err := readReason(c.Request)
 	if err != nil {
-		return err
-	}
-	reason := b.reason(true)
-	if err := b.finish(); err != nil {
 		return err
 	}
 	id := c.Param("keyId")

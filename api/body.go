@@ -57,6 +57,15 @@ func (b *body) read() {
 	}
 }
 
+// readReason reads a body that says why and nothing else.
+func readReason(r *http.Request) (string, error) {
+	b, err := readBody(r)
+	if err != nil {
+		return "", err
+	}
+	return b.reason(true), b.finish()
+}
+
 // reason reads why somebody does something: required from operators.
 func (b *body) reason(required bool) string {
 	const name = "reason"

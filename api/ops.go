@@ -101,12 +101,8 @@ func (s *Server) opsRerun(c *gin.Context, caller *apikey.Key) error {
 
 // opsCancel ends a job of any org.
 func (s *Server) opsCancel(c *gin.Context, caller *apikey.Key) error {
-	b, err := readBody(c.Request)
+	reason, err := readReason(c.Request)
 	if err != nil {
-		return err
-	}
-	reason := b.reason(true)
-	if err := b.finish(); err != nil {
 		return err
 	}
 	j, err := s.find(c.Request.Context(), c.Param("jobId"))

@@ -29,12 +29,8 @@ var redelivered = []jobs.CallbackState{jobs.CallbackDelivered, jobs.CallbackExha
 
 // opsRedeliver begins the latest delivery of a job's end again, with the same webhook-id.
 func (s *Server) opsRedeliver(c *gin.Context, caller *apikey.Key) error {
-	b, err := readBody(c.Request)
+	reason, err := readReason(c.Request)
 	if err != nil {
-		return err
-	}
-	reason := b.reason(true)
-	if err := b.finish(); err != nil {
 		return err
 	}
 	ctx := c.Request.Context()

@@ -59,12 +59,8 @@ func (s *Server) opsStats(c *gin.Context, _ *apikey.Key) error {
 // opsPause stops workers from taking new work of a queue, or lets them go on.
 func (s *Server) opsPause(paused bool) endpoint {
 	return func(c *gin.Context, caller *apikey.Key) error {
-		b, err := readBody(c.Request)
+		reason, err := readReason(c.Request)
 		if err != nil {
-			return err
-		}
-		reason := b.reason(true)
-		if err := b.finish(); err != nil {
 			return err
 		}
 		q := jobs.Queue(c.Param("queue"))
