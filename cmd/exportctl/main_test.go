@@ -14,10 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"exportd/internal/e2e/e2etest"
-	"exportd/internal/localcloud/localcloudtest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -46,15 +43,7 @@ func testMain(m *testing.M) int {
 			return 1
 		}
 	}
-	code := m.Run()
-	e2etest.CloseIdle()
-	if code == 0 {
-		if err := goleak.Find(localcloudtest.LeakOptions()...); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-	}
-	return code
+	return e2etest.Run(m)
 }
 
 // output is a buffer that may be read while a command writes to it.

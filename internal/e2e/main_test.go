@@ -5,10 +5,7 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"exportd/internal/e2e/e2etest"
-	"exportd/internal/localcloud/localcloudtest"
 )
 
 // exportd is the path of the binary under test, built once.
@@ -27,15 +24,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	code := m.Run()
-	e2etest.CloseIdle()
-	if code == 0 {
-		if err := goleak.Find(localcloudtest.LeakOptions()...); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-	}
-	return code
+	return e2etest.Run(m)
 }
 
 // missing skips a test for what the machine lacks, or fails it where everything must run.

@@ -6,12 +6,18 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
+
+	"exportd/internal/localcloud/localcloudtest"
 )
 
 // Client makes signed requests as a caller does. It follows no redirects.
@@ -26,8 +32,18 @@ var transport = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// CloseIdle closes idle connections, which are goroutines.
-func CloseIdle() { transport.CloseIdleConnections() }
+// Run runs the tests of a package and gives its exit code: also 1 when goroutines are left.
+func Run(m *testing.M) int {
+	code := m.Run()
+	transport.CloseIdleConnections() // which are goroutines
+	if code == 0 {
+		if err := goleak.Find(localcloudtest.LeakOptions()...); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return code
+}
 
 // Response is an answer, read to its end.
 type Response struct {
