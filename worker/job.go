@@ -52,13 +52,7 @@ func (p *Pool) runJob(ctx context.Context, j *jobs.Job, lease jobs.Lease) {
 	defer func() { p.hurry.end(j.Phase == jobs.PhaseParts) }()
 	var progress export.Progress
 	phase := j.Phase
-	err := p.keep(ctx, &progress, func(ctx context.Context, rows, bytes int64) error {
-		_, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
-			_, err := tx.Renew(lease, rows, bytes)
-			return err
-		})
-		return err
-	}, func(ctx context.Context) error {
+	err := p.keep(ctx, &progress, p.renewJob(j.ID, lease), func(ctx context.Context) error {
 		var err error
 		if phase == jobs.PhaseFinalize {
 			j, err = p.finalize(ctx, j, lease)
@@ -68,6 +62,17 @@ func (p *Pool) runJob(ctx context.Context, j *jobs.Job, lease jobs.Lease) {
 		return err
 	})
 	p.end(ctx, j, lease, err, begun)
+}
+
+// renewJob gives what keeps a job's lease.
+func (p *Pool) renewJob(id string, lease jobs.Lease) renewFunc {
+	return func(ctx context.Context, rows, bytes int64) error {
+		_, err := p.Store.Update(ctx, id, p.actor, func(tx *jobs.Tx) error {
+			_, err := tx.Renew(lease, rows, bytes)
+			return err
+		})
+		return err
+	}
 }
 
 // start plans a job and, when one part is enough, writes its file.

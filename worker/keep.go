@@ -14,7 +14,7 @@ import (
 // least every 2 s.
 const progressEvery = 1500 * time.Millisecond
 
-// renewFunc prolongs a lease and notes progress.
+// renewFunc prolongs a lease and notes progress. It runs beside the work that the lease is for.
 type renewFunc func(ctx context.Context, rows, bytes int64) error
 
 // keep runs fn under a lease, renewing it beside: when progress moved, and every

@@ -35,13 +35,7 @@ func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease j
 	begun := time.Now()
 	var progress export.Progress
 	var next jobs.Next
-	err := p.keep(ctx, &progress, func(ctx context.Context, rows, bytes int64) error {
-		_, err := p.Store.UpdatePart(ctx, j.ID, part.ID, p.actor, func(tx *jobs.Tx) error {
-			_, err := tx.RenewPart(part.PlanEpoch, part.Index, lease, rows, bytes)
-			return err
-		})
-		return err
-	}, func(ctx context.Context) error {
+	err := p.keep(ctx, &progress, p.renewPart(part, lease), func(ctx context.Context) error {
 		res, err := p.Exporter.Write(ctx, export.Spec{
 			Job: j, Object: part.ObjectName(j, lease.Token), From: part.From, To: part.To, Rows: part.Rows, Header: part.Index == 0,
 			Yield: p.hurry.yield,
@@ -59,6 +53,17 @@ func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease j
 		p.runJob(ctx, j, next.Lease)
 	case next.Ring >= 0:
 		p.ring(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: part.PlanEpoch, Part: next.Ring})
+	}
+}
+
+// renewPart gives what keeps a part's lease.
+func (p *Pool) renewPart(part jobs.Part, lease jobs.Lease) renewFunc {
+	return func(ctx context.Context, rows, bytes int64) error {
+		_, err := p.Store.UpdatePart(ctx, part.JobID, part.ID, p.actor, func(tx *jobs.Tx) error {
+			_, err := tx.RenewPart(part.PlanEpoch, part.Index, lease, rows, bytes)
+			return err
+		})
+		return err
 	}
 }
 
