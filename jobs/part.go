@@ -32,7 +32,10 @@ type Part struct {
 
 	State PartState `firestore:"state"`
 	Epoch int64     `firestore:"epoch"`
-	Lease Lease     `firestore:"lease"`
+	// JobEpoch is the job's epoch at the part's last claim. In another one, the job was run
+	// again since: its holder, attempts and pause are of the earlier run and no longer count.
+	JobEpoch int64 `firestore:"jobEpoch"`
+	Lease    Lease `firestore:"lease"`
 	// WakeAt is when somebody must look at the part; zero while it waits for its turn in
 	// the window and once it is done.
 	WakeAt        time.Time `firestore:"wakeAt,omitempty"`

@@ -70,8 +70,8 @@ func TestSettlePart(t *testing.T) {
 		d.pass(time.Minute)
 	}
 	d.is(jobs.Failed)
-	if !d.job.Error.Retryable || d.part(0).Attempt != 0 {
-		t.Errorf("job failed with %+v, its part at attempt %d", d.job.Error, d.part(0).Attempt)
+	if !d.job.Error.Retryable || d.part(0).State != jobs.PartPending {
+		t.Errorf("job failed with %+v, its part %+v", d.job.Error, d.part(0))
 	}
 
 	d = newDesk(t)
@@ -85,8 +85,45 @@ func TestSettlePart(t *testing.T) {
 		t.Error("a part of a failed job is to be rung")
 	}
 	d.is(jobs.Failed)
-	if p := d.part(0); p.State != jobs.PartPending || p.Interruptions != 0 || !p.WakeAt.IsZero() {
-		t.Errorf("part of the failed job = %+v, want it pending and forgiven", p)
+	if p := d.part(0); p.State != jobs.PartPending || !p.WakeAt.IsZero() {
+		t.Errorf("part of the failed job = %+v, want it pending", p)
+	}
+}
+
+// TestResumedParts: a rerun that resumes takes the parts from whoever held them in the run
+// before, at once, and counts their attempts anew.
+func TestResumedParts(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.plan(4)
+	d.commitPart(0, d.claimPart(0))
+	old := d.claimPart(1)
+	for range d.policy.MaxAttempts - 1 {
+		d.settlePart(2, d.claimPart(2), jobs.Transient)
+		d.pass(time.Minute)
+		d.must(func(tx *jobs.Tx) error { _, err := tx.RenewPart(d.job.PlanEpoch, 1, old, 1, 1); return err })
+	}
+	d.settlePart(3, d.claimPart(3), jobs.Transient) // in its pause
+	d.settlePart(2, d.claimPart(2), jobs.Transient)
+	d.is(jobs.Failed)
+	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Resume, "again"); return err })
+	d.claim()
+	epoch := d.job.PlanEpoch
+
+	d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { _, err := tx.RenewPart(epoch, 1, old, 2, 2); return err })
+	d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error {
+		_, err := tx.CommitPart(epoch, 1, old, "w1", jobs.PartResult{Rows: 10})
+		return err
+	})
+	for i := 1; i < 4; i++ {
+		l := d.claimPart(i)
+		if p := d.part(i); p.Attempt != 1 || p.JobEpoch != d.job.Epoch {
+			t.Errorf("part %d = %+v, want it at attempt 1 of epoch %d", i, p, d.job.Epoch)
+		}
+		d.commitPart(i, l)
+	}
+	if d.job.Phase != jobs.PhaseFinalize || d.job.RowsDone != 40 {
+		t.Errorf("job = %+v, want it finalized with 40 rows", d.job)
 	}
 }
 

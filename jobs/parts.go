@@ -22,7 +22,7 @@ func (tx *Tx) ClaimPart(planEpoch int64, index int, worker string) (*Part, Lease
 	if p.State != PartPending || tx.Now.Before(p.NotBefore) {
 		return nil, Lease{}, fmt.Errorf("part %d of job %s is %s: %w", index, j.ID, p.State, ErrNotDue)
 	}
-	p.State, p.Lease = PartRunning, tx.grant(worker)
+	p.State, p.Lease, p.JobEpoch = PartRunning, tx.grant(worker), j.Epoch
 	p.Epoch++
 	p.Attempt++
 	p.NotBefore = time.Time{}
@@ -134,7 +134,7 @@ func (tx *Tx) SettlePart(planEpoch int64, index int, l Lease, f *Failure) (ring 
 	}
 	if f.Class == Permanent || f.Class == Stale || f.Class == Transient && p.Attempt >= tx.Policy.MaxAttempts {
 		// The failure is the job's: the part stays as it is, a rerun may resume it.
-		p.State, p.Lease, p.WakeAt, p.Attempt = PartPending, Lease{}, time.Time{}, 0
+		p.State, p.Lease, p.WakeAt = PartPending, Lease{}, time.Time{}
 		p.LastError = &JobError{Code: f.Code, Message: f.Message}
 		tx.touch(p)
 		tx.partEvent(EventPartRetry, p, f)
@@ -164,8 +164,7 @@ func (tx *Tx) interruptPart(p *Part) (ring bool, err error) {
 	tx.touch(p)
 	tx.partEvent(EventInterrupted, p, nil)
 	if n := p.Interruptions; n > tx.Policy.MaxInterruptions {
-		// A rerun that resumes counts anew.
-		p.Interruptions, p.Attempt, p.WakeAt = 0, 0, time.Time{}
+		p.WakeAt = time.Time{}
 		return false, tx.fail(Fail(CodeInterrupted, Permanent,
 			fmt.Sprintf("part %d was interrupted %d times in a row", p.Index, n),
 			"find out what kills the workers while they hold this part (memory?), then rerun the job", nil))

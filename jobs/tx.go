@@ -41,14 +41,19 @@ func (tx *Tx) ChangedParts() []*Part {
 	return out
 }
 
-func (tx *Tx) part(index int) (*Part, error) {
-	id := PartID(tx.Job.PlanEpoch, index)
+// part gives a part of the plan in force.
+func (tx *Tx) part(index int) (*Part, error) { return tx.partByID(PartID(tx.Job.PlanEpoch, index)) }
+
+func (tx *Tx) partByID(id string) (*Part, error) {
 	if p, ok := tx.Parts[id]; ok {
 		return p, nil
 	}
 	p, err := tx.load(id)
 	if err != nil {
 		return nil, fmt.Errorf("load part %s of job %s: %w", id, tx.Job.ID, err)
+	}
+	if p.JobEpoch != tx.Job.Epoch && p.State != PartDone {
+		p.State, p.Lease, p.NotBefore, p.Attempt, p.Interruptions = PartPending, Lease{}, time.Time{}, 0, 0
 	}
 	tx.Parts[id] = p
 	return p, nil

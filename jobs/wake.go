@@ -105,11 +105,10 @@ func (tx *Tx) WakePart(planEpoch int64, index int) (ring bool, err error) {
 	if invalid != nil && !errors.Is(invalid, ErrInvalid) {
 		return false, invalid
 	}
-	p, err := tx.load(PartID(planEpoch, index))
+	p, err := tx.partByID(PartID(planEpoch, index))
 	if err != nil {
 		return false, err
 	}
-	tx.Parts[p.ID] = p
 	if invalid != nil {
 		// Nobody can work on it; else the rescuer would come back to it for ever.
 		p.WakeAt = time.Time{}

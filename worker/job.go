@@ -195,10 +195,10 @@ func (p *Pool) logAttempt(j *jobs.Job, part int, begun time.Time, err error) {
 		return
 	}
 	f := jobs.AsFailure(err)
-	fields = append(fields, zap.String("code", string(f.Code)), zap.Error(err))
+	fields = append(fields, zap.Error(err))
 	if f.Class == jobs.Interrupted {
 		p.Log.Info("attempt interrupted", fields...)
 		return
 	}
-	p.Log.Warn("attempt failed", fields...)
+	p.Log.Warn("attempt failed", append(fields, zap.String("code", string(f.Code)))...)
 }
