@@ -157,6 +157,32 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 }
 
+// TestIdempotencyKeyOfSharedJob: a key that was given the job of an equal request gives it
+// for as long as one that made it.
+func TestIdempotencyKeyOfSharedJob(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	id := b.submit(t, request("org", 1)).Job.ID
+	s := request("org", 1)
+	s.IdempotencyKey = "k"
+	if got := b.submit(t, s); got.Job.ID != id {
+		t.Fatal("an equal request with a key did not attach to the job in flight")
+	}
+	b.update(t, id, func(tx *jobs.Tx) error { return tx.Cancel("test") })
+	if got := b.submit(t, s); got.Job.ID != id || !got.Reused {
+		t.Error("the key made a second job once its first had ended")
+	}
+	other := request("org", 2)
+	other.IdempotencyKey = "k"
+	if _, err := b.Submit(t.Context(), other); !errors.Is(err, jobs.ErrIdempotencyMismatch) {
+		t.Errorf("the same key for another request = %v, want ErrIdempotencyMismatch", err)
+	}
+	b.clock.add(25 * time.Hour)
+	if got := b.submit(t, s); got.Job.ID == id {
+		t.Error("a key was good for longer than 24 h")
+	}
+}
+
 func TestSubmitSideBySideMakesOneJob(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{})

@@ -60,6 +60,9 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 	}
 	if !sub.Fresh {
 		job, err := s.reusable(ctx, docs[0], now)
+		if job != nil && len(docs) == 2 {
+			err = s.remember(ctx, docs[1], pointer{JobID: job.ID, Fingerprint: fp, ExpiresAt: now.Add(idempotencyLife), Rev: jobs.NewToken()})
+		}
 		if err != nil || job != nil {
 			return jobs.Submitted{Job: job, Reused: true}, err
 		}
@@ -91,6 +94,17 @@ func (s *Store) point(batch *writes, was *firestore.DocumentSnapshot, p pointer)
 		return
 	}
 	batch.Update(was.Ref, fields(p), firestore.LastUpdateTime(was.UpdateTime))
+}
+
+// remember has an idempotency key lead to a job that an equal request made: it gives that one
+// also when the job has failed, or can no longer be shared.
+func (s *Store) remember(ctx context.Context, key *firestore.DocumentSnapshot, p pointer) error {
+	batch := s.newWrites()
+	s.point(batch, key, p)
+	if err := commit(ctx, batch, s.carries(key.Ref, p.Rev)); err != nil {
+		return fmt.Errorf("note the idempotency key of job %s: %w", p.JobID, err)
+	}
+	return nil
 }
 
 // idempotent gives the job that the key made within its life, nil if it made none.
