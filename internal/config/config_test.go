@@ -1,0 +1,142 @@
+package config_test
+
+import (
+	"errors"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"exportd/internal/config"
+)
+
+// load reads settings given as names and values by turns.
+func load(environ ...string) (config.Config, config.Faults, error) {
+	given := map[string]string{}
+	var kv []string
+	for i := 0; i < len(environ); i += 2 {
+		given[environ[i]] = environ[i+1]
+		kv = append(kv, environ[i]+"="+environ[i+1])
+	}
+	c, err := config.Load(func(name string) string { return given[name] }, kv)
+	var faults config.Faults
+	errors.As(err, &faults)
+	return c, faults, err
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	c, _, err := load("EXPORTD_PROJECT_ID", "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Env != "production" || c.Bucket != "p-exports" || c.DatabaseID != "(default)" || c.WorkerID == "" || c.Wait != 10*time.Second || c.FileLife != 7*24*time.Hour {
+		t.Errorf("of an empty environment: %+v", c)
+	}
+	c, _, err = load("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1", "STORAGE_EMULATOR_HOST", "http://127.0.0.1:2")
+	if err != nil || c.Env != "development" || c.ProjectID != "exportd-local" || c.StorageHost != "127.0.0.1:2" {
+		t.Errorf("with emulators: %+v, %v", c, err)
+	}
+}
+
+// TestPolicy: the numbers of the protocol hold together for every lease that may be set.
+func TestPolicy(t *testing.T) {
+	t.Parallel()
+	for _, seconds := range []string{"3", "30", "600"} {
+		c, _, err := load("EXPORTD_PROJECT_ID", "p", "EXPORTD_LEASE_SECONDS", seconds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := c.Policy()
+		if p.RenewEvery*3 > p.LeaseFor || p.RingAgain >= p.LeaseFor || p.SweepAfter <= p.LeaseFor+p.Skew || p.Skew < 2*time.Second {
+			t.Errorf("with a lease of %s s: %+v", seconds, p)
+		}
+		if hour := time.Hour; p.SnapshotLife >= hour {
+			t.Errorf("a snapshot counts as readable for %s; Firestore keeps an hour", p.SnapshotLife)
+		}
+	}
+	c, _, _ := load("EXPORTD_PROJECT_ID", "p", "EXPORTD_PITR", "true")
+	if life := c.Policy().SnapshotLife; life <= 6*24*time.Hour || life >= 7*24*time.Hour {
+		t.Errorf("with point-in-time recovery a snapshot counts as readable for %s", life)
+	}
+}
+
+// TestBounds: the bounds that a setting's text names are the ones it has.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	bounds := regexp.MustCompile(`\b(\d+) to (\d+)\b`)
+	found := 0
+	for _, s := range config.Settings() {
+		m := bounds.FindStringSubmatch(s.Doc)
+		if m == nil {
+			continue
+		}
+		found++
+		lo, _ := strconv.ParseInt(m[1], 10, 64)
+		hi, _ := strconv.ParseInt(m[2], 10, 64)
+		for value, ok := range map[string]bool{
+			m[1]: true, m[2]: true, strconv.FormatInt(lo-1, 10): false, strconv.FormatInt(hi+1, 10): false,
+			m[1] + "x": false, "1.5": false, "99999999999999999999": false,
+		} {
+			_, faults, _ := load("EXPORTD_PROJECT_ID", "p", "EXPORTD_RECORD_DAYS", "3650", s.Var, value)
+			wrong := false
+			for _, f := range faults {
+				wrong = wrong || strings.HasPrefix(f, s.Var+"=")
+			}
+			if wrong == ok {
+				t.Errorf("%s=%s: faults %q; its text is %q", s.Var, value, faults, s.Doc)
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("%d settings name bounds: the pattern misses them", found)
+	}
+}
+
+// TestFaults: everything that is wrong is said at once, each with its variable.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		environ, want []string
+	}{
+		"nothing given": {nil, []string{"EXPORTD_PROJECT_ID: missing"}},
+		"all at once": {
+			[]string{"EXPORTD_PITR", "perhaps", "EXPORTD_LOG_LEVEL", "loud", "EXPORTD_ADDR", "nowhere", "PUBSUB_EMULATOR_HOST", "x", "EXPORTD_KMS_KEY", "k"},
+			[]string{`EXPORTD_PITR="perhaps"`, `EXPORTD_LOG_LEVEL="loud"`, `EXPORTD_ADDR="nowhere"`, `PUBSUB_EMULATOR_HOST="x"`, `EXPORTD_KMS_KEY="k"`, "EXPORTD_PROJECT_ID: missing"},
+		},
+		"misspelt": {[]string{"EXPORTD_PROJECT_ID", "p", "EXPORTD_PIRT", "true"}, []string{"EXPORTD_PIRT: no such setting"}},
+		"emulators in production": {
+			[]string{"EXPORTD_PROJECT_ID", "p", "EXPORTD_ENV", "production", "STORAGE_EMULATOR_HOST", "127.0.0.1:1"},
+			[]string{"EXPORTD_ENV=production: does not go with FIRESTORE_EMULATOR_HOST"},
+		},
+		"http callbacks in production": {
+			[]string{"EXPORTD_PROJECT_ID", "p", "EXPORTD_CALLBACK_ALLOW_HTTP", "true"}, []string{"EXPORTD_ENV=production: does not go with EXPORTD_CALLBACK_ALLOW_HTTP"},
+		},
+		"callbacks to this machine in production": {
+			[]string{"EXPORTD_PROJECT_ID", "p", "EXPORTD_CALLBACK_ALLOW_CIDRS", "127.0.0.0/8"}, []string{"EXPORTD_ENV=production: does not go with EXPORTD_CALLBACK_ALLOW_HTTP"},
+		},
+		"any callback port in production": {
+			[]string{"EXPORTD_PROJECT_ID", "p", "EXPORTD_CALLBACK_ALLOW_PORTS", "0"}, []string{"EXPORTD_ENV=production: does not go with EXPORTD_CALLBACK_ALLOW_HTTP"},
+		},
+		"a record that its file outlives": {
+			[]string{"EXPORTD_PROJECT_ID", "p", "EXPORTD_FILE_DAYS", "30", "EXPORTD_RECORD_DAYS", "29"}, []string{"EXPORTD_RECORD_DAYS: less than EXPORTD_FILE_DAYS"},
+		},
+		"a key for no keyset": {
+			[]string{"EXPORTD_PROJECT_ID", "p", "EXPORTD_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k"}, []string{"EXPORTD_KMS_KEY: without EXPORTD_KEYSET_FILE"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, faults, err := load(c.environ...)
+			if err == nil || len(faults) != len(c.want) {
+				t.Fatalf("faults = %q, want %d", faults, len(c.want))
+			}
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), "\n  "+want) {
+					t.Errorf("%q is not in:\n%v", want, err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,153 @@
+package export_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+
+	"exportd/internal/export"
+	"exportd/internal/localcloud/localcloudtest"
+	"exportd/internal/localcloud/storageserver"
+	"exportd/internal/objectstore"
+	"exportd/internal/records"
+	"exportd/internal/vip"
+	"exportd/jobs"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, localcloudtest.LeakOptions()...)
+}
+
+// source has the documents of one query at one instant, whatever range is asked for.
+type source struct {
+	docs [][]byte
+	at   time.Time
+	// count, if not 0, is said instead of how many documents there are.
+	count int64
+	// broken is how a scan ends after its documents.
+	broken error
+}
+
+func (s *source) SnapshotTime(context.Context) (time.Time, error) { return s.at, nil }
+
+func (s *source) Count(context.Context, vip.Query, vip.Range, time.Time, int64) (int64, error) {
+	if s.count != 0 {
+		return s.count, nil
+	}
+	return int64(len(s.docs)), nil
+}
+
+func (s *source) First(context.Context, vip.Query, vip.Range, time.Time) (*vip.Position, error) {
+	return nil, nil
+}
+
+func (s *source) Scan(_ context.Context, _ vip.Query, _ vip.Range, _ time.Time, _ records.Options, row func([]byte) error) error {
+	for _, doc := range s.docs {
+		if err := row(doc); err != nil {
+			return err
+		}
+	}
+	return s.broken
+}
+
+// users gives n documents whose names have width characters.
+func users(tb testing.TB, n, width int) [][]byte {
+	tb.Helper()
+	docs := make([][]byte, n)
+	for i := range docs {
+		name := fmt.Sprintf("%0*d", width, i)
+		var err error
+		docs[i], err = proto.Marshal(&firestorepb.Document{
+			Name:   fmt.Sprintf("projects/p/databases/(default)/documents/VipUsers/u%d", i),
+			Fields: map[string]*firestorepb.Value{"displayName": {ValueType: &firestorepb.Value_StringValue{StringValue: name}}},
+		})
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return docs
+}
+
+// rig is an Exporter over a source and the embedded Storage.
+type rig struct {
+	*export.Exporter
+	source  *source
+	objects *objectstore.Store
+}
+
+func newRig(t *testing.T, s *source, cfg export.Config) *rig {
+	t.Helper()
+	server, err := storageserver.Open(storageserver.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(server.Handler())
+	t.Cleanup(func() {
+		web.CloseClientConnections()
+		web.Close()
+		_ = server.Close() // its folder goes with the test
+	})
+	objects, err := objectstore.Open(t.Context(), objectstore.Config{Bucket: "exports-test", EmulatorHost: web.Listener.Addr().String(), Backoff: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = objects.Close() })
+	if err := objects.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return &rig{export.New(s, objects, cfg), s, objects}
+}
+
+var instant = time.Date(2026, 3, 4, 12, 34, 56, 789_000_000, time.UTC)
+
+func newJob() *jobs.Job {
+	return &jobs.Job{
+		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org-1", Kind: jobs.KindUsers, State: jobs.Running, Epoch: 1, SnapshotTime: instant,
+		Params: jobs.Params{Filter: jobs.Filter{WorkspaceID: "ws1", MediumID: "m1"}, Profile: jobs.ProfileRFC4180, FormulaGuard: true},
+	}
+}
+
+// names lists the job's objects without their common prefix.
+func (r *rig) names(t *testing.T, j *jobs.Job) (names []string) {
+	t.Helper()
+	for o, err := range r.objects.List(t.Context(), j.ObjectPrefix()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, strings.TrimPrefix(o.Name, j.ObjectPrefix()))
+	}
+	return names
+}
+
+func (r *rig) read(t *testing.T, name string) []byte {
+	t.Helper()
+	body, err := r.objects.NewReader(t.Context(), name, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	b, err := io.ReadAll(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func parse(t *testing.T, file []byte) [][]string {
+	t.Helper()
+	rows, err := csv.NewReader(bytes.NewReader(file)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
