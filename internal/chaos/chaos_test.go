@@ -1,20 +1,18 @@
 package main
 
 import (
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
+
+	"exportd/internal/e2e/e2etest"
 )
 
 // TestShort is the chaos suite in a short form; make chaos is the long one.
 func TestShort(t *testing.T) {
 	t.Parallel()
-	bin := filepath.Join(t.TempDir(), "exportd")
-	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "nomsgpack", "-o", bin, "./cmd/exportd")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build exportd: %v\n%s", err, out)
+	bin, err := e2etest.Build(t.TempDir(), e2etest.RaceDetector)
+	if err != nil {
+		t.Fatal(err)
 	}
 	const seed = 20261121
 	r, err := run(t.Context(), options{

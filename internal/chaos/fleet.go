@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -179,6 +180,24 @@ func (f *fleet) dump() {
 	for _, p := range f.all() {
 		_ = p.signal(syscall.SIGQUIT) // gone already is as well
 	}
+}
+
+// crash is the begin of what a process prints that ends by itself, or has a race.
+var crash = regexp.MustCompile(`(?m)^(WARNING: DATA RACE|panic: |fatal error: ).*(\n.*){0,20}`)
+
+// crashes are the processes that had one. Each was started again, and nothing else may have shown it.
+func (f *fleet) crashes() (found []string) {
+	for _, p := range f.all() {
+		log, err := os.ReadFile(p.log.Name())
+		if err != nil {
+			found = append(found, err.Error())
+			continue
+		}
+		if trace := crash.Find(log); trace != nil {
+			found = append(found, fmt.Sprintf("%s: %s", p.name, trace))
+		}
+	}
+	return found
 }
 
 // close kills what runs.

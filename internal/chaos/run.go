@@ -78,16 +78,16 @@ const settleWithin = 4 * time.Minute
 // run breaks a fleet for a while and inspects what came of it.
 func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 	if o.dir == "" {
-		dir, err := os.MkdirTemp("", "exportd-chaos")
-		if err != nil {
+		if o.dir, err = os.MkdirTemp("", "exportd-chaos"); err != nil {
 			return nil, err
 		}
 		defer func() {
 			if err == nil && r.ok() {
-				_ = os.RemoveAll(dir) // a temporary folder
+				_ = os.RemoveAll(o.dir) // a temporary folder
 			}
 		}()
-		o.dir = dir
+	} else if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return nil, err
 	}
 	f, err := newFleet(ctx, o)
 	if f != nil {
@@ -132,6 +132,7 @@ func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 		f.dump()
 	}
 	r.settle = time.Since(begun)
+	r.broken = append(r.broken, f.crashes()...)
 	r.accepted, r.requests, r.retriedRequests = len(c.accepted), c.requests, c.retries
 	return r, in.inspect(ctx, c, r)
 }

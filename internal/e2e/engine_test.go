@@ -29,7 +29,7 @@ import (
 // snapshotSize is about 50,000 rows in a hundred parts, and with the race detector, which
 // takes ten times as long, a fifth of that in half as many parts.
 func snapshotSize() (users, partRows int) {
-	if raceDetector {
+	if e2etest.RaceDetector {
 		return 11_000, 200
 	}
 	return 56_000, 500

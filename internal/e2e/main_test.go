@@ -20,7 +20,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if exportd, err = e2etest.Build(dir, raceDetector); err != nil {
+	if exportd, err = e2etest.Build(dir, e2etest.RaceDetector); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
