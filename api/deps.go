@@ -21,7 +21,7 @@ type Records interface {
 	// rows that are skipped.
 	Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit int) (records.Page, error)
 	// Count counts rows as of at (zero: now).
-	Count(ctx context.Context, q vip.Query, rng vip.Range, at time.Time, upTo int64) (int64, error)
+	Count(ctx context.Context, q vip.Query, rng vip.Range, at time.Time) (rows int64, as time.Time, err error)
 	// LabelCounts counts messages by label; total is the number of messages.
 	LabelCounts(ctx context.Context, q vip.Query) (counts []records.LabelCount, total int64, err error)
 }

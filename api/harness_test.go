@@ -213,8 +213,8 @@ func (f *fakeRecords) Page(ctx context.Context, q vip.Query, after *vip.Position
 	return f.page, f.call(ctx)
 }
 
-func (f *fakeRecords) Count(ctx context.Context, _ vip.Query, _ vip.Range, _ time.Time, _ int64) (int64, error) {
-	return 7, f.call(ctx)
+func (f *fakeRecords) Count(ctx context.Context, _ vip.Query, _ vip.Range, at time.Time) (int64, time.Time, error) {
+	return 7, at, f.call(ctx)
 }
 
 func (f *fakeRecords) LabelCounts(ctx context.Context, q vip.Query) ([]records.LabelCount, int64, error) {

@@ -119,7 +119,7 @@ func (s *Server) listUsers(c *gin.Context, caller *apikey.Key) error {
 		return err
 	})
 	g.Go(func() (err error) {
-		total, err = s.records.Count(ctx, q, vip.Range{}, time.Time{}, 0)
+		total, _, err = s.records.Count(ctx, q, vip.Range{}, time.Time{})
 		return err
 	})
 	if err := g.Wait(); err != nil {

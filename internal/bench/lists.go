@@ -139,7 +139,7 @@ func (b *bed) loadDirectory(ctx context.Context, secret string) error {
 func (b *bed) loadUsers(ctx context.Context, users int) error {
 	database := b.database()
 	q := vip.NewQuery(jobs.KindUsers, jobs.Filter{WorkspaceID: workspaceID, MediumID: mediumID})
-	have, err := b.reader.Count(ctx, q, vip.Range{}, time.Time{}, 0)
+	have, _, err := b.reader.Count(ctx, q, vip.Range{}, time.Time{})
 	if err != nil || int(have) == users {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 // Source is what is read. All reads of a job name the same instant.
 type Source interface {
 	SnapshotTime(ctx context.Context) (time.Time, error)
-	Count(ctx context.Context, q vip.Query, rng vip.Range, at time.Time, upTo int64) (int64, error)
+	Count(ctx context.Context, q vip.Query, rng vip.Range, at time.Time) (rows int64, as time.Time, err error)
 	First(ctx context.Context, q vip.Query, rng vip.Range, at time.Time) (*vip.Position, error)
 	Scan(ctx context.Context, q vip.Query, rng vip.Range, at time.Time, opts records.Options, row func(doc []byte) error) error
 }

@@ -32,19 +32,17 @@ func TestMain(m *testing.M) {
 type source struct {
 	docs [][]byte
 	at   time.Time
-	// count, if not 0, is said instead of how many documents there are.
-	count int64
 	// broken is how a scan ends after its documents.
 	broken error
 }
 
 func (s *source) SnapshotTime(context.Context) (time.Time, error) { return s.at, nil }
 
-func (s *source) Count(context.Context, vip.Query, vip.Range, time.Time, int64) (int64, error) {
-	if s.count != 0 {
-		return s.count, nil
+func (s *source) Count(_ context.Context, _ vip.Query, _ vip.Range, at time.Time) (int64, time.Time, error) {
+	if at.IsZero() {
+		at = s.at
 	}
-	return int64(len(s.docs)), nil
+	return int64(len(s.docs)), at, nil
 }
 
 func (s *source) First(context.Context, vip.Query, vip.Range, time.Time) (*vip.Position, error) {

@@ -30,17 +30,20 @@ const (
 	maxDepth = 80
 )
 
-// Plan pins the job's snapshot, unless it has one, counts its rows there and cuts them.
+// Plan picks the job's snapshot, unless it has one, counts its rows there and cuts them. The
+// snapshot is the time of the count by the database's clock; with point-in-time recovery, the
+// last whole minute, which stays readable for 7 days.
 func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (Plan, error) {
 	at := j.SnapshotTime
-	if at.IsZero() {
-		var err error
-		if at, err = e.snapshot(ctx); err != nil {
+	if at.IsZero() && e.cfg.PITR {
+		now, err := e.source.SnapshotTime(ctx)
+		if err != nil {
 			return Plan{}, err
 		}
+		at = now.Truncate(time.Minute)
 	}
 	q := Query(j)
-	rows, err := e.source.Count(ctx, q, vip.Range{}, at, 0)
+	rows, at, err := e.source.Count(ctx, q, vip.Range{}, at)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -56,19 +59,6 @@ func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (Plan, error) {
 	}
 	plan.Parts, err = e.split(ctx, q, at, rows, target)
 	return plan, err
-}
-
-// snapshot picks the instant that a job reads: now by the database's clock, or the last
-// whole minute, which with point-in-time recovery stays readable for 7 days.
-func (e *Exporter) snapshot(ctx context.Context) (time.Time, error) {
-	at, err := e.source.SnapshotTime(ctx)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if e.cfg.PITR {
-		return at.Truncate(time.Minute), nil
-	}
-	return at, nil
 }
 
 // piece is a stretch of the rows in a plan being made: what an axis has in [lo, hi).
@@ -166,7 +156,8 @@ func (s *splitter) narrow(ctx context.Context, p piece) (piece, error) {
 		return p, nil
 	}
 	axis, err := p.axis.next(*first, func(rng vip.Range) (int64, error) {
-		return s.e.source.Count(ctx, s.q, clip(rng, p), s.at, 0)
+		n, _, err := s.e.source.Count(ctx, s.q, clip(rng, p), s.at)
+		return n, err
 	}, p.rows)
 	if err != nil {
 		return p, err
@@ -198,7 +189,7 @@ func (s *splitter) count(ctx context.Context, p piece) ([]piece, error) {
 	for i := range pieces {
 		g.Go(func() error {
 			var err error
-			pieces[i].rows, err = s.e.source.Count(gctx, s.q, vip.Range{From: pieces[i].from, To: pieces[i].to}, s.at, 0)
+			pieces[i].rows, _, err = s.e.source.Count(gctx, s.q, vip.Range{From: pieces[i].from, To: pieces[i].to}, s.at)
 			return err
 		})
 	}

@@ -2,6 +2,7 @@ package export_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -187,6 +188,33 @@ func (s skew) check(t *testing.T, reader *records.Reader, j *jobs.Job) {
 	}
 	if least := s.rows / skewTarget / 3; len(plan.Parts) < least && !s.odd || len(plan.Parts) > 3*s.rows/skewTarget {
 		t.Errorf("%d parts for %d rows", len(plan.Parts), s.rows)
+	}
+}
+
+// TestPlanSnapshot: the snapshot is the time of the count, a whole minute with point-in-time
+// recovery, and the job's own once it has one.
+func TestPlanSnapshot(t *testing.T) {
+	t.Parallel()
+	earlier := instant.Add(-30 * time.Minute)
+	for _, c := range []struct {
+		pitr         bool
+		pinned, want time.Time
+	}{
+		{want: instant},
+		{pitr: true, want: instant.Truncate(time.Minute)},
+		{pinned: earlier, want: earlier},
+		{pitr: true, pinned: earlier, want: earlier},
+	} {
+		j := newJob()
+		j.SnapshotTime = c.pinned
+		plan, err := export.New(&source{docs: users(t, 7, 5), at: instant}, nil, export.Config{PartRows: 10, MaxParts: 10, PITR: c.pitr}).Plan(t.Context(), j)
+		if err != nil || !plan.Snapshot.Equal(c.want) || plan.Rows != 7 || len(plan.Parts) != 1 {
+			t.Errorf("Plan() of %+v = %+v, %v", c, plan, err)
+		}
+	}
+	_, err := export.New(&source{docs: users(t, 7, 5), at: instant}, nil, export.Config{PartRows: 10, MaxParts: 10, MaxRows: 6}).Plan(t.Context(), newJob())
+	if f := (*jobs.Failure)(nil); !errors.As(err, &f) || f.Code != jobs.CodeTooManyRows || f.Class != jobs.Permanent {
+		t.Errorf("Plan() of 7 rows where 6 are allowed = %v", err)
 	}
 }
 

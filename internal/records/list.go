@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"exportd/internal/vip"
 	"exportd/internal/vip/wire"
@@ -115,16 +114,12 @@ func (r *Reader) First(ctx context.Context, q vip.Query, rng vip.Range, at time.
 	return first, err
 }
 
-// Count counts the rows of q in rng as of at (zero is now). upTo, where it is
-// positive, ends the count there. It costs one read for 1,000 rows counted.
-func (r *Reader) Count(ctx context.Context, q vip.Query, rng vip.Range, at time.Time, upTo int64) (int64, error) {
+// Count counts the rows of q in rng as of at (zero is now) and returns the time that it
+// counted at, which later reads may name. It costs one read for 1,000 rows counted.
+func (r *Reader) Count(ctx context.Context, q vip.Query, rng vip.Range, at time.Time) (rows int64, as time.Time, err error) {
 	sq, err := r.structured(q, rng)
 	if err != nil {
-		return 0, err
-	}
-	count := new(firestorepb.StructuredAggregationQuery_Aggregation_Count)
-	if upTo > 0 {
-		count.UpTo = wrapperspb.Int64(upTo)
+		return 0, as, err
 	}
 	req := &firestorepb.RunAggregationQueryRequest{
 		Parent: r.root,
@@ -133,41 +128,43 @@ func (r *Reader) Count(ctx context.Context, q vip.Query, rng vip.Range, at time.
 				QueryType: &firestorepb.StructuredAggregationQuery_StructuredQuery{StructuredQuery: sq},
 				Aggregations: []*firestorepb.StructuredAggregationQuery_Aggregation{{
 					Alias:    "n",
-					Operator: &firestorepb.StructuredAggregationQuery_Aggregation_Count_{Count: count},
+					Operator: &firestorepb.StructuredAggregationQuery_Aggregation_Count_{Count: &firestorepb.StructuredAggregationQuery_Aggregation_Count{}},
 				}},
 			}},
 	}
 	if !at.IsZero() {
 		req.ConsistencySelector = &firestorepb.RunAggregationQueryRequest_ReadTime{ReadTime: timestamppb.New(at)}
 	}
-	var n int64
 	err = r.retry(ctx, "count "+q.Collection, func(ctx context.Context) error {
-		n, err = r.aggregate(ctx, req)
+		rows, as, err = r.aggregate(ctx, req)
 		return err
 	})
-	return n, err
+	return rows, as, err
 }
 
-func (r *Reader) aggregate(ctx context.Context, req *firestorepb.RunAggregationQueryRequest) (int64, error) {
+func (r *Reader) aggregate(ctx context.Context, req *firestorepb.RunAggregationQueryRequest) (n int64, at time.Time, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := r.stub.RunAggregationQuery(r.outgoing(ctx), req)
 	if err != nil {
-		return 0, err
+		return 0, at, err
 	}
-	n := int64(-1)
+	n = -1
 	for {
 		resp, err := stream.Recv()
 		switch {
-		case err == io.EOF && n < 0:
-			return 0, errors.New("count: answer without a result")
+		case err == io.EOF && (n < 0 || at.IsZero()):
+			return 0, at, errors.New("count: answer without a result")
 		case err == io.EOF:
-			return n, nil
+			return n, at, nil
 		case err != nil:
-			return 0, err
+			return 0, at, err
 		}
 		if v, ok := resp.GetResult().GetAggregateFields()["n"]; ok {
 			n = v.GetIntegerValue()
+		}
+		if t := resp.GetReadTime(); t != nil {
+			at = t.AsTime()
 		}
 	}
 }

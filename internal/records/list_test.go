@@ -183,8 +183,8 @@ func TestQueriesAgree(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want := official(t, cloud.Firestore, q)
-			if n, err := r.Count(t.Context(), q, vip.Range{}, at, 0); err != nil || n != int64(len(want)) {
-				t.Errorf("Count() = %d, %v, want %d", n, err, len(want))
+			if n, as, err := r.Count(t.Context(), q, vip.Range{}, at); err != nil || n != int64(len(want)) || !as.Equal(at) {
+				t.Errorf("Count() = %d at %s, %v, want %d at %s", n, as, err, len(want), at)
 			}
 			var scanned []string
 			var places []vip.Position
@@ -242,7 +242,7 @@ func ranges(t *testing.T, r *Reader, q vip.Query, at time.Time, places []vip.Pos
 			t.Fatal(err)
 		}
 		got = append(got, ids...)
-		n, err := r.Count(t.Context(), q, rng, at, 0)
+		n, _, err := r.Count(t.Context(), q, rng, at)
 		if err != nil || n != int64(len(ids)) {
 			t.Errorf("Count(%v) = %d, %v, want %d", rng, n, err, len(ids))
 		}
@@ -288,12 +288,12 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// TestSnapshot: what is written after the snapshot is not in it.
+// TestSnapshot: what is written after a count is not seen at the time of the count.
 func TestSnapshot(t *testing.T) {
 	t.Parallel()
 	cloud, r := open(t)
 	store(t, cloud.Firestore, sample())
-	at, err := r.SnapshotTime(t.Context())
+	n, at, err := r.Count(t.Context(), users(), vip.Range{}, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,11 +305,8 @@ func TestSnapshot(t *testing.T) {
 		_, _ = w.Update(cloud.Firestore.Doc(fmt.Sprintf("VipUsers/u%03d", 100+i)), []firestore.Update{{Path: "ltv", Value: 1000.0}})
 	}
 	w.End()
-	if n, err := r.Count(t.Context(), users(), vip.Range{}, at, 0); err != nil || n != int64(len(want)) {
-		t.Errorf("Count(at) = %d, %v, want %d", n, err, len(want))
-	}
-	if n, err := r.Count(t.Context(), users(), vip.Range{}, time.Time{}, 5); err != nil || n != 5 {
-		t.Errorf("Count(up to 5) = %d, %v", n, err)
+	if again, _, err := r.Count(t.Context(), users(), vip.Range{}, at); err != nil || again != n || n != int64(len(want)) {
+		t.Errorf("Count(at) = %d, %v, want %d as before", again, err, len(want))
 	}
 	var got []string
 	q := users()
@@ -332,7 +329,7 @@ func TestRefusals(t *testing.T) {
 	store(t, cloud.Firestore, map[string]map[string]any{"VipUsers/u": {"workspaceId": "w", "mediumId": "c", "ltv": 1.0}})
 	for name, read := range map[string]func() error{
 		"scan":  func() error { _, err := scanIDs(t.Context(), r, users(), vip.Range{}, Options{}); return err },
-		"count": func() error { _, err := r.Count(t.Context(), users(), vip.Range{}, time.Time{}, 0); return err },
+		"count": func() error { _, _, err := r.Count(t.Context(), users(), vip.Range{}, time.Time{}); return err },
 		"page":  func() error { _, err := r.Page(t.Context(), users(), nil, 0, 1); return err },
 	} {
 		err := read()
@@ -341,7 +338,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s without index = %v, remedy %q; want %v with the link", name, err, failure, ErrMissingIndex)
 		}
 	}
-	_, err := r.Count(t.Context(), vip.Query{Collection: "VipUsers", SortField: "ltv"}, vip.Range{}, time.Now().Add(-30*24*time.Hour), 0)
+	_, _, err := r.Count(t.Context(), vip.Query{Collection: "VipUsers", SortField: "ltv"}, vip.Range{}, time.Now().Add(-30*24*time.Hour))
 	if !errors.Is(err, ErrSnapshotTooOld) {
 		t.Errorf("Count(30 days ago) = %v, want %v", err, ErrSnapshotTooOld)
 	}
@@ -369,7 +366,7 @@ func TestLabelCounts(t *testing.T) {
 		t.Fatalf("LabelCounts() = %v, %d, %v", counts, total, err)
 	}
 	for i, c := range counts {
-		n, err := r.Count(t.Context(), messages(func(f *jobs.Filter) { f.Label = c.Label }), vip.Range{}, time.Time{}, 0)
+		n, _, err := r.Count(t.Context(), messages(func(f *jobs.Filter) { f.Label = c.Label }), vip.Range{}, time.Time{})
 		if err != nil || n != c.Count {
 			t.Errorf("label %q is counted %d times, its query finds %d, %v", c.Label, c.Count, n, err)
 		}
