@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/export"
 	"exportd/jobs"
@@ -13,22 +14,19 @@ import (
 
 // handleJob claims a queued job.
 func (p *Pool) handleJob(ctx context.Context, m jobs.Message) (func(context.Context), error) {
-	j, err := p.Store.Get(ctx, m.JobID)
-	if err != nil {
-		return nil, err
-	}
-	if j.State == jobs.Queued {
-		// Over its limit, the org's job stays queued; the next of its jobs to end rings it.
-		room, err := p.Store.HasRoom(ctx, j.OrgID)
-		if err != nil {
-			return nil, err
-		}
-		if !room {
-			return nil, jobs.ErrNotDue
-		}
-	}
 	var lease jobs.Lease
-	j, err = p.Store.Update(ctx, m.JobID, p.actor, func(tx *jobs.Tx) error {
+	j, err := p.Store.Update(ctx, m.JobID, p.actor, func(tx *jobs.Tx) error {
+		if tx.Job.State == jobs.Queued {
+			// Over its limit, the org's job stays queued; the next of its jobs to end rings it.
+			room, err := p.Store.HasRoom(ctx, tx.Job.OrgID)
+			if err != nil {
+				return err
+			}
+			if !room {
+				return jobs.ErrNotDue
+			}
+		}
+		var err error
 		lease, err = tx.Claim(p.ID)
 		if errors.Is(err, jobs.ErrInvalid) {
 			return tx.Invalidate()
@@ -91,13 +89,20 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 		}
 		return planned, nil
 	}
-	pinned, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Pin(lease, plan.Snapshot, plan.Rows) })
-	if err != nil {
-		return j, err
-	}
-	j = pinned
-	part, err := p.Exporter.Write(ctx, export.Spec{Job: j, Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, progress)
-	if err != nil {
+	// The file is written while the snapshot is noted: an attempt that dies before that has
+	// made nothing that another snapshot could contradict.
+	j.SnapshotTime = plan.Snapshot
+	var part jobs.PartResult
+	both, work := errgroup.WithContext(ctx)
+	both.Go(func() error {
+		_, err := p.Store.Update(work, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Pin(lease, plan.Snapshot, plan.Rows) })
+		return err
+	})
+	both.Go(func() (err error) {
+		part, err = p.Exporter.Write(work, export.Spec{Job: j, Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, progress)
+		return err
+	})
+	if err := both.Wait(); err != nil {
 		return j, err
 	}
 	return p.succeed(ctx, j, lease, jobs.Result{Object: part.Object, Rows: part.Rows, Size: part.Size, CRC32C: part.CRC32C, GuardedCells: part.Guarded})
