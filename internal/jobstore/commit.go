@@ -50,22 +50,29 @@ func retry(ctx context.Context, fn func() error) error {
 // that the documents hold this very write: then an answer was lost on the way and the
 // commit stands.
 func commit(ctx context.Context, batch *writes, ours func(context.Context) (bool, error)) error {
-	_, err := batch.Commit(ctx)
+	_, err := commitResults(ctx, batch, ours)
+	return err
+}
+
+// commitResults is commit with the results of the writes in their order; nil where the
+// answer was lost.
+func commitResults(ctx context.Context, batch *writes, ours func(context.Context) (bool, error)) ([]*firestore.WriteResult, error) {
+	results, err := batch.Commit(ctx)
 	switch status.Code(err) {
 	case codes.OK:
-		return err
+		return results, err
 	case codes.FailedPrecondition, codes.AlreadyExists, codes.NotFound, codes.Aborted:
 		if ok, oerr := ours(ctx); oerr == nil && ok {
-			return nil
+			return nil, nil
 		}
-		return fmt.Errorf("%w: %w", errConflict, err)
+		return nil, fmt.Errorf("%w: %w", errConflict, err)
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Unknown, codes.Internal:
 		// Whether it was applied is not known: look, so that a claim is not lost for a lease's time.
 		if ok, oerr := ours(context.WithoutCancel(ctx)); oerr == nil && ok {
-			return nil
+			return nil, nil
 		}
 	}
-	return classify(err)
+	return nil, classify(err)
 }
 
 // fields lists a document struct as an update of each of its fields, so that it can be

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"cloud.google.com/go/firestore"
 
@@ -106,11 +107,17 @@ func (t *turns) enter(ctx context.Context, jobID string, c *change) (lead bool) 
 // merged is what the changes of a group make of a job, one on top of the other.
 type merged struct {
 	job       jobs.Job
+	updated   time.Time                              // of the job's document
+	unread    bool                                   // job and updated are not of a read, but remembered
 	docs      map[string]*firestore.DocumentSnapshot // parts as read
 	parts     map[string]*jobs.Part                  // parts as changed
 	created   []*jobs.Part
 	events    []jobs.Event
 	callbacks []*jobs.Callback
+}
+
+func newMerged(job jobs.Job, updated time.Time) *merged {
+	return &merged{job: job, updated: updated, docs: map[string]*firestore.DocumentSnapshot{}, parts: map[string]*jobs.Part{}}
 }
 
 // add runs a change. One that fails leaves nothing behind.

@@ -30,6 +30,7 @@ type Store struct {
 	client *firestore.Client
 	cfg    Config
 	turns  turns
+	known  known
 }
 
 // New makes a Store.
@@ -37,7 +38,7 @@ func New(cfg Config) *Store {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Store{client: cfg.Client, cfg: cfg, turns: turns{waiting: map[string][]*change{}}}
+	return &Store{client: cfg.Client, cfg: cfg, turns: turns{waiting: map[string][]*change{}}, known: known{jobs: map[string]knownJob{}}}
 }
 
 // Policy gives the numbers that the store's transactions use.

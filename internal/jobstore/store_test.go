@@ -129,6 +129,55 @@ func (b bench) succeed(t *testing.T, id string) {
 	b.update(t, id, func(tx *jobs.Tx) error { return tx.Succeed(lease, jobs.Result{Object: "o", Rows: 3, Size: 9}) })
 }
 
+// TestKnownJobs: whoever holds a job's lease commits its next transition without a read, and
+// is not deceived when somebody else has changed the job since.
+func TestKnownJobs(t *testing.T) {
+	t.Parallel()
+	cloud := localcloudtest.Start(t)
+	c := &clock{t: time.Now().UTC().Truncate(time.Second)}
+	process := func() bench {
+		return bench{jobstore.New(jobstore.Config{Client: cloud.Firestore, Policy: policy(), Now: c.now}), c, cloud.Firestore}
+	}
+	worker, other := process(), process()
+	reads := func() int64 { return cloud.Faults().Counters().Methods["Firestore/BatchGetDocuments"].Calls }
+	var lease jobs.Lease
+	claim := func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("w"); return err }
+	renew := func(rows int64) func(tx *jobs.Tx) error {
+		return func(tx *jobs.Tx) error { _, err := tx.Renew(lease, rows, rows); return err }
+	}
+
+	id := worker.submit(t, request("org", 1)).Job.ID
+	worker.update(t, id, claim)
+	before := reads()
+	worker.update(t, id, func(tx *jobs.Tx) error { return tx.Pin(lease, c.now(), 3) })
+	worker.update(t, id, renew(1))
+	if n := reads() - before; n != 0 {
+		t.Errorf("the holder of the lease read the job %d times", n)
+	}
+
+	other.update(t, id, renew(2)) // in the holder's name, behind its back
+	if j := worker.update(t, id, renew(3)); j.RowsDone != 3 || j.RowsTotal != 3 {
+		t.Errorf("after somebody else's change: %+v", j)
+	}
+	other.update(t, id, func(tx *jobs.Tx) error { return tx.Cancel("enough") })
+	if _, err := worker.Update(t.Context(), id, "w", renew(3)); !errors.Is(err, jobs.ErrLeaseLost) {
+		t.Errorf("Renew of a canceled job = %v, want ErrLeaseLost", err)
+	}
+
+	id = worker.submit(t, request("org", 2)).Job.ID
+	worker.update(t, id, claim)
+	other.update(t, id, func(tx *jobs.Tx) error { return tx.Cancel("enough") })
+	other.update(t, id, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, "after all"); return err })
+	worker.update(t, id, claim) // refused for the job that is known, which is running
+
+	id = worker.submit(t, request("org", 3)).Job.ID
+	worker.update(t, id, claim)
+	other.update(t, id, func(tx *jobs.Tx) error { return tx.Cancel("enough") })
+	if j := worker.update(t, id, func(*jobs.Tx) error { return nil }); j.State != jobs.Canceled {
+		t.Errorf("a transition that changes nothing left the job %s, want it as it is", j.State)
+	}
+}
+
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{})

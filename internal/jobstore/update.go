@@ -43,9 +43,37 @@ func (s *Store) UpdatePart(ctx context.Context, jobID, partID, actor string, fn 
 	return c.job, c.err
 }
 
-// apply runs a group of changes on a job, one on top of the other, and commits them at once.
-// A change that fails leaves nothing behind and does not hinder the others.
+// apply runs a group of changes on a job and commits them at once.
 func (s *Store) apply(ctx context.Context, jobID string, group []*change) error {
+	if done, err := s.applyKnown(ctx, jobID, group); done || err != nil {
+		return err
+	}
+	g, err := s.readGroup(ctx, jobID, group)
+	if err != nil {
+		return err
+	}
+	_, err = s.applyTo(ctx, g, group)
+	return err
+}
+
+// applyKnown is apply without a read, for who holds the job's lease. Not done means that
+// nothing was changed, and that nothing it found is to be believed.
+func (s *Store) applyKnown(ctx context.Context, jobID string, group []*change) (done bool, err error) {
+	k, ok := s.known.take(jobID)
+	if !ok || slices.ContainsFunc(group, func(c *change) bool { return c.partID != "" }) {
+		return false, nil
+	}
+	g := newMerged(k.job, k.updated)
+	g.unread = true
+	done, err = s.applyTo(ctx, g, group)
+	if errors.Is(err, errConflict) {
+		return false, nil
+	}
+	return done, err
+}
+
+// readGroup reads the job and the parts that a group is about.
+func (s *Store) readGroup(ctx context.Context, jobID string, group []*change) (*merged, error) {
 	refs := []*firestore.DocumentRef{s.jobs().Doc(jobID)}
 	for _, c := range group {
 		if ref := s.parts(jobID).Doc(c.partID); c.partID != "" && !slices.ContainsFunc(refs, func(r *firestore.DocumentRef) bool { return r.Path == ref.Path }) {
@@ -54,30 +82,41 @@ func (s *Store) apply(ctx context.Context, jobID string, group []*change) error 
 	}
 	docs, err := s.client.GetAll(ctx, refs)
 	if err != nil {
-		return fmt.Errorf("get job %s: %w", jobID, classify(err))
+		return nil, fmt.Errorf("get job %s: %w", jobID, classify(err))
 	}
 	if !docs[0].Exists() {
-		return fmt.Errorf("get job %s: %w", jobID, jobs.ErrNotFound)
+		return nil, fmt.Errorf("get job %s: %w", jobID, jobs.ErrNotFound)
 	}
-	g := &merged{job: *decodeJob(docs[0]), parts: map[string]*jobs.Part{}, docs: map[string]*firestore.DocumentSnapshot{}}
+	g := newMerged(*decodeJob(docs[0]), docs[0].UpdateTime)
 	for _, doc := range docs[1:] {
 		g.docs[doc.Ref.ID] = doc
 	}
-	before := g.job
+	return g, nil
+}
+
+// applyTo runs the changes one on top of the other and commits what they change, if anything.
+// A change that fails leaves nothing behind and does not hinder the others.
+func (s *Store) applyTo(ctx context.Context, g *merged, group []*change) (committed bool, err error) {
+	before, jobID := g.job, g.job.ID
 	for _, c := range group {
-		c.job, c.err = g.add(ctx, s, c)
+		if c.job, c.err = g.add(ctx, s, c); c.err != nil && g.unread {
+			return false, nil
+		}
 	}
 	rev := jobs.NewToken()
-	batch, empty := s.newWrites(), true
+	batch, updates := s.newWrites(), 0
 	ours := func(context.Context) (bool, error) { return false, nil }
 	for _, p := range g.changed() {
-		p.Rev, empty = rev, false
+		p.Rev = rev
+		updates++
 		batch.Update(s.parts(jobID).Doc(p.ID), fields(p), firestore.LastUpdateTime(g.docs[p.ID].UpdateTime))
 		ours = s.carries(s.parts(jobID).Doc(p.ID), rev)
 	}
+	jobWrite := -1
 	if !reflect.DeepEqual(before, g.job) {
-		g.job.Rev, empty = rev, false
-		batch.Update(s.jobs().Doc(jobID), fields(&g.job), firestore.LastUpdateTime(docs[0].UpdateTime))
+		g.job.Rev, jobWrite = rev, updates
+		updates++
+		batch.Update(s.jobs().Doc(jobID), fields(&g.job), firestore.LastUpdateTime(g.updated))
 		ours = s.carries(s.jobs().Doc(jobID), rev)
 	}
 	for _, p := range g.created {
@@ -87,16 +126,20 @@ func (s *Store) apply(ctx context.Context, jobID string, group []*change) error 
 	for _, cb := range g.callbacks {
 		batch.Create(s.callbacks().Doc(cb.ID), cb)
 	}
-	if empty {
-		return nil
+	if updates == 0 || g.unread && jobWrite < 0 {
+		return false, nil
 	}
 	// One of the group may leave while the others wait: what is sent is not taken back.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitWithin)
 	defer cancel()
-	if err := commit(ctx, batch, ours); err != nil {
-		return fmt.Errorf("commit job %s: %w", jobID, err)
+	results, err := commitResults(ctx, batch, ours)
+	if err != nil {
+		return false, fmt.Errorf("commit job %s: %w", jobID, err)
 	}
-	return nil
+	if jobWrite >= 0 && results != nil {
+		s.known.note(jobID, knownJob{g.job, results[jobWrite].UpdateTime})
+	}
+	return true, nil
 }
 
 // carries tells whether a document holds the write with this rev.

@@ -1,0 +1,48 @@
+package jobstore
+
+import (
+	"sync"
+	"time"
+
+	"exportd/jobs"
+)
+
+// known are jobs that this process holds the lease of, as it last committed them. The next
+// transition of one is tried on it without a read, and counts if the commit confirms that
+// nobody has changed the job since.
+type known struct {
+	mu   sync.Mutex
+	jobs map[string]knownJob
+}
+
+type knownJob struct {
+	job     jobs.Job
+	updated time.Time // of the document
+}
+
+// maxKnown is how many jobs a worker may have slots for. Beyond it, one is read again.
+const maxKnown = 64
+
+// take gives a job and forgets it: whoever commits the next transition notes it anew.
+func (k *known) take(id string) (knownJob, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	j, ok := k.jobs[id]
+	delete(k.jobs, id)
+	return j, ok
+}
+
+func (k *known) note(id string, j knownJob) {
+	if j.job.Lease.Token == "" {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for other := range k.jobs {
+		if len(k.jobs) < maxKnown {
+			break
+		}
+		delete(k.jobs, other)
+	}
+	k.jobs[id] = j
+}
