@@ -14,7 +14,7 @@ import (
 const roundTripMS = 20
 
 // scaleLines is line e: one export with every Firestore stream shaped to a round trip and a
-// rate, by ever more streams. The embedded cloud and all workers share this machine's cores,
+// rate, by ever more streams; and small ones with the round trip alone. The embedded cloud and all workers share this machine's cores,
 // which therefore bound what the last line can show.
 func (s *suite) scaleLines(ctx context.Context) (_ []line, err error) {
 	b, err := s.cloud(ctx)
@@ -46,7 +46,34 @@ func (s *suite) scaleLines(ctx context.Context) (_ []line, err error) {
 			ours: raw(took), against: raw(one), value: one.Seconds() / took.Seconds(), format: "%.1f×", target: atLeast(c.target),
 		})
 	}
-	return lines, nil
+	trips, err := s.tripsLine(ctx, b)
+	return append(lines, trips), err
+}
+
+// tripsLine is what a small export takes in round trips to Firestore: how many of its calls
+// wait for the one before.
+func (s *suite) tripsLine(ctx context.Context, b *bed) (_ line, err error) {
+	if err := b.control.shape(ctx, fault.Rule{LatencyMS: roundTripMS}); err != nil {
+		return line{}, err
+	}
+	f, err := b.startFleet(ctx, 1)
+	if err != nil {
+		return line{}, err
+	}
+	defer func() { err = errors.Join(err, f.stop()) }()
+	if _, _, err := f.timed(ctx, smallRows); err != nil { // the first one pays for connections
+		return line{}, err
+	}
+	times, err := s.smallExports(ctx, f)
+	if err != nil {
+		return line{}, err
+	}
+	p50 := quantile(times, 0.5)
+	return line{
+		what: fmt.Sprintf("p50 of %d exports of %d rows / a round trip", len(times), smallRows),
+		ours: fmt.Sprintf("%d ms", p50.Milliseconds()), against: fmt.Sprintf("%d ms", roundTripMS),
+		value: p50.Seconds() / (roundTripMS * time.Millisecond).Seconds(), format: "%.1f×",
+	}, nil
 }
 
 // scaled is how long an export takes with so many workers, each with so many parts in flight.
