@@ -117,7 +117,9 @@ func (m *model) write(n *world, a *actor) string {
 	j := a.job.Job
 	if a.plan == 0 {
 		m.create(n, a, j.ResultName(), m.whole())
-		a.pc, a.op = pcRead, opSucceed
+		if a.pc = pcRead; a.op != opPin {
+			a.op = opSucceed
+		}
 		return "writes the file"
 	}
 	p := jobs.Part{PlanEpoch: a.plan, Index: a.part}

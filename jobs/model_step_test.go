@@ -222,6 +222,11 @@ func (m *model) commit(w *world, i int, out emit) {
 	}
 	m.done(&n, i, t)
 	out(label, &n)
+	if a.op == opPin {
+		// The worker notes the snapshot while it writes the file: either may be done first.
+		a.pc = pcWrite
+		out(label+", is to write first", &n)
+	}
 }
 
 // done says what actor i does after its transition has committed.
@@ -248,6 +253,9 @@ func (m *model) done(n *world, i int, t *transition) {
 		}
 	case opPin:
 		*a = actor{pc: pcWrite, job: job, token: was.token}
+		if was.obj != "" {
+			a.pc, a.op, a.obj = pcRead, opSucceed, was.obj
+		}
 	case opPlan:
 		var first []int
 		for k := range job.NextPart {

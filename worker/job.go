@@ -103,6 +103,11 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 		return err
 	})
 	if err := both.Wait(); err != nil {
+		if part.Object != "" { // whole, but nobody's
+			ctx, cancel := detached(ctx)
+			defer cancel()
+			_ = p.Exporter.Discard(ctx, part.Object) // else the sweep finds it
+		}
 		return j, err
 	}
 	return p.succeed(ctx, j, lease, jobs.Result{Object: part.Object, Rows: part.Rows, Size: part.Size, CRC32C: part.CRC32C, GuardedCells: part.Guarded})
