@@ -12,11 +12,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"exportd/internal/e2e/e2etest"
 )
 
 // process is a member of the fleet that is started again after each kill.
@@ -182,10 +183,8 @@ func (f *fleet) dump() {
 	}
 }
 
-// crash is the begin of what a process prints that ends by itself, or has a race.
-var crash = regexp.MustCompile(`(?m)^(WARNING: DATA RACE|panic: |fatal error: ).*(\n.*){0,20}`)
-
-// crashes are the processes that had one. Each was started again, and nothing else may have shown it.
+// crashes are the processes that ended by themselves or had a race. Each was started again, and
+// nothing else may have shown it.
 func (f *fleet) crashes() (found []string) {
 	for _, p := range f.all() {
 		log, err := os.ReadFile(p.log.Name())
@@ -193,7 +192,7 @@ func (f *fleet) crashes() (found []string) {
 			found = append(found, err.Error())
 			continue
 		}
-		if trace := crash.Find(log); trace != nil {
+		if trace := e2etest.Trace(string(log)); trace != "" {
 			found = append(found, fmt.Sprintf("%s: %s", p.name, trace))
 		}
 	}
