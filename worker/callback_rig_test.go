@@ -50,11 +50,15 @@ type services struct {
 	objects   *objectstore.Store
 }
 
-// connect opens the services of an embedded cloud; close is the caller's to call.
-func connect(ctx context.Context, client *firestore.Client, pubsub, storage string) (_ *services, closeAll func(), err error) {
-	cfg, err := config.Load(func(name string) string {
+func settings() (config.Config, error) {
+	return config.Load(func(name string) string {
 		return map[string]string{"EXPORTD_ENV": "development", "EXPORTD_PROJECT_ID": localcloudtest.Project, "EXPORTD_ORG_QUEUED_JOBS": "0"}[name]
 	}, nil)
+}
+
+// connect opens the services of an embedded cloud; close is the caller's to call.
+func connect(ctx context.Context, client *firestore.Client, pubsub, storage string) (_ *services, closeAll func(), err error) {
+	cfg, err := settings()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -5,10 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"exportd/internal/config"
 	"exportd/internal/export"
 	"exportd/internal/jobstore"
-	"exportd/internal/localcloud/localcloudtest"
 	"exportd/jobs"
 	"exportd/worker"
 )
@@ -63,9 +61,7 @@ func (e longWork) renewed(ctx context.Context, lease func() (jobs.Lease, error))
 func TestRenew(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	cfg, err := config.Load(func(name string) string {
-		return map[string]string{"EXPORTD_ENV": "development", "EXPORTD_PROJECT_ID": localcloudtest.Project}[name]
-	}, nil)
+	cfg, err := settings()
 	if err != nil {
 		t.Fatal(err)
 	}

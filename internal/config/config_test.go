@@ -52,7 +52,7 @@ func TestPolicy(t *testing.T) {
 		if p.RenewEvery*3 > p.LeaseFor || p.RingAgain >= p.LeaseFor || p.SweepAfter <= p.LeaseFor+p.Skew || p.Skew < 2*time.Second {
 			t.Errorf("with a lease of %s s: %+v", seconds, p)
 		}
-		if hour := time.Hour; p.SnapshotLife >= hour {
+		if p.SnapshotLife >= time.Hour {
 			t.Errorf("a snapshot counts as readable for %s; Firestore keeps an hour", p.SnapshotLife)
 		}
 	}

@@ -3,7 +3,6 @@ package export_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 
@@ -113,7 +112,7 @@ func TestSweep(t *testing.T) {
 		if got := r.names(t, j); err != nil || !slices.Equal(got, c.want) || deleted != 4-len(c.want) {
 			t.Errorf("Sweep() of a job that is %s = %d, %v and leaves %v; want %v", c.state, deleted, err, got, c.want)
 		}
-		if err := r.Discard(t.Context(), fmt.Sprint(j.ObjectPrefix(), "1/part.csv"), j.ObjectPrefix()+"3/part.csv"); err != nil {
+		if err := r.Discard(t.Context(), j.ObjectPrefix()+"1/part.csv", j.ObjectPrefix()+"3/part.csv"); err != nil {
 			t.Errorf("Discard() of an object that is gone and one that is there = %v", err)
 		}
 	}

@@ -1,12 +1,9 @@
 package export_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/csv"
 	"fmt"
 	"io"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +14,6 @@ import (
 
 	"exportd/internal/export"
 	"exportd/internal/localcloud/localcloudtest"
-	"exportd/internal/localcloud/storageserver"
 	"exportd/internal/objectstore"
 	"exportd/internal/records"
 	"exportd/internal/vip"
@@ -85,17 +81,10 @@ type rig struct {
 
 func newRig(t *testing.T, s *source, cfg export.Config) *rig {
 	t.Helper()
-	server, err := storageserver.Open(storageserver.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	web := httptest.NewServer(server.Handler())
-	t.Cleanup(func() {
-		web.CloseClientConnections()
-		web.Close()
-		_ = server.Close() // its folder goes with the test
+	cloud := localcloudtest.Start(t)
+	objects, err := objectstore.Open(t.Context(), objectstore.Config{
+		Bucket: "exports-test", EmulatorHost: cloud.Endpoints().Storage, ProjectID: localcloudtest.Project, Backoff: time.Millisecond,
 	})
-	objects, err := objectstore.Open(t.Context(), objectstore.Config{Bucket: "exports-test", EmulatorHost: web.Listener.Addr().String(), Backoff: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,13 +128,4 @@ func (r *rig) read(t *testing.T, name string) []byte {
 		t.Fatal(err)
 	}
 	return b
-}
-
-func parse(t *testing.T, file []byte) [][]string {
-	t.Helper()
-	rows, err := csv.NewReader(bytes.NewReader(file)).ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rows
 }

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"testing"
 
+	"exportd/internal/e2e/e2etest"
 	"exportd/internal/export"
 	"exportd/jobs"
 )
@@ -38,9 +39,8 @@ func TestWrite(t *testing.T) {
 			if p.Rows.Load() != got.Rows || p.Bytes.Load() != got.Size {
 				t.Errorf("progress = %d rows, %d bytes at the end; want %d, %d", p.Rows.Load(), p.Bytes.Load(), got.Rows, got.Size)
 			}
-			rows := parse(t, file)
-			if len(rows) != len(docs)+1 {
-				t.Errorf("the file has %d rows, want a header and %d", len(rows), len(docs))
+			if rows, err := e2etest.ParseCSV(file); err != nil || len(rows) != len(docs)+1 {
+				t.Errorf("the file has %d rows, %v; want a header and %d", len(rows), err, len(docs))
 			}
 			if yields != len(docs)/256 {
 				t.Errorf("%d rows offered to stand back %d times", len(docs), yields)
