@@ -117,7 +117,8 @@ func (m *model) write(n *world, a *actor) string {
 	j := a.job.Job
 	if a.plan == 0 {
 		m.create(n, a, j.ResultName(), m.whole())
-		if a.pc = pcRead; a.op != opPin {
+		a.pc = pcRead
+		if a.op != opPin { // which else is still to come
 			a.op = opSucceed
 		}
 		return "writes the file"

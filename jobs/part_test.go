@@ -88,6 +88,12 @@ func TestSettlePart(t *testing.T) {
 	if p := d.part(0); p.State != jobs.PartPending || !p.WakeAt.IsZero() {
 		t.Errorf("part of the failed job = %+v, want it pending", p)
 	}
+	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Resume, "again"); return err })
+	d.claim()
+	d.claimPart(0)
+	if p := d.part(0); p.Interruptions != 0 || p.Attempt != 1 {
+		t.Errorf("part of the rerun = %+v, want it forgiven", p)
+	}
 }
 
 // TestResumedParts: a rerun that resumes takes the parts from whoever held them in the run

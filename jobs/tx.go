@@ -44,6 +44,7 @@ func (tx *Tx) ChangedParts() []*Part {
 // part gives a part of the plan in force.
 func (tx *Tx) part(index int) (*Part, error) { return tx.partByID(PartID(tx.Job.PlanEpoch, index)) }
 
+// partByID gives a part of any plan, without what an earlier run of the job left on it.
 func (tx *Tx) partByID(id string) (*Part, error) {
 	if p, ok := tx.Parts[id]; ok {
 		return p, nil
