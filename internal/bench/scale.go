@@ -14,8 +14,8 @@ import (
 const roundTripMS = 20
 
 // scaleLines is line e: one export with every Firestore stream shaped to a round trip and a
-// rate, by ever more streams; and small ones with the round trip alone. The embedded cloud and all workers share this machine's cores,
-// which therefore bound what the last line can show.
+// rate, by ever more streams; and small ones with the round trip alone. The embedded cloud
+// and all workers share this machine's cores, which bound what most streams can show.
 func (s *suite) scaleLines(ctx context.Context) (_ []line, err error) {
 	b, err := s.cloud(ctx)
 	if err != nil {
@@ -47,7 +47,10 @@ func (s *suite) scaleLines(ctx context.Context) (_ []line, err error) {
 		})
 	}
 	trips, err := s.tripsLine(ctx, b)
-	return append(lines, trips), err
+	if err != nil {
+		return lines, err
+	}
+	return append(lines, trips), nil
 }
 
 // tripsLine is what a small export takes in round trips to Firestore: how many of its calls
