@@ -319,10 +319,10 @@ func (tx *CallbackTx) lastTry() *CallbackAttempt {
 	return &tx.Callback.Tries[len(tx.Callback.Tries)-1]
 }
 
-// held reports whether the lease is somebody's: it has not run out by more than clocks may differ.
+// held reports whether the lease is somebody's.
 func (tx *CallbackTx) held() bool {
 	l := tx.Callback.Lease
-	return l.Token != "" && !tx.Now.After(l.Until.Add(tx.Policy.Skew))
+	return l.Token != "" && Held(l.Until, tx.Now, CallbackLease, tx.Policy.Skew)
 }
 
 func (tx *CallbackTx) leaseWake() time.Time {

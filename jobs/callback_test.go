@@ -74,6 +74,13 @@ func TestCallbackClaim(t *testing.T) {
 	if cb.Attempt != 2 || cb.Schedule != 1 || cb.Tries[0].Class != TryInterrupted {
 		t.Errorf("after the lease ran out: %+v, want the lost try not counted", cb)
 	}
+	ahead := delivery(t)
+	ahead.Now = callbackNow.Add(time.Hour)
+	claim(t, ahead)
+	ahead.Now = callbackNow
+	if _, err := ahead.Claim("w2"); err != nil {
+		t.Errorf("Claim of a delivery held by a clock an hour ahead = %v", err)
+	}
 	done := CallbackResult{State: CallbackDelivered, Try: CallbackAttempt{Class: "http_200", Status: 200}}
 	if err := tx.Record(first, done); !errors.Is(err, ErrLeaseLost) {
 		t.Errorf("Record with a lost lease = %v, want ErrLeaseLost", err)

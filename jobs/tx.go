@@ -107,9 +107,10 @@ func (tx *Tx) grant(owner string) Lease {
 	return Lease{Token: token(), Owner: owner, Until: tx.Now.Add(tx.Policy.LeaseFor)}
 }
 
-// expired reports whether a lease may be taken from its holder: it has run out by more
-// than clocks may differ.
-func (tx *Tx) expired(l Lease) bool { return tx.Now.After(l.Until.Add(tx.Policy.Skew)) }
+// expired reports whether a lease may be taken from its holder.
+func (tx *Tx) expired(l Lease) bool {
+	return !Held(l.Until, tx.Now, tx.Policy.LeaseFor, tx.Policy.Skew)
+}
 
 // leaseWake is when the rescuer looks whether a lease was renewed.
 func (tx *Tx) leaseWake(l Lease) time.Time { return l.Until.Add(tx.Policy.Skew + time.Second) }

@@ -33,7 +33,7 @@ func (s *Store) Acquire(ctx context.Context, role, owner string, ttl time.Durati
 	ref := s.leases().Doc("role-" + role)
 	held := false
 	err := s.change(ctx, ref, func(l *lease) bool {
-		held = l.Owner != "" && l.Owner != owner && now.Before(l.Until.Add(s.cfg.Policy.Skew))
+		held = l.Owner != "" && l.Owner != owner && jobs.Held(l.Until, now, ttl, s.cfg.Policy.Skew)
 		l.Kind, l.Owner, l.Until = "role", owner, now.Add(ttl)
 		return !held
 	})
