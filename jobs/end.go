@@ -56,10 +56,14 @@ func (tx *Tx) interrupt(wake time.Time) error {
 	return nil
 }
 
-// restart drops a snapshot that can no longer be read, once per run.
+// restart drops a snapshot that can no longer be read, or a plan that can no longer be
+// carried out, once per run.
 func (tx *Tx) restart(f *Failure) error {
 	j := tx.Job
 	if j.SnapshotRestarts > 0 {
+		if f.Code != CodeSnapshotTooOld {
+			return tx.fail(Fail(f.Code, Permanent, f.Message+", also on the second try", f.Remedy, f))
+		}
 		return tx.fail(Fail(CodeSnapshotTooOld, Permanent,
 			"the export takes longer than its snapshot can be read, also on the second try",
 			"enable point-in-time recovery and set EXPORTD_PITR=true (7 days instead of 1 hour), or add workers", f))

@@ -54,6 +54,8 @@ const (
 	CodeStorageDenied  Code = "STORAGE_PERMISSION_DENIED"
 	CodeStorageQuota   Code = "STORAGE_QUOTA"
 	CodeStorageCorrupt Code = "STORAGE_MISMATCH"
+	CodeBucketMissing  Code = "BUCKET_MISSING"
+	CodePartsMissing   Code = "PARTS_MISSING"
 	CodeTooManyRows    Code = "TOO_MANY_ROWS"
 	CodeTooManyBytes   Code = "TOO_MANY_BYTES"
 	CodeInvalidJob     Code = "INVALID_JOB"
@@ -64,7 +66,7 @@ const (
 // Codes lists every code.
 var Codes = []Code{
 	CodeUnavailable, CodeCountMismatch, CodeMissingIndex, CodeSnapshotTooOld, CodeSourceDenied, CodeStorageDenied, CodeStorageQuota,
-	CodeStorageCorrupt, CodeTooManyRows, CodeTooManyBytes, CodeInvalidJob, CodeInterrupted, CodeInternal,
+	CodeStorageCorrupt, CodeBucketMissing, CodePartsMissing, CodeTooManyRows, CodeTooManyBytes, CodeInvalidJob, CodeInterrupted, CodeInternal,
 }
 
 // Failure is an error that knows what it means for a job. Its Message is fit for the

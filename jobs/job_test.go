@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -144,10 +145,26 @@ func TestSettle(t *testing.T) {
 		if d.job.PlanEpoch != 0 || !d.job.SnapshotTime.IsZero() || d.job.RowsFloor != 6 || d.job.RowsDone != 0 {
 			t.Errorf("restarted job = %+v", d.job)
 		}
-		d.settle(d.claim(), jobs.Stale)
+		l = d.claim()
+		d.must(func(tx *jobs.Tx) error {
+			return tx.Settle(l, jobs.Fail(jobs.CodeSnapshotTooOld, jobs.Stale, "too old", "", nil))
+		})
 		d.is(jobs.Failed)
-		if d.job.Error.Code != jobs.CodeSnapshotTooOld {
+		if d.job.Error.Code != jobs.CodeSnapshotTooOld || !strings.Contains(d.job.Error.Remedy, "EXPORTD_PITR") {
 			t.Errorf("error = %+v", d.job.Error)
+		}
+	})
+	t.Run("a second time it ends by the code of what was lost", func(t *testing.T) {
+		t.Parallel()
+		d := newDesk(t)
+		gone := jobs.Fail(jobs.CodePartsMissing, jobs.Stale, "parts are missing", "find out who deletes them", nil)
+		for _, want := range []jobs.State{jobs.Queued, jobs.Failed} {
+			l := d.claim()
+			d.must(func(tx *jobs.Tx) error { return tx.Settle(l, gone) })
+			d.is(want)
+		}
+		if e := d.job.Error; e.Code != jobs.CodePartsMissing || e.Remedy != gone.Remedy || e.Retryable {
+			t.Errorf("error = %+v, want the code and the remedy of the failure", e)
 		}
 	})
 }

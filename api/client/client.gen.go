@@ -59,11 +59,13 @@ const (
 
 // Defines values for ErrorCode.
 const (
+	ErrorCodeBUCKETMISSING           ErrorCode = "BUCKET_MISSING"
 	ErrorCodeCOUNTMISMATCH           ErrorCode = "COUNT_MISMATCH"
 	ErrorCodeINTERNAL                ErrorCode = "INTERNAL"
 	ErrorCodeINTERRUPTEDTOOOFTEN     ErrorCode = "INTERRUPTED_TOO_OFTEN"
 	ErrorCodeINVALIDJOB              ErrorCode = "INVALID_JOB"
 	ErrorCodeMISSINGINDEX            ErrorCode = "MISSING_INDEX"
+	ErrorCodePARTSMISSING            ErrorCode = "PARTS_MISSING"
 	ErrorCodeSNAPSHOTTOOOLD          ErrorCode = "SNAPSHOT_TOO_OLD"
 	ErrorCodeSOURCEPERMISSIONDENIED  ErrorCode = "SOURCE_PERMISSION_DENIED"
 	ErrorCodeSTORAGEMISMATCH         ErrorCode = "STORAGE_MISMATCH"

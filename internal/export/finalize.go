@@ -34,8 +34,9 @@ func (e *Exporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part,
 		return res, e.tooManyBytes()
 	}
 	obj, err := e.objects.Compose(ctx, dst, names, finalAttrs(j, res.Rows), res.Size, res.CRC32C)
-	if errors.Is(err, jobs.ErrNotFound) {
-		return res, jobs.Fail(jobs.CodeStorageCorrupt, jobs.Stale, "a part of the export is missing in storage", "the job starts again by itself", err)
+	if errors.Is(err, jobs.ErrNotFound) && !errors.Is(err, objectstore.ErrNoBucket) {
+		return res, jobs.Fail(jobs.CodePartsMissing, jobs.Stale, "finished parts of the export are missing in storage",
+			"find out what deletes objects below exports/ while jobs run (a lifecycle rule, a person, a bucket made anew), stop it, then rerun the job", err)
 	}
 	if err != nil {
 		return res, err
@@ -45,5 +46,6 @@ func (e *Exporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part,
 }
 
 func damagedPlan(j *jobs.Job) error {
-	return jobs.Fail(jobs.CodeInvalidJob, jobs.Stale, "the plan of the export is damaged", "the job starts again by itself", fmt.Errorf("part records of job %s are incomplete", j.ID))
+	return jobs.Fail(jobs.CodeInvalidJob, jobs.Stale, "the plan of the export is damaged",
+		"find out what changes documents below ExportJobs besides exportd, then rerun the job with mode fresh", fmt.Errorf("part records of job %s are incomplete", j.ID))
 }

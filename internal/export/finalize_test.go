@@ -70,7 +70,7 @@ func TestComposeRefuses(t *testing.T) {
 		"a part is missing":        {func(_ *jobs.Job, p []*jobs.Part) []*jobs.Part { return p[:2] }, jobs.CodeInvalidJob, jobs.Stale},
 		"parts in another order":   {func(_ *jobs.Job, p []*jobs.Part) []*jobs.Part { slices.Reverse(p); return p }, jobs.CodeInvalidJob, jobs.Stale},
 		"a row less than counted":  {func(j *jobs.Job, p []*jobs.Part) []*jobs.Part { j.RowsTotal++; return p }, jobs.CodeCountMismatch, jobs.Permanent},
-		"an object is gone":        {func(_ *jobs.Job, p []*jobs.Part) []*jobs.Part { p[2].Object += "x"; return p }, jobs.CodeStorageCorrupt, jobs.Stale},
+		"an object is gone":        {func(_ *jobs.Job, p []*jobs.Part) []*jobs.Part { p[2].Object += "x"; return p }, jobs.CodePartsMissing, jobs.Stale},
 		"an object of other bytes": {func(_ *jobs.Job, p []*jobs.Part) []*jobs.Part { p[1].CRC32C++; return p }, jobs.CodeStorageCorrupt, jobs.Transient},
 		"more bytes than allowed":  {func(_ *jobs.Job, p []*jobs.Part) []*jobs.Part { p[1].Size = 1 << 20; return p }, jobs.CodeTooManyBytes, jobs.Permanent},
 	} {

@@ -19,7 +19,7 @@ const (
 
 // Compose makes dst of the sources' bytes, laid end to end, without moving them, and checks that the result
 // has wantSize bytes with CRC32C wantCRC (see CombineCRC32C); if not, it is removed and the error is
-// ErrMismatch. A missing source is ErrNotFound.
+// ErrMismatch. A missing source is ErrNotFound, a missing bucket ErrNoBucket.
 //
 // More than 32 sources go through intermediate objects named dst+".compose/...", removed afterwards. It may
 // be run again after a crash or an error, with the same sources, also when dst is there already.
@@ -30,6 +30,7 @@ func (s *Store) Compose(ctx context.Context, dst string, srcs []string, attrs At
 	got, err := s.Attrs(ctx, dst)
 	if errors.Is(err, ErrNotFound) {
 		got, err = s.composeTree(ctx, dst, srcs, attrs)
+		err = s.missing(ctx, err)
 	} else if err == nil && (got.Size != wantSize || got.CRC32C != wantCRC) {
 		return Object{}, fmt.Errorf("compose %s: %w", dst, ErrExists)
 	}

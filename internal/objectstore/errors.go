@@ -20,6 +20,8 @@ import (
 var (
 	// ErrNotFound: no such object, or no such bucket. It is a jobs.ErrNotFound as well.
 	ErrNotFound = fmt.Errorf("object %w", jobs.ErrNotFound)
+	// ErrNoBucket: the bucket itself is missing. Transient, since it may be made again; an ErrNotFound as well.
+	ErrNoBucket = fmt.Errorf("bucket: %w", ErrNotFound)
 	// ErrExists: another object has the name already.
 	ErrExists = errors.New("another object has this name")
 	// ErrPermission: the account may not do this, or Storage does not know it. Permanent.
@@ -80,6 +82,16 @@ func (s *Store) explain(ctx context.Context, op, name string, err error) error {
 		return wrap(both(ErrUnavailable))
 	}
 	return wrap(err)
+}
+
+// missing finds out whether it was the bucket that a call did not find, which Storage tells only in prose.
+// Listing needs no permission that work with objects does not need anyway.
+func (s *Store) missing(ctx context.Context, err error) error {
+	if !errors.Is(err, ErrNotFound) || !errors.Is(s.Ping(context.WithoutCancel(ctx)), ErrNotFound) {
+		return err
+	}
+	return jobs.Fail(jobs.CodeBucketMissing, jobs.Transient, "the storage for export files is not there",
+		"make the bucket that EXPORTD_BUCKET names again (exportd setup), then rerun the job", fmt.Errorf("%w: %w", ErrNoBucket, err))
 }
 
 // isQuota looks for the reason in the body, because the client decodes it for some calls only.

@@ -118,7 +118,7 @@ func (w *Writer) send(p []byte) error {
 	w.stall.Reset(w.store.cfg.StallTimeout)
 	defer w.stall.Stop()
 	if _, err := w.large.Write(p); err != nil {
-		w.err = w.store.explain(w.ctx, "write", w.name, err)
+		w.err = w.store.missing(w.ctx, w.store.explain(w.ctx, "write", w.name, err))
 		w.cancel(w.err)
 	}
 	return w.err
@@ -161,7 +161,7 @@ func (w *Writer) Commit(ctx context.Context) (Object, error) {
 	if err == nil {
 		got = objectOf(w.large.Attrs())
 	} else {
-		err = w.store.explain(w.ctx, "write", w.name, err)
+		err = w.store.missing(ctx, w.store.explain(w.ctx, "write", w.name, err))
 		if !errors.Is(err, ErrExists) && !errors.Is(err, ErrUnavailable) {
 			return Object{}, err
 		}
