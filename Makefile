@@ -13,8 +13,8 @@ PKGS    := ./...
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: build ## Run everything in one process with demo data, on 127.0.0.1:8080
-	./$(BIN)/exportd dev
+run: build ## Run everything in one process with demo data, on 127.0.0.1:8080; ARGS="--data-dir DIR" adds flags
+	./$(BIN)/exportd dev $(ARGS)
 
 build: ## Build bin/exportd and bin/exportctl
 	$(GO) build -tags $(TAGS) -trimpath -ldflags '-s -w' -o $(BIN)/ ./cmd/...

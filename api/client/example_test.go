@@ -14,13 +14,13 @@ import (
 func ExampleClient_Export() {
 	ctx := context.Background()
 	api, err := client.New(client.Config{
-		BaseURL: os.Getenv("EXPORTD_URL"), Key: os.Getenv("EXPORTD_KEY"), Secret: os.Getenv("EXPORTD_SECRET"),
+		BaseURL: os.Getenv("URL"), Key: os.Getenv("KEY"), Secret: os.Getenv("SECRET"),
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	result, err := api.Export(ctx, client.Request{
-		Kind: client.KindVipMessages, WorkspaceID: os.Getenv("WORKSPACE"), MediumID: os.Getenv("MEDIUM"),
+		Kind: client.KindVipMessages, WorkspaceID: os.Getenv("W"), MediumID: os.Getenv("M"),
 		From: os.Getenv("FROM"), To: os.Getenv("TO"),
 		OnProgress: func(j *client.Job) { fmt.Fprintf(os.Stderr, "%s: %d %%\n", j.State, j.Progress.Percent) },
 	})

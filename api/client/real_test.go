@@ -24,8 +24,7 @@ func TestRealService(t *testing.T) {
 	t.Run("example", func(t *testing.T) {
 		s := e2etest.Dev(t, binary, t.TempDir(), e2etest.Sizes{Users: 200, Messages: 300})
 		for name, value := range map[string]string{
-			"EXPORTD_URL": s.APIURL, "EXPORTD_KEY": s.APIKey, "EXPORTD_SECRET": s.Secret,
-			"WORKSPACE": s.WorkspaceID, "MEDIUM": s.MediumID, "FROM": s.From, "TO": s.To,
+			"URL": s.APIURL, "KEY": s.APIKey, "SECRET": s.Secret, "W": s.WorkspaceID, "M": s.MediumID, "FROM": s.From, "TO": s.To,
 		} {
 			t.Setenv(name, value)
 		}

@@ -11,7 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -98,20 +98,11 @@ func printEndpoints(w io.Writer, e localcloud.Endpoints, asJSON bool) {
 	fmt.Fprintf(w, "export FIRESTORE_EMULATOR_HOST=%s PUBSUB_EMULATOR_HOST=%s STORAGE_EMULATOR_HOST=%s\n", e.Firestore, e.PubSub, e.Storage)
 }
 
-// demoFile is what demo.json holds: everything that a client of the demo needs.
-type demoFile struct {
-	APIURL string `json:"apiUrl"`
-	demo.Summary
-	FirestoreHost string `json:"firestoreEmulatorHost"`
-	PubSubHost    string `json:"pubsubEmulatorHost"`
-	StorageHost   string `json:"storageEmulatorHost"`
-	ControlHost   string `json:"controlHost,omitempty"`
-}
-
 type devFlags struct {
 	cloudFlags
 	addr            string
 	users, messages int
+	refill          bool
 }
 
 func devCommand(env environment) *cobra.Command {
@@ -121,9 +112,10 @@ func devCommand(env environment) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return dev(cmd.Context(), env, flags) },
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVar(&flags.addr, "addr", "127.0.0.1:8080", "HOST:PORT for the API")
+	cmd.Flags().StringVar(&flags.addr, "addr", "", "HOST:PORT for the API (default: EXPORTD_ADDR, else "+config.LoopbackAddr+")")
 	cmd.Flags().IntVar(&flags.users, "demo-users", 0, fmt.Sprintf("users to make in a new data folder (default %d)", demo.DefaultUsers))
 	cmd.Flags().IntVar(&flags.messages, "demo-messages", 0, fmt.Sprintf("messages to make in a new data folder (default %d)", demo.DefaultMessages))
+	cmd.Flags().BoolVar(&flags.refill, "refill-demo", false, "make the demo data of an old data folder anew, of the sizes given and up to today; jobs and keys stay")
 	return cmd
 }
 
@@ -131,9 +123,11 @@ func devCommand(env environment) *cobra.Command {
 func dev(ctx context.Context, env environment, flags devFlags) (err error) {
 	// The environment before anything else: all its faults at once, and nothing is started for
 	// a wrong one. The addresses are not known yet.
-	if _, err := devConfig(env, localcloud.Endpoints{Firestore: ":0", PubSub: ":0", Storage: ":0"}); err != nil {
+	cfg, err := devConfig(env, localcloud.Endpoints{Firestore: ":0", PubSub: ":0", Storage: ":0"})
+	if err != nil {
 		return err
 	}
+	addr := cmp.Or(flags.addr, cfg.Addr)
 	level := env.getenv("EXPORTD_LOG_LEVEL")
 	if level == "" {
 		level = "warn" // a terminal that shows what to do next should not scroll away
@@ -143,17 +137,20 @@ func dev(ctx context.Context, env environment, flags devFlags) (err error) {
 		return config.Faults{err.Error()}
 	}
 	// The port first: a taken one is the likeliest fault and must leave no trace.
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", flags.addr)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return fmt.Errorf("listen on --addr %s: %w", flags.addr, err)
+		return fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	defer l.Close()
+	waiting := answerStarting(l.(*net.TCPListener), "it opens the data folder "+flags.dataDir)
+	end := sync.OnceValue(waiting.end)
+	defer func() { err = errors.Join(err, end()) }()
 	cloud, err := flags.start(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, cloud.Close(context.WithoutCancel(ctx))) }()
-	cfg, err := devConfig(env, cloud.Endpoints())
+	cfg, err = devConfig(env, cloud.Endpoints())
 	if err != nil {
 		return err
 	}
@@ -166,9 +163,12 @@ func dev(ctx context.Context, env environment, flags devFlags) (err error) {
 	if err := c.setup(ctx); err != nil {
 		return err
 	}
-	facts, err := loadDemo(ctx, env, flags, cfg, c, cloud.Endpoints(), "http://"+l.Addr().String())
+	facts, err := loadDemo(ctx, env, flags, cfg, c, cloud.Endpoints(), "http://"+l.Addr().String(), waiting.say)
 	if err != nil {
 		return err
+	}
+	if err := end(); err != nil {
+		return fmt.Errorf("hand the port over: %w", err)
 	}
 	printNextSteps(env.stdout, flags.dataDir, facts)
 	g, gctx := errgroup.WithContext(ctx)
@@ -200,71 +200,4 @@ func devConfig(env environment, e localcloud.Endpoints) (config.Config, error) {
 		}
 		return env.getenv(name)
 	}, env.environ)
-}
-
-// loadDemo fills a new data folder and writes demo.json, which only its owner can read.
-func loadDemo(ctx context.Context, env environment, flags devFlags, cfg config.Config, c *clients, e localcloud.Endpoints, apiURL string) (demoFile, error) {
-	target, closeTarget, err := demo.DialEmulator(ctx, e.Firestore, cfg.ProjectID)
-	if err != nil {
-		return demoFile{}, err
-	}
-	defer closeTarget()
-	keys, err := openKeys(ctx, cfg, c, true)
-	if err != nil {
-		return demoFile{}, err
-	}
-	defer keys.Close()
-	path := filepath.Join(flags.dataDir, "demo.json")
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		fmt.Fprintf(env.stdout, "Filling %s with demo data, once.\n", flags.dataDir)
-	}
-	begun := time.Now()
-	summary, err := demo.Load(ctx, target, demo.Options{Seed: 1, Users: flags.users, Messages: flags.messages, Now: time.Now(), Secrets: secretsOf(keys)})
-	if err != nil {
-		return demoFile{}, fmt.Errorf("load demo data: %w", err)
-	}
-	if summary.Loaded {
-		fmt.Fprintf(env.stdout, "Done in %s: %d users and %d messages in the demo workspace.\n", time.Since(begun).Round(100*time.Millisecond), summary.Users, summary.Messages)
-	}
-	facts := demoFile{APIURL: apiURL, Summary: summary, FirestoreHost: e.Firestore, PubSubHost: e.PubSub, StorageHost: e.Storage, ControlHost: e.Control}
-	body, err := json.MarshalIndent(facts, "", "  ")
-	if err != nil {
-		return facts, fmt.Errorf("encode demo.json: %w", err)
-	}
-	// Written whole and then renamed: a program that waits for it never reads half.
-	if err := os.WriteFile(path+".new", append(body, '\n'), 0o600); err != nil {
-		return facts, fmt.Errorf("write demo.json: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return facts, fmt.Errorf("write demo.json: %w", err)
-	}
-	return facts, nil
-}
-
-// printNextSteps shows commands that work as they are.
-func printNextSteps(w io.Writer, dataDir string, f demoFile) {
-	query := fmt.Sprintf("workspaceId=%s&mediumId=%s&from=%s&to=%s", f.WorkspaceID, f.MediumID, f.From, f.To)
-	fmt.Fprintf(w, `
-exportd is ready at %[1]s   (keys and addresses: %[2]s)
-
-1. Paste this once; it signs requests with the demo key:
-
-vip() { local d="$(date -u +%%Y-%%m-%%dT%%H:%%M:%%SZ)"; curl -sS -H "x-api-key: %[3]s" -H "x-date: $d" -H "x-signature: $(printf %%s "$d" | openssl dgst -sha256 -hmac '%[4]s' -r | cut -c1-64)" "$@"; }
-
-2. List messages, newest first:
-
-vip '%[1]s/vip-messages?%[5]s&limit=3'
-
-3. Export all of them, and download the file:
-
-vip '%[1]s/vip-messages/export?%[5]s'
-curl -sS -o messages.csv "$(vip '%[1]s/vip-messages/export?%[5]s' | sed 's/.*"csvUrl":"\([^"]*\)".*/\1/')" && head -n 3 messages.csv
-
-4. Export as a job, and poll it:
-
-vip -H 'Prefer: respond-async' '%[1]s/vip-users/export?workspaceId=%[6]s&mediumId=%[7]s'
-vip '%[1]s/exports'
-
-Ctrl-C stops it; the data stays in %[8]s.
-`, f.APIURL, filepath.Join(dataDir, "demo.json"), f.APIKey, f.Secret, query, f.WorkspaceID, f.MediumID, dataDir)
 }

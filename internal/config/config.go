@@ -18,6 +18,9 @@ import (
 	"exportd/jobs"
 )
 
+// LoopbackAddr is where the API listens in development.
+const LoopbackAddr = "127.0.0.1:8080"
+
 // Config is every setting of every command.
 type Config struct {
 	Env        string // "development" or "production"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"sync"
 	"time"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -22,8 +23,7 @@ const (
 	bytesPerCommit = 1 << 20
 	// commitsInFlight keeps both ends busy; it also bounds memory.
 	commitsInFlight = 4
-	// version of the documents; raise it when they change, so that data folders
-	// with the old ones are filled again.
+	// version of the documents, for whoever looks at an old data folder; raise it when they change.
 	version = 1
 )
 
@@ -69,16 +69,20 @@ type Summary struct {
 
 	// Loaded is false where the data was complete already.
 	Loaded bool `json:"-"`
+	// AllUsers and AllMessages are the sizes that the data was made with.
+	AllUsers    int `json:"-"`
+	AllMessages int `json:"-"`
 }
 
 // Load writes the dataset to the target and returns how to use it.
 //
 // It is safe to repeat: ids depend on the seed alone, each document is replaced
 // whole, and the document DemoData/{seed} says "complete" only after the last
-// one is committed. Where it does, for the same sizes, Load writes nothing and
-// keeps the days of the first load; a load that was broken off is done again; a
-// load with smaller sizes deletes the rows beyond them. Keys are made once and
-// then kept. Two loads at the same time are not foreseen.
+// one is committed. Where it does, Load writes nothing, whatever the sizes asked
+// for, and keeps the days of the first load, unless Options.Refill is set: rows
+// that somebody works with are not changed behind their back. A load that was
+// broken off is done again; one with smaller sizes deletes the rows beyond them.
+// Keys are made once and then kept. Two loads at the same time are not foreseen.
 //
 // Rate limits and short outages are retried by the client, within ctx.
 func Load(ctx context.Context, target Target, options Options) (Summary, error) {
@@ -91,10 +95,11 @@ func Load(ctx context.Context, target Target, options Options) (Summary, error) 
 	if err != nil {
 		return Summary{}, err
 	}
-	if before.complete && before.version == version && before.users == options.Users && before.messages == options.Messages {
-		l.options.Now = before.day
+	if before.complete && !options.Refill {
+		l.options.Now, l.options.Users, l.options.Messages = before.day, before.users, before.messages
 		return l.summary(ctx, before.mainUsers, before.mainMessages)
 	}
+	l.note(0)
 	data, err := Generate(options)
 	if err != nil {
 		return Summary{}, err
@@ -126,6 +131,19 @@ type loader struct {
 	directory directory
 
 	mainUsers, mainMessages int
+
+	progress sync.Mutex
+	written  int
+}
+
+// note counts documents that are written.
+func (l *loader) note(n int) {
+	l.progress.Lock()
+	defer l.progress.Unlock()
+	l.written += n
+	if l.options.Progress != nil {
+		l.options.Progress(l.written)
+	}
 }
 
 func (l *loader) name(path string) string { return l.target.Database + "/documents/" + path }
@@ -181,7 +199,13 @@ func (l *loader) commitAll(parent context.Context, writes iter.Seq[*firestorepb.
 	send := func() {
 		full := batch
 		batch, size = make([]*firestorepb.Write, 0, writesPerCommit), 0
-		group.Go(func() error { return l.commit(ctx, full) }) // waits while commitsInFlight are under way
+		group.Go(func() error { // waits while commitsInFlight are under way
+			err := l.commit(ctx, full)
+			if err == nil {
+				l.note(len(full))
+			}
+			return err
+		})
 	}
 	for write := range writes {
 		batch = append(batch, write)
@@ -224,6 +248,7 @@ func (l *loader) summary(ctx context.Context, users, messages int) (Summary, err
 		From:  l.options.windowStart().Format(time.DateOnly),
 		To:    l.options.Now.Add(-24 * time.Hour).Format(time.DateOnly),
 		Users: users, Messages: messages,
+		AllUsers: l.options.Users, AllMessages: l.options.Messages,
 	}
 	for _, wanted := range []struct {
 		key

@@ -208,9 +208,21 @@ func TestLoadAgain(t *testing.T) {
 		t.Error("the second load's summary differs from the first's")
 	}
 
+	// Other sizes change nothing that is there: a folder made with others is served as it is.
+	o.Users, o.Messages = 80, 30
+	var progress []int
+	o.Progress = func(written int) { progress = append(progress, written) }
+	if other := load(t, m, o); other != first || m.commits != commits || progress != nil {
+		t.Errorf("a load of other sizes made %d commits, told %v: %+v", m.commits-commits, progress, other)
+	}
+
+	o.Refill = true
 	for _, sizes := range [][2]int{{80, 300}, {20, 100}} {
-		o.Users, o.Messages = sizes[0], sizes[1]
+		o.Users, o.Messages, progress = sizes[0], sizes[1], nil
 		resized := load(t, m, o)
+		if len(progress) < 2 || progress[0] != 0 || progress[len(progress)-1] < len(wanted(t, o)) || !slices.IsSorted(progress) {
+			t.Errorf("progress of a refill = %v, want 0 to all %d documents", progress, len(wanted(t, o)))
+		}
 		if !maps.Equal(m.data(), wanted(t, o)) {
 			t.Errorf("after a load of %v the documents are not those generated", sizes)
 		}

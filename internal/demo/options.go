@@ -33,6 +33,11 @@ type Options struct {
 	// Secrets gives the secrets of a key of an earlier load that have been sealed since. Without
 	// it they are read as they are in the record.
 	Secrets func(ctx context.Context, keyID string) (secret, webhookSecret string, err error)
+	// Refill writes the data anew where there is some already, and deletes the rows beyond it.
+	Refill bool
+	// Progress is told how many documents have been written: 0 before the first, never where
+	// the data is there already. Calls come one after the other.
+	Progress func(written int)
 }
 
 func (o Options) normalised() (Options, error) {

@@ -126,14 +126,19 @@ func Services(tb testing.TB, binary string, hosts Hosts, sizes Sizes, env ...str
 	return &Stack{Facts: Facts{APIURL: "http://" + addr, Summary: summary, Hosts: hosts}, Sizes: sizes, Process: p}
 }
 
-// LoadDemo fills a Firestore with demo data.
+// LoadDemo fills a Firestore with demo data up to today.
 func LoadDemo(ctx context.Context, hosts Hosts, sizes Sizes) (demo.Summary, error) {
+	return LoadDemoOf(ctx, hosts, sizes, time.Now())
+}
+
+// LoadDemoOf fills a Firestore with demo data up to a day.
+func LoadDemoOf(ctx context.Context, hosts Hosts, sizes Sizes, day time.Time) (demo.Summary, error) {
 	target, closeTarget, err := demo.DialEmulator(ctx, hosts.Firestore, Project)
 	if err != nil {
 		return demo.Summary{}, err
 	}
 	defer closeTarget()
-	return demo.Load(ctx, target, demo.Options{Seed: 1, Users: sizes.Users, Messages: sizes.Messages, Now: time.Now()})
+	return demo.Load(ctx, target, demo.Options{Seed: 1, Users: sizes.Users, Messages: sizes.Messages, Now: day})
 }
 
 // Worker starts "exportd worker" and waits until it has begun.

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"exportd/internal/config"
+	"exportd/internal/demo"
+	"exportd/internal/localcloud"
+)
+
+// demoFile is what demo.json holds: everything that a client of the demo needs.
+type demoFile struct {
+	APIURL string `json:"apiUrl"`
+	demo.Summary
+	FirestoreHost string `json:"firestoreEmulatorHost"`
+	PubSubHost    string `json:"pubsubEmulatorHost"`
+	StorageHost   string `json:"storageEmulatorHost"`
+	ControlHost   string `json:"controlHost,omitempty"`
+}
+
+// loadDemo fills a new data folder and writes demo.json, which only its owner can read.
+func loadDemo(ctx context.Context, env environment, flags devFlags, cfg config.Config, c *clients, e localcloud.Endpoints, apiURL string, say func(string)) (demoFile, error) {
+	target, closeTarget, err := demo.DialEmulator(ctx, e.Firestore, cfg.ProjectID)
+	if err != nil {
+		return demoFile{}, err
+	}
+	defer closeTarget()
+	keys, err := openKeys(ctx, cfg, c, true)
+	if err != nil {
+		return demoFile{}, err
+	}
+	defer keys.Close()
+	begun := time.Now()
+	summary, err := demo.Load(ctx, target, demo.Options{
+		Seed: 1, Users: flags.users, Messages: flags.messages, Now: time.Now(), Secrets: secretsOf(keys), Refill: flags.refill,
+		Progress: func(written int) {
+			if written == 0 {
+				fmt.Fprintf(env.stdout, "Filling %s with demo data.\n", flags.dataDir)
+			}
+			say(fmt.Sprintf("it fills %s with demo data, %d documents so far", flags.dataDir, written))
+		},
+	})
+	if err != nil {
+		return demoFile{}, fmt.Errorf("load demo data: %w", err)
+	}
+	switch {
+	case summary.Loaded:
+		fmt.Fprintf(env.stdout, "Done in %s: %d users and %d messages in the demo workspace.\n", time.Since(begun).Round(100*time.Millisecond), summary.Users, summary.Messages)
+	case flags.users > 0 && flags.users != summary.AllUsers, flags.messages > 0 && flags.messages != summary.AllMessages:
+		fmt.Fprintf(env.stdout, "%s has data of %d users and %d messages and is served as it is; --refill-demo makes it anew.\n", flags.dataDir, summary.AllUsers, summary.AllMessages)
+	}
+	facts := demoFile{APIURL: apiURL, Summary: summary, FirestoreHost: e.Firestore, PubSubHost: e.PubSub, StorageHost: e.Storage, ControlHost: e.Control}
+	body, err := json.MarshalIndent(facts, "", "  ")
+	if err != nil {
+		return facts, fmt.Errorf("encode demo.json: %w", err)
+	}
+	path := filepath.Join(flags.dataDir, "demo.json")
+	// Written whole and then renamed: a program that waits for it never reads half.
+	if err := os.WriteFile(path+".new", append(body, '\n'), 0o600); err != nil {
+		return facts, fmt.Errorf("write demo.json: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return facts, fmt.Errorf("write demo.json: %w", err)
+	}
+	return facts, nil
+}
+
+// printNextSteps shows commands that work as they are.
+func printNextSteps(w io.Writer, dataDir string, f demoFile) {
+	const place, days = "workspaceId=$W&mediumId=$M", "&from=$FROM&to=$TO"
+	fmt.Fprintf(w, `
+exportd is ready at %[1]s   (keys and addresses: %[2]s)
+
+1. Paste this once: what README.md's commands use, and a function that signs requests with the demo key.
+
+export URL=%[1]s KEY=%[3]s SECRET=%[4]s W=%[5]s M=%[6]s FROM=%[7]s TO=%[8]s
+vip() { local d="$(date -u +%%Y-%%m-%%dT%%H:%%M:%%SZ)"; curl -sS -H "x-api-key: $KEY" -H "x-date: $d" -H "x-signature: $(printf %%s "$d" | openssl dgst -sha256 -hmac "$SECRET" -r | cut -c1-64)" "$@"; }
+
+2. List messages, newest first:
+
+vip "$URL/vip-messages?%[9]s%[10]s&limit=3"
+
+3. Export all of them, and download the file:
+
+vip "$URL/vip-messages/export?%[9]s%[10]s"
+curl -sS -o messages.csv "$(vip "$URL/vip-messages/export?%[9]s%[10]s" | sed 's/.*"csvUrl":"\([^"]*\)".*/\1/')" && head -n 3 messages.csv
+
+4. Export as a job, and poll it:
+
+vip -H 'Prefer: respond-async' "$URL/vip-users/export?%[9]s"
+vip "$URL/exports"
+
+Ctrl-C stops it; the data stays in %[11]s.
+`, f.APIURL, filepath.Join(dataDir, "demo.json"), f.APIKey, f.Secret, f.WorkspaceID, f.MediumID, f.From, f.To, place, days, dataDir)
+}
