@@ -33,6 +33,19 @@ func (f *fakeKeys) Lookup(_ context.Context, id string) (*apikey.Key, error) {
 	return nil, jobs.ErrNotFound
 }
 
+// alter replaces a key by a changed copy, as a store does: keys are shared and never change.
+func (f *fakeKeys) alter(id string, fn func(*apikey.Key)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, k := range f.keys {
+		if k.ID == id {
+			c := *k
+			fn(&c)
+			f.keys[i] = &c
+		}
+	}
+}
+
 func (f *fakeKeys) Create(_ context.Context, d apikey.Draft, by apikey.By) (*apikey.Key, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

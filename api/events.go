@@ -36,12 +36,14 @@ func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case s.waits <- struct{}{}:
-		defer func() { <-s.waits }()
-	default:
+	leave, why := s.waits.take(caller.OrgID, caller.ID)
+	switch why {
+	case full:
 		return &problem{status: http.StatusServiceUnavailable, message: "too many open event streams", retryAfter: maxRetryAfter}
+	case greedy:
+		return tooManyWaits()
 	}
+	defer leave()
 	s.metrics.waiting.Inc()
 	defer s.metrics.waiting.Dec()
 	ctx, cancel := context.WithTimeout(c.Request.Context(), streamLife)
@@ -64,7 +66,7 @@ func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 			return j.State.Ended()
 		})
 	})
-	err = s.sendEvents(ctx, c.Writer, changes)
+	err = s.sendEvents(ctx, c, changes)
 	ended := ctx.Err() != nil // the caller went away, the server stops, or the stream is old
 	cancel()
 	watch.Wait()
@@ -77,8 +79,10 @@ func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 	return nil
 }
 
-// sendEvents sends until the job has ended, the context has, or nothing more can come.
-func (s *Server) sendEvents(ctx context.Context, w http.ResponseWriter, changes <-chan *jobs.Job) error {
+// sendEvents sends until the job has ended, the context or the caller's right has, or
+// nothing more can come.
+func (s *Server) sendEvents(ctx context.Context, c *gin.Context, changes <-chan *jobs.Job) error {
+	w := c.Writer
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold events back
 	e := &eventWriter{w: w, control: http.NewResponseController(w)}
@@ -97,6 +101,10 @@ func (s *Server) sendEvents(ctx context.Context, w http.ResponseWriter, changes 
 			}
 			job = j
 		case <-progress.C:
+			// Whoever connects again is told why it ended.
+			if err := s.stillAllowed(c); err != nil {
+				return err
+			}
 			if job == nil || job.State != jobs.Running {
 				continue
 			}
@@ -107,6 +115,9 @@ func (s *Server) sendEvents(ctx context.Context, w http.ResponseWriter, changes 
 			continue
 		case <-ctx.Done():
 			return nil
+		}
+		if err := s.stillAllowed(c); err != nil {
+			return err
 		}
 		v, err := s.show(ctx, job)
 		if err != nil {

@@ -42,7 +42,14 @@ func (s *Server) export(kind jobs.Kind) endpoint {
 			s.ring(c, jobs.QueueExports, jobs.Message{JobID: submitted.Job.ID})
 		}
 		finished := submitted.Job.State.Ended() // before this request came
-		return s.answerExport(c, s.await(c, submitted.Job, preference.wait), preference, finished)
+		job, applied, err := s.await(c, caller, submitted.Job, preference)
+		if p, ok := errors.AsType[*problem](err); ok && p.status == http.StatusTooManyRequests {
+			err = nil // the job is there: it is told at once, not kept from its owner
+		}
+		if err != nil {
+			return err
+		}
+		return s.answerExport(c, job, applied, finished)
 	}
 }
 
@@ -106,10 +113,10 @@ func (s *Server) callbackURL(p *params, caller *apikey.Key) (string, error) {
 }
 
 // answerExport answers with the result, the job as it is, or why there is no result.
-func (s *Server) answerExport(c *gin.Context, j *jobs.Job, p preference, reused bool) error {
+func (s *Server) answerExport(c *gin.Context, j *jobs.Job, applied string, reused bool) error {
 	location := statusURL(j.ID)
-	if p.applied != "" {
-		c.Header("Preference-Applied", p.applied)
+	if applied != "" {
+		c.Header("Preference-Applied", applied)
 	}
 	c.Header("Vary", "Prefer")
 	switch j.State {

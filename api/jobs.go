@@ -113,7 +113,10 @@ func (s *Server) getJob(c *gin.Context, caller *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	j = s.await(c, j, preference.wait)
+	j, applied, err := s.await(c, caller, j, preference)
+	if err != nil {
+		return err
+	}
 	if !j.DeletedAt.IsZero() { // meanwhile
 		return jobs.ErrNotFound
 	}
@@ -131,8 +134,8 @@ func (s *Server) getJob(c *gin.Context, caller *apikey.Key) error {
 		c.Status(http.StatusNotModified)
 		return nil
 	}
-	if preference.applied != "" {
-		c.Header("Preference-Applied", preference.applied)
+	if applied != "" {
+		c.Header("Preference-Applied", applied)
 	}
 	if !j.State.Ended() {
 		setRetryAfter(c, retryAfter(v, s.now()))

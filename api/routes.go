@@ -134,21 +134,24 @@ func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 	if err != nil {
 		return err
 	}
-	caller, err := s.verifier.Verify(c.Request.Context(), apikey.RequestOf(c.Request, body), arrived)
+	a := &admission{request: apikey.RequestOf(c.Request, body), scopes: r.scopes, client: observe(c).client}
+	caller, err := s.verifier.Verify(c.Request.Context(), a.request, arrived)
 	if err != nil {
 		return err
 	}
 	o := observe(c)
 	o.orgID, o.keyID = caller.OrgID, caller.ID
-	if !caller.AllowsAddr(o.client) { // told to the holder of the secret only
-		return refuse(http.StatusForbidden, "the API key may not be used from this address")
+	a.orgID = caller.OrgID
+	c.Set(admissionKey, a)
+	if err := a.address(caller); err != nil {
+		return err
 	}
 	s.keyUsed(caller)
 	if err := s.throttleKey(c, caller); err != nil {
 		return err
 	}
-	if !caller.Has(r.scopes...) {
-		return refuse(http.StatusForbidden, "the API key lacks the scope "+string(r.scopes[len(r.scopes)-1]))
+	if err := a.scope(caller); err != nil {
+		return err
 	}
 	if r.once() {
 		if err := s.takeOnce(c, caller, body); err != nil {

@@ -68,8 +68,9 @@ type Config struct {
 	// URLLife is how long a csvUrl works; 1 h if 0, at most 12 h, which is as long as the
 	// keys of Google's signBlob are sure to live.
 	URLLife time.Duration
-	// MaxWaits bounds the requests that wait for a job at the same time, each of them a
-	// Firestore listener; beyond it they are answered at once. 1000 if 0.
+	// MaxWaits bounds the requests that wait for a job at the same time, event streams too;
+	// beyond it waits are answered at once. Of it an org alone gets half, a key three sevenths.
+	// At about 40 KiB each the default of 4000 is 160 MiB.
 	MaxWaits int
 }
 
@@ -94,7 +95,7 @@ type Server struct {
 	metrics   *metrics
 	gather    http.Handler
 	readiness *readiness
-	waits     chan struct{} // one token per request that waits
+	waits     *places
 	sender    *webhook.Sender
 	pings     *buckets      // by org
 	pinging   chan struct{} // one token per test callback under way
@@ -122,7 +123,7 @@ func New(c Config) (*Server, error) {
 		keys: c.Keys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Nonces: c.Nonces}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
 		metrics: m, gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks},
-		waits:  make(chan struct{}, c.MaxWaits),
+		waits:  newPlaces(c.MaxWaits),
 		sender: c.Sender, pinging: make(chan struct{}, maxPings),
 		proxies: c.TrustedProxies, quotas: c.Quotas,
 	}
@@ -194,7 +195,7 @@ func (c *Config) setDefaults() {
 		c.URLLife = time.Hour
 	}
 	if c.MaxWaits == 0 {
-		c.MaxWaits = 1000
+		c.MaxWaits = 4000
 	}
 }
 

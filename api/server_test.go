@@ -50,7 +50,7 @@ func TestServeStops(t *testing.T) {
 		defer func() { _ = res.Body.Close() }()
 		answers <- res.StatusCode
 	}()
-	poll(t, func() bool { return len(b.waits) == 1 })
+	poll(t, func() bool { return b.waits.taken() == 1 })
 	stop()
 	if code := <-answers; code != http.StatusAccepted {
 		t.Errorf("waiting request = %d, want 202", code)

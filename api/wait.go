@@ -2,39 +2,59 @@ package api
 
 import (
 	"context"
+	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"exportd/internal/apikey"
 	"exportd/jobs"
 )
 
-// await returns the job once it has ended, or as it is when wait is over, the server
-// stops, or it cannot be watched: whoever waits has a job id to come back with.
-func (s *Server) await(c *gin.Context, job *jobs.Job, wait time.Duration) *jobs.Job {
-	if wait <= 0 || job.State.Ended() {
-		return job
+// await returns the job once it has ended, or as it is when the wait is over, the server
+// stops, or it cannot be watched: whoever waits has a job id to come back with. applied is
+// what the caller may be told of its preference. An error is that of a caller who may not
+// wait now, or who lost its rights meanwhile.
+func (s *Server) await(c *gin.Context, caller *apikey.Key, job *jobs.Job, p preference) (_ *jobs.Job, applied string, err error) {
+	if p.wait <= 0 || job.State.Ended() {
+		return job, p.applied, nil
 	}
-	select {
-	case s.waits <- struct{}{}:
-		defer func() { <-s.waits }()
-	default:
-		return job
+	leave, why := s.waits.take(caller.OrgID, caller.ID)
+	switch why {
+	case full:
+		return job, "", nil
+	case greedy:
+		return job, "", tooManyWaits()
 	}
+	defer leave()
 	s.metrics.waiting.Inc()
 	defer s.metrics.waiting.Dec()
-	ctx, cancel := context.WithTimeout(c.Request.Context(), wait)
+	ctx, cancel := context.WithTimeout(c.Request.Context(), p.wait)
 	defer cancel()
 	defer context.AfterFunc(s.draining, cancel)()
-	err := s.jobs.Watch(ctx, job.ID, func(j *jobs.Job) bool {
+	began := time.Now()
+	err = s.jobs.Watch(ctx, job.ID, func(j *jobs.Job) bool {
 		job = j
 		return j.State.Ended()
 	})
 	if err != nil && ctx.Err() == nil {
 		observe(c).warning = err
 	}
-	return job
+	applied = p.applied
+	if waited := time.Since(began); !job.State.Ended() && waited < p.wait && applied != "" {
+		applied = "wait=" + strconv.Itoa(int(waited/time.Second)) // cut short
+	}
+	return job, applied, s.stillAllowed(c)
 }
+
+func tooManyWaits() error {
+	return &problem{status: http.StatusTooManyRequests, message: "too many requests of this API key or org wait for jobs", retryAfter: retryWait}
+}
+
+// retryWait is when a caller that waits for too many jobs may try again: the longest wait
+// may last 25 s, most end earlier.
+const retryWait = 10 * time.Second
 
 // Bounds of Retry-After for a job that is not done: not so soon that asking is a load, not
 // so late that a finished file lies waiting.

@@ -121,6 +121,23 @@ func (v Verifier) Verify(ctx context.Context, r Request, now time.Time) (*Key, e
 	return key, nil
 }
 
+// Again judges a request once more that Verify has taken: whether its key, and the secret
+// that signed it, hold at now. The age of the date and the nonce have been judged.
+func (v Verifier) Again(ctx context.Context, r Request, now time.Time) (*Key, error) {
+	c, err := parse(r)
+	if err != nil {
+		return nil, err
+	}
+	key, err := v.Lookup(ctx, c.keyID)
+	if err != nil && !errors.Is(err, jobs.ErrNotFound) && !errors.Is(err, jobs.ErrInvalid) {
+		return nil, fmt.Errorf("look up API key: %w", err)
+	}
+	if !c.signedBy(key, now) {
+		return nil, refuse(textRefused)
+	}
+	return key, nil
+}
+
 // takeOnce notes what is new in each request: the nonce, or of version 1 the signature. A
 // signature has a ":" before it, which no nonce has.
 func (v Verifier) takeOnce(ctx context.Context, key *Key, c credentials) error {

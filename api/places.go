@@ -1,0 +1,71 @@
+package api
+
+import "sync"
+
+// places are what requests that wait for a job hold, event streams too. Each costs memory
+// and a connection, so there is a bound; and nobody may take what others need:
+//
+//   - an org holds at most as many as are free, so that one org alone gets half, however many
+//     keys it has, the next one half of the rest: eleven that take all they can fill 4,000;
+//   - a key holds at most three quarters of what is free, so that it leaves some of its
+//     org's share to the org's other keys.
+//
+// Whoever holds none is refused only when there is none at all.
+type places struct {
+	limit int
+
+	mu    sync.Mutex
+	held  int
+	byOrg map[string]int // without zeros
+	byKey map[string]int // without zeros
+}
+
+func newPlaces(limit int) *places {
+	return &places{limit: limit, byOrg: map[string]int{}, byKey: map[string]int{}}
+}
+
+// refusal says why there is no place.
+type refusal uint8
+
+const (
+	admitted refusal = iota
+	full             // all are taken
+	greedy           // the caller has its share
+)
+
+// take takes a place for a key of an org. leave gives it back, and is nil without one.
+func (p *places) take(org, key string) (leave func(), why refusal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	free := p.limit - p.held
+	switch {
+	case free <= 0:
+		return nil, full
+	case p.byOrg[org] >= free || 4*p.byKey[key] >= 3*free:
+		return nil, greedy
+	}
+	p.add(org, key, 1)
+	return sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.add(org, key, -1)
+	}), admitted
+}
+
+func (p *places) add(org, key string, n int) {
+	p.held += n
+	count := func(held map[string]int, name string) {
+		if held[name] += n; held[name] == 0 {
+			delete(held, name)
+		}
+	}
+	count(p.byOrg, org)
+	count(p.byKey, key)
+}
+
+// taken is how many places are held.
+func (p *places) taken() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held
+}
