@@ -10,13 +10,22 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-const maxFields = 100 // of a composite index, from the product's quota page
+// Limits of the product's quota page, with billing on: https://cloud.google.com/firestore/quotas#indexes
+const (
+	maxFields     = 100  // of a composite index
+	maxComposites = 1000 // of a database
+	maxOverrides  = 1000 // field configurations of a database; exemption and TTL of one field are one
+)
 
-// fileIndex, fileField and fileOverride spell firestore.indexes.json. Keys of
-// other editions (apiScope, density, multikey, unique) are ignored.
+// fileIndex, fileField and fileOverride spell firestore.indexes.json. The keys of
+// other editions may have what is true of this one, as the Firebase CLI writes it.
 type fileIndex struct {
 	CollectionGroup string      `json:"collectionGroup"`
 	QueryScope      string      `json:"queryScope"`
+	APIScope        string      `json:"apiScope,omitempty"`
+	Density         string      `json:"density,omitempty"`
+	Multikey        bool        `json:"multikey,omitempty"`
+	Unique          bool        `json:"unique,omitempty"`
 	Fields          []fileField `json:"fields"`
 }
 
@@ -29,51 +38,101 @@ type fileField struct {
 }
 
 type fileVector struct {
-	Dimension int      `json:"dimension"`
-	Flat      struct{} `json:"flat"`
+	Dimension int       `json:"dimension"`
+	Flat      *struct{} `json:"flat"`
 }
 
 type fileOverride struct {
-	CollectionGroup string      `json:"collectionGroup"`
-	FieldPath       string      `json:"fieldPath"`
-	Indexes         []fileField `json:"indexes"`
+	CollectionGroup string `json:"collectionGroup"`
+	FieldPath       string `json:"fieldPath"`
+	// TTL: absent leaves a policy as it is, false removes one.
+	TTL     *bool       `json:"ttl,omitempty"`
+	Indexes []fileField `json:"indexes"`
 }
 
 // Parse reads the Firebase CLI's firestore.indexes.json; empty data is the
-// automatic indexes alone.
+// automatic indexes alone. What production, or the CLI before it, would refuse or
+// silently leave out is an error that names the entry.
 func Parse(data []byte) (*Config, error) {
 	c := &Config{composites: make(map[string][]Index), overrides: make(map[string][]override)}
 	if len(bytes.TrimSpace(data)) == 0 {
 		return c, nil
 	}
 	var file struct {
-		Indexes        []fileIndex    `json:"indexes"`
-		FieldOverrides []fileOverride `json:"fieldOverrides"`
+		Indexes        []json.RawMessage `json:"indexes"`
+		FieldOverrides []json.RawMessage `json:"fieldOverrides"`
 	}
-	if err := json.Unmarshal(data, &file); err != nil {
+	if err := decodeStrictly(data, &file); err != nil {
 		return nil, fmt.Errorf("parse index configuration: %w", err)
 	}
-	for i, f := range file.Indexes {
-		ix, err := f.index()
-		if err != nil {
-			return nil, fmt.Errorf("parse index configuration: indexes[%d]: %w", i, err)
-		}
-		c.addComposite(ix)
+	if n := len(file.Indexes); n > maxComposites {
+		return nil, fmt.Errorf("parse index configuration: %d indexes, more than %d", n, maxComposites)
 	}
-	for i, f := range file.FieldOverrides {
-		o, err := f.override()
-		if err != nil {
-			return nil, fmt.Errorf("parse index configuration: fieldOverrides[%d]: %w", i, err)
+	if n := len(file.FieldOverrides); n > maxOverrides {
+		return nil, fmt.Errorf("parse index configuration: %d fieldOverrides, more than %d", n, maxOverrides)
+	}
+	for i, raw := range file.Indexes {
+		if err := c.parseIndex(raw); err != nil {
+			return nil, fmt.Errorf("parse index configuration: indexes[%d] %s: %w", i, short(raw), err)
 		}
-		c.setOverride(f.CollectionGroup, o)
+	}
+	ttl := map[string]string{} // by collection group
+	for i, raw := range file.FieldOverrides {
+		if err := c.parseOverride(raw, ttl); err != nil {
+			return nil, fmt.Errorf("parse index configuration: fieldOverrides[%d] %s: %w", i, short(raw), err)
+		}
 	}
 	return c, nil
+}
+
+// decodeStrictly refuses keys that it does not know, because the CLI ignores them:
+// a misspelt one would be missing in production.
+func decodeStrictly(data []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if d.More() {
+		return errors.New("more after the end")
+	}
+	return nil
+}
+
+// short is an entry as a message shows it.
+func short(raw []byte) string {
+	const most = 160
+	var b bytes.Buffer
+	if err := json.Compact(&b, raw); err != nil || b.Len() > most {
+		return fmt.Sprintf("%.*s...", most, b.String())
+	}
+	return b.String()
+}
+
+func (c *Config) parseIndex(raw []byte) error {
+	var f fileIndex
+	if err := decodeStrictly(raw, &f); err != nil {
+		return err
+	}
+	ix, err := f.index()
+	if err != nil {
+		return err
+	}
+	key := ix.Key()
+	if slices.ContainsFunc(c.composites[ix.Group], func(o Index) bool { return o.Key() == key }) {
+		return errors.New("the same index is defined before; the API answers 409, already exists")
+	}
+	c.addComposite(ix)
+	return nil
 }
 
 func (f fileIndex) index() (Index, error) {
 	ix := Index{Group: f.CollectionGroup}
 	if err := fsvalue.CheckCollectionID(ix.Group); err != nil {
 		return ix, err
+	}
+	if f.APIScope != "" && f.APIScope != "ANY_API" || f.Density != "" && f.Density != "SPARSE_ALL" || f.Multikey || f.Unique {
+		return ix, errors.New("apiScope, density, multikey and unique belong to the Enterprise edition")
 	}
 	var err error
 	if ix.Scope, err = parseScope(f.QueryScope); err != nil {
@@ -110,17 +169,24 @@ func (ix *Index) takeName() error {
 		if f.Kind == Contains {
 			arrays++
 		}
-		if slices.ContainsFunc(ix.Fields[:i], f.equal) {
+		if slices.ContainsFunc(ix.Fields[:i], func(o Field) bool { return o.Path.Equal(f.Path) }) {
 			return fmt.Errorf("field %s is listed twice", f.Path)
 		}
 	}
-	hasVector := slices.ContainsFunc(ix.Fields, func(f Field) bool { return f.Kind == Vector })
+	vectors := 0
+	for _, f := range ix.Fields {
+		if f.Kind == Vector {
+			vectors++
+		}
+	}
 	switch {
 	case listed > maxFields:
 		return fmt.Errorf("%d fields, more than %d", listed, maxFields)
 	case arrays > 1:
 		return errors.New("more than one field with arrayConfig")
-	case listed < 2 && name < 0 && !hasVector:
+	case vectors > 1 || vectors == 1 && ix.Fields[len(ix.Fields)-1].Kind != Vector:
+		return errors.New("a field with vectorConfig must be the only one, and the last")
+	case len(ix.Fields) < 2 && vectors == 0 && ix.Name == impliedName(ix.Fields):
 		return errors.New("one field needs no composite index; use fieldOverrides")
 	}
 	return nil
@@ -131,9 +197,15 @@ func (f fileField) field() (Field, error) {
 	if err != nil {
 		return Field{}, err
 	}
+	if f.QueryScope != "" {
+		return Field{}, fmt.Errorf("field %s has a queryScope, which belongs to the index", path)
+	}
 	out := Field{Path: path}
 	switch {
 	case f.VectorConfig != nil:
+		if f.Order != "" || f.ArrayConfig != "" || f.VectorConfig.Flat == nil {
+			return Field{}, fmt.Errorf("field %s must have vectorConfig alone, with dimension and flat", path)
+		}
 		out.Kind, out.Dimension = Vector, f.VectorConfig.Dimension
 		if out.Dimension < 1 || out.Dimension > fsvalue.MaxDimensions {
 			return Field{}, fmt.Errorf("dimension %d is not in 1 to %d", out.Dimension, fsvalue.MaxDimensions)
@@ -150,29 +222,69 @@ func (f fileField) field() (Field, error) {
 	return out, nil
 }
 
+// parseOverride takes an override in; ttl holds the field that has a group's policy.
+func (c *Config) parseOverride(raw []byte, ttl map[string]string) error {
+	var f fileOverride
+	if err := decodeStrictly(raw, &f); err != nil {
+		return err
+	}
+	o, err := f.override()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(c.overrides[f.CollectionGroup], func(p override) bool { return p.path.Equal(o.path) }) {
+		return errors.New("the field is overridden before; the last one would win")
+	}
+	if f.TTL != nil && *f.TTL {
+		if other := ttl[f.CollectionGroup]; other != "" {
+			return fmt.Errorf("a collection group has one TTL policy, and %s has it", other)
+		}
+		ttl[f.CollectionGroup] = f.FieldPath
+	}
+	c.setOverride(f.CollectionGroup, o)
+	return nil
+}
+
 func (f fileOverride) override() (override, error) {
 	var o override
 	if err := fsvalue.CheckCollectionID(f.CollectionGroup); err != nil {
 		return o, err
 	}
-	if f.FieldPath != "*" {
+	switch {
+	case f.Indexes == nil:
+		return o, errors.New("indexes is missing; [] is none")
+	case f.FieldPath != "*":
 		path, err := fsvalue.ParseFieldPath(f.FieldPath)
 		if err != nil {
 			return o, err
 		}
+		if path.IsName() {
+			return o, errors.New("the index of __name__ cannot be changed")
+		}
 		o.path = path
+	case f.TTL != nil:
+		// The API's own words; even false sends a ttl update. firebase-tools#7294,
+		// terraform-provider-google#17163.
+		return o, errors.New("Updating ttl other than single field level is not supported: leave ttl out of a wildcard")
 	}
 	for _, ff := range f.Indexes {
 		scope, err := parseScope(ff.QueryScope)
 		if err != nil {
 			return o, err
 		}
-		ff.FieldPath = "x" // belongs to the override itself
+		if ff.FieldPath != "" {
+			return o, errors.New("an entry of an override has no fieldPath of its own")
+		}
+		ff.FieldPath, ff.QueryScope = "x", "" // belong to the override itself
 		field, err := ff.field()
 		if err != nil || field.Kind == Vector {
 			return o, errors.New("an entry must have one order (ASCENDING, DESCENDING) or arrayConfig (CONTAINS)")
 		}
-		o.indexes = append(o.indexes, single{scope, field.Kind})
+		rule := single{scope, field.Kind}
+		if slices.Contains(o.indexes, rule) {
+			return o, errors.New("an entry is listed twice")
+		}
+		o.indexes = append(o.indexes, rule)
 	}
 	return o, nil
 }
@@ -210,7 +322,7 @@ func (f Field) file() fileField {
 	case Contains:
 		out.ArrayConfig = "CONTAINS"
 	case Vector:
-		out.VectorConfig = &fileVector{Dimension: f.Dimension}
+		out.VectorConfig = &fileVector{Dimension: f.Dimension, Flat: &struct{}{}}
 	}
 	return out
 }

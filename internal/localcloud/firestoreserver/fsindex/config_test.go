@@ -2,6 +2,8 @@ package fsindex
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -90,24 +92,65 @@ func TestParseErrors(t *testing.T) {
 	field := func(fields string) string {
 		return `{"indexes":[{"collectionGroup":"c","queryScope":"COLLECTION","fields":[` + fields + `]}]}`
 	}
+	const a2 = `{"fieldPath":"a","order":"ASCENDING"},{"fieldPath":"b","order":"DESCENDING"}`
 	const a, b = `{"fieldPath":"a","order":"ASCENDING"}`, `{"fieldPath":"b","arrayConfig":"CONTAINS"}`
+	override := func(rest string) string {
+		return `{"fieldOverrides":[{"collectionGroup":"c",` + rest + `}]}`
+	}
+	const asc = `{"queryScope":"COLLECTION","order":"ASCENDING"}`
+	many := func(n int, entry func(int) string) string {
+		list := make([]string, n)
+		for i := range list {
+			list[i] = entry(i)
+		}
+		return strings.Join(list, ",")
+	}
 	tests := map[string]struct{ in, want string }{
-		"not JSON":       {`{`, "parse index configuration"},
-		"no fields":      {field(``), "one field needs no composite"},
-		"one field":      {field(a), "one field needs no composite"},
-		"twice":          {field(a + "," + a), "listed twice"},
-		"two arrays":     {field(b + `,{"fieldPath":"c","arrayConfig":"CONTAINS"}`), "more than one field with arrayConfig"},
-		"bad order":      {field(a + `,{"fieldPath":"b","order":"UP"}`), "must have one order"},
-		"order twice":    {field(a + `,{"fieldPath":"b","order":"ASCENDING","arrayConfig":"CONTAINS"}`), "must have one order"},
-		"bad path":       {field(a + `,{"fieldPath":"0b","order":"ASCENDING"}`), "Invalid property path"},
-		"name first":     {field(`{"fieldPath":"__name__","order":"ASCENDING"},` + a), "__name__ must be the last"},
-		"bad dimension":  {field(a + `,{"fieldPath":"v","vectorConfig":{"dimension":4096,"flat":{}}}`), "dimension"},
-		"bad scope":      {`{"indexes":[{"collectionGroup":"c","queryScope":"ALL","fields":[` + a + "," + b + `]}]}`, "queryScope"},
-		"no group":       {`{"indexes":[{"fields":[` + a + "," + b + `]}]}`, "must not be empty"},
-		"override entry": {`{"fieldOverrides":[{"collectionGroup":"c","fieldPath":"a","indexes":[{"queryScope":"COLLECTION"}]}]}`, "must have one order"},
-		"override scope": {`{"fieldOverrides":[{"collectionGroup":"c","fieldPath":"a","indexes":[{"queryScope":"X","order":"ASCENDING"}]}]}`, "queryScope"},
-		"override path":  {`{"fieldOverrides":[{"collectionGroup":"c","fieldPath":"","indexes":[]}]}`, "Invalid property path"},
-		"override group": {`{"fieldOverrides":[{"fieldPath":"a","indexes":[]}]}`, "must not be empty"},
+		// Each must name the stanza that production would refuse.
+		"wildcard with ttl":    {override(`"fieldPath":"*","ttl":false,"indexes":[]`), `fieldOverrides[0] {"collectionGroup":"c","fieldPath":"*","ttl":false,"indexes":[]}: Updating ttl other than single field level`},
+		"wildcard, ttl on":     {override(`"fieldPath":"*","ttl":true,"indexes":[]`), "Updating ttl other than single field level"},
+		"ttl twice":            {`{"fieldOverrides":[{"collectionGroup":"c","fieldPath":"a","ttl":true,"indexes":[]},{"collectionGroup":"c","fieldPath":"b","ttl":true,"indexes":[]}]}`, `fieldOverrides[1] {"collectionGroup":"c","fieldPath":"b","ttl":true,"indexes":[]}: a collection group has one TTL policy`},
+		"ttl no boolean":       {override(`"fieldPath":"a","ttl":"yes","indexes":[]`), "ttl"},
+		"override twice":       {`{"fieldOverrides":[{"collectionGroup":"c","fieldPath":"a","indexes":[]},{"collectionGroup":"c","fieldPath":"a","indexes":[]}]}`, "fieldOverrides[1]"},
+		"override, no list":    {override(`"fieldPath":"a"`), "indexes is missing"},
+		"override entry path":  {override(`"fieldPath":"a","indexes":[{"fieldPath":"b","order":"ASCENDING"}]`), "no fieldPath of its own"},
+		"override entry twice": {override(`"fieldPath":"a","indexes":[` + asc + `,` + asc + `]`), "listed twice"},
+		"override of name":     {override(`"fieldPath":"__name__","indexes":[]`), "__name__"},
+		"override vector":      {override(`"fieldPath":"a","indexes":[{"vectorConfig":{"dimension":3,"flat":{}}}]`), "must have one order"},
+		"unknown key":          {`{"indexes":[],"fieldOverride":[]}`, `unknown field "fieldOverride"`},
+		"unknown index key":    {`{"indexes":[{"collectionGroup":"c","queryscopes":"COLLECTION","fields":[` + a2 + `]}]}`, `indexes[0] {"collectionGroup":"c","queryscopes"`},
+		"unknown field key":    {field(`{"fieldPath":"a","orders":"ASCENDING"}`), `unknown field "orders"`},
+		"unknown override key": {override(`"fieldPath":"a","tll":false,"indexes":[]`), `unknown field "tll"`},
+		"index twice":          {`{"indexes":[{"collectionGroup":"c","queryScope":"COLLECTION","fields":[` + a2 + `]},{"collectionGroup":"c","fields":[` + a2 + `,{"fieldPath":"__name__","order":"DESCENDING"}]}]}`, "indexes[1]"},
+		"field in both orders": {field(`{"fieldPath":"a","order":"ASCENDING"},{"fieldPath":"a","order":"DESCENDING"}`), "listed twice"},
+		"field and its name":   {field(`{"fieldPath":"a","order":"ASCENDING"},{"fieldPath":"__name__","order":"ASCENDING"}`), "one field needs no composite"},
+		"name alone":           {field(`{"fieldPath":"__name__","order":"ASCENDING"}`), "one field needs no composite"},
+		"scope in a field":     {field(`{"fieldPath":"a","order":"ASCENDING","queryScope":"COLLECTION"},{"fieldPath":"b","order":"ASCENDING"}`), "queryScope"},
+		"vector not last":      {field(`{"fieldPath":"v","vectorConfig":{"dimension":3,"flat":{}}},{"fieldPath":"a","order":"ASCENDING"}`), "the last"},
+		"two vectors":          {field(`{"fieldPath":"v","vectorConfig":{"dimension":3,"flat":{}}},{"fieldPath":"w","vectorConfig":{"dimension":3,"flat":{}}}`), "the only one"},
+		"vector with order":    {field(`{"fieldPath":"v","order":"ASCENDING","vectorConfig":{"dimension":3,"flat":{}}}`), "vectorConfig alone"},
+		"vector without flat":  {field(`{"fieldPath":"v","vectorConfig":{"dimension":3}}`), "flat"},
+		"other edition":        {`{"indexes":[{"collectionGroup":"c","queryScope":"COLLECTION","density":"DENSE","fields":[` + a2 + `]}]}`, "Enterprise"},
+		"101 fields":           {field(many(101, func(i int) string { return fmt.Sprintf(`{"fieldPath":"f%d","order":"ASCENDING"}`, i) })), "101 fields, more than 100"},
+		"1001 indexes":         {`{"indexes":[` + many(1001, func(int) string { return "{}" }) + `]}`, "1001 indexes, more than 1000"},
+		"1001 overrides":       {`{"fieldOverrides":[` + many(1001, func(int) string { return "{}" }) + `]}`, "1001 fieldOverrides, more than 1000"},
+		"two files":            {`{} {}`, "more after the end"},
+		"not JSON":             {`{`, "parse index configuration"},
+		"no fields":            {field(``), "one field needs no composite"},
+		"one field":            {field(a), "one field needs no composite"},
+		"twice":                {field(a + "," + a), "listed twice"},
+		"two arrays":           {field(b + `,{"fieldPath":"c","arrayConfig":"CONTAINS"}`), "more than one field with arrayConfig"},
+		"bad order":            {field(a + `,{"fieldPath":"b","order":"UP"}`), "must have one order"},
+		"order twice":          {field(a + `,{"fieldPath":"b","order":"ASCENDING","arrayConfig":"CONTAINS"}`), "must have one order"},
+		"bad path":             {field(a + `,{"fieldPath":"0b","order":"ASCENDING"}`), "Invalid property path"},
+		"name first":           {field(`{"fieldPath":"__name__","order":"ASCENDING"},` + a), "__name__ must be the last"},
+		"bad dimension":        {field(a + `,{"fieldPath":"v","vectorConfig":{"dimension":4096,"flat":{}}}`), "dimension"},
+		"bad scope":            {`{"indexes":[{"collectionGroup":"c","queryScope":"ALL","fields":[` + a + "," + b + `]}]}`, "queryScope"},
+		"no group":             {`{"indexes":[{"fields":[` + a + "," + b + `]}]}`, "must not be empty"},
+		"override entry":       {`{"fieldOverrides":[{"collectionGroup":"c","fieldPath":"a","indexes":[{"queryScope":"COLLECTION"}]}]}`, "must have one order"},
+		"override scope":       {`{"fieldOverrides":[{"collectionGroup":"c","fieldPath":"a","indexes":[{"queryScope":"X","order":"ASCENDING"}]}]}`, "queryScope"},
+		"override path":        {`{"fieldOverrides":[{"collectionGroup":"c","fieldPath":"","indexes":[]}]}`, "Invalid property path"},
+		"override group":       {`{"fieldOverrides":[{"fieldPath":"a","indexes":[]}]}`, "must not be empty"},
 	}
 	for name, tt := range tests {
 		if _, err := Parse([]byte(tt.in)); err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -169,5 +212,21 @@ func TestWithLeavesTheOriginal(t *testing.T) {
 	}
 	if got := with.Singles("msgs", fsvalue.FieldPath{"body", "deep"}); len(got) != 1 || got[0].Fields[0].Kind != Contains {
 		t.Errorf("With lost the more specific override: %v", got)
+	}
+}
+
+// TestDeployedFile: the file that deployments bring to production is one that it takes.
+func TestDeployedFile(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("../../../../deployments/firestore.indexes.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Composites("VipUsers")) == 0 || len(c.Singles("ExportJobs", fsvalue.FieldPath{"attempt"})) != 0 {
+		t.Error("the file defines no indexes, or exempts nothing")
 	}
 }
