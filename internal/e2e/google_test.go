@@ -19,6 +19,7 @@ func TestGoogle(t *testing.T) {
 	hosts := e2etest.GoogleEmulators(t, gcloud)
 	_, embedded := e2etest.Emulators(t, exportd, t.TempDir())
 	hosts.Storage = embedded.Storage
+	sameIDs(t, hosts.Firestore, embedded.Firestore)
 	s := e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 500, Messages: 1500})
 	// Parts of 500 rows, so that plan and finalize are judged too.
 	e2etest.Worker(t, exportd, hosts, "EXPORTD_PART_ROWS=500")

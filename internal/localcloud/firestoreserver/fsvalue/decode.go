@@ -160,13 +160,37 @@ func pathLen(b []byte, at int, mask byte) int {
 		if b[at] == mask && b[at+1] == endOfPath^mask {
 			return at + 2
 		}
-		end, cut := textLen(b, at, mask)
+		end, cut := idLen(b, at, mask)
 		if end < 0 || cut {
 			return end
 		}
 		at = end
 	}
 	return -1
+}
+
+// idLen is textLen for what encoder.id wrote.
+func idLen(b []byte, at int, mask byte) (end int, cut bool) {
+	if isNumberID(b, at, mask) {
+		return at + numberIDBytes, false
+	}
+	return textLen(b, at, mask)
+}
+
+func isNumberID(b []byte, at int, mask byte) bool {
+	return len(b) >= at+numberIDBytes && b[at] == mask && b[at+1]^mask == numberID
+}
+
+// decodeID is the id that lies between at and end.
+func decodeID(b []byte, at, end int, mask byte) string {
+	if !isNumberID(b, at, mask) {
+		return decodeText(b[at:end-2], mask)
+	}
+	n := binary.BigEndian.Uint64(b[at+2:])
+	if mask != 0 {
+		n = ^n
+	}
+	return numericID(int64(n ^ signBit))
 }
 
 // listLen handles arrays and maps alike: map keys are tagged like strings.
@@ -238,13 +262,13 @@ func DecodeNumber(component []byte, d Direction, integer bool) (v *Value, ok boo
 	return &Value{ValueType: &firestorepb.Value_IntegerValue{IntegerValue: i}}, true
 }
 
-// CutString decodes the first string component of a key.
+// CutString decodes the id at the start of a key.
 func CutString(key []byte) (s string, rest []byte, err error) {
-	end, _ := textLen(key, 0, 0)
+	end, _ := idLen(key, 0, 0)
 	if end < 0 {
 		return "", nil, ErrCorruptKey
 	}
-	return decodeText(key[:end-2], 0), key[end:], nil
+	return decodeID(key, 0, end, 0), key[end:], nil
 }
 
 func decodeText(b []byte, mask byte) string {
@@ -267,14 +291,14 @@ func CutPath(db Database, key []byte, d Direction) (p Path, rest []byte, err err
 		if key[at] == mask && key[at+1] == endOfPath^mask {
 			return Path{db: db, rel: rel.String()}, key[at+2:], nil
 		}
-		end, cut := textLen(key, at, mask)
+		end, cut := idLen(key, at, mask)
 		if end < 0 || cut {
 			break
 		}
 		if rel.Len() > 0 {
 			rel.WriteByte('/')
 		}
-		rel.WriteString(decodeText(key[at:end-2], mask))
+		rel.WriteString(decodeID(key, at, end, mask))
 		at = end
 	}
 	return Path{}, nil, ErrCorruptKey

@@ -32,13 +32,18 @@ const (
 )
 
 // A byte 00 inside text is followed by one of these. The order matters: an end
-// sorts before a cut, which sorts before a literal 00 and any further text.
+// sorts before a cut, which sorts before a number, a literal 00 and any further text.
 const (
 	endOfPath = 0x00
 	endOfText = 0x01
 	cutText   = 0x02
-	literal0  = 0xFF
+	// numberID, at the start of an id only, is followed by the 8 bytes of a number and no
+	// end: below every string, above the end of a path.
+	numberID = 0x03
+	literal0 = 0xFF
 )
+
+const numberIDBytes = 2 + wordBytes
 
 // In the place of a next element's tag, these end an array or map.
 const (
@@ -76,10 +81,10 @@ func complement(b []byte, d Direction) {
 	}
 }
 
-// AppendString appends an escaped, terminated string: the form of ids in keys.
+// AppendString appends an id, escaped and terminated: the form of ids in keys.
 func AppendString(dst []byte, s string) []byte {
 	e := encoder{dst: dst, limit: math.MaxInt}
-	e.text(s)
+	e.id(s)
 	return e.dst
 }
 
@@ -97,7 +102,7 @@ func AppendPath(dst []byte, p Path, d Direction) []byte {
 func AppendPathPrefix(dst []byte, p Path) []byte {
 	e := encoder{dst: dst, limit: math.MaxInt}
 	for seg := range p.Segments() {
-		e.text(seg)
+		e.id(seg)
 	}
 	return e.dst
 }
@@ -204,6 +209,16 @@ func (e *encoder) number(f float64, residual int64) {
 	}
 }
 
+// id writes a segment of a name.
+func (e *encoder) id(s string) {
+	if n, ok := NumericID(s); ok && !e.full() {
+		e.dst = append(e.dst, 0, numberID)
+		e.dst = binary.BigEndian.AppendUint64(e.dst, uint64(n)^signBit)
+		return
+	}
+	e.text(s)
+}
+
 func (e *encoder) text(s string) {
 	for len(s) > 0 && !e.full() {
 		n := min(len(s), e.limit-len(e.dst))
@@ -253,7 +268,7 @@ func (e *encoder) reference(name string) {
 		if n == 0 || n == 2 || n == 4 { // projects, databases, documents
 			continue
 		}
-		if e.text(seg); e.cut {
+		if e.id(seg); e.cut {
 			return // the cut mark ends the whole reference
 		}
 	}

@@ -2,6 +2,7 @@ package fsvalue
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -60,8 +61,14 @@ func ParseParent(name string) (Path, error) {
 	return p, nil
 }
 
-// CheckID checks a document id.
-func CheckID(id string) error { return checkSegment(id, "Resource id") }
+// CheckID checks a document id. Numeric ids, as entities imported from Datastore
+// have them, are legal; Google's emulator creates them, too.
+func CheckID(id string) error {
+	if _, ok := NumericID(id); ok {
+		return nil
+	}
+	return checkSegment(id, "Resource id")
+}
 
 // CheckCollectionID checks a collection id.
 func CheckCollectionID(id string) error { return checkSegment(id, "Collection id") }
@@ -145,7 +152,26 @@ func checkSegment(id, what string) error {
 	return nil
 }
 
-// isReserved reports whether a name matches __.*__.
+// isReserved reports whether a name matches __.*__ with something between: Google's
+// emulator, unlike the quota page, takes "____".
 func isReserved(s string) bool {
-	return len(s) >= 4 && strings.HasPrefix(s, "__") && strings.HasSuffix(s, "__")
+	return len(s) > len("____") && strings.HasPrefix(s, "__") && strings.HasSuffix(s, "__")
 }
+
+// NumericID returns the number of a document id like __id7__ or __id-92__. 0 is none,
+// and neither are leading zeros, a plus sign or more than 64 bits.
+func NumericID(id string) (n int64, ok bool) {
+	digits, ok := strings.CutPrefix(id, numericPrefix)
+	if !ok {
+		return 0, false
+	}
+	if digits, ok = strings.CutSuffix(digits, numericSuffix); !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	return n, err == nil && n != 0 && strconv.FormatInt(n, 10) == digits
+}
+
+const numericPrefix, numericSuffix = "__id", "__"
+
+func numericID(n int64) string { return numericPrefix + strconv.FormatInt(n, 10) + numericSuffix }

@@ -119,20 +119,48 @@ func (p Path) Compare(o Path) int {
 }
 
 // compareRel compares joined segments. The separator must sort below every
-// other byte, which "/" does not by itself.
+// other byte, which "/" does not by itself, and numeric ids come first, by number.
 func compareRel(a, b string) int {
-	n := min(len(a), len(b))
-	for i := range n {
-		if a[i] == b[i] {
-			continue
-		}
-		switch {
-		case a[i] == '/':
-			return -1
-		case b[i] == '/':
-			return 1
-		}
-		return cmp.Compare(a[i], b[i])
+	i, n := 0, min(len(a), len(b))
+	for i < n && a[i] == b[i] {
+		i++
 	}
-	return cmp.Compare(len(a), len(b))
+	if i == len(a) && i == len(b) {
+		return 0
+	}
+	start := strings.LastIndexByte(a[:i], '/') + 1
+	if strings.HasPrefix(a[start:], numericPrefix) || strings.HasPrefix(b[start:], numericPrefix) {
+		if c := compareNumeric(segmentAt(a, start), segmentAt(b, start)); c != 0 {
+			return c
+		}
+	}
+	switch {
+	case i == n:
+		return cmp.Compare(len(a), len(b))
+	case a[i] == '/':
+		return -1
+	case b[i] == '/':
+		return 1
+	}
+	return cmp.Compare(a[i], b[i])
+}
+
+func segmentAt(s string, start int) string {
+	segment, _, _ := strings.Cut(s[start:], "/")
+	return segment
+}
+
+// compareNumeric is 0 where it cannot tell: both are strings, or the same.
+func compareNumeric(a, b string) int {
+	x, xOK := NumericID(a)
+	y, yOK := NumericID(b)
+	switch {
+	case xOK && yOK:
+		return cmp.Compare(x, y)
+	case xOK:
+		return -1
+	case yOK:
+		return 1
+	}
+	return 0
 }

@@ -94,7 +94,8 @@ func wantInvalid(t testing.TB, what string, err error, text string) {
 func TestNameOrder(t *testing.T) {
 	t.Parallel()
 	names := []string{
-		"a/\x00", "a/\x00\x01", "a/\x01", "a/a", "a/a/\x01/b", "a/a/qg/e1", "a/a\x00", "a/a\x01", "a/a!", "a/a-", "a/a-/b/c", "a/b", "a\x00/b", "a!/b",
+		"a/__id-9223372036854775808__", "a/__id-92__", "a/__id-7__", "a/__id7__", "a/__id7__/b/__id1__", "a/__id7__/b/__", "a/__id10__", "a/__id9223372036854775807__",
+		"a/\x00", "a/\x00\x01", "a/\x01", "a/__", "a/____", "a/__id7", "a/__id7_", "a/__id7__x", "a/a", "a/a/\x01/b", "a/a/qg/e1", "a/a\x00", "a/a\x01", "a/a!", "a/a-", "a/a-/b/c", "a/b", "a\x00/b", "a!/b",
 		"r1/qg/c1/x", "r1/qg/c1/x/qg/e1", "r1/qg/c2/x", "r1/qgx/x2/x", "r1/sub/s1/x",
 	}
 	for i, a := range names {
@@ -121,7 +122,7 @@ func TestNameOrder(t *testing.T) {
 func TestCutPath(t *testing.T) {
 	t.Parallel()
 	for _, d := range []Direction{Ascending, Descending} {
-		for _, rel := range []string{"a/b", "a\x00/b\x00\x01\x02\xc3\xbf/c/d"} {
+		for _, rel := range []string{"a/b", "a\x00/b\x00\x01\x02\xc3\xbf/c/d", "a/__id-92__/b/__id7__"} {
 			p := mustDocument(t, rel)
 			key := append(AppendPath(nil, p, d), "rest"...)
 			got, rest, err := CutPath(p.Database(), key, d)
@@ -138,6 +139,9 @@ func TestCutPath(t *testing.T) {
 	s, rest, err := CutString(append(AppendString(nil, "a\x00b"), 7))
 	if s != "a\x00b" || len(rest) != 1 || err != nil {
 		t.Errorf("CutString = %q, %x, %v", s, rest, err)
+	}
+	if s, rest, err := CutString(append(AppendString(nil, "__id-92__"), 7)); s != "__id-92__" || len(rest) != 1 || err != nil {
+		t.Errorf("CutString of a numeric id = %q, %x, %v", s, rest, err)
 	}
 	if _, _, err := CutString([]byte("abc")); err == nil {
 		t.Error("CutString without an end succeeds")

@@ -16,6 +16,10 @@ func stringSize(s string) int { return len(s) + 1 }
 func (p Path) Size() int {
 	n := nameOverhead
 	for seg := range p.Segments() {
+		if _, ok := NumericID(seg); ok {
+			n += wordBytes
+			continue
+		}
 		n += stringSize(seg)
 	}
 	return n
