@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"math"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -29,6 +30,14 @@ func (s *Server) RunAggregationQuery(req *firestorepb.RunAggregationQueryRequest
 	if err != nil {
 		return err
 	}
+	begun := time.Now()
+	explain, planOnly, err := s.explained(req.GetExplainOptions(), agg.Query, agg.Fields)
+	if err != nil {
+		return err
+	}
+	if planOnly {
+		return stream.Send(&firestorepb.RunAggregationQueryResponse{ExplainMetrics: explain})
+	}
 	r, err := s.open(stream.Context(), consistency{transaction: req.GetTransaction(), begin: req.GetNewTransaction(), readTime: req.GetReadTime()})
 	if err != nil {
 		return err
@@ -47,7 +56,18 @@ func (s *Server) RunAggregationQuery(req *firestorepb.RunAggregationQueryRequest
 			return digestOf(&firestorepb.AggregationResult{AggregateFields: fields}), err
 		}})
 	}
-	return stream.Send(&firestorepb.RunAggregationQueryResponse{Result: result, ReadTime: r.time(), Transaction: r.begun})
+	if err := stream.Send(&firestorepb.RunAggregationQueryResponse{Result: result, ReadTime: r.time(), Transaction: r.begun}); err != nil || explain == nil {
+		return err
+	}
+	// 1 read for 1,000 entries; only a count tells how many there were.
+	entries := 0
+	for _, v := range fields {
+		entries = max(entries, int(v.GetIntegerValue()))
+	}
+	if err := measure(explain, time.Since(begun), scanned{results: 1, entries: entries}, (entries+999)/1000, 0); err != nil {
+		return s.answer(err)
+	}
+	return stream.Send(&firestorepb.RunAggregationQueryResponse{ReadTime: r.time(), ExplainMetrics: explain})
 }
 
 func digestOf(m proto.Message) uint64 {

@@ -20,6 +20,7 @@ var (
 	errContention    = status.Error(codes.Aborted, "Too much contention on these documents. Please try again.")
 	errReadOnlyTxn   = status.Error(codes.InvalidArgument, "Cannot modify entities in a read-only transaction")
 	errStreamTooLong = status.Error(codes.Unavailable, "The datastore operation timed out, or the data was temporarily unavailable.")
+	errNoIndex       = status.Error(codes.FailedPrecondition, "no matching index found.")
 	errClosing       = status.Error(codes.Unavailable, "The server is shutting down.")
 	errTooLarge      = status.Error(codes.InvalidArgument, "Request payload size exceeds the limit: 10485760 bytes.")
 )

@@ -27,6 +27,14 @@ func (s *Server) RunQuery(req *firestorepb.RunQueryRequest, stream firestorepb.F
 	if err != nil {
 		return err
 	}
+	begun := time.Now()
+	explain, planOnly, err := s.explained(req.GetExplainOptions(), q, nil)
+	if err != nil {
+		return err
+	}
+	if planOnly {
+		return stream.Send(&firestorepb.RunQueryResponse{ExplainMetrics: explain})
+	}
 	begin := req.GetNewTransaction()
 	if begin != nil && begin.GetMode() == nil {
 		begin = &firestorepb.TransactionOptions{Mode: &firestorepb.TransactionOptions_ReadOnly_{
@@ -46,14 +54,22 @@ func (s *Server) RunQuery(req *firestorepb.RunQueryRequest, stream firestorepb.F
 	if q.FindNearest != nil {
 		return s.answer(s.findNearest(db, q, r, stream))
 	}
-	return s.answer(s.sendRows(db, q, r, stream))
+	n, err := s.sendRows(db, q, r, stream)
+	if err != nil || explain == nil {
+		return s.answer(err)
+	}
+	// Of the last message, as production sends them.
+	if err := measure(explain, time.Since(begun), n, n.results+n.skipped, n.results); err != nil {
+		return s.answer(err)
+	}
+	return stream.Send(&firestorepb.RunQueryResponse{ReadTime: r.time(), ExplainMetrics: explain})
 }
 
 // sendRows streams the result of q as ready wire bytes.
-func (s *Server) sendRows(db database, q *fsquery.Query, r *reading, stream firestorepb.Firestore_RunQueryServer) (err error) {
+func (s *Server) sendRows(db database, q *fsquery.Query, r *reading, stream firestorepb.Firestore_RunQueryServer) (n scanned, err error) {
 	res, err := s.newRows(stream.Context(), r.view, db, q, nil, false)
 	if err != nil {
-		return err
+		return n, err
 	}
 	defer func() { err = errors.Join(err, res.close()) }()
 	f := newFramer(db, q, r.view.Instant())
@@ -63,18 +79,18 @@ func (s *Server) sendRows(db database, q *fsquery.Query, r *reading, stream fire
 	if s.opt.MaxStream > 0 {
 		deadline = time.Now().Add(s.opt.MaxStream)
 	}
-	sent, headed := 0, false
+	headed := false
 	for {
 		ok, err := res.next()
 		if err != nil {
-			return err
+			return n, err
 		}
 		if !headed && (res.skipped > 0 || !ok) {
 			// The first message tells what the offset skipped; it is also the
 			// only one of an empty result.
 			headed = true
 			if err := stream.Send(&firestorepb.RunQueryResponse{ReadTime: r.time(), SkippedResults: int32(res.skipped)}); err != nil {
-				return err
+				return n, err
 			}
 		}
 		if !ok {
@@ -84,20 +100,21 @@ func (s *Server) sendRows(db database, q *fsquery.Query, r *reading, stream fire
 		digest.add(res)
 		fr, err := f.frame(&res.current)
 		if err != nil {
-			return err
+			return n, err
 		}
 		if err := stream.SendMsg(fr); err != nil {
-			return err
+			return n, err
 		}
-		sent++
-		if sent%1024 == 0 {
+		n.results++
+		if n.results%1024 == 0 {
 			if err := s.interrupted(stream.Context().Err(), deadline); err != nil {
-				return err
+				return n, err
 			}
 		}
 	}
 	digest.note(s, db, q)
-	return nil
+	n.skipped, n.entries = res.skipped, res.steps
+	return n, nil
 }
 
 // interrupted tells why a long stream must end now, if it must.
