@@ -49,6 +49,7 @@ type Callback struct {
 	NextAt time.Time `firestore:"nextAt,omitempty"`
 	// WakeAt is when somebody must look at the delivery; zero once it has ended.
 	WakeAt time.Time `firestore:"wakeAt,omitempty"`
+	Shard  int       `firestore:"shard"` // as ShardOf
 	Lease  Lease     `firestore:"lease"`
 	// Attempt counts tries begun, all of them. Schedule counts those that spent a place of
 	// the schedule, which a redelivery by hand starts again.
@@ -114,7 +115,7 @@ func newCallback(j *Job, now time.Time) *Callback {
 		ID: CallbackID(j), Schema: SchemaVersion, JobID: j.ID, JobAttempt: j.Attempt, OrgID: j.OrgID, KeyID: j.KeyID,
 		URL: j.CallbackURL, Origin: originOf(j.CallbackURL),
 		Event: "export." + string(j.State), CreatedAt: now, Rows: j.Result.Rows, Object: j.Result.Object, FileExpiresAt: j.FileExpiresAt, Error: j.Error,
-		State: CallbackPending, NextAt: now, WakeAt: now.Add(callbackGrace),
+		State: CallbackPending, NextAt: now, WakeAt: now.Add(callbackGrace), Shard: ShardOf(j.ID),
 	}
 }
 
@@ -348,5 +349,6 @@ func (tx *CallbackTx) check() error {
 	if !ValidID(cb.JobID) || cb.OrgID == "" || cb.Origin == "" || cb.Lease.Token != "" && len(cb.Tries) == 0 {
 		return fmt.Errorf("callback %s (state %q): %w", cb.ID, cb.State, ErrInvalid)
 	}
+	cb.Shard = ShardOf(cb.JobID)
 	return nil
 }

@@ -39,14 +39,15 @@ func (tx *Tx) Claim(worker string) (Lease, error) {
 	return j.Lease, nil
 }
 
-// Renew prolongs the lease and notes progress, which never goes back.
+// Renew prolongs the lease and notes progress, which never goes back. WakeAt stays: when it
+// passes, the rescuer sees the lease and moves it behind, so that whoever stops renewing is found
+// as soon as if each renewal had moved it, and no renewal changes an index.
 func (tx *Tx) Renew(l Lease, rows, bytes int64) (Lease, error) {
 	if err := tx.holds(l); err != nil {
 		return Lease{}, err
 	}
 	j := tx.Job
 	j.Lease.Until = tx.Now.Add(tx.Policy.LeaseFor)
-	j.WakeAt = tx.leaseWake(j.Lease)
 	if rows > j.RowsDone {
 		j.Interruptions = 0
 	}
@@ -88,7 +89,7 @@ func (tx *Tx) Plan(l Lease, snapshot time.Time, ranges []Range) error {
 		j.RowsTotal += r.Rows
 		tx.NewParts = append(tx.NewParts, &Part{
 			ID: PartID(j.PlanEpoch, i), Schema: SchemaVersion, JobID: j.ID, OrgID: j.OrgID, PlanEpoch: j.PlanEpoch,
-			Index: i, From: r.From, To: r.To, Rows: r.Rows, State: PartPending,
+			Index: i, From: r.From, To: r.To, Rows: r.Rows, State: PartPending, Shard: PartShard(j.ID, i),
 		})
 	}
 	j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)

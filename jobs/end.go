@@ -269,6 +269,7 @@ func (tx *Tx) Invalidate() error {
 		return nil
 	}
 	j.State, j.FinishedAt, j.Lease, j.Phase = Failed, tx.Now, Lease{}, PhaseStart
+	j.reshard()
 	j.Error = &JobError{Code: CodeInvalidJob, Message: "the job's record is damaged", Remedy: "its document was changed by something other than exportd; request the export again"}
 	j.PartsTotal, j.PartsDone, j.NextPart, j.PlanEpoch = 0, 0, 0, 0
 	j.Cleanup = false

@@ -28,8 +28,9 @@ type Job struct {
 	State State `firestore:"state"`
 	Phase Phase `firestore:"phase"`
 	// WakeAt is when somebody must look at the job next; the rescuer asks for it. Set in
-	// every state until the record is deleted.
+	// every state until the record is deleted. It is indexed with Shard, and a renewal leaves it.
 	WakeAt     time.Time `firestore:"wakeAt"`
+	Shard      int       `firestore:"shard"` // as ShardOf, or EndedShard
 	CreatedAt  time.Time `firestore:"createdAt"`
 	StartedAt  time.Time `firestore:"startedAt,omitempty"`
 	FinishedAt time.Time `firestore:"finishedAt,omitempty"`

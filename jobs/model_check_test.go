@@ -25,6 +25,9 @@ func (m *model) check(w *world) {
 	if j.WakeAt.IsZero() {
 		m.fail("the job is %s and nobody is due to look at it", j.State)
 	}
+	if want := shardOf(j); j.Shard != want {
+		m.fail("the job is %s and in shard %d, want %d", j.State, j.Shard, want)
+	}
 	m.checkParts(w)
 	if j.State == jobs.Succeeded {
 		if got, ok := w.objects.get(j.Result.Object); !ok || got != m.whole() {
@@ -51,6 +54,9 @@ func (m *model) checkParts(w *world) {
 	j := &w.job.Job
 	done, rows := 0, int64(0)
 	for _, p := range w.parts.docs {
+		if p.Shard != jobs.PartShard(j.ID, p.Index) {
+			m.fail("part %s is in shard %d, want %d", p.ID, p.Shard, jobs.PartShard(j.ID, p.Index))
+		}
 		if p.PlanEpoch == j.PlanEpoch && p.State == jobs.PartRunning && p.WakeAt.IsZero() {
 			m.fail("part %s is held and nobody is due to look at it", p.ID)
 		}
@@ -68,13 +74,21 @@ func (m *model) checkParts(w *world) {
 	}
 }
 
+// shardOf is where those look who are due to look at the job.
+func shardOf(j *jobs.Job) int {
+	if j.State.Ended() {
+		return jobs.EndedShard(jobs.ShardOf(j.ID))
+	}
+	return jobs.ShardOf(j.ID)
+}
+
 // shown is the progress as the store's Progress adds it up.
 func (m *model) shown(w *world) int64 {
 	j := &w.job.Job
 	rows := j.RowsDone
 	if j.State == jobs.Running && j.Phase == jobs.PhaseParts {
 		for _, p := range w.parts.docs {
-			if p.PlanEpoch == j.PlanEpoch {
+			if p.PlanEpoch == j.PlanEpoch && p.Begun {
 				rows += p.RowsDone
 			}
 		}

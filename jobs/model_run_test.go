@@ -63,6 +63,16 @@ var scenarios = []scenario{
 		deep:   allowance{unsure: 2, double: 1, faultStale: 1, renew: 2, remove: 1},
 	},
 	{
+		name: "one part, two rescuers of a shard", parts: 1, window: 1, interruptions: 1, twice: true,
+		budget: allowance{crash: 1, lose: 1},
+		deep:   allowance{crash: 1, jump: 1, lose: 1, faultTransient: 1},
+	},
+	{
+		name: "two parts, two rescuers of a shard", parts: 2, window: 1, interruptions: 1, twice: true,
+		budget: allowance{crash: 1},
+		deep:   allowance{crash: 1, lose: 1, double: 1},
+	},
+	{
 		name: "three parts", parts: 3, window: 2, interruptions: 2,
 		budget: allowance{crash: 1},
 		deep:   allowance{crash: 1, jump: 1, lose: 1, unsure: 1},
@@ -174,6 +184,16 @@ func TestModelFinds(t *testing.T) {
 			name: "a purge without a sweep", parts: 1, budget: allowance{crash: 1, jump: 1, cancel: 1},
 			mutate: mutation{bluntPurge: true},
 			want:   "the record is gone and object",
+		},
+		{
+			name: "a rerun stays among the jobs that have ended", parts: 1, budget: allowance{rerun: 1},
+			mutate: after(opRerun, func(tx *jobs.Tx) { tx.Job.Shard = jobs.EndedShard(jobs.ShardOf(modelJob)) }),
+			want:   "in shard",
+		},
+		{
+			name: "a part is in no shard", parts: 2,
+			mutate: after(opPlan, func(tx *jobs.Tx) { tx.NewParts[1].Shard = -1 }),
+			want:   "in shard -1",
 		},
 		// What the checker has found in earlier forms of the protocol.
 		{

@@ -158,9 +158,9 @@ func (m *model) idle(w *world, i int, out emit) {
 			}
 		}
 	case w.job == nil:
-	case i == rescuer && !m.mutate.deaf:
+	case (i == rescuer || i == canceler && m.twice) && !m.mutate.deaf:
 		clock := at(m.clock(rescuer, w.now))
-		if !clock.Before(w.job.WakeAt) {
+		if !clock.Before(w.job.WakeAt) && w.job.Shard == shardOf(&w.job.Job) {
 			begin("finds the job due", &n, actor{op: opWake})
 		}
 		for _, p := range w.parts.docs {

@@ -100,7 +100,9 @@ type scenario struct {
 	budget        map[budget]uint8
 	deep          map[budget]uint8 // used instead with -model.deep
 	resume        bool             // the operator reruns with mode resume
-	mutate        mutation
+	// twice: two rescuers believe that they hold the job's shard. The second is in the canceler's place.
+	twice  bool
+	mutate mutation
 }
 
 // mutation breaks the protocol on purpose, to show that the checker notices.
@@ -157,7 +159,7 @@ const modelJob = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
 func (m *model) start() world {
 	job := jobs.Job{
 		ID: modelJob, Schema: jobs.SchemaVersion, OrgID: "o", Kind: jobs.KindUsers, State: jobs.Queued,
-		CreatedAt: epoch0, WakeAt: epoch0.Add(m.policy.RingAgain), CallbackURL: "https://example.com/",
+		CreatedAt: epoch0, WakeAt: epoch0.Add(m.policy.RingAgain), Shard: jobs.ShardOf(modelJob), CallbackURL: "https://example.com/",
 	}
 	w := world{job: m.docs.job(job), parts: m.docs.partSet(nil), objects: m.docs.objectSet(nil), bag: m.docs.ring(m.docs.bag(nil), message{})}
 	for b, n := range m.budget {

@@ -59,7 +59,7 @@ type outcome struct {
 
 // clock is the actor's: the rescuer's is ahead by as much as clocks may be apart.
 func (m *model) clock(actor int, now int32) int32 {
-	if actor == rescuer {
+	if actor == rescuer || actor == canceler && m.twice {
 		now += int32(m.policy.Skew.Seconds())
 	}
 	return now

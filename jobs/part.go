@@ -39,11 +39,15 @@ type Part struct {
 	// WakeAt is when somebody must look at the part; zero while it waits for its turn in
 	// the window and once it is done.
 	WakeAt        time.Time `firestore:"wakeAt,omitempty"`
+	Shard         int       `firestore:"shard"` // as PartShard
 	NotBefore     time.Time `firestore:"notBefore,omitempty"`
 	Attempt       int       `firestore:"attempt"`
 	Interruptions int       `firestore:"interruptions"`
 	LastError     *JobError `firestore:"lastError"`
 
+	// Begun: claimed at least once and not done, so that RowsDone counts. It is what progress is
+	// asked by: an index of RowsDone would be written at each renewal.
+	Begun bool `firestore:"begun,omitempty"`
 	// RowsDone and BytesDone are the most ever reported from under way, by whatever holder;
 	// 0 again once the part is done and Rows and Size count.
 	RowsDone  int64  `firestore:"rowsDone,omitempty"`

@@ -22,7 +22,7 @@ func (tx *Tx) ClaimPart(planEpoch int64, index int, worker string) (*Part, Lease
 	if p.State != PartPending || tx.Now.Before(p.NotBefore) {
 		return nil, Lease{}, fmt.Errorf("part %d of job %s is %s: %w", index, j.ID, p.State, ErrNotDue)
 	}
-	p.State, p.Lease, p.JobEpoch = PartRunning, tx.grant(worker), j.Epoch
+	p.State, p.Lease, p.JobEpoch, p.Begun = PartRunning, tx.grant(worker), j.Epoch, true
 	p.Epoch++
 	p.Attempt++
 	p.NotBefore = time.Time{}
@@ -50,14 +50,14 @@ func (tx *Tx) holdsPart(planEpoch int64, index int, l Lease) (*Part, error) {
 	return p, nil
 }
 
-// RenewPart prolongs a part's lease and notes its progress, which never goes back.
+// RenewPart prolongs a part's lease and notes its progress, which never goes back. As Renew, it
+// leaves WakeAt.
 func (tx *Tx) RenewPart(planEpoch int64, index int, l Lease, rows, bytes int64) (Lease, error) {
 	p, err := tx.holdsPart(planEpoch, index, l)
 	if err != nil {
 		return Lease{}, err
 	}
 	p.Lease.Until = tx.Now.Add(tx.Policy.LeaseFor)
-	p.WakeAt = tx.leaseWake(p.Lease)
 	if rows > p.RowsDone {
 		p.Interruptions = 0
 	}
@@ -98,7 +98,7 @@ func (tx *Tx) CommitPart(planEpoch int64, index int, l Lease, worker string, r P
 	}
 	p.State, p.Lease, p.WakeAt, p.LastError = PartDone, Lease{}, time.Time{}, nil
 	p.Object, p.Size, p.CRC32C, p.Guarded = r.Object, r.Size, r.CRC32C, r.Guarded
-	p.RowsDone, p.BytesDone = 0, 0
+	p.Begun, p.RowsDone, p.BytesDone = false, 0, 0
 	tx.touch(p)
 
 	j := tx.Job

@@ -57,10 +57,3 @@ type JobPage struct {
 	Jobs []*Job
 	Next string
 }
-
-// PartRef names a part whose WakeAt has passed.
-type PartRef struct {
-	JobID     string
-	PlanEpoch int64
-	Index     int
-}

@@ -28,6 +28,7 @@ type Tx struct {
 
 // NewTx starts a transaction on job; load reads a part of it within the same transaction.
 func NewTx(p Policy, now time.Time, actor string, job *Job, load func(partID string) (*Part, error)) *Tx {
+	job.reshard() // also where another version, or a hand, left none
 	return &Tx{Policy: p, Now: now.UTC().Truncate(time.Microsecond), Actor: actor, Job: job, Parts: map[string]*Part{}, changed: map[string]bool{}, load: load}
 }
 
@@ -56,6 +57,7 @@ func (tx *Tx) partByID(id string) (*Part, error) {
 	if p.JobEpoch != tx.Job.Epoch && p.State != PartDone {
 		p.State, p.Lease, p.NotBefore, p.Attempt, p.Interruptions = PartPending, Lease{}, time.Time{}, 0, 0
 	}
+	p.Shard = PartShard(tx.Job.ID, p.Index)
 	tx.Parts[id] = p
 	return p, nil
 }
@@ -72,6 +74,7 @@ func (tx *Tx) become(next State) error {
 		return fmt.Errorf("job %s is %s, cannot become %s: %w", tx.Job.ID, tx.Job.State, next, ErrTransition)
 	}
 	tx.Job.State = next
+	tx.Job.reshard()
 	return nil
 }
 

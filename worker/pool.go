@@ -32,8 +32,8 @@ type store interface {
 	Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error)
 	HasRoom(ctx context.Context, orgID string) (bool, error)
 	OldestQueued(ctx context.Context, orgID string) (string, error)
-	Due(ctx context.Context, now time.Time, limit int) ([]string, error)
-	DueParts(ctx context.Context, now time.Time, limit int) ([]jobs.PartRef, error)
+	Due(ctx context.Context, kind jobstore.DueKind, shards []int, now time.Time, limit int, after *jobstore.DueCursor) (jobstore.DuePage, error)
+	Retire(ctx context.Context, d jobstore.Due) error
 	Acquire(ctx context.Context, role, owner string, ttl time.Duration) (bool, error)
 	Release(ctx context.Context, role, owner string) error
 	Paused(ctx context.Context) (map[jobs.Queue]jobstore.Pause, error)
@@ -45,7 +45,6 @@ type store interface {
 	DueBatches(ctx context.Context, now time.Time, limit int) ([]*jobs.Batch, error)
 	UpdateBatch(ctx context.Context, id string, fn func(b *jobs.Batch, now time.Time) error) (*jobs.Batch, error)
 	NoteDead(ctx context.Context, lane jobs.Queue, reason string) error
-	DueCallbacks(ctx context.Context, now time.Time, limit int) ([]jobs.Message, error)
 	UpdateCallback(ctx context.Context, id, actor string, fn func(*jobs.CallbackTx) error) (*jobs.Callback, error)
 	RetireCallback(ctx context.Context, id string) error
 	Receivers(ctx context.Context, orgID string, addresses ...string) ([]jobstore.Receiver, error)

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
 
@@ -79,30 +80,29 @@ func (p *Pool) rescueDue(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	now := p.Now()
-	ids, err := p.Store.Due(ctx, now, dueBatch)
-	if err != nil {
-		return err
-	}
-	parts, err := p.Store.DueParts(ctx, now, dueBatch)
-	if err != nil {
-		return err
-	}
-	callbacks, err := p.Store.DueCallbacks(ctx, now, dueBatch)
-	if err != nil {
-		return err
-	}
 	var g errgroup.Group
 	g.SetLimit(dutiesAtOnce)
-	for _, id := range ids {
-		g.Go(func() error { p.wakeJob(ctx, id); return nil })
-	}
-	for _, ref := range parts {
-		g.Go(func() error { p.wakePart(ctx, ref); return nil })
-	}
-	for _, m := range callbacks {
-		g.Go(func() error { p.wakeCallback(ctx, m); return nil })
+	for _, kind := range []jobstore.DueKind{jobstore.DueJobs, jobstore.DueParts, jobstore.DueCallbacks, jobstore.DueEnded} {
+		page, err := p.Store.Due(ctx, kind, jobstore.AllShards(), now, dueBatch, nil)
+		if err != nil {
+			return errors.Join(err, g.Wait())
+		}
+		for _, d := range page.Docs {
+			g.Go(func() error { p.wake(ctx, kind, d.Message); return nil })
+		}
 	}
 	return g.Wait()
+}
+
+func (p *Pool) wake(ctx context.Context, kind jobstore.DueKind, m jobs.Message) {
+	switch kind {
+	case jobstore.DueParts:
+		p.wakePart(ctx, m)
+	case jobstore.DueCallbacks:
+		p.wakeCallback(ctx, m)
+	default:
+		p.wakeJob(ctx, m.JobID)
+	}
 }
 
 func (p *Pool) wakeJob(ctx context.Context, id string) {
@@ -154,21 +154,21 @@ func (p *Pool) sweep(ctx context.Context, j *jobs.Job) error {
 	return err
 }
 
-func (p *Pool) wakePart(ctx context.Context, ref jobs.PartRef) {
+func (p *Pool) wakePart(ctx context.Context, m jobs.Message) {
 	ring := false
-	_, err := p.Store.UpdatePart(ctx, ref.JobID, jobs.PartID(ref.PlanEpoch, ref.Index), "rescuer "+p.ID, func(tx *jobs.Tx) error {
+	_, err := p.Store.UpdatePart(ctx, m.JobID, jobs.PartID(m.PlanEpoch, m.Part), "rescuer "+p.ID, func(tx *jobs.Tx) error {
 		var err error
-		ring, err = tx.WakePart(ref.PlanEpoch, ref.Index)
+		ring, err = tx.WakePart(m.PlanEpoch, m.Part)
 		return err
 	})
 	if err != nil {
 		if !errors.Is(err, jobs.ErrNotFound) {
-			p.Log.Warn("cannot wake part", zap.String("job_id", ref.JobID), zap.Int("part", ref.Index), zap.Error(err))
+			p.Log.Warn("cannot wake part", zap.String("job_id", m.JobID), zap.Int("part", m.Part), zap.Error(err))
 		}
 		return
 	}
 	if ring {
-		p.ring(ctx, jobs.QueueParts, jobs.Message{JobID: ref.JobID, PlanEpoch: ref.PlanEpoch, Part: ref.Index})
+		p.ring(ctx, jobs.QueueParts, m)
 	}
 }
 

@@ -105,23 +105,6 @@ func parseCallbackToken(token string) (time.Time, string, error) {
 	return time.UnixMicro(n).UTC(), id, nil
 }
 
-// DueCallbacks gives the deliveries whose wakeAt has passed, longest due first. Ended ones
-// have none, and those of another schema are left to the version that wrote them.
-func (s *Store) DueCallbacks(ctx context.Context, now time.Time, limit int) ([]jobs.Message, error) {
-	docs, err := s.callbacks().Where("schema", "==", jobs.SchemaVersion).Where("wakeAt", "<=", now).
-		OrderBy("wakeAt", firestore.Asc).Limit(limit).Select("jobId").Documents(ctx).GetAll()
-	if err != nil {
-		return nil, fmt.Errorf("ask for due callbacks: %w", classify(err))
-	}
-	out := make([]jobs.Message, 0, len(docs))
-	for _, doc := range docs {
-		id, _ := doc.DataAt("jobId")
-		jobID, _ := id.(string)
-		out = append(out, jobs.Message{JobID: jobID, CallbackID: doc.Ref.ID})
-	}
-	return out, nil
-}
-
 // UpdateCallback applies a transition to a delivery, as Update does to a job. Returns the
 // delivery as committed. ErrInvalid for a document that cannot be read.
 func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx *jobs.CallbackTx) error) (*jobs.Callback, error) {

@@ -130,38 +130,6 @@ func (s *Store) OldestQueued(ctx context.Context, orgID string) (string, error) 
 	return docs[0].Ref.ID, nil
 }
 
-// Due gives the ids of jobs whose wakeAt has passed, longest due first. Those of another
-// schema are not asked for: the version that wrote them looks after them.
-func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]string, error) {
-	docs, err := s.jobs().Where("schema", "==", jobs.SchemaVersion).Where("wakeAt", "<=", now).OrderBy("wakeAt", firestore.Asc).Limit(limit).Select("schema").Documents(ctx).GetAll()
-	if err != nil {
-		return nil, fmt.Errorf("ask for due jobs: %w", classify(err))
-	}
-	ids := make([]string, len(docs))
-	for i, doc := range docs {
-		ids[i] = doc.Ref.ID
-	}
-	return ids, nil
-}
-
-// DueParts gives the parts, of whatever job, whose wakeAt has passed; of this schema, as Due.
-func (s *Store) DueParts(ctx context.Context, now time.Time, limit int) ([]jobs.PartRef, error) {
-	docs, err := s.client.CollectionGroup("parts").Where("schema", "==", jobs.SchemaVersion).Where("wakeAt", "<=", now).OrderBy("wakeAt", firestore.Asc).
-		Limit(limit).Select("planEpoch", "index").Documents(ctx).GetAll()
-	if err != nil {
-		return nil, fmt.Errorf("ask for due parts: %w", classify(err))
-	}
-	var refs []jobs.PartRef
-	for _, doc := range docs {
-		var p jobs.Part
-		if err := decode(doc, &p); err != nil {
-			continue // its job's wakeAt finds it
-		}
-		refs = append(refs, jobs.PartRef{JobID: doc.Ref.Parent.Parent.ID, PlanEpoch: p.PlanEpoch, Index: p.Index})
-	}
-	return refs, nil
-}
-
 // Parts gives the parts of the plan in force, by index.
 func (s *Store) Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error) {
 	if j.PartsTotal == 0 {
@@ -200,7 +168,7 @@ func (s *Store) Progress(ctx context.Context, j *jobs.Job) (rows, bytes int64, e
 				return err
 			}
 			j = decodeJob(doc)
-			live, err := tx.Documents(s.parts(j.ID).Where("rowsDone", ">", 0).Select("rowsDone", "bytesDone", "planEpoch")).GetAll()
+			live, err := tx.Documents(s.parts(j.ID).Where("begun", "==", true).Select("rowsDone", "bytesDone", "planEpoch")).GetAll()
 			if err != nil {
 				return err
 			}

@@ -73,7 +73,7 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 	job := &jobs.Job{
 		ID: id, Schema: jobs.SchemaVersion, Rev: jobs.NewToken(), OrgID: sub.OrgID, KeyID: sub.KeyID, RequestID: sub.RequestID,
 		Kind: sub.Kind, Params: sub.Params, Fingerprint: fp, State: jobs.Queued,
-		CreatedAt: now, WakeAt: now.Add(s.cfg.Policy.RingAgain), CallbackURL: sub.CallbackURL,
+		CreatedAt: now, WakeAt: now.Add(s.cfg.Policy.RingAgain), Shard: jobs.ShardOf(id), CallbackURL: sub.CallbackURL,
 	}
 	batch := s.newWrites()
 	batch.Create(s.jobs().Doc(id), job)

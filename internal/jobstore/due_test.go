@@ -1,0 +1,116 @@
+package jobstore_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/firestore"
+
+	"exportd/internal/jobstore"
+	"exportd/jobs"
+)
+
+// TestDue: each shard gives its own, page by page, and what has ended is asked for apart from
+// what somebody waits for.
+func TestDue(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	ids := make([]string, 40)
+	for i := range ids {
+		ids[i] = b.submit(t, request("org", i%12+1)).Job.ID
+		b.update(t, ids[i], func(tx *jobs.Tx) error { return tx.Cancel("") }) // the next request is another job
+	}
+	live := b.submit(t, request("org", 1)).Job.ID
+	b.clock.add(time.Hour)
+	if got := b.due(t, jobstore.DueJobs); len(got) != 1 || got[0].JobID != live {
+		t.Errorf("due of what somebody waits for = %v, want %s alone", got, live)
+	}
+	var found []string
+	for shard := range jobs.Shards {
+		var cursor *jobstore.DueCursor
+		for {
+			page, err := b.Due(t.Context(), jobstore.DueEnded, []int{shard}, b.clock.now(), 1, cursor)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range page.Docs {
+				if jobs.ShardOf(d.Message.JobID) != shard || d.Foreign {
+					t.Errorf("shard %d gives %+v", shard, d.Message)
+				}
+				found = append(found, d.Message.JobID)
+			}
+			if cursor = page.Next; cursor == nil {
+				break
+			}
+		}
+	}
+	slices.Sort(found)
+	slices.Sort(ids)
+	if !slices.Equal(found, ids) {
+		t.Errorf("the shards gave %d jobs, want the %d that ended, each once", len(found), len(ids))
+	}
+}
+
+// TestDueForeign: what no transition can be made on is told apart, and can be taken out of what is due.
+func TestDueForeign(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	past := b.clock.now().Add(-time.Hour)
+	due := func(more map[string]any) map[string]any {
+		doc := map[string]any{"schema": jobs.SchemaVersion, "shard": 3, "wakeAt": past}
+		for k, v := range more {
+			doc[k] = v
+		}
+		return doc
+	}
+	gone := jobs.NewID()
+	for path, doc := range map[string]map[string]any{
+		"ExportJobs/Foreign":                 due(nil),
+		"ExportJobs/" + gone + "/parts/x":    due(map[string]any{"planEpoch": 1, "index": 2}),
+		"ExportJobs/other/parts/1-00002":     due(map[string]any{"planEpoch": 1, "index": 2}),
+		"ExportJobs/" + gone + "/parts/text": due(map[string]any{"index": "two"}),
+		"ExportCallbacks/x":                  due(map[string]any{"jobId": gone}),
+		"Elsewhere/a/parts/1-00002":          due(map[string]any{"planEpoch": 1, "index": 2}),
+	} {
+		if _, err := b.client.Doc(path).Create(t.Context(), doc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for kind, want := range map[jobstore.DueKind]int{jobstore.DueJobs: 1, jobstore.DueParts: 3, jobstore.DueCallbacks: 1} {
+		page, err := b.Due(t.Context(), kind, jobstore.AllShards(), b.clock.now(), 100, nil)
+		if err != nil || len(page.Docs) != want {
+			t.Fatalf("Due(%d) = %d documents, %v, want %d", kind, len(page.Docs), err, want)
+		}
+		for _, d := range page.Docs {
+			if !d.Foreign {
+				t.Errorf("%s is taken for one of ours", d.Key())
+			}
+			if err := b.Retire(t.Context(), d); err != nil {
+				t.Error(err)
+			}
+		}
+		if left := b.due(t, kind); len(left) != 0 {
+			t.Errorf("retired and still due: %v", left)
+		}
+	}
+	if doc, err := b.client.Doc("Elsewhere/a/parts/1-00002").Get(t.Context()); err != nil || doc.Data()["wakeAt"] == nil {
+		t.Errorf("a document of somebody else was touched: %v", err)
+	}
+}
+
+// TestShardIsMended: a document without a shard gets it with the next write of whatever kind.
+func TestShardIsMended(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	id := b.submit(t, request("org", 1)).Job.ID
+	ref := b.client.Collection("ExportJobs").Doc(id)
+	if _, err := ref.Update(t.Context(), []firestore.Update{{Path: "shard", Value: firestore.Delete}}); err != nil {
+		t.Fatal(err)
+	}
+	b.update(t, id, func(*jobs.Tx) error { return nil })
+	b.clock.add(time.Hour)
+	if got := b.due(t, jobstore.DueJobs); len(got) != 1 {
+		t.Errorf("due = %v, want the job", got)
+	}
+}
