@@ -28,7 +28,10 @@ bench: ## Measure speed, memory, scale and cost (about 20 minutes on an idle mac
 postgres: ## Read exports back with PostgreSQL, which the test starts for itself
 	$(GO) test -tags $(TAGS),postgres $(TESTFLAGS) -run '^TestPostgres$$' ./internal/e2e
 
-check: format vet lint verify test postgres ## What CI runs: format, vet, staticcheck, verify, tests
+libreoffice: ## Open exports in LibreOffice with each separator, and count formulas
+	$(GO) test -tags $(TAGS),libreoffice -count=1 -run '^TestLibreOffice$$' ./internal/csvrow
+
+check: format vet lint verify test postgres libreoffice ## What CI runs: format, vet, staticcheck, verify, tests
 
 generate: ## Write generated files anew: the Go client, the README's settings
 	$(GO) generate ./api/client
@@ -43,12 +46,12 @@ format: ## Fail on files that gofmt would change
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
 
 vet: ## go vet
-	$(GO) vet -tags $(TAGS),postgres $(PKGS)
+	$(GO) vet -tags $(TAGS),postgres,libreoffice $(PKGS)
 
 lint: ## staticcheck, at the version in go.mod
-	$(GO) tool staticcheck -tags $(TAGS),postgres $(PKGS)
+	$(GO) tool staticcheck -tags $(TAGS),postgres,libreoffice $(PKGS)
 
 chaos: build ## Ten minutes of kills and faults against a fleet of real processes
 	$(GO) run -tags $(TAGS) ./internal/chaos -duration $(or $(DURATION),10m) $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test bench postgres check format vet lint generate verify chaos
+.PHONY: help run build test bench postgres libreoffice check format vet lint generate verify chaos

@@ -372,7 +372,7 @@ type Job struct {
 	FileExpiresAt   *time.Time `json:"fileExpiresAt"`
 	FinishedAt      *time.Time `json:"finishedAt"`
 
-	// GuardedCells Cells that got a `'` in front.
+	// GuardedCells Cells that `formulaGuard` put a `'` into.
 	GuardedCells *int64 `json:"guardedCells"`
 	JobID        JobID  `json:"jobId"`
 	Kind         Kind   `json:"kind"`
@@ -406,7 +406,7 @@ type JobBase struct {
 	FileExpiresAt   *time.Time `json:"fileExpiresAt"`
 	FinishedAt      *time.Time `json:"finishedAt"`
 
-	// GuardedCells Cells that got a `'` in front.
+	// GuardedCells Cells that `formulaGuard` put a `'` into.
 	GuardedCells *int64 `json:"guardedCells"`
 	JobID        JobID  `json:"jobId"`
 	Kind         Kind   `json:"kind"`
@@ -512,7 +512,7 @@ type OpsJob struct {
 	FileExpiresAt   *time.Time `json:"fileExpiresAt"`
 	FinishedAt      *time.Time `json:"finishedAt"`
 
-	// GuardedCells Cells that got a `'` in front.
+	// GuardedCells Cells that `formulaGuard` put a `'` into.
 	GuardedCells  *int64     `json:"guardedCells"`
 	Interruptions int        `json:"interruptions"`
 	JobID         JobID      `json:"jobId"`
@@ -876,7 +876,9 @@ type DeleteJobJSONBody struct {
 // GetJobParams defines parameters for GetJob.
 type GetJobParams struct {
 	// Prefer `wait=n`: how many seconds to wait for the job, 0 to 25 (more counts as 25). `respond-async`: not at all. An export without it
-	// waits 10 s, a look at a job does not wait. Other preferences are ignored.
+	// waits 10 s, a look at a job does not wait. Other preferences are ignored. Waits and event streams have places: an org gets at
+	// most half of those that are left. Beyond that a look that wants to wait and an event stream are answered with 429, an export
+	// with its job at once and no `Preference-Applied`.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// IfNoneMatch An `ETag` that you have.
@@ -1050,11 +1052,17 @@ type ExportMessagesParams struct {
 	// Profile `rfc4180`: plain. `excel`: with a byte order mark.
 	Profile *Profile `form:"profile,omitempty" json:"profile,omitempty"`
 
-	// FormulaGuard Whether text that a spreadsheet would take for a formula gets a `'` in front.
+	// FormulaGuard Whether text that a spreadsheet may take for a formula gets a `'` before it: before `=` `+` `-` `@` (and their wide forms U+FF1D, U+FF0B, U+FF0D, U+FF20)
+	// at the beginning of a cell or behind one of `,` `;` `|` TAB LF VT FF CR, also with spaces and double quotes in between, and before `=` behind a space or
+	// colon too; text that has a `'` there gets one more. A cell that is nothing but a number with a sign (a phone number) stays as it is, but for ids.
+	// What was stored comes back, cell by cell, with
+	// `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
 	FormulaGuard *FormulaGuard `form:"formulaGuard,omitempty" json:"formulaGuard,omitempty"`
 
 	// Prefer `wait=n`: how many seconds to wait for the job, 0 to 25 (more counts as 25). `respond-async`: not at all. An export without it
-	// waits 10 s, a look at a job does not wait. Other preferences are ignored.
+	// waits 10 s, a look at a job does not wait. Other preferences are ignored. Waits and event streams have places: an org gets at
+	// most half of those that are left. Beyond that a look that wants to wait and an event stream are answered with 429, an export
+	// with its job at once and no `Preference-Applied`.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// CacheControl `no-cache` asks for a new job where an equal one could be shared.
@@ -1105,11 +1113,17 @@ type ExportUsersParams struct {
 	// Profile `rfc4180`: plain. `excel`: with a byte order mark.
 	Profile *Profile `form:"profile,omitempty" json:"profile,omitempty"`
 
-	// FormulaGuard Whether text that a spreadsheet would take for a formula gets a `'` in front.
+	// FormulaGuard Whether text that a spreadsheet may take for a formula gets a `'` before it: before `=` `+` `-` `@` (and their wide forms U+FF1D, U+FF0B, U+FF0D, U+FF20)
+	// at the beginning of a cell or behind one of `,` `;` `|` TAB LF VT FF CR, also with spaces and double quotes in between, and before `=` behind a space or
+	// colon too; text that has a `'` there gets one more. A cell that is nothing but a number with a sign (a phone number) stays as it is, but for ids.
+	// What was stored comes back, cell by cell, with
+	// `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
 	FormulaGuard *FormulaGuard `form:"formulaGuard,omitempty" json:"formulaGuard,omitempty"`
 
 	// Prefer `wait=n`: how many seconds to wait for the job, 0 to 25 (more counts as 25). `respond-async`: not at all. An export without it
-	// waits 10 s, a look at a job does not wait. Other preferences are ignored.
+	// waits 10 s, a look at a job does not wait. Other preferences are ignored. Waits and event streams have places: an org gets at
+	// most half of those that are left. Beyond that a look that wants to wait and an event stream are answered with 429, an export
+	// with its job at once and no `Preference-Applied`.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// CacheControl `no-cache` asks for a new job where an equal one could be shared.

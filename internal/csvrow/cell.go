@@ -14,12 +14,13 @@ const (
 	hasNUL                 // a NUL, to be replaced
 	hasHigh                // bytes of 0x80 and above: UTF-8, or not
 	hasControl             // a byte below 0x20: which one, scanBytes tells
+	hasSplit               // an equals sign, or one of ; | TAB LF VT FF CR, which an import may split at
 )
 
 // What the first byte of a cell may mean.
 const (
 	firstSpace   = 1 << iota // white space, or the beginning of it in UTF-8
-	firstFormula             // the beginning of a formula, or a space before one
+	firstFormula             // the beginning of a formula, or what may stand before one
 	firstEnd                 // the beginning of \.
 )
 
@@ -31,7 +32,7 @@ var first = func() (table [256]uint8) {
 	for _, c := range []byte{0xc2, 0xe1, 0xe2, 0xe3} { // U+0085, U+00A0 and those from U+1680 to U+3000
 		table[c] |= firstSpace
 	}
-	for _, c := range " =+-@\t\r" {
+	for _, c := range []byte{' ', '"', '\'', '=', '+', '-', '@', 0xef} { // 0xef begins the wide forms
 		table[c] |= firstFormula
 	}
 	table['\\'] |= firstEnd
@@ -41,6 +42,9 @@ var first = func() (table [256]uint8) {
 // class is what each byte means to a scan.
 var class = func() (table [256]uint8) {
 	table['"'], table[','], table['\r'], table['\n'], table[0] = hasQuote, hasBreak, hasBreak, hasBreak, hasNUL
+	for _, c := range "=;|\t\n\v\f\r" {
+		table[c] |= hasSplit
+	}
 	for c := utf8.RuneSelf; c < 256; c++ {
 		table[c] = hasHigh
 	}
@@ -55,7 +59,7 @@ const (
 // copyScan copies n bytes of s to dst and says what is among them. It goes by
 // eight bytes: s and dst must have that many up to the next multiple of eight.
 func copyScan(dst, s []byte, n int) (found uint8) {
-	var control, quote, comma, high uint64
+	var control, quote, comma, split, high uint64
 	for ; n > 8; n -= 8 {
 		w := binary.LittleEndian.Uint64(s)
 		binary.LittleEndian.PutUint64(dst, w)
@@ -63,6 +67,7 @@ func copyScan(dst, s []byte, n int) (found uint8) {
 		control |= below(w, ' ')
 		quote |= below(w^ones*'"', 1)
 		comma |= below(w^ones*',', 1)
+		split |= splits(w)
 		high |= w
 	}
 	w := binary.LittleEndian.Uint64(s)
@@ -72,8 +77,9 @@ func copyScan(dst, s []byte, n int) (found uint8) {
 	control |= below(w, ' ')
 	quote |= below(w^ones*'"', 1)
 	comma |= below(w^ones*',', 1)
+	split |= splits(w)
 	high |= w
-	if (control|quote|comma|high)&highs == 0 {
+	if (control|quote|comma|split|high)&highs == 0 {
 		return 0
 	}
 	if control&highs != 0 {
@@ -85,6 +91,9 @@ func copyScan(dst, s []byte, n int) (found uint8) {
 	if comma&highs != 0 {
 		found |= hasBreak
 	}
+	if split&highs != 0 {
+		found |= hasSplit
+	}
 	if high&highs != 0 {
 		found |= hasHigh
 	}
@@ -94,6 +103,12 @@ func copyScan(dst, s []byte, n int) (found uint8) {
 // below has a high bit set if a byte of w is below limit, by the usual trick;
 // which byte it is it does not tell.
 func below(w uint64, limit byte) uint64 { return (w - ones*uint64(limit)) &^ w }
+
+// splits has a high bit set if a byte of w is one of ; < = > ? or of | } ~ and DEL: those
+// that matter and their neighbours, in half the steps. Behind a byte of 0x80 and above it may have one too.
+func splits(w uint64) uint64 {
+	return (w+ones*(0x80-';'))&^(w+ones*(0x80-'@')) | (w+ones*(0x80-'|'))&^w
+}
 
 // scanBytes says what is among the bytes of s, one by one.
 func scanBytes(s []byte) (found uint8) {
@@ -127,18 +142,15 @@ func (e *Encoder) appendCell(dst, s []byte) []byte {
 // appendOdd is appendCell for all cells, of which a scan has found so much.
 func (e *Encoder) appendOdd(dst, s []byte, found uint8) []byte {
 	start := first[s[0]]
-	guard := start&firstFormula != 0 && e.opts.FormulaGuard && startsFormula(s)
+	if e.opts.FormulaGuard && (start&firstFormula != 0 || found&hasSplit != 0 && mayBegin(s) || found&hasBreak != 0 && behindComma(s)) && !isNumeral(s) {
+		s = e.guard(s)
+	}
 	quote := found&(hasQuote|hasBreak) != 0
-	if guard {
-		e.guarded++
-	} else if start&(firstSpace|firstEnd) != 0 && !quote {
+	if start&(firstSpace|firstEnd) != 0 && !quote {
 		quote = startsWithSpace(s) || string(s) == `\.`
 	}
 	if quote {
 		dst = append(dst, '"')
-	}
-	if guard {
-		dst = append(dst, '\'')
 	}
 	switch {
 	case found&hasNUL != 0 || found&hasHigh != 0 && !valid(s):
@@ -236,18 +248,15 @@ func appendCleaned(dst, s []byte) []byte {
 	return append(dst, s[from:]...)
 }
 
-// startsFormula reports whether a spreadsheet could take s for a formula.
-func startsFormula(s []byte) bool {
-	for _, c := range s {
-		switch c {
-		case ' ':
-			continue
-		case '=', '+', '-', '@', '\t', '\r':
-			return true
-		}
-		return false
+// guard gives s as the formula guard lets it through, valid until the next call.
+func (e *Encoder) guard(s []byte) []byte {
+	i := guardAt(s, 0, atCell)
+	if i == len(s) {
+		return s
 	}
-	return false
+	e.guarded++
+	e.safe = appendGuarded(e.safe[:0], s, i)
+	return e.safe
 }
 
 // startsWithSpace reports whether the first character of s is white space.

@@ -26,10 +26,25 @@
 //
 // # Formula guard
 //
-// With the guard on, a cell of text that begins with = + - @ TAB or CR, also
-// behind leading spaces, gets a ' in front, so that a spreadsheet shows it and
-// does not run it. Text is everything but numbers, booleans and timestamps: a
-// stored number -5 stays -5.
+// A spreadsheet runs a cell of a CSV file that begins with = + - or @ (or with their
+// wide forms U+FF1D, U+FF0B, U+FF0D, U+FF20), and a person may import the file with
+// other separators than its own, with no mark of quotation too. So with the guard on,
+// text gets a ' before such a character where it stands
+//
+//   - at the beginning of the cell or behind one of , ; | TAB LF VT FF CR, also with
+//     spaces and double quotes in between,
+//   - if it is an equals sign, behind a space or colon too.
+//
+// Text that has a ' there already gets one more. So what was stored comes back when one
+// is taken away at each of these places, here in the words of Python and JavaScript:
+//
+//	re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)
+//
+// A cell that is nothing but a number with a sign, such as a phone number, stays as it
+// is, for it computes nothing; but not an id, behind which an import may join the next
+// cell. Text is everything but numbers, booleans and timestamps: a stored number -5
+// stays -5. What is left: an import that splits at spaces and takes ' for its mark of
+// quotation. LibreOffice is the judge of it (make libreoffice).
 package csvrow
 
 import (
@@ -56,6 +71,7 @@ type Encoder struct {
 	guarded int64
 	printer wire.Printer
 	scratch []byte // text of a cell or element that is not a plain string
+	safe    []byte // text of a cell that the formula guard has changed
 }
 
 // NewEncoder returns an encoder for rows of kind. It panics at a kind that
@@ -101,7 +117,7 @@ func (e *Encoder) AppendRow(dst, doc []byte) ([]byte, error) {
 // AppendCells is AppendRow for a document that is split already.
 func (e *Encoder) AppendCells(dst []byte, r *Row) ([]byte, error) {
 	start := len(dst)
-	dst = e.appendCell(dst, wire.ID(r.at(r.name)))
+	dst = e.appendID(dst, wire.ID(r.at(r.name)))
 	for i := 1; i < len(e.columns); i++ {
 		dst = append(dst, ',')
 		b := r.at(r.cells[i])
@@ -129,6 +145,16 @@ func (e *Encoder) AppendCells(dst []byte, r *Row) ([]byte, error) {
 		}
 	}
 	return append(dst, '\r', '\n'), nil
+}
+
+// appendID appends the first cell of a row. With a number there the row may begin a formula:
+// where an import splits at semicolons, the cell goes on behind the comma.
+func (e *Encoder) appendID(dst, id []byte) []byte {
+	if e.opts.FormulaGuard && len(id) > 0 && (id[0] == '+' || id[0] == '-') && isNumeral(id) {
+		e.guarded++
+		return append(append(dst, '\''), id...)
+	}
+	return e.appendCell(dst, id)
 }
 
 // appendValue appends one value as a cell.
@@ -175,7 +201,8 @@ func (e *Encoder) appendList(dst []byte, v wire.Value) ([]byte, error) {
 	joined := dst[start:]
 	if n := len(joined); n == 0 {
 		return dst, nil
-	} else if whole := (n + 7) &^ 7; whole <= cap(joined) && first[joined[0]] == 0 && copyScan(joined[:whole], joined[:whole], n) == 0 {
+	} else if whole := (n + 7) &^ 7; whole <= cap(joined) && first[joined[0]] == 0 && copyScan(joined[:whole], joined[:whole], n)&^hasSplit == 0 &&
+		!mayBegin(joined) {
 		return dst, nil
 	}
 	e.scratch = append(e.scratch[:0], joined...)

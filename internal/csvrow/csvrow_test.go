@@ -93,7 +93,7 @@ func FuzzBytes(f *testing.F) {
 }
 
 // hazards are texts that are hard to write, some of them not UTF-8.
-func hazards(t *testing.T) (texts []string) {
+func hazards(t testing.TB) (texts []string) {
 	t.Helper()
 	var entries []struct {
 		Text *string
@@ -162,6 +162,22 @@ func TestReadBack(t *testing.T) {
 	}
 }
 
+// FuzzUnguard: the step that the package comment documents gives back what was stored.
+func FuzzUnguard(f *testing.F) {
+	for _, s := range append(guardedTexts, hazards(f)...) {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		text = string([]rune(text))
+		if got := csvrowtest.Unguard(csvrowtest.Guard(text)); got != text {
+			t.Errorf("%q is guarded as %q, which gives %q back", text, csvrowtest.Guard(text), got)
+		}
+		if safe := csvrowtest.Guard(text); csvrowtest.Guard(csvrowtest.Unguard(safe)) != safe {
+			t.Errorf("%q comes back as what is guarded in another way", safe)
+		}
+	})
+}
+
 // golden documents say what the rules of cells are, by example.
 var golden = map[jobs.Kind][]map[string]any{
 	jobs.KindMessages: {
@@ -175,6 +191,8 @@ var golden = map[jobs.Kind][]map[string]any{
 		{"text": map[string]any{"b": int64(1), "a": []any{nil, "x", math.NaN(), 1e21}}, "displayName": []any{"x", int64(2)}, "labels": "one"},
 		{"text": "a\x00b\xffc", "labels": []any{"semi;colon", `back\slash`, nil, int64(7), map[string]any{}}, "playerId": csvrowtest.Geo{Latitude: 1, Longitude: -2.5}},
 		{"timestamp": "not a time", "text": time.Unix(-1, 0), "kind": "日本語", "unknown": "x"},
+		{"playerId": "+41790000000", "displayName": "-5", "kind": "+1.5e3", "source": "-2+3", "text": "'=1+1", "labels": []any{"safe", "=1+1", "-5"}},
+		{"playerId": "x;=1+1", "displayName": "x\r\n=1+1", "kind": "\uff1d1", "source": "x;\"@y", "text": "a =b: =c, -d -e", "labels": []any{"\"=1"}},
 	},
 	jobs.KindUsers: {
 		{"playerId": "p1", "displayName": "Ann", "avatarUrl": "https://example.com/a.png", "language": "en", "country": "CZ", "ltv": 12.5,

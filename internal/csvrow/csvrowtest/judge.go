@@ -9,6 +9,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -64,8 +65,12 @@ func Cells(kind jobs.Kind, id string, fields map[string]any, guard bool) (cells 
 		case nil, bool, int64, float64, time.Time:
 		default:
 			cell = clean(cell)
-			if first := strings.TrimLeft(cell, " "); guard && first != "" && strings.ContainsAny(first[:1], "=+-@\t\r") {
-				cell = "'" + cell
+			safe := Guard(cell)
+			if column == "id" && signed.MatchString(cell) {
+				safe = "'" + cell
+			}
+			if guard && safe != cell {
+				cell = safe
 				guarded++
 			}
 		}
@@ -73,6 +78,36 @@ func Cells(kind jobs.Kind, id string, fields map[string]any, guard bool) (cells 
 	}
 	return cells, guarded
 }
+
+var (
+	signed  = regexp.MustCompile(`^[+-]([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
+	guarded = regexp.MustCompile(`((?:^|[,;|\t\n\v\f\r])[ "]*)'('*[=+\-@\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}])|([ :][ "]*)'('*[=\x{ff1d}])`)
+)
+
+// Guard puts a ' wherever a formula may begin: at each place of text by what stands before
+// it and what follows. Ids that are numbers are not its concern.
+func Guard(text string) string {
+	if signed.MatchString(text) {
+		return text
+	}
+	var b strings.Builder
+	for i, r := range text {
+		before := strings.TrimRight(text[:i], ` "`)
+		after, _ := utf8.DecodeRuneInString(strings.TrimLeft(text[i:], "'"))
+		if strings.ContainsRune("=\uff1d+-@\uff0b\uff0d\uff20", after) {
+			equals := after == '=' || after == '\uff1d'
+			cell := before == "" || strings.ContainsAny(before[len(before)-1:], ",;|\t\n\v\f\r")
+			if cell || equals && (strings.Contains(text[len(before):i], " ") || strings.HasSuffix(before, ":")) {
+				b.WriteByte('\'')
+			}
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// Unguard is the step that the documentation gives to whoever wants the text as it was stored.
+func Unguard(cell string) string { return guarded.ReplaceAllString(cell, "$1$2$3$4") }
 
 func join(list []any) string {
 	texts := make([]string, len(list))
