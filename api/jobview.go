@@ -50,7 +50,7 @@ type errorView struct {
 }
 
 type callbackView struct {
-	URL           string     `json:"url"`
+	URL           string     `json:"url"`   // without its query, for whoever asks
 	State         *string    `json:"state"` // null until the job has ended
 	Attempts      int        `json:"attempts"`
 	LastStatus    *int       `json:"lastStatus"`
@@ -121,7 +121,7 @@ func (s *Server) show(ctx context.Context, j *jobs.Job) (jobView, error) {
 	if j.CallbackURL == "" {
 		return v, nil
 	}
-	v.Callback = &callbackView{URL: j.CallbackURL}
+	v.Callback = &callbackView{URL: withoutQuery(j.CallbackURL)}
 	if !j.State.Ended() {
 		return v, nil
 	}

@@ -248,7 +248,8 @@ func TestPing(t *testing.T) {
 		return w.Code, decode(t, w)
 	}
 	code, got := post("key_one1", target)
-	if code != http.StatusOK || got["delivered"] != true || got["class"] != "http_200" || got["status"] != 200.0 || strings.Contains(got["response"].(string), "\x1b") {
+	if code != http.StatusOK || got["delivered"] != true || got["class"] != "http_200" || got["status"] != 200.0 || strings.Contains(got["response"].(string), "\x1b") ||
+		got["url"] != receiver.URL+"/cb" {
 		t.Fatalf("ping = %d %v", code, got)
 	}
 	if !strings.HasPrefix(signature, "v1,") || !strings.HasPrefix(id, "msg_ping_") || !strings.Contains(body, `"type":"export.ping"`) || strings.Contains(body, j.ID) {

@@ -129,12 +129,14 @@ func deliveriesOf(callbacks []*jobs.Callback) []deliveryView {
 	return out
 }
 
+// withoutQuery is how a callback URL is shown, to everybody: its query may hold a token, and
+// the key that gave it knows that anyway. Other keys of its org must not learn it.
 func withoutQuery(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return ""
 	}
-	u.RawQuery, u.User = "", nil
+	u.RawQuery, u.ForceQuery, u.User, u.Fragment = "", false, nil, ""
 	return u.String()
 }
 

@@ -61,7 +61,7 @@ func (s *Server) ping(c *gin.Context, caller *apikey.Key) error {
 	}
 	a := webhook.Ping(c.Request.Context(), s.sender, d)
 	observe(c).warning = a.Err
-	v := pingView{URL: j.CallbackURL, Delivered: a.Delivered(), Class: a.Class, DurationMs: a.Duration.Milliseconds(), Response: a.Response}
+	v := pingView{URL: withoutQuery(j.CallbackURL), Delivered: a.Delivered(), Class: a.Class, DurationMs: a.Duration.Milliseconds(), Response: a.Response}
 	if a.Status != 0 {
 		v.Status = &a.Status
 	}

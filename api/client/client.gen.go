@@ -284,7 +284,9 @@ type CallbackStatus struct {
 
 	// State Null until the job has ended.
 	State *CallbackState `json:"state"`
-	URL   string         `json:"url"`
+
+	// URL The `callbackUrl` without its query, which may hold a token: it is shown to nobody.
+	URL string `json:"url"`
 }
 
 // Channel defines model for Channel.
@@ -323,6 +325,8 @@ type Delivery struct {
 		// Status Left out where there was no answer.
 		Status *int `json:"status,omitempty"`
 	} `json:"tries"`
+
+	// URL Without its query, which may hold a token.
 	URL string `json:"url"`
 }
 
@@ -620,7 +624,9 @@ type Ping struct {
 	// Response Beginning of the answer, at most 2 KiB. The receiver wrote it: escape it where you show it.
 	Response string `json:"response"`
 	Status   *int   `json:"status"`
-	URL      string `json:"url"`
+
+	// URL Where it was sent to, without the query.
+	URL string `json:"url"`
 }
 
 // Profile defines model for Profile.
