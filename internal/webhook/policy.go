@@ -22,6 +22,13 @@ const (
 	// slowDown is the least delay after a receiver showed that it is
 	// overloaded (429, time-out); five seconds later would be no help.
 	slowDown = time.Minute
+	// keptRetryAfter is how long a receiver may ask for, however short the gap:
+	// maintenance and rate limits are over by then. Longer wishes would let a
+	// receiver stretch three days of attempts to ten.
+	keptRetryAfter = time.Hour
+	// spread is how much later than asked attempts come at most, so that those
+	// that were asked for one instant do not all come at it.
+	spread = 0.1
 	// interruptedDelay brings an attempt cut by our own shutdown back soon, to
 	// another worker.
 	interruptedDelay = 5 * time.Second
@@ -60,9 +67,9 @@ type Policy struct {
 }
 
 // Decide judges attempt number n, counted from 1 and without interrupted ones.
-// The delay is the schedule's gap with ±20 % jitter; a Retry-After moves it to
-// between one and two gaps, at most 24 h; after 429 or a time-out it is at
-// least a minute.
+// The delay is the schedule's gap with ±20 % jitter. A Retry-After longer than
+// the gap is kept, up to an hour or two gaps, whichever is longer, and never
+// beyond 24 h. After 429 or a time-out the delay is at least a minute.
 func (p Policy) Decide(n int, a Attempt, now time.Time) Decision {
 	switch {
 	case a.Delivered():
@@ -82,10 +89,11 @@ func (p Policy) Decide(n int, a Attempt, now time.Time) Decision {
 // delay is for 1 <= n < MaxAttempts.
 func (p Policy) delay(n int, a Attempt) time.Duration {
 	gap := schedule[n]
-	delay := time.Duration(float64(gap) * (1 - jitter + 2*jitter*p.Rand()))
+	chance := p.Rand()
+	delay := time.Duration(float64(gap) * (1 - jitter + 2*jitter*chance))
 	if a.RetryAfter > 0 {
-		asked := min(max(a.RetryAfter, gap), 2*gap, maxRetryAfter)
-		delay = max(delay, asked) // jitter never makes it earlier than asked
+		asked := min(max(a.RetryAfter, gap), max(2*gap, keptRetryAfter), maxRetryAfter)
+		delay = max(delay, asked+time.Duration(spread*chance*float64(asked))) // never earlier than asked
 	}
 	if a.Status == http.StatusTooManyRequests || a.Class == ClassTimeout {
 		delay = max(delay, slowDown)

@@ -108,11 +108,16 @@ func TestPolicyRetryAfter(t *testing.T) {
 	}{
 		{"within", 2, with(503, 7*time.Minute), 0, 7 * time.Minute},
 		{"below the gap", 2, with(503, time.Second), 0, 5 * time.Minute},
-		{"above two gaps", 2, with(503, time.Hour), 0, 10 * time.Minute},
+		{"two minutes at the first try", 1, with(503, 2*time.Minute), 0, 2 * time.Minute},
+		{"spread over those asked alike", 1, with(503, 2*time.Minute), 0.5, 2*time.Minute + 6*time.Second},
+		{"an hour at the first try", 1, with(503, time.Hour), 0, time.Hour},
+		{"longer than is kept", 1, with(503, 5*time.Hour), 0, time.Hour},
+		{"two gaps that are longer", 4, with(503, 5*time.Hour), 0, 4 * time.Hour},
 		{"never earlier than asked", 2, with(503, 5*time.Minute+30*time.Second), 0, 5*time.Minute + 30*time.Second},
 		{"last gap", 9, with(503, 24*time.Hour), 0, 24 * time.Hour},
 		{"429 at once", 1, answered(429), 0.5, time.Minute},
-		{"429 with a wish", 1, with(429, time.Hour), 0.5, time.Minute},
+		{"429 with a wish", 1, with(429, 2*time.Minute), 0, 2 * time.Minute},
+		{"429 with a short one", 1, with(429, time.Second), 0.5, time.Minute},
 		{"429 later", 3, answered(429), 0.5, 30 * time.Minute},
 		{"timeout", 1, Attempt{Class: ClassTimeout}, 0.5, time.Minute},
 		{"503 at once", 1, answered(503), 0.5, 5 * time.Second},
@@ -147,7 +152,8 @@ func TestParseRetryAfter(t *testing.T) {
 }
 
 // FuzzRetryAfter: whatever a receiver writes, the next attempt is neither
-// sooner than the schedule's jitter allows nor later than 24 h and 20 %.
+// sooner than the schedule's jitter allows, nor sooner than asked within the
+// bound, nor later than the bound and its spread.
 func FuzzRetryAfter(f *testing.F) {
 	for _, s := range []string{"5", "inf", "NaN", "1e308", "-5", "99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"} {
 		f.Add(s, 1, 0.5)
@@ -167,7 +173,8 @@ func FuzzRetryAfter(f *testing.F) {
 			return
 		}
 		gap := schedule[max(n, 1)]
-		if delay := d.NextAt.Sub(t0); delay < gap*8/10-1 || delay > min(2*gap, 29*time.Hour) || delay < min(after, gap) {
+		bound := min(max(2*gap, time.Hour), 24*time.Hour)
+		if delay := d.NextAt.Sub(t0); delay < gap*8/10-1 || delay < min(after, bound) || delay > max(bound*11/10, gap*12/10) {
 			t.Fatalf("attempt %d, Retry-After %v: next in %v", n, after, delay)
 		}
 	})
