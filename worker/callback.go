@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -58,9 +57,9 @@ const (
 	// not stand in the way of the others. At a second, ten hosts that die together would hold
 	// all slots for three, and the callbacks of the others would come late.
 	patience = 250 * time.Millisecond
-	// asidePerSlot bounds the tries that have moved aside, at about 100 KiB each. When there
-	// is no room, a slow try keeps its slot.
-	asidePerSlot = 8
+	// placesPerSlot bounds the tries that are under way, most of which have moved aside, at
+	// about 100 KiB each.
+	placesPerSlot = 8
 	// maxCallbackURL is how long a URL signed through IAM is sure to work.
 	maxCallbackURL = 12 * time.Hour
 	// unavailablePause is when a try is made that could not be prepared.
@@ -71,9 +70,7 @@ const (
 type calls struct {
 	CallbackConfig
 	policy  webhook.Policy
-	limiter *webhook.Limiter
-	parked  parking
-	aside   chan struct{}
+	parking *parking
 	closing atomic.Bool // the worker takes nothing new
 }
 
@@ -82,8 +79,8 @@ func newCalls(cfg *CallbackConfig) *calls {
 		return nil
 	}
 	return &calls{
-		CallbackConfig: *cfg, policy: webhook.Policy{Rand: cfg.Rand}, limiter: webhook.NewLimiter(0, 0),
-		aside: make(chan struct{}, asidePerSlot*cfg.Slots),
+		CallbackConfig: *cfg, policy: webhook.Policy{Rand: cfg.Rand},
+		parking: newParking(webhook.NewLimiter(webhook.Places{Total: placesPerSlot * cfg.Slots})),
 	}
 }
 
@@ -91,31 +88,32 @@ func newCalls(cfg *CallbackConfig) *calls {
 type claimed struct {
 	callback *jobs.Callback
 	lease    jobs.Lease
-	leave    func() // gives its place at the host back
+	leave    func() // gives its place back
 }
 
-// handleCallback claims a delivery whose host and org have a place free. Without one, it is
-// parked, and made by whoever leaves such a place; should the worker die, its wakeAt has it rung.
+// handleCallback claims a delivery for which there is a place. Without one, it is parked, and
+// claimed when a place is left; should the worker die, its wakeAt has it rung.
 func (p *Pool) handleCallback(ctx context.Context, m jobs.Message) (func(context.Context), error) {
-	c, err := p.claimCallback(ctx, m)
+	c, err := p.claimCallback(ctx, m, nil)
 	if c == nil {
 		return nil, err
 	}
 	return func(ctx context.Context) {
-		p.holdSlot(func() { p.deliverInTurn(ctx, c) })
+		p.holdSlot(func() { p.deliverAndLeave(ctx, c) })
 	}, err
 }
 
-// claimCallback gives nil without a place. With a place but without a claim, which is an
-// error, the callback is nil and the place still to be left.
-func (p *Pool) claimCallback(ctx context.Context, m jobs.Message) (*claimed, error) {
-	c := &claimed{}
+// claimCallback takes a place, unless it is called with one, and gives nil without. With a
+// place but without a claim, which is an error, the callback is nil and the place still to
+// be left.
+func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, leave func()) (*claimed, error) {
+	c := &claimed{leave: leave}
 	cb, err := p.Store.UpdateCallback(ctx, m.CallbackID, p.actor, func(tx *jobs.CallbackTx) error {
 		if err := tx.Due(); err != nil {
 			return err
 		}
 		if c.leave == nil { // a second round has its place already
-			if c.leave = p.calls.place(m, tx.Callback); c.leave == nil {
+			if c.leave = p.calls.parking.enter(tx.Callback.Origin, tx.Callback.OrgID, m); c.leave == nil {
 				return jobs.ErrNotDue
 			}
 		}
@@ -132,76 +130,44 @@ func (p *Pool) claimCallback(ctx context.Context, m jobs.Message) (*claimed, err
 	return c, err
 }
 
-// deliverInTurn makes a claimed try and then, one after the other, those that have waited
-// for the place it leaves.
-func (p *Pool) deliverInTurn(ctx context.Context, c *claimed) {
-	for {
-		if c != nil {
-			if c.callback != nil {
-				p.deliver(ctx, c.callback, c.lease)
-			}
-			c.leave()
-		}
-		if p.calls.closing.Load() || p.isPaused(jobs.QueueCallbacks) {
-			return // what waits is rung by its wakeAt
-		}
-		m, ok := p.calls.parked.next(p.calls.limiter)
-		if !ok {
+// deliverAndLeave makes a claimed try, leaves its place and begins those that waited for one.
+func (p *Pool) deliverAndLeave(ctx context.Context, c *claimed) {
+	if c.callback != nil {
+		p.deliver(ctx, c.callback, c.lease)
+	}
+	c.leave()
+	for !p.calls.closing.Load() && !p.isPaused(jobs.QueueCallbacks) { // else what waits is rung by its wakeAt
+		m, leave := p.calls.parking.next()
+		if leave == nil {
 			return
 		}
-		var err error
-		c, err = p.claimCallback(ctx, m)
-		if err != nil && !errors.Is(err, jobs.ErrNotDue) {
-			p.Log.Debug("parked callback cannot be claimed; the rescuer rings it", zap.String("job_id", m.JobID), zap.Error(err))
-		}
+		p.work.Go(func() { p.makeParked(ctx, m, leave) })
 	}
 }
 
-// place takes a place at the delivery's host, or parks the message and gives nil.
-func (c *calls) place(m jobs.Message, cb *jobs.Callback) func() {
-	host := hostOf(cb.Origin)
-	if release, ok := c.limiter.TryAcquire(host, cb.OrgID); ok {
-		return release
+// makeParked claims a delivery that has waited, in its place, and makes it.
+func (p *Pool) makeParked(ctx context.Context, m jobs.Message, leave func()) {
+	claim, cancel := context.WithTimeout(ctx, claimWithin)
+	c, err := p.claimCallback(claim, m, leave)
+	cancel()
+	if err != nil && !errors.Is(err, jobs.ErrNotDue) {
+		p.Log.Debug("parked callback cannot be claimed; the rescuer rings it", zap.String("job_id", m.JobID), zap.Error(err))
 	}
-	c.parked.add(waiting{host, cb.OrgID, m})
-	// A place that became free just before that rang nobody.
-	if release, ok := c.limiter.TryAcquire(host, cb.OrgID); ok {
-		c.parked.remove(m.CallbackID)
-		return release
-	}
-	return nil
+	p.deliverAndLeave(ctx, c)
 }
 
-func hostOf(origin string) string {
-	u, err := url.Parse(origin)
-	if err != nil {
-		return origin // refused when it is tried
-	}
-	return u.Hostname()
-}
-
-// holdSlot runs tries and returns when they have ended, or have moved aside.
-func (p *Pool) holdSlot(tries func()) {
+// holdSlot runs a try and returns when it has ended, or has moved aside.
+func (p *Pool) holdSlot(try func()) {
 	done := make(chan struct{})
 	p.work.Go(func() {
 		defer close(done)
-		tries()
+		try()
 	})
 	t := time.NewTimer(patience)
 	defer t.Stop()
 	select {
 	case <-done:
-		return
 	case <-t.C:
-	}
-	select {
-	case p.calls.aside <- struct{}{}:
-		p.work.Go(func() {
-			<-done
-			<-p.calls.aside
-		})
-	default:
-		<-done
 	}
 }
 

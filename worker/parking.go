@@ -1,69 +1,129 @@
 package worker
 
 import (
-	"slices"
+	"container/list"
 	"sync"
 
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
 
-// maxParked bounds the deliveries that a worker remembers to wait for a place, about
-// 1 MiB. One that is not remembered is rung by its wakeAt, which is only later.
-const maxParked = 5000
+const (
+	// maxParked bounds the deliveries that a worker remembers to wait for a place, at
+	// most 16 MiB. One that is not remembered is rung by its wakeAt, which is only later.
+	maxParked = 20_000
+	// maxParkedOfOrg bounds those of one org. Of the upper half of maxParked, each org that
+	// has none waiting gets one, so that the first callback of an org is always remembered
+	// beside five that have thousands.
+	maxParkedOfOrg = 2_000
+)
 
-// waiting is a delivery that waits for a place at its host and in its org.
-type waiting struct {
-	host, org string
-	message   jobs.Message
-}
-
-// parking holds deliveries that wait, in the order in which they came. The zero value is
-// empty and ready.
+// parking gives deliveries places, and holds those for which there is none. Places that
+// become free go in turn: to one origin after the other, and at each to one org after the
+// other. Within an org at an origin, to whoever came first.
 type parking struct {
-	mu   sync.Mutex
-	line []waiting
+	limiter *webhook.Limiter
+
+	mu      sync.Mutex
+	parked  map[string]bool // by webhook-id
+	orgs    map[string]int  // how many of each wait
+	origins map[string]*list.Element
+	turns   list.List // of *originQueue
 }
 
-// add appends a delivery that is not in the line yet.
-func (k *parking) add(w waiting) {
+// originQueue is who waits for a place at an origin.
+type originQueue struct {
+	origin string
+	orgs   map[string]*list.Element
+	turns  list.List // of *orgQueue
+}
+
+// orgQueue is what waits of one org at one origin.
+type orgQueue struct {
+	org  string
+	line []jobs.Message
+}
+
+func newParking(l *webhook.Limiter) *parking {
+	return &parking{limiter: l, parked: map[string]bool{}, orgs: map[string]int{}, origins: map[string]*list.Element{}}
+}
+
+// enter gives a delivery a place, or parks it and gives nil.
+func (k *parking) enter(origin, org string, m jobs.Message) (leave func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.line) < maxParked && k.find(w.message.CallbackID) < 0 {
-		k.line = append(k.line, w)
+	if release, ok := k.limiter.TryAcquire(origin, org); ok {
+		return release
 	}
+	k.park(origin, org, m)
+	return nil
 }
 
-func (k *parking) remove(callbackID string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if i := k.find(callbackID); i >= 0 {
-		k.line = slices.Delete(k.line, i, i+1)
+func (k *parking) park(origin, org string, m jobs.Message) {
+	n := k.orgs[org]
+	if k.parked[m.CallbackID] || n >= maxParkedOfOrg || len(k.parked) >= maxParked || n > 0 && len(k.parked) >= maxParked/2 {
+		return
 	}
+	k.parked[m.CallbackID] = true
+	k.orgs[org]++
+	at, ok := k.origins[origin]
+	if !ok {
+		at = k.turns.PushBack(&originQueue{origin: origin, orgs: map[string]*list.Element{}})
+		k.origins[origin] = at
+	}
+	o := at.Value.(*originQueue)
+	own, ok := o.orgs[org]
+	if !ok {
+		own = o.turns.PushBack(&orgQueue{org: org})
+		o.orgs[org] = own
+	}
+	q := own.Value.(*orgQueue)
+	q.line = append(q.line, m)
 }
 
-func (k *parking) find(callbackID string) int {
-	return slices.IndexFunc(k.line, func(w waiting) bool { return w.message.CallbackID == callbackID })
-}
-
-// next takes the first delivery out of the line that has a place now. The place is not
-// kept: who claims the delivery takes one, or parks it again.
-func (k *parking) next(l *webhook.Limiter) (jobs.Message, bool) {
+// next takes out whose turn it is and gives it its place; leave is nil if nobody who waits
+// can have one. It is to be asked again until then whenever a place was left: one that is
+// left may be one at its origin and one of its org.
+//
+// What it passes over are the origins that are full and the orgs that have their share. Both
+// hold places, so they are few however many wait.
+func (k *parking) next() (m jobs.Message, leave func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	full := map[[2]string]bool{} // asked once, however many of them wait
-	for i, w := range k.line {
-		if full[[2]string{w.host, w.org}] {
+	for at := k.turns.Front(); at != nil; at = at.Next() {
+		o := at.Value.(*originQueue)
+		if k.limiter.Full(o.origin) {
 			continue
 		}
-		release, ok := l.TryAcquire(w.host, w.org)
-		if !ok {
-			full[[2]string{w.host, w.org}] = true
-			continue
+		for own := o.turns.Front(); own != nil; own = own.Next() {
+			q := own.Value.(*orgQueue)
+			if release, ok := k.limiter.TryAcquire(o.origin, q.org); ok {
+				return k.take(at, own), release
+			}
 		}
-		release()
-		k.line = slices.Delete(k.line, i, i+1)
-		return w.message, true
 	}
-	return jobs.Message{}, false
+	return jobs.Message{}, nil
+}
+
+// take takes the first of a line out, and puts its org and its origin behind the others.
+func (k *parking) take(at, own *list.Element) jobs.Message {
+	o, q := at.Value.(*originQueue), own.Value.(*orgQueue)
+	m := q.line[0]
+	q.line[0] = jobs.Message{} // not to be kept by the slice
+	q.line = q.line[1:]
+	delete(k.parked, m.CallbackID)
+	if k.orgs[q.org]--; k.orgs[q.org] == 0 {
+		delete(k.orgs, q.org)
+	}
+	o.turns.MoveToBack(own)
+	k.turns.MoveToBack(at)
+	if len(q.line) == 0 {
+		o.turns.Remove(own)
+		delete(o.orgs, q.org)
+	}
+	if len(o.orgs) == 0 {
+		k.turns.Remove(at)
+		delete(k.origins, o.origin)
+	}
+	return m
 }

@@ -1,47 +1,142 @@
 package worker
 
 import (
+	"fmt"
+	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
 
-func TestParking(t *testing.T) {
-	t.Parallel()
-	l := webhook.NewLimiter(1, 2)
-	park := func(k *parking, host, org, id string) { k.add(waiting{host, org, jobs.Message{CallbackID: id}}) }
-	var k parking
-	leaveA, _ := l.TryAcquire("a", "o1")
-	park(&k, "a", "o1", "1")
-	park(&k, "a", "o2", "2")
-	park(&k, "b", "o1", "3")
-	park(&k, "b", "o1", "3") // rung twice, waits once
-	if m, ok := k.next(l); !ok || m.CallbackID != "3" {
-		t.Errorf("next() = %+v, %t; want 3, the only one whose host is free", m, ok)
-	}
-	if m, ok := k.next(l); ok {
-		t.Errorf("next() = %+v, want none while host a is taken", m)
-	}
-	leaveA()
-	if m, ok := k.next(l); !ok || m.CallbackID != "1" {
-		t.Errorf("next() = %+v, %t; want 1, which came first", m, ok)
-	}
-	k.remove("2")
-	k.remove("2")
-	if m, ok := k.next(l); ok {
-		t.Errorf("next() = %+v, want none after remove", m)
+func delivery(id string) jobs.Message { return jobs.Message{CallbackID: id} }
+
+// ids takes out all whose turn it is, in turn.
+func ids(k *parking) (out []string, leave []func()) {
+	for {
+		m, l := k.next()
+		if l == nil {
+			return out, leave
+		}
+		out, leave = append(out, m.CallbackID), append(leave, l)
 	}
 }
 
-func TestParkingIsBounded(t *testing.T) {
+func TestParking(t *testing.T) {
 	t.Parallel()
-	var k parking
-	for i := range maxParked + 10 {
-		k.add(waiting{"a", "o", jobs.Message{CallbackID: strconv.Itoa(i)}})
+	k := newParking(webhook.NewLimiter(webhook.Places{PerReceiver: 1, PerTenant: 2, PerOrigin: 2}))
+	enter := func(origin, org, id string, want bool) func() {
+		t.Helper()
+		leave := k.enter(origin, org, delivery(id))
+		if (leave != nil) != want {
+			t.Fatalf("enter(%s, %s) has a place: %t, want %t", origin, org, leave != nil, want)
+		}
+		return leave
 	}
-	if len(k.line) != maxParked {
-		t.Errorf("%d wait, want at most %d", len(k.line), maxParked)
+	leaveA := enter("a", "o1", "1", true)
+	enter("a", "o1", "2", false)
+	enter("a", "o1", "2", false) // rung twice, waits once
+	enter("a", "o1", "3", false)
+	leaveO2 := enter("a", "o2", "4", true)
+	enter("a", "o3", "5", false) // the origin is full
+	enter("b", "o1", "6", true)
+	if got, _ := ids(k); got != nil {
+		t.Errorf("next() gave %v while there is no place", got)
+	}
+	leaveA()
+	got, leave := ids(k)
+	if fmt.Sprint(got) != "[2]" { // o1 came first at a, and has one place elsewhere
+		t.Errorf("next() gave %v, want 2", got)
+	}
+	leave[0]()
+	if got, leave = ids(k); fmt.Sprint(got) != "[5]" {
+		t.Errorf("next() gave %v, want 5: o1 had its turn", got)
+	}
+	leave[0]()
+	leaveO2()
+	if got, _ = ids(k); fmt.Sprint(got) != "[3]" {
+		t.Errorf("next() gave %v, want 3", got)
+	}
+	if len(k.parked)+len(k.orgs)+len(k.origins)+k.turns.Len() != 0 {
+		t.Errorf("left over: %v %v %v", k.parked, k.orgs, k.origins)
+	}
+}
+
+// TestParkingTurns: an org with many origins and many callbacks waits no less than another.
+func TestParkingTurns(t *testing.T) {
+	t.Parallel()
+	k := newParking(webhook.NewLimiter(webhook.Places{PerReceiver: 4, PerTenant: 4, PerOrigin: 4, Total: 4}))
+	var held []func()
+	for n := range 1000 {
+		if leave := k.enter("gateway", "greedy", delivery("g"+strconv.Itoa(n))); leave != nil {
+			held = append(held, leave)
+		}
+	}
+	for n := range 10 {
+		if leave := k.enter("gateway", "o"+strconv.Itoa(n), delivery("o"+strconv.Itoa(n))); leave != nil {
+			held = append(held, leave)
+		}
+	}
+	if len(held) != 4 {
+		t.Fatalf("%d have a place, want 2 of the greedy one and 2 of others", len(held))
+	}
+	var served []string
+	for len(held) > 0 && len(served) < 10 {
+		held[0]()
+		got, leave := ids(k)
+		served, held = append(served, got...), append(held[1:], leave...)
+	}
+	// Others had places before o2: 8 are left, and the greedy one has its turn between them.
+	if got := strings.Count(fmt.Sprint(served), "o"); got != 8 {
+		t.Errorf("served %v, want 8 other orgs among the first 10", served)
+	}
+}
+
+// TestParkingIsBounded: a million deliveries that wait, of ten orgs and of a million at as many
+// origins. What is kept is bounded, and beside few orgs the first of a late one is kept too.
+func TestParkingIsBounded(t *testing.T) {
+	const deliveries = 1_000_000
+	for _, orgs := range []int{10, deliveries} {
+		limiter := webhook.NewLimiter(webhook.Places{})
+		for n := range 1000 {
+			limiter.TryAcquire("https://full.example.com:"+strconv.Itoa(n), strconv.Itoa(n))
+		}
+		k := newParking(limiter)
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		for n := range deliveries {
+			job := "abcdefghijklmnopqrs" + strconv.Itoa(deliveries+n)
+			org := strconv.Itoa(n % orgs)
+			k.enter("https://hooks-"+org+".example.com", org, jobs.Message{JobID: job, CallbackID: "msg_" + job + "_failed_1"})
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		mib := float64(after.HeapAlloc-before.HeapAlloc) / (1 << 20)
+		t.Logf("%d deliveries of %d orgs: %d parked at %d origins, %.1f MiB", deliveries, orgs, len(k.parked), len(k.origins), mib)
+		if len(k.parked) > maxParked || k.orgs["0"] > maxParkedOfOrg || mib > 24 {
+			t.Errorf("%d parked, %d of one org, %.1f MiB", len(k.parked), k.orgs["0"], mib)
+		}
+		if leave := k.enter("https://late.example.com", "late", delivery("late")); leave != nil || k.parked["late"] != (orgs == 10) {
+			t.Errorf("%d orgs: the first delivery of another one has a place: %t, is kept: %t", orgs, leave != nil, k.parked["late"])
+		}
+	}
+}
+
+// BenchmarkParkingNext is a place that is left while 10,000 orgs wait at an origin that is full.
+func BenchmarkParkingNext(b *testing.B) {
+	k := newParking(webhook.NewLimiter(webhook.Places{}))
+	for n := range 10_000 {
+		k.enter("https://dead.example.com", "org-"+strconv.Itoa(n), delivery(strconv.Itoa(n)))
+	}
+	for b.Loop() {
+		if leave := k.enter("https://live.example.com", "live", delivery("x")); leave != nil {
+			leave()
+		}
+		if _, leave := k.next(); leave != nil {
+			b.Fatal("a place at a full origin")
+		}
 	}
 }

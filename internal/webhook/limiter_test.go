@@ -2,49 +2,109 @@ package webhook
 
 import (
 	"fmt"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 )
 
+// take takes places until there is none and says how many there were.
+func take(l *Limiter, origin, tenant string, most int) (releases []func()) {
+	for range most {
+		release, ok := l.TryAcquire(origin, tenant)
+		if !ok {
+			break
+		}
+		releases = append(releases, release)
+	}
+	return releases
+}
+
 func TestLimiter(t *testing.T) {
 	t.Parallel()
-	l := NewLimiter(0, 0)
-	var releases []func()
-	take := func(host, tenant string, want bool) {
+	l := NewLimiter(Places{})
+	var all []func()
+	want := func(origin, tenant string, n int) {
 		t.Helper()
-		release, ok := l.TryAcquire(host, tenant)
-		if ok != want {
-			t.Fatalf("TryAcquire(%s, %s) = %v, want %v", host, tenant, ok, want)
+		got := take(l, origin, tenant, 100)
+		if len(got) != n {
+			t.Fatalf("%s has %d places at %s, want %d", tenant, len(got), origin, n)
 		}
-		if ok {
-			releases = append(releases, release)
-		}
+		all = append(all, got...)
 	}
-	for range DefaultPerHost {
-		take("dead.com", "a", true)
+	want("https://dead.com", "a", 4)
+	want("https://dead.com:8443", "a", 4)
+	want("https://third.com", "a", 0) // its 8 are taken
+	for n := range 3 {
+		want("https://dead.com", "b"+strconv.Itoa(n), 4)
 	}
-	take("dead.com", "a", false)
-	take("dead.com", "b", false) // the host's places are all tenants'
-	for range DefaultPerTenant - DefaultPerHost {
-		take("other.com", "a", true)
+	// 16 of the 32 at the origin are taken: from now on one each.
+	for n := range 16 {
+		want("https://dead.com", "c"+strconv.Itoa(n), 1)
 	}
-	take("third.com", "a", false)
-	take("third.com", "b", true)
-	releases[0]()
-	releases[0]() // once only
-	take("dead.com", "b", true)
-	take("dead.com", "b", false)
-	for _, release := range releases {
+	if !l.Full("https://dead.com") || l.Full("https://dead.com:8443") {
+		t.Error("the origin is not full, or another one is")
+	}
+	want("https://dead.com", "d", 0)
+	want("https://other.com", "d", 4)
+	all[0]()
+	all[0]()                         // once only
+	want("https://dead.com", "a", 0) // has others there
+	want("https://dead.com", "e", 1)
+	for _, release := range all {
 		release()
 	}
-	if len(l.hosts) != 0 || len(l.tenants) != 0 {
-		t.Errorf("left over: %v %v", l.hosts, l.tenants)
+	if l.total+len(l.receivers)+len(l.tenants)+len(l.origins) != 0 {
+		t.Errorf("left over: %d %v %v %v", l.total, l.receivers, l.tenants, l.origins)
 	}
+}
+
+// TestLimiterShares: tenants that are greedy together leave half of all places to others.
+func TestLimiterShares(t *testing.T) {
+	t.Parallel()
+	l := NewLimiter(Places{})
+	greedy := 0
+	for n := range 20 {
+		for m := range 10 {
+			greedy += len(take(l, fmt.Sprintf("https://%d-%d.com", n, m), "greedy"+strconv.Itoa(n), 100))
+		}
+	}
+	others := 0
+	for n := range 1000 {
+		others += len(take(l, "https://works.com:"+strconv.Itoa(n), "other"+strconv.Itoa(n), 100))
+	}
+	// 8 of 8 tenants, then one each of the 12 that came later: the rest is for others.
+	if greedy != 64+12 || others != 128-greedy || !l.Full("https://x.com") {
+		t.Errorf("greedy ones have %d places, others %d", greedy, others)
+	}
+}
+
+// TestLimiterMemory: a million tenants at a million origins leave nothing behind, and those
+// that hold places are bounded.
+func TestLimiterMemory(t *testing.T) {
+	l := NewLimiter(Places{})
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for n := range 1_000_000 {
+		release, ok := l.TryAcquire("https://h"+strconv.Itoa(n)+".example.com", strconv.Itoa(n))
+		if ok && n%10_000 != 0 {
+			release()
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	kib := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) >> 10
+	t.Logf("1,000,000 tenants and origins, %d in flight: %d KiB", l.total, kib)
+	if l.total != 100 || len(l.receivers) != 100 || len(l.tenants) != 100 || len(l.origins) != 100 || kib > 1024 {
+		t.Errorf("%d in flight, counts of %d, %d, %d, %d KiB", l.total, len(l.receivers), len(l.tenants), len(l.origins), kib)
+	}
+	runtime.KeepAlive(l)
 }
 
 func TestLimiterConcurrent(t *testing.T) {
 	t.Parallel()
-	l := NewLimiter(2, 3)
+	l := NewLimiter(Places{PerReceiver: 2, PerTenant: 3, PerOrigin: 4, Total: 6})
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
@@ -56,7 +116,7 @@ func TestLimiterConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if len(l.hosts) != 0 || len(l.tenants) != 0 {
-		t.Errorf("left over: %v %v", l.hosts, l.tenants)
+	if l.total+len(l.receivers)+len(l.tenants)+len(l.origins) != 0 {
+		t.Errorf("left over: %d %v %v %v", l.total, l.receivers, l.tenants, l.origins)
 	}
 }
