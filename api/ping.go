@@ -12,11 +12,13 @@ import (
 	"exportd/jobs"
 )
 
-// pingRate is how often an org may have test callbacks sent, and maxPings how many are
-// under way in one process: each takes up to 15 s and must not be a weapon.
-var pingRate = Rate{PerSecond: 5.0 / 60, Burst: 5}
-
-const maxPings = 16
+// pingRate is how often an org may have test callbacks sent, and pingPlaces how many are
+// under way in one process: each takes up to 15 s and must not be a weapon, nor keep those of
+// other orgs from being sent.
+var (
+	pingRate   = Rate{PerSecond: 5.0 / 60, Burst: 5}
+	pingPlaces = webhook.Places{PerReceiver: 2, PerTenant: 2, PerOrigin: 8, Total: 32}
+)
 
 // pingView says how a test callback ended.
 type pingView struct {
@@ -53,12 +55,11 @@ func (s *Server) ping(c *gin.Context, caller *apikey.Key) error {
 	if l := s.pings.take(caller.OrgID, s.now()); !l.ok {
 		return &problem{status: http.StatusTooManyRequests, message: "at most 5 test callbacks a minute", retryAfter: l.wait}
 	}
-	select {
-	case s.pinging <- struct{}{}:
-		defer func() { <-s.pinging }()
-	default:
+	leave, ok := s.pinging.TryAcquire(jobs.OriginOf(j.CallbackURL), j.OrgID)
+	if !ok {
 		return &problem{status: http.StatusTooManyRequests, message: "too many test callbacks are under way", retryAfter: 15 * time.Second}
 	}
+	defer leave()
 	a := webhook.Ping(c.Request.Context(), s.sender, d)
 	observe(c).warning = a.Err
 	v := pingView{URL: withoutQuery(j.CallbackURL), Delivered: a.Delivered(), Class: a.Class, DurationMs: a.Duration.Milliseconds(), Response: a.Response}

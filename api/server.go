@@ -97,8 +97,8 @@ type Server struct {
 	readiness *readiness
 	waits     *places
 	sender    *webhook.Sender
-	pings     *buckets      // by org
-	pinging   chan struct{} // one token per test callback under way
+	pings     *buckets         // by org
+	pinging   *webhook.Limiter // test callbacks under way
 
 	byIP, byKey *buckets // nil: no limit
 	proxies     []netip.Prefix
@@ -124,7 +124,7 @@ func New(c Config) (*Server, error) {
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Nonces: c.Nonces}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
 		metrics: m, gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks},
 		waits:  newPlaces(c.MaxWaits),
-		sender: c.Sender, pinging: make(chan struct{}, maxPings),
+		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
 		proxies: c.TrustedProxies, quotas: c.Quotas,
 	}
 	for _, b := range []struct {

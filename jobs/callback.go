@@ -113,14 +113,14 @@ const callbackGrace = 2 * time.Second
 func newCallback(j *Job, now time.Time) *Callback {
 	return &Callback{
 		ID: CallbackID(j), Schema: SchemaVersion, JobID: j.ID, JobAttempt: j.Attempt, OrgID: j.OrgID, KeyID: j.KeyID,
-		URL: j.CallbackURL, Origin: originOf(j.CallbackURL),
+		URL: j.CallbackURL, Origin: OriginOf(j.CallbackURL),
 		Event: "export." + string(j.State), CreatedAt: now, Rows: j.Result.Rows, Object: j.Result.Object, FileExpiresAt: j.FileExpiresAt, Error: j.Error,
 		State: CallbackPending, NextAt: now, WakeAt: now.Add(callbackGrace), Shard: ShardOf(j.ID),
 	}
 }
 
-// originOf cuts a normalised URL before its path.
-func originOf(url string) string {
+// OriginOf cuts a normalised URL before its path.
+func OriginOf(url string) string {
 	scheme, rest, ok := strings.Cut(url, "://")
 	if !ok {
 		return ""
