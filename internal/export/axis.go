@@ -2,9 +2,7 @@ package export
 
 import (
 	"math"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -53,7 +51,7 @@ func (a timeAxis) place(p vip.Position) uint64 {
 }
 
 func (timeAxis) next(first vip.Position, count counter, rows int64) (axis, error) {
-	return newIDAxis(first, "", count, rows)
+	return idAxisFrom(first, count, rows)
 }
 
 // doubleAxis numbers the doubles from +Inf down to -Inf: the bits of a double, read as an
@@ -95,98 +93,5 @@ func (a doubleAxis) place(p vip.Position) uint64 {
 }
 
 func (doubleAxis) next(first vip.Position, count counter, rows int64) (axis, error) {
-	return newIDAxis(first, "", count, rows)
-}
-
-const (
-	// idDigits are the characters that cuts between ids are made of, in the order of their
-	// bytes: what ids usually consist of, and no slash.
-	idDigits = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
-	// idPlaces is how many characters behind the prefix are looked at: 65^10 < 2^64.
-	idPlaces = 10
-	// afterAll sorts after any character that an id can have.
-	afterAll = "\U0010FFFF"
-)
-
-// idAxis numbers the ids that share a sort key and a prefix by the characters that follow.
-type idAxis struct {
-	key    []byte
-	prefix string
-}
-
-// newIDAxis finds the longest prefix of the first row's id that all the rows share, so
-// that ids like message-00000001 are cut where they differ. nil when that is no
-// longer than the prefix at hand: nothing finer is to be had.
-func newIDAxis(first vip.Position, have string, count counter, rows int64) (axis, error) {
-	lo, hi := 0, len(first.ID) // all rows share lo bytes; hi+1 are too many
-	for lo < hi {
-		mid := (lo + hi + 1) / 2
-		cut := runeStart(first.ID, mid)
-		if cut <= lo {
-			break
-		}
-		n, err := count(vip.Range{
-			From: &vip.Position{Key: first.Key, ID: first.ID[:cut]},
-			To:   &vip.Position{Key: first.Key, ID: first.ID[:cut] + afterAll},
-		})
-		switch {
-		case err != nil:
-			return nil, err
-		case n == rows:
-			lo = cut
-		default:
-			hi = cut - 1
-		}
-	}
-	if have != "" && lo <= len(have) {
-		return nil, nil
-	}
-	return idAxis{key: first.Key, prefix: first.ID[:lo]}, nil
-}
-
-// runeStart moves i back to the start of a character.
-func runeStart(s string, i int) int {
-	for i > 0 && i < len(s) && !utf8.RuneStart(s[i]) {
-		i--
-	}
-	return i
-}
-
-func (idAxis) bounds() (lo, hi uint64) {
-	hi = 1
-	for range idPlaces {
-		hi *= uint64(len(idDigits))
-	}
-	return 0, hi
-}
-
-func (a idAxis) position(n uint64) vip.Position {
-	var b [idPlaces]byte
-	for i := idPlaces - 1; i >= 0; i-- {
-		b[i] = idDigits[n%uint64(len(idDigits))]
-		n /= uint64(len(idDigits))
-	}
-	return vip.Position{Key: a.key, ID: a.prefix + string(b[:])}
-}
-
-func (a idAxis) place(p vip.Position) uint64 {
-	rest, ok := strings.CutPrefix(p.ID, a.prefix)
-	if !ok {
-		return 0
-	}
-	var n uint64
-	for i := range idPlaces {
-		d := 0
-		if i < len(rest) {
-			for d+1 < len(idDigits) && idDigits[d+1] <= rest[i] {
-				d++
-			}
-		}
-		n = n*uint64(len(idDigits)) + uint64(d)
-	}
-	return n
-}
-
-func (a idAxis) next(first vip.Position, count counter, rows int64) (axis, error) {
-	return newIDAxis(first, a.prefix+"-", count, rows)
+	return idAxisFrom(first, count, rows)
 }

@@ -26,8 +26,10 @@ const (
 	// maxFan bounds into how many pieces a range is cut at a time. More find balanced cuts in
 	// fewer passes over the index but make more requests.
 	maxFan = 64
-	// maxDepth bounds the passes. 64-bit keys cut in at least 2 pieces are found in 64.
-	maxDepth = 80
+	// maxDepth bounds the passes. A place of 64 bits is found in 32, as a range that is cut is cut
+	// in at least 4; the rest is for ids: some for each stretch of characters where they part. Rows
+	// that are not parted then are one large part.
+	maxDepth = 160
 )
 
 // Plan picks the job's snapshot, unless it has one, counts its rows there and cuts them. The
@@ -141,7 +143,7 @@ func (s *splitter) cut(ctx context.Context, p piece, depth int) ([]piece, error)
 	return out, nil
 }
 
-// narrow moves the begin of p to its first row, and when only one place of the axis is
+// narrow moves the begin of p to its first row, and while only one place of the axis is
 // left goes over to the next axis.
 func (s *splitter) narrow(ctx context.Context, p piece) (piece, error) {
 	first, err := s.e.source.First(ctx, s.q, vip.Range{From: p.from, To: p.to}, s.at)
@@ -151,22 +153,23 @@ func (s *splitter) narrow(ctx context.Context, p piece) (piece, error) {
 	if first == nil {
 		return p, jobs.Fail(jobs.CodeCountMismatch, jobs.Transient, "counted rows are not there", "the job is tried again by itself", nil)
 	}
-	p.lo = max(p.lo, p.axis.place(*first))
-	if p.hi-p.lo > 1 {
-		return p, nil
-	}
-	axis, err := p.axis.next(*first, func(rng vip.Range) (int64, error) {
+	count := func(rng vip.Range) (int64, error) {
 		n, _, err := s.e.source.Count(ctx, s.q, clip(rng, p), s.at)
 		return n, err
-	}, p.rows)
-	if err != nil {
-		return p, err
 	}
-	p.axis = axis
-	if axis != nil {
-		p.lo, p.hi = axis.bounds()
+	for { // ends: each axis that follows another is finer, or looks further into the first row's id
+		p.lo = max(p.lo, p.axis.place(*first))
+		if p.hi-p.lo > 1 {
+			return p, nil
+		}
+		if p.axis, err = p.axis.next(*first, count, p.rows); err != nil || p.axis == nil {
+			return p, err
+		}
+		p.lo, p.hi = p.axis.bounds()
+		if p.to != nil { // the new axis may reach beyond where the piece was cut off
+			p.hi = min(p.hi, p.axis.place(*p.to)+1)
+		}
 	}
-	return p, nil
 }
 
 // clip keeps rng within p where rng is open.

@@ -110,6 +110,8 @@ func compareDoubleInt(f float64, i int64) int {
 	return big.NewFloat(f).Cmp(new(big.Float).SetInt64(i))
 }
 
+var numericPrefix = []byte("__id")
+
 // Follows reports whether the row (key, id) comes after the row (lastKey,
 // lastID) in the order of every query: keys descending, ids ascending. Where
 // the order is not known to this package it says yes.
@@ -120,11 +122,8 @@ func Follows(lastKey, lastID, key, id []byte) bool {
 		return true
 	case order < 0:
 		return false
-	case isNumericID(lastID) || isNumericID(id):
-		return true
+	case bytes.HasPrefix(lastID, numericPrefix) || bytes.HasPrefix(id, numericPrefix): // rare: it costs a copy of both
+		return CompareIDs(string(lastID), string(id)) < 0
 	}
 	return bytes.Compare(lastID, id) < 0
 }
-
-// isNumericID: ids of the form __id7__ sort as numbers before all others.
-func isNumericID(id []byte) bool { return bytes.HasPrefix(id, []byte("__id")) }

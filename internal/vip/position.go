@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"exportd/internal/vip/wire"
 )
@@ -191,10 +189,4 @@ func olderThan(t time.Time) (Position, error) {
 		return Position{}, ErrBadPosition
 	}
 	return Position{Key: TimeKey(last)}, nil
-}
-
-// ValidID reports whether s can be the id of a document: Firestore's rules.
-func ValidID(s string) bool {
-	return s != "" && len(s) <= 1500 && utf8.ValidString(s) && s != "." && s != ".." &&
-		!strings.Contains(s, "/") && !(len(s) >= 4 && strings.HasPrefix(s, "__") && strings.HasSuffix(s, "__"))
 }

@@ -155,7 +155,8 @@ func TestFollows(t *testing.T) {
 		expected bool
 	}{
 		{two, "b", one, "a", true}, {one, "a", two, "b", false}, {one, "a", one, "b", true}, {one, "b", one, "a", false}, {one, "a", one, "a", false},
-		{one, "__id9__", one, "__id10__", true}, {csvrowtest.Value(int64(1)), "b", one, "a", false},
+		{one, "__id9__", one, "__id10__", true}, {one, "__id10__", one, "__id9__", false}, {one, "__id9__", one, "!", true}, {one, "!", one, "__id9__", false},
+		{one, "__id9", one, "__id9_", true}, {one, "a", one, "__id9", false}, {csvrowtest.Value(int64(1)), "b", one, "a", false},
 	} {
 		if got := vip.Follows(test.lastKey, []byte(test.lastID), test.key, []byte(test.id)); got != test.expected {
 			t.Errorf("Follows(%+v) = %v", test, got)
@@ -167,9 +168,34 @@ func TestValidID(t *testing.T) {
 	t.Parallel()
 	long := string(make([]byte, 1500))
 	for id, want := range map[string]bool{"a": true, "日 本": true, long: true, "": false, ".": false, "..": false, "a/b": false, "__x__": false,
-		"____": false, "__": true, "\xff": false, long + "x": false} {
+		"____": true, "_____": false, "__": true, "...": true, ".a": true, "\xff": false, long + "x": false,
+		"__id7__": true, "__id-7__": true, "__id7_": true, "__id9223372036854775807__": true, "__id-9223372036854775808__": true, "__id0__": false, "__id07__": false,
+		"__id+7__": false, "__id__": false, "__id-0__": false, "__id9223372036854775808__": false, "__id7 __": false, "__\n__": false} {
 		if got := vip.ValidID(id); got != want {
 			t.Errorf("ValidID(%.10q) = %v, want %v", id, got, want)
+		}
+	}
+}
+
+// TestCompareIDs: in Google's order, as its emulator gives them.
+func TestCompareIDs(t *testing.T) {
+	t.Parallel()
+	ids := []string{"__id-9223372036854775808__", "__id-7__", "__id7__", "__id10__", "__id9223372036854775807__", "\x00", vip.TextFloor, "!", "%2F", "-", "...", "..ab", ".a",
+		"__", "___", "____", "__id7", "__id7_", "__id7__x", "_a__", "a", "a\x00b", "a\U0010ffff", "~", "مرحبا", "日", "日本", "\ue000", "\uffff", "😀", "\U0010ffff"}
+	for i, a := range ids {
+		for j, b := range ids {
+			if got, want := vip.CompareIDs(a, b), min(max(i-j, -1), 1); got != want {
+				t.Errorf("CompareIDs(%q, %q) = %d, want %d", a, b, got, want)
+			}
+		}
+	}
+}
+
+func TestLegalID(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{"a": "a", ".": ".-", "..": "..-", "__________": "__________-", "____": "____", "__id7__": "__id7__-"} {
+		if got := vip.LegalID(in); got != want || !vip.ValidID(got) {
+			t.Errorf("LegalID(%q) = %q, want %q", in, got, want)
 		}
 	}
 }
