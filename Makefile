@@ -51,7 +51,10 @@ vet: ## go vet
 lint: ## staticcheck, at the version in go.mod
 	$(GO) tool staticcheck -tags $(TAGS),postgres,libreoffice $(PKGS)
 
+flood: ## A minute of each kind of thing that strangers may send, and what callers notice of it
+	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestFlood$$' ./internal/e2e -flood $(or $(DURATION),60s)
+
 chaos: build ## Ten minutes of kills and faults against a fleet of real processes
 	$(GO) run -tags $(TAGS) ./internal/chaos -duration $(or $(DURATION),10m) $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test bench postgres libreoffice check format vet lint generate verify chaos
+.PHONY: help run build test bench postgres libreoffice check format vet lint generate verify chaos flood

@@ -18,8 +18,9 @@ const (
 	maxHeaderBytes = 32 << 10
 	maxBodyBytes   = 64 << 10
 	// maxHeadBytes is what net/http reads of request line and headers before it cuts the
-	// connection with a plain 431; above our own limits, so that those answer in JSON.
-	maxHeadBytes = 256 << 10
+	// connection with a plain 431; above our own limits, so that those answer in JSON, and
+	// not by much, since whoever sends it has shown no key.
+	maxHeadBytes = 64 << 10
 )
 
 // limit refuses requests that are too large and reads the body of the others.

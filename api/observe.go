@@ -6,14 +6,17 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/time/rate"
 )
 
 // observation is what is known about a request for its log line. No query string, no
@@ -91,7 +94,8 @@ func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
 	if route == "" {
 		route = "none"
 	}
-	s.metrics.requests.WithLabelValues(c.Request.Method, route, strconv.Itoa(status)).Inc()
+	method := methodLabel(c.Request.Method)
+	s.metrics.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
 	s.metrics.seconds.WithLabelValues(route).Observe(took.Seconds())
 
 	level := zapcore.InfoLevel
@@ -107,8 +111,13 @@ func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
 	if line == nil {
 		return
 	}
+	dropped, ok := s.strangers.take(o, status, s.now())
+	if !ok {
+		s.metrics.unlogged.Inc()
+		return
+	}
 	fields := []zap.Field{
-		zap.String("request_id", o.requestID), zap.String("method", c.Request.Method), zap.String("route", route),
+		zap.String("request_id", o.requestID), zap.String("method", method), zap.String("route", route),
 		zap.Int("status", status), zap.Float64("duration_ms", float64(took.Microseconds())/1000), zap.Int("bytes", max(0, c.Writer.Size())),
 		zap.Stringer("remote", o.client), zap.String("user_agent", shorten(c.Request.UserAgent())),
 	}
@@ -116,6 +125,9 @@ func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
 		if value != "" {
 			fields = append(fields, zap.String(name, value))
 		}
+	}
+	if dropped > 0 {
+		fields = append(fields, zap.Int64("lines_dropped", dropped))
 	}
 	if o.cause != nil {
 		fields = append(fields, zap.Error(o.cause))
@@ -126,9 +138,54 @@ func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
 	line.Write(fields...)
 }
 
+// methods are those that HTTP has; what else a request calls its method is "other" in
+// metrics and logs, which must not grow with what strangers invent.
+var methods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+	http.MethodConnect, http.MethodOptions, http.MethodTrace,
+}
+
+func methodLabel(method string) string {
+	if slices.Contains(methods, method) {
+		return method
+	}
+	return "other"
+}
+
+// strangers bounds the log lines of requests that were refused before anybody was known to
+// have sent them: nobody without a key decides how much is written.
+type strangers struct {
+	lines   *rate.Limiter
+	dropped atomic.Int64
+}
+
+// Lines of refused strangers a second, and at once: enough to see who tries what, at most
+// 30 KiB a second.
+const (
+	strangerLines = 20
+	strangerBurst = 100
+)
+
+func newStrangers() *strangers {
+	return &strangers{lines: rate.NewLimiter(strangerLines, strangerBurst)}
+}
+
+// take says whether a request's line may be written, and how many were not since the last one.
+func (s *strangers) take(o *observation, status int, now time.Time) (dropped int64, ok bool) {
+	if o.keyID != "" || status < http.StatusBadRequest || status >= http.StatusInternalServerError {
+		return 0, true
+	}
+	if !s.lines.AllowN(now, 1) {
+		s.dropped.Add(1)
+		return 0, false
+	}
+	return s.dropped.Swap(0), true
+}
+
 // metrics are labelled by route pattern, never by path: paths hold ids.
 type metrics struct {
 	requests *prometheus.CounterVec
+	unlogged prometheus.Counter
 	seconds  *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	waiting  prometheus.Gauge
@@ -143,10 +200,13 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "exportd_http_request_seconds", Help: "Time from headers to the end of the answer, waits included.",
 			Buckets: []float64{.002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25, 60},
 		}, []string{"route"}),
+		unlogged: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "exportd_http_requests_unlogged_total", Help: "Refused requests without a valid key that got no log line, as there were too many.",
+		}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "exportd_http_requests_in_flight", Help: "Requests being answered."}),
 		waiting:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "exportd_http_waits", Help: "Requests held until a job ends."}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.inFlight, m.waiting} {
+	for _, c := range []prometheus.Collector{m.requests, m.unlogged, m.seconds, m.inFlight, m.waiting} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

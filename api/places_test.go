@@ -129,8 +129,10 @@ var losses = map[string]func(b *bench){
 	"revoked": func(b *bench) { b.keys.alter("key_one1", func(k *apikey.Key) { k.State = apikey.Disabled }) },
 	"expired": func(b *bench) { b.keys.alter("key_one1", func(k *apikey.Key) { k.ExpiresAt = noon }) },
 	"secret":  func(b *bench) { b.keys.alter("key_one1", func(k *apikey.Key) { k.Secrets = k.Secrets[:0] }) },
-	"scope":   func(b *bench) { b.keys.alter("key_one1", func(k *apikey.Key) { k.Scopes = []apikey.Scope{apikey.ScopeOps} }) },
-	"org":     func(b *bench) { b.keys.alter("key_one1", func(k *apikey.Key) { k.OrgID = "org9" }) },
+	"scope": func(b *bench) {
+		b.keys.alter("key_one1", func(k *apikey.Key) { k.Scopes = []apikey.Scope{apikey.ScopeOps} })
+	},
+	"org": func(b *bench) { b.keys.alter("key_one1", func(k *apikey.Key) { k.OrgID = "org9" }) },
 }
 
 // A key that loses its rights in mid-wait gets no link.

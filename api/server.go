@@ -93,6 +93,7 @@ type Server struct {
 	urlLife     time.Duration
 
 	metrics   *metrics
+	strangers *strangers
 	gather    http.Handler
 	readiness *readiness
 	waits     *places
@@ -122,7 +123,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		keys: c.Keys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Nonces: c.Nonces}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
-		metrics: m, gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks},
+		metrics: m, strangers: newStrangers(), gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks},
 		waits:  newPlaces(c.MaxWaits),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
 		proxies: c.TrustedProxies, quotas: c.Quotas,

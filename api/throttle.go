@@ -45,19 +45,28 @@ func tooMany(l level) error {
 	return &problem{status: http.StatusTooManyRequests, message: "too many requests", retryAfter: l.wait}
 }
 
+// maxHops bounds the addresses of X-Forwarded-For that are looked at: proxies in a row, of
+// which there are two or three. It is read before any limit.
+const maxHops = 16
+
 // clientAddr is the address a request comes from: the peer's, or, where that is a trusted
 // proxy, the last address in X-Forwarded-For that is none. What stands before it was
 // written by the caller and proves nothing.
 func clientAddr(r *http.Request, proxies []netip.Prefix) netip.Addr {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	addr := peer.Addr().Unmap()
-	forwarded := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(forwarded) - 1; i >= 0 && within(addr, proxies); i-- {
-		next, err := netip.ParseAddr(strings.TrimSpace(forwarded[i]))
+	values := r.Header.Values("X-Forwarded-For")
+	for hop := 0; hop < maxHops && len(values) > 0 && within(addr, proxies); hop++ {
+		last := values[len(values)-1]
+		comma := strings.LastIndexByte(last, ',')
+		next, err := netip.ParseAddr(strings.TrimSpace(last[comma+1:]))
 		if err != nil {
 			break
 		}
 		addr = next.Unmap()
+		if values = values[:len(values)-1]; comma >= 0 {
+			values = append(values[:len(values):len(values)], last[:comma])
+		}
 	}
 	return addr
 }

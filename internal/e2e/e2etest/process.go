@@ -107,6 +107,9 @@ func Trace(out string) string {
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
+// Pid is the id of the process.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
 // Signal sends a signal to the process alone.
 func (p *Process) Signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) } // an error means that it has ended
 
