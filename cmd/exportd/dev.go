@@ -155,7 +155,7 @@ func dev(ctx context.Context, env environment, flags devFlags) (err error) {
 		return err
 	}
 	cfg.KeysetFile = cmp.Or(cfg.KeysetFile, filepath.Join(flags.dataDir, "keyset.json"))
-	c, err := openClients(ctx, cfg)
+	c, err := openClients(ctx, cfg, log)
 	if err != nil {
 		return err
 	}

@@ -12,12 +12,10 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/api/option"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"exportd/api"
 	"exportd/internal/config"
+	"exportd/internal/docwatch"
 	"exportd/internal/export"
 	"exportd/internal/jobqueue"
 	"exportd/internal/jobstore"
@@ -30,30 +28,30 @@ import (
 
 // clients are the connections to Google's services, or to what stands in for them.
 type clients struct {
+	guards    guards
 	firestore *firestore.Client
+	documents *docwatch.Watcher
 	records   *records.Reader
 	store     *jobstore.Store
 	queue     *jobqueue.Queue
 	objects   *objectstore.Store
 }
 
-func openClients(ctx context.Context, cfg config.Config) (_ *clients, err error) {
-	c := &clients{}
+func openClients(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *clients, err error) {
+	c := &clients{guards: newGuards(log)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	var opts []option.ClientOption
-	if cfg.FirestoreHost != "" {
-		opts = append(opts, option.WithEndpoint(cfg.FirestoreHost), option.WithoutAuthentication(),
-			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())), option.WithTelemetryDisabled())
+	if err := c.openFirestore(ctx, cfg, log); err != nil {
+		return c, err
 	}
-	if c.firestore, err = firestore.NewClientWithDatabase(ctx, cfg.ProjectID, cfg.DatabaseID, opts...); err != nil {
-		return c, fmt.Errorf("open Firestore of %s: %w", cfg.ProjectID, err)
-	}
-	c.store = jobstore.New(jobstore.Config{Client: c.firestore, Policy: cfg.Policy(), Limits: cfg.Limits(), ReuseFor: cfg.ReuseFor})
-	if c.records, err = records.Open(ctx, records.Config{ProjectID: cfg.ProjectID, DatabaseID: cfg.DatabaseID, Emulator: cfg.FirestoreHost}); err != nil {
+	c.store = jobstore.New(jobstore.Config{Client: c.firestore, Policy: cfg.Policy(), Limits: cfg.Limits(), ReuseFor: cfg.ReuseFor, Documents: c.documents})
+	if c.records, err = records.Open(ctx, records.Config{
+		ProjectID: cfg.ProjectID, DatabaseID: cfg.DatabaseID, Emulator: cfg.FirestoreHost, Guard: c.guards.firestore,
+		Connections: connectionsFor(cfg.JobSlots + cfg.PartSlots),
+	}); err != nil {
 		return c, err
 	}
 	if c.queue, err = jobqueue.Open(ctx, jobqueue.Config{ProjectID: cfg.ProjectID, Emulator: cfg.PubSubHost}); err != nil {
@@ -79,6 +77,9 @@ func (c *clients) Close() error {
 	}
 	if c.records != nil {
 		errs = append(errs, c.records.Close())
+	}
+	if c.documents != nil {
+		errs = append(errs, c.documents.Close())
 	}
 	if c.firestore != nil {
 		errs = append(errs, c.firestore.Close())
@@ -191,7 +192,7 @@ func withClients(cmd *cobra.Command, env environment, fn func(config.Config, *cl
 	if err != nil {
 		return err
 	}
-	c, err := openClients(cmd.Context(), cfg)
+	c, err := openClients(cmd.Context(), cfg, log)
 	if err != nil {
 		return err
 	}

@@ -21,8 +21,18 @@ type Config struct {
 	Limits jobs.Limits
 	// ReuseFor is how long a success answers equal requests.
 	ReuseFor time.Duration
+	// Documents watches documents for Watch, many over few streams; if nil each Watch is a
+	// stream of Client's, of which a connection takes 100.
+	Documents Documents
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
+}
+
+// Documents watches documents. internal/docwatch has it.
+type Documents interface {
+	// Watch calls fn with a document as it is and again after each change, until fn says stop
+	// or ctx ends. One that is not there is a snapshot that does not exist.
+	Watch(ctx context.Context, path string, fn func(*firestore.DocumentSnapshot) (stop bool)) error
 }
 
 // Store is the job store. Safe for concurrent use.
@@ -37,6 +47,9 @@ type Store struct {
 func New(cfg Config) *Store {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Documents == nil {
+		cfg.Documents = snapshots{cfg.Client}
 	}
 	return &Store{client: cfg.Client, cfg: cfg, turns: turns{waiting: map[string][]*change{}}, known: known{jobs: map[string]knownJob{}}}
 }

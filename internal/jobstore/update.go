@@ -198,21 +198,32 @@ func (s *Store) Watch(ctx context.Context, jobID string, fn func(*jobs.Job) (sto
 	if !jobs.ValidID(jobID) {
 		return fmt.Errorf("job id: %w", jobs.ErrNotFound)
 	}
-	it := s.jobs().Doc(jobID).Snapshots(ctx)
+	gone := false
+	err := s.cfg.Documents.Watch(ctx, "ExportJobs/"+jobID, func(doc *firestore.DocumentSnapshot) bool {
+		gone = !doc.Exists()
+		return gone || fn(decodeJob(doc))
+	})
+	switch {
+	case gone:
+		return fmt.Errorf("watch job %s: %w", jobID, jobs.ErrNotFound)
+	case err != nil && ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return fmt.Errorf("watch job %s: %w", jobID, classify(err))
+	}
+	return nil
+}
+
+// snapshots is Documents by a stream of the client's for each call.
+type snapshots struct{ client *firestore.Client }
+
+func (s snapshots) Watch(ctx context.Context, path string, fn func(*firestore.DocumentSnapshot) bool) error {
+	it := s.client.Doc(path).Snapshots(ctx)
 	defer it.Stop()
 	for {
 		doc, err := it.Next()
-		if err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			return fmt.Errorf("watch job %s: %w", jobID, classify(err))
-		}
-		if !doc.Exists() {
-			return fmt.Errorf("watch job %s: %w", jobID, jobs.ErrNotFound)
-		}
-		if fn(decodeJob(doc)) {
-			return nil
+		if err != nil || fn(doc) {
+			return err
 		}
 	}
 }

@@ -51,6 +51,8 @@ var adapters = []string{
 
 // sdk are the only importers of Google's SDKs, with what each may import.
 var sdk = map[string][]string{
+	"exportd/internal/connection":  {"cloud.google.com/go/firestore", "google.golang.org/api"},
+	"exportd/internal/docwatch":    {"cloud.google.com/go/firestore", "google.golang.org/api"},
 	"exportd/internal/records":     {"cloud.google.com/go/firestore", "google.golang.org/api"},
 	"exportd/internal/jobstore":    {"cloud.google.com/go/firestore", "google.golang.org/api"},
 	"exportd/internal/apikey":      {"cloud.google.com/go/firestore", "google.golang.org/api"},

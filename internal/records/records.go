@@ -14,7 +14,6 @@ package records
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/url"
 	"runtime"
 	"strings"
@@ -22,11 +21,10 @@ import (
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/api/option"
-	"google.golang.org/api/option/internaloption"
-	gtransport "google.golang.org/api/transport/grpc"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+
+	"exportd/internal/connection"
 )
 
 // Config says which database is read and how.
@@ -42,6 +40,8 @@ type Config struct {
 	// one is read by a single goroutine, which becomes the limit with many
 	// parts at once. Default 4.
 	Connections int
+	// Guard watches over the connections; a new one if nil.
+	Guard *connection.Guard
 	// Options go to the official transport (credentials, endpoint); unused with Emulator.
 	Options []option.ClientOption
 
@@ -54,7 +54,7 @@ type Config struct {
 
 // Reader reads one database. It is safe for concurrent use.
 type Reader struct {
-	pool    gtransport.ConnPool
+	pool    *connection.Pool
 	stub    firestorepb.FirestoreClient
 	root    string // projects/P/databases/D/documents
 	headers []string
@@ -80,7 +80,9 @@ func Open(ctx context.Context, cfg Config) (*Reader, error) {
 	if cfg.backoff <= 0 {
 		cfg.backoff = 100 * time.Millisecond
 	}
-	pool, err := dial(ctx, cfg)
+	pool, err := connection.DialFirestore(ctx, connection.FirestoreConfig{
+		Emulator: cfg.Emulator, Connections: cfg.Connections, Guard: cfg.Guard, Options: cfg.Options,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open records: %w", err)
 	}
@@ -102,48 +104,6 @@ func Open(ctx context.Context, cfg Config) (*Reader, error) {
 
 // Close closes the connections. Reads under way end with an error.
 func (r *Reader) Close() error { return r.pool.Close() }
-
-// dial opens connections through the official transport, with the defaults of
-// the generated client (cloud.google.com/go/firestore/apiv1).
-func dial(ctx context.Context, cfg Config) (gtransport.ConnPool, error) {
-	opts := []option.ClientOption{
-		option.WithGRPCConnectionPool(cfg.Connections),
-		// A stats handler is called for every message: at a message per row that
-		// costs as much as the row.
-		option.WithTelemetryDisabled(),
-		// A page may hold a document of 1 MiB, and more beside it.
-		option.WithGRPCDialOption(grpc.WithDefaultCallOptions(
-			grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32))),
-		internaloption.EnableNewAuthLibrary(),
-	}
-	if cfg.Emulator != "" {
-		opts = append(opts,
-			option.WithEndpoint("passthrough:///"+cfg.Emulator),
-			option.WithoutAuthentication(),
-			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
-			option.WithGRPCDialOption(grpc.WithPerRPCCredentials(owner{})),
-		)
-		return gtransport.DialPool(ctx, opts...)
-	}
-	opts = append(opts,
-		internaloption.WithDefaultEndpointTemplate("firestore.UNIVERSE_DOMAIN:443"),
-		internaloption.WithDefaultMTLSEndpoint("firestore.mtls.googleapis.com:443"),
-		internaloption.WithDefaultUniverseDomain("googleapis.com"),
-		internaloption.WithDefaultAudience("https://firestore.googleapis.com/"),
-		internaloption.WithDefaultScopes("https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/datastore"),
-		internaloption.EnableJwtWithScope(),
-	)
-	return gtransport.DialPool(ctx, append(opts, cfg.Options...)...)
-}
-
-// owner is the credential that emulators take for everything.
-type owner struct{}
-
-func (owner) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Bearer owner"}, nil
-}
-
-func (owner) RequireTransportSecurity() bool { return false }
 
 // outgoing adds the headers of every call.
 func (r *Reader) outgoing(ctx context.Context) context.Context {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
 
+	"exportd/internal/connection"
 	"exportd/internal/vip"
 	"exportd/internal/vip/wire"
 )
@@ -164,9 +165,9 @@ func (s *scan) page(ctx context.Context) (rows int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stalled := time.AfterFunc(s.r.stall, cancel)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stalled := time.AfterFunc(s.r.stall, func() { cancel(connection.ErrSilent) })
 	defer stalled.Stop()
 	stream, err := s.r.runQuery(ctx, req)
 	if err != nil {

@@ -42,9 +42,9 @@ const (
 	maxTransportBytes = 32 << 20
 	// closeGrace bounds how long Close waits for calls to end by themselves.
 	closeGrace = 5 * time.Second
-	// maxConcurrentStreams bounds the calls of one connection; listeners and
+	// maxConcurrentStreams is production's bound of the calls of one connection; listeners and
 	// scans each hold one.
-	maxConcurrentStreams = 10_000
+	maxConcurrentStreams = 100
 )
 
 // Options of Open. The zero value of a field means its default.

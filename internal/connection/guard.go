@@ -1,0 +1,257 @@
+package connection
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// pingAfter and pingWithin: a connection with calls under way that brings nothing for 20 s
+	// is pinged, and ended when that is not answered. gRPC sends no pings below 10 s apart, and
+	// without calls under way servers count them as abuse (proposal A8), so none are sent then.
+	pingAfter  = 20 * time.Second
+	pingWithin = 10 * time.Second
+	// connectWithin bounds a try to connect, TLS and HTTP/2 settings included (gRPC: 20 s),
+	// and redialWithin the pause between two (gRPC: 120 s): a service that is back is found
+	// within 10 s.
+	connectWithin = 5 * time.Second
+	redialWithin  = 5 * time.Second
+	// defaultMisses calls in a row without an answer make a connection suspect.
+	defaultMisses = 3
+	// defaultPatience: a call that was given less time says nothing of its connection.
+	defaultPatience = time.Second
+)
+
+// ErrSilent is the cause of a context that its owner ended because an answer did not come.
+var ErrSilent = errors.New("no answer came")
+
+// Guard watches over the connections to one service. Safe for concurrent use. The zero value
+// is ready.
+type Guard struct {
+	// Misses and Patience are 3 and 1 s if 0.
+	Misses   int
+	Patience time.Duration
+	// Lost is told of each connection that is ended because it brings no answers; may be nil.
+	Lost func(addr string)
+
+	since  atomic.Int64 // Unix ns at which the oldest call began since the last sign of life; 0: none did
+	heard  atomic.Int64 // Unix ns at which bytes last came
+	opened atomic.Int64
+
+	mu    sync.Mutex
+	conns map[string]*guarded // by local address
+}
+
+// guarded is a connection.
+type guarded struct {
+	net.Conn
+	g      *Guard
+	misses int // under Guard.mu
+}
+
+// Read notes that something came.
+func (c *guarded) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.g.heard.Store(time.Now().UnixNano())
+	}
+	return n, err
+}
+
+// Close forgets the connection.
+func (c *guarded) Close() error {
+	c.g.mu.Lock()
+	if key := c.LocalAddr().String(); c.g.conns[key] == c {
+		delete(c.g.conns, key)
+	}
+	c.g.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// Opened is how many connections have been made.
+func (g *Guard) Opened() int64 { return g.opened.Load() }
+
+// Open is how many connections there are.
+func (g *Guard) Open() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.conns)
+}
+
+// Silent is for how long calls have been made and nothing has got through, not even that the
+// service refuses connections: then another process would fare no better.
+func (g *Guard) Silent(now time.Time) time.Duration {
+	since := g.since.Load()
+	if since == 0 {
+		return 0
+	}
+	return max(0, now.Sub(time.Unix(0, since)))
+}
+
+// DialOptions make gRPC connections of the guard. HTTPS_PROXY does not apply to them.
+func (g *Guard) DialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithContextDialer(g.dial),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingAfter, Timeout: pingWithin}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: redialWithin},
+			MinConnectTimeout: connectWithin,
+		}),
+		grpc.WithChainUnaryInterceptor(g.unary),
+		grpc.WithChainStreamInterceptor(g.stream),
+	}
+}
+
+func (g *Guard) dial(ctx context.Context, addr string) (net.Conn, error) {
+	c, err := (&net.Dialer{Timeout: connectWithin}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		if e, ok := errors.AsType[net.Error](err); !ok || !e.Timeout() {
+			g.since.Store(0) // refused: somebody answers
+		}
+		return nil, err
+	}
+	g.opened.Add(1)
+	gc := &guarded{Conn: c, g: g}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.conns == nil {
+		g.conns = map[string]*guarded{}
+	}
+	g.conns[c.LocalAddr().String()] = gc
+	return gc, nil
+}
+
+type longPoll struct{}
+
+// LongPoll marks a call that may be without an answer for as long as its deadline says: it
+// says nothing of its connection.
+func LongPoll(ctx context.Context) context.Context { return context.WithValue(ctx, longPoll{}, true) }
+
+// call is one that is under way.
+type call struct {
+	g     *Guard
+	began time.Time
+	long  bool
+}
+
+func (g *Guard) begin(ctx context.Context) call {
+	c := call{g: g, began: time.Now(), long: ctx.Value(longPoll{}) != nil}
+	if !c.long {
+		g.since.CompareAndSwap(0, c.began.UnixNano())
+	}
+	return c
+}
+
+// end learns from how a call ended.
+func (c call) end(ctx context.Context, p *peer.Peer, err error) {
+	code := status.Code(err)
+	if errors.Is(context.Cause(ctx), ErrSilent) {
+		code = codes.DeadlineExceeded
+	}
+	switch code {
+	case codes.Canceled:
+	case codes.Unavailable:
+		// The service says so, or there is no connection: it is the former if bytes came.
+		if c.g.heard.Load() > c.began.UnixNano() {
+			c.g.since.Store(0)
+		}
+	case codes.DeadlineExceeded:
+		patience := c.g.Patience
+		if patience == 0 {
+			patience = defaultPatience
+		}
+		if !c.long && time.Since(c.began) >= patience {
+			c.g.miss(p)
+		}
+	default:
+		c.g.through(p)
+	}
+}
+
+// through notes that a connection answers.
+func (g *Guard) through(p *peer.Peer) {
+	g.since.Store(0)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c := g.conns[local(p)]; c != nil {
+		c.misses = 0
+	}
+}
+
+// miss notes that a connection has not answered a call, and ends it at the last of a few.
+func (g *Guard) miss(p *peer.Peer) {
+	limit := g.Misses
+	if limit == 0 {
+		limit = defaultMisses
+	}
+	g.mu.Lock()
+	c := g.conns[local(p)]
+	if c != nil {
+		c.misses++
+	}
+	end := c != nil && c.misses == limit // others of its calls that give up now are of it, too
+	g.mu.Unlock()
+	if !end {
+		return
+	}
+	if g.Lost != nil {
+		g.Lost(c.RemoteAddr().String())
+	}
+	_ = c.Close() // gRPC sees it as the peer's and dials anew
+}
+
+func local(p *peer.Peer) string {
+	if p == nil || p.LocalAddr == nil {
+		return ""
+	}
+	return p.LocalAddr.String()
+}
+
+func (g *Guard) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	var p peer.Peer
+	c := g.begin(ctx)
+	err := invoke(ctx, method, req, reply, cc, append(opts[:len(opts):len(opts)], grpc.Peer(&p))...)
+	c.end(ctx, &p, err)
+	return err
+}
+
+func (g *Guard) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	c := g.begin(ctx)
+	s, err := streamer(ctx, desc, cc, method, opts...)
+	if err != nil {
+		c.end(ctx, nil, err)
+		return nil, err
+	}
+	return &guardedStream{ClientStream: s, call: c, ctx: ctx}, nil
+}
+
+// guardedStream tells the guard of the first thing that a stream brings.
+type guardedStream struct {
+	grpc.ClientStream
+	call call
+	ctx  context.Context //nolint:containedctx // the stream's own, which gRPC gives late
+	told bool
+}
+
+// RecvMsg is called by one goroutine at a time.
+func (s *guardedStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if s.told {
+		return err
+	}
+	s.told = true
+	p, _ := peer.FromContext(s.ClientStream.Context())
+	s.call.end(s.ctx, p, err)
+	return err
+}
