@@ -8,3 +8,9 @@ import _ "embed"
 //
 //go:embed firestore.indexes.json
 var Indexes []byte
+
+// Permissions is permissions.yaml: the least that each process must be granted, in the form that
+// exportd emulators --roles takes.
+//
+//go:embed permissions.yaml
+var Permissions []byte

@@ -3,100 +3,21 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"exportd/deployments"
 	"exportd/internal/config"
 	"exportd/internal/demo"
 	"exportd/internal/localcloud"
 	"exportd/internal/telemetry"
 )
-
-// cloudFlags are the flags of commands that run the embedded cloud.
-type cloudFlags struct{ dataDir, firestore, pubsub, storage, control, indexes string }
-
-func (f *cloudFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.dataDir, "data-dir", ".data", "folder for all data, made if missing")
-	cmd.Flags().StringVar(&f.firestore, "firestore", "", "HOST:PORT for Firestore (default: a free port)")
-	cmd.Flags().StringVar(&f.pubsub, "pubsub", "", "HOST:PORT for Pub/Sub (default: a free port)")
-	cmd.Flags().StringVar(&f.storage, "storage", "", "HOST:PORT for Cloud Storage (default: a free port)")
-	cmd.Flags().StringVar(&f.indexes, "indexes", "", "a firestore.indexes.json instead of exportd's own, to see what a missing index does")
-	cmd.Flags().StringVar(&f.control, "control", "", "HOST:PORT for faults and counters (default: none)")
-}
-
-func (f *cloudFlags) start(ctx context.Context, log *zap.Logger) (*localcloud.Cloud, error) {
-	indexes := deployments.Indexes
-	if f.indexes != "" {
-		var err error
-		if indexes, err = os.ReadFile(f.indexes); err != nil {
-			return nil, fmt.Errorf("read --indexes: %w", err)
-		}
-	}
-	return localcloud.Start(ctx, localcloud.Config{
-		DataDir: f.dataDir, FirestoreAddr: f.firestore, PubSubAddr: f.pubsub, StorageAddr: f.storage, ControlAddr: f.control,
-		IndexesJSON: indexes, Log: log,
-	})
-}
-
-func emulatorsCommand(env environment) *cobra.Command {
-	var flags cloudFlags
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "emulators", Short: "Run Firestore, Pub/Sub and Cloud Storage on loopback", Args: noArgs,
-		Long: `Runs the embedded Firestore, Pub/Sub and Cloud Storage, which any Google client
-understands, until it is interrupted. The data stays in the data folder.
-
-  eval "$(exportd emulators | tee /dev/stderr)"     # in a terminal of its own: copy what it prints`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := telemetry.NewLogger(env.stderr, "info", true)
-			if err != nil {
-				return err
-			}
-			cloud, err := flags.start(cmd.Context(), log)
-			if err != nil {
-				return err
-			}
-			printEndpoints(env.stdout, cloud.Endpoints(), asJSON)
-			return waitForCloud(cmd.Context(), cloud)
-		},
-	}
-	flags.add(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the addresses as JSON")
-	return cmd
-}
-
-func waitForCloud(ctx context.Context, cloud *localcloud.Cloud) error {
-	stop := context.AfterFunc(ctx, func() { _ = cloud.Close(context.WithoutCancel(ctx)) }) // its error is Wait's second Close
-	defer stop()
-	err := cloud.Wait()
-	return errors.Join(err, cloud.Close(context.WithoutCancel(ctx)))
-}
-
-func printEndpoints(w io.Writer, e localcloud.Endpoints, asJSON bool) {
-	vars := map[string]string{
-		"FIRESTORE_EMULATOR_HOST": e.Firestore, "PUBSUB_EMULATOR_HOST": e.PubSub, "STORAGE_EMULATOR_HOST": e.Storage,
-	}
-	if e.Control != "" {
-		vars["CONTROL_HOST"] = e.Control
-	}
-	if asJSON {
-		_ = json.NewEncoder(w).Encode(vars) // strings; a closed stdout is the reader's wish
-		return
-	}
-	fmt.Fprintf(w, "export FIRESTORE_EMULATOR_HOST=%s PUBSUB_EMULATOR_HOST=%s STORAGE_EMULATOR_HOST=%s\n", e.Firestore, e.PubSub, e.Storage)
-}
 
 type devFlags struct {
 	cloudFlags

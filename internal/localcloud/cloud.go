@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
 	"go.uber.org/zap"
 
+	"exportd/internal/localcloud/access"
 	"exportd/internal/localcloud/fault"
 )
 
@@ -24,8 +26,11 @@ type Config struct {
 	DataDir string
 	// Addresses to listen on, loopback only. Default "127.0.0.1:0", a free port.
 	FirestoreAddr, PubSubAddr, StorageAddr string
-	// ControlAddr serves /faults and /counters (package fault). Default: not served.
+	// ControlAddr serves /faults and /counters (package fault), and /permissions. Default: not served.
 	ControlAddr string
+	// Roles are accounts that may do only what they are granted, each at addresses of its own, which
+	// are free ports. The addresses above stay without bounds. Default: no accounts.
+	Roles *access.Roles
 	// IndexesJSON is the content of a firestore.indexes.json. A query that needs an index which is not in it is refused, as in
 	// production. Default: no composite indexes.
 	IndexesJSON []byte
@@ -40,12 +45,17 @@ type Config struct {
 }
 
 // Endpoints are host:port addresses. Control is empty when it is not served.
-type Endpoints struct{ Firestore, PubSub, Storage, Control string }
+type Endpoints struct {
+	Firestore, PubSub, Storage, Control string
+	// Accounts has the addresses of each account of Config.Roles.
+	Accounts map[string]Endpoints
+}
 
 // Cloud is a running cloud. All methods are safe for concurrent use.
 type Cloud struct {
 	endpoints Endpoints
 	faults    *fault.Injector
+	gate      *access.Gate
 	lock      *flock.Flock
 	services  []service
 	serving   sync.WaitGroup
@@ -79,7 +89,7 @@ func Start(ctx context.Context, cfg Config) (*Cloud, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start embedded cloud: %w", err)
 	}
-	c := &Cloud{faults: faults, lock: lock, done: make(chan struct{})}
+	c := &Cloud{faults: faults, gate: access.NewGate(cfg.Log.Named("access")), lock: lock, done: make(chan struct{})}
 	if err := c.start(ctx, cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("start embedded cloud: %w", err), lock.Unlock())
 	}
@@ -93,25 +103,25 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 		open       func() (service, error)
 	}{
 		{"Firestore", cfg.FirestoreAddr, &c.endpoints.Firestore, func() (service, error) {
-			return openFirestore(filepath.Join(cfg.DataDir, "firestore"), cfg, c.faults)
+			return openFirestore(filepath.Join(cfg.DataDir, "firestore"), cfg, c.faults, c.gate)
 		}},
 		{"Pub/Sub", cfg.PubSubAddr, &c.endpoints.PubSub, func() (service, error) {
-			return openPubSub(filepath.Join(cfg.DataDir, "pubsub"), cfg, c.faults)
+			return openPubSub(filepath.Join(cfg.DataDir, "pubsub"), cfg, c.faults, c.gate)
 		}},
 		{"Cloud Storage", cfg.StorageAddr, &c.endpoints.Storage, func() (service, error) {
-			return openStorage(filepath.Join(cfg.DataDir, "storage"), cfg, c.faults)
+			return openStorage(filepath.Join(cfg.DataDir, "storage"), cfg, c.faults, c.gate)
 		}},
 		{"fault control", cfg.ControlAddr, &c.endpoints.Control, func() (service, error) {
-			return newHTTPService(c.faults.Control(), nil), nil
+			return newHTTPService(c.faults.Control(c.reports(cfg)), nil), nil
 		}},
 	}
 	if cfg.ControlAddr == "" {
 		parts = parts[:len(parts)-1]
 	}
 	// All addresses are bound before anything is opened: a taken port is the likeliest error and should leave no trace.
-	var listeners []net.Listener
+	listeners := make([][]net.Listener, len(parts)) // of each part
 	abort := func(err error) error {
-		for _, l := range listeners {
+		for _, l := range slices.Concat(listeners...) {
 			_ = l.Close()
 		}
 		for _, s := range c.services {
@@ -119,13 +129,16 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 		}
 		return err
 	}
-	for _, p := range parts {
+	for i, p := range parts {
 		l, err := listen(ctx, p.name, p.addr)
 		if err != nil {
 			return abort(err)
 		}
-		listeners = append(listeners, l)
+		listeners[i] = append(listeners[i], l)
 		*p.endpoint = l.Addr().String()
+	}
+	if err := c.listenForAccounts(ctx, cfg.Roles, listeners); err != nil {
+		return abort(err)
 	}
 	for _, p := range parts {
 		s, err := p.open()
@@ -135,13 +148,46 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 		c.services = append(c.services, s)
 	}
 	for i, s := range c.services {
-		c.serving.Go(func() {
-			if err := s.serve(listeners[i]); err != nil {
-				c.fail(fmt.Errorf("embedded %s: %w", parts[i].name, err))
-			}
-		})
+		for _, l := range listeners[i] {
+			c.serving.Go(func() {
+				if err := s.serve(l); err != nil {
+					c.fail(fmt.Errorf("embedded %s: %w", parts[i].name, err))
+				}
+			})
+		}
 	}
 	return nil
+}
+
+// listenForAccounts adds listeners for each account to those of Firestore, Pub/Sub and Cloud Storage, in this order.
+func (c *Cloud) listenForAccounts(ctx context.Context, roles *access.Roles, listeners [][]net.Listener) error {
+	if roles == nil {
+		return nil
+	}
+	c.endpoints.Accounts = map[string]Endpoints{}
+	for _, name := range roles.Names() {
+		var e Endpoints
+		for i, addr := range []*string{&e.Firestore, &e.PubSub, &e.Storage} {
+			l, err := listen(ctx, "account "+name, "")
+			if err != nil {
+				return err
+			}
+			listeners[i] = append(listeners[i], l)
+			*addr = l.Addr().String()
+			c.gate.Bind(l.Addr(), roles.Account(name))
+		}
+		c.endpoints.Accounts[name] = e
+	}
+	return nil
+}
+
+// reports are what the control address tells beside faults.
+func (c *Cloud) reports(cfg Config) map[string]func() any {
+	out := map[string]func() any{}
+	if cfg.Roles != nil {
+		out["/permissions"] = func() any { return cfg.Roles.Usage() }
+	}
+	return out
 }
 
 func (c *Cloud) fail(err error) {

@@ -14,13 +14,14 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
+	"exportd/internal/localcloud/access"
 	"exportd/internal/localcloud/fault"
 	"exportd/internal/localcloud/firestoreserver"
 	"exportd/internal/localcloud/pubsubserver"
 	"exportd/internal/localcloud/storageserver"
 )
 
-func openFirestore(dir string, cfg Config, faults *fault.Injector) (service, error) {
+func openFirestore(dir string, cfg Config, faults *fault.Injector, gate *access.Gate) (service, error) {
 	s, err := firestoreserver.Open(firestoreserver.Options{
 		Dir:                dir,
 		IndexesJSON:        cfg.IndexesJSON,
@@ -28,8 +29,8 @@ func openFirestore(dir string, cfg Config, faults *fault.Injector) (service, err
 		Retention:          cfg.SnapshotRetention,
 		MaxStream:          cfg.QueryLimit,
 		Logger:             slog.New(logHandler{log: cfg.Log.Named("firestore")}),
-		UnaryInterceptors:  []grpc.UnaryServerInterceptor{faults.Unary()},
-		StreamInterceptors: []grpc.StreamServerInterceptor{faults.Stream()},
+		UnaryInterceptors:  []grpc.UnaryServerInterceptor{gate.Unary(), faults.Unary()},
+		StreamInterceptors: []grpc.StreamServerInterceptor{gate.Stream(), faults.Stream()},
 	})
 	if err != nil {
 		return nil, err
@@ -37,12 +38,12 @@ func openFirestore(dir string, cfg Config, faults *fault.Injector) (service, err
 	return grpcService{s}, nil
 }
 
-func openPubSub(dir string, cfg Config, faults *fault.Injector) (service, error) {
+func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gate) (service, error) {
 	s, err := pubsubserver.Open(pubsubserver.Options{
 		Dir:                dir,
 		Log:                cfg.Log.Named("pubsub"),
-		UnaryInterceptors:  []grpc.UnaryServerInterceptor{faults.Unary()},
-		StreamInterceptors: []grpc.StreamServerInterceptor{faults.Stream()},
+		UnaryInterceptors:  []grpc.UnaryServerInterceptor{gate.Unary(), faults.Unary()},
+		StreamInterceptors: []grpc.StreamServerInterceptor{gate.Stream(), faults.Stream()},
 	})
 	if err != nil {
 		return nil, err
@@ -50,12 +51,12 @@ func openPubSub(dir string, cfg Config, faults *fault.Injector) (service, error)
 	return grpcService{s}, nil
 }
 
-func openStorage(dir string, cfg Config, faults *fault.Injector) (service, error) {
+func openStorage(dir string, cfg Config, faults *fault.Injector, gate *access.Gate) (service, error) {
 	s, err := storageserver.Open(storageserver.Options{Dir: dir, Log: cfg.Log.Named("storage")})
 	if err != nil {
 		return nil, err
 	}
-	return newHTTPService(faults.HTTP(s.Handler()), s), nil
+	return newHTTPService(gate.HTTP(faults.HTTP(s.Handler())), s), nil
 }
 
 // grpcService is a server that has its own bound on the time Close takes (5 s).

@@ -33,6 +33,18 @@ type Hosts struct {
 	Storage   string `json:"storageEmulatorHost"`
 	// Control takes faults, where the cloud was started with --control.
 	Control string `json:"controlHost"`
+	// Accounts are the same services as accounts with bounded permissions see them, by name.
+	Accounts map[string]Hosts `json:"-"`
+}
+
+// As returns the hosts at which the caller is an account.
+func (h Hosts) As(tb testing.TB, account string) Hosts {
+	tb.Helper()
+	as, ok := h.Accounts[account]
+	if !ok {
+		tb.Fatalf("the cloud has no account %q", account)
+	}
+	return as
 }
 
 // Faults sets what goes wrong in the embedded cloud from now on: the JSON of a
@@ -97,33 +109,65 @@ func Emulators(tb testing.TB, binary, folder string, args ...string) (*Process, 
 		}
 		return ""
 	})
-	var vars map[string]string
+	var vars struct {
+		hostVars
+		Control  string              `json:"CONTROL_HOST"`
+		Accounts map[string]hostVars `json:"accounts"`
+	}
 	if err := json.Unmarshal([]byte(line), &vars); err != nil {
 		tb.Fatalf("exportd emulators --json wrote %q: %v", line, err)
 	}
-	return p, Hosts{vars["FIRESTORE_EMULATOR_HOST"], vars["PUBSUB_EMULATOR_HOST"], vars["STORAGE_EMULATOR_HOST"], vars["CONTROL_HOST"]}
+	h := vars.hosts(vars.Control)
+	h.Accounts = map[string]Hosts{}
+	for name, v := range vars.Accounts {
+		h.Accounts[name] = v.hosts(vars.Control)
+	}
+	return p, h
+}
+
+type hostVars struct {
+	Firestore string `json:"FIRESTORE_EMULATOR_HOST"`
+	PubSub    string `json:"PUBSUB_EMULATOR_HOST"`
+	Storage   string `json:"STORAGE_EMULATOR_HOST"`
+}
+
+func (v hostVars) hosts(control string) Hosts {
+	return Hosts{Firestore: v.Firestore, PubSub: v.PubSub, Storage: v.Storage, Control: control}
 }
 
 // Services sets up the hosts, loads demo data and starts "exportd api" there; env holds
 // more variables. Workers are started with Worker.
 func Services(tb testing.TB, binary string, hosts Hosts, sizes Sizes, env ...string) *Stack {
 	tb.Helper()
-	env = append(hosts.Env(), env...)
-	setup := Start(tb, env, binary, "setup")
-	if code := setup.Wait(tb, startWithin); code != 0 {
-		tb.Fatalf("exportd setup: exit code %d\n%s", code, setup.Stderr())
-	}
+	Setup(tb, binary, hosts, env)
 	summary, err := LoadDemo(tb.Context(), hosts, sizes)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p := Start(tb, append(env, "EXPORTD_ADDR=127.0.0.1:0"), binary, "api")
+	p, url := API(tb, binary, hosts, env...)
+	return &Stack{Facts: Facts{APIURL: url, Summary: summary, Hosts: hosts}, Sizes: sizes, Process: p}
+}
+
+// Setup runs "exportd setup" and returns what it printed.
+func Setup(tb testing.TB, binary string, hosts Hosts, env []string, args ...string) string {
+	tb.Helper()
+	p := Start(tb, append(hosts.Env(), env...), binary, append([]string{"setup"}, args...)...)
+	if code := p.Wait(tb, startWithin); code != 0 {
+		tb.Fatalf("exportd setup: exit code %d\n%s", code, p.Stderr())
+	}
+	return p.Stdout()
+}
+
+// API starts "exportd api" on a free port and returns its URL.
+func API(tb testing.TB, binary string, hosts Hosts, env ...string) (*Process, string) {
+	tb.Helper()
+	p := Start(tb, append(append(hosts.Env(), env...), "EXPORTD_ADDR=127.0.0.1:0"), binary, "api")
 	addr := p.WaitLine(tb, startWithin, func(line string) string {
 		var entry struct{ Addr string }
 		_ = json.Unmarshal([]byte(line), &entry) // other lines
 		return entry.Addr
 	})
-	return &Stack{Facts: Facts{APIURL: "http://" + addr, Summary: summary, Hosts: hosts}, Sizes: sizes, Process: p}
+	return p, "http://" + addr
 }
 
 // LoadDemo fills a Firestore with demo data up to today.

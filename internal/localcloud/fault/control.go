@@ -8,9 +8,10 @@ import (
 // maxConfigBytes bounds a configuration sent over HTTP.
 const maxConfigBytes = 1 << 20
 
-// Control answers GET and PUT /faults (a Config as JSON), GET /counters and POST /counters/reset. It has no authentication: it
-// belongs on a loopback listener of its own. Requests sent by a web page (they carry Origin) are refused.
-func (in *Injector) Control() http.Handler {
+// Control answers GET and PUT /faults (a Config as JSON), GET /counters and POST /counters/reset, and GET with the JSON of a report
+// for each path of reports. It has no authentication: it belongs on a loopback listener of its own. Requests sent by a web page
+// (they carry Origin) are refused.
+func (in *Injector) Control(reports map[string]func() any) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) { reply(w, in.Config()) })
 	mux.HandleFunc("PUT /faults", in.putFaults)
@@ -19,6 +20,9 @@ func (in *Injector) Control() http.Handler {
 		in.ResetCounters()
 		w.WriteHeader(http.StatusNoContent)
 	})
+	for path, report := range reports {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { reply(w, report()) })
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Origin") != "" {
 			http.Error(w, "not for web pages", http.StatusForbidden)

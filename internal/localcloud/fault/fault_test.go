@@ -363,7 +363,7 @@ func TestControl(t *testing.T) {
 			r.Header.Set("Origin", origin)
 		}
 		w := httptest.NewRecorder()
-		in.Control().ServeHTTP(w, r)
+		in.Control(nil).ServeHTTP(w, r)
 		return w
 	}
 	if w := do("PUT", "/faults", `{"seed":3,"rules":{"*":{"errorRate":0.5}}}`, ""); w.Code != 200 || in.Config().Seed != 3 {

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"exportd/deployments"
+	"exportd/internal/localcloud"
+	"exportd/internal/localcloud/access"
+	"exportd/internal/telemetry"
+)
+
+// cloudFlags are the flags of commands that run the embedded cloud.
+type cloudFlags struct{ dataDir, firestore, pubsub, storage, control, indexes, roles string }
+
+func (f *cloudFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.dataDir, "data-dir", ".data", "folder for all data, made if missing")
+	cmd.Flags().StringVar(&f.firestore, "firestore", "", "HOST:PORT for Firestore (default: a free port)")
+	cmd.Flags().StringVar(&f.pubsub, "pubsub", "", "HOST:PORT for Pub/Sub (default: a free port)")
+	cmd.Flags().StringVar(&f.storage, "storage", "", "HOST:PORT for Cloud Storage (default: a free port)")
+	cmd.Flags().StringVar(&f.indexes, "indexes", "", "a firestore.indexes.json instead of exportd's own, to see what a missing index does")
+	cmd.Flags().StringVar(&f.control, "control", "", "HOST:PORT for faults and counters (default: none)")
+}
+
+func (f *cloudFlags) start(ctx context.Context, log *zap.Logger) (*localcloud.Cloud, error) {
+	indexes := deployments.Indexes
+	if f.indexes != "" {
+		var err error
+		if indexes, err = os.ReadFile(f.indexes); err != nil {
+			return nil, fmt.Errorf("read --indexes: %w", err)
+		}
+	}
+	var roles *access.Roles
+	if f.roles != "" {
+		raw, err := os.ReadFile(f.roles)
+		if err != nil {
+			return nil, fmt.Errorf("read --roles: %w", err)
+		}
+		if roles, err = access.Parse(raw); err != nil {
+			return nil, fmt.Errorf("--roles %s: %w", f.roles, err)
+		}
+	}
+	return localcloud.Start(ctx, localcloud.Config{
+		Roles: roles, DataDir: f.dataDir, FirestoreAddr: f.firestore, PubSubAddr: f.pubsub, StorageAddr: f.storage, ControlAddr: f.control,
+		IndexesJSON: indexes, Log: log,
+	})
+}
+
+func emulatorsCommand(env environment) *cobra.Command {
+	var flags cloudFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "emulators", Short: "Run Firestore, Pub/Sub and Cloud Storage on loopback", Args: noArgs,
+		Long: `Runs the embedded Firestore, Pub/Sub and Cloud Storage, which any Google client
+understands, until it is interrupted. The data stays in the data folder.
+
+  eval "$(exportd emulators | tee /dev/stderr)"     # in a terminal of its own: copy what it prints`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := telemetry.NewLogger(env.stderr, "info", true)
+			if err != nil {
+				return err
+			}
+			cloud, err := flags.start(cmd.Context(), log)
+			if err != nil {
+				return err
+			}
+			printEndpoints(env.stdout, cloud.Endpoints(), asJSON)
+			return waitForCloud(cmd.Context(), cloud)
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().StringVar(&flags.roles, "roles", "", "a `file` of accounts and their permissions, as deployments/permissions.yaml; each gets addresses of its own")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the addresses as JSON")
+	return cmd
+}
+
+func waitForCloud(ctx context.Context, cloud *localcloud.Cloud) error {
+	stop := context.AfterFunc(ctx, func() { _ = cloud.Close(context.WithoutCancel(ctx)) }) // its error is Wait's second Close
+	defer stop()
+	err := cloud.Wait()
+	return errors.Join(err, cloud.Close(context.WithoutCancel(ctx)))
+}
+
+func printEndpoints(w io.Writer, e localcloud.Endpoints, asJSON bool) {
+	names := slices.Sorted(maps.Keys(e.Accounts))
+	if !asJSON {
+		fmt.Fprintln(w, exportLine(e))
+		for _, name := range names {
+			fmt.Fprintf(w, "# as the account %s:\n# %s\n", name, exportLine(e.Accounts[name]))
+		}
+		return
+	}
+	vars := map[string]any{}
+	for name, value := range hostVars(e) {
+		vars[name] = value
+	}
+	if e.Control != "" {
+		vars["CONTROL_HOST"] = e.Control
+	}
+	accounts := map[string]any{}
+	for _, name := range names {
+		accounts[name] = hostVars(e.Accounts[name])
+	}
+	if len(accounts) > 0 {
+		vars["accounts"] = accounts
+	}
+	_ = json.NewEncoder(w).Encode(vars) // strings; a closed stdout is the reader's wish
+}
+
+// hostVars are the variables that name the three services.
+func hostVars(e localcloud.Endpoints) map[string]string {
+	return map[string]string{"FIRESTORE_EMULATOR_HOST": e.Firestore, "PUBSUB_EMULATOR_HOST": e.PubSub, "STORAGE_EMULATOR_HOST": e.Storage}
+}
+
+func exportLine(e localcloud.Endpoints) string {
+	return fmt.Sprintf("export FIRESTORE_EMULATOR_HOST=%s PUBSUB_EMULATOR_HOST=%s STORAGE_EMULATOR_HOST=%s", e.Firestore, e.PubSub, e.Storage)
+}

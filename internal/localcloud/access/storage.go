@@ -1,0 +1,75 @@
+package access
+
+import (
+	"net/http"
+	"strings"
+)
+
+const signedGet = "Storage/signed.get"
+
+// ofHTTP names a request to the Cloud Storage server as the API's reference does and returns its
+// permissions; ok is false for one that the table does not know.
+func ofHTTP(r *http.Request) (method string, needed []string, ok bool) {
+	method = httpMethod(r)
+	needed, ok = needs[method]
+	switch method {
+	case "Storage/objects.insert", "Storage/objects.compose", "Storage/objects.rewrite":
+		// The chunks of an upload carry no condition; it was given when the upload began.
+		if q := r.URL.Query(); q.Get("ifGenerationMatch") != "0" && !q.Has("upload_id") {
+			needed = add(append([]string(nil), needed...), ofOverwrite)
+		}
+	}
+	return method, needed, ok
+}
+
+func httpMethod(r *http.Request) string {
+	path := r.URL.EscapedPath() // object names are one segment
+	if path == "/signBlob" {
+		return "Credentials/signBlob"
+	}
+	if strings.HasPrefix(path, "/upload/storage/v1/b/") {
+		return "Storage/objects.insert"
+	}
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(path, "/download"), "/storage/v1/b")
+	if !ok {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			return signedGet // the XML API
+		}
+		return "Storage/" + r.Method + " of the XML API"
+	}
+	parts := strings.Split(strings.Trim(rest, "/"), "/")
+	switch {
+	case parts[0] == "":
+		return "Storage/buckets." + verb(r.Method, "list")
+	case len(parts) == 1:
+		return "Storage/buckets." + verb(r.Method, "get")
+	case len(parts) == 3 && parts[1] == "iam" && parts[2] == "testPermissions":
+		return "Storage/buckets.testIamPermissions"
+	case parts[1] != "o":
+		return "Storage/" + parts[1]
+	case len(parts) == 2:
+		return "Storage/objects." + verb(r.Method, "list")
+	case len(parts) == 4 && parts[3] == "compose":
+		return "Storage/objects.compose"
+	case len(parts) > 4 && (parts[3] == "rewriteTo" || parts[3] == "copyTo"):
+		return "Storage/objects.rewrite"
+	case len(parts) == 3:
+		return "Storage/objects." + verb(r.Method, "get")
+	}
+	return "Storage/" + r.Method + " of an object"
+}
+
+// verb is the API's name of what an HTTP method does; that of a GET depends on the resource.
+func verb(method, get string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead:
+		return get
+	case http.MethodPost:
+		return "insert"
+	case http.MethodPatch:
+		return "patch"
+	case http.MethodDelete:
+		return "delete"
+	}
+	return strings.ToLower(method)
+}
