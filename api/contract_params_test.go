@@ -253,7 +253,7 @@ func TestContractHasAllNames(t *testing.T) {
 		"ContentType": texts(contentTypes...), "Profile": texts(string(jobs.ProfileRFC4180), string(jobs.ProfileExcel)),
 		"Queue": texts(string(jobs.QueueExports), string(jobs.QueueCallbacks)), "RerunMode": texts(string(jobs.Resume), string(jobs.Fresh)),
 		"CallbackState": texts(string(jobs.CallbackPending), string(jobs.CallbackDelivered), string(jobs.CallbackExhausted), string(jobs.CallbackBlocked),
-			string(jobs.CallbackGone), string(jobs.CallbackSuspended), string(jobs.CallbackDropped)),
+			string(jobs.CallbackGone), string(jobs.CallbackSuspended), string(jobs.CallbackDropped), string(jobs.CallbackDamaged)),
 	} {
 		if got := names(schemas[name].Value); !slices.Equal(got, want) {
 			t.Errorf("%s = %v, want %v", name, got, want)

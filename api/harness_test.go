@@ -256,6 +256,41 @@ func (f *fakeJobs) set(j jobs.Job) *jobs.Job {
 
 func complete(j *jobs.Job) {
 	j.Kind, j.Params.Profile = cmp.Or(j.Kind, jobs.KindUsers), cmp.Or(j.Params.Profile, jobs.ProfileRFC4180)
+	j.OrgID = cmp.Or(j.OrgID, "org1")
+	j.Fingerprint = jobs.Fingerprint(j.OrgID, j.Kind, j.Params)
+}
+
+// whole adds what a job in its state has: transitions are refused on a job that makes no sense.
+func whole(j *jobs.Job) {
+	complete(j)
+	or := func(t *time.Time) {
+		if t.IsZero() {
+			*t = noon
+		}
+	}
+	or(&j.CreatedAt)
+	switch {
+	case j.State == jobs.Running:
+		or(&j.StartedAt)
+		j.Lease.Token = cmp.Or(j.Lease.Token, "t")
+	case j.State.Ended():
+		or(&j.FinishedAt)
+	}
+	switch j.State {
+	case jobs.Succeeded, jobs.Expired:
+		or(&j.SnapshotTime)
+		j.Counted, j.RowsTotal, j.FileExpiresAt = true, j.Result.Rows, j.FinishedAt.Add(time.Hour)
+		j.Result.Object = j.ObjectPrefix() + "1/users.csv"
+	default:
+		j.Result = jobs.Result{}
+	}
+	if j.State == jobs.Failed {
+		j.Error = cmp.Or(j.Error, &jobs.JobError{Code: jobs.CodeInternal})
+	}
+	if !j.State.Ended() {
+		j.FinishedAt = time.Time{}
+	}
+	j.Counted = !j.SnapshotTime.IsZero()
 }
 
 // fail makes everything fail from now on.
@@ -332,6 +367,7 @@ func (f *fakeJobs) Update(_ context.Context, id, actor string, fn func(*jobs.Tx)
 	if err != nil {
 		return nil, err
 	}
+	whole(j)
 	tx := jobs.NewTx(testPolicy, noon, actor, j, func(string) (*jobs.Part, error) { return nil, jobs.ErrNotFound })
 	if err := fn(tx); err != nil {
 		return nil, err

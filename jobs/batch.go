@@ -54,6 +54,8 @@ func Ineligible(j *Job) string {
 		return "written by another version"
 	case !j.DeletedAt.IsZero():
 		return "deleted by its owner"
+	case j.checkedRequest(time.Time{}) != nil:
+		return "its record is damaged"
 	case !j.State.CanBecome(Queued) || !j.State.Ended():
 		return fmt.Sprintf("is %s", j.State)
 	}

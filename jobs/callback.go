@@ -19,6 +19,7 @@ const (
 	CallbackGone      CallbackState = "gone"      // the receiver answered 410
 	CallbackSuspended CallbackState = "suspended" // nothing is sent to the receiver at present
 	CallbackDropped   CallbackState = "dropped"   // the job was deleted by its owner
+	CallbackDamaged   CallbackState = "damaged"   // its record makes no sense
 )
 
 // Callback is the delivery of one ended run of a job to its callback URL. Only the methods
@@ -26,6 +27,7 @@ const (
 type Callback struct {
 	// ID is the webhook-id, the same for every try and redelivery.
 	ID     string `firestore:"-"`
+	Damage string `firestore:"-"` // as Job.Damage
 	Schema int    `firestore:"schema"`
 	Rev    string `firestore:"rev"` // as Job.Rev
 
@@ -156,7 +158,7 @@ func (tx *CallbackTx) Due() error {
 		return err
 	}
 	cb := tx.Callback
-	if cb.State != CallbackPending || tx.Now.Before(cb.NextAt) || tx.held() {
+	if cb.State != CallbackPending || tx.waits() || tx.held() {
 		return fmt.Errorf("callback %s is %s: %w", cb.ID, cb.State, ErrNotDue)
 	}
 	return nil
@@ -272,6 +274,9 @@ func (tx *CallbackTx) restart(reason string) error {
 		tx.lost()
 	}
 	from := cb.State
+	if from == CallbackDamaged {
+		return fmt.Errorf("the record of callback %s is damaged: %w", cb.ID, ErrTransition)
+	}
 	cb.State, cb.Lease, cb.NextAt, cb.WakeAt = CallbackPending, Lease{}, tx.Now, tx.Now
 	cb.Schedule, cb.Interruptions = 0, 0
 	tx.event("redelivered from "+string(from), reason)
@@ -286,20 +291,20 @@ func (tx *CallbackTx) Wake() (ring bool, err error) {
 	}
 	cb := tx.Callback
 	switch {
-	case cb.WakeAt.IsZero() || tx.Now.Before(cb.WakeAt):
-		return false, nil
 	case cb.State != CallbackPending:
 		cb.WakeAt = time.Time{}
+		return false, nil
+	case !cb.WakeAt.IsZero() && tx.Now.Before(cb.WakeAt) && !tx.overslept():
 		return false, nil
 	case tx.held():
 		cb.WakeAt = tx.leaseWake()
 		return false, nil
-	case tx.Now.Before(cb.NextAt):
+	case tx.waits():
 		cb.WakeAt = cb.NextAt
 		return false, nil
 	}
 	// It may wait for a place at its host: not to be rung through every RingAgain.
-	cb.WakeAt = tx.Now.Add(tx.Policy.RingAgain + min(tx.Now.Sub(cb.NextAt)/4, time.Minute))
+	cb.WakeAt = tx.Now.Add(tx.Policy.RingAgain + min(max(tx.Now.Sub(cb.NextAt), 0)/4, time.Minute))
 	return true, nil
 }
 
@@ -343,11 +348,11 @@ func (tx *CallbackTx) holds(l Lease) error {
 // check refuses what this version must not touch.
 func (tx *CallbackTx) check() error {
 	cb := tx.Callback
-	if cb.Schema != SchemaVersion {
+	if foreign(cb.Schema) {
 		return fmt.Errorf("callback %s has schema %d, this is %d: %w", cb.ID, cb.Schema, SchemaVersion, ErrUnknownSchema)
 	}
-	if !ValidID(cb.JobID) || cb.OrgID == "" || cb.Origin == "" || cb.Lease.Token != "" && len(cb.Tries) == 0 {
-		return fmt.Errorf("callback %s (state %q): %w", cb.ID, cb.State, ErrInvalid)
+	if err := cb.Check(tx.Now); err != nil {
+		return err
 	}
 	cb.Shard = ShardOf(cb.JobID)
 	return nil

@@ -13,7 +13,7 @@ func (tx *Tx) Claim(worker string) (Lease, error) {
 		return Lease{}, err
 	}
 	j := tx.Job
-	if j.State != Queued || tx.Now.Before(j.NotBefore) {
+	if j.State != Queued || tx.waits(j.NotBefore) {
 		return Lease{}, fmt.Errorf("job %s is %s: %w", j.ID, j.State, ErrNotDue)
 	}
 	if err := tx.become(Running); err != nil {

@@ -91,6 +91,9 @@ func (tx *Tx) keepProgress() error {
 	}
 	for i := max(0, j.NextPart-2*tx.Policy.Window); i < min(j.NextPart, j.PartsTotal); i++ {
 		p, err := tx.part(i)
+		if errors.Is(err, ErrInvalid) {
+			continue // what it did is not known
+		}
 		if err != nil {
 			return err
 		}
@@ -204,6 +207,9 @@ func (tx *Tx) Rerun(mode RerunMode, reason string) (RerunMode, error) {
 	if !from.Ended() { // running to queued is legal, but for a failed attempt only
 		return "", fmt.Errorf("job %s is %s, only an ended one runs again: %w", j.ID, from, ErrTransition)
 	}
+	if err := j.checkedRequest(tx.Now); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrTransition, err) // it would make another file than was asked for
+	}
 	// The rescuer's clock may be ahead: it must not have purged what is queued here.
 	if gone := j.FinishedAt.Add(tx.Policy.RecordLife - tx.Policy.Skew); !tx.Now.Before(gone) {
 		return "", fmt.Errorf("the record of job %s is being deleted: %w", j.ID, ErrNotFound)
@@ -249,31 +255,5 @@ func (tx *Tx) Cleaned() error {
 	default:
 		j.WakeAt = j.FinishedAt.Add(tx.Policy.RecordLife)
 	}
-	return nil
-}
-
-// invalidated reports whether Invalidate has ended the job already.
-func (j *Job) invalidated() bool {
-	return j.State == Failed && j.Error != nil && j.Error.Code == CodeInvalidJob
-}
-
-// Invalidate ends a document that no code can make sense of, so that it cannot stop the
-// rescuer for ever. Only for jobs that check refuses with ErrInvalid.
-func (tx *Tx) Invalidate() error {
-	err := tx.check()
-	if !errors.Is(err, ErrInvalid) {
-		return fmt.Errorf("job %s is not invalid: %w", tx.Job.ID, ErrNotDue)
-	}
-	j := tx.Job
-	if j.invalidated() {
-		return nil
-	}
-	j.State, j.FinishedAt, j.Lease, j.Phase = Failed, tx.Now, Lease{}, PhaseStart
-	j.reshard()
-	j.Error = &JobError{Code: CodeInvalidJob, Message: "the job's record is damaged", Remedy: "its document was changed by something other than exportd; request the export again"}
-	j.PartsTotal, j.PartsDone, j.NextPart, j.PlanEpoch = 0, 0, 0, 0
-	j.Cleanup = false
-	j.WakeAt = tx.Now.Add(tx.Policy.RecordLife)
-	tx.event(EventFailed, CodeInvalidJob, j.Error.Message, "")
 	return nil
 }

@@ -30,7 +30,7 @@ func newDesk(t *testing.T) *desk {
 		},
 		job: &jobs.Job{
 			ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "o", Kind: jobs.KindUsers, State: jobs.Queued,
-			CreatedAt: now, WakeAt: now.Add(20 * time.Second), CallbackURL: "https://example.com/hook",
+			CreatedAt: now, WakeAt: now.Add(20 * time.Second), CallbackURL: "https://example.com/hook", Fingerprint: jobs.Fingerprint("o", jobs.KindUsers, jobs.Params{}),
 		},
 	}
 }
@@ -109,7 +109,7 @@ func (d *desk) claimPart(i int) (l jobs.Lease) {
 func (d *desk) commitPart(i int, l jobs.Lease) (next jobs.Next) {
 	d.t.Helper()
 	d.must(func(tx *jobs.Tx) (err error) {
-		next, err = tx.CommitPart(d.job.PlanEpoch, i, l, "w1", jobs.PartResult{Object: "p", Rows: 10, Size: 100})
+		next, err = tx.CommitPart(d.job.PlanEpoch, i, l, "w1", jobs.PartResult{Object: d.part(i).ObjectName(d.job, l.Token), Rows: 10, Size: 100})
 		return
 	})
 	return next
@@ -142,7 +142,9 @@ func (d *desk) succeed() {
 	d.t.Helper()
 	l := d.claim()
 	d.must(func(tx *jobs.Tx) error { return tx.Pin(l, d.now, 10) })
-	d.must(func(tx *jobs.Tx) error { return tx.Succeed(l, jobs.Result{Object: "o", Rows: 10, Size: 100}) })
+	d.must(func(tx *jobs.Tx) error {
+		return tx.Succeed(l, jobs.Result{Object: d.job.ResultName(), Rows: 10, Size: 100})
+	})
 }
 
 func failure(c jobs.Class) *jobs.Failure {

@@ -15,6 +15,8 @@ const SchemaVersion = 1
 type Job struct {
 	ID     string `firestore:"-"`
 	Schema int    `firestore:"schema"`
+	// Damage says what of the document could not be read; "" when it is whole.
+	Damage string `firestore:"-"`
 	// Rev is random in each write: the store knows by it a commit whose answer was lost.
 	Rev string `firestore:"rev"`
 

@@ -61,7 +61,9 @@ func TestSucceed(t *testing.T) {
 		}
 		d.must(func(tx *jobs.Tx) error { return tx.Pin(l, d.now, 10) })
 	}
-	d.must(func(tx *jobs.Tx) error { return tx.Succeed(l, jobs.Result{Object: "o", Rows: 10, Size: 5}) })
+	d.must(func(tx *jobs.Tx) error {
+		return tx.Succeed(l, jobs.Result{Object: d.job.ResultName(), Rows: 10, Size: 5})
+	})
 	d.is(jobs.Succeeded)
 	if cb := d.last.Callback; cb == nil || cb.Event != "export.succeeded" || cb.ID != jobs.CallbackID(d.job) || !jobs.ValidCallbackID(cb.ID) {
 		t.Errorf("callback = %+v", cb)

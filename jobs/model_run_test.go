@@ -73,6 +73,16 @@ var scenarios = []scenario{
 		deep:   allowance{crash: 1, lose: 1, double: 1},
 	},
 	{
+		name: "one part, a damaged record", parts: 1, window: 1, interruptions: 2,
+		budget: allowance{spoil: 1, crash: 1, jump: 1, rerun: 1},
+		deep:   allowance{spoil: 2, crash: 1, jump: 1, unsure: 1, rerun: 1, remove: 1},
+	},
+	{
+		name: "two parts, damaged records", parts: 2, window: 2, interruptions: 2,
+		budget: allowance{spoil: 1, void: 2},
+		deep:   allowance{spoil: 1, void: 2, crash: 1, jump: 1, renew: 1, rerun: 1},
+	},
+	{
 		name: "three parts", parts: 3, window: 2, interruptions: 2,
 		budget: allowance{crash: 1},
 		deep:   allowance{crash: 1, jump: 1, lose: 1, unsure: 1},

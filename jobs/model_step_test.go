@@ -169,6 +169,16 @@ func (m *model) idle(w *world, i int, out emit) {
 				begin("finds part "+p.ID+" due", &n, actor{op: opWakePart, plan: p.PlanEpoch, part: p.Index})
 			}
 		}
+		if j := w.job; w.left[void] > 0 && j.State == jobs.Running && j.Phase == jobs.PhaseParts {
+			n := *w
+			n.left[void]--
+			begin("finds the plan damaged", &n, actor{op: opVoid, plan: j.PlanEpoch})
+		}
+		if w.left[spoil] > 0 {
+			n := *w
+			n.left[spoil]--
+			begin("finds the job damaged", &n, actor{op: opInvalidate})
+		}
 	case i == canceler && w.left[cancel] > 0 && !w.job.State.Ended():
 		n.left[cancel]--
 		begin("cancels", &n, actor{op: opCancel})

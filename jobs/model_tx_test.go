@@ -32,11 +32,13 @@ const (
 	opCancel
 	opDelete
 	opRerun
+	opVoid
+	opInvalidate
 )
 
 func (o op) String() string {
 	return [...]string{"", "claim", "pin", "plan", "renew", "succeed", "settle", "claim part", "renew part", "commit part",
-		"settle part", "refill", "wake", "wake part", "cleaned", "cancel", "delete", "rerun"}[o]
+		"settle part", "refill", "wake", "wake part", "cleaned", "cancel", "delete", "rerun", "void", "invalidate"}[o]
 }
 
 // ofHolder lists the transitions that only the holder of a lease may make.
@@ -96,7 +98,7 @@ type call struct {
 func (m *model) transit(w *world, who int, a *actor) *transition {
 	key := call{actor: *a, clock: m.clock(who, a.readAt)}
 	key.pc, key.msg, key.readAt = 0, message{}, 0
-	if a.op == opCommitPart || a.op == opSettlePart {
+	if a.op == opCommitPart || a.op == opSettlePart || a.op == opVoid {
 		key.parts = w.parts
 	}
 	t, ok := m.calls[key]
@@ -197,6 +199,11 @@ func (m *model) run(w *world, who int, a *actor) (*jobs.Tx, outcome, error) {
 		err = tx.Delete("")
 	case opRerun:
 		_, err = tx.Rerun(a.mode, "")
+	case opVoid:
+		err = tx.Void(a.plan, jobs.ErrInvalid)
+	case opInvalidate:
+		tx.Job.Damage = "spoilt"
+		err = tx.Invalidate()
 	}
 	if err == nil && m.mutate.after != nil {
 		m.mutate.after(a.op, tx)
@@ -263,7 +270,7 @@ func (m *model) checkWrite(w *world, a *actor, t *transition, writesJob bool) {
 	if a.op == opWake && was.State == jobs.Running && was.Lease.Token != "" && t.job.State != jobs.Running && now.Before(was.Lease.Until) {
 		m.fail("the job's lease was taken before its end")
 	}
-	if t.job.State != was.State && !was.State.CanBecome(t.job.State) {
+	if t.job.State != was.State && !was.State.CanBecome(t.job.State) && a.op != opInvalidate {
 		m.fail("%s moved the job from %s to %s", a.op, was.State, t.job.State)
 	}
 	if t.job.State == jobs.Succeeded && was.State == jobs.Running {

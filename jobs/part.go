@@ -19,6 +19,7 @@ const (
 // end, the objects of a plan's parts are the file.
 type Part struct {
 	ID        string `firestore:"-"`
+	Damage    string `firestore:"-"`      // as Job.Damage
 	Schema    int    `firestore:"schema"` // as Job.Schema
 	JobID     string `firestore:"jobId"`
 	OrgID     string `firestore:"orgId"`

@@ -208,10 +208,13 @@ func TestInvalidate(t *testing.T) {
 	if d.job.Error.Code != jobs.CodeInvalidJob {
 		t.Errorf("error = %+v", d.job.Error)
 	}
-	finished := d.job.FinishedAt
-	d.pass(time.Hour)
-	d.must((*jobs.Tx).Invalidate)
-	if !d.job.FinishedAt.Equal(finished) || d.wake() != jobs.Nothing {
+	if d.last.Callback != nil {
+		t.Error("a callback was made for a job of nobody")
+	}
+	d.refuses(jobs.ErrNotDue, (*jobs.Tx).Invalidate)
+	d.refuses(jobs.ErrTransition, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, "again"); return err })
+	d.pass(d.policy.SweepAfter)
+	if d.wake() != jobs.Nothing { // sweeps nothing: where its objects lie is not known
 		t.Error("a damaged job was ended twice")
 	}
 	d.pass(d.policy.RecordLife)

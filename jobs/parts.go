@@ -19,7 +19,7 @@ func (tx *Tx) ClaimPart(planEpoch int64, index int, worker string) (*Part, Lease
 	if err != nil {
 		return nil, Lease{}, err
 	}
-	if p.State != PartPending || tx.Now.Before(p.NotBefore) {
+	if p.State != PartPending || tx.waits(p.NotBefore) {
 		return nil, Lease{}, fmt.Errorf("part %d of job %s is %s: %w", index, j.ID, p.State, ErrNotDue)
 	}
 	p.State, p.Lease, p.JobEpoch, p.Begun = PartRunning, tx.grant(worker), j.Epoch, true

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -42,8 +43,15 @@ func (tx *Tx) ChangedParts() []*Part {
 	return out
 }
 
-// part gives a part of the plan in force.
-func (tx *Tx) part(index int) (*Part, error) { return tx.partByID(PartID(tx.Job.PlanEpoch, index)) }
+// part gives a part of the plan in force. One that is missing is as damaged as one that
+// makes no sense: ErrInvalid.
+func (tx *Tx) part(index int) (*Part, error) {
+	p, err := tx.partByID(PartID(tx.Job.PlanEpoch, index))
+	if errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return p, err
+}
 
 // partByID gives a part of any plan, without what an earlier run of the job left on it.
 func (tx *Tx) partByID(id string) (*Part, error) {
@@ -53,6 +61,9 @@ func (tx *Tx) partByID(id string) (*Part, error) {
 	p, err := tx.load(id)
 	if err != nil {
 		return nil, fmt.Errorf("load part %s of job %s: %w", id, tx.Job.ID, err)
+	}
+	if err := p.Check(tx.Job, tx.Now); err != nil {
+		return nil, err
 	}
 	if p.JobEpoch != tx.Job.Epoch && p.State != PartDone {
 		p.State, p.Lease, p.NotBefore, p.Attempt, p.Interruptions = PartPending, Lease{}, time.Time{}, 0, 0
@@ -81,13 +92,10 @@ func (tx *Tx) become(next State) error {
 // check refuses what this version must not touch.
 func (tx *Tx) check() error {
 	j := tx.Job
-	if j.Schema != SchemaVersion {
+	if foreign(j.Schema) {
 		return fmt.Errorf("job %s has schema %d, this is %d: %w", j.ID, j.Schema, SchemaVersion, ErrUnknownSchema)
 	}
-	if !j.State.Valid() || !j.Kind.Valid() || j.OrgID == "" || j.PartsTotal < 0 || j.PartsDone > j.PartsTotal {
-		return fmt.Errorf("job %s (state %q, kind %q): %w", j.ID, j.State, j.Kind, ErrInvalid)
-	}
-	return nil
+	return j.Check(tx.Now)
 }
 
 // holds refuses whoever does not hold the job's lease.
@@ -113,6 +121,17 @@ func (tx *Tx) grant(owner string) Lease {
 // expired reports whether a lease may be taken from its holder.
 func (tx *Tx) expired(l Lease) bool {
 	return !Held(l.Until, tx.Now, tx.Policy.LeaseFor, tx.Policy.Skew)
+}
+
+// waits reports whether a pause until t is not over. No transition makes one longer than
+// BackoffMax: one that is further off is not believed.
+func (tx *Tx) waits(t time.Time) bool {
+	return tx.Now.Before(t) && !t.After(tx.Now.Add(tx.Policy.BackoffMax+tx.Policy.Skew))
+}
+
+// soon reports whether wakeAt can be what a transition set: somebody will look within most.
+func (tx *Tx) soon(wakeAt time.Time, most time.Duration) bool {
+	return tx.Now.Before(wakeAt) && !wakeAt.After(tx.Now.Add(most))
 }
 
 // leaseWake is when the rescuer looks whether a lease was renewed.

@@ -29,12 +29,12 @@ const (
 func (tx *Tx) Wake() (Duty, error) {
 	if err := tx.check(); err != nil {
 		if errors.Is(err, ErrInvalid) {
-			return tx.wakeInvalid()
+			return Nothing, tx.Invalidate()
 		}
 		return Nothing, err
 	}
 	j := tx.Job
-	if tx.Now.Before(j.WakeAt) {
+	if tx.soon(j.WakeAt, tx.longestSleep()) {
 		return Nothing, nil
 	}
 	again := tx.Now.Add(tx.Policy.RingAgain)
@@ -42,7 +42,11 @@ func (tx *Tx) Wake() (Duty, error) {
 	case Queued:
 		// A long queue must not be rung through every RingAgain: the longer a job has
 		// waited, the longer until the next ring, at most 5 minutes.
-		j.WakeAt = again.Add(min(tx.Now.Sub(j.CreatedAt)/4, 5*time.Minute))
+		j.WakeAt = again.Add(min(max(tx.Now.Sub(j.CreatedAt), 0)/4, ringPause))
+		if tx.waits(j.NotBefore) {
+			j.WakeAt = j.NotBefore
+			return Nothing, nil
+		}
 		return RingJob, nil
 	case Running:
 		if j.Phase == PhaseParts {
@@ -86,41 +90,54 @@ func (tx *Tx) Wake() (Duty, error) {
 	return Purge, nil
 }
 
-// wakeInvalid ends a job that makes no sense, and when its record's life is over has it purged.
-func (tx *Tx) wakeInvalid() (Duty, error) {
-	j := tx.Job
-	if !j.invalidated() {
-		return Nothing, tx.Invalidate()
+// ringPause is the most that a queued job's rings are apart, besides RingAgain.
+const ringPause = 5 * time.Minute
+
+// longestSleep is the most that a transition may have put WakeAt ahead. What is further off,
+// or missing, was not written by one, and whoever looks at the job does what is due.
+func (tx *Tx) longestSleep() time.Duration {
+	p := tx.Policy
+	live := max(p.LeaseFor+2*p.Skew+time.Second, p.RingAgain+ringPause, p.BackoffMax) + p.Skew
+	if !tx.Job.State.Ended() {
+		return live
 	}
-	if tx.Now.Before(j.WakeAt) {
-		return Nothing, nil
-	}
-	j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
-	return Purge, nil
+	return max(live, tx.Job.FileExpiresAt.Sub(tx.Now), p.RecordLife+p.Skew, p.SnapshotLife+p.SweepAfter+p.Skew)
+}
+
+// Overdue reports whether somebody has to look at the job although WakeAt is not due: it is
+// damaged, or asleep for longer than any transition sends it to sleep.
+func (tx *Tx) Overdue() bool {
+	err, at := tx.check(), tx.Job.WakeAt
+	return errors.Is(err, ErrInvalid) || err == nil && (at.IsZero() || at.After(tx.Now.Add(tx.longestSleep())))
 }
 
 // WakePart does what is due for a part whose WakeAt has passed and says whether to ring it.
 func (tx *Tx) WakePart(planEpoch int64, index int) (ring bool, err error) {
-	invalid := tx.check()
-	if invalid != nil && !errors.Is(invalid, ErrInvalid) {
-		return false, invalid
-	}
-	p, err := tx.partByID(PartID(planEpoch, index))
-	if err != nil {
+	err = tx.check()
+	invalid := errors.Is(err, ErrInvalid)
+	if err != nil && !invalid {
 		return false, err
 	}
-	if invalid != nil {
-		// Nobody can work on it; else the rescuer would come back to it for ever.
-		p.WakeAt = time.Time{}
-		tx.touch(p)
-		return false, nil
-	}
-	if p.WakeAt.IsZero() || tx.Now.Before(p.WakeAt) {
-		return false, nil
-	}
 	j := tx.Job
-	tx.touch(p)
+	p, err := tx.partByID(PartID(planEpoch, index))
+	if errors.Is(err, ErrInvalid) && !invalid {
+		if err = tx.Void(planEpoch, err); err == nil || errors.Is(err, ErrNotDue) {
+			return false, tx.retire(PartID(planEpoch, index))
+		}
+	}
+	if err != nil && !invalid {
+		return false, err
+	}
+	if invalid {
+		// Nobody can work on it; else the rescuer would come back to it for ever.
+		return false, tx.retire(PartID(planEpoch, index))
+	}
 	needed := j.State == Running && j.Phase == PhaseParts
+	sleep := max(tx.Policy.LeaseFor+2*tx.Policy.Skew+time.Second, tx.Policy.RingAgain, tx.Policy.BackoffMax) + tx.Policy.Skew
+	if tx.soon(p.WakeAt, sleep) || p.WakeAt.IsZero() && p.State != PartRunning {
+		return false, nil
+	}
+	tx.touch(p)
 	switch {
 	case j.PlanEpoch != planEpoch || p.State == PartDone:
 		p.WakeAt = time.Time{} // of a plan that is void, or done
@@ -137,4 +154,16 @@ func (tx *Tx) WakePart(planEpoch int64, index int) (ring bool, err error) {
 		return true, nil
 	}
 	return tx.interruptPart(p)
+}
+
+// retire takes a part whose record makes no sense out of what is due.
+func (tx *Tx) retire(id string) error {
+	p, err := tx.load(id)
+	if err != nil {
+		return err
+	}
+	p.WakeAt = time.Time{}
+	tx.Parts[id] = p
+	tx.touch(p)
+	return nil
 }

@@ -109,7 +109,9 @@ func (p *Pool) handleCallback(ctx context.Context, m jobs.Message) (func(context
 func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, leave func()) (*claimed, error) {
 	c := &claimed{leave: leave}
 	cb, err := p.Store.UpdateCallback(ctx, m.CallbackID, p.actor, func(tx *jobs.CallbackTx) error {
-		if err := tx.Due(); err != nil {
+		if err := tx.Due(); errors.Is(err, jobs.ErrInvalid) {
+			return tx.Invalidate()
+		} else if err != nil {
 			return err
 		}
 		if c.leave == nil { // a second round has its place already
@@ -124,7 +126,7 @@ func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, leave func()) 
 	if c.leave == nil {
 		return nil, err
 	}
-	if err == nil {
+	if err == nil && cb.State == jobs.CallbackPending {
 		c.callback = cb
 	}
 	return c, err

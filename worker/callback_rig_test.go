@@ -300,7 +300,8 @@ func (r *rig) ended(t *testing.T, org, url string) jobs.Message {
 	now := time.Now().UTC()
 	j := &jobs.Job{
 		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: org, KeyID: "key_one1", Kind: jobs.KindUsers, State: jobs.Running, Phase: jobs.PhaseStart,
-		CreatedAt: now, WakeAt: now.Add(time.Hour), Attempt: 1, Lease: jobs.Lease{Token: "x", Until: now.Add(time.Hour)}, CallbackURL: url,
+		CreatedAt: now, StartedAt: now, WakeAt: now.Add(time.Hour), Attempt: 1, Lease: jobs.Lease{Token: "x", Until: now.Add(time.Hour)}, CallbackURL: url,
+		Fingerprint: jobs.Fingerprint(org, jobs.KindUsers, jobs.Params{}),
 	}
 	if _, err := r.firestore.Collection("ExportJobs").Doc(j.ID).Create(t.Context(), j); err != nil {
 		t.Fatal(err)

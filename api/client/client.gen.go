@@ -41,6 +41,7 @@ const (
 // Defines values for CallbackState.
 const (
 	CallbackStateBlocked   CallbackState = "blocked"
+	CallbackStateDamaged   CallbackState = "damaged"
 	CallbackStateDelivered CallbackState = "delivered"
 	CallbackStateDropped   CallbackState = "dropped"
 	CallbackStateExhausted CallbackState = "exhausted"

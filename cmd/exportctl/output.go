@@ -282,7 +282,7 @@ func stateCell[S ~string](s S) cell {
 	switch string(s) {
 	case string(client.StateSucceeded), "done", "delivered", "finished", "active":
 		c = green
-	case string(client.StateFailed), "exhausted", "blocked", "gone", "dropped", "suspended":
+	case string(client.StateFailed), "exhausted", "blocked", "gone", "dropped", "suspended", "damaged":
 		c = red
 	case string(client.StateRunning):
 		c = cyan

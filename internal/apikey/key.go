@@ -149,16 +149,5 @@ func ValidID(s string) bool {
 	return true
 }
 
-// ValidOrg reports whether s can be an org's id. It guards the names that the id becomes
-// part of: objects in Cloud Storage, where "/" and ".." would lead into another org's folder.
-func ValidOrg(s string) bool {
-	if s == "" || len(s) > 128 || s == "." || s == ".." {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if c <= ' ' || c > '~' || c == '/' {
-			return false
-		}
-	}
-	return true
-}
+// ValidOrg reports whether s can be an org's id.
+func ValidOrg(s string) bool { return jobs.ValidOrg(s) }
