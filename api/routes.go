@@ -100,7 +100,7 @@ func (s *Server) install() *gin.Engine {
 	e := gin.New()
 	e.HandleMethodNotAllowed = true // and HEAD is not GET: a HEAD must never start a job
 	e.RedirectTrailingSlash = false
-	e.Use(s.watch, s.throttleIP, limit)
+	e.Use(s.watch, s.throttleIP, s.atHome, limit)
 	e.NoRoute(func(c *gin.Context) { writeError(c, refuse(http.StatusNotFound, "no such route")) })
 	e.NoMethod(func(c *gin.Context) {
 		writeError(c, refuse(http.StatusMethodNotAllowed, "method not allowed here, see the Allow header"))

@@ -55,6 +55,9 @@ type Config struct {
 	IPRate, KeyRate Rate
 	// TrustedProxies are the networks whose X-Forwarded-For is believed; none if empty.
 	TrustedProxies []netip.Prefix
+	// LoopbackOnly refuses requests for hosts that are not this machine, with 421: where the API
+	// listens on loopback for its developer, only a web page would send one.
+	LoopbackOnly bool
 	// Quotas are what one org may have going, for GET /limits; the store enforces them.
 	Quotas jobs.Limits
 
@@ -103,6 +106,7 @@ type Server struct {
 
 	byIP, byKey *buckets // nil: no limit
 	proxies     []netip.Prefix
+	loopback    bool
 	quotas      jobs.Limits
 
 	draining context.Context // ends when the server begins to stop
@@ -126,7 +130,7 @@ func New(c Config) (*Server, error) {
 		metrics: m, strangers: newStrangers(), gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks},
 		waits:  newPlaces(c.MaxWaits),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
-		proxies: c.TrustedProxies, quotas: c.Quotas,
+		proxies: c.TrustedProxies, loopback: c.LoopbackOnly, quotas: c.Quotas,
 	}
 	for _, b := range []struct {
 		to   **buckets

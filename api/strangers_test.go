@@ -91,3 +91,20 @@ func TestForwarded(t *testing.T) { // not parallel: it counts allocations
 		}
 	}
 }
+
+func TestLoopbackOnly(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(c *Config) { c.LoopbackOnly = true })
+	for host, want := range map[string]int{
+		"127.0.0.1:8080": http.StatusOK, "localhost": http.StatusOK, "[::1]:8080": http.StatusOK, "evil.example:8080": http.StatusMisdirectedRequest, "": http.StatusMisdirectedRequest,
+	} {
+		for _, path := range []string{"/healthz", "/workspaces", "/docs"} {
+			r := request(t, "key_one1", http.MethodGet, path)
+			r.Host = host
+			w := httptest.NewRecorder()
+			if b.ServeHTTP(w, r); w.Code != want {
+				t.Errorf("%s at %q = %d, want %d", path, host, w.Code, want)
+			}
+		}
+	}
+}

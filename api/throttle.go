@@ -9,10 +9,18 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
+	"exportd/internal/loopback"
 )
 
 // unthrottled are the routes that the platform asks from one address.
 var unthrottled = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true}
+
+// atHome refuses requests for other hosts where the API is on its developer's machine.
+func (s *Server) atHome(c *gin.Context) {
+	if s.loopback && !loopback.IsHost(c.Request.Host) {
+		writeError(c, refuse(http.StatusMisdirectedRequest, "in development the service answers to loopback addresses only"))
+	}
+}
 
 // throttleIP bounds what one address can ask, before anything is read or verified.
 func (s *Server) throttleIP(c *gin.Context) {

@@ -49,6 +49,7 @@ func (f *cloudFlags) start(ctx context.Context, log *zap.Logger) (*localcloud.Cl
 			return nil, fmt.Errorf("--roles %s: %w", f.roles, err)
 		}
 	}
+	privateFiles()
 	return localcloud.Start(ctx, localcloud.Config{
 		Roles: roles, DataDir: f.dataDir, FirestoreAddr: f.firestore, PubSubAddr: f.pubsub, StorageAddr: f.storage, ControlAddr: f.control,
 		IndexesJSON: indexes, Log: log,

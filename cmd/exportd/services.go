@@ -19,6 +19,7 @@ import (
 	"exportd/internal/export"
 	"exportd/internal/jobqueue"
 	"exportd/internal/jobstore"
+	"exportd/internal/loopback"
 	"exportd/internal/objectstore"
 	"exportd/internal/records"
 	"exportd/internal/telemetry"
@@ -126,8 +127,9 @@ func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logge
 	server, err := api.New(api.Config{
 		Keys: keys.Lookup, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Operations: c.store, Logger: log, Checks: c.checks(),
 		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: proxies,
-		IPRate:  api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst},
-		KeyRate: api.Rate{PerSecond: float64(cfg.RateKey), Burst: cfg.RateKeyBurst},
+		LoopbackOnly: cfg.Env == "development" && loopback.IsHost(l.Addr().String()),
+		IPRate:       api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst},
+		KeyRate:      api.Rate{PerSecond: float64(cfg.RateKey), Burst: cfg.RateKeyBurst},
 	})
 	if err != nil {
 		return err

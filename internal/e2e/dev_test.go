@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"errors"
+	"io/fs"
+	"path/filepath"
 	"testing"
 
 	"exportd/internal/e2e/e2etest"
@@ -38,7 +41,22 @@ var more = []behaviour{
 
 func TestDev(t *testing.T) {
 	t.Parallel()
-	s := e2etest.Dev(t, exportd, t.TempDir(), e2etest.Sizes{Users: 700, Messages: 3000})
+	folder := t.TempDir()
+	s := e2etest.Dev(t, exportd, folder, e2etest.Sizes{Users: 700, Messages: 3000})
+	t.Run("files are the owner's", func(t *testing.T) {
+		err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || path == folder {
+				return err
+			}
+			if info, err := d.Info(); err == nil && info.Mode().Perm()&0o077 != 0 {
+				t.Errorf("%s is %s", path, info.Mode())
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // the database works on them
+			t.Error(err)
+		}
+	})
 	for _, b := range append(core, more...) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()

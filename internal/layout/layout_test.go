@@ -173,7 +173,7 @@ func TestTopLevel(t *testing.T) {
 	}
 	allowed := []string{
 		"cmd", "api", "worker", "jobs", "internal", "deployments", "go.mod", "go.sum", "Makefile",
-		"README.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "LICENSE", "bin",
+		"README.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "bin",
 	}
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), ".") && !slices.Contains(allowed, e.Name()) {

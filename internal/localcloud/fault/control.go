@@ -3,14 +3,16 @@ package fault
 import (
 	"encoding/json"
 	"net/http"
+
+	"exportd/internal/loopback"
 )
 
 // maxConfigBytes bounds a configuration sent over HTTP.
 const maxConfigBytes = 1 << 20
 
 // Control answers GET and PUT /faults (a Config as JSON), GET /counters and POST /counters/reset, and GET with the JSON of a report
-// for each path of reports. It has no authentication: it belongs on a loopback listener of its own. Requests sent by a web page
-// (they carry Origin) are refused.
+// for each path of reports. It has no authentication: it belongs on a loopback listener of its own. What only a web
+// page sends is refused: requests that carry Origin, and those for a host that is not this machine.
 func (in *Injector) Control(reports map[string]func() any) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) { reply(w, in.Config()) })
@@ -24,7 +26,7 @@ func (in *Injector) Control(reports map[string]func() any) http.Handler {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { reply(w, report()) })
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Origin") != "" {
+		if r.Header.Get("Origin") != "" || !loopback.IsHost(r.Host) {
 			http.Error(w, "not for web pages", http.StatusForbidden)
 			return
 		}

@@ -359,6 +359,7 @@ func TestControl(t *testing.T) {
 	in := injector(t, nil)
 	do := func(method, path, body, origin string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(method, path, strings.NewReader(body))
+		r.Host = "127.0.0.1:1234"
 		if origin != "" {
 			r.Header.Set("Origin", origin)
 		}
@@ -380,6 +381,12 @@ func TestControl(t *testing.T) {
 	}
 	if w := do("POST", "/counters/reset", "", "http://example.com"); w.Code != 403 {
 		t.Errorf("POST from a web page = %d, want 403", w.Code)
+	}
+	rebound := httptest.NewRequest("POST", "/counters/reset", nil)
+	rebound.Host = "evil.example:1234"
+	w := httptest.NewRecorder()
+	if in.Control(nil).ServeHTTP(w, rebound); w.Code != 403 {
+		t.Errorf("POST for another host = %d, want 403", w.Code)
 	}
 	if w := do("POST", "/counters/reset", "", ""); w.Code != 204 {
 		t.Errorf("POST /counters/reset = %d, want 204", w.Code)

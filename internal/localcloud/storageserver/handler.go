@@ -2,12 +2,13 @@ package storageserver
 
 import (
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"go.uber.org/zap"
+
+	"exportd/internal/loopback"
 )
 
 // Handler serves the API. It can be mounted at the root of a listener on loopback only.
@@ -49,11 +50,7 @@ func isAPI(path string) bool {
 // checkCaller refuses what only a web page sends: another site's request to this machine (it carries
 // Origin), and a name that was pointed at loopback (DNS rebinding). There are no credentials to stop them.
 func checkCaller(r *http.Request) error {
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	if ip := net.ParseIP(strings.Trim(host, "[]")); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if !loopback.IsHost(r.Host) {
 		return &apiError{http.StatusForbidden, "forbidden", "This server answers to loopback addresses only."}
 	}
 	if isAPI(r.URL.Path) && (r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") == "cross-site") {

@@ -39,8 +39,12 @@ func TestSignedURLServesTheObject(t *testing.T) {
 		if res.StatusCode != 200 || body != "id,name\r\n" {
 			t.Fatalf("GET of signed %q = %d %q", name, res.StatusCode, body)
 		}
-		if got := res.Header.Get("Content-Disposition"); got != `attachment; filename="vip users.csv"` {
-			t.Errorf("Content-Disposition = %q", got)
+		for header, want := range map[string]string{
+			"Content-Disposition": `attachment; filename="vip users.csv"`, "X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'",
+		} {
+			if got := res.Header.Get(header); got != want {
+				t.Errorf("%s = %q, want %q", header, got, want)
+			}
 		}
 	}
 }
