@@ -73,7 +73,7 @@ func (s *Server) ping(c *gin.Context, caller *apikey.Key) error {
 // pingDelivery is what a callback of the job would be sent with.
 func (s *Server) pingDelivery(c *gin.Context, j *jobs.Job) (webhook.Delivery, error) {
 	d := webhook.Delivery{URL: j.CallbackURL}
-	key, err := s.keys(c.Request.Context(), j.KeyID)
+	key, err := s.freshKeys(c.Request.Context(), j.KeyID)
 	if errors.Is(err, jobs.ErrNotFound) || err == nil && key.State != apikey.Active {
 		return d, refuse(http.StatusConflict, "the API key that asked for the callback was revoked: nothing is sent in its name")
 	}

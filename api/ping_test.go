@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"exportd/internal/apikey"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
@@ -52,5 +54,30 @@ func TestPingShares(t *testing.T) {
 	hanging.Wait()
 	if code := ping("key_one1", "org1", "/works"); code != http.StatusOK {
 		t.Errorf("after the others have ended = %d, want 200", code)
+	}
+}
+
+// A test callback is signed with what the key has now, not with what a cache has of it.
+func TestPingReadsTheKeyAfresh(t *testing.T) {
+	t.Parallel()
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("was called") }))
+	defer receiver.Close()
+	b := newBench(t, func(c *Config) {
+		c.CallbackRules = webhook.Rules{Dev: webhook.Dev{AllowHTTP: true, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowPorts: []uint16{0}}}
+		c.FreshKeys = func(ctx context.Context, id string) (*apikey.Key, error) {
+			key, err := c.Keys(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			revoked := *key
+			revoked.State = apikey.Disabled
+			return &revoked, nil
+		}
+	})
+	j := succeeded()
+	j.KeyID, j.CallbackURL = "key_one1", receiver.URL
+	b.jobs.set(j)
+	if code := b.do(request(t, "key_one1", http.MethodPost, "/exports/"+j.ID+"/callback/test")).Code; code != http.StatusConflict {
+		t.Errorf("test callback of a key that was just revoked = %d, want 409", code)
 	}
 }

@@ -32,6 +32,8 @@ type Config struct {
 	Operations Operations
 	// Admin is behind the /admin routes; required.
 	Admin KeyAdmin
+	// FreshKeys reads a key past every cache, for what is sent in its name; Keys if nil.
+	FreshKeys apikey.LookupFunc
 	// KeyUsed is told of each request that a key signed and may make; it must not wait.
 	KeyUsed func(*apikey.Key)
 	// Nonces makes signatures of version 2 one-use and tells duplicates of what operators and
@@ -80,6 +82,7 @@ type Config struct {
 // Server answers the API. It is an http.Handler; Serve runs it on a listener.
 type Server struct {
 	keys       apikey.LookupFunc
+	freshKeys  apikey.LookupFunc
 	records    Records
 	jobs       Jobs
 	queue      Queue
@@ -125,7 +128,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		keys: c.Keys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
+		keys: c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Nonces: c.Nonces}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
 		metrics: m, strangers: newStrangers(), gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks},
 		waits:  newPlaces(c.MaxWaits),
@@ -180,6 +183,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.FreshKeys == nil {
+		c.FreshKeys = c.Keys
 	}
 	if c.KeyUsed == nil {
 		c.KeyUsed = func(*apikey.Key) {}

@@ -26,7 +26,8 @@ type sender interface {
 	Send(ctx context.Context, d webhook.Delivery) webhook.Attempt
 }
 
-// keys gives what signs the callbacks of an API key as it is now. jobs.ErrNotFound means
+// keys gives what signs the callbacks of an API key as it is now, not as a cache has it.
+// jobs.ErrNotFound means
 // that the key was disabled or deleted: nothing is sent in its name any more.
 type keys interface {
 	CallbackKey(ctx context.Context, keyID string) (CallbackKey, error)
@@ -181,19 +182,19 @@ func (p *Pool) deliver(ctx context.Context, cb *jobs.Callback, lease jobs.Lease)
 		p.withdraw(ctx, cb, lease, jobs.CallbackSuspended, "nothing is sent to this receiver until it is resumed")
 		return
 	}
+	var a webhook.Attempt
 	var d webhook.Delivery
 	if err == nil {
 		d, err = p.prepare(ctx, cb)
 	}
-	var a webhook.Attempt
-	switch {
-	case errors.Is(err, errDeleted):
+	if err == nil {
+		a = p.calls.Sender.Send(ctx, d)
+	} else {
+		a = webhook.Attempt{StartedAt: p.Now(), Class: webhook.ClassInternalError, Err: err}
+	}
+	if errors.Is(a.Err, errDeleted) {
 		p.withdraw(ctx, cb, lease, jobs.CallbackDropped, "the export was deleted")
 		return
-	case err != nil:
-		a = webhook.Attempt{StartedAt: p.Now(), Class: webhook.ClassInternalError, Err: err}
-	default:
-		a = p.calls.Sender.Send(ctx, d)
 	}
 	p.record(ctx, cb, lease, a, known)
 }

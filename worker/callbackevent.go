@@ -18,29 +18,60 @@ var (
 	errKeyRevoked = errors.New("api key was revoked")
 )
 
-// prepare makes what one try sends, with a link to the file that is as fresh as the try.
-func (p *Pool) prepare(ctx context.Context, cb *jobs.Callback) (webhook.Delivery, error) {
-	j, err := p.Store.Get(ctx, cb.JobID)
+// rightsHold is how long what was read of a key and a job is believed within a try. It is read
+// before connecting, so that a try that must not be made takes no connection, and again if
+// that took longer: what is sent holds a link to the file.
+const rightsHold = time.Second
+
+// rights are what a callback may be sent by.
+type rights struct {
+	job *jobs.Job
+	key CallbackKey
+	at  time.Time
+}
+
+// rightsOf costs two reads, of the job and of the key.
+func (p *Pool) rightsOf(ctx context.Context, cb *jobs.Callback) (rights, error) {
+	r := rights{at: p.Now()}
+	var err error
+	r.job, err = p.Store.Get(ctx, cb.JobID)
 	switch {
 	case errors.Is(err, jobs.ErrNotFound):
-		return webhook.Delivery{}, errDeleted // purged
+		return r, errDeleted // purged
 	case err != nil:
-		return webhook.Delivery{}, err
-	case !j.DeletedAt.IsZero():
-		return webhook.Delivery{}, errDeleted
+		return r, err
+	case !r.job.DeletedAt.IsZero():
+		return r, errDeleted
 	}
-	key, err := p.calls.Keys.CallbackKey(ctx, cb.KeyID)
+	r.key, err = p.calls.Keys.CallbackKey(ctx, cb.KeyID)
 	if errors.Is(err, jobs.ErrNotFound) {
-		return webhook.Delivery{}, fmt.Errorf("key %s: %w", cb.KeyID, errKeyRevoked)
+		return r, fmt.Errorf("key %s: %w", cb.KeyID, errKeyRevoked)
 	}
 	if err != nil {
-		return webhook.Delivery{}, fmt.Errorf("key %s: %w", cb.KeyID, err)
+		return r, fmt.Errorf("key %s: %w", cb.KeyID, err)
 	}
-	body, err := p.eventBody(ctx, j, cb)
+	return r, nil
+}
+
+// prepare makes what one try sends, with a link to the file that is as fresh as the try.
+func (p *Pool) prepare(ctx context.Context, cb *jobs.Callback) (webhook.Delivery, error) {
+	r, err := p.rightsOf(ctx, cb)
 	if err != nil {
 		return webhook.Delivery{}, err
 	}
-	return webhook.Delivery{URL: cb.URL, AllowedHosts: key.Hosts, ID: cb.ID, Timestamp: p.Now(), Body: body, Secrets: key.Secrets}, nil
+	return webhook.Delivery{URL: cb.URL, AllowedHosts: r.key.Hosts, ID: cb.ID, Compose: func(ctx context.Context, d *webhook.Delivery) (err error) {
+		if p.Now().Sub(r.at) > rightsHold {
+			if r, err = p.rightsOf(ctx, cb); err != nil {
+				return err
+			}
+			if err := r.key.Hosts.Allow(cb.URL); err != nil {
+				return err
+			}
+		}
+		d.Timestamp, d.Secrets = p.Now(), r.key.Secrets
+		d.Body, err = p.eventBody(ctx, r.job, cb)
+		return err
+	}}, nil
 }
 
 // eventBody is the body of the contract's section 5. It tells of the run that ended, also

@@ -25,7 +25,7 @@ func callbackLane(ctx context.Context, cfg config.Config, c *clients) (lane *wor
 		return nil, nil, err
 	}
 	return &worker.CallbackConfig{
-		Slots: cfg.CallbackSlots, Sender: newSender(rules), Keys: callbackKeys{store.Lookup, time.Now}, Files: c.objects,
+		Slots: cfg.CallbackSlots, Sender: newSender(rules), Keys: callbackKeys{store.Fresh, time.Now}, Files: c.objects,
 		URLLife: cfg.URLLife, Rand: rand.Float64,
 	}, store.Close, nil
 }
@@ -34,7 +34,8 @@ func newSender(rules webhook.Rules) *webhook.Sender {
 	return webhook.NewSender(webhook.SenderConfig{Guard: webhook.NewGuard(webhook.GuardConfig{Dev: rules.Dev}), Rules: rules})
 }
 
-// callbackKeys reads from a key's record what signs and bounds its callbacks.
+// callbackKeys reads from a key's record what signs and bounds its callbacks. It reads it for
+// every try, not through a cache: what is sent holds a link to the file.
 type callbackKeys struct {
 	lookup func(ctx context.Context, id string) (*apikey.Key, error)
 	now    func() time.Time

@@ -57,7 +57,7 @@ func TestCallbackDuringRotation(t *testing.T) {
 	sender := newSender(rules)
 	deliver := func(now time.Time) received {
 		t.Helper()
-		k, err := callbackKeys{store.Lookup, func() time.Time { return now }}.CallbackKey(t.Context(), key.ID)
+		k, err := callbackKeys{store.Fresh, func() time.Time { return now }}.CallbackKey(t.Context(), key.ID)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -94,6 +94,20 @@ func (s *Store) Lookup(ctx context.Context, id string) (*Key, error) {
 	return e.key, e.err
 }
 
+// Fresh reads a key past the cache, with one read of its document for each call. It is for what
+// leaves in a key's name: a revocation, and a secret that was replaced at once, hold there
+// from the moment they are written.
+func (s *Store) Fresh(ctx context.Context, id string) (*Key, error) {
+	if !ValidID(id) {
+		return nil, jobs.ErrNotFound
+	}
+	e, err := s.load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return e.key, e.err
+}
+
 func (s *Store) load(ctx context.Context, id string) (entry, error) {
 	// The read outlives its caller, because others may wait for the same one.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 )
 
@@ -36,6 +37,14 @@ func ParseHostList(entries []string) (HostList, error) {
 
 // Empty reports whether the list has no entry.
 func (l HostList) Empty() bool { return len(l.exact) == 0 && len(l.suffixes) == 0 }
+
+// Allow refuses a callback URL whose host the list does not name; the empty list allows all.
+func (l HostList) Allow(callbackURL string) error {
+	if u, err := url.Parse(callbackURL); !l.Empty() && (err != nil || !l.Contains(u.Hostname())) {
+		return refuse(ReasonHostNotAllowed)
+	}
+	return nil
+}
 
 // Contains reports whether a normalised host (Target.Host) is matched.
 func (l HostList) Contains(host string) bool {

@@ -96,7 +96,17 @@ type Delivery struct {
 	Body []byte
 	// Secrets are the current one and, during rotation, the previous one.
 	Secrets []Secret
+	// Compose, if set, is called when the connection stands and nothing has been sent, to set
+	// Timestamp, Body and Secrets: a receiver may take seconds to get there, in which rights
+	// can end. Its error is the attempt's, with ClassInternalError unless it is one of this
+	// package's, and nothing is sent.
+	Compose func(ctx context.Context, d *Delivery) error `json:"-"`
 }
+
+// composeError is an error of Delivery.Compose.
+type composeError struct{ error }
+
+func (e *composeError) Unwrap() error { return e.error }
 
 // Send makes one attempt and reports how it ended. It never follows a
 // redirect, uses no proxy and sends nothing unless URL and addresses pass. An
@@ -122,9 +132,12 @@ func (s *Sender) Send(ctx context.Context, d Delivery) Attempt {
 func errorClass(err error) Class {
 	var refused *RefusedError
 	var dial *DialError
+	var compose *composeError
 	switch {
 	case errors.As(err, &refused):
 		return ClassBlocked
+	case errors.As(err, &compose):
+		return ClassInternalError
 	case errors.As(err, &dial):
 		return dial.Class
 	case errors.Is(err, ErrNoSecret), errors.Is(err, ErrMessageID):
@@ -142,13 +155,39 @@ func (s *Sender) send(ctx context.Context, d Delivery, a *Attempt) error {
 	if err != nil {
 		return err
 	}
+	var req *http.Request
+	if d.Compose == nil {
+		if req, err = s.request(ctx, target, d); err != nil {
+			return err
+		}
+	}
+	conn, err := s.connect(ctx, target)
+	if err != nil {
+		return err
+	}
+	if d.Compose != nil {
+		if err = d.Compose(ctx, &d); err != nil {
+			err = &composeError{err}
+		} else {
+			req, err = s.request(ctx, target, d)
+		}
+	}
+	if err == nil {
+		err = s.exchange(ctx, conn, req, a)
+	}
+	hangUp(conn, err == nil)
+	return err
+}
+
+// request makes what is sent, signed.
+func (s *Sender) request(ctx context.Context, target Target, d Delivery) (*http.Request, error) {
 	signature, err := Sign(d.ID, d.Timestamp, d.Body, d.Secrets...)
 	if err != nil {
-		return fmt.Errorf("sign: %w", err)
+		return nil, fmt.Errorf("sign: %w", err)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(d.Body))
 	if err != nil {
-		return refuse(ReasonHostMalformed) // ParseURL is stricter; the cause would quote the URL
+		return nil, refuse(ReasonHostMalformed) // ParseURL is stricter; the cause would quote the URL
 	}
 	req.Header = http.Header{
 		"Content-Type":  {"application/json"},
@@ -157,13 +196,7 @@ func (s *Sender) send(ctx context.Context, d Delivery, a *Attempt) error {
 		HeaderTimestamp: {unixSeconds(d.Timestamp)},
 		HeaderSignature: {signature},
 	}
-	conn, err := s.connect(ctx, target)
-	if err != nil {
-		return err
-	}
-	err = s.exchange(ctx, conn, req, a)
-	hangUp(conn, err == nil)
-	return err
+	return req, nil
 }
 
 // hangUp closes conn. TLS says goodbye only after a clean exchange: a receiver
