@@ -20,7 +20,10 @@ import (
 )
 
 // cloudFlags are the flags of commands that run the embedded cloud.
-type cloudFlags struct{ dataDir, firestore, pubsub, storage, control, indexes, roles string }
+type cloudFlags struct {
+	dataDir, firestore, pubsub, storage, control, indexes, roles string
+	strict                                                       bool
+}
 
 func (f *cloudFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.dataDir, "data-dir", ".data", "folder for all data, made if missing")
@@ -28,6 +31,7 @@ func (f *cloudFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.pubsub, "pubsub", "", "HOST:PORT for Pub/Sub (default: a free port)")
 	cmd.Flags().StringVar(&f.storage, "storage", "", "HOST:PORT for Cloud Storage (default: a free port)")
 	cmd.Flags().StringVar(&f.indexes, "indexes", "", "a firestore.indexes.json instead of exportd's own, to see what a missing index does")
+	cmd.Flags().BoolVar(&f.strict, "strict", true, "keep Google's limits on wear and time: 100 calls on a connection and an hour of age, queries of 60 s, a change a second to an object")
 	cmd.Flags().StringVar(&f.control, "control", "", "HOST:PORT for faults and counters (default: none)")
 }
 
@@ -52,7 +56,7 @@ func (f *cloudFlags) start(ctx context.Context, log *zap.Logger) (*localcloud.Cl
 	privateFiles()
 	return localcloud.Start(ctx, localcloud.Config{
 		Roles: roles, DataDir: f.dataDir, FirestoreAddr: f.firestore, PubSubAddr: f.pubsub, StorageAddr: f.storage, ControlAddr: f.control,
-		IndexesJSON: indexes, Log: log,
+		IndexesJSON: indexes, Lax: !f.strict, Log: log,
 	})
 }
 

@@ -36,8 +36,13 @@ type Config struct {
 	IndexesJSON []byte
 	// SnapshotRetention is how far back a Firestore read time may lie. Default 1 h, as in production without point-in-time recovery.
 	SnapshotRetention time.Duration
-	// QueryLimit ends Firestore query streams that take longer, as production does after about 60 s. Default: no limit.
+	// QueryLimit ends Firestore query streams that take longer. Default 60 s, about what production allows; no limit when Lax.
 	QueryLimit time.Duration
+	// ConnectionAge is after how long gRPC connections are told to go. Default 1 h, as in production; no limit when Lax.
+	ConnectionAge time.Duration
+	// Lax leaves out production's limits on wear and time: streams on a connection, the age of connections, the length of query
+	// streams, and how often one object may change. What is wrong in itself, as a document that is too large, is refused anyway.
+	Lax bool
 	// Faults is what goes wrong from the start. Default: nothing.
 	Faults fault.Config
 	// Log receives what an operator should know. Default: none.

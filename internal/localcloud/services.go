@@ -28,6 +28,8 @@ func openFirestore(dir string, cfg Config, faults *fault.Injector, gate *access.
 		IndexMode:          firestoreserver.Enforce,
 		Retention:          cfg.SnapshotRetention,
 		MaxStream:          cfg.QueryLimit,
+		ConnectionAge:      cfg.ConnectionAge,
+		Lax:                cfg.Lax,
 		Logger:             slog.New(logHandler{log: cfg.Log.Named("firestore")}),
 		UnaryInterceptors:  []grpc.UnaryServerInterceptor{gate.Unary(), faults.Unary()},
 		StreamInterceptors: []grpc.StreamServerInterceptor{gate.Stream(), faults.Stream()},
@@ -41,6 +43,8 @@ func openFirestore(dir string, cfg Config, faults *fault.Injector, gate *access.
 func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gate) (service, error) {
 	s, err := pubsubserver.Open(pubsubserver.Options{
 		Dir:                dir,
+		ConnectionAge:      cfg.ConnectionAge,
+		Lax:                cfg.Lax,
 		Log:                cfg.Log.Named("pubsub"),
 		UnaryInterceptors:  []grpc.UnaryServerInterceptor{gate.Unary(), faults.Unary()},
 		StreamInterceptors: []grpc.StreamServerInterceptor{gate.Stream(), faults.Stream()},

@@ -106,7 +106,7 @@ func (s *Server) sendRows(db database, q *fsquery.Query, r *reading, stream fire
 			return n, err
 		}
 		n.results++
-		if n.results%1024 == 0 {
+		if n.results%256 == 0 {
 			if err := s.interrupted(stream.Context().Err(), deadline); err != nil {
 				return n, err
 			}

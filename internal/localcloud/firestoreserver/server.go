@@ -15,11 +15,11 @@ import (
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"exportd/internal/localcloud/firestoreserver/fsindex"
 	"exportd/internal/localcloud/firestoreserver/fsstore"
+	"exportd/internal/localcloud/front"
 )
 
 // IndexMode says what happens to a query whose index does not exist.
@@ -42,9 +42,8 @@ const (
 	maxTransportBytes = 32 << 20
 	// closeGrace bounds how long Close waits for calls to end by themselves.
 	closeGrace = 5 * time.Second
-	// maxConcurrentStreams is production's bound of the calls of one connection; listeners and
-	// scans each hold one.
-	maxConcurrentStreams = 100
+	// defaultMaxStream is how long production lets a query stream be.
+	defaultMaxStream = time.Minute
 )
 
 // Options of Open. The zero value of a field means its default.
@@ -61,9 +60,14 @@ type Options struct {
 	// Retention is how far back read_time may reach; 1 h, as in production
 	// without point-in-time recovery.
 	Retention time.Duration
-	// MaxStream ends query streams that take longer with UNAVAILABLE, as
-	// production does after about 60 s; 0 lets them run.
-	MaxStream  time.Duration
+	// MaxStream ends query streams that take longer with UNAVAILABLE; 60 s, as in
+	// production, or no limit when Lax.
+	MaxStream time.Duration
+	// ConnectionAge is after how long connections are told to go: front.DefaultAge.
+	ConnectionAge time.Duration
+	// Lax leaves out the limits of production that only wear and time bring on:
+	// streams on a connection, age of connections, length of query streams.
+	Lax        bool
 	CacheBytes int64            // engine's memtables and cached blocks; 32 MiB
 	Clock      func() time.Time // wall clock; time.Now
 	Logger     *slog.Logger     // discards by default
@@ -106,6 +110,9 @@ func Open(opt Options) (*Server, error) {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
+	if opt.MaxStream == 0 && !opt.Lax {
+		opt.MaxStream = defaultMaxStream
+	}
 	if len(opt.IndexesJSON) == 0 {
 		opt.IndexesJSON = []byte("{}")
 	}
@@ -134,20 +141,18 @@ func Open(opt Options) (*Server, error) {
 func (s *Server) serverOptions() []grpc.ServerOption {
 	unary := append([]grpc.UnaryServerInterceptor{s.recoverUnary}, s.opt.UnaryInterceptors...)
 	stream := append([]grpc.StreamServerInterceptor{s.recoverStream}, s.opt.StreamInterceptors...)
-	return []grpc.ServerOption{
+	return append(front.Options(s.opt.ConnectionAge, s.opt.Lax),
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.MaxRecvMsgSize(maxTransportBytes),
 		grpc.MaxSendMsgSize(maxTransportBytes),
 		grpc.WaitForHandlers(true), // the files must not close under one
-		grpc.MaxConcurrentStreams(maxConcurrentStreams),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.InitialWindowSize(1 << 20),
-		grpc.InitialConnWindowSize(4 << 20),
-		grpc.WriteBufferSize(64 << 10),
-		grpc.ReadBufferSize(64 << 10),
+		grpc.InitialWindowSize(1<<20),
+		grpc.InitialConnWindowSize(4<<20),
+		grpc.WriteBufferSize(64<<10),
+		grpc.ReadBufferSize(64<<10),
 		grpc.ChainUnaryInterceptor(unary...),
 		grpc.ChainStreamInterceptor(stream...),
-	}
+	)
 }
 
 // Serve answers calls on l until Close, and then returns nil.

@@ -12,8 +12,9 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+
+	"exportd/internal/localcloud/front"
 )
 
 // maxReceiveBytes leaves room for a request over the 10 MB publish limit, so that it is refused with INVALID_ARGUMENT: the
@@ -38,6 +39,10 @@ type Options struct {
 	// Interceptors wrap all calls, inside panic recovery.
 	UnaryInterceptors  []grpc.UnaryServerInterceptor
 	StreamInterceptors []grpc.StreamServerInterceptor
+	// ConnectionAge is after how long connections are told to go: front.DefaultAge.
+	ConnectionAge time.Duration
+	// Lax leaves out the limits of streams on a connection and of its age.
+	Lax bool
 	// Log receives what an operator should know; default none. Message contents are never logged.
 	Log *zap.Logger
 }
@@ -86,13 +91,12 @@ func Open(o Options) (*Server, error) {
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("load pubsub data: %w", err), st.close())
 	}
-	s.grpc = grpc.NewServer(
+	s.grpc = grpc.NewServer(append(front.Options(o.ConnectionAge, o.Lax),
 		grpc.MaxRecvMsgSize(maxReceiveBytes),
 		grpc.WaitForHandlers(true),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{s.recoverUnary}, o.UnaryInterceptors...)...),
 		grpc.ChainStreamInterceptor(append([]grpc.StreamServerInterceptor{s.recoverStream}, o.StreamInterceptors...)...),
-	)
+	)...)
 	pubsubpb.RegisterPublisherServer(s.grpc, &publisher{s: s})
 	pubsubpb.RegisterSubscriberServer(s.grpc, &subscriber{s: s})
 	return s, nil
