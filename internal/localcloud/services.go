@@ -56,7 +56,7 @@ func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gat
 }
 
 func openStorage(dir string, cfg Config, faults *fault.Injector, gate *access.Gate) (service, error) {
-	s, err := storageserver.Open(storageserver.Options{Dir: dir, Log: cfg.Log.Named("storage")})
+	s, err := storageserver.Open(storageserver.Options{Dir: dir, Lax: cfg.Lax, Log: cfg.Log.Named("storage")})
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,9 @@ func (s *Server) insertBucket(w http.ResponseWriter, r *http.Request) error {
 	if s.bucketExists(b.Name) == nil {
 		return conflict("Your previous request to create the named bucket succeeded and you already own it.")
 	}
+	if err := s.pace.bucket(); err != nil {
+		return err
+	}
 	b.Kind, b.Id, b.SelfLink = "storage#bucket", b.Name, "/storage/v1/b/"+b.Name
 	b.TimeCreated = time.Now().UTC().Format(time.RFC3339Nano)
 	if b.Location == "" {
@@ -147,6 +150,9 @@ func (s *Server) deleteBucket(w http.ResponseWriter, r *http.Request, bucket str
 		return conflict("The bucket you tried to delete is not empty.")
 	})
 	if err != nil {
+		return err
+	}
+	if err := s.pace.bucket(); err != nil {
 		return err
 	}
 	if err := s.db.Delete(bucketKey(bucket), pebble.Sync); err != nil {

@@ -29,10 +29,16 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// start runs a server on a folder until the test ends or stop is called.
+// start runs a server on a folder until the test ends or stop is called. It is lax: tests write one name
+// again and again, and in chunks of a few bytes.
 func start(t testing.TB, dir string) (url string, stop func()) {
 	t.Helper()
-	s, err := storageserver.Open(storageserver.Options{Dir: dir})
+	return serve(t, storageserver.Options{Dir: dir, Lax: true})
+}
+
+func serve(t testing.TB, opt storageserver.Options) (url string, stop func()) {
+	t.Helper()
+	s, err := storageserver.Open(opt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,6 +69,9 @@ func (s *Server) commit(bucket string, cond *conditions, rec *record, d *digest,
 	if err := cond.check(old); err != nil {
 		return err
 	}
+	if err := s.pace.object(bucket, name); err != nil {
+		return err
+	}
 	rec.fill(bucket, s.nextID(), time.Now(), d)
 	batch := s.db.NewBatch()
 	defer func() { _ = batch.Close() }() // already committed, or to be dropped
@@ -205,6 +208,9 @@ func (s *Server) remove(bucket, name string, cond *conditions) error {
 		return err
 	}
 	if err := cond.check(rec); err != nil {
+		return err
+	}
+	if err := s.pace.object(bucket, name); err != nil {
 		return err
 	}
 	if err := s.db.Delete(objectKey(bucket, name), pebble.Sync); err != nil {

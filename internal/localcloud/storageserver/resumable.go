@@ -230,10 +230,27 @@ func parseChunk(r *http.Request) (c chunkRange, err error) {
 	return c, nil
 }
 
+// chunkUnit is what all chunks but the last end at a multiple of:
+// https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-upload
+const chunkUnit = 256 << 10
+
+// aligned refuses a chunk of another size, in production's words. The end is what counts: a chunk may
+// begin anywhere in what is there already.
+func (c chunkRange) aligned() error {
+	if c.length <= 0 || c.start+c.length == c.total || (c.start+c.length)%chunkUnit == 0 {
+		return nil
+	}
+	return badRequest("Invalid request. The number of bytes uploaded is required to be equal or greater than %d, except for the final request "+
+		"(it's recommended to be the exact multiple of %d). The received request contained %d bytes, which does not meet this requirement.", chunkUnit, chunkUnit, c.length)
+}
+
 // receive appends the bytes that are new: a chunk that is sent again may overlap what is there, by any
 // number of bytes, but never leave a gap. It ends the upload when all bytes have come.
 func (s *Server) receive(sess *session, r *http.Request, c chunkRange) error {
 	d := sess.digest
+	if err := c.aligned(); err != nil && !s.lax {
+		return err
+	}
 	if c.length > 0 {
 		if c.start > d.size {
 			return &apiError{http.StatusServiceUnavailable, "backendError", fmt.Sprintf("The upload offset is %d byte(s), which exceeds already uploaded size of %d byte(s).", c.start, d.size)}

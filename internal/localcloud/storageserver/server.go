@@ -35,6 +35,9 @@ import (
 type Options struct {
 	// Dir holds everything the server keeps; it is created when missing and locked while the server runs.
 	Dir string
+	// Lax leaves out how often an object, and buckets, may change, and of what size the chunks of an
+	// upload are.
+	Lax bool
 	// Log receives what the operator should know; nil discards it.
 	Log *zap.Logger
 }
@@ -45,6 +48,8 @@ type Server struct {
 	db     *pebble.DB
 	blobs  *blobs
 	signer *signer
+	lax    bool
+	pace   *pace // nil when lax
 	seed   maphash.Seed
 	last   atomic.Int64 // the latest generation or file id given out
 
@@ -85,7 +90,10 @@ func Open(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	s := &Server{log: log, db: db, signer: key, seed: maphash.MakeSeed(), sessions: map[string]*session{}, stop: make(chan struct{})}
+	s := &Server{log: log, db: db, signer: key, lax: opts.Lax, seed: maphash.MakeSeed(), sessions: map[string]*session{}, stop: make(chan struct{})}
+	if !opts.Lax {
+		s.pace = newPace()
+	}
 	if err := s.recover(filepath.Join(opts.Dir, "objects")); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
