@@ -57,4 +57,7 @@ flood: ## A minute of each kind of thing that strangers may send, and what calle
 chaos: build ## Ten minutes of kills and faults against a fleet of real processes
 	$(GO) run -tags $(TAGS) ./internal/chaos -duration $(or $(DURATION),10m) $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test bench postgres libreoffice check format vet lint generate verify chaos flood
+simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
+	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
+
+.PHONY: help run build test bench postgres libreoffice check format vet lint generate verify chaos flood simulate

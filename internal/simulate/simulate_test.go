@@ -1,0 +1,165 @@
+package simulate
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"testing"
+	"testing/cryptotest"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"exportd/internal/localcloud/localcloudtest"
+)
+
+var (
+	reportTo = flag.String("report", "", "run all scenarios and write the report to this file")
+	only     = flag.Int("scenario", -1, "run this scenario and write its result to -result")
+	resultTo = flag.String("result", "", "file for the result of -scenario")
+	seedFlag = flag.Uint64("seed", 1, "of all random choices")
+)
+
+// simulate runs a scenario in a bubble, with random ids and tokens of the seed.
+func simulate(t *testing.T, s Scenario, seed uint64) (res *Result) {
+	t.Helper()
+	indexes := localcloudtest.Indexes(t)
+	cryptotest.SetGlobalRandom(t, seed)
+	// One goroutine at a time, so that those of one instant run in their order.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	synctest.Test(t, func(t *testing.T) {
+		var err error
+		if res, err = Simulate(s, seed, indexes); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return res
+}
+
+// whole checks what every scenario must show.
+func whole(t *testing.T, r *Result) {
+	t.Helper()
+	if r.Lost+r.Stuck+r.Failed+r.Short > 0 {
+		t.Errorf("%s: of %d jobs %d are lost, %d stuck, %d failed and %d have another number of rows", r.Scenario.Name, r.Jobs, r.Lost, r.Stuck, r.Failed, r.Short)
+	}
+}
+
+// TestSmall is the form of the simulation that CI runs: everything that can happen, at a small size.
+func TestSmall(t *testing.T) {
+	s := Scenario{Name: "small", Workers: 6, Orgs: 50, PerMinute: 120, For: 3 * time.Minute, Happens: func(r *Run) {
+		time.Sleep(20 * time.Second)
+		r.Export(2_000_000)
+		time.Sleep(10 * time.Second)
+		r.KillZone()
+		time.Sleep(10 * time.Second)
+		r.BrownOut(30 * time.Second)
+		time.Sleep(40 * time.Second)
+		if err := r.Deploy(); err != nil {
+			t.Error(err)
+		}
+	}}
+	r := simulate(t, s, 1)
+	whole(t, r)
+	if r.Jobs < 300 { // else the test shows nothing
+		t.Errorf("%d jobs were accepted, about 360 were asked for", r.Jobs)
+	}
+}
+
+// TestRetire is the rescuer's burst at a tenth: what has ended does not make retries late.
+func TestRetire(t *testing.T) {
+	r := simulate(t, Scenario{Name: "retire", Workers: 16, Orgs: 100, For: 2 * time.Minute, Happens: func(r *Run) {
+		if err := r.EndAndRetry(1_000, 100); err != nil {
+			t.Error(err)
+		}
+	}}, 1)
+	whole(t, r)
+	if r.Retired.N != 1_000 || r.Retried.N != 100 {
+		t.Errorf("%d jobs were retired and %d retried, 1,000 and 100 were due", r.Retired.N, r.Retried.N)
+	}
+	t.Logf("retries late by %s, retired late by %s", r.Retried, r.Retired)
+	if late := 5 * time.Second; r.Retried.P99 > late {
+		t.Errorf("retries came late by %s, more than %s", r.Retried, late)
+	}
+}
+
+// TestSameSeed: runs of a seed agree but for what goroutines of one instant do in another order.
+func TestSameSeed(t *testing.T) {
+	s := Scenario{Name: "seed", Workers: 4, Orgs: 20, PerMinute: 100, For: time.Minute}
+	one, two := simulate(t, s, 7), simulate(t, s, 7)
+	if one.Jobs != two.Jobs || one.Rows != two.Rows {
+		t.Errorf("%d jobs with %d rows, and with the same seed %d with %d", one.Jobs, one.Rows, two.Jobs, two.Rows)
+	}
+	for _, what := range []string{"Firestore reads", "Firestore writes", "Pub/Sub messages published", "Storage objects written"} {
+		if n, m := one.Totals[what], two.Totals[what]; m < n-n/50 || m > n+n/50 {
+			t.Errorf("%s: %d and, with the same seed, %d", what, n, m)
+		}
+	}
+	if other := simulate(t, s, 8); other.Rows == one.Rows {
+		t.Error("another seed gives the same rows")
+	}
+}
+
+// TestScenario runs one scenario for TestSimulate.
+func TestScenario(t *testing.T) {
+	if *only < 0 {
+		t.Skip("run by TestSimulate")
+	}
+	raw, err := json.Marshal(simulate(t, Scenarios()[*only], *seedFlag))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(*resultTo, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSimulate is make simulate: all scenarios, each in a process of its own, as many at a time as
+// there are processors.
+func TestSimulate(t *testing.T) {
+	if *reportTo == "" {
+		t.Skip("make simulate")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := make([]*Result, len(Scenarios()))
+	dir := t.TempDir()
+	var g errgroup.Group
+	g.SetLimit(runtime.NumCPU())
+	for i, s := range Scenarios() {
+		g.Go(func() error {
+			begun := time.Now()
+			file := dir + "/" + strconv.Itoa(i)
+			cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestScenario$", "-test.count=1", "-scenario="+strconv.Itoa(i), "-result="+file, "-seed="+strconv.FormatUint(*seedFlag, 10))
+			cmd.Stderr = os.Stderr
+			if out, err := cmd.Output(); err != nil {
+				t.Errorf("%s: %v\n%s", s.Name, err, out)
+				return nil
+			}
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			results[i] = &Result{}
+			if err := json.Unmarshal(raw, results[i]); err != nil {
+				return err
+			}
+			t.Logf("%s, %d workers, %v exports/min: %v, %s; %v of processor", s.Name, s.Workers, s.PerMinute, time.Since(begun).Round(100*time.Millisecond), first(results[i]), cmd.ProcessState.UserTime())
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil || t.Failed() {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(*reportTo, []byte(Report(results, *seedFlag)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		whole(t, r)
+	}
+}
