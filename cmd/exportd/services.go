@@ -171,7 +171,7 @@ func networks(setting string, cidrs []string) (out []netip.Prefix, err error) {
 // runWorker works until ctx ends and its work has ended or been handed back.
 func runWorker(ctx context.Context, cfg config.Config, c *clients, log *zap.Logger) error {
 	exporter := export.New(c.records, c.objects, export.Config{
-		PartRows: cfg.PartRows, MaxParts: 1000, PITR: cfg.PITR, MaxRows: cfg.MaxRows, MaxBytes: cfg.MaxBytes,
+		PartRows: cfg.PartRows, MaxParts: 1000, Window: cfg.Window, PITR: cfg.PITR, MaxRows: cfg.MaxRows, MaxBytes: cfg.MaxBytes,
 	})
 	callbacks, closeKeys, err := callbackLane(ctx, cfg, c)
 	if err != nil {

@@ -30,6 +30,9 @@ type Config struct {
 	// MaxParts bounds the parts of one export; beyond it parts grow instead. A thousand
 	// parts are a plan of about 400 KiB, written in one commit.
 	MaxParts int
+	// Window is how many parts of an export are under way at a time; large exports get larger parts
+	// for it. 0 leaves them as they are.
+	Window int
 	// PITR: snapshots are whole minutes, which point-in-time recovery keeps for 7 days.
 	PITR bool
 	// MaxRows and MaxBytes refuse an export that is larger; 0 is no bound.

@@ -55,12 +55,34 @@ func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (Plan, error) {
 			"ask for a smaller window or more filters, or raise EXPORTD_MAX_ROWS", nil)
 	}
 	plan := Plan{Snapshot: at, Rows: rows, Parts: []jobs.Range{{Rows: rows}}}
-	target := max(e.cfg.PartRows, rows/int64(e.cfg.MaxParts)+1)
+	target := e.cfg.target(rows)
 	if rows <= target {
 		return plan, nil
 	}
 	plan.Parts, err = e.split(ctx, q, at, rows, target)
 	return plan, err
+}
+
+const (
+	// calmParts is how many parts may end in a minute. Their commits meet at the job's document, and
+	// Firestore bears one write a second of a document for long: with the ten or so other writes of a
+	// job's busiest minute these are half of that.
+	calmParts = 20
+	// streamRows is what a query stream of Firestore gives in a minute at most: 8,000 rows a second.
+	streamRows = 60 * 8_000
+	// calmFrom: whoever sets smaller parts than the default wants many of them.
+	calmFrom = 50_000
+)
+
+// target is how many rows a part of an export should have. Exports of more than calmParts parts get
+// larger ones: as many as that, or so large that no more end in a minute while all of the window are
+// under way.
+func (c Config) target(rows int64) int64 {
+	target := max(c.PartRows, rows/int64(c.MaxParts)+1)
+	if c.PartRows < calmFrom {
+		return target
+	}
+	return max(target, min(rows/calmParts+1, int64(c.Window)*streamRows/calmParts))
 }
 
 // piece is a stretch of the rows in a plan being made: what an axis has in [lo, hi).

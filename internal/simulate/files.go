@@ -76,7 +76,7 @@ func rowsOf(j *jobs.Job) int64 {
 // Plan is that of package export over rows that lie evenly in the window.
 func (e exporter) Plan(ctx context.Context, j *jobs.Job) (export.Plan, error) {
 	src := &source{process: e.process, rows: rowsOf(j), from: j.Params.From, to: j.Params.To}
-	return export.New(src, nil, export.Config{PartRows: e.cfg.PartRows, MaxParts: 1000, PITR: e.cfg.PITR}).Plan(ctx, j)
+	return export.New(src, nil, export.Config{PartRows: e.cfg.PartRows, MaxParts: 1000, Window: e.cfg.Window, PITR: e.cfg.PITR}).Plan(ctx, j)
 }
 
 // Write takes the time that the scan does, and that of the upload's last request: the others go out

@@ -215,7 +215,7 @@ func open(t *testing.T, cloud *localcloudtest.Cloud, cfg config.Config) *real {
 func (s *real) pool(cfg config.Config, i int) *worker.Pool {
 	return worker.New(worker.Config{
 		ID: "worker-" + strconv.Itoa(i), Store: s.store, Queue: s.queue, Log: zap.NewNop(),
-		Exporter: export.New(s.records, s.objects, export.Config{PartRows: cfg.PartRows, MaxParts: 1000}),
+		Exporter: export.New(s.records, s.objects, export.Config{PartRows: cfg.PartRows, MaxParts: 1000, Window: cfg.Window}),
 		JobSlots: cfg.JobSlots, PartSlots: cfg.PartSlots, Drain: cfg.Drain,
 		Callbacks: &worker.CallbackConfig{
 			Slots: cfg.CallbackSlots, Sender: answering{}, Keys: keyring{}, Files: s.objects, URLLife: cfg.URLLife, Rand: func() float64 { return 0.5 },
