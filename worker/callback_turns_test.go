@@ -53,11 +53,18 @@ func (*town) Policy() jobs.Policy {
 	return jobs.Policy{Skew: 5 * time.Second, RingAgain: 15 * time.Second, MaxInterruptions: 3}
 }
 
-// Acquire: the town has a rescuer of its own.
-func (*town) Acquire(context.Context, string, string, time.Duration) (bool, error) { return false, nil }
-func (*town) Paused(context.Context) (map[jobs.Queue]jobstore.Pause, error)        { return nil, nil }
-func (*town) ShowAlive(context.Context, string, time.Duration) error               { return nil }
-func (*town) ShowGone(context.Context, string) error                               { return nil }
+// Partitions: the town has a rescuer of its own.
+func (*town) Partitions(context.Context, int) (jobstore.Division, []jobstore.Partition, error) {
+	return jobstore.Division{}, nil, jobs.ErrUnavailable
+}
+func (*town) WatchSwitches(ctx context.Context, fn func(jobstore.Switches)) error {
+	fn(jobstore.Switches{})
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+func (*town) Switches(context.Context) (jobstore.Switches, error)    { return jobstore.Switches{}, nil }
+func (*town) ShowAlive(context.Context, string, time.Duration) error { return nil }
+func (*town) ShowGone(context.Context, string) error                 { return nil }
 func (*town) Receivers(context.Context, string, ...string) ([]jobstore.Receiver, error) {
 	return make([]jobstore.Receiver, 2), nil
 }

@@ -23,26 +23,29 @@ func (p *Pool) lane(fetch, work context.Context, q jobs.Queue, slots int, h hand
 		free <- struct{}{}
 	}
 	pause := time.Second
-	for fetch.Err() == nil {
-		if p.isPaused(q) {
-			wait(fetch, presenceEvery)
-			continue
-		}
+	gate := p.gates.queues[q]
+	for p.passGate(fetch, gate) {
 		n := take(fetch, free)
 		if n == 0 {
 			return
 		}
-		got, err := p.Queue.Pull(fetch, q, n)
+		pull, stop := gate.while(fetch)
+		got, err := p.Queue.Pull(pull, q, n)
+		paused := pull.Err() != nil
+		stop()
 		for range n - len(got) {
 			free <- struct{}{}
 		}
-		if err != nil && fetch.Err() == nil {
+		if err != nil && fetch.Err() == nil && !paused {
 			p.Log.Warn("cannot pull", zap.String("queue", string(q)), zap.Error(err), zap.Duration("again_in", pause))
 			wait(fetch, pause/2+rand.N(pause))
 			pause = min(2*pause, 30*time.Second) // an outage is asked about twice a minute
 			continue
 		}
 		pause = time.Second
+		if len(got) > 0 {
+			p.refresh(fetch)
+		}
 		for _, d := range got {
 			p.work.Go(func() {
 				defer func() { free <- struct{}{} }()
@@ -52,10 +55,7 @@ func (p *Pool) lane(fetch, work context.Context, q jobs.Queue, slots int, h hand
 	}
 }
 
-func (p *Pool) isPaused(q jobs.Queue) bool {
-	return q == jobs.QueueExports && p.paused[0].Load() || q == jobs.QueueParts && p.paused[1].Load() ||
-		q == jobs.QueueCallbacks && p.paused[2].Load()
-}
+func (p *Pool) isPaused(q jobs.Queue) bool { return !p.gates.queues[q].isOpen() }
 
 // take waits for a free slot and takes all that are free; 0 when ctx ended.
 func take(ctx context.Context, free chan struct{}) int {
@@ -79,6 +79,13 @@ const claimWithin = 15 * time.Second
 
 // answer claims what a message names, settles the message, and works.
 func (p *Pool) answer(ctx context.Context, q jobs.Queue, d jobqueue.Delivery, h handler) {
+	if p.isPaused(q) {
+		// Pulled before the pause and not claimed: it waits in the queue, for whoever pulls first afterwards.
+		if err := p.Queue.Nack(ctx, q, d, 0); err != nil {
+			p.Log.Debug("message of a paused queue comes back when its deadline lapses", zap.String("queue", string(q)), zap.Error(err))
+		}
+		return
+	}
 	m, err := jobs.ParseMessage(d.Data)
 	var work func(context.Context)
 	if err == nil {

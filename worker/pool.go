@@ -12,7 +12,6 @@ package worker
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -34,9 +33,13 @@ type store interface {
 	OldestQueued(ctx context.Context, orgID string) (string, error)
 	Due(ctx context.Context, kind jobstore.DueKind, shards []int, now time.Time, limit int, after *jobstore.DueCursor) (jobstore.DuePage, error)
 	Retire(ctx context.Context, d jobstore.Due) error
-	Acquire(ctx context.Context, role, owner string, ttl time.Duration) (bool, error)
-	Release(ctx context.Context, role, owner string) error
-	Paused(ctx context.Context) (map[jobs.Queue]jobstore.Pause, error)
+	Partitions(ctx context.Context, n int) (jobstore.Division, []jobstore.Partition, error)
+	HoldPartition(ctx context.Context, index int, owner string) (bool, error)
+	LeavePartition(ctx context.Context, index int, owner string) error
+	Divide(ctx context.Context, fn func(*jobstore.Division)) error
+	Switches(ctx context.Context) (jobstore.Switches, error)
+	WatchSwitches(ctx context.Context, fn func(jobstore.Switches)) error
+	Alive(ctx context.Context) ([]string, error)
 	ShowAlive(ctx context.Context, worker string, ttl time.Duration) error
 	ShowGone(ctx context.Context, worker string) error
 	Purge(ctx context.Context, j *jobs.Job) error
@@ -46,7 +49,6 @@ type store interface {
 	UpdateBatch(ctx context.Context, id string, fn func(b *jobs.Batch, now time.Time) error) (*jobs.Batch, error)
 	NoteDead(ctx context.Context, lane jobs.Queue, reason string) error
 	UpdateCallback(ctx context.Context, id, actor string, fn func(*jobs.CallbackTx) error) (*jobs.Callback, error)
-	RetireCallback(ctx context.Context, id string) error
 	Receivers(ctx context.Context, orgID string, addresses ...string) ([]jobstore.Receiver, error)
 	ChangeReceiver(ctx context.Context, orgID, address, origin string, fn func(*jobstore.Receiver)) error
 }
@@ -92,7 +94,9 @@ type Pool struct {
 	policy jobs.Policy
 	actor  string
 	calls  *calls
-	paused [3]atomic.Bool // exports, parts, callbacks: set by the presence loop
+	gates  *gates
+	shares *partitions
+	passed passed
 	work   sync.WaitGroup // claims under way and their work
 	hurry  *hurry
 }
@@ -102,7 +106,7 @@ func New(cfg Config) *Pool {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, calls: newCalls(cfg.Callbacks), hurry: newHurry()}
+	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, calls: newCalls(cfg.Callbacks), hurry: newHurry(), gates: newGates(), shares: newPartitions()}
 }
 
 // Run works until ctx ends; then it takes nothing new, lets work end for at most Drain,
@@ -117,6 +121,7 @@ func (p *Pool) Run(ctx context.Context) error {
 		loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueCallbacks, p.calls.Slots, p.handleCallback) })
 	}
 	loops.Go(func() { p.rescue(ctx, workCtx) })
+	loops.Go(func() { p.switches(ctx) })
 	loops.Go(func() { p.presence(ctx) })
 	p.Log.Info("worker started", zap.String("worker", p.ID), zap.Int("job_slots", p.JobSlots), zap.Int("part_slots", p.PartSlots))
 	<-ctx.Done()
@@ -132,12 +137,9 @@ func (p *Pool) Run(ctx context.Context) error {
 	return nil
 }
 
-// presenceEvery is how often a worker shows that it lives and asks which queues are
-// paused: an operator sees the effect of a pause within it.
-const presenceEvery = 2 * time.Second
-
-// aliveEvery is how often of these it writes; 3 missed ones and it counts as gone.
-const aliveEvery = 10 * time.Second
+// aliveEvery is how often a worker shows that it lives; after two missed it counts as gone. Each
+// costs a write, and a hundred workers that idle make nothing else but these.
+const aliveEvery = time.Minute
 
 // askWithin bounds a look at a document that the loops of a worker make over and over.
 const askWithin = 5 * time.Second
@@ -149,26 +151,17 @@ func (p *Pool) presence(ctx context.Context) {
 		defer cancel()
 		_ = p.Store.ShowGone(ctx, p.ID) // else it lapses
 	}()
-	tick := time.NewTicker(presenceEvery)
-	defer tick.Stop()
-	var shown time.Time
-	for {
-		ask, cancel := context.WithTimeout(ctx, askWithin)
-		if now := p.Now(); now.Sub(shown) >= aliveEvery {
-			if err := p.Store.ShowAlive(ask, p.ID, 3*aliveEvery); err == nil {
-				shown = now
-			}
-		}
-		if paused, err := p.Store.Paused(ask); err == nil {
-			p.paused[0].Store(paused[jobs.QueueExports].Paused)
-			p.paused[1].Store(paused[jobs.QueueParts].Paused || paused[jobs.QueueExports].Paused)
-			p.paused[2].Store(paused[jobs.QueueCallbacks].Paused)
-		}
+	for ctx.Err() == nil {
+		show, cancel := context.WithTimeout(ctx, askWithin)
+		err := p.Store.ShowAlive(show, p.ID, aliveTTL)
 		cancel()
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+		if err != nil {
+			wait(ctx, askWithin) // the next beat would come too late
+			continue
 		}
+		wait(ctx, aliveEvery)
 	}
 }
+
+// aliveTTL is two beats and as long as it takes to find out that one failed.
+const aliveTTL = 2*aliveEvery + 3*askWithin

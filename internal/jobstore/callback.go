@@ -3,7 +3,6 @@ package jobstore
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -137,13 +136,4 @@ func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx
 		return nil, err
 	}
 	return out, nil
-}
-
-// RetireCallback takes a delivery whose document cannot be read out of what is due.
-func (s *Store) RetireCallback(ctx context.Context, id string) error {
-	_, err := s.callbacks().Doc(id).Update(ctx, []firestore.Update{{Path: "wakeAt", Value: firestore.Delete}})
-	if err = classify(err); errors.Is(err, jobs.ErrNotFound) {
-		return nil
-	}
-	return err
 }

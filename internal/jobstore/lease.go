@@ -24,6 +24,8 @@ type lease struct {
 	Reason string    `firestore:"reason,omitempty"`
 	At     time.Time `firestore:"at,omitempty"`
 	Count  int64     `firestore:"count,omitempty"`
+	// Partitions is into how many the shards are divided.
+	Partitions int `firestore:"partitions,omitempty"`
 }
 
 // Acquire takes or renews a role (such as "rescuer") for owner until now+ttl. False when
@@ -66,22 +68,20 @@ type Pause struct {
 
 // Paused gives the pause switches of all queues.
 func (s *Store) Paused(ctx context.Context) (map[jobs.Queue]Pause, error) {
+	docs, err := s.client.GetAll(ctx, s.pauses())
+	if err != nil {
+		return nil, fmt.Errorf("ask which queues are paused: %w", classify(err))
+	}
+	return readSwitches(docs).Paused, nil
+}
+
+// pauses lists the documents of the queues' pause switches.
+func (s *Store) pauses() []*firestore.DocumentRef {
 	refs := make([]*firestore.DocumentRef, len(jobs.Queues))
 	for i, q := range jobs.Queues {
 		refs[i] = s.leases().Doc("queue-" + string(q))
 	}
-	docs, err := s.client.GetAll(ctx, refs)
-	if err != nil {
-		return nil, fmt.Errorf("ask which queues are paused: %w", classify(err))
-	}
-	out := map[jobs.Queue]Pause{}
-	for i, doc := range docs {
-		var l lease
-		if doc.Exists() && decode(doc, &l) == nil {
-			out[jobs.Queues[i]] = Pause{l.Paused, l.Actor, l.Reason, l.At}
-		}
-	}
-	return out, nil
+	return refs
 }
 
 // ShowAlive notes that a worker lives, for the operators' count.

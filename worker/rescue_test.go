@@ -1,0 +1,196 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/firestore"
+
+	"exportd/internal/jobstore"
+	"exportd/jobs"
+	"exportd/worker"
+)
+
+// moody is a store of which some transitions always fail, or which is cut off altogether.
+type moody struct {
+	*jobstore.Store
+	fails func(jobID string) bool
+	dead  atomic.Bool
+	tried atomic.Int64
+}
+
+var errMoody = errors.New("it always fails")
+
+func (m *moody) Update(ctx context.Context, jobID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
+	if m.fails != nil && m.fails(jobID) {
+		m.tried.Add(1)
+		return nil, errMoody
+	}
+	return m.Store.Update(ctx, jobID, actor, fn)
+}
+
+func (m *moody) HoldPartition(ctx context.Context, index int, owner string) (bool, error) {
+	if m.dead.Load() {
+		return false, jobs.ErrUnavailable
+	}
+	return m.Store.HoldPartition(ctx, index, owner)
+}
+
+func (m *moody) LeavePartition(ctx context.Context, index int, owner string) error {
+	if m.dead.Load() {
+		return jobs.ErrUnavailable
+	}
+	return m.Store.LeavePartition(ctx, index, owner)
+}
+
+// write creates many documents.
+func (r *rig) write(t *testing.T, docs map[string]any) {
+	t.Helper()
+	bulk := r.firestore.BulkWriter(t.Context())
+	var writes []*firestore.BulkWriterJob
+	for path, doc := range docs {
+		w, err := bulk.Create(r.firestore.Doc(path), doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writes = append(writes, w)
+	}
+	bulk.End()
+	for _, w := range writes {
+		if _, err := w.Results(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// queued is a job that waits for its next attempt and is due at wakeAt.
+func (r *rig) queued(wakeAt time.Time) *jobs.Job {
+	id := jobs.NewID()
+	return &jobs.Job{
+		ID: id, Schema: jobs.SchemaVersion, OrgID: "org-1", KeyID: "key_one1", Kind: jobs.KindUsers, State: jobs.Queued, Attempt: 1,
+		Params:    jobs.Params{Filter: jobs.Filter{WorkspaceID: "ws1", MediumID: "m1"}, Profile: jobs.ProfileRFC4180},
+		CreatedAt: r.clock.Now().Add(-time.Minute), NotBefore: wakeAt, WakeAt: wakeAt, Shard: jobs.ShardOf(id),
+	}
+}
+
+// TestRescuerPassesBy: documents that nobody can look after do not stand before the others: not
+// those that are none of ours, not parts whose job is gone, not those whose transition fails.
+func TestRescuerPassesBy(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	past := r.clock.Now().Add(-time.Hour)
+	docs, bad := map[string]any{}, map[string]bool{}
+	for i := range 1000 {
+		docs[fmt.Sprintf("ExportJobs/Foreign%d", i)] = map[string]any{"schema": jobs.SchemaVersion, "shard": i % jobs.Shards, "wakeAt": past}
+		gone := jobs.NewID()
+		docs["ExportJobs/"+gone+"/parts/"+jobs.PartID(1, 0)] = jobs.Part{Schema: jobs.SchemaVersion, JobID: gone, PlanEpoch: 1, State: jobs.PartPending, WakeAt: past, Shard: jobs.PartShard(gone, 0)}
+	}
+	for range 400 {
+		j := r.queued(past)
+		docs["ExportJobs/"+j.ID], bad[j.ID] = j, true
+	}
+	last := r.queued(past.Add(time.Minute))
+	docs["ExportJobs/"+last.ID] = last
+	r.write(t, docs)
+
+	store := &moody{Store: r.store, fails: func(id string) bool { return bad[id] }}
+	frozen := r.clock.Now() // what was passed by once is not tried again
+	r.work(t, func(c *worker.Config) { c.Store, c.Now = store, func() time.Time { return frozen } })
+	var j *jobs.Job
+	eventually(t, time.Minute, func() bool {
+		var err error
+		if j, err = r.store.Get(t.Context(), last.ID); err != nil {
+			t.Fatal(err)
+		}
+		return j.State.Ended()
+	}, func() any { return j })
+	// Each of those that fail was tried at most once before.
+	if n := store.tried.Load(); n > int64(len(bad)) {
+		t.Errorf("the job behind them came after %d tries on %d that fail", n, len(bad))
+	}
+	eventually(t, time.Minute, func() bool {
+		for _, kind := range []jobstore.DueKind{jobstore.DueJobs, jobstore.DueParts} {
+			page, err := r.store.Due(t.Context(), kind, jobstore.AllShards(), r.clock.Now(), 2000, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if slices.ContainsFunc(page.Docs, func(d jobstore.Due) bool { return d.Foreign || d.Message.PlanEpoch > 0 }) {
+				return false
+			}
+		}
+		return true
+	}, func() any { return "what nobody can look after is still due" })
+}
+
+// TestPartitions: the shards are shared out among the workers, and those of one that dies are
+// taken over.
+func TestPartitions(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if err := r.store.Divide(t.Context(), func(d *jobstore.Division) { d.Partitions, d.Workers = 4, 4 }); err != nil {
+		t.Fatal(err)
+	}
+	stores := make([]*moody, 4)
+	for i := range stores {
+		stores[i] = &moody{Store: r.store}
+		r.work(t, func(c *worker.Config) { c.ID, c.Store, c.Callbacks = fmt.Sprint("w", i), stores[i], nil })
+	}
+	var held []jobstore.Partition
+	owners := func() (names []string) {
+		var err error
+		if _, held, err = r.store.Partitions(t.Context(), 4); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range held {
+			if p.Owner != "" && !slices.Contains(names, p.Owner) {
+				names = append(names, p.Owner)
+			}
+		}
+		return names
+	}
+	eventually(t, time.Minute, func() bool { return len(owners()) == 4 }, func() any { return held })
+
+	stores[2].dead.Store(true)
+	r.clock.put(r.clock.Now().Add(8 * time.Second)) // the others renew
+	eventually(t, time.Minute, func() bool {
+		names := owners()
+		if slices.Contains(names, "w2") {
+			r.clock.put(r.clock.Now().Add(100 * time.Millisecond))
+			return false
+		}
+		return len(names) == 3 && !slices.ContainsFunc(held, func(p jobstore.Partition) bool { return p.Owner == "" })
+	}, func() any { return held })
+}
+
+// TestDivision: a partition is as two of twice as many, and together they have every shard once.
+func TestDivision(t *testing.T) {
+	t.Parallel()
+	for n := 1; n <= jobstore.MaxPartitions; n *= 2 {
+		seen := map[int]int{}
+		for k := range n {
+			mine := jobstore.Division{Partitions: n}.Shards(k)
+			if len(mine) == 0 {
+				t.Errorf("partition %d of %d has no shard", k, n)
+			}
+			for _, s := range mine {
+				seen[s]++
+			}
+			halves := slices.Concat(jobstore.Division{Partitions: 2 * n}.Shards(k), jobstore.Division{Partitions: 2 * n}.Shards(k+n))
+			slices.Sort(halves)
+			if !slices.Equal(mine, halves) {
+				t.Errorf("partition %d of %d is %v, its halves %v", k, n, mine, halves)
+			}
+		}
+		for s := range jobs.Shards {
+			if seen[s] != 1 {
+				t.Errorf("of %d partitions %d have shard %d", n, seen[s], s)
+			}
+		}
+	}
+}
