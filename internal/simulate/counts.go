@@ -204,7 +204,7 @@ func (c *counts) operations() float64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sum := 0.0
-	for _, what := range []string{"Firestore reads of workers", "Firestore reads of apis", "Firestore reads of callers", "Firestore writes", "Firestore deletes"} {
+	for _, what := range []string{"Firestore reads of workers", "Firestore reads of apis", "Firestore reads of callers", "Firestore reads of keys", "Firestore writes", "Firestore deletes"} {
 		sum += c.peak(what)
 	}
 	return sum

@@ -76,7 +76,7 @@ func (f *fleet) start() error {
 		ID: p.name, Store: store, Queue: line{p}, Exporter: e, Log: zap.NewNop(),
 		JobSlots: f.cfg.JobSlots, PartSlots: f.cfg.PartSlots, Drain: f.cfg.Drain,
 		Callbacks: &worker.CallbackConfig{
-			Slots: f.cfg.CallbackSlots, Sender: receivers{p}, Keys: keyring{}, Files: e, URLLife: f.cfg.URLLife,
+			Slots: f.cfg.CallbackSlots, Sender: receivers{p}, Keys: keyring{p}, Files: e, URLLife: f.cfg.URLLife,
 			Rand: func() float64 { return f.chance("callback", p.name) },
 		},
 	})
@@ -138,6 +138,10 @@ type receivers struct{ *process }
 func (r receivers) Send(ctx context.Context, d webhook.Delivery) webhook.Attempt {
 	a := webhook.Attempt{StartedAt: time.Now(), Class: "http_200", Status: 200}
 	r.count.add("Callbacks sent", 1)
+	if err := d.Compose(ctx, &d); err != nil { // as when it is connected
+		a.Class, a.Status, a.Err = webhook.ClassInternalError, 0, err
+		return a
+	}
 	if err := sleep(ctx, r.scaled(receiverAnswer.at(r.chance("receiver", d.ID)))); err != nil {
 		a.Class, a.Status, a.Err = webhook.ClassInterrupted, 0, err
 	}
@@ -145,10 +149,11 @@ func (r receivers) Send(ctx context.Context, d webhook.Delivery) webhook.Attempt
 	return a
 }
 
-// keyring knows every key. Workers keep keys in memory, so that looking one up costs nothing.
-type keyring struct{}
+// keyring knows every key. Each try costs a read of one.
+type keyring struct{ *process }
 
 // CallbackKey gives a key.
-func (keyring) CallbackKey(context.Context, string) (worker.CallbackKey, error) {
-	return worker.CallbackKey{}, nil
+func (k keyring) CallbackKey(ctx context.Context, keyID string) (worker.CallbackKey, error) {
+	err := k.ask(ctx, firestoreRead, 0, func() error { k.count.read("key-", 1); return nil }, "key", keyID)
+	return worker.CallbackKey{}, err
 }

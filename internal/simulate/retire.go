@@ -51,12 +51,13 @@ func (r *Run) EndAndRetry(ended, retries int) error {
 // seedJob is a queued job that has been claimed before, by somebody who died.
 func seedJob(i int, at time.Time) *jobs.Job {
 	const rows = 1_000
-	id := jobs.NewID()
 	org := fmt.Sprintf("org-%06d", i%1_000)
+	params := jobs.Params{Profile: jobs.ProfileRFC4180, Filter: jobs.Filter{
+		WorkspaceID: org, MediumID: "rows-" + strconv.Itoa(rows), From: at.AddDate(-1, 0, 0), To: at.Add(time.Duration(i) * time.Microsecond), // no two are equal
+	}}
 	return &jobs.Job{
-		ID: id, Schema: jobs.SchemaVersion, Rev: jobs.NewToken(), OrgID: org, KeyID: "key", Kind: jobs.KindMessages, Fingerprint: id,
-		Params: jobs.Params{Filter: jobs.Filter{WorkspaceID: org, MediumID: "rows-" + strconv.Itoa(rows), From: at.AddDate(-1, 0, 0), To: at}},
-		State:  jobs.Queued, CreatedAt: at, Epoch: 1,
+		ID: jobs.NewID(), Schema: jobs.SchemaVersion, Rev: jobs.NewToken(), OrgID: org, KeyID: "key", Kind: jobs.KindMessages, Params: params,
+		Fingerprint: jobs.Fingerprint(org, jobs.KindMessages, params), State: jobs.Queued, CreatedAt: at, Epoch: 1,
 	}
 }
 

@@ -60,6 +60,8 @@ func (r *Run) must(err error) {
 // Simulate runs a scenario to its end. It must be called in a bubble of testing/synctest, whose
 // time is the simulation's.
 func Simulate(s Scenario, seed uint64, indexes []byte) (*Result, error) {
+	// A bubble begins with the year 2000, before which a job believes no time.
+	time.Sleep(time.Until(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
 	w, err := newWorld(seed, indexes)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"exportd/internal/config"
@@ -64,7 +65,7 @@ type traffic struct {
 	fronts  []*front
 	random  *rand.Rand
 	weights []float64 // cumulative, of the orgs
-	seq     int
+	seq     atomic.Int64
 	pending sync.WaitGroup
 	callers bool // callers wait for their jobs
 
@@ -159,10 +160,10 @@ func (t *traffic) offer(perMinute float64, length time.Duration) {
 
 // submit has a caller ask for an export, again and again while the service is unavailable.
 func (t *traffic) submit(rank int, rows int64, callback bool) {
-	t.seq++
-	from := t.began.AddDate(-1, 0, 0).Add(time.Duration(t.seq) * time.Microsecond) // no two are equal
+	seq := int(t.seq.Add(1))
+	from := t.began.AddDate(-1, 0, 0).Add(time.Duration(seq) * time.Microsecond) // no two are equal
 	sub := jobs.Submission{
-		OrgID: fmt.Sprintf("org-%06d", rank), KeyID: "key", Kind: jobs.KindMessages, IdempotencyKey: strconv.Itoa(t.seq),
+		OrgID: fmt.Sprintf("org-%06d", rank), KeyID: "key", Kind: jobs.KindMessages, IdempotencyKey: strconv.Itoa(seq),
 		Params: jobs.Params{
 			Filter:  jobs.Filter{WorkspaceID: fmt.Sprintf("workspace-%06d", rank), MediumID: "rows-" + strconv.FormatInt(rows, 10), From: from, To: t.began},
 			Profile: jobs.ProfileRFC4180,
@@ -171,7 +172,7 @@ func (t *traffic) submit(rank int, rows int64, callback bool) {
 	if callback {
 		sub.CallbackURL = fmt.Sprintf("https://receiver-%06d.example/hook", rank)
 	}
-	f := t.fronts[t.seq%len(t.fronts)]
+	f := t.fronts[seq%len(t.fronts)]
 	t.pending.Go(func() {
 		for {
 			done, err := f.store.Submit(context.Background(), sub)
