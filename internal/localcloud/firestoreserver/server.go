@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"cloud.google.com/go/firestore/apiv1/admin/adminpb"
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -135,6 +136,11 @@ func Open(opt Options) (*Server, error) {
 	s.txns, s.turns = newTransactions(opt.Clock), newReservations()
 	s.grpc = grpc.NewServer(s.serverOptions()...)
 	firestorepb.RegisterFirestoreServer(s.grpc, s)
+	admin, err := newAdmin(opt.IndexesJSON, opt.Retention)
+	if err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	adminpb.RegisterFirestoreAdminServer(s.grpc, admin)
 	return s, nil
 }
 

@@ -1,6 +1,7 @@
 package pubsubserver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cloud.google.com/go/iam/apiv1/iampb"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -43,6 +45,8 @@ type Options struct {
 	ConnectionAge time.Duration
 	// Lax leaves out the limits of streams on a connection and of its age.
 	Lax bool
+	// Permitted says whether a caller has a permission, for TestIamPermissions; default: every one.
+	Permitted func(ctx context.Context, permission string) bool
 	// Log receives what an operator should know; default none. Message contents are never logged.
 	Log *zap.Logger
 }
@@ -55,6 +59,8 @@ type Server struct {
 	grpc    *grpc.Server
 	seq     atomic.Uint64 // last message number; message ids and uids come from it
 	workers sync.WaitGroup
+	// permitted is Options.Permitted, which may be nil.
+	permitted func(ctx context.Context, permission string) bool
 
 	mu     sync.RWMutex
 	closed bool
@@ -83,7 +89,7 @@ func Open(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		store: st, limits: o.Limits, log: o.Log,
+		store: st, limits: o.Limits, log: o.Log, permitted: o.Permitted,
 		topics: map[string]*topic{}, subs: map[string]*backlog{},
 	}
 	// Numbers start from the clock: below one message a microsecond they are never used twice, without writing a counter.
@@ -99,6 +105,7 @@ func Open(o Options) (*Server, error) {
 	)...)
 	pubsubpb.RegisterPublisherServer(s.grpc, &publisher{s: s})
 	pubsubpb.RegisterSubscriberServer(s.grpc, &subscriber{s: s})
+	iampb.RegisterIAMPolicyServer(s.grpc, &iam{s: s})
 	return s, nil
 }
 

@@ -24,6 +24,7 @@ const (
 	minRetention       = 10 * time.Minute
 	maxRetention       = 31 * 24 * time.Hour
 	defaultRetention   = 7 * 24 * time.Hour
+	defaultExpiration  = 31 * 24 * time.Hour
 	defaultMinBackoff  = 10 * time.Second
 	maxBackoff         = 600 * time.Second
 	minDeadLetterTries = 5
@@ -119,6 +120,10 @@ func completeSubscription(sub *pubsubpb.Subscription) error {
 	}
 	if d := sub.GetMessageRetentionDuration().AsDuration(); d < minRetention || d > maxRetention {
 		return invalid("message_retention_duration is 10 minutes to 31 days, not %s", d)
+	}
+	// Shown as the service shows it; no subscription expires here. A policy without a TTL is "never".
+	if sub.GetExpirationPolicy() == nil {
+		sub.ExpirationPolicy = &pubsubpb.ExpirationPolicy{Ttl: durationpb.New(defaultExpiration)}
 	}
 	if err := completeRetryPolicy(sub.GetRetryPolicy()); err != nil {
 		return err

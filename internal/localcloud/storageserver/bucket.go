@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -43,13 +44,58 @@ func (s *Server) insertBucket(w http.ResponseWriter, r *http.Request) error {
 	}
 	b.Kind, b.Id, b.SelfLink = "storage#bucket", b.Name, "/storage/v1/b/"+b.Name
 	b.TimeCreated = time.Now().UTC().Format(time.RFC3339Nano)
-	if b.Location == "" {
-		b.Location = "US"
-	}
 	if b.StorageClass == "" {
 		b.StorageClass = "STANDARD"
 	}
+	if err := completeBucket(b); err != nil {
+		return err
+	}
 	return s.putBucket(w, b)
+}
+
+// locationName is the form of regions, dual-regions and multi-regions; whether there is such a
+// place is not known here.
+var locationName = regexp.MustCompile(`^[A-Z]+(-[A-Z]+)*[0-9]*$`)
+
+// Soft delete is off, or 7 (the default) to 90 days: https://cloud.google.com/storage/docs/soft-delete
+const minSoftDelete, maxSoftDelete = 7 * 24 * 3600, 90 * 24 * 3600
+
+// completeBucket checks a bucket as a caller wrote it and fills in what the service does. Without
+// access control there is nobody that uniform access or the prevention of public access would have
+// to stop; soft-deleted objects are gone here, and asking for them is refused.
+func completeBucket(b *storage.Bucket) error {
+	if b.Location == "" {
+		b.Location = "US"
+	}
+	if b.Location = strings.ToUpper(b.Location); !locationName.MatchString(b.Location) {
+		return badRequest("The specified location constraint is not valid: %q", b.Location)
+	}
+	if b.IamConfiguration == nil {
+		b.IamConfiguration = &storage.BucketIamConfiguration{}
+	}
+	c := b.IamConfiguration
+	if c.UniformBucketLevelAccess == nil {
+		c.UniformBucketLevelAccess = &storage.BucketIamConfigurationUniformBucketLevelAccess{}
+	}
+	switch c.PublicAccessPrevention {
+	case "", "unspecified":
+		c.PublicAccessPrevention = "inherited"
+	case "inherited", "enforced":
+	default:
+		return badRequest("Invalid value for publicAccessPrevention: %q", c.PublicAccessPrevention)
+	}
+	if b.SoftDeletePolicy == nil {
+		b.SoftDeletePolicy = &storage.BucketSoftDeletePolicy{RetentionDurationSeconds: minSoftDelete}
+	}
+	p := b.SoftDeletePolicy
+	if d := p.RetentionDurationSeconds; d != 0 && (d < minSoftDelete || d > maxSoftDelete) {
+		return badRequest("The soft delete retention duration must be 0 or from 7 to 90 days, not %d s", d)
+	}
+	p.ForceSendFields = []string{"RetentionDurationSeconds"}
+	if b.Versioning != nil && b.Versioning.Enabled || b.RetentionPolicy != nil || b.DefaultEventBasedHold || b.Billing != nil && b.Billing.RequesterPays {
+		return errNotImplemented // they change what deletes and reads do
+	}
+	return nil
 }
 
 // putBucket stores b as its next metageneration and answers with it.
@@ -83,6 +129,9 @@ func (s *Server) findBucket(r *http.Request, bucket string) (*storage.Bucket, er
 	if !ok {
 		return nil, errBucketNotFound
 	}
+	if err := completeBucket(b); err != nil { // stored before there were these settings
+		return nil, err
+	}
 	return b, cond.checkVersion(0, b.Metageneration)
 }
 
@@ -110,7 +159,7 @@ func (s *Server) listBuckets(w http.ResponseWriter, _ *http.Request) error {
 }
 
 // patchBucket merges the fields that were sent. Lifecycle rules are replaced as a whole and applied by the
-// janitor; other settings are stored and shown, no more.
+// janitor; for the other settings see completeBucket.
 func (s *Server) patchBucket(w http.ResponseWriter, r *http.Request, bucket string) error {
 	var patch map[string]json.RawMessage
 	if err := decodeJSON(w, r, &patch); err != nil {
@@ -122,7 +171,7 @@ func (s *Server) patchBucket(w http.ResponseWriter, r *http.Request, bucket stri
 	if err != nil {
 		return err
 	}
-	name, created, metageneration := b.Name, b.TimeCreated, b.Metageneration
+	name, created, metageneration, location := b.Name, b.TimeCreated, b.Metageneration, b.Location
 	if patch["lifecycle"] != nil {
 		b.Lifecycle = nil
 	}
@@ -134,6 +183,12 @@ func (s *Server) patchBucket(w http.ResponseWriter, r *http.Request, bucket stri
 		return badRequest("Parse error: %v", err)
 	}
 	b.Name, b.TimeCreated, b.Metageneration = name, created, metageneration
+	if b.Location != location {
+		return badRequest("The location of a bucket cannot be changed.")
+	}
+	if err := completeBucket(b); err != nil {
+		return err
+	}
 	return s.putBucket(w, b)
 }
 

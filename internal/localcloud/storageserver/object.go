@@ -228,7 +228,7 @@ func (s *Server) listObjects(w http.ResponseWriter, r *http.Request, bucket stri
 	if err := s.bucketExists(bucket); err != nil {
 		return err
 	}
-	if q.Get("matchGlob") != "" || q.Get("filter") != "" || q.Get("versions") == "true" {
+	if q.Get("matchGlob") != "" || q.Get("filter") != "" || q.Get("versions") == "true" || q.Get("softDeleted") == "true" {
 		return errNotImplemented
 	}
 	limit := maxListPage
