@@ -20,7 +20,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"exportd/jobs"
 )
@@ -64,7 +63,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		return nil, fmt.Errorf("open Pub/Sub project %s: %w", cfg.ProjectID, err)
 	}
 	q := &Queue{cfg: cfg, client: client, publishers: map[jobs.Queue]*pubsub.Publisher{}}
-	for _, lane := range append([]jobs.Queue{jobs.QueueDead}, jobs.Queues...) {
+	for _, lane := range Lanes {
 		p := client.Publisher(q.topic(lane))
 		// Doorbells are rare: waiting 10 ms, the default, to fill a batch only makes them late.
 		p.PublishSettings.DelayThreshold = time.Millisecond
@@ -88,34 +87,6 @@ func (q *Queue) topic(lane jobs.Queue) string {
 
 func (q *Queue) subscription(lane jobs.Queue) string {
 	return "projects/" + q.cfg.ProjectID + "/subscriptions/" + q.cfg.Prefix + string(lane)
-}
-
-// Ensure makes the topics and subscriptions that are missing; what is there stays as it is.
-func (q *Queue) Ensure(ctx context.Context) error {
-	for _, lane := range append([]jobs.Queue{jobs.QueueDead}, jobs.Queues...) {
-		_, err := q.client.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: q.topic(lane)})
-		if err != nil && status.Code(err) != codes.AlreadyExists {
-			return fmt.Errorf("create topic %s: %w", q.topic(lane), classify(err))
-		}
-		_, err = q.client.SubscriptionAdminClient.CreateSubscription(ctx, &pubsubpb.Subscription{
-			Name: q.subscription(lane), Topic: q.topic(lane),
-			// Claims take milliseconds; a worker that dies before its claim costs this long.
-			AckDeadlineSeconds:       20,
-			MessageRetentionDuration: durationpb.New(7 * 24 * time.Hour),
-			// By default a subscription that nobody pulled for 31 days is deleted.
-			ExpirationPolicy: &pubsubpb.ExpirationPolicy{},
-		})
-		if err != nil && status.Code(err) != codes.AlreadyExists {
-			return fmt.Errorf("create subscription %s: %w", q.subscription(lane), classify(err))
-		}
-	}
-	return nil
-}
-
-// Ping asks for a topic, to find out whether Pub/Sub answers and has been set up.
-func (q *Queue) Ping(ctx context.Context) error {
-	_, err := q.client.TopicAdminClient.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: q.topic(jobs.QueueExports)})
-	return classify(err)
 }
 
 // Publish rings. An error means that it may not have rung; the document's wakeAt covers that.

@@ -30,11 +30,12 @@ func TestPublishPullAck(t *testing.T) {
 	t.Parallel()
 	q := open(t, localcloudtest.Start(t))
 	if err := q.Ping(t.Context()); !errors.Is(err, jobs.ErrUnavailable) {
-		t.Errorf("Ping before Ensure = %v, want ErrUnavailable", err)
+		t.Errorf("Ping before Mend = %v, want ErrUnavailable", err)
 	}
-	for range 2 { // safe to repeat
-		if err := q.Ensure(t.Context()); err != nil {
-			t.Fatalf("Ensure = %v", err)
+	for i := range 2 { // safe to repeat
+		changed, err := q.Mend(t.Context())
+		if err != nil || len(changed) != []int{2 * len(jobqueue.Lanes), 0}[i] {
+			t.Fatalf("Mend = %q, %v", changed, err)
 		}
 	}
 	if err := q.Ping(t.Context()); err != nil {

@@ -56,7 +56,7 @@ var sdk = map[string][]string{
 	"exportd/internal/records":     {"cloud.google.com/go/firestore", "google.golang.org/api"},
 	"exportd/internal/jobstore":    {"cloud.google.com/go/firestore", "google.golang.org/api"},
 	"exportd/internal/apikey":      {"cloud.google.com/go/firestore", "google.golang.org/api"},
-	"exportd/internal/jobqueue":    {"cloud.google.com/go/pubsub", "google.golang.org/api"},
+	"exportd/internal/jobqueue":    {"cloud.google.com/go/pubsub", "cloud.google.com/go/iam", "google.golang.org/api"},
 	"exportd/internal/objectstore": {"cloud.google.com/go/storage", "google.golang.org/api"},
 	"exportd/internal/demo":        {"cloud.google.com/go/firestore", "google.golang.org/api"},
 	"exportd/internal/localcloud":  {"cloud.google.com/go", "google.golang.org/api"},
