@@ -11,12 +11,13 @@ import (
 
 	"go.uber.org/goleak"
 
+	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/localcloud/storageserver"
 	"exportd/internal/objectstore"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, localcloudtest.LeakOptions()...)
 }
 
 // serve runs the embedded server and returns its handler.

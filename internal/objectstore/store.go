@@ -39,8 +39,8 @@ type Config struct {
 	// SignerEmail is the service account that signs download URLs, by IAM signBlob. Empty lets the client
 	// find it (service account file, impersonation, metadata server).
 	SignerEmail string
-	// ProjectID and Location are where Ensure creates a missing bucket. Location defaults to the project's
-	// default ("US").
+	// ProjectID and Location are where Mend creates a missing bucket. Location defaults to the service's
+	// default ("US"), and then any location of a bucket that is there is right.
 	ProjectID, Location string
 	// RetentionDays is the age at which the bucket itself deletes objects below exports/, behind exportd's
 	// own cleaning. Zero sets no such rule.
@@ -133,70 +133,6 @@ func (s *Store) Ping(ctx context.Context) error {
 		return s.explain(ctx, "ping bucket", s.cfg.Bucket, err)
 	}
 	return nil
-}
-
-// Ensure creates the bucket when it is missing and adds the lifecycle rule when it lacks it. It changes
-// nothing else of a bucket that exists, and may be called again, by several processes at once.
-func (s *Store) Ensure(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
-	defer cancel()
-	attrs, err := s.bucket.Attrs(ctx)
-	if errors.Is(err, storage.ErrBucketNotExist) {
-		err = s.bucket.Create(ctx, s.cfg.ProjectID, &storage.BucketAttrs{
-			Location:                 s.cfg.Location,
-			UniformBucketLevelAccess: storage.UniformBucketLevelAccess{Enabled: true},
-			PublicAccessPrevention:   storage.PublicAccessPreventionEnforced,
-			Lifecycle:                s.lifecycle(nil),
-		})
-		if err == nil {
-			return nil
-		}
-		if status(err) == http.StatusConflict { // somebody was faster; or it is somebody else's, then Attrs fails
-			attrs, err = s.bucket.Attrs(ctx)
-		}
-	}
-	if err != nil {
-		return s.explain(ctx, "ensure bucket", s.cfg.Bucket, err)
-	}
-	if s.cfg.RetentionDays == 0 || hasRule(attrs.Lifecycle.Rules, s.cfg.RetentionDays) {
-		return nil
-	}
-	lifecycle := s.lifecycle(attrs.Lifecycle.Rules)
-	if _, err := s.bucket.Update(ctx, storage.BucketAttrsToUpdate{Lifecycle: &lifecycle}); err != nil {
-		return s.explain(ctx, "set lifecycle of bucket", s.cfg.Bucket, err)
-	}
-	return nil
-}
-
-// lifecycle is others, without an older rule of ours, and our rule.
-func (s *Store) lifecycle(others []storage.LifecycleRule) storage.Lifecycle {
-	var l storage.Lifecycle
-	for _, r := range others {
-		if !isOurs(r) {
-			l.Rules = append(l.Rules, r)
-		}
-	}
-	if s.cfg.RetentionDays > 0 {
-		l.Rules = append(l.Rules, storage.LifecycleRule{
-			Action:    storage.LifecycleAction{Type: storage.DeleteAction},
-			Condition: storage.LifecycleCondition{AgeInDays: int64(s.cfg.RetentionDays), MatchesPrefix: []string{exportsPrefix}},
-		})
-	}
-	return l
-}
-
-func isOurs(r storage.LifecycleRule) bool {
-	p := r.Condition.MatchesPrefix
-	return r.Action.Type == storage.DeleteAction && len(p) == 1 && p[0] == exportsPrefix
-}
-
-func hasRule(rules []storage.LifecycleRule, days int) bool {
-	for _, r := range rules {
-		if isOurs(r) && r.Condition.AgeInDays == int64(days) {
-			return true
-		}
-	}
-	return false
 }
 
 // maxURLLife is the limit of V4 signatures.
