@@ -142,8 +142,8 @@ func TestPlainIsSealedAtFirstUse(t *testing.T) {
 	// Without the keyset, or with another, the record is of no use.
 	for name, other := range map[string]*Sealer{"none": nil, "another": newSealer(t)} {
 		s := newStore(t, c, 0, func(c *StoreConfig) { c.Sealer = other })
-		if _, err := s.Lookup(t.Context(), "key_golden"); !errors.Is(err, jobs.ErrInvalid) {
-			t.Errorf("Lookup with keyset %s = %v, want ErrInvalid", name, err)
+		if _, err := s.Lookup(t.Context(), "key_golden"); !errors.Is(err, ErrKeyset) {
+			t.Errorf("Lookup with keyset %s = %v, want ErrKeyset", name, err)
 		}
 	}
 }

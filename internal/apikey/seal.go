@@ -2,6 +2,7 @@ package apikey
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,7 +19,10 @@ import (
 // needs the secret back, so a hash cannot do. What it seals opens only in the document and
 // under the name it was sealed for, so a ciphertext copied into another key's record is of
 // no use. Safe for concurrent use.
-type Sealer struct{ aead tink.AEAD }
+type Sealer struct {
+	aead tink.AEAD
+	ids  map[uint32]bool // of the keyset's keys
+}
 
 // NewSealer makes a Sealer of a keyset. In production the keyset is stored encrypted by
 // Cloud KMS and opened once per process (OpenSealer): no request to KMS is made for a
@@ -28,7 +32,11 @@ func NewSealer(h *keyset.Handle) (*Sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make AEAD of keyset: %w", err)
 	}
-	return &Sealer{a}, nil
+	s := &Sealer{aead: a, ids: map[uint32]bool{}}
+	for _, k := range h.KeysetInfo().GetKeyInfo() {
+		s.ids[k.GetKeyId()] = true
+	}
+	return s, nil
 }
 
 // FileKeyset reads the keyset in the file path, which is made if it is missing, readable
@@ -83,16 +91,28 @@ func (s *Sealer) seal(id, name string, secret Secret) ([]byte, error) {
 	return sealed, nil
 }
 
+// errSealed means that a secret is sealed and this keyset does not open it.
+var errSealed = errors.New("sealed by another keyset")
+
 // open is the reverse of seal.
 func (s *Sealer) open(id, name string, sealed []byte) (Secret, error) {
 	if s == nil {
-		return Secret{}, errors.New("the record is sealed and there is no keyset")
+		return Secret{}, fmt.Errorf("%w: the record is sealed and there is no keyset", errSealed)
 	}
 	text, err := s.aead.Decrypt(sealed, associated(id, name))
+	if err != nil && !s.made(sealed) {
+		err = fmt.Errorf("%w: %w", errSealed, err)
+	}
 	if err != nil {
 		return Secret{}, fmt.Errorf("open a secret of key %s: %w", id, err)
 	}
 	return NewSecret(string(text)), nil
+}
+
+// made reports whether a ciphertext names a key of this keyset, opened or not: Tink puts the
+// byte 1 and the key's id before it.
+func (s *Sealer) made(sealed []byte) bool {
+	return len(sealed) > 5 && sealed[0] == 1 && s.ids[binary.BigEndian.Uint32(sealed[1:5])]
 }
 
 func associated(id, name string) []byte { return []byte(Collection + "/" + id + "#" + name) }

@@ -36,6 +36,8 @@ type StoreConfig struct {
 	// Sealer opens sealed secrets, and seals those that it finds plain. Without one, plain
 	// secrets are used as they are and sealed ones cannot be.
 	Sealer *Sealer
+	// RefusePlain takes keys whose secret is in clear for broken ones.
+	RefusePlain bool
 	// Now is time.Now if nil.
 	Now func() time.Time
 }
@@ -46,7 +48,10 @@ type Store struct {
 	cache  *otter.Cache[string, entry]
 	sealer *Sealer
 	now    func() time.Time
-	used   chan string // ids of keys whose use is to be written down
+	sealed sealedCheck
+	// refusePlain is StoreConfig's.
+	refusePlain bool
+	used        chan string // ids of keys whose use is to be written down
 }
 
 // entry is what is known about an id: a key, or why there is none.
@@ -73,7 +78,7 @@ func NewStore(c StoreConfig) (*Store, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Store{client: c.Client, cache: cache, sealer: c.Sealer, used: make(chan string, usedQueue), now: func() time.Time { return c.Now().UTC().Truncate(time.Microsecond) }}, nil
+	return &Store{client: c.Client, cache: cache, sealer: c.Sealer, refusePlain: c.RefusePlain, used: make(chan string, usedQueue), now: func() time.Time { return c.Now().UTC().Truncate(time.Microsecond) }}, nil
 }
 
 // Close ends the cache's goroutine.
@@ -90,6 +95,12 @@ func (s *Store) Lookup(ctx context.Context, id string) (*Key, error) {
 	e, err := s.cache.Get(ctx, id, otter.LoaderFunc[string, entry](s.load))
 	if err != nil {
 		return nil, err
+	}
+	if e.err != nil {
+		// With the wrong keyset no key works, and none is at fault: every caller is told the same.
+		if fault := s.sealed.fault.Load(); fault != nil {
+			return nil, *fault
+		}
 	}
 	return e.key, e.err
 }
@@ -121,7 +132,12 @@ func (s *Store) load(ctx context.Context, id string) (entry, error) {
 		return entry{}, fmt.Errorf("read key: %w", errors.Join(jobs.ErrUnavailable, err))
 	}
 	key, err := decode(doc, s.sealer)
-	if err == nil && s.sealer != nil {
+	switch {
+	case errors.Is(err, errSealed):
+		_ = s.CheckSealed(ctx) // this record's fault, or that of all: Lookup asks
+	case err == nil && s.refusePlain && holdsPlain(doc):
+		return entry{err: fmt.Errorf("key %s has a secret in clear: %w", id, jobs.ErrInvalid)}, nil
+	case err == nil && s.sealer != nil:
 		s.sealPlain(ctx, doc)
 	}
 	return entry{key: key, err: err}, nil

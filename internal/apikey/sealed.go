@@ -1,0 +1,106 @@
+package apikey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cloud.google.com/go/firestore"
+
+	"exportd/jobs"
+)
+
+const (
+	// sealedSample is how many records are tried: with the wrong keyset none of them opens, and a
+	// few that another keyset sealed, as after a restore, do not pass for that.
+	sealedSample = 20
+	// sealedAgain is how long a result is believed: readiness asks every few seconds.
+	sealedAgain = 15 * time.Second
+)
+
+// ErrKeyset means that there are sealed secrets and the keyset opens none. It is a
+// jobs.ErrUnavailable: the service is set up wrong, no caller is.
+var ErrKeyset = fmt.Errorf("the keyset opens none of the sealed secrets of API keys: %w", jobs.ErrUnavailable)
+
+// sealedCheck remembers whether the keyset is the one that sealed the records.
+type sealedCheck struct {
+	fault atomic.Pointer[error] // what callers are told meanwhile; nil if the keyset is right
+
+	mu  sync.Mutex
+	at  time.Time
+	err error
+}
+
+// CheckSealed opens sealed secrets of stored keys: ErrKeyset if there are some and none opens.
+func (s *Store) CheckSealed(ctx context.Context) error {
+	s.sealed.mu.Lock()
+	defer s.sealed.mu.Unlock()
+	if now := s.now(); !s.sealed.at.IsZero() && now.Sub(s.sealed.at) < sealedAgain {
+		return s.sealed.err
+	}
+	n, err := s.CountSealed(ctx, sealedSample)
+	if err != nil {
+		return err // asked again next time
+	}
+	s.sealed.err = nil
+	if n.Sealed > 0 && n.Opened == 0 {
+		s.sealed.err = ErrKeyset
+		s.sealed.fault.Store(&s.sealed.err)
+	} else {
+		s.sealed.fault.Store(nil)
+	}
+	s.sealed.at = s.now()
+	return s.sealed.err
+}
+
+// Sealed counts records: those with a sealed secret, those of them that this keyset sealed, and
+// those with a secret in clear.
+type Sealed struct{ Records, Sealed, Opened, Plain int }
+
+// CountSealed looks at no more than limit records.
+func (s *Store) CountSealed(ctx context.Context, limit int) (n Sealed, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	docs, err := s.client.Collection(Collection).Limit(limit).Documents(ctx).GetAll()
+	if err != nil {
+		return n, fmt.Errorf("read keys: %w", classify(err))
+	}
+	n.Records = len(docs)
+	for _, doc := range docs {
+		var r record
+		if doc.DataTo(&r) != nil {
+			continue
+		}
+		if r.isPlain() {
+			n.Plain++
+		}
+		if !r.isSealed() {
+			continue
+		}
+		n.Sealed++
+		if _, err := decode(doc, s.sealer); !errors.Is(err, errSealed) {
+			n.Opened++
+		}
+	}
+	return n, nil
+}
+
+// isSealed reports whether something in the record is sealed.
+func (r record) isSealed() bool {
+	for _, list := range [][]sealedSecret{r.Secrets, r.WebhookSecrets} {
+		for _, s := range list {
+			if len(s.Sealed) > 0 {
+				return true
+			}
+		}
+	}
+	return len(r.WebhookSealed) > 0
+}
+
+func holdsPlain(doc *firestore.DocumentSnapshot) bool {
+	var r record
+	return doc.DataTo(&r) == nil && r.isPlain()
+}

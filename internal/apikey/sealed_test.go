@@ -1,0 +1,106 @@
+package apikey_test
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"exportd/internal/apikey"
+	"exportd/internal/localcloud/localcloudtest"
+	"exportd/jobs"
+)
+
+// A missing or wrong keyset makes every good key look wrong. That is the service's fault: all
+// look-ups are unavailable, known or not, and CheckSealed says why; with the right one a
+// record that does not open is that key's fault alone.
+func TestWrongKeyset(t *testing.T) {
+	t.Parallel()
+	cloud := localcloudtest.Start(t)
+	sealer := func(name string) *apikey.Sealer {
+		s, err := apikey.OpenSealer(t.Context(), apikey.KeysetConfig{Path: filepath.Join(t.TempDir(), name), Make: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	right := sealer("right")
+	store := func(c apikey.StoreConfig) *apikey.Store {
+		c.Client = cloud.Firestore
+		s, err := apikey.NewStore(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		return s
+	}
+	good := store(apikey.StoreConfig{Sealer: right})
+	if err := good.CheckSealed(t.Context()); err != nil {
+		t.Errorf("without a key: %v", err)
+	}
+	by := apikey.By{Actor: "test", Reason: "test"}
+	one, err := good.Create(t.Context(), apikey.Draft{OrgID: "org1"}, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged, err := good.Create(t.Context(), apikey.Draft{OrgID: "org1"}, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The secrets of one in the record of the other.
+	doc, err := cloud.Firestore.Collection(apikey.Collection).Doc(one.ID).Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cloud.Firestore.Collection(apikey.Collection).Doc(damaged.ID).Set(t.Context(), doc.Data()); err != nil {
+		t.Fatal(err)
+	}
+	fresh := store(apikey.StoreConfig{Sealer: right})
+	if _, err := fresh.Lookup(t.Context(), damaged.ID); !errors.Is(err, jobs.ErrInvalid) || errors.Is(err, jobs.ErrUnavailable) {
+		t.Errorf("a damaged record = %v, want ErrInvalid", err)
+	}
+	if k, err := fresh.Lookup(t.Context(), one.ID); err != nil || k.ID != one.ID {
+		t.Errorf("a good record beside it = %v", err)
+	}
+	if err := fresh.CheckSealed(t.Context()); err != nil {
+		t.Errorf("with the right keyset: %v", err)
+	}
+	for name, c := range map[string]apikey.StoreConfig{"another keyset": {Sealer: sealer("wrong")}, "no keyset": {}} {
+		s := store(c)
+		for _, id := range []string{one.ID, "key_nobody_knows", damaged.ID} {
+			if _, err := s.Lookup(t.Context(), id); !errors.Is(err, jobs.ErrUnavailable) || !errors.Is(err, apikey.ErrKeyset) {
+				t.Errorf("%s: look-up of %s = %v, want ErrKeyset, which is ErrUnavailable", name, id, err)
+			}
+		}
+		if err := s.CheckSealed(t.Context()); !errors.Is(err, apikey.ErrKeyset) {
+			t.Errorf("%s: CheckSealed = %v", name, err)
+		}
+	}
+}
+
+// TestPlainSecretsRefused: where secrets must be sealed, one in clear opens nothing.
+func TestPlainSecretsRefused(t *testing.T) {
+	t.Parallel()
+	cloud := localcloudtest.Start(t)
+	ref := cloud.Firestore.Collection(apikey.Collection).Doc("key_by_hand")
+	if _, err := ref.Set(t.Context(), map[string]any{"orgId": "org1", "secret": "0123456789abcdef0123456789abcdef"}); err != nil {
+		t.Fatal(err)
+	}
+	sealer, err := apikey.OpenSealer(t.Context(), apikey.KeysetConfig{Path: filepath.Join(t.TempDir(), "keyset"), Make: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, refuse := range []bool{true, false} {
+		s, err := apikey.NewStore(apikey.StoreConfig{Client: cloud.Firestore, Sealer: sealer, RefusePlain: refuse})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := s.CountSealed(t.Context(), 10); err != nil || n != (apikey.Sealed{Records: 1, Plain: 1}) {
+			t.Errorf("counts = %+v, %v", n, err)
+		}
+		_, err = s.Lookup(t.Context(), ref.ID)
+		if refuse && !errors.Is(err, jobs.ErrInvalid) || !refuse && err != nil {
+			t.Errorf("refused %v: look-up = %v", refuse, err)
+		}
+		s.Close()
+	}
+}
