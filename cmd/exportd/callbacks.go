@@ -14,8 +14,8 @@ import (
 	"exportd/worker"
 )
 
-// callbackLane makes what the worker calls receivers with; done frees it.
-func callbackLane(ctx context.Context, cfg config.Config, c *clients) (lane *worker.CallbackConfig, done func(), err error) {
+// callbackLane makes what the worker calls receivers with, and the store of keys that it reads, to be closed.
+func callbackLane(ctx context.Context, cfg config.Config, c *clients) (lane *worker.CallbackConfig, keys *apikey.Store, err error) {
 	rules, err := callbackRules(cfg)
 	if err != nil {
 		return nil, nil, err
@@ -27,7 +27,7 @@ func callbackLane(ctx context.Context, cfg config.Config, c *clients) (lane *wor
 	return &worker.CallbackConfig{
 		Slots: cfg.CallbackSlots, Sender: newSender(rules), Keys: callbackKeys{store.Fresh, time.Now}, Files: c.objects,
 		URLLife: cfg.URLLife, Rand: rand.Float64,
-	}, store.Close, nil
+	}, store, nil
 }
 
 func newSender(rules webhook.Rules) *webhook.Sender {

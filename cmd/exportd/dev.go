@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"exportd/api"
 	"exportd/internal/config"
 	"exportd/internal/demo"
 	"exportd/internal/localcloud"
@@ -81,7 +82,7 @@ func dev(ctx context.Context, env environment, flags devFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if err := c.setup(ctx); err != nil {
+	if _, err := c.setup(ctx); err != nil {
 		return err
 	}
 	facts, err := loadDemo(ctx, env, flags, cfg, c, cloud.Endpoints(), "http://"+l.Addr().String(), waiting.say)
@@ -93,7 +94,9 @@ func dev(ctx context.Context, env environment, flags devFlags) (err error) {
 	}
 	printNextSteps(env.stdout, flags.dataDir, facts)
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return serveAPI(gctx, cfg, c, log, l) })
+	g.Go(func() error {
+		return serveAPI(gctx, cfg, c, log, l, api.Check{Name: "subscriptions", Run: c.queue.PingSubscriptions})
+	})
 	g.Go(func() error { return runWorker(gctx, cfg, c, log) })
 	g.Go(func() error {
 		select {

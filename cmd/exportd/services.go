@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"cloud.google.com/go/firestore"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"exportd/api"
+	"exportd/internal/apikey"
 	"exportd/internal/config"
 	"exportd/internal/docwatch"
 	"exportd/internal/export"
@@ -61,8 +63,8 @@ func openClients(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *cl
 	c.objects, err = objectstore.Open(ctx, objectstore.Config{
 		Bucket: cfg.Bucket, EmulatorHost: cfg.StorageHost, SignerEmail: cfg.SignerEmail, ProjectID: cfg.ProjectID,
 		// The bucket's own rule is the last resort behind the sweep: a day after the files' life.
-		RetentionDays: int(cfg.FileLife/(24*time.Hour)) + 1,
-		ChunkBytes:    cfg.ChunkBytes,
+		RetentionDays: int(cfg.FileLife/(24*time.Hour)) + 1, Location: cfg.BucketLocation,
+		ChunkBytes: cfg.ChunkBytes,
 	})
 	return c, err
 }
@@ -88,30 +90,45 @@ func (c *clients) Close() error {
 	return errors.Join(errs...)
 }
 
-// setup makes what is missing: topics, subscriptions and the bucket.
-func (c *clients) setup(ctx context.Context) error {
-	if err := c.queue.Ensure(ctx); err != nil {
-		return fmt.Errorf("set up Pub/Sub: %w", err)
+// setup makes what is missing, topics, subscriptions and the bucket, and mends what is not as it
+// should be. It returns what it changed.
+func (c *clients) setup(ctx context.Context) (changed []string, err error) {
+	queue, err := c.queue.Mend(ctx)
+	if err != nil {
+		return queue, fmt.Errorf("set up Pub/Sub: %w", err)
 	}
-	if err := c.objects.Ensure(ctx); err != nil {
-		return fmt.Errorf("set up Cloud Storage: %w", err)
+	bucket, err := c.objects.Mend(ctx)
+	if err != nil {
+		err = fmt.Errorf("set up Cloud Storage: %w", err)
 	}
-	return nil
+	return append(queue, bucket...), err
 }
 
-func (c *clients) checks() []api.Check {
+// apiChecks are what the API needs to answer: of Pub/Sub, to ring.
+func (c *clients) apiChecks() []api.Check {
 	return []api.Check{
 		{Name: "firestore", Run: c.store.Ping}, {Name: "pubsub", Run: c.queue.Ping}, {Name: "storage", Run: c.objects.Ping},
 	}
 }
 
+// keysetCheck is about the keyset alone: that keys cannot be read is Firestore's check to tell.
+func keysetCheck(keys *apikey.Store) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := keys.CheckSealed(ctx); errors.Is(err, apikey.ErrKeyset) {
+			return err
+		}
+		return nil
+	}
+}
+
 // serveAPI answers on l until ctx ends.
-func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logger, l net.Listener) error {
+func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logger, l net.Listener, more ...api.Check) error {
 	keys, err := openKeys(ctx, cfg, c, false)
 	if err != nil {
 		return err
 	}
 	defer keys.Close()
+	checks := append(append(c.apiChecks(), api.Check{Name: "keyset", Run: keysetCheck(keys)}), more...)
 	rules, err := callbackRules(cfg)
 	if err != nil {
 		return err
@@ -125,7 +142,7 @@ func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logge
 		wait = -1 // "do not wait" to the API, where 0 is the default
 	}
 	server, err := api.New(api.Config{
-		Keys: keys.Lookup, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Operations: c.store, Logger: log, Checks: c.checks(),
+		Keys: keys.Lookup, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Operations: c.store, Logger: log, Checks: checks,
 		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: proxies,
 		LoopbackOnly: cfg.Env == "development" && loopback.IsHost(l.Addr().String()),
 		IPRate:       api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst},
@@ -173,15 +190,55 @@ func runWorker(ctx context.Context, cfg config.Config, c *clients, log *zap.Logg
 	exporter := export.New(c.records, c.objects, export.Config{
 		PartRows: cfg.PartRows, MaxParts: 1000, Window: cfg.Window, PITR: cfg.PITR, MaxRows: cfg.MaxRows, MaxBytes: cfg.MaxBytes,
 	})
-	callbacks, closeKeys, err := callbackLane(ctx, cfg, c)
+	callbacks, keys, err := callbackLane(ctx, cfg, c)
 	if err != nil {
 		return err
 	}
-	defer closeKeys()
+	defer keys.Close()
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		tellFaults(watching, log, []api.Check{{Name: "subscriptions", Run: c.queue.PingSubscriptions}, {Name: "keyset", Run: keysetCheck(keys)}})
+	})
+	defer watch.Wait()
+	defer stop()
 	return worker.New(withCrashes(worker.Config{
 		ID: cfg.WorkerID, Store: c.store, Queue: c.queue, Exporter: exporter, Log: log,
 		JobSlots: cfg.JobSlots, PartSlots: cfg.PartSlots, Drain: cfg.Drain, Callbacks: callbacks,
 	})).Run(ctx)
+}
+
+// tellEvery is how often a worker looks whether work can reach it: a call per subscription.
+const tellEvery = time.Minute
+
+// tellFaults logs what a worker lacks, once when it begins and once when it is over: a worker whose
+// subscriptions are bound to nothing looks idle.
+func tellFaults(ctx context.Context, log *zap.Logger, checks []api.Check) {
+	told := map[string]string{}
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	for {
+		for _, check := range checks {
+			ask, cancel := context.WithTimeout(ctx, 10*time.Second)
+			err := check.Run(ask)
+			cancel()
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err != nil && told[check.Name] != err.Error():
+				told[check.Name] = err.Error()
+				log.Error("worker lacks what it needs; exportd setup mends topics and subscriptions", zap.String("check", check.Name), zap.Error(err))
+			case err == nil && told[check.Name] != "":
+				delete(told, check.Name)
+				log.Info("worker has what it lacked", zap.String("check", check.Name))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // withClients loads the configuration, connects, runs fn and closes again.
@@ -230,44 +287,25 @@ func workerCommand(env environment) *cobra.Command {
 }
 
 func setupCommand(env environment) *cobra.Command {
-	var adminOrg string
+	var admin adminKey
 	cmd := &cobra.Command{
 		Use: "setup", Short: "Make topics, subscriptions, the bucket and the keyset; safe to repeat", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withClients(cmd, env, func(cfg config.Config, c *clients, _ *zap.Logger) error {
-				if err := c.setup(cmd.Context()); err != nil {
+				changed, err := c.setup(cmd.Context())
+				for _, line := range changed {
+					fmt.Fprintln(env.stdout, line)
+				}
+				if err != nil {
 					return err
 				}
 				fmt.Fprintf(env.stdout, "ready: topics and subscriptions exportd-* in %s, bucket %s\n", cfg.ProjectID, cfg.Bucket)
 				fmt.Fprintln(env.stdout, "indexes and TTL policies: firebase deploy --only firestore:indexes, with deployments/firestore.indexes.json")
-				return setupKeys(cmd.Context(), cfg, c, adminOrg, env.stdout)
+				return setupKeys(cmd.Context(), cfg, c, admin, env.stdout)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&adminOrg, "admin-key", "", "also make a key with the scope admin for this `org`, and print its secret once")
+	cmd.Flags().StringVar(&admin.org, "admin-key", "", "also make a key with the scope admin for this `org` if it has none, and print its secret once")
+	cmd.Flags().BoolVar(&admin.another, "another-admin-key", false, "with --admin-key: make one although there is one")
 	return cmd
-}
-
-func doctorCommand(env environment) *cobra.Command {
-	return &cobra.Command{
-		Use: "doctor", Short: "Check configuration and connections", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withClients(cmd, env, func(cfg config.Config, c *clients, _ *zap.Logger) error {
-				fmt.Fprintf(env.stdout, "configuration  ok  (%s, project %s, bucket %s)\n", cfg.Env, cfg.ProjectID, cfg.Bucket)
-				var bad error
-				for _, check := range c.checks() {
-					ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
-					err := check.Run(ctx)
-					cancel()
-					if err != nil {
-						bad = errors.New("a service cannot be used")
-						fmt.Fprintf(env.stdout, "%-13s  BAD %v\n", check.Name, err)
-						continue
-					}
-					fmt.Fprintf(env.stdout, "%-13s  ok\n", check.Name)
-				}
-				return bad
-			})
-		},
-	}
 }

@@ -30,6 +30,8 @@ type Config struct {
 
 	FirestoreHost, PubSubHost, StorageHost string // emulators; empty is Google
 
+	BucketLocation string // where setup makes the bucket; "" is anywhere
+
 	Addr        string // the API listens here
 	LogLevel    string
 	WorkerID    string
@@ -57,6 +59,8 @@ type Config struct {
 	TrustedProxies            []string
 	// KeysetFile seals the secrets of API keys; KMSKey is what it is encrypted by.
 	KeysetFile, KMSKey string
+	AllowPlainSecrets  bool
+	CallbackProbeURL   string // "" asks nothing
 	CallbackAllowHTTP  bool
 	CallbackAllowCIDRs []string
 	CallbackAllowPorts []int
@@ -81,7 +85,8 @@ func Settings() []Setting {
 		{"FIRESTORE_EMULATOR_HOST", "", "host:port of a Firestore emulator; empty is Google's Firestore", hostPort(func(c *Config) *string { return &c.FirestoreHost })},
 		{"PUBSUB_EMULATOR_HOST", "", "host:port of a Pub/Sub emulator; empty is Google's Pub/Sub", hostPort(func(c *Config) *string { return &c.PubSubHost })},
 		{"STORAGE_EMULATOR_HOST", "", "host:port of a Cloud Storage emulator; empty is Google's Cloud Storage", hostPort(func(c *Config) *string { return &c.StorageHost })},
-		{"EXPORTD_ADDR", "127.0.0.1:8080", "host:port the API listens on", listenAddr(func(c *Config) *string { return &c.Addr })},
+		{"EXPORTD_BUCKET_LOCATION", "", "where `exportd setup` makes the bucket, as `EU` or `europe-west6`; `doctor` holds the bucket to it. Default: the service's (US), anywhere is right", text(func(c *Config) *string { return &c.BucketLocation })},
+		{"EXPORTD_ADDR", "", "host:port the API listens on. Default: `127.0.0.1:8080` in development; in production all addresses, at the port in `PORT`, else 8080", listenAddr(func(c *Config) *string { return &c.Addr })},
 		{"EXPORTD_LOG_LEVEL", "info", "`debug`, `info`, `warn` or `error`", oneOf(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
 		{"EXPORTD_WORKER_ID", "", "name of the worker in leases and logs. Default: host name and process id", text(func(c *Config) *string { return &c.WorkerID })},
 		{"EXPORTD_SIGNER_EMAIL", "", "service account that signs download URLs. Default: the one exportd runs as", text(func(c *Config) *string { return &c.SignerEmail })},
@@ -108,8 +113,10 @@ func Settings() []Setting {
 		{"EXPORTD_RATE_KEY_PER_SECOND", "300", "requests a second of one key, in each process; 0 is no limit", number(func(c *Config) *int { return &c.RateKey }, 0, 1_000_000)},
 		{"EXPORTD_RATE_KEY_BURST", "0", "requests of one key at once; 0 is two seconds' worth", number(func(c *Config) *int { return &c.RateKeyBurst }, 0, 10_000_000)},
 		{"EXPORTD_TRUSTED_PROXIES", "", "networks of load balancers whose X-Forwarded-For is believed, as `169.254.0.0/16`; comma-separated", list(func(c *Config) *[]string { return &c.TrustedProxies })},
-		{"EXPORTD_KEYSET_FILE", "", "file of the keyset that seals the secrets of API keys, made by `exportd setup`; empty leaves them as they are", text(func(c *Config) *string { return &c.KeysetFile })},
+		{"EXPORTD_KEYSET_FILE", "", "file of the keyset that seals the secrets of API keys, made by `exportd setup`. Required in production; empty leaves them as they are", text(func(c *Config) *string { return &c.KeysetFile })},
 		{"EXPORTD_KMS_KEY", "", "Cloud KMS key that the keyset is encrypted by, as `projects/P/locations/L/keyRings/R/cryptoKeys/K`; empty: the keyset is in clear", kmsKey(func(c *Config) *string { return &c.KMSKey })},
+		{"EXPORTD_ALLOW_PLAIN_SECRETS", "false", "in production, keys whose secret is a plain field of their record work too, and are sealed at first use", boolean(func(c *Config) *bool { return &c.AllowPlainSecrets })},
+		{"EXPORTD_CALLBACK_PROBE_URL", "https://www.google.com/generate_204", "https URL that `exportd doctor` asks in production, on the way that callbacks take, to see that they get out; `none` asks nothing", probeURL(func(c *Config) *string { return &c.CallbackProbeURL })},
 		{"EXPORTD_CALLBACK_OWN_HOSTS", "", "hosts of this service, refused as callback targets; comma-separated", list(func(c *Config) *[]string { return &c.CallbackOwnHosts })},
 		{"EXPORTD_CALLBACK_ALLOW_HTTP", "false", "development only: callbacks may go to http URLs", boolean(func(c *Config) *bool { return &c.CallbackAllowHTTP })},
 		{"EXPORTD_CALLBACK_ALLOW_CIDRS", "", "development only: networks callbacks may reach, as `127.0.0.0/8`; comma-separated", list(func(c *Config) *[]string { return &c.CallbackAllowCIDRs })},
@@ -143,6 +150,7 @@ func Load(getenv func(string) string, environ []string) (Config, error) {
 			faults = append(faults, name+": no such setting; exportd --help lists them")
 		}
 	}
+	faults = append(faults, c.listen(getenv("PORT"))...)
 	faults = append(faults, c.complete()...)
 	if len(faults) > 0 {
 		return Config{}, faults
@@ -150,14 +158,34 @@ func Load(getenv func(string) string, environ []string) (Config, error) {
 	return c, nil
 }
 
+// listen fills in where the API listens: what runs containers tells them the port in PORT.
+func (c *Config) listen(port string) (faults Faults) {
+	switch {
+	case c.Addr != "":
+	case !c.production():
+		c.Addr = LoopbackAddr
+	default:
+		port = cmp.Or(strings.TrimSpace(port), "8080")
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return Faults{fmt.Sprintf("PORT=%q: a port from 1 to 65535 is wanted", port)}
+		}
+		c.Addr = ":" + port
+	}
+	return nil
+}
+
+func (c *Config) emulators() bool {
+	return c.FirestoreHost != "" || c.PubSubHost != "" || c.StorageHost != ""
+}
+
+func (c *Config) production() bool { return c.Env == "production" || c.Env == "" && !c.emulators() }
+
 // complete fills what depends on other settings and checks what only fits together.
 func (c *Config) complete() (faults Faults) {
-	emulators := c.FirestoreHost != "" || c.PubSubHost != "" || c.StorageHost != ""
-	if c.Env == "" {
+	if c.production() {
 		c.Env = "production"
-		if emulators {
-			c.Env = "development"
-		}
+	} else {
+		c.Env = "development"
 	}
 	if c.Env == "development" {
 		c.ProjectID = cmp.Or(c.ProjectID, "exportd-local")
@@ -166,8 +194,11 @@ func (c *Config) complete() (faults Faults) {
 		faults = append(faults, "EXPORTD_PROJECT_ID: missing; the id of the Google Cloud project (or name emulators: exportd emulators prints their variables)")
 	}
 	if c.Env == "production" {
-		if emulators {
+		if c.emulators() {
 			faults = append(faults, "EXPORTD_ENV=production: does not go with FIRESTORE_EMULATOR_HOST, PUBSUB_EMULATOR_HOST or STORAGE_EMULATOR_HOST; unset them")
+		}
+		if c.KeysetFile == "" {
+			faults = append(faults, "EXPORTD_KEYSET_FILE: missing; production keeps no secret of an API key in clear (exportd setup makes the file; EXPORTD_KMS_KEY encrypts it)")
 		}
 		if c.CallbackAllowHTTP || len(c.CallbackAllowCIDRs) > 0 || len(c.CallbackAllowPorts) > 0 {
 			faults = append(faults, "EXPORTD_ENV=production: does not go with EXPORTD_CALLBACK_ALLOW_HTTP, _CIDRS or _PORTS; unset them")
@@ -235,6 +266,9 @@ func hostPort(field func(*Config) *string) func(*Config, string) error {
 
 func listenAddr(field func(*Config) *string) func(*Config, string) error {
 	return func(c *Config, v string) error {
+		if v == "" {
+			return nil
+		}
 		_, port, err := net.SplitHostPort(v)
 		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 {
 			return fmt.Errorf("host:port is wanted, as 127.0.0.1:8080 or :8080")

@@ -11,9 +11,9 @@ import (
 	"exportd/internal/config"
 )
 
-// load reads settings given as names and values by turns.
+// load reads settings given as names and values by turns, and a keyset unless one is given.
 func load(environ ...string) (config.Config, config.Faults, error) {
-	given := map[string]string{}
+	given := map[string]string{"EXPORTD_KEYSET_FILE": "keyset.json"}
 	var kv []string
 	for i := 0; i < len(environ); i += 2 {
 		given[environ[i]] = environ[i+1]
@@ -37,6 +37,27 @@ func TestDefaults(t *testing.T) {
 	c, _, err = load("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1", "STORAGE_EMULATOR_HOST", "http://127.0.0.1:2")
 	if err != nil || c.Env != "development" || c.ProjectID != "exportd-local" || c.StorageHost != "127.0.0.1:2" {
 		t.Errorf("with emulators: %+v, %v", c, err)
+	}
+}
+
+// TestAddr: loopback in development; in production every address, at the port that whatever
+// runs the container names.
+func TestAddr(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		environ []string
+		want    string
+	}{
+		{[]string{"EXPORTD_PROJECT_ID", "p"}, ":8080"},
+		{[]string{"EXPORTD_PROJECT_ID", "p", "PORT", "9000"}, ":9000"},
+		{[]string{"EXPORTD_PROJECT_ID", "p", "PORT", "9000", "EXPORTD_ADDR", "10.0.0.1:80"}, "10.0.0.1:80"},
+		{[]string{"EXPORTD_ENV", "development", "PORT", "9000"}, config.LoopbackAddr},
+		{[]string{"PUBSUB_EMULATOR_HOST", "127.0.0.1:1"}, config.LoopbackAddr},
+		{[]string{"EXPORTD_ENV", "development", "EXPORTD_ADDR", ":81"}, ":81"},
+	} {
+		if got, _, err := load(c.environ...); err != nil || got.Addr != c.want {
+			t.Errorf("%v: listens on %q, %v, want %q", c.environ, got.Addr, err, c.want)
+		}
 	}
 }
 
@@ -122,8 +143,11 @@ func TestFaults(t *testing.T) {
 		"a record that its file outlives": {
 			[]string{"EXPORTD_PROJECT_ID", "p", "EXPORTD_FILE_DAYS", "30", "EXPORTD_RECORD_DAYS", "29"}, []string{"EXPORTD_RECORD_DAYS: less than EXPORTD_FILE_DAYS"},
 		},
+		"a port that is none":     {[]string{"EXPORTD_PROJECT_ID", "p", "PORT", "http"}, []string{`PORT="http"`}},
+		"no keyset in production": {[]string{"EXPORTD_PROJECT_ID", "p", "EXPORTD_KEYSET_FILE", ""}, []string{"EXPORTD_KEYSET_FILE: missing"}},
+		"a probe in clear":        {[]string{"EXPORTD_PROJECT_ID", "p", "EXPORTD_CALLBACK_PROBE_URL", "http://example.com"}, []string{`EXPORTD_CALLBACK_PROBE_URL="http://example.com"`}},
 		"a key for no keyset": {
-			[]string{"EXPORTD_PROJECT_ID", "p", "EXPORTD_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k"}, []string{"EXPORTD_KMS_KEY: without EXPORTD_KEYSET_FILE"},
+			[]string{"EXPORTD_ENV", "development", "EXPORTD_KEYSET_FILE", "", "EXPORTD_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k"}, []string{"EXPORTD_KMS_KEY: without EXPORTD_KEYSET_FILE"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -86,6 +87,20 @@ func kmsKey(field func(*Config) *string) func(*Config, string) error {
 		v = strings.TrimPrefix(v, "gcp-kms://")
 		if v != "" && !kmsKeyName.MatchString(v) {
 			return errors.New("projects/P/locations/L/keyRings/R/cryptoKeys/K is wanted")
+		}
+		*field(c) = v
+		return nil
+	}
+}
+
+// probeURL takes an https URL, or "none" for no probe.
+func probeURL(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		if v == "none" {
+			return nil
+		}
+		if u, err := url.Parse(v); err != nil || u.Scheme != "https" || u.Host == "" {
+			return errors.New("an https URL is wanted, or none")
 		}
 		*field(c) = v
 		return nil

@@ -107,11 +107,11 @@ func secondSignal(t *testing.T, worker *e2etest.Process) {
 func oneDown(t *testing.T, s *e2etest.Stack) {
 	for name, rules := range map[string]string{
 		"firestore": `"Firestore/*": {"errorRate": 1}`,
-		"pubsub":    `"Publisher/*": {"errorRate": 1}, "Subscriber/*": {"errorRate": 1}`,
+		"pubsub":    `"Publisher/*": {"errorRate": 1}, "Subscriber/*": {"errorRate": 1}, "IAMPolicy/*": {"errorRate": 1}`,
 		"storage":   `"Storage/*": {"errorRate": 1}`,
 	} {
 		s.Faults(t, `{"rules": {`+rules+`}}`)
-		want := map[string]string{"firestore": "ok", "pubsub": "ok", "storage": "ok"}
+		want := map[string]string{"firestore": "ok", "keyset": "ok", "pubsub": "ok", "storage": "ok"}
 		want[name] = "unavailable"
 		e2etest.Until(t, jobWithin, "readyz to say that "+name+" alone is down", func() bool {
 			status, checks, err := s.Ready(t.Context())
@@ -126,7 +126,7 @@ func outage(t *testing.T, s *e2etest.Stack, folder string) {
 	c := s.Caller()
 	e2etest.Until(t, jobWithin, "readyz to name what is down", func() bool {
 		status, checks, err := s.Ready(t.Context())
-		return err == nil && status == http.StatusServiceUnavailable && len(checks) == 3 &&
+		return err == nil && status == http.StatusServiceUnavailable && len(checks) == 4 &&
 			!slices.Contains([]string{checks["firestore"], checks["pubsub"], checks["storage"]}, "ok")
 	})
 	var asked sync.WaitGroup
