@@ -55,7 +55,7 @@ func serviceOn(t *testing.T, cloud *localcloudtest.Cloud, at localcloud.Endpoint
 	if s.clients, err = openClients(t.Context(), cfg, zap.NewNop()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.setup(t.Context()); err != nil {
+	if _, err := s.setup(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	target, closeTarget, err := demo.DialEmulator(t.Context(), cloud.Endpoints().Firestore, localcloudtest.Project)

@@ -70,6 +70,9 @@ func TestWrongKeyset(t *testing.T) {
 			if _, err := s.Lookup(t.Context(), id); !errors.Is(err, jobs.ErrUnavailable) || !errors.Is(err, apikey.ErrKeyset) {
 				t.Errorf("%s: look-up of %s = %v, want ErrKeyset, which is ErrUnavailable", name, id, err)
 			}
+			if _, err := s.Fresh(t.Context(), id); !errors.Is(err, apikey.ErrKeyset) {
+				t.Errorf("%s: fresh look-up of %s = %v, want ErrKeyset", name, id, err)
+			}
 		}
 		if err := s.CheckSealed(t.Context()); !errors.Is(err, apikey.ErrKeyset) {
 			t.Errorf("%s: CheckSealed = %v", name, err)

@@ -96,8 +96,13 @@ func (s *Store) Lookup(ctx context.Context, id string) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.told(e)
+}
+
+// told is what a caller gets. With the wrong keyset no key works, and none is at fault: every
+// caller is told the same.
+func (s *Store) told(e entry) (*Key, error) {
 	if e.err != nil {
-		// With the wrong keyset no key works, and none is at fault: every caller is told the same.
 		if fault := s.sealed.fault.Load(); fault != nil {
 			return nil, *fault
 		}
@@ -116,7 +121,7 @@ func (s *Store) Fresh(ctx context.Context, id string) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.key, e.err
+	return s.told(e)
 }
 
 func (s *Store) load(ctx context.Context, id string) (entry, error) {

@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"cloud.google.com/go/firestore"
+	"cloud.google.com/go/pubsub/v2"
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"exportd/internal/e2e/e2etest"
 	"exportd/internal/localcloud"
@@ -38,12 +41,14 @@ func TestPermissions(t *testing.T) {
 	folder := t.TempDir()
 	_, hosts := e2etest.Emulators(t, exportd, filepath.Join(folder, "cloud"), "--control", "127.0.0.1:0", "--roles", permissions)
 	env := append([]string{"EXPORTD_KEYSET_FILE=" + filepath.Join(folder, "keyset.json"), "EXPORTD_PART_ROWS=100", "EXPORTD_LEASE_SECONDS=3"}, callbackSettings...)
-	// The first makes everything; the second finds it there, but files are to live longer.
+	// The first makes everything; the second finds it there, but files are to live longer, a topic
+	// was deleted and a subscription changed.
 	printed := e2etest.Setup(t, exportd, hosts.As(t, "setup"), env, "--admin-key", "org_permissions")
+	damageQueues(t, hosts)
 	e2etest.Setup(t, exportd, hosts.As(t, "setup"), append(env, "EXPORTD_FILE_DAYS=8"))
 	diagnose := func() {
 		t.Helper()
-		p := e2etest.Start(t, append(hosts.As(t, "doctor").Env(), env...), exportd, "doctor")
+		p := e2etest.Start(t, append(hosts.As(t, "doctor").Env(), append(env, "EXPORTD_FILE_DAYS=8")...), exportd, "doctor")
 		if code := p.Wait(t, startFails); code != 0 {
 			t.Errorf("exportd doctor: exit code %d\n%s%s", code, p.Stdout(), p.Stderr())
 		}
@@ -74,6 +79,27 @@ func TestPermissions(t *testing.T) {
 			t.Errorf("%s: nothing used %s", account, p)
 		}
 		t.Logf("%s used %v", account, u.Used)
+	}
+}
+
+// damageQueues leaves a subscription of a topic that was deleted, and one of other settings.
+func damageQueues(t *testing.T, hosts e2etest.Hosts) {
+	t.Helper()
+	client, err := pubsub.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.PubSub)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	const project = "projects/" + e2etest.Project
+	if err := client.TopicAdminClient.DeleteTopic(t.Context(), &pubsubpb.DeleteTopicRequest{Topic: project + "/topics/exportd-parts"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.SubscriptionAdminClient.UpdateSubscription(t.Context(), &pubsubpb.UpdateSubscriptionRequest{
+		Subscription: &pubsubpb.Subscription{Name: project + "/subscriptions/exportd-exports", AckDeadlineSeconds: 600},
+		UpdateMask:   &fieldmaskpb.FieldMask{Paths: []string{"ack_deadline_seconds"}},
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -180,6 +180,18 @@ func (q *Queue) CheckTopic(ctx context.Context, lane jobs.Queue) error {
 	return nil
 }
 
+// InspectTopic finds out whether a topic is there, for whoever may not publish. It needs pubsub.topics.get.
+func (q *Queue) InspectTopic(ctx context.Context, lane jobs.Queue) error {
+	_, err := q.client.TopicAdminClient.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: q.topic(lane)})
+	switch {
+	case status.Code(err) == codes.NotFound:
+		return fmt.Errorf("topic %s is missing: %w", q.topic(lane), jobs.ErrUnavailable)
+	case err != nil:
+		return fmt.Errorf("get topic %s: %w", q.topic(lane), classify(err))
+	}
+	return nil
+}
+
 // CheckSubscription finds out whether the doorbells of a lane reach workers: the subscription
 // is there, bound to its topic, and has its settings. It needs pubsub.subscriptions.get.
 func (q *Queue) CheckSubscription(ctx context.Context, lane jobs.Queue) error {

@@ -46,7 +46,7 @@ func within(importPath string, roots ...string) bool {
 // adapters each reach one of Google's services (or callers' receivers) and know nothing of each other.
 var adapters = []string{
 	"exportd/internal/records", "exportd/internal/jobstore", "exportd/internal/jobqueue", "exportd/internal/objectstore",
-	"exportd/internal/webhook", "exportd/internal/apikey",
+	"exportd/internal/webhook", "exportd/internal/apikey", "exportd/internal/indexes",
 }
 
 // sdk are the only importers of Google's SDKs, with what each may import.
@@ -58,6 +58,7 @@ var sdk = map[string][]string{
 	"exportd/internal/apikey":      {"cloud.google.com/go/firestore", "google.golang.org/api"},
 	"exportd/internal/jobqueue":    {"cloud.google.com/go/pubsub", "cloud.google.com/go/iam", "google.golang.org/api"},
 	"exportd/internal/objectstore": {"cloud.google.com/go/storage", "google.golang.org/api"},
+	"exportd/internal/indexes":     {"cloud.google.com/go/firestore", "google.golang.org/api"},
 	"exportd/internal/demo":        {"cloud.google.com/go/firestore", "google.golang.org/api"},
 	"exportd/internal/localcloud":  {"cloud.google.com/go", "google.golang.org/api"},
 	"exportd/internal/bench":       {"cloud.google.com/go", "google.golang.org/api"},

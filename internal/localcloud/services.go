@@ -46,6 +46,7 @@ func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gat
 		ConnectionAge:      cfg.ConnectionAge,
 		Lax:                cfg.Lax,
 		Log:                cfg.Log.Named("pubsub"),
+		Permitted:          gate.Permitted,
 		UnaryInterceptors:  []grpc.UnaryServerInterceptor{gate.Unary(), faults.Unary()},
 		StreamInterceptors: []grpc.StreamServerInterceptor{gate.Stream(), faults.Stream()},
 	})

@@ -13,7 +13,7 @@ import (
 
 // Aspect is a property of the bucket that exports rely on.
 type Aspect struct {
-	// Name is the same for all buckets: "location", "lifecycle", "soft delete", "uniform access", "public access".
+	// Name is one of AspectNames.
 	Name string
 	// Is says what the bucket has.
 	Is string
@@ -22,6 +22,9 @@ type Aspect struct {
 	// Remedy is set where Mend cannot mend it.
 	Remedy string
 }
+
+// AspectNames are the aspects that Inspect tells of, in its order.
+var AspectNames = []string{"location", "lifecycle", "soft delete", "uniform access", "public access"}
 
 // Inspect tells how the bucket is set up. It needs storage.buckets.get.
 func (s *Store) Inspect(ctx context.Context) ([]Aspect, error) {
