@@ -165,14 +165,30 @@ func (c metered) Read(b []byte) (int, error) {
 	return got, err
 }
 
-// sender has shorter limits than production's, which run on the clock of a bubble in package
-// webhook. Only http and any port are opened for it.
-func (n *hostileNet) sender(now func() time.Time) *webhook.Sender {
-	return webhook.NewSender(webhook.SenderConfig{
-		Guard:  webhook.NewGuard(webhook.GuardConfig{Lookup: webhook.ResolverLookup(n.resolver), Dial: n.dial}),
-		Rules:  webhook.Rules{Dev: webhook.Dev{AllowHTTP: true, AllowPorts: []uint16{0}}},
-		Limits: webhook.Limits{Headers: 3 * time.Second, Total: 4 * time.Second}, Now: now,
-	})
+// hostileSender is the sender, and one with shorter limits for receivers that would use up all
+// of production's: those run on the clock of a bubble in package webhook. Only http and any
+// port are opened for it.
+type hostileSender struct{ usual, hasty *webhook.Sender }
+
+func (n *hostileNet) sender(now func() time.Time) hostileSender {
+	with := func(l webhook.Limits) *webhook.Sender {
+		return webhook.NewSender(webhook.SenderConfig{
+			Guard: webhook.NewGuard(webhook.GuardConfig{Lookup: webhook.ResolverLookup(n.resolver), Dial: n.dial}),
+			Rules: webhook.Rules{Dev: webhook.Dev{AllowHTTP: true, AllowPorts: []uint16{0}}}, Limits: l, Now: now,
+		})
+	}
+	return hostileSender{with(webhook.Limits{}), with(webhook.Limits{Headers: time.Second, Total: 2 * time.Second})}
+}
+
+func (s hostileSender) to(url string) *webhook.Sender {
+	if strings.HasPrefix(url, "http://slow-") {
+		return s.hasty
+	}
+	return s.usual
+}
+
+func (s hostileSender) Send(ctx context.Context, d webhook.Delivery) webhook.Attempt {
+	return s.to(d.URL).Send(ctx, d)
 }
 
 // attack is a receiver, what its callbacks come to, and how it is seen that it failed.

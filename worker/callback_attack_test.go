@@ -38,7 +38,7 @@ func attacks(forbidden string) []*attack {
 		{name: "bad chunk", serve: answer(ok + "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n"), want: "bad_response"},
 		{name: "slow headers", serve: again(ok+"X: ", "a", 100*time.Millisecond), want: "timeout"},
 		{name: "slow body", serve: again(ok+"Content-Length: 100000\r\n\r\n", "a", 100*time.Millisecond), want: "timeout"},
-		{name: "says nothing", serve: func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }, want: "timeout"},
+		{name: "slow to say anything", serve: func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }, want: "timeout"},
 		{name: "header flood", serve: again(ok, "X: "+strings.Repeat("a", 1000)+"\r\n", 0), want: "bad_response"},
 		{name: "one header of 64 MB", serve: again(ok+"X: ", long, 0), want: "bad_response"},
 		{name: "flood of 1xx", serve: again("", "HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", 0), want: "bad_response"},
@@ -128,7 +128,7 @@ func TestCallbackAttacks(t *testing.T) {
 	var all sync.WaitGroup
 	for i, a := range list {
 		all.Go(func() {
-			pings[i] = webhook.Ping(t.Context(), sender, webhook.Delivery{URL: a.url(), Secrets: secrets})
+			pings[i] = webhook.Ping(t.Context(), sender.to(a.url()), webhook.Delivery{URL: a.url(), Secrets: secrets})
 		})
 	}
 	all.Wait()
