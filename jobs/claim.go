@@ -7,7 +7,8 @@ import (
 
 // Claim takes a queued job whose time has come. The caller holds the returned lease,
 // unless the job's plan is already in force (PhaseParts): then the lease is empty
-// and the caller only refills the window of parts. ErrNotDue: nothing to do.
+// and the caller only refills the window of parts. ErrNotDue: nothing to do. A job for which its
+// org has no place stays queued; that is no error, as it is noted.
 func (tx *Tx) Claim(worker string) (Lease, error) {
 	if err := tx.check(); err != nil {
 		return Lease{}, err
@@ -15,6 +16,9 @@ func (tx *Tx) Claim(worker string) (Lease, error) {
 	j := tx.Job
 	if j.State != Queued || tx.waits(j.NotBefore) {
 		return Lease{}, fmt.Errorf("job %s is %s: %w", j.ID, j.State, ErrNotDue)
+	}
+	if ok, err := tx.takePlace(); err != nil || !ok {
+		return Lease{}, err
 	}
 	if err := tx.become(Running); err != nil {
 		return Lease{}, err

@@ -33,6 +33,9 @@ func (tx *Tx) Invalidate() error {
 	if !validURL(j.CallbackURL) || !ValidID(j.ID) || !ValidOrg(j.OrgID) {
 		j.CallbackURL = "" // nobody can be told
 	}
+	if err := tx.leavePlace(); err != nil {
+		return err
+	}
 	tidy(j, tx.Now)
 	j.Damage, j.Schema = "", SchemaVersion
 	j.State, j.FinishedAt = Failed, tx.Now

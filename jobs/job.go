@@ -41,6 +41,8 @@ type Job struct {
 	// under another epoch is void. With the lease's token it fences every write.
 	Epoch int64 `firestore:"epoch"`
 	Lease Lease `firestore:"lease"`
+	// Place is the number of the org's place that the running job has, 0 for none.
+	Place int `firestore:"place,omitempty"`
 	// Attempt counts attempts over all reruns; AttemptBase is its value when the present
 	// run began, so Attempt-AttemptBase attempts are spent.
 	Attempt     int `firestore:"attempt"`

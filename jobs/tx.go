@@ -19,6 +19,10 @@ type Tx struct {
 	// Events and Callback are written with the job when the transaction commits.
 	Events   []Event
 	Callback *Callback
+	// Places, if not nil, are those that the org's running jobs take, and ChangedPlaces those that
+	// the transaction changed, each once.
+	Places        Places
+	ChangedPlaces []*Place
 	// NewParts are created, Parts (those loaded through Part) updated where changed.
 	NewParts []*Part
 	Parts    map[string]*Part
@@ -83,6 +87,11 @@ func (tx *Tx) event(t EventType, code Code, message, reason string) {
 func (tx *Tx) become(next State) error {
 	if !tx.Job.State.CanBecome(next) {
 		return fmt.Errorf("job %s is %s, cannot become %s: %w", tx.Job.ID, tx.Job.State, next, ErrTransition)
+	}
+	if tx.Job.State == Running {
+		if err := tx.leavePlace(); err != nil {
+			return err
+		}
 	}
 	tx.Job.State = next
 	tx.Job.reshard()

@@ -141,6 +141,7 @@ func (j *Job) checkPlain(c *checks) {
 	}
 	c.turns("attempt", j.Attempt)
 	c.turns("interruptions", j.Interruptions)
+	c.turns("place", j.Place)
 	c.turns("snapshotRestarts", j.SnapshotRestarts)
 	c.that(j.AttemptBase >= 0 && j.AttemptBase <= j.Attempt, "attemptBase is %d at attempt %d", j.AttemptBase, j.Attempt)
 	c.text("rev", j.Rev, maxText)

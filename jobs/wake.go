@@ -97,7 +97,7 @@ const ringPause = 5 * time.Minute
 // or missing, was not written by one, and whoever looks at the job does what is due.
 func (tx *Tx) longestSleep() time.Duration {
 	p := tx.Policy
-	live := max(p.LeaseFor+2*p.Skew+time.Second, p.RingAgain+ringPause, p.BackoffMax) + p.Skew
+	live := max(p.LeaseFor+2*p.Skew+time.Second, p.RingAgain+ringPause, p.BackoffMax, waitsFor) + p.Skew
 	if !tx.Job.State.Ended() {
 		return live
 	}

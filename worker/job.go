@@ -16,16 +16,6 @@ import (
 func (p *Pool) handleJob(ctx context.Context, m jobs.Message) (func(context.Context), error) {
 	var lease jobs.Lease
 	j, err := p.Store.Update(ctx, m.JobID, p.actor, func(tx *jobs.Tx) error {
-		if tx.Job.State == jobs.Queued {
-			// Over its limit, the org's job stays queued; the next of its jobs to end rings it.
-			room, err := p.Store.HasRoom(ctx, tx.Job.OrgID)
-			if err != nil {
-				return err
-			}
-			if !room {
-				return jobs.ErrNotDue
-			}
-		}
 		var err error
 		lease, err = tx.Claim(p.ID)
 		if errors.Is(err, jobs.ErrInvalid) {
@@ -33,7 +23,7 @@ func (p *Pool) handleJob(ctx context.Context, m jobs.Message) (func(context.Cont
 		}
 		return err
 	})
-	if err != nil || j.State != jobs.Running {
+	if err != nil || j.State != jobs.Running { // over its limit, the org's job stays queued
 		return nil, err
 	}
 	return func(ctx context.Context) { p.runJob(ctx, j, lease) }, nil
@@ -173,6 +163,8 @@ func (p *Pool) end(ctx context.Context, j *jobs.Job, lease jobs.Lease, err error
 	switch {
 	case j.State == jobs.Queued && !p.Now().Before(j.NotBefore):
 		p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
+	case j.State == jobs.Queued:
+		p.ringWaiting(ctx, j.OrgID) // its place is free until its next attempt
 	case j.State.Ended():
 		p.ringNext(ctx, j)
 	}
@@ -184,8 +176,13 @@ func (p *Pool) ringNext(ctx context.Context, j *jobs.Job) {
 	if j.CallbackURL != "" {
 		p.ring(ctx, jobs.QueueCallbacks, jobs.Message{JobID: j.ID, CallbackID: jobs.CallbackID(j)})
 	}
-	id, err := p.Store.OldestQueued(ctx, j.OrgID)
-	if err == nil && id != "" {
+	p.ringWaiting(ctx, j.OrgID)
+}
+
+// ringWaiting rings the org's job that has waited longest for a place.
+func (p *Pool) ringWaiting(ctx context.Context, orgID string) {
+	id, _, err := p.Store.Waiting(ctx, orgID)
+	if err == nil && id != "" { // else the place wakes the rescuer
 		p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: id})
 	}
 }

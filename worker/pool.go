@@ -29,8 +29,8 @@ type store interface {
 	Update(ctx context.Context, jobID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error)
 	UpdatePart(ctx context.Context, jobID, partID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error)
 	Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error)
-	HasRoom(ctx context.Context, orgID string) (bool, error)
-	OldestQueued(ctx context.Context, orgID string) (string, error)
+	Waiting(ctx context.Context, orgID string) (id string, any bool, err error)
+	WakePlace(ctx context.Context, d jobstore.Due) (ring string, err error)
 	Due(ctx context.Context, kind jobstore.DueKind, shards []int, now time.Time, limit int, after *jobstore.DueCursor) (jobstore.DuePage, error)
 	Retire(ctx context.Context, d jobstore.Due) error
 	Partitions(ctx context.Context, n int) (jobstore.Division, []jobstore.Partition, error)

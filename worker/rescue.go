@@ -52,7 +52,7 @@ func (p *Pool) rescue(ctx, work context.Context) {
 		p.hold(ctx)
 		begun := p.Now()
 		if shards := p.shares.shards(begun); len(shards) > 0 {
-			full, duties := p.round(work, shards, jobstore.DueJobs, jobstore.DueParts, jobstore.DueCallbacks)
+			full, duties := p.round(work, shards, jobstore.DueJobs, jobstore.DueParts, jobstore.DueCallbacks, jobstore.DuePlaces)
 			p.divide(ctx, full || p.shares.tidyFull.Load() || p.Now().Sub(begun) > rescueEvery, duties)
 		}
 		if p.shares.chief(begun) {
@@ -151,6 +151,8 @@ func (p *Pool) wake(ctx context.Context, kind jobstore.DueKind, d jobstore.Due) 
 		return p.wakePart(ctx, d)
 	case jobstore.DueCallbacks:
 		return p.wakeCallback(ctx, d)
+	case jobstore.DuePlaces:
+		return p.wakePlace(ctx, d)
 	}
 	return p.wakeJob(ctx, d.Message.JobID)
 }
@@ -245,6 +247,18 @@ func (p *Pool) wakeCallback(ctx context.Context, d jobstore.Due) error {
 	}
 	if ring {
 		p.ring(ctx, jobs.QueueCallbacks, m)
+	}
+	return nil
+}
+
+func (p *Pool) wakePlace(ctx context.Context, d jobstore.Due) error {
+	id, err := p.Store.WakePlace(ctx, d)
+	if err != nil {
+		p.Log.Warn("cannot look after a place of running jobs", zap.String("document", d.Key()), zap.Error(err))
+		return err
+	}
+	if id != "" {
+		p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: id})
 	}
 	return nil
 }

@@ -6,6 +6,7 @@
 //	ExportFingerprints/{fingerprint}     the job that equal requests share
 //	ExportIdempotency/{hash}             the job that an Idempotency-Key gave
 //	ExportCallbacks/{webhookId}          deliveries
+//	ExportPlaces/{org hash}-{number}     places of an org's running jobs
 //	ExportCallbackReceivers/{hash}       destinations of callbacks that fail
 //	ExportLeases/{name}                  the rescuer's lease, workers' presence, paused queues
 //

@@ -20,6 +20,7 @@ const (
 	DueEnded                    // jobs that have ended: files to expire, records to purge
 	DueParts                    // of whatever job
 	DueCallbacks                // ended ones have no wakeAt
+	DuePlaces                   // of running jobs of orgs, which others wait for
 )
 
 // Due is a document whose wakeAt has passed.
@@ -32,6 +33,9 @@ type Due struct {
 
 	ref     *firestore.DocumentRef
 	updated time.Time
+	// Of a place.
+	org    string
+	number int
 }
 
 // Key is the same for a document whenever it is due.
@@ -75,13 +79,15 @@ func (s *Store) Due(ctx context.Context, kind DueKind, shards []int, now time.Ti
 		q = s.client.CollectionGroup("parts").Query
 	case DueCallbacks:
 		q = s.callbacks().Query
+	case DuePlaces:
+		q = s.places().Query
 	}
 	q = q.Where("schema", "==", jobs.SchemaVersion).Where("shard", "in", shards).Where("wakeAt", "<=", now).
 		OrderBy("wakeAt", firestore.Asc).OrderBy(firestore.DocumentID, firestore.Asc)
 	if after != nil {
 		q = q.StartAfter(after.wakeAt, after.ref)
 	}
-	docs, err := q.Limit(limit).Select("wakeAt", "jobId", "planEpoch", "index").Documents(ctx).GetAll()
+	docs, err := q.Limit(limit).Select("wakeAt", "jobId", "planEpoch", "index", "orgId", "number").Documents(ctx).GetAll()
 	if err != nil {
 		return DuePage{}, fmt.Errorf("ask what is due: %w", classify(err))
 	}
@@ -116,6 +122,10 @@ func (s *Store) dueDoc(kind DueKind, doc *firestore.DocumentSnapshot) (Due, bool
 		jobID, _ := id.(string)
 		d.Foreign = !jobs.ValidID(jobID) || !jobs.ValidCallbackID(doc.Ref.ID)
 		d.Message = jobs.Message{JobID: jobID, CallbackID: doc.Ref.ID}
+	case DuePlaces:
+		var p jobs.Place
+		d.Foreign = decode(doc, &p) != nil || doc.Ref.Path != s.placeRef(p.OrgID, p.Number).Path
+		d.org, d.number = p.OrgID, p.Number
 	default:
 		d.Foreign = !jobs.ValidID(doc.Ref.ID)
 		d.Message = jobs.Message{JobID: doc.Ref.ID}

@@ -106,18 +106,23 @@ func (t *turns) enter(ctx context.Context, jobID string, c *change) (lead bool) 
 
 // merged is what the changes of a group make of a job, one on top of the other.
 type merged struct {
-	job       jobs.Job
-	updated   time.Time                              // of the job's document
-	unread    bool                                   // job and updated are not of a read, but remembered
-	docs      map[string]*firestore.DocumentSnapshot // parts as read
-	parts     map[string]*jobs.Part                  // parts as changed
+	job     jobs.Job
+	updated time.Time                              // of the job's document
+	unread  bool                                   // job and updated are not of a read, but remembered
+	docs    map[string]*firestore.DocumentSnapshot // parts as read
+	parts   map[string]*jobs.Part                  // parts as changed
+
+	places        map[int]placeDoc // as read
+	changedPlaces map[int]*jobs.Place
+
 	created   []*jobs.Part
 	events    []jobs.Event
 	callbacks []*jobs.Callback
 }
 
 func newMerged(job jobs.Job, updated time.Time) *merged {
-	return &merged{job: job, updated: updated, docs: map[string]*firestore.DocumentSnapshot{}, parts: map[string]*jobs.Part{}}
+	return &merged{job: job, updated: updated, docs: map[string]*firestore.DocumentSnapshot{}, parts: map[string]*jobs.Part{},
+		places: map[int]placeDoc{}, changedPlaces: map[int]*jobs.Place{}}
 }
 
 // add runs a change. One that fails leaves nothing behind.
@@ -130,10 +135,14 @@ func (g *merged) add(ctx context.Context, s *Store, c *change) (*jobs.Job, error
 		}
 		return g.read(ctx, s, id)
 	})
+	tx.Places = groupPlaces{ctx, s, g}
 	if err := c.fn(tx); err != nil {
 		return nil, err
 	}
 	g.job = job
+	for _, p := range tx.ChangedPlaces {
+		g.changedPlaces[p.Number] = p
+	}
 	for _, p := range tx.ChangedParts() {
 		g.parts[p.ID] = p
 	}

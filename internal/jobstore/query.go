@@ -107,29 +107,6 @@ func (s *Store) count(ctx context.Context, q firestore.Query) (int64, error) {
 	return v.GetIntegerValue(), nil
 }
 
-// HasRoom reports whether the org may have one more job running. Workers that ask in the
-// same instant may all be told yes, so the limit can be passed by their number, not more.
-func (s *Store) HasRoom(ctx context.Context, orgID string) (bool, error) {
-	if s.cfg.Limits.RunningJobs == 0 {
-		return true, nil
-	}
-	n, err := s.count(ctx, s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Running))
-	if err != nil {
-		return false, fmt.Errorf("count running jobs: %w", err)
-	}
-	return n < int64(s.cfg.Limits.RunningJobs), nil
-}
-
-// OldestQueued gives the id of the org's job that has waited longest, "" if none waits.
-func (s *Store) OldestQueued(ctx context.Context, orgID string) (string, error) {
-	docs, err := s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Queued).
-		OrderBy("createdAt", firestore.Asc).Limit(1).Select().Documents(ctx).GetAll()
-	if err != nil || len(docs) == 0 {
-		return "", classify(err)
-	}
-	return docs[0].Ref.ID, nil
-}
-
 // Parts gives the parts of the plan in force, by index.
 func (s *Store) Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error) {
 	if j.PartsTotal == 0 {

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"exportd/internal/jobstore"
+	"exportd/internal/localcloud/fault"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/jobs"
 )
@@ -49,13 +50,14 @@ type bench struct {
 	*jobstore.Store
 	clock  *clock
 	client *firestore.Client
+	faults func() fault.Counters
 }
 
 func open(t *testing.T, limits jobs.Limits) bench {
 	t.Helper()
 	cloud := localcloudtest.Start(t)
 	c := &clock{t: time.Now().UTC().Truncate(time.Second)}
-	return bench{jobstore.New(jobstore.Config{Client: cloud.Firestore, Policy: policy(), Limits: limits, ReuseFor: time.Minute, Now: c.now}), c, cloud.Firestore}
+	return bench{jobstore.New(jobstore.Config{Client: cloud.Firestore, Policy: policy(), Limits: limits, ReuseFor: time.Minute, Now: c.now}), c, cloud.Firestore, func() fault.Counters { return cloud.Faults().Counters() }}
 }
 
 func request(org string, month int) jobs.Submission {
@@ -136,7 +138,7 @@ func TestKnownJobs(t *testing.T) {
 	cloud := localcloudtest.Start(t)
 	c := &clock{t: time.Now().UTC().Truncate(time.Second)}
 	process := func() bench {
-		return bench{jobstore.New(jobstore.Config{Client: cloud.Firestore, Policy: policy(), Now: c.now}), c, cloud.Firestore}
+		return bench{jobstore.New(jobstore.Config{Client: cloud.Firestore, Policy: policy(), Now: c.now}), c, cloud.Firestore, nil}
 	}
 	worker, other := process(), process()
 	reads := func() int64 { return cloud.Faults().Counters().Methods["Firestore/BatchGetDocuments"].Calls }
@@ -258,9 +260,6 @@ func TestQueueLimit(t *testing.T) {
 	b := open(t, jobs.Limits{QueuedJobs: 2, RunningJobs: 1})
 	running := b.submit(t, request("org", 1)).Job.ID
 	b.update(t, running, func(tx *jobs.Tx) error { _, err := tx.Claim("w"); return err })
-	if room, err := b.HasRoom(t.Context(), "org"); err != nil || room {
-		t.Errorf("HasRoom with one of one running = %v, %v, want false", room, err)
-	}
 	oldest := b.submit(t, request("org", 2)).Job.ID
 	b.clock.add(time.Second)
 	b.submit(t, request("org", 3))
@@ -268,11 +267,8 @@ func TestQueueLimit(t *testing.T) {
 	if full, ok := errors.AsType[*jobs.QueueFullError](err); !ok || full.Limit != 2 || !slices.Equal(full.RunningIDs, []string{running}) {
 		t.Errorf("third queued job = %+v, want QueueFullError with the running job", err)
 	}
-	if id, err := b.OldestQueued(t.Context(), "org"); err != nil || id != oldest {
-		t.Errorf("OldestQueued = %s, %v, want %s", id, err, oldest)
-	}
-	if room, err := b.HasRoom(t.Context(), "other"); err != nil || !room {
-		t.Errorf("HasRoom of another org = %v, %v, want true", room, err)
+	if id, any, err := b.Waiting(t.Context(), "org"); err != nil || id != oldest || !any {
+		t.Errorf("Waiting = %s, %v, %v, want %s", id, any, err, oldest)
 	}
 }
 

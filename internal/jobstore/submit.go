@@ -157,7 +157,10 @@ func (s *Store) admit(ctx context.Context, orgID string) error {
 	if s.cfg.Limits.QueuedJobs == 0 {
 		return nil
 	}
-	n, err := s.count(ctx, s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Queued))
+	// Served by the index that has the queued jobs of an org side by side, up to the limit: the
+	// price of one read for each 1,000 that the limit allows.
+	n, err := s.count(ctx, s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Queued).
+		OrderBy("createdAt", firestore.Asc).Limit(s.cfg.Limits.QueuedJobs))
 	if err != nil {
 		return fmt.Errorf("count queued jobs: %w", err)
 	}

@@ -65,6 +65,9 @@ func (s *Store) applyKnown(ctx context.Context, jobID string, group []*change) (
 	}
 	g := newMerged(k.job, k.updated)
 	g.unread = true
+	if k.place != nil {
+		g.places[k.job.Place] = *k.place
+	}
 	done, err = s.applyTo(ctx, g, group)
 	if errors.Is(err, errConflict) {
 		return false, nil
@@ -119,6 +122,14 @@ func (s *Store) applyTo(ctx context.Context, g *merged, group []*change) (commit
 		batch.Update(s.jobs().Doc(jobID), fields(&g.job), firestore.LastUpdateTime(g.updated))
 		ours = s.carries(s.jobs().Doc(jobID), rev)
 	}
+	placeWrite := -1 // of the place that the job has now
+	for number, p := range g.changedPlaces {
+		if number == g.job.Place {
+			placeWrite = updates
+		}
+		updates++
+		s.writePlace(batch, g.places[number], p, rev)
+	}
 	for _, p := range g.created {
 		batch.Create(s.parts(jobID).Doc(p.ID), p)
 	}
@@ -137,7 +148,14 @@ func (s *Store) applyTo(ctx context.Context, g *merged, group []*change) (commit
 		return false, fmt.Errorf("commit job %s: %w", jobID, err)
 	}
 	if jobWrite >= 0 && results != nil {
-		s.known.note(jobID, knownJob{g.job, results[jobWrite].UpdateTime})
+		known := knownJob{job: g.job, updated: results[jobWrite].UpdateTime}
+		if place, ok := g.places[g.job.Place]; ok {
+			if placeWrite >= 0 {
+				place = placeDoc{*g.changedPlaces[g.job.Place], true, results[placeWrite].UpdateTime}
+			}
+			known.place = &place
+		}
+		s.known.note(jobID, known)
 	}
 	return true, nil
 }

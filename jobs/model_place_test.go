@@ -1,0 +1,381 @@
+package jobs_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"exportd/jobs"
+)
+
+// The model of places explores one org: jobs that are claimed and end by the real methods of
+// jobs.Tx and jobs.Place, two workers that may die between any two steps, rings that may get
+// lost, and a rescuer. A transaction is two steps, as in the model of one job.
+//
+// Its claims: never more jobs run than there are places, and whatever dies or is lost, in the end
+// every job has run.
+
+// yard is one state of it. It is compared by its JSON.
+type yard struct {
+	Now     int
+	Jobs    []jobs.Job
+	Places  []jobs.Place
+	Rings   []int // jobs whose doorbell rings
+	Workers [2]hand
+	Rescuer hand
+	Lost    int // rings that may still get lost
+	Deaths  int
+	Jumps   int // how often time may still pass while jobs run
+}
+
+// hand is one process. What it has read is kept whole.
+type hand struct {
+	Do     string // "", "claim", "end", "ring", "wake job", "wake place"
+	Job    int
+	Place  int
+	Job0   *jobs.Job
+	Places []jobs.Place
+	Waits  bool
+}
+
+type yardModel struct {
+	policy  jobs.Policy
+	seen    map[string]bool
+	blind   bool              // commits do not look whether places have changed
+	release func(*jobs.Place) // breaks what the end of a job does to its place
+	want    func(*jobs.Place) // breaks what a claim does that finds no place
+	silent  bool              // who ends a job does not ring the next
+	states  int
+}
+
+func (y yard) clone() yard {
+	y.Jobs, y.Places, y.Rings = slices.Clone(y.Jobs), slices.Clone(y.Places), slices.Clone(y.Rings)
+	return y
+}
+
+// yardPlaces gives a transaction what its process has read.
+type yardPlaces []jobs.Place
+
+func (p yardPlaces) Any() (out []*jobs.Place, _ error) {
+	for _, place := range p {
+		out = append(out, &place)
+	}
+	return out, nil
+}
+
+func (p yardPlaces) Get(number int) (*jobs.Place, error) { place := p[number-1]; return &place, nil }
+
+func (m *yardModel) start(n, places int) yard {
+	y := yard{Lost: 1, Deaths: 1, Jumps: 1}
+	for i := range n {
+		id := strings.Repeat(string(rune('a'+i)), 26)
+		y.Jobs = append(y.Jobs, jobs.Job{ID: id, Schema: jobs.SchemaVersion, OrgID: "o", Kind: jobs.KindUsers, State: jobs.Queued, Fingerprint: jobs.Fingerprint("o", jobs.KindUsers, jobs.Params{}),
+			CreatedAt: epoch0, WakeAt: epoch0.Add(24 * time.Hour)}) // long, to see that places alone are enough
+		y.Rings = append(y.Rings, i)
+	}
+	for i := range places {
+		y.Places = append(y.Places, *jobs.NewPlace("o", i+1))
+	}
+	return y
+}
+
+// next emits every state that can come right after y.
+func (m *yardModel) next(y yard, emit func(string, yard)) {
+	for w := range y.Workers {
+		m.work(y, w, emit)
+		if y.Deaths > 0 && y.Workers[w].Do != "" {
+			n := y.clone()
+			n.Deaths--
+			if d := n.Workers[w]; d.Do == "claim" {
+				n.Rings = append(n.Rings, d.Job) // not acknowledged
+			}
+			n.Workers[w] = hand{}
+			emit(fmt.Sprintf("worker %d dies", w), n)
+		}
+	}
+	m.rescue(y, emit)
+	for i := range y.Rings {
+		if y.Lost > 0 {
+			n := y.clone()
+			n.Lost--
+			n.Rings = slices.Delete(n.Rings, i, i+1)
+			emit("a ring is lost", n)
+		}
+	}
+	m.pass(y, emit)
+}
+
+func (m *yardModel) work(y yard, w int, emit func(string, yard)) {
+	h := y.Workers[w]
+	label := func(s string, job int) string { return fmt.Sprintf("worker %d %s job %d", w, s, job) }
+	switch h.Do {
+	case "":
+		for i, job := range y.Rings {
+			n := y.clone()
+			n.Rings = slices.Delete(n.Rings, i, i+1)
+			n.Workers[w] = m.read(n, "claim", job)
+			emit(label("reads to claim", job), n)
+		}
+		for job := range y.Jobs {
+			if y.Jobs[job].State == jobs.Running {
+				n := y.clone()
+				n.Workers[w] = m.read(n, "end", job)
+				emit(label("reads to end", job), n)
+			}
+		}
+	case "claim", "end":
+		n := y.clone()
+		n.Workers[w] = hand{}
+		committed, conflict := m.commit(&n, h)
+		switch {
+		case conflict:
+			n.Workers[w] = m.read(n, h.Do, h.Job)
+		case committed && h.Do == "end" && !m.silent:
+			n.Workers[w] = hand{Do: "ring"}
+		}
+		emit(label("commits to "+h.Do, h.Job), n)
+	case "ring":
+		n := y.clone()
+		n.Workers[w] = hand{}
+		if next := oldest(n); next >= 0 {
+			n.Rings = append(n.Rings, next)
+		}
+		emit(fmt.Sprintf("worker %d rings", w), n)
+	}
+}
+
+func (m *yardModel) read(y yard, do string, job int) hand {
+	j := y.Jobs[job]
+	return hand{Do: do, Job: job, Job0: &j, Places: slices.Clone(y.Places)}
+}
+
+func oldest(y yard) int {
+	return slices.IndexFunc(y.Jobs, func(j jobs.Job) bool { return j.State == jobs.Queued })
+}
+
+// commit runs the transition on what was read and writes it if nothing that it writes has changed since.
+func (m *yardModel) commit(y *yard, h hand) (committed, conflict bool) {
+	job := *h.Job0
+	policy := m.policy
+	policy.Token = func() string { return "t" }
+	tx := jobs.NewTx(policy, at(int32(y.Now)), "", &job, nil)
+	tx.Places = yardPlaces(h.Places)
+	var err error
+	if h.Do == "claim" {
+		_, err = tx.Claim("w")
+	} else {
+		err = tx.Cancel("")
+	}
+	if err != nil {
+		return false, false
+	}
+	for _, p := range tx.ChangedPlaces {
+		if h.Do == "end" && m.release != nil {
+			m.release(p)
+		}
+		if job.State == jobs.Queued && m.want != nil {
+			m.want(p)
+		}
+		if y.Places[p.Number-1] != h.Places[p.Number-1] && !m.blind {
+			return false, true
+		}
+	}
+	if encode(y.Jobs[h.Job]) != encode(*h.Job0) {
+		return false, true
+	}
+	for _, p := range tx.ChangedPlaces {
+		y.Places[p.Number-1] = *p
+	}
+	y.Jobs[h.Job] = job
+	return true, false
+}
+
+func (m *yardModel) rescue(y yard, emit func(string, yard)) {
+	now := at(int32(y.Now))
+	h := y.Rescuer
+	if h.Do == "" {
+		for i, p := range y.Places {
+			if !p.WakeAt.IsZero() && !now.Before(p.WakeAt) {
+				n := y.clone()
+				n.Rescuer = hand{Do: "wake place", Place: i, Places: slices.Clone(y.Places)}
+				emit(fmt.Sprintf("the rescuer reads place %d", p.Number), n)
+			}
+		}
+		return
+	}
+	if h.Job0 == nil { // then it asks for the job and who waits
+		n := y.clone()
+		held := slices.ContainsFunc(y.Jobs, func(j jobs.Job) bool {
+			return j.ID == h.Places[h.Place].JobID && j.State == jobs.Running && j.Place == h.Place+1
+		})
+		n.Rescuer.Job0 = &jobs.Job{Counted: held}
+		n.Rescuer.Job, n.Rescuer.Waits = oldest(y), oldest(y) >= 0
+		emit("the rescuer asks who waits", n)
+		return
+	}
+	n := y.clone()
+	n.Rescuer = hand{}
+	p := h.Places[h.Place]
+	ring := p.Wake(now, m.policy, h.Job0.Counted, h.Waits)
+	if y.Places[h.Place] == h.Places[h.Place] {
+		n.Places[h.Place] = p
+		if ring {
+			n.Rings = append(n.Rings, h.Job)
+		}
+	}
+	emit("the rescuer commits", n)
+}
+
+// pass lets time go on to the next wakeAt of a place when nothing else is to be done.
+func (m *yardModel) pass(y yard, emit func(string, yard)) {
+	if len(y.Rings) > 0 || y.Workers[0].Do != "" || y.Workers[1].Do != "" || y.Rescuer.Do != "" {
+		return
+	}
+	next := time.Time{}
+	for _, p := range y.Places {
+		if !p.WakeAt.IsZero() && (next.IsZero() || p.WakeAt.Before(next)) {
+			next = p.WakeAt
+		}
+	}
+	if now := at(int32(y.Now)); !next.After(now) {
+		return
+	}
+	n := y.clone()
+	if slices.ContainsFunc(y.Jobs, func(j jobs.Job) bool { return j.State == jobs.Running }) {
+		if n.Jumps--; n.Jumps < 0 {
+			return
+		}
+	}
+	n.Now += int(next.Sub(at(int32(y.Now))) / time.Second)
+	emit(fmt.Sprintf("time passes to %d s", n.Now), n)
+}
+
+// key has what matters to what can come: times only as they lie from now, workers and rings in
+// whatever order.
+func (y yard) key() string {
+	now := at(int32(y.Now))
+	var b strings.Builder
+	job := func(j *jobs.Job) { fmt.Fprint(&b, j.State, j.Place, j.WakeAt.Equal(epoch0.Add(24*time.Hour)), " ") }
+	places := func(all []jobs.Place) {
+		for _, p := range all {
+			from := time.Duration(-1)
+			if !p.WakeAt.IsZero() {
+				from = max(p.WakeAt.Sub(now), 0)
+			}
+			fmt.Fprint(&b, p.JobID, p.Wanted, from, " ")
+		}
+	}
+	hands := []string{}
+	for _, h := range append(y.Workers[:], y.Rescuer) {
+		b.Reset()
+		fmt.Fprint(&b, h.Do, h.Job, h.Place, h.Waits)
+		if h.Job0 != nil {
+			job(h.Job0)
+			fmt.Fprint(&b, h.Job0.Counted)
+		}
+		places(h.Places)
+		hands = append(hands, b.String())
+	}
+	slices.Sort(hands[:2])
+	b.Reset()
+	for i := range y.Jobs {
+		job(&y.Jobs[i])
+	}
+	places(y.Places)
+	rings := slices.Sorted(slices.Values(y.Rings))
+	fmt.Fprint(&b, rings, hands, y.Lost, y.Deaths, y.Jumps)
+	return b.String()
+}
+
+func (m *yardModel) visit(y yard, trail []string) string {
+	running := 0
+	for _, j := range y.Jobs {
+		if j.State == jobs.Running {
+			running++
+		}
+	}
+	if running > len(y.Places) {
+		return "too many run\n  " + strings.Join(trail, "\n  ")
+	}
+	k := y.key()
+	if m.seen[k] {
+		return ""
+	}
+	m.seen[k] = true
+	m.states++
+	found, any := "", false
+	m.next(y, func(label string, n yard) {
+		any = true
+		if found == "" {
+			found = m.visit(n, append(trail, label))
+		}
+	})
+	if !any {
+		for i, j := range y.Jobs {
+			if j.State != jobs.Canceled && !m.firstRingLost(y, i) {
+				return fmt.Sprintf("nothing more happens and job %d is %s\n  %s", i, j.State, strings.Join(trail, "\n  "))
+			}
+		}
+	}
+	return found
+}
+
+// firstRingLost: no place was ever asked for a job of which the first ring was lost; its own wakeAt
+// is for that, and the model of one job shows it.
+func (m *yardModel) firstRingLost(y yard, job int) bool {
+	return y.Jobs[job].WakeAt.Equal(epoch0.Add(24 * time.Hour))
+}
+
+func newYard() *yardModel {
+	return &yardModel{seen: map[string]bool{}, policy: jobs.Policy{
+		LeaseFor: 30 * time.Second, Skew: 2 * time.Second, RingAgain: 20 * time.Second, SweepAfter: time.Minute, RecordLife: time.Hour,
+	}}
+}
+
+// TestModelPlaces explores three jobs on one place and on two.
+func TestModelPlaces(t *testing.T) {
+	t.Parallel()
+	for places := 1; places <= 2; places++ {
+		m := newYard()
+		y := m.start(3, places)
+		if places == 2 { // all of it at once is more states than a test can visit
+			y.Deaths, y.Jumps = 0, 0
+		}
+		if found := m.visit(y, nil); found != "" {
+			t.Errorf("%d places: %s", places, found)
+		}
+		t.Logf("%d places: %d states", places, m.states)
+	}
+}
+
+// TestModelPlacesFinds breaks the protocol and expects the model to notice.
+func TestModelPlacesFinds(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		mutate func(*yardModel)
+		want   string
+	}{
+		"commits do not look whether a place was taken": {func(m *yardModel) { m.blind = true }, "too many run"},
+		"a freed place that is wanted wakes nobody": {func(m *yardModel) {
+			m.release = func(p *jobs.Place) { p.WakeAt = time.Time{} }
+		}, "nothing more happens and job"},
+		"a claim without a place tells nobody": {func(m *yardModel) {
+			m.want = func(p *jobs.Place) { p.Wanted, p.WakeAt = false, time.Time{} }
+		}, "nothing more happens and job"},
+		"the place is kept": {func(m *yardModel) {
+			m.release = func(p *jobs.Place) { p.JobID, p.WakeAt = "x", time.Time{} }
+		}, "nothing more happens and job"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newYard()
+			tc.mutate(m)
+			found := m.visit(m.start(3, 1), nil)
+			if !strings.HasPrefix(found, tc.want) {
+				t.Errorf("found %q in %d states, want %q", found, m.states, tc.want)
+			}
+		})
+	}
+}

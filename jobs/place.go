@@ -1,0 +1,127 @@
+package jobs
+
+import (
+	"fmt"
+	"hash/fnv"
+	"time"
+)
+
+// Place is one of those that the running jobs of an org take, as many as may run at a time. It is
+// taken in the commit of a claim and given back in the one by which the job stops running, so
+// that the limit is exact and no crash keeps a place.
+type Place struct {
+	Schema int    `firestore:"schema"` // as Job.Schema
+	Rev    string `firestore:"rev"`    // as Job.Rev
+	OrgID  string `firestore:"orgId"`
+	Number int    `firestore:"number"` // from 1
+	// JobID is the job that has the place, "" if none has.
+	JobID string `firestore:"jobId"`
+	// Wanted: a job of the org has found no place free since a free one was last found by none. Then
+	// somebody is due to look when the place is free.
+	Wanted bool `firestore:"wanted"`
+	// WakeAt is when the rescuer looks whether the place is free and who waits for it; zero unless Wanted.
+	WakeAt time.Time `firestore:"wakeAt,omitempty"`
+	Shard  int       `firestore:"shard"`
+}
+
+const (
+	// placeGrace is how long whoever has freed a place has to ring the next job, before the rescuer does.
+	placeGrace = 2 * time.Second
+	// placeCheck is how often the rescuer looks whether the job that has a wanted place still runs. No
+	// crash leaves a place with a job that does not; a hand or another version may.
+	placeCheck = 5 * time.Minute
+	// waitsFor is how long a job without a place is left alone: freed places ring for it. It is for
+	// what nobody has foreseen.
+	waitsFor = time.Hour
+)
+
+// NewPlace is a free place of an org.
+func NewPlace(orgID string, number int) *Place {
+	h := fnv.New32a()
+	_, _ = fmt.Fprint(h, orgID, " ", number) // never fails
+	return &Place{Schema: SchemaVersion, OrgID: orgID, Number: number, Shard: int(h.Sum32() % Shards)}
+}
+
+// Places are the places of the job's org as a transaction sees them.
+type Places interface {
+	// Any gives places that the org has, in whatever order; nil if its jobs need none.
+	Any() ([]*Place, error)
+	// Get gives one of them, also one that the org no longer has.
+	Get(number int) (*Place, error)
+}
+
+// takePlace has the job take a free place. Without one, the job waits: all that were looked at
+// are wanted from then on, and whichever is freed first rings the job that has waited longest.
+func (tx *Tx) takePlace() (ok bool, err error) {
+	if tx.Places == nil {
+		return true, nil
+	}
+	places, err := tx.Places.Any()
+	if err != nil {
+		return false, fmt.Errorf("places of org %s: %w", tx.Job.OrgID, err)
+	}
+	if len(places) == 0 {
+		return true, nil
+	}
+	for _, p := range places {
+		if p.JobID == "" || p.JobID == tx.Job.ID {
+			p.JobID, tx.Job.Place = tx.Job.ID, p.Number
+			p.WakeAt = time.Time{}
+			if p.Wanted {
+				p.WakeAt = tx.Now.Add(placeCheck)
+			}
+			tx.ChangedPlaces = append(tx.ChangedPlaces, p)
+			return true, nil
+		}
+	}
+	for _, p := range places {
+		if !p.Wanted || p.WakeAt.IsZero() {
+			p.Wanted, p.WakeAt = true, tx.Now.Add(placeCheck)
+			tx.ChangedPlaces = append(tx.ChangedPlaces, p)
+		}
+	}
+	tx.Job.WakeAt = tx.Now.Add(waitsFor)
+	return false, nil
+}
+
+// leavePlace gives the job's place back.
+func (tx *Tx) leavePlace() error {
+	number := tx.Job.Place
+	tx.Job.Place = 0
+	if number <= 0 || tx.Places == nil {
+		return nil
+	}
+	p, err := tx.Places.Get(number)
+	if err != nil {
+		return fmt.Errorf("place %d of org %s: %w", number, tx.Job.OrgID, err)
+	}
+	if p.JobID != tx.Job.ID {
+		return nil
+	}
+	p.JobID, p.WakeAt = "", time.Time{}
+	if p.Wanted {
+		p.WakeAt = tx.Now.Add(placeGrace)
+	}
+	tx.ChangedPlaces = append(tx.ChangedPlaces, p)
+	return nil
+}
+
+// Wake does what is due for a place whose WakeAt has passed: held says that its job still runs
+// in it, waiting that jobs of the org are queued. It says whether to ring the one that has waited
+// longest. A place that is held stays wanted: whoever found it so counts on that.
+func (p *Place) Wake(now time.Time, policy Policy, held, waiting bool) (ring bool) {
+	switch {
+	case p.WakeAt.IsZero() || now.Before(p.WakeAt):
+		return false
+	case held:
+		p.WakeAt = now.Add(placeCheck)
+		return false
+	}
+	p.JobID = ""
+	if !waiting {
+		p.Wanted, p.WakeAt = false, time.Time{}
+		return false
+	}
+	p.WakeAt = now.Add(policy.RingAgain)
+	return true
+}
