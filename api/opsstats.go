@@ -25,6 +25,13 @@ type deadView struct {
 	LastAt     *time.Time `json:"lastAt"`
 }
 
+// rescuerView is who does what is due in a partition of the shards; nobody if owner is null.
+type rescuerView struct {
+	Partition int        `json:"partition"`
+	Owner     *string    `json:"owner"`
+	Until     *time.Time `json:"until"`
+}
+
 // opsStats shows the state of the whole system.
 func (s *Server) opsStats(c *gin.Context, _ *apikey.Key) error {
 	if err := noParams(c.Request); err != nil {
@@ -48,10 +55,14 @@ func (s *Server) opsStats(c *gin.Context, _ *apikey.Key) error {
 	for q, d := range st.DeadLetters {
 		dead[q] = deadView{d.Count, textOrNil(d.Reason), timeOrNil(d.At)}
 	}
+	rescuers := make([]rescuerView, len(st.Partitions))
+	for i, p := range st.Partitions {
+		rescuers[i] = rescuerView{p.Index, textOrNil(p.Owner), timeOrNil(p.Until)}
+	}
 	writeJSON(c, http.StatusOK, map[string]any{
 		"states": st.States, "errorCodes": st.ErrorCodes,
 		"queue":  map[string]any{"depth": st.States[jobs.Queued], "oldestAgeSeconds": oldestAge},
-		"queues": queues, "workers": orEmpty(st.Workers), "workersAlive": len(st.Workers), "deadLetters": dead,
+		"queues": queues, "workers": orEmpty(st.Workers), "workersAlive": len(st.Workers), "deadLetters": dead, "rescuers": rescuers,
 	})
 	return nil
 }

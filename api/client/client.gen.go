@@ -711,10 +711,19 @@ type Stats struct {
 		Reason *string    `json:"reason"`
 	} `json:"queues"`
 
+	// Rescuers Who does what is due (retries, work of workers that died, expiry), by partition. A partition whose owner is null is looked after by nobody.
+	Rescuers []struct {
+		Owner     *string    `json:"owner"`
+		Partition int        `json:"partition"`
+		Until     *time.Time `json:"until"`
+	} `json:"rescuers"`
+
 	// States Jobs by state.
-	States       map[string]int64 `json:"states"`
-	Workers      []string         `json:"workers"`
-	WorkersAlive int              `json:"workersAlive"`
+	States  map[string]int64 `json:"states"`
+	Workers []string         `json:"workers"`
+
+	// WorkersAlive Workers that showed life within two minutes.
+	WorkersAlive int `json:"workersAlive"`
 }
 
 // TimelineEntry defines model for TimelineEntry.

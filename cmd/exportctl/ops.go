@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -300,6 +301,23 @@ func (a *app) opsStats() *cobra.Command {
 	}
 }
 
+// rescue says whether somebody does what is due; nothing where the service does not tell.
+func (a *app) rescue(s *client.Stats) string {
+	if len(s.Rescuers) == 0 {
+		return ""
+	}
+	var unheld []string
+	for _, r := range s.Rescuers {
+		if r.Owner == nil {
+			unheld = append(unheld, strconv.Itoa(r.Partition))
+		}
+	}
+	if len(unheld) > 0 {
+		return "; " + a.painter(a.stdoutTerminal).paint(red, fmt.Sprintf("nobody rescues partition %s of %d", strings.Join(unheld, ", "), len(s.Rescuers)))
+	}
+	return "; " + plural(int64(len(s.Rescuers)), "partition is", "partitions are") + " rescued"
+}
+
 func (a *app) showStats(s *client.Stats) {
 	var rows [][]cell
 	for _, state := range allStates {
@@ -337,7 +355,7 @@ func (a *app) showStats(s *client.Stats) {
 	if s.WorkersAlive == 0 {
 		workers = cell{"no worker is alive", red}
 	}
-	fmt.Fprintf(a.stdout, "\n%s; %s.\n", waiting, a.painter(a.stdoutTerminal).paint(workers.color, workers.text))
+	fmt.Fprintf(a.stdout, "\n%s; %s%s.\n", waiting, a.painter(a.stdoutTerminal).paint(workers.color, workers.text), a.rescue(s))
 	for _, q := range slices.Sorted(maps.Keys(s.DeadLetters)) {
 		if d := s.DeadLetters[q]; d.Count > 0 {
 			fmt.Fprintf(a.stdout, "Last dead letter of %s: %s %s\n", clean(q, false), instant(d.LastAt).text, clean(optional(d.LastReason).text, false))

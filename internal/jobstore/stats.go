@@ -20,6 +20,9 @@ type Stats struct {
 	Workers        []string
 	Paused         map[jobs.Queue]Pause
 	DeadLetters    map[jobs.Queue]DeadLetters
+	// Partitions are who does what is due, for all shards. One without an owner is looked after by
+	// nobody, and should have been taken within half a minute.
+	Partitions []Partition
 }
 
 // DeadLetters are the messages of a lane that no code could handle.
@@ -50,6 +53,13 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	}
 	g.Go(func() (err error) { out.Workers, err = s.Alive(gctx); return err })
 	g.Go(func() (err error) { out.Paused, err = s.Paused(gctx); return err })
+	g.Go(func() error {
+		d, held, err := s.Partitions(gctx, MaxPartitions)
+		if err == nil {
+			out.Partitions = held[:d.Partitions]
+		}
+		return err
+	})
 	g.Go(func() error {
 		docs, err := s.jobs().Where("state", "==", jobs.Queued).OrderBy("createdAt", firestore.Asc).Limit(1).Select("createdAt").Documents(gctx).GetAll()
 		if err != nil || len(docs) == 0 {
