@@ -68,9 +68,6 @@ func newPatient(t *testing.T, changes ...func(*localcloud.Config)) *patient {
 	if err := setupKeys(t.Context(), cfg, c, adminKey{org: "org1"}, &bytes.Buffer{}); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := c.store.Acquire(t.Context(), "rescuer", "worker-1", time.Minute); err != nil || !ok {
-		t.Fatal(ok, err)
-	}
 	d, err := newDoctor(t.Context(), cfg, c, doctorFlags{dataDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +75,9 @@ func newPatient(t *testing.T, changes ...func(*localcloud.Config)) *patient {
 	t.Cleanup(d.close)
 	p := &patient{cloud, d}
 	p.answerCallbacks(t)
+	if ok, err := c.store.HoldPartition(t.Context(), 0, "worker-1"); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
 	return p
 }
 
@@ -231,8 +231,8 @@ var lostOfFirestore = []lost{
 	{what: "a TTL policy", start: withoutTTL, name: "TTL ", text: "no TTL policy", remedy: "gcloud firestore fields ttls update expiresAt"},
 	{what: "point-in-time recovery", start: func(c *localcloud.Config) { c.SnapshotRetention = time.Hour }, name: "point-in-time recovery", text: "off, and EXPORTD_PITR=true", remedy: "--enable-pitr"},
 	{what: "a rescuer", harm: func(t *testing.T, p *patient) {
-		must(t, p.d.c.store.Release(t.Context(), "rescuer", "worker-1"))
-	}, name: "rescuer", text: "no worker", remedy: "exportd worker"},
+		must(t, p.d.c.store.LeavePartition(t.Context(), 0, "worker-1"))
+	}, name: "rescuer", text: "no worker rescues 1 of 1", remedy: "exportd worker"},
 	{what: "the keyset of the keys", harm: func(t *testing.T, p *patient) {
 		p.d.cfg.KeysetFile = filepath.Join(t.TempDir(), "other.json")
 		_, err := apikey.OpenSealer(t.Context(), apikey.KeysetConfig{Path: p.d.cfg.KeysetFile, Make: true})
@@ -273,7 +273,7 @@ var lostOfStorage = []lost{
 var lostOfRest = []lost{
 	{what: "a clock that is right", harm: func(_ *testing.T, p *patient) {
 		p.d.now = func() time.Time { return time.Now().Add(time.Hour) }
-	}, name: "clock", text: "1h0m0s ahead", remedy: "clock"},
+	}, name: "clock", text: "ahead of Google's", remedy: "clock"},
 	{what: "a wall before this machine", harm: func(_ *testing.T, p *patient) {
 		p.d.guard.Dev.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	}, name: "callbacks stay out", text: "127.0.0.1", remedy: "EXPORTD_CALLBACK_ALLOW_CIDRS"},

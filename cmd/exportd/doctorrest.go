@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"exportd/internal/doctor"
+	"exportd/internal/jobstore"
 	"exportd/internal/webhook"
 )
 
@@ -27,22 +29,38 @@ func (d *examiner) ofProcesses(firestore, storage remote) []doctor.Check {
 			if d.flags.withoutWorkers {
 				return "", doctor.Skip("--without-workers")
 			}
-			holders, err := d.c.store.Holders(ctx, "rescuer")
-			switch {
-			case err != nil:
-				return "", err
-			case len(holders) == 0 && !d.production():
-				return "", doctor.Skip("no worker runs")
-			case len(holders) == 0:
-				return "", errors.New("no worker is the rescuer: nothing is retried, expired or taken over")
-			}
-			return strings.Join(holders, ", "), nil
+			return d.rescuers(ctx)
 		}),
 		{Name: "quotas", Run: func(context.Context) (string, error) {
 			return "", doctor.Skip("not read here; see https://console.cloud.google.com/iam-admin/quotas?project=%s", d.cfg.ProjectID)
 		}},
 		{Name: "data folder", Remedy: "chown or chmod u+rwx " + d.flags.dataDir, Run: func(context.Context) (string, error) { return d.dataFolder() }},
 	}
+}
+
+// rescuers tells who does what is due: each partition of it needs somebody.
+func (d *examiner) rescuers(ctx context.Context) (string, error) {
+	division, held, err := d.c.store.Partitions(ctx, jobstore.MaxPartitions)
+	if err != nil {
+		return "", err
+	}
+	var owners []string
+	missing := 0
+	for _, p := range held[:division.Partitions] {
+		switch {
+		case p.Owner == "":
+			missing++
+		case !slices.Contains(owners, p.Owner):
+			owners = append(owners, p.Owner)
+		}
+	}
+	switch {
+	case missing == 0:
+		return strings.Join(owners, ", "), nil
+	case len(owners) == 0 && !d.production():
+		return "", doctor.Skip("no worker runs")
+	}
+	return "", fmt.Errorf("no worker rescues %d of %d partitions: nothing there is retried, expired or taken over", missing, division.Partitions)
 }
 
 func (d *examiner) clock(ctx context.Context) (string, error) {

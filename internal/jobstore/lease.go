@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"cloud.google.com/go/firestore"
@@ -51,29 +49,6 @@ func (s *Store) Release(ctx context.Context, role, owner string) error {
 		l.Owner, l.Until = "", time.Time{}
 		return mine
 	})
-}
-
-// maxHolders bounds what Holders reads: a role has at most a few dozen shards.
-const maxHolders = 200
-
-// Holders tells who holds a role, or shards of it ("rescuer", "rescuer-3"), now.
-func (s *Store) Holders(ctx context.Context, role string) (owners []string, err error) {
-	docs, err := s.leases().Where("kind", "==", "role").Limit(maxHolders).Documents(ctx).GetAll()
-	if err != nil {
-		return nil, fmt.Errorf("ask for holders of %s: %w", role, classify(err))
-	}
-	now := s.cfg.Now()
-	for _, doc := range docs {
-		var l lease
-		name := strings.TrimPrefix(doc.Ref.ID, "role-")
-		if name != role && !strings.HasPrefix(name, role+"-") || decode(doc, &l) != nil {
-			continue
-		}
-		if l.Owner != "" && now.Before(l.Until) && !slices.Contains(owners, l.Owner) {
-			owners = append(owners, l.Owner)
-		}
-	}
-	return owners, nil
 }
 
 // SetPaused stops or resumes a queue; workers see it within their polling interval.
