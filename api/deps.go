@@ -32,6 +32,8 @@ type Jobs interface {
 	// Submit finds or makes the job of a request. Other errors: *jobs.QueueFullError,
 	// jobs.ErrIdempotencyMismatch.
 	Submit(ctx context.Context, s jobs.Submission) (jobs.Submitted, error)
+	// ReuseFor is how long Submit answers equal requests with a success.
+	ReuseFor() time.Duration
 	Get(ctx context.Context, id string) (*jobs.Job, error)
 	// Watch calls fn with the job as it is and after each change, until fn returns true
 	// (then it returns nil) or ctx ends. fn is never called after Watch has returned.

@@ -13,10 +13,6 @@ import (
 	"exportd/jobs"
 )
 
-// reuseFor is the contract's: how long a success answers equal requests. It goes into
-// Cache-Control; the store decides.
-const reuseFor = 60
-
 // export answers the export route of a kind: every request becomes a job, or attaches to
 // one, and waits for it.
 func (s *Server) export(kind jobs.Kind) endpoint {
@@ -134,7 +130,7 @@ func (s *Server) answerExport(c *gin.Context, j *jobs.Job, applied string, reuse
 		if reused {
 			age := max(0, int(s.now().Sub(j.FinishedAt)/time.Second))
 			c.Header("Age", strconv.Itoa(age))
-			c.Header("Cache-Control", "private, max-age="+strconv.Itoa(reuseFor))
+			c.Header("Cache-Control", "private, max-age="+strconv.Itoa(int(s.jobs.ReuseFor()/time.Second)))
 		}
 		writeJSON(c, http.StatusOK, struct {
 			TotalCount int64  `json:"totalCount"`

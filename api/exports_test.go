@@ -55,11 +55,12 @@ func TestExportDone(t *testing.T) {
 	w := b.get(t, usersExport)
 	wantStatus(t, w, http.StatusOK)
 	body := decode(t, w)
-	if len(body) != 2 || body["totalCount"] != 3.0 || !strings.HasPrefix(body["csvUrl"].(string), signedURLPrefix) {
+	if len(body) != 2 || body["totalCount"] != 3.0 || !strings.HasPrefix(body["csvUrl"].(string), signedURLPrefix) ||
+		!strings.HasSuffix(body["csvUrl"].(string), j.FileName()) {
 		t.Errorf("body = %v, want exactly totalCount and csvUrl", body)
 	}
 	for name, want := range map[string]string{
-		"Content-Location": "/exports/" + j.ID, "Age": "20", "Cache-Control": "private, max-age=60", "Location": "",
+		"Content-Location": "/exports/" + j.ID, "Age": "20", "Cache-Control": "private, max-age=42", "Location": "",
 	} {
 		if got := w.Header().Get(name); got != want {
 			t.Errorf("%s = %q, want %q", name, got, want)

@@ -334,6 +334,8 @@ func (f *fakeJobs) Submit(_ context.Context, s jobs.Submission) (jobs.Submitted,
 	return jobs.Submitted{Job: j}, nil
 }
 
+func (f *fakeJobs) ReuseFor() time.Duration { return 42 * time.Second }
+
 func (f *fakeJobs) Get(_ context.Context, id string) (*jobs.Job, error) {
 	j, _, err := f.look(id)
 	return j, err

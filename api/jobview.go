@@ -148,12 +148,9 @@ func (s *Server) link(ctx context.Context, j *jobs.Job) (url string, until time.
 	if j.State != jobs.Succeeded || life <= 0 {
 		return "", time.Time{}, nil
 	}
-	url, err = s.objects.SignedURL(ctx, j.Result.Object, life, fileName(j))
+	url, err = s.objects.SignedURL(ctx, j.Result.Object, life, j.FileName())
 	return url, now.Add(life).UTC().Truncate(time.Second), err
 }
-
-// fileName is what a browser saves a download as.
-func fileName(j *jobs.Job) string { return string(j.Kind) + "-" + j.ID + ".csv" }
 
 func timeOrNil(t time.Time) *time.Time {
 	if t.IsZero() {

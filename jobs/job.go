@@ -134,6 +134,16 @@ func ValidID(id string) bool {
 // ObjectPrefix is where every object of the job lies.
 func (j *Job) ObjectPrefix() string { return "exports/" + j.OrgID + "/" + j.ID + "/" }
 
+// FileName is what a download of the job's file is saved as, wherever its link came from: what
+// is in it and of when. It holds nothing that a caller chose.
+func (j *Job) FileName() string {
+	if j.Kind == KindMessages {
+		last := j.Params.To.Add(-time.Microsecond)
+		return string(j.Kind) + "_" + j.Params.From.UTC().Format(time.DateOnly) + "_" + last.UTC().Format(time.DateOnly) + ".csv"
+	}
+	return string(j.Kind) + "_" + j.SnapshotTime.UTC().Format(time.DateOnly) + ".csv"
+}
+
 // Percent is the progress to show: at most 99 before the job has succeeded, exactly 100
 // once it has, whatever the number of rows.
 func Percent(state State, done, total int64) int {

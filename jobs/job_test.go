@@ -259,3 +259,17 @@ func TestRerun(t *testing.T) {
 	d.pass(d.policy.RecordLife - d.policy.Skew)
 	d.refuses(jobs.ErrNotFound, again)
 }
+
+// TestFileName: a file has one name, whatever it is downloaded by.
+func TestFileName(t *testing.T) {
+	t.Parallel()
+	from := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	for want, j := range map[string]jobs.Job{
+		"vip-messages_2026-06-01_2026-06-30.csv": {Kind: jobs.KindMessages, Params: jobs.Params{Filter: jobs.Filter{From: from, To: from.AddDate(0, 1, 0)}}},
+		"vip-users_2026-06-01.csv":               {Kind: jobs.KindUsers, SnapshotTime: from.Add(time.Hour)},
+	} {
+		if got := j.FileName(); got != want {
+			t.Errorf("FileName() = %q, want %q", got, want)
+		}
+	}
+}

@@ -89,7 +89,7 @@ func (p *Pool) eventBody(ctx context.Context, j *jobs.Job, cb *jobs.Callback) ([
 	life := min(p.calls.URLLife, maxCallbackURL, cb.FileExpiresAt.Sub(now)).Truncate(time.Second)
 	// The file is there as long as the job still has this run's result and it has not expired.
 	if cb.Object != "" && j.Result.Object == cb.Object && j.State == jobs.Succeeded && life >= time.Second {
-		link, err := p.calls.Files.SignedURL(ctx, cb.Object, life, string(j.Kind)+"-"+j.ID+".csv")
+		link, err := p.calls.Files.SignedURL(ctx, cb.Object, life, j.FileName())
 		if err != nil {
 			return nil, fmt.Errorf("make the link of job %s: %w", j.ID, errors.Join(jobs.ErrUnavailable, err))
 		}

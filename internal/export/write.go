@@ -138,7 +138,7 @@ const contentType = "text/csv; charset=utf-8"
 func finalAttrs(j *jobs.Job, rows int64) objectstore.Attrs {
 	return objectstore.Attrs{
 		ContentType:        contentType,
-		ContentDisposition: `attachment; filename="` + FileName(j) + `"`,
+		ContentDisposition: `attachment; filename="` + j.FileName() + `"`,
 		CacheControl:       "private, no-store",
 		Metadata: map[string]string{
 			"job":      j.ID,
@@ -147,14 +147,4 @@ func finalAttrs(j *jobs.Job, rows int64) objectstore.Attrs {
 			"schema":   strconv.Itoa(j.Schema),
 		},
 	}
-}
-
-// FileName is the name a download is saved under: what is in it and of when. It holds
-// nothing that a caller chose.
-func FileName(j *jobs.Job) string {
-	if j.Kind == jobs.KindMessages {
-		last := j.Params.To.Add(-time.Microsecond)
-		return fmt.Sprintf("%s_%s_%s.csv", j.Kind, j.Params.From.UTC().Format(time.DateOnly), last.UTC().Format(time.DateOnly))
-	}
-	return fmt.Sprintf("%s_%s.csv", j.Kind, j.SnapshotTime.UTC().Format(time.DateOnly))
 }

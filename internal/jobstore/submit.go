@@ -40,6 +40,9 @@ func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted
 	return out, err
 }
 
+// ReuseFor is how long a success answers equal requests.
+func (s *Store) ReuseFor() time.Duration { return s.cfg.ReuseFor }
+
 func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (jobs.Submitted, error) {
 	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
 	fp := jobs.Fingerprint(sub.OrgID, sub.Kind, sub.Params)
