@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -26,7 +27,7 @@ func (s *Server) export(kind jobs.Kind) endpoint {
 		if err := s.gate(ctx, caller.OrgID, submission.Params.Filter); err != nil {
 			return err
 		}
-		submitted, err := s.jobs.Submit(ctx, submission)
+		submitted, err := s.submit(ctx, submission)
 		if errors.Is(err, jobs.ErrIdempotencyMismatch) {
 			return invalid("Idempotency-Key", typeOnly, map[string]any{"value": submission.IdempotencyKey}, "was used with other parameters in the last 24 hours")
 		}
@@ -47,6 +48,21 @@ func (s *Server) export(kind jobs.Kind) endpoint {
 		}
 		return s.answerExport(c, job, applied, finished)
 	}
+}
+
+// submit finds or makes the job of a request. One whose file is lost answers no other request.
+func (s *Server) submit(ctx context.Context, submission jobs.Submission) (jobs.Submitted, error) {
+	submitted, err := s.jobs.Submit(ctx, submission)
+	if err != nil || !submitted.Reused {
+		return submitted, err
+	}
+	found := s.proven(ctx, submitted.Job)
+	if found.State != jobs.Expired || found.Error == nil {
+		submitted.Job = found
+		return submitted, nil
+	}
+	submission.Not = found.ID
+	return s.jobs.Submit(ctx, submission)
 }
 
 // readExport validates everything that an export request says.
@@ -115,6 +131,7 @@ func (s *Server) answerExport(c *gin.Context, j *jobs.Job, applied string, reuse
 		c.Header("Preference-Applied", applied)
 	}
 	c.Header("Vary", "Prefer")
+	j = s.proven(c.Request.Context(), j)
 	switch j.State {
 	case jobs.Succeeded:
 		url, _, err := s.link(c.Request.Context(), j)
@@ -124,7 +141,7 @@ func (s *Server) answerExport(c *gin.Context, j *jobs.Job, applied string, reuse
 		}
 		if url == "" {
 			c.Header("Location", location)
-			return refuse(http.StatusGone, "the file of this export has expired")
+			return gone(j)
 		}
 		c.Header("Content-Location", location)
 		if reused {
@@ -151,6 +168,17 @@ func (s *Server) answerExport(c *gin.Context, j *jobs.Job, applied string, reuse
 	return endedError(j)
 }
 
+// gone is the answer for a job whose file is no more, by its age or before.
+func gone(j *jobs.Job) error {
+	if j.State == jobs.Expired && j.Error != nil {
+		return &problem{
+			status: http.StatusGone, message: "the file of this export is lost: ask for the export again",
+			extra: map[string]any{"code": j.Error.Code, "retryable": true},
+		}
+	}
+	return refuse(http.StatusGone, "the file of this export has expired")
+}
+
 // hopeless are the codes of failures that the same request will always meet.
 var hopeless = map[jobs.Code]bool{jobs.CodeTooManyRows: true, jobs.CodeTooManyBytes: true}
 
@@ -169,7 +197,7 @@ func endedError(j *jobs.Job) error {
 	case j.State == jobs.Failed:
 		return refuse(http.StatusInternalServerError, "the export failed")
 	case j.State == jobs.Expired:
-		return refuse(http.StatusGone, "the file of this export has expired")
+		return gone(j)
 	}
 	return refuse(http.StatusConflict, "the export was canceled")
 }

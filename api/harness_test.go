@@ -325,7 +325,7 @@ func (f *fakeJobs) Submit(_ context.Context, s jobs.Submission) (jobs.Submitted,
 	if j, ok := f.byKey[s.IdempotencyKey]; ok && s.IdempotencyKey != "" {
 		return jobs.Submitted{Job: f.jobs[j], Reused: true}, nil
 	}
-	if f.attach != nil {
+	if f.attach != nil && f.attach.ID != s.Not {
 		return jobs.Submitted{Job: f.attach, Reused: true}, nil
 	}
 	j := f.set(jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: s.OrgID, KeyID: s.KeyID, Kind: s.Kind, Params: s.Params,
@@ -407,11 +407,23 @@ type fakeObjects struct {
 	ttl time.Duration
 
 	deleted []string // prefixes
+
+	mu    sync.Mutex
+	lost  map[string]bool
+	away  error // of Holds
+	looks int
 }
 
 func (f *fakeObjects) SignedURL(_ context.Context, object string, ttl time.Duration, filename string) (string, error) {
 	f.ttl = ttl
 	return signedURLPrefix + strings.ReplaceAll(object+filename, "/", "_"), f.err
+}
+
+func (f *fakeObjects) Holds(_ context.Context, object string, _ int64, _ uint32) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.looks++
+	return !f.lost[object], f.away
 }
 
 func (f *fakeObjects) DeletePrefix(_ context.Context, prefix string) (int, error) {

@@ -170,8 +170,11 @@ func (s *Server) download(c *gin.Context, caller *apikey.Key) error {
 	if err != nil {
 		return err
 	}
+	j = s.proven(c.Request.Context(), j)
 	switch j.State {
-	case jobs.Succeeded, jobs.Expired:
+	case jobs.Succeeded:
+	case jobs.Expired:
+		return gone(j)
 	default:
 		return refuse(http.StatusConflict, "the export has no file: it is "+string(j.State))
 	}
@@ -180,7 +183,7 @@ func (s *Server) download(c *gin.Context, caller *apikey.Key) error {
 		return err
 	}
 	if url == "" {
-		return refuse(http.StatusGone, "the file of this export has expired")
+		return gone(j)
 	}
 	c.Header("Location", url)
 	c.Status(http.StatusFound)

@@ -29,7 +29,7 @@ func TestJobView(t *testing.T) {
 		`"params":{"workspaceId":"ws1","mediumId":"ch1","profile":"excel","formulaGuard":true},` +
 		`"createdAt":"2026-06-15T11:59:00Z","startedAt":"2026-06-15T11:59:00Z","finishedAt":"2026-06-15T11:59:40Z","snapshotTime":null,"attempt":1,` +
 		`"progress":{"rowsDone":3,"rowsTotal":3,"percent":100,"partsDone":1,"partsTotal":1,"bytes":99},"totalCount":3,` +
-		`"csvUrl":"https://storage.example/signed?X-Goog-Signature=exports_org1_x_final.csvvip-users-bbbbbbbbbbbbbbbbbbbbbbbbbb.csv",` +
+		`"csvUrl":"https://storage.example/signed?X-Goog-Signature=exports_org1_x_final.csvvip-users_0001-01-01.csv",` +
 		`"csvUrlExpiresAt":"2026-06-15T13:00:00Z","fileExpiresAt":"2026-06-16T12:00:00Z","sizeBytes":99,"crc32c":"AAAAAQ==","guardedCells":0,"error":null,` +
 		`"callback":{"url":"https://hooks.example.com/x","state":"pending","attempts":2,"lastStatus":503,"nextAttemptAt":"2026-06-15T12:01:00Z"},` +
 		`"rerunOf":null,"statusUrl":"/exports/bbbbbbbbbbbbbbbbbbbbbbbbbb"}`

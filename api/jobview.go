@@ -105,6 +105,7 @@ func (v *jobView) setProgress(j *jobs.Job, rows, bytes int64) {
 
 // show is viewOf with everything that has to be asked for.
 func (s *Server) show(ctx context.Context, j *jobs.Job) (jobView, error) {
+	j = s.proven(ctx, j)
 	v := viewOf(j)
 	if j.State == jobs.Running && j.Phase == jobs.PhaseParts {
 		rows, bytes, err := s.jobs.Progress(ctx, j)
@@ -141,7 +142,7 @@ func (s *Server) show(ctx context.Context, j *jobs.Job) (jobView, error) {
 	return v, nil
 }
 
-// link makes a fresh csvUrl of a job that has a file, and says until when it works.
+// link makes a fresh csvUrl of a job that has a file, as proven says, and says until when it works.
 func (s *Server) link(ctx context.Context, j *jobs.Job) (url string, until time.Time, err error) {
 	now := s.now()
 	life := min(s.urlLife, j.FileExpiresAt.Sub(now)).Truncate(time.Second)

@@ -1,14 +1,18 @@
 package api
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/apikey"
+	"exportd/internal/objectstore"
 	"exportd/jobs"
 )
 
@@ -18,6 +22,9 @@ const (
 	maxRate     = 100
 	// dryRunJobs bounds what a dry run looks at.
 	dryRunJobs = 20_000
+	// dryRunFiles bounds it where each is looked for in storage, filesAtOnce at a time of some 30 ms each.
+	dryRunFiles = 2000
+	filesAtOnce = 8
 )
 
 // batchRequest is a rerun of all that a filter matches.
@@ -34,10 +41,17 @@ func readBatch(r *http.Request) (batchRequest, error) {
 	req := batchRequest{Batch: jobs.Batch{Reason: b.reason(true), Mode: enum(&b.params, "mode", jobs.Resume, jobs.Fresh)}}
 	req.MaxPerSecond = b.integer("maxPerSecond", 1, maxRate, defaultRate)
 	req.dryRun = b.boolean("dryRun")
-	if req.Mode == "" {
+	given := req.Mode != ""
+	if !given {
 		req.Mode = jobs.Resume
 	}
 	req.Filter = b.filter()
+	if req.Filter.FileLost && !given {
+		req.Mode = jobs.Fresh
+	}
+	if req.Filter.FileLost && req.Mode != jobs.Fresh {
+		b.fault("mode", typeOnly, map[string]any{"value": req.Mode, "valids": []string{string(jobs.Fresh)}}, "must be [fresh] with fileLost")
+	}
 	return req, b.finish()
 }
 
@@ -48,6 +62,9 @@ func (b *body) filter() (f jobs.BatchFilter) {
 		f = jobs.BatchFilter{
 			State: enum(p, "state", jobs.States...), Kind: enum(p, "kind", jobs.KindUsers, jobs.KindMessages),
 			OrgID: p.text("orgId", false), WorkspaceID: p.text("workspaceId", false), ErrorCode: enum(p, "errorCode", jobs.Codes...),
+		}
+		if f.FileLost = p.boolean("fileLost"); f.FileLost && f.State != "" && f.State != jobs.Succeeded {
+			p.fault("state", typeOnly, map[string]any{"value": f.State, "valids": []string{string(jobs.Succeeded)}}, "must be [succeeded] with fileLost")
 		}
 		f.CreatedAfter, _, _ = p.date("createdAfter", false)
 		f.CreatedBefore, _, _ = p.date("createdBefore", false)
@@ -62,7 +79,7 @@ func (s *Server) opsRerunAll(c *gin.Context, caller *apikey.Key) error {
 		return err
 	}
 	if req.dryRun {
-		return s.dryRun(c, req.Filter)
+		return s.dryRun(c, req)
 	}
 	req.Actor = actor(caller)
 	b, err := s.operations.CreateBatch(c.Request.Context(), req.Batch)
@@ -81,17 +98,51 @@ type reasonCount struct {
 	JobIDs []string `json:"jobIds,omitempty"`
 }
 
-func (s *Server) dryRun(c *gin.Context, f jobs.BatchFilter) error {
+// filesOf says of which jobs storage has the file, where the filter asks for that.
+func (s *Server) filesOf(ctx context.Context, req batchRequest, page []*jobs.Job) ([]bool, error) {
+	there := make([]bool, len(page))
+	if !req.Filter.FileLost {
+		return there, nil
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(filesAtOnce)
+	for i, j := range page {
+		if jobs.Ineligible(j, req.Mode) != "" {
+			continue
+		}
+		g.Go(func() (err error) {
+			there[i], err = s.objects.Holds(ctx, j.Result.Object, j.Result.Size, j.Result.CRC32C)
+			if errors.Is(err, objectstore.ErrNoBucket) {
+				return nil
+			}
+			return err
+		})
+	}
+	return there, g.Wait()
+}
+
+func (s *Server) dryRun(c *gin.Context, req batchRequest) error {
 	matched, eligible, complete := 0, 0, false
 	why := map[string]*reasonCount{}
-	for token := ""; matched < dryRunJobs; {
-		page, err := s.jobs.List(c.Request.Context(), f.List(token, 100))
+	bound := dryRunJobs
+	if req.Filter.FileLost {
+		bound = dryRunFiles
+	}
+	for token := ""; matched < bound; {
+		page, err := s.jobs.List(c.Request.Context(), req.Filter.List(token, 100))
 		if err != nil {
 			return err
 		}
-		for _, j := range page.Jobs {
+		there, err := s.filesOf(c.Request.Context(), req, page.Jobs)
+		if err != nil {
+			return err
+		}
+		for i, j := range page.Jobs {
 			matched++
-			reason := jobs.Ineligible(j)
+			reason := jobs.Ineligible(j, req.Mode)
+			if reason == "" && there[i] {
+				reason = jobs.HasFile
+			}
 			if reason == "" {
 				eligible++
 				continue

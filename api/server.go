@@ -103,6 +103,7 @@ type Server struct {
 	gather    http.Handler
 	readiness *readiness
 	waits     *places
+	files     *files
 	sender    *webhook.Sender
 	pings     *buckets         // by org
 	pinging   *webhook.Limiter // test callbacks under way
@@ -134,6 +135,9 @@ func New(c Config) (*Server, error) {
 		waits:  newPlaces(c.MaxWaits),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
 		proxies: c.TrustedProxies, loopback: c.LoopbackOnly, quotas: c.Quotas,
+	}
+	if s.files, err = newFiles(); err != nil {
+		return nil, err
 	}
 	for _, b := range []struct {
 		to   **buckets

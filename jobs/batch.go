@@ -30,25 +30,33 @@ type Batch struct {
 
 // BatchFilter selects jobs as List does.
 type BatchFilter struct {
-	State         State     `firestore:"state,omitempty" json:"state,omitempty"`
-	Kind          Kind      `firestore:"kind,omitempty" json:"kind,omitempty"`
-	OrgID         string    `firestore:"orgId,omitempty" json:"orgId,omitempty"`
-	WorkspaceID   string    `firestore:"workspaceId,omitempty" json:"workspaceId,omitempty"`
-	ErrorCode     Code      `firestore:"errorCode,omitempty" json:"errorCode,omitempty"`
+	State       State  `firestore:"state,omitempty" json:"state,omitempty"`
+	Kind        Kind   `firestore:"kind,omitempty" json:"kind,omitempty"`
+	OrgID       string `firestore:"orgId,omitempty" json:"orgId,omitempty"`
+	WorkspaceID string `firestore:"workspaceId,omitempty" json:"workspaceId,omitempty"`
+	ErrorCode   Code   `firestore:"errorCode,omitempty" json:"errorCode,omitempty"`
+	// FileLost selects succeeded jobs whose file is not in storage; State is succeeded or empty.
+	FileLost      bool      `firestore:"fileLost,omitempty" json:"fileLost,omitempty"`
 	CreatedAfter  time.Time `firestore:"createdAfter,omitempty" json:"createdAfter,omitzero"`
 	CreatedBefore time.Time `firestore:"createdBefore,omitempty" json:"createdBefore,omitzero"`
 }
 
 // List is the page of the filter behind token.
 func (f BatchFilter) List(token string, size int) List {
+	if f.FileLost {
+		f.State = Succeeded
+	}
 	return List{
 		State: f.State, Kind: f.Kind, OrgID: f.OrgID, WorkspaceID: f.WorkspaceID, ErrorCode: f.ErrorCode,
 		CreatedAfter: f.CreatedAfter, CreatedBefore: f.CreatedBefore, IncludeDeleted: true, PageSize: size, PageToken: token,
 	}
 }
 
-// Ineligible says why a job cannot be run again, "" if it can.
-func Ineligible(j *Job) string {
+// HasFile is why a job is not eligible whose file was to be lost.
+const HasFile = "has its file"
+
+// Ineligible says why a job cannot be run again by a mode, "" if it can.
+func Ineligible(j *Job, mode RerunMode) string {
 	switch {
 	case j.Schema != SchemaVersion:
 		return "written by another version"
@@ -56,7 +64,7 @@ func Ineligible(j *Job) string {
 		return "deleted by its owner"
 	case j.checkedRequest(time.Time{}) != nil:
 		return "its record is damaged"
-	case !j.State.CanBecome(Queued) || !j.State.Ended():
+	case !j.State.CanBecome(Queued) || !j.State.Ended() || j.State == Succeeded && mode != Fresh:
 		return fmt.Sprintf("is %s", j.State)
 	}
 	return ""

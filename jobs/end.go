@@ -192,8 +192,38 @@ const (
 	Fresh  RerunMode = "fresh"
 )
 
-// Rerun queues an ended job again and says what it really starts from. ErrTransition if
-// the job is queued, running or succeeded, ErrNotFound if its owner deleted it or its
+// FileLost is what a job says whose file is no longer in storage before its time.
+func FileLost() *JobError {
+	return &JobError{
+		Code: CodeFileLost, Message: "the file is no longer in storage", Retryable: true,
+		Remedy: "find out who deletes from the bucket (lifecycle rules, people), then rerun with mode fresh",
+	}
+}
+
+// Lose notes that storage no longer has the object of a succeeded job: the file has expired
+// before its time. ErrNotDue if that is not the job's file any more. Nothing is deleted before
+// the file's own time: whoever looked may have looked into the wrong bucket.
+func (tx *Tx) Lose(object string) error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	j := tx.Job
+	if j.State != Succeeded || j.Result.Object != object {
+		return fmt.Errorf("job %s (%s) has another file, or none: %w", j.ID, j.State, ErrNotDue)
+	}
+	if err := tx.become(Expired); err != nil {
+		return err
+	}
+	j.Error = FileLost()
+	j.Epoch++ // as in Delete
+	j.Cleanup, j.WakeAt = true, j.FileExpiresAt
+	tx.event(EventExpired, j.Error.Code, j.Error.Message, "")
+	return nil
+}
+
+// Rerun queues an ended job again and says what it really starts from. A succeeded one is
+// run again by mode Fresh only; its file goes when the new one is there. ErrTransition if
+// the job is queued or running, ErrNotFound if its owner deleted it or its
 // record's life is over: the purge does not look again before it deletes.
 func (tx *Tx) Rerun(mode RerunMode, reason string) (RerunMode, error) {
 	if err := tx.check(); err != nil {
@@ -204,6 +234,9 @@ func (tx *Tx) Rerun(mode RerunMode, reason string) (RerunMode, error) {
 		return "", fmt.Errorf("job %s was deleted by its owner: %w", j.ID, ErrNotFound)
 	}
 	from := j.State
+	if from == Succeeded && mode != Fresh {
+		return "", fmt.Errorf("job %s has succeeded, only mode fresh runs it again: %w", j.ID, ErrTransition)
+	}
 	if !from.Ended() { // running to queued is legal, but for a failed attempt only
 		return "", fmt.Errorf("job %s is %s, only an ended one runs again: %w", j.ID, from, ErrTransition)
 	}

@@ -58,6 +58,7 @@ const (
 	CodePartsMissing   Code = "PARTS_MISSING"
 	CodeTooManyRows    Code = "TOO_MANY_ROWS"
 	CodeTooManyBytes   Code = "TOO_MANY_BYTES"
+	CodeFileLost       Code = "FILE_LOST"
 	CodeInvalidJob     Code = "INVALID_JOB"
 	CodeInterrupted    Code = "INTERRUPTED_TOO_OFTEN"
 	CodeInternal       Code = "INTERNAL"
@@ -66,7 +67,7 @@ const (
 // Codes lists every code.
 var Codes = []Code{
 	CodeUnavailable, CodeCountMismatch, CodeMissingIndex, CodeSnapshotTooOld, CodeSourceDenied, CodeStorageDenied, CodeStorageQuota,
-	CodeStorageCorrupt, CodeBucketMissing, CodePartsMissing, CodeTooManyRows, CodeTooManyBytes, CodeInvalidJob, CodeInterrupted, CodeInternal,
+	CodeStorageCorrupt, CodeBucketMissing, CodePartsMissing, CodeTooManyRows, CodeTooManyBytes, CodeFileLost, CodeInvalidJob, CodeInterrupted, CodeInternal,
 }
 
 // Failure is an error that knows what it means for a job. Its Message is fit for the

@@ -241,7 +241,12 @@ func TestRerun(t *testing.T) {
 		t.Errorf("Rerun after the snapshot's life = %s, %d parts, want fresh, 0", got, d.job.PartsTotal)
 	}
 	d.succeed()
-	d.refuses(jobs.ErrTransition, again)
+	d.refuses(jobs.ErrTransition, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Resume, ""); return err })
+	epoch := d.job.Epoch
+	if got := rerun(d, jobs.Fresh); got != jobs.Fresh || d.job.Result != (jobs.Result{}) || d.job.Epoch == epoch {
+		t.Errorf("Rerun of a succeeded job = %s with result %+v in epoch %d", got, d.job.Result, d.job.Epoch)
+	}
+	d.succeed()
 	d.pass(d.policy.FileLife)
 	for range 2 { // what earlier epochs left, then the file
 		if d.wake() == jobs.Sweep {
@@ -271,5 +276,35 @@ func TestFileName(t *testing.T) {
 		if got := j.FileName(); got != want {
 			t.Errorf("FileName() = %q, want %q", got, want)
 		}
+	}
+}
+
+// TestLose: a file that storage lost expires before its time, once, and for its own job only.
+func TestLose(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	lose := func(tx *jobs.Tx) error { return tx.Lose(d.job.Result.Object) }
+	d.refuses(jobs.ErrNotDue, lose)
+	d.succeed()
+	d.refuses(jobs.ErrNotDue, func(tx *jobs.Tx) error { return tx.Lose("another") })
+	file, epoch := d.job.FileExpiresAt, d.job.Epoch
+	d.must(lose)
+	d.is(jobs.Expired)
+	if d.job.Error == nil || d.job.Error.Code != jobs.CodeFileLost || !d.job.Cleanup || d.job.Epoch != epoch+1 {
+		t.Errorf("a lost file gives %+v", d.job)
+	}
+	if !d.job.WakeAt.Equal(file) {
+		t.Errorf("WakeAt = %s: what is left in storage is deleted before the file's time, %s", d.job.WakeAt, file)
+	}
+	d.refuses(jobs.ErrNotDue, lose)
+	d.must(func(tx *jobs.Tx) error {
+		mode, err := tx.Rerun(jobs.Resume, "files lost")
+		if mode != jobs.Fresh {
+			t.Errorf("Rerun = %s, want fresh", mode)
+		}
+		return err
+	})
+	if d.is(jobs.Queued); d.job.Error != nil {
+		t.Errorf("a rerun has error %+v", d.job.Error)
 	}
 }

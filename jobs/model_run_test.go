@@ -43,6 +43,11 @@ var scenarios = []scenario{
 		deep:   allowance{unsure: 2, double: 1, crash: 1, remove: 1, rerun: 1},
 	},
 	{
+		name: "one part, file lost and rerun", parts: 1, window: 1, interruptions: 1,
+		budget: allowance{crash: 1, vanish: 1, rerun: 1},
+		deep:   allowance{crash: 1, jump: 1, unsure: 1, vanish: 1, remove: 1, rerun: 1},
+	},
+	{
 		name: "two parts, standing still and dying", parts: 2, window: 2, interruptions: 2,
 		budget: allowance{crash: 1, jump: 1},
 		deep:   allowance{crash: 2, jump: 2, lose: 1},

@@ -185,6 +185,11 @@ func (m *model) idle(w *world, i int, out emit) {
 	case i == canceler && w.left[remove] > 0 && w.job.DeletedAt.IsZero():
 		n.left[remove]--
 		begin("deletes", &n, actor{op: opDelete})
+	case i == canceler && w.left[vanish] > 0 && w.job.State == jobs.Succeeded:
+		n.left[vanish]--
+		n.gone = w.job.Result.Object
+		n.objects = m.docs.delete(n.objects, n.gone)
+		begin("misses the file, which somebody deleted", &n, actor{op: opLose, obj: n.gone})
 	case i == operator && w.left[rerun] > 0 && w.job.State.CanBecome(jobs.Queued) && w.job.State.Ended() && w.job.DeletedAt.IsZero():
 		n.left[rerun]--
 		mode := jobs.Fresh

@@ -34,6 +34,7 @@ const (
 	cancel               // the owner cancels
 	remove               // the owner deletes
 	rerun                // the operator reruns
+	vanish               // the file is deleted from storage by somebody else, and missed
 	faultTransient
 	faultPermanent
 	faultStale
@@ -90,6 +91,8 @@ type world struct {
 	shown   int64
 	results int
 	late    bool
+	// gone is the file that somebody else deleted.
+	gone string
 }
 
 // scenario is what one exploration starts from.

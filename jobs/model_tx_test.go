@@ -34,11 +34,12 @@ const (
 	opRerun
 	opVoid
 	opInvalidate
+	opLose
 )
 
 func (o op) String() string {
 	return [...]string{"", "claim", "pin", "plan", "renew", "succeed", "settle", "claim part", "renew part", "commit part",
-		"settle part", "refill", "wake", "wake part", "cleaned", "cancel", "delete", "rerun", "void", "invalidate"}[o]
+		"settle part", "refill", "wake", "wake part", "cleaned", "cancel", "delete", "rerun", "void", "invalidate", "lose"}[o]
 }
 
 // ofHolder lists the transitions that only the holder of a lease may make.
@@ -204,6 +205,8 @@ func (m *model) run(w *world, who int, a *actor) (*jobs.Tx, outcome, error) {
 	case opInvalidate:
 		tx.Job.Damage = "spoilt"
 		err = tx.Invalidate()
+	case opLose:
+		err = tx.Lose(a.obj)
 	}
 	if err == nil && m.mutate.after != nil {
 		m.mutate.after(a.op, tx)

@@ -16,7 +16,7 @@ const (
 	Failed State = "failed"
 	// Canceled: ended by its owner or an operator; may be run again.
 	Canceled State = "canceled"
-	// Expired: succeeded once, the file is gone; may be run again.
+	// Expired: succeeded once, the file is gone, by its age or, with an Error, before; may be run again.
 	Expired State = "expired"
 )
 
@@ -28,7 +28,7 @@ var States = []State{Queued, Running, Succeeded, Failed, Canceled, Expired}
 var transitions = map[State][]State{
 	Queued:    {Running, Canceled, Failed},
 	Running:   {Queued, Succeeded, Failed, Canceled},
-	Succeeded: {Expired},
+	Succeeded: {Expired, Queued}, // Queued: by a fresh rerun only
 	Failed:    {Queued},
 	Canceled:  {Queued},
 	Expired:   {Queued},

@@ -12,6 +12,8 @@ type Submission struct {
 	IdempotencyKey string
 	// Fresh asks for a new job even where one could be shared (Cache-Control: no-cache).
 	Fresh bool
+	// Not is a job that is not given, whatever leads to it: its file is lost.
+	Not string
 }
 
 // Limits bound what one org may have going. 0 is no bound.

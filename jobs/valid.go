@@ -174,7 +174,8 @@ func (j *Job) checkState(c *checks) {
 	c.that(s.Ended() == !j.FinishedAt.IsZero(), "it is %s and finishedAt is set: %t", s, !j.FinishedAt.IsZero())
 	c.that(s != Running || !j.StartedAt.IsZero(), "it is running and never started")
 	c.lease(j.Lease, s == Running && j.Phase != PhaseParts)
-	c.that((s == Failed) == (j.Error != nil), "it is %s and has an error: %t", s, j.Error != nil)
+	lost := s == Expired && j.Error != nil && j.Error.Code == CodeFileLost
+	c.that((s == Failed) == (j.Error != nil) || lost, "it is %s and has an error: %t", s, j.Error != nil)
 	c.that(s.Ended() || !j.Cleanup, "it is %s and to be swept", s)
 	hasFile := s == Succeeded || s == Expired
 	c.that(hasFile == (j.Result.Object != ""), "it is %s and has a result: %t", s, j.Result.Object != "")

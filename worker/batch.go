@@ -91,7 +91,13 @@ func (p *Pool) rerunPage(ctx context.Context, b *jobs.Batch, page []*jobs.Job) (
 		if j.BatchID == b.ID {
 			continue // rerun before a crash; the job counts itself
 		}
-		if why := jobs.Ineligible(j); why != "" {
+		why := jobs.Ineligible(j, b.Mode)
+		if why == "" && b.Filter.FileLost {
+			if why, err = p.hasFile(ctx, j); err != nil {
+				return nil, err
+			}
+		}
+		if why != "" {
 			skipped[why]++
 			continue
 		}
@@ -117,4 +123,13 @@ func (p *Pool) rerunPage(ctx context.Context, b *jobs.Batch, page []*jobs.Job) (
 		}
 	}
 	return skipped, nil
+}
+
+// hasFile says so where the file of a succeeded job is in storage, "" where it is lost.
+func (p *Pool) hasFile(ctx context.Context, j *jobs.Job) (why string, err error) {
+	lost, err := p.Exporter.Lost(ctx, j)
+	if err != nil || lost {
+		return "", err
+	}
+	return jobs.HasFile, nil
 }

@@ -167,6 +167,11 @@ func (oneFile) Compose(context.Context, *jobs.Job, []*jobs.Part, string) (jobs.R
 func (oneFile) Sweep(context.Context, *jobs.Job) (int, error) { return 0, nil }
 func (oneFile) Discard(context.Context, ...string) error      { return nil }
 
+func (e oneFile) Lost(ctx context.Context, j *jobs.Job) (bool, error) {
+	there, err := e.objects.Holds(ctx, j.Result.Object, j.Result.Size, j.Result.CRC32C)
+	return !there, err
+}
+
 // submit makes a job that calls url back, and rings for it.
 func (r *rig) submit(t *testing.T, url string) string {
 	t.Helper()

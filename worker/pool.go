@@ -69,6 +69,7 @@ type exporter interface {
 	Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part, dst string) (jobs.Result, error)
 	Sweep(ctx context.Context, j *jobs.Job) (int, error)
 	Discard(ctx context.Context, names ...string) error
+	Lost(ctx context.Context, j *jobs.Job) (bool, error)
 }
 
 // Config is what a Pool is made of. All fields but Callbacks and Now are required.

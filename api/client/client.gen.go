@@ -62,6 +62,7 @@ const (
 const (
 	ErrorCodeBUCKETMISSING           ErrorCode = "BUCKET_MISSING"
 	ErrorCodeCOUNTMISMATCH           ErrorCode = "COUNT_MISMATCH"
+	ErrorCodeFILELOST                ErrorCode = "FILE_LOST"
 	ErrorCodeINTERNAL                ErrorCode = "INTERNAL"
 	ErrorCodeINTERRUPTEDTOOOFTEN     ErrorCode = "INTERRUPTED_TOO_OFTEN"
 	ErrorCodeINVALIDJOB              ErrorCode = "INVALID_JOB"
@@ -251,12 +252,15 @@ type BatchFilter struct {
 	// CreatedBefore ISO 8601 date, or date-time with Z or an offset.
 	CreatedBefore *Date `json:"createdBefore,omitempty"`
 
-	// ErrorCode Why a job failed, for programs.
-	ErrorCode   *ErrorCode `json:"errorCode,omitempty"`
-	Kind        *Kind      `json:"kind,omitempty"`
-	OrgID       *ID        `json:"orgId,omitempty"`
-	State       *State     `json:"state,omitempty"`
-	WorkspaceID *ID        `json:"workspaceId,omitempty"`
+	// ErrorCode Why a job failed, for programs; `FILE_LOST` is why an `expired` job has no file before its time.
+	ErrorCode *ErrorCode `json:"errorCode,omitempty"`
+
+	// FileLost `succeeded` jobs whose file is not in storage; `mode` is `fresh`. Files found lost before are `state: expired, errorCode: FILE_LOST`.
+	FileLost    *bool  `json:"fileLost,omitempty"`
+	Kind        *Kind  `json:"kind,omitempty"`
+	OrgID       *ID    `json:"orgId,omitempty"`
+	State       *State `json:"state,omitempty"`
+	WorkspaceID *ID    `json:"workspaceId,omitempty"`
 }
 
 // CallbackFilter All members must match.
@@ -343,7 +347,7 @@ type DryRun struct {
 	NotEligible []NotEligible `json:"notEligible"`
 }
 
-// ErrorCode Why a job failed, for programs.
+// ErrorCode Why a job failed, for programs; `FILE_LOST` is why an `expired` job has no file before its time.
 type ErrorCode string
 
 // Export defines model for Export.
@@ -431,7 +435,7 @@ type JobBase struct {
 
 // JobError defines model for JobError.
 type JobError struct {
-	// Code Why a job failed, for programs.
+	// Code Why a job failed, for programs; `FILE_LOST` is why an `expired` job has no file before its time.
 	Code    ErrorCode `json:"code"`
 	Message string    `json:"message"`
 
@@ -1506,8 +1510,8 @@ type ClientInterface interface {
 
 	// OpsRerunJobWithBody Run an ended job again
 	//
-	// `failed`, `canceled` and `expired` jobs. `resume` keeps finished parts while the snapshot can be read; else, and for `fresh`,
-	// there is a new snapshot. The answer says which.
+	// `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
+	// finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1516,8 +1520,8 @@ type ClientInterface interface {
 
 	// OpsRerunJob Run an ended job again
 	//
-	// `failed`, `canceled` and `expired` jobs. `resume` keeps finished parts while the snapshot can be read; else, and for `fresh`,
-	// there is a new snapshot. The answer says which.
+	// `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
+	// finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2175,8 +2179,8 @@ func (c *RawClient) OpsCancelJob(ctx context.Context, jobID JobID, body OpsCance
 
 // OpsRerunJobWithBody Run an ended job again
 //
-// `failed`, `canceled` and `expired` jobs. `resume` keeps finished parts while the snapshot can be read; else, and for `fresh`,
-// there is a new snapshot. The answer says which.
+// `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
+// finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2195,8 +2199,8 @@ func (c *RawClient) OpsRerunJobWithBody(ctx context.Context, jobID JobID, conten
 
 // OpsRerunJob Run an ended job again
 //
-// `failed`, `canceled` and `expired` jobs. `resume` keeps finished parts while the snapshot can be read; else, and for `fresh`,
-// there is a new snapshot. The answer says which.
+// `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
+// finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4702,8 +4706,8 @@ type ClientWithResponsesInterface interface {
 
 	// OpsRerunJobWithBodyWithResponse Run an ended job again
 	//
-	// `failed`, `canceled` and `expired` jobs. `resume` keeps finished parts while the snapshot can be read; else, and for `fresh`,
-	// there is a new snapshot. The answer says which.
+	// `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
+	// finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4712,8 +4716,8 @@ type ClientWithResponsesInterface interface {
 
 	// OpsRerunJobWithResponse Run an ended job again
 	//
-	// `failed`, `canceled` and `expired` jobs. `resume` keeps finished parts while the snapshot can be read; else, and for `fresh`,
-	// there is a new snapshot. The answer says which.
+	// `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
+	// finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6129,8 +6133,8 @@ func (c *ClientWithResponses) OpsCancelJobWithResponse(ctx context.Context, jobI
 
 // OpsRerunJobWithBodyWithResponse Run an ended job again
 //
-// `failed`, `canceled` and `expired` jobs. `resume` keeps finished parts while the snapshot can be read; else, and for `fresh`,
-// there is a new snapshot. The answer says which.
+// `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
+// finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -6145,8 +6149,8 @@ func (c *ClientWithResponses) OpsRerunJobWithBodyWithResponse(ctx context.Contex
 
 // OpsRerunJobWithResponse Run an ended job again
 //
-// `failed`, `canceled` and `expired` jobs. `resume` keeps finished parts while the snapshot can be read; else, and for `fresh`,
-// there is a new snapshot. The answer says which.
+// `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
+// finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -42,6 +42,7 @@ A filter is NAME=VALUE,... of: state, kind, orgId, workspaceId, errorCode, creat
 createdBefore. All of them must match.`,
 		Example: `  exportctl ops rerun JOB --reason "index is there now"
   exportctl ops rerun --filter state=failed,errorCode=MISSING_INDEX --reason "index is there now" --dry-run
+  exportctl ops rerun --filter fileLost=true --reason "files lost from the bucket"
   exportctl ops rerun --filter state=failed,createdAfter=2026-11-20 --reason "outage is over" --yes`,
 		ValidArgsFunction: a.completeJobs(true),
 		Args: func(cmd *cobra.Command, args []string) error {

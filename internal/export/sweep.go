@@ -2,9 +2,11 @@ package export
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 
+	"exportd/internal/objectstore"
 	"exportd/jobs"
 )
 
@@ -28,6 +30,15 @@ func (e *Exporter) Sweep(ctx context.Context, j *jobs.Job) (deleted int, err err
 		deleted++
 	}
 	return deleted, nil
+}
+
+// Lost reports whether the file of a succeeded job is not in storage, alone or with its bucket.
+func (e *Exporter) Lost(ctx context.Context, j *jobs.Job) (bool, error) {
+	there, err := e.objects.Holds(ctx, j.Result.Object, j.Result.Size, j.Result.CRC32C)
+	if errors.Is(err, objectstore.ErrNoBucket) {
+		return true, nil
+	}
+	return !there && err == nil, err
 }
 
 // Discard deletes objects by name, as far as it can: what is left is found by Sweep.

@@ -57,12 +57,15 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 	}
 	if len(docs) == 2 {
 		job, err := s.idempotent(ctx, docs[1], fp, now)
-		if err != nil || job != nil {
+		if err != nil || job != nil && job.ID != sub.Not {
 			return jobs.Submitted{Job: job, Reused: true}, err
 		}
 	}
 	if !sub.Fresh {
 		job, err := s.reusable(ctx, docs[0], now)
+		if job != nil && job.ID == sub.Not {
+			job = nil
+		}
 		if job != nil && len(docs) == 2 {
 			err = s.remember(ctx, docs[1], pointer{JobID: job.ID, Fingerprint: fp, ExpiresAt: now.Add(idempotencyLife), Rev: jobs.NewToken()})
 		}

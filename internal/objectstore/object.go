@@ -25,6 +25,18 @@ func (s *Store) Attrs(ctx context.Context, name string) (Object, error) {
 	return objectOf(a), nil
 }
 
+// Holds reports whether Storage has the object, as large and with the checksum as it was
+// written. ErrNoBucket where not even its bucket is there.
+func (s *Store) Holds(ctx context.Context, name string, size int64, crc uint32) (bool, error) {
+	o, err := s.Attrs(ctx, name)
+	if errors.Is(err, ErrNotFound) {
+		if err = s.missing(ctx, err); !errors.Is(err, ErrNoBucket) {
+			return false, nil
+		}
+	}
+	return err == nil && o.Size == size && o.CRC32C == crc, err
+}
+
 // Delete removes the object. One that is missing already is no error.
 func (s *Store) Delete(ctx context.Context, name string) error {
 	return s.delete(ctx, s.bucket.Object(name))
