@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/gin-gonic/gin"
 	"golang.org/x/sync/errgroup"
@@ -110,16 +109,16 @@ func (s *Server) listUsers(c *gin.Context, caller *apikey.Key) error {
 	if err := s.gate(c.Request.Context(), caller.OrgID, filter); err != nil {
 		return err
 	}
-	q := vip.NewQuery(jobs.KindUsers, filter)
+	q, key := vip.NewQuery(jobs.KindUsers, filter), listKey(caller.OrgID, jobs.KindUsers, filter)
 	var page records.Page
 	var total int64
 	g, ctx := errgroup.WithContext(c.Request.Context())
 	g.Go(func() (err error) {
-		page, err = s.records.Page(ctx, q, nil, offset, limit)
+		page, err = s.pageAt(ctx, key, q, offset, limit)
 		return err
 	})
 	g.Go(func() (err error) {
-		total, _, err = s.records.Count(ctx, q, vip.Range{}, time.Time{})
+		total, err = s.total(ctx, key, q)
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -192,11 +191,11 @@ func (s *Server) overview(c *gin.Context, caller *apikey.Key) error {
 	if err := s.gate(c.Request.Context(), caller.OrgID, filter); err != nil {
 		return err
 	}
-	counts, total, err := s.records.LabelCounts(c.Request.Context(), vip.NewQuery(jobs.KindMessages, filter))
+	a, err := s.labels(c.Request.Context(), caller, filter)
 	if err != nil {
 		return err
 	}
-	writeJSON(c, http.StatusOK, map[string]any{"labels": orEmpty(counts), "total": total})
+	writeJSON(c, http.StatusOK, map[string]any{"labels": orEmpty(a.counts), "total": a.total})
 	return nil
 }
 

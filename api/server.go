@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"exportd/internal/apikey"
+	"exportd/internal/vip"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
@@ -104,9 +105,14 @@ type Server struct {
 	readiness *readiness
 	waits     *places
 	files     *files
-	sender    *webhook.Sender
-	pings     *buckets         // by org
-	pinging   *webhook.Limiter // test callbacks under way
+	totals    *memo[int64]
+	placesAt  *memo[*vip.Position] // where pages begin, by offset
+	overviews *memo[overviewAnswer]
+	// overviewing are the overviews under way.
+	overviewing *places
+	sender      *webhook.Sender
+	pings       *buckets         // by org
+	pinging     *webhook.Limiter // test callbacks under way
 
 	byIP, byKey *buckets // nil: no limit
 	proxies     []netip.Prefix
@@ -139,6 +145,16 @@ func New(c Config) (*Server, error) {
 	if s.files, err = newFiles(); err != nil {
 		return nil, err
 	}
+	if s.totals, err = newMemo[int64](maxCounts, countSeen); err != nil {
+		return nil, err
+	}
+	if s.placesAt, err = newMemo[*vip.Position](maxPlaces, placeSeen); err != nil {
+		return nil, err
+	}
+	if s.overviews, err = newMemo[overviewAnswer](maxOverviews, overviewSeen); err != nil {
+		return nil, err
+	}
+	s.overviewing = newPlaces(overviewPlaces)
 	for _, b := range []struct {
 		to   **buckets
 		rate Rate

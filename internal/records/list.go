@@ -1,12 +1,10 @@
 package records
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -273,43 +271,4 @@ func all[T any](ctx context.Context, r *Reader, q vip.Query, decode func(*vip.De
 		})
 	})
 	return rows, err
-}
-
-// LabelCount is how many messages carry a label.
-type LabelCount struct {
-	Label string `json:"label"`
-	Count int64  `json:"count"`
-}
-
-// LabelCounts counts the messages of q by label, the most frequent first, ties
-// by label; total is the number of messages, labelled or not. A message counts
-// once for each label that a query by that label finds it by. All is seen at
-// one instant. It costs one read for each message.
-func (r *Reader) LabelCounts(ctx context.Context, q vip.Query) (counts []LabelCount, total int64, err error) {
-	at, err := r.SnapshotTime(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
-	byLabel := make(map[string]int64)
-	var labels []string
-	err = r.Scan(ctx, q, vip.Range{}, at, Options{fields: []string{q.SortField, "labels"}}, func(doc []byte) error {
-		total++
-		var err error
-		labels, err = vip.AppendLabels(labels[:0], doc)
-		for _, label := range labels {
-			byLabel[label]++
-		}
-		return err
-	})
-	if err != nil {
-		return nil, 0, err
-	}
-	counts = make([]LabelCount, 0, len(byLabel))
-	for label, n := range byLabel {
-		counts = append(counts, LabelCount{label, n})
-	}
-	slices.SortFunc(counts, func(a, b LabelCount) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Label, b.Label))
-	})
-	return counts, total, nil
 }

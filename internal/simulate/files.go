@@ -297,3 +297,6 @@ func (s *source) First(ctx context.Context, _ vip.Query, rng vip.Range, _ time.T
 func (s *source) Scan(context.Context, vip.Query, vip.Range, time.Time, records.Options, func([]byte) error) error {
 	return errors.New("simulated rows cannot be scanned")
 }
+
+// Lost: nobody deletes files here.
+func (e exporter) Lost(context.Context, *jobs.Job) (bool, error) { return false, nil }

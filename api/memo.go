@@ -1,0 +1,132 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/singleflight"
+
+	"exportd/internal/apikey"
+	"exportd/internal/records"
+	"exportd/internal/vip"
+	"exportd/jobs"
+)
+
+const (
+	// countSeen is how old a total may be: pages of one list cost one count, not one each.
+	countSeen = 5 * time.Second
+	// placeSeen is how long the end of a page is remembered as the begin of the next.
+	placeSeen = 5 * time.Minute
+	// overviewSeen is how old an overview may be, which costs a read for each message.
+	overviewSeen = time.Minute
+	// overviewWithin is within what a request has, with time left to answer.
+	overviewWithin = 33 * time.Second
+	// overviewPlaces are the overviews under way in a process, of 12 streams each; keys and orgs have
+	// a share of them.
+	overviewPlaces = 4
+	// What is remembered, in entries: some megabytes each. An overview of more labels is not.
+	maxCounts, maxPlaces, maxOverviews = 10_000, 50_000, 500
+	maxLabels                          = 2000
+)
+
+// memo remembers answers for a while, by org and query, and has equal questions asked once.
+// What is forgotten is asked again: nothing but cost depends on it.
+type memo[V any] struct {
+	answers *otter.Cache[string, dated[V]]
+	flights singleflight.Group
+	life    time.Duration
+}
+
+type dated[V any] struct {
+	value V
+	at    time.Time
+}
+
+func newMemo[V any](size int, life time.Duration) (*memo[V], error) {
+	answers, err := otter.New(&otter.Options[string, dated[V]]{MaximumSize: size})
+	return &memo[V]{answers: answers, life: life}, err
+}
+
+func (m *memo[V]) get(key string, now time.Time) (v V, ok bool) {
+	d, ok := m.answers.GetIfPresent(key)
+	if !ok || now.Sub(d.at) >= m.life {
+		return v, false
+	}
+	return d.value, true
+}
+
+func (m *memo[V]) set(key string, v V, now time.Time) { m.answers.Set(key, dated[V]{v, now}) }
+
+// listKey names a query of an org.
+func listKey(orgID string, kind jobs.Kind, f jobs.Filter) string {
+	return jobs.Fingerprint(orgID, kind, jobs.Params{Filter: f})
+}
+
+// total counts the rows of a list, at most countSeen ago.
+func (s *Server) total(ctx context.Context, key string, q vip.Query) (int64, error) {
+	if n, ok := s.totals.get(key, s.now()); ok {
+		return n, nil
+	}
+	n, _, err := s.records.Count(ctx, q, vip.Range{}, time.Time{})
+	if err == nil {
+		s.totals.set(key, n, s.now())
+	}
+	return n, err
+}
+
+// pageAt reads the page at an offset. Where the page before was read lately it begins right
+// behind that, so that skipped rows are not read, and rows that were written between two pages
+// move none of the others from one page to the next: each is listed once. At an offset that nobody
+// came to by nextOffset the rows before it are skipped, which are billed.
+func (s *Server) pageAt(ctx context.Context, key string, q vip.Query, offset, limit int) (records.Page, error) {
+	skip := offset
+	var after *vip.Position
+	if p, ok := s.placesAt.get(key+"@"+strconv.Itoa(offset), s.now()); ok && offset > 0 {
+		after, skip = p, 0
+	}
+	page, err := s.records.Page(ctx, q, after, skip, limit)
+	if err == nil && page.Next != nil {
+		s.placesAt.set(key+"@"+strconv.Itoa(offset+len(page.Users)), page.Next, s.now())
+	}
+	return page, err
+}
+
+// overviewAnswer is what an overview came to.
+type overviewAnswer struct {
+	counts []records.LabelCount
+	total  int64
+}
+
+// labels is an overview of at most overviewSeen ago, which equal requests share.
+func (s *Server) labels(ctx context.Context, caller *apikey.Key, f jobs.Filter) (overviewAnswer, error) {
+	key := listKey(caller.OrgID, jobs.KindMessages, f)
+	if a, ok := s.overviews.get(key, s.now()); ok {
+		return a, nil
+	}
+	found, err, _ := s.overviews.flights.Do(key, func() (any, error) {
+		leave, why := s.overviewing.take(caller.OrgID, caller.ID)
+		if why != admitted {
+			return overviewAnswer{}, &problem{status: http.StatusTooManyRequests, message: "too many overviews at once: try again when one has ended", retryAfter: retryAfterOutage * time.Second}
+		}
+		defer leave()
+		// Not the caller's context alone: others wait for the same answer.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), overviewWithin)
+		defer cancel()
+		var a overviewAnswer
+		var err error
+		a.counts, a.total, err = s.records.LabelCounts(ctx, vip.NewQuery(jobs.KindMessages, f))
+		if errors.Is(err, records.ErrTooManyRows) {
+			return a, invalid("to", typeOnly, map[string]any{"limit": records.OverviewRows, "value": a.total}, "must leave at most %d messages in the window: it has %d", records.OverviewRows, a.total)
+		}
+		if err == nil && len(a.counts) <= maxLabels {
+			s.overviews.set(key, a, s.now())
+		}
+		return a, err
+	})
+	a, _ := found.(overviewAnswer)
+	return a, err
+}
