@@ -21,13 +21,18 @@ const admissionKey = "exportd/admission"
 
 // stillAllowed judges the caller again, after a wait and in a stream: a key that was revoked
 // or has expired meanwhile gets nothing more, no link above all. It asks what this process
-// knows of the key, which costs a read every few seconds at most.
-func (s *Server) stillAllowed(c *gin.Context) error {
+// knows of the key, which costs a read every few seconds at most; before a link is handed
+// out, past every cache.
+func (s *Server) stillAllowed(c *gin.Context, link bool) error {
 	a, ok := c.Value(admissionKey).(*admission)
 	if !ok {
 		return nil // a route that is open to all
 	}
-	caller, err := s.verifier.Again(c.Request.Context(), a.request, s.now())
+	verifier := s.verifier
+	if link {
+		verifier.Lookup = s.freshKeys
+	}
+	caller, err := verifier.Again(c.Request.Context(), a.request, s.now())
 	if err != nil {
 		return err
 	}

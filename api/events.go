@@ -102,7 +102,7 @@ func (s *Server) sendEvents(ctx context.Context, c *gin.Context, changes <-chan 
 			job = j
 		case <-progress.C:
 			// Whoever connects again is told why it ended.
-			if err := s.stillAllowed(c); err != nil {
+			if err := s.stillAllowed(c, false); err != nil {
 				return err
 			}
 			if job == nil || job.State != jobs.Running {
@@ -116,7 +116,7 @@ func (s *Server) sendEvents(ctx context.Context, c *gin.Context, changes <-chan 
 		case <-ctx.Done():
 			return nil
 		}
-		if err := s.stillAllowed(c); err != nil {
+		if err := s.stillAllowed(c, job.State == jobs.Succeeded); err != nil {
 			return err
 		}
 		v, err := s.show(ctx, job)

@@ -59,8 +59,15 @@ func (r *readiness) ask(ctx context.Context) map[string]error {
 	return r.errors
 }
 
-// health says that the process answers, whatever it depends on.
+// health says that the process answers, whatever it depends on, unless for so long nothing
+// has got through to it that another process may fare better.
 func (s *Server) health(c *gin.Context, _ *apikey.Key) error {
+	if err := s.alive(); err != nil {
+		observe(c).cause = err
+		setRetryAfter(c, retryAfterOutage*time.Second)
+		writeJSON(c, http.StatusServiceUnavailable, map[string]string{"status": "cut off"})
+		return nil
+	}
 	writeJSON(c, http.StatusOK, map[string]string{"status": "ok"})
 	return nil
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -134,7 +135,9 @@ func TestReadsAreBounded(t *testing.T) {
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	down, broken := jobs.ErrUnavailable, false
+	var cutOff error
 	b := newBench(t, func(c *Config) {
+		c.Alive = func() error { return cutOff }
 		c.Checks = []Check{
 			{"firestore", func(context.Context) error { return nil }},
 			{"pubsub", func(context.Context) error {
@@ -164,6 +167,10 @@ func TestHealth(t *testing.T) {
 	b.readiness.at = time.Time{}
 	if code, body := ask("/readyz"); code != 503 || body != `{"checks":{"firestore":"ok","pubsub":"unavailable"},"status":"unavailable"}` {
 		t.Errorf("readyz = %d %s", code, body)
+	}
+	cutOff = errors.New("nothing has got through")
+	if code, body := ask("/healthz"); code != 503 || body != `{"status":"cut off"}` {
+		t.Errorf("healthz of a process that is cut off = %d %s", code, body)
 	}
 	if code, body := ask("/metrics"); code != 200 || !strings.Contains(body, `exportd_http_requests_total{method="GET",route="/healthz",status="200"} 1`) {
 		t.Errorf("metrics = %d %s", code, body)

@@ -47,6 +47,8 @@ type Config struct {
 	Metrics *prometheus.Registry
 	// Checks are what /readyz asks.
 	Checks []Check
+	// Alive is what /healthz asks: an error says that only another process can help. May be nil.
+	Alive func() error
 	// CallbackRules judge callbackUrl, but for AllowedHosts, which come from the key.
 	CallbackRules webhook.Rules
 
@@ -103,6 +105,7 @@ type Server struct {
 	strangers *strangers
 	gather    http.Handler
 	readiness *readiness
+	alive     func() error
 	waits     *places
 	files     *files
 	totals    *memo[int64]
@@ -137,7 +140,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		keys: c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Nonces: c.Nonces}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
-		metrics: m, strangers: newStrangers(), gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks},
+		metrics: m, strangers: newStrangers(), gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks}, alive: c.Alive,
 		waits:  newPlaces(c.MaxWaits),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
 		proxies: c.TrustedProxies, loopback: c.LoopbackOnly, quotas: c.Quotas,
@@ -206,6 +209,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.FreshKeys == nil {
 		c.FreshKeys = c.Keys
+	}
+	if c.Alive == nil {
+		c.Alive = func() error { return nil }
 	}
 	if c.KeyUsed == nil {
 		c.KeyUsed = func(*apikey.Key) {}

@@ -45,7 +45,7 @@ func (s *Server) await(c *gin.Context, caller *apikey.Key, job *jobs.Job, p pref
 	if waited := time.Since(began); !job.State.Ended() && waited < p.wait && applied != "" {
 		applied = "wait=" + strconv.Itoa(int(waited/time.Second)) // cut short
 	}
-	return job, applied, s.stillAllowed(c)
+	return job, applied, s.stillAllowed(c, job.State == jobs.Succeeded)
 }
 
 func tooManyWaits() error {

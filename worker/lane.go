@@ -39,7 +39,7 @@ func (p *Pool) lane(fetch, work context.Context, q jobs.Queue, slots int, h hand
 		if err != nil && fetch.Err() == nil && !paused {
 			p.Log.Warn("cannot pull", zap.String("queue", string(q)), zap.Error(err), zap.Duration("again_in", pause))
 			wait(fetch, pause/2+rand.N(pause))
-			pause = min(2*pause, 30*time.Second) // an outage is asked about twice a minute
+			pause = min(2*pause, 8*time.Second) // what is back is found within 12 s
 			continue
 		}
 		pause = time.Second

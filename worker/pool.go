@@ -111,7 +111,8 @@ func New(cfg Config) *Pool {
 }
 
 // Run works until ctx ends; then it takes nothing new, lets work end for at most Drain,
-// hands the rest back without spending its attempts, and returns when all is quiet.
+// hands the rest back without spending its attempts, and returns when all is quiet, but
+// 10 s later at the latest: then the process is to end.
 func (p *Pool) Run(ctx context.Context) error {
 	workCtx, interrupt := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer interrupt(nil)
@@ -131,12 +132,28 @@ func (p *Pool) Run(ctx context.Context) error {
 	}
 	p.Log.Info("worker takes no new work", zap.String("worker", p.ID), zap.Duration("drain", p.Drain))
 	drain := time.AfterFunc(p.Drain, func() { interrupt(jobs.ErrInterrupted) })
-	loops.Wait()
-	p.work.Wait()
-	drain.Stop()
-	p.Log.Info("worker stopped", zap.String("worker", p.ID))
+	defer drain.Stop()
+	quiet := make(chan struct{})
+	go func() {
+		defer close(quiet)
+		loops.Wait()
+		p.work.Wait()
+	}()
+	late := time.NewTimer(p.Drain + handBackWithin)
+	defer late.Stop()
+	select {
+	case <-quiet:
+		p.Log.Info("worker stopped", zap.String("worker", p.ID))
+	case <-late.C:
+		p.Log.Error("worker stops with work in hand, because services do not answer: leases give it to others", zap.String("worker", p.ID))
+	}
 	return nil
 }
+
+// handBackWithin bounds what a stop takes beyond the drain: one record of an outcome, which
+// has 10 s. Where services hang there would be no end; whoever holds nothing any more but
+// leases may as well die.
+const handBackWithin = 10 * time.Second
 
 // aliveEvery is how often a worker shows that it lives; after two missed it counts as gone. Each
 // costs a write, and a hundred workers that idle make nothing else but these.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"cloud.google.com/go/firestore"
 	"go.uber.org/zap"
@@ -24,6 +26,33 @@ func newGuards(log *zap.Logger) guards {
 		}}
 	}
 	return guards{guard("firestore"), guard("pubsub"), guard("storage")}
+}
+
+// cutOffAfter is for how long nothing may get through until liveness probes fail. By then
+// connections have been given up and made anew several times.
+const cutOffAfter = time.Minute
+
+// cutOff tells that calls to one of the services have been made for a while and nothing has
+// come back, not even a refusal. In an outage in which the service answers, with errors, a new
+// process would be no better.
+func cutOff(now time.Time, of map[string]*connection.Guard) error {
+	var errs []error
+	for service, g := range of {
+		if d := g.Silent(now); d > cutOffAfter {
+			errs = append(errs, fmt.Errorf("nothing has got through to %s for %s", service, d.Round(time.Second)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// apiAlive: an API does nothing without Firestore; what it cannot ring the rescuer rings.
+func (g guards) apiAlive() error {
+	return cutOff(time.Now(), map[string]*connection.Guard{"firestore": g.firestore})
+}
+
+// workerAlive: a worker hears of nothing without Pub/Sub.
+func (g guards) workerAlive() error {
+	return cutOff(time.Now(), map[string]*connection.Guard{"firestore": g.firestore, "pubsub": g.pubsub})
 }
 
 // connectionsFor is how many connections carry calls at a time of which most last long, four

@@ -57,7 +57,7 @@ func openClients(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *cl
 	}); err != nil {
 		return c, err
 	}
-	if c.queue, err = jobqueue.Open(ctx, jobqueue.Config{ProjectID: cfg.ProjectID, Emulator: cfg.PubSubHost}); err != nil {
+	if c.queue, err = jobqueue.Open(ctx, jobqueue.Config{ProjectID: cfg.ProjectID, Emulator: cfg.PubSubHost, Guard: c.guards.pubsub}); err != nil {
 		return c, err
 	}
 	c.objects, err = objectstore.Open(ctx, objectstore.Config{
@@ -65,12 +65,28 @@ func openClients(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *cl
 		// The bucket's own rule is the last resort behind the sweep: a day after the files' life.
 		RetentionDays: int(cfg.FileLife/(24*time.Hour)) + 1, Location: cfg.BucketLocation,
 		ChunkBytes: cfg.ChunkBytes,
+		Guard:      c.guards.storage,
 	})
 	return c, err
 }
 
+// closeWithin bounds the end of the connections, which flushes doorbells: where services hang
+// the process ends without.
+const closeWithin = 3 * time.Second
+
 // Close ends all connections.
 func (c *clients) Close() error {
+	closed := make(chan error, 1)
+	go func() { closed <- c.close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeWithin):
+		return errors.New("close connections: a service does not answer")
+	}
+}
+
+func (c *clients) close() error {
 	var errs []error
 	if c.objects != nil {
 		errs = append(errs, c.objects.Close())
@@ -142,7 +158,7 @@ func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logge
 		wait = -1 // "do not wait" to the API, where 0 is the default
 	}
 	server, err := api.New(api.Config{
-		Keys: keys.Lookup, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Operations: c.store, Logger: log, Checks: checks,
+		Keys: keys.Lookup, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Operations: c.store, Logger: log, Checks: checks, Alive: c.guards.apiAlive,
 		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: proxies,
 		LoopbackOnly: cfg.Env == "development" && loopback.IsHost(l.Addr().String()),
 		IPRate:       api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst},
@@ -202,10 +218,20 @@ func runWorker(ctx context.Context, cfg config.Config, c *clients, log *zap.Logg
 	})
 	defer watch.Wait()
 	defer stop()
-	return worker.New(withCrashes(worker.Config{
+	pool := worker.New(withCrashes(worker.Config{
 		ID: cfg.WorkerID, Store: c.store, Queue: c.queue, Exporter: exporter, Log: log,
 		JobSlots: cfg.JobSlots, PartSlots: cfg.PartSlots, Drain: cfg.Drain, Callbacks: callbacks,
-	})).Run(ctx)
+	}))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return pool.Run(ctx) })
+	if cfg.OpsAddr != "" {
+		g.Go(func() error {
+			return serveOps(ctx, cfg.OpsAddr, c.guards.workerAlive, []api.Check{
+				{Name: "firestore", Run: c.store.Ping}, {Name: "subscriptions", Run: c.queue.PingSubscriptions}, {Name: "storage", Run: c.objects.Ping},
+			}, log)
+		})
+	}
+	return g.Wait()
 }
 
 // tellEvery is how often a worker looks whether work can reach it: a call per subscription.

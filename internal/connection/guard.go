@@ -163,9 +163,7 @@ func (c call) end(ctx context.Context, p *peer.Peer, err error) {
 	case codes.Canceled:
 	case codes.Unavailable:
 		// The service says so, or there is no connection: it is the former if bytes came.
-		if c.g.heard.Load() > c.began.UnixNano() {
-			c.g.since.Store(0)
-		}
+		c.g.heardOf(c)
 	case codes.DeadlineExceeded:
 		patience := c.g.Patience
 		if patience == 0 {

@@ -8,6 +8,7 @@
 package jobqueue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"exportd/internal/connection"
 	"exportd/jobs"
 )
 
@@ -32,14 +34,21 @@ type Config struct {
 	Emulator string
 	// Prefix begins the names of topics and subscriptions; "exportd-" if empty.
 	Prefix string
+	// Guard watches over the connections; a new one if nil.
+	Guard *connection.Guard
+	// PullFor bounds one Pull that finds nothing, and ProbeFor the question that then tells
+	// whether anybody is there. 60 s and 5 s if 0.
+	PullFor, ProbeFor time.Duration
 }
 
 // publishTimeout bounds one publish. The client would retry for a minute; the rescuer rings
 // what could not be published, so a request need not wait for that.
 const publishTimeout = 5 * time.Second
 
-// pullTimeout bounds one Pull that finds nothing.
-const pullTimeout = 60 * time.Second
+const (
+	pullTimeout  = 60 * time.Second
+	probeTimeout = 5 * time.Second
+)
 
 // Queue publishes and pulls doorbells. Safe for concurrent use.
 type Queue struct {
@@ -53,7 +62,14 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	if cfg.Prefix == "" {
 		cfg.Prefix = "exportd-"
 	}
-	var opts []option.ClientOption
+	if cfg.Guard == nil {
+		cfg.Guard = &connection.Guard{}
+	}
+	cfg.PullFor, cfg.ProbeFor = cmp.Or(cfg.PullFor, pullTimeout), cmp.Or(cfg.ProbeFor, probeTimeout)
+	opts := cfg.Guard.ClientOptions()
+	// One connection each for topics and subscriptions: what a Pull learns holds for the next.
+	// A worker has a Pull for each lane, and short calls beside.
+	opts = append(opts, option.WithGRPCConnectionPool(1))
 	if cfg.Emulator != "" {
 		opts = append(opts, option.WithEndpoint(cfg.Emulator), option.WithoutAuthentication(),
 			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())), option.WithTelemetryDisabled())
@@ -110,14 +126,14 @@ type Delivery struct {
 }
 
 // Pull waits for messages of a lane and gives at most limit. It gives none and no error
-// when none came for a while.
+// when none came for a while, but an error when nobody answers either that there are none.
 func (q *Queue) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]Delivery, error) {
-	pull, cancel := context.WithTimeout(ctx, pullTimeout)
+	pull, cancel := context.WithTimeout(connection.LongPoll(ctx), q.cfg.PullFor)
 	defer cancel()
 	res, err := q.client.SubscriptionAdminClient.Pull(pull, &pubsubpb.PullRequest{Subscription: q.subscription(lane), MaxMessages: int32(limit)})
 	if err != nil {
 		if ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded) {
-			return nil, nil
+			return nil, q.answers(ctx, lane)
 		}
 		return nil, fmt.Errorf("pull from %s: %w", q.subscription(lane), classify(err))
 	}
@@ -134,6 +150,22 @@ func (q *Queue) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]Deliver
 		out = out[:limit]
 	}
 	return out, nil
+}
+
+// answers asks what costs nothing, to tell a Pull that found nothing from one that nobody
+// heard. Any answer will do: to acknowledge nothing is refused.
+func (q *Queue) answers(ctx context.Context, lane jobs.Queue) error {
+	ctx, cancel := context.WithTimeout(ctx, q.cfg.ProbeFor)
+	defer cancel()
+	err := q.client.SubscriptionAdminClient.Acknowledge(ctx, &pubsubpb.AcknowledgeRequest{Subscription: q.subscription(lane)})
+	switch status.Code(err) {
+	case codes.DeadlineExceeded, codes.Unavailable, codes.Canceled:
+	default:
+		if !errors.Is(err, context.DeadlineExceeded) {
+			return nil
+		}
+	}
+	return fmt.Errorf("pull from %s: no answer for %s: %w", q.subscription(lane), q.cfg.PullFor, classify(err))
 }
 
 // Ack takes a message off the lane. An error means that it may come again, which claims bear.

@@ -8,6 +8,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"exportd/internal/connection"
+	"exportd/internal/connection/connectiontest"
 	"exportd/internal/jobqueue"
 	"exportd/internal/localcloud/fault"
 	"exportd/internal/localcloud/localcloudtest"
@@ -112,5 +114,43 @@ func TestPullGivesNoMoreThanAsked(t *testing.T) {
 		if got, err := q.Pull(t.Context(), jobs.QueueParts, 2); err != nil || len(got) > 2 {
 			t.Errorf("Pull = %d messages, %v, want at most 2", len(got), err)
 		}
+	}
+}
+
+// A Pull that found nothing is told from one that nobody heard, and the next one goes
+// through as soon as the way is good again.
+func TestPullIntoSilence(t *testing.T) {
+	t.Parallel()
+	cloud := localcloudtest.Start(t)
+	if err := open(t, cloud).Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	proxy := connectiontest.Start(t, cloud.Endpoints().PubSub)
+	guard := &connection.Guard{Patience: time.Millisecond}
+	q, err := jobqueue.Open(t.Context(), jobqueue.Config{ProjectID: localcloudtest.Project, Emulator: proxy.Addr, Guard: guard,
+		PullFor: 100 * time.Millisecond, ProbeFor: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.Close() })
+	if got, err := q.Pull(t.Context(), jobs.QueueParts, 1); err != nil || len(got) != 0 {
+		t.Errorf("Pull of an empty lane = %d, %v, want none", len(got), err)
+	}
+	if s := guard.Silent(time.Now().Add(time.Hour)); s != 0 {
+		t.Errorf("silent for %s after a Pull that found nothing", s)
+	}
+	opened := guard.Opened()
+	proxy.Silence()
+	for range 3 {
+		if got, err := q.Pull(t.Context(), jobs.QueueParts, 1); !errors.Is(err, jobs.ErrUnavailable) {
+			t.Errorf("Pull into silence = %d, %v, want ErrUnavailable", len(got), err)
+		}
+	}
+	proxy.Heal()
+	for err = errors.New("not yet"); err != nil; {
+		_, err = q.Pull(t.Context(), jobs.QueueParts, 1)
+	}
+	if guard.Opened() == opened {
+		t.Error("no connection was made")
 	}
 }

@@ -25,7 +25,10 @@ import (
 	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/api/iterator"
 	"google.golang.org/api/option"
+	"google.golang.org/api/option/internaloption"
+	htransport "google.golang.org/api/transport/http"
 
+	"exportd/internal/connection"
 	"exportd/internal/objectstore/crc32c"
 )
 
@@ -52,9 +55,13 @@ type Config struct {
 	CallTimeout time.Duration
 	// StallTimeout bounds the time without any progress while bytes move. Default 3 min.
 	StallTimeout time.Duration
-	// Backoff is the pause before a request's second try; it doubles up to 10 s. Default 200 ms.
+	// Backoff is the pause before a request's second try; it doubles up to 5 s. Default 200 ms.
 	Backoff time.Duration
-	// ClientOptions are added to those of the client, for telemetry.
+	// Guard watches over the connections; a new one if nil. AnswerTimeout is how long a request
+	// may be without an answer before another connection is tried. Default 15 s.
+	Guard         *connection.Guard
+	AnswerTimeout time.Duration
+	// ClientOptions are added to those of the client, whose transport is then its own.
 	ClientOptions []option.ClientOption
 }
 
@@ -65,6 +72,7 @@ type Store struct {
 	bucket   *storage.BucketHandle
 	emulator string // base URL of the embedded server, empty on Google Cloud
 	signer   http.Client
+	base     *connection.Transport // of client and signer
 }
 
 const (
@@ -76,9 +84,9 @@ const (
 
 	// maxAttempts and the backoff give a call about half a minute of tries: enough for a server that
 	// restarts, short enough that the job's own retries, which free the worker, take over.
-	maxAttempts    = 8
+	maxAttempts    = 11
 	defaultBackoff = 200 * time.Millisecond
-	maxBackoff     = 10 * time.Second
+	maxBackoff     = 5 * time.Second // a service that is back is found within it
 )
 
 // Open makes a client; it sends nothing. Close must be called.
@@ -90,14 +98,27 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	cfg.CallTimeout = cmp.Or(cfg.CallTimeout, defaultCallTimeout)
 	cfg.StallTimeout = cmp.Or(cfg.StallTimeout, defaultStallTimeout)
 	cfg.Backoff = cmp.Or(cfg.Backoff, defaultBackoff)
-	s := &Store{cfg: cfg, signer: http.Client{Transport: &http.Transport{}}}
+	if cfg.Guard == nil {
+		cfg.Guard = &connection.Guard{}
+	}
+	base := cfg.Guard.Transport(cfg.AnswerTimeout)
+	s := &Store{cfg: cfg, signer: http.Client{Transport: base}, base: base}
 	opts := []option.ClientOption{storage.WithJSONReads()} // the embedded server refuses unsigned XML reads
 	if host := cmp.Or(cfg.EmulatorHost, os.Getenv("STORAGE_EMULATOR_HOST")); host != "" {
 		if !strings.Contains(host, "://") {
 			host = "http://" + host
 		}
 		s.emulator = strings.TrimSuffix(host, "/")
-		opts = append(opts, option.WithEndpoint(s.emulator+"/storage/v1/"), option.WithoutAuthentication())
+		opts = append(opts, option.WithEndpoint(s.emulator+"/storage/v1/"), option.WithoutAuthentication(), option.WithHTTPClient(&http.Client{Transport: base}))
+	} else if len(cfg.ClientOptions) == 0 {
+		// The client's own transport but for what it stands on.
+		signed, err := htransport.NewTransport(ctx, base, option.WithScopes(storage.ScopeFullControl, "https://www.googleapis.com/auth/cloud-platform"),
+			internaloption.WithDefaultEndpointTemplate("https://storage.UNIVERSE_DOMAIN/storage/v1/"), internaloption.WithDefaultMTLSEndpoint("https://storage.mtls.googleapis.com/storage/v1/"),
+			internaloption.WithDefaultUniverseDomain("googleapis.com"), internaloption.EnableNewAuthLibrary())
+		if err != nil {
+			return nil, fmt.Errorf("open object store: %w", err)
+		}
+		opts = append(opts, option.WithHTTPClient(&http.Client{Transport: signed}))
 	}
 	client, err := storage.NewClient(ctx, append(opts, cfg.ClientOptions...)...)
 	if err != nil {
@@ -116,7 +137,7 @@ func (s *Store) backoff() gax.Backoff {
 
 // Close releases the client's connections.
 func (s *Store) Close() error {
-	s.signer.CloseIdleConnections()
+	defer s.base.Close()
 	if err := s.client.Close(); err != nil {
 		return fmt.Errorf("close object store: %w", err)
 	}

@@ -20,6 +20,7 @@ type Proxy struct {
 	listener net.Listener
 	silent   atomic.Bool
 	dials    atomic.Int64
+	dialed   chan struct{}
 	wg       sync.WaitGroup
 
 	mu    sync.Mutex
@@ -33,7 +34,7 @@ func Start(tb testing.TB, to string) *Proxy {
 	if err != nil {
 		tb.Fatalf("listen for a proxy: %v", err)
 	}
-	p := &Proxy{Addr: l.Addr().String(), to: to, listener: l, conns: map[net.Conn]struct{}{}}
+	p := &Proxy{Addr: l.Addr().String(), to: to, listener: l, dialed: make(chan struct{}, 1), conns: map[net.Conn]struct{}{}}
 	p.wg.Go(p.accept)
 	tb.Cleanup(func() {
 		_ = l.Close()
@@ -57,6 +58,13 @@ func (p *Proxy) Heal() { p.silent.Store(false) }
 // Dials is how many connections were made to it.
 func (p *Proxy) Dials() int64 { return p.dials.Load() }
 
+// Await waits until n connections have been made to it.
+func (p *Proxy) Await(n int64) {
+	for p.Dials() < n {
+		<-p.dialed
+	}
+}
+
 func (p *Proxy) accept() {
 	for {
 		c, err := p.listener.Accept()
@@ -64,6 +72,10 @@ func (p *Proxy) accept() {
 			return
 		}
 		p.dials.Add(1)
+		select {
+		case p.dialed <- struct{}{}:
+		default:
+		}
 		p.wg.Go(func() { p.serve(c) })
 	}
 }
