@@ -26,7 +26,8 @@ type Config struct {
 	DataDir string
 	// Addresses to listen on, loopback only. Default "127.0.0.1:0", a free port.
 	FirestoreAddr, PubSubAddr, StorageAddr string
-	// ControlAddr serves /faults and /counters (package fault), and /permissions. Default: not served.
+	// ControlAddr serves /faults and /counters (package fault), /permissions (package access), and /wear: what was written to
+	// Firestore faster than production takes for long. Default: not served.
 	ControlAddr string
 	// Roles are accounts that may do only what they are granted, each at addresses of its own, which
 	// are free ports. The addresses above stay without bounds. Default: no accounts.
@@ -61,6 +62,7 @@ type Cloud struct {
 	endpoints Endpoints
 	faults    *fault.Injector
 	gate      *access.Gate
+	wear      func() any // of Firestore
 	lock      *flock.Flock
 	services  []service
 	serving   sync.WaitGroup
@@ -108,7 +110,12 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 		open       func() (service, error)
 	}{
 		{"Firestore", cfg.FirestoreAddr, &c.endpoints.Firestore, func() (service, error) {
-			return openFirestore(filepath.Join(cfg.DataDir, "firestore"), cfg, c.faults, c.gate)
+			s, err := openFirestore(filepath.Join(cfg.DataDir, "firestore"), cfg, c.faults, c.gate)
+			if err != nil {
+				return nil, err
+			}
+			c.wear = func() any { return s.Wear() }
+			return grpcService{s}, nil
 		}},
 		{"Pub/Sub", cfg.PubSubAddr, &c.endpoints.PubSub, func() (service, error) {
 			return openPubSub(filepath.Join(cfg.DataDir, "pubsub"), cfg, c.faults, c.gate)
@@ -188,7 +195,7 @@ func (c *Cloud) listenForAccounts(ctx context.Context, roles *access.Roles, list
 
 // reports are what the control address tells beside faults.
 func (c *Cloud) reports(cfg Config) map[string]func() any {
-	out := map[string]func() any{}
+	out := map[string]func() any{"/wear": c.wear}
 	if cfg.Roles != nil {
 		out["/permissions"] = func() any { return cfg.Roles.Usage() }
 	}

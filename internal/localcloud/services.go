@@ -21,8 +21,8 @@ import (
 	"exportd/internal/localcloud/storageserver"
 )
 
-func openFirestore(dir string, cfg Config, faults *fault.Injector, gate *access.Gate) (service, error) {
-	s, err := firestoreserver.Open(firestoreserver.Options{
+func openFirestore(dir string, cfg Config, faults *fault.Injector, gate *access.Gate) (*firestoreserver.Server, error) {
+	return firestoreserver.Open(firestoreserver.Options{
 		Dir:                dir,
 		IndexesJSON:        cfg.IndexesJSON,
 		IndexMode:          firestoreserver.Enforce,
@@ -34,10 +34,6 @@ func openFirestore(dir string, cfg Config, faults *fault.Injector, gate *access.
 		UnaryInterceptors:  []grpc.UnaryServerInterceptor{gate.Unary(), faults.Unary()},
 		StreamInterceptors: []grpc.StreamServerInterceptor{gate.Stream(), faults.Stream()},
 	})
-	if err != nil {
-		return nil, err
-	}
-	return grpcService{s}, nil
 }
 
 func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gate) (service, error) {

@@ -127,7 +127,7 @@ func Open(opt Options) (*Server, error) {
 	s.store, err = fsstore.Open(fsstore.Options{
 		Dir: opt.Dir, InMemory: opt.InMemory, Indexes: indexes, IndexesID: hex.EncodeToString(sum[:]),
 		Retention: opt.Retention, CacheBytes: opt.CacheBytes, Now: opt.Clock,
-		Published: s.hub.publish, Logger: opt.Logger,
+		Published: s.hub.publish, Logger: opt.Logger, Wear: !opt.Lax,
 	})
 	if err != nil {
 		s.cancel()
@@ -195,6 +195,9 @@ func (s *Server) Close() error {
 // Verify checks that index entries and documents agree, for diagnosis and tests,
 // and returns the number of documents. It reads all data.
 func (s *Server) Verify() (documents int, err error) { return s.store.Verify() }
+
+// Wear tells what was written faster than production takes for long; nothing when Lax.
+func (s *Server) Wear() fsstore.Wear { return s.store.Wear() }
 
 // recovered turns a panic into UNKNOWN: INTERNAL and UNAVAILABLE are retried by
 // clients, who would hit the same defect again until their deadline.

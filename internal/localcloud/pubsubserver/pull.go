@@ -57,6 +57,9 @@ func (u *subscriber) Acknowledge(_ context.Context, req *pubsubpb.AcknowledgeReq
 	if err != nil {
 		return nil, err
 	}
+	if err := checkAckSize(req); err != nil {
+		return nil, err
+	}
 	ids, err := parseAckIDs(req.GetAckIds())
 	if err != nil {
 		return nil, err
@@ -70,6 +73,9 @@ func (u *subscriber) Acknowledge(_ context.Context, req *pubsubpb.AcknowledgeReq
 func (u *subscriber) ModifyAckDeadline(_ context.Context, req *pubsubpb.ModifyAckDeadlineRequest) (*emptypb.Empty, error) {
 	b, err := u.s.view(req.GetSubscription())
 	if err != nil {
+		return nil, err
+	}
+	if err := checkAckSize(req); err != nil {
 		return nil, err
 	}
 	ids, err := parseAckIDs(req.GetAckIds())
@@ -158,6 +164,9 @@ func (ps *pullStream) receive() error {
 			return nil
 		}
 		if err != nil {
+			return err
+		}
+		if err := checkAckSize(req); err != nil {
 			return err
 		}
 		if req.GetSubscription() != "" || req.GetMaxOutstandingMessages() != 0 || req.GetMaxOutstandingBytes() != 0 {

@@ -2,6 +2,7 @@ package pubsubserver
 
 import (
 	"regexp"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
@@ -18,6 +19,8 @@ const (
 	maxAttributes      = 100
 	maxAttributeKey    = 256
 	maxAttributeValue  = 1024
+	// maxAckBytes bounds Acknowledge, ModifyAckDeadline and each request of a StreamingPull.
+	maxAckBytes = 512 << 10
 
 	minAckDeadline     = 10 * time.Second
 	maxAckDeadline     = 600 * time.Second
@@ -46,8 +49,18 @@ func unsupported(what string) error {
 }
 
 func checkName(kind *regexp.Regexp, name string) error {
-	if !kind.MatchString(name) {
+	// Ids that begin with goog are Google's own: https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names
+	id := name[strings.LastIndexByte(name, '/')+1:]
+	if !kind.MatchString(name) || kind != projectName && strings.HasPrefix(id, "goog") {
 		return invalid("invalid resource name %q", name)
+	}
+	return nil
+}
+
+// checkAckSize refuses what acknowledges, or extends, too much at once.
+func checkAckSize(req proto.Message) error {
+	if n := proto.Size(req); n > maxAckBytes {
+		return invalid("request of %d bytes is over the limit of %d: send fewer ack ids", n, maxAckBytes)
 	}
 	return nil
 }

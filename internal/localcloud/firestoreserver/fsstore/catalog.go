@@ -47,6 +47,7 @@ type physical struct {
 	fields []fsindex.Field
 	name   fsvalue.Direction
 	covers bool
+	label  string // for people
 }
 
 func newCatalog(c *fsindex.Config) *catalog {
@@ -61,7 +62,8 @@ func physicalIndex(db uint32, ix *fsindex.Index) physical {
 		p.name = ix.Name.Reverse()
 	}
 	canon := fsindex.Index{Group: ix.Group, Scope: ix.Scope, Fields: p.fields, Name: p.name}
-	p.id = indexID(db, canon.Key())
+	p.label = canon.Key()
+	p.id = indexID(db, p.label)
 	p.covers = covering(p.fields)
 	return p
 }

@@ -13,14 +13,20 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// maxEntries is the documented limit of index entries for one document.
-const maxEntries = 40_000
+// Documented limits of the index entries of one document: https://cloud.google.com/firestore/quotas#indexes
+const (
+	maxEntries      = 40_000
+	maxEntryBytes   = 7680 // 7.5 KiB: a composite of six fields over 1,500 bytes
+	maxEntriesBytes = 8 << 20
+	entryExtraBytes = 32 // what an entry counts beside its values and names
+)
 
 // entry is one index entry of one document.
 type entry struct {
 	key     []byte
 	nameLen int
 	covers  bool
+	index   *physical
 }
 
 // entryBuilder derives the entries of one document.
@@ -53,10 +59,26 @@ func (c *catalog) entries(db uint32, path fsvalue.Path, fields map[string]*fsval
 	for i := range gi.composites {
 		b.composite(&gi.composites[i])
 	}
-	if len(b.out) > maxEntries {
-		return nil, status.Errorf(codes.InvalidArgument, "too many index entries for entity %s", path)
+	return b.out, checkEntries(path, b.out)
+}
+
+// checkEntries holds the documented limits; twins that cover are this store's own and do not count.
+func checkEntries(path fsvalue.Path, out []entry) error {
+	count, size := 0, 0
+	for i := range out {
+		if out[i].covers {
+			continue
+		}
+		n := len(out[i].key) + entryExtraBytes
+		if n > maxEntryBytes {
+			return status.Errorf(codes.InvalidArgument, "index entry of %d bytes for entity %s is too large, the maximum is %d", n, path, maxEntryBytes)
+		}
+		count, size = count+1, size+n
 	}
-	return b.out, nil
+	if count > maxEntries || size > maxEntriesBytes {
+		return status.Errorf(codes.InvalidArgument, "too many index entries for entity %s", path)
+	}
+	return nil
 }
 
 func (b *entryBuilder) singles(parent *node, fields map[string]*fsvalue.Value) {
@@ -162,12 +184,12 @@ func (b *entryBuilder) finish(p *physical) {
 	}
 	nameLen := len(b.buf) - n
 	key := b.buf[b.start:len(b.buf):len(b.buf)]
-	b.out = append(b.out, entry{key: key, nameLen: nameLen})
+	b.out = append(b.out, entry{key: key, nameLen: nameLen, index: p})
 	if p.covers {
 		b.start = len(b.buf)
 		b.buf = append(b.buf, key...)
 		b.buf[b.start] = spaceCovering
-		b.out = append(b.out, entry{key: b.buf[b.start:len(b.buf):len(b.buf)], nameLen: nameLen, covers: true})
+		b.out = append(b.out, entry{key: b.buf[b.start:len(b.buf):len(b.buf)], nameLen: nameLen, covers: true, index: p})
 	}
 }
 

@@ -42,6 +42,7 @@ type Options struct {
 	Now        func() time.Time // wall clock; time.Now
 	Published  func([]*Change)  // called in commit order, must not block; may be nil
 	Logger     *slog.Logger     // discards by default
+	Wear       bool             // count what production takes only for a while; see Store.Wear
 }
 
 // Store is one open database directory holding any number of Firestore
@@ -54,6 +55,7 @@ type Store struct {
 	catalog     *catalog
 	retention   int64
 	published   func([]*Change)
+	wear        *wear // nil when it does not count
 	log         *slog.Logger
 	fingerprint string
 	opened      int64 // reads of index entries before the last rebuild are refused
@@ -110,6 +112,9 @@ func Open(opt Options) (*Store, error) {
 		queue:       make(chan *Commit, maxQueue),
 		quit:        make(chan struct{}),
 		sequenced:   make(chan struct{}),
+	}
+	if opt.Wear {
+		s.wear = newWear(opt.Now, opt.Logger)
 	}
 	s.clock.now = opt.Now
 	s.clock.moved.L = &s.clock.mu

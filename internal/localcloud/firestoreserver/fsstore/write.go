@@ -122,6 +122,7 @@ func (w *writer) entries(db uint32, dc DocChange, after []entry) error {
 		}
 		gone, come, stay = diffEntries(before, after)
 	}
+	w.s.wear.wrote(db, dc.Path, come)
 	for i := range stay {
 		if !stay[i].covers {
 			continue
