@@ -79,7 +79,7 @@ type rig struct {
 	cloud *localcloudtest.Cloud
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	cloud := localcloudtest.Start(t)
 	e := cloud.Endpoints()
@@ -127,7 +127,7 @@ func (s *services) config() worker.Config {
 }
 
 // work runs a pool until the test ends or stop is called.
-func (r *rig) work(t *testing.T, changes ...func(*worker.Config)) (stop func()) {
+func (r *rig) work(t testing.TB, changes ...func(*worker.Config)) (stop func()) {
 	t.Helper()
 	cfg := r.config()
 	for _, change := range changes {
@@ -214,7 +214,7 @@ func tried(n int) func(*jobs.Callback) bool {
 	return func(cb *jobs.Callback) bool { return cb.Attempt == n && cb.Lease.Token == "" }
 }
 
-func eventually(t *testing.T, within time.Duration, ok func() bool, state func() any) {
+func eventually(t testing.TB, within time.Duration, ok func() bool, state func() any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()

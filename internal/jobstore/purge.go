@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/firestore"
+	"golang.org/x/sync/errgroup"
 
 	"exportd/jobs"
 )
@@ -13,25 +14,44 @@ import (
 // purgeBatch is how many documents one commit deletes; far below the 10 MiB of a request.
 const purgeBatch = 300
 
-// Purge deletes a job's record with all that hangs on it, the job's own document last, so
-// that a purge cut short is found and done again.
+// Purge deletes a job's record with all that hangs on it: of nearly every job in one commit.
+// Where there is more than one commit takes, the job's own document goes last, so that a
+// purge cut short is found and done again.
 func (s *Store) Purge(ctx context.Context, j *jobs.Job) error {
-	for _, q := range []firestore.Query{
-		s.parts(j.ID).Query, s.events(j.ID).Query, s.callbacks().Where("jobId", "==", j.ID),
-	} {
-		if err := s.deleteAll(ctx, q); err != nil {
-			return fmt.Errorf("purge job %s: %w", j.ID, err)
+	queries := []firestore.Query{s.parts(j.ID).Query, s.events(j.ID).Query, s.callbacks().Where("jobId", "==", j.ID)}
+	found := make([][]*firestore.DocumentSnapshot, len(queries)+1)
+	g, gctx := errgroup.WithContext(ctx)
+	for i, q := range queries {
+		g.Go(func() (err error) {
+			found[i], err = q.Select().Limit(purgeBatch).Documents(gctx).GetAll()
+			return err
+		})
+	}
+	if j.Fingerprint != "" {
+		g.Go(func() (err error) {
+			found[len(queries)], err = s.client.GetAll(gctx, []*firestore.DocumentRef{s.fingerprints().Doc(j.Fingerprint)})
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("purge job %s: %w", j.ID, classify(err))
+	}
+	batch, n := s.newWrites(), 0
+	for i, q := range queries {
+		if n+len(found[i]) >= purgeBatch {
+			if err := s.deleteAll(ctx, q); err != nil {
+				return fmt.Errorf("purge job %s: %w", j.ID, err)
+			}
+			continue
+		}
+		n += len(found[i])
+		for _, doc := range found[i] {
+			batch.Delete(doc.Ref)
 		}
 	}
-	batch := s.newWrites()
-	fp := s.fingerprints().Doc(j.Fingerprint)
-	if j.Fingerprint != "" {
-		doc, err := s.client.GetAll(ctx, []*firestore.DocumentRef{fp})
-		if err != nil {
-			return fmt.Errorf("purge job %s: %w", j.ID, classify(err))
-		}
-		if to, _ := doc[0].DataAt("jobId"); doc[0].Exists() && to == j.ID {
-			batch.Delete(fp, firestore.LastUpdateTime(doc[0].UpdateTime))
+	for _, doc := range found[len(queries)] {
+		if to, _ := doc.DataAt("jobId"); doc.Exists() && to == j.ID {
+			batch.Delete(doc.Ref, firestore.LastUpdateTime(doc.UpdateTime))
 		}
 	}
 	batch.Delete(s.jobs().Doc(j.ID))
@@ -57,7 +77,7 @@ func (s *Store) deleteAll(ctx context.Context, q firestore.Query) error {
 		for _, doc := range docs {
 			batch.Delete(doc.Ref)
 		}
-		if _, err := batch.Commit(ctx); err != nil {
+		if _, err := batch.Commit(ctx); err != nil || len(docs) < purgeBatch {
 			return classify(err)
 		}
 	}
