@@ -21,12 +21,15 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/jobstore"
+	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(contract.report)) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, append(localcloudtest.LeakOptions(), goleak.Cleanup(contract.report))...)
+}
 
 // noon is the tests' clock.
 var noon = time.Date(2026, 6, 15, 12, 0, 0, 0, time.UTC)

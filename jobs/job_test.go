@@ -13,7 +13,7 @@ import (
 func TestCanBecome(t *testing.T) {
 	t.Parallel()
 	legal := map[jobs.State]string{
-		jobs.Queued: "running canceled failed", jobs.Running: "queued succeeded failed canceled", jobs.Succeeded: "expired",
+		jobs.Queued: "running canceled failed", jobs.Running: "queued succeeded failed canceled", jobs.Succeeded: "expired queued",
 		jobs.Failed: "queued", jobs.Canceled: "queued", jobs.Expired: "queued", "": "", "nonsense": "",
 	}
 	for from, to := range legal {

@@ -74,6 +74,7 @@ func (in *Injector) ResetCounters() {
 func (c *counter) answered(m any) (rows int) {
 	switch m := m.(type) {
 	case *firestorepb.RunQueryResponse:
+		c.read.Add(int64(m.GetSkippedResults())) // billed as if they had been sent
 		if m.GetDocument() != nil {
 			rows = 1
 		}
