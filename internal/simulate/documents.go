@@ -71,6 +71,7 @@ type documents struct {
 	collections map[fsvalue.Path]*tree // by id
 	groups      map[string]*group
 	last        int64 // update time of the last commit
+	listeners   []*listening
 
 	// wrote is told of each write, under the lock: the document before and after (nil is none).
 	wrote func(before, after *document)
@@ -249,6 +250,7 @@ func (d *documents) put(p fsvalue.Path, doc *document) {
 	}
 	if before != nil || doc != nil {
 		d.wrote(before, doc)
+		d.tell(before, doc)
 	}
 }
 

@@ -81,6 +81,9 @@ func top(name string) string {
 // stream answers the calls that Google's client makes as streams: the request goes in whole, the
 // answers come one by one.
 func (p *process) stream(ctx context.Context, _ *grpc.StreamDesc, _ *grpc.ClientConn, method string, _ grpc.Streamer, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+	if strings.HasSuffix(method, "/Listen") {
+		return &listening{process: p, ctx: ctx, wake: make(chan struct{}, 1)}, nil
+	}
 	return &call{process: p, ctx: ctx, method: method}, nil
 }
 

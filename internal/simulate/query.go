@@ -19,8 +19,13 @@ func (d *documents) query(q *fsquery.Query) ([]*document, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.find(q), nil
+}
+
+// find is query under the lock.
+func (d *documents) find(q *fsquery.Query) []*document {
 	if whole := len(q.Disjuncts) == 1 && len(q.Disjuncts[0].Equal)+len(q.Disjuncts[0].Inequalities) == 0; whole && !q.AllDescendants && len(q.Order) == 1 {
-		return d.byName(q), nil
+		return d.byName(q)
 	}
 	found := map[fsvalue.Path]*document{}
 	var rows []fsquery.Row
@@ -37,7 +42,7 @@ func (d *documents) query(q *fsquery.Query) ([]*document, error) {
 	for i, r := range rows {
 		out[i] = found[r.Name]
 	}
-	return out, nil
+	return out
 }
 
 // byName reads a collection in the order of its ids.
