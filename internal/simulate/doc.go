@@ -32,7 +32,9 @@
 // effects of a limit that is passed: the figures say that it would be.
 //
 // Random choices are functions of the seed, of the time, and of what they are about, so that runs of one
-// seed agree but for the order of goroutines that wake in the same instant.
+// seed have the same jobs at the same times and figures that agree. They are not equal to the last call:
+// retries in the job store and the rescuers' pauses take their jitter from the runtime's randomness, and the
+// runtime orders goroutines that wake in the same instant.
 //
 // TestAgainstRealServices runs the same script on the embedded cloud and compares each kind of call.
 package simulate

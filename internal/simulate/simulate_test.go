@@ -21,6 +21,7 @@ var (
 	reportTo = flag.String("report", "", "run all scenarios and write the report to this file")
 	only     = flag.Int("scenario", -1, "run this scenario and write its result to -result")
 	resultTo = flag.String("result", "", "file for the result of -scenario")
+	atOnce   = flag.Int("processes", runtime.NumCPU(), "how many scenarios run at a time")
 	seedFlag = flag.Uint64("seed", 1, "of all random choices")
 )
 
@@ -86,7 +87,8 @@ func TestRetire(t *testing.T) {
 	}
 }
 
-// TestSameSeed: runs of a seed agree but for what goroutines of one instant do in another order.
+// TestSameSeed: runs of a seed have the same jobs, and the same calls but for the jitter that workers and
+// job store take from the runtime's randomness.
 func TestSameSeed(t *testing.T) {
 	s := Scenario{Name: "seed", Workers: 3, Orgs: 20, PerMinute: 60, For: 40 * time.Second}
 	one, two := simulate(t, s, 7), simulate(t, s, 7)
@@ -94,7 +96,7 @@ func TestSameSeed(t *testing.T) {
 		t.Errorf("%d jobs with %d rows, and with the same seed %d with %d", one.Jobs, one.Rows, two.Jobs, two.Rows)
 	}
 	for _, what := range []string{"Firestore reads", "Firestore writes", "Pub/Sub messages published", "Storage objects written"} {
-		if n, m := one.Totals[what], two.Totals[what]; m < n-n/50 || m > n+n/50 {
+		if n, m := one.Totals[what], two.Totals[what]; m < n-n/10-5 || m > n+n/10+5 {
 			t.Errorf("%s: %d and, with the same seed, %d", what, n, m)
 		}
 	}
@@ -117,8 +119,7 @@ func TestScenario(t *testing.T) {
 	}
 }
 
-// TestSimulate is make simulate: all scenarios, each in a process of its own, as many at a time as
-// there are processors.
+// TestSimulate is make simulate: all scenarios, each in a process of its own.
 func TestSimulate(t *testing.T) {
 	if *reportTo == "" {
 		t.Skip("make simulate")
@@ -130,7 +131,7 @@ func TestSimulate(t *testing.T) {
 	results := make([]*Result, len(Scenarios()))
 	dir := t.TempDir()
 	var g errgroup.Group
-	g.SetLimit(runtime.NumCPU())
+	g.SetLimit(*atOnce)
 	for i, s := range Scenarios() {
 		g.Go(func() error {
 			begun := time.Now()
@@ -161,5 +162,10 @@ func TestSimulate(t *testing.T) {
 	}
 	for _, r := range results {
 		whole(t, r)
+		for _, l := range r.Loads {
+			if r.Scenario.Workers == 256 && l.Share() > 0.5 {
+				t.Errorf("%s, 256 workers, %v exports/min: %s (%s) at %.0f %% of its limit, more than half", r.Scenario.Name, r.Scenario.PerMinute, l.Resource, l.Of, 100*l.Share())
+			}
+		}
 	}
 }
