@@ -40,7 +40,7 @@ func (p *Pool) runJob(ctx context.Context, j *jobs.Job, lease jobs.Lease) {
 	defer func() { p.hurry.end(j.Phase == jobs.PhaseParts) }()
 	var progress export.Progress
 	phase := j.Phase
-	err := p.keep(ctx, &progress, p.renewJob(j.ID, lease), func(ctx context.Context) error {
+	err := p.keep(ctx, &progress, false, p.renewJob(j.ID, lease), func(ctx context.Context) error {
 		var err error
 		if phase == jobs.PhaseFinalize {
 			j, err = p.finalize(ctx, j, lease)

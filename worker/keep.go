@@ -14,18 +14,26 @@ import (
 // least every 2 s.
 const progressEvery = 1500 * time.Millisecond
 
+// A long part's document is written so often for long, and Firestore bears one write a second of a
+// document. A part that has been at work for calmAfter notes its progress no more often than
+// calmEvery: 26 writes in its busiest minute. Such parts have many beside them that move too.
+const (
+	calmAfter = 15 * time.Second
+	calmEvery = 2500 * time.Millisecond // every second look
+)
+
 // renewFunc prolongs a lease and notes progress. It runs beside the work that the lease is for.
 type renewFunc func(ctx context.Context, rows, bytes int64) error
 
-// keep runs fn under a lease, renewing it beside: when progress moved, and every
+// keep runs fn under a lease, renewing it beside: when progress moved (if calm, not always), and every
 // RenewEvery. When the lease is lost, or could not be renewed for so long that somebody else
 // may have taken it, fn's context ends with ErrLeaseLost as its cause.
-func (p *Pool) keep(ctx context.Context, progress *export.Progress, renew renewFunc, fn func(context.Context) error) error {
+func (p *Pool) keep(ctx context.Context, progress *export.Progress, calm bool, renew renewFunc, fn func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	done := make(chan struct{})
 	var beat sync.WaitGroup
-	beat.Go(func() { p.heartbeat(ctx, cancel, done, progress, renew) })
+	beat.Go(func() { p.heartbeat(ctx, cancel, done, progress, calm, renew) })
 	err := fn(ctx)
 	close(done)
 	beat.Wait()
@@ -35,10 +43,11 @@ func (p *Pool) keep(ctx context.Context, progress *export.Progress, renew renewF
 	return err
 }
 
-func (p *Pool) heartbeat(ctx context.Context, cancel context.CancelCauseFunc, done <-chan struct{}, progress *export.Progress, renew renewFunc) {
+func (p *Pool) heartbeat(ctx context.Context, cancel context.CancelCauseFunc, done <-chan struct{}, progress *export.Progress, calm bool, renew renewFunc) {
 	tick := time.NewTicker(min(progressEvery, p.policy.RenewEvery))
 	defer tick.Stop()
-	renewed, rows := time.Now(), int64(0)
+	start := time.Now()
+	renewed, rows := start, int64(0)
 	for {
 		select {
 		case <-done:
@@ -49,6 +58,9 @@ func (p *Pool) heartbeat(ctx context.Context, cancel context.CancelCauseFunc, do
 		}
 		now := progress.Rows.Load()
 		if now == rows && time.Since(renewed) < p.policy.RenewEvery {
+			continue
+		}
+		if calm && time.Since(start) > calmAfter && time.Since(renewed) < calmEvery {
 			continue
 		}
 		// A renewal must not hang past the lease that it is to prolong.
