@@ -82,8 +82,8 @@ func (e exporter) Plan(ctx context.Context, j *jobs.Job) (export.Plan, error) {
 // Write takes the time that the scan does, and that of the upload's last request: the others go out
 // while rows come in.
 func (e exporter) Write(ctx context.Context, s export.Spec, p *export.Progress) (jobs.PartResult, error) {
-	if err := e.ask(ctx, firestoreQuery, 0, func() error { return nil }, "scan", spanOf(s)); err != nil {
-		return jobs.PartResult{}, errors.Join(jobs.ErrUnavailable, err)
+	if err := e.tries(ctx, firestoreQuery, 0, func() {}, "scan", spanOf(s)); err != nil {
+		return jobs.PartResult{}, err
 	}
 	pace := scanRows * (0.8 + 0.4*e.chance("pace", spanOf(s)))
 	step := int64(scanRows) // a second's
@@ -243,6 +243,23 @@ func (e exporter) SignedURL(ctx context.Context, object string, _ time.Duration,
 	return "https://simulated/" + object, err
 }
 
+// tries makes a call of package records: again when it fails, as that package does.
+func (p *process) tries(ctx context.Context, l latency, more time.Duration, do func(), keys ...string) error {
+	for try := 1; ; try++ {
+		err := p.ask(ctx, l, more, func() error { do(); return nil }, keys...)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if try == recordsTries {
+			return errors.Join(jobs.ErrUnavailable, err)
+		}
+		pause := min(recordsPause<<(try-1), recordsLongest)
+		if err := sleep(ctx, p.scaled(pause/2+time.Duration(p.chance(append(keys, "pause")...)*float64(pause/2)))); err != nil {
+			return err
+		}
+	}
+}
+
 // source is rows that lie evenly in a window, the newest first, as package export asks for them.
 type source struct {
 	*process
@@ -252,7 +269,7 @@ type source struct {
 
 // SnapshotTime costs a read.
 func (s *source) SnapshotTime(ctx context.Context) (time.Time, error) {
-	err := s.ask(ctx, firestoreRead, 0, func() error { s.count.read(s.name, 1); return nil }, "snapshot")
+	err := s.tries(ctx, firestoreRead, 0, func() { s.count.read(s.name, 1) }, "snapshot")
 	return time.Now().UTC().Truncate(time.Microsecond), err
 }
 
@@ -272,20 +289,16 @@ func (s *source) Count(ctx context.Context, _ vip.Query, rng vip.Range, at time.
 	if at.IsZero() {
 		at = time.Now().UTC().Truncate(time.Microsecond)
 	}
-	err := s.ask(ctx, firestoreQuery, time.Duration(n)*time.Second/countEntries, func() error {
+	err := s.tries(ctx, firestoreQuery, time.Duration(n)*time.Second/countEntries, func() {
 		s.count.read(s.name, max(1, int((n+999)/1000)))
-		return nil
 	}, "count rows", strconv.FormatInt(n, 10), strconv.FormatInt(s.before(rng.From, 0), 10))
-	if err != nil {
-		err = errors.Join(jobs.ErrUnavailable, err)
-	}
 	return n, at, err
 }
 
 // First gives the first row of a range.
 func (s *source) First(ctx context.Context, _ vip.Query, rng vip.Range, _ time.Time) (*vip.Position, error) {
 	i := s.before(rng.From, 0)
-	err := s.ask(ctx, firestoreQuery, 0, func() error { s.count.read(s.name, 1); return nil }, "first", strconv.FormatInt(i, 10))
+	err := s.tries(ctx, firestoreQuery, 0, func() { s.count.read(s.name, 1) }, "first", strconv.FormatInt(i, 10))
 	if err != nil || i >= s.rows {
 		return nil, err
 	}

@@ -42,6 +42,13 @@ const (
 	perDocument = 50 * time.Microsecond
 )
 
+// What package records does when a read fails: so many tries, with pauses that double from and up to.
+const (
+	recordsTries   = 8
+	recordsPause   = 100 * time.Millisecond
+	recordsLongest = 5 * time.Second
+)
+
 // z99 is the standard normal's 99th percentile.
 const z99 = 2.326
 

@@ -2,10 +2,11 @@ package simulate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"exportd/jobs"
 )
@@ -21,8 +22,9 @@ func (r *Run) EndAndRetry(ended, retries int) error {
 		return err
 	}
 	defer func() { _ = client.Close() }()
-	begin := time.Now().Add(10 * time.Second)
-	errs := make(chan error, ended+retries)
+	begin := time.Now().Add(70 * time.Second) // by then all are stored
+	var g errgroup.Group
+	g.SetLimit(7) // some 200 a second, as submissions would come: the stretch of an index by createdAt takes 500
 	for i := range ended + retries {
 		due := begin.Add(time.Duration(i) * time.Minute / time.Duration(ended))
 		if i >= ended {
@@ -37,15 +39,12 @@ func (r *Run) EndAndRetry(ended, retries int) error {
 		if err != nil {
 			return err
 		}
-		go func() {
+		g.Go(func() error {
 			_, err := client.Collection("ExportJobs").Doc(j.ID).Create(context.Background(), j)
-			errs <- err
-		}()
+			return err
+		})
 	}
-	for range ended + retries {
-		err = errors.Join(err, <-errs)
-	}
-	return err
+	return g.Wait()
 }
 
 // seedJob is a queued job that has been claimed before, by somebody who died.

@@ -266,7 +266,7 @@ func Scenarios() []Scenario {
 		base("steady", 32, 1_000, 100, 5*m), base("steady", 32, 1_000, 1_000, 2*m),
 		base("steady", 256, 10_000, 1_000, 2*m), base("steady", 256, 10_000, 10_000, m/2),
 		base("steady", 1024, 10_000, 10_000, m/2),
-		with(base("10,000 jobs have ended, 1,000 are retried", 256, 1_000, 0, 3*m), func(r *Run) { r.must(r.EndAndRetry(10_000, 1_000)) }),
+		with(base("10,000 jobs have ended, 1,000 are retried", 256, 1_000, 0, 4*m), func(r *Run) { r.must(r.EndAndRetry(10_000, 1_000)) }),
 		with(base("one export of 100,000,000 rows", 256, 10_000, 100, 5*m), func(r *Run) { r.Export(100_000_000) }),
 		with(base("a zone dies", 256, 10_000, 1_000, 2*m), func(r *Run) { time.Sleep(m); r.KillZone() }),
 		with(base("everything is deployed", 256, 10_000, 1_000, 2*m), func(r *Run) { time.Sleep(m); r.must(r.Deploy()) }),
