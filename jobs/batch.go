@@ -8,6 +8,7 @@ import (
 // Batch is a rerun of every job that a filter matches, carried out by the workers.
 type Batch struct {
 	ID     string `firestore:"-"`
+	Damage string `firestore:"-"` // as Job.Damage
 	Schema int    `firestore:"schema"`
 	Rev    string `firestore:"rev"` // as Job.Rev
 
@@ -50,6 +51,47 @@ func (f BatchFilter) List(token string, size int) List {
 		State: f.State, Kind: f.Kind, OrgID: f.OrgID, WorkspaceID: f.WorkspaceID, ErrorCode: f.ErrorCode,
 		CreatedAfter: f.CreatedAfter, CreatedBefore: f.CreatedBefore, IncludeDeleted: true, PageSize: size, PageToken: token,
 	}
+}
+
+// maxRate is the most reruns a second that a batch may ask for, as the API says.
+const maxRate = 100
+
+// Check says what is wrong with a batch's document, as an ErrInvalid; nil if it is whole. Of
+// another schema, it is none of ours.
+func (b *Batch) Check(now time.Time) error {
+	c := &checks{now: now}
+	c.that(b.Damage == "", "%s", b.Damage)
+	c.that(b.Schema == SchemaVersion, "schema is %d", b.Schema)
+	c.that(b.Mode == Resume || b.Mode == Fresh || b.Mode == "", "mode is none")
+	c.that(b.MaxPerSecond >= 1 && b.MaxPerSecond <= maxRate || !b.FinishedAt.IsZero(), "maxPerSecond is %d", b.MaxPerSecond)
+	c.that(b.Filter.State == "" || b.Filter.State.Valid(), "filter.state is none")
+	c.that(b.Filter.Kind == "" || b.Filter.Kind.Valid(), "filter.kind is none")
+	c.that(b.Filter.ErrorCode == "" || validCode(b.Filter.ErrorCode), "filter.errorCode is none")
+	for name, s := range map[string]string{"reason": b.Reason, "actor": b.Actor, "cursor": b.Cursor, "filter.orgId": b.Filter.OrgID, "filter.workspaceId": b.Filter.WorkspaceID, "rev": b.Rev} {
+		c.text(name, s, maxText)
+	}
+	c.count("matched", int64(b.Matched))
+	c.that(len(b.Skipped) <= 100, "skipped has %d reasons", len(b.Skipped))
+	c.that(!b.CreatedAt.IsZero(), "createdAt is missing")
+	c.happened("createdAt", b.CreatedAt)
+	c.happened("finishedAt", b.FinishedAt)
+	return c.err("batch", b.ID)
+}
+
+// Invalidate ends a batch that Check refuses, where it is: what it has rerun, the jobs know.
+func (b *Batch) Invalidate(why error, now time.Time) {
+	if foreign(b.Schema) {
+		return
+	}
+	b.Schema, b.Cursor, b.Filter = SchemaVersion, "", BatchFilter{}
+	b.Mode, b.MaxPerSecond = Resume, min(max(b.MaxPerSecond, 1), maxRate)
+	tidy(b, now)
+	if b.CreatedAt.IsZero() {
+		b.CreatedAt = now
+	}
+	b.FinishedAt, b.WakeAt = now, time.Time{}
+	b.Skipped = map[string]int{"the record of the batch is damaged: " + clip(why.Error(), 500): 1}
+	b.Damage = "" // it is whole again
 }
 
 // HasFile is why a job is not eligible whose file was to be lost.

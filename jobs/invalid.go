@@ -69,6 +69,15 @@ func (tx *Tx) Void(planEpoch int64, why error) error {
 	return tx.restart(Damaged(why))
 }
 
+// GiveUp ends what a worker met that makes no sense: the job if its own document does not, else
+// the plan.
+func (tx *Tx) GiveUp(planEpoch int64, why error) error {
+	if errors.Is(tx.check(), ErrInvalid) {
+		return tx.Invalidate()
+	}
+	return tx.Void(planEpoch, why)
+}
+
 // Damaged is what a plan whose records make no sense means for its job.
 func Damaged(why error) *Failure {
 	return Fail(CodeInvalidJob, Stale, "the plan of the export is damaged",

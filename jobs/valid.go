@@ -36,7 +36,7 @@ const (
 )
 
 // earliest is before anything that exportd has written.
-var earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+var earliest = time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // checks gathers the first thing that is wrong.
 type checks struct {

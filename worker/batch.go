@@ -37,14 +37,19 @@ func (p *Pool) runBatches(ctx context.Context) {
 // runBatch reruns the jobs of a batch page by page, noting its progress after each.
 func (p *Pool) runBatch(ctx context.Context, id string) error {
 	for ctx.Err() == nil {
+		ended := false
 		b, err := p.Store.UpdateBatch(ctx, id, func(b *jobs.Batch, now time.Time) error {
-			if !b.FinishedAt.IsZero() {
-				return jobs.ErrNotDue
+			if b.Schema != jobs.SchemaVersion {
+				return jobs.ErrNotDue // another build's
+			}
+			if ended = !b.FinishedAt.IsZero(); ended { // also one that is ended here, for it is damaged
+				b.WakeAt = time.Time{}
+				return nil
 			}
 			b.WakeAt = now.Add(batchLease)
 			return nil
 		})
-		if errors.Is(err, jobs.ErrNotDue) {
+		if ended && err == nil || errors.Is(err, jobs.ErrNotDue) {
 			return nil
 		}
 		if err != nil {

@@ -109,6 +109,9 @@ func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease) (*jo
 	if err != nil {
 		return j, err
 	}
+	if err := damageOf(j, parts); err != nil {
+		return j, jobs.Damaged(err)
+	}
 	res, err := p.Exporter.Compose(ctx, j, parts, j.ResultName())
 	if err != nil {
 		return j, err

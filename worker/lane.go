@@ -94,7 +94,10 @@ func (p *Pool) answer(ctx context.Context, q jobs.Queue, d jobqueue.Delivery, h 
 		cancel()
 	}
 	switch o := settle(err); o {
-	case ack:
+	case ack, leave:
+		if o == leave {
+			p.Log.Debug("message is left to the build that wrote its document", zap.String("queue", string(q)), zap.String("job_id", m.JobID), zap.Error(err))
+		}
 		if aerr := p.Queue.Ack(ctx, q, d); aerr != nil {
 			p.Log.Debug("message was not acknowledged and will come again", zap.String("queue", string(q)), zap.Error(aerr))
 		}

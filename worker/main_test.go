@@ -13,5 +13,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(doomedEnv) != "" {
 		os.Exit(doomedWorker())
 	}
+	if os.Getenv(damageEnv) != "" {
+		os.Exit(damageWorker())
+	}
 	goleak.VerifyTestMain(m, localcloudtest.LeakOptions()...)
 }

@@ -15,6 +15,9 @@ const (
 	ack outcome = iota
 	// nack: nobody can say now; deliver it again after a pause.
 	nack
+	// leave: the document is another build's, whose rescuer rings again for it. Handed back, the
+	// message would come for as long as workers of this build are the only ones.
+	leave
 	// bury: no code can ever handle it.
 	bury
 )
@@ -28,10 +31,11 @@ func settle(err error) outcome {
 	switch {
 	case err == nil, errors.Is(err, jobs.ErrNotDue), errors.Is(err, jobs.ErrLeaseLost):
 		return ack
+	case errors.Is(err, jobs.ErrUnknownSchema):
+		return leave
 	case errors.Is(err, jobs.ErrInvalid), errors.Is(err, jobs.ErrNotFound):
 		return bury
 	}
-	// ErrUnknownSchema: a worker of the other version takes it. ErrUnavailable and whatever
-	// nobody foresaw: later, perhaps by somebody else.
+	// ErrUnavailable and whatever nobody foresaw: later, perhaps by somebody else.
 	return nack
 }

@@ -3,11 +3,13 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
 
 	"exportd/internal/export"
+	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
 
@@ -16,14 +18,18 @@ func (p *Pool) handlePart(ctx context.Context, m jobs.Message) (func(context.Con
 	var part jobs.Part
 	var lease jobs.Lease
 	j, err := p.Store.UpdatePart(ctx, m.JobID, jobs.PartID(m.PlanEpoch, m.Part), p.actor, func(tx *jobs.Tx) error {
+		lease = jobs.Lease{} // of a round before
 		claimed, l, err := tx.ClaimPart(m.PlanEpoch, m.Part, p.ID)
+		if errors.Is(err, jobs.ErrInvalid) {
+			return tx.GiveUp(m.PlanEpoch, err)
+		}
 		if err != nil {
 			return err
 		}
 		part, lease = *claimed, l
 		return nil
 	})
-	if err != nil {
+	if err != nil || lease.Token == "" {
 		return nil, err
 	}
 	return func(ctx context.Context) { p.runPart(ctx, j, part, lease) }, nil
@@ -144,9 +150,17 @@ func (p *Pool) refill(ctx context.Context, j *jobs.Job) {
 		if part.State != jobs.PartDone {
 			unfinished = append(unfinished, part.Index)
 		}
+		if p.overslept(part) {
+			_ = p.wakePart(ctx, jobstore.Due{Message: jobs.Message{JobID: j.ID, PlanEpoch: part.PlanEpoch, Part: part.Index}}) // else at the next turn
+		}
 	}
+	damage := damageOf(j, parts)
 	var ring []int
 	j, err = p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
+		ring = nil
+		if damage != nil {
+			return tx.GiveUp(j.PlanEpoch, damage)
+		}
 		var err error
 		ring, err = tx.Refill(unfinished)
 		return err
@@ -157,4 +171,24 @@ func (p *Pool) refill(ctx context.Context, j *jobs.Job) {
 	for _, i := range ring {
 		p.ring(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: j.PlanEpoch, Part: i})
 	}
+}
+
+// overslept reports whether a part that is held, or waits, would be looked at later than any
+// transition has it looked at: its job's turn finds it, not its own wakeAt.
+func (p *Pool) overslept(part *jobs.Part) bool {
+	far := p.Now().Add(p.policy.LeaseFor + p.policy.BackoffMax + p.policy.RingAgain)
+	return part.Damage == "" && part.State != jobs.PartDone && (part.WakeAt.After(far) || part.State == jobs.PartRunning && part.WakeAt.IsZero())
+}
+
+// damageOf says why the records of a plan make no sense, nil if they do.
+func damageOf(j *jobs.Job, parts []*jobs.Part) error {
+	if len(parts) != j.PartsTotal {
+		return fmt.Errorf("%d of %d part records: %w", len(parts), j.PartsTotal, jobs.ErrInvalid)
+	}
+	for i, part := range parts {
+		if part.Damage != "" || part.Index != i {
+			return fmt.Errorf("part record %d (%s): %w", i, part.Damage, jobs.ErrInvalid)
+		}
+	}
+	return nil
 }

@@ -32,6 +32,7 @@ type store interface {
 	Waiting(ctx context.Context, orgID string) (id string, any bool, err error)
 	WakePlace(ctx context.Context, d jobstore.Due) (ring string, err error)
 	Due(ctx context.Context, kind jobstore.DueKind, shards []int, now time.Time, limit int, after *jobstore.DueCursor) (jobstore.DuePage, error)
+	Suspects(ctx context.Context, a jobstore.Audit, after string) (found []jobs.Message, batches []string, next string, err error)
 	Retire(ctx context.Context, d jobstore.Due) error
 	Partitions(ctx context.Context, n int) (jobstore.Division, []jobstore.Partition, error)
 	HoldPartition(ctx context.Context, index int, owner string) (bool, error)

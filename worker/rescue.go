@@ -47,7 +47,8 @@ func (p *Pool) rescue(ctx, work context.Context) {
 	tick := time.NewTicker(rescueEvery)
 	defer tick.Stop()
 	var pointers, batches time.Time
-	var batchesBusy atomic.Bool
+	var looked audit
+	var batchesBusy, lookBusy atomic.Bool
 	for {
 		p.hold(ctx)
 		begun := p.Now()
@@ -61,6 +62,12 @@ func (p *Pool) rescue(ctx, work context.Context) {
 				loops.Go(func() {
 					defer batchesBusy.Store(false)
 					p.runBatches(ctx)
+				})
+			}
+			if looked.due(begun) && lookBusy.CompareAndSwap(false, true) {
+				loops.Go(func() {
+					defer lookBusy.Store(false)
+					p.lookThrough(work, &looked)
 				})
 			}
 			if begun.Sub(pointers) > pointersEvery {
@@ -168,6 +175,9 @@ func (p *Pool) wakeJob(ctx context.Context, id string) error {
 		return nil // purged meanwhile
 	}
 	if err != nil {
+		if errors.Is(err, jobs.ErrUnknownSchema) {
+			return nil // the build that wrote it looks after it
+		}
 		p.Log.Warn("cannot wake job", zap.String("job_id", id), zap.Error(err))
 		return err
 	}
@@ -232,11 +242,14 @@ func (p *Pool) wakeCallback(ctx context.Context, d jobstore.Due) error {
 	m, ring := d.Message, false
 	_, err := p.Store.UpdateCallback(ctx, m.CallbackID, "rescuer "+p.ID, func(tx *jobs.CallbackTx) error {
 		var err error
-		ring, err = tx.Wake()
+		if ring, err = tx.Wake(); errors.Is(err, jobs.ErrInvalid) {
+			p.Log.Error("callback has a damaged document and is given up", zap.String("job_id", m.JobID), zap.String("callback_id", m.CallbackID), zap.Error(err))
+			return tx.Invalidate()
+		}
 		return err
 	})
 	switch {
-	case errors.Is(err, jobs.ErrNotFound):
+	case errors.Is(err, jobs.ErrNotFound), errors.Is(err, jobs.ErrUnknownSchema): // or another build looks after it
 		return nil
 	case errors.Is(err, jobs.ErrInvalid):
 		p.Log.Error("callback has a damaged document and is given up", zap.String("job_id", m.JobID), zap.String("callback_id", m.CallbackID), zap.Error(err))

@@ -26,6 +26,7 @@ import (
 	"exportd/internal/records"
 	"exportd/internal/telemetry"
 	"exportd/internal/webhook"
+	"exportd/jobs"
 	"exportd/worker"
 )
 
@@ -204,7 +205,7 @@ func networks(setting string, cidrs []string) (out []netip.Prefix, err error) {
 // runWorker works until ctx ends and its work has ended or been handed back.
 func runWorker(ctx context.Context, cfg config.Config, c *clients, log *zap.Logger) error {
 	exporter := export.New(c.records, c.objects, export.Config{
-		PartRows: cfg.PartRows, MaxParts: 1000, Window: cfg.Window, PITR: cfg.PITR, MaxRows: cfg.MaxRows, MaxBytes: cfg.MaxBytes,
+		PartRows: cfg.PartRows, MaxParts: jobs.MaxParts, Window: cfg.Window, PITR: cfg.PITR, MaxRows: cfg.MaxRows, MaxBytes: cfg.MaxBytes,
 	})
 	callbacks, keys, err := callbackLane(ctx, cfg, c)
 	if err != nil {

@@ -16,16 +16,20 @@ func (e *Exporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part,
 	if len(parts) != j.PartsTotal {
 		return res, damagedPlan(j)
 	}
-	names := make([]string, len(parts))
+	names, edge := make([]string, len(parts)), ""
 	for i, p := range parts {
-		if p.Index != i || p.State != jobs.PartDone {
-			return res, damagedPlan(j)
+		if p.Index != i || p.State != jobs.PartDone || p.From != edge {
+			return res, damagedPlan(j) // also one that does not begin where the one before ends
 		}
+		edge = p.To
 		names[i] = p.Object
 		res.CRC32C = objectstore.CombineCRC32C(res.CRC32C, p.CRC32C, p.Size)
 		res.Rows += p.Rows
 		res.Size += p.Size
 		res.GuardedCells += p.Guarded
+	}
+	if edge != "" {
+		return res, damagedPlan(j)
 	}
 	if res.Rows != j.RowsTotal {
 		return res, mismatch(j.RowsTotal, res.Rows)
@@ -46,6 +50,5 @@ func (e *Exporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part,
 }
 
 func damagedPlan(j *jobs.Job) error {
-	return jobs.Fail(jobs.CodeInvalidJob, jobs.Stale, "the plan of the export is damaged",
-		"find out what changes documents below ExportJobs besides exportd, then rerun the job with mode fresh", fmt.Errorf("part records of job %s are incomplete", j.ID))
+	return jobs.Damaged(fmt.Errorf("part records of job %s are incomplete", j.ID))
 }

@@ -34,11 +34,7 @@ func (s *Store) Batch(ctx context.Context, id string) (*jobs.Batch, int64, error
 	if err != nil {
 		return nil, 0, fmt.Errorf("get batch %s: %w", id, classify(err))
 	}
-	b := &jobs.Batch{}
-	if err := decode(doc, b); err != nil {
-		return nil, 0, err
-	}
-	b.ID = id
+	b := s.decodeBatch(doc)
 	n, err := s.count(ctx, s.jobs().Where("batchId", "==", id))
 	return b, n, err
 }
@@ -60,11 +56,7 @@ func (s *Store) listBatches(ctx context.Context, q firestore.Query) ([]*jobs.Bat
 	}
 	var out []*jobs.Batch
 	for _, doc := range docs {
-		b := &jobs.Batch{}
-		if err := decode(doc, b); err == nil {
-			b.ID = doc.Ref.ID
-			out = append(out, b)
-		}
+		out = append(out, s.decodeBatch(doc))
 	}
 	return out, nil
 }
@@ -78,11 +70,7 @@ func (s *Store) UpdateBatch(ctx context.Context, id string, fn func(b *jobs.Batc
 		if err != nil {
 			return fmt.Errorf("get batch %s: %w", id, classify(err))
 		}
-		b := &jobs.Batch{}
-		if err := decode(doc, b); err != nil {
-			return err
-		}
-		b.ID = id
+		b := s.decodeBatch(doc)
 		if err := fn(b, s.cfg.Now().UTC().Truncate(time.Microsecond)); err != nil {
 			return err
 		}
@@ -91,4 +79,19 @@ func (s *Store) UpdateBatch(ctx context.Context, id string, fn func(b *jobs.Batc
 		return commit(ctx, s.newWrites().Update(ref, fields(b), firestore.LastUpdateTime(doc.UpdateTime)), s.carries(ref, b.Rev))
 	})
 	return out, err
+}
+
+// decodeBatch gives a batch that makes no sense as one that has ended and says so.
+func (s *Store) decodeBatch(doc *firestore.DocumentSnapshot) *jobs.Batch {
+	b := &jobs.Batch{}
+	damage := salvage(doc, b)
+	b.ID, b.Damage = doc.Ref.ID, damage
+	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
+	if _, _, err := parsePageToken(b.Cursor); b.Damage == "" && b.Cursor != "" && err != nil {
+		b.Damage = "its cursor is none"
+	}
+	if err := b.Check(now); err != nil {
+		b.Invalidate(err, now)
+	}
+	return b
 }

@@ -20,20 +20,16 @@ func (s *Store) Callbacks(ctx context.Context, jobID string) ([]*jobs.Callback, 
 	if err != nil {
 		return nil, fmt.Errorf("list callbacks of job %s: %w", jobID, classify(err))
 	}
-	out := decodeCallbacks(docs)
+	out := s.decodeCallbacks(docs)
 	slices.SortFunc(out, func(a, b *jobs.Callback) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	return out, nil
 }
 
-// decodeCallbacks leaves out what cannot be read.
-func decodeCallbacks(docs []*firestore.DocumentSnapshot) []*jobs.Callback {
+// decodeCallbacks gives those that make no sense as what they are about to be ended as.
+func (s *Store) decodeCallbacks(docs []*firestore.DocumentSnapshot) []*jobs.Callback {
 	out := make([]*jobs.Callback, 0, len(docs))
 	for _, doc := range docs {
-		cb := &jobs.Callback{}
-		if err := decode(doc, cb); err == nil {
-			cb.ID = doc.Ref.ID
-			out = append(out, cb)
-		}
+		out = append(out, s.shownCallback(decodeCallback(doc)))
 	}
 	return out
 }
@@ -83,15 +79,9 @@ func (s *Store) ListCallbacks(ctx context.Context, l CallbackList) (page []*jobs
 	if len(docs) > size {
 		docs = docs[:size]
 		last := docs[size-1]
-		if at, ok := last.Data()["createdAt"].(time.Time); ok {
-			next = callbackToken(at, last.Ref.ID)
-		}
+		next = pageToken(createdAt(last), last.Ref.ID)
 	}
-	return decodeCallbacks(docs), next, nil
-}
-
-func callbackToken(at time.Time, id string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(at.UnixMicro(), 36) + "." + id))
+	return s.decodeCallbacks(docs), next, nil
 }
 
 func parseCallbackToken(token string) (time.Time, string, error) {
@@ -105,7 +95,7 @@ func parseCallbackToken(token string) (time.Time, string, error) {
 }
 
 // UpdateCallback applies a transition to a delivery, as Update does to a job. Returns the
-// delivery as committed. ErrInvalid for a document that cannot be read.
+// delivery as committed.
 func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx *jobs.CallbackTx) error) (*jobs.Callback, error) {
 	if !jobs.ValidCallbackID(id) {
 		return nil, fmt.Errorf("callback id: %w", jobs.ErrNotFound)
@@ -117,11 +107,7 @@ func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx
 		if err = classify(err); err != nil {
 			return fmt.Errorf("get callback %s: %w", id, err)
 		}
-		cb := &jobs.Callback{}
-		if err := decode(doc, cb); err != nil {
-			return err
-		}
-		cb.ID = id
+		cb := decodeCallback(doc)
 		tx := &jobs.CallbackTx{Policy: s.cfg.Policy, Now: s.cfg.Now().UTC().Truncate(time.Microsecond), Actor: actor, Callback: cb}
 		if err := fn(tx); err != nil {
 			return err

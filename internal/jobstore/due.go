@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/firestore"
@@ -118,10 +119,8 @@ func (s *Store) dueDoc(kind DueKind, doc *firestore.DocumentSnapshot) (Due, bool
 		d.Foreign = decode(doc, &p) != nil || !jobs.ValidID(job.ID) || p.PlanEpoch < 0 || p.Index < 0 || doc.Ref.ID != jobs.PartID(p.PlanEpoch, p.Index)
 		d.Message = jobs.Message{JobID: job.ID, PlanEpoch: p.PlanEpoch, Part: p.Index}
 	case DueCallbacks:
-		id, _ := doc.DataAt("jobId")
-		jobID, _ := id.(string)
-		d.Foreign = !jobs.ValidID(jobID) || !jobs.ValidCallbackID(doc.Ref.ID)
-		d.Message = jobs.Message{JobID: jobID, CallbackID: doc.Ref.ID}
+		d.Foreign = !jobs.ValidCallbackID(doc.Ref.ID)
+		d.Message = callbackMessage(doc.Ref.ID)
 	case DuePlaces:
 		var p jobs.Place
 		d.Foreign = decode(doc, &p) != nil || doc.Ref.Path != s.placeRef(p.OrgID, p.Number).Path
@@ -135,9 +134,21 @@ func (s *Store) dueDoc(kind DueKind, doc *firestore.DocumentSnapshot) (Due, bool
 
 // Retire takes a document out of what is due, unless somebody has changed it meanwhile.
 func (s *Store) Retire(ctx context.Context, d Due) error {
+	if d.ref == nil {
+		return nil // not found by being due
+	}
 	_, err := d.ref.Update(ctx, []firestore.Update{{Path: "wakeAt", Value: firestore.Delete}}, firestore.LastUpdateTime(d.updated))
 	if err = classify(err); errors.Is(err, jobs.ErrNotFound) {
 		return nil
 	}
 	return err
+}
+
+// callbackMessage names a delivery, and its job as its id does: the document may say anything.
+func callbackMessage(id string) jobs.Message {
+	m := jobs.Message{CallbackID: id}
+	if parts := strings.Split(id, "_"); len(parts) > 1 {
+		m.JobID = parts[1]
+	}
+	return m
 }

@@ -167,12 +167,7 @@ func (g *merged) read(ctx context.Context, s *Store, id string) (*jobs.Part, err
 	if !doc.Exists() {
 		return nil, jobs.ErrNotFound
 	}
-	p := &jobs.Part{}
-	if err := decode(doc, p); err != nil {
-		return nil, err
-	}
-	p.ID = id
-	return p, nil
+	return decodePart(doc), nil
 }
 
 // changed lists the parts to update, in order.

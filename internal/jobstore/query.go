@@ -63,9 +63,9 @@ func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
 			if len(page.Jobs) == size || i == size {
 				break
 			}
-			job := decodeJob(doc)
-			page.Next = pageToken(job)
-			q = q.StartAfter(job.CreatedAt, doc.Ref)
+			job := s.shown(decodeJob(doc))
+			page.Next = pageToken(createdAt(doc), doc.Ref.ID)
+			q = q.StartAfter(doc)
 			if l.IncludeDeleted || job.DeletedAt.IsZero() {
 				page.Jobs = append(page.Jobs, job)
 			}
@@ -80,8 +80,21 @@ func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
 	return page, nil
 }
 
-func pageToken(j *jobs.Job) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(j.CreatedAt.UnixMicro(), 36) + "." + j.ID))
+func pageToken(at time.Time, id string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(at.UnixMicro(), 36) + "." + id))
+}
+
+// createdAt is where a document stands in a list. What is no time stands before or behind all
+// times, as Firestore orders types; a page that ends there goes on with the times.
+func createdAt(doc *firestore.DocumentSnapshot) time.Time {
+	raw, _ := doc.DataAt("createdAt")
+	switch at := raw.(type) {
+	case time.Time:
+		return at
+	case nil, bool, int64, float64:
+		return time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	return time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 }
 
 func parsePageToken(token string) (time.Time, string, error) {
@@ -107,16 +120,17 @@ func (s *Store) count(ctx context.Context, q firestore.Query) (int64, error) {
 	return v.GetIntegerValue(), nil
 }
 
-// Parts gives the parts of the plan in force, by index.
+// Parts gives the parts of the plan in force, by index. Damage says which of them make no sense.
 func (s *Store) Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error) {
-	if j.PartsTotal == 0 {
+	total := min(j.PartsTotal, jobs.MaxParts) // whoever wrote the document may have written any number
+	if total <= 0 {
 		return nil, nil
 	}
 	col := s.parts(j.ID)
 	it := col.OrderBy(firestore.DocumentID, firestore.Asc).
-		StartAt(col.Doc(jobs.PartID(j.PlanEpoch, 0))).EndAt(col.Doc(jobs.PartID(j.PlanEpoch, j.PartsTotal-1))).Documents(ctx)
+		StartAt(col.Doc(jobs.PartID(j.PlanEpoch, 0))).EndAt(col.Doc(jobs.PartID(j.PlanEpoch, total-1))).Documents(ctx)
 	defer it.Stop()
-	parts := make([]*jobs.Part, 0, j.PartsTotal)
+	parts := make([]*jobs.Part, 0, total)
 	for {
 		doc, err := it.Next()
 		if err == iterator.Done {
@@ -125,11 +139,10 @@ func (s *Store) Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list parts of job %s: %w", j.ID, classify(err))
 		}
-		p := &jobs.Part{}
-		if err := decode(doc, p); err != nil {
-			return nil, err
+		p := decodePart(doc)
+		if err := p.Check(j, s.cfg.Now()); err != nil {
+			p.Damage = err.Error()
 		}
-		p.ID = doc.Ref.ID
 		parts = append(parts, p)
 	}
 }
@@ -144,7 +157,7 @@ func (s *Store) Progress(ctx context.Context, j *jobs.Job) (rows, bytes int64, e
 			if err != nil {
 				return err
 			}
-			j = decodeJob(doc)
+			j = s.shown(decodeJob(doc))
 			live, err := tx.Documents(s.parts(j.ID).Where("begun", "==", true).Select("rowsDone", "bytesDone", "planEpoch")).GetAll()
 			if err != nil {
 				return err
@@ -152,7 +165,7 @@ func (s *Store) Progress(ctx context.Context, j *jobs.Job) (rows, bytes int64, e
 			rows, bytes = 0, 0
 			for _, doc := range live {
 				var p jobs.Part
-				if err := decode(doc, &p); err == nil && p.PlanEpoch == j.PlanEpoch {
+				if err := decode(doc, &p); err == nil && p.PlanEpoch == j.PlanEpoch && p.RowsDone >= 0 && p.RowsDone <= j.RowsTotal && p.BytesDone >= 0 {
 					rows, bytes = rows+p.RowsDone, bytes+p.BytesDone
 				}
 			}

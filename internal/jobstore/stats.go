@@ -3,6 +3,7 @@ package jobstore
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/firestore"
@@ -76,8 +77,9 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 		}
 		for _, doc := range docs {
 			var l lease
-			if decode(doc, &l) == nil {
-				out.DeadLetters[jobs.Queue(doc.Ref.ID[len("dead-"):])] = DeadLetters{l.Count, l.Reason, l.At}
+			lane, ok := strings.CutPrefix(doc.Ref.ID, "dead-")
+			if ok && decode(doc, &l) == nil {
+				out.DeadLetters[jobs.Queue(lane)] = DeadLetters{max(l.Count, 0), clip(l.Reason), l.At}
 			}
 		}
 		return nil

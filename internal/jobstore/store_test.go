@@ -128,7 +128,9 @@ func (b bench) succeed(t *testing.T, id string) {
 	var lease jobs.Lease
 	b.update(t, id, func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("w"); return err })
 	b.update(t, id, func(tx *jobs.Tx) error { return tx.Pin(lease, b.clock.now(), 3) })
-	b.update(t, id, func(tx *jobs.Tx) error { return tx.Succeed(lease, jobs.Result{Object: "o", Rows: 3, Size: 9}) })
+	b.update(t, id, func(tx *jobs.Tx) error {
+		return tx.Succeed(lease, jobs.Result{Object: tx.Job.ResultName(), Rows: 3, Size: 9})
+	})
 }
 
 // TestKnownJobs: whoever holds a job's lease commits its next transition without a read, and

@@ -56,7 +56,7 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 		return jobs.Submitted{}, fmt.Errorf("look for an equal request: %w", classify(err))
 	}
 	if len(docs) == 2 {
-		job, err := s.idempotent(ctx, docs[1], fp, now)
+		job, err := s.idempotent(ctx, docs[1], sub.OrgID, fp, now)
 		if err != nil || job != nil && job.ID != sub.Not {
 			return jobs.Submitted{Job: job, Reused: true}, err
 		}
@@ -114,9 +114,9 @@ func (s *Store) remember(ctx context.Context, key *firestore.DocumentSnapshot, p
 }
 
 // idempotent gives the job that the key made within its life, nil if it made none.
-func (s *Store) idempotent(ctx context.Context, doc *firestore.DocumentSnapshot, fp string, now time.Time) (*jobs.Job, error) {
+func (s *Store) idempotent(ctx context.Context, doc *firestore.DocumentSnapshot, orgID, fp string, now time.Time) (*jobs.Job, error) {
 	p, job, err := s.follow(ctx, doc)
-	if err != nil || job == nil || now.After(p.ExpiresAt) {
+	if err != nil || job == nil || now.After(p.ExpiresAt) || p.ExpiresAt.After(now.Add(idempotencyLife+s.cfg.Policy.Skew)) || job.OrgID != orgID {
 		return nil, err
 	}
 	if p.Fingerprint != fp {
@@ -127,8 +127,8 @@ func (s *Store) idempotent(ctx context.Context, doc *firestore.DocumentSnapshot,
 
 // reusable gives the job that equal requests share now, nil if there is none.
 func (s *Store) reusable(ctx context.Context, doc *firestore.DocumentSnapshot, now time.Time) (*jobs.Job, error) {
-	_, job, err := s.follow(ctx, doc)
-	if err != nil || job == nil || job.Schema != jobs.SchemaVersion || !job.DeletedAt.IsZero() {
+	p, job, err := s.follow(ctx, doc)
+	if err != nil || job == nil || p.Fingerprint != doc.Ref.ID || job.Schema != jobs.SchemaVersion || !job.DeletedAt.IsZero() {
 		return nil, err
 	}
 	switch job.State {
@@ -142,6 +142,8 @@ func (s *Store) reusable(ctx context.Context, doc *firestore.DocumentSnapshot, n
 	return nil, nil
 }
 
+// follow gives the job that a pointer leads to. One that is damaged, or leads to a job that was
+// not made of the request it stands for, leads nowhere: no org is given another's job.
 func (s *Store) follow(ctx context.Context, doc *firestore.DocumentSnapshot) (pointer, *jobs.Job, error) {
 	var p pointer
 	if !doc.Exists() {
@@ -152,6 +154,9 @@ func (s *Store) follow(ctx context.Context, doc *firestore.DocumentSnapshot) (po
 	}
 	job, err := s.Get(ctx, p.JobID)
 	if errors.Is(err, jobs.ErrNotFound) {
+		return p, nil, nil
+	}
+	if err == nil && job.Fingerprint != p.Fingerprint {
 		return p, nil, nil
 	}
 	return p, job, err

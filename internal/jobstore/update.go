@@ -180,8 +180,7 @@ func (s *Store) addEvents(batch *writes, jobID string, events []jobs.Event) {
 	}
 }
 
-// read gets a job with its snapshot. A document that cannot be decoded is given as a job
-// that every transition refuses with ErrInvalid, so that the rescuer can end it.
+// read gets a job with its snapshot.
 func (s *Store) read(ctx context.Context, jobID string) (*jobs.Job, *firestore.DocumentSnapshot, error) {
 	if !jobs.ValidID(jobID) {
 		return nil, nil, fmt.Errorf("job id: %w", jobs.ErrNotFound)
@@ -193,21 +192,21 @@ func (s *Store) read(ctx context.Context, jobID string) (*jobs.Job, *firestore.D
 	return decodeJob(doc), doc, nil
 }
 
-func decodeJob(doc *firestore.DocumentSnapshot) *jobs.Job {
-	job := &jobs.Job{}
-	if err := decode(doc, job); errors.Is(err, jobs.ErrInvalid) {
-		org, _ := doc.DataAt("orgId")
-		name, _ := org.(string)
-		job = &jobs.Job{Schema: jobs.SchemaVersion, OrgID: name, CreatedAt: doc.CreateTime}
-	}
-	job.ID = doc.Ref.ID
-	return job
-}
-
-// Get reads a job. ErrNotFound if there is none.
+// Get reads a job. ErrNotFound if there is none. One whose document makes no sense is ended by
+// whoever reads it: it may be in no index by which the rescuer would find it soon.
 func (s *Store) Get(ctx context.Context, jobID string) (*jobs.Job, error) {
 	job, _, err := s.read(ctx, jobID)
-	return job, err
+	if err != nil {
+		return nil, err
+	}
+	shown := s.shown(job)
+	if shown != job {
+		ended, err := s.Update(ctx, jobID, "reader", (*jobs.Tx).Invalidate)
+		if err == nil {
+			return ended, nil
+		}
+	}
+	return shown, nil
 }
 
 // Watch calls fn with the job as it is and again after each change, until fn says stop or

@@ -1,0 +1,115 @@
+package jobstore
+
+import (
+	"reflect"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/firestore"
+
+	"exportd/jobs"
+)
+
+// salvage reads a document into out, a pointer to a struct. Where a field holds something of
+// another type, the others are read all the same, and damage names those that were not: a
+// document that cannot be read is not the end of whoever looks at it, and its owner can be told.
+func salvage(doc *firestore.DocumentSnapshot, out any) (damage string) {
+	if doc.DataTo(out) == nil {
+		return ""
+	}
+	v := reflect.ValueOf(out).Elem()
+	v.SetZero()
+	if bad := fill(v, doc.Data(), ""); len(bad) > 0 {
+		return "of another type: " + strings.Join(bad, ", ")
+	}
+	return "a field is of another type"
+}
+
+// fill sets the fields of a struct that fit and names the others.
+func fill(v reflect.Value, data map[string]any, prefix string) (bad []string) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if f.Anonymous {
+			bad = append(bad, fill(v.Field(i), data, prefix)...)
+			continue
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("firestore"), ",")
+		raw := data[name]
+		if name == "-" || name == "" || raw == nil {
+			continue
+		}
+		switch inner, isMap := raw.(map[string]any); {
+		case isMap && f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[time.Time]():
+			bad = append(bad, fill(v.Field(i), inner, prefix+name+".")...)
+		case isMap && f.Type.Kind() == reflect.Pointer && f.Type.Elem().Kind() == reflect.Struct:
+			v.Field(i).Set(reflect.New(f.Type.Elem()))
+			bad = append(bad, fill(v.Field(i).Elem(), inner, prefix+name+".")...)
+		case !fits(v.Field(i), raw):
+			bad = append(bad, prefix+name)
+		}
+	}
+	return bad
+}
+
+// fits sets a field to a value of its own type.
+func fits(field reflect.Value, raw any) bool {
+	v := reflect.ValueOf(raw)
+	if v.Kind() != field.Kind() && !(v.Kind() == reflect.Int64 && field.Kind() == reflect.Int) || !v.CanConvert(field.Type()) || v.Kind() == reflect.Slice {
+		return false
+	}
+	field.Set(v.Convert(field.Type()))
+	return true
+}
+
+func decodeJob(doc *firestore.DocumentSnapshot) *jobs.Job {
+	job := &jobs.Job{}
+	job.Damage = salvage(doc, job)
+	job.ID = doc.Ref.ID
+	if job.CreatedAt.IsZero() {
+		if job.Damage == "" {
+			job.Damage = "createdAt is missing"
+		}
+		job.CreatedAt = doc.CreateTime
+	}
+	return job
+}
+
+func decodePart(doc *firestore.DocumentSnapshot) *jobs.Part {
+	p := &jobs.Part{}
+	damage := salvage(doc, p)
+	p.ID, p.Damage = doc.Ref.ID, damage
+	return p
+}
+
+func decodeCallback(doc *firestore.DocumentSnapshot) *jobs.Callback {
+	cb := &jobs.Callback{}
+	damage := salvage(doc, cb)
+	cb.ID, cb.Damage = doc.Ref.ID, damage
+	return cb
+}
+
+// shown is a job as readers get it: one whose document makes no sense as what it is about to
+// be ended as, so that nobody who only reads has to know of such.
+func (s *Store) shown(job *jobs.Job) *jobs.Job {
+	again := *job
+	tx := jobs.NewTx(s.cfg.Policy, s.cfg.Now(), "", &again, nil)
+	if tx.Invalidate() != nil {
+		return job
+	}
+	return &again
+}
+
+// shownCallback is shown for a delivery.
+func (s *Store) shownCallback(cb *jobs.Callback) *jobs.Callback {
+	again := *cb
+	tx := &jobs.CallbackTx{Policy: s.cfg.Policy, Now: s.cfg.Now().UTC().Truncate(time.Microsecond), Callback: &again}
+	if tx.Invalidate() != nil {
+		return cb
+	}
+	return &again
+}
+
+// maxNote bounds the texts of notes: reasons, actors.
+const maxNote = 1000
+
+func clip(s string) string { return s[:min(len(s), maxNote)] }
