@@ -85,7 +85,7 @@ func TestScopes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	keys := map[string][]apikey.Scope{
-		"key_none": nil, "key_read": {apikey.ScopeRead}, "key_hook": {apikey.ScopeExport}, "key_ops1": {apikey.ScopeOps}, "key_admn": {apikey.ScopeAdmin},
+		"key_none": nil, "key_read": {apikey.ScopeRead}, "key_hook": {apikey.ScopeExport}, "key_ops1": {apikey.ScopeOps}, "key_admn": {apikey.ScopePlatform}, "key_adm1": {apikey.ScopeAdmin},
 	}
 	for _, r := range b.routes() {
 		if r.scopes == nil {

@@ -63,11 +63,11 @@ type auditView struct {
 	Reason string        `json:"reason"`
 }
 
-func keyViewOf(k *apikey.Key) keyView {
+func (s *Server) keyView(k *apikey.Key) keyView {
 	v := keyView{
 		KeyID: k.ID, OrgID: k.OrgID, Name: k.Name, Scopes: orEmpty(k.Scopes), State: k.State, CreatedAt: timeOrNil(k.CreatedAt),
 		ExpiresAt: timeOrNil(k.ExpiresAt), LastUsedAt: timeOrNil(k.LastUsedAt), CallbackHosts: orEmpty(k.CallbackHosts),
-		IPRanges: []string{}, MinVersion: max(1, k.MinVersion), OneUse: k.OneUse, Secrets: secretViews(k.Secrets), Webhook: secretViews(k.WebhookSecrets),
+		IPRanges: []string{}, MinVersion: s.verifier.MinVersion(k), OneUse: k.OneUse, Secrets: secretViews(k.Secrets), Webhook: secretViews(k.WebhookSecrets),
 	}
 	for _, p := range k.IPRanges {
 		v.IPRanges = append(v.IPRanges, p.String())
@@ -75,8 +75,30 @@ func keyViewOf(k *apikey.Key) keyView {
 	return v
 }
 
-// listKeys shows the keys of an org, or of all.
-func (s *Server) listKeys(c *gin.Context, _ *apikey.Key) error {
+// manageable gives a key that the caller may see and change. One of another org is not
+// there, nor is one with rights that the caller cannot give.
+func (s *Server) manageable(c *gin.Context, caller *apikey.Key) (*apikey.Key, []apikey.AuditEntry, error) {
+	k, audit, err := s.admin.Get(c.Request.Context(), c.Param("keyId"))
+	if err == nil && !caller.MayManage(k.OrgID, k.Scopes) {
+		err = jobs.ErrNotFound
+	}
+	if err != nil {
+		return nil, nil, unknownKey(err)
+	}
+	return k, audit, nil
+}
+
+// freer refuses that a bound key makes or rotates a key with rights like its own that is
+// bound by less.
+func freer(k, caller *apikey.Key) error {
+	if !k.Privileged() || k.ID == caller.ID || k.BoundLike(caller) {
+		return nil
+	}
+	return refuse(http.StatusForbidden, "this key is bound to addresses, an end, one use or a version: keys of admins and operators that it makes or rotates must be bound at least so")
+}
+
+// listKeys shows the keys of the caller's org; to the platform those of any, or of all.
+func (s *Server) listKeys(c *gin.Context, caller *apikey.Key) error {
 	p, err := readQuery(c.Request)
 	if err != nil {
 		return err
@@ -85,32 +107,40 @@ func (s *Server) listKeys(c *gin.Context, _ *apikey.Key) error {
 	if err := p.finish(); err != nil {
 		return err
 	}
+	if !caller.Has(apikey.ScopePlatform) {
+		if org != "" && org != caller.OrgID {
+			return refuse(http.StatusForbidden, "the scope admin is for the keys of its own org; the scope platform is for all")
+		}
+		org = caller.OrgID
+	}
 	keys, err := s.admin.List(c.Request.Context(), org)
 	if err != nil {
 		return err
 	}
-	views := make([]keyView, len(keys))
-	for i, k := range keys {
-		views[i] = keyViewOf(k)
+	views := []keyView{}
+	for _, k := range keys {
+		if caller.MayManage(k.OrgID, k.Scopes) {
+			views = append(views, s.keyView(k))
+		}
 	}
 	writeJSON(c, http.StatusOK, map[string]any{"keys": views})
 	return nil
 }
 
 // getKey shows a key and who changed it.
-func (s *Server) getKey(c *gin.Context, _ *apikey.Key) error {
+func (s *Server) getKey(c *gin.Context, caller *apikey.Key) error {
 	if err := noParams(c.Request); err != nil {
 		return err
 	}
-	k, audit, err := s.admin.Get(c.Request.Context(), c.Param("keyId"))
+	k, audit, err := s.manageable(c, caller)
 	if err != nil {
-		return unknownKey(err)
+		return err
 	}
 	lines := make([]auditView, len(audit))
 	for i, e := range audit {
 		lines[i] = auditView{e.At.UTC(), e.Action, e.Actor, e.Reason}
 	}
-	writeJSON(c, http.StatusOK, map[string]any{"key": keyViewOf(k), "audit": lines})
+	writeJSON(c, http.StatusOK, map[string]any{"key": s.keyView(k), "audit": lines})
 	return nil
 }
 
@@ -139,7 +169,7 @@ func (s *Server) draft(b *body) apikey.Draft {
 	}
 	for _, scope := range b.list("scopes") {
 		if !slices.Contains(anyScope, apikey.Scope(scope)) {
-			b.fault("scopes", typeOnly, map[string]any{"value": scope}, "must be of read, export, ops, admin")
+			b.fault("scopes", typeOnly, map[string]any{"value": scope}, "must be of read, export, ops, admin, platform")
 			break
 		}
 		d.Scopes = append(d.Scopes, apikey.Scope(scope))
@@ -182,13 +212,20 @@ func (s *Server) createKey(c *gin.Context, caller *apikey.Key) error {
 	if err := b.finish(); err != nil {
 		return err
 	}
+	if !caller.MayManage(d.OrgID, d.Scopes) {
+		return refuse(http.StatusForbidden, "the scope admin makes keys of its own org, with the scopes read, export and admin; the scope platform makes all")
+	}
+	planned := &apikey.Key{Scopes: d.Scopes, IPRanges: d.IPRanges, ExpiresAt: d.ExpiresAt, OneUse: d.OneUse, MinVersion: d.MinVersion}
+	if err := freer(planned, caller); err != nil {
+		return err
+	}
 	k, err := s.admin.Create(c.Request.Context(), d, changer(caller, reason))
 	if err != nil {
 		return err
 	}
 	observe(c).targetKeyID = k.ID
 	writeJSON(c, http.StatusCreated, map[string]any{
-		"key": keyViewOf(k), "secret": k.Secrets[0].Secret.Reveal(), "webhookSecret": k.WebhookSecrets[0].Secret.Reveal(),
+		"key": s.keyView(k), "secret": k.Secrets[0].Secret.Reveal(), "webhookSecret": k.WebhookSecrets[0].Secret.Reveal(),
 	})
 	return nil
 }
@@ -206,8 +243,17 @@ func (s *Server) rotateKey(c *gin.Context, caller *apikey.Key) error {
 	if err := b.finish(); err != nil {
 		return err
 	}
-	id := c.Param("keyId")
-	secret, err := s.admin.Rotate(c.Request.Context(), id, cmp.Or(purpose, apikey.ForRequests), overlap, changer(caller, reason))
+	k, audit, err := s.manageable(c, caller)
+	if err != nil {
+		return err
+	}
+	if err := freer(k, caller); err != nil {
+		return err
+	}
+	id := k.ID
+	secret, err := s.admin.Rotate(c.Request.Context(), id, apikey.Rotation{
+		Purpose: cmp.Or(purpose, apikey.ForRequests), Overlap: overlap, Seen: append([]apikey.AuditEntry{}, audit...),
+	}, changer(caller, reason))
 	if err != nil {
 		return unknownKey(err)
 	}
@@ -223,7 +269,11 @@ func (s *Server) revokeKey(c *gin.Context, caller *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	id := c.Param("keyId")
+	k, _, err := s.manageable(c, caller)
+	if err != nil {
+		return err
+	}
+	id := k.ID
 	if id == caller.ID {
 		return refuse(http.StatusConflict, "a key cannot revoke itself: use another admin key")
 	}

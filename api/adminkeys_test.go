@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"exportd/internal/apikey"
 	"exportd/jobs"
@@ -65,17 +64,17 @@ func (f *fakeKeys) change(id string, fn func(*apikey.Key)) error {
 	return err
 }
 
-func (f *fakeKeys) Rotate(_ context.Context, id string, purpose apikey.Purpose, overlap time.Duration, by apikey.By) (apikey.Secret, error) {
+func (f *fakeKeys) Rotate(_ context.Context, id string, rotation apikey.Rotation, by apikey.By) (apikey.Secret, error) {
 	secret, action := apikey.NewSecret("another-secret-not-to-be-logged"), apikey.ActionRotated
 	return secret, f.change(id, func(k *apikey.Key) {
 		list := &k.Secrets
-		if purpose == apikey.ForCallbacks {
+		if rotation.Purpose == apikey.ForCallbacks {
 			list, action = &k.WebhookSecrets, apikey.ActionWebhookRotated
 		}
 		next := []apikey.SigningSecret{{Secret: secret}}
 		if len(*list) > 0 {
 			old := (*list)[0]
-			old.ExpiresAt = noon.Add(overlap)
+			old.ExpiresAt = noon.Add(rotation.Overlap)
 			next = append(next, old)
 		}
 		*list = next

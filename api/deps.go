@@ -93,8 +93,8 @@ type Objects interface {
 // secrets can be shown once.
 type KeyAdmin interface {
 	Create(ctx context.Context, d apikey.Draft, by apikey.By) (*apikey.Key, error)
-	// Rotate gives a key a new secret of a purpose; the one in use works on for overlap.
-	Rotate(ctx context.Context, id string, purpose apikey.Purpose, overlap time.Duration, by apikey.By) (apikey.Secret, error)
+	// Rotate gives a key a new secret. apikey.ErrRotated, apikey.ErrDisabled.
+	Rotate(ctx context.Context, id string, rotation apikey.Rotation, by apikey.By) (apikey.Secret, error)
 	SetState(ctx context.Context, id string, state apikey.State, by apikey.By) error
 	// Get gives a key and who changed it when and why, oldest first.
 	Get(ctx context.Context, id string) (*apikey.Key, []apikey.AuditEntry, error)

@@ -27,6 +27,8 @@ var errorTable = []struct {
 	{vip.ErrChannelNotConnected, http.StatusForbidden, "channel is not connected to the workspace"},
 	{jobs.ErrNotFound, http.StatusNotFound, textNoJob},
 	{jobs.ErrTransition, http.StatusConflict, "not possible in the job's state"},
+	{apikey.ErrDisabled, http.StatusConflict, "the key is revoked: make a new one"},
+	{apikey.ErrRotated, http.StatusConflict, "the key was rotated at the same time: see by whom in its history"},
 	{jobs.ErrUnknownSchema, http.StatusConflict, "the job was made by another version of the service"},
 	{jobs.ErrUnavailable, http.StatusServiceUnavailable, textUnavailable},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, textUnavailable},

@@ -69,7 +69,8 @@ func newBench(t *testing.T, change ...func(*Config)) *bench {
 		key("key_ops1", "org3", apikey.ScopeOps),
 		key("key_hook", "org1", apikey.ScopeExport),
 		key("key_dead", "org1", apikey.ScopeRead, apikey.ScopeExport),
-		key("key_admn", "org3", apikey.ScopeAdmin),
+		key("key_admn", "org3", apikey.ScopePlatform),
+		key("key_adm1", "org1", apikey.ScopeAdmin),
 	}
 	keys[5].CallbackHosts = []string{"hooks.customer.com"}
 	keys[5].DefaultCallbackURL = "https://hooks.customer.com/default"
@@ -81,6 +82,8 @@ func newBench(t *testing.T, change ...func(*Config)) *bench {
 		Records: b.records, Jobs: b.jobs, Queue: b.queue, Objects: b.objects, Operations: b.jobs,
 		Now:         func() time.Time { return noon },
 		DefaultWait: -1,
+		// The tests' requests are signed by version 1; TestPrivileged is about who may do so.
+		PrivilegedV1: true,
 		Logger: zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()),
 			zapcore.AddSync(lockedWriter{&mu, b.log}), zapcore.DebugLevel)),
 	}

@@ -28,11 +28,11 @@ var (
 	mayRead    = []apikey.Scope{apikey.ScopeRead}
 	mayExport  = []apikey.Scope{apikey.ScopeExport}
 	mayOperate = []apikey.Scope{apikey.ScopeOps}
-	mayAdmin   = []apikey.Scope{apikey.ScopeAdmin}
+	mayAdmin   = []apikey.Scope{apikey.ScopePlatform, apikey.ScopeAdmin}
 	// maySee: who may start an export may see what became of it.
 	maySee = []apikey.Scope{apikey.ScopeRead, apikey.ScopeExport}
 	// anyScope: every key may ask about itself.
-	anyScope = []apikey.Scope{apikey.ScopeAdmin, apikey.ScopeOps, apikey.ScopeExport, apikey.ScopeRead}
+	anyScope = apikey.AllScopes
 )
 
 const (

@@ -66,6 +66,10 @@ type Config struct {
 	// Quotas are what one org may have going, for GET /limits; the store enforces them.
 	Quotas jobs.Limits
 
+	// PrivilegedV1 lets keys of operators and admins sign by version 1 too: whoever overhears
+	// such a request can make another one with its headers for a minute.
+	PrivilegedV1 bool
+
 	// Now is time.Now if nil.
 	Now func() time.Time
 	// Window is apikey.DefaultWindow if zero.
@@ -139,7 +143,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		keys: c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
-		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Nonces: c.Nonces}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
+		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Nonces: c.Nonces, PrivilegedV1: c.PrivilegedV1}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
 		metrics: m, strangers: newStrangers(), gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks}, alive: c.Alive,
 		waits:  newPlaces(c.MaxWaits),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),

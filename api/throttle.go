@@ -135,8 +135,26 @@ func (s *Server) limits(c *gin.Context, caller *apikey.Key) error {
 			"maxRows": orNull(s.quotas.Rows), "maxBytes": orNull(s.quotas.Bytes),
 		},
 		"testCallbacks": s.pings.view(caller.OrgID, now),
+		"signature":     s.signatureView(c, caller),
 	})
 	return nil
+}
+
+// signatureView says by which version the caller signed and must sign, and what is wrong with
+// that where something is.
+type signatureView struct {
+	Version    int     `json:"version"`
+	MinVersion int     `json:"minVersion"`
+	Warning    *string `json:"warning"`
+}
+
+func (s *Server) signatureView(c *gin.Context, caller *apikey.Key) signatureView {
+	v := signatureView{Version: apikey.VersionOf(c.Request.Header), MinVersion: s.verifier.MinVersion(caller)}
+	if caller.Privileged() && v.MinVersion < 2 {
+		text := "version 1 is allowed for this key by EXPORTD_PRIVILEGED_V1: whoever overhears a request can make another one with its headers within a minute"
+		v.Warning = &text
+	}
+	return v
 }
 
 func orNull(limit int64) *int64 {

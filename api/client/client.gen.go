@@ -117,10 +117,11 @@ const (
 
 // Defines values for Scope.
 const (
-	ScopeAdmin  Scope = "admin"
-	ScopeExport Scope = "export"
-	ScopeOps    Scope = "ops"
-	ScopeRead   Scope = "read"
+	ScopeAdmin    Scope = "admin"
+	ScopeExport   Scope = "export"
+	ScopeOps      Scope = "ops"
+	ScopePlatform Scope = "platform"
+	ScopeRead     Scope = "read"
 )
 
 // Defines values for State.
@@ -687,7 +688,8 @@ type Redelivered struct {
 // RerunMode defines model for RerunMode.
 type RerunMode string
 
-// Scope defines model for Scope.
+// Scope `admin` is for the keys of its own org, and gives what it has: `read`, `export` and `admin`. `platform` is for the keys of all orgs, with any scope; `ops` is for the
+// jobs of all orgs. Requests of keys with `ops`, `admin` or `platform` are signed by version 2.
 type Scope string
 
 // State defines model for State.
@@ -842,7 +844,7 @@ type RequiredReason struct {
 
 // ListKeysParams defines parameters for ListKeys.
 type ListKeysParams struct {
-	// OrgID Only keys of this org.
+	// OrgID Only keys of this org. With the scope `admin` it can only be its own.
 	OrgID *ID `form:"orgId,omitempty" json:"orgId,omitempty"`
 }
 
@@ -1317,6 +1319,7 @@ type ClientInterface interface {
 	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 	// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 	// A key that had no webhook secret of its own has nothing to overlap.
+	// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1328,6 +1331,7 @@ type ClientInterface interface {
 	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 	// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 	// A key that had no webhook secret of its own has nothing to overlap.
+	// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1746,6 +1750,7 @@ func (c *RawClient) RevokeKey(ctx context.Context, keyID KeyID, body RevokeKeyJS
 // The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 // requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 // A key that had no webhook secret of its own has nothing to overlap.
+// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1767,6 +1772,7 @@ func (c *RawClient) RotateKeyWithBody(ctx context.Context, keyID KeyID, contentT
 // The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 // requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 // A key that had no webhook secret of its own has nothing to overlap.
+// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4493,6 +4499,7 @@ type ClientWithResponsesInterface interface {
 	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 	// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 	// A key that had no webhook secret of its own has nothing to overlap.
+	// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4504,6 +4511,7 @@ type ClientWithResponsesInterface interface {
 	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 	// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 	// A key that had no webhook secret of its own has nothing to overlap.
+	// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5776,6 +5784,7 @@ func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, keyID K
 // The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 // requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 // A key that had no webhook secret of its own has nothing to overlap.
+// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -5793,6 +5802,7 @@ func (c *ClientWithResponses) RotateKeyWithBodyWithResponse(ctx context.Context,
 // The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 // requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 // A key that had no webhook secret of its own has nothing to overlap.
+// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -90,14 +90,14 @@ any public host.`,
 	flags := cmd.Flags()
 	flags.StringVar(&draft.OrgID, "org", "", "whose key it is (required)")
 	flags.StringVar(&draft.Name, "name", "", "what to know it by (default: exportctl and the date)")
-	flags.StringSliceVar(&scopes, "scope", nil, "what it may do: read, export, ops, admin (required, as often as needed)")
+	flags.StringSliceVar(&scopes, "scope", nil, "what it may do: read, export, ops, admin, platform (required, as often as needed)")
 	flags.StringVar(&expires, "expires", "", "when it ends: ISO date or date-time (default: never)")
 	flags.StringSliceVar(&draft.CallbackHosts, "callback-host", nil, "where its callbacks may go, like hooks.example.com or *.example.com")
 	flags.StringSliceVar(&draft.IPRanges, "ip-range", nil, "where its requests may come from, like 203.0.113.0/24")
 	flags.IntVar(&version, "min-signature-version", 0, "2: refuse signatures of version 1, which work for any request for a minute")
 	flags.BoolVar(&oneUse, "one-use", false, "take each signature of version 1 once: every request needs another x-date")
 	needReason(cmd, &draft.Reason)
-	choices(cmd, "scope", "read", "export", "ops", "admin")
+	choices(cmd, "scope", "read", "export", "ops", "admin", "platform")
 	choices(cmd, "min-signature-version", "1", "2")
 	return cmd
 }

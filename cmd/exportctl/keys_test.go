@@ -18,7 +18,8 @@ func (s *service) keys(t *testing.T) {
 	vars := func(secret, version string) call {
 		return call{vars: map[string]string{"EXPORTCTL_URL": s.APIURL, "EXPORTCTL_KEY": id, "EXPORTCTL_SECRET": secret, "EXPORTCTL_SIGNATURE_VERSION": version}}
 	}
-	vars(made.Secret, "").run(t.Context(), "workspaces").want(t, exitAuth).says(t, "requires x-signature-version 2")
+	vars(made.Secret, "").run(t.Context(), "workspaces").want(t, exitOK)
+	vars(made.Secret, "1").run(t.Context(), "workspaces").want(t, exitAuth).says(t, "requires x-signature-version 2")
 	vars(made.Secret, "2").run(t.Context(), "workspaces").want(t, exitOK).shows(t, s.WorkspaceID)
 	vars(made.Secret, "2").run(t.Context(), "limits").want(t, exitOK)
 	// A request with a body, and one with a query.
@@ -60,20 +61,20 @@ func (s *service) keys(t *testing.T) {
 	// Before there is a worker, so that it knows both: callbacks are verified with either.
 	decode(t, s.ctl(t, "keys", "rotate", s.APIKey, "--webhook", "--reason", "yearly", "--json").want(t, exitOK).stdout, &rotated)
 	s.webhookSecret = rotated.Secret
-	s.ctl(t, "keys", "rotate", id, "--webhook", "--overlap", "0", "--reason", "leaked").want(t, exitUsage).says(t, "--yes")
-	s.ctl(t, "keys", "rotate", id, "--webhook", "--reason", "yearly").want(t, exitOK).shows(t, "webhook secret  whsec_", "old one until").says(t, "whoever verifies the callbacks")
+	s.ctl(t, "keys", "rotate", s.OtherAPIKey, "--webhook", "--overlap", "0", "--reason", "leaked").want(t, exitUsage).says(t, "--yes")
+	s.ctl(t, "keys", "rotate", s.OtherAPIKey, "--webhook", "--reason", "yearly").want(t, exitOK).shows(t, "webhook secret  whsec_", "old one until").says(t, "whoever verifies the callbacks")
 
-	// These commands sign by version 2 whatever the profile says; the others do not.
+	// Keys with such scopes sign by version 2 alone, whatever the profile says.
 	decode(t, s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "admin", "--min-signature-version", "2", "--reason", "admin", "--json").want(t, exitOK).stdout, &made)
 	id = made.Key.KeyID
 	vars(made.Secret, "").run(t.Context(), "keys", "list").want(t, exitOK).shows(t, id)
-	vars(made.Secret, "").run(t.Context(), "limits").want(t, exitAuth)
+	vars(made.Secret, "1").run(t.Context(), "limits").want(t, exitAuth)
 	vars(made.Secret, "").run(t.Context(), "keys", "rotate", id, "--reason", "yearly").want(t, exitOK).says(t, "You use this key yourself: put the secret into EXPORTCTL_SECRET too.")
 }
 
 // keyRefusals are what the service does not do, in terms of flags.
 func (s *service) keyRefusals(t *testing.T) {
-	s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "write", "--reason", "r").want(t, exitUsage).says(t, `--scope must be of read, export, ops, admin (got "write")`)
+	s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "write", "--reason", "r").want(t, exitUsage).says(t, `--scope must be of read, export, ops, admin, platform (got "write")`)
 	s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "read", "--ip-range", "x", "--min-signature-version", "3", "--expires", "2000-01-01", "--reason", "r").
 		want(t, exitUsage).says(t, "--ip-range must be ranges", "--min-signature-version must be", "--expires must be in the future")
 	s.ctl(t, "keys", "rotate", s.APIKey, "--overlap", "1000h", "--reason", "r").want(t, exitUsage).says(t, "--overlap must be")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ type profile struct {
 	// OpsKey and OpsSecret are for the commands of operators, if those need another key.
 	OpsKey    string `json:"opsKey,omitempty"`
 	OpsSecret string `json:"opsSecret,omitempty"`
-	// SignatureVersion is how requests are signed, 1 or 2; 1 if 0. It is 2 for keys that
+	// SignatureVersion is how requests are signed, 1 or 2; 2 if 0. It is 2 for keys that
 	// require it.
 	SignatureVersion int `json:"signatureVersion,omitempty"`
 	// The others are what flags are where they are not given.
@@ -183,9 +184,9 @@ func (a *app) environmentProfile() (profile, error) {
 		}
 	}
 	switch v := a.getenv("EXPORTCTL_SIGNATURE_VERSION"); v {
-	case "", "1":
-	case "2":
-		p.SignatureVersion = 2
+	case "":
+	case "1", "2":
+		p.SignatureVersion = int(v[0] - '0')
 	default:
 		return p, &usageError{text: fmt.Sprintf("EXPORTCTL_SIGNATURE_VERSION is %q, not 1 or 2", v)}
 	}
@@ -241,7 +242,7 @@ func (a *app) connect(p profile, operator bool, tries int) (*client.Client, erro
 	transport.ResponseHeaderTimeout = answerWithin
 	c, err := client.New(client.Config{
 		BaseURL: p.URL, Key: key, Secret: secret, UserAgent: "exportctl", Tries: tries, Now: a.now,
-		SignatureVersion: p.SignatureVersion,
+		SignatureVersion: cmp.Or(p.SignatureVersion, 2),
 		Transport:        &patience{next: transport, tell: a.say},
 	})
 	if err != nil {

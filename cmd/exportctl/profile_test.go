@@ -143,7 +143,7 @@ func TestSign(t *testing.T) {
 	c.run(t.Context(), "sign").want(t, exitUsage).says(t, "not 1 or 2")
 	delete(c.vars, "EXPORTCTL_SIGNATURE_VERSION")
 	for args, says := range map[string]string{
-		"sign /workspaces":                                                   "for any request",
+		"sign --signature-version 1 /workspaces":                             "for any request",
 		"sign --data x":                                                      "for any request",
 		"sign --signature-version 3 /x":                                      "neither 1 nor 2",
 		"sign --signature-version 2 workspaces":                              "neither a URL nor a path",

@@ -119,7 +119,7 @@ input; with --ops-key the secret of that key comes after it, on a line of its ow
 	flags.StringVar(&p.OpsKey, "ops-key", "", "id of another API key, for the commands of operators")
 	flags.StringVar(&p.Workspace, "workspace", "", "what --workspace is where it is not given")
 	flags.StringVar(&p.Medium, "medium", "", "what --medium is where it is not given")
-	flags.IntVar(&p.SignatureVersion, "signature-version", 0, "2: sign so that a signature works for one request, once; some keys require it")
+	flags.IntVar(&p.SignatureVersion, "signature-version", 0, "1 or 2: 2, the default, signs so that a signature works for one request, once")
 	choices(cmd, "signature-version", "1", "2")
 	flags.BoolVar(&makeDefault, "default", false, "use it where no profile is given")
 	return cmd

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -42,15 +43,18 @@ method and its body, exactly as curl will send them.
 With --url the URL is printed behind them: without one given, that of the service.`,
 		Example: `  curl $(exportctl sign --url)/vip-users?...   # in a shell with word splitting
   exportctl sign --json
-  curl $(exportctl sign --signature-version 2 --url /workspaces)
-  curl -X POST --data-binary @body.json $(exportctl sign --signature-version 2 -X POST --data @body.json --url /exports/JOB/cancel)`,
+  curl $(exportctl sign --url /workspaces)
+  curl -X POST --data-binary @body.json $(exportctl sign -X POST --data @body.json --url /exports/JOB/cancel)`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := a.profile()
 			if err != nil {
 				return err
 			}
 			if f.version == 0 {
-				f.version = max(1, p.SignatureVersion)
+				f.version = cmp.Or(p.SignatureVersion, 1)
+				if len(args) > 0 { // for a request there is the better one
+					f.version = 2
+				}
 			}
 			r, err := a.signed(p, f, args)
 			if err != nil {
@@ -62,7 +66,7 @@ With --url the URL is printed behind them: without one given, that of the servic
 	flags := cmd.Flags()
 	flags.BoolVar(&f.operator, "ops", false, "with the operator's key of the profile")
 	flags.BoolVar(&f.withURL, "url", false, "print the URL behind them")
-	flags.IntVar(&f.version, "signature-version", 0, "1 or 2 (default: the profile's)")
+	flags.IntVar(&f.version, "signature-version", 0, "1 or 2 (default: 2 with a URL, else the profile's)")
 	flags.StringVarP(&f.method, "request", "X", "", "method of the request (default: GET, with --data POST)")
 	flags.StringVarP(&f.data, "data", "d", "", "body of the request, or @FILE that has it; @- is standard input")
 	choices(cmd, "signature-version", "1", "2")
@@ -80,7 +84,7 @@ func (a *app) signed(p profile, f signFlags, args []string) (*http.Request, erro
 	case f.version != 1 && f.version != 2:
 		return nil, &usageError{text: fmt.Sprintf("--signature-version %d is neither 1 nor 2", f.version)}
 	case f.version == 1 && (len(args) > 0 || f.method != "" || f.data != ""):
-		return nil, &usageError{text: "a signature of version 1 is for any request", hint: "Leave out URL, -X and --data, or add --signature-version 2."}
+		return nil, &usageError{text: "a signature of version 1 is for any request", hint: "Leave out URL, -X and --data, or --signature-version 1."}
 	case f.version == 1:
 		r := &http.Request{URL: target, Header: http.Header{}}
 		client.SetSignature(r.Header, key, secret, a.now())
@@ -88,7 +92,7 @@ func (a *app) signed(p profile, f signFlags, args []string) (*http.Request, erro
 	case len(args) == 0:
 		return nil, &usageError{
 			text: "a signature of version 2 is for one request: its URL is missing",
-			hint: "like: exportctl sign --signature-version 2 /workspaces",
+			hint: "like: exportctl sign /workspaces",
 		}
 	}
 	given, err := url.Parse(args[0])

@@ -90,9 +90,14 @@ func (s *service) replays(t *testing.T) {
 		t.Errorf("the duplicate of a canceled export = %d %s %s, want 409 and %s", again.StatusCode, again.Header.Get("Location"), said, job)
 	}
 
+	pause := `{"reason":"their deploy"}`
 	decode(t, s.ctl(t, "sign", "--ops", "--json").want(t, exitOK).stdout, &headers)
-	for i, want := range []int{http.StatusOK, http.StatusConflict} {
-		if answer, said := s.send(t, headers, "POST", "/ops/queues/callbacks/pause", `{"reason":"their deploy"}`); answer.StatusCode != want {
+	if answer, said := s.send(t, headers, "POST", "/ops/queues/callbacks/pause", pause); answer.StatusCode != http.StatusUnauthorized {
+		t.Errorf("pause by version 1 = %d %s, want 401", answer.StatusCode, said)
+	}
+	decode(t, s.ctl(t, "sign", "--ops", "--json", "--data", pause, "/ops/queues/callbacks/pause").want(t, exitOK).stdout, &headers)
+	for i, want := range []int{http.StatusOK, http.StatusUnauthorized} {
+		if answer, said := s.send(t, headers, "POST", "/ops/queues/callbacks/pause", pause); answer.StatusCode != want {
 			t.Errorf("pause %d = %d %s, want %d", i, answer.StatusCode, said, want)
 		}
 	}

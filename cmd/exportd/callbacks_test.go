@@ -79,7 +79,7 @@ func TestCallbackDuringRotation(t *testing.T) {
 	if r := deliver(now); !verifies(r, old) {
 		t.Error("before: the callback does not verify")
 	}
-	rotated, err := store.Rotate(t.Context(), key.ID, apikey.ForCallbacks, 24*time.Hour, by)
+	rotated, err := store.Rotate(t.Context(), key.ID, apikey.Rotation{Purpose: apikey.ForCallbacks, Overlap: 24 * time.Hour}, by)
 	if err != nil {
 		t.Fatal(err)
 	}

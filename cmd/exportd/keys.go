@@ -30,8 +30,9 @@ func openKeys(ctx context.Context, cfg config.Config, c *clients, makeKeyset boo
 
 // adminKey says whether setup makes an admin key.
 type adminKey struct {
-	org     string // "" makes none
-	another bool   // although the org has one
+	org     string       // "" makes none
+	another bool         // although the org has one
+	scope   apikey.Scope // ScopeAdmin if empty
 }
 
 // setupKeys makes the keyset, and the first admin key of an org if one is named and it has
@@ -50,37 +51,42 @@ func setupKeys(ctx context.Context, cfg config.Config, c *clients, admin adminKe
 	if admin.org == "" {
 		return nil
 	}
+	admin.scope = cmp.Or(admin.scope, apikey.ScopeAdmin)
 	if err := keys.CheckSealed(ctx); err != nil {
 		return err // a key sealed by this keyset would not be one to the others
 	}
-	have, err := adminsOf(ctx, keys, admin.org)
+	have, err := holdersOf(ctx, keys, admin.org, admin.scope)
 	if err != nil {
 		return err
 	}
 	if len(have) > 0 && !admin.another {
-		fmt.Fprintf(out, "\n%s has an admin key already: %s (its secret was shown when it was made)\n"+
-			"  if the secret is lost: exportd setup --admin-key %s --another-admin-key\n", admin.org, strings.Join(have, ", "), admin.org)
+		fmt.Fprintf(out, "\n%s has a key with the scope %s already: %s (its secret was shown when it was made)\n"+
+			"  if the secret is lost: exportd setup --%s-key %s --another-admin-key\n", admin.org, admin.scope, strings.Join(have, ", "), admin.scope, admin.org)
 		return nil
 	}
-	key, err := keys.Create(ctx, apikey.Draft{OrgID: admin.org, Name: "first admin", Scopes: []apikey.Scope{apikey.ScopeAdmin}},
-		apikey.By{Actor: "exportd setup", Reason: "the first admin key"})
+	key, err := keys.Create(ctx, apikey.Draft{OrgID: admin.org, Name: "first " + string(admin.scope), Scopes: []apikey.Scope{admin.scope}, MinVersion: 2},
+		apikey.By{Actor: "exportd setup", Reason: "the first key with the scope " + string(admin.scope)})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nadmin key of %s, shown this once (scope admin: it makes all other keys):\n  x-api-key: %s\n  secret:    %s\n",
-		admin.org, key.ID, key.Secrets[0].Secret.Reveal())
+	what := "the keys of " + admin.org
+	if admin.scope == apikey.ScopePlatform {
+		what = "the keys of all orgs"
+	}
+	fmt.Fprintf(out, "\n%s key of %s, shown this once (it makes %s; requests are signed by version 2, as exportctl does):\n  x-api-key: %s\n  secret:    %s\n",
+		admin.scope, admin.org, what, key.ID, key.Secrets[0].Secret.Reveal())
 	return nil
 }
 
-// adminsOf gives the ids of the keys of an org that can make other keys now.
-func adminsOf(ctx context.Context, keys *apikey.Store, org string) (ids []string, err error) {
+// holdersOf gives the ids of the keys of an org that have a scope and can be used now.
+func holdersOf(ctx context.Context, keys *apikey.Store, org string, scope apikey.Scope) (ids []string, err error) {
 	all, err := keys.List(ctx, org)
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
 	for _, k := range all {
-		if k.Has(apikey.ScopeAdmin) && k.State == apikey.Active && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt)) {
+		if k.Has(scope) && k.State == apikey.Active && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt)) {
 			ids = append(ids, k.ID)
 		}
 	}

@@ -161,6 +161,7 @@ func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logge
 	server, err := api.New(api.Config{
 		Keys: keys.Lookup, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Operations: c.store, Logger: log, Checks: checks, Alive: c.guards.apiAlive,
 		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: proxies,
+		PrivilegedV1: cfg.PrivilegedV1,
 		LoopbackOnly: cfg.Env == "development" && loopback.IsHost(l.Addr().String()),
 		IPRate:       api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst},
 		KeyRate:      api.Rate{PerSecond: float64(cfg.RateKey), Burst: cfg.RateKeyBurst},
@@ -315,6 +316,7 @@ func workerCommand(env environment) *cobra.Command {
 
 func setupCommand(env environment) *cobra.Command {
 	var admin adminKey
+	var platform string
 	cmd := &cobra.Command{
 		Use: "setup", Short: "Make topics, subscriptions, the bucket and the keyset; safe to repeat", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -328,11 +330,16 @@ func setupCommand(env environment) *cobra.Command {
 				}
 				fmt.Fprintf(env.stdout, "ready: topics and subscriptions exportd-* in %s, bucket %s\n", cfg.ProjectID, cfg.Bucket)
 				fmt.Fprintln(env.stdout, "indexes and TTL policies: firebase deploy --only firestore:indexes, with deployments/firestore.indexes.json")
+				if platform != "" {
+					admin.org, admin.scope = platform, apikey.ScopePlatform
+				}
 				return setupKeys(cmd.Context(), cfg, c, admin, env.stdout)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&admin.org, "admin-key", "", "also make a key with the scope admin for this `org` if it has none, and print its secret once")
-	cmd.Flags().BoolVar(&admin.another, "another-admin-key", false, "with --admin-key: make one although there is one")
+	cmd.Flags().StringVar(&admin.org, "admin-key", "", "also make a key that makes all other keys of this `org`, if it has none, and print its secret once")
+	cmd.Flags().StringVar(&platform, "platform-key", "", "the same with the scope platform, which is for the keys of all orgs; `org` is the one that runs the service")
+	cmd.MarkFlagsMutuallyExclusive("admin-key", "platform-key")
+	cmd.Flags().BoolVar(&admin.another, "another-admin-key", false, "with one of these: make one although there is one")
 	return cmd
 }

@@ -24,6 +24,33 @@ const MaxOverlap = 7 * 24 * time.Hour
 // maxListed bounds List: an org has a handful of keys.
 const maxListed = 1000
 
+var (
+	// ErrDisabled: a disabled key has no use for a new secret.
+	ErrDisabled = errors.New("key is disabled")
+	// ErrRotated: the key was rotated since the caller looked at it.
+	ErrRotated = errors.New("key was rotated meanwhile")
+)
+
+// Rotation is how a key gets a new secret.
+type Rotation struct {
+	Purpose Purpose
+	// Overlap is how long the secret in use works on; 0 ends it now, for one that has leaked.
+	Overlap time.Duration
+	// Seen, if not nil, is the history on which the caller decided: of rotations that were decided
+	// on the same one, one is done, and the secret of each that is done works.
+	Seen []AuditEntry
+}
+
+// last is when an action was last noted.
+func last(audit []AuditEntry, action Action) (at time.Time) {
+	for _, e := range audit {
+		if e.Action == action {
+			at = e.At
+		}
+	}
+	return at
+}
+
 // Draft is a key to be made.
 type Draft struct {
 	OrgID, Name   string
@@ -71,22 +98,29 @@ func (s *Store) Create(ctx context.Context, d Draft, by By) (*Key, error) {
 	return k, nil
 }
 
-// Rotate gives a key a new secret of a purpose and returns it; the one in use works on for
-// overlap, any older one ends now. An overlap of 0 ends both: for a secret that has leaked.
-func (s *Store) Rotate(ctx context.Context, id string, purpose Purpose, overlap time.Duration, by By) (Secret, error) {
-	if overlap < 0 || overlap > MaxOverlap {
-		return Secret{}, fmt.Errorf("rotate key: an overlap of %s is not within 0 and %s", overlap, MaxOverlap)
+// Rotate gives a key a new secret and returns it; any older one than that in use ends now.
+// ErrDisabled, ErrRotated, jobs.ErrNotFound.
+func (s *Store) Rotate(ctx context.Context, id string, rotation Rotation, by By) (Secret, error) {
+	if rotation.Overlap < 0 || rotation.Overlap > MaxOverlap {
+		return Secret{}, fmt.Errorf("rotate key: an overlap of %s is not within 0 and %s", rotation.Overlap, MaxOverlap)
 	}
-	secret, action := randomSecret(purpose), ActionRotated
-	if purpose == ForCallbacks {
+	secret, action := randomSecret(rotation.Purpose), ActionRotated
+	if rotation.Purpose == ForCallbacks {
 		action = ActionWebhookRotated
 	}
-	err := s.change(ctx, id, action, by, func(r *record) {
+	err := s.change(ctx, id, action, by, func(r *record) error {
+		if State(r.State) == Disabled {
+			return ErrDisabled
+		}
+		if rotation.Seen != nil && !last(r.Audit, action).Equal(last(rotation.Seen, action)) {
+			return ErrRotated
+		}
 		list := &r.Secrets
-		if purpose == ForCallbacks {
+		if rotation.Purpose == ForCallbacks {
 			list = &r.WebhookSecrets
 		}
-		*list = replaced(*list, secret, s.now(), overlap)
+		*list = replaced(*list, secret, s.now(), rotation.Overlap)
+		return nil
 	})
 	if err != nil {
 		return Secret{}, fmt.Errorf("rotate key: %w", err)
@@ -110,7 +144,7 @@ func replaced(old []sealedSecret, secret Secret, now time.Time, overlap time.Dur
 
 // change updates secrets and state of a record and notes who did what, in one transaction.
 // Where there is a keyset, the secrets are sealed.
-func (s *Store) change(ctx context.Context, id string, action Action, by By, fn func(*record)) error {
+func (s *Store) change(ctx context.Context, id string, action Action, by By, fn func(*record) error) error {
 	if !ValidID(id) {
 		return jobs.ErrNotFound
 	}
@@ -127,7 +161,9 @@ func (s *Store) change(ctx context.Context, id string, action Action, by By, fn 
 		if err := r.adopt(id, s.sealer); err != nil {
 			return err
 		}
-		fn(&r)
+		if err := fn(&r); err != nil {
+			return err
+		}
 		r.note(by, action, s.now())
 		if s.sealer != nil {
 			if err := r.sealAll(id, s.sealer); err != nil {
@@ -151,7 +187,7 @@ func (s *Store) SetState(ctx context.Context, id string, state State, by By) err
 	default:
 		return fmt.Errorf("set state of key to %q: %w", state, jobs.ErrInvalid)
 	}
-	if err := s.change(ctx, id, action, by, func(r *record) { r.State = string(state) }); err != nil {
+	if err := s.change(ctx, id, action, by, func(r *record) error { r.State = string(state); return nil }); err != nil {
 		return fmt.Errorf("set state of key: %w", err)
 	}
 	return nil

@@ -78,7 +78,7 @@ func TestKeyLife(t *testing.T) {
 			if err != nil || webhookOf(got) != webhookOf(k) || !got.Has(ScopeRead) || got.Has(ScopeExport) || !got.CreatedAt.Equal(now) {
 				t.Errorf("Lookup = %+v, %v", got, err)
 			}
-			second, err := s.Rotate(t.Context(), k.ID, ForRequests, time.Hour, by)
+			second, err := s.Rotate(t.Context(), k.ID, Rotation{Purpose: ForRequests, Overlap: time.Hour}, by)
 			if err != nil {
 				t.Fatalf("Rotate = %v", err)
 			}
@@ -88,14 +88,14 @@ func TestKeyLife(t *testing.T) {
 			if signs(t, s, k.ID, first, now.Add(time.Hour)) {
 				t.Error("the old secret signs after the overlap")
 			}
-			third, err := s.Rotate(t.Context(), k.ID, ForRequests, 24*time.Hour, by)
+			third, err := s.Rotate(t.Context(), k.ID, Rotation{Purpose: ForRequests, Overlap: 24 * time.Hour}, by)
 			if err != nil {
 				t.Fatalf("Rotate = %v", err)
 			}
 			if signs(t, s, k.ID, first, now) || !signs(t, s, k.ID, second, now) || !signs(t, s, k.ID, third, now) {
 				t.Error("of three secrets the last two sign")
 			}
-			fourth, err := s.Rotate(t.Context(), k.ID, ForRequests, 0, by)
+			fourth, err := s.Rotate(t.Context(), k.ID, Rotation{Purpose: ForRequests, Overlap: 0}, by)
 			if err != nil || signs(t, s, k.ID, third, now) || !signs(t, s, k.ID, fourth, now) {
 				t.Errorf("Rotate without overlap = %v; only the new secret signs", err)
 			}
@@ -107,6 +107,9 @@ func TestKeyLife(t *testing.T) {
 			}
 			if err := s.SetState(t.Context(), k.ID, Disabled, by); err != nil || signs(t, s, k.ID, fourth, now) {
 				t.Errorf("SetState(disabled) = %v, and the key does not sign", err)
+			}
+			if _, err := s.Rotate(t.Context(), k.ID, Rotation{Purpose: ForRequests, Overlap: 0}, by); !errors.Is(err, ErrDisabled) {
+				t.Errorf("Rotate of a disabled key = %v, want ErrDisabled", err)
 			}
 		})
 	}
@@ -185,7 +188,7 @@ func TestAdminFaults(t *testing.T) {
 		t.Errorf("Create for a bad org = %v", err)
 	}
 	for _, id := range []string{"key_absent", "../x"} {
-		if _, err := s.Rotate(t.Context(), id, ForRequests, 0, by); !errors.Is(err, jobs.ErrNotFound) {
+		if _, err := s.Rotate(t.Context(), id, Rotation{Purpose: ForRequests, Overlap: 0}, by); !errors.Is(err, jobs.ErrNotFound) {
 			t.Errorf("Rotate(%s) = %v, want ErrNotFound", id, err)
 		}
 		if err := s.SetState(t.Context(), id, Disabled, by); !errors.Is(err, jobs.ErrNotFound) {
@@ -196,7 +199,7 @@ func TestAdminFaults(t *testing.T) {
 		t.Errorf("SetState(asleep) = %v, want ErrInvalid", err)
 	}
 	for _, overlap := range []time.Duration{-1, MaxOverlap + 1} {
-		if _, err := s.Rotate(t.Context(), "key_absent", ForRequests, overlap, by); err == nil || errors.Is(err, jobs.ErrNotFound) {
+		if _, err := s.Rotate(t.Context(), "key_absent", Rotation{Purpose: ForRequests, Overlap: overlap}, by); err == nil || errors.Is(err, jobs.ErrNotFound) {
 			t.Errorf("Rotate(overlap %s) = %v, want it refused", overlap, err)
 		}
 	}

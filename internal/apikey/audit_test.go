@@ -46,7 +46,7 @@ func TestRotateWebhookSecret(t *testing.T) {
 			if k, err := s.Lookup(t.Context(), tc.id); err != nil || webhookOf(k) != tc.old {
 				t.Fatalf("before: %q, %v, want %q", webhookOf(k), err, tc.old)
 			}
-			fresh, err := s.Rotate(t.Context(), tc.id, ForCallbacks, time.Hour, by)
+			fresh, err := s.Rotate(t.Context(), tc.id, Rotation{Purpose: ForCallbacks, Overlap: time.Hour}, by)
 			if err != nil || !strings.HasPrefix(fresh.Reveal(), "whsec_") {
 				t.Fatalf("Rotate = %v", err)
 			}
@@ -75,7 +75,7 @@ func TestRotateWebhookSecret(t *testing.T) {
 			if tc.sealer != nil && (strings.Contains(record, "whsec_") || strings.Contains(record, goldenSecret)) {
 				t.Error("the record holds a secret in clear")
 			}
-			last, err := s.Rotate(t.Context(), tc.id, ForCallbacks, 0, by)
+			last, err := s.Rotate(t.Context(), tc.id, Rotation{Purpose: ForCallbacks, Overlap: 0}, by)
 			if k, e := s.Lookup(t.Context(), tc.id); err != nil || e != nil || webhookOf(k) != last.Reveal() {
 				t.Errorf("Rotate without overlap = %v, %v; want the new secret only", err, e)
 			}
@@ -128,7 +128,10 @@ func TestAudit(t *testing.T) {
 		}
 	}
 	rotate := func(p Purpose) func(By) error {
-		return func(by By) error { _, err := s.Rotate(t.Context(), k.ID, p, time.Hour, by); return err }
+		return func(by By) error {
+			_, err := s.Rotate(t.Context(), k.ID, Rotation{Purpose: p, Overlap: time.Hour}, by)
+			return err
+		}
 	}
 	do(1, rotate(ForRequests))
 	do(2, rotate(ForCallbacks))

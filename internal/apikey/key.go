@@ -19,8 +19,13 @@ const (
 	ScopeRead   Scope = "read"   // list routes and reading jobs
 	ScopeExport Scope = "export" // starting, reading, canceling and deleting jobs
 	ScopeOps    Scope = "ops"    // all orgs' jobs
-	ScopeAdmin  Scope = "admin"  // keys
+	ScopeAdmin  Scope = "admin"  // keys of its org, but for those of operators and platform
+	// ScopePlatform is for keys of all orgs, with any scope.
+	ScopePlatform Scope = "platform"
 )
+
+// AllScopes are the scopes there are.
+var AllScopes = []Scope{ScopeRead, ScopeExport, ScopeOps, ScopeAdmin, ScopePlatform}
 
 // defaultScopes are those of a record without the field: keys made before scopes existed
 // could list and export.
@@ -94,6 +99,36 @@ type Key struct {
 // Has reports whether the key has one of the scopes.
 func (k *Key) Has(anyOf ...Scope) bool {
 	return slices.ContainsFunc(anyOf, func(s Scope) bool { return slices.Contains(k.Scopes, s) })
+}
+
+// Privileged reports whether the key can do more than use what its org has. Its requests are
+// signed by version 2: who overhears one of version 1 can use its headers for any other for a minute.
+func (k *Key) Privileged() bool { return k.Has(ScopeOps, ScopeAdmin, ScopePlatform) }
+
+// MayManage reports whether the key may see, make and change a key of an org with scopes:
+// one of the platform any, an admin those of its own org that give no more than it has.
+func (k *Key) MayManage(orgID string, scopes []Scope) bool {
+	return k.Has(ScopePlatform) || k.Has(ScopeAdmin) && orgID == k.OrgID && !slices.Contains(scopes, ScopeOps) && !slices.Contains(scopes, ScopePlatform)
+}
+
+// BoundLike reports whether k can be used in no way in which by cannot: from no other address,
+// no longer, by no weaker signature. A bound key that could make or rotate a freer one with its rights would be
+// bound by nothing.
+func (k *Key) BoundLike(by *Key) bool {
+	within := func(p netip.Prefix) bool {
+		return slices.ContainsFunc(by.IPRanges, func(q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) })
+	}
+	switch {
+	case len(by.IPRanges) > 0 && (len(k.IPRanges) == 0 || !allOf(k.IPRanges, within)):
+		return false
+	case !by.ExpiresAt.IsZero() && (k.ExpiresAt.IsZero() || k.ExpiresAt.After(by.ExpiresAt)):
+		return false
+	}
+	return (k.OneUse || !by.OneUse) && k.MinVersion >= by.MinVersion
+}
+
+func allOf[E any](s []E, is func(E) bool) bool {
+	return !slices.ContainsFunc(s, func(e E) bool { return !is(e) })
 }
 
 // AllowsAddr reports whether a request of the key may come from addr.

@@ -80,6 +80,16 @@ type Verifier struct {
 	Lookup LookupFunc
 	// Nonces makes requests of version 2 one-use. Without it that version is refused.
 	Nonces NonceFunc
+	// PrivilegedV1 lets keys of operators, admins and the platform sign by version 1.
+	PrivilegedV1 bool
+}
+
+// MinVersion is the lowest version of the signature by which a key may sign here.
+func (v Verifier) MinVersion(k *Key) int {
+	if k.Privileged() && !v.PrivilegedV1 {
+		return 2
+	}
+	return max(1, k.MinVersion)
 }
 
 // Verify finds the key that signed a request. It returns a *RefusedError if none did, and
@@ -110,8 +120,8 @@ func (v Verifier) Verify(ctx context.Context, r Request, now time.Time) (*Key, e
 		return nil, &RefusedError{message: textRefused, Cause: cause}
 	}
 	// From here on the caller has the secret and may be told more.
-	if c.version < key.MinVersion {
-		return nil, refuse("this API key requires x-signature-version %d", key.MinVersion)
+	if least := v.MinVersion(key); c.version < least {
+		return nil, refuse("this API key requires x-signature-version %d", least)
 	}
 	if c.version == 2 || key.OneUse {
 		if err := v.takeOnce(ctx, key, c); err != nil {
@@ -169,6 +179,14 @@ type credentials struct {
 // datePattern is narrower than time.Parse, which also takes a comma, one-digit hours and
 // offsets of 24 h; what several parsers might read differently is refused.
 var datePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+// VersionOf is the version by which a request that Verify took was signed.
+func VersionOf(h http.Header) int {
+	if h.Get(HeaderVersion) == "2" {
+		return 2
+	}
+	return 1
+}
 
 func parse(r Request) (credentials, error) {
 	c := credentials{version: 1}

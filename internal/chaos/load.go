@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"exportd/internal/apikey"
+	"exportd/api/client"
 	"exportd/internal/demo"
 )
 
@@ -77,10 +77,11 @@ func (c *caller) send(ctx context.Context, rng *rand.Rand, r request) (int, []by
 		if err != nil {
 			return 0, nil, err
 		}
-		date := time.Now().UTC().Format(time.RFC3339Nano)
-		req.Header.Set("x-api-key", key)
-		req.Header.Set("x-date", date)
-		req.Header.Set("x-signature", apikey.Sign(secret, date))
+		if r.operator {
+			client.SetSignature2(req, []byte(r.body), key, secret, time.Now())
+		} else {
+			client.SetSignature(req.Header, key, secret, time.Now())
+		}
 		for k, v := range r.header {
 			req.Header.Set(k, v)
 		}

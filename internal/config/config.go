@@ -67,6 +67,7 @@ type Config struct {
 	CallbackAllowCIDRs []string
 	CallbackAllowPorts []int
 	CallbackOwnHosts   []string
+	PrivilegedV1       bool
 }
 
 // Setting is a row of the table.
@@ -120,6 +121,7 @@ func Settings() []Setting {
 		{"EXPORTD_KMS_KEY", "", "Cloud KMS key that the keyset is encrypted by, as `projects/P/locations/L/keyRings/R/cryptoKeys/K`; empty: the keyset is in clear", kmsKey(func(c *Config) *string { return &c.KMSKey })},
 		{"EXPORTD_ALLOW_PLAIN_SECRETS", "false", "in production, keys whose secret is a plain field of their record work too, and are sealed at first use", boolean(func(c *Config) *bool { return &c.AllowPlainSecrets })},
 		{"EXPORTD_CALLBACK_PROBE_URL", "https://www.google.com/generate_204", "https URL that `exportd doctor` asks in production, on the way that callbacks take, to see that they get out; `none` asks nothing", probeURL(func(c *Config) *string { return &c.CallbackProbeURL })},
+		{"EXPORTD_PRIVILEGED_V1", "false", "keys with the scopes ops, admin or platform may sign by version 1 too; for clients that cannot yet do otherwise: such a request, overheard, is a takeover", boolean(func(c *Config) *bool { return &c.PrivilegedV1 })},
 		{"EXPORTD_CALLBACK_OWN_HOSTS", "", "hosts of this service, refused as callback targets; comma-separated", list(func(c *Config) *[]string { return &c.CallbackOwnHosts })},
 		{"EXPORTD_CALLBACK_ALLOW_HTTP", "false", "development only: callbacks may go to http URLs", boolean(func(c *Config) *bool { return &c.CallbackAllowHTTP })},
 		{"EXPORTD_CALLBACK_ALLOW_CIDRS", "", "development only: networks callbacks may reach, as `127.0.0.0/8`; comma-separated", list(func(c *Config) *[]string { return &c.CallbackAllowCIDRs })},

@@ -26,7 +26,7 @@ func (l *loader) keys() (caller, ops, other, disabled, expired key) {
 	id := func(stream string) string { return "key_demo_" + documentID(l.options.Seed, stream, 0)[:16] }
 	first, second := l.directory.main.org, l.directory.other.org
 	return key{id("key/caller"), first, "Demo caller", "active", []string{"read", "export"}, time.Time{}},
-		key{id("key/ops"), first, "Demo operator", "active", []string{"read", "export", "ops", "admin"}, time.Time{}},
+		key{id("key/ops"), first, "Demo operator", "active", []string{"read", "export", "ops", "platform"}, time.Time{}},
 		key{id("key/other"), second, "Demo caller of another org", "active", []string{"read", "export"}, time.Time{}},
 		key{id("key/disabled"), first, "Demo key, disabled", "disabled", []string{"read", "export"}, time.Time{}},
 		key{id("key/expired"), first, "Demo key, expired", "active", []string{"read", "export"}, l.options.Now.Add(-24 * time.Hour)}

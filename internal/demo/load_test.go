@@ -158,7 +158,7 @@ func TestLoadMakesKeys(t *testing.T) {
 	secrets := map[string]bool{}
 	for _, want := range []struct{ id, secret, org, state, scopes string }{
 		{s.APIKey, s.Secret, s.OrgID, "active", "read export"},
-		{s.OpsAPIKey, s.OpsSecret, s.OrgID, "active", "read export ops admin"},
+		{s.OpsAPIKey, s.OpsSecret, s.OrgID, "active", "read export ops platform"},
 		{s.OtherAPIKey, s.OtherSecret, s.OtherOrgID, "active", "read export"},
 		{s.DisabledAPIKey, s.DisabledSecret, s.OrgID, "disabled", "read export"},
 		{s.ExpiredAPIKey, s.ExpiredSecret, s.OrgID, "active", "read export"},

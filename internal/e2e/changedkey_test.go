@@ -46,7 +46,7 @@ func TestCallbackOfAChangedKey(t *testing.T) {
 
 	old := s.WebhookSecret
 	for range 3 {
-		secret, err := keys.Rotate(t.Context(), s.APIKey, apikey.ForCallbacks, 0, by)
+		secret, err := keys.Rotate(t.Context(), s.APIKey, apikey.Rotation{Purpose: apikey.ForCallbacks}, by)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package e2etest
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -17,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"exportd/internal/apikey"
 	"exportd/internal/localcloud/localcloudtest"
 )
 
@@ -24,6 +26,8 @@ import (
 type Client struct {
 	URL        string
 	ID, Secret string
+	// V2 signs by version 2, as keys of operators and admins must.
+	V2 bool
 }
 
 // transport is shared: connections are the same for all keys.
@@ -78,8 +82,32 @@ func (c *Client) Do(tb testing.TB, method, path string, query url.Values, body i
 // Try is Do that returns the error of a request that got no answer.
 func (c *Client) Try(ctx context.Context, method, path string, query url.Values, body io.Reader, headers ...string) (Response, error) {
 	date := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
-	signed := []string{"x-api-key", c.ID, "x-date", date, "x-signature", Sign(c.Secret, date)}
-	return Send(ctx, method, c.URL+path, query, body, append(signed, headers...)...)
+	if !c.V2 {
+		signed := []string{"x-api-key", c.ID, "x-date", date, "x-signature", Sign(c.Secret, date)}
+		return Send(ctx, method, c.URL+path, query, body, append(signed, headers...)...)
+	}
+	var content []byte
+	if body != nil {
+		var err error
+		if content, err = io.ReadAll(body); err != nil {
+			return Response{}, err
+		}
+		body = bytes.NewReader(content)
+	}
+	target := c.URL + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, nil)
+	if err != nil {
+		return Response{}, err
+	}
+	apikey.SignRequest(req, c.ID, c.Secret, content, time.Now())
+	var signed []string
+	for name, values := range req.Header {
+		signed = append(signed, name, values[0])
+	}
+	return Send(ctx, method, target, nil, body, append(signed, headers...)...)
 }
 
 // Send makes a request with just these headers (names and values by turns, repeated ones

@@ -199,13 +199,15 @@ func Worker(tb testing.TB, binary string, hosts Hosts, env ...string) *Process {
 }
 
 // Caller is the demo caller.
-func (s *Stack) Caller() *Client { return &Client{s.APIURL, s.APIKey, s.Secret} }
+func (s *Stack) Caller() *Client { return &Client{URL: s.APIURL, ID: s.APIKey, Secret: s.Secret} }
 
 // Operator has a key of the same org that may operate.
-func (s *Stack) Operator() *Client { return &Client{s.APIURL, s.OpsAPIKey, s.OpsSecret} }
+func (s *Stack) Operator() *Client { return &Client{s.APIURL, s.OpsAPIKey, s.OpsSecret, true} }
 
 // Other is a caller of another org.
-func (s *Stack) Other() *Client { return &Client{s.APIURL, s.OtherAPIKey, s.OtherSecret} }
+func (s *Stack) Other() *Client {
+	return &Client{URL: s.APIURL, ID: s.OtherAPIKey, Secret: s.OtherSecret}
+}
 
 // Users is the query for the users of the demo's main workspace, with more parameters
 // (names and values by turns).
