@@ -8,8 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/firestore"
+
 	"exportd/internal/jobstore"
+	"exportd/internal/localcloud"
 	"exportd/internal/localcloud/fault"
+	"exportd/internal/localcloud/localcloudtest"
 	"exportd/jobs"
 	"exportd/worker"
 )
@@ -91,7 +95,18 @@ func BenchmarkIdle(b *testing.B) {
 		r := newRig(b)
 		var stops []func()
 		for i := range workers {
-			stops = append(stops, r.work(b, func(c *worker.Config) { c.ID, c.Callbacks = fmt.Sprint("w", i), nil }))
+			// Each has a connection of its own, as a process has: one takes 100 streams.
+			client, err := firestore.NewClient(b.Context(), localcloudtest.Project, localcloud.GRPCOptions(r.cloud.Endpoints().Firestore)...)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = client.Close() })
+			cfg, err := settings()
+			if err != nil {
+				b.Fatal(err)
+			}
+			store := jobstore.New(jobstore.Config{Client: client, Policy: cfg.Policy(), Limits: cfg.Limits(), Now: r.clock.Now})
+			stops = append(stops, r.work(b, func(c *worker.Config) { c.ID, c.Store, c.Callbacks = fmt.Sprint("w", i), store, nil }))
 		}
 		eventually(b, time.Minute, func() bool { w, err := r.store.Alive(b.Context()); return err == nil && len(w) == workers }, func() any { return "workers" })
 		if err := r.store.Divide(b.Context(), func(d *jobstore.Division) { d.Partitions, d.Workers = 1, workers }); err != nil {
@@ -104,6 +119,9 @@ func BenchmarkIdle(b *testing.B) {
 		// A query that finds nothing costs a read, which the counter does not count.
 		reads := float64(c.DocumentsRead+c.Methods["Firestore/RunQuery"].Calls) / span.Seconds()
 		writes := float64(c.DocumentsWritten) / span.Seconds()
+		if reads == 0 || writes == 0 {
+			b.Fatal("nothing was counted")
+		}
 		b.ReportMetric(reads, "reads/s")
 		b.ReportMetric(writes, "writes/s")
 		var stopped sync.WaitGroup
