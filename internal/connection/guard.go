@@ -57,14 +57,18 @@ type Guard struct {
 type guarded struct {
 	net.Conn
 	g      *Guard
-	misses int // under Guard.mu
+	heard  atomic.Int64 // Unix ns at which bytes last came, at first that of its opening
+	misses int          // under Guard.mu, as is since
+	since  int64        // Unix ns at which the first missed call of a row began
 }
 
 // Read notes that something came.
 func (c *guarded) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
-		c.g.heard.Store(time.Now().UnixNano())
+		now := time.Now().UnixNano()
+		c.heard.Store(now)
+		c.g.heard.Store(now)
 	}
 	return n, err
 }
@@ -123,6 +127,7 @@ func (g *Guard) dial(ctx context.Context, addr string) (net.Conn, error) {
 	}
 	g.opened.Add(1)
 	gc := &guarded{Conn: c, g: g}
+	gc.heard.Store(time.Now().UnixNano())
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.conns == nil {
@@ -170,7 +175,7 @@ func (c call) end(ctx context.Context, p *peer.Peer, err error) {
 			patience = defaultPatience
 		}
 		if !c.long && time.Since(c.began) >= patience {
-			c.g.miss(p)
+			c.g.miss(p, c.began)
 		}
 	default:
 		c.g.through(p)
@@ -187,26 +192,36 @@ func (g *Guard) through(p *peer.Peer) {
 	}
 }
 
-// miss notes that a connection has not answered a call, and ends it at the last of a few.
-func (g *Guard) miss(p *peer.Peer) {
+// miss notes that a connection has not answered a call, and ends it at the last of a few. With
+// it go all that have brought nothing since: each would cost its own calls to find that out,
+// and one that was merely idle is made again at its next call.
+func (g *Guard) miss(p *peer.Peer, began time.Time) {
 	limit := g.Misses
 	if limit == 0 {
 		limit = defaultMisses
 	}
+	var silent []*guarded
 	g.mu.Lock()
-	c := g.conns[local(p)]
-	if c != nil {
-		c.misses++
+	if c := g.conns[local(p)]; c != nil {
+		if c.misses++; c.misses == 1 {
+			c.since = began.UnixNano()
+		}
+		if c.misses == limit { // others of its calls that give up now are of it, too
+			silent = append(silent, c)
+			for _, other := range g.conns {
+				if other != c && other.heard.Load() < c.since {
+					silent = append(silent, other)
+				}
+			}
+		}
 	}
-	end := c != nil && c.misses == limit // others of its calls that give up now are of it, too
 	g.mu.Unlock()
-	if !end {
-		return
+	for _, c := range silent {
+		if g.Lost != nil {
+			g.Lost(c.RemoteAddr().String())
+		}
+		_ = c.Close() // gRPC sees it as the peer's and dials anew
 	}
-	if g.Lost != nil {
-		g.Lost(c.RemoteAddr().String())
-	}
-	_ = c.Close() // gRPC sees it as the peer's and dials anew
 }
 
 func local(p *peer.Peer) string {

@@ -119,6 +119,34 @@ func TestSilentConnection(t *testing.T) {
 	}
 }
 
+// What one connection of a pool finds out holds for those that have brought nothing since,
+// and not for those that have.
+func TestSilentPool(t *testing.T) {
+	t.Parallel()
+	proxy := connectiontest.Start(t, serve(t))
+	g := &connection.Guard{Patience: 20 * time.Millisecond}
+	silent, healthy := dial(t, proxy.Addr, g, 1), dial(t, serve(t), g, 1)
+	idle := dial(t, proxy.Addr, g, 1)
+	for _, p := range []*connection.Pool{silent, healthy, idle} {
+		get(t.Context(), p, time.Minute)
+	}
+	proxy.Silence()
+	for range 3 {
+		get(t.Context(), silent, 40*time.Millisecond)
+		get(t.Context(), healthy, time.Minute)
+	}
+	proxy.Heal()
+	opened := g.Opened()
+	if code := get(t.Context(), healthy, time.Minute); code != codes.Aborted || g.Open() < 1 {
+		t.Errorf("a call on the connection that answers = %s", code)
+	}
+	for get(t.Context(), idle, time.Second) != codes.Aborted { // within the first tries, not after three misses
+	}
+	if g.Opened() > opened+2 {
+		t.Errorf("%d connections were opened for two", g.Opened()-opened)
+	}
+}
+
 // What is no sign of a silent connection does not end it.
 func TestConnectionIsKept(t *testing.T) {
 	t.Parallel()
