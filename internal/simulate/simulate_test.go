@@ -49,6 +49,21 @@ func whole(t *testing.T, r *Result) {
 	}
 }
 
+// bearable is how full a resource may be in a line of 256 workers: half, but for what is known. All
+// are of one job or one org, and more workers do not add to them.
+func bearable(s Scenario, l Load) float64 {
+	switch {
+	case l.Resource != "writes of one document":
+	case s.PerMinute == 10_000:
+		return 1 // a place of the largest org, which asks for 190 exports a minute: one write as it is taken and one as it is given back
+	case s.PerMinute == 100:
+		return 0.7 // the job of 100,000,000 rows: the 32 parts of its window begin, and so end, in the same minute
+	case s.PerMinute == 300:
+		return 0.6 // a brown-out, whose failed attempts are written down
+	}
+	return 0.5
+}
+
 // TestSmall is the form of the simulation that CI runs: everything that can happen, at a small size.
 func TestSmall(t *testing.T) {
 	s := Scenario{Name: "small", Workers: 6, Orgs: 50, PerMinute: 60, For: 150 * time.Second, Happens: func(r *Run) {
@@ -163,8 +178,7 @@ func TestSimulate(t *testing.T) {
 	for _, r := range results {
 		whole(t, r)
 		for _, l := range r.Loads {
-			// At 10,000 a minute the largest org's places are fuller; the report says how much.
-			if r.Scenario.Workers == 256 && r.Scenario.PerMinute <= 1_000 && l.Share() > 0.5 {
+			if r.Scenario.Workers == 256 && l.Share() > bearable(r.Scenario, l) {
 				t.Errorf("%s, 256 workers, %v exports/min: %s (%s) at %.0f %% of its limit, more than half", r.Scenario.Name, r.Scenario.PerMinute, l.Resource, l.Of, 100*l.Share())
 			}
 		}
