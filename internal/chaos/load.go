@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"exportd/api/client"
+	"exportd/internal/apikey"
 	"exportd/internal/demo"
 )
 
@@ -78,9 +78,12 @@ func (c *caller) send(ctx context.Context, rng *rand.Rand, r request) (int, []by
 			return 0, nil, err
 		}
 		if r.operator {
-			client.SetSignature2(req, []byte(r.body), key, secret, time.Now())
+			apikey.SignRequest(req, key, secret, []byte(r.body), time.Now())
 		} else {
-			client.SetSignature(req.Header, key, secret, time.Now())
+			date := time.Now().UTC().Format(time.RFC3339Nano)
+			req.Header.Set("x-api-key", key)
+			req.Header.Set("x-date", date)
+			req.Header.Set("x-signature", apikey.Sign(secret, date))
 		}
 		for k, v := range r.header {
 			req.Header.Set(k, v)
