@@ -97,7 +97,11 @@ const ringPause = 5 * time.Minute
 // or missing, was not written by one, and whoever looks at the job does what is due.
 func (tx *Tx) longestSleep() time.Duration {
 	p := tx.Policy
-	live := max(p.LeaseFor+2*p.Skew+time.Second, p.RingAgain+ringPause, p.BackoffMax, waitsFor) + p.Skew
+	running := max(p.LeaseFor+2*p.Skew+time.Second, p.RingAgain) + p.Skew
+	if tx.Job.State == Running { // a lease by a clock an hour ahead must be seen to be too far off
+		return running
+	}
+	live := max(running, p.RingAgain+ringPause+p.Skew, p.BackoffMax+p.Skew, waitsFor+p.Skew)
 	if !tx.Job.State.Ended() {
 		return live
 	}
