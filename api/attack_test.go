@@ -307,23 +307,49 @@ func TestReplays(t *testing.T) {
 	}
 }
 
-// A duplicate of an export is answered by the job of the first, however that has ended.
-// Requests that differ in anything that is signed or asked for are no duplicates.
+// A duplicate of an export is answered by the job of the first while that is alive, and by a new
+// one else; whoever names a key is also told how its job failed. Requests that differ in anything
+// that is signed or asked for are no duplicates.
 func TestReplayOfEndedExport(t *testing.T) {
 	t.Parallel()
-	for state, want := range map[jobs.State]int{jobs.Succeeded: 200, jobs.Failed: 500, jobs.Canceled: 409, jobs.Expired: 410} {
-		b := newBench(t)
-		first := b.get(t, usersExport, "Cache-Control", "no-cache")
-		wantStatus(t, first, http.StatusAccepted)
-		j := succeeded()
-		j.ID, j.State = strings.TrimPrefix(first.Header().Get("Location"), "/exports/"), state
-		if state == jobs.Failed {
-			j.Error = &jobs.JobError{Code: jobs.CodeInternal, Message: "m"}
-		}
-		b.jobs.set(j)
-		again := b.get(t, usersExport, "Cache-Control", "no-cache")
-		if at := again.Header().Get("Location") + again.Header().Get("Content-Location"); again.Code != want || at != first.Header().Get("Location") || len(b.jobs.jobs) != 1 {
-			t.Errorf("duplicate of an export that is %s = %d %s, want %d %s", state, again.Code, at, want, first.Header().Get("Location"))
+	for _, tc := range []struct {
+		state           jobs.State
+		deleted, gone   bool
+		replayed, named int // 202: a job of its own
+	}{
+		{state: jobs.Succeeded, replayed: 200, named: 200},
+		{state: jobs.Succeeded, gone: true, replayed: 202, named: 202},
+		{state: jobs.Expired, replayed: 202, named: 202},
+		{state: jobs.Expired, deleted: true, replayed: 202, named: 202},
+		{state: jobs.Failed, replayed: 202, named: 500},
+		{state: jobs.Canceled, replayed: 202, named: 409},
+		{state: jobs.Canceled, deleted: true, replayed: 202, named: 202},
+	} {
+		for want, header := range map[int][]string{tc.replayed: {"Cache-Control", "no-cache"}, -tc.named: {"Cache-Control", "no-cache", "Idempotency-Key", "mine"}} {
+			b := newBench(t)
+			first := b.get(t, usersExport, header...)
+			wantStatus(t, first, http.StatusAccepted)
+			j := succeeded()
+			j.ID, j.State = strings.TrimPrefix(first.Header().Get("Location"), "/exports/"), tc.state
+			if tc.deleted {
+				j.DeletedAt = noon
+			}
+			if tc.gone {
+				j.FileExpiresAt = noon
+			}
+			if tc.state == jobs.Failed {
+				j.Error = &jobs.JobError{Code: jobs.CodeInternal, Message: "m"}
+			}
+			b.jobs.set(j)
+			again := b.get(t, usersExport, header...)
+			at := again.Header().Get("Location") + again.Header().Get("Content-Location")
+			want, made := max(want, -want), 0
+			if want == http.StatusAccepted {
+				made = 1
+			}
+			if again.Code != want || (at != first.Header().Get("Location")) != (made == 1) || len(b.jobs.jobs) != 1+made {
+				t.Errorf("duplicate (%v) of %+v = %d %s and %d jobs, want %d, the first was %s", header, tc, again.Code, at, len(b.jobs.jobs), want, first.Header().Get("Location"))
+			}
 		}
 	}
 	b := newBench(t, func(c *Config) { c.Nonces = nonces() })

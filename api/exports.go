@@ -91,6 +91,7 @@ func (s *Server) readExport(c *gin.Context, kind jobs.Kind, caller *apikey.Key) 
 	sub.IdempotencyKey, p.faults = key, append(p.faults, faults...)
 	if key == "" {
 		sub.IdempotencyKey, err = replayKey(c.Request)
+		sub.Implied = true
 	}
 	return sub, errors.Join(err, p.finish())
 }

@@ -328,7 +328,7 @@ func (f *fakeJobs) Submit(_ context.Context, s jobs.Submission) (jobs.Submitted,
 		return jobs.Submitted{}, f.err
 	}
 	f.submitted = append(f.submitted, s)
-	if j, ok := f.byKey[s.IdempotencyKey]; ok && s.IdempotencyKey != "" {
+	if j, ok := f.byKey[s.IdempotencyKey]; ok && s.IdempotencyKey != "" && s.Attaches(f.jobs[j], noon) {
 		return jobs.Submitted{Job: f.jobs[j], Reused: true}, nil
 	}
 	if f.attach != nil && f.attach.ID != s.Not {

@@ -12,8 +12,10 @@ import (
 
 // A signature of version 1 holds for a minute, for any request. That is the contract; but an
 // exact duplicate, by a proxy that tries again or by somebody who saw the request go by, is
-// known as one. Exports are answered with the job of the first, also when it has ended, by
-// way of an idempotency key that the request implies. What operators and admins do by POST is
+// known as one. Exports are answered with the job of the first while that is alive (queued,
+// running, or succeeded with its file there), by way of an idempotency key that the request
+// implies: a job that was canceled, failed, was deleted or has expired is never reused, and
+// clients that sign whole seconds repeat themselves without meaning to. What operators and admins do by POST is
 // taken once. Everything else can be repeated by nature.
 
 // replayKey is the idempotency key of an export request that names none; "" for version 2.

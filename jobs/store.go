@@ -8,12 +8,29 @@ type Submission struct {
 	Kind                    Kind
 	Params                  Params
 	CallbackURL             string
-	// IdempotencyKey, when not empty, gives the same job for the same key for 24 h.
+	// IdempotencyKey, when not empty, gives the same job for the same key for 24 h, as far as
+	// Attaches allows.
 	IdempotencyKey string
+	// Implied: the caller named no key; an exact duplicate of the request implies the same.
+	Implied bool
 	// Fresh asks for a new job even where one could be shared (Cache-Control: no-cache).
 	Fresh bool
 	// Not is a job that is not given, whatever leads to it: its file is lost.
 	Not string
+}
+
+// Attaches reports whether the job that an equal idempotency key gave before is the answer: not
+// one whose file is gone, of which nothing is left to give. How a job failed, or that it was
+// canceled, is an answer to whoever named the key; somebody who only sends the same request
+// again wants an export.
+func (s *Submission) Attaches(j *Job, now time.Time) bool {
+	switch {
+	case !j.DeletedAt.IsZero(), j.State == Expired, j.State == Succeeded && !now.Before(j.FileExpiresAt):
+		return false
+	case j.State == Failed, j.State == Canceled:
+		return !s.Implied
+	}
+	return true
 }
 
 // Limits bound what one org may have going. 0 is no bound.

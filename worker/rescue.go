@@ -30,7 +30,7 @@ const (
 	maxDuePages = 25
 	// roundWithin bounds a round, so that a rescuer that hangs gives way to the next holder.
 	roundWithin = time.Minute
-	// pointersEvery is how often idempotency keys whose life is over are deleted.
+	// pointersEvery is how often idempotency keys and receivers whose life is over are deleted.
 	pointersEvery = 10 * time.Minute
 	// batchesEvery is how often batches are asked for.
 	batchesEvery = 3 * time.Second

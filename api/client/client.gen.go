@@ -1090,7 +1090,7 @@ type ExportMessagesParams struct {
 	// CacheControl `no-cache` asks for a new job where an equal one could be shared.
 	CacheControl *CacheControl `json:"Cache-Control,omitempty"`
 
-	// IdempotencyKey Gives the same job for 24 h; with other parameters: 422.
+	// IdempotencyKey Gives the same job for 24 h, also one that failed or was canceled, but not one that was deleted or whose file has expired: then a new one. With other parameters: 422.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
@@ -1151,7 +1151,7 @@ type ExportUsersParams struct {
 	// CacheControl `no-cache` asks for a new job where an equal one could be shared.
 	CacheControl *CacheControl `json:"Cache-Control,omitempty"`
 
-	// IdempotencyKey Gives the same job for 24 h; with other parameters: 422.
+	// IdempotencyKey Gives the same job for 24 h, also one that failed or was canceled, but not one that was deleted or whose file has expired: then a new one. With other parameters: 422.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
@@ -1566,7 +1566,7 @@ type ClientInterface interface {
 
 	// OpsListReceivers List the receivers to which no callbacks are sent
 	//
-	// One is suspended after 20 exhausted deliveries in a row, 5 days of failures, or, a single URL, an answer of 410.
+	// One is suspended after 20 exhausted deliveries in a row, 5 days of failures, or, a single URL, an answer of 410. After 180 days in which nothing was sent to it, it is tried once more.
 	//
 	// Corresponds with GET /ops/receivers (the `OpsListReceivers` operationId).
 	OpsListReceivers(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2297,7 +2297,7 @@ func (c *RawClient) OpsResumeQueue(ctx context.Context, queue Queue, body OpsRes
 
 // OpsListReceivers List the receivers to which no callbacks are sent
 //
-// One is suspended after 20 exhausted deliveries in a row, 5 days of failures, or, a single URL, an answer of 410.
+// One is suspended after 20 exhausted deliveries in a row, 5 days of failures, or, a single URL, an answer of 410. After 180 days in which nothing was sent to it, it is tried once more.
 //
 // Corresponds with GET /ops/receivers (the `OpsListReceivers` operationId).
 func (c *RawClient) OpsListReceivers(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4766,7 +4766,7 @@ type ClientWithResponsesInterface interface {
 
 	// OpsListReceiversWithResponse List the receivers to which no callbacks are sent
 	//
-	// One is suspended after 20 exhausted deliveries in a row, 5 days of failures, or, a single URL, an answer of 410.
+	// One is suspended after 20 exhausted deliveries in a row, 5 days of failures, or, a single URL, an answer of 410. After 180 days in which nothing was sent to it, it is tried once more.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6231,7 +6231,7 @@ func (c *ClientWithResponses) OpsResumeQueueWithResponse(ctx context.Context, qu
 
 // OpsListReceiversWithResponse List the receivers to which no callbacks are sent
 //
-// One is suspended after 20 exhausted deliveries in a row, 5 days of failures, or, a single URL, an answer of 410.
+// One is suspended after 20 exhausted deliveries in a row, 5 days of failures, or, a single URL, an answer of 410. After 180 days in which nothing was sent to it, it is tried once more.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -90,7 +90,7 @@ func (a *app) exportKind(kind client.Kind, short string) *cobra.Command {
 	flags.StringVar(&f.guard, "formula-guard", "on", "put a ' before text that spreadsheets take for formulas: on, off")
 	choices(cmd, "formula-guard", "on", "off")
 	flags.StringVar(&r.CallbackURL, "callback-url", "", "where the service POSTs when the job has ended")
-	flags.StringVar(&r.IdempotencyKey, "idempotency-key", "", "the same key gives the same job for 24 hours")
+	flags.StringVar(&r.IdempotencyKey, "idempotency-key", "", "the same key gives the same job for 24 hours, while that is there")
 	flags.BoolVar(&r.Fresh, "no-cache", false, "a new job, also where an equal one is in flight or just done")
 	_ = cmd.MarkFlagFilename("output", "csv") // the flag is there
 	return cmd

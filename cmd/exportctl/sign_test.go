@@ -68,7 +68,7 @@ func (s *service) signedOnce(t *testing.T, c call) {
 }
 
 // replays: exact duplicates of requests that are signed by version 1. An export gets its job
-// again, also when that has ended; what operators do is not done twice.
+// again while that is alive, and a new one once it was canceled; what operators do is not done twice.
 func (s *service) replays(t *testing.T) {
 	var headers map[string]string
 	decode(t, s.ctl(t, "sign", "--json").want(t, exitOK).stdout, &headers)
@@ -86,8 +86,8 @@ func (s *service) replays(t *testing.T) {
 		t.Errorf("another export = %d %s %s, want a job of its own", other.StatusCode, other.Header.Get("Location"), said)
 	}
 	s.ctl(t, "jobs", "cancel", strings.TrimPrefix(job, "/exports/")).want(t, exitOK)
-	if again, said := s.send(t, headers, "GET", export, ""); again.StatusCode != http.StatusConflict || again.Header.Get("Location") != job {
-		t.Errorf("the duplicate of a canceled export = %d %s %s, want 409 and %s", again.StatusCode, again.Header.Get("Location"), said, job)
+	if again, said := s.send(t, headers, "GET", export, ""); again.StatusCode != http.StatusAccepted || again.Header.Get("Location") == job {
+		t.Errorf("the duplicate of a canceled export = %d %s %s, want 202 and another than %s", again.StatusCode, again.Header.Get("Location"), said, job)
 	}
 
 	pause := `{"reason":"their deploy"}`

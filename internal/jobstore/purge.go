@@ -2,6 +2,7 @@ package jobstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -59,9 +60,13 @@ func (s *Store) Purge(ctx context.Context, j *jobs.Job) error {
 	return classify(err)
 }
 
-// PurgePointers deletes idempotency keys whose life is over.
+// PurgePointers deletes idempotency keys, and what is remembered of receivers, whose life is over.
 func (s *Store) PurgePointers(ctx context.Context, now time.Time) error {
-	return s.deleteAll(ctx, s.idempotency().Where("expiresAt", "<=", now))
+	var errs []error
+	for _, of := range []*firestore.CollectionRef{s.idempotency(), s.receivers()} {
+		errs = append(errs, s.deleteAll(ctx, of.Where("expiresAt", "<=", now)))
+	}
+	return errors.Join(errs...)
 }
 
 func (s *Store) deleteAll(ctx context.Context, q firestore.Query) error {

@@ -13,6 +13,17 @@ import (
 	"exportd/jobs"
 )
 
+// What is remembered of an address that nobody calls any more ends at some time: callers choose
+// addresses, and a new one for each request would fill the collection for good.
+const (
+	// receiverLife after the last failure is ten times as long as a callback is tried, and six
+	// times the failures that suspend: whoever fails that seldom begins anew.
+	receiverLife = 30 * 24 * time.Hour
+	// suspendedLife after the last failure, a suspension is over. If the address still fails, it
+	// is suspended again: a URL that answers 410 at the first try.
+	suspendedLife = 180 * 24 * time.Hour
+)
+
 // Receiver is what is remembered of a destination of callbacks that fails. There is no
 // document for one that works, so there are few.
 type Receiver struct {
@@ -30,7 +41,32 @@ type Receiver struct {
 	Suspended   bool      `firestore:"suspended"`
 	SuspendedAt time.Time `firestore:"suspendedAt,omitempty"`
 	Why         string    `firestore:"why,omitempty"`
-	Rev         string    `firestore:"rev"`
+	// ExpiresAt is for Firestore's TTL policy, and for PurgePointers where there is none. Either
+	// may be late by days: one that has expired is read as nothing.
+	ExpiresAt time.Time `firestore:"expiresAt"`
+	Rev       string    `firestore:"rev"`
+}
+
+// expired is false for documents of an earlier version, which have no ExpiresAt: their next
+// failure gives them one.
+func (r *Receiver) expired(now time.Time) bool {
+	return !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt)
+}
+
+func (r *Receiver) expiry() time.Time {
+	if r.Suspended {
+		return r.LastFailure.Add(suspendedLife)
+	}
+	return r.LastFailure.Add(receiverLife)
+}
+
+// remembered reads a document; one that is damaged or has expired starts over.
+func (s *Store) remembered(doc *firestore.DocumentSnapshot) Receiver {
+	var r Receiver
+	if !doc.Exists() || decode(doc, &r) != nil || r.expired(s.cfg.Now()) {
+		return Receiver{}
+	}
+	return r
 }
 
 func (s *Store) receivers() *firestore.CollectionRef {
@@ -55,9 +91,7 @@ func (s *Store) Receivers(ctx context.Context, orgID string, addresses ...string
 	}
 	out := make([]Receiver, len(docs))
 	for i, doc := range docs {
-		if doc.Exists() && decode(doc, &out[i]) != nil {
-			out[i] = Receiver{} // damaged: start over
-		}
+		out[i] = s.remembered(doc)
 	}
 	return out, nil
 }
@@ -71,13 +105,10 @@ func (s *Store) ChangeReceiver(ctx context.Context, orgID, address, origin strin
 		if err != nil {
 			return fmt.Errorf("get callback receiver: %w", classify(err))
 		}
-		var r Receiver
 		doc := docs[0]
-		if doc.Exists() && decode(doc, &r) != nil {
-			r = Receiver{}
-		}
+		r := s.remembered(doc)
 		fn(&r)
-		r.OrgID, r.Address, r.Origin, r.Rev = orgID, address, origin, jobs.NewToken()
+		r.OrgID, r.Address, r.Origin, r.Rev, r.ExpiresAt = orgID, address, origin, jobs.NewToken(), r.expiry()
 		batch := s.newWrites()
 		switch gone := r.FailingSince.IsZero() && !r.Suspended; {
 		case gone && !doc.Exists():
@@ -101,8 +132,7 @@ func (s *Store) SuspendedReceivers(ctx context.Context) ([]Receiver, error) {
 	}
 	out := make([]Receiver, 0, len(docs))
 	for _, doc := range docs {
-		var r Receiver
-		if decode(doc, &r) == nil {
+		if r := s.remembered(doc); r.Suspended {
 			out = append(out, r)
 		}
 	}

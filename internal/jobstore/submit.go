@@ -56,7 +56,7 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 		return jobs.Submitted{}, fmt.Errorf("look for an equal request: %w", classify(err))
 	}
 	if len(docs) == 2 {
-		job, err := s.idempotent(ctx, docs[1], sub.OrgID, fp, now)
+		job, err := s.idempotent(ctx, docs[1], fp, &sub, now)
 		if err != nil || job != nil && job.ID != sub.Not {
 			return jobs.Submitted{Job: job, Reused: true}, err
 		}
@@ -113,14 +113,18 @@ func (s *Store) remember(ctx context.Context, key *firestore.DocumentSnapshot, p
 	return nil
 }
 
-// idempotent gives the job that the key made within its life, nil if it made none.
-func (s *Store) idempotent(ctx context.Context, doc *firestore.DocumentSnapshot, orgID, fp string, now time.Time) (*jobs.Job, error) {
+// idempotent gives the job that the key made within its life, nil if it made none that answers
+// it: the next one takes its place.
+func (s *Store) idempotent(ctx context.Context, doc *firestore.DocumentSnapshot, fp string, sub *jobs.Submission, now time.Time) (*jobs.Job, error) {
 	p, job, err := s.follow(ctx, doc)
-	if err != nil || job == nil || now.After(p.ExpiresAt) || p.ExpiresAt.After(now.Add(idempotencyLife+s.cfg.Policy.Skew)) || job.OrgID != orgID {
+	if err != nil || job == nil || now.After(p.ExpiresAt) || p.ExpiresAt.After(now.Add(idempotencyLife+s.cfg.Policy.Skew)) || job.OrgID != sub.OrgID {
 		return nil, err
 	}
 	if p.Fingerprint != fp {
 		return nil, fmt.Errorf("key belongs to job %s: %w", p.JobID, jobs.ErrIdempotencyMismatch)
+	}
+	if !sub.Attaches(job, now) {
+		return nil, nil
 	}
 	return job, nil
 }
@@ -135,7 +139,7 @@ func (s *Store) reusable(ctx context.Context, doc *firestore.DocumentSnapshot, n
 	case jobs.Queued, jobs.Running:
 		return job, nil
 	case jobs.Succeeded:
-		if now.Sub(job.FinishedAt) <= s.cfg.ReuseFor {
+		if now.Sub(job.FinishedAt) <= s.cfg.ReuseFor && now.Before(job.FileExpiresAt) {
 			return job, nil
 		}
 	}
