@@ -21,6 +21,7 @@ func tiny() sizes {
 		fairness: 3_000, fairnessRuns: 3,
 		dev: 1 << 20, devRounds: 1,
 		listUsers: 500, listMessages: 3_000, listRequests: 100,
+		overview: 3_000,
 	}
 }
 
@@ -33,7 +34,7 @@ func TestLines(t *testing.T) {
 			t.Errorf("close() = %v", err)
 		}
 	})
-	names := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i"}
+	names := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}
 	table, err := s.run(t.Context(), names)
 	if err != nil {
 		t.Fatal(err)

@@ -35,6 +35,8 @@ type sizes struct {
 
 	listUsers, listMessages int // i: rows under the lists
 	listRequests            int // without an export, and beside one
+
+	overview int // j: messages of the window
 }
 
 // fullSizes make a run of about twenty minutes on two idle cores, most of it loading five
@@ -48,13 +50,14 @@ func fullSizes() sizes {
 		fairness: 5_000_000, fairnessRuns: 50,
 		dev: 1 << 30, devRounds: 3,
 		listUsers: 200_000, listMessages: 1_000_000, listRequests: 60 * listsPerSecond,
+		overview: 2_000_000,
 	}
 }
 
 // times makes everything but the number of rounds and parts smaller.
 func (s sizes) times(fraction float64) sizes {
 	s.memory = slices.Clone(s.memory)
-	for _, n := range []*int{&s.scan, &s.encode, &s.export, &s.memory[0], &s.memory[1], &s.memory[2], &s.scale, &s.scalePartRows, &s.cost, &s.fairness, &s.dev, &s.listUsers, &s.listMessages, &s.listRequests} {
+	for _, n := range []*int{&s.scan, &s.encode, &s.export, &s.memory[0], &s.memory[1], &s.memory[2], &s.scale, &s.scalePartRows, &s.cost, &s.fairness, &s.dev, &s.listUsers, &s.listMessages, &s.listRequests, &s.overview} {
 		*n = max(1_000, int(float64(*n)*fraction))
 	}
 	return s
@@ -62,7 +65,7 @@ func (s sizes) times(fraction float64) sizes {
 
 // messages is how many messages the embedded cloud needs for lines.
 func (s sizes) messages(lines []string) int {
-	need := map[string]int{"c": s.export, "d": slices.Max(s.memory), "e": s.scale, "f": s.cost, "g": s.fairness, "i": s.listMessages}
+	need := map[string]int{"c": s.export, "d": slices.Max(s.memory), "e": s.scale, "f": s.cost, "g": s.fairness, "i": s.listMessages, "j": s.overview}
 	most := 0
 	for _, l := range lines {
 		most = max(most, need[l])
@@ -89,7 +92,7 @@ func (s *suite) note(format string, args ...any) { fmt.Fprintf(s.progress, forma
 func (s *suite) run(ctx context.Context, lines []string) (table []line, err error) {
 	all := map[string]func(context.Context) ([]line, error){
 		"a": s.scanLines, "b": s.encodeLines, "c": s.exportLines, "d": s.memoryLines, "e": s.scaleLines, "f": s.costLines, "g": s.fairnessLines,
-		"h": s.devLines, "i": s.listLines,
+		"h": s.devLines, "i": s.listLines, "j": s.overviewLines,
 	}
 	s.lines = lines
 	for _, name := range lines {
