@@ -171,16 +171,6 @@ func (c *counts) slots(now time.Time, d *document, n int) {
 	}
 }
 
-// total is how many events of a kind there were.
-func (c *counts) total(what string) int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if r := c.rates[what]; r != nil {
-		return r.total
-	}
-	return 0
-}
-
 // totals are all kinds with their numbers.
 func (c *counts) totals() map[string]int64 {
 	c.mu.Lock()

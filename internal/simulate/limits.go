@@ -69,8 +69,6 @@ type Cost struct {
 	Overhead float64 // everything else
 }
 
-func (c Cost) total() float64 { return c.Rows + c.Overhead }
-
 // costOf prices a scenario. Deletes of objects and signatures are free.
 func costOf(r *Result) Cost {
 	n := r.Totals

@@ -23,7 +23,6 @@ type pubsub struct {
 	*world
 	mu    sync.Mutex
 	lanes map[jobs.Queue]*lane
-	sent  int
 }
 
 // lane is a subscription: messages that can be taken, pulls that wait, and what is out.

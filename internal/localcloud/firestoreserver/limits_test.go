@@ -52,6 +52,7 @@ func TestLimits(t *testing.T) {
 		return err
 	}
 	writes := func(n, bytes int) error {
+		//lint:ignore SA1019 one commit of so many writes is what is tried, and the bulk writer sends others
 		batch := f.client.Batch()
 		for i := range n {
 			batch.Set(f.client.Collection("heavy").Doc(fmt.Sprint(i)), map[string]any{"a": strings.Repeat("x", bytes)})

@@ -265,7 +265,7 @@ func (f fileOverride) override() (override, error) {
 	case f.TTL != nil:
 		// The API's own words; even false sends a ttl update. firebase-tools#7294,
 		// terraform-provider-google#17163.
-		return o, errors.New("Updating ttl other than single field level is not supported: leave ttl out of a wildcard")
+		return o, errors.New("updating ttl other than single field level is not supported: leave ttl out of a wildcard")
 	}
 	for _, ff := range f.Indexes {
 		scope, err := parseScope(ff.QueryScope)

@@ -107,8 +107,8 @@ func TestParseErrors(t *testing.T) {
 	}
 	tests := map[string]struct{ in, want string }{
 		// Each must name the stanza that production would refuse.
-		"wildcard with ttl":    {override(`"fieldPath":"*","ttl":false,"indexes":[]`), `fieldOverrides[0] {"collectionGroup":"c","fieldPath":"*","ttl":false,"indexes":[]}: Updating ttl other than single field level`},
-		"wildcard, ttl on":     {override(`"fieldPath":"*","ttl":true,"indexes":[]`), "Updating ttl other than single field level"},
+		"wildcard with ttl":    {override(`"fieldPath":"*","ttl":false,"indexes":[]`), `fieldOverrides[0] {"collectionGroup":"c","fieldPath":"*","ttl":false,"indexes":[]}: updating ttl other than single field level`},
+		"wildcard, ttl on":     {override(`"fieldPath":"*","ttl":true,"indexes":[]`), "updating ttl other than single field level"},
 		"ttl twice":            {`{"fieldOverrides":[{"collectionGroup":"c","fieldPath":"a","ttl":true,"indexes":[]},{"collectionGroup":"c","fieldPath":"b","ttl":true,"indexes":[]}]}`, `fieldOverrides[1] {"collectionGroup":"c","fieldPath":"b","ttl":true,"indexes":[]}: a collection group has one TTL policy`},
 		"ttl no boolean":       {override(`"fieldPath":"a","ttl":"yes","indexes":[]`), "ttl"},
 		"override twice":       {`{"fieldOverrides":[{"collectionGroup":"c","fieldPath":"a","indexes":[]},{"collectionGroup":"c","fieldPath":"a","indexes":[]}]}`, "fieldOverrides[1]"},
