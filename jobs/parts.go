@@ -191,6 +191,10 @@ func (tx *Tx) Refill(unfinished []int) ([]int, error) {
 	if j.State != Running || j.Phase != PhaseParts {
 		return nil, fmt.Errorf("job %s (%s): %w", j.ID, j.State, ErrNotDue)
 	}
+	if len(unfinished) == 0 {
+		// The commit of the last part would have ended the phase: PartsDone is not what was done.
+		return nil, tx.Void(j.PlanEpoch, fmt.Errorf("all parts are done, partsDone is %d of %d: %w", j.PartsDone, j.PartsTotal, ErrInvalid))
+	}
 	ring := unfinished[:min(len(unfinished), tx.Policy.Window)]
 	if len(ring) > 0 {
 		j.NextPart = max(j.NextPart, ring[len(ring)-1]+1)

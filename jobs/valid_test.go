@@ -190,6 +190,21 @@ func TestDamagedPart(t *testing.T) {
 	t.Logf("%d documents", tried)
 }
 
+// TestDamagedCount: a job whose count of finished parts is too low starts over once all of them
+// are done; it would wait for ever for one that is not there.
+func TestDamagedCount(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.plan(2)
+	d.commitPart(0, d.claimPart(0))
+	d.job.PartsDone = 0
+	d.commitPart(1, d.claimPart(1))
+	d.must(func(tx *jobs.Tx) error { _, err := tx.Refill(nil); return err })
+	if d.job.State != jobs.Queued || d.job.PlanEpoch != 0 || d.job.SnapshotRestarts != 1 {
+		t.Errorf("job = %+v, want it to start over", d.job)
+	}
+}
+
 // TestOverslept: whoever looks at a job that is asleep for longer than a transition sends it
 // to sleep does what is due; a pause of years is over.
 func TestOverslept(t *testing.T) {

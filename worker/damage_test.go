@@ -25,8 +25,9 @@ import (
 	"exportd/jobs"
 )
 
-// damageFull tries every value of every field at every stage: some thousand documents, minutes.
-var damageFull = flag.Bool("damage.full", false, "try all damaged documents, not a sample of them")
+// damageSample is how many damaged documents are tried besides those that did harm once. All of
+// them, every value of every field at every stage, are some 15,000 and take the better part of an hour.
+var damageSample = flag.Int("damage.sample", 200, "try so many damaged documents, 0 for all")
 
 // openExporter is the real pipeline, with parts of two rows.
 func openExporter(ctx context.Context, s *services, host string) (*export.Exporter, func(), error) {
@@ -218,7 +219,8 @@ func (d *damageRig) damage(t *testing.T, sample int) []damaged {
 		kinds = append(kinds[:sample], kind{"parts", "partsTotal", "2e9"}, kind{"queued", "params", "missing"}, kind{"running", "epoch", "-7"},
 			kind{"running", "lease.until", "year 2200"}, kind{"queued", "notBefore", "year 2200"}, kind{"queued", "wakeAt", "missing"}, kind{"running", "wakeAt", "year 2200"},
 			kind{"part 1", "lease.until", "year 2200"}, kind{"part 1", "wakeAt", "year 2200"}, kind{"queued", "createdAt", "year 2200"}, kind{"succeeded", "result.object", "a path"},
-			kind{"queued", "state and phase", "running/parts"}, kind{"queued", "state and phase", "running/finalize"}, kind{"callback", "url", "missing"})
+			kind{"queued", "state and phase", "running/parts"}, kind{"queued", "state and phase", "running/finalize"}, kind{"callback", "url", "missing"},
+			kind{"parts", "partsDone", "0"}, kind{"parts", "partsDone", "missing"}, kind{"part 1", "shard", "missing"})
 	}
 	out := make([]damaged, len(kinds))
 	var g errgroup.Group
@@ -296,11 +298,7 @@ func TestDamagedDocuments(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := r.file(t, whole)
-	sample := 200
-	if *damageFull {
-		sample = 0
-	}
-	docs := r.damage(t, sample)
+	docs := r.damage(t, *damageSample)
 	r.others(t)
 	w := r.startWorker(t, e.Firestore, e.PubSub, e.Storage)
 	ring := func(d damaged) error {

@@ -176,8 +176,12 @@ func (p *Pool) refill(ctx context.Context, j *jobs.Job) {
 // overslept reports whether a part that is held, or waits, would be looked at later than any
 // transition has it looked at: its job's turn finds it, not its own wakeAt.
 func (p *Pool) overslept(part *jobs.Part) bool {
-	far := p.Now().Add(p.policy.LeaseFor + p.policy.BackoffMax + p.policy.RingAgain)
-	return part.Damage == "" && part.State != jobs.PartDone && (part.WakeAt.After(far) || part.State == jobs.PartRunning && part.WakeAt.IsZero())
+	now := p.Now()
+	far := now.Add(p.policy.LeaseFor + p.policy.BackoffMax + p.policy.RingAgain)
+	if part.State == jobs.PartRunning && (part.WakeAt.IsZero() || !jobs.Held(part.Lease.Until, now, p.policy.LeaseFor, p.policy.Skew)) {
+		return part.Damage == "" // it may also be in no shard
+	}
+	return part.Damage == "" && part.State != jobs.PartDone && part.WakeAt.After(far)
 }
 
 // damageOf says why the records of a plan make no sense, nil if they do.
