@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,19 +20,25 @@ func TestTellFaults(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.InfoLevel)
-		var fault error = errors.New("subscription exportd-parts is bound to a topic that was deleted")
+		var mended atomic.Bool // time passes in the bubble without ordering what happens at it
+		ask := func(context.Context) error {
+			if mended.Load() {
+				return nil
+			}
+			return errors.New("subscription exportd-parts is bound to a topic that was deleted")
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			tellFaults(ctx, zap.New(core), []api.Check{{Name: "subscriptions", Run: func(context.Context) error { return fault }}})
+			tellFaults(ctx, zap.New(core), []api.Check{{Name: "subscriptions", Run: ask}})
 		}()
 		time.Sleep(10*tellEvery + time.Second)
 		synctest.Wait()
 		if n := logs.FilterLevelExact(zap.ErrorLevel).Len(); n != 1 {
 			t.Errorf("told %d times in 10 minutes, want once", n)
 		}
-		fault = nil
+		mended.Store(true)
 		time.Sleep(2 * tellEvery)
 		synctest.Wait()
 		if n := logs.Len(); n != 2 {
