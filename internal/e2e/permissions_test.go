@@ -43,7 +43,7 @@ func TestPermissions(t *testing.T) {
 	env := append([]string{"EXPORTD_KEYSET_FILE=" + filepath.Join(folder, "keyset.json"), "EXPORTD_PART_ROWS=100", "EXPORTD_LEASE_SECONDS=3"}, callbackSettings...)
 	// The first makes everything; the second finds it there, but files are to live longer, a topic
 	// was deleted and a subscription changed.
-	printed := e2etest.Setup(t, exportd, hosts.As(t, "setup"), env, "--admin-key", "org_permissions")
+	printed := e2etest.Setup(t, exportd, hosts.As(t, "setup"), env, "--platform-key", "org_permissions")
 	damageQueues(t, hosts)
 	e2etest.Setup(t, exportd, hosts.As(t, "setup"), append(env, "EXPORTD_FILE_DAYS=8"))
 	diagnose := func() {
@@ -222,14 +222,14 @@ func followed(t *testing.T, c *e2etest.Client, id string) {
 	}
 }
 
-// ofKeys makes, uses, rotates and revokes a key with the admin key that setup printed.
+// ofKeys makes, uses, rotates and revokes a key with the platform key that setup printed.
 func ofKeys(t *testing.T, s *e2etest.Stack, printed string) {
 	t.Helper()
 	found := regexp.MustCompile(`x-api-key: (\S+)\s+secret:\s+(\S+)`).FindStringSubmatch(printed)
 	if found == nil {
-		t.Fatalf("setup --admin-key printed %q", printed)
+		t.Fatalf("setup --platform-key printed %q", printed)
 	}
-	admin := &e2etest.Client{URL: s.APIURL, ID: found[1], Secret: found[2]}
+	admin := &e2etest.Client{URL: s.APIURL, ID: found[1], Secret: found[2], V2: true}
 	var made struct {
 		Key    struct{ KeyID string }
 		Secret string
