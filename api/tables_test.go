@@ -1,0 +1,155 @@
+package api
+
+import (
+	"compress/gzip"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// strangersEntries is by default what would pass the bound of each table in about 28 MiB if it had
+// none, as a million takes minutes under the race detector.
+var strangersEntries = flag.Int("strangers", 150_000, "how many entries TestTablesOfStrangers puts into each table")
+
+// TestTablesOfStrangers puts many entries into tables of this package that grow with what is
+// sent here: what stays in memory has a bound. It runs alone, as it measures the heap.
+func TestTablesOfStrangers(t *testing.T) {
+	const most = 12 << 20
+	entries := *strangersEntries
+	rate := Rate{PerSecond: 1, Burst: 1}
+	for name, fill := range map[string]func() any{
+		"buckets by address or key": func() any {
+			b, err := newBuckets(rate)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range entries {
+				b.take(fmt.Sprintf("2001:db8:%x:%x::/64", i>>16, i&0xffff), noon)
+			}
+			return b
+		},
+		"places of requests that wait": func() any {
+			p := newPlaces(4000)
+			for i := range entries { // all that are taken stay so
+				p.take(fmt.Sprint("org", i), fmt.Sprint("key", i))
+			}
+			return p
+		},
+		"places that were given back": func() any {
+			p := newPlaces(4000)
+			for i := range entries {
+				if leave, _ := p.take(fmt.Sprint("org", i), fmt.Sprint("key", i)); leave != nil {
+					leave()
+				}
+			}
+			return p
+		},
+	} {
+		before := heap()
+		table := fill()
+		grown := heap() - before
+		runtime.KeepAlive(table)
+		t.Logf("%-30s %d entries: %.2f MiB", name, entries, float64(grown)/(1<<20))
+		if grown > most {
+			t.Errorf("%s: %d MiB after %d entries, want at most %d", name, grown>>20, entries, most>>20)
+		}
+	}
+}
+
+func heap() int {
+	runtime.GC()
+	runtime.GC() // what a finalizer or a pool held
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// TestDocsPolicyOfEachFile: every file of the documentation has a policy that runs and shows
+// nothing of other origins and nothing inline, and cannot be framed; the page needs nothing else.
+func TestDocsPolicyOfEachFile(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for _, path := range []string{"/docs", "/docs/docs.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json"} {
+		w := b.do(request(t, "", http.MethodGet, path))
+		wantStatus(t, w, http.StatusOK)
+		policy := map[string]string{}
+		for directive := range strings.SplitSeq(w.Header().Get("Content-Security-Policy"), "; ") {
+			name, value, _ := strings.Cut(directive, " ")
+			policy[name] = value
+		}
+		for name, want := range map[string]string{"default-src": "'none'", "frame-ancestors": "'none'", "base-uri": "'none'", "form-action": "'none'"} {
+			if policy[name] != want {
+				t.Errorf("%s: %s %q, want %q", path, name, policy[name], want)
+			}
+		}
+		for name, value := range policy {
+			for source := range strings.FieldsSeq(value) {
+				if source != "'none'" && source != "'self'" && (source != "data:" || name != "img-src") {
+					t.Errorf("%s: %s allows %s", path, name, source)
+				}
+			}
+		}
+		if got := w.Header().Get("X-Content-Type-Options"); got != "nosniff" {
+			t.Errorf("%s: X-Content-Type-Options = %q", path, got)
+		}
+		if path != "/docs" {
+			continue
+		}
+		page := strings.ToLower(w.Body.String())
+		for _, inline := range []string{"<style", " style=", "javascript:", " onload=", " onclick=", " onerror=", "http://", "https://"} {
+			if strings.Contains(page, inline) {
+				t.Errorf("the page has %q, which its policy stops", inline)
+			}
+		}
+		for _, script := range strings.Split(page, "<script")[1:] {
+			if tag, text, _ := strings.Cut(script, ">"); !strings.Contains(tag, " src=") || !strings.HasPrefix(text, "</script>") {
+				t.Errorf("the page has a script of its own: <script%.80s", script)
+			}
+		}
+	}
+}
+
+func packZeros(to io.Writer, n int) error {
+	w, err := gzip.NewWriterLevel(to, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	zeros := make([]byte, 1<<20)
+	for ; n > 0; n -= len(zeros) {
+		if _, err := w.Write(zeros); err != nil {
+			return err
+		}
+	}
+	return w.Close()
+}
+
+func heapTotal() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
+}
+
+// TestPackedBodies: a body that says it is packed is read as it was sent, and is no JSON: nothing
+// inflates what a stranger sends. It runs alone, as it measures what is allocated.
+func TestPackedBodies(t *testing.T) {
+	b := newBench(t)
+	j := b.jobs.set(succeeded())
+	var packed strings.Builder
+	if err := packZeros(&packed, 40<<20); err != nil {
+		t.Fatal(err)
+	}
+	if packed.Len() > maxBodyBytes {
+		t.Fatalf("the bomb has %d bytes, which are refused for their number", packed.Len())
+	}
+	begun := heapTotal()
+	w := b.do(withHeader(withBody(request(t, "key_ops1", "POST", "/ops/jobs/"+j.ID+"/cancel"), packed.String()), "Content-Encoding", "gzip"))
+	if used := heapTotal() - begun; w.Code < 400 || w.Code >= 500 || used > 8<<20 {
+		t.Errorf("%d bytes that inflate to 40 MiB: %d %s, %d bytes allocated meanwhile", packed.Len(), w.Code, w.Body, used)
+	} else {
+		t.Logf("%d bytes that inflate to 40 MiB: %d, %.2f MiB allocated meanwhile", packed.Len(), w.Code, float64(used)/(1<<20))
+	}
+}
