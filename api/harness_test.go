@@ -165,7 +165,9 @@ type fakeRecords struct {
 	limit    int
 	page     records.Page
 	counts   []records.LabelCount
-	blocking bool // block until the context ends
+	total    int64 // of LabelCounts; 0 is 7
+	blocking bool  // block until the context ends
+	counting bool  // LabelCounts alone blocks
 }
 
 func (f *fakeRecords) call(ctx context.Context) error {
@@ -224,8 +226,18 @@ func (f *fakeRecords) Count(ctx context.Context, _ vip.Query, _ vip.Range, at ti
 }
 
 func (f *fakeRecords) LabelCounts(ctx context.Context, q vip.Query) ([]records.LabelCount, int64, error) {
+	f.mu.Lock()
 	f.query = q
-	return f.counts, 7, f.call(ctx)
+	f.mu.Unlock()
+	if f.counting {
+		<-ctx.Done()
+		return nil, 0, ctx.Err()
+	}
+	err := f.call(ctx)
+	if err == nil && f.total > records.OverviewRows {
+		err = records.ErrTooManyRows
+	}
+	return f.counts, cmp.Or(f.total, 7), err
 }
 
 // fakeJobs keeps jobs in a map. Nothing works on them: tests call set.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,6 +87,61 @@ func TestOverview(t *testing.T) {
 	if got := b.get(t, path+"T12:00:00Z").Body.String(); got != `{"labels":[{"label":"a","count":2}],"total":7}` {
 		t.Errorf("body = %s", got)
 	}
+}
+
+// A window of too many messages says how many it has, and is counted once a minute.
+func TestOverviewTooLarge(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.records.total = records.OverviewRows + 1
+	const path = "/vip-labels/overview?workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-30"
+	for range 2 {
+		w := b.get(t, path)
+		wantStatus(t, w, http.StatusUnprocessableEntity)
+		if got := faultsOf(t, w); got != "to any.only" || !strings.Contains(w.Body.String(), "2500001") {
+			t.Errorf("faults = %s: %s", got, w.Body)
+		}
+		b.records.total = 7
+	}
+	b.records.total = records.OverviewRows
+	wantStatus(t, b.get(t, path+"T12:00:00Z"), http.StatusOK)
+}
+
+// Overviews under way are bounded, and an org leaves places to others.
+func TestOverviewPlaces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.records.counting = true
+		windows := []string{"2026-06-01&to=2026-06-02", "2026-06-01&to=2026-06-03", "2026-06-01&to=2026-06-04"}
+		const path = "/vip-labels/overview?workspaceId=ws1&mediumId=ch1&from="
+		var open sync.WaitGroup
+		for _, window := range windows[:2] {
+			r := request(t, "key_one1", http.MethodGet, path+window)
+			open.Go(func() { b.do(r) })
+		}
+		// The same window again waits for the same answer and takes no place.
+		again := request(t, "key_one1", http.MethodGet, path+windows[0])
+		open.Go(func() { b.do(again) })
+		synctest.Wait()
+		w := b.get(t, path+windows[2])
+		wantStatus(t, w, http.StatusTooManyRequests)
+		if w.Header().Get("Retry-After") == "" {
+			t.Error("no Retry-After")
+		}
+		other := request(t, "key_two2", http.MethodGet, "/vip-labels/overview?workspaceId=ws2&mediumId=ch2&from="+windows[0])
+		answer := make(chan *httptest.ResponseRecorder, 1)
+		open.Go(func() { answer <- b.do(other) })
+		synctest.Wait()
+		if got := b.overviewing.taken(); got != 3 {
+			t.Errorf("%d overviews under way, want the two of one org and one of the other", got)
+		}
+		open.Wait()
+		wantStatus(t, <-answer, http.StatusServiceUnavailable)
+		if got := b.overviewing.taken(); got != 0 {
+			t.Errorf("%d places are held at the end", got)
+		}
+	})
 }
 
 func TestDirectory(t *testing.T) {

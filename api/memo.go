@@ -95,38 +95,46 @@ func (s *Server) pageAt(ctx context.Context, key string, q vip.Query, offset, li
 	return page, err
 }
 
-// overviewAnswer is what an overview came to.
+// overviewAnswer is what an overview came to: counts, or a total that is too large for them.
 type overviewAnswer struct {
 	counts []records.LabelCount
 	total  int64
 }
 
-// labels is an overview of at most overviewSeen ago, which equal requests share.
+// labels is an overview of at most overviewSeen ago, which equal requests share. That a window
+// has too many messages is remembered as well: finding out is billed, too.
 func (s *Server) labels(ctx context.Context, caller *apikey.Key, f jobs.Filter) (overviewAnswer, error) {
 	key := listKey(caller.OrgID, jobs.KindMessages, f)
-	if a, ok := s.overviews.get(key, s.now()); ok {
-		return a, nil
+	a, ok := s.overviews.get(key, s.now())
+	if !ok {
+		found, err, _ := s.overviews.flights.Do(key, func() (any, error) { return s.countLabels(ctx, caller, key, f) })
+		if err != nil {
+			return a, err
+		}
+		a, _ = found.(overviewAnswer)
 	}
-	found, err, _ := s.overviews.flights.Do(key, func() (any, error) {
-		leave, why := s.overviewing.take(caller.OrgID, caller.ID)
-		if why != admitted {
-			return overviewAnswer{}, &problem{status: http.StatusTooManyRequests, message: "too many overviews at once: try again when one has ended", retryAfter: retryAfterOutage * time.Second}
-		}
-		defer leave()
-		// Not the caller's context alone: others wait for the same answer.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), overviewWithin)
-		defer cancel()
-		var a overviewAnswer
-		var err error
-		a.counts, a.total, err = s.records.LabelCounts(ctx, vip.NewQuery(jobs.KindMessages, f))
-		if errors.Is(err, records.ErrTooManyRows) {
-			return a, invalid("to", typeOnly, map[string]any{"limit": records.OverviewRows, "value": a.total}, "must leave at most %d messages in the window: it has %d", records.OverviewRows, a.total)
-		}
-		if err == nil && len(a.counts) <= maxLabels {
-			s.overviews.set(key, a, s.now())
-		}
+	if a.total > records.OverviewRows {
+		return a, invalid("to", typeOnly, map[string]any{"limit": records.OverviewRows, "value": a.total}, "must leave at most %d messages in the window: it has %d", records.OverviewRows, a.total)
+	}
+	return a, nil
+}
+
+// countLabels makes an overview while there is a place for it, and remembers it by key.
+func (s *Server) countLabels(ctx context.Context, caller *apikey.Key, key string, f jobs.Filter) (a overviewAnswer, err error) {
+	leave, why := s.overviewing.take(caller.OrgID, caller.ID)
+	if why != admitted {
+		return a, &problem{status: http.StatusTooManyRequests, message: "too many overviews at once: try again when one has ended", retryAfter: retryAfterOutage * time.Second}
+	}
+	defer leave()
+	// Not the caller's context alone: others wait for the same answer.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), overviewWithin)
+	defer cancel()
+	a.counts, a.total, err = s.records.LabelCounts(ctx, vip.NewQuery(jobs.KindMessages, f))
+	if err != nil && !errors.Is(err, records.ErrTooManyRows) {
 		return a, err
-	})
-	a, _ := found.(overviewAnswer)
-	return a, err
+	}
+	if len(a.counts) <= maxLabels {
+		s.overviews.set(key, a, s.now())
+	}
+	return a, nil
 }

@@ -31,7 +31,12 @@ const (
 
 // listLines is line i: list routes under a constant rate of requests, without and beside
 // exports of all messages, one after the other.
-func (s *suite) listLines(ctx context.Context) (_ []line, err error) {
+func (s *suite) listLines(ctx context.Context) ([]line, error) {
+	return s.withLists(ctx, s.besideExports)
+}
+
+// withLists measures on an API that serves lists.
+func (s *suite) withLists(ctx context.Context, measure func(context.Context, *bed, *caller) ([]line, error)) (_ []line, err error) {
 	b, err := s.cloud(ctx)
 	if err != nil {
 		return nil, err
@@ -41,6 +46,10 @@ func (s *suite) listLines(ctx context.Context) (_ []line, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
+	return measure(ctx, b, caller)
+}
+
+func (s *suite) besideExports(ctx context.Context, b *bed, caller *caller) (_ []line, err error) {
 	f, err := b.startFleet(ctx, 1)
 	if err != nil {
 		return nil, err
@@ -64,14 +73,11 @@ func (s *suite) listLines(ctx context.Context) (_ []line, err error) {
 	if failed = append(failed, failedBeside...); len(failed) > 0 {
 		s.note("lists: first of %d failures: %v", len(failed), failed[0])
 	}
-	raw := func(t []time.Duration) string {
-		return fmt.Sprintf("p50 %.1f ms, p99 %.1f ms", milliseconds(quantile(t, 0.5)), milliseconds(quantile(t, 0.99)))
-	}
 	rows := number(s.sizes.listMessages) + " messages, " + number(s.sizes.listUsers) + " users"
 	return []line{
 		{
 			what: fmt.Sprintf("p99 of %d lists a second (%s) beside %d exports / alone", listsPerSecond, rows, exports),
-			ours: raw(beside), against: raw(alone), format: "%.2f×",
+			ours: quantiles(beside), against: quantiles(alone), format: "%.2f×",
 			value: float64(quantile(beside, 0.99)) / float64(quantile(alone, 0.99)),
 		},
 		{
@@ -80,6 +86,10 @@ func (s *suite) listLines(ctx context.Context) (_ []line, err error) {
 		},
 		{what: "lists that failed", ours: number(len(failedBeside)), against: number(len(failed) - len(failedBeside)), value: float64(len(failed)), format: "%.0f", target: atMost(0)},
 	}, nil
+}
+
+func quantiles(t []time.Duration) string {
+	return fmt.Sprintf("p50 %.1f ms, p99 %.1f ms", milliseconds(quantile(t, 0.5)), milliseconds(quantile(t, 0.99)))
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
