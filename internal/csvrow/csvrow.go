@@ -48,6 +48,7 @@
 package csvrow
 
 import (
+	"bytes"
 	"fmt"
 
 	"exportd/internal/vip/wire"
@@ -175,6 +176,9 @@ func (e *Encoder) appendValue(dst []byte, v wire.Value) ([]byte, error) {
 
 // appendList appends an array as a cell of its elements joined with semicolons.
 func (e *Encoder) appendList(dst []byte, v wire.Value) ([]byte, error) {
+	if dst, ok := appendPlainList(dst, v); ok {
+		return dst, nil
+	}
 	start := len(dst)
 	items := wire.Elements(v)
 	for first := true; items.Next(); first = false {
@@ -197,16 +201,33 @@ func (e *Encoder) appendList(dst []byte, v wire.Value) ([]byte, error) {
 	if err := items.Err(); err != nil {
 		return dst, err
 	}
-	// The joined text is where the cell goes; mostly it is the cell.
-	joined := dst[start:]
-	if n := len(joined); n == 0 {
-		return dst, nil
-	} else if whole := (n + 7) &^ 7; whole <= cap(joined) && first[joined[0]] == 0 && copyScan(joined[:whole], joined[:whole], n)&^hasSplit == 0 &&
-		!mayBegin(joined) {
-		return dst, nil
-	}
-	e.scratch = append(e.scratch[:0], joined...)
+	e.scratch = append(e.scratch[:0], dst[start:]...)
 	return e.appendCell(dst[:start], e.scratch), nil
+}
+
+// appendPlainList is appendList for what labels and tags mostly are: texts with nothing to
+// escape, to quote or to guard, also where an import takes each for a cell. ok is false, and
+// dst as it came, for any other.
+func appendPlainList(dst []byte, v wire.Value) (_ []byte, ok bool) {
+	start := len(dst)
+	items := wire.Elements(v)
+	for items.Next() {
+		text, ok := wire.Text(items.Value)
+		n := len(text)
+		whole := (n + 7) &^ 7
+		if !ok || n == 0 || whole > cap(text) || 1+whole > cap(dst)-len(dst) || first[text[0]] != 0 {
+			return dst[:start], false
+		}
+		if len(dst) > start {
+			dst = append(dst, ';')
+		}
+		at := len(dst)
+		if copyScan(dst[at:at+whole], text[:whole], n) != 0 || bytes.IndexByte(text, '\\') >= 0 {
+			return dst[:start], false
+		}
+		dst = dst[:at+n]
+	}
+	return dst, items.Err() == nil
 }
 
 // appendEscaped appends text with a backslash before each semicolon and backslash.
