@@ -44,6 +44,7 @@ func limit(c *gin.Context) {
 		return
 	}
 	if r.ContentLength == 0 {
+		hasEnded(r)
 		liftReadDeadline(c)
 		return
 	}
@@ -56,6 +57,7 @@ func limit(c *gin.Context) {
 		writeError(c, refuse(http.StatusBadRequest, "the body could not be read"))
 		return
 	}
+	hasEnded(r)
 	liftReadDeadline(c)
 	r.Body = io.NopCloser(bytes.NewReader(body))
 }

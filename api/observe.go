@@ -189,6 +189,7 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	waiting  prometheus.Gauge
+	cut      *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -204,9 +205,12 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "exportd_http_requests_unlogged_total", Help: "Refused requests without a valid key that got no log line, as there were too many.",
 		}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "exportd_http_requests_in_flight", Help: "Requests being answered."}),
-		waiting:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "exportd_http_waits", Help: "Requests held until a job ends."}),
+		cut: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "exportd_http_connections_cut_total", Help: "Connections refused or cut: full, address (its share), rate (of its address), idle (made room), unwhole (requests without end).",
+		}, []string{"reason"}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "exportd_http_waits", Help: "Requests held until a job ends."}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.unlogged, m.seconds, m.inFlight, m.waiting} {
+	for _, c := range []prometheus.Collector{m.requests, m.unlogged, m.seconds, m.inFlight, m.waiting, m.cut} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

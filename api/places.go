@@ -45,11 +45,26 @@ func (p *places) take(org, key string) (leave func(), why refusal) {
 		return nil, greedy
 	}
 	p.add(org, key, 1)
+	return p.giveBack(org, key), admitted
+}
+
+// takeAny takes a place for somebody who has no share.
+func (p *places) takeAny(org, key string) (leave func(), why refusal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held >= p.limit {
+		return nil, full
+	}
+	p.add(org, key, 1)
+	return p.giveBack(org, key), admitted
+}
+
+func (p *places) giveBack(org, key string) func() {
 	return sync.OnceFunc(func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.add(org, key, -1)
-	}), admitted
+	})
 }
 
 func (p *places) add(org, key string, n int) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -84,6 +85,9 @@ type Config struct {
 	// beyond it waits are answered at once. Of it an org alone gets half, a key three sevenths.
 	// At about 40 KiB each the default of 4000 is 160 MiB.
 	MaxWaits int
+	// MaxConnections bounds the connections that Serve holds: of it an address alone gets three
+	// sevenths, trusted proxies all; 5000 if 0.
+	MaxConnections int
 }
 
 // Server answers the API. It is an http.Handler; Serve runs it on a listener.
@@ -111,6 +115,7 @@ type Server struct {
 	readiness *readiness
 	alive     func() error
 	waits     *places
+	connected *places // connections, by address
 	files     *files
 	totals    *memo[int64]
 	placesAt  *memo[*vip.Position] // where pages begin, by offset
@@ -121,7 +126,8 @@ type Server struct {
 	pings       *buckets         // by org
 	pinging     *webhook.Limiter // test callbacks under way
 
-	byIP, byKey *buckets // nil: no limit
+	byIP, byKey *buckets     // nil: no limit
+	held        atomic.Int64 // refusals that are held back
 	proxies     []netip.Prefix
 	loopback    bool
 	quotas      jobs.Limits
@@ -145,7 +151,7 @@ func New(c Config) (*Server, error) {
 		keys: c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Nonces: c.Nonces, PrivilegedV1: c.PrivilegedV1}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
 		metrics: m, strangers: newStrangers(), gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks}, alive: c.Alive,
-		waits:  newPlaces(c.MaxWaits),
+		waits: newPlaces(c.MaxWaits), connected: newPlaces(c.MaxConnections),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
 		proxies: c.TrustedProxies, loopback: c.LoopbackOnly, quotas: c.Quotas,
 	}
@@ -169,6 +175,11 @@ func New(c Config) (*Server, error) {
 		if *b.to, err = newBuckets(b.rate); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.Metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "exportd_http_connections", Help: "Connections that are held.",
+	}, func() float64 { return float64(s.connected.taken()) })); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.engine = s.install()
@@ -195,8 +206,10 @@ func (c *Config) validate() error {
 			errs = append(errs, fmt.Errorf("%s of %+v is negative", name, r))
 		}
 	}
-	if c.MaxWaits < 0 {
-		errs = append(errs, fmt.Errorf("MaxWaits of %d is negative", c.MaxWaits))
+	for name, n := range map[string]int{"MaxWaits": c.MaxWaits, "MaxConnections": c.MaxConnections} {
+		if n < 0 {
+			errs = append(errs, fmt.Errorf("%s of %d is negative", name, n))
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("api config: %w", err)
@@ -238,6 +251,9 @@ func (c *Config) setDefaults() {
 	if c.MaxWaits == 0 {
 		c.MaxWaits = 4000
 	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = defaultConnections
+	}
 }
 
 // ServeHTTP answers one request.
@@ -259,9 +275,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("make error log: %w", err)
 	}
+	bounded, err := s.connections(l)
+	if err != nil {
+		return err
+	}
 	h := s.httpServer(errorLog)
+	h.ConnState, h.ConnContext = bounded.state, inContext
 	failed := make(chan error, 1)
-	go func() { failed <- h.Serve(l) }()
+	go func() { failed <- h.Serve(bounded) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve HTTP: %w", err)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -30,6 +31,7 @@ func (s *Server) throttleIP(c *gin.Context) {
 		return
 	}
 	if l := s.byIP.take(network(o.client), s.now()); !l.ok {
+		s.hold(c.Request.Context())
 		writeError(c, tooMany(l))
 	}
 }
@@ -47,6 +49,28 @@ func (s *Server) throttleKey(c *gin.Context, caller *apikey.Key) error {
 		return tooMany(l)
 	}
 	return nil
+}
+
+// heldFor is how long a refusal to an address is held back: whoever asks on without heed on few
+// connections then gets four answers a second on each, and costs as little. heldAtOnce bounds those
+// that are held, since each has a connection, which might be one of a proxy's; others go at once.
+const (
+	heldFor    = 250 * time.Millisecond
+	heldAtOnce = 256
+)
+
+func (s *Server) hold(ctx context.Context) {
+	defer s.held.Add(-1)
+	if s.held.Add(1) > heldAtOnce {
+		return
+	}
+	timer := time.NewTimer(heldFor)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-s.draining.Done():
+	}
 }
 
 func tooMany(l level) error {

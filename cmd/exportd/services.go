@@ -161,7 +161,7 @@ func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logge
 	server, err := api.New(api.Config{
 		Keys: keys.Lookup, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Operations: c.store, Logger: log, Checks: checks, Alive: c.guards.apiAlive,
 		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: proxies,
-		PrivilegedV1: cfg.PrivilegedV1,
+		PrivilegedV1: cfg.PrivilegedV1, MaxConnections: cfg.MaxConnections,
 		LoopbackOnly: cfg.Env == "development" && loopback.IsHost(l.Addr().String()),
 		IPRate:       api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst},
 		KeyRate:      api.Rate{PerSecond: float64(cfg.RateKey), Burst: cfg.RateKeyBurst},

@@ -1,0 +1,216 @@
+package api
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// defaultConnections are those that hold a request that waits (MaxWaits) and a thousand more.
+	// Held open and silent each costs about 10 KiB: 50 MiB.
+	defaultConnections = 5000
+	// maxUnwhole bounds the bytes of requests that are not whole yet, of which net/http would hold
+	// 64 KiB of head and limit 64 KiB of body for each connection. Beyond it connections are cut
+	// that have sent more than patientBytes of theirs; real requests have 3 KiB and come at once.
+	maxUnwhole   = 16 << 20
+	patientBytes = 8 << 10
+)
+
+// Why a connection was refused or cut, for the metric.
+const (
+	cutFull    = "full"    // all places are taken
+	cutAddress = "address" // the address has its share
+	cutRate    = "rate"    // the address opens them too fast
+	cutIdle    = "idle"    // made room for another one
+	cutUnwhole = "unwhole" // sent much of a request and not its end
+)
+
+// connections accepts connections within bounds: before a request there is nobody but an
+// address to hold to account. Of the places an address alone gets three sevenths (see
+// places), and it opens connections no faster than it may make requests. What is refused is
+// reset, which costs a fifth of serving it. Proxies that are trusted stand for many callers
+// and have only the bound of all; their callers are limited by request.
+//
+// Idle connections give way where there is no place.
+type connections struct {
+	net.Listener
+	places  *places
+	turns   *buckets // nil: no limit
+	proxies []netip.Prefix
+	now     func() time.Time
+	cut     *prometheus.CounterVec
+	unwhole atomic.Int64
+
+	mu   sync.Mutex
+	idle list.List // of *conn, the one that is idle for longest first
+}
+
+// Accept gives the next connection that has a place.
+func (cs *connections) Accept() (net.Conn, error) {
+	for {
+		c, err := cs.Listener.Accept()
+		if err != nil {
+			return nil, err // Serve's caller names it
+		}
+		if admitted, why := cs.admit(c); why == "" {
+			return admitted, nil
+		} else {
+			cs.cut.WithLabelValues(why).Inc()
+			reset(c)
+		}
+	}
+}
+
+// reset closes a connection without the exchange that a polite end takes.
+func reset(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // else it is closed politely
+	}
+	_ = c.Close()
+}
+
+func (cs *connections) admit(c net.Conn) (_ net.Conn, why string) {
+	peer, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+	addr := peer.Addr().Unmap()
+	owner, take := network(addr), cs.places.take
+	if within(addr, cs.proxies) {
+		take = cs.places.takeAny
+	} else if cs.turns != nil && !cs.turns.take(owner, cs.now()).ok {
+		return nil, cutRate
+	}
+	leave, refused := take(owner, owner)
+	if leave == nil && cs.makeRoom(owner, refused) {
+		leave, refused = take(owner, owner)
+	}
+	switch refused {
+	case full:
+		return nil, cutFull
+	case greedy:
+		return nil, cutAddress
+	}
+	return &conn{Conn: c, of: cs, owner: owner, leave: leave}, ""
+}
+
+// makeRoom closes the connection that is idle for longest, of the address alone if it has its
+// share, and says whether there was one.
+func (cs *connections) makeRoom(owner string, why refusal) bool {
+	cs.mu.Lock()
+	var found *conn
+	for e := cs.idle.Front(); e != nil && found == nil; e = e.Next() {
+		if c := e.Value.(*conn); why == full || c.owner == owner {
+			found = c
+		}
+	}
+	cs.mu.Unlock()
+	if found == nil {
+		return false
+	}
+	cs.cut.WithLabelValues(cutIdle).Inc()
+	_ = found.Close()
+	return true
+}
+
+// state is http.Server's ConnState.
+func (cs *connections) state(nc net.Conn, state http.ConnState) {
+	c, ok := nc.(*conn)
+	if !ok {
+		return
+	}
+	if state == http.StateIdle {
+		c.settle()
+	}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	switch {
+	case state == http.StateIdle && c.idle == nil && !c.closed:
+		c.idle = cs.idle.PushBack(c)
+	case state != http.StateIdle && c.idle != nil:
+		cs.idle.Remove(c.idle)
+		c.idle = nil
+	}
+}
+
+// conn is a connection that has a place until it is closed.
+type conn struct {
+	net.Conn
+	of      *connections
+	owner   string
+	leave   func()
+	unwhole atomic.Int64
+
+	idle   *list.Element // guarded by of.mu, as is closed
+	closed bool
+}
+
+var errUnwhole = errors.New("too much of requests that do not end")
+
+// Read counts what belongs to no whole request yet.
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if all := c.of.unwhole.Add(int64(n)); c.unwhole.Add(int64(n)) > patientBytes && all > maxUnwhole {
+		c.of.cut.WithLabelValues(cutUnwhole).Inc()
+		reset(c.Conn)
+		return 0, errUnwhole
+	}
+	return n, err
+}
+
+// settle says that the request is whole, or was given up.
+func (c *conn) settle() { c.of.unwhole.Add(-c.unwhole.Swap(0)) }
+
+// Close gives the place back.
+func (c *conn) Close() error {
+	c.of.mu.Lock()
+	if c.idle != nil {
+		c.of.idle.Remove(c.idle)
+		c.idle = nil
+	}
+	c.closed = true
+	c.of.mu.Unlock()
+	c.settle()
+	c.leave()
+	return c.Conn.Close()
+}
+
+type connKey struct{}
+
+// inContext is http.Server's ConnContext.
+func inContext(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// hasEnded says that a request has been read to its end.
+func hasEnded(r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+		c.settle()
+	}
+}
+
+// connections bounds a listener.
+func (s *Server) connections(l net.Listener) (*connections, error) {
+	turns, err := newBuckets(s.turnRate())
+	if err != nil {
+		return nil, fmt.Errorf("bound connections: %w", err)
+	}
+	return &connections{Listener: l, places: s.connected, turns: turns, proxies: s.proxies, now: s.now, cut: s.metrics.cut}, nil
+}
+
+// turnRate is how fast an address may open connections: as fast as it may make requests, and at
+// once as many as it may hold, so that whoever opens one for each request meets the limit of
+// requests first, which says so.
+func (s *Server) turnRate() Rate {
+	if s.byIP == nil {
+		return Rate{}
+	}
+	return Rate{PerSecond: s.byIP.rate.PerSecond, Burst: max(s.byIP.rate.Burst, s.connected.limit)}
+}
