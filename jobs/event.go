@@ -40,6 +40,12 @@ const (
 	EventCallback    EventType = "callback"
 )
 
+// eventTypes are those that are stored.
+var eventTypes = []EventType{
+	EventClaimed, EventPlanned, EventRestarted, EventRetry, EventInterrupted, EventPartRetry, EventSucceeded, EventFailed,
+	EventCanceled, EventDeleted, EventExpired, EventRerun, EventCallback,
+}
+
 // Submitted is the first line of a job's timeline, made of the job: it costs no write.
 func (j *Job) Submitted() Event {
 	return Event{At: j.CreatedAt, Type: EventSubmitted, Actor: "api key " + j.KeyID, Part: -1}

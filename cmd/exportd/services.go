@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/firestore"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -39,10 +40,15 @@ type clients struct {
 	store     *jobstore.Store
 	queue     *jobqueue.Queue
 	objects   *objectstore.Store
+	metrics   *prometheus.Registry
+	damage    *telemetry.Damage
 }
 
 func openClients(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *clients, err error) {
-	c := &clients{guards: newGuards(log)}
+	c := &clients{guards: newGuards(log), metrics: prometheus.NewRegistry(), damage: telemetry.NewDamage(log)}
+	if err := c.metrics.Register(c.damage); err != nil {
+		return c, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -51,7 +57,7 @@ func openClients(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *cl
 	if err := c.openFirestore(ctx, cfg, log); err != nil {
 		return c, err
 	}
-	c.store = jobstore.New(jobstore.Config{Client: c.firestore, Policy: cfg.Policy(), Limits: cfg.Limits(), ReuseFor: cfg.ReuseFor, Documents: c.documents})
+	c.store = jobstore.New(jobstore.Config{Client: c.firestore, Policy: cfg.Policy(), Limits: cfg.Limits(), ReuseFor: cfg.ReuseFor, Documents: c.documents, Damage: c.damage})
 	if c.records, err = records.Open(ctx, records.Config{
 		ProjectID: cfg.ProjectID, DatabaseID: cfg.DatabaseID, Emulator: cfg.FirestoreHost, Guard: c.guards.firestore,
 		Connections: connectionsFor(cfg.JobSlots + cfg.PartSlots),
@@ -161,7 +167,7 @@ func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logge
 	server, err := api.New(api.Config{
 		Keys: keys.Lookup, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: c.store, Queue: c.queue, Objects: c.objects, Operations: c.store, Logger: log, Checks: checks, Alive: c.guards.apiAlive,
 		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: proxies,
-		PrivilegedV1: cfg.PrivilegedV1, MaxConnections: cfg.MaxConnections,
+		PrivilegedV1: cfg.PrivilegedV1, MaxConnections: cfg.MaxConnections, Metrics: c.metrics,
 		LoopbackOnly: cfg.Env == "development" && loopback.IsHost(l.Addr().String()),
 		IPRate:       api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst},
 		KeyRate:      api.Rate{PerSecond: float64(cfg.RateKey), Burst: cfg.RateKeyBurst},

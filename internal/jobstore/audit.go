@@ -104,9 +104,15 @@ func (s *Store) suspectJob(doc *firestore.DocumentSnapshot) bool {
 	if !jobs.ValidID(job.ID) {
 		return false
 	}
-	shard := job.Shard
 	tx := jobs.NewTx(s.cfg.Policy, s.cfg.Now(), "", job, nil)
-	return tx.Overdue() || job.Schema == jobs.SchemaVersion && shard != job.Shard
+	return tx.Overdue() || job.Schema == jobs.SchemaVersion && !inShard(doc, job.Shard)
+}
+
+// inShard reports whether a document is in a shard as queries see it: null, or no field at all, is
+// in none, although it reads as 0.
+func inShard(doc *firestore.DocumentSnapshot, shard int) bool {
+	raw, _ := doc.DataAt("shard")
+	return raw == int64(shard)
 }
 
 func (s *Store) suspectCallback(doc *firestore.DocumentSnapshot) bool {
@@ -114,9 +120,8 @@ func (s *Store) suspectCallback(doc *firestore.DocumentSnapshot) bool {
 	if !jobs.ValidCallbackID(cb.ID) {
 		return false
 	}
-	shard := cb.Shard
 	tx := &jobs.CallbackTx{Policy: s.cfg.Policy, Now: s.cfg.Now().UTC(), Callback: cb}
-	return tx.Overdue() || cb.State == jobs.CallbackPending && cb.Schema == jobs.SchemaVersion && shard != cb.Shard
+	return tx.Overdue() || cb.State == jobs.CallbackPending && cb.Schema == jobs.SchemaVersion && !inShard(doc, jobs.ShardOf(cb.JobID))
 }
 
 // suspectBatch is for one that has not ended although its document says otherwise, or that

@@ -7,6 +7,7 @@ import (
 
 	"cloud.google.com/go/firestore"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -50,13 +51,13 @@ func (s *Store) DueBatches(ctx context.Context, now time.Time, limit int) ([]*jo
 }
 
 func (s *Store) listBatches(ctx context.Context, q firestore.Query) ([]*jobs.Batch, error) {
-	docs, err := q.Documents(ctx).GetAll()
-	if err != nil {
-		return nil, fmt.Errorf("list batches: %w", classify(err))
-	}
 	var out []*jobs.Batch
-	for _, doc := range docs {
+	err := each(ctx, q, func(doc *firestore.DocumentSnapshot) error {
 		out = append(out, s.decodeBatch(doc))
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list batches: %w", err)
 	}
 	return out, nil
 }
@@ -91,7 +92,9 @@ func (s *Store) decodeBatch(doc *firestore.DocumentSnapshot) *jobs.Batch {
 		b.Damage = "its cursor is none"
 	}
 	if err := b.Check(now); err != nil {
-		b.Invalidate(err, now)
+		if b.Invalidate(err, now); b.FinishedAt.Equal(now) { // else another build's
+			s.damaged(telemetry.BatchDocument, doc, err.Error())
+		}
 	}
 	return b
 }

@@ -16,22 +16,16 @@ import (
 
 // Callbacks gives the deliveries of a job's ends, oldest first.
 func (s *Store) Callbacks(ctx context.Context, jobID string) ([]*jobs.Callback, error) {
-	docs, err := s.callbacks().Where("jobId", "==", jobID).Limit(100).Documents(ctx).GetAll()
+	var out []*jobs.Callback
+	err := each(ctx, s.callbacks().Where("jobId", "==", jobID).Limit(100), func(doc *firestore.DocumentSnapshot) error {
+		out = append(out, s.shownCallback(doc))
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("list callbacks of job %s: %w", jobID, classify(err))
+		return nil, fmt.Errorf("list callbacks of job %s: %w", jobID, err)
 	}
-	out := s.decodeCallbacks(docs)
 	slices.SortFunc(out, func(a, b *jobs.Callback) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	return out, nil
-}
-
-// decodeCallbacks gives those that make no sense as what they are about to be ended as.
-func (s *Store) decodeCallbacks(docs []*firestore.DocumentSnapshot) []*jobs.Callback {
-	out := make([]*jobs.Callback, 0, len(docs))
-	for _, doc := range docs {
-		out = append(out, s.shownCallback(decodeCallback(doc)))
-	}
-	return out
 }
 
 // CallbackList selects deliveries, newest first. Empty fields select all.
@@ -72,16 +66,19 @@ func (s *Store) ListCallbacks(ctx context.Context, l CallbackList) (page []*jobs
 	if size <= 0 || size > maxPage {
 		size = maxPage
 	}
-	docs, err := q.Limit(size + 1).Documents(ctx).GetAll()
+	last := ""
+	err = each(ctx, q.Limit(size+1), func(doc *firestore.DocumentSnapshot) error {
+		if len(page) == size {
+			next = last // there are more
+			return nil
+		}
+		page, last = append(page, s.shownCallback(doc)), pageToken(createdAt(doc), doc.Ref.ID)
+		return nil
+	})
 	if err != nil {
-		return nil, "", fmt.Errorf("list callbacks: %w", classify(err))
+		return nil, "", fmt.Errorf("list callbacks: %w", err)
 	}
-	if len(docs) > size {
-		docs = docs[:size]
-		last := docs[size-1]
-		next = pageToken(createdAt(last), last.Ref.ID)
-	}
-	return s.decodeCallbacks(docs), next, nil
+	return page, next, nil
 }
 
 func parseCallbackToken(token string) (time.Time, string, error) {
@@ -107,7 +104,7 @@ func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx
 		if err = classify(err); err != nil {
 			return fmt.Errorf("get callback %s: %w", id, err)
 		}
-		cb := decodeCallback(doc)
+		cb := s.readCallback(doc)
 		tx := &jobs.CallbackTx{Policy: s.cfg.Policy, Now: s.cfg.Now().UTC().Truncate(time.Microsecond), Actor: actor, Callback: cb}
 		if err := fn(tx); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 
 	"cloud.google.com/go/firestore"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -23,6 +24,11 @@ const (
 	DueCallbacks                // ended ones have no wakeAt
 	DuePlaces                   // of running jobs of orgs, which others wait for
 )
+
+var dueKinds = map[DueKind]telemetry.DocumentKind{
+	DueJobs: telemetry.JobDocument, DueEnded: telemetry.JobDocument, DueParts: telemetry.PartDocument,
+	DueCallbacks: telemetry.CallbackDocument, DuePlaces: telemetry.PlaceDocument,
+}
 
 // Due is a document whose wakeAt has passed.
 type Due struct {
@@ -88,13 +94,16 @@ func (s *Store) Due(ctx context.Context, kind DueKind, shards []int, now time.Ti
 	if after != nil {
 		q = q.StartAfter(after.wakeAt, after.ref)
 	}
-	docs, err := q.Limit(limit).Select("wakeAt", "jobId", "planEpoch", "index", "orgId", "number").Documents(ctx).GetAll()
+	docs, err := q.Limit(limit).Select("wakeAt", "planEpoch", "index", "orgId", "number").Documents(ctx).GetAll()
 	if err != nil {
 		return DuePage{}, fmt.Errorf("ask what is due: %w", classify(err))
 	}
 	page := DuePage{Docs: make([]Due, 0, len(docs))}
 	for _, doc := range docs {
 		if d, ok := s.dueDoc(kind, doc); ok {
+			if d.Foreign {
+				s.damaged(dueKinds[kind], doc, "its name is none that exportd gives")
+			}
 			page.Docs = append(page.Docs, d)
 		}
 	}

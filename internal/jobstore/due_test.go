@@ -114,3 +114,41 @@ func TestShardIsMended(t *testing.T) {
 		t.Errorf("due = %v, want the job", got)
 	}
 }
+
+// TestNoShardIsNotShardZero: of a job that is in no shard as queries see it, null or missing reads
+// as shard 0. One job in 30 belongs there, and was taken for one that is in its shard: nobody
+// looked at it again.
+func TestNoShardIsNotShardZero(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	for name, value := range map[string]any{"null": nil, "missing": firestore.Delete, "a text": "0"} {
+		id := ""
+		for n := 0; id == ""; n++ { // until one belongs in shard 0
+			s := request("org", 1)
+			s.Fresh = true
+			if got := b.submit(t, s).Job.ID; jobs.ShardOf(got) == 0 {
+				id = got
+			}
+			if n == 1000 {
+				t.Fatal("of 1000 jobs none is in shard 0")
+			}
+		}
+		if _, err := b.client.Collection("ExportJobs").Doc(id).Update(t.Context(), []firestore.Update{{Path: "shard", Value: value}}); err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for after := ""; ; {
+			names, _, next, err := b.Suspects(t.Context(), jobstore.AuditQueued, after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = found || slices.Contains(names, jobs.Message{JobID: id})
+			if after = next; after == "" {
+				break
+			}
+		}
+		if !found {
+			t.Errorf("shard %s: nobody looks after the job", name)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"cloud.google.com/go/firestore"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -167,7 +168,11 @@ func (g *merged) read(ctx context.Context, s *Store, id string) (*jobs.Part, err
 	if !doc.Exists() {
 		return nil, jobs.ErrNotFound
 	}
-	return decodePart(doc), nil
+	p := decodePart(doc)
+	if err := p.Check(&g.job, s.cfg.Now()); err != nil {
+		s.damaged(telemetry.PartDocument, doc, err.Error())
+	}
+	return p, nil
 }
 
 // changed lists the parts to update, in order.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/firestore"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -27,6 +29,58 @@ type lease struct {
 	// Partitions is into how many the shards are divided.
 	Partitions int `firestore:"partitions,omitempty"`
 }
+
+// readLease reads one; of what is damaged it gives what can be true: a pause stays one although
+// nobody can read why, a role of nobody is free.
+func (s *Store) readLease(doc *firestore.DocumentSnapshot) (l lease) {
+	if !doc.Exists() {
+		return l
+	}
+	why := salvage(doc, &l)
+	if why == "" {
+		why = l.check(doc.Ref.ID, s.cfg.Now())
+	}
+	if why != "" {
+		s.damaged(telemetry.LeaseDocument, doc, why)
+		l.Actor, l.Reason = clip(l.Actor), clip(l.Reason)
+		l.Count = min(max(l.Count, 0), maxLeaseCount/2)
+		l.Partitions = min(max(l.Partitions, 0), MaxPartitions)
+		if len(l.Owner) > maxNote {
+			l.Owner = ""
+		}
+		if l.Until.Sub(s.cfg.Now()) > maxLease {
+			l.Until = time.Time{}
+		}
+	}
+	return l
+}
+
+// maxLeaseCount is more than there are workers, or dead letters that anybody would count.
+const maxLeaseCount = 1 << 40
+
+// check says what is wrong with a document, "" if nothing is.
+func (l *lease) check(id string, now time.Time) string {
+	c := jobs.NewChecks(now)
+	kind, _, _ := strings.Cut(id, "-")
+	if id == "rescuers" {
+		kind = "signal"
+	}
+	c.That(l.Kind == kind, "kind is not that of its id")
+	c.That(len(l.Owner) <= maxNote, "owner is too long")
+	c.That(l.Until.IsZero() || l.Until.Sub(now) <= maxLease, "until is further off than any lease")
+	c.Text("rev", l.Rev)
+	c.That(len(l.Actor) <= maxNote && len(l.Reason) <= maxReason, "actor or reason is too long")
+	c.Happened("at", l.At)
+	c.That(l.Count >= 0 && l.Count <= maxLeaseCount, "count is none")
+	c.That(l.Partitions >= 0 && l.Partitions <= MaxPartitions, "partitions is none")
+	return c.What()
+}
+
+// maxReason is more than the API takes: 500 characters of four bytes each.
+const maxReason = 2500
+
+// maxLease is more than any lease of this collection, and than clocks may differ by.
+const maxLease = 24 * time.Hour
 
 // Acquire takes or renews a role (such as "rescuer") for owner until now+ttl. False when
 // somebody else has it.
@@ -72,7 +126,7 @@ func (s *Store) Paused(ctx context.Context) (map[jobs.Queue]Pause, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask which queues are paused: %w", classify(err))
 	}
-	return readSwitches(docs).Paused, nil
+	return s.readSwitches(docs).Paused, nil
 }
 
 // pauses lists the documents of the queues' pause switches.
@@ -98,24 +152,20 @@ func (s *Store) ShowGone(ctx context.Context, worker string) error {
 
 // Alive lists the workers that showed life in time, and removes those long gone.
 func (s *Store) Alive(ctx context.Context) ([]string, error) {
-	docs, err := s.leases().Where("kind", "==", "worker").Limit(1000).Documents(ctx).GetAll()
-	if err != nil {
-		return nil, fmt.Errorf("ask for live workers: %w", classify(err))
-	}
 	var alive []string
-	for _, doc := range docs {
-		var l lease
-		if err := decode(doc, &l); err != nil {
-			continue
-		}
+	err := each(ctx, s.leases().Where("kind", "==", "worker").Limit(1000), func(doc *firestore.DocumentSnapshot) error {
+		l := s.readLease(doc)
 		switch age := s.cfg.Now().Sub(l.Until); {
-		case age < 0:
+		case age < -maxLease, age > time.Hour: // nobody's sign of life
+			_, err := doc.Ref.Delete(ctx)
+			return classify(err)
+		case age < 0 && l.Owner != "":
 			alive = append(alive, l.Owner)
-		case age > time.Hour:
-			if _, err := doc.Ref.Delete(ctx); err != nil {
-				return nil, classify(err)
-			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ask for live workers: %w", err)
 	}
 	return alive, nil
 }
@@ -130,9 +180,7 @@ func (s *Store) change(ctx context.Context, ref *firestore.DocumentRef, fn func(
 		var l lease
 		exists := doc != nil && doc.Exists()
 		if exists {
-			if err := decode(doc, &l); err != nil {
-				l = lease{} // damaged: start over
-			}
+			l = s.readLease(doc)
 		}
 		if !fn(&l) {
 			return nil
@@ -151,7 +199,7 @@ func (s *Store) change(ctx context.Context, ref *firestore.DocumentRef, fn func(
 // NoteDead counts a message that no code could handle, for the operators' statistics.
 func (s *Store) NoteDead(ctx context.Context, lane jobs.Queue, reason string) error {
 	return s.change(ctx, s.leases().Doc("dead-"+string(lane)), func(l *lease) bool {
-		l.Kind, l.Count, l.Reason, l.At = "dead", l.Count+1, reason, s.cfg.Now().UTC()
+		l.Kind, l.Count, l.Reason, l.At = "dead", l.Count+1, clip(reason), s.cfg.Now().UTC()
 		return true
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"cloud.google.com/go/firestore"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -33,18 +34,37 @@ func (s *Store) placeRef(orgID string, number int) *firestore.DocumentRef {
 type placeDoc struct {
 	place   jobs.Place
 	exists  bool
+	damaged bool // place is what remains to be believed
 	updated time.Time
 }
 
-func readPlace(doc *firestore.DocumentSnapshot, orgID string, number int) placeDoc {
-	d := placeDoc{exists: doc.Exists()}
-	if d.exists {
-		d.updated = doc.UpdateTime
+// readPlace reads one. Of a damaged one it believes who has it, if that can be a job: the commit by
+// which that job stops running gives the place back, and else the rescuer does.
+func (s *Store) readPlace(doc *firestore.DocumentSnapshot, orgID string, number int) placeDoc {
+	fresh := jobs.NewPlace(orgID, number)
+	if !doc.Exists() {
+		return placeDoc{place: *fresh}
 	}
-	if !d.exists || decode(doc, &d.place) != nil || d.place.OrgID != orgID || d.place.Number != number {
-		d.place = *jobs.NewPlace(orgID, number)
+	d := placeDoc{exists: true, updated: doc.UpdateTime}
+	why := salvage(doc, &d.place)
+	if why == "" && (d.place.OrgID != orgID || d.place.Number != number) {
+		why = "orgId and number are not those of its id"
 	}
-	d.place.Schema, d.place.Shard = jobs.SchemaVersion, jobs.NewPlace(orgID, number).Shard
+	if why == "" && !inShard(doc, fresh.Shard) {
+		why = "shard is none"
+	}
+	if why == "" {
+		if err := d.place.Check(s.cfg.Policy, s.cfg.Now()); err != nil {
+			why = err.Error()
+		}
+	}
+	if why != "" {
+		s.damaged(telemetry.PlaceDocument, doc, why)
+		if jobs.ValidID(d.place.JobID) {
+			fresh.JobID = d.place.JobID
+		}
+		d.place, d.damaged = *fresh, true // who finds it taken has the rescuer look at it
+	}
 	return d
 }
 
@@ -89,7 +109,7 @@ func (p groupPlaces) get(numbers []int) ([]*jobs.Place, error) {
 			return nil, classify(err)
 		}
 		for i, doc := range docs {
-			p.g.places[missing[i]] = readPlace(doc, org, missing[i])
+			p.g.places[missing[i]] = p.s.readPlace(doc, org, missing[i])
 		}
 	}
 	out := make([]*jobs.Place, len(numbers))
@@ -140,8 +160,11 @@ func (s *Store) WakePlace(ctx context.Context, d Due) (ring string, err error) {
 		if err != nil || !docs[0].Exists() {
 			return classify(err)
 		}
-		was := readPlace(docs[0], d.org, d.number)
+		was := s.readPlace(docs[0], d.org, d.number)
 		p := was.place
+		if was.damaged { // its wakeAt was read by the query
+			p.Wanted, p.WakeAt = true, s.cfg.Now().Add(-time.Second)
+		}
 		held, err := s.inPlace(ctx, p)
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/api/iterator"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -55,27 +56,30 @@ func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
 	var page jobs.JobPage
 	// Deleted jobs are passed over here and not by an index: there are few.
 	for len(page.Jobs) < size {
-		docs, err := q.Limit(size + 1).Documents(ctx).GetAll()
-		if err != nil {
-			return jobs.JobPage{}, fmt.Errorf("list jobs: %w", classify(err))
-		}
-		for i, doc := range docs {
-			if len(page.Jobs) == size || i == size {
-				break
+		n, last := 0, "" // documents of this round
+		var from *firestore.DocumentSnapshot
+		err := each(ctx, q.Limit(size+1), func(doc *firestore.DocumentSnapshot) error {
+			n, last = n+1, doc.Ref.ID
+			if len(page.Jobs) == size || n > size {
+				return nil
 			}
-			job := s.shown(decodeJob(doc))
-			page.Next = pageToken(createdAt(doc), doc.Ref.ID)
-			q = q.StartAfter(doc)
+			job := s.shownJob(doc)
+			page.Next, from = pageToken(createdAt(doc), doc.Ref.ID), doc
 			if l.IncludeDeleted || job.DeletedAt.IsZero() {
 				page.Jobs = append(page.Jobs, job)
 			}
+			return nil
+		})
+		if err != nil {
+			return jobs.JobPage{}, fmt.Errorf("list jobs: %w", err)
 		}
-		if len(docs) <= size {
-			if len(page.Jobs) < size || len(docs) == 0 || docs[len(docs)-1].Ref.ID == page.Jobs[len(page.Jobs)-1].ID {
+		if n <= size {
+			if len(page.Jobs) < size || n == 0 || last == page.Jobs[len(page.Jobs)-1].ID {
 				page.Next = ""
 			}
 			return page, nil
 		}
+		q = q.StartAfter(from)
 	}
 	return page, nil
 }
@@ -142,6 +146,7 @@ func (s *Store) Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error) {
 		p := decodePart(doc)
 		if err := p.Check(j, s.cfg.Now()); err != nil {
 			p.Damage = err.Error()
+			s.damaged(telemetry.PartDocument, doc, p.Damage)
 		}
 		parts = append(parts, p)
 	}
@@ -157,7 +162,7 @@ func (s *Store) Progress(ctx context.Context, j *jobs.Job) (rows, bytes int64, e
 			if err != nil {
 				return err
 			}
-			j = s.shown(decodeJob(doc))
+			j = s.shownJob(doc)
 			live, err := tx.Documents(s.parts(j.ID).Where("begun", "==", true).Select("rowsDone", "bytesDone", "planEpoch")).GetAll()
 			if err != nil {
 				return err
@@ -183,16 +188,22 @@ func (s *Store) Progress(ctx context.Context, j *jobs.Job) (rows, bytes int64, e
 // Events gives a job's timeline, oldest first; at most the first 1,000 lines, which are
 // those of some hundred attempts.
 func (s *Store) Events(ctx context.Context, jobID string) ([]jobs.Event, error) {
-	docs, err := s.events(jobID).OrderBy(firestore.DocumentID, firestore.Asc).Limit(1000).Documents(ctx).GetAll()
-	if err != nil {
-		return nil, fmt.Errorf("list events of job %s: %w", jobID, classify(err))
-	}
-	events := make([]jobs.Event, 0, len(docs))
-	for _, doc := range docs {
+	var events []jobs.Event
+	err := each(ctx, s.events(jobID).OrderBy(firestore.DocumentID, firestore.Asc).Limit(1000), func(doc *firestore.DocumentSnapshot) error {
 		var e jobs.Event
-		if err := decode(doc, &e); err == nil {
-			events = append(events, e)
+		err := decode(doc, &e)
+		if err == nil {
+			err = e.Check(s.cfg.Now())
 		}
+		if err != nil {
+			s.damaged(telemetry.EventDocument, doc, err.Error())
+			return nil
+		}
+		events = append(events, e)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list events of job %s: %w", jobID, err)
 	}
 	return events, nil
 }

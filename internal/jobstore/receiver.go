@@ -10,6 +10,7 @@ import (
 
 	"cloud.google.com/go/firestore"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -60,10 +61,44 @@ func (r *Receiver) expiry() time.Time {
 	return r.LastFailure.Add(receiverLife)
 }
 
-// remembered reads a document; one that is damaged or has expired starts over.
+// maxWhy is more than any reason that is written has.
+const maxWhy = 200
+
+// check says what is wrong with a document, "" if nothing is.
+func (r *Receiver) check(id string, now time.Time) string {
+	c := jobs.NewChecks(now)
+	c.That(jobs.ValidOrg(r.OrgID), "orgId is none")
+	c.That(receiverID(r.OrgID, r.Address) == id, "orgId and address are not those of its id")
+	c.That(r.Address != "" && r.Origin == jobs.OriginOf(r.Address), "origin is not that of the address")
+	c.That(r.Exhausted >= 0 && r.Exhausted <= 1_000_000, "exhausted is none")
+	c.That(!r.FailingSince.IsZero() || r.Suspended, "it neither fails nor is suspended")
+	c.Happened("failingSince", r.FailingSince)
+	c.Happened("lastFailure", r.LastFailure)
+	c.Happened("suspendedAt", r.SuspendedAt)
+	c.That(r.Suspended == !r.SuspendedAt.IsZero(), "suspended and suspendedAt contradict each other")
+	c.That(len(r.Why) <= maxWhy, "why is too long")
+	c.Text("rev", r.Rev)
+	// No ExpiresAt is of an earlier version; the lives may have been others in it.
+	c.That(r.ExpiresAt.IsZero() || r.ExpiresAt.Sub(now) <= 2*suspendedLife, "expiresAt is further off than any life")
+	return c.What()
+}
+
+// remembered reads a document; one that is damaged or has expired starts over. What is sent to a
+// receiver that was suspended fails again and suspends it again.
 func (s *Store) remembered(doc *firestore.DocumentSnapshot) Receiver {
+	if !doc.Exists() {
+		return Receiver{}
+	}
 	var r Receiver
-	if !doc.Exists() || decode(doc, &r) != nil || r.expired(s.cfg.Now()) {
+	why := salvage(doc, &r)
+	if why == "" {
+		why = r.check(doc.Ref.ID, s.cfg.Now())
+	}
+	if why != "" {
+		s.damaged(telemetry.ReceiverDocument, doc, why)
+		return Receiver{}
+	}
+	if r.expired(s.cfg.Now()) {
 		return Receiver{}
 	}
 	return r
@@ -74,8 +109,12 @@ func (s *Store) receivers() *firestore.CollectionRef {
 }
 
 func (s *Store) receiver(orgID, address string) *firestore.DocumentRef {
+	return s.receivers().Doc(receiverID(orgID, address))
+}
+
+func receiverID(orgID, address string) string {
 	sum := sha256.Sum256([]byte(orgID + "\x00" + address))
-	return s.receivers().Doc(hex.EncodeToString(sum[:]))
+	return hex.EncodeToString(sum[:])
 }
 
 // Receivers gives what is remembered of an org's addresses, in their order; the zero
@@ -126,15 +165,15 @@ func (s *Store) ChangeReceiver(ctx context.Context, orgID, address, origin strin
 
 // SuspendedReceivers lists the addresses to which nothing is sent at present, at most 1,000.
 func (s *Store) SuspendedReceivers(ctx context.Context) ([]Receiver, error) {
-	docs, err := s.receivers().Where("suspended", "==", true).Limit(1000).Documents(ctx).GetAll()
-	if err != nil {
-		return nil, fmt.Errorf("list suspended receivers: %w", classify(err))
-	}
-	out := make([]Receiver, 0, len(docs))
-	for _, doc := range docs {
+	var out []Receiver
+	err := each(ctx, s.receivers().Where("suspended", "==", true).Limit(1000), func(doc *firestore.DocumentSnapshot) error {
 		if r := s.remembered(doc); r.Suspended {
 			out = append(out, r)
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list suspended receivers: %w", err)
 	}
 	return out, nil
 }

@@ -62,19 +62,15 @@ func (s *Store) Partitions(ctx context.Context, n int) (Division, []Partition, e
 	held := make([]Partition, len(docs)-1)
 	for i, doc := range docs[1:] {
 		held[i].Index = i
-		var l lease
-		if doc.Exists() && decode(doc, &l) == nil && l.Owner != "" && jobs.Held(l.Until, now, RoleTTL, s.cfg.Policy.Skew) {
+		if l := s.readLease(doc); l.Owner != "" && jobs.Held(l.Until, now, RoleTTL, s.cfg.Policy.Skew) {
 			held[i].Owner, held[i].Until = l.Owner, l.Until
 		}
 	}
-	return readDivision(docs[0]), held, nil
+	return s.readDivision(docs[0]), held, nil
 }
 
-func readDivision(doc *firestore.DocumentSnapshot) Division {
-	var l lease
-	if !doc.Exists() || decode(doc, &l) != nil {
-		return Division{Partitions: 1, Workers: 1}
-	}
+func (s *Store) readDivision(doc *firestore.DocumentSnapshot) Division {
+	l := s.readLease(doc)
 	d := Division{Partitions: 1, Workers: int(max(l.Count, 1)), ChangedAt: l.At}
 	for d.Partitions < min(l.Partitions, MaxPartitions) {
 		d.Partitions *= 2
@@ -120,7 +116,7 @@ func (s *Store) Switches(ctx context.Context) (Switches, error) {
 	if err != nil {
 		return Switches{}, fmt.Errorf("ask for switches: %w", classify(err))
 	}
-	return readSwitches(docs), nil
+	return s.readSwitches(docs), nil
 }
 
 // WatchSwitches calls fn with the switches as they are and again after each change, until ctx
@@ -140,20 +136,20 @@ func (s *Store) WatchSwitches(ctx context.Context, fn func(Switches)) error {
 		if err != nil {
 			return fmt.Errorf("watch switches: %w", classify(err))
 		}
-		fn(readSwitches(docs))
+		fn(s.readSwitches(docs))
 	}
 }
 
-func readSwitches(docs []*firestore.DocumentSnapshot) Switches {
+func (s *Store) readSwitches(docs []*firestore.DocumentSnapshot) Switches {
 	out := Switches{Paused: map[jobs.Queue]Pause{}, Division: Division{Partitions: 1, Workers: 1}}
 	for _, doc := range docs {
-		var l lease
 		switch {
 		case doc.Ref.ID == "rescuers":
-			out.Division = readDivision(doc)
-		case doc.Exists() && decode(doc, &l) == nil:
+			out.Division = s.readDivision(doc)
+		case doc.Exists():
 			for _, q := range jobs.Queues {
 				if doc.Ref.ID == "queue-"+string(q) {
+					l := s.readLease(doc)
 					out.Paused[q] = Pause{l.Paused, l.Actor, l.Reason, l.At}
 				}
 			}

@@ -7,6 +7,7 @@ import (
 
 	"cloud.google.com/go/firestore"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -81,11 +82,44 @@ func decodePart(doc *firestore.DocumentSnapshot) *jobs.Part {
 	return p
 }
 
+// readCallback is decodeCallback for who is to change it.
+func (s *Store) readCallback(doc *firestore.DocumentSnapshot) *jobs.Callback {
+	cb := decodeCallback(doc)
+	if err := cb.Check(s.cfg.Now()); err != nil && cb.Schema == jobs.SchemaVersion {
+		s.damaged(telemetry.CallbackDocument, doc, err.Error())
+	}
+	return cb
+}
+
 func decodeCallback(doc *firestore.DocumentSnapshot) *jobs.Callback {
 	cb := &jobs.Callback{}
 	damage := salvage(doc, cb)
 	cb.ID, cb.Damage = doc.Ref.ID, damage
 	return cb
+}
+
+// damaged tells of a document that makes no sense.
+func (s *Store) damaged(kind telemetry.DocumentKind, doc *firestore.DocumentSnapshot, why string) {
+	path := doc.Ref.Path
+	if _, relative, ok := strings.Cut(path, "/documents/"); ok {
+		path = relative
+	}
+	s.cfg.Damage.Note(kind, path, doc.UpdateTime, why)
+}
+
+// shownJob reads a job for those who only look.
+func (s *Store) shownJob(doc *firestore.DocumentSnapshot) *jobs.Job {
+	job := s.readJob(doc)
+	return s.shown(job)
+}
+
+// readJob is decodeJob for who is to change the job.
+func (s *Store) readJob(doc *firestore.DocumentSnapshot) *jobs.Job {
+	job := decodeJob(doc)
+	if err := job.Check(s.cfg.Now()); err != nil && s.shown(job) != job { // else another build's
+		s.damaged(telemetry.JobDocument, doc, err.Error())
+	}
+	return job
 }
 
 // shown is a job as readers get it: one whose document makes no sense as what it is about to
@@ -99,12 +133,17 @@ func (s *Store) shown(job *jobs.Job) *jobs.Job {
 	return &again
 }
 
-// shownCallback is shown for a delivery.
-func (s *Store) shownCallback(cb *jobs.Callback) *jobs.Callback {
+// shownCallback is shownJob for a delivery.
+func (s *Store) shownCallback(doc *firestore.DocumentSnapshot) *jobs.Callback {
+	cb := decodeCallback(doc)
+	why := cb.Check(s.cfg.Now())
 	again := *cb
 	tx := &jobs.CallbackTx{Policy: s.cfg.Policy, Now: s.cfg.Now().UTC().Truncate(time.Microsecond), Callback: &again}
 	if tx.Invalidate() != nil {
 		return cb
+	}
+	if why != nil {
+		s.damaged(telemetry.CallbackDocument, doc, why.Error())
 	}
 	return &again
 }

@@ -3,6 +3,7 @@ package jobstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,10 +77,9 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 			return classify(err)
 		}
 		for _, doc := range docs {
-			var l lease
-			lane, ok := strings.CutPrefix(doc.Ref.ID, "dead-")
-			if ok && decode(doc, &l) == nil {
-				out.DeadLetters[jobs.Queue(lane)] = DeadLetters{max(l.Count, 0), clip(l.Reason), l.At}
+			lane := jobs.Queue(strings.TrimPrefix(doc.Ref.ID, "dead-"))
+			if l := s.readLease(doc); slices.Contains(jobs.Queues, lane) {
+				out.DeadLetters[lane] = DeadLetters{l.Count, clip(l.Reason), l.At}
 			}
 		}
 		return nil

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -24,6 +25,8 @@ type Config struct {
 	// Documents watches documents for Watch, many over few streams; if nil each Watch is a
 	// stream of Client's, of which a connection takes 100.
 	Documents Documents
+	// Damage is told of documents that make no sense; nobody is if nil.
+	Damage *telemetry.Damage
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }

@@ -10,6 +10,7 @@ import (
 
 	"cloud.google.com/go/firestore"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -117,7 +118,7 @@ func (s *Store) remember(ctx context.Context, key *firestore.DocumentSnapshot, p
 // it: the next one takes its place.
 func (s *Store) idempotent(ctx context.Context, doc *firestore.DocumentSnapshot, fp string, sub *jobs.Submission, now time.Time) (*jobs.Job, error) {
 	p, job, err := s.follow(ctx, doc)
-	if err != nil || job == nil || now.After(p.ExpiresAt) || p.ExpiresAt.After(now.Add(idempotencyLife+s.cfg.Policy.Skew)) || job.OrgID != sub.OrgID {
+	if err != nil || job == nil || now.After(p.ExpiresAt) || job.OrgID != sub.OrgID {
 		return nil, err
 	}
 	if p.Fingerprint != fp {
@@ -131,8 +132,8 @@ func (s *Store) idempotent(ctx context.Context, doc *firestore.DocumentSnapshot,
 
 // reusable gives the job that equal requests share now, nil if there is none.
 func (s *Store) reusable(ctx context.Context, doc *firestore.DocumentSnapshot, now time.Time) (*jobs.Job, error) {
-	p, job, err := s.follow(ctx, doc)
-	if err != nil || job == nil || p.Fingerprint != doc.Ref.ID || job.Schema != jobs.SchemaVersion || !job.DeletedAt.IsZero() {
+	_, job, err := s.follow(ctx, doc)
+	if err != nil || job == nil || job.Schema != jobs.SchemaVersion || !job.DeletedAt.IsZero() {
 		return nil, err
 	}
 	switch job.State {
@@ -153,17 +154,45 @@ func (s *Store) follow(ctx context.Context, doc *firestore.DocumentSnapshot) (po
 	if !doc.Exists() {
 		return p, nil, nil
 	}
-	if err := decode(doc, &p); err != nil {
-		return p, nil, nil // a damaged pointer is overwritten by the new job
+	why := salvage(doc, &p)
+	if why == "" {
+		why = s.checkPointer(doc, p)
+	}
+	if why != "" { // the new job overwrites it
+		s.damaged(kindOf(doc), doc, why)
+		return p, nil, nil
 	}
 	job, err := s.Get(ctx, p.JobID)
 	if errors.Is(err, jobs.ErrNotFound) {
-		return p, nil, nil
+		return p, nil, nil // purged
 	}
 	if err == nil && job.Fingerprint != p.Fingerprint {
+		s.damaged(kindOf(doc), doc, "it leads to the job of another request")
 		return p, nil, nil
 	}
 	return p, job, err
+}
+
+func kindOf(pointer *firestore.DocumentSnapshot) telemetry.DocumentKind {
+	if pointer.Ref.Parent.ID == "ExportIdempotency" {
+		return telemetry.IdempotencyDocument
+	}
+	return telemetry.FingerprintDocument
+}
+
+// checkPointer says what is wrong with one, "" if nothing is.
+func (s *Store) checkPointer(doc *firestore.DocumentSnapshot, p pointer) string {
+	c := jobs.NewChecks(s.cfg.Now())
+	c.That(jobs.ValidID(p.JobID), "jobId is none")
+	c.That(len(p.Fingerprint) == sha256.Size*2, "fingerprint is none")
+	c.Text("rev", p.Rev)
+	c.That(!p.ExpiresAt.IsZero(), "expiresAt is missing")
+	if kindOf(doc) == telemetry.IdempotencyDocument {
+		c.That(!p.ExpiresAt.After(s.cfg.Now().Add(idempotencyLife+s.cfg.Policy.Skew)), "expiresAt is further off than its life")
+	} else {
+		c.That(p.Fingerprint == doc.Ref.ID, "fingerprint is not its id")
+	}
+	return c.What()
 }
 
 // admit refuses a job of an org whose queue is full. Requests that arrive in the same

@@ -90,7 +90,7 @@ func (s *Store) readGroup(ctx context.Context, jobID string, group []*change) (*
 	if !docs[0].Exists() {
 		return nil, fmt.Errorf("get job %s: %w", jobID, jobs.ErrNotFound)
 	}
-	g := newMerged(*decodeJob(docs[0]), docs[0].UpdateTime)
+	g := newMerged(*s.readJob(docs[0]), docs[0].UpdateTime)
 	for _, doc := range docs[1:] {
 		g.docs[doc.Ref.ID] = doc
 	}
@@ -151,7 +151,7 @@ func (s *Store) applyTo(ctx context.Context, g *merged, group []*change) (commit
 		known := knownJob{job: g.job, updated: results[jobWrite].UpdateTime}
 		if place, ok := g.places[g.job.Place]; ok {
 			if placeWrite >= 0 {
-				place = placeDoc{*g.changedPlaces[g.job.Place], true, results[placeWrite].UpdateTime}
+				place = placeDoc{place: *g.changedPlaces[g.job.Place], exists: true, updated: results[placeWrite].UpdateTime}
 			}
 			known.place = &place
 		}
@@ -189,7 +189,7 @@ func (s *Store) read(ctx context.Context, jobID string) (*jobs.Job, *firestore.D
 	if err != nil {
 		return nil, nil, fmt.Errorf("get job %s: %w", jobID, classify(err))
 	}
-	return decodeJob(doc), doc, nil
+	return s.readJob(doc), doc, nil
 }
 
 // Get reads a job. ErrNotFound if there is none. One whose document makes no sense is ended by

@@ -1,0 +1,329 @@
+package jobstore_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/firestore"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"exportd/internal/jobstore"
+	"exportd/internal/localcloud/localcloudtest"
+	"exportd/internal/telemetry"
+	"exportd/jobs"
+)
+
+// woundSample is of the damages of each document; all of them take about a minute.
+var woundSample = flag.Int("damage.sample", 25, "try so many damages of each document, 0 for all")
+
+// ward is a kind of document and how it is read.
+type ward struct {
+	kind telemetry.DocumentKind
+	// make makes a whole document, and heal makes it whole again.
+	make func(w *wardRig) *firestore.DocumentRef
+	// read reads it in each way that there is, and fails where that is of harm to anybody.
+	read func(w *wardRig, wound localcloudtest.Wound) error
+}
+
+type wardRig struct {
+	bench
+	t   *testing.T
+	ref *firestore.DocumentRef
+	ids []string
+	n   int
+}
+
+func (w *wardRig) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *wardRig) lease(id string) *firestore.DocumentRef {
+	return w.client.Collection("ExportLeases").Doc(id)
+}
+
+// only gives the one document of a collection.
+func (w *wardRig) only(collection string) *firestore.DocumentRef {
+	w.t.Helper()
+	docs, err := w.client.Collection(collection).Documents(w.t.Context()).GetAll()
+	if err != nil || len(docs) != 1 {
+		w.t.Fatalf("%d documents in %s, %v", len(docs), collection, err)
+	}
+	return docs[0].Ref
+}
+
+var keyed = func() jobs.Submission { s := request("org1", 1); s.IdempotencyKey = "k"; return s }()
+
+// submitted is for pointers: whoever asks gets a job of its own org and request.
+func submitted(w *wardRig, s jobs.Submission) error {
+	got, err := w.Submit(w.t.Context(), s)
+	if err != nil {
+		return err
+	}
+	if j := got.Job; j.OrgID != s.OrgID || j.Fingerprint != jobs.Fingerprint(s.OrgID, s.Kind, s.Params) || j.State != jobs.Queued {
+		return fmt.Errorf("a request of %s was given %+v", s.OrgID, j)
+	}
+	return nil
+}
+
+var wards = map[string]ward{
+	"ExportFingerprints": {telemetry.FingerprintDocument, func(w *wardRig) *firestore.DocumentRef {
+		w.submit(w.t, request("org1", 1))
+		return w.only("ExportFingerprints")
+	}, func(w *wardRig, _ localcloudtest.Wound) error { return submitted(w, request("org1", 1)) }},
+	"ExportIdempotency": {telemetry.IdempotencyDocument, func(w *wardRig) *firestore.DocumentRef {
+		w.submit(w.t, keyed)
+		return w.only("ExportIdempotency")
+	}, func(w *wardRig, _ localcloudtest.Wound) error { return submitted(w, keyed) }},
+	"ExportCallbackReceivers": {telemetry.ReceiverDocument, func(w *wardRig) *firestore.DocumentRef {
+		w.must(w.ChangeReceiver(w.t.Context(), "org1", "https://x.example", "https://x.example", func(r *jobstore.Receiver) {
+			now := w.clock.now()
+			*r = jobstore.Receiver{FailingSince: now, LastFailure: now, Exhausted: 3, Suspended: true, SuspendedAt: now, Why: "fails"}
+		}))
+		return w.only("ExportCallbackReceivers")
+	}, readReceiver},
+	"ExportLeases role": {telemetry.LeaseDocument, func(w *wardRig) *firestore.DocumentRef {
+		ok, err := w.HoldPartition(w.t.Context(), 0, "w1")
+		if w.must(err); !ok {
+			w.t.Fatal("not held")
+		}
+		return w.lease("role-rescuer-0")
+	}, func(w *wardRig, _ localcloudtest.Wound) error {
+		if _, held, err := w.Partitions(w.t.Context(), 1); err != nil || len(held[0].Owner) > 1500 {
+			return fmt.Errorf("Partitions() = %v", err)
+		}
+		w.clock.add(jobstore.RoleTTL + 11*time.Second) // the skew on both sides, and a second
+		w.n++
+		if ok, err := w.HoldPartition(w.t.Context(), 0, fmt.Sprint("w", w.n)); err != nil || !ok {
+			return fmt.Errorf("HoldPartition() = %t, %w", ok, err)
+		}
+		return nil
+	}},
+	"ExportLeases worker": {telemetry.LeaseDocument, func(w *wardRig) *firestore.DocumentRef {
+		w.must(w.ShowAlive(w.t.Context(), "w1", time.Minute))
+		return w.lease("worker-w1")
+	}, func(w *wardRig, _ localcloudtest.Wound) error {
+		alive, err := w.Alive(w.t.Context())
+		for _, name := range alive {
+			if name == "" || len(name) > 1500 {
+				return fmt.Errorf("a worker is called %.20q", name)
+			}
+		}
+		return err
+	}},
+	"ExportLeases queue": {telemetry.LeaseDocument, func(w *wardRig) *firestore.DocumentRef {
+		w.must(w.SetPaused(w.t.Context(), jobs.QueueParts, true, "me", "to look at it"))
+		return w.lease("queue-" + string(jobs.QueueParts))
+	}, func(w *wardRig, wound localcloudtest.Wound) error {
+		paused, err := w.Paused(w.t.Context())
+		p := paused[jobs.QueueParts]
+		if err != nil || p.Paused != (wound.Field != "paused" || wound.What == "true") || len(p.Reason) > 4000 {
+			return fmt.Errorf("Paused() = %t, %w", p.Paused, err)
+		}
+		return w.SetPaused(w.t.Context(), jobs.QueueParts, p.Paused, "me", "")
+	}},
+	"ExportLeases dead": {telemetry.LeaseDocument, func(w *wardRig) *firestore.DocumentRef {
+		w.must(w.NoteDead(w.t.Context(), jobs.QueueParts, "x"))
+		return w.lease("dead-" + string(jobs.QueueParts))
+	}, func(w *wardRig, _ localcloudtest.Wound) error {
+		if err := w.NoteDead(w.t.Context(), jobs.QueueParts, "y"); err != nil {
+			return err
+		}
+		st, err := w.Stats(w.t.Context())
+		if d := st.DeadLetters[jobs.QueueParts]; err != nil || d.Count < 1 || d.Reason != "y" {
+			return fmt.Errorf("Stats() = %+v, %w", d, err)
+		}
+		return nil
+	}},
+	"ExportLeases rescuers": {telemetry.LeaseDocument, func(w *wardRig) *firestore.DocumentRef {
+		w.must(w.Divide(w.t.Context(), func(d *jobstore.Division) { d.Partitions, d.Workers = 4, 40 }))
+		return w.lease("rescuers")
+	}, func(w *wardRig, _ localcloudtest.Wound) error {
+		s, err := w.Switches(w.t.Context())
+		d := s.Division
+		shards := 0
+		for k := range d.Partitions {
+			shards += len(d.Shards(k))
+		}
+		if err != nil || d.Partitions < 1 || d.Partitions > jobstore.MaxPartitions || d.Workers < 1 || shards != jobs.Shards {
+			return fmt.Errorf("Switches() = %+v, %w", d, err)
+		}
+		return w.Divide(w.t.Context(), func(*jobstore.Division) {})
+	}},
+	"ExportPlaces": {telemetry.PlaceDocument, makePlace, readPlaces},
+	"ExportBatches": {telemetry.BatchDocument, func(w *wardRig) *firestore.DocumentRef {
+		b, err := w.CreateBatch(w.t.Context(), jobs.Batch{Reason: "r", Mode: jobs.Fresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{OrgID: "none", State: jobs.Failed}})
+		w.must(err)
+		w.ids = []string{b.ID}
+		return w.client.Collection("ExportBatches").Doc(b.ID)
+	}, readBatch},
+	"events": {telemetry.EventDocument, func(w *wardRig) *firestore.DocumentRef {
+		id := w.submit(w.t, request("org1", 1)).Job.ID
+		w.update(w.t, id, func(tx *jobs.Tx) error { return tx.Cancel("no more") })
+		w.ids = []string{id}
+		return w.only("ExportJobs/" + id + "/events")
+	}, func(w *wardRig, _ localcloudtest.Wound) error {
+		events, err := w.Events(w.t.Context(), w.ids[0])
+		for _, e := range events {
+			if err := e.Check(w.clock.now()); err != nil {
+				return err
+			}
+		}
+		return err
+	}},
+}
+
+func readReceiver(w *wardRig, _ localcloudtest.Wound) error {
+	rs, err := w.Receivers(w.t.Context(), "org1", "https://x.example")
+	if err != nil || len(rs[0].Why) > 300 || rs[0] != (jobstore.Receiver{}) && rs[0].OrgID != "org1" {
+		return fmt.Errorf("Receivers() = %w", err)
+	}
+	list, err := w.SuspendedReceivers(w.t.Context())
+	for _, r := range list {
+		if r != rs[0] {
+			return fmt.Errorf("SuspendedReceivers() has one of %.30q", r.OrgID)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return w.ChangeReceiver(w.t.Context(), "org1", "https://x.example", "https://x.example", func(r *jobstore.Receiver) {
+		if r.FailingSince.IsZero() {
+			r.FailingSince = w.clock.now()
+		}
+		r.LastFailure = w.clock.now()
+	})
+}
+
+// makePlace makes the place of a job that runs, for which another waits.
+func makePlace(w *wardRig) *firestore.DocumentRef {
+	w.n++
+	org := fmt.Sprint("org", w.n)
+	w.ids = nil
+	for month := range 2 {
+		id := w.submit(w.t, request(org, month+1)).Job.ID
+		_, err := w.claim(id)
+		w.must(err)
+		w.ids = append(w.ids, id)
+	}
+	docs, err := w.client.Collection("ExportPlaces").Documents(w.t.Context()).GetAll()
+	w.must(err)
+	for _, doc := range docs {
+		if got, _ := doc.DataAt("orgId"); got == org {
+			return doc.Ref
+		}
+	}
+	w.t.Fatalf("no place of %s", org)
+	return nil
+}
+
+// readPlaces ends the job that had the place: the other gets it, by its own claim or by what the
+// rescuer does meanwhile.
+func readPlaces(w *wardRig, _ localcloudtest.Wound) error {
+	w.update(w.t, w.ids[0], func(tx *jobs.Tx) error { return tx.Cancel("") })
+	w.clock.add(5 * time.Minute)
+	page, err := w.Due(w.t.Context(), jobstore.DuePlaces, jobstore.AllShards(), w.clock.now(), 100, nil)
+	if err != nil {
+		return err
+	}
+	for _, d := range page.Docs {
+		if d.Foreign {
+			err = w.Retire(w.t.Context(), d)
+		} else {
+			_, err = w.WakePlace(w.t.Context(), d)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if runs, err := w.claim(w.ids[1]); err != nil || !runs {
+		return fmt.Errorf("the job that waited runs: %t, %w", runs, err)
+	}
+	w.update(w.t, w.ids[1], func(tx *jobs.Tx) error { return tx.Cancel("") })
+	return nil
+}
+
+func readBatch(w *wardRig, _ localcloudtest.Wound) error {
+	b, _, err := w.Batch(w.t.Context(), w.ids[0])
+	if err != nil || b.Check(w.clock.now()) != nil && b.Schema == jobs.SchemaVersion {
+		return fmt.Errorf("Batch() = %+v, %w", b, err)
+	}
+	if _, err := w.Batches(w.t.Context(), 50); err != nil {
+		return err
+	}
+	if _, err := w.DueBatches(w.t.Context(), w.clock.now(), 10); err != nil {
+		return err
+	}
+	return nil
+}
+
+// TestWounds: a document of every small collection, damaged in every way, is of harm to nobody
+// who reads it, and each is told of once.
+func TestWounds(t *testing.T) {
+	t.Parallel()
+	for name, w := range wards {
+		t.Run(name, func(t *testing.T) { t.Parallel(); w.tryAll(t) })
+	}
+}
+
+func (d ward) tryAll(t *testing.T) {
+	cloud := localcloudtest.Start(t)
+	c := &clock{t: time.Now().UTC().Truncate(time.Second)}
+	core, lines := observer.New(zap.WarnLevel)
+	w := &wardRig{t: t, bench: bench{jobstore.New(jobstore.Config{
+		Client: cloud.Firestore, Policy: policy(), Limits: jobs.Limits{RunningJobs: 1}, ReuseFor: time.Minute, Now: c.now, Damage: telemetry.NewDamage(zap.New(core)),
+	}), c, cloud.Firestore, nil}}
+	w.ref = d.make(w)
+	whole, err := w.ref.Get(t.Context())
+	w.must(err)
+	if err := d.read(w, localcloudtest.Wound{Field: "nothing"}); err != nil || lines.Len() > 0 {
+		t.Fatalf("it is read whole: %v, %v", err, lines.All())
+	}
+	wounds := localcloudtest.Wounds(whole.Data(), *woundSample)
+	told := 0
+	for _, wound := range wounds {
+		what := wound.Field + " = " + wound.What
+		d.wound(w, whole.Data(), wound)
+		lines.TakeAll()
+		for range 2 {
+			if err := d.read(w, wound); err != nil {
+				t.Errorf("%s: %v", what, err)
+				break
+			}
+			if d.kind == telemetry.PlaceDocument {
+				break // its jobs have ended
+			}
+		}
+		for _, l := range lines.All() {
+			if l.ContextMap()["kind"] != string(d.kind) || len(fmt.Sprint(l.ContextMap())) > 1000 {
+				t.Errorf("%s: the log says %.300v", what, l.ContextMap())
+			}
+		}
+		if lines.Len() > 1 {
+			t.Errorf("%s: told of %d times", what, lines.Len())
+		}
+		told += lines.Len()
+	}
+	t.Logf("%d damages, %d told of", len(wounds), told)
+	if told < len(wounds)/4 {
+		t.Errorf("of %d damages, %d were told of", len(wounds), told)
+	}
+}
+
+// wound makes the document whole and then damages it.
+func (d ward) wound(w *wardRig, whole map[string]any, wound localcloudtest.Wound) {
+	if d.kind == telemetry.PlaceDocument {
+		w.ref = d.make(w)
+	} else {
+		_, err := w.ref.Set(context.Background(), whole)
+		w.must(err)
+	}
+	_, err := w.ref.Update(context.Background(), wound.Update())
+	w.must(err)
+}
