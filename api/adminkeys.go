@@ -262,8 +262,8 @@ func (s *Server) rotateKey(c *gin.Context, caller *apikey.Key) error {
 	return nil
 }
 
-// revokeKey disables a key. Other processes notice at once, or within 10 s where their
-// listener is broken.
+// revokeKey disables a key. Other processes notice at once where they watch it, else within
+// 10 s.
 func (s *Server) revokeKey(c *gin.Context, caller *apikey.Key) error {
 	reason, err := readReason(c.Request)
 	if err != nil {

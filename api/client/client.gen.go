@@ -176,7 +176,7 @@ type APIKey struct {
 	IPRanges []string `json:"ipRanges"`
 	KeyID    string   `json:"keyId"`
 
-	// LastUsedAt To the hour.
+	// LastUsedAt To the day: a use is noted when the one noted before is 24 hours old.
 	LastUsedAt          *time.Time                `json:"lastUsedAt"`
 	MinSignatureVersion APIKeyMinSignatureVersion `json:"minSignatureVersion"`
 	Name                string                    `json:"name"`

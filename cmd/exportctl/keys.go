@@ -185,7 +185,7 @@ func (a *app) showKeys(keys []client.APIKey) {
 		}
 		rows[i] = []cell{
 			words(k.KeyID), stateCell(k.State), words(k.OrgID), words(k.Name), words(strings.Join(k.Scopes, ",")), expiry(k.ExpiresAt),
-			instant(k.LastUsedAt), old, words(strings.Join(limits, ",")),
+			day(k.LastUsedAt), old, words(strings.Join(limits, ",")),
 		}
 	}
 	a.table([]column{
@@ -216,7 +216,7 @@ func (a *app) keysGet() *cobra.Command {
 }
 
 func (a *app) showKey(k *client.APIKey, history []client.KeyChange) {
-	facts := append(keyFacts(k), [2]cell{words("state"), stateCell(k.State)}, [2]cell{words("last used"), instant(k.LastUsedAt)})
+	facts := append(keyFacts(k), [2]cell{words("state"), stateCell(k.State)}, [2]cell{words("last used"), day(k.LastUsedAt)})
 	for _, s := range k.Secrets {
 		if s.ExpiresAt != nil {
 			facts = append(facts, [2]cell{words("old secret until"), instant(s.ExpiresAt)})

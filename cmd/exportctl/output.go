@@ -302,6 +302,14 @@ func instant(t *time.Time) cell {
 	return words(t.UTC().Format("2006-01-02 15:04:05"))
 }
 
+// day is for what is known to the day.
+func day(t *time.Time) cell {
+	if t == nil {
+		return cell{}
+	}
+	return words(t.UTC().Format(time.DateOnly))
+}
+
 func duration(d time.Duration) string {
 	switch {
 	case d < 0:

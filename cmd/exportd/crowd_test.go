@@ -239,8 +239,8 @@ func TestCrowd(t *testing.T) {
 	alone := s.lists(t, pages)
 	before := s.guards.firestore.Open()
 	c := s.gather(t, ids, polls, streams)
-	crowded := func() bool {
-		return s.documents.Load().Targets == len(ids) && c.waiting.Load() == int64(polls) && c.streaming.Load() >= int64(streams)
+	crowded := func() bool { // their jobs are watched, and their key
+		return s.documents.Load().Targets == len(ids)+1 && c.waiting.Load() == int64(polls) && c.streaming.Load() >= int64(streams)
 	}
 	await(t, crowded)
 	load, connections := s.documents.Load(), s.guards.firestore.Open()

@@ -16,6 +16,9 @@ import (
 // keyset is made where there is none by setup, and in development.
 func openKeys(ctx context.Context, cfg config.Config, c *clients, makeKeyset bool) (*apikey.Store, error) {
 	store := apikey.StoreConfig{Client: c.firestore, RefusePlain: cfg.Env == "production" && !cfg.AllowPlainSecrets}
+	if c.documents != nil {
+		store.Documents = c.documents
+	}
 	if cfg.KeysetFile != "" {
 		var err error
 		store.Sealer, err = apikey.OpenSealer(ctx, apikey.KeysetConfig{

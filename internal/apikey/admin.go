@@ -176,8 +176,8 @@ func (s *Store) change(ctx context.Context, id string, action Action, by By, fn 
 	return classify(err)
 }
 
-// SetState disables a key or makes it active again. Other processes notice within the
-// cache's TTL.
+// SetState disables a key or makes it active again. Other processes notice at once where they
+// watch the key, else within the cache's TTL.
 func (s *Store) SetState(ctx context.Context, id string, state State, by By) error {
 	action := ActionRevoked
 	switch state {

@@ -75,7 +75,7 @@ type Key struct {
 	State     State
 	CreatedAt time.Time
 	ExpiresAt time.Time // zero: never
-	// LastUsedAt is when the key last signed a request, to the hour; zero if never.
+	// LastUsedAt is when the key last signed a request, to the day; zero if never.
 	LastUsedAt time.Time
 	// IPRanges are where requests may come from; empty allows every address.
 	IPRanges []netip.Prefix

@@ -9,47 +9,30 @@ import (
 )
 
 const (
-	// usedEvery is how exact a key's last use is kept: one write an hour and key.
-	usedEvery = time.Hour
+	// usedEvery is how exact a key's last use is kept: one write a day and key. It is for whoever
+	// looks for keys that nobody uses any more, in weeks.
+	usedEvery = 24 * time.Hour
 	// usedQueue bounds the uses that wait to be written; more are dropped, the next one
 	// of the same key is noted instead.
 	usedQueue = 256
-	// relisten is the pause before a broken listener is begun again. Until then the TTL of
-	// the cache bounds how long a change goes unseen.
-	relisten = 5 * time.Second
-	// sweepEvery and sweepBatch: expired nonces are deleted where no TTL policy does it.
-	sweepEvery = time.Minute
+	// sweepEvery and sweepBatch: expired nonces are deleted where no TTL policy does it. Nothing
+	// waits for that, and where there is nothing to delete each sweep costs a read.
+	sweepEvery = 15 * time.Minute
 	sweepBatch = 400
 )
 
-// Run keeps the cache in step with the collection, writes down when keys were used and
-// deletes expired nonces, until ctx ends. A Store works without it: then changes are seen
-// when the TTL ends. It returns nil.
+// Run watches the keys that are in use, writes down when they were used and deletes expired
+// nonces, until ctx ends. A Store works without it: then changes are seen when the TTL ends.
+// It returns nil.
 func (s *Store) Run(ctx context.Context) error {
 	var g errgroup.Group
-	g.Go(func() error { s.follow(ctx); return nil })
+	if s.documents != nil {
+		w := watches{max: maxWatched, ttl: s.ttl, watch: s.watch}
+		g.Go(func() error { w.run(ctx, s.looked); return nil })
+	}
 	g.Go(func() error { s.noteUses(ctx); return nil })
 	g.Go(func() error { s.sweepNonces(ctx); return nil })
 	return g.Wait()
-}
-
-// follow forgets every key whose record changes. A new listener begins with all of them,
-// which covers what happened while there was none.
-func (s *Store) follow(ctx context.Context) {
-	for ctx.Err() == nil {
-		it := s.client.Collection(Collection).Snapshots(ctx)
-		for {
-			snapshot, err := it.Next()
-			if err != nil {
-				break
-			}
-			for _, change := range snapshot.Changes {
-				s.Forget(change.Doc.Ref.ID)
-			}
-		}
-		it.Stop()
-		pause(ctx, relisten)
-	}
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -73,20 +56,23 @@ func (s *Store) Used(k *Key) {
 }
 
 func (s *Store) noteUses(ctx context.Context) {
-	written := map[string]time.Time{} // as many as there are keys in use
+	written := map[string]time.Time{} // for a key that is left out here noteUse asks the record
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case id := <-s.used:
 			if now := s.now(); now.Sub(written[id]) >= usedEvery && s.noteUse(ctx, id, now) == nil {
+				if len(written) >= maxCached {
+					clear(written)
+				}
 				written[id] = now
 			}
 		}
 	}
 }
 
-// noteUse writes the last use of a key, unless another process did within the hour.
+// noteUse writes the last use of a key, unless another process did within the day.
 func (s *Store) noteUse(ctx context.Context, id string, now time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
@@ -117,7 +103,7 @@ func (s *Store) sweepNonces(ctx context.Context) {
 }
 
 // sweep deletes up to sweepBatch expired nonces and says how many. One that cannot be
-// deleted now is left to the next minute.
+// deleted now is left to the next sweep.
 func (s *Store) sweep(ctx context.Context) int {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()

@@ -55,7 +55,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func TestRunFollowsChanges(t *testing.T) {
 	t.Parallel()
 	c := localcloudtest.Start(t)
-	here, there := newStore(t, c, 30*time.Second), newStore(t, c, 30*time.Second)
+	here, there := newStore(t, c, 30*time.Second, watching(t, c)), newStore(t, c, 30*time.Second)
 	run(t, here)
 	k, err := there.Create(t.Context(), Draft{OrgID: "org1", Scopes: []Scope{ScopeRead}}, by)
 	if err != nil {
@@ -76,8 +76,8 @@ func TestRunFollowsChanges(t *testing.T) {
 func TestLastUsed(t *testing.T) {
 	t.Parallel()
 	c := localcloudtest.Start(t)
-	var hours atomic.Int64
-	now := func() time.Time { return goldenTime.Add(time.Duration(hours.Load()) * time.Hour) }
+	var days atomic.Int64
+	now := func() time.Time { return goldenTime.Add(time.Duration(days.Load()) * 24 * time.Hour) }
 	s := newStore(t, c, time.Millisecond, func(c *StoreConfig) { c.Now = now })
 	run(t, s)
 	put(t, c, "key_golden", map[string]any{"orgId": "org1", "secret": goldenSecret})
@@ -99,7 +99,7 @@ func TestLastUsed(t *testing.T) {
 	use()
 	eventually(t, "the first use is not noted", func() bool { return lastUsed().Equal(goldenTime) })
 	before := version()
-	for range 3 * usedQueue { // within the hour, and by a process that has not seen it
+	for range 3 * usedQueue { // within the day, and by a process that has not seen it
 		s.Used(&Key{ID: "key_golden"})
 	}
 	if err := s.noteUse(t.Context(), "key_golden", now()); err != nil {
@@ -107,11 +107,11 @@ func TestLastUsed(t *testing.T) {
 	}
 	eventually(t, "uses are left", func() bool { return len(s.used) == 0 })
 	if !version().Equal(before) {
-		t.Error("a use within the hour was written")
+		t.Error("a use within the day was written")
 	}
-	hours.Store(1)
+	days.Store(1)
 	use()
-	eventually(t, "a use after an hour is not noted", func() bool { return lastUsed().Equal(now()) })
+	eventually(t, "a use after a day is not noted", func() bool { return lastUsed().Equal(now()) })
 }
 
 func TestSweep(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 const Collection = "ApiKeys"
 
 const (
-	// DefaultTTL is how long a record, or that there is none, is believed: a disabled key
-	// goes on working that long.
+	// DefaultTTL is how long a record, or that there is none, is believed: a disabled key that
+	// is not watched goes on working that long.
 	DefaultTTL = 10 * time.Second
 	// maxCached bounds the cache, unknown ids included. Entries that are used keep their
 	// place against a stream of new ids (W-TinyLFU), so made-up ids cannot push out real ones.
@@ -31,6 +31,9 @@ const (
 // StoreConfig is what a Store needs.
 type StoreConfig struct {
 	Client *firestore.Client
+	// Documents watches the keys in use while the Store runs, so that a change is seen at once;
+	// without it changes are seen when the TTL ends.
+	Documents Documents
 	// TTL is DefaultTTL if 0, and must be at most 30 s.
 	TTL time.Duration
 	// Sealer opens sealed secrets, and seals those that it finds plain. Without one, plain
@@ -52,12 +55,16 @@ type Store struct {
 	// refusePlain is StoreConfig's.
 	refusePlain bool
 	used        chan string // ids of keys whose use is to be written down
+	documents   Documents
+	looked      chan string // ids of keys that were looked up, to be watched
+	ttl         time.Duration
 }
 
 // entry is what is known about an id: a key, or why there is none.
 type entry struct {
-	key *Key
-	err error
+	key     *Key
+	err     error
+	version time.Time // when the record was last written; zero if there is none
 }
 
 // NewStore makes a Store. Close ends its clean-up.
@@ -78,7 +85,11 @@ func NewStore(c StoreConfig) (*Store, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Store{client: c.Client, cache: cache, sealer: c.Sealer, refusePlain: c.RefusePlain, used: make(chan string, usedQueue), now: func() time.Time { return c.Now().UTC().Truncate(time.Microsecond) }}, nil
+	return &Store{
+		client: c.Client, cache: cache, sealer: c.Sealer, refusePlain: c.RefusePlain, used: make(chan string, usedQueue),
+		documents: c.Documents, looked: make(chan string, lookedQueue), ttl: c.TTL,
+		now: func() time.Time { return c.Now().UTC().Truncate(time.Microsecond) },
+	}, nil
 }
 
 // Close ends the cache's goroutine.
@@ -95,6 +106,9 @@ func (s *Store) Lookup(ctx context.Context, id string) (*Key, error) {
 	e, err := s.cache.Get(ctx, id, otter.LoaderFunc[string, entry](s.load))
 	if err != nil {
 		return nil, err
+	}
+	if e.key != nil && s.documents != nil {
+		s.noteLooked(id)
 	}
 	return s.told(e)
 }
@@ -141,11 +155,11 @@ func (s *Store) load(ctx context.Context, id string) (entry, error) {
 	case errors.Is(err, errSealed):
 		_ = s.CheckSealed(ctx) // this record's fault, or that of all: Lookup asks
 	case err == nil && s.refusePlain && holdsPlain(doc):
-		return entry{err: fmt.Errorf("key %s has a secret in clear: %w", id, jobs.ErrInvalid)}, nil
+		return entry{err: fmt.Errorf("key %s has a secret in clear: %w", id, jobs.ErrInvalid), version: doc.UpdateTime}, nil
 	case err == nil && s.sealer != nil:
 		s.sealPlain(ctx, doc)
 	}
-	return entry{key: key, err: err}, nil
+	return entry{key: key, err: err, version: doc.UpdateTime}, nil
 }
 
 // sealPlain seals what a record holds in clear, at its first use. When that does not work,
