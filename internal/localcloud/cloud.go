@@ -8,13 +8,16 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
 	"go.uber.org/zap"
 
 	"exportd/internal/localcloud/access"
+	"exportd/internal/localcloud/disk"
 	"exportd/internal/localcloud/fault"
+	"exportd/internal/localcloud/seal"
 )
 
 // closeLimit bounds Close when its context does not: calls under way then lose their connections.
@@ -44,6 +47,8 @@ type Config struct {
 	// Lax leaves out production's limits on wear and time: streams on a connection, the age of connections, the length of query
 	// streams, and how often one object may change. What is wrong in itself, as a document that is too large, is refused anyway.
 	Lax bool
+	// DiskFree says how much room the disk of DataDir has. Default: what the operating system says.
+	DiskFree func() (uint64, error)
 	// Faults is what goes wrong from the start. Default: nothing.
 	Faults fault.Config
 	// Log receives what an operator should know. Default: none.
@@ -64,6 +69,9 @@ type Cloud struct {
 	gate      *access.Gate
 	wear      func() any // of Firestore
 	lock      *flock.Flock
+	disk      *disk.Guard
+	dir       string
+	lost      atomic.Bool // the folder is gone
 	services  []service
 	serving   sync.WaitGroup
 
@@ -96,8 +104,13 @@ func Start(ctx context.Context, cfg Config) (*Cloud, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start embedded cloud: %w", err)
 	}
-	c := &Cloud{faults: faults, gate: access.NewGate(cfg.Log.Named("access")), lock: lock, done: make(chan struct{})}
+	room, err := disk.New(cfg.DataDir, cfg.DiskFree, cfg.Log.Named("disk"))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start embedded cloud: %w", err), lock.Unlock())
+	}
+	c := &Cloud{disk: room, dir: cfg.DataDir, faults: faults, gate: access.NewGate(cfg.Log.Named("access")), lock: lock, done: make(chan struct{})}
 	if err := c.start(ctx, cfg); err != nil {
+		room.Close()
 		return nil, errors.Join(fmt.Errorf("start embedded cloud: %w", err), lock.Unlock())
 	}
 	return c, nil
@@ -110,7 +123,7 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 		open       func() (service, error)
 	}{
 		{"Firestore", cfg.FirestoreAddr, &c.endpoints.Firestore, func() (service, error) {
-			s, err := openFirestore(filepath.Join(cfg.DataDir, "firestore"), cfg, c.faults, c.gate)
+			s, err := openFirestore(filepath.Join(cfg.DataDir, "firestore"), cfg, c.faults, c.gate, c.disk)
 			if err != nil {
 				return nil, err
 			}
@@ -118,10 +131,10 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 			return grpcService{s}, nil
 		}},
 		{"Pub/Sub", cfg.PubSubAddr, &c.endpoints.PubSub, func() (service, error) {
-			return openPubSub(filepath.Join(cfg.DataDir, "pubsub"), cfg, c.faults, c.gate)
+			return openPubSub(filepath.Join(cfg.DataDir, "pubsub"), cfg, c.faults, c.gate, c.disk)
 		}},
 		{"Cloud Storage", cfg.StorageAddr, &c.endpoints.Storage, func() (service, error) {
-			return openStorage(filepath.Join(cfg.DataDir, "storage"), cfg, c.faults, c.gate)
+			return openStorage(filepath.Join(cfg.DataDir, "storage"), cfg, c.faults, c.gate, c.disk)
 		}},
 		{"fault control", cfg.ControlAddr, &c.endpoints.Control, func() (service, error) {
 			return newHTTPService(c.faults.Control(c.reports(cfg)), nil), nil
@@ -152,6 +165,9 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 	if err := c.listenForAccounts(ctx, cfg.Roles, listeners); err != nil {
 		return abort(err)
 	}
+	if err := seal.Break(cfg.DataDir); err != nil {
+		return abort(err)
+	}
 	for _, p := range parts {
 		s, err := p.open()
 		if err != nil {
@@ -168,6 +184,12 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 			})
 		}
 	}
+	c.serving.Go(func() {
+		if err := watchFolder(cfg.DataDir, c.done); err != nil {
+			c.lost.Store(true)
+			c.fail(err)
+		}
+	})
 	return nil
 }
 
@@ -232,6 +254,7 @@ func (c *Cloud) Close(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, closeLimit)
 		defer cancel()
 		c.fail(nil)
+		c.disk.Close()
 		errs := make([]error, len(c.services))
 		var stopping sync.WaitGroup
 		for i, s := range c.services {
@@ -239,6 +262,9 @@ func (c *Cloud) Close(ctx context.Context) error {
 		}
 		stopping.Wait()
 		c.serving.Wait()
+		if errors.Join(errs...) == nil && !c.lost.Load() {
+			errs = append(errs, seal.Write(c.dir, subfolders...))
+		}
 		if err := errors.Join(append(errs, c.lock.Unlock())...); err != nil {
 			c.closeErr = fmt.Errorf("close embedded cloud: %w", err)
 		}

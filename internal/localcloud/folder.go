@@ -4,23 +4,57 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/gofrs/flock"
+
+	"exportd/internal/localcloud/seal"
 )
 
 // ErrInUse means that another process has the data folder open.
 var ErrInUse = errors.New("data folder is in use by another process")
+
+// subfolders are those that hold data.
+var subfolders = []string{"firestore", "pubsub", "storage"}
+
+// watchEvery is how often is looked whether the data folder is still there: what is written after
+// it was removed is lost.
+const watchEvery = time.Second
+
+// watchFolder returns when stop is closed, or why the cloud cannot go on.
+func watchFolder(dir string, stop <-chan struct{}) error {
+	opened, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("look at the data folder: %w", err)
+	}
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return nil
+		case <-tick.C:
+		}
+		for _, sub := range append([]string{""}, subfolders...) {
+			info, err := os.Stat(filepath.Join(dir, sub))
+			if errors.Is(err, fs.ErrNotExist) || err == nil && sub == "" && !os.SameFile(info, opened) {
+				return fmt.Errorf("the data folder %s was removed while it was in use", filepath.Join(dir, sub))
+			}
+		}
+	}
+}
 
 // openFolder makes the data folder private and locks it. The operating system drops the lock when the process ends in any way.
 func openFolder(dir string) (*flock.Flock, error) {
 	if dir == "" {
 		return nil, errors.New("no data folder given")
 	}
-	for _, sub := range []string{"", "firestore", "pubsub", "storage"} {
+	for _, sub := range append([]string{""}, subfolders...) {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("create data folder: %w", err)
 		}
@@ -32,6 +66,9 @@ func openFolder(dir string) (*flock.Flock, error) {
 	}
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", ErrInUse, dir)
+	}
+	if err := seal.Check(dir, subfolders...); err != nil {
+		return nil, errors.Join(err, lock.Unlock())
 	}
 	return lock, nil
 }

@@ -15,15 +15,17 @@ import (
 	"google.golang.org/grpc"
 
 	"exportd/internal/localcloud/access"
+	"exportd/internal/localcloud/disk"
 	"exportd/internal/localcloud/fault"
 	"exportd/internal/localcloud/firestoreserver"
 	"exportd/internal/localcloud/pubsubserver"
 	"exportd/internal/localcloud/storageserver"
 )
 
-func openFirestore(dir string, cfg Config, faults *fault.Injector, gate *access.Gate) (*firestoreserver.Server, error) {
+func openFirestore(dir string, cfg Config, faults *fault.Injector, gate *access.Gate, d *disk.Guard) (*firestoreserver.Server, error) {
 	return firestoreserver.Open(firestoreserver.Options{
 		Dir:                dir,
+		FS:                 d.FS(),
 		IndexesJSON:        cfg.IndexesJSON,
 		IndexMode:          firestoreserver.Enforce,
 		Retention:          cfg.SnapshotRetention,
@@ -31,20 +33,21 @@ func openFirestore(dir string, cfg Config, faults *fault.Injector, gate *access.
 		ConnectionAge:      cfg.ConnectionAge,
 		Lax:                cfg.Lax,
 		Logger:             slog.New(logHandler{log: cfg.Log.Named("firestore")}),
-		UnaryInterceptors:  []grpc.UnaryServerInterceptor{gate.Unary(), faults.Unary()},
-		StreamInterceptors: []grpc.StreamServerInterceptor{gate.Stream(), faults.Stream()},
+		UnaryInterceptors:  []grpc.UnaryServerInterceptor{gate.Unary(), faults.Unary(), d.Unary()},
+		StreamInterceptors: []grpc.StreamServerInterceptor{gate.Stream(), faults.Stream(), d.Stream()},
 	})
 }
 
-func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gate) (service, error) {
+func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gate, d *disk.Guard) (service, error) {
 	s, err := pubsubserver.Open(pubsubserver.Options{
 		Dir:                dir,
+		FS:                 d.FS(),
 		ConnectionAge:      cfg.ConnectionAge,
 		Lax:                cfg.Lax,
 		Log:                cfg.Log.Named("pubsub"),
 		Permitted:          gate.Permitted,
-		UnaryInterceptors:  []grpc.UnaryServerInterceptor{gate.Unary(), faults.Unary()},
-		StreamInterceptors: []grpc.StreamServerInterceptor{gate.Stream(), faults.Stream()},
+		UnaryInterceptors:  []grpc.UnaryServerInterceptor{gate.Unary(), faults.Unary(), d.Unary()},
+		StreamInterceptors: []grpc.StreamServerInterceptor{gate.Stream(), faults.Stream(), d.Stream()},
 	})
 	if err != nil {
 		return nil, err
@@ -52,8 +55,8 @@ func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gat
 	return grpcService{s}, nil
 }
 
-func openStorage(dir string, cfg Config, faults *fault.Injector, gate *access.Gate) (service, error) {
-	s, err := storageserver.Open(storageserver.Options{Dir: dir, Lax: cfg.Lax, Log: cfg.Log.Named("storage")})
+func openStorage(dir string, cfg Config, faults *fault.Injector, gate *access.Gate, d *disk.Guard) (service, error) {
+	s, err := storageserver.Open(storageserver.Options{Dir: dir, Disk: d, Lax: cfg.Lax, Log: cfg.Log.Named("storage")})
 	if err != nil {
 		return nil, err
 	}

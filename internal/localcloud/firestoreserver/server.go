@@ -14,6 +14,7 @@ import (
 
 	"cloud.google.com/go/firestore/apiv1/admin/adminpb"
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -69,6 +70,7 @@ type Options struct {
 	// Lax leaves out the limits of production that only wear and time bring on:
 	// streams on a connection, age of connections, length of query streams.
 	Lax        bool
+	FS         vfs.FS           // holds the data; the operating system's by default
 	CacheBytes int64            // engine's memtables and cached blocks; 32 MiB
 	Clock      func() time.Time // wall clock; time.Now
 	Logger     *slog.Logger     // discards by default
@@ -125,7 +127,7 @@ func Open(opt Options) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	sum := sha256.Sum256(opt.IndexesJSON)
 	s.store, err = fsstore.Open(fsstore.Options{
-		Dir: opt.Dir, InMemory: opt.InMemory, Indexes: indexes, IndexesID: hex.EncodeToString(sum[:]),
+		Dir: opt.Dir, FS: opt.FS, InMemory: opt.InMemory, Indexes: indexes, IndexesID: hex.EncodeToString(sum[:]),
 		Retention: opt.Retention, CacheBytes: opt.CacheBytes, Now: opt.Clock,
 		Published: s.hub.publish, Logger: opt.Logger, Wear: !opt.Lax,
 	})

@@ -11,6 +11,7 @@ import (
 
 	"cloud.google.com/go/iam/apiv1/iampb"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -36,6 +37,8 @@ type Limits struct {
 type Options struct {
 	// Dir holds the data; it is created if missing. Only one process may have it open.
 	Dir string
+	// FS holds the data; default: the operating system's.
+	FS vfs.FS
 	// Limits per subscription; zero fields take their defaults.
 	Limits Limits
 	// Interceptors wrap all calls, inside panic recovery.
@@ -84,7 +87,7 @@ func Open(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	st, err := openStore(o.Dir, o.Log)
+	st, err := openStore(o.Dir, o.FS, o.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 )
@@ -28,8 +29,9 @@ const (
 // store is the disk behind the server. All methods are safe for concurrent use.
 type store struct{ db *pebble.DB }
 
-func openStore(dir string, log *zap.Logger) (*store, error) {
+func openStore(dir string, fs vfs.FS, log *zap.Logger) (*store, error) {
 	db, err := pebble.Open(dir, &pebble.Options{
+		FS: fs,
 		// Doorbells are tiny and short-lived: a small memtable and cache keep the process small, and most messages die
 		// in the memtable without ever reaching a table.
 		MemTableSize:       4 << 20,
@@ -57,7 +59,7 @@ func (l storeLogger) Errorf(format string, args ...any) {
 // Fatalf must not return: the engine calls it when the write-ahead log is lost, and going on would answer for messages
 // that are not on disk.
 func (l storeLogger) Fatalf(format string, args ...any) {
-	panic("pubsub store: " + fmt.Sprintf(format, args...))
+	l.log.WithOptions(zap.AddStacktrace(zap.FatalLevel+1)).Fatal("the pubsub store cannot go on; the process ends", zap.String("detail", fmt.Sprintf(format, args...)))
 }
 
 func nameKey(prefix byte, name string) []byte { return append([]byte{prefix}, name...) }

@@ -14,8 +14,8 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"exportd/internal/localcloud/disk"
 	"exportd/internal/objectstore/crc32c"
 )
 
@@ -32,7 +32,7 @@ type segment struct {
 type blobs struct {
 	dir  string
 	db   *pebble.DB
-	free func() (uint64, error) // bytes of disk space left
+	room func() error // why nothing can be written, nil mostly
 
 	mu    sync.Mutex
 	extra map[int64]int // users of a segment beyond the first; one that is not here has one
@@ -48,35 +48,24 @@ const copyBufferBytes = 256 << 10
 
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copyBufferBytes); return &b }}
 
-func openBlobs(dir string, db *pebble.DB) (*blobs, error) {
+func openBlobs(dir string, db *pebble.DB, room func() error) (*blobs, error) {
 	for i := range 256 {
 		if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("%02x", i)), 0o700); err != nil {
 			return nil, fmt.Errorf("create object folder: %w", err)
 		}
 	}
-	free := func() (uint64, error) {
-		usage, err := vfs.Default.GetDiskUsage(dir)
-		return usage.AvailBytes, err
-	}
-	return &blobs{dir: dir, db: db, free: free, extra: map[int64]int{}}, nil
+	return &blobs{dir: dir, db: db, room: room, extra: map[int64]int{}}, nil
 }
 
-const (
-	// reservedBytes are left free on the disk, because the index ends the process when it cannot write.
-	reservedBytes = 64 << 20
-	// checkFreeEvery is how many bytes are written between looks at the free space.
-	checkFreeEvery = 16 << 20
-)
+// checkFreeEvery is how many bytes are written between looks at the free space.
+const checkFreeEvery = 16 << 20
 
 func (b *blobs) checkFree() error {
-	free, err := b.free()
-	if err != nil {
-		return fmt.Errorf("look at the free disk space: %w", err)
+	err := b.room()
+	if full, ok := errors.AsType[*disk.FullError](err); ok {
+		return diskFull(full.Error())
 	}
-	if free < reservedBytes {
-		return errDiskFull
-	}
-	return nil
+	return err
 }
 
 func (b *blobs) path(id int64) string {

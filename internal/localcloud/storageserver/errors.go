@@ -37,7 +37,6 @@ var (
 	errConditionNotMet = &apiError{http.StatusPreconditionFailed, "conditionNotMet", "At least one of the pre-conditions you specified did not hold."}
 	errNotModified     = &apiError{http.StatusNotModified, "notModified", "The object has not changed."}
 	errNotImplemented  = &apiError{http.StatusBadRequest, "notImplemented", "This server has the part of the Cloud Storage API that exportd uses; this is not in it."}
-	errDiskFull        = &apiError{http.StatusInsufficientStorage, "quotaExceeded", "The disk that holds the objects is full."}
 	errBrokenBody      = &apiError{http.StatusServiceUnavailable, "backendError", "The request body ended early."}
 )
 
@@ -45,9 +44,13 @@ var (
 // quota that is used up (507, as no Cloud Storage code says it better), not a fault of this server.
 func storageError(op string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return errDiskFull
+		return diskFull("The disk that holds the objects is full.")
 	}
 	return fmt.Errorf("%s: %w", op, err)
+}
+
+func diskFull(message string) *apiError {
+	return &apiError{http.StatusInsufficientStorage, "quotaExceeded", message}
 }
 
 // writeJSONError answers in the shape that googleapi.CheckResponse reads.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"exportd/internal/localcloud/disk"
 )
 
 func do(t testing.TB, s *Server, method, target, body string, headers ...string) *httptest.ResponseRecorder {
@@ -144,8 +146,7 @@ func TestFullDiskIsToldBeforeItHarmsTheIndex(t *testing.T) {
 		}
 	}()
 	do(t, s, "POST", "/storage/v1/b", `{"name":"bkt"}`)
-	real := s.blobs.free
-	s.blobs.free = func() (uint64, error) { return reservedBytes - 1, nil }
+	s.blobs.room = func() error { return &disk.FullError{Dir: "/data"} }
 	w := do(t, s, "POST", "/upload/storage/v1/b/bkt/o?uploadType=media&name=a", "x")
 	if w.Code != http.StatusInsufficientStorage || !strings.Contains(w.Body.String(), "quotaExceeded") {
 		t.Errorf("upload to a full disk = %d %s, want 507", w.Code, w.Body)
@@ -154,7 +155,7 @@ func TestFullDiskIsToldBeforeItHarmsTheIndex(t *testing.T) {
 	if w := do(t, s, "PUT", upload, "abc", "Content-Range", "bytes 0-2/3"); w.Code != http.StatusInsufficientStorage {
 		t.Errorf("chunk to a full disk = %d %s, want 507", w.Code, w.Body)
 	}
-	s.blobs.free = real
+	s.blobs.room = func() error { return nil }
 	if w := do(t, s, "PUT", upload, "abc", "Content-Range", "bytes 0-2/3"); w.Code != http.StatusOK {
 		t.Errorf("chunk when there is room again = %d %s", w.Code, w.Body)
 	}

@@ -29,6 +29,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
+
+	"exportd/internal/localcloud/disk"
 )
 
 // Options configure a Server.
@@ -38,6 +40,8 @@ type Options struct {
 	// Lax leaves out how often an object, and buckets, may change, and of what size the chunks of an
 	// upload are.
 	Lax bool
+	// Disk is the guard of the disk, where the folder has one.
+	Disk *disk.Guard
 	// Log receives what the operator should know; nil discards it.
 	Log *zap.Logger
 }
@@ -76,8 +80,12 @@ func Open(opts Options) (*Server, error) {
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create storage folder: %w", err)
 	}
+	fs, room := vfs.FS(vfs.Default), func() error { return nil } // without Pebble's watch for slow disks, which outlives a failed Open
+	if opts.Disk != nil {
+		fs, room = opts.Disk.FS(), opts.Disk.Check
+	}
 	db, err := pebble.Open(filepath.Join(opts.Dir, "index"), &pebble.Options{
-		FS:                 vfs.Default, // without Pebble's watch for slow disks, which outlives a failed Open
+		FS:                 fs,
 		FormatMajorVersion: pebble.FormatTableFormatV6,
 		MemTableSize:       indexMemory,
 		CacheSize:          indexMemory,
@@ -94,7 +102,7 @@ func Open(opts Options) (*Server, error) {
 	if !opts.Lax {
 		s.pace = newPace()
 	}
-	if err := s.recover(filepath.Join(opts.Dir, "objects")); err != nil {
+	if err := s.recover(filepath.Join(opts.Dir, "objects"), room); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	s.janitor.Go(s.runJanitor)
@@ -114,8 +122,8 @@ func (s *Server) Close() error {
 
 // recover learns from the index which files are in use, how often, and the latest generation, and removes
 // all other files.
-func (s *Server) recover(dir string) (err error) {
-	if s.blobs, err = openBlobs(dir, s.db); err != nil {
+func (s *Server) recover(dir string, room func() error) (err error) {
+	if s.blobs, err = openBlobs(dir, s.db, room); err != nil {
 		return err
 	}
 	known := map[int64]bool{}

@@ -3,6 +3,7 @@ package fsstore
 import (
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -70,6 +71,9 @@ func (quiet) Infof(string, ...any) {}
 func (q quiet) Errorf(format string, args ...any) {
 	q.log.Error("storage engine", "detail", fmt.Sprintf(format, args...))
 }
+
+// Fatalf is called when the log or the manifest is lost: going on would answer for what is not on disk.
 func (q quiet) Fatalf(format string, args ...any) {
-	panic(fmt.Sprintf("storage engine: "+format, args...))
+	q.log.Error("the storage engine cannot go on; the process ends", "detail", fmt.Sprintf(format, args...))
+	os.Exit(1)
 }

@@ -41,6 +41,7 @@ type Options struct {
 	CacheBytes int64            // memtables (up to 16 MiB of it) and cached blocks; 32 MiB
 	Now        func() time.Time // wall clock; time.Now
 	Published  func([]*Change)  // called in commit order, must not block; may be nil
+	FS         vfs.FS           // the operating system's by default; ignored when InMemory
 	Logger     *slog.Logger     // discards by default
 	Wear       bool             // count what production takes only for a while; see Store.Wear
 }
@@ -131,7 +132,10 @@ func Open(opt Options) (*Store, error) {
 }
 
 func (s *Store) openEngine(opt Options) error {
-	fs, dir := vfs.FS(vfs.Default), opt.Dir
+	fs, dir := opt.FS, opt.Dir
+	if fs == nil {
+		fs = vfs.Default
+	}
 	if opt.InMemory {
 		fs, dir = vfs.NewMem(), "db"
 	} else {
