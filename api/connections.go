@@ -17,8 +17,10 @@ import (
 
 const (
 	// defaultConnections are those that hold a request that waits (MaxWaits) and a thousand more.
-	// Held open and silent each costs about 10 KiB: 50 MiB.
+	// Idle ones cost 20 KiB each: those on which no key has signed anything give way to each other
+	// beyond idleStrangers, 20 MiB.
 	defaultConnections = 5000
+	idleStrangers      = 1000
 	// maxUnwhole bounds the bytes of requests that are not whole yet, of which net/http would hold
 	// 64 KiB of head and limit 64 KiB of body for each connection. Beyond it connections are cut
 	// that have sent more than patientBytes of theirs; real requests have 3 KiB and come at once.
@@ -51,8 +53,9 @@ type connections struct {
 	cut     *prometheus.CounterVec
 	unwhole atomic.Int64
 
-	mu   sync.Mutex
-	idle list.List // of *conn, the one that is idle for longest first
+	mu        sync.Mutex
+	idle      list.List // of *conn, the one that is idle for longest first
+	strangers int       // among the idle ones
 }
 
 // Accept gives the next connection that has a place.
@@ -130,13 +133,21 @@ func (cs *connections) state(nc net.Conn, state http.ConnState) {
 		c.settle()
 	}
 	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	switch {
-	case state == http.StateIdle && c.idle == nil && !c.closed:
-		c.idle = cs.idle.PushBack(c)
-	case state != http.StateIdle && c.idle != nil:
-		cs.idle.Remove(c.idle)
-		c.idle = nil
+	if state == http.StateIdle && !c.closed {
+		c.rest()
+	} else {
+		c.rise()
+	}
+	var first *conn
+	for e := cs.idle.Front(); e != nil && cs.strangers > idleStrangers && first == nil; e = e.Next() {
+		if o := e.Value.(*conn); !o.known.Load() {
+			first = o
+		}
+	}
+	cs.mu.Unlock()
+	if first != nil {
+		cs.cut.WithLabelValues(cutIdle).Inc()
+		_ = first.Close()
 	}
 }
 
@@ -147,9 +158,32 @@ type conn struct {
 	owner   string
 	leave   func()
 	unwhole atomic.Int64
+	known   atomic.Bool // a key has signed a request on it
 
 	idle   *list.Element // guarded by of.mu, as is closed
 	closed bool
+}
+
+// rest and rise put it among the idle ones and take it out again, under of.mu. A connection
+// becomes known while it is not idle.
+func (c *conn) rest() {
+	if c.idle != nil {
+		return
+	}
+	c.idle = c.of.idle.PushBack(c)
+	if !c.known.Load() {
+		c.of.strangers++
+	}
+}
+
+func (c *conn) rise() {
+	if c.idle == nil {
+		return
+	}
+	c.of.idle.Remove(c.idle)
+	if c.idle = nil; !c.known.Load() {
+		c.of.strangers--
+	}
 }
 
 var errUnwhole = errors.New("too much of requests that do not end")
@@ -171,10 +205,7 @@ func (c *conn) settle() { c.of.unwhole.Add(-c.unwhole.Swap(0)) }
 // Close gives the place back.
 func (c *conn) Close() error {
 	c.of.mu.Lock()
-	if c.idle != nil {
-		c.of.idle.Remove(c.idle)
-		c.idle = nil
-	}
+	c.rise()
 	c.closed = true
 	c.of.mu.Unlock()
 	c.settle()
@@ -193,6 +224,13 @@ func inContext(ctx context.Context, c net.Conn) context.Context {
 func hasEnded(r *http.Request) {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
 		c.settle()
+	}
+}
+
+// isKnown says that a key has signed a request.
+func isKnown(r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+		c.known.Store(true)
 	}
 }
 

@@ -54,7 +54,7 @@ func (d *dialled) dial(addr string) net.Conn {
 // bounded serves a bench on a listener within a bubble.
 func bounded(t *testing.T, change ...func(*Config)) (*bench, *dialled) {
 	t.Helper()
-	b := newBench(t, append(change, func(c *Config) { c.Now = time.Now })...)
+	b := newBench(t, append([]func(*Config){func(c *Config) { c.Now = time.Now }}, change...)...)
 	d := newDialled()
 	cs, err := b.connections(d)
 	if err != nil {
@@ -199,6 +199,40 @@ func TestIdleConnectionsGiveWay(t *testing.T) {
 	})
 }
 
+// Of idle connections on which no key has signed anything only the last ones are kept.
+func TestIdleStrangers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, d := bounded(t, func(c *Config) { c.Now = func() time.Time { return noon } })
+		known := d.dial("192.0.2.1")
+		defer known.Close()
+		r := request(t, "key_one1", http.MethodGet, "/workspaces")
+		go func() { _ = r.Write(known) }()
+		answer, err := http.ReadResponse(bufio.NewReader(known), nil)
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("a signed request: %+v, %v", answer, err)
+		}
+		_, _ = io.Copy(io.Discard, answer.Body)
+		_ = answer.Body.Close()
+		var first net.Conn
+		for i := range idleStrangers {
+			c := d.dial(fmt.Sprintf("192.0.2.%d", i%250))
+			defer c.Close()
+			if asked(t, c); i == 0 {
+				first = c
+			}
+		}
+		if got := b.cuts(cutIdle); got != 0 || !open(first) {
+			t.Errorf("%d of %d closed, want none", got, idleStrangers)
+		}
+		last := d.dial("198.51.100.1")
+		defer last.Close()
+		if asked(t, last); b.cuts(cutIdle) != 1 || open(first) || !open(last) || !open(known) {
+			t.Errorf("%d closed, want the oldest alone", b.cuts(cutIdle))
+		}
+	})
+}
+
 // An address opens connections as fast as it may make requests, and at once as many as it may
 // hold; proxies have no such bound.
 func TestConnectionRate(t *testing.T) {
@@ -313,4 +347,121 @@ func wantCode(t *testing.T, b *bench, want int) {
 	if w := b.do(request(t, "key_one1", http.MethodGet, "/workspaces")); w.Code != want {
 		t.Errorf("status %d, want %d", w.Code, want)
 	}
+}
+
+// Hundreds of requests of a byte a second are cut when their time is over: heads after 5 s,
+// bodies 15 s after they began, however they go on; and so are connections that say nothing.
+func TestSlowRequests(t *testing.T) {
+	t.Parallel()
+	for _, slow := range []struct {
+		name, begin string
+		within      time.Duration
+	}{
+		{"silence", "", 5 * time.Second},
+		{"head", "GET /workspaces HTTP/1.1\r\nX-Slow: ", 5 * time.Second},
+		{"body", "POST /exports/x/cancel HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n", 15 * time.Second},
+		{"chunks", "POST /exports/x/cancel HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", 15 * time.Second},
+	} {
+		t.Run(slow.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b, d := bounded(t)
+				const conns = 300
+				ended := make(chan time.Duration, conns)
+				begun := time.Now()
+				for i := range conns {
+					c := d.dial(fmt.Sprintf("192.0.2.%d", i%250))
+					go func() {
+						defer c.Close()
+						go func() { _, _ = io.Copy(io.Discard, c) }() // an answer goes before the end
+						_, err := io.WriteString(c, slow.begin)
+						for err == nil {
+							time.Sleep(time.Second)
+							if slow.begin == "" {
+								_, err = c.Write(nil)
+								if time.Since(begun) <= slow.within {
+									continue
+								}
+								err = io.EOF
+								continue
+							}
+							_, err = io.WriteString(c, map[bool]string{true: "1\r\nx\r\n", false: "x"}[slow.name == "chunks"])
+						}
+						ended <- time.Since(begun)
+					}()
+				}
+				time.Sleep(slow.within - time.Second)
+				synctest.Wait()
+				if got := b.connected.taken(); got != conns {
+					t.Errorf("%d of %d are left a second before the end", got, conns)
+				}
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				if got := b.connected.taken(); got != 0 {
+					t.Errorf("%d of %d are left a second after the end of %s", got, conns, slow.within)
+				}
+				for range conns {
+					<-ended
+				}
+			})
+		})
+	}
+}
+
+// HTTP/2 in clear is not spoken: neither its preface with whatever frames behind it nor an
+// upgrade gets anything of it, and the connection ends with the answer.
+func TestNoHTTP2(t *testing.T) {
+	t.Parallel()
+	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	frame := func(kind, flags byte, stream uint32, payload string) string {
+		n := len(payload)
+		return string([]byte{byte(n >> 16), byte(n >> 8), byte(n), kind, flags, byte(stream >> 24), byte(stream >> 16), byte(stream >> 8), byte(stream)}) + payload
+	}
+	settings := frame(4, 0, 0, "")
+	for name, frames := range map[string]string{
+		"settings flood":      strings.Repeat(settings, 10_000),
+		"ping flood":          settings + strings.Repeat(frame(6, 0, 0, "12345678"), 10_000),
+		"empty headers":       settings + frame(1, 0, 1, "") + strings.Repeat(frame(9, 0, 1, ""), 10_000),
+		"empty data":          settings + frame(1, 4, 1, "\x82\x84\x86") + strings.Repeat(frame(0, 0, 1, ""), 10_000),
+		"rapid reset":         settings + strings.Repeat(frame(1, 5, 1, "\x82\x84\x86")+frame(3, 0, 1, "\x00\x00\x00\x08"), 10_000),
+		"window 0":            frame(4, 0, 0, "\x00\x04\x00\x00\x00\x00") + frame(1, 5, 1, "\x82\x84\x86"),
+		"a million of header": settings + frame(1, 4, 1, "\x82\x84\x86\x40\x01a\x01b"+strings.Repeat("\xbe", 1_000_000)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				_, d := bounded(t)
+				c := d.dial("192.0.2.1")
+				defer c.Close()
+				answer := make(chan string, 1)
+				go func() {
+					all, _ := io.ReadAll(c)
+					answer <- string(all)
+				}()
+				sent, _ := io.WriteString(c, preface+frames) // ends where the connection does
+				if got := <-answer; !strings.HasPrefix(got, "HTTP/1.1 404 ") || strings.Count(got, "HTTP/") != 1 {
+					t.Errorf("answer %.100q, want one 404 of HTTP/1.1 and the end", got)
+				}
+				if sent > 8<<10 {
+					t.Errorf("%d bytes were read of it", sent)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		_, d := bounded(t)
+		c := d.dial("192.0.2.1")
+		defer c.Close()
+		if _, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = r.Body.Close()
+		if r.StatusCode != http.StatusOK || r.Header.Get("Upgrade") != "" {
+			t.Errorf("an upgrade = %d, Upgrade %q; want it passed over", r.StatusCode, r.Header.Get("Upgrade"))
+		}
+	})
 }

@@ -142,6 +142,7 @@ func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 	o := observe(c)
 	o.orgID, o.keyID = caller.OrgID, caller.ID
 	a.orgID = caller.OrgID
+	isKnown(c.Request)
 	c.Set(admissionKey, a)
 	if err := a.address(caller); err != nil {
 		return err

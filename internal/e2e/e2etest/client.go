@@ -36,6 +36,9 @@ var transport = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
+// CloseIdle closes the callers' connections: the next request comes on a new one.
+func CloseIdle() { transport.CloseIdleConnections() }
+
 // Run runs the tests of a package and gives its exit code: also 1 when goroutines are left.
 func Run(m *testing.M) int {
 	code := m.Run()
