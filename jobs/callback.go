@@ -63,6 +63,7 @@ type Callback struct {
 	Forced   bool              `firestore:"forced"`
 	Tries    []CallbackAttempt `firestore:"tries"` // the last MaxTries
 	LastCode int               `firestore:"lastCode"`
+	LapsesAt time.Time         `firestore:"exportLapsesAt,omitempty"` // as Part.LapsesAt
 }
 
 // MaxTries bounds the tries that a callback document remembers: the whole schedule of 10
@@ -316,7 +317,7 @@ func (tx *CallbackTx) end(state CallbackState, message string) {
 
 func (tx *CallbackTx) event(message, reason string) {
 	tx.Events = append(tx.Events, Event{
-		At: tx.Now, Type: EventCallback, Actor: tx.Actor, Attempt: tx.Callback.JobAttempt, Part: -1, Message: message, Reason: reason,
+		At: tx.Now, Type: EventCallback, Actor: tx.Actor, Attempt: tx.Callback.JobAttempt, Part: -1, Message: message, Reason: reason, LapsesAt: tx.Policy.LapsesAt(tx.Now),
 	})
 }
 

@@ -94,6 +94,7 @@ func (tx *Tx) Plan(l Lease, snapshot time.Time, ranges []Range) error {
 		tx.NewParts = append(tx.NewParts, &Part{
 			ID: PartID(j.PlanEpoch, i), Schema: SchemaVersion, JobID: j.ID, OrgID: j.OrgID, PlanEpoch: j.PlanEpoch,
 			Index: i, From: r.From, To: r.To, Rows: r.Rows, State: PartPending, Shard: PartShard(j.ID, i),
+			LapsesAt: tx.Policy.LapsesAt(tx.Now),
 		})
 	}
 	j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
@@ -124,6 +125,8 @@ func (tx *Tx) Succeed(l Lease, r Result) error {
 	j.WakeAt = j.FileExpiresAt
 	if j.Cleanup {
 		j.WakeAt = tx.Now.Add(tx.Policy.SweepAfter)
+	} else {
+		j.SweptEpoch = j.Epoch // its only claim has written its only object
 	}
 	return nil
 }
@@ -137,5 +140,6 @@ func (tx *Tx) ended() {
 	}
 	if j.CallbackURL != "" && j.DeletedAt.IsZero() {
 		tx.Callback = newCallback(j, tx.Now)
+		tx.Callback.LapsesAt = tx.Policy.LapsesAt(tx.Now)
 	}
 }

@@ -154,6 +154,9 @@ func (tx *Tx) Cancel(reason string) error {
 	tx.event(EventCanceled, "", "", reason)
 	tx.ended()
 	j.Cleanup, j.WakeAt = true, tx.Now
+	if j.Swept() { // nobody ever claimed it
+		j.Cleanup, j.WakeAt = false, tx.Now.Add(tx.Policy.RecordLife)
+	}
 	return nil
 }
 
@@ -167,7 +170,7 @@ func (tx *Tx) Delete(reason string) error {
 		return nil
 	}
 	j.DeletedAt = tx.Now // first: a deleted job calls nobody back
-	j.Epoch++            // a sweep under way that spares the file must not count as the one due now
+	j.raise()            // a sweep under way that spares the file must not count as the one due now
 	switch j.State {
 	case Queued, Running:
 		if err := tx.Cancel(reason); err != nil {
@@ -215,7 +218,7 @@ func (tx *Tx) Lose(object string) error {
 		return err
 	}
 	j.Error = FileLost()
-	j.Epoch++ // as in Delete
+	j.raise() // as in Delete
 	j.Cleanup, j.WakeAt = true, j.FileExpiresAt
 	tx.event(EventExpired, j.Error.Code, j.Error.Message, "")
 	return nil
@@ -266,6 +269,26 @@ func (tx *Tx) Rerun(mode RerunMode, reason string) (RerunMode, error) {
 	return mode, nil
 }
 
+// Discarded notes that the objects of the parts were deleted, after the job has succeeded in
+// the epoch that the caller composed them in. If the job and each of its parts was claimed
+// once, there are no others, and there is nothing to sweep. ErrNotDue where that is not known.
+func (tx *Tx) Discarded(epoch int64, parts []*Part) error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	j := tx.Job
+	// The claim by which it was planned is the first epoch, the commit of the last part the second.
+	sole := j.State == Succeeded && j.Cleanup && j.Epoch == epoch && epoch == 2 && j.PlanEpoch == 1 && len(parts) == j.PartsTotal
+	for _, p := range parts {
+		sole = sole && p.PlanEpoch == 1 && p.Epoch == 1
+	}
+	if !sole {
+		return fmt.Errorf("job %s (%s) may have left more than its parts: %w", j.ID, j.State, ErrNotDue)
+	}
+	j.Cleanup, j.SweptEpoch, j.WakeAt = false, j.Epoch, j.FileExpiresAt
+	return nil
+}
+
 // Cleaned notes that everything but the result was deleted from storage. The first time
 // after a cancel or delete, it asks for a second sweep: a worker that had not noticed
 // yet may have finished an object meanwhile.
@@ -277,7 +300,7 @@ func (tx *Tx) Cleaned() error {
 	if !j.State.Ended() || !j.Cleanup {
 		return fmt.Errorf("job %s (%s) has nothing to clean: %w", j.ID, j.State, ErrNotDue)
 	}
-	if sweep := j.FinishedAt.Add(tx.Policy.SweepAfter); tx.Now.Before(sweep) {
+	if sweep := j.FinishedAt.Add(tx.Policy.SweepAfter); tx.Now.Before(sweep) && !j.Swept() {
 		j.WakeAt = sweep
 		return nil
 	}

@@ -3,7 +3,7 @@ package jobs
 import "time"
 
 // Event is one line of a job's timeline, written in the same transaction as what it
-// tells, and kept as long as the job's record.
+// tells, and kept as long as the job's record, or as Policy.LapsesAt says.
 type Event struct {
 	At   time.Time `firestore:"at"`
 	Type EventType `firestore:"type"`
@@ -16,6 +16,8 @@ type Event struct {
 	Message string `firestore:"message,omitempty"`
 	// Reason is what a person gave as theirs.
 	Reason string `firestore:"reason,omitempty"`
+	// LapsesAt is as Part.LapsesAt.
+	LapsesAt time.Time `firestore:"exportLapsesAt,omitempty" json:"-"`
 }
 
 // EventType says what happened.

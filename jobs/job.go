@@ -73,7 +73,10 @@ type Job struct {
 	Result Result    `firestore:"result"`
 	Error  *JobError `firestore:"error"`
 	// Cleanup: objects besides the result may be left and must be deleted at WakeAt.
-	Cleanup       bool      `firestore:"cleanup"`
+	Cleanup bool `firestore:"cleanup"`
+	// SweptEpoch, where it is Epoch, says that nothing of the job can be in storage but its result:
+	// see Swept. A build that does not know of it raises Epoch and so unsays it.
+	SweptEpoch    int64     `firestore:"sweptEpoch,omitempty"`
 	FileExpiresAt time.Time `firestore:"fileExpiresAt,omitempty"`
 	DeletedAt     time.Time `firestore:"deletedAt,omitempty"`
 	RerunOf       string    `firestore:"rerunOf,omitempty"`
@@ -81,6 +84,22 @@ type Job struct {
 	BatchID string `firestore:"batchId,omitempty"`
 
 	CallbackURL string `firestore:"callbackUrl,omitempty"`
+
+	// Lapses: whatever hangs on the job has a time of its own at which the database deletes it, as
+	// Policy.LapsesAt gives, so that a purge has nothing to do but for the job's own document.
+	Lapses bool `firestore:"lapses,omitempty"`
+}
+
+// Swept reports whether an ended job has left nothing in storage but, at most, its result, by what
+// is known of its claims: nobody has to list the bucket to find that out.
+func (j *Job) Swept() bool { return j.SweptEpoch == j.Epoch }
+
+// raise begins another epoch of an ended job, of which nothing is written.
+func (j *Job) raise() {
+	if j.Swept() {
+		j.SweptEpoch++
+	}
+	j.Epoch++
 }
 
 // Lease is the right to work on a job or part until Until. Token is random, made by the

@@ -18,7 +18,7 @@ func (m *model) act(n *world, i int) string {
 	case pcCompose:
 		return m.compose(n, a)
 	case pcDiscard:
-		*a = actor{}
+		*a = actor{pc: pcRead, op: opDiscarded, job: was.job}
 		n.objects = m.docs.delete(n.objects, was.list.names...)
 		return "discards the parts"
 	case pcDrop:
@@ -91,6 +91,12 @@ func (m *model) tidy(n *world, a *actor) string {
 // leftovers lists what a sweep deletes.
 func (m *model) leftovers(n *world, j *jobDoc) *list {
 	var names []string
+	if j.Swept() {
+		if j.State != jobs.Succeeded && j.Result.Object != "" {
+			names = append(names, j.Result.Object)
+		}
+		return m.docs.list(list{names: names})
+	}
 	for _, o := range n.objects.all {
 		if epochOf(&j.Job, o.name) > j.Epoch && !m.mutate.sweepAll || j.State == jobs.Succeeded && o.name == j.Result.Object {
 			continue

@@ -201,6 +201,16 @@ func TestModelFinds(t *testing.T) {
 			want:   "the record is gone and object",
 		},
 		{
+			name: "a part that was claimed twice counts as discarded", parts: 2, budget: allowance{crash: 1},
+			mutate: mutation{anyParts: true},
+			want:   "is left after the sweep",
+		},
+		{
+			name: "a rerun counts as swept", parts: 1, budget: allowance{crash: 1, rerun: 1, cancel: 1},
+			mutate: after(opRerun, func(tx *jobs.Tx) { tx.Job.SweptEpoch = tx.Job.Epoch }),
+			want:   "object",
+		},
+		{
 			name: "a rerun stays among the jobs that have ended", parts: 1, budget: allowance{rerun: 1},
 			mutate: after(opRerun, func(tx *jobs.Tx) { tx.Job.Shard = jobs.EndedShard(jobs.ShardOf(modelJob)) }),
 			want:   "in shard",
@@ -227,7 +237,7 @@ func TestModelFinds(t *testing.T) {
 		},
 		{
 			name: "two cancels without a claim between", parts: 1, budget: allowance{cancel: 2, rerun: 1},
-			mutate: after(opRerun, func(tx *jobs.Tx) { tx.Job.Epoch-- }),
+			mutate: after(opRerun, func(tx *jobs.Tx) { tx.Job.Epoch, tx.Job.SweptEpoch = tx.Job.Epoch-1, 0 }),
 			want:   "creates callback",
 		},
 	} {

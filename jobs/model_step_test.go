@@ -279,7 +279,7 @@ func (m *model) done(n *world, i int, t *transition) {
 		ring(job.PlanEpoch, first...)
 	case opSucceed:
 		if was.list != nil {
-			*a = actor{pc: pcDiscard, list: was.list}
+			*a = actor{pc: pcDiscard, list: was.list, job: job}
 		}
 	case opSettle:
 		if job.State == jobs.Queued && !at(n.now).Before(job.NotBefore) {

@@ -123,6 +123,8 @@ type mutation struct {
 	tokenless bool
 	// bluntPurge purges the record without a last sweep of the objects.
 	bluntPurge bool
+	// anyParts notes as discarded what was claimed more than once.
+	anyParts bool
 	// deaf never wakes parts and jobs.
 	deaf bool
 }

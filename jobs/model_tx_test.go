@@ -29,6 +29,7 @@ const (
 	opWake
 	opWakePart
 	opCleaned
+	opDiscarded
 	opCancel
 	opDelete
 	opRerun
@@ -39,7 +40,7 @@ const (
 
 func (o op) String() string {
 	return [...]string{"", "claim", "pin", "plan", "renew", "succeed", "settle", "claim part", "renew part", "commit part",
-		"settle part", "refill", "wake", "wake part", "cleaned", "cancel", "delete", "rerun", "void", "invalidate", "lose"}[o]
+		"settle part", "refill", "wake", "wake part", "cleaned", "discarded", "cancel", "delete", "rerun", "void", "invalidate", "lose"}[o]
 }
 
 // ofHolder lists the transitions that only the holder of a lease may make.
@@ -99,7 +100,7 @@ type call struct {
 func (m *model) transit(w *world, who int, a *actor) *transition {
 	key := call{actor: *a, clock: m.clock(who, a.readAt)}
 	key.pc, key.msg, key.readAt = 0, message{}, 0
-	if a.op == opCommitPart || a.op == opSettlePart || a.op == opVoid {
+	if a.op == opCommitPart || a.op == opSettlePart || a.op == opVoid || a.op == opDiscarded {
 		key.parts = w.parts
 	}
 	t, ok := m.calls[key]
@@ -194,6 +195,21 @@ func (m *model) run(w *world, who int, a *actor) (*jobs.Tx, outcome, error) {
 		if err = jobs.ErrNotDue; tx.Job.Epoch == a.job.Epoch {
 			err = tx.Cleaned()
 		}
+	case opDiscarded:
+		var parts []*jobs.Part
+		for _, p := range w.parts.docs {
+			if p.PlanEpoch == a.job.PlanEpoch {
+				parts = append(parts, &p.Part)
+			}
+		}
+		if m.mutate.anyParts {
+			parts = slices.Clone(parts)
+			for i, p := range parts {
+				once := *p
+				once.Epoch, parts[i] = 1, &once
+			}
+		}
+		err = tx.Discarded(a.job.Epoch, parts)
 	case opCancel:
 		err = tx.Cancel("")
 	case opDelete:

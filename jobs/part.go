@@ -59,6 +59,8 @@ type Part struct {
 	Guarded   int64  `firestore:"guarded"`
 
 	Rev string `firestore:"rev"` // as Job.Rev
+	// LapsesAt is when the database may delete the document by itself: it is as gone from then on.
+	LapsesAt time.Time `firestore:"exportLapsesAt,omitempty"`
 }
 
 // ObjectName is the create-only object that the holder of lease token writes the part to:

@@ -173,7 +173,7 @@ func (tx *Tx) interruptPart(p *Part) (ring bool, err error) {
 }
 
 func (tx *Tx) partEvent(t EventType, p *Part, f *Failure) {
-	e := Event{At: tx.Now, Type: t, Actor: tx.Actor, Attempt: tx.Job.Attempt, Part: p.Index}
+	e := Event{At: tx.Now, Type: t, Actor: tx.Actor, Attempt: tx.Job.Attempt, Part: p.Index, LapsesAt: tx.Policy.LapsesAt(tx.Now)}
 	if f != nil {
 		e.Code, e.Message = f.Code, f.Message
 	}

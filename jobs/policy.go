@@ -40,6 +40,15 @@ type Policy struct {
 	Token func() string
 }
 
+// lapseMargin is by how much what hangs on a job outlives RecordLife, counted from when it was
+// written: a run may take as long as its snapshot can be read, which is seven days at most.
+const lapseMargin = 8 * 24 * time.Hour
+
+// LapsesAt is when the database may delete what a transition at t writes besides the job's own
+// document. It is after the end of the record of a job that ends within a week, so that nothing is
+// missed; of a job that is run again after months, the lines of the first run go earlier.
+func (p Policy) LapsesAt(t time.Time) time.Time { return t.Add(p.RecordLife + lapseMargin) }
+
 // Backoff is the pause before attempt number spent+1: BackoffMin doubled per spent attempt,
 // at most BackoffMax, of which a random half is taken off so that jobs that failed
 // together do not come back together.

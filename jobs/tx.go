@@ -81,7 +81,7 @@ func (tx *Tx) touch(p *Part) { tx.changed[p.ID] = true }
 
 // event adds a line about the job to the timeline.
 func (tx *Tx) event(t EventType, code Code, message, reason string) {
-	tx.Events = append(tx.Events, Event{At: tx.Now, Type: t, Actor: tx.Actor, Attempt: tx.Job.Attempt, Part: -1, Code: code, Message: message, Reason: reason})
+	tx.Events = append(tx.Events, Event{At: tx.Now, Type: t, Actor: tx.Actor, Attempt: tx.Job.Attempt, Part: -1, Code: code, Message: message, Reason: reason, LapsesAt: tx.Policy.LapsesAt(tx.Now)})
 }
 
 func (tx *Tx) become(next State) error {

@@ -96,6 +96,7 @@ func (tx *CallbackTx) Invalidate() error {
 	}
 	cb.Tries = cb.Tries[max(0, len(cb.Tries)-MaxTries):]
 	tidy(cb, tx.Now)
+	cb.LapsesAt = tx.Policy.LapsesAt(tx.Now)
 	if cb.Error != nil && !validCode(cb.Error.Code) {
 		cb.Error = nil
 	}

@@ -24,8 +24,9 @@ const (
 )
 
 // Wake does what is due for a job whose WakeAt has passed and says what is left to do
-// outside the transaction. Whatever it returns, WakeAt is in the future after it, so a
-// rescuer that dies before the duty is followed by another.
+// outside the transaction. Whatever it returns but Purge, WakeAt is in the future after it, so a
+// rescuer that dies before the duty is followed by another. Before a purge nothing is written: what
+// was not purged is still due.
 func (tx *Tx) Wake() (Duty, error) {
 	if err := tx.check(); err != nil {
 		if errors.Is(err, ErrInvalid) {
@@ -68,7 +69,7 @@ func (tx *Tx) Wake() (Duty, error) {
 			}
 			tx.event(EventExpired, "", "", "")
 			j.Cleanup = true
-			j.Epoch++ // as in Delete
+			j.raise() // as in Delete
 		}
 	}
 	if j.Cleanup {
@@ -86,8 +87,7 @@ func (tx *Tx) Wake() (Duty, error) {
 		j.WakeAt = gone
 		return Nothing, nil
 	}
-	j.WakeAt = again
-	return Purge, nil
+	return Purge, nil // WakeAt stays: there is no document after it
 }
 
 // ringPause is the most that a queued job's rings are apart, besides RingAgain.

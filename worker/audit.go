@@ -43,7 +43,7 @@ func (p *Pool) lookThrough(ctx context.Context, a *audit) {
 			if m.CallbackID != "" {
 				_ = p.wakeCallback(ctx, jobstore.Due{Message: m}) // else at a later turn
 			} else {
-				_ = p.wakeJob(ctx, m.JobID)
+				_ = p.wakeJob(ctx, m.JobID, func(j *jobs.Job) { p.purge(ctx, []*jobs.Job{j}) })
 			}
 		}
 		for _, id := range batches {

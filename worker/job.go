@@ -126,8 +126,13 @@ func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease) (*jo
 	}
 	if err := p.Exporter.Discard(ctx, names...); err != nil {
 		p.Log.Debug("parts are left for the sweep", zap.String("job_id", j.ID), zap.Error(err))
+		return done, nil
 	}
-	return done, nil
+	swept, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Discarded(j.Epoch, parts) })
+	if err != nil {
+		return done, nil // claimed more than once, or changed since: the sweep looks
+	}
+	return swept, nil
 }
 
 // succeed records the result. When the lease was lost the object is nobody's and deleted.

@@ -43,7 +43,8 @@ type store interface {
 	Alive(ctx context.Context) ([]string, error)
 	ShowAlive(ctx context.Context, worker string, ttl time.Duration) error
 	ShowGone(ctx context.Context, worker string) error
-	Purge(ctx context.Context, j *jobs.Job) error
+	Purge(ctx context.Context, of []*jobs.Job) error
+	JobKey(id string) string
 	PurgePointers(ctx context.Context, now time.Time) error
 	List(ctx context.Context, l jobs.List) (jobs.JobPage, error)
 	DueBatches(ctx context.Context, now time.Time, limit int) ([]*jobs.Batch, error)

@@ -99,26 +99,54 @@ func (p *Pool) tidy(ctx, work context.Context) {
 }
 
 // round does what is due of some classes in some shards. It is full when it has left something.
-func (p *Pool) round(ctx context.Context, shards []int, kinds ...jobstore.DueKind) (full bool, duties int) {
+func (p *Pool) round(ctx context.Context, shards []int, kinds ...jobstore.DueKind) (full bool, did int) {
 	ctx, cancel := context.WithTimeout(ctx, roundWithin)
 	defer cancel()
 	now := p.Now()
-	var g errgroup.Group
+	g := &duties{}
 	g.SetLimit(dutiesAtOnce)
 	for _, kind := range kinds {
-		n, more, err := p.roundOf(ctx, kind, shards, now, &g)
+		n, more, err := p.roundOf(ctx, kind, shards, now, g)
 		if err != nil && ctx.Err() == nil {
 			p.Log.Warn("cannot ask what is due", zap.Error(err))
 		}
 		full = full || more
-		duties += n
+		did += n
 	}
 	_ = g.Wait() // none gives an error
-	return full, duties
+	p.purge(ctx, g.ended)
+	return full, did
+}
+
+// duties are those of a round.
+type duties struct {
+	errgroup.Group
+	mu    sync.Mutex
+	ended []*jobs.Job // to be purged together
+}
+
+func (d *duties) purge(j *jobs.Job) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ended = append(d.ended, j)
+}
+
+// purge deletes records whose life is over. Those that stay are passed by for a while.
+func (p *Pool) purge(ctx context.Context, ended []*jobs.Job) {
+	if len(ended) == 0 {
+		return
+	}
+	err := p.Store.Purge(ctx, ended)
+	if err != nil {
+		p.Log.Warn("cannot purge; again later", zap.Int("jobs", len(ended)), zap.Error(err))
+		for _, j := range ended {
+			p.passed.note(p.Store.JobKey(j.ID), p.Now(), err)
+		}
+	}
 }
 
 // roundOf begins the duties of a class and says how many, and whether there are more.
-func (p *Pool) roundOf(ctx context.Context, kind jobstore.DueKind, shards []int, now time.Time, g *errgroup.Group) (n int, more bool, err error) {
+func (p *Pool) roundOf(ctx context.Context, kind jobstore.DueKind, shards []int, now time.Time, g *duties) (n int, more bool, err error) {
 	var cursor *jobstore.DueCursor
 	for range maxDuePages {
 		page, err := p.Store.Due(ctx, kind, shards, now, dueBatch, cursor)
@@ -130,7 +158,7 @@ func (p *Pool) roundOf(ctx context.Context, kind jobstore.DueKind, shards []int,
 				continue
 			}
 			n++
-			g.Go(func() error { p.wakeOrPass(ctx, kind, d); return nil })
+			g.Go(func() error { p.wakeOrPass(ctx, kind, d, g.purge); return nil })
 		}
 		if cursor = page.Next; cursor == nil {
 			return n, false, nil
@@ -142,13 +170,13 @@ func (p *Pool) roundOf(ctx context.Context, kind jobstore.DueKind, shards []int,
 	return n, true, nil
 }
 
-func (p *Pool) wakeOrPass(ctx context.Context, kind jobstore.DueKind, d jobstore.Due) {
-	err := p.wake(ctx, kind, d)
+func (p *Pool) wakeOrPass(ctx context.Context, kind jobstore.DueKind, d jobstore.Due, purge func(*jobs.Job)) {
+	err := p.wake(ctx, kind, d, purge)
 	p.passed.note(d.Key(), p.Now(), err)
 }
 
 // wake does what is due for a document. After an error, it is passed by for a while.
-func (p *Pool) wake(ctx context.Context, kind jobstore.DueKind, d jobstore.Due) error {
+func (p *Pool) wake(ctx context.Context, kind jobstore.DueKind, d jobstore.Due, purge func(*jobs.Job)) error {
 	if d.Foreign {
 		p.Log.Warn("a due document is none of exportd's and is not looked at again", zap.String("document", d.Key()))
 		return p.Store.Retire(ctx, d)
@@ -161,10 +189,11 @@ func (p *Pool) wake(ctx context.Context, kind jobstore.DueKind, d jobstore.Due) 
 	case jobstore.DuePlaces:
 		return p.wakePlace(ctx, d)
 	}
-	return p.wakeJob(ctx, d.Message.JobID)
+	return p.wakeJob(ctx, d.Message.JobID, purge)
 }
 
-func (p *Pool) wakeJob(ctx context.Context, id string) error {
+// wakeJob does what is due for a job. One whose record goes is handed to purge.
+func (p *Pool) wakeJob(ctx context.Context, id string, purge func(*jobs.Job)) error {
 	var duty jobs.Duty
 	j, err := p.Store.Update(ctx, id, "rescuer "+p.ID, func(tx *jobs.Tx) error {
 		var err error
@@ -192,14 +221,15 @@ func (p *Pool) wakeJob(ctx context.Context, id string) error {
 		}
 	case jobs.Purge:
 		// Once more: a worker stopped through both sweeps may have left an object since.
-		if _, err = p.Exporter.Sweep(ctx, j); err == nil {
-			err = p.Store.Purge(ctx, j)
+		if !j.Swept() {
+			if _, err = p.Exporter.Sweep(ctx, j); err != nil {
+				p.Log.Warn("cannot purge; again later", zap.String("job_id", id), zap.Error(err))
+				return err // wakeAt is not ahead
+			}
 		}
-		if err != nil {
-			p.Log.Warn("cannot purge; again later", zap.String("job_id", id), zap.Error(err))
-		}
+		purge(j)
 	}
-	return nil // whatever the duty came to, wakeAt is ahead
+	return nil // whatever the duty came to, wakeAt is ahead, or the job is about to go
 }
 
 func (p *Pool) sweep(ctx context.Context, j *jobs.Job) error {

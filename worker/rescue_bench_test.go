@@ -51,6 +51,7 @@ func BenchmarkRetire(b *testing.B) {
 		docs, now := map[string]any{}, r.clock.Now()
 		for range 1000 {
 			j := r.queued(now)
+			j.Lapses = true
 			j.State, j.FinishedAt, j.NotBefore, j.WakeAt, j.Shard = jobs.Canceled, now.Add(-91*24*time.Hour), time.Time{}, now, jobs.EndedShard(j.Shard)
 			docs["ExportJobs/"+j.ID] = j
 		}
@@ -66,6 +67,7 @@ func BenchmarkRetire(b *testing.B) {
 			b.Fatal(err)
 		}
 		store := &noting{Store: r.store, now: r.clock.Now}
+		r.cloud.Faults().ResetCounters()
 		begun := time.Now()
 		stop := r.work(b, func(c *worker.Config) { c.Store = store })
 		left := int64(-1)
@@ -75,6 +77,10 @@ func BenchmarkRetire(b *testing.B) {
 			return err == nil && left == 0 && st.States[jobs.Failed] == 0
 		}, func() any { return left })
 		b.ReportMetric(1000/time.Since(begun).Seconds(), "retired/s")
+		c := r.cloud.Faults().Counters()
+		b.ReportMetric(float64(c.DocumentsWritten)/1000, "writes/job")
+		b.ReportMetric(float64(c.DocumentsRead+c.Methods["Firestore/RunQuery"].Calls)/1000, "reads/job")
+		b.ReportMetric(float64(c.Methods["Firestore/Commit"].Calls)/1000, "commits/job")
 		eventually(b, time.Minute, func() bool {
 			store.mu.Lock()
 			defer store.mu.Unlock()

@@ -12,9 +12,16 @@ import (
 
 // Sweep deletes what an ended job has left in storage: every object of its epochs but the
 // result of a success. Objects of later epochs are not touched: a rerun may have begun
-// since j was read. Deleting what is gone already is no error.
+// since j was read. Deleting what is gone already is no error. Where the job says what there can
+// be, its bucket is not listed.
 func (e *Exporter) Sweep(ctx context.Context, j *jobs.Job) (deleted int, err error) {
 	prefix := j.ObjectPrefix()
+	if j.Swept() {
+		if j.State == jobs.Succeeded || j.Result.Object == "" {
+			return 0, nil
+		}
+		return 1, e.objects.Delete(ctx, j.Result.Object)
+	}
 	for obj, err := range e.objects.List(ctx, prefix) {
 		if err != nil {
 			return deleted, err

@@ -18,7 +18,9 @@ import (
 func (s *Store) Callbacks(ctx context.Context, jobID string) ([]*jobs.Callback, error) {
 	var out []*jobs.Callback
 	err := each(ctx, s.callbacks().Where("jobId", "==", jobID).Limit(100), func(doc *firestore.DocumentSnapshot) error {
-		out = append(out, s.shownCallback(doc))
+		if !s.lapsed(doc) {
+			out = append(out, s.shownCallback(doc))
+		}
 		return nil
 	})
 	if err != nil {
@@ -103,6 +105,9 @@ func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx
 		doc, err := ref.Get(ctx)
 		if err = classify(err); err != nil {
 			return fmt.Errorf("get callback %s: %w", id, err)
+		}
+		if s.lapsed(doc) {
+			return fmt.Errorf("callback %s: %w", id, jobs.ErrNotFound)
 		}
 		cb := s.readCallback(doc)
 		tx := &jobs.CallbackTx{Policy: s.cfg.Policy, Now: s.cfg.Now().UTC().Truncate(time.Microsecond), Actor: actor, Callback: cb}

@@ -48,6 +48,9 @@ type Due struct {
 // Key is the same for a document whenever it is due.
 func (d Due) Key() string { return d.ref.Path }
 
+// JobKey is the Key of a job.
+func (s *Store) JobKey(id string) string { return s.jobs().Doc(id).Path }
+
 // DuePage is what Due gives; Next is nil when there is no more.
 type DuePage struct {
 	Docs []Due

@@ -165,7 +165,7 @@ func (g *merged) read(ctx context.Context, s *Store, id string) (*jobs.Part, err
 		}
 		g.docs[id] = doc
 	}
-	if !doc.Exists() {
+	if !doc.Exists() || s.lapsed(doc) {
 		return nil, jobs.ErrNotFound
 	}
 	p := decodePart(doc)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cloud.google.com/go/firestore"
-	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"exportd/jobs"
 )
@@ -15,49 +17,97 @@ import (
 // purgeBatch is how many documents one commit deletes; far below the 10 MiB of a request.
 const purgeBatch = 300
 
-// Purge deletes a job's record with all that hangs on it: of nearly every job in one commit.
-// Where there is more than one commit takes, the job's own document goes last, so that a
-// purge cut short is found and done again.
-func (s *Store) Purge(ctx context.Context, j *jobs.Job) error {
-	queries := []firestore.Query{s.parts(j.ID).Query, s.events(j.ID).Query, s.callbacks().Where("jobId", "==", j.ID)}
-	found := make([][]*firestore.DocumentSnapshot, len(queries)+1)
-	g, gctx := errgroup.WithContext(ctx)
-	for i, q := range queries {
-		g.Go(func() (err error) {
-			found[i], err = q.Select().Limit(purgeBatch).Documents(gctx).GetAll()
-			return err
-		})
+// purgeAtOnce is how many jobs one commit deletes: what is read before, should it be damaged, may
+// have up to a megabyte each.
+const purgeAtOnce = 100
+
+// Purge deletes the records of those of some jobs that are due for it, each unless it has changed
+// since it was read, and of a hundred in one commit. What hangs on them the database deletes by
+// itself, see jobs.Job.Lapses; only that of a job that an older build made is deleted here, before the
+// job's own document, so that a purge cut short is found and done again.
+func (s *Store) Purge(ctx context.Context, of []*jobs.Job) error {
+	var errs []error
+	for some := range slices.Chunk(of, purgeAtOnce) {
+		if err := s.purge(ctx, some); err != nil {
+			errs = append(errs, fmt.Errorf("purge %d jobs: %w", len(some), classify(err)))
+		}
 	}
-	if j.Fingerprint != "" {
-		g.Go(func() (err error) {
-			found[len(queries)], err = s.client.GetAll(gctx, []*firestore.DocumentRef{s.fingerprints().Doc(j.Fingerprint)})
-			return err
-		})
+	return errors.Join(errs...)
+}
+
+func (s *Store) purge(ctx context.Context, some []*jobs.Job) error {
+	refs := make([]*firestore.DocumentRef, len(some))
+	for i, j := range some {
+		refs[i] = s.jobs().Doc(j.ID)
 	}
-	if err := g.Wait(); err != nil {
-		return fmt.Errorf("purge job %s: %w", j.ID, classify(err))
+	docs, err := s.client.GetAll(ctx, refs)
+	if err != nil {
+		return err
 	}
-	batch, n := s.newWrites(), 0
-	for i, q := range queries {
-		if n+len(found[i]) >= purgeBatch {
-			if err := s.deleteAll(ctx, q); err != nil {
-				return fmt.Errorf("purge job %s: %w", j.ID, err)
-			}
+	batch := s.newWrites()
+	var going []*firestore.DocumentSnapshot
+	for _, doc := range docs {
+		if !doc.Exists() {
 			continue
 		}
-		n += len(found[i])
-		for _, doc := range found[i] {
-			batch.Delete(doc.Ref)
+		j := decodeJob(doc)
+		if duty, err := jobs.NewTx(s.cfg.Policy, s.cfg.Now(), "", j, nil).Wake(); err != nil || duty != jobs.Purge {
+			continue // somebody has run it again
+		}
+		if !j.Lapses {
+			if err := s.purgeTail(ctx, j.ID); err != nil {
+				return err
+			}
+		}
+		batch.Delete(doc.Ref, firestore.LastUpdateTime(doc.UpdateTime))
+		going = append(going, doc)
+	}
+	if len(going) == 0 {
+		return nil
+	}
+	if _, err = batch.Commit(ctx); len(going) == 1 || !changed(err) {
+		return unlessChanged(err)
+	}
+	for _, doc := range going { // one of them was changed meanwhile, and so none was deleted
+		if _, err := doc.Ref.Delete(ctx, firestore.LastUpdateTime(doc.UpdateTime)); unlessChanged(err) != nil {
+			return err
 		}
 	}
-	for _, doc := range found[len(queries)] {
-		if to, _ := doc.DataAt("jobId"); doc.Exists() && to == j.ID {
-			batch.Delete(doc.Ref, firestore.LastUpdateTime(doc.UpdateTime))
+	return nil
+}
+
+// changed reports whether a commit was refused because of what somebody else has done.
+func changed(err error) bool {
+	switch status.Code(err) {
+	case codes.FailedPrecondition, codes.NotFound, codes.Aborted:
+		return true
+	}
+	return false
+}
+
+func unlessChanged(err error) error {
+	if changed(err) {
+		return nil // it is due again, or gone
+	}
+	return err
+}
+
+// purgeTail deletes what hangs on a job of which nothing says when it lapses.
+func (s *Store) purgeTail(ctx context.Context, jobID string) error {
+	for _, q := range []firestore.Query{s.parts(jobID).Query, s.events(jobID).Query, s.callbacks().Where("jobId", "==", jobID)} {
+		if err := s.deleteAll(ctx, q); err != nil {
+			return err
 		}
 	}
-	batch.Delete(s.jobs().Doc(j.ID))
-	_, err := batch.Commit(ctx)
-	return classify(err)
+	return nil
+}
+
+// lapsed reports whether a document's time is over at which the database deletes it by itself.
+// Firestore takes up to a day about it; until then, the document is as gone.
+func (s *Store) lapsed(doc *firestore.DocumentSnapshot) bool {
+	raw, err := doc.DataAt("exportLapsesAt")
+	at, ok := raw.(time.Time)
+	return err == nil && ok && !s.cfg.Now().Before(at)
 }
 
 // PurgePointers deletes idempotency keys, and what is remembered of receivers, whose life is over.

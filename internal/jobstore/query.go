@@ -143,6 +143,9 @@ func (s *Store) Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list parts of job %s: %w", j.ID, classify(err))
 		}
+		if s.lapsed(doc) {
+			continue
+		}
 		p := decodePart(doc)
 		if err := p.Check(j, s.cfg.Now()); err != nil {
 			p.Damage = err.Error()
@@ -191,6 +194,9 @@ func (s *Store) Events(ctx context.Context, jobID string) ([]jobs.Event, error) 
 	var events []jobs.Event
 	err := each(ctx, s.events(jobID).OrderBy(firestore.DocumentID, firestore.Asc).Limit(1000), func(doc *firestore.DocumentSnapshot) error {
 		var e jobs.Event
+		if s.lapsed(doc) {
+			return nil
+		}
 		err := decode(doc, &e)
 		if err == nil {
 			err = e.Check(s.cfg.Now())

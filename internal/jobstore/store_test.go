@@ -401,25 +401,85 @@ func TestDamagedDocument(t *testing.T) {
 	}
 }
 
+// TestPurge: a record whose life is over goes, of a hundred in one commit, and nothing but it is
+// read or deleted; one that was run again stays. What hangs on it says when it lapses, and is as gone
+// from then on.
 func TestPurge(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{})
-	id := b.submit(t, request("org", 1)).Job.ID
-	b.succeed(t, id)
-	j, err := b.Get(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
+	var all []*jobs.Job
+	for i := range 12 {
+		s := request("org", i+1)
+		s.CallbackURL = "https://example.com/x"
+		id := b.submit(t, s).Job.ID
+		b.succeed(t, id)
+		all = append(all, &jobs.Job{ID: id})
 	}
+	again := b.submit(t, request("other", 1)).Job.ID
+	b.update(t, again, func(tx *jobs.Tx) error { return tx.Cancel("") })
+	all = append(all, &jobs.Job{ID: again})
+	b.clock.add(policy().FileLife)
+	for _, j := range all[:12] {
+		b.update(t, j.ID, func(tx *jobs.Tx) error { _, err := tx.Wake(); return err })
+		b.update(t, j.ID, (*jobs.Tx).Cleaned)
+	}
+	b.update(t, again, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, ""); return err })
+	b.clock.add(policy().RecordLife)
+	before := b.faults()
 	for range 2 { // safe to repeat
-		if err := b.Purge(t.Context(), j); err != nil {
+		if err := b.Purge(t.Context(), all); err != nil {
 			t.Fatalf("Purge = %v", err)
 		}
 	}
-	if events, err := b.Events(t.Context(), id); err != nil || len(events) > 0 {
-		t.Errorf("events after Purge = %v, %v", events, err)
+	after := b.faults()
+	if n := after.Methods["Firestore/Commit"].Calls - before.Methods["Firestore/Commit"].Calls; n != 1 {
+		t.Errorf("%d commits for 12 records, want 1", n)
 	}
-	if docs, err := b.client.Collection("ExportFingerprints").Documents(t.Context()).GetAll(); err != nil || len(docs) > 0 {
-		t.Errorf("%d fingerprints after Purge, %v", len(docs), err)
+	if n := after.DocumentsWritten - before.DocumentsWritten; n != 12 {
+		t.Errorf("%d documents written for 12 records, want 12", n)
+	}
+	if _, err := b.Get(t.Context(), again); err != nil {
+		t.Errorf("a job that was run again: %v", err)
+	}
+	for _, group := range []string{"events", "ExportCallbacks", "ExportFingerprints"} {
+		docs, err := b.client.CollectionGroup(group).Documents(t.Context()).GetAll()
+		if err != nil || len(docs) < 12 {
+			t.Fatalf("%d %s are left for the database to delete, %v", len(docs), group, err)
+		}
+		field := "exportLapsesAt"
+		if group == "ExportFingerprints" {
+			field = "expiresAt"
+		}
+		for _, doc := range docs {
+			at, _ := doc.DataAt(field)
+			if at, ok := at.(time.Time); !ok || at.Before(doc.CreateTime.Add(policy().RecordLife-time.Minute)) {
+				t.Errorf("%s lapses at %v", doc.Ref.Path, at)
+			}
+		}
+	}
+	b.clock.add(8 * 24 * time.Hour)
+	if events, err := b.Events(t.Context(), all[0].ID); err != nil || len(events) > 0 {
+		t.Errorf("events past their time = %v, %v", events, err)
+	}
+	if calls, err := b.Callbacks(t.Context(), all[0].ID); err != nil || len(calls) > 0 {
+		t.Errorf("callbacks past their time = %v, %v", calls, err)
+	}
+}
+
+// TestPurgeOlder: of a job that an older build made, nothing lapses: all that hangs on it is deleted.
+func TestPurgeOlder(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	id := b.submit(t, request("org", 1)).Job.ID
+	b.update(t, id, func(tx *jobs.Tx) error { return tx.Cancel("") })
+	b.update(t, id, func(tx *jobs.Tx) error { tx.Job.Lapses = false; return nil })
+	b.clock.add(policy().RecordLife)
+	if err := b.Purge(t.Context(), []*jobs.Job{{ID: id}}); err != nil {
+		t.Fatal(err)
+	}
+	docs, err := b.client.CollectionGroup("events").Documents(t.Context()).GetAll()
+	if _, gerr := b.Get(t.Context(), id); err != nil || len(docs) > 0 || !errors.Is(gerr, jobs.ErrNotFound) {
+		t.Errorf("%d events are left, %v; the job: %v", len(docs), err, gerr)
 	}
 }
 

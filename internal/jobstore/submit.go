@@ -21,7 +21,8 @@ const idempotencyLife = 24 * time.Hour
 type pointer struct {
 	JobID       string `firestore:"jobId"`
 	Fingerprint string `firestore:"fingerprint"`
-	// ExpiresAt is for Firestore's TTL policy, and for Purge where there is none.
+	// ExpiresAt is for Firestore's TTL policy. Of keys, which live for a day, PurgePointers deletes
+	// what that leaves. A pointer past it leads nowhere.
 	ExpiresAt time.Time `firestore:"expiresAt"`
 	Rev       string    `firestore:"rev"`
 }
@@ -81,6 +82,7 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 		ID: id, Schema: jobs.SchemaVersion, Rev: jobs.NewToken(), OrgID: sub.OrgID, KeyID: sub.KeyID, RequestID: sub.RequestID,
 		Kind: sub.Kind, Params: sub.Params, Fingerprint: fp, State: jobs.Queued,
 		CreatedAt: now, WakeAt: now.Add(s.cfg.Policy.RingAgain), Shard: jobs.ShardOf(id), CallbackURL: sub.CallbackURL,
+		Lapses: true,
 	}
 	batch := s.newWrites()
 	batch.Create(s.jobs().Doc(id), job)
@@ -132,8 +134,8 @@ func (s *Store) idempotent(ctx context.Context, doc *firestore.DocumentSnapshot,
 
 // reusable gives the job that equal requests share now, nil if there is none.
 func (s *Store) reusable(ctx context.Context, doc *firestore.DocumentSnapshot, now time.Time) (*jobs.Job, error) {
-	_, job, err := s.follow(ctx, doc)
-	if err != nil || job == nil || job.Schema != jobs.SchemaVersion || !job.DeletedAt.IsZero() {
+	p, job, err := s.follow(ctx, doc)
+	if err != nil || job == nil || !now.Before(p.ExpiresAt) || job.Schema != jobs.SchemaVersion || !job.DeletedAt.IsZero() {
 		return nil, err
 	}
 	switch job.State {

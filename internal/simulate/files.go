@@ -203,6 +203,12 @@ func (e exporter) calls(ctx context.Context, n int, what, key string) error {
 
 // Sweep deletes what an ended job has left.
 func (e exporter) Sweep(ctx context.Context, j *jobs.Job) (deleted int, err error) {
+	if j.Swept() {
+		if j.State == jobs.Succeeded || j.Result.Object == "" {
+			return 0, nil
+		}
+		return 1, e.Discard(ctx, j.Result.Object)
+	}
 	prefix := j.ObjectPrefix()
 	if err := e.call(ctx, "Storage lists", prefix); err != nil {
 		return 0, err

@@ -10,11 +10,13 @@ import (
 
 	"cloud.google.com/go/firestore/apiv1/admin/adminpb"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
 // admin is the part of the admin API that tells what a database is like: the database itself and
-// the TTL policies of the index file. It changes nothing; the rest is UNIMPLEMENTED. TTL policies
-// are shown, and nothing is deleted by them: production takes up to a day about it.
+// the TTL policies of the index file, by which Server.Expire deletes. It changes nothing; the rest is
+// UNIMPLEMENTED.
 type admin struct {
 	adminpb.UnimplementedFirestoreAdminServer
 	retention time.Duration
@@ -54,6 +56,20 @@ func newAdmin(indexesJSON []byte, retention time.Duration) (*admin, error) {
 		}
 	}
 	return a, nil
+}
+
+// policies gives the field of each collection group by which its documents go.
+func (a *admin) policies() (map[string]fsvalue.FieldPath, error) {
+	out := map[string]fsvalue.FieldPath{}
+	for path := range a.ttl {
+		group, name, _ := strings.Cut(path, "/fields/")
+		field, err := fsvalue.ParseFieldPath(name)
+		if err != nil {
+			return nil, fmt.Errorf("read TTL policy of %s: %w", group, err)
+		}
+		out[group] = field
+	}
+	return out, nil
 }
 
 // GetDatabase says what Options say: point-in-time recovery is on where old versions are kept for as long.

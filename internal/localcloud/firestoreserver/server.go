@@ -21,6 +21,7 @@ import (
 
 	"exportd/internal/localcloud/firestoreserver/fsindex"
 	"exportd/internal/localcloud/firestoreserver/fsstore"
+	"exportd/internal/localcloud/firestoreserver/fsvalue"
 	"exportd/internal/localcloud/front"
 )
 
@@ -99,6 +100,9 @@ type Server struct {
 	once   sync.Once
 	err    error
 
+	ttl        map[string]fsvalue.FieldPath // by collection group
+	background sync.WaitGroup
+
 	advised sync.Map // missing indexes already logged, by key
 	samples samples
 	results results
@@ -143,6 +147,11 @@ func Open(opt Options) (*Server, error) {
 		return nil, errors.Join(err, s.store.Close())
 	}
 	adminpb.RegisterFirestoreAdminServer(s.grpc, admin)
+	if s.ttl, err = admin.policies(); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	s.background.Add(1)
+	go s.expireForever()
 	return s, nil
 }
 
@@ -189,6 +198,7 @@ func (s *Server) Close() error {
 			s.grpc.Stop()
 			<-stopped
 		}
+		s.background.Wait()
 		s.err = s.store.Close()
 	})
 	return s.err

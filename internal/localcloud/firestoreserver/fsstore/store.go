@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -211,6 +213,13 @@ func (s *Store) loadDatabases() error {
 		s.databases[string(it.Key()[len(prefix):])] = binary.BigEndian.Uint32(it.Value())
 	}
 	return it.Close()
+}
+
+// Databases lists the names of the databases.
+func (s *Store) Databases() []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Sorted(maps.Keys(s.databases))
 }
 
 // DatabaseID returns the small number that stands for a database in keys,
