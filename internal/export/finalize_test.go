@@ -112,6 +112,18 @@ func TestSweep(t *testing.T) {
 		if got := r.names(t, j); err != nil || !slices.Equal(got, c.want) || deleted != 4-len(c.want) {
 			t.Errorf("Sweep() of a job that is %s = %d, %v and leaves %v; want %v", c.state, deleted, err, got, c.want)
 		}
+		j.SweptEpoch = j.Epoch // then what can be there is known
+		want := c.want
+		if c.state == jobs.Succeeded {
+			want = c.want[:1:1]
+		}
+		if _, err := r.Write(t.Context(), export.Spec{Job: j, Object: j.Result.Object, Rows: 1}, new(export.Progress)); err != nil && c.state != jobs.Succeeded {
+			t.Fatal(err)
+		}
+		_, err = r.Sweep(t.Context(), j)
+		if got := r.names(t, j); err != nil || c.state == jobs.Succeeded && !slices.Contains(got, want[0]) || c.state != jobs.Succeeded && !slices.Equal(got, want) {
+			t.Errorf("Sweep() of a job that is %s and swept = %v and leaves %v", c.state, err, got)
+		}
 		if err := r.Discard(t.Context(), j.ObjectPrefix()+"1/part.csv", j.ObjectPrefix()+"3/part.csv"); err != nil {
 			t.Errorf("Discard() of an object that is gone and one that is there = %v", err)
 		}
