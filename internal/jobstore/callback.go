@@ -70,6 +70,9 @@ func (s *Store) ListCallbacks(ctx context.Context, l CallbackList) (page []*jobs
 	}
 	last := ""
 	err = each(ctx, q.Limit(size+1), func(doc *firestore.DocumentSnapshot) error {
+		if s.lapsed(doc) {
+			return nil // and so are those behind it, which are older
+		}
 		if len(page) == size {
 			next = last // there are more
 			return nil

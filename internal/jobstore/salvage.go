@@ -66,6 +66,9 @@ func decodeJob(doc *firestore.DocumentSnapshot) *jobs.Job {
 	job := &jobs.Job{}
 	job.Damage = salvage(doc, job)
 	job.ID = doc.Ref.ID
+	if raw, _ := doc.DataAt("shard"); raw == nil {
+		job.Shard = -1 // in none, not in the first: a transition that changes nothing else mends it
+	}
 	if job.CreatedAt.IsZero() {
 		if job.Damage == "" {
 			job.Damage = "createdAt is missing"
