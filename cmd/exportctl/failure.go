@@ -62,7 +62,9 @@ func (a *app) report(err error) int {
 		hint = h.hint
 	}
 	p := a.painter(a.stderrTerminal)
-	fmt.Fprintf(a.stderr, "%s %s\n", p.paint(red, "exportctl:"), clean(text, true))
+	// Only usage is all our own; what others say is one line, as the next one would be taken for ours.
+	_, ours := errors.AsType[*usageError](err)
+	fmt.Fprintf(a.stderr, "%s %s\n", p.paint(red, "exportctl:"), clean(text, ours))
 	for line := range strings.Lines(hint) {
 		fmt.Fprintf(a.stderr, "  %s\n", clean(strings.TrimSuffix(line, "\n"), false))
 	}
@@ -121,7 +123,7 @@ func explainAnswer(err error, e *client.Error) (code int, text, hint string) {
 		}
 		lines := make([]string, len(e.Faults))
 		for i, f := range e.Faults {
-			lines[i] = faultText(f)
+			lines[i] = clean(faultText(f), false)
 		}
 		return exitUsage, about + "the service does not accept this:", strings.Join(lines, "\n")
 	case http.StatusUnauthorized:

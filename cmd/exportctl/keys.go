@@ -106,7 +106,7 @@ any public host.`,
 func (a *app) showNewKey(p profile, k *client.APIKey, secret, webhookSecret string) {
 	facts := keyFacts(k)
 	a.list(append(facts, [2]cell{words("secret"), {secret, bold}}, [2]cell{words("webhook secret"), {webhookSecret, bold}}))
-	add := []string{"exportctl profiles add NAME --url " + quote(p.URL) + " --key " + quote(k.KeyID)}
+	add := []string{"exportctl profiles add NAME --url " + quote(p.URL) + " --key " + quote(clean(k.KeyID, false))}
 	if k.MinSignatureVersion == 2 {
 		add = append(add, "--signature-version 2")
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -238,7 +239,9 @@ func shorten(s string, width int) string {
 	return text.Trim(s, width-1) + "…"
 }
 
-// printJSON passes on what the service answered: indented on a terminal, else one line.
+// printJSON passes on what the service answered: indented on a terminal, else one line. What a
+// terminal would obey and JSON lets stand as it is (C1, DEL, marks of direction) is written as
+// JSON's escapes: the same value.
 func (a *app) printJSON(raw []byte) error {
 	var b bytes.Buffer
 	var err error
@@ -251,10 +254,35 @@ func (a *app) printJSON(raw []byte) error {
 		return fmt.Errorf("answer is not JSON: %w", err)
 	}
 	b.WriteByte('\n')
-	if _, err := a.stdout.Write(b.Bytes()); err != nil {
+	if _, err := a.stdout.Write(escapeJSON(b.Bytes())); err != nil {
 		return fmt.Errorf("write output: %w", err)
 	}
 	return nil
+}
+
+func escapeJSON(raw []byte) []byte {
+	var b []byte // nil until something is to be escaped
+	for i, width := 0, 0; i < len(raw); i += width {
+		var r rune
+		r, width = utf8.DecodeRune(raw[i:])
+		// U+FFFD is also what bytes that are no text become.
+		if r == '\n' || r != utf8.RuneError && (strconv.IsPrint(r) || unicode.Is(unicode.Zs, r)) {
+			if b != nil {
+				b = append(b, raw[i:i+width]...)
+			}
+			continue
+		}
+		if b == nil {
+			b = append(make([]byte, 0, len(raw)+64), raw[:i]...)
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			b = fmt.Appendf(b, `\u%04x`, unit)
+		}
+	}
+	if b == nil {
+		return raw
+	}
+	return b
 }
 
 // printValue is printJSON for what the program puts together itself.
