@@ -55,11 +55,11 @@ func (s *Server) ping(c *gin.Context, caller *apikey.Key) error {
 	if l := s.pings.take(caller.OrgID, s.now()); !l.ok {
 		return &problem{status: http.StatusTooManyRequests, message: "at most 5 test callbacks a minute", retryAfter: l.wait}
 	}
-	leave, ok := s.pinging.TryAcquire(jobs.OriginOf(j.CallbackURL), j.OrgID)
-	if !ok {
+	place := s.pinging.TryAcquire(jobs.OriginOf(j.CallbackURL), j.OrgID)
+	if place == nil {
 		return &problem{status: http.StatusTooManyRequests, message: "too many test callbacks are under way", retryAfter: 15 * time.Second}
 	}
-	defer leave()
+	defer place.Release(true)
 	a := webhook.Ping(c.Request.Context(), s.sender, d)
 	observe(c).warning = a.Err
 	v := pingView{URL: withoutQuery(j.CallbackURL), Delivered: a.Delivered(), Class: a.Class, DurationMs: a.Duration.Milliseconds(), Response: a.Response}

@@ -58,8 +58,8 @@ const (
 	// not stand in the way of the others. At a second, ten hosts that die together would hold
 	// all slots for three, and the callbacks of the others would come late.
 	patience = 250 * time.Millisecond
-	// placesPerSlot bounds the tries that are under way, most of which have moved aside, at
-	// about 100 KiB each.
+	// placesPerSlot bounds the tries that are under way and no longer than patience, at about 100 KiB
+	// each; three times as many more have been set aside.
 	placesPerSlot = 8
 	// maxCallbackURL is how long a URL signed through IAM is sure to work.
 	maxCallbackURL = 12 * time.Hour
@@ -89,7 +89,7 @@ func newCalls(cfg *CallbackConfig) *calls {
 type claimed struct {
 	callback *jobs.Callback
 	lease    jobs.Lease
-	leave    func() // gives its place back
+	place    *webhook.Place
 }
 
 // handleCallback claims a delivery for which there is a place. Without one, it is parked, and
@@ -100,23 +100,27 @@ func (p *Pool) handleCallback(ctx context.Context, m jobs.Message) (func(context
 		return nil, err
 	}
 	return func(ctx context.Context) {
+		if c.place.Slow() { // expected to move aside
+			p.work.Go(func() { p.deliverAndLeave(ctx, c) })
+			return
+		}
 		p.holdSlot(func() { p.deliverAndLeave(ctx, c) })
 	}, err
 }
 
 // claimCallback takes a place, unless it is called with one, and gives nil without. With a
 // place but without a claim, which is an error, the callback is nil and the place still to
-// be left.
-func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, leave func()) (*claimed, error) {
-	c := &claimed{leave: leave}
+// be released.
+func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, place *webhook.Place) (*claimed, error) {
+	c := &claimed{place: place}
 	cb, err := p.Store.UpdateCallback(ctx, m.CallbackID, p.actor, func(tx *jobs.CallbackTx) error {
 		if err := tx.Due(); errors.Is(err, jobs.ErrInvalid) {
 			return tx.Invalidate()
 		} else if err != nil {
 			return err
 		}
-		if c.leave == nil { // a second round has its place already
-			if c.leave = p.calls.parking.enter(tx.Callback.Origin, tx.Callback.OrgID, m); c.leave == nil {
+		if c.place == nil { // a second round has its place already
+			if c.place = p.calls.parking.enter(tx.Callback.Origin, tx.Callback.OrgID, m); c.place == nil {
 				return jobs.ErrNotDue
 			}
 		}
@@ -124,7 +128,7 @@ func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, leave func()) 
 		c.lease, err = tx.Claim(p.ID)
 		return err
 	})
-	if c.leave == nil {
+	if c.place == nil {
 		return nil, err
 	}
 	if err == nil && cb.State == jobs.CallbackPending {
@@ -133,25 +137,51 @@ func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, leave func()) 
 	return c, err
 }
 
-// deliverAndLeave makes a claimed try, leaves its place and begins those that waited for one.
+// deliverAndLeave makes a claimed try, releases its place and begins those that waited for one.
 func (p *Pool) deliverAndLeave(ctx context.Context, c *claimed) {
+	quick := false
 	if c.callback != nil {
+		begun, ended := time.Now(), p.setAside(ctx, c.place)
 		p.deliver(ctx, c.callback, c.lease)
+		ended()
+		quick = time.Since(begun) < patience
 	}
-	c.leave()
+	c.place.Release(quick)
+	p.beginParked(ctx)
+}
+
+// setAside has a try give its place to others when it takes longer than patience. The function is
+// to be called when it has ended.
+func (p *Pool) setAside(ctx context.Context, place *webhook.Place) (ended func()) {
+	done := make(chan struct{})
+	t := time.AfterFunc(patience, func() {
+		defer close(done)
+		if place.SetAside() {
+			p.beginParked(ctx)
+		}
+	})
+	return func() {
+		if !t.Stop() {
+			<-done
+		}
+	}
+}
+
+// beginParked begins those that waited and for whom there is a place now.
+func (p *Pool) beginParked(ctx context.Context) {
 	for !p.calls.closing.Load() && !p.isPaused(jobs.QueueCallbacks) { // else what waits is rung by its wakeAt
-		m, leave := p.calls.parking.next()
-		if leave == nil {
+		m, place := p.calls.parking.next()
+		if place == nil {
 			return
 		}
-		p.work.Go(func() { p.makeParked(ctx, m, leave) })
+		p.work.Go(func() { p.makeParked(ctx, m, place) })
 	}
 }
 
 // makeParked claims a delivery that has waited, in its place, and makes it.
-func (p *Pool) makeParked(ctx context.Context, m jobs.Message, leave func()) {
+func (p *Pool) makeParked(ctx context.Context, m jobs.Message, place *webhook.Place) {
 	claim, cancel := context.WithTimeout(ctx, claimWithin)
-	c, err := p.claimCallback(claim, m, leave)
+	c, err := p.claimCallback(claim, m, place)
 	cancel()
 	if err != nil && !errors.Is(err, jobs.ErrNotDue) {
 		p.Log.Debug("parked callback cannot be claimed; the rescuer rings it", zap.String("job_id", m.JobID), zap.Error(err))

@@ -49,11 +49,11 @@ func newParking(l *webhook.Limiter) *parking {
 }
 
 // enter gives a delivery a place, or parks it and gives nil.
-func (k *parking) enter(origin, org string, m jobs.Message) (leave func()) {
+func (k *parking) enter(origin, org string, m jobs.Message) *webhook.Place {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if release, ok := k.limiter.TryAcquire(origin, org); ok {
-		return release
+	if place := k.limiter.TryAcquire(origin, org); place != nil {
+		return place
 	}
 	k.park(origin, org, m)
 	return nil
@@ -81,13 +81,13 @@ func (k *parking) park(origin, org string, m jobs.Message) {
 	q.line = append(q.line, m)
 }
 
-// next takes out whose turn it is and gives it its place; leave is nil if nobody who waits
+// next takes out whose turn it is and gives it its place, which is nil if nobody who waits
 // can have one. It is to be asked again until then whenever a place was left: one that is
 // left may be one at its origin and one of its org.
 //
-// What it passes over are the origins that are full and the orgs that have their share. Both
-// hold places, so they are few however many wait.
-func (k *parking) next() (m jobs.Message, leave func()) {
+// What it passes over are the origins that are full, the orgs that have their share, and those of
+// whom a receiver is known to be slow, 4,096 at most, while slow ones have no place.
+func (k *parking) next() (jobs.Message, *webhook.Place) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for at := k.turns.Front(); at != nil; at = at.Next() {
@@ -97,8 +97,8 @@ func (k *parking) next() (m jobs.Message, leave func()) {
 		}
 		for own := o.turns.Front(); own != nil; own = own.Next() {
 			q := own.Value.(*orgQueue)
-			if release, ok := k.limiter.TryAcquire(o.origin, q.org); ok {
-				return k.take(at, own), release
+			if place := k.limiter.TryAcquire(o.origin, q.org); place != nil {
+				return k.take(at, own), place
 			}
 		}
 	}

@@ -20,7 +20,7 @@ func ids(k *parking) (out []string, leave []func()) {
 		if l == nil {
 			return out, leave
 		}
-		out, leave = append(out, m.CallbackID), append(leave, l)
+		out, leave = append(out, m.CallbackID), append(leave, func() { l.Release(true) })
 	}
 }
 
@@ -33,7 +33,10 @@ func TestParking(t *testing.T) {
 		if (leave != nil) != want {
 			t.Fatalf("enter(%s, %s) has a place: %t, want %t", origin, org, leave != nil, want)
 		}
-		return leave
+		if leave == nil {
+			return nil
+		}
+		return func() { leave.Release(true) }
 	}
 	leaveA := enter("a", "o1", "1", true)
 	enter("a", "o1", "2", false)
@@ -71,12 +74,12 @@ func TestParkingTurns(t *testing.T) {
 	var held []func()
 	for n := range 1000 {
 		if leave := k.enter("gateway", "greedy", delivery("g"+strconv.Itoa(n))); leave != nil {
-			held = append(held, leave)
+			held = append(held, func() { leave.Release(true) })
 		}
 	}
 	for n := range 10 {
 		if leave := k.enter("gateway", "o"+strconv.Itoa(n), delivery("o"+strconv.Itoa(n))); leave != nil {
-			held = append(held, leave)
+			held = append(held, func() { leave.Release(true) })
 		}
 	}
 	if len(held) != 4 {
@@ -133,7 +136,7 @@ func BenchmarkParkingNext(b *testing.B) {
 	}
 	for b.Loop() {
 		if leave := k.enter("https://live.example.com", "live", delivery("x")); leave != nil {
-			leave()
+			leave.Release(true)
 		}
 		if _, leave := k.next(); leave != nil {
 			b.Fatal("a place at a full origin")

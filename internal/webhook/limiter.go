@@ -14,73 +14,180 @@ type Places struct {
 	PerOrigin int
 	// Total are all; default 128. An attempt takes about 100 KiB.
 	Total int
+	// SlowPerOrigin and SlowTotal are those of attempts that were set aside because they take long,
+	// beside PerOrigin and Total; default 192 and 3 times Total. They do nothing but wait.
+	SlowPerOrigin, SlowTotal int
 }
 
 func (p Places) withDefaults() Places {
-	for field, value := range map[*int]int{&p.PerReceiver: 4, &p.PerTenant: 8, &p.PerOrigin: 32, &p.Total: 128} {
+	for field, value := range map[*int]int{&p.PerReceiver: 4, &p.PerTenant: 8, &p.PerOrigin: 32, &p.Total: 128, &p.SlowPerOrigin: 192} {
 		if *field < 1 {
 			*field = value
 		}
 	}
+	if p.SlowTotal < 1 {
+		p.SlowTotal = 3 * p.Total
+	}
 	return p
 }
+
+// maxKnownSlow bounds the receivers that are remembered as slow, about 500 KiB. One that is
+// forgotten is found to be slow again.
+const maxKnownSlow = 4096
 
 // receiverOf is a tenant at an origin.
 type receiverOf struct{ origin, tenant string }
 
+// lane counts the attempts that share a bound.
+type lane struct {
+	total   int
+	origins map[string]int
+}
+
+func (l *lane) add(origin string) {
+	l.total++
+	l.origins[origin]++
+}
+
+func (l *lane) drop(origin string) {
+	l.total--
+	drop(l.origins, origin)
+}
+
 // Limiter counts attempts in flight. Make it with NewLimiter; it is safe for concurrent
-// use. Its memory is bounded by Places.Total: a count that falls to zero is forgotten.
+// use. Its memory is bounded by Places: a count that falls to zero is forgotten.
 //
 // The upper half of an origin's places, and of all places, is for tenants that have none
-// there. So no tenant can use them up: while fewer than half as many tenants as there are
-// places have slow receivers, every other one gets a place at once.
+// there. So no tenant can use them up.
+//
+// Attempts that take long are set aside, and give their places to others: from then on their
+// receiver has only the lower half of the slow places, until it is quick once. The upper half is
+// for those that are found to be slow. So receivers that hang hold others up only while they are
+// new, for as long as it takes to set them aside, unless more are new at once than the upper half
+// has room for: some 120 tenants within a try's 10 s at one origin. Of more, the last hold up
+// others for these 10 s.
 type Limiter struct {
 	places Places
 
-	mu        sync.Mutex
-	total     int
-	receivers map[receiverOf]int
-	tenants   map[string]int
-	origins   map[string]int
+	mu          sync.Mutex
+	quick, slow lane
+	receivers   map[receiverOf]int
+	tenants     map[string]int
+	known       map[receiverOf]struct{} // slow when last tried
+	knownAt     map[string]int          // how many of them, by origin
 }
 
 // NewLimiter makes a Limiter.
 func NewLimiter(p Places) *Limiter {
-	return &Limiter{places: p.withDefaults(), receivers: map[receiverOf]int{}, tenants: map[string]int{}, origins: map[string]int{}}
+	return &Limiter{
+		places: p.withDefaults(), quick: lane{origins: map[string]int{}}, slow: lane{origins: map[string]int{}},
+		receivers: map[receiverOf]int{}, tenants: map[string]int{}, known: map[receiverOf]struct{}{}, knownAt: map[string]int{},
+	}
 }
 
-// TryAcquire takes a place for one attempt, or reports false at once when there is none for
+// Place is that of one attempt in flight.
+type Place struct {
+	l        *Limiter
+	receiver receiverOf
+	lane     *lane // guarded by l.mu; nil when it was released
+}
+
+// TryAcquire takes a place for one attempt, or gives nil at once when there is none for
 // this tenant at this origin: the caller then puts the callback back instead of waiting, so
-// that slow receivers never fill the pool. After true, release must be called; calling it
-// again does nothing.
-func (l *Limiter) TryAcquire(origin, tenant string) (release func(), ok bool) {
+// that slow receivers never fill the pool. A place must be released.
+func (l *Limiter) TryAcquire(origin, tenant string) *Place {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := receiverOf{origin, tenant}
 	here, own := l.receivers[r], l.tenants[tenant]
-	if here >= l.places.PerReceiver || own >= l.places.PerTenant ||
-		!hasRoom(l.origins[origin], l.places.PerOrigin, here) || !hasRoom(l.total, l.places.Total, own) {
-		return nil, false
+	if here >= l.places.PerReceiver || own >= l.places.PerTenant {
+		return nil
 	}
-	l.total++
+	in, perOrigin, total := &l.quick, l.places.PerOrigin, l.places.Total
+	if _, slow := l.known[r]; slow {
+		in, perOrigin, total = &l.slow, (l.places.SlowPerOrigin+1)/2, (l.places.SlowTotal+1)/2
+	}
+	if !hasRoom(in.origins[origin], perOrigin, here) || !hasRoom(in.total, total, own) {
+		return nil
+	}
+	in.add(origin)
 	l.receivers[r]++
 	l.tenants[tenant]++
-	l.origins[origin]++
-	return sync.OnceFunc(func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.total--
-		drop(l.receivers, r)
-		drop(l.tenants, tenant)
-		drop(l.origins, origin)
-	}), true
+	return &Place{l, r, in}
+}
+
+// SetAside is to be called when the attempt has taken longer than one at a receiver that works. It
+// reports whether that has freed a place for others.
+func (p *Place) SetAside() bool {
+	l := p.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.lane != &l.quick {
+		return false
+	}
+	l.remember(p.receiver)
+	if l.slow.total >= l.places.SlowTotal || l.slow.origins[p.receiver.origin] >= l.places.SlowPerOrigin {
+		return false
+	}
+	l.quick.drop(p.receiver.origin)
+	l.slow.add(p.receiver.origin)
+	p.lane = &l.slow
+	return true
+}
+
+// Slow reports whether the place is one of those that are for slow receivers.
+func (p *Place) Slow() bool {
+	p.l.mu.Lock()
+	defer p.l.mu.Unlock()
+	return p.lane == &p.l.slow
+}
+
+// Release gives the place back; calling it again does nothing. quick says that the attempt did not
+// take long.
+func (p *Place) Release(quick bool) {
+	l := p.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.lane == nil {
+		return
+	}
+	p.lane.drop(p.receiver.origin)
+	p.lane = nil
+	drop(l.receivers, p.receiver)
+	drop(l.tenants, p.receiver.tenant)
+	if quick {
+		l.forget(p.receiver)
+	}
+}
+
+func (l *Limiter) remember(r receiverOf) {
+	if _, ok := l.known[r]; ok {
+		return
+	}
+	if len(l.known) >= maxKnownSlow {
+		for other := range l.known {
+			l.forget(other)
+			break
+		}
+	}
+	l.known[r] = struct{}{}
+	l.knownAt[r.origin]++
+}
+
+func (l *Limiter) forget(r receiverOf) {
+	if _, ok := l.known[r]; ok {
+		delete(l.known, r)
+		drop(l.knownAt, r.origin)
+	}
 }
 
 // Full reports whether an origin has no place for anybody.
 func (l *Limiter) Full(origin string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.total >= l.places.Total || l.origins[origin] >= l.places.PerOrigin
+	quick := l.quick.total >= l.places.Total || l.quick.origins[origin] >= l.places.PerOrigin
+	slow := l.slow.total >= (l.places.SlowTotal+1)/2 || l.slow.origins[origin] >= (l.places.SlowPerOrigin+1)/2
+	return quick && (slow || l.knownAt[origin] == 0)
 }
 
 // hasRoom reports whether a tenant that has own of the taken places may have another one.

@@ -11,11 +11,11 @@ import (
 // take takes places until there is none and says how many there were.
 func take(l *Limiter, origin, tenant string, most int) (releases []func()) {
 	for range most {
-		release, ok := l.TryAcquire(origin, tenant)
-		if !ok {
+		place := l.TryAcquire(origin, tenant)
+		if place == nil {
 			break
 		}
-		releases = append(releases, release)
+		releases = append(releases, func() { place.Release(true) })
 	}
 	return releases
 }
@@ -54,8 +54,8 @@ func TestLimiter(t *testing.T) {
 	for _, release := range all {
 		release()
 	}
-	if l.total+len(l.receivers)+len(l.tenants)+len(l.origins) != 0 {
-		t.Errorf("left over: %d %v %v %v", l.total, l.receivers, l.tenants, l.origins)
+	if l.quick.total+l.slow.total+len(l.receivers)+len(l.tenants)+len(l.quick.origins)+len(l.slow.origins) != 0 {
+		t.Errorf("left over: %d %v %v %v", l.quick.total, l.receivers, l.tenants, l.quick.origins)
 	}
 }
 
@@ -87,17 +87,17 @@ func TestLimiterMemory(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	for n := range 1_000_000 {
-		release, ok := l.TryAcquire("https://h"+strconv.Itoa(n)+".example.com", strconv.Itoa(n))
-		if ok && n%10_000 != 0 {
-			release()
+		place := l.TryAcquire("https://h"+strconv.Itoa(n)+".example.com", strconv.Itoa(n))
+		if place != nil && n%10_000 != 0 {
+			place.Release(n%2 == 0)
 		}
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	kib := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) >> 10
-	t.Logf("1,000,000 tenants and origins, %d in flight: %d KiB", l.total, kib)
-	if l.total != 100 || len(l.receivers) != 100 || len(l.tenants) != 100 || len(l.origins) != 100 || kib > 1024 {
-		t.Errorf("%d in flight, counts of %d, %d, %d, %d KiB", l.total, len(l.receivers), len(l.tenants), len(l.origins), kib)
+	t.Logf("1,000,000 tenants and origins, %d in flight: %d KiB", l.quick.total, kib)
+	if l.quick.total != 100 || len(l.receivers) != 100 || len(l.tenants) != 100 || len(l.quick.origins) != 100 || kib > 1024 {
+		t.Errorf("%d in flight, counts of %d, %d, %d, %d KiB", l.quick.total, len(l.receivers), len(l.tenants), len(l.quick.origins), kib)
 	}
 	runtime.KeepAlive(l)
 }
@@ -109,14 +109,72 @@ func TestLimiterConcurrent(t *testing.T) {
 	for i := range 64 {
 		wg.Go(func() {
 			for j := range 100 {
-				if release, ok := l.TryAcquire(fmt.Sprint(j%5), fmt.Sprint(i%3)); ok {
-					release()
+				if place := l.TryAcquire(fmt.Sprint(j%5), fmt.Sprint(i%3)); place != nil {
+					if i%2 == 0 {
+						place.SetAside()
+					}
+					place.Release(i%4 == 0)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if l.total+len(l.receivers)+len(l.tenants)+len(l.origins) != 0 {
-		t.Errorf("left over: %d %v %v %v", l.total, l.receivers, l.tenants, l.origins)
+	if l.quick.total+l.slow.total+len(l.receivers)+len(l.tenants)+len(l.quick.origins)+len(l.slow.origins) != 0 {
+		t.Errorf("left over: %d %v %v %v", l.quick.total, l.receivers, l.tenants, l.quick.origins)
+	}
+}
+
+// TestLimiterSetsAside: what takes long gives its place to others, and its receiver has the lower
+// half of the slow places until it is quick once.
+func TestLimiterSetsAside(t *testing.T) {
+	t.Parallel()
+	const origin = "https://gateway.com"
+	l := NewLimiter(Places{PerOrigin: 4, SlowPerOrigin: 4})
+	var hung []*Place
+	for n := range 4 {
+		p := l.TryAcquire(origin, strconv.Itoa(n))
+		if p == nil {
+			t.Fatalf("tenant %d has no place", n)
+		}
+		hung = append(hung, p)
+	}
+	if !l.Full(origin) || l.TryAcquire(origin, "b") != nil {
+		t.Error("a place at a full origin")
+	}
+	for n, p := range hung {
+		if !p.SetAside() || p.SetAside() || !p.Slow() {
+			t.Errorf("attempt %d was not set aside once", n)
+		}
+	}
+	fifth := l.TryAcquire(origin, "b")
+	if fifth == nil || fifth.Slow() {
+		t.Fatal("no quick place, though all that is slow was set aside")
+	}
+	if fifth.SetAside() { // the slow places are taken
+		t.Error("more was set aside than there is room for")
+	}
+	fifth.Release(true)
+	if l.TryAcquire(origin, "0") != nil {
+		t.Error("a slow tenant has the upper half of the slow places")
+	}
+	for _, p := range hung[:3] {
+		p.Release(false)
+	}
+	again := l.TryAcquire(origin, "0")
+	if again == nil || !again.Slow() {
+		t.Fatal("a slow tenant has no place of those for slow ones")
+	}
+	again.Release(true)
+	if p := l.TryAcquire(origin, "0"); p == nil || p.Slow() {
+		t.Error("a tenant that was quick is still slow")
+	}
+	l = NewLimiter(Places{})
+	for n := range 2 * maxKnownSlow {
+		p := l.TryAcquire(origin, strconv.Itoa(n))
+		p.SetAside()
+		p.Release(false)
+	}
+	if len(l.known) != maxKnownSlow || l.knownAt[origin] != maxKnownSlow {
+		t.Errorf("%d slow receivers are known, %d at the origin, want %d", len(l.known), l.knownAt[origin], maxKnownSlow)
 	}
 }
