@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"exportd/jobs"
 )
 
 // strangersEntries is by default what would pass the bound of each table in about 28 MiB if it had
@@ -31,6 +33,24 @@ func TestTablesOfStrangers(t *testing.T) {
 				b.take(fmt.Sprintf("2001:db8:%x:%x::/64", i>>16, i&0xffff), noon)
 			}
 			return b
+		},
+		"totals of lists": func() any {
+			m, err := newMemo[int64](maxCounts, countSeen)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range entries {
+				m.set(listKey("org1", jobs.KindMessages, jobs.Filter{Label: fmt.Sprint("label", i)}), int64(i), noon)
+			}
+			return m
+		},
+		"connections' places by address": func() any {
+			p := newPlaces(defaultConnections)
+			for i := range entries {
+				addr := fmt.Sprintf("2001:db8:%x:%x::/64", i>>16, i&0xffff)
+				p.take(addr, addr)
+			}
+			return p
 		},
 		"places of requests that wait": func() any {
 			p := newPlaces(4000)
