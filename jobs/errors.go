@@ -27,6 +27,19 @@ var (
 	ErrUnavailable = errors.New("temporarily unavailable")
 )
 
+// Unavailable is an ErrUnavailable in words of its own, for what stays away until somebody mends
+// it: "temporarily" would be wrong of a subscription that was deleted.
+func Unavailable(format string, args ...any) error {
+	return unavailable(fmt.Sprintf(format, args...))
+}
+
+type unavailable string
+
+func (u unavailable) Error() string { return string(u) }
+
+// Is is for errors.Is.
+func (unavailable) Is(target error) bool { return target == ErrUnavailable }
+
 // Class says what an error means for the job.
 type Class int
 

@@ -23,7 +23,7 @@ const (
 
 // ErrKeyset means that there are sealed secrets and the keyset opens none. It is a
 // jobs.ErrUnavailable: the service is set up wrong, no caller is.
-var ErrKeyset = fmt.Errorf("the keyset opens none of the sealed secrets of API keys: %w", jobs.ErrUnavailable)
+var ErrKeyset = jobs.Unavailable("the keyset opens none of the sealed secrets of API keys")
 
 // sealedCheck remembers whether the keyset is the one that sealed the records.
 type sealedCheck struct {

@@ -175,7 +175,7 @@ func (q *Queue) CheckTopic(ctx context.Context, lane jobs.Queue) error {
 	case err != nil:
 		return fmt.Errorf("ask about topic %s: %w", q.topic(lane), classify(err))
 	case !slices.Contains(res.GetPermissions(), publish):
-		return fmt.Errorf("topic %s is missing, or %s is not granted on it: %w", q.topic(lane), publish, jobs.ErrUnavailable)
+		return jobs.Unavailable("topic %s is missing, or %s is not granted on it", q.topic(lane), publish)
 	}
 	return nil
 }
@@ -185,7 +185,7 @@ func (q *Queue) InspectTopic(ctx context.Context, lane jobs.Queue) error {
 	_, err := q.client.TopicAdminClient.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: q.topic(lane)})
 	switch {
 	case status.Code(err) == codes.NotFound:
-		return fmt.Errorf("topic %s is missing: %w", q.topic(lane), jobs.ErrUnavailable)
+		return jobs.Unavailable("topic %s is missing", q.topic(lane))
 	case err != nil:
 		return fmt.Errorf("get topic %s: %w", q.topic(lane), classify(err))
 	}
@@ -199,12 +199,12 @@ func (q *Queue) CheckSubscription(ctx context.Context, lane jobs.Queue) error {
 	have, err := q.client.SubscriptionAdminClient.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: name})
 	switch {
 	case status.Code(err) == codes.NotFound:
-		return fmt.Errorf("subscription %s is missing: %w", name, jobs.ErrUnavailable)
+		return jobs.Unavailable("subscription %s is missing", name)
 	case err != nil:
 		return fmt.Errorf("get subscription %s: %w", name, classify(err))
 	}
 	if wrong := q.deviations(lane, have); len(wrong) > 0 {
-		return fmt.Errorf("subscription %s %s: %w", name, texts(wrong), jobs.ErrUnavailable)
+		return jobs.Unavailable("subscription %s %s", name, texts(wrong))
 	}
 	return nil
 }
