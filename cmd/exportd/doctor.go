@@ -41,6 +41,7 @@ func doctorCommand(env environment) *cobra.Command {
 		Long: `Asks for everything that exportd needs, side by side and within 10 s: indexes, TTL policies,
 point-in-time recovery, topics and subscriptions, the bucket and its settings, the keyset, signed
 URLs, callbacks, clocks, live workers. A line each, with the command that mends what is bad.
+A warning is of a dangerous setting that may be wanted; it changes no exit code.
 It changes nothing but an object of a few bytes, which it writes, fetches and deletes.
 
 Exit code: 0 all is well, 1 something is bad, 2 the configuration is wrong.`,
@@ -204,6 +205,12 @@ func (d *examiner) ofKeys(s remote) []doctor.Check {
 			}
 			return text, nil
 		}),
+		{Name: "signatures of operators", Remedy: "EXPORTD_PRIVILEGED_V1=false, as soon as no client of operators and admins needs it", Run: func(context.Context) (string, error) {
+			if d.cfg.PrivilegedV1 {
+				return "", doctor.Warn("EXPORTD_PRIVILEGED_V1 lets keys with ops, admin or platform sign by version 1: whoever overhears such a request can make any other with its headers, for a minute")
+			}
+			return "by version 2 alone", nil
+		}},
 	}
 }
 

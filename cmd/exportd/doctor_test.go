@@ -30,6 +30,7 @@ import (
 	"exportd/internal/localcloud/fault"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/objectstore"
+	"exportd/jobs"
 )
 
 // patient is a cloud that has all that production needs, and an examiner of it.
@@ -219,6 +220,9 @@ func TestDoctor(t *testing.T) {
 			if len(bad) != 1 || !strings.HasPrefix(bad[0].Name, l.name) || !strings.Contains(bad[0].Found, l.text) || !strings.Contains(bad[0].Remedy, l.remedy) {
 				t.Fatalf("bad: %+v\nwant the one line %s, %q, %q", bad, l.name, l.text, l.remedy)
 			}
+			if strings.Contains(bad[0].Found, ": "+jobs.ErrUnavailable.Error()+" (") { // and nothing more but the address
+				t.Errorf("%s: what stays as it is is called temporary", bad[0].Found)
+			}
 			t.Logf("%s | %s: %s -> %s", l.what, bad[0].Name, bad[0].Found, bad[0].Remedy)
 		})
 	}
@@ -286,6 +290,23 @@ var lostOfRest = []lost{
 		}
 	}, name: "callbacks get out", text: "server misbehaving", remedy: "DNS server"},
 	{what: "Pub/Sub", harm: func(_ *testing.T, p *patient) { p.d.cfg.PubSubHost = "127.0.0.1:1" }, name: "Pub/Sub", text: "127.0.0.1:1", remedy: "PUBSUB_EMULATOR_HOST"},
+}
+
+// TestDoctorWarns: a setting that is dangerous and allowed is one warning, and nothing is bad.
+func TestDoctorWarns(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t)
+	for _, on := range []bool{false, true} {
+		p.d.cfg.PrivilegedV1 = on
+		fs := p.examine(t)
+		i := slices.IndexFunc(fs, func(f doctor.Finding) bool { return f.State == doctor.Warning })
+		if doctor.Count(fs, doctor.Bad) > 0 || (i >= 0) != on || doctor.Count(fs, doctor.Warning) > 1 {
+			t.Fatalf("EXPORTD_PRIVILEGED_V1=%t: %+v", on, fs)
+		}
+		if on && (!strings.Contains(fs[i].Found, "EXPORTD_PRIVILEGED_V1") || !strings.Contains(fs[i].Remedy, "EXPORTD_PRIVILEGED_V1=false")) {
+			t.Errorf("the warning is %+v", fs[i])
+		}
+	}
 }
 
 // TestDoctorTopic: a topic that is gone takes its subscription along: two lines, one remedy.

@@ -32,7 +32,9 @@ func (d *examiner) ofProcesses(firestore, storage remote) []doctor.Check {
 			return d.rescuers(ctx)
 		}),
 		{Name: "quotas", Run: func(context.Context) (string, error) {
-			return "", doctor.Skip("not read here; see https://console.cloud.google.com/iam-admin/quotas?project=%s", d.cfg.ProjectID)
+			// To read them takes cloudquotas.quotas.get and an API to be enabled, for nothing else.
+			return "", doctor.Skip("not read here; look at Pub/Sub's publisher and subscriber throughput of the region (gcloud quotas info list --service=pubsub.googleapis.com --project=%[1]s) "+
+				"and at signatures a minute (gcloud quotas info list --service=iamcredentials.googleapis.com --project=%[1]s); deployments/capacity.md has what loads need", d.cfg.ProjectID)
 		}},
 		{Name: "data folder", Remedy: "chown or chmod u+rwx " + d.flags.dataDir, Run: func(context.Context) (string, error) { return d.dataFolder() }},
 	}

@@ -16,9 +16,11 @@ import (
 // State is how a check ended.
 type State string
 
-// The states. A skipped check found that its question makes no sense here, or cannot be asked.
+// The states. A warning is of what somebody may have chosen: it fails nothing. A skipped check found
+// that its question makes no sense here, or cannot be asked.
 const (
 	OK      State = "ok"
+	Warning State = "warning"
 	Bad     State = "bad"
 	Skipped State = "skipped"
 )
@@ -40,7 +42,7 @@ type Finding struct {
 	Name   string `json:"name"`
 	State  State  `json:"state"`
 	Found  string `json:"found"`
-	Remedy string `json:"remedy,omitempty"` // of a bad one
+	Remedy string `json:"remedy,omitempty"` // of a bad one, and of a warning
 }
 
 // skip is the error of a check that is skipped.
@@ -50,6 +52,14 @@ func (s skip) Error() string { return s.why }
 
 // Skip is what Run returns when its question makes no sense, or cannot be asked.
 func Skip(format string, args ...any) error { return skip{fmt.Sprintf(format, args...)} }
+
+// warning is the error of a check that warns.
+type warning struct{ what string }
+
+func (w warning) Error() string { return w.what }
+
+// Warn is what Run returns for what is dangerous, and yet may be wanted.
+func Warn(format string, args ...any) error { return warning{fmt.Sprintf(format, args...)} }
 
 // fault is an error with its own remedy.
 type fault struct {
@@ -117,12 +127,16 @@ const grace = 200 * time.Millisecond
 func (c Check) finding(ctx context.Context, within time.Duration, found string, err error) Finding {
 	f := Finding{Name: c.Name, State: OK, Found: found}
 	var s skip
+	var w warning
 	var own fault
 	switch {
 	case err == nil:
 		return f
 	case errors.As(err, &s):
 		f.State, f.Found = Skipped, s.why
+		return f
+	case errors.As(err, &w):
+		f.State, f.Found, f.Remedy = Warning, w.what, c.Remedy
 		return f
 	case ctx.Err() != nil:
 		f.Found = fmt.Sprintf("no answer within %s", within)
@@ -149,13 +163,13 @@ func Count(fs []Finding, s State) (n int) {
 	return n
 }
 
-// WriteTable writes a line per finding; what is bad is followed by its remedy.
+// WriteTable writes a line per finding; what is bad, or warned of, is followed by its remedy.
 func WriteTable(w io.Writer, fs []Finding) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, f := range fs {
 		state := string(f.State)
-		if f.State == Bad {
-			state = "BAD"
+		if f.State == Bad || f.State == Warning {
+			state = strings.ToUpper(state)
 		}
 		line := strings.Join(strings.Fields(f.Found), " ") // a line each, whatever an error says
 		if f.Remedy != "" {
@@ -163,7 +177,7 @@ func WriteTable(w io.Writer, fs []Finding) error {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\n", state, f.Name, line)
 	}
-	fmt.Fprintf(t, "%d ok, %d bad, %d skipped\n", Count(fs, OK), Count(fs, Bad), Count(fs, Skipped))
+	fmt.Fprintf(t, "%d ok, %d bad, %d to be warned of, %d skipped\n", Count(fs, OK), Count(fs, Bad), Count(fs, Warning), Count(fs, Skipped))
 	return t.Flush()
 }
 

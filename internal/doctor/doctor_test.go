@@ -23,6 +23,7 @@ func TestExamine(t *testing.T) {
 			{Name: "bad", Remedy: "mend it", Where: "127.0.0.1:1", Run: func(context.Context) (string, error) { return "", errors.New("broken\nin two") }},
 			{Name: "own remedy", Remedy: "mend it", Run: func(context.Context) (string, error) { return "", doctor.Fault(errors.New("odd"), "mend that") }},
 			{Name: "skipped", Remedy: "mend it", Run: func(context.Context) (string, error) { return "", doctor.Skip("not %s", "here") }},
+			{Name: "risky", Remedy: "undo it", Where: "10.0.0.3:443", Run: func(context.Context) (string, error) { return "", doctor.Warn("%s is on", "it") }},
 			{Name: "slow", Remedy: "wait", Where: "10.0.0.1:443", Run: func(ctx context.Context) (string, error) { <-ctx.Done(); return "", ctx.Err() }},
 			{Name: "deaf", Where: "10.0.0.2:443", Run: func(context.Context) (string, error) { <-stuck; return "", nil }},
 		}
@@ -38,6 +39,7 @@ func TestExamine(t *testing.T) {
 			{Name: "bad", State: doctor.Bad, Found: "broken\nin two (127.0.0.1:1)", Remedy: "mend it"},
 			{Name: "own remedy", State: doctor.Bad, Found: "odd", Remedy: "mend that"},
 			{Name: "skipped", State: doctor.Skipped, Found: "not here"},
+			{Name: "risky", State: doctor.Warning, Found: "it is on", Remedy: "undo it"},
 			{Name: "slow", State: doctor.Bad, Found: "no answer within 10s (10.0.0.1:443)", Remedy: "wait"},
 			{Name: "deaf", State: doctor.Bad, Found: "no answer within 10s (10.0.0.2:443)"},
 			{Name: "one of many", State: doctor.OK},
@@ -50,7 +52,7 @@ func TestExamine(t *testing.T) {
 		if err := errors.Join(doctor.WriteTable(&table, fs), doctor.WriteJSON(&asJSON, fs)); err != nil {
 			t.Fatal(err)
 		}
-		if n := strings.Count(table.String(), "\n"); n != len(checks)+1 || !strings.Contains(table.String(), "broken in two (127.0.0.1:1)  -> mend it\n") {
+		if n := strings.Count(table.String(), "\n"); n != len(checks)+1 || !strings.Contains(table.String(), "broken in two (127.0.0.1:1)  -> mend it\n") || !strings.Contains(table.String(), "it is on  -> undo it\n") || !strings.Contains(table.String(), "51 ok, 4 bad, 1 to be warned of, 1 skipped\n") {
 			t.Errorf("%d lines:\n%s", n, &table)
 		}
 		var back []doctor.Finding
