@@ -48,6 +48,7 @@ func (p *Place) Check(policy Policy, now time.Time) error {
 	c.that(p.Schema == SchemaVersion, "schema is %d", p.Schema)
 	c.that(p.Shard == NewPlace(p.OrgID, p.Number).Shard, "shard is %d", p.Shard)
 	c.that(p.JobID == "" || ValidID(p.JobID), "jobId is none")
+	c.that(p.Turn >= 0 && p.Turn <= maxCount, "turn is %d", p.Turn)
 	c.text("rev", p.Rev, maxText)
 	c.that(p.WakeAt.IsZero() || !p.WakeAt.After(now.Add(placeCheck+policy.RingAgain+policy.Skew)), "wakeAt is %s", p.WakeAt.Format(time.RFC3339))
 	return c.err("place", "")

@@ -21,8 +21,8 @@ import (
 type yard struct {
 	Now     int
 	Jobs    []jobs.Job
-	Places  []jobs.Place
-	Rings   []int // jobs whose doorbell rings
+	Places  []jobs.Place // the documents of one after those of the other, by slot; Number is 0 where none is
+	Rings   []int        // jobs whose doorbell rings
 	Workers [2]hand
 	Rescuer hand
 	Lost    int // rings that may still get lost
@@ -47,6 +47,7 @@ type yardModel struct {
 	release func(*jobs.Place) // breaks what the end of a job does to its place
 	want    func(*jobs.Place) // breaks what a claim does that finds no place
 	silent  bool              // who ends a job does not ring the next
+	take    func(*jobs.Place) // breaks what a claim writes that finds one
 	states  int
 }
 
@@ -59,13 +60,30 @@ func (y yard) clone() yard {
 type yardPlaces []jobs.Place
 
 func (p yardPlaces) Any() (out []*jobs.Place, _ error) {
-	for _, place := range p {
-		out = append(out, &place)
+	for n := range len(p) / jobs.PlaceTurns {
+		out = append(out, newest(p, n))
 	}
 	return out, nil
 }
 
-func (p yardPlaces) Get(number int) (*jobs.Place, error) { place := p[number-1]; return &place, nil }
+func (p yardPlaces) Get(number int) (*jobs.Place, error) { return newest(p, number-1), nil }
+
+// newest is how a place, counted from 0, stands.
+func newest(docs []jobs.Place, n int) *jobs.Place {
+	var all []*jobs.Place
+	for _, p := range docs[n*jobs.PlaceTurns : (n+1)*jobs.PlaceTurns] {
+		if p.Number > 0 {
+			all = append(all, &p)
+		}
+	}
+	if p := jobs.Newest(all); p != nil {
+		return p
+	}
+	return jobs.NewPlace("o", n+1)
+}
+
+// docOf is where a document of a place is.
+func docOf(p *jobs.Place) int { return (p.Number-1)*jobs.PlaceTurns + p.Slot() }
 
 func (m *yardModel) start(n, places int) yard {
 	y := yard{Lost: 1, Deaths: 1, Jumps: 1}
@@ -75,9 +93,7 @@ func (m *yardModel) start(n, places int) yard {
 			CreatedAt: epoch0, WakeAt: epoch0.Add(24 * time.Hour)}) // long, to see that places alone are enough
 		y.Rings = append(y.Rings, i)
 	}
-	for i := range places {
-		y.Places = append(y.Places, *jobs.NewPlace("o", i+1))
-	}
+	y.Places = make([]jobs.Place, places*jobs.PlaceTurns)
 	return y
 }
 
@@ -178,7 +194,10 @@ func (m *yardModel) commit(y *yard, h hand) (committed, conflict bool) {
 		if job.State == jobs.Queued && m.want != nil {
 			m.want(p)
 		}
-		if y.Places[p.Number-1] != h.Places[p.Number-1] && !m.blind {
+		if p.JobID == job.ID && h.Do == "claim" && m.take != nil {
+			m.take(p)
+		}
+		if y.Places[docOf(p)] != h.Places[docOf(p)] && !m.blind {
 			return false, true
 		}
 	}
@@ -186,7 +205,7 @@ func (m *yardModel) commit(y *yard, h hand) (committed, conflict bool) {
 		return false, true
 	}
 	for _, p := range tx.ChangedPlaces {
-		y.Places[p.Number-1] = *p
+		y.Places[docOf(p)] = *p
 	}
 	y.Jobs[h.Job] = job
 	return true, false
@@ -199,7 +218,11 @@ func (m *yardModel) rescue(y yard, emit func(string, yard)) {
 		for i, p := range y.Places {
 			if !p.WakeAt.IsZero() && !now.Before(p.WakeAt) {
 				n := y.clone()
-				n.Rescuer = hand{Do: "wake place", Place: i, Places: slices.Clone(y.Places)}
+				n.Rescuer = hand{Do: "wake place", Place: i / jobs.PlaceTurns, Places: slices.Clone(y.Places)}
+				if over := newest(y.Places, i/jobs.PlaceTurns); docOf(over) != i {
+					n.Rescuer = hand{}
+					n.Places[i].WakeAt = time.Time{} // of a turn that is over
+				}
 				emit(fmt.Sprintf("the rescuer reads place %d", p.Number), n)
 			}
 		}
@@ -208,7 +231,7 @@ func (m *yardModel) rescue(y yard, emit func(string, yard)) {
 	if h.Job0 == nil { // then it asks for the job and who waits
 		n := y.clone()
 		held := slices.ContainsFunc(y.Jobs, func(j jobs.Job) bool {
-			return j.ID == h.Places[h.Place].JobID && j.State == jobs.Running && j.Place == h.Place+1
+			return j.ID == newest(h.Places, h.Place).JobID && j.State == jobs.Running && j.Place == h.Place+1
 		})
 		n.Rescuer.Job0 = &jobs.Job{Counted: held}
 		n.Rescuer.Job, n.Rescuer.Waits = oldest(y), oldest(y) >= 0
@@ -217,10 +240,10 @@ func (m *yardModel) rescue(y yard, emit func(string, yard)) {
 	}
 	n := y.clone()
 	n.Rescuer = hand{}
-	p := h.Places[h.Place]
+	p := newest(h.Places, h.Place)
 	ring := p.Wake(now, m.policy, h.Job0.Counted, h.Waits)
-	if y.Places[h.Place] == h.Places[h.Place] {
-		n.Places[h.Place] = p
+	if i := docOf(p); y.Places[i] == h.Places[i] {
+		n.Places[i] = *p
 		if ring {
 			n.Rings = append(n.Rings, h.Job)
 		}
@@ -264,7 +287,7 @@ func (y yard) key() string {
 			if !p.WakeAt.IsZero() {
 				from = max(p.WakeAt.Sub(now), 0)
 			}
-			fmt.Fprint(&b, p.JobID, p.Wanted, from, " ")
+			fmt.Fprint(&b, p.Turn, p.JobID, p.Wanted, from, " ")
 		}
 	}
 	hands := []string{}
@@ -296,7 +319,7 @@ func (m *yardModel) visit(y yard, trail []string) string {
 			running++
 		}
 	}
-	if running > len(y.Places) {
+	if running > len(y.Places)/jobs.PlaceTurns {
 		return "too many run\n  " + strings.Join(trail, "\n  ")
 	}
 	k := y.key()
@@ -367,6 +390,9 @@ func TestModelPlacesFinds(t *testing.T) {
 		"the place is kept": {func(m *yardModel) {
 			m.release = func(p *jobs.Place) { p.JobID, p.WakeAt = "x", time.Time{} }
 		}, "nothing more happens and job"},
+		"each claim takes a turn of its own": {func(m *yardModel) {
+			m.take = func(p *jobs.Place) { p.Turn += int64(p.JobID[0] - 'a') }
+		}, "too many run"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

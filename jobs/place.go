@@ -14,6 +14,9 @@ type Place struct {
 	Rev    string `firestore:"rev"`    // as Job.Rev
 	OrgID  string `firestore:"orgId"`
 	Number int    `firestore:"number"` // from 1
+	// Turn counts how often the place was taken. Each taking writes another of the place's PlaceTurns
+	// documents; the one of the highest turn holds.
+	Turn int64 `firestore:"turn,omitempty"`
 	// JobID is the job that has the place, "" if none has.
 	JobID string `firestore:"jobId"`
 	// Wanted: a job of the org has found no place free since a free one was last found by none. Then
@@ -23,6 +26,12 @@ type Place struct {
 	WakeAt time.Time `firestore:"wakeAt,omitempty"`
 	Shard  int       `firestore:"shard"`
 }
+
+// PlaceTurns is how many documents a place has, in turn. Firestore bears a write a second of a
+// document; a place of an org that asks all the time for what takes a second or two is taken and
+// given back 40 times a minute, by two writes, or three where others wait for it. All are read by
+// a claim.
+const PlaceTurns = 6
 
 const (
 	// placeGrace is how long whoever has freed a place has to ring the next job, before the rescuer does.
@@ -42,6 +51,19 @@ func NewPlace(orgID string, number int) *Place {
 	return &Place{Schema: SchemaVersion, OrgID: orgID, Number: number, Shard: int(h.Sum32() % Shards)}
 }
 
+// Slot is which of the place's documents its turn is in, from 0.
+func (p *Place) Slot() int { return int(p.Turn % PlaceTurns) }
+
+// Newest gives the document of a place that holds, nil if none is there.
+func Newest(docs []*Place) (newest *Place) {
+	for _, p := range docs {
+		if p != nil && (newest == nil || p.Turn > newest.Turn) {
+			newest = p
+		}
+	}
+	return newest
+}
+
 // Places are the places of the job's org as a transaction sees them.
 type Places interface {
 	// Any gives places that the org has, in whatever order; nil if its jobs need none.
@@ -50,7 +72,9 @@ type Places interface {
 	Get(number int) (*Place, error)
 }
 
-// takePlace has the job take a free place. Without one, the job waits: all that were looked at
+// takePlace has the job take a free place, by a write to the document of its next turn: of several
+// that take it at once all write that one, and a turn that is over is never free again to anybody,
+// as its next has been written. Without a free place, the job waits: all that were looked at
 // are wanted from then on, and whichever is freed first rings the job that has waited longest.
 func (tx *Tx) takePlace() (ok bool, err error) {
 	if tx.Places == nil {
@@ -65,12 +89,7 @@ func (tx *Tx) takePlace() (ok bool, err error) {
 	}
 	for _, p := range places {
 		if p.JobID == "" || p.JobID == tx.Job.ID {
-			p.JobID, tx.Job.Place = tx.Job.ID, p.Number
-			p.WakeAt = time.Time{}
-			if p.Wanted {
-				p.WakeAt = tx.Now.Add(placeCheck)
-			}
-			tx.ChangedPlaces = append(tx.ChangedPlaces, p)
+			tx.take(p)
 			return true, nil
 		}
 	}
@@ -82,6 +101,23 @@ func (tx *Tx) takePlace() (ok bool, err error) {
 	}
 	tx.Job.WakeAt = tx.Now.Add(waitsFor)
 	return false, nil
+}
+
+func (tx *Tx) take(p *Place) {
+	next := *p
+	if p.JobID == "" {
+		next.Turn++
+		if !p.WakeAt.IsZero() { // nobody is to look at a turn that is over
+			p.WakeAt = time.Time{}
+			tx.ChangedPlaces = append(tx.ChangedPlaces, p)
+		}
+	}
+	next.JobID, tx.Job.Place = tx.Job.ID, p.Number
+	next.WakeAt = time.Time{}
+	if p.Wanted {
+		next.WakeAt = tx.Now.Add(placeCheck)
+	}
+	tx.ChangedPlaces = append(tx.ChangedPlaces, &next)
 }
 
 // leavePlace gives the job's place back.
@@ -106,7 +142,7 @@ func (tx *Tx) leavePlace() error {
 	return nil
 }
 
-// Wake does what is due for a place whose WakeAt has passed: held says that its job still runs
+// Wake does what is due for a place (its newest document) whose WakeAt has passed: held says that its job still runs
 // in it, waiting that jobs of the org are queued. It says whether to ring the one that has waited
 // longest. A place that is held stays wanted: whoever found it so counts on that.
 func (p *Place) Wake(now time.Time, policy Policy, held, waiting bool) (ring bool) {

@@ -19,8 +19,8 @@ type Tx struct {
 	// Events and Callback are written with the job when the transaction commits.
 	Events   []Event
 	Callback *Callback
-	// Places, if not nil, are those that the org's running jobs take, and ChangedPlaces those that
-	// the transaction changed, each once.
+	// Places, if not nil, are those that the org's running jobs take, and ChangedPlaces the documents
+	// of them that the transaction changed, each once.
 	Places        Places
 	ChangedPlaces []*Place
 	// NewParts are created, Parts (those loaded through Part) updated where changed.

@@ -6,7 +6,8 @@
 //	ExportFingerprints/{fingerprint}     the job that equal requests share
 //	ExportIdempotency/{hash}             the job that an Idempotency-Key gave
 //	ExportCallbacks/{webhookId}          deliveries
-//	ExportPlaces/{org hash}-{number}     places of an org's running jobs
+//	ExportPlaces/{org hash}-{number}     places of an org's running jobs; five more documents of each
+//	                                     end in -1 to -5 (jobs.PlaceTurns)
 //	ExportCallbackReceivers/{hash}       destinations of callbacks that fail
 //	ExportLeases/{name}                  the rescuer's lease, workers' presence, paused queues
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -135,7 +136,7 @@ func (s *Store) dueDoc(kind DueKind, doc *firestore.DocumentSnapshot) (Due, bool
 		d.Message = callbackMessage(doc.Ref.ID)
 	case DuePlaces:
 		var p jobs.Place
-		d.Foreign = decode(doc, &p) != nil || doc.Ref.Path != s.placeRef(p.OrgID, p.Number).Path
+		d.Foreign = decode(doc, &p) != nil || !slices.ContainsFunc(s.placeRefs(p.OrgID, p.Number), func(r *firestore.DocumentRef) bool { return r.Path == doc.Ref.Path })
 		d.org, d.number = p.OrgID, p.Number
 	default:
 		d.Foreign = !jobs.ValidID(doc.Ref.ID)

@@ -113,8 +113,8 @@ type merged struct {
 	docs    map[string]*firestore.DocumentSnapshot // parts as read
 	parts   map[string]*jobs.Part                  // parts as changed
 
-	places        map[int]placeDoc // as read
-	changedPlaces map[int]*jobs.Place
+	places        map[int]placeDocs // as read
+	changedPlaces map[placeKey]*jobs.Place
 
 	created   []*jobs.Part
 	events    []jobs.Event
@@ -123,7 +123,7 @@ type merged struct {
 
 func newMerged(job jobs.Job, updated time.Time) *merged {
 	return &merged{job: job, updated: updated, docs: map[string]*firestore.DocumentSnapshot{}, parts: map[string]*jobs.Part{},
-		places: map[int]placeDoc{}, changedPlaces: map[int]*jobs.Place{}}
+		places: map[int]placeDocs{}, changedPlaces: map[placeKey]*jobs.Place{}}
 }
 
 // add runs a change. One that fails leaves nothing behind.
@@ -142,7 +142,7 @@ func (g *merged) add(ctx context.Context, s *Store, c *change) (*jobs.Job, error
 	}
 	g.job = job
 	for _, p := range tx.ChangedPlaces {
-		g.changedPlaces[p.Number] = p
+		g.changedPlaces[placeKey{p.Number, p.Slot()}] = p
 	}
 	for _, p := range tx.ChangedParts() {
 		g.parts[p.ID] = p

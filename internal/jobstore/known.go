@@ -17,8 +17,8 @@ type known struct {
 
 type knownJob struct {
 	job     jobs.Job
-	updated time.Time // of the document
-	place   *placeDoc // that the job has, if it is known
+	updated time.Time  // of the document
+	place   *placeDocs // that the job has, if it is known
 }
 
 // maxKnown is how many jobs a worker may have slots for. Beyond it, one is read again.

@@ -15,9 +15,9 @@ import (
 	"exportd/jobs"
 )
 
-// maxPlacesRead bounds the places that a claim looks at. Of an org with more, it looks at as many
+// maxPlacesRead bounds the places that a claim looks at, of jobs.PlaceTurns documents each. Of an org with more, it looks at as many
 // at random; a job that finds none free then is rung again as long as there is one.
-const maxPlacesRead = 64
+const maxPlacesRead = 32
 
 // maxWaiting is how many of the jobs that have waited longest are looked at for one whose next
 // attempt is due.
@@ -25,47 +25,93 @@ const maxWaiting = 10
 
 func (s *Store) places() *firestore.CollectionRef { return s.client.Collection("ExportPlaces") }
 
-func (s *Store) placeRef(orgID string, number int) *firestore.DocumentRef {
+func (s *Store) placeRef(orgID string, number, slot int) *firestore.DocumentRef {
 	sum := sha256.Sum256([]byte(orgID)) // an org's name may be none that a document can have
-	return s.places().Doc(hex.EncodeToString(sum[:16]) + "-" + strconv.Itoa(number))
+	id := hex.EncodeToString(sum[:16]) + "-" + strconv.Itoa(number)
+	if slot > 0 {
+		id += "-" + strconv.Itoa(slot)
+	}
+	return s.places().Doc(id)
 }
 
-// placeDoc is a place as it was read. One that does not exist yet is free.
+func (s *Store) placeRefs(orgID string, number int) (refs []*firestore.DocumentRef) {
+	for slot := range jobs.PlaceTurns {
+		refs = append(refs, s.placeRef(orgID, number, slot))
+	}
+	return refs
+}
+
+// placeDocs are a place's documents as they were read, by slot.
+type placeDocs [jobs.PlaceTurns]placeDoc
+
+// placeDoc is one of them.
 type placeDoc struct {
-	place   jobs.Place
+	place   *jobs.Place // nil if it does not exist
 	exists  bool
-	damaged bool // place is what remains to be believed
+	damaged bool        // place is what remains to be believed
+	rest    *jobs.Place // that, without its turn
 	updated time.Time
 }
 
-// readPlace reads one. Of a damaged one it believes who has it, if that can be a job: the commit by
-// which that job stops running gives the place back, and else the rescuer does.
-func (s *Store) readPlace(doc *firestore.DocumentSnapshot, orgID string, number int) placeDoc {
-	fresh := jobs.NewPlace(orgID, number)
-	if !doc.Exists() {
-		return placeDoc{place: *fresh}
+// readPlace reads a place. Of a damaged document it believes who has the place, if that can be a job:
+// the commit by which that job stops running gives it back, and else the rescuer does.
+func (s *Store) readPlace(docs []*firestore.DocumentSnapshot, orgID string, number int) (out placeDocs) {
+	last := int64(-1)
+	for slot, doc := range docs {
+		if out[slot] = s.readPlaceDoc(doc, orgID, number, slot); out[slot].place != nil {
+			last = max(last, out[slot].place.Turn)
+		}
 	}
-	d := placeDoc{exists: true, updated: doc.UpdateTime}
-	why := salvage(doc, &d.place)
-	if why == "" && (d.place.OrgID != orgID || d.place.Number != number) {
-		why = "orgId and number are not those of its id"
+	for slot, d := range out {
+		if d.damaged && d.place == nil { // whose turn it was is not known: it counts as the last
+			last += 1 + (int64(slot)-last-1+jobs.PlaceTurns*jobs.PlaceTurns)%jobs.PlaceTurns
+			out[slot].place = d.rest
+			out[slot].place.Turn = last
+		}
+	}
+	return out
+}
+
+func (s *Store) readPlaceDoc(doc *firestore.DocumentSnapshot, orgID string, number, slot int) (d placeDoc) {
+	if !doc.Exists() {
+		return d
+	}
+	fresh, p := jobs.NewPlace(orgID, number), jobs.Place{}
+	d.exists, d.updated = true, doc.UpdateTime
+	why := salvage(doc, &p)
+	if why == "" && (p.OrgID != orgID || p.Number != number || p.Slot() != slot) {
+		why = "orgId, number and turn are not those of its id"
 	}
 	if why == "" && !inShard(doc, fresh.Shard) {
 		why = "shard is none"
 	}
 	if why == "" {
-		if err := d.place.Check(s.cfg.Policy, s.cfg.Now()); err != nil {
+		if err := p.Check(s.cfg.Policy, s.cfg.Now()); err != nil {
 			why = err.Error()
 		}
 	}
-	if why != "" {
-		s.damaged(telemetry.PlaceDocument, doc, why)
-		if jobs.ValidID(d.place.JobID) {
-			fresh.JobID = d.place.JobID
-		}
-		d.place, d.damaged = *fresh, true // who finds it taken has the rescuer look at it
+	if why == "" {
+		d.place = &p
+		return d
 	}
+	s.damaged(telemetry.PlaceDocument, doc, why)
+	if jobs.ValidID(p.JobID) {
+		fresh.JobID = p.JobID
+	}
+	d.damaged, d.rest = true, fresh // who finds it taken has the rescuer look at it
 	return d
+}
+
+// newest gives the place as it stands. One of which nothing is there is free.
+func (d *placeDocs) newest(orgID string, number int) jobs.Place {
+	var all []*jobs.Place
+	for _, doc := range d {
+		all = append(all, doc.place)
+	}
+	if p := jobs.Newest(all); p != nil {
+		return *p
+	}
+	return *jobs.NewPlace(orgID, number)
 }
 
 // groupPlaces are the places of the org of a group's job, as its changes leave them.
@@ -100,7 +146,7 @@ func (p groupPlaces) get(numbers []int) ([]*jobs.Place, error) {
 	var missing []int
 	for _, n := range numbers {
 		if _, ok := p.g.places[n]; !ok {
-			refs, missing = append(refs, p.s.placeRef(org, n)), append(missing, n)
+			refs, missing = append(refs, p.s.placeRefs(org, n)...), append(missing, n)
 		}
 	}
 	if len(refs) > 0 {
@@ -108,25 +154,31 @@ func (p groupPlaces) get(numbers []int) ([]*jobs.Place, error) {
 		if err != nil {
 			return nil, classify(err)
 		}
-		for i, doc := range docs {
-			p.g.places[missing[i]] = p.s.readPlace(doc, org, missing[i])
+		for i, n := range missing {
+			p.g.places[n] = p.s.readPlace(docs[i*jobs.PlaceTurns:(i+1)*jobs.PlaceTurns], org, n)
 		}
 	}
 	out := make([]*jobs.Place, len(numbers))
 	for i, n := range numbers {
-		place := p.g.places[n].place
-		if changed := p.g.changedPlaces[n]; changed != nil {
-			place = *changed
+		read := p.g.places[n]
+		place := read.newest(org, n)
+		for _, changed := range p.g.changedPlaces {
+			if changed.Number == n && changed.Turn >= place.Turn {
+				place = *changed
+			}
 		}
 		out[i] = &place
 	}
 	return out, nil
 }
 
-// writePlace adds a place to a commit on condition that it is as it was read.
+// placeKey names a document of the org's places.
+type placeKey struct{ number, slot int }
+
+// writePlace adds a document of a place to a commit on condition that it is as it was read.
 func (s *Store) writePlace(batch *writes, was placeDoc, p *jobs.Place, rev string) {
 	p.Rev = rev
-	ref := s.placeRef(p.OrgID, p.Number)
+	ref := s.placeRef(p.OrgID, p.Number, p.Slot())
 	if was.exists {
 		batch.Update(ref, fields(p), firestore.LastUpdateTime(was.updated))
 		return
@@ -156,13 +208,16 @@ func (s *Store) Waiting(ctx context.Context, orgID string) (id string, any bool,
 func (s *Store) WakePlace(ctx context.Context, d Due) (ring string, err error) {
 	err = retry(ctx, func() error {
 		ring = ""
-		docs, err := s.client.GetAll(ctx, []*firestore.DocumentRef{d.ref})
-		if err != nil || !docs[0].Exists() {
+		docs, err := s.client.GetAll(ctx, s.placeRefs(d.org, d.number))
+		if err != nil {
 			return classify(err)
 		}
-		was := s.readPlace(docs[0], d.org, d.number)
-		p := was.place
-		if was.damaged { // its wakeAt was read by the query
+		was := s.readPlace(docs, d.org, d.number)
+		p := was.newest(d.org, d.number)
+		if ref := s.placeRef(d.org, d.number, p.Slot()); ref.Path != d.ref.Path {
+			return s.Retire(ctx, d) // of a turn that is over
+		}
+		if was[p.Slot()].damaged { // its wakeAt was read by the query
 			p.Wanted, p.WakeAt = true, s.cfg.Now().Add(-time.Second)
 		}
 		held, err := s.inPlace(ctx, p)
@@ -177,7 +232,7 @@ func (s *Store) WakePlace(ctx context.Context, d Due) (ring string, err error) {
 			ring = id
 		}
 		batch, rev := s.newWrites(), jobs.NewToken()
-		s.writePlace(batch, was, &p, rev)
+		s.writePlace(batch, was[p.Slot()], &p, rev)
 		return commit(ctx, batch, s.carries(d.ref, rev))
 	})
 	if err != nil {

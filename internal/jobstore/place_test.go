@@ -163,3 +163,43 @@ func TestPlaceCosts(t *testing.T) {
 		t.Errorf("places = %d, %v, want one that is free", len(docs), err)
 	}
 }
+
+// TestPlaceDocumentsTakeTurns: an org that has jobs run one after the other writes no document of a
+// place as often as it takes the place: each bears a write a second.
+func TestPlaceDocumentsTakeTurns(t *testing.T) {
+	t.Parallel()
+	const rounds = 3 * jobs.PlaceTurns
+	b := open(t, jobs.Limits{RunningJobs: 1})
+	writes, last := map[string]int{}, map[string]time.Time{}
+	look := func() {
+		docs, err := b.client.Collection("ExportPlaces").Documents(t.Context()).GetAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, doc := range docs {
+			if doc.UpdateTime.After(last[doc.Ref.ID]) {
+				writes[doc.Ref.ID]++
+				last[doc.Ref.ID] = doc.UpdateTime
+			}
+		}
+	}
+	for i := range rounds {
+		s := request("org", 1)
+		s.Fresh = true
+		id := b.submit(t, s).Job.ID
+		if ok, err := b.claim(id); !ok || err != nil {
+			t.Fatalf("claim %d of a free place = %v, %v", i, ok, err)
+		}
+		look()
+		b.update(t, id, func(tx *jobs.Tx) error { return tx.Cancel("") })
+		look()
+	}
+	if len(writes) != jobs.PlaceTurns {
+		t.Errorf("a place has %d documents, want %d", len(writes), jobs.PlaceTurns)
+	}
+	for id, n := range writes {
+		if want := 2 * rounds / jobs.PlaceTurns; n != want {
+			t.Errorf("document %s of a place was written %d times in %d jobs, want %d", id, n, rounds, want)
+		}
+	}
+}

@@ -122,13 +122,11 @@ func (s *Store) applyTo(ctx context.Context, g *merged, group []*change) (commit
 		batch.Update(s.jobs().Doc(jobID), fields(&g.job), firestore.LastUpdateTime(g.updated))
 		ours = s.carries(s.jobs().Doc(jobID), rev)
 	}
-	placeWrite := -1 // of the place that the job has now
-	for number, p := range g.changedPlaces {
-		if number == g.job.Place {
-			placeWrite = updates
-		}
+	placeWrites := map[placeKey]int{}
+	for key, p := range g.changedPlaces {
+		placeWrites[key] = updates
 		updates++
-		s.writePlace(batch, g.places[number], p, rev)
+		s.writePlace(batch, g.places[key.number][key.slot], p, rev)
 	}
 	for _, p := range g.created {
 		batch.Create(s.parts(jobID).Doc(p.ID), p)
@@ -150,8 +148,10 @@ func (s *Store) applyTo(ctx context.Context, g *merged, group []*change) (commit
 	if jobWrite >= 0 && results != nil {
 		known := knownJob{job: g.job, updated: results[jobWrite].UpdateTime}
 		if place, ok := g.places[g.job.Place]; ok {
-			if placeWrite >= 0 {
-				place = placeDoc{place: *g.changedPlaces[g.job.Place], exists: true, updated: results[placeWrite].UpdateTime}
+			for key, i := range placeWrites {
+				if key.number == g.job.Place {
+					place[key.slot] = placeDoc{place: g.changedPlaces[key], exists: true, updated: results[i].UpdateTime}
+				}
 			}
 			known.place = &place
 		}
