@@ -196,9 +196,6 @@ func (tx *Tx) Refill(unfinished []int) ([]int, error) {
 		return nil, tx.Void(j.PlanEpoch, fmt.Errorf("all parts are done, partsDone is %d of %d: %w", j.PartsDone, j.PartsTotal, ErrInvalid))
 	}
 	ring := unfinished[:min(len(unfinished), tx.Policy.Window)]
-	if len(ring) > 0 {
-		j.NextPart = max(j.NextPart, ring[len(ring)-1]+1)
-	}
-	j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
-	return ring, nil
+	j.NextPart = max(j.NextPart, ring[len(ring)-1]+1)
+	return ring, nil // WakeAt is ahead, by the claim or wake that led here
 }

@@ -51,7 +51,7 @@ func (tx *Tx) Wake() (Duty, error) {
 		return RingJob, nil
 	case Running:
 		if j.Phase == PhaseParts {
-			j.WakeAt = again
+			j.WakeAt = tx.partsWake()
 			return RefillParts, nil
 		}
 		if !tx.expired(j.Lease) {
@@ -90,6 +90,11 @@ func (tx *Tx) Wake() (Duty, error) {
 	return Purge, nil // WakeAt stays: there is no document after it
 }
 
+// partsWake is when the window of a plan is looked at again. Parts that are held have a WakeAt of
+// their own, so that this finds but lost doorbells; it is a write of the job, beside those of its
+// parts' ends, while Firestore bears one a second.
+func (tx *Tx) partsWake() time.Time { return tx.Now.Add(2 * tx.Policy.RingAgain) }
+
 // ringPause is the most that a queued job's rings are apart, besides RingAgain.
 const ringPause = 5 * time.Minute
 
@@ -97,7 +102,7 @@ const ringPause = 5 * time.Minute
 // or missing, was not written by one, and whoever looks at the job does what is due.
 func (tx *Tx) longestSleep() time.Duration {
 	p := tx.Policy
-	running := max(p.LeaseFor+2*p.Skew+time.Second, p.RingAgain) + p.Skew
+	running := max(p.LeaseFor+2*p.Skew+time.Second, 2*p.RingAgain) + p.Skew
 	if tx.Job.State == Running { // a lease by a clock an hour ahead must be seen to be too far off
 		return running
 	}
