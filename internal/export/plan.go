@@ -68,10 +68,16 @@ const (
 	// Firestore bears one write a second of a document for long: with the ten or so other writes of a
 	// job's busiest minute these are half of that.
 	calmParts = 20
+	// calmTurns is the same for many parts whose ends are at random, so that some minute has more.
+	calmTurns = 18
+	// calmAtOnce is how many may that last so long that claim, plan and all that are in other minutes.
+	calmAtOnce = 26
 	// streamRows is what a query stream of Firestore gives in a minute at most: 8,000 rows a second.
 	streamRows = 60 * 8_000
 	// calmFrom: whoever sets smaller parts than the default wants many of them.
 	calmFrom = 50_000
+	// leavesPerPart is how finely rows are counted where parts have to be of certain sizes.
+	leavesPerPart = 4
 )
 
 // target is how many rows a part of an export should have. Exports of more than calmParts parts get
@@ -82,7 +88,27 @@ func (c Config) target(rows int64) int64 {
 	if c.PartRows < calmFrom {
 		return target
 	}
-	return max(target, min(rows/calmParts+1, int64(c.Window)*streamRows/calmParts))
+	target = max(target, min(rows/calmParts+1, int64(c.Window)*streamRows/calmTurns))
+	if c.inTurns(rows, target) {
+		return target
+	}
+	return max(target, rows/calmAtOnce+1)
+}
+
+// inTurns reports whether the parts of an export are so many that some wait for others.
+func (c Config) inTurns(rows, target int64) bool {
+	return c.PartRows >= calmFrom && rows > int64(c.Window)*target
+}
+
+// most is how many rows the part of an index should have, at most. The first window begins in one
+// instant. Were its parts alike, they would end together, and so would those that follow each; so
+// they have from a half of target to one and a half, and their ends are spread over the time
+// of a part.
+func (c Config) most(rows, target int64, index int) int64 {
+	if index >= c.Window || !c.inTurns(rows, target) {
+		return target
+	}
+	return target/2 + target*int64(index)/int64(c.Window)
 }
 
 // piece is a stretch of the rows in a plan being made: what an axis has in [lo, hi).
@@ -99,29 +125,36 @@ type piece struct {
 // document id. Small neighbours are joined in the end.
 func (e *Exporter) split(ctx context.Context, q vip.Query, at time.Time, rows, target int64) ([]jobs.Range, error) {
 	s := &splitter{e: e, q: q, at: at, target: target}
+	if e.cfg.inTurns(rows, target) {
+		s.target /= leavesPerPart
+	}
 	whole := piece{axis: keyAxis(q), rows: rows}
 	whole.lo, whole.hi = whole.axis.bounds()
 	leaves, err := s.cut(ctx, whole, 0)
 	if err != nil {
 		return nil, err
 	}
-	var ranges []jobs.Range
-	var sum int64
-	for _, p := range leaves {
-		sum += p.rows
-		if n := len(ranges); n > 0 && ranges[n-1].Rows+p.rows <= target {
-			ranges[n-1].Rows += p.rows
-			ranges[n-1].To = encode(p.to)
-			continue
-		}
-		ranges = append(ranges, jobs.Range{From: encode(p.from), To: encode(p.to), Rows: p.rows})
-	}
+	ranges, sum := e.cfg.join(leaves, rows, target)
 	if sum != rows {
 		return nil, jobs.Fail(jobs.CodeCountMismatch, jobs.Transient,
 			fmt.Sprintf("the parts count %d rows, the whole %d", sum, rows),
 			"the database counted differently at one snapshot time; the job is tried again by itself", nil)
 	}
 	return ranges, nil
+}
+
+// join makes parts of neighbours, and gives how many rows they have.
+func (c Config) join(leaves []piece, rows, target int64) (ranges []jobs.Range, sum int64) {
+	for _, p := range leaves {
+		sum += p.rows
+		if n := len(ranges); n > 0 && ranges[n-1].Rows+p.rows <= c.most(rows, target, n-1) {
+			ranges[n-1].Rows += p.rows
+			ranges[n-1].To = encode(p.to)
+			continue
+		}
+		ranges = append(ranges, jobs.Range{From: encode(p.from), To: encode(p.to), Rows: p.rows})
+	}
+	return ranges, sum
 }
 
 func encode(p *vip.Position) string {
