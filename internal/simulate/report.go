@@ -16,7 +16,7 @@ Written by ` + "`make simulate`" + `; do not edit. Real workers, job store and F
 what is real, modelled and assumed is in the documentation of ` + "`internal/simulate`" + `. `)
 	fmt.Fprintf(&b, "Seed %d.\n\n", seed)
 	b.WriteString("## Scenarios\n\n")
-	b.WriteString("A load is the busiest ten seconds (a document's: minute) as a part of the limit. Queue times are from accepted to claimed, p50 / p99, by size of org:\n" +
+	b.WriteString("A load is the busiest ten seconds (a document's: the busiest minute of the clock) as a part of the limit. Queue times are from accepted to claimed, p50 / p99, by size of org:\n" +
 		"the largest hundredth, the next nine, the rest. Overhead is everything that is charged but the reads of the rows themselves.\n\n")
 	scenarios(&b, results)
 	b.WriteString("\n## What is due\n\nBy how much retries were claimed late, and leftovers of ended jobs swept late, p50 / p99.\n\n| scenario | workers | retries | late | swept | late |\n|---|---|---|---|---|---|\n")
