@@ -64,7 +64,9 @@ func (s *Store) readPlace(docs []*firestore.DocumentSnapshot, orgID string, numb
 	}
 	for slot, d := range out {
 		if d.damaged && d.place == nil { // whose turn it was is not known: it counts as the last
-			last += 1 + (int64(slot)-last-1+jobs.PlaceTurns*jobs.PlaceTurns)%jobs.PlaceTurns
+			for last++; last%jobs.PlaceTurns != int64(slot); {
+				last++
+			}
 			out[slot].place = d.rest
 			out[slot].place.Turn = last
 		}

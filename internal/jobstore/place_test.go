@@ -2,6 +2,7 @@ package jobstore_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -201,5 +202,43 @@ func TestPlaceDocumentsTakeTurns(t *testing.T) {
 		if want := 2 * rounds / jobs.PlaceTurns; n != want {
 			t.Errorf("document %s of a place was written %d times in %d jobs, want %d", id, n, rounds, want)
 		}
+	}
+}
+
+// TestDamagedTurnStaysTaken: a place whose document no longer says whose turn it is belongs to the job
+// that it names, whatever its other documents say, and is mended when that has ended.
+func TestDamagedTurnStaysTaken(t *testing.T) {
+	t.Parallel()
+	for name, turn := range map[string]any{"missing": firestore.Delete, "text": "x", "below zero": -7, "of another document": 3, "too large": 1 << 60} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := open(t, jobs.Limits{RunningJobs: 1})
+			run := func(n int) string {
+				id := b.submit(t, request("org", n)).Job.ID
+				if ok, err := b.claim(id); !ok || err != nil {
+					t.Fatalf("claim of a free place = %v, %v", ok, err)
+				}
+				return id
+			}
+			end := func(id string) { b.update(t, id, func(tx *jobs.Tx) error { return tx.Cancel("") }) }
+			for n := range 7 { // the first document comes round
+				end(run(n + 1))
+			}
+			id := run(8)
+			docs, err := b.client.Collection("ExportPlaces").Documents(t.Context()).GetAll()
+			docs = slices.DeleteFunc(docs, func(d *firestore.DocumentSnapshot) bool { return d.Data()["jobId"] != id })
+			if err != nil || len(docs) != 1 {
+				t.Fatalf("%d documents name the running job, %v", len(docs), err)
+			}
+			if _, err := docs[0].Ref.Update(t.Context(), []firestore.Update{{Path: "turn", Value: turn}}); err != nil {
+				t.Fatal(err)
+			}
+			if ok, err := b.claim(b.submit(t, request("org", 9)).Job.ID); ok || err != nil {
+				t.Errorf("claim beside a running job = %v, %v", ok, err)
+			}
+			end(id)
+			end(run(10))
+			end(run(11))
+		})
 	}
 }
