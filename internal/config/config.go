@@ -117,7 +117,7 @@ func Settings() []Setting {
 		{"EXPORTD_RATE_IP_BURST", "0", "requests of one address at once; 0 is two seconds' worth", number(func(c *Config) *int { return &c.RateIPBurst }, 0, 10_000_000)},
 		{"EXPORTD_RATE_KEY_PER_SECOND", "300", "requests a second of one key, in each process; 0 is no limit", number(func(c *Config) *int { return &c.RateKey }, 0, 1_000_000)},
 		{"EXPORTD_RATE_KEY_BURST", "0", "requests of one key at once; 0 is two seconds' worth", number(func(c *Config) *int { return &c.RateKeyBurst }, 0, 10_000_000)},
-		{"EXPORTD_MAX_CONNECTIONS", "5000", "connections that the API holds at once, 100 to 100000, at about 10 KiB each; an address alone gets three sevenths, trusted proxies all", number(func(c *Config) *int { return &c.MaxConnections }, 100, 100_000)},
+		{"EXPORTD_MAX_CONNECTIONS", "5000", "connections that the API holds at once, 100 to 100000, at about 20 KiB each when idle; an address alone gets three sevenths, trusted proxies all", number(func(c *Config) *int { return &c.MaxConnections }, 100, 100_000)},
 		{"EXPORTD_TRUSTED_PROXIES", "", "networks of load balancers whose X-Forwarded-For is believed, as `169.254.0.0/16`; comma-separated", list(func(c *Config) *[]string { return &c.TrustedProxies })},
 		{"EXPORTD_KEYSET_FILE", "", "file of the keyset that seals the secrets of API keys, made by `exportd setup`. Required in production; empty leaves them as they are", text(func(c *Config) *string { return &c.KeysetFile })},
 		{"EXPORTD_KMS_KEY", "", "Cloud KMS key that the keyset is encrypted by, as `projects/P/locations/L/keyRings/R/cryptoKeys/K`; empty: the keyset is in clear", kmsKey(func(c *Config) *string { return &c.KMSKey })},
