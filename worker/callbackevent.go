@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
@@ -85,10 +87,18 @@ func (p *Pool) eventBody(ctx context.Context, j *jobs.Job, cb *jobs.Callback) ([
 	if e := cb.Error; e != nil {
 		data.Error = &webhook.EventError{Code: string(e.Code), Message: e.Message, Retryable: e.Retryable}
 	}
+	lost, err := p.fileLost(ctx, j, cb)
+	if err != nil {
+		return nil, err
+	}
+	if lost { // as the job's own page says it
+		e := jobs.FileLost()
+		data.State, data.Error = string(jobs.Expired), &webhook.EventError{Code: string(e.Code), Message: e.Message, Retryable: e.Retryable}
+	}
 	now := p.Now().UTC()
 	life := min(p.calls.URLLife, maxCallbackURL, cb.FileExpiresAt.Sub(now)).Truncate(time.Second)
 	// The file is there as long as the job still has this run's result and it has not expired.
-	if cb.Object != "" && j.Result.Object == cb.Object && j.State == jobs.Succeeded && life >= time.Second {
+	if !lost && cb.Object != "" && j.Result.Object == cb.Object && j.State == jobs.Succeeded && life >= time.Second {
 		link, err := p.calls.Files.SignedURL(ctx, cb.Object, life, j.FileName())
 		if err != nil {
 			return nil, fmt.Errorf("make the link of job %s: %w", j.ID, errors.Join(jobs.ErrUnavailable, err))
@@ -97,4 +107,28 @@ func (p *Pool) eventBody(ctx context.Context, j *jobs.Job, cb *jobs.Callback) ([
 		data.CSVURL, data.CSVURLExpiresAt = &link, &until
 	}
 	return webhook.Event{Type: cb.Event, Timestamp: cb.CreatedAt, Data: data}.Encode()
+}
+
+// fileLost reports whether the file that a callback is about is gone before its time, and has the job
+// say so.
+func (p *Pool) fileLost(ctx context.Context, j *jobs.Job, cb *jobs.Callback) (bool, error) {
+	switch {
+	case cb.Object == "" || j.Result.Object != cb.Object:
+		return false, nil
+	case j.State == jobs.Expired:
+		return j.Error != nil && j.Error.Code == jobs.CodeFileLost, nil
+	case j.State != jobs.Succeeded:
+		return false, nil
+	}
+	lost, err := p.Exporter.Lost(ctx, j)
+	if err != nil {
+		return false, fmt.Errorf("look for the file of job %s: %w", j.ID, errors.Join(jobs.ErrUnavailable, err))
+	}
+	if lost {
+		_, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Lose(cb.Object) })
+		if err != nil && !errors.Is(err, jobs.ErrNotDue) {
+			p.Log.Warn("cannot note that a file is lost", zap.String("job_id", j.ID), zap.Error(err))
+		}
+	}
+	return lost, nil
 }
