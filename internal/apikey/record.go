@@ -77,7 +77,7 @@ func decode(doc *firestore.DocumentSnapshot, sealer *Sealer) (*Key, error) {
 	if err := k.setSecrets(r, sealer); err != nil {
 		return nil, err
 	}
-	if _, ok := doc.Data()["scopes"]; ok {
+	if _, err := doc.DataAt("scopes"); err == nil {
 		k.Scopes = make([]Scope, len(r.Scopes))
 		for i, s := range r.Scopes {
 			k.Scopes[i] = Scope(s)

@@ -81,7 +81,8 @@ func (s *Store) noteUse(ctx context.Context, id string, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		if last, ok := doc.Data()["lastUsedAt"].(time.Time); ok && now.Sub(last) < usedEvery {
+		used, _ := doc.DataAt("lastUsedAt") // where it cannot be read it is written anew
+		if last, ok := used.(time.Time); ok && now.Sub(last) < usedEvery {
 			return nil
 		}
 		return tx.Update(s.doc(id), []firestore.Update{{Path: "lastUsedAt", Value: now}})

@@ -1,6 +1,7 @@
 package jobstore
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"time"
@@ -20,36 +21,48 @@ func salvage(doc *firestore.DocumentSnapshot, out any) (damage string) {
 	}
 	v := reflect.ValueOf(out).Elem()
 	v.SetZero()
-	if bad := fill(v, doc.Data(), ""); len(bad) > 0 {
+	if bad := fill(v, func(name string) (any, error) { return doc.DataAtPath(firestore.FieldPath{name}) }, ""); len(bad) > 0 {
 		return "of another type: " + strings.Join(bad, ", ")
 	}
 	return "a field is of another type"
 }
 
-// fill sets the fields of a struct that fit and names the others.
-func fill(v reflect.Value, data map[string]any, prefix string) (bad []string) {
+// fill sets the fields of a struct that fit and names the others. Fields are read one by one:
+// DocumentSnapshot.Data panics at a value that the client does not know.
+func fill(v reflect.Value, field func(name string) (any, error), prefix string) (bad []string) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		if f.Anonymous {
-			bad = append(bad, fill(v.Field(i), data, prefix)...)
+			bad = append(bad, fill(v.Field(i), field, prefix)...)
 			continue
 		}
 		name, _, _ := strings.Cut(f.Tag.Get("firestore"), ",")
-		raw := data[name]
-		if name == "-" || name == "" || raw == nil {
+		if name == "-" || name == "" {
+			continue
+		}
+		raw, err := field(name)
+		if _, missing := errors.AsType[*firestore.FieldNotFoundError](err); err != nil && !missing {
+			bad = append(bad, prefix+name)
+		}
+		if err != nil || raw == nil {
 			continue
 		}
 		switch inner, isMap := raw.(map[string]any); {
 		case isMap && f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[time.Time]():
-			bad = append(bad, fill(v.Field(i), inner, prefix+name+".")...)
+			bad = append(bad, fill(v.Field(i), within(inner), prefix+name+".")...)
 		case isMap && f.Type.Kind() == reflect.Pointer && f.Type.Elem().Kind() == reflect.Struct:
 			v.Field(i).Set(reflect.New(f.Type.Elem()))
-			bad = append(bad, fill(v.Field(i).Elem(), inner, prefix+name+".")...)
+			bad = append(bad, fill(v.Field(i).Elem(), within(inner), prefix+name+".")...)
 		case !fits(v.Field(i), raw):
 			bad = append(bad, prefix+name)
 		}
 	}
 	return bad
+}
+
+// within reads fields of a map.
+func within(data map[string]any) func(string) (any, error) {
+	return func(name string) (any, error) { return data[name], nil }
 }
 
 // fits sets a field to a value of its own type.
