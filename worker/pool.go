@@ -100,6 +100,7 @@ type Pool struct {
 	gates  *gates
 	shares *partitions
 	passed passed
+	soon   *soon
 	work   sync.WaitGroup // claims under way and their work
 	hurry  *hurry
 }
@@ -109,7 +110,7 @@ func New(cfg Config) *Pool {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, calls: newCalls(cfg.Callbacks), hurry: newHurry(), gates: newGates(), shares: newPartitions()}
+	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, calls: newCalls(cfg.Callbacks), hurry: newHurry(), gates: newGates(), shares: newPartitions(), soon: newSoon()}
 }
 
 // Run works until ctx ends; then it takes nothing new, lets work end for at most Drain,

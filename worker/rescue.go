@@ -15,9 +15,11 @@ import (
 )
 
 const (
-	// rescueEvery is how often a rescuer asks what is due: the most by which a retry or a
-	// taken-over lease is late.
+	// rescueEvery is how often a rescuer asks what is due. It asks ahead, by dueAhead, and does at its
+	// time what is not due yet: nothing is late by the asking that was put off by more than a second.
+	// The rest of dueAhead is for the answer to the next question.
 	rescueEvery = time.Second
+	dueAhead    = rescueEvery + time.Second/2
 	// tidyEvery is how often it asks for jobs that have ended, of which nobody waits.
 	tidyEvery = 5 * time.Second
 	// dueBatch is how many due documents are asked for at a time, and dutiesAtOnce how many are
@@ -53,7 +55,7 @@ func (p *Pool) rescue(ctx, work context.Context) {
 		p.hold(ctx)
 		begun := p.Now()
 		if shards := p.shares.shards(begun); len(shards) > 0 {
-			full, duties := p.round(work, shards, jobstore.DueJobs, jobstore.DueParts, jobstore.DueCallbacks, jobstore.DuePlaces)
+			full, duties := p.round(ctx, work, shards, jobstore.DueJobs, jobstore.DueParts, jobstore.DueCallbacks, jobstore.DuePlaces)
 			p.divide(ctx, full || p.shares.tidyFull.Load() || p.Now().Sub(begun) > rescueEvery, duties)
 		}
 		if p.shares.chief(begun) {
@@ -89,7 +91,7 @@ func (p *Pool) tidy(ctx, work context.Context) {
 	for ctx.Err() == nil {
 		full := false
 		if shards := p.shares.shards(p.Now()); len(shards) > 0 {
-			full, _ = p.round(work, shards, jobstore.DueEnded)
+			full, _ = p.round(ctx, work, shards, jobstore.DueEnded)
 		}
 		p.shares.tidyFull.Store(full)
 		if !full {
@@ -98,15 +100,16 @@ func (p *Pool) tidy(ctx, work context.Context) {
 	}
 }
 
-// round does what is due of some classes in some shards. It is full when it has left something.
-func (p *Pool) round(ctx context.Context, shards []int, kinds ...jobstore.DueKind) (full bool, did int) {
-	ctx, cancel := context.WithTimeout(ctx, roundWithin)
+// round does what is due of some classes in some shards, and has what is about to be due done until
+// running ends. It is full when it has left something.
+func (p *Pool) round(running, work context.Context, shards []int, kinds ...jobstore.DueKind) (full bool, did int) {
+	ctx, cancel := context.WithTimeout(work, roundWithin)
 	defer cancel()
 	now := p.Now()
 	g := &duties{}
 	g.SetLimit(dutiesAtOnce)
 	for _, kind := range kinds {
-		n, more, err := p.roundOf(ctx, kind, shards, now, g)
+		n, more, err := p.roundOf(ctx, kind, shards, now, g, func(d jobstore.Due) bool { return p.later(running, work, kind, d, now) })
 		if err != nil && ctx.Err() == nil {
 			p.Log.Warn("cannot ask what is due", zap.Error(err))
 		}
@@ -145,16 +148,27 @@ func (p *Pool) purge(ctx context.Context, ended []*jobs.Job) {
 	}
 }
 
-// roundOf begins the duties of a class and says how many, and whether there are more.
-func (p *Pool) roundOf(ctx context.Context, kind jobstore.DueKind, shards []int, now time.Time, g *duties) (n int, more bool, err error) {
+// roundOf begins the duties of a class, or hands them to later, and says how many, and whether there
+// are more.
+func (p *Pool) roundOf(ctx context.Context, kind jobstore.DueKind, shards []int, now time.Time, g *duties, later func(jobstore.Due) bool) (n int, more bool, err error) {
 	var cursor *jobstore.DueCursor
+	until := now.Add(dueAhead)
+	if kind == jobstore.DueEnded {
+		until = now // nobody waits for these, and their purges are put together
+	}
 	for range maxDuePages {
-		page, err := p.Store.Due(ctx, kind, shards, now, dueBatch, cursor)
+		page, err := p.Store.Due(ctx, kind, shards, until, dueBatch, cursor)
 		if err != nil {
 			return n, false, err
 		}
 		for _, d := range page.Docs {
-			if p.passed.by(d.Key(), now) {
+			if p.passed.by(d.Key(), now) || p.soon.has(d.Key()) {
+				continue
+			}
+			if d.At.After(now) {
+				if later(d) {
+					n++
+				}
 				continue
 			}
 			n++

@@ -131,6 +131,24 @@ func TestRescuerPassesBy(t *testing.T) {
 	}, func() any { return "what nobody can look after is still due" })
 }
 
+// TestRescuerAsksAhead: what is due before the rescuer asks again is done at its time, not when it
+// asks again; what is due later is left. By the clock of its questions, that time never comes.
+func TestRescuerAsksAhead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	frozen := r.clock.Now()
+	soon, later := r.queued(frozen.Add(time.Second).Truncate(time.Microsecond)), r.queued(frozen.Add(time.Minute).Truncate(time.Microsecond))
+	later.OrgID = "org-2" // else the end of the other rings it
+	later.Fingerprint = jobs.Fingerprint(later.OrgID, later.Kind, later.Params)
+	r.write(t, map[string]any{"ExportJobs/" + soon.ID: soon, "ExportJobs/" + later.ID: later})
+	stop := r.work(t, func(c *worker.Config) { c.Now = func() time.Time { return frozen } })
+	r.succeeds(t, soon.ID, 30*time.Second)
+	stop()
+	if j, err := r.store.Get(t.Context(), later.ID); err != nil || !j.WakeAt.Equal(later.WakeAt) {
+		t.Errorf("a job that is due in a minute is %+v, %v", j, err)
+	}
+}
+
 // TestPartitions: the shards are shared out among the workers, and those of one that dies are
 // taken over.
 func TestPartitions(t *testing.T) {

@@ -38,6 +38,8 @@ type Due struct {
 	// Foreign: no transition can ever be made on it, as exportd gives no such names. It is to be
 	// retired.
 	Foreign bool
+	// At is its wakeAt.
+	At time.Time
 
 	ref     *firestore.DocumentRef
 	updated time.Time
@@ -122,6 +124,9 @@ func (s *Store) Due(ctx context.Context, kind DueKind, shards []int, now time.Ti
 // dueDoc reads what a due document names; not ok for one that is in no collection of exportd.
 func (s *Store) dueDoc(kind DueKind, doc *firestore.DocumentSnapshot) (Due, bool) {
 	d := Due{ref: doc.Ref, updated: doc.UpdateTime}
+	if raw, err := doc.DataAt("wakeAt"); err == nil {
+		d.At, _ = raw.(time.Time)
+	}
 	switch kind {
 	case DueParts:
 		job := doc.Ref.Parent.Parent
