@@ -28,9 +28,16 @@ const (
 	// overviewPlaces are the overviews under way in a process, of 12 streams each; keys and orgs have
 	// a share of them.
 	overviewPlaces = 4
-	// What is remembered, in entries: some megabytes each. An overview of more labels is not.
-	maxCounts, maxPlaces, maxOverviews = 10_000, 50_000, 500
-	maxLabels                          = 2000
+	// maxCounts bounds the totals that are remembered, to some megabytes.
+	maxCounts = 10_000
+	// placeBytes and overviewBytes bound what is remembered of texts that are an org's: an id has up
+	// to 1,500 bytes, a label any number, and one key can ask for many windows within overviewSeen.
+	// They are 50,000 places of plain ids. An overview of more labels is not remembered.
+	placeBytes, overviewBytes = 16 << 20, 16 << 20
+	maxLabels                 = 2000
+	// memoEntry is about what an entry takes beside its key and answer, and textEntry what a label
+	// or a part of a place takes beside its text.
+	memoEntry, textEntry = 200, 24
 )
 
 // memo remembers answers for a while, by org and query, and has equal questions asked once.
@@ -48,6 +55,15 @@ type dated[V any] struct {
 
 func newMemo[V any](size int, life time.Duration) (*memo[V], error) {
 	answers, err := otter.New(&otter.Options[string, dated[V]]{MaximumSize: size})
+	return &memo[V]{answers: answers, life: life}, err
+}
+
+// newHeavyMemo bounds what is remembered by the bytes of answers, as weigh gives them.
+func newHeavyMemo[V any](bytes uint64, life time.Duration, weigh func(V) int) (*memo[V], error) {
+	answers, err := otter.New(&otter.Options[string, dated[V]]{
+		MaximumWeight: bytes,
+		Weigher:       func(key string, d dated[V]) uint32 { return uint32(memoEntry + len(key) + weigh(d.value)) },
+	})
 	return &memo[V]{answers: answers, life: life}, err
 }
 
@@ -99,6 +115,17 @@ func (s *Server) pageAt(ctx context.Context, key string, q vip.Query, offset, li
 type overviewAnswer struct {
 	counts []records.LabelCount
 	total  int64
+}
+
+// placeWeight is about what the begin of a page takes in memory.
+func placeWeight(p *vip.Position) int { return 2*textEntry + len(p.Key) + len(p.ID) }
+
+// weight is about what an answer takes in memory.
+func (a overviewAnswer) weight() (n int) {
+	for _, c := range a.counts {
+		n += textEntry + len(c.Label)
+	}
+	return n
 }
 
 // labels is an overview of at most overviewSeen ago, which equal requests share. That a window

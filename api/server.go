@@ -161,10 +161,10 @@ func New(c Config) (*Server, error) {
 	if s.totals, err = newMemo[int64](maxCounts, countSeen); err != nil {
 		return nil, err
 	}
-	if s.placesAt, err = newMemo[*vip.Position](maxPlaces, placeSeen); err != nil {
+	if s.placesAt, err = newHeavyMemo(placeBytes, placeSeen, placeWeight); err != nil {
 		return nil, err
 	}
-	if s.overviews, err = newMemo[overviewAnswer](maxOverviews, overviewSeen); err != nil {
+	if s.overviews, err = newHeavyMemo(overviewBytes, overviewSeen, overviewAnswer.weight); err != nil {
 		return nil, err
 	}
 	s.overviewing = newPlaces(overviewPlaces)

@@ -7,9 +7,14 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"exportd/internal/apikey"
+	"exportd/internal/records"
+	"exportd/internal/vip"
 	"exportd/jobs"
 )
 
@@ -19,8 +24,11 @@ var strangersEntries = flag.Int("strangers", 150_000, "how many entries TestTabl
 
 // TestTablesOfStrangers puts many entries into tables of this package that grow with what is
 // sent here: what stays in memory has a bound. It runs alone, as it measures the heap.
+//
+// There is no table of nonces, of duplicates of what operators do, or of idempotency keys: these are
+// documents, which are read each time. Cursors of messages hold all that they mean.
 func TestTablesOfStrangers(t *testing.T) {
-	const most = 12 << 20
+	const most = 20 << 20
 	entries := *strangersEntries
 	rate := Rate{PerSecond: 1, Burst: 1}
 	for name, fill := range map[string]func() any{
@@ -43,6 +51,36 @@ func TestTablesOfStrangers(t *testing.T) {
 				m.set(listKey("org1", jobs.KindMessages, jobs.Filter{Label: fmt.Sprint("label", i)}), int64(i), noon)
 			}
 			return m
+		},
+		"where pages begin, by long ids": func() any {
+			m, err := newHeavyMemo(placeBytes, placeSeen, placeWeight)
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, long := listKey("org1", jobs.KindUsers, jobs.Filter{}), strings.Repeat("x", 1400)
+			for i := range entries {
+				m.set(key+"@"+strconv.Itoa(i), &vip.Position{Key: vip.DoubleKey(1), ID: fmt.Sprint(long, i)}, noon)
+			}
+			return m
+		},
+		"files that are there": func() any {
+			f, err := newFiles()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range entries {
+				f.until.Set(fmt.Sprintf("exports/org1/%026d/%020d.csv#%d", i, i, i), noon)
+			}
+			return f
+		},
+		"cursors of messages": func() any {
+			q := vip.NewQuery(jobs.KindMessages, jobs.Filter{From: noon.AddDate(0, 0, -31), To: noon})
+			for i := range entries {
+				if _, err := q.ParseBefore(q.PageToken(vip.Position{Key: vip.TimeKey(noon), ID: strconv.Itoa(i)})); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return q
 		},
 		"connections' places by address": func() any {
 			p := newPlaces(defaultConnections)
@@ -172,4 +210,40 @@ func TestPackedBodies(t *testing.T) {
 	} else {
 		t.Logf("%d bytes that inflate to 40 MiB: %d, %.2f MiB allocated meanwhile", packed.Len(), w.Code, float64(used)/(1<<20))
 	}
+}
+
+// TestOverviewsInMemory asks for overviews of many windows, as one key can, each as large as one may
+// be that is remembered, of an org whose labels are long: their bytes have a bound, not their number
+// alone. It runs alone, as it measures the heap.
+func TestOverviewsInMemory(t *testing.T) {
+	const most, asked = 24 << 20, 100
+	b := newBench(t)
+	caller, long := &apikey.Key{ID: "key_one1", OrgID: "org1"}, strings.Repeat("x", 400)
+	before := heap()
+	for i := range asked {
+		b.records.counts = make([]records.LabelCount, maxLabels)
+		for l := range maxLabels {
+			b.records.counts[l] = records.LabelCount{Label: fmt.Sprint(long, i, "/", l), Count: 1}
+		}
+		f := jobs.Filter{From: noon.Add(time.Duration(i) * time.Millisecond), To: noon.AddDate(0, 0, 31)}
+		if a, err := b.labels(t.Context(), caller, f); err != nil || len(a.counts) != maxLabels {
+			t.Fatalf("labels() = %d, %v", len(a.counts), err)
+		}
+	}
+	b.records.counts = nil
+	grown := heap() - before
+	t.Logf("%d overviews of %d labels of %d bytes: %.1f MiB", asked, maxLabels, len(long), float64(grown)/(1<<20))
+	if grown > most {
+		t.Errorf("%d MiB stay in memory, want at most %d", grown>>20, most>>20)
+	}
+	small := jobs.Filter{From: noon.AddDate(0, 0, -1), To: noon}
+	b.records.counts = []records.LabelCount{{Label: "a", Count: 1}}
+	if _, err := b.labels(t.Context(), caller, small); err != nil {
+		t.Fatal(err)
+	}
+	b.records.counts = nil
+	if a, err := b.labels(t.Context(), caller, small); err != nil || len(a.counts) != 1 {
+		t.Errorf("an overview that was made just before: %+v, %v, want it from memory", a, err)
+	}
+	runtime.KeepAlive(b)
 }
