@@ -114,15 +114,22 @@ func strangersLog(p *e2etest.Process) (n int) {
 }
 
 // asks makes a hundred signed requests a second and returns how long each took.
-func asks(t *testing.T, caller *e2etest.Client, d time.Duration) (times []time.Duration) {
+func asks(t *testing.T, caller *e2etest.Client, d time.Duration) []time.Duration {
+	return asksOf(t, d, func() (e2etest.Response, error) {
+		return caller.Try(t.Context(), http.MethodGet, "/workspaces", nil, nil)
+	})
+}
+
+// asksOf is asks with requests of another kind. Each must be answered by 200.
+func asksOf(t *testing.T, d time.Duration, try func() (e2etest.Response, error)) (times []time.Duration) {
 	due := time.NewTicker(10 * time.Millisecond)
 	defer due.Stop()
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		<-due.C
 		begun := time.Now()
-		r, err := caller.Try(t.Context(), http.MethodGet, "/workspaces", nil, nil)
+		r, err := try()
 		if err != nil || r.Status != http.StatusOK {
-			t.Errorf("a signed request: status %d, %v", r.Status, err)
+			t.Errorf("a signed request: status %d, %v: %.200s", r.Status, err, r.Body)
 		}
 		times = append(times, time.Since(begun))
 	}
