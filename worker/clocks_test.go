@@ -2,6 +2,8 @@ package worker_test
 
 import (
 	"context"
+	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,7 +23,7 @@ func (r *rig) withClock(t *testing.T, ahead time.Duration) *rig {
 	other := *r.services
 	other.clock = &clock{}
 	other.clock.ahead.Store(int64(ahead))
-	other.store = jobstore.New(jobstore.Config{Client: r.firestore, Policy: cfg.Policy(), Limits: cfg.Limits(), ReuseFor: cfg.ReuseFor, Now: other.clock.Now})
+	other.store = jobstore.New(jobstore.Config{Client: r.firestore, Policy: cfg.Policy(), Drift: cfg.Policy().Skew, Limits: cfg.Limits(), ReuseFor: cfg.ReuseFor, Now: other.clock.Now})
 	return &rig{services: &other, cloud: r.cloud}
 }
 
@@ -56,6 +58,53 @@ func TestDeadWorkerWithWrongClock(t *testing.T) {
 			r.clock.ahead.Store(int64(2 * time.Minute)) // what a turn of the rescuer takes at most
 			r.work(t)
 			r.succeeds(t, id, 30*time.Second)
+		})
+	}
+}
+
+// refused is a store that counts how often a clock was found wrong.
+type refused struct {
+	*jobstore.Store
+	times atomic.Int64
+}
+
+func (s *refused) HoldPartition(ctx context.Context, index int, owner string) (bool, error) {
+	ok, err := s.Store.HoldPartition(ctx, index, owner)
+	if errors.Is(err, jobstore.ErrClock) {
+		s.times.Add(1)
+	}
+	return ok, err
+}
+
+// TestRescuerWithWrongClock: a rescuer whose clock is wrong takes no live lease, and holds no
+// partition; one whose clock is right does the work.
+func TestRescuerWithWrongClock(t *testing.T) {
+	t.Parallel()
+	for name, ahead := range map[string]time.Duration{"ahead": 2 * time.Hour, "behind": -2 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			id := r.submit(t, "")
+			held, err := r.store.Update(t.Context(), id, "living", func(tx *jobs.Tx) error { _, err := tx.Claim("living"); return err })
+			if err != nil {
+				t.Fatal(err)
+			}
+			odd := r.withClock(t, ahead)
+			store := &refused{Store: odd.store}
+			stop := odd.work(t, func(c *worker.Config) { c.ID, c.Store = "odd", store })
+			eventually(t, 30*time.Second, func() bool { return store.times.Load() > 1 }, func() any { return "nobody minds the clock" })
+			if j, err := r.store.Get(t.Context(), id); err != nil || j.State != jobs.Running || j.Lease != held.Lease || j.Interruptions != 0 {
+				t.Errorf("the job of a worker that lives is %+v, %v", j, err)
+			}
+			if st, err := r.store.Stats(t.Context()); err != nil || st.Partitions[0].Owner != "" {
+				t.Errorf("partitions = %+v, %v, want no rescuer", st.Partitions, err)
+			}
+			stop()
+			due := r.queued(r.clock.Now().Add(-time.Minute).Truncate(time.Microsecond))
+			r.write(t, map[string]any{"ExportJobs/" + due.ID: due})
+			right := r.withClock(t, 0)
+			right.work(t, func(c *worker.Config) { c.ID = "right" })
+			right.succeeds(t, due.ID, 30*time.Second)
 		})
 	}
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -26,6 +27,8 @@ const (
 	growAfter, shrinkAfter = 5 * time.Second, time.Minute
 	// countEvery is how often the workers are counted.
 	countEvery = 5 * time.Minute
+	// refusedPause is until the next look after a partition could not be taken.
+	refusedPause = 2 * time.Second
 	// maxAskPause bounds the pause between two looks for a free partition.
 	maxAskPause = 10 * time.Minute
 )
@@ -45,6 +48,7 @@ type partitions struct {
 	divided  time.Time   // when this worker last changed the division
 	countAt  time.Time   // when the workers are to be counted
 	quietFor time.Time   // since when there was little to do
+	wrong    bool        // the clock is wrong, and that was said
 }
 
 func newPartitions() *partitions {
@@ -139,11 +143,11 @@ func (p *Pool) hold(ctx context.Context) {
 		case index >= k.count():
 			k.set(index, time.Time{})
 			_ = p.Store.LeavePartition(ctx, index, p.ID) // else it lapses
-		case now.Add(jobstore.RoleTTL / 2).After(until):
+		case now.Add(jobstore.RoleTTL / 2).After(until), until.After(now.Add(jobstore.RoleTTL)): // or the clock stepped back
 			// A renewal that fails is tried again each second until the lease has run out.
-			if ok, err := p.Store.HoldPartition(ctx, index, p.ID); err == nil && ok {
+			if ok, err := p.holdOne(ctx, index); err == nil && ok {
 				k.set(index, now.Add(jobstore.RoleTTL))
-			} else if err == nil || now.After(until) {
+			} else if err == nil || now.After(until) || errors.Is(err, jobstore.ErrClock) {
 				k.set(index, time.Time{})
 			}
 		}
@@ -151,6 +155,22 @@ func (p *Pool) hold(ctx context.Context) {
 	if k.askDue(now) {
 		p.lookForPartition(ctx, now)
 	}
+}
+
+// holdOne takes or renews a partition. Whoever's clock is wrong rescues nothing, and says so once: it
+// would take live work from others, or leave dead work lying.
+func (p *Pool) holdOne(ctx context.Context, index int) (bool, error) {
+	ok, err := p.Store.HoldPartition(ctx, index, p.ID)
+	wrong := errors.Is(err, jobstore.ErrClock)
+	switch {
+	case wrong && !p.shares.wrong:
+		p.Log.Error("rescues nothing until the clock of this machine is set right", zap.String("worker", p.ID), zap.Error(err))
+		p.shares.wrong = true
+	case err == nil && p.shares.wrong:
+		p.Log.Info("the clock is right again", zap.String("worker", p.ID))
+		p.shares.wrong = false
+	}
+	return ok, err
 }
 
 func (k *partitions) count() int {
@@ -194,10 +214,13 @@ func (p *Pool) lookForPartition(ctx context.Context, now time.Time) {
 			next = earlier(next, now.Add(spareAfter))
 			continue
 		}
-		if ok, err := p.Store.HoldPartition(ctx, i, p.ID); err == nil && ok {
-			k.set(i, now.Add(jobstore.RoleTTL))
-			p.Log.Info("rescues", zap.String("worker", p.ID), zap.Int("partition", i), zap.Int("of", d.Partitions))
+		ok, err := p.holdOne(ctx, i)
+		if err != nil || !ok { // nobody may have it
+			next = earlier(next, now.Add(refusedPause))
+			continue
 		}
+		k.set(i, now.Add(jobstore.RoleTTL))
+		p.Log.Info("rescues", zap.String("worker", p.ID), zap.Int("partition", i), zap.Int("of", d.Partitions))
 	}
 	// The more workers there are, the less often each looks: all together about once a second.
 	pause := time.Duration((0.5 + rand.Float64()) * float64(d.Workers) * float64(time.Second))

@@ -23,6 +23,8 @@ type moody struct {
 	fails func(jobID string) bool
 	dead  atomic.Bool
 	tried atomic.Int64
+	// refused counts the partitions that were asked for while it was cut off.
+	refused atomic.Int64
 }
 
 var errMoody = errors.New("it always fails")
@@ -37,6 +39,7 @@ func (m *moody) Update(ctx context.Context, jobID, actor string, fn func(*jobs.T
 
 func (m *moody) HoldPartition(ctx context.Context, index int, owner string) (bool, error) {
 	if m.dead.Load() {
+		m.refused.Add(1)
 		return false, jobs.ErrUnavailable
 	}
 	return m.Store.HoldPartition(ctx, index, owner)
@@ -147,6 +150,21 @@ func TestRescuerAsksAhead(t *testing.T) {
 	if j, err := r.store.Get(t.Context(), later.ID); err != nil || !j.WakeAt.Equal(later.WakeAt) {
 		t.Errorf("a job that is due in a minute is %+v, %v", j, err)
 	}
+}
+
+// TestRescuerTriesAgain: a partition that could not be taken at first is taken once it can be; it was
+// after ten minutes.
+func TestRescuerTriesAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	j := r.queued(r.clock.Now().Add(-time.Minute).Truncate(time.Microsecond))
+	r.write(t, map[string]any{"ExportJobs/" + j.ID: j})
+	store := &moody{Store: r.store}
+	store.dead.Store(true)
+	r.work(t, func(c *worker.Config) { c.Store = store })
+	eventually(t, 30*time.Second, func() bool { return store.refused.Load() > 0 }, func() any { return "no partition was asked for" })
+	store.dead.Store(false)
+	r.succeeds(t, j.ID, 30*time.Second)
 }
 
 // TestPartitions: the shards are shared out among the workers, and those of one that dies are

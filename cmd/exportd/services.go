@@ -57,7 +57,11 @@ func openClients(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *cl
 	if err := c.openFirestore(ctx, cfg, log); err != nil {
 		return c, err
 	}
-	c.store = jobstore.New(jobstore.Config{Client: c.firestore, Policy: cfg.Policy(), Limits: cfg.Limits(), ReuseFor: cfg.ReuseFor, Documents: c.documents, Damage: c.damage})
+	drift := cfg.Policy().Skew
+	if cfg.FirestoreHost != "" {
+		drift = 0 // an emulator's clock is a machine's too, and stays ahead when that steps back
+	}
+	c.store = jobstore.New(jobstore.Config{Client: c.firestore, Policy: cfg.Policy(), Drift: drift, Limits: cfg.Limits(), ReuseFor: cfg.ReuseFor, Documents: c.documents, Damage: c.damage})
 	if c.records, err = records.Open(ctx, records.Config{
 		ProjectID: cfg.ProjectID, DatabaseID: cfg.DatabaseID, Emulator: cfg.FirestoreHost, Guard: c.guards.firestore,
 		Connections: connectionsFor(cfg.JobSlots + cfg.PartSlots),

@@ -82,13 +82,26 @@ const maxReason = 2500
 // maxLease is more than any lease of this collection, and than clocks may differ by.
 const maxLease = 24 * time.Hour
 
+// ErrClock: this machine's clock differs from Firestore's by more than clocks may. By it, whoever
+// has a role would seem gone, and every lease run out or without end.
+var ErrClock = errors.New("the clock of this machine is wrong")
+
+// rightClock compares the clock with the time of a read that began at begun.
+func (s *Store) rightClock(begun, read time.Time) error {
+	drift, now := s.cfg.Drift, s.cfg.Now()
+	if drift <= 0 || read.IsZero() || !read.Before(begun.Add(-drift)) && !read.After(now.Add(drift)) {
+		return nil
+	}
+	return fmt.Errorf("%w: it says %s, Firestore %s", ErrClock, now.UTC().Format(time.RFC3339), read.UTC().Format(time.RFC3339))
+}
+
 // Acquire takes or renews a role (such as "rescuer") for owner until now+ttl. False when
-// somebody else has it.
+// somebody else has it; ErrClock when the clock is wrong.
 func (s *Store) Acquire(ctx context.Context, role, owner string, ttl time.Duration) (bool, error) {
 	now := s.cfg.Now().UTC()
 	ref := s.leases().Doc("role-" + role)
 	held := false
-	err := s.change(ctx, ref, func(l *lease) bool {
+	err := s.changeIf(ctx, ref, s.rightClock, func(l *lease) bool {
 		held = l.Owner != "" && l.Owner != owner && jobs.Held(l.Until, now, ttl, s.cfg.Policy.Skew)
 		l.Kind, l.Owner, l.Until = "role", owner, now.Add(ttl)
 		return !held
@@ -172,10 +185,21 @@ func (s *Store) Alive(ctx context.Context) ([]string, error) {
 
 // change applies fn to a lease document by compare-and-set; fn says whether to write.
 func (s *Store) change(ctx context.Context, ref *firestore.DocumentRef, fn func(*lease) bool) error {
+	return s.changeIf(ctx, ref, func(time.Time, time.Time) error { return nil }, fn)
+}
+
+// changeIf changes nothing if may, which is told when its read began and its time, gives an error.
+func (s *Store) changeIf(ctx context.Context, ref *firestore.DocumentRef, may func(begun, read time.Time) error, fn func(*lease) bool) error {
 	return retry(ctx, func() error {
+		begun := s.cfg.Now()
 		doc, err := ref.Get(ctx)
 		if err = classify(err); err != nil && !errors.Is(err, jobs.ErrNotFound) {
 			return fmt.Errorf("get %s: %w", ref.ID, err)
+		}
+		if doc != nil {
+			if err := may(begun, doc.ReadTime); err != nil {
+				return err
+			}
 		}
 		var l lease
 		exists := doc != nil && doc.Exists()

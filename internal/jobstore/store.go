@@ -25,6 +25,9 @@ type Config struct {
 	// Documents watches documents for Watch, many over few streams; if nil each Watch is a
 	// stream of Client's, of which a connection takes 100.
 	Documents Documents
+	// Drift is by how much Now may differ from Firestore's clock for a role to be taken; it is not
+	// compared if 0.
+	Drift time.Duration
 	// Damage is told of documents that make no sense; nobody is if nil.
 	Damage *telemetry.Damage
 	// Now is the clock; time.Now if nil.
