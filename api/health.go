@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"exportd/internal/apikey"
 )
@@ -91,14 +89,5 @@ func (s *Server) ready(c *gin.Context, _ *apikey.Key) error {
 		setRetryAfter(c, retryAfterOutage*time.Second)
 	}
 	writeJSON(c, status, map[string]any{"status": text, "checks": checks})
-	return nil
-}
-
-func gatherer(r *prometheus.Registry) http.Handler {
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
-}
-
-func (s *Server) exposeMetrics(c *gin.Context, _ *apikey.Key) error {
-	s.gather.ServeHTTP(c.Writer, c.Request)
 	return nil
 }

@@ -104,7 +104,7 @@ func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
 		level = zapcore.ErrorLevel
 	case o.cause != nil, o.warning != nil:
 		level = zapcore.WarnLevel
-	case strings.HasPrefix(route, "/healthz"), strings.HasPrefix(route, "/readyz"), strings.HasPrefix(route, "/metrics"):
+	case strings.HasPrefix(route, "/healthz"), strings.HasPrefix(route, "/readyz"):
 		level = zapcore.DebugLevel
 	}
 	line := s.log.Check(level, "request")

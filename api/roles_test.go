@@ -25,7 +25,7 @@ var granted = map[string]string{
 	"POST /exports/{jobId}/cancel": "export", "DELETE /exports/{jobId}": "export", "POST /exports/{jobId}/callback/test": "export",
 	"GET /ops/*": "ops", "POST /ops/*": "ops",
 	"GET /admin/*": "admin platform", "POST /admin/*": "admin platform",
-	"GET /healthz": "*", "GET /readyz": "*", "GET /metrics": "*", "GET /openapi.json": "*", "GET /docs": "*", "GET /docs/{file}": "*",
+	"GET /healthz": "*", "GET /readyz": "*", "GET /openapi.json": "*", "GET /docs": "*", "GET /docs/{file}": "*",
 }
 
 func rolesOf(t *testing.T, operation string) string {

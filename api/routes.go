@@ -48,7 +48,6 @@ func (s *Server) routes() []route {
 	return []route{
 		{get, "/healthz", nil, quick, s.health},
 		{get, "/readyz", nil, quick, s.ready},
-		{get, "/metrics", nil, quick, s.exposeMetrics},
 		{get, "/openapi.json", nil, quick, s.openapi},
 		{get, "/docs", nil, quick, s.docsPage},
 		{get, "/docs/:file", nil, quick, s.docsFile},

@@ -44,8 +44,9 @@ type Config struct {
 
 	// Logger gets one line per request; none is written if nil.
 	Logger *zap.Logger
-	// Metrics is where /metrics reads and the server's own metrics go; a new one if nil.
-	Metrics *prometheus.Registry
+	// Metrics is where the server's own metrics go; nowhere if nil. No route shows them: the API's
+	// port is open to all.
+	Metrics prometheus.Registerer
 	// Checks are what /readyz asks.
 	Checks []Check
 	// Alive is what /healthz asks: an error says that only another process can help. May be nil.
@@ -111,7 +112,6 @@ type Server struct {
 
 	metrics   *metrics
 	strangers *strangers
-	gather    http.Handler
 	readiness *readiness
 	alive     func() error
 	waits     *places
@@ -150,7 +150,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		keys: c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Nonces: c.Nonces, PrivilegedV1: c.PrivilegedV1}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
-		metrics: m, strangers: newStrangers(), gather: gatherer(c.Metrics), readiness: &readiness{checks: c.Checks}, alive: c.Alive,
+		metrics: m, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive,
 		waits: newPlaces(c.MaxWaits), connected: newPlaces(c.MaxConnections),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
 		proxies: c.TrustedProxies, loopback: c.LoopbackOnly, quotas: c.Quotas,

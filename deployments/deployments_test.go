@@ -19,8 +19,8 @@ func TestManifest(t *testing.T) {
 		t.Fatalf("%d documents, want the API and the worker", len(parts))
 	}
 	for i, want := range [][]string{
-		{"EXPORTD_PROJECT_ID", "EXPORTD_KEYSET_FILE", "EXPORTD_KMS_KEY", "EXPORTD_TRUSTED_PROXIES", "mountPath: /etc/exportd"},
-		{"EXPORTD_PROJECT_ID", "EXPORTD_KEYSET_FILE", "EXPORTD_KMS_KEY", "EXPORTD_WORKER_ID", "mountPath: /etc/exportd"},
+		{"EXPORTD_PROJECT_ID", "EXPORTD_KEYSET_FILE", "EXPORTD_KMS_KEY", "EXPORTD_TRUSTED_PROXIES", "EXPORTD_OPS_ADDR", "mountPath: /etc/exportd"},
+		{"EXPORTD_PROJECT_ID", "EXPORTD_KEYSET_FILE", "EXPORTD_KMS_KEY", "EXPORTD_WORKER_ID", "EXPORTD_OPS_ADDR", "mountPath: /etc/exportd"},
 	} {
 		_, spec, _ := strings.Cut(parts[i], "apiVersion:")
 		for _, w := range want {

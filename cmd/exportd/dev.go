@@ -97,7 +97,9 @@ func dev(ctx context.Context, env environment, flags devFlags) (err error) {
 	g.Go(func() error {
 		return serveAPI(gctx, cfg, c, log, l, api.Check{Name: "subscriptions", Run: c.queue.PingSubscriptions})
 	})
-	g.Go(func() error { return runWorker(gctx, cfg, c, log) })
+	work := cfg
+	work.OpsAddr = "" // the process has one port for operators, which the API has opened
+	g.Go(func() error { return runWorker(gctx, work, c, log) })
 	g.Go(func() error {
 		select {
 		case <-gctx.Done():

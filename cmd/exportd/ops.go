@@ -7,40 +7,76 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
 	"exportd/api"
+	"exportd/internal/loopback"
 )
 
-// readyWithin bounds the checks of one readiness probe.
-const readyWithin = 2 * time.Second
+const (
+	// readyWithin bounds the checks of one readiness probe.
+	readyWithin = 2 * time.Second
+	// maxScrapes bounds those who read the metrics at the same time, each with all of them in memory:
+	// Prometheus asks once in many seconds, from two servers where it is doubled.
+	maxScrapes = 4
+)
 
-// serveOps answers the platform's probes of a worker until ctx ends.
-func serveOps(ctx context.Context, addr string, alive func() error, checks []api.Check, log *zap.Logger) error {
+// ops is what a process tells its operators, on a port that the public does not reach.
+type ops struct {
+	alive   func() error // an error says that only another process can help
+	checks  []api.Check
+	metrics prometheus.Gatherer
+	log     *zap.Logger
+}
+
+// serveOps answers the platform's probes, and who collects metrics, until ctx ends. Without an
+// address it only waits for that.
+func serveOps(ctx context.Context, addr string, o ops) error {
+	if addr == "" {
+		<-ctx.Done()
+		return nil
+	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("listen on EXPORTD_OPS_ADDR=%s: %w", addr, err)
 	}
-	log.Info("worker answers probes", zap.String("addr", l.Addr().String()))
+	o.log.Info("operators are answered", zap.String("ops_addr", l.Addr().String()))
 	h := &http.Server{
-		Handler: opsHandler(alive, checks, log), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second,
+		Handler: atHome(l.Addr(), o.handler()), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second,
 		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 4 << 10,
 	}
 	stop := context.AfterFunc(ctx, func() { _ = h.Close() })
 	defer stop()
 	if err := h.Serve(l); ctx.Err() == nil {
-		return fmt.Errorf("serve probes: %w", err)
+		return fmt.Errorf("serve operators: %w", err)
 	}
 	return nil
 }
 
-// opsHandler: /livez fails when only another process can help, /readyz when a service cannot
+// atHome refuses requests for other hosts where addr is of this machine alone: only a web page
+// would send one there. Elsewhere a host may have any name.
+func atHome(addr net.Addr, h http.Handler) http.Handler {
+	if !loopback.IsHost(addr.String()) {
+		return h
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !loopback.IsHost(r.Host) {
+			http.Error(w, "this port answers to loopback addresses only", http.StatusMisdirectedRequest)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// handler: /livez fails when only another process can help, /readyz when a service cannot
 // be used. What was wrong goes to the log: the probe's reader sees the name of the service.
-func opsHandler(alive func() error, checks []api.Check, log *zap.Logger) http.Handler {
+func (o ops) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
-		if err := alive(); err != nil {
-			log.Error("worker is cut off", zap.Error(err))
+		if err := o.alive(); err != nil {
+			o.log.Error("process is cut off", zap.Error(err))
 			http.Error(w, "cut off", http.StatusServiceUnavailable)
 			return
 		}
@@ -49,14 +85,15 @@ func opsHandler(alive func() error, checks []api.Check, log *zap.Logger) http.Ha
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), readyWithin)
 		defer cancel()
-		for _, check := range checks {
+		for _, check := range o.checks {
 			if err := check.Run(ctx); err != nil {
-				log.Warn("worker is not ready", zap.String("check", check.Name), zap.Error(err))
+				o.log.Warn("process is not ready", zap.String("check", check.Name), zap.Error(err))
 				http.Error(w, check.Name+" is unavailable", http.StatusServiceUnavailable)
 				return
 			}
 		}
 		fmt.Fprintln(w, "ok")
 	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.metrics, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
 	return mux
 }

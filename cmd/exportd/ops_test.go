@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"exportd/api"
@@ -17,22 +21,58 @@ import (
 func TestOps(t *testing.T) {
 	t.Parallel()
 	bad := errors.New("bad")
+	metrics := prometheus.NewRegistry()
+	count := prometheus.NewCounter(prometheus.CounterOpts{Name: "exportd_test_total", Help: "A test's."})
+	metrics.MustRegister(count)
+	count.Inc()
 	for name, tc := range map[string]struct {
 		path         string
 		alive, check error
 		want         int
+		body         string
 	}{
-		"alive":     {"/livez", nil, bad, http.StatusOK},
-		"cut off":   {"/livez", bad, nil, http.StatusServiceUnavailable},
-		"ready":     {"/readyz", bad, nil, http.StatusOK},
-		"not ready": {"/readyz", nil, bad, http.StatusServiceUnavailable},
-		"no route":  {"/", nil, nil, http.StatusNotFound},
+		"alive":     {"/livez", nil, bad, http.StatusOK, "ok"},
+		"cut off":   {"/livez", bad, nil, http.StatusServiceUnavailable, "cut off"},
+		"ready":     {"/readyz", bad, nil, http.StatusOK, "ok"},
+		"not ready": {"/readyz", nil, bad, http.StatusServiceUnavailable, "firestore is unavailable"},
+		"metrics":   {"/metrics", bad, bad, http.StatusOK, "exportd_test_total 1"},
+		"no route":  {"/", nil, nil, http.StatusNotFound, "not found"},
 	} {
 		w := httptest.NewRecorder()
-		opsHandler(func() error { return tc.alive }, []api.Check{{Name: "firestore", Run: func(context.Context) error { return tc.check }}}, zap.NewNop()).
-			ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, tc.path, nil))
-		if w.Code != tc.want {
-			t.Errorf("%s: %s = %d, want %d", name, tc.path, w.Code, tc.want)
+		ops{
+			alive: func() error { return tc.alive }, metrics: metrics, log: zap.NewNop(),
+			checks: []api.Check{{Name: "firestore", Run: func(context.Context) error { return tc.check }}},
+		}.handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, tc.path, nil))
+		if w.Code != tc.want || !strings.Contains(w.Body.String(), tc.body) {
+			t.Errorf("%s: %s = %d %s, want %d %s", name, tc.path, w.Code, w.Body, tc.want, tc.body)
+		}
+	}
+}
+
+// A port on loopback answers to names of loopback alone; one for the cluster to any.
+func TestOpsHosts(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		addr, host string
+		want       int
+	}{
+		{"127.0.0.1:9090", "127.0.0.1:9090", http.StatusOK},
+		{"127.0.0.1:9090", "localhost:9090", http.StatusOK},
+		{"127.0.0.1:9090", "rebound.example:9090", http.StatusMisdirectedRequest},
+		{"127.0.0.1:9090", "", http.StatusMisdirectedRequest},
+		{"[::1]:9090", "rebound.example:9090", http.StatusMisdirectedRequest},
+		{"0.0.0.0:9090", "10.1.2.3:9090", http.StatusOK},
+		{"[::]:9090", "exportd-api:9090", http.StatusOK},
+	} {
+		o := ops{alive: func() error { return nil }, metrics: prometheus.NewRegistry(), log: zap.NewNop()}
+		for _, path := range []string{"/livez", "/readyz", "/metrics"} {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+			r.Host = tc.host
+			w := httptest.NewRecorder()
+			atHome(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(tc.addr)), o.handler()).ServeHTTP(w, r)
+			if w.Code != tc.want {
+				t.Errorf("%s at %s for host %q = %d, want %d", path, tc.addr, tc.host, w.Code, tc.want)
+			}
 		}
 	}
 }

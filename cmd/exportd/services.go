@@ -183,6 +183,9 @@ func serveAPI(ctx context.Context, cfg config.Config, c *clients, log *zap.Logge
 	// Both end with the other: the store's Run only ends with ctx.
 	g.Go(func() error { return keys.Run(ctx) })
 	g.Go(func() error { return server.Serve(ctx, l) })
+	g.Go(func() error {
+		return serveOps(ctx, cfg.OpsAddr, ops{alive: c.guards.apiAlive, checks: checks, metrics: c.metrics, log: log})
+	})
 	return g.Wait()
 }
 
@@ -236,13 +239,11 @@ func runWorker(ctx context.Context, cfg config.Config, c *clients, log *zap.Logg
 	}))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return pool.Run(ctx) })
-	if cfg.OpsAddr != "" {
-		g.Go(func() error {
-			return serveOps(ctx, cfg.OpsAddr, c.guards.workerAlive, []api.Check{
-				{Name: "firestore", Run: c.store.Ping}, {Name: "subscriptions", Run: c.queue.PingSubscriptions}, {Name: "storage", Run: c.objects.Ping},
-			}, log)
-		})
-	}
+	g.Go(func() error {
+		return serveOps(ctx, cfg.OpsAddr, ops{alive: c.guards.workerAlive, metrics: c.metrics, log: log, checks: []api.Check{
+			{Name: "firestore", Run: c.store.Ping}, {Name: "subscriptions", Run: c.queue.PingSubscriptions}, {Name: "storage", Run: c.objects.Ping},
+		}})
+	})
 	return g.Wait()
 }
 

@@ -33,7 +33,7 @@ type Config struct {
 	BucketLocation string // where setup makes the bucket; "" is anywhere
 
 	Addr string // the API listens here
-	// OpsAddr is where a worker answers probes; empty: nowhere.
+	// OpsAddr is where a process answers operators; empty: nowhere.
 	OpsAddr     string
 	LogLevel    string
 	WorkerID    string
@@ -91,7 +91,7 @@ func Settings() []Setting {
 		{"STORAGE_EMULATOR_HOST", "", "host:port of a Cloud Storage emulator; empty is Google's Cloud Storage", hostPort(func(c *Config) *string { return &c.StorageHost })},
 		{"EXPORTD_BUCKET_LOCATION", "", "where `exportd setup` makes the bucket, as `EU` or `europe-west6`; `doctor` holds the bucket to it. Default: the service's (US), anywhere is right", text(func(c *Config) *string { return &c.BucketLocation })},
 		{"EXPORTD_ADDR", "", "host:port the API listens on. Default: `127.0.0.1:8080` in development; in production all addresses, at the port in `PORT`, else 8080", listenAddr(func(c *Config) *string { return &c.Addr })},
-		{"EXPORTD_OPS_ADDR", "", "host:port on which a worker answers /livez and /readyz; empty: it does not listen", hostPort(func(c *Config) *string { return &c.OpsAddr })},
+		{"EXPORTD_OPS_ADDR", "", "host:port for operators, at which each process answers /livez, /readyz and /metrics; empty: it does not listen. Keep it from the public", hostPort(func(c *Config) *string { return &c.OpsAddr })},
 		{"EXPORTD_LOG_LEVEL", "info", "`debug`, `info`, `warn` or `error`", oneOf(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
 		{"EXPORTD_WORKER_ID", "", "name of the worker in leases and logs. Default: host name and process id", text(func(c *Config) *string { return &c.WorkerID })},
 		{"EXPORTD_SIGNER_EMAIL", "", "service account that signs download URLs. Default: the one exportd runs as", text(func(c *Config) *string { return &c.SignerEmail })},

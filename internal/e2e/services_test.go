@@ -184,12 +184,18 @@ func apiStops(t *testing.T, s *e2etest.Stack) {
 		err      error
 	}
 	waiting := make(chan answer, 1)
+	ops := e2etest.OpsURL(t, s.Process)
 	go func() {
 		r, err := s.Caller().Try(context.WithoutCancel(t.Context()), http.MethodGet, "/exports/"+id, nil, nil, "Prefer", "wait=25")
 		waiting <- answer{r, err}
 	}()
+	for at, want := range map[string]int{s.APIURL: http.StatusNotFound, ops: http.StatusOK} {
+		if r, err := e2etest.Send(t.Context(), http.MethodGet, at+"/metrics", nil, nil); err != nil || r.Status != want {
+			t.Errorf("%s/metrics: %d %v, want %d", at, r.Status, err, want)
+		}
+	}
 	e2etest.Until(t, jobWithin, "the request to wait", func() bool {
-		r, err := e2etest.Send(t.Context(), http.MethodGet, s.APIURL+"/metrics", nil, nil)
+		r, err := e2etest.Send(t.Context(), http.MethodGet, ops+"/metrics", nil, nil)
 		return err == nil && bytes.Contains(r.Body, []byte("\nexportd_http_waits 1\n"))
 	})
 	s.Process.Signal(syscall.SIGTERM)

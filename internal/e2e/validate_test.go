@@ -115,10 +115,10 @@ func openRoutes(t *testing.T, s *e2etest.Stack) {
 	if err != nil || status != http.StatusOK || checks["firestore"] != "ok" || checks["pubsub"] != "ok" || checks["storage"] != "ok" {
 		t.Errorf("readyz: %d %v %v", status, checks, err)
 	}
-	for _, path := range []string{"/healthz", "/metrics"} {
+	for path, want := range map[string]int{"/healthz": http.StatusOK, "/metrics": http.StatusNotFound, "/livez": http.StatusNotFound} {
 		r, err := e2etest.Send(context.WithoutCancel(t.Context()), http.MethodGet, s.APIURL+path, nil, nil)
-		if err != nil || r.Status != http.StatusOK {
-			t.Errorf("%s: %d %v", path, r.Status, err)
+		if err != nil || r.Status != want {
+			t.Errorf("%s: %d %v, want %d", path, r.Status, err, want)
 		}
 		for _, secret := range []string{s.Secret, s.OpsSecret, s.OtherSecret} {
 			if bytes.Contains(r.Body, []byte(secret)) {

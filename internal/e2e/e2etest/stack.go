@@ -161,13 +161,25 @@ func Setup(tb testing.TB, binary string, hosts Hosts, env []string, args ...stri
 // API starts "exportd api" on a free port and returns its URL.
 func API(tb testing.TB, binary string, hosts Hosts, env ...string) (*Process, string) {
 	tb.Helper()
-	p := Start(tb, append(append(hosts.Env(), env...), "EXPORTD_ADDR=127.0.0.1:0"), binary, "api")
+	p := Start(tb, append(append(hosts.Env(), env...), "EXPORTD_ADDR=127.0.0.1:0", "EXPORTD_OPS_ADDR=127.0.0.1:0"), binary, "api")
 	addr := p.WaitLine(tb, startWithin, func(line string) string {
 		var entry struct{ Addr string }
 		_ = json.Unmarshal([]byte(line), &entry) // other lines
 		return entry.Addr
 	})
 	return p, "http://" + addr
+}
+
+// OpsURL is where a process that API has started answers operators.
+func OpsURL(tb testing.TB, p *Process) string {
+	tb.Helper()
+	return "http://" + p.WaitLine(tb, startWithin, func(line string) string {
+		var entry struct {
+			Addr string `json:"ops_addr"`
+		}
+		_ = json.Unmarshal([]byte(line), &entry) // other lines
+		return entry.Addr
+	})
 }
 
 // LoadDemo fills a Firestore with demo data up to today.
