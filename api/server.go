@@ -34,6 +34,8 @@ type Config struct {
 	Operations Operations
 	// Admin is behind the /admin routes; required.
 	Admin KeyAdmin
+	// ProvedKeys spares look-ups by Keys; may be nil.
+	ProvedKeys apikey.Proved
 	// FreshKeys reads a key past every cache, for what is sent in its name; Keys if nil.
 	FreshKeys apikey.LookupFunc
 	// KeyUsed is told of each request that a key signed and may make; it must not wait.
@@ -149,7 +151,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		keys: c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
-		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Nonces: c.Nonces, PrivilegedV1: c.PrivilegedV1}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
+		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Proved: c.ProvedKeys, Nonces: c.Nonces, PrivilegedV1: c.PrivilegedV1}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
 		metrics: m, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive,
 		waits: newPlaces(c.MaxWaits), connected: newPlaces(c.MaxConnections),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),

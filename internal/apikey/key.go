@@ -94,6 +94,8 @@ type Key struct {
 	OneUse bool
 	// DefaultCallbackURL is used by exports that name none.
 	DefaultCallbackURL string
+
+	version, read time.Time // when its record was last written, and when it was read
 }
 
 // Has reports whether the key has one of the scopes.

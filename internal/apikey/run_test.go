@@ -61,14 +61,21 @@ func TestRunFollowsChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the new key is not seen", func() bool { _, err := here.Lookup(t.Context(), k.ID); return err == nil })
+	eventually(t, "the new key is not seen", func() bool {
+		got, err := here.Lookup(t.Context(), k.ID)
+		if err != nil {
+			return false
+		}
+		here.Prove(got) // as a request that it signed would
+		return true
+	})
 	start := time.Now()
 	if err := there.SetState(t.Context(), k.ID, Disabled, by); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the revoked key is still believed", func() bool {
 		got, err := here.Lookup(t.Context(), k.ID)
-		return err == nil && got.State == Disabled
+		return err == nil && got.State == Disabled && here.Known(k.ID) == nil
 	})
 	t.Logf("revoked after %s, TTL 30 s", time.Since(start))
 }

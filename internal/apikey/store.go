@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/firestore"
@@ -21,8 +22,8 @@ const (
 	// DefaultTTL is how long a record, or that there is none, is believed: a disabled key that
 	// is not watched goes on working that long.
 	DefaultTTL = 10 * time.Second
-	// maxCached bounds the cache, unknown ids included. Entries that are used keep their
-	// place against a stream of new ids (W-TinyLFU), so made-up ids cannot push out real ones.
+	// maxCached bounds each of the two caches. Made-up ids are in the one of what was read alone,
+	// so that they cannot push out keys that are in use.
 	maxCached = 10_000
 	// lookupTimeout bounds one read of a record.
 	lookupTimeout = 5 * time.Second
@@ -45,13 +46,16 @@ type StoreConfig struct {
 	Now func() time.Time
 }
 
-// Store reads keys from Firestore through a small cache. Safe for concurrent use.
+// Store reads keys from Firestore through small caches. Safe for concurrent use.
 type Store struct {
 	client *firestore.Client
-	cache  *otter.Cache[string, entry]
-	sealer *Sealer
-	now    func() time.Time
-	sealed sealedCheck
+	// cache is what was read, of unknown ids too; proved is that of keys which signed a request. A
+	// request that is refused reads its key where that is not in cache, whatever is in proved.
+	cache, proved *otter.Cache[string, entry]
+	forgot        atomic.Pointer[time.Time] // when a key was last forgotten
+	sealer        *Sealer
+	now           func() time.Time
+	sealed        sealedCheck
 	// refusePlain is StoreConfig's.
 	refusePlain bool
 	used        chan string // ids of keys whose use is to be written down
@@ -65,6 +69,7 @@ type entry struct {
 	key     *Key
 	err     error
 	version time.Time // when the record was last written; zero if there is none
+	read    time.Time // when it was read
 }
 
 // NewStore makes a Store. Close ends its clean-up.
@@ -75,28 +80,63 @@ func NewStore(c StoreConfig) (*Store, error) {
 	if c.TTL < 0 || c.TTL > 30*time.Second {
 		return nil, fmt.Errorf("key cache TTL of %s is not within 0 s and 30 s", c.TTL)
 	}
-	cache, err := otter.New(&otter.Options[string, entry]{
-		MaximumSize:      maxCached,
-		ExpiryCalculator: otter.ExpiryWriting[string, entry](c.TTL),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("make key cache: %w", err)
+	var caches [2]*otter.Cache[string, entry]
+	for i := range caches {
+		var err error
+		if caches[i], err = otter.New(&otter.Options[string, entry]{
+			MaximumSize: maxCached,
+			// From when it was read: what goes from one cache to the other does not get older for it.
+			ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, entry]) time.Duration {
+				return max(1, c.TTL-time.Since(e.Value.read))
+			}),
+		}); err != nil {
+			return nil, fmt.Errorf("make key cache: %w", err)
+		}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
 	return &Store{
-		client: c.Client, cache: cache, sealer: c.Sealer, refusePlain: c.RefusePlain, used: make(chan string, usedQueue),
+		client: c.Client, cache: caches[0], proved: caches[1], sealer: c.Sealer, refusePlain: c.RefusePlain, used: make(chan string, usedQueue),
 		documents: c.Documents, looked: make(chan string, lookedQueue), ttl: c.TTL,
 		now: func() time.Time { return c.Now().UTC().Truncate(time.Microsecond) },
 	}, nil
 }
 
-// Close ends the cache's goroutine.
-func (s *Store) Close() { s.cache.StopAllGoroutines() }
+// Close ends the caches' goroutines.
+func (s *Store) Close() {
+	s.cache.StopAllGoroutines()
+	s.proved.StopAllGoroutines()
+}
 
 // Forget drops what is known about a key, after its record was changed.
-func (s *Store) Forget(id string) { s.cache.Invalidate(id) }
+func (s *Store) Forget(id string) {
+	now := time.Now()
+	s.forgot.Store(&now) // first, for Prove
+	s.cache.Invalidate(id)
+	s.proved.Invalidate(id)
+}
+
+// Known is of Proved.
+func (s *Store) Known(id string) *Key {
+	e, _ := s.proved.GetIfPresent(id)
+	return e.key
+}
+
+// Prove is of Proved. The key is watched from now on.
+func (s *Store) Prove(k *Key) {
+	// What was read before any key was forgotten may be what was forgotten: it is not put back.
+	forgot := s.forgot.Load()
+	if e, ok := s.proved.GetEntryQuietly(k.ID); (!ok || e.Value.key != k) && (forgot == nil || k.read.After(*forgot)) {
+		s.proved.Set(k.ID, entry{key: k, version: k.version, read: k.read})
+		if s.forgot.Load() != forgot {
+			s.proved.Invalidate(k.ID)
+		}
+	}
+	if s.documents != nil {
+		s.noteLooked(k.ID)
+	}
+}
 
 // Lookup is a LookupFunc. Simultaneous look-ups of one id share a read.
 func (s *Store) Lookup(ctx context.Context, id string) (*Key, error) {
@@ -106,9 +146,6 @@ func (s *Store) Lookup(ctx context.Context, id string) (*Key, error) {
 	e, err := s.cache.Get(ctx, id, otter.LoaderFunc[string, entry](s.load))
 	if err != nil {
 		return nil, err
-	}
-	if e.key != nil && s.documents != nil {
-		s.noteLooked(id)
 	}
 	return s.told(e)
 }
@@ -142,11 +179,12 @@ func (s *Store) load(ctx context.Context, id string) (entry, error) {
 	// The read outlives its caller, because others may wait for the same one.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
 	defer cancel()
+	read := time.Now() // before: it is not younger than this
 	doc, err := s.client.Collection(Collection).Doc(id).Get(ctx)
 	switch status.Code(err) {
 	case codes.OK:
 	case codes.NotFound:
-		return entry{err: jobs.ErrNotFound}, nil
+		return entry{err: jobs.ErrNotFound, read: read}, nil
 	default: // not cached
 		return entry{}, fmt.Errorf("read key: %w", errors.Join(jobs.ErrUnavailable, err))
 	}
@@ -155,11 +193,14 @@ func (s *Store) load(ctx context.Context, id string) (entry, error) {
 	case errors.Is(err, errSealed):
 		_ = s.CheckSealed(ctx) // this record's fault, or that of all: Lookup asks
 	case err == nil && s.refusePlain && holdsPlain(doc):
-		return entry{err: fmt.Errorf("key %s has a secret in clear: %w", id, jobs.ErrInvalid), version: doc.UpdateTime}, nil
+		return entry{err: fmt.Errorf("key %s has a secret in clear: %w", id, jobs.ErrInvalid), version: doc.UpdateTime, read: read}, nil
 	case err == nil && s.sealer != nil:
 		s.sealPlain(ctx, doc)
 	}
-	return entry{key: key, err: err, version: doc.UpdateTime}, nil
+	if key != nil {
+		key.version, key.read = doc.UpdateTime, read
+	}
+	return entry{key: key, err: err, version: doc.UpdateTime, read: read}, nil
 }
 
 // sealPlain seals what a record holds in clear, at its first use. When that does not work,

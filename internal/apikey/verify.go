@@ -43,6 +43,16 @@ var DefaultWindow = Window{Ahead: 5 * time.Second, Behind: time.Minute}
 // record makes no sense, jobs.ErrUnavailable if that cannot be told now.
 type LookupFunc func(ctx context.Context, id string) (*Key, error)
 
+// Proved are keys that have signed requests a short while ago, so that not each request reads its
+// key. Requests that none of them signed are judged by a look-up, whether their key is among them
+// or not: that a key is in use does not show in what a refusal costs.
+type Proved interface {
+	// Known is the key of that id as it was read a short while ago; nil if it is not among them.
+	Known(id string) *Key
+	// Prove is told of a key that has signed a request, as Lookup gave it.
+	Prove(k *Key)
+}
+
 // RefusedError refuses a request's signature. Its text is fit for callers and names
 // nothing that they gave.
 type RefusedError struct {
@@ -78,6 +88,8 @@ func mac(secret, date string) [sha256.Size]byte {
 type Verifier struct {
 	Window Window
 	Lookup LookupFunc
+	// Proved spares look-ups; may be nil.
+	Proved Proved
 	// Nonces makes requests of version 2 one-use. Without it that version is refused.
 	Nonces NonceFunc
 	// PrivilegedV1 lets keys of operators, admins and the platform sign by version 1.
@@ -108,6 +120,30 @@ func (v Verifier) Verify(ctx context.Context, r Request, now time.Time) (*Key, e
 	if c.version == 2 && v.Nonces == nil {
 		return nil, refuse("x-signature-version 2 is not supported here")
 	}
+	key, err := v.signer(ctx, c, now)
+	if err != nil {
+		return nil, err
+	}
+	// From here on the caller has the secret and may be told more.
+	if least := v.MinVersion(key); c.version < least {
+		return nil, refuse("this API key requires x-signature-version %d", least)
+	}
+	if c.version == 2 || key.OneUse {
+		if err := v.takeOnce(ctx, key, c); err != nil {
+			return nil, err
+		}
+	}
+	return key, nil
+}
+
+// signer finds the key that made a signature: among those that are proved, else by a look-up.
+func (v Verifier) signer(ctx context.Context, c credentials, now time.Time) (*Key, error) {
+	if v.Proved != nil {
+		if key := v.Proved.Known(c.keyID); c.signedBy(key, now) {
+			v.Proved.Prove(key)
+			return key, nil
+		}
+	}
 	key, err := v.Lookup(ctx, c.keyID)
 	var cause error
 	switch {
@@ -119,14 +155,8 @@ func (v Verifier) Verify(ctx context.Context, r Request, now time.Time) (*Key, e
 	if !c.signedBy(key, now) {
 		return nil, &RefusedError{message: textRefused, Cause: cause}
 	}
-	// From here on the caller has the secret and may be told more.
-	if least := v.MinVersion(key); c.version < least {
-		return nil, refuse("this API key requires x-signature-version %d", least)
-	}
-	if c.version == 2 || key.OneUse {
-		if err := v.takeOnce(ctx, key, c); err != nil {
-			return nil, err
-		}
+	if v.Proved != nil {
+		v.Proved.Prove(key)
 	}
 	return key, nil
 }

@@ -101,7 +101,7 @@ func (w *watches) drop(now time.Time, unused time.Duration) bool {
 	return true
 }
 
-// noteLooked notes that a key was looked up and is there. It never waits.
+// noteLooked notes that a key is in use. It never waits.
 func (s *Store) noteLooked(id string) {
 	select {
 	case s.looked <- id:
@@ -123,7 +123,9 @@ func (s *Store) watch(ctx context.Context, id string) {
 // changed forgets a key whose record has another version, zero for none, than what is cached.
 // A look-up under way may have read an older one: Forget has it read again.
 func (s *Store) changed(id string, version time.Time) {
-	if e, ok := s.cache.GetEntryQuietly(id); ok && e.Value.version.Equal(version) {
+	last, ok := s.cache.GetEntryQuietly(id)
+	proved, used := s.proved.GetEntryQuietly(id)
+	if ok && last.Value.version.Equal(version) && (!used || proved.Value.version.Equal(version)) {
 		return
 	}
 	s.Forget(id)

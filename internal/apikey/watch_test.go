@@ -64,6 +64,7 @@ func TestOnlyKeysInUseAreRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		here.Prove(k) // as a request that it signed would
 		return k
 	}
 	for i := range inUse {
@@ -101,6 +102,7 @@ func TestWatchOutlivesOutage(t *testing.T) {
 		if err != nil {
 			return err.Error()
 		}
+		s.Prove(k)
 		return k.OrgID
 	}
 	before := c.Faults().Counters().DocumentsRead
@@ -121,12 +123,12 @@ func TestChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	s.cache.Set("key_golden", entry{key: &Key{}, version: goldenTime})
+	s.cache.Set("key_golden", entry{key: &Key{}, version: goldenTime, read: time.Now()})
 	for _, tc := range []struct {
 		version time.Time
 		stays   bool
 	}{{goldenTime, true}, {goldenTime.Add(time.Microsecond), false}, {time.Time{}, false}} {
-		s.cache.Set("key_golden", entry{key: &Key{}, version: goldenTime})
+		s.cache.Set("key_golden", entry{key: &Key{}, version: goldenTime, read: time.Now()})
 		s.changed("key_golden", tc.version)
 		if _, ok := s.cache.GetEntryQuietly("key_golden"); ok != tc.stays {
 			t.Errorf("after version %s: cached is %t, want %t", tc.version, ok, tc.stays)
