@@ -57,7 +57,13 @@ flood: ## A minute of each kind of thing that strangers may send, and what calle
 chaos: build ## Ten minutes of kills and faults against a fleet of real processes
 	$(GO) run -tags $(TAGS) ./internal/chaos -duration $(or $(DURATION),10m) $(if $(SEED),-seed $(SEED))
 
+damage: ## Damage every field of every document in every way: fleet, stores, API (about 20 minutes)
+	ulimit -v 16000000; for pkg in ./worker ./internal/jobstore ./api ./internal/apikey; do \
+		case $$pkg in ./internal/apikey) all=;; *) all="-args -damage.sample 0";; esac; \
+		$(GO) test -tags $(TAGS) -count=1 -timeout 60m -v -run '^(TestDamaged|TestWounds)' $$pkg $$all || exit 1; \
+	done
+
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test bench postgres libreoffice check format vet lint generate verify chaos flood simulate
+.PHONY: help run build test bench postgres libreoffice check format vet lint generate verify chaos damage flood simulate

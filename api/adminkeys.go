@@ -290,5 +290,8 @@ func unknownKey(err error) error {
 	if errors.Is(err, jobs.ErrNotFound) {
 		return refuse(http.StatusNotFound, "API key not found")
 	}
+	if errors.Is(err, jobs.ErrInvalid) {
+		return refuse(http.StatusConflict, "the record of the key is damaged, no request of it is taken: make a new key; an operator can mend or delete the document in ApiKeys")
+	}
 	return err
 }

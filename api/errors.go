@@ -30,6 +30,7 @@ var errorTable = []struct {
 	{apikey.ErrDisabled, http.StatusConflict, "the key is revoked: make a new one"},
 	{apikey.ErrRotated, http.StatusConflict, "the key was rotated at the same time: see by whom in its history"},
 	{jobs.ErrUnknownSchema, http.StatusConflict, "the job was made by another version of the service"},
+	{jobs.ErrInvalid, http.StatusConflict, "the record is damaged: what it is about has ended or is about to; request the export again"},
 	{jobs.ErrUnavailable, http.StatusServiceUnavailable, textUnavailable},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, textUnavailable},
 	{context.Canceled, statusClientGone, "request canceled"},

@@ -76,6 +76,12 @@ func viewOf(j *jobs.Job) jobView {
 		CreatedAt: timeOrNil(j.CreatedAt), StartedAt: timeOrNil(j.StartedAt), FinishedAt: timeOrNil(j.FinishedAt),
 		SnapshotTime: timeOrNil(j.SnapshotTime), FileExpiresAt: timeOrNil(j.FileExpiresAt),
 	}
+	if !v.Kind.Valid() { // of a damaged record: callers know two
+		v.Kind = jobs.KindUsers
+	}
+	if v.Params.Profile != jobs.ProfileExcel {
+		v.Params.Profile = jobs.ProfileRFC4180
+	}
 	v.Progress = progressView{PartsDone: j.PartsDone, PartsTotal: j.PartsTotal}
 	v.setProgress(j, j.RowsDone, j.BytesDone)
 	if j.State == jobs.Succeeded || j.State == jobs.Expired {

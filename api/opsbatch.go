@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -186,7 +187,7 @@ type batchView struct {
 
 func batchViewOf(b *jobs.Batch, rerun int64) batchView {
 	v := batchView{
-		BatchID: b.ID, State: "running", Filter: b.Filter, Mode: b.Mode, Reason: b.Reason, Actor: b.Actor, MaxPerSecond: b.MaxPerSecond,
+		BatchID: b.ID, State: "running", Filter: b.Filter, Mode: cmp.Or(b.Mode, jobs.Resume), Reason: b.Reason, Actor: b.Actor, MaxPerSecond: b.MaxPerSecond,
 		CreatedAt: b.CreatedAt.UTC(), FinishedAt: timeOrNil(b.FinishedAt), Rerun: rerun, NotEligible: []reasonCount{}, StatusURL: "/ops/batches/" + b.ID,
 	}
 	if v.FinishedAt != nil {

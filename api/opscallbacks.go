@@ -49,7 +49,11 @@ func (s *Server) opsRedeliver(c *gin.Context, caller *apikey.Key) error {
 	if len(callbacks) == 0 {
 		return refuse(http.StatusConflict, "the job has no callback yet, or no callbackUrl")
 	}
-	cb, err := s.redeliver(c, caller, callbacks[len(callbacks)-1].ID, reason)
+	last := callbacks[len(callbacks)-1]
+	if last.State == jobs.CallbackDamaged {
+		return refuse(http.StatusConflict, "the record of the callback is damaged: nothing is sent for it any more")
+	}
+	cb, err := s.redeliver(c, caller, last.ID, reason)
 	if errors.Is(err, jobs.ErrTransition) {
 		return refuse(http.StatusConflict, "a try of the callback is under way")
 	}
@@ -153,6 +157,7 @@ func (s *Server) opsRedeliverAll(c *gin.Context, caller *apikey.Key) error {
 			switch _, err := s.redeliver(c, caller, cb.ID, req.reason); {
 			case err == nil:
 				done++
+			case errors.Is(err, jobs.ErrInvalid), errors.Is(err, jobs.ErrUnknownSchema): // damaged, or another version's
 			case !errors.Is(err, jobs.ErrTransition) && !errors.Is(err, jobs.ErrNotFound): // both: somebody was faster
 				return err
 			}

@@ -80,6 +80,9 @@ type partView struct {
 	Error         *errorView     `json:"error"`
 }
 
+// partDamaged is shown of a part whose record makes no sense.
+const partDamaged jobs.PartState = "damaged"
+
 // maxPartViews bounds the parts in an answer: at 50,000 rows each, 50 million rows.
 const maxPartViews = 1000
 
@@ -88,6 +91,10 @@ func partsOf(parts []*jobs.Part) []partView {
 	for _, p := range parts {
 		if len(out) == maxPartViews {
 			break
+		}
+		if p.Damage != "" { // nothing in it is to be believed
+			out = append(out, partView{Index: len(out), State: partDamaged, Error: &errorView{Code: jobs.CodeInvalidJob, Message: p.Damage}})
+			continue
 		}
 		v := partView{
 			Index: p.Index, State: p.State, Rows: p.Rows, RowsDone: p.RowsDone, SizeBytes: p.Size, Attempt: p.Attempt, Interruptions: p.Interruptions,

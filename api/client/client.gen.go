@@ -92,6 +92,7 @@ const (
 
 // Defines values for PartState.
 const (
+	PartStateDamaged PartState = "damaged"
 	PartStateDone    PartState = "done"
 	PartStatePending PartState = "pending"
 	PartStateRunning PartState = "running"
@@ -191,7 +192,7 @@ type APIKey struct {
 		ExpiresAt *time.Time `json:"expiresAt"`
 	} `json:"secrets"`
 
-	// State active or disabled.
+	// State active, disabled, or damaged: its record makes no sense and no request of it is taken.
 	State string `json:"state"`
 
 	// WebhookSecrets The newest first. The one before it has an end.
@@ -598,10 +599,12 @@ type Part struct {
 	Rows          int64      `json:"rows"`
 	RowsDone      int64      `json:"rowsDone"`
 	SizeBytes     int64      `json:"sizeBytes"`
-	State         PartState  `json:"state"`
+
+	// State damaged: its record makes no sense.
+	State PartState `json:"state"`
 }
 
-// PartState defines model for Part.State.
+// PartState damaged: its record makes no sense.
 type PartState string
 
 // PendingJob A job without `totalCount` and `csvUrl`, which are only in the answer with the file.

@@ -15,7 +15,7 @@ import (
 // openKeys makes a store of API keys, with the keyset that seals them if one is named. The
 // keyset is made where there is none by setup, and in development.
 func openKeys(ctx context.Context, cfg config.Config, c *clients, makeKeyset bool) (*apikey.Store, error) {
-	store := apikey.StoreConfig{Client: c.firestore, RefusePlain: cfg.Env == "production" && !cfg.AllowPlainSecrets}
+	store := apikey.StoreConfig{Client: c.firestore, Damage: c.damage, RefusePlain: cfg.Env == "production" && !cfg.AllowPlainSecrets}
 	if c.documents != nil {
 		store.Documents = c.documents
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/firestore"
+	"google.golang.org/api/iterator"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -157,6 +158,9 @@ func (s *Store) change(ctx context.Context, id string, action Action, by By, fn 
 		if err := doc.DataTo(&r); err != nil {
 			return fmt.Errorf("key %s has a field of a wrong type: %w", id, jobs.ErrInvalid)
 		}
+		if err := r.check(id); err != nil {
+			return err
+		}
 		r.list()
 		if err := r.adopt(id, s.sealer); err != nil {
 			return err
@@ -193,24 +197,28 @@ func (s *Store) SetState(ctx context.Context, id string, state State, by By) err
 	return nil
 }
 
-// List returns the keys of an org by id, of all orgs if it is empty. Records that make no
-// sense are left out.
+// List returns the keys of an org by id, of all orgs if it is empty. Of records that make no sense
+// it says that they are Damaged; those that another keyset sealed are left out.
 func (s *Store) List(ctx context.Context, orgID string) ([]*Key, error) {
 	q := s.client.Collection(Collection).Query
 	if orgID != "" {
 		q = q.Where("orgId", "==", orgID)
 	}
-	docs, err := q.Limit(maxListed).Documents(ctx).GetAll()
-	if err != nil {
-		return nil, fmt.Errorf("list keys: %w", classify(err))
-	}
+	it := q.Limit(maxListed).Documents(ctx) // one in memory at a time: a record may have a megabyte
+	defer it.Stop()
 	var keys []*Key
-	for _, doc := range docs {
-		if k, err := decode(doc, s.sealer); err == nil {
+	for {
+		doc, err := it.Next()
+		if err == iterator.Done {
+			return keys, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list keys: %w", classify(err))
+		}
+		if k, err := s.shown(doc); err == nil {
 			keys = append(keys, k)
 		}
 	}
-	return keys, nil
 }
 
 func (s *Store) doc(id string) *firestore.DocumentRef { return s.client.Collection(Collection).Doc(id) }

@@ -52,9 +52,9 @@ func (s *Store) Get(ctx context.Context, id string) (*Key, []AuditEntry, error) 
 	if err != nil {
 		return nil, nil, fmt.Errorf("get key: %w", classify(err))
 	}
-	k, err := decode(doc, s.sealer)
-	if err != nil {
-		return nil, nil, err
+	k, err := s.shown(doc)
+	if err != nil || k.State == Damaged {
+		return k, nil, err
 	}
 	var r struct {
 		Audit []AuditEntry `firestore:"audit"`

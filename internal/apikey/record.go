@@ -57,6 +57,9 @@ func decode(doc *firestore.DocumentSnapshot, sealer *Sealer) (*Key, error) {
 	if err := doc.DataTo(&r); err != nil {
 		return nil, fmt.Errorf("key %s has a field of a wrong type: %w", doc.Ref.ID, jobs.ErrInvalid)
 	}
+	if err := r.check(doc.Ref.ID); err != nil {
+		return nil, err
+	}
 	if !ValidOrg(r.OrgID) {
 		return nil, fmt.Errorf("key %s has no usable orgId: %w", doc.Ref.ID, jobs.ErrInvalid)
 	}

@@ -82,7 +82,7 @@ func (s *Store) noteUse(ctx context.Context, id string, now time.Time) error {
 			return err
 		}
 		used, _ := doc.DataAt("lastUsedAt") // where it cannot be read it is written anew
-		if last, ok := used.(time.Time); ok && now.Sub(last) < usedEvery {
+		if last, ok := used.(time.Time); ok && now.Sub(last) < usedEvery && last.Before(now.Add(maxAhead)) {
 			return nil
 		}
 		return tx.Update(s.doc(id), []firestore.Update{{Path: "lastUsedAt", Value: now}})

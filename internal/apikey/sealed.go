@@ -71,8 +71,8 @@ func (s *Store) CountSealed(ctx context.Context, limit int) (n Sealed, err error
 	n.Records = len(docs)
 	for _, doc := range docs {
 		var r record
-		if doc.DataTo(&r) != nil {
-			continue
+		if doc.DataTo(&r) != nil || r.check(doc.Ref.ID) != nil {
+			continue // decode says what is wrong with it, to whoever needs it
 		}
 		if r.isPlain() {
 			n.Plain++

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -42,6 +43,8 @@ type StoreConfig struct {
 	Sealer *Sealer
 	// RefusePlain takes keys whose secret is in clear for broken ones.
 	RefusePlain bool
+	// Damage is told of records that make no sense; nobody is if nil.
+	Damage *telemetry.Damage
 	// Now is time.Now if nil.
 	Now func() time.Time
 }
@@ -56,6 +59,7 @@ type Store struct {
 	sealer        *Sealer
 	now           func() time.Time
 	sealed        sealedCheck
+	damage        *telemetry.Damage
 	// refusePlain is StoreConfig's.
 	refusePlain bool
 	used        chan string // ids of keys whose use is to be written down
@@ -97,7 +101,7 @@ func NewStore(c StoreConfig) (*Store, error) {
 		c.Now = time.Now
 	}
 	return &Store{
-		client: c.Client, cache: caches[0], proved: caches[1], sealer: c.Sealer, refusePlain: c.RefusePlain, used: make(chan string, usedQueue),
+		client: c.Client, cache: caches[0], proved: caches[1], sealer: c.Sealer, refusePlain: c.RefusePlain, damage: c.Damage, used: make(chan string, usedQueue),
 		documents: c.Documents, looked: make(chan string, lookedQueue), ttl: c.TTL,
 		now: func() time.Time { return c.Now().UTC().Truncate(time.Microsecond) },
 	}, nil
@@ -192,6 +196,8 @@ func (s *Store) load(ctx context.Context, id string) (entry, error) {
 	switch {
 	case errors.Is(err, errSealed):
 		_ = s.CheckSealed(ctx) // this record's fault, or that of all: Lookup asks
+	case err != nil:
+		s.damaged(doc, err)
 	case err == nil && s.refusePlain && holdsPlain(doc):
 		return entry{err: fmt.Errorf("key %s has a secret in clear: %w", id, jobs.ErrInvalid), version: doc.UpdateTime, read: read}, nil
 	case err == nil && s.sealer != nil:
@@ -199,6 +205,7 @@ func (s *Store) load(ctx context.Context, id string) (entry, error) {
 	}
 	if key != nil {
 		key.version, key.read = doc.UpdateTime, read
+		key.believe(s.now())
 	}
 	return entry{key: key, err: err, version: doc.UpdateTime, read: read}, nil
 }

@@ -198,6 +198,7 @@ func (s *Store) ResumeReceiver(ctx context.Context, orgID, origin, actor, reason
 			switch {
 			case err == nil:
 				resumed++
+			case errors.Is(err, jobs.ErrInvalid), errors.Is(err, jobs.ErrUnknownSchema): // the rescuer's, or another version's
 			case !errors.Is(err, jobs.ErrTransition) && !errors.Is(err, jobs.ErrNotFound):
 				return resumed, err
 			}
