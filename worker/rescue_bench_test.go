@@ -14,6 +14,7 @@ import (
 	"exportd/internal/localcloud"
 	"exportd/internal/localcloud/fault"
 	"exportd/internal/localcloud/localcloudtest"
+	"exportd/internal/simulate"
 	"exportd/jobs"
 	"exportd/worker"
 )
@@ -135,6 +136,6 @@ func BenchmarkIdle(b *testing.B) {
 			stopped.Go(stop)
 		}
 		stopped.Wait()
-		b.ReportMetric(86400*(reads*0.03+writes*0.09)/1e5, "USD/day")
+		b.ReportMetric(simulate.USD(int64(86400*reads), int64(86400*writes), 0), "USD/day")
 	}
 }

@@ -63,6 +63,12 @@ func Prices() []Price {
 
 func (p Price) of(n int64) float64 { return p.USD * float64(n) / p.Per }
 
+// USD is what is charged for so many reads and writes of documents, and messages or requests of
+// Pub/Sub.
+func USD(reads, writes, messages int64) float64 {
+	return priceRead.of(reads) + priceWrite.of(writes) + priceMessage.of(messages)
+}
+
 // Cost is what the services charge, without processors, memory and what leaves the region.
 type Cost struct {
 	Rows     float64 // reads of the rows themselves
