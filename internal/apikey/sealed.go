@@ -19,6 +19,9 @@ const (
 	sealedSample = 20
 	// sealedAgain is how long a result is believed: readiness asks every few seconds.
 	sealedAgain = 15 * time.Second
+	// sealedGood is that of a keyset that has opened a record: a process keeps its keyset, and each
+	// look reads sealedSample records. A record that does not open has it looked at again before.
+	sealedGood = time.Hour
 )
 
 // ErrKeyset means that there are sealed secrets and the keyset opens none. It is a
@@ -29,23 +32,31 @@ var ErrKeyset = jobs.Unavailable("the keyset opens none of the sealed secrets of
 type sealedCheck struct {
 	fault atomic.Pointer[error] // what callers are told meanwhile; nil if the keyset is right
 
-	mu  sync.Mutex
-	at  time.Time
-	err error
+	mu   sync.Mutex
+	at   time.Time
+	err  error
+	good bool // the keyset has opened a record
 }
 
 // CheckSealed opens sealed secrets of stored keys: ErrKeyset if there are some and none opens.
-func (s *Store) CheckSealed(ctx context.Context) error {
+func (s *Store) CheckSealed(ctx context.Context) error { return s.checkSealed(ctx, false) }
+
+// checkSealed is CheckSealed; doubt is that a record does not open.
+func (s *Store) checkSealed(ctx context.Context, doubt bool) error {
 	s.sealed.mu.Lock()
 	defer s.sealed.mu.Unlock()
-	if now := s.now(); !s.sealed.at.IsZero() && now.Sub(s.sealed.at) < sealedAgain {
+	believed := sealedAgain
+	if s.sealed.good && !doubt {
+		believed = sealedGood
+	}
+	if now := s.now(); !s.sealed.at.IsZero() && now.Sub(s.sealed.at) < believed {
 		return s.sealed.err
 	}
 	n, err := s.CountSealed(ctx, sealedSample)
 	if err != nil {
 		return err // asked again next time
 	}
-	s.sealed.err = nil
+	s.sealed.err, s.sealed.good = nil, n.Opened > 0
 	if n.Sealed > 0 && n.Opened == 0 {
 		s.sealed.err = ErrKeyset
 		s.sealed.fault.Store(&s.sealed.err)

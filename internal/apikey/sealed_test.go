@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"exportd/internal/apikey"
 	"exportd/internal/localcloud/localcloudtest"
@@ -77,6 +78,64 @@ func TestWrongKeyset(t *testing.T) {
 		if err := s.CheckSealed(t.Context()); !errors.Is(err, apikey.ErrKeyset) {
 			t.Errorf("%s: CheckSealed = %v", name, err)
 		}
+	}
+}
+
+// TestKeysetIsLookedAtSeldom: a hundred workers that ask each minute would read 33 records a
+// second; a record that does not open has the keyset looked at soon all the same.
+func TestKeysetIsLookedAtSeldom(t *testing.T) {
+	t.Parallel()
+	cloud := localcloudtest.Start(t)
+	sealer := func() *apikey.Sealer {
+		s, err := apikey.OpenSealer(t.Context(), apikey.KeysetConfig{Path: filepath.Join(t.TempDir(), "keyset"), Make: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	now := time.Now()
+	keyset := sealer()
+	open := func(sealer *apikey.Sealer) *apikey.Store {
+		s, err := apikey.NewStore(apikey.StoreConfig{Client: cloud.Firestore, Sealer: sealer, Now: func() time.Time { return now }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		return s
+	}
+	s := open(keyset)
+	by := apikey.By{Actor: "test", Reason: "test"}
+	mine, err := s.Create(t.Context(), apikey.Draft{OrgID: "org1"}, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	looked := func() bool {
+		t.Helper()
+		before := cloud.Faults().Counters().DocumentsRead
+		if err := s.CheckSealed(t.Context()); err != nil {
+			t.Errorf("CheckSealed = %v", err)
+		}
+		return cloud.Faults().Counters().DocumentsRead > before
+	}
+	for _, step := range []struct {
+		after time.Duration
+		want  bool
+	}{{0, true}, {time.Minute, false}, {58 * time.Minute, false}, {time.Minute, true}} {
+		if now = now.Add(step.after); looked() != step.want {
+			t.Errorf("%s later the records were looked at: %v, want %v", step.after, !step.want, step.want)
+		}
+	}
+	// All records are another keyset's now: the first look-up finds out, not the next hour.
+	if _, err := cloud.Firestore.Collection(apikey.Collection).Doc(mine.ID).Delete(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := open(sealer()).Create(t.Context(), apikey.Draft{OrgID: "org1"}, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Minute)
+	if _, err := s.Lookup(t.Context(), theirs.ID); !errors.Is(err, apikey.ErrKeyset) {
+		t.Errorf("look-up of another keyset's key = %v, want ErrKeyset", err)
 	}
 }
 

@@ -195,7 +195,7 @@ func (s *Store) load(ctx context.Context, id string) (entry, error) {
 	key, err := decode(doc, s.sealer)
 	switch {
 	case errors.Is(err, errSealed):
-		_ = s.CheckSealed(ctx) // this record's fault, or that of all: Lookup asks
+		_ = s.checkSealed(ctx, true) // this record's fault, or that of all: Lookup asks
 	case err != nil:
 		s.damaged(doc, err)
 	case err == nil && s.refusePlain && holdsPlain(doc):
