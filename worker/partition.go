@@ -149,6 +149,7 @@ func (p *Pool) hold(ctx context.Context) {
 				k.set(index, now.Add(jobstore.RoleTTL))
 			} else if err == nil || now.After(until) || errors.Is(err, jobstore.ErrClock) {
 				k.set(index, time.Time{})
+				k.askAgain(now) // nobody else may be there, and the pause may be long
 			}
 		}
 	}
