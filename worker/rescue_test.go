@@ -193,7 +193,9 @@ func TestPartitions(t *testing.T) {
 		}
 		return names
 	}
-	all := func() bool { return !slices.ContainsFunc(held, func(p jobstore.Partition) bool { return p.Owner == "" }) }
+	all := func() bool {
+		return !slices.ContainsFunc(held, func(p jobstore.Partition) bool { return p.Owner == "" })
+	}
 	// One each, on a machine that has time for all of them; one that starts late finds none left.
 	eventually(t, time.Minute, func() bool { return len(owners()) >= 2 && all() }, func() any { return held })
 
