@@ -317,5 +317,7 @@ func (s *source) Scan(context.Context, vip.Query, vip.Range, time.Time, records.
 	return errors.New("simulated rows cannot be scanned")
 }
 
-// Lost: nobody deletes files here.
-func (e exporter) Lost(context.Context, *jobs.Job) (bool, error) { return false, nil }
+// Lost looks for the file, which nobody deletes here.
+func (e exporter) Lost(ctx context.Context, j *jobs.Job) (bool, error) {
+	return false, e.call(ctx, "Storage objects looked at", j.Result.Object)
+}
