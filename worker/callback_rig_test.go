@@ -302,12 +302,14 @@ func (r *rig) spend(t *testing.T, cb *jobs.Callback, tries, exhausted int) {
 // ended writes a job that has failed and its callback, as the commit of its end does.
 func (r *rig) ended(t *testing.T, org, url string) jobs.Message {
 	t.Helper()
-	now := time.Now().UTC()
+	now := r.clock.Now().UTC()
+	until := now.Add(r.store.Policy().LeaseFor) // further off, or without its shard, a rescuer would take it
 	j := &jobs.Job{
 		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: org, KeyID: "key_one1", Kind: jobs.KindUsers, State: jobs.Running, Phase: jobs.PhaseStart,
-		CreatedAt: now, StartedAt: now, WakeAt: now.Add(time.Hour), Attempt: 1, Lease: jobs.Lease{Token: "x", Until: now.Add(time.Hour)}, CallbackURL: url,
+		CreatedAt: now, StartedAt: now, WakeAt: until, Attempt: 1, Lease: jobs.Lease{Token: "x", Until: until}, CallbackURL: url,
 		Fingerprint: jobs.Fingerprint(org, jobs.KindUsers, jobs.Params{}),
 	}
+	j.Shard = jobs.ShardOf(j.ID)
 	if _, err := r.firestore.Collection("ExportJobs").Doc(j.ID).Create(t.Context(), j); err != nil {
 		t.Fatal(err)
 	}
