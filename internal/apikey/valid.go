@@ -72,10 +72,14 @@ const maxAhead = 24 * time.Hour
 // Whose it is and what it gives is believed where it can be read, else it is the platform's to see.
 func shownDamaged(doc *firestore.DocumentSnapshot) *Key {
 	k := &Key{ID: doc.Ref.ID, State: Damaged, Scopes: []Scope{ScopePlatform}}
-	if org, _ := doc.Data()["orgId"].(string); ValidOrg(org) {
+	// One by one: Data panics at a value of a type that it does not know, in whatever field.
+	at, _ := doc.DataAt("orgId")
+	if org, _ := at.(string); ValidOrg(org) {
 		k.OrgID = org
 	}
-	raw, ok := doc.Data()["scopes"]
+	raw, err := doc.DataAt("scopes")
+	_, missing := errors.AsType[*firestore.FieldNotFoundError](err)
+	ok := !missing
 	list, isList := raw.([]any)
 	if ok && (!isList || len(list) > maxItems) {
 		return k
