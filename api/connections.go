@@ -113,6 +113,7 @@ func (cs *connections) makeRoom(owner string, why refusal) bool {
 	for e := cs.idle.Front(); e != nil && found == nil; e = e.Next() {
 		if c := e.Value.(*conn); why == full || c.owner == owner {
 			found = c
+			c.rise() // nobody else finds it, too
 		}
 	}
 	cs.mu.Unlock()
@@ -143,6 +144,7 @@ func (cs *connections) state(nc net.Conn, state http.ConnState) {
 	for e := cs.idle.Front(); e != nil && cs.strangers > idleStrangers && first == nil; e = e.Next() {
 		if o := e.Value.(*conn); !o.known.Load() {
 			first = o
+			o.rise() // nobody else finds it, too
 		}
 	}
 	cs.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -231,6 +232,28 @@ func TestIdleStrangers(t *testing.T) {
 			t.Errorf("%d closed, want the oldest alone", b.cuts(cutIdle))
 		}
 	})
+}
+
+// Connections that come to rest at the same moment do not choose the same one to be closed.
+func TestIdleStrangersAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	cs, err := b.connections(newDialled())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 4 * idleStrangers {
+		wg.Go(func() {
+			ours, theirs := net.Pipe()
+			t.Cleanup(func() { _ = ours.Close() })
+			cs.state(&conn{Conn: theirs, of: cs, leave: func() {}}, http.StateIdle)
+		})
+	}
+	wg.Wait()
+	if cs.strangers != idleStrangers || cs.idle.Len() != idleStrangers {
+		t.Errorf("%d idle ones are kept, want %d", cs.strangers, idleStrangers)
+	}
 }
 
 // An address opens connections as fast as it may make requests, and at once as many as it may

@@ -48,6 +48,8 @@ type Guard struct {
 	since  atomic.Int64 // Unix ns at which the oldest call began since the last sign of life; 0: none did
 	heard  atomic.Int64 // Unix ns at which bytes last came
 	opened atomic.Int64
+	// refused says that the last try to connect was refused, for calls that fail by it until the next.
+	refused atomic.Bool
 
 	mu    sync.Mutex
 	conns map[string]*guarded // by local address
@@ -121,10 +123,14 @@ func (g *Guard) dial(ctx context.Context, addr string) (net.Conn, error) {
 	c, err := (&net.Dialer{Timeout: connectWithin}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		if e, ok := errors.AsType[net.Error](err); !ok || !e.Timeout() {
-			g.since.Store(0) // refused: somebody answers
+			g.refused.Store(true) // somebody answers
+			g.since.Store(0)
+		} else {
+			g.refused.Store(false)
 		}
 		return nil, err
 	}
+	g.refused.Store(false)
 	g.opened.Add(1)
 	gc := &guarded{Conn: c, g: g}
 	gc.heard.Store(time.Now().UnixNano())
@@ -167,7 +173,7 @@ func (c call) end(ctx context.Context, p *peer.Peer, err error) {
 	switch code {
 	case codes.Canceled:
 	case codes.Unavailable:
-		// The service says so, or there is no connection: it is the former if bytes came.
+		// The service says so, by bytes that came or by refusing connections, or there is no way to it.
 		c.g.heardOf(c)
 	case codes.DeadlineExceeded:
 		patience := c.g.Patience

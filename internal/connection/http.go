@@ -143,9 +143,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// heardOf notes a sign of life if bytes came since a call began.
+// heardOf notes a sign of life if bytes came since a call began, or connections are refused.
 func (g *Guard) heardOf(c call) {
-	if g.heard.Load() > c.began.UnixNano() {
+	if g.refused.Load() || g.heard.Load() > c.began.UnixNano() {
 		g.since.Store(0)
 	}
 }

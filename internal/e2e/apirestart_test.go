@@ -52,7 +52,7 @@ func TestAPIRestart(t *testing.T) {
 		if round.end == syscall.SIGTERM && code != 0 {
 			t.Errorf("SIGTERM: exit code %d, want 0", code)
 		}
-		s.Process = e2etest.Start(t, append(hosts.Env(), rate, "EXPORTD_ADDR="+addr), exportd, "api")
+		s.Process = e2etest.Start(t, append(hosts.Env(), rate, "EXPORTD_ADDR="+addr, "EXPORTD_OPS_ADDR=127.0.0.1:0"), exportd, "api")
 		s.Process.WaitLine(t, stopWithin, func(line string) string {
 			if strings.Contains(line, addr) {
 				return line
@@ -104,8 +104,9 @@ func hold(t *testing.T, s *e2etest.Stack, ids []string) *holding {
 		})
 	}
 	want := "exportd_http_waits " + strconv.Itoa(heldPolls+heldStreams)
+	ops := e2etest.OpsURL(t, s.Process)
 	e2etest.Until(t, jobWithin, "all wait", func() bool {
-		r, err := e2etest.Send(t.Context(), http.MethodGet, s.APIURL+"/metrics", nil, nil)
+		r, err := e2etest.Send(t.Context(), http.MethodGet, ops+"/metrics", nil, nil)
 		return err == nil && strings.Contains(string(r.Body), want)
 	})
 	return h
