@@ -12,6 +12,8 @@ import (
 
 	"cloud.google.com/go/firestore"
 
+	"exportd/internal/dataset"
+	"exportd/internal/jsonrow"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/records"
 	"exportd/internal/vip"
@@ -89,9 +91,9 @@ func TestPagesAreBilledOnce(t *testing.T) {
 	}
 
 	before = cloud.Faults().Counters().DocumentsRead
-	q := vip.NewQuery(jobs.KindUsers, jobs.Filter{WorkspaceID: "ws1", MediumID: "ch1"})
+	q := dataset.VIPUsers.Query("org1", jobs.Params{"workspaceId": "ws1", "mediumId": "ch1"})
 	for offset := 0; offset < users; offset += limit {
-		if _, err := reader.Page(t.Context(), q, nil, offset, limit); err != nil {
+		if _, err := reader.Page(t.Context(), q, nil, offset, limit, jsonrow.NewEncoder(dataset.VIPUsers)); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := reader.Count(t.Context(), q, vip.Range{}, time.Time{}); err != nil {

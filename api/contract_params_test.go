@@ -205,7 +205,7 @@ func TestContractHasTheCallback(t *testing.T) {
 	rows, link, until := int64(3), "https://storage.example/x?y=z", noon.Add(time.Hour)
 	for name, e := range map[string]webhook.Event{
 		"succeeded": {Type: "export.succeeded", Timestamp: noon, Data: webhook.EventData{JobID: jobs.NewID(), Kind: "vip-users", State: "succeeded",
-			TotalCount: &rows, CSVURL: &link, CSVURLExpiresAt: &until, Params: jobs.Params{Profile: jobs.ProfileExcel}}},
+			TotalCount: &rows, CSVURL: &link, CSVURLExpiresAt: &until, Params: jobs.Params{"profile": jobs.ProfileExcel}}},
 		"failed": {Type: "export.failed", Timestamp: noon, Data: webhook.EventData{JobID: jobs.NewID(), Kind: "vip-messages", State: "failed",
 			Error: &webhook.EventError{Code: string(jobs.CodeTooManyRows), Message: "m"}, Params: jobs.Params{}}},
 		"ping": {Type: webhook.EventPing, Timestamp: noon, Data: webhook.EventData{JobID: webhook.PingJobID, Kind: "vip-users", State: "succeeded", Params: struct{}{}}},
@@ -250,7 +250,7 @@ func TestContractHasAllNames(t *testing.T) {
 	}
 	for name, want := range map[string][]string{
 		"State": texts(states...), "ErrorCode": texts(codes...), "Kind": texts(string(jobs.KindUsers), string(jobs.KindMessages)),
-		"ContentType": texts(contentTypes...), "Profile": texts(string(jobs.ProfileRFC4180), string(jobs.ProfileExcel)),
+		"ContentType": texts("text", "postback", "attachment", "other"), "Profile": texts(string(jobs.ProfileRFC4180), string(jobs.ProfileExcel)),
 		"Queue": texts(string(jobs.QueueExports), string(jobs.QueueCallbacks)), "RerunMode": texts(string(jobs.Resume), string(jobs.Fresh)),
 		"CallbackState": texts(string(jobs.CallbackPending), string(jobs.CallbackDelivered), string(jobs.CallbackExhausted), string(jobs.CallbackBlocked),
 			string(jobs.CallbackGone), string(jobs.CallbackSuspended), string(jobs.CallbackDropped), string(jobs.CallbackDamaged)),

@@ -72,7 +72,7 @@ func (b *damageBench) update(id string, fn func(*jobs.Tx) error) {
 func (b *damageBench) job(state jobs.State) string {
 	b.tb.Helper()
 	got, err := b.store.Submit(b.tb.Context(), jobs.Submission{OrgID: "org1", KeyID: "key_one1", Kind: jobs.KindUsers, Fresh: true, CallbackURL: "https://hooks.customer.com/x",
-		Params: jobs.Params{Filter: jobs.Filter{WorkspaceID: "ws1", MediumID: "ch1"}, Profile: jobs.ProfileRFC4180}})
+		Params: jobs.Params{"workspaceId": "ws1", "mediumId": "ch1", "profile": jobs.ProfileRFC4180}})
 	b.must(err)
 	id := got.Job.ID
 	var l jobs.Lease

@@ -19,7 +19,7 @@ type Records interface {
 	Channels(ctx context.Context, orgID, workspaceID string) ([]vip.Channel, error)
 	// Page returns up to limit rows after a position (nil: from the first), behind offset
 	// rows that are skipped.
-	Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit int) (records.Page, error)
+	Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit int, row records.RowEncoder) (records.Page, error)
 	// Count counts rows as of at (zero: now).
 	Count(ctx context.Context, q vip.Query, rng vip.Range, at time.Time) (rows int64, as time.Time, err error)
 	// LabelCounts counts messages by label; total is the number of messages.

@@ -13,6 +13,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"exportd/internal/apikey"
+	"exportd/internal/dataset"
 	"exportd/internal/vip"
 	"exportd/jobs"
 )
@@ -80,8 +81,8 @@ func edges(t *testing.T, b *bench) (list []edge) {
 	}
 	add(between("workspaceId", 1, 1500, query("key_one1", "/channels?", "workspaceId", letters))...)
 	before := func(n int) string { // a cursor at a document with an id of n bytes, the longest that Firestore has
-		q := vip.NewQuery(jobs.KindMessages, jobs.Filter{WorkspaceID: "ws1", MediumID: "ch1",
-			From: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), To: time.Date(2026, 6, 11, 0, 0, 0, 0, time.UTC)})
+		q := dataset.VIPMessages.Query("org1", jobs.Params{"workspaceId": "ws1", "mediumId": "ch1",
+			"from": time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), "to": time.Date(2026, 6, 11, 0, 0, 0, 0, time.UTC)})
 		return q.PageToken(vip.Position{Key: vip.TimeKey(noon), ID: letters(n)})
 	}
 	add(edge{what: "before", limit: 1500, refused: 422, says: "nextCursor", send: query("key_one1", "/vip-messages?"+messages, "before", before)})

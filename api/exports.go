@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -10,21 +11,22 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
+	"exportd/internal/dataset"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
 
-// export answers the export route of a kind: every request becomes a job, or attaches to
+// export answers the export route of a dataset: every request becomes a job, or attaches to
 // one, and waits for it.
-func (s *Server) export(kind jobs.Kind) endpoint {
+func (s *Server) export(d *dataset.Dataset) endpoint {
 	return func(c *gin.Context, caller *apikey.Key) error {
-		submission, err := s.readExport(c, kind, caller)
+		submission, err := s.readExport(c, d, caller)
 		if err != nil {
 			return err
 		}
 		preference := readPrefer(c.Request.Header, s.defaultWait)
 		ctx := c.Request.Context()
-		if err := s.gate(ctx, caller.OrgID, submission.Params.Filter); err != nil {
+		if err := s.gate(ctx, d, caller.OrgID, submission.Params); err != nil {
 			return err
 		}
 		submitted, err := s.submit(ctx, submission)
@@ -66,24 +68,17 @@ func (s *Server) submit(ctx context.Context, submission jobs.Submission) (jobs.S
 }
 
 // readExport validates everything that an export request says.
-func (s *Server) readExport(c *gin.Context, kind jobs.Kind, caller *apikey.Key) (jobs.Submission, error) {
+func (s *Server) readExport(c *gin.Context, d *dataset.Dataset, caller *apikey.Key) (jobs.Submission, error) {
 	p, err := readQuery(c.Request)
 	if err != nil {
 		return jobs.Submission{}, err
 	}
 	sub := jobs.Submission{
-		OrgID: caller.OrgID, KeyID: caller.ID, RequestID: observe(c).requestID, Kind: kind,
-		Params: jobs.Params{Profile: jobs.ProfileRFC4180, FormulaGuard: true}, Fresh: wantsFresh(c.Request.Header),
+		OrgID: caller.OrgID, KeyID: caller.ID, RequestID: observe(c).requestID, Kind: d.Kind(), Columns: d.Version,
+		Params: p.rows(d), Fresh: wantsFresh(c.Request.Header),
 	}
-	if kind == jobs.KindUsers {
-		sub.Params.Filter = p.usersFilter()
-	} else {
-		sub.Params.Filter = p.messagesFilter()
-	}
-	if profile := enum(p, "profile", jobs.ProfileRFC4180, jobs.ProfileExcel); profile != "" {
-		sub.Params.Profile = profile
-	}
-	sub.Params.FormulaGuard = enum(p, "formulaGuard", "on", "off") != "off"
+	sub.Params[jobs.ParamProfile] = cmp.Or(enum(p, jobs.ParamProfile, jobs.ProfileRFC4180, jobs.ProfileExcel), jobs.ProfileRFC4180)
+	sub.Params[jobs.ParamFormulaGuard] = enum(p, jobs.ParamFormulaGuard, "on", "off") != "off"
 	if sub.CallbackURL, err = s.callbackURL(p, caller); err != nil {
 		return sub, err
 	}

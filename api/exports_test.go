@@ -39,10 +39,10 @@ func TestExportAccepted(t *testing.T) {
 		t.Errorf("rung = %v, want job %s once", b.queue.rung, id)
 	}
 	p := b.jobs.submitted[0].Params
-	if !p.From.Equal(time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)) || !p.To.Equal(time.Date(2026, 6, 11, 0, 0, 0, 0, time.UTC)) {
-		t.Errorf("window = %s to %s, want the whole of June 1 to 10", p.From, p.To)
+	if !p.Time("from").Equal(time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)) || !p.Time("to").Equal(time.Date(2026, 6, 11, 0, 0, 0, 0, time.UTC)) {
+		t.Errorf("window = %s to %s, want the whole of June 1 to 10", p.Time("from"), p.Time("to"))
 	}
-	if !p.FormulaGuard || p.Profile != jobs.ProfileRFC4180 {
+	if !p.FormulaGuard() || p.Profile() != jobs.ProfileRFC4180 {
 		t.Errorf("params = %+v, want the defaults", p)
 	}
 }
@@ -209,7 +209,7 @@ func TestExportHeaders(t *testing.T) {
 	if s.IdempotencyKey != "abc-123" || !s.Fresh || s.RequestID != "req-12345678" || s.KeyID != "key_one1" || s.OrgID != "org1" {
 		t.Errorf("submission = %+v", s)
 	}
-	if p := s.Params; p.Profile != jobs.ProfileExcel || p.FormulaGuard || p.BirthdayMonth != 3 || !p.HasBirthday {
+	if p := s.Params; p.Profile() != jobs.ProfileExcel || p.FormulaGuard() || p["birthdayMonth"] != int64(3) || !p.Flag("hasBirthday") {
 		t.Errorf("params = %+v", p)
 	}
 }

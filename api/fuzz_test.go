@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"exportd/internal/dataset"
 	"exportd/jobs"
 )
 
@@ -27,7 +28,7 @@ func FuzzQuery(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, query string) {
 		r := &http.Request{Method: http.MethodGet, URL: &url.URL{RawQuery: query}}
-		for _, read := range []func(*params) jobs.Filter{(*params).usersFilter, (*params).messagesFilter} {
+		for _, d := range dataset.BuiltIn {
 			p, err := readQuery(r)
 			if err != nil {
 				if answerTo(err).status != http.StatusBadRequest {
@@ -35,12 +36,14 @@ func FuzzQuery(f *testing.F) {
 				}
 				return
 			}
-			filter := read(p)
+			rows := p.rows(d)
 			limit := p.integer("limit", 1, maxPageRows, pageRows)
-			p.before(filter)
+			if d.List.Cursor != "" {
+				p.cursor(d, "org1", rows)
+			}
 			err = p.finish()
 			if err == nil {
-				checkFilter(t, filter, limit)
+				checkRows(t, rows, limit)
 				continue
 			}
 			body, err := encodeJSON(map[string]any{"error": p.faults})
@@ -51,18 +54,20 @@ func FuzzQuery(f *testing.F) {
 	})
 }
 
-func checkFilter(t *testing.T, f jobs.Filter, limit int) {
+func checkRows(t *testing.T, p jobs.Params, limit int) {
 	t.Helper()
-	if f.WorkspaceID == "" || f.MediumID == "" || limit < 1 || limit > maxPageRows || f.BirthdayMonth < 0 || f.BirthdayMonth > 12 {
-		t.Errorf("accepted %+v, limit %d", f, limit)
+	month, _ := p["birthdayMonth"].(int64)
+	from, to := p.Time("from"), p.Time("to")
+	if p.Text("workspaceId") == "" || p.Text("mediumId") == "" || limit < 1 || limit > maxPageRows || month < 0 || month > 12 {
+		t.Errorf("accepted %+v, limit %d", p, limit)
 	}
-	if f.BirthdayMonth > 0 && !f.HasBirthday {
-		t.Errorf("not normalised: %+v", f)
+	if month > 0 && !p.Flag("hasBirthday") {
+		t.Errorf("not normalised: %+v", p)
 	}
-	if f.From.IsZero() != f.To.IsZero() || !f.From.IsZero() && (!f.From.Before(f.To) || f.To.Sub(f.From) > maxWindow) {
-		t.Errorf("accepted window %s to %s", f.From, f.To)
+	if from.IsZero() != to.IsZero() || !from.IsZero() && (!from.Before(to) || to.Sub(from) > 31*24*time.Hour) {
+		t.Errorf("accepted window %s to %s", from, to)
 	}
-	for _, at := range []time.Time{f.From, f.To} {
+	for _, at := range []time.Time{from, to} {
 		if at.Location() != time.UTC || at.Nanosecond()%1000 != 0 {
 			t.Errorf("time %s is not UTC to the microsecond", at)
 		}

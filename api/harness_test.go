@@ -216,7 +216,7 @@ func (f *fakeRecords) Channels(ctx context.Context, org, _ string) ([]vip.Channe
 	return slices.DeleteFunc(f.channels(), func(c vip.Channel) bool { return c.OrgID != org }), f.call(ctx)
 }
 
-func (f *fakeRecords) Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit int) (records.Page, error) {
+func (f *fakeRecords) Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit int, _ records.RowEncoder) (records.Page, error) {
 	f.query, f.after, f.offset, f.limit = q, after, offset, limit
 	return f.page, f.call(ctx)
 }
@@ -273,9 +273,9 @@ func (f *fakeJobs) set(j jobs.Job) *jobs.Job {
 }
 
 func complete(j *jobs.Job) {
-	j.Kind, j.Params.Profile = cmp.Or(j.Kind, jobs.KindUsers), cmp.Or(j.Params.Profile, jobs.ProfileRFC4180)
+	j.Kind, j.Params = cmp.Or(j.Kind, jobs.KindUsers), j.Params.With(jobs.ParamProfile, j.Params.Profile()).With(jobs.ParamFormulaGuard, j.Params.FormulaGuard())
 	j.OrgID = cmp.Or(j.OrgID, "org1")
-	j.Fingerprint = jobs.Fingerprint(j.OrgID, j.Kind, j.Params)
+	j.Fingerprint = jobs.Fingerprint(j.OrgID, j.Kind, 1, j.Params)
 }
 
 // whole adds what a job in its state has: transitions are refused on a job that makes no sense.

@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
+	"exportd/internal/dataset"
 	"exportd/jobs"
 )
 
@@ -30,7 +31,7 @@ func (s *Server) listJobs(c *gin.Context, caller *apikey.Key) error {
 		return err
 	}
 	l := jobs.List{OrgID: caller.OrgID}
-	p.jobPage(&l)
+	p.jobPage(&l, s.datasets)
 	if err := p.finish(); err != nil {
 		return err
 	}
@@ -38,9 +39,9 @@ func (s *Server) listJobs(c *gin.Context, caller *apikey.Key) error {
 }
 
 // jobPage reads what all lists of jobs have in common.
-func (p *params) jobPage(l *jobs.List) {
+func (p *params) jobPage(l *jobs.List, datasets dataset.Set) {
 	l.State = enum(p, "state", jobs.States...)
-	l.Kind = enum(p, "kind", jobs.KindUsers, jobs.KindMessages)
+	l.Kind = jobs.Kind(enum(p, "kind", datasets.Names()...))
 	l.PageSize = p.integer("pageSize", 1, maxPageJobs, pageJobs)
 	l.PageToken = p.text("pageToken", false)
 	if len(l.PageToken) > maxPageToken {

@@ -15,7 +15,7 @@ func TestJobView(t *testing.T) {
 	b := newBench(t)
 	j := succeeded()
 	j.ID = strings.Repeat("b", 26)
-	j.Params = jobs.Params{Filter: jobs.Filter{WorkspaceID: "ws1", MediumID: "ch1"}, Profile: jobs.ProfileExcel, FormulaGuard: true}
+	j.Params = jobs.Params{"workspaceId": "ws1", "mediumId": "ch1", "profile": jobs.ProfileExcel, "formulaGuard": true}
 	j.PartsDone, j.PartsTotal = 1, 1
 	j.CallbackURL = "https://hooks.example.com/x"
 	b.jobs.set(j)

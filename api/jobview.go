@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"exportd/internal/dataset"
 	"exportd/jobs"
 )
 
@@ -79,9 +80,7 @@ func viewOf(j *jobs.Job) jobView {
 	if !v.Kind.Valid() { // of a damaged record: callers know two
 		v.Kind = jobs.KindUsers
 	}
-	if v.Params.Profile != jobs.ProfileExcel {
-		v.Params.Profile = jobs.ProfileRFC4180
-	}
+	v.Params = shownParams(v.Kind, j.Params)
 	v.Progress = progressView{PartsDone: j.PartsDone, PartsTotal: j.PartsTotal}
 	v.setProgress(j, j.RowsDone, j.BytesDone)
 	if j.State == jobs.Succeeded || j.State == jobs.Expired {
@@ -96,6 +95,20 @@ func viewOf(j *jobs.Job) jobView {
 		v.RerunOf = &j.RerunOf
 	}
 	return v
+}
+
+// shownParams has what the contract promises, also of a damaged record.
+func shownParams(kind jobs.Kind, p jobs.Params) jobs.Params {
+	if p.Profile() == jobs.ProfileExcel {
+		p = p.With(jobs.ParamProfile, jobs.ProfileExcel)
+	} else {
+		p = p.With(jobs.ParamProfile, jobs.ProfileRFC4180)
+	}
+	p[jobs.ParamFormulaGuard] = p.FormulaGuard()
+	if d := dataset.BuiltIn.Get(string(kind)); d != nil {
+		p[dataset.Workspace], p[dataset.Medium] = p.Text(dataset.Workspace), p.Text(dataset.Medium)
+	}
+	return p
 }
 
 // setProgress never shows less than was shown before a restart, nor more than there is.

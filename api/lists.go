@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/apikey"
+	"exportd/internal/dataset"
+	"exportd/internal/jsonrow"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -19,28 +21,6 @@ const (
 	pageRows    = 50
 	maxPageRows = 200
 )
-
-// contentTypes are the kinds of messages there are.
-var contentTypes = []string{"text", "postback", "attachment", "other"}
-
-// usersFilter and messagesFilter read what list route and export have in common.
-func (p *params) usersFilter() jobs.Filter {
-	f := jobs.Filter{
-		WorkspaceID: p.text("workspaceId", true), MediumID: p.text("mediumId", true),
-		HasBirthday: p.boolean("hasBirthday"), BirthdayMonth: p.integer("birthdayMonth", 1, 12, 0),
-	}
-	if f.BirthdayMonth != 0 {
-		f.HasBirthday = true // implied: requests with and without it share a job
-	}
-	return f
-}
-
-func (p *params) messagesFilter() jobs.Filter {
-	f := jobs.Filter{WorkspaceID: p.text("workspaceId", true), MediumID: p.text("mediumId", true)}
-	f.From, f.To = p.window()
-	f.Label, f.ContentType = p.text("label", false), enum(p, "contentType", contentTypes...)
-	return f
-}
 
 func (s *Server) listWorkspaces(c *gin.Context, caller *apikey.Key) error {
 	p, err := readQuery(c.Request)
@@ -95,30 +75,39 @@ func (s *Server) listChannels(c *gin.Context, caller *apikey.Key) error {
 	return nil
 }
 
-func (s *Server) listUsers(c *gin.Context, caller *apikey.Key) error {
+// list answers the list route of a dataset.
+func (s *Server) list(d *dataset.Dataset) endpoint {
+	if d.List.Cursor == "" {
+		return func(c *gin.Context, caller *apikey.Key) error { return s.listByOffset(c, caller, d) }
+	}
+	return func(c *gin.Context, caller *apikey.Key) error { return s.listByCursor(c, caller, d) }
+}
+
+// listByOffset pages by offset, and tells a total.
+func (s *Server) listByOffset(c *gin.Context, caller *apikey.Key, d *dataset.Dataset) error {
 	p, err := readQuery(c.Request)
 	if err != nil {
 		return err
 	}
-	filter := p.usersFilter()
+	rows := p.rows(d)
 	limit := p.integer("limit", 1, maxPageRows, pageRows)
 	offset := p.integer("offset", 0, maxOffset, 0)
 	if err := p.finish(); err != nil {
 		return err
 	}
-	if err := s.gate(c.Request.Context(), caller.OrgID, filter); err != nil {
+	if err := s.gate(c.Request.Context(), d, caller.OrgID, rows); err != nil {
 		return err
 	}
-	q, key := vip.NewQuery(jobs.KindUsers, filter), listKey(caller.OrgID, jobs.KindUsers, filter)
+	key := listKey(caller.OrgID, d, rows)
 	var page records.Page
 	var total int64
 	g, ctx := errgroup.WithContext(c.Request.Context())
 	g.Go(func() (err error) {
-		page, err = s.pageAt(ctx, key, q, offset, limit)
+		page, err = s.pageAt(ctx, key, d, d.Query(caller.OrgID, rows), offset, limit)
 		return err
 	})
 	g.Go(func() (err error) {
-		total, err = s.total(ctx, key, q)
+		total, err = s.total(ctx, key, d.Query(caller.OrgID, rows))
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -126,29 +115,30 @@ func (s *Server) listUsers(c *gin.Context, caller *apikey.Key) error {
 	}
 	var next *int
 	if page.Next != nil {
-		n := offset + len(page.Users)
+		n := offset + len(page.Rows)
 		next = &n
 	}
-	writeJSON(c, http.StatusOK, map[string]any{"total": total, "nextOffset": next, "users": orEmpty(page.Users)})
+	writeJSON(c, http.StatusOK, map[string]any{"total": total, "nextOffset": next, d.List.Rows: orEmpty(page.Rows)})
 	return nil
 }
 
-func (s *Server) listMessages(c *gin.Context, caller *apikey.Key) error {
+// listByCursor pages by the place of the last row.
+func (s *Server) listByCursor(c *gin.Context, caller *apikey.Key, d *dataset.Dataset) error {
 	p, err := readQuery(c.Request)
 	if err != nil {
 		return err
 	}
-	filter := p.messagesFilter()
+	rows := p.rows(d)
 	limit := p.integer("limit", 1, maxPageRows, pageRows)
-	after := p.before(filter)
+	after := p.cursor(d, caller.OrgID, rows)
 	if err := p.finish(); err != nil {
 		return err
 	}
-	if err := s.gate(c.Request.Context(), caller.OrgID, filter); err != nil {
+	if err := s.gate(c.Request.Context(), d, caller.OrgID, rows); err != nil {
 		return err
 	}
-	q := vip.NewQuery(jobs.KindMessages, filter)
-	page, err := s.records.Page(c.Request.Context(), q, after, 0, limit)
+	q := d.Query(caller.OrgID, rows)
+	page, err := s.records.Page(c.Request.Context(), q, after, 0, limit, jsonrow.NewEncoder(d))
 	if err != nil {
 		return err
 	}
@@ -157,25 +147,34 @@ func (s *Server) listMessages(c *gin.Context, caller *apikey.Key) error {
 		token := q.PageToken(*page.Next)
 		next = &token
 	}
-	writeJSON(c, http.StatusOK, map[string]any{"messages": orEmpty(page.Messages), "nextCursor": next})
+	writeJSON(c, http.StatusOK, map[string]any{d.List.Rows: orEmpty(page.Rows), "nextCursor": next})
 	return nil
 }
 
-// before reads the cursor of messages. A cursor is one of its query's, so it is only
-// judged when the filter is in order.
-func (p *params) before(f jobs.Filter) *vip.Position {
-	v, given := p.get("before", false)
+// cursor reads where a page begins. A cursor is one of its query's, so it is only
+// judged when the other parameters are in order.
+func (p *params) cursor(d *dataset.Dataset, orgID string, rows jobs.Params) *vip.Position {
+	name := d.List.Cursor
+	v, given := p.get(name, false)
 	if !given || len(p.faults) > 0 {
 		return nil
 	}
-	q := vip.NewQuery(jobs.KindMessages, f)
-	position, err := q.ParseBefore(v)
-	if err != nil {
-		p.fault("before", typeDate, map[string]any{"value": v, "format": "iso"},
-			`must be in ISO 8601 date format or a nextCursor of the same request`)
-		return nil
+	q := d.Query(orgID, rows)
+	byTime := d.Sort.Type == dataset.Time && !d.Sort.Ascending
+	position, err := q.ParsePageToken(v)
+	if err != nil && byTime {
+		position, err = vip.OlderThan(v)
 	}
-	return &position
+	switch {
+	case err == nil:
+		return &position
+	case byTime:
+		p.fault(name, typeDate, map[string]any{"value": v, "format": "iso"},
+			`must be in ISO 8601 date format or a nextCursor of the same request`)
+	default:
+		p.fault(name, typeOnly, map[string]any{"value": v}, `must be a nextCursor of the same request`)
+	}
+	return nil
 }
 
 func (s *Server) overview(c *gin.Context, caller *apikey.Key) error {
@@ -183,12 +182,13 @@ func (s *Server) overview(c *gin.Context, caller *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	filter := jobs.Filter{WorkspaceID: p.text("workspaceId", true), MediumID: p.text("mediumId", true)}
-	filter.From, filter.To = p.window()
+	d := dataset.VIPMessages
+	filter := jobs.Params{dataset.Workspace: p.text(dataset.Workspace, true), dataset.Medium: p.text(dataset.Medium, true)}
+	filter[jobs.ParamFrom], filter[jobs.ParamTo] = p.window(d.Window)
 	if err := p.finish(); err != nil {
 		return err
 	}
-	if err := s.gate(c.Request.Context(), caller.OrgID, filter); err != nil {
+	if err := s.gate(c.Request.Context(), d, caller.OrgID, filter); err != nil {
 		return err
 	}
 	a, err := s.labels(c.Request.Context(), caller, filter)

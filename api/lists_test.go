@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -11,15 +12,28 @@ import (
 	"testing/synctest"
 	"time"
 
+	"exportd/internal/csvrow/csvrowtest"
+	"exportd/internal/dataset"
+	"exportd/internal/jsonrow"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
 )
 
+// rowOf is the page of one document.
+func rowOf(t *testing.T, d *dataset.Dataset, id string, fields map[string]any) []json.RawMessage {
+	t.Helper()
+	row, err := jsonrow.NewEncoder(d).AppendRow(nil, csvrowtest.Document("projects/p/databases/d/documents/C/"+id, fields))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []json.RawMessage{row}
+}
+
 func TestListUsers(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.records.page = records.Page{Users: []vip.User{{ID: "u1", LTV: "12.50", Tags: []string{}}}, Next: &vip.Position{ID: "u1"}}
+	b.records.page = records.Page{Rows: rowOf(t, dataset.VIPUsers, "u1", map[string]any{"ltv": "12.50"}), Next: &vip.Position{ID: "u1"}}
 	w := b.get(t, "/vip-users?workspaceId=ws1&mediumId=ch1&hasBirthday=True&limit=200&offset=10")
 	wantStatus(t, w, http.StatusOK)
 	want := `{"nextOffset":11,"total":7,"users":[{"id":"u1","playerId":"","displayName":"","avatarUrl":"","language":"","country":"","ltv":12.50,` +
@@ -45,7 +59,7 @@ func TestListMessagesCursor(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	next := vip.Position{Key: vip.TimeKey(noon), ID: "m1"}
-	b.records.page = records.Page{Messages: []vip.Message{{ID: "m1", Labels: []string{}}}, Next: &next}
+	b.records.page = records.Page{Rows: rowOf(t, dataset.VIPMessages, "m1", map[string]any{"timestamp": noon}), Next: &next}
 	const path = "/vip-messages?workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-30"
 	cursor, _ := decode(t, b.get(t, path))["nextCursor"].(string)
 	if cursor == "" {

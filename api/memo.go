@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"exportd/internal/apikey"
+	"exportd/internal/dataset"
+	"exportd/internal/jsonrow"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -78,8 +80,8 @@ func (m *memo[V]) get(key string, now time.Time) (v V, ok bool) {
 func (m *memo[V]) set(key string, v V, now time.Time) { m.answers.Set(key, dated[V]{v, now}) }
 
 // listKey names a query of an org.
-func listKey(orgID string, kind jobs.Kind, f jobs.Filter) string {
-	return jobs.Fingerprint(orgID, kind, jobs.Params{Filter: f})
+func listKey(orgID string, d *dataset.Dataset, rows jobs.Params) string {
+	return jobs.Fingerprint(orgID, d.Kind(), d.Version, rows)
 }
 
 // total counts the rows of a list, at most countSeen ago.
@@ -98,15 +100,15 @@ func (s *Server) total(ctx context.Context, key string, q vip.Query) (int64, err
 // behind that, so that skipped rows are not read, and rows that were written between two pages
 // move none of the others from one page to the next: each is listed once. At an offset that nobody
 // came to by nextOffset the rows before it are skipped, which are billed.
-func (s *Server) pageAt(ctx context.Context, key string, q vip.Query, offset, limit int) (records.Page, error) {
+func (s *Server) pageAt(ctx context.Context, key string, d *dataset.Dataset, q vip.Query, offset, limit int) (records.Page, error) {
 	skip := offset
 	var after *vip.Position
 	if p, ok := s.placesAt.get(key+"@"+strconv.Itoa(offset), s.now()); ok && offset > 0 {
 		after, skip = p, 0
 	}
-	page, err := s.records.Page(ctx, q, after, skip, limit)
+	page, err := s.records.Page(ctx, q, after, skip, limit, jsonrow.NewEncoder(d))
 	if err == nil && page.Next != nil {
-		s.placesAt.set(key+"@"+strconv.Itoa(offset+len(page.Users)), page.Next, s.now())
+		s.placesAt.set(key+"@"+strconv.Itoa(offset+len(page.Rows)), page.Next, s.now())
 	}
 	return page, err
 }
@@ -130,8 +132,8 @@ func (a overviewAnswer) weight() (n int) {
 
 // labels is an overview of at most overviewSeen ago, which equal requests share. That a window
 // has too many messages is remembered as well: finding out is billed, too.
-func (s *Server) labels(ctx context.Context, caller *apikey.Key, f jobs.Filter) (overviewAnswer, error) {
-	key := listKey(caller.OrgID, jobs.KindMessages, f)
+func (s *Server) labels(ctx context.Context, caller *apikey.Key, f jobs.Params) (overviewAnswer, error) {
+	key := listKey(caller.OrgID, dataset.VIPMessages, f)
 	a, ok := s.overviews.get(key, s.now())
 	if !ok {
 		found, err, _ := s.overviews.flights.Do(key, func() (any, error) { return s.countLabels(ctx, caller, key, f) })
@@ -147,7 +149,7 @@ func (s *Server) labels(ctx context.Context, caller *apikey.Key, f jobs.Filter) 
 }
 
 // countLabels makes an overview while there is a place for it, and remembers it by key.
-func (s *Server) countLabels(ctx context.Context, caller *apikey.Key, key string, f jobs.Filter) (a overviewAnswer, err error) {
+func (s *Server) countLabels(ctx context.Context, caller *apikey.Key, key string, f jobs.Params) (a overviewAnswer, err error) {
 	leave, why := s.overviewing.take(caller.OrgID, caller.ID)
 	if why != admitted {
 		return a, &problem{status: http.StatusTooManyRequests, message: "too many overviews at once: try again when one has ended", retryAfter: retryAfterOutage * time.Second}
@@ -156,7 +158,7 @@ func (s *Server) countLabels(ctx context.Context, caller *apikey.Key, key string
 	// Not the caller's context alone: others wait for the same answer.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), overviewWithin)
 	defer cancel()
-	a.counts, a.total, err = s.records.LabelCounts(ctx, vip.NewQuery(jobs.KindMessages, f))
+	a.counts, a.total, err = s.records.LabelCounts(ctx, dataset.VIPMessages.Query(caller.OrgID, f))
 	if err != nil && !errors.Is(err, records.ErrTooManyRows) {
 		return a, err
 	}

@@ -18,7 +18,7 @@ func (s *Server) opsList(c *gin.Context, _ *apikey.Key) error {
 	l.ErrorCode = enum(p, "errorCode", jobs.Codes...)
 	l.CreatedAfter, _, _ = p.date("createdAfter", false)
 	l.CreatedBefore, _, _ = p.date("createdBefore", false)
-	p.jobPage(&l)
+	p.jobPage(&l, s.datasets)
 	if err := p.finish(); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/apikey"
+	"exportd/internal/dataset"
 	"exportd/internal/objectstore"
 	"exportd/jobs"
 )
@@ -34,7 +35,7 @@ type batchRequest struct {
 	dryRun bool
 }
 
-func readBatch(r *http.Request) (batchRequest, error) {
+func readBatch(r *http.Request, datasets dataset.Set) (batchRequest, error) {
 	b, err := readBody(r)
 	if err != nil {
 		return batchRequest{}, err
@@ -46,7 +47,7 @@ func readBatch(r *http.Request) (batchRequest, error) {
 	if !given {
 		req.Mode = jobs.Resume
 	}
-	req.Filter = b.filter()
+	req.Filter = b.filter(datasets)
 	if req.Filter.FileLost && !given {
 		req.Mode = jobs.Fresh
 	}
@@ -58,10 +59,10 @@ func readBatch(r *http.Request) (batchRequest, error) {
 
 // filter reads the object "filter". It is required, though it may be empty: whoever means
 // all jobs has to say so.
-func (b *body) filter() (f jobs.BatchFilter) {
+func (b *body) filter(datasets dataset.Set) (f jobs.BatchFilter) {
 	b.object("filter", func(p *params) {
 		f = jobs.BatchFilter{
-			State: enum(p, "state", jobs.States...), Kind: enum(p, "kind", jobs.KindUsers, jobs.KindMessages),
+			State: enum(p, "state", jobs.States...), Kind: jobs.Kind(enum(p, "kind", datasets.Names()...)),
 			OrgID: p.text("orgId", false), WorkspaceID: p.text("workspaceId", false), ErrorCode: enum(p, "errorCode", jobs.Codes...),
 		}
 		if f.FileLost = p.boolean("fileLost"); f.FileLost && f.State != "" && f.State != jobs.Succeeded {
@@ -75,7 +76,7 @@ func (b *body) filter() (f jobs.BatchFilter) {
 
 // opsRerunAll runs every job again that a filter matches; a dry run only says which.
 func (s *Server) opsRerunAll(c *gin.Context, caller *apikey.Key) error {
-	req, err := readBatch(c.Request)
+	req, err := readBatch(c.Request, s.datasets)
 	if err != nil {
 		return err
 	}

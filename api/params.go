@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"exportd/internal/dataset"
+	"exportd/jobs"
 )
 
 const (
@@ -173,14 +176,11 @@ func (p *params) date(name string, required bool) (t time.Time, dateOnly, ok boo
 	return t, dateOnly, ok
 }
 
-// maxWindow is the longest window of messages.
-const maxWindow = 31 * 24 * time.Hour
-
 // window reads from and to as the half-open window [from, to): a date-only to includes
 // that whole day.
-func (p *params) window() (from, to time.Time) {
-	from, _, okFrom := p.date("from", true)
-	to, wholeDay, okTo := p.date("to", true)
+func (p *params) window(w *dataset.Window) (from, to time.Time) {
+	from, _, okFrom := p.date(jobs.ParamFrom, true)
+	to, wholeDay, okTo := p.date(jobs.ParamTo, true)
 	if wholeDay {
 		to = to.AddDate(0, 0, 1)
 	}
@@ -188,10 +188,35 @@ func (p *params) window() (from, to time.Time) {
 	case !okFrom || !okTo:
 	case !from.Before(to):
 		p.fault("to", typeGreater, map[string]any{"value": given, "limit": "from"}, `must be greater than "from"`)
-	case to.Sub(from) > maxWindow:
-		p.fault("to", typeRange, map[string]any{"value": given, "limit": "P31D"}, `must be at most 31 days after "from"`)
+	case to.Sub(from) > time.Duration(w.Days)*24*time.Hour:
+		p.fault("to", typeRange, map[string]any{"value": given, "limit": fmt.Sprintf("P%dD", w.Days)}, `must be at most %d days after "from"`, w.Days)
 	}
 	return from, to
+}
+
+// rows reads the parameters of a dataset, which list route and export have in common.
+func (p *params) rows(d *dataset.Dataset) jobs.Params {
+	rows := jobs.Params{}
+	if d.Gate.VIP() {
+		rows[dataset.Workspace], rows[dataset.Medium] = p.text(dataset.Workspace, true), p.text(dataset.Medium, true)
+	}
+	if d.Window != nil {
+		rows[jobs.ParamFrom], rows[jobs.ParamTo] = p.window(d.Window)
+	}
+	for _, f := range d.Filters {
+		switch {
+		case f.Type == dataset.Flag:
+			rows[f.Param] = p.boolean(f.Param)
+		case f.Type == dataset.Number:
+			rows[f.Param] = int64(p.integer(f.Param, f.Min, f.Max, 0))
+		case len(f.Values) > 0:
+			rows[f.Param] = enum(p, f.Param, f.Values...)
+		default:
+			rows[f.Param] = p.text(f.Param, false)
+		}
+	}
+	d.Normalise(rows)
+	return rows
 }
 
 // finish reports all faults: those found so far, then unknown parameters by name.

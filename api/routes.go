@@ -8,7 +8,6 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
-	"exportd/jobs"
 )
 
 // endpoint answers a request, or returns an error that becomes the answer.
@@ -44,6 +43,16 @@ const (
 
 // routes is every route there is.
 func (s *Server) routes() []route {
+	routes := s.fixedRoutes()
+	for _, d := range s.datasets {
+		routes = append(routes, route{http.MethodGet, "/" + d.Name, mayRead, quick, s.list(d)},
+			route{http.MethodGet, "/" + d.Name + "/export", mayExport, slow, s.export(d)})
+	}
+	return routes
+}
+
+// fixedRoutes are those that are there whatever the datasets are.
+func (s *Server) fixedRoutes() []route {
 	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
 	return []route{
 		{get, "/healthz", nil, quick, s.health},
@@ -55,12 +64,7 @@ func (s *Server) routes() []route {
 		{get, "/limits", anyScope, quick, s.limits},
 		{get, "/workspaces", mayRead, quick, s.listWorkspaces},
 		{get, "/channels", mayRead, quick, s.listChannels},
-		{get, "/vip-users", mayRead, quick, s.listUsers},
-		{get, "/vip-messages", mayRead, quick, s.listMessages},
 		{get, "/vip-labels/overview", mayRead, slow, s.overview},
-
-		{get, "/vip-users/export", mayExport, slow, s.export(jobs.KindUsers)},
-		{get, "/vip-messages/export", mayExport, slow, s.export(jobs.KindMessages)},
 
 		{get, "/exports", maySee, quick, s.listJobs},
 		{get, "/exports/:jobId", maySee, slow, s.getJob},

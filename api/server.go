@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"exportd/internal/apikey"
+	"exportd/internal/dataset"
 	"exportd/internal/vip"
 	"exportd/internal/webhook"
 	"exportd/jobs"
@@ -67,6 +68,8 @@ type Config struct {
 	// LoopbackOnly refuses requests for hosts that are not this machine, with 421: where the API
 	// listens on loopback for its developer, only a web page would send one.
 	LoopbackOnly bool
+	// Datasets are what can be listed and exported; the built-in ones if nil.
+	Datasets dataset.Set
 	// Quotas are what one org may have going, for GET /limits; the store enforces them.
 	Quotas jobs.Limits
 
@@ -95,6 +98,7 @@ type Config struct {
 
 // Server answers the API. It is an http.Handler; Serve runs it on a listener.
 type Server struct {
+	datasets   dataset.Set
 	keys       apikey.LookupFunc
 	freshKeys  apikey.LookupFunc
 	records    Records
@@ -150,7 +154,8 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		keys: c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
+		datasets: c.Datasets,
+		keys:     c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Proved: c.ProvedKeys, Nonces: c.Nonces, PrivilegedV1: c.PrivilegedV1}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
 		metrics: m, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive,
 		waits: newPlaces(c.MaxWaits), connected: newPlaces(c.MaxConnections),
@@ -220,6 +225,9 @@ func (c *Config) validate() error {
 }
 
 func (c *Config) setDefaults() {
+	if c.Datasets == nil {
+		c.Datasets = dataset.BuiltIn
+	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}

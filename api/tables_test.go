@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"exportd/internal/apikey"
+	"exportd/internal/dataset"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -48,7 +49,7 @@ func TestTablesOfStrangers(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range entries {
-				m.set(listKey("org1", jobs.KindMessages, jobs.Filter{Label: fmt.Sprint("label", i)}), int64(i), noon)
+				m.set(listKey("org1", dataset.VIPMessages, jobs.Params{"label": fmt.Sprint("label", i)}), int64(i), noon)
 			}
 			return m
 		},
@@ -57,7 +58,7 @@ func TestTablesOfStrangers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			key, long := listKey("org1", jobs.KindUsers, jobs.Filter{}), strings.Repeat("x", 1400)
+			key, long := listKey("org1", dataset.VIPUsers, jobs.Params{}), strings.Repeat("x", 1400)
 			for i := range entries {
 				m.set(key+"@"+strconv.Itoa(i), &vip.Position{Key: vip.DoubleKey(1), ID: fmt.Sprint(long, i)}, noon)
 			}
@@ -74,9 +75,9 @@ func TestTablesOfStrangers(t *testing.T) {
 			return f
 		},
 		"cursors of messages": func() any {
-			q := vip.NewQuery(jobs.KindMessages, jobs.Filter{From: noon.AddDate(0, 0, -31), To: noon})
+			q := dataset.VIPMessages.Query("org1", jobs.Params{"from": noon.AddDate(0, 0, -31), "to": noon})
 			for i := range entries {
-				if _, err := q.ParseBefore(q.PageToken(vip.Position{Key: vip.TimeKey(noon), ID: strconv.Itoa(i)})); err != nil {
+				if _, err := q.ParsePageToken(q.PageToken(vip.Position{Key: vip.TimeKey(noon), ID: strconv.Itoa(i)})); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -225,7 +226,7 @@ func TestOverviewsInMemory(t *testing.T) {
 		for l := range maxLabels {
 			b.records.counts[l] = records.LabelCount{Label: fmt.Sprint(long, i, "/", l), Count: 1}
 		}
-		f := jobs.Filter{From: noon.Add(time.Duration(i) * time.Millisecond), To: noon.AddDate(0, 0, 31)}
+		f := jobs.Params{"from": noon.Add(time.Duration(i) * time.Millisecond), "to": noon.AddDate(0, 0, 31)}
 		if a, err := b.labels(t.Context(), caller, f); err != nil || len(a.counts) != maxLabels {
 			t.Fatalf("labels() = %d, %v", len(a.counts), err)
 		}
@@ -236,7 +237,7 @@ func TestOverviewsInMemory(t *testing.T) {
 	if grown > most {
 		t.Errorf("%d MiB stay in memory, want at most %d", grown>>20, most>>20)
 	}
-	small := jobs.Filter{From: noon.AddDate(0, 0, -1), To: noon}
+	small := jobs.Params{"from": noon.AddDate(0, 0, -1), "to": noon}
 	b.records.counts = []records.LabelCount{{Label: "a", Count: 1}}
 	if _, err := b.labels(t.Context(), caller, small); err != nil {
 		t.Fatal(err)

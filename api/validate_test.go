@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"exportd/internal/dataset"
 )
 
 // faultsOf gives path and type of each fault of a 422.
@@ -217,7 +219,7 @@ func TestWindow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		from, to := p.window()
+		from, to := p.window(&dataset.Window{Days: 31})
 		err = p.finish()
 		if (err == nil) != (days > 0) || err == nil && to.Sub(from) != time.Duration(days*24*float64(time.Hour)) {
 			t.Errorf("window(%s) = %s to %s, %v, want %g days", query, from, to, err, days)

@@ -73,6 +73,7 @@ const (
 	CodeTooManyBytes   Code = "TOO_MANY_BYTES"
 	CodeFileLost       Code = "FILE_LOST"
 	CodeInvalidJob     Code = "INVALID_JOB"
+	CodeDatasetChanged Code = "DATASET_CHANGED"
 	CodeInterrupted    Code = "INTERRUPTED_TOO_OFTEN"
 	CodeInternal       Code = "INTERNAL"
 )
@@ -80,7 +81,7 @@ const (
 // Codes lists every code.
 var Codes = []Code{
 	CodeUnavailable, CodeCountMismatch, CodeMissingIndex, CodeSnapshotTooOld, CodeSourceDenied, CodeStorageDenied, CodeStorageQuota,
-	CodeStorageCorrupt, CodeBucketMissing, CodePartsMissing, CodeTooManyRows, CodeTooManyBytes, CodeFileLost, CodeInvalidJob, CodeInterrupted, CodeInternal,
+	CodeStorageCorrupt, CodeBucketMissing, CodePartsMissing, CodeTooManyRows, CodeTooManyBytes, CodeFileLost, CodeInvalidJob, CodeDatasetChanged, CodeInterrupted, CodeInternal,
 }
 
 // Failure is an error that knows what it means for a job. Its Message is fit for the

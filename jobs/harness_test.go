@@ -30,7 +30,7 @@ func newDesk(t *testing.T) *desk {
 		},
 		job: &jobs.Job{
 			ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "o", Kind: jobs.KindUsers, State: jobs.Queued,
-			CreatedAt: now, WakeAt: now.Add(20 * time.Second), CallbackURL: "https://example.com/hook", Fingerprint: jobs.Fingerprint("o", jobs.KindUsers, jobs.Params{}),
+			CreatedAt: now, WakeAt: now.Add(20 * time.Second), CallbackURL: "https://example.com/hook", Fingerprint: jobs.Fingerprint("o", jobs.KindUsers, 1, jobs.Params{}),
 		},
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// SchemaVersion is the version of job documents and of the files' columns that this
-// build reads and writes. Documents of another version are left alone.
+// SchemaVersion is the version of job documents that this build reads and writes; the columns of
+// files have versions of their own (Job.Columns). Documents of another version are left alone.
 const SchemaVersion = 1
 
 // Job is one export: the request, where it stands, who holds it and what came of it.
@@ -20,10 +20,12 @@ type Job struct {
 	// Rev is random in each write: the store knows by it a commit whose answer was lost.
 	Rev string `firestore:"rev"`
 
-	OrgID       string `firestore:"orgId"`
-	KeyID       string `firestore:"keyId"` // the API key that asked
-	Kind        Kind   `firestore:"kind"`
-	Params      Params `firestore:"params"`
+	OrgID  string `firestore:"orgId"`
+	KeyID  string `firestore:"keyId"` // the API key that asked
+	Kind   Kind   `firestore:"kind"`
+	Params Params `firestore:"params"`
+	// Columns is the version of the dataset's columns that the file has; 0 is 1.
+	Columns     int    `firestore:"columns,omitempty"`
 	Fingerprint string `firestore:"fingerprint"`
 	RequestID   string `firestore:"requestId,omitempty"`
 
@@ -154,11 +156,11 @@ func ValidID(id string) bool {
 func (j *Job) ObjectPrefix() string { return "exports/" + j.OrgID + "/" + j.ID + "/" }
 
 // FileName is what a download of the job's file is saved as, wherever its link came from: what
-// is in it and of when. It holds nothing that a caller chose.
+// is in it and of when. It holds nothing that a caller chose but days.
 func (j *Job) FileName() string {
-	if j.Kind == KindMessages {
-		last := j.Params.To.Add(-time.Microsecond)
-		return string(j.Kind) + "_" + j.Params.From.UTC().Format(time.DateOnly) + "_" + last.UTC().Format(time.DateOnly) + ".csv"
+	if to := j.Params.Time(ParamTo); !to.IsZero() {
+		last := to.Add(-time.Microsecond)
+		return string(j.Kind) + "_" + j.Params.Time(ParamFrom).Format(time.DateOnly) + "_" + last.Format(time.DateOnly) + ".csv"
 	}
 	return string(j.Kind) + "_" + j.SnapshotTime.UTC().Format(time.DateOnly) + ".csv"
 }

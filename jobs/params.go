@@ -1,74 +1,172 @@
 package jobs
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// Kind names what an export reads. The values are the route names callers see.
+// Kind names the dataset that an export reads. The values are the route names callers see.
 type Kind string
 
-// The kinds of export there are.
+// The kinds that every installation has.
 const (
 	KindUsers    Kind = "vip-users"
 	KindMessages Kind = "vip-messages"
 )
 
-// Valid reports whether k is a kind that this version can carry out.
-func (k Kind) Valid() bool { return k == KindUsers || k == KindMessages }
+// maxKind bounds the name of a dataset, which is in paths and file names.
+const maxKind = 40
 
-// Filter says which rows of a kind are meant. List routes and exports share it, so
-// that they cannot disagree. Fields that a kind does not know stay zero.
-type Filter struct {
-	WorkspaceID string `firestore:"workspaceId" json:"workspaceId"`
-	MediumID    string `firestore:"mediumId" json:"mediumId"`
-
-	// Users: only those with a known birthday; BirthdayMonth (1..12, 0 is any) implies it.
-	HasBirthday   bool `firestore:"hasBirthday,omitempty" json:"hasBirthday,omitempty"`
-	BirthdayMonth int  `firestore:"birthdayMonth,omitempty" json:"birthdayMonth,omitempty"`
-
-	// Messages: the half-open window [From, To), UTC, to the microsecond.
-	From time.Time `firestore:"from,omitempty" json:"from,omitzero"`
-	To   time.Time `firestore:"to,omitempty" json:"to,omitzero"`
-	// Label is a built-in label value or a custom label id; ContentType one of text,
-	// postback, attachment, other. Empty is any.
-	Label       string `firestore:"label,omitempty" json:"label,omitempty"`
-	ContentType string `firestore:"contentType,omitempty" json:"contentType,omitempty"`
+// Valid reports whether k can be the name of a dataset: lower-case letters and digits in words that
+// hyphens join, the first of which begins with a letter. Whether there is one of that name, package dataset knows.
+func (k Kind) Valid() bool {
+	if len(k) > maxKind || k == "" || k[0] < 'a' || k[0] > 'z' {
+		return false
+	}
+	for word := range strings.SplitSeq(string(k), "-") {
+		if word == "" || strings.ContainsFunc(word, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
+			return false
+		}
+	}
+	return true
 }
 
-// Profile is the dialect of CSV that a file is written in.
-type Profile string
+// Params is an export request after validation and normalisation, by name: the parameters of its dataset that
+// were given, and those that every file has. Values are strings, bools, int64 and times, UTC to the microsecond.
+// Two requests that mean the same rows and the same bytes have equal Params. Lists have Params
+// without those of a file. Params of a stored job are not changed.
+type Params map[string]any
 
-// The profiles: RFC 4180 as it stands, or the same behind a byte order mark, which
-// is how Excel is told that a file is UTF-8.
+// The parameters that every file has. Profile is the dialect of CSV: RFC 4180 as it stands, or the same
+// behind a byte order mark, which is how Excel is told that a file is UTF-8. FormulaGuard puts a '
+// before text that a spreadsheet would take for a formula.
 const (
-	ProfileRFC4180 Profile = "rfc4180"
-	ProfileExcel   Profile = "excel"
+	ParamProfile      = "profile"
+	ParamFormulaGuard = "formulaGuard"
+
+	ProfileRFC4180 = "rfc4180"
+	ProfileExcel   = "excel"
 )
 
-// Params is an export request after validation and normalisation: two requests that
-// mean the same rows and the same bytes have equal Params.
-type Params struct {
-	Filter
-	Profile Profile `firestore:"profile" json:"profile"`
-	// FormulaGuard puts a ' before text that a spreadsheet would take for a formula.
-	FormulaGuard bool `firestore:"formulaGuard" json:"formulaGuard"`
+// The window of a dataset that has one: half-open.
+const (
+	ParamFrom = "from"
+	ParamTo   = "to"
+)
+
+// maxParams bounds the parameters of a job, far above those that a dataset may have.
+const maxParams = 40
+
+// Text is the value of a text, "" if it was not given.
+func (p Params) Text(name string) string { s, _ := p[name].(string); return s }
+
+// Flag is the value of a flag.
+func (p Params) Flag(name string) bool { b, _ := p[name].(bool); return b }
+
+// Time is the value of a time, zero if it was not given.
+func (p Params) Time(name string) time.Time { t, _ := p[name].(time.Time); return t.UTC() }
+
+// Profile is the dialect of the file.
+func (p Params) Profile() string { return cmp.Or(p.Text(ParamProfile), ProfileRFC4180) }
+
+// FormulaGuard says whether the file has it.
+func (p Params) FormulaGuard() bool { return p.Flag(ParamFormulaGuard) }
+
+// With is a copy of p with another value of a parameter.
+func (p Params) With(name string, v any) Params {
+	q := maps.Clone(p)
+	if q == nil {
+		q = Params{}
+	}
+	q[name] = v
+	return q
 }
 
-// Fingerprint identifies what a request asks for: org, kind, parameters and the
-// version of the file's schema. Requests with equal fingerprints share a job.
-func Fingerprint(orgID string, kind Kind, p Params) string {
-	p.From, p.To = p.From.UTC(), p.To.UTC()
-	// A struct of strings, numbers and times always marshals, fields in order.
+// whole says what is wrong with the values by themselves, "" if nothing is.
+func (p Params) whole() string {
+	if len(p) > maxParams {
+		return fmt.Sprintf("params are %d", len(p))
+	}
+	for name, v := range p {
+		switch v := v.(type) {
+		case string:
+			if len(v) > maxText {
+				return fmt.Sprintf("params.%s has %d bytes", name, len(v))
+			}
+		case bool, int64:
+		case time.Time:
+			if v.Year() < 1 || v.Year() > 9999 {
+				return fmt.Sprintf("params.%s is of the year %d", name, v.Year())
+			}
+		default:
+			return fmt.Sprintf("params.%s is none", name)
+		}
+		if len(name) > maxKind {
+			return "params have a name that is none"
+		}
+	}
+	return ""
+}
+
+// oldOrder is the order that parameters have in JSON and so in fingerprints: that of before there were
+// datasets, whose jobs are still there. Others follow, by name, before those of the file.
+var oldOrder = []string{"workspaceId", "mediumId", "hasBirthday", "birthdayMonth", ParamFrom, ParamTo, "label", "contentType"}
+
+func orderOf(name string) int {
+	switch i := slices.Index(oldOrder, name); {
+	case i >= 0:
+		return i
+	case name == ParamProfile:
+		return len(oldOrder) + 1
+	case name == ParamFormulaGuard:
+		return len(oldOrder) + 2
+	}
+	return len(oldOrder)
+}
+
+// MarshalJSON has the members in that order.
+func (p Params) MarshalJSON() ([]byte, error) {
+	names := slices.SortedFunc(maps.Keys(p), func(a, b string) int { return cmp.Or(cmp.Compare(orderOf(a), orderOf(b)), strings.Compare(a, b)) })
+	b := []byte{'{'}
+	for i, name := range names {
+		v := p[name]
+		if t, ok := v.(time.Time); ok {
+			v = t.UTC()
+		}
+		key, err := json.Marshal(name)
+		if err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(v)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, key...), ':'), value...)
+	}
+	return append(b, '}'), nil
+}
+
+// Fingerprint identifies what a request asks for: org, kind, parameters and the version of the file's
+// columns. Requests with equal fingerprints share a job.
+func Fingerprint(orgID string, kind Kind, columns int, p Params) string {
+	// Texts, numbers, bools and times of the years that a job may have always marshal.
 	body, _ := json.Marshal(struct {
 		Schema int
 		Org    string
 		Kind   Kind
 		Params Params
-	}{SchemaVersion, orgID, kind, p})
+	}{columns, orgID, kind, p})
 	sum := sha256.Sum256(body)
 	return hex.EncodeToString(sum[:])
 }

@@ -7,6 +7,7 @@ type Submission struct {
 	OrgID, KeyID, RequestID string
 	Kind                    Kind
 	Params                  Params
+	Columns                 int // the version of the dataset's columns
 	CallbackURL             string
 	// IdempotencyKey, when not empty, gives the same job for the same key for 24 h, as far as
 	// Attaches allows.

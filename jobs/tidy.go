@@ -35,6 +35,10 @@ func tidyValue(v reflect.Value, now time.Time) {
 		if !v.IsNil() {
 			tidyValue(v.Elem(), now)
 		}
+	case reflect.Map: // Params, which are in memory alone
+		if p, ok := v.Interface().(Params); ok && p.whole() != "" {
+			v.SetZero()
+		}
 	case reflect.Slice:
 		for i := range v.Len() {
 			tidyValue(v.Index(i), now)

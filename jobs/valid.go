@@ -165,7 +165,10 @@ func (j *Job) checkRequest(c *checks) {
 	c.that(ValidOrg(j.OrgID), "orgId is none")
 	c.that(j.Kind.Valid(), "kind is none")
 	c.that(j.CallbackURL == "" || validURL(j.CallbackURL), "callbackUrl is none")
-	c.that(c.what != "" || Fingerprint(j.OrgID, j.Kind, j.Params) == j.Fingerprint, "orgId, kind and params are not those of the fingerprint")
+	c.turns("columns", j.Columns)
+	wrong := j.Params.whole()
+	c.that(wrong == "", "%s", wrong)
+	c.that(c.what != "" || Fingerprint(j.OrgID, j.Kind, max(j.Columns, 1), j.Params) == j.Fingerprint, "orgId, kind and params are not those of the fingerprint")
 }
 
 // checkState is about what goes together in a state.

@@ -177,7 +177,7 @@ func (r *rig) submit(t *testing.T, url string) string {
 	t.Helper()
 	sub, err := r.store.Submit(t.Context(), jobs.Submission{
 		OrgID: "org-1", KeyID: "key_one1", Kind: jobs.KindUsers, Fresh: true, CallbackURL: url,
-		Params: jobs.Params{Filter: jobs.Filter{WorkspaceID: "ws1", MediumID: "m1"}, Profile: jobs.ProfileRFC4180, FormulaGuard: true},
+		Params: jobs.Params{"workspaceId": "ws1", "mediumId": "m1", "profile": jobs.ProfileRFC4180, "formulaGuard": true},
 	})
 	if err != nil {
 		t.Fatalf("Submit() = %v", err)
@@ -307,7 +307,7 @@ func (r *rig) ended(t *testing.T, org, url string) jobs.Message {
 	j := &jobs.Job{
 		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: org, KeyID: "key_one1", Kind: jobs.KindUsers, State: jobs.Running, Phase: jobs.PhaseStart,
 		CreatedAt: now, StartedAt: now, WakeAt: until, Attempt: 1, Lease: jobs.Lease{Token: "x", Until: until}, CallbackURL: url,
-		Fingerprint: jobs.Fingerprint(org, jobs.KindUsers, jobs.Params{}),
+		Fingerprint: jobs.Fingerprint(org, jobs.KindUsers, 1, jobs.Params{}),
 	}
 	j.Shard = jobs.ShardOf(j.ID)
 	if _, err := r.firestore.Collection("ExportJobs").Doc(j.ID).Create(t.Context(), j); err != nil {

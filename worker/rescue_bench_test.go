@@ -60,7 +60,7 @@ func BenchmarkRetire(b *testing.B) {
 			at := now.Add(5*time.Second + time.Duration(i)*100*time.Millisecond).Truncate(time.Microsecond)
 			j := r.queued(at)
 			j.OrgID = fmt.Sprint("org-", i)
-			j.Fingerprint = jobs.Fingerprint(j.OrgID, j.Kind, j.Params)
+			j.Fingerprint = jobs.Fingerprint(j.OrgID, j.Kind, 1, j.Params)
 			docs["ExportJobs/"+j.ID] = j
 		}
 		r.write(b, docs)

@@ -76,10 +76,10 @@ func (r *rig) write(t testing.TB, docs map[string]any) {
 func (r *rig) queued(wakeAt time.Time) *jobs.Job {
 	j := &jobs.Job{
 		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org-1", KeyID: "key_one1", Kind: jobs.KindUsers, State: jobs.Queued, Attempt: 1,
-		Params:    jobs.Params{Filter: jobs.Filter{WorkspaceID: "ws1", MediumID: "m1"}, Profile: jobs.ProfileRFC4180},
+		Params:    jobs.Params{"workspaceId": "ws1", "mediumId": "m1", "profile": jobs.ProfileRFC4180},
 		CreatedAt: r.clock.Now().Add(-time.Minute), NotBefore: wakeAt, WakeAt: wakeAt,
 	}
-	j.Shard, j.Fingerprint = jobs.ShardOf(j.ID), jobs.Fingerprint(j.OrgID, j.Kind, j.Params)
+	j.Shard, j.Fingerprint = jobs.ShardOf(j.ID), jobs.Fingerprint(j.OrgID, j.Kind, 1, j.Params)
 	return j
 }
 
@@ -98,7 +98,7 @@ func TestRescuerPassesBy(t *testing.T) {
 	for range 400 {
 		j := r.queued(past)
 		j.OrgID = "org-2" // else the end of the last one rings them
-		j.Fingerprint = jobs.Fingerprint(j.OrgID, j.Kind, j.Params)
+		j.Fingerprint = jobs.Fingerprint(j.OrgID, j.Kind, 1, j.Params)
 		docs["ExportJobs/"+j.ID], bad[j.ID] = j, true
 	}
 	last := r.queued(past.Add(time.Minute))
@@ -142,7 +142,7 @@ func TestRescuerAsksAhead(t *testing.T) {
 	frozen := r.clock.Now()
 	soon, later := r.queued(frozen.Add(time.Second).Truncate(time.Microsecond)), r.queued(frozen.Add(time.Minute).Truncate(time.Microsecond))
 	later.OrgID = "org-2" // else the end of the other rings it
-	later.Fingerprint = jobs.Fingerprint(later.OrgID, later.Kind, later.Params)
+	later.Fingerprint = jobs.Fingerprint(later.OrgID, later.Kind, 1, later.Params)
 	r.write(t, map[string]any{"ExportJobs/" + soon.ID: soon, "ExportJobs/" + later.ID: later})
 	stop := r.work(t, func(c *worker.Config) { c.Now = func() time.Time { return frozen } })
 	r.succeeds(t, soon.ID, 30*time.Second)

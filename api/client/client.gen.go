@@ -62,6 +62,7 @@ const (
 const (
 	ErrorCodeBUCKETMISSING           ErrorCode = "BUCKET_MISSING"
 	ErrorCodeCOUNTMISMATCH           ErrorCode = "COUNT_MISMATCH"
+	ErrorCodeDATASETCHANGED          ErrorCode = "DATASET_CHANGED"
 	ErrorCodeFILELOST                ErrorCode = "FILE_LOST"
 	ErrorCodeINTERNAL                ErrorCode = "INTERNAL"
 	ErrorCodeINTERRUPTEDTOOOFTEN     ErrorCode = "INTERRUPTED_TOO_OFTEN"

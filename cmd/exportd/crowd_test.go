@@ -145,7 +145,7 @@ func (s *service) queued(t *testing.T, n int) (ids []string) {
 	store := jobstore.New(jobstore.Config{Client: s.cloud.Firestore, Policy: s.store.Policy(), ReuseFor: time.Minute})
 	for i := range n {
 		got, err := store.Submit(t.Context(), jobs.Submission{OrgID: s.facts.OrgID, KeyID: s.facts.APIKey, Kind: jobs.KindUsers, Fresh: true, Params: jobs.Params{
-			Profile: jobs.ProfileRFC4180, Filter: jobs.Filter{WorkspaceID: s.facts.WorkspaceID, MediumID: s.facts.MediumID, BirthdayMonth: i%12 + 1},
+			"profile": jobs.ProfileRFC4180, "workspaceId": s.facts.WorkspaceID, "mediumId": s.facts.MediumID, "birthdayMonth": int64(i%12 + 1),
 		}})
 		if err != nil {
 			t.Fatal(err)

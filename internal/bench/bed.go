@@ -148,7 +148,7 @@ func (b *bed) close() error {
 func (b *bed) submit(ctx context.Context, rows int) (string, error) {
 	sub, err := b.store.Submit(ctx, jobs.Submission{
 		OrgID: orgID, KeyID: "bench", Kind: jobs.KindMessages, Fresh: true, IdempotencyKey: jobs.NewID(),
-		Params: jobs.Params{Filter: window(rows), Profile: jobs.ProfileRFC4180, FormulaGuard: true},
+		Params: window(rows).With("profile", jobs.ProfileRFC4180).With("formulaGuard", true),
 	})
 	if err != nil {
 		return "", err

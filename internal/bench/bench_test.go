@@ -62,7 +62,7 @@ func BenchmarkClaim(b *testing.B) {
 		b.StopTimer()
 		sub, err := store.Submit(b.Context(), jobs.Submission{
 			OrgID: "bench", KeyID: "bench", Kind: jobs.KindMessages, Fresh: true,
-			Params: jobs.Params{Filter: window(1), Profile: jobs.ProfileRFC4180},
+			Params: window(1).With("profile", jobs.ProfileRFC4180),
 		})
 		if err != nil {
 			b.Fatal(err)

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"exportd/internal/csvrow"
-	"exportd/jobs"
+	"exportd/internal/dataset"
 )
 
 // encodePasses is how often a sample goes over its rows, so that it takes long enough for the clock.
@@ -27,7 +27,7 @@ func (s *suite) encodeLines(ctx context.Context) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := csvrow.NewEncoder(jobs.KindMessages, csvrow.Options{FormulaGuard: true})
+	e := csvrow.NewEncoder(dataset.VIPMessages, csvrow.Options{FormulaGuard: true})
 	var file []byte
 	var ends []int
 	for _, doc := range docs {

@@ -15,6 +15,7 @@ import (
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 
 	"exportd/internal/apikey"
+	"exportd/internal/dataset"
 	"exportd/internal/vip"
 	"exportd/jobs"
 )
@@ -148,7 +149,7 @@ func (b *bed) loadDirectory(ctx context.Context, secret string) error {
 // loadUsers writes the users that are missing.
 func (b *bed) loadUsers(ctx context.Context, users int) error {
 	database := b.database()
-	q := vip.NewQuery(jobs.KindUsers, jobs.Filter{WorkspaceID: workspaceID, MediumID: mediumID})
+	q := dataset.VIPUsers.Query(orgID, jobs.Params{dataset.Workspace: workspaceID, dataset.Medium: mediumID})
 	have, _, err := b.reader.Count(ctx, q, vip.Range{}, time.Time{})
 	if err != nil || int(have) == users {
 		return err
@@ -178,7 +179,7 @@ func listMix(ctx context.Context, c *caller, messages int) ([]request, error) {
 		return q
 	}
 	in := func(more ...string) url.Values {
-		return place(append([]string{"from", window.From.Format(time.RFC3339Nano), "to", window.To.Format(time.RFC3339Nano)}, more...)...)
+		return place(append([]string{"from", window.Time(jobs.ParamFrom).Format(time.RFC3339Nano), "to", window.Time(jobs.ParamTo).Format(time.RFC3339Nano)}, more...)...)
 	}
 	var pages [4][]request
 	for i, q := range []url.Values{in(), in("label", "complaint"), in("contentType", "text", "limit", "200"), in("limit", "20")} {

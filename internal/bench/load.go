@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"exportd/internal/dataset"
 	"exportd/internal/vip"
-	"exportd/jobs"
 )
 
 const (
@@ -21,7 +21,7 @@ const (
 
 // load commits the messages that are missing of the first rows, and says how many it wrote.
 func (b *bed) load(ctx context.Context, rows int) (int, error) {
-	have, _, err := b.reader.Count(ctx, vip.NewQuery(jobs.KindMessages, window(rows)), vip.Range{}, time.Time{})
+	have, _, err := b.reader.Count(ctx, dataset.VIPMessages.Query(orgID, window(rows)), vip.Range{}, time.Time{})
 	if err != nil {
 		return 0, fmt.Errorf("count messages: %w", err)
 	}

@@ -23,10 +23,10 @@ const (
 func epoch() time.Time { return time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC) }
 
 // window selects the first n messages.
-func window(n int) jobs.Filter {
-	return jobs.Filter{
-		WorkspaceID: workspaceID, MediumID: mediumID,
-		From: epoch().Add(time.Millisecond), To: epoch().Add(time.Duration(n+1) * time.Millisecond),
+func window(n int) jobs.Params {
+	return jobs.Params{
+		"workspaceId": workspaceID, "mediumId": mediumID,
+		"from": epoch().Add(time.Millisecond), "to": epoch().Add(time.Duration(n+1) * time.Millisecond),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/localcloud/fault"
+	"exportd/jobs"
 )
 
 const (
@@ -43,7 +44,7 @@ func (s *suite) largeOverview(ctx context.Context, b *bed, caller *caller) (_ []
 	window := window(s.sizes.overview)
 	overview := func() error {
 		_, err := caller.get(ctx, "/vip-labels/overview", url.Values{
-			"workspaceId": {workspaceID}, "mediumId": {mediumID}, "from": {window.From.Format(time.RFC3339Nano)}, "to": {window.To.Format(time.RFC3339Nano)},
+			"workspaceId": {workspaceID}, "mediumId": {mediumID}, "from": {window.Time(jobs.ParamFrom).Format(time.RFC3339Nano)}, "to": {window.Time(jobs.ParamTo).Format(time.RFC3339Nano)},
 		})
 		return err
 	}
@@ -72,7 +73,7 @@ func (s *suite) largeOverview(ctx context.Context, b *bed, caller *caller) (_ []
 				return nil
 			default:
 			}
-			window.To = window.To.Add(-time.Microsecond) // a window that is not remembered
+			window = window.With(jobs.ParamTo, window.Time(jobs.ParamTo).Add(-time.Microsecond)) // a window that is not remembered
 			if err := overview(); err != nil {
 				return err
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/firestore"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/mem"
 
 	"exportd/internal/csvrow"
+	"exportd/internal/dataset"
 	"exportd/internal/localcloud"
 	"exportd/internal/records"
 	"exportd/internal/vip"
@@ -77,10 +79,10 @@ func want(rows int) func(int, error) error {
 
 // scanOurs is the row path of an export without its upload.
 func scanOurs(ctx context.Context, r *records.Reader, rows int) (n int, err error) {
-	e := csvrow.NewEncoder(jobs.KindMessages, csvrow.Options{FormulaGuard: true})
+	e := csvrow.NewEncoder(dataset.VIPMessages, csvrow.Options{FormulaGuard: true})
 	const size = 256 << 10
 	buf := e.AppendHeader(make([]byte, 0, size+size/4))
-	q := vip.NewQuery(jobs.KindMessages, window(rows))
+	q := dataset.VIPMessages.Query(orgID, window(rows))
 	err = r.Scan(ctx, q, vip.Range{}, time.Time{}, records.Options{}, func(doc []byte) (err error) {
 		n++
 		if len(buf) >= size {
@@ -94,14 +96,14 @@ func scanOurs(ctx context.Context, r *records.Reader, rows int) (n int, err erro
 
 // plainRows writes the rows of a window the way a plain handler does.
 func plainRows(ctx context.Context, client *firestore.Client, rows int, out io.Writer) (n int, err error) {
-	f := window(rows)
-	it := client.Collection("VipMessages").Where("workspaceId", "==", f.WorkspaceID).Where("mediumId", "==", f.MediumID).
-		Where("timestamp", ">=", f.From).Where("timestamp", "<", f.To).
+	from, to := window(rows).Time(jobs.ParamFrom), window(rows).Time(jobs.ParamTo)
+	it := client.Collection("VipMessages").Where("workspaceId", "==", workspaceID).Where("mediumId", "==", mediumID).
+		Where("timestamp", ">=", from).Where("timestamp", "<", to).
 		OrderBy("timestamp", firestore.Desc).OrderBy(firestore.DocumentID, firestore.Asc).Documents(ctx)
 	defer it.Stop()
 	w := csv.NewWriter(out)
 	w.UseCRLF = true
-	if err := w.Write(csvrow.Columns(jobs.KindMessages)); err != nil {
+	if err := w.Write(strings.Split("id,timestamp,playerId,displayName,kind,source,text,labels", ",")); err != nil {
 		return 0, err
 	}
 	for {

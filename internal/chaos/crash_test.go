@@ -143,8 +143,8 @@ func newCrashCase(t *testing.T, e localcloud.Endpoints, bin, at string) *crashCa
 func (c *crashCase) submit(t *testing.T, kind, callbackURL string) {
 	t.Helper()
 	s, err := c.store.Submit(t.Context(), jobs.Submission{OrgID: "org", KeyID: crashKey, Kind: jobs.KindMessages, CallbackURL: callbackURL, Params: jobs.Params{
-		Filter:  jobs.Filter{WorkspaceID: "w", MediumID: "m", From: day, To: day.AddDate(0, 0, 2), ContentType: kind},
-		Profile: jobs.ProfileRFC4180, FormulaGuard: true,
+		"workspaceId": "w", "mediumId": "m", "from": day, "to": day.AddDate(0, 0, 2), "contentType": kind,
+		"profile": jobs.ProfileRFC4180, "formulaGuard": true,
 	}})
 	if err != nil {
 		t.Fatal(err)

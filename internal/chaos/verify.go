@@ -15,7 +15,7 @@ import (
 	"cloud.google.com/go/firestore"
 
 	"exportd/internal/csvrow"
-	"exportd/internal/export"
+	"exportd/internal/dataset"
 	"exportd/internal/jobstore"
 	"exportd/internal/localcloud"
 	"exportd/internal/objectstore"
@@ -233,12 +233,13 @@ func (in *inspector) expect(ctx context.Context, j *jobs.Job) ([sha256.Size]byte
 	if sum, ok := in.expected[key]; ok {
 		return sum, nil
 	}
+	d := dataset.BuiltIn.Get(string(j.Kind))
 	h := sha256.New()
-	enc := csvrow.NewEncoder(j.Kind, csvrow.Options{FormulaGuard: j.Params.FormulaGuard, BOM: j.Params.Profile == jobs.ProfileExcel})
+	enc := csvrow.NewEncoder(d, csvrow.Options{FormulaGuard: j.Params.FormulaGuard(), BOM: j.Params.Profile() == jobs.ProfileExcel})
 	_, _ = h.Write(enc.AppendHeader(nil)) // a hash takes everything
 	var row []byte
 	rows := int64(0)
-	err = in.records.Scan(ctx, export.Query(j), vip.Range{}, j.SnapshotTime, records.Options{}, func(doc []byte) error {
+	err = in.records.Scan(ctx, d.Query(j.OrgID, j.Params), vip.Range{}, j.SnapshotTime, records.Options{}, func(doc []byte) error {
 		var err error
 		if row, err = enc.AppendRow(row[:0], doc); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 
 	"exportd/internal/csvrow"
 	"exportd/internal/csvrow/csvrowtest"
+	"exportd/internal/dataset"
 	"exportd/jobs"
 )
 
@@ -114,7 +115,7 @@ func list(v any) string {
 func BenchmarkEncode(b *testing.B) {
 	for _, kind := range kinds {
 		docs, rows := benchData(kind)
-		e := csvrow.NewEncoder(kind, csvrow.Options{FormulaGuard: true})
+		e := csvrow.NewEncoder(dataset.BuiltIn.Get(string(kind)), csvrow.Options{FormulaGuard: true})
 		var file []byte
 		var ends []int
 		for _, doc := range docs {

@@ -49,10 +49,9 @@ package csvrow
 
 import (
 	"bytes"
-	"fmt"
 
+	"exportd/internal/dataset"
 	"exportd/internal/vip/wire"
-	"exportd/jobs"
 )
 
 // Options are the choices that a caller of an export has.
@@ -61,12 +60,12 @@ type Options struct {
 	BOM          bool // begin the header with a byte order mark, for Excel
 }
 
-// Encoder turns documents of one kind into rows. It is not safe for concurrent
+// Encoder turns documents of a dataset into rows. It is not safe for concurrent
 // use; parts that are written side by side have one each.
 type Encoder struct {
-	columns []string
-	fields  fields
-	list    int // the column that joins an array
+	*Splitter
+	row     Row
+	columns []dataset.Column
 	opts    Options
 
 	guarded int64
@@ -75,16 +74,9 @@ type Encoder struct {
 	safe    []byte // text of a cell that the formula guard has changed
 }
 
-// NewEncoder returns an encoder for rows of kind. It panics at a kind that
-// jobs.Kind.Valid refuses.
-func NewEncoder(kind jobs.Kind, opts Options) *Encoder {
-	switch kind {
-	case jobs.KindUsers:
-		return &Encoder{columns: userColumns, fields: userFields, list: listUsers, opts: opts}
-	case jobs.KindMessages:
-		return &Encoder{columns: messageColumns, fields: messageFields, list: listMessages, opts: opts}
-	}
-	panic(fmt.Sprintf("csvrow: unknown kind %q", kind))
+// NewEncoder returns an encoder for the rows of a dataset.
+func NewEncoder(d *dataset.Dataset, opts Options) *Encoder {
+	return &Encoder{Splitter: NewSplitter(d), columns: d.Columns, opts: opts}
 }
 
 // AppendHeader appends the header row, behind the byte order mark if there is one.
@@ -92,11 +84,11 @@ func (e *Encoder) AppendHeader(dst []byte) []byte {
 	if e.opts.BOM {
 		dst = append(dst, "\ufeff"...)
 	}
-	for i, name := range e.columns {
+	for i, c := range e.columns {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, name...)
+		dst = append(dst, c.Header()...)
 	}
 	return append(dst, '\r', '\n')
 }
@@ -108,20 +100,19 @@ func (e *Encoder) Guarded() int64 { return e.guarded }
 // It does not keep doc. The only error is wire.ErrMalformed, and dst is then
 // returned as it came.
 func (e *Encoder) AppendRow(dst, doc []byte) ([]byte, error) {
-	var r Row
-	if err := e.Split(&r, doc); err != nil {
+	if err := e.Split(&e.row, doc); err != nil {
 		return dst, err
 	}
-	return e.AppendCells(dst, &r)
+	return e.AppendCells(dst, &e.row)
 }
 
 // AppendCells is AppendRow for a document that is split already.
 func (e *Encoder) AppendCells(dst []byte, r *Row) ([]byte, error) {
 	start := len(dst)
-	dst = e.appendID(dst, wire.ID(r.at(r.name)))
+	dst = e.appendID(dst, r.ID())
 	for i := 1; i < len(e.columns); i++ {
 		dst = append(dst, ',')
-		b := r.at(r.cells[i])
+		b := r.Cell(i)
 		if len(b) == 0 {
 			continue
 		}
@@ -136,7 +127,7 @@ func (e *Encoder) AppendCells(dst []byte, r *Row) ([]byte, error) {
 		v, err := wire.Parse(b)
 		switch {
 		case err != nil:
-		case v.Kind == wire.Array && i == e.list:
+		case v.Kind == wire.Array && e.columns[i].Type == dataset.Array:
 			dst, err = e.appendList(dst, v)
 		default:
 			dst, err = e.appendValue(dst, v)

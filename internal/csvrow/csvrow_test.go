@@ -17,6 +17,7 @@ import (
 
 	"exportd/internal/csvrow"
 	"exportd/internal/csvrow/csvrowtest"
+	"exportd/internal/dataset"
 	"exportd/internal/vip/wire"
 	"exportd/jobs"
 )
@@ -34,7 +35,7 @@ func check(t *testing.T, kind jobs.Kind, opts csvrow.Options, id string, fields 
 	// As encoders write it and in any other order; in a buffer that must grow and one with room.
 	for _, doc := range [][]byte{csvrowtest.Document(name+id, fields), csvrowtest.Shuffled(r, name+id, fields)} {
 		for _, room := range []int{len("before"), 1 << 12} {
-			e := csvrow.NewEncoder(kind, opts)
+			e := csvrow.NewEncoder(dataset.BuiltIn.Get(string(kind)), opts)
 			got, err := e.AppendRow(append(make([]byte, 0, room), "before"...), doc)
 			if err != nil {
 				t.Fatalf("AppendRow(%v): %v", fields, err)
@@ -76,7 +77,7 @@ func FuzzBytes(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		for _, kind := range kinds {
-			row, err := csvrow.NewEncoder(kind, csvrow.Options{FormulaGuard: true}).AppendRow([]byte("x"), doc)
+			row, err := csvrow.NewEncoder(dataset.BuiltIn.Get(string(kind)), csvrow.Options{FormulaGuard: true}).AppendRow([]byte("x"), doc)
 			switch {
 			case err != nil && (!errors.Is(err, wire.ErrMalformed) || string(row) != "x"):
 				t.Errorf("AppendRow() = %q, %v", row, err)
@@ -84,7 +85,7 @@ func FuzzBytes(f *testing.F) {
 				t.Errorf("AppendRow() = %q, want a whole row", row)
 			case err == nil:
 				cells, err := csv.NewReader(bytes.NewReader(row[1:])).Read()
-				if err != nil || len(cells) != len(csvrow.Columns(kind)) {
+				if err != nil || len(cells) != len(dataset.BuiltIn.Get(string(kind)).Columns) {
 					t.Errorf("AppendRow() = %q, which reads as %q, %v", row, cells, err)
 				}
 			}
@@ -143,7 +144,7 @@ func TestHazards(t *testing.T) {
 // package comment says is changed.
 func TestReadBack(t *testing.T) {
 	t.Parallel()
-	e := csvrow.NewEncoder(jobs.KindMessages, csvrow.Options{})
+	e := csvrow.NewEncoder(dataset.VIPMessages, csvrow.Options{})
 	for _, text := range hazards(t) {
 		doc := csvrowtest.Document("d/c/id", map[string]any{"text": text})
 		row, err := e.AppendRow(nil, doc)
@@ -209,7 +210,7 @@ func TestGolden(t *testing.T) {
 	t.Parallel()
 	for kind, documents := range golden {
 		for name, opts := range map[string]csvrow.Options{"": {FormulaGuard: true}, "-plain": {}, "-excel": {FormulaGuard: true, BOM: true}} {
-			e := csvrow.NewEncoder(kind, opts)
+			e := csvrow.NewEncoder(dataset.BuiltIn.Get(string(kind)), opts)
 			file := e.AppendHeader(nil)
 			for i, fields := range documents {
 				var err error
@@ -238,18 +239,15 @@ func TestHeader(t *testing.T) {
 	t.Parallel()
 	for _, kind := range kinds {
 		for _, bom := range []bool{false, true} {
-			header := string(csvrow.NewEncoder(kind, csvrow.Options{BOM: bom}).AppendHeader(nil))
+			header := string(csvrow.NewEncoder(dataset.BuiltIn.Get(string(kind)), csvrow.Options{BOM: bom}).AppendHeader(nil))
 			rest, found := strings.CutPrefix(header, "\ufeff")
-			if want := strings.Join(csvrow.Columns(kind), ",") + "\r\n"; found != bom || rest != want {
+			if want := strings.Join(dataset.BuiltIn.Get(string(kind)).Headers(), ",") + "\r\n"; found != bom || rest != want {
 				t.Errorf("AppendHeader(%s, BOM %v) = %q, want %q", kind, bom, header, want)
 			}
 		}
 	}
-	if !slices.Equal(csvrow.Columns(jobs.KindMessages), []string{"id", "timestamp", "playerId", "displayName", "kind", "source", "text", "labels"}) {
-		t.Errorf("Columns(messages) = %v", csvrow.Columns(jobs.KindMessages))
-	}
-	if got := csvrow.Columns("nonsense"); got != nil {
-		t.Errorf("Columns(nonsense) = %v, want none", got)
+	if !slices.Equal(dataset.VIPMessages.Headers(), []string{"id", "timestamp", "playerId", "displayName", "kind", "source", "text", "labels"}) {
+		t.Errorf("Columns(messages) = %v", dataset.VIPMessages.Headers())
 	}
 }
 
@@ -261,7 +259,7 @@ func TestAllocs(t *testing.T) {
 		for range 100 {
 			docs = append(docs, csvrowtest.Shuffled(r, "d/c/i", csvrowtest.RandomFields(r, nil)))
 		}
-		e := csvrow.NewEncoder(kind, csvrow.Options{FormulaGuard: true})
+		e := csvrow.NewEncoder(dataset.BuiltIn.Get(string(kind)), csvrow.Options{FormulaGuard: true})
 		dst := make([]byte, 0, 1<<20)
 		allocs := testing.AllocsPerRun(10, func() {
 			dst = dst[:0]

@@ -7,7 +7,7 @@ import (
 
 	"exportd/internal/csvrow"
 	"exportd/internal/csvrow/csvrowtest"
-	"exportd/jobs"
+	"exportd/internal/dataset"
 )
 
 // guardedTexts are ways to hide a formula from a guard that looks at the beginning of a cell.
@@ -30,7 +30,7 @@ func TestGuard(t *testing.T) {
 		"'-5": "''-5", "safe;=1+1": "safe;'=1+1", "-5;x": "'-5;x", "x;-5": "x;'-5", "a = b": "a '= b", "a-b": "a-b", "a=b": "a=b", "hi -b, @c": "hi -b, '@c",
 		"see you :-)": "see you :-)", "''": "''", "x;'": "x;'", "\uff1d1": "'\uff1d1", "\uff08x": "\uff08x", "\xef": "\ufffd", "=\x00": "\"'=\u2400\"",
 	} {
-		e := csvrow.NewEncoder(jobs.KindMessages, csvrow.Options{FormulaGuard: true})
+		e := csvrow.NewEncoder(dataset.VIPMessages, csvrow.Options{FormulaGuard: true})
 		row, err := e.AppendRow(nil, csvrowtest.Document("d/c/-5", map[string]any{"playerId": text}))
 		if err != nil {
 			t.Fatal(err)

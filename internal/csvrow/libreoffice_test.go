@@ -14,7 +14,7 @@ import (
 
 	"exportd/internal/csvrow"
 	"exportd/internal/csvrow/csvrowtest"
-	"exportd/jobs"
+	"exportd/internal/dataset"
 )
 
 // TestLibreOffice opens files of texts that hide a formula with each separator and each mark
@@ -75,7 +75,7 @@ func TestLibreOffice(t *testing.T) {
 // sheet is a file with each text as a cell of its own, in a list, and before another cell.
 func sheet(t *testing.T, opts csvrow.Options) []byte {
 	t.Helper()
-	e := csvrow.NewEncoder(jobs.KindMessages, opts)
+	e := csvrow.NewEncoder(dataset.VIPMessages, opts)
 	file := e.AppendHeader(nil)
 	for i, text := range guardedTexts {
 		var err error

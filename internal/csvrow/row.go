@@ -1,19 +1,118 @@
 package csvrow
 
-import "exportd/internal/vip/wire"
+import (
+	"strings"
+
+	"exportd/internal/dataset"
+	"exportd/internal/vip/wire"
+)
+
+// Splitter finds the columns of a dataset in the bytes of documents. It is not safe for concurrent use:
+// it remembers the order of the fields of the document before.
+type Splitter struct {
+	columns int
+	top     *fields
+}
+
+// fields are the fields of a document, or of a map in it, that are columns or lead to some.
+type fields struct {
+	byKey   map[string]*field
+	columns []int // those in it
+	first   field // the begin of the order: its next is the field that came first
+	strange int   // fields without a column that are remembered
+}
+
+// field is a field of documents.
+type field struct {
+	key    string
+	column int     // none: it has no column
+	inner  *fields // of a map that has columns
+	next   *field  // the one that came after it in the document before
+}
+
+const (
+	none = -1
+	// maxStrange bounds the fields without a column whose order is remembered, and maxKey their names:
+	// more are looked up in vain, document by document.
+	maxStrange, maxKey = 64, 64
+)
+
+// NewSplitter makes one for the columns of a dataset, but for the id, which is no field.
+func NewSplitter(d *dataset.Dataset) *Splitter {
+	s := &Splitter{columns: len(d.Columns), top: newFields()}
+	for i, c := range d.Columns {
+		if i > 0 {
+			s.top.add(strings.Split(c.Path, "."), i)
+		}
+	}
+	return s
+}
+
+func newFields() *fields {
+	return &fields{byKey: map[string]*field{}, first: field{column: none}}
+}
+
+func (fs *fields) add(path []string, column int) {
+	fs.columns = append(fs.columns, column)
+	f := fs.byKey[path[0]]
+	if f == nil {
+		f = &field{key: path[0], column: none}
+		fs.byKey[path[0]] = f
+	}
+	if len(path) == 1 {
+		f.column = column
+		return
+	}
+	if f.inner == nil {
+		f.inner = newFields()
+	}
+	f.inner.add(path[1:], column)
+}
+
+// after gives the field key that comes after at. Documents of a collection have their fields in the same
+// order nearly always, so the one that came there before is tried first.
+func (fs *fields) after(at *field, key []byte) *field {
+	if f := at.next; f != nil && string(key) == f.key {
+		return f
+	}
+	return fs.find(at, key)
+}
+
+// find looks a field up and remembers that it comes after at.
+func (fs *fields) find(at *field, key []byte) *field {
+	f := fs.byKey[string(key)]
+	switch {
+	case f != nil:
+	case fs.strange == maxStrange || len(key) > maxKey:
+		return &fs.first // one without a column
+	default:
+		f = &field{key: string(key), column: none}
+		fs.byKey[f.key] = f
+		fs.strange++
+	}
+	at.next = f
+	return f
+}
 
 // Row is where the cells of a row are in the bytes of its document. One Row
 // serves many documents, one after the other; it refers to the last.
 type Row struct {
 	doc   []byte
 	name  span
-	cells [maxColumns]span
+	cells []span
 }
 
 // span is a place in a document; the zero span is none.
 type span struct{ from, to uint32 }
 
 func (r *Row) at(s span) []byte { return r.doc[s.from:s.to] }
+
+// ID is the id of the document.
+func (r *Row) ID() []byte { return wire.ID(r.at(r.name)) }
+
+// Cell is the bytes of the google.firestore.v1.Value of a column, none for a missing one. The first
+// column, the id, has none.
+func (r *Row) Cell(column int) []byte { return r.at(r.cells[column]) }
 
 // place is where part is, a slice of the document with the capacity that the
 // document has: both end at the same byte of memory.
@@ -22,16 +121,25 @@ func (r *Row) place(part []byte) span {
 	return span{from, from + uint32(len(part))}
 }
 
+func (r *Row) reset(columns int) {
+	if cap(r.cells) < columns {
+		r.cells = make([]span, columns)
+	}
+	r.cells = r.cells[:columns]
+	clear(r.cells)
+	r.name = span{}
+}
+
 // Split finds the cells of doc, the bytes of a google.firestore.v1.Document. The
 // only error is wire.ErrMalformed.
-func (e *Encoder) Split(r *Row, doc []byte) error {
+func (s *Splitter) Split(r *Row, doc []byte) error {
 	r.doc = doc[:len(doc):len(doc)] // nothing reads behind it
-	r.name, r.cells = span{}, [maxColumns]span{}
-	if r.locate(e.fields, 0, len(doc), tagField) {
+	r.reset(s.columns)
+	if r.locate(s.top, 0, len(doc), tagField) {
 		return nil
 	}
-	r.name, r.cells = span{}, [maxColumns]span{}
-	return r.walk(e.fields)
+	r.reset(s.columns)
+	return r.walk(s.top)
 }
 
 // Tags of google.firestore.v1.Document, and of the entries of its fields and of maps.
@@ -50,10 +158,11 @@ const (
 // locate is the short way of Split: for what is written as encoders write it,
 // lengths below 16 KiB in the shortest form, keys below 128 bytes and before
 // their values. It takes the document, or the map at [i, end) with other fields
-// and tag. false says nothing: walk then knows. It is most of the time that
+// and the tag of its entries. false says nothing: walk then knows. It is most of the time that
 // Split takes, so it is spelled out.
-func (r *Row) locate(of fields, i, end int, field byte) bool {
+func (r *Row) locate(of *fields, i, end int, entry byte) bool {
 	doc := r.doc[:end]
+	at := &of.first
 	for i < len(doc) {
 		if i+2 > len(doc) {
 			return false
@@ -72,7 +181,7 @@ func (r *Row) locate(of fields, i, end int, field byte) bool {
 			return false
 		}
 		switch tag {
-		case field:
+		case entry:
 			e := doc[i:end]
 			if len(e) < 4 || e[0] != tagKey || e[1] >= 0x80 {
 				return false
@@ -92,13 +201,12 @@ func (r *Row) locate(of fields, i, end int, field byte) bool {
 			if from+size != len(e) {
 				return false
 			}
-			switch c := of.column(e[2:v]); {
-			case c >= 0:
-				r.cells[c] = span{uint32(i + from), uint32(end)}
-			case c == personalInfo:
-				if !r.locatePerson(i+from, end) {
-					return false
-				}
+			at = of.after(at, e[2:v])
+			if at.column >= 0 {
+				r.cells[at.column] = span{uint32(i + from), uint32(end)}
+			}
+			if at.inner != nil && !r.locateMap(at.inner, i+from, end) {
+				return false
 			}
 		case tagName:
 			r.name = span{uint32(i), uint32(end)}
@@ -111,9 +219,9 @@ func (r *Row) locate(of fields, i, end int, field byte) bool {
 	return true
 }
 
-// locatePerson is locate for the value of personalInfo. It sends a second one
+// locateMap is locate for the value of a map that has columns. It sends a second one
 // to walk, since only the last one counts.
-func (r *Row) locatePerson(from, end int) bool {
+func (r *Row) locateMap(of *fields, from, end int) bool {
 	b := r.doc[from:end]
 	if len(b) < 2 || b[0] != tagMap || b[1] >= 0x80 && (len(b) == 2 || b[2] >= 0x80) {
 		return false
@@ -122,39 +230,61 @@ func (r *Row) locatePerson(from, end int) bool {
 	if n >= 0x80 {
 		n, at = n&0x7f|int(b[2])<<7, 3
 	}
-	for _, s := range r.cells[firstOfPerson:] {
-		if s != (span{}) {
+	for _, c := range of.columns {
+		if r.cells[c] != (span{}) {
 			return false
 		}
 	}
-	return at+n == len(b) && r.locate(personFields, from+at, end, tagName)
+	return at+n == len(b) && r.locate(of, from+at, end, tagName)
 }
 
 // walk finds the name and the columns of any document.
-func (r *Row) walk(of fields) error {
-	var person []byte
+func (r *Row) walk(of *fields) error {
 	doc := wire.Document(r.doc)
+	maps := map[*fields][]byte{}
 	for doc.Next() {
-		switch c := of.column(doc.Key); {
-		case c >= 0:
-			r.cells[c] = r.place(doc.Value)
-		case c == personalInfo:
-			person = doc.Value
-		}
+		r.note(of.byKey[string(doc.Key)], doc.Value, maps)
 	}
 	if err := doc.Err(); err != nil {
 		return err
 	}
 	r.name = r.place(doc.Name)
-	v, err := wire.Parse(person)
-	if err != nil || v.Kind != wire.Map {
-		return err // a personalInfo that is not a map has no fields: empty cells
+	return r.walkMaps(maps)
+}
+
+// note has a field in its column, and the map that it may be among those to walk: the last one counts.
+func (r *Row) note(f *field, value []byte, maps map[*fields][]byte) {
+	if f == nil {
+		return
 	}
-	inner := wire.MapFields(v)
-	for inner.Next() {
-		if c := personFields.column(inner.Key); c >= 0 {
-			r.cells[c] = r.place(inner.Value)
+	if f.column >= 0 {
+		r.cells[f.column] = r.place(value)
+	}
+	if f.inner != nil {
+		maps[f.inner] = value
+	}
+}
+
+func (r *Row) walkMaps(maps map[*fields][]byte) error {
+	for of, b := range maps {
+		v, err := wire.Parse(b)
+		if err != nil {
+			return err
+		}
+		if v.Kind != wire.Map {
+			continue // it has no fields: empty cells
+		}
+		deeper := map[*fields][]byte{}
+		entries := wire.MapFields(v)
+		for entries.Next() {
+			r.note(of.byKey[string(entries.Key)], entries.Value, deeper)
+		}
+		if err := entries.Err(); err != nil {
+			return err
+		}
+		if err := r.walkMaps(deeper); err != nil {
+			return err
 		}
 	}
-	return inner.Err()
+	return nil
 }

@@ -212,7 +212,7 @@ func onePart(t *testing.T, s *e2etest.Stack, at time.Time, hasBirthday bool) []b
 	exporter := export.New(reader, objects, export.Config{PartRows: 1 << 30, MaxParts: 1})
 	job := &jobs.Job{
 		ID: jobs.NewID(), OrgID: s.OrgID, Kind: jobs.KindUsers, SnapshotTime: at,
-		Params: jobs.Params{Filter: jobs.Filter{WorkspaceID: s.WorkspaceID, MediumID: s.MediumID, HasBirthday: hasBirthday}, Profile: jobs.ProfileRFC4180, FormulaGuard: true},
+		Params: jobs.Params{"workspaceId": s.WorkspaceID, "mediumId": s.MediumID, "hasBirthday": hasBirthday, "profile": jobs.ProfileRFC4180, "formulaGuard": true},
 	}
 	plan, err := exporter.Plan(t.Context(), job)
 	if err != nil || len(plan.Parts) != 1 {

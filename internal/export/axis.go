@@ -4,8 +4,8 @@ import (
 	"math"
 	"time"
 
+	"exportd/internal/dataset"
 	"exportd/internal/vip"
-	"exportd/jobs"
 )
 
 // axis numbers the places of a query's order, so that a range can be cut at evenly spaced
@@ -25,13 +25,44 @@ type axis interface {
 
 type counter func(vip.Range) (int64, error)
 
-// keyAxis is the axis of the query's sort key, which descends.
-func keyAxis(q vip.Query) axis {
-	if q.Kind == jobs.KindMessages {
-		return timeAxis{newest: q.To.UnixMicro() - 1, oldest: q.From.UnixMicro()}
+// keyAxis is the axis of the sort key.
+func keyAxis(d *dataset.Dataset, q vip.Query) axis {
+	var a axis
+	switch d.Sort.Type {
+	case dataset.Time:
+		t := timeAxis{newest: lastTime, oldest: firstTime}
+		if d.Window != nil {
+			t = timeAxis{newest: q.To.UnixMicro() - 1, oldest: q.From.UnixMicro()}
+		}
+		a = t
+	case dataset.Number:
+		a = doubleAxis{}
+	default:
+		return newKeyTextAxis("", usual, q.Ascending)
 	}
-	return doubleAxis{}
+	if q.Ascending {
+		return ascending{a}
+	}
+	return a
 }
+
+// firstTime and lastTime are the times that Firestore stores, in microseconds since 1970: of the years 1 to 9999.
+var (
+	firstTime = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+	lastTime  = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro() - 1
+)
+
+// ascending turns an axis of single keys, which descend, around. What is in the order of the ids behind
+// it stays.
+type ascending struct{ axis }
+
+func (a ascending) turn(n uint64) uint64 {
+	lo, hi := a.axis.bounds()
+	return hi - 1 - (n - lo)
+}
+
+func (a ascending) position(n uint64) vip.Position { return a.axis.position(a.turn(n)) }
+func (a ascending) place(p vip.Position) uint64    { return a.turn(a.axis.place(p)) }
 
 // timeAxis numbers the microseconds of the window from the newest down.
 type timeAxis struct{ newest, oldest int64 }

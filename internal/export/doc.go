@@ -9,6 +9,7 @@ import (
 	"context"
 	"time"
 
+	"exportd/internal/dataset"
 	"exportd/internal/objectstore"
 	"exportd/internal/records"
 	"exportd/internal/vip"
@@ -35,6 +36,8 @@ type Config struct {
 	Window int
 	// PITR: snapshots are whole minutes, which point-in-time recovery keeps for 7 days.
 	PITR bool
+	// Datasets are those that jobs may be of; the built-in ones if nil.
+	Datasets dataset.Set
 	// MaxRows and MaxBytes refuse an export that is larger; 0 is no bound.
 	MaxRows, MaxBytes int64
 }
@@ -48,8 +51,18 @@ type Exporter struct {
 
 // New makes an Exporter over a source and a bucket.
 func New(source Source, objects *objectstore.Store, cfg Config) *Exporter {
+	if cfg.Datasets == nil {
+		cfg.Datasets = dataset.BuiltIn
+	}
 	return &Exporter{source: source, objects: objects, cfg: cfg}
 }
 
-// Query is the rows of a job, in the order of the file.
-func Query(j *jobs.Job) vip.Query { return vip.NewQuery(j.Kind, j.Params.Filter) }
+// dataset finds what the rows of a job are, and their query, in the order of the file.
+func (e *Exporter) dataset(j *jobs.Job) (*dataset.Dataset, vip.Query, error) {
+	d := e.cfg.Datasets.Get(string(j.Kind))
+	if d == nil || d.Version != max(j.Columns, 1) {
+		return nil, vip.Query{}, jobs.Fail(jobs.CodeDatasetChanged, jobs.Permanent, "what "+string(j.Kind)+" are has changed since the export was asked for",
+			"give API and workers the same build and EXPORTD_DATASETS_FILE, then rerun it with mode fresh", nil)
+	}
+	return d, d.Query(j.OrgID, j.Params), nil
+}

@@ -159,30 +159,48 @@ func (a textAxis) power(n int) uint64 {
 
 func (a textAxis) bounds() (lo, hi uint64) { return 0, a.power(a.digits) }
 
-func (a textAxis) position(n uint64) vip.Position {
+// text is the prefix and the characters of a number.
+func (a textAxis) text(n uint64) string {
 	chars := make([]rune, a.digits)
 	for i := a.digits - 1; i >= 0; i-- {
 		chars[i] = a.char(n % a.size())
 		n /= a.size()
 	}
-	return vip.Position{Key: a.key, ID: vip.LegalID(a.prefix + string(chars))}
+	return a.prefix + string(chars)
+}
+
+func (a textAxis) position(n uint64) vip.Position {
+	return vip.Position{Key: a.key, ID: vip.LegalID(a.text(n))}
 }
 
 // place is the last number whose position is not behind the row: a cut there or before it
 // leaves the row where it is.
 func (a textAxis) place(p vip.Position) uint64 {
-	_, end := a.bounds()
-	rest, ok := strings.CutPrefix(p.ID, a.prefix)
-	if !sameKey(a.key, p.Key) || !ok && p.ID > a.prefix {
+	if !sameKey(a.key, p.Key) {
+		_, end := a.bounds()
 		return end - 1
 	}
+	n := a.floor(p.ID)
+	if n > 0 && a.position(n).ID > p.ID { // it was moved from a reserved id
+		n--
+	}
+	return n
+}
+
+// floor is the last number whose text is not behind s, 0 where there is none.
+func (a textAxis) floor(s string) uint64 {
+	_, end := a.bounds()
+	rest, ok := strings.CutPrefix(s, a.prefix)
 	if !ok {
+		if s > a.prefix {
+			return end - 1
+		}
 		return 0
 	}
 	var n uint64
 	for left := a.digits; left > 0; left-- {
 		r, size := utf8.DecodeRuneInString(rest)
-		d, ok := a.floor(r)
+		d, ok := a.alphabet.floor(r)
 		if size == 0 || !ok { // before all that begin like this
 			return max(n*a.power(left), 1) - 1
 		}
@@ -191,9 +209,6 @@ func (a textAxis) place(p vip.Position) uint64 {
 			return (n+1)*a.power(left-1) - 1
 		}
 		rest = rest[size:]
-	}
-	if n > 0 && a.position(n).ID > p.ID { // it was moved from a reserved id
-		n--
 	}
 	return n
 }

@@ -100,7 +100,7 @@ var instant = time.Date(2026, 3, 4, 12, 34, 56, 789_000_000, time.UTC)
 func newJob() *jobs.Job {
 	return &jobs.Job{
 		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org-1", Kind: jobs.KindUsers, State: jobs.Running, Epoch: 1, SnapshotTime: instant,
-		Params: jobs.Params{Filter: jobs.Filter{WorkspaceID: "ws1", MediumID: "m1"}, Profile: jobs.ProfileRFC4180, FormulaGuard: true},
+		Params: jobs.Params{"workspaceId": "ws1", "mediumId": "m1", "profile": jobs.ProfileRFC4180, "formulaGuard": true},
 	}
 }
 

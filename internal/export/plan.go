@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"exportd/internal/dataset"
 	"exportd/internal/vip"
 	"exportd/jobs"
 )
@@ -36,6 +37,10 @@ const (
 // snapshot is the time of the count by the database's clock; with point-in-time recovery, the
 // last whole minute, which stays readable for 7 days.
 func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (Plan, error) {
+	d, q, err := e.dataset(j)
+	if err != nil {
+		return Plan{}, err
+	}
 	at := j.SnapshotTime
 	if at.IsZero() && e.cfg.PITR {
 		now, err := e.source.SnapshotTime(ctx)
@@ -44,7 +49,6 @@ func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (Plan, error) {
 		}
 		at = now.Truncate(time.Minute)
 	}
-	q := Query(j)
 	rows, at, err := e.source.Count(ctx, q, vip.Range{}, at)
 	if err != nil {
 		return Plan{}, err
@@ -59,7 +63,7 @@ func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (Plan, error) {
 	if rows <= target {
 		return plan, nil
 	}
-	plan.Parts, err = e.split(ctx, q, at, rows, target)
+	plan.Parts, err = e.split(ctx, d, q, at, rows, target)
 	return plan, err
 }
 
@@ -123,12 +127,12 @@ type piece struct {
 // a piece that is too large is cut at evenly spaced places of its axis, the pieces are
 // counted side by side, and the large ones cut again; rows that share a sort key are cut by
 // document id. Small neighbours are joined in the end.
-func (e *Exporter) split(ctx context.Context, q vip.Query, at time.Time, rows, target int64) ([]jobs.Range, error) {
+func (e *Exporter) split(ctx context.Context, d *dataset.Dataset, q vip.Query, at time.Time, rows, target int64) ([]jobs.Range, error) {
 	s := &splitter{e: e, q: q, at: at, target: target}
 	if e.cfg.inTurns(rows, target) {
 		s.target /= leavesPerPart
 	}
-	whole := piece{axis: keyAxis(q), rows: rows}
+	whole := piece{axis: keyAxis(d, q), rows: rows}
 	whole.lo, whole.hi = whole.axis.bounds()
 	leaves, err := s.cut(ctx, whole, 0)
 	if err != nil {

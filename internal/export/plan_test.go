@@ -13,6 +13,7 @@ import (
 
 	"cloud.google.com/go/firestore"
 
+	"exportd/internal/dataset"
 	"exportd/internal/export"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/records"
@@ -99,12 +100,12 @@ func TestPlanner(t *testing.T) {
 	for n, s := range skews {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			filter := jobs.Filter{WorkspaceID: fmt.Sprintf("skew-%d", n), MediumID: "m"}
+			filter := jobs.Params{"workspaceId": fmt.Sprintf("skew-%d", n), "mediumId": "m"}
 			if s.kind == jobs.KindMessages {
-				filter.From, filter.To = skewDay, skewDay.AddDate(0, 0, 31)
+				filter["from"], filter["to"] = skewDay, skewDay.AddDate(0, 0, 31)
 			}
-			s.write(t, cloud.Firestore, filter.WorkspaceID)
-			s.check(t, reader, &jobs.Job{Kind: s.kind, Params: jobs.Params{Filter: filter}})
+			s.write(t, cloud.Firestore, filter.Text("workspaceId"))
+			s.check(t, reader, &jobs.Job{Kind: s.kind, Params: filter})
 		})
 	}
 }
@@ -113,7 +114,7 @@ func TestPlanner(t *testing.T) {
 func (s skew) write(t *testing.T, client *firestore.Client, workspaceID string) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(1, uint64(s.rows)))
-	q := vip.NewQuery(s.kind, jobs.Filter{})
+	q := dataset.BuiltIn.Get(string(s.kind)).Query("o", jobs.Params{})
 	rows := make(map[string]any, s.rows)
 	for i := range s.rows {
 		// The prefix keeps the ids of skews apart; all rows of a skew share it.
@@ -147,7 +148,7 @@ func (s skew) check(t *testing.T, reader *records.Reader, j *jobs.Job) {
 	if plan.Rows != int64(s.rows) {
 		t.Fatalf("the plan is for %d rows, want %d", plan.Rows, s.rows)
 	}
-	q := export.Query(j)
+	q := dataset.BuiltIn.Get(string(j.Kind)).Query(j.OrgID, j.Params)
 	ids := func(rng vip.Range) (ids []string) {
 		t.Helper()
 		err := reader.Scan(t.Context(), q, rng, plan.Snapshot, records.Options{}, func(doc []byte) error {

@@ -47,13 +47,17 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 		return jobs.PartResult{}, jobs.Fail(jobs.CodeInvalidJob, jobs.Permanent, "the plan of the export is damaged", "rerun it with mode fresh", err)
 	}
 	j := s.Job
+	d, q, err := e.dataset(j)
+	if err != nil {
+		return jobs.PartResult{}, err
+	}
 	attrs := objectstore.Attrs{ContentType: contentType}
 	if s.Final {
 		attrs = finalAttrs(j, s.Rows)
 	}
 	w := e.objects.Create(ctx, s.Object, attrs)
 	defer w.Abort()
-	enc := csvrow.NewEncoder(j.Kind, csvrow.Options{FormulaGuard: j.Params.FormulaGuard, BOM: j.Params.Profile == jobs.ProfileExcel})
+	enc := csvrow.NewEncoder(d, csvrow.Options{FormulaGuard: j.Params.FormulaGuard(), BOM: j.Params.Profile() == jobs.ProfileExcel})
 	buf := make([]byte, 0, flushBytes+flushBytes/4)
 	if s.Header {
 		buf = enc.AppendHeader(buf)
@@ -70,7 +74,7 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 		buf = buf[:0]
 		return nil
 	}
-	err = e.source.Scan(ctx, Query(j), rng, j.SnapshotTime, records.Options{}, func(doc []byte) error {
+	err = e.source.Scan(ctx, q, rng, j.SnapshotTime, records.Options{}, func(doc []byte) error {
 		var err error
 		if buf, err = enc.AppendRow(buf, doc); err != nil {
 			return jobs.Fail(jobs.CodeInternal, jobs.Permanent, "the source answered a document that cannot be parsed", "see the worker's log for this job id", err)
@@ -144,7 +148,7 @@ func finalAttrs(j *jobs.Job, rows int64) objectstore.Attrs {
 			"job":      j.ID,
 			"rows":     strconv.FormatInt(rows, 10),
 			"snapshot": j.SnapshotTime.UTC().Format(time.RFC3339Nano),
-			"schema":   strconv.Itoa(j.Schema),
+			"schema":   strconv.Itoa(max(j.Columns, 1)),
 		},
 	}
 }

@@ -62,7 +62,7 @@ func open(t *testing.T, limits jobs.Limits) bench {
 
 func request(org string, month int) jobs.Submission {
 	return jobs.Submission{OrgID: org, KeyID: "key", Kind: jobs.KindUsers, Params: jobs.Params{
-		Filter: jobs.Filter{WorkspaceID: "w", MediumID: "m", BirthdayMonth: month}, Profile: jobs.ProfileRFC4180}}
+		"workspaceId": "w", "mediumId": "m", "birthdayMonth": int64(month), "profile": jobs.ProfileRFC4180}}
 }
 
 func (b bench) submit(t *testing.T, s jobs.Submission) jobs.Submitted {

@@ -47,7 +47,7 @@ func (s *Store) ReuseFor() time.Duration { return s.cfg.ReuseFor }
 
 func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (jobs.Submitted, error) {
 	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
-	fp := jobs.Fingerprint(sub.OrgID, sub.Kind, sub.Params)
+	fp := jobs.Fingerprint(sub.OrgID, sub.Kind, max(sub.Columns, 1), sub.Params)
 	refs := []*firestore.DocumentRef{s.fingerprints().Doc(fp)}
 	if sub.IdempotencyKey != "" {
 		sum := sha256.Sum256([]byte(sub.OrgID + "\x00" + sub.IdempotencyKey))
@@ -80,7 +80,7 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 	}
 	job := &jobs.Job{
 		ID: id, Schema: jobs.SchemaVersion, Rev: jobs.NewToken(), OrgID: sub.OrgID, KeyID: sub.KeyID, RequestID: sub.RequestID,
-		Kind: sub.Kind, Params: sub.Params, Fingerprint: fp, State: jobs.Queued,
+		Kind: sub.Kind, Params: sub.Params, Columns: sub.Columns, Fingerprint: fp, State: jobs.Queued,
 		CreatedAt: now, WakeAt: now.Add(s.cfg.Policy.RingAgain), Shard: jobs.ShardOf(id), CallbackURL: sub.CallbackURL,
 		Lapses: true,
 	}

@@ -66,7 +66,7 @@ func submitted(w *wardRig, s jobs.Submission) error {
 	if err != nil {
 		return err
 	}
-	if j := got.Job; j.OrgID != s.OrgID || j.Fingerprint != jobs.Fingerprint(s.OrgID, s.Kind, s.Params) || j.State != jobs.Queued {
+	if j := got.Job; j.OrgID != s.OrgID || j.Fingerprint != jobs.Fingerprint(s.OrgID, s.Kind, 1, s.Params) || j.State != jobs.Queued {
 		return fmt.Errorf("a request of %s was given %+v", s.OrgID, j)
 	}
 	return nil

@@ -12,9 +12,9 @@ import (
 	"google.golang.org/api/iterator"
 
 	"exportd/internal/csvrow"
+	"exportd/internal/dataset"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/vip"
-	"exportd/jobs"
 )
 
 const benchRows = 50_000
@@ -83,7 +83,7 @@ func benchScan(b *testing.B, r *Reader, client *firestore.Client, at time.Time) 
 		})
 	}
 	run("wire", func() (rows int) {
-		e := csvrow.NewEncoder(jobs.KindMessages, csvrow.Options{FormulaGuard: true})
+		e := csvrow.NewEncoder(dataset.VIPMessages, csvrow.Options{FormulaGuard: true})
 		buf := make([]byte, 0, 1<<20)
 		err := r.Scan(b.Context(), q, vip.Range{}, at, Options{}, func(doc []byte) (err error) {
 			if rows++; len(buf) > 1<<20-1<<16 {

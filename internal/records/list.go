@@ -2,6 +2,7 @@ package records
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,17 +18,21 @@ import (
 	"exportd/jobs"
 )
 
-// Page is one page of a list. Users or Messages is set, after the query's kind.
+// Page is one page of a list.
 type Page struct {
-	Users    []vip.User
-	Messages []vip.Message
+	Rows []json.RawMessage
 	// Next is where the next page begins: pass it as after. Nil at the end.
 	Next *vip.Position
 }
 
+// RowEncoder appends the JSON of a row, given the bytes of its document.
+type RowEncoder interface {
+	AppendRow(dst, doc []byte) ([]byte, error)
+}
+
 // Page returns up to limit rows of q after a position (nil: from the first),
 // behind offset rows that are skipped. Skipped rows are billed as reads.
-func (r *Reader) Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit int) (Page, error) {
+func (r *Reader) Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit int, row RowEncoder) (Page, error) {
 	sq, err := r.structured(q, vip.Range{})
 	if err != nil {
 		return Page{}, err
@@ -42,7 +47,6 @@ func (r *Reader) Page(ctx context.Context, q vip.Query, after *vip.Position, off
 	var rows int
 	err = r.retry(ctx, "list "+q.Collection, func(ctx context.Context) error {
 		page, rows = Page{}, 0
-		var d vip.Decoder
 		return r.each(ctx, r.runRequest(sq, time.Time{}), func(doc []byte) (err error) {
 			if rows++; rows > limit {
 				p := last
@@ -52,14 +56,8 @@ func (r *Reader) Page(ctx context.Context, q vip.Query, after *vip.Position, off
 			if last, err = q.PositionOf(doc); err != nil {
 				return err
 			}
-			if q.Kind == jobs.KindUsers {
-				var u vip.User
-				u, err = d.User(doc)
-				page.Users = append(page.Users, u)
-				return err
-			}
-			m, err := d.Message(doc)
-			page.Messages = append(page.Messages, m)
+			b, err := row.AppendRow(nil, doc)
+			page.Rows = append(page.Rows, b)
 			return err
 		})
 	})

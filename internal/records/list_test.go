@@ -12,28 +12,30 @@ import (
 	"cloud.google.com/go/firestore"
 	"github.com/google/go-cmp/cmp"
 
+	"exportd/internal/dataset"
 	"exportd/internal/localcloud"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/vip"
+	"exportd/internal/vip/wire"
 	"exportd/jobs"
 )
 
 var start = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 
-func messages(change ...func(*jobs.Filter)) vip.Query {
-	f := jobs.Filter{WorkspaceID: "w", MediumID: "c", From: start, To: start.Add(time.Hour)}
+func messages(change ...func(jobs.Params)) vip.Query {
+	f := jobs.Params{"workspaceId": "w", "mediumId": "c", "from": start, "to": start.Add(time.Hour)}
 	for _, c := range change {
-		c(&f)
+		c(f)
 	}
-	return vip.NewQuery(jobs.KindMessages, f)
+	return dataset.VIPMessages.Query("o", f)
 }
 
-func users(change ...func(*jobs.Filter)) vip.Query {
-	f := jobs.Filter{WorkspaceID: "w", MediumID: "c"}
+func users(change ...func(jobs.Params)) vip.Query {
+	f := jobs.Params{"workspaceId": "w", "mediumId": "c"}
 	for _, c := range change {
-		c(&f)
+		c(f)
 	}
-	return vip.NewQuery(jobs.KindUsers, f)
+	return dataset.VIPUsers.Query("o", f)
 }
 
 // open starts an embedded cloud and a reader of its database.
@@ -117,23 +119,23 @@ func sample() map[string]map[string]any {
 
 // queries is every combination of filters.
 func queries() map[string]vip.Query {
-	label := func(f *jobs.Filter) { f.Label = "l3" }
-	kind := func(f *jobs.Filter) { f.ContentType = "postback" }
+	label := func(f jobs.Params) { f["label"] = "l3" }
+	kind := func(f jobs.Params) { f["contentType"] = "postback" }
 	return map[string]vip.Query{
 		"users":            users(),
-		"birthday":         users(func(f *jobs.Filter) { f.HasBirthday = true }),
-		"month":            users(func(f *jobs.Filter) { f.BirthdayMonth = 4 }),
-		"birthday, month":  users(func(f *jobs.Filter) { f.HasBirthday, f.BirthdayMonth = true, 4 }),
+		"birthday":         users(func(f jobs.Params) { f["hasBirthday"] = true }),
+		"month":            users(func(f jobs.Params) { f["birthdayMonth"] = int64(4) }),
+		"birthday, month":  users(func(f jobs.Params) { f["hasBirthday"], f["birthdayMonth"] = true, int64(4) }),
 		"messages":         messages(),
 		"label":            messages(label),
 		"kind":             messages(kind),
 		"label, kind":      messages(label, kind),
-		"nobody's":         users(func(f *jobs.Filter) { f.MediumID = "nobody" }),
-		"a second":         messages(func(f *jobs.Filter) { f.From, f.To = start.Add(time.Second), start.Add(2*time.Second) }),
-		"nothing within":   messages(func(f *jobs.Filter) { f.From = start.Add(59 * time.Minute) }),
-		"a microsecond":    messages(func(f *jobs.Filter) { f.To = start.Add(time.Microsecond) }),
-		"unknown label":    messages(func(f *jobs.Filter) { f.Label = "nope" }),
-		"no content of it": messages(func(f *jobs.Filter) { f.ContentType = "video" }),
+		"nobody's":         users(func(f jobs.Params) { f["mediumId"] = "nobody" }),
+		"a second":         messages(func(f jobs.Params) { f["from"], f["to"] = start.Add(time.Second), start.Add(2*time.Second) }),
+		"nothing within":   messages(func(f jobs.Params) { f["from"] = start.Add(59 * time.Minute) }),
+		"a microsecond":    messages(func(f jobs.Params) { f["to"] = start.Add(time.Microsecond) }),
+		"unknown label":    messages(func(f jobs.Params) { f["label"] = "nope" }),
+		"no content of it": messages(func(f jobs.Params) { f["contentType"] = "video" }),
 	}
 }
 
@@ -158,12 +160,19 @@ func official(tb testing.TB, client *firestore.Client, q vip.Query) []string {
 	return ids
 }
 
-func pageIDs(p Page) (ids []string) {
-	for _, u := range p.Users {
-		ids = append(ids, u.ID)
+// idRow is a row that is its id.
+type idRow struct{}
+
+func (idRow) AppendRow(dst, doc []byte) ([]byte, error) {
+	fields := wire.Document(doc)
+	for fields.Next() {
 	}
-	for _, m := range p.Messages {
-		ids = append(ids, m.ID)
+	return append(dst, wire.ID(fields.Name)...), fields.Err()
+}
+
+func pageIDs(p Page) (ids []string) {
+	for _, row := range p.Rows {
+		ids = append(ids, string(row))
 	}
 	return ids
 }
@@ -198,7 +207,7 @@ func TestQueriesAgree(t *testing.T) {
 			}
 			var listed []string
 			for after := (*vip.Position)(nil); ; {
-				p, err := r.Page(t.Context(), q, after, 0, 41)
+				p, err := r.Page(t.Context(), q, after, 0, 41, idRow{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -264,7 +273,7 @@ func TestPage(t *testing.T) {
 	store(t, cloud.Firestore, sample())
 	want := official(t, cloud.Firestore, users())
 	for _, test := range []struct{ offset, limit int }{{0, 1}, {0, 200}, {3, 5}, {395, 5}, {395, 4}, {395, 6}, {400, 5}, {1000, 5}} {
-		p, err := r.Page(t.Context(), users(), nil, test.offset, test.limit)
+		p, err := r.Page(t.Context(), users(), nil, test.offset, test.limit, idRow{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -278,13 +287,13 @@ func TestPage(t *testing.T) {
 	}
 	// before takes a time: strictly older rows.
 	q := messages()
-	before, err := q.ParseBefore("2026-06-01T00:00:03Z")
+	before, err := vip.OlderThan("2026-06-01T00:00:03Z")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := r.Page(t.Context(), q, &before, 0, 50)
-	if err != nil || p.Messages[0].ID != "m080" || p.Messages[0].Timestamp != "2026-06-01T00:00:02.000000Z" {
-		t.Errorf("Page(before 00:00:03) begins with %+v, %v; want m080", p.Messages[0], err)
+	p, err := r.Page(t.Context(), q, &before, 0, 50, idRow{})
+	if err != nil || string(p.Rows[0]) != "m080" {
+		t.Errorf("Page(before 00:00:03) begins with %+v, %v; want m080", p.Rows[0], err)
 	}
 }
 
@@ -330,7 +339,7 @@ func TestRefusals(t *testing.T) {
 	for name, read := range map[string]func() error{
 		"scan":  func() error { _, err := scanIDs(t.Context(), r, users(), vip.Range{}, Options{}); return err },
 		"count": func() error { _, _, err := r.Count(t.Context(), users(), vip.Range{}, time.Time{}); return err },
-		"page":  func() error { _, err := r.Page(t.Context(), users(), nil, 0, 1); return err },
+		"page":  func() error { _, err := r.Page(t.Context(), users(), nil, 0, 1, idRow{}); return err },
 	} {
 		err := read()
 		failure, _ := errors.AsType[*jobs.Failure](err)
@@ -342,8 +351,8 @@ func TestRefusals(t *testing.T) {
 	if !errors.Is(err, ErrSnapshotTooOld) {
 		t.Errorf("Count(30 days ago) = %v, want %v", err, ErrSnapshotTooOld)
 	}
-	bad := messages(func(f *jobs.Filter) { f.Label = "\xff" })
-	if _, err := r.Page(t.Context(), bad, nil, 0, 1); jobs.AsFailure(err).Code != jobs.CodeInvalidJob {
+	bad := messages(func(f jobs.Params) { f["label"] = "\xff" })
+	if _, err := r.Page(t.Context(), bad, nil, 0, 1, idRow{}); jobs.AsFailure(err).Code != jobs.CodeInvalidJob {
 		t.Errorf("Page(label not UTF-8) = %v", err)
 	}
 	cloud.Stop(t)
@@ -366,7 +375,7 @@ func TestLabelCounts(t *testing.T) {
 		t.Fatalf("LabelCounts() = %v, %d, %v", counts, total, err)
 	}
 	for i, c := range counts {
-		n, _, err := r.Count(t.Context(), messages(func(f *jobs.Filter) { f.Label = c.Label }), vip.Range{}, time.Time{})
+		n, _, err := r.Count(t.Context(), messages(func(f jobs.Params) { f["label"] = c.Label }), vip.Range{}, time.Time{})
 		if err != nil || n != c.Count {
 			t.Errorf("label %q is counted %d times, its query finds %d, %v", c.Label, c.Count, n, err)
 		}

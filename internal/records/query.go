@@ -43,8 +43,12 @@ func (r *Reader) structured(q vip.Query, rng vip.Range) (*firestorepb.Structured
 				Op: firestorepb.StructuredQuery_CompositeFilter_AND, Filters: filters}}},
 	}
 	if q.SortField != "" {
+		direction := firestorepb.StructuredQuery_DESCENDING
+		if q.Ascending {
+			direction = firestorepb.StructuredQuery_ASCENDING
+		}
 		sq.OrderBy = []*firestorepb.StructuredQuery_Order{
-			{Field: fieldRef(q.SortField), Direction: firestorepb.StructuredQuery_DESCENDING},
+			{Field: fieldRef(q.SortField), Direction: direction},
 			{Field: fieldRef(nameField), Direction: firestorepb.StructuredQuery_ASCENDING},
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"exportd/internal/csvrow/csvrowtest"
+	"exportd/internal/dataset"
 	"exportd/internal/vip"
 	"exportd/jobs"
 )
@@ -45,8 +46,8 @@ var replayStart = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 
 // replayQuery is the query that finds every row of a replay.
 func replayQuery() vip.Query {
-	return vip.NewQuery(jobs.KindMessages, jobs.Filter{
-		WorkspaceID: "ws-4f0c2a9be1", MediumID: "ch-77d01c", From: replayStart, To: replayStart.AddDate(0, 0, 31)})
+	return dataset.VIPMessages.Query("o", jobs.Params{
+		"workspaceId": "ws-4f0c2a9be1", "mediumId": "ch-77d01c", "from": replayStart, "to": replayStart.AddDate(0, 0, 31)})
 }
 
 // replayTexts are messages of the lengths and scripts that people write.

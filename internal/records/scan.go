@@ -234,7 +234,7 @@ func (s *scan) advance(doc []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOrder, err)
 	}
-	if s.started && !vip.Follows(s.key, s.id, key, id) {
+	if s.started && !s.q.Follows(s.key, s.id, key, id) {
 		return fmt.Errorf("%w: document %s", ErrOrder, id)
 	}
 	s.started = true

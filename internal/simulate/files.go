@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"exportd/internal/config"
+	"exportd/internal/dataset"
 	"exportd/internal/export"
 	"exportd/internal/records"
 	"exportd/internal/vip"
@@ -66,7 +67,7 @@ type exporter struct {
 
 // rowsOf is how many rows a simulated job has: its channel's name tells.
 func rowsOf(j *jobs.Job) int64 {
-	n, err := strconv.ParseInt(strings.TrimPrefix(j.Params.MediumID, "rows-"), 10, 64)
+	n, err := strconv.ParseInt(strings.TrimPrefix(j.Params.Text(dataset.Medium), "rows-"), 10, 64)
 	if err != nil {
 		return 0
 	}
@@ -75,7 +76,7 @@ func rowsOf(j *jobs.Job) int64 {
 
 // Plan is that of package export over rows that lie evenly in the window.
 func (e exporter) Plan(ctx context.Context, j *jobs.Job) (export.Plan, error) {
-	src := &source{process: e.process, rows: rowsOf(j), from: j.Params.From, to: j.Params.To}
+	src := &source{process: e.process, rows: rowsOf(j), from: j.Params.Time(jobs.ParamFrom), to: j.Params.Time(jobs.ParamTo)}
 	return export.New(src, nil, export.Config{PartRows: e.cfg.PartRows, MaxParts: 1000, Window: e.cfg.Window, PITR: e.cfg.PITR}).Plan(ctx, j)
 }
 

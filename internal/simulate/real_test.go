@@ -266,8 +266,8 @@ func (s *real) export(t *testing.T, batch, i int) {
 	sub := jobs.Submission{
 		OrgID: fmt.Sprintf("org-%06d", org), KeyID: "key", Kind: jobs.KindMessages, IdempotencyKey: fmt.Sprint(batch, "-", i),
 		Params: jobs.Params{
-			Filter:  jobs.Filter{WorkspaceID: "w", MediumID: "m", From: scriptStart.Add(-time.Duration(1+100*batch+i) * time.Minute), To: scriptStart.Add(time.Duration(rows) * time.Second)},
-			Profile: jobs.ProfileRFC4180,
+			"workspaceId": "w", "mediumId": "m", "from": scriptStart.Add(-time.Duration(1+100*batch+i) * time.Minute), "to": scriptStart.Add(time.Duration(rows) * time.Second),
+			"profile": jobs.ProfileRFC4180,
 		},
 	}
 	if callback {

@@ -51,12 +51,10 @@ func (r *Run) EndAndRetry(ended, retries int) error {
 func seedJob(i int, at time.Time) *jobs.Job {
 	const rows = 1_000
 	org := fmt.Sprintf("org-%06d", i%1_000)
-	params := jobs.Params{Profile: jobs.ProfileRFC4180, Filter: jobs.Filter{
-		WorkspaceID: org, MediumID: "rows-" + strconv.Itoa(rows), From: at.AddDate(-1, 0, 0), To: at.Add(time.Duration(i) * time.Microsecond), // no two are equal
-	}}
+	params := jobs.Params{"profile": jobs.ProfileRFC4180, "workspaceId": org, "mediumId": "rows-" + strconv.Itoa(rows), "from": at.AddDate(-1, 0, 0), "to": at.Add(time.Duration(i) * time.Microsecond)} // no two are equal
 	return &jobs.Job{
 		ID: jobs.NewID(), Schema: jobs.SchemaVersion, Rev: jobs.NewToken(), OrgID: org, KeyID: "key", Kind: jobs.KindMessages, Params: params,
-		Fingerprint: jobs.Fingerprint(org, jobs.KindMessages, params), State: jobs.Queued, CreatedAt: at, Epoch: 1,
+		Fingerprint: jobs.Fingerprint(org, jobs.KindMessages, 1, params), State: jobs.Queued, CreatedAt: at, Epoch: 1,
 	}
 }
 

@@ -186,7 +186,7 @@ func (r *Run) asked(id string) int64 {
 		return -1
 	}
 	medium := doc.fields["params"].GetMapValue().GetFields()["mediumId"].GetStringValue()
-	return rowsOf(&jobs.Job{Params: jobs.Params{Filter: jobs.Filter{MediumID: medium}}})
+	return rowsOf(&jobs.Job{Params: jobs.Params{"mediumId": medium}})
 }
 
 func quantiles(d []time.Duration) Quantiles {

@@ -165,8 +165,8 @@ func (t *traffic) submit(rank int, rows int64, callback bool) {
 	sub := jobs.Submission{
 		OrgID: fmt.Sprintf("org-%06d", rank), KeyID: "key", Kind: jobs.KindMessages, IdempotencyKey: strconv.Itoa(seq),
 		Params: jobs.Params{
-			Filter:  jobs.Filter{WorkspaceID: fmt.Sprintf("workspace-%06d", rank), MediumID: "rows-" + strconv.FormatInt(rows, 10), From: from, To: t.began},
-			Profile: jobs.ProfileRFC4180,
+			"workspaceId": fmt.Sprintf("workspace-%06d", rank), "mediumId": "rows-" + strconv.FormatInt(rows, 10), "from": from, "to": t.began,
+			"profile": jobs.ProfileRFC4180,
 		},
 	}
 	if callback {

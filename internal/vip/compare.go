@@ -113,10 +113,13 @@ func compareDoubleInt(f float64, i int64) int {
 var numericPrefix = []byte("__id")
 
 // Follows reports whether the row (key, id) comes after the row (lastKey,
-// lastID) in the order of every query: keys descending, ids ascending. Where
+// lastID) in the order of the query: by key, then by ids ascending. Where
 // the order is not known to this package it says yes.
-func Follows(lastKey, lastID, key, id []byte) bool {
+func (q *Query) Follows(lastKey, lastID, key, id []byte) bool {
 	order, ok := CompareKeys(lastKey, key)
+	if q.Ascending {
+		order = -order
+	}
 	switch {
 	case !ok || order > 0:
 		return true

@@ -1,9 +1,7 @@
 package vip
 
 import (
-	"encoding/json"
 	"slices"
-	"strings"
 
 	"exportd/internal/vip/wire"
 )
@@ -16,102 +14,6 @@ type Decoder struct {
 	printer wire.Printer
 	buf     []byte
 	err     error // of the row being read
-}
-
-// User reads a document of VipUsers.
-func (d *Decoder) User(doc []byte) (User, error) {
-	d.err = nil
-	u := User{Tags: []string{}}
-	fields := wire.Document(doc)
-	for fields.Next() {
-		b := fields.Value
-		switch string(fields.Key) {
-		case "playerId":
-			u.PlayerID = d.text(b)
-		case "displayName":
-			u.DisplayName = d.text(b)
-		case "avatarUrl":
-			u.AvatarURL = d.text(b)
-		case "language":
-			u.Language = d.text(b)
-		case "country":
-			u.Country = d.text(b)
-		case "ltv":
-			u.LTV = Number(d.text(b))
-		case "currency":
-			u.Currency = d.text(b)
-		case "tier":
-			u.Tier = d.text(b)
-		case "tags":
-			u.Tags = d.list(b)
-		case "firstSeenAt":
-			u.FirstSeenAt = d.optional(b)
-		case "lastSeenAt":
-			u.LastSeenAt = d.optional(b)
-		case "personalInfo":
-			u.PersonalInfo = d.person(b)
-		}
-	}
-	d.note(fields.Err())
-	u.ID = string(wire.ID(fields.Name))
-	return u, d.err
-}
-
-func (d *Decoder) person(b []byte) PersonalInfo {
-	var p PersonalInfo
-	v := d.parse(b)
-	if v.Kind != wire.Map {
-		return p
-	}
-	fields := wire.MapFields(v)
-	for fields.Next() {
-		b := fields.Value
-		switch string(fields.Key) {
-		case "fullName":
-			p.FullName = d.text(b)
-		case "gender":
-			p.Gender = d.text(b)
-		case "birthday":
-			p.Birthday = d.optional(b)
-		case "email":
-			p.Email = d.text(b)
-		case "phone":
-			p.Phone = d.text(b)
-		case "city":
-			p.City = d.text(b)
-		}
-	}
-	d.note(fields.Err())
-	return p
-}
-
-// Message reads a document of VipMessages.
-func (d *Decoder) Message(doc []byte) (Message, error) {
-	d.err = nil
-	m := Message{Labels: []string{}}
-	fields := wire.Document(doc)
-	for fields.Next() {
-		b := fields.Value
-		switch string(fields.Key) {
-		case "timestamp":
-			m.Timestamp = d.text(b)
-		case "playerId":
-			m.PlayerID = d.text(b)
-		case "displayName":
-			m.DisplayName = d.text(b)
-		case "kind":
-			m.Kind = d.text(b)
-		case "source":
-			m.Source = d.text(b)
-		case "text":
-			m.Text = d.text(b)
-		case "labels":
-			m.Labels = d.list(b)
-		}
-	}
-	d.note(fields.Err())
-	m.ID = string(wire.ID(fields.Name))
-	return m, d.err
 }
 
 // Workspace reads a document of Workspaces.
@@ -216,16 +118,6 @@ func (d *Decoder) print(v wire.Value) string {
 	return string(d.buf)
 }
 
-// optional is nil for a value that is missing or null.
-func (d *Decoder) optional(b []byte) *string {
-	v := d.parse(b)
-	if v.Kind == wire.None || v.Kind == wire.Null {
-		return nil
-	}
-	s := d.print(v)
-	return &s
-}
-
 // list is the elements of an array, or the one value that is in its place.
 func (d *Decoder) list(b []byte) []string {
 	v := d.parse(b)
@@ -243,10 +135,3 @@ func (d *Decoder) list(b []byte) []string {
 	}
 	return list
 }
-
-// isJSONNumber reports whether s is a number in JSON's grammar.
-func isJSONNumber(s string) bool {
-	return s != "" && strings.IndexByte("-0123456789", s[0]) >= 0 && s[len(s)-1] >= '0' && json.Valid([]byte(s))
-}
-
-func marshalString(s string) ([]byte, error) { return json.Marshal(s) }

@@ -46,6 +46,21 @@ func DoubleKey(f float64) []byte {
 	return binary.LittleEndian.AppendUint64([]byte{3<<3 | 1}, math.Float64bits(f))
 }
 
+// TextKey returns the sort key of a text of less than 16 KiB.
+func TextKey(s string) []byte {
+	key := binary.AppendUvarint([]byte{17<<3&0x7f | 0x80 | 2, 1}, uint64(len(s))) // the tag has two bytes
+	return append(key, s...)
+}
+
+// KeyText returns the text of a sort key that is one.
+func KeyText(key []byte) (string, bool) {
+	v, err := wire.Parse(key)
+	if err != nil || v.Kind != wire.String {
+		return "", false
+	}
+	return string(v.Data), true
+}
+
 // KeyTime returns the time of a sort key that is a timestamp.
 func KeyTime(key []byte) (time.Time, bool) {
 	v, err := wire.Parse(key)
@@ -155,18 +170,11 @@ func (q *Query) PageToken(p Position) string {
 	return encode(append([]byte{tokenVersion}, scope[:]...), p)
 }
 
-// ParseBefore reads the parameter before of the list of messages: a page token of this
-// very query, an RFC 3339 date-time, or an ISO date (which is UTC midnight).
-// The rows wanted are those at or after the returned position; for a time these
-// are the rows that are strictly older. The error is [ErrBadPosition].
-func (q *Query) ParseBefore(s string) (Position, error) {
+// ParsePageToken reads a page token of this very query: the rows wanted are those after the returned
+// position. The error is [ErrBadPosition].
+func (q *Query) ParsePageToken(s string) (Position, error) {
 	if len(s) > maxToken {
 		return Position{}, ErrBadPosition
-	}
-	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return olderThan(t)
-		}
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	scope := q.scope()
@@ -174,13 +182,30 @@ func (q *Query) ParseBefore(s string) (Position, error) {
 		return Position{}, fmt.Errorf("%w of this query", ErrBadPosition)
 	}
 	p, err := decode(b[9:])
-	if _, ok := KeyTime(p.Key); err != nil || !ok {
-		return Position{}, ErrBadPosition // a caller's bytes: nothing but times goes on
+	if err != nil {
+		return Position{}, ErrBadPosition
+	}
+	// A caller's bytes: of a query that is bounded by times nothing but times goes on, of others
+	// nothing that names another document or nests.
+	v, _ := wire.Parse(p.Key)
+	bounded := !q.From.IsZero() || !q.To.IsZero()
+	if bounded && v.Kind != wire.Time || v.Kind >= wire.Reference {
+		return Position{}, ErrBadPosition
 	}
 	return p, nil
 }
 
-// olderThan is the position before the newest rows that are strictly older than t.
+// OlderThan is the position before the newest rows that are strictly older than an RFC 3339 date-time or an
+// ISO date (which is UTC midnight), where the newest is first. The error is [ErrBadPosition].
+func OlderThan(s string) (Position, error) {
+	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return olderThan(t)
+		}
+	}
+	return Position{}, ErrBadPosition
+}
+
 func olderThan(t time.Time) (Position, error) {
 	// Stored times are whole microseconds: the newest older one is the last
 	// microsecond that begins before t.

@@ -7,15 +7,16 @@ import (
 	"time"
 
 	"exportd/internal/csvrow/csvrowtest"
+	"exportd/internal/dataset"
 	"exportd/internal/vip"
 	"exportd/jobs"
 )
 
 var day = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 
-func messages(f jobs.Filter) vip.Query {
-	f.WorkspaceID, f.MediumID, f.From, f.To = "w", "c", day, day.AddDate(0, 0, 7)
-	return vip.NewQuery(jobs.KindMessages, f)
+func messages(p jobs.Params) vip.Query {
+	p = p.With("workspaceId", "w").With("mediumId", "c").With("from", day).With("to", day.AddDate(0, 0, 7))
+	return dataset.VIPMessages.Query("o", p)
 }
 
 func TestPosition(t *testing.T) {
@@ -40,7 +41,7 @@ func TestPosition(t *testing.T) {
 
 // FuzzPosition: whatever is accepted, in whichever form, comes back unchanged.
 func FuzzPosition(f *testing.F) {
-	q := messages(jobs.Filter{})
+	q := messages(jobs.Params{})
 	f.Add(vip.Position{Key: vip.TimeKey(day), ID: "abc"}.String())
 	f.Add(vip.Position{Key: vip.DoubleKey(1)}.String())
 	f.Add(q.PageToken(vip.Position{Key: vip.TimeKey(day), ID: "abc"}))
@@ -49,20 +50,22 @@ func FuzzPosition(f *testing.F) {
 		if p, err := vip.ParsePosition(s); err == nil && p.String() != s {
 			t.Errorf("ParsePosition(%q).String() = %q", s, p.String())
 		}
-		p, err := q.ParseBefore(s)
+		p, err := q.ParsePageToken(s)
 		if err != nil {
-			return
+			if p, err = vip.OlderThan(s); err != nil {
+				return
+			}
 		}
-		again, err := q.ParseBefore(q.PageToken(p))
+		again, err := q.ParsePageToken(q.PageToken(p))
 		if err != nil || again.String() != p.String() {
-			t.Errorf("token of ParseBefore(%q) reads as %v, %v, want %v", s, again, err, p)
+			t.Errorf("token of %q reads as %v, %v, want %v", s, again, err, p)
 		}
 	})
 }
 
-func TestParseBefore(t *testing.T) {
+func TestPageToken(t *testing.T) {
 	t.Parallel()
-	q := messages(jobs.Filter{Label: "a"})
+	q := messages(jobs.Params{"label": "a"})
 	for s, newest := range map[string]time.Time{
 		"2026-06-02":                     day.AddDate(0, 0, 1).Add(-time.Microsecond),
 		"2026-06-02T00:00:00Z":           day.AddDate(0, 0, 1).Add(-time.Microsecond),
@@ -71,28 +74,31 @@ func TestParseBefore(t *testing.T) {
 		"2026-06-02T00:00:00.000001001Z": day.AddDate(0, 0, 1).Add(time.Microsecond),
 		"2026-06-02T00:00:00.000000500Z": day.AddDate(0, 0, 1),
 	} {
-		p, err := q.ParseBefore(s)
+		p, err := vip.OlderThan(s)
 		at, ok := vip.KeyTime(p.Key)
 		if err != nil || !ok || p.ID != "" || !at.Equal(newest) {
-			t.Errorf("ParseBefore(%s) = before the rows of %v, %v, want %v", s, at, err, newest)
+			t.Errorf("OlderThan(%s) = before the rows of %v, %v, want %v", s, at, err, newest)
 		}
 	}
 	token := q.PageToken(vip.Position{Key: vip.TimeKey(day), ID: "x"})
-	if p, err := q.ParseBefore(token); err != nil || p.ID != "x" {
-		t.Errorf("ParseBefore(token) = %v, %v", p, err)
+	if p, err := q.ParsePageToken(token); err != nil || p.ID != "x" {
+		t.Errorf("ParsePageToken(token) = %v, %v", p, err)
 	}
 	other := q
 	other.To = other.To.Add(time.Second)
-	for name, q := range map[string]vip.Query{"label": messages(jobs.Filter{Label: "b"}), "no label": messages(jobs.Filter{}),
-		"kind": messages(jobs.Filter{Label: "a", ContentType: "text"}), "window": other} {
-		if _, err := q.ParseBefore(token); !errors.Is(err, vip.ErrBadPosition) {
-			t.Errorf("ParseBefore(token of a query with another %s) = %v, want %v", name, err, vip.ErrBadPosition)
+	for name, q := range map[string]vip.Query{"label": messages(jobs.Params{"label": "b"}), "no label": messages(jobs.Params{}),
+		"kind": messages(jobs.Params{"label": "a", "contentType": "text"}), "window": other} {
+		if _, err := q.ParsePageToken(token); !errors.Is(err, vip.ErrBadPosition) {
+			t.Errorf("ParsePageToken(token of a query with another %s) = %v, want %v", name, err, vip.ErrBadPosition)
 		}
 	}
 	for _, s := range []string{"", "yesterday", "2026-06-31", "2026-06-01T00:00:00", "0001-01-01", "A" + token, token[:20],
 		q.PageToken(vip.Position{Key: vip.DoubleKey(1), ID: "x"}), vip.Position{Key: vip.TimeKey(day), ID: "x"}.String()} {
-		if p, err := q.ParseBefore(s); !errors.Is(err, vip.ErrBadPosition) {
-			t.Errorf("ParseBefore(%q) = %v, %v, want %v", s, p, err, vip.ErrBadPosition)
+		if p, err := q.ParsePageToken(s); !errors.Is(err, vip.ErrBadPosition) {
+			t.Errorf("ParsePageToken(%q) = %v, %v, want %v", s, p, err, vip.ErrBadPosition)
+		}
+		if p, err := vip.OlderThan(s); !errors.Is(err, vip.ErrBadPosition) {
+			t.Errorf("OlderThan(%q) = %v, %v, want %v", s, p, err, vip.ErrBadPosition)
 		}
 	}
 }
@@ -158,8 +164,13 @@ func TestFollows(t *testing.T) {
 		{one, "__id9__", one, "__id10__", true}, {one, "__id10__", one, "__id9__", false}, {one, "__id9__", one, "!", true}, {one, "!", one, "__id9__", false},
 		{one, "__id9", one, "__id9_", true}, {one, "a", one, "__id9", false}, {csvrowtest.Value(int64(1)), "b", one, "a", false},
 	} {
-		if got := vip.Follows(test.lastKey, []byte(test.lastID), test.key, []byte(test.id)); got != test.expected {
+		q := vip.Query{}
+		if got := q.Follows(test.lastKey, []byte(test.lastID), test.key, []byte(test.id)); got != test.expected {
 			t.Errorf("Follows(%+v) = %v", test, got)
+		}
+		same := string(test.lastKey) == string(test.key)
+		if q.Ascending = true; !same && len(test.lastKey) == len(test.key) && q.Follows(test.lastKey, []byte(test.lastID), test.key, []byte(test.id)) == test.expected {
+			t.Errorf("Follows(%+v) = %v, ascending", test, test.expected)
 		}
 	}
 }

@@ -1,0 +1,154 @@
+// Package jsonrow writes documents, as the bytes in which they arrive, as the JSON rows of list routes. The
+// texts are those of the exported cells before CSV's own rules (guard, quotes, NUL). Columns with a common
+// beginning of their paths share an object.
+package jsonrow
+
+import (
+	"encoding/json"
+	"strings"
+
+	"exportd/internal/csvrow"
+	"exportd/internal/dataset"
+	"exportd/internal/vip/wire"
+)
+
+// Encoder writes the rows of a dataset. It is not safe for concurrent use.
+type Encoder struct {
+	*csvrow.Splitter
+	row     csvrow.Row
+	members []member
+	printer wire.Printer
+	scratch []byte
+}
+
+// member is a member of an object: a column, or an object of some.
+type member struct {
+	name   string // as JSON, with its colon
+	column int
+	typ    dataset.Type
+	inner  []member
+}
+
+// NewEncoder returns an encoder for the rows of a dataset.
+func NewEncoder(d *dataset.Dataset) *Encoder {
+	e := &Encoder{Splitter: csvrow.NewSplitter(d)}
+	for i, c := range d.Columns {
+		e.members = add(e.members, strings.Split(c.Path, "."), member{column: i, typ: c.Type})
+	}
+	return e
+}
+
+func add(members []member, path []string, m member) []member {
+	name, _ := json.Marshal(path[0]) // a text always marshals
+	m.name = string(name) + ":"
+	if len(path) == 1 {
+		return append(members, m)
+	}
+	for i := range members {
+		if members[i].name == m.name && members[i].inner != nil {
+			members[i].inner = add(members[i].inner, path[1:], m)
+			return members
+		}
+	}
+	return append(members, member{name: m.name, inner: add(nil, path[1:], m)})
+}
+
+// AppendRow appends the row of doc, the bytes of a google.firestore.v1.Document. It does not keep doc. The
+// only error is wire.ErrMalformed, and dst is then returned as it came.
+func (e *Encoder) AppendRow(dst, doc []byte) ([]byte, error) {
+	if err := e.Split(&e.row, doc); err != nil {
+		return dst, err
+	}
+	out, err := e.appendObject(dst, e.members)
+	if err != nil {
+		return dst, err
+	}
+	return out, nil
+}
+
+func (e *Encoder) appendObject(dst []byte, members []member) (_ []byte, err error) {
+	dst = append(dst, '{')
+	for i, m := range members {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, m.name...)
+		switch {
+		case m.inner != nil:
+			dst, err = e.appendObject(dst, m.inner)
+		case m.column == 0:
+			dst = appendString(dst, e.row.ID())
+		default:
+			dst, err = e.appendValue(dst, m.typ, e.row.Cell(m.column))
+		}
+		if err != nil {
+			return dst, err
+		}
+	}
+	return append(dst, '}'), nil
+}
+
+// appendValue appends a value as its column's type shows it. What is of another type is the
+// text that it is exported as.
+func (e *Encoder) appendValue(dst []byte, typ dataset.Type, b []byte) ([]byte, error) {
+	v, err := wire.Parse(b)
+	if err != nil {
+		return dst, err
+	}
+	if typ == dataset.Array {
+		return e.appendList(dst, v)
+	}
+	if (v.Kind == wire.None || v.Kind == wire.Null) && typ != dataset.Text {
+		return append(dst, "null"...), nil
+	}
+	if e.scratch, err = e.printer.Append(e.scratch[:0], v); err != nil {
+		return dst, err
+	}
+	if typ == dataset.Number && isNumber(e.scratch) {
+		return append(dst, e.scratch...), nil
+	}
+	return appendString(dst, e.scratch), nil
+}
+
+// appendList appends the elements of an array, or the one value that is in its place.
+func (e *Encoder) appendList(dst []byte, v wire.Value) (_ []byte, err error) {
+	dst = append(dst, '[')
+	switch v.Kind {
+	case wire.None, wire.Null:
+	case wire.Array:
+		items := wire.Elements(v)
+		for first := true; items.Next(); first = false {
+			if !first {
+				dst = append(dst, ',')
+			}
+			element, err := wire.Parse(items.Value)
+			if err != nil {
+				return dst, err
+			}
+			if e.scratch, err = e.printer.Append(e.scratch[:0], element); err != nil {
+				return dst, err
+			}
+			dst = appendString(dst, e.scratch)
+		}
+		if err := items.Err(); err != nil {
+			return dst, err
+		}
+	default:
+		if e.scratch, err = e.printer.Append(e.scratch[:0], v); err != nil {
+			return dst, err
+		}
+		dst = appendString(dst, e.scratch)
+	}
+	return append(dst, ']'), nil
+}
+
+// isNumber reports whether b is a number in JSON's grammar.
+func isNumber(b []byte) bool {
+	return len(b) > 0 && strings.IndexByte("-0123456789", b[0]) >= 0 && b[len(b)-1] >= '0' && json.Valid(b)
+}
+
+// appendString appends text as JSON; a byte that is not UTF-8 becomes U+FFFD.
+func appendString(dst, text []byte) []byte {
+	b, _ := json.Marshal(string(text)) // a text always marshals
+	return append(dst, b...)
+}

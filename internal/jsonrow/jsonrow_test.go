@@ -1,0 +1,110 @@
+package jsonrow_test
+
+import (
+	"encoding/json"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"exportd/internal/csvrow/csvrowtest"
+	"exportd/internal/dataset"
+	"exportd/internal/jsonrow"
+)
+
+// judge is a row as the contract has it, from decoded values. It has declarations of its own.
+func judge(kind, id string, m map[string]any) map[string]any {
+	text := func(v any) any { return csvrowtest.Text(v) }
+	optional := func(v any) any {
+		if v == nil {
+			return nil
+		}
+		return csvrowtest.Text(v)
+	}
+	list := func(v any) any {
+		out := []any{}
+		if elements, ok := v.([]any); ok {
+			for _, e := range elements {
+				out = append(out, csvrowtest.Text(e))
+			}
+		} else if v != nil {
+			out = append(out, csvrowtest.Text(v))
+		}
+		return out
+	}
+	if kind == "vip-messages" {
+		return map[string]any{"id": id, "timestamp": optional(m["timestamp"]), "playerId": text(m["playerId"]), "displayName": text(m["displayName"]), "kind": text(m["kind"]),
+			"source": text(m["source"]), "text": text(m["text"]), "labels": list(m["labels"])}
+	}
+	p, _ := m["personalInfo"].(map[string]any)
+	row := map[string]any{"id": id, "playerId": text(m["playerId"]), "displayName": text(m["displayName"]), "avatarUrl": text(m["avatarUrl"]),
+		"language": text(m["language"]), "country": text(m["country"]), "ltv": optional(m["ltv"]), "currency": text(m["currency"]), "tier": text(m["tier"]),
+		"tags": list(m["tags"]), "firstSeenAt": optional(m["firstSeenAt"]), "lastSeenAt": optional(m["lastSeenAt"]),
+		"personalInfo": map[string]any{"fullName": text(p["fullName"]), "gender": text(p["gender"]), "birthday": optional(p["birthday"]),
+			"email": text(p["email"]), "phone": text(p["phone"]), "city": text(p["city"])}}
+	switch v := m["ltv"].(type) {
+	case int64:
+		row["ltv"] = json.Number(csvrowtest.Text(v))
+	case float64:
+		if !math.IsNaN(v) && !math.IsInf(v, 0) {
+			row["ltv"] = json.Number(csvrowtest.Text(v))
+		}
+	case string:
+		if json.Valid([]byte(v)) && v != "" && strings.IndexByte("-0123456789", v[0]) >= 0 && v[len(v)-1] >= '0' {
+			row["ltv"] = json.Number(v)
+		}
+	}
+	return row
+}
+
+// TestRows: the texts of listed rows are those of exported cells, whatever a document has.
+func TestRows(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(11, 12))
+	for _, d := range dataset.BuiltIn {
+		e := jsonrow.NewEncoder(d)
+		for range 3000 {
+			fields := csvrowtest.RandomFields(r, nil)
+			got, err := e.AppendRow([]byte("x"), csvrowtest.Shuffled(r, "projects/p/databases/d/documents/C/id", fields))
+			if err != nil || got[0] != 'x' {
+				t.Fatalf("AppendRow(%q) = %q, %v", fields, got, err)
+			}
+			want, err := json.Marshal(judge(d.Name, "id", fields))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a, b := plain(t, got[1:]), plain(t, want); a != b {
+				t.Fatalf("%s row of %q =\n%s, want\n%s", d.Name, fields, a, b)
+			}
+		}
+	}
+}
+
+// plain has members in one order, and numbers as they are written.
+func plain(t *testing.T, b []byte) string {
+	t.Helper()
+	d := json.NewDecoder(strings.NewReader(string(b)))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		t.Fatalf("%s: %v", b, err)
+	}
+	out, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func TestNumber(t *testing.T) {
+	t.Parallel()
+	d := &dataset.Dataset{Columns: []dataset.Column{{Path: "id", Type: dataset.Text}, {Path: "n", Type: dataset.Number}}}
+	e := jsonrow.NewEncoder(d)
+	for v, want := range map[any]string{nil: "null", "1": "1", "-0": "-0", 12.5: "12.5", 1e21: "1e+21", 1e-7: "1e-7", math.Inf(-1): `"-Infinity"`, int64(1) << 60: "1152921504606846976",
+		"abc": `"abc"`, "1 ": `"1 "`, "-": `"-"`, "007": `"007"`, "{}": `"{}"`, "true": `"true"`, true: `"true"`, "\x00": `"\u0000"`} {
+		got, err := e.AppendRow(nil, csvrowtest.Document("d/c/i", map[string]any{"n": v}))
+		if want = `{"id":"i","n":` + want + `}`; err != nil || string(got) != want {
+			t.Errorf("row of %v = %s, %v, want %s", v, got, err, want)
+		}
+	}
+}
