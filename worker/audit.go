@@ -41,7 +41,7 @@ func (p *Pool) lookThrough(ctx context.Context, a *audit) {
 		for _, m := range found {
 			p.Log.Warn("document is damaged or asleep for too long", zap.String("job_id", m.JobID), zap.String("callback_id", m.CallbackID))
 			if m.CallbackID != "" {
-				_ = p.wakeCallback(ctx, jobstore.Due{Message: m}) // else at a later turn
+				_ = p.wakeCallback(ctx, ctx, jobstore.Due{Message: m}) // else at a later turn
 			} else {
 				_ = p.wakeJob(ctx, m.JobID, func(j *jobs.Job) { p.purge(ctx, []*jobs.Job{j}) })
 			}

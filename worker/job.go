@@ -156,8 +156,8 @@ func (p *Pool) succeed(ctx context.Context, j *jobs.Job, lease jobs.Lease, res j
 }
 
 // end records how an attempt ended that did not succeed, and writes the attempt's line.
-func (p *Pool) end(ctx context.Context, j *jobs.Job, lease jobs.Lease, err error, begun time.Time) {
-	ctx, cancel := detached(ctx)
+func (p *Pool) end(work context.Context, j *jobs.Job, lease jobs.Lease, err error, begun time.Time) {
+	ctx, cancel := detached(work)
 	defer cancel()
 	if err != nil && !errors.Is(err, jobs.ErrLeaseLost) {
 		settled, serr := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Settle(lease, jobs.AsFailure(err)) })
@@ -174,15 +174,15 @@ func (p *Pool) end(ctx context.Context, j *jobs.Job, lease jobs.Lease, err error
 	case j.State == jobs.Queued:
 		p.ringWaiting(ctx, j.OrgID) // its place is free until its next attempt
 	case j.State.Ended():
-		p.ringNext(ctx, j)
+		p.ringNext(ctx, work, j)
 	}
 }
 
 // ringNext rings what may go on now that a job has ended: the org's job that has waited
-// longest, and the callback.
-func (p *Pool) ringNext(ctx context.Context, j *jobs.Job) {
+// longest, and the callback, which may also begin right here, under work.
+func (p *Pool) ringNext(ctx, work context.Context, j *jobs.Job) {
 	if j.CallbackURL != "" {
-		p.ring(ctx, jobs.QueueCallbacks, jobs.Message{JobID: j.ID, CallbackID: jobs.CallbackID(j)})
+		p.callBack(ctx, work, jobs.OriginOf(j.CallbackURL), j.OrgID, jobs.Message{JobID: j.ID, CallbackID: jobs.CallbackID(j)})
 	}
 	p.ringWaiting(ctx, j.OrgID)
 }

@@ -25,8 +25,8 @@ type parking struct {
 	limiter *webhook.Limiter
 
 	mu      sync.Mutex
-	parked  map[string]bool // by webhook-id
-	orgs    map[string]int  // how many of each wait
+	parked  map[string]*orgQueue // by webhook-id
+	orgs    map[string]int       // how many of each wait
 	origins map[string]*list.Element
 	turns   list.List // of *originQueue
 }
@@ -40,12 +40,13 @@ type originQueue struct {
 
 // orgQueue is what waits of one org at one origin.
 type orgQueue struct {
-	org  string
-	line []jobs.Message
+	org        string
+	line       []jobs.Message
+	at, origin *list.Element // where it has its turn, and where its origin has
 }
 
 func newParking(l *webhook.Limiter) *parking {
-	return &parking{limiter: l, parked: map[string]bool{}, orgs: map[string]int{}, origins: map[string]*list.Element{}}
+	return &parking{limiter: l, parked: map[string]*orgQueue{}, orgs: map[string]int{}, origins: map[string]*list.Element{}}
 }
 
 // enter gives a delivery a place, or parks it and gives nil.
@@ -61,10 +62,9 @@ func (k *parking) enter(origin, org string, m jobs.Message) *webhook.Place {
 
 func (k *parking) park(origin, org string, m jobs.Message) {
 	n := k.orgs[org]
-	if k.parked[m.CallbackID] || n >= maxParkedOfOrg || len(k.parked) >= maxParked || n > 0 && len(k.parked) >= maxParked/2 {
+	if k.parked[m.CallbackID] != nil || n >= maxParkedOfOrg || len(k.parked) >= maxParked || n > 0 && len(k.parked) >= maxParked/2 {
 		return
 	}
-	k.parked[m.CallbackID] = true
 	k.orgs[org]++
 	at, ok := k.origins[origin]
 	if !ok {
@@ -74,11 +74,42 @@ func (k *parking) park(origin, org string, m jobs.Message) {
 	o := at.Value.(*originQueue)
 	own, ok := o.orgs[org]
 	if !ok {
-		own = o.turns.PushBack(&orgQueue{org: org})
-		o.orgs[org] = own
+		q := &orgQueue{org: org, origin: at}
+		own = o.turns.PushBack(q)
+		q.at, o.orgs[org] = own, own
 	}
 	q := own.Value.(*orgQueue)
 	q.line = append(q.line, m)
+	k.parked[m.CallbackID] = q
+}
+
+// again is for a delivery that is rung: waits says that it is parked. Should there be a place for
+// it all the same, the first of its line takes that.
+func (k *parking) again(id string) (waits bool, first jobs.Message, place *webhook.Place) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.turn(id)
+}
+
+func (k *parking) turn(id string) (waits bool, first jobs.Message, place *webhook.Place) {
+	q, waits := k.parked[id]
+	if !waits {
+		return false, first, nil
+	}
+	if place = k.limiter.TryAcquire(q.origin.Value.(*originQueue).origin, q.org); place != nil {
+		first = k.take(q.origin, q.at)
+	}
+	return true, first, place
+}
+
+// tryEnter is enter for a delivery that is not parked without a place; if it is already, it is as again.
+func (k *parking) tryEnter(origin, org string, m jobs.Message) (first jobs.Message, place *webhook.Place) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if waits, first, place := k.turn(m.CallbackID); waits {
+		return first, place
+	}
+	return m, k.limiter.TryAcquire(origin, org)
 }
 
 // next takes out whose turn it is and gives it its place, which is nil if nobody who waits

@@ -122,8 +122,8 @@ func TestParkingIsBounded(t *testing.T) {
 		if len(k.parked) > maxParked || k.orgs["0"] > maxParkedOfOrg || mib > 24 {
 			t.Errorf("%d parked, %d of one org, %.1f MiB", len(k.parked), k.orgs["0"], mib)
 		}
-		if leave := k.enter("https://late.example.com", "late", delivery("late")); leave != nil || k.parked["late"] != (orgs == 10) {
-			t.Errorf("%d orgs: the first delivery of another one has a place: %t, is kept: %t", orgs, leave != nil, k.parked["late"])
+		if leave := k.enter("https://late.example.com", "late", delivery("late")); leave != nil || (k.parked["late"] != nil) != (orgs == 10) {
+			t.Errorf("%d orgs: the first delivery of another one has a place: %t, is kept: %t", orgs, leave != nil, k.parked["late"] != nil)
 		}
 	}
 }

@@ -109,8 +109,8 @@ func (p *Pool) ownsObject(ctx context.Context, j *jobs.Job, index int, object st
 }
 
 // endPart records how an attempt at a part ended that did not succeed.
-func (p *Pool) endPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, err error, begun time.Time) {
-	ctx, cancel := detached(ctx)
+func (p *Pool) endPart(work context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, err error, begun time.Time) {
+	ctx, cancel := detached(work)
 	defer cancel()
 	if err != nil && !errors.Is(err, jobs.ErrLeaseLost) {
 		ring := false
@@ -127,7 +127,7 @@ func (p *Pool) endPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease j
 		case settled.State == jobs.Queued:
 			p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
 		case settled.State.Ended():
-			p.ringNext(ctx, settled)
+			p.ringNext(ctx, work, settled)
 		}
 		if serr == nil {
 			j = settled

@@ -123,7 +123,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueExports, p.JobSlots, p.handleJob) })
 	loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueParts, p.PartSlots, p.handlePart) })
 	if p.calls != nil {
-		loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueCallbacks, p.calls.Slots, p.handleCallback) })
+		loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueCallbacks, p.calls.looks(), p.handleCallback) })
 	}
 	loops.Go(func() { p.rescue(ctx, workCtx) })
 	loops.Go(func() { p.switches(ctx) })

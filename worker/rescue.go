@@ -109,7 +109,7 @@ func (p *Pool) round(running, work context.Context, shards []int, kinds ...jobst
 	g := &duties{}
 	g.SetLimit(dutiesAtOnce)
 	for _, kind := range kinds {
-		n, more, err := p.roundOf(ctx, kind, shards, now, g, func(d jobstore.Due) bool { return p.later(running, work, kind, d, now) })
+		n, more, err := p.roundOf(ctx, work, kind, shards, now, g, func(d jobstore.Due) bool { return p.later(running, work, kind, d, now) })
 		if err != nil && ctx.Err() == nil {
 			p.Log.Warn("cannot ask what is due", zap.Error(err))
 		}
@@ -150,7 +150,7 @@ func (p *Pool) purge(ctx context.Context, ended []*jobs.Job) {
 
 // roundOf begins the duties of a class, or hands them to later, and says how many, and whether there
 // are more.
-func (p *Pool) roundOf(ctx context.Context, kind jobstore.DueKind, shards []int, now time.Time, g *duties, later func(jobstore.Due) bool) (n int, more bool, err error) {
+func (p *Pool) roundOf(ctx, work context.Context, kind jobstore.DueKind, shards []int, now time.Time, g *duties, later func(jobstore.Due) bool) (n int, more bool, err error) {
 	var cursor *jobstore.DueCursor
 	until := now.Add(dueAhead)
 	if kind == jobstore.DueEnded {
@@ -172,7 +172,7 @@ func (p *Pool) roundOf(ctx context.Context, kind jobstore.DueKind, shards []int,
 				continue
 			}
 			n++
-			g.Go(func() error { p.wakeOrPass(ctx, kind, d, g.purge); return nil })
+			g.Go(func() error { p.wakeOrPass(ctx, work, kind, d, g.purge); return nil })
 		}
 		if cursor = page.Next; cursor == nil {
 			return n, false, nil
@@ -184,13 +184,14 @@ func (p *Pool) roundOf(ctx context.Context, kind jobstore.DueKind, shards []int,
 	return n, true, nil
 }
 
-func (p *Pool) wakeOrPass(ctx context.Context, kind jobstore.DueKind, d jobstore.Due, purge func(*jobs.Job)) {
-	err := p.wake(ctx, kind, d, purge)
+func (p *Pool) wakeOrPass(ctx, work context.Context, kind jobstore.DueKind, d jobstore.Due, purge func(*jobs.Job)) {
+	err := p.wake(ctx, work, kind, d, purge)
 	p.passed.note(d.Key(), p.Now(), err)
 }
 
-// wake does what is due for a document. After an error, it is passed by for a while.
-func (p *Pool) wake(ctx context.Context, kind jobstore.DueKind, d jobstore.Due, purge func(*jobs.Job)) error {
+// wake does what is due for a document. After an error, it is passed by for a while. What it begins
+// of that goes on under work.
+func (p *Pool) wake(ctx, work context.Context, kind jobstore.DueKind, d jobstore.Due, purge func(*jobs.Job)) error {
 	if d.Foreign {
 		p.Log.Warn("a due document is none of exportd's and is not looked at again", zap.String("document", d.Key()))
 		return p.Store.Retire(ctx, d)
@@ -199,7 +200,7 @@ func (p *Pool) wake(ctx context.Context, kind jobstore.DueKind, d jobstore.Due, 
 	case jobstore.DueParts:
 		return p.wakePart(ctx, d)
 	case jobstore.DueCallbacks:
-		return p.wakeCallback(ctx, d)
+		return p.wakeCallback(ctx, work, d)
 	case jobstore.DuePlaces:
 		return p.wakePlace(ctx, d)
 	}
@@ -282,9 +283,9 @@ func (p *Pool) wakePart(ctx context.Context, d jobstore.Due) error {
 	return nil
 }
 
-func (p *Pool) wakeCallback(ctx context.Context, d jobstore.Due) error {
+func (p *Pool) wakeCallback(ctx, work context.Context, d jobstore.Due) error {
 	m, ring := d.Message, false
-	_, err := p.Store.UpdateCallback(ctx, m.CallbackID, "rescuer "+p.ID, func(tx *jobs.CallbackTx) error {
+	cb, err := p.Store.UpdateCallback(ctx, m.CallbackID, "rescuer "+p.ID, func(tx *jobs.CallbackTx) error {
 		var err error
 		if ring, err = tx.Wake(); errors.Is(err, jobs.ErrInvalid) {
 			p.Log.Error("callback has a damaged document and is given up", zap.String("job_id", m.JobID), zap.String("callback_id", m.CallbackID), zap.Error(err))
@@ -303,7 +304,7 @@ func (p *Pool) wakeCallback(ctx context.Context, d jobstore.Due) error {
 		return err
 	}
 	if ring {
-		p.ring(ctx, jobs.QueueCallbacks, m)
+		p.callBack(ctx, work, cb.Origin, cb.OrgID, m)
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func (p *Pool) later(running, work context.Context, kind jobstore.DueKind, d job
 			}
 			ctx, cancel := context.WithTimeout(work, roundWithin)
 			defer cancel()
-			p.wakeOrPass(ctx, kind, d, func(j *jobs.Job) { p.purge(ctx, []*jobs.Job{j}) })
+			p.wakeOrPass(ctx, work, kind, d, func(j *jobs.Job) { p.purge(ctx, []*jobs.Job{j}) })
 		}
 	})
 	return true

@@ -102,7 +102,7 @@ func Settings() []Setting {
 		{"EXPORTD_REUSE_SECONDS", "60", "how long a success answers equal requests, 0 to 3600", duration(func(c *Config) *time.Duration { return &c.ReuseFor }, time.Second, 0, 3600)},
 		{"EXPORTD_JOB_SLOTS", "4", "jobs (planning, and exports of one part) a worker does at a time, 1 to 64", number(func(c *Config) *int { return &c.JobSlots }, 1, 64)},
 		{"EXPORTD_PART_SLOTS", "8", "parts a worker does at a time, 1 to 64", number(func(c *Config) *int { return &c.PartSlots }, 1, 64)},
-		{"EXPORTD_CALLBACK_SLOTS", "16", "callbacks a worker begins at a time, 1 to 256; those that take over 250 ms do not count", number(func(c *Config) *int { return &c.CallbackSlots }, 1, 256)},
+		{"EXPORTD_CALLBACK_SLOTS", "16", "callbacks a worker has under way at a time, 8 for each of these, 1 to 256; those that take over 250 ms do not count", number(func(c *Config) *int { return &c.CallbackSlots }, 1, 256)},
 		{"EXPORTD_PART_ROWS", "50000", "rows of a part, 100 to 10000000; from 50000 on, exports of over a million rows get larger parts", number(func(c *Config) *int64 { return &c.PartRows }, 100, 10_000_000)},
 		{"EXPORTD_PART_WINDOW", "32", "parts of one job in flight over all workers, 1 to 1000", number(func(c *Config) *int { return &c.Window }, 1, 1000)},
 		{"EXPORTD_CHUNK_BYTES", "2097152", "size of an upload request, about the memory of a slot; 262144 to 67108864", number(func(c *Config) *int { return &c.ChunkBytes }, 256<<10, 64<<20)},

@@ -63,9 +63,9 @@ func (l *lane) drop(origin string) {
 // Attempts that take long are set aside, and give their places to others: from then on their
 // receiver has only the lower half of the slow places, until it is quick once. The upper half is
 // for those that are found to be slow. So receivers that hang hold others up only while they are
-// new, for as long as it takes to set them aside, unless more are new at once than the upper half
-// has room for: some 120 tenants within a try's 10 s at one origin. Of more, the last hold up
-// others for these 10 s.
+// new, for as long as it takes to set them aside. Where more are new at once than the upper half
+// has room for, some 120 tenants within a try's 10 s at one origin, the last are in a crowd: their
+// tries are to be broken off, and made again in a place for slow ones.
 type Limiter struct {
 	places Places
 
@@ -117,22 +117,23 @@ func (l *Limiter) TryAcquire(origin, tenant string) *Place {
 }
 
 // SetAside is to be called when the attempt has taken longer than one at a receiver that works. It
-// reports whether that has freed a place for others.
-func (p *Place) SetAside() bool {
+// reports whether that has freed a place for others, or that the attempt is in a crowd: there is no
+// place for a slow one, and it holds one of the others.
+func (p *Place) SetAside() (freed, crowd bool) {
 	l := p.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p.lane != &l.quick {
-		return false
+		return false, false
 	}
 	l.remember(p.receiver)
 	if l.slow.total >= l.places.SlowTotal || l.slow.origins[p.receiver.origin] >= l.places.SlowPerOrigin {
-		return false
+		return false, true
 	}
 	l.quick.drop(p.receiver.origin)
 	l.slow.add(p.receiver.origin)
 	p.lane = &l.slow
-	return true
+	return true, false
 }
 
 // Slow reports whether the place is one of those that are for slow receivers.

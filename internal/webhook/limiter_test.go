@@ -142,7 +142,8 @@ func TestLimiterSetsAside(t *testing.T) {
 		t.Error("a place at a full origin")
 	}
 	for n, p := range hung {
-		if !p.SetAside() || p.SetAside() || !p.Slow() {
+		first, _ := p.SetAside()
+		if again, crowd := p.SetAside(); !first || again || crowd || !p.Slow() {
 			t.Errorf("attempt %d was not set aside once", n)
 		}
 	}
@@ -150,7 +151,7 @@ func TestLimiterSetsAside(t *testing.T) {
 	if fifth == nil || fifth.Slow() {
 		t.Fatal("no quick place, though all that is slow was set aside")
 	}
-	if fifth.SetAside() { // the slow places are taken
+	if freed, crowd := fifth.SetAside(); freed || !crowd { // the slow places are taken
 		t.Error("more was set aside than there is room for")
 	}
 	fifth.Release(true)

@@ -19,7 +19,7 @@ const (
 	ClassTLS           Class = "tls_error"           // handshake or certificate
 	ClassTimeout       Class = "timeout"             // connect, handshake, headers or the whole attempt
 	ClassBadResponse   Class = "bad_response"        // not HTTP, oversize headers, cut off early
-	ClassInterrupted   Class = "interrupted"         // our own shutdown; says nothing about the receiver
+	ClassInterrupted   Class = "interrupted"         // our own shutdown, or a crowd; says nothing about the receiver
 	ClassInternalError Class = "internal_error"      // could not be signed: our own fault
 )
 

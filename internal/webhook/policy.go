@@ -29,7 +29,7 @@ const (
 	// spread is how much later than asked attempts come at most, so that those
 	// that were asked for one instant do not all come at it.
 	spread = 0.1
-	// interruptedDelay brings an attempt cut by our own shutdown back soon, to
+	// interruptedDelay brings an attempt cut by our own shutdown (or in a crowd) back soon, to
 	// another worker.
 	interruptedDelay = 5 * time.Second
 )
