@@ -27,10 +27,12 @@ const (
 	growAfter, shrinkAfter = 5 * time.Second, time.Minute
 	// countEvery is how often the workers are counted.
 	countEvery = 5 * time.Minute
-	// refusedPause is until the next look after a partition could not be taken.
+	// refusedPause is until the next look after a partition could not be taken, at least.
 	refusedPause = 2 * time.Second
-	// maxAskPause bounds the pause between two looks for a free partition.
-	maxAskPause = 10 * time.Minute
+	// maxAskPause bounds the pause between two looks for a free partition, but for half of it. Most
+	// workers may have gone at once, and those that are left think that there are as many as before. A
+	// thousand workers read 34 documents a second for it, and 280 while there are 16 partitions.
+	maxAskPause = time.Minute
 )
 
 // partitions is what a worker knows of the division of the shards and which of them are its own.
@@ -202,7 +204,10 @@ func (p *Pool) lookForPartition(ctx context.Context, now time.Time) {
 			return
 		}
 	}
+	// The more workers there are, the less often each looks: all together about once a second.
+	pause := time.Duration((0.5 + rand.Float64()) * float64(min(time.Duration(d.Workers)*time.Second, maxAskPause)))
 	next := now.Add(maxAskPause) // the earliest that one can be free
+	free := false
 	for _, i := range rand.Perm(len(held)) {
 		if i >= d.Partitions {
 			continue
@@ -212,20 +217,24 @@ func (p *Pool) lookForPartition(ctx context.Context, now time.Time) {
 			continue
 		}
 		if !k.mayTake(i, now) {
-			next = earlier(next, now.Add(spareAfter))
+			next, free = earlier(next, now.Add(spareAfter)), true
 			continue
 		}
 		ok, err := p.holdOne(ctx, i)
-		if err != nil || !ok { // nobody may have it
+		switch {
+		case err != nil: // nobody may have it
+			next, free = earlier(next, now.Add(max(refusedPause, min(pause, jobstore.RoleTTL)))), true
+		case !ok:
 			next = earlier(next, now.Add(refusedPause))
-			continue
+		default:
+			k.set(i, now.Add(jobstore.RoleTTL))
+			p.Log.Info("rescues", zap.String("worker", p.ID), zap.Int("partition", i), zap.Int("of", d.Partitions))
 		}
-		k.set(i, now.Add(jobstore.RoleTTL))
-		p.Log.Info("rescues", zap.String("worker", p.ID), zap.Int("partition", i), zap.Int("of", d.Partitions))
 	}
-	// The more workers there are, the less often each looks: all together about once a second.
-	pause := time.Duration((0.5 + rand.Float64()) * float64(d.Workers) * float64(time.Second))
-	k.askAgain(later(next, now.Add(min(pause, maxAskPause))))
+	if !free {
+		next = later(next, now.Add(pause))
+	}
+	k.askAgain(next)
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -26,6 +26,27 @@ type fleet struct {
 	members []*member
 	started int
 	running sync.WaitGroup
+	due     asks // nil but where a test watches the rescuers
+}
+
+// asks is told which shards a rescuer asks after, and may answer itself.
+type asks func(process string, kind jobstore.DueKind, shards []int) *jobstore.DuePage
+
+// observed is the store of a worker whose rescuer a test watches.
+type observed struct {
+	*jobstore.Store
+	process string
+	due     asks
+}
+
+// Due tells the test.
+func (o observed) Due(ctx context.Context, kind jobstore.DueKind, shards []int, now time.Time, limit int, after *jobstore.DueCursor) (jobstore.DuePage, error) {
+	if o.due != nil {
+		if page := o.due(o.process, kind, shards); page != nil {
+			return *page, nil
+		}
+	}
+	return o.Store.Due(ctx, kind, shards, now, limit, after)
 }
 
 // member is one worker process.
@@ -73,7 +94,7 @@ func (f *fleet) start() error {
 	f.members = append(f.members, m)
 	e := exporter{p, f.cfg}
 	pool := worker.New(worker.Config{
-		ID: p.name, Store: store, Queue: line{p}, Exporter: e, Log: zap.NewNop(),
+		ID: p.name, Store: observed{store, p.name, f.due}, Queue: line{p}, Exporter: e, Log: zap.NewNop(),
 		JobSlots: f.cfg.JobSlots, PartSlots: f.cfg.PartSlots, Drain: f.cfg.Drain,
 		Callbacks: &worker.CallbackConfig{
 			Slots: f.cfg.CallbackSlots, Sender: receivers{p}, Keys: keyring{p}, Files: e, URLLife: f.cfg.URLLife,
