@@ -36,6 +36,7 @@ check: format vet lint verify test postgres libreoffice ## What CI runs: format,
 generate: ## Write generated files anew: the Go client, the README's settings
 	$(GO) generate ./api/client
 	$(GO) test -tags $(TAGS) ./cmd/exportd -run TestReadme -update
+	$(GO) test -tags $(TAGS) ./internal/dataset -run TestIndexFile -update
 
 verify: ## Fail if generated files are not what their sources give
 	@cp api/client/client.gen.go $(or $(TMPDIR),/tmp)/client.gen.go.$$PPID && $(GO) generate ./api/client && \
