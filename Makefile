@@ -33,7 +33,8 @@ libreoffice: ## Open exports in LibreOffice with each separator, and count formu
 
 check: format vet lint verify test postgres libreoffice ## What CI runs: format, vet, staticcheck, verify, tests
 
-generate: ## Write generated files anew: the Go client, the README's settings
+generate: ## Write generated files anew: rows in openapi.yaml, the Go client, the index file, the README's settings
+	$(GO) test -tags $(TAGS) ./api -run TestRowSchemas -update
 	$(GO) generate ./api/client
 	$(GO) test -tags $(TAGS) ./cmd/exportd -run TestReadme -update
 	$(GO) test -tags $(TAGS) ./internal/dataset -run TestIndexFile -update

@@ -19,6 +19,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
+
+	"exportd/internal/dataset"
 )
 
 // contract judges by openapi.yaml every answer that the tests of this package see.
@@ -49,7 +51,7 @@ var pathParameter = regexp.MustCompile(`\{[^}]+\}`)
 
 func newContractOf() *contractOf {
 	// A mistake in openapi.yaml shows in TestContractIsOpenAPI; here it would hide all tests.
-	d, err := openapiJSON()
+	d, err := openapiJSON(dataset.BuiltIn)
 	if err != nil {
 		panic(err)
 	}
@@ -245,7 +247,7 @@ func (c *contractOf) report(code int) {
 // openapi.yaml is OpenAPI 3.1, its examples included.
 func TestContractIsOpenAPI(t *testing.T) {
 	t.Parallel()
-	d, err := openapiJSON()
+	d, err := openapiJSON(dataset.BuiltIn)
 	if err != nil {
 		t.Fatal(err)
 	}

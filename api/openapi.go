@@ -16,6 +16,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"exportd/internal/apikey"
+	"exportd/internal/dataset"
 )
 
 //go:embed openapi.yaml
@@ -80,17 +81,17 @@ func acceptsGzip(h http.Header) bool {
 	return false
 }
 
-// openapiJSON is openapi.yaml as JSON, its members in the same order.
-var openapiJSON = sync.OnceValues(func() (*document, error) {
-	content, err := yaml.YAMLToJSON(openapiYAML)
+// openapiJSON is openapi.yaml with the datasets of an installation, as JSON, its members in the same order.
+func openapiJSON(datasets dataset.Set) (*document, error) {
+	content, err := yaml.YAMLToJSON([]byte(withDatasets(string(openapiYAML), datasets)))
 	if err != nil {
 		return nil, fmt.Errorf("convert openapi.yaml: %w", err)
 	}
 	return newDocument("application/json; charset=utf-8", content)
-})
+}
 
 func (s *Server) openapi(c *gin.Context, _ *apikey.Key) error {
-	d, err := openapiJSON()
+	d, err := s.contract()
 	if err != nil {
 		return err
 	}

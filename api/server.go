@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -99,6 +100,7 @@ type Config struct {
 // Server answers the API. It is an http.Handler; Serve runs it on a listener.
 type Server struct {
 	datasets   dataset.Set
+	contract   func() (*document, error) // once
 	keys       apikey.LookupFunc
 	freshKeys  apikey.LookupFunc
 	records    Records
@@ -162,6 +164,7 @@ func New(c Config) (*Server, error) {
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
 		proxies: c.TrustedProxies, loopback: c.LoopbackOnly, quotas: c.Quotas,
 	}
+	s.contract = sync.OnceValues(func() (*document, error) { return openapiJSON(s.datasets) })
 	if s.files, err = newFiles(); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,8 @@ import (
 type Dataset struct {
 	// Name is in the paths of its routes and is the kind of its jobs, like vip-users.
 	Name string
+	// Row is the name of a row's schema; that of the name where it is empty.
+	Row string
 	// Title is what a row is, in the plural, for people: VIP users.
 	Title string
 	// Order is the order of the rows in words: Highest LTV first.
@@ -143,6 +145,18 @@ const IDColumn = "id"
 
 // Kind is the kind of its jobs.
 func (d *Dataset) Kind() jobs.Kind { return jobs.Kind(d.Name) }
+
+// RowName is the name of a row's schema, like PurchaseOrdersRow.
+func (d *Dataset) RowName() string {
+	if d.Row != "" {
+		return d.Row
+	}
+	var b strings.Builder
+	for word := range strings.SplitSeq(d.Name, "-") {
+		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	}
+	return b.String() + "Row"
+}
 
 // Headers are the names of the columns.
 func (d *Dataset) Headers() []string {

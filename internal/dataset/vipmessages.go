@@ -3,7 +3,7 @@ package dataset
 // VIPMessages are the messages of a workspace on a channel in a window of at most 31 days, the
 // newest first.
 var VIPMessages = &Dataset{
-	Name: "vip-messages", Title: "VIP messages", Order: "Newest first; equal timestamps by id.",
+	Name: "vip-messages", Row: "Message", Title: "VIP messages", Order: "Newest first; equal timestamps by id.",
 	Collection: "VipMessages",
 	Sort:       Sort{Field: "timestamp", Type: Time},
 	Window:     &Window{Days: 31},
@@ -18,7 +18,7 @@ var VIPMessages = &Dataset{
 		{Path: "playerId", Type: Text},
 		{Path: "displayName", Type: Text},
 		{Path: "kind", Type: Text, Doc: "text, postback, attachment or other."},
-		{Path: "source", Type: Text},
+		{Path: "source", Type: Text, Doc: "user, agent, bot or system."},
 		{Path: "text", Type: Text},
 		{Path: "labels", Type: Array},
 	},

@@ -2,7 +2,7 @@ package dataset
 
 // VIPUsers are the VIP users of a workspace on a channel, the most valuable first.
 var VIPUsers = &Dataset{
-	Name: "vip-users", Title: "VIP users", Order: "Highest LTV first; equal LTVs by id.",
+	Name: "vip-users", Row: "User", Title: "VIP users", Order: "Highest LTV first; equal LTVs by id.",
 	Collection: "VipUsers",
 	Sort:       Sort{Field: "ltv", Type: Number},
 	Filters: []Filter{
