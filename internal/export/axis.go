@@ -38,7 +38,7 @@ func keyAxis(d *dataset.Dataset, q vip.Query) axis {
 	case dataset.Number:
 		a = doubleAxis{}
 	default:
-		return newKeyTextAxis("", usual, q.Ascending)
+		return textKeys{q.Ascending}
 	}
 	if q.Ascending {
 		return ascending{a}

@@ -8,6 +8,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 
 	"exportd/internal/dataset"
 	"exportd/internal/export"
+	"exportd/internal/localcloud"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/records"
 	"exportd/internal/vip"
@@ -29,6 +32,8 @@ type skew struct {
 	rows int
 	key  func(r *rand.Rand, i int) any
 	id   func(r *rand.Rand, i int) string
+	// of is the dataset, where it is none that is built in.
+	of *dataset.Dataset
 	// odd keys are no numbers: rows that should not exist are exported, but not in balance.
 	odd bool
 }
@@ -76,6 +81,55 @@ var skews = []skew{
 	}},
 }
 
+// texts are sorted by a text, and instants by a time of any year, in both directions.
+var (
+	upwards   = &dataset.Dataset{Name: "upwards", Collection: "Upwards", Gate: dataset.Gate{OrgField: "orgId"}, Sort: dataset.Sort{Field: "key", Type: dataset.Text, Ascending: true}, Version: 1}
+	downwards = &dataset.Dataset{Name: "downwards", Collection: "Downwards", Gate: dataset.Gate{OrgField: "orgId"}, Sort: dataset.Sort{Field: "key", Type: dataset.Text}, Version: 1}
+	instants  = &dataset.Dataset{Name: "instants", Collection: "Instants", Gate: dataset.Gate{OrgField: "orgId"}, Sort: dataset.Sort{Field: "key", Type: dataset.Time, Ascending: true}, Version: 1}
+	amounts   = &dataset.Dataset{Name: "amounts", Collection: "Amounts", Gate: dataset.Gate{OrgField: "orgId"}, Sort: dataset.Sort{Field: "key", Type: dataset.Number, Ascending: true}, Version: 1}
+	own       = dataset.Set{upwards, downwards, instants, amounts}
+)
+
+func init() {
+	for _, d := range []*dataset.Dataset{upwards, downwards} {
+		for _, s := range []skew{
+			{name: "keys alike", key: func(*rand.Rand, int) any { return "same" }},
+			{name: "order numbers", key: func(_ *rand.Rand, i int) any { return fmt.Sprintf("2026-%08d", i*7) }},
+			{name: "one key and those that begin with it", key: func(r *rand.Rand, i int) any {
+				return "a" + strings.Repeat("\x01", i%2) + []string{"", randomID(r, i)}[i%3/2]
+			}},
+			{name: "half of them in one letter", key: func(r *rand.Rand, i int) any { return []string{"m" + randomID(r, i), randomID(r, i)}[i%2] }},
+			{name: "of many scripts", key: func(r *rand.Rand, i int) any {
+				return string([]rune{[]rune("aб日😀é")[i%5], rune('α' + r.IntN(20)), rune(r.IntN(26) + 'a')})
+			}},
+			{name: "control characters", key: func(r *rand.Rand, _ int) any {
+				return string([]rune{rune(r.IntN(31) + 1), rune(r.IntN(31) + 1), rune(r.IntN(31) + 1)})
+			}},
+			{name: "long keys that differ at their end", key: func(_ *rand.Rand, i int) any { return strings.Repeat("x", 300) + strconv.Itoa(i) }},
+			{name: "keys of other types", odd: true, key: func(r *rand.Rand, i int) any {
+				return []any{randomID(r, i), nil, int64(i), 1.5, true, []byte("b"), time.Unix(int64(i), 0), []any{"x"}, ""}[i%9]
+			}},
+		} {
+			s.name, s.of, s.rows, s.id = d.Name+", "+s.name, d, 2000, randomID
+			skews = append(skews, s)
+		}
+	}
+	skews = append(skews,
+		skew{name: "instants of all years", of: instants, rows: 2000, id: randomID, key: func(r *rand.Rand, i int) any {
+			return time.UnixMicro(r.Int64N(1 << uint(10+i%40))).UTC()
+		}},
+		skew{name: "amounts upwards", of: amounts, rows: 2000, id: sequentialID, key: func(r *rand.Rand, i int) any {
+			return []any{r.NormFloat64() * 1e6, int64(i), 7.0}[i%3]
+		}})
+}
+
+func (s skew) dataset() *dataset.Dataset {
+	if s.of != nil {
+		return s.of
+	}
+	return dataset.BuiltIn.Get(string(s.kind))
+}
+
 func randomID(r *rand.Rand, _ int) string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	b := make([]byte, 20) // as the official clients make them
@@ -91,7 +145,11 @@ func sequentialID(_ *rand.Rand, i int) string { return fmt.Sprintf("imported-row
 // the whole.
 func TestPlanner(t *testing.T) {
 	t.Parallel()
-	cloud := localcloudtest.Start(t)
+	indexes, err := own.IndexFile(localcloudtest.Indexes(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cloud := localcloudtest.Start(t, func(c *localcloud.Config) { c.IndexesJSON = indexes })
 	reader, err := records.Open(t.Context(), records.Config{ProjectID: localcloudtest.Project, Emulator: cloud.Endpoints().Firestore})
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +163,7 @@ func TestPlanner(t *testing.T) {
 				filter["from"], filter["to"] = skewDay, skewDay.AddDate(0, 0, 31)
 			}
 			s.write(t, cloud.Firestore, filter.Text("workspaceId"))
-			s.check(t, reader, &jobs.Job{Kind: s.kind, Params: filter})
+			s.check(t, reader, &jobs.Job{Kind: s.dataset().Kind(), OrgID: filter.Text("workspaceId"), Params: filter})
 		})
 	}
 }
@@ -114,7 +172,7 @@ func TestPlanner(t *testing.T) {
 func (s skew) write(t *testing.T, client *firestore.Client, workspaceID string) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(1, uint64(s.rows)))
-	q := dataset.BuiltIn.Get(string(s.kind)).Query("o", jobs.Params{})
+	q := s.dataset().Query("o", jobs.Params{})
 	rows := make(map[string]any, s.rows)
 	for i := range s.rows {
 		// The prefix keeps the ids of skews apart; all rows of a skew share it.
@@ -123,7 +181,7 @@ func (s skew) write(t *testing.T, client *firestore.Client, workspaceID string) 
 	for ids := range slices.Chunk(slices.Sorted(maps.Keys(rows)), 500) {
 		err := client.RunTransaction(t.Context(), func(_ context.Context, tx *firestore.Transaction) error {
 			for _, id := range ids {
-				fields := map[string]any{"workspaceId": workspaceID, "mediumId": "m", q.SortField: rows[id]}
+				fields := map[string]any{"workspaceId": workspaceID, "mediumId": "m", "orgId": workspaceID, q.SortField: rows[id]}
 				if err := tx.Set(client.Collection(q.Collection).Doc(id), fields); err != nil {
 					return err
 				}
@@ -140,7 +198,7 @@ func (s skew) write(t *testing.T, client *firestore.Client, workspaceID string) 
 func (s skew) check(t *testing.T, reader *records.Reader, j *jobs.Job) {
 	t.Helper()
 	begun := time.Now()
-	plan, err := export.New(reader, nil, export.Config{PartRows: skewTarget, MaxParts: 1000}).Plan(t.Context(), j)
+	plan, err := export.New(reader, nil, export.Config{PartRows: skewTarget, MaxParts: 1000, Datasets: append(slices.Clone(dataset.BuiltIn), own...)}).Plan(t.Context(), j)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +206,7 @@ func (s skew) check(t *testing.T, reader *records.Reader, j *jobs.Job) {
 	if plan.Rows != int64(s.rows) {
 		t.Fatalf("the plan is for %d rows, want %d", plan.Rows, s.rows)
 	}
-	q := dataset.BuiltIn.Get(string(j.Kind)).Query(j.OrgID, j.Params)
+	q := s.dataset().Query(j.OrgID, j.Params)
 	ids := func(rng vip.Range) (ids []string) {
 		t.Helper()
 		err := reader.Scan(t.Context(), q, rng, plan.Snapshot, records.Options{}, func(doc []byte) error {

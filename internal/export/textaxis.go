@@ -18,7 +18,7 @@ type keyTextAxis struct {
 	ascending bool
 }
 
-func newKeyTextAxis(prefix string, a alphabet, ascending bool) axis {
+func newKeyTextAxis(prefix string, a alphabet, ascending bool) keyTextAxis {
 	return keyTextAxis{textAxis{prefix: prefix, alphabet: a, digits: a.places()}, ascending}
 }
 
@@ -77,7 +77,7 @@ func (a keyTextAxis) next(first vip.Position, count counter, rows int64) (axis, 
 	case len(prefix) > len(a.prefix):
 		return newKeyTextAxis(prefix, usual, a.ascending), nil
 	case a.alphabet == alphabet(usual):
-		return newKeyTextAxis(prefix, everyScript{}, a.ascending), nil
+		return newKeyTextAxis(prefix, everyCharacter{}, a.ascending), nil
 	}
 	return keyEnd{first.Key, a.ascending}, nil
 }
@@ -141,5 +141,38 @@ func (a keyEnd) next(first vip.Position, count counter, rows int64) (axis, error
 	if sameKey(a.key, first.Key) {
 		return idAxisFrom(first, count, rows)
 	}
+	return textKeys{a.ascending}.next(first, count, rows)
+}
+
+// textKeys is where the rows of a query that is sorted by texts begin: at one place, so that what their keys
+// share is found first.
+type textKeys struct{ ascending bool }
+
+func (textKeys) bounds() (lo, hi uint64)      { return 0, 1 }
+func (textKeys) position(uint64) vip.Position { return vip.Position{} } // no cut is within one place
+func (textKeys) place(vip.Position) uint64    { return 0 }
+
+func (a textKeys) next(first vip.Position, count counter, rows int64) (axis, error) {
 	return newKeyTextAxis("", usual, a.ascending).next(first, count, rows)
+}
+
+// everyCharacter is each character that a text may have.
+type everyCharacter struct{}
+
+func (everyCharacter) size() uint64 { return utf8.MaxRune + 1 - surrogates }
+func (everyCharacter) places() int  { return 3 }
+func (everyCharacter) widest() int  { return utf8.UTFMax }
+
+func (everyCharacter) char(d uint64) rune {
+	if d >= surrogateMin {
+		d += surrogates
+	}
+	return rune(d)
+}
+
+func (everyCharacter) floor(r rune) (uint64, bool) {
+	if r > surrogateMax {
+		r -= surrogates
+	}
+	return uint64(r), true
 }
