@@ -95,7 +95,7 @@ func TestOwnDatasets(t *testing.T) {
 		t.Errorf("the page after the cursor begins at %+v", b.records.after)
 	}
 	for query, name := range map[string]string{"?status=lost": "status", "?cursor=" + cursor: "cursor", "?workspaceId=ws1": "workspaceId", "?offset=1": "offset", "?cursor=2026-01-01": "cursor"} {
-		w := ask("/orders"+query)
+		w := ask("/orders" + query)
 		if wantStatus(t, w, http.StatusUnprocessableEntity); !strings.Contains(w.Body.String(), `"`+name+`"`) {
 			t.Errorf("%s: %s", query, w.Body)
 		}
