@@ -14,9 +14,9 @@ help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## Run everything in one process with demo data, on 127.0.0.1:8080; ARGS="--data-dir DIR" adds flags
-	./$(BIN)/exportd dev $(ARGS)
+	./$(BIN)/exportd-dev run $(ARGS)
 
-build: ## Build bin/exportd and bin/exportctl
+build: ## Build bin/exportd, bin/exportctl and bin/exportd-dev
 	$(GO) build -tags $(TAGS) -trimpath -ldflags '-s -w' -o $(BIN)/ ./cmd/...
 
 test: ## Run all tests with the race detector, in random order
@@ -36,7 +36,7 @@ check: format vet lint verify test postgres libreoffice ## What CI runs: format,
 generate: ## Write generated files anew: rows in openapi.yaml, the Go client, the index file, the README's settings
 	$(GO) test -tags $(TAGS) ./api -run TestRowSchemas -update
 	$(GO) generate ./api/client
-	$(GO) test -tags $(TAGS) ./cmd/exportd -run TestReadme -update
+	$(GO) test -tags $(TAGS) ./internal/config -run TestReadme -update
 	$(GO) test -tags $(TAGS) ./internal/dataset -run TestIndexFile -update
 
 verify: ## Fail if generated files are not what their sources give

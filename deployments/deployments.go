@@ -10,7 +10,7 @@ import _ "embed"
 var Indexes []byte
 
 // Permissions is permissions.yaml: the least that each process must be granted, in the form that
-// exportd emulators --roles takes.
+// exportd-dev emulators --roles takes.
 //
 //go:embed permissions.yaml
 var Permissions []byte

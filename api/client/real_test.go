@@ -47,7 +47,7 @@ func restart(t *testing.T, binary string) {
 	_ = l.Close()
 	folder := t.TempDir()
 	start := func() *e2etest.Process {
-		p := e2etest.Start(t, []string{"EXPORTD_LEASE_SECONDS=3"}, binary, "dev", "--data-dir", folder, "--addr", addr, "--demo-users", "3000", "--demo-messages", "10")
+		p := e2etest.Start(t, []string{"EXPORTD_LEASE_SECONDS=3"}, e2etest.DevProgram(binary), "run", "--data-dir", folder, "--addr", addr, "--demo-users", "3000", "--demo-messages", "10")
 		p.WaitLine(t, time.Minute, func(line string) string {
 			if strings.HasPrefix(line, "exportd is ready at ") {
 				return line

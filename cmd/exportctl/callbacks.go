@@ -28,7 +28,7 @@ func (a *app) callbacksListen() *cobra.Command {
 right and 401 to the others, and prints all of them; with --json one line each.
 
 A service reaches it only if its rules for callback URLs allow this address, as those of
-"exportd dev" do. The secret is the profile's unless one is given; EXPORTCTL_WEBHOOK_SECRET
+"exportd-dev" do. The secret is the profile's unless one is given; EXPORTCTL_WEBHOOK_SECRET
 gives one without showing it in the list of processes.`,
 		Example: "  exportctl callbacks listen &\n  exportctl export vip-users --callback-url http://127.0.0.1:9000/ --detach",
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -55,7 +55,7 @@ func (a *app) command() *cobra.Command {
 		Long: `exportctl exports VIP users and VIP messages as CSV files, looks after export jobs
 and operates an exportd service, over its HTTP API.
 
-On a machine where "exportd dev" runs it works without any set-up: it finds
+On a machine where "exportd-dev run" runs it works without any set-up: it finds
 ./.data/demo.json.
 
   exportctl export vip-messages -o messages.csv

@@ -16,7 +16,7 @@ import (
 	"exportd/api/client"
 )
 
-// demoPath is where "exportd dev" leaves what a client needs.
+// demoPath is where "exportd-dev run" leaves what a client needs.
 const demoPath = ".data/demo.json"
 
 // profile is a service and who to be there.
@@ -160,7 +160,7 @@ func (a *app) profile() (profile, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, &usageError{
 			text: "no service to talk to",
-			hint: "Start one here:       exportd dev\nor name one:          exportctl profiles add NAME --url URL --key KEY\nor set the variables: EXPORTCTL_URL, EXPORTCTL_KEY and EXPORTCTL_SECRET",
+			hint: "Start one here:       exportd-dev run\nor name one:          exportctl profiles add NAME --url URL --key KEY\nor set the variables: EXPORTCTL_URL, EXPORTCTL_KEY and EXPORTCTL_SECRET",
 		}
 	}
 	return p, err
@@ -193,7 +193,7 @@ func (a *app) environmentProfile() (profile, error) {
 	return p, nil
 }
 
-// readDemo reads what "exportd dev" wrote.
+// readDemo reads what "exportd-dev run" wrote.
 func readDemo(path string) (profile, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -213,7 +213,7 @@ func readDemo(path string) (profile, error) {
 		To            string `json:"to"`
 	}
 	if err := json.Unmarshal(raw, &d); err != nil || d.APIURL == "" {
-		return profile{}, &usageError{text: path + " is not a demo.json", hint: "exportd dev writes one"}
+		return profile{}, &usageError{text: path + " is not a demo.json", hint: "exportd-dev run writes one"}
 	}
 	return profile{
 		URL: d.APIURL, Key: d.APIKey, Secret: d.Secret, OpsKey: d.OpsAPIKey, OpsSecret: d.OpsSecret, Workspace: d.WorkspaceID, Medium: d.MediumID,

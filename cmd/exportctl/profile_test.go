@@ -228,6 +228,6 @@ func TestUsage(t *testing.T) {
 	// Without a service there is a way to one.
 	t.Run("no service", func(t *testing.T) {
 		call{}.run(t.Context(), "--profile", filepath.Join(t.TempDir(), "demo.json"), "jobs", "list").want(t, exitFailed).says(t, "exportctl: read profile: open ", "no such file")
-		call{}.run(t.Context(), "jobs", "list").want(t, exitUsage).says(t, "no service to talk to", "exportd dev")
+		call{}.run(t.Context(), "jobs", "list").want(t, exitUsage).says(t, "no service to talk to", "exportd-dev run")
 	})
 }

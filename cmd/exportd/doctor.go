@@ -16,9 +16,11 @@ import (
 
 	"exportd/deployments"
 	"exportd/internal/apikey"
+	"exportd/internal/command"
 	"exportd/internal/config"
 	"exportd/internal/doctor"
 	"exportd/internal/indexes"
+	"exportd/internal/service"
 	"exportd/internal/webhook"
 )
 
@@ -34,10 +36,10 @@ type doctorFlags struct {
 	dataDir                string
 }
 
-func doctorCommand(env environment) *cobra.Command {
+func doctorCommand(env command.Environment) *cobra.Command {
 	var flags doctorFlags
 	cmd := &cobra.Command{
-		Use: "doctor", Short: "Prove that everything is there that production needs", Args: noArgs,
+		Use: "doctor", Short: "Prove that everything is there that production needs", Args: command.NoArgs,
 		Long: `Asks for everything that exportd needs, side by side and within 10 s: indexes, TTL policies,
 point-in-time recovery, topics and subscriptions, the bucket and its settings, the keyset, signed
 URLs, callbacks, clocks, live workers. A line each, with the command that mends what is bad.
@@ -46,7 +48,7 @@ It changes nothing but an object of a few bytes, which it writes, fetches and de
 
 Exit code: 0 all is well, 1 something is bad, 2 the configuration is wrong.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withClients(cmd, env, func(cfg config.Config, c *clients, _ *zap.Logger) error {
+			return withClients(cmd, env, func(cfg config.Config, c *service.Clients, _ *zap.Logger) error {
 				d, err := newDoctor(cmd.Context(), cfg, c, flags)
 				if err != nil {
 					return err
@@ -57,7 +59,7 @@ Exit code: 0 all is well, 1 something is bad, 2 the configuration is wrong.`,
 				if flags.asJSON {
 					write = doctor.WriteJSON
 				}
-				if err := write(env.stdout, findings); err != nil {
+				if err := write(env.Stdout, findings); err != nil {
 					return err
 				}
 				if doctor.Count(findings, doctor.Bad) > 0 {
@@ -77,7 +79,7 @@ Exit code: 0 all is well, 1 something is bad, 2 the configuration is wrong.`,
 type examiner struct {
 	cfg      config.Config
 	flags    doctorFlags
-	c        *clients
+	c        *service.Clients
 	database *indexes.Database
 	indexes  []indexes.Index
 	ttls     []indexes.TTL
@@ -87,13 +89,13 @@ type examiner struct {
 	now      func() time.Time
 }
 
-func newDoctor(ctx context.Context, cfg config.Config, c *clients, flags doctorFlags) (*examiner, error) {
+func newDoctor(ctx context.Context, cfg config.Config, c *service.Clients, flags doctorFlags) (*examiner, error) {
 	d := &examiner{cfg: cfg, flags: flags, c: c, now: time.Now}
 	var err error
 	if d.indexes, d.ttls, err = indexes.Parse(deployments.Indexes); err != nil {
 		return nil, err
 	}
-	if d.rules, err = callbackRules(cfg); err != nil {
+	if d.rules, err = service.CallbackRules(cfg); err != nil {
 		return nil, err
 	}
 	d.guard = webhook.GuardConfig{Dev: d.rules.Dev}
@@ -150,7 +152,7 @@ func (s remote) of(name, remedy string, run func(context.Context) (string, error
 func (s remote) check() doctor.Check {
 	remedy := "let " + s.addr + " be reached from here"
 	if !strings.HasSuffix(s.addr, "googleapis.com:443") {
-		remedy = "correct " + s.setting + ", or start it: exportd emulators"
+		remedy = "correct " + s.setting + ", or start it: exportd-dev emulators"
 	}
 	return doctor.Check{Name: s.name, Remedy: remedy, Where: s.addr, Run: func(ctx context.Context) (string, error) {
 		return s.addr, s.reach(ctx)
@@ -174,7 +176,7 @@ func (d *examiner) checks() []doctor.Check {
 func (d *examiner) ofKeys(s remote) []doctor.Check {
 	remedy := "give this process the keyset that sealed them (EXPORTD_KEYSET_FILE, EXPORTD_KMS_KEY); for a new project: exportd setup"
 	open := func(ctx context.Context, limit int) (apikey.Sealed, error) {
-		keys, err := openKeys(ctx, d.cfg, d.c, false)
+		keys, err := service.OpenKeys(ctx, d.cfg, d.c, false)
 		if err != nil {
 			return apikey.Sealed{}, err
 		}

@@ -30,6 +30,7 @@ import (
 	"exportd/internal/localcloud/fault"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/objectstore"
+	"exportd/internal/service"
 	"exportd/jobs"
 )
 
@@ -58,12 +59,12 @@ func newPatient(t *testing.T, changes ...func(*localcloud.Config)) *patient {
 		t.Fatal(err)
 	}
 	cfg.Env = "production" // with emulators, which Load refuses
-	c, err := openClients(t.Context(), cfg, zap.NewNop())
+	c, err := service.Open(t.Context(), cfg, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	if _, err := c.setup(t.Context()); err != nil {
+	if _, err := c.Setup(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := setupKeys(t.Context(), cfg, c, adminKey{org: "org1"}, &bytes.Buffer{}); err != nil {
@@ -76,7 +77,7 @@ func newPatient(t *testing.T, changes ...func(*localcloud.Config)) *patient {
 	t.Cleanup(d.close)
 	p := &patient{cloud, d}
 	p.answerCallbacks(t)
-	if ok, err := c.store.HoldPartition(t.Context(), 0, "worker-1"); err != nil || !ok {
+	if ok, err := c.Store.HoldPartition(t.Context(), 0, "worker-1"); err != nil || !ok {
 		t.Fatal(ok, err)
 	}
 	return p
@@ -183,8 +184,8 @@ func relocate(t *testing.T, p *patient) {
 	})
 	must(t, err)
 	t.Cleanup(func() { _ = elsewhere.Close() })
-	must(t, p.d.c.objects.Close())
-	p.d.c.objects = elsewhere
+	must(t, p.d.c.Objects.Close())
+	p.d.c.Objects = elsewhere
 }
 
 // TestDoctor: on a cloud that lacks one thing, one line is bad, and says what to do.
@@ -235,7 +236,7 @@ var lostOfFirestore = []lost{
 	{what: "a TTL policy", start: withoutTTL, name: "TTL ", text: "no TTL policy", remedy: "gcloud firestore fields ttls update expiresAt"},
 	{what: "point-in-time recovery", start: func(c *localcloud.Config) { c.SnapshotRetention = time.Hour }, name: "point-in-time recovery", text: "off, and EXPORTD_PITR=true", remedy: "--enable-pitr"},
 	{what: "a rescuer", harm: func(t *testing.T, p *patient) {
-		must(t, p.d.c.store.LeavePartition(t.Context(), 0, "worker-1"))
+		must(t, p.d.c.Store.LeavePartition(t.Context(), 0, "worker-1"))
 	}, name: "rescuer", text: "no worker rescues 1 of 1", remedy: "exportd worker"},
 	{what: "the keyset of the keys", harm: func(t *testing.T, p *patient) {
 		p.d.cfg.KeysetFile = filepath.Join(t.TempDir(), "other.json")
@@ -323,7 +324,7 @@ func TestDoctorTopic(t *testing.T) {
 	if len(bad) != 2 || bad["topic exportd-exports"] != "exportd setup" || bad["subscription exportd-exports"] != "exportd setup" {
 		t.Errorf("bad: %v", bad)
 	}
-	if _, err := p.d.c.setup(t.Context()); err != nil {
+	if _, err := p.d.c.Setup(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if fs := p.examine(t); doctor.Count(fs, doctor.Bad) > 0 {

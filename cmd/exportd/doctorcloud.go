@@ -28,7 +28,7 @@ func (d *examiner) ofFirestore(s remote) []doctor.Check {
 	checks := []doctor.Check{
 		s.check(),
 		s.of("database", "gcloud projects add-iam-policy-binding "+d.cfg.ProjectID+" --role=roles/datastore.user --member=serviceAccount:EMAIL",
-			func(ctx context.Context) (string, error) { return d.cfg.DatabaseID, d.c.store.Ping(ctx) }),
+			func(ctx context.Context) (string, error) { return d.cfg.DatabaseID, d.c.Store.Ping(ctx) }),
 		s.of("point-in-time recovery", d.gcloud("databases update --enable-pitr")+", or EXPORTD_PITR=false", func(ctx context.Context) (string, error) {
 			on, err := d.database.PITR(ctx)
 			switch {
@@ -81,12 +81,12 @@ func (d *examiner) ofPubSub(s remote) []doctor.Check {
 	checks := []doctor.Check{s.check()}
 	for _, lane := range jobqueue.Lanes {
 		checks = append(checks, s.of("topic exportd-"+string(lane), "exportd setup", func(ctx context.Context) (string, error) {
-			return "there", d.c.queue.InspectTopic(ctx, lane)
+			return "there", d.c.Queue.InspectTopic(ctx, lane)
 		}))
 	}
 	for _, lane := range jobqueue.Lanes {
 		checks = append(checks, s.of("subscription exportd-"+string(lane), "exportd setup", func(ctx context.Context) (string, error) {
-			return "bound to its topic, settings right", d.c.queue.CheckSubscription(ctx, lane)
+			return "bound to its topic, settings right", d.c.Queue.CheckSubscription(ctx, lane)
 		}))
 	}
 	return checks
@@ -98,7 +98,7 @@ func (d *examiner) ofStorage(s remote) []doctor.Check {
 	var aspects []objectstore.Aspect
 	var failed error
 	inspect := func(ctx context.Context) ([]objectstore.Aspect, error) { // one call for all lines
-		once.Do(func() { aspects, failed = d.c.objects.Inspect(ctx) })
+		once.Do(func() { aspects, failed = d.c.Objects.Inspect(ctx) })
 		return aspects, failed
 	}
 	checks := []doctor.Check{s.check(), s.of("bucket", "exportd setup", func(ctx context.Context) (string, error) {
@@ -128,7 +128,7 @@ func (d *examiner) ofStorage(s remote) []doctor.Check {
 // signAndFetch goes the way of a file: written, signed for, fetched as a caller does, deleted.
 func (d *examiner) signAndFetch(ctx context.Context) (found string, err error) {
 	name, body := "exports/doctor/"+jobs.NewToken(), "exportd doctor was here\n"
-	w := d.c.objects.Create(ctx, name, objectstore.Attrs{ContentType: "text/plain"})
+	w := d.c.Objects.Create(ctx, name, objectstore.Attrs{ContentType: "text/plain"})
 	if _, err := io.WriteString(w, body); err != nil {
 		w.Abort()
 		return "", err
@@ -140,9 +140,9 @@ func (d *examiner) signAndFetch(ctx context.Context) (found string, err error) {
 		// The object must go although the time is up; the bucket's lifecycle is behind it.
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
-		err = errors.Join(err, d.c.objects.Delete(clean, name))
+		err = errors.Join(err, d.c.Objects.Delete(clean, name))
 	}()
-	link, err := d.c.objects.SignedURL(ctx, name, time.Minute, "")
+	link, err := d.c.Objects.SignedURL(ctx, name, time.Minute, "")
 	if err != nil {
 		return "", err
 	}

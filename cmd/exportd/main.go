@@ -1,39 +1,76 @@
-// Command exportd is the service: API, workers, and the embedded cloud for development.
+// Command exportd is the service: the API, workers, and what sets them up and examines them. The
+// embedded cloud and its demo data are in exportd-dev.
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
-	"os/signal"
-	"syscall"
 
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"exportd/internal/command"
 	"exportd/internal/config"
+	"exportd/internal/service"
+	"exportd/internal/telemetry"
 )
 
-func main() { os.Exit(run()) }
+func main() { os.Exit(command.Run(newCommand)) }
 
-// run ends with 0 after a clean stop, 2 when it was called or configured wrong, 1 when
-// something failed. The first SIGINT or SIGTERM stops gracefully, a second ends the process at once.
-func run() int {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-signals
-		cancel()
-		<-signals
-		os.Exit(130)
-	}()
-	err := newCommand(environment{getenv: os.Getenv, environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr}).ExecuteContext(ctx)
-	if err == nil {
-		return 0
+func newCommand(env command.Environment) *cobra.Command {
+	return command.Program(env, "exportd", "Exports of VIP users and VIP messages as jobs",
+		`exportd answers the list routes of VIP users and messages and turns exports into
+jobs: a worker pages Firestore, writes CSV to Cloud Storage, and the caller polls
+or is called back.
+
+Start with:  exportd setup, then exportd api and exportd worker
+To try it:   exportd-dev run     everything in one process, with demo data`,
+		apiCommand(env), workerCommand(env), setupCommand(env), doctorCommand(env))
+}
+
+// withClients loads the configuration, connects, runs fn and closes again.
+func withClients(cmd *cobra.Command, env command.Environment, fn func(config.Config, *service.Clients, *zap.Logger) error) (err error) {
+	cfg, err := config.Load(env.Getenv, env.Environ)
+	if err != nil {
+		return err
 	}
-	fmt.Fprintln(os.Stderr, "exportd:", err)
-	if _, ok := errors.AsType[config.Faults](err); ok || errors.Is(err, errUsage) {
-		return 2
+	log, err := telemetry.NewLogger(env.Stderr, cfg.LogLevel, false)
+	if err != nil {
+		return err
 	}
-	return 1
+	c, err := service.Open(cmd.Context(), cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	return fn(cfg, c, log)
+}
+
+func apiCommand(env command.Environment) *cobra.Command {
+	return &cobra.Command{
+		Use: "api", Short: "Answer the HTTP API", Args: command.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withClients(cmd, env, func(cfg config.Config, c *service.Clients, log *zap.Logger) error {
+				l, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", cfg.Addr)
+				if err != nil {
+					return fmt.Errorf("listen on EXPORTD_ADDR=%s: %w", cfg.Addr, err)
+				}
+				log.Info("api listens", zap.String("addr", l.Addr().String()))
+				return service.ServeAPI(cmd.Context(), cfg, c, log, l)
+			})
+		},
+	}
+}
+
+func workerCommand(env command.Environment) *cobra.Command {
+	return &cobra.Command{
+		Use: "worker", Short: "Carry exports out", Args: command.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withClients(cmd, env, func(cfg config.Config, c *service.Clients, log *zap.Logger) error {
+				return service.RunWorker(cmd.Context(), cfg, c, log)
+			})
+		},
+	}
 }

@@ -73,7 +73,7 @@ func (s *suite) cloud(ctx context.Context) (*bed, error) {
 	return b, nil
 }
 
-// start runs `exportd emulators` and `exportd setup`, and connects.
+// start runs `exportd-dev emulators` and `exportd setup`, and connects.
 func (b *bed) start(ctx context.Context, data string) error {
 	hosts := make(chan map[string]string, 1)
 	var err error
@@ -82,7 +82,7 @@ func (b *bed) start(ctx context.Context, data string) error {
 		if json.Unmarshal([]byte(line), &vars) == nil && vars["CONTROL_HOST"] != "" {
 			hosts <- vars
 		}
-	}, b.binary, "emulators", "--json", "--data-dir", data, "--control", "127.0.0.1:0")
+	}, devProgram(b.binary), "emulators", "--json", "--data-dir", data, "--control", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (b *bed) start(ctx context.Context, data string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(openWithin):
-		return fmt.Errorf("exportd emulators is not ready:\n%s", b.cloud.said())
+		return fmt.Errorf("exportd-dev emulators is not ready:\n%s", b.cloud.said())
 	}
 	b.control = control("http://" + vars["CONTROL_HOST"])
 	delete(vars, "CONTROL_HOST")

@@ -31,13 +31,13 @@ const (
 	longText = 8 << 10
 	// longWrites keeps a commit of them under gRPC's 4 MiB.
 	longWrites = 200
-	// devMiB is what `exportd dev` may have, all of it in one process.
+	// devMiB is what `exportd-dev run` may have, all of it in one process.
 	devMiB = 300
 	// devUpload is what the embedded Storage should take, in MB/s.
 	devUpload = 400
 )
 
-// dev is a running `exportd dev` with a demo of next to no data.
+// dev is a running `exportd-dev run` with a demo of next to no data.
 type dev struct {
 	*process
 	API         string `json:"apiUrl"`
@@ -52,7 +52,7 @@ func startDev(ctx context.Context, binary, folder string) (*dev, error) {
 		if strings.HasPrefix(line, "exportd is ready at ") {
 			ready <- struct{}{}
 		}
-	}, binary, "dev", "--data-dir", folder, "--addr", "127.0.0.1:0", "--demo-users", "10", "--demo-messages", "10")
+	}, devProgram(binary), "run", "--data-dir", folder, "--addr", "127.0.0.1:0", "--demo-users", "10", "--demo-messages", "10")
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func startDev(ctx context.Context, binary, folder string) (*dev, error) {
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-time.After(openWithin):
-		err = fmt.Errorf("exportd dev is not ready:\n%s", p.said())
+		err = fmt.Errorf("exportd-dev is not ready:\n%s", p.said())
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.stop())
@@ -123,7 +123,7 @@ func (s *suite) devLines(ctx context.Context) (_ []line, err error) {
 	}
 	size := float64(j.Size)
 	lines := []line{{
-		what: fmt.Sprintf("peak RSS of exportd dev, export of %s messages, %s MB, and its download by signed URL", number(rows), number(size/1e6)),
+		what: fmt.Sprintf("peak RSS of exportd-dev, export of %s messages, %s MB, and its download by signed URL", number(rows), number(size/1e6)),
 		ours: fmt.Sprintf("%.1f s, %.0f MB/s", took.Seconds(), size/1e6/took.Seconds()), against: fmt.Sprintf("download %.0f MB/s", size/1e6/download.Seconds()),
 		value: float64(peak) / (1 << 20), format: "%.0f MiB", target: atMost(devMiB),
 	}}
@@ -248,7 +248,7 @@ func (s *suite) uploadLine(ctx context.Context, d *dev, temp string) (line, erro
 	ours, file := got[0], got[1]
 	rate := func(s samples) float64 { return s.rate(n*len(block)) / 1e6 }
 	return line{
-		what: fmt.Sprintf("upload of %s MB to exportd dev / a file with crc32c and fsync: %.2f×", number(float64(n*len(block))/1e6), ours.faster(file)),
+		what: fmt.Sprintf("upload of %s MB to exportd-dev / a file with crc32c and fsync: %.2f×", number(float64(n*len(block))/1e6), ours.faster(file)),
 		ours: fmt.Sprintf("%.0f MB/s", rate(ours)), against: fmt.Sprintf("%.0f MB/s", rate(file)),
 		value: rate(ours), format: "%.0f MB/s", target: atLeast(devUpload),
 	}, nil

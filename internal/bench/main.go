@@ -9,12 +9,12 @@
 //	e  scale               over parts in flight and worker processes, on shaped streams
 //	f  cost                calls that an export makes beyond reading its rows
 //	g  fairness            small exports beside a large one
-//	h  everything in one   memory, upload and download of `exportd dev` with a large file
+//	h  everything in one   memory, upload and download of `exportd-dev` with a large file
 //	i  lists               under a constant rate of requests, beside exports
 //	j  overview            of the labels of a large window, on shaped streams
 //
-// Lines c to j run the real program: `exportd emulators`, `exportd worker` and `exportd api`
-// as processes of their own, jobs submitted as the API submits them; line h is `exportd dev`.
+// Lines c to j run the real program: `exportd-dev emulators`, `exportd worker` and `exportd api`
+// as processes of their own, jobs submitted as the API submits them; line h is `exportd-dev run`.
 package main
 
 import (

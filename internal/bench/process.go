@@ -26,15 +26,18 @@ type process struct {
 	last []string // lines of standard error, for when it fails
 }
 
-// build compiles cmd/exportd into dir.
+// build compiles exportd, and exportd-dev beside it, into dir and returns the path of exportd.
 func build(ctx context.Context, dir string) (string, error) {
 	binary := filepath.Join(dir, "exportd")
-	out, err := exec.CommandContext(ctx, "go", "build", "-tags", "nomsgpack", "-o", binary, "exportd/cmd/exportd").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", "build", "-tags", "nomsgpack", "-o", dir+"/", "exportd/cmd/exportd", "exportd/cmd/exportd-dev").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build exportd: %w\n%s", err, out)
 	}
 	return binary, nil
 }
+
+// devProgram is the path of the exportd-dev beside an exportd.
+func devProgram(exportd string) string { return exportd + "-dev" }
 
 // start runs a program with env beside the environment, without what exportd reads there.
 // Each line that it writes is given to see, from one goroutine for standard output and one

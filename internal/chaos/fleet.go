@@ -23,6 +23,7 @@ import (
 // process is a member of the fleet that is started again after each kill.
 type process struct {
 	name string
+	bin  string
 	args []string
 	env  []string
 	log  *os.File
@@ -33,10 +34,10 @@ type process struct {
 	ready  func(ctx context.Context, stdout io.Reader) error
 }
 
-func (p *process) start(ctx context.Context, bin string) error {
+func (p *process) start(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	cmd := exec.Command(bin, p.args...)
+	cmd := exec.Command(p.bin, p.args...)
 	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stderr = p.log
 	stdout, err := cmd.StdoutPipe()
@@ -80,7 +81,6 @@ func (p *process) kill() {
 
 // fleet is the embedded cloud, the APIs and the workers.
 type fleet struct {
-	bin     string
 	dir     string
 	hosts   map[string]string // *_EMULATOR_HOST and CONTROL_HOST
 	cloud   *process
@@ -106,7 +106,7 @@ const (
 )
 
 func newFleet(ctx context.Context, o options) (*fleet, error) {
-	f := &fleet{bin: o.bin, dir: o.dir, hosts: map[string]string{}}
+	f := &fleet{dir: o.dir, hosts: map[string]string{}}
 	args := []string{"emulators", "--json", "--data-dir", filepath.Join(o.dir, "cloud")}
 	for _, name := range []string{"firestore", "pubsub", "storage", "control"} {
 		addr, err := freePort()
@@ -124,10 +124,10 @@ func newFleet(ctx context.Context, o options) (*fleet, error) {
 		"EXPORTD_CALLBACK_ALLOW_HTTP=true", "EXPORTD_CALLBACK_ALLOW_CIDRS=127.0.0.0/8", "EXPORTD_CALLBACK_ALLOW_PORTS=0",
 	}
 	var err error
-	if f.cloud, err = f.process("cloud", args, env, waitForLine); err != nil {
+	if f.cloud, err = f.process(e2etest.DevProgram(o.bin), "cloud", args, env, waitForLine); err != nil {
 		return nil, err
 	}
-	if err := f.cloud.start(ctx, o.bin); err != nil {
+	if err := f.cloud.start(ctx); err != nil {
 		return nil, err
 	}
 	setup := exec.CommandContext(ctx, o.bin, "setup")
@@ -141,7 +141,7 @@ func newFleet(ctx context.Context, o options) (*fleet, error) {
 			return f, err
 		}
 		url := "http://" + addr
-		p, err := f.process(fmt.Sprintf("api%d", i), []string{"api"}, append(env, "EXPORTD_ADDR="+addr), func(ctx context.Context, _ io.Reader) error { return waitForURL(ctx, url+"/healthz") })
+		p, err := f.process(o.bin, fmt.Sprintf("api%d", i), []string{"api"}, append(env, "EXPORTD_ADDR="+addr), func(ctx context.Context, _ io.Reader) error { return waitForURL(ctx, url+"/healthz") })
 		if err != nil {
 			return f, err
 		}
@@ -149,26 +149,26 @@ func newFleet(ctx context.Context, o options) (*fleet, error) {
 	}
 	for i := range workerCount {
 		name := fmt.Sprintf("worker%d", i)
-		p, err := f.process(name, []string{"worker"}, append(env, "EXPORTD_WORKER_ID="+name), func(context.Context, io.Reader) error { return nil })
+		p, err := f.process(o.bin, name, []string{"worker"}, append(env, "EXPORTD_WORKER_ID="+name), func(context.Context, io.Reader) error { return nil })
 		if err != nil {
 			return f, err
 		}
 		f.workers = append(f.workers, p)
 	}
 	for _, p := range append(f.apis, f.workers...) {
-		if err := p.start(ctx, o.bin); err != nil {
+		if err := p.start(ctx); err != nil {
 			return f, err
 		}
 	}
 	return f, nil
 }
 
-func (f *fleet) process(name string, args, env []string, ready func(context.Context, io.Reader) error) (*process, error) {
+func (f *fleet) process(bin, name string, args, env []string, ready func(context.Context, io.Reader) error) (*process, error) {
 	log, err := os.OpenFile(filepath.Join(f.dir, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return &process{name: name, args: args, env: env, log: log, ready: ready}, nil
+	return &process{name: name, bin: bin, args: args, env: env, log: log, ready: ready}, nil
 }
 
 // all is every process, the cloud last: it is what the others need to stop cleanly.
@@ -211,7 +211,7 @@ func (f *fleet) close() {
 	}
 }
 
-// waitForLine waits for the line of addresses that exportd emulators prints.
+// waitForLine waits for the line of addresses that exportd-dev emulators prints.
 func waitForLine(ctx context.Context, stdout io.Reader) error {
 	got := make(chan error, 1)
 	go func() {

@@ -43,7 +43,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "seed of the script")
 	flag.DurationVar(&o.pace, "pace", 2*time.Second, "mean pause between two export requests")
 	flag.DurationVar(&o.breaks, "breaks", time.Second, "mean pause between two kills or stops")
-	flag.StringVar(&o.bin, "bin", "bin/exportd", "the exportd binary")
+	flag.StringVar(&o.bin, "bin", "bin/exportd", "the exportd binary, with exportd-dev beside it")
 	flag.StringVar(&o.dir, "dir", "", "data folder; a temporary one if empty")
 	flag.IntVar(&o.messages, "messages", 20_000, "messages in the source")
 	flag.IntVar(&o.partRows, "part-rows", 500, "rows of a part")

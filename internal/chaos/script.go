@@ -27,14 +27,14 @@ func (f *fleet) breakThings(ctx context.Context, o options, rng *rand.Rand, log 
 			if !pause(ctx, time.Duration(rng.ExpFloat64()*float64(o.breaks))) {
 				return b, nil
 			}
-			if err := f.breakOne(ctx, o, rng, log, &b); err != nil {
+			if err := f.breakOne(ctx, rng, log, &b); err != nil {
 				return b, err
 			}
 		}
 	}
 }
 
-func (f *fleet) breakOne(ctx context.Context, o options, rng *rand.Rand, log io.Writer, b *breaks) error {
+func (f *fleet) breakOne(ctx context.Context, rng *rand.Rand, log io.Writer, b *breaks) error {
 	detached := context.WithoutCancel(ctx) // a process that was killed is started again, also at the end
 	switch n := rng.IntN(20); {
 	case n < 11:
@@ -43,20 +43,20 @@ func (f *fleet) breakOne(ctx context.Context, o options, rng *rand.Rand, log io.
 		p.kill()
 		b.kills++
 		pause(ctx, time.Duration(rng.IntN(2000))*time.Millisecond)
-		return p.start(detached, o.bin)
+		return p.start(detached)
 	case n < 14:
 		p := f.apis[rng.IntN(apiCount)]
 		fmt.Fprintf(log, "kill -9 %s\n", p.name)
 		p.kill()
 		b.kills++
-		return p.start(detached, o.bin)
+		return p.start(detached)
 	case n < 16:
 		fmt.Fprintf(log, "kill -9 %s\n", f.cloud.name)
 		f.cloud.kill()
 		b.kills++
 		b.cloudKills++
 		pause(ctx, time.Duration(rng.IntN(1500))*time.Millisecond)
-		if err := f.cloud.start(detached, o.bin); err != nil {
+		if err := f.cloud.start(detached); err != nil {
 			return err
 		}
 		return f.setFaults(detached, randomFaults(rng))

@@ -198,7 +198,7 @@ func (c *Config) complete() (faults Faults) {
 		c.ProjectID = cmp.Or(c.ProjectID, "exportd-local")
 	}
 	if c.ProjectID == "" {
-		faults = append(faults, "EXPORTD_PROJECT_ID: missing; the id of the Google Cloud project (or name emulators: exportd emulators prints their variables)")
+		faults = append(faults, "EXPORTD_PROJECT_ID: missing; the id of the Google Cloud project (or name emulators: exportd-dev emulators prints their variables)")
 	}
 	if c.Env == "production" {
 		if c.emulators() {

@@ -21,7 +21,7 @@ import (
 	"exportd/internal/e2e/e2etest"
 )
 
-// callbackSettings let callbacks go to this machine, as "exportd dev" does by itself.
+// callbackSettings let callbacks go to this machine, as "exportd-dev run" does by itself.
 var callbackSettings = []string{"EXPORTD_CALLBACK_ALLOW_HTTP=true", "EXPORTD_CALLBACK_ALLOW_CIDRS=127.0.0.0/8", "EXPORTD_CALLBACK_ALLOW_PORTS=0"}
 
 // documented is where the receivers are that the README leads to.

@@ -36,10 +36,10 @@ func TestStartErrors(t *testing.T) {
 		code int
 		want []string // all of them, in the message
 	}{
-		{"taken port", nil, []string{"dev", "--data-dir", t.TempDir(), "--addr", addr}, 1, []string{addr, "address already in use"}},
+		{"taken port", nil, []string{"run", "--data-dir", t.TempDir(), "--addr", addr}, 1, []string{addr, "address already in use"}},
 		{"taken port of the API", append(nobody, "EXPORTD_ADDR="+addr), []string{"api"}, 1, []string{addr, "address already in use"}},
 		{"taken port of an emulator", nil, []string{"emulators", "--data-dir", t.TempDir(), "--firestore", addr}, 1, []string{addr, "address already in use"}},
-		{"data folder that is a file", nil, []string{"dev", "--data-dir", file, "--addr", "127.0.0.1:0"}, 1, []string{file}},
+		{"data folder that is a file", nil, []string{"run", "--data-dir", file, "--addr", "127.0.0.1:0"}, 1, []string{file}},
 		{"data folder below a file", nil, []string{"emulators", "--data-dir", filepath.Join(file, "data")}, 1, []string{file}},
 		{"data folder that nobody may make", nil, []string{"emulators", "--data-dir", "/proc/none"}, 1, []string{"/proc/none"}},
 		{"many faults", []string{
@@ -53,15 +53,23 @@ func TestStartErrors(t *testing.T) {
 		{"production with emulators", append(nobody, "EXPORTD_ENV=production", "EXPORTD_PROJECT_ID=p", "EXPORTD_CALLBACK_ALLOW_HTTP=true"), []string{"api"}, 2,
 			[]string{"EMULATOR_HOST", "EXPORTD_CALLBACK_ALLOW_HTTP"}},
 		{"records shorter than files", append(nobody, "EXPORTD_RECORD_DAYS=1"), []string{"setup"}, 2, []string{"EXPORTD_RECORD_DAYS", "EXPORTD_FILE_DAYS"}},
-		{"dev with a wrong environment", []string{"EXPORTD_LOG_LEVEL=loud", "EXPORTD_JOB_SLOTS=0"}, []string{"dev", "--data-dir", t.TempDir(), "--addr", "127.0.0.1:0"}, 2,
+		{"dev with a wrong environment", []string{"EXPORTD_LOG_LEVEL=loud", "EXPORTD_JOB_SLOTS=0"}, []string{"run", "--data-dir", t.TempDir(), "--addr", "127.0.0.1:0"}, 2,
 			[]string{"EXPORTD_LOG_LEVEL", "EXPORTD_JOB_SLOTS"}},
-		{"unknown command", nil, []string{"serve"}, 2, []string{"serve"}},
-		{"unknown flag", nil, []string{"dev", "--port", "1"}, 2, []string{"--port"}},
+		{"unknown command", nil, []string{"serve"}, 2, []string{"serve", "exportd --help"}},
+		{"the embedded cloud in production", nil, []string{"exportd", "emulators"}, 2, []string{"emulators"}},
+		{"unknown flag", nil, []string{"run", "--port", "1"}, 2, []string{"--port"}},
 		{"surplus argument", nil, []string{"worker", "now"}, 2, []string{"now"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			p := e2etest.Start(t, tc.env, exportd, tc.args...)
+			program, name, args := exportd, "exportd: ", tc.args
+			switch args[0] {
+			case "exportd":
+				args = args[1:]
+			case "run", "emulators":
+				program, name = e2etest.DevProgram(exportd), "exportd-dev: "
+			}
+			p := e2etest.Start(t, tc.env, program, args...)
 			if code := p.Wait(t, startFails); code != tc.code {
 				t.Errorf("exit code %d, want %d", code, tc.code)
 			}
@@ -71,7 +79,7 @@ func TestStartErrors(t *testing.T) {
 					t.Errorf("the message lacks %q:\n%s", part, message)
 				}
 			}
-			if n := strings.Count(message, "exportd: "); n != 1 {
+			if n := strings.Count(message, name); n != 1 {
 				t.Errorf("%d messages, want one:\n%s", n, message)
 			}
 			for line := range strings.Lines(message) {
@@ -86,14 +94,19 @@ func TestStartErrors(t *testing.T) {
 // TestHelp: help is on standard output, exit code 0, and has every setting.
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"--help"}, {"help"}, nil} {
-		p := e2etest.Start(t, nil, exportd, args...)
-		if code := p.Wait(t, startFails); code != 0 {
-			t.Errorf("exportd %v: exit code %d", args, code)
-		}
-		for _, part := range []string{"EXPORTD_PART_ROWS", "FIRESTORE_EMULATOR_HOST", "doctor", "emulators"} {
-			if !strings.Contains(p.Stdout(), part) {
-				t.Errorf("exportd %v does not show %s", args, part)
+	for program, shown := range map[string][]string{
+		exportd:                     {"EXPORTD_PART_ROWS", "FIRESTORE_EMULATOR_HOST", "api", "worker", "setup", "doctor", "exportd-dev run"},
+		e2etest.DevProgram(exportd): {"EXPORTD_PART_ROWS", "run", "emulators"},
+	} {
+		for _, args := range [][]string{{"--help"}, {"help"}, nil} {
+			p := e2etest.Start(t, nil, program, args...)
+			if code := p.Wait(t, startFails); code != 0 {
+				t.Errorf("%s %v: exit code %d", program, args, code)
+			}
+			for _, part := range shown {
+				if !strings.Contains(p.Stdout(), part) {
+					t.Errorf("%s %v does not show %s", program, args, part)
+				}
 			}
 		}
 	}

@@ -18,8 +18,8 @@ import (
 func TestFewFiles(t *testing.T) {
 	t.Parallel()
 	const files = 128
-	p := e2etest.Start(t, nil, "sh", "-c", `ulimit -n "$1" && shift && exec "$@"`, "sh", strconv.Itoa(files), exportd,
-		"dev", "--data-dir", t.TempDir(), "--addr", "127.0.0.1:0", "--demo-users", "200", "--demo-messages", "300")
+	p := e2etest.Start(t, nil, "sh", "-c", `ulimit -n "$1" && shift && exec "$@"`, "sh", strconv.Itoa(files), e2etest.DevProgram(exportd),
+		"run", "--data-dir", t.TempDir(), "--addr", "127.0.0.1:0", "--demo-users", "200", "--demo-messages", "300")
 	url := p.WaitLine(t, 90*time.Second, func(line string) string {
 		rest, _ := strings.CutPrefix(line, "exportd is ready at ")
 		if rest == line {

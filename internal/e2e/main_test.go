@@ -8,7 +8,7 @@ import (
 	"exportd/internal/e2e/e2etest"
 )
 
-// exportd is the path of the binary under test, built once.
+// exportd is the path of the binary under test, built once; exportd-dev is beside it.
 var exportd string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }

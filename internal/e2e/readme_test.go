@@ -132,7 +132,7 @@ func TestDevSaysWhatItDoes(t *testing.T) {
 	addr := l.Addr().String()
 	_ = l.Close()
 	folder := t.TempDir()
-	p := e2etest.Start(t, []string{"EXPORTD_ADDR=" + addr}, exportd, "dev", "--data-dir", folder, "--demo-users", "10", "--demo-messages", "30000")
+	p := e2etest.Start(t, []string{"EXPORTD_ADDR=" + addr}, e2etest.DevProgram(exportd), "run", "--data-dir", folder, "--demo-users", "10", "--demo-messages", "30000")
 	p.WaitLine(t, time.Minute, func(line string) string {
 		if strings.HasPrefix(line, "Filling ") {
 			return line

@@ -59,19 +59,22 @@ var sdk = map[string][]string{
 	"exportd/internal/jobqueue":    {"cloud.google.com/go/pubsub", "cloud.google.com/go/iam", "google.golang.org/api"},
 	"exportd/internal/objectstore": {"cloud.google.com/go/storage", "google.golang.org/api"},
 	"exportd/internal/indexes":     {"cloud.google.com/go/firestore", "google.golang.org/api"},
+	"exportd/internal/service":     {"cloud.google.com/go/firestore", "google.golang.org/api"},
 	"exportd/internal/demo":        {"cloud.google.com/go/firestore", "google.golang.org/api"},
 	"exportd/internal/localcloud":  {"cloud.google.com/go", "google.golang.org/api"},
 	"exportd/internal/bench":       {"cloud.google.com/go", "google.golang.org/api"},
 	"exportd/internal/simulate":    {"cloud.google.com/go", "google.golang.org/api"},
 	"exportd/internal/chaos":       {"cloud.google.com/go", "google.golang.org/api"},
 	"exportd/internal/e2e":         {"cloud.google.com/go", "google.golang.org/api"},
-	"exportd/cmd":                  {"cloud.google.com/go", "google.golang.org/api"},
 }
 
 // judges are other people's implementations that tests compare ours with. What they
 // accept is not looked at closely enough to rely on it anywhere else: version 0.0.1 of the
 // library of Standard Webhooks takes an empty secret.
 var judges = []string{"github.com/standard-webhooks", "github.com/miekg/dns"}
+
+// workshop is what runs on developers' machines alone.
+var workshop = []string{"exportd/cmd/exportd-dev", "exportd/internal/bench", "exportd/internal/chaos", "exportd/internal/e2e", "exportd/internal/simulate"}
 
 // fault says what is wrong with an import, "" if nothing.
 func fault(from, to string) string {
@@ -81,16 +84,20 @@ func fault(from, to string) string {
 		return "jobs is the floor: only the standard library"
 	case from == "exportd/jobs" && internal:
 		return "jobs is the floor: it imports nothing of exportd"
-	case within(from, "exportd/internal") && within(to, "exportd/api", "exportd/worker", "exportd/cmd") && !within(from, "exportd/internal/e2e", "exportd/internal/simulate"):
+	case within(from, "exportd/internal") && within(to, "exportd/api", "exportd/worker", "exportd/cmd") && !within(from, "exportd/internal/service", "exportd/internal/e2e", "exportd/internal/simulate"):
 		return "internal packages do not know who uses them"
+	case within(to, "exportd/internal/service", "exportd/internal/command") && !within(from, "exportd/cmd"):
+		return "only programs are put together"
 	case within(from, "exportd/api") && within(to, "exportd/worker"), within(from, "exportd/worker") && within(to, "exportd/api"):
 		return "api and worker know nothing of each other"
 	case within(to, "github.com/gin-gonic") && !within(from, "exportd/api"):
 		return "only api imports Gin"
 	case within(to, judges...):
 		return "only tests judge by it"
-	case within(to, "exportd/internal/localcloud") && !within(from, "exportd/internal/localcloud", "exportd/cmd", "exportd/internal/bench", "exportd/internal/chaos", "exportd/internal/e2e", "exportd/internal/simulate"):
-		return "only cmd, benchmarks and tests know the embedded cloud"
+	case within(to, "exportd/internal/localcloud") && !within(from, append(workshop, "exportd/internal/localcloud")...):
+		return "only exportd-dev, benchmarks and tests know the embedded cloud"
+	case within(to, "exportd/internal/demo") && !within(from, workshop...):
+		return "only exportd-dev, benchmarks and tests know the demo data"
 	}
 	for _, a := range adapters {
 		for _, b := range adapters {
@@ -139,6 +146,10 @@ func TestFault(t *testing.T) {
 		{"exportd/internal/jobqueue", "cloud.google.com/go/firestore"},
 		{"exportd/api", "cloud.google.com/go/firestore"},
 		{"exportd/internal/export", "exportd/internal/localcloud/fault"},
+		{"exportd/cmd/exportd", "exportd/internal/localcloud"},
+		{"exportd/cmd/exportd", "exportd/internal/demo"},
+		{"exportd/internal/service", "exportd/internal/localcloud/fault"},
+		{"exportd/internal/export", "exportd/internal/service"},
 		{"exportd/internal/webhook", "github.com/standard-webhooks/standard-webhooks/libraries/go"},
 		{"exportd/internal/chaos", "github.com/standard-webhooks/standard-webhooks/libraries/go"},
 	} {
@@ -147,7 +158,7 @@ func TestFault(t *testing.T) {
 		}
 	}
 	for _, good := range [][2]string{
-		{"exportd/cmd/exportd", "exportd/worker"}, {"exportd/worker", "exportd/internal/export"},
+		{"exportd/internal/service", "exportd/worker"}, {"exportd/cmd/exportd", "exportd/internal/service"}, {"exportd/cmd/exportd-dev", "exportd/internal/localcloud"}, {"exportd/worker", "exportd/internal/export"},
 		{"exportd/internal/jobstore", "cloud.google.com/go/firestore/apiv1"}, {"exportd/internal/jobqueue", "cloud.google.com/go/pubsub/v2"},
 		{"exportd/internal/localcloud", "exportd/internal/localcloud/fault"},
 	} {
@@ -184,14 +195,50 @@ func TestTopLevel(t *testing.T) {
 	}
 }
 
-// TestBinaries keeps what only tests need out of what is shipped.
+// TestBinaries keeps what only tests need out of what is shipped, and the workshop out of production.
 func TestBinaries(t *testing.T) {
 	t.Parallel()
-	for _, p := range list(t, "./cmd/...") {
+	shipped := list(t, "./cmd/...")
+	if len(shipped) != 3 {
+		t.Errorf("%d programs, want 3: which are for production?", len(shipped))
+	}
+	for _, p := range shipped {
 		for _, dep := range p.Deps {
 			if dep == "testing" || within(dep, "go.uber.org/goleak") || within(dep, judges...) {
 				t.Errorf("%s would ship %s", p.ImportPath, dep)
 			}
+			if p.ImportPath != "exportd/cmd/exportd-dev" && inWorkshop(dep) {
+				t.Errorf("%s would ship %s, which is for exportd-dev", p.ImportPath, dep)
+			}
+		}
+		if p.ImportPath == "exportd/cmd/exportd-dev" && !slices.ContainsFunc(p.Deps, inWorkshop) {
+			t.Errorf("%s has nothing of the workshop: its packages have other names now", p.ImportPath)
+		}
+	}
+}
+
+// inWorkshop is about packages that production has no use for: the embedded cloud with its
+// database (and the error reporting that this brings along), the demo data.
+func inWorkshop(dep string) bool {
+	return within(dep, "exportd/internal/localcloud", "exportd/internal/demo", "github.com/cockroachdb", "github.com/getsentry")
+}
+
+// TestCrashPoints: the places at which a build for tests dies are in no other.
+func TestCrashPoints(t *testing.T) {
+	t.Parallel()
+	const holder, file = "exportd/internal/service", "crash_on.go"
+	for _, tc := range []struct {
+		tags string
+		want bool
+	}{{"nomsgpack", false}, {"nomsgpack,crashpoints", true}} {
+		cmd := exec.CommandContext(t.Context(), "go", "list", "-tags", tc.tags, "-f", "{{.GoFiles}}", holder)
+		cmd.Dir = "../.."
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		if strings.Contains(string(out), file) != tc.want {
+			t.Errorf("with tags %s %s has %s: %t, want %t", tc.tags, holder, file, !tc.want, tc.want)
 		}
 	}
 }

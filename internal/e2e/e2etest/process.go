@@ -16,20 +16,22 @@ import (
 	"time"
 )
 
-// Build compiles cmd/exportd into dir and returns the path of the binary. With race it
-// has the race detector in it; a race that it finds fails the test that runs it.
+// Build compiles exportd, and exportd-dev beside it, into dir and returns the path of exportd. With
+// race they have the race detector in them; a race that it finds fails the test that runs them.
 func Build(dir string, race bool) (string, error) {
-	binary := dir + "/exportd"
-	args := []string{"build", "-tags", "nomsgpack", "-o", binary}
+	args := []string{"build", "-tags", "nomsgpack", "-o", dir + "/"}
 	if race {
 		args = append(args, "-race")
 	}
-	out, err := exec.Command("go", append(args, "exportd/cmd/exportd")...).CombinedOutput()
+	out, err := exec.Command("go", append(args, "exportd/cmd/exportd", "exportd/cmd/exportd-dev")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build exportd: %w\n%s", err, out)
 	}
-	return binary, nil
+	return dir + "/exportd", nil
 }
+
+// DevProgram is the path of the exportd-dev beside an exportd.
+func DevProgram(exportd string) string { return exportd + "-dev" }
 
 // Process is a process that a test started.
 type Process struct {

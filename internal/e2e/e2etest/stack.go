@@ -77,10 +77,10 @@ type Stack struct {
 // startWithin is generous: with the race detector on two busy cores a start is slow.
 const startWithin = 90 * time.Second
 
-// Dev starts "exportd dev" on a data folder and waits until it is ready.
+// Dev starts "exportd-dev run" on a data folder and waits until it is ready.
 func Dev(tb testing.TB, binary, folder string, sizes Sizes, env ...string) *Stack {
 	tb.Helper()
-	p := Start(tb, env, binary, "dev", "--data-dir", folder, "--addr", "127.0.0.1:0",
+	p := Start(tb, env, DevProgram(binary), "run", "--data-dir", folder, "--addr", "127.0.0.1:0",
 		"--demo-users", strconv.Itoa(sizes.Users), "--demo-messages", strconv.Itoa(sizes.Messages))
 	p.WaitLine(tb, startWithin, func(line string) string {
 		if strings.HasPrefix(line, "exportd is ready at ") {
@@ -99,10 +99,10 @@ func Dev(tb testing.TB, binary, folder string, sizes Sizes, env ...string) *Stac
 	return s
 }
 
-// Emulators starts "exportd emulators" and returns where its services are.
+// Emulators starts "exportd-dev emulators" and returns where its services are.
 func Emulators(tb testing.TB, binary, folder string, args ...string) (*Process, Hosts) {
 	tb.Helper()
-	p := Start(tb, nil, binary, append([]string{"emulators", "--json", "--data-dir", folder}, args...)...)
+	p := Start(tb, nil, DevProgram(binary), append([]string{"emulators", "--json", "--data-dir", folder}, args...)...)
 	line := p.WaitLine(tb, startWithin, func(line string) string {
 		if strings.Contains(line, `"FIRESTORE_EMULATOR_HOST"`) {
 			return line
@@ -115,7 +115,7 @@ func Emulators(tb testing.TB, binary, folder string, args ...string) (*Process, 
 		Accounts map[string]hostVars `json:"accounts"`
 	}
 	if err := json.Unmarshal([]byte(line), &vars); err != nil {
-		tb.Fatalf("exportd emulators --json wrote %q: %v", line, err)
+		tb.Fatalf("exportd-dev emulators --json wrote %q: %v", line, err)
 	}
 	h := vars.hosts(vars.Control)
 	h.Accounts = map[string]Hosts{}

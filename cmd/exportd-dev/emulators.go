@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"exportd/deployments"
+	"exportd/internal/command"
 	"exportd/internal/localcloud"
 	"exportd/internal/localcloud/access"
 	"exportd/internal/telemetry"
@@ -60,17 +61,17 @@ func (f *cloudFlags) start(ctx context.Context, log *zap.Logger) (*localcloud.Cl
 	})
 }
 
-func emulatorsCommand(env environment) *cobra.Command {
+func emulatorsCommand(env command.Environment) *cobra.Command {
 	var flags cloudFlags
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "emulators", Short: "Run Firestore, Pub/Sub and Cloud Storage on loopback", Args: noArgs,
+		Use: "emulators", Short: "Run Firestore, Pub/Sub and Cloud Storage on loopback", Args: command.NoArgs,
 		Long: `Runs the embedded Firestore, Pub/Sub and Cloud Storage, which any Google client
 understands, until it is interrupted. The data stays in the data folder.
 
-  eval "$(exportd emulators | tee /dev/stderr)"     # in a terminal of its own: copy what it prints`,
+  eval "$(exportd-dev emulators | tee /dev/stderr)"     # in a terminal of its own: copy what it prints`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := telemetry.NewLogger(env.stderr, "info", true)
+			log, err := telemetry.NewLogger(env.Stderr, "info", true)
 			if err != nil {
 				return err
 			}
@@ -78,7 +79,7 @@ understands, until it is interrupted. The data stays in the data folder.
 			if err != nil {
 				return err
 			}
-			printEndpoints(env.stdout, cloud.Endpoints(), asJSON)
+			printEndpoints(env.Stdout, cloud.Endpoints(), asJSON)
 			return waitForCloud(cmd.Context(), cloud)
 		},
 	}

@@ -8,27 +8,43 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
 	"exportd/internal/apikey"
+	"exportd/internal/command"
 	"exportd/internal/config"
+	"exportd/internal/service"
 )
 
-// openKeys makes a store of API keys, with the keyset that seals them if one is named. The
-// keyset is made where there is none by setup, and in development.
-func openKeys(ctx context.Context, cfg config.Config, c *clients, makeKeyset bool) (*apikey.Store, error) {
-	store := apikey.StoreConfig{Client: c.firestore, Damage: c.damage, RefusePlain: cfg.Env == "production" && !cfg.AllowPlainSecrets}
-	if c.documents != nil {
-		store.Documents = c.documents
+func setupCommand(env command.Environment) *cobra.Command {
+	var admin adminKey
+	var platform string
+	cmd := &cobra.Command{
+		Use: "setup", Short: "Make topics, subscriptions, the bucket and the keyset; safe to repeat", Args: command.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withClients(cmd, env, func(cfg config.Config, c *service.Clients, _ *zap.Logger) error {
+				changed, err := c.Setup(cmd.Context())
+				for _, line := range changed {
+					fmt.Fprintln(env.Stdout, line)
+				}
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(env.Stdout, "ready: topics and subscriptions exportd-* in %s, bucket %s\n", cfg.ProjectID, cfg.Bucket)
+				fmt.Fprintln(env.Stdout, "indexes and TTL policies: firebase deploy --only firestore:indexes, with deployments/firestore.indexes.json")
+				if platform != "" {
+					admin.org, admin.scope = platform, apikey.ScopePlatform
+				}
+				return setupKeys(cmd.Context(), cfg, c, admin, env.Stdout)
+			})
+		},
 	}
-	if cfg.KeysetFile != "" {
-		var err error
-		store.Sealer, err = apikey.OpenSealer(ctx, apikey.KeysetConfig{
-			Path: cfg.KeysetFile, KMSKey: cfg.KMSKey, Make: makeKeyset || cfg.Env == "development",
-		})
-		if err != nil {
-			return nil, fmt.Errorf("EXPORTD_KEYSET_FILE (exportd setup makes one): %w", err)
-		}
-	}
-	return apikey.NewStore(store)
+	cmd.Flags().StringVar(&admin.org, "admin-key", "", "also make a key that makes all other keys of this `org`, if it has none, and print its secret once")
+	cmd.Flags().StringVar(&platform, "platform-key", "", "the same with the scope platform, which is for the keys of all orgs; `org` is the one that runs the service")
+	cmd.MarkFlagsMutuallyExclusive("admin-key", "platform-key")
+	cmd.Flags().BoolVar(&admin.another, "another-admin-key", false, "with one of these: make one although there is one")
+	return cmd
 }
 
 // adminKey says whether setup makes an admin key.
@@ -40,8 +56,8 @@ type adminKey struct {
 
 // setupKeys makes the keyset, and the first admin key of an org if one is named and it has
 // none, whose secret is printed this once.
-func setupKeys(ctx context.Context, cfg config.Config, c *clients, admin adminKey, out io.Writer) error {
-	keys, err := openKeys(ctx, cfg, c, true)
+func setupKeys(ctx context.Context, cfg config.Config, c *service.Clients, admin adminKey, out io.Writer) error {
+	keys, err := service.OpenKeys(ctx, cfg, c, true)
 	if err != nil {
 		return err
 	}
@@ -94,16 +110,4 @@ func holdersOf(ctx context.Context, keys *apikey.Store, org string, scope apikey
 		}
 	}
 	return ids, nil
-}
-
-// secretsOf gives the secrets of a key to whoever makes demo.json.
-func secretsOf(keys *apikey.Store) func(context.Context, string) (string, string, error) {
-	return func(ctx context.Context, id string) (secret, webhookSecret string, err error) {
-		key, err := keys.Lookup(ctx, id)
-		if err != nil {
-			return "", "", err
-		}
-		own, _ := key.CallbackSecrets(time.Now()) // the newest first
-		return key.Secrets[0].Secret.Reveal(), cmp.Or(own...), nil
-	}
 }

@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"context"
@@ -15,17 +15,17 @@ import (
 )
 
 // callbackLane makes what the worker calls receivers with, and the store of keys that it reads, to be closed.
-func callbackLane(ctx context.Context, cfg config.Config, c *clients) (lane *worker.CallbackConfig, keys *apikey.Store, err error) {
-	rules, err := callbackRules(cfg)
+func callbackLane(ctx context.Context, cfg config.Config, c *Clients) (lane *worker.CallbackConfig, keys *apikey.Store, err error) {
+	rules, err := CallbackRules(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := openKeys(ctx, cfg, c, false)
+	store, err := OpenKeys(ctx, cfg, c, false)
 	if err != nil {
 		return nil, nil, err
 	}
 	return &worker.CallbackConfig{
-		Slots: cfg.CallbackSlots, Sender: newSender(rules), Keys: callbackKeys{store.Fresh, time.Now}, Files: c.objects,
+		Slots: cfg.CallbackSlots, Sender: newSender(rules), Keys: callbackKeys{store.Fresh, time.Now}, Files: c.Objects,
 		URLLife: cfg.URLLife, Rand: rand.Float64,
 	}, store, nil
 }

@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"bufio"
@@ -27,9 +27,9 @@ import (
 	"exportd/jobs"
 )
 
-// service is an API in this process on an embedded cloud, with demo data.
-type service struct {
-	*clients
+// process is an API in this process on an embedded cloud, with demo data.
+type process struct {
+	*Clients
 	cloud *localcloudtest.Cloud
 	facts demo.Summary
 	url   string
@@ -37,8 +37,8 @@ type service struct {
 	stop  func()
 }
 
-// serviceOn starts an API on a cloud. Each address is that of the cloud, or stands in for it.
-func serviceOn(t *testing.T, cloud *localcloudtest.Cloud, at localcloud.Endpoints, set map[string]string) *service {
+// startOn starts an API on a cloud. Each address is that of the cloud, or stands in for it.
+func startOn(t *testing.T, cloud *localcloudtest.Cloud, at localcloud.Endpoints, set map[string]string) *process {
 	t.Helper()
 	env := map[string]string{
 		"FIRESTORE_EMULATOR_HOST": at.Firestore, "PUBSUB_EMULATOR_HOST": at.PubSub, "STORAGE_EMULATOR_HOST": at.Storage,
@@ -51,11 +51,11 @@ func serviceOn(t *testing.T, cloud *localcloudtest.Cloud, at localcloud.Endpoint
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &service{cloud: cloud, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2000}}}
-	if s.clients, err = openClients(t.Context(), cfg, zap.NewNop()); err != nil {
+	s := &process{cloud: cloud, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2000}}}
+	if s.Clients, err = Open(t.Context(), cfg, zap.NewNop()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.setup(t.Context()); err != nil {
+	if _, err := s.Setup(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	target, closeTarget, err := demo.DialEmulator(t.Context(), cloud.Endpoints().Firestore, localcloudtest.Project)
@@ -73,7 +73,7 @@ func serviceOn(t *testing.T, cloud *localcloudtest.Cloud, at localcloud.Endpoint
 	s.url = "http://" + l.Addr().String()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	served := make(chan error, 1)
-	go func() { served <- serveAPI(ctx, cfg, s.clients, zap.NewNop(), l) }()
+	go func() { served <- ServeAPI(ctx, cfg, s.Clients, zap.NewNop(), l) }()
 	s.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-served; err != nil {
@@ -87,7 +87,7 @@ func serviceOn(t *testing.T, cloud *localcloudtest.Cloud, at localcloud.Endpoint
 }
 
 // request makes a request signed by the demo's key.
-func (s *service) request(ctx context.Context, path string, query url.Values, header ...string) *http.Request {
+func (s *process) request(ctx context.Context, path string, query url.Values, header ...string) *http.Request {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path+"?"+query.Encode(), nil)
 	if err != nil {
 		panic(err) // a path that is written in this file
@@ -102,7 +102,7 @@ func (s *service) request(ctx context.Context, path string, query url.Values, he
 	return r
 }
 
-func (s *service) get(ctx context.Context, path string, query url.Values, header ...string) (int, http.Header, []byte, error) {
+func (s *process) get(ctx context.Context, path string, query url.Values, header ...string) (int, http.Header, []byte, error) {
 	res, err := s.http.Do(s.request(ctx, path, query, header...))
 	if err != nil {
 		return 0, nil, nil, err
@@ -113,7 +113,7 @@ func (s *service) get(ctx context.Context, path string, query url.Values, header
 }
 
 // lists asks for pages of users, four at a time, and gives how long each took.
-func (s *service) lists(t *testing.T, n int) (took []time.Duration) {
+func (s *process) lists(t *testing.T, n int) (took []time.Duration) {
 	t.Helper()
 	query := url.Values{"workspaceId": {s.facts.WorkspaceID}, "mediumId": {s.facts.MediumID}, "limit": {"20"}}
 	var mu sync.Mutex
@@ -140,9 +140,9 @@ func (s *service) lists(t *testing.T, n int) (took []time.Duration) {
 func p99(took []time.Duration) time.Duration { return took[len(took)*99/100] }
 
 // queued makes jobs, which no worker takes.
-func (s *service) queued(t *testing.T, n int) (ids []string) {
+func (s *process) queued(t *testing.T, n int) (ids []string) {
 	t.Helper()
-	store := jobstore.New(jobstore.Config{Client: s.cloud.Firestore, Policy: s.store.Policy(), ReuseFor: time.Minute})
+	store := jobstore.New(jobstore.Config{Client: s.cloud.Firestore, Policy: s.Store.Policy(), ReuseFor: time.Minute})
 	for i := range n {
 		got, err := store.Submit(t.Context(), jobs.Submission{OrgID: s.facts.OrgID, KeyID: s.facts.APIKey, Kind: jobs.KindUsers, Fresh: true, Params: jobs.Params{
 			"profile": jobs.ProfileRFC4180, "workspaceId": s.facts.WorkspaceID, "mediumId": s.facts.MediumID, "birthdayMonth": int64(i%12 + 1),
@@ -162,7 +162,7 @@ type crowd struct {
 }
 
 // gather has callers wait for jobs in turn, each until its job has ended.
-func (s *service) gather(t *testing.T, ids []string, polls, streams int) *crowd {
+func (s *process) gather(t *testing.T, ids []string, polls, streams int) *crowd {
 	c := &crowd{}
 	for i := range polls {
 		c.all.Go(func() { c.poll(t, s, ids[i%len(ids)]) })
@@ -173,7 +173,7 @@ func (s *service) gather(t *testing.T, ids []string, polls, streams int) *crowd 
 	return c
 }
 
-func (c *crowd) poll(t *testing.T, s *service, id string) {
+func (c *crowd) poll(t *testing.T, s *process, id string) {
 	for t.Context().Err() == nil {
 		c.waiting.Add(1)
 		code, header, body, err := s.get(t.Context(), "/exports/"+id, nil, "Prefer", "wait=25")
@@ -196,7 +196,7 @@ func (c *crowd) poll(t *testing.T, s *service, id string) {
 	}
 }
 
-func (c *crowd) follow(t *testing.T, s *service, id string) {
+func (c *crowd) follow(t *testing.T, s *process, id string) {
 	for t.Context().Err() == nil {
 		res, err := s.http.Do(s.request(t.Context(), "/exports/"+id+"/events", nil))
 		if err != nil {
@@ -229,7 +229,7 @@ func (c *crowd) follow(t *testing.T, s *service, id string) {
 // too; then all are told that their jobs have ended.
 func TestCrowd(t *testing.T) {
 	cloud := localcloudtest.Start(t)
-	s := serviceOn(t, cloud, cloud.Endpoints(), nil)
+	s := startOn(t, cloud, cloud.Endpoints(), nil)
 	polls, streams, pages := 1000, 500, 200
 	if os.Getenv("EXPORTD_CROWD") != "" { // make crowd
 		pages = 2000
@@ -256,7 +256,7 @@ func TestCrowd(t *testing.T) {
 	s.lists(t, 40)
 	after := s.lists(t, pages)
 	unavailable := c.unavailable.Load()
-	store := jobstore.New(jobstore.Config{Client: cloud.Firestore, Policy: s.store.Policy(), ReuseFor: time.Minute})
+	store := jobstore.New(jobstore.Config{Client: cloud.Firestore, Policy: s.Store.Policy(), ReuseFor: time.Minute})
 	for _, id := range ids {
 		if _, err := store.Update(t.Context(), id, "test", func(tx *jobs.Tx) error { return tx.Cancel("enough") }); err != nil {
 			t.Fatal(err)

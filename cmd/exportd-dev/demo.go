@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,9 +10,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"exportd/internal/apikey"
+	"exportd/internal/command"
 	"exportd/internal/config"
 	"exportd/internal/demo"
 	"exportd/internal/localcloud"
+	"exportd/internal/service"
 )
 
 // demoFile is what demo.json holds: everything that a client of the demo needs.
@@ -25,13 +29,13 @@ type demoFile struct {
 }
 
 // loadDemo fills a new data folder and writes demo.json, which only its owner can read.
-func loadDemo(ctx context.Context, env environment, flags devFlags, cfg config.Config, c *clients, e localcloud.Endpoints, apiURL string, say func(string)) (demoFile, error) {
+func loadDemo(ctx context.Context, env command.Environment, flags runFlags, cfg config.Config, c *service.Clients, e localcloud.Endpoints, apiURL string, say func(string)) (demoFile, error) {
 	target, closeTarget, err := demo.DialEmulator(ctx, e.Firestore, cfg.ProjectID)
 	if err != nil {
 		return demoFile{}, err
 	}
 	defer closeTarget()
-	keys, err := openKeys(ctx, cfg, c, true)
+	keys, err := service.OpenKeys(ctx, cfg, c, true)
 	if err != nil {
 		return demoFile{}, err
 	}
@@ -41,7 +45,7 @@ func loadDemo(ctx context.Context, env environment, flags devFlags, cfg config.C
 		Seed: 1, Users: flags.users, Messages: flags.messages, Now: time.Now(), Secrets: secretsOf(keys), Refill: flags.refill,
 		Progress: func(written int) {
 			if written == 0 {
-				fmt.Fprintf(env.stdout, "Filling %s with demo data.\n", flags.dataDir)
+				fmt.Fprintf(env.Stdout, "Filling %s with demo data.\n", flags.dataDir)
 			}
 			say(fmt.Sprintf("it fills %s with demo data, %d documents so far", flags.dataDir, written))
 		},
@@ -51,9 +55,9 @@ func loadDemo(ctx context.Context, env environment, flags devFlags, cfg config.C
 	}
 	switch {
 	case summary.Loaded:
-		fmt.Fprintf(env.stdout, "Done in %s: %d users and %d messages in the demo workspace.\n", time.Since(begun).Round(100*time.Millisecond), summary.Users, summary.Messages)
+		fmt.Fprintf(env.Stdout, "Done in %s: %d users and %d messages in the demo workspace.\n", time.Since(begun).Round(100*time.Millisecond), summary.Users, summary.Messages)
 	case flags.users > 0 && flags.users != summary.AllUsers, flags.messages > 0 && flags.messages != summary.AllMessages:
-		fmt.Fprintf(env.stdout, "%s has data of %d users and %d messages and is served as it is; --refill-demo makes it anew.\n", flags.dataDir, summary.AllUsers, summary.AllMessages)
+		fmt.Fprintf(env.Stdout, "%s has data of %d users and %d messages and is served as it is; --refill-demo makes it anew.\n", flags.dataDir, summary.AllUsers, summary.AllMessages)
 	}
 	facts := demoFile{APIURL: apiURL, Summary: summary, FirestoreHost: e.Firestore, PubSubHost: e.PubSub, StorageHost: e.Storage, ControlHost: e.Control}
 	body, err := json.MarshalIndent(facts, "", "  ")
@@ -98,4 +102,16 @@ vip "$URL/exports"
 
 Ctrl-C stops it; the data stays in %[11]s.
 `, f.APIURL, filepath.Join(dataDir, "demo.json"), f.APIKey, f.Secret, f.WorkspaceID, f.MediumID, f.From, f.To, place, days, dataDir)
+}
+
+// secretsOf gives the secrets of a key to whoever makes demo.json.
+func secretsOf(keys *apikey.Store) func(context.Context, string) (string, string, error) {
+	return func(ctx context.Context, id string) (secret, webhookSecret string, err error) {
+		key, err := keys.Lookup(ctx, id)
+		if err != nil {
+			return "", "", err
+		}
+		own, _ := key.CallbackSecrets(time.Now()) // the newest first
+		return key.Secrets[0].Secret.Reveal(), cmp.Or(own...), nil
+	}
 }

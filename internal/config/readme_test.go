@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"flag"
@@ -6,8 +6,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"exportd/internal/config"
 )
 
 var update = flag.Bool("update", false, "write the README's table of settings")
@@ -30,7 +28,7 @@ func TestReadme(t *testing.T) {
 		return
 	}
 	if !*update {
-		t.Fatal("README.md has another table of settings than internal/config; run: go test ./cmd/exportd -run TestReadme -update")
+		t.Fatal("README.md has another table of settings than this package; run: go test ./internal/config -run TestReadme -update")
 	}
 	if err := os.WriteFile(readme, []byte(want), 0o600); err != nil {
 		t.Fatal(err)
@@ -40,7 +38,7 @@ func TestReadme(t *testing.T) {
 func settingsMarkdown() string {
 	var b strings.Builder
 	b.WriteString("\n| variable | default | meaning |\n|---|---|---|\n")
-	for _, s := range config.Settings() {
+	for _, s := range Settings() {
 		def := ""
 		if s.Default != "" {
 			def = "`" + s.Default + "`"

@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"context"
@@ -63,7 +63,7 @@ func connectionsFor(calls int) int {
 
 // openFirestore opens the client for documents, and what watches them, on connections of
 // their own. Reads of the source collections have others.
-func (c *clients) openFirestore(ctx context.Context, cfg config.Config, log *zap.Logger) error {
+func (c *Clients) openFirestore(ctx context.Context, cfg config.Config, log *zap.Logger) error {
 	reach := connection.FirestoreConfig{Emulator: cfg.FirestoreHost, Guard: c.guards.firestore}
 	watch := reach
 	// Heartbeats of all slots may commit at once, and callbacks that are under way.
@@ -72,7 +72,7 @@ func (c *clients) openFirestore(ctx context.Context, cfg config.Config, log *zap
 	if err != nil {
 		return fmt.Errorf("open Firestore of %s: %w", cfg.ProjectID, err)
 	}
-	c.firestore, err = firestore.NewClientWithDatabase(ctx, cfg.ProjectID, cfg.DatabaseID,
+	c.Firestore, err = firestore.NewClientWithDatabase(ctx, cfg.ProjectID, cfg.DatabaseID,
 		option.WithGRPCConn(nil), // of the client's own where FIRESTORE_EMULATOR_HOST is set
 		gtransport.WithConnPool(pool))
 	if err != nil {

@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"context"
@@ -29,7 +29,7 @@ type idlers struct {
 }
 
 // start runs a process's work until ctx ends.
-func (i *idlers) start(ctx context.Context, b *testing.B, name string, work func(context.Context, config.Config, *clients) error) {
+func (i *idlers) start(ctx context.Context, b *testing.B, name string, work func(context.Context, config.Config, *Clients) error) {
 	b.Helper()
 	e := i.cloud.Endpoints()
 	env := map[string]string{
@@ -40,7 +40,7 @@ func (i *idlers) start(ctx context.Context, b *testing.B, name string, work func
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, err := openClients(ctx, cfg, zap.NewNop())
+	c, err := Open(ctx, cfg, zap.NewNop())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -59,8 +59,8 @@ func (i *idlers) startAPI(ctx context.Context, b *testing.B, name string) {
 		b.Fatal(err)
 	}
 	i.urls = append(i.urls, "http://"+l.Addr().String())
-	i.start(ctx, b, name, func(ctx context.Context, cfg config.Config, c *clients) error {
-		return serveAPI(ctx, cfg, c, zap.NewNop(), l)
+	i.start(ctx, b, name, func(ctx context.Context, cfg config.Config, c *Clients) error {
+		return ServeAPI(ctx, cfg, c, zap.NewNop(), l)
 	})
 }
 
@@ -143,9 +143,9 @@ func BenchmarkIdle(b *testing.B) {
 		}
 		writer.End()
 		ctx, stop := context.WithCancel(b.Context())
-		ready := make(chan *clients, 1)
-		i.start(ctx, b, "setup", func(ctx context.Context, _ config.Config, c *clients) error {
-			if _, err := c.setup(ctx); err != nil {
+		ready := make(chan *Clients, 1)
+		i.start(ctx, b, "setup", func(ctx context.Context, _ config.Config, c *Clients) error {
+			if _, err := c.Setup(ctx); err != nil {
 				return err
 			}
 			ready <- c
@@ -160,13 +160,13 @@ func BenchmarkIdle(b *testing.B) {
 		<-time.After(5 * time.Second)
 		b.ReportMetric(float64(i.cloud.Faults().Counters().DocumentsRead), "start-reads")
 		for n := range workers {
-			i.start(ctx, b, fmt.Sprint("worker", n), func(ctx context.Context, cfg config.Config, c *clients) error {
-				return runWorker(ctx, cfg, c, zap.NewNop())
+			i.start(ctx, b, fmt.Sprint("worker", n), func(ctx context.Context, cfg config.Config, c *Clients) error {
+				return RunWorker(ctx, cfg, c, zap.NewNop())
 			})
 		}
-		await(b, func() bool { w, err := own.store.Alive(ctx); return err == nil && len(w) == workers })
+		await(b, func() bool { w, err := own.Store.Alive(ctx); return err == nil && len(w) == workers })
 		// What the chief would find out within five minutes.
-		if err := own.store.Divide(ctx, func(d *jobstore.Division) { d.Partitions, d.Workers = 1, workers }); err != nil {
+		if err := own.Store.Divide(ctx, func(d *jobstore.Division) { d.Partitions, d.Workers = 1, workers }); err != nil {
 			b.Fatal(err)
 		}
 		<-time.After(settle)

@@ -14,24 +14,26 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"exportd/api"
+	"exportd/internal/command"
 	"exportd/internal/config"
 	"exportd/internal/demo"
 	"exportd/internal/localcloud"
+	"exportd/internal/service"
 	"exportd/internal/telemetry"
 )
 
-type devFlags struct {
+type runFlags struct {
 	cloudFlags
 	addr            string
 	users, messages int
 	refill          bool
 }
 
-func devCommand(env environment) *cobra.Command {
-	var flags devFlags
+func runCommand(env command.Environment) *cobra.Command {
+	var flags runFlags
 	cmd := &cobra.Command{
-		Use: "dev", Short: "Run everything in one process, with demo data", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return dev(cmd.Context(), env, flags) },
+		Use: "run", Aliases: []string{"dev"}, Short: "Run everything in one process, with demo data", Args: command.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), env, flags) },
 	}
 	flags.add(cmd)
 	cmd.Flags().StringVar(&flags.addr, "addr", "", "HOST:PORT for the API (default: EXPORTD_ADDR, else "+config.LoopbackAddr+")")
@@ -41,8 +43,8 @@ func devCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-// dev runs the embedded cloud, the API and a worker until ctx ends or one of them fails.
-func dev(ctx context.Context, env environment, flags devFlags) (err error) {
+// run runs the embedded cloud, the API and a worker until ctx ends or one of them fails.
+func run(ctx context.Context, env command.Environment, flags runFlags) (err error) {
 	// The environment before anything else: all its faults at once, and nothing is started for
 	// a wrong one. The addresses are not known yet.
 	cfg, err := devConfig(env, localcloud.Endpoints{Firestore: ":0", PubSub: ":0", Storage: ":0"})
@@ -50,11 +52,11 @@ func dev(ctx context.Context, env environment, flags devFlags) (err error) {
 		return err
 	}
 	addr := cmp.Or(flags.addr, cfg.Addr)
-	level := env.getenv("EXPORTD_LOG_LEVEL")
+	level := env.Getenv("EXPORTD_LOG_LEVEL")
 	if level == "" {
 		level = "warn" // a terminal that shows what to do next should not scroll away
 	}
-	log, err := telemetry.NewLogger(env.stderr, level, true)
+	log, err := telemetry.NewLogger(env.Stderr, level, true)
 	if err != nil {
 		return config.Faults{err.Error()}
 	}
@@ -77,12 +79,12 @@ func dev(ctx context.Context, env environment, flags devFlags) (err error) {
 		return err
 	}
 	cfg.KeysetFile = cmp.Or(cfg.KeysetFile, filepath.Join(flags.dataDir, "keyset.json"))
-	c, err := openClients(ctx, cfg, log)
+	c, err := service.Open(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if _, err := c.setup(ctx); err != nil {
+	if _, err := c.Setup(ctx); err != nil {
 		return err
 	}
 	facts, err := loadDemo(ctx, env, flags, cfg, c, cloud.Endpoints(), "http://"+l.Addr().String(), waiting.say)
@@ -92,14 +94,14 @@ func dev(ctx context.Context, env environment, flags devFlags) (err error) {
 	if err := end(); err != nil {
 		return fmt.Errorf("hand the port over: %w", err)
 	}
-	printNextSteps(env.stdout, flags.dataDir, facts)
+	printNextSteps(env.Stdout, flags.dataDir, facts)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return serveAPI(gctx, cfg, c, log, l, api.Check{Name: "subscriptions", Run: c.queue.PingSubscriptions})
+		return service.ServeAPI(gctx, cfg, c, log, l, api.Check{Name: "subscriptions", Run: c.Queue.PingSubscriptions})
 	})
 	work := cfg
 	work.OpsAddr = "" // the process has one port for operators, which the API has opened
-	g.Go(func() error { return runWorker(gctx, work, c, log) })
+	g.Go(func() error { return service.RunWorker(gctx, work, c, log) })
 	g.Go(func() error {
 		select {
 		case <-gctx.Done():
@@ -112,7 +114,7 @@ func dev(ctx context.Context, env environment, flags devFlags) (err error) {
 }
 
 // devConfig is the environment's configuration with the embedded cloud's addresses.
-func devConfig(env environment, e localcloud.Endpoints) (config.Config, error) {
+func devConfig(env command.Environment, e localcloud.Endpoints) (config.Config, error) {
 	own := map[string]string{
 		"EXPORTD_ENV": "development", "FIRESTORE_EMULATOR_HOST": e.Firestore, "PUBSUB_EMULATOR_HOST": e.PubSub, "STORAGE_EMULATOR_HOST": e.Storage,
 		// On one machine a callback's receiver is on loopback; production never has these.
@@ -121,9 +123,9 @@ func devConfig(env environment, e localcloud.Endpoints) (config.Config, error) {
 		"EXPORTD_DRAIN_SECONDS": "2",
 	}
 	return config.Load(func(name string) string {
-		if v, ok := own[name]; ok && (env.getenv(name) == "" || strings.HasSuffix(name, "_EMULATOR_HOST")) {
+		if v, ok := own[name]; ok && (env.Getenv(name) == "" || strings.HasSuffix(name, "_EMULATOR_HOST")) {
 			return v
 		}
-		return env.getenv(name)
-	}, env.environ)
+		return env.Getenv(name)
+	}, env.Environ)
 }

@@ -43,7 +43,7 @@ func (s *starting) serve(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Retry-After", startingRetry)
 	w.WriteHeader(http.StatusServiceUnavailable)
-	_ = json.NewEncoder(w).Encode(map[string]string{"message": "exportd dev is not ready yet: " + *s.doing.Load()}) // the caller has gone
+	_ = json.NewEncoder(w).Encode(map[string]string{"message": "exportd-dev is not ready yet: " + *s.doing.Load()}) // the caller has gone
 }
 
 // end stops answering, and leaves the port open for whoever is next.

@@ -1,0 +1,104 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"exportd/api"
+	"exportd/internal/apikey"
+	"exportd/internal/config"
+	"exportd/internal/loopback"
+	"exportd/internal/webhook"
+)
+
+// apiChecks are what the API needs to answer: of Pub/Sub, to ring.
+func (c *Clients) apiChecks() []api.Check {
+	return []api.Check{
+		{Name: "firestore", Run: c.Store.Ping}, {Name: "pubsub", Run: c.Queue.Ping}, {Name: "storage", Run: c.Objects.Ping},
+	}
+}
+
+// keysetCheck is about the keyset alone: that keys cannot be read is Firestore's check to tell.
+func keysetCheck(keys *apikey.Store) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := keys.CheckSealed(ctx); errors.Is(err, apikey.ErrKeyset) {
+			return err
+		}
+		return nil
+	}
+}
+
+// ServeAPI answers on l until ctx ends. /readyz asks more, besides what every API needs.
+func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logger, l net.Listener, more ...api.Check) error {
+	keys, err := OpenKeys(ctx, cfg, c, false)
+	if err != nil {
+		return err
+	}
+	defer keys.Close()
+	checks := append(append(c.apiChecks(), api.Check{Name: "keyset", Run: keysetCheck(keys)}), more...)
+	rules, err := CallbackRules(cfg)
+	if err != nil {
+		return err
+	}
+	proxies, err := networks("EXPORTD_TRUSTED_PROXIES", cfg.TrustedProxies)
+	if err != nil {
+		return err
+	}
+	wait := cfg.Wait
+	if wait == 0 {
+		wait = -1 // "do not wait" to the API, where 0 is the default
+	}
+	server, err := api.New(api.Config{
+		Keys: keys.Lookup, ProvedKeys: keys, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: c.Store, Queue: c.Queue, Objects: c.Objects, Operations: c.Store, Logger: log, Checks: checks, Alive: c.guards.apiAlive,
+		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: proxies,
+		PrivilegedV1: cfg.PrivilegedV1, MaxConnections: cfg.MaxConnections, Metrics: c.metrics,
+		LoopbackOnly: cfg.Env == "development" && loopback.IsHost(l.Addr().String()),
+		IPRate:       api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst},
+		KeyRate:      api.Rate{PerSecond: float64(cfg.RateKey), Burst: cfg.RateKeyBurst},
+	})
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	// Both end with the other: the store's Run only ends with ctx.
+	g.Go(func() error { return keys.Run(ctx) })
+	g.Go(func() error { return server.Serve(ctx, l) })
+	g.Go(func() error {
+		return serveOps(ctx, cfg.OpsAddr, ops{alive: c.guards.apiAlive, checks: checks, metrics: c.metrics, log: log})
+	})
+	return g.Wait()
+}
+
+// CallbackRules are where callbacks may go by the settings.
+func CallbackRules(cfg config.Config) (webhook.Rules, error) {
+	own, err := webhook.ParseHostList(cfg.CallbackOwnHosts)
+	if err != nil {
+		return webhook.Rules{}, config.Faults{"EXPORTD_CALLBACK_OWN_HOSTS: " + err.Error()}
+	}
+	rules := webhook.Rules{OwnHosts: own, Dev: webhook.Dev{AllowHTTP: cfg.CallbackAllowHTTP}}
+	if rules.Dev.AllowCIDRs, err = networks("EXPORTD_CALLBACK_ALLOW_CIDRS", cfg.CallbackAllowCIDRs); err != nil {
+		return rules, err
+	}
+	for _, port := range cfg.CallbackAllowPorts {
+		rules.Dev.AllowPorts = append(rules.Dev.AllowPorts, uint16(port))
+	}
+	return rules, nil
+}
+
+// networks parses the value of a setting.
+func networks(setting string, cidrs []string) (out []netip.Prefix, err error) {
+	for _, cidr := range cidrs {
+		p, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return nil, config.Faults{fmt.Sprintf("%s=%q: networks are wanted, as 127.0.0.0/8", setting, cidr)}
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
