@@ -7,6 +7,11 @@ BIN     := bin
 PARALLEL ?= 2
 TESTFLAGS ?= -race -shuffle=on -count=1
 PKGS    := ./...
+# What the programs say they are (--version, /healthz): the tag at or before the commit, and the commit,
+# with -dirty if files differ from it. Empty without git: internal/version has what is said then.
+VERSION ?= $(patsubst v%,%,$(shell git describe --tags --match 'v[0-9]*' --abbrev=12 2>/dev/null))
+COMMIT  ?= $(shell git describe --always --exclude '*' --abbrev=12 --dirty 2>/dev/null)
+LDFLAGS  = -s -w -X exportd/internal/version.release=$(VERSION) -X exportd/internal/version.commit=$(COMMIT)
 
 .DEFAULT_GOAL := help
 
@@ -17,7 +22,7 @@ run: build ## Run everything in one process with demo data, on 127.0.0.1:8080; A
 	./$(BIN)/exportd-dev run $(ARGS)
 
 build: ## Build bin/exportd, bin/exportctl and bin/exportd-dev
-	$(GO) build -tags $(TAGS) -trimpath -ldflags '-s -w' -o $(BIN)/ ./cmd/...
+	$(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
 test: ## Run all tests with the race detector, in random order
 	$(GO) test -tags $(TAGS) -p $(PARALLEL) $(TESTFLAGS) $(PKGS)

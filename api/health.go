@@ -58,16 +58,20 @@ func (r *readiness) ask(ctx context.Context) map[string]error {
 }
 
 // health says that the process answers, whatever it depends on, unless for so long nothing
-// has got through to it that another process may fare better.
+// has got through to it that another process may fare better; and which build it is.
 func (s *Server) health(c *gin.Context, _ *apikey.Key) error {
 	if err := s.alive(); err != nil {
 		observe(c).cause = err
 		setRetryAfter(c, retryAfterOutage*time.Second)
-		writeJSON(c, http.StatusServiceUnavailable, map[string]string{"status": "cut off"})
+		writeJSON(c, http.StatusServiceUnavailable, s.healthOf("cut off"))
 		return nil
 	}
-	writeJSON(c, http.StatusOK, map[string]string{"status": "ok"})
+	writeJSON(c, http.StatusOK, s.healthOf("ok"))
 	return nil
+}
+
+func (s *Server) healthOf(status string) map[string]any {
+	return map[string]any{"status": status, "version": s.build.Version, "commit": s.build.Commit, "modified": s.build.Modified}
 }
 
 // ready says which dependencies can be used; 503 if one cannot, or on the way down.

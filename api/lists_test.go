@@ -16,6 +16,7 @@ import (
 	"exportd/internal/dataset"
 	"exportd/internal/jsonrow"
 	"exportd/internal/records"
+	"exportd/internal/version"
 	"exportd/internal/vip"
 	"exportd/jobs"
 )
@@ -209,6 +210,7 @@ func TestHealth(t *testing.T) {
 	var cutOff error
 	b := newBench(t, func(c *Config) {
 		c.Alive = func() error { return cutOff }
+		c.Build = version.Build{Version: "0.1.0", Commit: "b0ff6e2d3246", Modified: true}
 		c.Checks = []Check{
 			{"firestore", func(context.Context) error { return nil }},
 			{"pubsub", func(context.Context) error {
@@ -225,7 +227,7 @@ func TestHealth(t *testing.T) {
 		w := b.do(r)
 		return w.Code, w.Body.String()
 	}
-	if code, body := ask("/healthz"); code != 200 || body != `{"status":"ok"}` {
+	if code, body := ask("/healthz"); code != 200 || body != `{"commit":"b0ff6e2d3246","modified":true,"status":"ok","version":"0.1.0"}` {
 		t.Errorf("healthz = %d %s", code, body)
 	}
 	if code, body := ask("/readyz"); code != 200 || body != `{"checks":{"firestore":"ok","pubsub":"ok"},"status":"ok"}` {
@@ -240,7 +242,7 @@ func TestHealth(t *testing.T) {
 		t.Errorf("readyz = %d %s", code, body)
 	}
 	cutOff = errors.New("nothing has got through")
-	if code, body := ask("/healthz"); code != 503 || body != `{"status":"cut off"}` {
+	if code, body := ask("/healthz"); code != 503 || body != `{"commit":"b0ff6e2d3246","modified":true,"status":"cut off","version":"0.1.0"}` {
 		t.Errorf("healthz of a process that is cut off = %d %s", code, body)
 	}
 	_, unknown := ask("/nothing-here")

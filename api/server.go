@@ -19,6 +19,7 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
+	"exportd/internal/version"
 	"exportd/internal/vip"
 	"exportd/internal/webhook"
 	"exportd/jobs"
@@ -53,6 +54,8 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// Checks are what /readyz asks.
 	Checks []Check
+	// Build is what /healthz says of the program.
+	Build version.Build
 	// Alive is what /healthz asks: an error says that only another process can help. May be nil.
 	Alive func() error
 	// CallbackRules judge callbackUrl, but for AllowedHosts, which come from the key.
@@ -122,6 +125,7 @@ type Server struct {
 	strangers *strangers
 	readiness *readiness
 	alive     func() error
+	build     version.Build
 	waits     *places
 	connected *places // connections, by address
 	files     *files
@@ -159,7 +163,7 @@ func New(c Config) (*Server, error) {
 		datasets: c.Datasets,
 		keys:     c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Proved: c.ProvedKeys, Nonces: c.Nonces, PrivilegedV1: c.PrivilegedV1}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
-		metrics: m, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive,
+		metrics: m, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive, build: c.Build,
 		waits: newPlaces(c.MaxWaits), connected: newPlaces(c.MaxConnections),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
 		proxies: c.TrustedProxies, loopback: c.LoopbackOnly, quotas: c.Quotas,

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"exportd/internal/version"
 )
 
 // environment is what the program gets from its process; tests give their own.
@@ -75,10 +77,12 @@ Exit codes:
   2  called wrong             6  rate limited or not reachable: try later
   3  the job failed or was    130 interrupted: the job goes on
      canceled`,
+		Version:      version.Get().String(),
 		SilenceUsage: true, SilenceErrors: true,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)

@@ -1,5 +1,5 @@
 // Package command is what exportd's programs share on a command line: signals, exit codes, how
-// a wrong call is told, and the table of settings in the help.
+// a wrong call is told, --version and the table of settings in the help.
 package command
 
 import (
@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"exportd/internal/config"
+	"exportd/internal/version"
 )
 
 // Environment is what a command gets from its process; tests give their own.
@@ -57,13 +58,14 @@ func Run(root func(Environment) *cobra.Command) int {
 // Program makes the root command of a program of its commands.
 func Program(env Environment, name, short, long string, commands ...*cobra.Command) *cobra.Command {
 	root := &cobra.Command{
-		Use: name, Short: short, Long: long,
+		Use: name, Short: short, Long: long, Version: version.Get().String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		// Without a command there is help; what is no command is refused as any surplus argument.
 		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err, name} })

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +89,20 @@ func TestStartErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestVersion: each program says which one it is, on standard output.
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	for _, program := range []string{exportd, e2etest.DevProgram(exportd)} {
+		p := e2etest.Start(t, nil, program, "--version")
+		if code := p.Wait(t, startFails); code != 0 {
+			t.Errorf("%s --version: exit code %d", program, code)
+		}
+		if want := regexp.MustCompile(`^` + filepath.Base(program) + ` \S+ \(commit ([0-9a-f]{12}( with changes)?|unknown), go1\.\S+\)\n$`); !want.MatchString(p.Stdout()) {
+			t.Errorf("%s --version = %q", program, p.Stdout())
+		}
 	}
 }
 

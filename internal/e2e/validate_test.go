@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -125,5 +126,15 @@ func openRoutes(t *testing.T, s *e2etest.Stack) {
 				t.Errorf("%s shows a secret", path)
 			}
 		}
+	}
+	var health struct{ Status, Version, Commit string }
+	r, err := e2etest.Send(t.Context(), http.MethodGet, s.APIURL+"/healthz", nil, nil)
+	if err != nil || json.Unmarshal(r.Body, &health) != nil {
+		t.Fatalf("healthz: %v %s", err, r.Body)
+	}
+	p := e2etest.Start(t, nil, exportd, "--version")
+	p.Wait(t, startFails)
+	if want := "exportd " + health.Version + " (commit " + health.Commit; health.Commit == "" || !strings.HasPrefix(p.Stdout(), want) {
+		t.Errorf("healthz says %s, exportd --version %s", r.Body, p.Stdout())
 	}
 }

@@ -86,6 +86,8 @@ func fault(from, to string) string {
 		return "jobs is the floor: it imports nothing of exportd"
 	case within(from, "exportd/internal") && within(to, "exportd/api", "exportd/worker", "exportd/cmd") && !within(from, "exportd/internal/service", "exportd/internal/e2e", "exportd/internal/simulate"):
 		return "internal packages do not know who uses them"
+	case from == "exportd/internal/version" && internal:
+		return "version is of every program, and knows none"
 	case within(to, "exportd/internal/service", "exportd/internal/command") && !within(from, "exportd/cmd"):
 		return "only programs are put together"
 	case within(from, "exportd/api") && within(to, "exportd/worker"), within(from, "exportd/worker") && within(to, "exportd/api"):

@@ -14,6 +14,7 @@ import (
 	"exportd/internal/apikey"
 	"exportd/internal/config"
 	"exportd/internal/loopback"
+	"exportd/internal/version"
 	"exportd/internal/webhook"
 )
 
@@ -55,7 +56,7 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 		wait = -1 // "do not wait" to the API, where 0 is the default
 	}
 	server, err := api.New(api.Config{
-		Keys: keys.Lookup, ProvedKeys: keys, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: c.Store, Queue: c.Queue, Objects: c.Objects, Operations: c.Store, Logger: log, Checks: checks, Alive: c.guards.apiAlive,
+		Keys: keys.Lookup, ProvedKeys: keys, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: c.Store, Queue: c.Queue, Objects: c.Objects, Operations: c.Store, Logger: log, Checks: checks, Alive: c.guards.apiAlive, Build: version.Get(),
 		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: proxies,
 		PrivilegedV1: cfg.PrivilegedV1, MaxConnections: cfg.MaxConnections, Metrics: c.metrics,
 		LoopbackOnly: cfg.Env == "development" && loopback.IsHost(l.Addr().String()),

@@ -17,6 +17,7 @@ import (
 	"exportd/internal/objectstore"
 	"exportd/internal/records"
 	"exportd/internal/telemetry"
+	"exportd/internal/version"
 )
 
 // Clients are a process's connections to Google's services, or to what stands in for them.
@@ -37,9 +38,7 @@ type Clients struct {
 // Open connects to what cfg names. The caller closes what it gets.
 func Open(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *Clients, err error) {
 	c := &Clients{guards: newGuards(log), metrics: prometheus.NewRegistry(), damage: telemetry.NewDamage(log)}
-	if err := c.metrics.Register(c.damage); err != nil {
-		return c, err
-	}
+	c.metrics.MustRegister(c.damage, buildInfo(version.Get()))
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())

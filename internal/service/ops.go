@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,6 +14,7 @@ import (
 
 	"exportd/api"
 	"exportd/internal/loopback"
+	"exportd/internal/version"
 )
 
 const (
@@ -29,6 +31,14 @@ type ops struct {
 	checks  []api.Check
 	metrics prometheus.Gatherer
 	log     *zap.Logger
+}
+
+// buildInfo is a metric that is always 1 and says which build a process is, to be joined with others.
+func buildInfo(b version.Build) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "exportd_build_info", Help: "Always 1; the build is in the labels.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "modified": strconv.FormatBool(b.Modified), "go": b.Go},
+	}, func() float64 { return 1 })
 }
 
 // serveOps answers the platform's probes, and who collects metrics, until ctx ends. Without an

@@ -16,6 +16,7 @@ import (
 
 	"exportd/api"
 	"exportd/internal/connection"
+	"exportd/internal/version"
 )
 
 func TestOps(t *testing.T) {
@@ -25,6 +26,7 @@ func TestOps(t *testing.T) {
 	count := prometheus.NewCounter(prometheus.CounterOpts{Name: "exportd_test_total", Help: "A test's."})
 	metrics.MustRegister(count)
 	count.Inc()
+	metrics.MustRegister(buildInfo(version.Build{Version: "0.1.0", Commit: "b0ff6e2d3246", Go: "go1.26.8"}))
 	for name, tc := range map[string]struct {
 		path         string
 		alive, check error
@@ -36,6 +38,7 @@ func TestOps(t *testing.T) {
 		"ready":     {"/readyz", bad, nil, http.StatusOK, "ok"},
 		"not ready": {"/readyz", nil, bad, http.StatusServiceUnavailable, "firestore is unavailable"},
 		"metrics":   {"/metrics", bad, bad, http.StatusOK, "exportd_test_total 1"},
+		"build":     {"/metrics", bad, bad, http.StatusOK, `exportd_build_info{commit="b0ff6e2d3246",go="go1.26.8",modified="false",version="0.1.0"} 1`},
 		"no route":  {"/", nil, nil, http.StatusNotFound, "not found"},
 	} {
 		w := httptest.NewRecorder()
