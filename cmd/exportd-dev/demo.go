@@ -44,10 +44,10 @@ func loadDemo(ctx context.Context, env command.Environment, flags runFlags, cfg 
 	summary, err := demo.Load(ctx, target, demo.Options{
 		Seed: 1, Users: flags.users, Messages: flags.messages, Now: time.Now(), Secrets: secretsOf(keys), Refill: flags.refill,
 		Progress: func(written int) {
-			if written == 0 {
+			say(fmt.Sprintf("it fills %s with demo data, %d documents so far", flags.dataDir, written))
+			if written == 0 { // whoever reads this line finds the port saying so
 				fmt.Fprintf(env.Stdout, "Filling %s with demo data.\n", flags.dataDir)
 			}
-			say(fmt.Sprintf("it fills %s with demo data, %d documents so far", flags.dataDir, written))
 		},
 	})
 	if err != nil {
