@@ -109,11 +109,11 @@ func (s *Server) erase(c *gin.Context, caller *apikey.Key) error {
 
 // erasable returns a job of the caller's that is there, or was deleted with objects left.
 func (s *Server) erasable(ctx context.Context, id string, caller *apikey.Key) (*jobs.Job, error) {
-	j, err := s.find(ctx, id)
+	j, err := s.jobs.GetOf(ctx, caller.OrgID, id)
 	if err != nil {
 		return nil, err
 	}
-	if j.OrgID != caller.OrgID || !j.DeletedAt.IsZero() && !j.Cleanup {
+	if !j.DeletedAt.IsZero() && !j.Cleanup {
 		return nil, jobs.ErrNotFound
 	}
 	return j, nil

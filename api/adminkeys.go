@@ -78,7 +78,11 @@ func (s *Server) keyView(k *apikey.Key) keyView {
 // manageable gives a key that the caller may see and change. One of another org is not
 // there, nor is one with rights that the caller cannot give.
 func (s *Server) manageable(c *gin.Context, caller *apikey.Key) (*apikey.Key, []apikey.AuditEntry, error) {
-	k, audit, err := s.admin.Get(c.Request.Context(), c.Param("keyId"))
+	org := caller.OrgID
+	if caller.Has(apikey.ScopePlatform) {
+		org = ""
+	}
+	k, audit, err := s.admin.Get(c.Request.Context(), org, c.Param("keyId"))
 	if err == nil && !caller.MayManage(k.OrgID, k.Scopes) {
 		err = jobs.ErrNotFound
 	}

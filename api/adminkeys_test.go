@@ -93,8 +93,11 @@ func (f *fakeKeys) note(id string, action apikey.Action, by apikey.By) {
 	f.audit[id] = append(f.audit[id], apikey.AuditEntry{At: noon, Action: action, Actor: by.Actor, Reason: by.Reason})
 }
 
-func (f *fakeKeys) Get(ctx context.Context, id string) (*apikey.Key, []apikey.AuditEntry, error) {
+func (f *fakeKeys) Get(ctx context.Context, org, id string) (*apikey.Key, []apikey.AuditEntry, error) {
 	k, err := f.Lookup(ctx, id)
+	if err == nil && org != "" && k.OrgID != org {
+		return nil, nil, jobs.ErrNotFound
+	}
 	return k, f.audit[id], err
 }
 

@@ -35,6 +35,9 @@ type Jobs interface {
 	// ReuseFor is how long Submit answers equal requests with a success.
 	ReuseFor() time.Duration
 	Get(ctx context.Context, id string) (*jobs.Job, error)
+	// GetOf is Get of a job of an org. Another org's is not found by the same work as one that
+	// does not exist.
+	GetOf(ctx context.Context, orgID, id string) (*jobs.Job, error)
 	// Watch calls fn with the job as it is and after each change, until fn returns true
 	// (then it returns nil) or ctx ends. fn is never called after Watch has returned.
 	Watch(ctx context.Context, id string, fn func(*jobs.Job) (stop bool)) error
@@ -96,8 +99,9 @@ type KeyAdmin interface {
 	// Rotate gives a key a new secret. apikey.ErrRotated, apikey.ErrDisabled.
 	Rotate(ctx context.Context, id string, rotation apikey.Rotation, by apikey.By) (apikey.Secret, error)
 	SetState(ctx context.Context, id string, state apikey.State, by apikey.By) error
-	// Get gives a key and who changed it when and why, oldest first.
-	Get(ctx context.Context, id string) (*apikey.Key, []apikey.AuditEntry, error)
+	// Get gives a key of an org, of any if it is empty, and who changed it when and why, oldest first.
+	// jobs.ErrNotFound; for another org's key by the same work.
+	Get(ctx context.Context, orgID, id string) (*apikey.Key, []apikey.AuditEntry, error)
 	// List gives the keys of an org, of all if it is empty.
 	List(ctx context.Context, orgID string) ([]*apikey.Key, error)
 }

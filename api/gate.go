@@ -27,7 +27,7 @@ func (s *Server) gate(ctx context.Context, d *dataset.Dataset, orgID string, row
 	if !vip.ValidID(mediumID) {
 		return errChannelUnknown
 	}
-	channel, lookupErr := s.records.Channel(ctx, mediumID)
+	channel, lookupErr := s.records.Channel(ctx, orgID, mediumID)
 	switch {
 	case errors.Is(lookupErr, jobs.ErrNotFound), lookupErr == nil && channel.OrgID != orgID:
 		return errChannelUnknown

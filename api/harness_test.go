@@ -181,21 +181,21 @@ func (f *fakeRecords) call(ctx context.Context) error {
 	return f.err
 }
 
-func (f *fakeRecords) Workspace(ctx context.Context, id string) (vip.Workspace, error) {
-	switch id {
-	case "ws1":
+func (f *fakeRecords) Workspace(ctx context.Context, org, id string) (vip.Workspace, error) {
+	switch org + "/" + id {
+	case "org1/ws1":
 		return vip.Workspace{ID: id, OrgID: "org1", IsVIP: true, ChannelIDs: []string{"ch1"}}, f.call(ctx)
-	case "ws2":
+	case "org2/ws2":
 		return vip.Workspace{ID: id, OrgID: "org2", IsVIP: true, ChannelIDs: []string{"ch2"}}, f.call(ctx)
-	case "plain":
+	case "org1/plain":
 		return vip.Workspace{ID: id, OrgID: "org1", ChannelIDs: []string{"ch1"}}, f.call(ctx)
 	}
 	return vip.Workspace{}, errors.Join(f.call(ctx), jobs.ErrNotFound)
 }
 
-func (f *fakeRecords) Channel(ctx context.Context, id string) (vip.Channel, error) {
+func (f *fakeRecords) Channel(ctx context.Context, org, id string) (vip.Channel, error) {
 	for _, ch := range f.channels() {
-		if ch.ID == id {
+		if ch.OrgID == org && ch.ID == id {
 			return ch, f.call(ctx)
 		}
 	}
@@ -356,6 +356,14 @@ func (f *fakeJobs) ReuseFor() time.Duration { return 42 * time.Second }
 
 func (f *fakeJobs) Get(_ context.Context, id string) (*jobs.Job, error) {
 	j, _, err := f.look(id)
+	return j, err
+}
+
+func (f *fakeJobs) GetOf(_ context.Context, orgID, id string) (*jobs.Job, error) {
+	j, _, err := f.look(id)
+	if err == nil && j.OrgID != orgID {
+		return nil, jobs.ErrNotFound
+	}
 	return j, err
 }
 

@@ -53,7 +53,7 @@ func (s *Server) listChannels(c *gin.Context, caller *apikey.Key) error {
 		if !vip.ValidID(workspaceID) {
 			return vip.ErrWorkspaceUnknown
 		}
-		workspace, err = s.records.Workspace(ctx, workspaceID)
+		workspace, err = s.records.Workspace(ctx, caller.OrgID, workspaceID)
 		switch {
 		case errors.Is(err, jobs.ErrNotFound), err == nil && workspace.OrgID != caller.OrgID:
 			return vip.ErrWorkspaceUnknown

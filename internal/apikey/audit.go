@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	"cloud.google.com/go/firestore"
+	"google.golang.org/api/iterator"
+
 	"exportd/jobs"
 )
 
@@ -43,12 +46,14 @@ func (r *record) note(by By, action Action, now time.Time) {
 	}
 }
 
-// Get returns a key and its history, oldest first. jobs.ErrNotFound if there is none.
-func (s *Store) Get(ctx context.Context, id string) (*Key, []AuditEntry, error) {
+// Get returns a key of an org and its history, oldest first; of any org if orgID is empty.
+// jobs.ErrNotFound if there is none. Another org's record is not read: neither time nor an error
+// of a damaged one tells that it is there.
+func (s *Store) Get(ctx context.Context, orgID, id string) (*Key, []AuditEntry, error) {
 	if !ValidID(id) {
 		return nil, nil, fmt.Errorf("get key: %w", jobs.ErrNotFound)
 	}
-	doc, err := s.doc(id).Get(ctx)
+	doc, err := s.record(ctx, orgID, id)
 	if err != nil {
 		return nil, nil, fmt.Errorf("get key: %w", classify(err))
 	}
@@ -63,4 +68,18 @@ func (s *Store) Get(ctx context.Context, id string) (*Key, []AuditEntry, error) 
 		return nil, nil, fmt.Errorf("key %s has a field of a wrong type: %w", id, jobs.ErrInvalid)
 	}
 	return k, r.Audit, nil
+}
+
+// record reads the record of a key of an org, or of any.
+func (s *Store) record(ctx context.Context, orgID, id string) (*firestore.DocumentSnapshot, error) {
+	if orgID == "" {
+		return s.doc(id).Get(ctx)
+	}
+	it := s.client.Collection(Collection).Where("orgId", "==", orgID).Where(firestore.DocumentID, "==", s.doc(id)).Limit(1).Documents(ctx)
+	defer it.Stop()
+	doc, err := it.Next()
+	if err == iterator.Done {
+		return nil, jobs.ErrNotFound
+	}
+	return doc, err
 }

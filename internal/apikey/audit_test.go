@@ -137,7 +137,7 @@ func TestAudit(t *testing.T) {
 	do(2, rotate(ForCallbacks))
 	do(3, func(by By) error { return s.SetState(t.Context(), k.ID, Disabled, by) })
 	do(4, func(by By) error { return s.SetState(t.Context(), k.ID, Active, by) })
-	got, audit, err := s.Get(t.Context(), k.ID)
+	got, audit, err := s.Get(t.Context(), "", k.ID)
 	if err != nil || got.State != Active || len(got.Secrets) != 2 || len(got.WebhookSecrets) != 2 {
 		t.Fatalf("Get = %+v, %v", got, err)
 	}
@@ -155,12 +155,12 @@ func TestAudit(t *testing.T) {
 	for minute := 5; minute < maxAudit+3; minute++ {
 		do(minute, rotate(ForCallbacks))
 	}
-	_, audit, err = s.Get(t.Context(), k.ID)
+	_, audit, err = s.Get(t.Context(), "", k.ID)
 	if err != nil || len(audit) != maxAudit || audit[0].Action != ActionCreated || audit[1].Reason != "minute 4" || audit[maxAudit-1].Reason != fmt.Sprint("minute ", maxAudit+2) {
 		t.Errorf("after %d changes there are %d lines, from %+v on", maxAudit+3, len(audit), audit[:2])
 	}
 	for _, id := range []string{"key_absent", "../x"} {
-		if _, _, err := s.Get(t.Context(), id); !errors.Is(err, jobs.ErrNotFound) {
+		if _, _, err := s.Get(t.Context(), "", id); !errors.Is(err, jobs.ErrNotFound) {
 			t.Errorf("Get(%s) = %v, want ErrNotFound", id, err)
 		}
 	}

@@ -99,7 +99,7 @@ func (s *Store) readDamaged(ctx context.Context, made *Key) error {
 	if err != nil || len(list) != 1 || list[0].ID != made.ID || (list[0].State == Damaged) != (refused != nil) {
 		return fmt.Errorf("List() = %+v, %v", list, err)
 	}
-	got, _, err := s.Get(ctx, made.ID)
+	got, _, err := s.Get(ctx, "", made.ID)
 	if err != nil || (got.State == Damaged) != (refused != nil) {
 		return fmt.Errorf("Get() = %+v, %v", got, err)
 	}

@@ -96,6 +96,7 @@ type Key struct {
 	DefaultCallbackURL string
 
 	version, read time.Time // when its record was last written, and when it was read
+	plain         bool      // its record holds a secret in clear
 }
 
 // Has reports whether the key has one of the scopes.

@@ -69,6 +69,7 @@ func decode(doc *firestore.DocumentSnapshot, sealer *Sealer) (*Key, error) {
 	k := &Key{
 		ID: doc.Ref.ID, OrgID: r.OrgID, Name: r.Name, State: State(r.State), CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt,
 		Scopes: defaultScopes, CallbackHosts: r.CallbackHosts, DefaultCallbackURL: r.DefaultCallbackURL, MinVersion: r.MinVersion, OneUse: r.OneUse, LastUsedAt: r.LastUsedAt,
+		plain: r.isPlain(),
 	}
 	for _, text := range r.IPRanges {
 		p, err := ParseIPRange(text)

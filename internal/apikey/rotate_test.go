@@ -19,7 +19,7 @@ func TestRotateRace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, seen, err := s.Get(t.Context(), k.ID)
+	_, seen, err := s.Get(t.Context(), "", k.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

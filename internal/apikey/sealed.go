@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"cloud.google.com/go/firestore"
-
 	"exportd/jobs"
 )
 
@@ -109,9 +107,4 @@ func (r record) isSealed() bool {
 		}
 	}
 	return len(r.WebhookSealed) > 0
-}
-
-func holdsPlain(doc *firestore.DocumentSnapshot) bool {
-	var r record
-	return doc.DataTo(&r) == nil && r.isPlain()
 }

@@ -59,6 +59,7 @@ type Store struct {
 	sealer        *Sealer
 	now           func() time.Time
 	sealed        sealedCheck
+	decoy         decoy
 	damage        *telemetry.Damage
 	// refusePlain is StoreConfig's.
 	refusePlain bool
@@ -188,6 +189,7 @@ func (s *Store) load(ctx context.Context, id string) (entry, error) {
 	switch status.Code(err) {
 	case codes.OK:
 	case codes.NotFound:
+		s.decoy.decode(s.sealer)
 		return entry{err: jobs.ErrNotFound, read: read}, nil
 	default: // not cached
 		return entry{}, fmt.Errorf("read key: %w", errors.Join(jobs.ErrUnavailable, err))
@@ -198,12 +200,13 @@ func (s *Store) load(ctx context.Context, id string) (entry, error) {
 		_ = s.checkSealed(ctx, true) // this record's fault, or that of all: Lookup asks
 	case err != nil:
 		s.damaged(doc, err)
-	case err == nil && s.refusePlain && holdsPlain(doc):
+	case err == nil && s.refusePlain && key.plain:
 		return entry{err: fmt.Errorf("key %s has a secret in clear: %w", id, jobs.ErrInvalid), version: doc.UpdateTime, read: read}, nil
-	case err == nil && s.sealer != nil:
+	case err == nil && s.sealer != nil && key.plain:
 		s.sealPlain(ctx, doc)
 	}
 	if key != nil {
+		s.decoy.note(doc)
 		key.version, key.read = doc.UpdateTime, read
 		key.believe(s.now())
 	}

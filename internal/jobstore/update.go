@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/firestore"
+	"google.golang.org/api/iterator"
 
 	"exportd/jobs"
 )
@@ -199,14 +200,37 @@ func (s *Store) Get(ctx context.Context, jobID string) (*jobs.Job, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.seen(ctx, job), nil
+}
+
+// GetOf is Get of a job of an org: another org's is ErrNotFound. It asks by org and id at once,
+// not by id: another org's document is neither read nor ended, so that neither time nor bill
+// tells that there is one. An index leads to the one document, or none.
+func (s *Store) GetOf(ctx context.Context, orgID, jobID string) (*jobs.Job, error) {
+	if !jobs.ValidID(jobID) {
+		return nil, fmt.Errorf("job id: %w", jobs.ErrNotFound)
+	}
+	it := s.jobs().Where("orgId", "==", orgID).Where(firestore.DocumentID, "==", s.jobs().Doc(jobID)).Limit(1).Documents(ctx)
+	defer it.Stop()
+	doc, err := it.Next()
+	if err == iterator.Done {
+		err = jobs.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get job %s: %w", jobID, classify(err))
+	}
+	return s.seen(ctx, s.readJob(doc)), nil
+}
+
+// seen is a job as it is shown, ended if it makes no sense.
+func (s *Store) seen(ctx context.Context, job *jobs.Job) *jobs.Job {
 	shown := s.shown(job)
 	if shown != job {
-		ended, err := s.Update(ctx, jobID, "reader", (*jobs.Tx).Invalidate)
-		if err == nil {
-			return ended, nil
+		if ended, err := s.Update(ctx, job.ID, "reader", (*jobs.Tx).Invalidate); err == nil {
+			return ended
 		}
 	}
-	return shown, nil
+	return shown
 }
 
 // Watch calls fn with the job as it is and again after each change, until fn says stop or

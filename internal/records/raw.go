@@ -46,15 +46,3 @@ func (r *Reader) runQuery(ctx context.Context, req *firestorepb.RunQueryRequest)
 	}
 	return stream, nil
 }
-
-// getDocument calls visit with the bytes of a document.
-func (r *Reader) getDocument(ctx context.Context, name string, visit func(doc []byte) error) error {
-	var f frame
-	err := r.pool.Invoke(r.outgoing(ctx), firestorepb.Firestore_GetDocument_FullMethodName,
-		&firestorepb.GetDocumentRequest{Name: name}, &f, grpc.ForceCodecV2(newRawCodec()))
-	if err != nil {
-		return err
-	}
-	defer f.buf.Free()
-	return visit(f.buf.ReadOnlyData())
-}

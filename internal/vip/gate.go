@@ -21,10 +21,11 @@ var (
 	ErrChannelNotConnected = errors.New("channel is not connected to the workspace")
 )
 
-// Directory looks up workspaces and channels, side by side. A missing one is jobs.ErrNotFound.
+// Directory looks up the workspaces and channels of an org, side by side. One that is missing or
+// another org's is jobs.ErrNotFound, by the same work.
 type Directory interface {
-	Workspace(ctx context.Context, id string) (Workspace, error)
-	Channel(ctx context.Context, id string) (Channel, error)
+	Workspace(ctx context.Context, orgID, id string) (Workspace, error)
+	Channel(ctx context.Context, orgID, id string) (Channel, error)
 }
 
 // Gate decides whether an org may read the rows of a workspace on a channel
@@ -42,9 +43,9 @@ func Gate(ctx context.Context, dir Directory, orgID, workspaceID, mediumID strin
 	var err error
 	c, cerr := Channel{}, jobs.ErrNotFound
 	var both sync.WaitGroup // side by side: each is a round trip, and how long it takes tells nothing
-	both.Go(func() { w, err = dir.Workspace(ctx, workspaceID) })
+	both.Go(func() { w, err = dir.Workspace(ctx, orgID, workspaceID) })
 	if ValidID(mediumID) {
-		c, cerr = dir.Channel(ctx, mediumID)
+		c, cerr = dir.Channel(ctx, orgID, mediumID)
 	}
 	both.Wait()
 	switch {
