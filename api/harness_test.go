@@ -168,6 +168,7 @@ type fakeRecords struct {
 	total    int64 // of LabelCounts; 0 is 7
 	blocking bool  // block until the context ends
 	counting bool  // LabelCounts alone blocks
+	crowd    bool  // LabelCounts finds too many labels
 }
 
 func (f *fakeRecords) call(ctx context.Context) error {
@@ -236,6 +237,9 @@ func (f *fakeRecords) LabelCounts(ctx context.Context, q vip.Query) ([]records.L
 	err := f.call(ctx)
 	if err == nil && f.total > records.OverviewRows {
 		err = records.ErrTooManyRows
+	}
+	if f.crowd {
+		return nil, 7, records.ErrTooManyLabels
 	}
 	return f.counts, cmp.Or(f.total, 7), err
 }

@@ -122,6 +122,23 @@ func TestOverviewTooLarge(t *testing.T) {
 	wantStatus(t, b.get(t, path+"T12:00:00Z"), http.StatusOK)
 }
 
+// A window of too many labels says how many an overview takes, and is read once a minute.
+func TestOverviewOfTooManyLabels(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.records.crowd = true
+	const path = "/vip-labels/overview?workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-30"
+	for range 2 {
+		w := b.get(t, path)
+		wantStatus(t, w, http.StatusUnprocessableEntity)
+		if got := faultsOf(t, w); got != "to any.only" || !strings.Contains(w.Body.String(), "at most 100000 labels in the window, of 4194304 bytes together: its 7 messages have more") {
+			t.Errorf("faults = %s: %s", got, w.Body)
+		}
+		b.records.crowd = false
+	}
+	wantStatus(t, b.get(t, path+"T12:00:00Z"), http.StatusOK)
+}
+
 // Overviews under way are bounded, and an org leaves places to others.
 func TestOverviewPlaces(t *testing.T) {
 	t.Parallel()

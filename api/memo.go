@@ -113,10 +113,11 @@ func (s *Server) pageAt(ctx context.Context, key string, d *dataset.Dataset, q v
 	return page, err
 }
 
-// overviewAnswer is what an overview came to: counts, or a total that is too large for them.
+// overviewAnswer is what an overview came to: counts, or why there are none.
 type overviewAnswer struct {
 	counts []records.LabelCount
 	total  int64
+	crowd  bool // more labels than an overview holds
 }
 
 // placeWeight is about what the begin of a page takes in memory.
@@ -131,7 +132,7 @@ func (a overviewAnswer) weight() (n int) {
 }
 
 // labels is an overview of at most overviewSeen ago, which equal requests share. That a window
-// has too many messages is remembered as well: finding out is billed, too.
+// has too many messages or labels is remembered as well: finding out is billed, too.
 func (s *Server) labels(ctx context.Context, caller *apikey.Key, f jobs.Params) (overviewAnswer, error) {
 	key := listKey(caller.OrgID, dataset.VIPMessages, f)
 	a, ok := s.overviews.get(key, s.now())
@@ -144,6 +145,9 @@ func (s *Server) labels(ctx context.Context, caller *apikey.Key, f jobs.Params) 
 	}
 	if a.total > records.OverviewRows {
 		return a, invalid("to", typeOnly, map[string]any{"limit": records.OverviewRows, "value": a.total}, "must leave at most %d messages in the window: it has %d", records.OverviewRows, a.total)
+	}
+	if a.crowd {
+		return a, invalid("to", typeOnly, map[string]any{"limit": records.OverviewLabels}, "must leave at most %d labels in the window, of %d bytes together: its %d messages have more", records.OverviewLabels, records.OverviewLabelBytes, a.total)
 	}
 	return a, nil
 }
@@ -159,7 +163,8 @@ func (s *Server) countLabels(ctx context.Context, caller *apikey.Key, key string
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), overviewWithin)
 	defer cancel()
 	a.counts, a.total, err = s.records.LabelCounts(ctx, dataset.VIPMessages.Query(caller.OrgID, f))
-	if err != nil && !errors.Is(err, records.ErrTooManyRows) {
+	a.crowd = errors.Is(err, records.ErrTooManyLabels)
+	if err != nil && !a.crowd && !errors.Is(err, records.ErrTooManyRows) {
 		return a, err
 	}
 	if len(a.counts) <= maxLabels {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"compress/gzip"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,14 +13,11 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
+	"exportd/internal/heaptest"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
 )
-
-// strangersEntries is by default what would pass the bound of each table in about 28 MiB if it had
-// none, as a million takes minutes under the race detector.
-var strangersEntries = flag.Int("strangers", 150_000, "how many entries TestTablesOfStrangers puts into each table")
 
 // TestTablesOfStrangers puts many entries into tables of this package that grow with what is
 // sent here: what stays in memory has a bound. It runs alone, as it measures the heap.
@@ -30,7 +26,7 @@ var strangersEntries = flag.Int("strangers", 150_000, "how many entries TestTabl
 // documents, which are read each time. Cursors of messages hold all that they mean.
 func TestTablesOfStrangers(t *testing.T) {
 	const most = 20 << 20
-	entries := *strangersEntries
+	entries := heaptest.Entries()
 	rate := Rate{PerSecond: 1, Burst: 1}
 	for name, fill := range map[string]func() any{
 		"buckets by address or key": func() any {
@@ -108,23 +104,15 @@ func TestTablesOfStrangers(t *testing.T) {
 			return p
 		},
 	} {
-		before := heap()
+		before := heaptest.InUse()
 		table := fill()
-		grown := heap() - before
+		grown := heaptest.InUse() - before
 		runtime.KeepAlive(table)
 		t.Logf("%-30s %d entries: %.2f MiB", name, entries, float64(grown)/(1<<20))
 		if grown > most {
 			t.Errorf("%s: %d MiB after %d entries, want at most %d", name, grown>>20, entries, most>>20)
 		}
 	}
-}
-
-func heap() int {
-	runtime.GC()
-	runtime.GC() // what a finalizer or a pool held
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
 }
 
 // TestDocsPolicyOfEachFile: every file of the documentation has a policy that runs and shows
@@ -220,7 +208,7 @@ func TestOverviewsInMemory(t *testing.T) {
 	const most, asked = 24 << 20, 100
 	b := newBench(t)
 	caller, long := &apikey.Key{ID: "key_one1", OrgID: "org1"}, strings.Repeat("x", 400)
-	before := heap()
+	before := heaptest.InUse()
 	for i := range asked {
 		b.records.counts = make([]records.LabelCount, maxLabels)
 		for l := range maxLabels {
@@ -232,7 +220,7 @@ func TestOverviewsInMemory(t *testing.T) {
 		}
 	}
 	b.records.counts = nil
-	grown := heap() - before
+	grown := heaptest.InUse() - before
 	t.Logf("%d overviews of %d labels of %d bytes: %.1f MiB", asked, maxLabels, len(long), float64(grown)/(1<<20))
 	if grown > most {
 		t.Errorf("%d MiB stay in memory, want at most %d", grown>>20, most>>20)

@@ -3,12 +3,12 @@ package apikey
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"exportd/internal/heaptest"
 	"exportd/internal/localcloud/localcloudtest"
 )
 
@@ -97,21 +97,15 @@ func TestProveOfWhatWasForgotten(t *testing.T) {
 
 // Made-up ids fill what was read to its bound, and push no key out that is in use.
 func TestMadeUpIDs(t *testing.T) {
-	const entries, most = 150_000, 12 << 20
+	const most = 12 << 20
+	entries := heaptest.Entries()
 	s, err := NewStore(StoreConfig{TTL: 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	heap := func() int64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
-	}
 	s.Prove(&Key{ID: "key_golden", read: time.Now()})
-	before := heap()
+	before := heaptest.InUse()
 	for i := range entries {
 		s.cache.Set(fmt.Sprintf("key_made_up_%052d", i), entry{read: time.Now()})
 	}
@@ -119,7 +113,7 @@ func TestMadeUpIDs(t *testing.T) {
 	if n := s.cache.EstimatedSize(); n > maxCached {
 		t.Errorf("%d ids are kept, want at most %d", n, maxCached)
 	}
-	if grown := heap() - before; grown > most {
+	if grown := heaptest.InUse() - before; grown > most {
 		t.Errorf("%d MiB after %d ids, want at most %d", grown>>20, entries, most>>20)
 	} else {
 		t.Logf("%d ids: %.2f MiB", entries, float64(grown)/(1<<20))

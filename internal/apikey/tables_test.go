@@ -1,18 +1,15 @@
 package apikey
 
 import (
-	"flag"
 	"fmt"
 	"runtime"
 	"testing"
 	"time"
 
+	"exportd/internal/heaptest"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/jobs"
 )
-
-// strangersEntries is less than a million by default: that takes a minute with the race detector.
-var strangersEntries = flag.Int("strangers", 150_000, "how many unknown keys TestUnknownKeysInMemory puts into the cache")
 
 // TestUnknownKeysInMemory has a Store remember of many keys, as made-up ones are, that there is none:
 // what stays in memory has a bound, and a key that is in use stays known. It runs alone, as it
@@ -29,16 +26,16 @@ func TestUnknownKeysInMemory(t *testing.T) {
 	}
 	look()
 	reads := func() int64 { return c.Faults().Counters().Methods["Firestore/BatchGetDocuments"].Calls }
-	begun, before, start := reads(), heap(), time.Now()
-	for i := range *strangersEntries {
+	begun, before, start := reads(), heaptest.InUse(), time.Now()
+	for i := range heaptest.Entries() {
 		s.cache.Set(fmt.Sprintf("key_%024d", i), entry{err: jobs.ErrNotFound})
 		if i%1000 == 0 {
 			look()
 		}
 	}
 	s.cache.CleanUp()
-	grown := heap() - before
-	t.Logf("%d unknown keys: %d entries, %.2f MiB; a key in use was read %d times more", *strangersEntries, s.cache.EstimatedSize(), float64(grown)/(1<<20), reads()-begun)
+	grown := heaptest.InUse() - before
+	t.Logf("%d unknown keys: %d entries, %.2f MiB; a key in use was read %d times more", heaptest.Entries(), s.cache.EstimatedSize(), float64(grown)/(1<<20), reads()-begun)
 	if n := s.cache.EstimatedSize(); n > maxCached || grown > most {
 		t.Errorf("%d entries, %d MiB; want at most %d, %d MiB", n, grown>>20, maxCached, most>>20)
 	}
@@ -46,12 +43,4 @@ func TestUnknownKeysInMemory(t *testing.T) {
 		t.Errorf("a key in use was pushed out by unknown ones, and read %d times", n)
 	}
 	runtime.KeepAlive(s)
-}
-
-func heap() int {
-	runtime.GC()
-	runtime.GC() // what a finalizer or a pool held
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
 }

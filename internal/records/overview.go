@@ -20,6 +20,14 @@ const (
 	// OverviewRows bounds an overview, which is billed a read for each message: 26 s of streams.
 	// More are refused for the price of a count.
 	OverviewRows = 2_500_000
+	// OverviewLabels and OverviewLabelBytes bound what an overview holds, and answers with: about 15 MiB
+	// until it has ended, of which four are under way at once. A message may carry thousands of labels,
+	// of up to 1,500 bytes each.
+	OverviewLabels     = 100_000
+	OverviewLabelBytes = 4 << 20
+	// streamLabelBytes is what a stream holds before it adds to the sum: streams wait for each other
+	// once in some thousand rows.
+	streamLabelBytes = 64 << 10
 	// pieceRows is about a page: small enough that streams end together.
 	pieceRows = DefaultPageSize
 	// overviewFan is how many pieces a stretch of time is cut into at a time, overviewCounts how many
@@ -32,6 +40,9 @@ const (
 // ErrTooManyRows says that there are more messages than an overview reads.
 var ErrTooManyRows = errors.New("more messages than an overview reads")
 
+// ErrTooManyLabels says that messages have more labels than an overview holds.
+var ErrTooManyLabels = errors.New("more labels than an overview holds")
+
 // LabelCount is how many messages carry a label.
 type LabelCount struct {
 	Label string `json:"label"`
@@ -42,7 +53,8 @@ type LabelCount struct {
 // by label; total is the number of messages, labelled or not. A message counts
 // once for each label that a query by that label finds it by. All is seen at
 // one instant. It costs one read for each message, of its labels and time alone, and one for each
-// 1,000 and pass of counting, which cuts the window into pieces that are read side by side.
+// 1,000 and pass of counting, which cuts the window into pieces that are read side by side. With
+// ErrTooManyRows and ErrTooManyLabels it says the total alone.
 //
 // Counting by label instead would need to know the labels: there is no list of them, and a
 // message may carry any text.
@@ -65,6 +77,9 @@ func (r *Reader) LabelCounts(ctx context.Context, q vip.Query) (counts []LabelCo
 		g.Go(func() error { return r.countLabels(ctx, p.of(q), at, &sum) })
 	}
 	if err := g.Wait(); err != nil {
+		if errors.Is(err, ErrTooManyLabels) {
+			return nil, rows, ErrTooManyLabels
+		}
 		return nil, 0, err
 	}
 	return sum.counts(), sum.total, nil
@@ -130,32 +145,54 @@ func (s stretch) fan() []stretch {
 type labelSum struct {
 	mu      sync.Mutex
 	byLabel map[string]int64
+	bytes   int // of the labels' texts
 	total   int64
+}
+
+// add moves what a stream has counted into the sum. ErrTooManyLabels ends the overview.
+func (sum *labelSum) add(byLabel map[string]int64, total int64) error {
+	sum.mu.Lock()
+	defer sum.mu.Unlock()
+	sum.total += total
+	for label, n := range byLabel {
+		had := sum.byLabel[label]
+		if had == 0 {
+			sum.bytes += len(label)
+			if len(sum.byLabel) == OverviewLabels || sum.bytes > OverviewLabelBytes {
+				return ErrTooManyLabels
+			}
+		}
+		sum.byLabel[label] = had + n
+	}
+	clear(byLabel)
+	return nil
 }
 
 func (r *Reader) countLabels(ctx context.Context, q vip.Query, at time.Time, sum *labelSum) error {
 	byLabel := make(map[string]int64)
 	var total int64
+	var bytes int // of the texts in byLabel
 	var labels []string
 	err := r.Scan(ctx, q, vip.Range{}, at, Options{fields: []string{q.SortField, "labels"}}, func(doc []byte) error {
 		total++
 		var err error
 		labels, err = vip.AppendLabels(labels[:0], doc)
 		for _, label := range labels {
-			byLabel[label]++
+			n := byLabel[label]
+			if byLabel[label] = n + 1; n == 0 {
+				bytes += len(label)
+			}
+		}
+		if err == nil && bytes > streamLabelBytes {
+			err = sum.add(byLabel, total)
+			total, bytes = 0, 0
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	sum.mu.Lock()
-	defer sum.mu.Unlock()
-	sum.total += total
-	for label, n := range byLabel {
-		sum.byLabel[label] += n
-	}
-	return nil
+	return sum.add(byLabel, total)
 }
 
 func (sum *labelSum) counts() []LabelCount {

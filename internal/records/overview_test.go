@@ -1,11 +1,16 @@
 package records
 
 import (
+	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"exportd/internal/heaptest"
 	"exportd/internal/vip"
 )
 
@@ -71,6 +76,70 @@ func TestFan(t *testing.T) {
 			if !from.Equal(whole.to) || len(pieces) < 2 || len(pieces) > overviewFan {
 				t.Errorf("%d rows in %s: %d pieces to %s, want to %s", rows, wide, len(pieces), from, whole.to)
 			}
+		}
+	}
+}
+
+// manyLabels is more than an overview holds; 1000000 takes a minute.
+var manyLabels = flag.Int("labels", 110_000, "how many labels TestOverviewOfManyLabels stores")
+
+// TestOverviewOfManyLabels: an overview of more labels than it holds ends with an error and the
+// number of messages, what is within its bounds is
+// counted.
+func TestOverviewOfManyLabels(t *testing.T) {
+	t.Parallel()
+	const each = 10_000 // labels of a message, of which an index takes 40,000 entries
+	cloud, r := open(t)
+	docs := map[string]map[string]any{}
+	for i := range *manyLabels / each {
+		labels := make([]any, each)
+		for j := range labels {
+			labels[j] = fmt.Sprintf("label %07d", i*each+j)
+		}
+		docs[fmt.Sprintf("VipMessages/m%03d", i)] = map[string]any{"workspaceId": "w", "mediumId": "c", "timestamp": start.Add(time.Duration(i) * time.Second), "labels": labels}
+	}
+	for path, doc := range docs { // one a commit, which has its own bounds
+		store(t, cloud.Firestore, map[string]map[string]any{path: doc})
+	}
+	q := messages()
+	q.From, q.To = start, start.Add(time.Duration(OverviewLabels/each)*time.Second)
+	counts, total, err := r.LabelCounts(t.Context(), q)
+	if err != nil || len(counts) != OverviewLabels || total != OverviewLabels/each {
+		t.Errorf("LabelCounts() within the bound = %d labels of %d messages, %v", len(counts), total, err)
+	}
+	q.To = start.Add(time.Duration(len(docs)) * time.Second)
+	counts, total, err = r.LabelCounts(t.Context(), q)
+	if !errors.Is(err, ErrTooManyLabels) || counts != nil || total != int64(len(docs)) {
+		t.Errorf("LabelCounts() of %d labels = %d labels of %d messages, %v", *manyLabels, len(counts), total, err)
+	}
+}
+
+// TestLabelSum: a sum takes labels up to its bounds, in number and in bytes, and none of a million
+// more.
+func TestLabelSum(t *testing.T) { // not parallel: it measures the heap
+	for name, labels := range map[string]int{"short": 1_000_000, "long": 100_000} {
+		text := strings.Repeat("x", map[string]int{"long": 1400}[name])
+		sum := labelSum{byLabel: map[string]int64{}}
+		before := heaptest.InUse()
+		refused := 0
+		one := map[string]int64{}
+		for i := range labels {
+			one[text+strconv.Itoa(i)] = 1
+			if err := sum.add(one, 1); err != nil {
+				refused++
+				clear(one)
+			}
+		}
+		grown := heaptest.InUse() - before
+		t.Logf("%d %s labels, %d refused: %.1f MiB", labels, name, refused, float64(grown)/(1<<20))
+		if len(sum.byLabel) > OverviewLabels || len(sum.byLabel)*len(text) > OverviewLabelBytes || refused != labels-len(sum.byLabel) || len(sum.byLabel) < 2500 {
+			t.Errorf("%s: %d labels are held, %d were refused", name, len(sum.byLabel), refused)
+		}
+		if grown > 16<<20 {
+			t.Errorf("%s: %d MiB are held", name, grown>>20)
+		}
+		if sum.add(map[string]int64{fmt.Sprint(text, 1): 1}, 1) != nil || sum.byLabel[fmt.Sprint(text, 1)] != 2 {
+			t.Errorf("%s: a label that is held is not counted", name)
 		}
 	}
 }

@@ -61,11 +61,15 @@ func (d *Decoder) Channel(doc []byte) (Channel, error) {
 	return c, d.err
 }
 
+// fewLabels are those that a message has where looking through them is quicker than a table.
+const fewLabels = 32
+
 // AppendLabels appends the labels by which a query finds a message's document:
 // the distinct, non-empty strings of an array. Other values in their place are
 // not labels.
 func AppendLabels(dst []string, doc []byte) ([]string, error) {
 	from := len(dst)
+	var seen map[string]bool // of many: looking through them for each takes their square
 	fields := wire.Document(doc)
 	for fields.Next() {
 		if string(fields.Key) != "labels" {
@@ -84,8 +88,21 @@ func AppendLabels(dst []string, doc []byte) ([]string, error) {
 			if err != nil {
 				return dst, err
 			}
-			if label.Kind == wire.String && len(label.Data) > 0 && !slices.Contains(dst[from:], string(label.Data)) {
-				dst = append(dst, string(label.Data))
+			if label.Kind != wire.String || len(label.Data) == 0 || seen[string(label.Data)] {
+				continue
+			}
+			if seen == nil && slices.Contains(dst[from:], string(label.Data)) {
+				continue
+			}
+			dst = append(dst, string(label.Data))
+			switch few := len(dst) - from; {
+			case seen != nil:
+				seen[dst[len(dst)-1]] = true
+			case few == fewLabels:
+				seen = make(map[string]bool, 2*few)
+				for _, l := range dst[from:] {
+					seen[l] = true
+				}
 			}
 		}
 		if err := items.Err(); err != nil {
