@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -238,20 +237,36 @@ func isKnown(r *http.Request) {
 }
 
 // connections bounds a listener.
-func (s *Server) connections(l net.Listener) (*connections, error) {
-	turns, err := newBuckets(s.turnRate())
-	if err != nil {
-		return nil, fmt.Errorf("bound connections: %w", err)
-	}
-	return &connections{Listener: l, places: s.connected, turns: turns, proxies: s.proxies, now: s.now, cut: s.metrics.cut}, nil
+func (s *Server) connections(l net.Listener) *connections {
+	return &connections{Listener: l, places: s.connected, turns: s.opened, proxies: s.proxies, now: s.now, cut: s.metrics.cut}
 }
 
-// turnRate is how fast an address may open connections: as fast as it may make requests, and at
+// openRate is how fast an address may open connections: as fast as it may make requests, and at
 // once as many as it may hold, so that whoever opens one for each request meets the limit of
 // requests first, which says so.
-func (s *Server) turnRate() Rate {
+func (s *Server) openRate() Rate {
 	if s.byIP == nil {
 		return Rate{}
 	}
 	return Rate{PerSecond: s.byIP.rate.PerSecond, Burst: max(s.byIP.rate.Burst, s.connected.limit)}
+}
+
+// connectionsView is what a caller may know of the bounds of connections: its address', as it
+// connected, and of all. The connections of a trusted proxy are its own and have the bound of all alone.
+type connectionsView struct {
+	Address quotaView   `json:"address"`
+	Opened  *bucketView `json:"opened"`
+	Total   int         `json:"total"`
+}
+
+func (s *Server) connectionsView(r *http.Request) connectionsView {
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+	addr := peer.Addr().Unmap()
+	owner := network(addr)
+	v := connectionsView{Total: s.connected.limit, Address: quotaView{Used: int64(s.connected.heldBy(owner))}}
+	if !within(addr, s.proxies) {
+		alone := s.connected.alone()
+		v.Address.Limit, v.Opened = &alone, s.opened.view(owner, s.now())
+	}
+	return v
 }

@@ -57,10 +57,7 @@ func bounded(t *testing.T, change ...func(*Config)) (*bench, *dialled) {
 	t.Helper()
 	b := newBench(t, append([]func(*Config){func(c *Config) { c.Now = time.Now }}, change...)...)
 	d := newDialled()
-	cs, err := b.connections(d)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cs := b.connections(d)
 	h := b.httpServer(nil)
 	h.ConnState, h.ConnContext = cs.state, inContext
 	served := make(chan error, 1)
@@ -238,10 +235,7 @@ func TestIdleStrangers(t *testing.T) {
 func TestIdleStrangersAtOnce(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	cs, err := b.connections(newDialled())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cs := b.connections(newDialled())
 	var wg sync.WaitGroup
 	for range 4 * idleStrangers {
 		wg.Go(func() {

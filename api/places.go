@@ -84,3 +84,14 @@ func (p *places) taken() int {
 	defer p.mu.Unlock()
 	return p.held
 }
+
+// heldBy is how many places an org holds.
+func (p *places) heldBy(org string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.byOrg[org]
+}
+
+// alone is how many places one key alone gets: three sevenths, as it stops at three quarters of
+// what is free.
+func (p *places) alone() int { return (3*p.limit + 6) / 7 }

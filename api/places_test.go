@@ -46,6 +46,21 @@ func TestPlacesAreShared(t *testing.T) {
 	}
 }
 
+// TestPlacesAlone: what is shown as the share of one alone is what it gets.
+func TestPlacesAlone(t *testing.T) {
+	t.Parallel()
+	for limit := 1; limit <= 300; limit++ {
+		p := newPlaces(limit)
+		n := 0
+		for _, why := p.take("a", "a"); why == admitted; _, why = p.take("a", "a") {
+			n++
+		}
+		if n != p.alone() || p.heldBy("a") != n {
+			t.Errorf("of %d places one alone gets %d, is shown %d and holds %d", limit, n, p.alone(), p.heldBy("a"))
+		}
+	}
+}
+
 func TestPlacesComeBack(t *testing.T) {
 	t.Parallel()
 	p := newPlaces(3)

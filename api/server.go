@@ -127,7 +127,8 @@ type Server struct {
 	alive     func() error
 	build     version.Build
 	waits     *places
-	connected *places // connections, by address
+	connected *places  // connections, by address
+	opened    *buckets // how fast an address opens them; nil: no limit
 	files     *files
 	totals    *memo[int64]
 	placesAt  *memo[*vip.Position] // where pages begin, by offset
@@ -189,6 +190,9 @@ func New(c Config) (*Server, error) {
 		if *b.to, err = newBuckets(b.rate); err != nil {
 			return nil, err
 		}
+	}
+	if s.opened, err = newBuckets(s.openRate()); err != nil {
+		return nil, err
 	}
 	if err := c.Metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "exportd_http_connections", Help: "Connections that are held.",
@@ -292,10 +296,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("make error log: %w", err)
 	}
-	bounded, err := s.connections(l)
-	if err != nil {
-		return err
-	}
+	bounded := s.connections(l)
 	h := s.httpServer(errorLog)
 	h.ConnState, h.ConnContext = bounded.state, inContext
 	failed := make(chan error, 1)

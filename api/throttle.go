@@ -158,6 +158,7 @@ func (s *Server) limits(c *gin.Context, caller *apikey.Key) error {
 			"running": quota(running, s.quotas.RunningJobs), "queued": quota(queued, s.quotas.QueuedJobs),
 			"maxRows": orNull(s.quotas.Rows), "maxBytes": orNull(s.quotas.Bytes),
 		},
+		"connections":   s.connectionsView(c.Request),
 		"testCallbacks": s.pings.view(caller.OrgID, now),
 		"signature":     s.signatureView(c, caller),
 	})

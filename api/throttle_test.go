@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -162,7 +163,7 @@ func TestShowLimits(t *testing.T) {
 	})
 	w := b.get(t, "/limits")
 	wantStatus(t, w, http.StatusOK)
-	const want = `{"exports":{"maxBytes":null,"maxRows":null,"queued":{"used":5,"limit":100},"running":{"used":2,"limit":5}},` +
+	const want = `{"connections":{"address":{"used":0,"limit":2143},"opened":null,"total":5000},"exports":{"maxBytes":null,"maxRows":null,"queued":{"used":5,"limit":100},"running":{"used":2,"limit":5}},` +
 		`"requests":{"address":null,"key":{"perSecond":1,"burst":10,"left":9}},"signature":{"version":1,"minVersion":1,"warning":null},"testCallbacks":{"perSecond":0.08333333333333333,"burst":5,"left":5}}`
 	if got := w.Body.String(); got != want {
 		t.Errorf("limits =\n%s, want\n%s", got, want)
@@ -173,6 +174,37 @@ func TestShowLimits(t *testing.T) {
 	}
 	wantStatus(t, b.do(request(t, "key_ops1", http.MethodGet, "/limits")), http.StatusOK)
 	wantStatus(t, b.do(request(t, "key_none", http.MethodGet, "/limits")), http.StatusForbidden)
+}
+
+// TestShowConnections: the bounds of connections are those of the address that connected, not
+// of whom a proxy speaks for.
+func TestShowConnections(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(c *Config) {
+		c.IPRate, c.MaxConnections, c.TrustedProxies = Rate{PerSecond: 100}, 700, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	})
+	d := b.connections(nil)
+	for _, addr := range []string{"192.0.2.1", "192.0.2.1", "2001:db8::1", "2001:db8::2", "10.1.2.3"} {
+		ours, theirs := net.Pipe()
+		c, why := d.admit(from{ours, addr})
+		if why != "" {
+			t.Fatal(why)
+		}
+		t.Cleanup(func() { _, _ = c.Close(), theirs.Close() })
+	}
+	for addr, want := range map[string]string{
+		"192.0.2.1":   `{"address":{"used":2,"limit":300},"opened":{"perSecond":100,"burst":700,"left":698},"total":700}`,
+		"2001:db8::3": `{"address":{"used":2,"limit":300},"opened":{"perSecond":100,"burst":700,"left":698},"total":700}`,
+		"192.0.2.9":   `{"address":{"used":0,"limit":300},"opened":{"perSecond":100,"burst":700,"left":700},"total":700}`,
+		"10.1.2.3":    `{"address":{"used":1,"limit":null},"opened":null,"total":700}`,
+	} {
+		r := request(t, "key_one1", http.MethodGet, "/limits", "X-Forwarded-For", "192.0.2.1")
+		r.RemoteAddr = netip.AddrPortFrom(netip.MustParseAddr(addr), 9).String()
+		var v struct{ Connections json.RawMessage }
+		if err := json.Unmarshal(b.do(r).Body.Bytes(), &v); err != nil || string(v.Connections) != want {
+			t.Errorf("from %s: connections = %s, %v, want %s", addr, v.Connections, err, want)
+		}
+	}
 }
 
 func TestRatesAreChecked(t *testing.T) {

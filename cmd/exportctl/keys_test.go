@@ -89,7 +89,7 @@ func (s *service) keyRefusals(t *testing.T) {
 }
 
 func (s *service) limits(t *testing.T) {
-	s.ctl(t, "limits").want(t, exitOK).shows(t, "LIMIT", "requests with this key", "exports of your org that wait", "test callbacks of your org")
+	s.ctl(t, "limits").want(t, exitOK).shows(t, "LIMIT", "requests with this key", "exports of your org that wait", "test callbacks of your org", "connections of this address", "connections of all addresses")
 	var l limits
 	decode(t, s.ctl(t, "limits", "--json").want(t, exitOK).stdout, &l)
 	if l.TestCallbacks == nil || l.TestCallbacks.Burst != 5 {

@@ -21,6 +21,12 @@ type limits struct {
 		Key     *bucket `json:"key"`
 		Address *bucket `json:"address"`
 	} `json:"requests"`
+	// Connections are nil of a service that does not tell.
+	Connections *struct {
+		Address quota   `json:"address"`
+		Opened  *bucket `json:"opened"`
+		Total   int64   `json:"total"`
+	} `json:"connections"`
 	Exports struct {
 		Running  quota  `json:"running"`
 		Queued   quota  `json:"queued"`
@@ -72,6 +78,10 @@ func (a *app) showLimits(l *limits) {
 		l.Exports.Running.row("exports of your org that run"), l.Exports.Queued.row("exports of your org that wait"),
 		{words("rows of an export"), {}, most(l.Exports.MaxRows, thousands), {}},
 		{words("file of an export"), {}, most(l.Exports.MaxBytes, size), {}},
+	}
+	if c := l.Connections; c != nil {
+		rows = append(rows, c.Address.row("connections of this address"), c.Opened.row("connections that it opens"),
+			[]cell{words("connections of all addresses"), {}, number(c.Total), {}})
 	}
 	a.table([]column{{name: "LIMIT"}, {name: "LEFT", right: true}, {name: "OF", right: true}, {name: "", flexible: true}}, rows)
 }
