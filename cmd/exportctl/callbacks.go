@@ -142,7 +142,7 @@ func (a *app) showCallback(got webhook.Received) {
 		}
 		raw, err := json.Marshal(line)
 		if err == nil {
-			fmt.Fprintln(a.stdout, string(raw))
+			fmt.Fprintln(a.stdout, string(escapeJSON(raw)))
 		}
 		return
 	}

@@ -15,7 +15,7 @@ func (a *app) confirm(ctx context.Context, yes bool, question string) error {
 	if !a.stdinTerminal {
 		return &usageError{text: "this asks before it acts, and standard input is not a terminal", hint: "To act without being asked: --yes"}
 	}
-	fmt.Fprintf(a.stderr, "%s [y/N] ", clean(question, true))
+	fmt.Fprintf(a.stderr, "%s [y/N] ", clean(question, false))
 	// The read cannot be interrupted, and Ctrl-C must end the program: the read is left behind.
 	answer := make(chan string, 1)
 	go func() {

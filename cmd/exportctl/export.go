@@ -165,7 +165,7 @@ func (a *app) showSubmitted(ctx context.Context, c *client.Client, p profile, jo
 	if a.asJSON {
 		return a.printJob(ctx, c, job.JobID)
 	}
-	fmt.Fprintln(a.stdout, job.JobID)
+	fmt.Fprintln(a.stdout, clean(job.JobID, false))
 	if a.stdoutTerminal {
 		a.say("Its file, when it is done:  %s", p.command("jobs", "download", job.JobID, "-o", string(job.Kind)+".csv"))
 	}
@@ -203,7 +203,9 @@ func (a *app) fetch(ctx context.Context, c *client.Client, p profile, id, path s
 		}
 	}
 	bar.stop()
-	a.say("%s", summary(job, path, a.now().Sub(begun)))
+	for line := range strings.SplitSeq(summary(job, path, a.now().Sub(begun)), "\n") {
+		a.say("%s", line)
+	}
 	switch {
 	case a.asJSON:
 		return a.printJob(ctx, c, id)

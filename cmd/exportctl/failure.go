@@ -62,9 +62,8 @@ func (a *app) report(err error) int {
 		hint = h.hint
 	}
 	p := a.painter(a.stderrTerminal)
-	// Only usage is all our own; what others say is one line, as the next one would be taken for ours.
-	_, ours := errors.AsType[*usageError](err)
-	fmt.Fprintf(a.stderr, "%s %s\n", p.paint(red, "exportctl:"), clean(text, ours))
+	// One line: what others say, or wrote into a file, would be taken for ours on the next one.
+	fmt.Fprintf(a.stderr, "%s %s\n", p.paint(red, "exportctl:"), clean(text, false))
 	for line := range strings.Lines(hint) {
 		fmt.Fprintf(a.stderr, "  %s\n", clean(strings.TrimSuffix(line, "\n"), false))
 	}

@@ -3,25 +3,44 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/spf13/cobra"
+
+	"exportd/internal/webhook"
 )
 
-// hostileText would retitle the terminal, colour, turn and hide text, and forge a line.
-const hostileText = "x\x1b]0;owned\x07\u009b31m\u202eturned\u2066\u200b\x7f\u0085\nFORGED x"
+// hostileText would retitle the terminal, colour, turn and hide text, and forge lines. It has each C0 and
+// C1 control character, and each mark that turns text or has no width.
+var hostileText = func() string {
+	text := "x\x1b]0;owned\x07\u009b31m\u202eturned\rFORGED x\nFORGED x"
+	for r := range rune(0xa0) {
+		if r < ' ' || r >= 0x7f {
+			text += string(r)
+		}
+	}
+	return text + "\u061c\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u2060\u2066\u2067\u2068\u2069\ufeff\U000e0041"
+}()
 
-// local are commands that ask the service for nothing, and why.
-var local = map[string]string{
-	"callbacks listen": "shows what others send; TestCallbacks has its own hostile ones",
-	"profiles add":     "reads what its user types", "profiles list": "shows what its user typed", "profiles remove": "the same", "profiles use": "the same",
-	"sign": "prints a signature",
+// local are the commands that ask the service for nothing, and what is hostile instead: the file of
+// profiles, arguments, and who calls back.
+var local = map[string]func(t *testing.T, c call, form []string) []result{
+	"callbacks listen": hostileCallbacks,
+	"profiles list":    hostileProfiles("profiles", "list"), "profiles remove": hostileProfiles("profiles", "remove", hostileText), "profiles use": hostileProfiles("profiles", "use", hostileText),
+	"profiles add": hostileProfiles("profiles", "add", hostileText, "--url", "http://127.0.0.1", "--key", hostileText),
+	"sign":         hostileProfiles("sign", hostileText),
 }
 
 // hostileFlags are what commands need besides arguments.
@@ -36,6 +55,99 @@ var hostileFlags = map[string][]string{
 	"channels":         {"-w", "w"},
 	"export vip-users": {"-w", "w", "-m", "m", "--detach"}, "export vip-messages": {"-w", "w", "-m", "m", "--from", "2026-01-01", "--to", "2026-01-02"},
 	"jobs download": {"-o", "-"},
+}
+
+// hostileMore are other ways to call commands, whose answers are others.
+var hostileMore = map[string][][]string{
+	"export vip-users":       {{"-w", "w", "-m", "m"}, {"-w", "w", "-m", "m", "-o", "-"}},
+	"export vip-messages":    {{"-w", "w", "-m", "m", "--from", "2026-01-01", "--to", "2026-01-02", "--detach"}},
+	"ops rerun":              {{"--filter", "state=failed", "--dry-run"}, {"--filter", "state=failed", "--reason", "r", "--yes", "--detach"}, {"--filter", "state=failed", "--reason", "r"}},
+	"ops callback redeliver": {{"--filter", "state=exhausted", "--dry-run"}, {"--filter", "state=exhausted", "--reason", "r", "--yes"}},
+	"jobs delete":            {{"aaaaaaaaaaaaaaaaaaaaaaaaaa"}},
+	"keys revoke":            {{"key_1", "--reason", "r"}},
+	"keys rotate":            {{"key_1", "--reason", "r", "--webhook"}},
+}
+
+// hostileProfiles runs a command beside a file of profiles that somebody else wrote.
+func hostileProfiles(args ...string) func(*testing.T, call, []string) []result {
+	return func(t *testing.T, c call, form []string) (all []result) {
+		for _, p := range []profile{{URL: "http://127.0.0.1:1/", Key: hostileText, Secret: "s", Workspace: hostileText, WebhookSecret: hostileText}, {URL: hostileText, Key: "k", Secret: "s"}} {
+			home := t.TempDir()
+			path := filepath.Join(home, ".config", "exportctl", "config.json")
+			for _, name := range []string{hostileText, "prod"} {
+				if err := writeConfig(configFile{Default: name, Profiles: map[string]profile{name: p}}, path); err != nil {
+					t.Fatal(err)
+				}
+				c.vars, c.stdin = map[string]string{"HOME": home}, "secret\n"
+				all = append(all, c.run(t.Context(), append(slices.Clone(args), form...)...))
+			}
+			if err := os.WriteFile(path, []byte("{\""+strings.ReplaceAll(hostileText, "\n", "")+"\": 1}"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, c.run(t.Context(), append(slices.Clone(args), form...)...))
+		}
+		return all
+	}
+}
+
+// hostileCallbacks has callbacks come that are signed right, and some that are not.
+func hostileCallbacks(t *testing.T, c call, form []string) []result {
+	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var stdout, stderr output
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, c.environment(&stdout, &stderr), append([]string{"callbacks", "listen", "--addr", "127.0.0.1:0", "--secret", secret}, form...))
+	}()
+	eventually(t, "it listens", func() bool { return strings.Contains(stderr.String(), "for callbacks") })
+	_, url, _ := strings.Cut(stderr.String(), "Listening on ")
+	url, _, _ = strings.Cut(url, " ")
+	parsed, err := webhook.ParseSecret(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	event, err := json.Marshal(map[string]any{"type": hostileText, "timestamp": time.Now(), "data": map[string]any{
+		"jobId": hostileText, "state": hostileText, "csvUrl": hostileText, "error": map[string]any{"code": hostileText, "message": hostileText}, "more": hostileText}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range []string{string(event), strings.NewReplacer("\\u009b", "\u009b", "\\u202e", "\u202e").Replace(string(event)), hostileText} {
+		for _, signed := range []bool{true, false} {
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := "msg\u009b\u202e\u0085owned" // a header holds no C0
+			at := time.Now()
+			r.Header.Set("webhook-id", id)
+			r.Header.Set("webhook-timestamp", strconv.FormatInt(at.Unix(), 10))
+			r.Header.Set("webhook-signature", "v1,\u009b\u202eowned")
+			if signed {
+				id = "msg_1"
+				r.Header.Set("webhook-id", id)
+				r.Header.Set("webhook-signature", sign(t, parsed, id, at, body))
+			}
+			answer, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = answer.Body.Close()
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+	stop()
+	<-ended
+	return []result{{exitOK, stdout.String(), stderr.String()}}
+}
+
+func sign(t *testing.T, secret webhook.Secret, id string, at time.Time, body string) string {
+	t.Helper()
+	signature, err := webhook.Sign(id, at, []byte(body), secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signature
 }
 
 // hostileServer answers each operation of the contract with an answer of its form in which
@@ -112,7 +224,7 @@ func hostileValue(s *openapi3.Schema, depth int) any {
 		return of(s.AnyOf[0])
 	case len(s.Enum) > 0:
 		for _, v := range s.Enum {
-			if v == "succeeded" {
+			if v == "succeeded" || v == "finished" { // what is followed has ended
 				return v
 			}
 		}
@@ -138,73 +250,117 @@ func hostileValue(s *openapi3.Schema, depth int) any {
 	return hostileText
 }
 
-// TestHostileAnswers runs every command there is against a service all of whose texts are
-// hostile: a terminal gets nothing of them that it obeys.
-func TestHostileAnswers(t *testing.T) {
-	t.Parallel()
-	var leaves []*cobra.Command
+// leaves are the commands that do something.
+func leaves() (all []*cobra.Command) {
 	var walk func(c *cobra.Command)
 	walk = func(c *cobra.Command) {
 		if !c.HasSubCommands() {
-			leaves = append(leaves, c)
+			all = append(all, c)
 		}
 		for _, child := range c.Commands() {
 			walk(child)
 		}
 	}
 	walk((&app{environment: call{}.environment(nil, nil)}).command())
+	return all
+}
+
+// hostileArgs is a command line of a command that works, with all that it requires.
+func hostileArgs(c *cobra.Command, path string, form []string) []string {
+	args := strings.Fields(path)
+	if _, argument, ok := strings.Cut(c.Use, " "); ok && !strings.HasPrefix(argument, "-") {
+		args = append(args, map[bool]string{true: "exports", false: "aaaaaaaaaaaaaaaaaaaaaaaaaa"}[strings.HasPrefix(argument, "QUEUE")])
+	}
+	args = append(append(args, hostileFlags[path]...), form...)
+	if c.Flags().Lookup("yes") != nil {
+		args = append(args, "--yes")
+	}
+	return args
+}
+
+// TestHostileAnswers runs every command there is against a service all of whose texts are
+// hostile, and with hostile arguments; those that ask no service against what they do ask: a terminal
+// gets nothing of them that it obeys. The list is that of the program, so a new command is in it.
+func TestHostileAnswers(t *testing.T) {
+	t.Parallel()
 	doc, err := openapi3.NewLoader().LoadFromFile("../../api/openapi.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	runs, raw := 0, 0
-	for _, c := range leaves {
+	urls := map[bool]string{}
+	var asked atomic.Int64
+	for _, faulty := range []bool{false, true} {
+		urls[faulty] = hostileServer(t, doc, faulty, &asked)
+	}
+	commands, runs, raw := leaves(), 0, 0
+	for _, c := range commands {
 		_, path, _ := strings.Cut(c.CommandPath(), " ")
-		if local[path] != "" {
-			continue
-		}
-		var asked, told atomic.Int64
-		for _, faulty := range []bool{false, true} {
-			url := hostileServer(t, doc, faulty, &asked)
-			for _, form := range [][]string{nil, {"--json"}} {
-				for _, terminal := range []bool{false, true} {
-					args := strings.Fields(path)
-					if _, argument, ok := strings.Cut(c.Use, " "); ok && !strings.HasPrefix(argument, "-") {
-						args = append(args, map[bool]string{true: "exports", false: "aaaaaaaaaaaaaaaaaaaaaaaaaa"}[strings.HasPrefix(argument, "QUEUE")])
-					}
-					args = append(append(args, hostileFlags[path]...), form...)
-					if c.Flags().Lookup("yes") != nil {
-						args = append(args, "--yes")
-					}
-					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-					r := call{vars: map[string]string{"EXPORTCTL_URL": url, "EXPORTCTL_KEY": "k", "EXPORTCTL_SECRET": "s"}, terminal: terminal, noColor: true}.run(ctx, args...)
-					cancel()
-					runs++
-					if strings.Contains(r.stdout+r.stderr, "owned") {
-						told.Add(1)
-					}
-					for stream, text := range map[string]string{"stdout": r.stdout, "stderr": r.stderr} {
-						if found := obeyed(text); found != "" {
-							raw++
-							t.Errorf("%s (terminal %v, faulty %v): %s has %q: %.600q", strings.Join(args, " "), terminal, faulty, stream, found, text)
-						}
-					}
+		told := 0
+		judge := func(what string, terminal bool, r result) {
+			runs++
+			if strings.Contains(r.stdout+r.stderr, "owned") {
+				told++
+			}
+			for stream, text := range map[string]string{"stdout": r.stdout, "stderr": r.stderr} {
+				if terminal { // the bar's own
+					text = strings.ReplaceAll(text, "\r\x1b[K", "")
+				}
+				if found := obeyed(text); found != "" {
+					raw++
+					t.Errorf("%s, %s (terminal %v): %s has %q: %.600q", path, what, terminal, stream, found, text)
 				}
 			}
 		}
-		if asked.Load() == 0 || told.Load() == 0 {
-			t.Errorf("%s asked %d times and showed nothing hostile %d times: what it needs is missing from hostileFlags", path, asked.Load(), told.Load())
+		for _, form := range [][]string{nil, {"--json"}} {
+			for _, terminal := range []bool{false, true} {
+				at := call{terminal: terminal, noColor: true}
+				if run := local[path]; run != nil {
+					for _, r := range run(t, at, form) {
+						judge(fmt.Sprint(form), terminal, r)
+					}
+				} else {
+					before := asked.Load()
+					for _, faulty := range []bool{false, true} {
+						at.vars = map[string]string{"EXPORTCTL_URL": urls[faulty], "EXPORTCTL_KEY": "k", "EXPORTCTL_SECRET": "s"}
+						ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+						judge(fmt.Sprintf("%v, faulty %v", form, faulty), terminal, at.run(ctx, hostileArgs(c, path, form)...))
+						for _, more := range hostileMore[path] {
+							at.stdin = "y\n"
+							judge(fmt.Sprintf("%v %v, faulty %v", more, form, faulty), terminal, at.run(ctx, append(append(strings.Fields(path), more...), form...)...))
+						}
+						cancel()
+					}
+					if asked.Load() == before && form == nil {
+						t.Errorf("%s asks nothing: what it needs is missing from hostileFlags, or it belongs to local", path)
+					}
+				}
+				at.vars = map[string]string{"EXPORTCTL_URL": "http://127.0.0.1:1", "EXPORTCTL_KEY": "k", "EXPORTCTL_SECRET": "s"}
+				for _, more := range [][]string{{hostileText, hostileText, hostileText}, {"--" + hostileText}, {"--config=" + hostileText}, {"--profile", hostileText}, {"--help"}} {
+					args := append(append(strings.Fields(path), more...), form...)
+					judge(fmt.Sprintf("%.20q", more), terminal, at.run(t.Context(), args...))
+				}
+			}
+		}
+		if told == 0 {
+			t.Errorf("%s showed nothing hostile", path)
 		}
 	}
-	t.Logf("%d commands, %d of them without the service; %d runs, %d with raw control characters", len(leaves), len(local), runs, raw)
+	if len(commands) < 38 {
+		t.Errorf("%d commands", len(commands))
+	}
+	t.Logf("%d commands, %d of them without the service; %d runs, %d with raw control characters", len(commands), len(local), runs, raw)
 }
 
-// obeyed finds what of hostileText came through raw.
+// obeyed finds what a terminal obeys: all but print and line ends, and a line that somebody else began.
 func obeyed(text string) string {
-	for _, sign := range []string{"\x1b]", "\x07", "\u009b", "\u202e", "\u2066", "\u200b", "\x7f", "\u0085", "\nFORGED"} {
-		if strings.Contains(text, sign) {
-			return sign
+	for i, width := 0, 0; i < len(text); i += width {
+		var r rune
+		if r, width = utf8.DecodeRuneInString(text[i:]); r != '\n' && !strconv.IsPrint(r) || r == utf8.RuneError && width == 1 {
+			return text[i : i+width]
 		}
+	}
+	if strings.Contains(text, "\nFORGED") {
+		return "\nFORGED"
 	}
 	return ""
 }

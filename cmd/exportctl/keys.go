@@ -303,15 +303,14 @@ func (a *app) sayRotated(p profile, id string, webhook bool) {
 		a.say("\nThe secret is not shown again: put it into a secret store now, and give it to whoever verifies the callbacks.")
 		return
 	}
-	text := "\nThe secret is not shown again: put it into a secret store now, and give it to those who use the key."
+	a.say("\nThe secret is not shown again: put it into a secret store now, and give it to those who use the key.")
 	if id == p.Key || id == p.OpsKey {
 		where := p.origin
 		if where == "EXPORTCTL_URL" {
 			where = "EXPORTCTL_SECRET"
 		}
-		text += "\nYou use this key yourself: put the secret into " + where + " too."
+		a.say("You use this key yourself: put the secret into %s too.", where)
 	}
-	a.say("%s", text)
 }
 
 func (a *app) keysRevoke() *cobra.Command {

@@ -179,7 +179,7 @@ func (a *app) rerunAll(ctx context.Context, f rerunFlags) error {
 	if a.asJSON {
 		return a.printJSON(raw)
 	}
-	fmt.Fprintln(a.stdout, batch.BatchID)
+	fmt.Fprintln(a.stdout, clean(batch.BatchID, false))
 	return nil
 }
 

@@ -294,9 +294,14 @@ func (a *app) printValue(v any) error {
 	return a.printJSON(raw)
 }
 
-// say tells the person at the terminal something that is not the result.
+// say tells the person at the terminal something that is not the result. Line ends are those of
+// format: texts of others have none.
 func (a *app) say(format string, args ...any) {
-	line := clean(fmt.Sprintf(format, args...), true)
+	cleaned := make([]any, len(args))
+	for i, arg := range args {
+		cleaned[i] = clean(fmt.Sprint(arg), false)
+	}
+	line := clean(fmt.Sprintf(format, cleaned...), true)
 	if a.progress != nil {
 		a.progress.above(line)
 		return
