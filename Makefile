@@ -33,6 +33,9 @@ bench: ## Measure speed, memory, scale and cost (about 20 minutes on an idle mac
 postgres: ## Read exports back with PostgreSQL, which the test starts for itself
 	$(GO) test -tags $(TAGS),postgres $(TESTFLAGS) -run '^TestPostgres$$' ./internal/e2e
 
+chromium: ## Open /docs in Chromium under its policy, and try to break it; CI does not, as installing it takes long
+	$(GO) test -tags $(TAGS),chromium -count=1 -v -run '^TestDocsInChromium$$' ./api $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
+
 libreoffice: ## Open exports in LibreOffice with each separator, and count formulas
 	$(GO) test -tags $(TAGS),libreoffice -count=1 -run '^TestLibreOffice$$' ./internal/csvrow
 
@@ -53,10 +56,10 @@ format: ## Fail on files that gofmt would change
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
 
 vet: ## go vet
-	$(GO) vet -tags $(TAGS),postgres,libreoffice $(PKGS)
+	$(GO) vet -tags $(TAGS),postgres,libreoffice,chromium $(PKGS)
 
 lint: ## staticcheck, at the version in go.mod
-	$(GO) tool staticcheck -tags $(TAGS),postgres,libreoffice $(PKGS)
+	$(GO) tool staticcheck -tags $(TAGS),postgres,libreoffice,chromium $(PKGS)
 
 flood: ## A minute of each kind of thing that strangers may send, and what callers notice of it
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestFlood$$' ./internal/e2e -flood $(or $(DURATION),60s)
@@ -73,4 +76,4 @@ damage: ## Damage every field of every document in every way: fleet, stores, API
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test bench postgres libreoffice check format vet lint generate verify chaos damage flood simulate
+.PHONY: help run build test bench postgres libreoffice chromium check format vet lint generate verify chaos damage flood simulate

@@ -1,0 +1,143 @@
+//go:build chromium
+
+package api
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// chromium is a browser driven by the DevTools protocol over a pipe: JSON messages that end with a zero
+// byte (https://chromedevtools.github.io/devtools-protocol/), for which no library is needed.
+type chromium struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	to     *os.File
+	from   *bufio.Reader
+	events []message
+	last   int
+}
+
+type message struct {
+	ID        int             `json:"id,omitempty"`
+	SessionID string          `json:"sessionId,omitempty"`
+	Method    string          `json:"method,omitempty"`
+	Params    json.RawMessage `json:"params,omitempty"`
+	Result    json.RawMessage `json:"result,omitempty"`
+	Error     json.RawMessage `json:"error,omitempty"`
+}
+
+func startChromium(t *testing.T) *chromium {
+	t.Helper()
+	name := ""
+	for _, known := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(known); err == nil {
+			name = path
+			break
+		}
+	}
+	if name == "" {
+		t.Fatal("no Chromium on this machine: apt-get install --no-install-recommends chromium")
+	}
+	args := []string{
+		"--headless", "--remote-debugging-pipe", "--user-data-dir=" + t.TempDir(), "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage",
+		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server",
+	}
+	if os.Geteuid() == 0 {
+		args = append(args, "--no-sandbox") // it refuses to run as root with one
+	}
+	theirIn, to := pipe(t)
+	from, theirOut := pipe(t)
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.ExtraFiles = []*os.File{theirIn, theirOut} // 3 and 4, where it expects them
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start Chromium: %v", err)
+	}
+	_, _ = theirIn.Close(), theirOut.Close()
+	b := &chromium{t: t, cmd: cmd, to: to, from: bufio.NewReaderSize(from, 1<<20)}
+	t.Cleanup(b.stop)
+	return b
+}
+
+func pipe(t *testing.T) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = r.Close(), w.Close() })
+	return r, w
+}
+
+// call waits for the answer to a command; sessionID is that of a tab, or empty.
+func (b *chromium) call(sessionID, method string, params, to any) {
+	b.t.Helper()
+	raw, err := json.Marshal(params)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if params == nil {
+		raw = nil
+	}
+	b.last++
+	raw, err = json.Marshal(message{ID: b.last, SessionID: sessionID, Method: method, Params: raw})
+	if err == nil {
+		_, err = b.to.Write(append(raw, 0))
+	}
+	if err != nil {
+		b.t.Fatalf("%s: %v", method, err)
+	}
+	for {
+		m := b.read()
+		switch {
+		case m.ID != b.last:
+			b.events = append(b.events, m)
+			continue
+		case m.Error != nil:
+			b.t.Fatalf("%s: %s", method, m.Error)
+		case to != nil:
+			if err := json.Unmarshal(m.Result, to); err != nil {
+				b.t.Fatalf("%s: %v", method, err)
+			}
+		}
+		return
+	}
+}
+
+// until waits for an event, which may have come already.
+func (b *chromium) until(sessionID, method string) {
+	b.t.Helper()
+	for i := 0; ; i++ {
+		if i == len(b.events) {
+			b.events = append(b.events, b.read())
+		}
+		if b.events[i].SessionID == sessionID && b.events[i].Method == method {
+			return
+		}
+	}
+}
+
+func (b *chromium) read() (m message) {
+	b.t.Helper()
+	raw, err := b.from.ReadBytes(0)
+	if err == nil {
+		err = json.Unmarshal(raw[:len(raw)-1], &m)
+	}
+	if err != nil {
+		b.t.Fatalf("read from Chromium: %v", err)
+	}
+	return m
+}
+
+// stop ends the browser and waits until it is gone.
+func (b *chromium) stop() {
+	if b.cmd == nil {
+		return
+	}
+	_ = b.cmd.Process.Kill()
+	_ = b.cmd.Wait()
+	b.cmd = nil
+}
