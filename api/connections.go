@@ -161,6 +161,7 @@ type conn struct {
 	leave   func()
 	unwhole atomic.Int64
 	known   atomic.Bool // a key has signed a request on it
+	refused atomic.Bool // it was cut for what it had sent
 
 	idle   *list.Element // guarded by of.mu, as is closed
 	closed bool
@@ -194,8 +195,10 @@ var errUnwhole = errors.New("too much of requests that do not end")
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if all := c.of.unwhole.Add(int64(n)); c.unwhole.Add(int64(n)) > patientBytes && all > maxUnwhole {
-		c.of.cut.WithLabelValues(cutUnwhole).Inc()
-		reset(c.Conn)
+		if !c.refused.Swap(true) { // net/http may read on
+			c.of.cut.WithLabelValues(cutUnwhole).Inc()
+			reset(c.Conn)
+		}
 		return 0, errUnwhole
 	}
 	return n, err

@@ -300,19 +300,27 @@ func TestUnwholeRequests(t *testing.T) {
 		}
 		small := begin(0, "GET /healthz HTTP/1.1\r\nX-Small: "+padding[:patientBytes/2])
 		most := maxUnwhole/each - 1
+		large := func(i int) string {
+			return []string{"GET / HTTP/1.1\r\nX-Large: ", "POST /exports/x/cancel HTTP/1.1\r\nHost: x\r\nContent-Length: 65000\r\n\r\n"}[i%2] + padding
+		}
 		for i := range most {
-			begin(i, []string{"GET / HTTP/1.1\r\nX-Large: ", "POST /exports/x/cancel HTTP/1.1\r\nHost: x\r\nContent-Length: 65000\r\n\r\n"}[i%2]+padding)
+			begin(i, large(i))
 		}
 		synctest.Wait()
 		if got := b.cuts(cutUnwhole); got != 0 {
 			t.Errorf("%d cut of %d below the bound", got, most)
 		}
+		// What is left of the bound is less than one of them, and what one gives back when it is cut
+		// was its own: each is cut, once, and none of those before.
 		for i := range 50 {
-			begin(i, "GET / HTTP/1.1\r\nX-Large: "+padding)
+			begin(i, large(i))
 		}
 		synctest.Wait()
-		if got := b.cuts(cutUnwhole); got < 47 {
+		if got := b.cuts(cutUnwhole); got != 50 {
 			t.Errorf("%d cut of 50 beyond the bound", got)
+		}
+		if got := b.connected.taken(); got != most+1 {
+			t.Errorf("%d connections are left of %d below the bound", got, most+1)
 		}
 		if _, err := io.WriteString(small, "\r\nHost: x\r\n\r\n"); err != nil {
 			t.Errorf("a small one was cut: %v", err)
