@@ -3,6 +3,12 @@
 //
 // The methods that New's Client has from ClientWithResponses are generated from openapi.yaml,
 // one per operation. Answers of 400 and above are an *Error from every method.
+//
+// The module's path has no dot, so go get refuses it. A program elsewhere uses a checkout of a
+// release:
+//
+//	go mod edit -require=exportd@v0.0.0 -replace=exportd=../exportd
+//	go mod tidy
 package client
 
 import (

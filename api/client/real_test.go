@@ -1,11 +1,15 @@
 package client_test
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +21,10 @@ import (
 
 // TestRealService talks to the real binary with demo data.
 func TestRealService(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	binary, err := e2etest.Build(t.TempDir(), false)
 	if err != nil {
 		t.Fatal(err)
@@ -30,11 +38,54 @@ func TestRealService(t *testing.T) {
 		}
 		t.Chdir(t.TempDir())
 		ExampleClient_Export()
+		elsewhere(t, root, fmt.Sprintf("messages.csv has %d rows\n", s.Facts.Messages))
 		if rows := rowsOf(t, "messages.csv"); rows != s.Facts.Messages {
 			t.Errorf("messages.csv has %d rows, want %d", rows, s.Facts.Messages)
 		}
 	})
 	t.Run("restart", func(t *testing.T) { restart(t, binary) })
+}
+
+// elsewhere runs the README's program in a module of its own, which has the client by the commands
+// in the package's documentation. Without a network the sums are this module's.
+func elsewhere(t *testing.T, root, want string) {
+	t.Helper()
+	here := func(name string) string {
+		raw, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	edit := regexp.MustCompile(`(?m)^go mod edit .*-replace=exportd=(\S+)$`).FindStringSubmatch(here("README.md"))
+	if edit == nil || !strings.Contains(here("api/client/client.go"), "//\t"+edit[0]+"\n") {
+		t.Fatalf("the README and the package have no command, or not the same: %q", edit)
+	}
+	_, program, _ := strings.Cut(here("README.md"), "```go\n")
+	program, _, _ = strings.Cut(program, "```")
+	folder := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod": "module example.com/caller\n\ngo 1.26.0\n", "go.sum": here("go.sum"),
+		"main.go": "package main\n\nimport (\n\"context\"\n\"fmt\"\n\"log\"\n\"os\"\n\n\"exportd/api/client\"\n)\n\nfunc main() {\n" + program + "}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	command := strings.Fields(strings.Replace(edit[0], "="+edit[1], "="+root, 1))
+	for _, args := range [][]string{command, {"go", "run", "."}} {
+		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+		cmd.Dir, cmd.Env = folder, append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, &stderr)
+		}
+		if args[1] == "run" && string(out) != want {
+			t.Errorf("the program printed %q, want %q", out, want)
+		}
+	}
 }
 
 // restart: kill -9 and a start of the service under an export that waits do not end it.

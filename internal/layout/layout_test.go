@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // pkg is what `go list -json` says of a package; test imports count as imports of tests.
@@ -242,5 +244,29 @@ func TestCrashPoints(t *testing.T) {
 		if strings.Contains(string(out), file) != tc.want {
 			t.Errorf("with tags %s %s has %s: %t, want %t", tc.tags, holder, file, !tc.want, tc.want)
 		}
+	}
+}
+
+// TestChangelog: what is not released yet comes first, then releases with their dates, the newest first.
+func TestChangelog(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("../../CHANGELOG.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	heads := regexp.MustCompile(`(?m)^## .*$`).FindAllString(string(raw), -1)
+	if len(heads) < 2 || heads[0] != "## Unreleased" {
+		t.Fatalf("the sections are %q, want Unreleased and a release at least", heads)
+	}
+	last := "9999-12-31"
+	for _, head := range heads[1:] {
+		m := regexp.MustCompile(`^## \d+\.\d+\.\d+ - (\d{4}-\d\d-\d\d)$`).FindStringSubmatch(head)
+		if m == nil {
+			t.Fatalf("%q is not like: ## 0.1.0 - 2026-11-25", head)
+		}
+		if _, err := time.Parse(time.DateOnly, m[1]); err != nil || m[1] > last {
+			t.Errorf("%q: %v, and the one above is of %s", head, err, last)
+		}
+		last = m[1]
 	}
 }
