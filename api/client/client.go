@@ -51,6 +51,8 @@ type Config struct {
 // Client is safe for concurrent use.
 type Client struct {
 	*ClientWithResponses
+	base  string
+	api   *retrier     // signs
 	files *http.Client // not signed: for links to files
 	tries int
 	now   func() time.Time
@@ -90,11 +92,12 @@ func New(c Config) (*Client, error) {
 		// The one redirect there is leads to a file elsewhere, which must not see the headers.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	api, err := NewClientWithResponses(strings.TrimSuffix(c.BaseURL, "/"), WithHTTPClient(&retrier{signed, c.Tries}))
+	at, doer := strings.TrimSuffix(c.BaseURL, "/"), &retrier{signed, c.Tries}
+	api, err := NewClientWithResponses(at, WithHTTPClient(doer))
 	if err != nil {
 		return nil, fmt.Errorf("client config: %w", err)
 	}
-	return &Client{ClientWithResponses: api, files: &http.Client{Transport: c.Transport}, tries: c.Tries, now: c.Now}, nil
+	return &Client{ClientWithResponses: api, base: at, api: doer, files: &http.Client{Transport: c.Transport}, tries: c.Tries, now: c.Now}, nil
 }
 
 // CloseIdleConnections closes connections that are kept for the next request.

@@ -13,7 +13,8 @@ import (
 
 // Request says what to export. Empty members are left out.
 type Request struct {
-	Kind        Kind // KindVipUsers or KindVipMessages
+	// Kind is KindVipUsers, KindVipMessages, or the name of another dataset of the installation.
+	Kind        Kind
 	WorkspaceID string
 	MediumID    string
 
@@ -26,6 +27,9 @@ type Request struct {
 	From, To    string
 	Label       string
 	ContentType ContentType
+
+	// Params are the parameters of another dataset, by name.
+	Params map[string]string
 
 	Profile Profile
 	// NoFormulaGuard leaves text as it is that a spreadsheet would take for a formula.
@@ -127,7 +131,7 @@ func (c *Client) submit(ctx context.Context, r Request) (id string, err error) {
 			Prefer: &prefer, CacheControl: cacheControl, IdempotencyKey: given(r.IdempotencyKey),
 		})
 	default:
-		return "", fmt.Errorf("Kind %q is neither %s nor %s", r.Kind, KindVipUsers, KindVipMessages)
+		response, err = c.exportOf(ctx, r, prefer, cacheControl, guard)
 	}
 	if err != nil {
 		return "", err

@@ -100,7 +100,7 @@ Exit codes:
 		}
 	}
 	add(groupExports, a.exportCommand(), a.jobsCommand())
-	add(groupData, a.usersCommand(), a.messagesCommand(), a.labelsCommand(), a.workspacesCommand(), a.channelsCommand(), a.limitsCommand())
+	add(groupData, a.usersCommand(), a.messagesCommand(), a.labelsCommand(), a.rowsCommand(), a.workspacesCommand(), a.channelsCommand(), a.limitsCommand())
 	add(groupOperate, a.opsCommand(), a.keysCommand())
 	add(groupSettings, a.profilesCommand(), a.signCommand(), a.callbacksCommand())
 	root.SetHelpCommandGroupID(groupSettings)

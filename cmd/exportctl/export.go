@@ -52,7 +52,8 @@ type exportFlags struct {
 func (a *app) exportCommand() *cobra.Command {
 	cmd := parent("export", "Export VIP users or VIP messages to a CSV file",
 		a.exportKind(client.KindVipUsers, "Export VIP users, highest LTV first"),
-		a.exportKind(client.KindVipMessages, "Export VIP messages of up to 31 days, newest first"))
+		a.exportKind(client.KindVipMessages, "Export VIP messages of up to 31 days, newest first"),
+		a.exportDatasetCommand())
 	cmd.Long = `Exports VIP users or VIP messages to a CSV file.
 
 An export is a job of the service. While it is under way this command may be
@@ -83,6 +84,13 @@ func (a *app) exportKind(kind client.Kind, short string) *cobra.Command {
 		flags.StringVar(&f.contentType, "content-type", "", "only messages of this kind: text, postback, attachment, other")
 		choices(cmd, "content-type", "text", "postback", "attachment", "other")
 	}
+	f.addFile(cmd)
+	return cmd
+}
+
+// addFile adds the flags that every export has.
+func (f *exportFlags) addFile(cmd *cobra.Command) {
+	r, flags := &f.request, cmd.Flags()
 	flags.StringVarP(&f.output, "output", "o", "", "file to write, - for standard output; without it a link is printed")
 	flags.BoolVar(&f.detach, "detach", false, "start the job, print its id and end")
 	flags.StringVar(&f.csvProfile, "csv-profile", "", "form of the file: rfc4180 (default), or excel with a byte order mark")
@@ -93,7 +101,6 @@ func (a *app) exportKind(kind client.Kind, short string) *cobra.Command {
 	flags.StringVar(&r.IdempotencyKey, "idempotency-key", "", "the same key gives the same job for 24 hours, while that is there")
 	flags.BoolVar(&r.Fresh, "no-cache", false, "a new job, also where an equal one is in flight or just done")
 	_ = cmd.MarkFlagFilename("output", "csv") // the flag is there
-	return cmd
 }
 
 // choices completes a flag's values.
