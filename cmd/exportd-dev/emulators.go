@@ -15,6 +15,8 @@ import (
 
 	"exportd/deployments"
 	"exportd/internal/command"
+	"exportd/internal/config"
+	"exportd/internal/dataset"
 	"exportd/internal/localcloud"
 	"exportd/internal/localcloud/access"
 	"exportd/internal/telemetry"
@@ -36,10 +38,13 @@ func (f *cloudFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.control, "control", "", "HOST:PORT for faults and counters (default: none)")
 }
 
-func (f *cloudFlags) start(ctx context.Context, log *zap.Logger) (*localcloud.Cloud, error) {
-	indexes := deployments.Indexes
+// start starts the cloud with the indexes that the datasets need.
+func (f *cloudFlags) start(ctx context.Context, datasets dataset.Set, log *zap.Logger) (*localcloud.Cloud, error) {
+	indexes, err := datasets.IndexFile(deployments.Indexes)
+	if err != nil {
+		return nil, err
+	}
 	if f.indexes != "" {
-		var err error
 		if indexes, err = os.ReadFile(f.indexes); err != nil {
 			return nil, fmt.Errorf("read --indexes: %w", err)
 		}
@@ -75,7 +80,11 @@ understands, until it is interrupted. The data stays in the data folder.
 			if err != nil {
 				return err
 			}
-			cloud, err := flags.start(cmd.Context(), log)
+			datasets, err := config.Datasets(env.Getenv)
+			if err != nil {
+				return err
+			}
+			cloud, err := flags.start(cmd.Context(), datasets, log)
 			if err != nil {
 				return err
 			}

@@ -69,7 +69,7 @@ func run(ctx context.Context, env command.Environment, flags runFlags) (err erro
 	waiting := answerStarting(l.(*net.TCPListener), "it opens the data folder "+flags.dataDir)
 	end := sync.OnceValue(waiting.end)
 	defer func() { err = errors.Join(err, end()) }()
-	cloud, err := flags.start(ctx, log)
+	cloud, err := flags.start(ctx, cfg.Datasets, log)
 	if err != nil {
 		return err
 	}

@@ -91,8 +91,11 @@ type examiner struct {
 
 func newDoctor(ctx context.Context, cfg config.Config, c *service.Clients, flags doctorFlags) (*examiner, error) {
 	d := &examiner{cfg: cfg, flags: flags, c: c, now: time.Now}
-	var err error
-	if d.indexes, d.ttls, err = indexes.Parse(deployments.Indexes); err != nil {
+	file, err := cfg.Datasets.IndexFile(deployments.Indexes)
+	if err != nil {
+		return nil, err
+	}
+	if d.indexes, d.ttls, err = indexes.Parse(file); err != nil {
 		return nil, err
 	}
 	if d.rules, err = service.CallbackRules(cfg); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"exportd/deployments"
 	"exportd/internal/command"
 	"exportd/internal/config"
 	"exportd/internal/service"
@@ -27,7 +28,7 @@ or is called back.
 
 Start with:  exportd setup, then exportd api and exportd worker
 To try it:   exportd-dev run     everything in one process, with demo data`,
-		apiCommand(env), workerCommand(env), setupCommand(env), doctorCommand(env))
+		apiCommand(env), workerCommand(env), setupCommand(env), doctorCommand(env), indexesCommand(env))
 }
 
 // withClients loads the configuration, connects, runs fn and closes again.
@@ -60,6 +61,28 @@ func apiCommand(env command.Environment) *cobra.Command {
 				log.Info("api listens", zap.String("addr", l.Addr().String()))
 				return service.ServeAPI(cmd.Context(), cfg, c, log, l)
 			})
+		},
+	}
+}
+
+// indexesCommand writes what `firebase deploy --only firestore:indexes` takes.
+func indexesCommand(env command.Environment) *cobra.Command {
+	return &cobra.Command{
+		Use: "indexes", Short: "Print the indexes and TTL policies that the database needs", Args: command.NoArgs,
+		Long: `Prints a firestore.indexes.json with all that exportd needs, and what the datasets of EXPORTD_DATASETS_FILE need:
+
+  exportd indexes > firestore.indexes.json && firebase deploy --only firestore:indexes`,
+		RunE: func(*cobra.Command, []string) error {
+			set, err := config.Datasets(env.Getenv)
+			if err != nil {
+				return err
+			}
+			file, err := set.IndexFile(deployments.Indexes)
+			if err != nil {
+				return err
+			}
+			_, err = env.Stdout.Write(file)
+			return err
 		},
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"exportd/internal/dataset"
 	"exportd/jobs"
 )
 
@@ -69,6 +70,8 @@ type Config struct {
 	CallbackAllowPorts []int
 	CallbackOwnHosts   []string
 	PrivilegedV1       bool
+	// Datasets are those that are built in, and those of EXPORTD_DATASETS_FILE.
+	Datasets dataset.Set
 }
 
 // Setting is a row of the table.
@@ -119,6 +122,7 @@ func Settings() []Setting {
 		{"EXPORTD_RATE_KEY_BURST", "0", "requests of one key at once; 0 is two seconds' worth", number(func(c *Config) *int { return &c.RateKeyBurst }, 0, 10_000_000)},
 		{"EXPORTD_MAX_CONNECTIONS", "5000", "connections that the API holds at once, 100 to 100000, at about 20 KiB each when idle; an address alone gets three sevenths, trusted proxies all", number(func(c *Config) *int { return &c.MaxConnections }, 100, 100_000)},
 		{"EXPORTD_TRUSTED_PROXIES", "", "networks of load balancers whose X-Forwarded-For is believed, as `169.254.0.0/16`; comma-separated", list(func(c *Config) *[]string { return &c.TrustedProxies })},
+		{"EXPORTD_DATASETS_FILE", "", "YAML file of datasets besides VIP users and messages, like deployments/examples/datasets.yaml; the same for all processes", datasets},
 		{"EXPORTD_KEYSET_FILE", "", "file of the keyset that seals the secrets of API keys, made by `exportd setup`. Required in production; empty leaves them as they are", text(func(c *Config) *string { return &c.KeysetFile })},
 		{"EXPORTD_KMS_KEY", "", "Cloud KMS key that the keyset is encrypted by, as `projects/P/locations/L/keyRings/R/cryptoKeys/K`; empty: the keyset is in clear", kmsKey(func(c *Config) *string { return &c.KMSKey })},
 		{"EXPORTD_ALLOW_PLAIN_SECRETS", "false", "in production, keys whose secret is a plain field of their record work too, and are sealed at first use", boolean(func(c *Config) *bool { return &c.AllowPlainSecrets })},
@@ -255,6 +259,22 @@ func (c *Config) Policy() jobs.Policy {
 // Limits gives what one org may have going.
 func (c *Config) Limits() jobs.Limits {
 	return jobs.Limits{RunningJobs: c.RunningJobs, QueuedJobs: c.Queued, Rows: c.MaxRows, Bytes: c.MaxBytes}
+}
+
+func datasets(c *Config, path string) (err error) {
+	if c.Datasets = dataset.BuiltIn; path != "" {
+		c.Datasets, err = dataset.Load(path)
+	}
+	return err
+}
+
+// Datasets reads that one setting, for programs that need no other. The error is a Faults.
+func Datasets(getenv func(string) string) (dataset.Set, error) {
+	var c Config
+	if err := datasets(&c, strings.TrimSpace(getenv("EXPORTD_DATASETS_FILE"))); err != nil {
+		return nil, Faults{err.Error()}
+	}
+	return c.Datasets, nil
 }
 
 func hostPort(field func(*Config) *string) func(*Config, string) error {

@@ -1,11 +1,15 @@
 package dataset_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"exportd/internal/dataset"
 )
@@ -133,4 +137,45 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestSchema: what editors check a file by agrees with what is read, for each of the changes that break the example.
+func TestSchema(t *testing.T) {
+	t.Parallel()
+	schema, err := jsonschema.NewCompiler().Compile("../../deployments/datasets.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepts := func(text string) error {
+		raw, err := yaml.YAMLToJSON([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return schema.Validate(v)
+	}
+	if err := accepts(string(content)); err != nil {
+		t.Errorf("the schema refuses the example: %v", err)
+	}
+	for _, change := range [][2]string{
+		{"name: orders", "name: Orders"}, {"title: Orders", "title: 7"}, {"{orgField: orgId}", "{field: orgId}"}, {"{orgField: orgId}", "all"}, {"type: text, asc", "type: texts, asc"},
+		{"ascending: true", "ascending: 1"}, {"equals: text,", ""}, {"contains: text", "contains: number"}, {"contains: text", "contains: text, equals: text"}, {"- status\n", "- a..b\n"},
+		{"type: list", "type: lists"}, {"name: currency", "name: \"a,b\""}, {"min: 2000", "min: 0"}, {"param: status", "param: Status"}, {"    collection: Orders\n", ""}, {"note, doc", "note, docs"},
+	} {
+		text := strings.Replace(string(content), change[0], change[1], 1)
+		if text == string(content) {
+			t.Fatalf("the example has no %q", change[0])
+		}
+		_, err := dataset.Parse("x", []byte(text))
+		if invalid := accepts(text); err == nil || invalid == nil {
+			t.Errorf("with %q: read: %v; by the schema: %v; both should refuse it", change[1], err, invalid)
+		}
+	}
 }

@@ -19,6 +19,7 @@ import (
 func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logger) error {
 	exporter := export.New(c.records, c.Objects, export.Config{
 		PartRows: cfg.PartRows, MaxParts: jobs.MaxParts, Window: cfg.Window, PITR: cfg.PITR, MaxRows: cfg.MaxRows, MaxBytes: cfg.MaxBytes,
+		Datasets: cfg.Datasets,
 	})
 	callbacks, keys, err := callbackLane(ctx, cfg, c)
 	if err != nil {
