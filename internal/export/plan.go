@@ -139,6 +139,10 @@ func (e *Exporter) split(ctx context.Context, d *dataset.Dataset, q vip.Query, a
 		return nil, err
 	}
 	ranges, sum := e.cfg.join(leaves, rows, target)
+	for len(ranges) > e.cfg.MaxParts { // parts are smaller than they may be, by a fifth or so: more than that are no plan
+		target += target/8 + 1
+		ranges, sum = e.cfg.join(leaves, rows, target)
+	}
 	if sum != rows {
 		return nil, jobs.Fail(jobs.CodeCountMismatch, jobs.Transient,
 			fmt.Sprintf("the parts count %d rows, the whole %d", sum, rows),

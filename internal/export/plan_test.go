@@ -206,6 +206,10 @@ func (s skew) check(t *testing.T, reader *records.Reader, j *jobs.Job) {
 	if plan.Rows != int64(s.rows) {
 		t.Fatalf("the plan is for %d rows, want %d", plan.Rows, s.rows)
 	}
+	const few = 7
+	if bounded, err := export.New(reader, nil, export.Config{PartRows: skewTarget, MaxParts: few, Datasets: own}).Plan(t.Context(), j); s.of != nil && (err != nil || len(bounded.Parts) > few || bounded.Rows != plan.Rows) {
+		t.Errorf("%d parts, %v; at most %d may be", len(bounded.Parts), err, few)
+	}
 	q := s.dataset().Query(j.OrgID, j.Params)
 	ids := func(rng vip.Range) (ids []string) {
 		t.Helper()
