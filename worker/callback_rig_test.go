@@ -100,7 +100,16 @@ func newRig(t testing.TB) *rig {
 // devRules let callbacks go to this machine, over http.
 var devRules = webhook.Rules{Dev: webhook.Dev{AllowHTTP: true, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowPorts: []uint16{0}}}
 
-var secrets = []webhook.Secret{webhook.NewSecret(), webhook.NewSecret()}
+var secrets = []webhook.Secret{secretFrom("current"), secretFrom("previous")}
+
+// secretFrom makes a webhook secret from a text.
+func secretFrom(text string) webhook.Secret {
+	s, err := webhook.DeriveSecret(text)
+	if err != nil {
+		panic(err) // an empty text
+	}
+	return s
+}
 
 // keyring knows one key.
 type keyring struct{ revoked atomic.Bool }

@@ -76,7 +76,8 @@ func (*town) Get(_ context.Context, id string) (*jobs.Job, error) {
 	return &jobs.Job{ID: id, Kind: jobs.KindUsers, State: jobs.Failed}, nil
 }
 func (*town) CallbackKey(context.Context, string) (CallbackKey, error) {
-	return CallbackKey{Secrets: []webhook.Secret{webhook.NewSecret()}}, nil
+	s, err := webhook.DeriveSecret("the key's")
+	return CallbackKey{Secrets: []webhook.Secret{s}}, err
 }
 func (*town) SignedURL(context.Context, string, time.Duration, string) (string, error) {
 	return "https://storage.example/f", nil

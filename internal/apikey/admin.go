@@ -72,7 +72,7 @@ func (s *Store) Create(ctx context.Context, d Draft, by By) (*Key, error) {
 	k := &Key{
 		ID: "key_" + strings.ToLower(rand.Text()), OrgID: d.OrgID, Name: d.Name, Scopes: d.Scopes, State: Active, CreatedAt: s.now(),
 		ExpiresAt: d.ExpiresAt, CallbackHosts: d.CallbackHosts, IPRanges: d.IPRanges, MinVersion: d.MinVersion, OneUse: d.OneUse,
-		Secrets: []SigningSecret{{Secret: randomSecret(ForRequests)}}, WebhookSecrets: []SigningSecret{{Secret: randomSecret(ForCallbacks)}},
+		Secrets: []SigningSecret{{Secret: RandomSecret(ForRequests)}}, WebhookSecrets: []SigningSecret{{Secret: RandomSecret(ForCallbacks)}},
 	}
 	r := record{
 		OrgID: k.OrgID, Name: k.Name, State: string(k.State), CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, CallbackHosts: k.CallbackHosts, MinVersion: k.MinVersion, OneUse: k.OneUse,
@@ -105,7 +105,7 @@ func (s *Store) Rotate(ctx context.Context, id string, rotation Rotation, by By)
 	if rotation.Overlap < 0 || rotation.Overlap > MaxOverlap {
 		return Secret{}, fmt.Errorf("rotate key: an overlap of %s is not within 0 and %s", rotation.Overlap, MaxOverlap)
 	}
-	secret, action := randomSecret(rotation.Purpose), ActionRotated
+	secret, action := RandomSecret(rotation.Purpose), ActionRotated
 	if rotation.Purpose == ForCallbacks {
 		action = ActionWebhookRotated
 	}
@@ -223,9 +223,9 @@ func (s *Store) List(ctx context.Context, orgID string) ([]*Key, error) {
 
 func (s *Store) doc(id string) *firestore.DocumentRef { return s.client.Collection(Collection).Doc(id) }
 
-// randomSecret is the one way to make secrets: with x-date and x-signature at hand, one
+// RandomSecret is the one way to make secrets: with x-date and x-signature at hand, one
 // that a person made up could be guessed offline.
-func randomSecret(purpose Purpose) Secret {
+func RandomSecret(purpose Purpose) Secret {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process rather
 	if purpose == ForCallbacks {

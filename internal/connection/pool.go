@@ -58,12 +58,7 @@ func DialFirestore(ctx context.Context, cfg FirestoreConfig) (*Pool, error) {
 	}
 	opts = append(opts, cfg.Guard.ClientOptions()...)
 	if cfg.Emulator != "" {
-		opts = append(opts,
-			option.WithEndpoint("passthrough:///"+cfg.Emulator),
-			option.WithoutAuthentication(),
-			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
-			option.WithGRPCDialOption(grpc.WithPerRPCCredentials(owner{})),
-		)
+		opts = append(opts, EmulatorOptions("passthrough:///"+cfg.Emulator)...)
 	} else {
 		opts = append(opts,
 			internaloption.WithDefaultEndpointTemplate("firestore.UNIVERSE_DOMAIN:443"),
@@ -93,6 +88,16 @@ func (g *Guard) ClientOptions() (opts []option.ClientOption) {
 		opts = append(opts, option.WithGRPCDialOption(o))
 	}
 	return opts
+}
+
+// EmulatorOptions are what Google's clients need to reach an emulator or embedded server, host:port,
+// without TLS. Nothing but a loopback address may be given.
+func EmulatorOptions(addr string) []option.ClientOption {
+	return []option.ClientOption{
+		option.WithEndpoint(addr), option.WithoutAuthentication(), option.WithTelemetryDisabled(),
+		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
+		option.WithGRPCDialOption(grpc.WithPerRPCCredentials(owner{})),
+	}
 }
 
 // owner is the credential that emulators take for everything.

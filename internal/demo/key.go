@@ -2,11 +2,10 @@ package demo
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"time"
+
+	"exportd/internal/apikey"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/grpc/codes"
@@ -49,11 +48,7 @@ func (l *loader) ensureKey(ctx context.Context, k key) (secret, webhookSecret st
 	if status.Code(err) != codes.NotFound {
 		return "", "", fmt.Errorf("read demo key %s: %w", k.id, err)
 	}
-	var secretBytes, webhookBytes [32]byte
-	_, _ = rand.Read(secretBytes[:]) // never fails: crypto/rand ends the process rather
-	_, _ = rand.Read(webhookBytes[:])
-	secret = hex.EncodeToString(secretBytes[:])
-	webhookSecret = "whsec_" + base64.StdEncoding.EncodeToString(webhookBytes[:])
+	secret, webhookSecret = apikey.RandomSecret(apikey.ForRequests).Reveal(), apikey.RandomSecret(apikey.ForCallbacks).Reveal()
 	f := fields{
 		"orgId":         text(k.org),
 		"name":          text(k.name),

@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 
+	"exportd/internal/connection"
+
 	apiv1 "cloud.google.com/go/firestore/apiv1"
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"github.com/googleapis/gax-go/v2"
-	"google.golang.org/api/option"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/metadata"
 )
 
 // Client is what Load needs of the generated Firestore client (*apiv1.Client).
@@ -30,18 +28,7 @@ type Target struct {
 // caller closes what it returns second. Without TLS it must never be given
 // anything but a loopback address.
 func DialEmulator(ctx context.Context, hostPort, project string) (Target, func() error, error) {
-	// "Bearer owner" is what emulators take for a caller above security rules.
-	asOwner := func(ctx context.Context) context.Context {
-		return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer owner")
-	}
-	client, err := apiv1.NewClient(ctx,
-		option.WithEndpoint(hostPort),
-		option.WithoutAuthentication(),
-		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
-		option.WithGRPCDialOption(grpc.WithUnaryInterceptor(func(ctx context.Context, method string, request, reply any,
-			conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
-			return invoke(asOwner(ctx), method, request, reply, conn, options...)
-		})))
+	client, err := apiv1.NewClient(ctx, connection.EmulatorOptions(hostPort)...)
 	if err != nil {
 		return Target{}, nil, fmt.Errorf("dial firestore emulator %s: %w", hostPort, err)
 	}

@@ -13,14 +13,14 @@ import (
 	"io"
 	"strings"
 
+	"exportd/internal/connection"
+
 	firestore "cloud.google.com/go/firestore/apiv1"
 	admin "cloud.google.com/go/firestore/apiv1/admin"
 	"cloud.google.com/go/firestore/apiv1/admin/adminpb"
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/api/option"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 )
 
@@ -95,8 +95,7 @@ type Database struct {
 func Open(ctx context.Context, c Config) (*Database, error) {
 	var opts []option.ClientOption
 	if c.Emulator != "" {
-		opts = append(opts, option.WithEndpoint(c.Emulator), option.WithoutAuthentication(),
-			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())), option.WithTelemetryDisabled())
+		opts = connection.EmulatorOptions(c.Emulator)
 	}
 	d := &Database{name: "projects/" + c.ProjectID + "/databases/" + c.DatabaseID}
 	var err error

@@ -17,9 +17,7 @@ import (
 	"cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/api/option"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"exportd/internal/connection"
@@ -71,8 +69,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	// A worker has a Pull for each lane, and short calls beside.
 	opts = append(opts, option.WithGRPCConnectionPool(1))
 	if cfg.Emulator != "" {
-		opts = append(opts, option.WithEndpoint(cfg.Emulator), option.WithoutAuthentication(),
-			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())), option.WithTelemetryDisabled())
+		opts = append(opts, connection.EmulatorOptions(cfg.Emulator)...)
 	}
 	client, err := pubsub.NewClient(ctx, cfg.ProjectID, opts...)
 	if err != nil {

@@ -25,7 +25,7 @@ func BenchmarkSend(b *testing.B) {
 	}))
 	defer server.Close()
 	sender := NewSender(SenderConfig{Rules: devRules, Guard: NewGuard(GuardConfig{Dev: devRules.Dev})})
-	d := Delivery{URL: server.URL, ID: "msg_1", Timestamp: time.Now(), Body: make([]byte, 1024), Secrets: []Secret{NewSecret()}}
+	d := Delivery{URL: server.URL, ID: "msg_1", Timestamp: time.Now(), Body: make([]byte, 1024), Secrets: []Secret{randomSecret()}}
 	b.ReportAllocs()
 	for b.Loop() {
 		if a := sender.Send(b.Context(), d); !a.Delivered() {

@@ -41,7 +41,7 @@ func TestEventEncode(t *testing.T) {
 
 func TestKeySecrets(t *testing.T) {
 	t.Parallel()
-	own, other := NewSecret().Reveal(), NewSecret().Reveal()
+	own, other := randomSecret().Reveal(), randomSecret().Reveal()
 	derived, err := DeriveSecret("api-1")
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func TestKeySecrets(t *testing.T) {
 // TestPing: signed as callbacks are, told from them by its type, and guarded as they are.
 func TestPing(t *testing.T) {
 	t.Parallel()
-	secret := NewSecret()
+	secret := randomSecret()
 	got := make(chan Received, 2)
 	srv := httptest.NewServer(&Receiver{Secrets: []Secret{secret}, Report: func(r Received) { got <- r }})
 	t.Cleanup(srv.Close)

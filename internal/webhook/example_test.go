@@ -35,6 +35,11 @@ func ExampleParseURL() {
 // One attempt and what follows from it. The destination is an address, so
 // nothing is sent.
 func Example() {
+	secret, err := webhook.ParseSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	sender := webhook.NewSender(webhook.SenderConfig{Guard: webhook.NewGuard(webhook.GuardConfig{})})
 	policy := webhook.Policy{Rand: rand.Float64}
 
@@ -43,7 +48,7 @@ func Example() {
 		ID:        "msg_job1_succeeded",
 		Timestamp: time.Now(),
 		Body:      []byte(`{"type":"export.succeeded"}`),
-		Secrets:   []webhook.Secret{webhook.NewSecret()},
+		Secrets:   []webhook.Secret{secret},
 	})
 	decision := policy.Decide(1, attempt, time.Now())
 	fmt.Println(attempt.Class, decision.Verdict, decision.Verdict.Final())

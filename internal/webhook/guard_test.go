@@ -212,7 +212,7 @@ func TestRefuseListNeverConnects(t *testing.T) {
 		Rules: Rules{Dev: Dev{AllowPorts: []uint16{port}}}, // only so that the listener's port is not what saves us
 	})
 	send := func(url string) Attempt {
-		return sender.Send(t.Context(), Delivery{URL: url, ID: "msg_1", Timestamp: time.Now(), Secrets: []Secret{NewSecret()}})
+		return sender.Send(t.Context(), Delivery{URL: url, ID: "msg_1", Timestamp: time.Now(), Secrets: []Secret{randomSecret()}})
 	}
 	for _, raw := range urlList(t, "refuse.txt") {
 		a := send(raw)

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bufio"
+	"crypto/rand"
 	"os"
 	"strings"
 	"testing"
@@ -29,3 +30,6 @@ func urlList(tb testing.TB, name string) []string {
 	}
 	return out
 }
+
+// randomSecret makes a secret, as keys have them (apikey.RandomSecret).
+func randomSecret() Secret { return secretOf([]byte(rand.Text())) }

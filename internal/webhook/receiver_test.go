@@ -11,7 +11,7 @@ import (
 func TestReceiver(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	current, previous, stranger := NewSecret(), NewSecret(), NewSecret()
+	current, previous, stranger := randomSecret(), randomSecret(), randomSecret()
 	body := `{"type":"export.succeeded","timestamp":"2026-01-02T03:04:05Z","data":{"jobId":"j"}}`
 	tests := map[string]struct {
 		method, body string

@@ -24,7 +24,7 @@ func TestReceivers(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.interpreter, func(t *testing.T) {
 			t.Parallel()
-			current, previous := NewSecret(), NewSecret()
+			current, previous := randomSecret(), randomSecret()
 			url := startReceiver(t, tt.interpreter, tt.file, previous)
 			d := Delivery{ID: "msg_job1_succeeded", Timestamp: time.Now(), URL: url + "cb?token=1", Body: []byte(`{"name":"日本 ünï","n":1}`), Secrets: []Secret{current, previous}}
 			sender := NewSender(SenderConfig{Rules: devRules, Guard: NewGuard(GuardConfig{Dev: devRules.Dev})})

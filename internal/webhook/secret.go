@@ -3,7 +3,6 @@ package webhook
 import (
 	"crypto/hkdf"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -26,8 +25,8 @@ const (
 	secretPrefix = "whsec_"
 	// Bounds of the specification for symmetric keys.
 	minSecretBytes, maxSecretBytes = 24, 64
-	// newSecretBytes is the size of SHA-256's output: more adds nothing to an HMAC.
-	newSecretBytes = 32
+	// derivedBytes is the size of SHA-256's output: more adds nothing to an HMAC.
+	derivedBytes = 32
 	// deriveInfo separates callback secrets from every other use of an API secret.
 	deriveInfo = "callback/v1"
 	maxIDBytes = 128
@@ -73,13 +72,6 @@ func ParseSecret(s string) (Secret, error) {
 	return secret, nil
 }
 
-// NewSecret makes a random secret of 32 bytes.
-func NewSecret() Secret {
-	key := make([]byte, newSecretBytes)
-	_, _ = rand.Read(key) // never fails: crypto/rand ends the process instead
-	return secretOf(key)
-}
-
 // DeriveSecret makes the callback secret of a key that has none of its own,
 // from its API secret: HKDF-SHA256, no salt, info "callback/v1", 32 bytes. The
 // API secret itself must not sign callbacks: a receiver that knows it, often a
@@ -88,7 +80,7 @@ func DeriveSecret(apiSecret string) (Secret, error) {
 	if apiSecret == "" {
 		return Secret{}, ErrNoSecret
 	}
-	key, err := hkdf.Key(sha256.New, []byte(apiSecret), nil, deriveInfo, newSecretBytes)
+	key, err := hkdf.Key(sha256.New, []byte(apiSecret), nil, deriveInfo, derivedBytes)
 	if err != nil {
 		return Secret{}, fmt.Errorf("derive webhook secret: %w", err)
 	}

@@ -39,7 +39,7 @@ func TestSignGolden(t *testing.T) {
 // its own, for each of two secrets in rotation.
 func TestSignVerifies(t *testing.T) {
 	t.Parallel()
-	current, previous, other := NewSecret(), NewSecret(), NewSecret()
+	current, previous, other := randomSecret(), randomSecret(), randomSecret()
 	body := []byte(`{"type":"export.succeeded"}`)
 	now := time.Now()
 	signature, err := Sign("msg_1_succeeded", now, body, current, previous)
@@ -72,7 +72,7 @@ func TestSignVerifies(t *testing.T) {
 
 func TestSignRefuses(t *testing.T) {
 	t.Parallel()
-	s := NewSecret()
+	s := randomSecret()
 	for _, id := range []string{"", "msg.1", "msg 1", "msg_1\n", "mßg", strings.Repeat("a", 129)} {
 		if _, err := Sign(id, time.Now(), nil, s); !errors.Is(err, ErrMessageID) {
 			t.Errorf("Sign(%q) = %v, want ErrMessageID", id, err)
@@ -102,9 +102,6 @@ func TestParseSecret(t *testing.T) {
 		if got := mustSecret(t, good).Reveal(); got != good {
 			t.Errorf("Reveal = %q, want %q", got, good)
 		}
-	}
-	if a, b := NewSecret(), NewSecret(); a.Reveal() == b.Reveal() || *mustSecret(t, a.Reveal()).key != *a.key {
-		t.Error("NewSecret repeats itself or cannot be read back")
 	}
 }
 

@@ -86,7 +86,7 @@ func senderTo(address string, pool *x509.CertPool) *Sender {
 func delivery(url string) Delivery {
 	return Delivery{
 		URL: url, ID: "msg_job1_succeeded", Timestamp: time.Now(),
-		Body: []byte(`{"type":"export.succeeded","data":{"jobId":"job1"}}`), Secrets: []Secret{NewSecret(), NewSecret()},
+		Body: []byte(`{"type":"export.succeeded","data":{"jobId":"job1"}}`), Secrets: []Secret{randomSecret(), randomSecret()},
 	}
 }
 
