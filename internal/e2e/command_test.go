@@ -100,7 +100,7 @@ func TestVersion(t *testing.T) {
 		if code := p.Wait(t, startFails); code != 0 {
 			t.Errorf("%s --version: exit code %d", program, code)
 		}
-		if want := regexp.MustCompile(`^` + filepath.Base(program) + ` \S+ \(commit ([0-9a-f]{12}( with changes)?|unknown), go1\.\S+\)\n$`); !want.MatchString(p.Stdout()) {
+		if want := regexp.MustCompile(`^` + filepath.Base(program) + ` version \S+ \(commit ([0-9a-f]{12}( with changes)?|unknown), go1\.\S+\)\n$`); !want.MatchString(p.Stdout()) {
 			t.Errorf("%s --version = %q", program, p.Stdout())
 		}
 	}

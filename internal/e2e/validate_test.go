@@ -134,7 +134,7 @@ func openRoutes(t *testing.T, s *e2etest.Stack) {
 	}
 	p := e2etest.Start(t, nil, exportd, "--version")
 	p.Wait(t, startFails)
-	if want := "exportd " + health.Version + " (commit " + health.Commit; health.Commit == "" || !strings.HasPrefix(p.Stdout(), want) {
+	if want := "exportd version " + health.Version + " (commit " + health.Commit; health.Commit == "" || !strings.HasPrefix(p.Stdout(), want) {
 		t.Errorf("healthz says %s, exportd --version %s", r.Body, p.Stdout())
 	}
 }

@@ -58,7 +58,7 @@ func TestMakefile(t *testing.T) {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	out, err = exec.CommandContext(t.Context(), program, "--version").Output()
-	if want := "exportctl 9.8.7 (commit 0123456789ab with changes, go1."; err != nil || !strings.HasPrefix(string(out), want) {
+	if want := "exportctl version 9.8.7 (commit 0123456789ab with changes, go1."; err != nil || !strings.HasPrefix(string(out), want) {
 		t.Errorf("exportctl --version = %q, %v, want %s...", out, err, want)
 	}
 	dockerfile, err := os.ReadFile("../../deployments/Dockerfile")
