@@ -6,6 +6,8 @@ import (
 	"flag"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"exportd/internal/apikey"
 	"exportd/internal/jobstore"
 	"exportd/internal/localcloud/localcloudtest"
+	"exportd/internal/webhook"
 	"exportd/jobs"
 )
 
@@ -25,12 +28,13 @@ var damageSample = flag.Int("damage.sample", 12, "try so many damages of each do
 // damageBench is a Server over real stores.
 type damageBench struct {
 	*bench
-	cloud *localcloudtest.Cloud
-	store *jobstore.Store
-	keys  *apikey.Store
+	cloud    *localcloudtest.Cloud
+	store    *jobstore.Store
+	keys     *apikey.Store
+	receiver string // where callbacks go
 }
 
-func newDamageBench(t *testing.T) *damageBench {
+func newDamageBench(t *testing.T, change ...func(*Config)) *damageBench {
 	t.Helper()
 	b := &damageBench{cloud: localcloudtest.Start(t)}
 	policy := testPolicy
@@ -41,10 +45,17 @@ func newDamageBench(t *testing.T) *damageBench {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.keys.Close)
-	b.bench = newBench(t, func(c *Config) {
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(receiver.Close)
+	b.receiver = receiver.URL + "/x"
+	b.bench = newBench(t, append(change, func(c *Config) {
 		c.Jobs, c.Operations, c.Admin = b.store, b.store, b.keys
 		c.IPRate, c.KeyRate = Rate{PerSecond: 1e6, Burst: 1e6}, Rate{PerSecond: 1e6, Burst: 1e6}
-	})
+		c.CallbackRules = webhook.Rules{Dev: webhook.Dev{AllowHTTP: true, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowPorts: []uint16{0}}}
+	})...)
+	if b.pings, err = newBuckets(Rate{PerSecond: 1e6, Burst: 1e6}); err != nil {
+		t.Fatal(err)
+	}
 	return b
 }
 
@@ -71,7 +82,7 @@ func (b *damageBench) update(id string, fn func(*jobs.Tx) error) {
 // job makes a job of org1 in a state.
 func (b *damageBench) job(state jobs.State) string {
 	b.tb.Helper()
-	got, err := b.store.Submit(b.tb.Context(), jobs.Submission{OrgID: "org1", KeyID: "key_one1", Kind: jobs.KindUsers, Fresh: true, CallbackURL: "https://hooks.customer.com/x",
+	got, err := b.store.Submit(b.tb.Context(), jobs.Submission{OrgID: "org1", KeyID: "key_one1", Kind: jobs.KindUsers, Fresh: true, CallbackURL: b.receiver,
 		Params: jobs.Params{"workspaceId": "ws1", "mediumId": "ch1", "profile": jobs.ProfileRFC4180}})
 	b.must(err)
 	id := got.Job.ID
@@ -160,9 +171,9 @@ var bodies = map[string]string{
 	"/admin/keys":                          "-",
 	"/admin/keys/{keyId}/revoke":           `{"reason":"r"}`,
 	"/exports/{jobId}/cancel":              "",
-	"/exports/{jobId}/callback/test":       "-", // calls out, and reads nothing but the job
-	"/exports/{jobId}/events":              "-", // ends with the job: see the stream's own request below
-	"/vip-users/export":                    "-", // makes a job
+	"/exports/{jobId}/callback/test":       "",
+	"/exports/{jobId}/events":              "-", // ends with the job: askStream
+	"/vip-users/export":                    "-", // makes a job: TestDamagedAttachments
 	"/vip-messages/export":                 "-",
 	"/metrics":                             "-",
 	"/docs/{file}":                         "-",
@@ -189,7 +200,11 @@ func TestDamagedDocuments(t *testing.T) {
 				}
 				_, err := p.ref.Update(context.Background(), wound.Update())
 				b.must(err)
-				b.askAll(t, p, name+": "+wound.Field+" = "+wound.What)
+				what := name + ": " + wound.Field + " = " + wound.What
+				b.askAll(t, p, what)
+				if p.own {
+					b.askStream(t, p, what)
+				}
 			}
 			t.Logf("%d damages", len(wounds))
 		})
@@ -247,6 +262,36 @@ func (b *damageBench) askAll(t *testing.T, p patient, what string) {
 	}
 	if asked < 10 {
 		t.Fatalf("%d requests were made", asked)
+	}
+}
+
+// askStream opens the job's event stream and hangs up once it has told how the job stands.
+func (b *damageBench) askStream(t *testing.T, p patient, what string) {
+	t.Helper()
+	ctx, hangUp := context.WithCancel(t.Context())
+	defer hangUp()
+	l, end := b.openStream(ctx, t, p.ids.Replace("{jobId}"))
+	ended := make(chan []event, 1)
+	go func() { ended <- end() }()
+	for n := 0; n < 2; {
+		select {
+		case <-l.flushed:
+			n++
+			continue
+		case events := <-ended: // refused, or the end of a job
+			ended <- events
+		case <-time.After(30 * time.Second):
+			t.Errorf("%s: the event stream says nothing", what)
+		}
+		break
+	}
+	hangUp()
+	events := <-ended
+	if l.Code >= 500 {
+		t.Errorf("%s: the event stream = %d", what, l.Code)
+	}
+	for _, e := range events {
+		b.judgeJob(t, http.StatusOK, []byte(e.data), what)
 	}
 }
 

@@ -58,6 +58,9 @@ func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 	watch.Go(func() {
 		defer close(changes)
 		watchErr = s.jobs.Watch(ctx, job.ID, func(j *jobs.Job) bool {
+			if j.OrgID != caller.OrgID { // by a hand: the client connects again, and is told 404
+				return true
+			}
 			select {
 			case <-changes:
 			default:

@@ -33,11 +33,17 @@ func (s *Server) await(c *gin.Context, caller *apikey.Key, job *jobs.Job, p pref
 	ctx, cancel := context.WithTimeout(c.Request.Context(), p.wait)
 	defer cancel()
 	defer context.AfterFunc(s.draining, cancel)()
-	began := time.Now()
+	began, taken := time.Now(), false
 	err = s.jobs.Watch(ctx, job.ID, func(j *jobs.Job) bool {
+		if taken = j.OrgID != caller.OrgID; taken { // by a hand: it is not this caller's any more
+			return true
+		}
 		job = j
 		return j.State.Ended()
 	})
+	if taken {
+		return nil, "", jobs.ErrNotFound
+	}
 	if err != nil && ctx.Err() == nil {
 		observe(c).warning = err
 	}

@@ -233,7 +233,7 @@ func (s *Store) seen(ctx context.Context, job *jobs.Job) *jobs.Job {
 	return shown
 }
 
-// Watch calls fn with the job as it is and again after each change, until fn says stop or
+// Watch calls fn with the job as readers get it and again after each change, until fn says stop or
 // ctx ends. It listens, it does not poll. ErrNotFound when the job is not or no longer there.
 func (s *Store) Watch(ctx context.Context, jobID string, fn func(*jobs.Job) (stop bool)) error {
 	if !jobs.ValidID(jobID) {
@@ -242,7 +242,7 @@ func (s *Store) Watch(ctx context.Context, jobID string, fn func(*jobs.Job) (sto
 	gone := false
 	err := s.cfg.Documents.Watch(ctx, "ExportJobs/"+jobID, func(doc *firestore.DocumentSnapshot) bool {
 		gone = !doc.Exists()
-		return gone || fn(decodeJob(doc))
+		return gone || fn(s.shownJob(doc))
 	})
 	switch {
 	case gone:
