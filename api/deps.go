@@ -14,12 +14,13 @@ import (
 // Records reads workspaces, channels and rows. internal/records has it.
 type Records interface {
 	vip.Directory
-	// Workspaces and Channels list what an org has, by id.
-	Workspaces(ctx context.Context, orgID string) ([]vip.Workspace, error)
-	Channels(ctx context.Context, orgID, workspaceID string) ([]vip.Channel, error)
-	// Page returns up to limit rows after a position (nil: from the first), behind offset
-	// rows that are skipped.
-	Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit int, row records.RowEncoder) (records.Page, error)
+	// Workspaces and Channels list what an org has, by id; records.ErrTooLarge where that is more
+	// than most bytes.
+	Workspaces(ctx context.Context, orgID string, most int) ([]vip.Workspace, error)
+	Channels(ctx context.Context, orgID, workspaceID string, most int) ([]vip.Channel, error)
+	// Page returns up to limit rows, or most bytes, after a position (nil: from the first), behind
+	// offset rows that are skipped.
+	Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit, most int, row records.RowEncoder) (records.Page, error)
 	// Count counts rows as of at (zero: now).
 	Count(ctx context.Context, q vip.Query, rng vip.Range, at time.Time) (rows int64, as time.Time, err error)
 	// LabelCounts counts messages by label; total is the number of messages.

@@ -209,15 +209,15 @@ func (*fakeRecords) channels() []vip.Channel {
 		{ID: "ch2", OrgID: "org2", WorkspaceIDs: none}, {ID: "ch3", OrgID: "org1", WorkspaceIDs: []string{"ws1"}}}
 }
 
-func (f *fakeRecords) Workspaces(ctx context.Context, _ string) ([]vip.Workspace, error) {
+func (f *fakeRecords) Workspaces(ctx context.Context, _ string, _ int) ([]vip.Workspace, error) {
 	return nil, f.call(ctx)
 }
 
-func (f *fakeRecords) Channels(ctx context.Context, org, _ string) ([]vip.Channel, error) {
+func (f *fakeRecords) Channels(ctx context.Context, org, _ string, _ int) ([]vip.Channel, error) {
 	return slices.DeleteFunc(f.channels(), func(c vip.Channel) bool { return c.OrgID != org }), f.call(ctx)
 }
 
-func (f *fakeRecords) Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit int, _ records.RowEncoder) (records.Page, error) {
+func (f *fakeRecords) Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit, _ int, _ records.RowEncoder) (records.Page, error) {
 	f.query, f.after, f.offset, f.limit = q, after, offset, limit
 	return f.page, f.call(ctx)
 }

@@ -10,7 +10,6 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
-	"exportd/internal/jsonrow"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -30,10 +29,13 @@ func (s *Server) listWorkspaces(c *gin.Context, caller *apikey.Key) error {
 	if err := p.finish(); err != nil {
 		return err
 	}
-	list, err := s.records.Workspaces(c.Request.Context(), caller.OrgID)
+	list, leave, err := listAll(s, caller, func(most int) ([]vip.Workspace, error) {
+		return s.records.Workspaces(c.Request.Context(), caller.OrgID, most)
+	})
 	if err != nil {
 		return err
 	}
+	defer leave()
 	writeJSON(c, http.StatusOK, map[string]any{"workspaces": orEmpty(list)})
 	return nil
 }
@@ -61,10 +63,13 @@ func (s *Server) listChannels(c *gin.Context, caller *apikey.Key) error {
 			return err
 		}
 	}
-	list, err := s.records.Channels(ctx, caller.OrgID, "")
+	list, leave, err := listAll(s, caller, func(most int) ([]vip.Channel, error) {
+		return s.records.Channels(ctx, caller.OrgID, "", most)
+	})
 	if err != nil {
 		return err
 	}
+	defer leave()
 	if workspaceID != "" {
 		// Connected as vip.Gate means it: what is listed here is what it lets through.
 		list = slices.DeleteFunc(list, func(ch vip.Channel) bool {
@@ -101,9 +106,11 @@ func (s *Server) listByOffset(c *gin.Context, caller *apikey.Key, d *dataset.Dat
 	key := listKey(caller.OrgID, d, rows)
 	var page records.Page
 	var total int64
+	leave := func() {}
+	defer func() { leave() }()
 	g, ctx := errgroup.WithContext(c.Request.Context())
 	g.Go(func() (err error) {
-		page, err = s.pageAt(ctx, key, d, d.Query(caller.OrgID, rows), offset, limit)
+		page, leave, err = s.pageAt(ctx, caller, key, d, d.Query(caller.OrgID, rows), offset, limit)
 		return err
 	})
 	g.Go(func() (err error) {
@@ -138,10 +145,11 @@ func (s *Server) listByCursor(c *gin.Context, caller *apikey.Key, d *dataset.Dat
 		return err
 	}
 	q := d.Query(caller.OrgID, rows)
-	page, err := s.records.Page(c.Request.Context(), q, after, 0, limit, jsonrow.NewEncoder(d))
+	page, leave, err := s.page(c.Request.Context(), caller, d, q, after, 0, limit)
 	if err != nil {
 		return err
 	}
+	defer leave()
 	var next *string
 	if page.Next != nil {
 		token := q.PageToken(*page.Next)

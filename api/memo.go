@@ -12,7 +12,6 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
-	"exportd/internal/jsonrow"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -99,18 +98,18 @@ func (s *Server) total(ctx context.Context, key string, q vip.Query) (int64, err
 // pageAt reads the page at an offset. Where the page before was read lately it begins right
 // behind that, so that skipped rows are not read, and rows that were written between two pages
 // move none of the others from one page to the next: each is listed once. At an offset that nobody
-// came to by nextOffset the rows before it are skipped, which are billed.
-func (s *Server) pageAt(ctx context.Context, key string, d *dataset.Dataset, q vip.Query, offset, limit int) (records.Page, error) {
+// came to by nextOffset the rows before it are skipped, which are billed. leave is as of page.
+func (s *Server) pageAt(ctx context.Context, caller *apikey.Key, key string, d *dataset.Dataset, q vip.Query, offset, limit int) (page records.Page, leave func(), err error) {
 	skip := offset
 	var after *vip.Position
 	if p, ok := s.placesAt.get(key+"@"+strconv.Itoa(offset), s.now()); ok && offset > 0 {
 		after, skip = p, 0
 	}
-	page, err := s.records.Page(ctx, q, after, skip, limit, jsonrow.NewEncoder(d))
+	page, leave, err = s.page(ctx, caller, d, q, after, skip, limit)
 	if err == nil && page.Next != nil {
 		s.placesAt.set(key+"@"+strconv.Itoa(offset+len(page.Rows)), page.Next, s.now())
 	}
-	return page, err
+	return page, leave, err
 }
 
 // overviewAnswer is what an overview came to: counts, or why there are none.

@@ -135,6 +135,7 @@ type Server struct {
 	overviews *memo[overviewAnswer]
 	// overviewing are the overviews under way.
 	overviewing *places
+	large       *places // pages that hold more than ordinary rows come to
 	sender      *webhook.Sender
 	pings       *buckets         // by org
 	pinging     *webhook.Limiter // test callbacks under way
@@ -182,7 +183,7 @@ func New(c Config) (*Server, error) {
 	if s.overviews, err = newHeavyMemo(overviewBytes, overviewSeen, overviewAnswer.weight); err != nil {
 		return nil, err
 	}
-	s.overviewing = newPlaces(overviewPlaces)
+	s.overviewing, s.large = newPlaces(overviewPlaces), newPlaces(largePages)
 	for _, b := range []struct {
 		to   **buckets
 		rate Rate

@@ -1048,7 +1048,7 @@ type ListMessagesParams struct {
 	// Before `nextCursor` of the page before, with the same filters: loses and repeats nothing. Or a date-time: rows strictly older.
 	Before *string `form:"before,omitempty" json:"before,omitempty"`
 
-	// Limit Rows a page.
+	// Limit Rows a page at most: one whose rows are large (over 10 KiB each, or more than 256 KiB together while others ask for such) ends earlier.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
@@ -1112,7 +1112,7 @@ type ListUsersParams struct {
 	// BirthdayMonth Only users born in this month.
 	BirthdayMonth *BirthdayMonth `form:"birthdayMonth,omitempty" json:"birthdayMonth,omitempty"`
 
-	// Limit Rows a page.
+	// Limit Rows a page at most: one whose rows are large (over 10 KiB each, or more than 256 KiB together while others ask for such) ends earlier.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Offset How many users to skip; give `nextOffset` of the page before.
@@ -1637,7 +1637,7 @@ type ClientInterface interface {
 
 	// ListWorkspaces List workspaces
 	//
-	// The workspaces of the key's org.
+	// The workspaces of the key's org; a 500 where they come to more than 2 MiB.
 	//
 	// Corresponds with GET /workspaces (the `ListWorkspaces` operationId).
 	ListWorkspaces(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2458,7 +2458,7 @@ func (c *RawClient) ExportUsers(ctx context.Context, params *ExportUsersParams, 
 
 // ListWorkspaces List workspaces
 //
-// The workspaces of the key's org.
+// The workspaces of the key's org; a 500 where they come to more than 2 MiB.
 //
 // Corresponds with GET /workspaces (the `ListWorkspaces` operationId).
 func (c *RawClient) ListWorkspaces(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4851,7 +4851,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListWorkspacesWithResponse List workspaces
 	//
-	// The workspaces of the key's org.
+	// The workspaces of the key's org; a 500 where they come to more than 2 MiB.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -5571,7 +5571,7 @@ type ListMessagesResponse struct {
 	JSON200 *struct {
 		Messages []Message `json:"messages"`
 
-		// NextCursor Null on the last page.
+		// NextCursor Null on the last page alone.
 		NextCursor *string `json:"nextCursor"`
 	}
 }
@@ -5622,7 +5622,7 @@ type ListUsersResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *struct {
-		// NextOffset Null on the last page.
+		// NextOffset Null on the last page alone.
 		NextOffset *int `json:"nextOffset"`
 
 		// Total All that match.
@@ -6370,7 +6370,7 @@ func (c *ClientWithResponses) ExportUsersWithResponse(ctx context.Context, param
 
 // ListWorkspacesWithResponse List workspaces
 //
-// The workspaces of the key's org.
+// The workspaces of the key's org; a 500 where they come to more than 2 MiB.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -7174,7 +7174,7 @@ func ParseListMessagesResponse(rsp *http.Response) (*ListMessagesResponse, error
 		var dest struct {
 			Messages []Message `json:"messages"`
 
-			// NextCursor Null on the last page.
+			// NextCursor Null on the last page alone.
 			NextCursor *string `json:"nextCursor"`
 		}
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -7236,7 +7236,7 @@ func ParseListUsersResponse(rsp *http.Response) (*ListUsersResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest struct {
-			// NextOffset Null on the last page.
+			// NextOffset Null on the last page alone.
 			NextOffset *int `json:"nextOffset"`
 
 			// Total All that match.

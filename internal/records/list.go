@@ -19,8 +19,11 @@ import (
 // Page is one page of a list.
 type Page struct {
 	Rows []json.RawMessage
-	// Next is where the next page begins: pass it as after. Nil at the end.
+	// Next is where the next page begins: pass it as after. Nil at the end, and where Cut is
+	// before the first row.
 	Next *vip.Position
+	// Cut: the page ended before the row that was too large for it.
+	Cut bool
 }
 
 // RowEncoder appends the JSON of a row, given the bytes of its document.
@@ -28,9 +31,18 @@ type RowEncoder interface {
 	AppendRow(dst, doc []byte) ([]byte, error)
 }
 
+// MaxDocument is how large a document may be, by the quota page of Firestore.
+const MaxDocument = 1 << 20
+
+// errPageFull ends the stream of a page.
+var errPageFull = errors.New("the page is full")
+
 // Page returns up to limit rows of q after a position (nil: from the first),
 // behind offset rows that are skipped. Skipped rows are billed as reads.
-func (r *Reader) Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit int, row RowEncoder) (Page, error) {
+//
+// A page ends early before the row with which it would hold more than most bytes, as they are
+// stored or answered, whatever is more. With at least MaxDocument it has a row if there is one.
+func (r *Reader) Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit, most int, row RowEncoder) (Page, error) {
 	sq, err := r.structured(q, vip.Range{})
 	if err != nil {
 		return Page{}, err
@@ -41,23 +53,30 @@ func (r *Reader) Page(ctx context.Context, q vip.Query, after *vip.Position, off
 	sq.Offset = int32(offset)
 	limitTo(sq, limit+1) // one more tells whether there is a next page
 	var page Page
-	var last vip.Position
-	var rows int
 	err = r.retry(ctx, "list "+q.Collection, func(ctx context.Context) error {
-		page, rows = Page{}, 0
-		return r.each(ctx, r.runRequest(sq, time.Time{}), func(doc []byte) (err error) {
-			if rows++; rows > limit {
-				p := last
-				page.Next = &p
-				return nil
+		page = Page{}
+		var last *vip.Position
+		size := 0
+		err := r.each(ctx, r.runRequest(sq, time.Time{}), func(doc []byte) error {
+			full := len(page.Rows) == limit
+			if page.Cut = !full && size+len(doc) > most; page.Cut || full {
+				page.Next = last
+				return errPageFull
 			}
-			if last, err = q.PositionOf(doc); err != nil {
+			p, err := q.PositionOf(doc)
+			if err != nil {
 				return err
 			}
+			last = &p
 			b, err := row.AppendRow(nil, doc)
 			page.Rows = append(page.Rows, b)
+			size += max(len(b), len(doc))
 			return err
 		})
+		if errors.Is(err, errPageFull) {
+			return nil
+		}
+		return err
 	})
 	return page, err
 }
@@ -203,17 +222,17 @@ func (r *Reader) readTime(ctx context.Context) (time.Time, error) {
 
 // Workspace returns a workspace of an org. One that is missing or another org's is jobs.ErrNotFound.
 func (r *Reader) Workspace(ctx context.Context, orgID, id string) (vip.Workspace, error) {
-	return one(ctx, r, vip.CollectionWorkspaces, orgID, id, (*vip.Decoder).Workspace)
+	return one(ctx, r, vip.CollectionWorkspaces, orgID, id, workspaceFields, (*vip.Decoder).Workspace)
 }
 
 // Channel returns a channel of an org. One that is missing or another org's is jobs.ErrNotFound.
 func (r *Reader) Channel(ctx context.Context, orgID, id string) (vip.Channel, error) {
-	return one(ctx, r, vip.CollectionChannels, orgID, id, (*vip.Decoder).Channel)
+	return one(ctx, r, vip.CollectionChannels, orgID, id, channelFields, (*vip.Decoder).Channel)
 }
 
-// one reads a document that an org has. It asks by org and name at once, not by name: another
+// one reads some fields of a document that an org has. It asks by org and name at once, not by name: another
 // org's document is not read, so that neither time nor bill tells that there is one.
-func one[T any](ctx context.Context, r *Reader, collection, orgID, id string, decode func(*vip.Decoder, []byte) (T, error)) (row T, err error) {
+func one[T any](ctx context.Context, r *Reader, collection, orgID, id string, fields []string, decode func(*vip.Decoder, []byte) (T, error)) (row T, err error) {
 	op := "get from " + collection
 	if !vip.ValidID(id) {
 		return row, fmt.Errorf("%s: %w", op, jobs.ErrNotFound)
@@ -226,6 +245,7 @@ func one[T any](ctx context.Context, r *Reader, collection, orgID, id string, de
 	both.Filters = append(both.Filters, fieldFilter(nameField, firestorepb.StructuredQuery_FieldFilter_EQUAL, &firestorepb.Value{
 		ValueType: &firestorepb.Value_ReferenceValue{ReferenceValue: r.documentName(collection, id)}}))
 	limitTo(sq, 1)
+	project(sq, fields...)
 	err = r.retry(ctx, op, func(ctx context.Context) error {
 		found := false
 		err := r.each(ctx, r.runRequest(sq, time.Time{}), func(doc []byte) (err error) {
@@ -241,37 +261,61 @@ func one[T any](ctx context.Context, r *Reader, collection, orgID, id string, de
 	return row, err
 }
 
-// Workspaces returns the workspaces of an org, by id.
-func (r *Reader) Workspaces(ctx context.Context, orgID string) ([]vip.Workspace, error) {
+// ErrTooLarge says that there is more than a list may hold.
+var ErrTooLarge = errors.New("more than a list may hold")
+
+// Fields that a workspace or a channel is read for. Others may be as large as a document.
+var (
+	workspaceFields = []string{"orgId", "name", "isVip", "channelIds"}
+	channelFields   = []string{"orgId", "name", "platform", "workspaceIds"}
+)
+
+// Workspaces returns the workspaces of an org, by id; ErrTooLarge where they have more than most
+// bytes, as Page counts them.
+func (r *Reader) Workspaces(ctx context.Context, orgID string, most int) ([]vip.Workspace, error) {
 	q := vip.Query{Collection: vip.CollectionWorkspaces, Conditions: []vip.Condition{{Field: "orgId", Op: vip.Equal, Value: orgID}}}
-	return all(ctx, r, q, (*vip.Decoder).Workspace)
+	return all(ctx, r, q, workspaceFields, most, (*vip.Decoder).Workspace, (*vip.Workspace).Size)
 }
 
 // Channels returns the channels of an org, by id; those that list a workspace,
-// where workspaceID is not empty.
-func (r *Reader) Channels(ctx context.Context, orgID, workspaceID string) ([]vip.Channel, error) {
+// where workspaceID is not empty. ErrTooLarge is as of Workspaces.
+func (r *Reader) Channels(ctx context.Context, orgID, workspaceID string, most int) ([]vip.Channel, error) {
 	q := vip.Query{Collection: vip.CollectionChannels, Conditions: []vip.Condition{{Field: "orgId", Op: vip.Equal, Value: orgID}}}
 	if workspaceID != "" {
 		q.Conditions = append(q.Conditions, vip.Condition{Field: "workspaceIds", Op: vip.ArrayContains, Value: workspaceID})
 	}
-	return all(ctx, r, q, (*vip.Decoder).Channel)
+	return all(ctx, r, q, channelFields, most, (*vip.Decoder).Channel, (*vip.Channel).Size)
 }
 
-// all reads every document of a small query.
-func all[T any](ctx context.Context, r *Reader, q vip.Query, decode func(*vip.Decoder, []byte) (T, error)) ([]T, error) {
+// all reads some fields of every document of a small query.
+func all[T any](ctx context.Context, r *Reader, q vip.Query, fields []string, most int, decode func(*vip.Decoder, []byte) (T, error), sizeOf func(*T) int) ([]T, error) {
 	sq, err := r.structured(q, vip.Range{})
 	if err != nil {
 		return nil, err
 	}
+	project(sq, fields...)
 	var rows []T
+	full := false
 	err = r.retry(ctx, "list "+q.Collection, func(ctx context.Context) error {
-		rows = []T{}
+		rows, full = []T{}, false
 		var d vip.Decoder
-		return r.each(ctx, r.runRequest(sq, time.Time{}), func(doc []byte) error {
+		size := 0
+		err := r.each(ctx, r.runRequest(sq, time.Time{}), func(doc []byte) error {
+			if full = size+len(doc) > most; full {
+				return errPageFull
+			}
 			row, err := decode(&d, doc)
 			rows = append(rows, row)
+			size += max(sizeOf(&row), len(doc))
 			return err
 		})
+		if full {
+			return nil
+		}
+		return err
 	})
+	if full {
+		return nil, fmt.Errorf("list %s: %w", q.Collection, ErrTooLarge)
+	}
 	return rows, err
 }

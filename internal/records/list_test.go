@@ -207,7 +207,7 @@ func TestQueriesAgree(t *testing.T) {
 			}
 			var listed []string
 			for after := (*vip.Position)(nil); ; {
-				p, err := r.Page(t.Context(), q, after, 0, 41, idRow{})
+				p, err := r.Page(t.Context(), q, after, 0, 41, maxPage, idRow{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -267,13 +267,16 @@ func ranges(t *testing.T, r *Reader, q vip.Query, at time.Time, places []vip.Pos
 	}
 }
 
+// maxPage is more bytes than any page of these tests has.
+const maxPage = 64 << 20
+
 func TestPage(t *testing.T) {
 	t.Parallel()
 	cloud, r := open(t)
 	store(t, cloud.Firestore, sample())
 	want := official(t, cloud.Firestore, users())
 	for _, test := range []struct{ offset, limit int }{{0, 1}, {0, 200}, {3, 5}, {395, 5}, {395, 4}, {395, 6}, {400, 5}, {1000, 5}} {
-		p, err := r.Page(t.Context(), users(), nil, test.offset, test.limit, idRow{})
+		p, err := r.Page(t.Context(), users(), nil, test.offset, test.limit, maxPage, idRow{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +294,7 @@ func TestPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := r.Page(t.Context(), q, &before, 0, 50, idRow{})
+	p, err := r.Page(t.Context(), q, &before, 0, 50, maxPage, idRow{})
 	if err != nil || string(p.Rows[0]) != "m080" {
 		t.Errorf("Page(before 00:00:03) begins with %+v, %v; want m080", p.Rows[0], err)
 	}
@@ -339,7 +342,7 @@ func TestRefusals(t *testing.T) {
 	for name, read := range map[string]func() error{
 		"scan":  func() error { _, err := scanIDs(t.Context(), r, users(), vip.Range{}, Options{}); return err },
 		"count": func() error { _, _, err := r.Count(t.Context(), users(), vip.Range{}, time.Time{}); return err },
-		"page":  func() error { _, err := r.Page(t.Context(), users(), nil, 0, 1, idRow{}); return err },
+		"page":  func() error { _, err := r.Page(t.Context(), users(), nil, 0, 1, maxPage, idRow{}); return err },
 	} {
 		err := read()
 		failure, _ := errors.AsType[*jobs.Failure](err)
@@ -352,7 +355,7 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("Count(30 days ago) = %v, want %v", err, ErrSnapshotTooOld)
 	}
 	bad := messages(func(f jobs.Params) { f["label"] = "\xff" })
-	if _, err := r.Page(t.Context(), bad, nil, 0, 1, idRow{}); jobs.AsFailure(err).Code != jobs.CodeInvalidJob {
+	if _, err := r.Page(t.Context(), bad, nil, 0, 1, maxPage, idRow{}); jobs.AsFailure(err).Code != jobs.CodeInvalidJob {
 		t.Errorf("Page(label not UTF-8) = %v", err)
 	}
 	cloud.Stop(t)
@@ -396,7 +399,7 @@ func TestDirectory(t *testing.T) {
 		"Channels/c2":   {"orgId": "o1", "name": "Mail", "platform": "mail", "workspaceIds": []string{"w2"}},
 		"Channels/c3":   {"orgId": "o2", "name": "Other", "workspaceIds": []string{"w1"}},
 	})
-	workspaces, err := r.Workspaces(t.Context(), "o1")
+	workspaces, err := r.Workspaces(t.Context(), "o1", maxPage)
 	want := []vip.Workspace{
 		{ID: "w1", OrgID: "o1", Name: "One", IsVIP: true, ChannelIDs: []string{"c1"}},
 		{ID: "w2", OrgID: "o1", Name: "2", ChannelIDs: []string{}},
@@ -405,7 +408,7 @@ func TestDirectory(t *testing.T) {
 		t.Errorf("Workspaces(o1) error %v (-want +got):\n%s", err, diff)
 	}
 	for workspace, want := range map[string]string{"": "c1 c2", "w1": "c1", "w2": "c1 c2", "w3": ""} {
-		channels, err := r.Channels(t.Context(), "o1", workspace)
+		channels, err := r.Channels(t.Context(), "o1", workspace, maxPage)
 		var ids []string
 		for _, c := range channels {
 			ids = append(ids, c.ID)
