@@ -42,6 +42,9 @@ const (
 	// waitsFor is how long a job without a place is left alone: freed places ring for it. It is for
 	// what nobody has foreseen.
 	waitsFor = time.Hour
+	// placeDoubt is how long until who looks through queued jobs has one of an org try again, which
+	// costs it a read of all the org's places.
+	placeDoubt = 2 * placeCheck
 )
 
 // NewPlace is a free place of an org.

@@ -35,7 +35,7 @@ func (tx *Tx) Wake() (Duty, error) {
 		return Nothing, err
 	}
 	j := tx.Job
-	if tx.soon(j.WakeAt, tx.longestSleep()) {
+	if tx.soon(j.WakeAt, tx.longestSleep()) && !tx.Forgotten() {
 		return Nothing, nil
 	}
 	again := tx.Now.Add(tx.Policy.RingAgain)
@@ -114,10 +114,17 @@ func (tx *Tx) longestSleep() time.Duration {
 }
 
 // Overdue reports whether somebody has to look at the job although WakeAt is not due: it is
-// damaged, or asleep for longer than any transition sends it to sleep.
+// damaged, asleep for longer than any transition sends it to sleep, or Forgotten.
 func (tx *Tx) Overdue() bool {
 	err, at := tx.check(), tx.Job.WakeAt
-	return errors.Is(err, ErrInvalid) || err == nil && (at.IsZero() || at.After(tx.Now.Add(tx.longestSleep())))
+	return errors.Is(err, ErrInvalid) || err == nil && (at.IsZero() || at.After(tx.Now.Add(tx.longestSleep())) || tx.Forgotten())
+}
+
+// Forgotten reports whether the job has waited for a place for so long that it is to try again: the
+// documents of places may have been damaged so that nobody rings for the free one.
+func (tx *Tx) Forgotten() bool {
+	left := tx.Job.WakeAt.Sub(tx.Now) // only who waits for a place, or for its next attempt, sleeps for longer than a ring's pause
+	return tx.Job.State == Queued && !tx.waits(tx.Job.NotBefore) && left > tx.Policy.RingAgain+ringPause+tx.Policy.Skew && left < waitsFor-placeDoubt
 }
 
 // WakePart does what is due for a part whose WakeAt has passed and says whether to ring it.

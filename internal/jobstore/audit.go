@@ -8,6 +8,7 @@ import (
 	"cloud.google.com/go/firestore"
 	"google.golang.org/api/iterator"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -69,7 +70,7 @@ func (s *Store) Suspects(ctx context.Context, a Audit, after string) (found []jo
 	// One document at a time: a hundred damaged ones may have a megabyte each.
 	docs := q.Limit(auditPage(a)).Documents(ctx)
 	defer docs.Stop()
-	seen := 0
+	seen, forgotten := 0, map[string]bool{}
 	for {
 		doc, err := docs.Next()
 		if err == iterator.Done {
@@ -89,7 +90,7 @@ func (s *Store) Suspects(ctx context.Context, a Audit, after string) (found []jo
 			if s.suspectCallback(doc) {
 				found = append(found, callbackMessage(doc.Ref.ID))
 			}
-		case s.suspectJob(doc):
+		case s.suspectJob(doc, forgotten):
 			found = append(found, jobs.Message{JobID: doc.Ref.ID})
 		}
 	}
@@ -99,13 +100,27 @@ func (s *Store) Suspects(ctx context.Context, a Audit, after string) (found []jo
 	return found, batches, next, nil
 }
 
-func (s *Store) suspectJob(doc *firestore.DocumentSnapshot) bool {
+// suspectJob tells of a job that is whole and yet lost; a damaged one is told of when it is ended. Of
+// an org's jobs that wait for a place one is enough, which forgotten remembers.
+func (s *Store) suspectJob(doc *firestore.DocumentSnapshot, forgotten map[string]bool) bool {
 	job := decodeJob(doc)
 	if !jobs.ValidID(job.ID) {
 		return false
 	}
 	tx := jobs.NewTx(s.cfg.Policy, s.cfg.Now(), "", job, nil)
-	return tx.Overdue() || job.Schema == jobs.SchemaVersion && !inShard(doc, job.Shard)
+	overdue, whole := tx.Overdue(), job.Check(s.cfg.Now()) == nil
+	switch {
+	case whole && tx.Forgotten() && inShard(doc, job.Shard):
+		again := forgotten[job.OrgID]
+		forgotten[job.OrgID] = true
+		return !again
+	case whole && overdue:
+		s.damaged(telemetry.JobDocument, doc, "wakeAt is further off than anything puts it")
+	case job.Schema == jobs.SchemaVersion && !inShard(doc, job.Shard):
+		overdue = true
+		s.damaged(telemetry.JobDocument, doc, "shard is none")
+	}
+	return overdue
 }
 
 // inShard reports whether a document is in a shard as queries see it: null, or no field at all, is
@@ -121,7 +136,15 @@ func (s *Store) suspectCallback(doc *firestore.DocumentSnapshot) bool {
 		return false
 	}
 	tx := &jobs.CallbackTx{Policy: s.cfg.Policy, Now: s.cfg.Now().UTC(), Callback: cb}
-	return tx.Overdue() || cb.State == jobs.CallbackPending && cb.Schema == jobs.SchemaVersion && !inShard(doc, jobs.ShardOf(cb.JobID))
+	overdue := tx.Overdue()
+	switch {
+	case overdue && cb.Check(s.cfg.Now()) == nil:
+		s.damaged(telemetry.CallbackDocument, doc, "wakeAt is further off than anything puts it")
+	case cb.State == jobs.CallbackPending && cb.Schema == jobs.SchemaVersion && !inShard(doc, jobs.ShardOf(cb.JobID)):
+		overdue = true
+		s.damaged(telemetry.CallbackDocument, doc, "shard is none")
+	}
+	return overdue
 }
 
 // suspectBatch is for one that has not ended although its document says otherwise, or that

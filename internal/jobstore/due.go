@@ -155,7 +155,10 @@ func (s *Store) Retire(ctx context.Context, d Due) error {
 	if d.ref == nil {
 		return nil // not found by being due
 	}
-	_, err := d.ref.Update(ctx, []firestore.Update{{Path: "wakeAt", Value: firestore.Delete}}, firestore.LastUpdateTime(d.updated))
+	now, err := d.ref.Update(ctx, []firestore.Update{{Path: "wakeAt", Value: firestore.Delete}}, firestore.LastUpdateTime(d.updated))
+	if err == nil && d.Foreign {
+		s.cfg.Damage.Told(relative(d.ref), now.UpdateTime)
+	}
 	if err = classify(err); errors.Is(err, jobs.ErrNotFound) {
 		return nil
 	}

@@ -100,7 +100,8 @@ func (s *Store) readPlaceDoc(doc *firestore.DocumentSnapshot, orgID string, numb
 	if jobs.ValidID(p.JobID) {
 		fresh.JobID = p.JobID
 	}
-	d.damaged, d.rest = true, fresh // who finds it taken has the rescuer look at it
+	fresh.Wanted = true // whether it was is not known: who frees it has the rescuer look who waits
+	d.damaged, d.rest = true, fresh
 	return d
 }
 

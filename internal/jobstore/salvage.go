@@ -116,11 +116,15 @@ func decodeCallback(doc *firestore.DocumentSnapshot) *jobs.Callback {
 
 // damaged tells of a document that makes no sense.
 func (s *Store) damaged(kind telemetry.DocumentKind, doc *firestore.DocumentSnapshot, why string) {
-	path := doc.Ref.Path
-	if _, relative, ok := strings.Cut(path, "/documents/"); ok {
-		path = relative
+	s.cfg.Damage.Note(kind, relative(doc.Ref), doc.UpdateTime, why)
+}
+
+// relative is a document's path in the database.
+func relative(ref *firestore.DocumentRef) string {
+	if _, path, ok := strings.Cut(ref.Path, "/documents/"); ok {
+		return path
 	}
-	s.cfg.Damage.Note(kind, path, doc.UpdateTime, why)
+	return ref.Path
 }
 
 // shownJob reads a job for those who only look.

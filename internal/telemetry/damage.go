@@ -69,6 +69,13 @@ func (d *Damage) Note(kind DocumentKind, document string, changed time.Time, why
 	d.log.Warn("a damaged document is passed over or ended", zap.String("kind", string(kind)), zap.String("document", document), zap.String("why", why))
 }
 
+// Told has a document that stays damaged through a write of exportd's own not be told of again.
+func (d *Damage) Told(document string, changed time.Time) {
+	if d != nil {
+		d.first(document, changed)
+	}
+}
+
 func (d *Damage) first(document string, changed time.Time) bool {
 	id := maphash.Comparable(d.seed, struct {
 		document string

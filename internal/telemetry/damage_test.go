@@ -42,6 +42,11 @@ func TestDamageIsToldOnce(t *testing.T) {
 	if n, _ := counted(); lines.Len() != 3 || n != 3 {
 		t.Errorf("after it was written again: %d lines, %d counted; want 3, 3", lines.Len(), n)
 	}
+	d.Told("ExportLeases/x", at.Add(time.Second))
+	d.Note(LeaseDocument, "ExportLeases/x", at.Add(time.Second), "again")
+	if n, _ := counted(); lines.Len() != 3 || n != 3 {
+		t.Errorf("after exportd itself wrote it: %d lines, %d counted; want 3, 3", lines.Len(), n)
+	}
 	for i := range 3 * maxRemembered {
 		d.Note(JobDocument, fmt.Sprint(i), at, "")
 		if n := len(d.told) + len(d.old); n > maxRemembered {
@@ -49,4 +54,5 @@ func TestDamageIsToldOnce(t *testing.T) {
 		}
 	}
 	(*Damage)(nil).Note(JobDocument, "x", at, "") // tells nobody
+	(*Damage)(nil).Told("x", at)
 }
