@@ -38,8 +38,7 @@ func (p *Pool) lookThrough(ctx context.Context, a *audit) {
 			return
 		}
 		a.after[kind] = next
-		for _, m := range found {
-			p.Log.Warn("document is damaged or asleep for too long", zap.String("job_id", m.JobID), zap.String("callback_id", m.CallbackID))
+		for _, m := range found { // which the store tells of
 			if m.CallbackID != "" {
 				_ = p.wakeCallback(ctx, ctx, jobstore.Due{Message: m}) // else at a later turn
 			} else {

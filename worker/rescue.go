@@ -193,8 +193,7 @@ func (p *Pool) wakeOrPass(ctx, work context.Context, kind jobstore.DueKind, d jo
 // of that goes on under work.
 func (p *Pool) wake(ctx, work context.Context, kind jobstore.DueKind, d jobstore.Due, purge func(*jobs.Job)) error {
 	if d.Foreign {
-		p.Log.Warn("a due document is none of exportd's and is not looked at again", zap.String("document", d.Key()))
-		return p.Store.Retire(ctx, d)
+		return p.Store.Retire(ctx, d) // the store tells of it
 	}
 	switch kind {
 	case jobstore.DueParts:
@@ -287,8 +286,7 @@ func (p *Pool) wakeCallback(ctx, work context.Context, d jobstore.Due) error {
 	m, ring := d.Message, false
 	cb, err := p.Store.UpdateCallback(ctx, m.CallbackID, "rescuer "+p.ID, func(tx *jobs.CallbackTx) error {
 		var err error
-		if ring, err = tx.Wake(); errors.Is(err, jobs.ErrInvalid) {
-			p.Log.Error("callback has a damaged document and is given up", zap.String("job_id", m.JobID), zap.String("callback_id", m.CallbackID), zap.Error(err))
+		if ring, err = tx.Wake(); errors.Is(err, jobs.ErrInvalid) { // which the store tells of
 			return tx.Invalidate()
 		}
 		return err
@@ -297,7 +295,6 @@ func (p *Pool) wakeCallback(ctx, work context.Context, d jobstore.Due) error {
 	case errors.Is(err, jobs.ErrNotFound), errors.Is(err, jobs.ErrUnknownSchema): // or another build looks after it
 		return nil
 	case errors.Is(err, jobs.ErrInvalid):
-		p.Log.Error("callback has a damaged document and is given up", zap.String("job_id", m.JobID), zap.String("callback_id", m.CallbackID), zap.Error(err))
 		return p.Store.Retire(ctx, d)
 	case err != nil:
 		p.Log.Warn("cannot wake callback", zap.String("job_id", m.JobID), zap.String("callback_id", m.CallbackID), zap.Error(err))
