@@ -25,9 +25,21 @@ const (
 	// largePages are the places, of which keys and orgs have a share. One holds its rows, their JSON
 	// twice and that packed: about 10 MiB, and 16 if all is escaped.
 	largePages = 4
+	// largeWait is how long a list that cannot be shown without one waits for a place. It holds
+	// nothing meanwhile, and a place is held for some 100 ms.
+	largeWait = 5 * time.Second
 )
 
-// errLargePages: the first row, or a whole list, is large, and there is no place for such.
+// largePlace waits for a place for a list that cannot be shown without.
+func (s *Server) largePlace(ctx context.Context, caller *apikey.Key) (leave func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.largeWait)
+	defer cancel()
+	if leave, why := s.large.await(ctx, caller.OrgID, caller.ID); why == admitted {
+		return leave, nil
+	}
+	return nil, errLargePages()
+}
+
 func errLargePages() error {
 	return &problem{status: http.StatusTooManyRequests, message: "too many lists of large rows at once: try again when one has ended", retryAfter: time.Second}
 }
@@ -39,15 +51,14 @@ func (s *Server) page(ctx context.Context, caller *apikey.Key, d *dataset.Datase
 	if err != nil || !page.Cut {
 		return page, nothing, err
 	}
-	leave, why := s.large.take(caller.OrgID, caller.ID)
-	switch {
-	case why != admitted && len(page.Rows) > 0:
-		return page, nothing, nil // the next one goes on
-	case why != admitted:
-		return page, nothing, errLargePages()
-	}
 	if len(page.Rows) > 0 {
+		var why refusal
+		if leave, why = s.large.take(caller.OrgID, caller.ID); why != admitted {
+			return page, nothing, nil // the next one goes on
+		}
 		after, offset = page.Next, 0
+	} else if leave, err = s.largePlace(ctx, caller); err != nil {
+		return page, nothing, err
 	}
 	rest, err := s.records.Page(ctx, q, after, offset, limit-len(page.Rows), largePage-smallPage, jsonrow.NewEncoder(d))
 	if err != nil {
@@ -62,15 +73,14 @@ func (s *Server) page(ctx context.Context, caller *apikey.Key, d *dataset.Datase
 }
 
 // listAll reads a whole list that has no pages. leave is as of page.
-func listAll[T any](s *Server, caller *apikey.Key, read func(most int) ([]T, error)) (list []T, leave func(), err error) {
+func listAll[T any](ctx context.Context, s *Server, caller *apikey.Key, read func(most int) ([]T, error)) (list []T, leave func(), err error) {
 	nothing := func() {}
 	list, err = read(smallPage)
 	if !errors.Is(err, records.ErrTooLarge) {
 		return list, nothing, err
 	}
-	leave, why := s.large.take(caller.OrgID, caller.ID)
-	if why != admitted {
-		return nil, nothing, errLargePages()
+	if leave, err = s.largePlace(ctx, caller); err != nil {
+		return nil, nothing, err
 	}
 	if list, err = read(largePage); err != nil {
 		leave()

@@ -29,7 +29,7 @@ func (s *Server) listWorkspaces(c *gin.Context, caller *apikey.Key) error {
 	if err := p.finish(); err != nil {
 		return err
 	}
-	list, leave, err := listAll(s, caller, func(most int) ([]vip.Workspace, error) {
+	list, leave, err := listAll(c.Request.Context(), s, caller, func(most int) ([]vip.Workspace, error) {
 		return s.records.Workspaces(c.Request.Context(), caller.OrgID, most)
 	})
 	if err != nil {
@@ -63,7 +63,7 @@ func (s *Server) listChannels(c *gin.Context, caller *apikey.Key) error {
 			return err
 		}
 	}
-	list, leave, err := listAll(s, caller, func(most int) ([]vip.Channel, error) {
+	list, leave, err := listAll(ctx, s, caller, func(most int) ([]vip.Channel, error) {
 		return s.records.Channels(ctx, caller.OrgID, "", most)
 	})
 	if err != nil {
@@ -202,6 +202,13 @@ func (s *Server) overview(c *gin.Context, caller *apikey.Key) error {
 	a, err := s.labels(c.Request.Context(), caller, filter)
 	if err != nil {
 		return err
+	}
+	if a.weight() > smallPage {
+		leave, err := s.largePlace(c.Request.Context(), caller)
+		if err != nil {
+			return err
+		}
+		defer leave()
 	}
 	writeJSON(c, http.StatusOK, map[string]any{"labels": orEmpty(a.counts), "total": a.total})
 	return nil

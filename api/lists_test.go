@@ -139,6 +139,22 @@ func TestOverviewOfTooManyLabels(t *testing.T) {
 	wantStatus(t, b.get(t, path+"T12:00:00Z"), http.StatusOK)
 }
 
+// An answer of very many labels has a place, like a page of large rows.
+func TestLargeOverview(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.largeWait = time.Millisecond
+	b.records.counts = []records.LabelCount{{Label: strings.Repeat("x", 2*smallPage), Count: 1}}
+	const path = "/vip-labels/overview?workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-30"
+	wantStatus(t, b.get(t, path), http.StatusOK)
+	for range largePages {
+		if leave, _ := b.large.takeAny("org2", "key_two2"); leave == nil {
+			t.Fatal("no place")
+		}
+	}
+	wantStatus(t, b.get(t, path), http.StatusTooManyRequests)
+}
+
 // Overviews under way are bounded, and an org leaves places to others.
 func TestOverviewPlaces(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,9 @@
 package api
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // places are what requests that wait for a job hold, event streams too. Each costs memory
 // and a connection, so there is a bound; and nobody may take what others need:
@@ -18,6 +21,7 @@ type places struct {
 	held  int
 	byOrg map[string]int // without zeros
 	byKey map[string]int // without zeros
+	freed chan struct{}  // closed when a place is given back; nil while nobody waits
 }
 
 func newPlaces(limit int) *places {
@@ -48,6 +52,31 @@ func (p *places) take(org, key string) (leave func(), why refusal) {
 	return p.giveBack(org, key), admitted
 }
 
+// await is take that waits until ctx ends for a place that the caller may have.
+func (p *places) await(ctx context.Context, org, key string) (leave func(), why refusal) {
+	for {
+		freed := p.next() // before it is tried, so that none is missed
+		if leave, why = p.take(org, key); why == admitted {
+			return leave, why
+		}
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return nil, why
+		}
+	}
+}
+
+// next is closed when the next place is given back.
+func (p *places) next() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.freed == nil {
+		p.freed = make(chan struct{})
+	}
+	return p.freed
+}
+
 // takeAny takes a place for somebody who has no share.
 func (p *places) takeAny(org, key string) (leave func(), why refusal) {
 	p.mu.Lock()
@@ -64,6 +93,10 @@ func (p *places) giveBack(org, key string) func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.add(org, key, -1)
+		if p.freed != nil {
+			close(p.freed)
+			p.freed = nil
+		}
 	})
 }
 

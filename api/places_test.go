@@ -61,6 +61,50 @@ func TestPlacesAlone(t *testing.T) {
 	}
 }
 
+// Whoever waits for a place gets the next one that its share allows, and only then.
+func TestPlacesAreAwaited(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlaces(4)
+		var held []func()
+		for range 2 {
+			leave, _ := p.take("org1", "key1")
+			held = append(held, leave)
+		}
+		got := make(chan func(), 2)
+		for range 2 {
+			go func() {
+				leave, _ := p.await(t.Context(), "org1", "key2")
+				got <- leave
+			}()
+		}
+		synctest.Wait()
+		other, why := p.take("org2", "key3")
+		if why != admitted {
+			t.Fatal("another org finds no place")
+		}
+		other()
+		synctest.Wait()
+		if len(got) != 0 {
+			t.Fatal("an org that has its share was given more")
+		}
+		for _, leave := range held {
+			leave()
+			next := <-got
+			synctest.Wait()
+			if len(got) != 0 {
+				t.Fatal("two were given one place")
+			}
+			defer next()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if leave, why := p.await(ctx, "org1", "key1"); why != greedy || leave != nil {
+			t.Errorf("after a minute without one: %d", why)
+		}
+	})
+}
+
 func TestPlacesComeBack(t *testing.T) {
 	t.Parallel()
 	p := newPlaces(3)

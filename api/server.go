@@ -136,6 +136,7 @@ type Server struct {
 	// overviewing are the overviews under way.
 	overviewing *places
 	large       *places // pages that hold more than ordinary rows come to
+	largeWait   time.Duration
 	sender      *webhook.Sender
 	pings       *buckets         // by org
 	pinging     *webhook.Limiter // test callbacks under way
@@ -184,6 +185,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s.overviewing, s.large = newPlaces(overviewPlaces), newPlaces(largePages)
+	s.largeWait = largeWait
 	for _, b := range []struct {
 		to   **buckets
 		rate Rate
