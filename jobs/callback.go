@@ -357,5 +357,8 @@ func (tx *CallbackTx) check() error {
 		return err
 	}
 	cb.Shard = ShardOf(cb.JobID)
+	if cb.LapsesAt.Before(earliest) && !cb.LapsesAt.IsZero() { // the database would delete it before it is sent
+		cb.LapsesAt = tx.Policy.LapsesAt(tx.Now)
+	}
 	return nil
 }

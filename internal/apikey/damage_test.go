@@ -114,3 +114,49 @@ func (s *Store) readDamaged(ctx context.Context, made *Key) error {
 	}
 	return refused
 }
+
+// TestDamagedNonces: a nonce whose document is damaged stays used, and those that can be swept are,
+// whatever others hold.
+func TestDamagedNonces(t *testing.T) {
+	t.Parallel()
+	cloud := localcloudtest.Start(t)
+	s := newStore(t, cloud, 0)
+	past := time.Now().Add(-time.Hour)
+	if err := s.UseNonce(t.Context(), "key_one1", "whole", past); err != nil {
+		t.Fatal(err)
+	}
+	docs, err := cloud.Firestore.Collection(nonceCollection).Documents(t.Context()).GetAll()
+	if err != nil || len(docs) != 1 {
+		t.Fatal(len(docs), err)
+	}
+	wounds := localcloudtest.Wounds(docs[0].Data(), 0)
+	wounds = append(wounds, localcloudtest.Wound{Field: "another", What: "1 MB of text", Value: strings.Repeat("x", 1<<20-20_000)})
+	seen := map[string]bool{docs[0].Ref.ID: true}
+	for _, wound := range wounds {
+		if err := s.UseNonce(t.Context(), "key_one1", wound.Field+wound.What, past); err != nil {
+			t.Fatal(err)
+		}
+		docs, err := cloud.Firestore.Collection(nonceCollection).Select().Documents(t.Context()).GetAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, doc := range docs {
+			if !seen[doc.Ref.ID] {
+				seen[doc.Ref.ID] = true
+				if _, err := doc.Ref.Update(context.Background(), wound.Update()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := s.UseNonce(t.Context(), "key_one1", wound.Field+wound.What, past); !errors.Is(err, ErrNonceUsed) {
+			t.Errorf("%s = %s: used again: %v", wound.Field, wound.What, err)
+		}
+	}
+	// The whole one, the one that is large, and those that year 1 was written to.
+	if n := s.sweep(t.Context()); n != 3 {
+		t.Errorf("%d were swept, want 3", n)
+	}
+	if n := s.sweep(t.Context()); n != 0 {
+		t.Errorf("%d were swept after that", n)
+	}
+}

@@ -108,7 +108,7 @@ func (s *Store) sweepNonces(ctx context.Context) {
 func (s *Store) sweep(ctx context.Context) int {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	docs, err := s.client.Collection(nonceCollection).Where("expiresAt", "<", s.now()).Limit(sweepBatch).Documents(ctx).GetAll()
+	docs, err := s.client.Collection(nonceCollection).Where("expiresAt", "<", s.now()).Select().Limit(sweepBatch).Documents(ctx).GetAll()
 	if err != nil || len(docs) == 0 {
 		return 0
 	}

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/api/iterator"
+
 	"exportd/jobs"
 )
 
@@ -73,12 +75,17 @@ type Sealed struct{ Records, Sealed, Opened, Plain int }
 func (s *Store) CountSealed(ctx context.Context, limit int) (n Sealed, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	docs, err := s.client.Collection(Collection).Limit(limit).Documents(ctx).GetAll()
-	if err != nil {
-		return n, fmt.Errorf("read keys: %w", classify(err))
-	}
-	n.Records = len(docs)
-	for _, doc := range docs {
+	it := s.client.Collection(Collection).Limit(limit).Documents(ctx) // one in memory at a time, as in List
+	defer it.Stop()
+	for {
+		doc, err := it.Next()
+		if err == iterator.Done {
+			return n, nil
+		}
+		if err != nil {
+			return n, fmt.Errorf("read keys: %w", classify(err))
+		}
+		n.Records++
 		var r record
 		if doc.DataTo(&r) != nil || r.check(doc.Ref.ID) != nil {
 			continue // decode says what is wrong with it, to whoever needs it
@@ -94,7 +101,6 @@ func (s *Store) CountSealed(ctx context.Context, limit int) (n Sealed, err error
 			n.Opened++
 		}
 	}
-	return n, nil
 }
 
 // isSealed reports whether something in the record is sealed.

@@ -51,6 +51,10 @@ func (s *Store) readLease(doc *firestore.DocumentSnapshot) (l lease) {
 		if l.Until.Sub(s.cfg.Now()) > maxLease {
 			l.Until = time.Time{}
 		}
+		at := jobs.NewChecks(s.cfg.Now())
+		if at.Happened("at", l.At); at.What() != "" {
+			l.At = time.Time{}
+		}
 	}
 	return l
 }

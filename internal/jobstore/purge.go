@@ -103,11 +103,17 @@ func (s *Store) purgeTail(ctx context.Context, jobID string) error {
 }
 
 // lapsed reports whether a document's time is over at which the database deletes it by itself.
-// Firestore takes up to a day about it; until then, the document is as gone.
+// Firestore takes up to a day about it; until then, the document is as gone. A time before there was
+// any exportd is not believed, as jobs.Checks has it.
 func (s *Store) lapsed(doc *firestore.DocumentSnapshot) bool {
 	raw, err := doc.DataAt("exportLapsesAt")
 	at, ok := raw.(time.Time)
-	return err == nil && ok && !s.cfg.Now().Before(at)
+	if err != nil || !ok || s.cfg.Now().Before(at) {
+		return false
+	}
+	could := jobs.NewChecks(s.cfg.Now())
+	could.Happened("exportLapsesAt", at)
+	return could.What() == ""
 }
 
 // PurgePointers deletes idempotency keys, and what is remembered of receivers, whose life is over.
