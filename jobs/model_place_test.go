@@ -32,11 +32,12 @@ type yard struct {
 
 // hand is one process. What it has read is kept whole.
 type hand struct {
-	Do     string // "", "claim", "end", "ring", "wake job", "wake place"
+	Do     string // "", "claim", "claim further", "end", "ring", "wake job", "wake place"
 	Job    int
 	Place  int
 	Job0   *jobs.Job
 	Places []jobs.Place
+	First  int // place that a claim reads first, from 0
 	Waits  bool
 }
 
@@ -56,17 +57,23 @@ func (y yard) clone() yard {
 	return y
 }
 
-// yardPlaces gives a transaction what its process has read.
-type yardPlaces []jobs.Place
+// yardPlaces gives a transaction what its process has read, and notes whether it asks for more.
+type yardPlaces struct {
+	docs  []jobs.Place
+	first int
+	more  *bool
+}
 
-func (p yardPlaces) Any() (out []*jobs.Place, _ error) {
-	for n := range len(p) / jobs.PlaceTurns {
-		out = append(out, newest(p, n))
+func (p yardPlaces) Any(n int) (out []*jobs.Place, _ error) {
+	all := len(p.docs) / jobs.PlaceTurns
+	for i := range min(n, all) {
+		out = append(out, newest(p.docs, (p.first+i)%all))
 	}
+	*p.more = *p.more || n > 1 && all > 1
 	return out, nil
 }
 
-func (p yardPlaces) Get(number int) (*jobs.Place, error) { return newest(p, number-1), nil }
+func (p yardPlaces) Get(number int) (*jobs.Place, error) { return newest(p.docs, number-1), nil }
 
 // newest is how a place, counted from 0, stands.
 func newest(docs []jobs.Place, n int) *jobs.Place {
@@ -104,7 +111,7 @@ func (m *yardModel) next(y yard, emit func(string, yard)) {
 		if y.Deaths > 0 && y.Workers[w].Do != "" {
 			n := y.clone()
 			n.Deaths--
-			if d := n.Workers[w]; d.Do == "claim" {
+			if d := n.Workers[w]; strings.HasPrefix(d.Do, "claim") {
 				n.Rings = append(n.Rings, d.Job) // not acknowledged
 			}
 			n.Workers[w] = hand{}
@@ -129,10 +136,13 @@ func (m *yardModel) work(y yard, w int, emit func(string, yard)) {
 	switch h.Do {
 	case "":
 		for i, job := range y.Rings {
-			n := y.clone()
-			n.Rings = slices.Delete(n.Rings, i, i+1)
-			n.Workers[w] = m.read(n, "claim", job)
-			emit(label("reads to claim", job), n)
+			for first := range len(y.Places) / jobs.PlaceTurns {
+				n := y.clone()
+				n.Rings = slices.Delete(n.Rings, i, i+1)
+				n.Workers[w] = m.read(n, "claim", job)
+				n.Workers[w].First = first
+				emit(label("reads to claim", job), n)
+			}
 		}
 		for job := range y.Jobs {
 			if y.Jobs[job].State == jobs.Running {
@@ -141,13 +151,21 @@ func (m *yardModel) work(y yard, w int, emit func(string, yard)) {
 				emit(label("reads to end", job), n)
 			}
 		}
-	case "claim", "end":
+	case "claim", "claim further", "end":
 		n := y.clone()
+		if h.Do == "claim" && m.asksForMore(y, h) { // it reads the others now, and commits later
+			n.Workers[w].Do, n.Workers[w].Places = "claim further", slices.Clone(y.Places)
+			copy(n.Workers[w].Places[h.First*jobs.PlaceTurns:], h.Places[h.First*jobs.PlaceTurns:(h.First+1)*jobs.PlaceTurns])
+			emit(label("reads further to claim", h.Job), n)
+			return
+		}
 		n.Workers[w] = hand{}
 		committed, conflict := m.commit(&n, h)
 		switch {
 		case conflict:
-			n.Workers[w] = m.read(n, h.Do, h.Job)
+			do, _, _ := strings.Cut(h.Do, " ")
+			n.Workers[w] = m.read(n, do, h.Job)
+			n.Workers[w].First = h.First
 		case committed && h.Do == "end" && !m.silent:
 			n.Workers[w] = hand{Do: "ring"}
 		}
@@ -171,22 +189,33 @@ func oldest(y yard) int {
 	return slices.IndexFunc(y.Jobs, func(j jobs.Job) bool { return j.State == jobs.Queued })
 }
 
-// commit runs the transition on what was read and writes it if nothing that it writes has changed since.
-func (m *yardModel) commit(y *yard, h hand) (committed, conflict bool) {
+// apply runs the transition on what was read, and says whether it looked at all places.
+func (m *yardModel) apply(y yard, h hand) (tx *jobs.Tx, more bool, err error) {
 	job := *h.Job0
 	policy := m.policy
 	policy.Token = func() string { return "t" }
-	tx := jobs.NewTx(policy, at(int32(y.Now)), "", &job, nil)
-	tx.Places = yardPlaces(h.Places)
-	var err error
-	if h.Do == "claim" {
-		_, err = tx.Claim("w")
-	} else {
-		err = tx.Cancel("")
+	tx = jobs.NewTx(policy, at(int32(y.Now)), "", &job, nil)
+	tx.Places = yardPlaces{h.Places, h.First, &more}
+	if h.Do == "end" {
+		return tx, more, tx.Cancel("")
 	}
+	_, err = tx.Claim("w")
+	return tx, more, err
+}
+
+func (m *yardModel) asksForMore(y yard, h hand) bool {
+	h.Places = slices.Clone(h.Places)
+	_, more, _ := m.apply(y, h)
+	return more
+}
+
+// commit writes what the transition makes of what was read if nothing that it writes has changed since.
+func (m *yardModel) commit(y *yard, h hand) (committed, conflict bool) {
+	tx, _, err := m.apply(*y, h)
 	if err != nil {
 		return false, false
 	}
+	job := *tx.Job
 	for _, p := range tx.ChangedPlaces {
 		if h.Do == "end" && m.release != nil {
 			m.release(p)
@@ -194,7 +223,7 @@ func (m *yardModel) commit(y *yard, h hand) (committed, conflict bool) {
 		if job.State == jobs.Queued && m.want != nil {
 			m.want(p)
 		}
-		if p.JobID == job.ID && h.Do == "claim" && m.take != nil {
+		if p.JobID == job.ID && h.Do != "end" && m.take != nil {
 			m.take(p)
 		}
 		if y.Places[docOf(p)] != h.Places[docOf(p)] && !m.blind {
@@ -293,7 +322,7 @@ func (y yard) key() string {
 	hands := []string{}
 	for _, h := range append(y.Workers[:], y.Rescuer) {
 		b.Reset()
-		fmt.Fprint(&b, h.Do, h.Job, h.Place, h.Waits)
+		fmt.Fprint(&b, h.Do, h.Job, h.Place, h.First, h.Waits)
 		if h.Job0 != nil {
 			job(h.Job0)
 			fmt.Fprint(&b, h.Job0.Counted)

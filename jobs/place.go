@@ -3,6 +3,7 @@ package jobs
 import (
 	"fmt"
 	"hash/fnv"
+	"math"
 	"time"
 )
 
@@ -29,8 +30,8 @@ type Place struct {
 
 // PlaceTurns is how many documents a place has, in turn. Firestore bears a write a second of a
 // document; a place of an org that asks all the time for what takes a second or two is taken and
-// given back 40 times a minute, by two writes, or three where others wait for it. All are read by
-// a claim.
+// given back 40 times a minute, by two writes, or three where others wait for it. Who looks at a
+// place reads all of them.
 const PlaceTurns = 6
 
 const (
@@ -69,31 +70,35 @@ func Newest(docs []*Place) (newest *Place) {
 
 // Places are the places of the job's org as a transaction sees them.
 type Places interface {
-	// Any gives places that the org has, in whatever order; nil if its jobs need none.
-	Any() ([]*Place, error)
+	// Any gives n of the places that the org has, or all, in whatever order, with those that it gave
+	// before; nil if its jobs need none.
+	Any(n int) ([]*Place, error)
 	// Get gives one of them, also one that the org no longer has.
 	Get(number int) (*Place, error)
 }
 
 // takePlace has the job take a free place, by a write to the document of its next turn: of several
 // that take it at once all write that one, and a turn that is over is never free again to anybody,
-// as its next has been written. Without a free place, the job waits: all that were looked at
+// as its next has been written. It looks at one, and at the others only if that is taken: most orgs
+// have few jobs at a time. Without a free place, the job waits: all that were looked at
 // are wanted from then on, and whichever is freed first rings the job that has waited longest.
 func (tx *Tx) takePlace() (ok bool, err error) {
 	if tx.Places == nil {
 		return true, nil
 	}
-	places, err := tx.Places.Any()
-	if err != nil {
-		return false, fmt.Errorf("places of org %s: %w", tx.Job.OrgID, err)
-	}
-	if len(places) == 0 {
-		return true, nil
-	}
-	for _, p := range places {
-		if p.JobID == "" || p.JobID == tx.Job.ID {
-			tx.take(p)
+	var places []*Place
+	for _, n := range []int{1, math.MaxInt} {
+		if places, err = tx.Places.Any(n); err != nil {
+			return false, fmt.Errorf("places of org %s: %w", tx.Job.OrgID, err)
+		}
+		if len(places) == 0 {
 			return true, nil
+		}
+		for _, p := range places {
+			if p.JobID == "" || p.JobID == tx.Job.ID {
+				tx.take(p)
+				return true, nil
+			}
 		}
 	}
 	for _, p := range places {

@@ -114,6 +114,7 @@ type merged struct {
 	parts   map[string]*jobs.Part                  // parts as changed
 
 	places        map[int]placeDocs // as read
+	order         []int             // in which places are looked at
 	changedPlaces map[placeKey]*jobs.Place
 
 	created   []*jobs.Part

@@ -124,14 +124,15 @@ type groupPlaces struct {
 	g   *merged
 }
 
-// Any gives all that the org has, or maxPlacesRead of them.
-func (p groupPlaces) Any() ([]*jobs.Place, error) {
-	limit := p.s.cfg.Limits.RunningJobs
-	numbers := rand.Perm(limit)[:min(limit, maxPlacesRead)] // not all begin with the first
-	for i := range numbers {
-		numbers[i]++
+// Any gives n of those that the org has, maxPlacesRead at most.
+func (p groupPlaces) Any(n int) ([]*jobs.Place, error) {
+	if p.g.order == nil { // not all begin with the first
+		p.g.order = rand.Perm(p.s.cfg.Limits.RunningJobs)
+		for i := range p.g.order {
+			p.g.order[i]++
+		}
 	}
-	return p.get(numbers)
+	return p.get(p.g.order[:min(n, len(p.g.order), maxPlacesRead)])
 }
 
 // Get gives one.

@@ -144,6 +144,26 @@ func TestPlaceOfLostJob(t *testing.T) {
 	}
 }
 
+// TestPlacesRead: a claim reads the documents of one place, and those of the others only if that one
+// is taken; the last that is free is found whichever is looked at first.
+func TestPlacesRead(t *testing.T) {
+	t.Parallel()
+	const limit = 5
+	b := open(t, jobs.Limits{RunningJobs: limit})
+	for n := range limit {
+		id := b.submit(t, request("org", n+1)).Job.ID
+		before := b.faults().DocumentsRead
+		if ok, err := b.claim(id); !ok || err != nil {
+			t.Fatalf("claim beside %d running jobs = %v, %v", n, ok, err)
+		}
+		read := b.faults().DocumentsRead - before
+		t.Logf("beside %d running jobs, a claim read %d documents", n, read)
+		if n == 0 && read > 1+jobs.PlaceTurns || read > 1+limit*jobs.PlaceTurns {
+			t.Errorf("beside %d running jobs, a claim read %d documents, want the job and %d of a place", n, read, jobs.PlaceTurns)
+		}
+	}
+}
+
 // TestPlaceCosts: a claim and an end read and write a place each, and an end by the holder of the
 // lease reads nothing.
 func TestPlaceCosts(t *testing.T) {
