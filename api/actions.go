@@ -17,7 +17,9 @@ func actor(caller *apikey.Key) string { return "api key " + caller.ID }
 // update runs a transition in the caller's name and rings for the callback that came of it.
 func (s *Server) update(c *gin.Context, caller *apikey.Key, id string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
 	var callback *jobs.Callback
-	j, err := s.jobs.Update(c.Request.Context(), id, actor(caller), func(tx *jobs.Tx) error {
+	ctx, done := begin(c)
+	defer done()
+	j, err := s.jobs.Update(ctx, id, actor(caller), func(tx *jobs.Tx) error {
 		err := fn(tx)
 		callback = tx.Callback
 		return err
@@ -91,7 +93,8 @@ func (s *Server) erase(c *gin.Context, caller *apikey.Key) error {
 	if err := b.finish(); err != nil {
 		return err
 	}
-	ctx := c.Request.Context()
+	ctx, done := begin(c)
+	defer done()
 	j, err := s.erasable(ctx, c.Param("jobId"), caller)
 	if err != nil {
 		return err
@@ -100,7 +103,7 @@ func (s *Server) erase(c *gin.Context, caller *apikey.Key) error {
 	if j, err = s.update(c, caller, j.ID, func(tx *jobs.Tx) error { return tx.Delete(reason) }); err != nil {
 		return err
 	}
-	if _, err := s.objects.DeletePrefix(ctx, j.ObjectPrefix()); err != nil {
+	if _, err := s.objects.DeletePrefix(c.Request.Context(), j.ObjectPrefix()); err != nil {
 		return err
 	}
 	c.Status(http.StatusNoContent)

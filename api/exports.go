@@ -25,7 +25,8 @@ func (s *Server) export(d *dataset.Dataset) endpoint {
 			return err
 		}
 		preference := readPrefer(c.Request.Header, s.defaultWait)
-		ctx := c.Request.Context()
+		ctx, done := begin(c)
+		defer done()
 		if err := s.gate(ctx, d, caller.OrgID, submission.Params); err != nil {
 			return err
 		}

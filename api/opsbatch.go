@@ -84,7 +84,9 @@ func (s *Server) opsRerunAll(c *gin.Context, caller *apikey.Key) error {
 		return s.dryRun(c, req)
 	}
 	req.Actor = actor(caller)
-	b, err := s.operations.CreateBatch(c.Request.Context(), req.Batch)
+	ctx, done := begin(c)
+	defer done()
+	b, err := s.operations.CreateBatch(ctx, req.Batch)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,9 @@ func (s *Server) opsRedeliver(c *gin.Context, caller *apikey.Key) error {
 }
 
 func (s *Server) redeliver(c *gin.Context, caller *apikey.Key, id, reason string) (*jobs.Callback, error) {
-	cb, err := s.operations.UpdateCallback(c.Request.Context(), id, actor(caller), func(tx *jobs.CallbackTx) error { return tx.Redeliver(reason) })
+	ctx, done := begin(c)
+	defer done()
+	cb, err := s.operations.UpdateCallback(ctx, id, actor(caller), func(tx *jobs.CallbackTx) error { return tx.Redeliver(reason) })
 	if err != nil {
 		return nil, err
 	}

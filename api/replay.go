@@ -1,11 +1,10 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
-
-	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
 )
@@ -39,14 +38,14 @@ func (r route) once() bool {
 
 // takeOnce refuses a request of which there was an exact duplicate. It is noted before
 // anything is done: whoever got no answer signs a new one. Of version 2 there are none.
-func (s *Server) takeOnce(c *gin.Context, caller *apikey.Key, body []byte) error {
-	id := apikey.RequestOf(c.Request, body).ReplayID()
+func (s *Server) takeOnce(ctx context.Context, r *http.Request, caller *apikey.Key, body []byte) error {
+	id := apikey.RequestOf(r, body).ReplayID()
 	if id == "" || s.verifier.Nonces == nil {
 		return nil
 	}
 	// With ":" it is no nonce of version 2; "once" keeps it apart from signatures of keys that
 	// take each one once.
-	err := s.verifier.Nonces(c.Request.Context(), caller.ID, "once:"+id, s.verifier.Window.Remember(s.now()))
+	err := s.verifier.Nonces(ctx, caller.ID, "once:"+id, s.verifier.Window.Remember(s.now()))
 	if errors.Is(err, apikey.ErrNonceUsed) {
 		return refuse(http.StatusConflict, "this very request was made before: sign each one anew, with milliseconds in x-date")
 	}

@@ -37,6 +37,9 @@ var (
 const (
 	// quick bounds requests that read a few documents.
 	quick = 10 * time.Second
+	// CommitWithin is what a commit of the job store may take, so that whoever asks for something to be
+	// written hears within quick that it was not: then they are told to try again.
+	CommitWithin = quick - 2*time.Second
 	// slow bounds requests that read many, and those that wait.
 	slow = maxWait + 10*time.Second
 )
@@ -124,6 +127,12 @@ func (s *Server) handle(r route) gin.HandlerFunc {
 	}
 }
 
+// begin bounds what is read and written for a request before it waits for something, on whatever
+// route: while Firestore is away, Google's client tries until it is told to stop.
+func begin(c *gin.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(c.Request.Context(), quick)
+}
+
 func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 	if r.timeout > 0 {
 		ctx, cancel := context.WithTimeout(c.Request.Context(), r.timeout)
@@ -137,8 +146,10 @@ func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 	if err != nil {
 		return err
 	}
+	head, cancel := begin(c)
+	defer cancel()
 	a := &admission{request: apikey.RequestOf(c.Request, body), scopes: r.scopes, client: observe(c).client}
-	caller, err := s.verifier.Verify(c.Request.Context(), a.request, arrived)
+	caller, err := s.verifier.Verify(head, a.request, arrived)
 	if err != nil {
 		return err
 	}
@@ -158,7 +169,7 @@ func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 		return err
 	}
 	if r.once() {
-		if err := s.takeOnce(c, caller, body); err != nil {
+		if err := s.takeOnce(head, c.Request, caller, body); err != nil {
 			return err
 		}
 	}

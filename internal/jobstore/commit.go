@@ -49,15 +49,33 @@ func retry(ctx context.Context, fn func() error) error {
 // commit writes the batch. A precondition that failed is errConflict, unless ours tells
 // that the documents hold this very write: then an answer was lost on the way and the
 // commit stands.
-func commit(ctx context.Context, batch *writes, ours func(context.Context) (bool, error)) error {
-	_, err := commitResults(ctx, batch, ours)
+func (s *Store) commit(ctx context.Context, batch *writes, ours func(context.Context) (bool, error)) error {
+	_, err := s.commitResults(ctx, batch, ours)
 	return err
+}
+
+const (
+	// commitWithin bounds a commit: well inside the 30 s of the shortest lease. Google's client goes
+	// on trying for as long as it may while Firestore is away, or answers that a quota is used up.
+	commitWithin = 15 * time.Second
+	// lookWithin bounds the look whether a commit stands whose answer was lost.
+	lookWithin = 2 * time.Second
+)
+
+// Within gives the same store with another bound on its commits, for callers who can try again
+// sooner than workers can do again what they have done.
+func (s *Store) Within(d time.Duration) *Store {
+	other := *s
+	other.commitWithin = d
+	return &other
 }
 
 // commitResults is commit with the results of the writes in their order; nil where the
 // answer was lost.
-func commitResults(ctx context.Context, batch *writes, ours func(context.Context) (bool, error)) ([]*firestore.WriteResult, error) {
-	results, err := batch.Commit(ctx)
+func (s *Store) commitResults(ctx context.Context, batch *writes, ours func(context.Context) (bool, error)) ([]*firestore.WriteResult, error) {
+	send, cancel := context.WithTimeout(ctx, s.commitWithin)
+	defer cancel()
+	results, err := batch.Commit(send)
 	switch status.Code(err) {
 	case codes.OK:
 		return results, err
@@ -68,9 +86,14 @@ func commitResults(ctx context.Context, batch *writes, ours func(context.Context
 		return nil, fmt.Errorf("%w: %w", errConflict, err)
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Unknown, codes.Internal:
 		// Whether it was applied is not known: look, so that a claim is not lost for a lease's time.
-		if ok, oerr := ours(context.WithoutCancel(ctx)); oerr == nil && ok {
+		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookWithin)
+		defer cancel()
+		if ok, oerr := ours(look); oerr == nil && ok {
 			return nil, nil
 		}
+	}
+	if send.Err() != nil && ctx.Err() == nil {
+		return nil, fmt.Errorf("nothing within %s: %w: %w", s.commitWithin, jobs.ErrUnavailable, err)
 	}
 	return nil, classify(err)
 }

@@ -237,7 +237,7 @@ func (s *Store) WakePlace(ctx context.Context, d Due) (ring string, err error) {
 		}
 		batch, rev := s.newWrites(), jobs.NewToken()
 		s.writePlace(batch, was[p.Slot()], &p, rev)
-		return commit(ctx, batch, s.carries(d.ref, rev))
+		return s.commit(ctx, batch, s.carries(d.ref, rev))
 	})
 	if err != nil {
 		return "", fmt.Errorf("wake place %d: %w", d.number, err)

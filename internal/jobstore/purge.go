@@ -138,8 +138,9 @@ func (s *Store) deleteAll(ctx context.Context, q firestore.Query) error {
 		for _, doc := range docs {
 			batch.Delete(doc.Ref)
 		}
-		if _, err := batch.Commit(ctx); err != nil || len(docs) < purgeBatch {
-			return classify(err)
+		err = s.commit(ctx, batch, func(context.Context) (bool, error) { return false, nil }) // what is gone stays gone
+		if err != nil || len(docs) < purgeBatch {
+			return err
 		}
 	}
 }

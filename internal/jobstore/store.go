@@ -45,8 +45,10 @@ type Documents interface {
 type Store struct {
 	client *firestore.Client
 	cfg    Config
-	turns  turns
-	known  known
+	turns  *turns
+	known  *known
+
+	commitWithin time.Duration
 }
 
 // New makes a Store.
@@ -57,7 +59,7 @@ func New(cfg Config) *Store {
 	if cfg.Documents == nil {
 		cfg.Documents = snapshots{cfg.Client}
 	}
-	return &Store{client: cfg.Client, cfg: cfg, turns: turns{waiting: map[string][]*change{}}, known: known{jobs: map[string]knownJob{}}}
+	return &Store{client: cfg.Client, cfg: cfg, turns: &turns{waiting: map[string][]*change{}}, known: &known{jobs: map[string]knownJob{}}, commitWithin: commitWithin}
 }
 
 // Policy gives the numbers that the store's transactions use.

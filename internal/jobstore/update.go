@@ -6,16 +6,12 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"time"
 
 	"cloud.google.com/go/firestore"
 	"google.golang.org/api/iterator"
 
 	"exportd/jobs"
 )
-
-// commitWithin bounds a commit: well inside the 30 s of the shortest lease.
-const commitWithin = 15 * time.Second
 
 // Update applies a transition to a job and commits what it changed, all or nothing, again
 // from the start when somebody else was faster; fn must therefore only touch its Tx, and
@@ -140,9 +136,7 @@ func (s *Store) applyTo(ctx context.Context, g *merged, group []*change) (commit
 		return false, nil
 	}
 	// One of the group may leave while the others wait: what is sent is not taken back.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitWithin)
-	defer cancel()
-	results, err := commitResults(ctx, batch, ours)
+	results, err := s.commitResults(context.WithoutCancel(ctx), batch, ours)
 	if err != nil {
 		return false, fmt.Errorf("commit job %s: %w", jobID, err)
 	}
