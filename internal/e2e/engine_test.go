@@ -91,8 +91,18 @@ func failAndResume(t *testing.T, s *e2etest.Stack) (failed e2etest.Job, file []b
 	e2etest.Until(t, jobWithin, "some parts to be done", func() bool { return c.Job(t, id, "").Progress.PartsDone >= 5 })
 	// The source refuses to be read: permanent, and the operator's to put right.
 	s.Faults(t, `{"rules": {"Firestore/RunQuery": {"errorRate": 1, "code": "PERMISSION_DENIED"}}}`)
-	failed = c.Await(t, id, jobWithin)
+	db, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(s.Firestore)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	// The API asks for a job by a query, which is refused too.
+	e2etest.Until(t, jobWithin, "the job to fail", func() bool {
+		doc, err := db.Collection("ExportJobs").Doc(id).Get(t.Context())
+		return err == nil && doc.Data()["state"] == "failed"
+	})
 	s.Faults(t, "{}")
+	failed = c.Await(t, id, jobWithin)
 	done := failed.Progress.PartsDone
 	if failed.State != "failed" || failed.Error == nil || failed.Error.Code != "SOURCE_PERMISSION_DENIED" || done < 5 || done == failed.Progress.PartsTotal {
 		t.Fatalf("a job whose source cannot be read is %s with %d of %d parts: %+v", failed.State, done, failed.Progress.PartsTotal, failed.Error)
