@@ -3,6 +3,8 @@ package e2e
 import (
 	"net/http"
 	"net/url"
+	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -40,7 +42,7 @@ func costly(s *e2etest.Stack, i int) (path string, query url.Values) {
 // that it is shipped with. It is held by 429, and another org's lists beside it are all answered. How much
 // slower they are is logged alone: here API, services and both callers share the machine's cores.
 func TestCostliestRequests(t *testing.T) {
-	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())
+	cloud, hosts := e2etest.Emulators(t, exportd, t.TempDir())
 	messages := 5_000
 	if *floodFor >= floodMeasured {
 		messages = 50_000
@@ -97,7 +99,10 @@ func TestCostliestRequests(t *testing.T) {
 			}
 		})
 	}
+	cpu, begun := costlyCPU(t, s.Process, cloud), time.Now()
 	beside := asksOf(t, long, lists)
+	took := time.Since(begun)
+	spent := costlyCPU(t, s.Process, cloud)
 	select {
 	case <-refused:
 	case <-time.After(costlyLimit):
@@ -108,7 +113,16 @@ func TestCostliestRequests(t *testing.T) {
 	p99 := percentile99(beside)
 	t.Logf("the greedy key: %v, of them 429 by route %v; another org's %d lists beside it: p99 %.2fx of alone (%v / %v)",
 		tally, why, len(beside), float64(p99)/float64(alone), p99, alone)
+	t.Logf("CPU while it asks, in cores: API %.2f, services %.2f, callers %.2f, of %d", float64(spent[0]-cpu[0])/100/took.Seconds(),
+		float64(spent[1]-cpu[1])/100/took.Seconds(), float64(spent[2]-cpu[2])/100/took.Seconds(), runtime.NumCPU())
 	if tally[http.StatusOK] == 0 {
 		t.Error("the greedy key got nothing at all: what was refused is not what costs")
 	}
+}
+
+// costlyCPU is the CPU time so far of the API, its services and this process, in hundredths of a
+// second: who it is that another org waits for.
+func costlyCPU(t *testing.T, api, cloud *e2etest.Process) [3]int {
+	t.Helper()
+	return [3]int{cpuTicks(t, api.Pid()), cpuTicks(t, cloud.Pid()), cpuTicks(t, os.Getpid())}
 }
