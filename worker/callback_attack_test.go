@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"exportd/internal/webhook"
+	"exportd/internal/webhook/webhooktest"
 	"exportd/jobs"
 	"exportd/worker"
 )
@@ -20,39 +21,39 @@ import (
 func attacks(forbidden string) []*attack {
 	const ok = "HTTP/1.1 200 OK\r\n"
 	long := strings.Repeat("a", 64<<10)
-	busy := answer("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+	busy := webhooktest.Answer("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
 	list := []*attack{
-		{name: "redirect to loopback", serve: redirect(302, "http://127.0.0.1:"+forbidden+"/"), want: "http_302"},
-		{name: "redirect kept to loopback", serve: redirect(307, "http://127.0.0.1:"+forbidden+"/"), want: "http_307"},
-		{name: "redirect for good to IPv6", serve: redirect(308, "http://[::1]:"+forbidden+"/"), want: "http_308"},
-		{name: "redirect to metadata", serve: redirect(301, "http://169.254.169.254/computeMetadata/v1/"), want: "http_301"},
-		{name: "redirect to a name", serve: redirect(303, "http://localhost:"+forbidden+"/"), want: "http_303"},
-		{name: "redirect to another scheme", serve: redirect(302, "file:///etc/passwd"), want: "http_302"},
-		{name: "redirect without a target", serve: answer("HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n"), want: "http_302"},
-		{name: "refresh header", serve: answer("HTTP/1.1 503 x\r\nRefresh: 0; url=http://127.0.0.1:" + forbidden + "/\r\nContent-Length: 0\r\n\r\n"), want: "http_503"},
-		{name: "10 GB", serve: again(ok+"Content-Length: 10737418240\r\n\r\n", long, 0), want: "http_200"},
-		{name: "10 GB of failure", serve: again("HTTP/1.1 500 x\r\nContent-Length: 10737418240\r\n\r\n", long, 0), want: "http_500"},
-		{name: "endless chunks", serve: again(ok+"Transfer-Encoding: chunked\r\n\r\n", "10000\r\n"+long+"\r\n", 0), want: "http_200"},
-		{name: "chunk extensions", serve: again(ok+"Transfer-Encoding: chunked\r\n\r\n", "1;"+strings.Repeat("x", 3000)+"\r\na\r\n", 0), want: "bad_response"},
-		{name: "endless trailers", serve: again(ok+"Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n0\r\n", "X: aaaaaaaaaaaaaaaaaaaaaaaa\r\n", 0), want: "bad_response"},
-		{name: "bad chunk", serve: answer(ok + "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n"), want: "bad_response"},
-		{name: "slow headers", serve: again(ok+"X: ", "a", 100*time.Millisecond), want: "timeout"},
-		{name: "slow body", serve: again(ok+"Content-Length: 100000\r\n\r\n", "a", 100*time.Millisecond), want: "timeout"},
+		{name: "redirect to loopback", serve: webhooktest.Redirect(302, "http://127.0.0.1:"+forbidden+"/"), want: "http_302"},
+		{name: "redirect kept to loopback", serve: webhooktest.Redirect(307, "http://127.0.0.1:"+forbidden+"/"), want: "http_307"},
+		{name: "redirect for good to IPv6", serve: webhooktest.Redirect(308, "http://[::1]:"+forbidden+"/"), want: "http_308"},
+		{name: "redirect to metadata", serve: webhooktest.Redirect(301, "http://169.254.169.254/computeMetadata/v1/"), want: "http_301"},
+		{name: "redirect to a name", serve: webhooktest.Redirect(303, "http://localhost:"+forbidden+"/"), want: "http_303"},
+		{name: "redirect to another scheme", serve: webhooktest.Redirect(302, "file:///etc/passwd"), want: "http_302"},
+		{name: "redirect without a target", serve: webhooktest.Answer("HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n"), want: "http_302"},
+		{name: "refresh header", serve: webhooktest.Answer("HTTP/1.1 503 x\r\nRefresh: 0; url=http://127.0.0.1:" + forbidden + "/\r\nContent-Length: 0\r\n\r\n"), want: "http_503"},
+		{name: "10 GB", serve: webhooktest.Again(ok+"Content-Length: 10737418240\r\n\r\n", long, 0), want: "http_200"},
+		{name: "10 GB of failure", serve: webhooktest.Again("HTTP/1.1 500 x\r\nContent-Length: 10737418240\r\n\r\n", long, 0), want: "http_500"},
+		{name: "endless chunks", serve: webhooktest.Again(ok+"Transfer-Encoding: chunked\r\n\r\n", "10000\r\n"+long+"\r\n", 0), want: "http_200"},
+		{name: "chunk extensions", serve: webhooktest.Again(ok+"Transfer-Encoding: chunked\r\n\r\n", "1;"+strings.Repeat("x", 3000)+"\r\na\r\n", 0), want: "bad_response"},
+		{name: "endless trailers", serve: webhooktest.Again(ok+"Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n0\r\n", "X: aaaaaaaaaaaaaaaaaaaaaaaa\r\n", 0), want: "bad_response"},
+		{name: "bad chunk", serve: webhooktest.Answer(ok + "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n"), want: "bad_response"},
+		{name: "slow headers", serve: webhooktest.Again(ok+"X: ", "a", 100*time.Millisecond), want: "timeout"},
+		{name: "slow body", serve: webhooktest.Again(ok+"Content-Length: 100000\r\n\r\n", "a", 100*time.Millisecond), want: "timeout"},
 		{name: "slow to say anything", serve: func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }, want: "timeout"},
-		{name: "header flood", serve: again(ok, "X: "+strings.Repeat("a", 1000)+"\r\n", 0), want: "bad_response"},
-		{name: "one header of 64 MB", serve: again(ok+"X: ", long, 0), want: "bad_response"},
-		{name: "flood of 1xx", serve: again("", "HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", 0), want: "bad_response"},
-		{name: "gzip bomb", serve: answer(ok + "Content-Encoding: gzip\r\n\r\n" + bomb()), want: "http_200"},
-		{name: "not HTTP", serve: answer("SSH-2.0-OpenSSH_9.9\r\n"), want: "bad_response"},
-		{name: "garbage", serve: answer("\x00\xff\x01garbage\r\n\r\n"), want: "bad_response"},
-		{name: "frames of HTTP 2", serve: answer("\x00\x00\x12\x04\x00\x00\x00\x00\x00"), want: "bad_response"},
-		{name: "two lengths", serve: answer(ok + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nok"), want: "bad_response"},
+		{name: "header flood", serve: webhooktest.Again(ok, "X: "+strings.Repeat("a", 1000)+"\r\n", 0), want: "bad_response"},
+		{name: "one header of 64 MB", serve: webhooktest.Again(ok+"X: ", long, 0), want: "bad_response"},
+		{name: "flood of 1xx", serve: webhooktest.Again("", "HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", 0), want: "bad_response"},
+		{name: "gzip bomb", serve: webhooktest.Answer(ok + "Content-Encoding: gzip\r\n\r\n" + bomb()), want: "http_200"},
+		{name: "not HTTP", serve: webhooktest.Answer("SSH-2.0-OpenSSH_9.9\r\n"), want: "bad_response"},
+		{name: "garbage", serve: webhooktest.Answer("\x00\xff\x01garbage\r\n\r\n"), want: "bad_response"},
+		{name: "frames of HTTP 2", serve: webhooktest.Answer("\x00\x00\x12\x04\x00\x00\x00\x00\x00"), want: "bad_response"},
+		{name: "two lengths", serve: webhooktest.Answer(ok + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nok"), want: "bad_response"},
 		{name: "closes", serve: func(net.Conn) {}, want: "bad_response"},
 		{name: "alternates", serve: busy, want: "alternates"},
 	}
 	for name, to := range map[string]string{
 		"rebound to 127.0.0.1": "A 127.0.0.1", "rebound to metadata": "A 169.254.169.254", "rebound to IPv6": "AAAA ::1", "rebound to mapped": "AAAA ::ffff:127.0.0.1",
-		"rebound to a private net": "A 10.0.0.5", "rebound to both": "A " + publicAddr + ", A 127.0.0.1", "rebound to public and IPv6": "A " + publicAddr + ", AAAA ::1",
+		"rebound to a private net": "A 10.0.0.5", "rebound to both": "A " + webhooktest.PublicAddr + ", A 127.0.0.1", "rebound to public and IPv6": "A " + webhooktest.PublicAddr + ", AAAA ::1",
 	} {
 		list = append(list, &attack{name: name, serve: busy, to: to, want: "blocked_destination"},
 			&attack{name: name + " at once", serve: busy, to: to, start: true, want: "blocked_destination"})
@@ -79,9 +80,9 @@ const readBound = (16 + 64 + 8) << 10
 // is bounded, and each ends in the record as what it is.
 func TestCallbackAttacks(t *testing.T) {
 	r := newRig(t)
-	n := newHostileNet(t)
-	list := attacks(n.forbidden)
-	sender := n.sender(r.clock.Now)
+	n := webhooktest.NewNetwork(t)
+	list := attacks(n.Forbidden)
+	sender := newHostileSender(n, r.clock.Now)
 	var before runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -89,7 +90,7 @@ func TestCallbackAttacks(t *testing.T) {
 	for i, a := range list {
 		a.listen(t, i)
 		if a.start {
-			n.rebind(a.host, a.to)
+			n.Rebind(a.host, a.to)
 		}
 	}
 	var messages []jobs.Message
@@ -113,7 +114,7 @@ func TestCallbackAttacks(t *testing.T) {
 	r.judgeRound(t, list, "first", judge)
 	for _, a := range list {
 		if a.to != "" {
-			n.rebind(a.host, a.to)
+			n.Rebind(a.host, a.to)
 		}
 	}
 	r.clock.put(r.clock.Now().Add(2 * time.Minute)) // past each first retry
@@ -135,7 +136,7 @@ func TestCallbackAttacks(t *testing.T) {
 	for i, a := range list {
 		judge("test callback", a, string(pings[i].Class), pings[i].Response)
 	}
-	n.report(t, list, tried, before.HeapInuse)
+	report(t, n, list, tried, before.HeapInuse)
 }
 
 // judgeRound waits until each callback that goes on has one more try, and judges that.
@@ -156,29 +157,23 @@ func (r *rig) judgeRound(t *testing.T, list []*attack, path string, judge func(s
 }
 
 // report prints attack by path, and fails for what got through.
-func (n *hostileNet) report(t *testing.T, list []*attack, tried map[string]int, heap uint64) {
+func report(t *testing.T, n *webhooktest.Network, list []*attack, tried map[string]int, heap uint64) {
 	t.Helper()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	through := int(n.reached.Load())
-	for address, times := range n.dials {
-		through += times
-		t.Errorf("%s was dialled %d times", address, times)
-	}
+	through, addresses := n.Through()
 	var most int64
 	for _, a := range list {
-		perTry := n.read[a.port] / max(n.conns[a.port], 1)
+		perTry := n.PerConnection(a.port)
 		most = max(most, perTry)
 		if perTry > readBound {
 			t.Errorf("%s: %d bytes read in a try, want at most %d", a.name, perTry, readBound)
 		}
 	}
 	t.Logf("%d attacks; tried: %d first, %d retries, %d redeliveries, %d test callbacks; %d questions to the DNS server",
-		len(list), tried["first"], tried["retry"], tried["redelivery"], tried["test callback"], n.questions)
-	grown := (int64(n.most) - int64(heap)) >> 20
+		len(list), tried["first"], tried["retry"], tried["redelivery"], tried["test callback"], n.Questions())
+	grown := (int64(n.Heap()) - int64(heap)) >> 20
 	t.Logf("got through: %d connections to forbidden addresses; most read in a try: %d KiB; heap of worker, store and receivers together: +%d MiB", through, most>>10, grown)
 	if through > 0 {
-		t.Errorf("%d connections to forbidden addresses", through)
+		t.Errorf("%d connections to forbidden addresses, and to %q", through, addresses)
 	}
 	if grown > 128 {
 		t.Errorf("the heap grew by %d MiB", grown)
