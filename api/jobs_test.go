@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -361,6 +362,27 @@ func TestOpsList(t *testing.T) {
 	for _, bad := range []string{"state=dead", "createdAfter=monday", "createdBefore=", "orgId=", "foo=1", "kind=x&kind=y"} {
 		if code := ask(bad); code != http.StatusUnprocessableEntity {
 			t.Errorf("filter %s = %d, want 422", bad, code)
+		}
+	}
+}
+
+// TestShownParams: whatever a record has, what is shown is what the contract has.
+func TestShownParams(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind jobs.Kind
+		in   jobs.Params
+		want string
+	}{
+		{"vip-users", nil, `{"workspaceId":"","mediumId":"","profile":"rfc4180","formulaGuard":false}`},
+		{"vip-users", jobs.Params{"x": int64(1), "workspaceId": true, "mediumId": "m", "birthdayMonth": int64(13), "hasBirthday": "yes", "profile": 7, "label": "l"}, `{"workspaceId":"","mediumId":"m","profile":"rfc4180","formulaGuard":false}`},
+		{"vip-users", jobs.Params{"workspaceId": "w", "mediumId": "m", "birthdayMonth": int64(12), "hasBirthday": true, "profile": "excel", "formulaGuard": true}, `{"workspaceId":"w","mediumId":"m","hasBirthday":true,"birthdayMonth":12,"profile":"excel","formulaGuard":true}`},
+		{"vip-messages", jobs.Params{"from": noon, "to": time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC), "contentType": "video", "label": "l"}, `{"workspaceId":"","mediumId":"","from":"2026-06-15T12:00:00Z","label":"l","profile":"rfc4180","formulaGuard":false}`},
+		{"orders", jobs.Params{"status": "paid", "": "x", "a b": "x", "from": "x", "deep": map[string]any{}, "n": int64(1)}, `{"from":"x","n":1,"status":"paid","profile":"rfc4180","formulaGuard":false}`},
+	} {
+		got, err := json.Marshal(shownParams(c.kind, c.in))
+		if err != nil || string(got) != c.want {
+			t.Errorf("shownParams(%s, %v) = %s, %v, want %s", c.kind, c.in, got, err, c.want)
 		}
 	}
 }

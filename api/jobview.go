@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
@@ -89,7 +90,7 @@ func viewOf(j *jobs.Job) jobView {
 		v.setProgress(j, j.Result.Rows, j.Result.Size)
 	}
 	if e := j.Error; e != nil {
-		v.Error = &errorView{e.Code, e.Message, e.Retryable}
+		v.Error = &errorView{e.Code, cmp.Or(e.Message, "why is not on record"), e.Retryable}
 	}
 	if j.RerunOf != "" {
 		v.RerunOf = &j.RerunOf
@@ -97,18 +98,30 @@ func viewOf(j *jobs.Job) jobView {
 	return v
 }
 
-// shownParams has what the contract promises, also of a damaged record.
+// shownParams has what the contract promises and nothing else, also of a damaged record.
 func shownParams(kind jobs.Kind, p jobs.Params) jobs.Params {
+	shown := jobs.Params{jobs.ParamProfile: jobs.ProfileRFC4180, jobs.ParamFormulaGuard: p.FormulaGuard()}
 	if p.Profile() == jobs.ProfileExcel {
-		p = p.With(jobs.ParamProfile, jobs.ProfileExcel)
-	} else {
-		p = p.With(jobs.ParamProfile, jobs.ProfileRFC4180)
+		shown[jobs.ParamProfile] = jobs.ProfileExcel
 	}
-	p[jobs.ParamFormulaGuard] = p.FormulaGuard()
-	if d := dataset.BuiltIn.Get(string(kind)); d != nil {
-		p[dataset.Workspace], p[dataset.Medium] = p.Text(dataset.Workspace), p.Text(dataset.Medium)
+	d := dataset.BuiltIn.Get(string(kind))
+	if d == nil {
+		for name, v := range p {
+			if _, own := shown[name]; !own && dataset.IsParam(name, v) {
+				shown[name] = v
+			}
+		}
+		return shown
 	}
-	return p
+	for name, v := range p {
+		if d.Takes(name, v) {
+			shown[name] = v
+		}
+	}
+	if d.Gate.VIP() {
+		shown[dataset.Workspace], shown[dataset.Medium] = p.Text(dataset.Workspace), p.Text(dataset.Medium)
+	}
+	return shown
 }
 
 // setProgress never shows less than was shown before a restart, nor more than there is.

@@ -65,3 +65,39 @@ func (d *Dataset) Normalise(p jobs.Params) {
 		}
 	}
 }
+
+// Takes reports whether a parameter of the dataset may have a value, as [jobs.Params] has it.
+func (d *Dataset) Takes(name string, v any) bool {
+	if (name == jobs.ParamFrom || name == jobs.ParamTo) && d.Window != nil {
+		t, ok := v.(time.Time)
+		return ok && saneYear(t)
+	}
+	i := slices.IndexFunc(d.Filters, func(f Filter) bool { return f.Param == name })
+	if i < 0 {
+		return false
+	}
+	f := d.Filters[i]
+	switch v := v.(type) {
+	case bool:
+		return f.Type == Flag
+	case int64:
+		return f.Type == Number && v >= int64(f.Min) && v <= int64(f.Max)
+	case string:
+		return f.Type == Text && (len(f.Values) == 0 || slices.Contains(f.Values, v))
+	}
+	return false
+}
+
+// IsParam reports whether a parameter with a value may be that of some dataset.
+func IsParam(name string, v any) bool {
+	switch v := v.(type) {
+	case bool, int64, string:
+		return parameter.MatchString(name)
+	case time.Time:
+		return (name == jobs.ParamFrom || name == jobs.ParamTo) && saneYear(v)
+	}
+	return false
+}
+
+// saneYear is for times that JSON can have.
+func saneYear(t time.Time) bool { return t.Year() >= 1 && t.Year() <= 9999 }
