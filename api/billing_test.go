@@ -90,6 +90,17 @@ func TestPagesAreBilledOnce(t *testing.T) {
 		t.Errorf("%d rows, want the %d that were there, once and in order", len(got), len(want))
 	}
 
+	const far = 50
+	before = cloud.Faults().Counters().DocumentsRead
+	for i := range far {
+		wantStatus(t, b.get(t, "/vip-users?workspaceId=ws1&mediumId=ch1&limit=200&offset="+strconv.Itoa(maxOffset-i)), http.StatusOK)
+	}
+	if behind := cloud.Faults().Counters().DocumentsRead - before; behind > 3*far {
+		t.Errorf("%d reads for %d pages behind the last row, want workspace and channel of each, and a count", behind, far)
+	} else {
+		t.Logf("%d pages behind the last row: %d reads", far, behind)
+	}
+
 	before = cloud.Faults().Counters().DocumentsRead
 	q := dataset.VIPUsers.Query("org1", jobs.Params{"workspaceId": "ws1", "mediumId": "ch1"})
 	for offset := 0; offset < users; offset += limit {

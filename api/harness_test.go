@@ -169,6 +169,9 @@ type fakeRecords struct {
 	blocking bool  // block until the context ends
 	counting bool  // LabelCounts alone blocks
 	crowd    bool  // LabelCounts finds too many labels
+	paging   bool  // Page alone blocks
+	pages    int   // calls of Page
+	rows     int64 // of Count; 0 is 7
 }
 
 func (f *fakeRecords) call(ctx context.Context) error {
@@ -218,12 +221,19 @@ func (f *fakeRecords) Channels(ctx context.Context, org, _ string, _ int) ([]vip
 }
 
 func (f *fakeRecords) Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit, _ int, _ records.RowEncoder) (records.Page, error) {
+	f.mu.Lock()
 	f.query, f.after, f.offset, f.limit = q, after, offset, limit
+	f.pages++
+	f.mu.Unlock()
+	if f.paging {
+		<-ctx.Done()
+		return records.Page{}, ctx.Err()
+	}
 	return f.page, f.call(ctx)
 }
 
 func (f *fakeRecords) Count(ctx context.Context, _ vip.Query, _ vip.Range, at time.Time) (int64, time.Time, error) {
-	return 7, at, f.call(ctx)
+	return cmp.Or(f.rows, 7), at, f.call(ctx)
 }
 
 func (f *fakeRecords) LabelCounts(ctx context.Context, q vip.Query) ([]records.LabelCount, int64, error) {

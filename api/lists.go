@@ -6,11 +6,9 @@ import (
 	"slices"
 
 	"github.com/gin-gonic/gin"
-	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
-	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
 )
@@ -104,22 +102,11 @@ func (s *Server) listByOffset(c *gin.Context, caller *apikey.Key, d *dataset.Dat
 		return err
 	}
 	key := listKey(caller.OrgID, d, rows)
-	var page records.Page
-	var total int64
-	leave := func() {}
-	defer func() { leave() }()
-	g, ctx := errgroup.WithContext(c.Request.Context())
-	g.Go(func() (err error) {
-		page, leave, err = s.pageAt(ctx, caller, key, d, d.Query(caller.OrgID, rows), offset, limit)
-		return err
-	})
-	g.Go(func() (err error) {
-		total, err = s.total(ctx, key, d.Query(caller.OrgID, rows))
-		return err
-	})
-	if err := g.Wait(); err != nil {
+	page, total, leave, err := s.pageAt(c.Request.Context(), caller, key, d, d.Query(caller.OrgID, rows), offset, limit)
+	if err != nil {
 		return err
 	}
+	defer leave()
 	var next *int
 	if page.Next != nil {
 		n := offset + len(page.Rows)

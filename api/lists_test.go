@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -34,10 +35,11 @@ func rowOf(t *testing.T, d *dataset.Dataset, id string, fields map[string]any) [
 func TestListUsers(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
+	b.records.rows = 20
 	b.records.page = records.Page{Rows: rowOf(t, dataset.VIPUsers, "u1", map[string]any{"ltv": "12.50"}), Next: &vip.Position{ID: "u1"}}
 	w := b.get(t, "/vip-users?workspaceId=ws1&mediumId=ch1&hasBirthday=True&limit=200&offset=10")
 	wantStatus(t, w, http.StatusOK)
-	want := `{"nextOffset":11,"total":7,"users":[{"id":"u1","playerId":"","displayName":"","avatarUrl":"","language":"","country":"","ltv":12.50,` +
+	want := `{"nextOffset":11,"total":20,"users":[{"id":"u1","playerId":"","displayName":"","avatarUrl":"","language":"","country":"","ltv":12.50,` +
 		`"currency":"","tier":"","tags":[],"firstSeenAt":null,"lastSeenAt":null,` +
 		`"personalInfo":{"fullName":"","gender":"","birthday":null,"email":"","phone":"","city":""}}]}`
 	if got := w.Body.String(); got != want {
@@ -47,7 +49,7 @@ func TestListUsers(t *testing.T) {
 		t.Errorf("page of %+v at %d, %d", b.records.query, b.records.offset, b.records.limit)
 	}
 	b.records.page = records.Page{}
-	if got := b.get(t, "/vip-users?workspaceId=ws1&mediumId=ch1").Body.String(); got != `{"nextOffset":null,"total":7,"users":[]}` {
+	if got := b.get(t, "/vip-users?workspaceId=ws1&mediumId=ch1").Body.String(); got != `{"nextOffset":null,"total":20,"users":[]}` {
 		t.Errorf("empty page = %s", got)
 	}
 	if b.records.limit != pageRows {
@@ -187,6 +189,51 @@ func TestOverviewPlaces(t *testing.T) {
 		open.Wait()
 		wantStatus(t, <-answer, http.StatusServiceUnavailable)
 		if got := b.overviewing.taken(); got != 0 {
+			t.Errorf("%d places are held at the end", got)
+		}
+	})
+}
+
+// Behind the last row nothing is read, and pages that skip many rows are bounded: an org leaves
+// places to others, and who goes on by nextOffset needs none.
+func TestFarPages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.records.rows = 10_000
+		list := func(key string, offset int) *http.Request {
+			n := map[string]string{"key_one1": "1", "key_two2": "2"}[key]
+			return request(t, key, http.MethodGet, "/vip-users?workspaceId=ws"+n+"&mediumId=ch"+n+"&offset="+strconv.Itoa(offset))
+		}
+		for _, offset := range []int{10_000, maxOffset} {
+			w := b.do(list("key_one1", offset))
+			wantStatus(t, w, http.StatusOK)
+			if got := w.Body.String(); b.records.pages != 0 || got != `{"nextOffset":null,"total":10000,"users":[]}` {
+				t.Errorf("at %d %d pages are read: %s", offset, b.records.pages, got)
+			}
+		}
+		wantStatus(t, b.do(list("key_one1", 9_999)), http.StatusOK)
+		b.records.paging = true
+		var open sync.WaitGroup
+		for i := range 4 {
+			r := list("key_one1", farRows+1+i)
+			open.Go(func() { b.do(r) })
+		}
+		synctest.Wait()
+		w := b.do(list("key_one1", 5000))
+		wantStatus(t, w, http.StatusTooManyRequests)
+		if w.Header().Get("Retry-After") == "" {
+			t.Error("no Retry-After")
+		}
+		for _, r := range []*http.Request{list("key_two2", 5000), list("key_one1", farRows)} { // others, and near ones
+			open.Go(func() { b.do(r) })
+		}
+		synctest.Wait()
+		if got := b.skipping.taken(); got != 5 || b.records.pages != 7 {
+			t.Errorf("%d far pages under way of %d, want the four of one org and one of the other", got, b.records.pages)
+		}
+		open.Wait()
+		if got := b.skipping.taken(); got != 0 {
 			t.Errorf("%d places are held at the end", got)
 		}
 	})

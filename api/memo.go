@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
 
 	"exportd/internal/apikey"
@@ -29,6 +30,10 @@ const (
 	// overviewPlaces are the overviews under way in a process, of 12 streams each; keys and orgs have
 	// a share of them.
 	overviewPlaces = 4
+	// farRows may be skipped by any page, five full ones; farPlaces are the pages under way in a
+	// process that skip more, each a stream that is billed for all of them. Keys and orgs have a share.
+	farRows   = 1000
+	farPlaces = 8
 	// maxCounts bounds the totals that are remembered, to some megabytes.
 	maxCounts = 10_000
 	// placeBytes and overviewBytes bound what is remembered of texts that are an org's: an id has up
@@ -95,17 +100,47 @@ func (s *Server) total(ctx context.Context, key string, q vip.Query) (int64, err
 	return n, err
 }
 
-// pageAt reads the page at an offset. Where the page before was read lately it begins right
-// behind that, so that skipped rows are not read, and rows that were written between two pages
-// move none of the others from one page to the next: each is listed once. At an offset that nobody
-// came to by nextOffset the rows before it are skipped, which are billed. leave is as of page.
-func (s *Server) pageAt(ctx context.Context, caller *apikey.Key, key string, d *dataset.Dataset, q vip.Query, offset, limit int) (page records.Page, leave func(), err error) {
-	skip := offset
-	var after *vip.Position
-	if p, ok := s.placesAt.get(key+"@"+strconv.Itoa(offset), s.now()); ok && offset > 0 {
-		after, skip = p, 0
+// pageAt reads the page at an offset, and counts the list. Where the page before was read lately it
+// begins right behind that, so that skipped rows are not read, and rows that were written between
+// two pages move none of the others from one page to the next: each is listed once. At an offset that
+// nobody came to by nextOffset the rows before it are skipped, which are billed: not where the
+// count says that there is nothing behind them, and of many only while there is a place for it. leave is as
+// of page.
+func (s *Server) pageAt(ctx context.Context, caller *apikey.Key, key string, d *dataset.Dataset, q vip.Query, offset, limit int) (page records.Page, total int64, leave func(), err error) {
+	leave = func() {}
+	after, known := s.placesAt.get(key+"@"+strconv.Itoa(offset), s.now())
+	if known || offset == 0 {
+		g, ctx := errgroup.WithContext(ctx)
+		g.Go(func() (err error) {
+			page, leave, err = s.readPage(ctx, caller, key, d, q, after, offset, 0, limit)
+			return err
+		})
+		g.Go(func() (err error) {
+			total, err = s.total(ctx, key, q)
+			return err
+		})
+		if err = g.Wait(); err != nil {
+			leave()
+		}
+		return page, total, leave, err
 	}
-	page, leave, err = s.page(ctx, caller, d, q, after, skip, limit)
+	if total, err = s.total(ctx, key, q); err != nil || int64(offset) >= total {
+		return page, total, leave, err
+	}
+	if offset > farRows {
+		done, why := s.skipping.take(caller.OrgID, caller.ID)
+		if why != admitted {
+			return page, total, leave, &problem{status: http.StatusTooManyRequests, message: "too many pages at far offsets at once: go on by nextOffset, page after page, or export", retryAfter: retryAfterOutage * time.Second}
+		}
+		defer done()
+	}
+	page, leave, err = s.readPage(ctx, caller, key, d, q, nil, offset, offset, limit)
+	return page, total, leave, err
+}
+
+// readPage reads a page and remembers where the next one begins.
+func (s *Server) readPage(ctx context.Context, caller *apikey.Key, key string, d *dataset.Dataset, q vip.Query, after *vip.Position, offset, skip, limit int) (records.Page, func(), error) {
+	page, leave, err := s.page(ctx, caller, d, q, after, skip, limit)
 	if err == nil && page.Next != nil {
 		s.placesAt.set(key+"@"+strconv.Itoa(offset+len(page.Rows)), page.Next, s.now())
 	}

@@ -133,8 +133,9 @@ type Server struct {
 	totals    *memo[int64]
 	placesAt  *memo[*vip.Position] // where pages begin, by offset
 	overviews *memo[overviewAnswer]
-	// overviewing are the overviews under way.
+	// overviewing are the overviews under way, skipping the pages that skip many rows.
 	overviewing *places
+	skipping    *places
 	large       *places // pages that hold more than ordinary rows come to
 	largeWait   time.Duration
 	sender      *webhook.Sender
@@ -184,7 +185,7 @@ func New(c Config) (*Server, error) {
 	if s.overviews, err = newHeavyMemo(overviewBytes, overviewSeen, overviewAnswer.weight); err != nil {
 		return nil, err
 	}
-	s.overviewing, s.large = newPlaces(overviewPlaces), newPlaces(largePages)
+	s.overviewing, s.skipping, s.large = newPlaces(overviewPlaces), newPlaces(farPlaces), newPlaces(largePages)
 	s.largeWait = largeWait
 	for _, b := range []struct {
 		to   **buckets
