@@ -52,7 +52,7 @@ func TestService(t *testing.T) {
 	t.Run("limits", s.limits)
 
 	id := s.submit(t)
-	s.Hosts.Faults(t, `{"rules": {"Firestore/RunQuery": {"errorRate": 1, "code": "PERMISSION_DENIED"}}}`)
+	s.Hosts.Faults(t, `{"rules": {"Firestore/RunAggregationQuery": {"errorRate": 1, "code": "PERMISSION_DENIED"}}}`) // the worker's count: the API asks for jobs by queries
 	e2etest.Worker(t, exportdBinary, hosts, devEnv...)
 	t.Run("failed exports", func(t *testing.T) { s.failedExports(t, id) })
 	t.Run("export", s.export)

@@ -16,7 +16,7 @@
 // is missing or null is an empty cell, and one of an unexpected type never
 // breaks a row. Besides:
 //
-//   - labels and tags are joined with semicolons; a semicolon or backslash
+//   - the elements of a list are joined with semicolons; a semicolon or backslash
 //     inside an element has a backslash before it, so that a cell can be split
 //     again. An element that is null leaves its place empty.
 //   - NUL becomes U+2400 (the picture of NUL): PostgreSQL and many CSV readers

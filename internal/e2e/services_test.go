@@ -175,8 +175,8 @@ func waitFree(t *testing.T, addrs ...string) {
 
 // apiStops: the API stops while a request waits for a job, and answers it.
 func apiStops(t *testing.T, s *e2etest.Stack) {
-	s.Faults(t, `{"rules": {"Firestore/RunQuery": {"rowsPerSecond": 0.1}}}`)
-	// Few enough rows for one part: once they are counted, the worker reads them.
+	s.Faults(t, `{"rules": {"Storage/*": {"delayRate": 1, "delayMs": 30000}}}`)
+	// Few enough rows for one part: once they are counted, the worker reads and uploads them.
 	id := s.Caller().Submit(t, "vip-users", s.Users("birthdayMonth", "2"), "Cache-Control", "no-cache")
 	e2etest.Until(t, jobWithin, "the job to be under way", func() bool { return s.Caller().Job(t, id, "").Progress.RowsTotal != nil })
 	type answer struct {
