@@ -19,8 +19,9 @@ const (
 	sealedSample = 20
 	// sealedAgain is how long a result is believed: readiness asks every few seconds.
 	sealedAgain = 15 * time.Second
-	// sealedGood is that of a keyset that has opened a record: a process keeps its keyset, and each
-	// look reads sealedSample records. A record that does not open has it looked at again before.
+	// sealedGood is that of a keyset that has opened a record, or found none to open: a process keeps
+	// its keyset, and each look reads sealedSample records. A record that does not open has it looked
+	// at again before.
 	sealedGood = time.Hour
 )
 
@@ -35,7 +36,7 @@ type sealedCheck struct {
 	mu   sync.Mutex
 	at   time.Time
 	err  error
-	good bool // the keyset has opened a record
+	good bool // the keyset has opened a record, or there was none to open
 }
 
 // CheckSealed opens sealed secrets of stored keys: ErrKeyset if there are some and none opens.
@@ -56,7 +57,7 @@ func (s *Store) checkSealed(ctx context.Context, doubt bool) error {
 	if err != nil {
 		return err // asked again next time
 	}
-	s.sealed.err, s.sealed.good = nil, n.Opened > 0
+	s.sealed.err, s.sealed.good = nil, n.Opened > 0 || n.Sealed == 0
 	if n.Sealed > 0 && n.Opened == 0 {
 		s.sealed.err = ErrKeyset
 		s.sealed.fault.Store(&s.sealed.err)

@@ -3,6 +3,7 @@ package apikey_test
 import (
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,6 +124,17 @@ func TestKeysetIsLookedAtSeldom(t *testing.T) {
 	}{{0, true}, {time.Minute, false}, {58 * time.Minute, false}, {time.Minute, true}} {
 		if now = now.Add(step.after); looked() != step.want {
 			t.Errorf("%s later the records were looked at: %v, want %v", step.after, !step.want, step.want)
+		}
+	}
+	// Where there is nothing to open, the keyset is looked at as seldom.
+	if _, err := cloud.Firestore.Collection(apikey.Collection).Doc(mine.ID).Set(t.Context(),
+		map[string]any{"orgId": "org1", "secret": strings.Repeat("s", 32)}); err != nil {
+		t.Fatal(err)
+	}
+	s = open(keyset)
+	for _, want := range []bool{true, false} {
+		if now = now.Add(time.Minute); looked() != want {
+			t.Errorf("the records of a collection without sealed secrets were looked at: %v, want %v", !want, want)
 		}
 	}
 	// All records are another keyset's now: the first look-up finds out, not the next hour.
