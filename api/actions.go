@@ -48,7 +48,7 @@ func (s *Server) cancel(c *gin.Context, caller *apikey.Key) error {
 	if err := b.finish(); err != nil {
 		return err
 	}
-	j, err := s.own(c, caller)
+	j, err := s.ownJob(c, caller)
 	if err != nil {
 		return err
 	}
@@ -81,10 +81,10 @@ func conflict(was jobs.State, what string, err error) error {
 	}
 }
 
-// erase deletes a job for its owner: file and parts now, the record stays for audit. When
+// deleteJob deletes a job for its owner: file and parts now, the record stays for audit. When
 // the objects cannot be deleted now, the caller is told so and may repeat; the rescuer
 // does as well.
-func (s *Server) erase(c *gin.Context, caller *apikey.Key) error {
+func (s *Server) deleteJob(c *gin.Context, caller *apikey.Key) error {
 	b, err := readBody(c.Request)
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ const (
 type connections struct {
 	net.Listener
 	places  *places
-	turns   *buckets // nil: no limit
+	opens   *buckets // nil: no limit
 	proxies []netip.Prefix
 	now     func() time.Time
 	cut     *prometheus.CounterVec
@@ -88,7 +88,7 @@ func (cs *connections) admit(c net.Conn) (_ net.Conn, why string) {
 	owner, take := network(addr), cs.places.take
 	if within(addr, cs.proxies) {
 		take = cs.places.takeAny
-	} else if cs.turns != nil && !cs.turns.take(owner, cs.now()).ok {
+	} else if cs.opens != nil && !cs.opens.take(owner, cs.now()).ok {
 		return nil, cutRate
 	}
 	leave, refused := take(owner, owner)
@@ -141,7 +141,7 @@ func (cs *connections) state(nc net.Conn, state http.ConnState) {
 	}
 	var first *conn
 	for e := cs.idle.Front(); e != nil && cs.strangers > idleStrangers && first == nil; e = e.Next() {
-		if o := e.Value.(*conn); !o.known.Load() {
+		if o := e.Value.(*conn); !o.signed.Load() {
 			first = o
 			o.rise() // nobody else finds it, too
 		}
@@ -160,7 +160,7 @@ type conn struct {
 	owner   string
 	leave   func()
 	unwhole atomic.Int64
-	known   atomic.Bool // a key has signed a request on it
+	signed  atomic.Bool // a key has signed a request on it
 	refused atomic.Bool // it was cut for what it had sent
 
 	idle   *list.Element // guarded by of.mu, as is closed
@@ -174,7 +174,7 @@ func (c *conn) rest() {
 		return
 	}
 	c.idle = c.of.idle.PushBack(c)
-	if !c.known.Load() {
+	if !c.signed.Load() {
 		c.of.strangers++
 	}
 }
@@ -184,7 +184,7 @@ func (c *conn) rise() {
 		return
 	}
 	c.of.idle.Remove(c.idle)
-	if c.idle = nil; !c.known.Load() {
+	if c.idle = nil; !c.signed.Load() {
 		c.of.strangers--
 	}
 }
@@ -235,13 +235,13 @@ func hasEnded(r *http.Request) {
 // isKnown says that a key has signed a request.
 func isKnown(r *http.Request) {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
-		c.known.Store(true)
+		c.signed.Store(true)
 	}
 }
 
 // connections bounds a listener.
 func (s *Server) connections(l net.Listener) *connections {
-	return &connections{Listener: l, places: s.connected, turns: s.opened, proxies: s.proxies, now: s.now, cut: s.metrics.cut}
+	return &connections{Listener: l, places: s.connected, opens: s.opened, proxies: s.proxies, now: s.now, cut: s.metrics.cut}
 }
 
 // openRate is how fast an address may open connections: as fast as it may make requests, and at

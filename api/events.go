@@ -32,7 +32,7 @@ func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 	if err := noParams(c.Request); err != nil {
 		return err
 	}
-	job, err := s.own(c, caller)
+	job, err := s.ownJob(c, caller)
 	if err != nil {
 		return err
 	}

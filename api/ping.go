@@ -17,7 +17,7 @@ import (
 // other orgs from being sent.
 var (
 	pingRate   = Rate{PerSecond: 5.0 / 60, Burst: 5}
-	pingPlaces = webhook.Places{PerReceiver: 2, PerTenant: 2, PerOrigin: 8, Total: 32}
+	pingPlaces = webhook.Concurrency{PerReceiver: 2, PerTenant: 2, PerOrigin: 8, Total: 32}
 )
 
 // pingView says how a test callback ended.
@@ -41,7 +41,7 @@ func (s *Server) ping(c *gin.Context, caller *apikey.Key) error {
 	if err := b.finish(); err != nil {
 		return err
 	}
-	j, err := s.own(c, caller)
+	j, err := s.ownJob(c, caller)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (s *Server) fixedRoutes() []route {
 		{get, "/exports/:jobId/csv", maySee, quick, s.download},
 		{get, "/exports/:jobId/events", maySee, 0, s.stream},
 		{post, "/exports/:jobId/cancel", mayExport, quick, s.cancel},
-		{del, "/exports/:jobId", mayExport, slow, s.erase},
+		{del, "/exports/:jobId", mayExport, slow, s.deleteJob},
 		{post, "/exports/:jobId/callback/test", mayExport, slow, s.ping},
 
 		{get, "/ops/jobs", mayOperate, quick, s.opsList},

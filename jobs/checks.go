@@ -33,7 +33,7 @@ func (e *Event) Check(now time.Time) error {
 	c.that(!e.At.IsZero(), "at is missing")
 	c.happened("at", e.At)
 	c.that(slices.Contains(eventTypes, e.Type), "type is none")
-	c.turns("attempt", e.Attempt)
+	c.small("attempt", e.Attempt)
 	c.that(e.Part >= -1 && e.Part < MaxParts, "part is %d", e.Part)
 	c.that(e.Code == "" || validCode(e.Code), "code is none")
 	for name, s := range map[string]string{"actor": e.Actor, "message": e.Message, "reason": e.Reason} {

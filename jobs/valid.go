@@ -54,7 +54,7 @@ func (c *checks) count(name string, n int64) {
 	c.that(n >= 0 && n <= maxCount, "%s is %d", name, n)
 }
 
-func (c *checks) turns(name string, n int) { c.that(n >= 0 && n <= maxTurns, "%s is %d", name, n) }
+func (c *checks) small(name string, n int) { c.that(n >= 0 && n <= maxTurns, "%s is %d", name, n) }
 
 func (c *checks) text(name, s string, most int) {
 	c.that(len(s) <= most, "%s has %d bytes", name, len(s))
@@ -139,10 +139,10 @@ func (j *Job) checkPlain(c *checks) {
 	} {
 		c.count(name, n)
 	}
-	c.turns("attempt", j.Attempt)
-	c.turns("interruptions", j.Interruptions)
-	c.turns("place", j.Place)
-	c.turns("snapshotRestarts", j.SnapshotRestarts)
+	c.small("attempt", j.Attempt)
+	c.small("interruptions", j.Interruptions)
+	c.small("place", j.Place)
+	c.small("snapshotRestarts", j.SnapshotRestarts)
 	c.that(j.AttemptBase >= 0 && j.AttemptBase <= j.Attempt, "attemptBase is %d at attempt %d", j.AttemptBase, j.Attempt)
 	c.text("rev", j.Rev, maxText)
 	c.text("keyId", j.KeyID, maxText)
@@ -165,7 +165,7 @@ func (j *Job) checkRequest(c *checks) {
 	c.that(ValidOrg(j.OrgID), "orgId is none")
 	c.that(j.Kind.Valid(), "kind is none")
 	c.that(j.CallbackURL == "" || validURL(j.CallbackURL), "callbackUrl is none")
-	c.turns("columns", j.Columns)
+	c.small("columns", j.Columns)
 	wrong := j.Params.whole()
 	c.that(wrong == "", "%s", wrong)
 	c.that(c.what != "" || Fingerprint(j.OrgID, j.Kind, max(j.Columns, 1), j.Params) == j.Fingerprint, "orgId, kind and params are not those of the fingerprint")
@@ -228,8 +228,8 @@ func (p *Part) Check(j *Job, now time.Time) error {
 		c.count(name, n)
 	}
 	c.that(p.Rows <= j.RowsTotal, "it has %d rows of %d", p.Rows, j.RowsTotal)
-	c.turns("attempt", p.Attempt)
-	c.turns("interruptions", p.Interruptions)
+	c.small("attempt", p.Attempt)
+	c.small("interruptions", p.Interruptions)
 	c.text("rev", p.Rev, maxText)
 	c.failure(p.LastError)
 	c.that(p.State == PartPending || p.State == PartRunning || p.State == PartDone, "state is none")

@@ -44,10 +44,10 @@ func (cb *Callback) Check(now time.Time) error {
 
 // checkPlain is about each field by itself.
 func (cb *Callback) checkPlain(c *checks) {
-	c.turns("attempt", cb.Attempt)
-	c.turns("schedule", cb.Schedule)
-	c.turns("interruptions", cb.Interruptions)
-	c.turns("jobAttempt", cb.JobAttempt)
+	c.small("attempt", cb.Attempt)
+	c.small("schedule", cb.Schedule)
+	c.small("interruptions", cb.Interruptions)
+	c.small("jobAttempt", cb.JobAttempt)
 	c.count("rows", cb.Rows)
 	c.that(cb.LastCode >= 0 && cb.LastCode < 1000, "lastCode is %d", cb.LastCode)
 	for name, s := range map[string]string{"rev": cb.Rev, "keyId": cb.KeyID, "orgId": cb.OrgID, "url": cb.URL, "origin": cb.Origin, "event": cb.Event, "object": cb.Object} {

@@ -40,7 +40,7 @@ type files interface {
 
 // CallbackConfig is what the lane of the callbacks is made of. All fields are required.
 type CallbackConfig struct {
-	// Slots bound the tries that are under way, placesPerSlot for each. Beyond patience, a try no
+	// Slots bound the tries that are under way, placesPerSlot for each. Beyond quickWithin, a try no
 	// longer counts.
 	Slots  int
 	Sender sender
@@ -53,12 +53,12 @@ type CallbackConfig struct {
 }
 
 const (
-	// patience is how long a try may hold its place. A try takes milliseconds with a receiver
+	// quickWithin is how long a try may hold its place. A try takes milliseconds with a receiver
 	// that works and up to 15 s with one that does not: those move aside, so that they do
 	// not stand in the way of the others. At a second, ten hosts that die together would hold
 	// all places for three, and the callbacks of the others would come late.
-	patience = 250 * time.Millisecond
-	// placesPerSlot bounds the tries that are under way and no longer than patience, at about 100 KiB
+	quickWithin = 250 * time.Millisecond
+	// placesPerSlot bounds the tries that are under way and no longer than quickWithin, at about 100 KiB
 	// each; three times as many more have been set aside.
 	placesPerSlot = 8
 	// looksAtOnce bounds the doorbells that are looked at side by side. A look is a read, an
@@ -75,7 +75,7 @@ const (
 type calls struct {
 	CallbackConfig
 	policy  webhook.Policy
-	parking *parking
+	queue   *waitQueue
 	closing atomic.Bool // the worker takes nothing new
 }
 
@@ -85,7 +85,7 @@ func newCalls(cfg *CallbackConfig) *calls {
 	}
 	return &calls{
 		CallbackConfig: *cfg, policy: webhook.Policy{Rand: cfg.Rand},
-		parking: newParking(webhook.NewLimiter(webhook.Places{Total: placesPerSlot * cfg.Slots})),
+		queue: newWaitQueue(webhook.NewLimiter(webhook.Concurrency{Total: placesPerSlot * cfg.Slots})),
 	}
 }
 
@@ -93,17 +93,17 @@ func newCalls(cfg *CallbackConfig) *calls {
 type claimed struct {
 	callback *jobs.Callback
 	lease    jobs.Lease
-	place    *webhook.Place
+	place    *webhook.Permit
 }
 
 // looks is how many doorbells the lane of the callbacks takes at a time.
 func (c *calls) looks() int { return max(c.Slots, min(placesPerSlot*c.Slots, looksAtOnce)) }
 
-// handleCallback claims a delivery for which there is a place. Without one, it is parked, and
-// claimed when a place is left; should the worker die, its wakeAt has it rung. What is parked is
+// handleCallback claims a delivery for which there is a place. Without one, it waits in the queue, and
+// claimed when a place is left; should the worker die, its wakeAt has it rung. What waits there is
 // rung again and again, and not read for that.
 func (p *Pool) handleCallback(ctx context.Context, m jobs.Message) (func(context.Context), error) {
-	if waits, first, place := p.calls.parking.again(m.CallbackID); place != nil {
+	if waits, first, place := p.calls.queue.ringQueued(m.CallbackID); place != nil {
 		return func(ctx context.Context) { p.work.Go(func() { p.makeParked(ctx, first, place) }) }, nil
 	} else if waits {
 		return nil, jobs.ErrNotDue
@@ -120,7 +120,7 @@ func (p *Pool) handleCallback(ctx context.Context, m jobs.Message) (func(context
 // a place.
 func (p *Pool) callBack(ctx, work context.Context, origin, org string, m jobs.Message) {
 	if p.calls != nil && !p.calls.closing.Load() && !p.isPaused(jobs.QueueCallbacks) {
-		if first, place := p.calls.parking.tryEnter(origin, org, m); place != nil {
+		if first, place := p.calls.queue.tryAcquire(origin, org, m); place != nil {
 			p.work.Go(func() { p.makeParked(work, first, place) })
 			return
 		}
@@ -131,7 +131,7 @@ func (p *Pool) callBack(ctx, work context.Context, origin, org string, m jobs.Me
 // claimCallback takes a place, unless it is called with one, and gives nil without. With a
 // place but without a claim, which is an error, the callback is nil and the place still to
 // be released.
-func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, place *webhook.Place) (*claimed, error) {
+func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, place *webhook.Permit) (*claimed, error) {
 	c := &claimed{place: place}
 	cb, err := p.Store.UpdateCallback(ctx, m.CallbackID, p.actor, func(tx *jobs.CallbackTx) error {
 		if err := tx.Due(); errors.Is(err, jobs.ErrInvalid) {
@@ -140,7 +140,7 @@ func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, place *webhook
 			return err
 		}
 		if c.place == nil { // a second round has its place already
-			if c.place = p.calls.parking.enter(tx.Callback.Origin, tx.Callback.OrgID, m); c.place == nil {
+			if c.place = p.calls.queue.acquire(tx.Callback.Origin, tx.Callback.OrgID, m); c.place == nil {
 				return jobs.ErrNotDue
 			}
 		}
@@ -166,17 +166,17 @@ func (p *Pool) deliverAndLeave(ctx context.Context, c *claimed) {
 		p.deliver(ctx, crowd, c.callback, c.lease)
 		ended()
 		breakOff()
-		quick = time.Since(begun) < patience
+		quick = time.Since(begun) < quickWithin
 	}
 	c.place.Release(quick)
 	p.beginParked(ctx)
 }
 
-// setAside has a try give its place to others when it takes longer than patience, or breaks it off
+// setAside has a try give its place to others when it takes longer than quickWithin, or breaks it off
 // where it is in a crowd. The function is to be called when it has ended.
-func (p *Pool) setAside(ctx context.Context, place *webhook.Place, breakOff func()) (ended func()) {
+func (p *Pool) setAside(ctx context.Context, place *webhook.Permit, breakOff func()) (ended func()) {
 	done := make(chan struct{})
-	t := time.AfterFunc(patience, func() {
+	t := time.AfterFunc(quickWithin, func() {
 		defer close(done)
 		freed, crowd := place.SetAside()
 		switch {
@@ -196,7 +196,7 @@ func (p *Pool) setAside(ctx context.Context, place *webhook.Place, breakOff func
 // beginParked begins those that waited and for whom there is a place now.
 func (p *Pool) beginParked(ctx context.Context) {
 	for !p.calls.closing.Load() && !p.isPaused(jobs.QueueCallbacks) { // else what waits is rung by its wakeAt
-		m, place := p.calls.parking.next()
+		m, place := p.calls.queue.next()
 		if place == nil {
 			return
 		}
@@ -205,7 +205,7 @@ func (p *Pool) beginParked(ctx context.Context) {
 }
 
 // makeParked claims a delivery that has its place, and makes it.
-func (p *Pool) makeParked(ctx context.Context, m jobs.Message, place *webhook.Place) {
+func (p *Pool) makeParked(ctx context.Context, m jobs.Message, place *webhook.Permit) {
 	claim, cancel := context.WithTimeout(ctx, claimWithin)
 	c, err := p.claimCallback(claim, m, place)
 	cancel()

@@ -113,7 +113,7 @@ func silent(t *testing.T, ip string) (addr string) {
 }
 
 // TestCallbackSlowKeepsNoSlot: with one slot, a receiver that hangs holds the others up for
-// patience only.
+// quickWithin only.
 func TestCallbackSlowKeepsNoSlot(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -263,7 +263,7 @@ const gateway = "https://gateway.example.com"
 
 // TestCallbackTurns: however many callbacks of however many orgs hang at a gateway that customers
 // share, another org's to a receiver behind the same gateway that works come as if there were none,
-// and so do its retries, to the second of the schedule. What hangs is set aside after patience, or
+// and so do its retries, to the second of the schedule. What hangs is set aside after quickWithin, or
 // broken off where too many hang. What another org can wait for are doorbells that were rung
 // before its own, 5,000 a second; not where a worker knows by itself that its callback is due: having
 // ended the job, or as a rescuer.

@@ -36,11 +36,11 @@ func (p *Pool) runJob(ctx context.Context, j *jobs.Job, lease jobs.Lease) {
 		p.refill(ctx, j)
 		return
 	}
-	p.hurry.begin()
-	defer func() { p.hurry.end(j.Phase == jobs.PhaseParts) }()
+	p.priority.begin()
+	defer func() { p.priority.end(j.Phase == jobs.PhaseParts) }()
 	var progress export.Progress
 	phase := j.Phase
-	err := p.keep(ctx, &progress, false, p.renewJob(j.ID, lease), func(ctx context.Context) error {
+	err := p.underLease(ctx, &progress, false, p.renewJob(j.ID, lease), func(ctx context.Context) error {
 		var err error
 		if phase == jobs.PhaseFinalize {
 			j, err = p.finalize(ctx, j, lease)

@@ -41,10 +41,10 @@ func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease j
 	begun := time.Now()
 	var progress export.Progress
 	var next jobs.Next
-	err := p.keep(ctx, &progress, true, p.renewPart(part, lease), func(ctx context.Context) error {
+	err := p.underLease(ctx, &progress, true, p.renewPart(part, lease), func(ctx context.Context) error {
 		res, err := p.Exporter.Write(ctx, export.Spec{
 			Job: j, Object: part.ObjectName(j, lease.Token), From: part.From, To: part.To, Rows: part.Rows, Header: part.Index == 0,
-			Yield: p.hurry.yield,
+			Yield: p.priority.yield,
 		}, &progress)
 		if err != nil {
 			return err

@@ -94,15 +94,15 @@ type Config struct {
 // Pool takes jobs and parts and carries them out.
 type Pool struct {
 	Config
-	policy jobs.Policy
-	actor  string
-	calls  *calls
-	gates  *gates
-	shares *partitions
-	passed passed
-	soon   *soon
-	work   sync.WaitGroup // claims under way and their work
-	hurry  *hurry
+	policy   jobs.Policy
+	actor    string
+	calls    *calls
+	gates    *gates
+	shares   *partitions
+	skipped  skipList
+	soon     *soon
+	work     sync.WaitGroup // claims under way and their work
+	priority *jobPriority
 }
 
 // New makes a Pool.
@@ -110,7 +110,7 @@ func New(cfg Config) *Pool {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, calls: newCalls(cfg.Callbacks), hurry: newHurry(), gates: newGates(), shares: newPartitions(), soon: newSoon()}
+	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, calls: newCalls(cfg.Callbacks), priority: newJobPriority(), gates: newGates(), shares: newPartitions(), soon: newSoon()}
 }
 
 // Run works until ctx ends; then it takes nothing new, lets work end for at most Drain,

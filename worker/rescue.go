@@ -143,7 +143,7 @@ func (p *Pool) purge(ctx context.Context, ended []*jobs.Job) {
 	if err != nil {
 		p.Log.Warn("cannot purge; again later", zap.Int("jobs", len(ended)), zap.Error(err))
 		for _, j := range ended {
-			p.passed.note(p.Store.JobKey(j.ID), p.Now(), err)
+			p.skipped.note(p.Store.JobKey(j.ID), p.Now(), err)
 		}
 	}
 }
@@ -162,7 +162,7 @@ func (p *Pool) roundOf(ctx, work context.Context, kind jobstore.DueKind, shards 
 			return n, false, err
 		}
 		for _, d := range page.Docs {
-			if p.passed.by(d.Key(), now) || p.soon.has(d.Key()) {
+			if p.skipped.skips(d.Key(), now) || p.soon.has(d.Key()) {
 				continue
 			}
 			if d.At.After(now) {
@@ -186,7 +186,7 @@ func (p *Pool) roundOf(ctx, work context.Context, kind jobstore.DueKind, shards 
 
 func (p *Pool) wakeOrPass(ctx, work context.Context, kind jobstore.DueKind, d jobstore.Due, purge func(*jobs.Job)) {
 	err := p.wake(ctx, work, kind, d, purge)
-	p.passed.note(d.Key(), p.Now(), err)
+	p.skipped.note(d.Key(), p.Now(), err)
 }
 
 // wake does what is due for a document. After an error, it is passed by for a while. What it begins

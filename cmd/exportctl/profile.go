@@ -243,7 +243,7 @@ func (a *app) connect(p profile, operator bool, tries int) (*client.Client, erro
 	c, err := client.New(client.Config{
 		BaseURL: p.URL, Key: key, Secret: secret, UserAgent: "exportctl", Tries: tries, Now: a.now,
 		SignatureVersion: cmp.Or(p.SignatureVersion, 2),
-		Transport:        &patience{next: transport, tell: a.say},
+		Transport:        &retryNotice{next: transport, tell: a.say},
 	})
 	if err != nil {
 		return nil, &usageError{text: p.origin + ": " + err.Error()}

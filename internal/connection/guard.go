@@ -29,8 +29,8 @@ const (
 	redialWithin  = 5 * time.Second
 	// defaultMisses calls in a row without an answer make a connection suspect.
 	defaultMisses = 3
-	// defaultPatience: a call that was given less time says nothing of its connection.
-	defaultPatience = time.Second
+	// defaultMinTimeout: a call that was given less time says nothing of its connection.
+	defaultMinTimeout = time.Second
 )
 
 // ErrSilent is the cause of a context that its owner ended because an answer did not come.
@@ -39,9 +39,9 @@ var ErrSilent = errors.New("no answer came")
 // Guard watches over the connections to one service. Safe for concurrent use. The zero value
 // is ready.
 type Guard struct {
-	// Misses and Patience are 3 and 1 s if 0.
-	Misses   int
-	Patience time.Duration
+	// Misses and MinTimeout are 3 and 1 s if 0.
+	Misses     int
+	MinTimeout time.Duration
 	// Lost is told of each connection that is ended because it brings no answers; may be nil.
 	Lost func(addr string)
 
@@ -176,9 +176,9 @@ func (c call) end(ctx context.Context, p *peer.Peer, err error) {
 		// The service says so, by bytes that came or by refusing connections, or there is no way to it.
 		c.g.heardOf(c)
 	case codes.DeadlineExceeded:
-		patience := c.g.Patience
+		patience := c.g.MinTimeout
 		if patience == 0 {
-			patience = defaultPatience
+			patience = defaultMinTimeout
 		}
 		if !c.long && time.Since(c.began) >= patience {
 			c.g.miss(p, c.began)

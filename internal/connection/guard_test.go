@@ -87,7 +87,7 @@ func TestSilentConnection(t *testing.T) {
 	proxy := connectiontest.Start(t, serve(t))
 	const patience = 20 * time.Millisecond
 	lost := make(chan string, 10)
-	g := &connection.Guard{Patience: patience, Lost: func(addr string) { lost <- addr }}
+	g := &connection.Guard{MinTimeout: patience, Lost: func(addr string) { lost <- addr }}
 	p := dial(t, proxy.Addr, g, 1)
 	if code := get(t.Context(), p, time.Minute); code != codes.Aborted {
 		t.Fatalf("first call = %s", code)
@@ -124,7 +124,7 @@ func TestSilentConnection(t *testing.T) {
 func TestSilentPool(t *testing.T) {
 	t.Parallel()
 	proxy := connectiontest.Start(t, serve(t))
-	g := &connection.Guard{Patience: 20 * time.Millisecond}
+	g := &connection.Guard{MinTimeout: 20 * time.Millisecond}
 	silent, healthy := dial(t, proxy.Addr, g, 1), dial(t, serve(t), g, 1)
 	idle := dial(t, proxy.Addr, g, 1)
 	for _, p := range []*connection.Pool{silent, healthy, idle} {
@@ -150,7 +150,7 @@ func TestSilentPool(t *testing.T) {
 // What is no sign of a silent connection does not end it.
 func TestConnectionIsKept(t *testing.T) {
 	t.Parallel()
-	g := &connection.Guard{Patience: 10 * time.Millisecond}
+	g := &connection.Guard{MinTimeout: 10 * time.Millisecond}
 	p := dial(t, serve(t), g, 1)
 	client := firestorepb.NewFirestoreClient(p)
 	slow := func(ctx context.Context, within time.Duration) {
@@ -190,7 +190,7 @@ func TestConnectionIsKept(t *testing.T) {
 // Streams that their owners end for want of an answer count like calls that time out.
 func TestSilentStream(t *testing.T) {
 	t.Parallel()
-	g := &connection.Guard{Patience: time.Nanosecond}
+	g := &connection.Guard{MinTimeout: time.Nanosecond}
 	p := dial(t, serve(t), g, 1)
 	for range 3 {
 		ctx, cancel := context.WithCancelCause(t.Context())

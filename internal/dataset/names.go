@@ -28,13 +28,13 @@ var routes = []string{"admin", "channels", "console", "docs", "exports", "health
 // reserved are the parameters that list and export routes have whatever the dataset.
 var reserved = []string{"limit", "offset", "cursor", "before", "pageSize", "pageToken", jobs.ParamFrom, jobs.ParamTo, Workspace, Medium, "callbackUrl", jobs.ParamProfile, jobs.ParamFormulaGuard}
 
-// own are the collections that exportd keeps its records in; all others of its begin with Export.
-var own = []string{"ApiKeys", vip.CollectionWorkspaces, vip.CollectionChannels}
+// taken are the collections that exportd keeps its records in; all others of its begin with Export.
+var taken = []string{"ApiKeys", vip.CollectionWorkspaces, vip.CollectionChannels}
 
 func validName(s string) bool { return jobs.Kind(s).Valid() && !slices.Contains(routes, s) }
 
 func validCollection(s string) bool {
-	return vip.ValidID(s) && !slices.Contains(own, s) && !strings.HasPrefix(s, "Export")
+	return vip.ValidID(s) && !slices.Contains(taken, s) && !strings.HasPrefix(s, "Export")
 }
 
 func validPath(s string) bool {

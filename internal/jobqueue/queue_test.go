@@ -126,7 +126,7 @@ func TestPullIntoSilence(t *testing.T) {
 		t.Fatal(err)
 	}
 	proxy := connectiontest.Start(t, cloud.Endpoints().PubSub)
-	guard := &connection.Guard{Patience: time.Millisecond}
+	guard := &connection.Guard{MinTimeout: time.Millisecond}
 	q, err := jobqueue.Open(t.Context(), jobqueue.Config{ProjectID: localcloudtest.Project, Emulator: proxy.Addr, Guard: guard,
 		PullFor: 100 * time.Millisecond, ProbeFor: 50 * time.Millisecond})
 	if err != nil {

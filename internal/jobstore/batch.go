@@ -19,7 +19,7 @@ func (s *Store) CreateBatch(ctx context.Context, b jobs.Batch) (*jobs.Batch, err
 	b.CreatedAt = s.cfg.Now().UTC().Truncate(time.Microsecond)
 	b.WakeAt, b.Skipped = b.CreatedAt, map[string]int{}
 	ref := s.batches().Doc(b.ID)
-	if err := s.commit(ctx, s.newWrites().Create(ref, b), s.carries(ref, b.Rev)); err != nil {
+	if err := s.commit(ctx, s.newWrites().Create(ref, b), s.hasRev(ref, b.Rev)); err != nil {
 		return nil, fmt.Errorf("create batch: %w", err)
 	}
 	return &b, nil
@@ -77,7 +77,7 @@ func (s *Store) UpdateBatch(ctx context.Context, id string, fn func(b *jobs.Batc
 		}
 		b.Rev = jobs.NewToken()
 		out = b
-		return s.commit(ctx, s.newWrites().Update(ref, fields(b), firestore.LastUpdateTime(doc.UpdateTime)), s.carries(ref, b.Rev))
+		return s.commit(ctx, s.newWrites().Update(ref, fields(b), firestore.LastUpdateTime(doc.UpdateTime)), s.hasRev(ref, b.Rev))
 	})
 	return out, err
 }

@@ -121,7 +121,7 @@ func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx
 		batch := s.newWrites().Update(ref, fields(cb), firestore.LastUpdateTime(doc.UpdateTime))
 		s.addEvents(batch, cb.JobID, tx.Events)
 		out = cb
-		return s.commit(ctx, batch, s.carries(ref, cb.Rev))
+		return s.commit(ctx, batch, s.hasRev(ref, cb.Rev))
 	})
 	if err != nil {
 		return nil, err

@@ -46,11 +46,11 @@ func retry(ctx context.Context, fn func() error) error {
 	}
 }
 
-// commit writes the batch. A precondition that failed is errConflict, unless ours tells
+// commit writes the batch. A precondition that failed is errConflict, unless landed tells
 // that the documents hold this very write: then an answer was lost on the way and the
 // commit stands.
-func (s *Store) commit(ctx context.Context, batch *writes, ours func(context.Context) (bool, error)) error {
-	_, err := s.commitResults(ctx, batch, ours)
+func (s *Store) commit(ctx context.Context, batch *writes, landed func(context.Context) (bool, error)) error {
+	_, err := s.commitResults(ctx, batch, landed)
 	return err
 }
 
@@ -72,7 +72,7 @@ func (s *Store) Within(d time.Duration) *Store {
 
 // commitResults is commit with the results of the writes in their order; nil where the
 // answer was lost.
-func (s *Store) commitResults(ctx context.Context, batch *writes, ours func(context.Context) (bool, error)) ([]*firestore.WriteResult, error) {
+func (s *Store) commitResults(ctx context.Context, batch *writes, landed func(context.Context) (bool, error)) ([]*firestore.WriteResult, error) {
 	send, cancel := context.WithTimeout(ctx, s.commitWithin)
 	defer cancel()
 	results, err := batch.Commit(send)
@@ -80,7 +80,7 @@ func (s *Store) commitResults(ctx context.Context, batch *writes, ours func(cont
 	case codes.OK:
 		return results, err
 	case codes.FailedPrecondition, codes.AlreadyExists, codes.NotFound, codes.Aborted:
-		if ok, oerr := ours(ctx); oerr == nil && ok {
+		if ok, oerr := landed(ctx); oerr == nil && ok {
 			return nil, nil
 		}
 		return nil, fmt.Errorf("%w: %w", errConflict, err)
@@ -88,7 +88,7 @@ func (s *Store) commitResults(ctx context.Context, batch *writes, ours func(cont
 		// Whether it was applied is not known: look, so that a claim is not lost for a lease's time.
 		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookWithin)
 		defer cancel()
-		if ok, oerr := ours(look); oerr == nil && ok {
+		if ok, oerr := landed(look); oerr == nil && ok {
 			return nil, nil
 		}
 	}

@@ -34,8 +34,8 @@ const maxGroup = 32
 // errAborted is the end of a group of which the leader panicked.
 var errAborted = errors.New("the transition was aborted")
 
-// turns lets one group of changes at a time work on a job, within this process.
-type turns struct {
+// groupQueue lets one group of changes at a time work on a job, within this process.
+type groupQueue struct {
 	mu      sync.Mutex
 	waiting map[string][]*change // by job; a key is there while a group is at work
 }
@@ -43,7 +43,7 @@ type turns struct {
 // do has c applied in a group of changes of the job, and returns the error of the group. The
 // first of a group leads it: its apply is called with all of them. When a leader's context ends
 // it, its group goes on without it.
-func (t *turns) do(ctx context.Context, jobID string, c *change, apply func([]*change) error) error {
+func (t *groupQueue) do(ctx context.Context, jobID string, c *change, apply func([]*change) error) error {
 	if lead := t.enter(ctx, jobID, c); !lead {
 		return c.end
 	}
@@ -80,7 +80,7 @@ func (t *turns) do(ctx context.Context, jobID string, c *change, apply func([]*c
 
 // enter waits until c leads a group or was in one. What waits and was not taken yet leaves
 // when ctx ends; a group that took it ends soon, since its commit is bounded.
-func (t *turns) enter(ctx context.Context, jobID string, c *change) (lead bool) {
+func (t *groupQueue) enter(ctx context.Context, jobID string, c *change) (lead bool) {
 	t.mu.Lock()
 	if _, busy := t.waiting[jobID]; !busy {
 		t.waiting[jobID] = nil
@@ -105,8 +105,8 @@ func (t *turns) enter(ctx context.Context, jobID string, c *change) (lead bool) 
 	return i < 0 && <-c.told
 }
 
-// merged is what the changes of a group make of a job, one on top of the other.
-type merged struct {
+// group is what the changes of a group make of a job, one on top of the other.
+type group struct {
 	job     jobs.Job
 	updated time.Time                              // of the job's document
 	unread  bool                                   // job and updated are not of a read, but remembered
@@ -122,13 +122,13 @@ type merged struct {
 	callbacks []*jobs.Callback
 }
 
-func newMerged(job jobs.Job, updated time.Time) *merged {
-	return &merged{job: job, updated: updated, docs: map[string]*firestore.DocumentSnapshot{}, parts: map[string]*jobs.Part{},
+func newGroup(job jobs.Job, updated time.Time) *group {
+	return &group{job: job, updated: updated, docs: map[string]*firestore.DocumentSnapshot{}, parts: map[string]*jobs.Part{},
 		places: map[int]placeDocs{}, changedPlaces: map[placeKey]*jobs.Place{}}
 }
 
 // add runs a change. One that fails leaves nothing behind.
-func (g *merged) add(ctx context.Context, s *Store, c *change) (*jobs.Job, error) {
+func (g *group) add(ctx context.Context, s *Store, c *change) (*jobs.Job, error) {
 	job := g.job
 	tx := jobs.NewTx(s.cfg.Policy, s.cfg.Now(), c.actor, &job, func(id string) (*jobs.Part, error) {
 		if p := g.parts[id]; p != nil {
@@ -157,7 +157,7 @@ func (g *merged) add(ctx context.Context, s *Store, c *change) (*jobs.Job, error
 }
 
 // read gives a part as it is stored.
-func (g *merged) read(ctx context.Context, s *Store, id string) (*jobs.Part, error) {
+func (g *group) read(ctx context.Context, s *Store, id string) (*jobs.Part, error) {
 	doc := g.docs[id]
 	if doc == nil {
 		var err error
@@ -177,6 +177,6 @@ func (g *merged) read(ctx context.Context, s *Store, id string) (*jobs.Part, err
 }
 
 // changed lists the parts to update, in order.
-func (g *merged) changed() []*jobs.Part {
+func (g *group) changed() []*jobs.Part {
 	return slices.SortedFunc(maps.Values(g.parts), func(a, b *jobs.Part) int { return a.Index - b.Index })
 }

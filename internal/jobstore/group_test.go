@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 )
 
-func newTurns() *turns { return &turns{waiting: map[string][]*change{}} }
+func newTurns() *groupQueue { return &groupQueue{waiting: map[string][]*change{}} }
 
 func names(group []*change) (out []string) {
 	for _, c := range group {

@@ -220,7 +220,7 @@ func (s *Store) changeIf(ctx context.Context, ref *firestore.DocumentRef, may fu
 		} else {
 			batch.Create(ref, l)
 		}
-		return s.commit(ctx, batch, s.carries(ref, l.Rev))
+		return s.commit(ctx, batch, s.hasRev(ref, l.Rev))
 	})
 }
 

@@ -121,7 +121,7 @@ func (d *placeDocs) newest(orgID string, number int) jobs.Place {
 type groupPlaces struct {
 	ctx context.Context
 	s   *Store
-	g   *merged
+	g   *group
 }
 
 // Any gives n of those that the org has, maxPlacesRead at most.
@@ -237,7 +237,7 @@ func (s *Store) WakePlace(ctx context.Context, d Due) (ring string, err error) {
 		}
 		batch, rev := s.newWrites(), jobs.NewToken()
 		s.writePlace(batch, was[p.Slot()], &p, rev)
-		return s.commit(ctx, batch, s.carries(d.ref, rev))
+		return s.commit(ctx, batch, s.hasRev(d.ref, rev))
 	})
 	if err != nil {
 		return "", fmt.Errorf("wake place %d: %w", d.number, err)

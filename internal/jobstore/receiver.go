@@ -159,7 +159,7 @@ func (s *Store) ChangeReceiver(ctx context.Context, orgID, address, origin strin
 		default:
 			batch.Create(ref, r)
 		}
-		return s.commit(ctx, batch, s.carries(ref, r.Rev))
+		return s.commit(ctx, batch, s.hasRev(ref, r.Rev))
 	})
 }
 

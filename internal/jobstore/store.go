@@ -45,8 +45,8 @@ type Documents interface {
 type Store struct {
 	client *firestore.Client
 	cfg    Config
-	turns  *turns
-	known  *known
+	groups *groupQueue
+	leased *leasedJobs
 
 	commitWithin time.Duration
 }
@@ -59,7 +59,7 @@ func New(cfg Config) *Store {
 	if cfg.Documents == nil {
 		cfg.Documents = snapshots{cfg.Client}
 	}
-	return &Store{client: cfg.Client, cfg: cfg, turns: &turns{waiting: map[string][]*change{}}, known: &known{jobs: map[string]knownJob{}}, commitWithin: commitWithin}
+	return &Store{client: cfg.Client, cfg: cfg, groups: &groupQueue{waiting: map[string][]*change{}}, leased: &leasedJobs{jobs: map[string]leasedJob{}}, commitWithin: commitWithin}
 }
 
 // Policy gives the numbers that the store's transactions use.

@@ -90,7 +90,7 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 	if len(docs) == 2 {
 		s.point(batch, docs[1], pointer{JobID: id, Fingerprint: fp, ExpiresAt: now.Add(idempotencyLife), Rev: job.Rev})
 	}
-	if err := s.commit(ctx, batch, s.carries(s.jobs().Doc(id), job.Rev)); err != nil {
+	if err := s.commit(ctx, batch, s.hasRev(s.jobs().Doc(id), job.Rev)); err != nil {
 		return jobs.Submitted{}, fmt.Errorf("submit job %s: %w", id, err)
 	}
 	return jobs.Submitted{Job: job}, nil
@@ -110,7 +110,7 @@ func (s *Store) point(batch *writes, was *firestore.DocumentSnapshot, p pointer)
 func (s *Store) remember(ctx context.Context, key *firestore.DocumentSnapshot, p pointer) error {
 	batch := s.newWrites()
 	s.point(batch, key, p)
-	if err := s.commit(ctx, batch, s.carries(key.Ref, p.Rev)); err != nil {
+	if err := s.commit(ctx, batch, s.hasRev(key.Ref, p.Rev)); err != nil {
 		return fmt.Errorf("note the idempotency key of job %s: %w", p.JobID, err)
 	}
 	return nil

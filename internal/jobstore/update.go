@@ -31,7 +31,7 @@ func (s *Store) UpdatePart(ctx context.Context, jobID, partID, actor string, fn 
 		return nil, fmt.Errorf("job id: %w", jobs.ErrNotFound)
 	}
 	c := &change{partID: partID, actor: actor, fn: fn}
-	err := s.turns.do(ctx, jobID, c, func(group []*change) error {
+	err := s.groups.do(ctx, jobID, c, func(group []*change) error {
 		return retry(ctx, func() error { return s.apply(ctx, jobID, group) })
 	})
 	if err != nil {
@@ -56,11 +56,11 @@ func (s *Store) apply(ctx context.Context, jobID string, group []*change) error 
 // applyKnown is apply without a read, for who holds the job's lease. Not done means that
 // nothing was changed, and that nothing it found is to be believed.
 func (s *Store) applyKnown(ctx context.Context, jobID string, group []*change) (done bool, err error) {
-	k, ok := s.known.take(jobID)
+	k, ok := s.leased.take(jobID)
 	if !ok || slices.ContainsFunc(group, func(c *change) bool { return c.partID != "" }) {
 		return false, nil
 	}
-	g := newMerged(k.job, k.updated)
+	g := newGroup(k.job, k.updated)
 	g.unread = true
 	if k.place != nil {
 		g.places[k.job.Place] = *k.place
@@ -73,7 +73,7 @@ func (s *Store) applyKnown(ctx context.Context, jobID string, group []*change) (
 }
 
 // readGroup reads the job and the parts that a group is about.
-func (s *Store) readGroup(ctx context.Context, jobID string, group []*change) (*merged, error) {
+func (s *Store) readGroup(ctx context.Context, jobID string, group []*change) (*group, error) {
 	refs := []*firestore.DocumentRef{s.jobs().Doc(jobID)}
 	for _, c := range group {
 		if ref := s.parts(jobID).Doc(c.partID); c.partID != "" && !slices.ContainsFunc(refs, func(r *firestore.DocumentRef) bool { return r.Path == ref.Path }) {
@@ -87,7 +87,7 @@ func (s *Store) readGroup(ctx context.Context, jobID string, group []*change) (*
 	if !docs[0].Exists() {
 		return nil, fmt.Errorf("get job %s: %w", jobID, jobs.ErrNotFound)
 	}
-	g := newMerged(*s.readJob(docs[0]), docs[0].UpdateTime)
+	g := newGroup(*s.readJob(docs[0]), docs[0].UpdateTime)
 	for _, doc := range docs[1:] {
 		g.docs[doc.Ref.ID] = doc
 	}
@@ -96,7 +96,7 @@ func (s *Store) readGroup(ctx context.Context, jobID string, group []*change) (*
 
 // applyTo runs the changes one on top of the other and commits what they change, if anything.
 // A change that fails leaves nothing behind and does not hinder the others.
-func (s *Store) applyTo(ctx context.Context, g *merged, group []*change) (committed bool, err error) {
+func (s *Store) applyTo(ctx context.Context, g *group, group []*change) (committed bool, err error) {
 	before, jobID := g.job, g.job.ID
 	for _, c := range group {
 		if c.job, c.err = g.add(ctx, s, c); c.err != nil && g.unread {
@@ -105,19 +105,19 @@ func (s *Store) applyTo(ctx context.Context, g *merged, group []*change) (commit
 	}
 	rev := jobs.NewToken()
 	batch, updates := s.newWrites(), 0
-	ours := func(context.Context) (bool, error) { return false, nil }
+	landed := func(context.Context) (bool, error) { return false, nil }
 	for _, p := range g.changed() {
 		p.Rev = rev
 		updates++
 		batch.Update(s.parts(jobID).Doc(p.ID), fields(p), firestore.LastUpdateTime(g.docs[p.ID].UpdateTime))
-		ours = s.carries(s.parts(jobID).Doc(p.ID), rev)
+		landed = s.hasRev(s.parts(jobID).Doc(p.ID), rev)
 	}
 	jobWrite := -1
 	if !reflect.DeepEqual(before, g.job) {
 		g.job.Rev, jobWrite = rev, updates
 		updates++
 		batch.Update(s.jobs().Doc(jobID), fields(&g.job), firestore.LastUpdateTime(g.updated))
-		ours = s.carries(s.jobs().Doc(jobID), rev)
+		landed = s.hasRev(s.jobs().Doc(jobID), rev)
 	}
 	placeWrites := map[placeKey]int{}
 	for key, p := range g.changedPlaces {
@@ -136,12 +136,12 @@ func (s *Store) applyTo(ctx context.Context, g *merged, group []*change) (commit
 		return false, nil
 	}
 	// One of the group may leave while the others wait: what is sent is not taken back.
-	results, err := s.commitResults(context.WithoutCancel(ctx), batch, ours)
+	results, err := s.commitResults(context.WithoutCancel(ctx), batch, landed)
 	if err != nil {
 		return false, fmt.Errorf("commit job %s: %w", jobID, err)
 	}
 	if jobWrite >= 0 && results != nil {
-		known := knownJob{job: g.job, updated: results[jobWrite].UpdateTime}
+		known := leasedJob{job: g.job, updated: results[jobWrite].UpdateTime}
 		if place, ok := g.places[g.job.Place]; ok {
 			for key, i := range placeWrites {
 				if key.number == g.job.Place {
@@ -150,13 +150,13 @@ func (s *Store) applyTo(ctx context.Context, g *merged, group []*change) (commit
 			}
 			known.place = &place
 		}
-		s.known.note(jobID, known)
+		s.leased.note(jobID, known)
 	}
 	return true, nil
 }
 
-// carries tells whether a document holds the write with this rev.
-func (s *Store) carries(ref *firestore.DocumentRef, rev string) func(context.Context) (bool, error) {
+// hasRev tells whether a document holds the write with this rev.
+func (s *Store) hasRev(ref *firestore.DocumentRef, rev string) func(context.Context) (bool, error) {
 	return func(ctx context.Context) (bool, error) {
 		doc, err := ref.Get(ctx)
 		if err != nil {

@@ -3,7 +3,7 @@ package webhook
 import "sync"
 
 // Places bounds attempts in flight in one process. Zero fields get the defaults.
-type Places struct {
+type Concurrency struct {
 	// PerReceiver are those of one tenant at one origin; default 4. What is slow there
 	// holds up nothing but itself.
 	PerReceiver int
@@ -19,7 +19,7 @@ type Places struct {
 	SlowPerOrigin, SlowTotal int
 }
 
-func (p Places) withDefaults() Places {
+func (p Concurrency) withDefaults() Concurrency {
 	for field, value := range map[*int]int{&p.PerReceiver: 4, &p.PerTenant: 8, &p.PerOrigin: 32, &p.Total: 128, &p.SlowPerOrigin: 192} {
 		if *field < 1 {
 			*field = value
@@ -67,26 +67,26 @@ func (l *lane) drop(origin string) {
 // has room for, some 120 tenants within a try's 10 s at one origin, the last are in a crowd: their
 // tries are to be broken off, and made again in a place for slow ones.
 type Limiter struct {
-	places Places
+	places Concurrency
 
-	mu          sync.Mutex
-	quick, slow lane
-	receivers   map[receiverOf]int
-	tenants     map[string]int
-	known       map[receiverOf]struct{} // slow when last tried
-	knownAt     map[string]int          // how many of them, by origin
+	mu            sync.Mutex
+	quick, slow   lane
+	receivers     map[receiverOf]int
+	tenants       map[string]int
+	slowReceivers map[receiverOf]struct{} // slow when last tried
+	slowAt        map[string]int          // how many of them, by origin
 }
 
 // NewLimiter makes a Limiter.
-func NewLimiter(p Places) *Limiter {
+func NewLimiter(p Concurrency) *Limiter {
 	return &Limiter{
 		places: p.withDefaults(), quick: lane{origins: map[string]int{}}, slow: lane{origins: map[string]int{}},
-		receivers: map[receiverOf]int{}, tenants: map[string]int{}, known: map[receiverOf]struct{}{}, knownAt: map[string]int{},
+		receivers: map[receiverOf]int{}, tenants: map[string]int{}, slowReceivers: map[receiverOf]struct{}{}, slowAt: map[string]int{},
 	}
 }
 
 // Place is that of one attempt in flight.
-type Place struct {
+type Permit struct {
 	l        *Limiter
 	receiver receiverOf
 	lane     *lane // guarded by l.mu; nil when it was released
@@ -95,7 +95,7 @@ type Place struct {
 // TryAcquire takes a place for one attempt, or gives nil at once when there is none for
 // this tenant at this origin: the caller then puts the callback back instead of waiting, so
 // that slow receivers never fill the pool. A place must be released.
-func (l *Limiter) TryAcquire(origin, tenant string) *Place {
+func (l *Limiter) TryAcquire(origin, tenant string) *Permit {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := receiverOf{origin, tenant}
@@ -104,7 +104,7 @@ func (l *Limiter) TryAcquire(origin, tenant string) *Place {
 		return nil
 	}
 	in, perOrigin, total := &l.quick, l.places.PerOrigin, l.places.Total
-	if _, slow := l.known[r]; slow {
+	if _, slow := l.slowReceivers[r]; slow {
 		in, perOrigin, total = &l.slow, (l.places.SlowPerOrigin+1)/2, (l.places.SlowTotal+1)/2
 	}
 	if !hasRoom(in.origins[origin], perOrigin, here) || !hasRoom(in.total, total, own) {
@@ -113,13 +113,13 @@ func (l *Limiter) TryAcquire(origin, tenant string) *Place {
 	in.add(origin)
 	l.receivers[r]++
 	l.tenants[tenant]++
-	return &Place{l, r, in}
+	return &Permit{l, r, in}
 }
 
 // SetAside is to be called when the attempt has taken longer than one at a receiver that works. It
 // reports whether that has freed a place for others, or that the attempt is in a crowd: there is no
 // place for a slow one, and it holds one of the others.
-func (p *Place) SetAside() (freed, crowd bool) {
+func (p *Permit) SetAside() (freed, crowd bool) {
 	l := p.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -137,7 +137,7 @@ func (p *Place) SetAside() (freed, crowd bool) {
 }
 
 // Slow reports whether the place is one of those that are for slow receivers.
-func (p *Place) Slow() bool {
+func (p *Permit) Slow() bool {
 	p.l.mu.Lock()
 	defer p.l.mu.Unlock()
 	return p.lane == &p.l.slow
@@ -145,7 +145,7 @@ func (p *Place) Slow() bool {
 
 // Release gives the place back; calling it again does nothing. quick says that the attempt did not
 // take long.
-func (p *Place) Release(quick bool) {
+func (p *Permit) Release(quick bool) {
 	l := p.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -162,23 +162,23 @@ func (p *Place) Release(quick bool) {
 }
 
 func (l *Limiter) remember(r receiverOf) {
-	if _, ok := l.known[r]; ok {
+	if _, ok := l.slowReceivers[r]; ok {
 		return
 	}
-	if len(l.known) >= maxKnownSlow {
-		for other := range l.known {
+	if len(l.slowReceivers) >= maxKnownSlow {
+		for other := range l.slowReceivers {
 			l.forget(other)
 			break
 		}
 	}
-	l.known[r] = struct{}{}
-	l.knownAt[r.origin]++
+	l.slowReceivers[r] = struct{}{}
+	l.slowAt[r.origin]++
 }
 
 func (l *Limiter) forget(r receiverOf) {
-	if _, ok := l.known[r]; ok {
-		delete(l.known, r)
-		drop(l.knownAt, r.origin)
+	if _, ok := l.slowReceivers[r]; ok {
+		delete(l.slowReceivers, r)
+		drop(l.slowAt, r.origin)
 	}
 }
 
@@ -188,7 +188,7 @@ func (l *Limiter) Full(origin string) bool {
 	defer l.mu.Unlock()
 	quick := l.quick.total >= l.places.Total || l.quick.origins[origin] >= l.places.PerOrigin
 	slow := l.slow.total >= (l.places.SlowTotal+1)/2 || l.slow.origins[origin] >= (l.places.SlowPerOrigin+1)/2
-	return quick && (slow || l.knownAt[origin] == 0)
+	return quick && (slow || l.slowAt[origin] == 0)
 }
 
 // hasRoom reports whether a tenant that has own of the taken places may have another one.

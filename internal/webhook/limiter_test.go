@@ -22,7 +22,7 @@ func take(l *Limiter, origin, tenant string, most int) (releases []func()) {
 
 func TestLimiter(t *testing.T) {
 	t.Parallel()
-	l := NewLimiter(Places{})
+	l := NewLimiter(Concurrency{})
 	var all []func()
 	want := func(origin, tenant string, n int) {
 		t.Helper()
@@ -62,7 +62,7 @@ func TestLimiter(t *testing.T) {
 // TestLimiterShares: tenants that are greedy together leave half of all places to others.
 func TestLimiterShares(t *testing.T) {
 	t.Parallel()
-	l := NewLimiter(Places{})
+	l := NewLimiter(Concurrency{})
 	greedy := 0
 	for n := range 20 {
 		for m := range 10 {
@@ -82,7 +82,7 @@ func TestLimiterShares(t *testing.T) {
 // TestLimiterMemory: a million tenants at a million origins leave nothing behind, and those
 // that hold places are bounded.
 func TestLimiterMemory(t *testing.T) {
-	l := NewLimiter(Places{})
+	l := NewLimiter(Concurrency{})
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -104,7 +104,7 @@ func TestLimiterMemory(t *testing.T) {
 
 func TestLimiterConcurrent(t *testing.T) {
 	t.Parallel()
-	l := NewLimiter(Places{PerReceiver: 2, PerTenant: 3, PerOrigin: 4, Total: 6})
+	l := NewLimiter(Concurrency{PerReceiver: 2, PerTenant: 3, PerOrigin: 4, Total: 6})
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
@@ -129,8 +129,8 @@ func TestLimiterConcurrent(t *testing.T) {
 func TestLimiterSetsAside(t *testing.T) {
 	t.Parallel()
 	const origin = "https://gateway.com"
-	l := NewLimiter(Places{PerOrigin: 4, SlowPerOrigin: 4})
-	var hung []*Place
+	l := NewLimiter(Concurrency{PerOrigin: 4, SlowPerOrigin: 4})
+	var hung []*Permit
 	for n := range 4 {
 		p := l.TryAcquire(origin, strconv.Itoa(n))
 		if p == nil {
@@ -169,13 +169,13 @@ func TestLimiterSetsAside(t *testing.T) {
 	if p := l.TryAcquire(origin, "0"); p == nil || p.Slow() {
 		t.Error("a tenant that was quick is still slow")
 	}
-	l = NewLimiter(Places{})
+	l = NewLimiter(Concurrency{})
 	for n := range 2 * maxKnownSlow {
 		p := l.TryAcquire(origin, strconv.Itoa(n))
 		p.SetAside()
 		p.Release(false)
 	}
-	if len(l.known) != maxKnownSlow || l.knownAt[origin] != maxKnownSlow {
-		t.Errorf("%d slow receivers are known, %d at the origin, want %d", len(l.known), l.knownAt[origin], maxKnownSlow)
+	if len(l.slowReceivers) != maxKnownSlow || l.slowAt[origin] != maxKnownSlow {
+		t.Errorf("%d slow receivers are known, %d at the origin, want %d", len(l.slowReceivers), l.slowAt[origin], maxKnownSlow)
 	}
 }

@@ -25,10 +25,10 @@ const (
 // renewFunc prolongs a lease and notes progress. It runs beside the work that the lease is for.
 type renewFunc func(ctx context.Context, rows, bytes int64) error
 
-// keep runs fn under a lease, renewing it beside: when progress moved (if calm, not always), and every
+// underLease runs fn under a lease, renewing it beside: when progress moved (if calm, not always), and every
 // RenewEvery. When the lease is lost, or could not be renewed for so long that somebody else
 // may have taken it, fn's context ends with ErrLeaseLost as its cause.
-func (p *Pool) keep(ctx context.Context, progress *export.Progress, calm bool, renew renewFunc, fn func(context.Context) error) error {
+func (p *Pool) underLease(ctx context.Context, progress *export.Progress, calm bool, renew renewFunc, fn func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	done := make(chan struct{})

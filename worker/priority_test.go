@@ -9,7 +9,7 @@ import (
 )
 
 // stoodBack is how long so many parts of a worker are away that yield once each, side by side.
-func stoodBack(ctx context.Context, h *hurry, parts int) time.Duration {
+func stoodBack(ctx context.Context, h *jobPriority, parts int) time.Duration {
 	begun := time.Now()
 	var all sync.WaitGroup
 	for range parts {
@@ -24,7 +24,7 @@ func stoodBack(ctx context.Context, h *hurry, parts int) time.Duration {
 func TestYield(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each = yieldSteps * yieldStep
-		h := newHurry()
+		h := newJobPriority()
 		if got := stoodBack(t.Context(), h, 8); got != 0 {
 			t.Errorf("calm: %v, want none", got)
 		}
@@ -51,7 +51,7 @@ func TestYield(t *testing.T) {
 		if got := stoodBack(t.Context(), h, 2); got != 2*each {
 			t.Errorf("shortly after a small job: %v, want %v", got, 2*each)
 		}
-		time.Sleep(hurryFor)
+		time.Sleep(lingerFor)
 		if got := stoodBack(t.Context(), h, 2); got != 0 {
 			t.Errorf("some time after a small job: %v, want none", got)
 		}

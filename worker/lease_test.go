@@ -23,7 +23,7 @@ func TestCalmRenewals(t *testing.T) {
 			p := &Pool{policy: jobs.Policy{LeaseFor: 30 * time.Second, RenewEvery: 5 * time.Second}}
 			var progress export.Progress
 			renewals := 0
-			err := p.keep(t.Context(), &progress, c.calm, func(context.Context, int64, int64) error { renewals++; return nil }, func(ctx context.Context) error {
+			err := p.underLease(t.Context(), &progress, c.calm, func(context.Context, int64, int64) error { renewals++; return nil }, func(ctx context.Context) error {
 				for end := time.Now().Add(c.length); time.Now().Before(end); {
 					progress.Rows.Add(800)
 					wait(ctx, 100*time.Millisecond)

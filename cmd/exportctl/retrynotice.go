@@ -14,9 +14,9 @@ const answerWithin = 45 * time.Second
 // tellEvery is how often one is told of the same outage.
 const tellEvery = 10 * time.Second
 
-// patience tells why a request is sent again: who sees nothing happen thinks that the
+// retryNotice tells why a request is sent again: who sees nothing happen thinks that the
 // program hangs.
-type patience struct {
+type retryNotice struct {
 	next http.RoundTripper
 	tell func(format string, args ...any)
 
@@ -26,7 +26,7 @@ type patience struct {
 	told time.Time
 }
 
-func (p *patience) RoundTrip(r *http.Request) (*http.Response, error) {
+func (p *retryNotice) RoundTrip(r *http.Request) (*http.Response, error) {
 	p.mu.Lock()
 	if p.why != "" && p.path == r.URL.Path && time.Since(p.told) > tellEvery {
 		p.told = time.Now()

@@ -13,46 +13,48 @@ const (
 	// all of a worker's together read 25,600 rows a second: small jobs get most of the
 	// processor, and a stream of them still leaves large exports a seventh of their pace.
 	yieldSteps = 2
-	// hurryFor is how long after a small export the next one is expected: a caller who makes
+	// lingerFor is how long after a small export the next one is expected: a caller who makes
 	// them one after the other finds the worker as calm as a lone one does.
-	hurryFor = 100 * time.Millisecond
+	lingerFor = 100 * time.Millisecond
 )
 
-// hurry counts the jobs at work: planning, small exports, composing.
-type hurry struct {
-	jobs  atomic.Int32
-	until atomic.Int64  // hurryFor after the last one ended, in Unix nanoseconds
-	turn  chan struct{} // of the part that stands back
+// jobPriority counts the jobs at work: planning, small exports, composing.
+type jobPriority struct {
+	jobs    atomic.Int32
+	until   atomic.Int64  // lingerFor after the last one ended, in Unix nanoseconds
+	waiting chan struct{} // of the part that stands back
 }
 
-func newHurry() *hurry { return &hurry{turn: make(chan struct{}, 1)} }
+func newJobPriority() *jobPriority { return &jobPriority{waiting: make(chan struct{}, 1)} }
 
-func (h *hurry) begin() { h.jobs.Add(1) }
+func (h *jobPriority) begin() { h.jobs.Add(1) }
 
 // end is for a job that began. One that was cut into parts brings no others with it.
-func (h *hurry) end(cut bool) {
+func (h *jobPriority) end(cut bool) {
 	if !cut {
-		h.until.Store(time.Now().Add(hurryFor).UnixNano())
+		h.until.Store(time.Now().Add(lingerFor).UnixNano())
 	}
 	h.jobs.Add(-1)
 }
 
-func (h *hurry) on() bool { return h.jobs.Load() > 0 || time.Now().UnixNano() < h.until.Load() }
+func (h *jobPriority) active() bool {
+	return h.jobs.Load() > 0 || time.Now().UnixNano() < h.until.Load()
+}
 
 // yield lets the jobs of this worker go before its parts: jobs are small or about to be cut
 // into parts, so that whoever waits for one waits for this.
-func (h *hurry) yield(ctx context.Context) {
-	if !h.on() {
+func (h *jobPriority) yield(ctx context.Context) {
+	if !h.active() {
 		return
 	}
 	select {
-	case h.turn <- struct{}{}:
+	case h.waiting <- struct{}{}:
 	case <-ctx.Done():
 		return
 	}
-	defer func() { <-h.turn }()
+	defer func() { <-h.waiting }()
 	for range yieldSteps {
-		if !h.on() || ctx.Err() != nil {
+		if !h.active() || ctx.Err() != nil {
 			return
 		}
 		wait(ctx, yieldStep)

@@ -14,7 +14,7 @@ import (
 func delivery(id string) jobs.Message { return jobs.Message{CallbackID: id} }
 
 // ids takes out all whose turn it is, in turn.
-func ids(k *parking) (out []string, leave []func()) {
+func ids(k *waitQueue) (out []string, leave []func()) {
 	for {
 		m, l := k.next()
 		if l == nil {
@@ -26,10 +26,10 @@ func ids(k *parking) (out []string, leave []func()) {
 
 func TestParking(t *testing.T) {
 	t.Parallel()
-	k := newParking(webhook.NewLimiter(webhook.Places{PerReceiver: 1, PerTenant: 2, PerOrigin: 2}))
+	k := newWaitQueue(webhook.NewLimiter(webhook.Concurrency{PerReceiver: 1, PerTenant: 2, PerOrigin: 2}))
 	enter := func(origin, org, id string, want bool) func() {
 		t.Helper()
-		leave := k.enter(origin, org, delivery(id))
+		leave := k.acquire(origin, org, delivery(id))
 		if (leave != nil) != want {
 			t.Fatalf("enter(%s, %s) has a place: %t, want %t", origin, org, leave != nil, want)
 		}
@@ -62,23 +62,23 @@ func TestParking(t *testing.T) {
 	if got, _ = ids(k); fmt.Sprint(got) != "[3]" {
 		t.Errorf("next() gave %v, want 3", got)
 	}
-	if len(k.parked)+len(k.orgs)+len(k.origins)+k.turns.Len() != 0 {
-		t.Errorf("left over: %v %v %v", k.parked, k.orgs, k.origins)
+	if len(k.queued)+len(k.orgs)+len(k.origins)+k.rotation.Len() != 0 {
+		t.Errorf("left over: %v %v %v", k.queued, k.orgs, k.origins)
 	}
 }
 
 // TestParkingTurns: an org with many origins and many callbacks waits no less than another.
 func TestParkingTurns(t *testing.T) {
 	t.Parallel()
-	k := newParking(webhook.NewLimiter(webhook.Places{PerReceiver: 4, PerTenant: 4, PerOrigin: 4, Total: 4}))
+	k := newWaitQueue(webhook.NewLimiter(webhook.Concurrency{PerReceiver: 4, PerTenant: 4, PerOrigin: 4, Total: 4}))
 	var held []func()
 	for n := range 1000 {
-		if leave := k.enter("gateway", "greedy", delivery("g"+strconv.Itoa(n))); leave != nil {
+		if leave := k.acquire("gateway", "greedy", delivery("g"+strconv.Itoa(n))); leave != nil {
 			held = append(held, func() { leave.Release(true) })
 		}
 	}
 	for n := range 10 {
-		if leave := k.enter("gateway", "o"+strconv.Itoa(n), delivery("o"+strconv.Itoa(n))); leave != nil {
+		if leave := k.acquire("gateway", "o"+strconv.Itoa(n), delivery("o"+strconv.Itoa(n))); leave != nil {
 			held = append(held, func() { leave.Release(true) })
 		}
 	}
@@ -102,40 +102,40 @@ func TestParkingTurns(t *testing.T) {
 func TestParkingIsBounded(t *testing.T) {
 	const deliveries = 1_000_000
 	for _, orgs := range []int{10, deliveries} {
-		limiter := webhook.NewLimiter(webhook.Places{})
+		limiter := webhook.NewLimiter(webhook.Concurrency{})
 		for n := range 1000 {
 			limiter.TryAcquire("https://full.example.com:"+strconv.Itoa(n), strconv.Itoa(n))
 		}
-		k := newParking(limiter)
+		k := newWaitQueue(limiter)
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		for n := range deliveries {
 			job := "abcdefghijklmnopqrs" + strconv.Itoa(deliveries+n)
 			org := strconv.Itoa(n % orgs)
-			k.enter("https://hooks-"+org+".example.com", org, jobs.Message{JobID: job, CallbackID: "msg_" + job + "_failed_1"})
+			k.acquire("https://hooks-"+org+".example.com", org, jobs.Message{JobID: job, CallbackID: "msg_" + job + "_failed_1"})
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		mib := float64(after.HeapAlloc-before.HeapAlloc) / (1 << 20)
-		t.Logf("%d deliveries of %d orgs: %d parked at %d origins, %.1f MiB", deliveries, orgs, len(k.parked), len(k.origins), mib)
-		if len(k.parked) > maxParked || k.orgs["0"] > maxParkedOfOrg || mib > 24 {
-			t.Errorf("%d parked, %d of one org, %.1f MiB", len(k.parked), k.orgs["0"], mib)
+		t.Logf("%d deliveries of %d orgs: %d parked at %d origins, %.1f MiB", deliveries, orgs, len(k.queued), len(k.origins), mib)
+		if len(k.queued) > maxQueued || k.orgs["0"] > maxQueuedOfOrg || mib > 24 {
+			t.Errorf("%d parked, %d of one org, %.1f MiB", len(k.queued), k.orgs["0"], mib)
 		}
-		if leave := k.enter("https://late.example.com", "late", delivery("late")); leave != nil || (k.parked["late"] != nil) != (orgs == 10) {
-			t.Errorf("%d orgs: the first delivery of another one has a place: %t, is kept: %t", orgs, leave != nil, k.parked["late"] != nil)
+		if leave := k.acquire("https://late.example.com", "late", delivery("late")); leave != nil || (k.queued["late"] != nil) != (orgs == 10) {
+			t.Errorf("%d orgs: the first delivery of another one has a place: %t, is kept: %t", orgs, leave != nil, k.queued["late"] != nil)
 		}
 	}
 }
 
 // BenchmarkParkingNext is a place that is left while 10,000 orgs wait at an origin that is full.
 func BenchmarkParkingNext(b *testing.B) {
-	k := newParking(webhook.NewLimiter(webhook.Places{}))
+	k := newWaitQueue(webhook.NewLimiter(webhook.Concurrency{}))
 	for n := range 10_000 {
-		k.enter("https://dead.example.com", "org-"+strconv.Itoa(n), delivery(strconv.Itoa(n)))
+		k.acquire("https://dead.example.com", "org-"+strconv.Itoa(n), delivery(strconv.Itoa(n)))
 	}
 	for b.Loop() {
-		if leave := k.enter("https://live.example.com", "live", delivery("x")); leave != nil {
+		if leave := k.acquire("https://live.example.com", "live", delivery("x")); leave != nil {
 			leave.Release(true)
 		}
 		if _, leave := k.next(); leave != nil {

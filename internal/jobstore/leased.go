@@ -7,25 +7,25 @@ import (
 	"exportd/jobs"
 )
 
-// known are jobs that this process holds the lease of, as it last committed them. The next
+// leasedJobs are jobs that this process holds the lease of, as it last committed them. The next
 // transition of one is tried on it without a read, and counts if the commit confirms that
 // nobody has changed the job since.
-type known struct {
+type leasedJobs struct {
 	mu   sync.Mutex
-	jobs map[string]knownJob
+	jobs map[string]leasedJob
 }
 
-type knownJob struct {
+type leasedJob struct {
 	job     jobs.Job
 	updated time.Time  // of the document
 	place   *placeDocs // that the job has, if it is known
 }
 
-// maxKnown is how many jobs a worker may have slots for. Beyond it, one is read again.
-const maxKnown = 64
+// maxLeased is how many jobs a worker may have slots for. Beyond it, one is read again.
+const maxLeased = 64
 
 // take gives a job and forgets it: whoever commits the next transition notes it anew.
-func (k *known) take(id string) (knownJob, bool) {
+func (k *leasedJobs) take(id string) (leasedJob, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	j, ok := k.jobs[id]
@@ -33,14 +33,14 @@ func (k *known) take(id string) (knownJob, bool) {
 	return j, ok
 }
 
-func (k *known) note(id string, j knownJob) {
+func (k *leasedJobs) note(id string, j leasedJob) {
 	if j.job.Lease.Token == "" {
 		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for other := range k.jobs {
-		if len(k.jobs) < maxKnown {
+		if len(k.jobs) < maxLeased {
 			break
 		}
 		delete(k.jobs, other)
