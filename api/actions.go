@@ -54,7 +54,7 @@ func (s *Server) cancel(c *gin.Context, caller *apikey.Key) error {
 	}
 	j, err = s.update(c, caller, j.ID, cancelJob(reason))
 	if err != nil {
-		return err
+		return conflict("canceled", err)
 	}
 	c.Header("Location", statusURL(j.ID))
 	writeJSON(c, http.StatusAccepted, viewOf(j))
@@ -66,19 +66,25 @@ func cancelJob(reason string) func(*jobs.Tx) error {
 		if !tx.Job.DeletedAt.IsZero() {
 			return jobs.ErrNotFound
 		}
-		return conflict(tx.Job.State, "canceled", tx.Cancel(reason))
+		return tx.Cancel(reason)
 	}
 }
 
-// conflict says what the job is that cannot be canceled or rerun.
-func conflict(was jobs.State, what string, err error) error {
-	if !errors.Is(err, jobs.ErrTransition) {
-		return err
+// conflict says why a job cannot be canceled or rerun, from what the transition knows.
+func conflict(what string, err error) error {
+	answer := func(state jobs.State, why string) error {
+		return &problem{status: http.StatusConflict, message: "the job cannot be " + what + ": " + why, extra: map[string]any{"state": state}}
 	}
-	return &problem{
-		status: http.StatusConflict, message: "the job cannot be " + what + ": it is " + string(was),
-		extra: map[string]any{"state": was},
+	if e, ok := errors.AsType[*jobs.TransitionError](err); ok {
+		return answer(e.State, "it is "+string(e.State))
 	}
+	if e, ok := errors.AsType[*jobs.RerunError](err); ok && errors.Is(e, jobs.ErrTransition) {
+		if e.Reason == jobs.RefusedDamaged {
+			return answer(e.State, string(e.Reason)+"; request the export again")
+		}
+		return answer(e.State, "it "+string(e.Reason))
+	}
+	return err
 }
 
 // deleteJob deletes a job for its owner: file and parts now, the record stays for audit. When

@@ -33,6 +33,8 @@ type Jobs interface {
 	// Submit finds or makes the job of a request. Other errors: *jobs.QueueFullError,
 	// jobs.ErrIdempotencyMismatch.
 	Submit(ctx context.Context, s jobs.Submission) (jobs.Submitted, error)
+	// Policy has the numbers that Update's transactions use.
+	Policy() jobs.Policy
 	// ReuseFor is how long Submit answers equal requests with a success.
 	ReuseFor() time.Duration
 	Get(ctx context.Context, id string) (*jobs.Job, error)

@@ -22,7 +22,7 @@ var errorTable = []struct {
 	message string
 }{
 	{vip.ErrWorkspaceUnknown, http.StatusNotFound, "workspace not found"},
-	{errChannelUnknown, http.StatusNotFound, "channel not found"},
+	{vip.ErrChannelUnknown, http.StatusNotFound, "channel not found"},
 	{vip.ErrNotVIP, http.StatusForbidden, "workspace is not a VIP workspace"},
 	{vip.ErrChannelNotConnected, http.StatusForbidden, "channel is not connected to the workspace"},
 	{jobs.ErrNotFound, http.StatusNotFound, textNoJob},

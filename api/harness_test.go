@@ -395,6 +395,8 @@ func (f *fakeJobs) Watch(ctx context.Context, id string, fn func(*jobs.Job) bool
 	}
 }
 
+func (f *fakeJobs) Policy() jobs.Policy { return testPolicy }
+
 func (f *fakeJobs) List(_ context.Context, l jobs.List) (jobs.JobPage, error) {
 	f.calls++
 	f.list = l

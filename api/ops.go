@@ -84,15 +84,11 @@ func (s *Server) opsRerun(c *gin.Context, caller *apikey.Key) error {
 	observe(c).jobID = j.ID
 	var really jobs.RerunMode
 	j, err = s.update(c, caller, j.ID, func(tx *jobs.Tx) (err error) {
-		was := tx.Job.State
-		if !was.Ended() { // a running job may become queued, but not by an operator's rerun
-			return conflict(was, "rerun", jobs.ErrTransition)
-		}
 		really, err = tx.Rerun(mode, reason)
-		return conflict(was, "rerun", err)
+		return err
 	})
 	if err != nil {
-		return err
+		return conflict("rerun", err)
 	}
 	s.ring(c, jobs.QueueExports, jobs.Message{JobID: j.ID})
 	writeJSON(c, http.StatusAccepted, map[string]any{"job": opsViewOf(j), "mode": really})
@@ -111,7 +107,7 @@ func (s *Server) opsCancel(c *gin.Context, caller *apikey.Key) error {
 	}
 	observe(c).jobID = j.ID
 	if j, err = s.update(c, caller, j.ID, cancelJob(reason)); err != nil {
-		return err
+		return conflict("canceled", err)
 	}
 	writeJSON(c, http.StatusAccepted, map[string]any{"job": opsViewOf(j)})
 	return nil

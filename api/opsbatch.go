@@ -111,7 +111,7 @@ func (s *Server) filesOf(ctx context.Context, req batchRequest, page []*jobs.Job
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(filesAtOnce)
 	for i, j := range page {
-		if jobs.Ineligible(j, req.Mode) != "" {
+		if s.refusal(j, req.Mode) != "" {
 			continue
 		}
 		g.Go(func() (err error) {
@@ -123,6 +123,14 @@ func (s *Server) filesOf(ctx context.Context, req batchRequest, page []*jobs.Job
 		})
 	}
 	return there, g.Wait()
+}
+
+// refusal is why a job is not run again, "" if it is.
+func (s *Server) refusal(j *jobs.Job, mode jobs.RerunMode) string {
+	if refused, ok := errors.AsType[*jobs.RerunError](j.Rerunnable(mode, s.jobs.Policy(), s.now())); ok {
+		return string(refused.Reason)
+	}
+	return ""
 }
 
 func (s *Server) dryRun(c *gin.Context, req batchRequest) error {
@@ -143,9 +151,9 @@ func (s *Server) dryRun(c *gin.Context, req batchRequest) error {
 		}
 		for i, j := range page.Jobs {
 			matched++
-			reason := jobs.Ineligible(j, req.Mode)
+			reason := s.refusal(j, req.Mode)
 			if reason == "" && there[i] {
-				reason = jobs.HasFile
+				reason = string(jobs.RefusedHasFile)
 			}
 			if reason == "" {
 				eligible++

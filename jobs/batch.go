@@ -1,9 +1,6 @@
 package jobs
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Batch is a rerun of every job that a filter matches, carried out by the workers.
 type Batch struct {
@@ -92,22 +89,4 @@ func (b *Batch) Invalidate(why error, now time.Time) {
 	b.FinishedAt, b.WakeAt = now, time.Time{}
 	b.Skipped = map[string]int{"the record of the batch is damaged: " + clip(why.Error(), 500): 1}
 	b.Damage = "" // it is whole again
-}
-
-// HasFile is why a job is not eligible whose file was to be lost.
-const HasFile = "has its file"
-
-// Ineligible says why a job cannot be run again by a mode, "" if it can.
-func Ineligible(j *Job, mode RerunMode) string {
-	switch {
-	case j.Schema != SchemaVersion:
-		return "written by another version"
-	case !j.DeletedAt.IsZero():
-		return "deleted by its owner"
-	case j.checkedRequest(time.Time{}) != nil:
-		return "its record is damaged"
-	case !j.State.CanBecome(Queued) || !j.State.Ended() || j.State == Succeeded && mode != Fresh:
-		return fmt.Sprintf("is %s", j.State)
-	}
-	return ""
 }

@@ -186,15 +186,6 @@ func (tx *Tx) Delete(reason string) error {
 	return nil
 }
 
-// RerunMode says what a rerun starts from.
-type RerunMode string
-
-// Resume keeps finished parts and the snapshot while it can be read, Fresh starts anew.
-const (
-	Resume RerunMode = "resume"
-	Fresh  RerunMode = "fresh"
-)
-
 // FileLost is what a job says whose file is no longer in storage before its time.
 func FileLost() *JobError {
 	return &JobError{
@@ -222,51 +213,6 @@ func (tx *Tx) Lose(object string) error {
 	j.Cleanup, j.WakeAt = true, j.FileExpiresAt
 	tx.event(EventExpired, j.Error.Code, j.Error.Message, "")
 	return nil
-}
-
-// Rerun queues an ended job again and says what it really starts from. A succeeded one is
-// run again by mode Fresh only; its file goes when the new one is there. ErrTransition if
-// the job is queued or running, ErrNotFound if its owner deleted it or its
-// record's life is over: the purge does not look again before it deletes.
-func (tx *Tx) Rerun(mode RerunMode, reason string) (RerunMode, error) {
-	if err := tx.check(); err != nil {
-		return "", err
-	}
-	j := tx.Job
-	if !j.DeletedAt.IsZero() {
-		return "", fmt.Errorf("job %s was deleted by its owner: %w", j.ID, ErrNotFound)
-	}
-	from := j.State
-	if from == Succeeded && mode != Fresh {
-		return "", fmt.Errorf("job %s has succeeded, only mode fresh runs it again: %w", j.ID, ErrTransition)
-	}
-	if !from.Ended() { // running to queued is legal, but for a failed attempt only
-		return "", fmt.Errorf("job %s is %s, only an ended one runs again: %w", j.ID, from, ErrTransition)
-	}
-	if err := j.checkedRequest(tx.Now); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrTransition, err) // it would make another file than was asked for
-	}
-	// The rescuer's clock may be ahead: it must not have purged what is queued here.
-	if gone := j.FinishedAt.Add(tx.Policy.RecordLife - tx.Policy.Skew); !tx.Now.Before(gone) {
-		return "", fmt.Errorf("the record of job %s is being deleted: %w", j.ID, ErrNotFound)
-	}
-	if err := tx.become(Queued); err != nil {
-		return "", err
-	}
-	readable := j.Counted && tx.Now.Before(j.SnapshotTime.Add(tx.Policy.SnapshotLife))
-	if mode != Resume || from != Failed || !readable || !j.Cleanup {
-		mode = Fresh
-		tx.fresh()
-		j.RowsFloor = 0
-	}
-	j.Result, j.Error, j.Cleanup = Result{}, nil, false
-	j.FinishedAt, j.FileExpiresAt, j.NotBefore = time.Time{}, time.Time{}, time.Time{}
-	j.AttemptBase, j.Interruptions, j.SnapshotRestarts, j.Resuming = j.Attempt, 0, 0, false
-	// A new epoch also before the first claim: the next end is another one to callbacks and sweeps.
-	j.Epoch++
-	j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
-	tx.event(EventRerun, "", "from "+string(from)+", "+string(mode), reason)
-	return mode, nil
 }
 
 // Discarded notes that the objects of the parts were deleted, after the job has succeeded in

@@ -27,6 +27,20 @@ var (
 	ErrUnavailable = errors.New("temporarily unavailable")
 )
 
+// TransitionError is an ErrTransition that says what the job is.
+type TransitionError struct {
+	JobID     string
+	State, To State
+}
+
+// Error says what was asked for.
+func (e *TransitionError) Error() string {
+	return fmt.Sprintf("job %s is %s, cannot become %s", e.JobID, e.State, e.To)
+}
+
+// Is is for errors.Is.
+func (e *TransitionError) Is(target error) bool { return target == ErrTransition }
+
 // Unavailable is an ErrUnavailable in words of its own, for what stays away until somebody mends
 // it: "temporarily" would be wrong of a subscription that was deleted.
 func Unavailable(format string, args ...any) error {

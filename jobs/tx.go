@@ -86,7 +86,7 @@ func (tx *Tx) event(t EventType, code Code, message, reason string) {
 
 func (tx *Tx) become(next State) error {
 	if !tx.Job.State.CanBecome(next) {
-		return fmt.Errorf("job %s is %s, cannot become %s: %w", tx.Job.ID, tx.Job.State, next, ErrTransition)
+		return &TransitionError{JobID: tx.Job.ID, State: tx.Job.State, To: next}
 	}
 	if tx.Job.State == Running {
 		if err := tx.leavePlace(); err != nil {

@@ -96,45 +96,51 @@ func (p *Pool) rerunPage(ctx context.Context, b *jobs.Batch, page []*jobs.Job) (
 		if j.BatchID == b.ID {
 			continue // rerun before a crash; the job counts itself
 		}
-		why := jobs.Ineligible(j, b.Mode)
-		if why == "" && b.Filter.FileLost {
-			if why, err = p.hasFile(ctx, j); err != nil {
-				return nil, err
-			}
+		why, err := p.refusal(ctx, b, j)
+		if err != nil {
+			return nil, err
 		}
 		if why != "" {
-			skipped[why]++
+			skipped[string(why)]++
 			continue
 		}
 		if err := pace.Wait(ctx); err != nil {
 			return nil, err
 		}
-		_, err := p.Store.Update(ctx, j.ID, b.Actor, func(tx *jobs.Tx) error {
-			if tx.Job.BatchID == b.ID {
-				return jobs.ErrNotDue
-			}
-			tx.Job.BatchID = b.ID
-			_, err := tx.Rerun(b.Mode, b.Reason)
-			return err
-		})
+		_, err = p.Store.Update(ctx, j.ID, b.Actor, func(tx *jobs.Tx) error { return tx.RerunIn(b) })
+		refused, isRefused := errors.AsType[*jobs.RerunError](err)
 		switch {
-		case errors.Is(err, jobs.ErrNotDue):
-		case errors.Is(err, jobs.ErrTransition), errors.Is(err, jobs.ErrNotFound):
-			skipped["changed meanwhile"]++
-		case err != nil:
-			return nil, err
-		default:
+		case err == nil:
 			p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
+		case errors.Is(err, jobs.ErrNotDue):
+		case isRefused: // changed since it was listed
+			skipped[string(refused.Reason)]++
+		case errors.Is(err, jobs.ErrNotFound):
+			skipped[string(jobs.RefusedPurged)]++
+		case errors.Is(err, jobs.ErrUnavailable), ctx.Err() != nil:
+			return nil, err
+		default: // of this job, as far as anybody can say: the others are not to wait for it for ever
+			p.Log.Warn("batch passes a job over", zap.String("batch_id", b.ID), zap.String("job_id", j.ID), zap.Error(err))
+			skipped[notWritten]++
 		}
 	}
 	return skipped, nil
 }
 
-// hasFile says so where the file of a succeeded job is in storage, "" where it is lost.
-func (p *Pool) hasFile(ctx context.Context, j *jobs.Job) (why string, err error) {
+// notWritten is why a batch passed over a job whose record the database does not take.
+const notWritten = "its record cannot be written: see the worker's log"
+
+// refusal is why a job of the batch's page is not run again, "" if it is to be.
+func (p *Pool) refusal(ctx context.Context, b *jobs.Batch, j *jobs.Job) (jobs.Refusal, error) {
+	if refused, ok := errors.AsType[*jobs.RerunError](j.Rerunnable(b.Mode, p.policy, p.Now())); ok {
+		return refused.Reason, nil
+	}
+	if !b.Filter.FileLost {
+		return "", nil
+	}
 	lost, err := p.Exporter.Lost(ctx, j)
 	if err != nil || lost {
 		return "", err
 	}
-	return jobs.HasFile, nil
+	return jobs.RefusedHasFile, nil
 }

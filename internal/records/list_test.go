@@ -421,9 +421,9 @@ func TestDirectory(t *testing.T) {
 		org, workspace, channel string
 		want                    error
 	}{
-		{"o1", "w1", "c1", nil}, {"o1", "w1", "c2", vip.ErrChannelNotConnected}, {"o1", "w1", "nope", vip.ErrChannelNotConnected},
-		{"o1", "w1", "c3", vip.ErrChannelNotConnected}, {"o1", "w2", "c1", vip.ErrNotVIP}, {"o1", "w3", "c3", vip.ErrWorkspaceUnknown},
-		{"o1", "nope", "c1", vip.ErrWorkspaceUnknown}, {"o1", "a/b", "c1", vip.ErrWorkspaceUnknown}, {"o1", "w1", "..", vip.ErrChannelNotConnected},
+		{"o1", "w1", "c1", nil}, {"o1", "w1", "c2", vip.ErrChannelNotConnected}, {"o1", "w1", "nope", vip.ErrChannelUnknown},
+		{"o1", "w1", "c3", vip.ErrChannelUnknown}, {"o1", "w2", "c1", vip.ErrNotVIP}, {"o1", "w3", "c3", vip.ErrWorkspaceUnknown},
+		{"o1", "nope", "c1", vip.ErrWorkspaceUnknown}, {"o1", "a/b", "c1", vip.ErrWorkspaceUnknown}, {"o1", "w1", "..", vip.ErrChannelUnknown},
 		{"", "w1", "c1", vip.ErrWorkspaceUnknown}, {"o2", "w1", "c1", vip.ErrWorkspaceUnknown},
 	} {
 		if err := vip.Gate(t.Context(), r, test.org, test.workspace, test.channel); !errors.Is(err, test.want) {

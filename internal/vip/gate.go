@@ -16,8 +16,9 @@ var (
 	ErrWorkspaceUnknown = errors.New("workspace not found")
 	// ErrNotVIP: the workspace is not a VIP workspace.
 	ErrNotVIP = errors.New("workspace is not a VIP workspace")
-	// ErrChannelNotConnected: there is no such channel in the org, or it is not
-	// connected to the workspace.
+	// ErrChannelUnknown: there is no such channel, or it belongs to another org.
+	ErrChannelUnknown = errors.New("channel not found")
+	// ErrChannelNotConnected: the channel is not connected to the workspace.
 	ErrChannelNotConnected = errors.New("channel is not connected to the workspace")
 )
 
@@ -60,11 +61,11 @@ func Gate(ctx context.Context, dir Directory, orgID, workspaceID, mediumID strin
 	}
 	switch {
 	case errors.Is(cerr, jobs.ErrNotFound):
-		return ErrChannelNotConnected
+		return ErrChannelUnknown
 	case cerr != nil:
 		return fmt.Errorf("look up channel: %w", cerr)
 	case c.OrgID != orgID:
-		return ErrChannelNotConnected
+		return ErrChannelUnknown
 	case slices.Contains(w.ChannelIDs, mediumID), slices.Contains(c.WorkspaceIDs, workspaceID):
 		return nil
 	}

@@ -1,0 +1,87 @@
+package worker_test
+
+import (
+	"testing"
+	"time"
+
+	"cloud.google.com/go/firestore"
+
+	"exportd/jobs"
+	"exportd/worker"
+)
+
+// finished waits until a batch has ended, and gives how many jobs it has run again.
+func (r *rig) finished(t *testing.T, id string) (*jobs.Batch, int64) {
+	t.Helper()
+	it := r.firestore.Collection("ExportBatches").Doc(id).Snapshots(t.Context())
+	defer it.Stop()
+	for {
+		doc, err := it.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at, _ := doc.Data()["finishedAt"].(time.Time); !at.IsZero() {
+			b, rerun, err := r.store.Batch(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b, rerun
+		}
+	}
+}
+
+// TestBatchOverDamaged: a batch ends, whatever the jobs are that it meets, and says of each what became of it.
+func TestBatchOverDamaged(t *testing.T) {
+	t.Parallel()
+	r := &damageRig{rig: newRig(t)}
+	wounds := []struct {
+		what  string
+		patch []firestore.Update
+		want  jobs.Refusal // "": run again
+	}{
+		{"nothing", nil, ""},
+		{"a number that nothing counts to", []firestore.Update{{Path: "interruptions", Value: -1}}, ""},
+		{"a phase that is none", []firestore.Update{{Path: "phase", Value: "later"}}, ""},
+		{"a state that is none", []firestore.Update{{Path: "state", Value: "lost"}}, ""},
+		{"another type", []firestore.Update{{Path: "wakeAt", Value: "soon"}}, ""},
+		{"no error", []firestore.Update{{Path: "error", Value: nil}}, ""},
+		{"schema 0", []firestore.Update{{Path: "schema", Value: 0}}, ""},
+		{"params of another request", []firestore.Update{{Path: "params", Value: map[string]any{"workspaceId": "ws9"}}}, jobs.RefusedDamaged},
+		{"no org", []firestore.Update{{Path: "orgId", Value: ""}}, jobs.RefusedDamaged},
+		{"schema 7", []firestore.Update{{Path: "schema", Value: 7}}, jobs.RefusedVersion},
+		{"deleted", []firestore.Update{{Path: "deletedAt", Value: r.clock.Now()}}, jobs.RefusedDeleted},
+		{"a record at its end", []firestore.Update{{Path: "finishedAt", Value: r.clock.Now().Add(-100 * 24 * time.Hour)}}, jobs.RefusedPurged},
+		{"a commit that fails", nil, "its record cannot be written: see the worker's log"},
+	}
+	want, rerun, unwritable := map[string]int{}, int64(0), ""
+	for _, w := range wounds {
+		id := r.stage(t, "failed")
+		if w.patch != nil {
+			if _, err := r.firestore.Collection("ExportJobs").Doc(id).Update(t.Context(), w.patch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		switch w.want {
+		case "":
+			rerun++
+		default:
+			want[string(w.want)]++
+			unwritable = id // the last
+		}
+	}
+	made, err := r.store.CreateBatch(t.Context(), jobs.Batch{Reason: "r", Actor: "op", Mode: jobs.Resume, MaxPerSecond: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &moody{Store: r.store, fails: func(id string) bool { return id == unwritable }}
+	r.work(t, func(c *worker.Config) { c.Store, c.Callbacks = store, nil })
+	b, n := r.finished(t, made.ID)
+	if n != rerun || b.Matched != len(wounds) {
+		t.Errorf("%d of %d jobs were run again, want %d of %d", n, b.Matched, rerun, len(wounds))
+	}
+	for reason, n := range want {
+		if b.Skipped[reason] != n {
+			t.Errorf("%d jobs were passed over because %q, want %d: %v", b.Skipped[reason], reason, n, b.Skipped)
+		}
+	}
+}
