@@ -63,7 +63,7 @@ type Jobs interface {
 type Operations interface {
 	// CreateBatch stores a rerun of many jobs for the workers; Batch and Batches tell how
 	// far one is, Batch with the number of jobs rerun. jobs.ErrNotFound for an unknown one.
-	CreateBatch(ctx context.Context, b jobs.Batch) (*jobs.Batch, error)
+	CreateBatch(ctx context.Context, r jobs.BatchRequest) (*jobs.Batch, error)
 	Batch(ctx context.Context, id string) (*jobs.Batch, int64, error)
 	Batches(ctx context.Context, limit int) ([]*jobs.Batch, error)
 	// Stats counts the whole system, SetPaused switches a queue.

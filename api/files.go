@@ -55,7 +55,7 @@ func (s *Server) proven(ctx context.Context, j *jobs.Job) *jobs.Job {
 		there, err := s.objects.Holds(ctx, j.Result.Object, j.Result.Size, j.Result.CRC32C)
 		switch {
 		case errors.Is(err, objectstore.ErrNoBucket):
-			return s.lost(j), nil // it may be the bucket's name that is wrong: not noted
+			return j.WithoutFile(), nil // it may be the bucket's name that is wrong: not noted
 		case err != nil:
 			s.log.Warn("cannot tell whether a file is there; its link is handed out", zap.String("job_id", j.ID), zap.Error(err))
 			s.files.until.Set(key, s.now().Add(fileDoubt))
@@ -72,21 +72,19 @@ func (s *Server) proven(ctx context.Context, j *jobs.Job) *jobs.Job {
 	return j
 }
 
-func (*Server) lost(j *jobs.Job) *jobs.Job {
-	lost := *j
-	lost.State, lost.Error = jobs.Expired, jobs.FileLost()
-	return &lost
-}
-
 // noteLost has the job say that its file is lost. What was noted meanwhile wins.
 func (s *Server) noteLost(ctx context.Context, j *jobs.Job) *jobs.Job {
-	noted, err := s.jobs.Update(ctx, j.ID, "api", func(tx *jobs.Tx) error { return tx.Lose(j.Result.Object) })
+	var was jobs.Job
+	noted, err := s.jobs.Update(ctx, j.ID, "api", func(tx *jobs.Tx) error {
+		was = *tx.Job
+		return tx.Lose(j.Result.Object)
+	})
 	if errors.Is(err, jobs.ErrNotDue) {
-		noted, err = s.jobs.Get(ctx, j.ID)
+		return &was
 	}
 	if err != nil {
 		s.log.Warn("cannot note that a file is lost", zap.String("job_id", j.ID), zap.Error(err))
-		return s.lost(j)
+		return j.WithoutFile()
 	}
 	return noted
 }

@@ -31,7 +31,7 @@ const (
 
 // batchRequest is a rerun of all that a filter matches.
 type batchRequest struct {
-	jobs.Batch
+	jobs.BatchRequest
 	dryRun bool
 }
 
@@ -40,7 +40,7 @@ func readBatch(r *http.Request, datasets dataset.Set) (batchRequest, error) {
 	if err != nil {
 		return batchRequest{}, err
 	}
-	req := batchRequest{Batch: jobs.Batch{Reason: b.reason(true), Mode: enum(&b.params, "mode", jobs.Resume, jobs.Fresh)}}
+	req := batchRequest{BatchRequest: jobs.BatchRequest{Reason: b.reason(true), Mode: enum(&b.params, "mode", jobs.Resume, jobs.Fresh)}}
 	req.MaxPerSecond = b.integer("maxPerSecond", 1, maxRate, defaultRate)
 	req.dryRun = b.boolean("dryRun")
 	given := req.Mode != ""
@@ -86,7 +86,7 @@ func (s *Server) opsRerunAll(c *gin.Context, caller *apikey.Key) error {
 	req.Actor = actor(caller)
 	ctx, done := begin(c)
 	defer done()
-	b, err := s.operations.CreateBatch(ctx, req.Batch)
+	b, err := s.operations.CreateBatch(ctx, req.BatchRequest)
 	if err != nil {
 		return err
 	}

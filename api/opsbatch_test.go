@@ -14,12 +14,12 @@ import (
 // The operators' side of fakeJobs: batches in memory; what workers do with them is shown
 // end to end.
 
-func (f *fakeJobs) CreateBatch(_ context.Context, b jobs.Batch) (*jobs.Batch, error) {
-	b.ID, b.CreatedAt = jobs.NewID(), noon
+func (f *fakeJobs) CreateBatch(_ context.Context, r jobs.BatchRequest) (*jobs.Batch, error) {
+	b := jobs.NewBatch(r, noon)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.batches = append(f.batches, &b)
-	return &b, f.err
+	f.batches = append(f.batches, b)
+	return b, f.err
 }
 
 func (f *fakeJobs) Batch(_ context.Context, id string) (*jobs.Batch, int64, error) {

@@ -33,7 +33,7 @@ func (unwritable) UpdateCallback(ctx context.Context, _, _ string, _ func(*jobs.
 	return nil, hangs(ctx)
 }
 
-func (unwritable) CreateBatch(ctx context.Context, _ jobs.Batch) (*jobs.Batch, error) {
+func (unwritable) CreateBatch(ctx context.Context, _ jobs.BatchRequest) (*jobs.Batch, error) {
 	return nil, hangs(ctx)
 }
 

@@ -16,8 +16,9 @@
 // # The protocol
 //
 // A message is a doorbell; the documents are the truth. Every transition is a method of
-// Tx: a pure function of the job, its part and the time, run inside one transaction of
-// the store. Three rules carry the rest:
+// Tx (BatchTx, CallbackTx): a pure function of the job, its part and the time, run inside one transaction
+// of the store. It calls nobody: what it needs and has not been read, it asks for by ErrUnread. No
+// other package changes a job, part, callback, batch or place (internal/layout looks). Three rules carry the rest:
 //
 //  1. Every job that may need somebody has WakeAt set, every part that is held or waits for
 //     a retry as well. A crash between any two steps leaves a document whose WakeAt passes, and

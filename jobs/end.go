@@ -89,17 +89,20 @@ func (tx *Tx) keepProgress() error {
 	if j.Phase != PhaseParts {
 		return nil
 	}
+	var unread error
 	for i := max(0, j.NextPart-2*tx.Policy.Window); i < min(j.NextPart, j.PartsTotal); i++ {
 		p, err := tx.part(i)
-		if errors.Is(err, ErrInvalid) {
-			continue // what it did is not known
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrUnread):
+			unread = err // ask for all of them at once
+		case errors.Is(err, ErrInvalid): // what it did is not known
+		case err != nil:
 			return err
+		default:
+			j.RowsDone += p.RowsDone
 		}
-		j.RowsDone += p.RowsDone
 	}
-	return nil
+	return unread
 }
 
 // fresh forgets snapshot and plan. What callers have seen of the progress stays.
@@ -192,6 +195,20 @@ func FileLost() *JobError {
 		Code: CodeFileLost, Message: "the file is no longer in storage", Retryable: true,
 		Remedy: "find out who deletes from the bucket (lifecycle rules, people), then rerun with mode fresh",
 	}
+}
+
+// WithoutFile is a succeeded job whose file is lost, for who cannot have it noted.
+func (j *Job) WithoutFile() *Job {
+	lost := *j
+	lost.State, lost.Error = Expired, FileLost()
+	return &lost
+}
+
+// At is the job as it is once its snapshot is pinned, for work that goes on while that is recorded.
+func (j *Job) At(snapshot time.Time) *Job {
+	at := *j
+	at.SnapshotTime = snapshot.UTC()
+	return &at
 }
 
 // Lose notes that storage no longer has the object of a succeeded job: the file has expired

@@ -21,6 +21,9 @@ var (
 	ErrUnknownSchema = errors.New("written by another version")
 	// ErrInvalid: the document makes no sense (edited by hand, or damaged).
 	ErrInvalid = errors.New("invalid document")
+	// ErrUnread: a transition asks for a document that its transaction has not read yet. The store
+	// reads all that was asked for and runs the transition again, on the job as it was.
+	ErrUnread = errors.New("not read yet")
 	// ErrInterrupted is the cause of a context that ended because the process shuts down.
 	ErrInterrupted = errors.New("interrupted by shutdown")
 	// ErrUnavailable: a dependency (Firestore, Pub/Sub, Storage) cannot be reached now.

@@ -55,6 +55,29 @@ func NewPlace(orgID string, number int) *Place {
 	return &Place{Schema: SchemaVersion, OrgID: orgID, Number: number, Shard: int(h.Sum32() % Shards)}
 }
 
+// DoubtedPlace is what is believed of a place whose document makes no sense: who has the place, if that can be a
+// job, as the commit by which that job stops running gives it back. Whether it was wanted is not known, so
+// that who frees it has the rescuer look who waits.
+func DoubtedPlace(orgID string, number int, jobID string) *Place {
+	p := NewPlace(orgID, number)
+	if p.Wanted = true; ValidID(jobID) {
+		p.JobID = jobID
+	}
+	return p
+}
+
+// Follow gives a doubted place the first turn after last that is in a slot: whose turn it was is not
+// known, and so it counts as the last.
+func (p *Place) Follow(last int64, slot int) {
+	for last++; last%PlaceTurns != int64(slot); {
+		last++
+	}
+	p.Turn = last
+}
+
+// Rouse has a doubted place woken now, whatever its WakeAt says.
+func (p *Place) Rouse(now time.Time) { p.Wanted, p.WakeAt = true, now.Add(-time.Second) }
+
 // Slot is which of the place's documents its turn is in, from 0.
 func (p *Place) Slot() int { return int(p.Turn % PlaceTurns) }
 
@@ -68,7 +91,8 @@ func Newest(docs []*Place) (newest *Place) {
 	return newest
 }
 
-// Places are the places of the job's org as a transaction sees them.
+// Places are the places of the job's org as a transaction has read them; ErrUnread where the store has to
+// read some first.
 type Places interface {
 	// Any gives n of the places that the org has, or all, in whatever order, with those that it gave
 	// before; nil if its jobs need none.

@@ -28,10 +28,12 @@ type Tx struct {
 	Parts    map[string]*Part
 	changed  map[string]bool
 
+	// load gives a part that the store has read; ErrUnread where it has to read it first.
 	load func(partID string) (*Part, error)
 }
 
-// NewTx starts a transaction on job; load reads a part of it within the same transaction.
+// NewTx starts a transaction on job; load gives a part of it
+// as the transaction has read it, or ErrUnread: no transition calls a store.
 func NewTx(p Policy, now time.Time, actor string, job *Job, load func(partID string) (*Part, error)) *Tx {
 	job.reshard() // also where another version, or a hand, left none
 	return &Tx{Policy: p, Now: now.UTC().Truncate(time.Microsecond), Actor: actor, Job: job, Parts: map[string]*Part{}, changed: map[string]bool{}, load: load}

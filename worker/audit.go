@@ -55,17 +55,7 @@ func (p *Pool) lookThrough(ctx context.Context, a *audit) {
 // wakeBatch has a batch looked at with those that are due, if it has not ended; a damaged one is
 // ended.
 func (p *Pool) wakeBatch(ctx context.Context, id string) {
-	_, err := p.Store.UpdateBatch(ctx, id, func(b *jobs.Batch, now time.Time) error {
-		switch {
-		case b.Schema != jobs.SchemaVersion:
-			return jobs.ErrNotDue
-		case b.FinishedAt.IsZero():
-			b.WakeAt = now
-		default:
-			b.WakeAt = time.Time{}
-		}
-		return nil
-	})
+	_, err := p.Store.UpdateBatch(ctx, id, (*jobs.BatchTx).Wake)
 	if err != nil {
 		p.Log.Debug("cannot wake batch", zap.String("batch_id", id), zap.Error(err))
 	}

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
@@ -11,13 +10,9 @@ import (
 	"exportd/jobs"
 )
 
-const (
-	// batchPage is how many jobs of a batch are worked through between two notes of its
-	// progress; a crash repeats at most as many, which finds them rerun already.
-	batchPage = 25
-	// batchLease is how long a batch is its worker's; a page at 1 job a second fits in.
-	batchLease = time.Minute
-)
+// batchPage is how many jobs of a batch are worked through between two notes of its
+// progress; a crash repeats at most as many, which finds them rerun already.
+const batchPage = 25
 
 // runBatches works on the batches that are due, one after the other, so that the rate cap
 // of each holds.
@@ -37,19 +32,9 @@ func (p *Pool) runBatches(ctx context.Context) {
 // runBatch reruns the jobs of a batch page by page, noting its progress after each.
 func (p *Pool) runBatch(ctx context.Context, id string) error {
 	for ctx.Err() == nil {
-		ended := false
-		b, err := p.Store.UpdateBatch(ctx, id, func(b *jobs.Batch, now time.Time) error {
-			if b.Schema != jobs.SchemaVersion {
-				return jobs.ErrNotDue // another build's
-			}
-			if ended = !b.FinishedAt.IsZero(); ended { // also one that is ended here, for it is damaged
-				b.WakeAt = time.Time{}
-				return nil
-			}
-			b.WakeAt = now.Add(batchLease)
-			return nil
-		})
-		if ended && err == nil || errors.Is(err, jobs.ErrNotDue) {
+		var over bool
+		b, err := p.Store.UpdateBatch(ctx, id, func(tx *jobs.BatchTx) (err error) { over, err = tx.Claim(); return err })
+		if over && err == nil || errors.Is(err, jobs.ErrUnknownSchema) { // or another build's
 			return nil
 		}
 		if err != nil {
@@ -63,23 +48,8 @@ func (p *Pool) runBatch(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		cursor := b.Cursor
-		_, err = p.Store.UpdateBatch(ctx, id, func(b *jobs.Batch, now time.Time) error {
-			if b.Cursor != cursor {
-				return jobs.ErrLeaseLost // somebody else took this page
-			}
-			b.Matched += len(page.Jobs)
-			if b.Skipped == nil {
-				b.Skipped = map[string]int{}
-			}
-			for reason, n := range skipped {
-				b.Skipped[reason] += n
-			}
-			b.Cursor = page.Next
-			if page.Next == "" {
-				b.FinishedAt, b.WakeAt = now, time.Time{}
-			}
-			return nil
+		_, err = p.Store.UpdateBatch(ctx, id, func(tx *jobs.BatchTx) error {
+			return tx.Advance(b.Cursor, len(page.Jobs), skipped, page.Next)
 		})
 		if err != nil || page.Next == "" {
 			return err

@@ -109,8 +109,7 @@ func (d *damageRig) stage(t *testing.T, stage string) string {
 		t.Fatalf("Plan() = %d parts, %v", len(plan.Parts), err)
 	}
 	if stage == "succeeded" {
-		j.SnapshotTime = plan.Snapshot
-		res, err := d.exporter.Write(t.Context(), export.Spec{Job: j, Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, new(export.Progress))
+		res, err := d.exporter.Write(t.Context(), export.Spec{Job: j.At(plan.Snapshot), Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, new(export.Progress))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +253,7 @@ func (d *damageRig) others(t *testing.T) {
 	for i, data := range []map[string]any{
 		{"maxPerSecond": 0}, {"cursor": "x"}, {"mode": 5}, {"wakeAt": far}, {"schema": nil}, {"filter": "all"}, {"skipped": "x"},
 	} {
-		b, err := d.store.CreateBatch(t.Context(), jobs.Batch{Reason: "r", Mode: jobs.Fresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{OrgID: "none"}})
+		b, err := d.store.CreateBatch(t.Context(), jobs.BatchRequest{Reason: "r", Mode: jobs.Fresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{OrgID: "none"}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -81,7 +81,6 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 	}
 	// The file is written while the snapshot is noted: an attempt that dies before that has
 	// made nothing that another snapshot could contradict.
-	j.SnapshotTime = plan.Snapshot
 	var part jobs.PartResult
 	both, work := errgroup.WithContext(ctx)
 	both.Go(func() error {
@@ -89,7 +88,7 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 		return err
 	})
 	both.Go(func() (err error) {
-		part, err = p.Exporter.Write(work, export.Spec{Job: j, Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, progress)
+		part, err = p.Exporter.Write(work, export.Spec{Job: j.At(plan.Snapshot), Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, progress)
 		return err
 	})
 	if err := both.Wait(); err != nil {

@@ -48,7 +48,7 @@ type store interface {
 	PurgePointers(ctx context.Context, now time.Time) error
 	List(ctx context.Context, l jobs.List) (jobs.JobPage, error)
 	DueBatches(ctx context.Context, now time.Time, limit int) ([]*jobs.Batch, error)
-	UpdateBatch(ctx context.Context, id string, fn func(b *jobs.Batch, now time.Time) error) (*jobs.Batch, error)
+	UpdateBatch(ctx context.Context, id string, fn func(*jobs.BatchTx) error) (*jobs.Batch, error)
 	NoteDead(ctx context.Context, lane jobs.Queue, reason string) error
 	UpdateCallback(ctx context.Context, id, actor string, fn func(*jobs.CallbackTx) error) (*jobs.Callback, error)
 	Receivers(ctx context.Context, orgID string, addresses ...string) ([]jobstore.Receiver, error)

@@ -14,15 +14,13 @@ import (
 func (s *Store) batches() *firestore.CollectionRef { return s.client.Collection("ExportBatches") }
 
 // CreateBatch stores a batch that a worker takes up.
-func (s *Store) CreateBatch(ctx context.Context, b jobs.Batch) (*jobs.Batch, error) {
-	b.ID, b.Schema, b.Rev = jobs.NewID(), jobs.SchemaVersion, jobs.NewToken()
-	b.CreatedAt = s.cfg.Now().UTC().Truncate(time.Microsecond)
-	b.WakeAt, b.Skipped = b.CreatedAt, map[string]int{}
+func (s *Store) CreateBatch(ctx context.Context, r jobs.BatchRequest) (*jobs.Batch, error) {
+	b := jobs.NewBatch(r, s.cfg.Now())
 	ref := s.batches().Doc(b.ID)
 	if err := s.commit(ctx, s.newWrites().Create(ref, b), s.hasRev(ref, b.Rev)); err != nil {
 		return nil, fmt.Errorf("create batch: %w", err)
 	}
-	return &b, nil
+	return b, nil
 }
 
 // Batch gets a batch with the number of jobs that it has run again so far. ErrNotFound if
@@ -62,8 +60,8 @@ func (s *Store) listBatches(ctx context.Context, q firestore.Query) ([]*jobs.Bat
 	return out, nil
 }
 
-// UpdateBatch changes a batch by compare-and-set; fn may run more than once.
-func (s *Store) UpdateBatch(ctx context.Context, id string, fn func(b *jobs.Batch, now time.Time) error) (*jobs.Batch, error) {
+// UpdateBatch runs a transition of a batch by compare-and-set; fn may run more than once.
+func (s *Store) UpdateBatch(ctx context.Context, id string, fn func(*jobs.BatchTx) error) (*jobs.Batch, error) {
 	var out *jobs.Batch
 	err := retry(ctx, func() error {
 		ref := s.batches().Doc(id)
@@ -72,7 +70,7 @@ func (s *Store) UpdateBatch(ctx context.Context, id string, fn func(b *jobs.Batc
 			return fmt.Errorf("get batch %s: %w", id, classify(err))
 		}
 		b := s.decodeBatch(doc)
-		if err := fn(b, s.cfg.Now().UTC().Truncate(time.Microsecond)); err != nil {
+		if err := fn(jobs.NewBatchTx(s.cfg.Now(), b)); err != nil {
 			return err
 		}
 		b.Rev = jobs.NewToken()

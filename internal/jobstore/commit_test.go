@@ -34,7 +34,7 @@ func TestCommitsAreBounded(t *testing.T) {
 		},
 		"a pause": func() error { return s.SetPaused(ctx, jobs.QueueExports, true, "test", "r") },
 		"a role":  func() error { _, err := s.Acquire(ctx, "r", "me", time.Minute); return err },
-		"a batch": func() error { _, err := s.CreateBatch(ctx, jobs.Batch{MaxPerSecond: 1}); return err },
+		"a batch": func() error { _, err := s.CreateBatch(ctx, jobs.BatchRequest{MaxPerSecond: 1}); return err },
 		"a receiver": func() error {
 			return s.ChangeReceiver(ctx, "org", "https://a.example", "https://a.example", func(r *jobstore.Receiver) { r.FailingSince = time.Now() })
 		},

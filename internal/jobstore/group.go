@@ -3,6 +3,7 @@ package jobstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -127,21 +128,34 @@ func newGroup(job jobs.Job, updated time.Time) *group {
 		places: map[int]placeDocs{}, changedPlaces: map[placeKey]*jobs.Place{}}
 }
 
-// add runs a change. One that fails leaves nothing behind.
+// maxReads bounds the rounds of reading what a transition asks for: a claim asks for one place and then for
+// all, an end for the job's place and then for its parts under way.
+const maxReads = 8
+
+// add runs a change. One that fails leaves nothing behind. A transition reads nothing by itself: what it
+// asks for and has not been read yet is read here, all at once, and the transition runs again.
 func (g *group) add(ctx context.Context, s *Store, c *change) (*jobs.Job, error) {
-	job := g.job
-	tx := jobs.NewTx(s.cfg.Policy, s.cfg.Now(), c.actor, &job, func(id string) (*jobs.Part, error) {
-		if p := g.parts[id]; p != nil {
-			again := *p
-			return &again, nil
+	for range maxReads {
+		job, want := g.job, &wanted{}
+		tx := jobs.NewTx(s.cfg.Policy, s.cfg.Now(), c.actor, &job, func(id string) (*jobs.Part, error) { return g.part(s, want, id) })
+		tx.Places = groupPlaces{s, g, want}
+		if err := c.fn(tx); want.any() {
+			if err := g.read(ctx, s, want); err != nil {
+				return nil, err
+			}
+			continue
+		} else if err != nil {
+			return nil, err
 		}
-		return g.read(ctx, s, id)
-	})
-	tx.Places = groupPlaces{ctx, s, g}
-	if err := c.fn(tx); err != nil {
-		return nil, err
+		g.keep(tx)
+		return &job, nil
 	}
-	g.job = job
+	return nil, fmt.Errorf("the transition asks for ever more documents: %w", jobs.ErrUnavailable)
+}
+
+// keep takes what a transition has changed.
+func (g *group) keep(tx *jobs.Tx) {
+	g.job = *tx.Job
 	for _, p := range tx.ChangedPlaces {
 		g.changedPlaces[placeKey{p.Number, p.Slot()}] = p
 	}
@@ -153,20 +167,51 @@ func (g *group) add(ctx context.Context, s *Store, c *change) (*jobs.Job, error)
 	if tx.Callback != nil {
 		g.callbacks = append(g.callbacks, tx.Callback)
 	}
-	return &job, nil
 }
 
-// read gives a part as it is stored.
-func (g *group) read(ctx context.Context, s *Store, id string) (*jobs.Part, error) {
-	doc := g.docs[id]
-	if doc == nil {
-		var err error
-		if doc, err = s.parts(g.job.ID).Doc(id).Get(ctx); err != nil {
-			return nil, classify(err)
-		}
-		g.docs[id] = doc
+// wanted is what a transition asked for that was not read yet.
+type wanted struct {
+	parts  []string
+	places []int
+}
+
+func (w *wanted) any() bool { return len(w.parts)+len(w.places) > 0 }
+
+// read reads what is wanted, in one round trip.
+func (g *group) read(ctx context.Context, s *Store, w *wanted) error {
+	refs := make([]*firestore.DocumentRef, 0, len(w.parts)+len(w.places)*jobs.PlaceTurns)
+	for _, id := range w.parts {
+		refs = append(refs, s.parts(g.job.ID).Doc(id))
 	}
-	if !doc.Exists() || s.lapsed(doc) {
+	for _, n := range w.places {
+		refs = append(refs, s.placeRefs(g.job.OrgID, n)...)
+	}
+	docs, err := s.client.GetAll(ctx, refs)
+	if err != nil {
+		return classify(err)
+	}
+	for i, id := range w.parts {
+		g.docs[id] = docs[i]
+	}
+	docs = docs[len(w.parts):]
+	for i, n := range w.places {
+		g.places[n] = s.readPlace(docs[i*jobs.PlaceTurns:(i+1)*jobs.PlaceTurns], g.job.OrgID, n)
+	}
+	return nil
+}
+
+// part gives a part as the changes of the group leave it.
+func (g *group) part(s *Store, want *wanted, id string) (*jobs.Part, error) {
+	if p := g.parts[id]; p != nil {
+		again := *p
+		return &again, nil
+	}
+	doc := g.docs[id]
+	switch {
+	case doc == nil:
+		want.parts = append(want.parts, id)
+		return nil, jobs.ErrUnread
+	case !doc.Exists() || s.lapsed(doc):
 		return nil, jobs.ErrNotFound
 	}
 	p := decodePart(doc)

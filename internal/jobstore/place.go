@@ -63,12 +63,9 @@ func (s *Store) readPlace(docs []*firestore.DocumentSnapshot, orgID string, numb
 		}
 	}
 	for slot, d := range out {
-		if d.damaged && d.place == nil { // whose turn it was is not known: it counts as the last
-			for last++; last%jobs.PlaceTurns != int64(slot); {
-				last++
-			}
-			out[slot].place = d.rest
-			out[slot].place.Turn = last
+		if d.damaged && d.place == nil {
+			d.rest.Follow(last, slot)
+			out[slot].place, last = d.rest, d.rest.Turn
 		}
 	}
 	return out
@@ -78,13 +75,13 @@ func (s *Store) readPlaceDoc(doc *firestore.DocumentSnapshot, orgID string, numb
 	if !doc.Exists() {
 		return d
 	}
-	fresh, p := jobs.NewPlace(orgID, number), jobs.Place{}
+	var p jobs.Place
 	d.exists, d.updated = true, doc.UpdateTime
 	why := salvage(doc, &p)
 	if why == "" && (p.OrgID != orgID || p.Number != number || p.Slot() != slot) {
 		why = "orgId, number and turn are not those of its id"
 	}
-	if why == "" && !inShard(doc, fresh.Shard) {
+	if why == "" && !inShard(doc, jobs.NewPlace(orgID, number).Shard) {
 		why = "shard is none"
 	}
 	if why == "" {
@@ -97,11 +94,7 @@ func (s *Store) readPlaceDoc(doc *firestore.DocumentSnapshot, orgID string, numb
 		return d
 	}
 	s.damaged(telemetry.PlaceDocument, doc, why)
-	if jobs.ValidID(p.JobID) {
-		fresh.JobID = p.JobID
-	}
-	fresh.Wanted = true // whether it was is not known: who frees it has the rescuer look who waits
-	d.damaged, d.rest = true, fresh
+	d.damaged, d.rest = true, jobs.DoubtedPlace(orgID, number, p.JobID)
 	return d
 }
 
@@ -119,9 +112,9 @@ func (d *placeDocs) newest(orgID string, number int) jobs.Place {
 
 // groupPlaces are the places of the org of a group's job, as its changes leave them.
 type groupPlaces struct {
-	ctx context.Context
-	s   *Store
-	g   *group
+	s    *Store
+	g    *group
+	want *wanted
 }
 
 // Any gives n of those that the org has, maxPlacesRead at most.
@@ -146,21 +139,13 @@ func (p groupPlaces) Get(number int) (*jobs.Place, error) {
 
 func (p groupPlaces) get(numbers []int) ([]*jobs.Place, error) {
 	org := p.g.job.OrgID
-	var refs []*firestore.DocumentRef
-	var missing []int
 	for _, n := range numbers {
 		if _, ok := p.g.places[n]; !ok {
-			refs, missing = append(refs, p.s.placeRefs(org, n)...), append(missing, n)
+			p.want.places = append(p.want.places, n)
 		}
 	}
-	if len(refs) > 0 {
-		docs, err := p.s.client.GetAll(p.ctx, refs)
-		if err != nil {
-			return nil, classify(err)
-		}
-		for i, n := range missing {
-			p.g.places[n] = p.s.readPlace(docs[i*jobs.PlaceTurns:(i+1)*jobs.PlaceTurns], org, n)
-		}
+	if p.want.any() {
+		return nil, jobs.ErrUnread
 	}
 	out := make([]*jobs.Place, len(numbers))
 	for i, n := range numbers {
@@ -222,7 +207,7 @@ func (s *Store) WakePlace(ctx context.Context, d Due) (ring string, err error) {
 			return s.Retire(ctx, d) // of a turn that is over
 		}
 		if was[p.Slot()].damaged { // its wakeAt was read by the query
-			p.Wanted, p.WakeAt = true, s.cfg.Now().Add(-time.Second)
+			p.Rouse(s.cfg.Now())
 		}
 		held, err := s.inPlace(ctx, p)
 		if err != nil {

@@ -511,7 +511,7 @@ func TestStatsLeasesAndBatches(t *testing.T) {
 	if err := b.Release(ctx, "rescuer", "b"); err != nil {
 		t.Errorf("Release = %v", err)
 	}
-	made, err := b.CreateBatch(ctx, jobs.Batch{Reason: "r", MaxPerSecond: 5, Filter: jobs.BatchFilter{State: jobs.Failed}})
+	made, err := b.CreateBatch(ctx, jobs.BatchRequest{Reason: "r", MaxPerSecond: 5, Filter: jobs.BatchFilter{State: jobs.Failed}})
 	if err != nil {
 		t.Fatalf("CreateBatch = %v", err)
 	}
@@ -519,7 +519,7 @@ func TestStatsLeasesAndBatches(t *testing.T) {
 	if err != nil || len(due) != 1 || due[0].ID != made.ID {
 		t.Errorf("DueBatches = %+v, %v", due, err)
 	}
-	if _, err := b.UpdateBatch(ctx, made.ID, func(x *jobs.Batch, now time.Time) error { x.FinishedAt, x.WakeAt = now, time.Time{}; return nil }); err != nil {
+	if _, err := b.UpdateBatch(ctx, made.ID, func(tx *jobs.BatchTx) error { return tx.Advance("", 0, nil, "") }); err != nil {
 		t.Errorf("UpdateBatch = %v", err)
 	}
 	if got, n, err := b.Batch(ctx, made.ID); err != nil || n != 0 || got.FinishedAt.IsZero() || got.Filter.State != jobs.Failed {

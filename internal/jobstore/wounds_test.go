@@ -163,7 +163,7 @@ var wards = map[string]ward{
 		return ref
 	}, readFreePlaces},
 	"ExportBatches": {telemetry.BatchDocument, func(w *wardRig) *firestore.DocumentRef {
-		b, err := w.CreateBatch(w.t.Context(), jobs.Batch{Reason: "r", Mode: jobs.Fresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{OrgID: "none", State: jobs.Failed}})
+		b, err := w.CreateBatch(w.t.Context(), jobs.BatchRequest{Reason: "r", Mode: jobs.Fresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{OrgID: "none", State: jobs.Failed}})
 		w.must(err)
 		w.ids = []string{b.ID}
 		return w.client.Collection("ExportBatches").Doc(b.ID)

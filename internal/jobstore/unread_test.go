@@ -1,0 +1,40 @@
+package jobstore_test
+
+import (
+	"testing"
+
+	"exportd/jobs"
+)
+
+// A transition calls no store: what it asks for is read at once, however many documents that are. A restart
+// looks at the parts under way, and the one that fails at its job's place as well.
+func TestTransitionsReadAtOnce(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{RunningJobs: 2})
+	id := b.submit(t, request("org", 1)).Job.ID
+	var lease jobs.Lease
+	b.update(t, id, func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("w"); return err })
+	j := b.update(t, id, func(tx *jobs.Tx) error { return tx.Plan(lease, b.clock.now(), make([]jobs.Range, 6)) })
+	for i := range 2 { // the window moves on to the fourth
+		var part jobs.Part
+		b.update(t, id, func(tx *jobs.Tx) error {
+			p, l, err := tx.ClaimPart(j.PlanEpoch, i, "w")
+			if err == nil {
+				part, lease = *p, l
+			}
+			return err
+		})
+		b.update(t, id, func(tx *jobs.Tx) error {
+			_, err := tx.CommitPart(j.PlanEpoch, i, lease, "w", jobs.PartResult{Object: part.ObjectName(tx.Job, lease.Token)})
+			return err
+		})
+	}
+	reads := func() int64 { return b.faults().Methods["Firestore/BatchGetDocuments"].Calls }
+	before := reads()
+	if j := b.update(t, id, func(tx *jobs.Tx) error { return tx.Void(j.PlanEpoch, jobs.ErrInvalid) }); j.State != jobs.Queued {
+		t.Fatalf("it is %s", j.State)
+	}
+	if n := reads() - before; n > 3 {
+		t.Errorf("the restart made %d reads, want 3: of the job, its place, its four parts", n)
+	}
+}
