@@ -33,7 +33,7 @@ func TestJobView(t *testing.T) {
 		`"csvUrl":"https://storage.example/signed?X-Goog-Signature=exports_org1_x_final.csvvip-users_0001-01-01.csv",` +
 		`"csvUrlExpiresAt":"2026-06-15T13:00:00Z","fileExpiresAt":"2026-06-16T12:00:00Z","sizeBytes":99,"crc32c":"AAAAAQ==","guardedCells":0,"error":null,` +
 		`"callback":{"url":"https://hooks.example.com/x","state":"pending","attempts":2,"lastStatus":503,"nextAttemptAt":"2026-06-15T12:01:00Z"},` +
-		`"rerunOf":null,"statusUrl":"/exports/bbbbbbbbbbbbbbbbbbbbbbbbbb"}`
+		`"statusUrl":"/exports/bbbbbbbbbbbbbbbbbbbbbbbbbb"}`
 	if got := w.Body.String(); got != want {
 		t.Errorf("job =\n%s\nwant\n%s", got, want)
 	}

@@ -32,7 +32,6 @@ type jobView struct {
 	GuardedCells  *int64        `json:"guardedCells"`
 	Error         *errorView    `json:"error"`
 	Callback      *callbackView `json:"callback"`
-	RerunOf       *string       `json:"rerunOf"`
 	StatusURL     string        `json:"statusUrl"`
 }
 
@@ -91,9 +90,6 @@ func viewOf(j *jobs.Job) jobView {
 	}
 	if e := j.Error; e != nil {
 		v.Error = &errorView{e.Code, cmp.Or(e.Message, "why is not on record"), e.Retryable}
-	}
-	if j.RerunOf != "" {
-		v.RerunOf = &j.RerunOf
 	}
 	return v
 }

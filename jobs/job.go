@@ -81,7 +81,6 @@ type Job struct {
 	SweptEpoch    int64     `firestore:"sweptEpoch,omitempty"`
 	FileExpiresAt time.Time `firestore:"fileExpiresAt,omitempty"`
 	DeletedAt     time.Time `firestore:"deletedAt,omitempty"`
-	RerunOf       string    `firestore:"rerunOf,omitempty"`
 	// BatchID is the last batch that reran the job.
 	BatchID string `firestore:"batchId,omitempty"`
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -169,14 +168,4 @@ func Fingerprint(orgID string, kind Kind, columns int, p Params) string {
 	}{columns, orgID, kind, p})
 	sum := sha256.Sum256(body)
 	return hex.EncodeToString(sum[:])
-}
-
-// PartID is the document id of part index of the plan made at epoch. Zero-padded, so
-// that ids sort as the parts do: 100,000 parts of 50,000 rows are 5e9 rows.
-func PartID(planEpoch int64, index int) string {
-	i := strconv.Itoa(index)
-	for len(i) < 5 {
-		i = "0" + i
-	}
-	return strconv.FormatInt(planEpoch, 10) + "-" + i
 }

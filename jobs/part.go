@@ -74,3 +74,13 @@ func (p *Part) ObjectName(j *Job, token string) string {
 func (j *Job) ResultName() string {
 	return j.ObjectPrefix() + strconv.FormatInt(j.Epoch, 10) + "/" + string(j.Kind) + "-" + j.Lease.Token + ".csv"
 }
+
+// PartID is the document id of part index of the plan made at epoch. Zero-padded, so
+// that ids sort as the parts do: 100,000 parts of 50,000 rows are 5e9 rows.
+func PartID(planEpoch int64, index int) string {
+	i := strconv.Itoa(index)
+	for len(i) < 5 {
+		i = "0" + i
+	}
+	return strconv.FormatInt(planEpoch, 10) + "-" + i
+}

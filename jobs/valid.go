@@ -147,7 +147,6 @@ func (j *Job) checkPlain(c *checks) {
 	c.text("rev", j.Rev, maxText)
 	c.text("keyId", j.KeyID, maxText)
 	c.text("requestId", j.RequestID, maxText)
-	c.text("rerunOf", j.RerunOf, maxText)
 	c.text("batchId", j.BatchID, maxText)
 	c.that(!j.CreatedAt.IsZero(), "createdAt is missing")
 	for name, t := range map[string]time.Time{

@@ -392,7 +392,6 @@ type Job struct {
 	// Params The request, normalised. What was not asked for is left out.
 	Params    Params   `json:"params"`
 	Progress  Progress `json:"progress"`
-	RerunOf   *string  `json:"rerunOf"`
 	SizeBytes *int64   `json:"sizeBytes"`
 
 	// SnapshotTime The instant that the file is a picture of.
@@ -426,7 +425,6 @@ type JobBase struct {
 	// Params The request, normalised. What was not asked for is left out.
 	Params    Params   `json:"params"`
 	Progress  Progress `json:"progress"`
-	RerunOf   *string  `json:"rerunOf"`
 	SizeBytes *int64   `json:"sizeBytes"`
 
 	// SnapshotTime The instant that the file is a picture of.
@@ -545,7 +543,6 @@ type OpsJob struct {
 	// Remedy What an operator can do about the error.
 	Remedy    *string `json:"remedy"`
 	RequestID string  `json:"requestId"`
-	RerunOf   *string `json:"rerunOf"`
 	SizeBytes *int64  `json:"sizeBytes"`
 
 	// SnapshotTime The instant that the file is a picture of.

@@ -274,7 +274,7 @@ func jobFacts(j *client.Job) [][2]cell {
 	if cb := j.Callback; cb != nil {
 		facts = append(facts, [2]cell{words("callback"), words(callbackText(cb))})
 	}
-	return append(facts, [2]cell{words("rerun of"), optional(j.RerunOf)})
+	return facts
 }
 
 func partsOf(p client.Progress) cell {
