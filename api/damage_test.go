@@ -128,8 +128,8 @@ var patients = map[string]func(b *damageBench) patient{
 		return patient{ref: b.cloud.Firestore.Collection("ExportLeases").Doc("queue-" + string(jobs.QueueParts)), ids: strings.NewReplacer("{queue}", string(jobs.QueueParts))}
 	},
 	"receiver": func(b *damageBench) patient {
-		b.must(b.store.ChangeReceiver(b.tb.Context(), "org1", "https://x.example", "https://x.example", func(r *jobstore.Receiver) {
-			*r = jobstore.Receiver{FailingSince: noon, LastFailure: noon, Suspended: true, SuspendedAt: noon, Why: "fails"}
+		b.must(b.store.ChangeReceiver(b.tb.Context(), "org1", "https://x.example", "https://x.example", func(r *jobs.Receiver) {
+			*r = jobs.Receiver{FailingSince: noon, LastFailure: noon, Suspended: true, SuspendedAt: noon, Why: "fails"}
 		}))
 		return patient{ref: b.first("ExportCallbackReceivers"), ids: strings.NewReplacer()}
 	},

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"exportd/internal/apikey"
-	"exportd/internal/jobstore"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -27,62 +26,22 @@ type Records interface {
 	LabelCounts(ctx context.Context, q vip.Query) (counts []records.LabelCount, total int64, err error)
 }
 
-// Jobs stores jobs. internal/jobstore has it. Every method may return jobs.ErrUnavailable;
-// those that name a job return jobs.ErrNotFound for one that does not exist.
+// Jobs stores jobs. internal/jobstore has it.
 type Jobs interface {
-	// Submit finds or makes the job of a request. Other errors: *jobs.QueueFullError,
-	// jobs.ErrIdempotencyMismatch.
-	Submit(ctx context.Context, s jobs.Submission) (jobs.Submitted, error)
-	// Policy has the numbers that Update's transactions use.
-	Policy() jobs.Policy
-	// ReuseFor is how long Submit answers equal requests with a success.
-	ReuseFor() time.Duration
-	Get(ctx context.Context, id string) (*jobs.Job, error)
-	// GetOf is Get of a job of an org. Another org's is not found by the same work as one that
-	// does not exist.
-	GetOf(ctx context.Context, orgID, id string) (*jobs.Job, error)
-	// Watch calls fn with the job as it is and after each change, until fn returns true
-	// (then it returns nil) or ctx ends. fn is never called after Watch has returned.
-	Watch(ctx context.Context, id string, fn func(*jobs.Job) (stop bool)) error
-	// List returns jobs.ErrInvalid for a page token that is none.
-	List(ctx context.Context, l jobs.List) (jobs.JobPage, error)
-	// Usage counts the jobs of an org that run and that wait.
-	Usage(ctx context.Context, orgID string) (running, queued int64, err error)
-	// Update runs transitions in a transaction and returns the job as it then is.
-	Update(ctx context.Context, id, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error)
-	// Progress adds up what the parts have done while the job's phase is parts.
-	Progress(ctx context.Context, j *jobs.Job) (rows, bytes int64, err error)
-	// Events is a job's timeline, oldest first. Parts are those of the plan in force, by
-	// index. Callbacks are a job's callbacks, oldest first.
-	Events(ctx context.Context, id string) ([]jobs.Event, error)
-	Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error)
-	Callbacks(ctx context.Context, jobID string) ([]*jobs.Callback, error)
+	jobs.SubmitStore
+	jobs.TxStore
+	jobs.JobReader
 }
 
 // Operations is what only operators need. internal/jobstore has it.
 type Operations interface {
-	// CreateBatch stores a rerun of many jobs for the workers; Batch and Batches tell how
-	// far one is, Batch with the number of jobs rerun. jobs.ErrNotFound for an unknown one.
-	CreateBatch(ctx context.Context, r jobs.BatchRequest) (*jobs.Batch, error)
-	Batch(ctx context.Context, id string) (*jobs.Batch, int64, error)
-	Batches(ctx context.Context, limit int) ([]*jobs.Batch, error)
-	// Stats counts the whole system, SetPaused switches a queue.
-	Stats(ctx context.Context) (jobstore.Stats, error)
-	SetPaused(ctx context.Context, q jobs.Queue, paused bool, actor, reason string) error
-	// ListCallbacks gives a page of deliveries, newest first; next is empty on the last.
-	ListCallbacks(ctx context.Context, l jobstore.CallbackList) (page []*jobs.Callback, next string, err error)
-	// UpdateCallback runs a transition of a delivery and returns it as it then is.
-	UpdateCallback(ctx context.Context, id, actor string, fn func(*jobs.CallbackTx) error) (*jobs.Callback, error)
-	// SuspendedReceivers lists to whom no callbacks are sent. ResumeReceiver lets them go
-	// again and says how many it began again.
-	SuspendedReceivers(ctx context.Context) ([]jobstore.Receiver, error)
-	ResumeReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error)
+	jobs.BatchDesk
+	jobs.ControlStore
+	jobs.CallbackDesk
 }
 
 // Queue rings workers. internal/jobqueue has it.
-type Queue interface {
-	Publish(ctx context.Context, q jobs.Queue, m jobs.Message) error
-}
+type Queue = jobs.Publisher
 
 // Objects holds the files. internal/objectstore has it.
 type Objects interface {

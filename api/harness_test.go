@@ -20,7 +20,6 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"exportd/internal/apikey"
-	"exportd/internal/jobstore"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/records"
 	"exportd/internal/vip"
@@ -270,9 +269,9 @@ type fakeJobs struct {
 	events       []jobs.Event
 	parts        []*jobs.Part
 	batches      []*jobs.Batch
-	paused       map[jobs.Queue]jobstore.Pause
-	callbackList jobstore.CallbackList // of the last ListCallbacks
-	receivers    []jobstore.Receiver
+	paused       map[jobs.Queue]jobs.Pause
+	callbackList jobs.CallbackList // of the last ListCallbacks
+	receivers    []jobs.Receiver
 }
 
 // set stores a copy of j, with what every job has.

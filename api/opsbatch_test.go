@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
 
@@ -35,14 +34,14 @@ func (f *fakeJobs) Batch(_ context.Context, id string) (*jobs.Batch, int64, erro
 
 func (f *fakeJobs) Batches(context.Context, int) ([]*jobs.Batch, error) { return f.batches, f.err }
 
-func (f *fakeJobs) Stats(context.Context) (jobstore.Stats, error) {
-	return jobstore.Stats{States: map[jobs.State]int64{jobs.Queued: 3}, ErrorCodes: map[jobs.Code]int64{jobs.CodeMissingIndex: 2},
+func (f *fakeJobs) Stats(context.Context) (jobs.Stats, error) {
+	return jobs.Stats{States: map[jobs.State]int64{jobs.Queued: 3}, ErrorCodes: map[jobs.Code]int64{jobs.CodeMissingIndex: 2},
 		OldestQueuedAt: noon.Add(-90e9), Workers: []string{"w1"}, Paused: f.paused,
-		DeadLetters: map[jobs.Queue]jobstore.DeadLetters{jobs.QueueParts: {Count: 1, Reason: "message is not JSON"}}}, f.err
+		DeadLetters: map[jobs.Queue]jobs.DeadLetters{jobs.QueueParts: {Count: 1, Reason: "message is not JSON"}}}, f.err
 }
 
 func (f *fakeJobs) SetPaused(_ context.Context, q jobs.Queue, paused bool, actor, reason string) error {
-	f.paused = map[jobs.Queue]jobstore.Pause{q: {Paused: paused, Actor: actor, Reason: reason, At: noon}}
+	f.paused = map[jobs.Queue]jobs.Pause{q: {Paused: paused, Actor: actor, Reason: reason, At: noon}}
 	return f.err
 }
 
@@ -100,7 +99,11 @@ func TestRerunAllDryRun(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	job := func(s jobs.State) *jobs.Job {
-		return &jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, State: s}
+		j := &jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, State: s}
+		if s.Ended() {
+			j.FinishedAt = noon
+		}
+		return j
 	}
 	deleted := job(jobs.Failed)
 	deleted.DeletedAt = noon

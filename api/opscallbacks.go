@@ -10,7 +10,6 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
-	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
 
@@ -77,7 +76,7 @@ func (s *Server) redeliver(c *gin.Context, caller *apikey.Key, id, reason string
 
 // redeliverRequest is what POST /ops/callbacks/redeliver says.
 type redeliverRequest struct {
-	list   jobstore.CallbackList
+	list   jobs.CallbackList
 	reason string
 	dryRun bool
 }
@@ -98,8 +97,8 @@ func readRedeliver(r *http.Request) (redeliverRequest, error) {
 }
 
 // callbackFilter reads the object "filter", in which a state is required.
-func (b *body) callbackFilter() jobstore.CallbackList {
-	l := jobstore.CallbackList{PageSize: pageCallbacks}
+func (b *body) callbackFilter() jobs.CallbackList {
+	l := jobs.CallbackList{PageSize: pageCallbacks}
 	b.object("filter", func(p *params) {
 		if l.State = enum(p, "state", redelivered...); l.State == "" && p.values["state"] == nil {
 			p.fault("state", typeRequired, nil, "is required")

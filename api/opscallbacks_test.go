@@ -17,7 +17,7 @@ import (
 	"exportd/jobs"
 )
 
-func (f *fakeJobs) ListCallbacks(_ context.Context, l jobstore.CallbackList) ([]*jobs.Callback, string, error) {
+func (f *fakeJobs) ListCallbacks(_ context.Context, l jobs.CallbackList) ([]*jobs.Callback, string, error) {
 	f.calls++
 	f.callbackList = l
 	from := 0
@@ -52,7 +52,7 @@ func (f *fakeJobs) UpdateCallback(_ context.Context, id, actor string, fn func(*
 	return nil, jobs.ErrNotFound
 }
 
-func (f *fakeJobs) SuspendedReceivers(context.Context) ([]jobstore.Receiver, error) {
+func (f *fakeJobs) SuspendedReceivers(context.Context) ([]jobs.Receiver, error) {
 	return f.receivers, f.err
 }
 
@@ -203,7 +203,7 @@ func TestRedeliverMoreThanARequest(t *testing.T) {
 func TestReceivers(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.jobs.receivers = []jobstore.Receiver{
+	b.jobs.receivers = []jobs.Receiver{
 		{OrgID: "org1", Origin: "https://a.example", Address: "https://a.example", SuspendedAt: noon, Exhausted: 20, Why: "20 exhausted", Suspended: true},
 		{OrgID: "org1", Origin: "https://a.example", Address: "https://a.example/x?token=callback-token", SuspendedAt: noon, Why: "410", Suspended: true},
 	}

@@ -24,6 +24,9 @@ var (
 	// ErrUnread: a transition asks for a document that its transaction has not read yet. The store
 	// reads all that was asked for and runs the transition again, on the job as it was.
 	ErrUnread = errors.New("not read yet")
+	// ErrClock: this machine's clock differs from the store's by more than clocks may. By it, whoever
+	// has a role would seem gone, and every lease run out or without end.
+	ErrClock = errors.New("the clock of this machine is wrong")
 	// ErrInterrupted is the cause of a context that ended because the process shuts down.
 	ErrInterrupted = errors.New("interrupted by shutdown")
 	// ErrUnavailable: a dependency (Firestore, Pub/Sub, Storage) cannot be reached now.

@@ -61,3 +61,10 @@ func ParseMessage(data []byte) (Message, error) {
 	}
 	return m, nil
 }
+
+// Delivery is a message as it was pulled from a lane.
+type Delivery struct {
+	Data []byte
+	// Receipt is what the queue knows this delivery by, until it is acknowledged or given back.
+	Receipt string
+}

@@ -6,7 +6,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
 
@@ -17,7 +16,7 @@ const auditEvery = time.Minute
 // audit is where the looking through stands.
 type audit struct {
 	last  time.Time
-	after [jobstore.Audits]string
+	after [jobs.Audits]string
 }
 
 // due reports whether it is time for another turn, and takes it.
@@ -31,7 +30,7 @@ func (a *audit) due(now time.Time) bool {
 
 // lookThrough does what is due for documents that are damaged, or asleep for ever.
 func (p *Pool) lookThrough(ctx context.Context, a *audit) {
-	for kind := range jobstore.Audits {
+	for kind := range jobs.Audits {
 		found, batches, next, err := p.Store.Suspects(ctx, kind, a.after[kind])
 		if err != nil {
 			p.Log.Warn("cannot look for damaged documents; again in a minute", zap.Error(err))
@@ -40,7 +39,7 @@ func (p *Pool) lookThrough(ctx context.Context, a *audit) {
 		a.after[kind] = next
 		for _, m := range found { // which the store tells of
 			if m.CallbackID != "" {
-				_ = p.wakeCallback(ctx, ctx, jobstore.Due{Message: m}) // else at a later turn
+				_ = p.wakeCallback(ctx, ctx, jobs.Due{Message: m}) // else at a later turn
 			} else {
 				_ = p.wakeJob(ctx, m.JobID, func(j *jobs.Job) { p.purge(ctx, []*jobs.Job{j}) })
 			}

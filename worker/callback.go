@@ -8,7 +8,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"exportd/internal/jobstore"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
@@ -255,7 +254,7 @@ func (p *Pool) withdraw(ctx context.Context, cb *jobs.Callback, lease jobs.Lease
 }
 
 // record writes down how a try ended, and what that says of the receiver.
-func (p *Pool) record(ctx context.Context, cb *jobs.Callback, lease jobs.Lease, a webhook.Attempt, known []jobstore.Receiver) {
+func (p *Pool) record(ctx context.Context, cb *jobs.Callback, lease jobs.Lease, a webhook.Attempt, known []jobs.Receiver) {
 	ctx, cancel := detached(ctx)
 	defer cancel()
 	verdict, result := p.judge(cb, a)

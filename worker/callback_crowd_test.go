@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"exportd/internal/jobstore"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 	"exportd/worker"
@@ -75,7 +74,7 @@ func (r *rig) crowd(t *testing.T, network, dead int) (took time.Duration, waitin
 	eventually(t, 4*time.Minute, func() bool { return count() == live }, func() any { return fmt.Sprintf("%d of %d arrived", count(), live) })
 	took = time.Since(start)
 	stop()
-	for list := (jobstore.CallbackList{State: jobs.CallbackPending}); ; {
+	for list := (jobs.CallbackList{State: jobs.CallbackPending}); ; {
 		page, next, err := r.store.ListCallbacks(t.Context(), list)
 		if err != nil {
 			t.Fatal(err)

@@ -292,7 +292,7 @@ func status(code int) func(int, http.ResponseWriter, *http.Request) {
 // deliveries of its receiver were exhausted in a row, and makes it due.
 func (r *rig) spend(t *testing.T, cb *jobs.Callback, tries, exhausted int) {
 	t.Helper()
-	err := r.store.ChangeReceiver(t.Context(), cb.OrgID, cb.Origin, cb.Origin, func(k *jobstore.Receiver) {
+	err := r.store.ChangeReceiver(t.Context(), cb.OrgID, cb.Origin, cb.Origin, func(k *jobs.Receiver) {
 		k.Exhausted, k.FailingSince, k.LastFailure = exhausted, r.clock.Now(), r.clock.Now()
 	})
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
-	"exportd/internal/jobstore"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 	"exportd/worker"
@@ -168,7 +167,7 @@ func TestCallbackFailsThenWorks(t *testing.T) {
 // forgotten waits until no failure of an origin is remembered, as after a success.
 func (r *rig) forgotten(t *testing.T, origin string) {
 	t.Helper()
-	var known []jobstore.Receiver
+	var known []jobs.Receiver
 	eventually(t, 10*time.Second, func() bool {
 		var err error
 		known, err = r.store.Receivers(t.Context(), "org-1", origin)

@@ -11,8 +11,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"exportd/internal/jobqueue"
-	"exportd/internal/jobstore"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
@@ -20,12 +18,12 @@ import (
 // town is a store, a queue, the keys and all receivers of a worker, in memory, so that a
 // whole pool runs on the clock of a bubble. A read or commit takes what it takes in production.
 type town struct {
-	store
-	queue
+	Store
+	Queue
 	mu        sync.Mutex
 	callbacks map[string]*jobs.Callback
 	order     []string // ids, as they were made
-	rung      []jobqueue.Delivery
+	rung      []jobs.Delivery
 	ring      chan struct{} // has a token while there may be something rung
 	sent      []call
 	inFlight  map[string]int // by org
@@ -55,21 +53,21 @@ func (*town) Policy() jobs.Policy {
 }
 
 // Partitions: the town has a rescuer of its own.
-func (*town) Partitions(context.Context, int) (jobstore.Division, []jobstore.Partition, error) {
-	return jobstore.Division{}, nil, jobs.ErrUnavailable
+func (*town) Partitions(context.Context, int) (jobs.Division, []jobs.Partition, error) {
+	return jobs.Division{}, nil, jobs.ErrUnavailable
 }
-func (*town) WatchSwitches(ctx context.Context, fn func(jobstore.Switches)) error {
-	fn(jobstore.Switches{})
+func (*town) WatchSwitches(ctx context.Context, fn func(jobs.Switches)) error {
+	fn(jobs.Switches{})
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
-func (*town) Switches(context.Context) (jobstore.Switches, error)    { return jobstore.Switches{}, nil }
+func (*town) Switches(context.Context) (jobs.Switches, error)        { return jobs.Switches{}, nil }
 func (*town) ShowAlive(context.Context, string, time.Duration) error { return nil }
 func (*town) ShowGone(context.Context, string) error                 { return nil }
-func (*town) Receivers(context.Context, string, ...string) ([]jobstore.Receiver, error) {
-	return make([]jobstore.Receiver, 2), nil
+func (*town) Receivers(context.Context, string, ...string) ([]jobs.Receiver, error) {
+	return make([]jobs.Receiver, 2), nil
 }
-func (*town) ChangeReceiver(context.Context, string, string, string, func(*jobstore.Receiver)) error {
+func (*town) ChangeReceiver(context.Context, string, string, string, func(*jobs.Receiver)) error {
 	return nil
 }
 func (*town) Get(_ context.Context, id string) (*jobs.Job, error) {
@@ -82,11 +80,11 @@ func (*town) CallbackKey(context.Context, string) (CallbackKey, error) {
 func (*town) SignedURL(context.Context, string, time.Duration, string) (string, error) {
 	return "https://storage.example/f", nil
 }
-func (*town) Ack(context.Context, jobs.Queue, jobqueue.Delivery) error {
+func (*town) Ack(context.Context, jobs.Queue, jobs.Delivery) error {
 	<-time.After(townQueue)
 	return nil
 }
-func (*town) Nack(context.Context, jobs.Queue, jobqueue.Delivery, time.Duration) error {
+func (*town) Nack(context.Context, jobs.Queue, jobs.Delivery, time.Duration) error {
 	return nil
 }
 
@@ -100,7 +98,7 @@ func (w *town) rescue(ctx context.Context, p *Pool) {
 		case <-time.After(time.Second):
 		}
 		for _, m := range w.due() {
-			_ = p.wakeCallback(ctx, ctx, jobstore.Due{Message: m})
+			_ = p.wakeCallback(ctx, ctx, jobs.Due{Message: m})
 		}
 	}
 }
@@ -134,7 +132,7 @@ func (w *town) UpdateCallback(_ context.Context, id, actor string, fn func(*jobs
 
 func (w *town) Publish(_ context.Context, _ jobs.Queue, m jobs.Message) error {
 	w.mu.Lock()
-	w.rung = append(w.rung, jobqueue.Delivery{Data: m.Encode()})
+	w.rung = append(w.rung, jobs.Delivery{Data: m.Encode()})
 	w.mu.Unlock()
 	select {
 	case w.ring <- struct{}{}:
@@ -143,7 +141,7 @@ func (w *town) Publish(_ context.Context, _ jobs.Queue, m jobs.Message) error {
 	return nil
 }
 
-func (w *town) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobqueue.Delivery, error) {
+func (w *town) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.Delivery, error) {
 	if lane != jobs.QueueCallbacks {
 		<-ctx.Done()
 		return nil, ctx.Err()

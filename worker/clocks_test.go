@@ -70,7 +70,7 @@ type refused struct {
 
 func (s *refused) HoldPartition(ctx context.Context, index int, owner string) (bool, error) {
 	ok, err := s.Store.HoldPartition(ctx, index, owner)
-	if errors.Is(err, jobstore.ErrClock) {
+	if errors.Is(err, jobs.ErrClock) {
 		s.times.Add(1)
 	}
 	return ok, err

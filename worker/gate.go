@@ -7,7 +7,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
 
@@ -82,7 +81,7 @@ func newGates() *gates {
 }
 
 // learn takes up the switches as they are now.
-func (p *Pool) learn(s jobstore.Switches) {
+func (p *Pool) learn(s jobs.Switches) {
 	now := p.Now()
 	p.gates.mu.Lock()
 	p.gates.heardAt = now

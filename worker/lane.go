@@ -8,7 +8,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"exportd/internal/jobqueue"
 	"exportd/jobs"
 )
 
@@ -78,7 +77,7 @@ func take(ctx context.Context, free chan struct{}) int {
 const claimWithin = 15 * time.Second
 
 // answer claims what a message names, settles the message, and works.
-func (p *Pool) answer(ctx context.Context, q jobs.Queue, d jobqueue.Delivery, h handler) {
+func (p *Pool) answer(ctx context.Context, q jobs.Queue, d jobs.Delivery, h handler) {
 	if p.isPaused(q) {
 		// Pulled before the pause and not claimed: it waits in the queue, for whoever pulls first afterwards.
 		if err := p.Queue.Nack(ctx, q, d, 0); err != nil {

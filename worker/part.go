@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 
 	"exportd/internal/export"
-	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
 
@@ -151,7 +150,7 @@ func (p *Pool) refill(ctx context.Context, j *jobs.Job) {
 			unfinished = append(unfinished, part.Index)
 		}
 		if p.overslept(part) {
-			_ = p.wakePart(ctx, jobstore.Due{Message: jobs.Message{JobID: j.ID, PlanEpoch: part.PlanEpoch, Part: part.Index}}) // else at the next turn
+			_ = p.wakePart(ctx, jobs.Due{Message: jobs.Message{JobID: j.ID, PlanEpoch: part.PlanEpoch, Part: part.Index}}) // else at the next turn
 		}
 	}
 	damage := damageOf(j, parts)

@@ -12,7 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"exportd/internal/jobstore"
+	"exportd/jobs"
 )
 
 const (
@@ -38,8 +38,8 @@ const (
 // partitions is what a worker knows of the division of the shards and which of them are its own.
 type partitions struct {
 	mu       sync.Mutex
-	division jobstore.Division
-	before   jobstore.Division // until overlap after changed
+	division jobs.Division
+	before   jobs.Division // until overlap after changed
 	changed  time.Time
 	held     map[int]time.Time // until when
 	free     map[int]time.Time // since when a partition was seen to be nobody's
@@ -54,12 +54,12 @@ type partitions struct {
 }
 
 func newPartitions() *partitions {
-	one := jobstore.Division{Partitions: 1, Workers: 1}
+	one := jobs.Division{Partitions: 1, Workers: 1}
 	return &partitions{division: one, before: one, held: map[int]time.Time{}, free: map[int]time.Time{}, kick: make(chan struct{}, 1)}
 }
 
 // learn takes up a division as it is now.
-func (k *partitions) learn(d jobstore.Division, now time.Time) {
+func (k *partitions) learn(d jobs.Division, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if d == k.division {
@@ -145,11 +145,11 @@ func (p *Pool) hold(ctx context.Context) {
 		case index >= k.count():
 			k.set(index, time.Time{})
 			_ = p.Store.LeavePartition(ctx, index, p.ID) // else it lapses
-		case now.Add(jobstore.RoleTTL / 2).After(until), until.After(now.Add(jobstore.RoleTTL)): // or the clock stepped back
+		case now.Add(jobs.RoleTTL / 2).After(until), until.After(now.Add(jobs.RoleTTL)): // or the clock stepped back
 			// A renewal that fails is tried again each second until the lease has run out.
 			if ok, err := p.holdOne(ctx, index); err == nil && ok {
-				k.set(index, now.Add(jobstore.RoleTTL))
-			} else if err == nil || now.After(until) || errors.Is(err, jobstore.ErrClock) {
+				k.set(index, now.Add(jobs.RoleTTL))
+			} else if err == nil || now.After(until) || errors.Is(err, jobs.ErrClock) {
 				k.set(index, time.Time{})
 				k.askAgain(now) // nobody else may be there, and the pause may be long
 			}
@@ -164,7 +164,7 @@ func (p *Pool) hold(ctx context.Context) {
 // would take live work from others, or leave dead work lying.
 func (p *Pool) holdOne(ctx context.Context, index int) (bool, error) {
 	ok, err := p.Store.HoldPartition(ctx, index, p.ID)
-	wrong := errors.Is(err, jobstore.ErrClock)
+	wrong := errors.Is(err, jobs.ErrClock)
 	switch {
 	case wrong && !p.shares.wrong:
 		p.Log.Error("rescues nothing until the clock of this machine is set right", zap.String("worker", p.ID), zap.Error(err))
@@ -223,11 +223,11 @@ func (p *Pool) lookForPartition(ctx context.Context, now time.Time) {
 		ok, err := p.holdOne(ctx, i)
 		switch {
 		case err != nil: // nobody may have it
-			next, free = earlier(next, now.Add(max(refusedPause, min(pause, jobstore.RoleTTL)))), true
+			next, free = earlier(next, now.Add(max(refusedPause, min(pause, jobs.RoleTTL)))), true
 		case !ok:
 			next = earlier(next, now.Add(refusedPause))
 		default:
-			k.set(i, now.Add(jobstore.RoleTTL))
+			k.set(i, now.Add(jobs.RoleTTL))
 			p.Log.Info("rescues", zap.String("worker", p.ID), zap.Int("partition", i), zap.Int("of", d.Partitions))
 		}
 	}
@@ -290,7 +290,7 @@ func (p *Pool) divide(ctx context.Context, full bool, duties int) {
 	want := n
 	switch {
 	case full && now.Sub(k.divided) > growAfter:
-		want = min(2*n, jobstore.MaxPartitions)
+		want = min(2*n, jobs.MaxPartitions)
 		if want > n {
 			if alive, err := p.Store.Alive(ctx); err == nil {
 				workers = len(alive)
@@ -307,7 +307,7 @@ func (p *Pool) divide(ctx context.Context, full bool, duties int) {
 		return
 	}
 	k.divided = now
-	err := p.Store.Divide(ctx, func(d *jobstore.Division) {
+	err := p.Store.Divide(ctx, func(d *jobs.Division) {
 		d.Partitions = want
 		if workers > 0 {
 			d.Workers = workers

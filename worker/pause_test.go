@@ -11,7 +11,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"exportd/internal/jobqueue"
 	"exportd/internal/jobstore"
 	"exportd/jobs"
 	"exportd/worker"
@@ -22,8 +21,8 @@ import (
 type switchStore struct {
 	*jobstore.Store // for the methods that nobody calls here
 	mu              sync.Mutex
-	now             jobstore.Switches
-	watch           func(ctx context.Context, fn func(jobstore.Switches)) error
+	now             jobs.Switches
+	watch           func(ctx context.Context, fn func(jobs.Switches)) error
 	changed         chan struct{}
 	claims          []string
 }
@@ -33,25 +32,25 @@ func newSwitchStore() *switchStore { return &switchStore{changed: make(chan stru
 func (s *switchStore) pause(paused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.now.Paused = map[jobs.Queue]jobstore.Pause{jobs.QueueExports: {Paused: paused}}
+	s.now.Paused = map[jobs.Queue]jobs.Pause{jobs.QueueExports: {Paused: paused}}
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
-func (s *switchStore) Switches(context.Context) (jobstore.Switches, error) {
+func (s *switchStore) Switches(context.Context) (jobs.Switches, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.now, nil
 }
 
-func (s *switchStore) state() (jobstore.Switches, chan struct{}) {
+func (s *switchStore) state() (jobs.Switches, chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.now, s.changed
 }
 
 // listens is a stream that works.
-func (s *switchStore) listens(ctx context.Context, fn func(jobstore.Switches)) error {
+func (s *switchStore) listens(ctx context.Context, fn func(jobs.Switches)) error {
 	for {
 		now, changed := s.state()
 		fn(now)
@@ -64,14 +63,14 @@ func (s *switchStore) listens(ctx context.Context, fn func(jobstore.Switches)) e
 }
 
 // dumb is a stream that dies without a sign.
-func (s *switchStore) dumb(ctx context.Context, fn func(jobstore.Switches)) error {
+func (s *switchStore) dumb(ctx context.Context, fn func(jobs.Switches)) error {
 	now, _ := s.state()
 	fn(now)
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
 
-func (s *switchStore) WatchSwitches(ctx context.Context, fn func(jobstore.Switches)) error {
+func (s *switchStore) WatchSwitches(ctx context.Context, fn func(jobs.Switches)) error {
 	return s.watch(ctx, fn)
 }
 
@@ -93,22 +92,22 @@ func (*switchStore) ShowAlive(context.Context, string, time.Duration) error   { 
 func (*switchStore) ShowGone(context.Context, string) error                   { return nil }
 func (*switchStore) HoldPartition(context.Context, int, string) (bool, error) { return false, nil }
 func (*switchStore) LeavePartition(context.Context, int, string) error        { return nil }
-func (*switchStore) Partitions(context.Context, int) (jobstore.Division, []jobstore.Partition, error) {
-	return jobstore.Division{}, nil, errors.New("somebody else rescues")
+func (*switchStore) Partitions(context.Context, int) (jobs.Division, []jobs.Partition, error) {
+	return jobs.Division{}, nil, errors.New("somebody else rescues")
 }
 
 // bells is a queue in memory. As Google's, it holds a Pull open for a minute.
 type bells struct {
 	mu    sync.Mutex
-	lanes map[jobs.Queue][]jobqueue.Delivery
+	lanes map[jobs.Queue][]jobs.Delivery
 	came  chan struct{}
 }
 
 func newBells() *bells {
-	return &bells{lanes: map[jobs.Queue][]jobqueue.Delivery{}, came: make(chan struct{})}
+	return &bells{lanes: map[jobs.Queue][]jobs.Delivery{}, came: make(chan struct{})}
 }
 
-func (q *bells) add(lane jobs.Queue, d jobqueue.Delivery) {
+func (q *bells) add(lane jobs.Queue, d jobs.Delivery) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.lanes[lane] = append(q.lanes[lane], d)
@@ -117,11 +116,11 @@ func (q *bells) add(lane jobs.Queue, d jobqueue.Delivery) {
 }
 
 func (q *bells) Publish(_ context.Context, lane jobs.Queue, m jobs.Message) error {
-	q.add(lane, jobqueue.Delivery{Data: m.Encode()})
+	q.add(lane, jobs.Delivery{Data: m.Encode()})
 	return nil
 }
 
-func (q *bells) take(lane jobs.Queue, limit int) ([]jobqueue.Delivery, chan struct{}) {
+func (q *bells) take(lane jobs.Queue, limit int) ([]jobs.Delivery, chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := min(limit, len(q.lanes[lane]))
@@ -130,7 +129,7 @@ func (q *bells) take(lane jobs.Queue, limit int) ([]jobqueue.Delivery, chan stru
 	return got, q.came
 }
 
-func (q *bells) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobqueue.Delivery, error) {
+func (q *bells) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.Delivery, error) {
 	end := time.NewTimer(time.Minute)
 	defer end.Stop()
 	for {
@@ -148,12 +147,12 @@ func (q *bells) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobqueu
 	}
 }
 
-func (*bells) Ack(context.Context, jobs.Queue, jobqueue.Delivery) error { return nil }
-func (q *bells) Nack(_ context.Context, lane jobs.Queue, d jobqueue.Delivery, _ time.Duration) error {
+func (*bells) Ack(context.Context, jobs.Queue, jobs.Delivery) error { return nil }
+func (q *bells) Nack(_ context.Context, lane jobs.Queue, d jobs.Delivery, _ time.Duration) error {
 	q.add(lane, d)
 	return nil
 }
-func (*bells) Bury(context.Context, jobs.Queue, jobqueue.Delivery, string) error { return nil }
+func (*bells) Bury(context.Context, jobs.Queue, jobs.Delivery, string) error { return nil }
 
 // TestPauseHolds: what is submitted after a pause is not taken, however long a Pull was open
 // before it, and is taken at once after the queue was resumed.
@@ -161,12 +160,12 @@ func TestPauseHolds(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name         string
-		watch        func(*switchStore) func(context.Context, func(jobstore.Switches)) error
+		watch        func(*switchStore) func(context.Context, func(jobs.Switches)) error
 		holds, again time.Duration // a pause, and a resume, are in force after that
 	}{
-		{"told", func(s *switchStore) func(context.Context, func(jobstore.Switches)) error { return s.listens }, time.Millisecond, time.Millisecond},
-		{"no stream", func(*switchStore) func(context.Context, func(jobstore.Switches)) error {
-			return func(context.Context, func(jobstore.Switches)) error { return jobs.ErrUnavailable }
+		{"told", func(s *switchStore) func(context.Context, func(jobs.Switches)) error { return s.listens }, time.Millisecond, time.Millisecond},
+		{"no stream", func(*switchStore) func(context.Context, func(jobs.Switches)) error {
+			return func(context.Context, func(jobs.Switches)) error { return jobs.ErrUnavailable }
 		}, 2 * time.Second, 2 * time.Second},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -240,7 +239,7 @@ func TestPausedFromTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, queue := newSwitchStore(), newBells()
 		store.pause(true)
-		store.watch = func(ctx context.Context, fn func(jobstore.Switches)) error {
+		store.watch = func(ctx context.Context, fn func(jobs.Switches)) error {
 			pass(3 * time.Second)
 			return store.listens(ctx, fn)
 		}

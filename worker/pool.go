@@ -17,51 +17,30 @@ import (
 	"go.uber.org/zap"
 
 	"exportd/internal/export"
-	"exportd/internal/jobqueue"
-	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
 
-// store is what the pool needs of the job store.
-type store interface {
-	Policy() jobs.Policy
-	Get(ctx context.Context, jobID string) (*jobs.Job, error)
-	Update(ctx context.Context, jobID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error)
-	UpdatePart(ctx context.Context, jobID, partID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error)
-	Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error)
-	Waiting(ctx context.Context, orgID string) (id string, any bool, err error)
-	WakePlace(ctx context.Context, d jobstore.Due) (ring string, err error)
-	Due(ctx context.Context, kind jobstore.DueKind, shards []int, now time.Time, limit int, after *jobstore.DueCursor) (jobstore.DuePage, error)
-	Suspects(ctx context.Context, a jobstore.Audit, after string) (found []jobs.Message, batches []string, next string, err error)
-	Retire(ctx context.Context, d jobstore.Due) error
-	Partitions(ctx context.Context, n int) (jobstore.Division, []jobstore.Partition, error)
-	HoldPartition(ctx context.Context, index int, owner string) (bool, error)
-	LeavePartition(ctx context.Context, index int, owner string) error
-	Divide(ctx context.Context, fn func(*jobstore.Division)) error
-	Switches(ctx context.Context) (jobstore.Switches, error)
-	WatchSwitches(ctx context.Context, fn func(jobstore.Switches)) error
-	Alive(ctx context.Context) ([]string, error)
-	ShowAlive(ctx context.Context, worker string, ttl time.Duration) error
-	ShowGone(ctx context.Context, worker string) error
-	Purge(ctx context.Context, of []*jobs.Job) error
-	JobKey(id string) string
-	PurgePointers(ctx context.Context, now time.Time) error
-	List(ctx context.Context, l jobs.List) (jobs.JobPage, error)
-	DueBatches(ctx context.Context, now time.Time, limit int) ([]*jobs.Batch, error)
-	UpdateBatch(ctx context.Context, id string, fn func(*jobs.BatchTx) error) (*jobs.Batch, error)
-	NoteDead(ctx context.Context, lane jobs.Queue, reason string) error
-	UpdateCallback(ctx context.Context, id, actor string, fn func(*jobs.CallbackTx) error) (*jobs.Callback, error)
-	Receivers(ctx context.Context, orgID string, addresses ...string) ([]jobstore.Receiver, error)
-	ChangeReceiver(ctx context.Context, orgID, address, origin string, fn func(*jobstore.Receiver)) error
+// Store is what the pool needs of a job store. internal/jobstore has it.
+type Store interface {
+	jobs.TxStore
+	jobs.PartStore
+	jobs.WaitStore
+	jobs.DueStore
+	jobs.PurgeStore
+	jobs.PartitionStore
+	jobs.SwitchStore
+	jobs.PresenceStore
+	jobs.ListStore
+	jobs.BatchStore
+	jobs.CallbackStore
+	jobs.ReceiverStore
+	jobs.DeadLetterStore
 }
 
-// queue is what the pool needs of Pub/Sub.
-type queue interface {
-	Publish(ctx context.Context, lane jobs.Queue, m jobs.Message) error
-	Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobqueue.Delivery, error)
-	Ack(ctx context.Context, lane jobs.Queue, d jobqueue.Delivery) error
-	Nack(ctx context.Context, lane jobs.Queue, d jobqueue.Delivery, after time.Duration) error
-	Bury(ctx context.Context, lane jobs.Queue, d jobqueue.Delivery, reason string) error
+// Queue is what the pool needs of a queue. internal/jobqueue has it.
+type Queue interface {
+	jobs.Publisher
+	jobs.Subscriber
 }
 
 // exporter is the pipeline; see package export for what each step promises.
@@ -78,8 +57,8 @@ type exporter interface {
 type Config struct {
 	// ID names the worker to people and in leases.
 	ID       string
-	Store    store
-	Queue    queue
+	Store    Store
+	Queue    Queue
 	Exporter exporter
 	Log      *zap.Logger
 	// JobSlots and PartSlots bound what the pool does at a time. Memory is about 10 MiB a slot.

@@ -6,7 +6,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"exportd/internal/jobstore"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
@@ -14,16 +13,16 @@ import (
 // noteReceiver remembers a failure of a receiver, forgets all when it works, and suspends
 // it when it is not coming back: an origin by its health, a URL that answered 410 at once.
 // What is lost here to an outage is noted by the next try.
-func (p *Pool) noteReceiver(ctx context.Context, cb *jobs.Callback, v webhook.Verdict, known []jobstore.Receiver) {
+func (p *Pool) noteReceiver(ctx context.Context, cb *jobs.Callback, v webhook.Verdict, known []jobs.Receiver) {
 	var err error
 	suspended := ""
 	switch v {
 	case webhook.VerdictDelivered:
 		for i, address := range []string{cb.Origin, cb.URL} {
-			if known[i] == (jobstore.Receiver{}) {
+			if known[i] == (jobs.Receiver{}) {
 				continue // the usual case: nothing was written, nothing is to be written
 			}
-			if e := p.Store.ChangeReceiver(ctx, cb.OrgID, address, cb.Origin, func(r *jobstore.Receiver) { *r = jobstore.Receiver{} }); e != nil {
+			if e := p.Store.ChangeReceiver(ctx, cb.OrgID, address, cb.Origin, func(r *jobs.Receiver) { *r = jobs.Receiver{} }); e != nil {
 				err = e
 			}
 		}
@@ -47,7 +46,7 @@ func (p *Pool) noteReceiver(ctx context.Context, cb *jobs.Callback, v webhook.Ve
 // noteFailure says why the failure suspended the receiver, "" if it did not.
 func (p *Pool) noteFailure(ctx context.Context, cb *jobs.Callback, v webhook.Verdict) (suspended string, err error) {
 	now := p.Now().UTC().Truncate(time.Microsecond)
-	err = p.Store.ChangeReceiver(ctx, cb.OrgID, cb.Origin, cb.Origin, func(r *jobstore.Receiver) {
+	err = p.Store.ChangeReceiver(ctx, cb.OrgID, cb.Origin, cb.Origin, func(r *jobs.Receiver) {
 		h := webhook.Health{Exhausted: r.Exhausted, FailingSince: r.FailingSince, LastFailure: r.LastFailure}.After(v, now)
 		r.Exhausted, r.FailingSince, r.LastFailure = h.Exhausted, h.FailingSince, h.LastFailure
 		if suspended = ""; h.Suspended() && !r.Suspended {
@@ -58,7 +57,7 @@ func (p *Pool) noteFailure(ctx context.Context, cb *jobs.Callback, v webhook.Ver
 	if err != nil || v != webhook.VerdictGone {
 		return suspended, err
 	}
-	return "its URL answered 410 Gone", p.Store.ChangeReceiver(ctx, cb.OrgID, cb.URL, cb.Origin, func(r *jobstore.Receiver) {
+	return "its URL answered 410 Gone", p.Store.ChangeReceiver(ctx, cb.OrgID, cb.URL, cb.Origin, func(r *jobs.Receiver) {
 		r.FailingSince, r.LastFailure = now, now
 		r.Suspended, r.SuspendedAt, r.Why = true, now, "answered 410 Gone"
 	})

@@ -10,7 +10,6 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
 
@@ -55,7 +54,7 @@ func (p *Pool) rescue(ctx, work context.Context) {
 		p.hold(ctx)
 		begun := p.Now()
 		if shards := p.shares.shards(begun); len(shards) > 0 {
-			full, duties := p.round(ctx, work, shards, jobstore.DueJobs, jobstore.DueParts, jobstore.DueCallbacks, jobstore.DuePlaces)
+			full, duties := p.round(ctx, work, shards, jobs.DueJobs, jobs.DueParts, jobs.DueCallbacks, jobs.DuePlaces)
 			p.divide(ctx, full || p.shares.tidyFull.Load() || p.Now().Sub(begun) > rescueEvery, duties)
 		}
 		if p.shares.chief(begun) {
@@ -91,7 +90,7 @@ func (p *Pool) tidy(ctx, work context.Context) {
 	for ctx.Err() == nil {
 		full := false
 		if shards := p.shares.shards(p.Now()); len(shards) > 0 {
-			full, _ = p.round(ctx, work, shards, jobstore.DueEnded)
+			full, _ = p.round(ctx, work, shards, jobs.DueEnded)
 		}
 		p.shares.tidyFull.Store(full)
 		if !full {
@@ -102,14 +101,14 @@ func (p *Pool) tidy(ctx, work context.Context) {
 
 // round does what is due of some classes in some shards, and has what is about to be due done until
 // running ends. It is full when it has left something.
-func (p *Pool) round(running, work context.Context, shards []int, kinds ...jobstore.DueKind) (full bool, did int) {
+func (p *Pool) round(running, work context.Context, shards []int, kinds ...jobs.DueKind) (full bool, did int) {
 	ctx, cancel := context.WithTimeout(work, roundWithin)
 	defer cancel()
 	now := p.Now()
 	g := &duties{}
 	g.SetLimit(dutiesAtOnce)
 	for _, kind := range kinds {
-		n, more, err := p.roundOf(ctx, work, kind, shards, now, g, func(d jobstore.Due) bool { return p.later(running, work, kind, d, now) })
+		n, more, err := p.roundOf(ctx, work, kind, shards, now, g, func(d jobs.Due) bool { return p.later(running, work, kind, d, now) })
 		if err != nil && ctx.Err() == nil {
 			p.Log.Warn("cannot ask what is due", zap.Error(err))
 		}
@@ -150,10 +149,10 @@ func (p *Pool) purge(ctx context.Context, ended []*jobs.Job) {
 
 // roundOf begins the duties of a class, or hands them to later, and says how many, and whether there
 // are more.
-func (p *Pool) roundOf(ctx, work context.Context, kind jobstore.DueKind, shards []int, now time.Time, g *duties, later func(jobstore.Due) bool) (n int, more bool, err error) {
-	var cursor *jobstore.DueCursor
+func (p *Pool) roundOf(ctx, work context.Context, kind jobs.DueKind, shards []int, now time.Time, g *duties, later func(jobs.Due) bool) (n int, more bool, err error) {
+	var cursor *jobs.DueCursor
 	until := now.Add(dueAhead)
-	if kind == jobstore.DueEnded {
+	if kind == jobs.DueEnded {
 		until = now // nobody waits for these, and their purges are put together
 	}
 	for range maxDuePages {
@@ -162,7 +161,7 @@ func (p *Pool) roundOf(ctx, work context.Context, kind jobstore.DueKind, shards 
 			return n, false, err
 		}
 		for _, d := range page.Docs {
-			if p.skipped.skips(d.Key(), now) || p.soon.has(d.Key()) {
+			if p.skipped.skips(d.Key, now) || p.soon.has(d.Key) {
 				continue
 			}
 			if d.At.After(now) {
@@ -184,23 +183,23 @@ func (p *Pool) roundOf(ctx, work context.Context, kind jobstore.DueKind, shards 
 	return n, true, nil
 }
 
-func (p *Pool) wakeOrPass(ctx, work context.Context, kind jobstore.DueKind, d jobstore.Due, purge func(*jobs.Job)) {
+func (p *Pool) wakeOrPass(ctx, work context.Context, kind jobs.DueKind, d jobs.Due, purge func(*jobs.Job)) {
 	err := p.wake(ctx, work, kind, d, purge)
-	p.skipped.note(d.Key(), p.Now(), err)
+	p.skipped.note(d.Key, p.Now(), err)
 }
 
 // wake does what is due for a document. After an error, it is passed by for a while. What it begins
 // of that goes on under work.
-func (p *Pool) wake(ctx, work context.Context, kind jobstore.DueKind, d jobstore.Due, purge func(*jobs.Job)) error {
+func (p *Pool) wake(ctx, work context.Context, kind jobs.DueKind, d jobs.Due, purge func(*jobs.Job)) error {
 	if d.Foreign {
 		return p.Store.Retire(ctx, d) // the store tells of it
 	}
 	switch kind {
-	case jobstore.DueParts:
+	case jobs.DueParts:
 		return p.wakePart(ctx, d)
-	case jobstore.DueCallbacks:
+	case jobs.DueCallbacks:
 		return p.wakeCallback(ctx, work, d)
-	case jobstore.DuePlaces:
+	case jobs.DuePlaces:
 		return p.wakePlace(ctx, d)
 	}
 	return p.wakeJob(ctx, d.Message.JobID, purge)
@@ -262,7 +261,7 @@ func (p *Pool) sweep(ctx context.Context, j *jobs.Job) error {
 	return err
 }
 
-func (p *Pool) wakePart(ctx context.Context, d jobstore.Due) error {
+func (p *Pool) wakePart(ctx context.Context, d jobs.Due) error {
 	m, ring := d.Message, false
 	_, err := p.Store.UpdatePart(ctx, m.JobID, jobs.PartID(m.PlanEpoch, m.Part), "rescuer "+p.ID, func(tx *jobs.Tx) error {
 		var err error
@@ -282,7 +281,7 @@ func (p *Pool) wakePart(ctx context.Context, d jobstore.Due) error {
 	return nil
 }
 
-func (p *Pool) wakeCallback(ctx, work context.Context, d jobstore.Due) error {
+func (p *Pool) wakeCallback(ctx, work context.Context, d jobs.Due) error {
 	m, ring := d.Message, false
 	cb, err := p.Store.UpdateCallback(ctx, m.CallbackID, "rescuer "+p.ID, func(tx *jobs.CallbackTx) error {
 		var err error
@@ -306,10 +305,10 @@ func (p *Pool) wakeCallback(ctx, work context.Context, d jobstore.Due) error {
 	return nil
 }
 
-func (p *Pool) wakePlace(ctx context.Context, d jobstore.Due) error {
+func (p *Pool) wakePlace(ctx context.Context, d jobs.Due) error {
 	id, err := p.Store.WakePlace(ctx, d)
 	if err != nil {
-		p.Log.Warn("cannot look after a place of running jobs", zap.String("document", d.Key()), zap.Error(err))
+		p.Log.Warn("cannot look after a place of running jobs", zap.String("document", d.Key), zap.Error(err))
 		return err
 	}
 	if id != "" {

@@ -116,7 +116,7 @@ func BenchmarkIdle(b *testing.B) {
 			stops = append(stops, r.work(b, func(c *worker.Config) { c.ID, c.Store, c.Callbacks = fmt.Sprint("w", i), store, nil }))
 		}
 		eventually(b, time.Minute, func() bool { w, err := r.store.Alive(b.Context()); return err == nil && len(w) == workers }, func() any { return "workers" })
-		if err := r.store.Divide(b.Context(), func(d *jobstore.Division) { d.Partitions, d.Workers = 1, workers }); err != nil {
+		if err := r.store.Divide(b.Context(), func(d *jobs.Division) { d.Partitions, d.Workers = 1, workers }); err != nil {
 			b.Fatal(err)
 		}
 		<-time.After(20 * time.Second)

@@ -121,12 +121,12 @@ func TestRescuerPassesBy(t *testing.T) {
 		t.Errorf("the job behind them came after %d tries on %d that fail", n, len(bad))
 	}
 	eventually(t, time.Minute, func() bool {
-		for _, kind := range []jobstore.DueKind{jobstore.DueJobs, jobstore.DueParts} {
-			page, err := r.store.Due(t.Context(), kind, jobstore.AllShards(), r.clock.Now(), 2000, nil)
+		for _, kind := range []jobs.DueKind{jobs.DueJobs, jobs.DueParts} {
+			page, err := r.store.Due(t.Context(), kind, jobs.AllShards(), r.clock.Now(), 2000, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if slices.ContainsFunc(page.Docs, func(d jobstore.Due) bool { return d.Foreign || d.Message.PlanEpoch > 0 }) {
+			if slices.ContainsFunc(page.Docs, func(d jobs.Due) bool { return d.Foreign || d.Message.PlanEpoch > 0 }) {
 				return false
 			}
 		}
@@ -172,7 +172,7 @@ func TestRescuerTriesAgain(t *testing.T) {
 func TestPartitions(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	if err := r.store.Divide(t.Context(), func(d *jobstore.Division) { d.Partitions, d.Workers = 4, 4 }); err != nil {
+	if err := r.store.Divide(t.Context(), func(d *jobs.Division) { d.Partitions, d.Workers = 4, 4 }); err != nil {
 		t.Fatal(err)
 	}
 	stores := make([]*moody, 4)
@@ -180,7 +180,7 @@ func TestPartitions(t *testing.T) {
 		stores[i] = &moody{Store: r.store}
 		r.work(t, func(c *worker.Config) { c.ID, c.Store, c.Callbacks = fmt.Sprint("w", i), stores[i], nil })
 	}
-	var held []jobstore.Partition
+	var held []jobs.Partition
 	owners := func() (names []string) {
 		var err error
 		if _, held, err = r.store.Partitions(t.Context(), 4); err != nil {
@@ -194,7 +194,7 @@ func TestPartitions(t *testing.T) {
 		return names
 	}
 	all := func() bool {
-		return !slices.ContainsFunc(held, func(p jobstore.Partition) bool { return p.Owner == "" })
+		return !slices.ContainsFunc(held, func(p jobs.Partition) bool { return p.Owner == "" })
 	}
 	// One each, on a machine that has time for all of them; one that starts late finds none left.
 	eventually(t, time.Minute, func() bool { return len(owners()) >= 2 && all() }, func() any { return held })
@@ -221,7 +221,7 @@ func TestLonelyRescuerComesBack(t *testing.T) {
 	r := newRig(t)
 	store := &moody{Store: r.store}
 	r.work(t, func(c *worker.Config) { c.Store, c.Callbacks = store, nil })
-	var held []jobstore.Partition
+	var held []jobs.Partition
 	isHeld := func() bool {
 		var err error
 		if _, held, err = r.store.Partitions(t.Context(), 1); err != nil {
@@ -232,7 +232,7 @@ func TestLonelyRescuerComesBack(t *testing.T) {
 	state := func() any { return held }
 	eventually(t, time.Minute, isHeld, state)
 	store.dead.Store(true)
-	lost := r.clock.Now().Add(2 * jobstore.RoleTTL)
+	lost := r.clock.Now().Add(2 * jobs.RoleTTL)
 	r.clock.put(lost)
 	eventually(t, time.Minute, func() bool { return store.refused.Load() >= 2 }, state) // lost, and looked for
 	store.dead.Store(false)
@@ -245,17 +245,17 @@ func TestLonelyRescuerComesBack(t *testing.T) {
 // TestDivision: a partition is as two of twice as many, and together they have every shard once.
 func TestDivision(t *testing.T) {
 	t.Parallel()
-	for n := 1; n <= jobstore.MaxPartitions; n *= 2 {
+	for n := 1; n <= jobs.MaxPartitions; n *= 2 {
 		seen := map[int]int{}
 		for k := range n {
-			mine := jobstore.Division{Partitions: n}.Shards(k)
+			mine := jobs.Division{Partitions: n}.Shards(k)
 			if len(mine) == 0 {
 				t.Errorf("partition %d of %d has no shard", k, n)
 			}
 			for _, s := range mine {
 				seen[s]++
 			}
-			halves := slices.Concat(jobstore.Division{Partitions: 2 * n}.Shards(k), jobstore.Division{Partitions: 2 * n}.Shards(k+n))
+			halves := slices.Concat(jobs.Division{Partitions: 2 * n}.Shards(k), jobs.Division{Partitions: 2 * n}.Shards(k+n))
 			slices.Sort(halves)
 			if !slices.Equal(mine, halves) {
 				t.Errorf("partition %d of %d is %v, its halves %v", k, n, mine, halves)

@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
 
@@ -50,12 +49,12 @@ func (s *soon) remove(key string) {
 // later does what is due for a document when its time has come, unless running ends before. It
 // reports whether it is new. Should the worker stop, or lose the shard, the next rescuer finds the
 // document; two that look after one do no harm.
-func (p *Pool) later(running, work context.Context, kind jobstore.DueKind, d jobstore.Due, now time.Time) bool {
-	if !p.soon.add(d.Key()) {
+func (p *Pool) later(running, work context.Context, kind jobs.DueKind, d jobs.Due, now time.Time) bool {
+	if !p.soon.add(d.Key) {
 		return false
 	}
 	p.work.Go(func() {
-		defer p.soon.remove(d.Key())
+		defer p.soon.remove(d.Key)
 		wait(running, d.At.Sub(now))
 		select {
 		case <-running.Done():

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"exportd/internal/doctor"
-	"exportd/internal/jobstore"
 	"exportd/internal/webhook"
+	"exportd/jobs"
 )
 
 // maxSkew is what the job protocol bears between clocks; Date headers are whole seconds.
@@ -42,7 +42,7 @@ func (d *examiner) ofProcesses(firestore, storage remote) []doctor.Check {
 
 // rescuers tells who does what is due: each partition of it needs somebody.
 func (d *examiner) rescuers(ctx context.Context) (string, error) {
-	division, held, err := d.c.Store.Partitions(ctx, jobstore.MaxPartitions)
+	division, held, err := d.c.Store.Partitions(ctx, jobs.MaxPartitions)
 	if err != nil {
 		return "", err
 	}

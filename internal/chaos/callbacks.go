@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
 
@@ -50,7 +49,7 @@ func (in *inspector) called(ctx context.Context, c *caller) (bool, error) {
 // callbacks is every callback there is.
 func (in *inspector) callbacks(ctx context.Context) ([]*jobs.Callback, error) {
 	var all []*jobs.Callback
-	for l := (jobstore.CallbackList{}); ; {
+	for l := (jobs.CallbackList{}); ; {
 		page, next, err := in.store.ListCallbacks(ctx, l)
 		if err != nil {
 			return nil, err

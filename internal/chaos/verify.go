@@ -123,7 +123,7 @@ func (in *inspector) inspect(ctx context.Context, c *caller, r *report) error {
 	if err := in.inspectCallbacks(ctx, c, all, r); err != nil {
 		return err
 	}
-	parts, err := in.store.Due(ctx, jobstore.DueParts, jobstore.AllShards(), now.Add(24*time.Hour), 100, nil)
+	parts, err := in.store.Due(ctx, jobs.DueParts, jobs.AllShards(), now.Add(24*time.Hour), 100, nil)
 	for _, p := range parts.Docs {
 		r.stuck = append(r.stuck, fmt.Sprintf("part %d of job %s is due", p.Message.Part, p.Message.JobID))
 	}

@@ -9,8 +9,8 @@ import (
 	"cloud.google.com/go/firestore"
 
 	"exportd/internal/e2e/e2etest"
-	"exportd/internal/jobstore"
 	"exportd/internal/localcloud"
+	"exportd/jobs"
 )
 
 // TestQuotaUsedUp: Firestore can be read, and answers to every commit that a quota is used up, until the
@@ -42,7 +42,7 @@ func TestQuotaUsedUp(t *testing.T) {
 	if r.Header.Get("Retry-After") == "" {
 		t.Error("an export that cannot be stored is refused without Retry-After")
 	}
-	e2etest.Until(t, 2*jobstore.RoleTTL+slack, "the rescuers' roles run out", func() bool {
+	e2etest.Until(t, 2*jobs.RoleTTL+slack, "the rescuers' roles run out", func() bool {
 		docs, err := client.Collection("ExportLeases").Where("kind", "==", "role").Documents(t.Context()).GetAll()
 		if err != nil {
 			t.Fatal(err)
@@ -59,7 +59,7 @@ func TestQuotaUsedUp(t *testing.T) {
 
 	// A rescuer looks again within a role's time; what it finds is due when the clocks' allowance of
 	// 5 s after a lease is over, or has a doorbell that was lost and is rung after 15 s, twice: for job and part.
-	const within = jobstore.RoleTTL + lease + 5*time.Second + 2*15*time.Second + slack
+	const within = jobs.RoleTTL + lease + 5*time.Second + 2*15*time.Second + slack
 	for _, id := range ids {
 		j := caller.Await(t, id, within)
 		if j.State != "succeeded" || j.CSVURL == nil {

@@ -117,7 +117,7 @@ func nineteenBefore(t *testing.T, hosts e2etest.Hosts, jobID string) {
 		t.Fatalf("Callbacks(%s) = %d, %v", jobID, len(callbacks), err)
 	}
 	cb := callbacks[0]
-	if err := store.ChangeReceiver(t.Context(), cb.OrgID, cb.Origin, cb.Origin, func(r *jobstore.Receiver) {
+	if err := store.ChangeReceiver(t.Context(), cb.OrgID, cb.Origin, cb.Origin, func(r *jobs.Receiver) {
 		r.Exhausted, r.FailingSince, r.LastFailure = 19, time.Now(), time.Now()
 	}); err != nil {
 		t.Fatal(err)

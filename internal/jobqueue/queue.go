@@ -116,15 +116,9 @@ func (q *Queue) publish(ctx context.Context, lane jobs.Queue, m *pubsub.Message)
 	return nil
 }
 
-// Delivery is a message as it was pulled.
-type Delivery struct {
-	Data  []byte
-	ackID string
-}
-
 // Pull waits for messages of a lane and gives at most limit. It gives none and no error
 // when none came for a while, but an error when nobody answers either that there are none.
-func (q *Queue) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]Delivery, error) {
+func (q *Queue) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.Delivery, error) {
 	pull, cancel := context.WithTimeout(connection.LongPoll(ctx), q.cfg.PullFor)
 	defer cancel()
 	res, err := q.client.SubscriptionAdminClient.Pull(pull, &pubsubpb.PullRequest{Subscription: q.subscription(lane), MaxMessages: int32(limit)})
@@ -134,9 +128,9 @@ func (q *Queue) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]Deliver
 		}
 		return nil, fmt.Errorf("pull from %s: %w", q.subscription(lane), classify(err))
 	}
-	out := make([]Delivery, len(res.GetReceivedMessages()))
+	out := make([]jobs.Delivery, len(res.GetReceivedMessages()))
 	for i, m := range res.GetReceivedMessages() {
-		out[i] = Delivery{Data: m.GetMessage().GetData(), ackID: m.GetAckId()}
+		out[i] = jobs.Delivery{Data: m.GetMessage().GetData(), Receipt: m.GetAckId()}
 	}
 	if len(out) > limit {
 		// A server that doubles messages on the way may send more than was asked for, and the
@@ -166,22 +160,22 @@ func (q *Queue) answers(ctx context.Context, lane jobs.Queue) error {
 }
 
 // Ack takes a message off the lane. An error means that it may come again, which claims bear.
-func (q *Queue) Ack(ctx context.Context, lane jobs.Queue, d Delivery) error {
+func (q *Queue) Ack(ctx context.Context, lane jobs.Queue, d jobs.Delivery) error {
 	return classify(q.client.SubscriptionAdminClient.Acknowledge(ctx, &pubsubpb.AcknowledgeRequest{
-		Subscription: q.subscription(lane), AckIds: []string{d.ackID},
+		Subscription: q.subscription(lane), AckIds: []string{d.Receipt},
 	}))
 }
 
 // Nack gives a message back, to be delivered again after a pause.
-func (q *Queue) Nack(ctx context.Context, lane jobs.Queue, d Delivery, after time.Duration) error {
+func (q *Queue) Nack(ctx context.Context, lane jobs.Queue, d jobs.Delivery, after time.Duration) error {
 	return classify(q.client.SubscriptionAdminClient.ModifyAckDeadline(ctx, &pubsubpb.ModifyAckDeadlineRequest{
-		Subscription: q.subscription(lane), AckIds: []string{d.ackID}, AckDeadlineSeconds: int32(after / time.Second),
+		Subscription: q.subscription(lane), AckIds: []string{d.Receipt}, AckDeadlineSeconds: int32(after / time.Second),
 	}))
 }
 
 // Bury publishes a message that no code can handle to the dead-letter topic, with where it
 // came from and why, and takes it off its lane.
-func (q *Queue) Bury(ctx context.Context, lane jobs.Queue, d Delivery, reason string) error {
+func (q *Queue) Bury(ctx context.Context, lane jobs.Queue, d jobs.Delivery, reason string) error {
 	err := q.publish(ctx, jobs.QueueDead, &pubsub.Message{Data: d.Data, Attributes: map[string]string{"lane": string(lane), "reason": reason}})
 	if err != nil {
 		return err

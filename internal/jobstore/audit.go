@@ -12,30 +12,13 @@ import (
 	"exportd/jobs"
 )
 
-// Audit is a stretch of documents that somebody looks through, because one that was damaged
-// may be in none of the indexes that the rescuer asks: its wakeAt, its shard, its state may be
-// what is missing.
-type Audit int
-
-// The stretches. Live jobs come round soon, the others at leisure: a document that is not live
-// as far as its state says keeps nobody waiting, and whoever reads a damaged job ends it.
-const (
-	AuditRunning Audit = iota
-	AuditQueued
-	AuditJobs
-	AuditPending // callbacks, those that have waited longest
-	AuditCallbacks
-	AuditBatches
-	Audits // how many there are
-)
-
 // auditPage bounds what is looked at in a turn: 600 documents in all, and in a database of
 // records that have ended 250, which is about 0.4 USD a day at a turn each minute.
-func auditPage(a Audit) int {
+func auditPage(a jobs.Audit) int {
 	switch a {
-	case AuditRunning:
+	case jobs.AuditRunning:
 		return 300
-	case AuditBatches:
+	case jobs.AuditBatches:
 		return 50
 	}
 	return 100
@@ -44,25 +27,25 @@ func auditPage(a Audit) int {
 // Suspects looks at the stretch's next documents behind after and names those that are damaged,
 // or that nobody would look at for longer than a transition lets them sleep. Next is where to go
 // on, "" at the end.
-func (s *Store) Suspects(ctx context.Context, a Audit, after string) (found []jobs.Message, batches []string, next string, err error) {
+func (s *Store) Suspects(ctx context.Context, a jobs.Audit, after string) (found []jobs.Message, batches []string, next string, err error) {
 	col := s.jobs()
 	q := col.Query
 	switch a {
-	case AuditRunning:
+	case jobs.AuditRunning:
 		q = q.Where("state", "==", jobs.Running)
-	case AuditQueued:
+	case jobs.AuditQueued:
 		q = q.Where("state", "==", jobs.Queued)
-	case AuditPending:
+	case jobs.AuditPending:
 		col = s.callbacks()
 		q = col.Where("state", "==", jobs.CallbackPending).OrderBy("createdAt", firestore.Asc)
-	case AuditCallbacks:
+	case jobs.AuditCallbacks:
 		col = s.callbacks()
 		q = col.Query
-	case AuditBatches:
+	case jobs.AuditBatches:
 		col = s.batches()
 		q = col.Query
 	}
-	if a != AuditPending {
+	if a != jobs.AuditPending {
 		if q = q.OrderBy(firestore.DocumentID, firestore.Asc); after != "" {
 			q = q.StartAfter(col.Doc(after))
 		}
@@ -82,11 +65,11 @@ func (s *Store) Suspects(ctx context.Context, a Audit, after string) (found []jo
 		seen++
 		next = doc.Ref.ID
 		switch {
-		case a == AuditBatches:
+		case a == jobs.AuditBatches:
 			if b := s.decodeBatch(doc); s.suspectBatch(b, doc) {
 				batches = append(batches, doc.Ref.ID)
 			}
-		case a >= AuditPending:
+		case a >= jobs.AuditPending:
 			if s.suspectCallback(doc) {
 				found = append(found, callbackMessage(doc.Ref.ID))
 			}
@@ -94,7 +77,7 @@ func (s *Store) Suspects(ctx context.Context, a Audit, after string) (found []jo
 			found = append(found, jobs.Message{JobID: doc.Ref.ID})
 		}
 	}
-	if seen < auditPage(a) || a == AuditPending {
+	if seen < auditPage(a) || a == jobs.AuditPending {
 		next = ""
 	}
 	return found, batches, next, nil

@@ -30,20 +30,9 @@ func (s *Store) Callbacks(ctx context.Context, jobID string) ([]*jobs.Callback, 
 	return out, nil
 }
 
-// CallbackList selects deliveries, newest first. Empty fields select all.
-type CallbackList struct {
-	OrgID, Origin string
-	State         jobs.CallbackState
-	CreatedAfter  time.Time // inclusive
-	CreatedBefore time.Time // exclusive
-	PageSize      int       // at most 100, which is also the default
-	// PageToken is what the page before gave as next.
-	PageToken string
-}
-
 // ListCallbacks gives a page of deliveries; next is empty on the last. As List, it needs an
 // index (field, createdAt) for each filter, which Firestore joins.
-func (s *Store) ListCallbacks(ctx context.Context, l CallbackList) (page []*jobs.Callback, next string, err error) {
+func (s *Store) ListCallbacks(ctx context.Context, l jobs.CallbackList) (page []*jobs.Callback, next string, err error) {
 	q := s.callbacks().Query
 	for _, f := range []struct{ path, value string }{{"orgId", l.OrgID}, {"origin", l.Origin}, {"state", string(l.State)}} {
 		if f.value != "" {

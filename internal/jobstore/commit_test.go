@@ -36,7 +36,7 @@ func TestCommitsAreBounded(t *testing.T) {
 		"a role":  func() error { _, err := s.Acquire(ctx, "r", "me", time.Minute); return err },
 		"a batch": func() error { _, err := s.CreateBatch(ctx, jobs.BatchRequest{MaxPerSecond: 1}); return err },
 		"a receiver": func() error {
-			return s.ChangeReceiver(ctx, "org", "https://a.example", "https://a.example", func(r *jobstore.Receiver) { r.FailingSince = time.Now() })
+			return s.ChangeReceiver(ctx, "org", "https://a.example", "https://a.example", func(r *jobs.Receiver) { r.FailingSince = time.Now() })
 		},
 	} {
 		if err := write(); !errors.Is(err, jobs.ErrUnavailable) {

@@ -14,72 +14,19 @@ import (
 	"exportd/jobs"
 )
 
-// DueKind is a class of documents that somebody must look at when their wakeAt has passed.
-type DueKind int
-
-// The classes. Each is asked for by a query of its own.
-const (
-	DueJobs      DueKind = iota // queued and running ones
-	DueEnded                    // jobs that have ended: files to expire, records to purge
-	DueParts                    // of whatever job
-	DueCallbacks                // ended ones have no wakeAt
-	DuePlaces                   // of running jobs of orgs, which others wait for
-)
-
-var dueKinds = map[DueKind]telemetry.DocumentKind{
-	DueJobs: telemetry.JobDocument, DueEnded: telemetry.JobDocument, DueParts: telemetry.PartDocument,
-	DueCallbacks: telemetry.CallbackDocument, DuePlaces: telemetry.PlaceDocument,
+var dueKinds = map[jobs.DueKind]telemetry.DocumentKind{
+	jobs.DueJobs: telemetry.JobDocument, jobs.DueEnded: telemetry.JobDocument, jobs.DueParts: telemetry.PartDocument,
+	jobs.DueCallbacks: telemetry.CallbackDocument, jobs.DuePlaces: telemetry.PlaceDocument,
 }
-
-// Due is a document whose wakeAt has passed.
-type Due struct {
-	// Message names it.
-	Message jobs.Message
-	// Foreign: no transition can ever be made on it, as exportd gives no such names. It is to be
-	// retired.
-	Foreign bool
-	// At is its wakeAt.
-	At time.Time
-
-	ref     *firestore.DocumentRef
-	updated time.Time
-	// Of a place.
-	org    string
-	number int
-}
-
-// Key is the same for a document whenever it is due.
-func (d Due) Key() string { return d.ref.Path }
 
 // JobKey is the Key of a job.
-func (s *Store) JobKey(id string) string { return s.jobs().Doc(id).Path }
-
-// DuePage is what Due gives; Next is nil when there is no more.
-type DuePage struct {
-	Docs []Due
-	Next *DueCursor
-}
-
-// DueCursor is where a page ends.
-type DueCursor struct {
-	wakeAt any
-	ref    *firestore.DocumentRef
-}
-
-// AllShards lists the shards.
-func AllShards() []int {
-	all := make([]int, jobs.Shards)
-	for i := range all {
-		all[i] = i
-	}
-	return all
-}
+func (s *Store) JobKey(id string) string { return relative(s.jobs().Doc(id)) }
 
 // Due gives the documents of a class and of some shards whose wakeAt has passed, longest due
 // first, behind after. Those of another schema are not asked for: the version that wrote them
 // looks after them.
-func (s *Store) Due(ctx context.Context, kind DueKind, shards []int, now time.Time, limit int, after *DueCursor) (DuePage, error) {
-	if kind == DueEnded {
+func (s *Store) Due(ctx context.Context, kind jobs.DueKind, shards []int, now time.Time, limit int, after *jobs.DueCursor) (jobs.DuePage, error) {
+	if kind == jobs.DueEnded {
 		ended := make([]int, len(shards))
 		for i, n := range shards {
 			ended[i] = jobs.EndedShard(n)
@@ -88,23 +35,23 @@ func (s *Store) Due(ctx context.Context, kind DueKind, shards []int, now time.Ti
 	}
 	q := s.jobs().Query
 	switch kind {
-	case DueParts:
+	case jobs.DueParts:
 		q = s.client.CollectionGroup("parts").Query
-	case DueCallbacks:
+	case jobs.DueCallbacks:
 		q = s.callbacks().Query
-	case DuePlaces:
+	case jobs.DuePlaces:
 		q = s.places().Query
 	}
 	q = q.Where("schema", "==", jobs.SchemaVersion).Where("shard", "in", shards).Where("wakeAt", "<=", now).
 		OrderBy("wakeAt", firestore.Asc).OrderBy(firestore.DocumentID, firestore.Asc)
 	if after != nil {
-		q = q.StartAfter(after.wakeAt, after.ref)
+		q = q.StartAfter(after.At, s.client.Doc(after.Key))
 	}
 	docs, err := q.Limit(limit).Select("wakeAt", "planEpoch", "index", "orgId", "number").Documents(ctx).GetAll()
 	if err != nil {
-		return DuePage{}, fmt.Errorf("ask what is due: %w", classify(err))
+		return jobs.DuePage{}, fmt.Errorf("ask what is due: %w", classify(err))
 	}
-	page := DuePage{Docs: make([]Due, 0, len(docs))}
+	page := jobs.DuePage{Docs: make([]jobs.Due, 0, len(docs))}
 	for _, doc := range docs {
 		if d, ok := s.dueDoc(kind, doc); ok {
 			if d.Foreign {
@@ -115,20 +62,21 @@ func (s *Store) Due(ctx context.Context, kind DueKind, shards []int, now time.Ti
 	}
 	if len(docs) == limit {
 		last := docs[limit-1]
-		at, _ := last.DataAt("wakeAt")
-		page.Next = &DueCursor{at, last.Ref}
+		raw, _ := last.DataAt("wakeAt")
+		at, _ := raw.(time.Time) // what is none is not before now
+		page.Next = &jobs.DueCursor{At: at, Key: relative(last.Ref)}
 	}
 	return page, nil
 }
 
 // dueDoc reads what a due document names; not ok for one that is in no collection of exportd.
-func (s *Store) dueDoc(kind DueKind, doc *firestore.DocumentSnapshot) (Due, bool) {
-	d := Due{ref: doc.Ref, updated: doc.UpdateTime}
+func (s *Store) dueDoc(kind jobs.DueKind, doc *firestore.DocumentSnapshot) (jobs.Due, bool) {
+	d := jobs.Due{Key: relative(doc.Ref), Version: doc.UpdateTime}
 	if raw, err := doc.DataAt("wakeAt"); err == nil {
 		d.At, _ = raw.(time.Time)
 	}
 	switch kind {
-	case DueParts:
+	case jobs.DueParts:
 		job := doc.Ref.Parent.Parent
 		if job == nil || job.Parent.Path != s.jobs().Path {
 			return d, false
@@ -136,13 +84,13 @@ func (s *Store) dueDoc(kind DueKind, doc *firestore.DocumentSnapshot) (Due, bool
 		var p jobs.Part
 		d.Foreign = decode(doc, &p) != nil || !jobs.ValidID(job.ID) || p.PlanEpoch < 0 || p.Index < 0 || doc.Ref.ID != jobs.PartID(p.PlanEpoch, p.Index)
 		d.Message = jobs.Message{JobID: job.ID, PlanEpoch: p.PlanEpoch, Part: p.Index}
-	case DueCallbacks:
+	case jobs.DueCallbacks:
 		d.Foreign = !jobs.ValidCallbackID(doc.Ref.ID)
 		d.Message = callbackMessage(doc.Ref.ID)
-	case DuePlaces:
+	case jobs.DuePlaces:
 		var p jobs.Place
 		d.Foreign = decode(doc, &p) != nil || !slices.ContainsFunc(s.placeRefs(p.OrgID, p.Number), func(r *firestore.DocumentRef) bool { return r.Path == doc.Ref.Path })
-		d.org, d.number = p.OrgID, p.Number
+		d.Place = jobs.PlaceKey{OrgID: p.OrgID, Number: p.Number}
 	default:
 		d.Foreign = !jobs.ValidID(doc.Ref.ID)
 		d.Message = jobs.Message{JobID: doc.Ref.ID}
@@ -151,13 +99,13 @@ func (s *Store) dueDoc(kind DueKind, doc *firestore.DocumentSnapshot) (Due, bool
 }
 
 // Retire takes a document out of what is due, unless somebody has changed it meanwhile.
-func (s *Store) Retire(ctx context.Context, d Due) error {
-	if d.ref == nil {
+func (s *Store) Retire(ctx context.Context, d jobs.Due) error {
+	if d.Key == "" {
 		return nil // not found by being due
 	}
-	now, err := d.ref.Update(ctx, []firestore.Update{{Path: "wakeAt", Value: firestore.Delete}}, firestore.LastUpdateTime(d.updated))
+	now, err := s.client.Doc(d.Key).Update(ctx, []firestore.Update{{Path: "wakeAt", Value: firestore.Delete}}, firestore.LastUpdateTime(d.Version))
 	if err == nil && d.Foreign {
-		s.cfg.Damage.Told(relative(d.ref), now.UpdateTime)
+		s.cfg.Damage.Told(d.Key, now.UpdateTime)
 	}
 	if err = classify(err); errors.Is(err, jobs.ErrNotFound) {
 		return nil

@@ -8,7 +8,6 @@ import (
 
 	"cloud.google.com/go/firestore"
 
-	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
 
@@ -24,14 +23,14 @@ func TestDue(t *testing.T) {
 	}
 	live := b.submit(t, request("org", 1)).Job.ID
 	b.clock.add(policy().RecordLife) // none was ever claimed: nothing is to be swept
-	if got := b.due(t, jobstore.DueJobs); len(got) != 1 || got[0].JobID != live {
+	if got := b.due(t, jobs.DueJobs); len(got) != 1 || got[0].JobID != live {
 		t.Errorf("due of what somebody waits for = %v, want %s alone", got, live)
 	}
 	var found []string
 	for shard := range jobs.Shards {
-		var cursor *jobstore.DueCursor
+		var cursor *jobs.DueCursor
 		for {
-			page, err := b.Due(t.Context(), jobstore.DueEnded, []int{shard}, b.clock.now(), 1, cursor)
+			page, err := b.Due(t.Context(), jobs.DueEnded, []int{shard}, b.clock.now(), 1, cursor)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,14 +77,14 @@ func TestDueForeign(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for kind, want := range map[jobstore.DueKind]int{jobstore.DueJobs: 1, jobstore.DueParts: 3, jobstore.DueCallbacks: 1} {
-		page, err := b.Due(t.Context(), kind, jobstore.AllShards(), b.clock.now(), 100, nil)
+	for kind, want := range map[jobs.DueKind]int{jobs.DueJobs: 1, jobs.DueParts: 3, jobs.DueCallbacks: 1} {
+		page, err := b.Due(t.Context(), kind, jobs.AllShards(), b.clock.now(), 100, nil)
 		if err != nil || len(page.Docs) != want {
 			t.Fatalf("Due(%d) = %d documents, %v, want %d", kind, len(page.Docs), err, want)
 		}
 		for _, d := range page.Docs {
 			if !d.Foreign {
-				t.Errorf("%s is taken for one of ours", d.Key())
+				t.Errorf("%s is taken for one of ours", d.Key)
 			}
 			if err := b.Retire(t.Context(), d); err != nil {
 				t.Error(err)
@@ -117,7 +116,7 @@ func TestShardIsMended(t *testing.T) {
 	}
 	b.clock.add(time.Hour)
 	found := map[int]bool{}
-	for _, m := range b.due(t, jobstore.DueJobs) {
+	for _, m := range b.due(t, jobs.DueJobs) {
 		found[jobs.ShardOf(m.JobID)] = true
 	}
 	if !maps.Equal(found, want) {
@@ -148,7 +147,7 @@ func TestNoShardIsNotShardZero(t *testing.T) {
 		}
 		found := false
 		for after := ""; ; {
-			names, _, next, err := b.Suspects(t.Context(), jobstore.AuditQueued, after)
+			names, _, next, err := b.Suspects(t.Context(), jobs.AuditQueued, after)
 			if err != nil {
 				t.Fatal(err)
 			}

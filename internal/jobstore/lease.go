@@ -44,7 +44,7 @@ func (s *Store) readLease(doc *firestore.DocumentSnapshot) (l lease) {
 		s.damaged(telemetry.LeaseDocument, doc, why)
 		l.Actor, l.Reason = clip(l.Actor), clip(l.Reason)
 		l.Count = min(max(l.Count, 0), maxLeaseCount/2)
-		l.Partitions = min(max(l.Partitions, 0), MaxPartitions)
+		l.Partitions = min(max(l.Partitions, 0), jobs.MaxPartitions)
 		if len(l.Owner) > maxNote {
 			l.Owner = ""
 		}
@@ -76,7 +76,7 @@ func (l *lease) check(id string, now time.Time) string {
 	c.That(len(l.Actor) <= maxNote && len(l.Reason) <= maxReason, "actor or reason is too long")
 	c.Happened("at", l.At)
 	c.That(l.Count >= 0 && l.Count <= maxLeaseCount, "count is none")
-	c.That(l.Partitions >= 0 && l.Partitions <= MaxPartitions, "partitions is none")
+	c.That(l.Partitions >= 0 && l.Partitions <= jobs.MaxPartitions, "partitions is none")
 	return c.What()
 }
 
@@ -86,17 +86,13 @@ const maxReason = 2500
 // maxLease is more than any lease of this collection, and than clocks may differ by.
 const maxLease = 24 * time.Hour
 
-// ErrClock: this machine's clock differs from Firestore's by more than clocks may. By it, whoever
-// has a role would seem gone, and every lease run out or without end.
-var ErrClock = errors.New("the clock of this machine is wrong")
-
 // rightClock compares the clock with the time of a read that began at begun.
 func (s *Store) rightClock(begun, read time.Time) error {
 	drift, now := s.cfg.Drift, s.cfg.Now()
 	if drift <= 0 || read.IsZero() || !read.Before(begun.Add(-drift)) && !read.After(now.Add(drift)) {
 		return nil
 	}
-	return fmt.Errorf("%w: it says %s, Firestore %s", ErrClock, now.UTC().Format(time.RFC3339), read.UTC().Format(time.RFC3339))
+	return fmt.Errorf("%w: it says %s, Firestore %s", jobs.ErrClock, now.UTC().Format(time.RFC3339), read.UTC().Format(time.RFC3339))
 }
 
 // Acquire takes or renews a role (such as "rescuer") for owner until now+ttl. False when
@@ -130,15 +126,8 @@ func (s *Store) SetPaused(ctx context.Context, q jobs.Queue, paused bool, actor,
 	})
 }
 
-// Pause is the state of a queue's pause switch.
-type Pause struct {
-	Paused        bool
-	Actor, Reason string
-	At            time.Time
-}
-
 // Paused gives the pause switches of all queues.
-func (s *Store) Paused(ctx context.Context) (map[jobs.Queue]Pause, error) {
+func (s *Store) Paused(ctx context.Context) (map[jobs.Queue]jobs.Pause, error) {
 	docs, err := s.client.GetAll(ctx, s.pauses())
 	if err != nil {
 		return nil, fmt.Errorf("ask which queues are paused: %w", classify(err))

@@ -194,16 +194,16 @@ func (s *Store) Waiting(ctx context.Context, orgID string) (id string, any bool,
 }
 
 // WakePlace does what is due for a place and gives the job to ring, "" for none.
-func (s *Store) WakePlace(ctx context.Context, d Due) (ring string, err error) {
+func (s *Store) WakePlace(ctx context.Context, d jobs.Due) (ring string, err error) {
 	err = retry(ctx, func() error {
 		ring = ""
-		docs, err := s.client.GetAll(ctx, s.placeRefs(d.org, d.number))
+		docs, err := s.client.GetAll(ctx, s.placeRefs(d.Place.OrgID, d.Place.Number))
 		if err != nil {
 			return classify(err)
 		}
-		was := s.readPlace(docs, d.org, d.number)
-		p := was.newest(d.org, d.number)
-		if ref := s.placeRef(d.org, d.number, p.Slot()); ref.Path != d.ref.Path {
+		was := s.readPlace(docs, d.Place.OrgID, d.Place.Number)
+		p := was.newest(d.Place.OrgID, d.Place.Number)
+		if ref := s.placeRef(d.Place.OrgID, d.Place.Number, p.Slot()); relative(ref) != d.Key {
 			return s.Retire(ctx, d) // of a turn that is over
 		}
 		if was[p.Slot()].damaged { // its wakeAt was read by the query
@@ -222,10 +222,10 @@ func (s *Store) WakePlace(ctx context.Context, d Due) (ring string, err error) {
 		}
 		batch, rev := s.newWrites(), jobs.NewToken()
 		s.writePlace(batch, was[p.Slot()], &p, rev)
-		return s.commit(ctx, batch, s.hasRev(d.ref, rev))
+		return s.commit(ctx, batch, s.hasRev(s.client.Doc(d.Key), rev))
 	})
 	if err != nil {
-		return "", fmt.Errorf("wake place %d: %w", d.number, err)
+		return "", fmt.Errorf("wake place %d: %w", d.Place.Number, err)
 	}
 	return ring, nil
 }

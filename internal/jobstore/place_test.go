@@ -10,7 +10,6 @@ import (
 
 	"cloud.google.com/go/firestore"
 
-	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
 
@@ -91,14 +90,14 @@ func TestPlacesAreGivenBack(t *testing.T) {
 				}
 			}
 			b.clock.add(time.Minute) // they are not rung through meanwhile
-			for _, due := range b.due(t, jobstore.DueJobs) {
+			for _, due := range b.due(t, jobs.DueJobs) {
 				if due.JobID != first {
 					t.Errorf("a job that waits for a place is due after a minute")
 				}
 			}
 			b.update(t, first, func(tx *jobs.Tx) error { return end(lease, tx) })
 			b.clock.add(3 * time.Second) // and nobody rings
-			page, err := b.Due(t.Context(), jobstore.DuePlaces, jobstore.AllShards(), b.clock.now(), 10, nil)
+			page, err := b.Due(t.Context(), jobs.DuePlaces, jobs.AllShards(), b.clock.now(), 10, nil)
 			if err != nil || len(page.Docs) != 1 || page.Docs[0].Foreign {
 				t.Fatalf("due places = %+v, %v, want the one that was freed", page.Docs, err)
 			}
@@ -132,7 +131,7 @@ func TestPlaceOfLostJob(t *testing.T) {
 		t.Fatal(ok, err)
 	}
 	b.clock.add(6 * time.Minute)
-	page, err := b.Due(t.Context(), jobstore.DuePlaces, jobstore.AllShards(), b.clock.now(), 10, nil)
+	page, err := b.Due(t.Context(), jobs.DuePlaces, jobs.AllShards(), b.clock.now(), 10, nil)
 	if err != nil || len(page.Docs) != 1 {
 		t.Fatalf("due places = %v, %v", page.Docs, err)
 	}

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
 
@@ -15,20 +14,20 @@ func TestReceiversAreForgotten(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{})
 	const day = 24 * time.Hour
-	change := func(address string, fn func(*jobstore.Receiver)) {
+	change := func(address string, fn func(*jobs.Receiver)) {
 		t.Helper()
 		if err := b.ChangeReceiver(t.Context(), "org", address, "https://x.example", fn); err != nil {
 			t.Fatal(err)
 		}
 	}
-	fail := func(r *jobstore.Receiver) {
+	fail := func(r *jobs.Receiver) {
 		if r.FailingSince.IsZero() {
 			r.FailingSince = b.clock.now()
 		}
 		r.Exhausted++
 		r.LastFailure = b.clock.now()
 	}
-	gone := func(r *jobstore.Receiver) { fail(r); r.Suspended, r.SuspendedAt, r.Why = true, b.clock.now(), "410" }
+	gone := func(r *jobs.Receiver) { fail(r); r.Suspended, r.SuspendedAt, r.Why = true, b.clock.now(), "410" }
 	known := func() (failing, suspended, listed bool, documents int) {
 		t.Helper()
 		rs, err := b.Receivers(t.Context(), "org", "https://x.example", "https://x.example/gone")

@@ -13,30 +13,9 @@ import (
 	"exportd/jobs"
 )
 
-// Stats is the state of the whole system, counted from indexes.
-type Stats struct {
-	States     map[jobs.State]int64
-	ErrorCodes map[jobs.Code]int64 // of failed jobs; codes that none has are left out
-	// OldestQueuedAt is when the job that has waited longest was accepted; zero if none waits.
-	OldestQueuedAt time.Time
-	Workers        []string
-	Paused         map[jobs.Queue]Pause
-	DeadLetters    map[jobs.Queue]DeadLetters
-	// Partitions are who does what is due, for all shards. One without an owner is looked after by
-	// nobody, and should have been taken within half a minute.
-	Partitions []Partition
-}
-
-// DeadLetters are the messages of a lane that no code could handle.
-type DeadLetters struct {
-	Count  int64
-	Reason string // of the last
-	At     time.Time
-}
-
 // Stats asks for the state of the system.
-func (s *Store) Stats(ctx context.Context) (Stats, error) {
-	out := Stats{States: map[jobs.State]int64{}, ErrorCodes: map[jobs.Code]int64{}, DeadLetters: map[jobs.Queue]DeadLetters{}}
+func (s *Store) Stats(ctx context.Context) (jobs.Stats, error) {
+	out := jobs.Stats{States: map[jobs.State]int64{}, ErrorCodes: map[jobs.Code]int64{}, DeadLetters: map[jobs.Queue]jobs.DeadLetters{}}
 	states := make([]int64, len(jobs.States))
 	codes := make([]int64, len(jobs.Codes))
 	g, gctx := errgroup.WithContext(ctx)
@@ -56,7 +35,7 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	g.Go(func() (err error) { out.Workers, err = s.Alive(gctx); return err })
 	g.Go(func() (err error) { out.Paused, err = s.Paused(gctx); return err })
 	g.Go(func() error {
-		d, held, err := s.Partitions(gctx, MaxPartitions)
+		d, held, err := s.Partitions(gctx, jobs.MaxPartitions)
 		if err == nil {
 			out.Partitions = held[:d.Partitions]
 		}
@@ -79,13 +58,13 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 		for _, doc := range docs {
 			lane := jobs.Queue(strings.TrimPrefix(doc.Ref.ID, "dead-"))
 			if l := s.readLease(doc); slices.Contains(jobs.Queues, lane) {
-				out.DeadLetters[lane] = DeadLetters{l.Count, clip(l.Reason), l.At}
+				out.DeadLetters[lane] = jobs.DeadLetters{Count: l.Count, Reason: clip(l.Reason), At: l.At}
 			}
 		}
 		return nil
 	})
 	if err := g.Wait(); err != nil {
-		return Stats{}, fmt.Errorf("count jobs: %w", err)
+		return jobs.Stats{}, fmt.Errorf("count jobs: %w", err)
 	}
 	for i, st := range jobs.States {
 		out.States[st] = states[i]

@@ -344,10 +344,10 @@ func TestPartsAndProgress(t *testing.T) {
 	}
 	b.update(t, id, func(tx *jobs.Tx) error { _, _, err := tx.ClaimPart(j.PlanEpoch, 1, "w"); return err })
 	b.clock.add(time.Hour)
-	if due := b.due(t, jobstore.DueParts); !slices.Equal(due, []jobs.Message{{JobID: id, PlanEpoch: j.PlanEpoch, Part: 1}}) {
+	if due := b.due(t, jobs.DueParts); !slices.Equal(due, []jobs.Message{{JobID: id, PlanEpoch: j.PlanEpoch, Part: 1}}) {
 		t.Errorf("due parts = %+v", due)
 	}
-	if due := b.due(t, jobstore.DueJobs); !slices.Equal(due, []jobs.Message{{JobID: id}}) {
+	if due := b.due(t, jobs.DueJobs); !slices.Equal(due, []jobs.Message{{JobID: id}}) {
 		t.Errorf("due jobs = %v, want the job", due)
 	}
 	events, err := b.Events(t.Context(), id)
@@ -630,9 +630,9 @@ func TestPartsOfOneProcessShareCommits(t *testing.T) {
 }
 
 // due lists what is due now, in all shards.
-func (b bench) due(t *testing.T, kind jobstore.DueKind) (names []jobs.Message) {
+func (b bench) due(t *testing.T, kind jobs.DueKind) (names []jobs.Message) {
 	t.Helper()
-	page, err := b.Due(t.Context(), kind, jobstore.AllShards(), b.clock.now(), 100, nil)
+	page, err := b.Due(t.Context(), kind, jobs.AllShards(), b.clock.now(), 100, nil)
 	if err != nil {
 		t.Fatalf("Due = %v", err)
 	}

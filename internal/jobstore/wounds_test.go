@@ -82,9 +82,9 @@ var wards = map[string]ward{
 		return w.only("ExportIdempotency")
 	}, func(w *wardRig, _ localcloudtest.Wound) error { return submitted(w, keyed) }},
 	"ExportCallbackReceivers": {telemetry.ReceiverDocument, func(w *wardRig) *firestore.DocumentRef {
-		w.must(w.ChangeReceiver(w.t.Context(), "org1", "https://x.example", "https://x.example", func(r *jobstore.Receiver) {
+		w.must(w.ChangeReceiver(w.t.Context(), "org1", "https://x.example", "https://x.example", func(r *jobs.Receiver) {
 			now := w.clock.now()
-			*r = jobstore.Receiver{FailingSince: now, LastFailure: now, Exhausted: 3, Suspended: true, SuspendedAt: now, Why: "fails"}
+			*r = jobs.Receiver{FailingSince: now, LastFailure: now, Exhausted: 3, Suspended: true, SuspendedAt: now, Why: "fails"}
 		}))
 		return w.only("ExportCallbackReceivers")
 	}, readReceiver},
@@ -98,7 +98,7 @@ var wards = map[string]ward{
 		if _, held, err := w.Partitions(w.t.Context(), 1); err != nil || len(held[0].Owner) > 1500 {
 			return fmt.Errorf("Partitions() = %v", err)
 		}
-		w.clock.add(jobstore.RoleTTL + 11*time.Second) // the skew on both sides, and a second
+		w.clock.add(jobs.RoleTTL + 11*time.Second) // the skew on both sides, and a second
 		w.n++
 		if ok, err := w.HoldPartition(w.t.Context(), 0, fmt.Sprint("w", w.n)); err != nil || !ok {
 			return fmt.Errorf("HoldPartition() = %t, %w", ok, err)
@@ -142,7 +142,7 @@ var wards = map[string]ward{
 		return nil
 	}},
 	"ExportLeases rescuers": {telemetry.LeaseDocument, func(w *wardRig) *firestore.DocumentRef {
-		w.must(w.Divide(w.t.Context(), func(d *jobstore.Division) { d.Partitions, d.Workers = 4, 40 }))
+		w.must(w.Divide(w.t.Context(), func(d *jobs.Division) { d.Partitions, d.Workers = 4, 40 }))
 		return w.lease("rescuers")
 	}, func(w *wardRig, _ localcloudtest.Wound) error {
 		s, err := w.Switches(w.t.Context())
@@ -151,10 +151,10 @@ var wards = map[string]ward{
 		for k := range d.Partitions {
 			shards += len(d.Shards(k))
 		}
-		if err != nil || d.Partitions < 1 || d.Partitions > jobstore.MaxPartitions || d.Workers < 1 || shards != jobs.Shards {
+		if err != nil || d.Partitions < 1 || d.Partitions > jobs.MaxPartitions || d.Workers < 1 || shards != jobs.Shards {
 			return fmt.Errorf("Switches() = %+v, %w", d, err)
 		}
-		return w.Divide(w.t.Context(), func(*jobstore.Division) {})
+		return w.Divide(w.t.Context(), func(*jobs.Division) {})
 	}},
 	"ExportPlaces": {telemetry.PlaceDocument, makePlace, readPlaces},
 	"ExportPlaces free": {telemetry.PlaceDocument, func(w *wardRig) *firestore.DocumentRef {
@@ -186,7 +186,7 @@ var wards = map[string]ward{
 
 func readReceiver(w *wardRig, _ localcloudtest.Wound) error {
 	rs, err := w.Receivers(w.t.Context(), "org1", "https://x.example")
-	if err != nil || len(rs[0].Why) > 300 || rs[0] != (jobstore.Receiver{}) && rs[0].OrgID != "org1" {
+	if err != nil || len(rs[0].Why) > 300 || rs[0] != (jobs.Receiver{}) && rs[0].OrgID != "org1" {
 		return fmt.Errorf("Receivers() = %w", err)
 	}
 	list, err := w.SuspendedReceivers(w.t.Context())
@@ -198,7 +198,7 @@ func readReceiver(w *wardRig, _ localcloudtest.Wound) error {
 	if err != nil {
 		return err
 	}
-	return w.ChangeReceiver(w.t.Context(), "org1", "https://x.example", "https://x.example", func(r *jobstore.Receiver) {
+	return w.ChangeReceiver(w.t.Context(), "org1", "https://x.example", "https://x.example", func(r *jobs.Receiver) {
 		if r.FailingSince.IsZero() {
 			r.FailingSince = w.clock.now()
 		}
@@ -263,7 +263,7 @@ func readFreePlaces(w *wardRig, _ localcloudtest.Wound) error {
 // rescuePlaces does what is due for places, and what the looking through finds, and reports whether
 // the job that waits was rung.
 func (w *wardRig) rescuePlaces() (rung bool, err error) {
-	page, err := w.Due(w.t.Context(), jobstore.DuePlaces, jobstore.AllShards(), w.clock.now(), 100, nil)
+	page, err := w.Due(w.t.Context(), jobs.DuePlaces, jobs.AllShards(), w.clock.now(), 100, nil)
 	if err != nil {
 		return false, err
 	}
@@ -279,7 +279,7 @@ func (w *wardRig) rescuePlaces() (rung bool, err error) {
 		}
 		rung = rung || id == w.ids[1]
 	}
-	found, _, _, err := w.Suspects(w.t.Context(), jobstore.AuditQueued, "")
+	found, _, _, err := w.Suspects(w.t.Context(), jobs.AuditQueued, "")
 	for _, m := range found {
 		w.update(w.t, m.JobID, func(tx *jobs.Tx) error {
 			duty, err := tx.Wake()

@@ -55,7 +55,7 @@ var damageCases = map[string][]string{
 	"type apikey.AuditEntry":    {"internal/apikey TestDamagedRecords"},
 	"type apikey.nonce":         {"internal/apikey TestDamagedNonces"},
 	"type jobstore.lease":       {"internal/jobstore TestWounds"},
-	"type jobstore.Receiver":    {"internal/jobstore TestWounds"},
+	"type jobs.Receiver":        {"internal/jobstore TestWounds"},
 	"type jobstore.pointer":     {"internal/jobstore TestWounds"},
 }
 

@@ -94,6 +94,8 @@ func fault(from, to string) string {
 		return "only programs are put together"
 	case within(from, "exportd/api") && within(to, "exportd/worker"), within(from, "exportd/worker") && within(to, "exportd/api"):
 		return "api and worker know nothing of each other"
+	case within(from, "exportd/api", "exportd/worker") && within(to, "exportd/internal/jobstore", "exportd/internal/jobqueue"):
+		return "api and worker know stores and queues by the interfaces of jobs"
 	case within(to, "github.com/gin-gonic") && !within(from, "exportd/api"):
 		return "only api imports Gin"
 	case within(to, judges...) && !strings.HasSuffix(path.Base(from), "test"): // packages for tests, which TestBinaries keeps out
@@ -144,6 +146,9 @@ func TestFault(t *testing.T) {
 		{"exportd/jobs", "exportd/internal/vip"},
 		{"exportd/api", "exportd/worker"},
 		{"exportd/worker", "exportd/api"},
+		{"exportd/worker", "exportd/internal/jobstore"},
+		{"exportd/worker", "exportd/internal/jobqueue"},
+		{"exportd/api", "exportd/internal/jobstore"},
 		{"exportd/worker", "github.com/gin-gonic/gin"},
 		{"exportd/internal/export", "exportd/worker"},
 		{"exportd/internal/records", "exportd/internal/jobstore"},

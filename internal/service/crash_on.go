@@ -99,7 +99,7 @@ func (q crashQueue) Publish(ctx context.Context, lane jobs.Queue, m jobs.Message
 	return err
 }
 
-func (q crashQueue) Ack(ctx context.Context, lane jobs.Queue, d jobqueue.Delivery) error {
+func (q crashQueue) Ack(ctx context.Context, lane jobs.Queue, d jobs.Delivery) error {
 	q.c.place("before an acknowledgement")
 	err := q.Queue.Ack(ctx, lane, d)
 	q.c.place("after an acknowledgement")

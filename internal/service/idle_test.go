@@ -15,10 +15,10 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/config"
-	"exportd/internal/jobstore"
 	"exportd/internal/localcloud/fault"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/simulate"
+	"exportd/jobs"
 )
 
 // idlers are APIs and workers that have nothing to do, each with clients of its own, as a process.
@@ -166,7 +166,7 @@ func BenchmarkIdle(b *testing.B) {
 		}
 		await(b, func() bool { w, err := own.Store.Alive(ctx); return err == nil && len(w) == workers })
 		// What the chief would find out within five minutes.
-		if err := own.Store.Divide(ctx, func(d *jobstore.Division) { d.Partitions, d.Workers = 1, workers }); err != nil {
+		if err := own.Store.Divide(ctx, func(d *jobs.Division) { d.Partitions, d.Workers = 1, workers }); err != nil {
 			b.Fatal(err)
 		}
 		<-time.After(settle)

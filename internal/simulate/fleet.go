@@ -13,6 +13,7 @@ import (
 	"exportd/internal/config"
 	"exportd/internal/jobstore"
 	"exportd/internal/webhook"
+	"exportd/jobs"
 	"exportd/worker"
 )
 
@@ -30,7 +31,7 @@ type fleet struct {
 }
 
 // asks is told which shards a rescuer asks after, and may answer itself.
-type asks func(process string, kind jobstore.DueKind, shards []int) *jobstore.DuePage
+type asks func(process string, kind jobs.DueKind, shards []int) *jobs.DuePage
 
 // observed is the store of a worker whose rescuer a test watches.
 type observed struct {
@@ -40,7 +41,7 @@ type observed struct {
 }
 
 // Due tells the test.
-func (o observed) Due(ctx context.Context, kind jobstore.DueKind, shards []int, now time.Time, limit int, after *jobstore.DueCursor) (jobstore.DuePage, error) {
+func (o observed) Due(ctx context.Context, kind jobs.DueKind, shards []int, now time.Time, limit int, after *jobs.DueCursor) (jobs.DuePage, error) {
 	if o.due != nil {
 		if page := o.due(o.process, kind, shards); page != nil {
 			return *page, nil

@@ -19,7 +19,7 @@ import (
 
 // leaseOver is when a partition is free after its holder's death, at the latest: a renewal has just
 // begun, others allow for clocks that differ, and look within a second then.
-const leaseOver = jobstore.RoleTTL + 5*time.Second + time.Second + beat
+const leaseOver = jobs.RoleTTL + 5*time.Second + time.Second + beat
 
 // lookPause is the longest that a worker of a fleet of n pauses between two looks for a free partition.
 func lookPause(n int) time.Duration { return 3 * min(time.Duration(n)*time.Second, time.Minute) / 2 }
@@ -41,8 +41,8 @@ type rounds struct {
 	twice   time.Duration          // that two did
 }
 
-func (r *rounds) ask(process string, kind jobstore.DueKind, shards []int) *jobstore.DuePage {
-	if kind != jobstore.DueJobs {
+func (r *rounds) ask(process string, kind jobs.DueKind, shards []int) *jobs.DuePage {
+	if kind != jobs.DueJobs {
 		return nil
 	}
 	r.mu.Lock()
@@ -63,7 +63,7 @@ func (r *rounds) ask(process string, kind jobstore.DueKind, shards []int) *jobst
 	if !r.busy {
 		return nil
 	}
-	return &jobstore.DuePage{Next: &jobstore.DueCursor{}} // and so on, until the round has enough
+	return &jobs.DuePage{Next: &jobs.DueCursor{}} // and so on, until the round has enough
 }
 
 // note sees for how long nobody has asked after a shard, and forgets who no longer does.
@@ -210,7 +210,7 @@ func TestPartitionsGrow(t *testing.T) {
 		s.until(1, time.Minute)
 		s.start(15)
 		s.set(true)
-		took, owners := s.until(jobstore.MaxPartitions, 3*time.Minute)
+		took, owners := s.until(jobs.MaxPartitions, 3*time.Minute)
 		time.Sleep(10 * time.Second)
 		s.Logf("16 partitions after %s, of %d workers; two workers' for %s at most", took, len(distinct(owners)), s.doubles())
 		// Four divisions one after the other, each after five seconds and a round, and the last has to be learnt.
@@ -223,7 +223,7 @@ func TestPartitionsGrow(t *testing.T) {
 			_, owners = s.held()
 			s.end(s.named(owners[s.rand.IntN(len(owners))*min(round, 1)]), round%2 == 0) // at first, the one that decides
 			time.Sleep(time.Minute)
-			_, owners = s.until(jobstore.MaxPartitions, time.Minute)
+			_, owners = s.until(jobs.MaxPartitions, time.Minute)
 			s.Logf("%d workers have 16 partitions; nobody's for %s, two workers' for %s at most", len(distinct(owners)), s.look(), s.doubles())
 		}
 		s.set(false)

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"exportd/internal/jobqueue"
 	"exportd/jobs"
 )
 
@@ -41,7 +40,7 @@ type message struct {
 type pull struct {
 	process string
 	limit   int
-	got     chan []jobqueue.Delivery
+	got     chan []jobs.Delivery
 }
 
 func newPubsub(w *world) *pubsub {
@@ -64,17 +63,17 @@ func (q *pubsub) arrive(name jobs.Queue, m *message) {
 	i := int(q.chance("pull", m.id) * float64(len(l.waiting))) // Pub/Sub promises no order
 	p := l.waiting[i]
 	l.waiting = slices.Delete(l.waiting, i, i+1)
-	p.got <- []jobqueue.Delivery{q.hand(name, m)}
+	p.got <- []jobs.Delivery{q.hand(name, m)}
 }
 
 // hand marks a message as out until its deadline.
-func (q *pubsub) hand(name jobs.Queue, m *message) jobqueue.Delivery {
+func (q *pubsub) hand(name jobs.Queue, m *message) jobs.Delivery {
 	data := slices.Clone(m.data)
 	again := &message{data: m.data, id: m.id}
 	q.lanes[name].out[&data[0]] = again
 	again.timer = time.AfterFunc(ackDeadline, func() { q.back(name, &data[0]) })
 	q.count.add("Pub/Sub messages delivered", 1)
-	return jobqueue.Delivery{Data: data}
+	return jobs.Delivery{Data: data}
 }
 
 // back makes a message that is out available again.
@@ -107,12 +106,12 @@ func (p line) Publish(ctx context.Context, name jobs.Queue, m jobs.Message) erro
 }
 
 // Pull waits for messages.
-func (p line) Pull(ctx context.Context, name jobs.Queue, limit int) ([]jobqueue.Delivery, error) {
+func (p line) Pull(ctx context.Context, name jobs.Queue, limit int) ([]jobs.Delivery, error) {
 	if err := p.alive(); err != nil {
 		return nil, err
 	}
 	var w *pull
-	var got []jobqueue.Delivery
+	var got []jobs.Delivery
 	err := p.take(ctx, pubsubCall, 0, func() error {
 		p.count.add("Pub/Sub pulls", 1)
 		q := p.queue
@@ -124,7 +123,7 @@ func (p line) Pull(ctx context.Context, name jobs.Queue, limit int) ([]jobqueue.
 			l.ready = l.ready[1:]
 		}
 		if len(got) == 0 {
-			w = &pull{process: p.name, limit: limit, got: make(chan []jobqueue.Delivery, 1)}
+			w = &pull{process: p.name, limit: limit, got: make(chan []jobs.Delivery, 1)}
 			l.waiting = append(l.waiting, w)
 		}
 		return nil
@@ -157,24 +156,24 @@ func (p line) Pull(ctx context.Context, name jobs.Queue, limit int) ([]jobqueue.
 }
 
 // Ack takes a message off its lane.
-func (p line) Ack(ctx context.Context, name jobs.Queue, d jobqueue.Delivery) error {
+func (p line) Ack(ctx context.Context, name jobs.Queue, d jobs.Delivery) error {
 	return p.settle(ctx, name, d, "Pub/Sub acknowledgements", func(m *message) {})
 }
 
 // Nack has a message come again.
-func (p line) Nack(ctx context.Context, name jobs.Queue, d jobqueue.Delivery, after time.Duration) error {
+func (p line) Nack(ctx context.Context, name jobs.Queue, d jobs.Delivery, after time.Duration) error {
 	return p.settle(ctx, name, d, "Pub/Sub deadlines changed", func(m *message) {
 		time.AfterFunc(after, func() { p.queue.arrive(name, &message{data: m.data, id: m.id}) })
 	})
 }
 
 // Bury puts a message aside.
-func (p line) Bury(ctx context.Context, name jobs.Queue, d jobqueue.Delivery, _ string) error {
+func (p line) Bury(ctx context.Context, name jobs.Queue, d jobs.Delivery, _ string) error {
 	p.count.add("Pub/Sub dead letters", 1)
 	return p.Ack(ctx, name, d)
 }
 
-func (p line) settle(ctx context.Context, name jobs.Queue, d jobqueue.Delivery, what string, then func(*message)) error {
+func (p line) settle(ctx context.Context, name jobs.Queue, d jobs.Delivery, what string, then func(*message)) error {
 	if err := p.alive(); err != nil {
 		return err
 	}

@@ -1,0 +1,201 @@
+package jobs
+
+import (
+	"context"
+	"time"
+)
+
+// What a store and a queue are, in pieces by what they are for: whoever needs one names it. Package jobstest has what
+// every implementation promises, as tests. Each method may return ErrUnavailable; those that name
+// a document, ErrNotFound where there is none.
+
+// SubmitStore takes requests.
+type SubmitStore interface {
+	// Submit finds or makes the job of a request. Other errors: *QueueFullError, ErrIdempotencyMismatch.
+	Submit(ctx context.Context, s Submission) (Submitted, error)
+	// ReuseFor is how long Submit answers equal requests with a success.
+	ReuseFor() time.Duration
+	// Usage counts the jobs of an org that run and that wait: what its limits are about.
+	Usage(ctx context.Context, orgID string) (running, queued int64, err error)
+}
+
+// TxStore runs transitions of jobs.
+type TxStore interface {
+	// Policy has the numbers that transactions use.
+	Policy() Policy
+	Get(ctx context.Context, id string) (*Job, error)
+	// Update runs fn in a transaction and returns the job as it then is, all or nothing; again from the start
+	// where somebody else was faster, so that fn must touch nothing but its Tx, and may set what it leaves
+	// behind more than once. An error of fn ends it and is returned as it is.
+	Update(ctx context.Context, id, actor string, fn func(*Tx) error) (*Job, error)
+}
+
+// PartStore runs transitions of parts.
+type PartStore interface {
+	// UpdatePart is Update for a transition of a part, whose document it may read ahead.
+	UpdatePart(ctx context.Context, id, partID, actor string, fn func(*Tx) error) (*Job, error)
+	// Parts gives the parts of the plan in force, by index. Damage says which of them make no sense.
+	Parts(ctx context.Context, j *Job) ([]*Part, error)
+}
+
+// WaitStore knows who waits for a place.
+type WaitStore interface {
+	// Waiting gives the org's job that has waited longest of those whose next attempt is due, "" if
+	// none is, and whether any is queued at all.
+	Waiting(ctx context.Context, orgID string) (id string, any bool, err error)
+}
+
+// JobReader shows jobs. What makes no sense is shown as what it is ended as.
+type JobReader interface {
+	Get(ctx context.Context, id string) (*Job, error)
+	// GetOf is Get of a job of an org. Another org's is not found by the same work as one that
+	// does not exist.
+	GetOf(ctx context.Context, orgID, id string) (*Job, error)
+	// Watch calls fn with the job as it is and after each change, until fn returns true
+	// (then it returns nil) or ctx ends. fn is never called after Watch has returned.
+	Watch(ctx context.Context, id string, fn func(*Job) (stop bool)) error
+	ListStore
+	// Progress adds up what the parts have done while the job's phase is parts.
+	Progress(ctx context.Context, j *Job) (rows, bytes int64, err error)
+	// Events is a job's timeline, oldest first.
+	Events(ctx context.Context, id string) ([]Event, error)
+	Parts(ctx context.Context, j *Job) ([]*Part, error)
+	// Callbacks are a job's callbacks, oldest first.
+	Callbacks(ctx context.Context, jobID string) ([]*Callback, error)
+}
+
+// ListStore lists jobs.
+type ListStore interface {
+	// List gives a page of jobs, newest first; ErrInvalid for a page token that it did not give.
+	List(ctx context.Context, l List) (JobPage, error)
+}
+
+// DueStore knows whom somebody must look at.
+type DueStore interface {
+	// Due gives the documents of a class and of some shards whose wakeAt has passed, longest due
+	// first, behind after.
+	Due(ctx context.Context, kind DueKind, shards []int, now time.Time, limit int, after *DueCursor) (DuePage, error)
+	// JobKey is the Due.Key of a job.
+	JobKey(id string) string
+	// Retire takes a document out of what is due, unless somebody has changed it meanwhile.
+	Retire(ctx context.Context, d Due) error
+	// WakePlace does what is due for a place and gives the job to ring, "" for none.
+	WakePlace(ctx context.Context, d Due) (ring string, err error)
+	// Suspects looks at the stretch's next documents behind after and names those that are damaged,
+	// or that nobody would look at for longer than a transition lets them sleep. Next is where to go
+	// on, "" at the end.
+	Suspects(ctx context.Context, a Audit, after string) (found []Message, batches []string, next string, err error)
+}
+
+// PurgeStore deletes what has had its time.
+type PurgeStore interface {
+	// Purge deletes the records of those of some jobs that are due for it, each unless it has changed
+	// since it was read.
+	Purge(ctx context.Context, of []*Job) error
+	// PurgePointers deletes idempotency keys, and what is remembered of receivers, whose life is over.
+	PurgePointers(ctx context.Context, now time.Time) error
+}
+
+// PartitionStore shares out the shards among the rescuers.
+type PartitionStore interface {
+	// Partitions gives the division and who holds its first n partitions.
+	Partitions(ctx context.Context, n int) (Division, []Partition, error)
+	// HoldPartition takes or renews a partition for owner; false when somebody else has it, ErrClock when
+	// this machine's clock is wrong.
+	HoldPartition(ctx context.Context, index int, owner string) (bool, error)
+	// LeavePartition gives a partition up, and tells the others.
+	LeavePartition(ctx context.Context, index int, owner string) error
+	// Divide changes the division; every worker that watches the switches sees it at once.
+	Divide(ctx context.Context, fn func(*Division)) error
+}
+
+// SwitchStore tells workers what they are to be told of at once.
+type SwitchStore interface {
+	Switches(ctx context.Context) (Switches, error)
+	// WatchSwitches calls fn with the switches as they are and again after each change, until ctx
+	// ends or the watch breaks, which is its error.
+	WatchSwitches(ctx context.Context, fn func(Switches)) error
+}
+
+// PresenceStore knows which workers live.
+type PresenceStore interface {
+	// Alive lists the workers that showed life in time.
+	Alive(ctx context.Context) ([]string, error)
+	ShowAlive(ctx context.Context, worker string, ttl time.Duration) error
+	ShowGone(ctx context.Context, worker string) error
+}
+
+// BatchStore has reruns of many jobs carried out.
+type BatchStore interface {
+	// DueBatches lists the batches whose wakeAt has passed.
+	DueBatches(ctx context.Context, now time.Time, limit int) ([]*Batch, error)
+	// UpdateBatch runs a transition of a batch, as Update one of a job.
+	UpdateBatch(ctx context.Context, id string, fn func(*BatchTx) error) (*Batch, error)
+}
+
+// BatchDesk makes them, and tells how far they are.
+type BatchDesk interface {
+	CreateBatch(ctx context.Context, r BatchRequest) (*Batch, error)
+	// Batch gets a batch with the number of jobs that it has run again so far.
+	Batch(ctx context.Context, id string) (*Batch, int64, error)
+	// Batches lists the latest, newest first.
+	Batches(ctx context.Context, limit int) ([]*Batch, error)
+}
+
+// CallbackStore runs transitions of deliveries.
+type CallbackStore interface {
+	// UpdateCallback runs a transition of a delivery and returns it as it then is.
+	UpdateCallback(ctx context.Context, id, actor string, fn func(*CallbackTx) error) (*Callback, error)
+}
+
+// ReceiverStore remembers receivers that fail.
+type ReceiverStore interface {
+	// Receivers gives what is remembered of an org's addresses, in their order; the zero
+	// value stands for one of which nothing is.
+	Receivers(ctx context.Context, orgID string, addresses ...string) ([]Receiver, error)
+	// ChangeReceiver applies fn to what is remembered of an address, by compare-and-set; fn
+	// may run more than once. A receiver without failures is forgotten.
+	ChangeReceiver(ctx context.Context, orgID, address, origin string, fn func(*Receiver)) error
+}
+
+// CallbackDesk is the operators' side of both.
+type CallbackDesk interface {
+	CallbackStore
+	// ListCallbacks gives a page of deliveries, newest first; next is empty on the last.
+	ListCallbacks(ctx context.Context, l CallbackList) (page []*Callback, next string, err error)
+	// SuspendedReceivers lists to whom no callbacks are sent. ResumeReceiver lets them go
+	// again and says how many it began again.
+	SuspendedReceivers(ctx context.Context) ([]Receiver, error)
+	ResumeReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error)
+}
+
+// ControlStore is what operators see and switch.
+type ControlStore interface {
+	// Stats counts the whole system.
+	Stats(ctx context.Context) (Stats, error)
+	// SetPaused stops or resumes a queue.
+	SetPaused(ctx context.Context, q Queue, paused bool, actor, reason string) error
+}
+
+// DeadLetterStore counts the messages that no code could handle.
+type DeadLetterStore interface {
+	NoteDead(ctx context.Context, lane Queue, reason string) error
+}
+
+// Publisher rings workers.
+type Publisher interface {
+	// Publish rings. An error means that it may not have rung; the document's wakeAt covers that.
+	Publish(ctx context.Context, lane Queue, m Message) error
+}
+
+// Subscriber gives workers what was rung, at least once, in any order.
+type Subscriber interface {
+	// Pull waits for messages of a lane and gives at most limit: none and no error when none came for a while.
+	Pull(ctx context.Context, lane Queue, limit int) ([]Delivery, error)
+	// Ack takes a message off the lane. An error means that it may come again, which claims bear.
+	Ack(ctx context.Context, lane Queue, d Delivery) error
+	// Nack gives a message back, to be delivered again after a pause.
+	Nack(ctx context.Context, lane Queue, d Delivery, after time.Duration) error
+	// Bury puts a message that no code can handle aside, with where it came from and why.
+	Bury(ctx context.Context, lane Queue, d Delivery, reason string) error
+}
