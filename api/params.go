@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -111,69 +112,30 @@ func (p *params) boolean(name string) bool {
 	return false
 }
 
-var (
-	numberPattern  = regexp.MustCompile(`^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$`)
-	integerPattern = regexp.MustCompile(`^-?\d+$`)
-)
+// numberPattern is of decimal numbers; ParseFloat alone would take hexadecimal ones, too.
+var numberPattern = regexp.MustCompile(`^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$`)
 
+// integer reads a decimal number that is whole, whatever its form: 5, 5.0, 0.5e1.
 func (p *params) integer(name string, lowest, highest, missing int) int {
 	v, ok := p.get(name, false)
 	if !ok {
 		return missing
 	}
+	v = strings.TrimSpace(v)
+	n, _ := strconv.ParseFloat(v, 64) // what is out of range is infinite
 	switch {
 	case !numberPattern.MatchString(v):
 		p.fault(name, typeNumber, map[string]any{"value": v}, "must be a number")
-		return missing
-	case !integerPattern.MatchString(v):
+	case n != math.Trunc(n):
 		p.fault(name, typeInteger, map[string]any{"value": v}, "must be an integer")
-		return missing
-	}
-	n, err := strconv.Atoi(v)
-	switch {
-	case n < lowest: // out of range gives the nearest int
+	case n < float64(lowest):
 		p.fault(name, typeNumMin, map[string]any{"value": v, "limit": lowest}, "must be greater than or equal to %d", lowest)
-	case n > highest || err != nil:
+	case n > float64(highest):
 		p.fault(name, typeNumMax, map[string]any{"value": v, "limit": highest}, "must be less than or equal to %d", highest)
 	default:
-		return n
+		return int(n)
 	}
 	return missing
-}
-
-// dateTimePattern is narrower than time.Parse, which takes a comma and an offset of 24 h.
-var dateTimePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
-
-// parseDate reads an ISO date (midnight UTC) or date-time with Z or an offset. Fractions
-// are cut to microseconds, which is what Firestore stores.
-func parseDate(s string) (t time.Time, dateOnly, ok bool) {
-	if t, err := time.Parse(time.DateOnly, s); err == nil {
-		return t, true, saneYear(t)
-	}
-	if !dateTimePattern.MatchString(s) {
-		return t, false, false
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04Z07:00"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			t = t.UTC().Truncate(time.Microsecond)
-			return t, false, saneYear(t)
-		}
-	}
-	return t, false, false
-}
-
-// saneYear keeps a year's distance from the bounds of Firestore and JSON (1 and 9999).
-func saneYear(t time.Time) bool { return t.Year() > 1 && t.Year() < 9999 }
-
-func (p *params) date(name string, required bool) (t time.Time, dateOnly, ok bool) {
-	v, given := p.get(name, required)
-	if !given {
-		return t, false, false
-	}
-	if t, dateOnly, ok = parseDate(v); !ok {
-		p.fault(name, typeDate, map[string]any{"value": v, "format": "iso"}, "must be in ISO 8601 date format")
-	}
-	return t, dateOnly, ok
 }
 
 // window reads from and to as the half-open window [from, to): a date-only to includes
@@ -186,6 +148,9 @@ func (p *params) window(w *dataset.Window) (from, to time.Time) {
 	}
 	switch given := p.values.Get("to"); {
 	case !okFrom || !okTo:
+	case from.Equal(to):
+		p.fault("to", typeGreater, map[string]any{"value": given, "limit": "from"},
+			`must be greater than "from": what happens at "to" is no longer in the window, so that this one is empty; a date alone, as 2026-10-26, means its whole day`)
 	case !from.Before(to):
 		p.fault("to", typeGreater, map[string]any{"value": given, "limit": "from"}, `must be greater than "from"`)
 	case to.Sub(from) > time.Duration(w.Days)*24*time.Hour:
