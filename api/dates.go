@@ -10,7 +10,7 @@ import (
 var dateTime = regexp.MustCompile(`^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d(?:\.\d+)?)?(Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?$`)
 
 // parseDate reads an ISO date, which is its midnight in UTC, or date-time; one without an offset is in
-// UTC as well. Fractions are cut to microseconds, which is what Firestore stores.
+// UTC as well.
 func parseDate(s string) (t time.Time, dateOnly, ok bool) {
 	t, err := time.Parse(time.DateOnly, s)
 	dateOnly = err == nil
@@ -32,7 +32,7 @@ func parseDate(s string) (t time.Time, dateOnly, ok bool) {
 	if err != nil || !saneYear(t) {
 		return time.Time{}, false, false
 	}
-	return t.UTC().Truncate(time.Microsecond), dateOnly, true
+	return t.UTC(), dateOnly, true
 }
 
 // saneYear keeps a year's distance from the bounds of Firestore and JSON (1 and 9999).
@@ -62,6 +62,7 @@ func whyNoDate(s string) string {
 	return ""
 }
 
+// date reads a date of which fractions are cut to microseconds, which is what Firestore stores.
 func (p *params) date(name string, required bool) (t time.Time, dateOnly, ok bool) {
 	v, given := p.get(name, required)
 	if !given {
@@ -70,5 +71,5 @@ func (p *params) date(name string, required bool) (t time.Time, dateOnly, ok boo
 	if t, dateOnly, ok = parseDate(v); !ok {
 		p.fault(name, typeDate, map[string]any{"value": v, "format": "iso"}, "must be in ISO 8601 date format%s", whyNoDate(v))
 	}
-	return t, dateOnly, ok
+	return t.Truncate(time.Microsecond), dateOnly, ok
 }

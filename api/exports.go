@@ -24,13 +24,15 @@ func (s *Server) export(d *dataset.Dataset) endpoint {
 		if err != nil {
 			return err
 		}
+		noCache, maxAge := readCacheControl(c.Request.Header)
+		submission.Fresh = noCache
 		preference := readPrefer(c.Request.Header, s.defaultWait)
 		ctx, done := begin(c)
 		defer done()
 		if err := s.gate(ctx, d, caller.OrgID, submission.Params); err != nil {
 			return err
 		}
-		submitted, err := s.submit(ctx, submission)
+		submitted, err := s.submit(ctx, submission, maxAge)
 		if errors.Is(err, jobs.ErrIdempotencyMismatch) {
 			return invalid("Idempotency-Key", typeOnly, map[string]any{"value": submission.IdempotencyKey}, "was used with other parameters in the last 24 hours")
 		}
@@ -53,19 +55,27 @@ func (s *Server) export(d *dataset.Dataset) endpoint {
 	}
 }
 
-// submit finds or makes the job of a request. One whose file is lost answers no other request.
-func (s *Server) submit(ctx context.Context, submission jobs.Submission) (jobs.Submitted, error) {
+// submit finds or makes the job of a request. One whose file is lost answers no other request, and none
+// whose result is older than maxAge, unless that is negative or the caller named the job's key.
+func (s *Server) submit(ctx context.Context, submission jobs.Submission, maxAge time.Duration) (jobs.Submitted, error) {
 	submitted, err := s.jobs.Submit(ctx, submission)
 	if err != nil || !submitted.Reused {
 		return submitted, err
 	}
 	found := s.proven(ctx, submitted.Job)
-	if found.State != jobs.Expired || found.Error == nil {
+	lost := found.State == jobs.Expired && found.Error != nil
+	old := submission.Implied && maxAge >= 0 && found.State == jobs.Succeeded && s.age(found) > maxAge
+	if !lost && !old {
 		submitted.Job = found
 		return submitted, nil
 	}
 	submission.Not = found.ID
 	return s.jobs.Submit(ctx, submission)
+}
+
+// age is how old a result is, as Age has it.
+func (s *Server) age(j *jobs.Job) time.Duration {
+	return max(0, s.now().Sub(j.FinishedAt)).Truncate(time.Second)
 }
 
 // readExport validates everything that an export request says.
@@ -76,7 +86,7 @@ func (s *Server) readExport(c *gin.Context, d *dataset.Dataset, caller *apikey.K
 	}
 	sub := jobs.Submission{
 		OrgID: caller.OrgID, KeyID: caller.ID, RequestID: observe(c).requestID, Kind: d.Kind(), Columns: d.Version,
-		Params: p.rows(d), Fresh: wantsFresh(c.Request.Header),
+		Params: p.rows(d),
 	}
 	sub.Params[jobs.ParamProfile] = cmp.Or(enum(p, jobs.ParamProfile, jobs.ProfileRFC4180, jobs.ProfileExcel), jobs.ProfileRFC4180)
 	sub.Params[jobs.ParamFormulaGuard] = enum(p, jobs.ParamFormulaGuard, "on", "off") != "off"
@@ -142,8 +152,7 @@ func (s *Server) answerExport(c *gin.Context, j *jobs.Job, applied string, reuse
 		}
 		c.Header("Content-Location", location)
 		if reused {
-			age := max(0, int(s.now().Sub(j.FinishedAt)/time.Second))
-			c.Header("Age", strconv.Itoa(age))
+			c.Header("Age", strconv.Itoa(int(s.age(j)/time.Second)))
 			c.Header("Cache-Control", "private, max-age="+strconv.Itoa(int(s.jobs.ReuseFor()/time.Second)))
 		}
 		writeJSON(c, http.StatusOK, struct {

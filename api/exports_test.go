@@ -71,6 +71,29 @@ func TestExportDone(t *testing.T) {
 	}
 }
 
+// A result that is older than the caller takes is no answer; the job of a key that the caller names is.
+func TestExportMaxAge(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		cacheControl, key string
+		reused            bool
+	}{
+		{"max-age=20", "", true}, {"max-age=19", "", false}, {"max-age=0", "", false}, {"max-age=0", "mine", true}, {"max-age=x", "", true},
+	} {
+		b := newBench(t)
+		j := succeeded()
+		b.jobs.attach = &j
+		headers := []string{"Cache-Control", tt.cacheControl}
+		if tt.key != "" {
+			headers = append(headers, "Idempotency-Key", tt.key)
+		}
+		w := b.get(t, usersExport, headers...)
+		if reused := w.Header().Get("Content-Location") == "/exports/"+j.ID; reused != tt.reused || !reused && w.Code != http.StatusAccepted {
+			t.Errorf("%s, key %q: status %d, reused %v; want %v of a result that is 20 s old", tt.cacheControl, tt.key, w.Code, reused, tt.reused)
+		}
+	}
+}
+
 // The wait ends when the job does, and only the fields of the old API are in the answer.
 func TestExportWaits(t *testing.T) {
 	t.Parallel()

@@ -95,28 +95,32 @@ func FuzzPrefer(f *testing.F) {
 func TestReadPrefer(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]preference{
-		"":                         {10 * time.Second, ""},
-		"wait=0":                   {0, "wait=0"},
-		"wait=24":                  {24 * time.Second, "wait=24"},
-		"wait=25":                  {25 * time.Second, "wait=25"},
-		"wait=26":                  {25 * time.Second, "wait=25"},
-		"wait=65535":               {25 * time.Second, "wait=25"},
-		"wait=65536":               {10 * time.Second, ""},
-		"wait=-1":                  {10 * time.Second, ""},
-		"wait=+1":                  {10 * time.Second, ""},
-		"wait=1.5":                 {10 * time.Second, ""},
-		"wait=":                    {10 * time.Second, ""},
-		"wait":                     {10 * time.Second, ""},
-		`wait="3"`:                 {3 * time.Second, "wait=3"},
-		" Wait = 3 ; foo=bar":      {3 * time.Second, "wait=3"},
-		"wait=3, wait=9":           {3 * time.Second, "wait=3"},
-		"wait=x, wait=9":           {9 * time.Second, "wait=9"},
-		"respond-async":            {0, "respond-async"},
-		"Respond-Async, handling":  {0, "respond-async"},
-		"respond-async=no":         {10 * time.Second, ""},
-		"respond-async, wait=4":    {4 * time.Second, "wait=4"},
-		"return=minimal":           {10 * time.Second, ""},
-		strings.Repeat(",", 10000): {10 * time.Second, ""},
+		"":                          {10 * time.Second, ""},
+		"wait=0":                    {0, "wait=0"},
+		"wait=24":                   {24 * time.Second, "wait=24"},
+		"wait=25":                   {25 * time.Second, "wait=25"},
+		"wait=26":                   {25 * time.Second, "wait=25"},
+		"wait=65535":                {25 * time.Second, "wait=25"},
+		"wait=65536":                {25 * time.Second, "wait=25"},
+		"wait=99999999999999999999": {25 * time.Second, "wait=25"},
+		`foo="a,wait=1", wait=2`:    {2 * time.Second, "wait=2"},
+		`foo="\",wait=1", wait=2`:   {2 * time.Second, "wait=2"},
+		`foo="a,wait=1`:             {10 * time.Second, ""},
+		"wait=-1":                   {10 * time.Second, ""},
+		"wait=+1":                   {10 * time.Second, ""},
+		"wait=1.5":                  {10 * time.Second, ""},
+		"wait=":                     {10 * time.Second, ""},
+		"wait":                      {10 * time.Second, ""},
+		`wait="3"`:                  {3 * time.Second, "wait=3"},
+		" Wait = 3 ; foo=bar":       {3 * time.Second, "wait=3"},
+		"wait=3, wait=9":            {3 * time.Second, "wait=3"},
+		"wait=x, wait=9":            {9 * time.Second, "wait=9"},
+		"respond-async":             {0, "respond-async"},
+		"Respond-Async, handling":   {0, "respond-async"},
+		"respond-async=no":          {10 * time.Second, ""},
+		"respond-async, wait=4":     {4 * time.Second, "wait=4"},
+		"return=minimal":            {10 * time.Second, ""},
+		strings.Repeat(",", 10000):  {10 * time.Second, ""},
 	} {
 		if got := readPrefer(http.Header{"Prefer": {in}}, 10*time.Second); got != want {
 			t.Errorf("readPrefer(%.40q) = %+v, want %+v", in, got, want)
@@ -160,13 +164,17 @@ func TestIdempotencyKeyFaults(t *testing.T) {
 	}
 }
 
-func TestWantsFresh(t *testing.T) {
+func TestReadCacheControl(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]bool{
-		"no-cache": true, "max-age=0, No-Cache": true, "": false, "no-store": false, "max-age=0": false, "x-no-cache": false,
+	for in, want := range map[string]struct {
+		noCache bool
+		maxAge  time.Duration
+	}{
+		"no-cache": {true, -1}, "max-age=0, No-Cache": {true, 0}, "": {false, -1}, "no-store": {false, -1}, "max-age=0": {false, 0}, "x-no-cache": {false, -1},
+		`Max-Age="30"`: {false, 30 * time.Second}, "max-age=-1": {false, -1}, "max-age=99999999999": {false, -1}, "max-age": {false, -1}, `x="a,no-cache"`: {false, -1},
 	} {
-		if got := wantsFresh(http.Header{"Cache-Control": {in}}); got != want {
-			t.Errorf("wantsFresh(%q) = %t, want %t", in, got, want)
+		if noCache, maxAge := readCacheControl(http.Header{"Cache-Control": {in}}); noCache != want.noCache || maxAge != want.maxAge {
+			t.Errorf("readCacheControl(%q) = %t, %s, want %v", in, noCache, maxAge, want)
 		}
 	}
 }

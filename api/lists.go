@@ -158,14 +158,16 @@ func (p *params) cursor(d *dataset.Dataset, orgID string, rows jobs.Params) *vip
 	byTime := d.Sort.Type == dataset.Time && !d.Sort.Ascending
 	position, err := q.ParsePageToken(v)
 	if err != nil && byTime {
-		position, err = vip.OlderThan(v)
+		if t, _, ok := parseDate(v); ok {
+			position, err = vip.OlderThan(t)
+		}
 	}
 	switch {
 	case err == nil:
 		return &position
 	case byTime:
 		p.fault(name, typeDate, map[string]any{"value": v, "format": "iso"},
-			`must be in ISO 8601 date format or a nextCursor of the same request`)
+			`must be in ISO 8601 date format or a nextCursor of the same request%s`, whyNoDate(v))
 	default:
 		p.fault(name, typeOnly, map[string]any{"value": v}, `must be a nextCursor of the same request`)
 	}

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"errors"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -17,20 +19,24 @@ type preference struct {
 	applied string // value of Preference-Applied, "" if nothing was asked for
 }
 
+// listItems are the items of a header that is a list: a comma in a quoted string separates nothing.
+var listItems = regexp.MustCompile(`(?:[^,"]|"(?:[^"\\]|\\.)*"?)+`)
+
 // readPrefer reads the Prefer headers (RFC 7240): "wait=n", seconds, at most 25;
 // "respond-async" alone is wait=0. Preferences that are unknown or malformed are ignored,
 // as the RFC demands; of repeated ones the first counts.
 func readPrefer(h http.Header, missing time.Duration) preference {
 	async, wait := false, -1
 	for _, header := range h.Values("Prefer") {
-		for item := range strings.SplitSeq(header, ",") {
+		for _, item := range listItems.FindAllString(header, -1) {
 			item, _, _ = strings.Cut(item, ";") // parameters of preferences: we know none
 			name, value, hasValue := strings.Cut(item, "=")
 			switch strings.ToLower(strings.TrimSpace(name)) {
 			case "respond-async":
 				async = async || !hasValue
 			case "wait":
-				if n, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(value), `"`), 10, 16); err == nil && wait < 0 {
+				// What does not even fit is long, too.
+				if n, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(value), `"`), 10, 64); wait < 0 && (err == nil || errors.Is(err, strconv.ErrRange)) {
 					wait = int(min(n, uint64(maxWait/time.Second)))
 				}
 			}
@@ -45,16 +51,25 @@ func readPrefer(h http.Header, missing time.Duration) preference {
 	return preference{wait: missing}
 }
 
-// wantsFresh reports whether Cache-Control asks for no-cache.
-func wantsFresh(h http.Header) bool {
+// readCacheControl reads how old a result may be that was made for an equal request (RFC 9111): no-cache
+// wants none, and maxAge is that of max-age, whole seconds as Age has them; negative if nothing is said.
+// Directives that are unknown or malformed are ignored.
+func readCacheControl(h http.Header) (noCache bool, maxAge time.Duration) {
+	maxAge = -1
 	for _, header := range h.Values("Cache-Control") {
-		for item := range strings.SplitSeq(header, ",") {
-			if strings.EqualFold(strings.TrimSpace(item), "no-cache") {
-				return true
+		for _, item := range listItems.FindAllString(header, -1) {
+			name, value, _ := strings.Cut(strings.ToLower(strings.TrimSpace(item)), "=")
+			switch name {
+			case "no-cache":
+				noCache = true
+			case "max-age":
+				if n, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 31); err == nil {
+					maxAge = time.Duration(n) * time.Second
+				}
 			}
 		}
 	}
-	return false
+	return noCache, maxAge
 }
 
 // maxIdempotencyKey is the length of the longest Idempotency-Key.

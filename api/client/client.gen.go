@@ -209,7 +209,7 @@ type APIKeyMinSignatureVersion int
 type APIKeyDraft struct {
 	CallbackHosts []string `json:"callbackHosts,omitempty"`
 
-	// ExpiresAt ISO 8601 date, or date-time with Z or an offset.
+	// ExpiresAt ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 	ExpiresAt           *Date    `json:"expiresAt,omitempty"`
 	IPRanges            []string `json:"ipRanges,omitempty"`
 	MinSignatureVersion *int     `json:"minSignatureVersion,omitempty"`
@@ -249,10 +249,10 @@ type BatchState string
 
 // BatchFilter All members must match; none matches all jobs.
 type BatchFilter struct {
-	// CreatedAfter ISO 8601 date, or date-time with Z or an offset.
+	// CreatedAfter ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 	CreatedAfter *Date `json:"createdAfter,omitempty"`
 
-	// CreatedBefore ISO 8601 date, or date-time with Z or an offset.
+	// CreatedBefore ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 	CreatedBefore *Date `json:"createdBefore,omitempty"`
 
 	// ErrorCode Why a job failed, for programs; `FILE_LOST` is why an `expired` job has no file before its time.
@@ -268,10 +268,10 @@ type BatchFilter struct {
 
 // CallbackFilter All members must match.
 type CallbackFilter struct {
-	// CreatedAfter ISO 8601 date, or date-time with Z or an offset.
+	// CreatedAfter ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 	CreatedAfter *Date `json:"createdAfter,omitempty"`
 
-	// CreatedBefore ISO 8601 date, or date-time with Z or an offset.
+	// CreatedBefore ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 	CreatedBefore *Date               `json:"createdBefore,omitempty"`
 	OrgID         *ID                 `json:"orgId,omitempty"`
 	Origin        *string             `json:"origin,omitempty"`
@@ -308,7 +308,7 @@ type Channel struct {
 // ContentType defines model for ContentType.
 type ContentType string
 
-// Date ISO 8601 date, or date-time with Z or an offset.
+// Date ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 type Date = string
 
 // Delivery defines model for Delivery.
@@ -786,7 +786,7 @@ type CacheControl = string
 // CallbackURL defines model for callbackUrl.
 type CallbackURL = string
 
-// From ISO 8601 date, or date-time with Z or an offset.
+// From ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 type From = Date
 
 // HasBirthday defines model for hasBirthday.
@@ -819,7 +819,7 @@ type PageToken = string
 // Prefer defines model for prefer.
 type Prefer = string
 
-// To ISO 8601 date, or date-time with Z or an offset.
+// To ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 type To = Date
 
 // WorkspaceID defines model for workspaceId.
@@ -1088,7 +1088,7 @@ type ExportMessagesParams struct {
 	// with its job at once and no `Preference-Applied`.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
-	// CacheControl `no-cache` asks for a new job where an equal one could be shared.
+	// CacheControl `no-cache` asks for a new job where an equal one could be shared, `max-age=N` where its result would be older than N seconds (an `Idempotency-Key` gives its job all the same).
 	CacheControl *CacheControl `json:"Cache-Control,omitempty"`
 
 	// IdempotencyKey Gives the same job for 24 h, also one that failed or was canceled, but not one that was deleted or whose file has expired: then a new one. With other parameters: 422.
@@ -1149,7 +1149,7 @@ type ExportUsersParams struct {
 	// with its job at once and no `Preference-Applied`.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
-	// CacheControl `no-cache` asks for a new job where an equal one could be shared.
+	// CacheControl `no-cache` asks for a new job where an equal one could be shared, `max-age=N` where its result would be older than N seconds (an `Idempotency-Key` gives its job all the same).
 	CacheControl *CacheControl `json:"Cache-Control,omitempty"`
 
 	// IdempotencyKey Gives the same job for 24 h, also one that failed or was canceled, but not one that was deleted or whose file has expired: then a new one. With other parameters: 422.

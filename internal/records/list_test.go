@@ -290,7 +290,7 @@ func TestPage(t *testing.T) {
 	}
 	// before takes a time: strictly older rows.
 	q := messages()
-	before, err := vip.OlderThan("2026-06-01T00:00:03Z")
+	before, err := vip.OlderThan(time.Date(2026, 6, 1, 0, 0, 3, 0, time.UTC))
 	if err != nil {
 		t.Fatal(err)
 	}

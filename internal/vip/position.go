@@ -195,18 +195,9 @@ func (q *Query) ParsePageToken(s string) (Position, error) {
 	return p, nil
 }
 
-// OlderThan is the position before the newest rows that are strictly older than an RFC 3339 date-time or an
-// ISO date (which is UTC midnight), where the newest is first. The error is [ErrBadPosition].
-func OlderThan(s string) (Position, error) {
-	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return olderThan(t)
-		}
-	}
-	return Position{}, ErrBadPosition
-}
-
-func olderThan(t time.Time) (Position, error) {
+// OlderThan is the position before the newest rows that are strictly older than t, where the newest is
+// first. The error is [ErrBadPosition].
+func OlderThan(t time.Time) (Position, error) {
 	// Stored times are whole microseconds: the newest older one is the last
 	// microsecond that begins before t.
 	last := t.UTC().Add(-time.Nanosecond).Truncate(time.Microsecond)
