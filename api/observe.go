@@ -2,6 +2,7 @@ package api
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -17,6 +18,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/time/rate"
+
+	"exportd/internal/telemetry"
 )
 
 // observation is what is known about a request for its log line. No query string, no
@@ -66,13 +69,21 @@ func (s *Server) watch(c *gin.Context) {
 	s.metrics.inFlight.Inc()
 	defer func() {
 		if p := recover(); p != nil {
-			writeError(c, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			writeError(c, &panicError{p, debug.Stack()})
 		}
 		s.metrics.inFlight.Dec()
 		s.finish(c, o, time.Since(start))
 	}()
 	c.Next()
 }
+
+// panicError is a panic that was recovered from.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // securityHeaders are on every answer. The service has no page that may be framed, sniffed
 // or stored; the console and the docs page bring a policy of their own.
@@ -118,9 +129,13 @@ func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
 	}
 	fields := []zap.Field{
 		zap.String("request_id", o.requestID), zap.String("method", method), zap.String("route", route),
-		zap.Int("status", status), zap.Float64("duration_ms", float64(took.Microseconds())/1000), zap.Int("bytes", max(0, c.Writer.Size())),
-		zap.Stringer("remote", o.client), zap.String("user_agent", shorten(c.Request.UserAgent())),
+		zap.Int("status", status), zap.Float64("duration_ms", float64(took.Microseconds())/1000),
+		zap.Object("httpRequest", telemetry.HTTPRequest{
+			Method: method, Route: route, Status: status, Bytes: max(0, c.Writer.Size()), Took: took,
+			RemoteIP: o.client.String(), UserAgent: shorten(c.Request.UserAgent()), Protocol: c.Request.Proto,
+		}),
 	}
+	fields = append(fields, telemetry.TraceFields(c.Request.Header, s.traceProject)...)
 	for name, value := range map[string]string{"org_id": o.orgID, "key_id": o.keyID, "job_id": o.jobID, "target_key_id": o.targetKeyID} {
 		if value != "" {
 			fields = append(fields, zap.String(name, value))
@@ -131,6 +146,9 @@ func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
 	}
 	if o.cause != nil {
 		fields = append(fields, zap.Error(o.cause))
+		if p, ok := errors.AsType[*panicError](o.cause); ok {
+			fields = append(fields, telemetry.StackTrace(p.value, p.stack))
+		}
 	}
 	if o.warning != nil {
 		fields = append(fields, zap.NamedError("warning", o.warning))

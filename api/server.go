@@ -49,6 +49,9 @@ type Config struct {
 
 	// Logger gets one line per request; none is written if nil.
 	Logger *zap.Logger
+	// TraceProject is the Google Cloud project that traces of requests are in; their log lines lead
+	// to none if empty.
+	TraceProject string
 	// Metrics is where the server's own metrics go; nowhere if nil. No route shows them: the API's
 	// port is open to all.
 	Metrics prometheus.Registerer
@@ -121,6 +124,8 @@ type Server struct {
 	defaultWait time.Duration
 	urlLife     time.Duration
 
+	traceProject string
+
 	metrics   *metrics
 	strangers *strangers
 	readiness *readiness
@@ -167,7 +172,7 @@ func New(c Config) (*Server, error) {
 		datasets: c.Datasets,
 		keys:     c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Proved: c.ProvedKeys, Nonces: c.Nonces, PrivilegedV1: c.PrivilegedV1}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
-		metrics: m, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive, build: c.Build,
+		traceProject: c.TraceProject, metrics: m, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive, build: c.Build,
 		waits: newPlaces(c.MaxWaits), connected: newPlaces(c.MaxConnections),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
 		proxies: c.TrustedProxies, loopback: c.LoopbackOnly, quotas: c.Quotas,

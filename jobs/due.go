@@ -14,6 +14,11 @@ const (
 	DuePlaces                   // of running jobs of orgs, which others wait for
 )
 
+// String names a class in metrics.
+func (k DueKind) String() string {
+	return [...]string{"jobs", "ended", "parts", "callbacks", "places"}[k]
+}
+
 // Due is a document whose wakeAt has passed.
 type Due struct {
 	// Message names it.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"time"
 )
 
 // Queue names a lane of doorbells.
@@ -67,4 +68,6 @@ type Delivery struct {
 	Data []byte
 	// Receipt is what the queue knows this delivery by, until it is acknowledged or given back.
 	Receipt string
+	// Published is when it was published; zero where the queue does not know.
+	Published time.Time
 }

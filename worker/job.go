@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/export"
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -197,7 +198,7 @@ func (p *Pool) ringWaiting(ctx context.Context, orgID string) {
 // logAttempt writes the one wide line of an attempt.
 func (p *Pool) logAttempt(j *jobs.Job, part int, begun time.Time, err error) {
 	fields := []zap.Field{
-		zap.String("job_id", j.ID), zap.Int("attempt", j.Attempt), zap.String("org_id", j.OrgID), zap.String("kind", string(j.Kind)),
+		zap.String("job_id", j.ID), zap.String("request_id", j.RequestID), zap.Int("attempt", j.Attempt), zap.String("org_id", j.OrgID), zap.String("kind", string(j.Kind)),
 		zap.String("state", string(j.State)), zap.String("phase", string(j.Phase)), zap.Int64("rows_total", j.RowsTotal),
 		zap.Int64("rows_done", j.RowsDone), zap.Int64("bytes_done", j.BytesDone), zap.Duration("took", time.Since(begun)),
 	}
@@ -205,11 +206,17 @@ func (p *Pool) logAttempt(j *jobs.Job, part int, begun time.Time, err error) {
 		fields = append(fields, zap.Int("part", part))
 	}
 	if err == nil {
+		p.Metrics.Attempt(j.Kind, j.OrgID, part >= 0, telemetry.AttemptOK, time.Since(begun))
 		p.Log.Info("attempt", fields...)
 		return
 	}
 	f := jobs.AsFailure(err)
 	fields = append(fields, zap.Error(err))
+	outcome := telemetry.AttemptFailed
+	if f.Class == jobs.Interrupted {
+		outcome = telemetry.AttemptInterrupted
+	}
+	p.Metrics.Attempt(j.Kind, j.OrgID, part >= 0, outcome, time.Since(begun))
 	if f.Class == jobs.Interrupted {
 		p.Log.Info("attempt interrupted", fields...)
 		return

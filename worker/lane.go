@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -21,13 +23,22 @@ func (p *Pool) lane(fetch, work context.Context, q jobs.Queue, slots int, h hand
 	for range slots {
 		free <- struct{}{}
 	}
+	work = telemetry.WithLane(work, telemetry.Lane(q))
+	fetch = telemetry.WithLane(fetch, telemetry.Lane(q))
+	var busy atomic.Int32 // not what free lacks: a pull holds all that are free
+	p.pulse.slots(q, func() (int, int) { return slots - int(busy.Load()), slots })
 	pause := time.Second
 	gate := p.gates.queues[q]
-	for p.passGate(fetch, gate) {
+	for {
+		p.pulse.wait(string(q))
+		if !p.passGate(fetch, gate) {
+			return
+		}
 		n := take(fetch, free)
 		if n == 0 {
 			return
 		}
+		p.pulse.beat(string(q))
 		pull, stop := gate.while(fetch)
 		got, err := p.Queue.Pull(pull, q, n)
 		paused := pull.Err() != nil
@@ -46,8 +57,9 @@ func (p *Pool) lane(fetch, work context.Context, q jobs.Queue, slots int, h hand
 			p.refresh(fetch)
 		}
 		for _, d := range got {
+			busy.Add(1)
 			p.work.Go(func() {
-				defer func() { free <- struct{}{} }()
+				defer func() { busy.Add(-1); free <- struct{}{} }()
 				p.answer(work, q, d, h)
 			})
 		}
@@ -92,7 +104,9 @@ func (p *Pool) answer(ctx context.Context, q jobs.Queue, d jobs.Delivery, h hand
 		work, err = h(claim, m)
 		cancel()
 	}
-	switch o := settle(err); o {
+	o := settle(err)
+	p.Metrics.Doorbell(q, o.String(), d.Published, p.Now())
+	switch o {
 	case ack, leave:
 		if o == leave {
 			p.Log.Debug("message is left to the build that wrote its document", zap.String("queue", string(q)), zap.String("job_id", m.JobID), zap.Error(err))

@@ -22,6 +22,9 @@ const (
 	bury
 )
 
+// String names an outcome in metrics.
+func (o outcome) String() string { return [...]string{"ack", "nack", "leave", "bury"}[o] }
+
 // nackPause is long enough for a restart of what was unavailable, short beside the
 // rescuer's own ring.
 const nackPause = 5 * time.Second

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"exportd/internal/export"
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -68,6 +69,8 @@ type Config struct {
 	// Callbacks, when set, has the worker call receivers too.
 	Callbacks *CallbackConfig
 	Now       func() time.Time
+	// Metrics is told of what the pool does between the transitions; nobody is if nil.
+	Metrics *telemetry.Work
 }
 
 // Pool takes jobs and parts and carries them out.
@@ -82,6 +85,7 @@ type Pool struct {
 	soon     *soon
 	work     sync.WaitGroup // claims under way and their work
 	priority *jobPriority
+	pulse    *pulse
 }
 
 // New makes a Pool.
@@ -89,7 +93,7 @@ func New(cfg Config) *Pool {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, calls: newCalls(cfg.Callbacks), priority: newJobPriority(), gates: newGates(), shares: newPartitions(), soon: newSoon()}
+	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, calls: newCalls(cfg.Callbacks), priority: newJobPriority(), gates: newGates(), shares: newPartitions(), soon: newSoon(), pulse: newPulse(cfg.Now)}
 }
 
 // Run works until ctx ends; then it takes nothing new, lets work end for at most Drain,
@@ -98,6 +102,7 @@ func New(cfg Config) *Pool {
 func (p *Pool) Run(ctx context.Context) error {
 	workCtx, interrupt := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer interrupt(nil)
+	defer p.pulse.stop()
 	var loops sync.WaitGroup
 	loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueExports, p.JobSlots, p.handleJob) })
 	loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueParts, p.PartSlots, p.handlePart) })
@@ -109,6 +114,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	loops.Go(func() { p.presence(ctx) })
 	p.Log.Info("worker started", zap.String("worker", p.ID), zap.Int("job_slots", p.JobSlots), zap.Int("part_slots", p.PartSlots))
 	<-ctx.Done()
+	p.pulse.stop()
 	if p.calls != nil {
 		p.calls.closing.Store(true)
 	}

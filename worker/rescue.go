@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -39,6 +40,7 @@ const (
 
 // rescue holds partitions of the shards and does what is due in them.
 func (p *Pool) rescue(ctx, work context.Context) {
+	ctx, work = telemetry.WithLane(ctx, telemetry.LaneRescue), telemetry.WithLane(work, telemetry.LaneRescue)
 	var loops sync.WaitGroup
 	loops.Go(func() { p.tidy(ctx, work) })
 	defer func() {
@@ -51,6 +53,7 @@ func (p *Pool) rescue(ctx, work context.Context) {
 	var looked audit
 	var batchesBusy, lookBusy atomic.Bool
 	for {
+		p.pulse.beat(rescuing)
 		p.hold(ctx)
 		begun := p.Now()
 		if shards := p.shares.shards(begun); len(shards) > 0 {
@@ -114,6 +117,7 @@ func (p *Pool) round(running, work context.Context, shards []int, kinds ...jobs.
 		}
 		full = full || more
 		did += n
+		p.Metrics.Due(kind.String(), n)
 	}
 	_ = g.Wait() // none gives an error
 	p.purge(ctx, g.ended)
@@ -184,6 +188,7 @@ func (p *Pool) roundOf(ctx, work context.Context, kind jobs.DueKind, shards []in
 }
 
 func (p *Pool) wakeOrPass(ctx, work context.Context, kind jobs.DueKind, d jobs.Due, purge func(*jobs.Job)) {
+	p.Metrics.Woken(kind.String(), d.At, p.Now())
 	err := p.wake(ctx, work, kind, d, purge)
 	p.skipped.note(d.Key, p.Now(), err)
 }

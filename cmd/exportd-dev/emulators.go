@@ -76,7 +76,7 @@ understands, until it is interrupted. The data stays in the data folder.
 
   eval "$(exportd-dev emulators | tee /dev/stderr)"     # in a terminal of its own: copy what it prints`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := telemetry.NewLogger(env.Stderr, "info", true)
+			log, err := telemetry.NewLogger(env.Stderr, telemetry.LogConfig{Level: "info", Plain: true})
 			if err != nil {
 				return err
 			}

@@ -56,7 +56,7 @@ func run(ctx context.Context, env command.Environment, flags runFlags) (err erro
 	if level == "" {
 		level = "warn" // a terminal that shows what to do next should not scroll away
 	}
-	log, err := telemetry.NewLogger(env.Stderr, level, true)
+	log, err := telemetry.NewLogger(env.Stderr, telemetry.LogConfig{Level: level, Plain: true})
 	if err != nil {
 		return config.Faults{err.Error()}
 	}

@@ -16,6 +16,7 @@ import (
 	"exportd/internal/config"
 	"exportd/internal/service"
 	"exportd/internal/telemetry"
+	"exportd/internal/version"
 )
 
 func main() { os.Exit(command.Run(newCommand)) }
@@ -37,7 +38,9 @@ func withClients(cmd *cobra.Command, env command.Environment, fn func(config.Con
 	if err != nil {
 		return err
 	}
-	log, err := telemetry.NewLogger(env.Stderr, cfg.LogLevel, false)
+	log, err := telemetry.NewLogger(env.Stderr, telemetry.LogConfig{
+		Level: cfg.LogLevel, Plain: cfg.LogFormat == "text", Service: "exportd-" + cmd.Name(), Version: version.Get().Version,
+	})
 	if err != nil {
 		return err
 	}

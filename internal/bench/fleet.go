@@ -20,7 +20,7 @@ type fleet struct {
 
 // attempt is what the tests need of the line that a worker logs for each attempt.
 type attempt struct {
-	Msg   string     `json:"msg"`
+	Msg   string     `json:"message"`
 	Job   string     `json:"job_id"`
 	State jobs.State `json:"state"`
 	Code  string     `json:"code"`

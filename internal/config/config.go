@@ -36,7 +36,9 @@ type Config struct {
 	Addr string // the API listens here
 	// OpsAddr is where a process answers operators; empty: nowhere.
 	OpsAddr     string
+	PProf       bool
 	LogLevel    string
+	LogFormat   string // "json" or "text"
 	WorkerID    string
 	SignerEmail string // service account e-mail that signs download URLs
 
@@ -94,8 +96,10 @@ func Settings() []Setting {
 		{"STORAGE_EMULATOR_HOST", "", "host:port of a Cloud Storage emulator; empty is Google's Cloud Storage", hostPort(func(c *Config) *string { return &c.StorageHost })},
 		{"EXPORTD_BUCKET_LOCATION", "", "where `exportd setup` makes the bucket, as `EU` or `europe-west6`; `doctor` holds the bucket to it. Default: the service's (US), anywhere is right", text(func(c *Config) *string { return &c.BucketLocation })},
 		{"EXPORTD_ADDR", "", "host:port the API listens on. Default: `127.0.0.1:8080` in development; in production all addresses, at the port in `PORT`, else 8080", listenAddr(func(c *Config) *string { return &c.Addr })},
-		{"EXPORTD_OPS_ADDR", "", "host:port for operators, at which each process answers /livez, /readyz and /metrics; empty: it does not listen. Keep it from the public", hostPort(func(c *Config) *string { return &c.OpsAddr })},
+		{"EXPORTD_OPS_ADDR", "127.0.0.1:0", "host:port for operators, at which each process answers /livez, /readyz and /metrics; port 0 is a free one, which its log names, and `none` none at all. Keep it from the public", opsAddr},
+		{"EXPORTD_PPROF", "false", "profiles of the process at /debug/pprof/ of the port for operators", boolean(func(c *Config) *bool { return &c.PProf })},
 		{"EXPORTD_LOG_LEVEL", "info", "`debug`, `info`, `warn` or `error`", oneOf(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
+		{"EXPORTD_LOG_FORMAT", "json", "`json`, in the form of Google's Cloud Logging and Error Reporting, or `text` for people", oneOf(func(c *Config) *string { return &c.LogFormat }, "json", "text")},
 		{"EXPORTD_WORKER_ID", "", "name of the worker in leases and logs. Default: host name and process id", text(func(c *Config) *string { return &c.WorkerID })},
 		{"EXPORTD_SIGNER_EMAIL", "", "service account that signs download URLs. Default: the one exportd runs as", text(func(c *Config) *string { return &c.SignerEmail })},
 		{"EXPORTD_WAIT_SECONDS", "10", "how long an export request waits for its job, 0 to 25", duration(func(c *Config) *time.Duration { return &c.Wait }, time.Second, 0, 25)},
@@ -289,6 +293,14 @@ func hostPort(field func(*Config) *string) func(*Config, string) error {
 		*field(c) = plain
 		return nil
 	}
+}
+
+func opsAddr(c *Config, v string) error {
+	if v == "none" {
+		c.OpsAddr = ""
+		return nil
+	}
+	return listenAddr(func(c *Config) *string { return &c.OpsAddr })(c, v)
 }
 
 func listenAddr(field func(*Config) *string) func(*Config, string) error {

@@ -34,6 +34,15 @@ func TestDefaults(t *testing.T) {
 	if c.Env != "production" || c.Bucket != "p-exports" || c.DatabaseID != "(default)" || c.WorkerID == "" || c.Wait != 10*time.Second || c.FileLife != 7*24*time.Hour {
 		t.Errorf("of an empty environment: %+v", c)
 	}
+	if c.OpsAddr != "127.0.0.1:0" || c.PProf || c.LogFormat != "json" {
+		t.Errorf("operators are answered at %q, with profiles: %t; logs are %s", c.OpsAddr, c.PProf, c.LogFormat)
+	}
+	if c, _, err := load("EXPORTD_PROJECT_ID", "p", "EXPORTD_OPS_ADDR", "none"); err != nil || c.OpsAddr != "" {
+		t.Errorf("operators are answered at %q, %v, want nowhere", c.OpsAddr, err)
+	}
+	if _, faults, _ := load("EXPORTD_PROJECT_ID", "p", "EXPORTD_OPS_ADDR", "9090"); len(faults) != 1 {
+		t.Errorf("a port without a host: %v", faults)
+	}
 	c, _, err = load("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1", "STORAGE_EMULATOR_HOST", "http://127.0.0.1:2")
 	if err != nil || c.Env != "development" || c.ProjectID != "exportd-local" || c.StorageHost != "127.0.0.1:2" {
 		t.Errorf("with emulators: %+v, %v", c, err)

@@ -3,11 +3,13 @@ package connection
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
@@ -44,10 +46,14 @@ type Guard struct {
 	MinTimeout time.Duration
 	// Lost is told of each connection that is ended because it brings no answers; may be nil.
 	Lost func(addr string)
+	// Called is told of each call when it was answered; may be nil. Of what a stream brings after that it
+	// is told now and then, by calls without a method: nothing is done for each row.
+	Called func(ctx context.Context, c Call)
 
-	since  atomic.Int64 // Unix ns at which the oldest call began since the last sign of life; 0: none did
-	heard  atomic.Int64 // Unix ns at which bytes last came
-	opened atomic.Int64
+	in, out atomic.Int64 // bytes
+	since   atomic.Int64 // Unix ns at which the oldest call began since the last sign of life; 0: none did
+	heard   atomic.Int64 // Unix ns at which bytes last came
+	opened  atomic.Int64
 	// refused says that the last try to connect was refused, for calls that fail by it until the next.
 	refused atomic.Bool
 
@@ -71,7 +77,15 @@ func (c *guarded) Read(p []byte) (int, error) {
 		now := time.Now().UnixNano()
 		c.heard.Store(now)
 		c.g.heard.Store(now)
+		c.g.in.Add(int64(n))
 	}
+	return n, err
+}
+
+// Write counts what goes.
+func (c *guarded) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.g.out.Add(int64(n))
 	return n, err
 }
 
@@ -84,6 +98,24 @@ func (c *guarded) Close() error {
 	c.g.mu.Unlock()
 	return c.Conn.Close()
 }
+
+// Call is one that was answered.
+type Call struct {
+	Method string // of gRPC, "/service/Method", or of HTTP
+	Err    error  // of gRPC
+	Status int    // of HTTP, 0 without an answer
+	// Received are the messages that a stream brought. Written are the documents of a commit.
+	Received, Written int
+}
+
+func (g *Guard) called(ctx context.Context, c Call) {
+	if g.Called != nil {
+		g.Called(ctx, c)
+	}
+}
+
+// Bytes are those that came and went over all connections so far.
+func (g *Guard) Bytes() (in, out int64) { return g.in.Load(), g.out.Load() }
 
 // Opened is how many connections have been made.
 func (g *Guard) Opened() int64 { return g.opened.Load() }
@@ -242,6 +274,11 @@ func (g *Guard) unary(ctx context.Context, method string, req, reply any, cc *gr
 	c := g.begin(ctx)
 	err := invoke(ctx, method, req, reply, cc, append(opts[:len(opts):len(opts)], grpc.Peer(&p))...)
 	c.end(ctx, &p, err)
+	written := 0
+	if w, ok := req.(interface{ GetWrites() []*firestorepb.Write }); ok { // a commit
+		written = len(w.GetWrites())
+	}
+	g.called(ctx, Call{Method: method, Err: err, Written: written})
 	return err
 }
 
@@ -250,27 +287,55 @@ func (g *Guard) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Clie
 	s, err := streamer(ctx, desc, cc, method, opts...)
 	if err != nil {
 		c.end(ctx, nil, err)
+		g.called(ctx, Call{Method: method, Err: err})
 		return nil, err
 	}
-	return &guardedStream{ClientStream: s, call: c, ctx: ctx}, nil
+	return &guardedStream{ClientStream: s, call: c, ctx: ctx, method: method}, nil
 }
 
 // guardedStream tells the guard of the first thing that a stream brings.
 type guardedStream struct {
 	grpc.ClientStream
-	call call
-	ctx  context.Context //nolint:containedctx // the stream's own, which gRPC gives late
-	told bool
+	call   call
+	ctx    context.Context //nolint:containedctx // the stream's own, which gRPC gives late
+	method string
+	told   bool
+	more   int // messages that were not told of yet
 }
+
+// tellEvery is of how many messages of a stream is told at once.
+const tellEvery = 1024
 
 // RecvMsg is called by one goroutine at a time.
 func (s *guardedStream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
-	if s.told {
+	if !s.told {
+		s.told = true
+		s.first(err)
 		return err
 	}
-	s.told = true
+	if err == nil {
+		if s.more++; s.more < tellEvery {
+			return nil
+		}
+	}
+	if s.more > 0 {
+		s.call.g.called(s.ctx, Call{Received: s.more})
+		s.more = 0
+	}
+	return err
+}
+
+// first learns from the first thing that the stream brings. Whoever wants no more may leave it at that.
+func (s *guardedStream) first(err error) {
 	p, _ := peer.FromContext(s.ClientStream.Context())
 	s.call.end(s.ctx, p, err)
-	return err
+	c := Call{Method: s.method, Err: err}
+	switch {
+	case err == nil:
+		c.Received = 1
+	case errors.Is(err, io.EOF):
+		c.Err = nil
+	}
+	s.call.g.called(s.ctx, c)
 }

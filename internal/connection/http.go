@@ -135,10 +135,12 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		} else {
 			t.g.heardOf(c)
 		}
+		t.g.called(r.Context(), Call{Method: r.Method, Err: err})
 		cancel(nil)
 		return nil, err
 	}
 	t.g.since.Store(0)
+	t.g.called(r.Context(), Call{Method: r.Method, Status: res.StatusCode})
 	res.Body = &received{ReadCloser: res.Body, ctx: ctx, cancel: cancel, silent: silent, within: t.answer}
 	return res, nil
 }

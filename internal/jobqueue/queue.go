@@ -131,6 +131,9 @@ func (q *Queue) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.De
 	out := make([]jobs.Delivery, len(res.GetReceivedMessages()))
 	for i, m := range res.GetReceivedMessages() {
 		out[i] = jobs.Delivery{Data: m.GetMessage().GetData(), Receipt: m.GetAckId()}
+		if at := m.GetMessage().GetPublishTime(); at.IsValid() {
+			out[i].Published = at.AsTime()
+		}
 	}
 	if len(out) > limit {
 		// A server that doubles messages on the way may send more than was asked for, and the

@@ -11,6 +11,7 @@ import (
 
 	"cloud.google.com/go/firestore"
 
+	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
 
@@ -92,6 +93,8 @@ func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx
 		return nil, fmt.Errorf("callback id: %w", jobs.ErrNotFound)
 	}
 	var out *jobs.Callback
+	var before jobs.CallbackState
+	var underWay bool
 	err := retry(ctx, func() error {
 		ref := s.callbacks().Doc(id)
 		doc, err := ref.Get(ctx)
@@ -103,6 +106,7 @@ func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx
 		}
 		cb := s.readCallback(doc)
 		tx := &jobs.CallbackTx{Policy: s.cfg.Policy, Now: s.cfg.Now().UTC().Truncate(time.Microsecond), Actor: actor, Callback: cb}
+		before, underWay = cb.State, telemetry.UnderWay(cb)
 		if err := fn(tx); err != nil {
 			return err
 		}
@@ -115,5 +119,6 @@ func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx
 	if err != nil {
 		return nil, err
 	}
+	s.cfg.Transitions.Callback(before, underWay, out, s.cfg.Now())
 	return out, nil
 }

@@ -118,9 +118,28 @@ type group struct {
 	order         []int             // in which places are looked at
 	changedPlaces map[placeKey]*jobs.Place
 
+	steps     []step
 	created   []*jobs.Part
 	events    []jobs.Event
 	callbacks []*jobs.Callback
+}
+
+// step is a change as it was made, to be told of once it is committed.
+type step struct {
+	before, after jobs.Job
+	events        []jobs.Event
+	parts         [][2]jobs.Part // before and after
+}
+
+// tell tells of the changes one by one.
+func (g *group) tell(to *telemetry.Transitions) {
+	for i := range g.steps {
+		s := &g.steps[i]
+		to.Job(&s.before, &s.after, s.events)
+		for k := range s.parts {
+			to.Part(&s.after, &s.parts[k][0], &s.parts[k][1])
+		}
+	}
 }
 
 func newGroup(job jobs.Job, updated time.Time) *group {
@@ -155,13 +174,20 @@ func (g *group) add(ctx context.Context, s *Store, c *change) (*jobs.Job, error)
 
 // keep takes what a transition has changed.
 func (g *group) keep(tx *jobs.Tx) {
+	made := step{before: g.job, after: *tx.Job, events: tx.Events}
 	g.job = *tx.Job
 	for _, p := range tx.ChangedPlaces {
 		g.changedPlaces[placeKey{p.Number, p.Slot()}] = p
 	}
 	for _, p := range tx.ChangedParts() {
+		was := g.parts[p.ID]
+		if was == nil {
+			was = decodePart(g.docs[p.ID])
+		}
+		made.parts = append(made.parts, [2]jobs.Part{*was, *p})
 		g.parts[p.ID] = p
 	}
+	g.steps = append(g.steps, made)
 	g.created = append(g.created, tx.NewParts...)
 	g.events = append(g.events, tx.Events...)
 	if tx.Callback != nil {

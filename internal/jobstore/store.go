@@ -30,6 +30,8 @@ type Config struct {
 	Drift time.Duration
 	// Damage is told of documents that make no sense; nobody is if nil.
 	Damage *telemetry.Damage
+	// Transitions is told of each transition after its commit; nobody is if nil.
+	Transitions *telemetry.Transitions
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }

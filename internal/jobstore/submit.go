@@ -39,6 +39,9 @@ func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted
 		out, err = s.submit(ctx, id, sub)
 		return err
 	})
+	if err == nil {
+		s.cfg.Transitions.Submitted(out.Job, out.Reused)
+	}
 	return out, err
 }
 

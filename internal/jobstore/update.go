@@ -37,6 +37,9 @@ func (s *Store) UpdatePart(ctx context.Context, jobID, partID, actor string, fn 
 	if err != nil {
 		return nil, err // c.err may come of what was not committed
 	}
+	if c.err != nil {
+		s.cfg.Transitions.Refused(partID != "", c.err)
+	}
 	return c.job, c.err
 }
 
@@ -140,6 +143,7 @@ func (s *Store) applyTo(ctx context.Context, g *group, group []*change) (committ
 	if err != nil {
 		return false, fmt.Errorf("commit job %s: %w", jobID, err)
 	}
+	g.tell(s.cfg.Transitions)
 	if jobWrite >= 0 && results != nil {
 		known := leasedJob{job: g.job, updated: results[jobWrite].UpdateTime}
 		if place, ok := g.places[g.job.Place]; ok {

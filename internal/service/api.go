@@ -59,7 +59,7 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 	server, err := api.New(api.Config{
 		Keys: keys.Lookup, ProvedKeys: keys, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: store, Queue: c.Queue, Objects: c.Objects, Operations: store, Logger: log, Checks: checks, Alive: c.guards.apiAlive, Build: version.Get(),
 		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: proxies,
-		Datasets: cfg.Datasets, PrivilegedV1: cfg.PrivilegedV1, MaxConnections: cfg.MaxConnections, Metrics: c.metrics,
+		Datasets: cfg.Datasets, PrivilegedV1: cfg.PrivilegedV1, MaxConnections: cfg.MaxConnections, Metrics: c.metrics, TraceProject: cfg.ProjectID,
 		LoopbackOnly: cfg.Env == "development" && loopback.IsHost(l.Addr().String()),
 		IPRate:       api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst},
 		KeyRate:      api.Rate{PerSecond: float64(cfg.RateKey), Burst: cfg.RateKeyBurst},
@@ -67,12 +67,15 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 	if err != nil {
 		return err
 	}
+	if err := register(c.metrics, c.backlog(log)); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	// Both end with the other: the store's Run only ends with ctx.
 	g.Go(func() error { return keys.Run(ctx) })
 	g.Go(func() error { return server.Serve(ctx, l) })
 	g.Go(func() error {
-		return serveOps(ctx, cfg.OpsAddr, ops{alive: c.guards.apiAlive, checks: checks, metrics: c.metrics, log: log})
+		return serveOps(ctx, cfg.OpsAddr, ops{alive: c.guards.apiAlive, checks: checks, metrics: c.metrics, pprof: cfg.PProf, log: log})
 	})
 	return g.Wait()
 }

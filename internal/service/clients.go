@@ -17,7 +17,6 @@ import (
 	"exportd/internal/objectstore"
 	"exportd/internal/records"
 	"exportd/internal/telemetry"
-	"exportd/internal/version"
 )
 
 // Clients are a process's connections to Google's services, or to what stands in for them.
@@ -33,12 +32,15 @@ type Clients struct {
 	records   *records.Reader
 	metrics   *prometheus.Registry
 	damage    *telemetry.Damage
+
+	transitions *telemetry.Transitions
+	work        *telemetry.Work
 }
 
 // Open connects to what cfg names. The caller closes what it gets.
 func Open(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *Clients, err error) {
 	c := &Clients{guards: newGuards(log), metrics: prometheus.NewRegistry(), damage: telemetry.NewDamage(log)}
-	c.metrics.MustRegister(c.damage, buildInfo(version.Get()))
+	c.measure(cfg)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -51,7 +53,7 @@ func Open(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *Clients, 
 	if cfg.FirestoreHost != "" {
 		drift = 0 // an emulator's clock is a machine's too, and stays ahead when that steps back
 	}
-	c.Store = jobstore.New(jobstore.Config{Client: c.Firestore, Policy: cfg.Policy(), Drift: drift, Limits: cfg.Limits(), ReuseFor: cfg.ReuseFor, Documents: c.documents, Damage: c.damage})
+	c.Store = jobstore.New(jobstore.Config{Client: c.Firestore, Policy: cfg.Policy(), Drift: drift, Limits: cfg.Limits(), ReuseFor: cfg.ReuseFor, Documents: c.documents, Damage: c.damage, Transitions: c.transitions})
 	if c.records, err = records.Open(ctx, records.Config{
 		ProjectID: cfg.ProjectID, DatabaseID: cfg.DatabaseID, Emulator: cfg.FirestoreHost, Guard: c.guards.firestore,
 		Connections: connectionsFor(cfg.JobSlots + cfg.PartSlots),

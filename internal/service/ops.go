@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"strconv"
 	"time"
 
@@ -30,6 +31,7 @@ type ops struct {
 	alive   func() error // an error says that only another process can help
 	checks  []api.Check
 	metrics prometheus.Gatherer
+	pprof   bool // show profiles
 	log     *zap.Logger
 }
 
@@ -55,7 +57,7 @@ func serveOps(ctx context.Context, addr string, o ops) error {
 	o.log.Info("operators are answered", zap.String("ops_addr", l.Addr().String()))
 	h := &http.Server{
 		Handler: atHome(l.Addr(), o.handler()), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second,
-		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 4 << 10,
+		WriteTimeout: o.writeWithin(), IdleTimeout: time.Minute, MaxHeaderBytes: 4 << 10,
 	}
 	stop := context.AfterFunc(ctx, func() { _ = h.Close() })
 	defer stop()
@@ -105,5 +107,20 @@ func (o ops) handler() http.Handler {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.metrics, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
+	if o.pprof {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	}
 	return mux
+}
+
+// writeWithin bounds an answer: of a profile that takes a minute, too. The command line, which
+// net/http/pprof would show, is not asked for.
+func (o ops) writeWithin() time.Duration {
+	if o.pprof {
+		return 70 * time.Second
+	}
+	return 10 * time.Second
 }

@@ -88,3 +88,21 @@ func TestCutOff(t *testing.T) {
 		t.Errorf("without calls = %v", err)
 	}
 }
+
+// Profiles are shown where they are asked for, and nowhere else: they tell what a process works on.
+func TestOpsProfiles(t *testing.T) {
+	t.Parallel()
+	for _, shown := range []bool{false, true} {
+		o := ops{alive: func() error { return nil }, metrics: prometheus.NewRegistry(), log: zap.NewNop(), pprof: shown}
+		for path, want := range map[string]int{"/debug/pprof/": 200, "/debug/pprof/goroutine?debug=1": 200, "/debug/pprof/cmdline": 404} {
+			w := httptest.NewRecorder()
+			o.handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+			if !shown {
+				want = http.StatusNotFound
+			}
+			if w.Code != want {
+				t.Errorf("shown %t: %s = %d, want %d", shown, path, w.Code, want)
+			}
+		}
+	}
+}

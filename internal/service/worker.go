@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -36,11 +37,16 @@ func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logg
 	pool := worker.New(withCrashes(worker.Config{
 		ID: cfg.WorkerID, Store: c.Store, Queue: c.Queue, Exporter: exporter, Log: log,
 		JobSlots: cfg.JobSlots, PartSlots: cfg.PartSlots, Drain: cfg.Drain, Callbacks: callbacks,
+		Metrics: c.work,
 	}))
+	if err := register(c.metrics, append(slots(pool), c.work)...); err != nil {
+		return err
+	}
+	alive := func() error { return errors.Join(c.guards.workerAlive(), pool.Alive()) }
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return pool.Run(ctx) })
 	g.Go(func() error {
-		return serveOps(ctx, cfg.OpsAddr, ops{alive: c.guards.workerAlive, metrics: c.metrics, log: log, checks: []api.Check{
+		return serveOps(ctx, cfg.OpsAddr, ops{alive: alive, metrics: c.metrics, pprof: cfg.PProf, log: log, checks: []api.Check{
 			{Name: "firestore", Run: c.Store.Ping}, {Name: "subscriptions", Run: c.Queue.PingSubscriptions}, {Name: "storage", Run: c.Objects.Ping},
 		}})
 	})
