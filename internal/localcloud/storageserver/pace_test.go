@@ -3,6 +3,7 @@ package storageserver
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"testing"
 	"time"
@@ -61,13 +62,14 @@ func TestPace(t *testing.T) {
 func TestChunksAligned(t *testing.T) {
 	t.Parallel()
 	for c, ok := range map[chunkRange]bool{
-		{0, 256 << 10, -1}:              true,
-		{0, 100, 100}:                   true, // the last one
-		{0, 100, -1}:                    false,
-		{0, 100, 1000}:                  false,
-		{1000, 256<<10 - 1000, 1 << 20}: true, // the rest of a chunk that came in part
-		{256 << 10, 1, 1 << 20}:         false,
-		{0, -1, -1}:                     true, // a question
+		{start: 0, length: 256 << 10, total: -1}:              true,
+		{start: 0, length: 100, total: 100}:                   true, // the last one
+		{start: 0, length: 100, total: -1}:                    false,
+		{start: 0, length: 100, total: 1000}:                  false,
+		{start: 1000, length: 256<<10 - 1000, total: 1 << 20}: true, // the rest of a chunk that came in part
+		{start: 256 << 10, length: 1, total: 1 << 20}:         false,
+		{start: 0, length: -1, total: -1}:                     true, // a question
+		{length: math.MaxInt64, total: -1, open: true}:        true, // all that are left
 	} {
 		if err := c.aligned(); (err == nil) != ok {
 			t.Errorf("chunk %+v: %v, want taken %v", c, err, ok)

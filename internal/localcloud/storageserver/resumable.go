@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"strconv"
@@ -191,7 +192,12 @@ type hashOnly struct{ *digest }
 func (h hashOnly) Write(p []byte) (int, error) { h.add(p); return len(p), nil }
 
 // chunkRange is a Content-Range. Length is -1 for a request without bytes, total is -1 when not yet known.
-type chunkRange struct{ start, length, total int64 }
+// Open is for a range whose end is "*": the bytes are all that are left, and how many is told by the body's
+// end alone; length is then the most that they can be.
+type chunkRange struct {
+	start, length, total int64
+	open                 bool
+}
 
 func parseChunk(r *http.Request) (c chunkRange, err error) {
 	header := r.Header.Get("Content-Range")
@@ -199,14 +205,14 @@ func parseChunk(r *http.Request) (c chunkRange, err error) {
 		if r.ContentLength < 0 && r.Method != http.MethodDelete {
 			return c, badRequest("Content-Length or Content-Range is needed.")
 		}
-		return chunkRange{0, r.ContentLength, r.ContentLength}, nil
+		return chunkRange{length: r.ContentLength, total: r.ContentLength}, nil
 	}
 	bad := badRequest("Failed to parse Content-Range header.")
 	span, total, ok := strings.Cut(strings.TrimPrefix(header, "bytes "), "/")
 	if !ok || !strings.HasPrefix(header, "bytes ") {
 		return c, bad
 	}
-	c = chunkRange{0, -1, -1}
+	c = chunkRange{length: -1, total: -1}
 	if total != "*" {
 		if c.total, err = strconv.ParseInt(total, 10, 64); err != nil || c.total < 0 {
 			return c, bad
@@ -216,6 +222,19 @@ func parseChunk(r *http.Request) (c chunkRange, err error) {
 		return c, nil
 	}
 	first, last, _ := strings.Cut(span, "-")
+	if last == "*" {
+		c.open, c.length = true, math.MaxInt64
+		if c.start, err = strconv.ParseInt(first, 10, 64); err != nil || c.start < 0 {
+			return c, bad
+		}
+		if c.total >= 0 {
+			c.length = c.total - c.start
+			if c.length < 0 || r.ContentLength > c.length {
+				return c, bad
+			}
+		}
+		return c, nil
+	}
 	end, err := strconv.ParseInt(last, 10, 64)
 	if err != nil {
 		return c, bad
@@ -237,7 +256,7 @@ const chunkUnit = 256 << 10
 // aligned refuses a chunk of another size, in production's words. The end is what counts: a chunk may
 // begin anywhere in what is there already.
 func (c chunkRange) aligned() error {
-	if c.length <= 0 || c.start+c.length == c.total || (c.start+c.length)%chunkUnit == 0 {
+	if c.open || c.length <= 0 || c.start+c.length == c.total || (c.start+c.length)%chunkUnit == 0 {
 		return nil
 	}
 	return badRequest("Invalid request. The number of bytes uploaded is required to be equal or greater than %d, except for the final request "+
@@ -256,14 +275,17 @@ func (s *Server) receive(sess *session, r *http.Request, c chunkRange) error {
 			return &apiError{http.StatusServiceUnavailable, "backendError", fmt.Sprintf("The upload offset is %d byte(s), which exceeds already uploaded size of %d byte(s).", c.start, d.size)}
 		}
 		body := io.LimitReader(r.Body, c.length)
-		known := min(d.size-c.start, c.length)
+		known := min(d.size-c.start, c.length) // of open ones, what is there already comes again
 		if _, err := io.CopyN(io.Discard, body, known); err != nil {
 			return errBrokenBody
 		}
 		if err := s.blobs.appendTo(sess.state.Blob, d, body); err != nil {
 			return err
 		}
-		if d.size < c.start+c.length {
+		switch {
+		case c.open && c.total < 0:
+			c.total = d.size
+		case !c.open && d.size < c.start+c.length:
 			return errBrokenBody
 		}
 	}

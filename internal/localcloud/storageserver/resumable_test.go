@@ -94,6 +94,49 @@ func TestResumableOffsetsAreExact(t *testing.T) {
 	}
 }
 
+// A range may leave its end open: the request then has all that is left, as Node's client sends it, with
+// or without a length of the body.
+func TestResumableOpenRange(t *testing.T) {
+	t.Parallel()
+	url, b := newBucket(t)
+	for name, send := range map[string]func(u rawUpload){
+		"known":   func(u rawUpload) { u.expect("bytes 0-*/6", "abcdef", 200, "") },
+		"unknown": func(u rawUpload) { u.expect("bytes 0-*/*", "abcdef", 200, "") },
+		"resumed": func(u rawUpload) {
+			u.expect("bytes 0-2/*", "abc", 308, "bytes=0-2")
+			u.expect("bytes 3-*/6", "def", 200, "")
+		},
+		"again": func(u rawUpload) {
+			u.expect("bytes 0-2/*", "abc", 308, "bytes=0-2")
+			u.expect("bytes 0-*/*", "abcdef", 200, "")
+		},
+		"cut short": func(u rawUpload) {
+			u.expect("bytes 0-*/6", "abc", 308, "bytes=0-2")
+			u.expect("bytes 3-5/6", "def", 200, "")
+		},
+		"chunked": func(u rawUpload) {
+			req, _ := http.NewRequestWithContext(t.Context(), "PUT", u.url, io.MultiReader(strings.NewReader("abc"), strings.NewReader("def")))
+			req.Header.Set("Content-Range", "bytes 0-*/*")
+			if res, err := http.DefaultClient.Do(req); err != nil || res.StatusCode != 200 {
+				t.Errorf("chunked: %v, %v", res, err)
+			} else {
+				_ = res.Body.Close()
+			}
+		},
+	} {
+		send(startUpload(t, url, "name="+strings.ReplaceAll(name, " ", "")))
+		if got := read(t, b.Object(strings.ReplaceAll(name, " ", ""))); string(got) != "abcdef" {
+			t.Errorf("%s: object = %q", name, got)
+		}
+	}
+	u := startUpload(t, url, "name=bad")
+	u.expect("bytes 2-*/6", "cdef", 503, "") // a gap
+	u.expect("bytes 0-*/5", "abcdef", 400, "")
+	for _, bad := range []string{"bytes x-*/6", "bytes -1-*/6", "bytes *-5/6", "bytes 0-*"} {
+		u.expect(bad, "abc", 400, "")
+	}
+}
+
 func TestResumableEnds(t *testing.T) {
 	t.Parallel()
 	url, b := newBucket(t)
