@@ -131,11 +131,17 @@ func printEndpoints(w io.Writer, e localcloud.Endpoints, asJSON bool) {
 	_ = json.NewEncoder(w).Encode(vars) // strings; a closed stdout is the reader's wish
 }
 
-// hostVars are the variables that name the three services.
+// hostVars are the variables that name the three services. That of Cloud Storage has a scheme: Node's and
+// Python's clients need it, Go's takes both.
 func hostVars(e localcloud.Endpoints) map[string]string {
-	return map[string]string{"FIRESTORE_EMULATOR_HOST": e.Firestore, "PUBSUB_EMULATOR_HOST": e.PubSub, "STORAGE_EMULATOR_HOST": e.Storage}
+	return map[string]string{"FIRESTORE_EMULATOR_HOST": e.Firestore, "PUBSUB_EMULATOR_HOST": e.PubSub, "STORAGE_EMULATOR_HOST": "http://" + e.Storage}
 }
 
 func exportLine(e localcloud.Endpoints) string {
-	return fmt.Sprintf("export FIRESTORE_EMULATOR_HOST=%s PUBSUB_EMULATOR_HOST=%s STORAGE_EMULATOR_HOST=%s", e.Firestore, e.PubSub, e.Storage)
+	vars := hostVars(e)
+	line := "export"
+	for _, name := range []string{"FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"} {
+		line += " " + name + "=" + vars[name]
+	}
+	return line
 }

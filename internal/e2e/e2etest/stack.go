@@ -132,7 +132,7 @@ type hostVars struct {
 }
 
 func (v hostVars) hosts(control string) Hosts {
-	return Hosts{Firestore: v.Firestore, PubSub: v.PubSub, Storage: v.Storage, Control: control}
+	return Hosts{Firestore: v.Firestore, PubSub: v.PubSub, Storage: strings.TrimPrefix(v.Storage, "http://"), Control: control}
 }
 
 // Services sets up the hosts, loads demo data and starts "exportd api" there; env holds

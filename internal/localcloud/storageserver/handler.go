@@ -39,13 +39,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 func isAPI(path string) bool {
-	for _, prefix := range []string{"/storage/v1/", "/upload/storage/v1/", "/download/storage/v1/", "/signBlob"} {
+	for _, prefix := range []string{"/storage/v1/", "/upload/storage/v1/", "/download/storage/v1/", "/signBlob", nodeRoot + "/"} {
 		if strings.HasPrefix(path, prefix) {
 			return true
 		}
 	}
-	return false
+	return path == nodeRoot
 }
+
+// nodeRoot is where Node's client, which leaves /storage/v1 out for an emulator, asks for buckets. No
+// bucket of the XML API is called that: a name has three characters.
+const nodeRoot = "/b"
 
 // checkCaller refuses what only a web page sends: another site's request to this machine (it carries
 // Origin), and a name that was pointed at loopback (DNS rebinding). There are no credentials to stop them.
@@ -68,7 +72,7 @@ func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request) error {
 	path := r.URL.EscapedPath()
 	path, upload := strings.CutPrefix(path, "/upload")
 	path = strings.TrimPrefix(path, "/download")
-	parts := strings.Split(strings.TrimPrefix(path, "/storage/v1/"), "/")
+	parts := strings.Split(strings.TrimPrefix(strings.TrimPrefix(path, "/storage/v1"), "/"), "/")
 	for i, p := range parts {
 		var err error
 		if parts[i], err = url.PathUnescape(p); err != nil {

@@ -356,3 +356,34 @@ func TestWebPagesAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestNodeRoot: Node's client asks an emulator without /storage/v1, but for uploads, and is served the
+// same, guarded as well.
+func TestNodeRoot(t *testing.T) {
+	t.Parallel()
+	url, b := newBucket(t)
+	w := b.Object("dir/a").NewWriter(t.Context())
+	if _, err := w.Write([]byte("text")); err != nil || w.Close() != nil {
+		t.Fatal("upload", err)
+	}
+	for _, tt := range []struct {
+		method, path, body, says string
+		status                   int
+		headers                  []string
+	}{
+		{"POST", "/b?project=p", `{"name":"another"}`, `"another"`, 200, nil},
+		{"GET", "/b?project=p", "", `"exports"`, 200, nil},
+		{"GET", "/b/exports", "", `"exports"`, 200, nil},
+		{"GET", "/b/exports/o", "", `"dir/a"`, 200, nil},
+		{"GET", "/b/exports/o/dir%2Fa?alt=media", "", "text", 200, nil},
+		{"GET", "/b/exports/o/dir%2Fa?alt=media", "", "web pages", 403, []string{"Origin", "https://evil.example"}},
+		{"DELETE", "/b/exports/o/dir%2Fa", "", "", 204, nil},
+		{"GET", "/bucket/a", "", "", 403, nil}, // of the XML API, unsigned
+	} {
+		res := send(t, tt.method, url+tt.path, "", tt.body, tt.headers...)
+		body, err := io.ReadAll(res.Body)
+		if err != nil || res.StatusCode != tt.status || !strings.Contains(string(body), tt.says) {
+			t.Errorf("%s %s = %d %.200s, %v, want %d with %q", tt.method, tt.path, res.StatusCode, body, err, tt.status, tt.says)
+		}
+	}
+}
