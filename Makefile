@@ -73,7 +73,10 @@ damage: ## Damage every field of every document in every way: fleet, stores, API
 		$(GO) test -tags $(TAGS) -count=1 -timeout 60m -v -run '^(TestDamaged|TestWounds)' $$pkg $$all || exit 1; \
 	done
 
+telemetry: ## Have a Prometheus scrape 200 exports of three orgs on two workers, and 100,000 strange requests; needs Debian's prometheus
+	EXPORTD_REQUIRE_ALL=1 EXPORTD_TEST_STRANGERS=100000 $(GO) test -tags $(TAGS) -count=1 -v -run '^TestTelemetry' ./internal/e2e
+
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test bench postgres libreoffice chromium check format vet lint generate verify chaos damage flood simulate
+.PHONY: help run build test bench postgres libreoffice chromium check format vet lint generate verify chaos damage flood simulate telemetry

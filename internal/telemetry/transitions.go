@@ -58,10 +58,16 @@ func NewTransitions(kinds []string, orgs *Orgs) *Transitions {
 		t.rows.WithLabelValues(kind)
 		t.bytes.WithLabelValues(kind)
 		t.transitions.WithLabelValues(kind, string(jobs.Running), string(jobs.Succeeded), "none")
+		t.queued.WithLabelValues(kind)
+		t.running.WithLabelValues(kind, string(jobs.Succeeded))
+		t.result.WithLabelValues(kind, string(jobs.Succeeded), "small")
+		t.retries.WithLabelValues(kind, ofJob, "interrupted", "none")
 		for code := range jobCodes {
 			t.transitions.WithLabelValues(kind, string(jobs.Running), string(jobs.Failed), code)
 		}
 	}
+	t.tries.WithLabelValues("http_2xx")
+	t.delivery.WithLabelValues(string(jobs.CallbackDelivered))
 	for state := range callbackStates {
 		t.callbacks.WithLabelValues(state)
 	}

@@ -40,7 +40,11 @@ func NewWork(kinds []string, orgs *Orgs) *Work {
 		wakeDelay:    histogram("exportd_wakeup_delay_seconds", "By how much a rescuer was late for a document whose time had come.", waitSeconds, "document"),
 		due:          gauge("exportd_wakeups_due", "Documents that the last round of this process's rescuer found due; 0 where it holds no partition.", "document"),
 	}
+	for kind := range w.kinds {
+		w.attempts.WithLabelValues(kind, ofJob, AttemptOK)
+	}
 	for document := range dues {
+		w.wakeDelay.WithLabelValues(document)
 		w.due.WithLabelValues(document)
 	}
 	w.collectors = collectors{w.attempts, w.doorbells, w.doorbellWait, w.wakeDelay, w.due}

@@ -170,7 +170,7 @@ func API(tb testing.TB, binary string, hosts Hosts, env ...string) (*Process, st
 	return p, "http://" + addr
 }
 
-// OpsURL is where a process that API has started answers operators.
+// OpsURL is where a process answers operators.
 func OpsURL(tb testing.TB, p *Process) string {
 	tb.Helper()
 	return "http://" + p.WaitLine(tb, startWithin, func(line string) string {

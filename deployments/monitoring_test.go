@@ -1,0 +1,139 @@
+package deployments_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+)
+
+// rules are the alerts of monitoring/alerts.yaml.
+type rules struct {
+	Groups []struct {
+		Rules []struct {
+			Alert, Record, Expr string
+			Labels, Annotations map[string]string
+		}
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	body, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// TestRunbooks: each alert has the runbook of its name, with commands and a link to the console, and each
+// such runbook an alert.
+func TestRunbooks(t *testing.T) {
+	t.Parallel()
+	var r rules
+	if err := yaml.Unmarshal([]byte(read(t, "monitoring/alerts.yaml")), &r); err != nil {
+		t.Fatal(err)
+	}
+	tests := read(t, "monitoring/alerts_test.yaml") + read(t, "monitoring/goals_test.yaml")
+	alerts := map[string]bool{}
+	for _, g := range r.Groups {
+		for _, rule := range g.Rules {
+			if rule.Alert == "" {
+				continue
+			}
+			alerts[rule.Alert] = true
+			path := "runbooks/" + rule.Alert + ".md"
+			if rule.Annotations["runbook"] != "deployments/"+path || rule.Annotations["summary"] == "" || !slices.Contains([]string{"page", "ticket"}, rule.Labels["severity"]) {
+				t.Errorf("%s: %v %v", rule.Alert, rule.Labels, rule.Annotations)
+			}
+			book := read(t, path)
+			if !strings.HasPrefix(book, "# "+rule.Alert+": ") || !strings.Contains(book, "\n```sh\n") || !strings.Contains(book, "(https://console.cloud.google.com/") || !strings.Contains(book, "**What it means.**") {
+				t.Errorf("%s lacks its title, what it means, commands or a link to the console", path)
+			}
+			// Once where it does not fire, once where it does.
+			if fired := strings.Count(tests, `alertname="`+rule.Alert+`",alertstate="firing"`); fired < 2 {
+				t.Errorf("%s is tested %d times", rule.Alert, fired)
+			}
+		}
+	}
+	books, err := filepath.Glob("runbooks/Exportd*.md")
+	if err != nil || len(books) != len(alerts) || len(alerts) < 15 {
+		t.Errorf("%d runbooks, %d alerts, %v", len(books), len(alerts), err)
+	}
+	link := regexp.MustCompile(`\]\(([\w-]+\.md)\)`)
+	for _, path := range books {
+		if name := strings.TrimSuffix(filepath.Base(path), ".md"); !alerts[name] {
+			t.Errorf("%s has no alert", path)
+		}
+		for _, m := range link.FindAllStringSubmatch(read(t, path), -1) {
+			read(t, "runbooks/"+m[1])
+		}
+	}
+}
+
+// TestAlerts has Prometheus's own tool check the rules, and let each alert fire and not fire.
+func TestAlerts(t *testing.T) {
+	t.Parallel()
+	tool, err := exec.LookPath("promtool")
+	if err != nil {
+		if os.Getenv("EXPORTD_REQUIRE_ALL") == "1" {
+			t.Fatal("promtool is not there, and EXPORTD_REQUIRE_ALL=1")
+		}
+		t.Skip("promtool is not there")
+	}
+	for _, args := range [][]string{
+		{"check", "rules", "monitoring/alerts.yaml"},
+		{"test", "rules", "monitoring/alerts_test.yaml", "monitoring/goals_test.yaml"},
+	} {
+		if out, err := exec.CommandContext(t.Context(), tool, args...).CombinedOutput(); err != nil {
+			t.Errorf("promtool %v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+// TestDashboard: it is what Grafana imports: panels with ids of their own, side by side, each with queries.
+func TestDashboard(t *testing.T) {
+	t.Parallel()
+	var d struct {
+		Title, UID string
+		Panels     []struct {
+			ID          int
+			Type, Title string
+			Description string
+			GridPos     struct{ X, Y, W, H int }
+			Targets     []struct{ Expr, RefID string }
+		}
+	}
+	if err := json.Unmarshal([]byte(read(t, "monitoring/dashboard.json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	ids, taken := map[int]bool{}, map[[2]int]string{}
+	for _, p := range d.Panels {
+		if ids[p.ID] || p.Title == "" || p.Type != "row" && (len(p.Targets) == 0 || p.Description == "") {
+			t.Errorf("panel %d %q", p.ID, p.Title)
+		}
+		ids[p.ID] = true
+		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
+			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
+				if other := taken[[2]int{x, y}]; other != "" || x >= 24 {
+					t.Fatalf("%q lies on %q", p.Title, other)
+				}
+				taken[[2]int{x, y}] = p.Title
+			}
+		}
+		for _, target := range p.Targets {
+			if strings.Count(target.Expr, "(") != strings.Count(target.Expr, ")") || target.RefID == "" {
+				t.Errorf("%q asks %q", p.Title, target.Expr)
+			}
+		}
+	}
+	if d.UID != "exportd" || len(d.Panels) < 30 {
+		t.Errorf("%q has %d panels", d.UID, len(d.Panels))
+	}
+}
