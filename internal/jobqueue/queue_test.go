@@ -71,28 +71,6 @@ func TestPublishPullAck(t *testing.T) {
 	}
 }
 
-func TestBury(t *testing.T) {
-	t.Parallel()
-	q := open(t, localcloudtest.Start(t))
-	if err := q.Ensure(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := q.Publish(t.Context(), jobs.QueueExports, jobs.Message{JobID: "nonsense"}); err != nil {
-		t.Fatal(err)
-	}
-	got, err := q.Pull(t.Context(), jobs.QueueExports, 1)
-	if err != nil || len(got) != 1 {
-		t.Fatalf("Pull = %d messages, %v", len(got), err)
-	}
-	if err := q.Bury(t.Context(), jobs.QueueExports, got[0], "message names no document"); err != nil {
-		t.Fatalf("Bury = %v", err)
-	}
-	dead, err := q.Pull(t.Context(), jobs.QueueDead, 1)
-	if err != nil || len(dead) != 1 || string(dead[0].Data) != string(got[0].Data) {
-		t.Errorf("dead letters = %v, %v, want the message", dead, err)
-	}
-}
-
 // A server that doubles deliveries once filled a worker with more than it had slots for,
 // and its lane stood still for ever.
 func TestPullGivesNoMoreThanAsked(t *testing.T) {

@@ -11,47 +11,6 @@ import (
 	"exportd/jobs"
 )
 
-// TestDue: each shard gives its own, page by page, and what has ended is asked for apart from
-// what somebody waits for.
-func TestDue(t *testing.T) {
-	t.Parallel()
-	b := open(t, jobs.Limits{})
-	ids := make([]string, 40)
-	for i := range ids {
-		ids[i] = b.submit(t, request("org", i%12+1)).Job.ID
-		b.update(t, ids[i], func(tx *jobs.Tx) error { return tx.Cancel("") }) // the next request is another job
-	}
-	live := b.submit(t, request("org", 1)).Job.ID
-	b.clock.add(policy().RecordLife) // none was ever claimed: nothing is to be swept
-	if got := b.due(t, jobs.DueJobs); len(got) != 1 || got[0].JobID != live {
-		t.Errorf("due of what somebody waits for = %v, want %s alone", got, live)
-	}
-	var found []string
-	for shard := range jobs.Shards {
-		var cursor *jobs.DueCursor
-		for {
-			page, err := b.Due(t.Context(), jobs.DueEnded, []int{shard}, b.clock.now(), 1, cursor)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, d := range page.Docs {
-				if jobs.ShardOf(d.Message.JobID) != shard || d.Foreign {
-					t.Errorf("shard %d gives %+v", shard, d.Message)
-				}
-				found = append(found, d.Message.JobID)
-			}
-			if cursor = page.Next; cursor == nil {
-				break
-			}
-		}
-	}
-	slices.Sort(found)
-	slices.Sort(ids)
-	if !slices.Equal(found, ids) {
-		t.Errorf("the shards gave %d jobs, want the %d that ended, each once", len(found), len(ids))
-	}
-}
-
 // TestDueForeign: what no transition can be made on is told apart, and can be taken out of what is due.
 func TestDueForeign(t *testing.T) {
 	t.Parallel()

@@ -3,8 +3,6 @@ package jobstore_test
 import (
 	"context"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,102 +15,6 @@ import (
 func (b bench) claim(id string) (bool, error) {
 	j, err := b.Update(context.Background(), id, "test", func(tx *jobs.Tx) error { _, err := tx.Claim("w"); return err })
 	return err == nil && j.State == jobs.Running, err
-}
-
-// TestPlacesAreExact: of claims in the same instant as many succeed as the org may have, by the
-// same number of reads however many jobs the org has.
-func TestPlacesAreExact(t *testing.T) {
-	t.Parallel()
-	const limit, jobsOf = 3, 24
-	b := open(t, jobs.Limits{RunningJobs: limit})
-	ids := make([]string, jobsOf)
-	for i := range ids {
-		s := request("org", i%12+1)
-		s.Fresh = true
-		ids[i] = b.submit(t, s).Job.ID
-		b.clock.add(time.Second)
-	}
-	var running atomic.Int64
-	var all sync.WaitGroup
-	for _, id := range ids {
-		all.Go(func() {
-			ok, err := b.claim(id)
-			if err != nil {
-				t.Errorf("claim = %v", err)
-			}
-			if ok {
-				running.Add(1)
-			}
-		})
-	}
-	all.Wait()
-	if n := running.Load(); n != limit {
-		t.Errorf("%d jobs run, want %d", n, limit)
-	}
-	if got, err := b.claim(b.submit(t, request("other", 1)).Job.ID); err != nil || !got {
-		t.Errorf("a claim of another org = %v, %v", got, err)
-	}
-}
-
-// TestPlacesAreGivenBack: whichever way a job stops running, its place is free in the same
-// commit, and the job that has waited longest is rung even if nobody lives to ring it.
-func TestPlacesAreGivenBack(t *testing.T) {
-	t.Parallel()
-	for name, end := range map[string]func(l jobs.Lease, tx *jobs.Tx) error{
-		"canceled": func(_ jobs.Lease, tx *jobs.Tx) error { return tx.Cancel("") },
-		"deleted":  func(_ jobs.Lease, tx *jobs.Tx) error { return tx.Delete("") },
-		"failed": func(l jobs.Lease, tx *jobs.Tx) error {
-			return tx.Settle(l, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, "", "", nil))
-		},
-		"to try again": func(l jobs.Lease, tx *jobs.Tx) error {
-			return tx.Settle(l, jobs.Fail(jobs.CodeUnavailable, jobs.Transient, "", "", nil))
-		},
-		"succeeded": func(l jobs.Lease, tx *jobs.Tx) error {
-			if err := tx.Pin(l, tx.Now, 3); err != nil {
-				return err
-			}
-			return tx.Succeed(l, jobs.Result{Object: "o", Rows: 3, Size: 9})
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := open(t, jobs.Limits{RunningJobs: 1})
-			first := b.submit(t, request("org", 1)).Job.ID
-			var lease jobs.Lease
-			b.update(t, first, func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("w"); return err })
-			b.clock.add(time.Second)
-			second := b.submit(t, request("org", 2)).Job.ID
-			b.clock.add(time.Second)
-			third := b.submit(t, request("org", 3)).Job.ID
-			for _, id := range []string{second, third, second} {
-				if ok, err := b.claim(id); ok || err != nil {
-					t.Fatalf("claim beside a running job = %v, %v", ok, err)
-				}
-			}
-			b.clock.add(time.Minute) // they are not rung through meanwhile
-			for _, due := range b.due(t, jobs.DueJobs) {
-				if due.JobID != first {
-					t.Errorf("a job that waits for a place is due after a minute")
-				}
-			}
-			b.update(t, first, func(tx *jobs.Tx) error { return end(lease, tx) })
-			b.clock.add(3 * time.Second) // and nobody rings
-			page, err := b.Due(t.Context(), jobs.DuePlaces, jobs.AllShards(), b.clock.now(), 10, nil)
-			if err != nil || len(page.Docs) != 1 || page.Docs[0].Foreign {
-				t.Fatalf("due places = %+v, %v, want the one that was freed", page.Docs, err)
-			}
-			want := second
-			if name == "to try again" {
-				want = first // has waited longest, and its pause is over
-			}
-			if ring, err := b.WakePlace(t.Context(), page.Docs[0]); err != nil || ring != want {
-				t.Fatalf("WakePlace = %s, %v, want %s", ring, err, want)
-			}
-			if ok, err := b.claim(second); !ok || err != nil {
-				t.Errorf("claim of a free place = %v, %v", ok, err)
-			}
-		})
-	}
 }
 
 // TestPlaceOfLostJob: a place whose job is not there is found and given to the next.

@@ -14,9 +14,6 @@ import (
 	"exportd/jobs"
 )
 
-// idempotencyLife is how long an Idempotency-Key gives the same job, as the contract says.
-const idempotencyLife = 24 * time.Hour
-
 // pointer is a document that leads from a fingerprint or an idempotency key to a job.
 type pointer struct {
 	JobID       string `firestore:"jobId"`
@@ -50,7 +47,7 @@ func (s *Store) ReuseFor() time.Duration { return s.cfg.ReuseFor }
 
 func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (jobs.Submitted, error) {
 	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
-	fp := jobs.Fingerprint(sub.OrgID, sub.Kind, max(sub.Columns, 1), sub.Params)
+	fp := sub.Fingerprint()
 	refs := []*firestore.DocumentRef{s.fingerprints().Doc(fp)}
 	if sub.IdempotencyKey != "" {
 		sum := sha256.Sum256([]byte(sub.OrgID + "\x00" + sub.IdempotencyKey))
@@ -72,7 +69,7 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 			job = nil
 		}
 		if job != nil && len(docs) == 2 {
-			err = s.remember(ctx, docs[1], pointer{JobID: job.ID, Fingerprint: fp, ExpiresAt: now.Add(idempotencyLife), Rev: jobs.NewToken()})
+			err = s.remember(ctx, docs[1], pointer{JobID: job.ID, Fingerprint: fp, ExpiresAt: now.Add(jobs.IdempotencyLife), Rev: jobs.NewToken()})
 		}
 		if err != nil || job != nil {
 			return jobs.Submitted{Job: job, Reused: true}, err
@@ -81,17 +78,12 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 	if err := s.admit(ctx, sub.OrgID); err != nil {
 		return jobs.Submitted{}, err
 	}
-	job := &jobs.Job{
-		ID: id, Schema: jobs.SchemaVersion, Rev: jobs.NewToken(), OrgID: sub.OrgID, KeyID: sub.KeyID, RequestID: sub.RequestID,
-		Kind: sub.Kind, Params: sub.Params, Columns: sub.Columns, Fingerprint: fp, State: jobs.Queued,
-		CreatedAt: now, WakeAt: now.Add(s.cfg.Policy.RingAgain), Shard: jobs.ShardOf(id), CallbackURL: sub.CallbackURL,
-		Lapses: true,
-	}
+	job := jobs.NewJob(id, &sub, s.cfg.Policy, now)
 	batch := s.newWrites()
 	batch.Create(s.jobs().Doc(id), job)
 	s.point(batch, docs[0], pointer{JobID: id, Fingerprint: fp, ExpiresAt: now.Add(s.cfg.Policy.RecordLife), Rev: job.Rev})
 	if len(docs) == 2 {
-		s.point(batch, docs[1], pointer{JobID: id, Fingerprint: fp, ExpiresAt: now.Add(idempotencyLife), Rev: job.Rev})
+		s.point(batch, docs[1], pointer{JobID: id, Fingerprint: fp, ExpiresAt: now.Add(jobs.IdempotencyLife), Rev: job.Rev})
 	}
 	if err := s.commit(ctx, batch, s.hasRev(s.jobs().Doc(id), job.Rev)); err != nil {
 		return jobs.Submitted{}, fmt.Errorf("submit job %s: %w", id, err)
@@ -138,18 +130,10 @@ func (s *Store) idempotent(ctx context.Context, doc *firestore.DocumentSnapshot,
 // reusable gives the job that equal requests share now, nil if there is none.
 func (s *Store) reusable(ctx context.Context, doc *firestore.DocumentSnapshot, now time.Time) (*jobs.Job, error) {
 	p, job, err := s.follow(ctx, doc)
-	if err != nil || job == nil || !now.Before(p.ExpiresAt) || job.Schema != jobs.SchemaVersion || !job.DeletedAt.IsZero() {
+	if err != nil || job == nil || !now.Before(p.ExpiresAt) || !job.Shared(now, s.cfg.ReuseFor) {
 		return nil, err
 	}
-	switch job.State {
-	case jobs.Queued, jobs.Running:
-		return job, nil
-	case jobs.Succeeded:
-		if now.Sub(job.FinishedAt) <= s.cfg.ReuseFor && now.Before(job.FileExpiresAt) {
-			return job, nil
-		}
-	}
-	return nil, nil
+	return job, nil
 }
 
 // follow gives the job that a pointer leads to. One that is damaged, or leads to a job that was
@@ -193,7 +177,7 @@ func (s *Store) checkPointer(doc *firestore.DocumentSnapshot, p pointer) string 
 	c.Text("rev", p.Rev)
 	c.That(!p.ExpiresAt.IsZero(), "expiresAt is missing")
 	if kindOf(doc) == telemetry.IdempotencyDocument {
-		c.That(!p.ExpiresAt.After(s.cfg.Now().Add(idempotencyLife+s.cfg.Policy.Skew)), "expiresAt is further off than its life")
+		c.That(!p.ExpiresAt.After(s.cfg.Now().Add(jobs.IdempotencyLife+s.cfg.Policy.Skew)), "expiresAt is further off than its life")
 	} else {
 		c.That(p.Fingerprint == doc.Ref.ID, "fingerprint is not its id")
 	}

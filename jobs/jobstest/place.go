@@ -1,0 +1,111 @@
+package jobstest
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"exportd/jobs"
+)
+
+var placeCases = []storeCase{
+	{"of claims at the same time as many stand as the org may have", jobs.Limits{RunningJobs: 3}, placesExact},
+	{"a place is taken and given back many times", jobs.Limits{RunningJobs: 1}, placeTurns},
+	{"a place comes back when its job is canceled", jobs.Limits{RunningJobs: 1}, placeBack(func(_ jobs.Lease, tx *jobs.Tx) error { return tx.Cancel("") }, false)},
+	{"a place comes back when its job is deleted", jobs.Limits{RunningJobs: 1}, placeBack(func(_ jobs.Lease, tx *jobs.Tx) error { return tx.Delete("") }, false)},
+	{"a place comes back when its job fails", jobs.Limits{RunningJobs: 1}, placeBack(func(l jobs.Lease, tx *jobs.Tx) error {
+		return tx.Settle(l, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, "", "", nil))
+	}, false)},
+	{"a place comes back when its job is to try again", jobs.Limits{RunningJobs: 1}, placeBack(func(l jobs.Lease, tx *jobs.Tx) error {
+		return tx.Settle(l, jobs.Fail(jobs.CodeUnavailable, jobs.Transient, "", "", nil))
+	}, true)},
+	{"a place comes back when its job succeeds", jobs.Limits{RunningJobs: 1}, placeBack(func(l jobs.Lease, tx *jobs.Tx) error {
+		if err := tx.Pin(l, tx.Now, 3); err != nil {
+			return err
+		}
+		return tx.Succeed(l, jobs.Result{Object: tx.Job.ResultName(), Rows: 3, Size: 9})
+	}, false)},
+}
+
+func placesExact(t *testing.T, b *bench) {
+	const jobsOf = 24
+	ids := make([]string, jobsOf)
+	for i := range ids {
+		ids[i] = b.job(t, "org", i%12+1)
+		b.pass(time.Second)
+	}
+	var running atomic.Int64
+	var all sync.WaitGroup
+	for _, id := range ids {
+		all.Go(func() {
+			ok, err := b.runs(id)
+			if err != nil {
+				t.Errorf("claim = %v", err)
+			}
+			if ok {
+				running.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if n := running.Load(); n != 3 {
+		t.Errorf("%d jobs run, want 3", n)
+	}
+	if ok, err := b.runs(b.job(t, "other", 1)); err != nil || !ok {
+		t.Errorf("a claim of another org = %v, %v", ok, err)
+	}
+}
+
+func placeTurns(t *testing.T, b *bench) {
+	for i := range 2*jobs.PlaceTurns + 1 {
+		id := b.job(t, "org", 1)
+		if ok, err := b.runs(id); !ok || err != nil {
+			t.Fatalf("claim %d of a free place = %v, %v", i, ok, err)
+		}
+		if ok, err := b.runs(b.job(t, "org", 2)); ok || err != nil {
+			t.Fatalf("claim %d of a taken place = %v, %v", i, ok, err)
+		}
+		b.update(t, id, cancel)
+	}
+}
+
+// placeBack: whichever way a job stops running, its place is free in the same
+// commit, and the job that has waited longest is rung even if nobody lives to ring it.
+func placeBack(end func(l jobs.Lease, tx *jobs.Tx) error, again bool) func(t *testing.T, b *bench) {
+	return func(t *testing.T, b *bench) {
+		first := b.job(t, "org", 1)
+		lease := b.claim(t, first)
+		b.pass(time.Second)
+		second := b.job(t, "org", 2)
+		b.pass(time.Second)
+		third := b.job(t, "org", 3)
+		for _, id := range []string{second, third, second} {
+			if ok, err := b.runs(id); ok || err != nil {
+				t.Fatalf("claim beside a running job = %v, %v", ok, err)
+			}
+		}
+		b.pass(time.Minute) // they are not rung through meanwhile
+		for _, due := range b.due(t, jobs.DueJobs) {
+			if due.JobID != first {
+				t.Errorf("a job that waits for a place is due after a minute")
+			}
+		}
+		b.update(t, first, func(tx *jobs.Tx) error { return end(lease, tx) })
+		b.pass(3 * time.Second) // and nobody rings
+		page, err := b.Due(t.Context(), jobs.DuePlaces, jobs.AllShards(), b.now(), 10, nil)
+		if err != nil || len(page.Docs) != 1 || page.Docs[0].Foreign {
+			t.Fatalf("due places = %+v, %v, want the one that was freed", page.Docs, err)
+		}
+		want := second
+		if again {
+			want = first // has waited longest, and its pause is over
+		}
+		if ring, err := b.WakePlace(t.Context(), page.Docs[0]); err != nil || ring != want {
+			t.Fatalf("WakePlace = %s, %v, want %s", ring, err, want)
+		}
+		if ok, err := b.runs(second); !ok || err != nil {
+			t.Errorf("claim of a free place = %v, %v", ok, err)
+		}
+	}
+}

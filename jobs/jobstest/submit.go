@@ -1,0 +1,192 @@
+package jobstest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"exportd/jobs"
+)
+
+var submitCases = []storeCase{
+	{"equal requests share a job that is alive", jobs.Limits{}, submitShares},
+	{"equal requests share a success for a while", jobs.Limits{}, submitReusesSuccess},
+	{"equal requests side by side make one job", jobs.Limits{}, submitSideBySide},
+	{"a job that is not to be given is not", jobs.Limits{}, submitNot},
+	{"an idempotency key gives its job for a day", jobs.Limits{}, idempotencyKey},
+	{"an idempotency key of a shared job gives it as well", jobs.Limits{}, idempotencyKeyOfShared},
+	{"what a key gives of jobs that have ended", jobs.Limits{}, idempotencyKeyOfEnded},
+	{"a full queue refuses and says what runs", jobs.Limits{QueuedJobs: 2, RunningJobs: 1}, queueLimit},
+}
+
+func submitShares(t *testing.T, b *bench) {
+	first := b.submit(t, request("org1", 1))
+	if first.Reused || first.Job.State != jobs.Queued || first.Job.WakeAt.IsZero() {
+		t.Fatalf("first Submit = %+v", first.Job)
+	}
+	if again := b.submit(t, request("org1", 1)); !again.Reused || again.Job.ID != first.Job.ID {
+		t.Error("an equal request did not attach to the job in flight")
+	}
+	if other := b.submit(t, request("org2", 1)); other.Reused {
+		t.Error("another org's equal request was given the job")
+	}
+	fresh := request("org1", 1)
+	fresh.Fresh = true
+	if got := b.submit(t, fresh); got.Reused {
+		t.Error("a request for a fresh job was given an old one")
+	}
+	b.update(t, b.submit(t, request("org1", 1)).Job.ID, cancel)
+	if got := b.submit(t, request("org1", 1)); got.Reused {
+		t.Error("a canceled job was reused")
+	}
+}
+
+func submitReusesSuccess(t *testing.T, b *bench) {
+	id := b.submit(t, request("org", 1)).Job.ID
+	b.succeed(t, id)
+	if got := b.submit(t, request("org", 1)); !got.Reused || got.Job.ID != id {
+		t.Error("a fresh success was not reused")
+	}
+	b.pass(b.ReuseFor() + time.Second)
+	if got := b.submit(t, request("org", 1)); got.Reused {
+		t.Error("an old success was reused")
+	}
+}
+
+func submitSideBySide(t *testing.T, b *bench) {
+	ids := make([]string, 8)
+	var all sync.WaitGroup
+	for i := range ids {
+		all.Go(func() {
+			got, err := b.Submit(context.Background(), request("org", 1))
+			if err != nil {
+				t.Errorf("Submit = %v", err)
+				return
+			}
+			ids[i] = got.Job.ID
+		})
+	}
+	all.Wait()
+	if slices.Sort(ids); ids[0] != ids[len(ids)-1] {
+		t.Errorf("8 equal requests made jobs %v, want one", slices.Compact(ids))
+	}
+}
+
+func submitNot(t *testing.T, b *bench) {
+	s := request("org", 1)
+	s.IdempotencyKey = "k"
+	id := b.submit(t, s).Job.ID
+	b.succeed(t, id)
+	s.Not = id
+	if got := b.submit(t, s); got.Reused || got.Job.ID == id {
+		t.Error("the job that was not to be given was given")
+	}
+}
+
+func idempotencyKey(t *testing.T, b *bench) {
+	s := request("org", 1)
+	s.IdempotencyKey, s.Fresh = "k", true
+	first := b.submit(t, s)
+	if again := b.submit(t, s); !again.Reused || again.Job.ID != first.Job.ID {
+		t.Error("the same key made a second job")
+	}
+	other := request("org", 2)
+	other.IdempotencyKey = "k"
+	if _, err := b.Submit(t.Context(), other); !errors.Is(err, jobs.ErrIdempotencyMismatch) {
+		t.Errorf("the same key for another request = %v, want ErrIdempotencyMismatch", err)
+	}
+	elsewhere := request("org2", 2)
+	elsewhere.IdempotencyKey = "k"
+	if got := b.submit(t, elsewhere); got.Reused {
+		t.Error("another org's key was taken for ours")
+	}
+	b.pass(25 * time.Hour)
+	if err := b.PurgePointers(t.Context(), b.now()); err != nil {
+		t.Errorf("PurgePointers = %v", err)
+	}
+	if got := b.submit(t, s); got.Job.ID == first.Job.ID {
+		t.Error("a key was good for longer than 24 h")
+	}
+}
+
+func idempotencyKeyOfShared(t *testing.T, b *bench) {
+	id := b.submit(t, request("org", 1)).Job.ID
+	s := request("org", 1)
+	s.IdempotencyKey = "k"
+	if got := b.submit(t, s); got.Job.ID != id {
+		t.Fatal("an equal request with a key did not attach to the job in flight")
+	}
+	b.update(t, id, cancel)
+	if got := b.submit(t, s); got.Job.ID != id || !got.Reused {
+		t.Error("the key made a second job once its first had ended")
+	}
+	b.pass(25 * time.Hour)
+	if got := b.submit(t, s); got.Job.ID == id {
+		t.Error("a key was good for longer than 24 h")
+	}
+}
+
+// idempotencyKeyOfEnded: a key attaches to what is alive. What ended without a file is an answer to
+// a key that somebody named, and none to one that a repeated request implies; of a job that was
+// deleted, or whose file has expired, there is nothing left to give.
+func idempotencyKeyOfEnded(t *testing.T, b *bench) {
+	month := 0
+	for _, tc := range []struct {
+		name           string
+		end            func(id string)
+		implied, named bool // whether a second request gets the job of the first
+	}{
+		{"queued", func(string) {}, true, true},
+		{"running", func(id string) { b.claim(t, id) }, true, true},
+		{"succeeded", func(id string) { b.succeed(t, id) }, true, true},
+		{"failed", func(id string) { b.fail(t, id) }, false, true},
+		{"canceled", func(id string) { b.update(t, id, cancel) }, false, true},
+		{"canceled and deleted", func(id string) { b.update(t, id, cancel); b.update(t, id, remove) }, false, false},
+		{"succeeded and deleted", func(id string) { b.succeed(t, id); b.update(t, id, remove) }, false, false},
+		{"its file at its end", func(id string) { b.succeed(t, id); b.pass(policy().FileLife - time.Second) }, true, true},
+		{"past its file's life", func(id string) { b.succeed(t, id); b.pass(policy().FileLife) }, false, false},
+	} {
+		for _, implied := range []bool{true, false} {
+			month++
+			s := request("org", month)
+			s.IdempotencyKey, s.Implied, s.Fresh = tc.name, implied, true
+			if implied {
+				s.IdempotencyKey = "\x00" + tc.name
+			}
+			first := b.submit(t, s).Job.ID
+			tc.end(first)
+			want := tc.named
+			if implied {
+				want = tc.implied
+			}
+			second := b.submit(t, s)
+			if got := second.Job.ID == first; got != want || second.Reused != want {
+				t.Errorf("%s, implied %t: the key gives the same job: %t, want %t", tc.name, implied, got, want)
+			}
+			if third := b.submit(t, s); third.Job.ID != second.Job.ID || !third.Reused {
+				t.Errorf("%s, implied %t: the key was not given on to the new job", tc.name, implied)
+			}
+		}
+	}
+}
+
+func queueLimit(t *testing.T, b *bench) {
+	running := b.submit(t, request("org", 1)).Job.ID
+	b.claim(t, running)
+	oldest := b.submit(t, request("org", 2)).Job.ID
+	b.pass(time.Second)
+	b.submit(t, request("org", 3))
+	_, err := b.Submit(t.Context(), request("org", 4))
+	if full, ok := errors.AsType[*jobs.QueueFullError](err); !ok || full.Limit != 2 || !slices.Equal(full.RunningIDs, []string{running}) {
+		t.Errorf("third queued job = %+v, want QueueFullError with the running job", err)
+	}
+	if id, any, err := b.Waiting(t.Context(), "org"); err != nil || id != oldest || !any {
+		t.Errorf("Waiting = %s, %v, %v, want %s", id, any, err, oldest)
+	}
+	if r, q, err := b.Usage(t.Context(), "org"); err != nil || r != 1 || q != 2 {
+		t.Errorf("Usage = %d running, %d queued, %v, want 1 and 2", r, q, err)
+	}
+}
