@@ -58,7 +58,7 @@ const maxRate = 100
 func (b *Batch) Check(now time.Time) error {
 	c := &checks{now: now}
 	c.that(b.Damage == "", "%s", b.Damage)
-	c.that(b.Schema == SchemaVersion, "schema is %d", b.Schema)
+	c.that(Readable(b.Schema), "schema is %d", b.Schema)
 	c.that(b.Mode == Resume || b.Mode == Fresh || b.Mode == "", "mode is none")
 	c.that(b.MaxPerSecond >= 1 && b.MaxPerSecond <= maxRate || !b.FinishedAt.IsZero(), "maxPerSecond is %d", b.MaxPerSecond)
 	c.that(b.Filter.State == "" || b.Filter.State.Valid(), "filter.state is none")
@@ -80,7 +80,7 @@ func (b *Batch) Invalidate(why error, now time.Time) {
 	if foreign(b.Schema) {
 		return
 	}
-	b.Schema, b.Cursor, b.Filter = SchemaVersion, "", BatchFilter{}
+	b.Schema, b.Cursor, b.Filter = readableOr(b.Schema), "", BatchFilter{}
 	b.Mode, b.MaxPerSecond = Resume, min(max(b.MaxPerSecond, 1), maxRate)
 	tidy(b, now)
 	if b.CreatedAt.IsZero() {

@@ -20,7 +20,7 @@ type BatchRequest struct {
 func NewBatch(r BatchRequest, now time.Time) *Batch {
 	now = now.UTC().Truncate(time.Microsecond)
 	return &Batch{
-		ID: NewID(), Schema: SchemaVersion, Rev: NewToken(), Filter: r.Filter, Mode: r.Mode, MaxPerSecond: r.MaxPerSecond,
+		ID: NewID(), Schema: OldestSchema, Rev: NewToken(), Filter: r.Filter, Mode: r.Mode, MaxPerSecond: r.MaxPerSecond,
 		Actor: r.Actor, Reason: r.Reason, CreatedAt: now, WakeAt: now, Skipped: map[string]int{},
 	}
 }

@@ -115,7 +115,7 @@ const callbackGrace = 2 * time.Second
 
 func newCallback(j *Job, now time.Time) *Callback {
 	return &Callback{
-		ID: CallbackID(j), Schema: SchemaVersion, JobID: j.ID, JobAttempt: j.Attempt, OrgID: j.OrgID, KeyID: j.KeyID,
+		ID: CallbackID(j), Schema: OldestSchema, JobID: j.ID, JobAttempt: j.Attempt, OrgID: j.OrgID, KeyID: j.KeyID,
 		URL: j.CallbackURL, Origin: OriginOf(j.CallbackURL),
 		Event: "export." + string(j.State), CreatedAt: now, Rows: j.Result.Rows, Object: j.Result.Object, FileExpiresAt: j.FileExpiresAt, Error: j.Error,
 		State: CallbackPending, NextAt: now, WakeAt: now.Add(callbackGrace), Shard: ShardOf(j.ID),

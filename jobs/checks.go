@@ -45,7 +45,7 @@ func (e *Event) Check(now time.Time) error {
 // Check says what is wrong with the document of a place, as an ErrInvalid; nil if it is whole.
 func (p *Place) Check(policy Policy, now time.Time) error {
 	c := &checks{now: now}
-	c.that(p.Schema == SchemaVersion, "schema is %d", p.Schema)
+	c.that(p.Schema == PlaceSchema, "schema is %d", p.Schema)
 	c.that(p.Shard == NewPlace(p.OrgID, p.Number).Shard, "shard is %d", p.Shard)
 	c.that(p.JobID == "" || ValidID(p.JobID), "jobId is none")
 	c.that(p.Turn >= 0 && p.Turn <= maxCount, "turn is %d", p.Turn)

@@ -92,7 +92,7 @@ func (tx *Tx) Plan(l Lease, snapshot time.Time, ranges []Range) error {
 	for i, r := range ranges {
 		j.RowsTotal += r.Rows
 		tx.NewParts = append(tx.NewParts, &Part{
-			ID: PartID(j.PlanEpoch, i), Schema: SchemaVersion, JobID: j.ID, OrgID: j.OrgID, PlanEpoch: j.PlanEpoch,
+			ID: PartID(j.PlanEpoch, i), Schema: OldestSchema, JobID: j.ID, OrgID: j.OrgID, PlanEpoch: j.PlanEpoch,
 			Index: i, From: r.From, To: r.To, Rows: r.Rows, State: PartPending, Shard: PartShard(j.ID, i),
 			LapsesAt: tx.Policy.LapsesAt(tx.Now),
 		})

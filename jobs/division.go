@@ -35,6 +35,8 @@ type Partition struct {
 	Index int
 	Owner string // "" if nobody does
 	Until time.Time
+	// Earlier: the owner is of an earlier build, and gives the partition up to one of this.
+	Earlier bool
 }
 
 // Switches are what workers are told of at once: paused queues and the division of the shards.

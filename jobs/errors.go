@@ -17,8 +17,8 @@ var (
 	ErrLeaseLost = errors.New("lease lost")
 	// ErrTransition: the job's state does not allow the move asked for.
 	ErrTransition = errors.New("not possible in this state")
-	// ErrUnknownSchema: the document was written by a newer version and is left alone.
-	ErrUnknownSchema = errors.New("written by another version")
+	// ErrUnknownSchema: the document is of a version that this build does not read, and is left alone.
+	ErrUnknownSchema = errors.New("of another version of the service")
 	// ErrInvalid: the document makes no sense (edited by hand, or damaged).
 	ErrInvalid = errors.New("invalid document")
 	// ErrUnread: a transition asks for a document that its transaction has not read yet. The store

@@ -37,7 +37,7 @@ func (tx *Tx) Invalidate() error {
 		return err
 	}
 	tidy(j, tx.Now)
-	j.Damage, j.Schema = "", SchemaVersion
+	j.Damage, j.Schema = "", readableOr(j.Schema)
 	j.State, j.FinishedAt = Failed, tx.Now
 	j.reshard()
 	j.Error = &JobError{Code: CodeInvalidJob, Message: "the record of the export is damaged", Remedy: remedyDamaged}

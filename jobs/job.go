@@ -6,15 +6,12 @@ import (
 	"time"
 )
 
-// SchemaVersion is the version of job documents that this build reads and writes; the columns of
-// files have versions of their own (Job.Columns). Documents of another version are left alone.
-const SchemaVersion = 1
-
 // Job is one export: the request, where it stands, who holds it and what came of it.
 // Only the transitions in this package change it; times are UTC to the microsecond.
 type Job struct {
-	ID     string `firestore:"-"`
-	Schema int    `firestore:"schema"`
+	ID string `firestore:"-"`
+	// Schema is the version that the document is stored as, see OldestSchema.
+	Schema int `firestore:"schema"`
 	// Damage says what of the document could not be read; "" when it is whole.
 	Damage string `firestore:"-"`
 	// Rev is random in each write: the store knows by it a commit whose answer was lost.

@@ -11,7 +11,7 @@ import (
 // taken in the commit of a claim and given back in the one by which the job stops running, so
 // that the limit is exact and no crash keeps a place.
 type Place struct {
-	Schema int    `firestore:"schema"` // as Job.Schema
+	Schema int    `firestore:"schema"` // PlaceSchema
 	Rev    string `firestore:"rev"`    // as Job.Rev
 	OrgID  string `firestore:"orgId"`
 	Number int    `firestore:"number"` // from 1
@@ -27,6 +27,12 @@ type Place struct {
 	WakeAt time.Time `firestore:"wakeAt,omitempty"`
 	Shard  int       `firestore:"shard"`
 }
+
+// PlaceSchema is that of all places. They have no versions: builds of any take and free the same ones
+// at the same time, or an org would have its limit twice, or not at all. A field more is lost when an
+// older build takes a place, as that writes another document. A change that older builds cannot
+// do with takes another collection, and the places of both for as long as there are such builds.
+const PlaceSchema = 1
 
 // PlaceTurns is how many documents a place has, in turn. Firestore bears a write a second of a
 // document; a place of an org that asks all the time for what takes a second or two is taken and
@@ -52,7 +58,7 @@ const (
 func NewPlace(orgID string, number int) *Place {
 	h := fnv.New32a()
 	_, _ = fmt.Fprint(h, orgID, " ", number) // never fails
-	return &Place{Schema: SchemaVersion, OrgID: orgID, Number: number, Shard: int(h.Sum32() % Shards)}
+	return &Place{Schema: PlaceSchema, OrgID: orgID, Number: number, Shard: int(h.Sum32() % Shards)}
 }
 
 // DoubtedPlace is what is believed of a place whose document makes no sense: who has the place, if that can be a

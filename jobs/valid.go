@@ -87,9 +87,6 @@ func (c *checks) err(kind, id string) error {
 	return fmt.Errorf("%s %s: %s: %w", kind, id, c.what, ErrInvalid)
 }
 
-// foreign reports whether a document's schema is that of another build, which looks after it.
-func foreign(schema int) bool { return schema != SchemaVersion && schema >= 1 && schema <= maxBuilds }
-
 // validToken allows what NewToken gives and what can stand in an object's name.
 func validToken(s string) bool {
 	return len(s) <= maxToken && !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || r <= ' ' || r > '~' })
@@ -119,7 +116,7 @@ func validURL(u string) bool {
 func (j *Job) Check(now time.Time) error {
 	c := &checks{now: now}
 	c.that(j.Damage == "", "%s", j.Damage)
-	c.that(j.Schema == SchemaVersion, "schema is %d", j.Schema)
+	c.that(Readable(j.Schema), "schema is %d", j.Schema)
 	j.checkPlain(c)
 	if !j.invalidated() {
 		j.checkRequest(c)
@@ -216,7 +213,7 @@ func (j *Job) checkPlan(c *checks) {
 func (p *Part) Check(j *Job, now time.Time) error {
 	c := &checks{now: now}
 	c.that(p.Damage == "", "%s", p.Damage)
-	c.that(p.Schema == SchemaVersion, "schema is %d", p.Schema)
+	c.that(Readable(p.Schema), "schema is %d", p.Schema)
 	c.that(p.Index >= 0 && p.Index < MaxParts && p.PlanEpoch >= 0 && p.ID == PartID(p.PlanEpoch, p.Index), "its id is not of planEpoch %d and index %d", p.PlanEpoch, p.Index)
 	c.that(p.JobID == j.ID && p.OrgID == j.OrgID, "jobId and orgId are not those of its job")
 	c.text("from", p.From, maxText)

@@ -18,7 +18,7 @@ const (
 func (cb *Callback) Check(now time.Time) error {
 	c := &checks{now: now}
 	c.that(cb.Damage == "", "%s", cb.Damage)
-	c.that(cb.Schema == SchemaVersion, "schema is %d", cb.Schema)
+	c.that(Readable(cb.Schema), "schema is %d", cb.Schema)
 	c.that(ValidCallbackID(cb.ID), "its id is none")
 	cb.checkPlain(c)
 	if cb.State == CallbackDamaged {
@@ -103,7 +103,7 @@ func (tx *CallbackTx) Invalidate() error {
 	for i := range cb.Tries {
 		cb.Tries[i].Status = min(cb.Tries[i].Status, 999)
 	}
-	cb.Damage, cb.Schema, cb.JobID, cb.LastCode = "", SchemaVersion, strings.Split(cb.ID, "_")[1], min(cb.LastCode, 999)
+	cb.Damage, cb.Schema, cb.JobID, cb.LastCode = "", readableOr(cb.Schema), strings.Split(cb.ID, "_")[1], min(cb.LastCode, 999)
 	if cb.CreatedAt.IsZero() {
 		cb.CreatedAt = tx.Now
 	}

@@ -71,7 +71,8 @@ func (p *Pool) heartbeat(ctx context.Context, cancel context.CancelCauseFunc, do
 		switch {
 		case err == nil:
 			renewed, rows = begun, now
-		case errors.Is(err, jobs.ErrLeaseLost), errors.Is(err, jobs.ErrNotFound), errors.Is(err, jobs.ErrInvalid):
+		case errors.Is(err, jobs.ErrLeaseLost), errors.Is(err, jobs.ErrNotFound), errors.Is(err, jobs.ErrInvalid),
+			errors.Is(err, jobs.ErrUnknownSchema): // a later build has made it one of its own version
 			cancel(jobs.ErrLeaseLost)
 			return
 		case time.Since(renewed) > p.policy.LeaseFor:

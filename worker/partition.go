@@ -212,7 +212,7 @@ func (p *Pool) lookForPartition(ctx context.Context, now time.Time) {
 		if i >= d.Partitions {
 			continue
 		}
-		if held[i].Owner != "" {
+		if held[i].Owner != "" && !held[i].Earlier {
 			next = earlier(next, held[i].Until.Add(p.policy.Skew+rand.N(time.Second)))
 			continue
 		}

@@ -99,7 +99,7 @@ func (s *Store) suspectJob(doc *firestore.DocumentSnapshot, forgotten map[string
 		return !again
 	case whole && overdue:
 		s.damaged(telemetry.JobDocument, doc, "wakeAt is further off than anything puts it")
-	case job.Schema == jobs.SchemaVersion && !inShard(doc, job.Shard):
+	case jobs.Readable(job.Schema) && !inShard(doc, job.Shard):
 		overdue = true
 		s.damaged(telemetry.JobDocument, doc, "shard is none")
 	}
@@ -123,7 +123,7 @@ func (s *Store) suspectCallback(doc *firestore.DocumentSnapshot) bool {
 	switch {
 	case overdue && cb.Check(s.cfg.Now()) == nil:
 		s.damaged(telemetry.CallbackDocument, doc, "wakeAt is further off than anything puts it")
-	case cb.State == jobs.CallbackPending && cb.Schema == jobs.SchemaVersion && !inShard(doc, jobs.ShardOf(cb.JobID)):
+	case cb.State == jobs.CallbackPending && jobs.Readable(cb.Schema) && !inShard(doc, jobs.ShardOf(cb.JobID)):
 		overdue = true
 		s.damaged(telemetry.CallbackDocument, doc, "shard is none")
 	}
@@ -135,7 +135,7 @@ func (s *Store) suspectCallback(doc *firestore.DocumentSnapshot) bool {
 func (s *Store) suspectBatch(b *jobs.Batch, doc *firestore.DocumentSnapshot) bool {
 	raw, _ := doc.DataAt("wakeAt")
 	wakeAt, isTime := raw.(time.Time)
-	if b.Schema != jobs.SchemaVersion {
+	if !jobs.Readable(b.Schema) {
 		return false
 	}
 	if !b.FinishedAt.IsZero() {

@@ -3,6 +3,7 @@ package jobstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"cloud.google.com/go/firestore"
@@ -17,7 +18,7 @@ func (s *Store) batches() *firestore.CollectionRef { return s.client.Collection(
 func (s *Store) CreateBatch(ctx context.Context, r jobs.BatchRequest) (*jobs.Batch, error) {
 	b := jobs.NewBatch(r, s.cfg.Now())
 	ref := s.batches().Doc(b.ID)
-	if err := s.commit(ctx, s.newWrites().Create(ref, b), s.hasRev(ref, b.Rev)); err != nil {
+	if err := s.commit(ctx, s.newWrites().Create(ref, b.Stored()), s.hasRev(ref, b.Rev)); err != nil {
 		return nil, fmt.Errorf("create batch: %w", err)
 	}
 	return b, nil
@@ -43,9 +44,15 @@ func (s *Store) Batches(ctx context.Context, limit int) ([]*jobs.Batch, error) {
 	return s.listBatches(ctx, s.batches().OrderBy("createdAt", firestore.Desc).Limit(limit))
 }
 
-// DueBatches lists the batches whose wakeAt has passed.
+// maxOtherBatches bounds the batches of versions that this build does not read and that may be due before
+// its own: far more than operators begin between two builds.
+const maxOtherBatches = 100
+
+// DueBatches lists the batches whose wakeAt has passed and that this build reads.
 func (s *Store) DueBatches(ctx context.Context, now time.Time, limit int) ([]*jobs.Batch, error) {
-	return s.listBatches(ctx, s.batches().Where("wakeAt", "<=", now).OrderBy("wakeAt", firestore.Asc).Limit(limit))
+	due, err := s.listBatches(ctx, s.batches().Where("wakeAt", "<=", now).OrderBy("wakeAt", firestore.Asc).Limit(limit+maxOtherBatches))
+	due = slices.DeleteFunc(due, func(b *jobs.Batch) bool { return !jobs.Readable(b.Schema) })
+	return due[:min(limit, len(due))], err
 }
 
 func (s *Store) listBatches(ctx context.Context, q firestore.Query) ([]*jobs.Batch, error) {
@@ -75,7 +82,7 @@ func (s *Store) UpdateBatch(ctx context.Context, id string, fn func(*jobs.BatchT
 		}
 		b.Rev = jobs.NewToken()
 		out = b
-		return s.commit(ctx, s.newWrites().Update(ref, fields(b), firestore.LastUpdateTime(doc.UpdateTime)), s.hasRev(ref, b.Rev))
+		return s.commit(ctx, s.newWrites().Update(ref, fields(b.Stored()), firestore.LastUpdateTime(doc.UpdateTime)), s.hasRev(ref, b.Rev))
 	})
 	return out, err
 }
@@ -85,6 +92,7 @@ func (s *Store) decodeBatch(doc *firestore.DocumentSnapshot) *jobs.Batch {
 	b := &jobs.Batch{}
 	damage := salvage(doc, b)
 	b.ID, b.Damage = doc.Ref.ID, damage
+	b.Upgrade()
 	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
 	if _, _, err := parsePageToken(b.Cursor); b.Damage == "" && b.Cursor != "" && err != nil {
 		b.Damage = "its cursor is none"

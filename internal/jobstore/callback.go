@@ -111,7 +111,7 @@ func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx
 			return err
 		}
 		cb.Rev = jobs.NewToken()
-		batch := s.newWrites().Update(ref, fields(cb), firestore.LastUpdateTime(doc.UpdateTime))
+		batch := s.newWrites().Update(ref, fields(cb.Stored()), firestore.LastUpdateTime(doc.UpdateTime))
 		s.addEvents(batch, cb.JobID, tx.Events)
 		out = cb
 		return s.commit(ctx, batch, s.hasRev(ref, cb.Rev))

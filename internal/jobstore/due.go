@@ -23,8 +23,8 @@ var dueKinds = map[jobs.DueKind]telemetry.DocumentKind{
 func (s *Store) JobKey(id string) string { return relative(s.jobs().Doc(id)) }
 
 // Due gives the documents of a class and of some shards whose wakeAt has passed, longest due
-// first, behind after. Those of another schema are not asked for: the version that wrote them
-// looks after them.
+// first, behind after. Those of a schema that this build does not read are not asked for: the build
+// that wrote them looks after them.
 func (s *Store) Due(ctx context.Context, kind jobs.DueKind, shards []int, now time.Time, limit int, after *jobs.DueCursor) (jobs.DuePage, error) {
 	if kind == jobs.DueEnded {
 		ended := make([]int, len(shards))
@@ -33,21 +33,20 @@ func (s *Store) Due(ctx context.Context, kind jobs.DueKind, shards []int, now ti
 		}
 		shards = ended
 	}
-	q := s.jobs().Query
+	q, versions := s.jobs().Query, readable()
 	switch kind {
 	case jobs.DueParts:
 		q = s.client.CollectionGroup("parts").Query
 	case jobs.DueCallbacks:
 		q = s.callbacks().Query
 	case jobs.DuePlaces:
-		q = s.places().Query
+		q, versions = s.places().Query, []int{jobs.PlaceSchema}
 	}
-	q = q.Where("schema", "==", jobs.SchemaVersion).Where("shard", "in", shards).Where("wakeAt", "<=", now).
-		OrderBy("wakeAt", firestore.Asc).OrderBy(firestore.DocumentID, firestore.Asc)
+	q = q.Where("wakeAt", "<=", now).OrderBy("wakeAt", firestore.Asc).OrderBy(firestore.DocumentID, firestore.Asc)
 	if after != nil {
 		q = q.StartAfter(after.At, s.client.Doc(after.Key))
 	}
-	docs, err := q.Limit(limit).Select("wakeAt", "planEpoch", "index", "orgId", "number").Documents(ctx).GetAll()
+	docs, err := firstDue(ctx, q.Limit(limit).Select("wakeAt", "planEpoch", "index", "orgId", "number"), versions, shards, limit)
 	if err != nil {
 		return jobs.DuePage{}, fmt.Errorf("ask what is due: %w", classify(err))
 	}

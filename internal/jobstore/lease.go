@@ -28,6 +28,8 @@ type lease struct {
 	Count  int64     `firestore:"count,omitempty"`
 	// Partitions is into how many the shards are divided.
 	Partitions int `firestore:"partitions,omitempty"`
+	// Reads is the latest version of documents that the owner of a role reads; 0 is 1.
+	Reads int `firestore:"reads,omitempty"`
 }
 
 // readLease reads one; of what is damaged it gives what can be true: a pause stays one although
@@ -48,6 +50,7 @@ func (s *Store) readLease(doc *firestore.DocumentSnapshot) (l lease) {
 		if len(l.Owner) > maxNote {
 			l.Owner = ""
 		}
+		l.Reads = max(l.Reads, 0)
 		if l.Until.Sub(s.cfg.Now()) > maxLease {
 			l.Until = time.Time{}
 		}
@@ -58,6 +61,9 @@ func (s *Store) readLease(doc *firestore.DocumentSnapshot) (l lease) {
 	}
 	return l
 }
+
+// earlier reports whether the owner of a role is of a build before the versions that this one reads.
+func (l *lease) earlier() bool { return max(l.Reads, 1) < jobs.SchemaVersion }
 
 // maxLeaseCount is more than there are workers, or dead letters that anybody would count.
 const maxLeaseCount = 1 << 40
@@ -77,6 +83,7 @@ func (l *lease) check(id string, now time.Time) string {
 	c.Happened("at", l.At)
 	c.That(l.Count >= 0 && l.Count <= maxLeaseCount, "count is none")
 	c.That(l.Partitions >= 0 && l.Partitions <= jobs.MaxPartitions, "partitions is none")
+	c.That(l.Reads >= 0, "reads is none")
 	return c.What()
 }
 
@@ -96,14 +103,15 @@ func (s *Store) rightClock(begun, read time.Time) error {
 }
 
 // Acquire takes or renews a role (such as "rescuer") for owner until now+ttl. False when
-// somebody else has it; ErrClock when the clock is wrong.
+// somebody else has it; ErrClock when the clock is wrong. A role is also taken from the process of an
+// earlier build, which does not look after all that there is.
 func (s *Store) Acquire(ctx context.Context, role, owner string, ttl time.Duration) (bool, error) {
 	now := s.cfg.Now().UTC()
 	ref := s.leases().Doc("role-" + role)
 	held := false
 	err := s.changeIf(ctx, ref, s.rightClock, func(l *lease) bool {
-		held = l.Owner != "" && l.Owner != owner && jobs.Held(l.Until, now, ttl, s.cfg.Policy.Skew)
-		l.Kind, l.Owner, l.Until = "role", owner, now.Add(ttl)
+		held = l.Owner != "" && l.Owner != owner && jobs.Held(l.Until, now, ttl, s.cfg.Policy.Skew) && !l.earlier()
+		l.Kind, l.Owner, l.Until, l.Reads = "role", owner, now.Add(ttl), jobs.SchemaVersion
 		return !held
 	})
 	return err == nil && !held, err

@@ -175,11 +175,10 @@ func (s *Store) writePlace(batch *writes, was placeDoc, p *jobs.Place, rev strin
 	batch.Create(ref, p)
 }
 
-// Waiting gives the org's job that has waited longest of those whose next attempt is due, "" if
-// none is, and whether any is queued at all.
+// Waiting gives the org's job that has waited longest of those whose next attempt is due and that this
+// build reads, "" if none is, and whether any such is queued at all.
 func (s *Store) Waiting(ctx context.Context, orgID string) (id string, any bool, err error) {
-	docs, err := s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Queued).
-		OrderBy("createdAt", firestore.Asc).Limit(maxWaiting).Select("notBefore").Documents(ctx).GetAll()
+	docs, err := s.inState(orgID, jobs.Queued).Limit(maxWaiting).Select("notBefore").Documents(ctx).GetAll()
 	if err != nil {
 		return "", false, fmt.Errorf("ask who waits: %w", classify(err))
 	}
@@ -191,6 +190,16 @@ func (s *Store) Waiting(ctx context.Context, orgID string) (id string, any bool,
 		}
 	}
 	return "", len(docs) > 0, nil
+}
+
+// anyQueued reports whether a job of the org is queued, of whatever version: if of another build, that
+// one is to find the place wanted.
+func (s *Store) anyQueued(ctx context.Context, orgID string) (bool, error) {
+	docs, err := s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Queued).Limit(1).Select().Documents(ctx).GetAll()
+	if err != nil {
+		return false, fmt.Errorf("ask who waits: %w", classify(err))
+	}
+	return len(docs) > 0, nil
 }
 
 // WakePlace does what is due for a place and gives the job to ring, "" for none.
@@ -214,6 +223,9 @@ func (s *Store) WakePlace(ctx context.Context, d jobs.Due) (ring string, err err
 			return err
 		}
 		id, waiting, err := s.Waiting(ctx, p.OrgID)
+		if err == nil && !waiting {
+			waiting, err = s.anyQueued(ctx, p.OrgID)
+		}
 		if err != nil {
 			return err
 		}
@@ -230,7 +242,8 @@ func (s *Store) WakePlace(ctx context.Context, d jobs.Due) (ring string, err err
 	return ring, nil
 }
 
-// inPlace reports whether the job that has a place runs in it.
+// inPlace reports whether the job that has a place runs in it. One that no build at work knows does not:
+// it runs beside its org's others when such a build is back.
 func (s *Store) inPlace(ctx context.Context, p jobs.Place) (bool, error) {
 	if !jobs.ValidID(p.JobID) {
 		return false, nil
@@ -240,5 +253,5 @@ func (s *Store) inPlace(ctx context.Context, p jobs.Place) (bool, error) {
 		return false, classify(err)
 	}
 	j := decodeJob(docs[0])
-	return j.State == jobs.Running && j.Place == p.Number, nil
+	return j.State == jobs.Running && j.Place == p.Number && !j.Abandoned(s.cfg.Now()), nil
 }

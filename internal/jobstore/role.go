@@ -30,7 +30,7 @@ func (s *Store) Partitions(ctx context.Context, n int) (jobs.Division, []jobs.Pa
 	for i, doc := range docs[1:] {
 		held[i].Index = i
 		if l := s.readLease(doc); l.Owner != "" && jobs.Held(l.Until, now, jobs.RoleTTL, s.cfg.Policy.Skew) {
-			held[i].Owner, held[i].Until = l.Owner, l.Until
+			held[i].Owner, held[i].Until, held[i].Earlier = l.Owner, l.Until, l.earlier()
 		}
 	}
 	return s.readDivision(docs[0]), held, nil

@@ -79,6 +79,7 @@ func decodeJob(doc *firestore.DocumentSnapshot) *jobs.Job {
 	job := &jobs.Job{}
 	job.Damage = salvage(doc, job)
 	job.ID = doc.Ref.ID
+	job.Upgrade()
 	if raw, _ := doc.DataAt("shard"); raw == nil {
 		job.Shard = -1 // in none, not in the first: a transition that changes nothing else mends it
 	}
@@ -95,13 +96,14 @@ func decodePart(doc *firestore.DocumentSnapshot) *jobs.Part {
 	p := &jobs.Part{}
 	damage := salvage(doc, p)
 	p.ID, p.Damage = doc.Ref.ID, damage
+	p.Upgrade()
 	return p
 }
 
 // readCallback is decodeCallback for who is to change it.
 func (s *Store) readCallback(doc *firestore.DocumentSnapshot) *jobs.Callback {
 	cb := decodeCallback(doc)
-	if err := cb.Check(s.cfg.Now()); err != nil && cb.Schema == jobs.SchemaVersion {
+	if err := cb.Check(s.cfg.Now()); err != nil && jobs.Readable(cb.Schema) {
 		s.damaged(telemetry.CallbackDocument, doc, err.Error())
 	}
 	return cb
@@ -111,6 +113,7 @@ func decodeCallback(doc *firestore.DocumentSnapshot) *jobs.Callback {
 	cb := &jobs.Callback{}
 	damage := salvage(doc, cb)
 	cb.ID, cb.Damage = doc.Ref.ID, damage
+	cb.Upgrade()
 	return cb
 }
 

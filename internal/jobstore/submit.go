@@ -80,7 +80,7 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 	}
 	job := jobs.NewJob(id, &sub, s.cfg.Policy, now)
 	batch := s.newWrites()
-	batch.Create(s.jobs().Doc(id), job)
+	batch.Create(s.jobs().Doc(id), job.Stored())
 	s.point(batch, docs[0], pointer{JobID: id, Fingerprint: fp, ExpiresAt: now.Add(s.cfg.Policy.RecordLife), Rev: job.Rev})
 	if len(docs) == 2 {
 		s.point(batch, docs[1], pointer{JobID: id, Fingerprint: fp, ExpiresAt: now.Add(jobs.IdempotencyLife), Rev: job.Rev})
@@ -192,8 +192,7 @@ func (s *Store) admit(ctx context.Context, orgID string) error {
 	}
 	// Served by the index that has the queued jobs of an org side by side, up to the limit: the
 	// price of one read for each 1,000 that the limit allows.
-	n, err := s.count(ctx, s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Queued).
-		OrderBy("createdAt", firestore.Asc).Limit(s.cfg.Limits.QueuedJobs))
+	n, err := s.count(ctx, s.inState(orgID, jobs.Queued).Limit(s.cfg.Limits.QueuedJobs))
 	if err != nil {
 		return fmt.Errorf("count queued jobs: %w", err)
 	}

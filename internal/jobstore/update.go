@@ -109,7 +109,8 @@ func (s *Store) applyTo(ctx context.Context, g *group, group []*change) (committ
 	rev := jobs.NewToken()
 	batch, updates := s.newWrites(), 0
 	landed := func(context.Context) (bool, error) { return false, nil }
-	for _, p := range g.changed() {
+	created, changed := g.job.StoredWith(g.created), g.job.StoredWith(g.changed())
+	for _, p := range changed {
 		p.Rev = rev
 		updates++
 		batch.Update(s.parts(jobID).Doc(p.ID), fields(p), firestore.LastUpdateTime(g.docs[p.ID].UpdateTime))
@@ -119,7 +120,7 @@ func (s *Store) applyTo(ctx context.Context, g *group, group []*change) (committ
 	if !reflect.DeepEqual(before, g.job) {
 		g.job.Rev, jobWrite = rev, updates
 		updates++
-		batch.Update(s.jobs().Doc(jobID), fields(&g.job), firestore.LastUpdateTime(g.updated))
+		batch.Update(s.jobs().Doc(jobID), fields(g.job.Stored()), firestore.LastUpdateTime(g.updated))
 		landed = s.hasRev(s.jobs().Doc(jobID), rev)
 	}
 	placeWrites := map[placeKey]int{}
@@ -128,12 +129,12 @@ func (s *Store) applyTo(ctx context.Context, g *group, group []*change) (committ
 		updates++
 		s.writePlace(batch, g.places[key.number][key.slot], p, rev)
 	}
-	for _, p := range g.created {
+	for _, p := range created {
 		batch.Create(s.parts(jobID).Doc(p.ID), p)
 	}
 	s.addEvents(batch, jobID, g.events)
 	for _, cb := range g.callbacks {
-		batch.Create(s.callbacks().Doc(cb.ID), cb)
+		batch.Create(s.callbacks().Doc(cb.ID), cb.Stored())
 	}
 	if updates == 0 || g.unread && jobWrite < 0 {
 		return false, nil

@@ -4,15 +4,23 @@ import (
 	"context"
 	"fmt"
 
+	"cloud.google.com/go/firestore"
+
 	"exportd/jobs"
 )
 
+// inState are an org's jobs in a state that this build can work on, oldest first: those that its limits are
+// about.
+func (s *Store) inState(orgID string, state jobs.State) firestore.Query {
+	return ofVersions(s.jobs().Where("orgId", "==", orgID).Where("state", "==", state), readable()).OrderBy("createdAt", firestore.Asc)
+}
+
 // Usage counts the jobs of an org that run and that wait: what its limits are about.
 func (s *Store) Usage(ctx context.Context, orgID string) (running, queued int64, err error) {
-	if running, err = s.count(ctx, s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Running)); err != nil {
+	if running, err = s.count(ctx, s.inState(orgID, jobs.Running)); err != nil {
 		return 0, 0, fmt.Errorf("count running jobs: %w", err)
 	}
-	if queued, err = s.count(ctx, s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Queued)); err != nil {
+	if queued, err = s.count(ctx, s.inState(orgID, jobs.Queued)); err != nil {
 		return 0, 0, fmt.Errorf("count queued jobs: %w", err)
 	}
 	return running, queued, nil
