@@ -41,7 +41,7 @@ func newFiles() (*files, error) {
 // file counts as there, and its link is handed out: an outage loses no file, and the link
 // works once it is over.
 func (s *Server) proven(ctx context.Context, j *jobs.Job) *jobs.Job {
-	if j.State != jobs.Succeeded || !s.now().Before(j.FileExpiresAt) {
+	if j.State != jobs.Succeeded || !s.now().Before(j.FileExpiresAt) || j.Foreign() && j.Result.Object == "" {
 		return j
 	}
 	key := j.Result.Object + "#" + strconv.FormatInt(j.Result.Generation, 10)

@@ -174,7 +174,7 @@ func (s *Server) show(ctx context.Context, j *jobs.Job) (jobView, error) {
 func (s *Server) link(ctx context.Context, j *jobs.Job) (url string, until time.Time, err error) {
 	now := s.now()
 	life := min(s.urlLife, j.FileExpiresAt.Sub(now)).Truncate(time.Second)
-	if j.State != jobs.Succeeded || life <= 0 {
+	if j.State != jobs.Succeeded || j.Result.Object == "" || life <= 0 { // of another version, none may be known
 		return "", time.Time{}, nil
 	}
 	url, err = s.objects.SignedURL(ctx, j.Result.Object, life, j.FileName())
