@@ -120,7 +120,8 @@ func (tx *Tx) Succeed(l Lease, r Result) error {
 	j.FinishedAt, j.FileExpiresAt = tx.Now, tx.Now.Add(tx.Policy.FileLife)
 	// The parts' objects, and what earlier claims may have left, are to be swept.
 	j.Cleanup = j.PartsTotal > 0 || j.Epoch > 1
-	tx.event(EventSucceeded, "", fmt.Sprintf("%d rows, %d bytes", r.Rows, r.Size), "")
+	j.Result.Spent = Spent{}
+	tx.event(EventSucceeded, "", j.ends(r), "")
 	tx.ended()
 	j.WakeAt = j.FileExpiresAt
 	if j.Cleanup {

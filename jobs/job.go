@@ -116,6 +116,8 @@ type Result struct {
 	Size         int64  `firestore:"size"`
 	CRC32C       uint32 `firestore:"crc32c"` // Castagnoli, as Cloud Storage reports it
 	GuardedCells int64  `firestore:"guardedCells"`
+	// Spent is where the time of the attempt that made it went, for the timeline.
+	Spent Spent `firestore:"-"`
 }
 
 // JobError is why a job failed: for its owner (Code, Message, Retryable) and for the

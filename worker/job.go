@@ -40,17 +40,18 @@ func (p *Pool) runJob(ctx context.Context, j *jobs.Job, lease jobs.Lease) {
 	p.priority.begin()
 	defer func() { p.priority.end(j.Phase == jobs.PhaseParts) }()
 	var progress export.Progress
+	var spent jobs.Spent
 	phase := j.Phase
 	err := p.underLease(ctx, &progress, false, p.renewJob(j.ID, lease), func(ctx context.Context) error {
 		var err error
 		if phase == jobs.PhaseFinalize {
-			j, err = p.finalize(ctx, j, lease)
+			j, err = p.finalize(ctx, j, lease, &spent)
 		} else {
-			j, err = p.start(ctx, j, lease, &progress)
+			j, err = p.start(ctx, j, lease, &progress, &spent)
 		}
 		return err
 	})
-	p.end(ctx, j, lease, err, begun)
+	p.end(ctx, j, lease, err, begun, spent)
 }
 
 // renewJob gives what keeps a job's lease.
@@ -65,11 +66,12 @@ func (p *Pool) renewJob(id string, lease jobs.Lease) renewFunc {
 }
 
 // start plans a job and, when one part is enough, writes its file.
-func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progress *export.Progress) (*jobs.Job, error) {
+func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progress *export.Progress, spent *jobs.Spent) (*jobs.Job, error) {
 	plan, err := p.Exporter.Plan(ctx, j)
 	if err != nil {
 		return j, err
 	}
+	spent.Count, spent.Plan = plan.Counting, plan.Cutting
 	if len(plan.Parts) > 1 {
 		planned, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Plan(lease, plan.Snapshot, plan.Parts) })
 		if err != nil {
@@ -83,12 +85,14 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 	// The file is written while the snapshot is noted: an attempt that dies before that has
 	// made nothing that another snapshot could contradict.
 	var part jobs.PartResult
+	begun := time.Now()
 	both, work := errgroup.WithContext(ctx)
 	both.Go(func() error {
 		_, err := p.Store.Update(work, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Pin(lease, plan.Snapshot, plan.Rows) })
 		return err
 	})
 	both.Go(func() (err error) {
+		defer func() { wrote(spent, begun, progress) }()
 		part, err = p.Exporter.Write(work, export.Spec{Job: j.At(plan.Snapshot), Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, progress)
 		return err
 	})
@@ -100,11 +104,17 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 		}
 		return j, err
 	}
-	return p.succeed(ctx, j, lease, jobs.Result{Object: part.Object, Rows: part.Rows, Size: part.Size, CRC32C: part.CRC32C, GuardedCells: part.Guarded})
+	return p.succeed(ctx, j, lease, jobs.Result{Object: part.Object, Rows: part.Rows, Size: part.Size, CRC32C: part.CRC32C, GuardedCells: part.Guarded, Spent: *spent})
+}
+
+// wrote notes the time of a write that began at begun.
+func wrote(spent *jobs.Spent, begun time.Time, progress *export.Progress) {
+	spent.Upload = time.Duration(progress.Uploading.Load())
+	spent.Read = max(0, time.Since(begun)-spent.Upload)
 }
 
 // finalize composes the parts of a job.
-func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease) (*jobs.Job, error) {
+func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease, spent *jobs.Spent) (*jobs.Job, error) {
 	parts, err := p.Store.Parts(ctx, j)
 	if err != nil {
 		return j, err
@@ -112,10 +122,13 @@ func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease) (*jo
 	if err := damageOf(j, parts); err != nil {
 		return j, jobs.Damaged(err)
 	}
+	begun := time.Now()
 	res, err := p.Exporter.Compose(ctx, j, parts, j.ResultName())
 	if err != nil {
 		return j, err
 	}
+	spent.Compose = time.Since(begun)
+	res.Spent = *spent
 	done, err := p.succeed(ctx, j, lease, res)
 	if err != nil {
 		return done, err
@@ -156,7 +169,7 @@ func (p *Pool) succeed(ctx context.Context, j *jobs.Job, lease jobs.Lease, res j
 }
 
 // end records how an attempt ended that did not succeed, and writes the attempt's line.
-func (p *Pool) end(work context.Context, j *jobs.Job, lease jobs.Lease, err error, begun time.Time) {
+func (p *Pool) end(work context.Context, j *jobs.Job, lease jobs.Lease, err error, begun time.Time, spent jobs.Spent) {
 	ctx, cancel := detached(work)
 	defer cancel()
 	if err != nil && !errors.Is(err, jobs.ErrLeaseLost) {
@@ -167,7 +180,7 @@ func (p *Pool) end(work context.Context, j *jobs.Job, lease jobs.Lease, err erro
 			j = settled
 		}
 	}
-	p.logAttempt(j, -1, begun, err)
+	p.logAttempt(j, -1, begun, err, spent)
 	switch {
 	case j.State == jobs.Queued && !p.Now().Before(j.NotBefore):
 		p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
@@ -196,7 +209,7 @@ func (p *Pool) ringWaiting(ctx context.Context, orgID string) {
 }
 
 // logAttempt writes the one wide line of an attempt.
-func (p *Pool) logAttempt(j *jobs.Job, part int, begun time.Time, err error) {
+func (p *Pool) logAttempt(j *jobs.Job, part int, begun time.Time, err error, spent jobs.Spent) {
 	fields := []zap.Field{
 		zap.String("job_id", j.ID), zap.String("request_id", j.RequestID), zap.Int("attempt", j.Attempt), zap.String("org_id", j.OrgID), zap.String("kind", string(j.Kind)),
 		zap.String("state", string(j.State)), zap.String("phase", string(j.Phase)), zap.Int64("rows_total", j.RowsTotal),
@@ -205,6 +218,14 @@ func (p *Pool) logAttempt(j *jobs.Job, part int, begun time.Time, err error) {
 	if part >= 0 {
 		fields = append(fields, zap.Int("part", part))
 	}
+	steps, times := spent.Steps()
+	for i, step := range steps {
+		fields = append(fields, zap.Duration(step+"_ms", times[i]))
+	}
+	if part < 0 && j.State == jobs.Succeeded && j.Slow() {
+		fields = append(fields, zap.Bool("slow", true), zap.Duration("expected_ms", j.Expected()))
+	}
+	p.Metrics.Steps(j.Kind, spent)
 	if err == nil {
 		p.Metrics.Attempt(j.Kind, j.OrgID, part >= 0, telemetry.AttemptOK, time.Since(begun))
 		p.Log.Info("attempt", fields...)

@@ -40,18 +40,20 @@ func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease j
 	begun := time.Now()
 	var progress export.Progress
 	var next jobs.Next
+	var spent jobs.Spent
 	err := p.underLease(ctx, &progress, true, p.renewPart(part, lease), func(ctx context.Context) error {
 		res, err := p.Exporter.Write(ctx, export.Spec{
 			Job: j, Object: part.ObjectName(j, lease.Token), From: part.From, To: part.To, Rows: part.Rows, Header: part.Index == 0,
 			Yield: p.priority.yield,
 		}, &progress)
+		wrote(&spent, begun, &progress)
 		if err != nil {
 			return err
 		}
 		next, j, err = p.commitPart(ctx, j, part, lease, res)
 		return err
 	})
-	p.endPart(ctx, j, part, lease, err, begun)
+	p.endPart(ctx, j, part, lease, err, begun, spent)
 	switch {
 	case err != nil:
 	case next.Finalize:
@@ -108,7 +110,7 @@ func (p *Pool) ownsObject(ctx context.Context, j *jobs.Job, index int, object st
 }
 
 // endPart records how an attempt at a part ended that did not succeed.
-func (p *Pool) endPart(work context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, err error, begun time.Time) {
+func (p *Pool) endPart(work context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, err error, begun time.Time, spent jobs.Spent) {
 	ctx, cancel := detached(work)
 	defer cancel()
 	if err != nil && !errors.Is(err, jobs.ErrLeaseLost) {
@@ -132,7 +134,7 @@ func (p *Pool) endPart(work context.Context, j *jobs.Job, part jobs.Part, lease 
 			j = settled
 		}
 	}
-	p.logAttempt(j, part.Index, begun, err)
+	p.logAttempt(j, part.Index, begun, err, spent)
 }
 
 // refill opens the window over the parts of a plan that are not done.

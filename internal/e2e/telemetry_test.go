@@ -228,8 +228,26 @@ func TestTelemetry(t *testing.T) {
 	if !near(rate, total/lasted, .2) { // Prometheus extrapolates
 		t.Errorf("%v rows a second, by the documents %v", rate, total/lasted)
 	}
+	const steps = `sum by (step) (exportd_step_seconds_total)`
+	spent := prom.ask(t, steps, "step")
+	t.Logf("Where does their time go?\n\t%s\n\t%v", steps, spent)
+	if spent["count"] <= 0 || spent["read"] <= 0 || spent["upload"] <= 0 || spent["compose"] <= 0 {
+		t.Errorf("time is spent on %v", spent)
+	}
+	checkTimeline(t, s)
 	checkCost(t, prom, hosts, total, one)
 	checkMonitoring(t, prom.names(t))
+}
+
+// checkTimeline: an ended job says where its time went.
+func checkTimeline(t *testing.T, s *e2etest.Stack) {
+	t.Helper()
+	id := s.Caller().Submit(t, "vip-users", s.Users("birthdayMonth", "5"), "Cache-Control", "no-cache")
+	s.Caller().Await(t, id, time.Minute)
+	body := string(s.Operator().Get(t, "/ops/jobs/"+id, nil).Want(t, http.StatusOK).Body)
+	if !strings.Contains(body, " bytes; count ") || !strings.Contains(body, ", read ") || !strings.Contains(body, ", upload ") {
+		t.Errorf("the timeline does not say where the time went: %s", body)
+	}
 }
 
 func opsAddr(t *testing.T, p *e2etest.Process) string {

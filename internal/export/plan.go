@@ -18,6 +18,8 @@ type Plan struct {
 	Snapshot time.Time
 	Rows     int64
 	Parts    []jobs.Range
+	// Counting and Cutting are how long it took to make it.
+	Counting, Cutting time.Duration
 }
 
 const (
@@ -41,7 +43,7 @@ func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	at := j.SnapshotTime
+	begun, at := time.Now(), j.SnapshotTime
 	if at.IsZero() && e.cfg.PITR {
 		now, err := e.source.SnapshotTime(ctx)
 		if err != nil {
@@ -58,12 +60,13 @@ func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (Plan, error) {
 			fmt.Sprintf("the export has %d rows, at most %d are allowed", rows, e.cfg.MaxRows),
 			"ask for a smaller window or more filters, or raise EXPORTD_MAX_ROWS", nil)
 	}
-	plan := Plan{Snapshot: at, Rows: rows, Parts: []jobs.Range{{Rows: rows}}}
+	plan := Plan{Snapshot: at, Rows: rows, Parts: []jobs.Range{{Rows: rows}}, Counting: time.Since(begun)}
 	target := e.cfg.target(rows)
 	if rows <= target {
 		return plan, nil
 	}
 	plan.Parts, err = e.split(ctx, d, q, at, rows, target)
+	plan.Cutting = time.Since(begun) - plan.Counting
 	return plan, err
 }
 

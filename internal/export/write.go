@@ -23,7 +23,14 @@ const flushBytes = 256 << 10
 const yieldRows = 256
 
 // Progress is what a write has come to so far. It may be read while the write runs.
-type Progress struct{ Rows, Bytes atomic.Int64 }
+type Progress struct {
+	Rows, Bytes atomic.Int64
+	// Uploading is for how long the write has waited for the storage, in nanoseconds.
+	Uploading atomic.Int64
+}
+
+// uploads adds what an upload took since begun.
+func (p *Progress) uploads(begun time.Time) { p.Uploading.Add(int64(time.Since(begun))) }
 
 // Spec is one object to write: a stretch of a job's rows.
 type Spec struct {
@@ -64,9 +71,11 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	}
 	var rows int64
 	flush := func() error {
+		begun := time.Now() // once in 256 KiB
 		if _, err := w.Write(buf); err != nil {
 			return err
 		}
+		p.uploads(begun)
 		p.Rows.Store(rows)
 		if n := p.Bytes.Add(int64(len(buf))); e.cfg.MaxBytes > 0 && n+j.BytesDone > e.cfg.MaxBytes {
 			return e.tooManyBytes()
@@ -100,10 +109,12 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	if err := flush(); err != nil {
 		return jobs.PartResult{}, err
 	}
+	begun := time.Now()
 	obj, err := w.Commit(ctx)
 	if err != nil {
 		return jobs.PartResult{}, err
 	}
+	p.uploads(begun)
 	return jobs.PartResult{Object: obj.Name, Rows: rows, Size: obj.Size, CRC32C: obj.CRC32C, Guarded: enc.Guarded()}, nil
 }
 

@@ -23,10 +23,10 @@ type Transitions struct {
 	kinds set
 	orgs  *Orgs // what they wrote
 
-	submitted, transitions, retries, attempts, rows, bytes *prometheus.CounterVec
-	partTransitions, lost, takenOver, missed               *prometheus.CounterVec
-	callbacks, tries                                       *prometheus.CounterVec
-	queued, running, result, delivery                      *prometheus.HistogramVec
+	submitted, transitions, retries, attempts, rows, bytes, slow *prometheus.CounterVec
+	partTransitions, lost, takenOver, missed                     *prometheus.CounterVec
+	callbacks, tries                                             *prometheus.CounterVec
+	queued, running, result, delivery                            *prometheus.HistogramVec
 }
 
 // NewTransitions makes a Transitions for the kinds of exports that there are.
@@ -41,6 +41,7 @@ func NewTransitions(kinds []string, orgs *Orgs) *Transitions {
 		lost:            counter("exportd_leases_lost_total", "Writes that were refused because the lease was another's.", "of"),
 		takenOver:       counter("exportd_leases_taken_over_total", "Leases that ran out and were taken from a worker that is dead, cut off or too slow.", "of"),
 		missed:          counter("exportd_claims_missed_total", "Doorbells for jobs and parts that somebody else had taken, or that had ended.", "of"),
+		slow:            counter("exportd_jobs_slow_total", "Jobs that succeeded and ran for several times as long as their rows predict, by kind.", "kind"),
 		rows:            counter("exportd_rows_exported_total", "Rows in finished files and parts, by kind.", "kind"),
 		bytes:           counter("exportd_bytes_exported_total", "Bytes of finished files and parts, by kind.", "kind"),
 		callbacks:       counter("exportd_callbacks_total", "Deliveries of callbacks that became of a state, by state.", "state"),
@@ -51,7 +52,7 @@ func NewTransitions(kinds []string, orgs *Orgs) *Transitions {
 		delivery:        histogram("exportd_callback_seconds", "From the end of a job to that of its callback's delivery, by state.", callbackSeconds, "state"),
 	}
 	t.collectors = collectors{
-		t.submitted, t.transitions, t.partTransitions, t.attempts, t.retries, t.lost, t.takenOver, t.missed, t.rows, t.bytes,
+		t.submitted, t.transitions, t.partTransitions, t.attempts, t.retries, t.lost, t.takenOver, t.missed, t.slow, t.rows, t.bytes,
 		t.callbacks, t.tries, t.queued, t.running, t.result, t.delivery,
 	}
 	for kind := range t.kinds { // the first of something is an increase, as Prometheus sees it
@@ -59,6 +60,7 @@ func NewTransitions(kinds []string, orgs *Orgs) *Transitions {
 		t.bytes.WithLabelValues(kind)
 		t.transitions.WithLabelValues(kind, string(jobs.Running), string(jobs.Succeeded), "none")
 		t.queued.WithLabelValues(kind)
+		t.slow.WithLabelValues(kind)
 		t.running.WithLabelValues(kind, string(jobs.Succeeded))
 		t.result.WithLabelValues(kind, string(jobs.Succeeded), "small")
 		t.retries.WithLabelValues(kind, ofJob, "interrupted", "none")
@@ -143,6 +145,9 @@ func (t *Transitions) Job(before, after *jobs.Job, events []jobs.Event) {
 	}
 	if after.AttemptBase != 0 { // run again: its times begin long before its run
 		return
+	}
+	if after.State == jobs.Succeeded && after.Slow() {
+		t.slow.WithLabelValues(kind).Inc()
 	}
 	size := "large"
 	if after.RowsTotal <= SmallRows {

@@ -26,7 +26,7 @@ type Work struct {
 	orgs  *Orgs
 
 	attempts, doorbellWait, wakeDelay *prometheus.HistogramVec
-	doorbells                         *prometheus.CounterVec
+	doorbells, steps                  *prometheus.CounterVec
 	due                               *prometheus.GaugeVec
 }
 
@@ -35,6 +35,7 @@ func NewWork(kinds []string, orgs *Orgs) *Work {
 	w := &Work{
 		kinds: setOf(kinds...), orgs: orgs,
 		attempts:     histogram("exportd_attempt_seconds", "How long a job or part had a slot, by how the attempt ended.", jobSeconds, "kind", "of", "outcome"),
+		steps:        counter("exportd_step_seconds_total", "Where the time of attempts went, by step: count, plan, read (scanning and encoding), upload, compose.", "kind", "step"),
 		doorbells:    counter("exportd_doorbells_total", "Messages that were taken, by what became of them: ack, nack, leave (to another build), bury.", "lane", "outcome"),
 		doorbellWait: histogram("exportd_doorbell_wait_seconds", "From the publishing of a message to its being taken by a worker with a free slot.", waitSeconds, "lane"),
 		wakeDelay:    histogram("exportd_wakeup_delay_seconds", "By how much a rescuer was late for a document whose time had come.", waitSeconds, "document"),
@@ -47,7 +48,7 @@ func NewWork(kinds []string, orgs *Orgs) *Work {
 		w.wakeDelay.WithLabelValues(document)
 		w.due.WithLabelValues(document)
 	}
-	w.collectors = collectors{w.attempts, w.doorbells, w.doorbellWait, w.wakeDelay, w.due}
+	w.collectors = collectors{w.attempts, w.steps, w.doorbells, w.doorbellWait, w.wakeDelay, w.due}
 	for _, lane := range []jobs.Queue{jobs.QueueExports, jobs.QueueParts, jobs.QueueCallbacks} {
 		for _, outcome := range []string{"ack", "nack", "leave", "bury"} {
 			w.doorbells.WithLabelValues(string(lane), outcome)
@@ -68,6 +69,17 @@ func (w *Work) Attempt(kind jobs.Kind, org string, part bool, outcome string, to
 	}
 	w.attempts.WithLabelValues(label(w.kinds, kind), of, outcome).Observe(took.Seconds())
 	w.orgs.Worked(org, took)
+}
+
+// Steps is told where the time of an attempt went.
+func (w *Work) Steps(kind jobs.Kind, spent jobs.Spent) {
+	if w == nil {
+		return
+	}
+	names, took := spent.Steps()
+	for i, name := range names {
+		w.steps.WithLabelValues(label(w.kinds, kind), name).Add(took[i].Seconds())
+	}
 }
 
 // Doorbell is told of each message that was taken, what became of it, and when it was published.
