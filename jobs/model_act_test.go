@@ -13,6 +13,8 @@ func (m *model) act(n *world, i int) string {
 	switch a.pc {
 	case pcWrite:
 		return m.write(n, a)
+	case pcBatchList, pcBatchRing, pcBatchAdvance:
+		return m.batchAct(n, a)
 	case pcList:
 		return m.listDone(n, a)
 	case pcCompose:

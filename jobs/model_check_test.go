@@ -18,6 +18,7 @@ func (m *model) whole() string {
 
 // check holds every state against the invariants.
 func (m *model) check(w *world) {
+	m.checkBatch(w)
 	if w.job == nil {
 		return
 	}
@@ -103,6 +104,8 @@ func (m *model) checkEnd(w *world) {
 		m.fail("nothing more happens and the job is %s", w.job.State)
 	case len(w.parts.docs) > 0:
 		m.fail("the record is gone and parts of it are left")
+	case w.batch != nil && w.batch.FinishedAt.IsZero():
+		m.fail("nothing more happens and the batch has not ended")
 	case len(w.objects.all) > 0:
 		m.fail("the record is gone and object %s is left", w.objects.all[0].name)
 	}

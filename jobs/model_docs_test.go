@@ -73,10 +73,11 @@ type interner struct {
 	objects map[string]*objectSet
 	bags    map[string]*bag
 	lists   map[string]*list
+	batches map[string]*batchDoc
 }
 
 func newInterner() interner {
-	return interner{map[string]*jobDoc{}, map[string]*partDoc{}, map[string]*partSet{}, map[string]*objectSet{}, map[string]*bag{}, map[string]*list{}}
+	return interner{map[string]*jobDoc{}, map[string]*partDoc{}, map[string]*partSet{}, map[string]*objectSet{}, map[string]*bag{}, map[string]*list{}, map[string]*batchDoc{}}
 }
 
 func intern[T any](m map[string]*T, key string, v func() *T) *T {

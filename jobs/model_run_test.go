@@ -88,6 +88,36 @@ var scenarios = []scenario{
 		deep:   allowance{spoil: 1, void: 2, crash: 1, jump: 1, renew: 1, rerun: 1},
 	},
 	{
+		name: "one part, a batch and dying", parts: 1, window: 1, interruptions: 1,
+		budget: allowance{crash: 1, cancel: 1, batch: 1},
+		deep:   allowance{crash: 2, jump: 1, unsure: 1, cancel: 1, batch: 1},
+	},
+	{
+		name: "one part, a batch beside a rerun", parts: 1, window: 1, interruptions: 1,
+		budget: allowance{cancel: 1, batch: 1, rerun: 1},
+		deep:   allowance{crash: 1, cancel: 2, batch: 1, rerun: 1},
+	},
+	{
+		name: "one part, a batch and delete", parts: 1, window: 1, interruptions: 1,
+		budget: allowance{batch: 1, remove: 1, unsure: 1},
+		deep:   allowance{crash: 1, batch: 1, remove: 1, unsure: 2},
+	},
+	{
+		name: "one part, two workers of a batch", parts: 1, window: 1, interruptions: 1, batchTwice: true,
+		budget: allowance{faultPermanent: 1, batch: 1, jump: 1},
+		deep:   allowance{crash: 1, faultPermanent: 1, batch: 1, jump: 2, rerun: 1},
+	},
+	{
+		name: "two parts, a batch and resume", parts: 2, window: 1, interruptions: 0, resume: true,
+		budget: allowance{faultPermanent: 1, batch: 1},
+		deep:   allowance{crash: 1, faultPermanent: 2, batch: 1},
+	},
+	{
+		name: "one part, a batch and damage", parts: 1, window: 1, interruptions: 1,
+		budget: allowance{spoil: 1, batch: 1, rerun: 1},
+		deep:   allowance{spoil: 2, crash: 1, batch: 1, rerun: 1},
+	},
+	{
 		name: "three parts", parts: 3, window: 2, interruptions: 2,
 		budget: allowance{crash: 1},
 		deep:   allowance{crash: 1, jump: 1, lose: 1, unsure: 1},
@@ -124,6 +154,8 @@ func TestModelFinds(t *testing.T) {
 		parts  int
 		mutate mutation
 		want   string
+
+		twiceBatch bool
 	}{
 		{
 			name: "whoever held the lease once may write", parts: 1, budget: allowance{jump: 2},
@@ -220,6 +252,48 @@ func TestModelFinds(t *testing.T) {
 			mutate: after(opPlan, func(tx *jobs.Tx) { tx.NewParts[1].Shard = -1 }),
 			want:   "in shard -1",
 		},
+		{
+			name: "a batch forgets what it has run again", parts: 1, budget: allowance{crash: 1, batch: 1},
+			mutate: after(opRerunIn, func(tx *jobs.Tx) { tx.Job.BatchID = "" }),
+			want:   "the batch has run the job again 2 times",
+		},
+		{
+			name: "a batch that is taken forgets wakeAt", parts: 1, budget: allowance{crash: 1, batch: 1},
+			mutate: mutation{afterBatch: func(b *jobs.Batch) {
+				if b.FinishedAt.IsZero() {
+					b.WakeAt = time.Time{}
+				}
+			}},
+			want: "nobody is due to look at it",
+		},
+		{
+			name: "a page of a batch counts although another worker has noted it", parts: 1, twiceBatch: true, budget: allowance{jump: 1, batch: 1},
+			mutate: mutation{anyPage: true},
+			want:   "a page of the batch was counted twice",
+		},
+		{
+			name: "a batch runs again what was deleted since it was listed", parts: 1, budget: allowance{remove: 1, batch: 1},
+			mutate: mutation{before: func(o op, _ *actor, tx *jobs.Tx) {
+				if o == opRerunIn {
+					tx.Job.DeletedAt = time.Time{}
+				}
+			}},
+			want: "a job that its owner has deleted is run again",
+		},
+		{
+			name: "a batch runs again what is being purged", parts: 1, budget: allowance{batch: 1, jump: 2},
+			mutate: mutation{before: func(o op, _ *actor, tx *jobs.Tx) {
+				if o == opRerunIn {
+					tx.Policy.RecordLife *= 2
+				}
+			}},
+			want: "a job that is queued is purged",
+		},
+		{
+			name: "a rerun by a batch counts as swept", parts: 1, budget: allowance{batch: 1, cancel: 1, crash: 1},
+			mutate: after(opRerunIn, func(tx *jobs.Tx) { tx.Job.SweptEpoch = tx.Job.Epoch }),
+			want:   "object",
+		},
 		// What the checker has found in earlier forms of the protocol.
 		{
 			name: "a rerun is taken while the record is purged", parts: 1, budget: allowance{rerun: 1},
@@ -243,7 +317,7 @@ func TestModelFinds(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			m := newModel(scenario{parts: tc.parts, window: 2, interruptions: 2, budget: tc.budget, mutate: tc.mutate})
+			m := newModel(scenario{parts: tc.parts, window: 2, interruptions: 2, budget: tc.budget, mutate: tc.mutate, batchTwice: tc.twiceBatch})
 			v := m.explore()
 			if v == nil || !strings.Contains(v.what, tc.want) {
 				t.Fatalf("found %v in %d states, want %q", fmt.Sprint(v), len(m.seen), tc.want)

@@ -15,21 +15,24 @@ import (
 type pc int
 
 const (
-	pcIdle        pc = iota
-	pcRead           // about to read for op
-	pcCommit         // has read for op, about to commit
-	pcWrite          // about to write its object
-	pcList           // about to list the parts to compose
-	pcCompose        // about to compose them
-	pcDiscard        // has succeeded, about to delete the parts' objects
-	pcDrop           // has lost its lease, about to delete its object
-	pcRing           // about to publish what list says
-	pcOpen           // about to list unfinished parts to refill the window
-	pcSweepList      // about to list objects to sweep
-	pcSweepDelete    // about to delete them
-	pcPurge          // about to sweep before the purge
-	pcPurgeParts     // about to delete the part records
-	pcPurgeJob       // about to delete the job's record
+	pcIdle         pc = iota
+	pcRead            // about to read for op
+	pcCommit          // has read for op, about to commit
+	pcWrite           // about to write its object
+	pcList            // about to list the parts to compose
+	pcCompose         // about to compose them
+	pcDiscard         // has succeeded, about to delete the parts' objects
+	pcDrop            // has lost its lease, about to delete its object
+	pcRing            // about to publish what list says
+	pcOpen            // about to list unfinished parts to refill the window
+	pcSweepList       // about to list objects to sweep
+	pcSweepDelete     // about to delete them
+	pcPurge           // about to sweep before the purge
+	pcPurgeParts      // about to delete the part records
+	pcPurgeJob        // about to delete the job's record
+	pcBatchList       // holds the batch, about to list its page
+	pcBatchRing       // the batch has run the job again, about to ring for it
+	pcBatchAdvance    // about to note the page
 )
 
 type emit func(label string, n *world)
@@ -75,7 +78,7 @@ func name(i int) string {
 // pass lets time go on to the next wakeAt: for free when there is nothing to do before,
 // else out of the budget, up to the day when file or record go.
 func (m *model) pass(w *world, out emit) {
-	if w.job == nil {
+	if w.job == nil && w.batch == nil {
 		return
 	}
 	clock := at(m.clock(rescuer, w.now))
@@ -89,7 +92,12 @@ func (m *model) pass(w *world, out emit) {
 			target = t
 		}
 	}
-	look(w.job.WakeAt)
+	if w.job != nil {
+		look(w.job.WakeAt)
+	}
+	if w.batch != nil {
+		look(w.batch.WakeAt)
+	}
 	for _, p := range w.parts.docs {
 		look(p.WakeAt)
 	}
@@ -98,7 +106,7 @@ func (m *model) pass(w *world, out emit) {
 	}
 	n := *w
 	if due || len(w.bag.all) > 0 || !m.quiet(w) {
-		if w.left[jump] == 0 || w.job.State.Ended() && !w.job.Cleanup {
+		if w.left[jump] == 0 || w.job != nil && w.job.State.Ended() && !w.job.Cleanup && w.batch == nil {
 			return
 		}
 		n.left[jump]--
@@ -141,6 +149,9 @@ func (m *model) idle(w *world, i int, out emit) {
 			n.actors[i].pc = pcCommit
 		}
 		out(name(i)+" "+label, n)
+	}
+	if m.works(i) {
+		m.batchIdle(w, i, out)
 	}
 	n := *w
 	switch {
@@ -192,11 +203,7 @@ func (m *model) idle(w *world, i int, out emit) {
 		begin("misses the file, which somebody deleted", &n, actor{op: opLose, obj: n.gone})
 	case i == operator && w.left[rerun] > 0 && w.job.State.CanBecome(jobs.Queued) && w.job.State.Ended() && w.job.DeletedAt.IsZero():
 		n.left[rerun]--
-		mode := jobs.Fresh
-		if m.resume {
-			mode = jobs.Resume
-		}
-		begin("reruns", &n, actor{op: opRerun, mode: mode})
+		begin("reruns", &n, actor{op: opRerun, mode: m.mode()})
 	}
 }
 
@@ -314,6 +321,9 @@ func (m *model) done(n *world, i int, t *transition) {
 		}
 	case opRerun:
 		ring(0, -1)
+	case opRerunIn:
+		n.batched++
+		*a = actor{pc: pcBatchRing, job: was.job}
 	}
 }
 
@@ -324,6 +334,14 @@ func (m *model) refused(n *world, i int, err error) {
 	*a = actor{}
 	away := errors.Is(err, jobs.ErrUnavailable)
 	switch was.op {
+	case opRerunIn:
+		if away { // the batch is looked at again later
+			return
+		}
+		if _, ok := errors.AsType[*jobs.RerunError](err); !ok && !notThere(err) {
+			m.fail("%s: %v", was.op, err)
+		}
+		*a = actor{pc: pcBatchAdvance, job: was.job}
 	case opClaim, opClaimPart:
 		if away {
 			n.bag = m.docs.ring(n.bag, was.msg)

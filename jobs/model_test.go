@@ -10,8 +10,8 @@ import (
 )
 
 // The model explores the protocol: every order of the steps of two workers, a rescuer, a
-// canceler and an operator that share one job, its parts, the objects in storage and a bag
-// of messages. Transitions are the real methods of jobs.Tx. A transaction is two steps, read
+// canceler and an operator that share one job, its parts, the objects in storage, a batch that
+// reruns it and a bag of messages. Transitions are the real methods of jobs.Tx. A transaction is two steps, read
 // and commit; the commit is refused when a document that it writes has changed since the
 // read. Any actor may crash between two steps; messages are lost and doubled, and taken
 // in any order; answers of commits get lost; time may pass at any step, also beyond leases
@@ -39,6 +39,7 @@ const (
 	faultPermanent
 	faultStale
 	faultInterrupted
+	batch // the operator asks for a batch
 	void  // the record of a part is found damaged
 	spoil // the job's own document is found damaged
 	budgets
@@ -83,6 +84,7 @@ type world struct {
 	objects *objectSet
 	bag     *bag
 	calls   string // ids of callbacks that were made
+	batch   *batchDoc
 	actors  [actors]actor
 	left    [budgets]uint8
 
@@ -91,6 +93,7 @@ type world struct {
 	shown   int64
 	results int
 	late    bool
+	batched int // how often the batch has run the job again
 	// gone is the file that somebody else deleted.
 	gone string
 }
@@ -106,8 +109,10 @@ type scenario struct {
 	deep          map[budget]uint8 // used instead with -model.deep
 	resume        bool             // the operator reruns with mode resume
 	// twice: two rescuers believe that they hold the job's shard. The second is in the canceler's place.
-	twice  bool
-	mutate mutation
+	twice bool
+	// batchTwice: two workers carry the batch out. The second is in the canceler's place.
+	batchTwice bool
+	mutate     mutation
 }
 
 // mutation breaks the protocol on purpose, to show that the checker notices.
@@ -125,6 +130,10 @@ type mutation struct {
 	bluntPurge bool
 	// anyParts notes as discarded what was claimed more than once.
 	anyParts bool
+	// afterBatch may change what a transition of the batch has done.
+	afterBatch func(*jobs.Batch)
+	// anyPage notes a page of the batch that somebody else has taken.
+	anyPage bool
 	// deaf never wakes parts and jobs.
 	deaf bool
 }

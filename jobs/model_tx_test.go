@@ -33,6 +33,7 @@ const (
 	opCancel
 	opDelete
 	opRerun
+	opRerunIn
 	opVoid
 	opInvalidate
 	opLose
@@ -40,7 +41,7 @@ const (
 
 func (o op) String() string {
 	return [...]string{"", "claim", "pin", "plan", "renew", "succeed", "settle", "claim part", "renew part", "commit part",
-		"settle part", "refill", "wake", "wake part", "cleaned", "discarded", "cancel", "delete", "rerun", "void", "invalidate", "lose"}[o]
+		"settle part", "refill", "wake", "wake part", "cleaned", "discarded", "cancel", "delete", "rerun", "rerun by the batch", "void", "invalidate", "lose"}[o]
 }
 
 // ofHolder lists the transitions that only the holder of a lease may make.
@@ -216,6 +217,8 @@ func (m *model) run(w *world, who int, a *actor) (*jobs.Tx, outcome, error) {
 		err = tx.Delete("")
 	case opRerun:
 		_, err = tx.Rerun(a.mode, "")
+	case opRerunIn:
+		err = tx.RerunIn(&jobs.Batch{ID: modelBatch, Mode: a.mode})
 	case opVoid:
 		err = tx.Void(a.plan, jobs.ErrInvalid)
 	case opInvalidate:
@@ -297,7 +300,10 @@ func (m *model) checkWrite(w *world, a *actor, t *transition, writesJob bool) {
 			m.fail("a second result was recorded in one run")
 		}
 	}
-	if a.op == opRerun {
+	if a.op == opRerun || a.op == opRerunIn {
+		if !was.DeletedAt.IsZero() {
+			m.fail("a job that its owner has deleted is run again")
+		}
 		w.results, w.shown = 0, 0
 	}
 }

@@ -224,6 +224,9 @@ func buried(t *testing.T, q Queue) {
 	if dead := pull(t, q, jobs.QueueDead, 1)[0]; string(dead.Data) != string(d.Data) {
 		t.Errorf("dead letter = %q, want %q", dead.Data, d.Data)
 	}
+	if err := q.Nack(t.Context(), jobs.QueueExports, d, 0); err != nil { // it is off the lane: nothing comes back
+		t.Errorf("Nack = %v", err)
+	}
 	next(t, q, jobs.QueueExports)
 }
 

@@ -19,6 +19,7 @@ var submitCases = []storeCase{
 	{"an idempotency key gives its job for a day", jobs.Limits{}, idempotencyKey},
 	{"an idempotency key of a shared job gives it as well", jobs.Limits{}, idempotencyKeyOfShared},
 	{"what a key gives of jobs that have ended", jobs.Limits{}, idempotencyKeyOfEnded},
+	{"who waits longest is none whose pause is not over", jobs.Limits{}, waitingPause},
 	{"a full queue refuses and says what runs", jobs.Limits{QueuedJobs: 2, RunningJobs: 1}, queueLimit},
 }
 
@@ -170,6 +171,20 @@ func idempotencyKeyOfEnded(t *testing.T, b *bench) {
 				t.Errorf("%s, implied %t: the key was not given on to the new job", tc.name, implied)
 			}
 		}
+	}
+}
+
+func waitingPause(t *testing.T, b *bench) {
+	paused := b.job(t, "org", 1)
+	l := b.claim(t, paused)
+	b.update(t, paused, func(tx *jobs.Tx) error { return tx.Settle(l, jobs.AsFailure(jobs.ErrUnavailable)) })
+	if id, any, err := b.Waiting(t.Context(), "org"); err != nil || id != "" || !any {
+		t.Errorf("Waiting beside a pause = %q, %v, %v, want none, and that there is one", id, any, err)
+	}
+	b.pass(time.Second)
+	second := b.job(t, "org", 2)
+	if id, _, err := b.Waiting(t.Context(), "org"); err != nil || id != paused {
+		t.Errorf("Waiting once the pause is over = %q, %v, want %s, not %s", id, err, paused, second)
 	}
 }
 
