@@ -94,7 +94,7 @@ func (s *Store) decodeBatch(doc *firestore.DocumentSnapshot) *jobs.Batch {
 	b.ID, b.Damage = doc.Ref.ID, damage
 	b.Upgrade()
 	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
-	if _, _, err := parsePageToken(b.Cursor); b.Damage == "" && b.Cursor != "" && err != nil {
+	if _, _, err := parsePageToken(b.Cursor, jobs.ValidID); b.Damage == "" && b.Cursor != "" && err != nil {
 		b.Damage = "its cursor is none"
 	}
 	if err := b.Check(now); err != nil {

@@ -2,11 +2,8 @@ package jobstore
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"cloud.google.com/go/firestore"
@@ -48,7 +45,7 @@ func (s *Store) ListCallbacks(ctx context.Context, l jobs.CallbackList) (page []
 	}
 	q = q.OrderBy("createdAt", firestore.Desc).OrderBy(firestore.DocumentID, firestore.Desc)
 	if l.PageToken != "" {
-		at, id, err := parseCallbackToken(l.PageToken)
+		at, id, err := parsePageToken(l.PageToken, jobs.ValidCallbackID)
 		if err != nil {
 			return nil, "", err
 		}
@@ -74,16 +71,6 @@ func (s *Store) ListCallbacks(ctx context.Context, l jobs.CallbackList) (page []
 		return nil, "", fmt.Errorf("list callbacks: %w", err)
 	}
 	return page, next, nil
-}
-
-func parseCallbackToken(token string) (time.Time, string, error) {
-	raw, err := base64.RawURLEncoding.DecodeString(token)
-	micros, id, ok := strings.Cut(string(raw), ".")
-	n, nerr := strconv.ParseInt(micros, 36, 64)
-	if err != nil || nerr != nil || !ok || !jobs.ValidCallbackID(id) {
-		return time.Time{}, "", ErrPageToken
-	}
-	return time.UnixMicro(n).UTC(), id, nil
 }
 
 // UpdateCallback applies a transition to a delivery, as Update does to a job. Returns the

@@ -126,64 +126,6 @@ func (s *Store) Release(ctx context.Context, role, owner string) error {
 	})
 }
 
-// SetPaused stops or resumes a queue; workers see it within their polling interval.
-func (s *Store) SetPaused(ctx context.Context, q jobs.Queue, paused bool, actor, reason string) error {
-	return s.change(ctx, s.leases().Doc("queue-"+string(q)), func(l *lease) bool {
-		l.Kind, l.Paused, l.Actor, l.Reason, l.At = "queue", paused, actor, reason, s.cfg.Now().UTC()
-		return true
-	})
-}
-
-// Paused gives the pause switches of all queues.
-func (s *Store) Paused(ctx context.Context) (map[jobs.Queue]jobs.Pause, error) {
-	docs, err := s.client.GetAll(ctx, s.pauses())
-	if err != nil {
-		return nil, fmt.Errorf("ask which queues are paused: %w", classify(err))
-	}
-	return s.readSwitches(docs).Paused, nil
-}
-
-// pauses lists the documents of the queues' pause switches.
-func (s *Store) pauses() []*firestore.DocumentRef {
-	refs := make([]*firestore.DocumentRef, len(jobs.Queues))
-	for i, q := range jobs.Queues {
-		refs[i] = s.leases().Doc("queue-" + string(q))
-	}
-	return refs
-}
-
-// ShowAlive notes that a worker lives, for the operators' count.
-func (s *Store) ShowAlive(ctx context.Context, worker string, ttl time.Duration) error {
-	_, err := s.leases().Doc("worker-"+worker).Set(ctx, lease{Kind: "worker", Owner: worker, Until: s.cfg.Now().UTC().Add(ttl)})
-	return classify(err)
-}
-
-// ShowGone takes a worker's sign of life away.
-func (s *Store) ShowGone(ctx context.Context, worker string) error {
-	_, err := s.leases().Doc("worker-" + worker).Delete(ctx)
-	return classify(err)
-}
-
-// Alive lists the workers that showed life in time, and removes those long gone.
-func (s *Store) Alive(ctx context.Context) ([]string, error) {
-	var alive []string
-	err := each(ctx, s.leases().Where("kind", "==", "worker").Limit(1000), func(doc *firestore.DocumentSnapshot) error {
-		l := s.readLease(doc)
-		switch age := s.cfg.Now().Sub(l.Until); {
-		case age < -maxLease, age > time.Hour: // nobody's sign of life
-			_, err := doc.Ref.Delete(ctx)
-			return classify(err)
-		case age < 0 && l.Owner != "":
-			alive = append(alive, l.Owner)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("ask for live workers: %w", err)
-	}
-	return alive, nil
-}
-
 // change applies fn to a lease document by compare-and-set; fn says whether to write.
 func (s *Store) change(ctx context.Context, ref *firestore.DocumentRef, fn func(*lease) bool) error {
 	return s.changeIf(ctx, ref, func(time.Time, time.Time) error { return nil }, fn)
@@ -218,13 +160,5 @@ func (s *Store) changeIf(ctx context.Context, ref *firestore.DocumentRef, may fu
 			batch.Create(ref, l)
 		}
 		return s.commit(ctx, batch, s.hasRev(ref, l.Rev))
-	})
-}
-
-// NoteDead counts a message that no code could handle, for the operators' statistics.
-func (s *Store) NoteDead(ctx context.Context, lane jobs.Queue, reason string) error {
-	return s.change(ctx, s.leases().Doc("dead-"+string(lane)), func(l *lease) bool {
-		l.Kind, l.Count, l.Reason, l.At = "dead", l.Count+1, clip(reason), s.cfg.Now().UTC()
-		return true
 	})
 }

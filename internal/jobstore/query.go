@@ -47,7 +47,7 @@ func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
 	}
 	q = q.OrderBy("createdAt", firestore.Desc).OrderBy(firestore.DocumentID, firestore.Desc)
 	if l.PageToken != "" {
-		at, id, err := parsePageToken(l.PageToken)
+		at, id, err := parsePageToken(l.PageToken, jobs.ValidID)
 		if err != nil {
 			return jobs.JobPage{}, err
 		}
@@ -101,11 +101,12 @@ func createdAt(doc *firestore.DocumentSnapshot) time.Time {
 	return time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 }
 
-func parsePageToken(token string) (time.Time, string, error) {
+// parsePageToken reads what pageToken gave, for documents whose ids are valid.
+func parsePageToken(token string, valid func(id string) bool) (time.Time, string, error) {
 	raw, err := base64.RawURLEncoding.DecodeString(token)
 	micros, id, ok := strings.Cut(string(raw), ".")
 	n, nerr := strconv.ParseInt(micros, 36, 64)
-	if err != nil || nerr != nil || !ok || !jobs.ValidID(id) {
+	if err != nil || nerr != nil || !ok || !valid(id) {
 		return time.Time{}, "", ErrPageToken
 	}
 	return time.UnixMicro(n).UTC(), id, nil

@@ -76,3 +76,11 @@ func (s *Store) Stats(ctx context.Context) (jobs.Stats, error) {
 	}
 	return out, nil
 }
+
+// NoteDead counts a message that no code could handle, for the operators' statistics.
+func (s *Store) NoteDead(ctx context.Context, lane jobs.Queue, reason string) error {
+	return s.change(ctx, s.leases().Doc("dead-"+string(lane)), func(l *lease) bool {
+		l.Kind, l.Count, l.Reason, l.At = "dead", l.Count+1, clip(reason), s.cfg.Now().UTC()
+		return true
+	})
+}
