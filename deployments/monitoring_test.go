@@ -137,3 +137,31 @@ func TestDashboard(t *testing.T) {
 		t.Errorf("%q has %d panels", d.UID, len(d.Panels))
 	}
 }
+
+// TestPodMonitoring: what is scraped is what runs: its pods, and the port that has the metrics.
+func TestPodMonitoring(t *testing.T) {
+	t.Parallel()
+	var m struct {
+		Spec struct {
+			Selector struct {
+				MatchExpressions []struct {
+					Key    string
+					Values []string
+				} `yaml:"matchExpressions"`
+			}
+			Endpoints []struct{ Port string }
+		}
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "monitoring/podmonitoring.yaml")), &m); err != nil || len(m.Spec.Selector.MatchExpressions) != 1 || len(m.Spec.Endpoints) != 1 {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	pods := read(t, "kubernetes.yaml")
+	for _, app := range m.Spec.Selector.MatchExpressions[0].Values {
+		if !strings.Contains(pods, "labels: {app: "+app+"}") {
+			t.Errorf("no pods have the label %s", app)
+		}
+	}
+	if n := strings.Count(pods, "name: "+m.Spec.Endpoints[0].Port+"}"); n != 2 {
+		t.Errorf("%d deployments have the port %s, want 2", n, m.Spec.Endpoints[0].Port)
+	}
+}

@@ -161,6 +161,7 @@ func near(got, want, part float64) bool { return got >= want*(1-part) && got <= 
 // answered by it as the documents would: how long do jobs wait, how long do they run, which org eats
 // the fleet, how many rows a second, what does it cost. And what deployments/monitoring asks for is there.
 func TestTelemetry(t *testing.T) {
+	t.Parallel()
 	const main, other, third = 100, 60, 40
 	if _, err := exec.LookPath("prometheus"); err != nil {
 		missing(t, "prometheus")
@@ -169,8 +170,10 @@ func TestTelemetry(t *testing.T) {
 	env := []string{"EXPORTD_WAIT_SECONDS=0", "EXPORTD_ORG_QUEUED_JOBS=0", "EXPORTD_LEASE_SECONDS=3", "EXPORTD_PART_ROWS=1000", "EXPORTD_RATE_KEY_PER_SECOND=0", "EXPORTD_RATE_IP_PER_SECOND=0"}
 	s := e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 3000, Messages: 8000}, env...)
 	targets := []string{opsAddr(t, s.Process)}
-	for range 2 {
-		targets = append(targets, opsAddr(t, e2etest.Worker(t, exportd, hosts, env...)))
+	workers := make([]*e2etest.Process, 2)
+	for i := range workers {
+		workers[i] = e2etest.Worker(t, exportd, hosts, env...)
+		targets = append(targets, opsAddr(t, workers[i]))
 	}
 	prom := startPrometheus(t, targets...)
 	e2etest.Until(t, time.Minute, "all are scraped", func() bool { return prom.ask(t, "sum(up)", "")[""] == 3 })
@@ -234,19 +237,39 @@ func TestTelemetry(t *testing.T) {
 	if spent["count"] <= 0 || spent["read"] <= 0 || spent["upload"] <= 0 || spent["compose"] <= 0 {
 		t.Errorf("time is spent on %v", spent)
 	}
-	checkTimeline(t, s)
+	checkOne(t, s, workers)
 	checkCost(t, prom, hosts, total, one)
 	checkMonitoring(t, prom.names(t))
 }
 
-// checkTimeline: an ended job says where its time went.
-func checkTimeline(t *testing.T, s *e2etest.Stack) {
+// checkOne: an ended job says where its time went, and one request id leads from the API's line of a
+// job to the worker's.
+func checkOne(t *testing.T, s *e2etest.Stack, workers []*e2etest.Process) {
 	t.Helper()
 	id := s.Caller().Submit(t, "vip-users", s.Users("birthdayMonth", "5"), "Cache-Control", "no-cache")
 	s.Caller().Await(t, id, time.Minute)
 	body := string(s.Operator().Get(t, "/ops/jobs/"+id, nil).Want(t, http.StatusOK).Body)
 	if !strings.Contains(body, " bytes; count ") || !strings.Contains(body, ", read ") || !strings.Contains(body, ", upload ") {
 		t.Errorf("the timeline does not say where the time went: %s", body)
+	}
+	requestOf := func(message string, of ...*e2etest.Process) string {
+		for _, p := range of {
+			for text := range strings.Lines(p.Stderr()) {
+				var line struct {
+					Message   string `json:"message"`
+					JobID     string `json:"job_id"`
+					RequestID string `json:"request_id"`
+				}
+				if json.Unmarshal([]byte(text), &line) == nil && line.JobID == id && line.Message == message {
+					return line.RequestID
+				}
+			}
+		}
+		return ""
+	}
+	asked := requestOf("request", s.Process)
+	if made := requestOf("attempt", workers...); asked == "" || made != asked {
+		t.Errorf("the API's line of the job has request id %q, the worker's %q", asked, made)
 	}
 }
 
