@@ -214,3 +214,92 @@ func TestBatchesOfLaterVersions(t *testing.T) {
 		t.Errorf("DueBatches = %d, %v, want one", len(due), err)
 	}
 }
+
+// TestBuildsSideBySide: a worker of an older build that has a part while a newer one makes the job one of
+// its own version can do nothing more for either, and harms nothing: the newer build takes the part over
+// when the lease has run out, and the job ends with the rows of its own holders alone.
+func TestBuildsSideBySide(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{RunningJobs: 1})
+	id := b.submit(t, request("org", 1)).Job.ID
+	var lease jobs.Lease
+	b.update(t, id, func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("old"); return err })
+	j := b.update(t, id, func(tx *jobs.Tx) error {
+		return tx.Plan(lease, tx.Now, []jobs.Range{{Rows: 3, To: "m"}, {Rows: 4, From: "m"}})
+	})
+	part := func(index int, fn func(*jobs.Tx) error) error {
+		b.clock.add(time.Millisecond)
+		_, err := b.UpdatePart(t.Context(), id, jobs.PartID(j.PlanEpoch, index), "test", fn)
+		return err
+	}
+	claim := func(index int, worker string) (l jobs.Lease, err error) {
+		err = part(index, func(tx *jobs.Tx) error { _, l, err = tx.ClaimPart(j.PlanEpoch, index, worker); return err })
+		return l, err
+	}
+	commit := func(index int, l jobs.Lease, worker string, rows int64) (next jobs.Next, err error) {
+		err = part(index, func(tx *jobs.Tx) error {
+			object := (&jobs.Part{PlanEpoch: j.PlanEpoch, Index: index}).ObjectName(j, l.Token)
+			next, err = tx.CommitPart(j.PlanEpoch, index, l, worker, jobs.PartResult{Object: object, Rows: rows, Size: 10})
+			return err
+		})
+		return next, err
+	}
+	old, err := claim(0, "old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	setSchema := func(version int) {
+		t.Helper()
+		if _, err := b.client.Doc("ExportJobs/"+id).Update(t.Context(), []firestore.Update{{Path: "schema", Value: version}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	setSchema(jobs.SchemaVersion + 1) // as the older build sees it from now on
+	for name, err := range map[string]error{
+		"RenewPart": part(0, func(tx *jobs.Tx) error { _, err := tx.RenewPart(j.PlanEpoch, 0, old, 1, 1); return err }),
+		"SettlePart": part(0, func(tx *jobs.Tx) error {
+			_, err := tx.SettlePart(j.PlanEpoch, 0, old, jobs.Fail(jobs.CodeUnavailable, jobs.Transient, "", "", nil))
+			return err
+		}),
+		"ClaimPart":  func() error { _, err := claim(1, "old"); return err }(),
+		"CommitPart": func() error { _, err := commit(0, old, "old", 3); return err }(),
+		"WakePart":   part(0, func(tx *jobs.Tx) error { _, err := tx.WakePart(j.PlanEpoch, 0); return err }),
+	} {
+		if !errors.Is(err, jobs.ErrUnknownSchema) {
+			t.Errorf("%s by the older build = %v, want ErrUnknownSchema", name, err)
+		}
+	}
+	setSchema(jobs.SchemaVersion) // as the newer build sees it
+	second, err := claim(1, "new")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := claim(0, "new"); !errors.Is(err, jobs.ErrNotDue) {
+		t.Errorf("the newer build claims a part that is held = %v, want ErrNotDue", err)
+	}
+	if _, err := commit(1, second, "new", 4); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.add(time.Minute) // the older build's lease has run out
+	if err := part(0, func(tx *jobs.Tx) error { _, err := tx.WakePart(j.PlanEpoch, 0); return err }); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.add(time.Minute)
+	mine, err := claim(0, "new")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := commit(0, old, "old", 3); !errors.Is(err, jobs.ErrLeaseLost) {
+		t.Errorf("the older build commits the part that it has lost = %v, want ErrLeaseLost", err)
+	}
+	next, err := commit(0, mine, "new", 3)
+	if err != nil || !next.Finalize {
+		t.Fatalf("the last part = %+v, %v, want the job to be finalized", next, err)
+	}
+	end := b.update(t, id, func(tx *jobs.Tx) error {
+		return tx.Succeed(next.Lease, jobs.Result{Object: tx.Job.ResultName(), Rows: 7, Size: 20})
+	})
+	if end.State != jobs.Succeeded || end.Place != 0 || end.RowsDone != 7 {
+		t.Errorf("the job is %s in place %d with %d rows", end.State, end.Place, end.RowsDone)
+	}
+}
