@@ -154,7 +154,7 @@ func TestForeignLooksUnknown(t *testing.T) {
 	foreign := succeeded()
 	foreign.OrgID = "org2"
 	b.jobs.set(foreign)
-	running := jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org2", Kind: jobs.KindUsers, State: jobs.Running}
+	running := jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org2", Kind: "vip-users", State: jobs.Running}
 	b.jobs.set(running)
 	deleted := succeeded()
 	deleted.DeletedAt = noon

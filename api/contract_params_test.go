@@ -249,7 +249,7 @@ func TestContractHasAllNames(t *testing.T) {
 		codes = append(codes, string(c))
 	}
 	for name, want := range map[string][]string{
-		"State": texts(states...), "ErrorCode": texts(codes...), "Kind": texts(string(jobs.KindUsers), string(jobs.KindMessages)),
+		"State": texts(states...), "ErrorCode": texts(codes...), "Kind": texts(string("vip-users"), string("vip-messages")),
 		"ContentType": texts("text", "postback", "attachment", "other"), "Profile": texts(string(jobs.ProfileRFC4180), string(jobs.ProfileExcel)),
 		"Queue": texts(string(jobs.QueueExports), string(jobs.QueueCallbacks)), "RerunMode": texts(string(jobs.Resume), string(jobs.Fresh)),
 		"CallbackState": texts(string(jobs.CallbackPending), string(jobs.CallbackDelivered), string(jobs.CallbackExhausted), string(jobs.CallbackBlocked),

@@ -82,7 +82,7 @@ func (b *damageBench) update(id string, fn func(*jobs.Tx) error) {
 // job makes a job of org1 in a state.
 func (b *damageBench) job(state jobs.State) string {
 	b.tb.Helper()
-	got, err := b.store.Submit(b.tb.Context(), jobs.Submission{OrgID: "org1", KeyID: "key_one1", Kind: jobs.KindUsers, Fresh: true, CallbackURL: b.receiver,
+	got, err := b.store.Submit(b.tb.Context(), jobs.Submission{OrgID: "org1", KeyID: "key_one1", Kind: "vip-users", Fresh: true, CallbackURL: b.receiver,
 		Params: jobs.Params{"workspaceId": "ws1", "mediumId": "ch1", "profile": jobs.ProfileRFC4180}})
 	b.must(err)
 	id := got.Job.ID

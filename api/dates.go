@@ -3,6 +3,8 @@ package api
 import (
 	"regexp"
 	"time"
+
+	"exportd/jobs"
 )
 
 // dateTime is a date-time of ISO 8601 in its extended form, with a space for the T as JavaScript takes it.
@@ -35,8 +37,10 @@ func parseDate(s string) (t time.Time, dateOnly, ok bool) {
 	return t.UTC(), dateOnly, true
 }
 
-// saneYear keeps a year's distance from the bounds of Firestore and JSON (1 and 9999).
-func saneYear(t time.Time) bool { return t.Year() > 1 && t.Year() < 9999 }
+// saneYear keeps a year's distance from what can be stored: a day is added to some.
+func saneYear(t time.Time) bool {
+	return jobs.ValidTime(t.AddDate(-1, 0, 0)) && jobs.ValidTime(t.AddDate(1, 0, 0))
+}
 
 // misdated are forms of dates that are often sent and cannot be taken, and what is wrong with them.
 var misdated = []struct {

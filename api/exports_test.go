@@ -99,7 +99,7 @@ func TestExportWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(c *Config) { c.DefaultWait = 10 * time.Second })
-		b.jobs.attach = b.jobs.set(jobs.Job{ID: jobs.NewID(), OrgID: "org1", State: jobs.Queued, Kind: jobs.KindUsers})
+		b.jobs.attach = b.jobs.set(jobs.Job{ID: jobs.NewID(), OrgID: "org1", State: jobs.Queued, Kind: "vip-users"})
 		done := succeeded()
 		done.ID = b.jobs.attach.ID
 		time.AfterFunc(3*time.Second, func() { b.jobs.set(done) })

@@ -286,7 +286,7 @@ func (f *fakeJobs) set(j jobs.Job) *jobs.Job {
 }
 
 func complete(j *jobs.Job) {
-	j.Kind, j.Params = cmp.Or(j.Kind, jobs.KindUsers), j.Params.With(jobs.ParamProfile, j.Params.Profile()).With(jobs.ParamFormulaGuard, j.Params.FormulaGuard())
+	j.Kind, j.Params = cmp.Or(j.Kind, "vip-users"), j.Params.With(jobs.ParamProfile, j.Params.Profile()).With(jobs.ParamFormulaGuard, j.Params.FormulaGuard())
 	j.OrgID = cmp.Or(j.OrgID, "org1")
 	j.Fingerprint = jobs.Fingerprint(j.OrgID, j.Kind, 1, j.Params)
 }
@@ -481,7 +481,7 @@ var testPolicy = jobs.Policy{
 // succeeded is a finished job of org1.
 func succeeded() jobs.Job {
 	return jobs.Job{
-		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org1", Kind: jobs.KindUsers, State: jobs.Succeeded, Attempt: 1,
+		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org1", Kind: "vip-users", State: jobs.Succeeded, Attempt: 1,
 		CreatedAt: noon.Add(-time.Minute), StartedAt: noon.Add(-time.Minute), FinishedAt: noon.Add(-20 * time.Second),
 		Counted: true, RowsTotal: 3, WakeAt: noon.Add(24 * time.Hour), FileExpiresAt: noon.Add(24 * time.Hour),
 		Result: jobs.Result{Object: "exports/org1/x/final.csv", Rows: 3, Size: 99, CRC32C: 1},

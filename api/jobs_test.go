@@ -58,7 +58,7 @@ func TestJobProgress(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			tc.job.ID, tc.job.OrgID, tc.job.Kind = jobs.NewID(), "org1", jobs.KindMessages
+			tc.job.ID, tc.job.OrgID, tc.job.Kind = jobs.NewID(), "org1", "vip-messages"
 			b.jobs.set(tc.job)
 			body := decode(t, b.get(t, "/exports/"+tc.job.ID))
 			p := body["progress"].(map[string]any)
@@ -160,7 +160,7 @@ func TestListJobs(t *testing.T) {
 	b.jobs.page = jobs.JobPage{Jobs: []*jobs.Job{&j}, Next: "token2"}
 	w := b.get(t, "/exports?state=succeeded&kind=vip-users&pageSize=5&pageToken=token1")
 	wantStatus(t, w, http.StatusOK)
-	if got, want := b.jobs.list, (jobs.List{OrgID: "org1", State: jobs.Succeeded, Kind: jobs.KindUsers, PageSize: 5, PageToken: "token1"}); got != want {
+	if got, want := b.jobs.list, (jobs.List{OrgID: "org1", State: jobs.Succeeded, Kind: "vip-users", PageSize: 5, PageToken: "token1"}); got != want {
 		t.Errorf("list = %+v, want %+v", got, want)
 	}
 	body := decode(t, w)
@@ -353,7 +353,7 @@ func TestOpsList(t *testing.T) {
 		t.Fatalf("list = %d", code)
 	}
 	want := jobs.List{
-		OrgID: "o", WorkspaceID: "w", State: jobs.Failed, Kind: jobs.KindUsers, ErrorCode: jobs.CodeMissingIndex, IncludeDeleted: true, PageSize: pageJobs,
+		OrgID: "o", WorkspaceID: "w", State: jobs.Failed, Kind: "vip-users", ErrorCode: jobs.CodeMissingIndex, IncludeDeleted: true, PageSize: pageJobs,
 		CreatedAfter: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), CreatedBefore: time.Date(2026, 6, 2, 0, 0, 0, 0, time.UTC),
 	}
 	if b.jobs.list != want {

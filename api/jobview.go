@@ -77,8 +77,8 @@ func viewOf(j *jobs.Job) jobView {
 		CreatedAt: timeOrNil(j.CreatedAt), StartedAt: timeOrNil(j.StartedAt), FinishedAt: timeOrNil(j.FinishedAt),
 		SnapshotTime: timeOrNil(j.SnapshotTime), FileExpiresAt: timeOrNil(j.FileExpiresAt),
 	}
-	if !v.Kind.Valid() { // of a damaged record: callers know two
-		v.Kind = jobs.KindUsers
+	if !v.Kind.Valid() { // of a damaged record: callers know those of the contract
+		v.Kind = dataset.VIPUsers.Kind()
 	}
 	v.Params = shownParams(v.Kind, j.Params)
 	v.Progress = progressView{PartsDone: j.PartsDone, PartsTotal: j.PartsTotal}

@@ -8,7 +8,6 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
-	"exportd/internal/jsonrow"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 )
@@ -47,7 +46,9 @@ func errLargePages() error {
 // page reads a page. leave is to be called when it has been answered.
 func (s *Server) page(ctx context.Context, caller *apikey.Key, d *dataset.Dataset, q vip.Query, after *vip.Position, offset, limit int) (page records.Page, leave func(), err error) {
 	nothing := func() {}
-	page, err = s.records.Page(ctx, q, after, offset, limit, smallPage, jsonrow.NewEncoder(d))
+	rows := s.encoders[d].Get()
+	defer s.encoders[d].Put(rows)
+	page, err = s.records.Page(ctx, q, after, offset, limit, smallPage, rows)
 	if err != nil || !page.Cut {
 		return page, nothing, err
 	}
@@ -60,7 +61,7 @@ func (s *Server) page(ctx context.Context, caller *apikey.Key, d *dataset.Datase
 	} else if leave, err = s.largePlace(ctx, caller); err != nil {
 		return page, nothing, err
 	}
-	rest, err := s.records.Page(ctx, q, after, offset, limit-len(page.Rows), largePage-smallPage, jsonrow.NewEncoder(d))
+	rest, err := s.records.Page(ctx, q, after, offset, limit-len(page.Rows), largePage-smallPage, rows)
 	if err != nil {
 		leave()
 		return page, nothing, err

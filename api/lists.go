@@ -155,7 +155,7 @@ func (p *params) cursor(d *dataset.Dataset, orgID string, rows jobs.Params) *vip
 		return nil
 	}
 	q := d.Query(orgID, rows)
-	byTime := d.Sort.Type == dataset.Time && !d.Sort.Ascending
+	byTime := takesTimes(d)
 	position, err := q.ParsePageToken(v)
 	if err != nil && byTime {
 		if t, _, ok := parseDate(v); ok {

@@ -8,26 +8,145 @@ import (
 	"exportd/internal/dataset"
 )
 
-// Of the document the rows of datasets are generated: those that are built in into openapi.yaml, by make
-// generate, and those of an installation when it is asked for, with their routes.
+// All that the document says of datasets is generated: of those that are built in into openapi.yaml, by make
+// generate, and of an installation's own when it is asked for.
 
-// Marks in openapi.yaml.
+// datasetParts are the parts of openapi.yaml that follow from datasets, by the name in their marks.
+var datasetParts = []struct {
+	name string
+	text func(dataset.Set) string
+}{{"routes", routesText}, {"parameters", paramsText}, {"rows", rowsText}}
+
+// Marks around a part, each on a line of its own.
 const (
-	rowsBegin  = "    # Rows of datasets, of internal/dataset: make generate\n"
-	rowsEnd    = "    # End of rows\n"
-	routesHere = "  # Routes of an installation's own datasets come here\n"
+	partBegins = "# The %s of datasets, of internal/dataset: make generate\n"
+	partEnds   = "# End of the %s of datasets\n"
 )
 
-// rowSchemas are the schemas of a dataset's rows, and of the objects in them, as YAML.
-func rowSchemas(d *dataset.Dataset) string {
+// withDatasets gives the document with the parts that a set of datasets makes.
+func withDatasets(document string, set dataset.Set) string {
+	for _, part := range datasetParts {
+		before, rest, _ := strings.Cut(document, fmt.Sprintf(partBegins, part.name))
+		old, after, _ := strings.Cut(rest, fmt.Sprintf(partEnds, part.name))
+		indent := old[strings.LastIndexByte(old, '\n')+1:]
+		document = before + fmt.Sprintf(partBegins, part.name) + part.text(set) + indent + fmt.Sprintf(partEnds, part.name) + after
+	}
+	return document
+}
+
+func isBuiltIn(d *dataset.Dataset) bool { return dataset.BuiltIn.Get(d.Name) != nil }
+
+// routesText are the list and the export route of each dataset.
+func routesText(set dataset.Set) string {
 	var b strings.Builder
-	columns := slices.Clone(d.Columns)
-	for i, c := range columns {
-		if d.Window != nil && c.Path == d.Sort.Field {
-			columns[i].Type = dataset.Text // what is in a window has a time: never null
+	for _, d := range set {
+		writeRoutes(&b, d)
+	}
+	return b.String()
+}
+
+// paramsText are the members of a job's parameters that are those of datasets, behind the names of those that are always there.
+func paramsText(set dataset.Set) string {
+	var names []string
+	schemas := map[string]string{}
+	note := func(name, schema string) {
+		if before, there := schemas[name]; !there {
+			names = append(names, name)
+		} else if before != schema {
+			schema = "{type: [string, integer, boolean]}" // it depends on the dataset
+		}
+		schemas[name] = schema
+	}
+	required := "workspaceId, mediumId, "
+	note(dataset.Workspace, "{type: string}")
+	note(dataset.Medium, "{type: string}")
+	note("from", "{type: string, format: date-time}")
+	note("to", "{type: string, format: date-time, description: Not in the window.}")
+	for _, d := range set {
+		if !d.Gate.VIP() {
+			required = ""
+		}
+		for _, f := range d.Filters {
+			note(f.Param, paramSchema(d, f))
 		}
 	}
-	writeSchema(&b, d.RowName(), "", columns)
+	var b strings.Builder
+	fmt.Fprintf(&b, "      required: [%sprofile, formulaGuard]\n      properties:\n", required)
+	for _, name := range names {
+		fmt.Fprintf(&b, "        %s: %s\n", name, schemas[name])
+	}
+	return b.String()
+}
+
+// paramSchema is what a job that is shown has of a filter. Those of an installation may be of what a dataset was before.
+func paramSchema(d *dataset.Dataset, f dataset.Filter) string {
+	switch {
+	case f.Type == dataset.Flag:
+		return "{type: boolean}"
+	case !isBuiltIn(d):
+		return "{type: [string, integer, boolean]}"
+	case f.Type == dataset.Text && len(f.Values) == 0:
+		return "{type: string}"
+	}
+	return "{" + filterSchema(d, f) + "}"
+}
+
+// filterSchema is what a request may have of a filter.
+func filterSchema(d *dataset.Dataset, f dataset.Filter) string {
+	switch {
+	case f.Type == dataset.Flag:
+		return "type: boolean, default: false"
+	case f.Type == dataset.Number:
+		return fmt.Sprintf("type: integer, minimum: %d, maximum: %d", f.Min, f.Max)
+	case len(f.Values) > 0 && isBuiltIn(d):
+		return fmt.Sprintf(`$ref: "#/components/schemas/%s"`, valuesName(d, f)) // a type of the Go client
+	case len(f.Values) > 0:
+		return valuesSchema(f)
+	}
+	return `$ref: "#/components/schemas/Id"`
+}
+
+func valuesSchema(f dataset.Filter) string {
+	quoted := make([]string, len(f.Values))
+	for i, v := range f.Values {
+		quoted[i] = fmt.Sprintf("%q", v)
+	}
+	return "type: string, enum: [" + strings.Join(quoted, ", ") + "]"
+}
+
+// valuesName is the name of the schema of a filter's values. Datasets that name a filter alike share it only if the values are the same.
+func valuesName(d *dataset.Dataset, f dataset.Filter) string {
+	for _, other := range dataset.BuiltIn[:slices.Index(dataset.BuiltIn, d)] {
+		if slices.ContainsFunc(other.Filters, func(g dataset.Filter) bool { return g.Param == f.Param && !slices.Equal(g.Values, f.Values) }) {
+			return d.RowName() + capital(f.Param)
+		}
+	}
+	return capital(f.Param)
+}
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+// rowsText are the schemas of kinds, of filters with a choice of values, of rows and of the objects in them.
+func rowsText(set dataset.Set) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "    Kind: {type: string, enum: [%s]}\n", strings.Join(set.Names(), ", "))
+	for _, d := range set {
+		for _, f := range d.Filters {
+			if len(f.Values) == 0 || !isBuiltIn(d) {
+				continue
+			}
+			if line := fmt.Sprintf("    %s: {%s}\n", valuesName(d, f), valuesSchema(f)); !strings.Contains(b.String(), line) {
+				b.WriteString(line)
+			}
+		}
+		columns := slices.Clone(d.Columns)
+		for i, c := range columns {
+			if d.Window != nil && c.Path == d.Sort.Field {
+				columns[i].Type = dataset.Text // what is in a window has a time: never null
+			}
+		}
+		writeSchema(&b, d.RowName(), "", columns)
+	}
 	return b.String()
 }
 
@@ -45,21 +164,25 @@ func writeSchema(b *strings.Builder, name, below string, columns []dataset.Colum
 			fmt.Fprintf(&properties, "        %s: {%s}\n", member, columnSchema(c))
 			continue
 		}
-		of := strings.ToUpper(member[:1]) + member[1:]
+		of := capital(member)
 		if below != "" || name != "User" { // the name that the client has had from the first day
 			of = name + of
 		}
 		fmt.Fprintf(&properties, "        %s: {$ref: \"#/components/schemas/%s\"}\n", member, of)
 		prefix := below + member + "."
-		var within []dataset.Column
-		for _, o := range columns[i:] {
-			if strings.HasPrefix(o.Path, prefix) {
-				within = append(within, o)
-			}
-		}
-		writeSchema(&inner, of, prefix, within)
+		writeSchema(&inner, of, prefix, columnsWithin(columns[i:], prefix))
 	}
 	fmt.Fprintf(b, "    %s:\n      type: object\n      required: [%s]\n      properties:\n%s%s", name, strings.Join(required, ", "), properties.String(), inner.String())
+}
+
+// columnsWithin are the columns whose paths begin with a prefix.
+func columnsWithin(columns []dataset.Column, prefix string) (list []dataset.Column) {
+	for _, c := range columns {
+		if strings.HasPrefix(c.Path, prefix) {
+			list = append(list, c)
+		}
+	}
+	return list
 }
 
 func columnSchema(c dataset.Column) string {
@@ -82,122 +205,38 @@ func columnSchema(c dataset.Column) string {
 	return schema
 }
 
-// routesOf are the list and the export route of a dataset, as YAML.
-func routesOf(d *dataset.Dataset) string {
-	var parameters strings.Builder
-	if d.Gate.VIP() {
-		parameters.WriteString("        - {$ref: \"#/components/parameters/workspaceId\"}\n        - {$ref: \"#/components/parameters/mediumId\"}\n")
-	}
-	if w := d.Window; w != nil {
-		fmt.Fprintf(&parameters, "        - {name: from, in: query, required: true, description: %q, schema: {$ref: \"#/components/schemas/Date\"}}\n",
-			"First instant of the window; a date is midnight UTC. ISO date or date-time.")
-		fmt.Fprintf(&parameters, "        - {name: to, in: query, required: true, description: %q, schema: {$ref: \"#/components/schemas/Date\"}}\n",
-			fmt.Sprintf("End of the window, not in it; a date includes that whole day (UTC). After `from`, and at most %d days later.", w.Days))
-	}
-	for _, f := range d.Filters {
-		fmt.Fprintf(&parameters, "        - {name: %s, in: query, description: %q, schema: {%s}}\n", f.Param, f.Doc, filterSchema(f))
-	}
-	operation := strings.ToUpper(d.Name[:1]) + camel(d.Name)[1:]
-	return fmt.Sprintf(`  /%[1]s:
-    get:
-      operationId: list%[2]s
-      tags: [Lists]
-      summary: %[3]q
-      description: %[4]q
-      parameters:
-%[5]s        - {$ref: "#/components/parameters/limit"}
-        - {name: %[6]s, in: query, description: "nextCursor of the page before, with the same filters: loses and repeats nothing.", schema: {type: string, minLength: 1}}
-      responses:
-        "200":
-          description: A page.
-          headers: {X-Request-Id: {$ref: "#/components/headers/RequestId"}}
-          content:
-            application/json:
-              schema:
-                type: object
-                required: [%[7]s, nextCursor]
-                properties:
-                  %[7]s: {type: array, maxItems: 200, items: {$ref: "#/components/schemas/%[8]s"}}
-                  nextCursor: {type: [string, "null"], description: Null on the last page.}
-        "400": {$ref: "#/components/responses/BadRequest"}
-        "401": {$ref: "#/components/responses/Unauthorized"}
-        "403": {$ref: "#/components/responses/Forbidden"}
-        "404": {$ref: "#/components/responses/NotFound"}
-        "422": {$ref: "#/components/responses/Invalid"}
-        "429": {$ref: "#/components/responses/TooMany"}
-        "500": {$ref: "#/components/responses/Internal"}
-        "503": {$ref: "#/components/responses/Unavailable"}
-        default: {$ref: "#/components/responses/Refused"}
-  /%[1]s/export:
-    get:
-      operationId: export%[2]s
-      tags: [Exports]
-      summary: %[9]q
-      description: Every row that the list route would page through, in its order, as a CSV file. Waits for the job as long as `+"`Prefer`"+` says.
-      parameters:
-%[5]s        - {$ref: "#/components/parameters/callbackUrl"}
-        - {$ref: "#/components/parameters/profile"}
-        - {$ref: "#/components/parameters/formulaGuard"}
-        - {$ref: "#/components/parameters/prefer"}
-        - {$ref: "#/components/parameters/cacheControl"}
-        - {$ref: "#/components/parameters/idempotencyKey"}
-      responses: *exportResponses
-`, d.Name, operation, "List "+d.Title, d.Order, parameters.String(), d.List.Cursor, d.List.Rows, d.RowName(), "Export "+d.Title)
-}
-
-func filterSchema(f dataset.Filter) string {
-	switch {
-	case f.Type == dataset.Flag:
-		return "type: boolean, default: false"
-	case f.Type == dataset.Number:
-		return fmt.Sprintf("type: integer, minimum: %d, maximum: %d", f.Min, f.Max)
-	case len(f.Values) > 0:
-		quoted := make([]string, len(f.Values))
-		for i, v := range f.Values {
-			quoted[i] = fmt.Sprintf("%q", v)
-		}
-		return "type: string, enum: [" + strings.Join(quoted, ", ") + "]"
-	}
-	return `$ref: "#/components/schemas/Id"`
-}
-
-// camel is purchaseOrders of purchase-orders.
-func camel(name string) string {
-	words := strings.Split(name, "-")
-	for i, w := range words[1:] {
-		words[i+1] = strings.ToUpper(w[:1]) + w[1:]
-	}
-	return strings.Join(words, "")
-}
-
-// withDatasets adds to the document what an installation has besides what is built in.
-func withDatasets(document string, set dataset.Set) string {
-	var routes, schemas, params strings.Builder
-	gates := false
-	for _, d := range set {
-		if dataset.BuiltIn.Get(d.Name) != nil {
+// exampleRow is a row of the examples of columns, as JSON.
+func exampleRow(below string, columns []dataset.Column) string {
+	var members []string
+	seen := map[string]bool{}
+	for _, c := range columns {
+		member, _, nested := strings.Cut(strings.TrimPrefix(c.Path, below), ".")
+		if seen[member] {
 			continue
 		}
-		routes.WriteString(routesOf(d))
-		schemas.WriteString(rowSchemas(d))
-		gates = gates || !d.Gate.VIP()
-		for _, f := range d.Filters {
-			if line := "        " + f.Param + ": "; !strings.Contains(params.String(), line) && !strings.Contains(document, "\n"+line) {
-				params.WriteString(line + "{" + map[bool]string{true: "type: boolean", false: "type: [string, integer, boolean]"}[f.Type == dataset.Flag] + "}\n")
-			}
+		seen[member] = true
+		value := exampleCell(c)
+		if nested {
+			prefix := below + member + "."
+			value = exampleRow(prefix, columnsWithin(columns, prefix))
 		}
+		members = append(members, fmt.Sprintf("%s: %s", member, value))
 	}
-	if routes.Len() == 0 {
-		return document
+	return "{" + strings.Join(members, ", ") + "}"
+}
+
+func exampleCell(c dataset.Column) string {
+	switch {
+	case c.Type == dataset.Array && c.Example == "":
+		return "[]"
+	case c.Type == dataset.Array:
+		return fmt.Sprintf("[%q]", c.Example)
+	case c.Type == dataset.Text:
+		return fmt.Sprintf("%q", c.Example)
+	case c.Example == "":
+		return "null"
+	case c.Type == dataset.Number:
+		return c.Example
 	}
-	edits := []string{
-		routesHere, routes.String(),
-		rowsEnd, schemas.String() + rowsEnd,
-		"    Kind: {type: string, enum: [" + strings.Join(dataset.BuiltIn.Names(), ", ") + "]}", "    Kind: {type: string, enum: [" + strings.Join(set.Names(), ", ") + "]}",
-		"        formulaGuard: {type: boolean}\n", params.String() + "        formulaGuard: {type: boolean}\n",
-	}
-	if gates {
-		edits = append(edits, "required: [workspaceId, mediumId, profile, formulaGuard]", "required: [profile, formulaGuard]")
-	}
-	return strings.NewReplacer(edits...).Replace(document)
+	return fmt.Sprintf("%q", c.Example)
 }

@@ -20,32 +20,30 @@ import (
 
 var update = flag.Bool("update", false, "write the generated parts of openapi.yaml anew")
 
-// TestRowSchemas: the schemas of rows in openapi.yaml are what the datasets give.
-func TestRowSchemas(t *testing.T) {
+// TestDatasetParts: the parts of openapi.yaml that follow from datasets are what those give.
+func TestDatasetParts(t *testing.T) {
 	t.Parallel()
-	before, rest, ok := strings.Cut(string(openapiYAML), rowsBegin)
-	rows, after, ok2 := strings.Cut(rest, rowsEnd)
-	if !ok || !ok2 || strings.Count(string(openapiYAML), routesHere) != 1 {
-		t.Fatal("openapi.yaml lacks the marks of generated parts")
+	for _, part := range datasetParts {
+		begin, end := fmt.Sprintf(partBegins, part.name), fmt.Sprintf(partEnds, part.name)
+		if strings.Count(string(openapiYAML), begin) != 1 || strings.Count(string(openapiYAML), end) != 1 || strings.Index(string(openapiYAML), begin) > strings.Index(string(openapiYAML), end) {
+			t.Fatalf("openapi.yaml lacks the marks of the %s of datasets", part.name)
+		}
 	}
-	var want strings.Builder
-	for _, d := range dataset.BuiltIn {
-		want.WriteString(rowSchemas(d))
-	}
+	want := withDatasets(string(openapiYAML), dataset.BuiltIn)
 	if *update {
-		if err := os.WriteFile("openapi.yaml", []byte(before+rowsBegin+want.String()+rowsEnd+after), 0o644); err != nil {
+		if err := os.WriteFile("openapi.yaml", []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if rows != want.String() {
-		t.Errorf("the rows in openapi.yaml are not what the datasets give: make generate\n%s\nwant\n%s", rows, want.String())
+	if string(openapiYAML) != want {
+		t.Error("openapi.yaml is not what the datasets give: make generate")
 	}
 }
 
-// TestOwnDatasets: an installation's own datasets have routes, and the document that it answers with is whole
+// TestDatasetsOfAFile: an installation's own datasets have routes, and the document that it answers with is whole
 // and says what they answer.
-func TestOwnDatasets(t *testing.T) {
+func TestDatasetsOfAFile(t *testing.T) {
 	t.Parallel()
 	set, err := dataset.Load("../deployments/examples/datasets.yaml")
 	if err != nil {
@@ -107,4 +105,27 @@ func TestOwnDatasets(t *testing.T) {
 		t.Errorf("submission = %s %d %s, want %s", sub.Kind, sub.Columns, params, want)
 	}
 	wantStatus(t, ask("/exports?kind=orders"), http.StatusOK)
+}
+
+// TestNamesOfRoutes: no dataset of a file can have the name of another route, which would be a panic of the router's.
+func TestNamesOfRoutes(t *testing.T) {
+	t.Parallel()
+	load := func(name string) error {
+		_, err := dataset.Parse("test", fmt.Appendf(nil, "datasets:\n- {name: %s, title: T, collection: C, gate: {orgField: orgId}, sort: {field: f, type: text}, columns: [f]}\n", name))
+		return err
+	}
+	if err := load("orders"); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, r := range newBench(t).routes() {
+		name, _, _ := strings.Cut(strings.TrimPrefix(r.path, "/"), "/")
+		name, _, _ = strings.Cut(name, ".") // openapi.json: a name cannot have the rest
+		if seen++; load(name) == nil {
+			t.Errorf("a dataset can be named %s, as the route %s is", name, r.path)
+		}
+	}
+	if seen < 30 {
+		t.Errorf("%d routes", seen)
+	}
 }

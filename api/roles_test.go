@@ -72,7 +72,7 @@ func TestRoles(t *testing.T) {
 			for _, org := range []string{"org1", "org2"} {
 				for _, role := range roles {
 					for state, refusal := range map[string]int{"good": 0, "dead": http.StatusUnauthorized, "late": http.StatusUnauthorized, "away": http.StatusForbidden} {
-						job := b.jobs.set(jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org1", Kind: jobs.KindUsers, State: jobs.Queued, CreatedAt: noon})
+						job := b.jobs.set(jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org1", Kind: "vip-users", State: jobs.Queued, CreatedAt: noon})
 						target := strings.NewReplacer("{jobId}", job.ID, "{keyId}", "key_one1", "{batchId}", "b", "{queue}", "exports", "{file}", "x").Replace(path)
 						switch path {
 						case "/channels":
@@ -82,7 +82,7 @@ func TestRoles(t *testing.T) {
 						case "/vip-messages", "/vip-messages/export", "/vip-labels/overview":
 							target += "?workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-02"
 						case "/exports/{jobId}/events":
-							b.jobs.set(jobs.Job{ID: job.ID, Schema: jobs.SchemaVersion, OrgID: "org1", Kind: jobs.KindUsers, State: jobs.Canceled, CreatedAt: noon})
+							b.jobs.set(jobs.Job{ID: job.ID, Schema: jobs.SchemaVersion, OrgID: "org1", Kind: "vip-users", State: jobs.Canceled, CreatedAt: noon})
 						}
 						body := ""
 						if method == http.MethodPost && !strings.HasSuffix(path, "/callback/test") {
@@ -243,7 +243,7 @@ func TestReplayMatrix(t *testing.T) {
 						if rolesOf(t, method+" "+path) == "*" {
 							continue
 						}
-						job := b.jobs.set(jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org1", Kind: jobs.KindUsers, State: jobs.Canceled, CreatedAt: noon})
+						job := b.jobs.set(jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org1", Kind: "vip-users", State: jobs.Canceled, CreatedAt: noon})
 						target := strings.NewReplacer("{jobId}", job.ID, "{keyId}", "key_one1", "{batchId}", "b", "{queue}", "exports").Replace(path)
 						r := withBody(request(t, key, method, target), `{"reason":"r"}`)
 						r.Header = original.Header.Clone()

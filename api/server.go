@@ -19,6 +19,7 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
+	"exportd/internal/jsonrow"
 	"exportd/internal/version"
 	"exportd/internal/vip"
 	"exportd/internal/webhook"
@@ -106,7 +107,8 @@ type Config struct {
 // Server answers the API. It is an http.Handler; Serve runs it on a listener.
 type Server struct {
 	datasets   dataset.Set
-	contract   func() (*document, error) // once
+	encoders   map[*dataset.Dataset]*jsonrow.Pool // of listed rows
+	contract   func() (*document, error)          // once
 	keys       apikey.LookupFunc
 	freshKeys  apikey.LookupFunc
 	records    Records
@@ -169,13 +171,16 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		datasets: c.Datasets,
-		keys:     c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
+		datasets: c.Datasets, encoders: map[*dataset.Dataset]*jsonrow.Pool{},
+		keys: c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Proved: c.ProvedKeys, Nonces: c.Nonces, PrivilegedV1: c.PrivilegedV1}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
 		traceProject: c.TraceProject, metrics: m, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive, build: c.Build,
 		waits: newPlaces(c.MaxWaits), connected: newPlaces(c.MaxConnections),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
 		proxies: c.TrustedProxies, loopback: c.LoopbackOnly, quotas: c.Quotas,
+	}
+	for _, d := range s.datasets {
+		s.encoders[d] = jsonrow.NewPool(d)
 	}
 	s.contract = sync.OnceValues(func() (*document, error) { return openapiJSON(s.datasets) })
 	if s.files, err = newFiles(); err != nil {

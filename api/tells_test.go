@@ -16,6 +16,7 @@ import (
 	"exportd/internal/apikey"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/records"
+	"exportd/internal/timetest"
 	"exportd/jobs"
 )
 
@@ -200,6 +201,7 @@ func TestForeignTakesTheSameTime(t *testing.T) { // not parallel: it measures
 	x := newTells(t)
 	const runs, samplings, allowed = 400, 4, 1.8
 	things := []thing{x.things[0], x.things[3], x.things[len(x.things)-1]}
+	names := []string{"what nobody has", things[1].name, things[2].name}
 	for _, p := range x.probes() {
 		if p.name != "GET /exports/:jobId" && p.name != "GET /admin/keys/:keyId" && p.name != "GET /vip-users workspace" {
 			continue
@@ -215,19 +217,9 @@ func TestForeignTakesTheSameTime(t *testing.T) { // not parallel: it measures
 					samples[j] = append(samples[j], time.Since(start))
 				}
 			}
-			medians := make([]time.Duration, len(things))
-			for i := range samples {
-				slices.Sort(samples[i])
-				medians[i] = samples[i][runs/2]
-			}
-			worst = 0
-			var ratios []string
-			for i, m := range medians[1:] {
-				ratio := float64(m) / float64(medians[0])
-				worst = max(worst, ratio, 1/ratio)
-				ratios = append(ratios, fmt.Sprintf("%s %.3f", things[i+1].name, ratio))
-			}
-			t.Logf("%s: median %v of what nobody has; %s of that", p.name, medians[0], strings.Join(ratios, ", "))
+			var text string
+			worst, text = timetest.Compare(names, samples)
+			t.Logf("%s: %s", p.name, text)
 			if worst <= allowed {
 				break
 			}

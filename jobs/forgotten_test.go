@@ -12,7 +12,7 @@ func TestForgotten(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	policy := Policy{RingAgain: 15 * time.Second, Skew: 5 * time.Second, BackoffMax: 20 * time.Minute, LeaseFor: time.Minute}
 	job := func() *Job {
-		j := &Job{ID: NewID(), Schema: SchemaVersion, OrgID: "org", Kind: KindUsers, State: Queued, CreatedAt: now, WakeAt: now.Add(waitsFor)}
+		j := &Job{ID: NewID(), Schema: SchemaVersion, OrgID: "org", Kind: "vip-users", State: Queued, CreatedAt: now, WakeAt: now.Add(waitsFor)}
 		j.Fingerprint = Fingerprint(j.OrgID, j.Kind, 1, j.Params)
 		return j
 	}

@@ -29,8 +29,8 @@ func newDesk(t *testing.T) *desk {
 			Jitter: func() float64 { return 0.5 },
 		},
 		job: &jobs.Job{
-			ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "o", Kind: jobs.KindUsers, State: jobs.Queued,
-			CreatedAt: now, WakeAt: now.Add(20 * time.Second), CallbackURL: "https://example.com/hook", Fingerprint: jobs.Fingerprint("o", jobs.KindUsers, 1, jobs.Params{}),
+			ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "o", Kind: "vip-users", State: jobs.Queued,
+			CreatedAt: now, WakeAt: now.Add(20 * time.Second), CallbackURL: "https://example.com/hook", Fingerprint: jobs.Fingerprint("o", "vip-users", 1, jobs.Params{}),
 		},
 	}
 }

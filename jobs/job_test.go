@@ -270,8 +270,8 @@ func TestFileName(t *testing.T) {
 	t.Parallel()
 	from := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 	for want, j := range map[string]jobs.Job{
-		"vip-messages_2026-06-01_2026-06-30.csv": {Kind: jobs.KindMessages, Params: jobs.Params{"from": from, "to": from.AddDate(0, 1, 0)}},
-		"vip-users_2026-06-01.csv":               {Kind: jobs.KindUsers, SnapshotTime: from.Add(time.Hour)},
+		"vip-messages_2026-06-01_2026-06-30.csv": {Kind: "vip-messages", Params: jobs.Params{"from": from, "to": from.AddDate(0, 1, 0)}},
+		"vip-users_2026-06-01.csv":               {Kind: "vip-users", SnapshotTime: from.Add(time.Hour)},
 	} {
 		if got := j.FileName(); got != want {
 			t.Errorf("FileName() = %q, want %q", got, want)

@@ -87,17 +87,17 @@ func TestFingerprint(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
 	base := jobs.Params{"workspaceId": "w", "mediumId": "m", "from": at, "to": at.Add(time.Hour), "profile": jobs.ProfileExcel}
-	want := jobs.Fingerprint("o", jobs.KindMessages, 1, base)
+	want := jobs.Fingerprint("o", "vip-messages", 1, base)
 	same := base.With("from", at.In(time.FixedZone("x", 7200)))
-	if got := jobs.Fingerprint("o", jobs.KindMessages, 1, same); got != want || len(got) != 64 {
+	if got := jobs.Fingerprint("o", "vip-messages", 1, same); got != want || len(got) != 64 {
 		t.Errorf("Fingerprint in another zone = %s, want %s", got, want)
 	}
-	seen := map[string]bool{want: true, jobs.Fingerprint("p", jobs.KindMessages, 1, base): true, jobs.Fingerprint("o", jobs.KindUsers, 1, base): true}
-	seen[jobs.Fingerprint("o", jobs.KindMessages, 2, base)] = true
+	seen := map[string]bool{want: true, jobs.Fingerprint("p", "vip-messages", 1, base): true, jobs.Fingerprint("o", "vip-users", 1, base): true}
+	seen[jobs.Fingerprint("o", "vip-messages", 2, base)] = true
 	changes := jobs.Params{"workspaceId": "x", "mediumId": "x", "hasBirthday": true, "birthdayMonth": int64(1), "from": at.Add(time.Microsecond),
 		"to": at.Add(time.Hour + time.Microsecond), "label": "x", "contentType": "x", "profile": jobs.ProfileRFC4180, "formulaGuard": true, "another": "x"}
 	for name, v := range changes {
-		seen[jobs.Fingerprint("o", jobs.KindMessages, 1, base.With(name, v))] = true
+		seen[jobs.Fingerprint("o", "vip-messages", 1, base.With(name, v))] = true
 	}
 	if len(seen) != 4+len(changes) {
 		t.Errorf("%d different requests have %d fingerprints", 4+len(changes), len(seen))
@@ -105,7 +105,7 @@ func TestFingerprint(t *testing.T) {
 	// One that was made before there were datasets: such jobs are still under way.
 	const before = "221540b51d38baea3d40ddf1d600c4afd73d5f90a496bd54c16d3740815b9c49"
 	old := jobs.Params{"workspaceId": "w", "mediumId": "m", "from": at, "to": at.Add(time.Hour), "contentType": "text", "profile": jobs.ProfileExcel, "formulaGuard": false}
-	if got := jobs.Fingerprint("o", jobs.KindMessages, 1, old); got != before {
+	if got := jobs.Fingerprint("o", "vip-messages", 1, old); got != before {
 		t.Errorf("Fingerprint = %s, it was %s", got, before)
 	}
 }

@@ -96,7 +96,7 @@ func (m *yardModel) start(n, places int) yard {
 	y := yard{Lost: 1, Deaths: 1, Jumps: 1}
 	for i := range n {
 		id := strings.Repeat(string(rune('a'+i)), 26)
-		y.Jobs = append(y.Jobs, jobs.Job{ID: id, Schema: jobs.SchemaVersion, OrgID: "o", Kind: jobs.KindUsers, State: jobs.Queued, Fingerprint: jobs.Fingerprint("o", jobs.KindUsers, 1, jobs.Params{}),
+		y.Jobs = append(y.Jobs, jobs.Job{ID: id, Schema: jobs.SchemaVersion, OrgID: "o", Kind: "vip-users", State: jobs.Queued, Fingerprint: jobs.Fingerprint("o", "vip-users", 1, jobs.Params{}),
 			CreatedAt: epoch0, WakeAt: epoch0.Add(24 * time.Hour)}) // long, to see that places alone are enough
 		y.Rings = append(y.Rings, i)
 	}

@@ -174,9 +174,9 @@ const modelJob = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 func (m *model) start() world {
 	job := jobs.Job{
-		ID: modelJob, Schema: jobs.SchemaVersion, OrgID: "o", Kind: jobs.KindUsers, State: jobs.Queued,
+		ID: modelJob, Schema: jobs.SchemaVersion, OrgID: "o", Kind: "vip-users", State: jobs.Queued,
 		CreatedAt: epoch0, WakeAt: epoch0.Add(m.policy.RingAgain), Shard: jobs.ShardOf(modelJob), CallbackURL: "https://example.com/",
-		Fingerprint: jobs.Fingerprint("o", jobs.KindUsers, 1, jobs.Params{}),
+		Fingerprint: jobs.Fingerprint("o", "vip-users", 1, jobs.Params{}),
 	}
 	w := world{job: m.docs.job(job), parts: m.docs.partSet(nil), objects: m.docs.objectSet(nil), bag: m.docs.ring(m.docs.bag(nil), message{})}
 	for b, n := range m.budget {

@@ -15,14 +15,11 @@ import (
 // Kind names the dataset that an export reads. The values are the route names callers see.
 type Kind string
 
-// The kinds that every installation has.
+// Bounds of names: of a dataset's, which is in paths and file names, and of a parameter's.
 const (
-	KindUsers    Kind = "vip-users"
-	KindMessages Kind = "vip-messages"
+	maxKind  = 40
+	maxParam = 40
 )
-
-// maxKind bounds the name of a dataset, which is in paths and file names.
-const maxKind = 40
 
 // Valid reports whether k can be the name of a dataset: lower-case letters and digits in words that
 // hyphens join, the first of which begins with a letter. Whether there is one of that name, package dataset knows.
@@ -79,6 +76,9 @@ func (p Params) Profile() string { return cmp.Or(p.Text(ParamProfile), ProfileRF
 // FormulaGuard says whether the file has it.
 func (p Params) FormulaGuard() bool { return p.Flag(ParamFormulaGuard) }
 
+// ValidTime reports whether Firestore and JSON can have a time: they do the years 1 to 9999.
+func ValidTime(t time.Time) bool { return t.Year() >= 1 && t.Year() <= 9999 }
+
 // With is a copy of p with another value of a parameter.
 func (p Params) With(name string, v any) Params {
 	q := maps.Clone(p)
@@ -102,13 +102,13 @@ func (p Params) whole() string {
 			}
 		case bool, int64:
 		case time.Time:
-			if v.Year() < 1 || v.Year() > 9999 {
+			if !ValidTime(v) {
 				return fmt.Sprintf("params.%s is of the year %d", name, v.Year())
 			}
 		default:
 			return fmt.Sprintf("params.%s is none", name)
 		}
-		if len(name) > maxKind {
+		if len(name) > maxParam {
 			return "params have a name that is none"
 		}
 	}

@@ -41,7 +41,7 @@ func TestSlow(t *testing.T) {
 func TestSpentIsInTheTimeline(t *testing.T) {
 	t.Parallel()
 	start := time.Unix(1_800_000_000, 0).UTC()
-	job := &jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "o", KeyID: "k", Kind: jobs.KindUsers, State: jobs.Running, CreatedAt: start, StartedAt: start, WakeAt: start,
+	job := &jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "o", KeyID: "k", Kind: "vip-users", State: jobs.Running, CreatedAt: start, StartedAt: start, WakeAt: start,
 		Epoch: 1, Attempt: 1, Counted: true, RowsTotal: 3, SnapshotTime: start, Lease: jobs.Lease{Token: "t", Owner: "w", Until: start.Add(time.Hour)},
 		Params: jobs.Params{"workspaceId": "w", "mediumId": "m", "profile": jobs.ProfileRFC4180}}
 	job.Fingerprint = jobs.Fingerprint(job.OrgID, job.Kind, 1, job.Params)

@@ -185,7 +185,7 @@ func (e oneFile) Lost(ctx context.Context, j *jobs.Job) (bool, error) {
 func (r *rig) submit(t *testing.T, url string) string {
 	t.Helper()
 	sub, err := r.store.Submit(t.Context(), jobs.Submission{
-		OrgID: "org-1", KeyID: "key_one1", Kind: jobs.KindUsers, Fresh: true, CallbackURL: url,
+		OrgID: "org-1", KeyID: "key_one1", Kind: "vip-users", Fresh: true, CallbackURL: url,
 		Params: jobs.Params{"workspaceId": "ws1", "mediumId": "m1", "profile": jobs.ProfileRFC4180, "formulaGuard": true},
 	})
 	if err != nil {
@@ -314,9 +314,9 @@ func (r *rig) ended(t *testing.T, org, url string) jobs.Message {
 	now := r.clock.Now().UTC()
 	until := now.Add(r.store.Policy().LeaseFor) // further off, or without its shard, a rescuer would take it
 	j := &jobs.Job{
-		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: org, KeyID: "key_one1", Kind: jobs.KindUsers, State: jobs.Running, Phase: jobs.PhaseStart,
+		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: org, KeyID: "key_one1", Kind: "vip-users", State: jobs.Running, Phase: jobs.PhaseStart,
 		CreatedAt: now, StartedAt: now, WakeAt: until, Attempt: 1, Lease: jobs.Lease{Token: "x", Until: until}, CallbackURL: url,
-		Fingerprint: jobs.Fingerprint(org, jobs.KindUsers, 1, jobs.Params{}),
+		Fingerprint: jobs.Fingerprint(org, "vip-users", 1, jobs.Params{}),
 	}
 	j.Shard = jobs.ShardOf(j.ID)
 	if _, err := r.firestore.Collection("ExportJobs").Doc(j.ID).Create(t.Context(), j); err != nil {

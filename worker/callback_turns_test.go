@@ -71,7 +71,7 @@ func (*town) ChangeReceiver(context.Context, string, string, string, func(*jobs.
 	return nil
 }
 func (*town) Get(_ context.Context, id string) (*jobs.Job, error) {
-	return &jobs.Job{ID: id, Kind: jobs.KindUsers, State: jobs.Failed}, nil
+	return &jobs.Job{ID: id, Kind: "vip-users", State: jobs.Failed}, nil
 }
 func (*town) CallbackKey(context.Context, string) (CallbackKey, error) {
 	s, err := webhook.DeriveSecret("the key's")

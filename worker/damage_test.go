@@ -63,7 +63,7 @@ func (d *damageRig) submit(t *testing.T) string {
 	t.Helper()
 	sub, err := d.store.Submit(t.Context(), jobs.Submission{
 		// An org of its own, so that none waits for the place of another that is never given back.
-		OrgID: fmt.Sprintf("org-%d", d.orgs.Add(1)), KeyID: "key_one1", Kind: jobs.KindUsers, Fresh: true, CallbackURL: "https://hooks.invalid/x",
+		OrgID: fmt.Sprintf("org-%d", d.orgs.Add(1)), KeyID: "key_one1", Kind: "vip-users", Fresh: true, CallbackURL: "https://hooks.invalid/x",
 		Params: jobs.Params{"workspaceId": "ws1", "mediumId": "m1", "profile": jobs.ProfileRFC4180, "formulaGuard": true},
 	})
 	if err != nil {

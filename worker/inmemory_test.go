@@ -75,7 +75,7 @@ func TestInMemory(t *testing.T) {
 		exporter.broken.Store(true)
 		var ids []string
 		for month := range 12 {
-			sub, err := store.Submit(ctx, jobs.Submission{OrgID: "org", KeyID: "k", Kind: jobs.KindUsers, Params: jobs.Params{
+			sub, err := store.Submit(ctx, jobs.Submission{OrgID: "org", KeyID: "k", Kind: "vip-users", Params: jobs.Params{
 				"workspaceId": "w", "mediumId": "m", "birthdayMonth": int64(month + 1), jobs.ParamProfile: jobs.ProfileRFC4180}})
 			if err != nil {
 				t.Fatal(err)

@@ -75,7 +75,7 @@ func (r *rig) write(t testing.TB, docs map[string]any) {
 // queued is a job that waits for its next attempt and is due at wakeAt.
 func (r *rig) queued(wakeAt time.Time) *jobs.Job {
 	j := &jobs.Job{
-		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org-1", KeyID: "key_one1", Kind: jobs.KindUsers, State: jobs.Queued, Attempt: 1,
+		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org-1", KeyID: "key_one1", Kind: "vip-users", State: jobs.Queued, Attempt: 1,
 		Params:    jobs.Params{"workspaceId": "ws1", "mediumId": "m1", "profile": jobs.ProfileRFC4180},
 		CreatedAt: r.clock.Now().Add(-time.Minute), NotBefore: wakeAt, WakeAt: wakeAt,
 	}

@@ -75,7 +75,7 @@ func TestSweepLooksWhereItMust(t *testing.T) {
 	}
 
 	before, _ := calls()
-	sub := jobs.Submission{OrgID: "org-1", KeyID: "key_one1", Kind: jobs.KindUsers, Fresh: true, Params: j.Params}
+	sub := jobs.Submission{OrgID: "org-1", KeyID: "key_one1", Kind: "vip-users", Fresh: true, Params: j.Params}
 	canceled, err := r.store.Submit(t.Context(), sub)
 	if err != nil {
 		t.Fatal(err)

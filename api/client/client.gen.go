@@ -777,9 +777,6 @@ type Workspace struct {
 	Name       string   `json:"name"`
 }
 
-// BirthdayMonth defines model for birthdayMonth.
-type BirthdayMonth = int
-
 // CacheControl defines model for cacheControl.
 type CacheControl = string
 
@@ -789,9 +786,6 @@ type CallbackURL = string
 // From ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 type From = Date
 
-// HasBirthday defines model for hasBirthday.
-type HasBirthday = bool
-
 // IdempotencyKey defines model for idempotencyKey.
 type IdempotencyKey = string
 
@@ -800,9 +794,6 @@ type IfNoneMatch = string
 
 // KeyID defines model for keyId.
 type KeyID = string
-
-// Label defines model for label.
-type Label = ID
 
 // Limit defines model for limit.
 type Limit = int
@@ -1034,19 +1025,19 @@ type ListMessagesParams struct {
 	From From `form:"from" json:"from"`
 
 	// To End of the window, not in it; a date includes that whole day (UTC). After `from`, and at most 31 days later.
-	To To `form:"to" json:"to"`
+	To Date `form:"to" json:"to"`
 
-	// Label Only messages with this label.
-	Label *Label `form:"label,omitempty" json:"label,omitempty"`
+	// Label Only those with this label: a built-in label's value or a custom label's id.
+	Label *ID `form:"label,omitempty" json:"label,omitempty"`
 
-	// ContentType Only messages of this kind.
+	// ContentType Only those of this kind.
 	ContentType *ContentType `form:"contentType,omitempty" json:"contentType,omitempty"`
-
-	// Before `nextCursor` of the page before, with the same filters: loses and repeats nothing. Or a date-time: rows strictly older.
-	Before *string `form:"before,omitempty" json:"before,omitempty"`
 
 	// Limit Rows a page at most: one whose rows are large (over 10 KiB each, or more than 256 KiB together while others ask for such) ends earlier.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Before `nextCursor` of the page before, with the same filters: loses and repeats nothing. Or a date-time: rows strictly older.
+	Before *string `form:"before,omitempty" json:"before,omitempty"`
 }
 
 // ExportMessagesParams defines parameters for ExportMessages.
@@ -1061,12 +1052,12 @@ type ExportMessagesParams struct {
 	From From `form:"from" json:"from"`
 
 	// To End of the window, not in it; a date includes that whole day (UTC). After `from`, and at most 31 days later.
-	To To `form:"to" json:"to"`
+	To Date `form:"to" json:"to"`
 
-	// Label Only messages with this label.
-	Label *Label `form:"label,omitempty" json:"label,omitempty"`
+	// Label Only those with this label: a built-in label's value or a custom label's id.
+	Label *ID `form:"label,omitempty" json:"label,omitempty"`
 
-	// ContentType Only messages of this kind.
+	// ContentType Only those of this kind.
 	ContentType *ContentType `form:"contentType,omitempty" json:"contentType,omitempty"`
 
 	// CallbackURL Where to POST when the job has ended; https, on a host that the key allows.
@@ -1103,16 +1094,16 @@ type ListUsersParams struct {
 	// MediumID A channel connected to the workspace.
 	MediumID MediumID `form:"mediumId" json:"mediumId"`
 
-	// HasBirthday `true`: only users whose birthday is known. `false` is no filter.
-	HasBirthday *HasBirthday `form:"hasBirthday,omitempty" json:"hasBirthday,omitempty"`
+	// HasBirthday Only those whose birthday is known.
+	HasBirthday *bool `form:"hasBirthday,omitempty" json:"hasBirthday,omitempty"`
 
-	// BirthdayMonth Only users born in this month.
-	BirthdayMonth *BirthdayMonth `form:"birthdayMonth,omitempty" json:"birthdayMonth,omitempty"`
+	// BirthdayMonth Only those with a birthday in this month; implies `hasBirthday`.
+	BirthdayMonth *int `form:"birthdayMonth,omitempty" json:"birthdayMonth,omitempty"`
 
 	// Limit Rows a page at most: one whose rows are large (over 10 KiB each, or more than 256 KiB together while others ask for such) ends earlier.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Offset How many users to skip; give `nextOffset` of the page before.
+	// Offset How many rows to skip; give `nextOffset` of the page before.
 	Offset *int `form:"offset,omitempty" json:"offset,omitempty"`
 }
 
@@ -1124,11 +1115,11 @@ type ExportUsersParams struct {
 	// MediumID A channel connected to the workspace.
 	MediumID MediumID `form:"mediumId" json:"mediumId"`
 
-	// HasBirthday `true`: only users whose birthday is known. `false` is no filter.
-	HasBirthday *HasBirthday `form:"hasBirthday,omitempty" json:"hasBirthday,omitempty"`
+	// HasBirthday Only those whose birthday is known.
+	HasBirthday *bool `form:"hasBirthday,omitempty" json:"hasBirthday,omitempty"`
 
-	// BirthdayMonth Only users born in this month.
-	BirthdayMonth *BirthdayMonth `form:"birthdayMonth,omitempty" json:"birthdayMonth,omitempty"`
+	// BirthdayMonth Only those with a birthday in this month; implies `hasBirthday`.
+	BirthdayMonth *int `form:"birthdayMonth,omitempty" json:"birthdayMonth,omitempty"`
 
 	// CallbackURL Where to POST when the job has ended; https, on a host that the key allows.
 	CallbackURL *CallbackURL `form:"callbackUrl,omitempty" json:"callbackUrl,omitempty"`
@@ -1611,7 +1602,7 @@ type ClientInterface interface {
 
 	// ExportMessages Export VIP messages
 	//
-	// Every message that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
+	// Every row that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
 	// The same request again attaches to the job in flight, and for 60 s after success it answers with that result.
 	//
 	// Corresponds with GET /vip-messages/export (the `ExportMessages` operationId).
@@ -1626,7 +1617,7 @@ type ClientInterface interface {
 
 	// ExportUsers Export VIP users
 	//
-	// Every user that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
+	// Every row that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
 	// The same request again attaches to the job in flight, and for 60 s after success it answers with that result.
 	//
 	// Corresponds with GET /vip-users/export (the `ExportUsers` operationId).
@@ -2402,7 +2393,7 @@ func (c *RawClient) ListMessages(ctx context.Context, params *ListMessagesParams
 
 // ExportMessages Export VIP messages
 //
-// Every message that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
+// Every row that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
 // The same request again attaches to the job in flight, and for 60 s after success it answers with that result.
 //
 // Corresponds with GET /vip-messages/export (the `ExportMessages` operationId).
@@ -2437,7 +2428,7 @@ func (c *RawClient) ListUsers(ctx context.Context, params *ListUsersParams, reqE
 
 // ExportUsers Export VIP users
 //
-// Every user that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
+// Every row that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
 // The same request again attaches to the job in flight, and for 60 s after success it answers with that result.
 //
 // Corresponds with GET /vip-users/export (the `ExportUsers` operationId).
@@ -3904,9 +3895,9 @@ func NewListMessagesRequest(server string, params *ListMessagesParams) (*http.Re
 
 		}
 
-		if params.Before != nil {
+		if params.Limit != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "before", *params.Before, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3916,9 +3907,9 @@ func NewListMessagesRequest(server string, params *ListMessagesParams) (*http.Re
 
 		}
 
-		if params.Limit != nil {
+		if params.Before != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "before", *params.Before, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -4819,7 +4810,7 @@ type ClientWithResponsesInterface interface {
 
 	// ExportMessagesWithResponse Export VIP messages
 	//
-	// Every message that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
+	// Every row that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
 	// The same request again attaches to the job in flight, and for 60 s after success it answers with that result.
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -4838,7 +4829,7 @@ type ClientWithResponsesInterface interface {
 
 	// ExportUsersWithResponse Export VIP users
 	//
-	// Every user that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
+	// Every row that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
 	// The same request again attaches to the job in flight, and for 60 s after success it answers with that result.
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -6320,7 +6311,7 @@ func (c *ClientWithResponses) ListMessagesWithResponse(ctx context.Context, para
 
 // ExportMessagesWithResponse Export VIP messages
 //
-// Every message that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
+// Every row that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
 // The same request again attaches to the job in flight, and for 60 s after success it answers with that result.
 //
 // Returns a wrapper object for the known response body format(s).
@@ -6351,7 +6342,7 @@ func (c *ClientWithResponses) ListUsersWithResponse(ctx context.Context, params 
 
 // ExportUsersWithResponse Export VIP users
 //
-// Every user that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
+// Every row that the list route would page through, in its order, as a CSV file. Waits for the job as long as `Prefer` says.
 // The same request again attaches to the job in flight, and for 60 s after success it answers with that result.
 //
 // Returns a wrapper object for the known response body format(s).

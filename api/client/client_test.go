@@ -14,6 +14,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -303,6 +304,63 @@ func TestFreshIsIdempotent(t *testing.T) {
 		a, b := s.requests[0].Header, s.requests[1].Header
 		if key := a.Get("Idempotency-Key"); key == "" || key != b.Get("Idempotency-Key") || b.Get("Cache-Control") != "no-cache" {
 			t.Errorf("keys of two tries = %q, %q", key, b.Get("Idempotency-Key"))
+		}
+	})
+}
+
+// TestRequest: all that a request says is asked for, whatever the kind.
+func TestRequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, c := newService(t, StateSucceeded)
+		_, err := c.Submit(t.Context(), Request{
+			Kind: KindVipUsers, WorkspaceID: "w", MediumID: "m", HasBirthday: true, BirthdayMonth: 5, From: "a", To: "b", Label: "l", ContentType: ContentTypeText,
+			Params: map[string]string{"more": "x&y"}, Profile: ProfileExcel, NoFormulaGuard: true, CallbackURL: "https://c.test/", Fresh: true, IdempotencyKey: "once",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := url.Values{
+			"workspaceId": {"w"}, "mediumId": {"m"}, "hasBirthday": {"true"}, "birthdayMonth": {"5"}, "from": {"a"}, "to": {"b"}, "label": {"l"}, "contentType": {"text"},
+			"more": {"x&y"}, "profile": {"excel"}, "formulaGuard": {"off"}, "callbackUrl": {"https://c.test/"},
+		}
+		r := s.requests[0]
+		if got := r.URL.Query(); got.Encode() != want.Encode() || r.URL.Path != "/vip-users/export" {
+			t.Errorf("it asks for %s, want %s", r.URL, want.Encode())
+		}
+		if h := r.Header; h.Get("Prefer") != "respond-async" || h.Get("Cache-Control") != "no-cache" || h.Get("Idempotency-Key") != "once" {
+			t.Errorf("headers = %v", h)
+		}
+		if _, err := c.Submit(t.Context(), Request{Kind: KindVipMessages}); err != nil || s.requests[2].URL.RawQuery != "" {
+			t.Errorf("an empty request asks for %s, %v", s.requests[2].URL, err)
+		}
+	})
+}
+
+// TestListRows: pages of either kind, whatever the rows are called.
+func TestListRows(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, c := newService(t)
+		s.faults = []func(*http.Request) (*http.Response, error){
+			answer(200, nil, `{"total":7,"nextOffset":2,"users":[{"id":"a"},{"id":"b"}]}`),
+			answer(200, nil, `{"note":"x","rows":[],"nextCursor":"c"}`),
+			answer(200, nil, `{"total":7,"nextOffset":null,"users":[{"id":"a"}]}`),
+			answer(200, nil, `{"total":"many","users":[]}`),
+		}
+		page, err := c.ListRows(t.Context(), KindVipUsers, url.Values{"limit": {"2"}})
+		if err != nil || len(page.Rows) != 2 || *page.Total != 7 || *page.NextOffset != 2 || page.NextCursor != nil || s.requests[0].URL.RawQuery != "limit=2" {
+			t.Errorf("ListRows = %+v, %v", page, err)
+		}
+		page, err = c.ListRows(t.Context(), "orders", nil)
+		if err != nil || page.Rows == nil || len(page.Rows) != 0 || page.Total != nil || *page.NextCursor != "c" {
+			t.Errorf("ListRows = %+v, %v", page, err)
+		}
+		if page, err = c.ListRows(t.Context(), KindVipUsers, nil); err != nil || page.NextOffset != nil || string(page.Rows[0]) != `{"id":"a"}` {
+			t.Errorf("ListRows = %+v, %v", page, err)
+		}
+		if _, err = c.ListRows(t.Context(), KindVipUsers, nil); err == nil || !strings.Contains(err.Error(), "total") {
+			t.Errorf("ListRows of a total that is none = %v", err)
 		}
 	})
 }

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
 
 // Request says what to export. Empty members are left out.
 type Request struct {
-	// Kind is KindVipUsers, KindVipMessages, or the name of another dataset of the installation.
+	// Kind is one of the constants, like KindVipUsers, or the name of another dataset of the installation.
 	Kind        Kind
 	WorkspaceID string
 	MediumID    string
@@ -28,7 +29,7 @@ type Request struct {
 	Label       string
 	ContentType ContentType
 
-	// Params are the parameters of another dataset, by name.
+	// Params are parameters by name: of other datasets, and those that have no member here.
 	Params map[string]string
 
 	Profile Profile
@@ -103,36 +104,10 @@ func (c *Client) Submit(ctx context.Context, r Request) (*Job, error) {
 
 // submit returns the job's id.
 func (c *Client) submit(ctx context.Context, r Request) (id string, err error) {
-	prefer, fresh := "respond-async", "no-cache"
-	var cacheControl *string
-	if r.Fresh {
-		cacheControl = &fresh
-		if r.IdempotencyKey == "" {
-			r.IdempotencyKey = rand.Text() // a try whose answer was lost must not start another job
-		}
+	if r.Fresh && r.IdempotencyKey == "" {
+		r.IdempotencyKey = rand.Text() // a try whose answer was lost must not start another job
 	}
-	var guard *FormulaGuard
-	if r.NoFormulaGuard {
-		off := FormulaGuardOff
-		guard = &off
-	}
-	var response *http.Response
-	switch r.Kind {
-	case KindVipUsers:
-		response, err = c.ExportUsers(ctx, &ExportUsersParams{
-			WorkspaceID: r.WorkspaceID, MediumID: r.MediumID, HasBirthday: given(r.HasBirthday), BirthdayMonth: given(r.BirthdayMonth),
-			CallbackURL: given(r.CallbackURL), Profile: given(r.Profile), FormulaGuard: guard,
-			Prefer: &prefer, CacheControl: cacheControl, IdempotencyKey: given(r.IdempotencyKey),
-		})
-	case KindVipMessages:
-		response, err = c.ExportMessages(ctx, &ExportMessagesParams{
-			WorkspaceID: r.WorkspaceID, MediumID: r.MediumID, From: r.From, To: r.To, Label: given(r.Label), ContentType: given(r.ContentType),
-			CallbackURL: given(r.CallbackURL), Profile: given(r.Profile), FormulaGuard: guard,
-			Prefer: &prefer, CacheControl: cacheControl, IdempotencyKey: given(r.IdempotencyKey),
-		})
-	default:
-		response, err = c.exportOf(ctx, r, prefer, cacheControl, guard)
-	}
+	response, err := c.ask(ctx, r.Kind, "/export", r.query(), r.header())
 	if err != nil {
 		return "", err
 	}
@@ -148,13 +123,46 @@ func (c *Client) submit(ctx context.Context, r Request) (id string, err error) {
 	return id, nil
 }
 
-// given leaves out what is empty.
-func given[T comparable](v T) *T {
-	var zero T
-	if v == zero {
-		return nil
+// query is what r says of the rows and of the file. What does not belong to the kind the service refuses.
+func (r *Request) query() url.Values {
+	params := url.Values{}
+	for name, value := range r.Params {
+		params.Set(name, value)
 	}
-	return &v
+	set := func(name, value string) {
+		if value != "" {
+			params.Set(name, value)
+		}
+	}
+	set("workspaceId", r.WorkspaceID)
+	set("mediumId", r.MediumID)
+	set("from", r.From)
+	set("to", r.To)
+	set("label", r.Label)
+	set("contentType", string(r.ContentType))
+	if r.HasBirthday {
+		set("hasBirthday", "true")
+	}
+	if r.BirthdayMonth != 0 {
+		set("birthdayMonth", strconv.Itoa(r.BirthdayMonth))
+	}
+	set("profile", string(r.Profile))
+	if r.NoFormulaGuard {
+		set("formulaGuard", string(FormulaGuardOff))
+	}
+	set("callbackUrl", r.CallbackURL)
+	return params
+}
+
+func (r *Request) header() http.Header {
+	header := http.Header{"Prefer": {"respond-async"}}
+	if r.Fresh {
+		header.Set("Cache-Control", "no-cache")
+	}
+	if r.IdempotencyKey != "" {
+		header.Set("Idempotency-Key", r.IdempotencyKey)
+	}
+	return header
 }
 
 // GetJob shows a job as it is now.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"exportd/internal/dataset"
 	"exportd/internal/version"
 )
 
@@ -99,7 +100,10 @@ Exit codes:
 		}
 	}
 	add(groupExports, a.exportCommand(), a.jobsCommand())
-	add(groupData, a.usersCommand(), a.messagesCommand(), a.labelsCommand(), a.rowsCommand(), a.workspacesCommand(), a.channelsCommand(), a.limitsCommand())
+	for _, d := range dataset.BuiltIn {
+		add(groupData, a.listCommand(d))
+	}
+	add(groupData, a.labelsCommand(), a.rowsCommand(), a.workspacesCommand(), a.channelsCommand(), a.limitsCommand())
 	add(groupOperate, a.opsCommand(), a.keysCommand())
 	add(groupSettings, a.profilesCommand(), a.signCommand(), a.callbacksCommand())
 	root.SetHelpCommandGroupID(groupSettings)

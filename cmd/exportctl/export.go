@@ -13,47 +13,24 @@ import (
 	"github.com/spf13/cobra"
 
 	"exportd/api/client"
+	"exportd/internal/dataset"
 )
 
-// scopeFlags are the flags that say which rows; profiles have defaults for them.
-type scopeFlags struct{ workspace, medium, from, to string }
-
-func (f *scopeFlags) add(cmd *cobra.Command, window bool) {
-	cmd.Flags().StringVarP(&f.workspace, "workspace", "w", "", "id of the VIP workspace")
-	cmd.Flags().StringVarP(&f.medium, "medium", "m", "", "id of the channel")
-	if window {
-		cmd.Flags().StringVar(&f.from, "from", "", "first day or instant, like 2026-11-01 or 2026-11-01T08:00:00Z")
-		cmd.Flags().StringVar(&f.to, "to", "", "last day (all of it) or instant (not in it), at most 31 days after --from")
-	}
-}
-
-// fill takes from the profile what was not given. The service says what is missing then.
-func (f *scopeFlags) fill(p profile) {
-	for _, d := range []struct {
-		to   *string
-		from string
-	}{{&f.workspace, p.Workspace}, {&f.medium, p.Medium}, {&f.from, p.From}, {&f.to, p.To}} {
-		if *d.to == "" {
-			*d.to = d.from
-		}
-	}
-}
-
 type exportFlags struct {
-	scopeFlags
-	request     client.Request
-	contentType string
-	csvProfile  string
-	guard       string
-	output      string
-	detach      bool
+	rows       rowFlags
+	request    client.Request
+	csvProfile string
+	guard      string
+	output     string
+	detach     bool
 }
 
 func (a *app) exportCommand() *cobra.Command {
-	cmd := parent("export", "Export VIP users or VIP messages to a CSV file",
-		a.exportKind(client.KindVipUsers, "Export VIP users, highest LTV first"),
-		a.exportKind(client.KindVipMessages, "Export VIP messages of up to 31 days, newest first"),
-		a.exportDatasetCommand())
+	var kinds []*cobra.Command
+	for _, d := range dataset.BuiltIn {
+		kinds = append(kinds, a.exportKind(d))
+	}
+	cmd := parent("export", "Export VIP users or VIP messages to a CSV file", append(kinds, a.exportDatasetCommand())...)
 	cmd.Long = `Exports VIP users or VIP messages to a CSV file.
 
 An export is a job of the service. While it is under way this command may be
@@ -62,11 +39,15 @@ export again attaches to the job in flight, or to the result of the last minute.
 	return cmd
 }
 
-func (a *app) exportKind(kind client.Kind, short string) *cobra.Command {
-	f := &exportFlags{request: client.Request{Kind: kind}}
+func (a *app) exportKind(d *dataset.Dataset) *cobra.Command {
+	f := &exportFlags{rows: rowFlags{dataset: d}, request: client.Request{Kind: client.Kind(d.Name)}}
+	within := ""
+	if d.Window != nil {
+		within = fmt.Sprintf(" of up to %d days", d.Window.Days)
+	}
 	cmd := &cobra.Command{
-		Use: string(kind), Short: short, Args: noArgs,
-		Example: "  exportctl export " + string(kind) + " -o out.csv\n  exportctl export " + string(kind) + " -o - | head\n  exportctl export " + string(kind) + " --detach",
+		Use: d.Name, Short: "Export " + d.Title + within + ", " + orderText(d), Args: noArgs,
+		Example: "  exportctl export " + d.Name + " -o out.csv\n  exportctl export " + d.Name + " -o - | head\n  exportctl export " + d.Name + " --detach",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.read(); err != nil {
 				return err
@@ -74,16 +55,7 @@ func (a *app) exportKind(kind client.Kind, short string) *cobra.Command {
 			return a.export(cmd.Context(), f)
 		},
 	}
-	f.add(cmd, kind == client.KindVipMessages)
-	r, flags := &f.request, cmd.Flags()
-	if kind == client.KindVipUsers {
-		flags.BoolVar(&r.HasBirthday, "has-birthday", false, "only users whose birthday is known")
-		flags.IntVar(&r.BirthdayMonth, "birthday-month", 0, "only users born in this month, 1 to 12")
-	} else {
-		flags.StringVar(&r.Label, "label", "", "only messages with this label")
-		flags.StringVar(&f.contentType, "content-type", "", "only messages of this kind: text, postback, attachment, other")
-		choices(cmd, "content-type", "text", "postback", "attachment", "other")
-	}
+	f.rows.add(cmd)
 	f.addFile(cmd)
 	return cmd
 }
@@ -117,7 +89,6 @@ func (f *exportFlags) read() error {
 		return &usageError{text: "--detach does not wait for a file, so there is nothing to write to --output"}
 	}
 	f.request.NoFormulaGuard = f.guard == "off"
-	f.request.ContentType = client.ContentType(f.contentType)
 	f.request.Profile = client.Profile(f.csvProfile)
 	return checkOutput(f.output)
 }
@@ -144,10 +115,8 @@ func (a *app) export(ctx context.Context, f *exportFlags) error {
 	if err != nil {
 		return err
 	}
-	f.fill(p)
-	f.request.WorkspaceID, f.request.MediumID = f.workspace, f.medium
-	if f.request.Kind == client.KindVipMessages {
-		f.request.From, f.request.To = f.from, f.to
+	if f.rows.dataset != nil {
+		f.request.Params = f.rows.params(p)
 	}
 	c, err := a.connect(p, false, manyTries)
 	if err != nil {

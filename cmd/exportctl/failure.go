@@ -168,8 +168,7 @@ func hintForJob(j *client.Job) string {
 
 // flagOf are the flags that have other names than their parameters.
 var flagOf = map[string]string{
-	"workspaceId": "--workspace", "mediumId": "--medium", "from": "--from", "to": "--to", "label": "--label", "contentType": "--content-type",
-	"hasBirthday": "--has-birthday", "birthdayMonth": "--birthday-month", "profile": "--csv-profile", "formulaGuard": "--formula-guard",
+	"workspaceId": "--workspace", "mediumId": "--medium", "from": "--from", "to": "--to", "profile": "--csv-profile", "formulaGuard": "--formula-guard",
 	"callbackUrl": "--callback-url", "limit": "--limit", "offset": "--offset", "before": "--before", "state": "--state", "kind": "--kind",
 	"orgId": "--org", "errorCode": "--error-code", "createdAfter": "--created-after", "createdBefore": "--created-before",
 	"pageToken": "--page-token", "reason": "--reason", "name": "--name", "scopes": "--scope", "expiresAt": "--expires",
@@ -188,6 +187,8 @@ func faultText(f client.Fault) string {
 		name = "--filter " + name
 	case flag != "":
 		name = flag
+	case isFilter(name):
+		name = "--" + flagName(name)
 	}
 	if v, ok := f.Context["value"].(string); ok && v != "" {
 		text += fmt.Sprintf(" (got %q)", v)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"exportd/api/client"
+	"exportd/internal/dataset"
 )
 
 func (a *app) jobsCommand() *cobra.Command {
@@ -77,9 +79,9 @@ func (a *app) jobsList() *cobra.Command {
 	page.add(cmd, 20)
 	cmd.Flags().StringVar(&page.token, "page-token", "", "nextPageToken of a list with the same filters")
 	cmd.Flags().StringVar(&state, "state", "", "only jobs in this state")
-	cmd.Flags().StringVar(&kind, "kind", "", "only vip-users or vip-messages")
+	cmd.Flags().StringVar(&kind, "kind", "", "only jobs of this kind, like vip-users")
 	choices(cmd, "state", allStates...)
-	choices(cmd, "kind", "vip-users", "vip-messages")
+	choices(cmd, "kind", dataset.BuiltIn.Names()...)
 	return cmd
 }
 
@@ -256,7 +258,7 @@ func jobFacts(j *client.Job) [][2]cell {
 	facts := [][2]cell{
 		{words("job"), words(j.JobID)}, {words("kind"), words(string(j.Kind))}, {words("state"), stateCell(j.State)},
 		{words("workspace"), words(j.Params.WorkspaceID)}, {words("medium"), words(j.Params.MediumID)},
-		{words("filter"), words(filterText(j.Params))},
+		{words("filter"), words(filterText(j.Kind, j.Params))},
 		{words("created"), instant(j.CreatedAt)}, {words("started"), instant(j.StartedAt)}, {words("finished"), instant(j.FinishedAt)},
 		{words("took"), words(between(j.StartedAt, j.FinishedAt))}, {words("snapshot"), instant(j.SnapshotTime)},
 		{words("rows"), rowsOf(j.TotalCount, j.Progress)}, {words("parts"), partsOf(j.Progress)}, {words("size"), sizeOf(j.SizeBytes)},
@@ -285,28 +287,19 @@ func partsOf(p client.Progress) cell {
 }
 
 // filterText is the filter of an export in the words of flags.
-func filterText(p client.Params) string {
+func filterText(kind client.Kind, p client.Params) string {
 	s := ""
 	add := func(name, value string) {
 		if s != "" {
 			s += ", "
 		}
-		s += name + " " + value
+		s += strings.TrimSpace(name + " " + value)
 	}
 	if p.From != nil && p.To != nil {
 		add("from", p.From.UTC().Format("2006-01-02T15:04:05Z")+" to before "+p.To.UTC().Format("2006-01-02T15:04:05Z"))
 	}
-	if p.Label != nil {
-		add("label", *p.Label)
-	}
-	if p.ContentType != nil {
-		add("content type", string(*p.ContentType))
-	}
-	switch {
-	case p.BirthdayMonth != nil && *p.BirthdayMonth > 0:
-		add("birthday in month", fmt.Sprint(*p.BirthdayMonth))
-	case p.HasBirthday != nil && *p.HasBirthday:
-		add("birthday", "known")
+	for name, value := range filtersOf(kind, p) {
+		add(name, value)
 	}
 	if p.Profile == client.ProfileExcel {
 		add("csv profile", "excel")

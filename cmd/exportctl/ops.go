@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"exportd/api/client"
+	"exportd/internal/dataset"
 )
 
 func (a *app) opsCommand() *cobra.Command {
@@ -73,14 +74,14 @@ func (a *app) opsJobsList() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&page.token, "page-token", "", "nextPageToken of a list with the same filters")
 	flags.StringVar(&state, "state", "", "only jobs in this state")
-	flags.StringVar(&kind, "kind", "", "only vip-users or vip-messages")
+	flags.StringVar(&kind, "kind", "", "only jobs of this kind, like vip-users")
 	flags.StringVar(&org, "org", "", "only jobs of this org")
 	flags.StringVarP(&workspace, "workspace", "w", "", "only jobs of this workspace")
 	flags.StringVar(&code, "error-code", "", "only jobs with this error")
 	flags.StringVar(&after, "created-after", "", "only newer jobs: ISO date or date-time")
 	flags.StringVar(&before, "created-before", "", "only older jobs: ISO date or date-time")
 	choices(cmd, "state", allStates...)
-	choices(cmd, "kind", "vip-users", "vip-messages")
+	choices(cmd, "kind", dataset.BuiltIn.Names()...)
 	choices(cmd, "error-code", allCodes...)
 	return cmd
 }
@@ -147,7 +148,7 @@ func opsJobFacts(j *client.OpsJob) [][2]cell {
 	facts := [][2]cell{
 		{words("job"), words(j.JobID)}, {words("kind"), words(string(j.Kind))}, {words("state"), stateCell(j.State)}, {words("phase"), words(j.Phase)},
 		{words("org"), words(j.OrgID)}, {words("key"), words(j.KeyID)}, {words("request"), words(j.RequestID)},
-		{words("workspace"), words(j.Params.WorkspaceID)}, {words("medium"), words(j.Params.MediumID)}, {words("filter"), words(filterText(j.Params))},
+		{words("workspace"), words(j.Params.WorkspaceID)}, {words("medium"), words(j.Params.MediumID)}, {words("filter"), words(filterText(j.Kind, j.Params))},
 		{words("created"), instant(j.CreatedAt)}, {words("started"), instant(j.StartedAt)}, {words("finished"), instant(j.FinishedAt)},
 		{words("snapshot"), instant(j.SnapshotTime)},
 		{words("rows"), rowsOf(j.TotalCount, j.Progress)}, {words("parts"), partsOf(j.Progress)}, {words("size"), sizeOf(j.SizeBytes)},

@@ -100,7 +100,7 @@ func (s *service) refusals(t *testing.T) {
 		"no job":             {mine, "jobs get aaaaaaaaaaaaaaaaaaaaaaaaaa", exitNotFound, "job aaaaaaaaaaaaaaaaaaaaaaaaaa: job not found"},
 		"no such workspace":  {mine, "users -w nope -m nope", exitNotFound, "workspace not found"},
 		"not VIP":            {mine, "users -w " + s.OtherWorkspaceID + " -m x", exitNotFound, "workspace not found"},
-		"parameters missing": {mine, "messages", exitUsage, "--workspace is not allowed to be empty\n"},
+		"parameters missing": {mine, "messages", exitUsage, "--workspace is required\n"},
 		"bad parameters":     {mine, "export vip-messages -w a -m b --from x --to y --content-type z", exitUsage, `--content-type must be one of [text, postback, attachment, other] (got "z")`},
 		"bad month":          {mine, "export vip-users -w a -m b --birthday-month 13", exitUsage, "--birthday-month must be less than or equal to 12"},
 		"bad callback":       {mine, "export vip-users -w a -m b --callback-url ftp://x", exitUsage, "--callback-url must be a valid uri"},

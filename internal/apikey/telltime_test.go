@@ -3,13 +3,12 @@ package apikey
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"exportd/internal/localcloud/localcloudtest"
+	"exportd/internal/timetest"
 )
 
 // TestFirstRefusalTakesTheSameTime: the first refused request of an id takes as long whether there is
@@ -64,19 +63,9 @@ func TestFirstRefusalTakesTheSameTime(t *testing.T) { // not parallel: it measur
 				}
 			}
 		}
-		medians := make([]time.Duration, len(kinds))
-		for i := range samples {
-			slices.Sort(samples[i])
-			medians[i] = samples[i][ids/2]
-		}
-		worst = 0
-		var ratios []string
-		for i, m := range medians[1:] {
-			ratio := float64(m) / float64(medians[0])
-			worst = max(worst, ratio, 1/ratio)
-			ratios = append(ratios, fmt.Sprintf("%s %.3f", kinds[i+1], ratio))
-		}
-		t.Logf("medians of %d first refusals: %v of an unknown key; %s of that", ids, medians[0], strings.Join(ratios, ", "))
+		var text string
+		worst, text = timetest.Compare(kinds, samples)
+		t.Logf("%d first refusals: %s", ids, text)
 		if worst <= allowed {
 			return
 		}

@@ -11,6 +11,7 @@ import (
 	"cloud.google.com/go/firestore"
 
 	"exportd/internal/config"
+	"exportd/internal/dataset"
 	"exportd/internal/jobqueue"
 	"exportd/internal/jobstore"
 	"exportd/internal/localcloud"
@@ -147,7 +148,7 @@ func (b *bed) close() error {
 // submit asks for an export of the first rows messages and rings, as the API does.
 func (b *bed) submit(ctx context.Context, rows int) (string, error) {
 	sub, err := b.store.Submit(ctx, jobs.Submission{
-		OrgID: orgID, KeyID: "bench", Kind: jobs.KindMessages, Fresh: true, IdempotencyKey: jobs.NewID(),
+		OrgID: orgID, KeyID: "bench", Kind: dataset.VIPMessages.Kind(), Fresh: true, IdempotencyKey: jobs.NewID(),
 		Params: window(rows).With("profile", jobs.ProfileRFC4180).With("formulaGuard", true),
 	})
 	if err != nil {

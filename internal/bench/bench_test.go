@@ -61,7 +61,7 @@ func BenchmarkClaim(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		sub, err := store.Submit(b.Context(), jobs.Submission{
-			OrgID: "bench", KeyID: "bench", Kind: jobs.KindMessages, Fresh: true,
+			OrgID: "bench", KeyID: "bench", Kind: "vip-messages", Fresh: true,
 			Params: window(1).With("profile", jobs.ProfileRFC4180),
 		})
 		if err != nil {

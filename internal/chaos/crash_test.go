@@ -142,7 +142,7 @@ func newCrashCase(t *testing.T, e localcloud.Endpoints, bin, at string) *crashCa
 // submit asks for the messages of a kind, all if it is empty, and rings for the job.
 func (c *crashCase) submit(t *testing.T, kind, callbackURL string) {
 	t.Helper()
-	s, err := c.store.Submit(t.Context(), jobs.Submission{OrgID: "org", KeyID: crashKey, Kind: jobs.KindMessages, CallbackURL: callbackURL, Params: jobs.Params{
+	s, err := c.store.Submit(t.Context(), jobs.Submission{OrgID: "org", KeyID: crashKey, Kind: "vip-messages", CallbackURL: callbackURL, Params: jobs.Params{
 		"workspaceId": "w", "mediumId": "m", "from": day, "to": day.AddDate(0, 0, 2), "contentType": kind,
 		"profile": jobs.ProfileRFC4180, "formulaGuard": true,
 	}})

@@ -44,7 +44,7 @@ func benchData(kind jobs.Kind) (docs [][]byte, rows []map[string]any) {
 			"workspaceId": "ws-4f0c2a9be1", "mediumId": "ch-77d01c", "playerId": fmt.Sprintf("player-%07d", i*7919%1_000_000),
 			"displayName": "Jordan Example",
 		}
-		if kind == jobs.KindMessages {
+		if kind == "vip-messages" {
 			fields["timestamp"], fields["kind"], fields["source"] = at, "text", "user"
 			fields["text"] = benchTexts[i%len(benchTexts)]
 			fields["labels"] = []any{"complaint", "ai_x81hd02h"}[:i%3]
@@ -70,7 +70,7 @@ func benchData(kind jobs.Kind) (docs [][]byte, rows []map[string]any) {
 func cells(kind jobs.Kind, id string, m map[string]any, record []string) []string {
 	text := func(v any) string { s, _ := v.(string); return clean(s) }
 	at := func(v any) string { return v.(time.Time).Format("2006-01-02T15:04:05.000000Z") }
-	if kind == jobs.KindMessages {
+	if kind == "vip-messages" {
 		return append(record, text(id), at(m["timestamp"]), text(m["playerId"]), text(m["displayName"]), text(m["kind"]), text(m["source"]),
 			text(m["text"]), list(m["labels"]))
 	}

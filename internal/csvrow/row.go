@@ -105,6 +105,9 @@ type Row struct {
 // span is a place in a document; the zero span is none.
 type span struct{ from, to uint32 }
 
+// Forget lets go of the document.
+func (r *Row) Forget() { r.doc, r.name, r.cells = nil, span{}, r.cells[:0] }
+
 func (r *Row) at(s span) []byte { return r.doc[s.from:s.to] }
 
 // ID is the id of the document.

@@ -113,6 +113,8 @@ type Column struct {
 	Name string
 	// Doc says what is in it, if it is not plain.
 	Doc string
+	// Example is the text of a cell of it, for the documentation.
+	Example string
 }
 
 // Header is the column's name in the header row.
@@ -125,11 +127,13 @@ func (c Column) Header() string {
 
 // List is what the list route answers.
 type List struct {
-	// Rows is the name of the array of rows.
+	// Rows is the name of the array of rows; that of datasets without one of their own is rows.
 	Rows string
 	// Cursor is the parameter that takes nextCursor. Empty pages by offset, and tells a total.
 	Cursor string
 }
+
+const anyRows = "rows"
 
 // MaxColumns bounds the columns of a dataset: a row's places are kept for it.
 const MaxColumns = 200
@@ -151,11 +155,25 @@ func (d *Dataset) RowName() string {
 	if d.Row != "" {
 		return d.Row
 	}
+	return d.inCapitals() + "Row"
+}
+
+// Operation is what the operations of its routes are named by: Users where its rows have that name, else
+// PurchaseOrders.
+func (d *Dataset) Operation() string {
+	if d.List.Rows == anyRows {
+		return d.inCapitals()
+	}
+	return strings.ToUpper(d.List.Rows[:1]) + d.List.Rows[1:]
+}
+
+// inCapitals is PurchaseOrders of purchase-orders.
+func (d *Dataset) inCapitals() string {
 	var b strings.Builder
 	for word := range strings.SplitSeq(d.Name, "-") {
 		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
 	}
-	return b.String() + "Row"
+	return b.String()
 }
 
 // Headers are the names of the columns.

@@ -240,7 +240,7 @@ func (r *reader) file(n ast.Node, set Set) Set {
 // dataset reads one. Where it is whole its columns' version follows from what it is: a change of anything
 // that a file depends on is another version.
 func (r *reader) dataset(n ast.Node, path string) *Dataset {
-	d := &Dataset{List: List{Rows: "rows", Cursor: "cursor"}}
+	d := &Dataset{List: List{Rows: anyRows, Cursor: "cursor"}}
 	var sortType string
 	var filterLines []int
 	r.object(n, path, []string{"name", "title", "collection", "gate", "sort", "columns"}, map[string]func(n ast.Node, path string){

@@ -70,7 +70,7 @@ func (d *Dataset) Normalise(p jobs.Params) {
 func (d *Dataset) Takes(name string, v any) bool {
 	if (name == jobs.ParamFrom || name == jobs.ParamTo) && d.Window != nil {
 		t, ok := v.(time.Time)
-		return ok && saneYear(t)
+		return ok && jobs.ValidTime(t)
 	}
 	i := slices.IndexFunc(d.Filters, func(f Filter) bool { return f.Param == name })
 	if i < 0 {
@@ -94,10 +94,7 @@ func IsParam(name string, v any) bool {
 	case bool, int64, string:
 		return parameter.MatchString(name)
 	case time.Time:
-		return (name == jobs.ParamFrom || name == jobs.ParamTo) && saneYear(v)
+		return (name == jobs.ParamFrom || name == jobs.ParamTo) && jobs.ValidTime(v)
 	}
 	return false
 }
-
-// saneYear is for times that JSON can have.
-func saneYear(t time.Time) bool { return t.Year() >= 1 && t.Year() <= 9999 }

@@ -1,8 +1,5 @@
 package dataset
 
-// BuiltIn are the datasets that every installation has.
-var BuiltIn = Set{VIPUsers, VIPMessages}
-
 // Set is the datasets that an installation has, in the order in which they are shown.
 type Set []*Dataset
 

@@ -65,7 +65,7 @@ func TestSnapshot(t *testing.T) {
 	}
 
 	rows := readAt(t, s, *job.SnapshotTime)
-	want, guarded := e2etest.File(jobs.KindUsers, rows, true)
+	want, guarded := e2etest.File("vip-users", rows, true)
 	if !bytes.Equal(file, want) {
 		t.Errorf("against the official client at %s: %s", job.SnapshotTime, firstDifference(file, want))
 	}
@@ -129,7 +129,7 @@ func change(t *testing.T, s *e2etest.Stack) (writes *atomic.Int64, stop func()) 
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	writes = new(atomic.Int64)
-	stored := s.Stored(t, jobs.KindUsers)
+	stored := s.Stored(t, "vip-users")
 	var g errgroup.Group
 	for writer := range uint64(2) {
 		g.Go(func() error {
@@ -221,7 +221,7 @@ func onePart(t *testing.T, s *e2etest.Stack, at time.Time, hasBirthday bool) []b
 	defer objects.Close()
 	exporter := export.New(reader, objects, export.Config{PartRows: 1 << 30, MaxParts: 1})
 	job := &jobs.Job{
-		ID: jobs.NewID(), OrgID: s.OrgID, Kind: jobs.KindUsers, SnapshotTime: at,
+		ID: jobs.NewID(), OrgID: s.OrgID, Kind: "vip-users", SnapshotTime: at,
 		Params: jobs.Params{"workspaceId": s.WorkspaceID, "mediumId": s.MediumID, "hasBirthday": hasBirthday, "profile": jobs.ProfileRFC4180, "formulaGuard": true},
 	}
 	plan, err := exporter.Plan(t.Context(), job)

@@ -26,7 +26,7 @@ func limited(t *testing.T, program string, files int) string {
 }
 
 // fillFiles opens connections until the process has said that it can open no more files, and says what
-// a second at its limit costs it. free closes them.
+// 3 s at its limit cost it. free closes them.
 func fillFiles(t *testing.T, p *e2etest.Process, addr string, files int) (ticks int, free func()) {
 	t.Helper()
 	var held []net.Conn

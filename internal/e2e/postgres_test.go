@@ -53,9 +53,9 @@ func endMarks(t *testing.T, s *e2etest.Stack, read func(t *testing.T, kind jobs.
 			t.Fatal(err)
 		}
 	}
-	_, file := s.Caller().Export(t, string(jobs.KindMessages), s.Messages("label", label))
+	_, file := s.Caller().Export(t, string("vip-messages"), s.Messages("label", label))
 	var got []string
-	for _, row := range read(t, jobs.KindMessages, file)[1:] {
+	for _, row := range read(t, "vip-messages", file)[1:] {
 		got = append(got, row[6])
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

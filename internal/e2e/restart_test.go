@@ -24,9 +24,9 @@ func TestKillAndRestart(t *testing.T) {
 		t.Errorf("demo.json: %v, %v; want mode 0600", info.Mode(), err)
 	}
 	files, ids := map[jobs.Kind][]byte{}, map[string]bool{}
-	for _, kind := range []jobs.Kind{jobs.KindUsers, jobs.KindMessages} {
+	for _, kind := range []jobs.Kind{"vip-users", "vip-messages"} {
 		query := before.Users()
-		if kind == jobs.KindMessages {
+		if kind == "vip-messages" {
 			query = before.Messages()
 		}
 		j, file := before.Caller().Export(t, string(kind), query)
@@ -53,7 +53,7 @@ func TestKillAndRestart(t *testing.T) {
 	}
 	for kind, want := range files {
 		query := after.Users()
-		if kind == jobs.KindMessages {
+		if kind == "vip-messages" {
 			query = after.Messages()
 		}
 		if _, got := c.Export(t, string(kind), query); !bytes.Equal(got, want) {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"exportd/internal/e2e/e2etest"
-	"exportd/jobs"
 )
 
 // stopWithin bounds a graceful stop: the drain of 20 s, and a busy machine.
@@ -38,7 +37,7 @@ func TestServices(t *testing.T) {
 	env := []string{"EXPORTD_PART_ROWS=100"}
 	first, second := e2etest.Worker(t, exportd, hosts, env...), e2etest.Worker(t, exportd, hosts, env...)
 
-	want, _ := e2etest.File(jobs.KindMessages, s.Stored(t, jobs.KindMessages), true)
+	want, _ := e2etest.File("vip-messages", s.Stored(t, "vip-messages"), true)
 	export := func(what string) {
 		t.Helper()
 		begun := time.Now()

@@ -154,8 +154,8 @@ func TestUglyDocuments(t *testing.T) {
 	window := maps.Clone(filter)
 	window["from"], window["to"] = []string{s.From}, []string{s.To}
 	t.Run("exports", func(t *testing.T) {
-		u.same(t, jobs.KindUsers, filter)
-		u.same(t, jobs.KindMessages, window)
+		u.same(t, "vip-users", filter)
+		u.same(t, "vip-messages", window)
 	})
 	t.Run("crowd", func(t *testing.T) { u.crowd(t, window) })
 	t.Run("directory", u.directory)
@@ -188,7 +188,7 @@ func (u *ugly) same(t *testing.T, kind jobs.Kind, query url.Values) {
 		t.Fatalf("%s: %d rows are exported, %d are listed, of %d", kind, len(rows), len(listed), total)
 	}
 	stored := u.documents(t, kind)
-	list := map[jobs.Kind]string{jobs.KindUsers: "tags", jobs.KindMessages: "labels"}[kind]
+	list := map[jobs.Kind]string{"vip-users": "tags", "vip-messages": "labels"}[kind]
 	column := slices.Index(strings.Split(e2etest.Header(kind), ","), list)
 	for i, row := range rows {
 		fields, ok := stored[row[0]]
@@ -211,7 +211,7 @@ func (u *ugly) same(t *testing.T, kind jobs.Kind, query url.Values) {
 // documents are those of the ugly workspace, decoded to what the judge knows.
 func (u *ugly) documents(t *testing.T, kind jobs.Kind) map[string]map[string]any {
 	t.Helper()
-	collection := map[jobs.Kind]string{jobs.KindUsers: "VipUsers", jobs.KindMessages: "VipMessages"}[kind]
+	collection := map[jobs.Kind]string{"vip-users": "VipUsers", "vip-messages": "VipMessages"}[kind]
 	stream, err := dialFirestore(t, u.Firestore).RunQuery(asOwner(t.Context()), &firestorepb.RunQueryRequest{
 		Parent: "projects/" + e2etest.Project + "/databases/(default)/documents",
 		QueryType: &firestorepb.RunQueryRequest_StructuredQuery{StructuredQuery: &firestorepb.StructuredQuery{

@@ -317,7 +317,7 @@ func TestPlanAnyKeys(t *testing.T) {
 func checkPlan(t *testing.T, tb *table, target int64) (largest int64) {
 	t.Helper()
 	tb.sort()
-	plan, err := New(tb, nil, Config{PartRows: target, MaxParts: 1000}).Plan(t.Context(), &jobs.Job{Kind: jobs.KindUsers, SnapshotTime: time.Unix(1, 0)})
+	plan, err := New(tb, nil, Config{PartRows: target, MaxParts: 1000}).Plan(t.Context(), &jobs.Job{Kind: "vip-users", SnapshotTime: time.Unix(1, 0)})
 	if err != nil {
 		t.Fatalf("Plan() = %v", err)
 	}

@@ -60,7 +60,7 @@ func open(t *testing.T, limits jobs.Limits) bench {
 }
 
 func request(org string, month int) jobs.Submission {
-	return jobs.Submission{OrgID: org, KeyID: "key", Kind: jobs.KindUsers, Params: jobs.Params{
+	return jobs.Submission{OrgID: org, KeyID: "key", Kind: "vip-users", Params: jobs.Params{
 		"workspaceId": "w", "mediumId": "m", "birthdayMonth": int64(month), "profile": jobs.ProfileRFC4180}}
 }
 

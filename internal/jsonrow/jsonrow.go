@@ -6,6 +6,7 @@ package jsonrow
 import (
 	"encoding/json"
 	"strings"
+	"sync"
 
 	"exportd/internal/csvrow"
 	"exportd/internal/dataset"
@@ -19,6 +20,35 @@ type Encoder struct {
 	members []member
 	printer wire.Printer
 	scratch []byte
+}
+
+// maxScratch bounds what an encoder at rest holds for the text of a value, of up to 1 MiB.
+const maxScratch = 64 << 10
+
+// Pool has encoders of a dataset at rest: one takes longer to make than it takes for a row.
+type Pool struct {
+	dataset *dataset.Dataset
+	pool    sync.Pool
+}
+
+// NewPool returns a pool for the rows of a dataset.
+func NewPool(d *dataset.Dataset) *Pool { return &Pool{dataset: d} }
+
+// Get gives an encoder, which Put takes back.
+func (p *Pool) Get() *Encoder {
+	if e, ok := p.pool.Get().(*Encoder); ok {
+		return e
+	}
+	return NewEncoder(p.dataset)
+}
+
+// Put takes an encoder back that nobody uses any more.
+func (p *Pool) Put(e *Encoder) {
+	e.row.Forget()
+	if cap(e.scratch) > maxScratch {
+		e.scratch = nil
+	}
+	p.pool.Put(e)
 }
 
 // member is a member of an object: a column, or an object of some.

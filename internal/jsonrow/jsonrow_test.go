@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -76,6 +77,43 @@ func TestRows(t *testing.T) {
 			if a, b := plain(t, got[1:]), plain(t, want); a != b {
 				t.Fatalf("%s row of %q =\n%s, want\n%s", d.Name, fields, a, b)
 			}
+		}
+	}
+}
+
+// TestPool: an encoder that another page has used makes the same rows, and holds nothing of that page.
+func TestPool(t *testing.T) {
+	t.Parallel()
+	d := dataset.VIPUsers
+	pool := jsonrow.NewPool(d)
+	r := rand.New(rand.NewPCG(13, 14))
+	for range 500 {
+		doc := csvrowtest.Shuffled(r, "projects/p/databases/d/documents/C/id", csvrowtest.RandomFields(r, nil))
+		e := pool.Get()
+		got, err := e.AppendRow(nil, doc)
+		want, wantErr := jsonrow.NewEncoder(d).AppendRow(nil, doc)
+		if err != nil || wantErr != nil || string(got) != string(want) {
+			t.Fatalf("row of %q =\n%s, %v, want\n%s, %v", doc, got, err, want, wantErr)
+		}
+		pool.Put(e)
+	}
+	large := csvrowtest.Document("projects/p/databases/d/documents/C/id", map[string]any{"playerId": strings.Repeat("x", 1<<20)})
+	collected := make(chan struct{})
+	runtime.AddCleanup(&large[0], func(c chan struct{}) { close(c) }, collected)
+	e := pool.Get()
+	if _, err := e.AppendRow(nil, large); err != nil {
+		t.Fatal(err)
+	}
+	pool.Put(e)
+	large = nil
+	for e = pool.Get(); ; runtime.GC() { // out of the pool, which a collection empties
+		select {
+		case <-collected:
+			runtime.KeepAlive(e)
+			return
+		case <-t.Context().Done():
+			t.Fatal("the document is still there")
+		default:
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"exportd/internal/dataset"
 )
 
 // damageCases are the tests that damage the documents of each collection that the code reads, and of
@@ -89,9 +92,27 @@ func TestCollectionsHaveDamageCases(t *testing.T) {
 			}
 		}
 	}
+	for _, what := range slices.Sorted(maps.Keys(r.found)) {
+		root := what != "" && what[0] >= 'A' && what[0] <= 'Z' && !strings.Contains(what, " ")
+		if root && !datasetsOf(what) && datasetCan(t, what) {
+			t.Errorf("a dataset of an installation can be of the collection %s, which is exportd's own", what)
+		}
+	}
 	if len(r.found) < 38 {
 		t.Errorf("only %d collections and types were found: %v", len(r.found), slices.Sorted(maps.Keys(r.found)))
 	}
+}
+
+// datasetsOf reports whether a collection is that of a dataset that is built in.
+func datasetsOf(collection string) bool {
+	return slices.ContainsFunc(dataset.BuiltIn, func(d *dataset.Dataset) bool { return d.Collection == collection })
+}
+
+// datasetCan reports whether a dataset of a file may be of a collection.
+func datasetCan(t *testing.T, collection string) bool {
+	t.Helper()
+	_, err := dataset.Parse("test", fmt.Appendf(nil, "datasets:\n- {name: x, title: T, collection: %s, gate: {orgField: orgId}, sort: {field: f, type: text}, columns: [f]}\n", collection))
+	return err == nil
 }
 
 // reader reads collections and types off the source.

@@ -144,7 +144,7 @@ func (s *process) queued(t *testing.T, n int) (ids []string) {
 	t.Helper()
 	store := jobstore.New(jobstore.Config{Client: s.cloud.Firestore, Policy: s.Store.Policy(), ReuseFor: time.Minute})
 	for i := range n {
-		got, err := store.Submit(t.Context(), jobs.Submission{OrgID: s.facts.OrgID, KeyID: s.facts.APIKey, Kind: jobs.KindUsers, Fresh: true, Params: jobs.Params{
+		got, err := store.Submit(t.Context(), jobs.Submission{OrgID: s.facts.OrgID, KeyID: s.facts.APIKey, Kind: "vip-users", Fresh: true, Params: jobs.Params{
 			"profile": jobs.ProfileRFC4180, "workspaceId": s.facts.WorkspaceID, "mediumId": s.facts.MediumID, "birthdayMonth": int64(i%12 + 1),
 		}})
 		if err != nil {

@@ -264,7 +264,7 @@ func fill(t *testing.T, client *firestore.Client) {
 func (s *real) export(t *testing.T, batch, i int) {
 	org, rows, callback := scriptJob(batch, i)
 	sub := jobs.Submission{
-		OrgID: fmt.Sprintf("org-%06d", org), KeyID: "key", Kind: jobs.KindMessages, IdempotencyKey: fmt.Sprint(batch, "-", i),
+		OrgID: fmt.Sprintf("org-%06d", org), KeyID: "key", Kind: "vip-messages", IdempotencyKey: fmt.Sprint(batch, "-", i),
 		Params: jobs.Params{
 			"workspaceId": "w", "mediumId": "m", "from": scriptStart.Add(-time.Duration(1+100*batch+i) * time.Minute), "to": scriptStart.Add(time.Duration(rows) * time.Second),
 			"profile": jobs.ProfileRFC4180,

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"exportd/internal/dataset"
 	"exportd/jobs"
 )
 
@@ -53,8 +54,8 @@ func seedJob(i int, at time.Time) *jobs.Job {
 	org := fmt.Sprintf("org-%06d", i%1_000)
 	params := jobs.Params{"profile": jobs.ProfileRFC4180, "workspaceId": org, "mediumId": "rows-" + strconv.Itoa(rows), "from": at.AddDate(-1, 0, 0), "to": at.Add(time.Duration(i) * time.Microsecond)} // no two are equal
 	return &jobs.Job{
-		ID: jobs.NewID(), Schema: jobs.SchemaVersion, Rev: jobs.NewToken(), OrgID: org, KeyID: "key", Kind: jobs.KindMessages, Params: params,
-		Fingerprint: jobs.Fingerprint(org, jobs.KindMessages, 1, params), State: jobs.Queued, CreatedAt: at, Epoch: 1,
+		ID: jobs.NewID(), Schema: jobs.SchemaVersion, Rev: jobs.NewToken(), OrgID: org, KeyID: "key", Kind: dataset.VIPMessages.Kind(), Params: params,
+		Fingerprint: jobs.Fingerprint(org, dataset.VIPMessages.Kind(), 1, params), State: jobs.Queued, CreatedAt: at, Epoch: 1,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"exportd/internal/config"
+	"exportd/internal/dataset"
 	"exportd/internal/jobstore"
 	"exportd/jobs"
 )
@@ -163,7 +164,7 @@ func (t *traffic) submit(rank int, rows int64, callback bool) {
 	seq := int(t.seq.Add(1))
 	from := t.began.AddDate(-1, 0, 0).Add(time.Duration(seq) * time.Microsecond) // no two are equal
 	sub := jobs.Submission{
-		OrgID: fmt.Sprintf("org-%06d", rank), KeyID: "key", Kind: jobs.KindMessages, IdempotencyKey: strconv.Itoa(seq),
+		OrgID: fmt.Sprintf("org-%06d", rank), KeyID: "key", Kind: dataset.VIPMessages.Kind(), IdempotencyKey: strconv.Itoa(seq),
 		Params: jobs.Params{
 			"workspaceId": fmt.Sprintf("workspace-%06d", rank), "mediumId": "rows-" + strconv.FormatInt(rows, 10), "from": from, "to": t.began,
 			"profile": jobs.ProfileRFC4180,

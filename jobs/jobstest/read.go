@@ -50,7 +50,7 @@ func lists(t *testing.T, b *bench) {
 	for mask := range 1 << 5 {
 		l := jobs.List{OrgID: "org", PageSize: 3}
 		for i, set := range []func(){
-			func() { l.State = jobs.Queued }, func() { l.Kind = jobs.KindUsers }, func() { l.WorkspaceID = "w" },
+			func() { l.State = jobs.Queued }, func() { l.Kind = "vip-users" }, func() { l.WorkspaceID = "w" },
 			func() { l.CreatedAfter, l.CreatedBefore = b.now().Add(-time.Hour), b.now().Add(time.Hour) },
 			func() { l.ErrorCode = jobs.CodeInternal },
 		} {
@@ -63,7 +63,7 @@ func lists(t *testing.T, b *bench) {
 			t.Errorf("List(%+v) = %v, want %v", l, got, want)
 		}
 	}
-	for name, l := range map[string]jobs.List{"another state": {State: jobs.Running}, "another kind": {Kind: jobs.KindMessages}, "another workspace": {WorkspaceID: "w2"},
+	for name, l := range map[string]jobs.List{"another state": {State: jobs.Running}, "another kind": {Kind: "vip-messages"}, "another workspace": {WorkspaceID: "w2"},
 		"later": {CreatedAfter: b.now().Add(time.Second)}, "earlier": {CreatedBefore: b.now().Add(-time.Hour)}} {
 		if got := b.pages(t, l); len(got) > 0 {
 			t.Errorf("%s has %d jobs", name, len(got))

@@ -96,7 +96,7 @@ type bench struct {
 }
 
 func request(org string, month int) jobs.Submission {
-	return jobs.Submission{OrgID: org, KeyID: "key", Kind: jobs.KindUsers, Params: jobs.Params{
+	return jobs.Submission{OrgID: org, KeyID: "key", Kind: "vip-users", Params: jobs.Params{
 		"workspaceId": "w", "mediumId": "m", "birthdayMonth": int64(month), jobs.ParamProfile: jobs.ProfileRFC4180}}
 }
 

@@ -29,9 +29,9 @@ type (
 )
 
 var columns = map[jobs.Kind]string{
-	jobs.KindUsers: "id playerId displayName avatarUrl language country ltv currency tier tags firstSeenAt lastSeenAt" +
+	"vip-users": "id playerId displayName avatarUrl language country ltv currency tier tags firstSeenAt lastSeenAt" +
 		" personalInfo.fullName personalInfo.gender personalInfo.birthday personalInfo.email personalInfo.phone personalInfo.city",
-	jobs.KindMessages: "id timestamp playerId displayName kind source text labels",
+	"vip-messages": "id timestamp playerId displayName kind source text labels",
 }
 
 // Row returns the row of a document, with CR LF, and how many of its cells were guarded.

@@ -38,7 +38,7 @@ func (s *Stack) Stored(tb testing.TB, kind jobs.Kind) []Row {
 		tb.Fatal(err)
 	}
 	begin, collection, documents := end.AddDate(0, 0, -31), "VipUsers/", data.Users()
-	if kind == jobs.KindMessages {
+	if kind == "vip-messages" {
 		collection, documents = "VipMessages/", data.Messages()
 	}
 	var rows []Row
@@ -47,7 +47,7 @@ func (s *Stack) Stored(tb testing.TB, kind jobs.Kind) []Row {
 		if fields["workspaceId"] != s.WorkspaceID || fields["mediumId"] != s.MediumID {
 			continue
 		}
-		if kind == jobs.KindMessages {
+		if kind == "vip-messages" {
 			at, ok := fields["timestamp"].(time.Time)
 			if !ok || at.Before(begin) || !at.Before(end) {
 				continue
@@ -58,7 +58,7 @@ func (s *Stack) Stored(tb testing.TB, kind jobs.Kind) []Row {
 		rows = append(rows, Row{strings.TrimPrefix(d.Path, collection), fields})
 	}
 	slices.SortFunc(rows, func(a, b Row) int {
-		if kind == jobs.KindMessages {
+		if kind == "vip-messages" {
 			return cmp.Or(b.Fields["timestamp"].(time.Time).Compare(a.Fields["timestamp"].(time.Time)), cmp.Compare(a.ID, b.ID))
 		}
 		return cmp.Or(number(b.Fields["ltv"]).Cmp(number(a.Fields["ltv"])), cmp.Compare(a.ID, b.ID))
@@ -133,7 +133,7 @@ func decode(v *firestorepb.Value) any {
 
 // Header is the documented header row of a kind, written out here on purpose.
 func Header(kind jobs.Kind) string {
-	if kind == jobs.KindMessages {
+	if kind == "vip-messages" {
 		return "id,timestamp,playerId,displayName,kind,source,text,labels"
 	}
 	return "id,playerId,displayName,avatarUrl,language,country,ltv,currency,tier,tags,firstSeenAt,lastSeenAt," +
