@@ -14,6 +14,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"exportd/internal/dataset"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
@@ -249,7 +250,7 @@ func TestContractHasAllNames(t *testing.T) {
 		codes = append(codes, string(c))
 	}
 	for name, want := range map[string][]string{
-		"State": texts(states...), "ErrorCode": texts(codes...), "Kind": texts(string("vip-users"), string("vip-messages")),
+		"State": texts(states...), "ErrorCode": texts(codes...), "Kind": texts(dataset.BuiltIn.Names()...),
 		"ContentType": texts("text", "postback", "attachment", "other"), "Profile": texts(string(jobs.ProfileRFC4180), string(jobs.ProfileExcel)),
 		"Queue": texts(string(jobs.QueueExports), string(jobs.QueueCallbacks)), "RerunMode": texts(string(jobs.Resume), string(jobs.Fresh)),
 		"CallbackState": texts(string(jobs.CallbackPending), string(jobs.CallbackDelivered), string(jobs.CallbackExhausted), string(jobs.CallbackBlocked),

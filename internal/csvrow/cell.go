@@ -56,31 +56,88 @@ const (
 	highs = 0x8080808080808080
 )
 
-// copyScan copies n bytes of s to dst and says what is among them. It goes by
-// eight bytes: s and dst must have that many up to the next multiple of eight.
-func copyScan(dst, s []byte, n int) (found uint8) {
-	var control, quote, comma, split, high uint64
-	for ; n > 8; n -= 8 {
+// copyScan copies s, of eight bytes and more, to dst, and says what may be among them: high bits in special for
+// control characters and what class knows, in high for bytes of 0x80 and above. It goes by eight bytes, the last
+// of which may be some that it has seen.
+func copyScan(dst, s []byte) (special, high uint64) {
+	n := len(s)
+	end, to := s[n-8:n], dst[n-8:n]
+	for len(s) > 8 && len(dst) > 8 {
 		w := binary.LittleEndian.Uint64(s)
 		binary.LittleEndian.PutUint64(dst, w)
+		if w&highs == 0 {
+			special |= asciiMarks(w)
+		} else {
+			special |= marks(w)
+			high |= w
+		}
 		s, dst = s[8:], dst[8:]
+	}
+	w := binary.LittleEndian.Uint64(end)
+	binary.LittleEndian.PutUint64(to, w)
+	if w&highs == 0 {
+		return special | asciiMarks(w), high
+	}
+	return special | marks(w), high | w
+}
+
+// copyShort is copyScan for n bytes, eight at most; s and dst must have eight.
+func copyShort(dst, s []byte, n int) (special, high uint64) {
+	w := binary.LittleEndian.Uint64(s)
+	binary.LittleEndian.PutUint64(dst, w)
+	end := 8 * uint(n)
+	w = w&(1<<end-1) | ones*' '<<end // what is behind the n does not count; a shift by 64 gives 0
+	if w&highs == 0 {
+		return asciiMarks(w), 0
+	}
+	return marks(w), w
+}
+
+// copyLabel copies n bytes as copyScan and copyShort do, for an element of a list. It reports whether nothing in it is
+// to be quoted, cleaned, guarded or escaped.
+func copyLabel(dst, s []byte, n int) bool {
+	odd := func(w uint64) uint64 { return asciiMarks(w) | ((w ^ ones*'\\') - ones) | w }
+	if n <= 8 {
+		w := binary.LittleEndian.Uint64(s)
+		binary.LittleEndian.PutUint64(dst, w)
+		end := 8 * uint(n)
+		return odd(w&(1<<end-1)|ones*' '<<end)&highs == 0
+	}
+	var found uint64
+	end, to := s[n-8:n], dst[n-8:n]
+	for len(s) > 8 && len(dst) > 8 {
+		w := binary.LittleEndian.Uint64(s)
+		binary.LittleEndian.PutUint64(dst, w)
+		found |= odd(w)
+		s, dst = s[8:], dst[8:]
+	}
+	w := binary.LittleEndian.Uint64(end)
+	binary.LittleEndian.PutUint64(to, w)
+	return (found|odd(w))&highs == 0
+}
+
+// marks has a high bit set if a byte of w is a control character, a double quote, a comma, or one that splits means.
+func marks(w uint64) uint64 {
+	return below(w, ' ') | below(w^ones*'"', 1) | below(w^ones*',', 1) | splits(w)
+}
+
+// asciiMarks is marks for bytes below 0x80, in half the steps: control characters and the double quote come to
+// stand side by side, and nothing is to be taken out of the differences.
+func asciiMarks(w uint64) uint64 {
+	quote, comma := w^ones*2, w^ones*','
+	return (quote - ones*('"'^2+1)) | (comma - ones) | (w+ones*(0x80-';'))&^(w+ones*(0x80-'?')) | (w + ones*(0x80-'|'))
+}
+
+// scan says what is among the bytes of s.
+func scan(s []byte) (found uint8) {
+	var control, quote, comma, split, high uint64
+	for ; len(s) >= 8; s = s[8:] {
+		w := binary.LittleEndian.Uint64(s)
 		control |= below(w, ' ')
 		quote |= below(w^ones*'"', 1)
 		comma |= below(w^ones*',', 1)
 		split |= splits(w)
 		high |= w
-	}
-	w := binary.LittleEndian.Uint64(s)
-	binary.LittleEndian.PutUint64(dst, w)
-	end := 8 * uint(n)
-	w = w&(1<<end-1) | ones*' '<<end // what is behind the n does not count; a shift by 64 gives 0
-	control |= below(w, ' ')
-	quote |= below(w^ones*'"', 1)
-	comma |= below(w^ones*',', 1)
-	split |= splits(w)
-	high |= w
-	if (control|quote|comma|split|high)&highs == 0 {
-		return 0
 	}
 	if control&highs != 0 {
 		found = hasControl
@@ -97,17 +154,17 @@ func copyScan(dst, s []byte, n int) (found uint8) {
 	if high&highs != 0 {
 		found |= hasHigh
 	}
-	return found
+	return found | scanBytes(s)
 }
 
 // below has a high bit set if a byte of w is below limit, by the usual trick;
 // which byte it is it does not tell.
 func below(w uint64, limit byte) uint64 { return (w - ones*uint64(limit)) &^ w }
 
-// splits has a high bit set if a byte of w is one of ; < = > ? or of | } ~ and DEL: those
-// that matter and their neighbours, in half the steps. Behind a byte of 0x80 and above it may have one too.
+// splits has a high bit set if a byte of w is one of ; < = > or of | } ~ and DEL: those
+// that matter and their neighbours, in half the steps. Behind a byte of 0x80 and above, from which something is carried, it may have one too.
 func splits(w uint64) uint64 {
-	return (w+ones*(0x80-';'))&^(w+ones*(0x80-'@')) | (w+ones*(0x80-'|'))&^w
+	return (w+ones*(0x80-';'))&^(w+ones*(0x80-'?')) | (w+ones*(0x80-'|'))&^w
 }
 
 // scanBytes says what is among the bytes of s, one by one.
@@ -122,17 +179,21 @@ func scanBytes(s []byte) (found uint8) {
 // package comment says. It may read behind s, up to its capacity.
 func (e *Encoder) appendCell(dst, s []byte) []byte {
 	n, at := len(s), len(dst)
-	if n == 0 {
+	var special, high uint64
+	switch {
+	case n > 8 && n <= cap(dst)-at:
+		special, high = copyScan(dst[at:at+n], s)
+	case n == 0:
 		return dst
-	}
-	whole := (n + 7) &^ 7
-	if whole > cap(s) || whole > cap(dst)-at {
+	case n <= 8 && cap(s) >= 8 && cap(dst)-at >= 8:
+		special, high = copyShort(dst[at:at+8], s[:8], n)
+	default:
 		return e.appendOdd(dst, s, scanBytes(s))
 	}
-	found := copyScan(dst[at:at+whole], s[:whole], n)
-	if first[s[0]] == 0 && (found == 0 || found == hasHigh && valid(s)) { // most cells
+	if first[s[0]] == 0 && special&highs == 0 && (high&highs == 0 || valid(s)) { // most cells
 		return dst[:at+n]
 	}
+	found := scan(s)
 	if found&hasControl != 0 {
 		found = scanBytes(s)
 	}

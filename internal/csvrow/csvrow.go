@@ -48,8 +48,6 @@
 package csvrow
 
 import (
-	"bytes"
-
 	"exportd/internal/dataset"
 	"exportd/internal/vip/wire"
 )
@@ -112,16 +110,21 @@ func (e *Encoder) AppendCells(dst []byte, r *Row) ([]byte, error) {
 	dst = e.appendID(dst, r.ID())
 	for i := 1; i < len(e.columns); i++ {
 		dst = append(dst, ',')
-		b := r.Cell(i)
+		at := r.cells[i]
+		if at.text != 0 {
+			dst = e.appendCell(dst, r.doc[at.text:at.to])
+			continue
+		}
+		b := r.at(at.span)
 		if len(b) == 0 {
 			continue
 		}
-		if text, ok := wire.Text(b); ok {
-			dst = e.appendCell(dst, text)
-			continue
-		}
 		var ok bool
-		if dst, ok = e.printer.AppendShortTime(dst, b); ok {
+		if items, short := wire.ShortArray(b); short && e.columns[i].Type == dataset.Array {
+			if dst, ok = appendPlainList(dst, items); ok {
+				continue
+			}
+		} else if dst, ok = e.printer.AppendShortTime(dst, b); ok {
 			continue
 		}
 		v, err := wire.Parse(b)
@@ -167,9 +170,6 @@ func (e *Encoder) appendValue(dst []byte, v wire.Value) ([]byte, error) {
 
 // appendList appends an array as a cell of its elements joined with semicolons.
 func (e *Encoder) appendList(dst []byte, v wire.Value) ([]byte, error) {
-	if dst, ok := appendPlainList(dst, v); ok {
-		return dst, nil
-	}
 	start := len(dst)
 	items := wire.Elements(v)
 	for first := true; items.Next(); first = false {
@@ -199,21 +199,19 @@ func (e *Encoder) appendList(dst []byte, v wire.Value) ([]byte, error) {
 // appendPlainList is appendList for what labels and tags mostly are: texts with nothing to
 // escape, to quote or to guard, also where an import takes each for a cell. ok is false, and
 // dst as it came, for any other.
-func appendPlainList(dst []byte, v wire.Value) (_ []byte, ok bool) {
+func appendPlainList(dst []byte, items wire.Items) (_ []byte, ok bool) {
 	start := len(dst)
-	items := wire.Elements(v)
 	for items.Next() {
 		text, ok := wire.Text(items.Value)
 		n := len(text)
-		whole := (n + 7) &^ 7
-		if !ok || n == 0 || whole > cap(text) || 1+whole > cap(dst)-len(dst) || first[text[0]] != 0 {
+		if !ok || n == 0 || cap(text) < 8 || 1+max(n, 8) > cap(dst)-len(dst) || first[text[0]] != 0 {
 			return dst[:start], false
 		}
 		if len(dst) > start {
 			dst = append(dst, ';')
 		}
 		at := len(dst)
-		if copyScan(dst[at:at+whole], text[:whole], n) != 0 || bytes.IndexByte(text, '\\') >= 0 {
+		if !copyLabel(dst[at:at+max(n, 8)], text[:max(n, 8)], n) {
 			return dst[:start], false
 		}
 		dst = dst[:at+n]

@@ -1,6 +1,7 @@
 package csvrow
 
 import (
+	"encoding/binary"
 	"strings"
 
 	"exportd/internal/dataset"
@@ -28,6 +29,24 @@ type field struct {
 	column int     // none: it has no column
 	inner  *fields // of a map that has columns
 	next   *field  // the one that came after it in the document before
+
+	// head is how an entry of it begins, up to the tag of the value, and mask the bits that count: to
+	// compare these takes less than to call for comparing texts, field by field. A longer key has a head that none has.
+	head, mask [2]uint64
+}
+
+func newField(key string) *field {
+	f := &field{key: key, column: none, mask: [2]uint64{^uint64(0), ^uint64(0)}}
+	if n := 2 + len(key) + 1; n <= 16 {
+		var head, mask [16]byte
+		head[0], head[1], head[n-1] = tagKey, byte(len(key)), tagValue
+		copy(head[2:], key)
+		copy(mask[:n], "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")
+		for i := range f.head {
+			f.head[i], f.mask[i] = binary.LittleEndian.Uint64(head[8*i:]), binary.LittleEndian.Uint64(mask[8*i:])
+		}
+	}
+	return f
 }
 
 const (
@@ -56,8 +75,8 @@ func (fs *fields) add(path []string, column int) {
 	fs.columns = append(fs.columns, column)
 	f := fs.byKey[path[0]]
 	if f == nil {
-		f = &field{key: path[0], column: none}
-		fs.byKey[path[0]] = f
+		f = newField(path[0])
+		fs.byKey[f.key] = f
 	}
 	if len(path) == 1 {
 		f.column = column
@@ -69,13 +88,26 @@ func (fs *fields) add(path []string, column int) {
 	f.inner.add(path[1:], column)
 }
 
-// after gives the field key that comes after at. Documents of a collection have their fields in the same
-// order nearly always, so the one that came there before is tried first.
-func (fs *fields) after(at *field, key []byte) *field {
-	if f := at.next; f != nil && string(key) == f.key {
-		return f
+// begins reports whether an entry that begins as b, of 16 bytes, is one of the field.
+func (f *field) begins(b []byte) bool {
+	return (binary.LittleEndian.Uint64(b)^f.head[0])&f.mask[0]|(binary.LittleEndian.Uint64(b[8:])^f.head[1])&f.mask[1] == 0
+}
+
+// after gives the field of the entry doc[i:end], which comes after at, and where the length of its value is. nil says nothing.
+func (fs *fields) after(at *field, doc []byte, i, end int) (*field, int) {
+	e := doc[i:end]
+	if len(e) < 4 || e[0] != tagKey || e[1] >= 0x80 {
+		return nil, 0
 	}
-	return fs.find(at, key)
+	v := 2 + int(e[1])
+	if v+2 > len(e) || e[v] != tagValue {
+		return nil, 0
+	}
+	key := e[2:v]
+	if f := at.next; f != nil && string(key) == f.key { // one with a longer key, or at the document's end
+		return f, i + v + 1
+	}
+	return fs.find(at, key), i + v + 1
 }
 
 // find looks a field up and remembers that it comes after at.
@@ -86,7 +118,7 @@ func (fs *fields) find(at *field, key []byte) *field {
 	case fs.strange == maxStrange || len(key) > maxKey:
 		return &fs.first // one without a column
 	default:
-		f = &field{key: string(key), column: none}
+		f = newField(string(key))
 		fs.byKey[f.key] = f
 		fs.strange++
 	}
@@ -98,24 +130,30 @@ func (fs *fields) find(at *field, key []byte) *field {
 // serves many documents, one after the other; it refers to the last.
 type Row struct {
 	doc   []byte
-	name  span
-	cells []span
+	id    span
+	cells []cell
 }
 
 // span is a place in a document; the zero span is none.
 type span struct{ from, to uint32 }
 
+// cell is where a value is and, if it is a text as encoders write it, where that begins; else text is 0.
+type cell struct {
+	span
+	text uint32
+}
+
 // Forget lets go of the document.
-func (r *Row) Forget() { r.doc, r.name, r.cells = nil, span{}, r.cells[:0] }
+func (r *Row) Forget() { r.doc, r.id, r.cells = nil, span{}, r.cells[:0] }
 
 func (r *Row) at(s span) []byte { return r.doc[s.from:s.to] }
 
 // ID is the id of the document.
-func (r *Row) ID() []byte { return wire.ID(r.at(r.name)) }
+func (r *Row) ID() []byte { return r.at(r.id) }
 
 // Cell is the bytes of the google.firestore.v1.Value of a column, none for a missing one. The first
 // column, the id, has none.
-func (r *Row) Cell(column int) []byte { return r.at(r.cells[column]) }
+func (r *Row) Cell(column int) []byte { return r.at(r.cells[column].span) }
 
 // place is where part is, a slice of the document with the capacity that the
 // document has: both end at the same byte of memory.
@@ -126,11 +164,11 @@ func (r *Row) place(part []byte) span {
 
 func (r *Row) reset(columns int) {
 	if cap(r.cells) < columns {
-		r.cells = make([]span, columns)
+		r.cells = make([]cell, columns)
 	}
 	r.cells = r.cells[:columns]
 	clear(r.cells)
-	r.name = span{}
+	r.id = span{}
 }
 
 // Split finds the cells of doc, the bytes of a google.firestore.v1.Document. The
@@ -185,34 +223,37 @@ func (r *Row) locate(of *fields, i, end int, entry byte) bool {
 		}
 		switch tag {
 		case entry:
-			e := doc[i:end]
-			if len(e) < 4 || e[0] != tagKey || e[1] >= 0x80 {
+			// Documents of a collection have their fields in the same order nearly always, so the one that
+			// came there before is tried first.
+			if f := at.next; f != nil && i+16 <= len(r.doc) && f.begins(r.doc[i:i+16]) {
+				at, i = f, i+len(f.key)+3
+			} else if at, i = of.after(at, doc, i, end); at == nil {
 				return false
 			}
-			v := 2 + int(e[1])
-			if v+2 > len(e) || e[v] != tagValue {
+			// Behind the value's tag: its length, its bytes.
+			if i >= end {
 				return false
 			}
-			from, size := v+2, int(e[v+1])
+			size := int(doc[i])
+			i++
 			if size >= 0x80 {
-				if from >= len(e) || e[from] >= 0x80 {
+				if i >= end || doc[i] >= 0x80 {
 					return false
 				}
-				size = size&0x7f | int(e[from])<<7
-				from++
+				size = size&0x7f | int(doc[i])<<7
+				i++
 			}
-			if from+size != len(e) {
+			if i+size != end {
 				return false
 			}
-			at = of.after(at, e[2:v])
 			if at.column >= 0 {
-				r.cells[at.column] = span{uint32(i + from), uint32(end)}
+				r.cells[at.column] = cell{span{uint32(i), uint32(end)}, wire.TextAt(doc, i, end)}
 			}
-			if at.inner != nil && !r.locateMap(at.inner, i+from, end) {
+			if at.inner != nil && !r.locateMap(at.inner, i, end) {
 				return false
 			}
 		case tagName:
-			r.name = span{uint32(i), uint32(end)}
+			r.id = span{uint32(end - len(wire.ID(doc[i:end]))), uint32(end)}
 		case tagCreated, tagUpdated:
 		default:
 			return false
@@ -234,7 +275,7 @@ func (r *Row) locateMap(of *fields, from, end int) bool {
 		n, at = n&0x7f|int(b[2])<<7, 3
 	}
 	for _, c := range of.columns {
-		if r.cells[c] != (span{}) {
+		if r.cells[c] != (cell{}) {
 			return false
 		}
 	}
@@ -251,7 +292,7 @@ func (r *Row) walk(of *fields) error {
 	if err := doc.Err(); err != nil {
 		return err
 	}
-	r.name = r.place(doc.Name)
+	r.id = r.place(wire.ID(doc.Name))
 	return r.walkMaps(maps)
 }
 
@@ -261,7 +302,8 @@ func (r *Row) note(f *field, value []byte, maps map[*fields][]byte) {
 		return
 	}
 	if f.column >= 0 {
-		r.cells[f.column] = r.place(value)
+		at := r.place(value)
+		r.cells[f.column] = cell{at, wire.TextAt(r.doc, int(at.from), int(at.to))}
 	}
 	if f.inner != nil {
 		maps[f.inner] = value

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"exportd/internal/csvrow/csvrowtest"
+	"exportd/internal/dataset"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -317,7 +318,7 @@ func TestPlanAnyKeys(t *testing.T) {
 func checkPlan(t *testing.T, tb *table, target int64) (largest int64) {
 	t.Helper()
 	tb.sort()
-	plan, err := New(tb, nil, Config{PartRows: target, MaxParts: 1000}).Plan(t.Context(), &jobs.Job{Kind: "vip-users", SnapshotTime: time.Unix(1, 0)})
+	plan, err := New(tb, nil, Config{PartRows: target, MaxParts: 1000}).Plan(t.Context(), &jobs.Job{Kind: "vip-users", Columns: dataset.VIPUsers.Version, SnapshotTime: time.Unix(1, 0)})
 	if err != nil {
 		t.Fatalf("Plan() = %v", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
+	"exportd/internal/dataset"
 	"exportd/internal/export"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/objectstore"
@@ -99,7 +100,7 @@ var instant = time.Date(2026, 3, 4, 12, 34, 56, 789_000_000, time.UTC)
 
 func newJob() *jobs.Job {
 	return &jobs.Job{
-		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org-1", Kind: "vip-users", State: jobs.Running, Epoch: 1, SnapshotTime: instant,
+		ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org-1", Kind: "vip-users", Columns: dataset.VIPUsers.Version, State: jobs.Running, Epoch: 1, SnapshotTime: instant,
 		Params: jobs.Params{"workspaceId": "ws1", "mediumId": "m1", "profile": jobs.ProfileRFC4180, "formulaGuard": true},
 	}
 }

@@ -163,7 +163,7 @@ func TestPlanner(t *testing.T) {
 				filter["from"], filter["to"] = skewDay, skewDay.AddDate(0, 0, 31)
 			}
 			s.write(t, cloud.Firestore, filter.Text("workspaceId"))
-			s.check(t, reader, &jobs.Job{Kind: s.dataset().Kind(), OrgID: filter.Text("workspaceId"), Params: filter})
+			s.check(t, reader, &jobs.Job{Kind: s.dataset().Kind(), Columns: s.dataset().Version, OrgID: filter.Text("workspaceId"), Params: filter})
 		})
 	}
 }

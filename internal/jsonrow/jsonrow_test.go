@@ -62,7 +62,7 @@ func judge(kind, id string, m map[string]any) map[string]any {
 func TestRows(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(11, 12))
-	for _, d := range dataset.BuiltIn {
+	for _, d := range []*dataset.Dataset{dataset.VIPUsers, dataset.VIPMessages} { // those that the judge knows
 		e := jsonrow.NewEncoder(d)
 		for range 3000 {
 			fields := csvrowtest.RandomFields(r, nil)

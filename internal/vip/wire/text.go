@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"math"
 	"slices"
 	"strconv"
@@ -19,8 +20,8 @@ const maxDepth = 64
 // long run. The zero Printer is ready. It is not safe for concurrent use.
 type Printer struct {
 	entries []entry  // sorts the keys of maps, as a stack while maps nest
-	day     int64    // the day that date spells, as days since 1970 plus one; 0 = none
-	date    [27]byte // 2006-01-02T00:00:00.000000Z
+	day     int64    // when the day begins that date spells, in seconds since 1970
+	date    [27]byte // 2006-01-02T00:00:00.000000Z, or nothing yet
 }
 
 type entry struct{ key, value []byte }
@@ -55,6 +56,10 @@ func AppendDouble(dst []byte, f float64) []byte {
 		return append(dst, "Infinity"...)
 	case math.IsInf(f, -1):
 		return append(dst, "-Infinity"...)
+	case abs < 1e13 && (abs >= 0.01 || f == 0 && !math.Signbit(f)):
+		if n := int64(math.RoundToEven(abs * 100)); float64(n)/100 == abs {
+			return appendHundredths(dst, uint64(n), f < 0)
+		}
 	case abs != 0 && (abs < 1e-6 || abs >= 1e21):
 		dst = strconv.AppendFloat(dst, f, 'e', -1, 64)
 		// 1e-07 is written 1e-7, as in JSON.
@@ -81,6 +86,23 @@ func (p *Printer) AppendShortTime(dst, b []byte) (_ []byte, ok bool) {
 	return p.appendTime(dst, int64(seconds), nanos), true
 }
 
+// appendHundredths appends n/100. As it has at most 15 digits, no other decimal of as many is the same double, and so
+// none is shorter: amounts of money need no search for the shortest.
+func appendHundredths(dst []byte, n uint64, negative bool) []byte {
+	if negative {
+		dst = append(dst, '-')
+	}
+	dst = strconv.AppendUint(dst, n/100, 10)
+	switch rest := n % 100; {
+	case rest == 0:
+	case rest%10 == 0:
+		dst = append(dst, '.', '0'+byte(rest/10))
+	default:
+		dst = append(dst, '.', '0'+byte(rest/10), '0'+byte(rest%10))
+	}
+	return dst
+}
+
 const secondsPerDay = 24 * 60 * 60
 
 // appendTime appends a time in UTC with microseconds, rounded down. The date
@@ -89,23 +111,25 @@ func (p *Printer) appendTime(dst []byte, seconds int64, nanos int32) []byte {
 	// 0001-01-01 to 9999-12-31 is all that Firestore stores.
 	seconds = min(max(seconds, -62135596800), 253402300799)
 	micros := uint32(min(max(nanos, 0), 999_999_999)) / 1000
-	day := seconds / secondsPerDay
-	rest := uint32(seconds - day*secondsPerDay)
-	if seconds < day*secondsPerDay {
-		day--
-		rest = uint32(seconds - day*secondsPerDay)
-	}
-	if p.day != day+1 || p.day == 0 {
-		copy(p.date[:], "0000-00-00T00:00:00.000000Z")
-		time.Unix(day*secondsPerDay, 0).UTC().AppendFormat(p.date[:0], time.DateOnly)
-		p.day = day + 1
+	rest := uint64(seconds - p.day)
+	if rest >= secondsPerDay || p.date[0] == 0 {
+		rest = uint64((seconds%secondsPerDay + secondsPerDay) % secondsPerDay)
+		p.day = seconds - int64(rest)
+		year, month, d := time.Unix(p.day, 0).UTC().Date() // of four digits; users' times are on any day
+		p.date = [27]byte([]byte("0000-00-00T00:00:00.000000Z"))
+		put2(p.date[0:], uint32(year/100))
+		put2(p.date[2:], uint32(year%100))
+		put2(p.date[5:], uint32(month))
+		put2(p.date[8:], uint32(d))
 	}
 	n := len(dst)
-	dst = append(dst, p.date[:]...)
-	t := dst[n : n+len(p.date)]
-	put2(t[11:], rest/3600)
-	put2(t[14:], rest/60%60)
-	put2(t[17:], rest%60)
+	dst = slices.Grow(dst, len(p.date))[:n+len(p.date)]
+	t := (*[27]byte)(dst[n:])
+	*t = p.date
+	second := uint32(rest)
+	put2(t[11:], second/3600)
+	put2(t[14:], second/60%60)
+	put2(t[17:], second%60)
 	put2(t[20:], micros/10000)
 	put2(t[22:], micros/100%100)
 	put2(t[24:], micros%100)
@@ -113,10 +137,15 @@ func (p *Printer) appendTime(dst []byte, seconds int64, nanos int32) []byte {
 }
 
 // put2 writes two decimal digits.
-func put2(b []byte, n uint32) {
-	_ = b[1]
-	b[0], b[1] = '0'+byte(n/10), '0'+byte(n%10)
-}
+func put2(b []byte, n uint32) { binary.LittleEndian.PutUint16(b, digits[n&127]) }
+
+// digits are the two digits of each number below 100, the first one low.
+var digits = func() (table [128]uint16) {
+	for n := range 100 {
+		table[n] = uint16('0'+n/10) | uint16('0'+n%10)<<8
+	}
+	return table
+}()
 
 // appendJSON appends v as compact JSON.
 func (p *Printer) appendJSON(dst []byte, v Value, depth int) ([]byte, error) {

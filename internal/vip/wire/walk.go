@@ -1,5 +1,11 @@
 package wire
 
+import (
+	"encoding/binary"
+	"math"
+	"math/bits"
+)
+
 // Walk steps through the entries of a document or of a map value. Its slices
 // refer to the walked bytes. It is a value, so a walk costs no allocation.
 type Walk struct {
@@ -133,6 +139,15 @@ type Items struct {
 // Elements starts a walk over the elements of a value of kind [Array].
 func Elements(v Value) Items { return Items{msg: v.Data} }
 
+// ShortArray is a short cut of [Parse] and [Elements] for the bytes of an array as encoders write it, up to 127 bytes of
+// elements. ok false says nothing.
+func ShortArray(b []byte) (items Items, ok bool) {
+	if len(b) < 2 || b[0] != tagArray || b[1] >= 0x80 || int(b[1]) != len(b)-2 {
+		return Items{}, false
+	}
+	return Items{msg: b[2:]}, true
+}
+
 // Next moves to the next element. It returns false at the end and at
 // malformed bytes; [Items.Err] tells which.
 func (it *Items) Next() bool {
@@ -164,9 +179,18 @@ func (it *Items) Err() error {
 	return nil
 }
 
-// ID returns the last segment of a document's resource name.
+// ID returns the last segment of a document's resource name. It looks for the slash before it by eight
+// bytes: every row has one, and a loop over its bytes took longer than to copy it.
 func ID(name []byte) []byte {
-	for i := len(name) - 1; i >= 0; i-- {
+	const lows, slashes = 0x7f7f7f7f7f7f7f7f, 0x2f2f2f2f2f2f2f2f
+	i := len(name)
+	for ; i >= 8; i -= 8 {
+		w := binary.LittleEndian.Uint64(name[i-8:]) ^ slashes
+		if none := (w&lows + lows) | w | lows; none != math.MaxUint64 { // a high bit is unset where a byte is a slash
+			return name[i-bits.LeadingZeros64(^none)/8:]
+		}
+	}
+	for i--; i >= 0; i-- {
 		if name[i] == '/' {
 			return name[i+1:]
 		}

@@ -174,6 +174,26 @@ func Text(b []byte) (s []byte, ok bool) {
 	return b[from:], n == len(b)-from
 }
 
+// TextAt is Text for the value doc[from:to]: it gives where the text begins, 0 if it says nothing.
+func TextAt(doc []byte, from, to int) uint32 {
+	if to-from < 4 || doc[from] != tagString&0x7f|0x80 || doc[from+1] != tagString>>7 {
+		return 0
+	}
+	n := int(doc[from+2])
+	from += 3
+	if n >= 0x80 {
+		if doc[from] >= 0x80 {
+			return 0
+		}
+		n = n&0x7f | int(doc[from])<<7
+		from++
+	}
+	if n != to-from {
+		return 0
+	}
+	return uint32(from)
+}
+
 func parse(b []byte) (Value, error) {
 	var v Value
 	for i := 0; i < len(b); {

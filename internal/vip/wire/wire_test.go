@@ -1,9 +1,13 @@
 package wire_test
 
 import (
+	"bytes"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,7 +146,8 @@ func compare(t *testing.T, got wire.Value, want *firestorepb.Value) {
 // TestTimes: every form that a timestamp has on the wire.
 func TestTimes(t *testing.T) {
 	t.Parallel()
-	for _, seconds := range []int64{0, 1, 127, 128, 1 << 27, 1<<28 - 1, 1 << 28, 1_780_000_000, 1<<35 - 1, 1 << 35, 253402300799, -1, -62135596800} {
+	var shared wire.Printer // remembers the day of the time before
+	for _, seconds := range []int64{0, 1, 127, 128, 86_399, 86_400, -86_400, -86_401, -1, 1 << 27, 1<<28 - 1, 1 << 28, 1_780_000_000, 1<<35 - 1, 1 << 35, 253402300799, -1, -62135596800} {
 		for _, nanos := range []int32{0, 1, 127, 128, 1000, 16384, 678901000, 1<<28 - 1, 1 << 28, 999999999} {
 			at := &timestamppb.Timestamp{Seconds: seconds, Nanos: nanos}
 			b, err := proto.Marshal(&firestorepb.Value{ValueType: &firestorepb.Value_TimestampValue{TimestampValue: at}})
@@ -153,11 +158,12 @@ func TestTimes(t *testing.T) {
 			if err != nil || v.Kind != wire.Time || int64(v.Num) != seconds || v.Nanos != nanos {
 				t.Errorf("Parse(%v) = %+v, %v", at, v, err)
 			}
-			var p wire.Printer
-			text, err := p.Append(nil, v)
-			want := time.Unix(seconds, int64(nanos)).UTC().Format("2006-01-02T15:04:05.000000Z")
-			if err != nil || string(text) != want {
-				t.Errorf("Append(%v) = %s, %v, want %s", at, text, err, want)
+			for _, p := range []*wire.Printer{new(wire.Printer), &shared, &shared} {
+				text, err := p.Append(nil, v)
+				want := time.Unix(seconds, int64(nanos)).UTC().Format("2006-01-02T15:04:05.000000Z")
+				if err != nil || string(text) != want {
+					t.Errorf("Append(%v) = %s, %v, want %s", at, text, err, want)
+				}
 			}
 		}
 	}
@@ -205,4 +211,40 @@ func TestMalformed(t *testing.T) {
 			t.Errorf("%s: Response() = %v, want %v", name, err, wire.ErrMalformed)
 		}
 	}
+}
+
+// FuzzID compares the search by eight bytes with the library's.
+func FuzzID(f *testing.F) {
+	for _, name := range []string{"", "/", "a", "c/id", "projects/p/databases/(default)/documents/VipMessages/0123456789abcdef", "/.23456.", "x/./......", "a/bbbbbbb", "a/bbbbbbbb", "/\x80\xaf\xff......."} {
+		f.Add([]byte(name))
+	}
+	f.Fuzz(func(t *testing.T, name []byte) {
+		if got, want := wire.ID(name), name[bytes.LastIndexByte(name, '/')+1:]; string(got) != string(want) {
+			t.Errorf("ID(%q) = %q, want %q", name, got, want)
+		}
+	})
+}
+
+// FuzzDouble compares the short way of printing amounts with the library's.
+func FuzzDouble(f *testing.F) {
+	for _, v := range []float64{0, math.Copysign(0, -1), 0.01, 0.005, 0.015, 1.005, 0.07, 1234.5, -1234.56, 99999999999999.99, 9999999999999.99, 1e13, 1e13 - 0.01, 1e15, 0.1 + 0.2, 1e-7, 1e21, math.Inf(1), math.NaN(), 5e-324} {
+		f.Add(v, int64(v*100))
+	}
+	f.Fuzz(func(t *testing.T, any float64, n int64) {
+		for _, v := range []float64{any, float64(n) / 100, math.Nextafter(float64(n)/100, 0), float64(n) / 1000} {
+			want := "NaN"
+			switch {
+			case math.IsInf(v, 0):
+				want = map[bool]string{true: "Infinity", false: "-Infinity"}[v > 0]
+			case !math.IsNaN(v):
+				want = strconv.FormatFloat(v, 'f', -1, 64)
+				if abs := math.Abs(v); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+					want = strings.Replace(strconv.FormatFloat(v, 'e', -1, 64), "e-0", "e-", 1)
+				}
+			}
+			if got := string(wire.AppendDouble(nil, v)); got != want {
+				t.Errorf("AppendDouble(%x) = %s, want %s", v, got, want)
+			}
+		}
+	})
 }
