@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -23,6 +24,13 @@ func NewBatch(r BatchRequest, now time.Time) *Batch {
 		ID: NewID(), Schema: OldestSchema, Rev: NewToken(), Filter: r.Filter, Mode: r.Mode, MaxPerSecond: r.MaxPerSecond,
 		Actor: r.Actor, Reason: r.Reason, CreatedAt: now, WakeAt: now, Skipped: map[string]int{},
 	}
+}
+
+// Copy shares nothing with the batch that a transition changes.
+func (b *Batch) Copy() *Batch {
+	again := *b
+	again.Skipped = maps.Clone(b.Skipped)
+	return &again
 }
 
 // BatchTx is one transaction on a batch, as Tx is on a job: each method changes Batch or returns an

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,6 +65,13 @@ type Callback struct {
 	Tries    []CallbackAttempt `firestore:"tries"` // the last MaxTries
 	LastCode int               `firestore:"lastCode"`
 	LapsesAt time.Time         `firestore:"exportLapsesAt,omitempty"` // as Part.LapsesAt
+}
+
+// Copy shares nothing with the delivery that a transition changes.
+func (cb *Callback) Copy() *Callback {
+	again := *cb
+	again.Tries = slices.Clone(cb.Tries)
+	return &again
 }
 
 // MaxTries bounds the tries that a callback document remembers: the whole schedule of 10

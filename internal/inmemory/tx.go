@@ -134,8 +134,8 @@ func (s *Store) deliveries() []jobs.Callback {
 	slices.SortFunc(all, func(a, b jobs.Callback) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
 	})
-	for i := range all {
-		all[i].Tries = slices.Clone(all[i].Tries)
+	for i, cb := range all {
+		all[i] = *cb.Copy()
 	}
 	return all
 }
@@ -155,21 +155,19 @@ func (s *Store) ListCallbacks(_ context.Context, l jobs.CallbackList) ([]*jobs.C
 func (s *Store) UpdateCallback(_ context.Context, id, actor string, fn func(*jobs.CallbackTx) error) (*jobs.Callback, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	cb, ok := s.callbacks[id]
-	if !ok || s.lapsed(cb.LapsesAt) {
+	was, ok := s.callbacks[id]
+	if !ok || s.lapsed(was.LapsesAt) {
 		return nil, fmt.Errorf("callback %s: %w", id, jobs.ErrNotFound)
 	}
-	cb.Tries = slices.Clone(cb.Tries)
-	tx := &jobs.CallbackTx{Policy: s.cfg.Policy, Now: s.now(), Actor: actor, Callback: &cb}
+	cb := was.Copy()
+	tx := &jobs.CallbackTx{Policy: s.cfg.Policy, Now: s.now(), Actor: actor, Callback: cb}
 	if err := fn(tx); err != nil {
 		return nil, err
 	}
-	s.callbacks[id] = cb
+	s.callbacks[id] = *cb
 	s.note(cb.JobID, tx.Events)
 	s.wrote(callbackKey(id))
-	again := cb
-	again.Tries = slices.Clone(cb.Tries)
-	return &again, nil
+	return cb.Copy(), nil
 }
 
 // CreateBatch stores a batch that a worker takes up.
@@ -178,13 +176,7 @@ func (s *Store) CreateBatch(_ context.Context, r jobs.BatchRequest) (*jobs.Batch
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.batches[b.ID] = *b
-	return copied(*b), nil
-}
-
-func copied(b jobs.Batch) *jobs.Batch {
-	again := b
-	again.Skipped = maps.Clone(b.Skipped)
-	return &again
+	return b.Copy(), nil
 }
 
 // Batch gets a batch with the number of jobs that it has run again so far.
@@ -195,7 +187,7 @@ func (s *Store) Batch(_ context.Context, id string) (*jobs.Batch, int64, error) 
 	if !ok {
 		return nil, 0, fmt.Errorf("get batch %s: %w", id, jobs.ErrNotFound)
 	}
-	return copied(b), int64(len(s.sorted(func(j *jobs.Job) bool { return j.BatchID == id }))), nil
+	return b.Copy(), int64(len(s.sorted(func(j *jobs.Job) bool { return j.BatchID == id }))), nil
 }
 
 // Batches lists the latest, newest first.
@@ -214,7 +206,7 @@ func (s *Store) listBatches(limit int, fits func(*jobs.Batch) bool, order func(a
 	defer s.mu.Unlock()
 	for _, b := range s.batches {
 		if fits(&b) {
-			out = append(out, copied(b))
+			out = append(out, b.Copy())
 		}
 	}
 	slices.SortFunc(out, order)
@@ -229,12 +221,12 @@ func (s *Store) UpdateBatch(_ context.Context, id string, fn func(*jobs.BatchTx)
 	if !ok {
 		return nil, fmt.Errorf("get batch %s: %w", id, jobs.ErrNotFound)
 	}
-	b := copied(was)
+	b := was.Copy()
 	if err := fn(jobs.NewBatchTx(s.cfg.Now(), b)); err != nil {
 		return nil, err
 	}
 	s.batches[id] = *b
-	return copied(*b), nil
+	return b.Copy(), nil
 }
 
 // Receivers gives what is remembered of an org's addresses, in their order.
