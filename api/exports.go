@@ -12,6 +12,7 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
+	"exportd/internal/tracing"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
@@ -32,7 +33,7 @@ func (s *Server) export(d *dataset.Dataset) endpoint {
 		if err := s.gate(ctx, d, caller.OrgID, submission.Params); err != nil {
 			return err
 		}
-		submitted, err := s.submit(ctx, submission, maxAge)
+		submitted, err := s.submitTraced(ctx, submission, maxAge)
 		if errors.Is(err, jobs.ErrIdempotencyMismatch) {
 			return invalid("Idempotency-Key", typeOnly, map[string]any{"value": submission.IdempotencyKey}, "was used with other parameters in the last 24 hours")
 		}
@@ -53,6 +54,23 @@ func (s *Server) export(d *dataset.Dataset) endpoint {
 		}
 		return s.answerExport(c, job, applied, finished)
 	}
+}
+
+// submitTraced is submit as a step of the request's trace, from which the job's work goes on: one that
+// was there before has a trace of its own.
+func (s *Server) submitTraced(ctx context.Context, submission jobs.Submission, maxAge time.Duration) (jobs.Submitted, error) {
+	ctx, span := tracing.Start(ctx, tracing.Step{Name: "submit", Kind: tracing.Producer})
+	defer span.End()
+	submission.Trace = tracing.Traceparent(ctx)
+	submitted, err := s.submit(ctx, submission, maxAge)
+	if err != nil {
+		return submitted, err
+	}
+	span.Set(tracing.Job(submitted.Job.ID), tracing.Reused(submitted.Reused))
+	if submitted.Reused {
+		span.Link(submitted.Job.Trace)
+	}
+	return submitted, nil
 }
 
 // submit finds or makes the job of a request. One whose file is lost answers no other request, and none

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"exportd/internal/telemetry"
+	"exportd/internal/tracing"
 )
 
 // observation is what is known about a request for its log line. No query string, no
@@ -106,6 +107,7 @@ func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
 		route = "none"
 	}
 	method := methodLabel(c.Request.Method)
+	endSpan(c, o, status)
 	s.metrics.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
 	s.metrics.seconds.WithLabelValues(route).Observe(took.Seconds())
 
@@ -135,7 +137,7 @@ func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
 			RemoteIP: o.client.String(), UserAgent: shorten(c.Request.UserAgent()), Protocol: c.Request.Proto,
 		}),
 	}
-	fields = append(fields, telemetry.TraceFields(c.Request.Header, s.traceProject)...)
+	fields = append(fields, s.traceFields(c, o)...)
 	for name, value := range map[string]string{"org_id": o.orgID, "key_id": o.keyID, "job_id": o.jobID, "target_key_id": o.targetKeyID} {
 		if value != "" {
 			fields = append(fields, zap.String(name, value))
@@ -154,6 +156,31 @@ func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
 		fields = append(fields, zap.NamedError("warning", o.warning))
 	}
 	line.Write(fields...)
+}
+
+// traceFields lead from a line to its trace: that of the request's span, else what the caller says. Nobody
+// is believed before it is known who asks.
+func (s *Server) traceFields(c *gin.Context, o *observation) []zap.Field {
+	if o.keyID == "" {
+		return nil
+	}
+	if trace, span := tracing.IDs(c.Request.Context()); trace != "" {
+		return telemetry.SpanFields(trace, span, s.traceProject)
+	}
+	return telemetry.TraceFields(c.Request.Header, s.traceProject)
+}
+
+// endSpan ends the span of a request that had one.
+func endSpan(c *gin.Context, o *observation, status int) {
+	span := tracing.From(c.Request.Context())
+	span.Set(tracing.Status(status))
+	if o.jobID != "" {
+		span.Set(tracing.Job(o.jobID))
+	}
+	if status >= http.StatusInternalServerError {
+		span.Fail(strconv.Itoa(status))
+	}
+	span.End()
 }
 
 // methods are those that HTTP has; what else a request calls its method is "other" in

@@ -6,6 +6,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
+	"exportd/internal/tracing"
 	"exportd/jobs"
 )
 
@@ -84,7 +85,9 @@ func (s *Server) opsRerun(c *gin.Context, caller *apikey.Key) error {
 	observe(c).jobID = j.ID
 	var really jobs.RerunMode
 	j, err = s.update(c, caller, j.ID, func(tx *jobs.Tx) (err error) {
+		tracing.From(c.Request.Context()).Link(tx.Job.Trace)
 		really, err = tx.Rerun(mode, reason)
+		tx.BelongTo(tracing.Traceparent(c.Request.Context()))
 		return err
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
+	"exportd/internal/tracing"
 )
 
 // endpoint answers a request, or returns an error that becomes the answer.
@@ -157,6 +158,10 @@ func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 	o.orgID, o.keyID = caller.OrgID, caller.ID
 	a.orgID = caller.OrgID
 	isKnown(c.Request)
+	// Before this, what the caller says of a trace is not believed; watch ends the span.
+	if traced, span := s.tracer.Request(c.Request.Context(), c.Request.Header, arrived, r.method, r.path, tracing.Org(caller.OrgID)); span != nil {
+		c.Request = c.Request.WithContext(traced)
+	}
 	c.Set(admissionKey, a)
 	if err := a.address(caller); err != nil {
 		return err

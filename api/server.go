@@ -20,6 +20,7 @@ import (
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
 	"exportd/internal/jsonrow"
+	"exportd/internal/tracing"
 	"exportd/internal/version"
 	"exportd/internal/vip"
 	"exportd/internal/webhook"
@@ -53,6 +54,8 @@ type Config struct {
 	// TraceProject is the Google Cloud project that traces of requests are in; their log lines lead
 	// to none if empty.
 	TraceProject string
+	// Tracer makes the spans of authenticated requests; none if nil.
+	Tracer *tracing.Tracer
 	// Metrics is where the server's own metrics go; nowhere if nil. No route shows them: the API's
 	// port is open to all.
 	Metrics prometheus.Registerer
@@ -128,6 +131,7 @@ type Server struct {
 
 	traceProject string
 
+	tracer    *tracing.Tracer
 	metrics   *metrics
 	strangers *strangers
 	readiness *readiness
@@ -174,7 +178,7 @@ func New(c Config) (*Server, error) {
 		datasets: c.Datasets, encoders: map[*dataset.Dataset]*jsonrow.Pool{},
 		keys: c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Proved: c.ProvedKeys, Nonces: c.Nonces, PrivilegedV1: c.PrivilegedV1}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
-		traceProject: c.TraceProject, metrics: m, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive, build: c.Build,
+		traceProject: c.TraceProject, tracer: c.Tracer, metrics: m, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive, build: c.Build,
 		waits: newPlaces(c.MaxWaits), connected: newPlaces(c.MaxConnections),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
 		proxies: c.TrustedProxies, loopback: c.LoopbackOnly, quotas: c.Quotas,

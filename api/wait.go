@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
+	"exportd/internal/tracing"
 	"exportd/jobs"
 )
 
@@ -33,6 +34,8 @@ func (s *Server) await(c *gin.Context, caller *apikey.Key, job *jobs.Job, p pref
 	ctx, cancel := context.WithTimeout(c.Request.Context(), p.wait)
 	defer cancel()
 	defer context.AfterFunc(s.draining, cancel)()
+	ctx, span := tracing.Start(ctx, tracing.Step{Name: "wait"})
+	defer span.End()
 	began, taken := time.Now(), false
 	err = s.jobs.Watch(ctx, job.ID, func(j *jobs.Job) bool {
 		if taken = j.OrgID != caller.OrgID; taken { // by a hand: it is not this caller's any more

@@ -25,6 +25,8 @@ type Job struct {
 	Columns     int    `firestore:"columns,omitempty"`
 	Fingerprint string `firestore:"fingerprint"`
 	RequestID   string `firestore:"requestId,omitempty"`
+	// Trace is the trace of the run, as Traceparent; "" for none.
+	Trace string `firestore:"trace,omitempty"`
 
 	State State `firestore:"state"`
 	Phase Phase `firestore:"phase"`

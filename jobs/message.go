@@ -70,4 +70,6 @@ type Delivery struct {
 	Receipt string
 	// Published is when it was published; zero where the queue does not know.
 	Published time.Time
+	// Trace is that of who rang, as Job.Trace, or whatever else anybody put there.
+	Trace string
 }

@@ -9,6 +9,7 @@ type Submission struct {
 	Params                  Params
 	Columns                 int // the version of the dataset's columns
 	CallbackURL             string
+	Trace                   string // as Job.Trace
 	// IdempotencyKey, when not empty, gives the same job for the same key for 24 h, as far as
 	// Attaches allows.
 	IdempotencyKey string

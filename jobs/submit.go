@@ -14,7 +14,7 @@ func (s *Submission) Fingerprint() string {
 func NewJob(id string, s *Submission, p Policy, now time.Time) *Job {
 	now = now.UTC().Truncate(time.Microsecond)
 	return &Job{
-		ID: id, Schema: OldestSchema, Rev: NewToken(), OrgID: s.OrgID, KeyID: s.KeyID, RequestID: s.RequestID,
+		ID: id, Schema: OldestSchema, Rev: NewToken(), OrgID: s.OrgID, KeyID: s.KeyID, RequestID: s.RequestID, Trace: s.Trace,
 		Kind: s.Kind, Params: s.Params, Columns: s.Columns, Fingerprint: s.Fingerprint(), State: Queued,
 		CreatedAt: now, WakeAt: now.Add(p.RingAgain), Shard: ShardOf(id), CallbackURL: s.CallbackURL,
 		Lapses: true,

@@ -77,7 +77,7 @@ func (p *Pool) rerunPage(ctx context.Context, b *jobs.Batch, page []*jobs.Job) (
 		if err := pace.Wait(ctx); err != nil {
 			return nil, err
 		}
-		_, err = p.Store.Update(ctx, j.ID, b.Actor, func(tx *jobs.Tx) error { return tx.RerunIn(b) })
+		err = p.rerunIn(ctx, b, j)
 		refused, isRefused := errors.AsType[*jobs.RerunError](err)
 		switch {
 		case err == nil:

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"exportd/internal/tracing"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
@@ -224,11 +225,12 @@ func (p *Pool) deliver(ctx, crowd context.Context, cb *jobs.Callback, lease jobs
 	}
 	var a webhook.Attempt
 	var d webhook.Delivery
+	var trace string
 	if err == nil {
-		d, err = p.prepare(ctx, cb)
+		d, trace, err = p.prepare(ctx, cb)
 	}
 	if err == nil {
-		a = p.send(ctx, crowd, d)
+		a = p.send(ctx, crowd, cb, trace, d)
 	} else {
 		a = webhook.Attempt{StartedAt: p.Now(), Class: webhook.ClassInternalError, Err: err}
 	}
@@ -239,7 +241,10 @@ func (p *Pool) deliver(ctx, crowd context.Context, cb *jobs.Callback, lease jobs
 	p.record(ctx, cb, lease, a, known)
 }
 
-func (p *Pool) send(ctx, crowd context.Context, d webhook.Delivery) webhook.Attempt {
+func (p *Pool) send(ctx, crowd context.Context, cb *jobs.Callback, trace string, d webhook.Delivery) webhook.Attempt {
+	ctx, span := p.resume(ctx, "process callbacks", trace, claimTimes{},
+		append(tracing.Messaging(string(jobs.QueueCallbacks)), tracing.Job(cb.JobID), tracing.Org(cb.OrgID), tracing.Attempt(cb.Attempt))...)
+	defer span.End()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(crowd, cancel)()

@@ -55,11 +55,15 @@ func (p *Pool) rightsOf(ctx context.Context, cb *jobs.Callback) (rights, error) 
 	return r, nil
 }
 
-// prepare makes what one try sends, with a link to the file that is as fresh as the try.
-func (p *Pool) prepare(ctx context.Context, cb *jobs.Callback) (webhook.Delivery, error) {
+// prepare makes what one try sends, with a link to the file that is as fresh as the try. trace is that of
+// the run that the callback tells of; none if the job has been run again since.
+func (p *Pool) prepare(ctx context.Context, cb *jobs.Callback) (d webhook.Delivery, trace string, err error) {
 	r, err := p.rightsOf(ctx, cb)
 	if err != nil {
-		return webhook.Delivery{}, err
+		return d, "", err
+	}
+	if jobs.CallbackID(r.job) == cb.ID {
+		trace = r.job.Trace
 	}
 	return webhook.Delivery{URL: cb.URL, AllowedHosts: r.key.Hosts, ID: cb.ID, Compose: func(ctx context.Context, d *webhook.Delivery) (err error) {
 		if p.Now().Sub(r.at) > rightsHold {
@@ -73,7 +77,7 @@ func (p *Pool) prepare(ctx context.Context, cb *jobs.Callback) (webhook.Delivery
 		d.Timestamp, d.Secrets = p.Now(), r.key.Secrets
 		d.Body, err = p.eventBody(ctx, r.job, cb)
 		return err
-	}}, nil
+	}}, trace, nil
 }
 
 // eventBody is the body of the contract's section 5. It tells of the run that ended, also

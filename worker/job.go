@@ -10,12 +10,14 @@ import (
 
 	"exportd/internal/export"
 	"exportd/internal/telemetry"
+	"exportd/internal/tracing"
 	"exportd/jobs"
 )
 
 // handleJob claims a queued job.
 func (p *Pool) handleJob(ctx context.Context, m jobs.Message) (func(context.Context), error) {
 	var lease jobs.Lease
+	c := claimTimes{begun: time.Now()}
 	j, err := p.Store.Update(ctx, m.JobID, p.actor, func(tx *jobs.Tx) error {
 		var err error
 		lease, err = tx.Claim(p.ID)
@@ -27,7 +29,12 @@ func (p *Pool) handleJob(ctx context.Context, m jobs.Message) (func(context.Cont
 	if err != nil || j.State != jobs.Running { // over its limit, the org's job stays queued
 		return nil, err
 	}
-	return func(ctx context.Context) { p.runJob(ctx, j, lease) }, nil
+	c.ended = time.Now()
+	return func(ctx context.Context) {
+		ctx, span := p.resumeJob(ctx, "process exports", j, c)
+		defer span.End()
+		p.runJob(ctx, j, lease)
+	}, nil
 }
 
 // runJob does what a claimed job's phase asks for and records how it ended.
@@ -150,6 +157,8 @@ func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease, spen
 
 // succeed records the result. When the lease was lost the object is nobody's and deleted.
 func (p *Pool) succeed(ctx context.Context, j *jobs.Job, lease jobs.Lease, res jobs.Result) (*jobs.Job, error) {
+	ctx, span := tracing.Start(ctx, tracing.Step{Name: "commit"})
+	defer span.End()
 	done, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Succeed(lease, res) })
 	if errors.Is(err, jobs.ErrLeaseLost) {
 		ctx, cancel := detached(ctx)
@@ -180,6 +189,7 @@ func (p *Pool) end(work context.Context, j *jobs.Job, lease jobs.Lease, err erro
 			j = settled
 		}
 	}
+	p.traceEnd(work, j, -1, begun, err)
 	p.logAttempt(j, -1, begun, err, spent)
 	switch {
 	case j.State == jobs.Queued && !p.Now().Before(j.NotBefore):

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"exportd/internal/export"
+	"exportd/internal/tracing"
 	"exportd/jobs"
 )
 
@@ -16,6 +17,7 @@ import (
 func (p *Pool) handlePart(ctx context.Context, m jobs.Message) (func(context.Context), error) {
 	var part jobs.Part
 	var lease jobs.Lease
+	c := claimTimes{begun: time.Now()}
 	j, err := p.Store.UpdatePart(ctx, m.JobID, jobs.PartID(m.PlanEpoch, m.Part), p.actor, func(tx *jobs.Tx) error {
 		lease = jobs.Lease{} // of a round before
 		claimed, l, err := tx.ClaimPart(m.PlanEpoch, m.Part, p.ID)
@@ -31,17 +33,19 @@ func (p *Pool) handlePart(ctx context.Context, m jobs.Message) (func(context.Con
 	if err != nil || lease.Token == "" {
 		return nil, err
 	}
-	return func(ctx context.Context) { p.runPart(ctx, j, part, lease) }, nil
+	c.ended = time.Now()
+	return func(ctx context.Context) { p.runPart(ctx, j, part, lease, c) }, nil
 }
 
 // runPart writes a part under its lease and records how it ended. Whoever commits the last
 // part finalizes the job.
-func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease) {
+func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, c claimTimes) {
 	begun := time.Now()
+	traced, span := p.resumePart(ctx, j, &part, c)
 	var progress export.Progress
 	var next jobs.Next
 	var spent jobs.Spent
-	err := p.underLease(ctx, &progress, true, p.renewPart(part, lease), func(ctx context.Context) error {
+	err := p.underLease(traced, &progress, true, p.renewPart(part, lease), func(ctx context.Context) error {
 		res, err := p.Exporter.Write(ctx, export.Spec{
 			Job: j, Object: part.ObjectName(j, lease.Token), From: part.From, To: part.To, Rows: part.Rows, Header: part.Index == 0,
 			Yield: p.priority.yield,
@@ -53,11 +57,14 @@ func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease j
 		next, j, err = p.commitPart(ctx, j, part, lease, res)
 		return err
 	})
-	p.endPart(ctx, j, part, lease, err, begun, spent)
+	p.endPart(traced, j, part, lease, err, begun, spent)
+	span.End()
 	switch {
 	case err != nil:
 	case next.Finalize:
+		ctx, span := p.resumeJob(ctx, "finish export", j, claimTimes{})
 		p.runJob(ctx, j, next.Lease)
+		span.End()
 	case next.Ring >= 0:
 		p.ring(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: part.PlanEpoch, Part: next.Ring})
 	}
@@ -78,6 +85,8 @@ func (p *Pool) renewPart(part jobs.Part, lease jobs.Lease) renewFunc {
 // nobody's and deleted.
 func (p *Pool) commitPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, res jobs.PartResult) (jobs.Next, *jobs.Job, error) {
 	next := jobs.Next{Ring: -1}
+	ctx, span := tracing.Start(ctx, tracing.Step{Name: "commit"})
+	defer span.End()
 	done, err := p.Store.UpdatePart(ctx, j.ID, part.ID, p.actor, func(tx *jobs.Tx) error {
 		var err error
 		next, err = tx.CommitPart(part.PlanEpoch, part.Index, lease, p.ID, res)
@@ -134,6 +143,7 @@ func (p *Pool) endPart(work context.Context, j *jobs.Job, part jobs.Part, lease 
 			j = settled
 		}
 	}
+	p.traceEnd(work, j, part.Index, begun, err)
 	p.logAttempt(j, part.Index, begun, err, spent)
 }
 

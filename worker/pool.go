@@ -18,6 +18,7 @@ import (
 
 	"exportd/internal/export"
 	"exportd/internal/telemetry"
+	"exportd/internal/tracing"
 	"exportd/jobs"
 )
 
@@ -54,7 +55,7 @@ type exporter interface {
 	Lost(ctx context.Context, j *jobs.Job) (bool, error)
 }
 
-// Config is what a Pool is made of. All fields but Callbacks and Now are required.
+// Config is what a Pool is made of. All fields but Callbacks, Tracer and Now are required.
 type Config struct {
 	// ID names the worker to people and in leases.
 	ID       string
@@ -71,6 +72,8 @@ type Config struct {
 	Now       func() time.Time
 	// Metrics is told of what the pool does between the transitions; nobody is if nil.
 	Metrics *telemetry.Work
+	// Tracer makes the spans of what it does; none if nil.
+	Tracer *tracing.Tracer
 }
 
 // Pool takes jobs and parts and carries them out.

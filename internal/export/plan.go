@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/dataset"
+	"exportd/internal/tracing"
 	"exportd/internal/vip"
 	"exportd/jobs"
 )
@@ -38,7 +39,9 @@ const (
 // Plan picks the job's snapshot, unless it has one, counts its rows there and cuts them. The
 // snapshot is the time of the count by the database's clock; with point-in-time recovery, the
 // last whole minute, which stays readable for 7 days.
-func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (Plan, error) {
+func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (_ Plan, err error) {
+	ctx, span := tracing.Start(ctx, tracing.Step{Name: "plan"})
+	defer func() { endSpan(span, err) }()
 	d, q, err := e.dataset(j)
 	if err != nil {
 		return Plan{}, err
@@ -51,7 +54,10 @@ func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (Plan, error) {
 		}
 		at = now.Truncate(time.Minute)
 	}
-	rows, at, err := e.source.Count(ctx, q, vip.Range{}, at)
+	counting, counted := tracing.Start(ctx, tracing.Step{Name: "count"})
+	rows, at, err := e.source.Count(counting, q, vip.Range{}, at)
+	counted.Set(tracing.Rows(rows))
+	endSpan(counted, err)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -67,7 +73,16 @@ func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (Plan, error) {
 	}
 	plan.Parts, err = e.split(ctx, d, q, at, rows, target)
 	plan.Cutting = time.Since(begun) - plan.Counting
+	span.Set(tracing.Parts(len(plan.Parts)))
 	return plan, err
+}
+
+// endSpan ends a step of the pipeline.
+func endSpan(span *tracing.Span, err error) {
+	if err != nil {
+		span.Fail(string(jobs.AsFailure(err).Code))
+	}
+	span.End()
 }
 
 const (

@@ -29,9 +29,6 @@ type Progress struct {
 	Uploading atomic.Int64
 }
 
-// uploads adds what an upload took since begun.
-func (p *Progress) uploads(begun time.Time) { p.Uploading.Add(int64(time.Since(begun))) }
-
 // Spec is one object to write: a stretch of a job's rows.
 type Spec struct {
 	Job    *jobs.Job
@@ -70,12 +67,11 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 		buf = enc.AppendHeader(buf)
 	}
 	var rows int64
+	watch := stopwatch{progress: p}
 	flush := func() error {
-		begun := time.Now() // once in 256 KiB
-		if _, err := w.Write(buf); err != nil {
+		if err := watch.send(func() error { _, err := w.Write(buf); return err }); err != nil {
 			return err
 		}
-		p.uploads(begun)
 		p.Rows.Store(rows)
 		if n := p.Bytes.Add(int64(len(buf))); e.cfg.MaxBytes > 0 && n+j.BytesDone > e.cfg.MaxBytes {
 			return e.tooManyBytes()
@@ -83,7 +79,7 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 		buf = buf[:0]
 		return nil
 	}
-	err = e.source.Scan(ctx, q, rng, j.SnapshotTime, records.Options{}, func(doc []byte) error {
+	row := func(doc []byte) error {
 		var err error
 		if buf, err = enc.AppendRow(buf, doc); err != nil {
 			return jobs.Fail(jobs.CodeInternal, jobs.Permanent, "the source answered a document that cannot be parsed", "see the worker's log for this job id", err)
@@ -93,13 +89,17 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 			return mismatch(s.Rows, rows)
 		}
 		if s.Yield != nil && rows%yieldRows == 0 {
-			s.Yield(ctx)
+			watch.standBack(ctx, s.Yield)
 		}
 		if len(buf) < flushBytes {
 			return nil
 		}
 		return flush()
+	}
+	err = watch.scan(ctx, func(waited *time.Duration) error {
+		return e.source.Scan(ctx, q, rng, j.SnapshotTime, records.Options{Waited: waited}, row)
 	})
+	defer watch.uploaded(ctx)
 	if err != nil {
 		return jobs.PartResult{}, err
 	}
@@ -109,12 +109,10 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	if err := flush(); err != nil {
 		return jobs.PartResult{}, err
 	}
-	begun := time.Now()
-	obj, err := w.Commit(ctx)
-	if err != nil {
+	var obj objectstore.Object
+	if err := watch.send(func() error { obj, err = w.Commit(ctx); return err }); err != nil {
 		return jobs.PartResult{}, err
 	}
-	p.uploads(begun)
 	return jobs.PartResult{Object: obj.Name, Rows: rows, Size: obj.Size, CRC32C: obj.CRC32C, Guarded: enc.Guarded()}, nil
 }
 

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"exportd/internal/connection"
+	"exportd/internal/tracing"
 	"exportd/jobs"
 )
 
@@ -104,7 +105,15 @@ func (q *Queue) subscription(lane jobs.Queue) string {
 
 // Publish rings. An error means that it may not have rung; the document's wakeAt covers that.
 func (q *Queue) Publish(ctx context.Context, lane jobs.Queue, m jobs.Message) error {
-	return q.publish(ctx, lane, &pubsub.Message{Data: m.Encode()})
+	return q.publish(ctx, lane, &pubsub.Message{Data: m.Encode(), Attributes: traced(ctx)})
+}
+
+// traced are the attributes by which whoever is rung finds the trace of who rang; none without one.
+func traced(ctx context.Context) map[string]string {
+	if t := tracing.Traceparent(ctx); t != "" {
+		return map[string]string{tracing.Header: t}
+	}
+	return nil
 }
 
 func (q *Queue) publish(ctx context.Context, lane jobs.Queue, m *pubsub.Message) error {
@@ -130,7 +139,7 @@ func (q *Queue) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.De
 	}
 	out := make([]jobs.Delivery, len(res.GetReceivedMessages()))
 	for i, m := range res.GetReceivedMessages() {
-		out[i] = jobs.Delivery{Data: m.GetMessage().GetData(), Receipt: m.GetAckId()}
+		out[i] = jobs.Delivery{Data: m.GetMessage().GetData(), Receipt: m.GetAckId(), Trace: m.GetMessage().GetAttributes()[tracing.Header]}
 		if at := m.GetMessage().GetPublishTime(); at.IsValid() {
 			out[i].Published = at.AsTime()
 		}

@@ -2,7 +2,9 @@ package jobstore
 
 import (
 	"errors"
+	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,11 +23,20 @@ func salvage(doc *firestore.DocumentSnapshot, out any) (damage string) {
 	}
 	v := reflect.ValueOf(out).Elem()
 	v.SetZero()
-	if bad := fill(v, func(name string) (any, error) { return doc.DataAtPath(firestore.FieldPath{name}) }, ""); len(bad) > 0 {
+	bad := fill(v, func(name string) (any, error) { return doc.DataAtPath(firestore.FieldPath{name}) }, "")
+	if i := slices.Index(bad, traceField); i >= 0 {
+		if bad = slices.Delete(bad, i, i+1); len(bad) == 0 {
+			return "" // as if there were none
+		}
+	}
+	if len(bad) > 0 {
 		return "of another type: " + strings.Join(bad, ", ")
 	}
 	return "a field is of another type"
 }
+
+// traceField is that of jobs.Job, which is not damaged by what it holds.
+const traceField = "trace"
 
 // fill sets the fields of a struct that fit and names the others. Fields are read one by one:
 // DocumentSnapshot.Data panics at a value that the client does not know.
@@ -68,6 +79,10 @@ func within(data map[string]any) func(string) (any, error) {
 // fits sets a field to a value of its own type.
 func fits(field reflect.Value, raw any) bool {
 	v := reflect.ValueOf(raw)
+	if field.Kind() == reflect.Uint32 && v.CanInt() && v.Int() >= 0 && v.Int() <= math.MaxUint32 {
+		field.SetUint(uint64(v.Int()))
+		return true
+	}
 	if v.Kind() != field.Kind() && !(v.Kind() == reflect.Int64 && field.Kind() == reflect.Int) || !v.CanConvert(field.Type()) || v.Kind() == reflect.Slice {
 		return false
 	}
@@ -80,6 +95,7 @@ func decodeJob(doc *firestore.DocumentSnapshot) *jobs.Job {
 	job.Damage = salvage(doc, job)
 	job.ID = doc.Ref.ID
 	job.Upgrade()
+	job.DropDamagedTrace()
 	if raw, _ := doc.DataAt("shard"); raw == nil {
 		job.Shard = -1 // in none, not in the first: a transition that changes nothing else mends it
 	}

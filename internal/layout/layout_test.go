@@ -98,6 +98,8 @@ func fault(from, to string) string {
 		return "api and worker know stores and queues by the interfaces of jobs"
 	case within(to, "github.com/gin-gonic") && !within(from, "exportd/api"):
 		return "only api imports Gin"
+	case within(to, "go.opentelemetry.io") && !within(from, "exportd/internal/tracing"):
+		return "only tracing knows OpenTelemetry, and says what a span may hold"
 	case within(to, judges...) && !strings.HasSuffix(path.Base(from), "test"): // packages for tests, which TestBinaries keeps out
 		return "only tests judge by it"
 	case within(to, "exportd/internal/localcloud") && !within(from, append(workshop, "exportd/internal/localcloud")...):
@@ -150,6 +152,8 @@ func TestFault(t *testing.T) {
 		{"exportd/worker", "exportd/internal/jobqueue"},
 		{"exportd/api", "exportd/internal/jobstore"},
 		{"exportd/worker", "github.com/gin-gonic/gin"},
+		{"exportd/worker", "go.opentelemetry.io/otel/trace"},
+		{"exportd/jobs", "exportd/internal/tracing"},
 		{"exportd/internal/export", "exportd/worker"},
 		{"exportd/internal/records", "exportd/internal/jobstore"},
 		{"exportd/internal/jobqueue", "cloud.google.com/go/firestore"},

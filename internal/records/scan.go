@@ -34,6 +34,8 @@ const DefaultPageSize = 20_000
 // Options are the choices of a scan. The zero value is fine.
 type Options struct {
 	PageSize int // rows per request; default DefaultPageSize
+	// Waited, if set, gets how long rows were waited for.
+	Waited *time.Duration
 
 	fields []string // fetch only these fields; the sort field must be among them
 }
@@ -66,7 +68,11 @@ func (r *Reader) Scan(ctx context.Context, q vip.Query, rng vip.Range, at time.T
 		fetchErr = s.fetch(ctx)
 	})
 	var rowErr error
-	for b := range s.full {
+	for {
+		b, more := s.take()
+		if !more {
+			break
+		}
 		for i := range b.docs {
 			if rowErr == nil {
 				rowErr = row(b.docs[i])
@@ -81,6 +87,9 @@ func (r *Reader) Scan(ctx context.Context, q vip.Query, rng vip.Range, at time.T
 	}
 	wg.Wait()
 	cancel()
+	if opts.Waited != nil {
+		*opts.Waited = s.waited
+	}
 	if rowErr != nil {
 		return rowErr
 	}
@@ -112,9 +121,24 @@ type scan struct {
 	free chan *batch // back from it
 	made int         // batches made so far
 
+	waited time.Duration // for batches; the consumer's
+
 	keys    *vip.Keys
 	started bool // a row has arrived: key and id are the last one's
 	key, id []byte
+}
+
+// take gives the consumer the next batch. The clock is read only where there is none yet.
+func (s *scan) take() (b *batch, more bool) {
+	select {
+	case b, more = <-s.full:
+		return b, more
+	default:
+	}
+	begun := time.Now()
+	b, more = <-s.full
+	s.waited += time.Since(begun)
+	return b, more
 }
 
 // fetch gets page after page.

@@ -55,11 +55,16 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 	if wait == 0 {
 		wait = -1 // "do not wait" to the API, where 0 is the default
 	}
+	tracer, err := openTracer(cfg, "exportd-api", log)
+	if err != nil {
+		return err
+	}
+	defer tracer.Close()
 	store := c.Store.Within(api.CommitWithin)
 	server, err := api.New(api.Config{
 		Keys: keys.Lookup, ProvedKeys: keys, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: store, Queue: c.Queue, Objects: c.Objects, Operations: store, Logger: log, Checks: checks, Alive: c.guards.apiAlive, Build: version.Get(),
 		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: proxies,
-		Datasets: cfg.Datasets, PrivilegedV1: cfg.PrivilegedV1, MaxConnections: cfg.MaxConnections, Metrics: c.metrics, TraceProject: cfg.ProjectID,
+		Datasets: cfg.Datasets, PrivilegedV1: cfg.PrivilegedV1, MaxConnections: cfg.MaxConnections, Metrics: c.metrics, TraceProject: cfg.ProjectID, Tracer: tracer,
 		LoopbackOnly: cfg.Env == "development" && loopback.IsHost(l.Addr().String()),
 		IPRate:       api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst},
 		KeyRate:      api.Rate{PerSecond: float64(cfg.RateKey), Burst: cfg.RateKeyBurst},

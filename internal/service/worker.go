@@ -27,6 +27,11 @@ func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logg
 		return err
 	}
 	defer keys.Close()
+	tracer, err := openTracer(cfg, "exportd-worker", log)
+	if err != nil {
+		return err
+	}
+	defer tracer.Close()
 	watching, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -36,7 +41,7 @@ func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logg
 	defer stop()
 	pool := worker.New(withCrashes(worker.Config{
 		ID: cfg.WorkerID, Store: c.Store, Queue: c.Queue, Exporter: exporter, Log: log,
-		JobSlots: cfg.JobSlots, PartSlots: cfg.PartSlots, Drain: cfg.Drain, Callbacks: callbacks,
+		JobSlots: cfg.JobSlots, PartSlots: cfg.PartSlots, Drain: cfg.Drain, Callbacks: callbacks, Tracer: tracer,
 		Metrics: c.work,
 	}))
 	if err := register(c.metrics, append(slots(pool), c.work)...); err != nil {

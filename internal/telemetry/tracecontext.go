@@ -13,6 +13,11 @@ import (
 // strangers write them.
 func TraceFields(h http.Header, project string) []zap.Field {
 	trace, span := traceOf(h)
+	return SpanFields(trace, span, project)
+}
+
+// SpanFields gives a span that is known, as Cloud Logging wants it.
+func SpanFields(trace, span, project string) []zap.Field {
 	if trace == "" || project == "" {
 		return nil
 	}

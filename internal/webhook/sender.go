@@ -14,6 +14,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"exportd/internal/tracing"
 )
 
 // DefaultUserAgent is sent when SenderConfig names none.
@@ -115,6 +117,8 @@ func (e *composeError) Unwrap() error { return e.error }
 func (s *Sender) Send(ctx context.Context, d Delivery) Attempt {
 	a := Attempt{StartedAt: s.cfg.Now()}
 	start := time.Now()
+	ctx, span := tracing.Start(ctx, tracing.Step{Name: http.MethodPost, Kind: tracing.Client, Attrs: []tracing.Attr{tracing.Method(http.MethodPost), tracing.Server(d.URL)}})
+	defer span.End()
 	limited, cancel := context.WithTimeout(ctx, s.limits.Total)
 	defer cancel()
 	err := s.send(limited, d, &a)
@@ -125,6 +129,12 @@ func (s *Sender) Send(ctx context.Context, d Delivery) Attempt {
 		if ctx.Err() != nil && a.Class != ClassBlocked {
 			a.Class = ClassInterrupted
 		}
+	}
+	if a.Status > 0 {
+		span.Set(tracing.Status(a.Status))
+	}
+	if !a.Delivered() {
+		span.Fail(string(a.Class))
 	}
 	return a
 }
@@ -195,6 +205,9 @@ func (s *Sender) request(ctx context.Context, target Target, d Delivery) (*http.
 		HeaderID:        {d.ID},
 		HeaderTimestamp: {unixSeconds(d.Timestamp)},
 		HeaderSignature: {signature},
+	}
+	if t := tracing.Traceparent(ctx); t != "" {
+		req.Header["Traceparent"] = []string{t}
 	}
 	return req, nil
 }

@@ -1,0 +1,102 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"exportd/internal/tracing"
+	"exportd/jobs"
+)
+
+// tracedParts is of how many parts of a job the steps are traced, at most: those of a thousand would make
+// a trace of 6,000 spans, which nobody reads and some collectors cut. Of the others there is a span only
+// when they fail.
+const tracedParts = 64
+
+// tracesPart picks the parts that are traced, evenly: the same on each worker and at each attempt.
+func tracesPart(j *jobs.Job, index int) bool {
+	every := (j.PartsTotal + tracedParts - 1) / tracedParts
+	return every <= 1 || index%every == 0
+}
+
+// claimTimes are when a claim was begun and committed.
+type claimTimes struct{ begun, ended time.Time }
+
+type rungKey struct{}
+
+// rung notes in whose trace a doorbell was rung.
+func (p *Pool) rung(ctx context.Context, trace string) context.Context {
+	if p.Tracer == nil || trace == "" {
+		return ctx
+	}
+	return context.WithValue(ctx, rungKey{}, trace)
+}
+
+// resume begins the span of claimed work in the trace of its job, with a link to who rang.
+func (p *Pool) resume(ctx context.Context, name string, trace string, c claimTimes, attrs ...tracing.Attr) (context.Context, *tracing.Span) {
+	step := tracing.Step{Name: name, Kind: tracing.Consumer, At: c.begun, Attrs: append(attrs, tracing.Worker(p.ID))}
+	if rang, ok := ctx.Value(rungKey{}).(string); ok {
+		step.Links = []string{rang}
+	}
+	ctx, span := p.Tracer.Resume(ctx, trace, step)
+	if !c.begun.IsZero() {
+		tracing.Past(ctx, tracing.Step{Name: "claim", At: c.begun}, c.ended)
+	}
+	return ctx, span
+}
+
+func jobAttrs(lane jobs.Queue, j *jobs.Job) []tracing.Attr {
+	return append(tracing.Messaging(string(lane)), tracing.Job(j.ID), tracing.Org(j.OrgID), tracing.Dataset(string(j.Kind)), tracing.Attempt(j.Attempt))
+}
+
+// resumeJob begins the span of an attempt at a job.
+func (p *Pool) resumeJob(ctx context.Context, name string, j *jobs.Job, c claimTimes) (context.Context, *tracing.Span) {
+	return p.resume(ctx, name, j.Trace, c, jobAttrs(jobs.QueueExports, j)...)
+}
+
+// resumePart begins the span of an attempt at a part, if that is traced.
+func (p *Pool) resumePart(ctx context.Context, j *jobs.Job, part *jobs.Part, c claimTimes) (context.Context, *tracing.Span) {
+	if !tracesPart(j, part.Index) {
+		return tracing.Without(ctx), nil
+	}
+	return p.resume(ctx, "process parts", j.Trace, c, append(jobAttrs(jobs.QueueParts, j), tracing.Part(part.Index), tracing.Rows(part.Rows))...)
+}
+
+// rerunIn runs a job of a batch again, which begins another trace.
+func (p *Pool) rerunIn(ctx context.Context, b *jobs.Batch, j *jobs.Job) error {
+	traced, span := p.Tracer.Begin(ctx, tracing.Step{
+		Name: "rerun", Kind: tracing.Producer, Links: []string{j.Trace}, Attrs: []tracing.Attr{tracing.Job(j.ID), tracing.Org(j.OrgID)},
+	})
+	defer span.End()
+	_, err := p.Store.Update(ctx, j.ID, b.Actor, func(tx *jobs.Tx) error {
+		err := tx.RerunIn(b)
+		tx.BelongTo(tracing.Traceparent(traced))
+		return err
+	})
+	if err != nil {
+		span.Fail(string(jobs.AsFailure(err).Code))
+	}
+	return err
+}
+
+// traceEnd says in the span of ctx how an attempt ended. A part that failed, and had none, gets one.
+func (p *Pool) traceEnd(ctx context.Context, j *jobs.Job, part int, begun time.Time, err error) {
+	span := tracing.From(ctx)
+	if part < 0 {
+		span.Set(tracing.State(string(j.State)), tracing.Rows(j.RowsDone), tracing.Bytes(j.BytesDone))
+		if j.PartsTotal > 0 {
+			span.Set(tracing.Parts(j.PartsTotal), tracing.TracedParts(min(j.PartsTotal, tracedParts)))
+		}
+	}
+	if err == nil {
+		return
+	}
+	code := string(jobs.AsFailure(err).Code)
+	if span == nil && part >= 0 {
+		_, span = p.Tracer.Resume(ctx, j.Trace, tracing.Step{
+			Name: "process parts", Kind: tracing.Consumer, At: begun, Attrs: append(jobAttrs(jobs.QueueParts, j), tracing.Part(part), tracing.Worker(p.ID)),
+		})
+		defer span.End()
+	}
+	span.Fail(code)
+}
