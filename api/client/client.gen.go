@@ -259,11 +259,13 @@ type BatchFilter struct {
 	ErrorCode *ErrorCode `json:"errorCode,omitempty"`
 
 	// FileLost `succeeded` jobs whose file is not in storage; `mode` is `fresh`. Files found lost before are `state: expired, errorCode: FILE_LOST`.
-	FileLost    *bool  `json:"fileLost,omitempty"`
-	Kind        *Kind  `json:"kind,omitempty"`
-	OrgID       *ID    `json:"orgId,omitempty"`
-	State       *State `json:"state,omitempty"`
-	WorkspaceID *ID    `json:"workspaceId,omitempty"`
+	FileLost *bool `json:"fileLost,omitempty"`
+
+	// Kind The dataset that was exported. A job outlives its dataset: the name may be of one that is no longer served.
+	Kind        *JobKind `json:"kind,omitempty"`
+	OrgID       *ID      `json:"orgId,omitempty"`
+	State       *State   `json:"state,omitempty"`
+	WorkspaceID *ID      `json:"workspaceId,omitempty"`
 }
 
 // CallbackFilter All members must match.
@@ -387,7 +389,9 @@ type Job struct {
 	// GuardedCells Cells that `formulaGuard` put a `'` into.
 	GuardedCells *int64 `json:"guardedCells"`
 	JobID        JobID  `json:"jobId"`
-	Kind         Kind   `json:"kind"`
+
+	// Kind The dataset that was exported. A job outlives its dataset: the name may be of one that is no longer served.
+	Kind JobKind `json:"kind"`
 
 	// Params The request, normalised. What was not asked for is left out.
 	Params    Params   `json:"params"`
@@ -420,7 +424,9 @@ type JobBase struct {
 	// GuardedCells Cells that `formulaGuard` put a `'` into.
 	GuardedCells *int64 `json:"guardedCells"`
 	JobID        JobID  `json:"jobId"`
-	Kind         Kind   `json:"kind"`
+
+	// Kind The dataset that was exported. A job outlives its dataset: the name may be of one that is no longer served.
+	Kind JobKind `json:"kind"`
 
 	// Params The request, normalised. What was not asked for is left out.
 	Params    Params   `json:"params"`
@@ -446,6 +452,9 @@ type JobError struct {
 
 // JobID defines model for JobId.
 type JobID = string
+
+// JobKind The dataset that was exported. A job outlives its dataset: the name may be of one that is no longer served.
+type JobKind = Kind
 
 // JobResult defines model for JobResult.
 type JobResult struct {
@@ -523,14 +532,16 @@ type OpsJob struct {
 	FinishedAt      *time.Time `json:"finishedAt"`
 
 	// GuardedCells Cells that `formulaGuard` put a `'` into.
-	GuardedCells  *int64     `json:"guardedCells"`
-	Interruptions int        `json:"interruptions"`
-	JobID         JobID      `json:"jobId"`
-	KeyID         string     `json:"keyId"`
-	Kind          Kind       `json:"kind"`
-	LeaseUntil    *time.Time `json:"leaseUntil"`
-	NotBefore     *time.Time `json:"notBefore"`
-	OrgID         string     `json:"orgId"`
+	GuardedCells  *int64 `json:"guardedCells"`
+	Interruptions int    `json:"interruptions"`
+	JobID         JobID  `json:"jobId"`
+	KeyID         string `json:"keyId"`
+
+	// Kind The dataset that was exported. A job outlives its dataset: the name may be of one that is no longer served.
+	Kind       JobKind    `json:"kind"`
+	LeaseUntil *time.Time `json:"leaseUntil"`
+	NotBefore  *time.Time `json:"notBefore"`
+	OrgID      string     `json:"orgId"`
 
 	// Owner Worker that holds the lease.
 	Owner *string `json:"owner"`
