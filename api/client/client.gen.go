@@ -259,13 +259,11 @@ type BatchFilter struct {
 	ErrorCode *ErrorCode `json:"errorCode,omitempty"`
 
 	// FileLost `succeeded` jobs whose file is not in storage; `mode` is `fresh`. Files found lost before are `state: expired, errorCode: FILE_LOST`.
-	FileLost *bool `json:"fileLost,omitempty"`
-
-	// Kind The dataset that was exported. A job outlives its dataset: the name may be of one that is no longer served.
-	Kind        *JobKind `json:"kind,omitempty"`
-	OrgID       *ID      `json:"orgId,omitempty"`
-	State       *State   `json:"state,omitempty"`
-	WorkspaceID *ID      `json:"workspaceId,omitempty"`
+	FileLost    *bool  `json:"fileLost,omitempty"`
+	Kind        *Kind  `json:"kind,omitempty"`
+	OrgID       *ID    `json:"orgId,omitempty"`
+	State       *State `json:"state,omitempty"`
+	WorkspaceID *ID    `json:"workspaceId,omitempty"`
 }
 
 // CallbackFilter All members must match.

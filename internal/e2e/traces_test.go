@@ -52,7 +52,7 @@ func TestTraceOfAnExport(t *testing.T) {
 	t.Parallel()
 	c := tracingtest.Start(t)
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())
-	env := append(append(c.Env(), callbackSettings...), "EXPORTD_PART_ROWS=145")
+	env := append(append(c.Env(), callbackSettings...), "EXPORTD_PART_ROWS=100")
 	s := e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 100, Messages: 2500}, env...)
 	for _, worker := range []string{"w1", "w2"} {
 		e2etest.Worker(t, exportd, hosts, append(env, "EXPORTD_WORKER_ID="+worker)...)

@@ -323,7 +323,7 @@ func TestPartsOfOneProcessShareCommits(t *testing.T) {
 // due lists what is due now, in all shards.
 func (b bench) due(t *testing.T, kind jobs.DueKind) (names []jobs.Message) {
 	t.Helper()
-	page, err := b.Due(t.Context(), kind, jobs.AllShards(), b.clock.now(), 100, nil)
+	page, err := b.Due(t.Context(), kind, jobs.AllShards(), b.clock.now(), 1000, nil)
 	if err != nil {
 		t.Fatalf("Due = %v", err)
 	}
