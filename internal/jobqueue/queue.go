@@ -17,6 +17,7 @@ import (
 	"cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/api/option"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -68,7 +69,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	opts := cfg.Guard.ClientOptions()
 	// One connection each for topics and subscriptions: what a Pull learns holds for the next.
 	// A worker has a Pull for each lane, and short calls beside.
-	opts = append(opts, option.WithGRPCConnectionPool(1))
+	opts = append(opts, option.WithGRPCConnectionPool(1), option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(wholeAnswers)))
 	if cfg.Emulator != "" {
 		opts = append(opts, connection.EmulatorOptions(cfg.Emulator)...)
 	}
@@ -196,15 +197,13 @@ func (q *Queue) Bury(ctx context.Context, lane jobs.Queue, d jobs.Delivery, reas
 }
 
 func classify(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) { // of the context, not of an answer
+		return fmt.Errorf("%w: %w", jobs.ErrUnavailable, err)
+	}
 	switch status.Code(err) {
-	case codes.OK:
-		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("%w: %w", jobs.ErrUnavailable, err)
-		}
-		return err
 	case codes.NotFound:
 		return fmt.Errorf("%w (run exportd setup?): %w", jobs.ErrUnavailable, err)
-	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Internal, codes.Aborted:
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Internal, codes.Aborted, codes.DataLoss:
 		return fmt.Errorf("%w: %w", jobs.ErrUnavailable, err)
 	}
 	return err
