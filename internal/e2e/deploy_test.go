@@ -292,12 +292,16 @@ func (d *deployment) allEnded(t *testing.T) {
 		d.awaitFile(t, id) // also those that the batch has run again
 		awaitCallback(t, d.Caller(), id, "delivered")
 	}
+	// Callbacks are sent at least once: what a worker that goes has posted and not recorded is posted again,
+	// under the same id. Four workers went.
 	d.receiver.mu.Lock()
+	again := 0
 	for id, n := range d.receiver.delivered {
-		if n != 1 {
+		if again += n - 1; n > 1+4 {
 			t.Errorf("callback %s was delivered %d times", id, n)
 		}
 	}
+	t.Logf("%d callbacks, %d deliveries again", len(d.receiver.delivered), again)
 	d.receiver.mu.Unlock()
 	var stats struct {
 		Jobs        map[string]int64
