@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"exportd/internal/vip/wire"
+	"exportd/jobs"
 )
 
 // Position is a place in the order of a query's rows: at the document ID among
@@ -201,7 +202,7 @@ func OlderThan(t time.Time) (Position, error) {
 	// Stored times are whole microseconds: the newest older one is the last
 	// microsecond that begins before t.
 	last := t.UTC().Add(-time.Nanosecond).Truncate(time.Microsecond)
-	if last.Year() < 1 || last.Year() > 9999 {
+	if !jobs.ValidTime(last) {
 		return Position{}, ErrBadPosition
 	}
 	return Position{Key: TimeKey(last)}, nil

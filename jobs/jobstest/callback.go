@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,21 +44,11 @@ func (b *bench) updateCallback(t *testing.T, id string, fn func(*jobs.CallbackTx
 func oneDelivery(t *testing.T, b *bench) {
 	cb := b.delivery(t, "org")
 	b.pass(3 * time.Second)
-	var won atomic.Int64
-	var all sync.WaitGroup
-	for range 6 {
-		all.Go(func() {
-			_, err := b.UpdateCallback(context.Background(), cb.ID, "test", func(tx *jobs.CallbackTx) error { _, err := tx.Claim("w"); return err })
-			switch {
-			case err == nil:
-				won.Add(1)
-			case !errors.Is(err, jobs.ErrNotDue):
-				t.Errorf("Claim = %v, want nil or ErrNotDue", err)
-			}
-		})
-	}
-	all.Wait()
-	if n := won.Load(); n != 1 {
+	n := race(t, 6, jobs.ErrNotDue, func(int) error {
+		_, err := b.UpdateCallback(context.Background(), cb.ID, "test", func(tx *jobs.CallbackTx) error { _, err := tx.Claim("w"); return err })
+		return err
+	})
+	if n != 1 {
 		t.Errorf("%d of 6 claims stood, want 1", n)
 	}
 	_, err := b.UpdateCallback(t.Context(), cb.ID, "test", func(tx *jobs.CallbackTx) error {

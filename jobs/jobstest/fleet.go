@@ -77,22 +77,12 @@ func batchPageOnce(t *testing.T, b *bench) {
 	} else {
 		page = p.Next
 	}
-	var won atomic.Int64
-	var all sync.WaitGroup
-	for range 4 {
-		all.Go(func() {
-			_, err := b.UpdateBatch(context.Background(), made.ID, func(tx *jobs.BatchTx) error { return tx.Advance("", 1, nil, page) })
-			switch {
-			case err == nil:
-				won.Add(1)
-			case !errors.Is(err, jobs.ErrLeaseLost):
-				t.Errorf("Advance = %v, want nil or ErrLeaseLost", err)
-			}
-		})
-	}
-	all.Wait()
-	if got, _, err := b.Batch(t.Context(), made.ID); err != nil || won.Load() != 1 || got.Matched != 1 || got.Cursor != page {
-		t.Errorf("%d of 4 counted the page: %+v, %v", won.Load(), got, err)
+	n := race(t, 4, jobs.ErrLeaseLost, func(int) error {
+		_, err := b.UpdateBatch(context.Background(), made.ID, func(tx *jobs.BatchTx) error { return tx.Advance("", 1, nil, page) })
+		return err
+	})
+	if got, _, err := b.Batch(t.Context(), made.ID); err != nil || n != 1 || got.Matched != 1 || got.Cursor != page {
+		t.Errorf("%d of 4 counted the page: %+v, %v", n, got, err)
 	}
 }
 

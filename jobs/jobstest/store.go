@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,6 +94,25 @@ func (c *clock) pass(d time.Duration) {
 type bench struct {
 	Store
 	*clock
+}
+
+// race tries n times at once and counts the tries that stand; all others must fail with lost.
+func race(t *testing.T, n int, lost error, try func(i int) error) int {
+	t.Helper()
+	var won atomic.Int64
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			switch err := try(i); {
+			case err == nil:
+				won.Add(1)
+			case !errors.Is(err, lost):
+				t.Errorf("try %d of %d = %v, want nil or %v", i, n, err, lost)
+			}
+		})
+	}
+	all.Wait()
+	return int(won.Load())
 }
 
 func request(org string, month int) jobs.Submission {

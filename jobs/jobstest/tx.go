@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,21 +86,11 @@ func commitsWhole(t *testing.T, b *bench) {
 
 func oneClaim(t *testing.T, b *bench) {
 	id := b.job(t, "org", 1)
-	var won atomic.Int64
-	var all sync.WaitGroup
-	for i := range 8 {
-		all.Go(func() {
-			_, err := b.Update(context.Background(), id, "test", func(tx *jobs.Tx) error { _, err := tx.Claim(fmt.Sprint(i)); return err })
-			switch {
-			case err == nil:
-				won.Add(1)
-			case !errors.Is(err, jobs.ErrNotDue):
-				t.Errorf("Claim = %v, want nil or ErrNotDue", err)
-			}
-		})
-	}
-	all.Wait()
-	if n := won.Load(); n != 1 {
+	n := race(t, 8, jobs.ErrNotDue, func(i int) error {
+		_, err := b.Update(context.Background(), id, "test", func(tx *jobs.Tx) error { _, err := tx.Claim(fmt.Sprint(i)); return err })
+		return err
+	})
+	if n != 1 {
 		t.Errorf("%d of 8 claims stood, want 1", n)
 	}
 }
