@@ -33,6 +33,9 @@ const (
 	defaultMisses = 3
 	// defaultMinTimeout: a call that was given less time says nothing of its connection.
 	defaultMinTimeout = time.Second
+	// defaultProbation: a connection is not blamed for what it is told in its first 10 s. Calls that
+	// a service refuses for a reason of their own cost a connection in 10 s at most.
+	defaultProbation = 10 * time.Second
 )
 
 // ErrSilent is the cause of a context that its owner ended because an answer did not come.
@@ -41,10 +44,11 @@ var ErrSilent = errors.New("no answer came")
 // Guard watches over the connections to one service. Safe for concurrent use. The zero value
 // is ready.
 type Guard struct {
-	// Misses and MinTimeout are 3 and 1 s if 0.
-	Misses     int
-	MinTimeout time.Duration
-	// Lost is told of each connection that is ended because it brings no answers; may be nil.
+	// Misses, MinTimeout and Probation are 3, 1 s and 10 s if 0.
+	Misses                int
+	MinTimeout, Probation time.Duration
+	// Lost is told of each connection that is ended because it brings no answers, or none but garbled
+	// ones; may be nil.
 	Lost func(addr string)
 	// Called is told of each call when it was answered; may be nil. Of what a stream brings after that it
 	// is told now and then, by calls without a method: nothing is done for each row.
@@ -64,10 +68,12 @@ type Guard struct {
 // guarded is a connection.
 type guarded struct {
 	net.Conn
-	g      *Guard
-	heard  atomic.Int64 // Unix ns at which bytes last came, at first that of its opening
-	misses int          // under Guard.mu, as is since
-	since  int64        // Unix ns at which the first missed call of a row began
+	g       *Guard
+	opened  time.Time
+	heard   atomic.Int64 // Unix ns at which bytes last came, at first that of its opening
+	misses  int          // under Guard.mu, as are the next two
+	since   int64        // Unix ns at which the first missed call of a row began
+	garbled int          // calls in a row that ended in a way in which no service ends them
 }
 
 // Read notes that something came.
@@ -164,8 +170,8 @@ func (g *Guard) dial(ctx context.Context, addr string) (net.Conn, error) {
 	}
 	g.refused.Store(false)
 	g.opened.Add(1)
-	gc := &guarded{Conn: c, g: g}
-	gc.heard.Store(time.Now().UnixNano())
+	gc := &guarded{Conn: c, g: g, opened: time.Now()}
+	gc.heard.Store(gc.opened.UnixNano())
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.conns == nil {
@@ -199,11 +205,17 @@ func (g *Guard) begin(ctx context.Context) call {
 // end learns from how a call ended.
 func (c call) end(ctx context.Context, p *peer.Peer, err error) {
 	code := status.Code(err)
-	if errors.Is(context.Cause(ctx), ErrSilent) {
+	switch {
+	case errors.Is(err, io.EOF): // a stream without messages
+		code = codes.OK
+	case errors.Is(context.Cause(ctx), ErrSilent):
 		code = codes.DeadlineExceeded
 	}
 	switch code {
 	case codes.Canceled:
+		if ctx.Err() == nil {
+			c.g.garbledBy(p)
+		}
 	case codes.Unavailable:
 		// The service says so, by bytes that came or by refusing connections, or there is no way to it.
 		c.g.heardOf(c)
@@ -215,8 +227,11 @@ func (c call) end(ctx context.Context, p *peer.Peer, err error) {
 		if !c.long && time.Since(c.began) >= patience {
 			c.g.miss(p, c.began)
 		}
-	default:
+	case codes.OK, codes.NotFound, codes.AlreadyExists, codes.PermissionDenied, codes.ResourceExhausted,
+		codes.FailedPrecondition, codes.Aborted, codes.OutOfRange:
 		c.g.through(p)
+	default: // codes of no meaning, too
+		c.g.garbledBy(p)
 	}
 }
 
@@ -226,25 +241,64 @@ func (g *Guard) through(p *peer.Peer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if c := g.conns[local(p)]; c != nil {
-		c.misses = 0
+		c.misses, c.garbled = 0, 0
 	}
+}
+
+// garbledBy notes an answer that tells of a call which was not understood, and ends a connection that
+// brings nothing else. HTTP/2 sends a header once and then its number in a table that both ends
+// keep (RFC 7541, section 2.3.2): one whose bytes changed on the way is wrong in every later call of
+// the connection, and no answer to any of them says that the connection is at fault.
+func (g *Guard) garbledBy(p *peer.Peer) {
+	g.since.Store(0) // somebody answers
+	probation := g.Probation
+	if probation == 0 {
+		probation = defaultProbation
+	}
+	g.mu.Lock()
+	c := g.conns[local(p)]
+	if c == nil {
+		g.mu.Unlock()
+		return
+	}
+	c.garbled++
+	c.misses = 0
+	ended := c.garbled >= g.misses() && time.Since(c.opened) >= probation
+	if ended {
+		c.garbled = 0
+	}
+	g.mu.Unlock()
+	if ended {
+		g.end(c)
+	}
+}
+
+func (g *Guard) misses() int {
+	if g.Misses == 0 {
+		return defaultMisses
+	}
+	return g.Misses
+}
+
+// end closes a connection: gRPC takes it for the peer's doing, and dials anew.
+func (g *Guard) end(c *guarded) {
+	if g.Lost != nil {
+		g.Lost(c.RemoteAddr().String())
+	}
+	_ = c.Close()
 }
 
 // miss notes that a connection has not answered a call, and ends it at the last of a few. With
 // it go all that have brought nothing since: each would cost its own calls to find that out,
 // and one that was merely idle is made again at its next call.
 func (g *Guard) miss(p *peer.Peer, began time.Time) {
-	limit := g.Misses
-	if limit == 0 {
-		limit = defaultMisses
-	}
 	var silent []*guarded
 	g.mu.Lock()
 	if c := g.conns[local(p)]; c != nil {
 		if c.misses++; c.misses == 1 {
 			c.since = began.UnixNano()
 		}
-		if c.misses == limit { // others of its calls that give up now are of it, too
+		if c.misses == g.misses() { // others of its calls that give up now are of it, too
 			silent = append(silent, c)
 			for _, other := range g.conns {
 				if other != c && other.heard.Load() < c.since {
@@ -255,10 +309,7 @@ func (g *Guard) miss(p *peer.Peer, began time.Time) {
 	}
 	g.mu.Unlock()
 	for _, c := range silent {
-		if g.Lost != nil {
-			g.Lost(c.RemoteAddr().String())
-		}
-		_ = c.Close() // gRPC sees it as the peer's and dials anew
+		g.end(c)
 	}
 }
 
@@ -318,6 +369,8 @@ func (s *guardedStream) RecvMsg(m any) error {
 		if s.more++; s.more < tellEvery {
 			return nil
 		}
+		p, _ := peer.FromContext(s.Context())
+		s.call.g.through(p)
 	}
 	if s.more > 0 {
 		s.call.g.called(s.ctx, Call{Received: s.more})

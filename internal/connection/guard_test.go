@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
 }
 
-// fake answers GetDocument at once, with ABORTED; Rollback never; streams wait for their end.
+// fake answers GetDocument at once, with ABORTED, UpdateDocument with INVALID_ARGUMENT; Rollback never; streams wait for their end.
 type fake struct {
 	firestorepb.UnimplementedFirestoreServer
 }
@@ -36,6 +36,10 @@ func (fake) GetDocument(context.Context, *firestorepb.GetDocumentRequest) (*fire
 
 func (fake) CreateDocument(context.Context, *firestorepb.CreateDocumentRequest) (*firestorepb.Document, error) {
 	return nil, status.Error(codes.Unavailable, "overloaded")
+}
+
+func (fake) UpdateDocument(context.Context, *firestorepb.UpdateDocumentRequest) (*firestorepb.Document, error) {
+	return nil, status.Error(codes.InvalidArgument, "no such field")
 }
 
 func (fake) Rollback(ctx context.Context, _ *firestorepb.RollbackRequest) (*emptypb.Empty, error) {
@@ -117,6 +121,66 @@ func TestSilentConnection(t *testing.T) {
 	if s := g.Silent(time.Now().Add(time.Hour)); s != 0 || g.Opened() < 2 || g.Open() != 1 {
 		t.Errorf("silent for %s, opened %d, open %d", s, g.Opened(), g.Open())
 	}
+}
+
+// A connection whose table of headers is damaged, so that no call on it is understood any more,
+// is left after a few calls, whichever byte it was. Without the guard some stay damaged for good.
+func TestGarbledConnection(t *testing.T) {
+	t.Parallel()
+	proxy := connectiontest.Start(t, serve(t))
+	ended := 0
+	for every := int64(220); every < 310; every += 6 {
+		g := &connection.Guard{MinTimeout: 100 * time.Millisecond, Probation: time.Nanosecond}
+		p := dial(t, proxy.Addr, g, 1)
+		proxy.Damage(every)
+		get(t.Context(), p, 100*time.Millisecond)
+		proxy.Heal()
+		garbled := 0
+		for code := codes.OK; code != codes.Aborted; {
+			code = get(t.Context(), p, 200*time.Millisecond)
+			if code != codes.Aborted && code != codes.Unavailable && code != codes.DeadlineExceeded {
+				garbled++
+			}
+			if garbled == 100 {
+				t.Fatalf("with a byte in %d changed, no call got through after healing: %s", every, code)
+			}
+		}
+		if garbled == 2 { // beside the damaged call itself
+			ended++
+		}
+		_ = p.Close()
+	}
+	if ended == 0 {
+		t.Error("no damage garbled a connection: nothing was tried")
+	}
+}
+
+// A connection that has brought something lately, or is new, is not blamed for what a service refuses.
+func TestRefusedCalls(t *testing.T) {
+	t.Parallel()
+	g := &connection.Guard{Lost: func(addr string) { t.Errorf("lost the connection to %s", addr) }}
+	p := dial(t, serve(t), g, 1)
+	for range 5 {
+		if code := refused(t.Context(), p); code != codes.InvalidArgument {
+			t.Fatalf("refused call = %s", code)
+		}
+	}
+	g.Probation = time.Nanosecond
+	get(t.Context(), p, time.Minute)
+	for range 5 {
+		refused(t.Context(), p)
+		refused(t.Context(), p)
+		get(t.Context(), p, time.Minute)
+	}
+	if g.Opened() != 1 {
+		t.Errorf("%d connections were opened, want 1", g.Opened())
+	}
+}
+
+// refused makes a call that the service refuses, and says by what code.
+func refused(ctx context.Context, p *connection.Pool) codes.Code {
+	_, err := firestorepb.NewFirestoreClient(p).UpdateDocument(ctx, &firestorepb.UpdateDocumentRequest{})
+	return status.Code(err)
 }
 
 // What one connection of a pool finds out holds for those that have brought nothing since,

@@ -22,7 +22,7 @@ type guards struct{ firestore, pubsub, storage *connection.Guard }
 func newGuards(log *zap.Logger) guards {
 	guard := func(service string) *connection.Guard {
 		return &connection.Guard{Lost: func(addr string) {
-			log.Warn("a connection brings no answers and is made anew", zap.String("service", service), zap.String("addr", addr))
+			log.Warn("a connection brings no answers that make sense and is made anew", zap.String("service", service), zap.String("addr", addr))
 		}}
 	}
 	return guards{guard("firestore"), guard("pubsub"), guard("storage")}
