@@ -67,12 +67,13 @@ func (s *Server) watch(c *gin.Context) {
 	for name, value := range securityHeaders {
 		c.Header(name, value)
 	}
-	s.metrics.inFlight.Inc()
+	active := s.metrics.active.WithLabelValues(methodLabel(c.Request.Method))
+	active.Inc()
 	defer func() {
 		if p := recover(); p != nil {
 			writeError(c, &panicError{p, debug.Stack()})
 		}
-		s.metrics.inFlight.Dec()
+		active.Dec()
 		s.finish(c, o, time.Since(start))
 	}()
 	c.Next()
@@ -102,14 +103,12 @@ func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
 	if c.Request.Context().Err() != nil && !c.Writer.Written() {
 		status = statusClientGone
 	}
-	route := c.FullPath()
+	route, method := c.FullPath(), methodLabel(c.Request.Method)
+	endSpan(c, o, status)
+	s.metrics.duration.WithLabelValues(method, route, strconv.Itoa(status), errorLabel(status)).Observe(took.Seconds())
 	if route == "" {
 		route = "none"
 	}
-	method := methodLabel(c.Request.Method)
-	endSpan(c, o, status)
-	s.metrics.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
-	s.metrics.seconds.WithLabelValues(route).Observe(took.Seconds())
 
 	level := zapcore.InfoLevel
 	switch {
@@ -183,18 +182,29 @@ func endSpan(c *gin.Context, o *observation, status int) {
 	span.End()
 }
 
-// methods are those that HTTP has; what else a request calls its method is "other" in
+// methods are those that HTTP has; what else a request calls its method is otherMethod in
 // metrics and logs, which must not grow with what strangers invent.
 var methods = []string{
 	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 	http.MethodConnect, http.MethodOptions, http.MethodTrace,
 }
 
+// otherMethod is OpenTelemetry's word for it.
+const otherMethod = "_OTHER"
+
 func methodLabel(method string) string {
 	if slices.Contains(methods, method) {
 		return method
 	}
-	return "other"
+	return otherMethod
+}
+
+// errorLabel is error.type: set where the service is at fault, and else left out.
+func errorLabel(status int) string {
+	if status < http.StatusInternalServerError {
+		return ""
+	}
+	return strconv.Itoa(status)
 }
 
 // strangers bounds the log lines of requests that were refused before anybody was known to
@@ -227,35 +237,38 @@ func (s *strangers) take(o *observation, status int, now time.Time) (dropped int
 	return s.dropped.Swap(0), true
 }
 
-// metrics are labelled by route pattern, never by path: paths hold ids.
+// metrics are labelled by route pattern, never by path: paths hold ids. Those of requests have the names,
+// labels and buckets of OpenTelemetry's http.server.request.duration and http.server.active_requests, in
+// the form that Prometheus gives them: https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
 type metrics struct {
-	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	active   *prometheus.GaugeVec
 	unlogged prometheus.Counter
-	seconds  *prometheus.HistogramVec
-	inFlight prometheus.Gauge
 	waiting  prometheus.Gauge
 	cut      *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	scheme := prometheus.Labels{"url_scheme": "http"} // as it arrives here: TLS ends before
 	m := &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "exportd_http_requests_total", Help: "Requests by method, route and status; 499: the caller went away.",
-		}, []string{"method", "route", "status"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "exportd_http_request_seconds", Help: "Time from headers to the end of the answer, waits included.",
-			Buckets: []float64{.002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25, 60},
-		}, []string{"route"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "http_server_request_duration_seconds", ConstLabels: scheme,
+			Help: "Requests: time from headers to the end of the answer, waits (25 s at most) and event streams included. Status 499: the caller went away.",
+			// OpenTelemetry's, and one behind the longest wait.
+			Buckets: []float64{.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 30},
+		}, []string{"http_request_method", "http_route", "http_response_status_code", "error_type"}),
+		active: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "http_server_active_requests", Help: "Requests being answered.", ConstLabels: scheme,
+		}, []string{"http_request_method"}),
 		unlogged: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "exportd_http_requests_unlogged_total", Help: "Refused requests without a valid key that got no log line, as there were too many.",
 		}),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "exportd_http_requests_in_flight", Help: "Requests being answered."}),
 		cut: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "exportd_http_connections_cut_total", Help: "Connections refused or cut: full, address (its share), rate (of its address), idle (made room), unwhole (requests without end).",
 		}, []string{"reason"}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "exportd_http_waits", Help: "Requests held until a job ends."}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.unlogged, m.seconds, m.inFlight, m.waiting, m.cut} {
+	for _, c := range []prometheus.Collector{m.duration, m.active, m.unlogged, m.waiting, m.cut} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-var metricName = regexp.MustCompile(`\b(?:exportd|go|process)_[a-z0-9_]+`)
+var metricName = regexp.MustCompile(`\b(?:exportd|go|process|http_server)_[a-z0-9_]+`)
 
 // MetricNames lists the names of metrics in rules or a dashboard.
 func MetricNames(text string) []string {
