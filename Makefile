@@ -40,13 +40,28 @@ chromium: ## Open /docs in Chromium under its policy, and try to break it; CI do
 libreoffice: ## Open exports in LibreOffice with each separator, and count formulas
 	$(GO) test -tags $(TAGS),libreoffice -count=1 -run '^TestLibreOffice$$' ./internal/csvrow
 
-check: format vet lint verify test postgres libreoffice ## What CI runs: format, vet, staticcheck, verify, tests
+check: format vet lint verify deployments test postgres libreoffice ## What CI runs: format, vet, staticcheck, verify, tests
+
+# What is said of images, manifests and releases has a module of its own: what it needs is in no program.
+deployments: ## Check deployments/: manifests, and what builds images and releases
+	cd deployments/tools && $(GO) vet -tags $(TAGS),release ./... && $(GO) test -tags $(TAGS) -count=1 ./...
+
+RELEASE = cd deployments/tools && $(GO) run ./release -root ../.. -version=$(VERSION) -commit=$(COMMIT) -out ../../$(BIN)/$(1)
+
+image: ## Build the container image for linux/amd64 and linux/arm64 into bin/image-VERSION; PUSH=REGISTRY/NAME:TAG pushes it
+	$(call RELEASE,image-$(VERSION)) -image $(if $(PUSH),-push $(PUSH))
+
+image-test: ## Build the image twice, compare, and run it as nobody with a read-only root; needs root
+	cd deployments/tools && $(GO) test -tags $(TAGS),release -count=1 -v -timeout 30m -run '^TestImage$$' ./image
+
+release: ## VERSION=0.2.0: archives, bills of materials, notes, image and checksums into bin/release-VERSION
+	$(call RELEASE,release-$(VERSION)) $(if $(PUSH),-push $(PUSH))
 
 generate: ## Write generated files anew: the list of datasets, openapi.yaml, the Go client, the index file, the README's settings
 	$(GO) test -tags $(TAGS) ./internal/dataset -run TestBuiltIn -update
 	$(GO) test -tags $(TAGS) ./api -run TestDatasetParts -update
 	$(GO) generate ./api/client
-	$(GO) test -tags $(TAGS) ./internal/config -run TestReadme -update
+	$(GO) test -tags $(TAGS) ./internal/config -run 'TestReadme|TestSettingsFile' -update
 	$(GO) test -tags $(TAGS) ./internal/dataset -run TestIndexFile -update
 
 verify: ## Fail if generated files are not what their sources give
@@ -81,4 +96,4 @@ telemetry: ## Have a Prometheus scrape 200 exports of three orgs on two workers,
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test bench postgres libreoffice chromium check format vet lint generate verify chaos damage flood simulate telemetry
+.PHONY: help run build test bench postgres libreoffice chromium check deployments image image-test release format vet lint generate verify chaos damage flood simulate telemetry

@@ -155,7 +155,7 @@ func TestPodMonitoring(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(read(t, "monitoring/podmonitoring.yaml")), &m); err != nil || len(m.Spec.Selector.MatchExpressions) != 1 || len(m.Spec.Endpoints) != 1 {
 		t.Fatalf("%+v, %v", m, err)
 	}
-	pods := read(t, "kubernetes.yaml")
+	pods := read(t, "kubernetes/base/api.yaml") + read(t, "kubernetes/base/worker.yaml")
 	for _, app := range m.Spec.Selector.MatchExpressions[0].Values {
 		if !strings.Contains(pods, "labels: {app: "+app+"}") {
 			t.Errorf("no pods have the label %s", app)

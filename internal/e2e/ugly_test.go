@@ -32,7 +32,7 @@ import (
 )
 
 const (
-	// apiMemory and workerMemory are what deployments/kubernetes.yaml allows, with the GOMEMLIMIT there.
+	// apiMemory and workerMemory are what deployments/kubernetes allows, with the GOMEMLIMIT there.
 	apiMemory, workerMemory = 256 << 20, 384 << 20
 	// largeRows are as large as documents can be.
 	largeRows = 40

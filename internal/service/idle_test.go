@@ -64,7 +64,7 @@ func (i *idlers) startAPI(ctx context.Context, b *testing.B, name string) {
 	})
 }
 
-// probe asks each API what deployments/kubernetes.yaml has asked, as often, until ctx ends.
+// probe asks each API what deployments/kubernetes has asked, as often, until ctx ends.
 func (i *idlers) probe(ctx context.Context, b *testing.B) {
 	b.Helper()
 	tick := time.NewTicker(5 * time.Second)
@@ -130,7 +130,7 @@ func report(b *testing.B, what string, c fault.Counters, span time.Duration) {
 
 // BenchmarkIdle: what two APIs and a hundred workers that have nothing to do read and write, and
 // what a day of it costs, with 2,000 API keys stored that nobody uses: at the start of the APIs,
-// after they have settled, and with the probes of deployments/kubernetes.yaml.
+// after they have settled, and with the probes of deployments/kubernetes.
 func BenchmarkIdle(b *testing.B) {
 	const apis, workers, keys, settle, span = 2, 100, 2000, 20 * time.Second, time.Minute
 	for b.Loop() {

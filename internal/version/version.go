@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Set by the Makefile and the Dockerfile: -ldflags "-X exportd/internal/version.release=0.1.0 ...".
+// Set by the Makefile and deployments/tools/compile: -ldflags "-X exportd/internal/version.release=0.1.0 ...".
 // What they leave empty comes from what go build writes into a program, which is nothing in a
 // worktree of git, in an image without .git and with -buildvcs=false.
 var (

@@ -61,13 +61,13 @@ func TestMakefile(t *testing.T) {
 	if want := "exportctl version 9.8.7 (commit 0123456789ab with changes, go1."; err != nil || !strings.HasPrefix(string(out), want) {
 		t.Errorf("exportctl --version = %q, %v, want %s...", out, err, want)
 	}
-	dockerfile, err := os.ReadFile("../../deployments/Dockerfile")
+	compile, err := os.ReadFile("../../deployments/tools/compile/compile.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range regexp.MustCompile(`-X \S+\.\w+=`).FindAllString(m[1], -1) {
-		if !strings.Contains(string(dockerfile), name) {
-			t.Errorf("deployments/Dockerfile does not set %s", name)
+		if !strings.Contains(string(compile), name) {
+			t.Errorf("deployments/tools/compile does not set %s", name)
 		}
 	}
 }
