@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"exportd/internal/dataset"
 	"exportd/internal/version"
@@ -48,6 +51,7 @@ func run(ctx context.Context, env environment, args []string) int {
 	if err == nil {
 		return exitOK
 	}
+	a.asJSON = a.asJSON || slices.Contains(args, "--json") // after a flag that could not be read
 	return a.report(err)
 }
 
@@ -124,6 +128,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	}
 	if cmd.HasSubCommands() {
 		hint := "the commands are in: " + cmd.CommandPath() + " --help"
+		cmd.SuggestionsMinimumDistance = 2 // cobra's, which it sets where it suggests by itself alone
 		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 			hint = "did you mean: " + cmd.CommandPath() + " " + near[0]
 		}
@@ -145,6 +150,18 @@ func oneArg(what string) cobra.PositionalArgs {
 	}
 }
 
+// flagError says of a flag's value what would do: pflag says what Go's parser thinks of it.
 func flagError(cmd *cobra.Command, err error) error {
-	return &usageError{text: err.Error(), hint: "see: " + cmd.CommandPath() + " --help"}
+	text := err.Error()
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		flag := invalid.GetFlag()
+		what, known := map[string]string{
+			"int": "a whole number", "int64": "a whole number", "bool": "true or false", "duration": "a time like 90s, 15m or 2h",
+		}[flag.Value.Type()]
+		if !known {
+			what = "a " + flag.Value.Type()
+		}
+		text = fmt.Sprintf("--%s is %s, not %q", flag.Name, what, invalid.GetValue())
+	}
+	return &usageError{text: text, hint: "see: " + cmd.CommandPath() + " --help"}
 }

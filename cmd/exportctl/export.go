@@ -116,7 +116,9 @@ func (a *app) export(ctx context.Context, f *exportFlags) error {
 		return err
 	}
 	if f.rows.dataset != nil {
-		f.request.Params = f.rows.params(p)
+		if f.request.Params, err = f.rows.params(p); err != nil {
+			return err
+		}
 	}
 	c, err := a.connect(p, false, manyTries)
 	if err != nil {

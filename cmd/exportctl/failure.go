@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -61,6 +62,10 @@ func (a *app) report(err error) int {
 	if h, ok := errors.AsType[*hinted](err); ok {
 		hint = h.hint
 	}
+	if a.asJSON {
+		a.reportJSON(err, code, text, hint)
+		return code
+	}
 	p := a.painter(a.stderrTerminal)
 	// One line: what others say, or wrote into a file, would be taken for ours on the next one.
 	fmt.Fprintf(a.stderr, "%s %s\n", p.paint(red, "exportctl:"), clean(text, false))
@@ -68,6 +73,26 @@ func (a *app) report(err error) int {
 		fmt.Fprintf(a.stderr, "  %s\n", clean(strings.TrimSuffix(line, "\n"), false))
 	}
 	return code
+}
+
+// reportJSON prints an error for programs: one line on standard error, in the form that the service's answers have
+// where it is one of them, so that whoever asked for JSON reads nothing else.
+func (a *app) reportJSON(err error, code int, text, hint string) {
+	type failure struct {
+		Message   string         `json:"message"`
+		Hint      string         `json:"hint,omitempty"`
+		ExitCode  int            `json:"exitCode"`
+		Status    int            `json:"status,omitempty"`
+		RequestID string         `json:"requestId,omitempty"`
+		Details   []client.Fault `json:"details,omitempty"`
+	}
+	f := failure{Message: text, Hint: hint, ExitCode: code}
+	if e, ok := errors.AsType[*client.Error](err); ok {
+		f.Message, f.Status, f.RequestID, f.Details = strings.TrimSuffix(err.Error(), e.Error())+e.Message, e.Status, e.RequestID, e.Faults
+	}
+	if raw, err := json.Marshal(map[string]failure{"error": f}); err == nil { // texts and numbers alone
+		_, _ = a.stderr.Write(append(escapeJSON(raw), '\n')) // nowhere to tell of it
+	}
 }
 
 // explain says what happened and what to do, and gives the exit code.
@@ -94,10 +119,12 @@ func explain(err error) (code int, text, hint string) {
 	case errors.As(err, &dns):
 		return exitUnavailable, fmt.Sprintf("host %s is not known", dns.Name), "Is the URL of the profile right? See: exportctl profiles list"
 	case errors.As(err, &network), errors.As(err, &request):
-		return exitUnavailable, "cannot reach the service: " + cause(err), "Does it run, and is the URL of the profile right? See: exportctl profiles list"
+		return exitUnavailable, "cannot reach the service: " + cause(err), unreachableHint
 	}
 	return exitFailed, err.Error(), ""
 }
+
+const unreachableHint = "Does it run, and is the URL of the profile right? See: exportctl profiles list"
 
 // cause takes method and URL out of a network error: they are long and say nothing new.
 func cause(err error) string {

@@ -19,7 +19,10 @@ func (a *app) labelsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			given := f.params(p)
+			given, err := f.params(p)
+			if err != nil {
+				return err
+			}
 			r, err := c.LabelOverviewWithResponse(cmd.Context(), &client.LabelOverviewParams{
 				WorkspaceID: given[dataset.Workspace], MediumID: given[dataset.Medium], From: given[jobs.ParamFrom], To: given[jobs.ParamTo],
 			})

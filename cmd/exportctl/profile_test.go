@@ -201,6 +201,10 @@ func TestUsage(t *testing.T) {
 		"jobs list x":                           `takes no argument, and got "x"`,
 		"jobs list --nope":                      "unknown flag: --nope",
 		"jobs list -n 0":                        "--limit is 1 or more",
+		"jobs list -n abc":                      `--limit is a whole number, not "abc"`,
+		"keys rotate a --overlap x":             `--overlap is a time like 90s, 15m or 2h, not "x"`,
+		"opps":                                  "did you mean: exportctl ops",
+		"export vip-user":                       "did you mean: exportctl export vip-users",
 		"ops queues pause exports":              "--reason is missing",
 		"ops rerun a --dry-run":                 "are for --filter",
 		"ops rerun --filter a=b,a=c":            "has a twice",
@@ -222,6 +226,18 @@ func TestUsage(t *testing.T) {
 	} {
 		r := call{}.run(t.Context(), strings.Fields(args)...)
 		r.want(t, exitUsage).says(t, says)
+	}
+	// What is missing is said at once, and without asking the service.
+	vars := map[string]string{"EXPORTCTL_URL": "http://127.0.0.1:1", "EXPORTCTL_KEY": "key_1", "EXPORTCTL_SECRET": "s"}
+	for args, says := range map[string]string{
+		"export vip-users":                         "--workspace and --medium are missing",
+		"export vip-users -w a":                    "--medium is missing",
+		"export vip-messages --json":               `{"error":{"message":"--workspace, --medium, --from and --to are missing","hint":"Give them here, or for good: exportctl profiles add --help","exitCode":2}}`,
+		"messages -w a -m b --from 2026-01-01":     "--to is missing",
+		"labels -w a -m b":                         "--from and --to are missing",
+		"rows vip-users --json --limit x --offset": `{"error":{"message":"`,
+	} {
+		call{vars: vars}.run(t.Context(), strings.Fields(args)...).want(t, exitUsage).says(t, says)
 	}
 	// The help has all exit codes.
 	call{}.run(t.Context(), "--help").want(t, exitOK).shows(t, "Exit codes:", "0  done", "1  failed", "2  called wrong", "3  the job", "4  no such", "5  the key", "6  rate limited", "130 interrupted")

@@ -22,6 +22,7 @@ type retryNotice struct {
 
 	mu   sync.Mutex
 	why  string // of the last request, "" if it went well
+	hint string // what to do about it, after a full stop
 	path string
 	told time.Time
 }
@@ -30,17 +31,17 @@ func (p *retryNotice) RoundTrip(r *http.Request) (*http.Response, error) {
 	p.mu.Lock()
 	if p.why != "" && p.path == r.URL.Path && time.Since(p.told) > tellEvery {
 		p.told = time.Now()
-		p.tell("%s: trying again", p.why)
+		p.tell("%s: trying again%s", p.why, p.hint)
 	}
 	p.mu.Unlock()
 	response, err := p.next.RoundTrip(r)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.path, p.why = r.URL.Path, ""
+	p.path, p.why, p.hint = r.URL.Path, "", ""
 	switch {
 	case r.Context().Err() != nil:
 	case err != nil:
-		p.why = "no answer (" + cause(err) + ")"
+		p.why, p.hint = "no answer ("+cause(err)+")", ". "+unreachableHint
 	case response.StatusCode == http.StatusTooManyRequests || response.StatusCode >= http.StatusInternalServerError:
 		p.why = fmt.Sprintf("answer %d", response.StatusCode)
 	}

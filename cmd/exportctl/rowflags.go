@@ -69,8 +69,9 @@ func (f *rowFlags) addFilter(cmd *cobra.Command, filter dataset.Filter) {
 	}
 }
 
-// params are the parameters that were given, by the profile where not by flags. The service says what is missing then.
-func (f *rowFlags) params(p profile) map[string]string {
+// params are the parameters that were given, by the profile where not by flags. All that is missing is said at once,
+// before the service is asked.
+func (f *rowFlags) params(p profile) (map[string]string, error) {
 	given := map[string]string{}
 	set := func(name string, values ...string) {
 		for _, v := range values {
@@ -90,8 +91,24 @@ func (f *rowFlags) params(p profile) map[string]string {
 	for i, value := range f.filters {
 		set(f.dataset.Filters[i].Param, value())
 	}
-	return given
+	var missing []string
+	for _, name := range []string{dataset.Workspace, dataset.Medium, jobs.ParamFrom, jobs.ParamTo} {
+		windowed := name == jobs.ParamFrom || name == jobs.ParamTo
+		if asked := windowed && f.dataset.Window != nil || !windowed && f.dataset.Gate.VIP(); asked && given[name] == "" {
+			missing = append(missing, flagOf[name])
+		}
+	}
+	switch len(missing) {
+	case 0:
+		return given, nil
+	case 1:
+		return nil, &usageError{text: missing[0] + " is missing", hint: missingHint}
+	}
+	last := len(missing) - 1
+	return nil, &usageError{text: strings.Join(missing[:last], ", ") + " and " + missing[last] + " are missing", hint: missingHint}
 }
+
+const missingHint = "Give them here, or for good: exportctl profiles add --help"
 
 func queryOf(params map[string]string) url.Values {
 	query := url.Values{}

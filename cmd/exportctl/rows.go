@@ -32,7 +32,11 @@ func (a *app) listCommand(d *dataset.Dataset) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			query := queryOf(f.params(p))
+			params, err := f.params(p)
+			if err != nil {
+				return err
+			}
+			query := queryOf(params)
 			if offset != 0 {
 				query.Set("offset", strconv.Itoa(offset))
 			}

@@ -100,12 +100,12 @@ func (s *service) refusals(t *testing.T) {
 		"no job":             {mine, "jobs get aaaaaaaaaaaaaaaaaaaaaaaaaa", exitNotFound, "job aaaaaaaaaaaaaaaaaaaaaaaaaa: job not found"},
 		"no such workspace":  {mine, "users -w nope -m nope", exitNotFound, "workspace not found"},
 		"not VIP":            {mine, "users -w " + s.OtherWorkspaceID + " -m x", exitNotFound, "workspace not found"},
-		"parameters missing": {mine, "messages", exitUsage, "--workspace is required\n"},
+		"parameters missing": {mine, "messages", exitUsage, "--workspace, --medium, --from and --to are missing\n"},
 		"bad parameters":     {mine, "export vip-messages -w a -m b --from x --to y --content-type z", exitUsage, `--content-type must be one of [text, postback, attachment, other] (got "z")`},
 		"bad month":          {mine, "export vip-users -w a -m b --birthday-month 13", exitUsage, "--birthday-month must be less than or equal to 12"},
 		"bad callback":       {mine, "export vip-users -w a -m b --callback-url ftp://x", exitUsage, "--callback-url must be a valid uri"},
 		"bad state":          {mine, "jobs list --state nope", exitUsage, `--state must be one of`},
-		"no server":          {map[string]string{"EXPORTCTL_URL": "http://127.0.0.1:1", "EXPORTCTL_KEY": "k", "EXPORTCTL_SECRET": "s"}, "labels", exitUnavailable, "cannot reach the service"},
+		"no server":          {map[string]string{"EXPORTCTL_URL": "http://127.0.0.1:1", "EXPORTCTL_KEY": "k", "EXPORTCTL_SECRET": "s"}, "workspaces", exitUnavailable, "cannot reach the service"},
 		"plain http":         {map[string]string{"EXPORTCTL_URL": "http://exports.example.com", "EXPORTCTL_KEY": "k", "EXPORTCTL_SECRET": "s"}, "labels", exitUsage, "is not https"},
 	} {
 		t.Run(name, func(t *testing.T) {
