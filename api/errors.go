@@ -108,6 +108,9 @@ func writeError(c *gin.Context, err error) {
 		return
 	}
 	p := answerTo(err)
+	if p.status >= http.StatusInternalServerError && errors.Is(c.Request.Context().Err(), context.Canceled) {
+		p = answerTo(context.Canceled) // what failed by it says so in many ways, gRPC in one of its own
+	}
 	observe(c).cause = p.cause
 	if p.retryAfter > 0 {
 		setRetryAfter(c, p.retryAfter)

@@ -13,6 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"exportd/internal/csvrow/csvrowtest"
 	"exportd/internal/dataset"
 	"exportd/internal/jsonrow"
@@ -282,6 +285,30 @@ func TestReadsAreBounded(t *testing.T) {
 			t.Errorf("log = %s, want status 499", b.log)
 		}
 	})
+}
+
+// hangingUp is a store that is asked as the caller hangs up.
+type hangingUp struct {
+	*fakeJobs
+	hangUp func()
+}
+
+func (h *hangingUp) GetOf(context.Context, string, string) (*jobs.Job, error) {
+	h.hangUp()
+	return nil, status.Error(codes.Canceled, "context canceled")
+}
+
+// What gRPC says of a caller that hung up is no fault of the service's, which would wake somebody.
+func TestHangUpIsNoFault(t *testing.T) {
+	t.Parallel()
+	store := &hangingUp{}
+	b := newBench(t, func(c *Config) { store.fakeJobs, c.Jobs = c.Jobs.(*fakeJobs), store })
+	r := request(t, "key_one1", http.MethodGet, "/exports/aaaaaaaaaaaaaaaaaaaaaaaaaa")
+	ctx, cancel := context.WithCancel(r.Context())
+	store.hangUp = cancel
+	if w := b.do(r.WithContext(ctx)); w.Code != statusClientGone || strings.Contains(b.log.String(), `"severity":"ERROR"`) {
+		t.Errorf("answer %d, log %s, want status %d and no error", w.Code, b.log, statusClientGone)
+	}
 }
 
 func TestHealth(t *testing.T) {

@@ -101,7 +101,7 @@ func classify(err error) error {
 		return err // nil, or not from gRPC
 	case codes.NotFound:
 		return fmt.Errorf("%w: %w", jobs.ErrNotFound, err)
-	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Internal, codes.Aborted:
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Internal, codes.Aborted, codes.Canceled:
 		return fmt.Errorf("%w: %w", jobs.ErrUnavailable, err)
 	}
 	return err
