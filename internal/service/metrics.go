@@ -84,6 +84,7 @@ func (c *Clients) backlog(log *zap.Logger) *telemetry.Backlog {
 			Running: b.Running, Suspended: b.Suspended,
 			Lanes: map[jobs.Queue]telemetry.Waiting{
 				jobs.QueueExports:   {Depth: b.Queued, Oldest: b.OldestQueued, Paused: b.Paused[jobs.QueueExports].Paused},
+				jobs.QueueParts:     {Depth: b.Parts, Oldest: b.OldestParts}, // cannot be paused by itself
 				jobs.QueueCallbacks: {Depth: b.Callbacks, Oldest: b.OldestCallback, Paused: b.Paused[jobs.QueueCallbacks].Paused},
 			},
 		}, err

@@ -13,7 +13,7 @@ import (
 
 const (
 	// backlogEvery is how often the documents are asked, however often somebody scrapes: ten reads a
-	// minute are 14,400 a day, less than a cent.
+	// minute, and one for each running job, are 14,400 a day, less than a cent.
 	backlogEvery = time.Minute
 	// backlogWithin bounds a look: Prometheus waits 10 s for all metrics of a process.
 	backlogWithin = 3 * time.Second
@@ -55,8 +55,8 @@ func NewBacklog(ask func(context.Context) (BacklogState, error), log *zap.Logger
 	}
 	return &Backlog{
 		ask: ask, log: log, now: now,
-		depth:     desc("exportd_queue_depth", "Jobs that are queued, and callbacks that are pending; each API tells of all, at most a minute old.", "lane"),
-		oldest:    desc("exportd_queue_oldest_seconds", "Age of what has waited longest in a lane; 0 if nothing waits.", "lane"),
+		depth:     desc("exportd_queue_depth", "What is to be done, by lane: jobs that are queued, parts of running jobs that are not done, callbacks that are pending. Each API tells of all, at most a minute old.", "lane"),
+		oldest:    desc("exportd_queue_oldest_seconds", "Age of what has waited longest in a lane: since the request of a job, its first claim for its parts, its end for its callback; 0 if nothing waits.", "lane"),
 		paused:    desc("exportd_queue_paused", "1 while operators have paused the queue.", "lane"),
 		running:   desc("exportd_jobs_running", "Jobs that are running."),
 		suspended: desc("exportd_receivers_suspended", "Receivers of callbacks to which nothing is sent until somebody resumes them."),
