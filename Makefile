@@ -57,12 +57,13 @@ image-test: ## Build the image twice, compare, and run it as nobody with a read-
 release: ## VERSION=0.2.0: archives, bills of materials, notes, image and checksums into bin/release-VERSION
 	$(call RELEASE,release-$(VERSION)) $(if $(PUSH),-push $(PUSH))
 
-generate: ## Write generated files anew: the list of datasets, openapi.yaml, the Go client, the index file, the README's settings
+generate: ## Write generated files anew: the list of datasets, openapi.yaml, the Go client, the index file, the README's settings, Cloud Monitoring's alerts
 	$(GO) test -tags $(TAGS) ./internal/dataset -run TestBuiltIn -update
 	$(GO) test -tags $(TAGS) ./api -run TestDatasetParts -update
 	$(GO) generate ./api/client
 	$(GO) test -tags $(TAGS) ./internal/config -run 'TestReadme|TestSettingsFile' -update
 	$(GO) test -tags $(TAGS) ./internal/dataset -run TestIndexFile -update
+	$(GO) test -tags $(TAGS) ./deployments -run TestCloudMonitoring -update
 
 verify: ## Fail if generated files are not what their sources give
 	@cp api/client/client.gen.go $(or $(TMPDIR),/tmp)/client.gen.go.$$PPID && $(GO) generate ./api/client && \
@@ -73,10 +74,10 @@ format: ## Fail on files that gofmt would change
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
 
 vet: ## go vet
-	$(GO) vet -tags $(TAGS),postgres,libreoffice,chromium $(PKGS)
+	$(GO) vet -tags $(TAGS),postgres,libreoffice,chromium,alerts $(PKGS)
 
 lint: ## staticcheck, at the version in go.mod
-	$(GO) tool staticcheck -tags $(TAGS),postgres,libreoffice,chromium $(PKGS)
+	$(GO) tool staticcheck -tags $(TAGS),postgres,libreoffice,chromium,alerts $(PKGS)
 
 flood: ## A minute of each kind of thing that strangers may send, and what callers notice of it
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestFlood$$' ./internal/e2e -flood $(or $(DURATION),60s)
@@ -91,9 +92,18 @@ damage: ## Damage every field of every document in every way: fleet, stores, API
 	done
 
 telemetry: ## Have a Prometheus scrape 200 exports of three orgs on two workers, and 100,000 strange requests; needs Debian's prometheus
-	EXPORTD_REQUIRE_ALL=1 EXPORTD_TEST_STRANGERS=100000 $(GO) test -tags $(TAGS) -count=1 -v -run '^TestTelemetry' ./internal/e2e
+	$(PICTURES)
+	EXPORTD_REQUIRE_ALL=1 EXPORTD_TEST_STRANGERS=100000 $(GO) test -tags $(TAGS) -count=1 -v -run '^TestTelemetry' ./internal/e2e $(DASHBOARD)
+
+alerts: ## Break a real fleet until alerts fire in a real Prometheus, and run their runbooks as printed (about ten minutes)
+	$(PICTURES)
+	$(GO) test -tags $(TAGS),alerts -count=1 -timeout 30m -v -run '^TestAlertsInReality$$' ./internal/e2e $(DASHBOARD)
+
+# SCREENSHOTS=DIR has the dashboard drawn in Chromium (Debian's), by a library from npm.
+DASHBOARD = $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
+PICTURES  = $(if $(SCREENSHOTS),npm ci --prefix internal/e2e/testdata/dashboard --silent --no-audit --no-fund)
 
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test bench postgres libreoffice chromium check deployments image image-test release format vet lint generate verify chaos damage flood simulate telemetry
+.PHONY: help run build test bench postgres libreoffice chromium check deployments image image-test release format vet lint generate verify chaos damage flood simulate telemetry alerts

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
+
+	"exportd/internal/e2e/e2etest"
 )
 
 // rules are the alerts of monitoring/alerts.yaml.
@@ -53,8 +55,8 @@ func TestRunbooks(t *testing.T) {
 				t.Errorf("%s: %v %v", rule.Alert, rule.Labels, rule.Annotations)
 			}
 			book := read(t, path)
-			if !strings.HasPrefix(book, "# "+rule.Alert+": ") || !strings.Contains(book, "\n```sh\n") || !strings.Contains(book, "(https://console.cloud.google.com/") || !strings.Contains(book, "**What it means.**") {
-				t.Errorf("%s lacks its title, what it means, commands or a link to the console", path)
+			if !strings.HasPrefix(book, "# "+rule.Alert+": ") || !strings.Contains(book, "(https://console.cloud.google.com/") || !strings.Contains(book, "**What it means.**") {
+				t.Errorf("%s lacks its title, what it means or a link to the console", path)
 			}
 			// Once where it does not fire, once where it does.
 			if fired := strings.Count(tests, `alertname="`+rule.Alert+`",alertstate="firing"`); fired < 2 {
@@ -74,6 +76,78 @@ func TestRunbooks(t *testing.T) {
 		for _, m := range link.FindAllStringSubmatch(read(t, path), -1) {
 			read(t, "runbooks/"+m[1])
 		}
+	}
+}
+
+// variable is one that a shell would put a value in place of.
+var variable = regexp.MustCompile(`\$\{?([A-Z]+)`)
+
+// TestRunbookCommands: each runbook of an alert has commands with what they show, which need nothing but the
+// variables of runbooks/README.md; what needs the cluster or Google says so, and fits the manifest.
+// TestAlertsInReality runs them.
+func TestRunbookCommands(t *testing.T) {
+	t.Parallel()
+	books, err := filepath.Glob("runbooks/Exportd*.md")
+	if err != nil || len(books) < 15 {
+		t.Fatal(books, err)
+	}
+	known := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Z]+)` \\|").FindAllStringSubmatch(read(t, "runbooks/README.md"), -1) {
+		known[m[1]] = false
+	}
+	app := regexp.MustCompile(`-l (app)=([\w-]+)|deployment (\S*?)([\w-]+)`)
+	elsewhere := regexp.MustCompile(`(?m)^(kubectl|gcloud|firebase) `)
+	here, there := 0, map[string]int{}
+	for _, path := range books {
+		blocks, err := e2etest.Runbook(path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		runnable := 0
+		for _, c := range blocks {
+			commands := strings.Count(c.Text, "\n") + 1
+			outside := len(elsewhere.FindAllString(c.Text, -1))
+			switch c.Needs {
+			case "":
+				runnable++
+				here += commands
+				if outside > 0 {
+					t.Errorf("%s, %s needs the cluster or Google, and does not say so", path, c.Where())
+				}
+			case "cluster", "google":
+				there[c.Needs] += commands
+				if outside != commands {
+					t.Errorf("%s, %s: %d of %d commands need the cluster or Google", path, c.Where(), outside, commands)
+				}
+			default:
+				t.Errorf("%s, %s needs %q", path, c.Where(), c.Needs)
+			}
+			for _, m := range app.FindAllStringSubmatch(c.Text, -1) {
+				if name := m[2] + m[4]; !strings.Contains(read(t, "kubernetes/base/worker.yaml")+read(t, "kubernetes/base/api.yaml"), "name: "+name) {
+					t.Errorf("%s: no deployment is %s", path, name)
+				}
+			}
+			for _, m := range variable.FindAllStringSubmatch(c.Text, -1) {
+				if _, ok := known[m[1]]; ok {
+					known[m[1]] = true
+				} else if !strings.Contains(c.Text, m[1]+"=") {
+					t.Errorf("%s, %s: $%s is set by nobody", path, c.Where(), m[1])
+				}
+			}
+		}
+		if runnable == 0 {
+			t.Errorf("%s has no commands", path)
+		}
+	}
+	for name, used := range known {
+		if !used {
+			t.Errorf("no runbook uses $%s", name)
+		}
+	}
+	t.Logf("%d commands run anywhere, %d need the cluster, %d Google", here, there["cluster"], there["google"])
+	if here < 30 || there["cluster"] == 0 || there["google"] == 0 {
+		t.Error("too few")
 	}
 }
 

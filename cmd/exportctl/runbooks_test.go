@@ -8,8 +8,12 @@ import (
 	"testing"
 )
 
-// shellWord cuts a command line as a shell does that has nothing but double quotes.
-var shellWord = regexp.MustCompile(`"[^"]*"|\S+`)
+// shellWord cuts a command line as a shell does that has nothing but double quotes; typed is a command of
+// exportctl's in a line, up to a pipe or the end of its brackets.
+var (
+	shellWord = regexp.MustCompile(`"[^"]*"|\S+`)
+	typed     = regexp.MustCompile(`^(?:\w+=\$\()?exportctl ([^|)]+)`)
+)
 
 // TestRunbookCommands: what the runbooks tell to type is taken: command, flags and arguments.
 func TestRunbookCommands(t *testing.T) {
@@ -25,10 +29,11 @@ func TestRunbookCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(body)) {
-			rest, ok := strings.CutPrefix(strings.TrimSpace(line), "exportctl ")
-			if !ok {
+			m := typed.FindStringSubmatch(strings.TrimSpace(line))
+			if m == nil {
 				continue
 			}
+			rest := m[1]
 			seen++
 			args := shellWord.FindAllString(rest, -1)
 			for i, arg := range args {

@@ -159,6 +159,10 @@ func TestTerraform(t *testing.T) {
 		ofRun(t, planned(kind))
 	}
 	queues(t, planned("google_pubsub_topic"), planned("google_pubsub_subscription"))
+	// The module of alerts, which is applied by itself.
+	for _, args := range [][]string{{"init", "-input=false", "-no-color"}, {"validate", "-no-color"}, {"test", "-no-color"}} {
+		m.must(t, append([]string{"-chdir=modules/monitoring"}, args...)...)
+	}
 	// What is judged by schemas is refused by them.
 	wrong := "resource \"google_pubsub_topic\" \"wrong\" {\n  title = \"x\"\n}\n"
 	if err := os.WriteFile(filepath.Join(m.folder, "wrong.tf"), []byte(wrong), 0o600); err != nil {
