@@ -45,13 +45,9 @@ type Queue = jobs.Publisher
 
 // Objects holds the files. internal/objectstore has it.
 type Objects interface {
-	// SignedURL makes a URL that downloads object with a plain GET for ttl, under filename.
-	SignedURL(ctx context.Context, object string, ttl time.Duration, filename string) (string, error)
-	// Holds reports whether an object is there as it was written; an objectstore.ErrNoBucket where not even
-	// the bucket is.
-	Holds(ctx context.Context, object string, size int64, crc32c uint32) (bool, error)
-	// DeletePrefix deletes every object below prefix and says how many there were.
-	DeletePrefix(ctx context.Context, prefix string) (int, error)
+	jobs.ObjectLinker
+	jobs.ObjectProver
+	jobs.ObjectPurger
 }
 
 // KeyAdmin makes and changes API keys. internal/apikey has it. What a returned Key holds of

@@ -10,7 +10,6 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/singleflight"
 
-	"exportd/internal/objectstore"
 	"exportd/jobs"
 )
 
@@ -54,7 +53,7 @@ func (s *Server) proven(ctx context.Context, j *jobs.Job) *jobs.Job {
 		defer cancel()
 		there, err := s.objects.Holds(ctx, j.Result.Object, j.Result.Size, j.Result.CRC32C)
 		switch {
-		case errors.Is(err, objectstore.ErrNoBucket):
+		case errors.Is(err, jobs.ErrNoBucket):
 			return j.WithoutFile(), nil // it may be the bucket's name that is wrong: not noted
 		case err != nil:
 			s.log.Warn("cannot tell whether a file is there; its link is handed out", zap.String("job_id", j.ID), zap.Error(err))

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"testing"
 
-	"exportd/internal/objectstore"
 	"exportd/jobs"
 )
 
@@ -63,7 +62,7 @@ func TestFileIsLookedForSeldom(t *testing.T) {
 		"there":     {nil, "succeeded", 1},
 		"outage":    {fmt.Errorf("storage: %w", jobs.ErrUnavailable), "succeeded", 1},
 		"hangs":     {context.DeadlineExceeded, "succeeded", 1},
-		"no bucket": {errors.Join(objectstore.ErrNoBucket), "expired", 5}, // and nothing is noted: the name may be wrong
+		"no bucket": {errors.Join(jobs.ErrNoBucket), "expired", 5}, // and nothing is noted: the name may be wrong
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -14,7 +14,6 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
-	"exportd/internal/objectstore"
 	"exportd/jobs"
 )
 
@@ -116,7 +115,7 @@ func (s *Server) filesOf(ctx context.Context, req batchRequest, page []*jobs.Job
 		}
 		g.Go(func() (err error) {
 			there[i], err = s.objects.Holds(ctx, j.Result.Object, j.Result.Size, j.Result.CRC32C)
-			if errors.Is(err, objectstore.ErrNoBucket) {
+			if errors.Is(err, jobs.ErrNoBucket) {
 				return nil
 			}
 			return err

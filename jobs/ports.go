@@ -2,10 +2,12 @@ package jobs
 
 import (
 	"context"
+	"io"
+	"iter"
 	"time"
 )
 
-// What a store and a queue are, in pieces by what they are for: whoever needs one names it. Package jobstest has what
+// What stores and a queue are, in pieces by what they are for: whoever needs one names it. Package jobstest has what
 // every implementation promises, as tests. Each method may return ErrUnavailable; those that name
 // a document, ErrNotFound where there is none.
 
@@ -198,4 +200,58 @@ type Subscriber interface {
 	Nack(ctx context.Context, lane Queue, d Delivery, after time.Duration) error
 	// Bury puts a message that no code can handle aside, with where it came from and why.
 	Bury(ctx context.Context, lane Queue, d Delivery, reason string) error
+}
+
+// ObjectStore writes objects, each once. Those that no bucket is there for fail with CodeBucketMissing, an ErrNoBucket.
+type ObjectStore interface {
+	// Create begins an object. ctx covers all of its writing: when it ends, nothing comes of it, and its cause is
+	// the error.
+	Create(ctx context.Context, name string, attrs ObjectAttrs) ObjectWriter
+	// Compose makes dst of the sources' bytes, laid end to end, and proves that these are size bytes with that
+	// checksum; if not, dst is removed and the error a CodeStorageCorrupt. It may be run again after a crash or
+	// an error, with the same sources, also when dst is there already. A missing source is ErrNotFound.
+	// What else it makes on the way begins with dst+".compose/", and goes.
+	Compose(ctx context.Context, dst string, sources []string, attrs ObjectAttrs, size int64, crc32c uint32) (Object, error)
+}
+
+// ObjectWriter writes one object, which exists once Commit has returned nil, and never in part. It is for one
+// goroutine. Each must be ended by Commit or Abort; Abort after Commit does nothing, so it can be deferred.
+type ObjectWriter interface {
+	// Write adds bytes. An error is final; it is also returned by Commit.
+	io.Writer
+	// Commit ends the object and returns what the store holds, compared with what was written. ErrExists where
+	// another object has the name; one of the same bytes may be taken for this one, whose answer was lost.
+	// After another error there is no object, unless it is ErrUnavailable: then nobody knows.
+	Commit(ctx context.Context) (Object, error)
+	// Abort ends the writer without an object.
+	Abort()
+}
+
+// ObjectSweeper finds and deletes objects. One that is missing already is no error.
+type ObjectSweeper interface {
+	// List gives the objects whose names begin with prefix, in the order of their names; they may be deleted
+	// meanwhile. After an error there is nothing more.
+	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
+	Delete(ctx context.Context, name string) error
+}
+
+// ObjectPurger deletes many.
+type ObjectPurger interface {
+	// DeletePrefix deletes all objects whose names begin with prefix, which must not be empty, and says how many
+	// there were. Run again after an error, it goes on.
+	DeletePrefix(ctx context.Context, prefix string) (int, error)
+}
+
+// ObjectProver tells whether objects are as they were written.
+type ObjectProver interface {
+	// Holds reports whether an object is there, of that size and checksum. ErrNoBucket where not even its
+	// bucket is.
+	Holds(ctx context.Context, name string, size int64, crc32c uint32) (bool, error)
+}
+
+// ObjectLinker lets others download.
+type ObjectLinker interface {
+	// SignedURL makes a URL that lets anybody who has it GET an object for ttl (1 s to 7 days), saved as filename
+	// if one is given. Whether there is such an object, it does not look.
+	SignedURL(ctx context.Context, name string, ttl time.Duration, filename string) (string, error)
 }

@@ -33,11 +33,6 @@ type keys interface {
 	CallbackKey(ctx context.Context, keyID string) (CallbackKey, error)
 }
 
-// files makes download URLs; *objectstore.Store does.
-type files interface {
-	SignedURL(ctx context.Context, object string, ttl time.Duration, filename string) (string, error)
-}
-
 // CallbackConfig is what the lane of the callbacks is made of. All fields are required.
 type CallbackConfig struct {
 	// Slots bound the tries that are under way, placesPerSlot for each. Beyond quickWithin, a try no
@@ -45,7 +40,7 @@ type CallbackConfig struct {
 	Slots  int
 	Sender sender
 	Keys   keys
-	Files  files
+	Files  jobs.ObjectLinker
 	// URLLife is how long a csvUrl in a callback works; at most maxCallbackURL.
 	URLLife time.Duration
 	// Rand gives numbers in [0,1) for the jitter of the schedule.

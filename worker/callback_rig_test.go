@@ -164,7 +164,7 @@ func (oneFile) Plan(context.Context, *jobs.Job) (export.Plan, error) {
 }
 
 func (e oneFile) Write(ctx context.Context, s export.Spec, _ *export.Progress) (jobs.PartResult, error) {
-	w := e.objects.Create(ctx, s.Object, objectstore.Attrs{})
+	w := e.objects.Create(ctx, s.Object, jobs.ObjectAttrs{})
 	_, _ = io.WriteString(w, fileText) // its error is Commit's too
 	o, err := w.Commit(ctx)
 	return jobs.PartResult{Object: s.Object, Rows: 3, Size: o.Size, CRC32C: o.CRC32C}, err

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"exportd/internal/export"
-	"exportd/internal/objectstore"
 	"exportd/jobs"
 	"exportd/worker"
 )
@@ -96,7 +95,7 @@ func TestSweepLooksWhereItMust(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := r.objects.Create(t.Context(), j.ResultName(), objectstore.Attrs{})
+	w := r.objects.Create(t.Context(), j.ResultName(), jobs.ObjectAttrs{})
 	_, _ = w.Write([]byte(fileText))
 	if _, err := w.Commit(t.Context()); err != nil {
 		t.Fatal(err)

@@ -128,7 +128,7 @@ func (d *examiner) ofStorage(s remote) []doctor.Check {
 // signAndFetch goes the way of a file: written, signed for, fetched as a caller does, deleted.
 func (d *examiner) signAndFetch(ctx context.Context) (found string, err error) {
 	name, body := "exports/doctor/"+jobs.NewToken(), "exportd doctor was here\n"
-	w := d.c.Objects.Create(ctx, name, objectstore.Attrs{ContentType: "text/plain"})
+	w := d.c.Objects.Create(ctx, name, jobs.ObjectAttrs{ContentType: "text/plain"})
 	if _, err := io.WriteString(w, body); err != nil {
 		w.Abort()
 		return "", err

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"exportd/internal/dataset"
-	"exportd/internal/objectstore"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -22,6 +21,13 @@ type Source interface {
 	Count(ctx context.Context, q vip.Query, rng vip.Range, at time.Time) (rows int64, as time.Time, err error)
 	First(ctx context.Context, q vip.Query, rng vip.Range, at time.Time) (*vip.Position, error)
 	Scan(ctx context.Context, q vip.Query, rng vip.Range, at time.Time, opts records.Options, row func(doc []byte) error) error
+}
+
+// Objects is the bucket that files are in.
+type Objects interface {
+	jobs.ObjectStore
+	jobs.ObjectSweeper
+	jobs.ObjectProver
 }
 
 // Config holds the numbers of the pipeline.
@@ -45,12 +51,12 @@ type Config struct {
 // Exporter runs the steps of exports. Safe for concurrent use.
 type Exporter struct {
 	source  Source
-	objects *objectstore.Store
+	objects Objects
 	cfg     Config
 }
 
 // New makes an Exporter over a source and a bucket.
-func New(source Source, objects *objectstore.Store, cfg Config) *Exporter {
+func New(source Source, objects Objects, cfg Config) *Exporter {
 	if cfg.Datasets == nil {
 		cfg.Datasets = dataset.BuiltIn
 	}

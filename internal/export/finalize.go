@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"exportd/internal/objectstore"
+	"exportd/internal/objectstore/crc32c"
 	"exportd/internal/tracing"
 	"exportd/jobs"
 )
@@ -26,7 +26,7 @@ func (e *Exporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part,
 		}
 		edge = p.To
 		names[i] = p.Object
-		res.CRC32C = objectstore.CombineCRC32C(res.CRC32C, p.CRC32C, p.Size)
+		res.CRC32C = crc32c.Combine(res.CRC32C, p.CRC32C, p.Size)
 		res.Rows += p.Rows
 		res.Size += p.Size
 		res.GuardedCells += p.Guarded
@@ -41,7 +41,7 @@ func (e *Exporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part,
 		return res, e.tooManyBytes()
 	}
 	obj, err := e.objects.Compose(ctx, dst, names, finalAttrs(j, res.Rows), res.Size, res.CRC32C)
-	if errors.Is(err, jobs.ErrNotFound) && !errors.Is(err, objectstore.ErrNoBucket) {
+	if errors.Is(err, jobs.ErrNotFound) && !errors.Is(err, jobs.ErrNoBucket) {
 		return res, jobs.Fail(jobs.CodePartsMissing, jobs.Stale, "finished parts of the export are missing in storage",
 			"find out what deletes objects below exports/ while jobs run (a lifecycle rule, a person, a bucket made anew), stop it, then rerun the job", err)
 	}

@@ -14,8 +14,8 @@ import (
 
 	"exportd/internal/dataset"
 	"exportd/internal/export"
+	"exportd/internal/inmemory"
 	"exportd/internal/localcloud/localcloudtest"
-	"exportd/internal/objectstore"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -73,26 +73,16 @@ func users(tb testing.TB, n, width int) [][]byte {
 	return docs
 }
 
-// rig is an Exporter over a source and the embedded Storage.
+// rig is an Exporter over a source and a bucket.
 type rig struct {
 	*export.Exporter
 	source  *source
-	objects *objectstore.Store
+	objects *inmemory.Objects
 }
 
 func newRig(t *testing.T, s *source, cfg export.Config) *rig {
 	t.Helper()
-	cloud := localcloudtest.Start(t)
-	objects, err := objectstore.Open(t.Context(), objectstore.Config{
-		Bucket: "exports-test", EmulatorHost: cloud.Endpoints().Storage, ProjectID: localcloudtest.Project, Backoff: time.Millisecond,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = objects.Close() })
-	if err := objects.Ensure(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	objects := inmemory.NewObjects()
 	return &rig{export.New(s, objects, cfg), s, objects}
 }
 

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"exportd/internal/objectstore"
 	"exportd/jobs"
 )
 
@@ -42,7 +41,7 @@ func (e *Exporter) Sweep(ctx context.Context, j *jobs.Job) (deleted int, err err
 // Lost reports whether the file of a succeeded job is not in storage, alone or with its bucket.
 func (e *Exporter) Lost(ctx context.Context, j *jobs.Job) (bool, error) {
 	there, err := e.objects.Holds(ctx, j.Result.Object, j.Result.Size, j.Result.CRC32C)
-	if errors.Is(err, objectstore.ErrNoBucket) {
+	if errors.Is(err, jobs.ErrNoBucket) {
 		return true, nil
 	}
 	return !there && err == nil, err

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"exportd/internal/csvrow"
-	"exportd/internal/objectstore"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -55,7 +54,7 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	if err != nil {
 		return jobs.PartResult{}, err
 	}
-	attrs := objectstore.Attrs{ContentType: contentType}
+	attrs := jobs.ObjectAttrs{ContentType: contentType}
 	if s.Final {
 		attrs = finalAttrs(j, s.Rows)
 	}
@@ -109,7 +108,7 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	if err := flush(); err != nil {
 		return jobs.PartResult{}, err
 	}
-	var obj objectstore.Object
+	var obj jobs.Object
 	if err := watch.send(func() error { obj, err = w.Commit(ctx); return err }); err != nil {
 		return jobs.PartResult{}, err
 	}
@@ -148,8 +147,8 @@ func (e *Exporter) tooManyBytes() error {
 const contentType = "text/csv; charset=utf-8"
 
 // finalAttrs describe the file: what a browser needs to save it, and where it came from.
-func finalAttrs(j *jobs.Job, rows int64) objectstore.Attrs {
-	return objectstore.Attrs{
+func finalAttrs(j *jobs.Job, rows int64) jobs.ObjectAttrs {
+	return jobs.ObjectAttrs{
 		ContentType:        contentType,
 		ContentDisposition: `attachment; filename="` + j.FileName() + `"`,
 		CacheControl:       "private, no-store",

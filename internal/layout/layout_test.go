@@ -96,6 +96,8 @@ func fault(from, to string) string {
 		return "api and worker know nothing of each other"
 	case within(from, "exportd/api", "exportd/worker") && within(to, "exportd/internal/jobstore", "exportd/internal/jobqueue"):
 		return "api and worker know stores and queues by the interfaces of jobs"
+	case within(from, "exportd/api", "exportd/worker", "exportd/internal/export") && to == "exportd/internal/objectstore":
+		return "who writes and reads files knows buckets by the interfaces of jobs"
 	case within(to, "github.com/gin-gonic") && !within(from, "exportd/api"):
 		return "only api imports Gin"
 	case within(to, "go.opentelemetry.io") && !within(from, "exportd/internal/tracing"):
@@ -151,6 +153,7 @@ func TestFault(t *testing.T) {
 		{"exportd/worker", "exportd/internal/jobstore"},
 		{"exportd/worker", "exportd/internal/jobqueue"},
 		{"exportd/api", "exportd/internal/jobstore"},
+		{"exportd/internal/export", "exportd/internal/objectstore"},
 		{"exportd/worker", "github.com/gin-gonic/gin"},
 		{"exportd/worker", "go.opentelemetry.io/otel/trace"},
 		{"exportd/jobs", "exportd/internal/tracing"},

@@ -16,14 +16,8 @@ import (
 	"exportd/jobs"
 )
 
-// Sentinel errors; test with errors.Is. Those that say what becomes of a job also carry a jobs.Failure.
+// Sentinel errors besides those of package jobs; test with errors.Is. Those that say what becomes of a job also carry a jobs.Failure.
 var (
-	// ErrNotFound: no such object, or no such bucket. It is a jobs.ErrNotFound as well.
-	ErrNotFound = fmt.Errorf("object %w", jobs.ErrNotFound)
-	// ErrNoBucket: the bucket itself is missing. Transient, since it may be made again; an ErrNotFound as well.
-	ErrNoBucket = fmt.Errorf("bucket: %w", ErrNotFound)
-	// ErrExists: another object has the name already.
-	ErrExists = errors.New("another object has this name")
 	// ErrPermission: the account may not do this, or Storage does not know it. Permanent.
 	ErrPermission = errors.New("storage permission denied")
 	// ErrQuota: a quota is used up or, with the embedded server, the disk is full. Transient.
@@ -67,9 +61,9 @@ func (s *Store) explain(ctx context.Context, op, name string, err error) error {
 	code := status(err)
 	switch {
 	case errors.Is(err, storage.ErrObjectNotExist), errors.Is(err, storage.ErrBucketNotExist), code == http.StatusNotFound:
-		return wrap(both(ErrNotFound))
+		return wrap(both(jobs.ErrNotFound))
 	case code == http.StatusPreconditionFailed:
-		return wrap(both(ErrExists))
+		return wrap(both(jobs.ErrExists))
 	case code == http.StatusInsufficientStorage, code == http.StatusForbidden && isQuota(err):
 		return wrap(jobs.Fail(jobs.CodeStorageQuota, jobs.Transient, "the storage for export files is full or over its quota",
 			"free space, or raise the bucket project's quota", both(ErrQuota)))
@@ -87,11 +81,11 @@ func (s *Store) explain(ctx context.Context, op, name string, err error) error {
 // missing finds out whether it was the bucket that a call did not find, which Storage tells only in prose.
 // Listing needs no permission that work with objects does not need anyway.
 func (s *Store) missing(ctx context.Context, err error) error {
-	if !errors.Is(err, ErrNotFound) || !errors.Is(s.Ping(context.WithoutCancel(ctx)), ErrNotFound) {
+	if !errors.Is(err, jobs.ErrNotFound) || !errors.Is(s.Ping(context.WithoutCancel(ctx)), jobs.ErrNotFound) {
 		return err
 	}
 	return jobs.Fail(jobs.CodeBucketMissing, jobs.Transient, "the storage for export files is not there",
-		"make the bucket that EXPORTD_BUCKET names again (exportd setup), then rerun the job", fmt.Errorf("%w: %w", ErrNoBucket, err))
+		"make the bucket that EXPORTD_BUCKET names again (exportd setup), then rerun the job", fmt.Errorf("%w: %w", jobs.ErrNoBucket, err))
 }
 
 // isQuota looks for the reason in the body, because the client decodes it for some calls only.
@@ -113,7 +107,7 @@ func isNetwork(err error) bool {
 	return ok || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, context.DeadlineExceeded)
 }
 
-func mismatch(name string, got Object, size int64, crc uint32) error {
+func mismatch(name string, got jobs.Object, size int64, crc uint32) error {
 	return fmt.Errorf("write %s: %w", name, jobs.Fail(jobs.CodeStorageCorrupt, jobs.Transient, "the file in storage is not the one that was written", "",
 		fmt.Errorf("%w: storage has %d bytes with CRC32C %08x, written were %d with %08x", ErrMismatch, got.Size, got.CRC32C, size, crc)))
 }

@@ -17,6 +17,7 @@ import (
 
 	"exportd/internal/objectstore"
 	"exportd/internal/objectstore/crc32c"
+	"exportd/jobs"
 )
 
 // cutter is a TCP proxy that resets every connection after a random number of bytes, on the way to the
@@ -169,9 +170,9 @@ func TestLostAnswersAreNotErrors(t *testing.T) {
 		if back := readAll(t, s, name, 0); !bytes.Equal(back, data) {
 			t.Errorf("storage has %d bytes, not the %d written", len(back), n)
 		}
-		names, crc, size = append(names, name), objectstore.CombineCRC32C(crc, o.CRC32C, o.Size), size+o.Size
+		names, crc, size = append(names, name), crc32c.Combine(crc, o.CRC32C, o.Size), size+o.Size
 	}
-	if _, err := s.Compose(t.Context(), "final", names, objectstore.Attrs{}, size, crc); err != nil {
+	if _, err := s.Compose(t.Context(), "final", names, jobs.ObjectAttrs{}, size, crc); err != nil {
 		t.Error(err)
 	}
 	if n, err := s.DeletePrefix(t.Context(), "part-"); err != nil {

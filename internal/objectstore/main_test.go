@@ -14,6 +14,7 @@ import (
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/localcloud/storageserver"
 	"exportd/internal/objectstore"
+	"exportd/jobs"
 )
 
 func TestMain(m *testing.M) {
@@ -73,21 +74,21 @@ func newStore(t testing.TB, cfg objectstore.Config) *objectstore.Store {
 }
 
 // write writes data in pieces of uneven size.
-func write(t testing.TB, s *objectstore.Store, name string, data []byte) (objectstore.Object, error) {
+func write(t testing.TB, s *objectstore.Store, name string, data []byte) (jobs.Object, error) {
 	t.Helper()
-	w := s.Create(t.Context(), name, objectstore.Attrs{ContentType: "text/csv; charset=utf-8"})
+	w := s.Create(t.Context(), name, jobs.ObjectAttrs{ContentType: "text/csv; charset=utf-8"})
 	defer w.Abort()
 	for rest := data; len(rest) > 0; {
 		n := min(len(rest), 100_003)
 		if _, err := w.Write(rest[:n]); err != nil {
-			return objectstore.Object{}, err
+			return jobs.Object{}, err
 		}
 		rest = rest[n:]
 	}
 	return w.Commit(t.Context())
 }
 
-func mustWrite(t testing.TB, s *objectstore.Store, name string, data []byte) objectstore.Object {
+func mustWrite(t testing.TB, s *objectstore.Store, name string, data []byte) jobs.Object {
 	t.Helper()
 	o, err := write(t, s, name, data)
 	if err != nil {

@@ -12,25 +12,27 @@ import (
 	"cloud.google.com/go/storage"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/api/iterator"
+
+	"exportd/jobs"
 )
 
-// Attrs returns what Storage holds under name, or ErrNotFound.
-func (s *Store) Attrs(ctx context.Context, name string) (Object, error) {
+// Attrs returns what Storage holds under name, or jobs.ErrNotFound.
+func (s *Store) Attrs(ctx context.Context, name string) (jobs.Object, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
 	defer cancel()
 	a, err := s.bucket.Object(name).Attrs(ctx)
 	if err != nil {
-		return Object{}, s.explain(ctx, "attributes of", name, err)
+		return jobs.Object{}, s.explain(ctx, "attributes of", name, err)
 	}
 	return objectOf(a), nil
 }
 
 // Holds reports whether Storage has the object, as large and with the checksum as it was
-// written. ErrNoBucket where not even its bucket is there.
+// written. jobs.ErrNoBucket where not even its bucket is there.
 func (s *Store) Holds(ctx context.Context, name string, size int64, crc uint32) (bool, error) {
 	o, err := s.Attrs(ctx, name)
-	if errors.Is(err, ErrNotFound) {
-		if err = s.missing(ctx, err); !errors.Is(err, ErrNoBucket) {
+	if errors.Is(err, jobs.ErrNotFound) {
+		if err = s.missing(ctx, err); !errors.Is(err, jobs.ErrNoBucket) {
 			return false, nil
 		}
 	}
@@ -43,7 +45,7 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 }
 
 // deleteGeneration removes exactly this object, not one that has its name by now.
-func (s *Store) deleteGeneration(ctx context.Context, o Object) error {
+func (s *Store) deleteGeneration(ctx context.Context, o jobs.Object) error {
 	return s.delete(ctx, s.bucket.Object(o.Name).If(storage.Conditions{GenerationMatch: o.Generation}))
 }
 
@@ -90,13 +92,13 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 
 // List gives the objects whose names begin with prefix, in the order of their names. After an error there
 // is nothing more.
-func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
-	return func(yield func(Object, error) bool) {
+func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[jobs.Object, error] {
+	return func(yield func(jobs.Object, error) bool) {
 		query := &storage.Query{Prefix: prefix, Projection: storage.ProjectionNoACL}
 		for token, more := "", true; more; more = token != "" {
 			page, next, err := s.page(ctx, query, token)
 			if err != nil {
-				yield(Object{}, err)
+				yield(jobs.Object{}, err)
 				return
 			}
 			token = next

@@ -4,7 +4,7 @@
 // What it promises: an object is reported as written only when Storage holds the bytes that were written,
 // by size and CRC32C; nothing is overwritten; a write that is aborted, or whose source fails, publishes
 // nothing; every call ends, because each has a deadline and a bounded number of tries. Errors say what they
-// mean for a job: see ErrNotFound and the other sentinels, and jobs.AsFailure.
+// mean for a job: see jobs.AsFailure and the sentinels here and in package jobs.
 package objectstore
 
 import (
@@ -29,7 +29,6 @@ import (
 	htransport "google.golang.org/api/transport/http"
 
 	"exportd/internal/connection"
-	"exportd/internal/objectstore/crc32c"
 )
 
 // Config says which bucket and how to reach it. Only Bucket is required.
@@ -231,10 +230,5 @@ func (s *Store) signBlob(ctx context.Context, p []byte) (signed []byte, err erro
 	return answer.SignedBlob, nil
 }
 
-// CombineCRC32C returns the CRC32C of A followed by B from the CRC32C of each and B's length in bytes.
-func CombineCRC32C(crc1, crc2 uint32, len2 int64) uint32 {
-	return crc32c.Combine(crc1, crc2, len2)
-}
-
-// smallBuffers hold what may turn out to be all of an object; see Writer.
+// smallBuffers hold what may turn out to be all of an object; see writer.
 var smallBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}

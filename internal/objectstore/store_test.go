@@ -1,11 +1,8 @@
 package objectstore_test
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"maps"
 	"net/http"
@@ -17,42 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/api/option"
 
 	"exportd/internal/objectstore"
-	"exportd/internal/objectstore/crc32c"
 	"exportd/jobs"
 )
-
-func TestWriteReadDelete(t *testing.T) {
-	t.Parallel()
-	s := newStore(t, objectstore.Config{ChunkBytes: 256 << 10})
-	for _, size := range []int{0, 1, 1000, 256 << 10, 1 << 20, 1<<20 + 1, 5<<20 + 17} {
-		name := fmt.Sprintf("exports/org/job/%d.csv", size)
-		data := random(1, size)
-		got := mustWrite(t, s, name, data)
-		if got.Size != int64(size) || got.CRC32C != crc32.Checksum(data, crc32c.Table) || got.Generation == 0 || got.Name != name {
-			t.Errorf("Commit of %d bytes = %+v", size, got)
-		}
-		if attrs, err := s.Attrs(t.Context(), name); err != nil || attrs != got {
-			t.Errorf("Attrs = %+v, %v, want %+v", attrs, err, got)
-		}
-		for _, offset := range []int{0, size / 2} {
-			if back := readAll(t, s, name, int64(offset)); !bytes.Equal(back, data[offset:]) {
-				t.Errorf("read %d of %d bytes from %d, and not the right ones", len(back), size, offset)
-			}
-		}
-		for range 2 {
-			if err := s.Delete(t.Context(), name); err != nil {
-				t.Error(err)
-			}
-		}
-		if _, err := s.Attrs(t.Context(), name); !errors.Is(err, objectstore.ErrNotFound) || !errors.Is(err, jobs.ErrNotFound) {
-			t.Errorf("Attrs after Delete = %v, want ErrNotFound", err)
-		}
-	}
-}
 
 // The requests of an upload, as a load balancer would count them.
 func TestSmallObjectTakesOneRequest(t *testing.T) {
@@ -79,50 +45,6 @@ func TestSmallObjectTakesOneRequest(t *testing.T) {
 		mustWrite(t, s, fmt.Sprint(size), random(2, size))
 		if uploads != want {
 			t.Errorf("%d upload requests after %d objects, the last of %d bytes", uploads, want, size)
-		}
-	}
-}
-
-func TestCreateNeverOverwrites(t *testing.T) {
-	t.Parallel()
-	s := newStore(t, objectstore.Config{})
-	first := mustWrite(t, s, "a", []byte("one"))
-	if _, err := write(t, s, "a", []byte("two")); !errors.Is(err, objectstore.ErrExists) {
-		t.Errorf("second write = %v, want ErrExists", err)
-	}
-	if again := mustWrite(t, s, "a", []byte("one")); again != first {
-		t.Errorf("writing the same bytes again = %+v, want %+v", again, first)
-	}
-}
-
-func TestAbortPublishesNothing(t *testing.T) {
-	t.Parallel()
-	s := newStore(t, objectstore.Config{ChunkBytes: 256 << 10})
-	for _, size := range []int{10, 3 << 20} {
-		w := s.Create(t.Context(), "a", objectstore.Attrs{})
-		if _, err := w.Write(random(3, size)); err != nil {
-			t.Fatal(err)
-		}
-		w.Abort()
-		w.Abort()
-		if _, err := w.Write([]byte("x")); err == nil {
-			t.Error("Write after Abort = nil")
-		}
-		if _, err := w.Commit(t.Context()); err == nil {
-			t.Error("Commit after Abort = nil")
-		}
-		// The caller's context ends in the middle, as at shutdown.
-		ctx, cancel := context.WithCancelCause(t.Context())
-		w = s.Create(ctx, "a", objectstore.Attrs{})
-		if _, err := w.Write(random(3, size)); err != nil {
-			t.Fatal(err)
-		}
-		cancel(jobs.ErrInterrupted)
-		if _, err := w.Commit(t.Context()); !errors.Is(err, jobs.ErrInterrupted) {
-			t.Errorf("Commit after the context ended = %v, want the cause", err)
-		}
-		for o, err := range s.List(t.Context(), "") {
-			t.Errorf("after aborts there is %+v, %v", o, err)
 		}
 	}
 }
@@ -166,92 +88,6 @@ func get(t testing.TB, url string) (*http.Response, string) {
 	return res, string(body)
 }
 
-func TestSignedURL(t *testing.T) {
-	t.Parallel()
-	s := newStore(t, objectstore.Config{})
-	mustWrite(t, s, "exports/o/j/vip users.csv", []byte("id\r\n"))
-	url, err := s.SignedURL(t.Context(), "exports/o/j/vip users.csv", time.Hour, `vip "ü".csv`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, body := get(t, url)
-	if res.StatusCode != 200 || body != "id\r\n" || res.Header.Get("Content-Type") != "text/csv; charset=utf-8" {
-		t.Errorf("GET of the signed URL = %d %q %v", res.StatusCode, body, res.Header)
-	}
-	if got := res.Header.Get("Content-Disposition"); got != `attachment; filename*=utf-8''vip%20%22%C3%BC%22.csv` {
-		t.Errorf("Content-Disposition = %s", got)
-	}
-	if res, _ := get(t, url+"0"); res.StatusCode != http.StatusForbidden {
-		t.Errorf("GET of a changed URL = %d, want 403", res.StatusCode)
-	}
-	for _, ttl := range []time.Duration{0, 8 * 24 * time.Hour} {
-		if _, err := s.SignedURL(t.Context(), "a", ttl, ""); err == nil {
-			t.Errorf("SignedURL for %s = nil error", ttl)
-		}
-	}
-}
-
-func TestComposeTree(t *testing.T) {
-	t.Parallel()
-	s := newStore(t, objectstore.Config{})
-	for _, n := range []int{1, 2, 32, 33, 65, 1057} {
-		// Sources may be named more than once, which makes a deep tree of few objects.
-		objects := make([]objectstore.Object, min(n, 40))
-		var group errgroup.Group
-		for i := range objects {
-			group.Go(func() (err error) {
-				objects[i], err = write(t, s, fmt.Sprintf("c%d/part-%05d", n, i), random(byte(i), 50+i))
-				return err
-			})
-		}
-		if err := group.Wait(); err != nil {
-			t.Fatal(err)
-		}
-		var want []byte
-		var names []string
-		var crc uint32
-		for i := range n {
-			o := objects[i%len(objects)]
-			crc = objectstore.CombineCRC32C(crc, o.CRC32C, o.Size)
-			want, names = append(want, random(byte(i%len(objects)), int(o.Size))...), append(names, o.Name)
-		}
-		dst := fmt.Sprintf("c%d/final.csv", n)
-		if _, err := s.Compose(t.Context(), dst, names, objectstore.Attrs{}, int64(len(want)), crc+1); !errors.Is(err, objectstore.ErrMismatch) {
-			t.Errorf("Compose with a wrong checksum = %v, want ErrMismatch", err)
-		}
-		var first objectstore.Object
-		for i := range 2 { // the second time as after a crash of the caller
-			got, err := s.Compose(t.Context(), dst, names, objectstore.Attrs{ContentType: "text/csv"}, int64(len(want)), crc)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if i == 0 {
-				first = got
-			} else if got != first {
-				t.Errorf("Compose again = %+v, want %+v", got, first)
-			}
-		}
-		if got := readAll(t, s, dst, 0); !bytes.Equal(got, want) {
-			t.Errorf("composite of %d parts differs", n)
-		}
-		if n, err := s.DeletePrefix(t.Context(), dst+".compose/"); n != 0 || err != nil {
-			t.Errorf("%d intermediate objects were left, %v", n, err)
-		}
-		if got, err := s.DeletePrefix(t.Context(), fmt.Sprintf("c%d/part-", n)); got != len(objects) || err != nil {
-			t.Errorf("DeletePrefix = %d, %v, want %d", got, err, len(objects))
-		}
-		if got := readAll(t, s, dst, 0); !bytes.Equal(got, want) {
-			t.Errorf("composite of %d parts differs once they are deleted", n)
-		}
-	}
-	if _, err := s.Compose(t.Context(), "d", []string{"missing"}, objectstore.Attrs{}, 1, 1); !errors.Is(err, objectstore.ErrNotFound) {
-		t.Errorf("Compose of a missing source = %v, want ErrNotFound", err)
-	}
-	if _, err := s.DeletePrefix(t.Context(), ""); err == nil {
-		t.Error("DeletePrefix of everything = nil")
-	}
-}
-
 func TestErrorsSayWhatTheyMeanForTheJob(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -267,7 +103,7 @@ func TestErrorsSayWhatTheyMeanForTheJob(t *testing.T) {
 		"full disk": {507, `{}`, objectstore.ErrQuota, jobs.CodeStorageQuota, jobs.Transient},
 		"down":      {503, `{}`, objectstore.ErrUnavailable, jobs.CodeUnavailable, jobs.Transient},
 		"throttled": {429, `{}`, objectstore.ErrUnavailable, jobs.CodeUnavailable, jobs.Transient},
-		"no bucket": {404, `{}`, objectstore.ErrNotFound, jobs.CodeInternal, jobs.Transient},
+		"no bucket": {404, `{}`, jobs.ErrNotFound, jobs.CodeInternal, jobs.Transient},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -280,7 +116,7 @@ func TestErrorsSayWhatTheyMeanForTheJob(t *testing.T) {
 				t.Helper()
 				want, code := c.want, c.code
 				if c.status == http.StatusNotFound && (strings.HasSuffix(op, "write") || op == "Compose") {
-					want, code = objectstore.ErrNoBucket, jobs.CodeBucketMissing // the job must hear what to mend
+					want, code = jobs.ErrNoBucket, jobs.CodeBucketMissing // the job must hear what to mend
 				}
 				if f := jobs.AsFailure(err); !errors.Is(err, want) || f.Code != code || f.Class != c.class {
 					t.Errorf("%s = %v (%v %v), want %v (%v %v)", op, err, f.Code, f.Class, want, code, c.class)
@@ -294,7 +130,7 @@ func TestErrorsSayWhatTheyMeanForTheJob(t *testing.T) {
 			check("Attrs", err)
 			_, err = s.NewReader(t.Context(), "a", 0)
 			check("NewReader", err)
-			_, err = s.Compose(t.Context(), "a", []string{"b"}, objectstore.Attrs{}, 1, 1)
+			_, err = s.Compose(t.Context(), "a", []string{"b"}, jobs.ObjectAttrs{}, 1, 1)
 			check("Compose", err)
 			_, err = s.DeletePrefix(t.Context(), "a/")
 			check("DeletePrefix", err)
@@ -351,7 +187,7 @@ func TestMismatchRemovesTheObject(t *testing.T) {
 		if f := jobs.AsFailure(err); !errors.Is(err, objectstore.ErrMismatch) || f.Code != jobs.CodeStorageCorrupt {
 			t.Errorf("write of %d bytes = %v, want ErrMismatch", size, err)
 		}
-		if _, err := s.Attrs(t.Context(), "a"); !errors.Is(err, objectstore.ErrNotFound) {
+		if _, err := s.Attrs(t.Context(), "a"); !errors.Is(err, jobs.ErrNotFound) {
 			t.Errorf("Attrs after the mismatch = %v, want ErrNotFound", err)
 		}
 	}

@@ -10,30 +10,15 @@ import (
 	"cloud.google.com/go/storage"
 
 	"exportd/internal/objectstore/crc32c"
+	"exportd/jobs"
 )
 
-// Attrs are set when an object is written and never change.
-type Attrs struct {
-	ContentType, ContentDisposition, CacheControl string
-	// Metadata is shown with the object; Storage allows 8 KiB in all.
-	Metadata map[string]string
-}
-
-func (a Attrs) apply(o *storage.ObjectAttrs) {
+func apply(a jobs.ObjectAttrs, o *storage.ObjectAttrs) {
 	o.ContentType, o.ContentDisposition, o.CacheControl, o.Metadata = a.ContentType, a.ContentDisposition, a.CacheControl, a.Metadata
 }
 
-// Object is what Storage says about an object.
-type Object struct {
-	Name       string
-	Generation int64
-	Size       int64 // bytes
-	CRC32C     uint32
-	Created    time.Time
-}
-
-func objectOf(a *storage.ObjectAttrs) Object {
-	return Object{Name: a.Name, Generation: a.Generation, Size: a.Size, CRC32C: a.CRC32C, Created: a.Created}
+func objectOf(a *storage.ObjectAttrs) jobs.Object {
+	return jobs.Object{Name: a.Name, Generation: a.Generation, Size: a.Size, CRC32C: a.CRC32C, Created: a.Created}
 }
 
 // smallObjectBytes is up to what size a writer waits for the end of the object. Most exports are smaller,
@@ -47,13 +32,11 @@ const (
 	chunkRetryDeadline   = 120 * time.Second
 )
 
-// Writer writes one object, which exists once Commit has returned nil, and never in part. It is for one
-// goroutine. Every Writer must be ended by Commit or Abort; Abort after Commit does nothing, so it can be
-// deferred.
-type Writer struct {
+// writer is a jobs.ObjectWriter.
+type writer struct {
 	store  *Store
 	name   string
-	attrs  Attrs
+	attrs  jobs.ObjectAttrs
 	ctx    context.Context // of the upload, which goes on between calls
 	cancel context.CancelCauseFunc
 	stall  *time.Timer
@@ -69,8 +52,8 @@ type Writer struct {
 
 // Create begins a new object; nothing is sent before there is a megabyte or Commit. ctx covers the whole
 // upload: when it ends, the upload is aborted.
-func (s *Store) Create(ctx context.Context, name string, attrs Attrs) *Writer {
-	w := &Writer{store: s, name: name, attrs: attrs, small: smallBuffers.Get().(*bytes.Buffer)}
+func (s *Store) Create(ctx context.Context, name string, attrs jobs.ObjectAttrs) jobs.ObjectWriter {
+	w := &writer{store: s, name: name, attrs: attrs, small: smallBuffers.Get().(*bytes.Buffer)}
 	w.small.Reset()
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	w.stall = time.AfterFunc(s.cfg.StallTimeout, func() { w.cancel(errStalled) })
@@ -79,7 +62,7 @@ func (s *Store) Create(ctx context.Context, name string, attrs Attrs) *Writer {
 }
 
 // Write adds p. An error is final; it is also returned by Commit.
-func (w *Writer) Write(p []byte) (int, error) {
+func (w *writer) Write(p []byte) (int, error) {
 	if w.err != nil || w.ended {
 		return 0, errors.Join(w.err, w.useAfterEnd())
 	}
@@ -101,20 +84,20 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (w *Writer) useAfterEnd() error {
+func (w *writer) useAfterEnd() error {
 	if w.ended {
 		return fmt.Errorf("write %s: the writer has ended", w.name)
 	}
 	return nil
 }
 
-func (w *Writer) add(p []byte) {
+func (w *writer) add(p []byte) {
 	w.size += int64(len(p))
 	w.crc = crc32c.Update(w.crc, p)
 }
 
 // send hands p to the upload. The stall timer runs only while the upload is what the caller waits for.
-func (w *Writer) send(p []byte) error {
+func (w *writer) send(p []byte) error {
 	w.stall.Reset(w.store.cfg.StallTimeout)
 	defer w.stall.Stop()
 	if _, err := w.large.Write(p); err != nil {
@@ -126,7 +109,7 @@ func (w *Writer) send(p []byte) error {
 
 // open starts the client's writer. Its retries of the first request know no limit but the context, so that
 // failures are counted here; chunks have a deadline of their own as well.
-func (w *Writer) open(chunk int) *storage.Writer {
+func (w *writer) open(chunk int) *storage.Writer {
 	object := w.store.bucket.Object(w.name).If(storage.Conditions{DoesNotExist: true}).
 		Retryer(storage.WithPolicy(storage.RetryAlways), storage.WithBackoff(w.store.backoff()), storage.WithErrorFunc(func(err error) bool {
 			if !retryable(err) {
@@ -136,7 +119,7 @@ func (w *Writer) open(chunk int) *storage.Writer {
 			return w.failures < maxAttempts
 		}))
 	out := object.NewWriter(w.ctx)
-	w.attrs.apply(&out.ObjectAttrs)
+	apply(w.attrs, &out.ObjectAttrs)
 	out.ChunkSize = chunk
 	out.ChunkTransferTimeout, out.ChunkRetryDeadline = chunkTransferTimeout, chunkRetryDeadline
 	out.ProgressFunc = func(int64) { w.failures = 0 }
@@ -146,10 +129,10 @@ func (w *Writer) open(chunk int) *storage.Writer {
 // Commit ends the object and returns what Storage holds, compared with what was written. ctx bounds this
 // call only. After an error there is no object, unless the error is ErrUnavailable: then nobody knows, and
 // a later Attrs can tell. An object with other bytes than written is removed again.
-func (w *Writer) Commit(ctx context.Context) (Object, error) {
+func (w *writer) Commit(ctx context.Context) (jobs.Object, error) {
 	if err := errors.Join(w.err, w.useAfterEnd()); err != nil {
 		w.Abort()
-		return Object{}, err
+		return jobs.Object{}, err
 	}
 	defer context.AfterFunc(ctx, func() { w.cancel(context.Cause(ctx)) })()
 	defer w.Abort()
@@ -157,29 +140,29 @@ func (w *Writer) Commit(ctx context.Context) (Object, error) {
 	err := w.finish()
 	w.ended = true
 	w.stall.Stop()
-	var got Object
+	var got jobs.Object
 	if err == nil {
 		got = objectOf(w.large.Attrs())
 	} else {
 		err = w.store.missing(ctx, w.store.explain(w.ctx, "write", w.name, err))
-		if !errors.Is(err, ErrExists) && !errors.Is(err, ErrUnavailable) {
-			return Object{}, err
+		if !errors.Is(err, jobs.ErrExists) && !errors.Is(err, ErrUnavailable) {
+			return jobs.Object{}, err
 		}
 		// It may be there all the same: the last answer was lost, or its repetition met our own object.
 		found, errFound := w.store.Attrs(ctx, w.name)
 		if errFound != nil || found.Size != w.size || found.CRC32C != w.crc {
-			return Object{}, err
+			return jobs.Object{}, err
 		}
 		got = found
 	}
 	if got.Size != w.size || got.CRC32C != w.crc {
 		err := mismatch(w.name, got, w.size, w.crc)
-		return Object{}, errors.Join(err, w.store.deleteGeneration(context.WithoutCancel(ctx), got))
+		return jobs.Object{}, errors.Join(err, w.store.deleteGeneration(context.WithoutCancel(ctx), got))
 	}
 	return got, nil
 }
 
-func (w *Writer) finish() error {
+func (w *writer) finish() error {
 	if w.small != nil {
 		// One more than the size makes the client send it in one request.
 		w.large = w.open(w.small.Len() + 1)
@@ -192,7 +175,7 @@ func (w *Writer) finish() error {
 }
 
 // Abort ends the writer without an object, and waits until nothing more is sent.
-func (w *Writer) Abort() {
+func (w *writer) Abort() {
 	w.cancel(context.Canceled) // before Close, which would publish what has come so far
 	w.stall.Stop()
 	if !w.ended && w.large != nil {
@@ -202,7 +185,7 @@ func (w *Writer) Abort() {
 	w.dropBuffer()
 }
 
-func (w *Writer) dropBuffer() {
+func (w *writer) dropBuffer() {
 	if w.small != nil {
 		smallBuffers.Put(w.small)
 		w.small = nil
