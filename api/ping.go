@@ -73,8 +73,8 @@ func (s *Server) ping(c *gin.Context, caller *apikey.Key) error {
 // pingDelivery is what a callback of the job would be sent with.
 func (s *Server) pingDelivery(c *gin.Context, j *jobs.Job) (webhook.Delivery, error) {
 	d := webhook.Delivery{URL: j.CallbackURL}
-	key, err := s.freshKeys(c.Request.Context(), j.KeyID)
-	if errors.Is(err, jobs.ErrNotFound) || err == nil && key.State != apikey.Active {
+	key, err := s.freshKeys.InForce(c.Request.Context(), j.KeyID)
+	if errors.Is(err, jobs.ErrNotFound) {
 		return d, refuse(http.StatusConflict, "the API key that asked for the callback was revoked: nothing is sent in its name")
 	}
 	if err != nil {

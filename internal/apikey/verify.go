@@ -43,6 +43,17 @@ var DefaultWindow = Window{Ahead: 5 * time.Second, Behind: time.Minute}
 // record makes no sense, jobs.ErrUnavailable if that cannot be told now.
 type LookupFunc func(ctx context.Context, id string) (*Key, error)
 
+// InForce finds a key in whose name something is to be sent. It is jobs.ErrNotFound for one that was disabled, as for
+// one that is gone: whoever revokes a key wants nothing more to be sent in its name. One that has expired was
+// good when it asked.
+func (f LookupFunc) InForce(ctx context.Context, id string) (*Key, error) {
+	k, err := f(ctx, id)
+	if err == nil && k.State != Active {
+		return nil, jobs.ErrNotFound
+	}
+	return k, err
+}
+
 // Proved are keys that have signed requests a short while ago, so that not each request reads its
 // key. Requests that none of them signed are judged by a look-up, whether their key is among them
 // or not: that a key is in use does not show in what a refusal costs.

@@ -302,3 +302,17 @@ func BenchmarkVerify(b *testing.B) {
 		})
 	}
 }
+
+// TestInForce: nothing is sent in the name of a key that is disabled or gone; one that has expired was good when it asked.
+func TestInForce(t *testing.T) {
+	t.Parallel()
+	expired, disabled := goldenKey(), goldenKey()
+	expired.ID, expired.ExpiresAt = "key_expired", goldenTime.Add(-time.Hour)
+	disabled.ID, disabled.State = "key_disabled", Disabled
+	lookup := lookupOf(goldenKey(), expired, disabled)
+	for id, want := range map[string]error{"key_golden": nil, "key_expired": nil, "key_disabled": jobs.ErrNotFound, "key_gone": jobs.ErrNotFound} {
+		if k, err := lookup.InForce(t.Context(), id); !errors.Is(err, want) || (err == nil) != (k != nil) {
+			t.Errorf("InForce(%s) = %v, %v, want %v", id, k, err, want)
+		}
+	}
+}

@@ -37,19 +37,15 @@ func newSender(rules webhook.Rules) *webhook.Sender {
 // callbackKeys reads from a key's record what signs and bounds its callbacks. It reads it for
 // every try, not through a cache: what is sent holds a link to the file.
 type callbackKeys struct {
-	lookup func(ctx context.Context, id string) (*apikey.Key, error)
+	lookup apikey.LookupFunc
 	now    func() time.Time
 }
 
-// CallbackKey gives jobs.ErrNotFound for a key that was disabled: whoever revokes a key
-// wants nothing more to be sent in its name. One that has expired was good when it asked.
+// CallbackKey gives jobs.ErrNotFound for a key that is not in force any more.
 func (k callbackKeys) CallbackKey(ctx context.Context, keyID string) (worker.CallbackKey, error) {
-	key, err := k.lookup(ctx, keyID)
+	key, err := k.lookup.InForce(ctx, keyID)
 	if err != nil {
 		return worker.CallbackKey{}, err
-	}
-	if key.State != apikey.Active {
-		return worker.CallbackKey{}, jobs.ErrNotFound
 	}
 	hosts, err := webhook.ParseHostList(key.CallbackHosts)
 	if err != nil {
