@@ -3,12 +3,12 @@ package worker
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"exportd/internal/backoff"
 	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
@@ -27,7 +27,7 @@ func (p *Pool) lane(fetch, work context.Context, q jobs.Queue, slots int, h hand
 	fetch = telemetry.WithLane(fetch, telemetry.Lane(q))
 	var busy atomic.Int32 // not what free lacks: a pull holds all that are free
 	p.pulse.slots(q, func() (int, int) { return slots - int(busy.Load()), slots })
-	pause := time.Second
+	pauses := backoff.Doubling(time.Second, 8*time.Second) // what is back is found within 12 s
 	gate := p.gates.queues[q]
 	for {
 		p.pulse.wait(string(q))
@@ -47,12 +47,12 @@ func (p *Pool) lane(fetch, work context.Context, q jobs.Queue, slots int, h hand
 			free <- struct{}{}
 		}
 		if err != nil && fetch.Err() == nil && !paused {
+			pause := pauses.Next()
 			p.Log.Warn("cannot pull", zap.String("queue", string(q)), zap.Error(err), zap.Duration("again_in", pause))
-			wait(fetch, pause/2+rand.N(pause))
-			pause = min(2*pause, 8*time.Second) // what is back is found within 12 s
+			wait(fetch, pause)
 			continue
 		}
-		pause = time.Second
+		pauses.Reset()
 		if len(got) > 0 {
 			p.refresh(fetch)
 		}
@@ -138,10 +138,5 @@ func (p *Pool) ring(ctx context.Context, q jobs.Queue, m jobs.Message) {
 }
 
 func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
+	_ = backoff.Sleep(ctx, d) // whoever waits looks at ctx
 }

@@ -14,6 +14,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"exportd/internal/backoff"
 )
 
 // ErrCorrupt is a file that arrived in another form than the service wrote it.
@@ -140,6 +142,7 @@ func (d *download) restart(f *os.File) error {
 // run gets what is missing, in as many pieces as it takes. Tries that brought something do
 // not count against the bound.
 func (d *download) run(ctx context.Context) error {
+	pauses := backoff.Doubling(firstPause, lastPause)
 	for n := 0; d.done < d.total; n++ {
 		if err := d.findLink(ctx); err != nil {
 			return err
@@ -157,13 +160,14 @@ func (d *download) run(ctx context.Context) error {
 		d.link = "" // it may be too old, or lead to where nobody is any more
 		if d.done > before {
 			n = 0
+			pauses.Reset()
 		}
 		switch {
 		case d.done >= d.total:
 		case n+1 >= d.client.tries:
 			return fmt.Errorf("download: %w", err)
 		default:
-			if err := sleep(ctx, pause(n, 0)); err != nil {
+			if err := pauses.Wait(ctx); err != nil {
 				return err
 			}
 		}

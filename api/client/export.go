@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"exportd/internal/backoff"
 )
 
 // Request says what to export. Empty members are left out.
@@ -211,7 +213,7 @@ func (c *Client) Wait(ctx context.Context, id string, onProgress func(*Job)) (*J
 		}
 		// A service that could not hold the request has said when to come again.
 		if held := time.Since(asked); held < time.Duration(wait)*time.Second {
-			if err := sleep(ctx, max(time.Second, min(after, lastPause))-min(held, time.Second)); err != nil {
+			if err := backoff.Sleep(ctx, max(time.Second, min(after, lastPause))-min(held, time.Second)); err != nil {
 				return nil, &jobError{id, err}
 			}
 		}

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"exportd/internal/backoff"
 )
 
 // Error is an answer of 400 and above.
@@ -107,24 +108,17 @@ type retrier struct {
 }
 
 const (
-	// firstPause doubles with each try up to lastPause: ten tries take about two minutes.
+	// firstPause and lastPause are those between tries: ten tries take about two minutes.
 	firstPause = 500 * time.Millisecond
 	lastPause  = 30 * time.Second
 	// maxRetryAfter bounds what is believed of a Retry-After.
 	maxRetryAfter = 5 * time.Minute
 )
 
-// pause is how long to wait before try n+1, with jitter, so that clients that were cut off
-// together do not come back together.
-func pause(n int, atLeast time.Duration) time.Duration {
-	d := min(lastPause, firstPause<<min(n, 16))
-	d = d/2 + rand.N(d/2+1)
-	return max(d, min(atLeast, maxRetryAfter))
-}
-
 // Do sends a request. Only requests that may be repeated are: of POST, those that cancel.
 func (c *retrier) Do(r *http.Request) (*http.Response, error) {
 	repeatable := r.Method == http.MethodGet || r.Method == http.MethodDelete || strings.HasSuffix(r.URL.Path, "/cancel")
+	pauses := backoff.Doubling(firstPause, lastPause)
 	for n := 0; ; n++ {
 		if n > 0 && r.GetBody != nil {
 			body, err := r.GetBody()
@@ -148,7 +142,7 @@ func (c *retrier) Do(r *http.Request) (*http.Response, error) {
 		if !repeatable || n+1 >= c.tries || r.Context().Err() != nil {
 			return nil, err
 		}
-		if sleepErr := sleep(r.Context(), pause(n, wait)); sleepErr != nil {
+		if sleepErr := backoff.Sleep(r.Context(), max(pauses.Next(), min(wait, maxRetryAfter))); sleepErr != nil {
 			return nil, errors.Join(sleepErr, err)
 		}
 	}

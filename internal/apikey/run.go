@@ -35,15 +35,6 @@ func (s *Store) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}
-
 // Used notes that a key signed a request. It never waits.
 func (s *Store) Used(k *Key) {
 	if s.now().Sub(k.LastUsedAt) < usedEvery {

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"exportd/internal/backoff"
+
 	"cloud.google.com/go/firestore"
 )
 
@@ -116,7 +118,7 @@ func (s *Store) watch(ctx context.Context, id string) {
 			s.changed(id, doc.UpdateTime)
 			return false
 		})
-		pause(ctx, rewatch)
+		_ = backoff.Sleep(ctx, rewatch) // the loop looks at ctx
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net/url"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"exportd/internal/backoff"
 	"exportd/internal/connection"
 )
 
@@ -49,25 +49,19 @@ func (s *stream) note() {
 
 // run keeps the stream until it has had no targets for a while, or the watcher closes.
 func (s *stream) run() {
-	pause := s.w.cfg.Backoff
+	pauses := backoff.Doubling(s.w.cfg.Backoff, maxBackoff)
 	for {
 		heard, err := s.once()
 		switch {
 		case s.w.ctx.Err() != nil, errors.Is(err, errIdle), s.retire():
 			return
 		case heard:
-			pause = s.w.cfg.Backoff
+			pauses.Reset()
 		}
 		s.lost(err)
-		// Random, so that all streams of all processes do not come back at once.
-		t := time.NewTimer(pause/2 + rand.N(pause))
-		select {
-		case <-t.C:
-		case <-s.w.ctx.Done():
-			t.Stop()
+		if pauses.Wait(s.w.ctx) != nil {
 			return
 		}
-		pause = min(2*pause, maxBackoff)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"reflect"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"exportd/internal/backoff"
 	"exportd/jobs"
 )
 
@@ -23,10 +23,16 @@ const contention = 40
 // errConflict: a document was changed by somebody else between read and commit.
 var errConflict = errors.New("changed meanwhile")
 
-// retry runs fn until it ends in something else than errConflict. Pauses are 1 to 100 ms:
-// the other commit is done already, only the herd has to spread.
+// firstPause and longestPause are those after a conflict: the other commit is done already, only
+// the herd has to spread.
+const (
+	firstPause   = 1500 * time.Microsecond
+	longestPause = 75 * time.Millisecond
+)
+
+// retry runs fn until it ends in something else than errConflict.
 func retry(ctx context.Context, fn func() error) error {
-	pause := time.Millisecond
+	pauses := backoff.Doubling(firstPause, longestPause)
 	for round := 1; ; round++ {
 		err := fn()
 		if !errors.Is(err, errConflict) {
@@ -35,14 +41,9 @@ func retry(ctx context.Context, fn func() error) error {
 		if round == contention {
 			return fmt.Errorf("too many others change the same document: %w", jobs.ErrUnavailable)
 		}
-		t := time.NewTimer(pause + rand.N(pause))
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return context.Cause(ctx)
-		case <-t.C:
+		if err := pauses.Wait(ctx); err != nil {
+			return err
 		}
-		pause = min(2*pause, 50*time.Millisecond)
 	}
 }
 

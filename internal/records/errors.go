@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"exportd/internal/backoff"
 	"exportd/jobs"
 )
 
@@ -95,28 +95,16 @@ func isTooOld(text string) bool {
 }
 
 // maxTries bounds how often in a row a read is tried without getting anywhere:
-// with pauses of 0.1 s doubling to 5 s about 10 s, after which the job's own
+// with pauses of 0.1 s doubling to 5 s about 11 s, after which the job's own
 // retry, minutes long, is the better place to wait.
 const (
 	maxTries = 8
 	maxPause = 5 * time.Second
 )
 
-// pause waits before try number n (the first retry is 1).
-func (r *Reader) pause(ctx context.Context, n int) error {
-	d := min(r.backoff<<(n-1), maxPause)
-	t := time.NewTimer(d/2 + rand.N(d/2+1))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // retry calls do until it works, fails for good, or maxTries is reached.
 func (r *Reader) retry(ctx context.Context, op string, do func(ctx context.Context) error) error {
+	pauses := backoff.Doubling(r.backoff, maxPause)
 	for n := 1; ; n++ {
 		err := do(ctx)
 		if err == nil {
@@ -125,7 +113,7 @@ func (r *Reader) retry(ctx context.Context, op string, do func(ctx context.Conte
 		if ctx.Err() != nil || !transient(err) || n == maxTries {
 			return classify(ctx, op, err)
 		}
-		if err := r.pause(ctx, n); err != nil {
+		if err := pauses.Wait(ctx); err != nil {
 			return fmt.Errorf("%s: %w", op, err)
 		}
 	}

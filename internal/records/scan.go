@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
 
+	"exportd/internal/backoff"
 	"exportd/internal/connection"
 	"exportd/internal/vip"
 	"exportd/internal/vip/wire"
@@ -143,10 +144,12 @@ func (s *scan) take() (b *batch, more bool) {
 
 // fetch gets page after page.
 func (s *scan) fetch(ctx context.Context) error {
+	pauses := backoff.Doubling(s.r.backoff, maxPause)
 	for try := 1; ; {
 		rows, err := s.page(ctx)
 		if rows > 0 {
 			try = 1
+			pauses.Reset()
 		}
 		switch {
 		case err == nil && rows < s.opts.PageSize:
@@ -156,7 +159,7 @@ func (s *scan) fetch(ctx context.Context) error {
 		case ctx.Err() != nil || !transient(err) || try == maxTries:
 			return classify(ctx, "scan "+s.q.Collection, err)
 		}
-		if err := s.r.pause(ctx, try); err != nil {
+		if err := pauses.Wait(ctx); err != nil {
 			return fmt.Errorf("scan %s: %w", s.q.Collection, err)
 		}
 		try++

@@ -261,7 +261,7 @@ func (p *process) tries(ctx context.Context, l latency, more time.Duration, do f
 			return errors.Join(jobs.ErrUnavailable, err)
 		}
 		pause := min(recordsPause<<(try-1), recordsLongest)
-		if err := sleep(ctx, p.scaled(pause/2+time.Duration(p.chance(append(keys, "pause")...)*float64(pause/2)))); err != nil {
+		if err := sleep(ctx, p.scaled(pause/2+time.Duration(p.chance(append(keys, "pause")...)*float64(pause)))); err != nil {
 			return err
 		}
 	}
