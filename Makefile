@@ -61,6 +61,7 @@ generate: ## Write generated files anew: the list of datasets, openapi.yaml, the
 	$(GO) test -tags $(TAGS) ./internal/dataset -run TestBuiltIn -update
 	$(GO) test -tags $(TAGS) ./api -run TestDatasetParts -update
 	$(GO) generate ./api/client
+	$(GO) test -tags $(TAGS) ./api/client -run '^TestRequestMembers$$' -update
 	$(GO) test -tags $(TAGS) ./internal/config -run 'TestReadme|TestSettingsFile' -update
 	$(GO) test -tags $(TAGS) ./internal/dataset -run TestIndexFile -update
 	$(GO) test -tags $(TAGS) ./deployments -run TestCloudMonitoring -update

@@ -14,41 +14,6 @@ import (
 	"exportd/internal/backoff"
 )
 
-// Request says what to export. Empty members are left out.
-type Request struct {
-	// Kind is one of the constants, like KindVipUsers, or the name of another dataset of the installation.
-	Kind        Kind
-	WorkspaceID string
-	MediumID    string
-
-	// Of users: only those whose birthday is known, or in a month (1 to 12).
-	HasBirthday   bool
-	BirthdayMonth int
-
-	// Of messages: the window, ISO dates or date-times, at most 31 days; a date-only To
-	// includes that day.
-	From, To    string
-	Label       string
-	ContentType ContentType
-
-	// Params are parameters by name: of other datasets, and those that have no member here.
-	Params map[string]string
-
-	Profile Profile
-	// NoFormulaGuard leaves text as it is that a spreadsheet would take for a formula.
-	NoFormulaGuard bool
-	CallbackURL    string
-
-	// Fresh asks for a new export where a job in flight or a result of the last minute would do.
-	Fresh bool
-	// IdempotencyKey gives the same job for 24 h.
-	IdempotencyKey string
-
-	// OnProgress is called with the job about once a second while it is under way, and when it
-	// has ended, on the goroutine that waits.
-	OnProgress func(*Job)
-}
-
 // Result is a finished export.
 type Result struct {
 	// TotalCount is the number of rows.
@@ -136,18 +101,7 @@ func (r *Request) query() url.Values {
 			params.Set(name, value)
 		}
 	}
-	set("workspaceId", r.WorkspaceID)
-	set("mediumId", r.MediumID)
-	set("from", r.From)
-	set("to", r.To)
-	set("label", r.Label)
-	set("contentType", string(r.ContentType))
-	if r.HasBirthday {
-		set("hasBirthday", "true")
-	}
-	if r.BirthdayMonth != 0 {
-		set("birthdayMonth", strconv.Itoa(r.BirthdayMonth))
-	}
+	r.rows(set)
 	set("profile", string(r.Profile))
 	if r.NoFormulaGuard {
 		set("formulaGuard", string(FormulaGuardOff))
