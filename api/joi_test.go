@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"exportd/internal/machinetest"
 )
 
 // joiReason are values that are judged otherwise than by Joi, as today's service does, and why.
@@ -47,10 +49,7 @@ func TestJoi(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join("testdata", "joi")
 	if _, err := os.Stat(filepath.Join(folder, "node_modules")); err != nil {
-		if os.Getenv("EXPORTD_REQUIRE_ALL") != "" {
-			t.Fatalf("Joi is required: npm ci --prefix api/testdata/joi")
-		}
-		t.Skip("Joi is not installed: npm ci --prefix api/testdata/joi")
+		machinetest.Lacks(t, "Joi (npm ci --prefix api/testdata/joi)")
 	}
 	type question struct {
 		Kind  string `json:"kind"`

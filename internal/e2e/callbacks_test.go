@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"exportd/internal/e2e/e2etest"
+	"exportd/internal/machinetest"
 )
 
 // callbackSettings let callbacks go to this machine, as "exportd-dev run" does by itself.
@@ -130,7 +131,7 @@ func receiverProgram(t *testing.T, interpreter, file string) []string {
 	t.Helper()
 	path, err := exec.LookPath(interpreter)
 	if err != nil {
-		missing(t, interpreter)
+		machinetest.Lacks(t, interpreter)
 	}
 	source := filepath.Join("../..", documented, file)
 	if interpreter != "go" {

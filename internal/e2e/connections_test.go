@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"exportd/internal/e2e/e2etest"
+	"exportd/internal/machinetest"
 )
 
 const (
@@ -65,7 +66,7 @@ func TestManyConnections(t *testing.T) {
 	const files = idleDialled + 1000
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Max < files {
-		missing(t, fmt.Sprintf("leave to have %d files open (ulimit -n %d)", files, limit.Max))
+		machinetest.Lacks(t, fmt.Sprintf("leave to have %d files open (ulimit -n %d)", files, limit.Max))
 	}
 	dir := t.TempDir()
 	binary, err := e2etest.Build(dir, false) // memory is measured

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"exportd/internal/e2e/e2etest"
+	"exportd/internal/machinetest"
 )
 
 // TestGoogle runs the core on Google's own emulators of Firestore and Pub/Sub, the one
@@ -14,7 +15,7 @@ func TestGoogle(t *testing.T) {
 	t.Parallel()
 	gcloud := e2etest.GCloud()
 	if gcloud == "" {
-		missing(t, "gcloud with its emulators")
+		machinetest.Lacks(t, "gcloud with its emulators")
 	}
 	hosts := e2etest.GoogleEmulators(t, gcloud)
 	_, embedded := e2etest.Emulators(t, exportd, t.TempDir())

@@ -29,12 +29,3 @@ func run(m *testing.M) int {
 	}
 	return e2etest.Run(m)
 }
-
-// missing skips a test for what the machine lacks, or fails it where everything must run.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("EXPORTD_REQUIRE_ALL") == "1" {
-		t.Fatalf("%s is not there, and EXPORTD_REQUIRE_ALL=1", what)
-	}
-	t.Skipf("%s is not there", what)
-}

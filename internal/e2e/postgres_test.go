@@ -12,6 +12,7 @@ import (
 
 	"exportd/internal/e2e/e2etest"
 	"exportd/internal/localcloud"
+	"exportd/internal/machinetest"
 	"exportd/jobs"
 )
 
@@ -20,7 +21,7 @@ func TestPostgres(t *testing.T) {
 	t.Parallel()
 	bin := e2etest.PostgresBin()
 	if bin == "" {
-		missing(t, "PostgreSQL (initdb, postgres, psql)")
+		machinetest.Lacks(t, "PostgreSQL (initdb, postgres, psql)")
 	}
 	db := e2etest.StartPostgres(t, bin)
 	s := e2etest.Dev(t, exportd, t.TempDir(), e2etest.Sizes{Users: 300, Messages: 1000})

@@ -13,6 +13,7 @@ import (
 
 	"exportd/internal/csvrow/csvrowtest"
 	"exportd/internal/e2e/e2etest"
+	"exportd/internal/machinetest"
 	"exportd/jobs"
 )
 
@@ -50,7 +51,7 @@ func readsBack(t *testing.T, s *e2etest.Stack, read func(t *testing.T, kind jobs
 func pythonReadsItBack(t *testing.T, s *e2etest.Stack) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		missing(t, "python3")
+		machinetest.Lacks(t, "python3")
 	}
 	const program = `
 import csv, io, json, sys

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"exportd/internal/e2e/e2etest"
+	"exportd/internal/machinetest"
 )
 
 // TestReadme: the commands of the README's first section, and those that dev prints, work as
@@ -23,7 +24,7 @@ import (
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("openssl"); err != nil {
-		missing(t, "openssl")
+		machinetest.Lacks(t, "openssl")
 	}
 	home := t.TempDir()
 	build := exec.Command("go", "build", "-tags", "nomsgpack", "-o", filepath.Join(home, "bin")+"/", "exportd/cmd/exportctl")

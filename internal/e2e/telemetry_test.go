@@ -21,6 +21,7 @@ import (
 	"exportd/internal/e2e/e2etest"
 	"exportd/internal/jobstore"
 	"exportd/internal/localcloud"
+	"exportd/internal/machinetest"
 	"exportd/jobs"
 )
 
@@ -32,7 +33,7 @@ func startPrometheus(t *testing.T, targets ...string) *prometheus {
 	t.Helper()
 	program, err := exec.LookPath("prometheus")
 	if err != nil {
-		missing(t, "prometheus")
+		machinetest.Lacks(t, "prometheus")
 	}
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -164,7 +165,7 @@ func TestTelemetry(t *testing.T) {
 	t.Parallel()
 	const main, other, third = 100, 60, 40
 	if _, err := exec.LookPath("prometheus"); err != nil {
-		missing(t, "prometheus")
+		machinetest.Lacks(t, "prometheus")
 	}
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir(), "--control", "127.0.0.1:0")
 	env := []string{"EXPORTD_WAIT_SECONDS=0", "EXPORTD_ORG_QUEUED_JOBS=0", "EXPORTD_LEASE_SECONDS=3", "EXPORTD_PART_ROWS=1000", "EXPORTD_RATE_KEY_PER_SECOND=0", "EXPORTD_RATE_IP_PER_SECOND=0"}

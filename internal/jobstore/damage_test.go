@@ -16,7 +16,7 @@ func TestRoleUntil2200(t *testing.T) {
 	b := open(t, jobs.Limits{})
 	role := b.client.Collection("ExportLeases").Doc("role-rescuer")
 	for name, until := range map[string]any{
-		"in 2200": time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC), "by a clock an hour ahead": b.clock.now().Add(time.Hour),
+		"in 2200": time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC), "by a clock an hour ahead": b.clock.Now().Add(time.Hour),
 		"as text": "tomorrow", "as null": nil,
 	} {
 		if _, err := role.Set(t.Context(), map[string]any{"kind": "role", "owner": "somebody", "until": until}); err != nil {

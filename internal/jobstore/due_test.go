@@ -15,7 +15,7 @@ import (
 func TestDueForeign(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{})
-	past := b.clock.now().Add(-time.Hour)
+	past := b.clock.Now().Add(-time.Hour)
 	due := func(more map[string]any) map[string]any {
 		doc := map[string]any{"schema": jobs.SchemaVersion, "shard": 3, "wakeAt": past}
 		for k, v := range more {
@@ -37,7 +37,7 @@ func TestDueForeign(t *testing.T) {
 		}
 	}
 	for kind, want := range map[jobs.DueKind]int{jobs.DueJobs: 1, jobs.DueParts: 3, jobs.DueCallbacks: 1} {
-		page, err := b.Due(t.Context(), kind, jobs.AllShards(), b.clock.now(), 100, nil)
+		page, err := b.Due(t.Context(), kind, jobs.AllShards(), b.clock.Now(), 100, nil)
 		if err != nil || len(page.Docs) != want {
 			t.Fatalf("Due(%d) = %d documents, %v, want %d", kind, len(page.Docs), err, want)
 		}
@@ -73,7 +73,7 @@ func TestShardIsMended(t *testing.T) {
 		b.update(t, id, func(*jobs.Tx) error { return nil })
 		want[jobs.ShardOf(id)] = true
 	}
-	b.clock.add(time.Hour)
+	b.clock.Pass(time.Hour)
 	found := map[int]bool{}
 	for _, m := range b.due(t, jobs.DueJobs) {
 		found[jobs.ShardOf(m.JobID)] = true

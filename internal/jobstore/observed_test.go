@@ -173,15 +173,15 @@ func TestBacklog(t *testing.T) {
 	}
 	first := b.submit(t, request("org", 1)).Job
 	for month := 2; month < 8; month++ {
-		b.clock.add(time.Second)
+		b.clock.Pass(time.Second)
 		b.submit(t, request("org", month))
 	}
 	called := request("org", 9)
 	called.CallbackURL = "https://receiver.example/hook"
-	b.clock.add(time.Second)
+	b.clock.Pass(time.Second)
 	b.succeed(t, b.submit(t, called).Job.ID)
-	ended := b.clock.now()
-	b.clock.add(time.Minute)
+	ended := b.clock.Now()
+	b.clock.Pass(time.Minute)
 	b.update(t, b.submit(t, request("org", 8)).Job.ID, func(tx *jobs.Tx) error { _, err := tx.Claim("w"); return err })
 	started := b.clock.now()
 	b.inParts(t, b.submit(t, request("org", 10)).Job.ID, 4)

@@ -32,8 +32,8 @@ func TestPlaceOfLostJob(t *testing.T) {
 	if ok, err := b.claim(next); ok || err != nil {
 		t.Fatal(ok, err)
 	}
-	b.clock.add(6 * time.Minute)
-	page, err := b.Due(t.Context(), jobs.DuePlaces, jobs.AllShards(), b.clock.now(), 10, nil)
+	b.clock.Pass(6 * time.Minute)
+	page, err := b.Due(t.Context(), jobs.DuePlaces, jobs.AllShards(), b.clock.Now(), 10, nil)
 	if err != nil || len(page.Docs) != 1 {
 		t.Fatalf("due places = %v, %v", page.Docs, err)
 	}
@@ -74,7 +74,7 @@ func TestPlaceCosts(t *testing.T) {
 	id := b.submit(t, request("org", 1)).Job.ID
 	var lease jobs.Lease
 	b.update(t, id, func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("w"); return err })
-	b.update(t, id, func(tx *jobs.Tx) error { return tx.Pin(lease, b.clock.now(), 3) })
+	b.update(t, id, func(tx *jobs.Tx) error { return tx.Pin(lease, b.clock.Now(), 3) })
 	before := faults().DocumentsRead
 	b.update(t, id, func(tx *jobs.Tx) error { return tx.Succeed(lease, jobs.Result{Object: "o", Rows: 3, Size: 9}) })
 	if n := faults().DocumentsRead - before; n != 0 {

@@ -22,12 +22,12 @@ func TestReceiversAreForgotten(t *testing.T) {
 	}
 	fail := func(r *jobs.Receiver) {
 		if r.FailingSince.IsZero() {
-			r.FailingSince = b.clock.now()
+			r.FailingSince = b.clock.Now()
 		}
 		r.Exhausted++
-		r.LastFailure = b.clock.now()
+		r.LastFailure = b.clock.Now()
 	}
-	gone := func(r *jobs.Receiver) { fail(r); r.Suspended, r.SuspendedAt, r.Why = true, b.clock.now(), "410" }
+	gone := func(r *jobs.Receiver) { fail(r); r.Suspended, r.SuspendedAt, r.Why = true, b.clock.Now(), "410" }
 	known := func() (failing, suspended, listed bool, documents int) {
 		t.Helper()
 		rs, err := b.Receivers(t.Context(), "org", "https://x.example", "https://x.example/gone")
@@ -44,7 +44,7 @@ func TestReceiversAreForgotten(t *testing.T) {
 		}
 		return rs[0].Exhausted > 0, rs[1].Suspended, len(list) > 0, len(docs)
 	}
-	begun := b.clock.now()
+	begun := b.clock.Now()
 	change("https://x.example", fail)
 	change("https://x.example/gone", gone)
 	for _, step := range []struct {
@@ -58,11 +58,11 @@ func TestReceiversAreForgotten(t *testing.T) {
 		{180*day - time.Microsecond, false, true, true, 1},
 		{180 * day, false, false, false, 0},
 	} {
-		b.clock.add(begun.Add(step.at).Sub(b.clock.now()))
+		b.clock.Pass(begun.Add(step.at).Sub(b.clock.Now()))
 		if failing, suspended, listed, _ := known(); failing != step.failing || suspended != step.suspended || listed != step.listed {
 			t.Errorf("after %v: failing %t, suspended %t, listed %t, want %+v", step.at, failing, suspended, listed, step)
 		}
-		if err := b.PurgePointers(t.Context(), b.clock.now()); err != nil {
+		if err := b.PurgePointers(t.Context(), b.clock.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, _, documents := known(); documents != step.purged {
@@ -72,12 +72,12 @@ func TestReceiversAreForgotten(t *testing.T) {
 	// Each failure gives it its life anew, and one after its life begins to count at one.
 	for range 3 {
 		change("https://x.example", fail)
-		b.clock.add(30*day - time.Microsecond)
+		b.clock.Pass(30*day - time.Microsecond)
 	}
 	if rs, err := b.Receivers(t.Context(), "org", "https://x.example"); err != nil || rs[0].Exhausted != 3 {
 		t.Errorf("failures below a life apart = %+v, %v, want 3 counted", rs, err)
 	}
-	b.clock.add(time.Microsecond)
+	b.clock.Pass(time.Microsecond)
 	change("https://x.example", fail)
 	if rs, err := b.Receivers(t.Context(), "org", "https://x.example"); err != nil || rs[0].Exhausted != 1 {
 		t.Errorf("a failure after the life of those before = %+v, %v, want 1 counted", rs, err)

@@ -15,27 +15,10 @@ import (
 	"exportd/internal/localcloud/fault"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/jobs"
+	"exportd/jobs/jobstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, localcloudtest.LeakOptions()...) }
-
-// clock is a time that tests move.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
 
 func policy() jobs.Policy {
 	return jobs.Policy{
@@ -47,7 +30,7 @@ func policy() jobs.Policy {
 
 type bench struct {
 	*jobstore.Store
-	clock  *clock
+	clock  *jobstest.Clock
 	client *firestore.Client
 	faults func() fault.Counters
 }
@@ -55,8 +38,8 @@ type bench struct {
 func open(t *testing.T, limits jobs.Limits) bench {
 	t.Helper()
 	cloud := localcloudtest.Start(t)
-	c := &clock{t: time.Now().UTC().Truncate(time.Second)}
-	return bench{jobstore.New(jobstore.Config{Client: cloud.Firestore, Policy: policy(), Limits: limits, ReuseFor: time.Minute, Now: c.now}), c, cloud.Firestore, func() fault.Counters { return cloud.Faults().Counters() }}
+	c := jobstest.NewClock()
+	return bench{jobstore.New(jobstore.Config{Client: cloud.Firestore, Policy: policy(), Limits: limits, ReuseFor: time.Minute, Now: c.Now}), c, cloud.Firestore, func() fault.Counters { return cloud.Faults().Counters() }}
 }
 
 func request(org string, month int) jobs.Submission {
@@ -76,7 +59,7 @@ func (b bench) submit(t *testing.T, s jobs.Submission) jobs.Submitted {
 // update runs a transition; time goes on before it, as events are in the order of time.
 func (b bench) update(t *testing.T, id string, fn func(*jobs.Tx) error) *jobs.Job {
 	t.Helper()
-	b.clock.add(time.Millisecond)
+	b.clock.Pass(time.Millisecond)
 	j, err := b.Update(t.Context(), id, "test", fn)
 	if err != nil {
 		t.Fatalf("Update = %v", err)
@@ -88,7 +71,7 @@ func (b bench) succeed(t *testing.T, id string) {
 	t.Helper()
 	var lease jobs.Lease
 	b.update(t, id, func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("w"); return err })
-	b.update(t, id, func(tx *jobs.Tx) error { return tx.Pin(lease, b.clock.now(), 3) })
+	b.update(t, id, func(tx *jobs.Tx) error { return tx.Pin(lease, b.clock.Now(), 3) })
 	b.update(t, id, func(tx *jobs.Tx) error {
 		return tx.Succeed(lease, jobs.Result{Object: tx.Job.ResultName(), Rows: 3, Size: 9})
 	})
@@ -99,9 +82,9 @@ func (b bench) succeed(t *testing.T, id string) {
 func TestKnownJobs(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)
-	c := &clock{t: time.Now().UTC().Truncate(time.Second)}
+	c := jobstest.NewClock()
 	process := func() bench {
-		return bench{jobstore.New(jobstore.Config{Client: cloud.Firestore, Policy: policy(), Now: c.now}), c, cloud.Firestore, nil}
+		return bench{jobstore.New(jobstore.Config{Client: cloud.Firestore, Policy: policy(), Now: c.Now}), c, cloud.Firestore, nil}
 	}
 	worker, other := process(), process()
 	reads := func() int64 { return cloud.Faults().Counters().Methods["Firestore/BatchGetDocuments"].Calls }
@@ -114,7 +97,7 @@ func TestKnownJobs(t *testing.T) {
 	id := worker.submit(t, request("org", 1)).Job.ID
 	worker.update(t, id, claim)
 	before := reads()
-	worker.update(t, id, func(tx *jobs.Tx) error { return tx.Pin(lease, c.now(), 3) })
+	worker.update(t, id, func(tx *jobs.Tx) error { return tx.Pin(lease, c.Now(), 3) })
 	worker.update(t, id, renew(1))
 	if n := reads() - before; n != 0 {
 		t.Errorf("the holder of the lease read the job %d times", n)
@@ -180,13 +163,13 @@ func TestPurge(t *testing.T) {
 	again := b.submit(t, request("other", 1)).Job.ID
 	b.update(t, again, func(tx *jobs.Tx) error { return tx.Cancel("") })
 	all = append(all, &jobs.Job{ID: again})
-	b.clock.add(policy().FileLife)
+	b.clock.Pass(policy().FileLife)
 	for _, j := range all[:12] {
 		b.update(t, j.ID, func(tx *jobs.Tx) error { _, err := tx.Wake(); return err })
 		b.update(t, j.ID, (*jobs.Tx).Cleaned)
 	}
 	b.update(t, again, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, ""); return err })
-	b.clock.add(policy().RecordLife)
+	b.clock.Pass(policy().RecordLife)
 	before := b.faults()
 	for range 2 { // safe to repeat
 		if err := b.Purge(t.Context(), all); err != nil {
@@ -219,7 +202,7 @@ func TestPurge(t *testing.T) {
 			}
 		}
 	}
-	b.clock.add(8 * 24 * time.Hour)
+	b.clock.Pass(8 * 24 * time.Hour)
 	if events, err := b.Events(t.Context(), all[0].ID); err != nil || len(events) > 0 {
 		t.Errorf("events past their time = %v, %v", events, err)
 	}
@@ -235,7 +218,7 @@ func TestPurgeOlder(t *testing.T) {
 	id := b.submit(t, request("org", 1)).Job.ID
 	b.update(t, id, func(tx *jobs.Tx) error { return tx.Cancel("") })
 	b.update(t, id, func(tx *jobs.Tx) error { tx.Job.Lapses = false; return nil })
-	b.clock.add(policy().RecordLife)
+	b.clock.Pass(policy().RecordLife)
 	if err := b.Purge(t.Context(), []*jobs.Job{{ID: id}}); err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +306,7 @@ func TestPartsOfOneProcessShareCommits(t *testing.T) {
 // due lists what is due now, in all shards.
 func (b bench) due(t *testing.T, kind jobs.DueKind) (names []jobs.Message) {
 	t.Helper()
-	page, err := b.Due(t.Context(), kind, jobs.AllShards(), b.clock.now(), 1000, nil)
+	page, err := b.Due(t.Context(), kind, jobs.AllShards(), b.clock.Now(), 1000, nil)
 	if err != nil {
 		t.Fatalf("Due = %v", err)
 	}

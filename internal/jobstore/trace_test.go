@@ -26,7 +26,7 @@ func TestDamagedTrace(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := b.Get(t.Context(), made.ID)
-		if err != nil || got.State != jobs.Queued || got.Trace != "" || got.Check(b.clock.now()) != nil {
+		if err != nil || got.State != jobs.Queued || got.Trace != "" || got.Check(b.clock.Now()) != nil {
 			t.Fatalf("trace %v: Get() = %+v, %v, %+v", value, got, err, got.Error)
 		}
 		if id, _, err := b.Waiting(t.Context(), "org1"); err != nil || id != made.ID {

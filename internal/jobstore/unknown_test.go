@@ -14,6 +14,7 @@ import (
 	"exportd/internal/localcloud"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/jobs"
+	"exportd/jobs/jobstest"
 )
 
 // TestUnknownValue: a value of a type that the client library does not know, as a newer server
@@ -31,8 +32,8 @@ func TestUnknownValue(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			c := &clock{t: time.Now().UTC().Truncate(time.Second)}
-			b := bench{Store: jobstore.New(jobstore.Config{Client: client, Policy: policy(), ReuseFor: time.Minute, Now: c.now}), clock: c}
+			c := jobstest.NewClock()
+			b := bench{Store: jobstore.New(jobstore.Config{Client: client, Policy: policy(), ReuseFor: time.Minute, Now: c.Now}), clock: c}
 			id := b.submit(t, request("org", 1)).Job.ID
 			j := b.update(t, id, func(tx *jobs.Tx) error { _, err := tx.Wake(); return err })
 			if j.State != jobs.Failed || j.Error.Code != jobs.CodeInvalidJob {

@@ -34,7 +34,7 @@ func TestLaterVersionLocksNothing(t *testing.T) {
 	var later []string
 	for month := 2; month <= 3; month++ {
 		later = append(later, b.submit(t, request("org", month)).Job.ID)
-		b.clock.add(time.Second)
+		b.clock.Pass(time.Second)
 	}
 	later = append(later, first)
 	for _, id := range later {
@@ -59,8 +59,8 @@ func TestLaterVersionLocksNothing(t *testing.T) {
 	}
 	lookAfter := func() (rung string) { // the rescuer
 		t.Helper()
-		b.clock.add(5*time.Minute + time.Second)
-		page, err := b.Due(t.Context(), jobs.DuePlaces, jobs.AllShards(), b.clock.now(), 10, nil)
+		b.clock.Pass(5*time.Minute + time.Second)
+		page, err := b.Due(t.Context(), jobs.DuePlaces, jobs.AllShards(), b.clock.Now(), 10, nil)
 		if err != nil || len(page.Docs) != 1 {
 			t.Fatalf("due places = %v, %v", page.Docs, err)
 		}
@@ -70,7 +70,7 @@ func TestLaterVersionLocksNothing(t *testing.T) {
 		return rung
 	}
 	ref := b.client.Collection("ExportJobs").Doc(first)
-	if _, err := ref.Update(t.Context(), []firestore.Update{{Path: "wakeAt", Value: b.clock.now().Add(4 * time.Minute)}}); err != nil {
+	if _, err := ref.Update(t.Context(), []firestore.Update{{Path: "wakeAt", Value: b.clock.Now().Add(4 * time.Minute)}}); err != nil {
 		t.Fatal(err) // a build that knows it has looked after it
 	}
 	if rung := lookAfter(); rung != "" {
@@ -138,8 +138,8 @@ func TestPlaceStaysWantedForLaterVersions(t *testing.T) {
 	b.ofLaterBuild(t, "ExportJobs/"+theirs)
 	b.update(t, mine, func(tx *jobs.Tx) error { return tx.Cancel("") })
 	for range 3 {
-		b.clock.add(time.Minute)
-		page, err := b.Due(t.Context(), jobs.DuePlaces, jobs.AllShards(), b.clock.now(), 10, nil)
+		b.clock.Pass(time.Minute)
+		page, err := b.Due(t.Context(), jobs.DuePlaces, jobs.AllShards(), b.clock.Now(), 10, nil)
 		if err != nil || len(page.Docs) != 1 {
 			t.Fatalf("due places = %v, %v", page.Docs, err)
 		}
@@ -205,12 +205,12 @@ func TestBatchesOfLaterVersions(t *testing.T) {
 		}
 		b.ofLaterBuild(t, "ExportBatches/"+batch.ID)
 	}
-	b.clock.add(time.Second)
+	b.clock.Pass(time.Second)
 	mine, err := b.CreateBatch(t.Context(), jobs.BatchRequest{Mode: jobs.Resume, MaxPerSecond: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if due, err := b.DueBatches(t.Context(), b.clock.now(), 10); err != nil || len(due) != 1 || due[0].ID != mine.ID {
+	if due, err := b.DueBatches(t.Context(), b.clock.Now(), 10); err != nil || len(due) != 1 || due[0].ID != mine.ID {
 		t.Errorf("DueBatches = %d, %v, want one", len(due), err)
 	}
 }
@@ -228,7 +228,7 @@ func TestBuildsSideBySide(t *testing.T) {
 		return tx.Plan(lease, tx.Now, []jobs.Range{{Rows: 3, To: "m"}, {Rows: 4, From: "m"}})
 	})
 	part := func(index int, fn func(*jobs.Tx) error) error {
-		b.clock.add(time.Millisecond)
+		b.clock.Pass(time.Millisecond)
 		_, err := b.UpdatePart(t.Context(), id, jobs.PartID(j.PlanEpoch, index), "test", fn)
 		return err
 	}
@@ -280,11 +280,11 @@ func TestBuildsSideBySide(t *testing.T) {
 	if _, err := commit(1, second, "new", 4); err != nil {
 		t.Fatal(err)
 	}
-	b.clock.add(time.Minute) // the older build's lease has run out
+	b.clock.Pass(time.Minute) // the older build's lease has run out
 	if err := part(0, func(tx *jobs.Tx) error { _, err := tx.WakePart(j.PlanEpoch, 0); return err }); err != nil {
 		t.Fatal(err)
 	}
-	b.clock.add(time.Minute)
+	b.clock.Pass(time.Minute)
 	mine, err := claim(0, "new")
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/telemetry"
 	"exportd/jobs"
+	"exportd/jobs/jobstest"
 )
 
 // woundSample is of the damages of each document; all of them take about a minute.
@@ -83,7 +84,7 @@ var wards = map[string]ward{
 	}, func(w *wardRig, _ localcloudtest.Wound) error { return submitted(w, keyed) }},
 	"ExportCallbackReceivers": {telemetry.ReceiverDocument, func(w *wardRig) *firestore.DocumentRef {
 		w.must(w.ChangeReceiver(w.t.Context(), "org1", "https://x.example", "https://x.example", func(r *jobs.Receiver) {
-			now := w.clock.now()
+			now := w.clock.Now()
 			*r = jobs.Receiver{FailingSince: now, LastFailure: now, Exhausted: 3, Suspended: true, SuspendedAt: now, Why: "fails"}
 		}))
 		return w.only("ExportCallbackReceivers")
@@ -98,7 +99,7 @@ var wards = map[string]ward{
 		if _, held, err := w.Partitions(w.t.Context(), 1); err != nil || len(held[0].Owner) > 1500 {
 			return fmt.Errorf("Partitions() = %v", err)
 		}
-		w.clock.add(jobs.RoleTTL + 11*time.Second) // the skew on both sides, and a second
+		w.clock.Pass(jobs.RoleTTL + 11*time.Second) // the skew on both sides, and a second
 		w.n++
 		if ok, err := w.HoldPartition(w.t.Context(), 0, fmt.Sprint("w", w.n)); err != nil || !ok {
 			return fmt.Errorf("HoldPartition() = %t, %w", ok, err)
@@ -176,7 +177,7 @@ var wards = map[string]ward{
 	}, func(w *wardRig, _ localcloudtest.Wound) error {
 		events, err := w.Events(w.t.Context(), w.ids[0])
 		for _, e := range events {
-			if err := e.Check(w.clock.now()); err != nil {
+			if err := e.Check(w.clock.Now()); err != nil {
 				return err
 			}
 		}
@@ -200,9 +201,9 @@ func readReceiver(w *wardRig, _ localcloudtest.Wound) error {
 	}
 	return w.ChangeReceiver(w.t.Context(), "org1", "https://x.example", "https://x.example", func(r *jobs.Receiver) {
 		if r.FailingSince.IsZero() {
-			r.FailingSince = w.clock.now()
+			r.FailingSince = w.clock.Now()
 		}
-		r.LastFailure = w.clock.now()
+		r.LastFailure = w.clock.Now()
 	})
 }
 
@@ -251,7 +252,7 @@ func readFreePlaces(w *wardRig, _ localcloudtest.Wound) error {
 		if waited > placeWait {
 			return fmt.Errorf("the job that waits is not rung for %s", waited)
 		}
-		w.clock.add(time.Minute)
+		w.clock.Pass(time.Minute)
 	}
 	if runs, err := w.claim(w.ids[1]); err != nil || !runs {
 		return fmt.Errorf("the job that waited runs: %t, %w", runs, err)
@@ -263,7 +264,7 @@ func readFreePlaces(w *wardRig, _ localcloudtest.Wound) error {
 // rescuePlaces does what is due for places, and what the looking through finds, and reports whether
 // the job that waits was rung.
 func (w *wardRig) rescuePlaces() (rung bool, err error) {
-	page, err := w.Due(w.t.Context(), jobs.DuePlaces, jobs.AllShards(), w.clock.now(), 100, nil)
+	page, err := w.Due(w.t.Context(), jobs.DuePlaces, jobs.AllShards(), w.clock.Now(), 100, nil)
 	if err != nil {
 		return false, err
 	}
@@ -292,13 +293,13 @@ func (w *wardRig) rescuePlaces() (rung bool, err error) {
 
 func readBatch(w *wardRig, _ localcloudtest.Wound) error {
 	b, _, err := w.Batch(w.t.Context(), w.ids[0])
-	if err != nil || b.Check(w.clock.now()) != nil && b.Schema == jobs.SchemaVersion {
+	if err != nil || b.Check(w.clock.Now()) != nil && b.Schema == jobs.SchemaVersion {
 		return fmt.Errorf("Batch() = %+v, %w", b, err)
 	}
 	if _, err := w.Batches(w.t.Context(), 50); err != nil {
 		return err
 	}
-	if _, err := w.DueBatches(w.t.Context(), w.clock.now(), 10); err != nil {
+	if _, err := w.DueBatches(w.t.Context(), w.clock.Now(), 10); err != nil {
 		return err
 	}
 	return nil
@@ -315,10 +316,10 @@ func TestWounds(t *testing.T) {
 
 func (d ward) tryAll(t *testing.T) {
 	cloud := localcloudtest.Start(t)
-	c := &clock{t: time.Now().UTC().Truncate(time.Second)}
+	c := jobstest.NewClock()
 	core, lines := observer.New(zap.WarnLevel)
 	w := &wardRig{t: t, bench: bench{jobstore.New(jobstore.Config{
-		Client: cloud.Firestore, Policy: policy(), Limits: jobs.Limits{RunningJobs: 1}, ReuseFor: time.Minute, Now: c.now, Damage: telemetry.NewDamage(zap.New(core)),
+		Client: cloud.Firestore, Policy: policy(), Limits: jobs.Limits{RunningJobs: 1}, ReuseFor: time.Minute, Now: c.Now, Damage: telemetry.NewDamage(zap.New(core)),
 	}), c, cloud.Firestore, nil}}
 	w.ref = d.make(w)
 	whole, err := w.ref.Get(t.Context())

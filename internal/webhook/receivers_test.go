@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"exportd/internal/machinetest"
 )
 
 // TestReceivers runs the receivers shown to customers and calls each of them.
@@ -100,10 +102,7 @@ func startReceiver(t *testing.T, interpreter, file string, secret Secret) string
 	t.Helper()
 	path, err := exec.LookPath(interpreter)
 	if err != nil {
-		if os.Getenv("EXPORTD_REQUIRE_ALL") != "" {
-			t.Fatalf("%s is required: %v", interpreter, err)
-		}
-		t.Skipf("%s is not on this machine", interpreter)
+		machinetest.Lacks(t, interpreter)
 	}
 	args := []string{filepath.Join("testdata", "receivers", file)}
 	if interpreter == "go" {

@@ -43,7 +43,7 @@ func (b *bench) updateCallback(t *testing.T, id string, fn func(*jobs.CallbackTx
 
 func oneDelivery(t *testing.T, b *bench) {
 	cb := b.delivery(t, "org")
-	b.pass(3 * time.Second)
+	b.Pass(3 * time.Second)
 	n := race(t, 6, jobs.ErrNotDue, func(int) error {
 		_, err := b.UpdateCallback(context.Background(), cb.ID, "test", func(tx *jobs.CallbackTx) error { _, err := tx.Claim("w"); return err })
 		return err
@@ -64,14 +64,14 @@ func listsCallbacks(t *testing.T, b *bench) {
 	var want []string
 	for range 5 {
 		want = append(want, b.delivery(t, "org").ID)
-		b.pass(time.Second)
+		b.Pass(time.Second)
 	}
 	slices.Reverse(want)
 	b.delivery(t, "other")
 	for mask := range 1 << 3 {
 		l := jobs.CallbackList{OrgID: "org", PageSize: 2}
 		for i, set := range []func(){func() { l.Origin = "https://hooks.example" }, func() { l.State = jobs.CallbackPending },
-			func() { l.CreatedAfter, l.CreatedBefore = b.now().Add(-time.Hour), b.now().Add(time.Hour) }} {
+			func() { l.CreatedAfter, l.CreatedBefore = b.Now().Add(-time.Hour), b.Now().Add(time.Hour) }} {
 			if mask>>i&1 == 1 {
 				set()
 			}
@@ -106,7 +106,7 @@ func dueCallbacks(t *testing.T, b *bench) {
 	if got := b.due(t, jobs.DueCallbacks); len(got) > 0 {
 		t.Errorf("due at once: %v", got)
 	}
-	b.pass(3 * time.Second)
+	b.Pass(3 * time.Second)
 	if got := b.due(t, jobs.DueCallbacks); !slices.Equal(got, []jobs.Message{{JobID: cb.JobID, CallbackID: cb.ID}}) {
 		t.Errorf("due = %v, want the delivery", got)
 	}
@@ -115,7 +115,7 @@ func dueCallbacks(t *testing.T, b *bench) {
 	b.updateCallback(t, cb.ID, func(tx *jobs.CallbackTx) error {
 		return tx.Record(l, jobs.CallbackResult{Try: jobs.CallbackAttempt{At: tx.Now, Status: 200}, State: jobs.CallbackDelivered})
 	})
-	b.pass(24 * time.Hour)
+	b.Pass(24 * time.Hour)
 	if got := b.due(t, jobs.DueCallbacks); len(got) > 0 {
 		t.Errorf("due after its end: %v", got)
 	}
@@ -131,32 +131,32 @@ func receiversForgotten(t *testing.T, b *bench) {
 		t.Helper()
 		err := b.ChangeReceiver(t.Context(), "org", address, origin, func(r *jobs.Receiver) {
 			if r.FailingSince.IsZero() {
-				r.FailingSince = b.now()
+				r.FailingSince = b.Now()
 			}
 			r.Exhausted++
-			r.LastFailure = b.now()
+			r.LastFailure = b.Now()
 			if suspend {
-				r.Suspended, r.SuspendedAt, r.Why = true, b.now(), "410"
+				r.Suspended, r.SuspendedAt, r.Why = true, b.Now(), "410"
 			}
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	begun := b.now()
+	begun := b.Now()
 	change(origin, false)
 	change(origin+"/gone", true)
 	for _, step := range []struct {
 		at                 time.Duration
 		failing, suspended bool
 	}{{0, true, true}, {30*day - time.Microsecond, true, true}, {30 * day, false, true}, {180*day - time.Microsecond, false, true}, {180 * day, false, false}} {
-		b.pass(begun.Add(step.at).Sub(b.now()))
+		b.Pass(begun.Add(step.at).Sub(b.Now()))
 		rs, err := b.Receivers(t.Context(), "org", origin, origin+"/gone")
 		list, lerr := b.SuspendedReceivers(t.Context())
 		if err != nil || lerr != nil || rs[0].Exhausted > 0 != step.failing || rs[1].Suspended != step.suspended || len(list) > 0 != step.suspended {
 			t.Errorf("after %v: %+v, listed %d, want %+v; %v, %v", step.at, rs, len(list), step, err, lerr)
 		}
-		if err := b.PurgePointers(t.Context(), b.now()); err != nil {
+		if err := b.PurgePointers(t.Context(), b.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -172,7 +172,7 @@ func receiverCounts(t *testing.T, b *bench) {
 		all.Go(func() {
 			err := b.ChangeReceiver(context.Background(), "org", origin, origin, func(r *jobs.Receiver) {
 				r.Exhausted++
-				r.FailingSince, r.LastFailure = b.now(), b.now()
+				r.FailingSince, r.LastFailure = b.Now(), b.Now()
 			})
 			if err != nil {
 				t.Errorf("ChangeReceiver = %v", err)
@@ -193,13 +193,13 @@ func receiverCounts(t *testing.T, b *bench) {
 
 func resumes(t *testing.T, b *bench) {
 	held, other := b.delivery(t, "org"), b.delivery(t, "other")
-	b.pass(3 * time.Second)
+	b.Pass(3 * time.Second)
 	for _, cb := range []*jobs.Callback{held, other} {
 		var l jobs.Lease
 		b.updateCallback(t, cb.ID, func(tx *jobs.CallbackTx) (err error) { l, err = tx.Claim("w"); return err })
 		b.updateCallback(t, cb.ID, func(tx *jobs.CallbackTx) error { return tx.Withdraw(l, jobs.CallbackSuspended, "test") })
 		err := b.ChangeReceiver(t.Context(), cb.OrgID, cb.Origin, cb.Origin, func(r *jobs.Receiver) {
-			r.FailingSince, r.LastFailure, r.Suspended, r.SuspendedAt = b.now(), b.now(), true, b.now()
+			r.FailingSince, r.LastFailure, r.Suspended, r.SuspendedAt = b.Now(), b.Now(), true, b.Now()
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -25,7 +25,7 @@ func dueByShard(t *testing.T, b *bench) {
 		b.update(t, ids[i], cancel)
 	}
 	live := b.job(t, "org", 1)
-	b.pass(policy().RecordLife) // none was ever claimed: nothing is to be swept
+	b.Pass(policy().RecordLife) // none was ever claimed: nothing is to be swept
 	if got := b.due(t, jobs.DueJobs); len(got) != 1 || got[0].JobID != live {
 		t.Errorf("due of what somebody waits for = %v, want %s alone", got, live)
 	}
@@ -33,7 +33,7 @@ func dueByShard(t *testing.T, b *bench) {
 	for shard := range jobs.Shards {
 		var cursor *jobs.DueCursor
 		for {
-			page, err := b.Due(t.Context(), jobs.DueEnded, []int{shard}, b.now(), 1, cursor)
+			page, err := b.Due(t.Context(), jobs.DueEnded, []int{shard}, b.Now(), 1, cursor)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,12 +59,12 @@ func dueOrder(t *testing.T, b *bench) {
 	var want []jobs.Message
 	for i := range 6 {
 		want = append(want, jobs.Message{JobID: b.job(t, "org", i+1)})
-		b.pass(time.Second)
+		b.Pass(time.Second)
 	}
 	if got := b.due(t, jobs.DueJobs); len(got) > 0 {
 		t.Errorf("%d jobs are due before their time", len(got))
 	}
-	b.pass(policy().RingAgain)
+	b.Pass(policy().RingAgain)
 	if got := b.due(t, jobs.DueJobs); !slices.Equal(got, want) {
 		t.Errorf("due = %v, want %v", got, want)
 	}
@@ -81,7 +81,7 @@ func dueParts(t *testing.T, b *bench) {
 	if got := b.due(t, jobs.DueParts); len(got) > 0 {
 		t.Errorf("a part that is held is due: %v", got)
 	}
-	b.pass(time.Hour)
+	b.Pass(time.Hour)
 	if got := b.due(t, jobs.DueParts); !slices.Equal(got, []jobs.Message{{JobID: id, PlanEpoch: j.PlanEpoch, Part: 1}}) {
 		t.Errorf("due parts = %+v", got)
 	}
@@ -92,10 +92,10 @@ func dueParts(t *testing.T, b *bench) {
 
 func dueRetired(t *testing.T, b *bench) {
 	id := b.job(t, "org", 1)
-	b.pass(time.Hour)
+	b.Pass(time.Hour)
 	look := func() jobs.Due {
 		t.Helper()
-		page, err := b.Due(t.Context(), jobs.DueJobs, jobs.AllShards(), b.now(), 10, nil)
+		page, err := b.Due(t.Context(), jobs.DueJobs, jobs.AllShards(), b.Now(), 10, nil)
 		if err != nil || len(page.Docs) != 1 {
 			t.Fatalf("Due = %+v, %v, want the job", page.Docs, err)
 		}
@@ -106,7 +106,7 @@ func dueRetired(t *testing.T, b *bench) {
 	if err := b.Retire(t.Context(), early); err != nil && !errors.Is(err, jobs.ErrNotFound) {
 		t.Logf("Retire of what was changed = %v", err) // an error or none: it is as it was
 	}
-	b.pass(time.Hour)
+	b.Pass(time.Hour)
 	if err := b.Retire(t.Context(), look()); err != nil {
 		t.Errorf("Retire = %v", err)
 	}
@@ -114,7 +114,7 @@ func dueRetired(t *testing.T, b *bench) {
 		t.Errorf("what was retired is due: %v", got)
 	}
 	b.update(t, id, func(tx *jobs.Tx) error { _, err := tx.Wake(); return err })
-	b.pass(time.Hour)
+	b.Pass(time.Hour)
 	look()
 	if err := b.Retire(t.Context(), jobs.Due{Message: jobs.Message{JobID: id}}); err != nil {
 		t.Errorf("Retire of what was not found by being due = %v", err)
@@ -146,7 +146,7 @@ func suspects(t *testing.T, b *bench) {
 			t.Errorf("stretch %d suspects %v", a, found)
 		}
 	}
-	b.pass(11 * time.Minute)
+	b.Pass(11 * time.Minute)
 	if found := look(jobs.AuditQueued); !slices.Equal(found, []jobs.Message{{JobID: second}}) {
 		t.Errorf("suspected are %v, want the job that waits", found)
 	}
@@ -157,7 +157,7 @@ func purges(t *testing.T, b *bench) {
 	b.update(t, gone, cancel)
 	b.update(t, again, cancel)
 	b.update(t, again, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, ""); return err })
-	b.pass(policy().RecordLife)
+	b.Pass(policy().RecordLife)
 	b.update(t, young, cancel)
 	for range 2 { // safe to repeat
 		if err := b.Purge(t.Context(), []*jobs.Job{{ID: gone}, {ID: again}, {ID: young}, {ID: jobs.NewID()}}); err != nil {
@@ -172,7 +172,7 @@ func purges(t *testing.T, b *bench) {
 			t.Errorf("a job that is not due to go: %v", err)
 		}
 	}
-	b.pass(9 * 24 * time.Hour)
+	b.Pass(9 * 24 * time.Hour)
 	events, err := b.Events(t.Context(), gone)
 	calls, cerr := b.Callbacks(t.Context(), gone)
 	if err != nil || cerr != nil || len(events)+len(calls) > 0 {

@@ -26,13 +26,13 @@ func batchThrough(t *testing.T, b *bench) {
 	if err != nil {
 		t.Fatalf("CreateBatch = %v", err)
 	}
-	if due, err := b.DueBatches(ctx, b.now(), 5); err != nil || len(due) != 1 || due[0].ID != made.ID {
+	if due, err := b.DueBatches(ctx, b.Now(), 5); err != nil || len(due) != 1 || due[0].ID != made.ID {
 		t.Errorf("DueBatches = %+v, %v", due, err)
 	}
 	if _, err := b.UpdateBatch(ctx, made.ID, func(tx *jobs.BatchTx) error { _, err := tx.Claim(); return err }); err != nil {
 		t.Errorf("UpdateBatch = %v", err)
 	}
-	if due, err := b.DueBatches(ctx, b.now(), 5); err != nil || len(due) > 0 {
+	if due, err := b.DueBatches(ctx, b.Now(), 5); err != nil || len(due) > 0 {
 		t.Errorf("due while it is held: %+v, %v", due, err)
 	}
 	page, err := b.List(ctx, made.Filter.List("", 10))
@@ -50,7 +50,7 @@ func batchThrough(t *testing.T, b *bench) {
 	if err != nil || n != 1 || got.FinishedAt.IsZero() || got.Matched != 1 || got.Skipped["x"] != 2 || got.Filter.State != jobs.Failed {
 		t.Errorf("Batch = %+v, %d, %v", got, n, err)
 	}
-	b.pass(time.Second)
+	b.Pass(time.Second)
 	second, err := b.CreateBatch(ctx, jobs.BatchRequest{Reason: "r", Mode: jobs.Fresh, MaxPerSecond: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func partitions(t *testing.T, b *bench) {
 		after time.Duration
 		want  bool
 	}{{"a", 0, true}, {"b", time.Second, false}, {"a", time.Second, true}, {"b", 20 * time.Second, true}} {
-		b.pass(step.after)
+		b.Pass(step.after)
 		if ok, err := b.HoldPartition(ctx, 0, step.owner); err != nil || ok != step.want {
 			t.Errorf("step %d: HoldPartition by %s = %v, %v, want %v", i, step.owner, ok, err, step.want)
 		}
@@ -200,7 +200,7 @@ func presence(t *testing.T, b *bench) {
 	if got, err := b.Alive(ctx); err != nil || !slices.Equal(got, []string{"w2"}) {
 		t.Errorf("Alive = %v, %v, want w2", got, err)
 	}
-	b.pass(2 * time.Minute)
+	b.Pass(2 * time.Minute)
 	if got, err := b.Alive(ctx); err != nil || len(got) > 0 {
 		t.Errorf("Alive past its time = %v, %v", got, err)
 	}
@@ -209,8 +209,8 @@ func presence(t *testing.T, b *bench) {
 func stats(t *testing.T, b *bench) {
 	ctx := t.Context()
 	b.job(t, "org", 1)
-	oldest := b.now()
-	b.pass(time.Second)
+	oldest := b.Now()
+	b.Pass(time.Second)
 	b.job(t, "org", 2)
 	b.succeed(t, b.job(t, "org", 3))
 	b.fail(t, b.job(t, "org", 4))

@@ -33,7 +33,7 @@ func placesExact(t *testing.T, b *bench) {
 	ids := make([]string, jobsOf)
 	for i := range ids {
 		ids[i] = b.job(t, "org", i%12+1)
-		b.pass(time.Second)
+		b.Pass(time.Second)
 	}
 	var running atomic.Int64
 	var all sync.WaitGroup
@@ -76,24 +76,24 @@ func placeBack(end func(l jobs.Lease, tx *jobs.Tx) error, again bool) func(t *te
 	return func(t *testing.T, b *bench) {
 		first := b.job(t, "org", 1)
 		lease := b.claim(t, first)
-		b.pass(time.Second)
+		b.Pass(time.Second)
 		second := b.job(t, "org", 2)
-		b.pass(time.Second)
+		b.Pass(time.Second)
 		third := b.job(t, "org", 3)
 		for _, id := range []string{second, third, second} {
 			if ok, err := b.runs(id); ok || err != nil {
 				t.Fatalf("claim beside a running job = %v, %v", ok, err)
 			}
 		}
-		b.pass(time.Minute) // they are not rung through meanwhile
+		b.Pass(time.Minute) // they are not rung through meanwhile
 		for _, due := range b.due(t, jobs.DueJobs) {
 			if due.JobID != first {
 				t.Errorf("a job that waits for a place is due after a minute")
 			}
 		}
 		b.update(t, first, func(tx *jobs.Tx) error { return end(lease, tx) })
-		b.pass(3 * time.Second) // and nobody rings
-		page, err := b.Due(t.Context(), jobs.DuePlaces, jobs.AllShards(), b.now(), 10, nil)
+		b.Pass(3 * time.Second) // and nobody rings
+		page, err := b.Due(t.Context(), jobs.DuePlaces, jobs.AllShards(), b.Now(), 10, nil)
 		if err != nil || len(page.Docs) != 1 || page.Docs[0].Foreign {
 			t.Fatalf("due places = %+v, %v, want the one that was freed", page.Docs, err)
 		}

@@ -43,7 +43,7 @@ func lists(t *testing.T, b *bench) {
 	var want []string
 	for i := range 7 {
 		want = append(want, b.job(t, "org", i+1))
-		b.pass(time.Second)
+		b.Pass(time.Second)
 	}
 	slices.Reverse(want)
 	b.job(t, "other", 1)
@@ -51,7 +51,7 @@ func lists(t *testing.T, b *bench) {
 		l := jobs.List{OrgID: "org", PageSize: 3}
 		for i, set := range []func(){
 			func() { l.State = jobs.Queued }, func() { l.Kind = "vip-users" }, func() { l.WorkspaceID = "w" },
-			func() { l.CreatedAfter, l.CreatedBefore = b.now().Add(-time.Hour), b.now().Add(time.Hour) },
+			func() { l.CreatedAfter, l.CreatedBefore = b.Now().Add(-time.Hour), b.Now().Add(time.Hour) },
 			func() { l.ErrorCode = jobs.CodeInternal },
 		} {
 			if mask>>i&1 == 1 {
@@ -64,7 +64,7 @@ func lists(t *testing.T, b *bench) {
 		}
 	}
 	for name, l := range map[string]jobs.List{"another state": {State: jobs.Running}, "another kind": {Kind: "vip-messages"}, "another workspace": {WorkspaceID: "w2"},
-		"later": {CreatedAfter: b.now().Add(time.Second)}, "earlier": {CreatedBefore: b.now().Add(-time.Hour)}} {
+		"later": {CreatedAfter: b.Now().Add(time.Second)}, "earlier": {CreatedBefore: b.Now().Add(-time.Hour)}} {
 		if got := b.pages(t, l); len(got) > 0 {
 			t.Errorf("%s has %d jobs", name, len(got))
 		}
@@ -133,7 +133,7 @@ func watches(t *testing.T, b *bench) {
 func watchesPurge(t *testing.T, b *bench) {
 	id := b.job(t, "org", 1)
 	b.update(t, id, cancel)
-	b.pass(policy().RecordLife)
+	b.Pass(policy().RecordLife)
 	seen, done := make(chan bool, 8), make(chan error, 1)
 	go func() {
 		done <- b.Watch(context.Background(), id, func(*jobs.Job) bool { seen <- true; return false })

@@ -65,27 +65,32 @@ func StoreSuite(t *testing.T, open func(t *testing.T, c Config) Store) {
 			n++
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
-				clock := &clock{at: time.Now().UTC().Truncate(time.Second)}
-				c.run(t, &bench{open(t, Config{Policy: policy(), Limits: c.limits, ReuseFor: time.Minute, Now: clock.now}), clock})
+				clock := NewClock()
+				c.run(t, &bench{open(t, Config{Policy: policy(), Limits: c.limits, ReuseFor: time.Minute, Now: clock.Now}), clock})
 			})
 		}
 	}
 	t.Logf("%d cases", n)
 }
 
-// clock is a time that tests move.
-type clock struct {
+// Clock is a time that tests move.
+type Clock struct {
 	mu sync.Mutex
 	at time.Time
 }
 
-func (c *clock) now() time.Time {
+// NewClock is at the present second.
+func NewClock() *Clock { return &Clock{at: time.Now().UTC().Truncate(time.Second)} }
+
+// Now is the time.
+func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.at
 }
 
-func (c *clock) pass(d time.Duration) {
+// Pass lets time go by.
+func (c *Clock) Pass(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
@@ -93,7 +98,7 @@ func (c *clock) pass(d time.Duration) {
 
 type bench struct {
 	Store
-	*clock
+	*Clock
 }
 
 // race tries n times at once and counts the tries that stand; all others must fail with lost.
@@ -140,7 +145,7 @@ func (b *bench) job(t *testing.T, org string, month int) string {
 // update runs a transition; time goes on before it, as events are in the order of time.
 func (b *bench) update(t *testing.T, id string, fn func(*jobs.Tx) error) *jobs.Job {
 	t.Helper()
-	b.pass(time.Millisecond)
+	b.Pass(time.Millisecond)
 	j, err := b.Update(t.Context(), id, "test", fn)
 	if err != nil {
 		t.Fatalf("Update = %v", err)
@@ -163,7 +168,7 @@ func (b *bench) runs(id string) (bool, error) {
 func (b *bench) succeed(t *testing.T, id string) {
 	t.Helper()
 	l := b.claim(t, id)
-	b.update(t, id, func(tx *jobs.Tx) error { return tx.Pin(l, b.now(), 3) })
+	b.update(t, id, func(tx *jobs.Tx) error { return tx.Pin(l, b.Now(), 3) })
 	b.update(t, id, func(tx *jobs.Tx) error {
 		return tx.Succeed(l, jobs.Result{Object: tx.Job.ResultName(), Rows: 3, Size: 9})
 	})
@@ -188,13 +193,13 @@ func (b *bench) plan(t *testing.T, id string, n int) *jobs.Job {
 	for i := range ranges {
 		ranges[i].Rows = 10
 	}
-	return b.update(t, id, func(tx *jobs.Tx) error { return tx.Plan(l, b.now(), ranges) })
+	return b.update(t, id, func(tx *jobs.Tx) error { return tx.Plan(l, b.Now(), ranges) })
 }
 
 // claimPart claims a part, and gives the object that its holder writes.
 func (b *bench) claimPart(t *testing.T, j *jobs.Job, i int) (l jobs.Lease, object string) {
 	t.Helper()
-	b.pass(time.Millisecond)
+	b.Pass(time.Millisecond)
 	_, err := b.UpdatePart(t.Context(), j.ID, jobs.PartID(j.PlanEpoch, i), "test", func(tx *jobs.Tx) error {
 		p, lease, err := tx.ClaimPart(j.PlanEpoch, i, "w")
 		if err == nil {
@@ -211,7 +216,7 @@ func (b *bench) claimPart(t *testing.T, j *jobs.Job, i int) (l jobs.Lease, objec
 // due lists what is due now, in all shards.
 func (b *bench) due(t *testing.T, kind jobs.DueKind) (names []jobs.Message) {
 	t.Helper()
-	page, err := b.Due(t.Context(), kind, jobs.AllShards(), b.now(), 100, nil)
+	page, err := b.Due(t.Context(), kind, jobs.AllShards(), b.Now(), 100, nil)
 	if err != nil {
 		t.Fatalf("Due = %v", err)
 	}

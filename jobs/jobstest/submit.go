@@ -51,7 +51,7 @@ func submitReusesSuccess(t *testing.T, b *bench) {
 	if got := b.submit(t, request("org", 1)); !got.Reused || got.Job.ID != id {
 		t.Error("a fresh success was not reused")
 	}
-	b.pass(b.ReuseFor() + time.Second)
+	b.Pass(b.ReuseFor() + time.Second)
 	if got := b.submit(t, request("org", 1)); got.Reused {
 		t.Error("an old success was reused")
 	}
@@ -104,8 +104,8 @@ func idempotencyKey(t *testing.T, b *bench) {
 	if got := b.submit(t, elsewhere); got.Reused {
 		t.Error("another org's key was taken for ours")
 	}
-	b.pass(25 * time.Hour)
-	if err := b.PurgePointers(t.Context(), b.now()); err != nil {
+	b.Pass(25 * time.Hour)
+	if err := b.PurgePointers(t.Context(), b.Now()); err != nil {
 		t.Errorf("PurgePointers = %v", err)
 	}
 	if got := b.submit(t, s); got.Job.ID == first.Job.ID {
@@ -124,7 +124,7 @@ func idempotencyKeyOfShared(t *testing.T, b *bench) {
 	if got := b.submit(t, s); got.Job.ID != id || !got.Reused {
 		t.Error("the key made a second job once its first had ended")
 	}
-	b.pass(25 * time.Hour)
+	b.Pass(25 * time.Hour)
 	if got := b.submit(t, s); got.Job.ID == id {
 		t.Error("a key was good for longer than 24 h")
 	}
@@ -147,8 +147,8 @@ func idempotencyKeyOfEnded(t *testing.T, b *bench) {
 		{"canceled", func(id string) { b.update(t, id, cancel) }, false, true},
 		{"canceled and deleted", func(id string) { b.update(t, id, cancel); b.update(t, id, remove) }, false, false},
 		{"succeeded and deleted", func(id string) { b.succeed(t, id); b.update(t, id, remove) }, false, false},
-		{"its file at its end", func(id string) { b.succeed(t, id); b.pass(policy().FileLife - time.Second) }, true, true},
-		{"past its file's life", func(id string) { b.succeed(t, id); b.pass(policy().FileLife) }, false, false},
+		{"its file at its end", func(id string) { b.succeed(t, id); b.Pass(policy().FileLife - time.Second) }, true, true},
+		{"past its file's life", func(id string) { b.succeed(t, id); b.Pass(policy().FileLife) }, false, false},
 	} {
 		for _, implied := range []bool{true, false} {
 			month++
@@ -181,7 +181,7 @@ func waitingPause(t *testing.T, b *bench) {
 	if id, any, err := b.Waiting(t.Context(), "org"); err != nil || id != "" || !any {
 		t.Errorf("Waiting beside a pause = %q, %v, %v, want none, and that there is one", id, any, err)
 	}
-	b.pass(time.Second)
+	b.Pass(time.Second)
 	second := b.job(t, "org", 2)
 	if id, _, err := b.Waiting(t.Context(), "org"); err != nil || id != paused {
 		t.Errorf("Waiting once the pause is over = %q, %v, want %s, not %s", id, err, paused, second)
@@ -192,7 +192,7 @@ func queueLimit(t *testing.T, b *bench) {
 	running := b.submit(t, request("org", 1)).Job.ID
 	b.claim(t, running)
 	oldest := b.submit(t, request("org", 2)).Job.ID
-	b.pass(time.Second)
+	b.Pass(time.Second)
 	b.submit(t, request("org", 3))
 	_, err := b.Submit(t.Context(), request("org", 4))
 	if full, ok := errors.AsType[*jobs.QueueFullError](err); !ok || full.Limit != 2 || !slices.Equal(full.RunningIDs, []string{running}) {

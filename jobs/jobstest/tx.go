@@ -35,7 +35,7 @@ func failsWhole(t *testing.T, b *bench) {
 		if err != nil {
 			return err
 		}
-		if err := tx.Plan(l, b.now(), make([]jobs.Range, 3)); err != nil {
+		if err := tx.Plan(l, b.Now(), make([]jobs.Range, 3)); err != nil {
 			return err
 		}
 		if err := tx.Cancel("test"); err != nil { // with a callback
@@ -135,13 +135,13 @@ func noLostUpdate(t *testing.T, b *bench) {
 func lostLease(t *testing.T, b *bench) {
 	id := b.job(t, "org", 1)
 	lost := b.claim(t, id)
-	b.pass(policy().LeaseFor + 2*policy().Skew + time.Second)
+	b.Pass(policy().LeaseFor + 2*policy().Skew + time.Second)
 	b.update(t, id, func(tx *jobs.Tx) error { _, err := tx.Wake(); return err })
 	now := b.claim(t, id)
 	for name, fn := range map[string]func(*jobs.Tx) error{
 		"Renew":   func(tx *jobs.Tx) error { _, err := tx.Renew(lost, 1, 1); return err },
-		"Pin":     func(tx *jobs.Tx) error { return tx.Pin(lost, b.now(), 3) },
-		"Plan":    func(tx *jobs.Tx) error { return tx.Plan(lost, b.now(), make([]jobs.Range, 2)) },
+		"Pin":     func(tx *jobs.Tx) error { return tx.Pin(lost, b.Now(), 3) },
+		"Plan":    func(tx *jobs.Tx) error { return tx.Plan(lost, b.Now(), make([]jobs.Range, 2)) },
 		"Succeed": func(tx *jobs.Tx) error { return tx.Succeed(lost, jobs.Result{}) },
 		"Settle":  func(tx *jobs.Tx) error { return tx.Settle(lost, jobs.AsFailure(errTest)) },
 	} {
@@ -156,7 +156,7 @@ func lostPartLease(t *testing.T, b *bench) {
 	id := b.job(t, "org", 1)
 	j := b.plan(t, id, 2)
 	lost, object := b.claimPart(t, j, 0)
-	b.pass(policy().LeaseFor + 2*policy().Skew + time.Second)
+	b.Pass(policy().LeaseFor + 2*policy().Skew + time.Second)
 	b.update(t, id, func(tx *jobs.Tx) error { _, err := tx.WakePart(j.PlanEpoch, 0); return err })
 	now, _ := b.claimPart(t, j, 0)
 	for name, fn := range map[string]func(*jobs.Tx) error{
