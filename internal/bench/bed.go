@@ -27,6 +27,7 @@ type bed struct {
 	cfg     config.Config
 	control control
 	cloud   *process
+	secret  string // of the key for lists, once it is there
 
 	client *firestore.Client
 	store  *jobstore.Store

@@ -98,15 +98,37 @@ func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Mi
 // startLists loads what the list routes need beside messages and starts an API whose limits
 // on requests are off.
 func (s *suite) startLists(ctx context.Context, b *bed) (_ *caller, stop func() error, err error) {
-	if err := b.loadUsers(ctx, s.sizes.listUsers); err != nil {
+	api, err := s.startListAPI(ctx, b)
+	if err != nil {
 		return nil, nil, err
 	}
-	secret := rand.Text()
-	if err := b.loadDirectory(ctx, secret); err != nil {
-		return nil, nil, err
+	return api.caller, api.stop, nil
+}
+
+// listAPI is an API that serves lists, and who asks it.
+type listAPI struct {
+	caller  *caller
+	process *process
+}
+
+func (a *listAPI) stop() error {
+	a.caller.close()
+	return a.process.stop()
+}
+
+// startListAPI is startLists with more settings; all have the same key.
+func (s *suite) startListAPI(ctx context.Context, b *bed, env ...string) (*listAPI, error) {
+	if err := b.loadUsers(ctx, s.sizes.listUsers); err != nil {
+		return nil, err
+	}
+	if b.secret == "" {
+		b.secret = rand.Text()
+		if err := b.loadDirectory(ctx, b.secret); err != nil {
+			return nil, err
+		}
 	}
 	addr := make(chan string, 1)
-	env := append([]string{"EXPORTD_ADDR=127.0.0.1:0", "EXPORTD_RATE_IP_PER_SECOND=0", "EXPORTD_RATE_KEY_PER_SECOND=0"}, b.env...)
+	env = append(append([]string{"EXPORTD_ADDR=127.0.0.1:0", "EXPORTD_RATE_IP_PER_SECOND=0", "EXPORTD_RATE_KEY_PER_SECOND=0"}, b.env...), env...)
 	p, err := start(context.WithoutCancel(ctx), env, func(line string) {
 		var entry struct{ Addr string }
 		if json.Unmarshal([]byte(line), &entry) == nil && entry.Addr != "" {
@@ -114,18 +136,17 @@ func (s *suite) startLists(ctx context.Context, b *bed) (_ *caller, stop func() 
 		}
 	}, b.binary, "api")
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	select {
 	case a := <-addr:
-		c := newCaller("http://"+a, keyID, secret, listsInFlight)
-		return c, func() error { c.close(); return p.stop() }, nil
+		return &listAPI{newCaller("http://"+a, keyID, b.secret, listsInFlight), p}, nil
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-time.After(startWithin):
 		err = fmt.Errorf("exportd api is not ready:\n%s", p.said())
 	}
-	return nil, nil, errors.Join(err, p.stop())
+	return nil, errors.Join(err, p.stop())
 }
 
 // loadDirectory writes the workspace, its channel and a key with a secret.

@@ -12,8 +12,9 @@
 //	h  everything in one   memory, upload and download of `exportd-dev` with a large file
 //	i  lists               under a constant rate of requests, beside exports
 //	j  overview            of the labels of a large window, on shaped streams
+//	k  telemetry           what it costs lines a, c and i; only where it is asked for
 //
-// Lines c to j run the real program: `exportd-dev emulators`, `exportd worker` and `exportd api`
+// Lines c to k run the real program: `exportd-dev emulators`, `exportd worker` and `exportd api`
 // as processes of their own, jobs submitted as the API submits them; line h is `exportd-dev run`.
 package main
 
@@ -51,7 +52,7 @@ var errShort = errors.New("a target was not reached")
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	lines := flags.String("lines", "a,b,c,d,e,f,g,h,i,j", "the lines to measure")
+	lines := flags.String("lines", "a,b,c,d,e,f,g,h,i,j", "the lines to measure; k is not among them unless it is named")
 	fraction := flags.Float64("fraction", 1, "share of the full sizes: 0.1 takes a minute or two and tells less")
 	data := flags.String("data", "", "folder that keeps the embedded cloud's data for the next run (default: a temporary one)")
 	profile := flags.String("profile", "", "folder for CPU profiles of lines a and b, each way of doing it in a file of its own")

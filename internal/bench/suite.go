@@ -37,6 +37,8 @@ type sizes struct {
 	listRequests            int // without an export, and beside one
 
 	overview int // j: messages of the window
+
+	told int // k: rounds
 }
 
 // fullSizes make a run of about twenty minutes on two idle cores, most of it loading five
@@ -51,6 +53,7 @@ func fullSizes() sizes {
 		dev: 1 << 30, devRounds: 3,
 		listUsers: 200_000, listMessages: 1_000_000, listRequests: 60 * listsPerSecond,
 		overview: 2_000_000,
+		told:     10,
 	}
 }
 
@@ -65,7 +68,7 @@ func (s sizes) times(fraction float64) sizes {
 
 // messages is how many messages the embedded cloud needs for lines.
 func (s sizes) messages(lines []string) int {
-	need := map[string]int{"c": s.export, "d": slices.Max(s.memory), "e": s.scale, "f": s.cost, "g": s.fairness, "i": s.listMessages, "j": s.overview}
+	need := map[string]int{"c": s.export, "d": slices.Max(s.memory), "e": s.scale, "f": s.cost, "g": s.fairness, "i": s.listMessages, "j": s.overview, "k": max(s.export, s.listMessages)}
 	most := 0
 	for _, l := range lines {
 		most = max(most, need[l])
@@ -92,7 +95,7 @@ func (s *suite) note(format string, args ...any) { fmt.Fprintf(s.progress, forma
 func (s *suite) run(ctx context.Context, lines []string) (table []line, err error) {
 	all := map[string]func(context.Context) ([]line, error){
 		"a": s.scanLines, "b": s.encodeLines, "c": s.exportLines, "d": s.memoryLines, "e": s.scaleLines, "f": s.costLines, "g": s.fairnessLines,
-		"h": s.devLines, "i": s.listLines, "j": s.overviewLines,
+		"h": s.devLines, "i": s.listLines, "j": s.overviewLines, "k": s.telemetryLines,
 	}
 	s.lines = lines
 	for _, name := range lines {
