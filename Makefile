@@ -51,6 +51,9 @@ RELEASE = cd deployments/tools && $(GO) run ./release -root ../.. -version=$(VER
 image: ## Build the container image for linux/amd64 and linux/arm64 into bin/image-VERSION; PUSH=REGISTRY/NAME:TAG pushes it
 	$(call RELEASE,image-$(VERSION)) -image $(if $(PUSH),-push $(PUSH))
 
+image-demo: ## Build the image of exportd-dev, for deployments/compose, into bin/image-demo-VERSION
+	$(call RELEASE,image-demo-$(VERSION)) -image -demo
+
 image-test: ## Build the image twice, compare, and run it as nobody with a read-only root; needs root
 	cd deployments/tools && $(GO) test -tags $(TAGS),release -count=1 -v -timeout 30m -run '^TestImage$$' ./image
 
@@ -107,4 +110,4 @@ PICTURES  = $(if $(SCREENSHOTS),npm ci --prefix internal/e2e/testdata/dashboard 
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test bench postgres libreoffice chromium check deployments image image-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
+.PHONY: help run build test bench postgres libreoffice chromium check deployments image image-demo image-test release format vet lint generate verify chaos damage flood simulate telemetry alerts

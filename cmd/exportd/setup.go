@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -44,14 +45,17 @@ func setupCommand(env command.Environment) *cobra.Command {
 	cmd.Flags().StringVar(&platform, "platform-key", "", "the same with the scope platform, which is for the keys of all orgs; `org` is the one that runs the service")
 	cmd.MarkFlagsMutuallyExclusive("admin-key", "platform-key")
 	cmd.Flags().BoolVar(&admin.another, "another-admin-key", false, "with one of these: make one although there is one")
+	cmd.Flags().BoolVar(&admin.keysetLost, "keyset-lost", false, "with one of these: make one although this keyset opens no key that there is, as the old one is lost for good; then make new keys for everybody")
 	return cmd
 }
 
 // adminKey says whether setup makes an admin key.
 type adminKey struct {
-	org     string       // "" makes none
-	another bool         // although the org has one
-	scope   apikey.Scope // ScopeAdmin if empty
+	org     string // "" makes none
+	another bool   // although the org has one
+	// keysetLost: the keys that there are will never open again.
+	keysetLost bool
+	scope      apikey.Scope // ScopeAdmin if empty
 }
 
 // setupKeys makes the keyset, and the first admin key of an org if one is named and it has
@@ -71,7 +75,7 @@ func setupKeys(ctx context.Context, cfg config.Config, c *service.Clients, admin
 		return nil
 	}
 	admin.scope = cmp.Or(admin.scope, apikey.ScopeAdmin)
-	if err := keys.CheckSealed(ctx); err != nil {
+	if err := keys.CheckSealed(ctx); err != nil && (!admin.keysetLost || !errors.Is(err, apikey.ErrKeyset)) {
 		return err // a key sealed by this keyset would not be one to the others
 	}
 	have, err := holdersOf(ctx, keys, admin.org, admin.scope)

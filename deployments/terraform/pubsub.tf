@@ -1,7 +1,7 @@
-# A topic and a pull subscription for each lane, as `exportd setup` makes and mends them, and doctor wants them. No
-# dead letters and no ordering: a message is a doorbell, what it is about is in Firestore, and rescuers ring again.
+# A topic and a pull subscription for each lane (dead has callbacks that were given up), as `exportd setup` makes and mends them, and doctor wants them. No
+# dead letters of Pub/Sub's and no ordering: a message is a doorbell, what it is about is in Firestore, and rescuers ring again.
 locals {
-  lanes = toset(["exports", "parts", "callbacks"])
+  lanes = toset(["exports", "parts", "callbacks", "dead"])
 }
 
 resource "google_pubsub_topic" "lane" {

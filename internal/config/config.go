@@ -7,6 +7,7 @@ package config
 
 import (
 	"cmp"
+	crand "crypto/rand"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -100,7 +101,7 @@ func Settings() []Setting {
 		{"EXPORTD_PPROF", "false", "profiles of the process at /debug/pprof/ of the port for operators", boolean(func(c *Config) *bool { return &c.PProf })},
 		{"EXPORTD_LOG_LEVEL", "info", "`debug`, `info`, `warn` or `error`", oneOf(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
 		{"EXPORTD_LOG_FORMAT", "json", "`json`, in the form of Google's Cloud Logging and Error Reporting, or `text` for people", oneOf(func(c *Config) *string { return &c.LogFormat }, "json", "text")},
-		{"EXPORTD_WORKER_ID", "", "name of the worker in leases and logs. Default: host name and process id", text(func(c *Config) *string { return &c.WorkerID })},
+		{"EXPORTD_WORKER_ID", "", "name of the worker in leases and logs. Default: host name, process id and five random characters", text(func(c *Config) *string { return &c.WorkerID })},
 		{"EXPORTD_SIGNER_EMAIL", "", "service account that signs download URLs. Default: the one exportd runs as", text(func(c *Config) *string { return &c.SignerEmail })},
 		{"EXPORTD_WAIT_SECONDS", "10", "how long an export request waits for its job, 0 to 25", duration(func(c *Config) *time.Duration { return &c.Wait }, time.Second, 0, 25)},
 		{"EXPORTD_URL_SECONDS", "3600", "how long a csvUrl works, 60 to 43200 (signBlob keys are only sure for 12 h)", duration(func(c *Config) *time.Duration { return &c.URLLife }, time.Second, 60, 43200)},
@@ -227,7 +228,8 @@ func (c *Config) complete() (faults Faults) {
 	}
 	if c.WorkerID == "" {
 		host, _ := os.Hostname()
-		c.WorkerID = cmp.Or(host, "worker") + "-" + strconv.Itoa(os.Getpid())
+		// Containers may all be "localhost" and their process 1; who rescues what is told apart by this name.
+		c.WorkerID = cmp.Or(host, "worker") + "-" + strconv.Itoa(os.Getpid()) + "-" + strings.ToLower(crand.Text()[:5])
 	}
 	if c.RecordLife < c.FileLife {
 		faults = append(faults, "EXPORTD_RECORD_DAYS: less than EXPORTD_FILE_DAYS; a record must outlive its file")

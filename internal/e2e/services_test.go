@@ -110,7 +110,7 @@ func oneDown(t *testing.T, s *e2etest.Stack) {
 		"storage":   `"Storage/*": {"errorRate": 1}`,
 	} {
 		s.Faults(t, `{"rules": {`+rules+`}}`)
-		want := map[string]string{"firestore": "ok", "keyset": "ok", "pubsub": "ok", "storage": "ok"}
+		want := map[string]string{"clock": "ok", "firestore": "ok", "keyset": "ok", "pubsub": "ok", "storage": "ok"}
 		want[name] = "unavailable"
 		e2etest.Until(t, jobWithin, "readyz to say that "+name+" alone is down", func() bool {
 			status, checks, err := s.Ready(t.Context())
@@ -125,7 +125,7 @@ func outage(t *testing.T, s *e2etest.Stack, folder string) {
 	c := s.Caller()
 	e2etest.Until(t, jobWithin, "readyz to name what is down", func() bool {
 		status, checks, err := s.Ready(t.Context())
-		return err == nil && status == http.StatusServiceUnavailable && len(checks) == 4 &&
+		return err == nil && status == http.StatusServiceUnavailable && len(checks) == 5 &&
 			!slices.Contains([]string{checks["firestore"], checks["pubsub"], checks["storage"]}, "ok")
 	})
 	var asked sync.WaitGroup

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/firestore"
@@ -49,6 +50,7 @@ type Store struct {
 	cfg    Config
 	groups *groupQueue
 	leased *leasedJobs
+	clock  *atomic.Pointer[error] // what the last Ping found of it
 
 	commitWithin time.Duration
 }
@@ -61,19 +63,33 @@ func New(cfg Config) *Store {
 	if cfg.Documents == nil {
 		cfg.Documents = snapshots{cfg.Client}
 	}
-	return &Store{client: cfg.Client, cfg: cfg, groups: &groupQueue{waiting: map[string][]*change{}}, leased: &leasedJobs{jobs: map[string]leasedJob{}}, commitWithin: commitWithin}
+	return &Store{client: cfg.Client, cfg: cfg, groups: &groupQueue{waiting: map[string][]*change{}}, leased: &leasedJobs{jobs: map[string]leasedJob{}}, clock: &atomic.Pointer[error]{}, commitWithin: commitWithin}
 }
 
 // Policy gives the numbers that the store's transactions use.
 func (s *Store) Policy() jobs.Policy { return s.cfg.Policy }
 
-// Ping asks for a document, to find out whether Firestore answers.
+// Ping asks for a document, to find out whether Firestore answers; Clock tells what its answer says of the clock.
 func (s *Store) Ping(ctx context.Context) error {
-	_, err := s.leases().Doc("ping").Get(ctx)
-	if err = classify(err); errors.Is(err, jobs.ErrNotFound) {
-		return nil
+	begun := s.cfg.Now()
+	doc, err := s.leases().Doc("ping").Get(ctx)
+	if err = classify(err); err != nil && !errors.Is(err, jobs.ErrNotFound) {
+		return err
 	}
-	return err
+	var wrong error
+	if doc != nil { // of a document that is not there, too
+		wrong = s.rightClock(begun, doc.ReadTime)
+	}
+	s.clock.Store(&wrong)
+	return nil
+}
+
+// Clock gives ErrClock if this machine's clock was wrong by the last Ping.
+func (s *Store) Clock() error {
+	if wrong := s.clock.Load(); wrong != nil {
+		return *wrong
+	}
+	return nil
 }
 
 func (s *Store) jobs() *firestore.CollectionRef { return s.client.Collection("ExportJobs") }

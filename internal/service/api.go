@@ -21,8 +21,14 @@ import (
 // apiChecks are what the API needs to answer: of Pub/Sub, to ring.
 func (c *Clients) apiChecks() []api.Check {
 	return []api.Check{
-		{Name: "firestore", Run: c.Store.Ping}, {Name: "pubsub", Run: c.Queue.Ping}, {Name: "storage", Run: c.Objects.Ping},
+		{Name: "firestore", Run: c.Store.Ping}, c.clockCheck(), {Name: "pubsub", Run: c.Queue.Ping}, {Name: "storage", Run: c.Objects.Ping},
 	}
+}
+
+// clockCheck is about what the check of Firestore found last, so it costs no read. By a wrong clock good
+// signatures are refused, and leases taken from the living.
+func (c *Clients) clockCheck() api.Check {
+	return api.Check{Name: "clock", Run: func(context.Context) error { return c.Store.Clock() }}
 }
 
 // keysetCheck is about the keyset alone: that keys cannot be read is Firestore's check to tell.

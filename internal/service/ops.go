@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -85,6 +86,7 @@ func atHome(addr net.Addr, h http.Handler) http.Handler {
 // handler: /livez fails when only another process can help, /readyz when a service cannot
 // be used. What was wrong goes to the log: the probe's reader sees the name of the service.
 func (o ops) handler() http.Handler {
+	var told said
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		if err := o.alive(); err != nil {
@@ -99,10 +101,15 @@ func (o ops) handler() http.Handler {
 		defer cancel()
 		for _, check := range o.checks {
 			if err := check.Run(ctx); err != nil {
-				o.log.Warn("process is not ready", zap.String("check", check.Name), zap.Error(err))
+				if told.change(check.Name) { // probes come every few seconds
+					o.log.Warn("process is not ready", zap.String("check", check.Name), zap.Error(err))
+				}
 				http.Error(w, check.Name+" is unavailable", http.StatusServiceUnavailable)
 				return
 			}
+		}
+		if told.change("") {
+			o.log.Info("process is ready again")
 		}
 		fmt.Fprintln(w, "ok")
 	})
@@ -123,4 +130,19 @@ func (o ops) writeWithin() time.Duration {
 		return 70 * time.Second
 	}
 	return 10 * time.Second
+}
+
+// said is what was said last, "" for nothing.
+type said struct {
+	mu   sync.Mutex
+	what string
+}
+
+// change says whether what is to be said is something else than the last time.
+func (s *said) change(what string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changed := s.what != what
+	s.what = what
+	return changed
 }

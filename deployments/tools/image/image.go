@@ -24,19 +24,27 @@ import (
 // userID is the user and group that the image runs as; any other will do.
 const userID = 65532
 
-// Programs are those of the image, its entry point first.
-var Programs = []string{"exportd", "exportctl"}
+// Programs are those of the image, its entry point first; Demo has that of the demo on a laptop.
+var (
+	Programs = []string{"exportd", "exportctl"}
+	Demo     = []string{"exportd-dev"}
+)
 
 // Config is what an image is built of.
 type Config struct {
 	Source  compile.Source
 	Time    time.Time // of the commit: what files and the image are dated
 	Targets []compile.Target
-	Scratch string // a folder for compiled programs
+	// Programs are what is in it, the entry point first; Programs if nil.
+	Programs []string
+	Scratch  string // a folder for compiled programs
 }
 
 // Build builds the index.
 func Build(ctx context.Context, c Config) (v1.ImageIndex, error) {
+	if c.Programs == nil {
+		c.Programs = Programs
+	}
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, t := range c.Targets {
 		one, err := c.build(ctx, t)
@@ -75,7 +83,7 @@ func (c Config) labels() map[string]string {
 
 func (c Config) build(ctx context.Context, t compile.Target) (v1.Image, error) {
 	dir := filepath.Join(c.Scratch, t.OS+"-"+t.Arch)
-	programs, err := c.Source.Programs(ctx, dir, t, Programs...)
+	programs, err := c.Source.Programs(ctx, dir, t, c.Programs...)
 	if err != nil {
 		return nil, err
 	}
@@ -107,9 +115,9 @@ func (c Config) build(ctx context.Context, t compile.Target) (v1.Image, error) {
 	config.OS, config.Architecture, config.Created = t.OS, t.Arch, v1.Time{Time: c.Time.UTC()}
 	config.Config = v1.Config{
 		User:       fmt.Sprintf("%d:%d", userID, userID),
-		Entrypoint: []string{"/usr/local/bin/exportd"},
+		Entrypoint: []string{"/usr/local/bin/" + c.Programs[0]},
 		// The API listens on all addresses, at the port in PORT (Cloud Run sets it), else 8080.
-		Cmd:          []string{"api"},
+		Cmd:          []string{map[string]string{"exportd": "api", "exportd-dev": "run"}[c.Programs[0]]},
 		ExposedPorts: map[string]struct{}{"8080/tcp": {}},
 		Env:          []string{"PATH=/usr/local/bin", "ZONEINFO=/usr/share/zoneinfo.zip"},
 		Labels:       c.labels(),

@@ -38,6 +38,7 @@ type options struct {
 	out       string
 	push      string // "" pushes nothing
 	imageOnly bool
+	programs  []string // of the image
 	targets   []compile.Target
 }
 
@@ -68,12 +69,16 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.out, "out", "", "folder to write to; it must not be there yet")
 	f.StringVar(&o.push, "push", "", "where to push the image, as europe-docker.pkg.dev/PROJECT/exportd/exportd:0.2.0; signs in as docker does")
 	f.BoolVar(&o.imageOnly, "image", false, "make the image alone")
+	demo := f.Bool("demo", false, "with -image: make that of exportd-dev, for a laptop")
 	f.StringVar(&platforms, "platforms", "linux/amd64,linux/arm64", "platforms of the image")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	if o.source.Version == "" || o.source.Commit == "" || o.out == "" {
 		return o, fmt.Errorf("-version, -commit and -out are required")
+	}
+	if o.programs = image.Programs; *demo {
+		o.programs = image.Demo
 	}
 	for p := range strings.SplitSeq(platforms, ",") {
 		system, arch, ok := strings.Cut(p, "/")
@@ -104,7 +109,7 @@ func commitTime(root string) (time.Time, error) {
 }
 
 func makeImage(ctx context.Context, o options, scratch string) error {
-	index, err := image.Build(ctx, image.Config{Source: o.source, Time: o.time, Targets: o.targets, Scratch: scratch})
+	index, err := image.Build(ctx, image.Config{Source: o.source, Time: o.time, Targets: o.targets, Programs: o.programs, Scratch: scratch})
 	if err != nil {
 		return err
 	}

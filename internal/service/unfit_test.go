@@ -1,0 +1,149 @@
+package service
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"exportd/deployments"
+	"exportd/internal/apikey"
+	"exportd/internal/config"
+	"exportd/internal/jobstore"
+	"exportd/internal/localcloud"
+	"exportd/internal/localcloud/access"
+	"exportd/internal/localcloud/localcloudtest"
+)
+
+// TestUnfitWorkers: a worker without rights, with another environment's keyset or a clock off by a minute says so at
+// /readyz and in one line of its log, and takes nothing of what waits.
+func TestUnfitWorkers(t *testing.T) {
+	t.Parallel()
+	roles, err := access.Parse([]byte(string(deployments.Permissions) + "\n  nobody: []\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cloud := localcloudtest.Start(t, func(c *localcloud.Config) { c.Roles = roles })
+	dir := t.TempDir()
+	home, foreign := filepath.Join(dir, "keyset.json"), filepath.Join(dir, "foreign.json")
+	all := cloud.Endpoints()
+	_, fleet := connect(t, all, home, zap.NewNop())
+	if _, err := fleet.Setup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := OpenKeys(t.Context(), config.Config{KeysetFile: home, Env: "development"}, fleet, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	if _, err := keys.Create(t.Context(), apikey.Draft{OrgID: "o", Name: "n", Scopes: []apikey.Scope{apikey.ScopeRead}}, apikey.By{Actor: "t", Reason: "t"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := apikey.OpenSealer(t.Context(), apikey.KeysetConfig{Path: foreign, Make: true}); err != nil {
+		t.Fatal(err)
+	}
+	minute := func(_ *testing.T, c *Clients) {
+		policy := c.Store.Policy()
+		c.Store = jobstore.New(jobstore.Config{Client: c.Firestore, Policy: policy, Drift: policy.Skew, Now: func() time.Time { return time.Now().Add(time.Minute) }})
+	}
+	for _, tc := range []struct {
+		name, check string
+		as          localcloud.Endpoints
+		keyset      string
+		harm        func(*testing.T, *Clients)
+	}{
+		{"without rights", "firestore", all.Accounts["nobody"], home, nil},
+		{"another environment's keyset", "keyset", all.Accounts["worker"], foreign, nil},
+		{"a clock off by a minute", "clock", all.Accounts["worker"], home, minute},
+		{"fit", "", all.Accounts["worker"], home, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			core, logs := observer.New(zap.InfoLevel)
+			cfg, c := connect(t, tc.as, tc.keyset, zap.New(core))
+			if tc.harm != nil {
+				tc.harm(t, c)
+			}
+			runUnfit(t, cfg, c, core, logs, tc.check)
+		})
+	}
+	if _, err := OpenKeys(t.Context(), config.Config{KeysetFile: filepath.Join(dir, "none.json"), Env: "production"}, fleet, false); err == nil || !strings.Contains(err.Error(), "EXPORTD_KEYSET_FILE") {
+		t.Errorf("without a keyset a process ends with %v", err)
+	}
+}
+
+// connect opens the connections of a process.
+func connect(t *testing.T, e localcloud.Endpoints, keyset string, log *zap.Logger) (config.Config, *Clients) {
+	t.Helper()
+	env := map[string]string{
+		"FIRESTORE_EMULATOR_HOST": e.Firestore, "PUBSUB_EMULATOR_HOST": e.PubSub, "STORAGE_EMULATOR_HOST": e.Storage,
+		"EXPORTD_PROJECT_ID": localcloudtest.Project, "EXPORTD_DRAIN_SECONDS": "0", "EXPORTD_KEYSET_FILE": keyset,
+	}
+	cfg, err := config.Load(func(name string) string { return env[name] }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Open(t.Context(), cfg, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return cfg, c
+}
+
+// runUnfit runs a worker that lacks what a check is about, or nothing.
+func runUnfit(t *testing.T, cfg config.Config, c *Clients, core zapcore.Core, logs *observer.ObservedLogs, check string) {
+	t.Helper()
+	lines := make(chan string, 100)
+	log := zap.New(zapcore.NewTee(core)).WithOptions(zap.Hooks(func(e zapcore.Entry) error {
+		select {
+		case lines <- e.Message:
+		default: // nobody waits for so many
+		}
+		return nil
+	}))
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- RunWorker(ctx, cfg, c, log) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	told, started := "worker takes no work until it has what it needs; exportd doctor says what mends it", "worker started"
+	want := map[string]bool{"operators are answered": true, told: check != "", started: check == ""}
+	for want[told] || want[started] || want["operators are answered"] {
+		select {
+		case line := <-lines:
+			want[line] = false
+		case <-time.After(time.Minute): // of a loaded machine
+			t.Fatalf("it has not said %v", want)
+		}
+	}
+	addr, _ := logs.FilterMessage("operators are answered").All()[0].ContextMap()["ops_addr"].(string)
+	for range 3 {
+		r, err := http.Get("http://" + addr + "/readyz") //nolint:noctx // a test's, on loopback
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(r.Body)
+		r.Body.Close()
+		if check == "" && r.StatusCode != http.StatusOK || check != "" && (r.StatusCode != http.StatusServiceUnavailable || !strings.HasPrefix(string(body), check+" is unavailable")) {
+			t.Errorf("readyz: %d %s, want %q", r.StatusCode, body, check)
+		}
+	}
+	if check == "" {
+		return
+	}
+	about := logs.FilterMessage(told).FilterField(zap.String("check", check)).Len()
+	if about != 1 || logs.FilterMessage("process is not ready").Len() != 1 || logs.FilterMessage(started).Len() != 0 {
+		t.Errorf("%d lines about %s, %d of the probe, started %d times", about, check, logs.FilterMessage("process is not ready").Len(), logs.FilterMessage(started).Len())
+	}
+}
