@@ -151,7 +151,7 @@ func (b bench) inParts(t *testing.T, id string, parts int) {
 	j := part("", func(tx *jobs.Tx) error {
 		lease, err := tx.Claim("w")
 		if err == nil {
-			err = tx.Plan(lease, b.clock.now(), ranges)
+			err = tx.Plan(lease, b.clock.Now(), ranges)
 		}
 		return err
 	})
@@ -183,7 +183,7 @@ func TestBacklog(t *testing.T) {
 	ended := b.clock.Now()
 	b.clock.Pass(time.Minute)
 	b.update(t, b.submit(t, request("org", 8)).Job.ID, func(tx *jobs.Tx) error { _, err := tx.Claim("w"); return err })
-	started := b.clock.now()
+	started := b.clock.Now()
 	b.inParts(t, b.submit(t, request("org", 10)).Job.ID, 4)
 	if err := b.ChangeReceiver(t.Context(), "org", "https://receiver.example", "https://receiver.example", func(r *jobs.Receiver) {
 		r.Suspended, r.SuspendedAt, r.FailingSince = true, ended, ended
