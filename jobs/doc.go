@@ -29,5 +29,5 @@
 //  3. Nothing is told to anybody before its transaction has committed.
 //
 // The model in model_test.go runs these same methods through every interleaving of
-// two workers, a rescuer, a canceler, an operator and a batch of reruns, with a crash at each step.
+// two workers, a rescuer, a canceler, an operator and a batch of reruns, of one build and of two, with a crash at each step.
 package jobs

@@ -118,6 +118,21 @@ var scenarios = []scenario{
 		deep:   allowance{spoil: 2, crash: 1, batch: 1, rerun: 1},
 	},
 	{
+		name: "one part, a mixed fleet", parts: 1, window: 1, interruptions: 2, mixed: true,
+		budget: allowance{later: 1, crash: 1, cancel: 1, rerun: 1},
+		deep:   allowance{later: 1, crash: 1, jump: 1, cancel: 1, unsure: 1, rerun: 1},
+	},
+	{
+		name: "two parts, a mixed fleet", parts: 2, window: 2, interruptions: 2, mixed: true,
+		budget: allowance{later: 1, crash: 1, renew: 1},
+		deep:   allowance{later: 1, crash: 1, jump: 1, remove: 1},
+	},
+	{
+		name: "one part, rescuers of a mixed fleet", parts: 1, window: 1, interruptions: 1, mixed: true, twice: true,
+		budget: allowance{later: 1, crash: 1, rerun: 1},
+		deep:   allowance{later: 1, crash: 1, jump: 1, rerun: 1},
+	},
+	{
 		name: "three parts", parts: 3, window: 2, interruptions: 2,
 		budget: allowance{crash: 1},
 		deep:   allowance{crash: 1, jump: 1, lose: 1, unsure: 1},
@@ -155,7 +170,7 @@ func TestModelFinds(t *testing.T) {
 		mutate mutation
 		want   string
 
-		twiceBatch bool
+		twiceBatch, mixed bool
 	}{
 		{
 			name: "whoever held the lease once may write", parts: 1, budget: allowance{jump: 2},
@@ -294,6 +309,11 @@ func TestModelFinds(t *testing.T) {
 			mutate: after(opRerunIn, func(tx *jobs.Tx) { tx.Job.SweptEpoch = tx.Job.Epoch }),
 			want:   "object",
 		},
+		{
+			name: "an older build works on what it does not know", parts: 1, mixed: true, budget: allowance{later: 1, crash: 1},
+			mutate: mutation{knowing: true},
+			want:   "which its build does not know",
+		},
 		// What the checker has found in earlier forms of the protocol.
 		{
 			name: "a rerun is taken while the record is purged", parts: 1, budget: allowance{rerun: 1},
@@ -317,7 +337,7 @@ func TestModelFinds(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			m := newModel(scenario{parts: tc.parts, window: 2, interruptions: 2, budget: tc.budget, mutate: tc.mutate, batchTwice: tc.twiceBatch})
+			m := newModel(scenario{parts: tc.parts, window: 2, interruptions: 2, budget: tc.budget, mutate: tc.mutate, batchTwice: tc.twiceBatch, mixed: tc.mixed})
 			v := m.explore()
 			if v == nil || !strings.Contains(v.what, tc.want) {
 				t.Fatalf("found %v in %d states, want %q", fmt.Sprint(v), len(m.seen), tc.want)

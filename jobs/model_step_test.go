@@ -153,6 +153,9 @@ func (m *model) idle(w *world, i int, out emit) {
 	if m.works(i) {
 		m.batchIdle(w, i, out)
 	}
+	if m.foreign(w, i) && !m.mutate.knowing {
+		return
+	}
 	n := *w
 	switch {
 	case i <= worker2:
@@ -241,6 +244,10 @@ func (m *model) commit(w *world, i int, out emit) {
 		}
 		out(label+", applied, answer lost", &applied)
 		out(label+", not applied", &not)
+	}
+	m.checkBuild(w, &n, i, a.readJob)
+	if n.job != w.job {
+		m.commitLater(w, i, t, out)
 	}
 	m.done(&n, i, t)
 	out(label, &n)
@@ -343,7 +350,7 @@ func (m *model) refused(n *world, i int, err error) {
 		}
 		*a = actor{pc: pcBatchAdvance, job: was.job}
 	case opClaim, opClaimPart:
-		if away {
+		if away || errors.Is(err, jobs.ErrUnknownSchema) { // it comes again
 			n.bag = m.docs.ring(n.bag, was.msg)
 		} else if !notThere(err) {
 			m.fail("%s: %v", was.op, err)
@@ -352,7 +359,7 @@ func (m *model) refused(n *world, i int, err error) {
 		switch {
 		case away:
 			m.settle(a, was, jobs.Transient)
-		case errors.Is(err, jobs.ErrLeaseLost):
+		case lost(err):
 			if was.obj != "" {
 				*a = actor{pc: pcDrop, obj: was.obj}
 			}
@@ -385,6 +392,7 @@ func (m *model) heartbeat(w *world, i int, out emit) {
 		return
 	}
 	m.apply(&n, &b, t)
+	m.checkBuild(w, &n, i, b.readJob)
 	out(name(i)+" renews", &n)
 }
 

@@ -42,6 +42,7 @@ const (
 	batch // the operator asks for a batch
 	void  // the record of a part is found damaged
 	spoil // the job's own document is found damaged
+	later // a commit makes the job one of a version that only the newer build of a mixed fleet knows
 	budgets
 )
 
@@ -112,7 +113,9 @@ type scenario struct {
 	twice bool
 	// batchTwice: two workers carry the batch out. The second is in the canceler's place.
 	batchTwice bool
-	mutate     mutation
+	// mixed: some actors are of an older build, see model_fleet_test.go.
+	mixed  bool
+	mutate mutation
 }
 
 // mutation breaks the protocol on purpose, to show that the checker notices.
@@ -136,6 +139,8 @@ type mutation struct {
 	anyPage bool
 	// deaf never wakes parts and jobs.
 	deaf bool
+	// knowing lets the older build of a mixed fleet work on what it does not know.
+	knowing bool
 }
 
 type model struct {
@@ -219,7 +224,7 @@ func (m *model) explore() (found *violation) {
 func (m *model) visit(w *world) int32 {
 	m.check(w)
 	c := *w
-	if less(&c.actors[worker2], &c.actors[worker1]) {
+	if !m.mixed && less(&c.actors[worker2], &c.actors[worker1]) {
 		c.actors[worker1], c.actors[worker2] = c.actors[worker2], c.actors[worker1]
 	}
 	key := [2]uint64{maphash.Comparable(m.seed1, c), maphash.Comparable(m.seed2, c)}

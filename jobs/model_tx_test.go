@@ -94,12 +94,13 @@ type transition struct {
 type call struct {
 	actor
 	clock int32
+	older bool     // the actor is of the older build
 	parts *partSet // where other parts are read
 }
 
 // transit runs the transition under way on what was read, or remembers what it came to.
 func (m *model) transit(w *world, who int, a *actor) *transition {
-	key := call{actor: *a, clock: m.clock(who, a.readAt)}
+	key := call{actor: *a, clock: m.clock(who, a.readAt), older: m.older(who)}
 	key.pc, key.msg, key.readAt = 0, message{}, 0
 	if a.op == opCommitPart || a.op == opSettlePart || a.op == opVoid || a.op == opDiscarded {
 		key.parts = w.parts
@@ -141,6 +142,10 @@ func (m *model) run(w *world, who int, a *actor) (*jobs.Tx, outcome, error) {
 			return fmt.Sprintf("p%d.%d.%d", a.plan, a.part, a.readPart.Epoch)
 		}
 		return "j" + strconv.FormatInt(job.Epoch, 10)
+	}
+	if !m.older(who) || m.mutate.knowing {
+		job.Schema = jobs.SchemaVersion
+		defer func() { job.Schema = a.readJob.Schema }()
 	}
 	tx := jobs.NewTx(policy, at(m.clock(who, a.readAt)), "", &job, func(id string) (*jobs.Part, error) {
 		p := w.parts.get(id)
