@@ -211,6 +211,11 @@ func TestDamagedDocuments(t *testing.T) {
 	}
 }
 
+// leftAlone reports whether an answer says that the job is left to another build: its damage is to be of another version.
+func leftAlone(what string, w *httptest.ResponseRecorder) bool {
+	return strings.HasSuffix(what, ": schema = 7") && w.Code == http.StatusServiceUnavailable && w.Header().Get("Retry-After") != ""
+}
+
 // askAll makes every request that reads the document.
 func (b *damageBench) askAll(t *testing.T, p patient, what string) {
 	t.Helper()
@@ -226,7 +231,7 @@ func (b *damageBench) askAll(t *testing.T, p patient, what string) {
 		}
 		w := b.do(r)
 		asked++
-		if w.Code >= 500 {
+		if w.Code >= 500 && !leftAlone(what, w) {
 			t.Errorf("%s: %s = %d: %.200s", what, o.name, w.Code, w.Body)
 		}
 		if w.Body.Len() > 1<<20 {
