@@ -108,7 +108,8 @@ func writeError(c *gin.Context, err error) {
 		return
 	}
 	p := answerTo(err)
-	if p.status >= http.StatusInternalServerError && errors.Is(c.Request.Context().Err(), context.Canceled) {
+	// A panic is written when the route's own contexts have ended.
+	if _, panicked := errors.AsType[*panicError](err); !panicked && p.status >= http.StatusInternalServerError && errors.Is(c.Request.Context().Err(), context.Canceled) {
 		p = answerTo(context.Canceled) // what failed by it says so in many ways, gRPC in one of its own
 	}
 	observe(c).cause = p.cause

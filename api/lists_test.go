@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -13,9 +14,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"exportd/internal/apikey"
 	"exportd/internal/csvrow/csvrowtest"
 	"exportd/internal/dataset"
 	"exportd/internal/jsonrow"
@@ -308,6 +311,26 @@ func TestHangUpIsNoFault(t *testing.T) {
 	store.hangUp = cancel
 	if w := b.do(r.WithContext(ctx)); w.Code != statusClientGone || strings.Contains(b.log.String(), `"severity":"ERROR"`) {
 		t.Errorf("answer %d, log %s, want status %d and no error", w.Code, b.log, statusClientGone)
+	}
+}
+
+// A caller who is still there is told what is wrong, 503 or for a panic 500, and never that he has hung up; on routes with
+// a time of their own, too, whose contexts end first.
+func TestFaultIsNoHangUp(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for want, do := range map[int]endpoint{
+		http.StatusServiceUnavailable:  func(*gin.Context, *apikey.Key) error { return fmt.Errorf("%w: away", jobs.ErrUnavailable) },
+		http.StatusInternalServerError: func(*gin.Context, *apikey.Key) error { panic("here") },
+	} {
+		for _, timeout := range []time.Duration{0, quick} {
+			e := gin.New()
+			e.Use(b.Server.watch)
+			e.GET("/it", b.Server.handle(route{http.MethodGet, "/it", nil, timeout, do}))
+			w := httptest.NewRecorder()
+			e.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/it", nil))
+			wantStatus(t, w, want)
+		}
 	}
 }
 

@@ -122,6 +122,11 @@ func (s *Server) install() *gin.Engine {
 func (s *Server) handle(r route) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		arrived := s.now()
+		if r.timeout > 0 {
+			ctx, cancel := context.WithTimeout(c.Request.Context(), r.timeout)
+			defer cancel() // after the error is written, which asks whether the caller has hung up
+			c.Request = c.Request.WithContext(ctx)
+		}
 		if err := s.serve(c, r, arrived); err != nil {
 			writeError(c, err)
 		}
@@ -135,11 +140,6 @@ func begin(c *gin.Context) (context.Context, context.CancelFunc) {
 }
 
 func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
-	if r.timeout > 0 {
-		ctx, cancel := context.WithTimeout(c.Request.Context(), r.timeout)
-		defer cancel()
-		c.Request = c.Request.WithContext(ctx)
-	}
 	if r.scopes == nil {
 		return r.do(c, nil)
 	}
