@@ -36,8 +36,9 @@ type Callback struct {
 	JobAttempt int    `firestore:"jobAttempt"` // the attempt that ended the run
 	OrgID      string `firestore:"orgId"`
 	KeyID      string `firestore:"keyId"`
-	URL        string `firestore:"url"`    // may carry a token in its query: not for logs
-	Origin     string `firestore:"origin"` // scheme, host and port of URL
+	RequestID  string `firestore:"requestId,omitempty"` // of the job's request
+	URL        string `firestore:"url"`                 // may carry a token in its query: not for logs
+	Origin     string `firestore:"origin"`              // scheme, host and port of URL
 
 	// What happened. It is kept here because a rerun clears it from the job.
 	Event         string    `firestore:"event"`     // "export.succeeded", "export.failed" or "export.canceled"
@@ -123,7 +124,7 @@ const callbackGrace = 2 * time.Second
 
 func newCallback(j *Job, now time.Time) *Callback {
 	return &Callback{
-		ID: CallbackID(j), Schema: OldestSchema, JobID: j.ID, JobAttempt: j.Attempt, OrgID: j.OrgID, KeyID: j.KeyID,
+		ID: CallbackID(j), Schema: OldestSchema, JobID: j.ID, JobAttempt: j.Attempt, OrgID: j.OrgID, KeyID: j.KeyID, RequestID: j.RequestID,
 		URL: j.CallbackURL, Origin: OriginOf(j.CallbackURL),
 		Event: "export." + string(j.State), CreatedAt: now, Rows: j.Result.Rows, Object: j.Result.Object, FileExpiresAt: j.FileExpiresAt, Error: j.Error,
 		State: CallbackPending, NextAt: now, WakeAt: now.Add(callbackGrace), Shard: ShardOf(j.ID),

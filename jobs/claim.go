@@ -57,6 +57,7 @@ func (tx *Tx) Renew(l Lease, rows, bytes int64) (Lease, error) {
 	}
 	j.RowsDone = max(j.RowsDone, rows)
 	j.BytesDone = max(j.BytesDone, bytes)
+	tx.report()
 	return j.Lease, nil
 }
 
@@ -67,6 +68,7 @@ func (tx *Tx) Pin(l Lease, snapshot time.Time, rows int64) error {
 	}
 	j := tx.Job
 	j.SnapshotTime, j.RowsTotal, j.Counted = snapshot.UTC(), rows, true
+	tx.report()
 	return nil
 }
 
@@ -83,6 +85,7 @@ func (tx *Tx) Plan(l Lease, snapshot time.Time, ranges []Range) error {
 		return err
 	}
 	j := tx.Job
+	tx.spend()
 	j.SnapshotTime, j.Counted = snapshot.UTC(), true
 	j.PlanEpoch, j.Phase, j.Lease = j.Epoch, PhaseParts, Lease{}
 	j.PartsTotal, j.PartsDone, j.NextPart = len(ranges), 0, min(tx.Policy.Window, len(ranges))
@@ -120,7 +123,6 @@ func (tx *Tx) Succeed(l Lease, r Result) error {
 	j.FinishedAt, j.FileExpiresAt = tx.Now, tx.Now.Add(tx.Policy.FileLife)
 	// The parts' objects, and what earlier claims may have left, are to be swept.
 	j.Cleanup = j.PartsTotal > 0 || j.Epoch > 1
-	j.Result.Spent = Spent{}
 	tx.event(EventSucceeded, "", j.ends(r), "")
 	tx.ended()
 	j.WakeAt = j.FileExpiresAt

@@ -100,6 +100,7 @@ func (tx *Tx) keepProgress() error {
 			return err
 		default:
 			j.RowsDone += p.RowsDone
+			tx.tell(p)
 		}
 	}
 	return unread

@@ -85,6 +85,13 @@ type Job struct {
 
 	CallbackURL string `firestore:"callbackUrl,omitempty"`
 
+	// Spent is where the time of the run went, and Under that of the attempt under way as its last renewal
+	// told it, see SpentWith. ReadyAt is when the job was queued again; zero in its first attempt. Nothing
+	// goes by the three, and what makes no sense in them is no damage; the model leaves them out.
+	Spent   Spent     `firestore:"spent,omitempty" json:"-"`
+	Under   Spent     `firestore:"under,omitempty" json:"-"`
+	ReadyAt time.Time `firestore:"readyAt,omitempty" json:"-"`
+
 	// Lapses: whatever hangs on the job has a time of its own at which the database deletes it, as
 	// Policy.LapsesAt gives, so that a purge has nothing to do but for the job's own document.
 	Lapses bool `firestore:"lapses,omitempty"`
@@ -118,8 +125,6 @@ type Result struct {
 	Size         int64  `firestore:"size"`
 	CRC32C       uint32 `firestore:"crc32c"` // Castagnoli, as Cloud Storage reports it
 	GuardedCells int64  `firestore:"guardedCells"`
-	// Spent is where the time of the attempt that made it went, for the timeline.
-	Spent Spent `firestore:"-"`
 }
 
 // JobError is why a job failed: for its owner (Code, Message, Retryable) and for the

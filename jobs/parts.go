@@ -22,6 +22,7 @@ func (tx *Tx) ClaimPart(planEpoch int64, index int, worker string) (*Part, Lease
 	if p.State != PartPending || tx.waits(p.NotBefore) {
 		return nil, Lease{}, fmt.Errorf("part %d of job %s is %s: %w", index, j.ID, p.State, ErrNotDue)
 	}
+	tx.spendPart(p) // of a holder that nobody has heard of since
 	p.State, p.Lease, p.JobEpoch, p.Begun = PartRunning, tx.grant(worker), j.Epoch, true
 	p.Epoch++
 	p.Attempt++
@@ -62,6 +63,7 @@ func (tx *Tx) RenewPart(planEpoch int64, index int, l Lease, rows, bytes int64) 
 		p.Interruptions = 0
 	}
 	p.RowsDone, p.BytesDone = max(p.RowsDone, rows), max(p.BytesDone, bytes)
+	tx.reportPart(p)
 	tx.touch(p)
 	return p.Lease, nil
 }
@@ -99,6 +101,8 @@ func (tx *Tx) CommitPart(planEpoch int64, index int, l Lease, worker string, r P
 	p.State, p.Lease, p.WakeAt, p.LastError = PartDone, Lease{}, time.Time{}, nil
 	p.Object, p.Size, p.CRC32C, p.Guarded = r.Object, r.Size, r.CRC32C, r.Guarded
 	p.Begun, p.RowsDone, p.BytesDone = false, 0, 0
+	tx.spendPart(p)
+	tx.tell(p)
 	tx.touch(p)
 
 	j := tx.Job
@@ -132,10 +136,12 @@ func (tx *Tx) SettlePart(planEpoch int64, index int, l Lease, f *Failure) (ring 
 	if err != nil {
 		return false, err
 	}
+	tx.spendPart(p)
 	if f.Class == Permanent || f.Class == Stale || f.Class == Transient && p.Attempt >= tx.Policy.MaxAttempts {
 		// The failure is the job's: the part stays as it is, a rerun may resume it.
 		p.State, p.Lease, p.WakeAt = PartPending, Lease{}, time.Time{}
 		p.LastError = &JobError{Code: f.Code, Message: f.Message}
+		tx.tell(p)
 		tx.touch(p)
 		tx.partEvent(EventPartRetry, p, f)
 		if f.Class == Transient {
@@ -161,10 +167,12 @@ func (tx *Tx) interruptPart(p *Part) (ring bool, err error) {
 	p.Attempt-- // the claim counted it; an interruption does not spend it
 	p.Interruptions++
 	p.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
+	tx.spendPart(p)
 	tx.touch(p)
 	tx.partEvent(EventInterrupted, p, nil)
 	if n := p.Interruptions; n > tx.Policy.MaxInterruptions {
 		p.WakeAt = time.Time{}
+		tx.tell(p)
 		return false, tx.fail(Fail(CodeInterrupted, Permanent,
 			fmt.Sprintf("part %d was interrupted %d times in a row", p.Index, n),
 			"find out what kills the workers while they hold this part (memory?), then rerun the job", nil))

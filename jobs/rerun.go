@@ -125,7 +125,7 @@ func (tx *Tx) Rerun(mode RerunMode, reason string) (RerunMode, error) {
 	j.AttemptBase, j.Interruptions, j.SnapshotRestarts, j.Resuming = j.Attempt, 0, 0, false
 	// A new epoch also before the first claim: the next end is another one to callbacks and sweeps.
 	j.Epoch++
-	j.Trace = "" // that of the run before
+	j.Trace, j.Spent, j.Under = "", Spent{}, Spent{} // those of the run before
 	j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
 	tx.event(EventRerun, "", "from "+string(from)+", "+string(mode), reason)
 	return mode, nil

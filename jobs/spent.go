@@ -6,35 +6,154 @@ import (
 	"time"
 )
 
-// Spent is where the time of an attempt went. It is told in logs and in the timeline, not stored.
+// Spent is where the time of a run of a job, or of an attempt, went. Of parts that are written side by side it
+// is the sum, so that it may be more than has passed.
 type Spent struct {
-	Count, Plan time.Duration // counting the rows, and cutting them into parts
-	Read        time.Duration // scanning and encoding rows, and standing back for others
-	Upload      time.Duration // waiting for the storage to take them
-	Compose     time.Duration // making one file of the parts
+	// Wait is for how long the job was queued and could have been claimed: for a worker's slot, or a place
+	// among the jobs of its org. Of a part, it is from its last doorbell to its claim; PartWait is that of
+	// all parts of a job.
+	Wait     time.Duration `firestore:"wait,omitempty"`
+	PartWait time.Duration `firestore:"partWait,omitempty"`
+	Count    time.Duration `firestore:"count,omitempty"` // counting the rows
+	Plan     time.Duration `firestore:"plan,omitempty"`  // cutting them into parts
+	Scan     time.Duration `firestore:"scan,omitempty"`  // waiting for rows
+	Encode   time.Duration `firestore:"encode,omitempty"`
+	Yield    time.Duration `firestore:"yield,omitempty"`  // standing back for small jobs
+	Upload   time.Duration `firestore:"upload,omitempty"` // waiting for the storage to take what is encoded
+	Compose  time.Duration `firestore:"compose,omitempty"`
 }
 
-// Steps lists the steps that took time, by name.
-func (s Spent) Steps() (names []string, took []time.Duration) {
-	for _, step := range []struct {
-		name string
-		took time.Duration
-	}{{"count", s.Count}, {"plan", s.Plan}, {"read", s.Read}, {"upload", s.Upload}, {"compose", s.Compose}} {
-		if step.took > 0 {
-			names, took = append(names, step.name), append(took, step.took)
+// Step is a step that took time.
+type Step struct {
+	Name string
+	Took time.Duration
+	// Waits: nobody worked.
+	Waits bool
+}
+
+// fields are the steps in their order.
+func (s *Spent) fields() []struct {
+	name  string
+	took  *time.Duration
+	waits bool
+} {
+	return []struct {
+		name  string
+		took  *time.Duration
+		waits bool
+	}{
+		{"wait", &s.Wait, true}, {"part_wait", &s.PartWait, true}, {"count", &s.Count, false}, {"plan", &s.Plan, false}, {"scan", &s.Scan, false},
+		{"encode", &s.Encode, false}, {"yield", &s.Yield, false}, {"upload", &s.Upload, false}, {"compose", &s.Compose, false},
+	}
+}
+
+// Steps lists the steps that took time, in their order.
+func (s Spent) Steps() []Step {
+	var out []Step
+	for _, f := range s.fields() {
+		if *f.took > 0 {
+			out = append(out, Step{f.name, *f.took, f.waits})
 		}
 	}
-	return names, took
+	return out
 }
 
-// String is for people: "count 12ms, read 830ms, upload 210ms".
+// maxSpent bounds what is believed of a step: years of a thousand parts, and sums of some of it do not overflow.
+const maxSpent = maxCount * time.Nanosecond * 64
+
+// Plus gives the sum. What no clock can have measured is none.
+func (s Spent) Plus(more Spent) Spent {
+	to, from := s.fields(), more.fields()
+	for i := range to {
+		*to[i].took = min(max(*to[i].took, 0), maxSpent) + min(max(*from[i].took, 0), maxSpent)
+	}
+	return s
+}
+
+// ofPart is what a job says of the time of one of its parts.
+func (s Spent) ofPart() Spent {
+	s.PartWait, s.Wait = s.Wait, 0
+	return s
+}
+
+// String is for people: "count 12ms, scan 830ms, upload 210ms".
 func (s Spent) String() string {
 	var out []string
-	names, took := s.Steps()
-	for i, name := range names {
-		out = append(out, name+" "+took[i].Round(time.Millisecond).String())
+	for _, step := range s.Steps() {
+		if took := step.Took.Round(time.Millisecond); took > 0 {
+			out = append(out, strings.ReplaceAll(step.Name, "_", " ")+" "+took.String())
+		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// SpentWith is where the time of the job's run went, as far as it is recorded: the job has what its own
+// attempts and finished parts took, parts have the rest. What a worker that was killed had not reported by
+// its last renewal nobody knows.
+func (j *Job) SpentWith(parts []*Part) Spent {
+	out := j.Spent.Plus(j.Under)
+	for _, p := range parts {
+		if p.Damage == "" && !p.Told && p.JobEpoch == j.Epoch && p.PlanEpoch == j.PlanEpoch {
+			out = out.Plus(p.Spent.Plus(p.Under).ofPart())
+		}
+	}
+	return out
+}
+
+// Total is what the attempts at the part took in this run.
+func (p *Part) Total() Spent { return p.Spent.Plus(p.Under) }
+
+// leave notes where the time of the state went that the job leaves.
+func (tx *Tx) leave(next State) {
+	j := tx.Job
+	switch j.State {
+	case Queued:
+		since := j.CreatedAt
+		for _, t := range []time.Time{j.ReadyAt, j.NotBefore} {
+			if t.After(since) {
+				since = t
+			}
+		}
+		j.Spent = j.Spent.Plus(Spent{Wait: tx.Now.Sub(since)})
+	case Running:
+		tx.spend()
+	}
+	if next == Queued {
+		j.ReadyAt = tx.Now
+	}
+}
+
+// report notes what the holder of the job's lease has spent since its claim.
+func (tx *Tx) report() {
+	if tx.Spent != (Spent{}) {
+		tx.Job.Under, tx.Spent = tx.Spent, Spent{}
+	}
+}
+
+// spend adds up what the holder of the job's lease has spent, by what it or its last renewal says.
+func (tx *Tx) spend() {
+	tx.report()
+	tx.Job.Spent, tx.Job.Under = tx.Job.Spent.Plus(tx.Job.Under), Spent{}
+}
+
+// reportPart and spendPart are the same for a part.
+func (tx *Tx) reportPart(p *Part) {
+	if tx.Spent != (Spent{}) {
+		p.Under, tx.Spent = tx.Spent, Spent{}
+	}
+}
+
+func (tx *Tx) spendPart(p *Part) {
+	tx.reportPart(p)
+	p.Spent, p.Under = p.Spent.Plus(p.Under), Spent{}
+}
+
+// tell has the job know what the attempts at a part took. The job is written anyway: its document bears one
+// write a second, so that no part's failure, pause or renewal is one.
+func (tx *Tx) tell(p *Part) {
+	if !p.Told {
+		tx.Job.Spent, p.Told = tx.Job.Spent.Plus(p.Spent.Plus(p.Under).ofPart()), true
+	}
 }
 
 const (
@@ -64,7 +183,7 @@ func (j *Job) Slow() bool {
 // ends is what the timeline says of a job's success.
 func (j *Job) ends(r Result) string {
 	text := fmt.Sprintf("%d rows, %d bytes", r.Rows, r.Size)
-	if spent := r.Spent.String(); spent != "" {
+	if spent := j.Spent.String(); spent != "" {
 		text += "; " + spent
 	}
 	if j.Slow() {

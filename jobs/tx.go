@@ -15,6 +15,8 @@ type Tx struct {
 	Now    time.Time
 	Actor  string // "worker w1", "api key k1": goes into the events
 	Job    *Job
+	// Spent is what the attempt has taken so far that the caller is at, or whose end it records.
+	Spent Spent
 
 	// Events and Callback are written with the job when the transaction commits.
 	Events   []Event
@@ -73,6 +75,7 @@ func (tx *Tx) partByID(id string) (*Part, error) {
 	}
 	if p.JobEpoch != tx.Job.Epoch && p.State != PartDone {
 		p.State, p.Lease, p.NotBefore, p.Attempt, p.Interruptions = PartPending, Lease{}, time.Time{}, 0, 0
+		p.Spent, p.Under, p.Told = Spent{}, Spent{}, false
 	}
 	p.Shard = PartShard(tx.Job.ID, p.Index)
 	tx.Parts[id] = p
@@ -95,6 +98,7 @@ func (tx *Tx) become(next State) error {
 			return err
 		}
 	}
+	tx.leave(next)
 	tx.Job.State = next
 	tx.Job.reshard()
 	return nil

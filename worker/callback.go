@@ -221,11 +221,12 @@ func (p *Pool) deliver(ctx, crowd context.Context, cb *jobs.Callback, lease jobs
 	var a webhook.Attempt
 	var d webhook.Delivery
 	var trace string
+	var told []zap.Field
 	if err == nil {
 		d, trace, err = p.prepare(ctx, cb)
 	}
 	if err == nil {
-		a = p.send(ctx, crowd, cb, trace, d)
+		a, told = p.send(ctx, crowd, cb, trace, d)
 	} else {
 		a = webhook.Attempt{StartedAt: p.Now(), Class: webhook.ClassInternalError, Err: err}
 	}
@@ -233,37 +234,38 @@ func (p *Pool) deliver(ctx, crowd context.Context, cb *jobs.Callback, lease jobs
 		p.withdraw(ctx, cb, lease, jobs.CallbackDropped, "the export was deleted")
 		return
 	}
-	p.record(ctx, cb, lease, a, known)
+	p.record(ctx, cb, lease, a, known, told)
 }
 
-func (p *Pool) send(ctx, crowd context.Context, cb *jobs.Callback, trace string, d webhook.Delivery) webhook.Attempt {
+// send makes a try, and says by what its line leads to its trace.
+func (p *Pool) send(ctx, crowd context.Context, cb *jobs.Callback, trace string, d webhook.Delivery) (webhook.Attempt, []zap.Field) {
 	ctx, span := p.resume(ctx, "process callbacks", trace, claimTimes{},
 		append(tracing.Messaging(string(jobs.QueueCallbacks)), tracing.Job(cb.JobID), tracing.Org(cb.OrgID), tracing.Attempt(cb.Attempt))...)
 	defer span.End()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(crowd, cancel)()
-	return p.calls.Sender.Send(ctx, d)
+	return p.calls.Sender.Send(ctx, d), p.traceFields(ctx, trace)
 }
 
 // withdraw ends a delivery without a try.
 func (p *Pool) withdraw(ctx context.Context, cb *jobs.Callback, lease jobs.Lease, state jobs.CallbackState, why string) {
 	_, err := p.Store.UpdateCallback(ctx, cb.ID, p.actor, func(tx *jobs.CallbackTx) error { return tx.Withdraw(lease, state, why) })
-	p.Log.Info("callback withdrawn", zap.String("job_id", cb.JobID), zap.Int("attempt", cb.Attempt), zap.String("callback_id", cb.ID),
+	p.Log.Info("callback withdrawn", zap.String("job_id", cb.JobID), zap.String("request_id", cb.RequestID), zap.Int("attempt", cb.Attempt), zap.String("callback_id", cb.ID),
 		zap.String("origin", cb.Origin), zap.String("state", string(state)), zap.Error(err))
 }
 
 // record writes down how a try ended, and what that says of the receiver.
-func (p *Pool) record(ctx context.Context, cb *jobs.Callback, lease jobs.Lease, a webhook.Attempt, known []jobs.Receiver) {
+func (p *Pool) record(ctx context.Context, cb *jobs.Callback, lease jobs.Lease, a webhook.Attempt, known []jobs.Receiver, told []zap.Field) {
 	ctx, cancel := detached(ctx)
 	defer cancel()
 	verdict, result := p.judge(cb, a)
 	done, err := p.Store.UpdateCallback(ctx, cb.ID, p.actor, func(tx *jobs.CallbackTx) error { return tx.Record(lease, result) })
-	fields := []zap.Field{
-		zap.String("job_id", cb.JobID), zap.Int("attempt", cb.Attempt), zap.String("org_id", cb.OrgID), zap.String("callback_id", cb.ID),
+	fields := append([]zap.Field{
+		zap.String("job_id", cb.JobID), zap.String("request_id", cb.RequestID), zap.Int("attempt", cb.Attempt), zap.String("org_id", cb.OrgID), zap.String("callback_id", cb.ID),
 		zap.String("origin", cb.Origin), zap.String("class", result.Try.Class), zap.Int("status", a.Status), zap.Duration("took", a.Duration),
 		zap.String("state", string(result.State)), zap.Time("next_at", result.Try.NextAt),
-	}
+	}, told...)
 	if err != nil {
 		p.Log.Warn("callback could not be recorded and will be made again", append(fields, zap.Error(err))...)
 		return

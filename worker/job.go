@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/export"
-	"exportd/internal/telemetry"
 	"exportd/internal/tracing"
 	"exportd/jobs"
 )
@@ -47,24 +46,24 @@ func (p *Pool) runJob(ctx context.Context, j *jobs.Job, lease jobs.Lease) {
 	p.priority.begin()
 	defer func() { p.priority.end(j.Phase == jobs.PhaseParts) }()
 	var progress export.Progress
-	var spent jobs.Spent
 	phase := j.Phase
-	err := p.underLease(ctx, &progress, false, p.renewJob(j.ID, lease), func(ctx context.Context) error {
+	err := p.underLease(ctx, &progress, false, p.renewJob(j.ID, lease, &progress), func(ctx context.Context) error {
 		var err error
 		if phase == jobs.PhaseFinalize {
-			j, err = p.finalize(ctx, j, lease, &spent)
+			j, err = p.finalize(ctx, j, lease, &progress)
 		} else {
-			j, err = p.start(ctx, j, lease, &progress, &spent)
+			j, err = p.start(ctx, j, lease, &progress)
 		}
 		return err
 	})
-	p.end(ctx, j, lease, err, begun, spent)
+	p.end(ctx, j, lease, err, begun, progress.Spent())
 }
 
 // renewJob gives what keeps a job's lease.
-func (p *Pool) renewJob(id string, lease jobs.Lease) renewFunc {
+func (p *Pool) renewJob(id string, lease jobs.Lease, progress *export.Progress) renewFunc {
 	return func(ctx context.Context, rows, bytes int64) error {
 		_, err := p.Store.Update(ctx, id, p.actor, func(tx *jobs.Tx) error {
+			tx.Spent = progress.Spent()
 			_, err := tx.Renew(lease, rows, bytes)
 			return err
 		})
@@ -73,14 +72,18 @@ func (p *Pool) renewJob(id string, lease jobs.Lease) renewFunc {
 }
 
 // start plans a job and, when one part is enough, writes its file.
-func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progress *export.Progress, spent *jobs.Spent) (*jobs.Job, error) {
+func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progress *export.Progress) (*jobs.Job, error) {
 	plan, err := p.Exporter.Plan(ctx, j)
+	progress.Counting.Store(int64(plan.Counting))
+	progress.Cutting.Store(int64(plan.Cutting))
 	if err != nil {
 		return j, err
 	}
-	spent.Count, spent.Plan = plan.Counting, plan.Cutting
 	if len(plan.Parts) > 1 {
-		planned, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Plan(lease, plan.Snapshot, plan.Parts) })
+		planned, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
+			tx.Spent = progress.Spent()
+			return tx.Plan(lease, plan.Snapshot, plan.Parts)
+		})
 		if err != nil {
 			return j, err
 		}
@@ -92,14 +95,15 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 	// The file is written while the snapshot is noted: an attempt that dies before that has
 	// made nothing that another snapshot could contradict.
 	var part jobs.PartResult
-	begun := time.Now()
 	both, work := errgroup.WithContext(ctx)
 	both.Go(func() error {
-		_, err := p.Store.Update(work, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Pin(lease, plan.Snapshot, plan.Rows) })
+		_, err := p.Store.Update(work, j.ID, p.actor, func(tx *jobs.Tx) error {
+			tx.Spent = progress.Spent()
+			return tx.Pin(lease, plan.Snapshot, plan.Rows)
+		})
 		return err
 	})
 	both.Go(func() (err error) {
-		defer func() { wrote(spent, begun, progress) }()
 		part, err = p.Exporter.Write(work, export.Spec{Job: j.At(plan.Snapshot), Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, progress)
 		return err
 	})
@@ -111,17 +115,11 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 		}
 		return j, err
 	}
-	return p.succeed(ctx, j, lease, jobs.Result{Object: part.Object, Rows: part.Rows, Size: part.Size, CRC32C: part.CRC32C, GuardedCells: part.Guarded, Spent: *spent})
-}
-
-// wrote notes the time of a write that began at begun.
-func wrote(spent *jobs.Spent, begun time.Time, progress *export.Progress) {
-	spent.Upload = time.Duration(progress.Uploading.Load())
-	spent.Read = max(0, time.Since(begun)-spent.Upload)
+	return p.succeed(ctx, j, lease, jobs.Result{Object: part.Object, Rows: part.Rows, Size: part.Size, CRC32C: part.CRC32C, GuardedCells: part.Guarded}, progress)
 }
 
 // finalize composes the parts of a job.
-func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease, spent *jobs.Spent) (*jobs.Job, error) {
+func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease, progress *export.Progress) (*jobs.Job, error) {
 	parts, err := p.Store.Parts(ctx, j)
 	if err != nil {
 		return j, err
@@ -131,12 +129,11 @@ func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease, spen
 	}
 	begun := time.Now()
 	res, err := p.Exporter.Compose(ctx, j, parts, j.ResultName())
+	progress.Composing.Store(int64(time.Since(begun)))
 	if err != nil {
 		return j, err
 	}
-	spent.Compose = time.Since(begun)
-	res.Spent = *spent
-	done, err := p.succeed(ctx, j, lease, res)
+	done, err := p.succeed(ctx, j, lease, res, progress)
 	if err != nil {
 		return done, err
 	}
@@ -156,10 +153,13 @@ func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease, spen
 }
 
 // succeed records the result. When the lease was lost the object is nobody's and deleted.
-func (p *Pool) succeed(ctx context.Context, j *jobs.Job, lease jobs.Lease, res jobs.Result) (*jobs.Job, error) {
+func (p *Pool) succeed(ctx context.Context, j *jobs.Job, lease jobs.Lease, res jobs.Result, progress *export.Progress) (*jobs.Job, error) {
 	ctx, span := tracing.Start(ctx, tracing.Step{Name: "commit"})
 	defer span.End()
-	done, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Succeed(lease, res) })
+	done, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
+		tx.Spent = progress.Spent()
+		return tx.Succeed(lease, res)
+	})
 	if errors.Is(err, jobs.ErrLeaseLost) {
 		ctx, cancel := detached(ctx)
 		defer cancel()
@@ -182,7 +182,10 @@ func (p *Pool) end(work context.Context, j *jobs.Job, lease jobs.Lease, err erro
 	ctx, cancel := detached(work)
 	defer cancel()
 	if err != nil && !errors.Is(err, jobs.ErrLeaseLost) {
-		settled, serr := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Settle(lease, jobs.AsFailure(err)) })
+		settled, serr := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
+			tx.Spent = spent
+			return tx.Settle(lease, jobs.AsFailure(err))
+		})
 		if serr != nil {
 			err = errors.Join(err, serr) // the lease runs out and the rescuer takes over
 		} else {
@@ -190,7 +193,7 @@ func (p *Pool) end(work context.Context, j *jobs.Job, lease jobs.Lease, err erro
 		}
 	}
 	p.traceEnd(work, j, -1, begun, err)
-	p.logAttempt(j, -1, begun, err, spent)
+	p.logAttempt(work, j, -1, begun, err, spent)
 	switch {
 	case j.State == jobs.Queued && !p.Now().Before(j.NotBefore):
 		p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
@@ -216,41 +219,4 @@ func (p *Pool) ringWaiting(ctx context.Context, orgID string) {
 	if err == nil && id != "" { // else the place wakes the rescuer
 		p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: id})
 	}
-}
-
-// logAttempt writes the one wide line of an attempt.
-func (p *Pool) logAttempt(j *jobs.Job, part int, begun time.Time, err error, spent jobs.Spent) {
-	fields := []zap.Field{
-		zap.String("job_id", j.ID), zap.String("request_id", j.RequestID), zap.Int("attempt", j.Attempt), zap.String("org_id", j.OrgID), zap.String("kind", string(j.Kind)),
-		zap.String("state", string(j.State)), zap.String("phase", string(j.Phase)), zap.Int64("rows_total", j.RowsTotal),
-		zap.Int64("rows_done", j.RowsDone), zap.Int64("bytes_done", j.BytesDone), zap.Duration("took", time.Since(begun)),
-	}
-	if part >= 0 {
-		fields = append(fields, zap.Int("part", part))
-	}
-	steps, times := spent.Steps()
-	for i, step := range steps {
-		fields = append(fields, zap.Duration(step+"_ms", times[i]))
-	}
-	if part < 0 && j.State == jobs.Succeeded && j.Slow() {
-		fields = append(fields, zap.Bool("slow", true), zap.Duration("expected_ms", j.Expected()))
-	}
-	p.Metrics.Steps(j.Kind, spent)
-	if err == nil {
-		p.Metrics.Attempt(j.Kind, j.OrgID, part >= 0, telemetry.AttemptOK, time.Since(begun))
-		p.Log.Info("attempt", fields...)
-		return
-	}
-	f := jobs.AsFailure(err)
-	fields = append(fields, zap.Error(err))
-	outcome := telemetry.AttemptFailed
-	if f.Class == jobs.Interrupted {
-		outcome = telemetry.AttemptInterrupted
-	}
-	p.Metrics.Attempt(j.Kind, j.OrgID, part >= 0, outcome, time.Since(begun))
-	if f.Class == jobs.Interrupted {
-		p.Log.Info("attempt interrupted", fields...)
-		return
-	}
-	p.Log.Warn("attempt failed", append(fields, zap.String("code", string(f.Code)))...)
 }

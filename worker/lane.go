@@ -98,7 +98,7 @@ func (p *Pool) answer(ctx context.Context, q jobs.Queue, d jobs.Delivery, h hand
 		return
 	}
 	m, err := jobs.ParseMessage(d.Data)
-	ctx = p.rung(ctx, d.Trace)
+	ctx = rung(ctx, d)
 	var work func(context.Context)
 	if err == nil {
 		claim, cancel := context.WithTimeout(ctx, claimWithin)

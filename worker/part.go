@@ -17,7 +17,7 @@ import (
 func (p *Pool) handlePart(ctx context.Context, m jobs.Message) (func(context.Context), error) {
 	var part jobs.Part
 	var lease jobs.Lease
-	c := claimTimes{begun: time.Now()}
+	c := claimTimes{begun: time.Now(), waited: p.waited(ctx)}
 	j, err := p.Store.UpdatePart(ctx, m.JobID, jobs.PartID(m.PlanEpoch, m.Part), p.actor, func(tx *jobs.Tx) error {
 		lease = jobs.Lease{} // of a round before
 		claimed, l, err := tx.ClaimPart(m.PlanEpoch, m.Part, p.ID)
@@ -44,20 +44,19 @@ func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease j
 	traced, span := p.resumePart(ctx, j, &part, c)
 	var progress export.Progress
 	var next jobs.Next
-	var spent jobs.Spent
-	err := p.underLease(traced, &progress, true, p.renewPart(part, lease), func(ctx context.Context) error {
+	progress.Waited.Store(int64(c.waited))
+	err := p.underLease(traced, &progress, true, p.renewPart(part, lease, &progress), func(ctx context.Context) error {
 		res, err := p.Exporter.Write(ctx, export.Spec{
 			Job: j, Object: part.ObjectName(j, lease.Token), From: part.From, To: part.To, Rows: part.Rows, Header: part.Index == 0,
 			Yield: p.priority.yield,
 		}, &progress)
-		wrote(&spent, begun, &progress)
 		if err != nil {
 			return err
 		}
-		next, j, err = p.commitPart(ctx, j, part, lease, res)
+		next, j, err = p.commitPart(ctx, j, part, lease, res, &progress)
 		return err
 	})
-	p.endPart(traced, j, part, lease, err, begun, spent)
+	p.endPart(traced, j, part, lease, err, begun, progress.Spent())
 	span.End()
 	switch {
 	case err != nil:
@@ -71,9 +70,10 @@ func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease j
 }
 
 // renewPart gives what keeps a part's lease.
-func (p *Pool) renewPart(part jobs.Part, lease jobs.Lease) renewFunc {
+func (p *Pool) renewPart(part jobs.Part, lease jobs.Lease, progress *export.Progress) renewFunc {
 	return func(ctx context.Context, rows, bytes int64) error {
 		_, err := p.Store.UpdatePart(ctx, part.JobID, part.ID, p.actor, func(tx *jobs.Tx) error {
+			tx.Spent = progress.Spent()
 			_, err := tx.RenewPart(part.PlanEpoch, part.Index, lease, rows, bytes)
 			return err
 		})
@@ -83,12 +83,13 @@ func (p *Pool) renewPart(part jobs.Part, lease jobs.Lease) renewFunc {
 
 // commitPart makes the object part of the job. When the lease was lost the object is
 // nobody's and deleted.
-func (p *Pool) commitPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, res jobs.PartResult) (jobs.Next, *jobs.Job, error) {
+func (p *Pool) commitPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, res jobs.PartResult, progress *export.Progress) (jobs.Next, *jobs.Job, error) {
 	next := jobs.Next{Ring: -1}
 	ctx, span := tracing.Start(ctx, tracing.Step{Name: "commit"})
 	defer span.End()
 	done, err := p.Store.UpdatePart(ctx, j.ID, part.ID, p.actor, func(tx *jobs.Tx) error {
 		var err error
+		tx.Spent = progress.Spent()
 		next, err = tx.CommitPart(part.PlanEpoch, part.Index, lease, p.ID, res)
 		return err
 	})
@@ -126,6 +127,7 @@ func (p *Pool) endPart(work context.Context, j *jobs.Job, part jobs.Part, lease 
 		ring := false
 		settled, serr := p.Store.UpdatePart(ctx, j.ID, part.ID, p.actor, func(tx *jobs.Tx) error {
 			var err2 error
+			tx.Spent = spent
 			ring, err2 = tx.SettlePart(part.PlanEpoch, part.Index, lease, jobs.AsFailure(err))
 			return err2
 		})
@@ -144,7 +146,7 @@ func (p *Pool) endPart(work context.Context, j *jobs.Job, part jobs.Part, lease 
 		}
 	}
 	p.traceEnd(work, j, part.Index, begun, err)
-	p.logAttempt(j, part.Index, begun, err, spent)
+	p.logAttempt(work, j, part.Index, begun, err, spent)
 }
 
 // refill opens the window over the parts of a plan that are not done.

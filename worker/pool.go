@@ -55,7 +55,7 @@ type exporter interface {
 	Lost(ctx context.Context, j *jobs.Job) (bool, error)
 }
 
-// Config is what a Pool is made of. All fields but Callbacks, Tracer and Now are required.
+// Config is what a Pool is made of. All fields but Callbacks, Tracer, TraceProject and Now are required.
 type Config struct {
 	// ID names the worker to people and in leases.
 	ID       string
@@ -74,6 +74,8 @@ type Config struct {
 	Metrics *telemetry.Work
 	// Tracer makes the spans of what it does; none if nil.
 	Tracer *tracing.Tracer
+	// TraceProject is the project whose traces log lines lead to; they name none if empty.
+	TraceProject string
 }
 
 // Pool takes jobs and parts and carries them out.

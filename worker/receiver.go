@@ -36,7 +36,7 @@ func (p *Pool) noteReceiver(ctx context.Context, cb *jobs.Callback, v webhook.Ve
 	if suspended == "" {
 		return
 	}
-	p.Log.Warn("callback receiver suspended", zap.String("job_id", cb.JobID), zap.String("org_id", cb.OrgID), zap.String("origin", cb.Origin), zap.String("why", suspended))
+	p.Log.Warn("callback receiver suspended", zap.String("job_id", cb.JobID), zap.String("request_id", cb.RequestID), zap.String("org_id", cb.OrgID), zap.String("origin", cb.Origin), zap.String("why", suspended))
 	_, err = p.Store.UpdateCallback(ctx, cb.ID, p.actor, func(tx *jobs.CallbackTx) error { return tx.Note("receiver suspended: " + suspended) })
 	if err != nil {
 		p.Log.Debug("the suspension is not in the timeline", zap.String("job_id", cb.JobID), zap.Error(err))

@@ -19,24 +19,39 @@ func tracesPart(j *jobs.Job, index int) bool {
 	return every <= 1 || index%every == 0
 }
 
-// claimTimes are when a claim was begun and committed.
-type claimTimes struct{ begun, ended time.Time }
+// claimTimes are when a claim was begun and committed, and for how long the doorbell had waited for a slot.
+type claimTimes struct {
+	begun, ended time.Time
+	waited       time.Duration
+}
 
 type rungKey struct{}
 
-// rung notes in whose trace a doorbell was rung.
-func (p *Pool) rung(ctx context.Context, trace string) context.Context {
-	if p.Tracer == nil || trace == "" {
-		return ctx
+// doorbell is what is known of the message that led to a claim.
+type doorbell struct {
+	trace string
+	at    time.Time
+}
+
+// rung notes when a doorbell was rung, and in whose trace.
+func rung(ctx context.Context, d jobs.Delivery) context.Context {
+	return context.WithValue(ctx, rungKey{}, doorbell{d.Trace, d.Published})
+}
+
+// waited is for how long the doorbell of ctx has waited.
+func (p *Pool) waited(ctx context.Context) time.Duration {
+	d, ok := ctx.Value(rungKey{}).(doorbell)
+	if !ok || d.at.IsZero() {
+		return 0
 	}
-	return context.WithValue(ctx, rungKey{}, trace)
+	return max(0, p.Now().Sub(d.at))
 }
 
 // resume begins the span of claimed work in the trace of its job, with a link to who rang.
 func (p *Pool) resume(ctx context.Context, name string, trace string, c claimTimes, attrs ...tracing.Attr) (context.Context, *tracing.Span) {
 	step := tracing.Step{Name: name, Kind: tracing.Consumer, At: c.begun, Attrs: append(attrs, tracing.Worker(p.ID))}
-	if rang, ok := ctx.Value(rungKey{}).(string); ok {
-		step.Links = []string{rang}
+	if rang, ok := ctx.Value(rungKey{}).(doorbell); ok && rang.trace != "" {
+		step.Links = []string{rang.trace}
 	}
 	ctx, span := p.Tracer.Resume(ctx, trace, step)
 	if !c.begun.IsZero() {

@@ -250,8 +250,10 @@ func checkOne(t *testing.T, s *e2etest.Stack, workers []*e2etest.Process) {
 	id := s.Caller().Submit(t, "vip-users", s.Users("birthdayMonth", "5"), "Cache-Control", "no-cache")
 	s.Caller().Await(t, id, time.Minute)
 	body := string(s.Operator().Get(t, "/ops/jobs/"+id, nil).Want(t, http.StatusOK).Body)
-	if !strings.Contains(body, " bytes; count ") || !strings.Contains(body, ", read ") || !strings.Contains(body, ", upload ") {
-		t.Errorf("the timeline does not say where the time went: %s", body)
+	for _, step := range []string{" bytes; wait ", ", count ", ", scan ", ", upload ", `"spent":{"waitMs":`} {
+		if !strings.Contains(body, step) {
+			t.Errorf("it does not say where the time went, by %q: %s", step, body)
+		}
 	}
 	requestOf := func(message string, of ...*e2etest.Process) string {
 		for _, p := range of {

@@ -1,10 +1,16 @@
 package e2e
 
 import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -39,7 +45,8 @@ func tracedReceiver(t *testing.T, c *tracingtest.Collector) *httptest.Server {
 		mu.Lock()
 		defer mu.Unlock()
 		n++
-		w.WriteHeader(http.StatusNoContent)
+		w.Header().Set("Set-Cookie", "answer=hush")
+		_, _ = io.WriteString(w, "thank you, hush") // the caller sees it; nothing else does
 		c.Add(tracingtest.Span{Service: "receiver", Trace: p[1], ID: fmt.Sprintf("receiver%08d", n), From: p[2], Name: "POST /hook", Kind: "server", Begun: begun, Ended: time.Now()})
 	}))
 	t.Cleanup(s.Close)
@@ -54,14 +61,16 @@ func TestTraceOfAnExport(t *testing.T) {
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())
 	env := append(append(c.Env(), callbackSettings...), "EXPORTD_PART_ROWS=100")
 	s := e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 100, Messages: 2500}, env...)
+	processes := []*e2etest.Process{s.Process}
 	for _, worker := range []string{"w1", "w2"} {
-		e2etest.Worker(t, exportd, hosts, append(env, "EXPORTD_WORKER_ID="+worker)...)
+		processes = append(processes, e2etest.Worker(t, exportd, hosts, append(env, "EXPORTD_WORKER_ID="+worker)...))
 	}
 	receiver := tracedReceiver(t, c)
 	begun := time.Now()
 	caller := s.Caller()
 	id := caller.Submit(t, "vip-messages", s.Messages("callbackUrl", receiver.URL+"/hook?token=hush"), "Cache-Control", "no-cache",
-		"traceparent", "00-"+callerTrace+"-"+callerSpan+"-01", "tracestate", "hush=hush", "baggage", "hush=hush", "X-Request-Id", "hush-hush")
+		"traceparent", "00-"+callerTrace+"-"+callerSpan+"-01", "tracestate", "hush=hush", "baggage", "hush=hush", "X-Request-Id", asked)
+	caller.Get(t, "/vip-users", url.Values{"hush": {"hush"}}).Want(t, http.StatusUnprocessableEntity)
 	j := caller.Await(t, id, jobWithin)
 	awaitCallback(t, caller, id, "delivered")
 	c.Add(tracingtest.Span{Service: "caller", Trace: callerTrace, ID: callerSpan, Name: "nightly report", Begun: begun, Ended: time.Now()})
@@ -75,14 +84,86 @@ func TestTraceOfAnExport(t *testing.T) {
 	}
 	checkTraceOfParts(t, spans, j)
 	checkSpanNames(t, spans)
-	for _, secret := range secretsOf(s, j, "hush") {
-		if strings.Contains(c.Raw(), secret) {
-			t.Errorf("spans hold %.60q", secret)
-		}
-	}
+	checkSecrets(t, c.Raw(), processes, append(secretsOf(s, j, "hush"), cellsOf(t, j)...))
+	checkLines(t, processes, spans, j)
 	t.Logf("%d parts, %d spans\n%s", j.Progress.PartsTotal, len(spans), tree)
 	if *updateTrace {
 		writeTrace(t, tree)
+	}
+}
+
+// asked is the id of the request, by which one search finds all of it.
+const asked = "nightly-report-0001"
+
+// checkSecrets: neither spans nor logs hold what nobody should read, nor what is in the file.
+func checkSecrets(t *testing.T, spans string, processes []*e2etest.Process, secrets []string) {
+	t.Helper()
+	for _, secret := range secrets {
+		if strings.Contains(spans, secret) {
+			t.Errorf("spans hold %.60q", secret)
+		}
+		for i, p := range processes {
+			if strings.Contains(p.Stderr(), secret) && secret != "/documents/" && !strings.HasPrefix(secret, "exports/") { // paths may be in errors of logs
+				t.Errorf("the log of process %d holds %.60q", i, secret)
+			}
+		}
+	}
+}
+
+// cellsOf are texts of the file.
+func cellsOf(t *testing.T, j e2etest.Job) (cells []string) {
+	t.Helper()
+	rows, err := csv.NewReader(bytes.NewReader(e2etest.Download(t, *j.CSVURL).Body)).ReadAll()
+	if err != nil || len(rows) < 2000 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	for _, row := range rows[1:] {
+		for _, cell := range row {
+			if len(cells) < 500 && len(cell) > 20 && strings.Count(cell, " ") > 2 {
+				cells = append(cells, cell)
+			}
+		}
+	}
+	if len(cells) < 200 {
+		t.Fatalf("the file has %d texts", len(cells))
+	}
+	return cells
+}
+
+// checkLines: one search for the request's id, over the logs of all processes, finds how it was accepted, each
+// attempt, each part and the callback, with the way to their spans.
+func checkLines(t *testing.T, processes []*e2etest.Process, spans []tracingtest.Span, j e2etest.Job) {
+	t.Helper()
+	found, parts := map[string]int{}, map[int]bool{}
+	for _, p := range processes {
+		for text := range strings.Lines(p.Stderr()) {
+			if !strings.Contains(text, asked) {
+				continue
+			}
+			var line struct {
+				Message   string
+				JobID     string `json:"job_id"`
+				RequestID string `json:"request_id"`
+				Part      *int
+				Trace     string `json:"logging.googleapis.com/trace"`
+				Span      string `json:"logging.googleapis.com/spanId"`
+			}
+			if err := json.Unmarshal([]byte(text), &line); err != nil || line.RequestID != asked || line.JobID != j.JobID {
+				t.Errorf("a line of another job, or none: %s, %v", text, err)
+			}
+			if !slices.ContainsFunc(spans, func(s tracingtest.Span) bool { return s.ID == line.Span }) || line.Trace != "projects/"+e2etest.Project+"/traces/"+callerTrace {
+				t.Errorf("it leads to no span of the trace: %s", text)
+			}
+			what := line.Message
+			if line.Part != nil {
+				what, parts[*line.Part] = "part", true
+			}
+			found[what]++
+		}
+	}
+	n := j.Progress.PartsTotal
+	if want := map[string]int{"request": 1, "attempt": 2, "part": n, "callback": 1}; !maps.Equal(found, want) || len(parts) != n {
+		t.Errorf("the search finds %v of %d parts, want %v", found, len(parts), want)
 	}
 }
 

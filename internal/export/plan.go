@@ -19,7 +19,7 @@ type Plan struct {
 	Snapshot time.Time
 	Rows     int64
 	Parts    []jobs.Range
-	// Counting and Cutting are how long it took to make it.
+	// Counting and Cutting are how long it took to make it, also where that failed.
 	Counting, Cutting time.Duration
 }
 
@@ -58,15 +58,15 @@ func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (_ Plan, err error) {
 	rows, at, err := e.source.Count(counting, q, vip.Range{}, at)
 	counted.Set(tracing.Rows(rows))
 	endSpan(counted, err)
+	plan := Plan{Snapshot: at, Rows: rows, Parts: []jobs.Range{{Rows: rows}}, Counting: time.Since(begun)}
 	if err != nil {
-		return Plan{}, err
+		return plan, err
 	}
 	if e.cfg.MaxRows > 0 && rows > e.cfg.MaxRows {
-		return Plan{}, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent,
+		return plan, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent,
 			fmt.Sprintf("the export has %d rows, at most %d are allowed", rows, e.cfg.MaxRows),
 			"ask for a smaller window or more filters, or raise EXPORTD_MAX_ROWS", nil)
 	}
-	plan := Plan{Snapshot: at, Rows: rows, Parts: []jobs.Range{{Rows: rows}}, Counting: time.Since(begun)}
 	target := e.cfg.target(rows)
 	if rows <= target {
 		return plan, nil

@@ -22,8 +22,10 @@ func (w *stopwatch) send(step func() error) error {
 	if w.sending.IsZero() {
 		w.sending = begun
 	}
+	w.progress.begin(true)
 	err := step()
 	w.progress.Uploading.Add(int64(time.Since(begun)))
+	w.progress.begin(false)
 	return err
 }
 
@@ -38,17 +40,31 @@ func (w *stopwatch) standBack(ctx context.Context, fn func(context.Context)) {
 // says how long it waited for its source.
 func (w *stopwatch) scan(ctx context.Context, fn func(waited *time.Duration) error) error {
 	w.began = time.Now()
+	w.progress.begin(false)
 	err := fn(&w.waited)
+	w.note()
 	w.scanned = time.Now()
-	encoding := w.scanned.Sub(w.began) - w.waited - w.stood - time.Duration(w.progress.Uploading.Load())
-	for name, busy := range map[string]time.Duration{"scan": w.waited, "encode": max(0, encoding)} {
+	for name, busy := range map[string]time.Duration{"scan": w.waited, "encode": time.Duration(w.progress.Encoding.Load())} {
 		tracing.Past(ctx, tracing.Step{Name: name, At: w.began, Attrs: []tracing.Attr{tracing.Busy(busy)}}, w.scanned)
 	}
 	return err
 }
 
-// uploaded notes the upload, which has ended.
+// note tells how long the steps of the scan have taken so far.
+func (w *stopwatch) note() {
+	if !w.scanned.IsZero() {
+		return // the last flush comes behind the scan
+	}
+	encoding := time.Since(w.began) - w.waited - w.stood - time.Duration(w.progress.Uploading.Load())
+	w.progress.Scanning.Store(int64(w.waited))
+	w.progress.Yielding.Store(int64(w.stood))
+	w.progress.Encoding.Store(int64(max(0, encoding)))
+	w.progress.begin(false)
+}
+
+// uploaded notes the upload, which has ended, and with it the write.
 func (w *stopwatch) uploaded(ctx context.Context) {
+	w.progress.since.Store(0)
 	if w.sending.IsZero() {
 		return
 	}

@@ -24,8 +24,37 @@ const yieldRows = 256
 // Progress is what a write has come to so far. It may be read while the write runs.
 type Progress struct {
 	Rows, Bytes atomic.Int64
-	// Uploading is for how long the write has waited for the storage, in nanoseconds.
-	Uploading atomic.Int64
+	// How long the steps have taken, in nanoseconds; those of a write are noted once in flushBytes.
+	Waited, Counting, Cutting, Scanning, Encoding, Yielding, Uploading, Composing atomic.Int64
+
+	// since is when the step under way was begun, in nanoseconds since 1970, 0 for none: a source or a storage
+	// that hangs is seen before it answers.
+	since   atomic.Int64
+	sending atomic.Bool // it is the upload, else the scan
+}
+
+// Spent is where the time has gone so far.
+func (p *Progress) Spent() jobs.Spent {
+	took := func(n *atomic.Int64) time.Duration { return time.Duration(n.Load()) }
+	s := jobs.Spent{
+		Wait: took(&p.Waited), Count: took(&p.Counting), Plan: took(&p.Cutting), Scan: took(&p.Scanning), Encode: took(&p.Encoding),
+		Yield: took(&p.Yielding), Upload: took(&p.Uploading), Compose: took(&p.Composing),
+	}
+	since := p.since.Load()
+	switch under := time.Duration(time.Now().UnixNano() - since); {
+	case since == 0:
+	case p.sending.Load():
+		s.Upload += max(0, under)
+	default:
+		s.Scan += max(0, under)
+	}
+	return s
+}
+
+// begin notes what is under way from now on.
+func (p *Progress) begin(sending bool) {
+	p.sending.Store(sending)
+	p.since.Store(time.Now().UnixNano())
 }
 
 // Spec is one object to write: a stretch of a job's rows.
@@ -72,6 +101,7 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 			return err
 		}
 		p.Rows.Store(rows)
+		watch.note()
 		if n := p.Bytes.Add(int64(len(buf))); e.cfg.MaxBytes > 0 && n+j.BytesDone > e.cfg.MaxBytes {
 			return e.tooManyBytes()
 		}

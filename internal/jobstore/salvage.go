@@ -24,19 +24,22 @@ func salvage(doc *firestore.DocumentSnapshot, out any) (damage string) {
 	v := reflect.ValueOf(out).Elem()
 	v.SetZero()
 	bad := fill(v, func(name string) (any, error) { return doc.DataAtPath(firestore.FieldPath{name}) }, "")
-	if i := slices.Index(bad, traceField); i >= 0 {
-		if bad = slices.Delete(bad, i, i+1); len(bad) == 0 {
-			return "" // as if there were none
-		}
+	if len(bad) == 0 {
+		return "a field is of another type"
 	}
-	if len(bad) > 0 {
-		return "of another type: " + strings.Join(bad, ", ")
+	bad = slices.DeleteFunc(bad, func(name string) bool { // as if there were none
+		field, _, _ := strings.Cut(name, ".")
+		return slices.Contains(accounts, field)
+	})
+	if len(bad) == 0 {
+		return ""
 	}
-	return "a field is of another type"
+	return "of another type: " + strings.Join(bad, ", ")
 }
 
-// traceField is that of jobs.Job, which is not damaged by what it holds.
-const traceField = "trace"
+// accounts are fields of jobs.Job and jobs.Part that tell of the work and that nothing goes by: no document is
+// damaged by what they hold.
+var accounts = []string{"trace", "spent", "under", "told", "readyAt"}
 
 // fill sets the fields of a struct that fit and names the others. Fields are read one by one:
 // DocumentSnapshot.Data panics at a value that the client does not know.

@@ -35,7 +35,7 @@ const DefaultPageSize = 20_000
 // Options are the choices of a scan. The zero value is fine.
 type Options struct {
 	PageSize int // rows per request; default DefaultPageSize
-	// Waited, if set, gets how long rows were waited for.
+	// Waited, if set, is kept at how long rows were waited for; whoever gets the rows may read it.
 	Waited *time.Duration
 
 	fields []string // fetch only these fields; the sort field must be among them
@@ -88,9 +88,6 @@ func (r *Reader) Scan(ctx context.Context, q vip.Query, rng vip.Range, at time.T
 	}
 	wg.Wait()
 	cancel()
-	if opts.Waited != nil {
-		*opts.Waited = s.waited
-	}
 	if rowErr != nil {
 		return rowErr
 	}
@@ -122,8 +119,6 @@ type scan struct {
 	free chan *batch // back from it
 	made int         // batches made so far
 
-	waited time.Duration // for batches; the consumer's
-
 	keys    *vip.Keys
 	started bool // a row has arrived: key and id are the last one's
 	key, id []byte
@@ -138,7 +133,9 @@ func (s *scan) take() (b *batch, more bool) {
 	}
 	begun := time.Now()
 	b, more = <-s.full
-	s.waited += time.Since(begun)
+	if s.opts.Waited != nil {
+		*s.opts.Waited += time.Since(begun)
+	}
 	return b, more
 }
 

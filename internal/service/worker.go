@@ -34,7 +34,7 @@ func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logg
 	defer tracer.Close()
 	pool := worker.New(withCrashes(worker.Config{
 		ID: cfg.WorkerID, Store: c.Store, Queue: c.Queue, Exporter: exporter, Log: log,
-		JobSlots: cfg.JobSlots, PartSlots: cfg.PartSlots, Drain: cfg.Drain, Callbacks: callbacks, Tracer: tracer,
+		JobSlots: cfg.JobSlots, PartSlots: cfg.PartSlots, Drain: cfg.Drain, Callbacks: callbacks, Tracer: tracer, TraceProject: cfg.ProjectID,
 		Metrics: c.work,
 	}))
 	if err := register(c.metrics, append(slots(pool), c.work)...); err != nil {

@@ -16,15 +16,16 @@ func TraceFields(h http.Header, project string) []zap.Field {
 	return SpanFields(trace, span, project)
 }
 
-// SpanFields gives a span that is known, as Cloud Logging wants it.
+// SpanFields gives a span that is known, as Cloud Logging wants it; span is "" where only its trace is.
 func SpanFields(trace, span, project string) []zap.Field {
 	if trace == "" || project == "" {
 		return nil
 	}
-	return []zap.Field{
-		zap.String("logging.googleapis.com/trace", "projects/"+project+"/traces/"+trace),
-		zap.String("logging.googleapis.com/spanId", span),
+	fields := []zap.Field{zap.String("logging.googleapis.com/trace", "projects/"+project+"/traces/"+trace)}
+	if span != "" {
+		fields = append(fields, zap.String("logging.googleapis.com/spanId", span))
 	}
+	return fields
 }
 
 func traceOf(h http.Header) (trace, span string) {

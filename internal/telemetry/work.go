@@ -35,7 +35,7 @@ func NewWork(kinds []string, orgs *Orgs) *Work {
 	w := &Work{
 		kinds: setOf(kinds...), orgs: orgs,
 		attempts:     histogram("exportd_attempt_seconds", "How long a job or part had a slot, by how the attempt ended.", jobSeconds, "kind", "of", "outcome"),
-		steps:        counter("exportd_step_seconds_total", "Where the time of attempts went, by step: count, plan, read (scanning and encoding), upload, compose.", "kind", "step"),
+		steps:        counter("exportd_step_seconds_total", "Where the time of attempts went, by step: count, plan, scan (waiting for rows), encode, yield (standing back for small jobs), upload (waiting for the storage), compose.", "kind", "step"),
 		doorbells:    counter("exportd_doorbells_total", "Messages that were taken, by what became of them: ack, nack, leave (to another build), bury.", "lane", "outcome"),
 		doorbellWait: histogram("exportd_doorbell_wait_seconds", "From the publishing of a message to its being taken by a worker with a free slot.", waitSeconds, "lane"),
 		wakeDelay:    histogram("exportd_wakeup_delay_seconds", "By how much a rescuer was late for a document whose time had come.", waitSeconds, "document"),
@@ -76,9 +76,10 @@ func (w *Work) Steps(kind jobs.Kind, spent jobs.Spent) {
 	if w == nil {
 		return
 	}
-	names, took := spent.Steps()
-	for i, name := range names {
-		w.steps.WithLabelValues(label(w.kinds, kind), name).Add(took[i].Seconds())
+	for _, step := range spent.Steps() {
+		if !step.Waits { // exportd_doorbell_wait_seconds has that
+			w.steps.WithLabelValues(label(w.kinds, kind), step.Name).Add(step.Took.Seconds())
+		}
 	}
 }
 

@@ -91,6 +91,14 @@ func current(ctx context.Context) *Span {
 // one.
 func Traceparent(ctx context.Context) string { return format(current(ctx).context()) }
 
+// TraceID is that of the trace that a document names; "" if it names none.
+func TraceID(traceparent string) string {
+	if c := parse(traceparent); c.IsValid() {
+		return c.TraceID().String()
+	}
+	return ""
+}
+
 // IDs are those of the trace and span of a context, as in logs; empty without one.
 func IDs(ctx context.Context) (traceID, spanID string) {
 	c := current(ctx).context()
