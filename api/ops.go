@@ -50,6 +50,7 @@ func (s *Server) opsGet(c *gin.Context, _ *apikey.Key) error {
 		return err
 	}
 	v := opsViewOf(j)
+	v.Spent = spentOf(j.SpentWith(parts))
 	if j.State == jobs.Running && j.Phase == jobs.PhaseParts {
 		rows, bytes, err := s.jobs.Progress(ctx, j)
 		if err != nil {

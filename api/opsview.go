@@ -23,10 +23,32 @@ type opsJob struct {
 	Interruptions int        `json:"interruptions"`
 	Remedy        *string    `json:"remedy"`
 	DeletedAt     *time.Time `json:"deletedAt"`
+	Spent         spentView  `json:"spent"`
+	ExpectedMs    int64      `json:"expectedMs"`
+	Slow          bool       `json:"slow"`
+}
+
+// spentView is where time went, in milliseconds.
+type spentView struct {
+	Wait     int64 `json:"waitMs"`
+	PartWait int64 `json:"partWaitMs"`
+	Count    int64 `json:"countMs"`
+	Plan     int64 `json:"planMs"`
+	Scan     int64 `json:"scanMs"`
+	Encode   int64 `json:"encodeMs"`
+	Yield    int64 `json:"yieldMs"`
+	Upload   int64 `json:"uploadMs"`
+	Compose  int64 `json:"composeMs"`
+}
+
+func spentOf(s jobs.Spent) spentView {
+	ms := func(d time.Duration) int64 { return d.Round(time.Millisecond).Milliseconds() }
+	return spentView{ms(s.Wait), ms(s.PartWait), ms(s.Count), ms(s.Plan), ms(s.Scan), ms(s.Encode), ms(s.Yield), ms(s.Upload), ms(s.Compose)}
 }
 
 func opsViewOf(j *jobs.Job) opsJob {
 	v := opsJob{
+		Spent: spentOf(j.SpentWith(nil)), ExpectedMs: j.Expected().Milliseconds(), Slow: j.Slow(),
 		jobView: viewOf(j), OrgID: j.OrgID, KeyID: j.KeyID, RequestID: j.RequestID, Phase: j.Phase, Epoch: j.Epoch,
 		LeaseUntil: timeOrNil(j.Lease.Until), WakeAt: timeOrNil(j.WakeAt), NotBefore: timeOrNil(j.NotBefore),
 		Interruptions: j.Interruptions, DeletedAt: timeOrNil(j.DeletedAt), Owner: textOrNil(j.Lease.Owner),
@@ -78,6 +100,7 @@ type partView struct {
 	LeaseUntil    *time.Time     `json:"leaseUntil"`
 	NotBefore     *time.Time     `json:"notBefore"`
 	Error         *errorView     `json:"error"`
+	Spent         spentView      `json:"spent"`
 }
 
 // partDamaged is shown of a part whose record makes no sense.
@@ -99,6 +122,7 @@ func partsOf(parts []*jobs.Part) []partView {
 		v := partView{
 			Index: p.Index, State: p.State, Rows: p.Rows, RowsDone: p.RowsDone, SizeBytes: p.Size, Attempt: p.Attempt, Interruptions: p.Interruptions,
 			Owner: textOrNil(p.Lease.Owner), LeaseUntil: timeOrNil(p.Lease.Until), NotBefore: timeOrNil(p.NotBefore),
+			Spent: spentOf(p.Total()),
 		}
 		if p.State == jobs.PartDone {
 			v.RowsDone = p.Rows

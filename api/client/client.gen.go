@@ -526,8 +526,11 @@ type OpsJob struct {
 	DeletedAt       *time.Time `json:"deletedAt"`
 	Epoch           int64      `json:"epoch"`
 	Error           *JobError  `json:"error"`
-	FileExpiresAt   *time.Time `json:"fileExpiresAt"`
-	FinishedAt      *time.Time `json:"finishedAt"`
+
+	// ExpectedMs How long its rows predict that it runs, from its first claim to its end: 3 s, and a second for each 4,000 rows of a part, 8 parts at a time.
+	ExpectedMs    int64      `json:"expectedMs"`
+	FileExpiresAt *time.Time `json:"fileExpiresAt"`
+	FinishedAt    *time.Time `json:"finishedAt"`
 
 	// GuardedCells Cells that `formulaGuard` put a `'` into.
 	GuardedCells  *int64 `json:"guardedCells"`
@@ -554,11 +557,17 @@ type OpsJob struct {
 	RequestID string  `json:"requestId"`
 	SizeBytes *int64  `json:"sizeBytes"`
 
+	// Slow It has ended and ran for more than four times expectedMs. Never set after a rerun.
+	Slow bool `json:"slow"`
+
 	// SnapshotTime The instant that the file is a picture of.
 	SnapshotTime *time.Time `json:"snapshotTime"`
-	StartedAt    *time.Time `json:"startedAt"`
-	State        State      `json:"state"`
-	StatusURL    string     `json:"statusUrl"`
+
+	// Spent Where the time of a run went, in milliseconds: of all its attempts, also of those that failed, as far as it is known; a worker that is killed had told it at its last heartbeat. Parts are written side by side, so that the sum may be more than has passed; what is missing from it are commits, pauses between attempts and work that nobody could tell of. In lists it is without parts that have not ended.
+	Spent     Spent      `json:"spent"`
+	StartedAt *time.Time `json:"startedAt"`
+	State     State      `json:"state"`
+	StatusURL string     `json:"statusUrl"`
 
 	// TotalCount Rows in the file, its head not counted.
 	TotalCount *int64 `json:"totalCount"`
@@ -606,6 +615,9 @@ type Part struct {
 	Rows          int64      `json:"rows"`
 	RowsDone      int64      `json:"rowsDone"`
 	SizeBytes     int64      `json:"sizeBytes"`
+
+	// Spent Where the time of a run went, in milliseconds: of all its attempts, also of those that failed, as far as it is known; a worker that is killed had told it at its last heartbeat. Parts are written side by side, so that the sum may be more than has passed; what is missing from it are commits, pauses between attempts and work that nobody could tell of. In lists it is without parts that have not ended.
+	Spent Spent `json:"spent"`
 
 	// State damaged: its record makes no sense.
 	State PartState `json:"state"`
@@ -701,6 +713,32 @@ type RerunMode string
 // Scope `admin` is for the keys of its own org, and gives what it has: `read`, `export` and `admin`. `platform` is for the keys of all orgs, with any scope; `ops` is for the
 // jobs of all orgs. Requests of keys with `ops`, `admin` or `platform` are signed by version 2.
 type Scope string
+
+// Spent Where the time of a run went, in milliseconds: of all its attempts, also of those that failed, as far as it is known; a worker that is killed had told it at its last heartbeat. Parts are written side by side, so that the sum may be more than has passed; what is missing from it are commits, pauses between attempts and work that nobody could tell of. In lists it is without parts that have not ended.
+type Spent struct {
+	// ComposeMs Making one file of the parts.
+	ComposeMs int64 `json:"composeMs"`
+	CountMs   int64 `json:"countMs"`
+	EncodeMs  int64 `json:"encodeMs"`
+
+	// PartWaitMs That of all its parts together; 0 of a part.
+	PartWaitMs int64 `json:"partWaitMs"`
+
+	// PlanMs Cutting the rows into parts.
+	PlanMs int64 `json:"planMs"`
+
+	// ScanMs Waiting for rows.
+	ScanMs int64 `json:"scanMs"`
+
+	// UploadMs Waiting for the storage to take what is encoded.
+	UploadMs int64 `json:"uploadMs"`
+
+	// WaitMs Waiting for a slot of a worker, or a place among the running jobs of its org. Of a part, since it was last rung for.
+	WaitMs int64 `json:"waitMs"`
+
+	// YieldMs Standing back for small exports.
+	YieldMs int64 `json:"yieldMs"`
+}
 
 // State defines model for State.
 type State string

@@ -99,8 +99,9 @@ func opsJobRow(j *client.OpsJob) []cell {
 }
 
 func (a *app) opsJobsGet() *cobra.Command {
-	return &cobra.Command{
-		Use: "get JOB", Short: "Show a job with its timeline, parts and callbacks", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(true),
+	var all bool
+	cmd := &cobra.Command{
+		Use: "get JOB", Short: "Show a job with its timeline, where its time went, parts and callbacks", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.service(true, fewTries)
 			if err != nil {
@@ -113,26 +114,28 @@ func (a *app) opsJobsGet() *cobra.Command {
 			if a.asJSON {
 				return a.printJSON(r.Body)
 			}
-			a.showOpsJob(r.JSON200)
+			a.showOpsJob(r.JSON200, all)
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&all, "all", false, "show each part and each line of the timeline")
+	return cmd
 }
 
-func (a *app) showOpsJob(d *client.OpsJobDetail) {
+func (a *app) showOpsJob(d *client.OpsJobDetail, all bool) {
 	a.list(opsJobFacts(&d.Job))
 	a.heading("Timeline (UTC)") // what happened comes last and is never cut: the terminal wraps it
-	a.table([]column{{name: "TIME"}, {name: "AFTER", right: true}, {name: "TRY", right: true}, {name: "PART", right: true, extra: true}, {name: "BY", flexible: true}, {name: "EVENT"}, {name: "WHAT"}},
-		timelineRows(d.Timeline))
-	if rows := partRows(d.Parts); len(rows) > 0 {
-		a.heading("Parts")
-		a.table([]column{
-			{name: "PART", right: true}, {name: "STATE"}, {name: "ROWS", right: true}, {name: "SIZE", right: true}, {name: "TRIES", right: true}, {name: "OWNER", flexible: true, extra: true}, {name: "ERROR", flexible: true, extra: true},
-		}, rows)
-		if d.PartsOmitted > 0 {
-			a.say("%s more are not shown.", plural(int64(d.PartsOmitted), "part", "parts"))
-		}
+	groups := foldTimeline(d.Timeline)
+	if all {
+		groups = unfolded(d.Timeline)
 	}
+	a.table([]column{{name: "TIME"}, {name: "AFTER", right: true}, {name: "TRY", right: true}, {name: "PART", right: true, extra: true}, {name: "BY", flexible: true}, {name: "EVENT"}, {name: "WHAT"}},
+		timelineRows(groups))
+	if rows := spentRows(&d.Job); len(rows) > 0 {
+		a.heading("Where the time went")
+		a.table([]column{{name: "STEP"}, {name: "TIME", right: true}, {name: "WHAT"}}, rows)
+	}
+	a.showParts(d, all)
 	for _, cb := range d.Callbacks {
 		a.heading("Callback " + cb.Event)
 		a.list([][2]cell{
@@ -141,6 +144,28 @@ func (a *app) showOpsJob(d *client.OpsJobDetail) {
 		if rows := tryRows(cb); len(rows) > 0 {
 			a.table([]column{{name: "TIME"}, {name: "TOOK", right: true}, {name: "STATUS", right: true}, {name: "RESULT"}, {name: "ANSWER", flexible: true, extra: true}}, rows)
 		}
+	}
+}
+
+func (a *app) showParts(d *client.OpsJobDetail, all bool) {
+	parts, rest := d.Parts, ""
+	if !all {
+		parts, rest = choose(d.Parts)
+	}
+	if len(parts) == 0 {
+		return
+	}
+	a.heading("Parts")
+	a.table([]column{
+		{name: "PART", right: true}, {name: "STATE"}, {name: "ROWS", right: true}, {name: "SIZE", right: true}, {name: "TRIES", right: true},
+		{name: "WAIT", right: true, extra: true}, {name: "SCAN", right: true, extra: true}, {name: "ENCODE", right: true, extra: true}, {name: "UPLOAD", right: true, extra: true},
+		{name: "OWNER", flexible: true, extra: true}, {name: "ERROR", flexible: true, extra: true},
+	}, partRows(parts))
+	if rest != "" {
+		a.say("Not shown are %s; --all shows them.", rest)
+	}
+	if d.PartsOmitted > 0 {
+		a.say("%s more are not shown.", plural(int64(d.PartsOmitted), "part", "parts"))
 	}
 }
 
@@ -173,18 +198,27 @@ func triesText(j *client.OpsJob) string {
 	return s
 }
 
-func timelineRows(timeline []client.TimelineEntry) [][]cell {
-	rows := make([][]cell, len(timeline))
+// unfolded has a group for each line.
+func unfolded(timeline []client.TimelineEntry) []eventGroup {
+	groups := make([]eventGroup, len(timeline))
 	for i, e := range timeline {
-		after, part := "", ""
-		if i > 0 {
-			after = "+" + duration(e.At.Sub(timeline[i-1].At))
-		}
+		groups[i] = eventGroup{first: e, last: e, n: 1}
 		if e.Part != nil {
-			part = fmt.Sprint(*e.Part)
+			groups[i].parts = []int{*e.Part}
+		}
+	}
+	return groups
+}
+
+func timelineRows(groups []eventGroup) [][]cell {
+	rows := make([][]cell, len(groups))
+	for i := range groups {
+		g, after := &groups[i], ""
+		if i > 0 {
+			after = "+" + duration(g.first.At.Sub(groups[i-1].first.At))
 		}
 		rows[i] = []cell{
-			words(e.At.UTC().Format("2006-01-02 15:04:05.000")), faint(after), number(int64(e.Attempt)), words(part), words(e.Actor), eventCell(e.Type), words(eventText(e)),
+			words(g.first.At.UTC().Format("2006-01-02 15:04:05.000")), faint(after), number(int64(g.first.Attempt)), words(numbers(g.parts)), words(g.by()), eventCell(g.first.Type), words(g.text()),
 		}
 	}
 	return rows
@@ -229,7 +263,8 @@ func partRows(parts []client.Part) [][]cell {
 		if p.Error != nil {
 			why = string(p.Error.Code) + ": " + p.Error.Message
 		}
-		rows[i] = []cell{number(int64(p.Index)), stateCell(p.State), words(rowsDone), words(size(p.SizeBytes)), number(int64(p.Attempt)), optional(p.Owner), words(why)}
+		rows[i] = []cell{number(int64(p.Index)), stateCell(p.State), words(rowsDone), words(size(p.SizeBytes)), number(int64(p.Attempt)),
+			words(millis(p.Spent.WaitMs)), words(millis(p.Spent.ScanMs)), words(millis(p.Spent.EncodeMs)), words(millis(p.Spent.UploadMs)), optional(p.Owner), words(why)}
 	}
 	return rows
 }
