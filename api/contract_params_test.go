@@ -188,6 +188,8 @@ func boundsOf(p *openapi3.Parameter) (good, bad []string) {
 		bad = []string{fmt.Sprintf("%.0f", *s.Min-1), fmt.Sprintf("%.0f", *s.Max+1), "1.5", "x", ""}
 	case p.Name == "before": // not any text
 		bad = []string{"", strings.Repeat("x", 1500)}
+	case p.Name == "since", p.Name == "until": // of the last days, seen from noon
+		good, bad = []string{"90m", "7d", "2026-06-14", "2026-06-15T08:30:00+02:00"}, []string{"", "yesterday", "7w", "2026-02-30"}
 	case p.Name == "callbackUrl", p.Name == "pageToken":
 		bad = []string{"", strings.Repeat("x", int(*s.MaxLength)+1)}
 	case s.MaxLength != nil:

@@ -38,6 +38,7 @@ type Operations interface {
 	jobs.BatchDesk
 	jobs.ControlStore
 	jobs.CallbackDesk
+	jobs.RollupStore
 }
 
 // Queue rings workers. internal/jobqueue has it.

@@ -272,6 +272,10 @@ type fakeJobs struct {
 	paused       map[jobs.Queue]jobs.Pause
 	callbackList jobs.CallbackList // of the last ListCallbacks
 	receivers    []jobs.Receiver
+	rollups      []*jobs.Rollup
+	crowd        bool // hours have more orgs than are looked at
+	rollupReads  int
+	topReads     int
 }
 
 // set stores a copy of j, with what every job has.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"exportd/jobs"
 )
@@ -38,6 +39,30 @@ func (f *fakeJobs) Stats(context.Context) (jobs.Stats, error) {
 	return jobs.Stats{States: map[jobs.State]int64{jobs.Queued: 3}, ErrorCodes: map[jobs.Code]int64{jobs.CodeMissingIndex: 2},
 		OldestQueuedAt: noon.Add(-90e9), Workers: []string{"w1"}, Paused: f.paused,
 		DeadLetters: map[jobs.Queue]jobs.DeadLetters{jobs.QueueParts: {Count: 1, Reason: "message is not JSON"}}}, f.err
+}
+
+func (f *fakeJobs) Rollups(_ context.Context, org string, from, to time.Time) (found []*jobs.Rollup, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rollupReads++
+	for _, r := range f.rollups {
+		if r.OrgID == org && !r.Hour.Before(from) && r.Hour.Before(to) {
+			found = append(found, r)
+		}
+	}
+	return jobs.MergeRollups(found), f.err
+}
+
+func (f *fakeJobs) TopRollups(_ context.Context, hour time.Time) (found []*jobs.Rollup, all bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.topReads++
+	for _, r := range f.rollups {
+		if r.OrgID != "" && r.Hour.Equal(hour) {
+			found = append(found, r)
+		}
+	}
+	return jobs.MergeRollups(found), !f.crowd, f.err
 }
 
 func (f *fakeJobs) SetPaused(_ context.Context, q jobs.Queue, paused bool, actor, reason string) error {

@@ -32,19 +32,32 @@ type rescuerView struct {
 	Until     *time.Time `json:"until"`
 }
 
-// opsStats shows the state of the whole system.
+// opsStats shows the state of the whole system, and what happened in a window.
 func (s *Server) opsStats(c *gin.Context, _ *apikey.Key) error {
-	if err := noParams(c.Request); err != nil {
+	p, err := readQuery(c.Request)
+	if err != nil {
 		return err
+	}
+	asked := p.statsWindow(s.datasets, s.now())
+	if err := p.finish(); err != nil {
+		return err
+	}
+	var happened *windowView
+	if asked != nil {
+		if happened, err = s.window(c.Request.Context(), asked); err != nil {
+			return err
+		}
 	}
 	st, err := s.operations.Stats(c.Request.Context())
 	if err != nil {
 		return err
 	}
-	var oldestAge *float64
-	if !st.OldestQueuedAt.IsZero() {
-		age := s.now().Sub(st.OldestQueuedAt).Seconds()
-		oldestAge = &age
+	age := func(since time.Time) *float64 {
+		if since.IsZero() {
+			return nil
+		}
+		age := s.now().Sub(since).Seconds()
+		return &age
 	}
 	queues := map[jobs.Queue]queueView{jobs.QueueExports: {}, jobs.QueueCallbacks: {}}
 	for q := range queues {
@@ -61,7 +74,8 @@ func (s *Server) opsStats(c *gin.Context, _ *apikey.Key) error {
 	}
 	writeJSON(c, http.StatusOK, map[string]any{
 		"states": st.States, "errorCodes": st.ErrorCodes,
-		"queue":  map[string]any{"depth": st.States[jobs.Queued], "oldestAgeSeconds": oldestAge},
+		"queue":     map[string]any{"depth": st.States[jobs.Queued], "oldestAgeSeconds": age(st.OldestQueuedAt)},
+		"callbacks": map[string]any{"pending": st.PendingCallbacks, "oldestAgeSeconds": age(st.OldestPendingAt)}, "window": happened,
 		"queues": queues, "workers": orEmpty(st.Workers), "workersAlive": len(st.Workers), "deadLetters": dead, "rescuers": rescuers,
 	})
 	return nil

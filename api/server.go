@@ -144,6 +144,7 @@ type Server struct {
 	totals    *memo[int64]
 	placesAt  *memo[*vip.Position] // where pages begin, by offset
 	overviews *memo[overviewAnswer]
+	rollups   *memo[hourRollups]
 	// overviewing are the overviews under way, skipping the pages that skip many rows.
 	overviewing *places
 	skipping    *places
@@ -197,6 +198,9 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	if s.overviews, err = newHeavyMemo(overviewBytes, overviewSeen, overviewAnswer.weight); err != nil {
+		return nil, err
+	}
+	if s.rollups, err = newHeavyMemo(windowBytes, maxWindow, hourRollups.weight); err != nil {
 		return nil, err
 	}
 	s.overviewing, s.skipping, s.large = newPlaces(overviewPlaces), newPlaces(farPlaces), newPlaces(largePages)

@@ -134,13 +134,14 @@ func (tx *Tx) Succeed(l Lease, r Result) error {
 	return nil
 }
 
-// ended clears what only a live run needs and makes the callback due.
+// ended clears what only a live run needs, counts the run and makes the callback due.
 func (tx *Tx) ended() {
 	j := tx.Job
 	j.Lease, j.Phase, j.NotBefore, j.Resuming = Lease{}, PhaseStart, time.Time{}, false
 	if j.State != Failed {
 		j.Error = nil
 	}
+	tx.tally()
 	if j.CallbackURL != "" && j.DeletedAt.IsZero() {
 		tx.Callback = newCallback(j, tx.Now)
 		tx.Callback.LapsesAt = tx.Policy.LapsesAt(tx.Now)

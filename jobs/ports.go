@@ -179,6 +179,16 @@ type ControlStore interface {
 	SetPaused(ctx context.Context, q Queue, paused bool, actor, reason string) error
 }
 
+// RollupStore tells what happened in a time, as ends have noted it.
+type RollupStore interface {
+	// Rollups gives the rollups of an org, "" for all together, whose hour begins within [from, to), at most one
+	// for each hour, in the order of time.
+	Rollups(ctx context.Context, orgID string, from, to time.Time) ([]*Rollup, error)
+	// TopRollups gives one for each of the orgs that wrote the most rows in an hour and of those that ran
+	// longest, in no order. All is false where the hour has more.
+	TopRollups(ctx context.Context, hour time.Time) (orgs []*Rollup, all bool, err error)
+}
+
 // DeadLetterStore counts the messages that no code could handle.
 type DeadLetterStore interface {
 	NoteDead(ctx context.Context, lane Queue, reason string) error

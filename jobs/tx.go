@@ -21,6 +21,8 @@ type Tx struct {
 	// Events and Callback are written with the job when the transaction commits.
 	Events   []Event
 	Callback *Callback
+	// Tally, if not nil, is added to the rollups in that commit.
+	Tally *Tally
 	// Places, if not nil, are those that the org's running jobs take, and ChangedPlaces the documents
 	// of them that the transaction changed, each once.
 	Places        Places

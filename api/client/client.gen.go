@@ -587,6 +587,18 @@ type OpsJobDetail struct {
 	Timeline     []TimelineEntry `json:"timeline"`
 }
 
+// OrgStats defines model for OrgStats.
+type OrgStats struct {
+	// Ended Runs that ended.
+	Ended  int64  `json:"ended"`
+	Failed int64  `json:"failed"`
+	OrgID  string `json:"orgId"`
+
+	// RanSeconds How long its jobs ran together in their first runs.
+	RanSeconds float32 `json:"ranSeconds"`
+	Rows       int64   `json:"rows"`
+}
+
 // Params The request, normalised. What was not asked for is left out.
 type Params struct {
 	BirthdayMonth *int         `json:"birthdayMonth,omitempty"`
@@ -745,6 +757,12 @@ type State string
 
 // Stats defines model for Stats.
 type Stats struct {
+	// Callbacks Callbacks that wait for their next try. The age is since the export of the oldest ended.
+	Callbacks struct {
+		OldestAgeSeconds *float32 `json:"oldestAgeSeconds"`
+		Pending          int64    `json:"pending"`
+	} `json:"callbacks"`
+
 	// DeadLetters Messages that no code could handle.
 	DeadLetters map[string]struct {
 		Count      int64      `json:"count"`
@@ -773,11 +791,77 @@ type Stats struct {
 	} `json:"rescuers"`
 
 	// States Jobs by state.
-	States  map[string]int64 `json:"states"`
-	Workers []string         `json:"workers"`
+	States map[string]int64 `json:"states"`
+
+	// Window Null where none is asked for.
+	Window  *StatsWindow `json:"window"`
+	Workers []string     `json:"workers"`
 
 	// WorkersAlive Workers that showed life within two minutes.
 	WorkersAlive int `json:"workersAlive"`
+}
+
+// StatsBucket defines model for StatsBucket.
+type StatsBucket struct {
+	// At Its begin.
+	At    time.Time `json:"at"`
+	Bytes int64     `json:"bytes"`
+
+	// Callbacks Callbacks by the state that their delivery came to, `pending` excepted; empty where one kind is asked for.
+	Callbacks map[string]int64 `json:"callbacks"`
+
+	// Ends Runs that ended, by state: `succeeded`, `failed`, `canceled`. A job that was run again may have ended several times.
+	Ends map[string]int64 `json:"ends"`
+
+	// ErrorCodes Of those that failed.
+	ErrorCodes map[string]int64 `json:"errorCodes"`
+
+	// QueuedSeconds Of first runs, in seconds; quantiles are at most 9 % off.
+	QueuedSeconds Times `json:"queuedSeconds"`
+
+	// RanSeconds Of first runs, in seconds; quantiles are at most 9 % off.
+	RanSeconds Times `json:"ranSeconds"`
+
+	// Rows In the files of those that succeeded.
+	Rows int64 `json:"rows"`
+
+	// Slow Those that succeeded and ran for more than four times as long as their rows predict.
+	Slow int64 `json:"slow"`
+}
+
+// StatsWindow defines model for StatsWindow.
+type StatsWindow struct {
+	BucketSeconds int `json:"bucketSeconds"`
+
+	// Buckets The window in stretches of `bucketSeconds`, oldest first; at most 50.
+	Buckets []StatsBucket `json:"buckets"`
+	Bytes   int64         `json:"bytes"`
+
+	// Callbacks Callbacks by the state that their delivery came to, `pending` excepted; empty where one kind is asked for.
+	Callbacks map[string]int64 `json:"callbacks"`
+
+	// Ends Runs that ended, by state: `succeeded`, `failed`, `canceled`. A job that was run again may have ended several times.
+	Ends map[string]int64 `json:"ends"`
+
+	// ErrorCodes Of those that failed.
+	ErrorCodes map[string]int64 `json:"errorCodes"`
+
+	// QueuedSeconds Of first runs, in seconds; quantiles are at most 9 % off.
+	QueuedSeconds Times `json:"queuedSeconds"`
+
+	// RanSeconds Of first runs, in seconds; quantiles are at most 9 % off.
+	RanSeconds Times `json:"ranSeconds"`
+
+	// Rows In the files of those that succeeded.
+	Rows  int64     `json:"rows"`
+	Since time.Time `json:"since"`
+
+	// Slow Those that succeeded and ran for more than four times as long as their rows predict.
+	Slow int64 `json:"slow"`
+
+	// TopOrgs Null where one org is asked for.
+	TopOrgs *TopOrgs  `json:"topOrgs"`
+	Until   time.Time `json:"until"`
 }
 
 // TimelineEntry defines model for TimelineEntry.
@@ -796,6 +880,22 @@ type TimelineEntry struct {
 
 // TimelineEntryType defines model for TimelineEntry.Type.
 type TimelineEntryType string
+
+// Times Of first runs, in seconds; quantiles are at most 9 % off.
+type Times struct {
+	Count int64    `json:"count"`
+	P50   *float32 `json:"p50"`
+	P95   *float32 `json:"p95"`
+}
+
+// TopOrgs defines model for TopOrgs.
+type TopOrgs struct {
+	ByRows []OrgStats `json:"byRows"`
+	ByTime []OrgStats `json:"byTime"`
+
+	// Complete False: in some hour there were more orgs than are looked at (25 by rows, 25 by time). What is told of each is exact; one that is large over the window and in no hour may be missing.
+	Complete bool `json:"complete"`
+}
 
 // User defines model for User.
 type User struct {
@@ -1043,6 +1143,19 @@ type OpsResumeReceiverJSONBody struct {
 
 	// Reason Kept in the timeline.
 	Reason Reason `json:"reason"`
+}
+
+// OpsStatsParams defines parameters for OpsStats.
+type OpsStatsParams struct {
+	// Since How long ago, like `90m`, `12h` or `7d`; or an ISO date or date-time.
+	Since *string `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until As `since`; now by default.
+	Until *string `form:"until,omitempty" json:"until,omitempty"`
+
+	// OrgID What of the window is this org's.
+	OrgID *ID   `form:"orgId,omitempty" json:"orgId,omitempty"`
+	Kind  *Kind `form:"kind,omitempty" json:"kind,omitempty"`
 }
 
 // LabelOverviewParams defines parameters for LabelOverview.
@@ -1628,10 +1741,12 @@ type ClientInterface interface {
 	// Corresponds with POST /ops/receivers/resume (the `OpsResumeReceiver` operationId).
 	OpsResumeReceiver(ctx context.Context, body OpsResumeReceiverJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// OpsStats Show the state of the whole system
+	// OpsStats Show the state of the whole system, and what happened in a window
+	//
+	// Without parameters, how everything is now. With `since`, also what ended within [`since`, `until`): times are moved outwards to full 5 minutes. It is told of the last 35 days, 7 at a time, and at most 10 s old.
 	//
 	// Corresponds with GET /ops/stats (the `OpsStats` operationId).
-	OpsStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+	OpsStats(ctx context.Context, params *OpsStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// LabelOverview Count messages by label
 	//
@@ -2389,11 +2504,13 @@ func (c *RawClient) OpsResumeReceiver(ctx context.Context, body OpsResumeReceive
 	return c.Client.Do(req)
 }
 
-// OpsStats Show the state of the whole system
+// OpsStats Show the state of the whole system, and what happened in a window
+//
+// Without parameters, how everything is now. With `since`, also what ended within [`since`, `until`): times are moved outwards to full 5 minutes. It is told of the last 35 days, 7 at a time, and at most 10 s old.
 //
 // Corresponds with GET /ops/stats (the `OpsStats` operationId).
-func (c *RawClient) OpsStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewOpsStatsRequest(c.Server)
+func (c *RawClient) OpsStats(ctx context.Context, params *OpsStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsStatsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -3758,7 +3875,7 @@ func NewOpsResumeReceiverRequestWithBody(server string, contentType string, body
 }
 
 // NewOpsStatsRequest constructs an http.Request for the OpsStats method
-func NewOpsStatsRequest(server string) (*http.Request, error) {
+func NewOpsStatsRequest(server string, params *OpsStatsParams) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -3774,6 +3891,69 @@ func NewOpsStatsRequest(server string) (*http.Request, error) {
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.OrgID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "orgId", *params.OrgID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Kind != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "kind", *params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -4830,12 +5010,14 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /ops/receivers/resume (the `OpsResumeReceiver` operationId).
 	OpsResumeReceiverWithResponse(ctx context.Context, body OpsResumeReceiverJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsResumeReceiverResponse, error)
 
-	// OpsStatsWithResponse Show the state of the whole system
+	// OpsStatsWithResponse Show the state of the whole system, and what happened in a window
+	//
+	// Without parameters, how everything is now. With `since`, also what ended within [`since`, `until`): times are moved outwards to full 5 minutes. It is told of the last 35 days, 7 at a time, and at most 10 s old.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /ops/stats (the `OpsStats` operationId).
-	OpsStatsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*OpsStatsResponse, error)
+	OpsStatsWithResponse(ctx context.Context, params *OpsStatsParams, reqEditors ...RequestEditorFn) (*OpsStatsResponse, error)
 
 	// LabelOverviewWithResponse Count messages by label
 	//
@@ -6313,13 +6495,15 @@ func (c *ClientWithResponses) OpsResumeReceiverWithResponse(ctx context.Context,
 	return ParseOpsResumeReceiverResponse(rsp)
 }
 
-// OpsStatsWithResponse Show the state of the whole system
+// OpsStatsWithResponse Show the state of the whole system, and what happened in a window
+//
+// Without parameters, how everything is now. With `since`, also what ended within [`since`, `until`): times are moved outwards to full 5 minutes. It is told of the last 35 days, 7 at a time, and at most 10 s old.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /ops/stats (the `OpsStats` operationId).
-func (c *ClientWithResponses) OpsStatsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*OpsStatsResponse, error) {
-	rsp, err := c.OpsStats(ctx, reqEditors...)
+func (c *ClientWithResponses) OpsStatsWithResponse(ctx context.Context, params *OpsStatsParams, reqEditors ...RequestEditorFn) (*OpsStatsResponse, error) {
+	rsp, err := c.OpsStats(ctx, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}

@@ -317,24 +317,33 @@ func needReason(cmd *cobra.Command, reason *string) {
 }
 
 func (a *app) opsStats() *cobra.Command {
-	return &cobra.Command{
-		Use: "stats", Short: "Show how many jobs there are, the queues and the workers", Args: noArgs,
+	var w windowFlags
+	cmd := &cobra.Command{
+		Use: "stats", Short: "Show how many jobs there are, the queues and the workers, and what happened in a window", Args: noArgs,
+		Example: `  exportctl ops stats --since 12h
+  exportctl ops stats --since 2026-11-25T18:00Z --until 2026-11-26T06:00Z --org org_1`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.service(true, fewTries)
 			if err != nil {
 				return err
 			}
-			r, err := c.OpsStatsWithResponse(cmd.Context())
+			r, err := c.OpsStatsWithResponse(cmd.Context(), w.params())
 			if err != nil {
 				return err
 			}
 			if a.asJSON {
 				return a.printJSON(r.Body)
 			}
+			if w.since != "" {
+				a.showWindow(r.JSON200.Window)
+				a.heading("Now")
+			}
 			a.showStats(r.JSON200)
 			return nil
 		},
 	}
+	w.add(cmd, "")
+	return cmd
 }
 
 // rescue says whether somebody does what is due; nothing where the service does not tell.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -168,6 +169,7 @@ func everyRoute(t *testing.T, s *e2etest.Stack) {
 	for _, path := range []string{"/ops/jobs", "/ops/stats", "/ops/receivers", "/ops/batches"} {
 		ops.Get(t, path, nil).Want(t, http.StatusOK)
 	}
+	ops.Get(t, "/ops/stats", url.Values{"since": {"1h"}}).Want(t, http.StatusOK)
 	for _, verb := range []string{"pause", "resume"} {
 		ops.Do(t, http.MethodPost, "/ops/queues/exports/"+verb, nil, reason()).Want(t, http.StatusOK)
 	}

@@ -46,6 +46,7 @@ type Store struct {
 	paused     map[jobs.Queue]jobs.Pause
 	dead       map[jobs.Queue]jobs.DeadLetters
 	alive      map[string]time.Time // until when, by worker
+	rollups    map[string]*jobs.Rollup
 }
 
 type placeDoc struct {
@@ -70,6 +71,7 @@ func NewStore(cfg Config) *Store {
 		events: map[string][]jobs.Event{}, callbacks: map[string]jobs.Callback{}, batches: map[string]jobs.Batch{}, places: map[placeDoc]jobs.Place{},
 		pointers: map[string]pointer{}, receivers: map[receiverKey]jobs.Receiver{}, division: jobs.Division{Partitions: 1, Workers: 1},
 		partitions: map[int]jobs.Partition{}, paused: map[jobs.Queue]jobs.Pause{}, dead: map[jobs.Queue]jobs.DeadLetters{}, alive: map[string]time.Time{},
+		rollups: map[string]*jobs.Rollup{},
 	}
 }
 
@@ -350,6 +352,14 @@ func (s *Store) Stats(ctx context.Context) (jobs.Stats, error) {
 		}
 		if j.State == jobs.Queued && st.OldestQueuedAt.IsZero() {
 			st.OldestQueuedAt = j.CreatedAt
+		}
+	}
+	for _, cb := range s.callbacks {
+		if cb.State != jobs.CallbackPending {
+			continue
+		}
+		if st.PendingCallbacks++; st.OldestPendingAt.IsZero() || cb.CreatedAt.Before(st.OldestPendingAt) {
+			st.OldestPendingAt = cb.CreatedAt
 		}
 	}
 	return st, nil

@@ -63,6 +63,7 @@ func (s *Store) keep(tx *jobs.Tx, was jobs.Job) {
 		s.wrote(placeDocKey(doc))
 	}
 	s.note(id, tx.Events)
+	s.count(tx.Tally)
 	if cb := tx.Callback; cb != nil {
 		s.callbacks[cb.ID] = *cb
 		s.wrote(callbackKey(cb.ID))
@@ -166,6 +167,7 @@ func (s *Store) UpdateCallback(_ context.Context, id, actor string, fn func(*job
 	}
 	s.callbacks[id] = *cb
 	s.note(cb.JobID, tx.Events)
+	s.count(jobs.TallyCallback(was.State, cb, tx.Now))
 	s.wrote(callbackKey(id))
 	return cb.Copy(), nil
 }

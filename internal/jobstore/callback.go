@@ -100,6 +100,7 @@ func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx
 		cb.Rev = jobs.NewToken()
 		batch := s.newWrites().Update(ref, fields(cb.Stored()), firestore.LastUpdateTime(doc.UpdateTime))
 		s.addEvents(batch, cb.JobID, tx.Events)
+		s.addTally(batch, jobs.TallyCallback(before, cb, tx.Now))
 		out = cb
 		return s.commit(ctx, batch, s.hasRev(ref, cb.Rev))
 	})

@@ -29,7 +29,7 @@ type change struct {
 }
 
 // maxGroup bounds the changes that are committed together, far below the 500 writes that a
-// commit may have: each takes at most five. A worker has 4 parts in flight by default.
+// commit may have: each takes at most seven. A worker has 4 parts in flight by default.
 const maxGroup = 32
 
 // errAborted is the end of a group of which the leader panicked.
@@ -122,6 +122,7 @@ type group struct {
 	created   []*jobs.Part
 	events    []jobs.Event
 	callbacks []*jobs.Callback
+	tallies   []*jobs.Tally
 }
 
 // step is a change as it was made, to be told of once it is committed.
@@ -190,6 +191,7 @@ func (g *group) keep(tx *jobs.Tx) {
 	g.steps = append(g.steps, made)
 	g.created = append(g.created, tx.NewParts...)
 	g.events = append(g.events, tx.Events...)
+	g.tallies = append(g.tallies, tx.Tally)
 	if tx.Callback != nil {
 		g.callbacks = append(g.callbacks, tx.Callback)
 	}

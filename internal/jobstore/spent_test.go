@@ -66,11 +66,11 @@ func TestDamagedSpent(t *testing.T) {
 			}
 		}
 		got, err := b.Get(t.Context(), id)
-		if err != nil || got.State != jobs.Running || got.Check(b.clock.now()) != nil {
+		if err != nil || got.State != jobs.Running || got.Check(b.clock.Now()) != nil {
 			t.Fatalf("%v: Get() = %+v, %v", value, got, err)
 		}
 		parts, err := b.Parts(t.Context(), j)
-		if err != nil || parts[0].Damage != "" || parts[0].Check(got, b.clock.now()) != nil {
+		if err != nil || parts[0].Damage != "" || parts[0].Check(got, b.clock.Now()) != nil {
 			t.Fatalf("%v: parts = %+v, %v", value, parts, err)
 		}
 		if s := got.SpentWith(parts); min(s.Wait, s.PartWait, s.Count, s.Scan, s.Encode, s.Upload) < 0 {

@@ -41,15 +41,16 @@ func (s *Store) Stats(ctx context.Context) (jobs.Stats, error) {
 		}
 		return err
 	})
-	g.Go(func() error {
-		docs, err := s.jobs().Where("state", "==", jobs.Queued).OrderBy("createdAt", firestore.Asc).Limit(1).Select("createdAt").Documents(gctx).GetAll()
-		if err != nil || len(docs) == 0 {
-			return classify(err)
-		}
-		at, _ := docs[0].DataAt("createdAt")
-		out.OldestQueuedAt, _ = at.(time.Time)
-		return nil
+	g.Go(func() (err error) {
+		out.OldestQueuedAt, err = s.oldest(gctx, s.jobs().Where("state", "==", jobs.Queued))
+		return err
 	})
+	pending := s.callbacks().Where("state", "==", jobs.CallbackPending)
+	g.Go(func() (err error) {
+		out.PendingCallbacks, err = s.count(gctx, pending.OrderBy("createdAt", firestore.Asc))
+		return err
+	})
+	g.Go(func() (err error) { out.OldestPendingAt, err = s.oldest(gctx, pending); return err })
 	g.Go(func() error {
 		docs, err := s.leases().Where("kind", "==", "dead").Limit(10).Documents(gctx).GetAll()
 		if err != nil {
@@ -83,4 +84,15 @@ func (s *Store) NoteDead(ctx context.Context, lane jobs.Queue, reason string) er
 		l.Kind, l.Count, l.Reason, l.At = "dead", l.Count+1, clip(reason), s.cfg.Now().UTC()
 		return true
 	})
+}
+
+// oldest is when the first of what a query gives was made, zero if it gives nothing.
+func (s *Store) oldest(ctx context.Context, q firestore.Query) (time.Time, error) {
+	docs, err := q.OrderBy("createdAt", firestore.Asc).Limit(1).Select("createdAt").Documents(ctx).GetAll()
+	if err != nil || len(docs) == 0 {
+		return time.Time{}, classify(err)
+	}
+	raw, _ := docs[0].DataAt("createdAt")
+	at, _ := raw.(time.Time)
+	return at, nil
 }

@@ -136,6 +136,9 @@ func (s *Store) applyTo(ctx context.Context, g *group, group []*change) (committ
 	for _, cb := range g.callbacks {
 		batch.Create(s.callbacks().Doc(cb.ID), cb.Stored())
 	}
+	for _, t := range g.tallies {
+		s.addTally(batch, t)
+	}
 	if updates == 0 || g.unread && jobWrite < 0 {
 		return false, nil
 	}

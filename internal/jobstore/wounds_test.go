@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -169,6 +170,11 @@ var wards = map[string]ward{
 		w.ids = []string{b.ID}
 		return w.client.Collection("ExportBatches").Doc(b.ID)
 	}, readBatch},
+	"ExportRollups": {telemetry.RollupDocument, func(w *wardRig) *firestore.DocumentRef {
+		id := w.submit(w.t, request("org1", 1)).Job.ID
+		w.update(w.t, id, func(tx *jobs.Tx) error { return tx.Cancel("no more") })
+		return w.rollup("org1")
+	}, readRollups},
 	"events": {telemetry.EventDocument, func(w *wardRig) *firestore.DocumentRef {
 		id := w.submit(w.t, request("org1", 1)).Job.ID
 		w.update(w.t, id, func(tx *jobs.Tx) error { return tx.Cancel("no more") })
@@ -183,6 +189,46 @@ var wards = map[string]ward{
 		}
 		return err
 	}},
+}
+
+// rollup gives the one document of an org.
+func (w *wardRig) rollup(org string) *firestore.DocumentRef {
+	w.t.Helper()
+	docs, err := w.client.Collection("ExportRollups").Documents(w.t.Context()).GetAll()
+	docs = slices.DeleteFunc(docs, func(d *firestore.DocumentSnapshot) bool { return d.Data()["orgId"] != org })
+	if err != nil || len(docs) != 1 {
+		w.t.Fatalf("%d rollups of %q, %v", len(docs), org, err)
+	}
+	return docs[0].Ref
+}
+
+// readRollups: a damaged rollup tells less and never what cannot be, hides no other, and no end waits for it.
+func readRollups(w *wardRig, wound localcloudtest.Wound) error {
+	if at := wound.Field + wound.What; !slices.Contains(w.ids, at) { // once: it may add to the very document, which is another then
+		w.ids = []string{at}
+		id := w.submit(w.t, request("org1", 2)).Job.ID
+		w.update(w.t, id, func(tx *jobs.Tx) error { return tx.Cancel("no more") })
+	}
+	hour := w.clock.Now().UTC().Truncate(time.Hour)
+	for _, org := range []string{"", "org1"} {
+		rs, err := w.Rollups(w.t.Context(), org, hour, hour.Add(time.Hour))
+		if err != nil || len(rs) > 1 || org == "" && len(rs) == 0 {
+			return fmt.Errorf("%d rollups of %q, %w", len(rs), org, err)
+		}
+		for _, r := range rs {
+			for slot, kinds := range r.Slots {
+				for kind, c := range kinds {
+					for name, n := range c {
+						if n < 0 || slot.Truncate(time.Hour) != hour || len(name) > 100 || kind != "" && !kind.Valid() {
+							return fmt.Errorf("%s %s of %s is %d", kind, name, slot, n)
+						}
+					}
+				}
+			}
+		}
+	}
+	_, _, err := w.TopRollups(w.t.Context(), hour)
+	return err
 }
 
 func readReceiver(w *wardRig, _ localcloudtest.Wound) error {

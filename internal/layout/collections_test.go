@@ -29,6 +29,7 @@ var damageCases = map[string][]string{
 	"ExportPlaces":              {"internal/jobstore TestWounds"},
 	"ExportBatches":             {"internal/jobstore TestWounds", "worker TestDamagedDocuments", "api TestDamagedDocuments"},
 	"ExportCallbackReceivers":   {"internal/jobstore TestWounds", "api TestDamagedDocuments"},
+	"ExportRollups":             {"internal/jobstore TestWounds"},
 	"ExportLeases":              {"internal/jobstore TestWounds", "worker TestDamagedDocuments"},
 	"ExportLeases role-":        {"internal/jobstore TestWounds"},
 	"ExportLeases worker-":      {"internal/jobstore TestWounds"},

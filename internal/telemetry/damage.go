@@ -25,12 +25,13 @@ const (
 	PlaceDocument       DocumentKind = "place"
 	ReceiverDocument    DocumentKind = "receiver"
 	KeyDocument         DocumentKind = "key"
+	RollupDocument      DocumentKind = "rollup"
 )
 
 // DocumentKinds lists them.
 var DocumentKinds = []DocumentKind{
 	JobDocument, PartDocument, EventDocument, CallbackDocument, BatchDocument, FingerprintDocument, IdempotencyDocument,
-	LeaseDocument, PlaceDocument, ReceiverDocument, KeyDocument,
+	LeaseDocument, PlaceDocument, ReceiverDocument, KeyDocument, RollupDocument,
 }
 
 // maxRemembered bounds the documents that are known to be damaged, at 8 bytes each; of more, the

@@ -30,6 +30,7 @@ type Store interface {
 	jobs.CallbackDesk
 	jobs.ControlStore
 	jobs.DeadLetterStore
+	jobs.RollupStore
 }
 
 // Config is what a store is to be opened with.
@@ -60,7 +61,7 @@ type storeCase struct {
 func StoreSuite(t *testing.T, open func(t *testing.T, c Config) Store) {
 	t.Helper()
 	n := 0
-	for _, group := range [][]storeCase{submitCases, txCases, placeCases, readCases, dueCases, callbackCases, batchCases, fleetCases} {
+	for _, group := range [][]storeCase{submitCases, txCases, placeCases, readCases, dueCases, callbackCases, batchCases, fleetCases, rollupCases} {
 		for _, c := range group {
 			n++
 			t.Run(c.name, func(t *testing.T) {
