@@ -61,23 +61,49 @@ func field(t *testing.T, key, method, target, format string, value func(int) str
 	}
 }
 
+const gateParams, windowParams = "workspaceId=ws1&mediumId=ch1&", "from=2026-06-01&to=2026-06-10&"
+
+// paramsOf are parameters that the routes of a dataset require, for key_one1.
+func paramsOf(d *dataset.Dataset) (params string) {
+	if d.Gate.VIP() {
+		params += gateParams
+	}
+	if d.Window != nil {
+		params += windowParams
+	}
+	return params
+}
+
 // edges lists the limits.
 func edges(t *testing.T, b *bench) (list []edge) {
 	add := func(e ...edge) { list = append(list, e...) }
 	query := func(key, target, name string, value func(int) string) func(int) *http.Request {
 		return func(n int) *http.Request { return request(t, key, "GET", target+name+"="+value(n)) }
 	}
-	const users, messages = "workspaceId=ws1&mediumId=ch1&", "workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-10&"
-	for _, target := range []string{"/vip-users?" + users, "/vip-messages?" + messages} {
-		add(between("limit", 1, 200, query("key_one1", target, "limit", number))...)
-	}
-	add(between("offset", 0, 1<<31-1, query("key_one1", "/vip-users?"+users, "offset", number))...)
-	for _, target := range []string{"/vip-users?", "/vip-users/export?"} {
-		add(between("birthdayMonth", 1, 12, query("key_one1", target+users, "birthdayMonth", number))...)
-	}
-	for _, target := range []string{"/vip-users?", "/vip-messages?from=2026-06-01&to=2026-06-10&", "/vip-labels/overview?from=2026-06-01&to=2026-06-10&", "/vip-users/export?", "/vip-messages/export?from=2026-06-01&to=2026-06-10&"} {
+	gate := func(target string) {
 		add(between("workspaceId", 1, 1500, query("key_one1", target+"mediumId=ch1&", "workspaceId", letters))...)
 		add(between("mediumId", 1, 1500, query("key_one1", target+"workspaceId=ws1&", "mediumId", letters))...)
+	}
+	gate("/vip-labels/overview?" + windowParams)
+	for _, d := range dataset.BuiltIn {
+		params := paramsOf(d)
+		add(between("limit", 1, 200, query("key_one1", "/"+d.Name+"?"+params, "limit", number))...)
+		if d.List.Cursor == "" {
+			add(between("offset", 0, 1<<31-1, query("key_one1", "/"+d.Name+"?"+params, "offset", number))...)
+		}
+		for _, target := range []string{"/" + d.Name + "?", "/" + d.Name + "/export?"} {
+			if d.Gate.VIP() {
+				gate(target + strings.TrimPrefix(params, gateParams))
+			}
+			for _, f := range d.Filters {
+				switch {
+				case f.Type == dataset.Number:
+					add(between(f.Param, f.Min, f.Max, query("key_one1", target+params, f.Param, number))...)
+				case f.Type == dataset.Text && len(f.Values) == 0:
+					add(between(f.Param, 1, 1500, query("key_one1", target+params, f.Param, letters))...)
+				}
+			}
+		}
 	}
 	add(between("workspaceId", 1, 1500, query("key_one1", "/channels?", "workspaceId", letters))...)
 	before := func(n int) string { // a cursor at a document with an id of n bytes, the longest that Firestore has
@@ -85,10 +111,7 @@ func edges(t *testing.T, b *bench) (list []edge) {
 			"from": time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), "to": time.Date(2026, 6, 11, 0, 0, 0, 0, time.UTC)})
 		return q.PageToken(vip.Position{Key: vip.TimeKey(noon), ID: letters(n)})
 	}
-	add(edge{what: "before", limit: 1500, refused: 422, says: "nextCursor", send: query("key_one1", "/vip-messages?"+messages, "before", before)})
-	for _, target := range []string{"/vip-messages?", "/vip-messages/export?"} {
-		add(between("label", 1, 1500, query("key_one1", target+messages, "label", letters))...)
-	}
+	add(edge{what: "before", limit: 1500, refused: 422, says: "nextCursor", send: query("key_one1", "/vip-messages?"+paramsOf(dataset.VIPMessages), "before", before)})
 	for key, target := range map[string]string{"key_one1": "/exports?", "key_ops1": "/ops/jobs?"} {
 		add(between("pageSize", 1, 100, query(key, target, "pageSize", number))...)
 		add(notEmpty("pageToken", query(key, target, "pageToken", letters)),
@@ -98,8 +121,8 @@ func edges(t *testing.T, b *bench) (list []edge) {
 	add(between("workspaceId", 1, 1500, query("key_ops1", "/ops/jobs?", "workspaceId", letters))...)
 	add(between("orgId", 1, 1500, query("key_admn", "/admin/keys?", "orgId", letters))...)
 
-	const messagesExport = "/vip-messages/export?workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-10"
-	for _, target := range []string{usersExport, messagesExport} {
+	for _, d := range dataset.BuiltIn {
+		target := "/" + d.Name + "/export?" + strings.TrimSuffix(paramsOf(d), "&")
 		key := func(n int) *http.Request { return request(t, "key_one1", "GET", target, "Idempotency-Key", letters(n)) }
 		callback := func(n int) *http.Request {
 			const url = "https://hooks.example.com/"

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"exportd/internal/apikey"
+	"exportd/internal/dataset"
 	"exportd/jobs"
 )
 
@@ -77,12 +78,13 @@ func TestRoles(t *testing.T) {
 						switch path {
 						case "/channels":
 							target += "?workspaceId=ws1"
-						case "/vip-users", "/vip-users/export":
-							target += "?workspaceId=ws1&mediumId=ch1"
-						case "/vip-messages", "/vip-messages/export", "/vip-labels/overview":
-							target += "?workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-02"
+						case "/vip-labels/overview":
+							target += "?" + gateParams + windowParams
 						case "/exports/{jobId}/events":
 							b.jobs.set(jobs.Job{ID: job.ID, Schema: jobs.SchemaVersion, OrgID: "org1", Kind: "vip-users", State: jobs.Canceled, CreatedAt: noon})
+						}
+						if d := dataset.BuiltIn.Get(strings.TrimSuffix(path[1:], "/export")); d != nil {
+							target += "?" + paramsOf(d)
 						}
 						body := ""
 						if method == http.MethodPost && !strings.HasSuffix(path, "/callback/test") {
