@@ -92,13 +92,31 @@ func (l level) state() string {
 	return fmt.Sprintf(`"key";r=%d;t=%d`, l.left, seconds(l.wait))
 }
 
-// network is what one IP limit is for: an IPv4 address, or an IPv6 /64, of which a
+// keep leaves a caller no more tokens than come in d.
+func (b *buckets) keep(caller string, now time.Time, d time.Duration) {
+	if l, ok := b.cache.GetIfPresent(caller); ok {
+		l.AllowN(now, max(0, int(l.TokensAt(now)-b.rate.PerSecond*d.Seconds())))
+	}
+}
+
+// networkOf is what one IP limit is for: an IPv4 address, or an IPv6 /64, of which a
 // single caller has all addresses.
-func network(addr netip.Addr) string {
+func networkOf(addr netip.Addr) netip.Prefix {
 	addr = addr.Unmap().WithZone("")
+	bits := addr.BitLen()
 	if addr.Is6() {
-		p, _ := addr.Prefix(64) // 64 is in range
+		bits = 64
+	}
+	p, _ := addr.Prefix(bits) // in range
+	return p
+}
+
+// network is the name of an address's network.
+func network(addr netip.Addr) string { return networkName(networkOf(addr)) }
+
+func networkName(p netip.Prefix) string {
+	if p.Addr().Is6() {
 		return p.String()
 	}
-	return addr.String()
+	return p.Addr().String()
 }

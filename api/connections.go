@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"exportd/internal/synfilter"
 )
 
 const (
@@ -39,15 +41,16 @@ const (
 // connections accepts connections within bounds: before a request there is nobody but an
 // address to hold to account. Of the places an address alone gets three sevenths (see
 // places), and it opens connections no faster than it may make requests. What is refused is
-// reset: nothing of it is read, and nothing outlives Accept. What that costs beside serving a request
-// was not measured by itself. Proxies that are trusted stand for many callers and have only the bound
-// of all; their callers are limited by request.
+// reset: nothing of it is read, and nothing outlives Accept; whoever is too fast is kept out for a while
+// (see bars). Proxies that are trusted stand for many callers and have only the bound of all; their callers
+// are limited by request.
 //
 // Idle connections give way where there is no place.
 type connections struct {
 	net.Listener
 	places  *places
 	opens   *buckets // nil: no limit
+	bars    *bars
 	proxies []netip.Prefix
 	now     func() time.Time
 	cut     *prometheus.CounterVec
@@ -89,6 +92,7 @@ func (cs *connections) admit(c net.Conn) (_ net.Conn, why string) {
 	if within(addr, cs.proxies) {
 		take = cs.places.takeAny
 	} else if cs.opens != nil && !cs.opens.take(owner, cs.now()).ok {
+		cs.bars.strike(networkOf(addr))
 		return nil, cutRate
 	}
 	leave, refused := take(owner, owner)
@@ -241,7 +245,19 @@ func isKnown(r *http.Request) {
 
 // connections bounds a listener.
 func (s *Server) connections(l net.Listener) *connections {
-	return &connections{Listener: l, places: s.connected, opens: s.opened, proxies: s.proxies, now: s.now, cut: s.metrics.cut}
+	b := &bars{opens: s.opened, now: s.now, log: s.log, number: s.metrics.barred, bars: map[netip.Prefix]*bar{}}
+	if filter, err := synfilter.New(l); err == nil {
+		b.set = filter.Set
+	}
+	return &connections{Listener: l, places: s.connected, opens: s.opened, bars: b, proxies: s.proxies, now: s.now, cut: s.metrics.cut}
+}
+
+// Listen gives a listener for Serve. It does not speak Multipath TCP, which Go's listeners do otherwise: what
+// joins a connection is a connection that nobody counts, and sockets of that kind take no filter.
+func Listen(ctx context.Context, addr string) (net.Listener, error) {
+	var c net.ListenConfig
+	c.SetMultipathTCP(false)
+	return c.Listen(ctx, "tcp", addr)
 }
 
 // openRate is how fast an address may open connections: as fast as it may make requests, and at

@@ -246,6 +246,7 @@ type metrics struct {
 	unlogged prometheus.Counter
 	waiting  prometheus.Gauge
 	cut      *prometheus.CounterVec
+	barred   prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -266,9 +267,12 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		cut: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "exportd_http_connections_cut_total", Help: "Connections refused or cut: full, address (its share), rate (of its address), idle (made room), unwhole (requests without end).",
 		}, []string{"reason"}),
+		barred: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "exportd_http_barred_networks", Help: "Networks whose attempts to connect are mostly dropped by the kernel, as they opened connections too fast.",
+		}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "exportd_http_waits", Help: "Requests held until a job ends."}),
 	}
-	for _, c := range []prometheus.Collector{m.duration, m.active, m.unlogged, m.waiting, m.cut} {
+	for _, c := range []prometheus.Collector{m.duration, m.active, m.unlogged, m.waiting, m.cut, m.barred} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

@@ -319,6 +319,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("make error log: %w", err)
 	}
 	bounded := s.connections(l)
+	defer bounded.bars.end()
 	h := s.httpServer(errorLog)
 	h.ConnState, h.ConnContext = bounded.state, inContext
 	failed := make(chan error, 1)

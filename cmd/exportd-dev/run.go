@@ -61,7 +61,7 @@ func run(ctx context.Context, env command.Environment, flags runFlags) (err erro
 		return config.Faults{err.Error()}
 	}
 	// The port first: a taken one is the likeliest fault and must leave no trace.
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	l, err := api.Listen(ctx, addr)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", addr, err)
 	}

@@ -5,12 +5,12 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"exportd/api"
 	"exportd/deployments"
 	"exportd/internal/command"
 	"exportd/internal/config"
@@ -57,7 +57,7 @@ func apiCommand(env command.Environment) *cobra.Command {
 		Use: "api", Short: "Answer the HTTP API", Args: command.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withClients(cmd, env, func(cfg config.Config, c *service.Clients, log *zap.Logger) error {
-				l, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", cfg.Addr)
+				l, err := api.Listen(cmd.Context(), cfg.Addr)
 				if err != nil {
 					return fmt.Errorf("listen on EXPORTD_ADDR=%s: %w", cfg.Addr, err)
 				}

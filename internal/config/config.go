@@ -121,7 +121,7 @@ func Settings() []Setting {
 		{"EXPORTD_MAX_BYTES", "0", "most bytes of a file; 0 is no limit", number(func(c *Config) *int64 { return &c.MaxBytes }, 0, 5<<40)},
 		{"EXPORTD_ORG_RUNNING_JOBS", "5", "jobs of one org that run at a time, others wait; 0 is no limit", number(func(c *Config) *int { return &c.RunningJobs }, 0, 10_000)},
 		{"EXPORTD_ORG_QUEUED_JOBS", "100", "jobs of one org that may wait, more get 429; 0 is no limit", number(func(c *Config) *int { return &c.Queued }, 0, 100_000)},
-		{"EXPORTD_RATE_IP_PER_SECOND", "600", "requests a second of one address, before authentication, in each process; 0 is no limit", number(func(c *Config) *int { return &c.RateIP }, 0, 1_000_000)},
+		{"EXPORTD_RATE_IP_PER_SECOND", "600", "requests a second of one address, before authentication, and connections that it opens (at once as many as it may hold; then most of its attempts are dropped for 15 s, and longer where it goes on), in each process; trusted proxies open as many as they like; 0 is no limit", number(func(c *Config) *int { return &c.RateIP }, 0, 1_000_000)},
 		{"EXPORTD_RATE_IP_BURST", "0", "requests of one address at once; 0 is two seconds' worth", number(func(c *Config) *int { return &c.RateIPBurst }, 0, 10_000_000)},
 		{"EXPORTD_RATE_KEY_PER_SECOND", "300", "requests a second of one key, in each process; 0 is no limit", number(func(c *Config) *int { return &c.RateKey }, 0, 1_000_000)},
 		{"EXPORTD_RATE_KEY_BURST", "0", "requests of one key at once; 0 is two seconds' worth", number(func(c *Config) *int { return &c.RateKeyBurst }, 0, 10_000_000)},

@@ -83,6 +83,7 @@ func signedAs(target, key string) string {
 // scheduler.
 type flooding struct {
 	Kind, Addr, Known string
+	From              string // its own address
 	For               time.Duration
 }
 
@@ -104,7 +105,7 @@ func floodingMain(raw string) int {
 		end := time.Now().Add(f.For)
 		tallies := make([]map[int]int, floodConns)
 		for i := range tallies {
-			wg.Go(func() { tallies[i] = flood(f.Addr, f.Known, kind.half, kind.write, end) })
+			wg.Go(func() { tallies[i] = f.flood(kind.half, kind.write, end) })
 		}
 		wg.Wait()
 		for _, tally := range tallies {
@@ -142,23 +143,21 @@ func statuses(t *testing.T, p *e2etest.Process) (tally map[int]int) {
 	return tally
 }
 
-// stranger dials from an address that is not the caller's: each has a limit of its own.
-var stranger = net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
-
 // flood writes requests on a connection, and on new ones where it is closed, and counts answers by
 // status; 0 is a connection that was closed, -1 one that was refused.
-func flood(addr, known string, half bool, write func(io.Writer, string) error, end time.Time) map[int]int {
+func (f flooding) flood(half bool, write func(io.Writer, string) error, end time.Time) map[int]int {
 	statuses := map[int]int{}
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(f.From)}, Deadline: end}
 	for time.Now().Before(end) {
-		c, err := stranger.Dial("tcp", addr)
+		c, err := from.Dial("tcp", f.Addr)
 		if err != nil {
-			statuses[-1]++ // reset before it had begun
+			statuses[-1]++ // reset before it had begun, or dropped until the end
 			continue
 		}
 		_ = c.SetDeadline(end.Add(5 * time.Second))
 		answers := bufio.NewReader(c)
 		for time.Now().Before(end) {
-			if err := write(c, known); err != nil {
+			if err := write(c, f.Known); err != nil {
 				break
 			}
 			if half {
