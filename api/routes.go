@@ -150,8 +150,10 @@ func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 	head, cancel := begin(c)
 	defer cancel()
 	a := &admission{request: apikey.RequestOf(c.Request, body), scopes: r.scopes, client: observe(c).client}
+	begun := time.Now()
 	caller, err := s.verifier.Verify(head, a.request, arrived)
 	if err != nil {
+		s.evenOut(head, begun, err)
 		return err
 	}
 	o := observe(c)

@@ -2,9 +2,11 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -31,7 +33,7 @@ func (s *Server) throttleIP(c *gin.Context) {
 		return
 	}
 	if l := s.byIP.take(network(o.client), s.now()); !l.ok {
-		s.hold(c.Request.Context())
+		s.hold(c.Request.Context(), &s.held, heldFor)
 		writeError(c, tooMany(l))
 	}
 }
@@ -53,23 +55,32 @@ func (s *Server) throttleKey(c *gin.Context, caller *apikey.Key) error {
 
 // heldFor is how long a refusal to an address is held back: whoever asks on without heed on few
 // connections then gets four answers a second on each, and costs as little. heldAtOnce bounds those
-// that are held, since each has a connection, which might be one of a proxy's; others go at once.
+// that are held, since each has a connection, which might be one of a proxy's, and a body; others go at once.
 const (
 	heldFor    = 250 * time.Millisecond
 	heldAtOnce = 256
 )
 
-func (s *Server) hold(ctx context.Context) {
-	defer s.held.Add(-1)
-	if s.held.Add(1) > heldAtOnce {
+// hold waits, unless as many as may do so already.
+func (s *Server) hold(ctx context.Context, held *atomic.Int64, d time.Duration) {
+	defer held.Add(-1)
+	if held.Add(1) > heldAtOnce {
 		return
 	}
-	timer := time.NewTimer(heldFor)
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
 	case <-s.draining.Done():
+	}
+}
+
+// evenOut has a refusal that depends on what is known of a key wait until it takes as long as others do. Of
+// those that find one step over, all wait for the next.
+func (s *Server) evenOut(ctx context.Context, begun time.Time, err error) {
+	if refused, ok := errors.AsType[*apikey.RefusedError](err); ok && refused.OfKey && s.refuseEvery > 0 {
+		s.hold(ctx, &s.evened, s.refuseEvery-time.Since(begun)%s.refuseEvery)
 	}
 }
 

@@ -68,6 +68,8 @@ type Proved interface {
 // nothing that they gave.
 type RefusedError struct {
 	message string
+	// OfKey says that it depends on what is known of the key: that must show in nothing, its time included.
+	OfKey bool
 	// Cause is for the log, and nil but for a key's record that makes no sense.
 	Cause error
 }
@@ -164,7 +166,7 @@ func (v Verifier) signer(ctx context.Context, c credentials, now time.Time) (*Ke
 		return nil, fmt.Errorf("look up API key: %w", err)
 	}
 	if !c.signedBy(key, now) {
-		return nil, &RefusedError{message: textRefused, Cause: cause}
+		return nil, &RefusedError{message: textRefused, OfKey: true, Cause: cause}
 	}
 	if v.Proved != nil {
 		v.Proved.Prove(key)
