@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"exportd/internal/apikey"
+	"exportd/jobs"
 )
 
 const step = 50 * time.Millisecond
@@ -85,6 +86,29 @@ func TestRefusalsWaitWithinABound(t *testing.T) {
 			if d := <-took; d != step {
 				t.Errorf("one waits %s, want %s", d, step)
 			}
+		}
+	})
+}
+
+// What cannot be told now is no refusal: it is 503 at once, on every route, to a caller that waits for it.
+func TestOutageDoesNotWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(c *Config) {
+			c.RefuseEvery = step
+			c.Keys = func(context.Context, string) (*apikey.Key, error) { return nil, jobs.ErrUnavailable }
+		})
+		begun := time.Now()
+		for _, r := range b.routes() {
+			if r.scopes == nil {
+				continue
+			}
+			if w := b.do(request(t, "key_one1", r.method, pathOf(r))); w.Code != http.StatusServiceUnavailable {
+				t.Errorf("%s %s = %d, want 503", r.method, r.path, w.Code)
+			}
+		}
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("took %s", took)
 		}
 	})
 }
