@@ -8,7 +8,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"exportd/internal/tracing"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
@@ -239,8 +238,7 @@ func (p *Pool) deliver(ctx, crowd context.Context, cb *jobs.Callback, lease jobs
 
 // send makes a try, and says by what its line leads to its trace.
 func (p *Pool) send(ctx, crowd context.Context, cb *jobs.Callback, trace string, d webhook.Delivery) (webhook.Attempt, []zap.Field) {
-	ctx, span := p.resume(ctx, "process callbacks", trace, claimTimes{},
-		append(tracing.Messaging(string(jobs.QueueCallbacks)), tracing.Job(cb.JobID), tracing.Org(cb.OrgID), tracing.Attempt(cb.Attempt))...)
+	ctx, span := p.resumeCallback(ctx, cb, trace)
 	defer span.End()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

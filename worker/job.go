@@ -103,9 +103,11 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 		})
 		return err
 	})
-	both.Go(func() (err error) {
-		part, err = p.Exporter.Write(work, export.Spec{Job: j.At(plan.Snapshot), Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, progress)
-		return err
+	both.Go(func() error {
+		return caught(func() (err error) {
+			part, err = p.Exporter.Write(work, export.Spec{Job: j.At(plan.Snapshot), Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, progress)
+			return err
+		})
 	})
 	if err := both.Wait(); err != nil {
 		if part.Object != "" { // whole, but nobody's

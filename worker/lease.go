@@ -34,7 +34,7 @@ func (p *Pool) underLease(ctx context.Context, progress *export.Progress, calm b
 	done := make(chan struct{})
 	var beat sync.WaitGroup
 	beat.Go(func() { p.heartbeat(ctx, cancel, done, progress, calm, renew) })
-	err := fn(ctx)
+	err := caught(func() error { return fn(ctx) })
 	close(done)
 	beat.Wait()
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -53,5 +54,10 @@ func (p *Pool) logAttempt(ctx context.Context, j *jobs.Job, part int, begun time
 		p.Log.Info("attempt interrupted", fields...)
 		return
 	}
-	p.Log.Warn("attempt failed", append(fields, zap.String("code", string(f.Code)))...)
+	fields = append(fields, zap.String("code", string(f.Code)))
+	if fault, ok := errors.AsType[*panicError](err); ok {
+		p.Log.Error("attempt failed", append(fields, telemetry.StackTrace(fault.value, fault.stack))...)
+		return
+	}
+	p.Log.Warn("attempt failed", fields...)
 }

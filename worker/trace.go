@@ -10,7 +10,7 @@ import (
 
 // tracedParts is of how many parts of a job the steps are traced, at most: those of a thousand would make
 // a trace of 6,000 spans, which nobody reads and some collectors cut. Of the others there is a span only
-// when they fail.
+// when they fail, and of those no more a second than a process may begin traces: all may fail, several times.
 const tracedParts = 64
 
 // tracesPart picks the parts that are traced, evenly: the same on each worker and at each attempt.
@@ -66,15 +66,30 @@ func jobAttrs(lane jobs.Queue, j *jobs.Job) []tracing.Attr {
 
 // resumeJob begins the span of an attempt at a job.
 func (p *Pool) resumeJob(ctx context.Context, name string, j *jobs.Job, c claimTimes) (context.Context, *tracing.Span) {
+	if p.Tracer == nil {
+		return ctx, nil
+	}
 	return p.resume(ctx, name, j.Trace, c, jobAttrs(jobs.QueueExports, j)...)
 }
 
 // resumePart begins the span of an attempt at a part, if that is traced.
 func (p *Pool) resumePart(ctx context.Context, j *jobs.Job, part *jobs.Part, c claimTimes) (context.Context, *tracing.Span) {
+	if p.Tracer == nil {
+		return ctx, nil
+	}
 	if !tracesPart(j, part.Index) {
 		return tracing.Without(ctx), nil
 	}
 	return p.resume(ctx, "process parts", j.Trace, c, append(jobAttrs(jobs.QueueParts, j), tracing.Part(part.Index), tracing.Rows(part.Rows))...)
+}
+
+// resumeCallback begins the span of a try at a callback.
+func (p *Pool) resumeCallback(ctx context.Context, cb *jobs.Callback, trace string) (context.Context, *tracing.Span) {
+	if p.Tracer == nil {
+		return ctx, nil
+	}
+	return p.resume(ctx, "process callbacks", trace, claimTimes{},
+		append(tracing.Messaging(string(jobs.QueueCallbacks)), tracing.Job(cb.JobID), tracing.Org(cb.OrgID), tracing.Attempt(cb.Attempt))...)
 }
 
 // rerunIn runs a job of a batch again, which begins another trace.
@@ -96,6 +111,9 @@ func (p *Pool) rerunIn(ctx context.Context, b *jobs.Batch, j *jobs.Job) error {
 
 // traceEnd says in the span of ctx how an attempt ended. A part that failed, and had none, gets one.
 func (p *Pool) traceEnd(ctx context.Context, j *jobs.Job, part int, begun time.Time, err error) {
+	if p.Tracer == nil {
+		return
+	}
 	span := tracing.From(ctx)
 	if part < 0 {
 		span.Set(tracing.State(string(j.State)), tracing.Rows(j.RowsDone), tracing.Bytes(j.BytesDone))
@@ -108,7 +126,7 @@ func (p *Pool) traceEnd(ctx context.Context, j *jobs.Job, part int, begun time.T
 	}
 	code := string(jobs.AsFailure(err).Code)
 	if span == nil && part >= 0 {
-		_, span = p.Tracer.Resume(ctx, j.Trace, tracing.Step{
+		_, span = p.Tracer.ResumeSome(ctx, j.Trace, tracing.Step{
 			Name: "process parts", Kind: tracing.Consumer, At: begun, Attrs: append(jobAttrs(jobs.QueueParts, j), tracing.Part(part), tracing.Worker(p.ID)),
 		})
 		defer span.End()

@@ -44,6 +44,9 @@ func (w *stopwatch) scan(ctx context.Context, fn func(waited *time.Duration) err
 	err := fn(&w.waited)
 	w.note()
 	w.scanned = time.Now()
+	if tracing.From(ctx) == nil {
+		return err
+	}
 	for name, busy := range map[string]time.Duration{"scan": w.waited, "encode": time.Duration(w.progress.Encoding.Load())} {
 		tracing.Past(ctx, tracing.Step{Name: name, At: w.began, Attrs: []tracing.Attr{tracing.Busy(busy)}}, w.scanned)
 	}
@@ -65,7 +68,7 @@ func (w *stopwatch) note() {
 // uploaded notes the upload, which has ended, and with it the write.
 func (w *stopwatch) uploaded(ctx context.Context) {
 	w.progress.since.Store(0)
-	if w.sending.IsZero() {
+	if w.sending.IsZero() || tracing.From(ctx) == nil {
 		return
 	}
 	tracing.Past(ctx, tracing.Step{Name: "upload", At: w.sending, Attrs: []tracing.Attr{

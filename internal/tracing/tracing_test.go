@@ -252,3 +252,20 @@ func TestDetached(t *testing.T) {
 	span.End()
 	tracer.Close()
 }
+
+// TestResumeSome: of what there may be very many of in one trace, some are told of.
+func TestResumeSome(t *testing.T) {
+	c := tracingtest.Start(t)
+	tracer, _ := open(t, c.Env()...)
+	begun := time.Now()
+	const all = 500
+	for range all {
+		_, span := tracer.ResumeSome(t.Context(), whole, tracing.Step{Name: "failed"})
+		span.End()
+	}
+	most := 40 + 20*(int(time.Since(begun).Seconds())+1) // as sampler.go has it
+	tracer.Close()
+	if n := len(c.Spans()); n < 40 || n > most {
+		t.Errorf("%d of %d spans are made, want %d at most", n, all, most)
+	}
+}
