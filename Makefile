@@ -42,11 +42,14 @@ libreoffice: ## Open exports in LibreOffice with each separator, and count formu
 
 check: format vet lint verify deployments test postgres libreoffice ## What CI runs: format, vet, staticcheck, verify, tests
 
-# What is said of images, manifests and releases has a module of its own: what it needs is in no program.
-deployments: ## Check deployments/: manifests, and what builds images and releases
-	cd deployments/tools && $(GO) vet -tags $(TAGS),release ./... && $(GO) test -tags $(TAGS) -count=1 ./...
+operations: ## Run the pages of deployments/operations from top to bottom against the embedded cloud
+	$(GO) test -tags $(TAGS),operations -count=1 -v -run '^TestOperations$$' ./internal/e2e
 
-RELEASE = cd deployments/tools && $(GO) run ./release -root ../.. -version=$(VERSION) -commit=$(COMMIT) -out ../../$(BIN)/$(1)
+# -mod=mod: go.mod there follows the one here. What is said of images, manifests and releases has a module of its own: what it needs is in no program.
+deployments: ## Check deployments/: manifests, and what builds images and releases
+	cd deployments/tools && $(GO) vet -mod=mod -tags $(TAGS),release ./... && $(GO) test -mod=mod -tags $(TAGS) -count=1 ./...
+
+RELEASE = cd deployments/tools && $(GO) run -mod=mod ./release -root ../.. -version=$(VERSION) -commit=$(COMMIT) -out ../../$(BIN)/$(1)
 
 image: ## Build the container image for linux/amd64 and linux/arm64 into bin/image-VERSION; PUSH=REGISTRY/NAME:TAG pushes it
 	$(call RELEASE,image-$(VERSION)) -image $(if $(PUSH),-push $(PUSH))
@@ -110,4 +113,4 @@ PICTURES  = $(if $(SCREENSHOTS),npm ci --prefix internal/e2e/testdata/dashboard 
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test bench postgres libreoffice chromium check deployments image image-demo image-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
+.PHONY: help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test release format vet lint generate verify chaos damage flood simulate telemetry alerts

@@ -236,3 +236,13 @@ variable "protect" {
   type        = bool
   default     = true
 }
+
+variable "runbooks" {
+  description = "What the paths of runbooks in alerts follow: where this repository can be read, with a slash at its end, as https://git.example.com/exportd/blob/main/. Alerts need metrics in Managed Service for Prometheus; null makes none."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.runbooks == null || can(regex("^https://.+/$", var.runbooks))
+    error_message = "runbooks begins with https:// and ends with a slash, or is null."
+  }
+}

@@ -21,6 +21,7 @@ run "everything" {
     billing_account  = "012345-6789AB-CDEF01"
     blocked_networks = ["192.0.2.0/24"]
     settings         = { EXPORTD_WAIT_SECONDS = "20" }
+    runbooks         = "https://git.example.com/exportd/blob/main/"
   }
 }
 
@@ -50,7 +51,7 @@ run "wrong" {
   expect_failures = [
     var.project_id, var.region, var.image, var.platform, var.domain, var.console_members, var.workers, var.api_min_instances,
     var.api_max_instances, var.file_days, var.blocked_networks, var.notification_email, var.billing_account, var.monthly_budget,
-    var.rate_per_address, var.settings,
+    var.rate_per_address, var.settings, var.runbooks,
   ]
   variables {
     project_id         = "My Project"
@@ -68,6 +69,7 @@ run "wrong" {
     billing_account    = "mine"
     monthly_budget     = 0
     rate_per_address   = 1
+    runbooks           = "deployments/runbooks"
     settings           = { WAIT_SECONDS = "20" }
   }
 }
