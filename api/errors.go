@@ -33,7 +33,7 @@ var errorTable = []struct {
 	{jobs.ErrInvalid, http.StatusConflict, "the record is damaged: what it is about has ended or is about to; request the export again"},
 	{jobs.ErrUnavailable, http.StatusServiceUnavailable, textUnavailable},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, textUnavailable},
-	{context.Canceled, statusClientGone, "request canceled"},
+	{context.Canceled, http.StatusServiceUnavailable, textUnavailable}, // not by the caller: see writeError
 }
 
 const (
@@ -58,6 +58,9 @@ type problem struct {
 
 func (p *problem) Error() string { return p.message }
 func (p *problem) Unwrap() error { return p.cause }
+
+// errClientGone is the answer that nobody reads.
+var errClientGone = &problem{status: statusClientGone, message: "request canceled"}
 
 func refuse(status int, message string) error { return &problem{status: status, message: message} }
 
@@ -110,7 +113,7 @@ func writeError(c *gin.Context, err error) {
 	p := answerTo(err)
 	// A panic is written when the route's own contexts have ended.
 	if _, panicked := errors.AsType[*panicError](err); !panicked && p.status >= http.StatusInternalServerError && errors.Is(c.Request.Context().Err(), context.Canceled) {
-		p = answerTo(context.Canceled) // what failed by it says so in many ways, gRPC in one of its own
+		p = errClientGone // what failed by it says so in many ways, gRPC in one of its own
 	}
 	observe(c).cause = p.cause
 	if p.retryAfter > 0 {

@@ -298,7 +298,7 @@ type hangingUp struct {
 
 func (h *hangingUp) GetOf(context.Context, string, string) (*jobs.Job, error) {
 	h.hangUp()
-	return nil, status.Error(codes.Canceled, "context canceled")
+	return nil, fmt.Errorf("%w: %w", jobs.ErrUnavailable, status.Error(codes.Canceled, "context canceled"))
 }
 
 // What gRPC says of a caller that hung up is no fault of the service's, which would wake somebody.
@@ -308,8 +308,13 @@ func TestHangUpIsNoFault(t *testing.T) {
 	b := newBench(t, func(c *Config) { store.fakeJobs, c.Jobs = c.Jobs.(*fakeJobs), store })
 	r := request(t, "key_one1", http.MethodGet, "/exports/aaaaaaaaaaaaaaaaaaaaaaaaaa")
 	ctx, cancel := context.WithCancel(r.Context())
+	store.hangUp = func() {}
+	if w := b.do(r); w.Code != http.StatusServiceUnavailable { // who is there is told
+		t.Errorf("a caller who waits is answered %d: %s", w.Code, w.Body)
+	}
 	store.hangUp = cancel
-	if w := b.do(r.WithContext(ctx)); w.Code != statusClientGone || strings.Contains(b.log.String(), `"severity":"ERROR"`) {
+	b.log.Reset()
+	if w := b.do(request(t, "key_one1", http.MethodGet, "/exports/aaaaaaaaaaaaaaaaaaaaaaaaaa").WithContext(ctx)); w.Code != statusClientGone || strings.Contains(b.log.String(), `"severity":"ERROR"`) {
 		t.Errorf("answer %d, log %s, want status %d and no error", w.Code, b.log, statusClientGone)
 	}
 }

@@ -105,6 +105,9 @@ func (s *Store) applyTo(ctx context.Context, g *group, group []*change) (committ
 		if c.job, c.err = g.add(ctx, s, c); c.err != nil && g.unread {
 			return false, nil
 		}
+		if c.err != nil && ctx.Err() != nil {
+			return false, c.err // of the leader's leaving, which is none of the others'
+		}
 	}
 	rev := jobs.NewToken()
 	batch, updates := s.newWrites(), 0
