@@ -272,6 +272,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "exportd_http_waits", Help: "Requests held until a job ends."}),
 	}
+	for _, why := range []string{cutFull, cutAddress, cutRate, cutIdle, cutUnwhole} { // the first one is an increase
+		m.cut.WithLabelValues(why)
+	}
 	for _, c := range []prometheus.Collector{m.duration, m.active, m.unlogged, m.waiting, m.cut, m.barred} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)

@@ -31,6 +31,12 @@ type prometheus struct{ url string }
 // startPrometheus starts the one of Debian's package, or whatever is on PATH.
 func startPrometheus(t *testing.T, targets ...string) *prometheus {
 	t.Helper()
+	return startPrometheusWith(t, "", targets...)
+}
+
+// startPrometheusWith has more lines in its configuration.
+func startPrometheusWith(t *testing.T, more string, targets ...string) *prometheus {
+	t.Helper()
 	program, err := exec.LookPath("prometheus")
 	if err != nil {
 		machinetest.Lacks(t, "prometheus")
@@ -44,7 +50,7 @@ func startPrometheus(t *testing.T, targets ...string) *prometheus {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "prometheus.yml")
 	quoted, _ := json.Marshal(targets)
-	body := "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs: [{job_name: exportd, static_configs: [{targets: " + string(quoted) + "}]}]\n"
+	body := more + "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\nscrape_configs: [{job_name: exportd, static_configs: [{targets: " + string(quoted) + "}]}]\n"
 	if err := os.WriteFile(config, []byte(body), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -241,6 +247,7 @@ func TestTelemetry(t *testing.T) {
 	checkOne(t, s, workers)
 	checkCost(t, prom, hosts, total, one)
 	checkMonitoring(t, prom.names(t))
+	showDashboard(t, prom, doc.first, "telemetry")
 }
 
 // checkOne: an ended job says where its time went, and one request id leads from the API's line of a
@@ -310,7 +317,8 @@ func checkCost(t *testing.T, prom *prometheus, hosts e2etest.Hosts, rows float64
 	}
 }
 
-// checkMonitoring: each metric that the rules and the dashboard name is one that was scraped.
+// checkMonitoring: each metric that the rules and the dashboard name is one that was scraped, and
+// deployments/monitoring/README.md says of each of exportd's where it is shown.
 func checkMonitoring(t *testing.T, scraped []string) {
 	t.Helper()
 	for _, file := range []string{"alerts.yaml", "dashboard.json"} {
@@ -322,6 +330,18 @@ func checkMonitoring(t *testing.T, scraped []string) {
 			if !slices.Contains(scraped, name) {
 				t.Errorf("%s names %s, which no process has", file, name)
 			}
+		}
+	}
+	body, err := os.ReadFile("../../deployments/monitoring/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range scraped {
+		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+			name = strings.TrimSuffix(name, suffix)
+		}
+		if strings.HasPrefix(name, "exportd_") && !strings.Contains(string(body), "`"+name) {
+			t.Errorf("deployments/monitoring/README.md does not say where %s is shown", name)
 		}
 	}
 }
