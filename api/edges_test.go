@@ -118,6 +118,7 @@ func edges(t *testing.T, b *bench) (list []edge) {
 			edge{what: "pageToken", limit: 512, send: query(key, target, "pageToken", letters), refused: 422, says: "nextPageToken of the page before"})
 	}
 	add(between("orgId", 1, 1500, query("key_ops1", "/ops/jobs?", "orgId", letters))...)
+	add(between("orgId", 1, 1500, query("key_ops1", "/ops/stats?since=1h&", "orgId", letters))...)
 	add(between("workspaceId", 1, 1500, query("key_ops1", "/ops/jobs?", "workspaceId", letters))...)
 	add(between("orgId", 1, 1500, query("key_admn", "/admin/keys?", "orgId", letters))...)
 
