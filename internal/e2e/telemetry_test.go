@@ -213,7 +213,8 @@ func TestTelemetry(t *testing.T) {
 	if v := one("How long do jobs wait, on average?", `sum(exportd_job_queued_seconds_sum) / sum(exportd_job_queued_seconds_count)`); !near(v, doc.waited.Seconds()/n, .01) {
 		t.Errorf("jobs wait for %v s, by their documents %v", v, doc.waited.Seconds()/n)
 	}
-	if v := one("And the slowest of a hundred?", `histogram_quantile(0.99, sum by (le) (exportd_job_queued_seconds_bucket))`); v > 2.5*doc.longestWaited.Seconds() || v < .2*doc.longestWaited.Seconds() {
+	// A quantile is anywhere in its bucket, and after that of up to 60 s comes that of up to 300.
+	if v := one("And the slowest of a hundred?", `histogram_quantile(0.99, sum by (le) (exportd_job_queued_seconds_bucket))`); v > 5*doc.longestWaited.Seconds() || v < .2*doc.longestWaited.Seconds() {
 		t.Errorf("p99 is %v s, the longest by the documents %v", v, doc.longestWaited.Seconds())
 	}
 	if v := one("How long do they run?", `sum(exportd_job_running_seconds_sum) / sum(exportd_job_running_seconds_count)`); !near(v, doc.ran.Seconds()/n, .01) {
@@ -241,7 +242,7 @@ func TestTelemetry(t *testing.T) {
 	const steps = `sum by (step) (exportd_step_seconds_total)`
 	spent := prom.ask(t, steps, "step")
 	t.Logf("Where does their time go?\n\t%s\n\t%v", steps, spent)
-	if spent["count"] <= 0 || spent["read"] <= 0 || spent["upload"] <= 0 || spent["compose"] <= 0 {
+	if spent["count"] <= 0 || spent["scan"] <= 0 || spent["encode"] <= 0 || spent["upload"] <= 0 || spent["compose"] <= 0 {
 		t.Errorf("time is spent on %v", spent)
 	}
 	checkOne(t, s, workers)
