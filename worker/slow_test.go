@@ -99,6 +99,8 @@ func TestSlowAtLoad(t *testing.T) {
 		if longest < 20*time.Second || longest > time.Minute {
 			t.Errorf("the longest wait was %s: that is no load", longest)
 		}
+		stop() // a line is written after its job has ended
+		workers.Wait()
 		marked := lines.FilterField(zap.Bool("slow", true)).All()
 		if len(marked) != 2 || marked[0].ContextMap()["org_id"] != "slow" || marked[1].ContextMap()["org_id"] != "slow" || marked[0].ContextMap()["scan_ms"] != 20*time.Second {
 			t.Errorf("%d lines are marked: %v", len(marked), marked)
