@@ -217,6 +217,7 @@ func TestConnectionIsKept(t *testing.T) {
 	g := &connection.Guard{MinTimeout: 10 * time.Millisecond}
 	p := dial(t, serve(t), g, 1)
 	client := firestorepb.NewFirestoreClient(p)
+	get(t.Context(), p, time.Minute) // a call that is canceled dials for nobody
 	slow := func(ctx context.Context, within time.Duration) {
 		ctx, cancel := context.WithTimeout(ctx, within)
 		defer cancel()
