@@ -206,9 +206,10 @@ func hourKey(org string, hour time.Time) string { return hour.Format("2006010215
 // hours gives the rollups of the window's hours: those that are closed are read once by a process.
 func (s *Server) hours(ctx context.Context, w *statsWindow) (found []*jobs.Rollup, err error) {
 	var from, to time.Time // what has to be read
+	known := map[time.Time]bool{}
 	for hour := w.since.Truncate(jobs.RollupHour); hour.Before(w.until); hour = hour.Add(jobs.RollupHour) {
-		if r, ok := s.hourSeen(hourKey(w.orgID, hour), hour); ok {
-			found = append(found, r...)
+		if seen, ok := s.hourKnown(hourKey(w.orgID, hour), hour); ok {
+			known[hour], found = true, append(found, seen.rollups...)
 			continue
 		}
 		if from.IsZero() {
@@ -230,7 +231,7 @@ func (s *Server) hours(ctx context.Context, w *statsWindow) (found []*jobs.Rollu
 	}
 	fresh, _ := read.([]*jobs.Rollup)
 	for hour := from; hour.Before(to); hour = hour.Add(jobs.RollupHour) {
-		if _, ok := s.hourSeen(hourKey(w.orgID, hour), hour); ok {
+		if known[hour] { // and not what others may have read meanwhile: that is not in found
 			continue
 		}
 		one := slices.DeleteFunc(slices.Clone(fresh), func(r *jobs.Rollup) bool { return !r.Hour.Equal(hour) })
@@ -257,11 +258,6 @@ func (h hourRollups) weight() (n int) {
 		}
 	}
 	return n
-}
-
-func (s *Server) hourSeen(key string, hour time.Time) ([]*jobs.Rollup, bool) {
-	h, ok := s.hourKnown(key, hour)
-	return h.rollups, ok
 }
 
 // hourKnown is what is remembered of an hour, if it cannot have changed since, or not for long.

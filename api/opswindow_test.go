@@ -1,9 +1,12 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"exportd/jobs"
@@ -16,6 +19,42 @@ func happened(f *fakeJobs, at time.Time, org string, kind jobs.Kind, c jobs.Coun
 		r.Add(at.Truncate(jobs.RollupSlot), kind, c)
 		f.rollups = append(f.rollups, r)
 	}
+}
+
+// reading is a store whose rollups take until they are let go.
+type reading struct {
+	*fakeJobs
+	let chan struct{}
+}
+
+func (r *reading) Rollups(ctx context.Context, org string, from, to time.Time) ([]*jobs.Rollup, error) {
+	<-r.let
+	return r.fakeJobs.Rollups(ctx, org, from, to)
+}
+
+// Who asks while another's answer is being read is told the same, from one read.
+func TestStatsWindowOfTwo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &reading{let: make(chan struct{})}
+		b := newBench(t, func(c *Config) { store.fakeJobs, c.Operations = c.Operations.(*fakeJobs), store })
+		happened(b.jobs, noon.Add(-2*time.Hour), "org1", "vip-users", jobs.Counts{jobs.CountEnd(jobs.Succeeded): 2})
+		var both sync.WaitGroup
+		for range 2 {
+			both.Go(func() {
+				_, got := ops(t, b, http.MethodGet, "/ops/stats?since=12h", "")
+				if w, _ := got["window"].(map[string]any); w == nil || w["ends"].(map[string]any)["succeeded"] != 2.0 {
+					t.Errorf("one of two is told %v", got["window"])
+				}
+			})
+		}
+		synctest.Wait()
+		close(store.let)
+		both.Wait()
+		if b.jobs.rollupReads != 1 {
+			t.Errorf("%d reads, want 1", b.jobs.rollupReads)
+		}
+	})
 }
 
 func TestStatsWindow(t *testing.T) {
