@@ -458,13 +458,8 @@ func TestNoHTTP2(t *testing.T) {
 				_, d := bounded(t)
 				c := d.dial("192.0.2.1")
 				defer c.Close()
-				answer := make(chan string, 1)
-				go func() {
-					all, _ := io.ReadAll(c)
-					answer <- string(all)
-				}()
-				sent, _ := io.WriteString(c, preface+frames) // ends where the connection does
-				if got := <-answer; !strings.HasPrefix(got, "HTTP/1.1 404 ") || strings.Count(got, "HTTP/") != 1 {
+				got, sent := exchange(c, preface+frames)
+				if !strings.HasPrefix(got, "HTTP/1.1 404 ") || strings.Count(got, "HTTP/") != 1 {
 					t.Errorf("answer %.100q, want one 404 of HTTP/1.1 and the end", got)
 				}
 				if sent > 8<<10 {
@@ -489,4 +484,15 @@ func TestNoHTTP2(t *testing.T) {
 			t.Errorf("an upgrade = %d, Upgrade %q; want it passed over", r.StatusCode, r.Header.Get("Upgrade"))
 		}
 	})
+}
+
+// exchange sends raw bytes, as many as the other side takes, and gives all that comes back until the end.
+func exchange(c net.Conn, raw string) (answer string, sent int) {
+	all := make(chan string, 1)
+	go func() {
+		got, _ := io.ReadAll(c)
+		all <- string(got)
+	}()
+	sent, _ = io.WriteString(c, raw) // fails where it is cut
+	return <-all, sent
 }

@@ -187,13 +187,18 @@ func (tx *Tx) tally() {
 		c[queuePrefix.bucket(queued)], c[runPrefix.bucket(ran)] = 1, 1
 		c[CountRunMs] = ran.Milliseconds()
 	}
-	tx.Tally = &Tally{At: tx.Now, OrgID: j.OrgID, Kind: j.Kind, Shard: spread(j.ID), Counts: c}
-	if !ValidOrg(j.OrgID) {
-		tx.Tally.OrgID = ""
+	tx.Tally = newTally(tx.Now, j.OrgID, j.ID, c)
+	if j.Kind.Valid() {
+		tx.Tally.Kind = j.Kind
 	}
-	if !j.Kind.Valid() {
-		tx.Tally.Kind = ""
+}
+
+// newTally is of no org where that is damaged: then it counts for all together alone.
+func newTally(at time.Time, orgID, jobID string, c Counts) *Tally {
+	if !ValidOrg(orgID) {
+		orgID = ""
 	}
+	return &Tally{At: at, OrgID: orgID, Shard: spread(jobID), Counts: c}
 }
 
 // firstRun is how long a job waited for its first claim, and how long it ran, if it has ended and was not run again.
@@ -209,11 +214,7 @@ func TallyCallback(before CallbackState, cb *Callback, now time.Time) *Tally {
 	if before == cb.State || cb.State == CallbackPending {
 		return nil
 	}
-	t := &Tally{At: now, OrgID: cb.OrgID, Shard: spread(cb.JobID), Counts: Counts{CountCallback(cb.State): 1, CountRows: 0, CountRunMs: 0}}
-	if !ValidOrg(cb.OrgID) {
-		t.OrgID = ""
-	}
-	return t
+	return newTally(now, cb.OrgID, cb.JobID, Counts{CountCallback(cb.State): 1, CountRows: 0, CountRunMs: 0})
 }
 
 // spread is a number by which the ends of jobs are spread over documents.

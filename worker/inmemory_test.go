@@ -49,6 +49,26 @@ func (*thinAir) Sweep(context.Context, *jobs.Job) (int, error)     { return 0, n
 func (*thinAir) Discard(context.Context, ...string) error          { return nil }
 func (*thinAir) Lost(_ context.Context, _ *jobs.Job) (bool, error) { return false, nil }
 
+// accept makes a job that thinAir carries out in so many parts, and gives its id.
+func accept(t *testing.T, store *inmemory.Store, s jobs.Submission, workspace string, parts int64) string {
+	t.Helper()
+	s.KeyID, s.Kind = "k", "vip-users"
+	s.Params = jobs.Params{"workspaceId": workspace, "mediumId": "m", "birthdayMonth": parts, jobs.ParamProfile: jobs.ProfileRFC4180}
+	got, err := store.Submit(t.Context(), s)
+	if err != nil || got.Reused {
+		t.Fatal(got, err)
+	}
+	return got.Job.ID
+}
+
+// ring tells of a job.
+func ring(t *testing.T, queue *inmemory.Queue, id string) {
+	t.Helper()
+	if err := queue.Publish(t.Context(), jobs.QueueExports, jobs.Message{JobID: id}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestInMemory: two workers on a store and a queue in memory, in virtual time, carry out exports of one and of many
 // parts, doorbells lost or not, and a batch has those run again that failed. Of an org two run at a time.
 func TestInMemory(t *testing.T) {
@@ -75,16 +95,10 @@ func TestInMemory(t *testing.T) {
 		exporter.broken.Store(true)
 		var ids []string
 		for month := range 12 {
-			sub, err := store.Submit(ctx, jobs.Submission{OrgID: "org", KeyID: "k", Kind: "vip-users", Params: jobs.Params{
-				"workspaceId": "w", "mediumId": "m", "birthdayMonth": int64(month + 1), jobs.ParamProfile: jobs.ProfileRFC4180}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ids = append(ids, sub.Job.ID)
+			id := accept(t, store, jobs.Submission{OrgID: "org"}, "w", int64(month+1))
+			ids = append(ids, id)
 			if month%2 == 0 { // the other doorbells are lost
-				if err := queue.Publish(ctx, jobs.QueueExports, jobs.Message{JobID: sub.Job.ID}); err != nil {
-					t.Fatal(err)
-				}
+				ring(t, queue, id)
 			}
 		}
 		until := func(want jobs.State) {

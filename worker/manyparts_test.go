@@ -64,21 +64,15 @@ func TestTraceOfManyParts(t *testing.T) { // not parallel: the exporter is set u
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = pool.Run(ctx) }()
 	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-	sub, err := store.Submit(ctx, jobs.Submission{OrgID: "org", KeyID: "k", Kind: "vip-users", Trace: "00-" + trace + "-00f067aa0ba902b7-01", Params: jobs.Params{
-		"workspaceId": "w", "mediumId": "m", "birthdayMonth": int64(jobs.MaxParts), jobs.ParamProfile: jobs.ProfileRFC4180}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := queue.Publish(ctx, jobs.QueueExports, jobs.Message{JobID: sub.Job.ID}); err != nil {
-		t.Fatal(err)
-	}
+	id := accept(t, store, jobs.Submission{OrgID: "org", Trace: "00-" + trace + "-00f067aa0ba902b7-01"}, "w", int64(jobs.MaxParts))
+	ring(t, queue, id)
 	begun := time.Now()
-	err = store.Watch(ctx, sub.Job.ID, func(j *jobs.Job) bool { return j.State.Ended() })
+	err = store.Watch(ctx, id, func(j *jobs.Job) bool { return j.State.Ended() })
 	took := time.Since(begun)
 	stop()
 	<-ended
 	tracer.Close()
-	if j, gerr := store.Get(t.Context(), sub.Job.ID); err != nil || gerr != nil || j.State != jobs.Succeeded || j.PartsTotal != jobs.MaxParts {
+	if j, gerr := store.Get(t.Context(), id); err != nil || gerr != nil || j.State != jobs.Succeeded || j.PartsTotal != jobs.MaxParts {
 		t.Fatalf("job = %+v, %v, %v", j, err, gerr)
 	}
 	spans := c.Spans()

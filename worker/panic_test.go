@@ -49,16 +49,10 @@ func TestPanic(t *testing.T) {
 		workers.Go(func() { _ = pool.Run(ctx) })
 		for _, org := range []string{"faulty", "org"} {
 			for _, parts := range []int64{1, 3} {
-				sub, err := store.Submit(ctx, jobs.Submission{OrgID: org, KeyID: "k", Kind: "vip-users", Params: jobs.Params{
-					"workspaceId": "w", "mediumId": "m", "birthdayMonth": parts, jobs.ParamProfile: jobs.ProfileRFC4180}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := queue.Publish(ctx, jobs.QueueExports, jobs.Message{JobID: sub.Job.ID}); err != nil {
-					t.Fatal(err)
-				}
+				id := accept(t, store, jobs.Submission{OrgID: org}, "w", parts)
+				ring(t, queue, id)
 				var j jobs.Job
-				if err := store.Watch(ctx, sub.Job.ID, func(now *jobs.Job) bool { j = *now; return j.State.Ended() }); err != nil {
+				if err := store.Watch(ctx, id, func(now *jobs.Job) bool { j = *now; return j.State.Ended() }); err != nil {
 					t.Fatal(err)
 				}
 				if want := map[string]jobs.State{"faulty": jobs.Failed, "org": jobs.Succeeded}[org]; j.State != want || want == jobs.Failed && j.Error.Code != jobs.CodeInternal {

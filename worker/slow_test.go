@@ -70,15 +70,9 @@ func TestSlowAtLoad(t *testing.T) {
 			if i%10 == 5 {
 				parts = 4
 			}
-			sub, err := store.Submit(ctx, jobs.Submission{OrgID: org, KeyID: "k", Kind: "vip-users", Params: jobs.Params{
-				"workspaceId": string(rune('a' + i)), "mediumId": "m", "birthdayMonth": parts, jobs.ParamProfile: jobs.ProfileRFC4180}})
-			if err != nil || sub.Reused {
-				t.Fatal(err)
-			}
-			ids, slow[sub.Job.ID] = append(ids, sub.Job.ID), org == "slow"
-			if err := queue.Publish(ctx, jobs.QueueExports, jobs.Message{JobID: sub.Job.ID}); err != nil {
-				t.Fatal(err)
-			}
+			id := accept(t, store, jobs.Submission{OrgID: org}, string(rune('a'+i)), parts)
+			ring(t, queue, id)
+			ids, slow[id] = append(ids, id), org == "slow"
 		}
 		longest := time.Duration(0)
 		for _, id := range ids {

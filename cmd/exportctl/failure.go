@@ -88,7 +88,7 @@ func (a *app) reportJSON(err error, code int, text, hint string) {
 	}
 	f := failure{Message: text, Hint: hint, ExitCode: code}
 	if e, ok := errors.AsType[*client.Error](err); ok {
-		f.Message, f.Status, f.RequestID, f.Details = strings.TrimSuffix(err.Error(), e.Error())+e.Message, e.Status, e.RequestID, e.Faults
+		f.Message, f.Status, f.RequestID, f.Details = subject(err, e)+e.Message, e.Status, e.RequestID, e.Faults
 	}
 	if raw, err := json.Marshal(map[string]failure{"error": f}); err == nil { // texts and numbers alone
 		_, _ = a.stderr.Write(append(escapeJSON(raw), '\n')) // nowhere to tell of it
@@ -137,10 +137,12 @@ func cause(err error) string {
 // noRoute is what the service says of paths that it does not have.
 const noRoute = "no such route"
 
+// subject is what an answer was about, without status and request id, which say nothing to most.
+func subject(err error, e *client.Error) string { return strings.TrimSuffix(err.Error(), e.Error()) }
+
 // explainAnswer does explain for what the service answered.
 func explainAnswer(err error, e *client.Error) (code int, text, hint string) {
-	// What it was about, without status and request id, which say nothing to most.
-	about := strings.TrimSuffix(err.Error(), e.Error())
+	about := subject(err, e)
 	text = about + e.Message
 	switch e.Status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:

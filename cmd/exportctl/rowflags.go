@@ -80,23 +80,22 @@ func (f *rowFlags) params(p profile) (map[string]string, error) {
 			}
 		}
 	}
+	var missing []string
+	need := func(name string, values ...string) {
+		if set(name, values...); given[name] == "" {
+			missing = append(missing, flagOf[name])
+		}
+	}
 	if f.dataset.Gate.VIP() {
-		set(dataset.Workspace, f.workspace, p.Workspace)
-		set(dataset.Medium, f.medium, p.Medium)
+		need(dataset.Workspace, f.workspace, p.Workspace)
+		need(dataset.Medium, f.medium, p.Medium)
 	}
 	if f.dataset.Window != nil {
-		set(jobs.ParamFrom, f.from, p.From)
-		set(jobs.ParamTo, f.to, p.To)
+		need(jobs.ParamFrom, f.from, p.From)
+		need(jobs.ParamTo, f.to, p.To)
 	}
 	for i, value := range f.filters {
 		set(f.dataset.Filters[i].Param, value())
-	}
-	var missing []string
-	for _, name := range []string{dataset.Workspace, dataset.Medium, jobs.ParamFrom, jobs.ParamTo} {
-		windowed := name == jobs.ParamFrom || name == jobs.ParamTo
-		if asked := windowed && f.dataset.Window != nil || !windowed && f.dataset.Gate.VIP(); asked && given[name] == "" {
-			missing = append(missing, flagOf[name])
-		}
 	}
 	switch len(missing) {
 	case 0:

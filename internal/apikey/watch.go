@@ -6,9 +6,9 @@ import (
 	"sync"
 	"time"
 
-	"exportd/internal/backoff"
-
 	"cloud.google.com/go/firestore"
+
+	"exportd/internal/backoff"
 )
 
 const (

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"exportd/internal/backoff"
 	"exportd/internal/localcloud/fault"
 )
 
@@ -91,12 +92,5 @@ func randomFaults(rng *rand.Rand) fault.Config {
 
 // pause waits; false when ctx ended.
 func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
+	return backoff.Sleep(ctx, d) == nil
 }

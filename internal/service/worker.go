@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"exportd/api"
+	"exportd/internal/backoff"
 	"exportd/internal/config"
 	"exportd/internal/export"
 	"exportd/jobs"
@@ -87,10 +88,8 @@ func awaitFit(ctx context.Context, log *zap.Logger, checks []api.Check) bool {
 		if faults.look(ctx, checks) {
 			return true
 		}
-		select {
-		case <-ctx.Done():
+		if backoff.Sleep(ctx, fitEvery) != nil {
 			return false
-		case <-time.After(fitEvery):
 		}
 	}
 }

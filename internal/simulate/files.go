@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"exportd/internal/backoff"
 	"exportd/internal/config"
 	"exportd/internal/dataset"
 	"exportd/internal/export"
@@ -94,7 +95,7 @@ func (e exporter) Write(ctx context.Context, s export.Spec, p *export.Progress) 
 	for done := int64(0); done < s.Rows; {
 		n := min(step, s.Rows-done)
 		slower, _ := e.weather()
-		if err := sleep(ctx, e.scaled(time.Duration(float64(n)/pace*slower*float64(time.Second)))); err != nil {
+		if err := backoff.Sleep(ctx, e.scaled(time.Duration(float64(n)/pace*slower*float64(time.Second)))); err != nil {
 			return jobs.PartResult{}, err
 		}
 		if err := e.alive(); err != nil {
@@ -261,7 +262,7 @@ func (p *process) tries(ctx context.Context, l latency, more time.Duration, do f
 			return errors.Join(jobs.ErrUnavailable, err)
 		}
 		pause := min(recordsPause<<(try-1), recordsLongest)
-		if err := sleep(ctx, p.scaled(pause/2+time.Duration(p.chance(append(keys, "pause")...)*float64(pause)))); err != nil {
+		if err := backoff.Sleep(ctx, p.scaled(pause/2+time.Duration(p.chance(append(keys, "pause")...)*float64(pause)))); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"exportd/internal/backoff"
 	"exportd/internal/config"
 	"exportd/internal/jobstore"
 	"exportd/internal/webhook"
@@ -105,7 +106,7 @@ func (f *fleet) start() error {
 	f.running.Go(func() {
 		defer close(m.done)
 		defer closeClient()
-		if sleep(ctx, time.Duration(f.chance("start", p.name)*1.5*float64(time.Second))) == nil {
+		if backoff.Sleep(ctx, time.Duration(f.chance("start", p.name)*1.5*float64(time.Second))) == nil {
 			_ = pool.Run(ctx) // it always gives nil
 		}
 	})
@@ -164,7 +165,7 @@ func (r receivers) Send(ctx context.Context, d webhook.Delivery) webhook.Attempt
 		a.Class, a.Status, a.Err = webhook.ClassInternalError, 0, err
 		return a
 	}
-	if err := sleep(ctx, r.scaled(receiverAnswer.at(r.chance("receiver", d.ID)))); err != nil {
+	if err := backoff.Sleep(ctx, r.scaled(receiverAnswer.at(r.chance("receiver", d.ID)))); err != nil {
 		a.Class, a.Status, a.Err = webhook.ClassInterrupted, 0, err
 	}
 	a.Duration = time.Since(a.StartedAt)

@@ -1,7 +1,6 @@
 package simulate
 
 import (
-	"context"
 	"encoding/binary"
 	"hash/fnv"
 	"math"
@@ -76,16 +75,4 @@ func (w *world) chance(keys ...string) float64 {
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	x ^= x >> 31
 	return (float64(x>>11) + 0.5) / (1 << 53)
-}
-
-// sleep waits in virtual time.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
 }

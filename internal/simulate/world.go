@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"exportd/internal/backoff"
 	"exportd/jobs"
 )
 
@@ -105,14 +106,14 @@ func (p *process) alive() error {
 // second half does not learn what was done.
 func (p *process) take(ctx context.Context, l latency, more time.Duration, do func() error, keys ...string) error {
 	d := p.scaled(l.at(p.chance(append(keys, p.name)...)) + more)
-	if err := sleep(ctx, d/2); err != nil {
+	if err := backoff.Sleep(ctx, d/2); err != nil {
 		return err
 	}
 	if err := p.alive(); err != nil {
 		return err
 	}
 	err := do()
-	if serr := sleep(ctx, d-d/2); serr != nil {
+	if serr := backoff.Sleep(ctx, d-d/2); serr != nil {
 		return serr
 	}
 	if aerr := p.alive(); aerr != nil {
