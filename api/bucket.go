@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -19,6 +20,9 @@ type Rate struct {
 }
 
 func (r Rate) withDefaults() Rate {
+	if r.PerSecond == 0 {
+		return Rate{}
+	}
 	if r.Burst == 0 {
 		r.Burst = max(1, int(math.Ceil(2*r.PerSecond)))
 	}
@@ -31,26 +35,48 @@ func (r Rate) withDefaults() Rate {
 const maxBuckets = 20_000
 
 // buckets are a bucket for each of many callers. They belong to one process: over n
-// processes a caller has up to n times the rate.
-type buckets struct {
+// processes a caller has up to n times the rate. The rate may change meanwhile.
+type buckets struct{ now atomic.Pointer[bucketSet] }
+
+// bucketSet is the buckets of one rate; nil limits nothing.
+type bucketSet struct {
 	rate  Rate
 	cache *otter.Cache[string, *rate.Limiter]
 }
 
-// newBuckets gives nil, which limits nothing, for a rate of 0.
 func newBuckets(r Rate) (*buckets, error) {
+	b := &buckets{}
+	return b, b.change(r)
+}
+
+// change has another rate hold from now on, with full buckets; 0 is no limit. The same rate changes nothing.
+func (b *buckets) change(r Rate) error {
+	if b.rate() == r.withDefaults() {
+		return nil
+	}
 	if r.PerSecond == 0 {
-		return nil, nil
+		b.now.Store(nil)
+		return nil
 	}
 	// No expiry, so the cache has no goroutine that would have to be ended.
 	cache, err := otter.New(&otter.Options[string, *rate.Limiter]{MaximumSize: maxBuckets})
 	if err != nil {
-		return nil, fmt.Errorf("make rate limiter: %w", err)
+		return fmt.Errorf("make rate limiter: %w", err)
 	}
-	return &buckets{r.withDefaults(), cache}, nil
+	b.now.Store(&bucketSet{r.withDefaults(), cache})
+	return nil
 }
 
-// level is the state of a bucket after a request has asked for a token.
+// rate is the one that holds; the zero value where there is no limit.
+func (b *buckets) rate() Rate {
+	if set := b.now.Load(); set != nil {
+		return set.rate
+	}
+	return Rate{}
+}
+
+// level is the state of a bucket after a request has asked for a token. Where there is no limit it is ok, and its
+// rate is zero.
 type level struct {
 	Rate
 	ok   bool
@@ -65,17 +91,21 @@ func (b *buckets) take(caller string, now time.Time) level { return b.ask(caller
 func (b *buckets) look(caller string, now time.Time) level { return b.ask(caller, now, 0) }
 
 func (b *buckets) ask(caller string, now time.Time, tokens int) level {
-	l, ok := b.cache.GetIfPresent(caller)
+	set := b.now.Load()
+	if set == nil {
+		return level{ok: true}
+	}
+	l, ok := set.cache.GetIfPresent(caller)
 	if !ok {
-		l, _ = b.cache.SetIfAbsent(caller, rate.NewLimiter(rate.Limit(b.rate.PerSecond), b.rate.Burst))
+		l, _ = set.cache.SetIfAbsent(caller, rate.NewLimiter(rate.Limit(set.rate.PerSecond), set.rate.Burst))
 	}
 	allowed := l.AllowN(now, tokens)
 	left := max(0, l.TokensAt(now))
-	missing := float64(b.rate.Burst) - left
+	missing := float64(set.rate.Burst) - left
 	if !allowed {
 		missing = float64(tokens) - left
 	}
-	return level{b.rate, allowed, int(left), time.Duration(math.Ceil(missing / b.rate.PerSecond * float64(time.Second)))}
+	return level{set.rate, allowed, int(left), time.Duration(math.Ceil(missing / set.rate.PerSecond * float64(time.Second)))}
 }
 
 // seconds rounds up: whoever comes back then finds a token.
@@ -94,8 +124,12 @@ func (l level) state() string {
 
 // keep leaves a caller no more tokens than come in d.
 func (b *buckets) keep(caller string, now time.Time, d time.Duration) {
-	if l, ok := b.cache.GetIfPresent(caller); ok {
-		l.AllowN(now, max(0, int(l.TokensAt(now)-b.rate.PerSecond*d.Seconds())))
+	set := b.now.Load()
+	if set == nil {
+		return
+	}
+	if l, ok := set.cache.GetIfPresent(caller); ok {
+		l.AllowN(now, max(0, int(l.TokensAt(now)-set.rate.PerSecond*d.Seconds())))
 	}
 }
 

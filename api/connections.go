@@ -49,9 +49,9 @@ const (
 type connections struct {
 	net.Listener
 	places  *places
-	opens   *buckets // nil: no limit
+	opens   *buckets
 	bars    *bars
-	proxies []netip.Prefix
+	proxies *proxies
 	now     func() time.Time
 	cut     *prometheus.CounterVec
 	unwhole atomic.Int64
@@ -89,9 +89,9 @@ func (cs *connections) admit(c net.Conn) (_ net.Conn, why string) {
 	peer, _ := netip.ParseAddrPort(c.RemoteAddr().String())
 	addr := peer.Addr().Unmap()
 	owner, take := network(addr), cs.places.take
-	if within(addr, cs.proxies) {
+	if within(addr, cs.proxies.get()) {
 		take = cs.places.takeAny
-	} else if cs.opens != nil && !cs.opens.take(owner, cs.now()).ok {
+	} else if !cs.opens.take(owner, cs.now()).ok {
 		cs.bars.strike(networkOf(addr))
 		return nil, cutRate
 	}
@@ -249,7 +249,7 @@ func (s *Server) connections(l net.Listener) *connections {
 	if filter, err := synfilter.New(l); err == nil {
 		b.set = filter.Set
 	}
-	return &connections{Listener: l, places: s.connected, opens: s.opened, bars: b, proxies: s.proxies, now: s.now, cut: s.metrics.cut}
+	return &connections{Listener: l, places: s.connected, opens: s.opened, bars: b, proxies: &s.proxies, now: s.now, cut: s.metrics.cut}
 }
 
 // Listen gives a listener for Serve. It does not speak Multipath TCP, which Go's listeners do otherwise: what
@@ -264,10 +264,11 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 // once as many as it may hold, so that whoever opens one for each request meets the limit of
 // requests first, which says so.
 func (s *Server) openRate() Rate {
-	if s.byIP == nil {
-		return Rate{}
+	r := s.byIP.rate()
+	if r == (Rate{}) {
+		return r
 	}
-	return Rate{PerSecond: s.byIP.rate.PerSecond, Burst: max(s.byIP.rate.Burst, s.connected.limit)}
+	return Rate{PerSecond: r.PerSecond, Burst: max(r.Burst, s.connected.limit)}
 }
 
 // connectionsView is what a caller may know of the bounds of connections: its address', as it
@@ -283,7 +284,7 @@ func (s *Server) connectionsView(r *http.Request) connectionsView {
 	addr := peer.Addr().Unmap()
 	owner := network(addr)
 	v := connectionsView{Total: s.connected.limit, Address: quotaView{Used: int64(s.connected.heldBy(owner))}}
-	if !within(addr, s.proxies) {
+	if !within(addr, s.proxies.get()) {
 		alone := s.connected.alone()
 		v.Address.Limit, v.Opened = &alone, s.opened.view(owner, s.now())
 	}

@@ -142,7 +142,7 @@ type Server struct {
 	build     version.Build
 	waits     *places
 	connected *places  // connections, by address
-	opened    *buckets // how fast an address opens them; nil: no limit
+	opened    *buckets // how fast an address opens them
 	files     *files
 	totals    *memo[int64]
 	placesAt  *memo[*vip.Position] // where pages begin, by offset
@@ -157,11 +157,11 @@ type Server struct {
 	pings       *buckets         // by org
 	pinging     *webhook.Limiter // test callbacks under way
 
-	byIP, byKey *buckets // nil: no limit
+	byIP, byKey *buckets
 	refuseEvery time.Duration
 	// held are the refusals to addresses that are held back, evened those of keys.
 	held, evened atomic.Int64
-	proxies      []netip.Prefix
+	proxies      proxies
 	loopback     bool
 	quotas       jobs.Limits
 
@@ -187,8 +187,9 @@ func New(c Config) (*Server, error) {
 		traceProject: c.TraceProject, tracer: c.Tracer, metrics: m, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive, build: c.Build,
 		waits: newPlaces(c.MaxWaits), connected: newPlaces(c.MaxConnections),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
-		proxies: c.TrustedProxies, loopback: c.LoopbackOnly, quotas: c.Quotas, refuseEvery: c.RefuseEvery,
+		loopback: c.LoopbackOnly, quotas: c.Quotas, refuseEvery: c.RefuseEvery,
 	}
+	s.proxies.set(c.TrustedProxies)
 	for _, d := range s.datasets {
 		s.encoders[d] = jsonrow.NewPool(d)
 	}

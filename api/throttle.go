@@ -28,8 +28,8 @@ func (s *Server) atHome(c *gin.Context) {
 // throttleIP bounds what one address can ask, before anything is read or verified.
 func (s *Server) throttleIP(c *gin.Context) {
 	o := observe(c)
-	o.client = clientAddr(c.Request, s.proxies)
-	if s.byIP == nil || unthrottled[c.FullPath()] {
+	o.client = clientAddr(c.Request, s.proxies.get())
+	if unthrottled[c.FullPath()] {
 		return
 	}
 	if l := s.byIP.take(network(o.client), s.now()); !l.ok {
@@ -41,10 +41,10 @@ func (s *Server) throttleIP(c *gin.Context) {
 // throttleKey bounds what one key can ask, and says how much is left. Only requests that
 // the key has signed count: nobody can use up another's.
 func (s *Server) throttleKey(c *gin.Context, caller *apikey.Key) error {
-	if s.byKey == nil {
+	l := s.byKey.take(caller.ID, s.now())
+	if l.Rate == (Rate{}) {
 		return nil
 	}
-	l := s.byKey.take(caller.ID, s.now())
 	c.Header("RateLimit-Policy", l.policy())
 	c.Header("RateLimit", l.state())
 	if !l.ok {
@@ -131,10 +131,10 @@ type bucketView struct {
 }
 
 func (b *buckets) view(caller string, now time.Time) *bucketView {
-	if b == nil {
+	l := b.look(caller, now)
+	if l.Rate == (Rate{}) {
 		return nil
 	}
-	l := b.look(caller, now)
 	return &bucketView{l.PerSecond, l.Burst, l.left}
 }
 

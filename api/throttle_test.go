@@ -118,8 +118,9 @@ func TestBucketsAreBounded(t *testing.T) {
 	for i := range 3 * maxBuckets {
 		b.take(strconv.Itoa(i), noon)
 	}
-	b.cache.CleanUp()
-	if n := b.cache.EstimatedSize(); n > maxBuckets {
+	cache := b.now.Load().cache
+	cache.CleanUp()
+	if n := cache.EstimatedSize(); n > maxBuckets {
 		t.Errorf("%d buckets, want at most %d", n, maxBuckets)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -38,8 +40,9 @@ func withClients(cmd *cobra.Command, env command.Environment, fn func(config.Con
 	if err != nil {
 		return err
 	}
+	level := zap.NewAtomicLevel()
 	log, err := telemetry.NewLogger(env.Stderr, telemetry.LogConfig{
-		Level: cfg.LogLevel, Plain: cfg.LogFormat == "text", Service: "exportd-" + cmd.Name(), Version: version.Get().Version,
+		Level: cfg.LogLevel, Changing: &level, Plain: cfg.LogFormat == "text", Service: "exportd-" + cmd.Name(), Version: version.Get().Version,
 	})
 	if err != nil {
 		return err
@@ -49,6 +52,13 @@ func withClients(cmd *cobra.Command, env command.Environment, fn func(config.Con
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
+	if cfg.ReloadFile != "" { // else SIGHUP ends the process, as that of a terminal that is closed
+		hangups := make(chan os.Signal, 1)
+		signal.Notify(hangups, syscall.SIGHUP)
+		defer signal.Stop(hangups)
+		load := func() (config.Config, error) { return config.Load(env.Getenv, env.Environ) }
+		c.Reload = &service.Reload{Load: load, Level: level, Asked: hangups}
+	}
 	return fn(cfg, c, log)
 }
 

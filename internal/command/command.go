@@ -100,7 +100,7 @@ func settingsTable() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	for _, s := range config.Settings() {
-		doc := strings.ReplaceAll(s.Doc, "`", "")
+		doc := strings.ReplaceAll(s.Meaning(), "`", "")
 		if s.Default != "" {
 			doc += " [" + s.Default + "]"
 		}

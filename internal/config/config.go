@@ -40,6 +40,7 @@ type Config struct {
 	PProf       bool
 	LogLevel    string
 	LogFormat   string // "json" or "text"
+	ReloadFile  string // of settings that are taken anew; "" for none
 	WorkerID    string
 	SignerEmail string // service account e-mail that signs download URLs
 
@@ -101,6 +102,7 @@ func Settings() []Setting {
 		{"EXPORTD_PPROF", "false", "profiles of the process at /debug/pprof/ of the port for operators", boolean(func(c *Config) *bool { return &c.PProf })},
 		{"EXPORTD_LOG_LEVEL", "info", "`debug`, `info`, `warn` or `error`", oneOf(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
 		{"EXPORTD_LOG_FORMAT", "json", "`json`, in the form of Google's Cloud Logging and Error Reporting, or `text` for people", oneOf(func(c *Config) *string { return &c.LogFormat }, "json", "text")},
+		{ReloadVar, "", "file of lines NAME=value for the settings that say so, which stand before the environment's; looked at every 15 s and on SIGHUP. Lines that are wrong change nothing, and are logged", text(func(c *Config) *string { return &c.ReloadFile })},
 		{"EXPORTD_WORKER_ID", "", "name of the worker in leases and logs. Default: host name, process id and five random characters", text(func(c *Config) *string { return &c.WorkerID })},
 		{"EXPORTD_SIGNER_EMAIL", "", "service account that signs download URLs. Default: the one exportd runs as", text(func(c *Config) *string { return &c.SignerEmail })},
 		{"EXPORTD_WAIT_SECONDS", "10", "how long an export request waits for its job, 0 to 25", duration(func(c *Config) *time.Duration { return &c.Wait }, time.Second, 0, 25)},
@@ -152,6 +154,9 @@ func (f Faults) Error() string { return "configuration:\n  " + strings.Join(f, "
 func Load(getenv func(string) string, environ []string) (Config, error) {
 	var c Config
 	var faults Faults
+	if path := strings.TrimSpace(getenv(ReloadVar)); path != "" {
+		getenv, faults = overlay(path, getenv)
+	}
 	known := map[string]bool{}
 	for _, s := range Settings() {
 		known[s.Var] = true

@@ -43,7 +43,7 @@ func settingsMarkdown() string {
 		if s.Default != "" {
 			def = "`" + s.Default + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.Var, def, s.Doc)
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.Var, def, s.Meaning())
 	}
 	b.WriteString("\n")
 	return b.String()

@@ -58,7 +58,7 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 	if err != nil {
 		return err
 	}
-	proxies, err := networks("EXPORTD_TRUSTED_PROXIES", cfg.TrustedProxies)
+	live, err := liveLimits(cfg)
 	if err != nil {
 		return err
 	}
@@ -74,12 +74,12 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 	store := c.Store.Within(api.CommitWithin)
 	server, err := api.New(api.Config{
 		Keys: keys.Lookup, ProvedKeys: keys, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: store, Queue: c.Queue, Objects: c.Objects, Operations: store, Logger: log, Checks: checks, Alive: c.guards.apiAlive, Build: version.Get(),
-		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: proxies,
+		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: live.TrustedProxies,
 		Datasets: cfg.Datasets, PrivilegedV1: cfg.PrivilegedV1, MaxConnections: cfg.MaxConnections, Metrics: c.metrics, TraceProject: cfg.ProjectID, Tracer: tracer,
 		LoopbackOnly: cfg.Env == "development" && loopback.IsHost(l.Addr().String()),
 		RefuseEvery:  refuseEvery,
-		IPRate:       api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst},
-		KeyRate:      api.Rate{PerSecond: float64(cfg.RateKey), Burst: cfg.RateKeyBurst},
+		IPRate:       live.IPRate,
+		KeyRate:      live.KeyRate,
 	})
 	if err != nil {
 		return err
@@ -92,9 +92,26 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 	g.Go(func() error { return keys.Run(ctx) })
 	g.Go(func() error { return server.Serve(ctx, l) })
 	g.Go(func() error {
+		return c.Reload.run(ctx, cfg, log, func(next config.Config) error {
+			live, err := liveLimits(next)
+			if err != nil {
+				return err
+			}
+			return server.Change(live)
+		})
+	})
+	g.Go(func() error {
 		return serveOps(ctx, cfg.OpsAddr, ops{alive: c.guards.apiAlive, checks: checks, metrics: c.metrics, pprof: cfg.PProf, log: log})
 	})
 	return g.Wait()
+}
+
+// liveLimits are the limits that may change while the API runs.
+func liveLimits(cfg config.Config) (l api.Live, err error) {
+	l.IPRate = api.Rate{PerSecond: float64(cfg.RateIP), Burst: cfg.RateIPBurst}
+	l.KeyRate = api.Rate{PerSecond: float64(cfg.RateKey), Burst: cfg.RateKeyBurst}
+	l.TrustedProxies, err = networks("EXPORTD_TRUSTED_PROXIES", cfg.TrustedProxies)
+	return l, err
 }
 
 // CallbackRules are where callbacks may go by the settings.

@@ -26,6 +26,8 @@ type Clients struct {
 	Store     *jobstore.Store
 	Queue     *jobqueue.Queue
 	Objects   *objectstore.Store
+	// Reload, if set, has settings taken anew while the process runs.
+	Reload *Reload
 
 	guards    guards
 	documents *docwatch.Watcher

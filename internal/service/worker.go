@@ -55,6 +55,9 @@ func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logg
 		defer stop()
 		return pool.Run(ctx)
 	})
+	g.Go(func() error { // of its settings the level of its log alone
+		return c.Reload.run(ctx, cfg, log, func(config.Config) error { return nil })
+	})
 	g.Go(func() error {
 		return serveOps(ctx, cfg.OpsAddr, ops{alive: alive, metrics: c.metrics, pprof: cfg.PProf, log: log, checks: checks.all})
 	})

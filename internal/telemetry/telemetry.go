@@ -21,6 +21,8 @@ import (
 type LogConfig struct {
 	// Level is the least that is written: debug, info, warn or error.
 	Level string
+	// Changing, if set, is given Level and says from then on what the least is.
+	Changing *zap.AtomicLevel
 	// Plain writes text for a terminal, not JSON.
 	Plain bool
 	// Service and Version name the program to Error Reporting, which groups by them.
@@ -29,9 +31,14 @@ type LogConfig struct {
 
 // NewLogger makes a logger that writes lines to w.
 func NewLogger(w io.Writer, cfg LogConfig) (*zap.Logger, error) {
-	lv, err := zapcore.ParseLevel(cfg.Level)
+	least, err := zapcore.ParseLevel(cfg.Level)
 	if err != nil {
 		return nil, fmt.Errorf("log level %q: %w", cfg.Level, err)
+	}
+	var lv zapcore.LevelEnabler = least
+	if cfg.Changing != nil {
+		cfg.Changing.SetLevel(least)
+		lv = cfg.Changing
 	}
 	out := zapcore.Lock(zapcore.AddSync(w))
 	if cfg.Plain {

