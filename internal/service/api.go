@@ -22,7 +22,7 @@ import (
 // apiChecks are what the API needs to answer: of Pub/Sub, to ring.
 func (c *Clients) apiChecks() []api.Check {
 	return []api.Check{
-		{Name: "firestore", Run: c.Store.Ping}, c.clockCheck(), {Name: "pubsub", Run: c.Queue.Ping}, {Name: "storage", Run: c.Objects.Ping},
+		{Name: "firestore", Run: c.Store.Ping}, c.clockCheck(), {Name: "pubsub", Run: c.Queue.Ping}, {Name: "storage", Run: c.Objects.Ping}, c.diskCheck(),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"cloud.google.com/go/firestore"
@@ -37,11 +38,13 @@ type Clients struct {
 
 	transitions *telemetry.Transitions
 	work        *telemetry.Work
+
+	scratch string // where the process's disk is; no check if ""
 }
 
 // Open connects to what cfg names. The caller closes what it gets.
 func Open(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *Clients, err error) {
-	c := &Clients{guards: newGuards(log), metrics: prometheus.NewRegistry(), damage: telemetry.NewDamage(log)}
+	c := &Clients{guards: newGuards(log), metrics: prometheus.NewRegistry(), damage: telemetry.NewDamage(log), scratch: os.TempDir()}
 	c.measure(cfg)
 	defer func() {
 		if err != nil {

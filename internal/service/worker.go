@@ -68,7 +68,7 @@ func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logg
 type workerChecks struct{ all, lasting []api.Check }
 
 func (c *Clients) workerChecks(keyset func(context.Context) error) workerChecks {
-	lasting := []api.Check{{Name: "subscriptions", Run: c.Queue.PingSubscriptions}, {Name: "keyset", Run: keyset}}
+	lasting := []api.Check{{Name: "subscriptions", Run: c.Queue.PingSubscriptions}, {Name: "keyset", Run: keyset}, c.diskCheck()}
 	return workerChecks{
 		all:     append([]api.Check{{Name: "firestore", Run: c.Store.Ping}, c.clockCheck(), {Name: "storage", Run: c.Objects.Ping}}, lasting...),
 		lasting: lasting,
