@@ -83,7 +83,10 @@ func (w *world) store(p *process, cfg config.Config) (_ *jobstore.Store, closeCl
 }
 
 // start adds a worker, which begins within a second and a half: no two tick together.
-func (f *fleet) start() error {
+func (f *fleet) start() error { return f.startAfter(0) }
+
+// startAfter is start where the process is not there for a while.
+func (f *fleet) startAfter(while time.Duration) error {
 	i := f.started
 	f.started++
 	p := f.process("worker-" + strconv.Itoa(i))
@@ -106,7 +109,7 @@ func (f *fleet) start() error {
 	f.running.Go(func() {
 		defer close(m.done)
 		defer closeClient()
-		if backoff.Sleep(ctx, time.Duration(f.chance("start", p.name)*1.5*float64(time.Second))) == nil {
+		if backoff.Sleep(ctx, while+time.Duration(f.chance("start", p.name)*1.5*float64(time.Second))) == nil {
 			_ = pool.Run(ctx) // it always gives nil
 		}
 	})

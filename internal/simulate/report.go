@@ -25,6 +25,7 @@ what is real, modelled and assumed is in the documentation of ` + "`internal/sim
 			fmt.Fprintf(&b, "| %s, %s/min | %d | %d | %s | %d | %s |\n", r.Scenario.Name, figure(r.Scenario.PerMinute), r.Scenario.Workers, r.Retried.N, r.Retried, r.Retired.N, r.Retired)
 		}
 	}
+	scaling(&b, results)
 	b.WriteString("\n## Loads of each scenario\n\n")
 	allLoads(&b, results)
 	b.WriteString("\n## Limits\n\n| limit | value | source |\n|---|---|---|\n")
@@ -50,6 +51,33 @@ what is real, modelled and assumed is in the documentation of ` + "`internal/sim
 	}
 	fmt.Fprintf(&b, "\nA query stream gives %s rows/s, a count goes over %s index entries/s.\n", figure(scanRows), figure(countEntries))
 	return b.String()
+}
+
+// scaling shows what the autoscaler saw and did, a line whenever the number of workers changed, and every two minutes.
+func scaling(b *strings.Builder, results []*Result) {
+	for _, r := range results {
+		if len(r.Samples) == 0 {
+			continue
+		}
+		s := r.Scenario.Scaling
+		fmt.Fprintf(b, "\n## Workers that are scaled\n\nBy the numbers of the manifests (`kubernetes/components/keda`, held to those here by a test): %d to %d workers, of each query the most: jobs that wait / %s, parts under way / %s,\n"+
+			"workers x age of the oldest / %v; what waits counts while fewer than %d slots for jobs are free. Up by %d %% or %d in %v, down by %d %% in %v after %v in which no more was wanted. It sees slots as of the last scrape (%v), the\n"+
+			"queue up to a minute late, and a pod takes %v to begin. Processors are not simulated: the API, which is scaled by them, is not in this.\n\n",
+			s.Min, s.Max, figure(s.QueuedEach), figure(s.PartsEach), s.Oldest, s.FreeSlots, s.UpPercent, s.UpPods, s.UpEvery, s.DownPercent, s.DownEvery, s.DownAfter, scrapeEvery, podStarts)
+		b.WriteString("| minute | exports/min | waiting | oldest | free slots for jobs | parts under way | wanted by waiting, parts, oldest | workers |\n|---|---|---|---|---|---|---|---|\n")
+		last := -1
+		for _, p := range r.Samples {
+			if p.Workers == last && p.At%(2*time.Minute) != 0 {
+				continue
+			}
+			last = p.Workers
+			fmt.Fprintf(b, "| %.2f | %s | %d | %s | %d | %d | %d, %d, %d | %d |\n", p.At.Minutes(), figure(p.PerMinute), p.Queued, brief(p.Oldest), p.Free, p.Parts, p.ByQueued, p.ByParts, p.Old, p.Workers)
+		}
+		b.WriteString("\n| asked for at | jobs | waited, p50 / p99 |\n|---|---|---|\n")
+		for i, step := range r.Scenario.Steps {
+			fmt.Fprintf(b, "| %s a minute, for %v | %d | %s |\n", figure(step.PerMinute), step.For, r.Steps[i].N, r.Steps[i])
+		}
+	}
 }
 
 func scenarios(b *strings.Builder, results []*Result) {

@@ -23,8 +23,18 @@ type Scenario struct {
 	Near float64
 	// Policy, if set, changes the numbers of the protocol.
 	Policy func(*jobs.Policy) `json:"-"`
+	// Steps, if set, are the load by time, in the place of PerMinute and For, and Scaling what decides meanwhile, and
+	// for a while after, how many workers there are.
+	Steps   []Step
+	Scaling *Scaling
 	// Settings are environment variables that differ from their defaults.
 	Settings map[string]string
+}
+
+// Step is a load that lasts for a while.
+type Step struct {
+	PerMinute float64
+	For       time.Duration
 }
 
 // settleWithin is how long after the last request every job must have ended: more than a lease, a
@@ -36,6 +46,7 @@ type Run struct {
 	*world
 	fleet   *fleet
 	traffic *traffic
+	samples []Sample
 }
 
 // Export asks for one export of so many rows, of the smallest org.
@@ -82,9 +93,16 @@ func Simulate(s Scenario, seed uint64, indexes []byte) (*Result, error) {
 		}
 	}
 	time.Sleep(5 * time.Second) // all are up
-	r := &Run{w, f, t}
+	r := &Run{world: w, fleet: f, traffic: t}
+	loaded := time.Now()
 	if s.Happens != nil {
 		t.pending.Go(func() { s.Happens(r) })
+	}
+	if s.Scaling != nil {
+		t.pending.Go(func() { r.scale(*s.Scaling, s.Steps) })
+	}
+	for _, step := range s.Steps {
+		t.offer(step.PerMinute, step.For)
 	}
 	if s.PerMinute > 0 {
 		t.offer(s.PerMinute, s.For)
@@ -93,6 +111,7 @@ func Simulate(s Scenario, seed uint64, indexes []byte) (*Result, error) {
 	}
 	t.settle(settleWithin)
 	res := result(s, r)
+	res.Samples, res.Steps = r.samples, t.byStep(loaded, s.Steps)
 	close(w.over)
 	f.stop()
 	t.close()
@@ -136,6 +155,10 @@ type Result struct {
 	// Operations is the busiest ten seconds' reads and writes a second, without those of rows.
 	Operations float64
 	Cost       Cost
+	// Samples and Steps are of a scenario whose workers are scaled: what was seen and decided, and how long jobs of
+	// each step waited.
+	Samples []Sample    `json:",omitempty"`
+	Steps   []Quantiles `json:",omitempty"`
 }
 
 func result(s Scenario, r *Run) *Result {
@@ -206,7 +229,10 @@ func loads(s Scenario, r *Run) []Load {
 	now := time.Now()
 	c.jobs.add(now, 0)
 	c.parts.add(now, 0)
-	cfg := r.fleet.cfg
+	cfg, workers := r.fleet.cfg, s.Workers
+	for _, sample := range r.samples {
+		workers = max(workers, sample.Workers)
+	}
 	doc, writes := hottest(c.docs, fsvalue.Path.Compare)
 	rng, entries := hottest(c.ranges, func(a, b string) int {
 		if a < b {
@@ -220,8 +246,8 @@ func loads(s Scenario, r *Run) []Load {
 		{"writes to one range of an index", entries.perSecond(rateWindow), limitRange.Value, limitRange.Unit, rangeName(rng)},
 		{"streams of one connection", float64(c.most["streams"]), limitStreams.Value, limitStreams.Unit, ""},
 		{"size of a request", float64(c.most["request bytes"]), limitRequest.Value, limitRequest.Unit, ""},
-		{"slots for jobs", c.jobs.peak, float64(s.Workers * cfg.JobSlots), "slots", ""},
-		{"slots for parts", c.parts.peak, float64(s.Workers * cfg.PartSlots), "slots", ""},
+		{"slots for jobs", c.jobs.peak, float64(workers * cfg.JobSlots), "slots", ""},
+		{"slots for parts", c.parts.peak, float64(workers * cfg.PartSlots), "slots", ""},
 		{"object writes and deletes", storageWrites, limitObjectWrites.Value, limitObjectWrites.Unit, ""},
 		{"object reads and lists", c.peak("Storage objects looked at") + c.peak("Storage lists"), limitObjectReads.Value, limitObjectReads.Unit, ""},
 		{"bytes published", c.peak("Pub/Sub messages published") * messageBytes, limitPublish.Value, limitPublish.Unit, ""},
@@ -260,6 +286,7 @@ func Scenarios() []Scenario {
 		return s
 	}
 	const m = time.Minute
+	keda := KEDA()
 	return []Scenario{
 		base("idle", 4, 1, 0, 5*m), base("idle", 32, 1, 0, 5*m), base("idle", 256, 1, 0, 2*m), base("idle", 1024, 1, 0, m),
 		base("steady", 4, 100, 10, 20*m), base("steady", 4, 100, 100, 5*m), base("steady", 4, 100, 1_000, m),
@@ -270,6 +297,7 @@ func Scenarios() []Scenario {
 		with(base("one export of 100,000,000 rows", 256, 10_000, 100, 5*m), func(r *Run) { r.Export(100_000_000) }),
 		with(base("a zone dies", 256, 10_000, 1_000, 2*m), func(r *Run) { time.Sleep(m); r.KillZone() }),
 		with(base("everything is deployed", 256, 10_000, 1_000, 2*m), func(r *Run) { time.Sleep(m); r.must(r.Deploy()) }),
+		{Name: "workers are scaled", Workers: keda.Min, Orgs: 1_000, Scaling: &keda, Steps: []Step{{100, 4 * m}, {1_000, 8 * m}, {10, 5 * m}}},
 		with(base("Firestore brown-out of 5 minutes", 256, 10_000, 300, 8*m), func(r *Run) { time.Sleep(m); r.BrownOut(5 * m) }),
 	}
 }
