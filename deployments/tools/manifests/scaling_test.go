@@ -11,6 +11,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 
 	"exportd/internal/simulate"
 )
@@ -90,6 +91,31 @@ func simulated(t *testing.T, s *scaledObject) {
 	for _, i := range []int{0, 2} {
 		if want := fmt.Sprintf(`unless sum(exportd_worker_slots{lane="exports",state="free"}) >= %d`, k.FreeSlots); !strings.Contains(s.Spec.Triggers[i].Metadata.Query, want) {
 			t.Errorf("%s: %s lacks %s", s.Spec.Triggers[i].Name, s.Spec.Triggers[i].Metadata.Query, want)
+		}
+	}
+}
+
+// TestAPIScaling: the page of operations calculates with the manifests' numbers.
+func TestAPIScaling(t *testing.T) {
+	t.Parallel()
+	c := overlay(t, "production")
+	h := find[*autoscalingv2.HorizontalPodAutoscaler](c, "exportd-api")
+	cpu := find[*appsv1.Deployment](c, "exportd-api").Spec.Template.Spec.Containers[0].Resources.Requests.Cpu().MilliValue()
+	page, err := os.ReadFile("../../operations/scaling.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(h.Spec.Metrics) != 1 {
+		t.Fatalf("%+v", h.Spec.Metrics)
+	}
+	percent := *h.Spec.Metrics[0].Resource.Target.AverageUtilization
+	for _, want := range []string{
+		fmt.Sprintf("%d %% of the request of %dm, %d to %d pods", percent, cpu, *h.Spec.MinReplicas, h.Spec.MaxReplicas),
+		fmt.Sprintf("%d %% of %dm, which is %dm", percent, cpu, cpu*int64(percent)/100),
+		fmt.Sprintf("by %d pods", h.Spec.MaxReplicas),
+	} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("scaling.md does not say %q", want)
 		}
 	}
 }
