@@ -110,7 +110,7 @@ func oneDown(t *testing.T, s *e2etest.Stack) {
 		"storage":   `"Storage/*": {"errorRate": 1}`,
 	} {
 		s.Faults(t, `{"rules": {`+rules+`}}`)
-		want := map[string]string{"clock": "ok", "firestore": "ok", "keyset": "ok", "pubsub": "ok", "storage": "ok"}
+		want := map[string]string{"clock": "ok", "disk": "ok", "firestore": "ok", "keyset": "ok", "pubsub": "ok", "storage": "ok"}
 		want[name] = "unavailable"
 		e2etest.Until(t, jobWithin, "readyz to say that "+name+" alone is down", func() bool {
 			status, checks, err := s.Ready(t.Context())
