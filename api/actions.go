@@ -11,8 +11,13 @@ import (
 	"exportd/jobs"
 )
 
-// actor is how a key appears in the events of a job.
-func actor(caller *apikey.Key) string { return "api key " + caller.ID }
+// actor is how who did something appears in events: a person whom a provider has signed in by name, else the key.
+func actor(caller *apikey.Key) string {
+	if caller.Person != "" {
+		return caller.Person
+	}
+	return "api key " + caller.ID
+}
 
 // update runs a transition in the caller's name and rings for the callback that came of it.
 func (s *Server) update(c *gin.Context, caller *apikey.Key, id string, fn func(*jobs.Tx) error) (*jobs.Job, error) {

@@ -173,7 +173,7 @@ func (s *Server) draft(b *body) apikey.Draft {
 	}
 	for _, scope := range b.list("scopes") {
 		if !slices.Contains(anyScope, apikey.Scope(scope)) {
-			b.fault("scopes", typeOnly, map[string]any{"value": scope}, "must be of read, export, ops, admin, platform")
+			b.fault("scopes", typeOnly, map[string]any{"value": scope}, "must be of read, export, ops, view, admin, platform")
 			break
 		}
 		d.Scopes = append(d.Scopes, apikey.Scope(scope))

@@ -1,8 +1,10 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -11,10 +13,12 @@ import (
 
 // admission is by what right a request came in.
 type admission struct {
-	request apikey.Request
-	scopes  []apikey.Scope
-	client  netip.Addr
-	orgID   string
+	request  apikey.Request
+	operator Operator // nil: the request is signed
+	scopes   []apikey.Scope
+	client   netip.Addr
+	arrived  time.Time
+	orgID    string
 }
 
 const admissionKey = "exportd/admission"
@@ -28,11 +32,7 @@ func (s *Server) stillAllowed(c *gin.Context, link bool) error {
 	if !ok {
 		return nil // a route that is open to all
 	}
-	verifier := s.verifier
-	if link {
-		verifier.Lookup = s.freshKeys
-	}
-	caller, err := verifier.Again(c.Request.Context(), a.request, s.now())
+	caller, err := s.again(c.Request.Context(), a, link)
 	if err != nil {
 		return err
 	}
@@ -43,6 +43,18 @@ func (s *Server) stillAllowed(c *gin.Context, link bool) error {
 		return err
 	}
 	return a.scope(caller)
+}
+
+// again says once more whose request it is.
+func (s *Server) again(ctx context.Context, a *admission, fresh bool) (*apikey.Key, error) {
+	if a.operator != nil {
+		return a.operator(ctx, fresh)
+	}
+	verifier := s.verifier
+	if fresh {
+		verifier.Lookup = s.freshKeys
+	}
+	return verifier.Again(ctx, a.request, s.now())
 }
 
 func (a *admission) address(caller *apikey.Key) error {

@@ -40,6 +40,9 @@ func (r route) once() bool {
 // anything is done: whoever got no answer signs a new one. Of version 2 there are none.
 func (s *Server) takeOnce(ctx context.Context, r *http.Request, caller *apikey.Key, body []byte) error {
 	id := apikey.RequestOf(r, body).ReplayID()
+	if operatorOf(ctx) != nil {
+		id = r.Header.Get(apikey.HeaderNonce) // of the form that was sent; "" for none
+	}
 	if id == "" || s.verifier.Nonces == nil {
 		return nil
 	}

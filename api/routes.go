@@ -28,6 +28,7 @@ var (
 	mayRead    = []apikey.Scope{apikey.ScopeRead}
 	mayExport  = []apikey.Scope{apikey.ScopeExport}
 	mayOperate = []apikey.Scope{apikey.ScopeOps}
+	mayLook    = []apikey.Scope{apikey.ScopeView, apikey.ScopeOps}
 	mayAdmin   = []apikey.Scope{apikey.ScopePlatform, apikey.ScopeAdmin}
 	// maySee: who may start an export may see what became of it.
 	maySee = []apikey.Scope{apikey.ScopeRead, apikey.ScopeExport}
@@ -113,7 +114,7 @@ func (s *Server) install() *gin.Engine {
 		writeError(c, refuse(http.StatusMethodNotAllowed, "method not allowed here, see the Allow header"))
 	})
 	for _, r := range s.routes() {
-		e.Handle(r.method, r.path, s.handle(r))
+		e.Handle(r.method, r.path, s.handle(r.looking()))
 	}
 	return e
 }
@@ -149,9 +150,9 @@ func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 	}
 	head, cancel := begin(c)
 	defer cancel()
-	a := &admission{request: apikey.RequestOf(c.Request, body), scopes: r.scopes, client: observe(c).client}
+	a := &admission{request: apikey.RequestOf(c.Request, body), operator: operatorOf(head), scopes: r.scopes, client: observe(c).client, arrived: arrived}
 	begun := time.Now()
-	caller, err := s.verifier.Verify(head, a.request, arrived)
+	caller, err := s.identify(head, a)
 	if err != nil {
 		s.evenOut(head, begun, err)
 		return err

@@ -124,6 +124,7 @@ const (
 	ScopeOps      Scope = "ops"
 	ScopePlatform Scope = "platform"
 	ScopeRead     Scope = "read"
+	ScopeView     Scope = "view"
 )
 
 // Defines values for State.
@@ -723,7 +724,7 @@ type Redelivered struct {
 type RerunMode string
 
 // Scope `admin` is for the keys of its own org, and gives what it has: `read`, `export` and `admin`. `platform` is for the keys of all orgs, with any scope; `ops` is for the
-// jobs of all orgs. Requests of keys with `ops`, `admin` or `platform` are signed by version 2.
+// jobs of all orgs, and `view` for looking at them. Requests of keys with one of these four are signed by version 2.
 type Scope string
 
 // Spent Where the time of a run went, in milliseconds: of all its attempts, also of those that failed, as far as it is known; a worker that is killed had told it at its last heartbeat. Parts are written side by side, so that the sum may be more than has passed; what is missing from it are commits, pauses between attempts and work that nobody could tell of. In lists it is without parts that have not ended.

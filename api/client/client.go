@@ -99,6 +99,13 @@ func New(c Config) (*Client, error) {
 	return &Client{ClientWithResponses: api, base: at, api: doer, files: &http.Client{Transport: c.Transport}, tries: c.Tries, now: c.Now}, nil
 }
 
+// Unsigned gives the methods that are generated over a transport that says by itself who asks, as one within the
+// service's own process does. Nothing is tried again; answers of 400 and above are an *Error, as from a Client.
+func Unsigned(transport http.RoundTripper) (*ClientWithResponses, error) {
+	plain := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return NewClientWithResponses("http://localhost", WithHTTPClient(&retrier{plain, 1}))
+}
+
 // CloseIdleConnections closes connections that are kept for the next request.
 func (c *Client) CloseIdleConnections() { c.files.CloseIdleConnections() }
 

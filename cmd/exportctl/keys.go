@@ -90,7 +90,7 @@ any public host.`,
 	flags := cmd.Flags()
 	flags.StringVar(&draft.OrgID, "org", "", "whose key it is (required)")
 	flags.StringVar(&draft.Name, "name", "", "what to know it by (default: exportctl and the date)")
-	flags.StringSliceVar(&scopes, "scope", nil, "what it may do: read, export, ops, admin, platform (required, as often as needed)")
+	flags.StringSliceVar(&scopes, "scope", nil, "what it may do: read, export, ops, view, admin, platform (required, as often as needed)")
 	flags.StringVar(&expires, "expires", "", "when it ends: ISO date or date-time (default: never)")
 	flags.StringSliceVar(&draft.CallbackHosts, "callback-host", nil, "where its callbacks may go, like hooks.example.com or *.example.com")
 	flags.StringSliceVar(&draft.IPRanges, "ip-range", nil, "where its requests may come from, like 203.0.113.0/24")

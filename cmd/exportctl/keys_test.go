@@ -74,7 +74,7 @@ func (s *service) keys(t *testing.T) {
 
 // keyRefusals are what the service does not do, in terms of flags.
 func (s *service) keyRefusals(t *testing.T) {
-	s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "write", "--reason", "r").want(t, exitUsage).says(t, `--scope must be of read, export, ops, admin, platform (got "write")`)
+	s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "write", "--reason", "r").want(t, exitUsage).says(t, `--scope must be of read, export, ops, view, admin, platform (got "write")`)
 	s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "read", "--ip-range", "x", "--min-signature-version", "3", "--expires", "2000-01-01", "--reason", "r").
 		want(t, exitUsage).says(t, "--ip-range must be ranges", "--min-signature-version must be", "--expires must be in the future")
 	s.ctl(t, "keys", "rotate", s.APIKey, "--overlap", "1000h", "--reason", "r").want(t, exitUsage).says(t, "--overlap must be")

@@ -13,6 +13,7 @@ import (
 	"exportd/internal/apikey"
 	"exportd/internal/command"
 	"exportd/internal/config"
+	"exportd/internal/console"
 	"exportd/internal/demo"
 	"exportd/internal/localcloud"
 	"exportd/internal/service"
@@ -26,6 +27,8 @@ type demoFile struct {
 	PubSubHost    string `json:"pubsubEmulatorHost"`
 	StorageHost   string `json:"storageEmulatorHost"`
 	ControlHost   string `json:"controlHost,omitempty"`
+
+	consoleLink string // signs in to the console, once; in no file
 }
 
 // loadDemo fills a new data folder and writes demo.json, which only its owner can read.
@@ -64,6 +67,9 @@ func loadDemo(ctx context.Context, env command.Environment, flags runFlags, cfg 
 	if err != nil {
 		return facts, fmt.Errorf("encode demo.json: %w", err)
 	}
+	if facts.consoleLink, err = consoleLink(keys, cfg, facts); err != nil {
+		return facts, err
+	}
 	path := filepath.Join(flags.dataDir, "demo.json")
 	// Written whole and then renamed: a program that waits for it never reads half.
 	if err := os.WriteFile(path+".new", append(body, '\n'), 0o600); err != nil {
@@ -100,8 +106,24 @@ curl -sS -o messages.csv "$(vip "$URL/vip-messages/export?%[9]s%[10]s" | sed 's/
 vip -H 'Prefer: respond-async' "$URL/vip-users/export?%[9]s"
 vip "$URL/exports"
 
+5. See it all in a browser; this link signs you in, once within 15 minutes (or sign in with opsApiKey and opsSecret of demo.json):
+
+%[12]s
+
 Ctrl-C stops it; the data stays in %[11]s.
-`, f.APIURL, filepath.Join(dataDir, "demo.json"), f.APIKey, f.Secret, f.WorkspaceID, f.MediumID, f.From, f.To, place, days, dataDir)
+`, f.APIURL, filepath.Join(dataDir, "demo.json"), f.APIKey, f.Secret, f.WorkspaceID, f.MediumID, f.From, f.To, place, days, dataDir, f.consoleLink)
+}
+
+// consoleLink makes a link that signs in to the console with the operators' key.
+func consoleLink(keys *apikey.Store, cfg config.Config, f demoFile) (string, error) {
+	if cfg.Console != "public" || keys.Sealer() == nil {
+		return "(EXPORTD_CONSOLE=public shows it at this port)", nil
+	}
+	fragment, err := console.Link(keys.Sealer(), f.OpsAPIKey, f.OpsSecret, time.Now())
+	if err != nil {
+		return "", fmt.Errorf("make the console's link: %w", err)
+	}
+	return f.APIURL + "/console/sign-in#" + fragment, nil
 }
 
 // secretsOf gives the secrets of a key to whoever makes demo.json.

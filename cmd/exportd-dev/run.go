@@ -121,6 +121,8 @@ func devConfig(env command.Environment, e localcloud.Endpoints) (config.Config, 
 		"EXPORTD_CALLBACK_ALLOW_HTTP": "true", "EXPORTD_CALLBACK_ALLOW_CIDRS": "127.0.0.0/8", "EXPORTD_CALLBACK_ALLOW_PORTS": "0",
 		// The demo has no deploys to wait for: work under way is handed back soon.
 		"EXPORTD_DRAIN_SECONDS": "2",
+		// One port to remember.
+		"EXPORTD_CONSOLE": "public",
 	}
 	return config.Load(func(name string) string {
 		if v, ok := own[name]; ok && (env.Getenv(name) == "" || strings.HasSuffix(name, "_EMULATOR_HOST")) {

@@ -19,13 +19,17 @@ const (
 	ScopeRead   Scope = "read"   // list routes and reading jobs
 	ScopeExport Scope = "export" // starting, reading, canceling and deleting jobs
 	ScopeOps    Scope = "ops"    // all orgs' jobs
+	ScopeView   Scope = "view"   // looking at what ScopeOps may change, and at nothing in a file
 	ScopeAdmin  Scope = "admin"  // keys of its org, but for those of operators and platform
 	// ScopePlatform is for keys of all orgs, with any scope.
 	ScopePlatform Scope = "platform"
 )
 
 // AllScopes are the scopes there are.
-var AllScopes = []Scope{ScopeRead, ScopeExport, ScopeOps, ScopeAdmin, ScopePlatform}
+var AllScopes = []Scope{ScopeRead, ScopeExport, ScopeOps, ScopeView, ScopeAdmin, ScopePlatform}
+
+// ofAllOrgs reports whether a right is one over more than the key's org.
+func (s Scope) ofAllOrgs() bool { return s == ScopeOps || s == ScopeView || s == ScopePlatform }
 
 // defaultScopes are those of a record without the field: keys made before scopes existed
 // could list and export.
@@ -70,7 +74,10 @@ type Key struct {
 	ID    string
 	OrgID string
 	// Name is for people.
-	Name      string
+	Name string
+	// Person is who is signed in to the console by a provider of identities: then this is no record, and only says
+	// what they may do.
+	Person    string
 	Scopes    []Scope
 	State     State
 	CreatedAt time.Time
@@ -106,12 +113,12 @@ func (k *Key) Has(anyOf ...Scope) bool {
 
 // Privileged reports whether the key can do more than use what its org has. Its requests are
 // signed by version 2: who overhears one of version 1 can use its headers for any other for a minute.
-func (k *Key) Privileged() bool { return k.Has(ScopeOps, ScopeAdmin, ScopePlatform) }
+func (k *Key) Privileged() bool { return k.Has(ScopeOps, ScopeView, ScopeAdmin, ScopePlatform) }
 
 // MayManage reports whether the key may see, make and change a key of an org with scopes:
 // one of the platform any, an admin those of its own org that give no more than it has.
 func (k *Key) MayManage(orgID string, scopes []Scope) bool {
-	return k.Has(ScopePlatform) || k.Has(ScopeAdmin) && orgID == k.OrgID && !slices.Contains(scopes, ScopeOps) && !slices.Contains(scopes, ScopePlatform)
+	return k.Has(ScopePlatform) || k.Has(ScopeAdmin) && orgID == k.OrgID && !slices.ContainsFunc(scopes, Scope.ofAllOrgs)
 }
 
 // BoundLike reports whether k can be used in no way in which by cannot: from no other address,
@@ -172,6 +179,9 @@ func usableTexts(secrets []SigningSecret, now time.Time) (texts []string) {
 func (k *Key) usable(now time.Time) bool {
 	return k.State == Active && ValidOrg(k.OrgID) && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
 }
+
+// Usable reports whether the key may be used at now, whatever its secrets.
+func (k *Key) Usable(now time.Time) bool { return k.usable(now) }
 
 // ValidID reports whether s has the form of a key's id: 8 to 64 of A-Z a-z 0-9 _ -. Ids
 // are checked before they become part of a document path; Firestore reserves __x__.

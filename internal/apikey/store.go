@@ -108,6 +108,9 @@ func NewStore(c StoreConfig) (*Store, error) {
 	}, nil
 }
 
+// Sealer is what seals the secrets; nil without a keyset.
+func (s *Store) Sealer() *Sealer { return s.sealer }
+
 // Close ends the caches' goroutines.
 func (s *Store) Close() {
 	s.cache.StopAllGoroutines()

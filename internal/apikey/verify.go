@@ -80,6 +80,9 @@ func (e *RefusedError) Error() string { return e.message }
 // textRefused is the text of everything that depends on the key or its secret.
 const textRefused = "unknown API key or wrong signature"
 
+// Refuse gives a RefusedError whose text depends on no key.
+func Refuse(text string) error { return &RefusedError{message: text} }
+
 func refuse(format string, args ...any) error {
 	return &RefusedError{message: fmt.Sprintf(format, args...)}
 }

@@ -86,7 +86,7 @@ func fault(from, to string) string {
 		return "jobs is the floor: only the standard library"
 	case within(from, "exportd/jobs") && internal && to != "exportd/jobs":
 		return "jobs is the floor: it imports nothing of exportd"
-	case within(from, "exportd/internal") && within(to, "exportd/api", "exportd/worker", "exportd/cmd") && !within(from, "exportd/internal/service", "exportd/internal/e2e", "exportd/internal/simulate"):
+	case within(from, "exportd/internal") && within(to, "exportd/api", "exportd/worker", "exportd/cmd") && !within(from, "exportd/internal/service", "exportd/internal/e2e", "exportd/internal/simulate") && !(from == "exportd/internal/console" && to == "exportd/api/client"):
 		return "internal packages do not know who uses them"
 	case from == "exportd/internal/version" && internal:
 		return "version is of every program, and knows none"

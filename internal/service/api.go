@@ -87,7 +87,13 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 	if err := register(c.metrics, c.backlog(log)); err != nil {
 		return err
 	}
+	page, stop, err := openConsole(cfg, keys, server, log)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(ctx, stop)() // before the servers wait for what they answer
 	// Both end with the other: the store's Run only ends with ctx.
 	g.Go(func() error { return keys.Run(ctx) })
 	g.Go(func() error { return server.Serve(ctx, l) })
@@ -101,7 +107,7 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 		})
 	})
 	g.Go(func() error {
-		return serveOps(ctx, cfg.OpsAddr, ops{alive: c.guards.apiAlive, checks: checks, metrics: c.metrics, pprof: cfg.PProf, log: log})
+		return serveOps(ctx, cfg.OpsAddr, ops{alive: c.guards.apiAlive, checks: checks, metrics: c.metrics, pprof: cfg.PProf, console: page, log: log})
 	})
 	return g.Wait()
 }

@@ -32,7 +32,8 @@ type ops struct {
 	alive   func() error // an error says that only another process can help
 	checks  []api.Check
 	metrics prometheus.Gatherer
-	pprof   bool // show profiles
+	pprof   bool         // show profiles
+	console http.Handler // nil: there is none
 	log     *zap.Logger
 }
 
@@ -58,7 +59,7 @@ func serveOps(ctx context.Context, addr string, o ops) error {
 	o.log.Info("operators are answered", zap.String("ops_addr", l.Addr().String()))
 	h := &http.Server{
 		Handler: atHome(l.Addr(), o.handler()), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second,
-		WriteTimeout: o.writeWithin(), IdleTimeout: time.Minute, MaxHeaderBytes: 4 << 10,
+		WriteTimeout: o.writeWithin(), IdleTimeout: time.Minute, MaxHeaderBytes: o.headBytes(),
 	}
 	stop := context.AfterFunc(ctx, func() { _ = h.Close() })
 	defer stop()
@@ -114,6 +115,10 @@ func (o ops) handler() http.Handler {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.metrics, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
+	if o.console != nil {
+		mux.Handle("/console", o.console)
+		mux.Handle("/console/", o.console)
+	}
 	if o.pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -130,6 +135,15 @@ func (o ops) writeWithin() time.Duration {
 		return 70 * time.Second
 	}
 	return 10 * time.Second
+}
+
+// headBytes bounds the head of a request: a browser's has cookies, what its proxy says of who asks, and in the
+// URL up to a hundred jobs that are chosen.
+func (o ops) headBytes() int {
+	if o.console != nil {
+		return 16 << 10
+	}
+	return 4 << 10
 }
 
 // said is what was said last, "" for nothing.

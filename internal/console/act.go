@@ -1,0 +1,389 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"exportd/api/client"
+	"exportd/internal/apikey"
+)
+
+// Whatever changes something is done in two steps: a page that says what it will touch and asks why, and its form.
+// What is to be done, and to what, stands in the URL of both, so that what was shown is what is done.
+
+// maxChosen bounds what is chosen one by one; more is chosen by a filter.
+const maxChosen = 100
+
+// verb is something that can be done.
+type verb struct {
+	Name, Title, Button string
+	// to is what it is done to: jobs, queue, receiver, callbacks.
+	to string
+	// Modes has the form ask how a job runs again.
+	Modes  bool
+	Danger bool
+}
+
+var verbs = []verb{
+	{Name: "rerun", Title: "Run again", Button: "Run again", to: "jobs", Modes: true},
+	{Name: "cancel", Title: "Cancel", Button: "Cancel now", to: "jobs", Danger: true},
+	{Name: "redeliver", Title: "Deliver callbacks again", Button: "Deliver again", to: "jobs"},
+	{Name: "redeliver-all", Title: "Deliver callbacks again", Button: "Deliver again", to: "callbacks"},
+	{Name: "pause", Title: "Pause", Button: "Pause", to: "queue", Danger: true},
+	{Name: "resume", Title: "Resume", Button: "Resume", to: "queue"},
+	{Name: "resume-receiver", Title: "Send to a receiver again", Button: "Send again", to: "receiver"},
+}
+
+// target is what an action is about, as the URL says it.
+type target struct {
+	verb
+	IDs    []string   // jobs, chosen one by one
+	All    bool       // all that Filter matches
+	Filter url.Values // of jobs or callbacks
+	Queue  string
+	Org    string
+	Origin string
+}
+
+// targetOf reads an action's URL; false for one that is none.
+func targetOf(q url.Values) (target, bool) {
+	i := slices.IndexFunc(verbs, func(v verb) bool { return v.Name == q.Get("do") })
+	if i < 0 {
+		return target{}, false
+	}
+	t := target{verb: verbs[i], IDs: q["id"], All: q.Get("all") == "1", Queue: q.Get("queue"), Org: q.Get("orgId"), Origin: q.Get("origin")}
+	switch t.to {
+	case "jobs":
+		t.Filter = filterOf(q, jobFields(nil))
+		return t, t.All && t.Name == "rerun" || !t.All && len(t.IDs) > 0 && len(t.IDs) <= maxChosen
+	case "callbacks":
+		t.Filter = filterOf(q, []field{{Name: "state"}, {Name: "orgId"}, {Name: "origin"}, {Name: "createdAfter"}, {Name: "createdBefore"}})
+		return t, true
+	case "queue":
+		return t, t.Queue != ""
+	}
+	return t, t.Org != "" && t.Origin != ""
+}
+
+// confirmPage says what an action will touch.
+type confirmPage struct {
+	target
+	URL      string // of the form
+	Once     string
+	Jobs     []chosen
+	Preview  *client.DryRun
+	Matched  *client.Redelivered
+	Fault    string
+	Reason   string
+	Mode     string
+	Filtered []param
+	Back     string
+}
+
+// chosen is a job that was chosen, and why nothing will be done to it.
+type chosen struct {
+	Job   *client.OpsJob
+	ID    string
+	Not   string
+	Fault string // what came of it
+	Done  bool
+}
+
+func (c *Console) confirm(ctx context.Context, who *principal, r *http.Request) (view, error) {
+	t, ok := targetOf(r.URL.Query())
+	if !ok {
+		why := "Nothing is chosen to do this to: go back and mark some jobs."
+		if len(r.URL.Query()["id"]) > maxChosen {
+			why = fmt.Sprintf("At most %d jobs are chosen one by one; choose all that a filter matches.", maxChosen)
+		}
+		return view{name: "error", title: "Nothing chosen", data: errorPage{Message: why}}, nil
+	}
+	p, err := c.preview(ctx, who, t)
+	if err != nil {
+		return view{}, err
+	}
+	return view{name: "confirm", title: t.Title, data: p}, nil
+}
+
+// preview reads what an action would touch.
+func (c *Console) preview(ctx context.Context, who *principal, t target) (confirmPage, error) {
+	p := confirmPage{target: t, URL: home + "/act?" + t.query().Encode(), Once: once(), Back: home + "/jobs"}
+	if !who.mayAct() {
+		return p, &client.Error{Status: http.StatusForbidden, Message: "you may look, and change nothing"}
+	}
+	for name := range t.Filter {
+		p.Filtered = append(p.Filtered, param{name, t.Filter.Get(name)})
+	}
+	slices.SortFunc(p.Filtered, func(a, b param) int { return strings.Compare(a.Name, b.Name) })
+	var err error
+	switch {
+	case t.to == "jobs" && t.All:
+		p.Back += "?" + t.Filter.Encode()
+		p.Preview, err = c.dryRun(ctx, t)
+	case t.to == "jobs":
+		p.Jobs, err = c.chosen(ctx, t)
+		if len(t.IDs) == 1 {
+			p.Back = home + "/jobs/" + url.PathEscape(t.IDs[0])
+		}
+	case t.to == "callbacks":
+		p.Back = home + "/callbacks"
+		var answer *client.OpsRedeliverCallbacksResponse
+		if answer, err = c.api.OpsRedeliverCallbacksWithBodyWithResponse(ctx, asJSON, body(map[string]any{"filter": object(t.Filter), "reason": "preview", "dryRun": true})); err == nil {
+			p.Matched = answer.JSON200
+		}
+	case t.to == "queue":
+		p.Back = home
+	default:
+		p.Back = home + "/callbacks"
+	}
+	return p, err
+}
+
+// query is the URL's, made of what was understood of it.
+func (t target) query() url.Values {
+	q := cloned(t.Filter)
+	q.Set("do", t.Name)
+	if t.All {
+		q.Set("all", "1")
+	}
+	if len(t.IDs) > 0 {
+		q["id"] = t.IDs
+	}
+	for name, v := range map[string]string{"queue": t.Queue, "orgId": t.Org, "origin": t.Origin} {
+		if v != "" {
+			q.Set(name, v)
+		}
+	}
+	return q
+}
+
+const asJSON = "application/json"
+
+func body(fields map[string]any) io.Reader {
+	raw, err := json.Marshal(fields)
+	if err != nil {
+		raw = nil // strings, booleans and numbers: there is nothing that cannot be
+	}
+	return bytes.NewReader(raw)
+}
+
+// object is a filter as the API takes it in a body.
+func object(filter url.Values) map[string]string {
+	o := map[string]string{}
+	for name := range filter {
+		o[name] = filter.Get(name)
+	}
+	return o
+}
+
+func (c *Console) dryRun(ctx context.Context, t target) (*client.DryRun, error) {
+	answer, err := c.api.OpsRerunJobsWithBodyWithResponse(ctx, asJSON, body(map[string]any{"filter": object(t.Filter), "reason": "preview", "dryRun": true}))
+	if err != nil {
+		return nil, err
+	}
+	return answer.JSON200, nil
+}
+
+// chosen reads the jobs that were chosen, and says to which of them nothing can be done.
+func (c *Console) chosen(ctx context.Context, t target) ([]chosen, error) {
+	all := make([]chosen, 0, len(t.IDs))
+	for _, id := range t.IDs {
+		answer, err := c.api.OpsGetJobWithResponse(ctx, id)
+		if refused, ok := refusal(err); ok && refused.Status < http.StatusInternalServerError {
+			all = append(all, chosen{ID: id, Not: refused.Message})
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		j := &answer.JSON200.Job
+		ended := j.FinishedAt != nil
+		one := chosen{ID: id, Job: j}
+		switch {
+		case j.DeletedAt != nil:
+			one.Not = "it was deleted"
+		case t.Name == "rerun" && !ended:
+			one.Not = "it has not ended"
+		case t.Name == "cancel" && ended:
+			one.Not = "it has ended"
+		case t.Name == "redeliver" && len(answer.JSON200.Callbacks) == 0:
+			one.Not = "it has no callback"
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// act does what a form says.
+func (c *Console) act(w http.ResponseWriter, r *http.Request, who *principal) error {
+	t, ok := targetOf(r.URL.Query())
+	if !ok {
+		c.render(w, r, who, http.StatusUnprocessableEntity, "error", "Nothing chosen", errorPage{Message: "Nothing is chosen to do this to."})
+		return nil
+	}
+	ctx := c.asking(r, who)
+	reason, mode := strings.TrimSpace(r.PostFormValue("reason")), r.PostFormValue("mode")
+	if reason == "" {
+		return c.again(w, r, who, t, "Say why: it is kept with what is done.")
+	}
+	fields := map[string]any{"reason": reason}
+	if t.Modes && mode != "" {
+		fields["mode"] = mode
+	}
+	done := home
+	var err error
+	switch {
+	case t.to == "jobs" && t.All:
+		done, err = c.rerunAll(ctx, r, t, fields)
+	case t.to == "jobs" && len(t.IDs) == 1:
+		done = home + "/jobs/" + url.PathEscape(t.IDs[0]) + "?said=" + t.Name
+		err = c.actOn(ctx, r, t, t.IDs[0], fields)
+	case t.to == "jobs":
+		return c.actOnEach(ctx, w, r, who, t, fields)
+	case t.to == "callbacks":
+		done, err = c.redeliverAll(ctx, r, t, fields)
+	case t.to == "queue" && t.Name == "pause":
+		done = home + "?said=paused"
+		_, err = c.api.OpsPauseQueueWithBodyWithResponse(ctx, t.Queue0(), asJSON, body(fields), c.once(r, ""))
+	case t.to == "queue":
+		done = home + "?said=resumed"
+		_, err = c.api.OpsResumeQueueWithBodyWithResponse(ctx, t.Queue0(), asJSON, body(fields), c.once(r, ""))
+	default:
+		done = home + "/callbacks?said=receiver"
+		fields["orgId"], fields["origin"] = t.Org, t.Origin
+		_, err = c.api.OpsResumeReceiverWithBodyWithResponse(ctx, asJSON, body(fields), c.once(r, ""))
+	}
+	if refused, ok := refusal(err); ok && (refused.Status == http.StatusConflict || refused.Status == http.StatusUnprocessableEntity) {
+		return c.again(w, r, who, t, sentence(refused.Message)+faultTexts(refused.Faults))
+	}
+	if err != nil {
+		return err
+	}
+	http.Redirect(w, r, done, http.StatusSeeOther)
+	return nil
+}
+
+// Queue0 is the queue as the client has it.
+func (t target) Queue0() client.Queue { return client.Queue(t.Queue) }
+
+func faultTexts(faults []client.Fault) string {
+	texts := make([]string, len(faults))
+	for i, f := range faults {
+		texts[i] = f.Message
+	}
+	return strings.Join(texts, "; ")
+}
+
+// again shows a form once more, with why nothing was done.
+func (c *Console) again(w http.ResponseWriter, r *http.Request, who *principal, t target, fault string) error {
+	p, err := c.preview(c.asking(r, who), who, t)
+	if err != nil {
+		return err
+	}
+	p.Fault, p.Reason, p.Mode = fault, r.PostFormValue("reason"), r.PostFormValue("mode")
+	c.render(w, r, who, http.StatusUnprocessableEntity, "confirm", t.Title, p)
+	return nil
+}
+
+func (c *Console) actOn(ctx context.Context, r *http.Request, t target, id string, fields map[string]any) (err error) {
+	switch t.Name {
+	case "rerun":
+		_, err = c.api.OpsRerunJobWithBodyWithResponse(ctx, id, asJSON, body(fields), c.once(r, id))
+	case "cancel":
+		_, err = c.api.OpsCancelJobWithBodyWithResponse(ctx, id, asJSON, body(fields), c.once(r, id))
+	default:
+		_, err = c.api.OpsRedeliverCallbackWithBodyWithResponse(ctx, id, asJSON, body(fields), c.once(r, id))
+	}
+	return err
+}
+
+// donePage says what came of an action on several jobs.
+type donePage struct {
+	target
+	Jobs       []chosen
+	Done, Rest int
+}
+
+// actOnEach does something to jobs that were chosen one by one, and says what came of each.
+func (c *Console) actOnEach(ctx context.Context, w http.ResponseWriter, r *http.Request, who *principal, t target, fields map[string]any) error {
+	p := donePage{target: t}
+	for _, id := range t.IDs {
+		one := chosen{ID: id}
+		err := c.actOn(ctx, r, t, id, fields)
+		refused, ok := refusal(err)
+		switch {
+		case err == nil:
+			one.Done = true
+			p.Done++
+		case ok && refused.Status == http.StatusUnauthorized:
+			return err
+		case ok:
+			one.Fault = refused.Message
+			p.Rest++
+		default:
+			one.Fault = "temporarily unavailable, try again"
+			p.Rest++
+		}
+		p.Jobs = append(p.Jobs, one)
+	}
+	c.render(w, r, who, http.StatusOK, "done", t.Title, p)
+	return nil
+}
+
+func (c *Console) rerunAll(ctx context.Context, r *http.Request, t target, fields map[string]any) (string, error) {
+	fields["filter"] = object(t.Filter)
+	answer, err := c.api.OpsRerunJobsWithBodyWithResponse(ctx, asJSON, body(fields), c.once(r, ""))
+	if err != nil {
+		return "", err
+	}
+	if answer.JSON202 == nil {
+		return home + "/batches", nil
+	}
+	return home + "/batches/" + url.PathEscape(answer.JSON202.BatchID) + "?said=batch", nil
+}
+
+// maxRounds bounds what one form delivers again, 500 at a time: the rest is there for the next form.
+const maxRounds = 4
+
+func (c *Console) redeliverAll(ctx context.Context, r *http.Request, t target, fields map[string]any) (string, error) {
+	fields["filter"] = object(t.Filter)
+	for round := range maxRounds {
+		answer, err := c.api.OpsRedeliverCallbacksWithBodyWithResponse(ctx, asJSON, body(fields), c.once(r, fmt.Sprint(round)))
+		if err != nil {
+			return "", err
+		}
+		if answer.JSON200.Complete || answer.JSON200.NextPageToken == nil {
+			return home + "/callbacks?said=redelivered", nil
+		}
+		fields["pageToken"] = *answer.JSON200.NextPageToken
+	}
+	return home + "/callbacks?said=some", nil
+}
+
+// once has the API take a form one time: a second click, or a page that is sent again, does nothing.
+func (c *Console) once(r *http.Request, what string) client.RequestEditorFn {
+	id := r.PostFormValue("once")
+	return func(_ context.Context, to *http.Request) error {
+		if id != "" {
+			to.Header.Set(apikey.HeaderNonce, "form:"+id+":"+what)
+		}
+		return nil
+	}
+}
+
+// sayings are what a page says of what was done just now, by the word in its URL.
+var sayings = map[string]string{
+	"rerun": "The job is queued again.", "cancel": "The job is canceled.", "redeliver": "The callback is under way again.",
+	"paused": "The queue is paused: running work ends, none is begun.", "resumed": "The queue goes on.",
+	"receiver": "The receiver gets callbacks again.", "redelivered": "The callbacks are under way again.",
+	"some": "2,000 callbacks are under way again, and there are more: do it once more.", "batch": "The workers run these jobs again.",
+}
+
+func said(q url.Values) string { return sayings[q.Get("said")] }

@@ -1,0 +1,282 @@
+package console
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"exportd/api/client"
+	"exportd/internal/apikey"
+)
+
+// Config is what a Console needs.
+type Config struct {
+	// API is the handler of the API, and As has the requests of a context be an operator's, as its
+	// WithOperator does; required, as are the three below.
+	API http.Handler
+	As  func(ctx context.Context, who func(ctx context.Context, fresh bool) (*apikey.Key, error)) context.Context
+	// Keys finds keys, FreshKeys past every cache.
+	Keys, FreshKeys apikey.LookupFunc
+	// Sealer seals sessions: with the keyset of all processes they hold in each of them.
+	Sealer *apikey.Sealer
+	// Nonces makes links that sign in, and forms that do something, one-use; without it there are no such links.
+	Nonces apikey.NonceFunc
+	// LogsURL leads to the logs of a job, with its id for {jobId}; no link if empty.
+	LogsURL string
+	// LookEvery is how often what an open page shows is looked at; by default as often as it can be borne.
+	LookEvery time.Duration
+	// Logger is told what pages could not be made; nobody is if nil.
+	Logger *zap.Logger
+	// Now is time.Now if nil.
+	Now func() time.Time
+}
+
+// Console answers what is asked under /console. Stop ends its streams.
+type Console struct {
+	api             *client.ClientWithResponses
+	transport       http.RoundTripper
+	as              func(ctx context.Context, who func(ctx context.Context, fresh bool) (*apikey.Key, error)) context.Context
+	keys, freshKeys apikey.LookupFunc
+	sealer          *apikey.Sealer
+	nonces          apikey.NonceFunc
+	logsURL         string
+	log             *zap.Logger
+	lookEvery       time.Duration
+	now             func() time.Time
+	pages           pages
+	assets          map[string]asset
+	live            *live
+	handler         http.Handler
+}
+
+// New makes a Console.
+func New(cfg Config) (*Console, error) {
+	for name, missing := range map[string]bool{
+		"API": cfg.API == nil, "As": cfg.As == nil, "Keys": cfg.Keys == nil, "FreshKeys": cfg.FreshKeys == nil, "Sealer": cfg.Sealer == nil,
+	} {
+		if missing {
+			return nil, fmt.Errorf("console config: %s is required", name)
+		}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	c := &Console{
+		transport: inProcess{cfg.API}, as: cfg.As, keys: cfg.Keys, freshKeys: cfg.FreshKeys, sealer: cfg.Sealer, nonces: cfg.Nonces,
+		logsURL: cfg.LogsURL, lookEvery: cfg.LookEvery, log: cfg.Logger, now: cfg.Now, live: newLive(),
+	}
+	var err error
+	if c.api, err = client.Unsigned(c.transport); err != nil {
+		return nil, err
+	}
+	if c.pages, err = parsePages(); err != nil {
+		return nil, err
+	}
+	if c.assets, err = readAssets(); err != nil {
+		return nil, err
+	}
+	c.handler = c.routes()
+	return c, nil
+}
+
+// Stop ends what streams there are: whoever looks connects again. Wait waits until nothing is read for one any more.
+func (c *Console) Stop() { c.live.stop() }
+
+// Wait is for after the servers have ended.
+func (c *Console) Wait() { c.live.looking.Wait() }
+
+// ServeHTTP answers one request.
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.handler.ServeHTTP(w, r) }
+
+// view is a page that was read: which template shows it, and what.
+type view struct {
+	name, title string
+	data        any
+	// live has the page told what changes; how often it is looked is every.
+	live  bool
+	every time.Duration
+}
+
+// maxForm bounds the body of a form: a reason, and some fields.
+const maxForm = 64 << 10
+
+func (c *Console) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /console/assets/{file}", c.asset)
+	mux.HandleFunc("GET /console/sign-in", c.signInPage)
+	mux.HandleFunc("POST /console/sign-in", c.signIn)
+	mux.HandleFunc("POST /console/sign-out", c.acting(c.signOut))
+	for pattern, load := range c.loaders() {
+		mux.HandleFunc("GET "+pattern, c.showing(load))
+	}
+	mux.HandleFunc("GET /console/jobs/{id}/csv", c.download)
+	mux.HandleFunc("GET /console/live", c.stream)
+	mux.HandleFunc("POST /console/act", c.acting(c.act))
+	mux.HandleFunc("/console/", func(w http.ResponseWriter, r *http.Request) { c.notFound(w, r) })
+	// What another site has a browser send is refused by what the browser says of where it comes from, besides the
+	// token of each form and SameSite.
+	crossOrigin := http.NewCrossOriginProtection()
+	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.render(w, r, nil, http.StatusForbidden, "error", "Refused", errorPage{Message: "This was sent by a page of another site. Nothing was done."})
+	}))
+	guarded := crossOrigin.Handler(mux)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name, value := range headers {
+			w.Header().Set(name, value)
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		guarded.ServeHTTP(w, r)
+	})
+}
+
+// headers are on every answer. Scripts, styles and pictures are those in assets alone, and none stands in a page.
+var headers = map[string]string{
+	"Cache-Control": "no-store",
+	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
+		"frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types console",
+	"Cross-Origin-Opener-Policy":   "same-origin",
+	"Cross-Origin-Resource-Policy": "same-origin",
+	"Permissions-Policy":           "camera=(), geolocation=(), microphone=()",
+	"Referrer-Policy":              "no-referrer",
+	"Strict-Transport-Security":    "max-age=63072000",
+	"X-Content-Type-Options":       "nosniff",
+	"X-Frame-Options":              "DENY",
+}
+
+// loader reads what a page shows.
+type loader func(ctx context.Context, who *principal, r *http.Request) (view, error)
+
+// loaders are the pages there are, each live one also as a stream of itself.
+func (c *Console) loaders() map[string]loader {
+	return map[string]loader{
+		"/console":           c.overview,
+		"/console/jobs":      c.jobs,
+		"/console/jobs/{id}": c.job,
+		"/console/act":       c.confirm,
+		"/console/keys":      c.keysPage,
+	}
+}
+
+// showing answers a page to who is signed in.
+func (c *Console) showing(load loader) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		who, err := c.signedIn(r)
+		if err != nil {
+			c.turnAway(w, r, err)
+			return
+		}
+		v, err := load(c.asking(r, who), who, r)
+		if err != nil {
+			c.fail(w, r, who, err)
+			return
+		}
+		c.renderView(w, r, who, http.StatusOK, v)
+	}
+}
+
+// asking is the context of what a page asks of the API.
+func (c *Console) asking(r *http.Request, who *principal) context.Context {
+	return c.inTheNameOf(context.WithValue(r.Context(), asked{}, r), who)
+}
+
+// acting answers a form of who is signed in, if it has the token of their session.
+func (c *Console) acting(do func(http.ResponseWriter, *http.Request, *principal) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		who, err := c.signedIn(r)
+		if err != nil {
+			c.turnAway(w, r, err)
+			return
+		}
+		if subtle.ConstantTimeCompare([]byte(r.PostFormValue("csrf")), []byte(who.Token)) != 1 {
+			c.render(w, r, who, http.StatusForbidden, "error", "Refused", errorPage{Message: "The form is not one of this session. Nothing was done: open the page again."})
+			return
+		}
+		if err := do(w, r, who); err != nil {
+			c.fail(w, r, who, err)
+		}
+	}
+}
+
+// turnAway leads who is not signed in to where one signs in.
+func (c *Console) turnAway(w http.ResponseWriter, r *http.Request, err error) {
+	if !errors.Is(err, errOut) {
+		c.fail(w, r, nil, err)
+		return
+	}
+	if r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		// Whoever follows a link from elsewhere comes without the cookie, which is SameSite=Strict; what a page of
+		// the console leads to, even the same one, has it.
+		w.Header().Set("Refresh", "0; url="+next(r.URL.RequestURI()))
+		c.render(w, r, nil, http.StatusOK, "error", "One moment", errorPage{Message: "Opening the page.", Again: next(r.URL.RequestURI())})
+		return
+	}
+	if _, cookieErr := r.Cookie(cookieName(r)); cookieErr == nil {
+		c.setCookie(w, r, "", 0)
+	}
+	to := home
+	if r.Method == http.MethodGet {
+		to = next(r.URL.RequestURI())
+	}
+	http.Redirect(w, r, home+"/sign-in?"+url.Values{"next": {to}}.Encode(), http.StatusSeeOther)
+}
+
+// errorPage says what went wrong.
+type errorPage struct {
+	Message   string
+	Faults    []client.Fault
+	RequestID string
+	Again     string // where the same may be tried again
+}
+
+func (c *Console) notFound(w http.ResponseWriter, r *http.Request) {
+	who, err := c.signedIn(r)
+	if err != nil {
+		c.turnAway(w, r, err)
+		return
+	}
+	c.render(w, r, who, http.StatusNotFound, "error", "Not found", errorPage{Message: "There is no such page."})
+}
+
+// fail shows what the API says of a request that it did not do.
+func (c *Console) fail(w http.ResponseWriter, r *http.Request, who *principal, err error) {
+	var refused *client.Error
+	switch {
+	case errors.As(err, &refused) && refused.Status == http.StatusUnauthorized:
+		c.turnAway(w, r, errOut)
+	case errors.As(err, &refused):
+		p := errorPage{Message: sentence(refused.Message), Faults: refused.Faults, RequestID: refused.RequestID}
+		title := map[int]string{http.StatusNotFound: "Not found", http.StatusForbidden: "Not allowed", http.StatusUnprocessableEntity: "Not understood", http.StatusConflict: "Not possible"}[refused.Status]
+		if title == "" {
+			title = "Not done"
+		}
+		if r.Method == http.MethodGet && refused.Status >= http.StatusInternalServerError {
+			p.Again = r.URL.RequestURI()
+		}
+		c.render(w, r, who, refused.Status, "error", title, p)
+	default:
+		c.log.Error("console page", zap.String("path", strings.TrimSuffix(r.Pattern, "{id}")), zap.Error(err))
+		c.render(w, r, who, http.StatusServiceUnavailable, "error", "Not done", errorPage{Message: "Temporarily unavailable, try again.", Again: next(r.URL.RequestURI())})
+	}
+}
+
+// sentence makes a message of the API one.
+func sentence(message string) string {
+	if message == "" {
+		return ""
+	}
+	message = strings.ToUpper(message[:1]) + message[1:]
+	if strings.HasSuffix(message, ".") {
+		return message
+	}
+	return message + "."
+}

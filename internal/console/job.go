@@ -1,0 +1,230 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"exportd/api/client"
+)
+
+// jobPage is what a job's page shows.
+type jobPage struct {
+	client.OpsJobDetail
+	Params   []param
+	Spent    []step
+	Grid     grid
+	Timeline []happened
+	Logs     string
+	// May is what can be done with the job in its state.
+	MayRerun, MayFresh, MayCancel, MayRedeliver, MayDownload bool
+}
+
+// param is a parameter of the request, as the API tells it.
+type param struct{ Name, Value string }
+
+// step is where time went, with where its stretch of a bar begins and how long it is, in percent of all.
+type step struct {
+	Name, Class string
+	Ms          int64
+	X, W        string
+}
+
+// grid is a picture of the parts: a square for each, in rows.
+type grid struct {
+	Width, Height int
+	Cells         []gridCell
+	Counts        []counted
+}
+
+type gridCell struct{ X, Y, Class, Title string }
+
+// happened is a line of the timeline: one entry, or what has happened to parts of the same kind between two lines
+// about the job.
+type happened struct {
+	First, Last client.TimelineEntry
+	Count       int
+	Parts       []int
+	Entries     []client.TimelineEntry
+}
+
+// Range names the parts of a line, as 0–3, 7.
+func (h happened) Range() string { return ranges(h.Parts) }
+
+// Took is from the first to the last.
+func (h happened) Took() string { return span(h.Last.At.Sub(h.First.At)) }
+
+const (
+	// jobEvery is how often an open job is looked at while it is under way, endedEvery once it has ended and its callback goes on.
+	jobEvery, endedEvery = 3 * time.Second, 15 * time.Second
+	// partEvery is added for each part, as all are read: so an open job costs at most 20 reads a second.
+	partEvery = 50 * time.Millisecond
+	// entriesShown bounds the lines in one fold.
+	entriesShown = 200
+)
+
+func refusal(err error) (*client.Error, bool) { return errors.AsType[*client.Error](err) }
+
+func (c *Console) job(ctx context.Context, who *principal, r *http.Request) (view, error) {
+	id := r.PathValue("id")
+	answer, err := c.api.OpsGetJobWithResponse(ctx, id)
+	if err != nil {
+		return view{}, err
+	}
+	d := answer.JSON200
+	p := jobPage{OpsJobDetail: *d, Spent: stepsOf(d.Job.Spent), Grid: gridOf(d.Parts), Timeline: folded(d.Timeline)}
+	params := members(answer.Body, "job", "params")
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		p.Params = append(p.Params, param{name, fmt.Sprint(params[name])})
+	}
+	if c.logsURL != "" {
+		p.Logs = strings.ReplaceAll(c.logsURL, "{jobId}", url.QueryEscape(d.Job.JobID))
+	}
+	ended := d.Job.FinishedAt != nil
+	if who.mayAct() && d.Job.DeletedAt == nil {
+		p.MayCancel = !ended
+		p.MayRerun = ended && d.Job.State != client.StateSucceeded
+		p.MayFresh = d.Job.State == client.StateSucceeded
+		p.MayRedeliver = len(d.Callbacks) > 0
+	}
+	p.MayDownload = d.Job.State == client.StateSucceeded && who.mayDownload(d.Job.OrgID)
+	v := view{name: "job", title: "Job " + d.Job.JobID, data: p, live: !ended, every: jobEvery + time.Duration(len(d.Parts))*partEvery}
+	if ended && slices.ContainsFunc(d.Callbacks, func(cb client.Delivery) bool { return cb.State == client.CallbackStatePending }) {
+		v.live, v.every = true, max(v.every, endedEvery)
+	}
+	return v, nil
+}
+
+// stepsOf is where the time of a run went, as stretches of a bar.
+func stepsOf(s client.Spent) []step {
+	all := []step{
+		{Name: "waiting for a slot or a place", Class: "s1", Ms: s.WaitMs}, {Name: "parts waiting", Class: "s2", Ms: s.PartWaitMs},
+		{Name: "counting", Class: "s3", Ms: s.CountMs}, {Name: "planning", Class: "s4", Ms: s.PlanMs}, {Name: "reading rows", Class: "s5", Ms: s.ScanMs},
+		{Name: "encoding", Class: "s6", Ms: s.EncodeMs}, {Name: "standing back for small exports", Class: "s7", Ms: s.YieldMs},
+		{Name: "uploading", Class: "s8", Ms: s.UploadMs}, {Name: "composing", Class: "s9", Ms: s.ComposeMs},
+	}
+	all = slices.DeleteFunc(all, func(s step) bool { return s.Ms <= 0 })
+	sum := int64(0)
+	for _, s := range all {
+		sum += s.Ms
+	}
+	at := 0.0
+	for i := range all {
+		w := 100 * float64(all[i].Ms) / float64(sum)
+		all[i].X, all[i].W = px(at), strconv.FormatFloat(w, 'f', 2, 64)
+		at += w
+	}
+	return all
+}
+
+// gridColumns is how many parts stand side by side, gridStep how far apart.
+const gridColumns, gridStep = 50, 12
+
+func gridOf(parts []client.Part) grid {
+	g := grid{Width: min(len(parts), gridColumns) * gridStep, Height: (len(parts) + gridColumns - 1) / gridColumns * gridStep}
+	counts := map[string]int64{}
+	for i, p := range parts {
+		class := string(p.State)
+		switch {
+		case p.State == client.PartStateDamaged, p.Error != nil && p.State != client.PartStateDone:
+			class += " hurt"
+		case p.Attempt > 1:
+			class += " again"
+		}
+		counts[string(p.State)]++
+		title := fmt.Sprintf("part %d: %s, %s of %s rows, try %d", p.Index, p.State, num(p.RowsDone), num(p.Rows), p.Attempt)
+		if p.Error != nil {
+			title += ", " + string(p.Error.Code)
+		}
+		g.Cells = append(g.Cells, gridCell{strconv.Itoa(i % gridColumns * gridStep), strconv.Itoa(i / gridColumns * gridStep), class, title})
+	}
+	g.Counts = largestFirst(counts)
+	return g
+}
+
+// folded makes lines of a timeline: entries about parts of the same kind, and between the same two lines about the
+// job, are one. A job of 34 parts that each fail three times has 102 of them.
+func folded(timeline []client.TimelineEntry) []happened {
+	var out []happened
+	since := 0 // where the lines after the last one about the job begin
+	for _, e := range timeline {
+		one := happened{First: e, Last: e, Count: 1, Entries: []client.TimelineEntry{e}}
+		if e.Part == nil {
+			out = append(out, one)
+			since = len(out)
+			continue
+		}
+		i := slices.IndexFunc(out[since:], func(h happened) bool {
+			return h.First.Part != nil && h.First.Type == e.Type && h.First.Attempt == e.Attempt && same(h.First.Code, e.Code) && same(h.First.Message, e.Message)
+		})
+		if i < 0 {
+			one.Parts = []int{*e.Part}
+			out = append(out, one)
+			continue
+		}
+		h := &out[since+i]
+		h.Last, h.Count = e, h.Count+1
+		if !slices.Contains(h.Parts, *e.Part) {
+			h.Parts = append(h.Parts, *e.Part)
+		}
+		if len(h.Entries) < entriesShown {
+			h.Entries = append(h.Entries, e)
+		}
+	}
+	return out
+}
+
+func same(a, b *string) bool { return plain(a) == plain(b) }
+
+// ranges writes numbers as ranges.
+func ranges(of []int) string {
+	of = slices.Sorted(slices.Values(of))
+	var out []string
+	for i := 0; i < len(of); {
+		end := i
+		for end+1 < len(of) && of[end+1] == of[end]+1 {
+			end++
+		}
+		if end > i {
+			out = append(out, fmt.Sprintf("%d–%d", of[i], of[end]))
+		} else {
+			out = append(out, strconv.Itoa(of[i]))
+		}
+		i = end + 1
+	}
+	return strings.Join(out, ", ")
+}
+
+// mayDownload: the file is for who may export or read in its org; a right to operate leads to no data.
+func (p *principal) mayDownload(orgID string) bool {
+	return p.key.Person == "" && p.key.OrgID == orgID && p.key.Has(readers...)
+}
+
+// download leads to the file, by way of the API's own route.
+func (c *Console) download(w http.ResponseWriter, r *http.Request) {
+	who, err := c.signedIn(r)
+	if err != nil {
+		c.turnAway(w, r, err)
+		return
+	}
+	answer, err := c.api.DownloadJob(c.asking(r, who), r.PathValue("id"))
+	if err != nil {
+		c.fail(w, r, who, err)
+		return
+	}
+	_ = answer.Body.Close() // empty
+	to := answer.Header.Get("Location")
+	if answer.StatusCode != http.StatusFound && answer.StatusCode != http.StatusSeeOther && answer.StatusCode != http.StatusTemporaryRedirect || to == "" {
+		c.fail(w, r, who, errors.New("the API leads to no file"))
+		return
+	}
+	w.Header().Set("Location", to)
+	w.WriteHeader(http.StatusSeeOther)
+}

@@ -1,0 +1,122 @@
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"exportd/api/client"
+)
+
+// pageSize is how many jobs a page has; all of them can be selected at once.
+const pageSize = "50"
+
+// field is a filter of jobs: a parameter of the API by its name, as it stands in the URL of the page.
+type field struct {
+	Name, Label, Hint string
+	Choices           []string
+	Value             string
+	Fault             string
+}
+
+// jobFields are the filters that are offered. The API says what each takes, and where one does not parse.
+func jobFields(kinds []string) []field {
+	return []field{
+		{Name: "state", Label: "State", Choices: []string{"queued", "running", "succeeded", "failed", "canceled", "expired"}},
+		{Name: "errorCode", Label: "Error", Hint: "MISSING_INDEX"},
+		{Name: "orgId", Label: "Org"},
+		{Name: "workspaceId", Label: "Workspace"},
+		{Name: "kind", Label: "Kind", Hint: "vip-users"},
+		{Name: "createdAfter", Label: "Created after", Hint: "2026-11-25T18:00"},
+		{Name: "createdBefore", Label: "Created before", Hint: "2026-11-26"},
+	}
+}
+
+// jobsPage is what the list of jobs shows.
+type jobsPage struct {
+	Fields  []field
+	Faults  []client.Fault
+	Jobs    []client.OpsJob
+	Next    string // query of the next page
+	First   string // query of the first page, where this is another one
+	Filter  string // query of what matches
+	Matches string // what matches, in words
+	Path    string
+}
+
+// filterOf takes from a query what filters jobs.
+func filterOf(q url.Values, fields []field) url.Values {
+	filter := url.Values{}
+	for _, f := range fields {
+		if v := q.Get(f.Name); v != "" {
+			filter.Set(f.Name, v)
+		}
+	}
+	return filter
+}
+
+// raw has a request carry a query as it is: the API judges it.
+func raw(q url.Values) client.RequestEditorFn {
+	return func(_ context.Context, r *http.Request) error {
+		r.URL.RawQuery = q.Encode()
+		return nil
+	}
+}
+
+func (c *Console) jobs(ctx context.Context, _ *principal, r *http.Request) (view, error) {
+	q := r.URL.Query()
+	p := jobsPage{Fields: jobFields(nil), Path: home + "/jobs"}
+	filter := filterOf(q, p.Fields)
+	p.Filter = filter.Encode()
+	for i := range p.Fields {
+		p.Fields[i].Value = filter.Get(p.Fields[i].Name)
+	}
+	ask := cloned(filter)
+	ask.Set("pageSize", pageSize)
+	if token := q.Get("pageToken"); token != "" {
+		ask.Set("pageToken", token)
+		p.First = p.Filter
+	}
+	answer, err := c.api.OpsListJobsWithResponse(ctx, nil, raw(ask))
+	if refused, ok := refusal(err); ok && len(refused.Faults) > 0 {
+		p.Faults = refused.Faults
+		for _, fault := range refused.Faults {
+			if i := slices.IndexFunc(p.Fields, func(f field) bool { return len(fault.Path) > 0 && f.Name == fault.Path[0] }); i >= 0 {
+				p.Fields[i].Fault = fault.Message
+			}
+		}
+		return view{name: "jobs", title: "Jobs", data: p}, nil
+	}
+	if err != nil {
+		return view{}, err
+	}
+	p.Jobs = answer.JSON200.Jobs
+	if next := answer.JSON200.NextPageToken; next != nil {
+		more := cloned(filter)
+		more.Set("pageToken", *next)
+		p.Next = more.Encode()
+	}
+	return view{name: "jobs", title: "Jobs", data: p}, nil
+}
+
+func cloned(q url.Values) url.Values {
+	out := url.Values{}
+	for name, values := range q {
+		out[name] = slices.Clone(values)
+	}
+	return out
+}
+
+// members reads an object of an answer as it came, with what the client has no field for.
+func members(body []byte, path ...string) map[string]any {
+	var of map[string]any
+	if json.Unmarshal(body, &of) != nil {
+		return nil
+	}
+	for _, name := range path {
+		of, _ = of[name].(map[string]any)
+	}
+	return of
+}

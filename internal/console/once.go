@@ -1,0 +1,6 @@
+package console
+
+import "crypto/rand"
+
+// once names a form.
+func once() string { return rand.Text() }

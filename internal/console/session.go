@@ -1,0 +1,203 @@
+package console
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"exportd/internal/apikey"
+	"exportd/internal/loopback"
+	"exportd/jobs"
+)
+
+const (
+	// sessionFor is a working day; then one signs in again.
+	sessionFor = 8 * time.Hour
+	// ofSession is what a session is sealed for.
+	ofSession = "console session"
+	// maxSession bounds a cookie that is looked at: ours have some 400 bytes.
+	maxSession = 4 << 10
+)
+
+// session is what a cookie holds, sealed. It has no secret: the key is looked up on each request.
+type session struct {
+	KeyID string `json:"k,omitempty"`
+	// Proof is a hash of the secret that signed in: when that is replaced or ends, so do its sessions.
+	Proof []byte    `json:"p,omitempty"`
+	Until time.Time `json:"u"`
+	// Agent is the hash of the browser's name: a cookie that somebody carries to another browser is of no use.
+	Agent []byte `json:"a"`
+	// Token is sent back with each form of the session.
+	Token string `json:"t"`
+}
+
+// principal is who is signed in, with the rights they have now.
+type principal struct {
+	session
+	key *apikey.Key
+}
+
+// name is how the principal is shown.
+func (p *principal) name() string {
+	if p.key.Person != "" {
+		return p.key.Person
+	}
+	if p.key.Name != "" {
+		return p.key.Name + " (" + p.key.ID + ")"
+	}
+	return p.key.ID
+}
+
+// mayLook, mayAct and mayAdmin say what is shown to the principal; what is done, the API judges.
+func (p *principal) mayLook() bool { return p.key.Has(apikey.ScopeView, apikey.ScopeOps) }
+func (p *principal) mayAct() bool  { return p.key.Has(apikey.ScopeOps) }
+func (p *principal) mayAdmin() bool {
+	return p.key.Has(apikey.ScopePlatform, apikey.ScopeAdmin)
+}
+
+// sees names the rights that what is shown depends on.
+func (p *principal) sees() string {
+	rights := ""
+	for letter, may := range map[string]bool{"l": p.mayLook(), "o": p.mayAct(), "a": p.mayAdmin()} {
+		if may {
+			rights += letter
+		}
+	}
+	return string(slices.Sorted(slices.Values([]byte(rights))))
+}
+
+func agentOf(r *http.Request) []byte {
+	sum := sha256.Sum256([]byte(r.UserAgent()))
+	return sum[:16]
+}
+
+// secure reports whether a request came by a way that others cannot read along. A browser keeps a Secure
+// cookie of https alone, so the console is for https, and for plain http on the same machine.
+func secure(r *http.Request) bool { return !loopback.IsHost(r.Host) }
+
+func cookieName(r *http.Request) string {
+	if secure(r) {
+		return "__Host-exportd-console" // by its name the browser holds it to https, this host and all paths
+	}
+	return "exportd-console"
+}
+
+func (c *Console) setCookie(w http.ResponseWriter, r *http.Request, value string, age time.Duration) {
+	cookie := &http.Cookie{
+		Name: cookieName(r), Value: value, Path: "/", HttpOnly: true, Secure: secure(r), SameSite: http.SameSiteStrictMode,
+		MaxAge: int(age.Seconds()),
+	}
+	if age == 0 {
+		cookie.MaxAge = -1
+	}
+	http.SetCookie(w, cookie)
+}
+
+// begin gives a browser a session.
+func (c *Console) begin(w http.ResponseWriter, r *http.Request, keyID string, proof []byte) error {
+	s := session{KeyID: keyID, Proof: proof, Until: c.now().Add(sessionFor), Agent: agentOf(r), Token: rand.Text()}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	sealed, err := c.sealer.SealText(ofSession, text)
+	if err != nil {
+		return err
+	}
+	c.setCookie(w, r, base64.RawURLEncoding.EncodeToString(sealed), sessionFor)
+	return nil
+}
+
+// errOut means that nobody is signed in, or not any more.
+var errOut = errors.New("not signed in")
+
+// sessionOf reads a request's session.
+func (c *Console) sessionOf(r *http.Request) (session, error) {
+	var s session
+	cookie, err := r.Cookie(cookieName(r))
+	if err != nil || len(cookie.Value) > maxSession {
+		return s, errOut
+	}
+	sealed, err := base64.RawURLEncoding.DecodeString(cookie.Value)
+	if err != nil {
+		return s, errOut
+	}
+	text, err := c.sealer.OpenText(ofSession, sealed)
+	if err != nil || json.Unmarshal(text, &s) != nil {
+		return s, errOut
+	}
+	if !c.now().Before(s.Until) || subtle.ConstantTimeCompare(s.Agent, agentOf(r)) != 1 {
+		return s, errOut
+	}
+	return s, nil
+}
+
+// keyOf looks up who a session is of, past every cache if fresh. errOut if they are out meanwhile.
+func (c *Console) keyOf(ctx context.Context, s session, fresh bool) (*apikey.Key, error) {
+	if !c.now().Before(s.Until) {
+		return nil, errOut
+	}
+	lookup := c.keys
+	if fresh {
+		lookup = c.freshKeys
+	}
+	key, err := lookup(ctx, s.KeyID)
+	switch {
+	case errors.Is(err, jobs.ErrNotFound), errors.Is(err, jobs.ErrInvalid):
+		return nil, errOut
+	case err != nil:
+		return nil, err
+	case !key.Usable(c.now()) || !key.Has(scopes...) || !proved(key, s.Proof, c.now()):
+		return nil, errOut
+	}
+	return key, nil
+}
+
+// proofOf is what a session knows of a secret: not enough to sign with.
+func proofOf(secret string) []byte {
+	sum := sha256.Sum256([]byte("console session\x00" + secret))
+	return sum[:16]
+}
+
+// proved reports whether a secret that signed in may still be used.
+func proved(key *apikey.Key, proof []byte, now time.Time) bool {
+	_, usable := key.CallbackSecrets(now)
+	return slices.ContainsFunc(usable, func(secret string) bool { return subtle.ConstantTimeCompare(proofOf(secret), proof) == 1 })
+}
+
+// readers may have the files of their org.
+var readers = []apikey.Scope{apikey.ScopeRead, apikey.ScopeExport}
+
+// scopes are the rights of which one is needed to be let in.
+var scopes = []apikey.Scope{apikey.ScopeOps, apikey.ScopeView, apikey.ScopeAdmin, apikey.ScopePlatform}
+
+// signedIn says who a request is of. The key is read past every cache, so that one that was revoked is out at once.
+func (c *Console) signedIn(r *http.Request) (*principal, error) {
+	s, err := c.sessionOf(r)
+	if err != nil {
+		return nil, err
+	}
+	key, err := c.keyOf(r.Context(), s, true)
+	if err != nil {
+		return nil, err
+	}
+	return &principal{session: s, key: key}, nil
+}
+
+// inTheNameOf has what is asked of the API with the context be asked by the principal.
+func (c *Console) inTheNameOf(ctx context.Context, p *principal) context.Context {
+	return c.as(ctx, func(ctx context.Context, fresh bool) (*apikey.Key, error) {
+		key, err := c.keyOf(ctx, p.session, fresh)
+		if errors.Is(err, errOut) {
+			return nil, apikey.Refuse("the session has ended")
+		}
+		return key, err
+	})
+}
