@@ -20,7 +20,7 @@ func GRPCOptions(addr string) []option.ClientOption {
 }
 
 // StorageOptions are what the official Cloud Storage client (storage.NewClient) needs to talk to Endpoints.Storage. Reads go
-// through the JSON API, because the XML API serves signed URLs only.
+// through the JSON API, as all other calls do.
 func StorageOptions(addr string) []option.ClientOption {
 	return []option.ClientOption{
 		option.WithEndpoint("http://" + addr + "/storage/v1/"),

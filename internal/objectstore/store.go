@@ -102,7 +102,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	base := cfg.Guard.Transport(cfg.AnswerTimeout)
 	s := &Store{cfg: cfg, signer: http.Client{Transport: base}, base: base}
-	opts := []option.ClientOption{storage.WithJSONReads()} // the embedded server refuses unsigned XML reads
+	opts := []option.ClientOption{storage.WithJSONReads()} // as all other calls: errors come in one form
 	if host := cmp.Or(cfg.EmulatorHost, os.Getenv("STORAGE_EMULATOR_HOST")); host != "" {
 		if !strings.Contains(host, "://") {
 			host = "http://" + host

@@ -256,8 +256,8 @@ func TestUnknownMethods(t *testing.T) {
 	for name, call := range map[string]func(*access.Gate, net.Addr) error{
 		"gRPC":      grpcCall("/google.firestore.v1.Firestore/ExecutePipeline", nil),
 		"ACLs":      httpCall("GET", "/storage/v1/b/bucket/acl"),
-		"an object": httpCall("PUT", "/storage/v1/b/bucket/o/object"),
-		"XML":       httpCall("DELETE", "/bucket/object"),
+		"an object": httpCall("POST", "/storage/v1/b/bucket/o/object/restore"),
+		"XML":       httpCall("POST", "/bucket/object"),
 	} {
 		if err := call(g, at(1)); status.Code(err) != codes.PermissionDenied {
 			t.Errorf("%s: %v, want a refusal", name, err)

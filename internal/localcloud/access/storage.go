@@ -15,7 +15,7 @@ func ofHTTP(r *http.Request) (method string, needed []string, ok bool) {
 	switch method {
 	case "Storage/objects.insert", "Storage/objects.compose", "Storage/objects.rewrite":
 		// The chunks of an upload carry no condition; it was given when the upload began.
-		if q := r.URL.Query(); q.Get("ifGenerationMatch") != "0" && !q.Has("upload_id") {
+		if q := r.URL.Query(); q.Get("ifGenerationMatch") != "0" && r.Header.Get("X-Goog-If-Generation-Match") != "0" && !q.Has("upload_id") {
 			needed = add(append([]string(nil), needed...), ofOverwrite)
 		}
 	}
@@ -31,9 +31,17 @@ func httpMethod(r *http.Request) string {
 		return "Storage/objects.insert"
 	}
 	rest, ok := strings.CutPrefix(strings.TrimPrefix(path, "/download"), "/storage/v1/b")
-	if !ok {
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			return signedGet // the XML API
+	if !ok && (path == "/b" || strings.HasPrefix(path, "/b/")) { // Node's root of the JSON API
+		rest, ok = strings.TrimPrefix(path, "/b"), true
+	}
+	if !ok { // the XML API
+		switch r.Method {
+		case http.MethodGet, http.MethodHead:
+			return signedGet
+		case http.MethodPut:
+			return "Storage/objects.insert"
+		case http.MethodDelete:
+			return "Storage/objects.delete"
 		}
 		return "Storage/" + r.Method + " of the XML API"
 	}
@@ -66,7 +74,7 @@ func verb(method, get string) string {
 		return get
 	case http.MethodPost:
 		return "insert"
-	case http.MethodPatch:
+	case http.MethodPatch, http.MethodPut:
 		return "patch"
 	case http.MethodDelete:
 		return "delete"

@@ -110,6 +110,12 @@ func StorageMethod(r *http.Request) string {
 		return "SignBlob"
 	case strings.HasPrefix(path, "/storage/v1/"):
 		return jsonMethod(r, strings.TrimPrefix(path, "/storage/v1/"))
+	case path == "/b" || strings.HasPrefix(path, "/b/"): // Node's root of the JSON API
+		return jsonMethod(r, strings.TrimPrefix(path, "/"))
+	case r.Method == http.MethodPut && !strings.HasPrefix(path, "/download/"): // the XML API, as the two below
+		return "Upload"
+	case r.Method == http.MethodDelete:
+		return "DeleteObject"
 	}
 	return "Download" // /download/... or the XML API, as signed URLs use it
 }

@@ -141,7 +141,9 @@ func (b *blobs) release(segs []segment) error {
 type digest struct {
 	size int64
 	crc  uint32
-	md5  hash.Hash // nil unless somebody declared an MD5
+	md5  hash.Hash // nil of a composite, which has none
+	// known is the MD5 of bytes that were not added here: those of a copy.
+	known []byte
 }
 
 func (d *digest) add(p []byte) {
@@ -152,6 +154,14 @@ func (d *digest) add(p []byte) {
 	}
 }
 
+// sum is the MD5 as the API has it, "" of a composite.
+func (d *digest) sum() string {
+	if d.md5 != nil {
+		return base64.StdEncoding.EncodeToString(d.md5.Sum(nil))
+	}
+	return base64.StdEncoding.EncodeToString(d.known)
+}
+
 // check compares with what the client declared, as base64; empty means not declared.
 func (d *digest) check(wantCRC, wantMD5 string) error {
 	if got := encodeCRC(d.crc); wantCRC != "" && wantCRC != got {
@@ -160,10 +170,7 @@ func (d *digest) check(wantCRC, wantMD5 string) error {
 	if wantMD5 == "" {
 		return nil
 	}
-	if d.md5 == nil {
-		return badRequest("An MD5 must be declared before the bytes are sent.")
-	}
-	if got := base64.StdEncoding.EncodeToString(d.md5.Sum(nil)); wantMD5 != got {
+	if got := d.sum(); wantMD5 != got {
 		return badRequest("Provided MD5 hash %q doesn't match calculated MD5 hash %q.", wantMD5, got)
 	}
 	return nil

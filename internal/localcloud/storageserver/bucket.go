@@ -2,9 +2,10 @@ package storageserver
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,7 +29,7 @@ func decodeJSON(w http.ResponseWriter, r *http.Request, v any) error {
 
 func (s *Server) insertBucket(w http.ResponseWriter, r *http.Request) error {
 	b := &storage.Bucket{}
-	if err := decodeJSON(w, r, b); err != nil {
+	if err := decodeFields(http.MaxBytesReader(w, r.Body, maxJSONBytes), bucketFields, b); err != nil {
 		return err
 	}
 	if !bucketName.MatchString(b.Name) {
@@ -47,10 +48,10 @@ func (s *Server) insertBucket(w http.ResponseWriter, r *http.Request) error {
 	if b.StorageClass == "" {
 		b.StorageClass = "STANDARD"
 	}
-	if err := completeBucket(b); err != nil {
+	if err := errors.Join(completeBucket(b), checkBucket(b)); err != nil {
 		return err
 	}
-	return s.putBucket(w, b)
+	return s.putBucket(w, r, b)
 }
 
 // locationName is the form of regions, dual-regions and multi-regions; whether there is such a
@@ -92,14 +93,19 @@ func completeBucket(b *storage.Bucket) error {
 		return badRequest("The soft delete retention duration must be 0 or from 7 to 90 days, not %d s", d)
 	}
 	p.ForceSendFields = []string{"RetentionDurationSeconds"}
-	if b.Versioning != nil && b.Versioning.Enabled || b.RetentionPolicy != nil || b.DefaultEventBasedHold || b.Billing != nil && b.Billing.RequesterPays {
-		return errNotImplemented // they change what deletes and reads do
-	}
 	return nil
 }
 
+// checkBucket refuses what is kept, and would not be followed.
+func checkBucket(b *storage.Bucket) error {
+	if !slices.Contains(storageClasses, b.StorageClass) {
+		return badRequest("Invalid storage class: %q", b.StorageClass)
+	}
+	return checkLifecycle(b.Lifecycle)
+}
+
 // putBucket stores b as its next metageneration and answers with it.
-func (s *Server) putBucket(w http.ResponseWriter, b *storage.Bucket) error {
+func (s *Server) putBucket(w http.ResponseWriter, r *http.Request, b *storage.Bucket) error {
 	b.Metageneration++
 	b.Updated = time.Now().UTC().Format(time.RFC3339Nano)
 	b.Etag = strconv.FormatInt(b.Metageneration, 36)
@@ -111,8 +117,7 @@ func (s *Server) putBucket(w http.ResponseWriter, b *storage.Bucket) error {
 	if err := batch.Commit(pebble.Sync); err != nil {
 		return storageError("commit bucket", err)
 	}
-	writeJSON(w, http.StatusOK, b)
-	return nil
+	return s.reply(w, r, b)
 }
 
 // findBucket returns the bucket when the request's metageneration conditions hold.
@@ -120,6 +125,9 @@ func (s *Server) findBucket(r *http.Request, bucket string) (*storage.Bucket, er
 	cond, err := parseConditions(r.URL.Query())
 	if err != nil {
 		return nil, err
+	}
+	if cond.Generation != nil {
+		return nil, notImplemented("A bucket of a generation")
 	}
 	b := &storage.Bucket{}
 	ok, err := load(s.db, bucketKey(bucket), b)
@@ -140,29 +148,14 @@ func (s *Server) getBucket(w http.ResponseWriter, r *http.Request, bucket string
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, b)
-	return nil
-}
-
-func (s *Server) listBuckets(w http.ResponseWriter, _ *http.Request) error {
-	list := &storage.Buckets{Kind: "storage#buckets"}
-	err := scan(s.db, []byte("b"), []byte("c"), func(_, value []byte) error {
-		b := &storage.Bucket{}
-		list.Items = append(list.Items, b)
-		return json.Unmarshal(value, b)
-	})
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, list)
-	return nil
+	return s.reply(w, r, b)
 }
 
 // patchBucket merges the fields that were sent. Lifecycle rules are replaced as a whole and applied by the
 // janitor; for the other settings see completeBucket.
 func (s *Server) patchBucket(w http.ResponseWriter, r *http.Request, bucket string) error {
-	var patch map[string]json.RawMessage
-	if err := decodeJSON(w, r, &patch); err != nil {
+	patch, err := readFields(http.MaxBytesReader(w, r.Body, maxJSONBytes), bucketFields)
+	if err != nil {
 		return err
 	}
 	s.buckets.Lock()
@@ -172,24 +165,28 @@ func (s *Server) patchBucket(w http.ResponseWriter, r *http.Request, bucket stri
 		return err
 	}
 	name, created, metageneration, location := b.Name, b.TimeCreated, b.Metageneration, b.Location
-	if patch["lifecycle"] != nil {
+	if _, sent := patch["lifecycle"]; sent {
 		b.Lifecycle = nil
 	}
-	raw, err := json.Marshal(patch)
-	if err != nil {
-		return fmt.Errorf("encode patch: %w", err)
+	if labels, ok := patch["labels"].(map[string]any); ok {
+		for key, value := range labels {
+			if value == nil {
+				delete(b.Labels, key)
+				delete(labels, key)
+			}
+		}
 	}
-	if err := json.Unmarshal(raw, b); err != nil {
-		return badRequest("Parse error: %v", err)
-	}
-	b.Name, b.TimeCreated, b.Metageneration = name, created, metageneration
-	if b.Location != location {
-		return badRequest("The location of a bucket cannot be changed.")
-	}
-	if err := completeBucket(b); err != nil {
+	if err := setFields(patch, b); err != nil {
 		return err
 	}
-	return s.putBucket(w, b)
+	b.Name, b.TimeCreated, b.Metageneration = name, created, metageneration
+	if !strings.EqualFold(b.Location, location) {
+		return badRequest("The location of a bucket cannot be changed.")
+	}
+	if err := errors.Join(completeBucket(b), checkBucket(b)); err != nil {
+		return err
+	}
+	return s.putBucket(w, r, b)
 }
 
 func (s *Server) deleteBucket(w http.ResponseWriter, r *http.Request, bucket string) error {

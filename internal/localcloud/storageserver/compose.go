@@ -19,21 +19,18 @@ func (s *Server) compose(w http.ResponseWriter, r *http.Request, bucket, name st
 		return err
 	}
 	var req storage.ComposeRequest
-	if err := decodeJSON(w, r, &req); err != nil {
+	if err := decodeFields(http.MaxBytesReader(w, r.Body, maxJSONBytes), composeFields, &req); err != nil {
 		return err
 	}
 	if n := len(req.SourceObjects); n == 0 || n > maxComposeSources {
 		return badRequest("The number of source components provided (%d) must be between 1 and %d.", n, maxComposeSources)
-	}
-	if req.DeleteSourceObjects {
-		return errNotImplemented
 	}
 	if req.Destination == nil {
 		req.Destination = &storage.Object{}
 	}
 	o := req.Destination
 	o.Name = name
-	if err := checkObject(name, o.Metadata); err != nil {
+	if err := checkObject(o); err != nil {
 		return err
 	}
 	rec, d := &record{Object: o}, &digest{}
@@ -53,8 +50,7 @@ func (s *Server) compose(w http.ResponseWriter, r *http.Request, bucket, name st
 		s.releaseFiles(rec.Segments)
 		return err
 	}
-	writeJSON(w, http.StatusOK, o)
-	return nil
+	return s.reply(w, r, shown(o))
 }
 
 // gather adds the sources, in order, to rec and d.

@@ -40,6 +40,11 @@ var (
 	errBrokenBody      = &apiError{http.StatusServiceUnavailable, "backendError", "The request body ended early."}
 )
 
+// notImplemented says what it is that this server does not do.
+func notImplemented(format string, args ...any) error {
+	return &apiError{http.StatusBadRequest, "notImplemented", fmt.Sprintf(format, args...) + " is not served here, and leaving it out in silence would look like success."}
+}
+
 // storageError turns the answer of the file system into one the client can act on: a full disk is a
 // quota that is used up (507, as no Cloud Storage code says it better), not a fault of this server.
 func storageError(op string, err error) error {
@@ -87,6 +92,21 @@ func writeXMLError(w http.ResponseWriter, e *apiError) {
 	w.WriteHeader(e.Status)
 	_, _ = w.Write([]byte(xml.Header))
 	_ = xml.NewEncoder(w).Encode(xmlError{Code: code, Message: e.Message}) // the client is gone if this fails
+}
+
+// reply answers with what the request selects of the body.
+func (s *Server) reply(w http.ResponseWriter, r *http.Request, body any) error {
+	if fields := r.URL.Query().Get("fields"); fields != "" {
+		m, err := parseMask(fields)
+		if err != nil {
+			return err
+		}
+		if body, err = m.part(body); err != nil {
+			return fmt.Errorf("encode answer: %w", err)
+		}
+	}
+	writeJSON(w, http.StatusOK, body)
+	return nil
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {

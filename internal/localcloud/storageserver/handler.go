@@ -82,6 +82,9 @@ func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request) error {
 	if parts[0] != "b" {
 		return errNotImplemented
 	}
+	if err := errors.Join(refuseHeaders(r.Header), refuseParameters(r.URL.Query())); err != nil {
+		return err
+	}
 	if upload {
 		if len(parts) == 3 && parts[2] == "o" {
 			return s.upload(w, r, parts[1])
@@ -97,27 +100,19 @@ func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request) error {
 	case len(parts) == 3 && parts[2] == "o":
 		return pick(r.Method, verbs{"GET": with(s.listObjects, parts[1])})(w, r)
 	case len(parts) == 4 && parts[2] == "o":
-		return pick(r.Method, verbs{"GET": with2(s.getObject, parts), "DELETE": with2(s.deleteObject, parts)})(w, r)
+		return pick(r.Method, verbs{
+			"GET": with2(s.getObject, parts), "DELETE": with2(s.deleteObject, parts), "PATCH": with2(s.patchObject, parts), "PUT": with2(s.updateObject, parts),
+		})(w, r)
+	case len(parts) == 9 && parts[2] == "o" && parts[5] == "b" && parts[7] == "o":
+		move := map[string]func(http.ResponseWriter, *http.Request, []string) error{"copyTo": s.copyTo, "rewriteTo": s.rewriteTo}[parts[4]]
+		if move == nil {
+			return errNotImplemented
+		}
+		return pick(r.Method, verbs{"POST": func(w http.ResponseWriter, r *http.Request) error { return move(w, r, parts) }})(w, r)
 	case len(parts) == 5 && parts[2] == "o" && parts[4] == "compose":
 		return pick(r.Method, verbs{"POST": with2(s.compose, parts)})(w, r)
 	}
 	return errNotImplemented
-}
-
-// serveXML is the read side of the XML API, path style, which signed URLs use.
-func (s *Server) serveXML(w http.ResponseWriter, r *http.Request) error {
-	bucket, name, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	if !ok || bucket == "" || name == "" || r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return errNotImplemented
-	}
-	if err := s.signer.verify(r); err != nil {
-		return err
-	}
-	cond, err := parseConditions(r.URL.Query())
-	if err != nil {
-		return err
-	}
-	return s.serveMedia(w, r, bucket, name, &cond)
 }
 
 type (

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,9 +65,23 @@ func store(batch *pebble.Batch, key []byte, v any) error {
 // maxMetadataBytes is Cloud Storage's limit on custom metadata, keys and values together.
 const maxMetadataBytes = 8 << 10
 
+// storageClasses: https://cloud.google.com/storage/docs/storage-classes. None of them costs anything here.
+var storageClasses = []string{"STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE", "MULTI_REGIONAL", "REGIONAL", "DURABLE_REDUCED_AVAILABILITY"}
+
+// stamp writes a time as the API does: UTC with microseconds.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
+
+// shown is an object as it is answered: the size also when it is 0, which Go's JSON leaves out.
+func shown(o *storage.Object) *storage.Object {
+	out := *o
+	out.ForceSendFields = []string{"Size"}
+	return &out
+}
+
 // checkObject holds the documented rules for names and custom metadata.
 // https://cloud.google.com/storage/docs/objects#naming
-func checkObject(name string, metadata map[string]string) error {
+func checkObject(o *storage.Object) error {
+	name := o.Name
 	switch {
 	case name == "":
 		return &apiError{400, "required", "Required"}
@@ -77,8 +92,18 @@ func checkObject(name string, metadata map[string]string) error {
 		return badRequest("Disallowed object name.")
 	}
 	size := 0
-	for k, v := range metadata {
+	for k, v := range o.Metadata {
 		size += len(k) + len(v)
+	}
+	if o.StorageClass != "" && !slices.Contains(storageClasses, o.StorageClass) {
+		return badRequest("Invalid storage class: %q", o.StorageClass)
+	}
+	if o.CustomTime != "" {
+		t, err := time.Parse(time.RFC3339Nano, o.CustomTime)
+		if err != nil {
+			return badRequest("Invalid value for: customTime is not an RFC 3339 time.")
+		}
+		o.CustomTime = stamp(t)
 	}
 	if size > maxMetadataBytes {
 		return badRequest("Custom metadata is %d bytes, the maximum is %d.", size, maxMetadataBytes)
@@ -88,24 +113,21 @@ func checkObject(name string, metadata map[string]string) error {
 
 // fill sets what the server decides about an object. Times are UTC with microseconds, as the API has them.
 func (r *record) fill(bucket string, generation int64, now time.Time, d *digest) {
-	o, stamp := r.Object, now.UTC().Format("2006-01-02T15:04:05.000000Z")
+	o, at := r.Object, stamp(now)
 	o.Kind, o.Bucket = "storage#object", bucket
 	o.Generation, o.Metageneration = generation, 1
 	o.Id = fmt.Sprintf("%s/%s/%d", bucket, o.Name, generation)
 	o.SelfLink = "/storage/v1/b/" + bucket + "/o/" + url.PathEscape(o.Name)
 	o.MediaLink = "/download" + o.SelfLink + "?alt=media&generation=" + strconv.FormatInt(generation, 10)
 	o.Etag = base64.StdEncoding.EncodeToString(strconv.AppendInt(nil, generation, 36))
-	o.TimeCreated, o.Updated, o.TimeFinalized, o.TimeStorageClassUpdated = stamp, stamp, stamp, stamp
+	o.TimeCreated, o.Updated, o.TimeFinalized, o.TimeStorageClassUpdated = at, at, at, at
 	if o.StorageClass == "" {
 		o.StorageClass = "STANDARD"
 	}
 	if o.ContentType == "" {
 		o.ContentType = "application/octet-stream"
 	}
-	o.Size, o.Crc32c, o.Md5Hash = uint64(d.size), encodeCRC(d.crc), ""
-	if d.md5 != nil {
-		o.Md5Hash = base64.StdEncoding.EncodeToString(d.md5.Sum(nil))
-	}
+	o.Size, o.Crc32c, o.Md5Hash = uint64(d.size), encodeCRC(d.crc), d.sum()
 }
 
 // conditions are the preconditions of a request. A nil field was not sent.

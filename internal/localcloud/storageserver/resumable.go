@@ -57,19 +57,15 @@ func (s *Server) idle(state *sessionState, now time.Time) time.Duration {
 }
 
 func (s *Server) startSession(w http.ResponseWriter, r *http.Request, bucket string, cond *conditions) error {
-	o := &storage.Object{}
-	if r.ContentLength != 0 {
-		if err := decodeJSON(w, r, o); err != nil {
-			return err
-		}
+	o, err := readObject(w, r)
+	if err != nil {
+		return err
 	}
-	if name := r.URL.Query().Get("name"); name != "" {
-		o.Name = name
-	}
+	fromQuery(o, r.URL.Query())
 	if o.ContentType == "" {
 		o.ContentType = r.Header.Get("X-Upload-Content-Type")
 	}
-	if err := errors.Join(declare(o, r.Header), checkObject(o.Name, o.Metadata)); err != nil {
+	if err := errors.Join(declare(o, r.Header), checkObject(o)); err != nil {
 		return err
 	}
 	if err := s.bucketExists(bucket); err != nil {
@@ -82,7 +78,7 @@ func (s *Server) startSession(w http.ResponseWriter, r *http.Request, bucket str
 	if err := cond.check(rec); err != nil { // again at the end; here it saves the transfer
 		return err
 	}
-	sess := &session{id: rand.Text(), digest: newDigest(o)}
+	sess := &session{id: rand.Text(), digest: newDigest()}
 	sess.state = sessionState{Bucket: bucket, Object: o, Cond: *cond, Blob: s.nextID(), Started: time.Now()}
 	batch := s.db.NewBatch()
 	defer func() { _ = batch.Close() }() // already committed, or to be dropped
@@ -145,7 +141,7 @@ func (s *Server) resume(w http.ResponseWriter, r *http.Request, id string) error
 			return err
 		}
 	}
-	return sess.answer(w, r)
+	return s.answer(sess, w, r)
 }
 
 // takeOver locks the session and returns how to unlock it. A client that sends again has given up on its
@@ -174,7 +170,7 @@ func (s *Server) load(sess *session) error {
 	if sess.digest != nil {
 		return nil
 	}
-	d := newDigest(sess.state.Object)
+	d := newDigest()
 	f, err := os.Open(s.blobs.path(sess.state.Blob))
 	if err == nil {
 		defer func() { _ = f.Close() }() // opened for reading
@@ -370,13 +366,12 @@ func (s *Server) cancelSession(sess *session) error {
 
 // answer gives the object, the refusal, or how far the upload is. The Go client cannot read a 308 (Go takes
 // it for a redirect) and says so in a header.
-func (sess *session) answer(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) answer(sess *session, w http.ResponseWriter, r *http.Request) error {
 	if sess.state.Refused != nil {
 		return sess.state.Refused
 	}
 	if sess.state.Done {
-		writeJSON(w, http.StatusOK, sess.state.Object)
-		return nil
+		return s.reply(w, r, shown(sess.state.Object))
 	}
 	if sess.digest.size > 0 {
 		w.Header().Set("Range", fmt.Sprintf("bytes=0-%d", sess.digest.size-1))

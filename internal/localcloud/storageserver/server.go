@@ -1,6 +1,7 @@
-// Package storageserver is a small Cloud Storage server for machines without Google Cloud: the part of the
-// JSON API, and of the XML API's reads with V4 signed URLs, that exportd and the official Go client use
-// (create the client with storage.WithJSONReads; unsigned XML reads are refused, as for private objects).
+// Package storageserver is a small Cloud Storage server for machines without Google Cloud: buckets and objects of
+// the JSON API, and reading, writing and deleting objects through the XML API, signed (V4) or as Google's clients
+// do it. Plain links are refused, as for private objects. Fields and parameters are honoured or refused by
+// name (fields.go); none is left out in silence.
 //
 // What it promises: an object that was acknowledged is whole and survives kill -9 and power failure; an
 // object that was not acknowledged is not visible, not even in part; an upload chunk that is sent again,

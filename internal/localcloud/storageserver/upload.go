@@ -2,13 +2,14 @@ package storageserver
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/md5"
-	"encoding/json"
 	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -41,17 +42,20 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, bucket string) e
 	default:
 		return badRequest("Upload type is missing or not known.")
 	}
-	if name := q.Get("name"); name != "" {
-		o.Name = name
-	}
+	fromQuery(o, q)
 	if err := declare(o, r.Header); err != nil {
 		return err
 	}
 	if err := s.put(bucket, &cond, o, body); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, o)
-	return nil
+	return s.reply(w, r, shown(o))
+}
+
+// fromQuery takes what may stand in the query instead of the metadata.
+func fromQuery(o *storage.Object, q url.Values) {
+	o.Name = cmp.Or(q.Get("name"), o.Name)
+	o.ContentEncoding = cmp.Or(q.Get("contentEncoding"), o.ContentEncoding)
 }
 
 // splitMultipart returns the metadata of a multipart/related body and the reader of its media part.
@@ -66,8 +70,8 @@ func splitMultipart(r *http.Request) (*storage.Object, io.Reader, error) {
 		return nil, nil, errBrokenBody
 	}
 	o := &storage.Object{}
-	if err := json.NewDecoder(io.LimitReader(head, maxJSONBytes)).Decode(o); err != nil {
-		return nil, nil, badRequest("Parse error in the metadata part.")
+	if err := decodeFields(io.LimitReader(head, maxJSONBytes), objectFields, o); err != nil {
+		return nil, nil, err
 	}
 	media, err := parts.NextPart()
 	if err != nil {
@@ -119,23 +123,17 @@ func declare(o *storage.Object, h http.Header) error {
 	return nil
 }
 
-func newDigest(o *storage.Object) *digest {
-	d := &digest{}
-	if o.Md5Hash != "" {
-		d.md5 = md5.New()
-	}
-	return d
-}
+func newDigest() *digest { return &digest{md5: md5.New()} }
 
 // put stores body as the object o and completes o.
 func (s *Server) put(bucket string, cond *conditions, o *storage.Object, body io.Reader) error {
-	if err := checkObject(o.Name, o.Metadata); err != nil {
+	if err := checkObject(o); err != nil {
 		return err
 	}
 	if err := s.bucketExists(bucket); err != nil {
 		return err
 	}
-	blob, d := s.nextID(), newDigest(o)
+	blob, d := s.nextID(), newDigest()
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
 	head := (*buf)[:smallBytes+1]

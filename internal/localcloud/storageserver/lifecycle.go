@@ -1,0 +1,97 @@
+package storageserver
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/api/storage/v1"
+)
+
+// checkLifecycle refuses rules that the janitor would not follow as they are meant. AbortIncompleteMultipartUpload
+// is taken: there are no such uploads of the XML API, and resumable ones lapse by themselves (sessionLife).
+// https://cloud.google.com/storage/docs/lifecycle
+func checkLifecycle(l *storage.BucketLifecycle) error {
+	if l == nil {
+		return nil
+	}
+	for _, rule := range l.Rule {
+		if rule == nil || rule.Action == nil || rule.Condition == nil {
+			return badRequest("A lifecycle rule needs an action and a condition.")
+		}
+		switch rule.Action.Type {
+		case "Delete":
+			if raw, err := json.Marshal(rule.Condition); err != nil || string(raw) == "{}" {
+				return badRequest("A lifecycle rule needs a condition.")
+			}
+		case "AbortIncompleteMultipartUpload":
+		default:
+			return notImplemented("The lifecycle action %q", rule.Action.Type)
+		}
+		if rule.Condition.MatchesPattern != "" {
+			return notImplemented("The lifecycle condition matchesPattern")
+		}
+		for _, day := range []string{rule.Condition.CreatedBefore, rule.Condition.CustomTimeBefore, rule.Condition.NoncurrentTimeBefore} {
+			if _, err := time.Parse(time.DateOnly, day); day != "" && err != nil {
+				return badRequest("Invalid date in a lifecycle condition: %q", day)
+			}
+		}
+	}
+	return nil
+}
+
+// due says whether all parts of a condition hold for an object. All objects are live ones, so what is said of others
+// never holds.
+func due(c *storage.BucketLifecycleRuleCondition, o *storage.Object, now time.Time) bool {
+	if c.DaysSinceNoncurrentTime != 0 || c.NoncurrentTimeBefore != "" || c.NumNewerVersions != 0 || c.IsLive != nil && !*c.IsLive || c.MatchesPattern != "" {
+		return false
+	}
+	created, err := time.Parse(time.RFC3339Nano, o.TimeCreated)
+	if err != nil {
+		return false // keeping a file too long is the safe mistake
+	}
+	if c.Age != nil && created.After(now.AddDate(0, 0, -int(*c.Age))) || !before(created, c.CreatedBefore) {
+		return false
+	}
+	if size := int64(o.Size); c.SizeAboveBytes != 0 && size <= c.SizeAboveBytes || c.SizeBelowBytes != 0 && size >= c.SizeBelowBytes {
+		return false
+	}
+	if c.DaysSinceCustomTime != 0 || c.CustomTimeBefore != "" {
+		custom, err := time.Parse(time.RFC3339Nano, o.CustomTime)
+		if err != nil || custom.After(now.AddDate(0, 0, -int(c.DaysSinceCustomTime))) || !before(custom, c.CustomTimeBefore) {
+			return false
+		}
+	}
+	return (len(c.MatchesPrefix) == 0 || slices.ContainsFunc(c.MatchesPrefix, func(p string) bool { return strings.HasPrefix(o.Name, p) })) &&
+		(len(c.MatchesSuffix) == 0 || slices.ContainsFunc(c.MatchesSuffix, func(p string) bool { return strings.HasSuffix(o.Name, p) })) &&
+		(len(c.MatchesStorageClass) == 0 || slices.Contains(c.MatchesStorageClass, o.StorageClass))
+}
+
+// before says whether t is before the day, in UTC; there may be none.
+func before(t time.Time, day string) bool {
+	if day == "" {
+		return true
+	}
+	d, err := time.Parse(time.DateOnly, day)
+	return err == nil && t.Before(d)
+}
+
+// expire deletes the objects for which the condition holds.
+func (s *Server) expire(bucket string, c *storage.BucketLifecycleRuleCondition, now time.Time) error {
+	lower := objectKey(bucket, "")
+	upper := slices.Clone(lower)
+	upper[len(upper)-1]++
+	return scan(s.db, lower, upper, func(_, value []byte) error {
+		var rec record
+		if err := json.Unmarshal(value, &rec); err != nil || !due(c, rec.Object, now) {
+			return err
+		}
+		err := s.remove(bucket, rec.Object.Name, &conditions{GenerationMatch: &rec.Object.Generation})
+		if err != nil {
+			s.log.Warn("object not expired", zap.String("object", rec.Object.Name), zap.Error(err)) // replaced, held or deleted just now
+		}
+		return nil
+	})
+}

@@ -1,0 +1,51 @@
+package storageserver
+
+import (
+	"testing"
+	"time"
+
+	"google.golang.org/api/storage/v1"
+)
+
+func TestDue(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+	o := &storage.Object{Name: "exports/a.csv", StorageClass: "STANDARD", Size: 10, TimeCreated: "2026-03-01T12:00:00.000000Z", CustomTime: "2026-03-05T00:00:00.000000Z"}
+	days := func(n int64) *int64 { return &n }
+	yes, no := true, false
+	type condition = storage.BucketLifecycleRuleCondition
+	for name, c := range map[string]struct {
+		condition condition
+		want      bool
+	}{
+		"old":                {condition{Age: days(9)}, true},
+		"not yet":            {condition{Age: days(10)}, false},
+		"age and prefix":     {condition{Age: days(1), MatchesPrefix: []string{"x", "exports/"}}, true},
+		"age, not prefix":    {condition{Age: days(1), MatchesPrefix: []string{"x"}}, false},
+		"suffix":             {condition{MatchesSuffix: []string{".csv"}}, true},
+		"other suffix":       {condition{MatchesSuffix: []string{".txt"}}, false},
+		"class":              {condition{MatchesStorageClass: []string{"STANDARD"}}, true},
+		"other class":        {condition{MatchesStorageClass: []string{"NEARLINE"}}, false},
+		"created before":     {condition{CreatedBefore: "2026-03-02"}, true},
+		"not created before": {condition{CreatedBefore: "2026-03-01"}, false},
+		"live":               {condition{IsLive: &yes}, true},
+		"noncurrent":         {condition{IsLive: &no}, false},
+		"newer versions":     {condition{Age: days(1), NumNewerVersions: 1}, false},
+		"noncurrent time":    {condition{NoncurrentTimeBefore: "2027-01-01"}, false},
+		"custom time":        {condition{DaysSinceCustomTime: 5}, true},
+		"custom time later":  {condition{DaysSinceCustomTime: 6}, false},
+		"custom day":         {condition{CustomTimeBefore: "2026-03-06"}, true},
+		"custom day later":   {condition{CustomTimeBefore: "2026-03-05"}, false},
+		"above":              {condition{SizeAboveBytes: 9}, true},
+		"not above":          {condition{SizeAboveBytes: 10}, false},
+		"below":              {condition{SizeBelowBytes: 11}, true},
+		"not below":          {condition{SizeBelowBytes: 10}, false},
+	} {
+		if got := due(&c.condition, o, now); got != c.want {
+			t.Errorf("%s: %t, want %t", name, got, c.want)
+		}
+	}
+	if due(&condition{DaysSinceCustomTime: 1}, &storage.Object{TimeCreated: o.TimeCreated}, now) {
+		t.Error("an object without custom time is due by it")
+	}
+}
