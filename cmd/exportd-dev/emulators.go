@@ -25,6 +25,7 @@ import (
 // cloudFlags are the flags of commands that run the embedded cloud.
 type cloudFlags struct {
 	dataDir, firestore, pubsub, storage, control, indexes, roles string
+	indexMode, learn                                             string
 	strict                                                       bool
 }
 
@@ -34,6 +35,8 @@ func (f *cloudFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.pubsub, "pubsub", "", "HOST:PORT for Pub/Sub (default: a free port)")
 	cmd.Flags().StringVar(&f.storage, "storage", "", "HOST:PORT for Cloud Storage (default: a free port)")
 	cmd.Flags().StringVar(&f.indexes, "indexes", "", "a firestore.indexes.json instead of exportd's own, to see what a missing index does")
+	cmd.Flags().StringVar(&f.indexMode, "index-mode", "enforce", "a query whose index is in no index file: enforce refuses it as production does, auto serves it and logs the index, off serves it")
+	cmd.Flags().StringVar(&f.learn, "index-learn", "", "a `file` for the index file with what was missing, with --index-mode auto")
 	cmd.Flags().BoolVar(&f.strict, "strict", true, "keep Google's limits on wear and time: 100 calls on a connection and an hour of age, queries of 60 s, a change a second to an object")
 	cmd.Flags().StringVar(&f.control, "control", "", "HOST:PORT for faults and counters (default: none)")
 }
@@ -49,6 +52,9 @@ func (f *cloudFlags) start(ctx context.Context, datasets dataset.Set, log *zap.L
 			return nil, fmt.Errorf("read --indexes: %w", err)
 		}
 	}
+	if f.learn != "" && f.indexMode != "auto" {
+		return nil, errors.New("--index-learn needs --index-mode auto")
+	}
 	var roles *access.Roles
 	if f.roles != "" {
 		raw, err := os.ReadFile(f.roles)
@@ -62,7 +68,7 @@ func (f *cloudFlags) start(ctx context.Context, datasets dataset.Set, log *zap.L
 	privateFiles()
 	return localcloud.Start(ctx, localcloud.Config{
 		Roles: roles, DataDir: f.dataDir, FirestoreAddr: f.firestore, PubSubAddr: f.pubsub, StorageAddr: f.storage, ControlAddr: f.control,
-		IndexesJSON: indexes, Lax: !f.strict, Log: log,
+		IndexesJSON: indexes, IndexMode: f.indexMode, IndexHint: "start with --index-mode auto", LearnFile: f.learn, Lax: !f.strict, Log: log,
 	})
 }
 

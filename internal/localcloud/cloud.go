@@ -38,6 +38,12 @@ type Config struct {
 	// IndexesJSON is the content of a firestore.indexes.json. A query that needs an index which is not in it is refused, as in
 	// production. Default: no composite indexes.
 	IndexesJSON []byte
+	// IndexMode is what becomes of such a query: enforce (the default), auto or off. See firestoreserver.IndexMode.
+	IndexMode string
+	// IndexHint is told to whoever lacks an index: how to start this cloud in another mode.
+	IndexHint string
+	// LearnFile is where mode auto writes IndexesJSON with the indexes that were missing. Default: nowhere.
+	LearnFile string
 	// SnapshotRetention is how far back a Firestore read time may lie. Default 1 h, as in production without point-in-time recovery.
 	SnapshotRetention time.Duration
 	// QueryLimit ends Firestore query streams that take longer. Default 60 s, about what production allows; no limit when Lax.
@@ -95,6 +101,9 @@ type service interface {
 func Start(ctx context.Context, cfg Config) (*Cloud, error) {
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
+	}
+	if _, err := indexMode(cfg.IndexMode); err != nil {
+		return nil, fmt.Errorf("start embedded cloud: %w", err)
 	}
 	faults, err := fault.New(cfg.Faults)
 	if err != nil {

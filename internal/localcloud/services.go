@@ -23,11 +23,17 @@ import (
 )
 
 func openFirestore(dir string, cfg Config, faults *fault.Injector, gate *access.Gate, d *disk.Guard) (*firestoreserver.Server, error) {
+	mode, err := indexMode(cfg.IndexMode)
+	if err != nil {
+		return nil, err
+	}
 	return firestoreserver.Open(firestoreserver.Options{
 		Dir:                dir,
 		FS:                 d.FS(),
 		IndexesJSON:        cfg.IndexesJSON,
-		IndexMode:          firestoreserver.Enforce,
+		IndexMode:          mode,
+		IndexHint:          cfg.IndexHint,
+		LearnFile:          cfg.LearnFile,
 		Retention:          cfg.SnapshotRetention,
 		MaxStream:          cfg.QueryLimit,
 		ConnectionAge:      cfg.ConnectionAge,
@@ -36,6 +42,15 @@ func openFirestore(dir string, cfg Config, faults *fault.Injector, gate *access.
 		UnaryInterceptors:  []grpc.UnaryServerInterceptor{gate.Unary(), faults.Unary(), d.Unary()},
 		StreamInterceptors: []grpc.StreamServerInterceptor{gate.Stream(), faults.Stream(), d.Stream()},
 	})
+}
+
+// indexMode reads the name of a mode.
+func indexMode(name string) (firestoreserver.IndexMode, error) {
+	mode, ok := map[string]firestoreserver.IndexMode{"": firestoreserver.Enforce, "enforce": firestoreserver.Enforce, "auto": firestoreserver.Auto, "off": firestoreserver.Scan}[name]
+	if !ok {
+		return 0, fmt.Errorf("index mode %q is not enforce, auto or off", name)
+	}
+	return mode, nil
 }
 
 func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gate, d *disk.Guard) (service, error) {

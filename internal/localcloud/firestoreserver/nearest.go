@@ -5,9 +5,6 @@ import (
 	"math"
 	"slices"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 
 	"exportd/internal/localcloud/firestoreserver/fsquery"
@@ -23,7 +20,7 @@ type neighbour struct {
 }
 
 // findNearest compares the query vector with that of every matching document:
-// there is no vector index, so it costs a scan.
+// vector indexes are demanded and hold nothing, so it costs a scan.
 func (s *Server) findNearest(db database, q *fsquery.Query, r *reading, stream firestorepb.Firestore_RunQueryServer) error {
 	fn := q.FindNearest
 	field, err := fsvalue.ParseFieldPath(fn.GetVectorField().GetFieldPath())
@@ -31,6 +28,9 @@ func (s *Server) findNearest(db database, q *fsquery.Query, r *reading, stream f
 		return err
 	}
 	want := vector(fn.GetQueryVector())
+	if err := s.allow(s.indexes.Nearest(q, field, len(want))); err != nil {
+		return err
+	}
 	var found []neighbour
 	err = s.eachDocument(r.view, db, q, func(p fsvalue.Path, body []byte) error {
 		doc, err := message(&fsstore.Document{Path: p, Body: body}, nil)
@@ -42,11 +42,10 @@ func (s *Server) findNearest(db database, q *fsquery.Query, r *reading, stream f
 		if have == nil || len(have) != len(want) || !q.Match(fsquery.Row{Name: p, Fields: doc.Fields}) {
 			return nil
 		}
-		d, err := distance(fn.GetDistanceMeasure(), want, have)
-		if err == nil && within(fn, d) {
+		if d := distance(fn.GetDistanceMeasure(), want, have); within(fn, d) {
 			found = append(found, neighbour{p, doc, d})
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return err
@@ -56,6 +55,9 @@ func (s *Server) findNearest(db database, q *fsquery.Query, r *reading, stream f
 		sign = -1
 	}
 	slices.SortFunc(found, func(a, b neighbour) int {
+		if last := cmp.Compare(nan(a.distance), nan(b.distance)); last != 0 {
+			return last
+		}
 		return cmp.Or(sign*cmp.Compare(a.distance, b.distance), a.path.Compare(b.path))
 	})
 	found = found[:min(len(found), int(fn.GetLimit().GetValue()))]
@@ -115,7 +117,15 @@ func within(fn *firestorepb.StructuredQuery_FindNearest, d float64) bool {
 	return d <= t.GetValue()
 }
 
-func distance(m firestorepb.StructuredQuery_FindNearest_DistanceMeasure, a, b []float64) (float64, error) {
+// nan is 1 for no number, which the cosine is with a vector of zeros: Google's emulator sorts it last.
+func nan(d float64) int {
+	if math.IsNaN(d) {
+		return 1
+	}
+	return 0
+}
+
+func distance(m firestorepb.StructuredQuery_FindNearest_DistanceMeasure, a, b []float64) float64 {
 	var squares, dot, normA, normB float64
 	for i := range a {
 		squares += (a[i] - b[i]) * (a[i] - b[i])
@@ -125,13 +135,10 @@ func distance(m firestorepb.StructuredQuery_FindNearest_DistanceMeasure, a, b []
 	}
 	switch m {
 	case firestorepb.StructuredQuery_FindNearest_DOT_PRODUCT:
-		return dot, nil
+		return dot
 	case firestorepb.StructuredQuery_FindNearest_COSINE:
-		if normA == 0 || normB == 0 {
-			return 0, status.Error(codes.FailedPrecondition, "Cannot compute cosine distance against a vector with a magnitude of zero.")
-		}
-		return 1 - dot/math.Sqrt(normA*normB), nil
+		return 1 - dot/math.Sqrt(normA*normB)
 	default:
-		return math.Sqrt(squares), nil
+		return math.Sqrt(squares)
 	}
 }

@@ -113,17 +113,7 @@ func (s *Server) plan(q *fsquery.Query, aggregated []fsvalue.FieldPath) (*fsinde
 	if err == nil {
 		return plan, nil
 	}
-	var missing *fsindex.MissingError
-	if s.opt.IndexMode == Enforce || !errors.As(err, &missing) {
-		return nil, err
-	}
-	if s.opt.IndexMode == Auto {
-		key := missing.Index.Key()
-		if _, known := s.advised.LoadOrStore(key, true); !known {
-			s.log.Warn("query served without its index", "index", key)
-		}
-	}
-	return nil, nil
+	return nil, s.allow(err)
 }
 
 // next moves to the next row.

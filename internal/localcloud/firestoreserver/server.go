@@ -31,8 +31,8 @@ type IndexMode uint8
 const (
 	// Enforce refuses it with production's error. It is the default.
 	Enforce IndexMode = iota
-	// Auto serves it by scanning and sorting, and logs the index once in the
-	// words of firestore.indexes.json.
+	// Auto serves it by scanning and sorting, logs the index once in the words of
+	// firestore.indexes.json, and writes it to the LearnFile.
 	Auto
 	// Scan serves it by scanning and sorting.
 	Scan
@@ -57,6 +57,10 @@ type Options struct {
 	// from the last run all index entries are rebuilt by Open.
 	IndexesJSON []byte
 	IndexMode   IndexMode
+	// IndexHint is what whoever lacks an index may do besides adding it, for the error's text.
+	IndexHint string
+	// LearnFile is where Auto writes IndexesJSON with the indexes that were missing. Default: nowhere.
+	LearnFile string
 	// AggregateWithoutIndex lets sum and average run although their fields are
 	// in no index, as the clients' own test suite expects of emulators.
 	AggregateWithoutIndex bool
@@ -103,7 +107,7 @@ type Server struct {
 	ttl        map[string]fsvalue.FieldPath // by collection group
 	background sync.WaitGroup
 
-	advised sync.Map // missing indexes already logged, by key
+	learned learned
 	samples samples
 	results results
 }

@@ -156,6 +156,8 @@ func (ix *Index) takeName() error {
 	switch {
 	case name < 0:
 		ix.Name = impliedName(ix.Fields)
+	case name == listed-2 && ix.Fields[listed-1].Kind == Vector && ix.Fields[name].Kind == Ascending: // as production lists it
+		ix.Fields = slices.Delete(ix.Fields, name, name+1)
 	case name != listed-1 || ix.Fields[name].Kind > Descending:
 		return errors.New("__name__ must be the last field and have an order")
 	default:

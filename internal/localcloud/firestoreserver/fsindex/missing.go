@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -22,6 +23,7 @@ type MissingError struct {
 
 	database         fsvalue.Database
 	manyInequalities bool
+	rules            []single // an Exemption's field has them already
 }
 
 const console = "https://console.firebase.google.com/v1/r/project/"
@@ -33,6 +35,9 @@ func (e *MissingError) Error() string {
 		field := e.Index.Fields[0]
 		return fmt.Sprintf("The query requires a %s_%s index for collection %s and field %s. You can create it here: %screate_exemption=%s",
 			e.Index.Scope, field.Kind, e.Index.Group, field.Path, link, e.encode())
+	}
+	if n := len(e.Index.Fields); n > 0 && e.Index.Fields[n-1].Kind == Vector {
+		return "Missing vector index configuration. Please create the required index with the following gcloud command: " + e.command()
 	}
 	text := "The query requires an index. You can create it here: " + link + "create_composite=" + e.encode()
 	if e.manyInequalities {
@@ -48,14 +53,17 @@ func (e *MissingError) GRPCStatus() *status.Status {
 }
 
 // Definition returns the entry that firestore.indexes.json lacks: one of
-// "indexes", or of "fieldOverrides" for an exemption.
+// "indexes", or of "fieldOverrides" for an exemption, with the indexes that its field has
+// already: an override replaces them.
 func (e *MissingError) Definition() string {
 	var entry any = e.Index
 	if e.Exemption {
-		f := e.Index.Fields[0].file()
-		o := fileOverride{CollectionGroup: e.Index.Group, FieldPath: f.FieldPath}
-		f.FieldPath, f.QueryScope = "", e.Index.Scope.String()
-		o.Indexes = []fileField{f}
+		o := fileOverride{CollectionGroup: e.Index.Group, FieldPath: e.Index.Fields[0].Path.String()}
+		for _, r := range append(slices.Clone(e.rules), single{e.Index.Scope, e.Index.Fields[0].Kind}) {
+			f := Field{Kind: r.kind}.file()
+			f.FieldPath, f.QueryScope = "", r.scope.String()
+			o.Indexes = append(o.Indexes, f)
+		}
 		entry = o
 	}
 	b, err := json.Marshal(entry)
@@ -63,6 +71,22 @@ func (e *MissingError) Definition() string {
 		return err.Error() // strings and ints do not fail to marshal
 	}
 	return string(b)
+}
+
+// command is the one that production's message about vectors has instead of a link.
+func (e *MissingError) command() string {
+	text := "gcloud firestore indexes composite create --project=" + e.database.Project + " --collection-group=" + e.Index.Group + " --query-scope=" + e.Index.Scope.String()
+	for _, f := range e.Index.Fields {
+		switch f.Kind {
+		case Vector:
+			text += fmt.Sprintf(` --field-config=vector-config='{"dimension":"%d","flat": "{}"}',field-path=%s`, f.Dimension, f.Path)
+		case Contains:
+			text += " --field-config=array-config=CONTAINS,field-path=" + f.Path.String()
+		default:
+			text += " --field-config=order=" + f.file().Order + ",field-path=" + f.Path.String()
+		}
+	}
+	return text
 }
 
 // Field numbers of google.firestore.admin.v1.Index and Index.IndexField.

@@ -44,7 +44,7 @@ func (c *Config) Plan(q *fsquery.Query, aggregated []fsvalue.FieldPath) (*Plan, 
 		need := newRequirement(q, i, aggregated)
 		scans, ok := c.serve(need)
 		if !ok {
-			return nil, need.missing(q)
+			return nil, c.missing(need, q)
 		}
 		p.Branches[i] = Branch{Scans: scans, Tail: need.tail}
 	}
@@ -166,7 +166,7 @@ func (s Scan) fixes(points []Field) int {
 }
 
 // missing describes the one index that would serve r.
-func (r *requirement) missing(q *fsquery.Query) *MissingError {
+func (c *Config) missing(r *requirement, q *fsquery.Query) *MissingError {
 	ix := Index{Group: r.group, Scope: r.scope, Fields: slices.Concat(r.points, r.tail), Name: r.name}
 	if len(ix.Fields) == 1 {
 		if len(r.points) == 1 && ix.Fields[0].Kind != Contains {
@@ -174,8 +174,12 @@ func (r *requirement) missing(q *fsquery.Query) *MissingError {
 		}
 		ix.Single = ix.Name == impliedName(ix.Fields)
 	}
-	return &MissingError{
+	e := &MissingError{
 		Index: ix, Exemption: ix.Single,
 		database: q.Parent.Database(), manyInequalities: len(q.Inequality) > 1,
 	}
+	if ix.Single {
+		e.rules = c.rules(ix.Group, ix.Fields[0].Path)
+	}
+	return e
 }

@@ -253,13 +253,13 @@ func TestMissingError(t *testing.T) {
 			missing(t, true, query("order a DESC")),
 			"The query requires a COLLECTION_GROUP_DESC index for collection c and field a. You can create it here: https://console.firebase.google.com/v1/r/project/p/firestore/indexes?create_exemption=", "",
 			"projects/p/databases/(default)/collectionGroups/c/fields/a 2 [a 2:2]",
-			`{"collectionGroup":"c","fieldPath":"a","indexes":[{"queryScope":"COLLECTION_GROUP","order":"DESCENDING"}]}`,
+			`{"collectionGroup":"c","fieldPath":"a","indexes":[{"queryScope":"COLLECTION","order":"ASCENDING"},{"queryScope":"COLLECTION","order":"DESCENDING"},{"queryScope":"COLLECTION","arrayConfig":"CONTAINS"},{"queryScope":"COLLECTION_GROUP","order":"DESCENDING"}]}`,
 		},
 		"group array": {
 			missing(t, true, query("tags contains 1")),
 			"The query requires a COLLECTION_GROUP_CONTAINS index for collection c and field tags. You can create it here: https://console.firebase.google.com/v1/r/project/p/firestore/indexes?create_exemption=", "",
 			"projects/p/databases/(default)/collectionGroups/c/fields/tags 2 [tags 3:1]",
-			`{"collectionGroup":"c","fieldPath":"tags","indexes":[{"queryScope":"COLLECTION_GROUP","arrayConfig":"CONTAINS"}]}`,
+			`{"collectionGroup":"c","fieldPath":"tags","indexes":[{"queryScope":"COLLECTION","order":"ASCENDING"},{"queryScope":"COLLECTION","order":"DESCENDING"},{"queryScope":"COLLECTION","arrayConfig":"CONTAINS"},{"queryScope":"COLLECTION_GROUP","arrayConfig":"CONTAINS"}]}`,
 		},
 		"name alone": {
 			missing(t, false, query("order __name__ DESC")),
