@@ -125,7 +125,7 @@ func outage(t *testing.T, s *e2etest.Stack, folder string) {
 	c := s.Caller()
 	e2etest.Until(t, jobWithin, "readyz to name what is down", func() bool {
 		status, checks, err := s.Ready(t.Context())
-		return err == nil && status == http.StatusServiceUnavailable && len(checks) == 5 &&
+		return err == nil && status == http.StatusServiceUnavailable && len(checks) == 6 &&
 			!slices.Contains([]string{checks["firestore"], checks["pubsub"], checks["storage"]}, "ok")
 	})
 	var asked sync.WaitGroup
