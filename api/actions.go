@@ -19,7 +19,7 @@ func actor(caller *apikey.Key) string {
 	return "api key " + caller.ID
 }
 
-// update runs a transition in the caller's name and rings for the callback that came of it.
+// update runs a transition in the caller's name and notifies for the callback that came of it.
 func (s *Server) update(c *gin.Context, caller *apikey.Key, id string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
 	var callback *jobs.Callback
 	ctx, done := begin(c)
@@ -30,14 +30,14 @@ func (s *Server) update(c *gin.Context, caller *apikey.Key, id string, fn func(*
 		return err
 	})
 	if err == nil && callback != nil {
-		s.ring(c, jobs.QueueCallbacks, jobs.Message{JobID: id, CallbackID: callback.ID})
+		s.notify(c, jobs.QueueCallbacks, jobs.Message{JobID: id, CallbackID: callback.ID})
 	}
 	return j, err
 }
 
-// ring publishes a doorbell. That it did not ring is no error of the request: what it is
-// about is stored, and whoever looks after it rings again.
-func (s *Server) ring(c *gin.Context, q jobs.Queue, m jobs.Message) {
+// notify publishes a message. That it was not sent is no error of the request: what it is
+// about is stored, and whoever looks after it notifies again.
+func (s *Server) notify(c *gin.Context, q jobs.Queue, m jobs.Message) {
 	if err := s.queue.Publish(c.Request.Context(), q, m); err != nil {
 		observe(c).warning = err
 	}
@@ -53,7 +53,7 @@ func (s *Server) cancel(c *gin.Context, caller *apikey.Key) error {
 	if err := b.finish(); err != nil {
 		return err
 	}
-	j, err := s.ownJob(c, caller)
+	j, err := s.callersJob(c, caller)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (s *Server) deleteJob(c *gin.Context, caller *apikey.Key) error {
 	}
 	ctx, done := begin(c)
 	defer done()
-	j, err := s.erasable(ctx, c.Param("jobId"), caller)
+	j, err := s.deletable(ctx, c.Param("jobId"), caller)
 	if err != nil {
 		return err
 	}
@@ -121,8 +121,8 @@ func (s *Server) deleteJob(c *gin.Context, caller *apikey.Key) error {
 	return nil
 }
 
-// erasable returns a job of the caller's that is there, or was deleted with objects left.
-func (s *Server) erasable(ctx context.Context, id string, caller *apikey.Key) (*jobs.Job, error) {
+// deletable returns a job of the caller's that is there, or was deleted with objects left.
+func (s *Server) deletable(ctx context.Context, id string, caller *apikey.Key) (*jobs.Job, error) {
 	j, err := s.jobs.GetOf(ctx, caller.OrgID, id)
 	if err != nil {
 		return nil, err

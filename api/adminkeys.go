@@ -2,7 +2,6 @@ package api
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -146,20 +145,6 @@ func (s *Server) getKey(c *gin.Context, caller *apikey.Key) error {
 	}
 	writeJSON(c, http.StatusOK, map[string]any{"key": s.keyView(k), "audit": lines})
 	return nil
-}
-
-// list reads an array of strings.
-func (b *body) list(name string) []string {
-	raw, ok := b.fields[name]
-	b.known = append(b.known, name)
-	if !ok {
-		return nil
-	}
-	var out []string
-	if json.Unmarshal(raw, &out) != nil || len(out) > maxKeyList {
-		b.fault(name, typeOnly, map[string]any{"value": string(raw), "limit": maxKeyList}, "must be an array of at most %d strings", maxKeyList)
-	}
-	return out
 }
 
 // draft reads what a new key is to be.

@@ -187,7 +187,7 @@ func TestAttacks(t *testing.T) {
 			refused++
 		}
 	}
-	if len(b.jobs.submitted)+len(b.jobs.events)+len(b.objects.deleted)+len(b.queue.rung) > 0 {
+	if len(b.jobs.submitted)+len(b.jobs.events)+len(b.objects.deleted)+len(b.queue.notified) > 0 {
 		t.Error("an attack started or changed something")
 	}
 	for _, secret := range []string{testSecret, apikey.Sign(testSecret, testDate), testDate, signedURLPrefix, "evil.example"} {
@@ -294,12 +294,12 @@ func TestReplays(t *testing.T) {
 		if first.Code >= http.StatusBadRequest {
 			t.Fatalf("%s %s: the first is refused with %d %s", a.row, a.name, first.Code, first.Body)
 		}
-		made, keys := len(b.jobs.jobs)+len(b.jobs.batches)+len(b.queue.rung), len(b.keys.keys)+len(fmt.Sprint(b.keys.audit))
+		made, keys := len(b.jobs.jobs)+len(b.jobs.batches)+len(b.queue.notified), len(b.keys.keys)+len(fmt.Sprint(b.keys.audit))
 		second := send()
 		switch {
 		case second.Code != a.status:
 			t.Errorf("%s %s: the duplicate gets %d %s, want %d", a.row, a.name, second.Code, second.Body, a.status)
-		case a.status < 400 && second.Header().Get("Location") != first.Header().Get("Location") || len(b.jobs.jobs)+len(b.jobs.batches)+len(b.queue.rung) != made:
+		case a.status < 400 && second.Header().Get("Location") != first.Header().Get("Location") || len(b.jobs.jobs)+len(b.jobs.batches)+len(b.queue.notified) != made:
 			t.Errorf("%s %s: the duplicate made another", a.row, a.name)
 		case len(b.keys.keys)+len(fmt.Sprint(b.keys.audit)) != keys || strings.Contains(second.Body.String(), "secret"):
 			t.Errorf("%s %s: the duplicate changed a key or shows a secret", a.row, a.name)

@@ -128,7 +128,7 @@ func (b *bars) apply(now time.Time) {
 			}
 		case !one.over:
 			one.over = true
-			b.opens.keep(networkName(network), now, time.Second)
+			b.opens.leaveAtMost(networkName(network), now, time.Second)
 		case now.Sub(one.until) > barForgotten:
 			delete(b.bars, network)
 		}

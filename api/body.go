@@ -70,7 +70,7 @@ func readReason(r *http.Request) (string, error) {
 func (b *body) reason(required bool) string {
 	const name = "reason"
 	if v, ok := b.fields[name]; ok && v[0] != '"' && b.values[name] != nil {
-		b.known = append(b.known, name)
+		b.allowed = append(b.allowed, name)
 		b.fault(name, typeOnly, map[string]any{"value": string(v)}, "must be a string")
 		return ""
 	}
@@ -84,9 +84,45 @@ func (b *body) reason(required bool) string {
 // finish refuses what is faulty or unknown; null is not a way around that.
 func (b *body) finish() error {
 	for name := range b.fields {
-		if b.values[name] == nil && !slices.Contains(b.known, name) {
+		if b.values[name] == nil && !slices.Contains(b.allowed, name) {
 			b.values[name] = []string{"null"}
 		}
 	}
 	return b.params.finish()
+}
+
+// list reads an array of strings.
+func (b *body) list(name string) []string {
+	raw, ok := b.fields[name]
+	b.allowed = append(b.allowed, name)
+	if !ok {
+		return nil
+	}
+	var out []string
+	if json.Unmarshal(raw, &out) != nil || len(out) > maxKeyList {
+		b.fault(name, typeOnly, map[string]any{"value": string(raw), "limit": maxKeyList}, "must be an array of at most %d strings", maxKeyList)
+	}
+	return out
+}
+
+// object reads a required object of the body; faults in it get its name as prefix.
+func (b *body) object(name string, read func(*params)) {
+	raw, ok := b.fields[name]
+	b.allowed = append(b.allowed, name)
+	if !ok {
+		b.fault(name, typeRequired, nil, "is required")
+		return
+	}
+	inner := body{fields: map[string]json.RawMessage{}}
+	if len(raw) == 0 || raw[0] != '{' || json.Unmarshal(raw, &inner.fields) != nil || len(inner.fields) > maxParams {
+		b.fault(name, typeOnly, map[string]any{"value": string(raw)}, "must be an object")
+		return
+	}
+	inner.read()
+	read(&inner.params)
+	_ = inner.finish() // its faults are taken over
+	for _, fault := range inner.faults {
+		fault.Path = append([]string{name}, fault.Path...)
+		b.faults = append(b.faults, fault)
+	}
 }

@@ -122,8 +122,8 @@ func (l level) state() string {
 	return fmt.Sprintf(`"key";r=%d;t=%d`, l.left, seconds(l.wait))
 }
 
-// keep leaves a caller no more tokens than come in d.
-func (b *buckets) keep(caller string, now time.Time, d time.Duration) {
+// leaveAtMost leaves a caller no more tokens than come in d.
+func (b *buckets) leaveAtMost(caller string, now time.Time, d time.Duration) {
 	set := b.now.Load()
 	if set == nil {
 		return

@@ -22,20 +22,20 @@ const (
 	// beyond idleStrangers, 20 MiB.
 	defaultConnections = 5000
 	idleStrangers      = 1000
-	// maxUnwhole bounds the bytes of requests that are not whole yet, of which net/http would hold
+	// maxIncomplete bounds the bytes of requests that are not whole yet, of which net/http would hold
 	// 64 KiB of head and limit 64 KiB of body for each connection. Beyond it connections are cut
-	// that have sent more than patientBytes of theirs; real requests have 3 KiB and come at once.
-	maxUnwhole   = 16 << 20
-	patientBytes = 8 << 10
+	// that have sent more than freeIncomplete of theirs; real requests have 3 KiB and come at once.
+	maxIncomplete  = 16 << 20
+	freeIncomplete = 8 << 10
 )
 
 // Why a connection was refused or cut, for the metric.
 const (
-	cutFull    = "full"    // all places are taken
-	cutAddress = "address" // the address has its share
-	cutRate    = "rate"    // the address opens them too fast
-	cutIdle    = "idle"    // made room for another one
-	cutUnwhole = "unwhole" // sent much of a request and not its end
+	cutFull       = "full"    // all places are taken
+	cutAddress    = "address" // the address has its share
+	cutRate       = "rate"    // the address opens them too fast
+	cutIdle       = "idle"    // made room for another one
+	cutIncomplete = "unwhole" // sent much of a request and not its end
 )
 
 // connections accepts connections within bounds: before a request there is nobody but an
@@ -48,13 +48,13 @@ const (
 // Idle connections give way where there is no place.
 type connections struct {
 	net.Listener
-	places  *places
-	opens   *buckets
-	bars    *bars
-	proxies *proxies
-	now     func() time.Time
-	cut     *prometheus.CounterVec
-	unwhole atomic.Int64
+	places     *semaphore
+	opens      *buckets
+	bars       *bars
+	proxies    *proxies
+	now        func() time.Time
+	cut        *prometheus.CounterVec
+	incomplete atomic.Int64
 
 	mu        sync.Mutex
 	idle      list.List // of *conn, the one that is idle for longest first
@@ -88,9 +88,9 @@ func reset(c net.Conn) {
 func (cs *connections) admit(c net.Conn) (_ net.Conn, why string) {
 	peer, _ := netip.ParseAddrPort(c.RemoteAddr().String())
 	addr := peer.Addr().Unmap()
-	owner, take := network(addr), cs.places.take
+	owner, take := network(addr), cs.places.acquire
 	if within(addr, cs.proxies.get()) {
-		take = cs.places.takeAny
+		take = cs.places.acquireAny
 	} else if !cs.opens.take(owner, cs.now()).ok {
 		cs.bars.strike(networkOf(addr))
 		return nil, cutRate
@@ -116,7 +116,7 @@ func (cs *connections) makeRoom(owner string, why refusal) bool {
 	for e := cs.idle.Front(); e != nil && found == nil; e = e.Next() {
 		if c := e.Value.(*conn); why == full || c.owner == owner {
 			found = c
-			c.rise() // nobody else finds it, too
+			c.markBusy() // nobody else finds it, too
 		}
 	}
 	cs.mu.Unlock()
@@ -135,19 +135,19 @@ func (cs *connections) state(nc net.Conn, state http.ConnState) {
 		return
 	}
 	if state == http.StateIdle {
-		c.settle()
+		c.requestEnded()
 	}
 	cs.mu.Lock()
 	if state == http.StateIdle && !c.closed {
-		c.rest()
+		c.markIdle()
 	} else {
-		c.rise()
+		c.markBusy()
 	}
 	var first *conn
 	for e := cs.idle.Front(); e != nil && cs.strangers > idleStrangers && first == nil; e = e.Next() {
 		if o := e.Value.(*conn); !o.signed.Load() {
 			first = o
-			o.rise() // nobody else finds it, too
+			o.markBusy() // nobody else finds it, too
 		}
 	}
 	cs.mu.Unlock()
@@ -160,20 +160,20 @@ func (cs *connections) state(nc net.Conn, state http.ConnState) {
 // conn is a connection that has a place until it is closed.
 type conn struct {
 	net.Conn
-	of      *connections
-	owner   string
-	leave   func()
-	unwhole atomic.Int64
-	signed  atomic.Bool // a key has signed a request on it
-	refused atomic.Bool // it was cut for what it had sent
+	of         *connections
+	owner      string
+	leave      func()
+	incomplete atomic.Int64
+	signed     atomic.Bool // a key has signed a request on it
+	refused    atomic.Bool // it was cut for what it had sent
 
 	idle   *list.Element // guarded by of.mu, as is closed
 	closed bool
 }
 
-// rest and rise put it among the idle ones and take it out again, under of.mu. A connection
+// markIdle and markBusy put it among the idle ones and take it out again, under of.mu. A connection
 // becomes known while it is not idle.
-func (c *conn) rest() {
+func (c *conn) markIdle() {
 	if c.idle != nil {
 		return
 	}
@@ -183,7 +183,7 @@ func (c *conn) rest() {
 	}
 }
 
-func (c *conn) rise() {
+func (c *conn) markBusy() {
 	if c.idle == nil {
 		return
 	}
@@ -193,31 +193,31 @@ func (c *conn) rise() {
 	}
 }
 
-var errUnwhole = errors.New("too much of requests that do not end")
+var errIncomplete = errors.New("too much of requests that do not end")
 
 // Read counts what belongs to no whole request yet.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if all := c.of.unwhole.Add(int64(n)); c.unwhole.Add(int64(n)) > patientBytes && all > maxUnwhole {
+	if all := c.of.incomplete.Add(int64(n)); c.incomplete.Add(int64(n)) > freeIncomplete && all > maxIncomplete {
 		if !c.refused.Swap(true) { // net/http may read on
-			c.of.cut.WithLabelValues(cutUnwhole).Inc()
+			c.of.cut.WithLabelValues(cutIncomplete).Inc()
 			reset(c.Conn)
 		}
-		return 0, errUnwhole
+		return 0, errIncomplete
 	}
 	return n, err
 }
 
-// settle says that the request is whole, or was given up.
-func (c *conn) settle() { c.of.unwhole.Add(-c.unwhole.Swap(0)) }
+// requestEnded says that the request is whole, or was given up.
+func (c *conn) requestEnded() { c.of.incomplete.Add(-c.incomplete.Swap(0)) }
 
 // Close gives the place back.
 func (c *conn) Close() error {
 	c.of.mu.Lock()
-	c.rise()
+	c.markBusy()
 	c.closed = true
 	c.of.mu.Unlock()
-	c.settle()
+	c.requestEnded()
 	c.leave()
 	return c.Conn.Close()
 }
@@ -232,7 +232,7 @@ func inContext(ctx context.Context, c net.Conn) context.Context {
 // hasEnded says that a request has been read to its end.
 func hasEnded(r *http.Request) {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
-		c.settle()
+		c.requestEnded()
 	}
 }
 

@@ -298,8 +298,8 @@ func TestUnwholeRequests(t *testing.T) {
 			conns = append(conns, c)
 			return c
 		}
-		small := begin(0, "GET /healthz HTTP/1.1\r\nX-Small: "+padding[:patientBytes/2])
-		most := maxUnwhole/each - 1
+		small := begin(0, "GET /healthz HTTP/1.1\r\nX-Small: "+padding[:freeIncomplete/2])
+		most := maxIncomplete/each - 1
 		large := func(i int) string {
 			return []string{"GET / HTTP/1.1\r\nX-Large: ", "POST /exports/x/cancel HTTP/1.1\r\nHost: x\r\nContent-Length: 65000\r\n\r\n"}[i%2] + padding
 		}
@@ -307,7 +307,7 @@ func TestUnwholeRequests(t *testing.T) {
 			begin(i, large(i))
 		}
 		synctest.Wait()
-		if got := b.cuts(cutUnwhole); got != 0 {
+		if got := b.cuts(cutIncomplete); got != 0 {
 			t.Errorf("%d cut of %d below the bound", got, most)
 		}
 		// What is left of the bound is less than one of them, and what one gives back when it is cut
@@ -316,7 +316,7 @@ func TestUnwholeRequests(t *testing.T) {
 			begin(i, large(i))
 		}
 		synctest.Wait()
-		if got := b.cuts(cutUnwhole); got != 50 {
+		if got := b.cuts(cutIncomplete); got != 50 {
 			t.Errorf("%d cut of 50 beyond the bound", got)
 		}
 		if got := b.connected.taken(); got != most+1 {

@@ -254,7 +254,7 @@ func TestContractHasAllNames(t *testing.T) {
 	for name, want := range map[string][]string{
 		"State": texts(states...), "ErrorCode": texts(codes...), "Kind": texts(dataset.BuiltIn.Names()...),
 		"ContentType": texts("text", "postback", "attachment", "other"), "Profile": texts(string(jobs.ProfileRFC4180), string(jobs.ProfileExcel)),
-		"Queue": texts(string(jobs.QueueExports), string(jobs.QueueCallbacks)), "RerunMode": texts(string(jobs.Resume), string(jobs.Fresh)),
+		"Queue": texts(string(jobs.QueueExports), string(jobs.QueueCallbacks)), "RerunMode": texts(string(jobs.RerunResume), string(jobs.RerunFresh)),
 		"CallbackState": texts(string(jobs.CallbackPending), string(jobs.CallbackDelivered), string(jobs.CallbackExhausted), string(jobs.CallbackBlocked),
 			string(jobs.CallbackGone), string(jobs.CallbackSuspended), string(jobs.CallbackDropped), string(jobs.CallbackDamaged)),
 	} {

@@ -27,7 +27,7 @@ func TestRerunDamaged(t *testing.T) {
 			b.must(err)
 			rule := "unlisted"
 			if i := slices.IndexFunc(listed.Jobs, func(j *jobs.Job) bool { return j.ID == p.ref.ID }); i >= 0 {
-				rule = fmt.Sprint(listed.Jobs[i].Rerunnable(jobs.Fresh, b.store.Policy(), noon))
+				rule = fmt.Sprint(listed.Jobs[i].Rerunnable(jobs.RerunFresh, b.store.Policy(), noon))
 			}
 			code, body := ops(t, b.bench, http.MethodPost, "/ops/jobs/"+p.ref.ID+"/rerun", `{"reason":"r","mode":"fresh"}`)
 			codes[code]++

@@ -103,7 +103,7 @@ func (b *damageBench) job(state jobs.State) string {
 		})
 	case jobs.Failed:
 		b.update(id, func(tx *jobs.Tx) error {
-			return tx.Settle(l, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, "too many", "", nil))
+			return tx.EndAttempt(l, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, "too many", "", nil))
 		})
 	}
 	return id
@@ -119,7 +119,7 @@ var patients = map[string]func(b *damageBench) patient{
 	"event":         func(b *damageBench) patient { return b.jobPatient(jobs.Failed, "events") },
 	"callback":      func(b *damageBench) patient { return b.jobPatient(jobs.Failed, "callbacks") },
 	"batch": func(b *damageBench) patient {
-		batch, err := b.store.CreateBatch(b.tb.Context(), jobs.BatchRequest{Reason: "r", Mode: jobs.Fresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{State: jobs.Failed}})
+		batch, err := b.store.CreateBatch(b.tb.Context(), jobs.BatchRequest{Reason: "r", Mode: jobs.RerunFresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{State: jobs.Failed}})
 		b.must(err)
 		return patient{ref: b.cloud.Firestore.Collection("ExportBatches").Doc(batch.ID), ids: strings.NewReplacer("{batchId}", batch.ID)}
 	},

@@ -35,13 +35,13 @@ type Jobs interface {
 
 // Operations is what only operators need. internal/jobstore has it.
 type Operations interface {
-	jobs.BatchDesk
+	jobs.BatchAdmin
 	jobs.ControlStore
-	jobs.CallbackDesk
+	jobs.CallbackAdmin
 	jobs.RollupStore
 }
 
-// Queue rings workers. internal/jobqueue has it.
+// Queue notifies workers. internal/jobqueue has it.
 type Queue = jobs.Publisher
 
 // Objects holds the files. internal/objectstore has it.

@@ -32,11 +32,11 @@ func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 	if err := noParams(c.Request); err != nil {
 		return err
 	}
-	job, err := s.ownJob(c, caller)
+	job, err := s.callersJob(c, caller)
 	if err != nil {
 		return err
 	}
-	leave, why := s.waits.take(caller.OrgID, caller.ID)
+	leave, why := s.waits.acquire(caller.OrgID, caller.ID)
 	switch why {
 	case full:
 		return &problem{status: http.StatusServiceUnavailable, message: "too many open event streams", retryAfter: maxRetryAfter}

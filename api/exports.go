@@ -42,7 +42,7 @@ func (s *Server) export(d *dataset.Dataset) endpoint {
 		}
 		observe(c).jobID = submitted.Job.ID
 		if !submitted.Reused {
-			s.ring(c, jobs.QueueExports, jobs.Message{JobID: submitted.Job.ID})
+			s.notify(c, jobs.QueueExports, jobs.Message{JobID: submitted.Job.ID})
 		}
 		finished := submitted.Job.State.Ended() // before this request came
 		job, applied, err := s.await(c, caller, submitted.Job, preference)
@@ -87,7 +87,7 @@ func (s *Server) submit(ctx context.Context, submission jobs.Submission, maxAge 
 		submitted.Job = found
 		return submitted, nil
 	}
-	submission.Not = found.ID
+	submission.Except = found.ID
 	return s.jobs.Submit(ctx, submission)
 }
 

@@ -35,8 +35,8 @@ func TestExportAccepted(t *testing.T) {
 	if w.Header().Get("Retry-After") == "" || w.Header().Get("Preference-Applied") != "" {
 		t.Errorf("headers = %v, want Retry-After and no Preference-Applied", w.Header())
 	}
-	if len(b.queue.rung) != 1 || b.queue.rung[0].JobID != id {
-		t.Errorf("rung = %v, want job %s once", b.queue.rung, id)
+	if len(b.queue.notified) != 1 || b.queue.notified[0].JobID != id {
+		t.Errorf("notified = %v, want job %s once", b.queue.notified, id)
 	}
 	p := b.jobs.submitted[0].Params
 	if !p.Time("from").Equal(time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)) || !p.Time("to").Equal(time.Date(2026, 6, 11, 0, 0, 0, 0, time.UTC)) {
@@ -66,8 +66,8 @@ func TestExportDone(t *testing.T) {
 			t.Errorf("%s = %q, want %q", name, got, want)
 		}
 	}
-	if len(b.queue.rung) != 0 {
-		t.Errorf("rung = %v for a reused job", b.queue.rung)
+	if len(b.queue.notified) != 0 {
+		t.Errorf("notified = %v for a reused job", b.queue.notified)
 	}
 }
 
@@ -212,7 +212,7 @@ func TestExportSubmitErrors(t *testing.T) {
 	}
 }
 
-// A doorbell that does not ring is not the caller's trouble: the job is stored.
+// A message that cannot be published is not the caller's trouble: the job is stored.
 func TestExportQueueDown(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -76,7 +76,7 @@ func (s *Server) noteLost(ctx context.Context, j *jobs.Job) *jobs.Job {
 	var was jobs.Job
 	noted, err := s.jobs.Update(ctx, j.ID, "api", func(tx *jobs.Tx) error {
 		was = *tx.Job
-		return tx.Lose(j.Result.Object)
+		return tx.LoseFile(j.Result.Object)
 	})
 	if errors.Is(err, jobs.ErrNotDue) {
 		return &was

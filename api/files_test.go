@@ -45,7 +45,7 @@ func TestLostFileIsNotShared(t *testing.T) {
 	b.jobs.attach = j
 	b.objects.lost = map[string]bool{j.Result.Object: true}
 	wantStatus(t, b.get(t, usersExport, "Prefer", "respond-async"), http.StatusAccepted)
-	if n := len(b.jobs.submitted); n != 2 || b.jobs.submitted[0].Not != "" || b.jobs.submitted[1].Not != j.ID {
+	if n := len(b.jobs.submitted); n != 2 || b.jobs.submitted[0].Except != "" || b.jobs.submitted[1].Except != j.ID {
 		t.Errorf("submitted = %+v, want again without job %s", b.jobs.submitted, j.ID)
 	}
 }

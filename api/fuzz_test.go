@@ -194,8 +194,8 @@ func FuzzBody(f *testing.F) {
 			return
 		}
 		reason := b.reason(true)
-		mode := enum(&b.params, "mode", jobs.Resume, jobs.Fresh)
-		if err := b.finish(); err == nil && (reason == "" || utf8.RuneCountInString(reason) > maxReason || mode != "" && mode != jobs.Resume && mode != jobs.Fresh) {
+		mode := enum(&b.params, "mode", jobs.RerunResume, jobs.RerunFresh)
+		if err := b.finish(); err == nil && (reason == "" || utf8.RuneCountInString(reason) > maxReason || mode != "" && mode != jobs.RerunResume && mode != jobs.RerunFresh) {
 			t.Errorf("accepted %q: reason %q, mode %q", text, reason, mode)
 		}
 	})

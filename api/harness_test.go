@@ -360,7 +360,7 @@ func (f *fakeJobs) Submit(_ context.Context, s jobs.Submission) (jobs.Submitted,
 	if j, ok := f.byKey[s.IdempotencyKey]; ok && s.IdempotencyKey != "" && s.Attaches(f.jobs[j], noon) {
 		return jobs.Submitted{Job: f.jobs[j], Reused: true}, nil
 	}
-	if f.attach != nil && f.attach.ID != s.Not {
+	if f.attach != nil && f.attach.ID != s.Except {
 		return jobs.Submitted{Job: f.attach, Reused: true}, nil
 	}
 	j := f.set(jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: s.OrgID, KeyID: s.KeyID, Kind: s.Kind, Params: s.Params,
@@ -436,12 +436,12 @@ func (f *fakeJobs) Events(context.Context, string) ([]jobs.Event, error) { retur
 func (f *fakeJobs) Parts(context.Context, *jobs.Job) ([]*jobs.Part, error) { return f.parts, f.err }
 
 type fakeQueue struct {
-	rung []jobs.Message
-	err  error
+	notified []jobs.Message
+	err      error
 }
 
 func (f *fakeQueue) Publish(_ context.Context, _ jobs.Queue, m jobs.Message) error {
-	f.rung = append(f.rung, m)
+	f.notified = append(f.notified, m)
 	return f.err
 }
 
@@ -478,7 +478,7 @@ func (f *fakeObjects) DeletePrefix(_ context.Context, prefix string) (int, error
 
 // testPolicy has what the transitions that the API makes need.
 var testPolicy = jobs.Policy{
-	RingAgain: time.Minute, MaxAttempts: 8, SnapshotLife: time.Hour, FileLife: 7 * 24 * time.Hour, RecordLife: 90 * 24 * time.Hour,
+	NotifyAgain: time.Minute, MaxAttempts: 8, SnapshotLife: time.Hour, FileLife: 7 * 24 * time.Hour, RecordLife: 90 * 24 * time.Hour,
 	SweepAfter: time.Minute, Jitter: func() float64 { return 0 },
 }
 

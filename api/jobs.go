@@ -74,9 +74,9 @@ func writeJobs[V any](s *Server, c *gin.Context, l jobs.List, view func(*jobs.Jo
 	return nil
 }
 
-// ownJob returns the job that the path names, if the caller's org has it: to others it looks
+// callersJob returns the job that the path names, if the caller's org has it: to others it looks
 // like one that does not exist.
-func (s *Server) ownJob(c *gin.Context, caller *apikey.Key) (*jobs.Job, error) {
+func (s *Server) callersJob(c *gin.Context, caller *apikey.Key) (*jobs.Job, error) {
 	j, err := s.jobs.GetOf(c.Request.Context(), caller.OrgID, c.Param("jobId"))
 	if err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func (s *Server) getJob(c *gin.Context, caller *apikey.Key) error {
 		return err
 	}
 	preference := readPrefer(c.Request.Header, 0)
-	j, err := s.ownJob(c, caller)
+	j, err := s.callersJob(c, caller)
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (s *Server) download(c *gin.Context, caller *apikey.Key) error {
 	if err := noParams(c.Request); err != nil {
 		return err
 	}
-	j, err := s.ownJob(c, caller)
+	j, err := s.callersJob(c, caller)
 	if err != nil {
 		return err
 	}

@@ -201,8 +201,8 @@ func TestCancel(t *testing.T) {
 				if len(b.jobs.events) != 1 || b.jobs.events[0].Actor != "api key key_one1" {
 					t.Errorf("events = %v", b.jobs.events)
 				}
-				if len(b.queue.rung) != 1 || b.queue.rung[0].CallbackID == "" {
-					t.Errorf("rung = %v, want the callback", b.queue.rung)
+				if len(b.queue.notified) != 1 || b.queue.notified[0].CallbackID == "" {
+					t.Errorf("notified = %v, want the callback", b.queue.notified)
 				}
 			}
 		})
@@ -262,10 +262,10 @@ func TestRerun(t *testing.T) {
 			switch {
 			case code != want:
 				t.Fatalf("rerun of %s = %d %v, want %d", state, code, body, want)
-			case want == 409 && (body["state"] != string(state) || len(b.queue.rung) > 0):
-				t.Errorf("body = %v, rung = %v", body, b.queue.rung)
-			case want == 202 && (body["mode"] != "fresh" || b.jobs.events[0].Reason != "index added" || len(b.queue.rung) != 1):
-				t.Errorf("body = %v, events = %v, rung = %v", body, b.jobs.events, b.queue.rung)
+			case want == 409 && (body["state"] != string(state) || len(b.queue.notified) > 0):
+				t.Errorf("body = %v, notified = %v", body, b.queue.notified)
+			case want == 202 && (body["mode"] != "fresh" || b.jobs.events[0].Reason != "index added" || len(b.queue.notified) != 1):
+				t.Errorf("body = %v, events = %v, notified = %v", body, b.jobs.events, b.queue.notified)
 			}
 		})
 	}
@@ -323,7 +323,7 @@ func TestOpsGet(t *testing.T) {
 	for i := range maxPartViews + 5 {
 		b.jobs.parts = append(b.jobs.parts, &jobs.Part{Index: i, State: jobs.PartDone, Rows: 9})
 	}
-	b.jobs.callbacks = []*jobs.Callback{{ID: "msg_1", URL: j.CallbackURL, State: jobs.CallbackExhausted, Tries: []jobs.CallbackAttempt{{Class: "http_500"}}}}
+	b.jobs.callbacks = []*jobs.Callback{{ID: "msg_1", URL: j.CallbackURL, State: jobs.CallbackExhausted, Attempts: []jobs.CallbackAttempt{{Class: "http_500"}}}}
 	w := b.do(request(t, "key_ops1", http.MethodGet, "/ops/jobs/"+j.ID))
 	wantStatus(t, w, http.StatusOK)
 	body := decode(t, w)

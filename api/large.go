@@ -29,8 +29,8 @@ const (
 	largeWait = 5 * time.Second
 )
 
-// largePlace waits for a place for a list that cannot be shown without.
-func (s *Server) largePlace(ctx context.Context, caller *apikey.Key) (leave func(), err error) {
+// acquireLarge waits for a place for a list that cannot be shown without.
+func (s *Server) acquireLarge(ctx context.Context, caller *apikey.Key) (leave func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.largeWait)
 	defer cancel()
 	if leave, why := s.large.await(ctx, caller.OrgID, caller.ID); why == admitted {
@@ -54,11 +54,11 @@ func (s *Server) page(ctx context.Context, caller *apikey.Key, d *dataset.Datase
 	}
 	if len(page.Rows) > 0 {
 		var why refusal
-		if leave, why = s.large.take(caller.OrgID, caller.ID); why != admitted {
+		if leave, why = s.large.acquire(caller.OrgID, caller.ID); why != admitted {
 			return page, nothing, nil // the next one goes on
 		}
 		after, offset = page.Next, 0
-	} else if leave, err = s.largePlace(ctx, caller); err != nil {
+	} else if leave, err = s.acquireLarge(ctx, caller); err != nil {
 		return page, nothing, err
 	}
 	rest, err := s.records.Page(ctx, q, after, offset, limit-len(page.Rows), largePage-smallPage, rows)
@@ -80,7 +80,7 @@ func listAll[T any](ctx context.Context, s *Server, caller *apikey.Key, read fun
 	if !errors.Is(err, records.ErrTooLarge) {
 		return list, nothing, err
 	}
-	if leave, err = s.largePlace(ctx, caller); err != nil {
+	if leave, err = s.acquireLarge(ctx, caller); err != nil {
 		return nil, nothing, err
 	}
 	if list, err = read(largePage); err != nil {

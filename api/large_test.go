@@ -93,7 +93,7 @@ func TestLargePages(t *testing.T) {
 
 	b.largeWait = time.Millisecond
 	for range largePages { // others have all
-		if leave, _ := b.large.takeAny("org2", "key_two2"); leave == nil {
+		if leave, _ := b.large.acquireAny("org2", "key_two2"); leave == nil {
 			t.Fatal("no place")
 		}
 	}

@@ -193,7 +193,7 @@ func (s *Server) overview(c *gin.Context, caller *apikey.Key) error {
 		return err
 	}
 	if a.weight() > smallPage {
-		leave, err := s.largePlace(c.Request.Context(), caller)
+		leave, err := s.acquireLarge(c.Request.Context(), caller)
 		if err != nil {
 			return err
 		}

@@ -156,7 +156,7 @@ func TestLargeOverview(t *testing.T) {
 	const path = "/vip-labels/overview?workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-30"
 	wantStatus(t, b.get(t, path), http.StatusOK)
 	for range largePages {
-		if leave, _ := b.large.takeAny("org2", "key_two2"); leave == nil {
+		if leave, _ := b.large.acquireAny("org2", "key_two2"); leave == nil {
 			t.Fatal("no place")
 		}
 	}

@@ -21,26 +21,26 @@ import (
 const (
 	// countSeen is how old a total may be: pages of one list cost one count, not one each.
 	countSeen = 5 * time.Second
-	// placeSeen is how long the end of a page is remembered as the begin of the next.
-	placeSeen = 5 * time.Minute
+	// positionSeen is how long the end of a page is remembered as the begin of the next.
+	positionSeen = 5 * time.Minute
 	// overviewSeen is how old an overview may be, which costs a read for each message.
 	overviewSeen = time.Minute
 	// overviewWithin is within what a request has, with time left to answer.
 	overviewWithin = 33 * time.Second
-	// overviewPlaces are the overviews under way in a process, of 12 streams each; keys and orgs have
+	// overviewsAtOnce are the overviews under way in a process, of 12 streams each; keys and orgs have
 	// a share of them.
-	overviewPlaces = 4
-	// farRows may be skipped by any page, five full ones; farPlaces are the pages under way in a
+	overviewsAtOnce = 4
+	// farRows may be skipped by any page, five full ones; farPagesAtOnce are the pages under way in a
 	// process that skip more, each a stream that is billed for all of them. Keys and orgs have a share.
-	farRows   = 1000
-	farPlaces = 8
+	farRows        = 1000
+	farPagesAtOnce = 8
 	// maxCounts bounds the totals that are remembered, to some megabytes.
 	maxCounts = 10_000
-	// placeBytes and overviewBytes bound what is remembered of texts that are an org's: an id has up
+	// positionBytes and overviewBytes bound what is remembered of texts that are an org's: an id has up
 	// to 1,500 bytes, a label any number, and one key can ask for many windows within overviewSeen.
 	// They are 50,000 places of plain ids. An overview of more labels is not remembered.
-	placeBytes, overviewBytes = 16 << 20, 16 << 20
-	maxLabels                 = 2000
+	positionBytes, overviewBytes = 16 << 20, 16 << 20
+	maxLabels                    = 2000
 	// memoEntry is about what an entry takes beside its key and answer, and textEntry what a label
 	// or a part of a place takes beside its text.
 	memoEntry, textEntry = 200, 24
@@ -108,7 +108,7 @@ func (s *Server) total(ctx context.Context, key string, q vip.Query) (int64, err
 // of page.
 func (s *Server) pageAt(ctx context.Context, caller *apikey.Key, key string, d *dataset.Dataset, q vip.Query, offset, limit int) (page records.Page, total int64, leave func(), err error) {
 	leave = func() {}
-	after, known := s.placesAt.get(key+"@"+strconv.Itoa(offset), s.now())
+	after, known := s.positions.get(key+"@"+strconv.Itoa(offset), s.now())
 	if known || offset == 0 {
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() (err error) {
@@ -128,7 +128,7 @@ func (s *Server) pageAt(ctx context.Context, caller *apikey.Key, key string, d *
 		return page, total, leave, err
 	}
 	if offset > farRows {
-		done, why := s.skipping.take(caller.OrgID, caller.ID)
+		done, why := s.skipping.acquire(caller.OrgID, caller.ID)
 		if why != admitted {
 			return page, total, leave, &problem{status: http.StatusTooManyRequests, message: "too many pages at far offsets at once: go on by nextOffset, page after page, or export", retryAfter: retryAfterOutage * time.Second}
 		}
@@ -142,7 +142,7 @@ func (s *Server) pageAt(ctx context.Context, caller *apikey.Key, key string, d *
 func (s *Server) readPage(ctx context.Context, caller *apikey.Key, key string, d *dataset.Dataset, q vip.Query, after *vip.Position, offset, skip, limit int) (records.Page, func(), error) {
 	page, leave, err := s.page(ctx, caller, d, q, after, skip, limit)
 	if err == nil && page.Next != nil {
-		s.placesAt.set(key+"@"+strconv.Itoa(offset+len(page.Rows)), page.Next, s.now())
+		s.positions.set(key+"@"+strconv.Itoa(offset+len(page.Rows)), page.Next, s.now())
 	}
 	return page, leave, err
 }
@@ -154,8 +154,8 @@ type overviewAnswer struct {
 	crowd  bool // more labels than an overview holds
 }
 
-// placeWeight is about what the begin of a page takes in memory.
-func placeWeight(p *vip.Position) int { return 2*textEntry + len(p.Key) + len(p.ID) }
+// positionWeight is about what the begin of a page takes in memory.
+func positionWeight(p *vip.Position) int { return 2*textEntry + len(p.Key) + len(p.ID) }
 
 // weight is about what an answer takes in memory.
 func (a overviewAnswer) weight() (n int) {
@@ -188,7 +188,7 @@ func (s *Server) labels(ctx context.Context, caller *apikey.Key, f jobs.Params) 
 
 // countLabels makes an overview while there is a place for it, and remembers it by key.
 func (s *Server) countLabels(ctx context.Context, caller *apikey.Key, key string, f jobs.Params) (a overviewAnswer, err error) {
-	leave, why := s.overviewing.take(caller.OrgID, caller.ID)
+	leave, why := s.overviewing.acquire(caller.OrgID, caller.ID)
 	if why != admitted {
 		return a, &problem{status: http.StatusTooManyRequests, message: "too many overviews at once: try again when one has ended", retryAfter: retryAfterOutage * time.Second}
 	}

@@ -72,9 +72,9 @@ func (s *Server) opsRerun(c *gin.Context, caller *apikey.Key) error {
 		return err
 	}
 	reason := b.reason(true)
-	mode := enum(&b.params, "mode", jobs.Resume, jobs.Fresh)
+	mode := enum(&b.params, "mode", jobs.RerunResume, jobs.RerunFresh)
 	if mode == "" {
-		mode = jobs.Resume
+		mode = jobs.RerunResume
 	}
 	if err := b.finish(); err != nil {
 		return err
@@ -94,7 +94,7 @@ func (s *Server) opsRerun(c *gin.Context, caller *apikey.Key) error {
 	if err != nil {
 		return conflict("rerun", err)
 	}
-	s.ring(c, jobs.QueueExports, jobs.Message{JobID: j.ID})
+	s.notify(c, jobs.QueueExports, jobs.Message{JobID: j.ID})
 	writeJSON(c, http.StatusAccepted, map[string]any{"job": opsViewOf(j), "mode": really})
 	return nil
 }

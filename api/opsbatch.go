@@ -39,19 +39,19 @@ func readBatch(r *http.Request, datasets dataset.Set) (batchRequest, error) {
 	if err != nil {
 		return batchRequest{}, err
 	}
-	req := batchRequest{BatchRequest: jobs.BatchRequest{Reason: b.reason(true), Mode: enum(&b.params, "mode", jobs.Resume, jobs.Fresh)}}
+	req := batchRequest{BatchRequest: jobs.BatchRequest{Reason: b.reason(true), Mode: enum(&b.params, "mode", jobs.RerunResume, jobs.RerunFresh)}}
 	req.MaxPerSecond = b.integer("maxPerSecond", 1, maxRate, defaultRate)
 	req.dryRun = b.boolean("dryRun")
 	given := req.Mode != ""
 	if !given {
-		req.Mode = jobs.Resume
+		req.Mode = jobs.RerunResume
 	}
 	req.Filter = b.filter(datasets)
 	if req.Filter.FileLost && !given {
-		req.Mode = jobs.Fresh
+		req.Mode = jobs.RerunFresh
 	}
-	if req.Filter.FileLost && req.Mode != jobs.Fresh {
-		b.fault("mode", typeOnly, map[string]any{"value": req.Mode, "valids": []string{string(jobs.Fresh)}}, "must be [fresh] with fileLost")
+	if req.Filter.FileLost && req.Mode != jobs.RerunFresh {
+		b.fault("mode", typeOnly, map[string]any{"value": req.Mode, "valids": []string{string(jobs.RerunFresh)}}, "must be [fresh] with fileLost")
 	}
 	return req, b.finish()
 }
@@ -197,7 +197,7 @@ type batchView struct {
 
 func batchViewOf(b *jobs.Batch, rerun int64) batchView {
 	v := batchView{
-		BatchID: b.ID, State: "running", Filter: b.Filter, Mode: cmp.Or(b.Mode, jobs.Resume), Reason: b.Reason, Actor: b.Actor, MaxPerSecond: b.MaxPerSecond,
+		BatchID: b.ID, State: "running", Filter: b.Filter, Mode: cmp.Or(b.Mode, jobs.RerunResume), Reason: b.Reason, Actor: b.Actor, MaxPerSecond: b.MaxPerSecond,
 		CreatedAt: b.CreatedAt.UTC(), FinishedAt: timeOrNil(b.FinishedAt), Rerun: rerun, NotEligible: []reasonCount{}, StatusURL: "/ops/batches/" + b.ID,
 	}
 	if v.FinishedAt != nil {

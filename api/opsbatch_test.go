@@ -153,7 +153,7 @@ func TestRerunAll(t *testing.T) {
 	if code != http.StatusAccepted || len(b.jobs.batches) != 1 {
 		t.Fatalf("rerun = %d %v, want 202 and a batch", code, got)
 	}
-	if made := b.jobs.batches[0]; made.Reason != "index added" || made.Actor != "api key key_ops1" || made.MaxPerSecond != 50 || made.Mode != jobs.Resume || made.Filter.State != jobs.Failed {
+	if made := b.jobs.batches[0]; made.Reason != "index added" || made.Actor != "api key key_ops1" || made.MaxPerSecond != 50 || made.Mode != jobs.RerunResume || made.Filter.State != jobs.Failed {
 		t.Errorf("batch = %+v", made)
 	}
 	code, got = ops(t, b, http.MethodGet, got["statusUrl"].(string), "")

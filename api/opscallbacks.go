@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -70,7 +69,7 @@ func (s *Server) redeliver(c *gin.Context, caller *apikey.Key, id, reason string
 	if err != nil {
 		return nil, err
 	}
-	s.ring(c, jobs.QueueCallbacks, jobs.Message{JobID: cb.JobID, CallbackID: cb.ID})
+	s.notify(c, jobs.QueueCallbacks, jobs.Message{JobID: cb.JobID, CallbackID: cb.ID})
 	return cb, nil
 }
 
@@ -108,28 +107,6 @@ func (b *body) callbackFilter() jobs.CallbackList {
 		l.CreatedBefore, _, _ = p.date("createdBefore", false)
 	})
 	return l
-}
-
-// object reads a required object of the body; faults in it get its name as prefix.
-func (b *body) object(name string, read func(*params)) {
-	raw, ok := b.fields[name]
-	b.known = append(b.known, name)
-	if !ok {
-		b.fault(name, typeRequired, nil, "is required")
-		return
-	}
-	inner := body{fields: map[string]json.RawMessage{}}
-	if len(raw) == 0 || raw[0] != '{' || json.Unmarshal(raw, &inner.fields) != nil || len(inner.fields) > maxParams {
-		b.fault(name, typeOnly, map[string]any{"value": string(raw)}, "must be an object")
-		return
-	}
-	inner.read()
-	read(&inner.params)
-	_ = inner.finish() // its faults are taken over
-	for _, fault := range inner.faults {
-		fault.Path = append([]string{name}, fault.Path...)
-		b.faults = append(b.faults, fault)
-	}
 }
 
 // opsRedeliverAll begins every ended delivery again that a filter matches, up to
@@ -214,7 +191,7 @@ func (s *Server) opsResumeReceiver(c *gin.Context, caller *apikey.Key) error {
 	if err := b.finish(); err != nil {
 		return err
 	}
-	resumed, err := s.operations.ResumeReceiver(c.Request.Context(), org, origin, actor(caller), reason)
+	resumed, err := s.operations.UnsuspendReceiver(c.Request.Context(), org, origin, actor(caller), reason)
 	if err != nil {
 		return err
 	}

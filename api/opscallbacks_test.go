@@ -56,7 +56,7 @@ func (f *fakeJobs) SuspendedReceivers(context.Context) ([]jobs.Receiver, error) 
 	return f.receivers, f.err
 }
 
-func (f *fakeJobs) ResumeReceiver(_ context.Context, org, origin, _, _ string) (int, error) {
+func (f *fakeJobs) UnsuspendReceiver(_ context.Context, org, origin, _, _ string) (int, error) {
 	n := len(f.receivers)
 	f.receivers = nil
 	return n, f.err
@@ -68,7 +68,7 @@ func called(b *bench, state jobs.CallbackState) (*jobs.Job, *jobs.Callback) {
 	j.KeyID, j.CallbackURL, j.Epoch = "key_one1", "https://hooks.example.com/x?token=callback-token", 1
 	cb := &jobs.Callback{ID: jobs.CallbackID(&j), Schema: jobs.SchemaVersion, JobID: j.ID, OrgID: j.OrgID, KeyID: j.KeyID, URL: j.CallbackURL,
 		Origin: "https://hooks.example.com", Event: "export.succeeded", CreatedAt: noon.Add(-time.Minute), State: state, Attempt: 10, Schedule: 10,
-		Tries: []jobs.CallbackAttempt{{At: noon, Class: "http_500", Status: 500}}}
+		Attempts: []jobs.CallbackAttempt{{At: noon, Class: "http_500", Status: 500}}}
 	b.jobs.callbacks = append(b.jobs.callbacks, cb)
 	return b.jobs.set(j), cb
 }
@@ -88,8 +88,8 @@ func TestRedeliver(t *testing.T) {
 	if cb.State != jobs.CallbackPending || !cb.Forced || cb.Schedule != 0 || got["callback"].(map[string]any)["state"] != "pending" {
 		t.Errorf("callback = %+v, answer %v", cb, got)
 	}
-	if len(b.queue.rung) != 1 || b.queue.rung[0].CallbackID != cb.ID {
-		t.Errorf("rung = %v, want the callback", b.queue.rung)
+	if len(b.queue.notified) != 1 || b.queue.notified[0].CallbackID != cb.ID {
+		t.Errorf("notified = %v, want the callback", b.queue.notified)
 	}
 	if len(b.jobs.events) != 1 || b.jobs.events[0].Reason != "their outage is over" || b.jobs.events[0].Actor != "api key key_ops1" {
 		t.Errorf("events = %+v", b.jobs.events)
@@ -147,8 +147,8 @@ func TestRedeliverAll(t *testing.T) {
 	if code != http.StatusOK || got["matched"] != 3.0 || got["redelivered"] != 2.0 || got["complete"] != true {
 		t.Errorf("redeliver = %d %v, want 2 of 3: one is under way", code, got)
 	}
-	if one.State != jobs.CallbackPending || two.State != jobs.CallbackPending || other.State != jobs.CallbackDelivered || len(b.queue.rung) != 2 {
-		t.Errorf("states = %s %s %s, rung %d", one.State, two.State, other.State, len(b.queue.rung))
+	if one.State != jobs.CallbackPending || two.State != jobs.CallbackPending || other.State != jobs.CallbackDelivered || len(b.queue.notified) != 2 {
+		t.Errorf("states = %s %s %s, notified %d", one.State, two.State, other.State, len(b.queue.notified))
 	}
 }
 
@@ -176,10 +176,10 @@ func TestRedeliverMoreThanARequest(t *testing.T) {
 			t.Errorf("complete %v with the token %q", complete, next)
 		}
 		token = `,"pageToken":"` + next + `"`
-		for _, m := range b.queue.rung {
+		for _, m := range b.queue.notified {
 			begun[m.CallbackID]++
 		}
-		b.queue.rung = nil
+		b.queue.notified = nil
 		for _, cb := range b.jobs.callbacks {
 			cb.State = jobs.CallbackDelivered
 		}

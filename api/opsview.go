@@ -151,7 +151,7 @@ func deliveriesOf(callbacks []*jobs.Callback) []deliveryView {
 	for i, cb := range callbacks {
 		out[i] = deliveryView{
 			ID: cb.ID, URL: withoutQuery(cb.URL), Event: cb.Event, State: cb.State, CreatedAt: cb.CreatedAt.UTC(),
-			Attempts: cb.Attempt, Tries: orEmpty(cb.Tries),
+			Attempts: cb.Attempt, Tries: orEmpty(cb.Attempts),
 		}
 		if cb.State == jobs.CallbackPending {
 			out[i].NextAttemptAt = timeOrNil(cb.WakeAt)

@@ -28,9 +28,9 @@ const (
 // params reads a request's parameters and collects everything that is wrong with them.
 // Each method names a parameter that the route knows; finish refuses all others.
 type params struct {
-	values url.Values
-	known  []string
-	faults []fault
+	values  url.Values
+	allowed []string
+	faults  []fault
 }
 
 // readQuery parses the query string. What is not a query string at all is a 400.
@@ -56,7 +56,7 @@ func (p *params) fault(name, kind string, context map[string]any, format string,
 
 // get returns a parameter that was given exactly once.
 func (p *params) get(name string, required bool) (string, bool) {
-	p.known = append(p.known, name)
+	p.allowed = append(p.allowed, name)
 	switch vs := p.values[name]; {
 	case len(vs) == 0:
 		if required {
@@ -188,7 +188,7 @@ func (p *params) rows(d *dataset.Dataset) jobs.Params {
 func (p *params) finish() error {
 	var unknown []string
 	for name := range p.values {
-		if !slices.Contains(p.known, name) {
+		if !slices.Contains(p.allowed, name) {
 			unknown = append(unknown, name)
 		}
 	}

@@ -41,7 +41,7 @@ func (s *Server) ping(c *gin.Context, caller *apikey.Key) error {
 	if err := b.finish(); err != nil {
 		return err
 	}
-	j, err := s.ownJob(c, caller)
+	j, err := s.callersJob(c, caller)
 	if err != nil {
 		return err
 	}

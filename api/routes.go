@@ -154,7 +154,7 @@ func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 	begun := time.Now()
 	caller, err := s.identify(head, a)
 	if err != nil {
-		s.evenOut(head, begun, err)
+		s.evenOutTiming(head, begun, err)
 		return err
 	}
 	o := observe(c)

@@ -140,18 +140,18 @@ type Server struct {
 	readiness *readiness
 	alive     func() error
 	build     version.Build
-	waits     *places
-	connected *places  // connections, by address
-	opened    *buckets // how fast an address opens them
+	waits     *semaphore
+	connected *semaphore // connections, by address
+	opened    *buckets   // how fast an address opens them
 	files     *files
 	totals    *memo[int64]
-	placesAt  *memo[*vip.Position] // where pages begin, by offset
+	positions *memo[*vip.Position] // where pages begin, by offset
 	overviews *memo[overviewAnswer]
 	rollups   *memo[hourRollups]
 	// overviewing are the overviews under way, skipping the pages that skip many rows.
-	overviewing *places
-	skipping    *places
-	large       *places // pages that hold more than ordinary rows come to
+	overviewing *semaphore
+	skipping    *semaphore
+	large       *semaphore // pages that hold more than ordinary rows come to
 	largeWait   time.Duration
 	sender      *webhook.Sender
 	pings       *buckets         // by org
@@ -185,7 +185,7 @@ func New(c Config) (*Server, error) {
 		keys: c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Proved: c.ProvedKeys, Nonces: c.Nonces, PrivilegedV1: c.PrivilegedV1}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
 		traceProject: c.TraceProject, tracer: c.Tracer, metrics: m, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive, build: c.Build,
-		waits: newPlaces(c.MaxWaits), connected: newPlaces(c.MaxConnections),
+		waits: newSemaphore(c.MaxWaits), connected: newSemaphore(c.MaxConnections),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
 		loopback: c.LoopbackOnly, quotas: c.Quotas, refuseEvery: c.RefuseEvery,
 	}
@@ -200,7 +200,7 @@ func New(c Config) (*Server, error) {
 	if s.totals, err = newMemo[int64](maxCounts, countSeen); err != nil {
 		return nil, err
 	}
-	if s.placesAt, err = newHeavyMemo(placeBytes, placeSeen, placeWeight); err != nil {
+	if s.positions, err = newHeavyMemo(positionBytes, positionSeen, positionWeight); err != nil {
 		return nil, err
 	}
 	if s.overviews, err = newHeavyMemo(overviewBytes, overviewSeen, overviewAnswer.weight); err != nil {
@@ -209,7 +209,7 @@ func New(c Config) (*Server, error) {
 	if s.rollups, err = newHeavyMemo(windowBytes, maxWindow, hourRollups.weight); err != nil {
 		return nil, err
 	}
-	s.overviewing, s.skipping, s.large = newPlaces(overviewPlaces), newPlaces(farPlaces), newPlaces(largePages)
+	s.overviewing, s.skipping, s.large = newSemaphore(overviewsAtOnce), newSemaphore(farPagesAtOnce), newSemaphore(largePages)
 	s.largeWait = largeWait
 	for _, b := range []struct {
 		to   **buckets

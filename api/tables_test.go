@@ -50,7 +50,7 @@ func TestTablesOfStrangers(t *testing.T) {
 			return m
 		},
 		"where pages begin, by long ids": func() any {
-			m, err := newHeavyMemo(placeBytes, placeSeen, placeWeight)
+			m, err := newHeavyMemo(positionBytes, positionSeen, positionWeight)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,24 +80,24 @@ func TestTablesOfStrangers(t *testing.T) {
 			return q
 		},
 		"connections' places by address": func() any {
-			p := newPlaces(defaultConnections)
+			p := newSemaphore(defaultConnections)
 			for i := range entries {
 				addr := fmt.Sprintf("2001:db8:%x:%x::/64", i>>16, i&0xffff)
-				p.take(addr, addr)
+				p.acquire(addr, addr)
 			}
 			return p
 		},
 		"places of requests that wait": func() any {
-			p := newPlaces(4000)
+			p := newSemaphore(4000)
 			for i := range entries { // all that are taken stay so
-				p.take(fmt.Sprint("org", i), fmt.Sprint("key", i))
+				p.acquire(fmt.Sprint("org", i), fmt.Sprint("key", i))
 			}
 			return p
 		},
 		"places that were given back": func() any {
-			p := newPlaces(4000)
+			p := newSemaphore(4000)
 			for i := range entries {
-				if leave, _ := p.take(fmt.Sprint("org", i), fmt.Sprint("key", i)); leave != nil {
+				if leave, _ := p.acquire(fmt.Sprint("org", i), fmt.Sprint("key", i)); leave != nil {
 					leave()
 				}
 			}

@@ -33,7 +33,7 @@ func (s *Server) throttleIP(c *gin.Context) {
 		return
 	}
 	if l := s.byIP.take(network(o.client), s.now()); !l.ok {
-		s.hold(c.Request.Context(), &s.held, heldFor)
+		s.delayRefusal(c.Request.Context(), &s.held, heldFor)
 		writeError(c, tooMany(l))
 	}
 }
@@ -61,8 +61,8 @@ const (
 	heldAtOnce = 256
 )
 
-// hold waits, unless as many as may do so already.
-func (s *Server) hold(ctx context.Context, held *atomic.Int64, d time.Duration) {
+// delayRefusal waits, unless as many as may do so already.
+func (s *Server) delayRefusal(ctx context.Context, held *atomic.Int64, d time.Duration) {
 	defer held.Add(-1)
 	if held.Add(1) > heldAtOnce {
 		return
@@ -76,11 +76,11 @@ func (s *Server) hold(ctx context.Context, held *atomic.Int64, d time.Duration) 
 	}
 }
 
-// evenOut has a refusal that depends on what is known of a key wait until it takes as long as others do. Of
+// evenOutTiming has a refusal that depends on what is known of a key wait until it takes as long as others do. Of
 // those that find one step over, all wait for the next.
-func (s *Server) evenOut(ctx context.Context, begun time.Time, err error) {
+func (s *Server) evenOutTiming(ctx context.Context, begun time.Time, err error) {
 	if refused, ok := errors.AsType[*apikey.RefusedError](err); ok && refused.OfKey && s.refuseEvery > 0 {
-		s.hold(ctx, &s.evened, s.refuseEvery-time.Since(begun)%s.refuseEvery)
+		s.delayRefusal(ctx, &s.evened, s.refuseEvery-time.Since(begun)%s.refuseEvery)
 	}
 }
 

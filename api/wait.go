@@ -21,7 +21,7 @@ func (s *Server) await(c *gin.Context, caller *apikey.Key, job *jobs.Job, p pref
 	if p.wait <= 0 || job.State.Ended() {
 		return job, p.applied, nil
 	}
-	leave, why := s.waits.take(caller.OrgID, caller.ID)
+	leave, why := s.waits.acquire(caller.OrgID, caller.ID)
 	switch why {
 	case full:
 		return job, "", nil

@@ -59,7 +59,7 @@ func (b *Batch) Check(now time.Time) error {
 	c := &checks{now: now}
 	c.that(b.Damage == "", "%s", b.Damage)
 	c.that(Readable(b.Schema), "schema is %d", b.Schema)
-	c.that(b.Mode == Resume || b.Mode == Fresh || b.Mode == "", "mode is none")
+	c.that(b.Mode == RerunResume || b.Mode == RerunFresh || b.Mode == "", "mode is none")
 	c.that(b.MaxPerSecond >= 1 && b.MaxPerSecond <= maxRate || !b.FinishedAt.IsZero(), "maxPerSecond is %d", b.MaxPerSecond)
 	c.that(b.Filter.State == "" || b.Filter.State.Valid(), "filter.state is none")
 	c.that(b.Filter.Kind == "" || b.Filter.Kind.Valid(), "filter.kind is none")
@@ -81,7 +81,7 @@ func (b *Batch) Invalidate(why error, now time.Time) {
 		return
 	}
 	b.Schema, b.Cursor, b.Filter = readableOr(b.Schema), "", BatchFilter{}
-	b.Mode, b.MaxPerSecond = Resume, min(max(b.MaxPerSecond, 1), maxRate)
+	b.Mode, b.MaxPerSecond = RerunResume, min(max(b.MaxPerSecond, 1), maxRate)
 	tidy(b, now)
 	if b.CreatedAt.IsZero() {
 		b.CreatedAt = now

@@ -11,7 +11,7 @@ import (
 // CallbackState is where the delivery of one event stands.
 type CallbackState string
 
-// The states of a delivery. Pending has a next try, the others have ended.
+// The states of a delivery. Pending has a next attempt, the others have ended.
 const (
 	CallbackPending   CallbackState = "pending"
 	CallbackDelivered CallbackState = "delivered"
@@ -26,7 +26,7 @@ const (
 // Callback is the delivery of one ended run of a job to its callback URL. Only the methods
 // of CallbackTx change it.
 type Callback struct {
-	// ID is the webhook-id, the same for every try and redelivery.
+	// ID is the webhook-id, the same for every attempt and redelivery.
 	ID     string `firestore:"-"`
 	Damage string `firestore:"-"` // as Job.Damage
 	Schema int    `firestore:"schema"`
@@ -49,21 +49,21 @@ type Callback struct {
 	Error         *JobError `firestore:"error"`
 
 	State CallbackState `firestore:"state"`
-	// NextAt is when the next try is due; zero once the delivery has ended.
+	// NextAt is when the next attempt is due; zero once the delivery has ended.
 	NextAt time.Time `firestore:"nextAt,omitempty"`
 	// WakeAt is when somebody must look at the delivery; zero once it has ended.
 	WakeAt time.Time `firestore:"wakeAt,omitempty"`
 	Shard  int       `firestore:"shard"` // as ShardOf
 	Lease  Lease     `firestore:"lease"`
-	// Attempt counts tries begun, all of them. Schedule counts those that spent a place of
+	// Attempt counts attempts begun, all of them. Schedule counts those that spent a place of
 	// the schedule, which a redelivery by hand starts again.
 	Attempt  int `firestore:"attempt"`
 	Schedule int `firestore:"schedule"`
-	// Interruptions counts tries in a row of which nobody knows how they ended.
+	// Interruptions counts attempts in a row of which nobody knows how they ended.
 	Interruptions int `firestore:"interruptions"`
-	// Forced: a person asked for the next try, so it is made even if the receiver is suspended.
+	// Forced: a person asked for the next attempt, so it is made even if the receiver is suspended.
 	Forced   bool              `firestore:"forced"`
-	Tries    []CallbackAttempt `firestore:"tries"` // the last MaxTries
+	Attempts []CallbackAttempt `firestore:"tries"` // the last MaxAttemptsKept
 	LastCode int               `firestore:"lastCode"`
 	LapsesAt time.Time         `firestore:"exportLapsesAt,omitempty"` // as Part.LapsesAt
 }
@@ -71,26 +71,26 @@ type Callback struct {
 // Copy shares nothing with the delivery that a transition changes.
 func (cb *Callback) Copy() *Callback {
 	again := *cb
-	again.Tries = slices.Clone(cb.Tries)
+	again.Attempts = slices.Clone(cb.Attempts)
 	return &again
 }
 
-// MaxTries bounds the tries that a callback document remembers: the whole schedule of 10
+// MaxAttemptsKept bounds the attempts that a callback document remembers: the whole schedule of 10
 // and a few redeliveries at up to 2 KiB of answer each stay far below 1 MiB.
-const MaxTries = 30
+const MaxAttemptsKept = 30
 
 // CallbackLease is how long a claimed delivery belongs to its worker: four times what a
 // try may take, so that it needs no renewal.
 const CallbackLease = time.Minute
 
-// Classes of tries that got no answer to record. The others are those of package webhook.
+// Classes of attempts that got no answer to record. The others are those of package webhook.
 const (
-	TryUnderWay    = "attempting"  // written before anything is sent
-	TryInterrupted = "interrupted" // the worker went away; the receiver may have got it
-	TryKeyRevoked  = "key_revoked" // the API key that asked is disabled or gone
+	AttemptUnderWay    = "attempting"  // written before anything is sent
+	AttemptInterrupted = "interrupted" // the worker went away; the receiver may have got it
+	AttemptKeyRevoked  = "key_revoked" // the API key that asked is disabled or gone
 )
 
-// CallbackAttempt is one try.
+// CallbackAttempt is one request to the receiver.
 type CallbackAttempt struct {
 	At     time.Time `firestore:"at" json:"at"`
 	Millis int64     `firestore:"millis" json:"durationMs"`
@@ -119,7 +119,7 @@ func ValidCallbackID(id string) bool {
 	return err == nil && n >= 0 && strconv.Itoa(n) == parts[3]
 }
 
-// callbackGrace is how long whoever ended the run has to ring, before the rescuer does.
+// callbackGrace is how long whoever ended the run has to notify, before the rescuer does.
 const callbackGrace = 2 * time.Second
 
 func newCallback(j *Job, now time.Time) *Callback {
@@ -153,12 +153,12 @@ type CallbackTx struct {
 	Events []Event
 }
 
-// CallbackResult is how a try ended and what follows from it.
+// CallbackResult is how an attempt ended and what follows from it.
 type CallbackResult struct {
-	Try CallbackAttempt
-	// State is CallbackPending for another try at Try.NextAt.
+	Attempt CallbackAttempt
+	// State is CallbackPending for another attempt at Attempt.NextAt.
 	State CallbackState
-	// Unspent: the try says nothing about the receiver and leaves the schedule as it was.
+	// Unspent: the attempt says nothing about the receiver and leaves the schedule as it was.
 	Unspent bool
 }
 
@@ -174,43 +174,43 @@ func (tx *CallbackTx) Due() error {
 	return nil
 }
 
-// Claim begins a try and records that, so that it is known even if its end never will be.
+// Claim begins an attempt and records that, so that it is known even if its end never will be.
 func (tx *CallbackTx) Claim(worker string) (Lease, error) {
 	if err := tx.Due(); err != nil {
 		return Lease{}, err
 	}
 	cb := tx.Callback
 	if cb.Lease.Token != "" {
-		tx.lost()
+		tx.interrupted()
 	}
 	cb.Lease = Lease{Token: NewToken(), Owner: worker, Until: tx.Now.Add(CallbackLease)}
 	cb.WakeAt = tx.leaseWake()
 	cb.Attempt++
 	cb.Schedule++
-	cb.Tries = append(cb.Tries, CallbackAttempt{At: tx.Now, Class: TryUnderWay})
-	cb.Tries = cb.Tries[max(0, len(cb.Tries)-MaxTries):]
+	cb.Attempts = append(cb.Attempts, CallbackAttempt{At: tx.Now, Class: AttemptUnderWay})
+	cb.Attempts = cb.Attempts[max(0, len(cb.Attempts)-MaxAttemptsKept):]
 	return cb.Lease, nil
 }
 
-// lost notes that a worker went away during its try. The try does not spend the schedule,
+// interrupted notes that a worker went away during its attempt. The attempt does not spend the schedule,
 // unless that happened so often in a row that the delivery itself may be what kills workers.
-func (tx *CallbackTx) lost() {
+func (tx *CallbackTx) interrupted() {
 	cb := tx.Callback
 	cb.Interruptions++
 	if cb.Interruptions <= tx.Policy.MaxInterruptions {
 		cb.Schedule--
 	}
-	tx.lastTry().Class = TryInterrupted
+	tx.lastAttempt().Class = AttemptInterrupted
 }
 
-// Record ends the try that the lease is for.
+// Record ends the attempt that the lease is for.
 func (tx *CallbackTx) Record(l Lease, r CallbackResult) error {
 	if err := tx.holds(l); err != nil {
 		return err
 	}
 	cb := tx.Callback
-	*tx.lastTry() = r.Try
-	cb.LastCode, cb.Forced = r.Try.Status, false
+	*tx.lastAttempt() = r.Attempt
+	cb.LastCode, cb.Forced = r.Attempt.Status, false
 	if r.Unspent {
 		cb.Interruptions++
 		if cb.Interruptions <= tx.Policy.MaxInterruptions {
@@ -220,14 +220,14 @@ func (tx *CallbackTx) Record(l Lease, r CallbackResult) error {
 		cb.Interruptions = 0
 	}
 	if r.State == CallbackPending {
-		cb.Lease, cb.NextAt, cb.WakeAt = Lease{}, r.Try.NextAt, r.Try.NextAt
+		cb.Lease, cb.NextAt, cb.WakeAt = Lease{}, r.Attempt.NextAt, r.Attempt.NextAt
 		return nil
 	}
-	tx.end(r.State, fmt.Sprintf("%s at try %d: %s", r.State, cb.Attempt, r.Try.Class))
+	tx.end(r.State, fmt.Sprintf("%s at attempt %d: %s", r.State, cb.Attempt, r.Attempt.Class))
 	return nil
 }
 
-// Withdraw ends a delivery whose claimed try was not made: the receiver is suspended, or
+// Withdraw ends a delivery whose claimed attempt was not made: the receiver is suspended, or
 // the job was deleted.
 func (tx *CallbackTx) Withdraw(l Lease, state CallbackState, why string) error {
 	if err := tx.holds(l); err != nil {
@@ -236,7 +236,7 @@ func (tx *CallbackTx) Withdraw(l Lease, state CallbackState, why string) error {
 	cb := tx.Callback
 	cb.Attempt--
 	cb.Schedule--
-	cb.Tries = cb.Tries[:len(cb.Tries)-1]
+	cb.Attempts = cb.Attempts[:len(cb.Attempts)-1]
 	tx.end(state, string(state)+": "+why)
 	return nil
 }
@@ -251,7 +251,7 @@ func (tx *CallbackTx) Note(message string) error {
 }
 
 // Redeliver begins the schedule again, with the same id and now, whatever came before.
-// ErrTransition while a try is under way.
+// ErrTransition while an attempt is under way.
 func (tx *CallbackTx) Redeliver(reason string) error {
 	if err := tx.check(); err != nil {
 		return err
@@ -264,8 +264,8 @@ func (tx *CallbackTx) Redeliver(reason string) error {
 }
 
 // Resume does the same for a delivery that ended because its receiver was suspended; its
-// first try is none that a person asked for. ErrTransition for any other.
-func (tx *CallbackTx) Resume(reason string) error {
+// first attempt is none that a person asked for. ErrTransition for any other.
+func (tx *CallbackTx) Unsuspend(reason string) error {
 	if err := tx.check(); err != nil {
 		return err
 	}
@@ -278,10 +278,10 @@ func (tx *CallbackTx) Resume(reason string) error {
 func (tx *CallbackTx) restart(reason string) error {
 	cb := tx.Callback
 	if tx.held() {
-		return fmt.Errorf("a try of callback %s is under way: %w", cb.ID, ErrTransition)
+		return fmt.Errorf("an attempt of callback %s is under way: %w", cb.ID, ErrTransition)
 	}
 	if cb.Lease.Token != "" {
-		tx.lost()
+		tx.interrupted()
 	}
 	from := cb.State
 	if from == CallbackDamaged {
@@ -293,9 +293,9 @@ func (tx *CallbackTx) restart(reason string) error {
 	return nil
 }
 
-// Wake does what is due for a delivery whose WakeAt has passed and says whether to ring it.
+// Wake does what is due for a delivery whose WakeAt has passed and says whether to notify it.
 // Whatever it says, WakeAt is in the future after it, or zero.
-func (tx *CallbackTx) Wake() (ring bool, err error) {
+func (tx *CallbackTx) Wake() (notify bool, err error) {
 	if err := tx.check(); err != nil {
 		return false, err
 	}
@@ -313,9 +313,9 @@ func (tx *CallbackTx) Wake() (ring bool, err error) {
 		cb.WakeAt = cb.NextAt
 		return false, nil
 	}
-	// It may wait for a place at its host: not to be rung through every RingAgain. At 5 minutes, 20,000
+	// It may wait for a place at its host: not to be notified one by one every NotifyAgain. At 5 minutes, 20,000
 	// that wait are 63 duties a second, of the hundreds that a rescuer has time for.
-	cb.WakeAt = tx.Now.Add(tx.Policy.RingAgain + min(max(tx.Now.Sub(cb.NextAt), 0)/4, ringPause))
+	cb.WakeAt = tx.Now.Add(tx.Policy.NotifyAgain + min(max(tx.Now.Sub(cb.NextAt), 0)/4, maxNotifyPause))
 	return true, nil
 }
 
@@ -331,9 +331,9 @@ func (tx *CallbackTx) event(message, reason string) {
 	})
 }
 
-// lastTry is the try that the present lease is for.
-func (tx *CallbackTx) lastTry() *CallbackAttempt {
-	return &tx.Callback.Tries[len(tx.Callback.Tries)-1]
+// lastAttempt is the attempt that the present lease is for.
+func (tx *CallbackTx) lastAttempt() *CallbackAttempt {
+	return &tx.Callback.Attempts[len(tx.Callback.Attempts)-1]
 }
 
 // held reports whether the lease is somebody's.

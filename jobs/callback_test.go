@@ -9,7 +9,7 @@ import (
 
 var callbackNow = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-var callbackPolicy = Policy{Skew: 5 * time.Second, RingAgain: 15 * time.Second, MaxInterruptions: 2}
+var callbackPolicy = Policy{Skew: 5 * time.Second, NotifyAgain: 15 * time.Second, MaxInterruptions: 2}
 
 // delivery is a transaction on a new delivery.
 func delivery(t *testing.T) *CallbackTx {
@@ -59,7 +59,7 @@ func TestCallbackClaim(t *testing.T) {
 	tx := delivery(t)
 	first := claim(t, tx)
 	cb := tx.Callback
-	if cb.Attempt != 1 || cb.Schedule != 1 || len(cb.Tries) != 1 || cb.Tries[0].Class != TryUnderWay || !cb.WakeAt.After(first.Until.Add(callbackPolicy.Skew)) {
+	if cb.Attempt != 1 || cb.Schedule != 1 || len(cb.Attempts) != 1 || cb.Attempts[0].Class != AttemptUnderWay || !cb.WakeAt.After(first.Until.Add(callbackPolicy.Skew)) {
 		t.Fatalf("after Claim: %+v", cb)
 	}
 	tx.Now = first.Until.Add(callbackPolicy.Skew)
@@ -71,7 +71,7 @@ func TestCallbackClaim(t *testing.T) {
 	}
 	tx.Now = tx.Now.Add(time.Microsecond)
 	second := claim(t, tx)
-	if cb.Attempt != 2 || cb.Schedule != 1 || cb.Tries[0].Class != TryInterrupted {
+	if cb.Attempt != 2 || cb.Schedule != 1 || cb.Attempts[0].Class != AttemptInterrupted {
 		t.Errorf("after the lease ran out: %+v, want the lost try not counted", cb)
 	}
 	ahead := delivery(t)
@@ -81,7 +81,7 @@ func TestCallbackClaim(t *testing.T) {
 	if _, err := ahead.Claim("w2"); err != nil {
 		t.Errorf("Claim of a delivery held by a clock an hour ahead = %v", err)
 	}
-	done := CallbackResult{State: CallbackDelivered, Try: CallbackAttempt{Class: "http_200", Status: 200}}
+	done := CallbackResult{State: CallbackDelivered, Attempt: CallbackAttempt{Class: "http_200", Status: 200}}
 	if err := tx.Record(first, done); !errors.Is(err, ErrLeaseLost) {
 		t.Errorf("Record with a lost lease = %v, want ErrLeaseLost", err)
 	}
@@ -105,12 +105,12 @@ func TestCallbackInterruptions(t *testing.T) {
 		t.Errorf("after 4 lost tries the schedule is at %d, want 3", got)
 	}
 	l := tx.Callback.Lease
-	if err := tx.Record(l, CallbackResult{State: CallbackPending, Try: CallbackAttempt{Class: "http_500", NextAt: tx.Now.Add(time.Minute)}}); err != nil || tx.Callback.Interruptions != 0 {
+	if err := tx.Record(l, CallbackResult{State: CallbackPending, Attempt: CallbackAttempt{Class: "http_500", NextAt: tx.Now.Add(time.Minute)}}); err != nil || tx.Callback.Interruptions != 0 {
 		t.Errorf("Record = %v; interruptions %d, want 0 after an answer", err, tx.Callback.Interruptions)
 	}
 	tx.Now = tx.Callback.NextAt
 	l = claim(t, tx)
-	if err := tx.Record(l, CallbackResult{State: CallbackPending, Unspent: true, Try: CallbackAttempt{Class: TryInterrupted, NextAt: tx.Now}}); err != nil || tx.Callback.Schedule != 3 {
+	if err := tx.Record(l, CallbackResult{State: CallbackPending, Unspent: true, Attempt: CallbackAttempt{Class: AttemptInterrupted, NextAt: tx.Now}}); err != nil || tx.Callback.Schedule != 3 {
 		t.Errorf("Record of an unspent try = %v; schedule at %d, want 3", err, tx.Callback.Schedule)
 	}
 }
@@ -120,7 +120,7 @@ func TestCallbackWake(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		change func(*Callback)
-		ring   bool
+		notify bool
 		wakeIn time.Duration // -1: none
 	}{
 		"due":         {func(*Callback) {}, true, 15 * time.Second},
@@ -128,22 +128,24 @@ func TestCallbackWake(t *testing.T) {
 		"early":       {func(cb *Callback) { cb.NextAt = callbackNow.Add(time.Minute) }, false, time.Minute},
 		"ended":       {func(cb *Callback) { cb.State = CallbackGone }, false, -1},
 		"not yet":     {func(cb *Callback) { cb.WakeAt = callbackNow.Add(time.Second) }, false, time.Second},
-		"held":        {func(cb *Callback) { cb.Lease, cb.Tries = Lease{Token: "t", Until: callbackNow}, []CallbackAttempt{{}} }, false, 6 * time.Second},
+		"held": {func(cb *Callback) {
+			cb.Lease, cb.Attempts = Lease{Token: "t", Until: callbackNow}, []CallbackAttempt{{}}
+		}, false, 6 * time.Second},
 		"lease has lapsed": {func(cb *Callback) {
-			cb.Lease, cb.Tries = Lease{Token: "t", Until: callbackNow.Add(-time.Minute)}, []CallbackAttempt{{}}
+			cb.Lease, cb.Attempts = Lease{Token: "t", Until: callbackNow.Add(-time.Minute)}, []CallbackAttempt{{}}
 		}, true, 15 * time.Second},
 	}
 	for name, tt := range tests {
 		tx := delivery(t)
 		tx.Callback.WakeAt = callbackNow
 		tt.change(tx.Callback)
-		ring, err := tx.Wake()
+		notify, err := tx.Wake()
 		want := callbackNow.Add(tt.wakeIn)
 		if tt.wakeIn < 0 {
 			want = time.Time{}
 		}
-		if err != nil || ring != tt.ring || !tx.Callback.WakeAt.Equal(want) {
-			t.Errorf("%s: Wake() = %t, %v, wakes at %s; want %t, %s", name, ring, err, tx.Callback.WakeAt, tt.ring, want)
+		if err != nil || notify != tt.notify || !tx.Callback.WakeAt.Equal(want) {
+			t.Errorf("%s: Wake() = %t, %v, wakes at %s; want %t, %s", name, notify, err, tx.Callback.WakeAt, tt.notify, want)
 		}
 	}
 }
@@ -152,13 +154,13 @@ func TestCallbackRedeliverAndResume(t *testing.T) {
 	t.Parallel()
 	tx := delivery(t)
 	l := claim(t, tx)
-	if err := tx.Withdraw(l, CallbackSuspended, "why"); err != nil || tx.Callback.Attempt != 0 || tx.Callback.Schedule != 0 || len(tx.Callback.Tries) != 0 || !tx.Callback.WakeAt.IsZero() {
+	if err := tx.Withdraw(l, CallbackSuspended, "why"); err != nil || tx.Callback.Attempt != 0 || tx.Callback.Schedule != 0 || len(tx.Callback.Attempts) != 0 || !tx.Callback.WakeAt.IsZero() {
 		t.Fatalf("Withdraw() = %v, %+v", err, tx.Callback)
 	}
-	if err := tx.Resume("fixed"); err != nil || tx.Callback.State != CallbackPending || tx.Callback.Forced || !tx.Callback.WakeAt.Equal(callbackNow) {
+	if err := tx.Unsuspend("fixed"); err != nil || tx.Callback.State != CallbackPending || tx.Callback.Forced || !tx.Callback.WakeAt.Equal(callbackNow) {
 		t.Errorf("Resume() = %v, %+v", err, tx.Callback)
 	}
-	if err := tx.Resume("fixed"); !errors.Is(err, ErrTransition) {
+	if err := tx.Unsuspend("fixed"); !errors.Is(err, ErrTransition) {
 		t.Errorf("Resume of a pending one = %v, want ErrTransition", err)
 	}
 	tx.Callback.State, tx.Callback.Schedule = CallbackExhausted, 10
@@ -175,17 +177,17 @@ func TestCallbackRedeliverAndResume(t *testing.T) {
 func TestCallbackRemembersTries(t *testing.T) {
 	t.Parallel()
 	tx := delivery(t)
-	for range 2 * MaxTries {
+	for range 2 * MaxAttemptsKept {
 		if err := tx.Redeliver("again"); err != nil {
 			t.Fatal(err)
 		}
 		l := claim(t, tx)
-		if err := tx.Record(l, CallbackResult{State: CallbackExhausted, Try: CallbackAttempt{Class: "http_500"}}); err != nil {
+		if err := tx.Record(l, CallbackResult{State: CallbackExhausted, Attempt: CallbackAttempt{Class: "http_500"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(tx.Callback.Tries) != MaxTries || tx.Callback.Attempt != 2*MaxTries {
-		t.Errorf("%d tries kept of %d, want %d", len(tx.Callback.Tries), tx.Callback.Attempt, MaxTries)
+	if len(tx.Callback.Attempts) != MaxAttemptsKept || tx.Callback.Attempt != 2*MaxAttemptsKept {
+		t.Errorf("%d tries kept of %d, want %d", len(tx.Callback.Attempts), tx.Callback.Attempt, MaxAttemptsKept)
 	}
 }
 
@@ -207,7 +209,7 @@ func TestCallbackCheck(t *testing.T) {
 		_, woken := tx.Wake()
 		for method, err := range map[string]error{
 			"Claim": claimed, "Wake": woken, "Record": tx.Record(Lease{Token: "x"}, CallbackResult{}), "Withdraw": tx.Withdraw(Lease{Token: "x"}, CallbackDropped, ""),
-			"Redeliver": tx.Redeliver(""), "Resume": tx.Resume(""), "Note": tx.Note(""),
+			"Redeliver": tx.Redeliver(""), "Resume": tx.Unsuspend(""), "Note": tx.Note(""),
 		} {
 			if !errors.Is(err, tt.want) {
 				t.Errorf("%s: %s() = %v, want %v", name, method, err, tt.want)

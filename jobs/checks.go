@@ -50,6 +50,6 @@ func (p *Place) Check(policy Policy, now time.Time) error {
 	c.that(p.JobID == "" || ValidID(p.JobID), "jobId is none")
 	c.that(p.Turn >= 0 && p.Turn <= maxCount, "turn is %d", p.Turn)
 	c.text("rev", p.Rev, maxText)
-	c.that(p.WakeAt.IsZero() || !p.WakeAt.After(now.Add(placeCheck+policy.RingAgain+policy.Skew)), "wakeAt is %s", p.WakeAt.Format(time.RFC3339))
+	c.that(p.WakeAt.IsZero() || !p.WakeAt.After(now.Add(placeCheck+policy.NotifyAgain+policy.Skew)), "wakeAt is %s", p.WakeAt.Format(time.RFC3339))
 	return c.err("place", "")
 }

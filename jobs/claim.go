@@ -24,10 +24,10 @@ func (tx *Tx) Claim(worker string) (Lease, error) {
 		return Lease{}, err
 	}
 	j.Epoch++
-	if !j.Resuming {
+	if !j.SameAttempt {
 		j.Attempt++
 	}
-	j.Resuming = false
+	j.SameAttempt = false
 	j.NotBefore = time.Time{}
 	if j.StartedAt.IsZero() {
 		j.StartedAt = tx.Now
@@ -35,7 +35,7 @@ func (tx *Tx) Claim(worker string) (Lease, error) {
 	tx.event(EventClaimed, "", string(j.Phase), "")
 	if j.Phase == PhaseParts {
 		j.Lease = Lease{}
-		j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
+		j.WakeAt = tx.Now.Add(tx.Policy.NotifyAgain)
 		return Lease{}, nil
 	}
 	j.Lease = tx.grant(worker)
@@ -57,7 +57,7 @@ func (tx *Tx) Renew(l Lease, rows, bytes int64) (Lease, error) {
 	}
 	j.RowsDone = max(j.RowsDone, rows)
 	j.BytesDone = max(j.BytesDone, bytes)
-	tx.report()
+	tx.noteSpent()
 	return j.Lease, nil
 }
 
@@ -68,7 +68,7 @@ func (tx *Tx) Pin(l Lease, snapshot time.Time, rows int64) error {
 	}
 	j := tx.Job
 	j.SnapshotTime, j.RowsTotal, j.Counted = snapshot.UTC(), rows, true
-	tx.report()
+	tx.noteSpent()
 	return nil
 }
 
@@ -79,13 +79,13 @@ type Range struct {
 }
 
 // Plan stores a plan of several parts and gives the job's lease up: from here on leases
-// are on the parts. The caller rings the first Window parts after the commit.
+// are on the parts. The caller notifies the first Window parts after the commit.
 func (tx *Tx) Plan(l Lease, snapshot time.Time, ranges []Range) error {
 	if err := tx.holds(l); err != nil {
 		return err
 	}
 	j := tx.Job
-	tx.spend()
+	tx.addSpent()
 	j.SnapshotTime, j.Counted = snapshot.UTC(), true
 	j.PlanEpoch, j.Phase, j.Lease = j.Epoch, PhaseParts, Lease{}
 	j.PartsTotal, j.PartsDone, j.NextPart = len(ranges), 0, min(tx.Policy.Window, len(ranges))
@@ -100,50 +100,7 @@ func (tx *Tx) Plan(l Lease, snapshot time.Time, ranges []Range) error {
 			LapsesAt: tx.Policy.LapsesAt(tx.Now),
 		})
 	}
-	j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
+	j.WakeAt = tx.Now.Add(tx.Policy.NotifyAgain)
 	tx.event(EventPlanned, "", fmt.Sprintf("%d rows in %d parts", j.RowsTotal, len(ranges)), "")
 	return nil
-}
-
-// Succeed ends the job with its file. It is the last thing that happens to a run.
-func (tx *Tx) Succeed(l Lease, r Result) error {
-	if err := tx.holds(l); err != nil {
-		return err
-	}
-	j := tx.Job
-	if !j.Counted || r.Rows != j.RowsTotal {
-		return Fail(CodeCountMismatch, Permanent,
-			fmt.Sprintf("the snapshot has %d rows, the file %d", j.RowsTotal, r.Rows),
-			"report this: rows of one snapshot must not differ; rerun with mode fresh", nil)
-	}
-	if err := tx.become(Succeeded); err != nil {
-		return err
-	}
-	j.Result, j.RowsDone, j.BytesDone = r, r.Rows, r.Size
-	j.FinishedAt, j.FileExpiresAt = tx.Now, tx.Now.Add(tx.Policy.FileLife)
-	// The parts' objects, and what earlier claims may have left, are to be swept.
-	j.Cleanup = j.PartsTotal > 0 || j.Epoch > 1
-	tx.event(EventSucceeded, "", j.ends(r), "")
-	tx.ended()
-	j.WakeAt = j.FileExpiresAt
-	if j.Cleanup {
-		j.WakeAt = tx.Now.Add(tx.Policy.SweepAfter)
-	} else {
-		j.SweptEpoch = j.Epoch // its only claim has written its only object
-	}
-	return nil
-}
-
-// ended clears what only a live run needs, counts the run and makes the callback due.
-func (tx *Tx) ended() {
-	j := tx.Job
-	j.Lease, j.Phase, j.NotBefore, j.Resuming = Lease{}, PhaseStart, time.Time{}, false
-	if j.State != Failed {
-		j.Error = nil
-	}
-	tx.tally()
-	if j.CallbackURL != "" && j.DeletedAt.IsZero() {
-		tx.Callback = newCallback(j, tx.Now)
-		tx.Callback.LapsesAt = tx.Policy.LapsesAt(tx.Now)
-	}
 }

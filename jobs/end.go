@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// Settle records how an attempt on the job ended that did not succeed, by the failure's
+// EndAttempt records how an attempt on the job ended that did not succeed, by the failure's
 // class: another attempt after a pause, the same attempt again, a new snapshot, or the end.
-func (tx *Tx) Settle(l Lease, f *Failure) error {
+func (tx *Tx) EndAttempt(l Lease, f *Failure) error {
 	if err := tx.holds(l); err != nil {
 		return err
 	}
-	return tx.settle(f)
+	return tx.endAttempt(f)
 }
 
-func (tx *Tx) settle(f *Failure) error {
+func (tx *Tx) endAttempt(f *Failure) error {
 	switch f.Class {
 	case Permanent:
 		return tx.fail(f)
@@ -39,7 +39,7 @@ func (tx *Tx) settle(f *Failure) error {
 	return nil
 }
 
-// interrupt puts the job back without spending the attempt, to be rung at wake.
+// interrupt puts the job back without spending the attempt, to be notified at wake.
 func (tx *Tx) interrupt(wake time.Time) error {
 	j := tx.Job
 	j.Interruptions++
@@ -51,7 +51,7 @@ func (tx *Tx) interrupt(wake time.Time) error {
 	if err := tx.become(Queued); err != nil {
 		return err
 	}
-	j.Lease, j.NotBefore, j.Resuming, j.WakeAt = Lease{}, time.Time{}, true, wake
+	j.Lease, j.NotBefore, j.SameAttempt, j.WakeAt = Lease{}, time.Time{}, true, wake
 	tx.event(EventInterrupted, "", "", "")
 	return nil
 }
@@ -71,20 +71,20 @@ func (tx *Tx) restart(f *Failure) error {
 	if err := tx.become(Queued); err != nil {
 		return err
 	}
-	if err := tx.keepProgress(); err != nil {
+	if err := tx.addPartProgress(); err != nil {
 		return err
 	}
-	tx.fresh()
+	tx.dropPlan()
 	j.SnapshotRestarts++
 	j.WakeAt = tx.Now
 	tx.event(EventRestarted, f.Code, f.Message, "")
 	return nil
 }
 
-// keepProgress adds what parts under way have reported to the progress that a restart must
-// not fall behind. Those under way were rung last; looking at twice the window finds all
+// addPartProgress adds what parts under way have reported to the progress that a restart must
+// not fall behind. Those under way were notified last; looking at twice the window finds all
 // but stragglers and bounds the reads.
-func (tx *Tx) keepProgress() error {
+func (tx *Tx) addPartProgress() error {
 	j := tx.Job
 	if j.Phase != PhaseParts {
 		return nil
@@ -100,19 +100,19 @@ func (tx *Tx) keepProgress() error {
 			return err
 		default:
 			j.RowsDone += p.RowsDone
-			tx.tell(p)
+			tx.countPartSpent(p)
 		}
 	}
 	return unread
 }
 
-// fresh forgets snapshot and plan. What callers have seen of the progress stays.
-func (tx *Tx) fresh() {
+// dropPlan forgets snapshot and plan. What callers have seen of the progress stays.
+func (tx *Tx) dropPlan() {
 	j := tx.Job
 	j.RowsFloor, j.RowsDone, j.BytesDone = max(j.RowsFloor, j.RowsDone), 0, 0
 	j.Lease, j.Phase, j.SnapshotTime, j.Counted = Lease{}, PhaseStart, time.Time{}, false
 	j.PlanEpoch, j.PartsTotal, j.PartsDone, j.NextPart = 0, 0, 0, 0
-	j.Resuming, j.NotBefore = false, time.Time{}
+	j.SameAttempt, j.NotBefore = false, time.Time{}
 }
 
 func (tx *Tx) fail(f *Failure) error {
@@ -174,7 +174,7 @@ func (tx *Tx) Delete(reason string) error {
 		return nil
 	}
 	j.DeletedAt = tx.Now // first: a deleted job calls nobody back
-	j.raise()            // a sweep under way that spares the file must not count as the one due now
+	j.nextEpoch()        // a sweep under way that spares the file must not count as the one due now
 	switch j.State {
 	case Queued, Running:
 		if err := tx.Cancel(reason); err != nil {
@@ -212,10 +212,10 @@ func (j *Job) At(snapshot time.Time) *Job {
 	return &at
 }
 
-// Lose notes that storage no longer has the object of a succeeded job: the file has expired
+// LoseFile notes that storage no longer has the object of a succeeded job: the file has expired
 // before its time. ErrNotDue if that is not the job's file any more. Nothing is deleted before
 // the file's own time: whoever looked may have looked into the wrong bucket.
-func (tx *Tx) Lose(object string) error {
+func (tx *Tx) LoseFile(object string) error {
 	if err := tx.check(); err != nil {
 		return err
 	}
@@ -227,7 +227,7 @@ func (tx *Tx) Lose(object string) error {
 		return err
 	}
 	j.Error = FileLost()
-	j.raise() // as in Delete
+	j.nextEpoch() // as in Delete
 	j.Cleanup, j.WakeAt = true, j.FileExpiresAt
 	tx.event(EventExpired, j.Error.Code, j.Error.Message, "")
 	return nil
@@ -276,4 +276,47 @@ func (tx *Tx) Cleaned() error {
 		j.WakeAt = j.FinishedAt.Add(tx.Policy.RecordLife)
 	}
 	return nil
+}
+
+// Succeed ends the job with its file. It is the last thing that happens to a run.
+func (tx *Tx) Succeed(l Lease, r Result) error {
+	if err := tx.holds(l); err != nil {
+		return err
+	}
+	j := tx.Job
+	if !j.Counted || r.Rows != j.RowsTotal {
+		return Fail(CodeCountMismatch, Permanent,
+			fmt.Sprintf("the snapshot has %d rows, the file %d", j.RowsTotal, r.Rows),
+			"report this: rows of one snapshot must not differ; rerun with mode fresh", nil)
+	}
+	if err := tx.become(Succeeded); err != nil {
+		return err
+	}
+	j.Result, j.RowsDone, j.BytesDone = r, r.Rows, r.Size
+	j.FinishedAt, j.FileExpiresAt = tx.Now, tx.Now.Add(tx.Policy.FileLife)
+	// The parts' objects, and what earlier claims may have left, are to be swept.
+	j.Cleanup = j.PartsTotal > 0 || j.Epoch > 1
+	tx.event(EventSucceeded, "", j.successText(r), "")
+	tx.ended()
+	j.WakeAt = j.FileExpiresAt
+	if j.Cleanup {
+		j.WakeAt = tx.Now.Add(tx.Policy.SweepAfter)
+	} else {
+		j.SweptEpoch = j.Epoch // its only claim has written its only object
+	}
+	return nil
+}
+
+// ended clears what only a live run needs, counts the run and makes the callback due.
+func (tx *Tx) ended() {
+	j := tx.Job
+	j.Lease, j.Phase, j.NotBefore, j.SameAttempt = Lease{}, PhaseStart, time.Time{}, false
+	if j.State != Failed {
+		j.Error = nil
+	}
+	tx.tally()
+	if j.CallbackURL != "" && j.DeletedAt.IsZero() {
+		tx.Callback = newCallback(j, tx.Now)
+		tx.Callback.LapsesAt = tx.Policy.LapsesAt(tx.Now)
+	}
 }

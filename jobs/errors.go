@@ -10,7 +10,7 @@ var (
 	// ErrNotFound: no such job, part or key.
 	ErrNotFound = errors.New("not found")
 	// ErrNotDue: the job or part cannot be claimed now: somebody else holds it, it has
-	// ended, or it waits for its next attempt. Whoever got the doorbell drops it.
+	// ended, or it waits for its next attempt. Whoever got the message drops it.
 	ErrNotDue = errors.New("nothing to do for this message")
 	// ErrLeaseLost: the caller's lease is no longer the current one. Its work counts for
 	// nothing; it must stop and remove what it wrote.

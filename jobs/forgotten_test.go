@@ -10,14 +10,14 @@ import (
 func TestForgotten(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	policy := Policy{RingAgain: 15 * time.Second, Skew: 5 * time.Second, BackoffMax: 20 * time.Minute, LeaseFor: time.Minute}
+	policy := Policy{NotifyAgain: 15 * time.Second, Skew: 5 * time.Second, BackoffMax: 20 * time.Minute, LeaseFor: time.Minute}
 	job := func() *Job {
-		j := &Job{ID: NewID(), Schema: SchemaVersion, OrgID: "org", Kind: "vip-users", State: Queued, CreatedAt: now, WakeAt: now.Add(waitsFor)}
+		j := &Job{ID: NewID(), Schema: SchemaVersion, OrgID: "org", Kind: "vip-users", State: Queued, CreatedAt: now, WakeAt: now.Add(placeWait)}
 		j.Fingerprint = Fingerprint(j.OrgID, j.Kind, 1, j.Params)
 		return j
 	}
 	for after, want := range map[time.Duration]bool{
-		0: false, placeCheck: false, placeDoubt: false, placeDoubt + time.Second: true, 30 * time.Minute: true, waitsFor - 4*time.Minute: false, // rung soon
+		0: false, placeCheck: false, placeDoubt: false, placeDoubt + time.Second: true, 30 * time.Minute: true, placeWait - 4*time.Minute: false, // notified soon
 	} {
 		j := job()
 		tx := NewTx(policy, now.Add(after), "", j, nil)
@@ -25,7 +25,7 @@ func TestForgotten(t *testing.T) {
 			t.Errorf("after %s: Forgotten() = %t, Overdue() = %t, want %t", after, tx.Forgotten(), tx.Overdue(), want)
 		}
 		duty, err := tx.Wake()
-		if err != nil || (duty == RingJob) != want || want && !j.WakeAt.After(tx.Now) {
+		if err != nil || (duty == NotifyJob) != want || want && !j.WakeAt.After(tx.Now) {
 			t.Errorf("after %s: Wake() = %d, %v, wakes at %s", after, duty, err, j.WakeAt)
 		}
 	}

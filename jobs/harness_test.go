@@ -23,7 +23,7 @@ func newDesk(t *testing.T) *desk {
 	return &desk{
 		t: t, now: now, parts: map[string]*jobs.Part{},
 		policy: jobs.Policy{
-			LeaseFor: 30 * time.Second, RenewEvery: 5 * time.Second, Skew: 2 * time.Second, RingAgain: 20 * time.Second,
+			LeaseFor: 30 * time.Second, RenewEvery: 5 * time.Second, Skew: 2 * time.Second, NotifyAgain: 20 * time.Second,
 			MaxAttempts: 3, MaxInterruptions: 2, BackoffMin: time.Second, BackoffMax: time.Minute, Window: 2,
 			SnapshotLife: time.Hour, FileLife: 24 * time.Hour, RecordLife: 48 * time.Hour, SweepAfter: time.Minute,
 			Jitter: func() float64 { return 0.5 },
@@ -115,15 +115,18 @@ func (d *desk) commitPart(i int, l jobs.Lease) (next jobs.Next) {
 	return next
 }
 
-func (d *desk) settlePart(i int, l jobs.Lease, c jobs.Class) (ring bool) {
+func (d *desk) endPartAttempt(i int, l jobs.Lease, c jobs.Class) (notify bool) {
 	d.t.Helper()
-	d.must(func(tx *jobs.Tx) (err error) { ring, err = tx.SettlePart(d.job.PlanEpoch, i, l, failure(c)); return })
-	return ring
+	d.must(func(tx *jobs.Tx) (err error) {
+		notify, err = tx.EndPartAttempt(d.job.PlanEpoch, i, l, failure(c))
+		return
+	})
+	return notify
 }
 
-func (d *desk) settle(l jobs.Lease, c jobs.Class) {
+func (d *desk) endAttempt(l jobs.Lease, c jobs.Class) {
 	d.t.Helper()
-	d.must(func(tx *jobs.Tx) error { return tx.Settle(l, failure(c)) })
+	d.must(func(tx *jobs.Tx) error { return tx.EndAttempt(l, failure(c)) })
 }
 
 func (d *desk) wake() (duty jobs.Duty) {

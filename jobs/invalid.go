@@ -47,7 +47,7 @@ func (tx *Tx) Invalidate() error {
 	// Above every epoch that it may have had: the sweep finds the objects of each, and the
 	// callback's id is none that was used.
 	j.Epoch = max(min(j.Epoch, maxCount/2), tx.Now.UnixMicro()) + 1
-	tx.fresh()
+	tx.dropPlan()
 	j.RowsFloor, j.Result, j.FileExpiresAt = 0, Result{}, time.Time{}
 	j.AttemptBase, j.Interruptions, j.SnapshotRestarts = min(j.AttemptBase, j.Attempt), 0, 0
 	tx.event(EventFailed, CodeInvalidJob, clip(err.Error(), maxText), "")
@@ -56,9 +56,9 @@ func (tx *Tx) Invalidate() error {
 	return nil
 }
 
-// Void drops the plan in force because the record of one of its parts makes no sense, as why
+// VoidPlan drops the plan in force because the record of one of its parts makes no sense, as why
 // says. Once per run the job starts over, then it ends. ErrNotDue if another plan, or none, is in force.
-func (tx *Tx) Void(planEpoch int64, why error) error {
+func (tx *Tx) VoidPlan(planEpoch int64, why error) error {
 	if err := tx.check(); err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (tx *Tx) GiveUp(planEpoch int64, why error) error {
 	if errors.Is(tx.check(), ErrInvalid) {
 		return tx.Invalidate()
 	}
-	return tx.Void(planEpoch, why)
+	return tx.VoidPlan(planEpoch, why)
 }
 
 // Damaged is what a plan whose records make no sense means for its job.

@@ -50,9 +50,9 @@ type Job struct {
 	AttemptBase int `firestore:"attemptBase"`
 	// Interruptions counts lost leases and shutdowns since the last progress.
 	Interruptions int `firestore:"interruptions"`
-	// Resuming: the next claim goes on with the attempt that was interrupted.
-	Resuming  bool      `firestore:"resuming"`
-	NotBefore time.Time `firestore:"notBefore,omitempty"`
+	// SameAttempt: the next claim goes on with the attempt that was interrupted.
+	SameAttempt bool      `firestore:"resuming"`
+	NotBefore   time.Time `firestore:"notBefore,omitempty"`
 
 	// SnapshotTime is the instant that all reads of the job see.
 	SnapshotTime     time.Time `firestore:"snapshotTime,omitempty"`
@@ -61,7 +61,7 @@ type Job struct {
 	PlanEpoch  int64 `firestore:"planEpoch"`
 	PartsTotal int   `firestore:"partsTotal"`
 	PartsDone  int   `firestore:"partsDone"`
-	NextPart   int   `firestore:"nextPart"` // first part whose doorbell has not been rung
+	NextPart   int   `firestore:"nextPart"` // first part whose message has not been published
 	RowsTotal  int64 `firestore:"rowsTotal"`
 	Counted    bool  `firestore:"counted"` // RowsTotal is known
 	// RowsDone and BytesDone are what the present snapshot's work has come to. While parts
@@ -85,12 +85,12 @@ type Job struct {
 
 	CallbackURL string `firestore:"callbackUrl,omitempty"`
 
-	// Spent is where the time of the run went, and Under that of the attempt under way as its last renewal
+	// Spent is where the time of the run went, and SpentNow that of the attempt under way as its last renewal
 	// told it, see SpentWith. ReadyAt is when the job was queued again; zero in its first attempt. Nothing
 	// goes by the three, and what makes no sense in them is no damage; the model leaves them out.
-	Spent   Spent     `firestore:"spent,omitempty" json:"-"`
-	Under   Spent     `firestore:"under,omitempty" json:"-"`
-	ReadyAt time.Time `firestore:"readyAt,omitempty" json:"-"`
+	Spent    Spent     `firestore:"spent,omitempty" json:"-"`
+	SpentNow Spent     `firestore:"under,omitempty" json:"-"`
+	ReadyAt  time.Time `firestore:"readyAt,omitempty" json:"-"`
 
 	// Lapses: whatever hangs on the job has a time of its own at which the database deletes it, as
 	// Policy.LapsesAt gives, so that a purge has nothing to do but for the job's own document.
@@ -101,20 +101,12 @@ type Job struct {
 // is known of its claims: nobody has to list the bucket to find that out.
 func (j *Job) Swept() bool { return j.SweptEpoch == j.Epoch }
 
-// raise begins another epoch of an ended job, of which nothing is written.
-func (j *Job) raise() {
+// nextEpoch begins another epoch of an ended job, of which nothing is written.
+func (j *Job) nextEpoch() {
 	if j.Swept() {
 		j.SweptEpoch++
 	}
 	j.Epoch++
-}
-
-// Lease is the right to work on a job or part until Until. Token is random, made by the
-// claim; whoever has another token has no right.
-type Lease struct {
-	Token string    `firestore:"token,omitempty"`
-	Owner string    `firestore:"owner,omitempty"` // worker id, for people
-	Until time.Time `firestore:"until,omitempty"`
 }
 
 // Result is the file of a succeeded job.
@@ -139,9 +131,6 @@ type JobError struct {
 // NewID makes a job id: 128 random bits in lower-case base32, so ids can neither be
 // guessed nor counted.
 func NewID() string { return strings.ToLower(rand.Text()) }
-
-// NewToken makes a lease token.
-func NewToken() string { return strings.ToLower(rand.Text()) }
 
 // ValidID reports whether id has the form that NewID gives. Ids from outside are checked
 // before they become part of a document path.

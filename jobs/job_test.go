@@ -45,7 +45,7 @@ func TestClaimAndRenew(t *testing.T) {
 		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Pin(other, d.now, 9) })
 		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Plan(other, d.now, nil) })
 		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Succeed(other, jobs.Result{}) })
-		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Settle(other, failure(jobs.Permanent)) })
+		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.EndAttempt(other, failure(jobs.Permanent)) })
 	}
 }
 
@@ -82,13 +82,13 @@ func TestSucceed(t *testing.T) {
 	}
 }
 
-func TestSettle(t *testing.T) {
+func TestEndAttempt(t *testing.T) {
 	t.Parallel()
 	t.Run("transient until attempts are spent", func(t *testing.T) {
 		t.Parallel()
 		d := newDesk(t)
 		for i := range d.policy.MaxAttempts {
-			d.settle(d.claim(), jobs.Transient)
+			d.endAttempt(d.claim(), jobs.Transient)
 			if i < d.policy.MaxAttempts-1 {
 				d.is(jobs.Queued)
 				d.refuses(jobs.ErrNotDue, func(tx *jobs.Tx) error { _, err := tx.Claim("w"); return err })
@@ -103,7 +103,7 @@ func TestSettle(t *testing.T) {
 	t.Run("permanent", func(t *testing.T) {
 		t.Parallel()
 		d := newDesk(t)
-		d.settle(d.claim(), jobs.Permanent)
+		d.endAttempt(d.claim(), jobs.Permanent)
 		d.is(jobs.Failed)
 		if d.job.Error.Retryable || d.job.Error.Remedy != "mend it" || !d.job.Cleanup {
 			t.Errorf("failed job = %+v, cleanup %v", d.job.Error, d.job.Cleanup)
@@ -113,14 +113,14 @@ func TestSettle(t *testing.T) {
 		t.Parallel()
 		d := newDesk(t)
 		for range d.policy.MaxInterruptions {
-			d.settle(d.claim(), jobs.Interrupted)
+			d.endAttempt(d.claim(), jobs.Interrupted)
 			d.is(jobs.Queued)
 		}
 		l := d.claim()
 		if d.job.Attempt != 1 || d.job.Epoch != 3 {
 			t.Errorf("after 2 interruptions attempt = %d, epoch %d, want 1, 3", d.job.Attempt, d.job.Epoch)
 		}
-		d.settle(l, jobs.Interrupted)
+		d.endAttempt(l, jobs.Interrupted)
 		d.is(jobs.Failed)
 		if d.job.Error.Code != jobs.CodeInterrupted {
 			t.Errorf("error = %+v", d.job.Error)
@@ -132,7 +132,7 @@ func TestSettle(t *testing.T) {
 		for i := range 5 {
 			l := d.claim()
 			d.must(func(tx *jobs.Tx) error { _, err := tx.Renew(l, int64(i+1), 0); return err })
-			d.settle(l, jobs.Interrupted)
+			d.endAttempt(l, jobs.Interrupted)
 			d.is(jobs.Queued)
 		}
 	})
@@ -142,14 +142,14 @@ func TestSettle(t *testing.T) {
 		d.plan(2)
 		l := d.claimPart(0)
 		d.must(func(tx *jobs.Tx) error { _, err := tx.RenewPart(d.job.PlanEpoch, 0, l, 6, 60); return err })
-		d.settlePart(0, l, jobs.Stale)
+		d.endPartAttempt(0, l, jobs.Stale)
 		d.is(jobs.Queued)
 		if d.job.PlanEpoch != 0 || !d.job.SnapshotTime.IsZero() || d.job.RowsFloor != 6 || d.job.RowsDone != 0 {
 			t.Errorf("restarted job = %+v", d.job)
 		}
 		l = d.claim()
 		d.must(func(tx *jobs.Tx) error {
-			return tx.Settle(l, jobs.Fail(jobs.CodeSnapshotTooOld, jobs.Stale, "too old", "", nil))
+			return tx.EndAttempt(l, jobs.Fail(jobs.CodeSnapshotTooOld, jobs.Stale, "too old", "", nil))
 		})
 		d.is(jobs.Failed)
 		if d.job.Error.Code != jobs.CodeSnapshotTooOld || !strings.Contains(d.job.Error.Remedy, "EXPORTD_PITR") {
@@ -162,7 +162,7 @@ func TestSettle(t *testing.T) {
 		gone := jobs.Fail(jobs.CodePartsMissing, jobs.Stale, "parts are missing", "find out who deletes them", nil)
 		for _, want := range []jobs.State{jobs.Queued, jobs.Failed} {
 			l := d.claim()
-			d.must(func(tx *jobs.Tx) error { return tx.Settle(l, gone) })
+			d.must(func(tx *jobs.Tx) error { return tx.EndAttempt(l, gone) })
 			d.is(want)
 		}
 		if e := d.job.Error; e.Code != jobs.CodePartsMissing || e.Remedy != gone.Remedy || e.Retryable {
@@ -183,7 +183,7 @@ func TestCancelAndDelete(t *testing.T) {
 	if len(d.last.Events) != 0 {
 		t.Error("canceling again left an event")
 	}
-	d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Settle(l, failure(jobs.Transient)) })
+	d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.EndAttempt(l, failure(jobs.Transient)) })
 	if d.wake() != jobs.Sweep {
 		t.Error("a canceled job is not swept")
 	}
@@ -192,7 +192,7 @@ func TestCancelAndDelete(t *testing.T) {
 		t.Error("no second sweep after a cancel")
 	}
 	d.must(remove)
-	d.refuses(jobs.ErrNotFound, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, ""); return err })
+	d.refuses(jobs.ErrNotFound, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunFresh, ""); return err })
 
 	d = newDesk(t)
 	d.succeed()
@@ -216,34 +216,34 @@ func TestRerun(t *testing.T) {
 		d.must(func(tx *jobs.Tx) (err error) { got, err = tx.Rerun(mode, "why"); return })
 		return got
 	}
-	again := func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, ""); return err }
+	again := func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunFresh, ""); return err }
 	d := newDesk(t)
 	d.refuses(jobs.ErrTransition, again)
 	d.plan(3)
 	d.refuses(jobs.ErrTransition, again)
 	d.commitPart(0, d.claimPart(0))
-	d.settlePart(1, d.claimPart(1), jobs.Permanent)
+	d.endPartAttempt(1, d.claimPart(1), jobs.Permanent)
 	d.is(jobs.Failed)
-	if got := rerun(d, jobs.Resume); got != jobs.Resume || d.job.PartsDone != 1 {
+	if got := rerun(d, jobs.RerunResume); got != jobs.RerunResume || d.job.PartsDone != 1 {
 		t.Errorf("Rerun = %s with %d parts done, want resume with 1", got, d.job.PartsDone)
 	}
 	if l := d.claim(); l.Token != "" {
 		t.Error("the claim of a job with a plan in force gave a lease")
 	}
-	var ring []int
-	d.must(func(tx *jobs.Tx) (err error) { ring, err = tx.Refill([]int{1, 2}); return })
-	if !slices.Equal(ring, []int{1, 2}) {
-		t.Errorf("Refill = %v, want [1 2]", ring)
+	var notify []int
+	d.must(func(tx *jobs.Tx) (err error) { notify, err = tx.Refill([]int{1, 2}); return })
+	if !slices.Equal(notify, []int{1, 2}) {
+		t.Errorf("Refill = %v, want [1 2]", notify)
 	}
-	d.settlePart(1, d.claimPart(1), jobs.Permanent)
+	d.endPartAttempt(1, d.claimPart(1), jobs.Permanent)
 	d.pass(d.policy.SnapshotLife)
-	if got := rerun(d, jobs.Resume); got != jobs.Fresh || d.job.PartsTotal != 0 {
+	if got := rerun(d, jobs.RerunResume); got != jobs.RerunFresh || d.job.PartsTotal != 0 {
 		t.Errorf("Rerun after the snapshot's life = %s, %d parts, want fresh, 0", got, d.job.PartsTotal)
 	}
 	d.succeed()
-	d.refuses(jobs.ErrTransition, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Resume, ""); return err })
+	d.refuses(jobs.ErrTransition, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunResume, ""); return err })
 	epoch := d.job.Epoch
-	if got := rerun(d, jobs.Fresh); got != jobs.Fresh || d.job.Result != (jobs.Result{}) || d.job.Epoch == epoch {
+	if got := rerun(d, jobs.RerunFresh); got != jobs.RerunFresh || d.job.Result != (jobs.Result{}) || d.job.Epoch == epoch {
 		t.Errorf("Rerun of a succeeded job = %s with result %+v in epoch %d", got, d.job.Result, d.job.Epoch)
 	}
 	d.succeed()
@@ -256,7 +256,7 @@ func TestRerun(t *testing.T) {
 	}
 	d.wake()
 	d.is(jobs.Expired)
-	rerun(d, jobs.Fresh)
+	rerun(d, jobs.RerunFresh)
 	if d.job.Result != (jobs.Result{}) || d.job.AttemptBase != d.job.Attempt {
 		t.Errorf("rerun job = result %+v, attempt base %d of %d", d.job.Result, d.job.AttemptBase, d.job.Attempt)
 	}
@@ -283,10 +283,10 @@ func TestFileName(t *testing.T) {
 func TestLose(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	lose := func(tx *jobs.Tx) error { return tx.Lose(d.job.Result.Object) }
+	lose := func(tx *jobs.Tx) error { return tx.LoseFile(d.job.Result.Object) }
 	d.refuses(jobs.ErrNotDue, lose)
 	d.succeed()
-	d.refuses(jobs.ErrNotDue, func(tx *jobs.Tx) error { return tx.Lose("another") })
+	d.refuses(jobs.ErrNotDue, func(tx *jobs.Tx) error { return tx.LoseFile("another") })
 	file, epoch := d.job.FileExpiresAt, d.job.Epoch
 	d.must(lose)
 	d.is(jobs.Expired)
@@ -298,8 +298,8 @@ func TestLose(t *testing.T) {
 	}
 	d.refuses(jobs.ErrNotDue, lose)
 	d.must(func(tx *jobs.Tx) error {
-		mode, err := tx.Rerun(jobs.Resume, "files lost")
-		if mode != jobs.Fresh {
+		mode, err := tx.Rerun(jobs.RerunResume, "files lost")
+		if mode != jobs.RerunFresh {
 			t.Errorf("Rerun = %s, want fresh", mode)
 		}
 		return err

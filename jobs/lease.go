@@ -1,6 +1,10 @@
 package jobs
 
-import "time"
+import (
+	"crypto/rand"
+	"strings"
+	"time"
+)
 
 // Held reports whether a lease that grants give for ttl at a time is still its holder's at now.
 // It is not once it has run out by more than clocks may differ, and never was if until is
@@ -11,3 +15,14 @@ import "time"
 func Held(until, now time.Time, ttl, skew time.Duration) bool {
 	return !now.After(until.Add(skew)) && !until.After(now.Add(ttl+skew))
 }
+
+// Lease is the right to work on a job or part until Until. Token is random, made by the
+// claim; whoever has another token has no right.
+type Lease struct {
+	Token string    `firestore:"token,omitempty"`
+	Owner string    `firestore:"owner,omitempty"` // worker id, for people
+	Until time.Time `firestore:"until,omitempty"`
+}
+
+// NewToken makes a lease token.
+func NewToken() string { return strings.ToLower(rand.Text()) }

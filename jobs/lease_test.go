@@ -43,7 +43,7 @@ func TestUnbelievableLease(t *testing.T) {
 	d.claim()
 	d.pass(-time.Hour)
 	d.job.WakeAt = d.now
-	if duty := d.wake(); duty != jobs.RingJob || d.job.Lease.Token != "" {
+	if duty := d.wake(); duty != jobs.NotifyJob || d.job.Lease.Token != "" {
 		t.Errorf("Wake() = %d, job %+v", duty, d.job)
 	}
 	d.plan(2)
@@ -51,9 +51,9 @@ func TestUnbelievableLease(t *testing.T) {
 	d.claimPart(0)
 	d.pass(-time.Hour)
 	d.part(0).WakeAt = d.now
-	var ring bool
-	d.must(func(tx *jobs.Tx) (err error) { ring, err = tx.WakePart(d.job.PlanEpoch, 0); return })
-	if p := d.part(0); !ring || p.State != jobs.PartPending || p.Lease.Token != "" {
-		t.Errorf("WakePart() = %t, part %+v", ring, p)
+	var notify bool
+	d.must(func(tx *jobs.Tx) (err error) { notify, err = tx.WakePart(d.job.PlanEpoch, 0); return })
+	if p := d.part(0); !notify || p.State != jobs.PartPending || p.Lease.Token != "" {
+		t.Errorf("WakePart() = %t, part %+v", notify, p)
 	}
 }

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Queue names a lane of doorbells.
+// Queue names a queue of messages.
 type Queue string
 
-// The lanes. Dead holds messages that no code could handle.
+// The queues. Dead holds messages that no code could handle.
 const (
 	QueueExports   Queue = "exports"
 	QueueParts     Queue = "parts"
@@ -19,14 +19,14 @@ const (
 	QueueDead      Queue = "dead"
 )
 
-// Queues lists the lanes that workers take from.
+// Queues lists the queues that workers take from.
 var Queues = []Queue{QueueExports, QueueParts, QueueCallbacks}
 
-// Message is a doorbell: look at this document. It carries no state, so a lost, doubled
+// Message says: look at this document. It carries no state, so a lost, doubled
 // or late one does no harm.
 type Message struct {
 	JobID string `json:"jobId"`
-	// PlanEpoch and Part name a part; PlanEpoch is 0 for a job's own doorbell.
+	// PlanEpoch and Part name a part; PlanEpoch is 0 for a job's own message.
 	PlanEpoch int64 `json:"planEpoch,omitempty"`
 	Part      int   `json:"part,omitempty"`
 	// CallbackID names a callback.
@@ -63,13 +63,13 @@ func ParseMessage(data []byte) (Message, error) {
 	return m, nil
 }
 
-// Delivery is a message as it was pulled from a lane.
-type Delivery struct {
+// PulledMessage is a message as it was pulled from a queue.
+type PulledMessage struct {
 	Data []byte
 	// Receipt is what the queue knows this delivery by, until it is acknowledged or given back.
 	Receipt string
 	// Published is when it was published; zero where the queue does not know.
 	Published time.Time
-	// Trace is that of who rang, as Job.Trace, or whatever else anybody put there.
+	// Trace is that of who notified, as Job.Trace, or whatever else anybody put there.
 	Trace string
 }

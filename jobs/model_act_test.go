@@ -13,7 +13,7 @@ func (m *model) act(n *world, i int) string {
 	switch a.pc {
 	case pcWrite:
 		return m.write(n, a)
-	case pcBatchList, pcBatchRing, pcBatchAdvance:
+	case pcBatchList, pcBatchNotify, pcBatchAdvance:
 		return m.batchAct(n, a)
 	case pcList:
 		return m.listDone(n, a)
@@ -30,7 +30,7 @@ func (m *model) act(n *world, i int) string {
 		}
 		n.objects = m.docs.delete(n.objects, was.obj)
 		return "drops its object"
-	case pcRing:
+	case pcNotify:
 		*a = actor{}
 		var msgs []message
 		for _, k := range was.list.indexes {
@@ -40,8 +40,8 @@ func (m *model) act(n *world, i int) string {
 			}
 			msgs = append(msgs, msg)
 		}
-		n.bag = m.docs.ring(n.bag, msgs...)
-		return "rings"
+		n.bag = m.docs.publish(n.bag, msgs...)
+		return "notifies"
 	case pcOpen:
 		var open []int
 		for k := range was.job.PartsTotal {
@@ -142,7 +142,7 @@ func (m *model) listDone(n *world, a *actor) string {
 	for k := range a.job.PartsTotal {
 		p := n.parts.get(jobs.PartID(a.job.PlanEpoch, k))
 		if p == nil || p.State != jobs.PartDone {
-			m.settle(a, *a, jobs.Stale)
+			m.endAttempt(a, *a, jobs.Stale)
 			return "finds the plan incomplete"
 		}
 		names = append(names, p.Object)
@@ -156,7 +156,7 @@ func (m *model) compose(n *world, a *actor) string {
 	for _, name := range a.list.names {
 		part, ok := n.objects.get(name)
 		if !ok {
-			m.settle(a, *a, jobs.Stale)
+			m.endAttempt(a, *a, jobs.Stale)
 			return "misses object " + name
 		}
 		content += part

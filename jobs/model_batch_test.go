@@ -52,9 +52,9 @@ func (m *model) batchIdle(w *world, i int, out emit) {
 // mode is that of reruns.
 func (m *model) mode() jobs.RerunMode {
 	if m.resume {
-		return jobs.Resume
+		return jobs.RerunResume
 	}
-	return jobs.Fresh
+	return jobs.RerunFresh
 }
 
 // changeBatch runs a transition of the batch.
@@ -86,10 +86,10 @@ func (m *model) batchAct(n *world, a *actor) string {
 		}
 		*a = actor{pc: pcRead, op: opRerunIn, mode: m.mode(), job: n.job}
 		return "lists the job"
-	case pcBatchRing:
-		n.bag = m.docs.ring(n.bag, message{})
+	case pcBatchNotify:
+		n.bag = m.docs.publish(n.bag, message{})
 		a.pc = pcBatchAdvance
-		return "rings for the batch"
+		return "notifies for the batch"
 	}
 	matched := 1
 	if a.job == nil {

@@ -48,7 +48,7 @@ func (s *objectSet) get(name string) (string, bool) {
 	return "", false
 }
 
-// message is a doorbell: of the job when plan is 0.
+// message names a part, or the job when plan is 0.
 type message struct {
 	present bool
 	plan    int64
@@ -159,8 +159,8 @@ func encode2(all []message) string {
 	return key.String()
 }
 
-// ring puts messages in the bag. More than two of a kind are as two.
-func (in *interner) ring(b *bag, msgs ...message) *bag {
+// publish puts messages in the bag. More than two of a kind are as two.
+func (in *interner) publish(b *bag, msgs ...message) *bag {
 	all := slices.Clone(b.all)
 	for _, msg := range msgs {
 		msg.present = true

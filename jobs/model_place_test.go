@@ -11,7 +11,7 @@ import (
 )
 
 // The model of places explores one org: jobs that are claimed and end by the real methods of
-// jobs.Tx and jobs.Place, two workers that may die between any two steps, rings that may get
+// jobs.Tx and jobs.Place, two workers that may die between any two steps, messages that may get
 // lost, and a rescuer. A transaction is two steps, as in the model of one job.
 //
 // Its claims: never more jobs run than there are places, and whatever dies or is lost, in the end
@@ -19,20 +19,20 @@ import (
 
 // yard is one state of it. It is compared by its JSON.
 type yard struct {
-	Now     int
-	Jobs    []jobs.Job
-	Places  []jobs.Place // the documents of one after those of the other, by slot; Number is 0 where none is
-	Rings   []int        // jobs whose doorbell rings
-	Workers [2]hand
-	Rescuer hand
-	Lost    int // rings that may still get lost
-	Deaths  int
-	Jumps   int // how often time may still pass while jobs run
+	Now      int
+	Jobs     []jobs.Job
+	Places   []jobs.Place // the documents of one after those of the other, by slot; Number is 0 where none is
+	Messages []int        // jobs of which a message is on its way
+	Workers  [2]hand
+	Rescuer  hand
+	Lost     int // messages that may still get lost
+	Deaths   int
+	Jumps    int // how often time may still pass while jobs run
 }
 
 // hand is one process. What it has read is kept whole.
 type hand struct {
-	Do     string // "", "claim", "claim further", "end", "ring", "wake job", "wake place"
+	Do     string // "", "claim", "claim further", "end", "notify", "wake job", "wake place"
 	Job    int
 	Place  int
 	Job0   *jobs.Job
@@ -47,13 +47,13 @@ type yardModel struct {
 	blind   bool              // commits do not look whether places have changed
 	release func(*jobs.Place) // breaks what the end of a job does to its place
 	want    func(*jobs.Place) // breaks what a claim does that finds no place
-	silent  bool              // who ends a job does not ring the next
+	silent  bool              // who ends a job does not notify the next
 	take    func(*jobs.Place) // breaks what a claim writes that finds one
 	states  int
 }
 
 func (y yard) clone() yard {
-	y.Jobs, y.Places, y.Rings = slices.Clone(y.Jobs), slices.Clone(y.Places), slices.Clone(y.Rings)
+	y.Jobs, y.Places, y.Messages = slices.Clone(y.Jobs), slices.Clone(y.Places), slices.Clone(y.Messages)
 	return y
 }
 
@@ -98,7 +98,7 @@ func (m *yardModel) start(n, places int) yard {
 		id := strings.Repeat(string(rune('a'+i)), 26)
 		y.Jobs = append(y.Jobs, jobs.Job{ID: id, Schema: jobs.SchemaVersion, OrgID: "o", Kind: "vip-users", State: jobs.Queued, Fingerprint: jobs.Fingerprint("o", "vip-users", 1, jobs.Params{}),
 			CreatedAt: epoch0, WakeAt: epoch0.Add(24 * time.Hour)}) // long, to see that places alone are enough
-		y.Rings = append(y.Rings, i)
+		y.Messages = append(y.Messages, i)
 	}
 	y.Places = make([]jobs.Place, places*jobs.PlaceTurns)
 	return y
@@ -112,19 +112,19 @@ func (m *yardModel) next(y yard, emit func(string, yard)) {
 			n := y.clone()
 			n.Deaths--
 			if d := n.Workers[w]; strings.HasPrefix(d.Do, "claim") {
-				n.Rings = append(n.Rings, d.Job) // not acknowledged
+				n.Messages = append(n.Messages, d.Job) // not acknowledged
 			}
 			n.Workers[w] = hand{}
 			emit(fmt.Sprintf("worker %d dies", w), n)
 		}
 	}
 	m.rescue(y, emit)
-	for i := range y.Rings {
+	for i := range y.Messages {
 		if y.Lost > 0 {
 			n := y.clone()
 			n.Lost--
-			n.Rings = slices.Delete(n.Rings, i, i+1)
-			emit("a ring is lost", n)
+			n.Messages = slices.Delete(n.Messages, i, i+1)
+			emit("a message is lost", n)
 		}
 	}
 	m.pass(y, emit)
@@ -135,10 +135,10 @@ func (m *yardModel) work(y yard, w int, emit func(string, yard)) {
 	label := func(s string, job int) string { return fmt.Sprintf("worker %d %s job %d", w, s, job) }
 	switch h.Do {
 	case "":
-		for i, job := range y.Rings {
+		for i, job := range y.Messages {
 			for first := range len(y.Places) / jobs.PlaceTurns {
 				n := y.clone()
-				n.Rings = slices.Delete(n.Rings, i, i+1)
+				n.Messages = slices.Delete(n.Messages, i, i+1)
 				n.Workers[w] = m.read(n, "claim", job)
 				n.Workers[w].First = first
 				emit(label("reads to claim", job), n)
@@ -167,16 +167,16 @@ func (m *yardModel) work(y yard, w int, emit func(string, yard)) {
 			n.Workers[w] = m.read(n, do, h.Job)
 			n.Workers[w].First = h.First
 		case committed && h.Do == "end" && !m.silent:
-			n.Workers[w] = hand{Do: "ring"}
+			n.Workers[w] = hand{Do: "notify"}
 		}
 		emit(label("commits to "+h.Do, h.Job), n)
-	case "ring":
+	case "notify":
 		n := y.clone()
 		n.Workers[w] = hand{}
 		if next := oldest(n); next >= 0 {
-			n.Rings = append(n.Rings, next)
+			n.Messages = append(n.Messages, next)
 		}
-		emit(fmt.Sprintf("worker %d rings", w), n)
+		emit(fmt.Sprintf("worker %d notifies", w), n)
 	}
 }
 
@@ -270,11 +270,11 @@ func (m *yardModel) rescue(y yard, emit func(string, yard)) {
 	n := y.clone()
 	n.Rescuer = hand{}
 	p := newest(h.Places, h.Place)
-	ring := p.Wake(now, m.policy, h.Job0.Counted, h.Waits)
+	notify := p.Wake(now, m.policy, h.Job0.Counted, h.Waits)
 	if i := docOf(p); y.Places[i] == h.Places[i] {
 		n.Places[i] = *p
-		if ring {
-			n.Rings = append(n.Rings, h.Job)
+		if notify {
+			n.Messages = append(n.Messages, h.Job)
 		}
 	}
 	emit("the rescuer commits", n)
@@ -282,7 +282,7 @@ func (m *yardModel) rescue(y yard, emit func(string, yard)) {
 
 // pass lets time go on to the next wakeAt of a place when nothing else is to be done.
 func (m *yardModel) pass(y yard, emit func(string, yard)) {
-	if len(y.Rings) > 0 || y.Workers[0].Do != "" || y.Workers[1].Do != "" || y.Rescuer.Do != "" {
+	if len(y.Messages) > 0 || y.Workers[0].Do != "" || y.Workers[1].Do != "" || y.Rescuer.Do != "" {
 		return
 	}
 	next := time.Time{}
@@ -304,7 +304,7 @@ func (m *yardModel) pass(y yard, emit func(string, yard)) {
 	emit(fmt.Sprintf("time passes to %d s", n.Now), n)
 }
 
-// key has what matters to what can come: times only as they lie from now, workers and rings in
+// key has what matters to what can come: times only as they lie from now, workers and messages in
 // whatever order.
 func (y yard) key() string {
 	now := at(int32(y.Now))
@@ -336,8 +336,8 @@ func (y yard) key() string {
 		job(&y.Jobs[i])
 	}
 	places(y.Places)
-	rings := slices.Sorted(slices.Values(y.Rings))
-	fmt.Fprint(&b, rings, hands, y.Lost, y.Deaths, y.Jumps)
+	messages := slices.Sorted(slices.Values(y.Messages))
+	fmt.Fprint(&b, messages, hands, y.Lost, y.Deaths, y.Jumps)
 	return b.String()
 }
 
@@ -366,7 +366,7 @@ func (m *yardModel) visit(y yard, trail []string) string {
 	})
 	if !any {
 		for i, j := range y.Jobs {
-			if j.State != jobs.Canceled && !m.firstRingLost(y, i) {
+			if j.State != jobs.Canceled && !m.firstMessageLost(y, i) {
 				return fmt.Sprintf("nothing more happens and job %d is %s\n  %s", i, j.State, strings.Join(trail, "\n  "))
 			}
 		}
@@ -374,15 +374,15 @@ func (m *yardModel) visit(y yard, trail []string) string {
 	return found
 }
 
-// firstRingLost: no place was ever asked for a job of which the first ring was lost; its own wakeAt
+// firstMessageLost: no place was ever asked for a job of which the first message was lost; its own wakeAt
 // is for that, and the model of one job shows it.
-func (m *yardModel) firstRingLost(y yard, job int) bool {
+func (m *yardModel) firstMessageLost(y yard, job int) bool {
 	return y.Jobs[job].WakeAt.Equal(epoch0.Add(24 * time.Hour))
 }
 
 func newYard() *yardModel {
 	return &yardModel{seen: map[string]bool{}, policy: jobs.Policy{
-		LeaseFor: 30 * time.Second, Skew: 2 * time.Second, RingAgain: 20 * time.Second, SweepAfter: time.Minute, RecordLife: time.Hour,
+		LeaseFor: 30 * time.Second, Skew: 2 * time.Second, NotifyAgain: 20 * time.Second, SweepAfter: time.Minute, RecordLife: time.Hour,
 	}}
 }
 

@@ -192,7 +192,7 @@ func TestModelFinds(t *testing.T) {
 		},
 		{
 			name: "a failed attempt forgets wakeAt", parts: 1, budget: allowance{faultTransient: 1},
-			mutate: after(opSettle, func(tx *jobs.Tx) { tx.Job.WakeAt = time.Time{} }),
+			mutate: after(opEndAttempt, func(tx *jobs.Tx) { tx.Job.WakeAt = time.Time{} }),
 			want:   "nobody is due to look at it",
 		},
 		{

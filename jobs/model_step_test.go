@@ -23,7 +23,7 @@ const (
 	pcCompose         // about to compose them
 	pcDiscard         // has succeeded, about to delete the parts' objects
 	pcDrop            // has lost its lease, about to delete its object
-	pcRing            // about to publish what list says
+	pcNotify          // about to publish what list says
 	pcOpen            // about to list unfinished parts to refill the window
 	pcSweepList       // about to list objects to sweep
 	pcSweepDelete     // about to delete them
@@ -31,7 +31,7 @@ const (
 	pcPurgeParts      // about to delete the part records
 	pcPurgeJob        // about to delete the job's record
 	pcBatchList       // holds the batch, about to list its page
-	pcBatchRing       // the batch has run the job again, about to ring for it
+	pcBatchNotify     // the batch has run the job again, about to notify for it
 	pcBatchAdvance    // about to note the page
 )
 
@@ -45,7 +45,7 @@ func (m *model) next(w *world, out emit) {
 			n := *w
 			n.left[crash]--
 			if msg := n.actors[i].msg; msg.present { // not acknowledged: it comes again
-				n.bag = m.docs.ring(n.bag, msg)
+				n.bag = m.docs.publish(n.bag, msg)
 			}
 			n.actors[i] = actor{}
 			out(name(i)+" crashes", &n)
@@ -64,7 +64,7 @@ func (m *model) next(w *world, out emit) {
 		if w.left[double] > 0 {
 			n := *w
 			n.left[double]--
-			n.bag = m.docs.ring(n.bag, msg)
+			n.bag = m.docs.publish(n.bag, msg)
 			out(fmt.Sprintf("message %v is doubled", msg), &n)
 		}
 	}
@@ -133,7 +133,7 @@ func (m *model) step(w *world, i int, out emit) {
 		out(name(i)+" "+label, &n)
 		m.trouble(w, i, out)
 	}
-	if a.token != "" && w.left[renew] > 0 && slices.Contains([]pc{pcRead, pcCommit, pcWrite, pcList, pcCompose}, a.pc) && a.op != opSettle && a.op != opSettlePart {
+	if a.token != "" && w.left[renew] > 0 && slices.Contains([]pc{pcRead, pcCommit, pcWrite, pcList, pcCompose}, a.pc) && a.op != opEndAttempt && a.op != opEndPartAttempt {
 		m.heartbeat(w, i, out)
 	}
 }
@@ -264,9 +264,9 @@ func (m *model) done(n *world, i int, t *transition) {
 	job, res := t.job, t.out
 	a := &n.actors[i]
 	*a = actor{}
-	ring := func(plan int64, indexes ...int) {
+	notify := func(plan int64, indexes ...int) {
 		if len(indexes) > 0 {
-			*a = actor{pc: pcRing, plan: plan, list: m.docs.list(list{indexes: indexes})}
+			*a = actor{pc: pcNotify, plan: plan, list: m.docs.list(list{indexes: indexes})}
 		}
 	}
 	switch was.op {
@@ -290,35 +290,35 @@ func (m *model) done(n *world, i int, t *transition) {
 		for k := range job.NextPart {
 			first = append(first, k)
 		}
-		ring(job.PlanEpoch, first...)
+		notify(job.PlanEpoch, first...)
 	case opSucceed:
 		if was.list != nil {
 			*a = actor{pc: pcDiscard, list: was.list, job: job}
 		}
-	case opSettle:
+	case opEndAttempt:
 		if job.State == jobs.Queued && !at(n.now).Before(job.NotBefore) {
-			ring(0, -1)
+			notify(0, -1)
 		}
 	case opClaimPart:
 		*a = actor{pc: pcWrite, job: job, token: res.lease.Token, plan: was.plan, part: was.part}
 	case opCommitPart:
 		if res.next.Finalize {
 			*a = actor{pc: pcList, job: job, token: res.next.Lease.Token}
-		} else if res.next.Ring >= 0 {
-			ring(was.plan, res.next.Ring)
+		} else if res.next.Notify >= 0 {
+			notify(was.plan, res.next.Notify)
 		}
-	case opSettlePart, opWakePart:
-		if res.ring {
-			ring(was.plan, was.part)
-		} else if was.op == opSettlePart && job.State == jobs.Queued {
-			ring(0, -1)
+	case opEndPartAttempt, opWakePart:
+		if res.notify {
+			notify(was.plan, was.part)
+		} else if was.op == opEndPartAttempt && job.State == jobs.Queued {
+			notify(0, -1)
 		}
 	case opRefill:
-		ring(job.PlanEpoch, res.rings...)
+		notify(job.PlanEpoch, res.notifies...)
 	case opWake:
 		switch res.duty {
-		case jobs.RingJob:
-			ring(0, -1)
+		case jobs.NotifyJob:
+			notify(0, -1)
 		case jobs.RefillParts:
 			*a = actor{pc: pcOpen, job: job}
 		case jobs.Sweep:
@@ -327,10 +327,10 @@ func (m *model) done(n *world, i int, t *transition) {
 			*a = actor{pc: pcPurge, job: job}
 		}
 	case opRerun:
-		ring(0, -1)
+		notify(0, -1)
 	case opRerunIn:
 		n.batched++
-		*a = actor{pc: pcBatchRing, job: was.job}
+		*a = actor{pc: pcBatchNotify, job: was.job}
 	}
 }
 
@@ -351,14 +351,14 @@ func (m *model) refused(n *world, i int, err error) {
 		*a = actor{pc: pcBatchAdvance, job: was.job}
 	case opClaim, opClaimPart:
 		if away || errors.Is(err, jobs.ErrUnknownSchema) { // it comes again
-			n.bag = m.docs.ring(n.bag, was.msg)
+			n.bag = m.docs.publish(n.bag, was.msg)
 		} else if !notThere(err) {
 			m.fail("%s: %v", was.op, err)
 		}
 	case opPin, opPlan, opSucceed, opCommitPart:
 		switch {
 		case away:
-			m.settle(a, was, jobs.Transient)
+			m.endAttempt(a, was, jobs.Transient)
 		case lost(err):
 			if was.obj != "" {
 				*a = actor{pc: pcDrop, obj: was.obj}
@@ -369,10 +369,10 @@ func (m *model) refused(n *world, i int, err error) {
 	}
 }
 
-func (m *model) settle(a *actor, was actor, c jobs.Class) {
-	*a = actor{pc: pcRead, op: opSettle, class: int8(slices.Index(fails, c)), token: was.token, plan: was.plan, part: was.part}
+func (m *model) endAttempt(a *actor, was actor, c jobs.Class) {
+	*a = actor{pc: pcRead, op: opEndAttempt, class: int8(slices.Index(fails, c)), token: was.token, plan: was.plan, part: was.part}
 	if was.plan > 0 {
-		a.op = opSettlePart
+		a.op = opEndPartAttempt
 	}
 }
 
@@ -406,7 +406,7 @@ func (m *model) trouble(w *world, i int, out emit) {
 		if w.left[b] > 0 {
 			n := *w
 			n.left[b]--
-			m.settle(&n.actors[i], a, fails[k])
+			m.endAttempt(&n.actors[i], a, fails[k])
 			out(name(i)+" fails: "+[...]string{"transient", "permanent", "stale", "interrupted"}[k], &n)
 		}
 	}

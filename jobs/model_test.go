@@ -60,7 +60,7 @@ const (
 type actor struct {
 	pc    pc
 	op    op   // at pcRead and pcCommit: the transition under way
-	class int8 // at opSettle: the class of the failure
+	class int8 // at opEndAttempt: the class of the failure
 
 	msg   message // taken and not acknowledged yet
 	token string  // of the lease held
@@ -167,7 +167,7 @@ func newModel(s scenario) *model {
 		scenario: s, docs: newInterner(), calls: map[call]*transition{}, seen: map[[2]uint64]int32{}, ended: map[jobs.State]int{},
 		seed1: maphash.MakeSeed(), seed2: maphash.MakeSeed(),
 		policy: jobs.Policy{
-			LeaseFor: 30 * time.Second, RenewEvery: 5 * time.Second, Skew: 2 * time.Second, RingAgain: 20 * time.Second,
+			LeaseFor: 30 * time.Second, RenewEvery: 5 * time.Second, Skew: 2 * time.Second, NotifyAgain: 20 * time.Second,
 			MaxAttempts: 2, MaxInterruptions: s.interruptions, BackoffMin: 2 * time.Second, BackoffMax: 4 * time.Second, Window: s.window,
 			SnapshotLife: 10 * time.Minute, FileLife: time.Hour, RecordLife: 2 * time.Hour, SweepAfter: time.Minute,
 			Jitter: func() float64 { return 0 },
@@ -180,10 +180,10 @@ const modelJob = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
 func (m *model) start() world {
 	job := jobs.Job{
 		ID: modelJob, Schema: jobs.SchemaVersion, OrgID: "o", Kind: "vip-users", State: jobs.Queued,
-		CreatedAt: epoch0, WakeAt: epoch0.Add(m.policy.RingAgain), Shard: jobs.ShardOf(modelJob), CallbackURL: "https://example.com/",
+		CreatedAt: epoch0, WakeAt: epoch0.Add(m.policy.NotifyAgain), Shard: jobs.ShardOf(modelJob), CallbackURL: "https://example.com/",
 		Fingerprint: jobs.Fingerprint("o", "vip-users", 1, jobs.Params{}),
 	}
-	w := world{job: m.docs.job(job), parts: m.docs.partSet(nil), objects: m.docs.objectSet(nil), bag: m.docs.ring(m.docs.bag(nil), message{})}
+	w := world{job: m.docs.job(job), parts: m.docs.partSet(nil), objects: m.docs.objectSet(nil), bag: m.docs.publish(m.docs.bag(nil), message{})}
 	for b, n := range m.budget {
 		w.left[b] = n
 	}

@@ -20,11 +20,11 @@ const (
 	opPlan
 	opRenew
 	opSucceed
-	opSettle
+	opEndAttempt
 	opClaimPart
 	opRenewPart
 	opCommitPart
-	opSettlePart
+	opEndPartAttempt
 	opRefill
 	opWake
 	opWakePart
@@ -40,26 +40,26 @@ const (
 )
 
 func (o op) String() string {
-	return [...]string{"", "claim", "pin", "plan", "renew", "succeed", "settle", "claim part", "renew part", "commit part",
-		"settle part", "refill", "wake", "wake part", "cleaned", "discarded", "cancel", "delete", "rerun", "rerun by the batch", "void", "invalidate", "lose"}[o]
+	return [...]string{"", "claim", "pin", "plan", "renew", "succeed", "end attempt", "claim part", "renew part", "commit part",
+		"end part attempt", "refill", "wake", "wake part", "cleaned", "discarded", "cancel", "delete", "rerun", "rerun by the batch", "void", "invalidate", "lose"}[o]
 }
 
 // ofHolder lists the transitions that only the holder of a lease may make.
 func (o op) ofHolder() bool {
-	return slices.Contains([]op{opPin, opPlan, opRenew, opSucceed, opSettle, opRenewPart, opCommitPart, opSettlePart}, o)
+	return slices.Contains([]op{opPin, opPlan, opRenew, opSucceed, opEndAttempt, opRenewPart, opCommitPart, opEndPartAttempt}, o)
 }
 
 func (o op) ofPart() bool {
-	return slices.Contains([]op{opClaimPart, opRenewPart, opCommitPart, opSettlePart, opWakePart}, o)
+	return slices.Contains([]op{opClaimPart, opRenewPart, opCommitPart, opEndPartAttempt, opWakePart}, o)
 }
 
 // outcome is what a transition gave to its caller.
 type outcome struct {
-	lease jobs.Lease
-	next  jobs.Next
-	duty  jobs.Duty
-	ring  bool
-	rings []int
+	lease    jobs.Lease
+	next     jobs.Next
+	duty     jobs.Duty
+	notify   bool
+	notifies []int
 }
 
 // clock is the actor's: the rescuer's is ahead by as much as clocks may be apart.
@@ -102,7 +102,7 @@ type call struct {
 func (m *model) transit(w *world, who int, a *actor) *transition {
 	key := call{actor: *a, clock: m.clock(who, a.readAt), older: m.older(who)}
 	key.pc, key.msg, key.readAt = 0, message{}, 0
-	if a.op == opCommitPart || a.op == opSettlePart || a.op == opVoid || a.op == opDiscarded {
+	if a.op == opCommitPart || a.op == opEndPartAttempt || a.op == opVoid || a.op == opDiscarded {
 		key.parts = w.parts
 	}
 	t, ok := m.calls[key]
@@ -181,22 +181,22 @@ func (m *model) run(w *world, who int, a *actor) (*jobs.Tx, outcome, error) {
 		_, err = tx.Renew(lease, rowsPerPart/2, 1)
 	case opSucceed:
 		err = tx.Succeed(lease, jobs.Result{Object: a.obj, Rows: int64(m.parts) * rowsPerPart})
-	case opSettle:
-		err = tx.Settle(lease, m.failure(a))
+	case opEndAttempt:
+		err = tx.EndAttempt(lease, m.failure(a))
 	case opClaimPart:
 		_, out.lease, err = tx.ClaimPart(a.plan, a.part, "w")
 	case opRenewPart:
 		_, err = tx.RenewPart(a.plan, a.part, lease, rowsPerPart/2, 1)
 	case opCommitPart:
 		out.next, err = tx.CommitPart(a.plan, a.part, lease, "w", res)
-	case opSettlePart:
-		out.ring, err = tx.SettlePart(a.plan, a.part, lease, m.failure(a))
+	case opEndPartAttempt:
+		out.notify, err = tx.EndPartAttempt(a.plan, a.part, lease, m.failure(a))
 	case opRefill:
-		out.rings, err = tx.Refill(a.list.indexes)
+		out.notifies, err = tx.Refill(a.list.indexes)
 	case opWake:
 		out.duty, err = tx.Wake()
 	case opWakePart:
-		out.ring, err = tx.WakePart(a.plan, a.part)
+		out.notify, err = tx.WakePart(a.plan, a.part)
 	case opCleaned:
 		if err = jobs.ErrNotDue; tx.Job.Epoch == a.job.Epoch {
 			err = tx.Cleaned()
@@ -225,12 +225,12 @@ func (m *model) run(w *world, who int, a *actor) (*jobs.Tx, outcome, error) {
 	case opRerunIn:
 		err = tx.RerunIn(&jobs.Batch{ID: modelBatch, Mode: a.mode})
 	case opVoid:
-		err = tx.Void(a.plan, jobs.ErrInvalid)
+		err = tx.VoidPlan(a.plan, jobs.ErrInvalid)
 	case opInvalidate:
 		tx.Job.Damage = "spoilt"
 		err = tx.Invalidate()
 	case opLose:
-		err = tx.Lose(a.obj)
+		err = tx.LoseFile(a.obj)
 	}
 	if err == nil && m.mutate.after != nil {
 		m.mutate.after(a.op, tx)

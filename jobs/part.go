@@ -58,10 +58,10 @@ type Part struct {
 	CRC32C    uint32 `firestore:"crc32c"`
 	Guarded   int64  `firestore:"guarded"`
 
-	// Spent and Under are as those of Job, of the attempts at the part since JobEpoch. Told: the job's has them.
-	Spent Spent `firestore:"spent,omitempty" json:"-"`
-	Under Spent `firestore:"under,omitempty" json:"-"`
-	Told  bool  `firestore:"told,omitempty" json:"-"`
+	// Spent and SpentNow are as those of Job, of the attempts at the part since JobEpoch. SpentCounted: the job's has them.
+	Spent        Spent `firestore:"spent,omitempty" json:"-"`
+	SpentNow     Spent `firestore:"under,omitempty" json:"-"`
+	SpentCounted bool  `firestore:"told,omitempty" json:"-"`
 
 	Rev string `firestore:"rev"` // as Job.Rev
 	// LapsesAt is when the database may delete the document by itself: it is as gone from then on.

@@ -38,13 +38,13 @@ func TestParts(t *testing.T) {
 	}); !errors.As(err, &f) || f.Code != jobs.CodeCountMismatch {
 		t.Errorf("CommitPart with a row too few = %v, want COUNT_MISMATCH", err)
 	}
-	if next := d.commitPart(0, l0); next.Ring != 2 || next.Finalize {
-		t.Errorf("CommitPart = %+v, want part 2 rung", next)
+	if next := d.commitPart(0, l0); next.Notify != 2 || next.Finalize {
+		t.Errorf("CommitPart = %+v, want part 2 notified", next)
 	}
 	d.refuses(jobs.ErrNotDue, func(tx *jobs.Tx) error { _, _, err := tx.ClaimPart(epoch, 0, "w"); return err })
 	d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { _, err := tx.RenewPart(epoch, 0, l0, 1, 1); return err })
-	if next := d.commitPart(1, d.claimPart(1)); next.Ring != -1 || next.Finalize {
-		t.Errorf("CommitPart = %+v, want nothing to ring", next)
+	if next := d.commitPart(1, d.claimPart(1)); next.Notify != -1 || next.Finalize {
+		t.Errorf("CommitPart = %+v, want nothing to notify", next)
 	}
 	next := d.commitPart(2, d.claimPart(2))
 	if !next.Finalize || next.Lease.Token == "" || d.job.Phase != jobs.PhaseFinalize || d.job.RowsDone != 30 {
@@ -56,13 +56,13 @@ func TestParts(t *testing.T) {
 	}
 }
 
-func TestSettlePart(t *testing.T) {
+func TestEndPartAttempt(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	d.plan(2)
 	for i := range d.policy.MaxAttempts {
-		if d.settlePart(0, d.claimPart(0), jobs.Transient) {
-			t.Error("a part in its pause is to be rung")
+		if d.endPartAttempt(0, d.claimPart(0), jobs.Transient) {
+			t.Error("a part in its pause is to be notified")
 		}
 		if p := d.part(0); i < d.policy.MaxAttempts-1 && (p.State != jobs.PartPending || !p.WakeAt.Equal(p.NotBefore) || !p.WakeAt.After(d.now)) {
 			t.Errorf("part after attempt %d = %+v", i+1, p)
@@ -77,18 +77,18 @@ func TestSettlePart(t *testing.T) {
 	d = newDesk(t)
 	d.plan(2)
 	for range d.policy.MaxInterruptions {
-		if !d.settlePart(0, d.claimPart(0), jobs.Interrupted) || d.part(0).Attempt != 0 {
-			t.Errorf("interrupted part = %+v, want it rung and no attempt spent", d.part(0))
+		if !d.endPartAttempt(0, d.claimPart(0), jobs.Interrupted) || d.part(0).Attempt != 0 {
+			t.Errorf("interrupted part = %+v, want it notified and no attempt spent", d.part(0))
 		}
 	}
-	if d.settlePart(0, d.claimPart(0), jobs.Interrupted) {
-		t.Error("a part of a failed job is to be rung")
+	if d.endPartAttempt(0, d.claimPart(0), jobs.Interrupted) {
+		t.Error("a part of a failed job is to be notified")
 	}
 	d.is(jobs.Failed)
 	if p := d.part(0); p.State != jobs.PartPending || !p.WakeAt.IsZero() {
 		t.Errorf("part of the failed job = %+v, want it pending", p)
 	}
-	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Resume, "again"); return err })
+	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunResume, "again"); return err })
 	d.claim()
 	d.claimPart(0)
 	if p := d.part(0); p.Interruptions != 0 || p.Attempt != 1 {
@@ -105,14 +105,14 @@ func TestResumedParts(t *testing.T) {
 	d.commitPart(0, d.claimPart(0))
 	old := d.claimPart(1)
 	for range d.policy.MaxAttempts - 1 {
-		d.settlePart(2, d.claimPart(2), jobs.Transient)
+		d.endPartAttempt(2, d.claimPart(2), jobs.Transient)
 		d.pass(time.Minute)
 		d.must(func(tx *jobs.Tx) error { _, err := tx.RenewPart(d.job.PlanEpoch, 1, old, 1, 1); return err })
 	}
-	d.settlePart(3, d.claimPart(3), jobs.Transient) // in its pause
-	d.settlePart(2, d.claimPart(2), jobs.Transient)
+	d.endPartAttempt(3, d.claimPart(3), jobs.Transient) // in its pause
+	d.endPartAttempt(2, d.claimPart(2), jobs.Transient)
 	d.is(jobs.Failed)
-	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Resume, "again"); return err })
+	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunResume, "again"); return err })
 	d.claim()
 	epoch := d.job.PlanEpoch
 
@@ -135,10 +135,10 @@ func TestResumedParts(t *testing.T) {
 
 func TestWakePart(t *testing.T) {
 	t.Parallel()
-	wake := func(d *desk, epoch int64) (ring bool) {
+	wake := func(d *desk, epoch int64) (notify bool) {
 		d.t.Helper()
-		d.must(func(tx *jobs.Tx) (err error) { ring, err = tx.WakePart(epoch, 0); return })
-		return ring
+		d.must(func(tx *jobs.Tx) (err error) { notify, err = tx.WakePart(epoch, 0); return })
+		return notify
 	}
 	d := newDesk(t)
 	d.plan(2)
@@ -150,7 +150,7 @@ func TestWakePart(t *testing.T) {
 	}
 	d.pass(2 * time.Second)
 	if !wake(d, epoch) || d.part(0).State != jobs.PartPending || !d.part(0).WakeAt.After(d.now) {
-		t.Errorf("woken part = %+v, want it pending and rung", d.part(0))
+		t.Errorf("woken part = %+v, want it pending and notified", d.part(0))
 	}
 	d.pass(time.Minute)
 	d.must(func(tx *jobs.Tx) error { return tx.Cancel("") })
@@ -176,8 +176,8 @@ func TestWake(t *testing.T) {
 		t.Error("a job that is not due has a duty")
 	}
 	d.pass(20 * time.Second)
-	if d.wake() != jobs.RingJob {
-		t.Error("a queued job is not rung")
+	if d.wake() != jobs.NotifyJob {
+		t.Error("a queued job is not notified")
 	}
 	d.claim()
 	d.pass(32 * time.Second)
@@ -185,7 +185,7 @@ func TestWake(t *testing.T) {
 		t.Error("a lease was taken before it had run out by more than the skew")
 	}
 	d.pass(2 * time.Second)
-	if d.wake() != jobs.RingJob || d.job.State != jobs.Queued || !d.job.Resuming {
+	if d.wake() != jobs.NotifyJob || d.job.State != jobs.Queued || !d.job.SameAttempt {
 		t.Errorf("job with a lapsed lease = %+v", d.job)
 	}
 	d.plan(2)
@@ -212,7 +212,7 @@ func TestInvalidate(t *testing.T) {
 		t.Error("a callback was made for a job of nobody")
 	}
 	d.refuses(jobs.ErrNotDue, (*jobs.Tx).Invalidate)
-	d.refuses(jobs.ErrTransition, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, "again"); return err })
+	d.refuses(jobs.ErrTransition, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunFresh, "again"); return err })
 	d.pass(d.policy.SweepAfter)
 	if d.wake() != jobs.Nothing { // sweeps nothing: where its objects lie is not known
 		t.Error("a damaged job was ended twice")

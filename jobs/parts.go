@@ -22,7 +22,7 @@ func (tx *Tx) ClaimPart(planEpoch int64, index int, worker string) (*Part, Lease
 	if p.State != PartPending || tx.waits(p.NotBefore) {
 		return nil, Lease{}, fmt.Errorf("part %d of job %s is %s: %w", index, j.ID, p.State, ErrNotDue)
 	}
-	tx.spendPart(p) // of a holder that nobody has heard of since
+	tx.addPartSpent(p) // of a holder that nobody has heard of since
 	p.State, p.Lease, p.JobEpoch, p.Begun = PartRunning, tx.grant(worker), j.Epoch, true
 	p.Epoch++
 	p.Attempt++
@@ -63,7 +63,7 @@ func (tx *Tx) RenewPart(planEpoch int64, index int, l Lease, rows, bytes int64) 
 		p.Interruptions = 0
 	}
 	p.RowsDone, p.BytesDone = max(p.RowsDone, rows), max(p.BytesDone, bytes)
-	tx.reportPart(p)
+	tx.notePartSpent(p)
 	tx.touch(p)
 	return p.Lease, nil
 }
@@ -79,8 +79,8 @@ type PartResult struct {
 
 // Next is what the committer of a part does after its transaction.
 type Next struct {
-	// Ring is the index of the part whose doorbell to ring, -1 for none.
-	Ring int
+	// Notify is the index of the part whose message to publish, -1 for none.
+	Notify int
 	// Finalize: this was the last part; the committer holds Lease on the job now.
 	Finalize bool
 	Lease    Lease
@@ -101,8 +101,8 @@ func (tx *Tx) CommitPart(planEpoch int64, index int, l Lease, worker string, r P
 	p.State, p.Lease, p.WakeAt, p.LastError = PartDone, Lease{}, time.Time{}, nil
 	p.Object, p.Size, p.CRC32C, p.Guarded = r.Object, r.Size, r.CRC32C, r.Guarded
 	p.Begun, p.RowsDone, p.BytesDone = false, 0, 0
-	tx.spendPart(p)
-	tx.tell(p)
+	tx.addPartSpent(p)
+	tx.countPartSpent(p)
 	tx.touch(p)
 
 	j := tx.Job
@@ -112,12 +112,12 @@ func (tx *Tx) CommitPart(planEpoch int64, index int, l Lease, worker string, r P
 		j.Phase, j.Epoch = PhaseFinalize, j.Epoch+1
 		j.Lease = tx.grant(worker)
 		j.WakeAt = tx.leaseWake(j.Lease)
-		return Next{Ring: -1, Finalize: true, Lease: j.Lease}, nil
+		return Next{Notify: -1, Finalize: true, Lease: j.Lease}, nil
 	}
-	return Next{Ring: tx.advance()}, nil
+	return Next{Notify: tx.advance()}, nil
 }
 
-// advance moves the window by one part: none from NextPart on has ever been rung, so none
+// advance moves the window by one part: none from NextPart on has ever been notified, so none
 // is done. Returns its index, -1 at the end of the plan.
 func (tx *Tx) advance() int {
 	j := tx.Job
@@ -128,26 +128,26 @@ func (tx *Tx) advance() int {
 	return j.NextPart - 1
 }
 
-// SettlePart records how an attempt on a part ended that did not succeed. What no attempt
+// EndPartAttempt records how an attempt on a part ended that did not succeed. What no attempt
 // at the part can mend ends or restarts the job. It returns whether the part is to be
-// rung again right away.
-func (tx *Tx) SettlePart(planEpoch int64, index int, l Lease, f *Failure) (ring bool, err error) {
+// notified again right away.
+func (tx *Tx) EndPartAttempt(planEpoch int64, index int, l Lease, f *Failure) (notify bool, err error) {
 	p, err := tx.holdsPart(planEpoch, index, l)
 	if err != nil {
 		return false, err
 	}
-	tx.spendPart(p)
+	tx.addPartSpent(p)
 	if f.Class == Permanent || f.Class == Stale || f.Class == Transient && p.Attempt >= tx.Policy.MaxAttempts {
 		// The failure is the job's: the part stays as it is, a rerun may resume it.
 		p.State, p.Lease, p.WakeAt = PartPending, Lease{}, time.Time{}
 		p.LastError = &JobError{Code: f.Code, Message: f.Message}
-		tx.tell(p)
+		tx.countPartSpent(p)
 		tx.touch(p)
 		tx.partEvent(EventPartRetry, p, f)
 		if f.Class == Transient {
 			return false, tx.fail(f)
 		}
-		return false, tx.settle(f)
+		return false, tx.endAttempt(f)
 	}
 	if f.Class == Interrupted {
 		return tx.interruptPart(p)
@@ -161,18 +161,18 @@ func (tx *Tx) SettlePart(planEpoch int64, index int, l Lease, f *Failure) (ring 
 	return false, nil
 }
 
-// interruptPart puts a part back without spending the attempt and says whether to ring it.
-func (tx *Tx) interruptPart(p *Part) (ring bool, err error) {
+// interruptPart puts a part back without spending the attempt and says whether to notify it.
+func (tx *Tx) interruptPart(p *Part) (notify bool, err error) {
 	p.State, p.Lease, p.NotBefore = PartPending, Lease{}, time.Time{}
 	p.Attempt-- // the claim counted it; an interruption does not spend it
 	p.Interruptions++
-	p.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
-	tx.spendPart(p)
+	p.WakeAt = tx.Now.Add(tx.Policy.NotifyAgain)
+	tx.addPartSpent(p)
 	tx.touch(p)
 	tx.partEvent(EventInterrupted, p, nil)
 	if n := p.Interruptions; n > tx.Policy.MaxInterruptions {
 		p.WakeAt = time.Time{}
-		tx.tell(p)
+		tx.countPartSpent(p)
 		return false, tx.fail(Fail(CodeInterrupted, Permanent,
 			fmt.Sprintf("part %d was interrupted %d times in a row", p.Index, n),
 			"find out what kills the workers while they hold this part (memory?), then rerun the job", nil))
@@ -189,7 +189,7 @@ func (tx *Tx) partEvent(t EventType, p *Part, f *Failure) {
 }
 
 // Refill opens the window over a plan that is in force again after a rerun or rescue:
-// unfinished are the indexes of the parts that are not done, ascending. The caller rings
+// unfinished are the indexes of the parts that are not done, ascending. The caller notifies
 // what is returned.
 func (tx *Tx) Refill(unfinished []int) ([]int, error) {
 	if err := tx.check(); err != nil {
@@ -201,9 +201,9 @@ func (tx *Tx) Refill(unfinished []int) ([]int, error) {
 	}
 	if len(unfinished) == 0 {
 		// The commit of the last part would have ended the phase: PartsDone is not what was done.
-		return nil, tx.Void(j.PlanEpoch, fmt.Errorf("all parts are done, partsDone is %d of %d: %w", j.PartsDone, j.PartsTotal, ErrInvalid))
+		return nil, tx.VoidPlan(j.PlanEpoch, fmt.Errorf("all parts are done, partsDone is %d of %d: %w", j.PartsDone, j.PartsTotal, ErrInvalid))
 	}
-	ring := unfinished[:min(len(unfinished), tx.Policy.Window)]
-	j.NextPart = max(j.NextPart, ring[len(ring)-1]+1)
-	return ring, nil // WakeAt is ahead, by the claim or wake that led here
+	notify := unfinished[:min(len(unfinished), tx.Policy.Window)]
+	j.NextPart = max(j.NextPart, notify[len(notify)-1]+1)
+	return notify, nil // WakeAt is ahead, by the claim or wake that led here
 }

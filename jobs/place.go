@@ -41,14 +41,14 @@ const PlaceSchema = 1
 const PlaceTurns = 6
 
 const (
-	// placeGrace is how long whoever has freed a place has to ring the next job, before the rescuer does.
+	// placeGrace is how long whoever has freed a place has to notify the next job, before the rescuer does.
 	placeGrace = 2 * time.Second
 	// placeCheck is how often the rescuer looks whether the job that has a wanted place still runs. No
 	// crash leaves a place with a job that does not; a hand or another version may.
 	placeCheck = 5 * time.Minute
-	// waitsFor is how long a job without a place is left alone: freed places ring for it. It is for
+	// placeWait is how long a job without a place is left alone: freed places notify for it. It is for
 	// what nobody has foreseen.
-	waitsFor = time.Hour
+	placeWait = time.Hour
 	// placeDoubt is how long until who looks through queued jobs has one of an org try again, which
 	// costs it a read of all the org's places.
 	placeDoubt = 2 * placeCheck
@@ -61,10 +61,10 @@ func NewPlace(orgID string, number int) *Place {
 	return &Place{Schema: PlaceSchema, OrgID: orgID, Number: number, Shard: int(h.Sum32() % Shards)}
 }
 
-// DoubtedPlace is what is believed of a place whose document makes no sense: who has the place, if that can be a
+// DamagedPlace is what is believed of a place whose document makes no sense: who has the place, if that can be a
 // job, as the commit by which that job stops running gives it back. Whether it was wanted is not known, so
 // that who frees it has the rescuer look who waits.
-func DoubtedPlace(orgID string, number int, jobID string) *Place {
+func DamagedPlace(orgID string, number int, jobID string) *Place {
 	p := NewPlace(orgID, number)
 	if p.Wanted = true; ValidID(jobID) {
 		p.JobID = jobID
@@ -72,17 +72,17 @@ func DoubtedPlace(orgID string, number int, jobID string) *Place {
 	return p
 }
 
-// Follow gives a doubted place the first turn after last that is in a slot: whose turn it was is not
+// TakeTurnAfter gives a damaged place the first turn after last that is in a slot: whose turn it was is not
 // known, and so it counts as the last.
-func (p *Place) Follow(last int64, slot int) {
+func (p *Place) TakeTurnAfter(last int64, slot int) {
 	for last++; last%PlaceTurns != int64(slot); {
 		last++
 	}
 	p.Turn = last
 }
 
-// Rouse has a doubted place woken now, whatever its WakeAt says.
-func (p *Place) Rouse(now time.Time) { p.Wanted, p.WakeAt = true, now.Add(-time.Second) }
+// WakeNow has a damaged place woken now, whatever its WakeAt says.
+func (p *Place) WakeNow(now time.Time) { p.Wanted, p.WakeAt = true, now.Add(-time.Second) }
 
 // Slot is which of the place's documents its turn is in, from 0.
 func (p *Place) Slot() int { return int(p.Turn % PlaceTurns) }
@@ -111,7 +111,7 @@ type Places interface {
 // that take it at once all write that one, and a turn that is over is never free again to anybody,
 // as its next has been written. It looks at one, and at the others only if that is taken: most orgs
 // have few jobs at a time. Without a free place, the job waits: all that were looked at
-// are wanted from then on, and whichever is freed first rings the job that has waited longest.
+// are wanted from then on, and whichever is freed first notifies the job that has waited longest.
 func (tx *Tx) takePlace() (ok bool, err error) {
 	if tx.Places == nil {
 		return true, nil
@@ -137,7 +137,7 @@ func (tx *Tx) takePlace() (ok bool, err error) {
 			tx.ChangedPlaces = append(tx.ChangedPlaces, p)
 		}
 	}
-	tx.Job.WakeAt = tx.Now.Add(waitsFor)
+	tx.Job.WakeAt = tx.Now.Add(placeWait)
 	return false, nil
 }
 
@@ -181,9 +181,9 @@ func (tx *Tx) leavePlace() error {
 }
 
 // Wake does what is due for a place (its newest document) whose WakeAt has passed: held says that its job still runs
-// in it, waiting that jobs of the org are queued. It says whether to ring the one that has waited
+// in it, waiting that jobs of the org are queued. It says whether to notify the one that has waited
 // longest. A place that is held stays wanted: whoever found it so counts on that.
-func (p *Place) Wake(now time.Time, policy Policy, held, waiting bool) (ring bool) {
+func (p *Place) Wake(now time.Time, policy Policy, held, waiting bool) (notify bool) {
 	switch {
 	case p.WakeAt.IsZero() || now.Before(p.WakeAt):
 		return false
@@ -196,6 +196,6 @@ func (p *Place) Wake(now time.Time, policy Policy, held, waiting bool) (ring boo
 		p.Wanted, p.WakeAt = false, time.Time{}
 		return false
 	}
-	p.WakeAt = now.Add(policy.RingAgain)
+	p.WakeAt = now.Add(policy.NotifyAgain)
 	return true
 }

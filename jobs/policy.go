@@ -14,9 +14,9 @@ type Policy struct {
 	// Skew is how far the clocks of two workers may be apart: a lease is taken from its
 	// holder only that long after it has run out.
 	Skew time.Duration
-	// RingAgain is when the doorbell of a queued job or of a window of parts is rung again
+	// NotifyAgain is when the message of a queued job or of a window of parts is notified again
 	// if nobody came: messages may be lost.
-	RingAgain time.Duration
+	NotifyAgain time.Duration
 	// MaxAttempts bounds the attempts of one run of a job, and of one part.
 	MaxAttempts int
 	// MaxInterruptions bounds how often in a row a job or part may be interrupted: a job

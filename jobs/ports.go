@@ -81,8 +81,8 @@ type DueStore interface {
 	JobKey(id string) string
 	// Retire takes a document out of what is due, unless somebody has changed it meanwhile.
 	Retire(ctx context.Context, d Due) error
-	// WakePlace does what is due for a place and gives the job to ring, "" for none.
-	WakePlace(ctx context.Context, d Due) (ring string, err error)
+	// WakePlace does what is due for a place and gives the job to notify, "" for none.
+	WakePlace(ctx context.Context, d Due) (notify string, err error)
 	// Suspects looks at the stretch's next documents behind after and names those that are damaged,
 	// or that nobody would look at for longer than a transition lets them sleep. Next is where to go
 	// on, "" at the end.
@@ -135,8 +135,8 @@ type BatchStore interface {
 	UpdateBatch(ctx context.Context, id string, fn func(*BatchTx) error) (*Batch, error)
 }
 
-// BatchDesk makes them, and tells how far they are.
-type BatchDesk interface {
+// BatchAdmin makes them, and tells how far they are.
+type BatchAdmin interface {
 	CreateBatch(ctx context.Context, r BatchRequest) (*Batch, error)
 	// Batch gets a batch with the number of jobs that it has run again so far.
 	Batch(ctx context.Context, id string) (*Batch, int64, error)
@@ -160,15 +160,15 @@ type ReceiverStore interface {
 	ChangeReceiver(ctx context.Context, orgID, address, origin string, fn func(*Receiver)) error
 }
 
-// CallbackDesk is the operators' side of both.
-type CallbackDesk interface {
+// CallbackAdmin is the operators' side of both.
+type CallbackAdmin interface {
 	CallbackStore
 	// ListCallbacks gives a page of deliveries, newest first; next is empty on the last.
 	ListCallbacks(ctx context.Context, l CallbackList) (page []*Callback, next string, err error)
-	// SuspendedReceivers lists to whom no callbacks are sent. ResumeReceiver lets them go
+	// SuspendedReceivers lists to whom no callbacks are sent. UnsuspendReceiver lets them go
 	// again and says how many it began again.
 	SuspendedReceivers(ctx context.Context) ([]Receiver, error)
-	ResumeReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error)
+	UnsuspendReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error)
 }
 
 // ControlStore is what operators see and switch.
@@ -191,25 +191,25 @@ type RollupStore interface {
 
 // DeadLetterStore counts the messages that no code could handle.
 type DeadLetterStore interface {
-	NoteDead(ctx context.Context, lane Queue, reason string) error
+	NoteDead(ctx context.Context, queue Queue, reason string) error
 }
 
-// Publisher rings workers.
+// Publisher notifies workers.
 type Publisher interface {
-	// Publish rings. An error means that it may not have rung; the document's wakeAt covers that.
-	Publish(ctx context.Context, lane Queue, m Message) error
+	// Publish sends a message. An error means that it may not have been sent; the document's wakeAt covers that.
+	Publish(ctx context.Context, queue Queue, m Message) error
 }
 
-// Subscriber gives workers what was rung, at least once, in any order.
+// Subscriber gives workers what was published, at least once, in any order.
 type Subscriber interface {
-	// Pull waits for messages of a lane and gives at most limit: none and no error when none came for a while.
-	Pull(ctx context.Context, lane Queue, limit int) ([]Delivery, error)
-	// Ack takes a message off the lane. An error means that it may come again, which claims bear.
-	Ack(ctx context.Context, lane Queue, d Delivery) error
+	// Pull waits for messages of a queue and gives at most limit: none and no error when none came for a while.
+	Pull(ctx context.Context, queue Queue, limit int) ([]PulledMessage, error)
+	// Ack takes a message off the queue. An error means that it may come again, which claims bear.
+	Ack(ctx context.Context, queue Queue, d PulledMessage) error
 	// Nack gives a message back, to be delivered again after a pause.
-	Nack(ctx context.Context, lane Queue, d Delivery, after time.Duration) error
+	Nack(ctx context.Context, queue Queue, d PulledMessage, after time.Duration) error
 	// Bury puts a message that no code can handle aside, with where it came from and why.
-	Bury(ctx context.Context, lane Queue, d Delivery, reason string) error
+	Bury(ctx context.Context, queue Queue, d PulledMessage, reason string) error
 }
 
 // ObjectStore writes objects, each once. Those that no bucket is there for fail with CodeBucketMissing, an ErrNoBucket.

@@ -11,8 +11,8 @@ type RerunMode string
 
 // Resume keeps finished parts and the snapshot while it can be read, Fresh starts anew.
 const (
-	Resume RerunMode = "resume"
-	Fresh  RerunMode = "fresh"
+	RerunResume RerunMode = "resume"
+	RerunFresh  RerunMode = "fresh"
 )
 
 // Refusal is why a job is not run again, as operators read it.
@@ -86,7 +86,7 @@ func (j *Job) refusal(mode RerunMode, p Policy, now time.Time) (Refusal, error) 
 		return RefusedQueued, nil
 	case j.State == Running: // it may become queued, but by a failed attempt only
 		return RefusedRunning, nil
-	case j.State == Succeeded && mode != Fresh:
+	case j.State == Succeeded && mode != RerunFresh:
 		return RefusedSucceeded, nil
 	// The rescuer's clock may be ahead, and the purge does not look again before it deletes: it
 	// must not have purged what is queued here.
@@ -115,18 +115,18 @@ func (tx *Tx) Rerun(mode RerunMode, reason string) (RerunMode, error) {
 		return "", err
 	}
 	readable := j.Counted && tx.Now.Before(j.SnapshotTime.Add(tx.Policy.SnapshotLife))
-	if mode != Resume || from != Failed || !readable || !j.Cleanup {
-		mode = Fresh
-		tx.fresh()
+	if mode != RerunResume || from != Failed || !readable || !j.Cleanup {
+		mode = RerunFresh
+		tx.dropPlan()
 		j.RowsFloor = 0
 	}
 	j.Result, j.Error, j.Cleanup = Result{}, nil, false
 	j.FinishedAt, j.FileExpiresAt, j.NotBefore = time.Time{}, time.Time{}, time.Time{}
-	j.AttemptBase, j.Interruptions, j.SnapshotRestarts, j.Resuming = j.Attempt, 0, 0, false
+	j.AttemptBase, j.Interruptions, j.SnapshotRestarts, j.SameAttempt = j.Attempt, 0, 0, false
 	// A new epoch also before the first claim: the next end is another one to callbacks and sweeps.
 	j.Epoch++
-	j.Trace, j.Spent, j.Under = "", Spent{}, Spent{} // those of the run before
-	j.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
+	j.Trace, j.Spent, j.SpentNow = "", Spent{}, Spent{} // those of the run before
+	j.WakeAt = tx.Now.Add(tx.Policy.NotifyAgain)
 	tx.event(EventRerun, "", "from "+string(from)+", "+string(mode), reason)
 	return mode, nil
 }

@@ -70,7 +70,7 @@ func TestRerunnable(t *testing.T) {
 	t.Parallel()
 	count := map[jobs.Refusal]int{}
 	try := func(what string, d *desk) {
-		for _, mode := range []jobs.RerunMode{jobs.Resume, jobs.Fresh} {
+		for _, mode := range []jobs.RerunMode{jobs.RerunResume, jobs.RerunFresh} {
 			count[agree(t, what, d, mode)]++
 			late := *d
 			late.pass(d.policy.RecordLife)
@@ -123,7 +123,7 @@ func TestRerunOfDamaged(t *testing.T) {
 	d := newDesk(t)
 	d.claim()
 	d.job.Interruptions = -1
-	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Resume, "r"); return err })
+	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunResume, "r"); return err })
 	if d.last.Callback == nil || d.last.Callback.Event != "export.failed" || len(d.last.Events) != 2 {
 		t.Errorf("it was ended with callback %+v and %d events", d.last.Callback, len(d.last.Events))
 	}

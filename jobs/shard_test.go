@@ -51,7 +51,7 @@ func TestShardFollowsState(t *testing.T) {
 	is(live)
 	d.must(func(tx *jobs.Tx) error { return tx.Cancel("") })
 	is(jobs.EndedShard(live))
-	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, ""); return err })
+	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunFresh, ""); return err })
 	is(live)
 	d.job.Kind = "nonsense"
 	d.must(func(tx *jobs.Tx) error { return tx.Invalidate() })

@@ -10,7 +10,7 @@ import (
 // is the sum, so that it may be more than has passed.
 type Spent struct {
 	// Wait is for how long the job was queued and could have been claimed: for a worker's slot, or a place
-	// among the jobs of its org. Of a part, it is from its last doorbell to its claim; PartWait is that of
+	// among the jobs of its org. Of a part, it is from its last message to its claim; PartWait is that of
 	// all parts of a job.
 	Wait     time.Duration `firestore:"wait,omitempty"`
 	PartWait time.Duration `firestore:"partWait,omitempty"`
@@ -91,20 +91,20 @@ func (s Spent) String() string {
 // attempts and finished parts took, parts have the rest. What a worker that was killed had not reported by
 // its last renewal nobody knows.
 func (j *Job) SpentWith(parts []*Part) Spent {
-	out := j.Spent.Plus(j.Under)
+	out := j.Spent.Plus(j.SpentNow)
 	for _, p := range parts {
-		if p.Damage == "" && !p.Told && p.JobEpoch == j.Epoch && p.PlanEpoch == j.PlanEpoch {
-			out = out.Plus(p.Spent.Plus(p.Under).ofPart())
+		if p.Damage == "" && !p.SpentCounted && p.JobEpoch == j.Epoch && p.PlanEpoch == j.PlanEpoch {
+			out = out.Plus(p.Spent.Plus(p.SpentNow).ofPart())
 		}
 	}
 	return out
 }
 
 // Total is what the attempts at the part took in this run.
-func (p *Part) Total() Spent { return p.Spent.Plus(p.Under) }
+func (p *Part) Total() Spent { return p.Spent.Plus(p.SpentNow) }
 
-// leave notes where the time of the state went that the job leaves.
-func (tx *Tx) leave(next State) {
+// addStateTime notes where the time of the state went that the job leaves.
+func (tx *Tx) addStateTime(next State) {
 	j := tx.Job
 	switch j.State {
 	case Queued:
@@ -116,43 +116,43 @@ func (tx *Tx) leave(next State) {
 		}
 		j.Spent = j.Spent.Plus(Spent{Wait: tx.Now.Sub(since)})
 	case Running:
-		tx.spend()
+		tx.addSpent()
 	}
 	if next == Queued {
 		j.ReadyAt = tx.Now
 	}
 }
 
-// report notes what the holder of the job's lease has spent since its claim.
-func (tx *Tx) report() {
+// noteSpent notes what the holder of the job's lease has spent since its claim.
+func (tx *Tx) noteSpent() {
 	if tx.Spent != (Spent{}) {
-		tx.Job.Under, tx.Spent = tx.Spent, Spent{}
+		tx.Job.SpentNow, tx.Spent = tx.Spent, Spent{}
 	}
 }
 
-// spend adds up what the holder of the job's lease has spent, by what it or its last renewal says.
-func (tx *Tx) spend() {
-	tx.report()
-	tx.Job.Spent, tx.Job.Under = tx.Job.Spent.Plus(tx.Job.Under), Spent{}
+// addSpent adds up what the holder of the job's lease has spent, by what it or its last renewal says.
+func (tx *Tx) addSpent() {
+	tx.noteSpent()
+	tx.Job.Spent, tx.Job.SpentNow = tx.Job.Spent.Plus(tx.Job.SpentNow), Spent{}
 }
 
-// reportPart and spendPart are the same for a part.
-func (tx *Tx) reportPart(p *Part) {
+// notePartSpent and addPartSpent are the same for a part.
+func (tx *Tx) notePartSpent(p *Part) {
 	if tx.Spent != (Spent{}) {
-		p.Under, tx.Spent = tx.Spent, Spent{}
+		p.SpentNow, tx.Spent = tx.Spent, Spent{}
 	}
 }
 
-func (tx *Tx) spendPart(p *Part) {
-	tx.reportPart(p)
-	p.Spent, p.Under = p.Spent.Plus(p.Under), Spent{}
+func (tx *Tx) addPartSpent(p *Part) {
+	tx.notePartSpent(p)
+	p.Spent, p.SpentNow = p.Spent.Plus(p.SpentNow), Spent{}
 }
 
 // tell has the job know what the attempts at a part took. The job is written anyway: its document bears one
 // write a second, so that no part's failure, pause or renewal is one.
-func (tx *Tx) tell(p *Part) {
-	if !p.Told {
-		tx.Job.Spent, p.Told = tx.Job.Spent.Plus(p.Spent.Plus(p.Under).ofPart()), true
+func (tx *Tx) countPartSpent(p *Part) {
+	if !p.SpentCounted {
+		tx.Job.Spent, p.SpentCounted = tx.Job.Spent.Plus(p.Spent.Plus(p.SpentNow).ofPart()), true
 	}
 }
 
@@ -180,8 +180,8 @@ func (j *Job) Slow() bool {
 	return j.AttemptBase == 0 && !j.StartedAt.IsZero() && !j.FinishedAt.IsZero() && j.FinishedAt.Sub(j.StartedAt) > slowFactor*j.Expected()
 }
 
-// ends is what the timeline says of a job's success.
-func (j *Job) ends(r Result) string {
+// successText is what the timeline says of a job's success.
+func (j *Job) successText(r Result) string {
 	text := fmt.Sprintf("%d rows, %d bytes", r.Rows, r.Size)
 	if spent := j.Spent.String(); spent != "" {
 		text += "; " + spent

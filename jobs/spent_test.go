@@ -64,7 +64,7 @@ func TestSpentOfOnePart(t *testing.T) {
 	d.must(with(jobs.Spent{Count: 12 * ms}, func(tx *jobs.Tx) error { return tx.Pin(l, d.now, 3) }))
 	d.spent(jobs.Spent{Wait: 4 * time.Second, Count: 12 * ms})
 	d.must(with(jobs.Spent{Count: 12 * ms, Scan: 5 * time.Second}, func(tx *jobs.Tx) error { _, err := tx.Renew(l, 1, 1); return err }))
-	d.must(with(jobs.Spent{Count: 12 * ms, Scan: 6 * time.Second}, func(tx *jobs.Tx) error { return tx.Settle(l, failure(jobs.Transient)) }))
+	d.must(with(jobs.Spent{Count: 12 * ms, Scan: 6 * time.Second}, func(tx *jobs.Tx) error { return tx.EndAttempt(l, failure(jobs.Transient)) }))
 	d.spent(jobs.Spent{Wait: 4 * time.Second, Count: 12 * ms, Scan: 6 * time.Second})
 	d.pass(d.job.NotBefore.Sub(d.now) + 2*time.Second) // the pause is no waiting for a slot
 	l = d.claim()
@@ -81,7 +81,7 @@ func TestSpentOfOnePart(t *testing.T) {
 	if got := d.last.Events[len(d.last.Events)-1].Message; got != want {
 		t.Errorf("timeline: %q, want %q", got, want)
 	}
-	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, "again"); return err })
+	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunFresh, "again"); return err })
 	d.spent(jobs.Spent{})
 }
 
@@ -112,7 +112,10 @@ func TestSpentOfParts(t *testing.T) {
 	l0, before := d.claimPart(0), *d.job
 	d.must(with(jobs.Spent{Scan: time.Second}, func(tx *jobs.Tx) error { _, err := tx.RenewPart(epoch, 0, l0, 1, 1); return err }))
 	d.spent(jobs.Spent{Count: 5 * ms, Plan: 7 * ms, Scan: time.Second})
-	d.must(with(one, func(tx *jobs.Tx) error { _, err := tx.SettlePart(epoch, 0, l0, failure(jobs.Transient)); return err }))
+	d.must(with(one, func(tx *jobs.Tx) error {
+		_, err := tx.EndPartAttempt(epoch, 0, l0, failure(jobs.Transient))
+		return err
+	}))
 	if d.job.Spent != before.Spent || d.job.Rev != before.Rev || d.job.WakeAt != before.WakeAt {
 		t.Errorf("a part's failure changes the job to %+v", d.job)
 	}
@@ -129,7 +132,10 @@ func TestSpentOfParts(t *testing.T) {
 	}
 	l1, l2 := d.claimPart(1), d.claimPart(2)
 	d.must(with(jobs.Spent{Upload: time.Minute}, func(tx *jobs.Tx) error { _, err := tx.RenewPart(epoch, 2, l2, 1, 1); return err }))
-	d.must(with(one, func(tx *jobs.Tx) error { _, err := tx.SettlePart(epoch, 1, l1, failure(jobs.Permanent)); return err }))
+	d.must(with(one, func(tx *jobs.Tx) error {
+		_, err := tx.EndPartAttempt(epoch, 1, l1, failure(jobs.Permanent))
+		return err
+	}))
 	d.is(jobs.Failed)
 	thrice := twice.Plus(jobs.Spent{PartWait: time.Second, Scan: 2 * time.Second, Encode: ms, Yield: 2 * ms, Upload: 3 * ms})
 	d.spent(thrice.Plus(jobs.Spent{Upload: time.Minute}))
@@ -149,7 +155,7 @@ func TestSpentOfRestart(t *testing.T) {
 	epoch := d.job.PlanEpoch
 	l0, l1 := d.claimPart(0), d.claimPart(1)
 	d.must(with(jobs.Spent{Scan: time.Second}, func(tx *jobs.Tx) error { _, err := tx.RenewPart(epoch, 0, l0, 1, 1); return err }))
-	d.must(with(jobs.Spent{Scan: 2 * time.Second}, func(tx *jobs.Tx) error { _, err := tx.SettlePart(epoch, 1, l1, failure(jobs.Stale)); return err }))
+	d.must(with(jobs.Spent{Scan: 2 * time.Second}, func(tx *jobs.Tx) error { _, err := tx.EndPartAttempt(epoch, 1, l1, failure(jobs.Stale)); return err }))
 	d.is(jobs.Queued)
 	d.spent(jobs.Spent{Scan: 3 * time.Second})
 }

@@ -20,7 +20,7 @@ type Stats struct {
 	Partitions []Partition
 }
 
-// DeadLetters are the messages of a lane that no code could handle.
+// DeadLetters are the messages of a queue that no code could handle.
 type DeadLetters struct {
 	Count  int64
 	Reason string // of the last

@@ -16,7 +16,7 @@ func NewJob(id string, s *Submission, p Policy, now time.Time) *Job {
 	return &Job{
 		ID: id, Schema: OldestSchema, Rev: NewToken(), OrgID: s.OrgID, KeyID: s.KeyID, RequestID: s.RequestID, Trace: s.Trace,
 		Kind: s.Kind, Params: s.Params, Columns: s.Columns, Fingerprint: s.Fingerprint(), State: Queued,
-		CreatedAt: now, WakeAt: now.Add(p.RingAgain), Shard: ShardOf(id), CallbackURL: s.CallbackURL,
+		CreatedAt: now, WakeAt: now.Add(p.NotifyAgain), Shard: ShardOf(id), CallbackURL: s.CallbackURL,
 		Lapses: true,
 	}
 }
@@ -34,3 +34,52 @@ func (j *Job) Shared(now time.Time, reuseFor time.Duration) bool {
 	}
 	return false
 }
+
+// Submission is a request for an export, validated.
+type Submission struct {
+	OrgID, KeyID, RequestID string
+	Kind                    Kind
+	Params                  Params
+	Columns                 int // the version of the dataset's columns
+	CallbackURL             string
+	Trace                   string // as Job.Trace
+	// IdempotencyKey, when not empty, gives the same job for the same key for 24 h, as far as
+	// Attaches allows.
+	IdempotencyKey string
+	// Implied: the caller named no key; an exact duplicate of the request implies the same.
+	Implied bool
+	// Fresh asks for a new job even where one could be shared (Cache-Control: no-cache).
+	Fresh bool
+	// Except is a job that is not given, whatever leads to it: its file is lost.
+	Except string
+}
+
+// Attaches reports whether the job that an equal idempotency key gave before is the answer: not
+// one whose file is gone, of which nothing is left to give. How a job failed, or that it was
+// canceled, is an answer to whoever named the key; somebody who only sends the same request
+// again wants an export.
+func (s *Submission) Attaches(j *Job, now time.Time) bool {
+	switch {
+	case !j.DeletedAt.IsZero(), j.State == Expired, j.State == Succeeded && !now.Before(j.FileExpiresAt):
+		return false
+	case j.State == Failed, j.State == Canceled:
+		return !s.Implied
+	}
+	return true
+}
+
+// Submitted is what became of a Submission.
+type Submitted struct {
+	Job *Job
+	// Reused: the job was there before, made by an equal request.
+	Reused bool
+}
+
+// QueueFullError refuses a Submission: the org has as many queued jobs as it may.
+type QueueFullError struct {
+	Limit      int
+	RunningIDs []string
+}
+
+// Error says what is full.
+func (e *QueueFullError) Error() string { return "too many queued exports" }

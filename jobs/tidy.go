@@ -24,7 +24,7 @@ func tidyValue(v reflect.Value, now time.Time) {
 			v.SetZero()
 		}
 	case reflect.Int, reflect.Int64:
-		if v.Int() < 0 || v.Int() > maxCount || v.Type().Kind() == reflect.Int && v.Int() > maxTurns {
+		if v.Int() < 0 || v.Int() > maxCount || v.Type().Kind() == reflect.Int && v.Int() > maxSmallCount {
 			v.SetZero()
 		}
 	case reflect.Struct:

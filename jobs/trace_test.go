@@ -43,7 +43,7 @@ func TestTraceOfARun(t *testing.T) {
 	for _, tc := range []struct{ begun, want string }{{strings.Replace(aTrace, "4", "5", 1), strings.Replace(aTrace, "4", "5", 1)}, {"", ""}, {"nonsense", ""}} {
 		d.job.Trace = aTrace
 		d.must(func(tx *jobs.Tx) error {
-			_, err := tx.Rerun(jobs.Fresh, "again")
+			_, err := tx.Rerun(jobs.RerunFresh, "again")
 			tx.BelongTo(tc.begun)
 			return err
 		})

@@ -77,7 +77,7 @@ func (tx *Tx) partByID(id string) (*Part, error) {
 	}
 	if p.JobEpoch != tx.Job.Epoch && p.State != PartDone {
 		p.State, p.Lease, p.NotBefore, p.Attempt, p.Interruptions = PartPending, Lease{}, time.Time{}, 0, 0
-		p.Spent, p.Under, p.Told = Spent{}, Spent{}, false
+		p.Spent, p.SpentNow, p.SpentCounted = Spent{}, Spent{}, false
 	}
 	p.Shard = PartShard(tx.Job.ID, p.Index)
 	tx.Parts[id] = p
@@ -100,7 +100,7 @@ func (tx *Tx) become(next State) error {
 			return err
 		}
 	}
-	tx.leave(next)
+	tx.addStateTime(next)
 	tx.Job.State = next
 	tx.Job.reshard()
 	return nil

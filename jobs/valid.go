@@ -17,8 +17,8 @@ const (
 	// maxCount bounds numbers: integers up to it are exact in JSON, and sums of a few of
 	// them far from overflowing.
 	maxCount = 1 << 53
-	// maxTurns bounds what is counted one by one: attempts, interruptions, restarts.
-	maxTurns = 1_000_000
+	// maxSmallCount bounds what is counted one by one: attempts, interruptions, restarts.
+	maxSmallCount = 1_000_000
 	// maxText bounds texts, in bytes: ids of up to 1,500 characters, of four bytes each.
 	maxText = 6000
 	// maxURL is the longest callback URL that is accepted, as webhook.MaxURLBytes.
@@ -54,7 +54,7 @@ func (c *checks) count(name string, n int64) {
 	c.that(n >= 0 && n <= maxCount, "%s is %d", name, n)
 }
 
-func (c *checks) small(name string, n int) { c.that(n >= 0 && n <= maxTurns, "%s is %d", name, n) }
+func (c *checks) small(name string, n int) { c.that(n >= 0 && n <= maxSmallCount, "%s is %d", name, n) }
 
 func (c *checks) text(name, s string, most int) {
 	c.that(len(s) <= most, "%s has %d bytes", name, len(s))

@@ -61,9 +61,14 @@ func stages(t *testing.T) map[string]func() *desk {
 			return d
 		},
 		"succeeded": func() *desk { d := newDesk(t); d.succeed(); return d },
-		"failed":    func() *desk { d := newDesk(t); d.plan(2); d.settlePart(0, d.claimPart(0), jobs.Permanent); return d },
-		"canceled":  func() *desk { d := newDesk(t); d.must(func(tx *jobs.Tx) error { return tx.Cancel("") }); return d },
-		"expired":   func() *desk { d := newDesk(t); d.succeed(); d.pass(d.policy.FileLife); d.wake(); return d },
+		"failed": func() *desk {
+			d := newDesk(t)
+			d.plan(2)
+			d.endPartAttempt(0, d.claimPart(0), jobs.Permanent)
+			return d
+		},
+		"canceled": func() *desk { d := newDesk(t); d.must(func(tx *jobs.Tx) error { return tx.Cancel("") }); return d },
+		"expired":  func() *desk { d := newDesk(t); d.succeed(); d.pass(d.policy.FileLife); d.wake(); return d },
 	}
 }
 
@@ -177,7 +182,7 @@ func TestDamagedPart(t *testing.T) {
 				t.Errorf("%s: job = %s, plan %d", what, d.job.State, d.job.PlanEpoch)
 			}
 			d.plan(2)
-			d.must(func(tx *jobs.Tx) error { return tx.Void(d.job.PlanEpoch, jobs.ErrInvalid) })
+			d.must(func(tx *jobs.Tx) error { return tx.VoidPlan(d.job.PlanEpoch, jobs.ErrInvalid) })
 			if d.job.State != jobs.Failed || d.job.Error.Code != jobs.CodeInvalidJob {
 				t.Errorf("%s a second time: job is %s, %+v", what, d.job.State, d.job.Error)
 			}
@@ -242,8 +247,8 @@ func TestOverslept(t *testing.T) {
 	d.plan(2)
 	d.part(0).NotBefore, d.part(0).WakeAt = never, never
 	d.must(func(tx *jobs.Tx) error {
-		if ring, err := tx.WakePart(d.job.PlanEpoch, 0); !ring || err != nil {
-			t.Errorf("WakePart() of a part that waits until 2200 = %t, %v", ring, err)
+		if notify, err := tx.WakePart(d.job.PlanEpoch, 0); !notify || err != nil {
+			t.Errorf("WakePart() of a part that waits until 2200 = %t, %v", notify, err)
 		}
 		return nil
 	})
@@ -254,7 +259,7 @@ func TestOverslept(t *testing.T) {
 // job's timeline says so.
 func TestDamagedCallback(t *testing.T) {
 	t.Parallel()
-	policy := jobs.Policy{Skew: 5 * time.Second, RingAgain: 15 * time.Second, MaxInterruptions: 2}
+	policy := jobs.Policy{Skew: 5 * time.Second, NotifyAgain: 15 * time.Second, MaxInterruptions: 2}
 	for _, held := range []bool{false, true} {
 		d := newDesk(t)
 		d.must(func(tx *jobs.Tx) error { return tx.Cancel("") })

@@ -10,7 +10,7 @@ import (
 const (
 	// maxCallbackPause is more than any gap of the schedule, which is a day and a fifth.
 	maxCallbackPause = 48 * time.Hour
-	// maxResponse is more than a try keeps of an answer: 2 KiB, and what makes it text.
+	// maxResponse is more than an attempt keeps of an answer: 2 KiB, and what makes it text.
 	maxResponse = 16 << 10
 )
 
@@ -38,7 +38,7 @@ func (cb *Callback) Check(now time.Time) error {
 		c.that(false, "state is none")
 	}
 	c.lease(cb.Lease, cb.Lease.Token != "")
-	c.that(cb.Lease.Token == "" || len(cb.Tries) > 0, "it is held without a try")
+	c.that(cb.Lease.Token == "" || len(cb.Attempts) > 0, "it is held without an attempt")
 	return c.err("callback", cb.ID)
 }
 
@@ -56,17 +56,17 @@ func (cb *Callback) checkPlain(c *checks) {
 	c.failure(cb.Error)
 	c.that(!cb.CreatedAt.IsZero(), "createdAt is missing")
 	c.happened("createdAt", cb.CreatedAt)
-	c.that(len(cb.Tries) <= MaxTries, "it has %d tries", len(cb.Tries))
-	for _, try := range cb.Tries {
-		c.happened("a try's time", try.At)
-		c.count("a try's millis", try.Millis)
-		c.text("a try's class", try.Class, maxText)
-		c.text("a try's answer", try.Response, maxResponse)
-		c.that(try.Status >= 0 && try.Status < 1000, "a try's status is %d", try.Status)
+	c.that(len(cb.Attempts) <= MaxAttemptsKept, "it has %d tries", len(cb.Attempts))
+	for _, try := range cb.Attempts {
+		c.happened("an attempt's time", try.At)
+		c.count("an attempt's millis", try.Millis)
+		c.text("an attempt's class", try.Class, maxText)
+		c.text("an attempt's answer", try.Response, maxResponse)
+		c.that(try.Status >= 0 && try.Status < 1000, "an attempt's status is %d", try.Status)
 	}
 }
 
-// waits reports whether the next try is not due; a pause that no schedule has is not believed.
+// waits reports whether the next attempt is not due; a pause that no schedule has is not believed.
 func (tx *CallbackTx) waits() bool {
 	next := tx.Callback.NextAt
 	return tx.Now.Before(next) && !next.After(tx.Now.Add(maxCallbackPause))
@@ -94,14 +94,14 @@ func (tx *CallbackTx) Invalidate() error {
 	if !ValidCallbackID(cb.ID) {
 		return err // it is no job's
 	}
-	cb.Tries = cb.Tries[max(0, len(cb.Tries)-MaxTries):]
+	cb.Attempts = cb.Attempts[max(0, len(cb.Attempts)-MaxAttemptsKept):]
 	tidy(cb, tx.Now)
 	cb.LapsesAt = tx.Policy.LapsesAt(tx.Now)
 	if cb.Error != nil && !validCode(cb.Error.Code) {
 		cb.Error = nil
 	}
-	for i := range cb.Tries {
-		cb.Tries[i].Status = min(cb.Tries[i].Status, 999)
+	for i := range cb.Attempts {
+		cb.Attempts[i].Status = min(cb.Attempts[i].Status, 999)
 	}
 	cb.Damage, cb.Schema, cb.JobID, cb.LastCode = "", readableOr(cb.Schema), strings.Split(cb.ID, "_")[1], min(cb.LastCode, 999)
 	if cb.CreatedAt.IsZero() {

@@ -124,7 +124,7 @@ func TestForeign(t *testing.T) {
 			"Cancel":     func() error { return tx.Cancel("r") },
 			"Delete":     func() error { return tx.Delete("r") },
 			"Invalidate": tx.Invalidate,
-			"Rerun":      func() error { _, err := tx.Rerun(Fresh, "r"); return err },
+			"Rerun":      func() error { _, err := tx.Rerun(RerunFresh, "r"); return err },
 			"Wake":       func() error { _, err := tx.Wake(); return err },
 			"GiveUp":     func() error { return tx.GiveUp(1, ErrInvalid) },
 			"Refill":     func() error { _, err := tx.Refill(nil); return err },

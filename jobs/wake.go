@@ -11,9 +11,9 @@ type Duty int
 const (
 	// Nothing: somebody else was faster.
 	Nothing Duty = iota
-	// RingJob: publish the job's doorbell.
-	RingJob
-	// RefillParts: list the unfinished parts, Refill, and ring them.
+	// NotifyJob: publish the job's message.
+	NotifyJob
+	// RefillParts: list the unfinished parts, Refill, and notify them.
 	RefillParts
 	// Sweep: delete every object of the job but its result, and none of an epoch above the
 	// job's (a rerun may have begun meanwhile), then Cleaned.
@@ -38,17 +38,17 @@ func (tx *Tx) Wake() (Duty, error) {
 	if tx.soon(j.WakeAt, tx.longestSleep()) && !tx.Forgotten() {
 		return Nothing, nil
 	}
-	again := tx.Now.Add(tx.Policy.RingAgain)
+	again := tx.Now.Add(tx.Policy.NotifyAgain)
 	switch j.State {
 	case Queued:
-		// A long queue must not be rung through every RingAgain: the longer a job has
-		// waited, the longer until the next ring, at most 5 minutes.
-		j.WakeAt = again.Add(min(max(tx.Now.Sub(j.CreatedAt), 0)/4, ringPause))
+		// A long queue must not be notified one by one every NotifyAgain: the longer a job has
+		// waited, the longer until the next notify, at most 5 minutes.
+		j.WakeAt = again.Add(min(max(tx.Now.Sub(j.CreatedAt), 0)/4, maxNotifyPause))
 		if tx.waits(j.NotBefore) {
 			j.WakeAt = j.NotBefore
 			return Nothing, nil
 		}
-		return RingJob, nil
+		return NotifyJob, nil
 	case Running:
 		if j.Phase == PhaseParts {
 			j.WakeAt = tx.partsWake()
@@ -61,7 +61,7 @@ func (tx *Tx) Wake() (Duty, error) {
 		if err := tx.interrupt(again); err != nil || j.State != Queued {
 			return Nothing, err
 		}
-		return RingJob, nil
+		return NotifyJob, nil
 	case Succeeded:
 		if !j.Cleanup && !tx.Now.Before(j.FileExpiresAt) {
 			if err := tx.become(Expired); err != nil {
@@ -69,12 +69,12 @@ func (tx *Tx) Wake() (Duty, error) {
 			}
 			tx.event(EventExpired, "", "", "")
 			j.Cleanup = true
-			j.raise() // as in Delete
+			j.nextEpoch() // as in Delete
 		}
 	}
 	if j.Cleanup {
 		if j.State == Failed {
-			tx.fresh() // from here on a rerun cannot resume: its parts are being deleted
+			tx.dropPlan() // from here on a rerun cannot resume: its parts are being deleted
 		}
 		j.WakeAt = again
 		return Sweep, nil
@@ -91,22 +91,22 @@ func (tx *Tx) Wake() (Duty, error) {
 }
 
 // partsWake is when the window of a plan is looked at again. Parts that are held have a WakeAt of
-// their own, so that this finds but lost doorbells; it is a write of the job, beside those of its
+// their own, so that this finds but lost messages; it is a write of the job, beside those of its
 // parts' ends, while Firestore bears one a second.
-func (tx *Tx) partsWake() time.Time { return tx.Now.Add(2 * tx.Policy.RingAgain) }
+func (tx *Tx) partsWake() time.Time { return tx.Now.Add(2 * tx.Policy.NotifyAgain) }
 
-// ringPause is the most that a queued job's rings are apart, besides RingAgain.
-const ringPause = 5 * time.Minute
+// maxNotifyPause is the most that a queued job's notifies are apart, besides NotifyAgain.
+const maxNotifyPause = 5 * time.Minute
 
 // longestSleep is the most that a transition may have put WakeAt ahead. What is further off,
 // or missing, was not written by one, and whoever looks at the job does what is due.
 func (tx *Tx) longestSleep() time.Duration {
 	p := tx.Policy
-	running := max(p.LeaseFor+2*p.Skew+time.Second, 2*p.RingAgain) + p.Skew
+	running := max(p.LeaseFor+2*p.Skew+time.Second, 2*p.NotifyAgain) + p.Skew
 	if tx.Job.State == Running { // a lease by a clock an hour ahead must be seen to be too far off
 		return running
 	}
-	live := max(running, p.RingAgain+ringPause+p.Skew, p.BackoffMax+p.Skew, waitsFor+p.Skew)
+	live := max(running, p.NotifyAgain+maxNotifyPause+p.Skew, p.BackoffMax+p.Skew, placeWait+p.Skew)
 	if !tx.Job.State.Ended() {
 		return live
 	}
@@ -121,14 +121,14 @@ func (tx *Tx) Overdue() bool {
 }
 
 // Forgotten reports whether the job has waited for a place for so long that it is to try again: the
-// documents of places may have been damaged so that nobody rings for the free one.
+// documents of places may have been damaged so that nobody notifies for the free one.
 func (tx *Tx) Forgotten() bool {
-	left := tx.Job.WakeAt.Sub(tx.Now) // only who waits for a place, or for its next attempt, sleeps for longer than a ring's pause
-	return tx.Job.State == Queued && !tx.waits(tx.Job.NotBefore) && left > tx.Policy.RingAgain+ringPause+tx.Policy.Skew && left < waitsFor-placeDoubt
+	left := tx.Job.WakeAt.Sub(tx.Now) // only who waits for a place, or for its next attempt, sleeps for longer than a notify's pause
+	return tx.Job.State == Queued && !tx.waits(tx.Job.NotBefore) && left > tx.Policy.NotifyAgain+maxNotifyPause+tx.Policy.Skew && left < placeWait-placeDoubt
 }
 
-// WakePart does what is due for a part whose WakeAt has passed and says whether to ring it.
-func (tx *Tx) WakePart(planEpoch int64, index int) (ring bool, err error) {
+// WakePart does what is due for a part whose WakeAt has passed and says whether to notify it.
+func (tx *Tx) WakePart(planEpoch int64, index int) (notify bool, err error) {
 	err = tx.check()
 	invalid := errors.Is(err, ErrInvalid)
 	if err != nil && !invalid {
@@ -137,7 +137,7 @@ func (tx *Tx) WakePart(planEpoch int64, index int) (ring bool, err error) {
 	j := tx.Job
 	p, err := tx.partByID(PartID(planEpoch, index))
 	if errors.Is(err, ErrInvalid) && !invalid {
-		if err = tx.Void(planEpoch, err); err == nil || errors.Is(err, ErrNotDue) {
+		if err = tx.VoidPlan(planEpoch, err); err == nil || errors.Is(err, ErrNotDue) {
 			return false, tx.retire(PartID(planEpoch, index))
 		}
 	}
@@ -149,7 +149,7 @@ func (tx *Tx) WakePart(planEpoch int64, index int) (ring bool, err error) {
 		return false, tx.retire(PartID(planEpoch, index))
 	}
 	needed := j.State == Running && j.Phase == PhaseParts
-	sleep := max(tx.Policy.LeaseFor+2*tx.Policy.Skew+time.Second, tx.Policy.RingAgain, tx.Policy.BackoffMax) + tx.Policy.Skew
+	sleep := max(tx.Policy.LeaseFor+2*tx.Policy.Skew+time.Second, tx.Policy.NotifyAgain, tx.Policy.BackoffMax) + tx.Policy.Skew
 	if tx.soon(p.WakeAt, sleep) || p.WakeAt.IsZero() && p.State != PartRunning {
 		return false, nil
 	}
@@ -166,7 +166,7 @@ func (tx *Tx) WakePart(planEpoch int64, index int) (ring bool, err error) {
 		p.State, p.Lease, p.WakeAt = PartPending, Lease{}, time.Time{}
 		return false, nil
 	case p.State == PartPending:
-		p.WakeAt = tx.Now.Add(tx.Policy.RingAgain)
+		p.WakeAt = tx.Now.Add(tx.Policy.NotifyAgain)
 		return true, nil
 	}
 	return tx.interruptPart(p)

@@ -28,8 +28,8 @@ func (a *audit) due(now time.Time) bool {
 	return true
 }
 
-// lookThrough does what is due for documents that are damaged, or asleep for ever.
-func (p *Pool) lookThrough(ctx context.Context, a *audit) {
+// auditRecords does what is due for documents that are damaged, or asleep for ever.
+func (p *Pool) auditRecords(ctx context.Context, a *audit) {
 	for kind := range jobs.Audits {
 		found, batches, next, err := p.Store.Suspects(ctx, kind, a.after[kind])
 		if err != nil {

@@ -81,7 +81,7 @@ func (p *Pool) rerunPage(ctx context.Context, b *jobs.Batch, page []*jobs.Job) (
 		refused, isRefused := errors.AsType[*jobs.RerunError](err)
 		switch {
 		case err == nil:
-			p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
+			p.notify(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
 		case errors.Is(err, jobs.ErrNotDue):
 		case isRefused: // changed since it was listed
 			skipped[string(refused.Reason)]++

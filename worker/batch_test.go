@@ -69,7 +69,7 @@ func TestBatchOverDamaged(t *testing.T) {
 			unwritable = id // the last
 		}
 	}
-	made, err := r.store.CreateBatch(t.Context(), jobs.BatchRequest{Reason: "r", Actor: "op", Mode: jobs.Resume, MaxPerSecond: 100})
+	made, err := r.store.CreateBatch(t.Context(), jobs.BatchRequest{Reason: "r", Actor: "op", Mode: jobs.RerunResume, MaxPerSecond: 100})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,9 +32,9 @@ type keys interface {
 	CallbackKey(ctx context.Context, keyID string) (CallbackKey, error)
 }
 
-// CallbackConfig is what the lane of the callbacks is made of. All fields are required.
+// CallbackConfig is what the queue of the callbacks is made of. All fields are required.
 type CallbackConfig struct {
-	// Slots bound the tries that are under way, placesPerSlot for each. Beyond quickWithin, a try no
+	// Slots bound the attempts that are under way, permitsPerSlot for each. Beyond quickWithin, an attempt no
 	// longer counts.
 	Slots  int
 	Sender sender
@@ -47,58 +47,60 @@ type CallbackConfig struct {
 }
 
 const (
-	// quickWithin is how long a try may hold its place. A try takes milliseconds with a receiver
+	// quickWithin is how long an attempt may hold its permit. An attempt takes milliseconds with a receiver
 	// that works and up to 15 s with one that does not: those move aside, so that they do
 	// not stand in the way of the others. At a second, ten hosts that die together would hold
-	// all places for three, and the callbacks of the others would come late.
+	// all permits for three, and the callbacks of the others would come late.
 	quickWithin = 250 * time.Millisecond
-	// placesPerSlot bounds the tries that are under way and no longer than quickWithin, at about 100 KiB
+	// permitsPerSlot bounds the attempts that are under way and no longer than quickWithin, at about 100 KiB
 	// each; three times as many more have been set aside.
-	placesPerSlot = 8
-	// looksAtOnce bounds the doorbells that are looked at side by side. A look is a read, an
-	// acknowledgement and, with a place, a commit: at 25 ms for one that has none, a worker goes
+	permitsPerSlot = 8
+	// claimsAtOnce bounds the messages that are looked at side by side. A look is a read, an
+	// acknowledgement and, with a permit, a commit: at 25 ms for one that has none, a worker goes
 	// through 5,000 a second. The reads fit on the connections that carry heartbeats.
-	looksAtOnce = 128
+	claimsAtOnce = 128
 	// maxCallbackURL is how long a URL signed through IAM is sure to work.
 	maxCallbackURL = 12 * time.Hour
-	// unavailablePause is when a try is made that could not be prepared.
+	// unavailablePause is when an attempt is made that could not be prepared.
 	unavailablePause = 5 * time.Second
 )
 
-// calls is the state of the lane of the callbacks.
-type calls struct {
+// calls is the state of the queue of the callbacks.
+type callbackState struct {
 	CallbackConfig
 	policy  webhook.Policy
 	queue   *waitQueue
 	closing atomic.Bool // the worker takes nothing new
 }
 
-func newCalls(cfg *CallbackConfig) *calls {
+func newCallbackState(cfg *CallbackConfig) *callbackState {
 	if cfg == nil {
 		return nil
 	}
-	return &calls{
+	return &callbackState{
 		CallbackConfig: *cfg, policy: webhook.Policy{Rand: cfg.Rand},
-		queue: newWaitQueue(webhook.NewLimiter(webhook.Concurrency{Total: placesPerSlot * cfg.Slots})),
+		queue: newWaitQueue(webhook.NewLimiter(webhook.Concurrency{Total: permitsPerSlot * cfg.Slots})),
 	}
 }
 
-// claimed is a try that this worker is to make.
+// claimed is an attempt that this worker is to make.
 type claimed struct {
 	callback *jobs.Callback
 	lease    jobs.Lease
-	place    *webhook.Permit
+	permit   *webhook.Permit
 }
 
-// looks is how many doorbells the lane of the callbacks takes at a time.
-func (c *calls) looks() int { return max(c.Slots, min(placesPerSlot*c.Slots, looksAtOnce)) }
+// claimSlots is how many messages the queue of the callbacks takes at a time.
+func (c *callbackState) claimSlots() int {
+	return max(c.Slots, min(permitsPerSlot*c.Slots, claimsAtOnce))
+}
 
-// handleCallback claims a delivery for which there is a place. Without one, it waits in the queue, and
-// claimed when a place is left; should the worker die, its wakeAt has it rung. What waits there is
-// rung again and again, and not read for that.
+// handleCallback claims a delivery for which there is a permit. Without one, it waits in the queue, and
+// claimed when a permit is left; should the worker die, its wakeAt has it notified. What waits there is
+// notified again and again, and not read for that.
 func (p *Pool) handleCallback(ctx context.Context, m jobs.Message) (func(context.Context), error) {
-	if waits, first, place := p.calls.queue.ringQueued(m.CallbackID); place != nil {
-		return func(ctx context.Context) { p.work.Go(func() { p.makeParked(ctx, first, place) }) }, nil
+	if waits, first, permit := p.callbacks.queue.acquireQueued(m.CallbackID); permit != nil {
+		return func(ctx context.Context) { p.work.Go(func() { p.claimAndDeliver(ctx, first, permit) }) }, nil
 	} else if waits {
 		return nil, jobs.ErrNotDue
 	}
@@ -106,35 +108,35 @@ func (p *Pool) handleCallback(ctx context.Context, m jobs.Message) (func(context
 	if c == nil {
 		return nil, err
 	}
-	return func(ctx context.Context) { p.work.Go(func() { p.deliverAndLeave(ctx, c) }) }, err
+	return func(ctx context.Context) { p.work.Go(func() { p.deliverAndRelease(ctx, c) }) }, err
 }
 
-// callBack begins, under work, a callback of which this worker knows that it is due, if it has a place
-// for it: all doorbells that are waiting would go first. Else it rings, as another worker may have
-// a place.
-func (p *Pool) callBack(ctx, work context.Context, origin, org string, m jobs.Message) {
-	if p.calls != nil && !p.calls.closing.Load() && !p.isPaused(jobs.QueueCallbacks) {
-		if first, place := p.calls.queue.tryAcquire(origin, org, m); place != nil {
-			p.work.Go(func() { p.makeParked(work, first, place) })
+// beginCallback begins, under work, a callback of which this worker knows that it is due, if it has a permit
+// for it: all messages that are waiting would go first. Else it notifies, as another worker may have
+// a permit.
+func (p *Pool) beginCallback(ctx, work context.Context, origin, org string, m jobs.Message) {
+	if p.callbacks != nil && !p.callbacks.closing.Load() && !p.isPaused(jobs.QueueCallbacks) {
+		if first, permit := p.callbacks.queue.tryAcquire(origin, org, m); permit != nil {
+			p.work.Go(func() { p.claimAndDeliver(work, first, permit) })
 			return
 		}
 	}
-	p.ring(ctx, jobs.QueueCallbacks, m)
+	p.notify(ctx, jobs.QueueCallbacks, m)
 }
 
-// claimCallback takes a place, unless it is called with one, and gives nil without. With a
-// place but without a claim, which is an error, the callback is nil and the place still to
+// claimCallback takes a permit, unless it is called with one, and gives nil without. With a
+// permit but without a claim, which is an error, the callback is nil and the permit still to
 // be released.
-func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, place *webhook.Permit) (*claimed, error) {
-	c := &claimed{place: place}
+func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, permit *webhook.Permit) (*claimed, error) {
+	c := &claimed{permit: permit}
 	cb, err := p.Store.UpdateCallback(ctx, m.CallbackID, p.actor, func(tx *jobs.CallbackTx) error {
 		if err := tx.Due(); errors.Is(err, jobs.ErrInvalid) {
 			return tx.Invalidate()
 		} else if err != nil {
 			return err
 		}
-		if c.place == nil { // a second round has its place already
-			if c.place = p.calls.queue.acquire(tx.Callback.Origin, tx.Callback.OrgID, m); c.place == nil {
+		if c.permit == nil { // a second round has its permit already
+			if c.permit = p.callbacks.queue.acquire(tx.Callback.Origin, tx.Callback.OrgID, m); c.permit == nil {
 				return jobs.ErrNotDue
 			}
 		}
@@ -142,7 +144,7 @@ func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, place *webhook
 		c.lease, err = tx.Claim(p.ID)
 		return err
 	})
-	if c.place == nil {
+	if c.permit == nil {
 		return nil, err
 	}
 	if err == nil && cb.State == jobs.CallbackPending {
@@ -151,31 +153,31 @@ func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, place *webhook
 	return c, err
 }
 
-// deliverAndLeave makes a claimed try, releases its place and begins those that waited for one.
-func (p *Pool) deliverAndLeave(ctx context.Context, c *claimed) {
+// deliverAndRelease makes a claimed attempt, releases its permit and begins those that waited for one.
+func (p *Pool) deliverAndRelease(ctx context.Context, c *claimed) {
 	quick := false
 	if c.callback != nil {
 		crowd, breakOff := context.WithCancel(context.WithoutCancel(ctx))
-		begun, ended := time.Now(), p.setAside(ctx, c.place, breakOff)
+		begun, ended := time.Now(), p.demoteSlow(ctx, c.permit, breakOff)
 		p.deliver(ctx, crowd, c.callback, c.lease)
 		ended()
 		breakOff()
 		quick = time.Since(begun) < quickWithin
 	}
-	c.place.Release(quick)
-	p.beginParked(ctx)
+	c.permit.Release(quick)
+	p.beginQueued(ctx)
 }
 
-// setAside has a try give its place to others when it takes longer than quickWithin, or breaks it off
+// demoteSlow has an attempt give its permit to others when it takes longer than quickWithin, or breaks it off
 // where it is in a crowd. The function is to be called when it has ended.
-func (p *Pool) setAside(ctx context.Context, place *webhook.Permit, breakOff func()) (ended func()) {
+func (p *Pool) demoteSlow(ctx context.Context, permit *webhook.Permit, breakOff func()) (ended func()) {
 	done := make(chan struct{})
 	t := time.AfterFunc(quickWithin, func() {
 		defer close(done)
-		freed, crowd := place.SetAside()
+		freed, crowd := permit.Demote()
 		switch {
 		case freed:
-			p.beginParked(ctx)
+			p.beginQueued(ctx)
 		case crowd:
 			breakOff()
 		}
@@ -187,29 +189,29 @@ func (p *Pool) setAside(ctx context.Context, place *webhook.Permit, breakOff fun
 	}
 }
 
-// beginParked begins those that waited and for whom there is a place now.
-func (p *Pool) beginParked(ctx context.Context) {
-	for !p.calls.closing.Load() && !p.isPaused(jobs.QueueCallbacks) { // else what waits is rung by its wakeAt
-		m, place := p.calls.queue.next()
-		if place == nil {
+// beginQueued begins those that waited and for whom there is a permit now.
+func (p *Pool) beginQueued(ctx context.Context) {
+	for !p.callbacks.closing.Load() && !p.isPaused(jobs.QueueCallbacks) { // else what waits is notified by its wakeAt
+		m, permit := p.callbacks.queue.next()
+		if permit == nil {
 			return
 		}
-		p.work.Go(func() { p.makeParked(ctx, m, place) })
+		p.work.Go(func() { p.claimAndDeliver(ctx, m, permit) })
 	}
 }
 
-// makeParked claims a delivery that has its place, and makes it.
-func (p *Pool) makeParked(ctx context.Context, m jobs.Message, place *webhook.Permit) {
+// claimAndDeliver claims a delivery that has its permit, and makes it.
+func (p *Pool) claimAndDeliver(ctx context.Context, m jobs.Message, permit *webhook.Permit) {
 	claim, cancel := context.WithTimeout(ctx, claimWithin)
-	c, err := p.claimCallback(claim, m, place)
+	c, err := p.claimCallback(claim, m, permit)
 	cancel()
 	if err != nil && !errors.Is(err, jobs.ErrNotDue) {
-		p.Log.Debug("parked callback cannot be claimed; the rescuer rings it", zap.String("job_id", m.JobID), zap.Error(err))
+		p.Log.Debug("parked callback cannot be claimed; the rescuer notifies it", zap.String("job_id", m.JobID), zap.Error(err))
 	}
-	p.deliverAndLeave(ctx, c)
+	p.deliverAndRelease(ctx, c)
 }
 
-// deliver makes the try that was claimed, until crowd ends, and records how it ended. When nothing
+// deliver makes the attempt that was claimed, until crowd ends, and records how it ended. When nothing
 // can be recorded the lease runs out, and it is made again: at least once.
 func (p *Pool) deliver(ctx, crowd context.Context, cb *jobs.Callback, lease jobs.Lease) {
 	known, err := p.Store.Receivers(ctx, cb.OrgID, cb.Origin, cb.URL)
@@ -236,24 +238,24 @@ func (p *Pool) deliver(ctx, crowd context.Context, cb *jobs.Callback, lease jobs
 	p.record(ctx, cb, lease, a, known, told)
 }
 
-// send makes a try, and says by what its line leads to its trace.
+// send makes an attempt, and says by what its line leads to its trace.
 func (p *Pool) send(ctx, crowd context.Context, cb *jobs.Callback, trace string, d webhook.Delivery) (webhook.Attempt, []zap.Field) {
-	ctx, span := p.resumeCallback(ctx, cb, trace)
+	ctx, span := p.traceCallback(ctx, cb, trace)
 	defer span.End()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(crowd, cancel)()
-	return p.calls.Sender.Send(ctx, d), p.traceFields(ctx, trace)
+	return p.callbacks.Sender.Send(ctx, d), p.traceFields(ctx, trace)
 }
 
-// withdraw ends a delivery without a try.
+// withdraw ends a delivery without an attempt.
 func (p *Pool) withdraw(ctx context.Context, cb *jobs.Callback, lease jobs.Lease, state jobs.CallbackState, why string) {
 	_, err := p.Store.UpdateCallback(ctx, cb.ID, p.actor, func(tx *jobs.CallbackTx) error { return tx.Withdraw(lease, state, why) })
 	p.Log.Info("callback withdrawn", zap.String("job_id", cb.JobID), zap.String("request_id", cb.RequestID), zap.Int("attempt", cb.Attempt), zap.String("callback_id", cb.ID),
 		zap.String("origin", cb.Origin), zap.String("state", string(state)), zap.Error(err))
 }
 
-// record writes down how a try ended, and what that says of the receiver.
+// record writes down how an attempt ended, and what that says of the receiver.
 func (p *Pool) record(ctx context.Context, cb *jobs.Callback, lease jobs.Lease, a webhook.Attempt, known []jobs.Receiver, told []zap.Field) {
 	ctx, cancel := detached(ctx)
 	defer cancel()
@@ -261,8 +263,8 @@ func (p *Pool) record(ctx context.Context, cb *jobs.Callback, lease jobs.Lease, 
 	done, err := p.Store.UpdateCallback(ctx, cb.ID, p.actor, func(tx *jobs.CallbackTx) error { return tx.Record(lease, result) })
 	fields := append([]zap.Field{
 		zap.String("job_id", cb.JobID), zap.String("request_id", cb.RequestID), zap.Int("attempt", cb.Attempt), zap.String("org_id", cb.OrgID), zap.String("callback_id", cb.ID),
-		zap.String("origin", cb.Origin), zap.String("class", result.Try.Class), zap.Int("status", a.Status), zap.Duration("took", a.Duration),
-		zap.String("state", string(result.State)), zap.Time("next_at", result.Try.NextAt),
+		zap.String("origin", cb.Origin), zap.String("class", result.Attempt.Class), zap.Int("status", a.Status), zap.Duration("took", a.Duration),
+		zap.String("state", string(result.State)), zap.Time("next_at", result.Attempt.NextAt),
 	}, told...)
 	if err != nil {
 		p.Log.Warn("callback could not be recorded and will be made again", append(fields, zap.Error(err))...)
@@ -277,9 +279,9 @@ func (p *Pool) record(ctx context.Context, cb *jobs.Callback, lease jobs.Lease, 
 // judge turns an attempt into what is recorded of it.
 func (p *Pool) judge(cb *jobs.Callback, a webhook.Attempt) (webhook.Verdict, jobs.CallbackResult) {
 	now := p.Now().UTC()
-	d := p.calls.policy.Decide(cb.Schedule, a, now)
+	d := p.callbacks.policy.Decide(cb.Schedule, a, now)
 	r := jobs.CallbackResult{
-		Try: jobs.CallbackAttempt{At: a.StartedAt.UTC(), Millis: a.Duration.Milliseconds(), Class: string(a.Class), Status: a.Status, Response: a.Response, NextAt: d.NextAt},
+		Attempt: jobs.CallbackAttempt{At: a.StartedAt.UTC(), Millis: a.Duration.Milliseconds(), Class: string(a.Class), Status: a.Status, Response: a.Response, NextAt: d.NextAt},
 	}
 	switch d.Verdict {
 	case webhook.VerdictDelivered:
@@ -297,9 +299,9 @@ func (p *Pool) judge(cb *jobs.Callback, a webhook.Attempt) (webhook.Verdict, job
 	}
 	switch {
 	case errors.Is(a.Err, errKeyRevoked):
-		r.State, r.Try.Class, r.Try.NextAt = jobs.CallbackBlocked, jobs.TryKeyRevoked, time.Time{}
+		r.State, r.Attempt.Class, r.Attempt.NextAt = jobs.CallbackBlocked, jobs.AttemptKeyRevoked, time.Time{}
 	case errors.Is(a.Err, jobs.ErrUnavailable) && a.Class == webhook.ClassInternalError && cb.Interruptions < p.policy.MaxInterruptions:
-		r.State, r.Unspent, r.Try.NextAt = jobs.CallbackPending, true, now.Add(unavailablePause)
+		r.State, r.Unspent, r.Attempt.NextAt = jobs.CallbackPending, true, now.Add(unavailablePause)
 	}
 	return d.Verdict, r
 }

@@ -36,10 +36,10 @@ func (s hostileSender) Send(ctx context.Context, d webhook.Delivery) webhook.Att
 type attack struct {
 	name  string
 	serve func(c net.Conn) // after one request was read; c is closed when it returns
-	// to is what its name is rebound to after the first try, or from the start.
+	// to is what its name is rebound to after the first attempt, or from the start.
 	to    string
 	start bool
-	want  string // class of each try but the first of a name that is rebound later
+	want  string // class of each attempt but the first of a name that is rebound later
 	port  string
 	host  string
 	cb    string
@@ -59,7 +59,7 @@ func (a *attack) listen(t *testing.T, at int) {
 func (r *rig) try(t *testing.T, id string, n int) jobs.CallbackAttempt {
 	t.Helper()
 	cb := r.callback(t, strings.Split(id, "_")[1], time.Minute, func(cb *jobs.Callback) bool {
-		return len(cb.Tries) > n || len(cb.Tries) == n && cb.Lease.Token == ""
+		return len(cb.Attempts) > n || len(cb.Attempts) == n && cb.Lease.Token == ""
 	})
-	return cb.Tries[n-1]
+	return cb.Attempts[n-1]
 }

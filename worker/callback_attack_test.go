@@ -71,7 +71,7 @@ func bomb() string {
 	return b.String()
 }
 
-// readBound is the most that one try may read: 16 KiB of headers, 64 KiB of body, and what a
+// readBound is the most that one attempt may read: 16 KiB of headers, 64 KiB of body, and what a
 // buffered reader takes ahead.
 const readBound = (16 + 64 + 8) << 10
 
@@ -110,7 +110,7 @@ func TestCallbackAttacks(t *testing.T) {
 			t.Errorf("%s, %s: %s and %d bytes kept, want %s", a.name, path, class, len(response), want)
 		}
 	}
-	ringAll(t, r, messages)
+	notifyAll(t, r, messages)
 	r.judgeRound(t, list, "first", judge)
 	for _, a := range list {
 		if a.to != "" {
@@ -148,7 +148,7 @@ func (r *rig) judgeRound(t *testing.T, list []*attack, path string, judge func(s
 			t.Fatalf("Callbacks() = %d, %v", len(all), err)
 		}
 		if path == "retry" && all[0].State != jobs.CallbackPending {
-			continue // ended at the first try: there is no retry
+			continue // ended at the first attempt: there is no retry
 		}
 		a.round++
 		got := r.try(t, a.cb, a.round)
@@ -165,13 +165,13 @@ func report(t *testing.T, n *webhooktest.Network, list []*attack, tried map[stri
 		perTry := n.PerConnection(a.port)
 		most = max(most, perTry)
 		if perTry > readBound {
-			t.Errorf("%s: %d bytes read in a try, want at most %d", a.name, perTry, readBound)
+			t.Errorf("%s: %d bytes read in an attempt, want at most %d", a.name, perTry, readBound)
 		}
 	}
 	t.Logf("%d attacks; tried: %d first, %d retries, %d redeliveries, %d test callbacks; %d questions to the DNS server",
 		len(list), tried["first"], tried["retry"], tried["redelivery"], tried["test callback"], n.Questions())
 	grown := (int64(n.Heap()) - int64(heap)) >> 20
-	t.Logf("got through: %d connections to forbidden addresses; most read in a try: %d KiB; heap of worker, store and receivers together: +%d MiB", through, most>>10, grown)
+	t.Logf("got through: %d connections to forbidden addresses; most read in an attempt: %d KiB; heap of worker, store and receivers together: +%d MiB", through, most>>10, grown)
 	if through > 0 {
 		t.Errorf("%d connections to forbidden addresses, and to %q", through, addresses)
 	}

@@ -31,7 +31,7 @@ func TestCallbackDeadHosts(t *testing.T) {
 	if waiting != dead*crowdEach {
 		t.Errorf("%d callbacks of dead hosts wait, want all %d", waiting, dead*crowdEach)
 	}
-	// A try at a dead host takes 10 s; 200 of them in 16 slots would take two minutes. The
+	// An attempt at a dead host takes 10 s; 200 of them in 16 slots would take two minutes. The
 	// bound is wide because both figures are those of a machine that may be busy.
 	if with > 3*without+20*time.Second {
 		t.Errorf("live callbacks took %s beside dead hosts, %s without", with, without)
@@ -69,7 +69,7 @@ func (r *rig) crowd(t *testing.T, network, dead int) (took time.Duration, waitin
 	}
 	start := time.Now()
 	stop := r.work(t)
-	ringAll(t, r, messages)
+	notifyAll(t, r, messages)
 	live := (crowdHosts - dead) * crowdEach
 	eventually(t, 4*time.Minute, func() bool { return count() == live }, func() any { return fmt.Sprintf("%d of %d arrived", count(), live) })
 	took = time.Since(start)
@@ -121,9 +121,9 @@ func TestCallbackSlowKeepsNoSlot(t *testing.T) {
 	hangs := r.ended(t, "org-1", "http://"+slow)
 	messages := []jobs.Message{r.ended(t, "org-2", rc.URL), r.ended(t, "org-3", rc.URL)}
 	r.work(t, func(c *worker.Config) { c.Callbacks.Slots = 1 })
-	ringAll(t, r, []jobs.Message{hangs})
+	notifyAll(t, r, []jobs.Message{hangs})
 	r.callback(t, hangs.JobID, 10*time.Second, func(cb *jobs.Callback) bool { return cb.Attempt == 1 })
-	ringAll(t, r, messages)
+	notifyAll(t, r, messages)
 	eventually(t, 8*time.Second, func() bool { return len(rc.requests()) == 2 }, func() any { return len(rc.requests()) })
 	if cb := r.callback(t, hangs.JobID, time.Second, inState(jobs.CallbackPending)); cb.Lease.Token == "" {
 		t.Errorf("the hanging try has ended: %+v", cb)

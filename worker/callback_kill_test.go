@@ -73,8 +73,8 @@ func TestCallbackAfterKill(t *testing.T) {
 		t.Fatalf("worker ended with %v, want SIGKILL", err)
 	}
 	cb := r.callback(t, id, time.Second, inState(jobs.CallbackPending))
-	if len(rc.requests()) != 1 || len(cb.Tries) != 1 || cb.Tries[0].Class != jobs.TryUnderWay {
-		t.Fatalf("after the kill: %d requests, tries %+v; want 1 of each, under way", len(rc.requests()), cb.Tries)
+	if len(rc.requests()) != 1 || len(cb.Attempts) != 1 || cb.Attempts[0].Class != jobs.AttemptUnderWay {
+		t.Fatalf("after the kill: %d requests, tries %+v; want 1 of each, under way", len(rc.requests()), cb.Attempts)
 	}
 	r.clock.put(cb.WakeAt)
 	r.work(t)
@@ -83,7 +83,7 @@ func TestCallbackAfterKill(t *testing.T) {
 	if len(got) != 2 || got[0].header.Get(webhook.HeaderID) != cb.ID || got[1].header.Get(webhook.HeaderID) != cb.ID {
 		t.Errorf("receiver got %d requests, want 2 with the id %s", len(got), cb.ID)
 	}
-	if len(cb.Tries) != 2 || cb.Tries[0].Class != jobs.TryInterrupted || cb.Schedule != 1 {
-		t.Errorf("tries = %+v at place %d of the schedule, want the first interrupted and not counted", cb.Tries, cb.Schedule)
+	if len(cb.Attempts) != 2 || cb.Attempts[0].Class != jobs.AttemptInterrupted || cb.Schedule != 1 {
+		t.Errorf("tries = %+v at place %d of the schedule, want the first interrupted and not counted", cb.Attempts, cb.Schedule)
 	}
 }

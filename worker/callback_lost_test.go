@@ -36,7 +36,7 @@ func TestCallbackOfALostFile(t *testing.T) {
 	got := rc.requests()
 	var first, last event
 	if err := json.Unmarshal(got[0].body, &first); err != nil || first.Data.CSVURL == nil || first.Data.State != "succeeded" {
-		t.Errorf("the first try said %s, %v", got[0].body, err)
+		t.Errorf("the first attempt said %s, %v", got[0].body, err)
 	}
 	if err := json.Unmarshal(got[len(got)-1].body, &last); err != nil {
 		t.Fatal(err)

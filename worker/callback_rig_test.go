@@ -181,7 +181,7 @@ func (e oneFile) Lost(ctx context.Context, j *jobs.Job) (bool, error) {
 	return !there, err
 }
 
-// submit makes a job that calls url back, and rings for it.
+// submit makes a job that calls url back, and notifies for it.
 func (r *rig) submit(t *testing.T, url string) string {
 	t.Helper()
 	sub, err := r.store.Submit(t.Context(), jobs.Submission{
@@ -288,7 +288,7 @@ func status(code int) func(int, http.ResponseWriter, *http.Request) {
 	return func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 }
 
-// spend sets how many tries of the schedule a delivery has behind it and how many
+// spend sets how many attempts of the schedule a delivery has behind it and how many
 // deliveries of its receiver were exhausted in a row, and makes it due.
 func (r *rig) spend(t *testing.T, cb *jobs.Callback, tries, exhausted int) {
 	t.Helper()
@@ -323,7 +323,7 @@ func (r *rig) ended(t *testing.T, org, url string) jobs.Message {
 		t.Fatal(err)
 	}
 	j, err := r.store.Update(t.Context(), j.ID, "test", func(tx *jobs.Tx) error {
-		return tx.Settle(j.Lease, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, "too many rows", "", nil))
+		return tx.EndAttempt(j.Lease, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, "too many rows", "", nil))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -331,8 +331,8 @@ func (r *rig) ended(t *testing.T, org, url string) jobs.Message {
 	return jobs.Message{JobID: j.ID, CallbackID: jobs.CallbackID(j)}
 }
 
-// ringAll rings many doorbells side by side.
-func ringAll(t *testing.T, r *rig, messages []jobs.Message) {
+// notifyAll notifies many messages side by side.
+func notifyAll(t *testing.T, r *rig, messages []jobs.Message) {
 	t.Helper()
 	var g errgroup.Group
 	g.SetLimit(32)

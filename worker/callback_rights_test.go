@@ -50,13 +50,13 @@ func TestCallbackRightsEndWhileConnecting(t *testing.T) {
 	})
 	r.callback(t, r.submit(t, rc.URL), 20*time.Second, inState(jobs.CallbackDelivered))
 	if n := keys.reads.Load(); n != 2 {
-		t.Errorf("the key was read %d times for a try that took 2 s to connect, want 2", n)
+		t.Errorf("the key was read %d times for an attempt that took 2 s to connect, want 2", n)
 	}
 
 	meanwhile.Store(func() { keys.revoked.Store(true) })
 	cb := r.callback(t, r.submit(t, rc.URL), 20*time.Second, inState(jobs.CallbackBlocked))
-	if len(cb.Tries) != 1 || cb.Tries[0].Class != jobs.TryKeyRevoked || !cb.WakeAt.IsZero() {
-		t.Errorf("callback of a key revoked while connecting: %+v, want one try that was refused", cb)
+	if len(cb.Attempts) != 1 || cb.Attempts[0].Class != jobs.AttemptKeyRevoked || !cb.WakeAt.IsZero() {
+		t.Errorf("callback of a key revoked while connecting: %+v, want one attempt that was refused", cb)
 	}
 	keys.revoked.Store(false)
 
@@ -67,16 +67,16 @@ func TestCallbackRightsEndWhileConnecting(t *testing.T) {
 			t.Errorf("Delete() = %v", err)
 		}
 	})
-	m := r.ended(t, "org-1", rc.URL) // rung only when its id is known
+	m := r.ended(t, "org-1", rc.URL) // notified only when its id is known
 	id.Store(m.JobID)
-	ringAll(t, r, []jobs.Message{m})
+	notifyAll(t, r, []jobs.Message{m})
 	cb = r.callback(t, m.JobID, 20*time.Second, inState(jobs.CallbackDropped))
 	if n := len(rc.requests()); n != 1 {
 		t.Errorf("the receiver got %d requests, want the first one only; callback %+v", n, cb)
 	}
 }
 
-// TestCallbackReadsTheKeyOnce: the price of fresh rights is one read of the key for each try.
+// TestCallbackReadsTheKeyOnce: the price of fresh rights is one read of the key for each attempt.
 func TestCallbackReadsTheKeyOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -85,6 +85,6 @@ func TestCallbackReadsTheKeyOnce(t *testing.T) {
 	r.work(t, func(c *worker.Config) { c.Callbacks.Keys = keys })
 	r.callback(t, r.submit(t, rc.URL), 20*time.Second, inState(jobs.CallbackDelivered))
 	if n := keys.reads.Load(); n != 1 {
-		t.Errorf("the key was read %d times for one try, want once", n)
+		t.Errorf("the key was read %d times for one attempt, want once", n)
 	}
 }

@@ -69,8 +69,8 @@ func TestCallbackSoonAndSigned(t *testing.T) {
 		t.Errorf("webhook-id = %q, want %q", id, cb.ID)
 	}
 	checkEvent(t, j, got[0].body)
-	if len(cb.Tries) != 1 || cb.Tries[0].Status != 204 || cb.Tries[0].Class != "http_204" || cb.Attempt != 1 || cb.LastCode != 204 || !cb.WakeAt.IsZero() {
-		t.Errorf("callback = %+v, want one try with 204", cb)
+	if len(cb.Attempts) != 1 || cb.Attempts[0].Status != 204 || cb.Attempts[0].Class != "http_204" || cb.Attempt != 1 || cb.LastCode != 204 || !cb.WakeAt.IsZero() {
+		t.Errorf("callback = %+v, want one attempt with 204", cb)
 	}
 	if known, err := r.store.Receivers(t.Context(), "org-1", cb.Origin); err != nil || !known[0].FailingSince.IsZero() {
 		t.Errorf("Receivers() = %+v, %v, want nothing", known, err)
@@ -107,18 +107,18 @@ var gaps = []time.Duration{
 	5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
 }
 
-// fail waits for n tries of a delivery, putting the clock forward to each; it checks the gaps.
+// fail waits for n attempts of a delivery, putting the clock forward to each; it checks the gaps.
 func (r *rig) fail(t *testing.T, jobID string, n int) *jobs.Callback {
 	t.Helper()
 	var cb *jobs.Callback
 	for i := 1; i <= n; i++ {
 		cb = r.callback(t, jobID, 20*time.Second, tried(i))
-		last := cb.Tries[len(cb.Tries)-1]
+		last := cb.Attempts[len(cb.Attempts)-1]
 		if cb.State != jobs.CallbackPending {
 			return cb
 		}
 		gap := last.NextAt.Sub(last.At)
-		if off := math.Abs(float64(gap-gaps[i-1])) / float64(gaps[i-1]); off > 0.21 { // and what the try itself took
+		if off := math.Abs(float64(gap-gaps[i-1])) / float64(gaps[i-1]); off > 0.21 { // and what the attempt itself took
 			t.Errorf("try %d is %s after the one before, want %s", i+1, gap, gaps[i-1])
 		}
 		r.clock.put(cb.NextAt)
@@ -140,7 +140,7 @@ func TestCallbackFailsThenWorks(t *testing.T) {
 	id := r.submit(t, rc.URL)
 	r.fail(t, id, 3)
 	cb := r.callback(t, id, 20*time.Second, inState(jobs.CallbackDelivered))
-	if cb.Attempt != 4 || len(cb.Tries) != 4 || cb.Tries[1].Response != "broken <b>2</b>\ufffd[31m" {
+	if cb.Attempt != 4 || len(cb.Attempts) != 4 || cb.Attempts[1].Response != "broken <b>2</b>\ufffd[31m" {
 		t.Errorf("callback = %+v, want 4 tries and the answers", cb)
 	}
 	ids, bodies := map[string]bool{}, map[string]bool{}
@@ -191,7 +191,7 @@ func TestCallbackExhausted(t *testing.T) {
 	if cb.State != jobs.CallbackExhausted || cb.Attempt != 10 || !cb.WakeAt.IsZero() || !cb.NextAt.IsZero() || cb.LastCode != 503 {
 		t.Fatalf("after the schedule: %+v, want exhausted after 10", cb)
 	}
-	if span := cb.Tries[9].At.Sub(cb.Tries[0].At); span < 75*time.Hour || span > 77*time.Hour {
+	if span := cb.Attempts[9].At.Sub(cb.Attempts[0].At); span < 75*time.Hour || span > 77*time.Hour {
 		t.Errorf("schedule took %s, want 75 h 35 min", span)
 	}
 	works.Store(true)
@@ -204,7 +204,7 @@ func TestCallbackExhausted(t *testing.T) {
 	if len(got) != 11 || got[10].header.Get(webhook.HeaderID) != got[0].header.Get(webhook.HeaderID) || cb.Schedule != 1 {
 		t.Errorf("redelivery: %d requests, schedule at %d", len(got), cb.Schedule)
 	}
-	want := []string{"exhausted at try 10: http_503", "redelivered from exhausted", "delivered at try 11: http_200"}
+	want := []string{"exhausted at attempt 10: http_503", "redelivered from exhausted", "delivered at attempt 11: http_200"}
 	if lines := r.timeline(t, id); fmt.Sprint(lines) != fmt.Sprint(want) {
 		t.Errorf("timeline = %q, want %q", lines, want)
 	}
@@ -240,8 +240,8 @@ func TestCallbackGone(t *testing.T) {
 	eventually(t, 20*time.Second, func() bool { return len(r.timeline(t, cb.JobID)) == 2 }, func() any { return r.timeline(t, cb.JobID) })
 	second := r.submit(t, rc.URL+"/gone")
 	cb = r.callback(t, second, 20*time.Second, inState(jobs.CallbackSuspended))
-	if cb.Attempt != 0 || len(cb.Tries) != 0 {
-		t.Errorf("suspended callback = %+v, want no try", cb)
+	if cb.Attempt != 0 || len(cb.Attempts) != 0 {
+		t.Errorf("suspended callback = %+v, want no attempt", cb)
 	}
 	r.callback(t, r.submit(t, rc.URL+"/other"), 20*time.Second, inState(jobs.CallbackDelivered))
 	if n := len(rc.requests()); n != 2 {
@@ -252,7 +252,7 @@ func TestCallbackGone(t *testing.T) {
 		t.Errorf("SuspendedReceivers() = %+v, %v", listed, err)
 	}
 	back.Store(true)
-	if n, err := r.store.ResumeReceiver(t.Context(), "org-1", rc.URL, "api key key_ops1", "fixed"); n != 1 || err != nil {
+	if n, err := r.store.UnsuspendReceiver(t.Context(), "org-1", rc.URL, "api key key_ops1", "fixed"); n != 1 || err != nil {
 		t.Errorf("ResumeReceiver() = %d, %v, want 1", n, err)
 	}
 	r.callback(t, second, 20*time.Second, inState(jobs.CallbackDelivered))
@@ -265,13 +265,13 @@ func TestCallbackNotMade(t *testing.T) {
 	keys := &keyring{}
 	stop := r.work(t, func(c *worker.Config) { c.Callbacks.Keys = keys })
 	blocked := r.callback(t, r.submit(t, "http://10.0.0.1/hook"), 20*time.Second, inState(jobs.CallbackBlocked))
-	if len(blocked.Tries) != 1 || blocked.Tries[0].Class != "blocked_destination" || blocked.Tries[0].Response != "" {
+	if len(blocked.Attempts) != 1 || blocked.Attempts[0].Class != "blocked_destination" || blocked.Attempts[0].Response != "" {
 		t.Errorf("blocked callback = %+v", blocked)
 	}
 	rc := receive(t, "127.0.0.1", status(http.StatusInternalServerError))
 	keys.revoked.Store(true)
 	revoked := r.callback(t, r.submit(t, rc.URL+"/revoked"), 20*time.Second, inState(jobs.CallbackBlocked))
-	if len(revoked.Tries) != 1 || revoked.Tries[0].Class != jobs.TryKeyRevoked || len(rc.requests()) != 0 {
+	if len(revoked.Attempts) != 1 || revoked.Attempts[0].Class != jobs.AttemptKeyRevoked || len(rc.requests()) != 0 {
 		t.Errorf("callback of a revoked key = %+v, %d requests", revoked, len(rc.requests()))
 	}
 	keys.revoked.Store(false)

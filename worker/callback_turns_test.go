@@ -23,14 +23,14 @@ type town struct {
 	mu        sync.Mutex
 	callbacks map[string]*jobs.Callback
 	order     []string // ids, as they were made
-	rung      []jobs.Delivery
-	ring      chan struct{} // has a token while there may be something rung
+	notified  []jobs.PulledMessage
+	notify    chan struct{} // has a token while there may be something notified
 	sent      []call
 	inFlight  map[string]int // by org
 	most      map[string]int
 }
 
-// call is a try as its receiver saw it.
+// call is an attempt as its receiver saw it.
 type call struct {
 	org  string
 	path string
@@ -45,11 +45,11 @@ const (
 )
 
 func newTown() *town {
-	return &town{callbacks: map[string]*jobs.Callback{}, ring: make(chan struct{}, 1), inFlight: map[string]int{}, most: map[string]int{}}
+	return &town{callbacks: map[string]*jobs.Callback{}, notify: make(chan struct{}, 1), inFlight: map[string]int{}, most: map[string]int{}}
 }
 
 func (*town) Policy() jobs.Policy {
-	return jobs.Policy{Skew: 5 * time.Second, RingAgain: 15 * time.Second, MaxInterruptions: 3}
+	return jobs.Policy{Skew: 5 * time.Second, NotifyAgain: 15 * time.Second, MaxInterruptions: 3}
 }
 
 // Partitions: the town has a rescuer of its own.
@@ -80,16 +80,16 @@ func (*town) CallbackKey(context.Context, string) (CallbackKey, error) {
 func (*town) SignedURL(context.Context, string, time.Duration, string) (string, error) {
 	return "https://storage.example/f", nil
 }
-func (*town) Ack(context.Context, jobs.Queue, jobs.Delivery) error {
+func (*town) Ack(context.Context, jobs.Queue, jobs.PulledMessage) error {
 	<-time.After(townQueue)
 	return nil
 }
-func (*town) Nack(context.Context, jobs.Queue, jobs.Delivery, time.Duration) error {
+func (*town) Nack(context.Context, jobs.Queue, jobs.PulledMessage, time.Duration) error {
 	return nil
 }
 
 // rescue wakes once a second what is due, as the rescuer does. It takes no time, so that as many
-// doorbells as can be wait.
+// messages as can be wait.
 func (w *town) rescue(ctx context.Context, p *Pool) {
 	for {
 		select {
@@ -103,15 +103,15 @@ func (w *town) rescue(ctx context.Context, p *Pool) {
 	}
 }
 
-func (w *town) due() (rung []jobs.Message) {
+func (w *town) due() (notified []jobs.Message) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, id := range w.order {
 		if at := w.callbacks[id].WakeAt; !at.IsZero() && !at.After(time.Now()) {
-			rung = append(rung, jobs.Message{JobID: w.callbacks[id].JobID, CallbackID: id})
+			notified = append(notified, jobs.Message{JobID: w.callbacks[id].JobID, CallbackID: id})
 		}
 	}
-	return rung
+	return notified
 }
 
 func (w *town) UpdateCallback(_ context.Context, id, actor string, fn func(*jobs.CallbackTx) error) (*jobs.Callback, error) {
@@ -121,7 +121,7 @@ func (w *town) UpdateCallback(_ context.Context, id, actor string, fn func(*jobs
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	cb := *w.callbacks[id]
-	cb.Tries = append([]jobs.CallbackAttempt(nil), cb.Tries...)
+	cb.Attempts = append([]jobs.CallbackAttempt(nil), cb.Attempts...)
 	if err := fn(&jobs.CallbackTx{Policy: w.Policy(), Now: time.Now(), Actor: actor, Callback: &cb}); err != nil {
 		return nil, err
 	}
@@ -132,25 +132,25 @@ func (w *town) UpdateCallback(_ context.Context, id, actor string, fn func(*jobs
 
 func (w *town) Publish(_ context.Context, _ jobs.Queue, m jobs.Message) error {
 	w.mu.Lock()
-	w.rung = append(w.rung, jobs.Delivery{Data: m.Encode()})
+	w.notified = append(w.notified, jobs.PulledMessage{Data: m.Encode()})
 	w.mu.Unlock()
 	select {
-	case w.ring <- struct{}{}:
+	case w.notify <- struct{}{}:
 	default:
 	}
 	return nil
 }
 
-func (w *town) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.Delivery, error) {
+func (w *town) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.PulledMessage, error) {
 	if lane != jobs.QueueCallbacks {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
 	for {
 		w.mu.Lock()
-		n := min(limit, len(w.rung))
-		got := w.rung[:n:n]
-		w.rung = w.rung[n:]
+		n := min(limit, len(w.notified))
+		got := w.notified[:n:n]
+		w.notified = w.notified[n:]
 		w.mu.Unlock()
 		if n > 0 {
 			<-time.After(townQueue)
@@ -159,7 +159,7 @@ func (w *town) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.Del
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-w.ring:
+		case <-w.notify:
 		}
 	}
 }
@@ -199,7 +199,7 @@ func (w *town) Send(ctx context.Context, d webhook.Delivery) webhook.Attempt {
 	return a
 }
 
-// end makes the callback of a job that has ended and rings for it.
+// end makes the callback of a job that has ended and notifies for it.
 func (w *town) end(org, origin, what string) {
 	_ = w.Publish(context.Background(), jobs.QueueCallbacks, w.ended(org, origin, what))
 }
@@ -207,7 +207,7 @@ func (w *town) end(org, origin, what string) {
 // endHere does so for a job that the worker itself has ended.
 func (w *town) endHere(p *Pool, org, origin, what string) {
 	m := w.ended(org, origin, what)
-	p.callBack(context.Background(), context.Background(), origin, org, m)
+	p.beginCallback(context.Background(), context.Background(), origin, org, m)
 }
 
 func (w *town) ended(org, origin, what string) jobs.Message {
@@ -262,30 +262,30 @@ const gateway = "https://gateway.example.com"
 // TestCallbackTurns: however many callbacks of however many orgs hang at a gateway that customers
 // share, another org's to a receiver behind the same gateway that works come as if there were none,
 // and so do its retries, to the second of the schedule. What hangs is set aside after quickWithin, or
-// broken off where too many hang. What another org can wait for are doorbells that were rung
+// broken off where too many hang. What another org can wait for are messages that were notified
 // before its own, 5,000 a second; not where a worker knows by itself that its callback is due: having
 // ended the job, or as a rescuer.
 func TestCallbackTurns(t *testing.T) {
 	t.Parallel()
 	const soon = 100 * time.Millisecond
 	for _, tt := range []struct {
-		orgs, each int
-		rung, here time.Duration // within which callbacks come by doorbells, and of jobs that the worker ends
+		orgs, each     int
+		notified, here time.Duration // within which callbacks come by messages, and of jobs that the worker ends
 	}{
 		{0, 0, soon, soon}, {1, 5, soon, soon}, {1, 40, soon, soon}, {1, 400, soon, soon}, {15, 40, soon, soon},
 		{100, 20, soon, soon}, {100, 40, soon, soon}, {100, 50, soon, soon}, {300, 5, soon, soon},
-		{100, 200, 4 * time.Second, soon},           // doorbells are still waiting
+		{100, 200, 4 * time.Second, soon},           // messages are still waiting
 		{1000, 5, 5 * time.Second, 5 * time.Second}, // each of these is tried once before it is known, 128 a second
 	} {
 		t.Run(fmt.Sprintf("%dx%d", tt.orgs, tt.each), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { besideHung(t, tt.orgs, tt.each, tt.rung, tt.here) })
+			synctest.Test(t, func(t *testing.T) { besideHung(t, tt.orgs, tt.each, tt.notified, tt.here) })
 		})
 	}
 }
 
-// besideHung has callbacks of org B come by doorbells, and those of org C of jobs that the worker ends.
-func besideHung(t *testing.T, orgs, each int, rung, here time.Duration) {
+// besideHung has callbacks of org B come by messages, and those of org C of jobs that the worker ends.
+func besideHung(t *testing.T, orgs, each int, notified, here time.Duration) {
 	w := newTown()
 	pool, stop := w.open(t)
 	defer stop()
@@ -303,7 +303,7 @@ func besideHung(t *testing.T, orgs, each int, rung, here time.Duration) {
 	for tick := 0; len(w.callsTo("B"))+len(w.callsTo("C")) < 6 && tick < 120; tick++ {
 		<-time.After(5 * time.Second)
 	}
-	for org, within := range map[string]time.Duration{"B": rung, "C": here} {
+	for org, within := range map[string]time.Duration{"B": notified, "C": here} {
 		at := w.callsTo(org)
 		if len(at) != 3 {
 			t.Fatalf("%s was called %d times in 10 minutes, want 3: %v after", org, len(at), at)

@@ -20,8 +20,8 @@ var (
 	errKeyRevoked = errors.New("api key was revoked")
 )
 
-// rightsHold is how long what was read of a key and a job is believed within a try. It is read
-// before connecting, so that a try that must not be made takes no connection, and again if
+// rightsHold is how long what was read of a key and a job is believed within an attempt. It is read
+// before connecting, so that an attempt that must not be made takes no connection, and again if
 // that took longer: what is sent holds a link to the file.
 const rightsHold = time.Second
 
@@ -45,7 +45,7 @@ func (p *Pool) rightsOf(ctx context.Context, cb *jobs.Callback) (rights, error) 
 	case !r.job.DeletedAt.IsZero():
 		return r, errDeleted
 	}
-	r.key, err = p.calls.Keys.CallbackKey(ctx, cb.KeyID)
+	r.key, err = p.callbacks.Keys.CallbackKey(ctx, cb.KeyID)
 	if errors.Is(err, jobs.ErrNotFound) {
 		return r, fmt.Errorf("key %s: %w", cb.KeyID, errKeyRevoked)
 	}
@@ -55,7 +55,7 @@ func (p *Pool) rightsOf(ctx context.Context, cb *jobs.Callback) (rights, error) 
 	return r, nil
 }
 
-// prepare makes what one try sends, with a link to the file that is as fresh as the try. trace is that of
+// prepare makes what one attempt sends, with a link to the file that is as fresh as the attempt. trace is that of
 // the run that the callback tells of; none if the job has been run again since.
 func (p *Pool) prepare(ctx context.Context, cb *jobs.Callback) (d webhook.Delivery, trace string, err error) {
 	r, err := p.rightsOf(ctx, cb)
@@ -100,10 +100,10 @@ func (p *Pool) eventBody(ctx context.Context, j *jobs.Job, cb *jobs.Callback) ([
 		data.State, data.Error = string(jobs.Expired), &webhook.EventError{Code: string(e.Code), Message: e.Message, Retryable: e.Retryable}
 	}
 	now := p.Now().UTC()
-	life := min(p.calls.URLLife, maxCallbackURL, cb.FileExpiresAt.Sub(now)).Truncate(time.Second)
+	life := min(p.callbacks.URLLife, maxCallbackURL, cb.FileExpiresAt.Sub(now)).Truncate(time.Second)
 	// The file is there as long as the job still has this run's result and it has not expired.
 	if !lost && cb.Object != "" && j.Result.Object == cb.Object && j.State == jobs.Succeeded && life >= time.Second {
-		link, err := p.calls.Files.SignedURL(ctx, cb.Object, life, j.FileName())
+		link, err := p.callbacks.Files.SignedURL(ctx, cb.Object, life, j.FileName())
 		if err != nil {
 			return nil, fmt.Errorf("make the link of job %s: %w", j.ID, errors.Join(jobs.ErrUnavailable, err))
 		}
@@ -129,7 +129,7 @@ func (p *Pool) fileLost(ctx context.Context, j *jobs.Job, cb *jobs.Callback) (bo
 		return false, fmt.Errorf("look for the file of job %s: %w", j.ID, errors.Join(jobs.ErrUnavailable, err))
 	}
 	if lost {
-		_, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.Lose(cb.Object) })
+		_, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error { return tx.LoseFile(cb.Object) })
 		if err != nil && !errors.Is(err, jobs.ErrNotDue) {
 			p.Log.Warn("cannot note that a file is lost", zap.String("job_id", j.ID), zap.Error(err))
 		}

@@ -100,7 +100,7 @@ func (d *damageRig) stage(t *testing.T, stage string) string {
 		return id
 	case "failed":
 		d.update(t, id, func(tx *jobs.Tx) error {
-			return tx.Settle(l, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, "too many", "", nil))
+			return tx.EndAttempt(l, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, "too many", "", nil))
 		})
 		return id
 	}
@@ -253,7 +253,7 @@ func (d *damageRig) others(t *testing.T) {
 	for i, data := range []map[string]any{
 		{"maxPerSecond": 0}, {"cursor": "x"}, {"mode": 5}, {"wakeAt": far}, {"schema": nil}, {"filter": "all"}, {"skipped": "x"},
 	} {
-		b, err := d.store.CreateBatch(t.Context(), jobs.BatchRequest{Reason: "r", Mode: jobs.Fresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{OrgID: "none"}})
+		b, err := d.store.CreateBatch(t.Context(), jobs.BatchRequest{Reason: "r", Mode: jobs.RerunFresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{OrgID: "none"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -290,7 +290,7 @@ func TestDamagedDocuments(t *testing.T) {
 	docs := r.damage(t, *damageSample)
 	r.others(t)
 	w := r.startWorker(t, e.Firestore, e.PubSub, e.Storage)
-	ring := func(d damaged) error {
+	notify := func(d damaged) error {
 		lane := jobs.QueueExports
 		switch {
 		case d.message.CallbackID != "":
@@ -301,7 +301,7 @@ func TestDamagedDocuments(t *testing.T) {
 		return r.queue.Publish(t.Context(), lane, d.message)
 	}
 	for _, d := range docs {
-		if err := ring(d); err != nil {
+		if err := notify(d); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -61,8 +61,8 @@ func accept(t *testing.T, store *inmemory.Store, s jobs.Submission, workspace st
 	return got.Job.ID
 }
 
-// ring tells of a job.
-func ring(t *testing.T, queue *inmemory.Queue, id string) {
+// notify tells of a job.
+func notify(t *testing.T, queue *inmemory.Queue, id string) {
 	t.Helper()
 	if err := queue.Publish(t.Context(), jobs.QueueExports, jobs.Message{JobID: id}); err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func ring(t *testing.T, queue *inmemory.Queue, id string) {
 }
 
 // TestInMemory: two workers on a store and a queue in memory, in virtual time, carry out exports of one and of many
-// parts, doorbells lost or not, and a batch has those run again that failed. Of an org two run at a time.
+// parts, messages lost or not, and a batch has those run again that failed. Of an org two run at a time.
 func TestInMemory(t *testing.T) {
 	t.Parallel()
 	cfg, err := settings()
@@ -97,8 +97,8 @@ func TestInMemory(t *testing.T) {
 		for month := range 12 {
 			id := accept(t, store, jobs.Submission{OrgID: "org"}, "w", int64(month+1))
 			ids = append(ids, id)
-			if month%2 == 0 { // the other doorbells are lost
-				ring(t, queue, id)
+			if month%2 == 0 { // the other messages are lost
+				notify(t, queue, id)
 			}
 		}
 		until := func(want jobs.State) {
@@ -116,7 +116,7 @@ func TestInMemory(t *testing.T) {
 		}
 		until(jobs.Failed)
 		exporter.broken.Store(false)
-		b, err := store.CreateBatch(ctx, jobs.BatchRequest{Mode: jobs.Fresh, Actor: "op", Reason: "the index is there", MaxPerSecond: 2, Filter: jobs.BatchFilter{ErrorCode: jobs.CodeMissingIndex}})
+		b, err := store.CreateBatch(ctx, jobs.BatchRequest{Mode: jobs.RerunFresh, Actor: "op", Reason: "the index is there", MaxPerSecond: 2, Filter: jobs.BatchFilter{ErrorCode: jobs.CodeMissingIndex}})
 		if err != nil {
 			t.Fatal(err)
 		}

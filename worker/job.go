@@ -30,7 +30,7 @@ func (p *Pool) handleJob(ctx context.Context, m jobs.Message) (func(context.Cont
 	}
 	c.ended = time.Now()
 	return func(ctx context.Context) {
-		ctx, span := p.resumeJob(ctx, "process exports", j, c)
+		ctx, span := p.traceJob(ctx, "process exports", j, c)
 		defer span.End()
 		p.runJob(ctx, j, lease)
 	}, nil
@@ -88,7 +88,7 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 			return j, err
 		}
 		for i := range planned.NextPart {
-			p.ring(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: planned.PlanEpoch, Part: i})
+			p.notify(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: planned.PlanEpoch, Part: i})
 		}
 		return planned, nil
 	}
@@ -186,7 +186,7 @@ func (p *Pool) end(work context.Context, j *jobs.Job, lease jobs.Lease, err erro
 	if err != nil && !errors.Is(err, jobs.ErrLeaseLost) {
 		settled, serr := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
 			tx.Spent = spent
-			return tx.Settle(lease, jobs.AsFailure(err))
+			return tx.EndAttempt(lease, jobs.AsFailure(err))
 		})
 		if serr != nil {
 			err = errors.Join(err, serr) // the lease runs out and the rescuer takes over
@@ -198,27 +198,27 @@ func (p *Pool) end(work context.Context, j *jobs.Job, lease jobs.Lease, err erro
 	p.logAttempt(work, j, -1, begun, err, spent)
 	switch {
 	case j.State == jobs.Queued && !p.Now().Before(j.NotBefore):
-		p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
+		p.notify(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
 	case j.State == jobs.Queued:
-		p.ringWaiting(ctx, j.OrgID) // its place is free until its next attempt
+		p.notifyWaiting(ctx, j.OrgID) // its place is free until its next attempt
 	case j.State.Ended():
-		p.ringNext(ctx, work, j)
+		p.notifyAfterEnd(ctx, work, j)
 	}
 }
 
-// ringNext rings what may go on now that a job has ended: the org's job that has waited
+// notifyAfterEnd notifies what may go on now that a job has ended: the org's job that has waited
 // longest, and the callback, which may also begin right here, under work.
-func (p *Pool) ringNext(ctx, work context.Context, j *jobs.Job) {
+func (p *Pool) notifyAfterEnd(ctx, work context.Context, j *jobs.Job) {
 	if j.CallbackURL != "" {
-		p.callBack(ctx, work, jobs.OriginOf(j.CallbackURL), j.OrgID, jobs.Message{JobID: j.ID, CallbackID: jobs.CallbackID(j)})
+		p.beginCallback(ctx, work, jobs.OriginOf(j.CallbackURL), j.OrgID, jobs.Message{JobID: j.ID, CallbackID: jobs.CallbackID(j)})
 	}
-	p.ringWaiting(ctx, j.OrgID)
+	p.notifyWaiting(ctx, j.OrgID)
 }
 
-// ringWaiting rings the org's job that has waited longest for a place.
-func (p *Pool) ringWaiting(ctx context.Context, orgID string) {
+// notifyWaiting notifies the org's job that has waited longest for a place.
+func (p *Pool) notifyWaiting(ctx context.Context, orgID string) {
 	id, _, err := p.Store.Waiting(ctx, orgID)
 	if err == nil && id != "" { // else the place wakes the rescuer
-		p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: id})
+		p.notify(ctx, jobs.QueueExports, jobs.Message{JobID: id})
 	}
 }

@@ -65,7 +65,7 @@ func TestTraceOfManyParts(t *testing.T) { // not parallel: the exporter is set u
 	go func() { defer close(ended); _ = pool.Run(ctx) }()
 	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
 	id := accept(t, store, jobs.Submission{OrgID: "org", Trace: "00-" + trace + "-00f067aa0ba902b7-01"}, "w", int64(jobs.MaxParts))
-	ring(t, queue, id)
+	notify(t, queue, id)
 	begun := time.Now()
 	err = store.Watch(ctx, id, func(j *jobs.Job) bool { return j.State.Ended() })
 	took := time.Since(begun)

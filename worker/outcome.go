@@ -15,7 +15,7 @@ const (
 	ack outcome = iota
 	// nack: nobody can say now; deliver it again after a pause.
 	nack
-	// leave: the document is another build's, whose rescuer rings again for it. Handed back, the
+	// leave: the document is another build's, whose rescuer notifies again for it. Handed back, the
 	// message would come for as long as workers of this build are the only ones.
 	leave
 	// bury: no code can ever handle it.
@@ -26,11 +26,11 @@ const (
 func (o outcome) String() string { return [...]string{"ack", "nack", "leave", "bury"}[o] }
 
 // nackPause is long enough for a restart of what was unavailable, short beside the
-// rescuer's own ring.
+// rescuer's own notify.
 const nackPause = 5 * time.Second
 
 // settle is the one place that says what an error of a claim means for its message.
-func settle(err error) outcome {
+func outcomeOf(err error) outcome {
 	switch {
 	case err == nil, errors.Is(err, jobs.ErrNotDue), errors.Is(err, jobs.ErrLeaseLost):
 		return ack

@@ -50,7 +50,7 @@ func TestPanic(t *testing.T) {
 		for _, org := range []string{"faulty", "org"} {
 			for _, parts := range []int64{1, 3} {
 				id := accept(t, store, jobs.Submission{OrgID: org}, "w", parts)
-				ring(t, queue, id)
+				notify(t, queue, id)
 				var j jobs.Job
 				if err := store.Watch(ctx, id, func(now *jobs.Job) bool { j = *now; return j.State.Ended() }); err != nil {
 					t.Fatal(err)

@@ -41,7 +41,7 @@ func (p *Pool) handlePart(ctx context.Context, m jobs.Message) (func(context.Con
 // part finalizes the job.
 func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, c claimTimes) {
 	begun := time.Now()
-	traced, span := p.resumePart(ctx, j, &part, c)
+	traced, span := p.tracePart(ctx, j, &part, c)
 	var progress export.Progress
 	var next jobs.Next
 	progress.Waited.Store(int64(c.waited))
@@ -61,11 +61,11 @@ func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease j
 	switch {
 	case err != nil:
 	case next.Finalize:
-		ctx, span := p.resumeJob(ctx, "finish export", j, claimTimes{})
+		ctx, span := p.traceJob(ctx, "finish export", j, claimTimes{})
 		p.runJob(ctx, j, next.Lease)
 		span.End()
-	case next.Ring >= 0:
-		p.ring(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: part.PlanEpoch, Part: next.Ring})
+	case next.Notify >= 0:
+		p.notify(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: part.PlanEpoch, Part: next.Notify})
 	}
 }
 
@@ -84,7 +84,7 @@ func (p *Pool) renewPart(part jobs.Part, lease jobs.Lease, progress *export.Prog
 // commitPart makes the object part of the job. When the lease was lost the object is
 // nobody's and deleted.
 func (p *Pool) commitPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, res jobs.PartResult, progress *export.Progress) (jobs.Next, *jobs.Job, error) {
-	next := jobs.Next{Ring: -1}
+	next := jobs.Next{Notify: -1}
 	ctx, span := tracing.Start(ctx, tracing.Step{Name: "commit"})
 	defer span.End()
 	done, err := p.Store.UpdatePart(ctx, j.ID, part.ID, p.actor, func(tx *jobs.Tx) error {
@@ -101,13 +101,13 @@ func (p *Pool) commitPart(ctx context.Context, j *jobs.Job, part jobs.Part, leas
 		defer cancel()
 		owned, gerr := p.ownsObject(ctx, j, part.Index, res.Object)
 		if gerr == nil && owned {
-			return jobs.Next{Ring: -1}, j, nil // recorded by a commit whose answer was lost; the rescuer refills
+			return jobs.Next{Notify: -1}, j, nil // recorded by a commit whose answer was lost; the rescuer refills
 		}
 		if gerr == nil {
 			_ = p.Exporter.Discard(ctx, res.Object) // else the sweep finds it
 		}
 	}
-	return jobs.Next{Ring: -1}, j, err
+	return jobs.Next{Notify: -1}, j, err
 }
 
 // ownsObject reports whether the part's record names the object.
@@ -124,22 +124,22 @@ func (p *Pool) endPart(work context.Context, j *jobs.Job, part jobs.Part, lease 
 	ctx, cancel := detached(work)
 	defer cancel()
 	if err != nil && !errors.Is(err, jobs.ErrLeaseLost) {
-		ring := false
+		notify := false
 		settled, serr := p.Store.UpdatePart(ctx, j.ID, part.ID, p.actor, func(tx *jobs.Tx) error {
 			var err2 error
 			tx.Spent = spent
-			ring, err2 = tx.SettlePart(part.PlanEpoch, part.Index, lease, jobs.AsFailure(err))
+			notify, err2 = tx.EndPartAttempt(part.PlanEpoch, part.Index, lease, jobs.AsFailure(err))
 			return err2
 		})
 		switch {
 		case serr != nil:
 			err = errors.Join(err, serr) // the lease runs out and the rescuer takes over
-		case ring:
-			p.ring(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: part.PlanEpoch, Part: part.Index})
+		case notify:
+			p.notify(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: part.PlanEpoch, Part: part.Index})
 		case settled.State == jobs.Queued:
-			p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
+			p.notify(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
 		case settled.State.Ended():
-			p.ringNext(ctx, work, settled)
+			p.notifyAfterEnd(ctx, work, settled)
 		}
 		if serr == nil {
 			j = settled
@@ -168,21 +168,21 @@ func (p *Pool) refill(ctx context.Context, j *jobs.Job) {
 		}
 	}
 	damage := damageOf(j, parts)
-	var ring []int
+	var notify []int
 	j, err = p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
-		ring = nil
+		notify = nil
 		if damage != nil {
 			return tx.GiveUp(j.PlanEpoch, damage)
 		}
 		var err error
-		ring, err = tx.Refill(unfinished)
+		notify, err = tx.Refill(unfinished)
 		return err
 	})
 	if err != nil {
 		return // it ended, or somebody else refills
 	}
-	for _, i := range ring {
-		p.ring(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: j.PlanEpoch, Part: i})
+	for _, i := range notify {
+		p.notify(ctx, jobs.QueueParts, jobs.Message{JobID: j.ID, PlanEpoch: j.PlanEpoch, Part: i})
 	}
 }
 
@@ -190,7 +190,7 @@ func (p *Pool) refill(ctx context.Context, j *jobs.Job) {
 // transition has it looked at: its job's turn finds it, not its own wakeAt.
 func (p *Pool) overslept(part *jobs.Part) bool {
 	now := p.Now()
-	far := now.Add(p.policy.LeaseFor + p.policy.BackoffMax + p.policy.RingAgain)
+	far := now.Add(p.policy.LeaseFor + p.policy.BackoffMax + p.policy.NotifyAgain)
 	if part.State == jobs.PartRunning && (part.WakeAt.IsZero() || !jobs.Held(part.Lease.Until, now, p.policy.LeaseFor, p.policy.Skew)) {
 		return part.Damage == "" // it may also be in no shard
 	}

@@ -44,7 +44,7 @@ type partitions struct {
 	held     map[int]time.Time // until when
 	free     map[int]time.Time // since when a partition was seen to be nobody's
 	nextAsk  time.Time
-	kick     chan struct{} // the division has changed
+	changes  chan struct{} // the division has changed
 
 	tidyFull atomic.Bool // the last round of jobs that have ended left some
 	divided  time.Time   // when this worker last changed the division
@@ -55,7 +55,7 @@ type partitions struct {
 
 func newPartitions() *partitions {
 	one := jobs.Division{Partitions: 1, Workers: 1}
-	return &partitions{division: one, before: one, held: map[int]time.Time{}, free: map[int]time.Time{}, kick: make(chan struct{}, 1)}
+	return &partitions{division: one, before: one, held: map[int]time.Time{}, free: map[int]time.Time{}, changes: make(chan struct{}, 1)}
 }
 
 // learn takes up a division as it is now.
@@ -81,7 +81,7 @@ func (k *partitions) learn(d jobs.Division, now time.Time) {
 		}
 	}
 	select {
-	case k.kick <- struct{}{}:
+	case k.changes <- struct{}{}:
 	default:
 	}
 }
@@ -109,8 +109,8 @@ func (k *partitions) shards(now time.Time) []int {
 	return slices.Sorted(maps.Keys(mine))
 }
 
-// chief reports whether this worker decides on the division: it holds the first partition.
-func (k *partitions) chief(now time.Time) bool {
+// divides reports whether this worker decides on the division: it holds the first partition.
+func (k *partitions) divides(now time.Time) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return now.Before(k.held[0])
@@ -273,7 +273,7 @@ func (k *partitions) askAgain(at time.Time) {
 // more workers or fewer. full says that the last round left something undone.
 func (p *Pool) divide(ctx context.Context, full bool, duties int) {
 	k, now := p.shares, p.Now()
-	if !k.chief(now) {
+	if !k.divides(now) {
 		return
 	}
 	workers := 0

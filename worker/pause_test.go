@@ -99,15 +99,15 @@ func (*switchStore) Partitions(context.Context, int) (jobs.Division, []jobs.Part
 // bells is a queue in memory. As Google's, it holds a Pull open for a minute.
 type bells struct {
 	mu    sync.Mutex
-	lanes map[jobs.Queue][]jobs.Delivery
+	lanes map[jobs.Queue][]jobs.PulledMessage
 	came  chan struct{}
 }
 
 func newBells() *bells {
-	return &bells{lanes: map[jobs.Queue][]jobs.Delivery{}, came: make(chan struct{})}
+	return &bells{lanes: map[jobs.Queue][]jobs.PulledMessage{}, came: make(chan struct{})}
 }
 
-func (q *bells) add(lane jobs.Queue, d jobs.Delivery) {
+func (q *bells) add(lane jobs.Queue, d jobs.PulledMessage) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.lanes[lane] = append(q.lanes[lane], d)
@@ -116,11 +116,11 @@ func (q *bells) add(lane jobs.Queue, d jobs.Delivery) {
 }
 
 func (q *bells) Publish(_ context.Context, lane jobs.Queue, m jobs.Message) error {
-	q.add(lane, jobs.Delivery{Data: m.Encode()})
+	q.add(lane, jobs.PulledMessage{Data: m.Encode()})
 	return nil
 }
 
-func (q *bells) take(lane jobs.Queue, limit int) ([]jobs.Delivery, chan struct{}) {
+func (q *bells) take(lane jobs.Queue, limit int) ([]jobs.PulledMessage, chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := min(limit, len(q.lanes[lane]))
@@ -129,7 +129,7 @@ func (q *bells) take(lane jobs.Queue, limit int) ([]jobs.Delivery, chan struct{}
 	return got, q.came
 }
 
-func (q *bells) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.Delivery, error) {
+func (q *bells) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.PulledMessage, error) {
 	end := time.NewTimer(time.Minute)
 	defer end.Stop()
 	for {
@@ -147,12 +147,12 @@ func (q *bells) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.De
 	}
 }
 
-func (*bells) Ack(context.Context, jobs.Queue, jobs.Delivery) error { return nil }
-func (q *bells) Nack(_ context.Context, lane jobs.Queue, d jobs.Delivery, _ time.Duration) error {
+func (*bells) Ack(context.Context, jobs.Queue, jobs.PulledMessage) error { return nil }
+func (q *bells) Nack(_ context.Context, lane jobs.Queue, d jobs.PulledMessage, _ time.Duration) error {
 	q.add(lane, d)
 	return nil
 }
-func (*bells) Bury(context.Context, jobs.Queue, jobs.Delivery, string) error { return nil }
+func (*bells) Bury(context.Context, jobs.Queue, jobs.PulledMessage, string) error { return nil }
 
 // TestPauseHolds: what is submitted after a pause is not taken, however long a Pull was open
 // before it, and is taken at once after the queue was resumed.
@@ -174,12 +174,12 @@ func TestPauseHolds(t *testing.T) {
 				store, queue := newSwitchStore(), newBells()
 				store.watch = tc.watch(store)
 				stop := startPool(t, store, queue)
-				ring := func() string {
+				notify := func() string {
 					id := jobs.NewID()
 					_ = queue.Publish(t.Context(), jobs.QueueExports, jobs.Message{JobID: id}) // in memory
 					return id
 				}
-				first := ring()
+				first := notify()
 				pass(5 * time.Second)
 				if got := store.claimed(); !slices.Equal(got, []string{first}) {
 					t.Fatalf("before the pause, %v was taken, want %s", got, first)
@@ -189,7 +189,7 @@ func TestPauseHolds(t *testing.T) {
 				var late []string
 				for _, d := range []time.Duration{2500 * time.Millisecond, 2500 * time.Millisecond, 3 * time.Second, 50 * time.Second} {
 					pass(d)
-					late = append(late, ring())
+					late = append(late, notify())
 				}
 				pass(2 * time.Minute)
 				if got := store.claimed(); len(got) != 1 {

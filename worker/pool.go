@@ -1,12 +1,12 @@
 // Package worker is the pool that carries exports out.
 //
-// A Pool pulls doorbells from the lanes as it has free slots, claims what they name,
+// A Pool pulls messages from the queues as it has free slots, claims what they name,
 // acknowledges, and works under the claim's lease, which it renews until the work has
 // ended and its outcome is recorded. One pool of all also is the rescuer, which does what
 // is due for jobs that nobody came for (see package jobs).
 //
 // Jobs have slots of their own beside parts: counting, planning and exports of one part
-// never wait behind the parts of a large export. That is the lane of the small jobs.
+// never wait behind the parts of a large export. That is the queue of exports, which are small or about to be cut.
 package worker
 
 import (
@@ -81,16 +81,16 @@ type Config struct {
 // Pool takes jobs and parts and carries them out.
 type Pool struct {
 	Config
-	policy   jobs.Policy
-	actor    string
-	calls    *calls
-	gates    *gates
-	shares   *partitions
-	skipped  skipList
-	soon     *soon
-	work     sync.WaitGroup // claims under way and their work
-	priority *jobPriority
-	pulse    *pulse
+	policy    jobs.Policy
+	actor     string
+	callbacks *callbackState
+	gates     *gates
+	shares    *partitions
+	skipped   skipList
+	dueSoon   *dueSoon
+	work      sync.WaitGroup // claims under way and their work
+	priority  *jobPriority
+	pulse     *pulse
 }
 
 // New makes a Pool.
@@ -98,7 +98,7 @@ func New(cfg Config) *Pool {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, calls: newCalls(cfg.Callbacks), priority: newJobPriority(), gates: newGates(), shares: newPartitions(), soon: newSoon(), pulse: newPulse(cfg.Now)}
+	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, callbacks: newCallbackState(cfg.Callbacks), priority: newJobPriority(), gates: newGates(), shares: newPartitions(), dueSoon: newDueSoon(), pulse: newPulse(cfg.Now)}
 }
 
 // Run works until ctx ends; then it takes nothing new, lets work end for at most Drain,
@@ -109,10 +109,10 @@ func (p *Pool) Run(ctx context.Context) error {
 	defer interrupt(nil)
 	defer p.pulse.stop()
 	var loops sync.WaitGroup
-	loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueExports, p.JobSlots, p.handleJob) })
-	loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueParts, p.PartSlots, p.handlePart) })
-	if p.calls != nil {
-		loops.Go(func() { p.lane(ctx, workCtx, jobs.QueueCallbacks, p.calls.looks(), p.handleCallback) })
+	loops.Go(func() { p.consume(ctx, workCtx, jobs.QueueExports, p.JobSlots, p.handleJob) })
+	loops.Go(func() { p.consume(ctx, workCtx, jobs.QueueParts, p.PartSlots, p.handlePart) })
+	if p.callbacks != nil {
+		loops.Go(func() { p.consume(ctx, workCtx, jobs.QueueCallbacks, p.callbacks.claimSlots(), p.handleCallback) })
 	}
 	loops.Go(func() { p.rescue(ctx, workCtx) })
 	loops.Go(func() { p.switches(ctx) })
@@ -120,8 +120,8 @@ func (p *Pool) Run(ctx context.Context) error {
 	p.Log.Info("worker started", zap.String("worker", p.ID), zap.Int("job_slots", p.JobSlots), zap.Int("part_slots", p.PartSlots))
 	<-ctx.Done()
 	p.pulse.stop()
-	if p.calls != nil {
-		p.calls.closing.Store(true)
+	if p.callbacks != nil {
+		p.callbacks.closing.Store(true)
 	}
 	p.Log.Info("worker takes no new work", zap.String("worker", p.ID), zap.Duration("drain", p.Drain))
 	drain := time.AfterFunc(p.Drain, func() { interrupt(jobs.ErrInterrupted) })

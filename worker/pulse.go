@@ -13,10 +13,10 @@ import (
 // for the deletion of pointers, which has been seen to take seconds.
 const stuckAfter = 5 * time.Minute
 
-// rescuing is the name of the rescuer's loop beside those of the lanes.
+// rescuing is the name of the rescuer's loop beside those of the queues.
 const rescuing = "rescue"
 
-// pulse knows when the loops of a pool last went round, and what slots the lanes have.
+// pulse knows when the loops of a pool last went round, and what slots the queues have.
 type pulse struct {
 	now func() time.Time
 
@@ -38,7 +38,7 @@ func (u *pulse) beat(loop string) {
 	u.seen[loop], u.waits[loop] = u.now(), false
 }
 
-// wait notes that a lane waits for a slot, or for a queue that is paused.
+// wait notes that a queue waits for a slot, or for a queue that is paused.
 func (u *pulse) wait(loop string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -59,7 +59,7 @@ func (u *pulse) slots(q jobs.Queue, count func() (free, all int)) {
 }
 
 // Alive gives an error when a loop of the pool does not go round any more, which only another process
-// mends. A lane that waits for a slot is alive: what has it has a lease, and an end.
+// mends. A queue that waits for a slot is alive: what has it has a lease, and an end.
 func (p *Pool) Alive() error {
 	u := p.pulse
 	u.mu.Lock()
@@ -75,7 +75,7 @@ func (p *Pool) Alive() error {
 	return nil
 }
 
-// Slots says how many slots a lane has and how many of them are free; none before Run.
+// Slots says how many slots a queue has and how many of them are free; none before Run.
 func (p *Pool) Slots(q jobs.Queue) (free, all int) {
 	p.pulse.mu.Lock()
 	count := p.pulse.free[q]

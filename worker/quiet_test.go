@@ -17,13 +17,13 @@ func TestNoTracerCostsNothing(t *testing.T) { // not parallel: it counts allocat
 	cb := &jobs.Callback{JobID: "j", OrgID: "o"}
 	c := claimTimes{begun: time.Now(), ended: time.Now()}
 	if n := testing.AllocsPerRun(100, func() {
-		ctx, span := p.resumeJob(t.Context(), "process exports", j, c)
+		ctx, span := p.traceJob(t.Context(), "process exports", j, c)
 		p.traceEnd(ctx, j, -1, c.begun, failed)
 		span.End()
-		ctx, span = p.resumePart(t.Context(), j, part, c)
+		ctx, span = p.tracePart(t.Context(), j, part, c)
 		p.traceEnd(ctx, j, part.Index, c.begun, failed)
 		span.End()
-		ctx, span = p.resumeCallback(t.Context(), cb, j.Trace)
+		ctx, span = p.traceCallback(t.Context(), cb, j.Trace)
 		_, commit := tracing.Start(ctx, tracing.Step{Name: "commit"})
 		commit.End()
 		span.End()

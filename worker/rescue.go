@@ -60,7 +60,7 @@ func (p *Pool) rescue(ctx, work context.Context) {
 			full, duties := p.round(ctx, work, shards, jobs.DueJobs, jobs.DueParts, jobs.DueCallbacks, jobs.DuePlaces)
 			p.divide(ctx, full || p.shares.tidyFull.Load() || p.Now().Sub(begun) > rescueEvery, duties)
 		}
-		if p.shares.chief(begun) {
+		if p.shares.divides(begun) {
 			if begun.Sub(batches) >= batchesEvery && batchesBusy.CompareAndSwap(false, true) { // they take long, what is due must not wait
 				batches = begun
 				loops.Go(func() {
@@ -71,7 +71,7 @@ func (p *Pool) rescue(ctx, work context.Context) {
 			if looked.due(begun) && lookBusy.CompareAndSwap(false, true) {
 				loops.Go(func() {
 					defer lookBusy.Store(false)
-					p.lookThrough(work, &looked)
+					p.auditRecords(work, &looked)
 				})
 			}
 			if begun.Sub(pointers) > pointersEvery {
@@ -83,7 +83,7 @@ func (p *Pool) rescue(ctx, work context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-p.shares.kick:
+		case <-p.shares.changes:
 		}
 	}
 }
@@ -165,7 +165,7 @@ func (p *Pool) roundOf(ctx, work context.Context, kind jobs.DueKind, shards []in
 			return n, false, err
 		}
 		for _, d := range page.Docs {
-			if p.skipped.skips(d.Key, now) || p.soon.has(d.Key) {
+			if p.skipped.skips(d.Key, now) || p.dueSoon.has(d.Key) {
 				continue
 			}
 			if d.At.After(now) {
@@ -229,8 +229,8 @@ func (p *Pool) wakeJob(ctx context.Context, id string, purge func(*jobs.Job)) er
 		return err
 	}
 	switch duty {
-	case jobs.RingJob:
-		p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: id})
+	case jobs.NotifyJob:
+		p.notify(ctx, jobs.QueueExports, jobs.Message{JobID: id})
 	case jobs.RefillParts:
 		p.refill(ctx, j)
 	case jobs.Sweep:
@@ -267,10 +267,10 @@ func (p *Pool) sweep(ctx context.Context, j *jobs.Job) error {
 }
 
 func (p *Pool) wakePart(ctx context.Context, d jobs.Due) error {
-	m, ring := d.Message, false
+	m, notify := d.Message, false
 	_, err := p.Store.UpdatePart(ctx, m.JobID, jobs.PartID(m.PlanEpoch, m.Part), "rescuer "+p.ID, func(tx *jobs.Tx) error {
 		var err error
-		ring, err = tx.WakePart(m.PlanEpoch, m.Part)
+		notify, err = tx.WakePart(m.PlanEpoch, m.Part)
 		return err
 	})
 	if errors.Is(err, jobs.ErrNotFound) {
@@ -280,17 +280,17 @@ func (p *Pool) wakePart(ctx context.Context, d jobs.Due) error {
 		p.Log.Warn("cannot wake part", zap.String("job_id", m.JobID), zap.Int("part", m.Part), zap.Error(err))
 		return err
 	}
-	if ring {
-		p.ring(ctx, jobs.QueueParts, m)
+	if notify {
+		p.notify(ctx, jobs.QueueParts, m)
 	}
 	return nil
 }
 
 func (p *Pool) wakeCallback(ctx, work context.Context, d jobs.Due) error {
-	m, ring := d.Message, false
+	m, notify := d.Message, false
 	cb, err := p.Store.UpdateCallback(ctx, m.CallbackID, "rescuer "+p.ID, func(tx *jobs.CallbackTx) error {
 		var err error
-		if ring, err = tx.Wake(); errors.Is(err, jobs.ErrInvalid) { // which the store tells of
+		if notify, err = tx.Wake(); errors.Is(err, jobs.ErrInvalid) { // which the store tells of
 			return tx.Invalidate()
 		}
 		return err
@@ -304,8 +304,8 @@ func (p *Pool) wakeCallback(ctx, work context.Context, d jobs.Due) error {
 		p.Log.Warn("cannot wake callback", zap.String("job_id", m.JobID), zap.String("callback_id", m.CallbackID), zap.Error(err))
 		return err
 	}
-	if ring {
-		p.callBack(ctx, work, cb.Origin, cb.OrgID, m)
+	if notify {
+		p.beginCallback(ctx, work, cb.Origin, cb.OrgID, m)
 	}
 	return nil
 }
@@ -317,7 +317,7 @@ func (p *Pool) wakePlace(ctx context.Context, d jobs.Due) error {
 		return err
 	}
 	if id != "" {
-		p.ring(ctx, jobs.QueueExports, jobs.Message{JobID: id})
+		p.notify(ctx, jobs.QueueExports, jobs.Message{JobID: id})
 	}
 	return nil
 }

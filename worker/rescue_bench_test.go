@@ -19,7 +19,7 @@ import (
 	"exportd/worker"
 )
 
-// noting is a store that notes when retries are rung.
+// noting is a store that notes when retries are notified.
 type noting struct {
 	*jobstore.Store
 	mu   sync.Mutex

@@ -97,7 +97,7 @@ func TestRescuerPassesBy(t *testing.T) {
 	}
 	for range 400 {
 		j := r.queued(past)
-		j.OrgID = "org-2" // else the end of the last one rings them
+		j.OrgID = "org-2" // else the end of the last one notifies them
 		j.Fingerprint = jobs.Fingerprint(j.OrgID, j.Kind, 1, j.Params)
 		docs["ExportJobs/"+j.ID], bad[j.ID] = j, true
 	}
@@ -141,7 +141,7 @@ func TestRescuerAsksAhead(t *testing.T) {
 	r := newRig(t)
 	frozen := r.clock.Now()
 	soon, later := r.queued(frozen.Add(time.Second).Truncate(time.Microsecond)), r.queued(frozen.Add(time.Minute).Truncate(time.Microsecond))
-	later.OrgID = "org-2" // else the end of the other rings it
+	later.OrgID = "org-2" // else the end of the other notifies it
 	later.Fingerprint = jobs.Fingerprint(later.OrgID, later.Kind, 1, later.Params)
 	r.write(t, map[string]any{"ExportJobs/" + soon.ID: soon, "ExportJobs/" + later.ID: later})
 	stop := r.work(t, func(c *worker.Config) { c.Now = func() time.Time { return frozen } })

@@ -71,7 +71,7 @@ func TestSlowAtLoad(t *testing.T) {
 				parts = 4
 			}
 			id := accept(t, store, jobs.Submission{OrgID: org}, string(rune('a'+i)), parts)
-			ring(t, queue, id)
+			notify(t, queue, id)
 			ids, slow[id] = append(ids, id), org == "slow"
 		}
 		longest := time.Duration(0)

@@ -19,76 +19,76 @@ func tracesPart(j *jobs.Job, index int) bool {
 	return every <= 1 || index%every == 0
 }
 
-// claimTimes are when a claim was begun and committed, and for how long the doorbell had waited for a slot.
+// claimTimes are when a claim was begun and committed, and for how long the message had waited for a slot.
 type claimTimes struct {
 	begun, ended time.Time
 	waited       time.Duration
 }
 
-type rungKey struct{}
+type messageKey struct{}
 
-// doorbell is what is known of the message that led to a claim.
-type doorbell struct {
+// message is what is known of the message that led to a claim.
+type messageOrigin struct {
 	trace string
 	at    time.Time
 }
 
-// rung notes when a doorbell was rung, and in whose trace.
-func rung(ctx context.Context, d jobs.Delivery) context.Context {
-	return context.WithValue(ctx, rungKey{}, doorbell{d.Trace, d.Published})
+// notified notes when a message was notified, and in whose trace.
+func withMessage(ctx context.Context, d jobs.PulledMessage) context.Context {
+	return context.WithValue(ctx, messageKey{}, messageOrigin{d.Trace, d.Published})
 }
 
-// waited is for how long the doorbell of ctx has waited.
+// waited is for how long the message of ctx has waited.
 func (p *Pool) waited(ctx context.Context) time.Duration {
-	d, ok := ctx.Value(rungKey{}).(doorbell)
+	d, ok := ctx.Value(messageKey{}).(messageOrigin)
 	if !ok || d.at.IsZero() {
 		return 0
 	}
 	return max(0, p.Now().Sub(d.at))
 }
 
-// resume begins the span of claimed work in the trace of its job, with a link to who rang.
-func (p *Pool) resume(ctx context.Context, name string, trace string, c claimTimes, attrs ...tracing.Attr) (context.Context, *tracing.Span) {
+// traceWork begins the span of claimed work in the trace of its job, with a link to who notified.
+func (p *Pool) traceWork(ctx context.Context, name string, trace string, c claimTimes, attrs ...tracing.Attr) (context.Context, *tracing.Span) {
 	step := tracing.Step{Name: name, Kind: tracing.Consumer, At: c.begun, Attrs: append(attrs, tracing.Worker(p.ID))}
-	if rang, ok := ctx.Value(rungKey{}).(doorbell); ok && rang.trace != "" {
-		step.Links = []string{rang.trace}
+	if notified, ok := ctx.Value(messageKey{}).(messageOrigin); ok && notified.trace != "" {
+		step.Links = []string{notified.trace}
 	}
-	ctx, span := p.Tracer.Resume(ctx, trace, step)
+	ctx, span := p.Tracer.Continue(ctx, trace, step)
 	if !c.begun.IsZero() {
 		tracing.Past(ctx, tracing.Step{Name: "claim", At: c.begun}, c.ended)
 	}
 	return ctx, span
 }
 
-func jobAttrs(lane jobs.Queue, j *jobs.Job) []tracing.Attr {
-	return append(tracing.Messaging(string(lane)), tracing.Job(j.ID), tracing.Org(j.OrgID), tracing.Dataset(string(j.Kind)), tracing.Attempt(j.Attempt))
+func jobAttrs(queue jobs.Queue, j *jobs.Job) []tracing.Attr {
+	return append(tracing.Messaging(string(queue)), tracing.Job(j.ID), tracing.Org(j.OrgID), tracing.Dataset(string(j.Kind)), tracing.Attempt(j.Attempt))
 }
 
-// resumeJob begins the span of an attempt at a job.
-func (p *Pool) resumeJob(ctx context.Context, name string, j *jobs.Job, c claimTimes) (context.Context, *tracing.Span) {
+// traceJob begins the span of an attempt at a job.
+func (p *Pool) traceJob(ctx context.Context, name string, j *jobs.Job, c claimTimes) (context.Context, *tracing.Span) {
 	if p.Tracer == nil {
 		return ctx, nil
 	}
-	return p.resume(ctx, name, j.Trace, c, jobAttrs(jobs.QueueExports, j)...)
+	return p.traceWork(ctx, name, j.Trace, c, jobAttrs(jobs.QueueExports, j)...)
 }
 
-// resumePart begins the span of an attempt at a part, if that is traced.
-func (p *Pool) resumePart(ctx context.Context, j *jobs.Job, part *jobs.Part, c claimTimes) (context.Context, *tracing.Span) {
+// tracePart begins the span of an attempt at a part, if that is traced.
+func (p *Pool) tracePart(ctx context.Context, j *jobs.Job, part *jobs.Part, c claimTimes) (context.Context, *tracing.Span) {
 	if p.Tracer == nil {
 		return ctx, nil
 	}
 	if !tracesPart(j, part.Index) {
 		return tracing.Without(ctx), nil
 	}
-	return p.resume(ctx, "process parts", j.Trace, c, append(jobAttrs(jobs.QueueParts, j), tracing.Part(part.Index), tracing.Rows(part.Rows))...)
+	return p.traceWork(ctx, "process parts", j.Trace, c, append(jobAttrs(jobs.QueueParts, j), tracing.Part(part.Index), tracing.Rows(part.Rows))...)
 }
 
-// resumeCallback begins the span of a try at a callback.
-func (p *Pool) resumeCallback(ctx context.Context, cb *jobs.Callback, trace string) (context.Context, *tracing.Span) {
+// traceCallback begins the span of an attempt at a callback.
+func (p *Pool) traceCallback(ctx context.Context, cb *jobs.Callback, trace string) (context.Context, *tracing.Span) {
 	if p.Tracer == nil {
 		return ctx, nil
 	}
-	return p.resume(ctx, "process callbacks", trace, claimTimes{},
+	return p.traceWork(ctx, "process callbacks", trace, claimTimes{},
 		append(tracing.Messaging(string(jobs.QueueCallbacks)), tracing.Job(cb.JobID), tracing.Org(cb.OrgID), tracing.Attempt(cb.Attempt))...)
 }
 
@@ -126,7 +126,7 @@ func (p *Pool) traceEnd(ctx context.Context, j *jobs.Job, part int, begun time.T
 	}
 	code := string(jobs.AsFailure(err).Code)
 	if span == nil && part >= 0 {
-		_, span = p.Tracer.ResumeSome(ctx, j.Trace, tracing.Step{
+		_, span = p.Tracer.ContinueSome(ctx, j.Trace, tracing.Step{
 			Name: "process parts", Kind: tracing.Consumer, At: begun, Attrs: append(jobAttrs(jobs.QueueParts, j), tracing.Part(part), tracing.Worker(p.ID)),
 		})
 		defer span.End()

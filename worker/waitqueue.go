@@ -10,7 +10,7 @@ import (
 
 const (
 	// maxQueued bounds the deliveries that a worker remembers to wait for a permit, at
-	// most 16 MiB. One that is not remembered is rung by its wakeAt, which is only later.
+	// most 16 MiB. One that is not remembered is notified by its wakeAt, which is only later.
 	maxQueued = 20_000
 	// maxQueuedOfOrg bounds those of one org. Of the upper half of maxQueued, each org that
 	// has none waiting gets one, so that the first callback of an org is always remembered
@@ -53,8 +53,8 @@ func newWaitQueue(l *webhook.Limiter) *waitQueue {
 func (k *waitQueue) acquire(origin, org string, m jobs.Message) *webhook.Permit {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if place := k.limiter.TryAcquire(origin, org); place != nil {
-		return place
+	if permit := k.limiter.TryAcquire(origin, org); permit != nil {
+		return permit
 	}
 	k.push(origin, org, m)
 	return nil
@@ -83,31 +83,31 @@ func (k *waitQueue) push(origin, org string, m jobs.Message) {
 	k.queued[m.CallbackID] = q
 }
 
-// ringQueued is for a delivery that is rung: waits says that it is queued. Should there be a permit for
+// acquireQueued is for a delivery that is notified: waits says that it is queued. Should there be a permit for
 // it all the same, the first of its line takes that.
-func (k *waitQueue) ringQueued(id string) (waits bool, first jobs.Message, place *webhook.Permit) {
+func (k *waitQueue) acquireQueued(id string) (waits bool, first jobs.Message, permit *webhook.Permit) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.acquireQueued(id)
+	return k.acquireQueuedLocked(id)
 }
 
-func (k *waitQueue) acquireQueued(id string) (waits bool, first jobs.Message, place *webhook.Permit) {
+func (k *waitQueue) acquireQueuedLocked(id string) (waits bool, first jobs.Message, permit *webhook.Permit) {
 	q, waits := k.queued[id]
 	if !waits {
 		return false, first, nil
 	}
-	if place = k.limiter.TryAcquire(q.originElem.Value.(*originQueue).origin, q.org); place != nil {
+	if permit = k.limiter.TryAcquire(q.originElem.Value.(*originQueue).origin, q.org); permit != nil {
 		first = k.pop(q.originElem, q.orgElem)
 	}
-	return true, first, place
+	return true, first, permit
 }
 
-// tryAcquire is acquire for a delivery that is not queued without a permit; if it is already, it is as ringQueued.
-func (k *waitQueue) tryAcquire(origin, org string, m jobs.Message) (first jobs.Message, place *webhook.Permit) {
+// tryAcquire is acquire for a delivery that is not queued without a permit; if it is already, it is as acquireQueued.
+func (k *waitQueue) tryAcquire(origin, org string, m jobs.Message) (first jobs.Message, permit *webhook.Permit) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if waits, first, place := k.acquireQueued(m.CallbackID); waits {
-		return first, place
+	if waits, first, permit := k.acquireQueuedLocked(m.CallbackID); waits {
+		return first, permit
 	}
 	return m, k.limiter.TryAcquire(origin, org)
 }
@@ -128,8 +128,8 @@ func (k *waitQueue) next() (jobs.Message, *webhook.Permit) {
 		}
 		for orgElem := o.rotation.Front(); orgElem != nil; orgElem = orgElem.Next() {
 			q := orgElem.Value.(*orgQueue)
-			if place := k.limiter.TryAcquire(o.origin, q.org); place != nil {
-				return k.pop(at, orgElem), place
+			if permit := k.limiter.TryAcquire(o.origin, q.org); permit != nil {
+				return k.pop(at, orgElem), permit
 			}
 		}
 	}

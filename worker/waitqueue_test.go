@@ -40,7 +40,7 @@ func TestParking(t *testing.T) {
 	}
 	leaveA := enter("a", "o1", "1", true)
 	enter("a", "o1", "2", false)
-	enter("a", "o1", "2", false) // rung twice, waits once
+	enter("a", "o1", "2", false) // notified twice, waits once
 	enter("a", "o1", "3", false)
 	leaveO2 := enter("a", "o2", "4", true)
 	enter("a", "o3", "5", false) // the origin is full

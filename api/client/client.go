@@ -40,9 +40,9 @@ type Config struct {
 	Transport http.RoundTripper
 	// UserAgent is "exportd-client" if empty.
 	UserAgent string
-	// Tries bounds how often one request is sent when the service cannot be reached or asks to
+	// Attempts bounds how often one request is sent when the service cannot be reached or asks to
 	// come again; 10 if 0, which lasts for about two minutes of an outage. 1 does not try again.
-	Tries int
+	Attempts int
 	// Now is time.Now if nil.
 	Now func() time.Time
 }
@@ -69,7 +69,7 @@ func New(c Config) (*Client, error) {
 		return nil, errors.New("client config: Key and Secret are required")
 	case c.SignatureVersion < 0 || c.SignatureVersion > 2:
 		return nil, fmt.Errorf("client config: SignatureVersion %d is neither 1 nor 2", c.SignatureVersion)
-	case c.Tries < 0:
+	case c.Attempts < 0:
 		return nil, errors.New("client config: Tries is negative")
 	}
 	if c.Transport == nil {
@@ -80,8 +80,8 @@ func New(c Config) (*Client, error) {
 	if c.UserAgent == "" {
 		c.UserAgent = "exportd-client"
 	}
-	if c.Tries == 0 {
-		c.Tries = 10
+	if c.Attempts == 0 {
+		c.Attempts = 10
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -91,12 +91,12 @@ func New(c Config) (*Client, error) {
 		// The one redirect there is leads to a file elsewhere, which must not see the headers.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	at, doer := strings.TrimSuffix(c.BaseURL, "/"), &retrier{signed, c.Tries}
+	at, doer := strings.TrimSuffix(c.BaseURL, "/"), &retrier{signed, c.Attempts}
 	api, err := NewClientWithResponses(at, WithHTTPClient(doer))
 	if err != nil {
 		return nil, fmt.Errorf("client config: %w", err)
 	}
-	return &Client{ClientWithResponses: api, base: at, api: doer, files: &http.Client{Transport: c.Transport}, tries: c.Tries, now: c.Now}, nil
+	return &Client{ClientWithResponses: api, base: at, api: doer, files: &http.Client{Transport: c.Transport}, tries: c.Attempts, now: c.Now}, nil
 }
 
 // Unsigned gives the methods that are generated over a transport that says by itself who asks, as one within the

@@ -375,7 +375,7 @@ func TestNewRefuses(t *testing.T) {
 		"no key":    {BaseURL: "https://api.test", Secret: "s"},
 		"no secret": {BaseURL: "https://api.test", Key: "k"},
 		"version":   {BaseURL: "https://api.test", Key: "k", Secret: "s", SignatureVersion: 3},
-		"tries":     {BaseURL: "https://api.test", Key: "k", Secret: "s", Tries: -1},
+		"tries":     {BaseURL: "https://api.test", Key: "k", Secret: "s", Attempts: -1},
 	} {
 		if _, err := New(c); err == nil {
 			t.Errorf("New(%s) = nil", name)

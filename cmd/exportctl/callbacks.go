@@ -96,7 +96,7 @@ func (a *app) callbacksTest() *cobra.Command {
 with the same secret as the real callbacks, and shows what the receiver answered. At most
 5 a minute for each org. Ends with 1 if it was not delivered.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.service(false, fewTries)
+			c, err := a.service(false, fewAttempts)
 			if err != nil {
 				return err
 			}

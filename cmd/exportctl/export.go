@@ -120,7 +120,7 @@ func (a *app) export(ctx context.Context, f *exportFlags) error {
 			return err
 		}
 	}
-	c, err := a.connect(p, false, manyTries)
+	c, err := a.connect(p, false, manyAttempts)
 	if err != nil {
 		return err
 	}

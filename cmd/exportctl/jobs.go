@@ -57,7 +57,7 @@ func (a *app) jobsList() *cobra.Command {
 			if err := page.check(); err != nil {
 				return err
 			}
-			c, err := a.service(false, fewTries)
+			c, err := a.service(false, fewAttempts)
 			if err != nil {
 				return err
 			}
@@ -228,7 +228,7 @@ func (a *app) jobsGet() *cobra.Command {
 	return &cobra.Command{
 		Use: "get JOB", Short: "Show a job", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.service(false, fewTries)
+			c, err := a.service(false, fewAttempts)
 			if err != nil {
 				return err
 			}
@@ -335,7 +335,7 @@ func (a *app) jobsWatch() *cobra.Command {
 }
 
 func (a *app) watch(ctx context.Context, id string) error {
-	p, c, err := a.dial(false, manyTries)
+	p, c, err := a.dial(false, manyAttempts)
 	if err != nil {
 		return err
 	}
@@ -374,7 +374,7 @@ func (a *app) jobsDownload() *cobra.Command {
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			p, c, err := a.dial(false, manyTries)
+			p, c, err := a.dial(false, manyAttempts)
 			if err != nil {
 				return err
 			}
@@ -391,7 +391,7 @@ func (a *app) jobsCancel() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cancel JOB", Short: "Cancel a job that has not ended", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.service(false, fewTries)
+			c, err := a.service(false, fewAttempts)
 			if err != nil {
 				return err
 			}
@@ -416,7 +416,7 @@ func (a *app) jobsDelete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete JOB", Short: "Cancel a job if it runs, and erase its file", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.service(false, fewTries)
+			c, err := a.service(false, fewAttempts)
 			if err != nil {
 				return err
 			}

@@ -32,7 +32,7 @@ func (a *app) keyAdmin() (profile, *client.Client, error) {
 		return p, nil, err
 	}
 	p.SignatureVersion = 2
-	c, err := a.connect(p, true, fewTries)
+	c, err := a.connect(p, true, fewAttempts)
 	return p, c, err
 }
 

@@ -51,7 +51,7 @@ func (a *app) limitsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "limits", Short: "Show your limits and what is left of them", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.service(false, fewTries)
+			c, err := a.service(false, fewAttempts)
 			if err != nil {
 				return err
 			}

@@ -15,7 +15,7 @@ func (a *app) labelsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "labels", Short: "Count the labels of VIP messages", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, c, err := a.dial(false, fewTries)
+			p, c, err := a.dial(false, fewAttempts)
 			if err != nil {
 				return err
 			}
@@ -51,7 +51,7 @@ func (a *app) workspacesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "workspaces", Short: "List the workspaces of your org", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.service(false, fewTries)
+			c, err := a.service(false, fewAttempts)
 			if err != nil {
 				return err
 			}
@@ -85,7 +85,7 @@ func (a *app) channelsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "channels", Short: "List the channels of your org, whose ids --medium takes", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.service(false, fewTries)
+			c, err := a.service(false, fewAttempts)
 			if err != nil {
 				return err
 			}

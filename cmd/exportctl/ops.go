@@ -50,7 +50,7 @@ func (a *app) opsJobsList() *cobra.Command {
 			if err := page.check(); err != nil {
 				return err
 			}
-			c, err := a.service(true, fewTries)
+			c, err := a.service(true, fewAttempts)
 			if err != nil {
 				return err
 			}
@@ -103,7 +103,7 @@ func (a *app) opsJobsGet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "get JOB", Short: "Show a job with its timeline, where its time went, parts and callbacks", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.service(true, fewTries)
+			c, err := a.service(true, fewAttempts)
 			if err != nil {
 				return err
 			}
@@ -286,7 +286,7 @@ func (a *app) opsCancel() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cancel JOB", Short: "Cancel a job of any org", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.service(true, fewTries)
+			c, err := a.service(true, fewAttempts)
 			if err != nil {
 				return err
 			}
@@ -323,7 +323,7 @@ func (a *app) opsStats() *cobra.Command {
 		Example: `  exportctl ops stats --since 12h
   exportctl ops stats --since 2026-11-25T18:00Z --until 2026-11-26T06:00Z --org org_1`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.service(true, fewTries)
+			c, err := a.service(true, fewAttempts)
 			if err != nil {
 				return err
 			}
@@ -417,7 +417,7 @@ func (a *app) opsQueue(verb, short string) *cobra.Command {
 			if !slices.Contains(queues, args[0]) {
 				return &usageError{text: fmt.Sprintf("there is no queue %q", args[0]), hint: "The queues are exports and callbacks"}
 			}
-			c, err := a.service(true, fewTries)
+			c, err := a.service(true, fewAttempts)
 			if err != nil {
 				return err
 			}

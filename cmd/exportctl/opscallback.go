@@ -60,7 +60,7 @@ them must match. The state is required: exhausted, suspended, blocked, gone or d
 }
 
 func (a *app) redeliverOne(ctx context.Context, id, reason string) error {
-	c, err := a.service(true, fewTries)
+	c, err := a.service(true, fewAttempts)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (a *app) redeliverAll(ctx context.Context, f redeliverFlags) error {
 	if err != nil {
 		return err
 	}
-	p, c, err := a.dial(true, fewTries)
+	p, c, err := a.dial(true, fewAttempts)
 	if err != nil {
 		return err
 	}

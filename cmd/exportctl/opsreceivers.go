@@ -14,7 +14,7 @@ func (a *app) opsReceiversList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List the receivers to which no callbacks are sent", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.service(true, fewTries)
+			c, err := a.service(true, fewAttempts)
 			if err != nil {
 				return err
 			}
@@ -58,7 +58,7 @@ func (a *app) opsReceiversResume() *cobra.Command {
 			if org == "" {
 				return &usageError{text: "--org is missing: receivers are suspended for each org", hint: "Both are in: exportctl ops receivers list"}
 			}
-			c, err := a.service(true, fewTries)
+			c, err := a.service(true, fewAttempts)
 			if err != nil {
 				return err
 			}

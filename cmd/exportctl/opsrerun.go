@@ -82,7 +82,7 @@ func (a *app) rerunOne(ctx context.Context, id string, f rerunFlags) error {
 	case f.reason == "":
 		return errNoReason()
 	}
-	c, err := a.service(true, fewTries)
+	c, err := a.service(true, fewAttempts)
 	if err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (a *app) rerunAll(ctx context.Context, f rerunFlags) error {
 		}
 		f.reason = "dry run"
 	}
-	p, c, err := a.dial(true, fewTries)
+	p, c, err := a.dial(true, fewAttempts)
 	if err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (a *app) showDryRun(d *client.DryRun) {
 
 // followBatch shows a batch's progress until it has finished.
 func (a *app) followBatch(ctx context.Context, p profile, id string) error {
-	c, err := a.connect(p, true, manyTries)
+	c, err := a.connect(p, true, manyAttempts)
 	if err != nil {
 		return err
 	}
@@ -290,7 +290,7 @@ func (a *app) opsBatchesList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List the latest batches", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.service(true, fewTries)
+			c, err := a.service(true, fewAttempts)
 			if err != nil {
 				return err
 			}
@@ -349,7 +349,7 @@ func (a *app) opsBatchesGet() *cobra.Command {
 	return &cobra.Command{
 		Use: "get BATCH", Short: "Show how far a batch is", Args: oneArg("batch id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.service(true, fewTries)
+			c, err := a.service(true, fewAttempts)
 			if err != nil {
 				return err
 			}

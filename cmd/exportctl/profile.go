@@ -231,8 +231,8 @@ func (p profile) credentials(operator bool) (key, secret string) {
 
 // Tries of requests. A person waits for an answer; a job is worth waiting for.
 const (
-	fewTries  = 3
-	manyTries = 10
+	fewAttempts  = 3
+	manyAttempts = 10
 )
 
 // connect makes a client.
@@ -241,7 +241,7 @@ func (a *app) connect(p profile, operator bool, tries int) (*client.Client, erro
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = answerWithin
 	c, err := client.New(client.Config{
-		BaseURL: p.URL, Key: key, Secret: secret, UserAgent: "exportctl", Tries: tries, Now: a.now,
+		BaseURL: p.URL, Key: key, Secret: secret, UserAgent: "exportctl", Attempts: tries, Now: a.now,
 		SignatureVersion: cmp.Or(p.SignatureVersion, 2),
 		Transport:        &retryNotice{next: transport, tell: a.say},
 	})

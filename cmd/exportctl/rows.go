@@ -28,7 +28,7 @@ func (a *app) listCommand(d *dataset.Dataset) *cobra.Command {
 			if err := page.check(); err != nil {
 				return err
 			}
-			p, c, err := a.dial(false, fewTries)
+			p, c, err := a.dial(false, fewAttempts)
 			if err != nil {
 				return err
 			}
@@ -81,7 +81,7 @@ in the service's own document, at /docs.`,
 			if err := page.check(); err != nil {
 				return err
 			}
-			_, c, err := a.dial(false, fewTries)
+			_, c, err := a.dial(false, fewAttempts)
 			if err != nil {
 				return err
 			}

@@ -260,7 +260,7 @@ var lostOfPubSub = []lost{
 		must(t, err)
 	}, name: "subscription exportd-parts", text: "bound to a topic that was deleted", remedy: "exportd setup"},
 	{what: "the ack deadline", harm: updateSubscription("exports", &pubsubpb.Subscription{AckDeadlineSeconds: 10}, "ack_deadline_seconds"), name: "subscription exportd-exports", text: "ack deadline of 10 s", remedy: "exportd setup"},
-	{what: "retention of doorbells", harm: updateSubscription("exports", &pubsubpb.Subscription{MessageRetentionDuration: durationpb.New(time.Hour)}, "message_retention_duration"), name: "subscription exportd-exports", text: "keeps messages for 1h", remedy: "exportd setup"},
+	{what: "retention of messages", harm: updateSubscription("exports", &pubsubpb.Subscription{MessageRetentionDuration: durationpb.New(time.Hour)}, "message_retention_duration"), name: "subscription exportd-exports", text: "keeps messages for 1h", remedy: "exportd setup"},
 	{what: "a subscription that stays", harm: updateSubscription("callbacks", &pubsubpb.Subscription{}, "expiration_policy"), name: "subscription exportd-callbacks", text: "is deleted when nobody pulls", remedy: "exportd setup"},
 }
 

@@ -79,14 +79,14 @@ func (d *examiner) createIndex(x indexes.Index) string {
 // ofPubSub asks for topics and subscriptions, and whether these are bound to those.
 func (d *examiner) ofPubSub(s remote) []doctor.Check {
 	checks := []doctor.Check{s.check()}
-	for _, lane := range jobqueue.Lanes {
-		checks = append(checks, s.of("topic exportd-"+string(lane), "exportd setup", func(ctx context.Context) (string, error) {
-			return "there", d.c.Queue.InspectTopic(ctx, lane)
+	for _, queue := range jobqueue.AllQueues {
+		checks = append(checks, s.of("topic exportd-"+string(queue), "exportd setup", func(ctx context.Context) (string, error) {
+			return "there", d.c.Queue.InspectTopic(ctx, queue)
 		}))
 	}
-	for _, lane := range jobqueue.Lanes {
-		checks = append(checks, s.of("subscription exportd-"+string(lane), "exportd setup", func(ctx context.Context) (string, error) {
-			return "bound to its topic, settings right", d.c.Queue.CheckSubscription(ctx, lane)
+	for _, queue := range jobqueue.AllQueues {
+		checks = append(checks, s.of("subscription exportd-"+string(queue), "exportd setup", func(ctx context.Context) (string, error) {
+			return "bound to its topic, settings right", d.c.Queue.CheckSubscription(ctx, queue)
 		}))
 	}
 	return checks

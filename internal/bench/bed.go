@@ -146,7 +146,7 @@ func (b *bed) close() error {
 	return errors.Join(errs...)
 }
 
-// submit asks for an export of the first rows messages and rings, as the API does.
+// submit asks for an export of the first rows messages and notifies, as the API does.
 func (b *bed) submit(ctx context.Context, rows int) (string, error) {
 	sub, err := b.store.Submit(ctx, jobs.Submission{
 		OrgID: orgID, KeyID: "bench", Kind: dataset.VIPMessages.Kind(), Fresh: true, IdempotencyKey: jobs.NewID(),

@@ -39,7 +39,7 @@ func BenchmarkPage(b *testing.B) {
 	b.ReportMetric(float64(b.N)*records.DefaultPageSize/b.Elapsed().Seconds(), "rows/s")
 }
 
-// BenchmarkClaim is what stands between a doorbell and the work: pull the message, claim the
+// BenchmarkClaim is what stands between a message and the work: pull the message, claim the
 // job by compare-and-set, acknowledge. Making the job is not in it.
 func BenchmarkClaim(b *testing.B) {
 	cloud := localcloudtest.Start(b)

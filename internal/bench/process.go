@@ -64,7 +64,7 @@ func start(ctx context.Context, env []string, see func(line string), program str
 		}
 		p.reading.Go(func() {
 			for lines := bufio.NewScanner(r); lines.Scan(); {
-				p.keep(lines.Text())
+				p.keepLine(lines.Text())
 				see(lines.Text())
 			}
 		})
@@ -84,7 +84,7 @@ type readCloser interface {
 // keptLines bounds what is kept of a process's output.
 const keptLines = 20
 
-func (p *process) keep(line string) {
+func (p *process) keepLine(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last = append(p.last, line)

@@ -110,7 +110,7 @@ func (in *inspector) inspectCallback(ctx context.Context, c *caller, j *jobs.Job
 	}
 	cb := stored[0]
 	if cb.State != jobs.CallbackDelivered || !cb.WakeAt.IsZero() {
-		r.stuck = append(r.stuck, fmt.Sprintf("callback %s is %s at try %d, due %s", cb.ID, cb.State, cb.Attempt, cb.WakeAt))
+		r.stuck = append(r.stuck, fmt.Sprintf("callback %s is %s at attempt %d, due %s", cb.ID, cb.State, cb.Attempt, cb.WakeAt))
 	}
 	answered, link := 0, ""
 	for _, a := range arrivals {

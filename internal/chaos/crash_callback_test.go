@@ -51,11 +51,11 @@ func TestCrashAroundCallback(t *testing.T) {
 			cb := c.callback(t.Context(), t, c.jobs[0])
 			arrivals := rs.seen()[url]
 			t.Logf("%d requests, webhook-id %s", len(arrivals), cb.ID)
-			if cb.State != jobs.CallbackDelivered || len(arrivals) != tt.requests || len(cb.Tries) != tt.tries || cb.Schedule != 1 {
+			if cb.State != jobs.CallbackDelivered || len(arrivals) != tt.requests || len(cb.Attempts) != tt.tries || cb.Schedule != 1 {
 				t.Fatalf("callback %+v after %d requests, want delivered after %d, in %d tries of which one counts", cb, len(arrivals), tt.requests, tt.tries)
 			}
-			if got := cb.Tries[0].Class == jobs.TryInterrupted; got != tt.firstInterrupted {
-				t.Errorf("first try is %s, want interrupted: %t", cb.Tries[0].Class, tt.firstInterrupted)
+			if got := cb.Attempts[0].Class == jobs.AttemptInterrupted; got != tt.firstInterrupted {
+				t.Errorf("first try is %s, want interrupted: %t", cb.Attempts[0].Class, tt.firstInterrupted)
 			}
 			j, err := c.store.Get(t.Context(), cb.JobID)
 			if err != nil {

@@ -115,7 +115,7 @@ func newCrashCase(t *testing.T, e localcloud.Endpoints, bin, at string) *crashCa
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	policy := jobs.Policy{RingAgain: time.Second, RecordLife: time.Hour, Jitter: func() float64 { return 0 }}
+	policy := jobs.Policy{NotifyAgain: time.Second, RecordLife: time.Hour, Jitter: func() float64 { return 0 }}
 	c.store = jobstore.New(jobstore.Config{Client: client, Policy: policy})
 	source, err := records.Open(ctx, records.Config{ProjectID: project, Emulator: e.Firestore})
 	if err != nil {
@@ -139,7 +139,7 @@ func newCrashCase(t *testing.T, e localcloud.Endpoints, bin, at string) *crashCa
 	return c
 }
 
-// submit asks for the messages of a kind, all if it is empty, and rings for the job.
+// submit asks for the messages of a kind, all if it is empty, and notifies for the job.
 func (c *crashCase) submit(t *testing.T, kind, callbackURL string) {
 	t.Helper()
 	s, err := c.store.Submit(t.Context(), jobs.Submission{OrgID: "org", KeyID: crashKey, Kind: "vip-messages", CallbackURL: callbackURL, Params: jobs.Params{

@@ -75,7 +75,7 @@ func (f *fleet) breakOne(ctx context.Context, rng *rand.Rand, log io.Writer, b *
 }
 
 // randomFaults is what the cloud does wrong for a while: each kind of error on about 5 % of
-// the calls that it can hit, lost answers, cut streams, and doorbells that are dropped,
+// the calls that it can hit, lost answers, cut streams, and messages that are dropped,
 // doubled or late.
 func randomFaults(rng *rand.Rand) fault.Config {
 	code := []string{"UNAVAILABLE", "ABORTED", "RESOURCE_EXHAUSTED"}[rng.IntN(3)]

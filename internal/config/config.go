@@ -260,7 +260,7 @@ func (c *Config) Policy() jobs.Policy {
 		RenewEvery: min(5*time.Second, c.LeaseFor/3),
 		// 2 s of skew are to be borne; the rest is for a renewal under way.
 		Skew:             min(5*time.Second, c.LeaseFor),
-		RingAgain:        c.LeaseFor / 2,
+		NotifyAgain:      c.LeaseFor / 2,
 		MaxAttempts:      8,
 		MaxInterruptions: 50,
 		BackoffMin:       time.Second,

@@ -79,7 +79,7 @@ func TestPolicy(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := c.Policy()
-		if p.RenewEvery*3 > p.LeaseFor || p.RingAgain >= p.LeaseFor || p.SweepAfter <= p.LeaseFor+p.Skew || p.Skew < 2*time.Second {
+		if p.RenewEvery*3 > p.LeaseFor || p.NotifyAgain >= p.LeaseFor || p.SweepAfter <= p.LeaseFor+p.Skew || p.Skew < 2*time.Second {
 			t.Errorf("with a lease of %s s: %+v", seconds, p)
 		}
 		if p.SnapshotLife >= time.Hour {

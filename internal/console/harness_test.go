@@ -114,7 +114,7 @@ func open(t *testing.T) *desk {
 		d.keys[id] = &apikey.Key{ID: id, Name: "of " + id, OrgID: "org1", Scopes: scopes, State: apikey.Active, CreatedAt: d.now, Secrets: []apikey.SigningSecret{{Secret: apikey.NewSecret(secret)}}}
 	}
 	d.store = inmemory.NewStore(inmemory.Config{Policy: jobs.Policy{
-		LeaseFor: 30 * time.Second, RenewEvery: 5 * time.Second, Skew: 5 * time.Second, RingAgain: 15 * time.Second, MaxAttempts: 8, MaxInterruptions: 50,
+		LeaseFor: 30 * time.Second, RenewEvery: 5 * time.Second, Skew: 5 * time.Second, NotifyAgain: 15 * time.Second, MaxAttempts: 8, MaxInterruptions: 50,
 		BackoffMin: time.Second, BackoffMax: time.Minute, Window: 4, SnapshotLife: time.Hour, FileLife: 7 * 24 * time.Hour, RecordLife: 90 * 24 * time.Hour,
 		SweepAfter: time.Minute, Jitter: func() float64 { return 0.5 },
 	}, Now: d.clock})
@@ -272,7 +272,9 @@ func (d *desk) failed(org, callback string, code jobs.Code, message, remedy stri
 	var l jobs.Lease
 	return d.transit(d.submitted(org, callback, nil).ID,
 		func(tx *jobs.Tx) (err error) { l, err = tx.Claim("w1"); return err },
-		func(tx *jobs.Tx) error { return tx.Settle(l, jobs.Fail(code, jobs.Permanent, message, remedy, nil)) })
+		func(tx *jobs.Tx) error {
+			return tx.EndAttempt(l, jobs.Fail(code, jobs.Permanent, message, remedy, nil))
+		})
 }
 
 // succeeded makes a job with a file of rows.
@@ -306,7 +308,7 @@ func (d *desk) planned(org string, parts int, message string) *jobs.Job {
 		}
 		if i == 0 {
 			if _, err := d.store.UpdatePart(context.Background(), j.ID, jobs.PartID(epoch, i), "worker w1", func(tx *jobs.Tx) error {
-				_, err := tx.SettlePart(epoch, i, l, jobs.Fail(jobs.CodeUnavailable, jobs.Transient, message, "wait", nil))
+				_, err := tx.EndPartAttempt(epoch, i, l, jobs.Fail(jobs.CodeUnavailable, jobs.Transient, message, "wait", nil))
 				return err
 			}); err != nil {
 				d.tb.Fatal(err)
@@ -327,7 +329,7 @@ func (d *desk) answered(j *jobs.Job, answer string) {
 	for _, step := range []func(tx *jobs.CallbackTx) error{
 		func(tx *jobs.CallbackTx) (err error) { l, err = tx.Claim("w1"); return err },
 		func(tx *jobs.CallbackTx) error {
-			return tx.Record(l, jobs.CallbackResult{State: jobs.CallbackExhausted, Try: jobs.CallbackAttempt{At: d.clock(), Millis: 1000, Class: "status", Status: 500, Response: answer}})
+			return tx.Record(l, jobs.CallbackResult{State: jobs.CallbackExhausted, Attempt: jobs.CallbackAttempt{At: d.clock(), Millis: 1000, Class: "status", Status: 500, Response: answer}})
 		},
 	} {
 		if _, err := d.store.UpdateCallback(context.Background(), all[0].ID, "worker w1", step); err != nil {

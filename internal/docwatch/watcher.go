@@ -178,7 +178,7 @@ func (w *Watcher) Watch(ctx context.Context, path string, fn func(*firestore.Doc
 // user is a caller of Watch. wake holds a token when there is something new.
 type user struct{ wake chan struct{} }
 
-func (u *user) ring() {
+func (u *user) notify() {
 	select {
 	case u.wake <- struct{}{}:
 	default:
@@ -216,7 +216,7 @@ func (t *target) fail(err error) {
 
 func (t *target) tell() {
 	for u := range t.users {
-		u.ring()
+		u.notify()
 	}
 }
 
@@ -232,7 +232,7 @@ func (w *Watcher) join(path string, u *user) (*target, error) {
 		t.users[u] = struct{}{}
 		// What was known before a stream broke may be old: then the next one tells.
 		if t.known && t.current {
-			u.ring()
+			u.notify()
 		}
 		return t, nil
 	}

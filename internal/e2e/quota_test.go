@@ -58,7 +58,7 @@ func TestQuotaUsedUp(t *testing.T) {
 	ids = append(ids, caller.Submit(t, "vip-messages", s.Messages(), "Cache-Control", "no-cache"))
 
 	// A rescuer looks again within a role's time; what it finds is due when the clocks' allowance of
-	// 5 s after a lease is over, or has a doorbell that was lost and is rung after 15 s, twice: for job and part.
+	// 5 s after a lease is over, or has a message that was lost and is published again after 15 s, twice: for job and part.
 	const within = jobs.RoleTTL + lease + 5*time.Second + 2*15*time.Second + slack
 	for _, id := range ids {
 		j := caller.Await(t, id, within)

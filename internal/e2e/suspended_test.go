@@ -66,7 +66,7 @@ func TestSuspendedReceiver(t *testing.T) {
 		t.Errorf("redelivered with webhook-id %s, tried before with %s", last, got[0])
 	}
 	lines := strings.Join(timeline(t, ops, first), "\n")
-	for _, part := range []string{"exhausted at try 2: http_502", "redelivered from exhausted (they missed it)", "delivered at try 3: http_200"} {
+	for _, part := range []string{"exhausted at attempt 2: http_502", "redelivered from exhausted (they missed it)", "delivered at attempt 3: http_200"} {
 		if !strings.Contains(lines, part) {
 			t.Errorf("the timeline lacks %q:\n%s", part, lines)
 		}

@@ -111,7 +111,7 @@ const thirdOrg = "org_third"
 // submitThird makes exports of a third org, past the API, which has no key of it.
 func submitThird(t *testing.T, client *firestore.Client, s *e2etest.Stack, n int) {
 	t.Helper()
-	store := jobstore.New(jobstore.Config{Client: client, ReuseFor: time.Minute, Policy: jobs.Policy{RingAgain: time.Second, RecordLife: time.Hour}})
+	store := jobstore.New(jobstore.Config{Client: client, ReuseFor: time.Minute, Policy: jobs.Policy{NotifyAgain: time.Second, RecordLife: time.Hour}})
 	for i := range n {
 		if _, err := store.Submit(t.Context(), jobs.Submission{OrgID: thirdOrg, KeyID: s.APIKey, Kind: "vip-users", Fresh: true, Params: jobs.Params{
 			"profile": jobs.ProfileRFC4180, "workspaceId": s.WorkspaceID, "mediumId": s.MediumID, "birthdayMonth": int64(i%12 + 1),

@@ -16,8 +16,8 @@ type axis interface {
 	bounds() (lo, hi uint64)
 	// position is the cut before the rows of place n.
 	position(n uint64) vip.Position
-	// place is the number of a row.
-	place(vip.Position) uint64
+	// indexOf is the number of a row.
+	indexOf(vip.Position) uint64
 	// next is the finer axis for rows that are all at one place, first being the first of
 	// them; nil if there is none. count counts within the piece.
 	next(first vip.Position, count counter, rows int64) (axis, error)
@@ -56,13 +56,13 @@ var (
 // it stays.
 type ascending struct{ axis }
 
-func (a ascending) turn(n uint64) uint64 {
+func (a ascending) flip(n uint64) uint64 {
 	lo, hi := a.axis.bounds()
 	return hi - 1 - (n - lo)
 }
 
-func (a ascending) position(n uint64) vip.Position { return a.axis.position(a.turn(n)) }
-func (a ascending) place(p vip.Position) uint64    { return a.turn(a.axis.place(p)) }
+func (a ascending) position(n uint64) vip.Position { return a.axis.position(a.flip(n)) }
+func (a ascending) indexOf(p vip.Position) uint64  { return a.flip(a.axis.indexOf(p)) }
 
 // timeAxis numbers the microseconds of the window from the newest down.
 type timeAxis struct{ newest, oldest int64 }
@@ -73,7 +73,7 @@ func (a timeAxis) position(n uint64) vip.Position {
 	return vip.Position{Key: vip.TimeKey(time.UnixMicro(a.newest - int64(n)))}
 }
 
-func (a timeAxis) place(p vip.Position) uint64 {
+func (a timeAxis) indexOf(p vip.Position) uint64 {
 	t, ok := vip.KeyTime(p.Key)
 	if !ok {
 		return 0
@@ -114,7 +114,7 @@ func (doubleAxis) position(n uint64) vip.Position {
 	return vip.Position{Key: vip.DoubleKey(math.Float64frombits(b))}
 }
 
-func (a doubleAxis) place(p vip.Position) uint64 {
+func (a doubleAxis) indexOf(p vip.Position) uint64 {
 	lo, hi := a.bounds()
 	f, ok := vip.KeyDouble(p.Key)
 	if !ok || math.IsNaN(f) {

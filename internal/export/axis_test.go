@@ -109,7 +109,7 @@ func TestPlaces(t *testing.T) {
 			_, hi := a.bounds()
 			for range 200 {
 				id := prefix + oddID(r)
-				n := a.place(vip.Position{ID: id})
+				n := a.indexOf(vip.Position{ID: id})
 				if n > 0 && a.position(n).ID > id || n+1 < hi && a.position(n+1).ID <= id {
 					t.Fatalf("%T behind %.20q: %q is at %d, between %q and %q", letters, prefix, id, n, a.position(n).ID, a.position(min(n+1, hi-1)).ID)
 				}
@@ -118,7 +118,7 @@ func TestPlaces(t *testing.T) {
 	}
 	var a numberAxis
 	for _, n := range []int64{math.MinInt64, math.MinInt64 + 1, -2, -1, 1, 2, 3, math.MaxInt64 - 1} {
-		if got := a.position(a.place(vip.Position{ID: vip.NumericIDOf(n)})).ID; got != vip.NumericIDOf(n) {
+		if got := a.position(a.indexOf(vip.Position{ID: vip.NumericIDOf(n)})).ID; got != vip.NumericIDOf(n) {
 			t.Errorf("the place of %d is that of %s", n, got)
 		}
 	}

@@ -44,7 +44,7 @@ func (a numberAxis) position(n uint64) vip.Position {
 	return vip.Position{Key: a.key, ID: vip.NumericIDOf(i)}
 }
 
-func (a numberAxis) place(p vip.Position) uint64 {
+func (a numberAxis) indexOf(p vip.Position) uint64 {
 	i, ok := vip.NumericID(p.ID)
 	if !ok || !sameKey(a.key, p.Key) {
 		return numbers
@@ -66,7 +66,7 @@ func (numberAxis) next(first vip.Position, count counter, rows int64) (axis, err
 // many of them a cut has behind its prefix: size^places < 2^64.
 type alphabet interface {
 	size() uint64
-	places() int
+	length() int
 	// widest is the bytes of the longest character.
 	widest() int
 	char(digit uint64) rune
@@ -80,7 +80,7 @@ const usual = asciiAlphabet("-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklm
 type asciiAlphabet string
 
 func (a asciiAlphabet) size() uint64       { return uint64(len(a)) }
-func (asciiAlphabet) places() int          { return 10 }
+func (asciiAlphabet) length() int          { return 10 }
 func (asciiAlphabet) widest() int          { return 1 }
 func (a asciiAlphabet) char(d uint64) rune { return rune(a[d]) }
 
@@ -104,7 +104,7 @@ const (
 )
 
 func (everyScript) size() uint64 { return utf8.MaxRune - ' ' + 1 - surrogates - 1 }
-func (everyScript) places() int  { return 3 }
+func (everyScript) length() int  { return 3 }
 func (everyScript) widest() int  { return utf8.UTFMax }
 
 func (everyScript) char(d uint64) rune {
@@ -145,7 +145,7 @@ func newTextAxis(key []byte, prefix string, a alphabet) (axis, error) {
 	if room < 1 {
 		return nil, nil
 	}
-	return textAxis{key, prefix, a, min(a.places(), room)}, nil
+	return textAxis{key, prefix, a, min(a.length(), room)}, nil
 }
 
 // power is size^n.
@@ -173,9 +173,9 @@ func (a textAxis) position(n uint64) vip.Position {
 	return vip.Position{Key: a.key, ID: vip.LegalID(a.text(n))}
 }
 
-// place is the last number whose position is not behind the row: a cut there or before it
+// indexOf is the last number whose position is not behind the row: a cut there or before it
 // leaves the row where it is.
-func (a textAxis) place(p vip.Position) uint64 {
+func (a textAxis) indexOf(p vip.Position) uint64 {
 	if !sameKey(a.key, p.Key) {
 		_, end := a.bounds()
 		return end - 1

@@ -86,48 +86,48 @@ func endSpan(span *tracing.Span, err error) {
 }
 
 const (
-	// calmParts is how many parts may end in a minute. Their commits meet at the job's document, and
+	// partsPerMinute is how many parts may end in a minute. Their commits meet at the job's document, and
 	// Firestore bears one write a second of a document for long: with the ten or so other writes of a
 	// job's busiest minute these are half of that.
-	calmParts = 20
-	// calmTurns is the same for many parts whose ends are at random, so that some minute has more.
-	calmTurns = 18
-	// calmAtOnce is how many may that last so long that claim, plan and all that are in other minutes.
-	calmAtOnce = 26
+	partsPerMinute = 20
+	// randomPartsPerMinute is the same for many parts whose ends are at random, so that some minute has more.
+	randomPartsPerMinute = 18
+	// maxLongParts is how many may that last so long that claim, plan and all that are in other minutes.
+	maxLongParts = 26
 	// streamRows is what a query stream of Firestore gives in a minute at most: 8,000 rows a second.
 	streamRows = 60 * 8_000
-	// calmFrom: whoever sets smaller parts than the default wants many of them.
-	calmFrom = 50_000
+	// defaultPartRows: whoever sets smaller parts than the default wants many of them.
+	defaultPartRows = 50_000
 	// leavesPerPart is how finely rows are counted where parts have to be of certain sizes.
 	leavesPerPart = 4
 )
 
-// target is how many rows a part of an export should have. Exports of more than calmParts parts get
+// target is how many rows a part of an export should have. Exports of more than partsPerMinute parts get
 // larger ones: as many as that, or so large that no more end in a minute while all of the window are
 // under way.
 func (c Config) target(rows int64) int64 {
 	target := max(c.PartRows, rows/int64(c.MaxParts)+1)
-	if c.PartRows < calmFrom {
+	if c.PartRows < defaultPartRows {
 		return target
 	}
-	target = max(target, min(rows/calmParts+1, int64(c.Window)*streamRows/calmTurns))
-	if c.inTurns(rows, target) {
+	target = max(target, min(rows/partsPerMinute+1, int64(c.Window)*streamRows/randomPartsPerMinute))
+	if c.exceedsWindow(rows, target) {
 		return target
 	}
-	return max(target, rows/calmAtOnce+1)
+	return max(target, rows/maxLongParts+1)
 }
 
-// inTurns reports whether the parts of an export are so many that some wait for others.
-func (c Config) inTurns(rows, target int64) bool {
-	return c.PartRows >= calmFrom && rows > int64(c.Window)*target
+// exceedsWindow reports whether the parts of an export are so many that some wait for others.
+func (c Config) exceedsWindow(rows, target int64) bool {
+	return c.PartRows >= defaultPartRows && rows > int64(c.Window)*target
 }
 
-// most is how many rows the part of an index should have, at most. The first window begins in one
+// maxRows is how many rows the part of an index should have, at most. The first window begins in one
 // instant. Were its parts alike, they would end together, and so would those that follow each; so
 // they have from a half of target to one and a half, and their ends are spread over the time
 // of a part.
-func (c Config) most(rows, target int64, index int) int64 {
-	if index >= c.Window || !c.inTurns(rows, target) {
+func (c Config) maxRows(rows, target int64, index int) int64 {
+	if index >= c.Window || !c.exceedsWindow(rows, target) {
 		return target
 	}
 	return target/2 + target*int64(index)/int64(c.Window)
@@ -147,7 +147,7 @@ type piece struct {
 // document id. Small neighbours are joined in the end.
 func (e *Exporter) split(ctx context.Context, d *dataset.Dataset, q vip.Query, at time.Time, rows, target int64) ([]jobs.Range, error) {
 	s := &splitter{e: e, q: q, at: at, target: target}
-	if e.cfg.inTurns(rows, target) {
+	if e.cfg.exceedsWindow(rows, target) {
 		s.target /= leavesPerPart
 	}
 	whole := piece{axis: keyAxis(d, q), rows: rows}
@@ -173,7 +173,7 @@ func (e *Exporter) split(ctx context.Context, d *dataset.Dataset, q vip.Query, a
 func (c Config) join(leaves []piece, rows, target int64) (ranges []jobs.Range, sum int64) {
 	for _, p := range leaves {
 		sum += p.rows
-		if n := len(ranges); n > 0 && ranges[n-1].Rows+p.rows <= c.most(rows, target, n-1) {
+		if n := len(ranges); n > 0 && ranges[n-1].Rows+p.rows <= c.maxRows(rows, target, n-1) {
 			ranges[n-1].Rows += p.rows
 			ranges[n-1].To = encode(p.to)
 			continue
@@ -239,7 +239,7 @@ func (s *splitter) narrow(ctx context.Context, p piece) (piece, error) {
 		return n, err
 	}
 	for { // ends: each axis that follows another is finer, or looks further into the first row's id
-		p.lo = max(p.lo, p.axis.place(*first))
+		p.lo = max(p.lo, p.axis.indexOf(*first))
 		if p.hi-p.lo > 1 {
 			return p, nil
 		}
@@ -248,7 +248,7 @@ func (s *splitter) narrow(ctx context.Context, p piece) (piece, error) {
 		}
 		p.lo, p.hi = p.axis.bounds()
 		if p.to != nil { // the new axis may reach beyond where the piece was cut off
-			p.hi = min(p.hi, p.axis.place(*p.to)+1)
+			p.hi = min(p.hi, p.axis.indexOf(*p.to)+1)
 		}
 	}
 }

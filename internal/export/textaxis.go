@@ -19,7 +19,7 @@ type keyTextAxis struct {
 }
 
 func newKeyTextAxis(prefix string, a alphabet, ascending bool) keyTextAxis {
-	return keyTextAxis{textAxis{prefix: prefix, alphabet: a, digits: a.places()}, ascending}
+	return keyTextAxis{textAxis{prefix: prefix, alphabet: a, digits: a.length()}, ascending}
 }
 
 // position is before the rows with the key of place n, where keys descend before those with the
@@ -32,7 +32,7 @@ func (a keyTextAxis) position(n uint64) vip.Position {
 	return vip.Position{Key: vip.TextKey(a.text(n))}
 }
 
-func (a keyTextAxis) place(p vip.Position) uint64 {
+func (a keyTextAxis) indexOf(p vip.Position) uint64 {
 	_, end := a.bounds()
 	text, ok := vip.KeyText(p.Key)
 	if !ok { // another type: before all texts, or behind them
@@ -130,7 +130,7 @@ func (keyEnd) bounds() (lo, hi uint64) { return 0, 2 }
 
 func (a keyEnd) position(uint64) vip.Position { return *behindKey(a.key) }
 
-func (a keyEnd) place(p vip.Position) uint64 {
+func (a keyEnd) indexOf(p vip.Position) uint64 {
 	if sameKey(a.key, p.Key) {
 		return 0
 	}
@@ -150,7 +150,7 @@ type textKeys struct{ ascending bool }
 
 func (textKeys) bounds() (lo, hi uint64)      { return 0, 1 }
 func (textKeys) position(uint64) vip.Position { return vip.Position{} } // no cut is within one place
-func (textKeys) place(vip.Position) uint64    { return 0 }
+func (textKeys) indexOf(vip.Position) uint64  { return 0 }
 
 func (a textKeys) next(first vip.Position, count counter, rows int64) (axis, error) {
 	return newKeyTextAxis("", usual, a.ascending).next(first, count, rows)
@@ -160,7 +160,7 @@ func (a textKeys) next(first vip.Position, count counter, rows int64) (axis, err
 type everyCharacter struct{}
 
 func (everyCharacter) size() uint64 { return utf8.MaxRune + 1 - surrogates }
-func (everyCharacter) places() int  { return 3 }
+func (everyCharacter) length() int  { return 3 }
 func (everyCharacter) widest() int  { return utf8.UTFMax }
 
 func (everyCharacter) char(d uint64) rune {

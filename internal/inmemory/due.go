@@ -80,8 +80,8 @@ func (s *Store) Retire(_ context.Context, d jobs.Due) error {
 	return nil
 }
 
-// WakePlace does what is due for a place and gives the job to ring.
-func (s *Store) WakePlace(_ context.Context, d jobs.Due) (ring string, err error) {
+// WakePlace does what is due for a place and gives the job to notify.
+func (s *Store) WakePlace(_ context.Context, d jobs.Due) (notify string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.place(d.Place)
@@ -92,11 +92,11 @@ func (s *Store) WakePlace(_ context.Context, d jobs.Due) (ring string, err error
 	j, held := s.jobs[p.JobID]
 	id, waiting := s.waiting(d.Place.OrgID)
 	if p.Wake(s.now(), s.cfg.Policy, held && j.State == jobs.Running && j.Place == p.Number, waiting) {
-		ring = id
+		notify = id
 	}
 	s.places[doc] = *p
 	s.wrote(d.Key)
-	return ring, nil
+	return notify, nil
 }
 
 // Suspects names what nobody would look at for longer than a transition lets it sleep, all of a stretch at once.
@@ -287,12 +287,12 @@ func (s *Store) ShowGone(_ context.Context, worker string) error {
 }
 
 // NoteDead counts a message that no code could handle.
-func (s *Store) NoteDead(_ context.Context, lane jobs.Queue, reason string) error {
-	if !slices.Contains(jobs.Queues, lane) {
-		return fmt.Errorf("lane %s: %w", lane, jobs.ErrNotFound)
+func (s *Store) NoteDead(_ context.Context, queue jobs.Queue, reason string) error {
+	if !slices.Contains(jobs.Queues, queue) {
+		return fmt.Errorf("lane %s: %w", queue, jobs.ErrNotFound)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dead[lane] = jobs.DeadLetters{Count: s.dead[lane].Count + 1, Reason: reason, At: s.now()}
+	s.dead[queue] = jobs.DeadLetters{Count: s.dead[queue].Count + 1, Reason: reason, At: s.now()}
 	return nil
 }

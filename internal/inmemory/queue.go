@@ -13,14 +13,14 @@ import (
 // AckDeadline is after how long a message comes again that was neither acknowledged nor given back.
 const AckDeadline = 10 * time.Second
 
-// Queue rings doorbells. Safe for concurrent use.
+// Queue holds messages. Safe for concurrent use.
 type Queue struct {
 	// PullFor bounds a Pull that finds nothing; 60 s if 0.
 	PullFor time.Duration
 
 	mu      sync.Mutex
 	changed chan struct{} // closed when a message comes
-	lanes   map[jobs.Queue][]message
+	queues  map[jobs.Queue][]message
 	pulls   int64
 }
 
@@ -33,22 +33,22 @@ type message struct {
 
 // NewQueue makes an empty Queue.
 func NewQueue() *Queue {
-	return &Queue{changed: make(chan struct{}), lanes: map[jobs.Queue][]message{}}
+	return &Queue{changed: make(chan struct{}), queues: map[jobs.Queue][]message{}}
 }
 
-// Publish rings.
-func (q *Queue) Publish(ctx context.Context, lane jobs.Queue, m jobs.Message) error {
+// Publish sends a message.
+func (q *Queue) Publish(ctx context.Context, queue jobs.Queue, m jobs.Message) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	q.add(lane, m.Encode())
+	q.add(queue, m.Encode())
 	return nil
 }
 
-func (q *Queue) add(lane jobs.Queue, data []byte) {
+func (q *Queue) add(queue jobs.Queue, data []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.lanes[lane] = append(q.lanes[lane], message{data: data})
+	q.queues[queue] = append(q.queues[queue], message{data: data})
 	q.tell()
 }
 
@@ -57,8 +57,8 @@ func (q *Queue) tell() {
 	q.changed = make(chan struct{})
 }
 
-// Pull waits for messages of a lane and gives at most limit.
-func (q *Queue) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.Delivery, error) {
+// Pull waits for messages of a queue and gives at most limit.
+func (q *Queue) Pull(ctx context.Context, queue jobs.Queue, limit int) ([]jobs.PulledMessage, error) {
 	pullFor := q.PullFor
 	if pullFor == 0 {
 		pullFor = time.Minute
@@ -66,7 +66,7 @@ func (q *Queue) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.De
 	until := time.NewTimer(pullFor)
 	defer until.Stop()
 	for {
-		out, next, changed := q.take(lane, limit)
+		out, next, changed := q.take(queue, limit)
 		if len(out) > 0 {
 			return out, nil
 		}
@@ -86,13 +86,13 @@ func (q *Queue) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.De
 }
 
 // take gives what there is, and else when the next message comes back.
-func (q *Queue) take(lane jobs.Queue, limit int) (out []jobs.Delivery, next time.Duration, changed chan struct{}) {
+func (q *Queue) take(queue jobs.Queue, limit int) (out []jobs.PulledMessage, next time.Duration, changed chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now()
 	next = AckDeadline
-	for i := range q.lanes[lane] {
-		m := &q.lanes[lane][i]
+	for i := range q.queues[queue] {
+		m := &q.queues[queue][i]
 		if wait := m.from.Sub(now); wait > 0 {
 			next = min(next, wait)
 			continue
@@ -102,16 +102,16 @@ func (q *Queue) take(lane jobs.Queue, limit int) (out []jobs.Delivery, next time
 		}
 		q.pulls++
 		m.receipt, m.from = strconv.FormatInt(q.pulls, 10), now.Add(AckDeadline)
-		out = append(out, jobs.Delivery{Data: m.data, Receipt: m.receipt})
+		out = append(out, jobs.PulledMessage{Data: m.data, Receipt: m.receipt})
 	}
 	return out, next, q.changed
 }
 
 // change does something with the message of a delivery, if that is still its last one.
-func (q *Queue) change(lane jobs.Queue, d jobs.Delivery, fn func(i int)) {
+func (q *Queue) change(queue jobs.Queue, d jobs.PulledMessage, fn func(i int)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for i, m := range q.lanes[lane] {
+	for i, m := range q.queues[queue] {
 		if m.receipt == d.Receipt && d.Receipt != "" {
 			fn(i)
 			return
@@ -119,27 +119,27 @@ func (q *Queue) change(lane jobs.Queue, d jobs.Delivery, fn func(i int)) {
 	}
 }
 
-// Ack takes a message off the lane.
-func (q *Queue) Ack(_ context.Context, lane jobs.Queue, d jobs.Delivery) error {
-	q.change(lane, d, func(i int) { q.lanes[lane] = append(q.lanes[lane][:i:i], q.lanes[lane][i+1:]...) })
+// Ack takes a message off the queue.
+func (q *Queue) Ack(_ context.Context, queue jobs.Queue, d jobs.PulledMessage) error {
+	q.change(queue, d, func(i int) { q.queues[queue] = append(q.queues[queue][:i:i], q.queues[queue][i+1:]...) })
 	return nil
 }
 
 // Nack gives a message back, to be delivered again after a pause.
-func (q *Queue) Nack(_ context.Context, lane jobs.Queue, d jobs.Delivery, after time.Duration) error {
-	q.change(lane, d, func(i int) {
-		m := &q.lanes[lane][i]
+func (q *Queue) Nack(_ context.Context, queue jobs.Queue, d jobs.PulledMessage, after time.Duration) error {
+	q.change(queue, d, func(i int) {
+		m := &q.queues[queue][i]
 		m.receipt, m.from = "", time.Now().Add(after)
 		q.tell()
 	})
 	return nil
 }
 
-// Bury puts a message that no code can handle on the lane of the dead.
-func (q *Queue) Bury(ctx context.Context, lane jobs.Queue, d jobs.Delivery, _ string) error {
-	if lane == jobs.QueueDead {
+// Bury puts a message that no code can handle on the queue of the dead.
+func (q *Queue) Bury(ctx context.Context, queue jobs.Queue, d jobs.PulledMessage, _ string) error {
+	if queue == jobs.QueueDead {
 		return fmt.Errorf("bury what is dead: %w", jobs.ErrInvalid)
 	}
 	q.add(jobs.QueueDead, d.Data)
-	return q.Ack(ctx, lane, d)
+	return q.Ack(ctx, queue, d)
 }

@@ -22,7 +22,7 @@ func TestDeadlines(t *testing.T) {
 		q := inmemory.NewQueue()
 		begun := time.Now()
 		if got, err := q.Pull(t.Context(), jobs.QueueParts, 1); len(got) > 0 || err != nil || time.Since(begun) != time.Minute {
-			t.Errorf("Pull of an empty lane = %d, %v after %v", len(got), err, time.Since(begun))
+			t.Errorf("Pull of an empty queue = %d, %v after %v", len(got), err, time.Since(begun))
 		}
 		if err := q.Publish(t.Context(), jobs.QueueParts, jobs.Message{JobID: jobs.NewID()}); err != nil {
 			t.Fatal(err)

@@ -24,7 +24,7 @@ func (s *Store) count(t *jobs.Tally) {
 }
 
 // merged adds up the documents that fit, one for each hour and org, in the order of time.
-func (s *Store) merged(fits func(*jobs.Rollup) bool) []*jobs.Rollup {
+func (s *Store) rollupsWhere(fits func(*jobs.Rollup) bool) []*jobs.Rollup {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []*jobs.Rollup
@@ -38,13 +38,13 @@ func (s *Store) merged(fits func(*jobs.Rollup) bool) []*jobs.Rollup {
 
 // Rollups gives the rollups of an org within [from, to).
 func (s *Store) Rollups(_ context.Context, orgID string, from, to time.Time) ([]*jobs.Rollup, error) {
-	return s.merged(func(r *jobs.Rollup) bool {
+	return s.rollupsWhere(func(r *jobs.Rollup) bool {
 		return r.OrgID == orgID && !r.Hour.Before(from) && r.Hour.Before(to)
 	}), nil
 }
 
 // TopRollups gives the rollups of all orgs of an hour.
 func (s *Store) TopRollups(_ context.Context, hour time.Time) ([]*jobs.Rollup, bool, error) {
-	all := s.merged(func(r *jobs.Rollup) bool { return r.OrgID != "" && r.Hour.Equal(hour) })
+	all := s.rollupsWhere(func(r *jobs.Rollup) bool { return r.OrgID != "" && r.Hour.Equal(hour) })
 	return slices.Clip(all), true, nil
 }

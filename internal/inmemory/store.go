@@ -113,7 +113,7 @@ func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted
 		case !ok || !there || now.After(p.expiresAt):
 		case p.fingerprint != fp:
 			return jobs.Submitted{}, fmt.Errorf("key belongs to job %s: %w", p.jobID, jobs.ErrIdempotencyMismatch)
-		case sub.Attaches(&job, now) && job.ID != sub.Not:
+		case sub.Attaches(&job, now) && job.ID != sub.Except:
 			return jobs.Submitted{Job: &job, Reused: true}, nil
 		}
 	}
@@ -121,7 +121,7 @@ func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted
 		s.pointers[key] = pointer{id, fp, now.Add(life)}
 	}
 	if p, ok := s.pointers[byPrint]; ok && !sub.Fresh && now.Before(p.expiresAt) {
-		if job, ok := s.jobs[p.jobID]; ok && job.ID != sub.Not && job.Shared(now, s.cfg.ReuseFor) {
+		if job, ok := s.jobs[p.jobID]; ok && job.ID != sub.Except && job.Shared(now, s.cfg.ReuseFor) {
 			if sub.IdempotencyKey != "" {
 				point(byKey, job.ID, jobs.IdempotencyLife)
 			}

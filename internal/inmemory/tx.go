@@ -43,12 +43,12 @@ func (s *Store) UpdatePart(ctx context.Context, id, _, actor string, fn func(*jo
 	if err := fn(tx); err != nil {
 		return nil, err
 	}
-	s.keep(tx, was)
+	s.commit(tx, was)
 	return &job, nil
 }
 
 // keep stores what a transaction has changed.
-func (s *Store) keep(tx *jobs.Tx, was jobs.Job) {
+func (s *Store) commit(tx *jobs.Tx, was jobs.Job) {
 	id := tx.Job.ID
 	for _, p := range slices.Concat(tx.ChangedParts(), tx.NewParts) {
 		if s.parts[id] == nil {
@@ -279,8 +279,8 @@ func (s *Store) SuspendedReceivers(context.Context) (out []jobs.Receiver, err er
 	return out, nil
 }
 
-// ResumeReceiver forgets what is remembered of an origin, and begins the deliveries again that ended because of it.
-func (s *Store) ResumeReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error) {
+// UnsuspendReceiver forgets what is remembered of an origin, and begins the deliveries again that ended because of it.
+func (s *Store) UnsuspendReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error) {
 	s.mu.Lock()
 	maps.DeleteFunc(s.receivers, func(_ receiverKey, r jobs.Receiver) bool { return r.OrgID == orgID && r.Origin == origin })
 	all := s.deliveries()
@@ -289,7 +289,7 @@ func (s *Store) ResumeReceiver(ctx context.Context, orgID, origin, actor, reason
 		if cb.OrgID != orgID || cb.Origin != origin || cb.State != jobs.CallbackSuspended {
 			continue
 		}
-		if _, err := s.UpdateCallback(ctx, cb.ID, actor, func(tx *jobs.CallbackTx) error { return tx.Resume(reason) }); err == nil {
+		if _, err := s.UpdateCallback(ctx, cb.ID, actor, func(tx *jobs.CallbackTx) error { return tx.Unsuspend(reason) }); err == nil {
 			resumed++
 		}
 	}

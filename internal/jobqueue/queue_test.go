@@ -36,7 +36,7 @@ func TestPublishPullAck(t *testing.T) {
 	}
 	for i := range 2 { // safe to repeat
 		changed, err := q.Mend(t.Context())
-		if err != nil || len(changed) != []int{2 * len(jobqueue.Lanes), 0}[i] {
+		if err != nil || len(changed) != []int{2 * len(jobqueue.AllQueues), 0}[i] {
 			t.Fatalf("Mend = %q, %v", changed, err)
 		}
 	}
@@ -72,7 +72,7 @@ func TestPublishPullAck(t *testing.T) {
 }
 
 // A server that doubles deliveries once filled a worker with more than it had slots for,
-// and its lane stood still for ever.
+// and its queue stood still for ever.
 func TestPullGivesNoMoreThanAsked(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)
@@ -112,7 +112,7 @@ func TestPullIntoSilence(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = q.Close() })
 	if got, err := q.Pull(t.Context(), jobs.QueueParts, 1); err != nil || len(got) != 0 {
-		t.Errorf("Pull of an empty lane = %d, %v, want none", len(got), err)
+		t.Errorf("Pull of an empty queue = %d, %v, want none", len(got), err)
 	}
 	if s := guard.Silent(time.Now().Add(time.Hour)); s != 0 {
 		t.Errorf("silent for %s after a Pull that found nothing", s)

@@ -19,9 +19,9 @@ import (
 	"exportd/jobs"
 )
 
-// Lanes are all topics, and each has a subscription of the same name: what workers take from,
+// AllQueues are all topics, and each has a subscription of the same name: what workers take from,
 // and the messages that no code could handle.
-var Lanes = append([]jobs.Queue{jobs.QueueDead}, jobs.Queues...)
+var AllQueues = append([]jobs.Queue{jobs.QueueDead}, jobs.Queues...)
 
 const (
 	// ackDeadline: claims take milliseconds; a worker that dies before its claim costs this long.
@@ -34,10 +34,10 @@ const (
 	deletedTopic = "_deleted-topic_"
 )
 
-// want is the subscription of a lane as it should be.
-func (q *Queue) want(lane jobs.Queue) *pubsubpb.Subscription {
+// want is the subscription of a queue as it should be.
+func (q *Queue) want(queue jobs.Queue) *pubsubpb.Subscription {
 	return &pubsubpb.Subscription{
-		Name: q.subscription(lane), Topic: q.topic(lane),
+		Name: q.subscription(queue), Topic: q.topic(queue),
 		AckDeadlineSeconds:       int32(ackDeadline / time.Second),
 		MessageRetentionDuration: durationpb.New(retention),
 		// By default a subscription that nobody pulled for 31 days is deleted.
@@ -53,13 +53,13 @@ type deviation struct {
 }
 
 // deviations compares a subscription with what it should be.
-func (q *Queue) deviations(lane jobs.Queue, have *pubsubpb.Subscription) (out []deviation) {
+func (q *Queue) deviations(queue jobs.Queue, have *pubsubpb.Subscription) (out []deviation) {
 	add := func(bad bool, field, format string, args ...any) {
 		if bad {
 			out = append(out, deviation{fmt.Sprintf(format, args...), field})
 		}
 	}
-	want := q.want(lane)
+	want := q.want(queue)
 	add(have.GetTopic() == deletedTopic, "", "is bound to a topic that was deleted, and no message reaches it")
 	add(have.GetTopic() != deletedTopic && have.GetTopic() != want.GetTopic(), "", "is bound to %s", have.GetTopic())
 	add(have.GetDetached(), "", "is detached from its topic")
@@ -93,18 +93,18 @@ func (q *Queue) Ensure(ctx context.Context) error {
 
 // Mend makes the topics and subscriptions that are missing, and mends those that are not as
 // they should be. It returns what it changed, and may be called again at any time: what a
-// subscription loses that has to be made anew are doorbells, which the rescuer rings again.
+// subscription loses that has to be made anew are messages, which the rescuer publishes again.
 func (q *Queue) Mend(ctx context.Context) (changed []string, err error) {
-	for _, lane := range Lanes {
-		_, err := q.client.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: q.topic(lane)})
+	for _, queue := range AllQueues {
+		_, err := q.client.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: q.topic(queue)})
 		switch status.Code(err) {
 		case codes.OK:
-			changed = append(changed, "made topic "+q.topic(lane))
+			changed = append(changed, "made topic "+q.topic(queue))
 		case codes.AlreadyExists:
 		default:
-			return changed, fmt.Errorf("create topic %s: %w", q.topic(lane), classify(err))
+			return changed, fmt.Errorf("create topic %s: %w", q.topic(queue), classify(err))
 		}
-		done, err := q.mendSubscription(ctx, lane)
+		done, err := q.mendSubscription(ctx, queue)
 		changed = append(changed, done...)
 		if err != nil {
 			return changed, err
@@ -113,9 +113,9 @@ func (q *Queue) Mend(ctx context.Context) (changed []string, err error) {
 	return changed, nil
 }
 
-func (q *Queue) mendSubscription(ctx context.Context, lane jobs.Queue) (changed []string, err error) {
-	name, admin := q.subscription(lane), q.client.SubscriptionAdminClient
-	_, err = admin.CreateSubscription(ctx, q.want(lane))
+func (q *Queue) mendSubscription(ctx context.Context, queue jobs.Queue) (changed []string, err error) {
+	name, admin := q.subscription(queue), q.client.SubscriptionAdminClient
+	_, err = admin.CreateSubscription(ctx, q.want(queue))
 	if err == nil {
 		return []string{"made subscription " + name}, nil
 	}
@@ -126,7 +126,7 @@ func (q *Queue) mendSubscription(ctx context.Context, lane jobs.Queue) (changed 
 	if err != nil {
 		return nil, fmt.Errorf("get subscription %s: %w", name, classify(err))
 	}
-	wrong := q.deviations(lane, have)
+	wrong := q.deviations(queue, have)
 	if len(wrong) == 0 {
 		return nil, nil
 	}
@@ -134,7 +134,7 @@ func (q *Queue) mendSubscription(ctx context.Context, lane jobs.Queue) (changed 
 		if err := admin.DeleteSubscription(ctx, &pubsubpb.DeleteSubscriptionRequest{Subscription: name}); err != nil && status.Code(err) != codes.NotFound {
 			return nil, fmt.Errorf("delete subscription %s, which %s: %w", name, texts(wrong), classify(err))
 		}
-		if _, err := admin.CreateSubscription(ctx, q.want(lane)); err != nil && status.Code(err) != codes.AlreadyExists { // another setup was faster
+		if _, err := admin.CreateSubscription(ctx, q.want(queue)); err != nil && status.Code(err) != codes.AlreadyExists { // another setup was faster
 			return nil, fmt.Errorf("create subscription %s: %w", name, classify(err))
 		}
 		return []string{"made subscription " + name + " anew: it " + past(wrong)}, nil
@@ -143,7 +143,7 @@ func (q *Queue) mendSubscription(ctx context.Context, lane jobs.Queue) (changed 
 	for _, d := range wrong {
 		mask.Paths = append(mask.Paths, d.field)
 	}
-	if _, err := admin.UpdateSubscription(ctx, &pubsubpb.UpdateSubscriptionRequest{Subscription: q.want(lane), UpdateMask: mask}); err != nil {
+	if _, err := admin.UpdateSubscription(ctx, &pubsubpb.UpdateSubscriptionRequest{Subscription: q.want(queue), UpdateMask: mask}); err != nil {
 		return nil, fmt.Errorf("update subscription %s, which %s: %w", name, texts(wrong), classify(err))
 	}
 	return []string{"changed subscription " + name + ": it " + past(wrong)}, nil
@@ -161,41 +161,41 @@ func past(ds []deviation) string {
 	return text
 }
 
-// CheckTopic finds out whether doorbells of a lane can be rung: the topic is there and may be
+// CheckTopic finds out whether messages of a queue can be published: the topic is there and may be
 // published to. The question itself needs no permission, so that it can be put by whoever may
 // publish and no more.
-func (q *Queue) CheckTopic(ctx context.Context, lane jobs.Queue) error {
+func (q *Queue) CheckTopic(ctx context.Context, queue jobs.Queue) error {
 	const publish = "pubsub.topics.publish"
-	res, err := q.client.TopicAdminClient.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: q.topic(lane), Permissions: []string{publish}})
+	res, err := q.client.TopicAdminClient.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: q.topic(queue), Permissions: []string{publish}})
 	if status.Code(err) == codes.Unimplemented && q.cfg.Emulator != "" { // Google's emulator has no permissions
-		_, err = q.client.TopicAdminClient.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: q.topic(lane)})
+		_, err = q.client.TopicAdminClient.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: q.topic(queue)})
 		res = &iampb.TestIamPermissionsResponse{Permissions: []string{publish}}
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("ask about topic %s: %w", q.topic(lane), classify(err))
+		return fmt.Errorf("ask about topic %s: %w", q.topic(queue), classify(err))
 	case !slices.Contains(res.GetPermissions(), publish):
-		return jobs.Unavailable("topic %s is missing, or %s is not granted on it", q.topic(lane), publish)
+		return jobs.Unavailable("topic %s is missing, or %s is not granted on it", q.topic(queue), publish)
 	}
 	return nil
 }
 
 // InspectTopic finds out whether a topic is there, for whoever may not publish. It needs pubsub.topics.get.
-func (q *Queue) InspectTopic(ctx context.Context, lane jobs.Queue) error {
-	_, err := q.client.TopicAdminClient.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: q.topic(lane)})
+func (q *Queue) InspectTopic(ctx context.Context, queue jobs.Queue) error {
+	_, err := q.client.TopicAdminClient.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: q.topic(queue)})
 	switch {
 	case status.Code(err) == codes.NotFound:
-		return jobs.Unavailable("topic %s is missing", q.topic(lane))
+		return jobs.Unavailable("topic %s is missing", q.topic(queue))
 	case err != nil:
-		return fmt.Errorf("get topic %s: %w", q.topic(lane), classify(err))
+		return fmt.Errorf("get topic %s: %w", q.topic(queue), classify(err))
 	}
 	return nil
 }
 
-// CheckSubscription finds out whether the doorbells of a lane reach workers: the subscription
+// CheckSubscription finds out whether the messages of a queue reach workers: the subscription
 // is there, bound to its topic, and has its settings. It needs pubsub.subscriptions.get.
-func (q *Queue) CheckSubscription(ctx context.Context, lane jobs.Queue) error {
-	name := q.subscription(lane)
+func (q *Queue) CheckSubscription(ctx context.Context, queue jobs.Queue) error {
+	name := q.subscription(queue)
 	have, err := q.client.SubscriptionAdminClient.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: name})
 	switch {
 	case status.Code(err) == codes.NotFound:
@@ -203,26 +203,26 @@ func (q *Queue) CheckSubscription(ctx context.Context, lane jobs.Queue) error {
 	case err != nil:
 		return fmt.Errorf("get subscription %s: %w", name, classify(err))
 	}
-	if wrong := q.deviations(lane, have); len(wrong) > 0 {
+	if wrong := q.deviations(queue, have); len(wrong) > 0 {
 		return jobs.Unavailable("subscription %s %s", name, texts(wrong))
 	}
 	return nil
 }
 
-// Ping is CheckTopic of all lanes, for whoever publishes.
-func (q *Queue) Ping(ctx context.Context) error { return all(ctx, Lanes, q.CheckTopic) }
+// Ping is CheckTopic of all queues, for whoever publishes.
+func (q *Queue) Ping(ctx context.Context) error { return all(ctx, AllQueues, q.CheckTopic) }
 
-// PingSubscriptions is CheckSubscription of the lanes that workers take from.
+// PingSubscriptions is CheckSubscription of the queues that workers take from.
 func (q *Queue) PingSubscriptions(ctx context.Context) error {
 	return all(ctx, jobs.Queues, q.CheckSubscription)
 }
 
-// all makes a check of each lane side by side.
-func all(ctx context.Context, lanes []jobs.Queue, check func(context.Context, jobs.Queue) error) error {
-	errs := make([]error, len(lanes))
+// all makes a check of each queue side by side.
+func all(ctx context.Context, queues []jobs.Queue, check func(context.Context, jobs.Queue) error) error {
+	errs := make([]error, len(queues))
 	var g errgroup.Group
-	for i, lane := range lanes {
-		g.Go(func() error { errs[i] = check(ctx, lane); return nil })
+	for i, queue := range queues {
+		g.Go(func() error { errs[i] = check(ctx, queue); return nil })
 	}
 	_ = g.Wait()
 	return errors.Join(errs...)

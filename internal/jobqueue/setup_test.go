@@ -14,7 +14,7 @@ import (
 	"exportd/jobs"
 )
 
-// A topic that was deleted and made again leaves its subscription bound to nothing: doorbells
+// A topic that was deleted and made again leaves its subscription bound to nothing: messages
 // are accepted and nobody ever hears them. Whatever a subscription lacks is found by
 // PingSubscriptions and mended by Mend, which says what it did and then has nothing more to do.
 func TestMend(t *testing.T) {
@@ -97,7 +97,7 @@ func TestMend(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, err := q.Pull(t.Context(), jobs.QueueParts, 1); err != nil || len(got) != 1 {
-				t.Errorf("Pull = %d messages, %v, want the one that was rung", len(got), err)
+				t.Errorf("Pull = %d messages, %v, want the one that was notified", len(got), err)
 			}
 		})
 	}

@@ -22,7 +22,7 @@ func (forgetful) Publish(context.Context, *pubsubpb.PublishRequest) (*pubsubpb.P
 	return &pubsubpb.PublishResponse{}, nil
 }
 
-// TestAnswerWithoutIDs: an answer that was damaged on the way is a doorbell that may not have rung, not
+// TestAnswerWithoutIDs: an answer that was damaged on the way is a message that may not have been sent, not
 // the end of the process.
 func TestAnswerWithoutIDs(t *testing.T) {
 	t.Parallel()

@@ -24,7 +24,7 @@ type change struct {
 	err error     // of fn
 
 	// A change that waits is told once: that it leads the next group, or that its group is through.
-	told chan bool
+	lead chan bool
 	end  error // of its group
 }
 
@@ -66,14 +66,14 @@ func (t *groupQueue) do(ctx context.Context, jobID string, c *change, apply func
 		}
 		for _, o := range others {
 			o.end = err
-			o.told <- false
+			o.lead <- false
 		}
 		if len(rest) == 0 {
 			delete(t.waiting, jobID)
 			return
 		}
 		t.waiting[jobID] = rest[1:]
-		rest[0].told <- true
+		rest[0].lead <- true
 	}()
 	err = apply(append([]*change{c}, others...))
 	return err
@@ -88,11 +88,11 @@ func (t *groupQueue) enter(ctx context.Context, jobID string, c *change) (lead b
 		t.mu.Unlock()
 		return true
 	}
-	c.told = make(chan bool, 1)
+	c.lead = make(chan bool, 1)
 	t.waiting[jobID] = append(t.waiting[jobID], c)
 	t.mu.Unlock()
 	select {
-	case lead := <-c.told:
+	case lead := <-c.lead:
 		return lead
 	case <-ctx.Done():
 	}
@@ -103,7 +103,7 @@ func (t *groupQueue) enter(ctx context.Context, jobID string, c *change) (lead b
 		c.end = context.Cause(ctx)
 	}
 	t.mu.Unlock()
-	return i < 0 && <-c.told
+	return i < 0 && <-c.lead
 }
 
 // group is what the changes of a group make of a job, one on top of the other.
@@ -132,8 +132,8 @@ type step struct {
 	parts         [][2]jobs.Part // before and after
 }
 
-// tell tells of the changes one by one.
-func (g *group) tell(to *telemetry.Transitions) {
+// recordTransitions tells of the changes one by one.
+func (g *group) recordTransitions(to *telemetry.Transitions) {
 	for i := range g.steps {
 		s := &g.steps[i]
 		to.Job(&s.before, &s.after, s.events)
@@ -167,14 +167,14 @@ func (g *group) add(ctx context.Context, s *Store, c *change) (*jobs.Job, error)
 		} else if err != nil {
 			return nil, err
 		}
-		g.keep(tx)
+		g.addChanges(tx)
 		return &job, nil
 	}
 	return nil, fmt.Errorf("the transition asks for ever more documents: %w", jobs.ErrUnavailable)
 }
 
 // keep takes what a transition has changed.
-func (g *group) keep(tx *jobs.Tx) {
+func (g *group) addChanges(tx *jobs.Tx) {
 	made := step{before: g.job, after: *tx.Job, events: tx.Events}
 	g.job = *tx.Job
 	for _, p := range tx.ChangedPlaces {

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 )
 
-func newTurns() *groupQueue { return &groupQueue{waiting: map[string][]*change{}} }
+func newGroupQueue() *groupQueue { return &groupQueue{waiting: map[string][]*change{}} }
 
 func names(group []*change) (out []string) {
 	for _, c := range group {
@@ -22,7 +22,7 @@ func names(group []*change) (out []string) {
 // TestGroups: what comes while a group is at work forms the next one, up to its bound.
 func TestGroups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := newTurns()
+		turns := newGroupQueue()
 		var groups [][]string
 		hold := make(chan struct{})
 		apply := func(group []*change) error {
@@ -59,7 +59,7 @@ func TestGroups(t *testing.T) {
 // TestGroupFails: a group shares its error, the next one does not.
 func TestGroupFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := newTurns()
+		turns := newGroupQueue()
 		hold, broken := make(chan struct{}), errors.New("broken")
 		rounds := 0
 		apply := func(group []*change) error {
@@ -89,7 +89,7 @@ func TestGroupFails(t *testing.T) {
 // TestLeaderLeaves: when the context of a leader ends, or of one that waits, the others go on.
 func TestLeaderLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := newTurns()
+		turns := newGroupQueue()
 		contexts := make([]context.Context, 5)
 		cancels := make([]context.CancelFunc, 5)
 		for i := range contexts {
@@ -138,7 +138,7 @@ func TestLeaderLeaves(t *testing.T) {
 // TestLeaderPanics: the others of its group are told, and the job is not stuck.
 func TestLeaderPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := newTurns()
+		turns := newGroupQueue()
 		hold := make(chan struct{})
 		var errs [3]error
 		var done sync.WaitGroup

@@ -16,7 +16,7 @@ import (
 )
 
 // maxPlacesRead bounds the places that a claim looks at, of jobs.PlaceTurns documents each. Of an org with more, it looks at as many
-// at random; a job that finds none free then is rung again as long as there is one.
+// at random; a job that finds none free then is notified again as long as there is one.
 const maxPlacesRead = 32
 
 // maxWaiting is how many of the jobs that have waited longest are looked at for one whose next
@@ -64,7 +64,7 @@ func (s *Store) readPlace(docs []*firestore.DocumentSnapshot, orgID string, numb
 	}
 	for slot, d := range out {
 		if d.damaged && d.place == nil {
-			d.rest.Follow(last, slot)
+			d.rest.TakeTurnAfter(last, slot)
 			out[slot].place, last = d.rest, d.rest.Turn
 		}
 	}
@@ -94,7 +94,7 @@ func (s *Store) readPlaceDoc(doc *firestore.DocumentSnapshot, orgID string, numb
 		return d
 	}
 	s.damaged(telemetry.PlaceDocument, doc, why)
-	d.damaged, d.rest = true, jobs.DoubtedPlace(orgID, number, p.JobID)
+	d.damaged, d.rest = true, jobs.DamagedPlace(orgID, number, p.JobID)
 	return d
 }
 
@@ -202,10 +202,10 @@ func (s *Store) anyQueued(ctx context.Context, orgID string) (bool, error) {
 	return len(docs) > 0, nil
 }
 
-// WakePlace does what is due for a place and gives the job to ring, "" for none.
-func (s *Store) WakePlace(ctx context.Context, d jobs.Due) (ring string, err error) {
+// WakePlace does what is due for a place and gives the job to notify, "" for none.
+func (s *Store) WakePlace(ctx context.Context, d jobs.Due) (notify string, err error) {
 	err = retry(ctx, func() error {
-		ring = ""
+		notify = ""
 		docs, err := s.client.GetAll(ctx, s.placeRefs(d.Place.OrgID, d.Place.Number))
 		if err != nil {
 			return classify(err)
@@ -216,7 +216,7 @@ func (s *Store) WakePlace(ctx context.Context, d jobs.Due) (ring string, err err
 			return s.Retire(ctx, d) // of a turn that is over
 		}
 		if was[p.Slot()].damaged { // its wakeAt was read by the query
-			p.Rouse(s.cfg.Now())
+			p.WakeNow(s.cfg.Now())
 		}
 		held, err := s.inPlace(ctx, p)
 		if err != nil {
@@ -230,7 +230,7 @@ func (s *Store) WakePlace(ctx context.Context, d jobs.Due) (ring string, err err
 			return err
 		}
 		if p.Wake(s.cfg.Now().UTC().Truncate(time.Microsecond), s.cfg.Policy, held, waiting) {
-			ring = id
+			notify = id
 		}
 		batch, rev := s.newWrites(), jobs.NewToken()
 		s.writePlace(batch, was[p.Slot()], &p, rev)
@@ -239,7 +239,7 @@ func (s *Store) WakePlace(ctx context.Context, d jobs.Due) (ring string, err err
 	if err != nil {
 		return "", fmt.Errorf("wake place %d: %w", d.Place.Number, err)
 	}
-	return ring, nil
+	return notify, nil
 }
 
 // inPlace reports whether the job that has a place runs in it. One that no build at work knows does not:

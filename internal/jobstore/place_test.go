@@ -37,8 +37,8 @@ func TestPlaceOfLostJob(t *testing.T) {
 	if err != nil || len(page.Docs) != 1 {
 		t.Fatalf("due places = %v, %v", page.Docs, err)
 	}
-	if ring, err := b.WakePlace(t.Context(), page.Docs[0]); err != nil || ring != next {
-		t.Fatalf("WakePlace = %s, %v, want %s", ring, err, next)
+	if notify, err := b.WakePlace(t.Context(), page.Docs[0]); err != nil || notify != next {
+		t.Fatalf("WakePlace = %s, %v, want %s", notify, err, next)
 	}
 	if ok, err := b.claim(next); !ok || err != nil {
 		t.Errorf("claim = %v, %v", ok, err)

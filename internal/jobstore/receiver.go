@@ -111,11 +111,11 @@ func (s *Store) SuspendedReceivers(ctx context.Context) ([]jobs.Receiver, error)
 	return out, nil
 }
 
-// ResumeReceiver is the way back from a suspension: whatever is remembered of the origin
+// UnsuspendReceiver is the way back from a suspension: whatever is remembered of the origin
 // and of URLs below it is forgotten, and the deliveries that ended because of it begin
-// their schedule again. It says how many; they are rung by the rescuer. Called again, it goes
+// their schedule again. It says how many; they are notified by the rescuer. Called again, it goes
 // on with what is left.
-func (s *Store) ResumeReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error) {
+func (s *Store) UnsuspendReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error) {
 	known := s.receivers().Where("orgId", "==", orgID).Where("origin", "==", origin)
 	if err := s.deleteAll(ctx, known); err != nil {
 		return 0, fmt.Errorf("forget failures of a receiver: %w", err)
@@ -127,7 +127,7 @@ func (s *Store) ResumeReceiver(ctx context.Context, orgID, origin, actor, reason
 			return resumed, err
 		}
 		for _, cb := range page {
-			_, err := s.UpdateCallback(ctx, cb.ID, actor, func(tx *jobs.CallbackTx) error { return tx.Resume(reason) })
+			_, err := s.UpdateCallback(ctx, cb.ID, actor, func(tx *jobs.CallbackTx) error { return tx.Unsuspend(reason) })
 			switch {
 			case err == nil:
 				resumed++

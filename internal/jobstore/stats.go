@@ -57,9 +57,9 @@ func (s *Store) Stats(ctx context.Context) (jobs.Stats, error) {
 			return classify(err)
 		}
 		for _, doc := range docs {
-			lane := jobs.Queue(strings.TrimPrefix(doc.Ref.ID, "dead-"))
-			if l := s.readLease(doc); slices.Contains(jobs.Queues, lane) {
-				out.DeadLetters[lane] = jobs.DeadLetters{Count: l.Count, Reason: clip(l.Reason), At: l.At}
+			queue := jobs.Queue(strings.TrimPrefix(doc.Ref.ID, "dead-"))
+			if l := s.readLease(doc); slices.Contains(jobs.Queues, queue) {
+				out.DeadLetters[queue] = jobs.DeadLetters{Count: l.Count, Reason: clip(l.Reason), At: l.At}
 			}
 		}
 		return nil
@@ -79,8 +79,8 @@ func (s *Store) Stats(ctx context.Context) (jobs.Stats, error) {
 }
 
 // NoteDead counts a message that no code could handle, for the operators' statistics.
-func (s *Store) NoteDead(ctx context.Context, lane jobs.Queue, reason string) error {
-	return s.change(ctx, s.leases().Doc("dead-"+string(lane)), func(l *lease) bool {
+func (s *Store) NoteDead(ctx context.Context, queue jobs.Queue, reason string) error {
+	return s.change(ctx, s.leases().Doc("dead-"+string(queue)), func(l *lease) bool {
 		l.Kind, l.Count, l.Reason, l.At = "dead", l.Count+1, clip(reason), s.cfg.Now().UTC()
 		return true
 	})

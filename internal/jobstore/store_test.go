@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m, localcloudtest.LeakOption
 
 func policy() jobs.Policy {
 	return jobs.Policy{
-		LeaseFor: 30 * time.Second, RenewEvery: 5 * time.Second, Skew: 5 * time.Second, RingAgain: 15 * time.Second, MaxAttempts: 3,
+		LeaseFor: 30 * time.Second, RenewEvery: 5 * time.Second, Skew: 5 * time.Second, NotifyAgain: 15 * time.Second, MaxAttempts: 3,
 		MaxInterruptions: 3, BackoffMin: time.Second, BackoffMax: time.Minute, Window: 2, SnapshotLife: time.Hour,
 		FileLife: 24 * time.Hour, RecordLife: 48 * time.Hour, SweepAfter: time.Minute, Jitter: func() float64 { return 0 },
 	}
@@ -115,7 +115,7 @@ func TestKnownJobs(t *testing.T) {
 	id = worker.submit(t, request("org", 2)).Job.ID
 	worker.update(t, id, claim)
 	other.update(t, id, func(tx *jobs.Tx) error { return tx.Cancel("enough") })
-	other.update(t, id, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, "after all"); return err })
+	other.update(t, id, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunFresh, "after all"); return err })
 	worker.update(t, id, claim) // refused for the job that is known, which is running
 
 	id = worker.submit(t, request("org", 3)).Job.ID
@@ -168,7 +168,7 @@ func TestPurge(t *testing.T) {
 		b.update(t, j.ID, func(tx *jobs.Tx) error { _, err := tx.Wake(); return err })
 		b.update(t, j.ID, (*jobs.Tx).Cleaned)
 	}
-	b.update(t, again, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, ""); return err })
+	b.update(t, again, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunFresh, ""); return err })
 	b.clock.Pass(policy().RecordLife)
 	before := b.faults()
 	for range 2 { // safe to repeat

@@ -59,13 +59,13 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 	}
 	if len(docs) == 2 {
 		job, err := s.idempotent(ctx, docs[1], fp, &sub, now)
-		if err != nil || job != nil && job.ID != sub.Not {
+		if err != nil || job != nil && job.ID != sub.Except {
 			return jobs.Submitted{Job: job, Reused: true}, err
 		}
 	}
 	if !sub.Fresh {
 		job, err := s.reusable(ctx, docs[0], now)
-		if job != nil && job.ID == sub.Not {
+		if job != nil && job.ID == sub.Except {
 			job = nil
 		}
 		if job != nil && len(docs) == 2 {

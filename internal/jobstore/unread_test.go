@@ -35,7 +35,7 @@ func TestTransitionsReadAtOnce(t *testing.T) {
 	}
 	reads := func() int64 { return b.faults().Methods["Firestore/BatchGetDocuments"].Calls }
 	before := reads()
-	if j := b.update(t, id, func(tx *jobs.Tx) error { return tx.Void(j.PlanEpoch, jobs.ErrInvalid) }); j.State != jobs.Queued {
+	if j := b.update(t, id, func(tx *jobs.Tx) error { return tx.VoidPlan(j.PlanEpoch, jobs.ErrInvalid) }); j.State != jobs.Queued {
 		t.Fatalf("it is %s", j.State)
 	}
 	if n := reads() - before; n > 3 {

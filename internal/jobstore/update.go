@@ -45,7 +45,7 @@ func (s *Store) UpdatePart(ctx context.Context, jobID, partID, actor string, fn 
 
 // apply runs a group of changes on a job and commits them at once.
 func (s *Store) apply(ctx context.Context, jobID string, group []*change) error {
-	if done, err := s.applyKnown(ctx, jobID, group); done || err != nil {
+	if done, err := s.applyLeased(ctx, jobID, group); done || err != nil {
 		return err
 	}
 	g, err := s.readGroup(ctx, jobID, group)
@@ -56,9 +56,9 @@ func (s *Store) apply(ctx context.Context, jobID string, group []*change) error 
 	return err
 }
 
-// applyKnown is apply without a read, for who holds the job's lease. Not done means that
+// applyLeased is apply without a read, for who holds the job's lease. Not done means that
 // nothing was changed, and that nothing it found is to be believed.
-func (s *Store) applyKnown(ctx context.Context, jobID string, group []*change) (done bool, err error) {
+func (s *Store) applyLeased(ctx context.Context, jobID string, group []*change) (done bool, err error) {
 	k, ok := s.leased.take(jobID)
 	if !ok || slices.ContainsFunc(group, func(c *change) bool { return c.partID != "" }) {
 		return false, nil
@@ -150,7 +150,7 @@ func (s *Store) applyTo(ctx context.Context, g *group, group []*change) (committ
 	if err != nil {
 		return false, fmt.Errorf("commit job %s: %w", jobID, err)
 	}
-	g.tell(s.cfg.Transitions)
+	g.recordTransitions(s.cfg.Transitions)
 	if jobWrite >= 0 && results != nil {
 		known := leasedJob{job: g.job, updated: results[jobWrite].UpdateTime}
 		if place, ok := g.places[g.job.Place]; ok {

@@ -57,27 +57,27 @@ func TestLaterVersionLocksNothing(t *testing.T) {
 	if due := b.due(t, jobs.DueJobs); slices.ContainsFunc(due, func(m jobs.Message) bool { return slices.Contains(later, m.JobID) }) {
 		t.Errorf("due are %v, of which this build can do nothing for %v", due, later)
 	}
-	lookAfter := func() (rung string) { // the rescuer
+	lookAfter := func() (notified string) { // the rescuer
 		t.Helper()
 		b.clock.Pass(5*time.Minute + time.Second)
 		page, err := b.Due(t.Context(), jobs.DuePlaces, jobs.AllShards(), b.clock.Now(), 10, nil)
 		if err != nil || len(page.Docs) != 1 {
 			t.Fatalf("due places = %v, %v", page.Docs, err)
 		}
-		if rung, err = b.WakePlace(t.Context(), page.Docs[0]); err != nil {
+		if notified, err = b.WakePlace(t.Context(), page.Docs[0]); err != nil {
 			t.Fatal(err)
 		}
-		return rung
+		return notified
 	}
 	ref := b.client.Collection("ExportJobs").Doc(first)
 	if _, err := ref.Update(t.Context(), []firestore.Update{{Path: "wakeAt", Value: b.clock.Now().Add(4 * time.Minute)}}); err != nil {
 		t.Fatal(err) // a build that knows it has looked after it
 	}
-	if rung := lookAfter(); rung != "" {
-		t.Errorf("%s is rung while another build works on the job that has the place", rung)
+	if notified := lookAfter(); notified != "" {
+		t.Errorf("%s is notified while another build works on the job that has the place", notified)
 	}
-	if rung := lookAfter(); rung != mine {
-		t.Errorf("%q is rung when no build has looked after the job that has the place for minutes, want %s", rung, mine)
+	if notified := lookAfter(); notified != mine {
+		t.Errorf("%q is notified when no build has looked after the job that has the place for minutes, want %s", notified, mine)
 	}
 	if ok, err := b.claim(mine); !ok || err != nil {
 		t.Fatalf("a claim of the place = %v, %v", ok, err)
@@ -143,8 +143,8 @@ func TestPlaceStaysWantedForLaterVersions(t *testing.T) {
 		if err != nil || len(page.Docs) != 1 {
 			t.Fatalf("due places = %v, %v", page.Docs, err)
 		}
-		if ring, err := b.WakePlace(t.Context(), page.Docs[0]); err != nil || ring != "" {
-			t.Errorf("WakePlace = %s, %v", ring, err)
+		if notify, err := b.WakePlace(t.Context(), page.Docs[0]); err != nil || notify != "" {
+			t.Errorf("WakePlace = %s, %v", notify, err)
 		}
 		if !b.lastWanted(t) {
 			t.Fatal("nobody will look who waits for the free place")
@@ -177,7 +177,7 @@ func TestLaterVersionIsShown(t *testing.T) {
 	}
 	for name, fn := range map[string]func(*jobs.Tx) error{
 		"cancel": func(tx *jobs.Tx) error { return tx.Cancel("") }, "delete": func(tx *jobs.Tx) error { return tx.Delete("") },
-		"rerun": func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, ""); return err },
+		"rerun": func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunFresh, ""); return err },
 	} {
 		if _, err := b.Update(t.Context(), id, "test", fn); !errors.Is(err, jobs.ErrUnknownSchema) {
 			t.Errorf("%s = %v, want ErrUnknownSchema", name, err)
@@ -199,14 +199,14 @@ func TestBatchesOfLaterVersions(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{})
 	for range 15 {
-		batch, err := b.CreateBatch(t.Context(), jobs.BatchRequest{Mode: jobs.Resume, MaxPerSecond: 1})
+		batch, err := b.CreateBatch(t.Context(), jobs.BatchRequest{Mode: jobs.RerunResume, MaxPerSecond: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
 		b.ofLaterBuild(t, "ExportBatches/"+batch.ID)
 	}
 	b.clock.Pass(time.Second)
-	mine, err := b.CreateBatch(t.Context(), jobs.BatchRequest{Mode: jobs.Resume, MaxPerSecond: 1})
+	mine, err := b.CreateBatch(t.Context(), jobs.BatchRequest{Mode: jobs.RerunResume, MaxPerSecond: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestBuildsSideBySide(t *testing.T) {
 	for name, err := range map[string]error{
 		"RenewPart": part(0, func(tx *jobs.Tx) error { _, err := tx.RenewPart(j.PlanEpoch, 0, old, 1, 1); return err }),
 		"SettlePart": part(0, func(tx *jobs.Tx) error {
-			_, err := tx.SettlePart(j.PlanEpoch, 0, old, jobs.Fail(jobs.CodeUnavailable, jobs.Transient, "", "", nil))
+			_, err := tx.EndPartAttempt(j.PlanEpoch, 0, old, jobs.Fail(jobs.CodeUnavailable, jobs.Transient, "", "", nil))
 			return err
 		}),
 		"ClaimPart":  func() error { _, err := claim(1, "old"); return err }(),

@@ -165,7 +165,7 @@ var wards = map[string]ward{
 		return ref
 	}, readFreePlaces},
 	"ExportBatches": {telemetry.BatchDocument, func(w *wardRig) *firestore.DocumentRef {
-		b, err := w.CreateBatch(w.t.Context(), jobs.BatchRequest{Reason: "r", Mode: jobs.Fresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{OrgID: "none", State: jobs.Failed}})
+		b, err := w.CreateBatch(w.t.Context(), jobs.BatchRequest{Reason: "r", Mode: jobs.RerunFresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{OrgID: "none", State: jobs.Failed}})
 		w.must(err)
 		w.ids = []string{b.ID}
 		return w.client.Collection("ExportBatches").Doc(b.ID)
@@ -279,7 +279,7 @@ func makePlace(w *wardRig) *firestore.DocumentRef {
 // the rescuer's, where it was an hour.
 const placeWait = 12 * time.Minute
 
-// readPlaces ends the job that had the place: the other is rung for it within placeWait, by what
+// readPlaces ends the job that had the place: the other is notified for it within placeWait, by what
 // the rescuer does, and gets it.
 func readPlaces(w *wardRig, wound localcloudtest.Wound) error {
 	w.update(w.t, w.ids[0], func(tx *jobs.Tx) error { return tx.Cancel("") })
@@ -288,15 +288,15 @@ func readPlaces(w *wardRig, wound localcloudtest.Wound) error {
 
 func readFreePlaces(w *wardRig, _ localcloudtest.Wound) error {
 	for waited := time.Duration(0); ; waited += time.Minute {
-		rung, err := w.rescuePlaces()
+		notified, err := w.rescuePlaces()
 		if err != nil {
 			return err
 		}
-		if rung {
+		if notified {
 			break
 		}
 		if waited > placeWait {
-			return fmt.Errorf("the job that waits is not rung for %s", waited)
+			return fmt.Errorf("the job that waits is not notified for %s", waited)
 		}
 		w.clock.Pass(time.Minute)
 	}
@@ -308,8 +308,8 @@ func readFreePlaces(w *wardRig, _ localcloudtest.Wound) error {
 }
 
 // rescuePlaces does what is due for places, and what the looking through finds, and reports whether
-// the job that waits was rung.
-func (w *wardRig) rescuePlaces() (rung bool, err error) {
+// the job that waits was notified.
+func (w *wardRig) rescuePlaces() (notified bool, err error) {
 	page, err := w.Due(w.t.Context(), jobs.DuePlaces, jobs.AllShards(), w.clock.Now(), 100, nil)
 	if err != nil {
 		return false, err
@@ -324,17 +324,17 @@ func (w *wardRig) rescuePlaces() (rung bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		rung = rung || id == w.ids[1]
+		notified = notified || id == w.ids[1]
 	}
 	found, _, _, err := w.Suspects(w.t.Context(), jobs.AuditQueued, "")
 	for _, m := range found {
 		w.update(w.t, m.JobID, func(tx *jobs.Tx) error {
 			duty, err := tx.Wake()
-			rung = rung || duty == jobs.RingJob && m.JobID == w.ids[1]
+			notified = notified || duty == jobs.NotifyJob && m.JobID == w.ids[1]
 			return err
 		})
 	}
-	return rung, err
+	return notified, err
 }
 
 func readBatch(w *wardRig, _ localcloudtest.Wound) error {

@@ -134,7 +134,7 @@ func (s *Store) mend(ctx context.Context, attrs *storage.BucketAttrs) (changed [
 func (s *Store) lifecycle(others []storage.LifecycleRule) storage.Lifecycle {
 	var l storage.Lifecycle
 	for _, r := range others {
-		if !isOurs(r) {
+		if !isExportdRule(r) {
 			l.Rules = append(l.Rules, r)
 		}
 	}
@@ -147,14 +147,14 @@ func (s *Store) lifecycle(others []storage.LifecycleRule) storage.Lifecycle {
 	return l
 }
 
-func isOurs(r storage.LifecycleRule) bool {
+func isExportdRule(r storage.LifecycleRule) bool {
 	p := r.Condition.MatchesPrefix
 	return r.Action.Type == storage.DeleteAction && len(p) == 1 && p[0] == exportsPrefix
 }
 
 func hasRule(rules []storage.LifecycleRule, days int) bool {
 	for _, r := range rules {
-		if isOurs(r) && r.Condition.AgeInDays == int64(days) {
+		if isExportdRule(r) && r.Condition.AgeInDays == int64(days) {
 			return true
 		}
 	}

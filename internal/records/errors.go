@@ -94,15 +94,15 @@ func isTooOld(text string) bool {
 	return strings.Contains(text, "too old") || strings.Contains(text, "read_time") || strings.Contains(text, "read time")
 }
 
-// maxTries bounds how often in a row a read is tried without getting anywhere:
+// maxAttempts bounds how often in a row a read is tried without getting anywhere:
 // with pauses of 0.1 s doubling to 5 s about 11 s, after which the job's own
 // retry, minutes long, is the better place to wait.
 const (
-	maxTries = 8
-	maxPause = 5 * time.Second
+	maxAttempts = 8
+	maxPause    = 5 * time.Second
 )
 
-// retry calls do until it works, fails for good, or maxTries is reached.
+// retry calls do until it works, fails for good, or maxAttempts is reached.
 func (r *Reader) retry(ctx context.Context, op string, do func(ctx context.Context) error) error {
 	pauses := backoff.Doubling(r.backoff, maxPause)
 	for n := 1; ; n++ {
@@ -110,7 +110,7 @@ func (r *Reader) retry(ctx context.Context, op string, do func(ctx context.Conte
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil || !transient(err) || n == maxTries {
+		if ctx.Err() != nil || !transient(err) || n == maxAttempts {
 			return classify(ctx, op, err)
 		}
 		if err := pauses.Wait(ctx); err != nil {

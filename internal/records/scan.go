@@ -153,7 +153,7 @@ func (s *scan) fetch(ctx context.Context) error {
 			return nil
 		case err == nil:
 			continue
-		case ctx.Err() != nil || !transient(err) || try == maxTries:
+		case ctx.Err() != nil || !transient(err) || try == maxAttempts:
 			return classify(ctx, "scan "+s.q.Collection, err)
 		}
 		if err := pauses.Wait(ctx); err != nil {

@@ -124,7 +124,7 @@ func TestScanGivesUp(t *testing.T) {
 		class    jobs.Class
 		requests int64
 	}{
-		"unavailable": {status.Error(codes.Unavailable, "no"), jobs.ErrUnavailable, jobs.CodeUnavailable, jobs.Transient, 2 * maxTries},
+		"unavailable": {status.Error(codes.Unavailable, "no"), jobs.ErrUnavailable, jobs.CodeUnavailable, jobs.Transient, 2 * maxAttempts},
 		"denied":      {status.Error(codes.PermissionDenied, "no"), ErrPermission, jobs.CodeSourceDenied, jobs.Permanent, 2},
 		"too old": {status.Error(codes.FailedPrecondition, "The requested snapshot version is too old."),
 			ErrSnapshotTooOld, jobs.CodeSnapshotTooOld, jobs.Stale, 2},

@@ -19,7 +19,7 @@ import (
 	"exportd/internal/webhook"
 )
 
-// apiChecks are what the API needs to answer: of Pub/Sub, to ring.
+// apiChecks are what the API needs to answer: of Pub/Sub, to notify.
 func (c *Clients) apiChecks() []api.Check {
 	return []api.Check{
 		{Name: "firestore", Run: c.Store.Ping}, c.clockCheck(), {Name: "pubsub", Run: c.Queue.Ping}, {Name: "storage", Run: c.Objects.Ping}, c.diskCheck(),

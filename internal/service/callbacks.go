@@ -14,8 +14,8 @@ import (
 	"exportd/worker"
 )
 
-// callbackLane makes what the worker calls receivers with, and the store of keys that it reads, to be closed.
-func callbackLane(ctx context.Context, cfg config.Config, c *Clients) (lane *worker.CallbackConfig, keys *apikey.Store, err error) {
+// callbackConfig makes what the worker calls receivers with, and the store of keys that it reads, to be closed.
+func callbackConfig(ctx context.Context, cfg config.Config, c *Clients) (callbacks *worker.CallbackConfig, keys *apikey.Store, err error) {
 	rules, err := CallbackRules(cfg)
 	if err != nil {
 		return nil, nil, err

@@ -78,7 +78,7 @@ func Open(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *Clients, 
 	return c, err
 }
 
-// closeWithin bounds the end of the connections, which flushes doorbells: where services hang
+// closeWithin bounds the end of the connections, which flushes messages: where services hang
 // the process ends without.
 const closeWithin = 3 * time.Second
 

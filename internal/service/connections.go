@@ -45,7 +45,7 @@ func cutOff(now time.Time, of map[string]*connection.Guard) error {
 	return errors.Join(errs...)
 }
 
-// apiAlive: an API does nothing without Firestore; what it cannot ring the rescuer rings.
+// apiAlive: an API does nothing without Firestore; what it cannot publish the rescuer publishes.
 func (g guards) apiAlive() error {
 	return cutOff(time.Now(), map[string]*connection.Guard{"firestore": g.firestore})
 }

@@ -92,16 +92,16 @@ type crashQueue struct {
 	c *crasher
 }
 
-func (q crashQueue) Publish(ctx context.Context, lane jobs.Queue, m jobs.Message) error {
-	q.c.place("before a doorbell")
-	err := q.Queue.Publish(ctx, lane, m)
-	q.c.place("after a doorbell")
+func (q crashQueue) Publish(ctx context.Context, queue jobs.Queue, m jobs.Message) error {
+	q.c.place("before a message")
+	err := q.Queue.Publish(ctx, queue, m)
+	q.c.place("after a message")
 	return err
 }
 
-func (q crashQueue) Ack(ctx context.Context, lane jobs.Queue, d jobs.Delivery) error {
+func (q crashQueue) Ack(ctx context.Context, queue jobs.Queue, d jobs.PulledMessage) error {
 	q.c.place("before an acknowledgement")
-	err := q.Queue.Ack(ctx, lane, d)
+	err := q.Queue.Ack(ctx, queue, d)
 	q.c.place("after an acknowledgement")
 	return err
 }

@@ -23,7 +23,7 @@ func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logg
 		PartRows: cfg.PartRows, MaxParts: jobs.MaxParts, Window: cfg.Window, PITR: cfg.PITR, MaxRows: cfg.MaxRows, MaxBytes: cfg.MaxBytes,
 		Datasets: cfg.Datasets,
 	})
-	callbacks, keys, err := callbackLane(ctx, cfg, c)
+	callbacks, keys, err := callbackConfig(ctx, cfg, c)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,7 @@
 //
 // # What is real
 //
-// Workers are worker.Pool, with their lanes, heartbeats, rescuer and callback lane; they and the
+// Workers are worker.Pool, with their queues, heartbeats, rescuer and callback queue; they and the
 // API's submissions work on jobstore.Store, with its groups, remembered jobs and retries, through
 // Google's own Firestore client; the transitions are those of package jobs, plans those of package
 // export. Each runs as it does in production, but in a bubble of testing/synctest: time is virtual

@@ -17,15 +17,15 @@ const (
 	pullFor = 60 * time.Second
 )
 
-// pubsub is the lanes with their doorbells.
+// pubsub is the queues with their messages.
 type pubsub struct {
 	*world
-	mu    sync.Mutex
-	lanes map[jobs.Queue]*lane
+	mu     sync.Mutex
+	queues map[jobs.Queue]*subscription
 }
 
-// lane is a subscription: messages that can be taken, pulls that wait, and what is out.
-type lane struct {
+// subscription is a subscription: messages that can be taken, pulls that wait, and what is out.
+type subscription struct {
 	ready   []*message
 	waiting []*pull
 	out     map[*byte]*message // by the delivery's bytes
@@ -40,13 +40,13 @@ type message struct {
 type pull struct {
 	process string
 	limit   int
-	got     chan []jobs.Delivery
+	got     chan []jobs.PulledMessage
 }
 
 func newPubsub(w *world) *pubsub {
-	q := &pubsub{world: w, lanes: map[jobs.Queue]*lane{}}
+	q := &pubsub{world: w, queues: map[jobs.Queue]*subscription{}}
 	for _, name := range append([]jobs.Queue{jobs.QueueDead}, jobs.Queues...) {
-		q.lanes[name] = &lane{out: map[*byte]*message{}}
+		q.queues[name] = &subscription{out: map[*byte]*message{}}
 	}
 	return q
 }
@@ -55,7 +55,7 @@ func newPubsub(w *world) *pubsub {
 func (q *pubsub) arrive(name jobs.Queue, m *message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l := q.lanes[name]
+	l := q.queues[name]
 	if len(l.waiting) == 0 {
 		l.ready = append(l.ready, m)
 		return
@@ -63,34 +63,34 @@ func (q *pubsub) arrive(name jobs.Queue, m *message) {
 	i := int(q.chance("pull", m.id) * float64(len(l.waiting))) // Pub/Sub promises no order
 	p := l.waiting[i]
 	l.waiting = slices.Delete(l.waiting, i, i+1)
-	p.got <- []jobs.Delivery{q.hand(name, m)}
+	p.got <- []jobs.PulledMessage{q.hand(name, m)}
 }
 
 // hand marks a message as out until its deadline.
-func (q *pubsub) hand(name jobs.Queue, m *message) jobs.Delivery {
+func (q *pubsub) hand(name jobs.Queue, m *message) jobs.PulledMessage {
 	data := slices.Clone(m.data)
 	again := &message{data: m.data, id: m.id}
-	q.lanes[name].out[&data[0]] = again
+	q.queues[name].out[&data[0]] = again
 	again.timer = time.AfterFunc(ackDeadline, func() { q.back(name, &data[0]) })
 	q.count.add("Pub/Sub messages delivered", 1)
-	return jobs.Delivery{Data: data}
+	return jobs.PulledMessage{Data: data}
 }
 
 // back makes a message that is out available again.
 func (q *pubsub) back(name jobs.Queue, key *byte) {
 	q.mu.Lock()
-	m := q.lanes[name].out[key]
-	delete(q.lanes[name].out, key)
+	m := q.queues[name].out[key]
+	delete(q.queues[name].out, key)
 	q.mu.Unlock()
 	if m != nil {
 		q.arrive(name, &message{data: m.data, id: m.id})
 	}
 }
 
-// line is the lanes as a process reaches them.
+// line is the queues as a process reaches them.
 type line struct{ *process }
 
-// Publish rings.
+// Publish sends a message.
 func (p line) Publish(ctx context.Context, name jobs.Queue, m jobs.Message) error {
 	if err := p.alive(); err != nil {
 		return err
@@ -106,24 +106,24 @@ func (p line) Publish(ctx context.Context, name jobs.Queue, m jobs.Message) erro
 }
 
 // Pull waits for messages.
-func (p line) Pull(ctx context.Context, name jobs.Queue, limit int) ([]jobs.Delivery, error) {
+func (p line) Pull(ctx context.Context, name jobs.Queue, limit int) ([]jobs.PulledMessage, error) {
 	if err := p.alive(); err != nil {
 		return nil, err
 	}
 	var w *pull
-	var got []jobs.Delivery
+	var got []jobs.PulledMessage
 	err := p.take(ctx, pubsubCall, 0, func() error {
 		p.count.add("Pub/Sub pulls", 1)
 		q := p.queue
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		l := q.lanes[name]
+		l := q.queues[name]
 		for len(got) < limit && len(l.ready) > 0 {
 			got = append(got, q.hand(name, l.ready[0]))
 			l.ready = l.ready[1:]
 		}
 		if len(got) == 0 {
-			w = &pull{process: p.name, limit: limit, got: make(chan []jobs.Delivery, 1)}
+			w = &pull{process: p.name, limit: limit, got: make(chan []jobs.PulledMessage, 1)}
 			l.waiting = append(l.waiting, w)
 		}
 		return nil
@@ -141,7 +141,7 @@ func (p line) Pull(ctx context.Context, name jobs.Queue, limit int) ([]jobs.Deli
 	case <-p.dead:
 	}
 	p.queue.mu.Lock()
-	l := p.queue.lanes[name]
+	l := p.queue.queues[name]
 	l.waiting = slices.DeleteFunc(l.waiting, func(o *pull) bool { return o == w })
 	p.queue.mu.Unlock()
 	if err := p.alive(); err != nil {
@@ -155,25 +155,25 @@ func (p line) Pull(ctx context.Context, name jobs.Queue, limit int) ([]jobs.Deli
 	}
 }
 
-// Ack takes a message off its lane.
-func (p line) Ack(ctx context.Context, name jobs.Queue, d jobs.Delivery) error {
+// Ack takes a message off its queue.
+func (p line) Ack(ctx context.Context, name jobs.Queue, d jobs.PulledMessage) error {
 	return p.settle(ctx, name, d, "Pub/Sub acknowledgements", func(m *message) {})
 }
 
 // Nack has a message come again.
-func (p line) Nack(ctx context.Context, name jobs.Queue, d jobs.Delivery, after time.Duration) error {
+func (p line) Nack(ctx context.Context, name jobs.Queue, d jobs.PulledMessage, after time.Duration) error {
 	return p.settle(ctx, name, d, "Pub/Sub deadlines changed", func(m *message) {
 		time.AfterFunc(after, func() { p.queue.arrive(name, &message{data: m.data, id: m.id}) })
 	})
 }
 
 // Bury puts a message aside.
-func (p line) Bury(ctx context.Context, name jobs.Queue, d jobs.Delivery, _ string) error {
+func (p line) Bury(ctx context.Context, name jobs.Queue, d jobs.PulledMessage, _ string) error {
 	p.count.add("Pub/Sub dead letters", 1)
 	return p.Ack(ctx, name, d)
 }
 
-func (p line) settle(ctx context.Context, name jobs.Queue, d jobs.Delivery, what string, then func(*message)) error {
+func (p line) settle(ctx context.Context, name jobs.Queue, d jobs.PulledMessage, what string, then func(*message)) error {
 	if err := p.alive(); err != nil {
 		return err
 	}
@@ -181,8 +181,8 @@ func (p line) settle(ctx context.Context, name jobs.Queue, d jobs.Delivery, what
 		p.count.add(what, 1)
 		q := p.queue
 		q.mu.Lock()
-		m := q.lanes[name].out[&d.Data[0]]
-		delete(q.lanes[name].out, &d.Data[0])
+		m := q.queues[name].out[&d.Data[0]]
+		delete(q.queues[name].out, &d.Data[0])
 		q.mu.Unlock()
 		if m != nil && m.timer.Stop() {
 			then(m)

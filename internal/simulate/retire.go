@@ -86,5 +86,5 @@ func failedJob(policy jobs.Policy, i int, due time.Time) (*jobs.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	return j, tx.Settle(lease, jobs.Fail(jobs.CodeUnavailable, jobs.Transient, "simulated", "", nil))
+	return j, tx.EndAttempt(lease, jobs.Fail(jobs.CodeUnavailable, jobs.Transient, "simulated", "", nil))
 }

@@ -188,7 +188,7 @@ func (t *traffic) submit(rank int, rows int64, callback bool) {
 				time.Sleep(time.Second + time.Duration(t.chance("again", sub.IdempotencyKey)*float64(2*time.Second)))
 				continue
 			}
-			_ = line{f.process}.Publish(context.Background(), jobs.QueueExports, jobs.Message{JobID: done.Job.ID}) // else the rescuer rings
+			_ = line{f.process}.Publish(context.Background(), jobs.QueueExports, jobs.Message{JobID: done.Job.ID}) // else the rescuer notifies
 			t.mu.Lock()
 			if j := t.accepted[done.Job.ID]; j != nil {
 				j.accepted = true

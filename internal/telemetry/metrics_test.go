@@ -59,10 +59,10 @@ func TestStrangeValuesMakeNoSeries(t *testing.T) {
 		tr.Job(before, after, []jobs.Event{{Type: jobs.EventType(s), Part: -1, Code: jobs.Code(s)}, {Type: jobs.EventRetry, Part: 1, Code: jobs.Code(s)}})
 		tr.Part(after, &jobs.Part{State: jobs.PartRunning}, &jobs.Part{State: jobs.PartDone, Rows: -1, Size: -1})
 		tr.Part(after, &jobs.Part{State: jobs.PartState(s)}, &jobs.Part{State: jobs.PartState(s + "x")})
-		tr.Callback(jobs.CallbackState(s), true, &jobs.Callback{State: jobs.CallbackState(s + "x"), Tries: []jobs.CallbackAttempt{{Class: s}}}, now)
-		tr.Callback(jobs.CallbackPending, true, &jobs.Callback{State: jobs.CallbackPending, Tries: []jobs.CallbackAttempt{{Class: "http_" + s}}}, now)
+		tr.Callback(jobs.CallbackState(s), true, &jobs.Callback{State: jobs.CallbackState(s + "x"), Attempts: []jobs.CallbackAttempt{{Class: s}}}, now)
+		tr.Callback(jobs.CallbackPending, true, &jobs.Callback{State: jobs.CallbackPending, Attempts: []jobs.CallbackAttempt{{Class: "http_" + s}}}, now)
 		work.Attempt(jobs.Kind(s), s, true, AttemptOK, time.Second)
-		work.Doorbell(jobs.Queue(s), "ack", now, now)
+		work.Message(jobs.Queue(s), "ack", now, now)
 		work.Woken(s, now, now)
 		work.Due(s, 1)
 		calls.GRPC(t.Context(), "firestore", "/"+s+"/"+s, errors.New(s), 1, 1)
@@ -125,15 +125,15 @@ func TestTransitions(t *testing.T) {
 	pending := func(tries ...string) *jobs.Callback {
 		cb := &jobs.Callback{State: jobs.CallbackPending, CreatedAt: at(5)}
 		for _, class := range tries {
-			cb.Tries = append(cb.Tries, jobs.CallbackAttempt{Class: class})
+			cb.Attempts = append(cb.Attempts, jobs.CallbackAttempt{Class: class})
 		}
 		return cb
 	}
 	delivered := pending("http_503", "http_204")
 	delivered.State = jobs.CallbackDelivered
-	tr.Callback(jobs.CallbackPending, false, pending(jobs.TryUnderWay), at(6))
+	tr.Callback(jobs.CallbackPending, false, pending(jobs.AttemptUnderWay), at(6))
 	tr.Callback(jobs.CallbackPending, true, pending("http_503"), at(7))
-	tr.Callback(jobs.CallbackPending, false, pending("http_503", jobs.TryUnderWay), at(8))
+	tr.Callback(jobs.CallbackPending, false, pending("http_503", jobs.AttemptUnderWay), at(8))
 	tr.Callback(jobs.CallbackPending, true, delivered, at(9))
 	got := gathered(t, tr, orgs)
 	for series, want := range map[string]float64{

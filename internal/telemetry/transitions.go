@@ -25,7 +25,7 @@ type Transitions struct {
 
 	submitted, transitions, retries, attempts, rows, bytes, slow *prometheus.CounterVec
 	partTransitions, lost, takenOver, missed                     *prometheus.CounterVec
-	callbacks, tries                                             *prometheus.CounterVec
+	callbacks, callbackAttempts                                  *prometheus.CounterVec
 	queued, running, result, delivery                            *prometheus.HistogramVec
 }
 
@@ -33,27 +33,27 @@ type Transitions struct {
 func NewTransitions(kinds []string, orgs *Orgs) *Transitions {
 	t := &Transitions{
 		kinds: setOf(kinds...), orgs: orgs,
-		submitted:       counter("exportd_jobs_submitted_total", "Export requests that were accepted, by kind and whether an equal one's job answers them.", "kind", "reused"),
-		transitions:     counter("exportd_job_transitions_total", "Jobs that went from a state to another, by kind and the code of the error that led to it.", "kind", "from", "to", "code"),
-		partTransitions: counter("exportd_part_transitions_total", "Parts that became pending again, running or done, by kind.", "kind", "to"),
-		attempts:        counter("exportd_attempts_total", "Claims of jobs and parts, by kind.", "kind", "of"),
-		retries:         counter("exportd_retries_total", "Attempts on jobs and parts that are followed by another, by kind, class (failed, interrupted, restarted) and code.", "kind", "of", "class", "code"),
-		lost:            counter("exportd_leases_lost_total", "Writes that were refused because the lease was another's.", "of"),
-		takenOver:       counter("exportd_leases_taken_over_total", "Leases that ran out and were taken from a worker that is dead, cut off or too slow.", "of"),
-		missed:          counter("exportd_claims_missed_total", "Doorbells for jobs and parts that somebody else had taken, or that had ended.", "of"),
-		slow:            counter("exportd_jobs_slow_total", "Jobs that succeeded and ran for several times as long as their rows predict, by kind.", "kind"),
-		rows:            counter("exportd_rows_exported_total", "Rows in finished files and parts, by kind.", "kind"),
-		bytes:           counter("exportd_bytes_exported_total", "Bytes of finished files and parts, by kind.", "kind"),
-		callbacks:       counter("exportd_callbacks_total", "Deliveries of callbacks that became of a state, by state.", "state"),
-		tries:           counter("exportd_callback_tries_total", "Tries at callbacks, by what became of them.", "class"),
-		queued:          histogram("exportd_job_queued_seconds", "From the request of a job to its first claim.", waitSeconds, "kind"),
-		running:         histogram("exportd_job_running_seconds", "From the first claim of a job to its end.", jobSeconds, "kind", "state"),
-		result:          histogram("exportd_job_result_seconds", "From the request of a job to its end. Small are those of up to 50,000 rows.", jobSeconds, "kind", "state", "size"),
-		delivery:        histogram("exportd_callback_seconds", "From the end of a job to that of its callback's delivery, by state.", callbackSeconds, "state"),
+		submitted:        counter("exportd_jobs_submitted_total", "Export requests that were accepted, by kind and whether an equal one's job answers them.", "kind", "reused"),
+		transitions:      counter("exportd_job_transitions_total", "Jobs that went from a state to another, by kind and the code of the error that led to it.", "kind", "from", "to", "code"),
+		partTransitions:  counter("exportd_part_transitions_total", "Parts that became pending again, running or done, by kind.", "kind", "to"),
+		attempts:         counter("exportd_attempts_total", "Claims of jobs and parts, by kind.", "kind", "of"),
+		retries:          counter("exportd_retries_total", "Attempts on jobs and parts that are followed by another, by kind, class (failed, interrupted, restarted) and code.", "kind", "of", "class", "code"),
+		lost:             counter("exportd_leases_lost_total", "Writes that were refused because the lease was another's.", "of"),
+		takenOver:        counter("exportd_leases_taken_over_total", "Leases that ran out and were taken from a worker that is dead, cut off or too slow.", "of"),
+		missed:           counter("exportd_claims_missed_total", "Messages for jobs and parts that somebody else had taken, or that had ended.", "of"),
+		slow:             counter("exportd_jobs_slow_total", "Jobs that succeeded and ran for several times as long as their rows predict, by kind.", "kind"),
+		rows:             counter("exportd_rows_exported_total", "Rows in finished files and parts, by kind.", "kind"),
+		bytes:            counter("exportd_bytes_exported_total", "Bytes of finished files and parts, by kind.", "kind"),
+		callbacks:        counter("exportd_callbacks_total", "Deliveries of callbacks that became of a state, by state.", "state"),
+		callbackAttempts: counter("exportd_callback_tries_total", "Tries at callbacks, by what became of them.", "class"),
+		queued:           histogram("exportd_job_queued_seconds", "From the request of a job to its first claim.", waitSeconds, "kind"),
+		running:          histogram("exportd_job_running_seconds", "From the first claim of a job to its end.", jobSeconds, "kind", "state"),
+		result:           histogram("exportd_job_result_seconds", "From the request of a job to its end. Small are those of up to 50,000 rows.", jobSeconds, "kind", "state", "size"),
+		delivery:         histogram("exportd_callback_seconds", "From the end of a job to that of its callback's delivery, by state.", callbackSeconds, "state"),
 	}
 	t.collectors = collectors{
 		t.submitted, t.transitions, t.partTransitions, t.attempts, t.retries, t.lost, t.takenOver, t.missed, t.slow, t.rows, t.bytes,
-		t.callbacks, t.tries, t.queued, t.running, t.result, t.delivery,
+		t.callbacks, t.callbackAttempts, t.queued, t.running, t.result, t.delivery,
 	}
 	for kind := range t.kinds { // the first of something is an increase, as Prometheus sees it
 		t.rows.WithLabelValues(kind)
@@ -68,7 +68,7 @@ func NewTransitions(kinds []string, orgs *Orgs) *Transitions {
 			t.transitions.WithLabelValues(kind, string(jobs.Running), string(jobs.Failed), code)
 		}
 	}
-	t.tries.WithLabelValues("http_2xx")
+	t.callbackAttempts.WithLabelValues("http_2xx")
 	t.delivery.WithLabelValues(string(jobs.CallbackDelivered))
 	for state := range callbackStates {
 		t.callbacks.WithLabelValues(state)
@@ -214,8 +214,8 @@ func (t *Transitions) Callback(before jobs.CallbackState, underWay bool, after *
 	if t == nil {
 		return
 	}
-	if underWay && !UnderWay(after) && len(after.Tries) > 0 && after.State != jobs.CallbackSuspended && after.State != jobs.CallbackDropped {
-		t.tries.WithLabelValues(tryClass(after.Tries[len(after.Tries)-1].Class)).Inc()
+	if underWay && !UnderWay(after) && len(after.Attempts) > 0 && after.State != jobs.CallbackSuspended && after.State != jobs.CallbackDropped {
+		t.callbackAttempts.WithLabelValues(callbackClass(after.Attempts[len(after.Attempts)-1].Class)).Inc()
 	}
 	if before == after.State {
 		return
@@ -229,18 +229,18 @@ func (t *Transitions) Callback(before jobs.CallbackState, underWay bool, after *
 
 // UnderWay reports whether a try at a delivery is being made.
 func UnderWay(cb *jobs.Callback) bool {
-	return len(cb.Tries) > 0 && cb.Tries[len(cb.Tries)-1].Class == jobs.TryUnderWay
+	return len(cb.Attempts) > 0 && cb.Attempts[len(cb.Attempts)-1].Class == jobs.AttemptUnderWay
 }
 
-// tryClasses are webhook's, and those that jobs adds; an answer of HTTP is of its hundred.
-var tryClasses = setOf("blocked_destination", "dns_error", "connect_failed", "tls_error", "timeout", "bad_response", "internal_error",
-	jobs.TryUnderWay, jobs.TryInterrupted, jobs.TryKeyRevoked)
+// callbackClasses are webhook's, and those that jobs adds; an answer of HTTP is of its hundred.
+var callbackClasses = setOf("blocked_destination", "dns_error", "connect_failed", "tls_error", "timeout", "bad_response", "internal_error",
+	jobs.AttemptUnderWay, jobs.AttemptInterrupted, jobs.AttemptKeyRevoked)
 
-func tryClass(class string) string {
+func callbackClass(class string) string {
 	if rest, ok := strings.CutPrefix(class, "http_"); ok && len(rest) == 3 && rest[0] >= '1' && rest[0] <= '5' {
 		return "http_" + rest[:1] + "xx"
 	}
-	return label(tryClasses, class)
+	return label(callbackClasses, class)
 }
 
 // observe notes a time between two clocks, which may be apart.

@@ -25,21 +25,21 @@ type Work struct {
 	kinds set
 	orgs  *Orgs
 
-	attempts, doorbellWait, wakeDelay *prometheus.HistogramVec
-	doorbells, steps                  *prometheus.CounterVec
-	due                               *prometheus.GaugeVec
+	attempts, messageWait, wakeDelay *prometheus.HistogramVec
+	messages, steps                  *prometheus.CounterVec
+	due                              *prometheus.GaugeVec
 }
 
 // NewWork makes a Work for the kinds of exports that there are.
 func NewWork(kinds []string, orgs *Orgs) *Work {
 	w := &Work{
 		kinds: setOf(kinds...), orgs: orgs,
-		attempts:     histogram("exportd_attempt_seconds", "How long a job or part had a slot, by how the attempt ended.", jobSeconds, "kind", "of", "outcome"),
-		steps:        counter("exportd_step_seconds_total", "Where the time of attempts went, by step: count, plan, scan (waiting for rows), encode, yield (standing back for small jobs), upload (waiting for the storage), compose.", "kind", "step"),
-		doorbells:    counter("exportd_doorbells_total", "Messages that were taken, by what became of them: ack, nack, leave (to another build), bury.", "lane", "outcome"),
-		doorbellWait: histogram("exportd_doorbell_wait_seconds", "From the publishing of a message to its being taken by a worker with a free slot.", waitSeconds, "lane"),
-		wakeDelay:    histogram("exportd_wakeup_delay_seconds", "By how much a rescuer was late for a document whose time had come.", waitSeconds, "document"),
-		due:          gauge("exportd_wakeups_due", "Documents that the last round of this process's rescuer found due; 0 where it holds no partition.", "document"),
+		attempts:    histogram("exportd_attempt_seconds", "How long a job or part had a slot, by how the attempt ended.", jobSeconds, "kind", "of", "outcome"),
+		steps:       counter("exportd_step_seconds_total", "Where the time of attempts went, by step: count, plan, scan (waiting for rows), encode, yield (standing back for small jobs), upload (waiting for the storage), compose.", "kind", "step"),
+		messages:    counter("exportd_doorbells_total", "Messages that were taken, by what became of them: ack, nack, leave (to another build), bury.", "lane", "outcome"),
+		messageWait: histogram("exportd_doorbell_wait_seconds", "From the publishing of a message to its being taken by a worker with a free slot.", waitSeconds, "lane"),
+		wakeDelay:   histogram("exportd_wakeup_delay_seconds", "By how much a rescuer was late for a document whose time had come.", waitSeconds, "document"),
+		due:         gauge("exportd_wakeups_due", "Documents that the last round of this process's rescuer found due; 0 where it holds no partition.", "document"),
 	}
 	for kind := range w.kinds {
 		w.attempts.WithLabelValues(kind, ofJob, AttemptOK)
@@ -48,12 +48,12 @@ func NewWork(kinds []string, orgs *Orgs) *Work {
 		w.wakeDelay.WithLabelValues(document)
 		w.due.WithLabelValues(document)
 	}
-	w.collectors = collectors{w.attempts, w.steps, w.doorbells, w.doorbellWait, w.wakeDelay, w.due}
+	w.collectors = collectors{w.attempts, w.steps, w.messages, w.messageWait, w.wakeDelay, w.due}
 	for _, lane := range []jobs.Queue{jobs.QueueExports, jobs.QueueParts, jobs.QueueCallbacks} {
 		for _, outcome := range []string{"ack", "nack", "leave", "bury"} {
-			w.doorbells.WithLabelValues(string(lane), outcome)
+			w.messages.WithLabelValues(string(lane), outcome)
 		}
-		w.doorbellWait.WithLabelValues(string(lane))
+		w.messageWait.WithLabelValues(string(lane))
 	}
 	return w
 }
@@ -83,14 +83,14 @@ func (w *Work) Steps(kind jobs.Kind, spent jobs.Spent) {
 	}
 }
 
-// Doorbell is told of each message that was taken, what became of it, and when it was published.
-func (w *Work) Doorbell(lane jobs.Queue, outcome string, published, now time.Time) {
+// Message is told of each message that was taken, what became of it, and when it was published.
+func (w *Work) Message(lane jobs.Queue, outcome string, published, now time.Time) {
 	if w == nil {
 		return
 	}
-	w.doorbells.WithLabelValues(label(lanes, lane), outcome).Inc()
+	w.messages.WithLabelValues(label(lanes, lane), outcome).Inc()
 	if !published.IsZero() {
-		observe(w.doorbellWait, published, now, label(lanes, lane))
+		observe(w.messageWait, published, now, label(lanes, lane))
 	}
 }
 

@@ -38,9 +38,9 @@ func Server(address string) Attr {
 	return text(string(semconv.ServerAddressKey), host)
 }
 
-// Messaging is the lane of doorbells that a step hears of, with what OpenTelemetry wants beside it.
-func Messaging(lane string) []Attr {
-	return []Attr{semconv.MessagingSystemGCPPubSub, semconv.MessagingDestinationName(lane), semconv.MessagingOperationTypeProcess}
+// Messaging is the queue of messages that a step hears of, with what OpenTelemetry wants beside it.
+func Messaging(queue string) []Attr {
+	return []Attr{semconv.MessagingSystemGCPPubSub, semconv.MessagingDestinationName(queue), semconv.MessagingOperationTypeProcess}
 }
 
 // Job is the id of an export.

@@ -76,7 +76,7 @@ func TestOutage(t *testing.T) {
 			var slowest time.Duration
 			for range 50_000 {
 				begun := time.Now()
-				_, span := tracer.Resume(t.Context(), whole, tracing.Step{Name: "work", Attrs: []tracing.Attr{tracing.Job("x")}})
+				_, span := tracer.Continue(t.Context(), whole, tracing.Step{Name: "work", Attrs: []tracing.Attr{tracing.Job("x")}})
 				span.End()
 				slowest = max(slowest, time.Since(begun))
 			}
@@ -114,7 +114,7 @@ func TestRecovery(t *testing.T) {
 	defer s.Close()
 	tracer, lines := open(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+s.URL, "OTEL_BSP_SCHEDULE_DELAY=1")
 	one := func() {
-		_, span := tracer.Resume(t.Context(), whole, tracing.Step{Name: "work"})
+		_, span := tracer.Continue(t.Context(), whole, tracing.Step{Name: "work"})
 		span.End()
 		<-asked
 	}

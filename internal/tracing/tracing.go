@@ -49,9 +49,9 @@ func (t *Tracer) Begin(ctx context.Context, s Step) (context.Context, *Span) {
 	return t.begin(ctx, beginning(s.Name), trace.SpanContext{}, s)
 }
 
-// Resume goes on with the trace that a document names. With one that names none, ctx has no span: also
+// Continue goes on with the trace that a document names. With one that names none, ctx has no span: also
 // not that of other work from which this was begun.
-func (t *Tracer) Resume(ctx context.Context, traceparent string, s Step) (context.Context, *Span) {
+func (t *Tracer) Continue(ctx context.Context, traceparent string, s Step) (context.Context, *Span) {
 	parent := parse(traceparent)
 	if t == nil || !parent.IsValid() {
 		return Without(ctx), nil
@@ -59,8 +59,8 @@ func (t *Tracer) Resume(ctx context.Context, traceparent string, s Step) (contex
 	return t.begin(ctx, context.Background(), parent, s)
 }
 
-// ResumeSome is Resume for what there may be very many of in one trace: no more a second than traces are begun.
-func (t *Tracer) ResumeSome(ctx context.Context, traceparent string, s Step) (context.Context, *Span) {
+// ContinueSome is Resume for what there may be very many of in one trace: no more a second than traces are begun.
+func (t *Tracer) ContinueSome(ctx context.Context, traceparent string, s Step) (context.Context, *Span) {
 	parent := parse(traceparent)
 	if t == nil || !parent.IsValid() {
 		return Without(ctx), nil

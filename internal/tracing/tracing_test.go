@@ -59,7 +59,7 @@ func TestTraceOverProcesses(t *testing.T) {
 			request.Set(tracing.Status(202))
 			request.End()
 
-			ctx, work := worker.Resume(t.Context(), document, tracing.Step{Name: "process", Kind: tracing.Consumer, Links: []string{whole, "nonsense"}})
+			ctx, work := worker.Continue(t.Context(), document, tracing.Step{Name: "process", Kind: tracing.Consumer, Links: []string{whole, "nonsense"}})
 			begun := time.Now()
 			tracing.Past(ctx, tracing.Step{Name: "claim", At: begun}, begun.Add(time.Millisecond))
 			work.Fail("SOURCE_UNAVAILABLE")
@@ -100,7 +100,7 @@ func TestOff(t *testing.T) {
 			t.Fatalf("%v makes a Tracer", env)
 		}
 		ctx, span := tracer.Request(t.Context(), header(whole), time.Now(), "GET", "/")
-		same, resumed := tracer.Resume(ctx, whole, tracing.Step{})
+		same, resumed := tracer.Continue(ctx, whole, tracing.Step{})
 		inner, step := tracing.Start(same, tracing.Step{Name: "x"})
 		span.Set(tracing.Rows(1))
 		span.Fail("x")
@@ -195,11 +195,11 @@ func TestCallersCannotForceExports(t *testing.T) {
 	if n := recorded(header(whole), "/b", 20); n != 20 {
 		t.Errorf("%d of 20 requests of another route are recorded", n)
 	}
-	ctx, span := tracer.Resume(t.Context(), whole, tracing.Step{Name: "work under way"})
+	ctx, span := tracer.Continue(t.Context(), whole, tracing.Step{Name: "work under way"})
 	if !span.Recording() {
 		t.Error("work under way is not recorded")
 	}
-	if ctx, span = tracer.Resume(ctx, "", tracing.Step{}); span != nil || tracing.Traceparent(ctx) != "" {
+	if ctx, span = tracer.Continue(ctx, "", tracing.Step{}); span != nil || tracing.Traceparent(ctx) != "" {
 		t.Error("work without a trace has one")
 	}
 	tracer.Close()
@@ -260,7 +260,7 @@ func TestResumeSome(t *testing.T) {
 	begun := time.Now()
 	const all = 500
 	for range all {
-		_, span := tracer.ResumeSome(t.Context(), whole, tracing.Step{Name: "failed"})
+		_, span := tracer.ContinueSome(t.Context(), whole, tracing.Step{Name: "failed"})
 		span.End()
 	}
 	most := 40 + 20*(int(time.Since(begun).Seconds())+1) // as sampler.go has it

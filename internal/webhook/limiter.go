@@ -2,7 +2,7 @@ package webhook
 
 import "sync"
 
-// Places bounds attempts in flight in one process. Zero fields get the defaults.
+// Concurrency bounds attempts in flight in one process. Zero fields get the defaults.
 type Concurrency struct {
 	// PerReceiver are those of one tenant at one origin; default 4. What is slow there
 	// holds up nothing but itself.
@@ -39,38 +39,38 @@ const maxKnownSlow = 4096
 type receiverOf struct{ origin, tenant string }
 
 // lane counts the attempts that share a bound.
-type lane struct {
+type usage struct {
 	total   int
 	origins map[string]int
 }
 
-func (l *lane) add(origin string) {
+func (l *usage) add(origin string) {
 	l.total++
 	l.origins[origin]++
 }
 
-func (l *lane) drop(origin string) {
+func (l *usage) drop(origin string) {
 	l.total--
 	drop(l.origins, origin)
 }
 
 // Limiter counts attempts in flight. Make it with NewLimiter; it is safe for concurrent
-// use. Its memory is bounded by Places: a count that falls to zero is forgotten.
+// use. Its memory is bounded by Concurrency: a count that falls to zero is forgotten.
 //
-// The upper half of an origin's places, and of all places, is for tenants that have none
+// The upper half of an origin's permits, and of all permits, is for tenants that have none
 // there. So no tenant can use them up.
 //
-// Attempts that take long are set aside, and give their places to others: from then on their
-// receiver has only the lower half of the slow places, until it is quick once. The upper half is
+// Attempts that take long are demoted, and give their permits to others: from then on their
+// receiver has only the lower half of the slow permits, until it is quick once. The upper half is
 // for those that are found to be slow. So receivers that hang hold others up only while they are
 // new, for as long as it takes to set them aside. Where more are new at once than the upper half
-// has room for, some 120 tenants within a try's 10 s at one origin, the last are in a crowd: their
-// tries are to be broken off, and made again in a place for slow ones.
+// has room for, some 120 tenants within an attempt's 10 s at one origin, the last are in a crowd: their
+// attempts are to be broken off, and made again with a permit for slow ones.
 type Limiter struct {
-	places Concurrency
+	bounds Concurrency
 
 	mu            sync.Mutex
-	quick, slow   lane
+	quick, slow   usage
 	receivers     map[receiverOf]int
 	tenants       map[string]int
 	slowReceivers map[receiverOf]struct{} // slow when last tried
@@ -80,32 +80,32 @@ type Limiter struct {
 // NewLimiter makes a Limiter.
 func NewLimiter(p Concurrency) *Limiter {
 	return &Limiter{
-		places: p.withDefaults(), quick: lane{origins: map[string]int{}}, slow: lane{origins: map[string]int{}},
+		bounds: p.withDefaults(), quick: usage{origins: map[string]int{}}, slow: usage{origins: map[string]int{}},
 		receivers: map[receiverOf]int{}, tenants: map[string]int{}, slowReceivers: map[receiverOf]struct{}{}, slowAt: map[string]int{},
 	}
 }
 
-// Place is that of one attempt in flight.
+// Permit is that of one attempt in flight.
 type Permit struct {
 	l        *Limiter
 	receiver receiverOf
-	lane     *lane // guarded by l.mu; nil when it was released
+	usage    *usage // guarded by l.mu; nil when it was released
 }
 
-// TryAcquire takes a place for one attempt, or gives nil at once when there is none for
+// TryAcquire takes a permit for one attempt, or gives nil at once when there is none for
 // this tenant at this origin: the caller then puts the callback back instead of waiting, so
-// that slow receivers never fill the pool. A place must be released.
+// that slow receivers never fill the pool. A permit must be released.
 func (l *Limiter) TryAcquire(origin, tenant string) *Permit {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := receiverOf{origin, tenant}
 	here, own := l.receivers[r], l.tenants[tenant]
-	if here >= l.places.PerReceiver || own >= l.places.PerTenant {
+	if here >= l.bounds.PerReceiver || own >= l.bounds.PerTenant {
 		return nil
 	}
-	in, perOrigin, total := &l.quick, l.places.PerOrigin, l.places.Total
+	in, perOrigin, total := &l.quick, l.bounds.PerOrigin, l.bounds.Total
 	if _, slow := l.slowReceivers[r]; slow {
-		in, perOrigin, total = &l.slow, (l.places.SlowPerOrigin+1)/2, (l.places.SlowTotal+1)/2
+		in, perOrigin, total = &l.slow, (l.bounds.SlowPerOrigin+1)/2, (l.bounds.SlowTotal+1)/2
 	}
 	if !hasRoom(in.origins[origin], perOrigin, here) || !hasRoom(in.total, total, own) {
 		return nil
@@ -116,44 +116,44 @@ func (l *Limiter) TryAcquire(origin, tenant string) *Permit {
 	return &Permit{l, r, in}
 }
 
-// SetAside is to be called when the attempt has taken longer than one at a receiver that works. It
-// reports whether that has freed a place for others, or that the attempt is in a crowd: there is no
-// place for a slow one, and it holds one of the others.
-func (p *Permit) SetAside() (freed, crowd bool) {
+// Demote is to be called when the attempt has taken longer than one at a receiver that works. It
+// reports whether that has freed a permit for others, or that the attempt is in a crowd: there is no
+// permit for a slow one, and it holds one of the others.
+func (p *Permit) Demote() (freed, crowd bool) {
 	l := p.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p.lane != &l.quick {
+	if p.usage != &l.quick {
 		return false, false
 	}
 	l.remember(p.receiver)
-	if l.slow.total >= l.places.SlowTotal || l.slow.origins[p.receiver.origin] >= l.places.SlowPerOrigin {
+	if l.slow.total >= l.bounds.SlowTotal || l.slow.origins[p.receiver.origin] >= l.bounds.SlowPerOrigin {
 		return false, true
 	}
 	l.quick.drop(p.receiver.origin)
 	l.slow.add(p.receiver.origin)
-	p.lane = &l.slow
+	p.usage = &l.slow
 	return true, false
 }
 
-// Slow reports whether the place is one of those that are for slow receivers.
+// Slow reports whether the permit is one of those that are for slow receivers.
 func (p *Permit) Slow() bool {
 	p.l.mu.Lock()
 	defer p.l.mu.Unlock()
-	return p.lane == &p.l.slow
+	return p.usage == &p.l.slow
 }
 
-// Release gives the place back; calling it again does nothing. quick says that the attempt did not
+// Release gives the permit back; calling it again does nothing. quick says that the attempt did not
 // take long.
 func (p *Permit) Release(quick bool) {
 	l := p.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p.lane == nil {
+	if p.usage == nil {
 		return
 	}
-	p.lane.drop(p.receiver.origin)
-	p.lane = nil
+	p.usage.drop(p.receiver.origin)
+	p.usage = nil
 	drop(l.receivers, p.receiver)
 	drop(l.tenants, p.receiver.tenant)
 	if quick {
@@ -182,18 +182,18 @@ func (l *Limiter) forget(r receiverOf) {
 	}
 }
 
-// Full reports whether an origin has no place for anybody.
+// Full reports whether an origin has no permit for anybody.
 func (l *Limiter) Full(origin string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	quick := l.quick.total >= l.places.Total || l.quick.origins[origin] >= l.places.PerOrigin
-	slow := l.slow.total >= (l.places.SlowTotal+1)/2 || l.slow.origins[origin] >= (l.places.SlowPerOrigin+1)/2
+	quick := l.quick.total >= l.bounds.Total || l.quick.origins[origin] >= l.bounds.PerOrigin
+	slow := l.slow.total >= (l.bounds.SlowTotal+1)/2 || l.slow.origins[origin] >= (l.bounds.SlowPerOrigin+1)/2
 	return quick && (slow || l.slowAt[origin] == 0)
 }
 
-// hasRoom reports whether a tenant that has own of the taken places may have another one.
-func hasRoom(taken, places, own int) bool {
-	return taken < (places+1)/2 || taken < places && own == 0
+// hasRoom reports whether a tenant that has some of the taken permits may have another one.
+func hasRoom(taken, limit, own int) bool {
+	return taken < (limit+1)/2 || taken < limit && own == 0
 }
 
 func drop[K comparable](counts map[K]int, key K) {

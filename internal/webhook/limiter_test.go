@@ -111,7 +111,7 @@ func TestLimiterConcurrent(t *testing.T) {
 			for j := range 100 {
 				if place := l.TryAcquire(fmt.Sprint(j%5), fmt.Sprint(i%3)); place != nil {
 					if i%2 == 0 {
-						place.SetAside()
+						place.Demote()
 					}
 					place.Release(i%4 == 0)
 				}
@@ -142,8 +142,8 @@ func TestLimiterSetsAside(t *testing.T) {
 		t.Error("a place at a full origin")
 	}
 	for n, p := range hung {
-		first, _ := p.SetAside()
-		if again, crowd := p.SetAside(); !first || again || crowd || !p.Slow() {
+		first, _ := p.Demote()
+		if again, crowd := p.Demote(); !first || again || crowd || !p.Slow() {
 			t.Errorf("attempt %d was not set aside once", n)
 		}
 	}
@@ -151,7 +151,7 @@ func TestLimiterSetsAside(t *testing.T) {
 	if fifth == nil || fifth.Slow() {
 		t.Fatal("no quick place, though all that is slow was set aside")
 	}
-	if freed, crowd := fifth.SetAside(); freed || !crowd { // the slow places are taken
+	if freed, crowd := fifth.Demote(); freed || !crowd { // the slow places are taken
 		t.Error("more was set aside than there is room for")
 	}
 	fifth.Release(true)
@@ -172,7 +172,7 @@ func TestLimiterSetsAside(t *testing.T) {
 	l = NewLimiter(Concurrency{})
 	for n := range 2 * maxKnownSlow {
 		p := l.TryAcquire(origin, strconv.Itoa(n))
-		p.SetAside()
+		p.Demote()
 		p.Release(false)
 	}
 	if len(l.slowReceivers) != maxKnownSlow || l.slowAt[origin] != maxKnownSlow {

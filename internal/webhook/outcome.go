@@ -25,7 +25,7 @@ const (
 
 func statusClass(code int) Class { return Class("http_" + strconv.Itoa(code)) }
 
-// Attempt is what is known after one try.
+// Attempt is what is known after one request.
 type Attempt struct {
 	StartedAt time.Time
 	Duration  time.Duration

@@ -22,10 +22,10 @@ const (
 	// slowDown is the least delay after a receiver showed that it is
 	// overloaded (429, time-out); five seconds later would be no help.
 	slowDown = time.Minute
-	// keptRetryAfter is how long a receiver may ask for, however short the gap:
+	// maxKeptRetryAfter is how long a receiver may ask for, however short the gap:
 	// maintenance and rate limits are over by then. Longer wishes would let a
 	// receiver stretch three days of attempts to ten.
-	keptRetryAfter = time.Hour
+	maxKeptRetryAfter = time.Hour
 	// spread is how much later than asked attempts come at most, so that those
 	// that were asked for one instant do not all come at it.
 	spread = 0.1
@@ -92,7 +92,7 @@ func (p Policy) delay(n int, a Attempt) time.Duration {
 	chance := p.Rand()
 	delay := time.Duration(float64(gap) * (1 - jitter + 2*jitter*chance))
 	if a.RetryAfter > 0 {
-		asked := min(max(a.RetryAfter, gap), max(2*gap, keptRetryAfter), maxRetryAfter)
+		asked := min(max(a.RetryAfter, gap), max(2*gap, maxKeptRetryAfter), maxRetryAfter)
 		delay = max(delay, asked+time.Duration(spread*chance*float64(asked))) // never earlier than asked
 	}
 	if a.Status == http.StatusTooManyRequests || a.Class == ClassTimeout {

@@ -108,9 +108,9 @@ func TestPolicyRetryAfter(t *testing.T) {
 	}{
 		{"within", 2, with(503, 7*time.Minute), 0, 7 * time.Minute},
 		{"below the gap", 2, with(503, time.Second), 0, 5 * time.Minute},
-		{"two minutes at the first try", 1, with(503, 2*time.Minute), 0, 2 * time.Minute},
+		{"two minutes at the first attempt", 1, with(503, 2*time.Minute), 0, 2 * time.Minute},
 		{"spread over those asked alike", 1, with(503, 2*time.Minute), 0.5, 2*time.Minute + 6*time.Second},
-		{"an hour at the first try", 1, with(503, time.Hour), 0, time.Hour},
+		{"an hour at the first attempt", 1, with(503, time.Hour), 0, time.Hour},
 		{"longer than is kept", 1, with(503, 5*time.Hour), 0, time.Hour},
 		{"two gaps that are longer", 4, with(503, 5*time.Hour), 0, 4 * time.Hour},
 		{"never earlier than asked", 2, with(503, 5*time.Minute+30*time.Second), 0, 5*time.Minute + 30*time.Second},

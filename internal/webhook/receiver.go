@@ -21,7 +21,7 @@ const (
 // Received is a callback as a Receiver got it.
 type Received struct {
 	At   time.Time
-	ID   string    // webhook-id: the same for every try of one event
+	ID   string    // webhook-id: the same for every attempt of one event
 	Sent time.Time // webhook-timestamp
 	Body []byte    // as it came
 	// Event is Body decoded; its Params are a map. Zero if Refused.

@@ -55,7 +55,7 @@ func oneDelivery(t *testing.T, b *bench) {
 		return errors.Join(tx.Record(tx.Callback.Lease, jobs.CallbackResult{State: jobs.CallbackDelivered}), errTest)
 	})
 	calls, cerr := b.Callbacks(t.Context(), cb.JobID)
-	if !errors.Is(err, errTest) || cerr != nil || calls[0].State != jobs.CallbackPending || len(calls[0].Tries) != 1 || calls[0].Tries[0].Class != jobs.TryUnderWay {
+	if !errors.Is(err, errTest) || cerr != nil || calls[0].State != jobs.CallbackPending || len(calls[0].Attempts) != 1 || calls[0].Attempts[0].Class != jobs.AttemptUnderWay {
 		t.Errorf("a transition that fails = %v, and left %+v, %v", err, calls[0], cerr)
 	}
 }
@@ -113,7 +113,7 @@ func dueCallbacks(t *testing.T, b *bench) {
 	var l jobs.Lease
 	b.updateCallback(t, cb.ID, func(tx *jobs.CallbackTx) (err error) { l, err = tx.Claim("w"); return err })
 	b.updateCallback(t, cb.ID, func(tx *jobs.CallbackTx) error {
-		return tx.Record(l, jobs.CallbackResult{Try: jobs.CallbackAttempt{At: tx.Now, Status: 200}, State: jobs.CallbackDelivered})
+		return tx.Record(l, jobs.CallbackResult{Attempt: jobs.CallbackAttempt{At: tx.Now, Status: 200}, State: jobs.CallbackDelivered})
 	})
 	b.Pass(24 * time.Hour)
 	if got := b.due(t, jobs.DueCallbacks); len(got) > 0 {
@@ -205,7 +205,7 @@ func resumes(t *testing.T, b *bench) {
 			t.Fatal(err)
 		}
 	}
-	if n, err := b.ResumeReceiver(t.Context(), "org", held.Origin, "op", "mended"); err != nil || n != 1 {
+	if n, err := b.UnsuspendReceiver(t.Context(), "org", held.Origin, "op", "mended"); err != nil || n != 1 {
 		t.Errorf("ResumeReceiver = %d, %v, want 1", n, err)
 	}
 	for cb, want := range map[*jobs.Callback]jobs.CallbackState{held: jobs.CallbackPending, other: jobs.CallbackSuspended} {

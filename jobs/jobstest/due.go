@@ -64,7 +64,7 @@ func dueOrder(t *testing.T, b *bench) {
 	if got := b.due(t, jobs.DueJobs); len(got) > 0 {
 		t.Errorf("%d jobs are due before their time", len(got))
 	}
-	b.Pass(policy().RingAgain)
+	b.Pass(policy().NotifyAgain)
 	if got := b.due(t, jobs.DueJobs); !slices.Equal(got, want) {
 		t.Errorf("due = %v, want %v", got, want)
 	}
@@ -156,7 +156,7 @@ func purges(t *testing.T, b *bench) {
 	gone, again, young := b.job(t, "org", 1), b.job(t, "org", 2), b.job(t, "org", 3)
 	b.update(t, gone, cancel)
 	b.update(t, again, cancel)
-	b.update(t, again, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, ""); return err })
+	b.update(t, again, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunFresh, ""); return err })
 	b.Pass(policy().RecordLife)
 	b.update(t, young, cancel)
 	for range 2 { // safe to repeat

@@ -22,7 +22,7 @@ func batchThrough(t *testing.T, b *bench) {
 	failed := b.job(t, "org", 1)
 	b.fail(t, failed)
 	b.job(t, "org", 2)
-	made, err := b.CreateBatch(ctx, jobs.BatchRequest{Reason: "r", Actor: "op", Mode: jobs.Fresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{State: jobs.Failed}})
+	made, err := b.CreateBatch(ctx, jobs.BatchRequest{Reason: "r", Actor: "op", Mode: jobs.RerunFresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{State: jobs.Failed}})
 	if err != nil {
 		t.Fatalf("CreateBatch = %v", err)
 	}
@@ -51,7 +51,7 @@ func batchThrough(t *testing.T, b *bench) {
 		t.Errorf("Batch = %+v, %d, %v", got, n, err)
 	}
 	b.Pass(time.Second)
-	second, err := b.CreateBatch(ctx, jobs.BatchRequest{Reason: "r", Mode: jobs.Fresh, MaxPerSecond: 1})
+	second, err := b.CreateBatch(ctx, jobs.BatchRequest{Reason: "r", Mode: jobs.RerunFresh, MaxPerSecond: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func batchThrough(t *testing.T, b *bench) {
 }
 
 func batchPageOnce(t *testing.T, b *bench) {
-	made, err := b.CreateBatch(t.Context(), jobs.BatchRequest{Reason: "r", Mode: jobs.Fresh, MaxPerSecond: 5})
+	made, err := b.CreateBatch(t.Context(), jobs.BatchRequest{Reason: "r", Mode: jobs.RerunFresh, MaxPerSecond: 5})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,10 +15,10 @@ var placeCases = []storeCase{
 	{"a place comes back when its job is canceled", jobs.Limits{RunningJobs: 1}, placeBack(func(_ jobs.Lease, tx *jobs.Tx) error { return tx.Cancel("") }, false)},
 	{"a place comes back when its job is deleted", jobs.Limits{RunningJobs: 1}, placeBack(func(_ jobs.Lease, tx *jobs.Tx) error { return tx.Delete("") }, false)},
 	{"a place comes back when its job fails", jobs.Limits{RunningJobs: 1}, placeBack(func(l jobs.Lease, tx *jobs.Tx) error {
-		return tx.Settle(l, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, "", "", nil))
+		return tx.EndAttempt(l, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, "", "", nil))
 	}, false)},
 	{"a place comes back when its job is to try again", jobs.Limits{RunningJobs: 1}, placeBack(func(l jobs.Lease, tx *jobs.Tx) error {
-		return tx.Settle(l, jobs.Fail(jobs.CodeUnavailable, jobs.Transient, "", "", nil))
+		return tx.EndAttempt(l, jobs.Fail(jobs.CodeUnavailable, jobs.Transient, "", "", nil))
 	}, true)},
 	{"a place comes back when its job succeeds", jobs.Limits{RunningJobs: 1}, placeBack(func(l jobs.Lease, tx *jobs.Tx) error {
 		if err := tx.Pin(l, tx.Now, 3); err != nil {
@@ -71,7 +71,7 @@ func placeTurns(t *testing.T, b *bench) {
 }
 
 // placeBack: whichever way a job stops running, its place is free in the same
-// commit, and the job that has waited longest is rung even if nobody lives to ring it.
+// commit, and the job that has waited longest is notified even if nobody lives to notify it.
 func placeBack(end func(l jobs.Lease, tx *jobs.Tx) error, again bool) func(t *testing.T, b *bench) {
 	return func(t *testing.T, b *bench) {
 		first := b.job(t, "org", 1)
@@ -85,14 +85,14 @@ func placeBack(end func(l jobs.Lease, tx *jobs.Tx) error, again bool) func(t *te
 				t.Fatalf("claim beside a running job = %v, %v", ok, err)
 			}
 		}
-		b.Pass(time.Minute) // they are not rung through meanwhile
+		b.Pass(time.Minute) // they are not notified one by one meanwhile
 		for _, due := range b.due(t, jobs.DueJobs) {
 			if due.JobID != first {
 				t.Errorf("a job that waits for a place is due after a minute")
 			}
 		}
 		b.update(t, first, func(tx *jobs.Tx) error { return end(lease, tx) })
-		b.Pass(3 * time.Second) // and nobody rings
+		b.Pass(3 * time.Second) // and nobody notifies
 		page, err := b.Due(t.Context(), jobs.DuePlaces, jobs.AllShards(), b.Now(), 10, nil)
 		if err != nil || len(page.Docs) != 1 || page.Docs[0].Foreign {
 			t.Fatalf("due places = %+v, %v, want the one that was freed", page.Docs, err)
@@ -101,8 +101,8 @@ func placeBack(end func(l jobs.Lease, tx *jobs.Tx) error, again bool) func(t *te
 		if again {
 			want = first // has waited longest, and its pause is over
 		}
-		if ring, err := b.WakePlace(t.Context(), page.Docs[0]); err != nil || ring != want {
-			t.Fatalf("WakePlace = %s, %v, want %s", ring, err, want)
+		if notify, err := b.WakePlace(t.Context(), page.Docs[0]); err != nil || notify != want {
+			t.Fatalf("WakePlace = %s, %v, want %s", notify, err, want)
 		}
 		if ok, err := b.runs(second); !ok || err != nil {
 			t.Errorf("claim of a free place = %v, %v", ok, err)

@@ -26,8 +26,8 @@ var queueCases = []struct {
 	{"what is given back for a while comes after it", givenBackFor},
 	{"a pull gives no more than asked", noMoreThanAsked},
 	{"those who pull side by side share what comes", shared},
-	{"each lane has its own", ownLane},
-	{"what is buried is on the lane of the dead", buried},
+	{"each queue has its own", ownLane},
+	{"what is buried is on the queue of the dead", buried},
 	{"a pull ends with its context", pullEnds},
 }
 
@@ -43,20 +43,20 @@ func QueueSuite(t *testing.T, open func(t *testing.T) Queue) {
 	t.Logf("%d cases", len(queueCases))
 }
 
-func publish(t *testing.T, q Queue, lane jobs.Queue) jobs.Message {
+func publish(t *testing.T, q Queue, queue jobs.Queue) jobs.Message {
 	t.Helper()
 	m := jobs.Message{JobID: jobs.NewID(), PlanEpoch: 3, Part: 7}
-	if err := q.Publish(t.Context(), lane, m); err != nil {
+	if err := q.Publish(t.Context(), queue, m); err != nil {
 		t.Fatalf("Publish = %v", err)
 	}
 	return m
 }
 
 // pull gives n deliveries at least, in as many pulls as that takes.
-func pull(t *testing.T, q Queue, lane jobs.Queue, n int) (out []jobs.Delivery) {
+func pull(t *testing.T, q Queue, queue jobs.Queue, n int) (out []jobs.PulledMessage) {
 	t.Helper()
 	for len(out) < n {
-		some, err := q.Pull(t.Context(), lane, n)
+		some, err := q.Pull(t.Context(), queue, n)
 		if err != nil || len(some) > n {
 			t.Fatalf("Pull = %d messages, %v, want at most %d", len(some), err, n)
 		}
@@ -65,7 +65,7 @@ func pull(t *testing.T, q Queue, lane jobs.Queue, n int) (out []jobs.Delivery) {
 	return out
 }
 
-func parse(t *testing.T, d jobs.Delivery) jobs.Message {
+func parse(t *testing.T, d jobs.PulledMessage) jobs.Message {
 	t.Helper()
 	m, err := jobs.ParseMessage(d.Data)
 	if err != nil {
@@ -75,10 +75,10 @@ func parse(t *testing.T, d jobs.Delivery) jobs.Message {
 }
 
 // next publishes another message and tells that it is what comes next: nothing else is there.
-func next(t *testing.T, q Queue, lane jobs.Queue) {
+func next(t *testing.T, q Queue, queue jobs.Queue) {
 	t.Helper()
-	want := publish(t, q, lane)
-	if got := parse(t, pull(t, q, lane, 1)[0]); got != want {
+	want := publish(t, q, queue)
+	if got := parse(t, pull(t, q, queue, 1)[0]); got != want {
 		t.Errorf("%+v comes although nothing is left, want %+v", got, want)
 	}
 }
@@ -203,15 +203,15 @@ func shared(t *testing.T, q Queue) {
 }
 
 func ownLane(t *testing.T, q Queue) {
-	for _, lane := range jobs.Queues {
-		publish(t, q, lane)
+	for _, queue := range jobs.Queues {
+		publish(t, q, queue)
 	}
-	for _, lane := range jobs.Queues {
-		d := pull(t, q, lane, 1)[0]
-		if err := q.Ack(t.Context(), lane, d); err != nil {
+	for _, queue := range jobs.Queues {
+		d := pull(t, q, queue, 1)[0]
+		if err := q.Ack(t.Context(), queue, d); err != nil {
 			t.Errorf("Ack = %v", err)
 		}
-		next(t, q, lane)
+		next(t, q, queue)
 	}
 }
 
@@ -224,7 +224,7 @@ func buried(t *testing.T, q Queue) {
 	if dead := pull(t, q, jobs.QueueDead, 1)[0]; string(dead.Data) != string(d.Data) {
 		t.Errorf("dead letter = %q, want %q", dead.Data, d.Data)
 	}
-	if err := q.Nack(t.Context(), jobs.QueueExports, d, 0); err != nil { // it is off the lane: nothing comes back
+	if err := q.Nack(t.Context(), jobs.QueueExports, d, 0); err != nil { // it is off the queue: nothing comes back
 		t.Errorf("Nack = %v", err)
 	}
 	next(t, q, jobs.QueueExports)

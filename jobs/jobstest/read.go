@@ -114,7 +114,7 @@ func watches(t *testing.T, b *bench) {
 	l := b.claim(t, id)
 	next(jobs.Running)
 	b.update(t, id, func(tx *jobs.Tx) error {
-		return tx.Settle(l, jobs.Fail(jobs.CodeInternal, jobs.Permanent, "", "", nil))
+		return tx.EndAttempt(l, jobs.Fail(jobs.CodeInternal, jobs.Permanent, "", "", nil))
 	})
 	next(jobs.Failed)
 	if err := <-done; err != nil {
@@ -169,7 +169,7 @@ func progress(t *testing.T, b *bench) {
 	if parts, err := b.Parts(t.Context(), j); err != nil || len(parts) != 3 || parts[0].State != jobs.PartDone || parts[1].State != jobs.PartPending {
 		t.Errorf("Parts = %+v, %v", parts, err)
 	}
-	now := b.update(t, id, func(tx *jobs.Tx) error { return tx.Void(j.PlanEpoch, jobs.ErrInvalid) })
+	now := b.update(t, id, func(tx *jobs.Tx) error { return tx.VoidPlan(j.PlanEpoch, jobs.ErrInvalid) })
 	if rows, _, err := b.Progress(t.Context(), now); err != nil || rows < 10 {
 		t.Errorf("Progress after a restart = %d rows, %v, want 10 still", rows, err)
 	}

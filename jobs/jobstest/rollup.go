@@ -114,7 +114,7 @@ func rollupsAgree(t *testing.T, b *bench) {
 			b.succeed(t, id)
 		}
 	}
-	b.update(t, again, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, "test"); return err })
+	b.update(t, again, func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunFresh, "test"); return err })
 	b.succeed(t, again)
 	end := b.Now().Add(time.Minute)
 	middle := begin.Add(15 * time.Minute)

@@ -25,9 +25,9 @@ type Store interface {
 	jobs.SwitchStore
 	jobs.PresenceStore
 	jobs.BatchStore
-	jobs.BatchDesk
+	jobs.BatchAdmin
 	jobs.ReceiverStore
-	jobs.CallbackDesk
+	jobs.CallbackAdmin
 	jobs.ControlStore
 	jobs.DeadLetterStore
 	jobs.RollupStore
@@ -44,7 +44,7 @@ type Config struct {
 // policy has the numbers of the suite: files live for less than idempotency keys do.
 func policy() jobs.Policy {
 	return jobs.Policy{
-		LeaseFor: 30 * time.Second, RenewEvery: 5 * time.Second, Skew: 5 * time.Second, RingAgain: 15 * time.Second, MaxAttempts: 3,
+		LeaseFor: 30 * time.Second, RenewEvery: 5 * time.Second, Skew: 5 * time.Second, NotifyAgain: 15 * time.Second, MaxAttempts: 3,
 		MaxInterruptions: 3, BackoffMin: time.Second, BackoffMax: time.Minute, Window: 2, SnapshotLife: time.Hour,
 		FileLife: 12 * time.Hour, RecordLife: 48 * time.Hour, SweepAfter: time.Minute, Jitter: func() float64 { return 0 },
 	}
@@ -179,7 +179,7 @@ func (b *bench) fail(t *testing.T, id string) {
 	t.Helper()
 	l := b.claim(t, id)
 	b.update(t, id, func(tx *jobs.Tx) error {
-		return tx.Settle(l, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, "too many", "", nil))
+		return tx.EndAttempt(l, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, "too many", "", nil))
 	})
 }
 

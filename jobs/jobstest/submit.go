@@ -81,7 +81,7 @@ func submitNot(t *testing.T, b *bench) {
 	s.IdempotencyKey = "k"
 	id := b.submit(t, s).Job.ID
 	b.succeed(t, id)
-	s.Not = id
+	s.Except = id
 	if got := b.submit(t, s); got.Reused || got.Job.ID == id {
 		t.Error("the job that was not to be given was given")
 	}
@@ -177,7 +177,7 @@ func idempotencyKeyOfEnded(t *testing.T, b *bench) {
 func waitingPause(t *testing.T, b *bench) {
 	paused := b.job(t, "org", 1)
 	l := b.claim(t, paused)
-	b.update(t, paused, func(tx *jobs.Tx) error { return tx.Settle(l, jobs.AsFailure(jobs.ErrUnavailable)) })
+	b.update(t, paused, func(tx *jobs.Tx) error { return tx.EndAttempt(l, jobs.AsFailure(jobs.ErrUnavailable)) })
 	if id, any, err := b.Waiting(t.Context(), "org"); err != nil || id != "" || !any {
 		t.Errorf("Waiting beside a pause = %q, %v, %v, want none, and that there is one", id, any, err)
 	}

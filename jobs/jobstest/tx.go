@@ -101,7 +101,7 @@ func noLostUpdate(t *testing.T, b *bench) {
 	var all sync.WaitGroup
 	for range 6 {
 		all.Go(func() {
-			for _, fn := range []func(*jobs.Tx) error{func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.Fresh, "r"); return err }, cancel} {
+			for _, fn := range []func(*jobs.Tx) error{func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunFresh, "r"); return err }, cancel} {
 				if _, err := b.Update(context.Background(), id, "test", fn); err != nil && !errors.Is(err, jobs.ErrTransition) {
 					t.Errorf("Update = %v", err)
 				}
@@ -139,11 +139,11 @@ func lostLease(t *testing.T, b *bench) {
 	b.update(t, id, func(tx *jobs.Tx) error { _, err := tx.Wake(); return err })
 	now := b.claim(t, id)
 	for name, fn := range map[string]func(*jobs.Tx) error{
-		"Renew":   func(tx *jobs.Tx) error { _, err := tx.Renew(lost, 1, 1); return err },
-		"Pin":     func(tx *jobs.Tx) error { return tx.Pin(lost, b.Now(), 3) },
-		"Plan":    func(tx *jobs.Tx) error { return tx.Plan(lost, b.Now(), make([]jobs.Range, 2)) },
-		"Succeed": func(tx *jobs.Tx) error { return tx.Succeed(lost, jobs.Result{}) },
-		"Settle":  func(tx *jobs.Tx) error { return tx.Settle(lost, jobs.AsFailure(errTest)) },
+		"Renew":      func(tx *jobs.Tx) error { _, err := tx.Renew(lost, 1, 1); return err },
+		"Pin":        func(tx *jobs.Tx) error { return tx.Pin(lost, b.Now(), 3) },
+		"Plan":       func(tx *jobs.Tx) error { return tx.Plan(lost, b.Now(), make([]jobs.Range, 2)) },
+		"Succeed":    func(tx *jobs.Tx) error { return tx.Succeed(lost, jobs.Result{}) },
+		"EndAttempt": func(tx *jobs.Tx) error { return tx.EndAttempt(lost, jobs.AsFailure(errTest)) },
 	} {
 		if _, err := b.Update(t.Context(), id, "test", fn); !errors.Is(err, jobs.ErrLeaseLost) {
 			t.Errorf("%s under a lost lease = %v, want ErrLeaseLost", name, err)
@@ -165,8 +165,8 @@ func lostPartLease(t *testing.T, b *bench) {
 			_, err := tx.CommitPart(j.PlanEpoch, 0, lost, "w", jobs.PartResult{Object: object, Rows: 10})
 			return err
 		},
-		"SettlePart": func(tx *jobs.Tx) error {
-			_, err := tx.SettlePart(j.PlanEpoch, 0, lost, jobs.AsFailure(errTest))
+		"EndPartAttempt": func(tx *jobs.Tx) error {
+			_, err := tx.EndPartAttempt(j.PlanEpoch, 0, lost, jobs.AsFailure(errTest))
 			return err
 		},
 	} {

@@ -176,9 +176,9 @@ func TestTerraform(t *testing.T) {
 // queues: a topic and a subscription for each of exportd's queues.
 func queues(t *testing.T, topics, subscriptions []change) {
 	t.Helper()
-	for _, q := range jobqueue.Lanes {
+	for _, q := range jobqueue.AllQueues {
 		for _, list := range [][]change{topics, subscriptions} {
-			if len(list) != len(jobqueue.Lanes) || !slices.ContainsFunc(list, func(c change) bool { return c.Change.After["name"] == "exportd-"+string(q) }) {
+			if len(list) != len(jobqueue.AllQueues) || !slices.ContainsFunc(list, func(c change) bool { return c.Change.After["name"] == "exportd-"+string(q) }) {
 				t.Errorf("queue %s: %v", q, list)
 			}
 		}

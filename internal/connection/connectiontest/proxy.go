@@ -122,7 +122,7 @@ func (p *Proxy) accept() {
 }
 
 func (p *Proxy) serve(c net.Conn) {
-	defer p.keep(c)()
+	defer p.track(c)()
 	if p.silent.Load() {
 		_, _ = io.Copy(io.Discard, c)
 		return
@@ -131,7 +131,7 @@ func (p *Proxy) serve(c net.Conn) {
 	if err != nil {
 		return
 	}
-	defer p.keep(up)()
+	defer p.track(up)()
 	var lost atomic.Bool // once silenced, for good
 	var both sync.WaitGroup
 	for _, way := range [][2]net.Conn{{c, up}, {up, c}} {
@@ -145,8 +145,8 @@ func (p *Proxy) serve(c net.Conn) {
 	both.Wait()
 }
 
-// keep notes a connection for the end of the test; the function closes and forgets it.
-func (p *Proxy) keep(c net.Conn) func() {
+// track notes a connection for the end of the test; the function closes and forgets it.
+func (p *Proxy) track(c net.Conn) func() {
 	p.mu.Lock()
 	p.conns[c] = struct{}{}
 	p.mu.Unlock()

@@ -88,7 +88,7 @@ func (w *write) apply(a *fsstore.Applier) (*firestorepb.WriteResult, error) {
 		at, err := a.Put(w.path, &fsstore.State{Prepared: w.prepared}, false)
 		return &firestorepb.WriteResult{UpdateTime: timestamp(at)}, err
 	}
-	fields, err := w.merged(current)
+	fields, err := w.mergedFields(current)
 	if err != nil {
 		return nil, err
 	}
@@ -130,8 +130,8 @@ func (w *write) check(current *fsstore.State) error {
 	return nil
 }
 
-// merged returns the fields that result before transforms.
-func (w *write) merged(current *fsstore.State) (map[string]*fsvalue.Value, error) {
+// mergedFields returns the fields that result before transforms.
+func (w *write) mergedFields(current *fsstore.State) (map[string]*fsvalue.Value, error) {
 	if w.mask == nil && !w.keep {
 		// Copied, since a commit that is tried again applies the write again.
 		fields := make(map[string]*fsvalue.Value, len(w.fields))

@@ -28,7 +28,7 @@ func TestEveryMessageArrives(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	ring(ctx, t, c, "first")
+	publish(ctx, t, c, "first")
 
 	var mu sync.Mutex
 	seen, nacked := map[string]bool{}, map[string]bool{}

@@ -38,7 +38,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	if _, err := doc.Set(ctx, map[string]any{"name": "one"}); err != nil {
 		t.Fatalf("Set() = %v", err)
 	}
-	ring(ctx, t, c, "ring")
+	publish(ctx, t, c, "ring")
 	bucket := c.Storage.Bucket("exports")
 	if err := bucket.Create(ctx, localcloudtest.Project, nil); err != nil {
 		t.Fatalf("Bucket.Create() = %v", err)
@@ -130,7 +130,7 @@ func TestFaultsWithRealClients(t *testing.T) {
 		t.Errorf("GetAll() = %d documents, %v; want Aborted", len(docs), err)
 	}
 
-	ring(ctx, t, c, "x")
+	publish(ctx, t, c, "x")
 	rctx, stop := context.WithCancel(ctx)
 	got := make(chan string, 10)
 	err = c.PubSub.Subscriber(subscription).Receive(rctx, func(_ context.Context, m *pubsub.Message) {
@@ -168,7 +168,7 @@ func TestFaultsWithRealClients(t *testing.T) {
 }
 
 // ring makes a topic with a subscription and publishes one message.
-func ring(ctx context.Context, t *testing.T, c *localcloudtest.Cloud, body string) {
+func publish(ctx context.Context, t *testing.T, c *localcloudtest.Cloud, body string) {
 	t.Helper()
 	if _, err := c.PubSub.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: topic}); err != nil {
 		t.Fatalf("CreateTopic() = %v", err)

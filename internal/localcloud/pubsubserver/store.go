@@ -32,7 +32,7 @@ type store struct{ db *pebble.DB }
 func openStore(dir string, fs vfs.FS, log *zap.Logger) (*store, error) {
 	db, err := pebble.Open(dir, &pebble.Options{
 		FS: fs,
-		// Doorbells are tiny and short-lived: a small memtable and cache keep the process small, and most messages die
+		// Messages are tiny and short-lived: a small memtable and cache keep the process small, and most messages die
 		// in the memtable without ever reaching a table.
 		MemTableSize:       4 << 20,
 		CacheSize:          4 << 20,

@@ -17,8 +17,8 @@ import (
 // under it. It must be quick: the message is held until it returns.
 type handler func(ctx context.Context, m jobs.Message) (work func(context.Context), err error)
 
-// lane pulls doorbells while it has free slots, until fetch ends. Work runs under work.
-func (p *Pool) lane(fetch, work context.Context, q jobs.Queue, slots int, h handler) {
+// queue pulls messages while it has free slots, until fetch ends. Work runs under work.
+func (p *Pool) consume(fetch, work context.Context, q jobs.Queue, slots int, h handler) {
 	free := make(chan struct{}, slots)
 	for range slots {
 		free <- struct{}{}
@@ -88,8 +88,8 @@ func take(ctx context.Context, free chan struct{}) int {
 // which the message would be delivered again.
 const claimWithin = 15 * time.Second
 
-// answer claims what a message names, settles the message, and works.
-func (p *Pool) answer(ctx context.Context, q jobs.Queue, d jobs.Delivery, h handler) {
+// answer claims what a message names, says what becomes of the message, and works.
+func (p *Pool) answer(ctx context.Context, q jobs.Queue, d jobs.PulledMessage, h handler) {
 	if p.isPaused(q) {
 		// Pulled before the pause and not claimed: it waits in the queue, for whoever pulls first afterwards.
 		if err := p.Queue.Nack(ctx, q, d, 0); err != nil {
@@ -98,15 +98,15 @@ func (p *Pool) answer(ctx context.Context, q jobs.Queue, d jobs.Delivery, h hand
 		return
 	}
 	m, err := jobs.ParseMessage(d.Data)
-	ctx = rung(ctx, d)
+	ctx = withMessage(ctx, d)
 	var work func(context.Context)
 	if err == nil {
 		claim, cancel := context.WithTimeout(ctx, claimWithin)
 		work, err = h(claim, m)
 		cancel()
 	}
-	o := settle(err)
-	p.Metrics.Doorbell(q, o.String(), d.Published, p.Now())
+	o := outcomeOf(err)
+	p.Metrics.Message(q, o.String(), d.Published, p.Now())
 	switch o {
 	case ack, leave:
 		if o == leave {
@@ -130,10 +130,10 @@ func (p *Pool) answer(ctx context.Context, q jobs.Queue, d jobs.Delivery, h hand
 	}
 }
 
-// ring publishes a doorbell. What cannot be published now is rung by the rescuer.
-func (p *Pool) ring(ctx context.Context, q jobs.Queue, m jobs.Message) {
+// notify publishes a message. What cannot be published now is notified by the rescuer.
+func (p *Pool) notify(ctx context.Context, q jobs.Queue, m jobs.Message) {
 	if err := p.Queue.Publish(ctx, q, m); err != nil {
-		p.Log.Debug("doorbell was not rung; the rescuer will", zap.String("queue", string(q)), zap.String("job_id", m.JobID), zap.Error(err))
+		p.Log.Debug("message was not notified; the rescuer will", zap.String("queue", string(q)), zap.String("job_id", m.JobID), zap.Error(err))
 	}
 }
 

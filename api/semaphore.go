@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// places are what requests that wait for a job hold, event streams too. Each costs memory
+// semaphore has places for requests that wait for a job, event streams too. Each costs memory
 // and a connection, so there is a bound; and nobody may take what others need:
 //
 //   - an org holds at most as many as are free, so that one org alone gets half, however many
@@ -14,7 +14,7 @@ import (
 //     org's share to the org's other keys.
 //
 // Whoever holds none is refused only when there is none at all.
-type places struct {
+type semaphore struct {
 	limit int
 
 	mu    sync.Mutex
@@ -24,8 +24,8 @@ type places struct {
 	freed chan struct{}  // closed when a place is given back; nil while nobody waits
 }
 
-func newPlaces(limit int) *places {
-	return &places{limit: limit, byOrg: map[string]int{}, byKey: map[string]int{}}
+func newSemaphore(limit int) *semaphore {
+	return &semaphore{limit: limit, byOrg: map[string]int{}, byKey: map[string]int{}}
 }
 
 // refusal says why there is no place.
@@ -37,8 +37,8 @@ const (
 	greedy           // the caller has its share
 )
 
-// take takes a place for a key of an org. leave gives it back, and is nil without one.
-func (p *places) take(org, key string) (leave func(), why refusal) {
+// acquire takes a place for a key of an org. leave gives it back, and is nil without one.
+func (p *semaphore) acquire(org, key string) (leave func(), why refusal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	free := p.limit - p.held
@@ -49,14 +49,14 @@ func (p *places) take(org, key string) (leave func(), why refusal) {
 		return nil, greedy
 	}
 	p.add(org, key, 1)
-	return p.giveBack(org, key), admitted
+	return p.releaser(org, key), admitted
 }
 
 // await is take that waits until ctx ends for a place that the caller may have.
-func (p *places) await(ctx context.Context, org, key string) (leave func(), why refusal) {
+func (p *semaphore) await(ctx context.Context, org, key string) (leave func(), why refusal) {
 	for {
 		freed := p.next() // before it is tried, so that none is missed
-		if leave, why = p.take(org, key); why == admitted {
+		if leave, why = p.acquire(org, key); why == admitted {
 			return leave, why
 		}
 		select {
@@ -68,7 +68,7 @@ func (p *places) await(ctx context.Context, org, key string) (leave func(), why 
 }
 
 // next is closed when the next place is given back.
-func (p *places) next() <-chan struct{} {
+func (p *semaphore) next() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.freed == nil {
@@ -77,18 +77,18 @@ func (p *places) next() <-chan struct{} {
 	return p.freed
 }
 
-// takeAny takes a place for somebody who has no share.
-func (p *places) takeAny(org, key string) (leave func(), why refusal) {
+// acquireAny takes a place for somebody who has no share.
+func (p *semaphore) acquireAny(org, key string) (leave func(), why refusal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.held >= p.limit {
 		return nil, full
 	}
 	p.add(org, key, 1)
-	return p.giveBack(org, key), admitted
+	return p.releaser(org, key), admitted
 }
 
-func (p *places) giveBack(org, key string) func() {
+func (p *semaphore) releaser(org, key string) func() {
 	return sync.OnceFunc(func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -100,7 +100,7 @@ func (p *places) giveBack(org, key string) func() {
 	})
 }
 
-func (p *places) add(org, key string, n int) {
+func (p *semaphore) add(org, key string, n int) {
 	p.held += n
 	count := func(held map[string]int, name string) {
 		if held[name] += n; held[name] == 0 {
@@ -112,14 +112,14 @@ func (p *places) add(org, key string, n int) {
 }
 
 // taken is how many places are held.
-func (p *places) taken() int {
+func (p *semaphore) taken() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.held
 }
 
 // heldBy is how many places an org holds.
-func (p *places) heldBy(org string) int {
+func (p *semaphore) heldBy(org string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.byOrg[org]
@@ -127,4 +127,4 @@ func (p *places) heldBy(org string) int {
 
 // alone is how many places one key alone gets: three sevenths, as it stops at three quarters of
 // what is free.
-func (p *places) alone() int { return (3*p.limit + 6) / 7 }
+func (p *semaphore) alone() int { return (3*p.limit + 6) / 7 }

@@ -8,7 +8,7 @@ import (
 // TestSoonIsBounded: each document waits once, and no more of them than maxSoon.
 func TestSoonIsBounded(t *testing.T) {
 	t.Parallel()
-	s := newSoon()
+	s := newDueSoon()
 	for i := range maxSoon {
 		if !s.add(strconv.Itoa(i)) {
 			t.Fatalf("%d was not taken", i)

@@ -17,15 +17,15 @@ import (
 func TestPlacesAreShared(t *testing.T) {
 	t.Parallel()
 	const limit = 4000
-	take := func(p *places, org, key string) (n int) {
+	take := func(p *semaphore, org, key string) (n int) {
 		for {
-			if _, why := p.take(org, key); why != admitted {
+			if _, why := p.acquire(org, key); why != admitted {
 				return n
 			}
 			n++
 		}
 	}
-	p := newPlaces(limit)
+	p := newSemaphore(limit)
 	if n := take(p, "org1", "key1"); n < 1500 || n > limit/2 {
 		t.Errorf("one key took %d of %d", n, limit)
 	}
@@ -41,7 +41,7 @@ func TestPlacesAreShared(t *testing.T) {
 			t.Errorf("org %d took %d of %d", org+2, n, free)
 		}
 	}
-	if _, why := p.take("another", "key"); why != admitted {
+	if _, why := p.acquire("another", "key"); why != admitted {
 		t.Error("after nine orgs that take all they can there is no place")
 	}
 }
@@ -50,9 +50,9 @@ func TestPlacesAreShared(t *testing.T) {
 func TestPlacesAlone(t *testing.T) {
 	t.Parallel()
 	for limit := 1; limit <= 300; limit++ {
-		p := newPlaces(limit)
+		p := newSemaphore(limit)
 		n := 0
-		for _, why := p.take("a", "a"); why == admitted; _, why = p.take("a", "a") {
+		for _, why := p.acquire("a", "a"); why == admitted; _, why = p.acquire("a", "a") {
 			n++
 		}
 		if n != p.alone() || p.heldBy("a") != n {
@@ -65,10 +65,10 @@ func TestPlacesAlone(t *testing.T) {
 func TestPlacesAreAwaited(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPlaces(4)
+		p := newSemaphore(4)
 		var held []func()
 		for range 2 {
-			leave, _ := p.take("org1", "key1")
+			leave, _ := p.acquire("org1", "key1")
 			held = append(held, leave)
 		}
 		got := make(chan func(), 2)
@@ -79,7 +79,7 @@ func TestPlacesAreAwaited(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		other, why := p.take("org2", "key3")
+		other, why := p.acquire("org2", "key3")
 		if why != admitted {
 			t.Fatal("another org finds no place")
 		}
@@ -107,12 +107,12 @@ func TestPlacesAreAwaited(t *testing.T) {
 
 func TestPlacesComeBack(t *testing.T) {
 	t.Parallel()
-	p := newPlaces(3)
-	leave, _ := p.take("org1", "key1")
+	p := newSemaphore(3)
+	leave, _ := p.acquire("org1", "key1")
 	leave()
 	leave() // once
 	for range 1000 {
-		if leave, why := p.take("org1", "key1"); why == admitted {
+		if leave, why := p.acquire("org1", "key1"); why == admitted {
 			leave()
 		}
 	}

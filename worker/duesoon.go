@@ -12,19 +12,19 @@ import (
 // for the next asking.
 const maxSoon = 1000
 
-// soon are documents that are about to be due.
-type soon struct {
+// dueSoon are documents that are about to be due.
+type dueSoon struct {
 	mu    sync.Mutex
 	keys  map[string]bool
 	slots chan struct{}
 }
 
-func newSoon() *soon {
-	return &soon{keys: map[string]bool{}, slots: make(chan struct{}, dutiesAtOnce)}
+func newDueSoon() *dueSoon {
+	return &dueSoon{keys: map[string]bool{}, slots: make(chan struct{}, dutiesAtOnce)}
 }
 
 // add reports whether a document is to be waited for: not if it is already.
-func (s *soon) add(key string) bool {
+func (s *dueSoon) add(key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.keys[key] || len(s.keys) >= maxSoon {
@@ -34,13 +34,13 @@ func (s *soon) add(key string) bool {
 	return true
 }
 
-func (s *soon) has(key string) bool {
+func (s *dueSoon) has(key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.keys[key]
 }
 
-func (s *soon) remove(key string) {
+func (s *dueSoon) remove(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.keys, key)
@@ -50,16 +50,16 @@ func (s *soon) remove(key string) {
 // reports whether it is new. Should the worker stop, or lose the shard, the next rescuer finds the
 // document; two that look after one do no harm.
 func (p *Pool) later(running, work context.Context, kind jobs.DueKind, d jobs.Due, now time.Time) bool {
-	if !p.soon.add(d.Key) {
+	if !p.dueSoon.add(d.Key) {
 		return false
 	}
 	p.work.Go(func() {
-		defer p.soon.remove(d.Key)
+		defer p.dueSoon.remove(d.Key)
 		wait(running, d.At.Sub(now))
 		select {
 		case <-running.Done():
-		case p.soon.slots <- struct{}{}:
-			defer func() { <-p.soon.slots }()
+		case p.dueSoon.slots <- struct{}{}:
+			defer func() { <-p.dueSoon.slots }()
 			if running.Err() != nil {
 				return
 			}

@@ -1,0 +1,31 @@
+package jobs
+
+import "time"
+
+// Limits bound what one org may have going. 0 is no bound.
+type Limits struct {
+	RunningJobs int
+	QueuedJobs  int
+	Rows        int64
+	Bytes       int64
+}
+
+// List selects jobs, newest first. Empty fields select all.
+type List struct {
+	OrgID, WorkspaceID string
+	State              State
+	Kind               Kind
+	ErrorCode          Code
+	CreatedAfter       time.Time // inclusive
+	CreatedBefore      time.Time // exclusive
+	IncludeDeleted     bool
+	PageSize           int
+	// PageToken is what the page before gave as Next.
+	PageToken string
+}
+
+// JobPage is one page of a List; Next is empty on the last.
+type JobPage struct {
+	Jobs []*Job
+	Next string
+}
