@@ -60,6 +60,11 @@ image-demo: ## Build the image of exportd-dev, for deployments/compose, into bin
 image-test: ## Build the image twice, compare, and run it as nobody with a read-only root; needs root
 	cd deployments/tools && $(GO) test -tags $(TAGS),release -count=1 -v -timeout 30m -run '^TestImage$$' ./image
 
+fleet-test: ## The end-to-end tests, exportd being the image's: a root that cannot be written, a user for each process, with its permissions alone; needs root
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && chmod 755 "$$dir" && \
+	  (cd deployments/tools && $(GO) run -mod=mod ./release -root ../.. -version=$(or $(VERSION),0.0.0) -commit=$(COMMIT) -out "$$dir/image" -image -platforms linux/$$($(GO) env GOARCH) -unpack "$$dir/root") && \
+	  EXPORTD_TEST_IMAGE="$$dir/root" $(GO) test -tags $(TAGS),fleet -count=1 -timeout 30m $(FLEETFLAGS) ./internal/e2e
+
 release: ## VERSION=0.2.0: archives, bills of materials, notes, image and checksums into bin/release-VERSION
 	$(call RELEASE,release-$(VERSION)) $(if $(PUSH),-push $(PUSH))
 
@@ -81,10 +86,10 @@ format: ## Fail on files that gofmt would change
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
 
 vet: ## go vet
-	$(GO) vet -tags $(TAGS),postgres,libreoffice,chromium,alerts $(PKGS)
+	$(GO) vet -tags $(TAGS),postgres,libreoffice,chromium,alerts,operations,fleet $(PKGS)
 
 lint: ## staticcheck, at the version in go.mod
-	$(GO) tool staticcheck -tags $(TAGS),postgres,libreoffice,chromium,alerts $(PKGS)
+	$(GO) tool staticcheck -tags $(TAGS),postgres,libreoffice,chromium,alerts,operations,fleet $(PKGS)
 
 flood: ## A minute of each kind of thing that strangers may send, and what callers notice of it
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestFlood$$' ./internal/e2e -flood $(or $(DURATION),60s)
@@ -113,4 +118,4 @@ PICTURES  = $(if $(SCREENSHOTS),npm ci --prefix internal/e2e/testdata/dashboard 
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
+.PHONY: help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test fleet-test release format vet lint generate verify chaos damage flood simulate telemetry alerts

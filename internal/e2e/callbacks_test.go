@@ -37,7 +37,7 @@ func TestCallbackOfAnExport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := e2etest.Dev(t, exportd, t.TempDir(), e2etest.Sizes{Users: 300, Messages: 2000})
+	s := e2etest.Demo(t, exportd, t.TempDir(), e2etest.Sizes{Users: 300, Messages: 2000})
 	for _, tt := range []struct{ name, interpreter, file string }{
 		{"Go", "go", "go/main.go"},
 		{"Python", "python3", "python/receiver.py"},

@@ -14,7 +14,7 @@ import (
 // request gets a file, and operators find and run again what nobody has asked for.
 func TestLostFiles(t *testing.T) {
 	t.Parallel()
-	s := e2etest.Dev(t, exportd, t.TempDir(), e2etest.Sizes{Users: 200, Messages: 300})
+	s := e2etest.Demo(t, exportd, t.TempDir(), e2etest.Sizes{Users: 200, Messages: 300})
 	c, ops := s.Caller(), s.Operator()
 	asked, _ := c.Export(t, "vip-users", s.Users())
 	unasked, _ := c.Export(t, "vip-users", s.Users("hasBirthday", "true"))

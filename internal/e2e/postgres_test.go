@@ -24,7 +24,7 @@ func TestPostgres(t *testing.T) {
 		machinetest.Lacks(t, "PostgreSQL (initdb, postgres, psql)")
 	}
 	db := e2etest.StartPostgres(t, bin)
-	s := e2etest.Dev(t, exportd, t.TempDir(), e2etest.Sizes{Users: 300, Messages: 1000})
+	s := e2etest.Demo(t, exportd, t.TempDir(), e2etest.Sizes{Users: 300, Messages: 1000})
 	copyIn := func(t *testing.T, kind jobs.Kind, file []byte) [][]string {
 		return db.Copy(t, strings.Split(e2etest.Header(kind), ","), file)
 	}

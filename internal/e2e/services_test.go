@@ -24,7 +24,8 @@ const stopWithin = 45 * time.Second
 func TestServices(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	emulators, hosts := e2etest.Emulators(t, exportd, folder, "--control", "127.0.0.1:0")
+	// Without accounts, also where an image is tested: theirs are other ports after a restart.
+	emulators, hosts := e2etest.Emulators(t, exportd, folder, "--control", "127.0.0.1:0", "--roles", "")
 	s := e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 300, Messages: 500})
 	for range 2 { // setup is safe to repeat, and doctor finds nothing
 		for _, command := range []string{"setup", "doctor"} {

@@ -258,7 +258,8 @@ func checkOne(t *testing.T, s *e2etest.Stack, workers []*e2etest.Process) {
 	id := s.Caller().Submit(t, "vip-users", s.Users("birthdayMonth", "5"), "Cache-Control", "no-cache")
 	s.Caller().Await(t, id, time.Minute)
 	body := string(s.Operator().Get(t, "/ops/jobs/"+id, nil).Want(t, http.StatusOK).Body)
-	for _, step := range []string{" bytes; wait ", ", count ", ", scan ", ", upload ", `"spent":{"waitMs":`} {
+	// A count of 133 rows takes less than a millisecond without the race detector, and is left out then.
+	for _, step := range []string{" bytes; wait ", ", scan ", ", upload ", `"spent":{"waitMs":`} {
 		if !strings.Contains(body, step) {
 			t.Errorf("it does not say where the time went, by %q: %s", step, body)
 		}

@@ -132,9 +132,9 @@ func openRoutes(t *testing.T, s *e2etest.Stack) {
 	if err != nil || json.Unmarshal(r.Body, &health) != nil {
 		t.Fatalf("healthz: %v %s", err, r.Body)
 	}
-	p := e2etest.Start(t, nil, exportd, "--version")
+	p := e2etest.Start(t, nil, e2etest.DevProgram(exportd), "--version")
 	p.Wait(t, startFails)
-	if want := "exportd version " + health.Version + " (commit " + health.Commit; health.Commit == "" || !strings.HasPrefix(p.Stdout(), want) {
-		t.Errorf("healthz says %s, exportd --version %s", r.Body, p.Stdout())
+	if want := "exportd-dev version " + health.Version + " (commit " + health.Commit; health.Commit == "" || !strings.HasPrefix(p.Stdout(), want) {
+		t.Errorf("healthz says %s, exportd-dev --version %s", r.Body, p.Stdout())
 	}
 }

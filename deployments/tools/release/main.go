@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"exportd/deployments/tools/compile"
@@ -37,6 +38,7 @@ type options struct {
 	time      time.Time
 	out       string
 	push      string // "" pushes nothing
+	unpack    string // "" unpacks nothing
 	imageOnly bool
 	programs  []string // of the image
 	targets   []compile.Target
@@ -68,6 +70,7 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.source.Commit, "commit", "", "commit, as the programs say it")
 	f.StringVar(&o.out, "out", "", "folder to write to; it must not be there yet")
 	f.StringVar(&o.push, "push", "", "where to push the image, as europe-docker.pkg.dev/PROJECT/exportd/exportd:0.2.0; signs in as docker does")
+	f.StringVar(&o.unpack, "unpack", "", "folder to unpack the first platform's image into, to be run without a container")
 	f.BoolVar(&o.imageOnly, "image", false, "make the image alone")
 	demo := f.Bool("demo", false, "with -image: make that of exportd-dev, for a laptop")
 	f.StringVar(&platforms, "platforms", "linux/amd64,linux/arm64", "platforms of the image")
@@ -122,6 +125,11 @@ func makeImage(ctx context.Context, o options, scratch string) error {
 		return err
 	}
 	fmt.Printf("image %s in %s\n", digest, dir)
+	if o.unpack != "" {
+		if err := unpack(index, o.unpack); err != nil {
+			return err
+		}
+	}
 	if err := os.WriteFile(filepath.Join(o.out, "image.digest"), []byte(digest.String()+"\n"), 0o644); err != nil {
 		return err
 	}
@@ -137,4 +145,17 @@ func makeImage(ctx context.Context, o options, scratch string) error {
 	}
 	fmt.Printf("pushed %s@%s\n", ref.Context(), digest)
 	return nil
+}
+
+func unpack(index v1.ImageIndex, dir string) error {
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return err
+	}
+	img, err := index.Image(manifest.Manifests[0].Digest)
+	if err != nil {
+		return err
+	}
+	_, err = image.Unpack(img, dir)
+	return err
 }

@@ -17,8 +17,12 @@ import (
 )
 
 // Build compiles exportd, and exportd-dev beside it, into dir and returns the path of exportd. With
-// race they have the race detector in them; a race that it finds fails the test that runs them.
+// race they have the race detector in them; a race that it finds fails the test that runs them. Where an
+// image is tested, exportd is the image's.
 func Build(dir string, race bool) (string, error) {
+	if FromImage() {
+		return buildBeside(dir)
+	}
 	args := []string{"build", "-tags", "nomsgpack", "-o", dir + "/"}
 	if race {
 		args = append(args, "-race")
@@ -45,7 +49,7 @@ type Process struct {
 // its children are killed, and a data race, panic or stack trace in its output is an error.
 func Start(tb testing.TB, env []string, program string, args ...string) *Process {
 	tb.Helper()
-	return startAs(tb, nil, "", env, program, args...)
+	return startAs(tb, nil, "", asAccount(program, env, args), program, args...)
 }
 
 // startAs is Start as another user, where one is given, in a folder that the user can enter.

@@ -102,7 +102,7 @@ func Dev(tb testing.TB, binary, folder string, sizes Sizes, env ...string) *Stac
 // Emulators starts "exportd-dev emulators" and returns where its services are.
 func Emulators(tb testing.TB, binary, folder string, args ...string) (*Process, Hosts) {
 	tb.Helper()
-	p := Start(tb, nil, DevProgram(binary), append([]string{"emulators", "--json", "--data-dir", folder}, args...)...)
+	p := Start(tb, nil, DevProgram(binary), append([]string{"emulators", "--json", "--data-dir", folder}, withRoles(tb, args)...)...)
 	line := p.WaitLine(tb, startWithin, func(line string) string {
 		if strings.Contains(line, `"FIRESTORE_EMULATOR_HOST"`) {
 			return line
@@ -121,6 +121,9 @@ func Emulators(tb testing.TB, binary, folder string, args ...string) (*Process, 
 	h.Accounts = map[string]Hosts{}
 	for name, v := range vars.Accounts {
 		h.Accounts[name] = v.hosts(vars.Control)
+	}
+	if len(h.Accounts) > 0 {
+		clouds.Store(h.Firestore, h)
 	}
 	return p, h
 }
