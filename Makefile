@@ -34,7 +34,9 @@ bench: ## Measure speed, memory, scale and cost (about 20 minutes on an idle mac
 postgres: ## Read exports back with PostgreSQL, which the test starts for itself
 	$(GO) test -tags $(TAGS),postgres $(TESTFLAGS) -run '^TestPostgres$$' ./internal/e2e
 
-chromium: ## Open /docs in Chromium under its policy, and try to break it; CI does not, as installing it takes long
+chromium: ## Open /docs and the console in Chromium, and try to break them; CI does not, as installing it takes long
+	npm ci --prefix internal/console/testdata/axe --silent --no-audit --no-fund
+	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run 'InChromium$$' ./internal/console $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -run '^TestDocsInChromium$$' ./api $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 
 libreoffice: ## Open exports in LibreOffice with each separator, and count formulas

@@ -3,15 +3,15 @@
 package api
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"exportd/internal/browser"
 )
 
 var screenshots = flag.String("screenshots", "", "folder for pictures of what Chromium shows")
@@ -112,28 +112,28 @@ func TestDocsInChromium(t *testing.T) {
 	slices.Sort(want)
 
 	for _, page := range []string{"docs", "docs?open=all"} {
-		p := newPage(t, home.URL+"/"+page)
+		p := browser.Open(t, home.URL+"/"+page)
 		var got []string
-		p.eval(strings.ReplaceAll(rendered, "COUNT", fmt.Sprint(len(want))), &got)
+		p.Eval(strings.ReplaceAll(rendered, "COUNT", fmt.Sprint(len(want))), &got)
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
 			t.Errorf("/%s shows %d operations, want %d:\n%q\n%q", page, len(got), len(want), got, want)
 		}
-		p.shoot(page)
-		said := p.said()
+		shoot(p, page)
+		said := p.Said()
 		if len(said) > 0 {
 			t.Errorf("/%s: %d violations, errors and warnings: %q", page, len(said), said)
 		}
 		t.Logf("/%s: %d operations, %d violations", page, len(got), len(said))
-		p.close()
+		p.Close()
 	}
 	var ran, came []string
-	p := newPage(t, home.URL+"/injected/docs")
-	p.eval(strings.ReplaceAll(attempts, "ORIGIN", elsewhere.URL), &came)
-	p.eval("window.ran || []", &ran)
-	said := p.said()
-	p.shoot("injected")
-	p.close()
+	p := browser.Open(t, home.URL+"/injected/docs")
+	p.Eval(strings.ReplaceAll(attempts, "ORIGIN", elsewhere.URL), &came)
+	p.Eval("window.ran || []", &ran)
+	said := p.Said()
+	shoot(p, "injected")
+	p.Close()
 	if len(ran) > 0 || slices.ContainsFunc(came, func(c string) bool { return !strings.HasSuffix(c, " blocked") && c != "beacon sent" }) {
 		t.Errorf("under the policy ran %q, and of a script's attempts came %q", ran, came)
 	}
@@ -145,93 +145,17 @@ func TestDocsInChromium(t *testing.T) {
 	}
 	t.Logf("injected: nothing ran, nothing left; %d violations; of what a script tries came %q", len(said), came)
 
-	p = newPage(t, home.URL+"/open/docs") // the control
-	p.eval(strings.ReplaceAll(attempts, "ORIGIN", elsewhere.URL), nil)
-	p.close()
+	p = browser.Open(t, home.URL+"/open/docs") // the control
+	p.Eval(strings.ReplaceAll(attempts, "ORIGIN", elsewhere.URL), nil)
+	p.Close()
 	if len(other) < 5 {
 		t.Errorf("without the policy another origin was asked %d times: the test tests nothing", len(other))
 	}
 }
 
-// page is a tab of a Chromium of its own.
-type page struct {
-	t   *testing.T
-	b   *chromium
-	tab string // of the session
-}
-
-func newPage(t *testing.T, url string) *page {
-	t.Helper()
-	p := &page{t: t, b: startChromium(t)}
-	var target struct{ TargetID string }
-	p.b.call("", "Target.createTarget", map[string]any{"url": "about:blank"}, &target)
-	var session struct{ SessionID string }
-	p.b.call("", "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &session)
-	p.tab = session.SessionID
-	for _, domain := range []string{"Page", "Runtime", "Log", "Audits"} {
-		p.b.call(p.tab, domain+".enable", nil, nil)
-	}
-	p.b.call(p.tab, "Emulation.setDeviceMetricsOverride", map[string]any{"width": 1280, "height": 1600, "deviceScaleFactor": 1, "mobile": false}, nil)
-	p.b.call(p.tab, "Page.navigate", map[string]any{"url": url}, nil)
-	p.b.until(p.tab, "Page.loadEventFired")
-	return p
-}
-
-// eval gives the value of an expression in the page, or of the promise that it is.
-func (p *page) eval(expression string, to any) {
-	p.t.Helper()
-	var got struct {
-		Result           struct{ Value json.RawMessage }
-		ExceptionDetails json.RawMessage
-	}
-	p.b.call(p.tab, "Runtime.evaluate", map[string]any{"expression": expression, "awaitPromise": true, "returnByValue": true}, &got)
-	if got.ExceptionDetails != nil {
-		p.t.Fatalf("evaluate: %s", got.ExceptionDetails)
-	}
-	if to != nil {
-		if err := json.Unmarshal(got.Result.Value, to); err != nil {
-			p.t.Fatalf("evaluate: %s: %v", got.Result.Value, err)
-		}
+// shoot writes a picture of a page, where one is asked for.
+func shoot(p *browser.Page, name string) {
+	if *screenshots != "" {
+		p.Shoot(*screenshots+"/"+strings.NewReplacer("?", "-", "=", "-").Replace(name)+".png", false)
 	}
 }
-
-// said is what the console, or Chromium's list of issues, has of errors, warnings and violations.
-func (p *page) said() (all []string) {
-	p.eval("1", nil) // what came of it is here before its answer
-	for _, m := range p.b.events {
-		var e struct {
-			Entry            struct{ Level, Source, Text, URL string }
-			Issue            struct{ Code string }
-			ExceptionDetails struct{ Text string }
-			Type             string
-		}
-		if err := json.Unmarshal(m.Params, &e); err != nil {
-			p.t.Fatal(err)
-		}
-		switch {
-		case m.Method == "Log.entryAdded" && (e.Entry.Level == "error" || e.Entry.Level == "warning"):
-			all = append(all, e.Entry.Source+": "+e.Entry.Text)
-		case m.Method == "Audits.issueAdded" && e.Issue.Code != "GenericIssue": // of fields without a label
-			all = append(all, e.Issue.Code)
-		case m.Method == "Runtime.exceptionThrown":
-			all = append(all, "exception: "+e.ExceptionDetails.Text)
-		case m.Method == "Runtime.consoleAPICalled" && (e.Type == "error" || e.Type == "warning"):
-			all = append(all, "console: "+string(m.Params))
-		}
-	}
-	return all
-}
-
-// shoot writes a picture of the page, where one is asked for.
-func (p *page) shoot(name string) {
-	if *screenshots == "" {
-		return
-	}
-	var picture struct{ Data []byte }
-	p.b.call(p.tab, "Page.captureScreenshot", map[string]any{"format": "png"}, &picture)
-	if err := os.WriteFile(*screenshots+"/"+strings.NewReplacer("?", "-", "=", "-").Replace(name)+".png", picture.Data, 0o600); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-func (p *page) close() { p.b.stop() }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"html/template"
 	"io"
 	"net/http"
 	"net/url"
@@ -52,11 +53,20 @@ type target struct {
 	Origin string
 }
 
+// actNames are the parameters of an action's URL.
+var actNames = []string{"do", "all", "id", "queue", "origin", "mode", "state", "errorCode", "orgId", "workspaceId", "kind", "createdAfter", "createdBefore"}
+
 // targetOf reads an action's URL; false for one that is none.
 func targetOf(q url.Values) (target, bool) {
 	i := slices.IndexFunc(verbs, func(v verb) bool { return v.Name == q.Get("do") })
 	if i < 0 {
 		return target{}, false
+	}
+	// What is not understood of a filter must not make it one that matches more.
+	for name, values := range q {
+		if !slices.Contains(actNames, name) || slices.Contains(values, "") || name != "id" && len(values) > 1 {
+			return target{}, false
+		}
 	}
 	t := target{verb: verbs[i], IDs: q["id"], All: q.Get("all") == "1", Queue: q.Get("queue"), Org: q.Get("orgId"), Origin: q.Get("origin")}
 	switch t.to {
@@ -75,7 +85,7 @@ func targetOf(q url.Values) (target, bool) {
 // confirmPage says what an action will touch.
 type confirmPage struct {
 	target
-	URL      string // of the form
+	URL      template.URL // of the form
 	Once     string
 	Jobs     []chosen
 	Preview  *client.DryRun
@@ -114,7 +124,7 @@ func (c *Console) confirm(ctx context.Context, who *principal, r *http.Request) 
 
 // preview reads what an action would touch.
 func (c *Console) preview(ctx context.Context, who *principal, t target) (confirmPage, error) {
-	p := confirmPage{target: t, URL: home + "/act?" + t.query().Encode(), Once: once(), Back: home + "/jobs"}
+	p := confirmPage{target: t, URL: template.URL(home + "/act?" + t.query().Encode()), Once: once(), Back: home + "/jobs"}
 	if !who.mayAct() {
 		return p, &client.Error{Status: http.StatusForbidden, Message: "you may look, and change nothing"}
 	}

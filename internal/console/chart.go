@@ -9,7 +9,7 @@ import (
 // Charts are drawn here, as SVG: forty bars need no library, nothing of them runs in the browser, and a reader that
 // sees no picture gets the same numbers as a table.
 const (
-	chartWidth, chartHeight         = 640, 150
+	chartWidth, chartHeight         = 460, 150
 	chartLeft, chartTop             = 52, 8
 	chartRight, chartBottom float64 = 8, 22
 )

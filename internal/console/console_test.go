@@ -1,8 +1,10 @@
 package console_test
 
 import (
+	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -19,7 +21,7 @@ func TestPages(t *testing.T) {
 	d.answered(bad, "no such thing")
 	p := d.signedIn("key_operator")
 	for path, want := range map[string][]string{
-		"/console":                                 {"Overview", "12,345 rows", "MISSING_INDEX", "org2", "Pause exports"},
+		"/console":                                 {"Overview", "12,345 rows", "MISSING_INDEX", "org2", "do=pause&amp;queue=exports"},
 		"/console/jobs":                            {bad.ID, good.ID, running.ID, "Run again"},
 		"/console/jobs?state=failed":               {bad.ID},
 		"/console/jobs?createdAfter=x":             {"not understood", "createdAfter"},
@@ -95,7 +97,7 @@ func TestActs(t *testing.T) {
 	if s, err := d.store.Switches(t.Context()); err != nil || !s.Paused[jobs.QueueExports].Paused || s.Paused[jobs.QueueExports].Reason != "an incident" || s.Paused[jobs.QueueExports].Actor != "api key key_operator" {
 		t.Errorf("switches = %+v, %v", s, err)
 	}
-	if a := p.get("/console"); !strings.Contains(a.body, "an incident") || !strings.Contains(a.body, "Resume exports") {
+	if a := p.get("/console"); !strings.Contains(a.body, "an incident") || !strings.Contains(a.body, "do=resume&amp;queue=exports") {
 		t.Error("the overview does not show that a queue is paused")
 	}
 	if a := p.act("do=rerun&all=1&state=failed", "all of them"); a.status != http.StatusSeeOther {
@@ -103,6 +105,56 @@ func TestActs(t *testing.T) {
 	}
 	if all, err := d.store.Batches(t.Context(), 10); err != nil || len(all) != 1 || all[0].Actor != "api key key_operator" || all[0].Filter.State != jobs.Failed {
 		t.Errorf("batches = %+v, %v", all, err)
+	}
+}
+
+var hrefs = regexp.MustCompile(`href="([^"]*)"`)
+
+// A link of a page leads to what the page shows: filters that were lost on the way would run all jobs again.
+func TestFiltersAreKept(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for range 60 {
+		d.failed("org1", "", jobs.CodeMissingIndex, "x", "")
+	}
+	d.failed("org2", "", jobs.CodeInternal, "x", "")
+	p := d.signedIn("key_operator")
+	page := p.get("/console/jobs?state=failed&orgId=org1&errorCode=MISSING_INDEX")
+	followed := 0
+	for _, m := range hrefs.FindAllStringSubmatch(page.body, -1) {
+		at, err := url.Parse(html.UnescapeString(m[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := at.Query()
+		if !q.Has("all") && !q.Has("pageToken") {
+			continue
+		}
+		followed++
+		if q.Get("state") != "failed" || q.Get("orgId") != "org1" || q.Get("errorCode") != "MISSING_INDEX" {
+			t.Errorf("%s has lost the filter", m[1])
+		}
+		a := p.get(at.String())
+		if q.Has("all") && !strings.Contains(a.body, "<b>60</b> of 60 jobs") || q.Has("pageToken") && strings.Count(a.body, "name=\"id\"") != 10 {
+			t.Errorf("%s leads to %s", m[1], a.body)
+		}
+	}
+	if followed != 2 {
+		t.Errorf("%d links with a filter, want 2", followed)
+	}
+	if a := p.act("do=rerun&all=1&errorCode=MISSING_INDEX", "r"); a.status != http.StatusSeeOther {
+		t.Errorf("run again = %d", a.status)
+	}
+	if all, err := d.store.Batches(t.Context(), 9); err != nil || len(all) != 1 || all[0].Filter.ErrorCode != jobs.CodeMissingIndex {
+		t.Errorf("batches = %+v, %v", all, err)
+	}
+	for _, query := range []string{"do=rerun&all=1&status=failed", "do=rerun&all=1&state%3Dfailed", "do=rerun&all=1&state=failed&state=canceled", "do=rerun&all=1&state=", "do=rerun"} {
+		if a := p.get("/console/act?" + query); strings.Contains(a.body, "will run again") {
+			t.Errorf("%s is taken for another filter: %s", query, a.body)
+		}
+		if a := p.post("/console/act?"+query, url.Values{"csrf": {p.token()}, "reason": {"r"}, "once": {query}}); a.status == http.StatusSeeOther {
+			t.Errorf("%s is done for another filter", query)
+		}
 	}
 }
 

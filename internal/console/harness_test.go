@@ -35,6 +35,7 @@ type desk struct {
 	store   *inmemory.Store
 	objects *inmemory.Objects
 	console *console.Console
+	busy    bool // time passes while jobs wait and run
 
 	mu     sync.Mutex
 	keys   map[string]*apikey.Key
@@ -281,11 +282,22 @@ func (d *desk) failed(org, callback string, code jobs.Code, message, remedy stri
 func (d *desk) succeeded(org, callback string, rows int64) *jobs.Job {
 	d.tb.Helper()
 	var l jobs.Lease
-	return d.transit(d.submitted(org, callback, nil).ID,
+	j := d.submitted(org, callback, nil)
+	if d.busy {
+		d.pass(time.Duration(rows%37) * 211 * time.Millisecond)
+	}
+	return d.transit(j.ID,
 		func(tx *jobs.Tx) (err error) { l, err = tx.Claim("w1"); return err },
+		func(tx *jobs.Tx) error {
+			if d.busy {
+				tx.Job.Spent = jobs.Spent{Count: 90 * time.Millisecond, Scan: time.Duration(rows) * time.Millisecond / 4, Encode: time.Duration(rows) * time.Millisecond / 30, Upload: 700 * time.Millisecond}
+				d.pass(time.Duration(rows)*time.Millisecond/4 + time.Second)
+			}
+			return nil
+		},
 		func(tx *jobs.Tx) error { return tx.Pin(l, d.clock(), rows) },
 		func(tx *jobs.Tx) error {
-			return tx.Succeed(l, jobs.Result{Object: fmt.Sprintf("exports/%s/%s/x.csv", org, tx.Job.ID), Generation: 1, Rows: rows, Size: rows * 100, CRC32C: 7})
+			return tx.Succeed(l, jobs.Result{Object: tx.Job.ObjectPrefix() + "1/x.csv", Generation: 1, Rows: rows, Size: rows * 100, CRC32C: 7})
 		})
 }
 

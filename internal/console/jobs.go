@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"encoding/json"
+	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
@@ -36,14 +37,13 @@ func jobFields(kinds []string) []field {
 
 // jobsPage is what the list of jobs shows.
 type jobsPage struct {
-	Fields  []field
-	Faults  []client.Fault
-	Jobs    []client.OpsJob
-	Next    string // query of the next page
-	First   string // query of the first page, where this is another one
-	Filter  string // query of what matches
-	Matches string // what matches, in words
-	Path    string
+	Fields []field
+	Faults []client.Fault
+	Jobs   []client.OpsJob
+	// Next is the query of the next page, First that of the first one where this is another, All that of running all again
+	// that match. They are encoded as a whole: as plain texts their & and = would become part of one value.
+	Next, First, All template.URL
+	Path             string
 }
 
 // filterOf takes from a query what filters jobs.
@@ -69,7 +69,6 @@ func (c *Console) jobs(ctx context.Context, _ *principal, r *http.Request) (view
 	q := r.URL.Query()
 	p := jobsPage{Fields: jobFields(nil), Path: home + "/jobs"}
 	filter := filterOf(q, p.Fields)
-	p.Filter = filter.Encode()
 	for i := range p.Fields {
 		p.Fields[i].Value = filter.Get(p.Fields[i].Name)
 	}
@@ -77,7 +76,7 @@ func (c *Console) jobs(ctx context.Context, _ *principal, r *http.Request) (view
 	ask.Set("pageSize", pageSize)
 	if token := q.Get("pageToken"); token != "" {
 		ask.Set("pageToken", token)
-		p.First = p.Filter
+		p.First = template.URL(filter.Encode())
 	}
 	answer, err := c.api.OpsListJobsWithResponse(ctx, nil, raw(ask))
 	if refused, ok := refusal(err); ok && len(refused.Faults) > 0 {
@@ -92,11 +91,11 @@ func (c *Console) jobs(ctx context.Context, _ *principal, r *http.Request) (view
 	if err != nil {
 		return view{}, err
 	}
-	p.Jobs = answer.JSON200.Jobs
+	p.Jobs, p.All = answer.JSON200.Jobs, template.URL(target{verb: verbs[0], All: true, Filter: filter}.query().Encode())
 	if next := answer.JSON200.NextPageToken; next != nil {
 		more := cloned(filter)
 		more.Set("pageToken", *next)
-		p.Next = more.Encode()
+		p.Next = template.URL(more.Encode())
 	}
 	return view{name: "jobs", title: "Jobs", data: p}, nil
 }

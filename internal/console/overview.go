@@ -132,7 +132,7 @@ func chartsOf(w *client.StatsWindow) []chart {
 		drawn(chart{ID: "rows", Title: "Rows in files", Sum: num(w.Rows), Series: []series{
 			{"rows", "one", func(i int) float64 { return float64(w.Buckets[i].Rows) }},
 		}}, times, step, short),
-		drawn(chart{ID: "queued", Title: "Time in the queue, 95 of 100 jobs waited less", Sum: secs(w.QueuedSeconds.P95), Series: []series{
+		drawn(chart{ID: "queued", Title: "Time in the queue, p95", Sum: secs(w.QueuedSeconds.P95), Series: []series{
 			{"p95", "two", quantile(func(b client.StatsBucket) *float32 { return b.QueuedSeconds.P95 })},
 		}}, times, step, seconds),
 	}

@@ -1,6 +1,6 @@
 //go:build chromium
 
-package api
+package browser
 
 import (
 	"bufio"
@@ -13,7 +13,7 @@ import (
 // chromium is a browser driven by the DevTools protocol over a pipe: JSON messages that end with a zero
 // byte (https://chromedevtools.github.io/devtools-protocol/), for which no library is needed.
 type chromium struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	to     *os.File
 	from   *bufio.Reader
@@ -30,7 +30,7 @@ type message struct {
 	Error     json.RawMessage `json:"error,omitempty"`
 }
 
-func startChromium(t *testing.T) *chromium {
+func start(t testing.TB) *chromium {
 	t.Helper()
 	name := ""
 	for _, known := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -43,7 +43,7 @@ func startChromium(t *testing.T) *chromium {
 		t.Fatal("no Chromium on this machine: apt-get install --no-install-recommends chromium")
 	}
 	args := []string{
-		"--headless", "--remote-debugging-pipe", "--user-data-dir=" + t.TempDir(), "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage",
+		"--headless", "--hide-scrollbars", "--remote-debugging-pipe", "--user-data-dir=" + t.TempDir(), "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server",
 	}
 	if os.Geteuid() == 0 {
@@ -62,7 +62,7 @@ func startChromium(t *testing.T) *chromium {
 	return b
 }
 
-func pipe(t *testing.T) (r, w *os.File) {
+func pipe(t testing.TB) (r, w *os.File) {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {

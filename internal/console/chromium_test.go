@@ -1,0 +1,327 @@
+//go:build chromium
+
+package console_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"exportd/internal/apikey"
+	"exportd/internal/browser"
+	"exportd/jobs"
+)
+
+type keyOf = apikey.Key
+
+var screenshots = flag.String("screenshots", "", "folder for pictures of what Chromium shows")
+
+// axe judges a page: what it finds is what people who see, hear or move otherwise cannot use.
+const axe = `axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v => v.id + ": " + v.nodes.map(n => n.target.join(" ")).slice(0, 3).join("; ")))`
+
+func axeText(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("testdata/axe/node_modules/axe-core/axe.min.js")
+	if err != nil {
+		t.Fatalf("%v: npm ci --prefix internal/console/testdata/axe", err)
+	}
+	return string(text)
+}
+
+// judged looks at the page that is open: nothing that the policy stops, nothing beside the screen, nothing that axe finds.
+func judged(t *testing.T, p *browser.Page, name, axeText string) {
+	t.Helper()
+	var wide struct{ Page, Window float64 }
+	p.Eval(`({Page: document.documentElement.scrollWidth, Window: document.documentElement.clientWidth})`, &wide)
+	if wide.Page > wide.Window {
+		t.Errorf("%s is %v wide in a window of %v", name, wide.Page, wide.Window)
+	}
+	var ran any
+	p.Eval("window.ran ?? null", &ran)
+	if ran != nil {
+		t.Errorf("%s: a script ran: %v", name, ran)
+	}
+	p.Script(axeText)
+	var found []string
+	p.Eval(axe, &found)
+	if len(found) > 0 {
+		t.Errorf("%s: axe finds %q", name, found)
+	}
+}
+
+func shoot(p *browser.Page, name string, whole bool) {
+	if *screenshots != "" {
+		p.Shoot(filepath.Join(*screenshots, name+".png"), whole)
+	}
+}
+
+// signIn signs in as people do.
+func signIn(p *browser.Page, d *desk, key string) {
+	p.Go(d.URL + "/console/sign-in")
+	p.Click("#key")
+	p.Write(key)
+	p.Click("#secret")
+	p.Write(secret)
+	p.Loads(func() { p.Press("Enter") })
+}
+
+// night is a desk after a night: jobs of some orgs over 12 hours, some of which have failed by some causes.
+func night(t *testing.T, n int) *desk {
+	d := open(t)
+	d.busy = true
+	d.pass(-12 * time.Hour)
+	for i := range n {
+		d.pass(12 * time.Hour / time.Duration(n+1))
+		org, hook := fmt.Sprintf("org_%02d", i*i%7), ""
+		switch {
+		case i%9 == 4:
+			d.failed(org, "https://hooks.example.com/exports", jobs.CodeMissingIndex, "the database has no index for this query", "Make it: https://console.firebase.google.com/project/demo/firestore/indexes?create_composite=Ck5wcm9qZWN0cy9kZW1v")
+		case i%13 == 6:
+			d.answered(d.failed(org, "https://hooks.example.com/exports", jobs.CodeStorageDenied, "the bucket may not be written: storage.objects.create is denied", "Give the worker's account the role Storage Object User on the bucket."), "upstream connect error or disconnect/reset before headers")
+		case i%17 == 8:
+			hook = "https://receiver.example.net/hook"
+			d.answered(d.succeeded(org, hook, int64(1000+i*37)), "{\"error\":\"bad signature\"}")
+		case i%23 == 11:
+			d.transit(d.submitted(org, "", nil).ID, func(tx *jobs.Tx) error { return tx.Cancel("not needed any more") })
+		default:
+			d.succeeded(org, "", int64(500+i*i%9000))
+		}
+	}
+	if n > 0 {
+		d.planned("org_03", 137, "Cloud Storage did not answer in time")
+		d.submitted("org_05", "", nil)
+	}
+	d.busy = false
+	d.pass(time.Minute)
+	for i := range 3 {
+		if err := d.store.ShowAlive(t.Context(), fmt.Sprintf("exportd-worker-6c9f7d-%d", i), time.Hour); n > 0 && err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.store.HoldPartition(t.Context(), 0, "exportd-worker-6c9f7d-0"); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestConsoleInChromium: the pages in a browser, as people see them in light and dark, on a phone, with little and with
+// hostile content: nothing runs that is not the console's, nothing is beside the screen, axe finds nothing.
+func TestConsoleInChromium(t *testing.T) {
+	text := axeText(t)
+	looked := 0
+	for name, d := range map[string]*desk{"night": night(t, 120), "empty": night(t, 0)} {
+		p := browser.Open(t, d.URL+"/console/sign-in")
+		judged(t, p, name+" sign-in", text)
+		shoot(p, name+"-sign-in", false)
+		d.change("key_operator", func(k *keyOf) { k.Scopes = append(k.Scopes, "platform") })
+		signIn(p, d, "key_operator")
+		for page, path := range d.everyPage(t) {
+			for _, look := range []string{"light", "dark", "phone"} {
+				p.Size(1280, 900, false)
+				if look == "phone" {
+					p.Size(390, 844, true)
+				}
+				p.Dark(look == "dark")
+				p.Go(d.URL + path)
+				judged(t, p, name+" "+page+" "+look, text)
+				shoot(p, name+"-"+page+"-"+look, true)
+				looked++
+			}
+		}
+		said := slices.DeleteFunc(p.Said(), func(s string) bool { return strings.Contains(s, "status of 404") }) // of the page that is not there
+		if len(said) > 0 {
+			t.Errorf("%s: %q", name, said)
+		}
+		p.Close()
+	}
+	d, paths := hostileDesk(t)
+	p := browser.Open(t, d.URL+"/console/sign-in")
+	signIn(p, d, "key_operator")
+	for i, path := range paths {
+		for _, width := range []int{1280, 390} {
+			p.Size(width, 900, width < 500)
+			p.Go(d.URL + path)
+			judged(t, p, fmt.Sprint("hostile ", path[:min(40, len(path))], " ", width), text)
+			shoot(p, fmt.Sprintf("hostile-%02d-%d", i, width), true)
+			looked++
+		}
+	}
+	t.Logf("%d pages looked at", looked)
+	p.Close()
+}
+
+// everyPage are the pages there are, by name.
+func (d *desk) everyPage(t *testing.T) map[string]string {
+	t.Helper()
+	pages := map[string]string{
+		"overview": "/console", "jobs": "/console/jobs", "failed": "/console/jobs?state=failed", "wrong": "/console/jobs?createdAfter=yesterday", "keys": "/console/keys",
+		"pause": "/console/act?do=pause&queue=exports", "missing": "/console/nothing", "rerun-all": "/console/act?do=rerun&all=1&state=failed",
+	}
+	list, err := d.store.List(t.Context(), jobs.List{PageSize: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range list.Jobs {
+		if pages["job-"+string(j.State)] == "" || j.State == jobs.Failed && j.Error.Code == jobs.CodeStorageDenied {
+			pages["job-"+string(j.State)] = "/console/jobs/" + j.ID
+		}
+		if j.State == jobs.Failed {
+			pages["rerun"] = "/console/act?do=rerun&id=" + j.ID
+		}
+	}
+	return pages
+}
+
+// TestKeyboardInChromium runs a failed job again with nothing but a keyboard, and sees it change without a click.
+func TestKeyboardInChromium(t *testing.T) {
+	d := night(t, 30)
+	p := browser.Open(t, d.URL+"/console/sign-in")
+	presses := 0
+	// to presses Tab until what has the focus says so.
+	to := func(what string) {
+		for range 200 {
+			var at string
+			p.Eval(`(document.activeElement.name || "") + "|" + (document.activeElement.textContent || "").trim().slice(0, 60)`, &at)
+			if strings.Contains(at, what) {
+				var seen bool
+				p.Eval(`(() => { const r = document.activeElement.getBoundingClientRect(), s = getComputedStyle(document.activeElement); return r.width > 0 && s.outlineStyle !== "none" })()`, &seen)
+				if !seen {
+					t.Errorf("one does not see that %q has the focus", what)
+				}
+				return
+			}
+			p.Press("Tab")
+			presses++
+		}
+		t.Fatalf("Tab does not lead to %q", what)
+	}
+	to("key|")
+	p.Write("key_operator")
+	to("secret|")
+	p.Write(secret)
+	p.Loads(func() { p.Press("Enter") })
+	to("MISSING_INDEX")
+	p.Loads(func() { p.Press("Enter") })
+	to("Run all again")
+	p.Loads(func() { p.Press("Enter") })
+	to("reason|")
+	p.Write("the index is there")
+	p.Loads(func() { p.Press("Enter") })
+	if all, err := d.store.Batches(t.Context(), 10); err != nil || len(all) != 1 || all[0].Reason != "the index is there" || all[0].Filter.ErrorCode != jobs.CodeMissingIndex {
+		t.Errorf("%d batches, %v: %+v", len(all), err, all)
+	}
+	t.Logf("from sign-in to the jobs running again: %d presses of Tab", presses)
+	p.Close()
+}
+
+// TestLiveInChromium: an open page shows what changes, and leads to signing in once its key is revoked. Without script
+// all but that works.
+func TestLiveInChromium(t *testing.T) {
+	d := night(t, 30)
+	j := d.planned("org_01", 5, "x")
+	p := browser.Open(t, d.URL+"/console/sign-in")
+	signIn(p, d, "key_operator")
+	p.Go(d.URL + "/console/jobs/" + j.ID)
+	const until = `new Promise((done, fail) => { const late = setTimeout(() => fail(new Error(document.body.innerText)), 20000); const look = () => { if (document.getElementById("live").innerText.includes("WHAT")) { clearTimeout(late); done(true) } else requestAnimationFrame(look) }; look() })`
+	p.Eval(strings.Replace(until, "WHAT", "part failed", 1), nil)
+	p.Loads(func() { d.transit(j.ID, func(tx *jobs.Tx) error { return tx.Cancel("seen by who looks") }) }) // it has ended: the page is loaded once more
+	p.Eval(strings.Replace(until, "WHAT", "seen by who looks", 1), nil)
+	p.Go(d.URL + "/console")
+	p.Loads(func() {
+		d.change("key_operator", func(k *keyOf) { k.State = "disabled" })
+		d.failed("org_01", "", jobs.CodeInternal, "x", "")
+	})
+	var at string
+	if p.Eval("location.pathname", &at); at != "/console/sign-in" {
+		t.Errorf("after the key was revoked one is at %s", at)
+	}
+	d.change("key_operator", func(k *keyOf) { k.State = "active" })
+	p.Without(true)
+	signIn(p, d, "key_operator")
+	list, err := d.store.List(t.Context(), jobs.List{State: jobs.Failed, PageSize: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Go(d.URL + "/console/jobs?state=failed")
+	p.Loads(func() { p.Click(`a[href="/console/jobs/` + list.Jobs[0].ID + `"]`) })
+	p.Loads(func() { p.Click("main .button") })
+	p.Click("#reason")
+	p.Write("without script")
+	p.Loads(func() { p.Click("#confirm button") })
+	if got, err := d.store.Get(t.Context(), list.Jobs[0].ID); err != nil || got.State != jobs.Queued {
+		t.Errorf("without script the job is %s, %v", got.State, err)
+	}
+	p.Close()
+}
+
+// TestElsewhereInChromium: a page of another site cannot frame the console, post to it, or read it.
+func TestElsewhereInChromium(t *testing.T) {
+	d := night(t, 10)
+	list, err := d.store.List(t.Context(), jobs.List{State: jobs.Failed, PageSize: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := list.Jobs[0].ID
+	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<!doctype html><iframe id="f" src="%[1]s/console/jobs"></iframe><iframe name="sink"></iframe>
+<form id="one" method="post" action="%[1]s/console/act?do=rerun&amp;id=%[2]s" target="sink"><input name="reason" value="x"><input name="csrf" value="x"></form>
+<form id="two" method="post" enctype="text/plain" action="%[1]s/console/act?do=cancel&amp;id=%[2]s" target="sink"><input name="csrf=x&amp;reason" value="x"></form>`, d.URL, id)
+	}))
+	defer evil.Close()
+	p := browser.Open(t, d.URL+"/console/sign-in")
+	signIn(p, d, "key_operator")
+	// localhost is another site than 127.0.0.1.
+	p.Go(strings.Replace(evil.URL, "127.0.0.1", "localhost", 1))
+	var came []string
+	p.Eval(`(async () => { const came = [];
+		await new Promise(done => setTimeout(done, 300));
+		try { came.push("frame " + document.getElementById("f").contentDocument.body.innerText.length) } catch { came.push("frame blocked") }
+		for (const f of document.forms) { f.submit(); await new Promise(done => setTimeout(done, 200)) }
+		for (const mode of ["cors", "no-cors"]) await fetch("`+d.URL+`/console/jobs", {credentials: "include", mode}).then(async r => came.push("fetch " + (await r.text()).length), () => came.push("fetch blocked"));
+		await fetch("`+d.URL+`/console/act?do=rerun&id=`+id+`", {method: "POST", credentials: "include", mode: "no-cors", body: new URLSearchParams({csrf: "x", reason: "x"})}).then(() => came.push("post sent"), () => came.push("post blocked"));
+		return came })()`, &came)
+	for _, c := range came {
+		if !strings.HasSuffix(c, " blocked") && c != "post sent" && c != "fetch 0" {
+			t.Errorf("another site gets %q", c)
+		}
+	}
+	if j, err := d.store.Get(t.Context(), id); err != nil || j.State != jobs.Failed {
+		t.Errorf("another site had the job become %s, %v", j.State, err)
+	}
+	if said := strings.Join(p.Said(), " "); !strings.Contains(said, "frame-ancestors") && !strings.Contains(said, "Refused") && !strings.Contains(said, "BlockedByResponse") {
+		t.Errorf("Chromium says of the frame: %s", said)
+	}
+	t.Logf("another site: %q", came)
+	p.Close()
+}
+
+// TestFirstViewInChromium: how heavy the first view is, and how soon it is there.
+func TestFirstViewInChromium(t *testing.T) {
+	d := night(t, 3000)
+	p := browser.Open(t, d.URL+"/console/sign-in")
+	signIn(p, d, "key_operator")
+	var took []float64
+	var bytes float64
+	for range 5 {
+		p.Go("about:blank")
+		p.Go(d.URL + "/console")
+		var e struct{ Ms, Bytes float64 }
+		p.Eval(`({Ms: performance.getEntriesByType("navigation")[0].loadEventStart, Bytes: [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")].reduce((n, e) => n + e.encodedBodySize, 0)})`, &e)
+		took, bytes = append(took, e.Ms), max(bytes, e.Bytes)
+	}
+	if bytes > 200<<10 {
+		t.Errorf("the first view has %.0f bytes", bytes)
+	}
+	raw, _ := json.Marshal(took)
+	t.Logf("first view: %.0f bytes, there after %s ms", bytes, raw)
+	p.Close()
+}
