@@ -140,6 +140,8 @@ var calls = map[string]func(*access.Gate, net.Addr) error{
 	"pubsub.topics.attachSubscription": grpcCall("/google.pubsub.v1.Subscriber/CreateSubscription", nil),
 	"pubsub.topics.create":             grpcCall("/google.pubsub.v1.Publisher/CreateTopic", nil),
 	"pubsub.topics.delete":             grpcCall("/google.pubsub.v1.Publisher/DeleteTopic", nil),
+	"pubsub.schemas.list":              grpcCall("/google.pubsub.v1.SchemaService/ListSchemas", nil),
+	"pubsub.snapshots.list":            grpcCall("/google.pubsub.v1.Subscriber/ListSnapshots", nil),
 	"pubsub.topics.detachSubscription": grpcCall("/google.pubsub.v1.Publisher/DetachSubscription", nil),
 	"pubsub.topics.get":                grpcCall("/google.pubsub.v1.Publisher/GetTopic", nil),
 	"pubsub.topics.list":               grpcCall("/google.pubsub.v1.Publisher/ListTopics", nil),

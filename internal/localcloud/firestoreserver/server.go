@@ -160,8 +160,9 @@ func Open(opt Options) (*Server, error) {
 }
 
 func (s *Server) serverOptions() []grpc.ServerOption {
-	unary := append([]grpc.UnaryServerInterceptor{s.recoverUnary}, s.opt.UnaryInterceptors...)
-	stream := append([]grpc.StreamServerInterceptor{s.recoverStream}, s.opt.StreamInterceptors...)
+	const name = "the embedded Firestore server"
+	unary := append(append([]grpc.UnaryServerInterceptor{s.recoverUnary}, s.opt.UnaryInterceptors...), served.Unary(name))
+	stream := append(append([]grpc.StreamServerInterceptor{s.recoverStream}, s.opt.StreamInterceptors...), served.Stream(name))
 	return append(front.Options(s.opt.ConnectionAge, s.opt.Lax),
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.MaxRecvMsgSize(maxTransportBytes),

@@ -42,7 +42,7 @@ func (b *backlog) acknowledge(ids []ackID) error {
 	b.mu.Lock()
 	for _, id := range ids {
 		e := b.all[id.seq]
-		if id.uid != b.uid || e == nil || (!e.leased && e.index < 0) {
+		if id.uid != b.uid || e == nil || e.held || (!e.leased && e.index < 0) {
 			continue // gone, or on its way to the dead-letter topic
 		}
 		b.take(e)

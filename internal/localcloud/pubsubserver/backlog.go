@@ -31,6 +31,7 @@ type entry struct {
 	sent      bool // the current delivery has left its puller's inbox
 	confirmed bool // the client has extended the current lease at least once, so it has the message
 	index     int  // place in its heap, -1 while it is being forwarded
+	held      bool // waits for an earlier message of its ordering key, in no heap
 	to        *puller
 }
 
@@ -68,7 +69,7 @@ func (q *queue) Pop() any {
 
 // backlog is a subscription at work: its undelivered and leased messages and the pullers that want them.
 //
-// Every message is in exactly one of waiting, leased and doomed; all maps each to its entry. One timer, set only while
+// Every message is in exactly one of waiting, leased and doomed, or held back for the order of its key; all maps each to its entry. One timer, set only while
 // something is due in the future, does leases and back-offs, so an idle subscription costs nothing.
 type backlog struct {
 	uid     uint64
@@ -95,7 +96,9 @@ type backlog struct {
 	timer       *time.Timer
 	timerAt     time.Time // zero when no timer is set
 	closed      error     // why, for the streams
-	lastAckedAt time.Time // newest publish time of an acknowledged message; Seek must not claim to replay it
+	filter      filter
+	keys        map[string][]*entry // with ordering: what there is of each key, in publish order; the first alone is not held
+	lastAckedAt time.Time           // newest publish time of an acknowledged message; Seek must not claim to replay it
 }
 
 // subscription returns the settings in force. The caller must not change them.
@@ -155,7 +158,9 @@ func (b *backlog) enqueue(entries ...*entry) {
 		}
 		b.all[e.seq] = e
 		b.bytes += e.size
-		heap.Push(&b.waiting, e)
+		if b.line(e) {
+			heap.Push(&b.waiting, e)
+		}
 	}
 	b.dispatch(now)
 }
@@ -165,7 +170,19 @@ func (b *backlog) dispatch(now time.Time) {
 	if b.closed != nil {
 		return
 	}
-	var expired []*entry
+	// One that is dropped may let the next of its key go.
+	for expired := b.handOut(now); len(expired) > 0; expired = b.handOut(now) {
+		b.discard(expired)
+	}
+	if len(b.doomed) > 0 && !b.forwarding {
+		b.forwarding = true
+		b.workers.Go(b.forwardDoomed)
+	}
+	b.schedule(now)
+}
+
+// handOut returns what has expired instead.
+func (b *backlog) handOut(now time.Time) (expired []*entry) {
 	for len(b.waiting) > 0 && !b.waiting[0].at.After(now) {
 		e := b.waiting[0]
 		switch {
@@ -185,12 +202,7 @@ func (b *backlog) dispatch(now time.Time) {
 		heap.Pop(&b.waiting)
 		b.lease(e, p, now)
 	}
-	b.discard(expired)
-	if len(b.doomed) > 0 && !b.forwarding {
-		b.forwarding = true
-		b.workers.Go(b.forwardDoomed)
-	}
-	b.schedule(now)
+	return expired
 }
 
 func (b *backlog) expired(e *entry, now time.Time) bool {
@@ -268,6 +280,7 @@ func backoff(p *pubsubpb.RetryPolicy, attempts int) time.Duration {
 func (b *backlog) forget(e *entry) {
 	delete(b.all, e.seq)
 	b.bytes -= e.size
+	b.leave(e)
 }
 
 // discard drops expired messages from memory and disk.
@@ -374,7 +387,7 @@ func (b *backlog) purge(t time.Time) error {
 	}
 	c := b.store.newChange()
 	for _, e := range b.all {
-		if !e.published.Before(t) || (!e.leased && e.index < 0) {
+		if !e.published.Before(t) || (!e.leased && !e.held && e.index < 0) {
 			continue // a message on its way to the dead-letter topic has left already
 		}
 		b.take(e)
@@ -389,9 +402,11 @@ func (b *backlog) purge(t time.Time) error {
 
 // take removes a message from its heap and from memory.
 func (b *backlog) take(e *entry) {
-	if e.leased {
+	switch {
+	case e.leased:
 		b.unlease(e)
-	} else {
+	case e.held:
+	default:
 		heap.Remove(&b.waiting, e.index)
 	}
 	b.forget(e)

@@ -11,9 +11,11 @@
 //     asked for; streams of one subscription are served in turn.
 //   - Retry policies, dead-letter policies (each message forwarded exactly once, with the attributes Google sets) and
 //     retention (7 days unless set) work as documented for the real service.
+//   - Filters let messages pass as documented; with ordering, those of a key come one after the other.
 //   - A subscription's backlog is bounded. Beyond the bound Publish answers RESOURCE_EXHAUSTED; nothing is evicted.
 //
-// What it refuses with UNIMPLEMENTED rather than pretend: push, BigQuery and Cloud Storage subscriptions, filters,
-// ordering keys, exactly-once delivery, message transforms, snapshots, schemas and replay of acknowledged messages.
-// Subscriptions never expire for being idle, and there is no authentication: serve it on loopback only.
+// What it refuses with UNIMPLEMENTED rather than pretend: push, BigQuery, Bigtable and Cloud Storage subscriptions,
+// exactly-once delivery, message transforms, snapshots, schemas, retention of topics and replay of acknowledged messages;
+// fields.go has each field. Subscriptions never expire for being idle, and there is no authentication: serve it on
+// loopback only.
 package pubsubserver

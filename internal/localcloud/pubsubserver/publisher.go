@@ -84,6 +84,79 @@ func (p *publisher) ListTopicSubscriptions(_ context.Context, req *pubsubpb.List
 	return &pubsubpb.ListTopicSubscriptionsResponse{Subscriptions: names, NextPageToken: next}, nil
 }
 
+// UpdateTopic changes the labels; nothing else of a topic is served.
+func (p *publisher) UpdateTopic(_ context.Context, req *pubsubpb.UpdateTopicRequest) (*pubsubpb.Topic, error) {
+	in, paths := req.GetTopic(), req.GetUpdateMask().GetPaths()
+	if in == nil || len(paths) == 0 {
+		return nil, invalid("an update needs a topic and a mask")
+	}
+	s := p.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosing
+	}
+	t := s.topics[in.GetName()]
+	if t == nil {
+		return nil, notFound(in.GetName())
+	}
+	changed := proto.CloneOf(t.config)
+	for _, path := range paths {
+		switch path {
+		case "labels":
+			changed.Labels = in.GetLabels()
+		case "message_storage_policy", "kms_key_name", "schema_settings", "message_retention_duration", "ingestion_data_source_settings", "message_transforms", "tags":
+			return nil, unsupported(path)
+		default:
+			return nil, invalid("the field %q cannot be updated", path)
+		}
+	}
+	if err := s.store.putTopic(changed); err != nil {
+		return nil, status.Errorf(codes.Internal, "update topic: %v", err)
+	}
+	t.config = changed
+	return changed, nil
+}
+
+// ListTopicSnapshots knows of none, as none can be made.
+func (p *publisher) ListTopicSnapshots(_ context.Context, req *pubsubpb.ListTopicSnapshotsRequest) (*pubsubpb.ListTopicSnapshotsResponse, error) {
+	p.s.mu.RLock()
+	defer p.s.mu.RUnlock()
+	if p.s.topics[req.GetTopic()] == nil {
+		return nil, notFound(req.GetTopic())
+	}
+	return &pubsubpb.ListTopicSnapshotsResponse{}, nil
+}
+
+// DetachSubscription ends a subscription for good: what it holds is dropped, pulls are refused, and it can only be
+// looked at and deleted. https://cloud.google.com/pubsub/docs/detach-subscriptions
+func (p *publisher) DetachSubscription(_ context.Context, req *pubsubpb.DetachSubscriptionRequest) (*pubsubpb.DetachSubscriptionResponse, error) {
+	s := p.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosing
+	}
+	b := s.subs[req.GetSubscription()]
+	if b == nil {
+		return nil, notFound(req.GetSubscription())
+	}
+	sub := proto.CloneOf(b.subscription())
+	sub.Detached = true
+	if err := s.store.detachSubscription(b.uid, sub); err != nil {
+		return nil, status.Errorf(codes.Internal, "detach subscription: %v", err)
+	}
+	if t := s.topics[sub.GetTopic()]; t != nil {
+		delete(t.subs, sub.GetName())
+	}
+	b.close(errDetached)
+	s.subs[sub.GetName()] = s.newBacklog(b.uid, sub)
+	s.subs[sub.GetName()].close(errDetached)
+	return &pubsubpb.DetachSubscriptionResponse{}, nil
+}
+
+var errDetached = status.Error(codes.FailedPrecondition, "Subscription is detached.")
+
 // DeleteTopic leaves the topic's subscriptions with what they hold, under the topic name "_deleted-topic_".
 func (p *publisher) DeleteTopic(_ context.Context, req *pubsubpb.DeleteTopicRequest) (*emptypb.Empty, error) {
 	s := p.s
@@ -150,31 +223,30 @@ func (s *Server) stamp(m *pubsubpb.PubsubMessage) {
 	m.PublishTime = timestamppb.Now()
 }
 
-// deliver writes the messages to all subscriptions, together with what is in c already, or to none. It uses up c.
+// deliver writes the messages to all subscriptions whose filter lets them pass, together with what is in c already, or to
+// none. It uses up c.
 func (s *Server) deliver(subs []*backlog, msgs []*pubsubpb.PubsubMessage, c *change) error {
-	var size int64
-	for _, m := range msgs {
-		size += int64(proto.Size(m))
-	}
-	for i, b := range subs {
-		if err := b.reserve(len(msgs), size); err != nil {
-			for _, done := range subs[:i] {
-				done.unreserve(len(msgs), size)
-			}
-			_ = c.batch.Close()
-			return err
-		}
-		defer b.unreserve(len(msgs), size)
-	}
 	entries := make([][]*entry, len(subs))
 	for i, b := range subs {
+		var size int64
 		for _, m := range msgs {
+			if !b.filter.match(m.GetAttributes()) {
+				continue // as if acknowledged: https://cloud.google.com/pubsub/docs/subscription-message-filter
+			}
 			seq, err := strconv.ParseUint(m.GetMessageId(), 10, 64)
 			if err != nil {
 				panic("message without a number: " + m.GetMessageId())
 			}
-			e := newEntry(seq, m)
-			entries[i] = append(entries[i], e)
+			entries[i] = append(entries[i], newEntry(seq, m))
+			size += entries[i][len(entries[i])-1].size
+		}
+		n := len(entries[i])
+		if err := b.reserve(n, size); err != nil {
+			_ = c.batch.Close()
+			return err
+		}
+		defer b.unreserve(n, size)
+		for _, e := range entries[i] {
 			c.put(b.uid, e)
 		}
 	}

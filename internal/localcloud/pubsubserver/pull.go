@@ -18,7 +18,7 @@ const pullWait = 20 * time.Second
 const maxPull = 1000
 
 func (u *subscriber) Pull(ctx context.Context, req *pubsubpb.PullRequest) (*pubsubpb.PullResponse, error) {
-	b, err := u.s.view(req.GetSubscription())
+	b, err := u.s.attached(req.GetSubscription())
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (u *subscriber) Pull(ctx context.Context, req *pubsubpb.PullRequest) (*pubs
 }
 
 func (u *subscriber) Acknowledge(_ context.Context, req *pubsubpb.AcknowledgeRequest) (*emptypb.Empty, error) {
-	b, err := u.s.view(req.GetSubscription())
+	b, err := u.s.attached(req.GetSubscription())
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (u *subscriber) Acknowledge(_ context.Context, req *pubsubpb.AcknowledgeReq
 }
 
 func (u *subscriber) ModifyAckDeadline(_ context.Context, req *pubsubpb.ModifyAckDeadlineRequest) (*emptypb.Empty, error) {
-	b, err := u.s.view(req.GetSubscription())
+	b, err := u.s.attached(req.GetSubscription())
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (u *subscriber) StreamingPull(stream pubsubpb.Subscriber_StreamingPullServe
 	if err != nil {
 		return err
 	}
-	b, err := u.s.view(first.GetSubscription())
+	b, err := u.s.attached(first.GetSubscription())
 	if err != nil {
 		return err
 	}

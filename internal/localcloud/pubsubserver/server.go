@@ -100,14 +100,16 @@ func Open(o Options) (*Server, error) {
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("load pubsub data: %w", err), st.close())
 	}
+	const name = "the embedded Pub/Sub server"
 	s.grpc = grpc.NewServer(append(front.Options(o.ConnectionAge, o.Lax),
 		grpc.MaxRecvMsgSize(maxReceiveBytes),
 		grpc.WaitForHandlers(true),
-		grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{s.recoverUnary}, o.UnaryInterceptors...)...),
-		grpc.ChainStreamInterceptor(append([]grpc.StreamServerInterceptor{s.recoverStream}, o.StreamInterceptors...)...),
+		grpc.ChainUnaryInterceptor(append(append([]grpc.UnaryServerInterceptor{s.recoverUnary}, o.UnaryInterceptors...), served.Unary(name))...),
+		grpc.ChainStreamInterceptor(append(append([]grpc.StreamServerInterceptor{s.recoverStream}, o.StreamInterceptors...), served.Stream(name))...),
 	)...)
 	pubsubpb.RegisterPublisherServer(s.grpc, &publisher{s: s})
 	pubsubpb.RegisterSubscriberServer(s.grpc, &subscriber{s: s})
+	pubsubpb.RegisterSchemaServiceServer(s.grpc, schemas{})
 	iampb.RegisterIAMPolicyServer(s.grpc, &iam{s: s})
 	return s, nil
 }
@@ -124,9 +126,13 @@ func (s *Server) load() error {
 			b := s.newBacklog(uid, sub)
 			// Which messages were acknowledged before is not known any more.
 			b.lastAckedAt = time.Now()
-			byUID[uid] = b
 			top = max(top, uid)
 			s.subs[sub.GetName()] = b
+			if sub.GetDetached() {
+				b.close(errDetached)
+				return
+			}
+			byUID[uid] = b
 			if t := s.topics[sub.GetTopic()]; t != nil {
 				t.subs[sub.GetName()] = b
 			}
@@ -137,7 +143,7 @@ func (s *Server) load() error {
 				waiting[b] = append(waiting[b], e)
 				return
 			}
-			stray.remove(uid, e.seq) // published while its subscription was being deleted
+			stray.remove(uid, e.seq) // published while its subscription was being deleted or detached
 		})
 	if err := errors.Join(err, stray.commit()); err != nil {
 		return err
@@ -150,7 +156,9 @@ func (s *Server) load() error {
 }
 
 func (s *Server) newBacklog(uid uint64, sub *pubsubpb.Subscription) *backlog {
+	pass, _ := parseFilter(sub.GetFilter()) // checked when the subscription was made
 	return &backlog{
+		filter: pass, keys: map[string][]*entry{},
 		uid: uid, sub: sub, store: s.store, log: s.log, limits: s.limits,
 		forward: s.forwardDeadLetter, gone: make(chan struct{}), workers: &s.workers,
 		all: map[uint64]*entry{}, gen: uint64(time.Now().UnixMicro()),
@@ -202,6 +210,15 @@ func (s *Server) view(name string) (*backlog, error) {
 		return b, nil
 	}
 	return nil, notFound(name)
+}
+
+// attached finds one for a call that a detached subscription refuses.
+func (s *Server) attached(name string) (*backlog, error) {
+	b, err := s.view(name)
+	if err == nil && b.subscription().GetDetached() {
+		err = errDetached
+	}
+	return b, err
 }
 
 func notFound(name string) error {

@@ -91,6 +91,23 @@ func (st *store) putSubscription(uid uint64, sub *pubsubpb.Subscription) error {
 	return st.db.Set(nameKey(subPrefix, sub.GetName()), v, pebble.Sync)
 }
 
+// detachSubscription keeps the subscription without what waits in it.
+func (st *store) detachSubscription(uid uint64, sub *pubsubpb.Subscription) error {
+	v, err := proto.MarshalOptions{}.MarshalAppend(binary.BigEndian.AppendUint64(nil, uid), sub)
+	if err != nil {
+		return fmt.Errorf("encode subscription: %w", err)
+	}
+	b := st.db.NewBatch()
+	defer func() { _ = b.Close() }()
+	if err := b.Set(nameKey(subPrefix, sub.GetName()), v, nil); err != nil {
+		return err
+	}
+	if err := b.DeleteRange(messageKey(uid, 0), messageKey(uid+1, 0), nil); err != nil {
+		return err
+	}
+	return b.Commit(pebble.Sync)
+}
+
 // deleteSubscription removes the subscription and everything that waits in it.
 func (st *store) deleteSubscription(uid uint64, name string) error {
 	b := st.db.NewBatch()

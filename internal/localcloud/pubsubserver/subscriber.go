@@ -41,6 +41,7 @@ func (u *subscriber) CreateSubscription(_ context.Context, req *pubsubpb.Subscri
 		return nil, err
 	}
 	sub.State = pubsubpb.Subscription_ACTIVE
+	sub.Detached = false
 	b := s.newBacklog(s.seq.Add(1), sub)
 	if err := s.store.putSubscription(b.uid, sub); err != nil {
 		return nil, status.Errorf(codes.Internal, "create subscription: %v", err)
@@ -100,6 +101,9 @@ func (u *subscriber) UpdateSubscription(_ context.Context, req *pubsubpb.UpdateS
 		return nil, notFound(in.GetName())
 	}
 	sub := proto.CloneOf(b.subscription())
+	if sub.GetDetached() {
+		return nil, errDetached
+	}
 	for _, path := range req.GetUpdateMask().GetPaths() {
 		if err := copyField(sub, proto.CloneOf(in), path); err != nil {
 			return nil, err
@@ -140,6 +144,14 @@ func copyField(to, from *pubsubpb.Subscription, path string) error {
 	return nil
 }
 
+// ListSnapshots knows of none, as none can be made.
+func (u *subscriber) ListSnapshots(_ context.Context, req *pubsubpb.ListSnapshotsRequest) (*pubsubpb.ListSnapshotsResponse, error) {
+	if err := checkName(projectName, req.GetProject()); err != nil {
+		return nil, err
+	}
+	return &pubsubpb.ListSnapshotsResponse{}, nil
+}
+
 // DeleteSubscription drops the subscription with its backlog; streams on it end with NOT_FOUND.
 func (u *subscriber) DeleteSubscription(_ context.Context, req *pubsubpb.DeleteSubscriptionRequest) (*emptypb.Empty, error) {
 	s := u.s
@@ -167,7 +179,7 @@ func (u *subscriber) DeleteSubscription(_ context.Context, req *pubsubpb.DeleteS
 // Seek to a time drops what was published before it. A time that would bring acknowledged messages back is refused with
 // UNIMPLEMENTED, as are snapshots.
 func (u *subscriber) Seek(_ context.Context, req *pubsubpb.SeekRequest) (*pubsubpb.SeekResponse, error) {
-	b, err := u.s.view(req.GetSubscription())
+	b, err := u.s.attached(req.GetSubscription())
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,8 @@ const (
 	maxAttributes      = 100
 	maxAttributeKey    = 256
 	maxAttributeValue  = 1024
+	maxOrderingKey     = 1024
+	maxFilter          = 256
 	// maxAckBytes bounds Acknowledge, ModifyAckDeadline and each request of a StreamingPull.
 	maxAckBytes = 512 << 10
 
@@ -103,6 +105,9 @@ func checkMessage(m *pubsubpb.PubsubMessage) error {
 	if len(m.GetData()) == 0 && len(m.GetAttributes()) == 0 {
 		return invalid("a message needs data or at least one attribute")
 	}
+	if len(m.GetOrderingKey()) > maxOrderingKey {
+		return invalid("an ordering key has at most %d bytes, not %d", maxOrderingKey, len(m.GetOrderingKey()))
+	}
 	if len(m.GetAttributes()) > maxAttributes {
 		return invalid("a message holds at most %d attributes, not %d", maxAttributes, len(m.GetAttributes()))
 	}
@@ -137,6 +142,12 @@ func completeSubscription(sub *pubsubpb.Subscription) error {
 	// Shown as the service shows it; no subscription expires here. A policy without a TTL is "never".
 	if sub.GetExpirationPolicy() == nil {
 		sub.ExpirationPolicy = &pubsubpb.ExpirationPolicy{Ttl: durationpb.New(defaultExpiration)}
+	}
+	if ttl := sub.GetExpirationPolicy().GetTtl(); ttl != nil && ttl.AsDuration() != defaultExpiration {
+		return unsupported("expiration_policy with a ttl of its own (no subscription expires here; leave it out, or give an empty policy for never)")
+	}
+	if _, err := parseFilter(sub.GetFilter()); err != nil {
+		return err
 	}
 	if err := completeRetryPolicy(sub.GetRetryPolicy()); err != nil {
 		return err
@@ -186,16 +197,10 @@ func refuseFeatures(sub *pubsubpb.Subscription) error {
 		return unsupported("bigquery_config")
 	case sub.GetCloudStorageConfig() != nil:
 		return unsupported("cloud_storage_config")
-	case sub.GetFilter() != "":
-		return unsupported("filter")
-	case sub.GetEnableMessageOrdering():
-		return unsupported("enable_message_ordering")
 	case sub.GetEnableExactlyOnceDelivery():
 		return unsupported("enable_exactly_once_delivery")
 	case sub.GetRetainAckedMessages():
 		return unsupported("retain_acked_messages")
-	case sub.GetDetached():
-		return unsupported("detached")
 	case len(sub.GetMessageTransforms()) > 0:
 		return unsupported("message_transforms")
 	}

@@ -29,9 +29,13 @@ func TestCompleteSubscription(t *testing.T) {
 		"dead letters 101":     {func(s *pubsubpb.Subscription) { s.DeadLetterPolicy = deadAfter(101) }, codes.InvalidArgument},
 		"short name":           {func(s *pubsubpb.Subscription) { s.Name = "projects/p/subscriptions/ab" }, codes.InvalidArgument},
 		"name of a topic":      {func(s *pubsubpb.Subscription) { s.Name = testTopic }, codes.InvalidArgument},
-		"filter":               {func(s *pubsubpb.Subscription) { s.Filter = "attributes.a" }, codes.Unimplemented},
-		"ordering":             {func(s *pubsubpb.Subscription) { s.EnableMessageOrdering = true }, codes.Unimplemented},
-		"exactly once":         {func(s *pubsubpb.Subscription) { s.EnableExactlyOnceDelivery = true }, codes.Unimplemented},
+		"filter":               {func(s *pubsubpb.Subscription) { s.Filter = "attributes.a" }, codes.InvalidArgument},
+		"ordering":             {func(s *pubsubpb.Subscription) { s.EnableMessageOrdering = true }, codes.OK},
+		"expiry of its own": {func(s *pubsubpb.Subscription) {
+			s.ExpirationPolicy = &pubsubpb.ExpirationPolicy{Ttl: durationpb.New(24 * time.Hour)}
+		}, codes.Unimplemented},
+		"no expiry":    {func(s *pubsubpb.Subscription) { s.ExpirationPolicy = &pubsubpb.ExpirationPolicy{} }, codes.OK},
+		"exactly once": {func(s *pubsubpb.Subscription) { s.EnableExactlyOnceDelivery = true }, codes.Unimplemented},
 		"push": {func(s *pubsubpb.Subscription) {
 			s.PushConfig = &pubsubpb.PushConfig{PushEndpoint: "http://127.0.0.1/"}
 		}, codes.Unimplemented},
