@@ -103,6 +103,9 @@ func TestContractHasAllParameters(t *testing.T) {
 					body[name] = "~"
 				}
 				required = append(required, schema.Required...)
+				if _, ids := schema.Properties["jobIds"]; ids {
+					required = append(required, "filter") // where these are not given
+				}
 			}
 			for name, kind := range o.faultsOf(t, b, all, body) {
 				if kind == typeUnknown {
@@ -190,6 +193,8 @@ func boundsOf(p *openapi3.Parameter) (good, bad []string) {
 		bad = []string{"", strings.Repeat("x", 1500)}
 	case p.Name == "since", p.Name == "until": // of the last days, seen from noon
 		good, bad = []string{"90m", "7d", "2026-06-14", "2026-06-15T08:30:00+02:00"}, []string{"", "yesterday", "7w", "2026-02-30"}
+	case p.Name == "cause": // its id, or none
+		bad = []string{"", "X", "X-0A1B2C3D4E5F"}
 	case p.Name == "callbackUrl", p.Name == "pageToken":
 		bad = []string{"", strings.Repeat("x", int(*s.MaxLength)+1)}
 	case s.MaxLength != nil:

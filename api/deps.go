@@ -39,6 +39,8 @@ type Operations interface {
 	jobs.ControlStore
 	jobs.CallbackAdmin
 	jobs.RollupStore
+	jobs.CauseStore
+	jobs.AuditStore
 }
 
 // Queue notifies workers. internal/jobqueue has it.

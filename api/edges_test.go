@@ -112,12 +112,18 @@ func edges(t *testing.T, b *bench) (list []edge) {
 		return q.PageToken(vip.Position{Key: vip.TimeKey(noon), ID: letters(n)})
 	}
 	add(edge{what: "before", limit: 1500, refused: 422, says: "nextCursor", send: query("key_one1", "/vip-messages?"+paramsOf(dataset.VIPMessages), "before", before)})
-	for key, target := range map[string]string{"key_one1": "/exports?", "key_ops1": "/ops/jobs?"} {
+	for target, key := range map[string]string{"/exports?": "key_one1", "/ops/jobs?": "key_ops1", "/ops/causes?": "key_ops1", "/ops/callbacks?": "key_ops1", "/ops/audit?": "key_ops1"} {
 		add(between("pageSize", 1, 100, query(key, target, "pageSize", number))...)
 		add(notEmpty("pageToken", query(key, target, "pageToken", letters)),
 			edge{what: "pageToken", limit: 512, send: query(key, target, "pageToken", letters), refused: 422, says: "nextPageToken of the page before"})
 	}
 	add(between("orgId", 1, 1500, query("key_ops1", "/ops/jobs?", "orgId", letters))...)
+	for _, name := range []string{"actor", "target"} {
+		add(between(name, 1, 1500, query("key_ops1", "/ops/audit?", name, letters))...)
+	}
+	add(between("orgId", 1, 1500, query("key_ops1", "/ops/causes?", "orgId", letters))...)
+	add(between("orgId", 1, 1500, query("key_ops1", "/ops/callbacks?", "orgId", letters))...)
+	add(between("origin", 1, 1500, query("key_ops1", "/ops/callbacks?", "origin", letters))...)
 	add(between("orgId", 1, 1500, query("key_ops1", "/ops/stats?since=1h&", "orgId", letters))...)
 	add(between("workspaceId", 1, 1500, query("key_ops1", "/ops/jobs?", "workspaceId", letters))...)
 	add(between("orgId", 1, 1500, query("key_admn", "/admin/keys?", "orgId", letters))...)
@@ -161,8 +167,16 @@ func bodyEdges(t *testing.T, b *bench) (list []edge) {
 	add(between("filter.orgId", 1, 1500, field(t, "key_ops1", "POST", "/ops/callbacks/redeliver", `{"reason":"r","filter":{"state":"gone","orgId":"%s"}}`, letters))...)
 	add(between("orgId", 1, 1500, field(t, "key_ops1", "POST", "/ops/receivers/resume", `{"reason":"r","origin":"https://hooks.example.com","orgId":"%s"}`, letters))...)
 	for _, n := range []int{1, 2, 511, 512, 513} { // tokens that the store gave
-		b.jobs.callbacks = append(b.jobs.callbacks, &jobs.Callback{ID: letters(n)})
+		b.jobs.callbacks = append(b.jobs.callbacks, &jobs.Callback{ID: letters(n), State: jobs.CallbackGone})
 	}
+	const cause = "/ops/causes/MISSING_INDEX-0a1b2c3d4e5f/rerun"
+	add(between("maxPerSecond", 1, 100, field(t, "key_ops1", "POST", cause, `{"reason":"r","maxPerSecond":%s}`, number))...)
+	add(between("orgId", 1, 1500, field(t, "key_ops1", "POST", cause, `{"reason":"r","orgId":"%s"}`, letters))...)
+	ofCause := field(t, "key_ops1", "POST", cause, `{"reason":"r","pageToken":"%s"}`, letters)
+	add(notEmpty("pageToken", ofCause), edge{what: "pageToken", limit: 512, refused: 422, says: "nextPageToken of the page before", send: ofCause})
+	ids := func(n int) string { return entries(n, jobs.NewID()) }
+	many := field(t, "key_ops1", "POST", "/ops/jobs/rerun", `{"reason":"r","dryRun":true,"jobIds":%s}`, ids)
+	add(edge{what: "jobIds", limit: jobs.MaxBatchIDs, refused: 422, send: many}, edge{what: "jobIds", limit: 1, lower: true, refused: 422, says: "a list of job ids", send: many})
 	token := field(t, "key_ops1", "POST", "/ops/callbacks/redeliver", `{"reason":"r","filter":{"state":"gone"},"pageToken":"%s"}`, letters)
 	add(notEmpty("pageToken", token), edge{what: "pageToken", limit: 512, refused: 422, says: "nextPageToken of the page before", send: token})
 	return list

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"exportd/internal/apikey"
+	"exportd/internal/inmemory"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/records"
 	"exportd/internal/vip"
@@ -55,7 +56,7 @@ type bench struct {
 func newBench(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
 	b := &bench{tb: t, records: &fakeRecords{}, queue: &fakeQueue{}, objects: &fakeObjects{}, log: new(bytes.Buffer)}
-	b.jobs = &fakeJobs{jobs: map[string]*jobs.Job{}, byKey: map[string]string{}, changed: make(chan struct{})}
+	b.jobs = &fakeJobs{jobs: map[string]*jobs.Job{}, byKey: map[string]string{}, changed: make(chan struct{}), memory: inmemory.NewStore(inmemory.Config{Policy: jobs.Policy{RecordLife: 90 * 24 * time.Hour, LeaseFor: time.Minute, MaxAttempts: 3}, Now: func() time.Time { return noon }})}
 	key := func(id, org string, scopes ...apikey.Scope) *apikey.Key {
 		return &apikey.Key{ID: id, OrgID: org, State: apikey.Active, Scopes: scopes,
 			Secrets: []apikey.SigningSecret{{Secret: apikey.NewSecret(testSecret)}}}
@@ -276,6 +277,8 @@ type fakeJobs struct {
 	crowd        bool // hours have more orgs than are looked at
 	rollupReads  int
 	topReads     int
+	// memory is what knows causes, and what operators did.
+	memory *inmemory.Store
 }
 
 // set stores a copy of j, with what every job has.

@@ -17,6 +17,7 @@ func (s *Server) opsList(c *gin.Context, _ *apikey.Key) error {
 	}
 	l := jobs.List{IncludeDeleted: true, OrgID: p.text("orgId", false), WorkspaceID: p.text("workspaceId", false)}
 	l.ErrorCode = enum(p, "errorCode", jobs.Codes...)
+	l.Cause = p.cause("cause")
 	l.CreatedAfter, _, _ = p.date("createdAfter", false)
 	l.CreatedBefore, _, _ = p.date("createdBefore", false)
 	p.jobPage(&l, s.datasets)
@@ -88,6 +89,7 @@ func (s *Server) opsRerun(c *gin.Context, caller *apikey.Key) error {
 	j, err = s.update(c, caller, j.ID, func(tx *jobs.Tx) (err error) {
 		tracing.From(c.Request.Context()).Link(tx.Job.Trace)
 		really, err = tx.Rerun(mode, reason)
+		tx.Audited(jobs.AuditRerunJob, reason)
 		tx.BelongTo(tracing.Traceparent(c.Request.Context()))
 		return err
 	})
@@ -110,7 +112,10 @@ func (s *Server) opsCancel(c *gin.Context, caller *apikey.Key) error {
 		return err
 	}
 	observe(c).jobID = j.ID
-	if j, err = s.update(c, caller, j.ID, cancelJob(reason)); err != nil {
+	if j, err = s.update(c, caller, j.ID, func(tx *jobs.Tx) error {
+		tx.Audited(jobs.AuditCancelJob, reason)
+		return cancelJob(reason)(tx)
+	}); err != nil {
 		return conflict("canceled", err)
 	}
 	writeJSON(c, http.StatusAccepted, map[string]any{"job": opsViewOf(j)})

@@ -1,13 +1,12 @@
 package api
 
 import (
-	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/gin-gonic/gin"
 	"golang.org/x/sync/errgroup"
@@ -41,12 +40,16 @@ func readBatch(r *http.Request, datasets dataset.Set) (batchRequest, error) {
 	}
 	req := batchRequest{BatchRequest: jobs.BatchRequest{Reason: b.reason(true), Mode: enum(&b.params, "mode", jobs.RerunResume, jobs.RerunFresh)}}
 	req.MaxPerSecond = b.integer("maxPerSecond", 1, maxRate, defaultRate)
-	req.dryRun = b.boolean("dryRun")
+	req.dryRun, req.Canary = b.boolean("dryRun"), b.boolean("canary")
 	given := req.Mode != ""
 	if !given {
 		req.Mode = jobs.RerunResume
 	}
-	req.Filter = b.filter(datasets)
+	if req.JobIDs = b.ids("jobIds"); req.JobIDs == nil {
+		req.Filter = b.filter(datasets)
+	} else if b.allowed = append(b.allowed, "filter"); b.fields["filter"] != nil {
+		b.fault("filter", typeOnly, map[string]any{"value": "filter"}, "is not allowed with jobIds")
+	}
 	if req.Filter.FileLost && !given {
 		req.Mode = jobs.RerunFresh
 	}
@@ -62,7 +65,12 @@ func (b *body) filter(datasets dataset.Set) (f jobs.BatchFilter) {
 	b.object("filter", func(p *params) {
 		f = jobs.BatchFilter{
 			State: enum(p, "state", jobs.States...), Kind: jobs.Kind(enum(p, "kind", datasets.Names()...)),
-			OrgID: p.text("orgId", false), WorkspaceID: p.text("workspaceId", false), ErrorCode: enum(p, "errorCode", jobs.Codes...),
+			OrgID: p.text("orgId", false), WorkspaceID: p.text("workspaceId", false), ErrorCode: enum(p, "errorCode", jobs.Codes...), Cause: p.cause("cause"),
+		}
+		if f.Cause != "" && f.ErrorCode != "" && f.ErrorCode != jobs.CauseCode(f.Cause) {
+			p.fault("errorCode", typeOnly, map[string]any{"value": f.ErrorCode, "valids": []string{string(jobs.CauseCode(f.Cause))}}, "must be that of the cause, [%s]", jobs.CauseCode(f.Cause))
+		} else if f.Cause != "" {
+			f.ErrorCode = jobs.CauseCode(f.Cause)
 		}
 		if f.FileLost = p.boolean("fileLost"); f.FileLost && f.State != "" && f.State != jobs.Succeeded {
 			p.fault("state", typeOnly, map[string]any{"value": f.State, "valids": []string{string(jobs.Succeeded)}}, "must be [succeeded] with fileLost")
@@ -71,6 +79,24 @@ func (b *body) filter(datasets dataset.Set) (f jobs.BatchFilter) {
 		f.CreatedBefore, _, _ = p.date("createdBefore", false)
 	})
 	return f
+}
+
+// ids reads a list of jobs' ids; nil if there is none.
+func (b *body) ids(name string) (ids []string) {
+	raw, ok := b.fields[name]
+	if !ok {
+		return nil
+	}
+	b.allowed = append(b.allowed, name)
+	bad := json.Unmarshal(raw, &ids) != nil || len(ids) == 0 || slices.ContainsFunc(ids, func(id string) bool { return !jobs.ValidID(id) })
+	switch {
+	case bad:
+		b.fault(name, typeOnly, map[string]any{"value": shorten(string(raw))}, "must be a list of job ids")
+	case len(ids) > jobs.MaxBatchIDs:
+		b.fault(name, typeMax, map[string]any{"value": shorten(string(raw)), "limit": jobs.MaxBatchIDs}, "must contain less than or equal to %d items", jobs.MaxBatchIDs)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }
 
 // opsRerunAll runs every job again that a filter matches; a dry run only says which.
@@ -83,6 +109,11 @@ func (s *Server) opsRerunAll(c *gin.Context, caller *apikey.Key) error {
 		return s.dryRun(c, req)
 	}
 	req.Actor = actor(caller)
+	return s.startBatch(c, req)
+}
+
+// startBatch makes the batch that was asked for.
+func (s *Server) startBatch(c *gin.Context, req batchRequest) error {
 	ctx, done := begin(c)
 	defer done()
 	b, err := s.operations.CreateBatch(ctx, req.BatchRequest)
@@ -132,17 +163,63 @@ func (s *Server) refusal(j *jobs.Job, mode jobs.RerunMode) string {
 	return ""
 }
 
+// batchPage is a page of what a batch would touch; gone are those of a list that are not there.
+func (s *Server) batchPage(ctx context.Context, req batchRequest, token string) (page jobs.JobPage, gone []string, err error) {
+	if len(req.JobIDs) == 0 {
+		page, err = s.jobs.List(ctx, req.Filter.List(token, 100))
+		return page, nil, err
+	}
+	list := jobs.Batch{JobIDs: req.JobIDs, Cursor: token}
+	ids, next := list.Next(100)
+	page.Next = next
+	found := make([]*jobs.Job, len(ids))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(filesAtOnce)
+	for i, id := range ids {
+		g.Go(func() (err error) {
+			if found[i], err = s.jobs.Get(ctx, id); errors.Is(err, jobs.ErrNotFound) {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return page, nil, err
+	}
+	for i, j := range found {
+		if j == nil {
+			gone = append(gone, ids[i])
+			continue
+		}
+		page.Jobs = append(page.Jobs, j)
+	}
+	return page, gone, nil
+}
+
 func (s *Server) dryRun(c *gin.Context, req batchRequest) error {
 	matched, eligible, complete := 0, 0, false
 	why := map[string]*reasonCount{}
+	count := func(reason, id string) {
+		if why[reason] == nil {
+			why[reason] = &reasonCount{Reason: reason}
+		}
+		why[reason].Count++
+		if len(why[reason].JobIDs) < 10 {
+			why[reason].JobIDs = append(why[reason].JobIDs, id)
+		}
+	}
 	bound := dryRunJobs
 	if req.Filter.FileLost {
 		bound = dryRunFiles
 	}
 	for token := ""; matched < bound; {
-		page, err := s.jobs.List(c.Request.Context(), req.Filter.List(token, 100))
+		page, gone, err := s.batchPage(c.Request.Context(), req, token)
 		if err != nil {
 			return err
+		}
+		for _, id := range gone {
+			matched++
+			count(string(jobs.RefusedPurged), id)
 		}
 		there, err := s.filesOf(c.Request.Context(), req, page.Jobs)
 		if err != nil {
@@ -158,13 +235,7 @@ func (s *Server) dryRun(c *gin.Context, req batchRequest) error {
 				eligible++
 				continue
 			}
-			if why[reason] == nil {
-				why[reason] = &reasonCount{Reason: reason}
-			}
-			why[reason].Count++
-			if len(why[reason].JobIDs) < 10 {
-				why[reason].JobIDs = append(why[reason].JobIDs, j.ID)
-			}
+			count(reason, j.ID)
 		}
 		if token = page.Next; token == "" {
 			complete = true
@@ -176,69 +247,5 @@ func (s *Server) dryRun(c *gin.Context, req batchRequest) error {
 		reasons = append(reasons, why[reason])
 	}
 	writeJSON(c, http.StatusOK, map[string]any{"dryRun": true, "matched": matched, "eligible": eligible, "notEligible": reasons, "complete": complete})
-	return nil
-}
-
-// batchView is a batch as operators see it.
-type batchView struct {
-	BatchID      string           `json:"batchId"`
-	State        string           `json:"state"` // running or finished
-	Filter       jobs.BatchFilter `json:"filter"`
-	Mode         jobs.RerunMode   `json:"mode"`
-	Reason       string           `json:"reason"`
-	Actor        string           `json:"actor"`
-	MaxPerSecond int              `json:"maxPerSecond"`
-	CreatedAt    time.Time        `json:"createdAt"`
-	FinishedAt   *time.Time       `json:"finishedAt"`
-	Rerun        int64            `json:"rerun"`
-	NotEligible  []reasonCount    `json:"notEligible"`
-	StatusURL    string           `json:"statusUrl"`
-}
-
-func batchViewOf(b *jobs.Batch, rerun int64) batchView {
-	v := batchView{
-		BatchID: b.ID, State: "running", Filter: b.Filter, Mode: cmp.Or(b.Mode, jobs.RerunResume), Reason: b.Reason, Actor: b.Actor, MaxPerSecond: b.MaxPerSecond,
-		CreatedAt: b.CreatedAt.UTC(), FinishedAt: timeOrNil(b.FinishedAt), Rerun: rerun, NotEligible: []reasonCount{}, StatusURL: "/ops/batches/" + b.ID,
-	}
-	if v.FinishedAt != nil {
-		v.State = "finished"
-	}
-	for _, reason := range slices.Sorted(maps.Keys(b.Skipped)) {
-		v.NotEligible = append(v.NotEligible, reasonCount{Reason: reason, Count: b.Skipped[reason]})
-	}
-	return v
-}
-
-// opsBatch shows how far a batch is.
-func (s *Server) opsBatch(c *gin.Context, _ *apikey.Key) error {
-	if err := noParams(c.Request); err != nil {
-		return err
-	}
-	b, rerun, err := s.operations.Batch(c.Request.Context(), c.Param("batchId"))
-	if err != nil {
-		return err
-	}
-	writeJSON(c, http.StatusOK, batchViewOf(b, rerun))
-	return nil
-}
-
-// opsBatches lists the latest batches.
-func (s *Server) opsBatches(c *gin.Context, _ *apikey.Key) error {
-	if err := noParams(c.Request); err != nil {
-		return err
-	}
-	batches, err := s.operations.Batches(c.Request.Context(), 50)
-	if err != nil {
-		return err
-	}
-	views := make([]batchView, len(batches))
-	for i, b := range batches {
-		_, rerun, err := s.operations.Batch(c.Request.Context(), b.ID)
-		if err != nil {
-			return err
-		}
-		views[i] = batchViewOf(b, rerun)
-	}
-	writeJSON(c, http.StatusOK, map[string]any{"batches": views})
 	return nil
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net/http"
@@ -19,7 +20,7 @@ func (f *fakeJobs) CreateBatch(_ context.Context, r jobs.BatchRequest) (*jobs.Ba
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.batches = append(f.batches, b)
-	return b, f.err
+	return b, cmp.Or(f.err, f.memory.Record(context.Background(), b.Audit(noon)))
 }
 
 func (f *fakeJobs) Batch(_ context.Context, id string) (*jobs.Batch, int64, error) {
@@ -39,6 +40,52 @@ func (f *fakeJobs) Stats(context.Context) (jobs.Stats, error) {
 	return jobs.Stats{States: map[jobs.State]int64{jobs.Queued: 3}, ErrorCodes: map[jobs.Code]int64{jobs.CodeMissingIndex: 2},
 		OldestQueuedAt: noon.Add(-90e9), Workers: []string{"w1"}, Paused: f.paused,
 		DeadLetters: map[jobs.Queue]jobs.DeadLetters{jobs.QueueParts: {Count: 1, Reason: "message is not JSON"}}}, f.err
+}
+
+func (f *fakeJobs) UpdateBatch(ctx context.Context, id string, fn func(*jobs.BatchTx) error) (*jobs.Batch, error) {
+	b, _, err := f.Batch(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	changed := b.Copy()
+	tx := jobs.NewBatchTx(noon, changed)
+	if err := fn(tx); err != nil {
+		return nil, err
+	}
+	*b = *changed
+	return changed, f.memory.Record(ctx, tx.Audit)
+}
+
+func (f *fakeJobs) Causes(ctx context.Context, since time.Time, size int, token string) ([]*jobs.CauseNote, string, error) {
+	page, next, err := f.memory.Causes(ctx, since, size, strings.Trim(token, "x")) // those of TestEdges are of any length
+	return page, next, cmp.Or(f.err, err)
+}
+
+func (f *fakeJobs) Cause(ctx context.Context, id string) (*jobs.CauseNote, error) {
+	n, err := f.memory.Cause(ctx, id)
+	return n, cmp.Or(f.err, err)
+}
+
+func (f *fakeJobs) CauseCases(ctx context.Context, q jobs.CauseQuery) (jobs.CauseCases, error) {
+	return f.memory.CauseCases(ctx, q)
+}
+
+func (f *fakeJobs) NoteProbe(ctx context.Context, id string, p jobs.Probe) error {
+	return f.memory.NoteProbe(ctx, id, p)
+}
+
+func (f *fakeJobs) AuditEntries(ctx context.Context, l jobs.AuditList) ([]*jobs.AuditEntry, string, error) {
+	l.PageToken = strings.Trim(l.PageToken, "x")
+	page, next, err := f.memory.AuditEntries(ctx, l)
+	return page, next, cmp.Or(f.err, err)
+}
+
+func (f *fakeJobs) Record(ctx context.Context, e *jobs.AuditEntry) error {
+	return cmp.Or(f.err, f.memory.Record(ctx, e))
+}
+
+func (f *fakeJobs) Recorded(ctx context.Context, id string, count int64) error {
+	return f.memory.Recorded(ctx, id, count)
 }
 
 func (f *fakeJobs) Rollups(_ context.Context, org string, from, to time.Time) (found []*jobs.Rollup, err error) {

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,9 +22,9 @@ const (
 	pageCallbacks = 100
 )
 
-// redelivered lists the states of deliveries that can be made again by filter: those that
-// have ended. A pending one is under way, a dropped one's export was deleted.
-var redelivered = []jobs.CallbackState{jobs.CallbackDelivered, jobs.CallbackExhausted, jobs.CallbackBlocked, jobs.CallbackGone, jobs.CallbackSuspended}
+// redelivered lists the states of deliveries that can be made again by filter. A pending one begins its schedule
+// again, unless a try is under way; a dropped one's export was deleted.
+var redelivered = []jobs.CallbackState{jobs.CallbackPending, jobs.CallbackDelivered, jobs.CallbackExhausted, jobs.CallbackBlocked, jobs.CallbackGone, jobs.CallbackSuspended}
 
 // opsRedeliver begins the latest delivery of a job's end again, with the same webhook-id.
 func (s *Server) opsRedeliver(c *gin.Context, caller *apikey.Key) error {
@@ -51,7 +52,7 @@ func (s *Server) opsRedeliver(c *gin.Context, caller *apikey.Key) error {
 	if last.State == jobs.CallbackDamaged {
 		return refuse(http.StatusConflict, "the record of the callback is damaged: nothing is sent for it any more")
 	}
-	cb, err := s.redeliver(c, caller, last.ID, reason)
+	cb, err := s.redeliver(c, caller, last.ID, reason, func(tx *jobs.CallbackTx) { tx.Audited(jobs.AuditRedeliver, reason) })
 	if errors.Is(err, jobs.ErrTransition) {
 		return refuse(http.StatusConflict, "a try of the callback is under way")
 	}
@@ -62,10 +63,13 @@ func (s *Server) opsRedeliver(c *gin.Context, caller *apikey.Key) error {
 	return nil
 }
 
-func (s *Server) redeliver(c *gin.Context, caller *apikey.Key, id, reason string) (*jobs.Callback, error) {
+func (s *Server) redeliver(c *gin.Context, caller *apikey.Key, id, reason string, record func(*jobs.CallbackTx)) (*jobs.Callback, error) {
 	ctx, done := begin(c)
 	defer done()
-	cb, err := s.operations.UpdateCallback(ctx, id, actor(caller), func(tx *jobs.CallbackTx) error { return tx.Redeliver(reason) })
+	cb, err := s.operations.UpdateCallback(ctx, id, actor(caller), func(tx *jobs.CallbackTx) error {
+		record(tx)
+		return tx.Redeliver(reason)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +106,7 @@ func (b *body) callbackFilter() jobs.CallbackList {
 		if l.State = enum(p, "state", redelivered...); l.State == "" && p.values["state"] == nil {
 			p.fault("state", typeRequired, nil, "is required")
 		}
-		l.OrgID, l.Origin = p.text("orgId", false), p.text("origin", false)
+		l.OrgID, l.Origin, l.Cause = p.text("orgId", false), p.text("origin", false), p.callbackCause("cause")
 		l.CreatedAfter, _, _ = p.date("createdAfter", false)
 		l.CreatedBefore, _, _ = p.date("createdBefore", false)
 	})
@@ -116,6 +120,17 @@ func (s *Server) opsRedeliverAll(c *gin.Context, caller *apikey.Key) error {
 	req, err := readRedeliver(c.Request)
 	if err != nil {
 		return err
+	}
+	return s.redeliverAll(c, caller, req)
+}
+
+// redeliverAll is recorded before anything is done, by how many are done when all are.
+func (s *Server) redeliverAll(c *gin.Context, caller *apikey.Key, req redeliverRequest) error {
+	entry := jobs.NewAudit(s.now(), actor(caller), jobs.AuditRedeliverMany, req.list.Cause, filterText(req.list), req.reason, -1)
+	if !req.dryRun {
+		if err := s.operations.Record(c.Request.Context(), entry); err != nil {
+			return err
+		}
 	}
 	matched, done, complete := 0, 0, false
 	until := s.now().Add(redeliverFor)
@@ -132,7 +147,7 @@ func (s *Server) opsRedeliverAll(c *gin.Context, caller *apikey.Key) error {
 			if req.dryRun {
 				continue
 			}
-			switch _, err := s.redeliver(c, caller, cb.ID, req.reason); {
+			switch _, err := s.redeliver(c, caller, cb.ID, req.reason, func(*jobs.CallbackTx) {}); {
 			case err == nil:
 				done++
 			case errors.Is(err, jobs.ErrInvalid), errors.Is(err, jobs.ErrUnknownSchema): // damaged, or another version's
@@ -142,59 +157,77 @@ func (s *Server) opsRedeliverAll(c *gin.Context, caller *apikey.Key) error {
 		}
 		req.list.PageToken, complete = next, next == ""
 	}
+	if !req.dryRun {
+		if err := s.operations.Recorded(c.Request.Context(), entry.ID, int64(done)); err != nil {
+			return err
+		}
+	}
 	writeJSON(c, http.StatusOK, map[string]any{"dryRun": req.dryRun, "matched": matched, "redelivered": done, "complete": complete, "nextPageToken": textOrNil(req.list.PageToken)})
 	return nil
 }
 
-// receiverView is a destination to which nothing is sent at present.
-type receiverView struct {
-	OrgID       string    `json:"orgId"`
-	Origin      string    `json:"origin"`
-	Address     string    `json:"address"` // the origin, or the URL that answered 410, without its query
-	SuspendedAt time.Time `json:"suspendedAt"`
-	Exhausted   int       `json:"exhausted"`
-	Why         string    `json:"why"`
+// callbackCause reads the id of a cause of callbacks; "" if it is missing.
+func (p *params) callbackCause(name string) string {
+	id := p.text(name, false)
+	if id != "" && jobs.CallbackCauses[jobs.CauseCode(id)] == "" {
+		p.fault(name, typeOnly, map[string]any{"value": id}, "must be the causeId of a cause that callbacks were given up by")
+		return ""
+	}
+	return id
 }
 
-// opsReceivers lists suspended receivers.
-func (s *Server) opsReceivers(c *gin.Context, _ *apikey.Key) error {
-	if err := noParams(c.Request); err != nil {
-		return err
-	}
-	receivers, err := s.operations.SuspendedReceivers(c.Request.Context())
-	if err != nil {
-		return err
-	}
-	views := make([]receiverView, len(receivers))
-	for i, r := range receivers {
-		address := r.Address
-		if address != r.Origin {
-			address = withoutQuery(address)
+// filterText is a filter of callbacks as it was asked for.
+func filterText(l jobs.CallbackList) string {
+	var items []string
+	for _, f := range []struct{ name, value string }{{"state", string(l.State)}, {"orgId", l.OrgID}, {"origin", l.Origin}, {"cause", l.Cause}} {
+		if f.value != "" {
+			items = append(items, f.name+"="+f.value)
 		}
-		views[i] = receiverView{r.OrgID, r.Origin, address, r.SuspendedAt.UTC(), r.Exhausted, r.Why}
 	}
-	writeJSON(c, http.StatusOK, map[string]any{"receivers": views})
-	return nil
+	for name, t := range map[string]time.Time{"createdAfter": l.CreatedAfter, "createdBefore": l.CreatedBefore} {
+		if !t.IsZero() {
+			items = append(items, name+"="+t.UTC().Format(time.RFC3339))
+		}
+	}
+	slices.Sort(items)
+	return strings.Join(items, ",")
 }
 
-// opsResumeReceiver lets callbacks go to an origin again, and begins those again that ended
-// because of its suspension.
-func (s *Server) opsResumeReceiver(c *gin.Context, caller *apikey.Key) error {
-	b, err := readBody(c.Request)
+// opsCallbackView is a delivery in a list of those of all jobs.
+type opsCallbackView struct {
+	JobID    string       `json:"jobId"`
+	OrgID    string       `json:"orgId"`
+	Cause    *string      `json:"cause"`
+	Delivery deliveryView `json:"delivery"`
+}
+
+// opsCallbacks lists deliveries, newest first.
+func (s *Server) opsCallbacks(c *gin.Context, _ *apikey.Key) error {
+	p, err := readQuery(c.Request)
 	if err != nil {
 		return err
 	}
-	reason, org, origin := b.reason(true), b.text("orgId", true), b.text("origin", true)
-	if scheme, host, ok := strings.Cut(origin, "://"); origin != "" && (!ok || scheme == "" || host == "" || strings.ContainsAny(host, "/?#")) {
-		b.fault("origin", typeURI, map[string]any{"value": origin}, "must be scheme, host and port, as a receiver's origin is listed")
+	l := jobs.CallbackList{State: enum(p, "state", jobs.CallbackStates...), OrgID: p.text("orgId", false), Origin: p.text("origin", false), Cause: p.callbackCause("cause")}
+	l.CreatedAfter, _ = p.moment("createdAfter", s.now())
+	l.CreatedBefore, _ = p.moment("createdBefore", s.now())
+	l.PageSize, l.PageToken = p.integer("pageSize", 1, maxPageJobs, pageJobs), p.text("pageToken", false)
+	if len(l.PageToken) > maxPageToken {
+		p.faults = append(p.faults, badPageToken(l.PageToken))
 	}
-	if err := b.finish(); err != nil {
+	if err := p.finish(); err != nil {
 		return err
 	}
-	resumed, err := s.operations.UnsuspendReceiver(c.Request.Context(), org, origin, actor(caller), reason)
+	page, next, err := s.operations.ListCallbacks(c.Request.Context(), l)
+	if errors.Is(err, jobs.ErrInvalid) {
+		return &invalidError{[]fault{badPageToken(l.PageToken)}}
+	}
 	if err != nil {
 		return err
 	}
-	writeJSON(c, http.StatusOK, map[string]any{"orgId": org, "origin": origin, "resumed": resumed})
+	views, shown := make([]opsCallbackView, len(page)), deliveriesOf(page)
+	for i, cb := range page {
+		views[i] = opsCallbackView{cb.JobID, cb.OrgID, textOrNil(cb.CauseID), shown[i]}
+	}
+	writeJSON(c, http.StatusOK, map[string]any{"callbacks": views, "nextPageToken": textOrNil(next)})
 	return nil
 }

@@ -118,7 +118,7 @@ func TestRedeliverAll(t *testing.T) {
 	b := newBench(t)
 	const target = "/ops/callbacks/redeliver"
 	for body, want := range map[string]string{
-		`{}`: "filter reason", `{"reason":"r","filter":{}}`: "filter.state", `{"reason":"r","filter":{"state":"pending"}}`: "filter.state",
+		`{}`: "filter reason", `{"reason":"r","filter":{}}`: "filter.state", `{"reason":"r","filter":{"state":"dropped"}}`: "filter.state",
 		`{"reason":"r","filter":{"state":"gone","x":1}}`: "filter.x", `{"reason":"r","filter":[]}`: "filter",
 	} {
 		code, got := ops(t, b, http.MethodPost, target, body)

@@ -9,6 +9,7 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/tracing"
+	"exportd/jobs"
 )
 
 // endpoint answers a request, or returns an error that becomes the answer.
@@ -90,6 +91,14 @@ func (s *Server) fixedRoutes() []route {
 		{post, "/ops/receivers/resume", mayOperate, slow, s.opsResumeReceiver},
 		{get, "/ops/batches", mayOperate, quick, s.opsBatches},
 		{get, "/ops/batches/:batchId", mayOperate, quick, s.opsBatch},
+		{post, "/ops/batches/:batchId/pause", mayOperate, quick, s.opsChangeBatch(jobs.AuditPauseBatch)},
+		{post, "/ops/batches/:batchId/resume", mayOperate, quick, s.opsChangeBatch(jobs.AuditResumeBatch)},
+		{post, "/ops/batches/:batchId/cancel", mayOperate, quick, s.opsChangeBatch(jobs.AuditCancelBatch)},
+		{get, "/ops/causes", mayOperate, quick, s.opsCauses},
+		{get, "/ops/causes/:causeId", mayOperate, quick, s.opsCause},
+		{post, "/ops/causes/:causeId/rerun", mayOperate, slow, s.opsRerunCause},
+		{get, "/ops/callbacks", mayOperate, quick, s.opsCallbacks},
+		{get, "/ops/audit", mayOperate, quick, s.opsAudit},
 		{get, "/ops/stats", mayOperate, quick, s.opsStats},
 		{post, "/ops/queues/:queue/pause", mayOperate, quick, s.opsPause(true)},
 		{post, "/ops/queues/:queue/resume", mayOperate, quick, s.opsPause(false)},

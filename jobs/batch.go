@@ -1,6 +1,10 @@
 package jobs
 
-import "time"
+import (
+	"slices"
+	"strconv"
+	"time"
+)
 
 // Batch is a rerun of every job that a filter matches, carried out by the workers.
 type Batch struct {
@@ -9,17 +13,32 @@ type Batch struct {
 	Schema int    `firestore:"schema"`
 	Rev    string `firestore:"rev"` // as Job.Rev
 
-	Filter       BatchFilter `firestore:"filter"`
-	Mode         RerunMode   `firestore:"mode"`
-	Reason       string      `firestore:"reason"`
-	Actor        string      `firestore:"actor"`
-	MaxPerSecond int         `firestore:"maxPerSecond"`
+	Filter BatchFilter `firestore:"filter"`
+	// JobIDs are the jobs of a batch that was given a list, and no filter; at most MaxBatchIDs.
+	JobIDs []string  `firestore:"jobIds,omitempty"`
+	Mode   RerunMode `firestore:"mode"`
+	Reason string    `firestore:"reason"`
+	Actor  string    `firestore:"actor"`
+	// MaxPerSecond is 0 where Pace is set: of a batch that a build without Pace would carry out wrongly. Such a build
+	// ends it as damaged and runs nothing.
+	MaxPerSecond int `firestore:"maxPerSecond"`
+	Pace         int `firestore:"pace,omitempty"`
+	// Canary: one job is run again first, then ten, then the rest, each when those before have ended; where one
+	// fails again, of the batch's cause if it has one, the batch ends. Stage counts how far that is. Listed: all jobs
+	// were looked at, and the batch waits for the end of those that it has run again.
+	Canary bool `firestore:"canary,omitempty"`
+	Stage  int  `firestore:"stage,omitempty"`
+	Listed bool `firestore:"listed,omitempty"`
+	// Stopped is why it ended before its end.
+	Stopped string `firestore:"stopped,omitempty"`
+	// PausedAt is since when nobody carries it on; zero if it goes on.
+	PausedAt time.Time `firestore:"pausedAt,omitempty"`
 
 	CreatedAt  time.Time `firestore:"createdAt"`
 	FinishedAt time.Time `firestore:"finishedAt,omitempty"`
 	// WakeAt is when a worker must look at the batch; zero once it has finished.
 	WakeAt time.Time `firestore:"wakeAt,omitempty"`
-	// Cursor is the page token behind the last page that was worked through, and Skipped what
+	// Cursor is the page token behind the last page that was worked through, of JobIDs how many of them were, and Skipped what
 	// was not eligible up to there, by reason. Which jobs were rerun, the jobs know.
 	Cursor  string         `firestore:"cursor"`
 	Matched int            `firestore:"matched"`
@@ -33,6 +52,8 @@ type BatchFilter struct {
 	OrgID       string `firestore:"orgId,omitempty" json:"orgId,omitempty"`
 	WorkspaceID string `firestore:"workspaceId,omitempty" json:"workspaceId,omitempty"`
 	ErrorCode   Code   `firestore:"errorCode,omitempty" json:"errorCode,omitempty"`
+	// Cause is the id of one, of which failed jobs are selected; ErrorCode is its code.
+	Cause string `firestore:"cause,omitempty" json:"cause,omitempty"`
 	// FileLost selects succeeded jobs whose file is not in storage; State is succeeded or empty.
 	FileLost      bool      `firestore:"fileLost,omitempty" json:"fileLost,omitempty"`
 	CreatedAfter  time.Time `firestore:"createdAfter,omitempty" json:"createdAfter,omitzero"`
@@ -45,9 +66,28 @@ func (f BatchFilter) List(token string, size int) List {
 		f.State = Succeeded
 	}
 	return List{
-		State: f.State, Kind: f.Kind, OrgID: f.OrgID, WorkspaceID: f.WorkspaceID, ErrorCode: f.ErrorCode,
+		State: f.State, Kind: f.Kind, OrgID: f.OrgID, WorkspaceID: f.WorkspaceID, ErrorCode: f.ErrorCode, Cause: f.Cause,
 		CreatedAfter: f.CreatedAfter, CreatedBefore: f.CreatedBefore, IncludeDeleted: true, PageSize: size, PageToken: token,
 	}
+}
+
+// Rate is how many jobs a second are run again at most.
+func (b *Batch) Rate() int { return max(b.MaxPerSecond, b.Pace) }
+
+// MaxBatchIDs bounds a list of jobs: at 26 bytes each and a few of Firestore's own, 64 KiB of a document.
+const MaxBatchIDs = 2000
+
+// Next gives the jobs of a list behind the cursor, at most n, and the cursor behind them, "" at the end.
+func (b *Batch) Next(n int) (ids []string, next string) {
+	done, err := strconv.Atoi(b.Cursor)
+	if b.Cursor != "" && (err != nil || done < 0) || done >= len(b.JobIDs) {
+		return nil, ""
+	}
+	end := min(done+n, len(b.JobIDs))
+	if end < len(b.JobIDs) {
+		next = strconv.Itoa(end)
+	}
+	return b.JobIDs[done:end], next
 }
 
 // maxRate is the most reruns a second that a batch may ask for, as the API says.
@@ -60,18 +100,22 @@ func (b *Batch) Check(now time.Time) error {
 	c.that(b.Damage == "", "%s", b.Damage)
 	c.that(Readable(b.Schema), "schema is %d", b.Schema)
 	c.that(b.Mode == RerunResume || b.Mode == RerunFresh || b.Mode == "", "mode is none")
-	c.that(b.MaxPerSecond >= 1 && b.MaxPerSecond <= maxRate || !b.FinishedAt.IsZero(), "maxPerSecond is %d", b.MaxPerSecond)
+	c.that(b.Rate() >= 1 && b.Rate() <= maxRate || !b.FinishedAt.IsZero(), "maxPerSecond is %d", b.Rate())
+	c.that(b.Filter.Cause == "" || CauseCode(b.Filter.Cause) == b.Filter.ErrorCode, "filter.cause is none")
+	c.that(b.Stage >= 0 && b.Stage <= len(canaryStages), "stage is %d", b.Stage)
 	c.that(b.Filter.State == "" || b.Filter.State.Valid(), "filter.state is none")
 	c.that(b.Filter.Kind == "" || b.Filter.Kind.Valid(), "filter.kind is none")
 	c.that(b.Filter.ErrorCode == "" || validCode(b.Filter.ErrorCode), "filter.errorCode is none")
-	for name, s := range map[string]string{"reason": b.Reason, "actor": b.Actor, "cursor": b.Cursor, "filter.orgId": b.Filter.OrgID, "filter.workspaceId": b.Filter.WorkspaceID, "rev": b.Rev} {
+	for name, s := range map[string]string{"reason": b.Reason, "actor": b.Actor, "cursor": b.Cursor, "stopped": b.Stopped, "filter.orgId": b.Filter.OrgID, "filter.workspaceId": b.Filter.WorkspaceID, "rev": b.Rev} {
 		c.text(name, s, maxText)
 	}
+	c.that(len(b.JobIDs) <= MaxBatchIDs && !slices.ContainsFunc(b.JobIDs, func(id string) bool { return !ValidID(id) }), "jobIds are %d, or none", len(b.JobIDs))
 	c.count("matched", int64(b.Matched))
 	c.that(len(b.Skipped) <= 100, "skipped has %d reasons", len(b.Skipped))
 	c.that(!b.CreatedAt.IsZero(), "createdAt is missing")
 	c.happened("createdAt", b.CreatedAt)
 	c.happened("finishedAt", b.FinishedAt)
+	c.happened("pausedAt", b.PausedAt)
 	return c.err("batch", b.ID)
 }
 
@@ -80,8 +124,8 @@ func (b *Batch) Invalidate(why error, now time.Time) {
 	if foreign(b.Schema) {
 		return
 	}
-	b.Schema, b.Cursor, b.Filter = readableOr(b.Schema), "", BatchFilter{}
-	b.Mode, b.MaxPerSecond = RerunResume, min(max(b.MaxPerSecond, 1), maxRate)
+	b.Schema, b.Cursor, b.Filter, b.JobIDs = readableOr(b.Schema), "", BatchFilter{}, nil
+	b.Mode, b.MaxPerSecond, b.Pace, b.Stage = RerunResume, min(max(b.Rate(), 1), maxRate), 0, 0
 	tidy(b, now)
 	if b.CreatedAt.IsZero() {
 		b.CreatedAt = now

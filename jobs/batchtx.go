@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"time"
@@ -12,18 +13,33 @@ const BatchLease = time.Minute
 // BatchRequest is what an operator asks a batch for.
 type BatchRequest struct {
 	Filter        BatchFilter
+	JobIDs        []string // instead of a filter
 	Mode          RerunMode
 	Actor, Reason string
 	MaxPerSecond  int
+	Canary        bool
 }
 
 // NewBatch is a batch that a worker takes up at once.
 func NewBatch(r BatchRequest, now time.Time) *Batch {
 	now = now.UTC().Truncate(time.Microsecond)
-	return &Batch{
+	b := &Batch{
 		ID: NewID(), Schema: OldestSchema, Rev: NewToken(), Filter: r.Filter, Mode: r.Mode, MaxPerSecond: r.MaxPerSecond,
-		Actor: r.Actor, Reason: r.Reason, CreatedAt: now, WakeAt: now, Skipped: map[string]int{},
+		Actor: r.Actor, Reason: r.Reason, CreatedAt: now, WakeAt: now, Skipped: map[string]int{}, Canary: r.Canary, JobIDs: r.JobIDs,
 	}
+	if b.Canary || b.Filter.Cause != "" || len(b.JobIDs) > 0 {
+		b.MaxPerSecond, b.Pace = 0, r.MaxPerSecond
+	}
+	return b
+}
+
+// Audit is the entry of who made the batch.
+func (b *Batch) Audit(now time.Time) *AuditEntry {
+	filter, err := json.Marshal(b.Filter)
+	if err != nil || len(b.JobIDs) > 0 {
+		filter = []byte(fmt.Sprintf("%d jobs by their ids", len(b.JobIDs)))
+	}
+	return NewAudit(now, b.Actor, AuditCreateBatch, b.ID, string(filter), b.Reason, -1)
 }
 
 // Copy shares nothing with the batch that a transition changes.
@@ -38,6 +54,8 @@ func (b *Batch) Copy() *Batch {
 type BatchTx struct {
 	Now   time.Time
 	Batch *Batch
+	// Audit is as Tx.Audit.
+	Audit *AuditEntry
 }
 
 // NewBatchTx starts a transaction on a batch.
@@ -61,12 +79,107 @@ func (tx *BatchTx) Claim() (over bool, err error) {
 		return false, err
 	}
 	b := tx.Batch
-	if !b.FinishedAt.IsZero() {
+	if !b.FinishedAt.IsZero() || !b.PausedAt.IsZero() {
 		b.WakeAt = time.Time{}
 		return true, nil
 	}
 	b.WakeAt = tx.Now.Add(BatchLease)
 	return false, nil
+}
+
+// canaryStages are how many jobs a canary batch has run again at most by the end of each stage but the last.
+var canaryStages = []int64{1, 11}
+
+const (
+	// stageWait is when a stage is looked at again of which jobs have not ended, at four counts each time; of a batch
+	// that has waited for long, after a tenth of that, up to stageWaitMax.
+	stageWait    = 5 * time.Second
+	stageWaitMax = 2 * time.Minute
+)
+
+// stageWake is when the batch is looked at next that waits for its jobs.
+func (tx *BatchTx) stageWake() time.Time {
+	return tx.Now.Add(min(max(tx.Now.Sub(tx.Batch.CreatedAt)/10, stageWait), stageWaitMax))
+}
+
+// Proceed says how many jobs more a canary batch may run again now, by how those are that it has. None: it
+// waits, or it has ended.
+func (tx *BatchTx) Proceed(o BatchOutcome) (most int64, err error) {
+	if err := tx.check(); err != nil {
+		return 0, err
+	}
+	b := tx.Batch
+	switch {
+	case !b.FinishedAt.IsZero() || !b.PausedAt.IsZero():
+		return 0, nil
+	case !b.Canary:
+		return maxCount, nil
+	case o.Again != "":
+		return 0, tx.Stop("job " + o.Again + " failed again")
+	}
+	for b.Stage < len(canaryStages) && o.Rerun >= canaryStages[b.Stage] {
+		if o.Live > 0 {
+			b.WakeAt = tx.stageWake()
+			return 0, nil
+		}
+		b.Stage++
+	}
+	switch {
+	case b.Listed && o.Live > 0:
+		b.WakeAt = tx.stageWake()
+		return 0, nil
+	case b.Listed:
+		b.FinishedAt, b.WakeAt = tx.Now, time.Time{}
+		return 0, nil
+	}
+	if b.Stage == len(canaryStages) {
+		return maxCount, nil
+	}
+	return canaryStages[b.Stage] - o.Rerun, nil
+}
+
+// Stop ends a batch before its end. What it has run again runs on.
+func (tx *BatchTx) Stop(why string) error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	b := tx.Batch
+	if !b.FinishedAt.IsZero() {
+		return fmt.Errorf("batch %s has ended: %w", b.ID, ErrTransition)
+	}
+	b.FinishedAt, b.WakeAt, b.PausedAt, b.Stopped = tx.Now, time.Time{}, time.Time{}, clip(why, maxText)
+	return nil
+}
+
+// Pause has a batch stand still until Resume.
+func (tx *BatchTx) Pause() error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	b := tx.Batch
+	if !b.FinishedAt.IsZero() {
+		return fmt.Errorf("batch %s has ended: %w", b.ID, ErrTransition)
+	}
+	if b.PausedAt.IsZero() {
+		b.PausedAt = tx.Now
+	}
+	b.WakeAt, b.MaxPerSecond, b.Pace = time.Time{}, 0, b.Rate()
+	return nil
+}
+
+// Resume has it go on. One that is not paused stays as it is.
+func (tx *BatchTx) Resume() error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	b := tx.Batch
+	if !b.FinishedAt.IsZero() {
+		return fmt.Errorf("batch %s has ended: %w", b.ID, ErrTransition)
+	}
+	if !b.PausedAt.IsZero() {
+		b.PausedAt, b.WakeAt = time.Time{}, tx.Now
+	}
+	return nil
 }
 
 // Advance notes that the page behind cursor was worked through, and what of it was passed over, by reason. Next
@@ -76,7 +189,7 @@ func (tx *BatchTx) Advance(cursor string, matched int, skipped map[string]int, n
 		return err
 	}
 	b := tx.Batch
-	if b.Cursor != cursor || !b.FinishedAt.IsZero() {
+	if b.Cursor != cursor || b.Listed || !b.FinishedAt.IsZero() || !b.PausedAt.IsZero() {
 		return fmt.Errorf("batch %s is at another page: %w", b.ID, ErrLeaseLost)
 	}
 	b.Matched += matched
@@ -87,7 +200,10 @@ func (tx *BatchTx) Advance(cursor string, matched int, skipped map[string]int, n
 		b.Skipped[reason] += n
 	}
 	b.Cursor = next
-	if next == "" {
+	switch {
+	case next == "" && b.Canary:
+		b.Listed, b.WakeAt = true, tx.stageWake()
+	case next == "":
 		b.FinishedAt, b.WakeAt = tx.Now, time.Time{}
 	}
 	return nil
@@ -98,7 +214,7 @@ func (tx *BatchTx) Wake() error {
 	if err := tx.check(); err != nil {
 		return err
 	}
-	if b := tx.Batch; b.FinishedAt.IsZero() {
+	if b := tx.Batch; b.FinishedAt.IsZero() && b.PausedAt.IsZero() {
 		b.WakeAt = tx.Now
 	} else {
 		b.WakeAt = time.Time{}

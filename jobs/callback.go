@@ -23,6 +23,9 @@ const (
 	CallbackDamaged   CallbackState = "damaged"   // its record makes no sense
 )
 
+// CallbackStates lists them.
+var CallbackStates = []CallbackState{CallbackPending, CallbackDelivered, CallbackExhausted, CallbackBlocked, CallbackGone, CallbackSuspended, CallbackDropped, CallbackDamaged}
+
 // Callback is the delivery of one ended run of a job to its callback URL. Only the methods
 // of CallbackTx change it.
 type Callback struct {
@@ -65,7 +68,9 @@ type Callback struct {
 	Forced   bool              `firestore:"forced"`
 	Attempts []CallbackAttempt `firestore:"tries"` // the last MaxAttemptsKept
 	LastCode int               `firestore:"lastCode"`
-	LapsesAt time.Time         `firestore:"exportLapsesAt,omitempty"` // as Part.LapsesAt
+	// CauseID is the Cause.ID of why it has ended undelivered.
+	CauseID  string    `firestore:"cause,omitempty"`
+	LapsesAt time.Time `firestore:"exportLapsesAt,omitempty"` // as Part.LapsesAt
 }
 
 // Copy shares nothing with the delivery that a transition changes.
@@ -151,6 +156,9 @@ type CallbackTx struct {
 	Callback *Callback
 	// Events go into the job's timeline with the commit.
 	Events []Event
+	// Met and Audit are as those of Tx.
+	Met   *CauseNote
+	Audit *AuditEntry
 }
 
 // CallbackResult is how an attempt ended and what follows from it.
@@ -288,7 +296,7 @@ func (tx *CallbackTx) restart(reason string) error {
 		return fmt.Errorf("the record of callback %s is damaged: %w", cb.ID, ErrTransition)
 	}
 	cb.State, cb.Lease, cb.NextAt, cb.WakeAt = CallbackPending, Lease{}, tx.Now, tx.Now
-	cb.Schedule, cb.Interruptions = 0, 0
+	cb.Schedule, cb.Interruptions, cb.CauseID = 0, 0, ""
 	tx.event("redelivered from "+string(from), reason)
 	return nil
 }
@@ -322,6 +330,7 @@ func (tx *CallbackTx) Wake() (notify bool, err error) {
 func (tx *CallbackTx) end(state CallbackState, message string) {
 	cb := tx.Callback
 	cb.State, cb.Lease, cb.NextAt, cb.WakeAt, cb.Forced = state, Lease{}, time.Time{}, time.Time{}, false
+	tx.blame()
 	tx.event(message, "")
 }
 

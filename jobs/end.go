@@ -62,7 +62,7 @@ func (tx *Tx) restart(f *Failure) error {
 	j := tx.Job
 	if j.SnapshotRestarts > 0 {
 		if f.Code != CodeSnapshotTooOld {
-			return tx.fail(Fail(f.Code, Permanent, f.Message+", also on the second try", f.Remedy, f))
+			return tx.fail(Fail(f.Code, Permanent, f.Message+", also on the second try", f.Remedy, f).About(f.What))
 		}
 		return tx.fail(Fail(CodeSnapshotTooOld, Permanent,
 			"the export takes longer than its snapshot can be read, also on the second try",
@@ -120,7 +120,7 @@ func (tx *Tx) fail(f *Failure) error {
 		return err
 	}
 	j := tx.Job
-	j.Error = &JobError{Code: f.Code, Message: f.Message, Retryable: f.Class != Permanent, Remedy: f.Remedy}
+	tx.blame(JobError{Code: f.Code, Message: f.Message, Retryable: f.Class != Permanent, Remedy: f.Remedy, What: f.What})
 	j.FinishedAt = tx.Now
 	tx.event(EventFailed, f.Code, f.Message, "")
 	phase := j.Phase
@@ -184,6 +184,11 @@ func (tx *Tx) Delete(reason string) error {
 		if err := tx.become(Expired); err != nil {
 			return err
 		}
+	}
+	if j.Error != nil && j.Error.CauseID != "" { // nobody is to mend anything for it any more
+		e := *j.Error
+		e.CauseID = ""
+		j.Error = &e
 	}
 	j.Cleanup, j.WakeAt = true, tx.Now
 	tx.event(EventDeleted, "", "", reason)

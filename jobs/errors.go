@@ -3,6 +3,7 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Sentinel errors of stores, queues and transitions. Test with errors.Is.
@@ -111,7 +112,14 @@ type Failure struct {
 	Class   Class
 	Message string
 	Remedy  string
+	What    string // as Cause.What
 	cause   error
+}
+
+// About says what exactly the failure is about.
+func (f *Failure) About(what string) *Failure {
+	f.What = strings.ToValidUTF8(clip(what, maxWhat), "")
+	return f
 }
 
 // Fail wraps cause as a Failure.

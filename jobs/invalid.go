@@ -40,7 +40,7 @@ func (tx *Tx) Invalidate() error {
 	j.Damage, j.Schema = "", readableOr(j.Schema)
 	j.State, j.FinishedAt = Failed, tx.Now
 	j.reshard()
-	j.Error = &JobError{Code: CodeInvalidJob, Message: "the record of the export is damaged", Remedy: remedyDamaged}
+	tx.blame(JobError{Code: CodeInvalidJob, Message: "the record of the export is damaged", Remedy: remedyDamaged})
 	if j.CreatedAt.IsZero() {
 		j.CreatedAt = tx.Now
 	}

@@ -126,6 +126,10 @@ type JobError struct {
 	Message   string `firestore:"message"`
 	Retryable bool   `firestore:"retryable"` // the same request may work later
 	Remedy    string `firestore:"remedy,omitempty"`
+	// What is what exactly it is about, as Cause.What; "" where that is not known.
+	What string `firestore:"what,omitempty"`
+	// CauseID is the Cause.ID of what a failed job failed by; "" in parts, of deleted jobs and of files that are lost.
+	CauseID string `firestore:"cause,omitempty"`
 }
 
 // NewID makes a job id: 128 random bits in lower-case base32, so ids can neither be

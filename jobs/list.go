@@ -16,6 +16,7 @@ type List struct {
 	State              State
 	Kind               Kind
 	ErrorCode          Code
+	Cause              string    // the Cause.ID that they failed by
 	CreatedAfter       time.Time // inclusive
 	CreatedBefore      time.Time // exclusive
 	IncludeDeleted     bool

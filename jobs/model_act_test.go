@@ -13,7 +13,7 @@ func (m *model) act(n *world, i int) string {
 	switch a.pc {
 	case pcWrite:
 		return m.write(n, a)
-	case pcBatchList, pcBatchNotify, pcBatchAdvance:
+	case pcBatchLook, pcBatchProceed, pcBatchList, pcBatchNotify, pcBatchAdvance:
 		return m.batchAct(n, a)
 	case pcList:
 		return m.listDone(n, a)

@@ -31,22 +31,63 @@ func (m *model) batchIdle(w *world, i int, out emit) {
 		if i == operator && w.left[batch] > 0 && w.job != nil && w.job.State.Ended() {
 			n := *w
 			n.left[batch]--
-			b := jobs.NewBatch(jobs.BatchRequest{Mode: m.mode(), MaxPerSecond: 1}, clock)
+			b := jobs.NewBatch(jobs.BatchRequest{Mode: m.mode(), MaxPerSecond: 1, Canary: m.canary}, clock)
 			b.ID, b.Rev = modelBatch, ""
 			n.batch = m.docs.batch(*b)
 			out(name(i)+" makes a batch", &n)
 		}
 		return
 	}
+	m.batchHold(w, i, out)
 	if b := w.batch; !b.WakeAt.IsZero() && !clock.Before(b.WakeAt) {
 		n := *w
 		over := false
 		m.changeBatch(&n, func(tx *jobs.BatchTx) (err error) { over, err = tx.Claim(); return err })
 		if !over {
 			n.actors[i] = actor{pc: pcBatchList}
+			if m.canary {
+				n.actors[i].pc = pcBatchLook
+			}
 		}
 		out(name(i)+" takes the batch", &n)
 	}
+}
+
+// batchHold emits how the operator pauses a batch, ends it, or has it go on: that costs nothing.
+func (m *model) batchHold(w *world, i int, out emit) {
+	if i != operator || !w.batch.FinishedAt.IsZero() {
+		return
+	}
+	change := func(label string, fn func(*jobs.BatchTx) error) {
+		n := *w
+		if w.batch.PausedAt.IsZero() {
+			n.left[hold]--
+		}
+		if err := m.changeBatch(&n, fn); err != nil {
+			m.fail("%s the batch: %v", label, err)
+		}
+		out(name(i)+" "+label+" the batch", &n)
+	}
+	if !w.batch.PausedAt.IsZero() {
+		change("resumes", (*jobs.BatchTx).Resume)
+	} else if w.left[hold] > 0 {
+		change("pauses", (*jobs.BatchTx).Pause)
+		change("ends", func(tx *jobs.BatchTx) error { return tx.Stop("canceled") })
+	}
+}
+
+// outcome is how the one job is that the batch may have run again.
+func (m *model) outcome(w *world) (o jobs.BatchOutcome) {
+	if j := w.job; j != nil && j.BatchID == modelBatch {
+		o.Rerun = 1
+		switch {
+		case !j.State.Ended() && !m.mutate.hasty:
+			o.Live = 1
+		case j.State == jobs.Failed:
+			o.Again = "the job"
+		}
+	}
+	return o
 }
 
 // mode is that of reruns.
@@ -74,6 +115,19 @@ func (m *model) changeBatch(n *world, fn func(*jobs.BatchTx) error) error {
 // batchAct does the step of an actor that works on the batch.
 func (m *model) batchAct(n *world, a *actor) string {
 	switch a.pc {
+	case pcBatchLook:
+		*a = actor{pc: pcBatchProceed, outcome: m.outcome(n)}
+		return "looks how the batch's jobs are"
+	case pcBatchProceed:
+		most, was := int64(0), a.outcome
+		err := m.changeBatch(n, func(tx *jobs.BatchTx) (err error) { most, err = tx.Proceed(was); return err })
+		if err != nil {
+			m.fail("proceed: %v", err)
+		}
+		if *a = (actor{}); most > 0 {
+			a.pc = pcBatchList
+		}
+		return "goes on with the batch"
 	case pcBatchList:
 		*a = actor{pc: pcBatchAdvance, job: n.job}
 		switch {
@@ -117,7 +171,10 @@ func (m *model) checkBatch(w *world) {
 	if b == nil {
 		return
 	}
-	if b.FinishedAt.IsZero() && b.WakeAt.IsZero() {
+	if m.canary && !b.FinishedAt.IsZero() && b.Stopped == "" && w.job != nil && w.job.BatchID == modelBatch && !w.job.State.Ended() {
+		m.fail("a canary has ended before its job")
+	}
+	if b.FinishedAt.IsZero() && b.WakeAt.IsZero() && b.PausedAt.IsZero() {
 		m.fail("the batch has not ended and nobody is due to look at it")
 	}
 	if w.batched > 1 {

@@ -108,6 +108,16 @@ var scenarios = []scenario{
 		deep:   allowance{crash: 1, faultPermanent: 1, batch: 1, jump: 2, rerun: 1},
 	},
 	{
+		name: "one part, a batch that is held", parts: 1, window: 1, interruptions: 1,
+		budget: allowance{cancel: 1, batch: 1, hold: 1},
+		deep:   allowance{crash: 1, cancel: 1, batch: 1, hold: 2, jump: 1},
+	},
+	{
+		name: "one part, a canary", parts: 1, window: 1, interruptions: 1, canary: true,
+		budget: allowance{faultPermanent: 2, batch: 1, hold: 1},
+		deep:   allowance{crash: 1, faultPermanent: 2, batch: 1, hold: 1, jump: 1},
+	},
+	{
 		name: "two parts, a batch and resume", parts: 2, window: 1, interruptions: 0, resume: true,
 		budget: allowance{faultPermanent: 1, batch: 1},
 		deep:   allowance{crash: 1, faultPermanent: 2, batch: 1},
@@ -170,7 +180,7 @@ func TestModelFinds(t *testing.T) {
 		mutate mutation
 		want   string
 
-		twiceBatch, mixed bool
+		twiceBatch, mixed, canary bool
 	}{
 		{
 			name: "whoever held the lease once may write", parts: 1, budget: allowance{jump: 2},
@@ -282,6 +292,20 @@ func TestModelFinds(t *testing.T) {
 			want: "nobody is due to look at it",
 		},
 		{
+			name: "a canary does not wait for its job", parts: 1, canary: true, budget: allowance{faultPermanent: 1, batch: 1, jump: 1},
+			mutate: mutation{hasty: true},
+			want:   "a canary has ended before its job",
+		},
+		{
+			name: "a batch that goes on again is looked at by nobody", parts: 1, budget: allowance{cancel: 1, batch: 1, hold: 1},
+			mutate: mutation{afterBatch: func(b *jobs.Batch) {
+				if b.Pace > 0 && b.PausedAt.IsZero() && b.FinishedAt.IsZero() {
+					b.WakeAt = time.Time{}
+				}
+			}},
+			want: "nobody is due to look at it",
+		},
+		{
 			name: "a page of a batch counts although another worker has noted it", parts: 1, twiceBatch: true, budget: allowance{jump: 1, batch: 1},
 			mutate: mutation{anyPage: true},
 			want:   "a page of the batch was counted twice",
@@ -337,7 +361,7 @@ func TestModelFinds(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			m := newModel(scenario{parts: tc.parts, window: 2, interruptions: 2, budget: tc.budget, mutate: tc.mutate, batchTwice: tc.twiceBatch, mixed: tc.mixed})
+			m := newModel(scenario{parts: tc.parts, window: 2, interruptions: 2, budget: tc.budget, mutate: tc.mutate, batchTwice: tc.twiceBatch, mixed: tc.mixed, canary: tc.canary})
 			v := m.explore()
 			if v == nil || !strings.Contains(v.what, tc.want) {
 				t.Fatalf("found %v in %d states, want %q", fmt.Sprint(v), len(m.seen), tc.want)

@@ -30,6 +30,8 @@ const (
 	pcPurge           // about to sweep before the purge
 	pcPurgeParts      // about to delete the part records
 	pcPurgeJob        // about to delete the job's record
+	pcBatchLook       // holds a batch that is a canary, about to look how its jobs are
+	pcBatchProceed    // has looked, about to go on
 	pcBatchList       // holds the batch, about to list its page
 	pcBatchNotify     // the batch has run the job again, about to notify for it
 	pcBatchAdvance    // about to note the page

@@ -40,6 +40,7 @@ const (
 	faultStale
 	faultInterrupted
 	batch // the operator asks for a batch
+	hold  // the operator pauses the batch, or ends it
 	void  // the record of a part is found damaged
 	spoil // the job's own document is found damaged
 	later // a commit makes the job one of a version that only the newer build of a mixed fleet knows
@@ -74,7 +75,8 @@ type actor struct {
 	readJob  *jobDoc
 	readPart *partDoc
 	readAt   int32
-	list     *list // object names or part indexes listed before
+	outcome  jobs.BatchOutcome // of the batch, as last read
+	list     *list             // object names or part indexes listed before
 }
 
 // world is one state of the whole. It is comparable: everything behind a pointer is interned.
@@ -113,6 +115,8 @@ type scenario struct {
 	twice bool
 	// batchTwice: two workers carry the batch out. The second is in the canceler's place.
 	batchTwice bool
+	// canary: the batch is one.
+	canary bool
 	// mixed: some actors are of an older build, see model_fleet_test.go.
 	mixed  bool
 	mutate mutation
@@ -135,6 +139,8 @@ type mutation struct {
 	anyParts bool
 	// afterBatch may change what a transition of the batch has done.
 	afterBatch func(*jobs.Batch)
+	// hasty takes jobs that a canary has run again for ended.
+	hasty bool
 	// anyPage notes a page of the batch that somebody else has taken.
 	anyPage bool
 	// deaf never wakes parts and jobs.

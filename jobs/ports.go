@@ -131,12 +131,21 @@ type PresenceStore interface {
 type BatchStore interface {
 	// DueBatches lists the batches whose wakeAt has passed.
 	DueBatches(ctx context.Context, now time.Time, limit int) ([]*Batch, error)
+	BatchUpdater
+	// BatchOutcome tells how the jobs are that a batch has run again.
+	BatchOutcome(ctx context.Context, b *Batch) (BatchOutcome, error)
+}
+
+// BatchUpdater runs transitions of batches.
+type BatchUpdater interface {
 	// UpdateBatch runs a transition of a batch, as Update one of a job.
 	UpdateBatch(ctx context.Context, id string, fn func(*BatchTx) error) (*Batch, error)
 }
 
 // BatchAdmin makes them, and tells how far they are.
 type BatchAdmin interface {
+	BatchUpdater
+	// CreateBatch makes one, and records that.
 	CreateBatch(ctx context.Context, r BatchRequest) (*Batch, error)
 	// Batch gets a batch with the number of jobs that it has run again so far.
 	Batch(ctx context.Context, id string) (*Batch, int64, error)
@@ -175,7 +184,7 @@ type CallbackAdmin interface {
 type ControlStore interface {
 	// Stats counts the whole system.
 	Stats(ctx context.Context) (Stats, error)
-	// SetPaused stops or resumes a queue.
+	// SetPaused stops or resumes a queue, and records that.
 	SetPaused(ctx context.Context, q Queue, paused bool, actor, reason string) error
 }
 
@@ -187,6 +196,27 @@ type RollupStore interface {
 	// TopRollups gives one for each of the orgs that wrote the most rows in an hour and of those that ran
 	// longest, in no order. All is false where the hour has more.
 	TopRollups(ctx context.Context, hour time.Time) (orgs []*Rollup, all bool, err error)
+}
+
+// CauseStore tells why jobs failed and callbacks were given up.
+type CauseStore interface {
+	// Causes gives a page of those that were noted since then, latest first; next is empty on the last.
+	Causes(ctx context.Context, since time.Time, size int, token string) (page []*CauseNote, next string, err error)
+	Cause(ctx context.Context, id string) (*CauseNote, error)
+	// CauseCases counts the cases of a cause.
+	CauseCases(ctx context.Context, q CauseQuery) (CauseCases, error)
+	// NoteProbe keeps how a look went whether a cause is mended.
+	NoteProbe(ctx context.Context, id string, p Probe) error
+}
+
+// AuditStore tells what operators did. What the other ports do in their name, they write down in the same commit.
+type AuditStore interface {
+	// AuditEntries gives a page, latest first; next is empty on the last.
+	AuditEntries(ctx context.Context, l AuditList) (page []*AuditEntry, next string, err error)
+	// Record writes down what takes more than a commit, before it is done. Recorded says afterwards to how many
+	// it was done.
+	Record(ctx context.Context, e *AuditEntry) error
+	Recorded(ctx context.Context, id string, count int64) error
 }
 
 // DeadLetterStore counts the messages that no code could handle.

@@ -35,6 +35,18 @@ var Refusals = []Refusal{RefusedVersion, RefusedDeleted, RefusedDamaged, Refused
 // RefusedHasFile is why a job is passed over by a batch for jobs whose file is lost. Storage knows, no record.
 const RefusedHasFile Refusal = "has its file"
 
+// RefusedAgain is why a job is passed over by a batch for a cause that it failed by since the batch was made: it
+// was run again meanwhile, and whoever asked for the batch has not seen that.
+const RefusedAgain Refusal = "failed since the batch was made"
+
+// RefusedIn is why a batch passes over a job that may be run again, "" if it does not.
+func (b *Batch) RefusedIn(j *Job) Refusal {
+	if b.Filter.Cause != "" && j.FinishedAt.After(b.CreatedAt) {
+		return RefusedAgain
+	}
+	return ""
+}
+
 // RerunError says that a job is not run again. To errors.Is it is what the reason means:
 // ErrNotFound, ErrUnknownSchema, or ErrTransition.
 type RerunError struct {
@@ -135,6 +147,9 @@ func (tx *Tx) Rerun(mode RerunMode, reason string) (RerunMode, error) {
 func (tx *Tx) RerunIn(b *Batch) error {
 	if tx.Job.BatchID == b.ID {
 		return fmt.Errorf("job %s was run again by batch %s: %w", tx.Job.ID, b.ID, ErrNotDue)
+	}
+	if why := b.RefusedIn(tx.Job); why != "" {
+		return &RerunError{JobID: tx.Job.ID, State: tx.Job.State, Reason: why}
 	}
 	if _, err := tx.Rerun(b.Mode, b.Reason); err != nil {
 		return err

@@ -31,6 +31,7 @@ type DeadLetters struct {
 type CallbackList struct {
 	OrgID, Origin string
 	State         CallbackState
+	Cause         string    // a Cause.ID
 	CreatedAfter  time.Time // inclusive
 	CreatedBefore time.Time // exclusive
 	PageSize      int       // at most 100, which is also the default

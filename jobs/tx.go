@@ -23,6 +23,10 @@ type Tx struct {
 	Callback *Callback
 	// Tally, if not nil, is added to the rollups in that commit.
 	Tally *Tally
+	// Met, if not nil, is the cause that has ended the run: it is noted with that commit.
+	Met *CauseNote
+	// Audit, if not nil, is written with that commit.
+	Audit *AuditEntry
 	// Places, if not nil, are those that the org's running jobs take, and ChangedPlaces the documents
 	// of them that the transaction changed, each once.
 	Places        Places

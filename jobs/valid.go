@@ -78,6 +78,8 @@ func (c *checks) failure(e *JobError) {
 	c.that(validCode(e.Code), "error.code is none")
 	c.text("error.message", e.Message, maxText)
 	c.text("error.remedy", e.Remedy, maxText)
+	c.text("error.what", e.What, maxText)
+	c.that(e.CauseID == "" || CauseCode(e.CauseID) == e.Code, "error.cause is none")
 }
 
 func (c *checks) err(kind, id string) error {

@@ -54,6 +54,7 @@ func (cb *Callback) checkPlain(c *checks) {
 		c.text(name, s, maxText)
 	}
 	c.failure(cb.Error)
+	c.that(cb.CauseID == "" || CauseCode(cb.CauseID) != "", "cause is none")
 	c.that(!cb.CreatedAt.IsZero(), "createdAt is missing")
 	c.happened("createdAt", cb.CreatedAt)
 	c.that(len(cb.Attempts) <= MaxAttemptsKept, "it has %d tries", len(cb.Attempts))

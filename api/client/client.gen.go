@@ -23,10 +23,28 @@ const (
 	APIKeyMinSignatureVersionN2 APIKeyMinSignatureVersion = 2
 )
 
+// Defines values for AuditAction.
+const (
+	AuditActionBatchCancel        AuditAction = "batch.cancel"
+	AuditActionBatchCreate        AuditAction = "batch.create"
+	AuditActionBatchPause         AuditAction = "batch.pause"
+	AuditActionBatchResume        AuditAction = "batch.resume"
+	AuditActionCallbackRedeliver  AuditAction = "callback.redeliver"
+	AuditActionCallbacksRedeliver AuditAction = "callbacks.redeliver"
+	AuditActionCauseProbe         AuditAction = "cause.probe"
+	AuditActionJobCancel          AuditAction = "job.cancel"
+	AuditActionJobRerun           AuditAction = "job.rerun"
+	AuditActionQueuePause         AuditAction = "queue.pause"
+	AuditActionQueueResume        AuditAction = "queue.resume"
+	AuditActionReceiverResume     AuditAction = "receiver.resume"
+)
+
 // Defines values for BatchState.
 const (
 	BatchStateFinished BatchState = "finished"
+	BatchStatePaused   BatchState = "paused"
 	BatchStateRunning  BatchState = "running"
+	BatchStateStopped  BatchState = "stopped"
 )
 
 // Defines values for CallbackFilterState.
@@ -35,6 +53,7 @@ const (
 	CallbackFilterStateDelivered CallbackFilterState = "delivered"
 	CallbackFilterStateExhausted CallbackFilterState = "exhausted"
 	CallbackFilterStateGone      CallbackFilterState = "gone"
+	CallbackFilterStatePending   CallbackFilterState = "pending"
 	CallbackFilterStateSuspended CallbackFilterState = "suspended"
 )
 
@@ -48,6 +67,19 @@ const (
 	CallbackStateGone      CallbackState = "gone"
 	CallbackStatePending   CallbackState = "pending"
 	CallbackStateSuspended CallbackState = "suspended"
+)
+
+// Defines values for CauseOf.
+const (
+	CauseOfCallbacks CauseOf = "callbacks"
+	CauseOfJobs      CauseOf = "jobs"
+)
+
+// Defines values for CauseState.
+const (
+	CauseStateDone  CauseState = "done"
+	CauseStateFixed CauseState = "fixed"
+	CauseStateOpen  CauseState = "open"
 )
 
 // Defines values for ContentType.
@@ -97,6 +129,13 @@ const (
 	PartStateDone    PartState = "done"
 	PartStatePending PartState = "pending"
 	PartStateRunning PartState = "running"
+)
+
+// Defines values for ProbeVerdict.
+const (
+	ProbeVerdictFixed    ProbeVerdict = "fixed"
+	ProbeVerdictNotFixed ProbeVerdict = "not_fixed"
+	ProbeVerdictUnknown  ProbeVerdict = "unknown"
 )
 
 // Defines values for Profile.
@@ -166,6 +205,18 @@ const (
 	RotateKeyJSONBodySecretWebhook RotateKeyJSONBodySecret = "webhook"
 )
 
+// Defines values for OpsListCallbacksParamsState.
+const (
+	OpsListCallbacksParamsStateBlocked   OpsListCallbacksParamsState = "blocked"
+	OpsListCallbacksParamsStateDamaged   OpsListCallbacksParamsState = "damaged"
+	OpsListCallbacksParamsStateDelivered OpsListCallbacksParamsState = "delivered"
+	OpsListCallbacksParamsStateDropped   OpsListCallbacksParamsState = "dropped"
+	OpsListCallbacksParamsStateExhausted OpsListCallbacksParamsState = "exhausted"
+	OpsListCallbacksParamsStateGone      OpsListCallbacksParamsState = "gone"
+	OpsListCallbacksParamsStatePending   OpsListCallbacksParamsState = "pending"
+	OpsListCallbacksParamsStateSuspended OpsListCallbacksParamsState = "suspended"
+)
+
 // APIKey Nothing in it opens anything.
 type APIKey struct {
 	// CallbackHosts Where callbacks may go; empty: everywhere public.
@@ -225,31 +276,64 @@ type APIKeyDraft struct {
 	Scopes []Scope `json:"scopes"`
 }
 
+// AuditAction defines model for AuditAction.
+type AuditAction string
+
+// AuditEntry defines model for AuditEntry.
+type AuditEntry struct {
+	Action AuditAction `json:"action"`
+	Actor  string      `json:"actor"`
+	At     time.Time   `json:"at"`
+
+	// Count To how many it was done. Null: that is not known, or not yet; of a batch, the batch tells.
+	Count  *int64  `json:"count"`
+	Filter *string `json:"filter"`
+	ID     string  `json:"id"`
+	Reason string  `json:"reason"`
+	Target *string `json:"target"`
+}
+
 // Batch defines model for Batch.
 type Batch struct {
 	Actor     string    `json:"actor"`
 	BatchID   string    `json:"batchId"`
+	Canary    bool      `json:"canary"`
 	CreatedAt time.Time `json:"createdAt"`
 
 	// Filter All members must match; none matches all jobs.
-	Filter       BatchFilter   `json:"filter"`
-	FinishedAt   *time.Time    `json:"finishedAt"`
+	Filter     BatchFilter `json:"filter"`
+	FinishedAt *time.Time  `json:"finishedAt"`
+
+	// Jobs Of a batch that was given `jobIds`: how many.
+	Jobs         int           `json:"jobs"`
 	MaxPerSecond int           `json:"maxPerSecond"`
 	Mode         RerunMode     `json:"mode"`
 	NotEligible  []NotEligible `json:"notEligible"`
+	PausedAt     *time.Time    `json:"pausedAt"`
 	Reason       string        `json:"reason"`
 
 	// Rerun Jobs queued again so far.
-	Rerun     int64      `json:"rerun"`
+	Rerun int64 `json:"rerun"`
+
+	// Stage Of a canary: 0 while one runs, 1 while ten do, 2 from then on.
+	Stage int `json:"stage"`
+
+	// State `stopped`: it was canceled, or a canary's job failed again.
 	State     BatchState `json:"state"`
 	StatusURL string     `json:"statusUrl"`
+
+	// Stopped Why it ended before its end.
+	Stopped *string `json:"stopped"`
 }
 
-// BatchState defines model for Batch.State.
+// BatchState `stopped`: it was canceled, or a canary's job failed again.
 type BatchState string
 
 // BatchFilter All members must match; none matches all jobs.
 type BatchFilter struct {
+	// Cause `causeId` of why they failed.
+	Cause *string `json:"cause,omitempty"`
+
 	// CreatedAfter ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 	CreatedAfter *Date `json:"createdAfter,omitempty"`
 
@@ -269,17 +353,22 @@ type BatchFilter struct {
 
 // CallbackFilter All members must match.
 type CallbackFilter struct {
+	// Cause `causeId` of why they were given up.
+	Cause *string `json:"cause,omitempty"`
+
 	// CreatedAfter ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 	CreatedAfter *Date `json:"createdAfter,omitempty"`
 
 	// CreatedBefore ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
-	CreatedBefore *Date               `json:"createdBefore,omitempty"`
-	OrgID         *ID                 `json:"orgId,omitempty"`
-	Origin        *string             `json:"origin,omitempty"`
-	State         CallbackFilterState `json:"state"`
+	CreatedBefore *Date   `json:"createdBefore,omitempty"`
+	OrgID         *ID     `json:"orgId,omitempty"`
+	Origin        *string `json:"origin,omitempty"`
+
+	// State `pending`: those of which no try is under way.
+	State CallbackFilterState `json:"state"`
 }
 
-// CallbackFilterState defines model for CallbackFilter.State.
+// CallbackFilterState `pending`: those of which no try is under way.
 type CallbackFilterState string
 
 // CallbackState defines model for CallbackState.
@@ -297,6 +386,50 @@ type CallbackStatus struct {
 	// URL The `callbackUrl` without its query, which may hold a token: it is shown to nobody.
 	URL string `json:"url"`
 }
+
+// Cause defines model for Cause.
+type Cause struct {
+	// CauseID Examples: MISSING_INDEX-0a1b2c3d4e5f
+	CauseID string `json:"causeId"`
+
+	// Code `errorCode` of the jobs; of callbacks `CALLBACK_EXHAUSTED`, `CALLBACK_BLOCKED`, `CALLBACK_GONE` or `CALLBACK_SUSPENDED`.
+	Code         string  `json:"code"`
+	Count        int64   `json:"count"`
+	ExampleJobID *string `json:"exampleJobId"`
+
+	// FirstAt When it was first met, whenever that was.
+	FirstAt time.Time `json:"firstAt"`
+	LastAt  time.Time `json:"lastAt"`
+
+	// Link Where the remedy leads, whole.
+	Link    *string `json:"link"`
+	Message string  `json:"message"`
+
+	// Of What its cases are.
+	Of CauseOf `json:"of"`
+
+	// Orgs Of the latest cases.
+	Orgs []string `json:"orgs"`
+
+	// OrgsComplete There are no others.
+	OrgsComplete bool `json:"orgsComplete"`
+
+	// Probe The last look whether it is mended.
+	Probe  *Probe  `json:"probe"`
+	Remedy *string `json:"remedy"`
+
+	// State `fixed`: a look found it mended since it was last met. `done`: no case is left.
+	State CauseState `json:"state"`
+
+	// What What exactly: which index, which permission on which bucket, which receiver and what it answers.
+	What string `json:"what"`
+}
+
+// CauseOf What its cases are.
+type CauseOf string
+
+// CauseState `fixed`: a look found it mended since it was last met. `done`: no case is left.
+type CauseState string
 
 // Channel defines model for Channel.
 type Channel struct {
@@ -512,6 +645,15 @@ type NotEligible struct {
 	Reason string  `json:"reason"`
 }
 
+// OpsCallback defines model for OpsCallback.
+type OpsCallback struct {
+	// Cause `causeId` of why it was given up.
+	Cause    *string  `json:"cause"`
+	Delivery Delivery `json:"delivery"`
+	JobID    string   `json:"jobId"`
+	OrgID    string   `json:"orgId"`
+}
+
 // OpsJob A job with all about the work and no way to the data. Callback URLs are without their query.
 type OpsJob struct {
 	Attempt  int             `json:"attempt"`
@@ -669,6 +811,18 @@ type Ping struct {
 	// URL Where it was sent to, without the query.
 	URL string `json:"url"`
 }
+
+// Probe defines model for Probe.
+type Probe struct {
+	At   time.Time `json:"at"`
+	Says string    `json:"says"`
+
+	// Verdict `unknown`: only a run can tell.
+	Verdict ProbeVerdict `json:"verdict"`
+}
+
+// ProbeVerdict `unknown`: only a run can tell.
+type ProbeVerdict string
 
 // Profile defines model for Profile.
 type Profile string
@@ -931,6 +1085,9 @@ type CacheControl = string
 // CallbackURL defines model for callbackUrl.
 type CallbackURL = string
 
+// CauseID defines model for causeId.
+type CauseID = string
+
 // From ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 type From = Date
 
@@ -1053,6 +1210,69 @@ type CancelJobJSONBody struct {
 	Reason *Reason `json:"reason,omitempty"`
 }
 
+// OpsListAuditParams defines parameters for OpsListAudit.
+type OpsListAuditParams struct {
+	// Since How long ago, like `90m`, `12h` or `7d`; or an ISO date or date-time.
+	Since *string `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until As `since`; now by default.
+	Until *string `form:"until,omitempty" json:"until,omitempty"`
+
+	// Actor Like `api key key_1`.
+	Actor  *ID          `form:"actor,omitempty" json:"actor,omitempty"`
+	Action *AuditAction `form:"action,omitempty" json:"action,omitempty"`
+
+	// Target The id of a job, batch, cause or callback, the name of a queue, or `ORG ORIGIN` of a receiver.
+	Target   *ID  `form:"target,omitempty" json:"target,omitempty"`
+	PageSize *int `form:"pageSize,omitempty" json:"pageSize,omitempty"`
+
+	// PageToken `nextPageToken` of the page before, with the same filters.
+	PageToken *PageToken `form:"pageToken,omitempty" json:"pageToken,omitempty"`
+}
+
+// OpsCancelBatchJSONBody defines parameters for OpsCancelBatch.
+type OpsCancelBatchJSONBody struct {
+	// Reason Kept in the timeline.
+	Reason Reason `json:"reason"`
+}
+
+// OpsPauseBatchJSONBody defines parameters for OpsPauseBatch.
+type OpsPauseBatchJSONBody struct {
+	// Reason Kept in the timeline.
+	Reason Reason `json:"reason"`
+}
+
+// OpsResumeBatchJSONBody defines parameters for OpsResumeBatch.
+type OpsResumeBatchJSONBody struct {
+	// Reason Kept in the timeline.
+	Reason Reason `json:"reason"`
+}
+
+// OpsListCallbacksParams defines parameters for OpsListCallbacks.
+type OpsListCallbacksParams struct {
+	State *OpsListCallbacksParamsState `form:"state,omitempty" json:"state,omitempty"`
+	OrgID *ID                          `form:"orgId,omitempty" json:"orgId,omitempty"`
+
+	// Origin Scheme, host and port of the receiver.
+	Origin *ID `form:"origin,omitempty" json:"origin,omitempty"`
+
+	// Cause `causeId` of why they were given up.
+	Cause *string `form:"cause,omitempty" json:"cause,omitempty"`
+
+	// CreatedAfter How long ago, like `90m`, `12h` or `7d`; or an ISO date or date-time.
+	CreatedAfter *string `form:"createdAfter,omitempty" json:"createdAfter,omitempty"`
+
+	// CreatedBefore As `createdAfter`.
+	CreatedBefore *string `form:"createdBefore,omitempty" json:"createdBefore,omitempty"`
+	PageSize      *int    `form:"pageSize,omitempty" json:"pageSize,omitempty"`
+
+	// PageToken `nextPageToken` of the page before, with the same filters.
+	PageToken *PageToken `form:"pageToken,omitempty" json:"pageToken,omitempty"`
+}
+
+// OpsListCallbacksParamsState defines parameters for OpsListCallbacks.
+type OpsListCallbacksParamsState string
+
 // OpsRedeliverCallbacksJSONBody defines parameters for OpsRedeliverCallbacks.
 type OpsRedeliverCallbacksJSONBody struct {
 	DryRun *bool `json:"dryRun,omitempty"`
@@ -1067,6 +1287,41 @@ type OpsRedeliverCallbacksJSONBody struct {
 	Reason Reason `json:"reason"`
 }
 
+// OpsListCausesParams defines parameters for OpsListCauses.
+type OpsListCausesParams struct {
+	// Since How long ago, like `90m`, `12h` or `7d`; or an ISO date or date-time. 24 h before `until` by default.
+	Since *string `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until As `since`; now by default.
+	Until    *string `form:"until,omitempty" json:"until,omitempty"`
+	OrgID    *ID     `form:"orgId,omitempty" json:"orgId,omitempty"`
+	Kind     *Kind   `form:"kind,omitempty" json:"kind,omitempty"`
+	PageSize *int    `form:"pageSize,omitempty" json:"pageSize,omitempty"`
+
+	// PageToken `nextPageToken` of the page before, with the same filters.
+	PageToken *PageToken `form:"pageToken,omitempty" json:"pageToken,omitempty"`
+}
+
+// OpsRerunCauseJSONBody defines parameters for OpsRerunCause.
+type OpsRerunCauseJSONBody struct {
+	DryRun       *bool      `json:"dryRun,omitempty"`
+	Kind         *Kind      `json:"kind,omitempty"`
+	MaxPerSecond *int       `json:"maxPerSecond,omitempty"`
+	Mode         *RerunMode `json:"mode,omitempty"`
+	OrgID        *ID        `json:"orgId,omitempty"`
+
+	// PageToken Of callbacks, `nextPageToken` of the answer before.
+	PageToken *string `json:"pageToken,omitempty"`
+
+	// Reason Kept in the timeline.
+	Reason Reason `json:"reason"`
+}
+
+// OpsRerunCause200JSONResponseBody defines parameters for OpsRerunCause.
+type OpsRerunCause200JSONResponseBody struct {
+	union json.RawMessage
+}
+
 // OpsListJobsParams defines parameters for OpsListJobs.
 type OpsListJobsParams struct {
 	State       *State     `form:"state,omitempty" json:"state,omitempty"`
@@ -1074,6 +1329,9 @@ type OpsListJobsParams struct {
 	OrgID       *ID        `form:"orgId,omitempty" json:"orgId,omitempty"`
 	WorkspaceID *ID        `form:"workspaceId,omitempty" json:"workspaceId,omitempty"`
 	ErrorCode   *ErrorCode `form:"errorCode,omitempty" json:"errorCode,omitempty"`
+
+	// Cause `causeId` of why they failed.
+	Cause *string `form:"cause,omitempty" json:"cause,omitempty"`
 
 	// CreatedAfter ISO date or date-time.
 	CreatedAfter *Date `form:"createdAfter,omitempty" json:"createdAfter,omitempty"`
@@ -1090,12 +1348,17 @@ type OpsListJobsParams struct {
 
 // OpsRerunJobsJSONBody defines parameters for OpsRerunJobs.
 type OpsRerunJobsJSONBody struct {
+	// Canary One first, then ten, then the rest, each when those before have ended; it stops where one fails again.
+	Canary *bool `json:"canary,omitempty"`
 	DryRun *bool `json:"dryRun,omitempty"`
 
 	// Filter All members must match; none matches all jobs.
-	Filter       BatchFilter `json:"filter"`
-	MaxPerSecond *int        `json:"maxPerSecond,omitempty"`
-	Mode         *RerunMode  `json:"mode,omitempty"`
+	Filter *BatchFilter `json:"filter,omitempty"`
+
+	// JobIds Instead of `filter`, which is required without it.
+	JobIds       []JobID    `json:"jobIds,omitempty"`
+	MaxPerSecond *int       `json:"maxPerSecond,omitempty"`
+	Mode         *RerunMode `json:"mode,omitempty"`
 
 	// Reason Kept in the timeline.
 	Reason Reason `json:"reason"`
@@ -1323,8 +1586,20 @@ type DeleteJobJSONRequestBody DeleteJobJSONBody
 // CancelJobJSONRequestBody defines body for CancelJob for application/json ContentType.
 type CancelJobJSONRequestBody CancelJobJSONBody
 
+// OpsCancelBatchJSONRequestBody defines body for OpsCancelBatch for application/json ContentType.
+type OpsCancelBatchJSONRequestBody OpsCancelBatchJSONBody
+
+// OpsPauseBatchJSONRequestBody defines body for OpsPauseBatch for application/json ContentType.
+type OpsPauseBatchJSONRequestBody OpsPauseBatchJSONBody
+
+// OpsResumeBatchJSONRequestBody defines body for OpsResumeBatch for application/json ContentType.
+type OpsResumeBatchJSONRequestBody OpsResumeBatchJSONBody
+
 // OpsRedeliverCallbacksJSONRequestBody defines body for OpsRedeliverCallbacks for application/json ContentType.
 type OpsRedeliverCallbacksJSONRequestBody OpsRedeliverCallbacksJSONBody
+
+// OpsRerunCauseJSONRequestBody defines body for OpsRerunCause for application/json ContentType.
+type OpsRerunCauseJSONRequestBody OpsRerunCauseJSONBody
 
 // OpsRerunJobsJSONRequestBody defines body for OpsRerunJobs for application/json ContentType.
 type OpsRerunJobsJSONRequestBody OpsRerunJobsJSONBody
@@ -1346,6 +1621,68 @@ type OpsResumeQueueJSONRequestBody OpsResumeQueueJSONBody
 
 // OpsResumeReceiverJSONRequestBody defines body for OpsResumeReceiver for application/json ContentType.
 type OpsResumeReceiverJSONRequestBody OpsResumeReceiverJSONBody
+
+// AsDryRun returns the union data inside the OpsRerunCause200JSONResponseBody as a DryRun
+func (t OpsRerunCause200JSONResponseBody) AsDryRun() (DryRun, error) {
+	var body DryRun
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDryRun overwrites any union data inside the OpsRerunCause200JSONResponseBody as the provided DryRun
+func (t *OpsRerunCause200JSONResponseBody) FromDryRun(v DryRun) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDryRun performs a merge with any union data inside the OpsRerunCause200JSONResponseBody, using the provided DryRun
+func (t *OpsRerunCause200JSONResponseBody) MergeDryRun(v DryRun) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsRedelivered returns the union data inside the OpsRerunCause200JSONResponseBody as a Redelivered
+func (t OpsRerunCause200JSONResponseBody) AsRedelivered() (Redelivered, error) {
+	var body Redelivered
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromRedelivered overwrites any union data inside the OpsRerunCause200JSONResponseBody as the provided Redelivered
+func (t *OpsRerunCause200JSONResponseBody) FromRedelivered(v Redelivered) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeRedelivered performs a merge with any union data inside the OpsRerunCause200JSONResponseBody, using the provided Redelivered
+func (t *OpsRerunCause200JSONResponseBody) MergeRedelivered(v Redelivered) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t OpsRerunCause200JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *OpsRerunCause200JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -1571,6 +1908,13 @@ type ClientInterface interface {
 	// Corresponds with GET /exports/{jobId}/events (the `FollowJob` operationId).
 	FollowJob(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// OpsListAudit List what operators did
+	//
+	// Latest first; kept for 400 days. Each entry is written in the commit of what it tells of. Who changed a key when and why, the key tells.
+	//
+	// Corresponds with GET /ops/audit (the `OpsListAudit` operationId).
+	OpsListAudit(ctx context.Context, params *OpsListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// OpsListBatches List the latest 50 batches
 	//
 	// Corresponds with GET /ops/batches (the `OpsListBatches` operationId).
@@ -1581,7 +1925,68 @@ type ClientInterface interface {
 	// Corresponds with GET /ops/batches/{batchId} (the `OpsGetBatch` operationId).
 	OpsGetBatch(ctx context.Context, batchID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// OpsRedeliverCallbacksWithBody Deliver every ended callback again that a filter matches
+	// OpsCancelBatchWithBody End a batch before its end
+	//
+	// What it has run again runs on. As for `pause`, a page may still be carried out.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /ops/batches/{batchId}/cancel (the `OpsCancelBatch` operationId).
+	OpsCancelBatchWithBody(ctx context.Context, batchID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsCancelBatch End a batch before its end
+	//
+	// What it has run again runs on. As for `pause`, a page may still be carried out.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /ops/batches/{batchId}/cancel (the `OpsCancelBatch` operationId).
+	OpsCancelBatch(ctx context.Context, batchID string, body OpsCancelBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsPauseBatchWithBody Have a batch stand still
+	//
+	// The page of at most 25 jobs that a worker has in hand is carried out.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /ops/batches/{batchId}/pause (the `OpsPauseBatch` operationId).
+	OpsPauseBatchWithBody(ctx context.Context, batchID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsPauseBatch Have a batch stand still
+	//
+	// The page of at most 25 jobs that a worker has in hand is carried out.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /ops/batches/{batchId}/pause (the `OpsPauseBatch` operationId).
+	OpsPauseBatch(ctx context.Context, batchID string, body OpsPauseBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsResumeBatchWithBody Have a paused batch go on
+	//
+	// One that is not paused stays as it is.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /ops/batches/{batchId}/resume (the `OpsResumeBatch` operationId).
+	OpsResumeBatchWithBody(ctx context.Context, batchID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsResumeBatch Have a paused batch go on
+	//
+	// One that is not paused stays as it is.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /ops/batches/{batchId}/resume (the `OpsResumeBatch` operationId).
+	OpsResumeBatch(ctx context.Context, batchID string, body OpsResumeBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsListCallbacks List callbacks of all jobs
+	//
+	// Newest first, by when their export ended.
+	//
+	// Corresponds with GET /ops/callbacks (the `OpsListCallbacks` operationId).
+	OpsListCallbacks(ctx context.Context, params *OpsListCallbacksParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsRedeliverCallbacksWithBody Deliver every callback again that a filter matches
 	//
 	// Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
 	// begin again with those that were sent already. A dry run counts, up to 20,000.
@@ -1591,7 +1996,7 @@ type ClientInterface interface {
 	// Corresponds with POST /ops/callbacks/redeliver (the `OpsRedeliverCallbacks` operationId).
 	OpsRedeliverCallbacksWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// OpsRedeliverCallbacks Deliver every ended callback again that a filter matches
+	// OpsRedeliverCallbacks Deliver every callback again that a filter matches
 	//
 	// Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
 	// begin again with those that were sent already. A dry run counts, up to 20,000.
@@ -1600,6 +2005,45 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /ops/callbacks/redeliver (the `OpsRedeliverCallbacks` operationId).
 	OpsRedeliverCallbacks(ctx context.Context, body OpsRedeliverCallbacksJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsListCauses List why jobs failed and callbacks were given up
+	//
+	// Jobs of one cause are mended by one act: the same index, permission, bucket. Counted are jobs that failed within [`since`, `until`) and
+	// have not been run again, and callbacks that were given up and whose export ended then. Those latest met come first, to the minute. A cause
+	// without any left is listed as `done` while it was met in the window, unless an org or kind is asked for.
+	// Jobs that failed before version 0.2 have none: find them by `errorCode`.
+	//
+	// Corresponds with GET /ops/causes (the `OpsListCauses` operationId).
+	OpsListCauses(ctx context.Context, params *OpsListCausesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsGetCause Show a cause with its latest cases, and the batches that run them again
+	//
+	// Counted are the cases of all times.
+	//
+	// Corresponds with GET /ops/causes/{causeId} (the `OpsGetCause` operationId).
+	OpsGetCause(ctx context.Context, causeID CauseID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsRerunCauseWithBody Begin again what a cause has ended
+	//
+	// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
+	// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
+	// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /ops/causes/{causeId}/rerun (the `OpsRerunCause` operationId).
+	OpsRerunCauseWithBody(ctx context.Context, causeID CauseID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsRerunCause Begin again what a cause has ended
+	//
+	// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
+	// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
+	// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /ops/causes/{causeId}/rerun (the `OpsRerunCause` operationId).
+	OpsRerunCause(ctx context.Context, causeID CauseID, body OpsRerunCauseJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// OpsListJobs List jobs of all orgs
 	//
@@ -2124,6 +2568,23 @@ func (c *RawClient) FollowJob(ctx context.Context, jobID JobID, reqEditors ...Re
 	return c.Client.Do(req)
 }
 
+// OpsListAudit List what operators did
+//
+// Latest first; kept for 400 days. Each entry is written in the commit of what it tells of. Who changed a key when and why, the key tells.
+//
+// Corresponds with GET /ops/audit (the `OpsListAudit` operationId).
+func (c *RawClient) OpsListAudit(ctx context.Context, params *OpsListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsListAuditRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // OpsListBatches List the latest 50 batches
 //
 // Corresponds with GET /ops/batches (the `OpsListBatches` operationId).
@@ -2154,7 +2615,138 @@ func (c *RawClient) OpsGetBatch(ctx context.Context, batchID string, reqEditors 
 	return c.Client.Do(req)
 }
 
-// OpsRedeliverCallbacksWithBody Deliver every ended callback again that a filter matches
+// OpsCancelBatchWithBody End a batch before its end
+//
+// What it has run again runs on. As for `pause`, a page may still be carried out.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /ops/batches/{batchId}/cancel (the `OpsCancelBatch` operationId).
+func (c *RawClient) OpsCancelBatchWithBody(ctx context.Context, batchID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsCancelBatchRequestWithBody(c.Server, batchID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsCancelBatch End a batch before its end
+//
+// What it has run again runs on. As for `pause`, a page may still be carried out.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /ops/batches/{batchId}/cancel (the `OpsCancelBatch` operationId).
+func (c *RawClient) OpsCancelBatch(ctx context.Context, batchID string, body OpsCancelBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsCancelBatchRequest(c.Server, batchID, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsPauseBatchWithBody Have a batch stand still
+//
+// The page of at most 25 jobs that a worker has in hand is carried out.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /ops/batches/{batchId}/pause (the `OpsPauseBatch` operationId).
+func (c *RawClient) OpsPauseBatchWithBody(ctx context.Context, batchID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsPauseBatchRequestWithBody(c.Server, batchID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsPauseBatch Have a batch stand still
+//
+// The page of at most 25 jobs that a worker has in hand is carried out.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /ops/batches/{batchId}/pause (the `OpsPauseBatch` operationId).
+func (c *RawClient) OpsPauseBatch(ctx context.Context, batchID string, body OpsPauseBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsPauseBatchRequest(c.Server, batchID, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsResumeBatchWithBody Have a paused batch go on
+//
+// One that is not paused stays as it is.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /ops/batches/{batchId}/resume (the `OpsResumeBatch` operationId).
+func (c *RawClient) OpsResumeBatchWithBody(ctx context.Context, batchID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsResumeBatchRequestWithBody(c.Server, batchID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsResumeBatch Have a paused batch go on
+//
+// One that is not paused stays as it is.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /ops/batches/{batchId}/resume (the `OpsResumeBatch` operationId).
+func (c *RawClient) OpsResumeBatch(ctx context.Context, batchID string, body OpsResumeBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsResumeBatchRequest(c.Server, batchID, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsListCallbacks List callbacks of all jobs
+//
+// Newest first, by when their export ended.
+//
+// Corresponds with GET /ops/callbacks (the `OpsListCallbacks` operationId).
+func (c *RawClient) OpsListCallbacks(ctx context.Context, params *OpsListCallbacksParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsListCallbacksRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsRedeliverCallbacksWithBody Deliver every callback again that a filter matches
 //
 // Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
 // begin again with those that were sent already. A dry run counts, up to 20,000.
@@ -2174,7 +2766,7 @@ func (c *RawClient) OpsRedeliverCallbacksWithBody(ctx context.Context, contentTy
 	return c.Client.Do(req)
 }
 
-// OpsRedeliverCallbacks Deliver every ended callback again that a filter matches
+// OpsRedeliverCallbacks Deliver every callback again that a filter matches
 //
 // Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
 // begin again with those that were sent already. A dry run counts, up to 20,000.
@@ -2184,6 +2776,85 @@ func (c *RawClient) OpsRedeliverCallbacksWithBody(ctx context.Context, contentTy
 // Corresponds with POST /ops/callbacks/redeliver (the `OpsRedeliverCallbacks` operationId).
 func (c *RawClient) OpsRedeliverCallbacks(ctx context.Context, body OpsRedeliverCallbacksJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewOpsRedeliverCallbacksRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsListCauses List why jobs failed and callbacks were given up
+//
+// Jobs of one cause are mended by one act: the same index, permission, bucket. Counted are jobs that failed within [`since`, `until`) and
+// have not been run again, and callbacks that were given up and whose export ended then. Those latest met come first, to the minute. A cause
+// without any left is listed as `done` while it was met in the window, unless an org or kind is asked for.
+// Jobs that failed before version 0.2 have none: find them by `errorCode`.
+//
+// Corresponds with GET /ops/causes (the `OpsListCauses` operationId).
+func (c *RawClient) OpsListCauses(ctx context.Context, params *OpsListCausesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsListCausesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsGetCause Show a cause with its latest cases, and the batches that run them again
+//
+// Counted are the cases of all times.
+//
+// Corresponds with GET /ops/causes/{causeId} (the `OpsGetCause` operationId).
+func (c *RawClient) OpsGetCause(ctx context.Context, causeID CauseID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsGetCauseRequest(c.Server, causeID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsRerunCauseWithBody Begin again what a cause has ended
+//
+// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
+// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
+// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /ops/causes/{causeId}/rerun (the `OpsRerunCause` operationId).
+func (c *RawClient) OpsRerunCauseWithBody(ctx context.Context, causeID CauseID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsRerunCauseRequestWithBody(c.Server, causeID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsRerunCause Begin again what a cause has ended
+//
+// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
+// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
+// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /ops/causes/{causeId}/rerun (the `OpsRerunCause` operationId).
+func (c *RawClient) OpsRerunCause(ctx context.Context, causeID CauseID, body OpsRerunCauseJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsRerunCauseRequest(c.Server, causeID, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3248,6 +3919,132 @@ func NewFollowJobRequest(server string, jobID JobID) (*http.Request, error) {
 	return req, nil
 }
 
+// NewOpsListAuditRequest constructs an http.Request for the OpsListAudit method
+func NewOpsListAuditRequest(server string, params *OpsListAuditParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/ops/audit")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Actor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "actor", *params.Actor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Action != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "action", *params.Action, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Target != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "target", *params.Target, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.PageSize != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "pageSize", *params.PageSize, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.PageToken != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "pageToken", *params.PageToken, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewOpsListBatchesRequest constructs an http.Request for the OpsListBatches method
 func NewOpsListBatchesRequest(server string) (*http.Request, error) {
 	var err error
@@ -3309,6 +4106,285 @@ func NewOpsGetBatchRequest(server string, batchID string) (*http.Request, error)
 	return req, nil
 }
 
+// NewOpsCancelBatchRequest calls the generic OpsCancelBatch builder with application/json body
+func NewOpsCancelBatchRequest(server string, batchID string, body OpsCancelBatchJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewOpsCancelBatchRequestWithBody(server, batchID, "application/json", bodyReader)
+}
+
+// NewOpsCancelBatchRequestWithBody constructs an http.Request for the OpsCancelBatch method, with any body, and a specified content type
+func NewOpsCancelBatchRequestWithBody(server string, batchID string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "batchId", batchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/ops/batches/%s/cancel", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewOpsPauseBatchRequest calls the generic OpsPauseBatch builder with application/json body
+func NewOpsPauseBatchRequest(server string, batchID string, body OpsPauseBatchJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewOpsPauseBatchRequestWithBody(server, batchID, "application/json", bodyReader)
+}
+
+// NewOpsPauseBatchRequestWithBody constructs an http.Request for the OpsPauseBatch method, with any body, and a specified content type
+func NewOpsPauseBatchRequestWithBody(server string, batchID string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "batchId", batchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/ops/batches/%s/pause", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewOpsResumeBatchRequest calls the generic OpsResumeBatch builder with application/json body
+func NewOpsResumeBatchRequest(server string, batchID string, body OpsResumeBatchJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewOpsResumeBatchRequestWithBody(server, batchID, "application/json", bodyReader)
+}
+
+// NewOpsResumeBatchRequestWithBody constructs an http.Request for the OpsResumeBatch method, with any body, and a specified content type
+func NewOpsResumeBatchRequestWithBody(server string, batchID string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "batchId", batchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/ops/batches/%s/resume", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewOpsListCallbacksRequest constructs an http.Request for the OpsListCallbacks method
+func NewOpsListCallbacksRequest(server string, params *OpsListCallbacksParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/ops/callbacks")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.OrgID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "orgId", *params.OrgID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Origin != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "origin", *params.Origin, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cause != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cause", *params.Cause, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CreatedAfter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "createdAfter", *params.CreatedAfter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CreatedBefore != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "createdBefore", *params.CreatedBefore, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.PageSize != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "pageSize", *params.PageSize, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.PageToken != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "pageToken", *params.PageToken, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewOpsRedeliverCallbacksRequest calls the generic OpsRedeliverCallbacks builder with application/json body
 func NewOpsRedeliverCallbacksRequest(server string, body OpsRedeliverCallbacksJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -3330,6 +4406,201 @@ func NewOpsRedeliverCallbacksRequestWithBody(server string, contentType string, 
 	}
 
 	operationPath := fmt.Sprintf("/ops/callbacks/redeliver")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewOpsListCausesRequest constructs an http.Request for the OpsListCauses method
+func NewOpsListCausesRequest(server string, params *OpsListCausesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/ops/causes")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.OrgID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "orgId", *params.OrgID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Kind != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "kind", *params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.PageSize != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "pageSize", *params.PageSize, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.PageToken != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "pageToken", *params.PageToken, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewOpsGetCauseRequest constructs an http.Request for the OpsGetCause method
+func NewOpsGetCauseRequest(server string, causeID CauseID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "causeId", causeID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/ops/causes/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewOpsRerunCauseRequest calls the generic OpsRerunCause builder with application/json body
+func NewOpsRerunCauseRequest(server string, causeID CauseID, body OpsRerunCauseJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewOpsRerunCauseRequestWithBody(server, causeID, "application/json", bodyReader)
+}
+
+// NewOpsRerunCauseRequestWithBody constructs an http.Request for the OpsRerunCause method, with any body, and a specified content type
+func NewOpsRerunCauseRequestWithBody(server string, causeID CauseID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "causeId", causeID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/ops/causes/%s/rerun", pathParam0)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -3428,6 +4699,18 @@ func NewOpsListJobsRequest(server string, params *OpsListJobsParams) (*http.Requ
 		if params.ErrorCode != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "errorCode", *params.ErrorCode, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cause != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cause", *params.Cause, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -4830,6 +6113,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /exports/{jobId}/events (the `FollowJob` operationId).
 	FollowJobWithResponse(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*FollowJobResponse, error)
 
+	// OpsListAuditWithResponse List what operators did
+	//
+	// Latest first; kept for 400 days. Each entry is written in the commit of what it tells of. Who changed a key when and why, the key tells.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /ops/audit (the `OpsListAudit` operationId).
+	OpsListAuditWithResponse(ctx context.Context, params *OpsListAuditParams, reqEditors ...RequestEditorFn) (*OpsListAuditResponse, error)
+
 	// OpsListBatchesWithResponse List the latest 50 batches
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -4844,7 +6136,70 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /ops/batches/{batchId} (the `OpsGetBatch` operationId).
 	OpsGetBatchWithResponse(ctx context.Context, batchID string, reqEditors ...RequestEditorFn) (*OpsGetBatchResponse, error)
 
-	// OpsRedeliverCallbacksWithBodyWithResponse Deliver every ended callback again that a filter matches
+	// OpsCancelBatchWithBodyWithResponse End a batch before its end
+	//
+	// What it has run again runs on. As for `pause`, a page may still be carried out.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/batches/{batchId}/cancel (the `OpsCancelBatch` operationId).
+	OpsCancelBatchWithBodyWithResponse(ctx context.Context, batchID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsCancelBatchResponse, error)
+
+	// OpsCancelBatchWithResponse End a batch before its end
+	//
+	// What it has run again runs on. As for `pause`, a page may still be carried out.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/batches/{batchId}/cancel (the `OpsCancelBatch` operationId).
+	OpsCancelBatchWithResponse(ctx context.Context, batchID string, body OpsCancelBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsCancelBatchResponse, error)
+
+	// OpsPauseBatchWithBodyWithResponse Have a batch stand still
+	//
+	// The page of at most 25 jobs that a worker has in hand is carried out.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/batches/{batchId}/pause (the `OpsPauseBatch` operationId).
+	OpsPauseBatchWithBodyWithResponse(ctx context.Context, batchID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsPauseBatchResponse, error)
+
+	// OpsPauseBatchWithResponse Have a batch stand still
+	//
+	// The page of at most 25 jobs that a worker has in hand is carried out.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/batches/{batchId}/pause (the `OpsPauseBatch` operationId).
+	OpsPauseBatchWithResponse(ctx context.Context, batchID string, body OpsPauseBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsPauseBatchResponse, error)
+
+	// OpsResumeBatchWithBodyWithResponse Have a paused batch go on
+	//
+	// One that is not paused stays as it is.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/batches/{batchId}/resume (the `OpsResumeBatch` operationId).
+	OpsResumeBatchWithBodyWithResponse(ctx context.Context, batchID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsResumeBatchResponse, error)
+
+	// OpsResumeBatchWithResponse Have a paused batch go on
+	//
+	// One that is not paused stays as it is.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/batches/{batchId}/resume (the `OpsResumeBatch` operationId).
+	OpsResumeBatchWithResponse(ctx context.Context, batchID string, body OpsResumeBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsResumeBatchResponse, error)
+
+	// OpsListCallbacksWithResponse List callbacks of all jobs
+	//
+	// Newest first, by when their export ended.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /ops/callbacks (the `OpsListCallbacks` operationId).
+	OpsListCallbacksWithResponse(ctx context.Context, params *OpsListCallbacksParams, reqEditors ...RequestEditorFn) (*OpsListCallbacksResponse, error)
+
+	// OpsRedeliverCallbacksWithBodyWithResponse Deliver every callback again that a filter matches
 	//
 	// Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
 	// begin again with those that were sent already. A dry run counts, up to 20,000.
@@ -4854,7 +6209,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /ops/callbacks/redeliver (the `OpsRedeliverCallbacks` operationId).
 	OpsRedeliverCallbacksWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsRedeliverCallbacksResponse, error)
 
-	// OpsRedeliverCallbacksWithResponse Deliver every ended callback again that a filter matches
+	// OpsRedeliverCallbacksWithResponse Deliver every callback again that a filter matches
 	//
 	// Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
 	// begin again with those that were sent already. A dry run counts, up to 20,000.
@@ -4863,6 +6218,49 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /ops/callbacks/redeliver (the `OpsRedeliverCallbacks` operationId).
 	OpsRedeliverCallbacksWithResponse(ctx context.Context, body OpsRedeliverCallbacksJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsRedeliverCallbacksResponse, error)
+
+	// OpsListCausesWithResponse List why jobs failed and callbacks were given up
+	//
+	// Jobs of one cause are mended by one act: the same index, permission, bucket. Counted are jobs that failed within [`since`, `until`) and
+	// have not been run again, and callbacks that were given up and whose export ended then. Those latest met come first, to the minute. A cause
+	// without any left is listed as `done` while it was met in the window, unless an org or kind is asked for.
+	// Jobs that failed before version 0.2 have none: find them by `errorCode`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /ops/causes (the `OpsListCauses` operationId).
+	OpsListCausesWithResponse(ctx context.Context, params *OpsListCausesParams, reqEditors ...RequestEditorFn) (*OpsListCausesResponse, error)
+
+	// OpsGetCauseWithResponse Show a cause with its latest cases, and the batches that run them again
+	//
+	// Counted are the cases of all times.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /ops/causes/{causeId} (the `OpsGetCause` operationId).
+	OpsGetCauseWithResponse(ctx context.Context, causeID CauseID, reqEditors ...RequestEditorFn) (*OpsGetCauseResponse, error)
+
+	// OpsRerunCauseWithBodyWithResponse Begin again what a cause has ended
+	//
+	// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
+	// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
+	// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/causes/{causeId}/rerun (the `OpsRerunCause` operationId).
+	OpsRerunCauseWithBodyWithResponse(ctx context.Context, causeID CauseID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsRerunCauseResponse, error)
+
+	// OpsRerunCauseWithResponse Begin again what a cause has ended
+	//
+	// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
+	// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
+	// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/causes/{causeId}/rerun (the `OpsRerunCause` operationId).
+	OpsRerunCauseWithResponse(ctx context.Context, causeID CauseID, body OpsRerunCauseJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsRerunCauseResponse, error)
 
 	// OpsListJobsWithResponse List jobs of all orgs
 	//
@@ -5400,6 +6798,34 @@ func (r FollowJobResponse) StatusCode() int {
 	return 0
 }
 
+type OpsListAuditResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Entries []AuditEntry `json:"entries"`
+
+		// NextPageToken Null on the last page.
+		NextPageToken *NextPageToken `json:"nextPageToken"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r OpsListAuditResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpsListAuditResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
 type OpsListBatchesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5448,6 +6874,103 @@ func (r OpsGetBatchResponse) StatusCode() int {
 	return 0
 }
 
+type OpsCancelBatchResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Batch
+}
+
+// Status returns HTTPResponse.Status
+func (r OpsCancelBatchResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpsCancelBatchResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type OpsPauseBatchResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Batch
+}
+
+// Status returns HTTPResponse.Status
+func (r OpsPauseBatchResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpsPauseBatchResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type OpsResumeBatchResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Batch
+}
+
+// Status returns HTTPResponse.Status
+func (r OpsResumeBatchResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpsResumeBatchResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type OpsListCallbacksResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Callbacks []OpsCallback `json:"callbacks"`
+
+		// NextPageToken Null on the last page.
+		NextPageToken *NextPageToken `json:"nextPageToken"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r OpsListCallbacksResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpsListCallbacksResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
 type OpsRedeliverCallbacksResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5465,6 +6988,93 @@ func (r OpsRedeliverCallbacksResponse) Status() string {
 
 // StatusCode returns HTTPResponse.StatusCode
 func (r OpsRedeliverCallbacksResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type OpsListCausesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Causes []Cause `json:"causes"`
+
+		// NextPageToken Null on the last page.
+		NextPageToken *NextPageToken `json:"nextPageToken"`
+		Since         time.Time      `json:"since"`
+		Until         time.Time      `json:"until"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r OpsListCausesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpsListCausesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type OpsGetCauseResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		// Batches Of the latest 50 batches.
+		Batches []Batch `json:"batches"`
+		Cause   Cause   `json:"cause"`
+		Latest  []struct {
+			At    time.Time `json:"at"`
+			JobID string    `json:"jobId"`
+			OrgID string    `json:"orgId"`
+		} `json:"latest"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r OpsGetCauseResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpsGetCauseResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type OpsRerunCauseResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OpsRerunCause200JSONResponseBody
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Batch
+}
+
+// Status returns HTTPResponse.Status
+func (r OpsRerunCauseResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpsRerunCauseResponse) StatusCode() int {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.StatusCode
 	}
@@ -6189,6 +7799,21 @@ func (c *ClientWithResponses) FollowJobWithResponse(ctx context.Context, jobID J
 	return ParseFollowJobResponse(rsp)
 }
 
+// OpsListAuditWithResponse List what operators did
+//
+// Latest first; kept for 400 days. Each entry is written in the commit of what it tells of. Who changed a key when and why, the key tells.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /ops/audit (the `OpsListAudit` operationId).
+func (c *ClientWithResponses) OpsListAuditWithResponse(ctx context.Context, params *OpsListAuditParams, reqEditors ...RequestEditorFn) (*OpsListAuditResponse, error) {
+	rsp, err := c.OpsListAudit(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsListAuditResponse(rsp)
+}
+
 // OpsListBatchesWithResponse List the latest 50 batches
 //
 // Returns a wrapper object for the known response body format(s).
@@ -6215,7 +7840,112 @@ func (c *ClientWithResponses) OpsGetBatchWithResponse(ctx context.Context, batch
 	return ParseOpsGetBatchResponse(rsp)
 }
 
-// OpsRedeliverCallbacksWithBodyWithResponse Deliver every ended callback again that a filter matches
+// OpsCancelBatchWithBodyWithResponse End a batch before its end
+//
+// What it has run again runs on. As for `pause`, a page may still be carried out.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/batches/{batchId}/cancel (the `OpsCancelBatch` operationId).
+func (c *ClientWithResponses) OpsCancelBatchWithBodyWithResponse(ctx context.Context, batchID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsCancelBatchResponse, error) {
+	rsp, err := c.OpsCancelBatchWithBody(ctx, batchID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsCancelBatchResponse(rsp)
+}
+
+// OpsCancelBatchWithResponse End a batch before its end
+//
+// What it has run again runs on. As for `pause`, a page may still be carried out.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/batches/{batchId}/cancel (the `OpsCancelBatch` operationId).
+func (c *ClientWithResponses) OpsCancelBatchWithResponse(ctx context.Context, batchID string, body OpsCancelBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsCancelBatchResponse, error) {
+	rsp, err := c.OpsCancelBatch(ctx, batchID, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsCancelBatchResponse(rsp)
+}
+
+// OpsPauseBatchWithBodyWithResponse Have a batch stand still
+//
+// The page of at most 25 jobs that a worker has in hand is carried out.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/batches/{batchId}/pause (the `OpsPauseBatch` operationId).
+func (c *ClientWithResponses) OpsPauseBatchWithBodyWithResponse(ctx context.Context, batchID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsPauseBatchResponse, error) {
+	rsp, err := c.OpsPauseBatchWithBody(ctx, batchID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsPauseBatchResponse(rsp)
+}
+
+// OpsPauseBatchWithResponse Have a batch stand still
+//
+// The page of at most 25 jobs that a worker has in hand is carried out.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/batches/{batchId}/pause (the `OpsPauseBatch` operationId).
+func (c *ClientWithResponses) OpsPauseBatchWithResponse(ctx context.Context, batchID string, body OpsPauseBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsPauseBatchResponse, error) {
+	rsp, err := c.OpsPauseBatch(ctx, batchID, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsPauseBatchResponse(rsp)
+}
+
+// OpsResumeBatchWithBodyWithResponse Have a paused batch go on
+//
+// One that is not paused stays as it is.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/batches/{batchId}/resume (the `OpsResumeBatch` operationId).
+func (c *ClientWithResponses) OpsResumeBatchWithBodyWithResponse(ctx context.Context, batchID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsResumeBatchResponse, error) {
+	rsp, err := c.OpsResumeBatchWithBody(ctx, batchID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsResumeBatchResponse(rsp)
+}
+
+// OpsResumeBatchWithResponse Have a paused batch go on
+//
+// One that is not paused stays as it is.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/batches/{batchId}/resume (the `OpsResumeBatch` operationId).
+func (c *ClientWithResponses) OpsResumeBatchWithResponse(ctx context.Context, batchID string, body OpsResumeBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsResumeBatchResponse, error) {
+	rsp, err := c.OpsResumeBatch(ctx, batchID, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsResumeBatchResponse(rsp)
+}
+
+// OpsListCallbacksWithResponse List callbacks of all jobs
+//
+// Newest first, by when their export ended.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /ops/callbacks (the `OpsListCallbacks` operationId).
+func (c *ClientWithResponses) OpsListCallbacksWithResponse(ctx context.Context, params *OpsListCallbacksParams, reqEditors ...RequestEditorFn) (*OpsListCallbacksResponse, error) {
+	rsp, err := c.OpsListCallbacks(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsListCallbacksResponse(rsp)
+}
+
+// OpsRedeliverCallbacksWithBodyWithResponse Deliver every callback again that a filter matches
 //
 // Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
 // begin again with those that were sent already. A dry run counts, up to 20,000.
@@ -6231,7 +7961,7 @@ func (c *ClientWithResponses) OpsRedeliverCallbacksWithBodyWithResponse(ctx cont
 	return ParseOpsRedeliverCallbacksResponse(rsp)
 }
 
-// OpsRedeliverCallbacksWithResponse Deliver every ended callback again that a filter matches
+// OpsRedeliverCallbacksWithResponse Deliver every callback again that a filter matches
 //
 // Newest first, at most 500 a request. While `complete` is false, repeat it with `nextPageToken` as `pageToken`; without that it would
 // begin again with those that were sent already. A dry run counts, up to 20,000.
@@ -6245,6 +7975,73 @@ func (c *ClientWithResponses) OpsRedeliverCallbacksWithResponse(ctx context.Cont
 		return nil, err
 	}
 	return ParseOpsRedeliverCallbacksResponse(rsp)
+}
+
+// OpsListCausesWithResponse List why jobs failed and callbacks were given up
+//
+// Jobs of one cause are mended by one act: the same index, permission, bucket. Counted are jobs that failed within [`since`, `until`) and
+// have not been run again, and callbacks that were given up and whose export ended then. Those latest met come first, to the minute. A cause
+// without any left is listed as `done` while it was met in the window, unless an org or kind is asked for.
+// Jobs that failed before version 0.2 have none: find them by `errorCode`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /ops/causes (the `OpsListCauses` operationId).
+func (c *ClientWithResponses) OpsListCausesWithResponse(ctx context.Context, params *OpsListCausesParams, reqEditors ...RequestEditorFn) (*OpsListCausesResponse, error) {
+	rsp, err := c.OpsListCauses(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsListCausesResponse(rsp)
+}
+
+// OpsGetCauseWithResponse Show a cause with its latest cases, and the batches that run them again
+//
+// Counted are the cases of all times.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /ops/causes/{causeId} (the `OpsGetCause` operationId).
+func (c *ClientWithResponses) OpsGetCauseWithResponse(ctx context.Context, causeID CauseID, reqEditors ...RequestEditorFn) (*OpsGetCauseResponse, error) {
+	rsp, err := c.OpsGetCause(ctx, causeID, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsGetCauseResponse(rsp)
+}
+
+// OpsRerunCauseWithBodyWithResponse Begin again what a cause has ended
+//
+// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
+// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
+// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/causes/{causeId}/rerun (the `OpsRerunCause` operationId).
+func (c *ClientWithResponses) OpsRerunCauseWithBodyWithResponse(ctx context.Context, causeID CauseID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsRerunCauseResponse, error) {
+	rsp, err := c.OpsRerunCauseWithBody(ctx, causeID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsRerunCauseResponse(rsp)
+}
+
+// OpsRerunCauseWithResponse Begin again what a cause has ended
+//
+// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
+// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
+// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/causes/{causeId}/rerun (the `OpsRerunCause` operationId).
+func (c *ClientWithResponses) OpsRerunCauseWithResponse(ctx context.Context, causeID CauseID, body OpsRerunCauseJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsRerunCauseResponse, error) {
+	rsp, err := c.OpsRerunCause(ctx, causeID, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsRerunCauseResponse(rsp)
 }
 
 // OpsListJobsWithResponse List jobs of all orgs
@@ -6944,6 +8741,37 @@ func ParseFollowJobResponse(rsp *http.Response) (*FollowJobResponse, error) {
 	return response, nil
 }
 
+// ParseOpsListAuditResponse parses an HTTP response from a OpsListAuditWithResponse call
+func ParseOpsListAuditResponse(rsp *http.Response) (*OpsListAuditResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpsListAuditResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Entries []AuditEntry `json:"entries"`
+
+			// NextPageToken Null on the last page.
+			NextPageToken *NextPageToken `json:"nextPageToken"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseOpsListBatchesResponse parses an HTTP response from a OpsListBatchesWithResponse call
 func ParseOpsListBatchesResponse(rsp *http.Response) (*OpsListBatchesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -6998,6 +8826,115 @@ func ParseOpsGetBatchResponse(rsp *http.Response) (*OpsGetBatchResponse, error) 
 	return response, nil
 }
 
+// ParseOpsCancelBatchResponse parses an HTTP response from a OpsCancelBatchWithResponse call
+func ParseOpsCancelBatchResponse(rsp *http.Response) (*OpsCancelBatchResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpsCancelBatchResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Batch
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseOpsPauseBatchResponse parses an HTTP response from a OpsPauseBatchWithResponse call
+func ParseOpsPauseBatchResponse(rsp *http.Response) (*OpsPauseBatchResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpsPauseBatchResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Batch
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseOpsResumeBatchResponse parses an HTTP response from a OpsResumeBatchWithResponse call
+func ParseOpsResumeBatchResponse(rsp *http.Response) (*OpsResumeBatchResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpsResumeBatchResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Batch
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseOpsListCallbacksResponse parses an HTTP response from a OpsListCallbacksWithResponse call
+func ParseOpsListCallbacksResponse(rsp *http.Response) (*OpsListCallbacksResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpsListCallbacksResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Callbacks []OpsCallback `json:"callbacks"`
+
+			// NextPageToken Null on the last page.
+			NextPageToken *NextPageToken `json:"nextPageToken"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseOpsRedeliverCallbacksResponse parses an HTTP response from a OpsRedeliverCallbacksWithResponse call
 func ParseOpsRedeliverCallbacksResponse(rsp *http.Response) (*OpsRedeliverCallbacksResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7018,6 +8955,107 @@ func ParseOpsRedeliverCallbacksResponse(rsp *http.Response) (*OpsRedeliverCallba
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseOpsListCausesResponse parses an HTTP response from a OpsListCausesWithResponse call
+func ParseOpsListCausesResponse(rsp *http.Response) (*OpsListCausesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpsListCausesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Causes []Cause `json:"causes"`
+
+			// NextPageToken Null on the last page.
+			NextPageToken *NextPageToken `json:"nextPageToken"`
+			Since         time.Time      `json:"since"`
+			Until         time.Time      `json:"until"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseOpsGetCauseResponse parses an HTTP response from a OpsGetCauseWithResponse call
+func ParseOpsGetCauseResponse(rsp *http.Response) (*OpsGetCauseResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpsGetCauseResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			// Batches Of the latest 50 batches.
+			Batches []Batch `json:"batches"`
+			Cause   Cause   `json:"cause"`
+			Latest  []struct {
+				At    time.Time `json:"at"`
+				JobID string    `json:"jobId"`
+				OrgID string    `json:"orgId"`
+			} `json:"latest"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseOpsRerunCauseResponse parses an HTTP response from a OpsRerunCauseWithResponse call
+func ParseOpsRerunCauseResponse(rsp *http.Response) (*OpsRerunCauseResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpsRerunCauseResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OpsRerunCause200JSONResponseBody
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Batch
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
 
 	}
 

@@ -150,6 +150,16 @@ func oneArg(what string) cobra.PositionalArgs {
 	}
 }
 
+// atMostOne is oneArg for what may be left out.
+func atMostOne(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return oneArg(what)(cmd, args)
+	}
+}
+
 // flagError says of a flag's value what would do: pflag says what Go's parser thinks of it.
 func flagError(cmd *cobra.Command, err error) error {
 	text := err.Error()

@@ -46,7 +46,8 @@ var local = map[string]func(t *testing.T, c call, form []string) []result{
 // hostileFlags are what commands need besides arguments.
 var hostileFlags = map[string][]string{
 	"keys create": {"--org", "org_1", "--scope", "read", "--reason", "r"},
-	"ops rerun":   {"--reason", "r"}, "ops cancel": {"--reason", "r"}, "ops callback redeliver": {"--reason", "r"},
+	"ops rerun":   {"--reason", "r"}, "ops cancel": {"--reason", "r"}, "ops callbacks redeliver": {"--reason", "r"},
+	"ops batches pause": {"--reason", "r"}, "ops batches resume": {"--reason", "r"}, "ops batches cancel": {"--reason", "r"}, "ops causes rerun": {"--reason", "r"},
 	"ops receivers resume": {"--org", "org_1", "--reason", "r"},
 	"ops queues pause":     {"--reason", "r"}, "ops queues resume": {"--reason", "r"},
 	"keys revoke": {"--reason", "r"}, "keys rotate": {"--reason", "r"},
@@ -59,13 +60,15 @@ var hostileFlags = map[string][]string{
 
 // hostileMore are other ways to call commands, whose answers are others.
 var hostileMore = map[string][][]string{
-	"export vip-users":       {{"-w", "w", "-m", "m"}, {"-w", "w", "-m", "m", "-o", "-"}},
-	"export vip-messages":    {{"-w", "w", "-m", "m", "--from", "2026-01-01", "--to", "2026-01-02", "--detach"}},
-	"ops rerun":              {{"--filter", "state=failed", "--dry-run"}, {"--filter", "state=failed", "--reason", "r", "--yes", "--detach"}, {"--filter", "state=failed", "--reason", "r"}},
-	"ops callback redeliver": {{"--filter", "state=exhausted", "--dry-run"}, {"--filter", "state=exhausted", "--reason", "r", "--yes"}},
-	"jobs delete":            {{"aaaaaaaaaaaaaaaaaaaaaaaaaa"}},
-	"keys revoke":            {{"key_1", "--reason", "r"}},
-	"keys rotate":            {{"key_1", "--reason", "r", "--webhook"}},
+	"export vip-users":        {{"-w", "w", "-m", "m"}, {"-w", "w", "-m", "m", "-o", "-"}},
+	"export vip-messages":     {{"-w", "w", "-m", "m", "--from", "2026-01-01", "--to", "2026-01-02", "--detach"}},
+	"ops rerun":               {{"--filter", "state=failed", "--dry-run"}, {"--filter", "state=failed", "--reason", "r", "--yes", "--detach"}, {"--filter", "state=failed", "--reason", "r"}},
+	"ops causes rerun":        {{"CALLBACK_GONE-0a1b2c3d4e5f", "--reason", "r", "--yes"}, {"X-0a1b2c3d4e5f", "--reason", "r", "--dry-run"}, {"X-0a1b2c3d4e5f", "--reason", "r", "--yes", "--detach"}},
+	"ops causes":              {{"X-0a1b2c3d4e5f"}},
+	"ops callbacks redeliver": {{"--filter", "state=exhausted", "--dry-run"}, {"--filter", "state=exhausted", "--reason", "r", "--yes"}},
+	"jobs delete":             {{"aaaaaaaaaaaaaaaaaaaaaaaaaa"}},
+	"keys revoke":             {{"key_1", "--reason", "r"}},
+	"keys rotate":             {{"key_1", "--reason", "r", "--webhook"}},
 }
 
 // hostileProfiles runs a command beside a file of profiles that somebody else wrote.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -104,27 +105,33 @@ type jobList struct {
 const mostJobs = 100
 
 // collect gets as many pages as it takes.
-func collect(f pageFlags, get func(size int, token string) ([]byte, error)) (jobList, error) {
-	list := jobList{Jobs: []json.RawMessage{}}
+func collect(f pageFlags, get func(size int, token string) ([]byte, error)) (list jobList, err error) {
+	list.Jobs, list.NextPageToken, err = gather(f, "jobs", get)
+	return list, err
+}
+
+// gather gets as many pages as it takes of a list that answers have by that name.
+func gather(f pageFlags, name string, get func(size int, token string) ([]byte, error)) (items []json.RawMessage, next *string, err error) {
+	items = []json.RawMessage{}
 	for token := f.token; ; {
-		n := f.left(len(list.Jobs), mostJobs)
+		n := f.left(len(items), mostJobs)
 		if n <= 0 {
-			return list, nil
+			return items, next, nil
 		}
 		body, err := get(n, token)
 		if err != nil {
-			return list, err
+			return items, next, err
 		}
-		var page jobList
-		if err := json.Unmarshal(body, &page); err != nil {
-			return list, fmt.Errorf("read list of jobs: %w", err)
+		var page map[string]json.RawMessage
+		var more []json.RawMessage
+		next = nil
+		if err := errors.Join(json.Unmarshal(body, &page), json.Unmarshal(page[name], &more), json.Unmarshal(page["nextPageToken"], &next)); err != nil {
+			return items, next, fmt.Errorf("read list of %s: %w", name, err)
 		}
-		list.Jobs = append(list.Jobs, page.Jobs...)
-		list.NextPageToken = page.NextPageToken
-		if page.NextPageToken == nil {
-			return list, nil
+		if items = append(items, more...); next == nil {
+			return items, nil, nil
 		}
-		token = *page.NextPageToken
+		token = *next
 	}
 }
 

@@ -19,15 +19,19 @@ func (a *app) opsCommand() *cobra.Command {
 	cmd := parent("ops", "See the jobs of all orgs, run failed ones again, pause queues",
 		parent("jobs", "Jobs of all orgs", a.opsJobsList(), a.opsJobsGet()),
 		a.opsRerun(),
-		parent("batches", "Reruns of many jobs", a.opsBatchesList(), a.opsBatchesGet()),
+		parent("batches", "Reruns of many jobs", a.opsBatchesList(), a.opsBatchesGet(),
+			a.opsBatchesChange("pause", "Have a batch stand still", "is paused"), a.opsBatchesChange("resume", "Have a paused batch go on", "goes on"),
+			a.opsBatchesChange("cancel", "End a batch; the jobs that it has queued run on", "is canceled")),
+		a.opsCauses(), a.opsTonight(), a.opsAudit(),
 		a.opsCancel(), a.opsStats(),
 		parent("queues", "What workers take work from", a.opsQueue("pause", "Let workers take no new work from a queue; work under way ends"),
 			a.opsQueue("resume", "Let workers take work from a queue again")),
-		parent("callback", "Callbacks of jobs", a.opsRedeliver()), a.opsReceivers())
+		a.opsCallbacks(), a.opsReceivers())
 	cmd.Long = `What operators do. The key needs the scope "ops"; a profile may have one for these
 commands besides its own.
 
-  exportctl ops stats
+  exportctl ops tonight
+  exportctl ops causes
   exportctl ops jobs list --state failed
   exportctl ops rerun --filter state=failed,errorCode=MISSING_INDEX --reason "index is there now" --dry-run`
 	return cmd
@@ -43,7 +47,7 @@ var allCodes = []string{
 
 func (a *app) opsJobsList() *cobra.Command {
 	var page pageFlags
-	var state, kind, org, workspace, code, after, before string
+	var state, kind, org, workspace, code, cause, after, before string
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List jobs, newest first", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -57,7 +61,7 @@ func (a *app) opsJobsList() *cobra.Command {
 			l, err := collect(page, func(size int, token string) ([]byte, error) {
 				r, err := c.OpsListJobsWithResponse(cmd.Context(), &client.OpsListJobsParams{
 					State: given(client.State(state)), Kind: given(client.Kind(kind)), OrgID: given(org), WorkspaceID: given(workspace),
-					ErrorCode: given(client.ErrorCode(code)), CreatedAfter: given(after), CreatedBefore: given(before), PageSize: &size, PageToken: given(token),
+					ErrorCode: given(client.ErrorCode(code)), Cause: given(cause), CreatedAfter: given(after), CreatedBefore: given(before), PageSize: &size, PageToken: given(token),
 				})
 				if err != nil {
 					return nil, err
@@ -78,6 +82,7 @@ func (a *app) opsJobsList() *cobra.Command {
 	flags.StringVar(&org, "org", "", "only jobs of this org")
 	flags.StringVarP(&workspace, "workspace", "w", "", "only jobs of this workspace")
 	flags.StringVar(&code, "error-code", "", "only jobs with this error")
+	flags.StringVar(&cause, "cause", "", "only jobs that failed by this cause, as ops causes lists them")
 	flags.StringVar(&after, "created-after", "", "only newer jobs: ISO date or date-time")
 	flags.StringVar(&before, "created-before", "", "only older jobs: ISO date or date-time")
 	choices(cmd, "state", allStates...)

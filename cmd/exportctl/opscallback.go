@@ -21,10 +21,11 @@ func (a *app) opsRedeliver() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "redeliver [JOB]", Short: "Send the callback of an ended job again, or all that a filter matches", ValidArgsFunction: a.completeJobs(true),
 		Long: `Sends the callback of an ended job again; or, with --filter, all callbacks that match.
-Those that are under way are left alone.
+Those of which a try is under way are left alone.
 
-A filter is NAME=VALUE,... of: state, orgId, origin, createdAfter, createdBefore. All of
-them must match. The state is required: exhausted, suspended, blocked, gone or delivered.`,
+A filter is NAME=VALUE,... of: state, orgId, origin, cause, createdAfter, createdBefore. All
+of them must match. The state is required: pending, exhausted, suspended, blocked, gone or
+delivered.`,
 		Example: `  exportctl ops callback redeliver JOB --reason "they lost it"
   exportctl ops callback redeliver --filter state=exhausted,origin=https://hooks.example.com --dry-run
   exportctl ops callback redeliver --filter state=exhausted --reason "their outage is over" --yes`,
@@ -95,23 +96,34 @@ func (a *app) redeliverAll(ctx context.Context, f redeliverFlags) error {
 	if err != nil {
 		return err
 	}
-	dry, err := postRedeliver(ctx, c, redeliverBody{Filter: filter, Reason: "dry run", DryRun: true})
+	return a.redeliverPages(ctx, p, f.dryRun, f.yes, func(token string, dry bool) (client.Redelivered, error) {
+		reason := f.reason
+		if dry && reason == "" {
+			reason = "dry run"
+		}
+		return postRedeliver(ctx, c, redeliverBody{Filter: filter, Reason: reason, DryRun: dry, PageToken: token})
+	})
+}
+
+// redeliverPages counts, asks, and has post send again page by page.
+func (a *app) redeliverPages(ctx context.Context, p profile, dryRun, yes bool, post func(token string, dry bool) (client.Redelivered, error)) error {
+	dry, err := post("", true)
 	if err != nil {
 		return err
 	}
-	if f.dryRun {
+	if dryRun {
 		return a.showRedelivered(dry)
 	}
 	if dry.Matched == 0 {
 		return a.showRedelivered(client.Redelivered{Complete: dry.Complete})
 	}
 	question := fmt.Sprintf("Send %s again, at %s?", plural(int64(dry.Matched), "callback", "callbacks"), p.URL)
-	if err := a.confirm(ctx, f.yes, question); err != nil {
+	if err := a.confirm(ctx, yes, question); err != nil {
 		return err
 	}
 	var all client.Redelivered
-	for body := (redeliverBody{Filter: filter, Reason: f.reason}); !all.Complete; {
-		got, err := postRedeliver(ctx, c, body)
+	for token := ""; !all.Complete; {
+		got, err := post(token, false)
 		if err != nil {
 			return fmt.Errorf("after %s: %w", plural(int64(all.Redelivered), "callback", "callbacks"), err)
 		}
@@ -119,7 +131,7 @@ func (a *app) redeliverAll(ctx context.Context, f redeliverFlags) error {
 		if got.NextPageToken == nil {
 			break
 		}
-		body.PageToken = *got.NextPageToken
+		token = *got.NextPageToken
 	}
 	return a.showRedelivered(all)
 }
@@ -154,6 +166,88 @@ func (a *app) showRedelivered(d client.Redelivered) error {
 		a.say("No callback matches.%s", more)
 	default:
 		a.say("%s again.%s", plural(int64(d.Redelivered), "callback is on its way", "callbacks are on their way"), more)
+	}
+	return nil
+}
+
+// opsCallbacks are the commands about callbacks of all jobs.
+func (a *app) opsCallbacks() *cobra.Command {
+	cmd := parent("callbacks", "Callbacks of all jobs", a.opsCallbacksList(), a.opsRedeliver())
+	cmd.Aliases = []string{"callback"}
+	return cmd
+}
+
+func (a *app) opsCallbacksList() *cobra.Command {
+	var page pageFlags
+	var state, org, origin, cause, after, before string
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List callbacks, newest first", Args: noArgs,
+		Example: `  exportctl ops callbacks list --state exhausted --created-after 12h`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := page.check(); err != nil {
+				return err
+			}
+			c, err := a.service(true, fewAttempts)
+			if err != nil {
+				return err
+			}
+			items, next, err := gather(page, "callbacks", func(size int, token string) ([]byte, error) {
+				r, err := c.OpsListCallbacksWithResponse(cmd.Context(), &client.OpsListCallbacksParams{
+					State: given(client.OpsListCallbacksParamsState(state)), OrgID: given(org), Origin: given(origin), Cause: given(cause),
+					CreatedAfter: given(after), CreatedBefore: given(before), PageSize: &size, PageToken: given(token),
+				})
+				if err != nil {
+					return nil, err
+				}
+				return r.Body, nil
+			})
+			if err != nil {
+				return err
+			}
+			if a.asJSON {
+				return a.printValue(map[string]any{"callbacks": items, "nextPageToken": next})
+			}
+			return a.showCallbacks(items, next != nil)
+		},
+	}
+	page.add(cmd, 20)
+	flags := cmd.Flags()
+	flags.StringVar(&page.token, "page-token", "", "nextPageToken of a list with the same filters")
+	flags.StringVar(&state, "state", "", "only callbacks in this state")
+	flags.StringVar(&org, "org", "", "only callbacks of this org")
+	flags.StringVar(&origin, "origin", "", "only callbacks to this receiver: scheme, host and port")
+	flags.StringVar(&cause, "cause", "", "only callbacks that were given up by this cause, as ops causes lists them")
+	flags.StringVar(&after, "created-after", "", "only of exports that ended later: how long ago, like 12h, or an ISO date or date-time")
+	flags.StringVar(&before, "created-before", "", "as --created-after: only of exports that ended earlier")
+	choices(cmd, "state", "pending", "delivered", "exhausted", "blocked", "gone", "suspended", "dropped", "damaged")
+	return cmd
+}
+
+func (a *app) showCallbacks(items []json.RawMessage, more bool) error {
+	rows := make([][]cell, len(items))
+	for i, raw := range items {
+		var cb client.OpsCallback
+		if err := json.Unmarshal(raw, &cb); err != nil {
+			return fmt.Errorf("read callback: %w", err)
+		}
+		last := cell{}
+		if n := len(cb.Delivery.Tries); n > 0 {
+			last = words(cb.Delivery.Tries[n-1].Class)
+			if status := cb.Delivery.Tries[n-1].Status; status != nil {
+				last = words(fmt.Sprint("answer ", *status))
+			}
+		}
+		rows[i] = []cell{words(cb.JobID), stateCell(cb.Delivery.State), instant(&cb.Delivery.CreatedAt), number(int64(cb.Delivery.Attempts)), last, words(cb.OrgID), instant(cb.Delivery.NextAttemptAt), words(cb.Delivery.URL)}
+	}
+	if len(rows) == 0 {
+		a.say("No callbacks.")
+		return nil
+	}
+	a.table([]column{
+		{name: "JOB"}, {name: "STATE"}, {name: "ENDED (UTC)"}, {name: "TRIES", right: true}, {name: "LAST"}, {name: "ORG", flexible: true, extra: true}, {name: "NEXT TRY", extra: true}, {name: "URL", whole: true},
+	}, rows)
+	if more {
+		a.say("There are more: --limit N or --all shows them.")
 	}
 	return nil
 }

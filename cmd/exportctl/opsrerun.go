@@ -6,12 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"exportd/api/client"
+	"exportd/jobs"
 )
 
 // stuckAfter is when a batch that has done nothing looks as if nobody does it.
@@ -22,6 +26,8 @@ const pollEvery = time.Second
 
 type rerunFlags struct {
 	filter       string
+	idsFrom      string
+	canary       bool
 	reason       string
 	mode         string
 	maxPerSecond int
@@ -38,8 +44,8 @@ func (a *app) opsRerun() *cobra.Command {
 that match. The service does the latter by itself, at most --max-per-second at a time, and
 goes on if this command is interrupted.
 
-A filter is NAME=VALUE,... of: state, kind, orgId, workspaceId, errorCode, createdAfter,
-createdBefore. All of them must match.`,
+A filter is NAME=VALUE,... of: state, kind, orgId, workspaceId, errorCode, cause,
+createdAfter, createdBefore. All of them must match.`,
 		Example: `  exportctl ops rerun JOB --reason "index is there now"
   exportctl ops rerun --filter state=failed,errorCode=MISSING_INDEX --reason "index is there now" --dry-run
   exportctl ops rerun --filter fileLost=true --reason "files lost from the bucket"
@@ -47,6 +53,10 @@ createdBefore. All of them must match.`,
 		ValidArgsFunction: a.completeJobs(true),
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
+			case f.idsFrom != "" && (f.filter != "" || len(args) > 0):
+				return &usageError{text: "--ids-from says what to run again: give no job and no --filter"}
+			case f.idsFrom != "":
+				return nil
 			case f.filter == "" && len(args) == 0:
 				return &usageError{text: "neither a job nor a --filter says what to run again", hint: "see: " + cmd.CommandPath() + " --help"}
 			case f.filter != "" && len(args) > 0:
@@ -57,7 +67,7 @@ createdBefore. All of them must match.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.filter == "" {
+			if f.filter == "" && f.idsFrom == "" {
 				return a.rerunOne(cmd.Context(), args[0], f)
 			}
 			return a.rerunAll(cmd.Context(), f)
@@ -65,6 +75,8 @@ createdBefore. All of them must match.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.filter, "filter", "", "NAME=VALUE,...: which jobs")
+	flags.StringVar(&f.idsFrom, "ids-from", "", "file of job ids, - is standard input: which jobs")
+	flags.BoolVar(&f.canary, "canary", false, "one first, then ten, then the rest, each when those before have ended well; with --filter or --ids-from")
 	flags.StringVar(&f.reason, "reason", "", "why, for the record (required, but for a dry run)")
 	flags.StringVar(&f.mode, "mode", "", "resume (default): keep finished parts while the snapshot can be read; fresh: a new snapshot")
 	flags.IntVar(&f.maxPerSecond, "max-per-second", 0, "jobs to queue a second, 1 to 100 (default 5); with --filter")
@@ -77,8 +89,8 @@ createdBefore. All of them must match.`,
 
 func (a *app) rerunOne(ctx context.Context, id string, f rerunFlags) error {
 	switch {
-	case f.dryRun || f.detach || f.maxPerSecond != 0:
-		return &usageError{text: "--dry-run, --detach and --max-per-second are for --filter"}
+	case f.dryRun || f.detach || f.maxPerSecond != 0 || f.canary:
+		return &usageError{text: "--dry-run, --detach, --canary and --max-per-second are for --filter and --ids-from"}
 	case f.reason == "":
 		return errNoReason()
 	}
@@ -124,7 +136,9 @@ func parseFilter(s string) (map[string]string, error) {
 // rerunBody is the request, with the filter as it was given: what is wrong with it is for
 // the service to say.
 type rerunBody struct {
-	Filter       map[string]string `json:"filter"`
+	Filter       map[string]string `json:"filter,omitempty"`
+	JobIDs       []string          `json:"jobIds,omitempty"`
+	Canary       bool              `json:"canary,omitempty"`
 	Reason       string            `json:"reason"`
 	Mode         string            `json:"mode,omitempty"`
 	DryRun       bool              `json:"dryRun,omitempty"`
@@ -132,7 +146,13 @@ type rerunBody struct {
 }
 
 func (a *app) rerunAll(ctx context.Context, f rerunFlags) error {
-	filter, err := parseFilter(f.filter)
+	body := rerunBody{Mode: f.mode, MaxPerSecond: f.maxPerSecond, Canary: f.canary, DryRun: true}
+	var err error
+	if f.idsFrom != "" {
+		body.JobIDs, err = a.readIDs(f.idsFrom)
+	} else {
+		body.Filter, err = parseFilter(f.filter)
+	}
 	if err != nil {
 		return err
 	}
@@ -146,21 +166,13 @@ func (a *app) rerunAll(ctx context.Context, f rerunFlags) error {
 	if err != nil {
 		return err
 	}
-	body := rerunBody{Filter: filter, Reason: f.reason, Mode: f.mode, MaxPerSecond: f.maxPerSecond, DryRun: true}
+	body.Reason = f.reason
 	if f.dryRun || !f.yes {
 		dry, err := a.dryRun(ctx, c, body, f.dryRun)
 		if err != nil || f.dryRun {
 			return err
 		}
-		if dry.Eligible == 0 && dry.Complete {
-			a.say("Nothing to run again.")
-			return nil
-		}
-		question := fmt.Sprintf("Run %s again, at %s?", plural(int64(dry.Eligible), "job", "jobs"), p.URL)
-		if !dry.Complete {
-			question = fmt.Sprintf("Run %s jobs and more again, at %s?", thousands(int64(dry.Eligible)), p.URL)
-		}
-		if err := a.confirm(ctx, false, question); err != nil {
+		if any, err := a.askRerun(ctx, p, dry); err != nil || !any {
 			return err
 		}
 	}
@@ -169,11 +181,58 @@ func (a *app) rerunAll(ctx context.Context, f rerunFlags) error {
 	if err != nil {
 		return err
 	}
+	return a.batchMade(ctx, p, raw, f.detach)
+}
+
+// askRerun asks whether to run what a dry run found; false where that is nothing.
+func (a *app) askRerun(ctx context.Context, p profile, dry client.DryRun) (any bool, err error) {
+	if dry.Eligible == 0 && dry.Complete {
+		a.say("Nothing to run again.")
+		return false, nil
+	}
+	question := fmt.Sprintf("Run %s again, at %s?", plural(int64(dry.Eligible), "job", "jobs"), p.URL)
+	if !dry.Complete {
+		question = fmt.Sprintf("Run %s jobs and more again, at %s?", thousands(int64(dry.Eligible)), p.URL)
+	}
+	return true, a.confirm(ctx, false, question)
+}
+
+// readIDs reads job ids from a file, or from standard input for "-": one in a line, or several between blanks or commas.
+func (a *app) readIDs(path string) ([]string, error) {
+	raw, err := []byte(nil), error(nil)
+	if path == "-" {
+		raw, err = io.ReadAll(io.LimitReader(a.stdin, maxIDsFile))
+	} else {
+		raw, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, &usageError{text: "--ids-from: " + err.Error()}
+	}
+	ids := strings.FieldsFunc(string(raw), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+	for i, id := range ids {
+		if !jobs.ValidID(id) {
+			return nil, &usageError{text: fmt.Sprintf("--ids-from: %q, the %d. word, is no job id", id, i+1), hint: "like: exportctl ops jobs list --json | jq -r '.jobs[].jobId' > ids"}
+		}
+	}
+	switch {
+	case len(ids) == 0:
+		return nil, &usageError{text: "--ids-from: there is no job id in it"}
+	case len(ids) > jobs.MaxBatchIDs:
+		return nil, &usageError{text: fmt.Sprintf("--ids-from: %d job ids, at most %d are taken", len(ids), jobs.MaxBatchIDs), hint: "split the file, as with: split -l 2000"}
+	}
+	return ids, nil
+}
+
+// maxIDsFile bounds what is read from standard input: far more than ids are taken.
+const maxIDsFile = 1 << 20
+
+// batchMade tells of a batch, and follows it unless told to leave it.
+func (a *app) batchMade(ctx context.Context, p profile, raw []byte, detach bool) error {
 	var batch client.Batch
 	if err := json.Unmarshal(raw, &batch); err != nil {
 		return fmt.Errorf("read batch: %w", err)
 	}
-	if !f.detach {
+	if !detach {
 		return a.followBatch(ctx, p, batch.BatchID)
 	}
 	if a.asJSON {
@@ -197,11 +256,15 @@ func (a *app) postRerun(ctx context.Context, c *client.Client, body rerunBody) (
 
 // dryRun shows what would be run again.
 func (a *app) dryRun(ctx context.Context, c *client.Client, body rerunBody, result bool) (client.DryRun, error) {
-	var dry client.DryRun
 	raw, err := a.postRerun(ctx, c, body)
 	if err != nil {
-		return dry, err
+		return client.DryRun{}, err
 	}
+	return a.readDryRun(raw, result)
+}
+
+// readDryRun shows a dry run: in JSON only where it is the result.
+func (a *app) readDryRun(raw []byte, result bool) (dry client.DryRun, err error) {
 	if err := json.Unmarshal(raw, &dry); err != nil {
 		return dry, fmt.Errorf("read dry run: %w", err)
 	}
@@ -252,16 +315,21 @@ func (a *app) followBatch(ctx context.Context, p profile, id string) error {
 		case r.JSON200 == nil:
 			return errors.New("the answer is not a batch")
 		}
-		if r.JSON200.State == client.BatchStateFinished {
+		if r.JSON200.FinishedAt != nil {
 			bar.stop()
 			if a.asJSON {
 				return a.printJSON(r.Body)
 			}
-			a.showBatchEnd(r.JSON200)
-			return nil
+			return a.batchEnded(r.JSON200)
 		}
 		note := plural(r.JSON200.Rerun, "job is", "jobs are") + " queued again so far"
-		if r.JSON200.Rerun == 0 && a.now().Sub(begun) > stuckAfter {
+		switch {
+		case r.JSON200.State == client.BatchStatePaused:
+			note += "; it is paused: " + p.command("ops", "batches", "resume", id)
+		case r.JSON200.Canary && r.JSON200.Stage < 2:
+			note += ", as a canary: the rest follows when these have ended well"
+		}
+		if r.JSON200.Rerun == 0 && r.JSON200.State == client.BatchStateRunning && a.now().Sub(begun) > stuckAfter {
 			note += "; workers do this: is one alive? See: " + p.command("ops", "stats")
 		}
 		bar.onNote("Batch "+id, note)
@@ -279,97 +347,19 @@ func (a *app) leaveBatch(bar *progress, p profile, id string) error {
 	return interruptedError{}
 }
 
+// batchEnded tells how a batch went. One that was stopped is a failure: its jobs fail as before.
+func (a *app) batchEnded(b *client.Batch) error {
+	a.showBatchEnd(b)
+	if b.Stopped == nil {
+		return nil
+	}
+	a.say("It was stopped: %s.", *b.Stopped)
+	return &reportedError{exitFailed}
+}
+
 func (a *app) showBatchEnd(b *client.Batch) {
 	a.say("Batch %s: %s queued again.", b.BatchID, plural(b.Rerun, "job is", "jobs are"))
 	for _, n := range b.NotEligible {
 		a.say("  not: %s  %s", n.Reason, thousands(int64(n.Count)))
-	}
-}
-
-func (a *app) opsBatchesList() *cobra.Command {
-	return &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List the latest batches", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.service(true, fewAttempts)
-			if err != nil {
-				return err
-			}
-			r, err := c.OpsListBatchesWithResponse(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if a.asJSON {
-				return a.printJSON(r.Body)
-			}
-			var rows [][]cell
-			for _, b := range r.JSON200.Batches {
-				rows = append(rows, []cell{
-					words(b.BatchID), stateCell(b.State), instant(&b.CreatedAt), number(b.Rerun), number(notEligible(b)), words(b.Reason), words(batchFilter(b.Filter)), words(b.Actor),
-				})
-			}
-			if len(rows) == 0 {
-				a.say("No batches.")
-				return nil
-			}
-			a.table([]column{
-				{name: "BATCH"}, {name: "STATE"}, {name: "CREATED (UTC)"}, {name: "RERUN", right: true}, {name: "NOT", right: true}, {name: "REASON", flexible: true}, {name: "FILTER", flexible: true}, {name: "BY", flexible: true, extra: true},
-			}, rows)
-			return nil
-		},
-	}
-}
-
-func notEligible(b client.Batch) int64 {
-	var n int64
-	for _, r := range b.NotEligible {
-		n += int64(r.Count)
-	}
-	return n
-}
-
-// batchFilter writes a filter as --filter takes it.
-func batchFilter(f client.BatchFilter) string {
-	var items []string
-	add := func(name string, c cell) {
-		if c.text != "" {
-			items = append(items, name+"="+c.text)
-		}
-	}
-	add("state", optional(f.State))
-	add("kind", optional(f.Kind))
-	add("orgId", optional(f.OrgID))
-	add("workspaceId", optional(f.WorkspaceID))
-	add("errorCode", optional(f.ErrorCode))
-	add("createdAfter", optional(f.CreatedAfter))
-	add("createdBefore", optional(f.CreatedBefore))
-	return strings.Join(items, ",")
-}
-
-func (a *app) opsBatchesGet() *cobra.Command {
-	return &cobra.Command{
-		Use: "get BATCH", Short: "Show how far a batch is", Args: oneArg("batch id"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.service(true, fewAttempts)
-			if err != nil {
-				return err
-			}
-			r, err := c.OpsGetBatchWithResponse(cmd.Context(), args[0])
-			if err != nil {
-				return fmt.Errorf("batch %s: %w", args[0], err)
-			}
-			if a.asJSON {
-				return a.printJSON(r.Body)
-			}
-			b := r.JSON200
-			a.list([][2]cell{
-				{words("batch"), words(b.BatchID)}, {words("state"), stateCell(b.State)}, {words("filter"), words(batchFilter(b.Filter))}, {words("mode"), words(string(b.Mode))},
-				{words("reason"), words(b.Reason)}, {words("by"), words(b.Actor)}, {words("at most"), words(plural(int64(b.MaxPerSecond), "job", "jobs") + " a second")},
-				{words("created"), instant(&b.CreatedAt)}, {words("finished"), instant(b.FinishedAt)}, {words("queued again"), number(b.Rerun)},
-			})
-			for _, n := range b.NotEligible {
-				fmt.Fprintf(a.stdout, "not: %s  %s\n", clean(n.Reason, false), thousands(int64(n.Count)))
-			}
-			return nil
-		},
 	}
 }

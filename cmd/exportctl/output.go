@@ -98,6 +98,7 @@ func number(n int64) cell { return words(thousands(n)) }
 type column struct {
 	name                   string
 	right, flexible, extra bool
+	whole                  bool // is what one came for: never cut; it comes last, as the terminal wraps it
 }
 
 const (
@@ -106,6 +107,8 @@ const (
 	leastWidth = 14
 	// mostText bounds a cell where there is no terminal to bound it: texts have up to 98 kB.
 	mostText = 200
+	// mostWhole bounds one that is not to be cut: a remedy of the service has at most 6,000 bytes.
+	mostWhole = 10_000
 )
 
 // table prints rows under their heads.
@@ -121,7 +124,7 @@ func (a *app) list(rows [][2]cell) {
 			shown = append(shown, []cell{faint(r[0].text), r[1]})
 		}
 	}
-	fmt.Fprintln(a.stdout, a.render([]column{{}, {}}, shown, false))
+	fmt.Fprintln(a.stdout, a.render([]column{{}, {whole: true}}, shown, false))
 }
 
 func (a *app) heading(s string) {
@@ -134,7 +137,11 @@ func (a *app) render(columns []column, rows [][]cell, heads bool) string {
 	for i, row := range rows {
 		texts[i] = make([]string, len(row))
 		for j, c := range row {
-			texts[i][j] = shorten(clean(c.text, false), mostText)
+			most := mostText
+			if columns[j].whole {
+				most = mostWhole
+			}
+			texts[i][j] = shorten(clean(c.text, false), most)
 		}
 	}
 	widths := fit(columns, texts, a.terminalWidth())

@@ -120,7 +120,7 @@ func (s *Store) Suspects(_ context.Context, a jobs.Audit, _ string) (found []job
 		}
 	case jobs.AuditBatches:
 		for id, b := range s.batches {
-			if b.FinishedAt.IsZero() && (b.WakeAt.IsZero() || b.WakeAt.After(now.Add(time.Hour))) {
+			if b.FinishedAt.IsZero() && b.PausedAt.IsZero() && (b.WakeAt.IsZero() || b.WakeAt.After(now.Add(time.Hour))) {
 				batches = append(batches, id)
 			}
 		}
@@ -227,6 +227,7 @@ func (s *Store) SetPaused(_ context.Context, q jobs.Queue, paused bool, actor, r
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.paused[q] = jobs.Pause{Paused: paused, Actor: actor, Reason: reason, At: s.now()}
+	s.record(jobs.AuditOfPause(s.now(), q, paused, actor, reason))
 	s.wrote(switches)
 	return nil
 }

@@ -47,6 +47,8 @@ type Store struct {
 	dead       map[jobs.Queue]jobs.DeadLetters
 	alive      map[string]time.Time // until when, by worker
 	rollups    map[string]*jobs.Rollup
+	causes     map[string]*jobs.CauseNote
+	audit      []jobs.AuditEntry
 }
 
 type placeDoc struct {
@@ -71,7 +73,7 @@ func NewStore(cfg Config) *Store {
 		events: map[string][]jobs.Event{}, callbacks: map[string]jobs.Callback{}, batches: map[string]jobs.Batch{}, places: map[placeDoc]jobs.Place{},
 		pointers: map[string]pointer{}, receivers: map[receiverKey]jobs.Receiver{}, division: jobs.Division{Partitions: 1, Workers: 1},
 		partitions: map[int]jobs.Partition{}, paused: map[jobs.Queue]jobs.Pause{}, dead: map[jobs.Queue]jobs.DeadLetters{}, alive: map[string]time.Time{},
-		rollups: map[string]*jobs.Rollup{},
+		rollups: map[string]*jobs.Rollup{}, causes: map[string]*jobs.CauseNote{},
 	}
 }
 
@@ -325,7 +327,7 @@ func (s *Store) List(_ context.Context, l jobs.List) (jobs.JobPage, error) {
 			code = string(j.Error.Code)
 		}
 		return is(l.OrgID, j.OrgID) && is(l.WorkspaceID, j.Params.Text("workspaceId")) && is(string(l.State), string(j.State)) && is(string(l.Kind), string(j.Kind)) &&
-			is(string(l.ErrorCode), code) && !j.CreatedAt.Before(l.CreatedAfter) && (l.CreatedBefore.IsZero() || j.CreatedAt.Before(l.CreatedBefore)) &&
+			is(string(l.ErrorCode), code) && is(l.Cause, causeOf(j)) && !j.CreatedAt.Before(l.CreatedAfter) && (l.CreatedBefore.IsZero() || j.CreatedAt.Before(l.CreatedBefore)) &&
 			(l.IncludeDeleted || j.DeletedAt.IsZero())
 	})
 	found, next, err := page(all, l.PageSize, l.PageToken, func(j *jobs.Job) (time.Time, string) { return j.CreatedAt, j.ID })

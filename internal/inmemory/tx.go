@@ -64,6 +64,8 @@ func (s *Store) commit(tx *jobs.Tx, was jobs.Job) {
 	}
 	s.note(id, tx.Events)
 	s.count(tx.Tally)
+	s.met(tx.Met)
+	s.record(tx.Audit)
 	if cb := tx.Callback; cb != nil {
 		s.callbacks[cb.ID] = *cb
 		s.wrote(callbackKey(cb.ID))
@@ -146,7 +148,7 @@ func (s *Store) ListCallbacks(_ context.Context, l jobs.CallbackList) ([]*jobs.C
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := slices.DeleteFunc(s.deliveries(), func(cb jobs.Callback) bool {
-		return l.OrgID != "" && cb.OrgID != l.OrgID || l.Origin != "" && cb.Origin != l.Origin || l.State != "" && cb.State != l.State ||
+		return l.OrgID != "" && cb.OrgID != l.OrgID || l.Origin != "" && cb.Origin != l.Origin || l.State != "" && cb.State != l.State || l.Cause != "" && cb.CauseID != l.Cause ||
 			cb.CreatedAt.Before(l.CreatedAfter) || !l.CreatedBefore.IsZero() && !cb.CreatedAt.Before(l.CreatedBefore)
 	})
 	return page(all, l.PageSize, l.PageToken, func(cb *jobs.Callback) (time.Time, string) { return cb.CreatedAt, cb.ID })
@@ -168,6 +170,8 @@ func (s *Store) UpdateCallback(_ context.Context, id, actor string, fn func(*job
 	s.callbacks[id] = *cb
 	s.note(cb.JobID, tx.Events)
 	s.count(jobs.TallyCallback(was.State, cb, tx.Now))
+	s.met(tx.Met)
+	s.record(tx.Audit)
 	s.wrote(callbackKey(id))
 	return cb.Copy(), nil
 }
@@ -178,6 +182,7 @@ func (s *Store) CreateBatch(_ context.Context, r jobs.BatchRequest) (*jobs.Batch
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.batches[b.ID] = *b
+	s.record(b.Audit(s.now()))
 	return b.Copy(), nil
 }
 
@@ -224,10 +229,12 @@ func (s *Store) UpdateBatch(_ context.Context, id string, fn func(*jobs.BatchTx)
 		return nil, fmt.Errorf("get batch %s: %w", id, jobs.ErrNotFound)
 	}
 	b := was.Copy()
-	if err := fn(jobs.NewBatchTx(s.cfg.Now(), b)); err != nil {
+	tx := jobs.NewBatchTx(s.cfg.Now(), b)
+	if err := fn(tx); err != nil {
 		return nil, err
 	}
 	s.batches[id] = *b
+	s.record(tx.Audit)
 	return b.Copy(), nil
 }
 
@@ -281,6 +288,8 @@ func (s *Store) SuspendedReceivers(context.Context) (out []jobs.Receiver, err er
 
 // UnsuspendReceiver forgets what is remembered of an origin, and begins the deliveries again that ended because of it.
 func (s *Store) UnsuspendReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error) {
+	entry := jobs.AuditOfReceiver(s.now(), orgID, origin, actor, reason)
+	_ = s.Record(ctx, entry) // never fails
 	s.mu.Lock()
 	maps.DeleteFunc(s.receivers, func(_ receiverKey, r jobs.Receiver) bool { return r.OrgID == orgID && r.Origin == origin })
 	all := s.deliveries()
@@ -293,7 +302,7 @@ func (s *Store) UnsuspendReceiver(ctx context.Context, orgID, origin, actor, rea
 			resumed++
 		}
 	}
-	return resumed, nil
+	return resumed, s.Recorded(ctx, entry.ID, int64(resumed))
 }
 
 func partKey(jobID, id string) string { return "parts/" + jobID + "/" + id }

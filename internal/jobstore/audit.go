@@ -138,6 +138,9 @@ func (s *Store) suspectBatch(b *jobs.Batch, doc *firestore.DocumentSnapshot) boo
 	if !jobs.Readable(b.Schema) {
 		return false
 	}
+	if !b.PausedAt.IsZero() {
+		return false
+	}
 	if !b.FinishedAt.IsZero() {
 		finished, _ := doc.DataAt("finishedAt")
 		return raw != nil || finished == nil

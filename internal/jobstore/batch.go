@@ -18,7 +18,9 @@ func (s *Store) batches() *firestore.CollectionRef { return s.client.Collection(
 func (s *Store) CreateBatch(ctx context.Context, r jobs.BatchRequest) (*jobs.Batch, error) {
 	b := jobs.NewBatch(r, s.cfg.Now())
 	ref := s.batches().Doc(b.ID)
-	if err := s.commit(ctx, s.newWrites().Create(ref, b.Stored()), s.hasRev(ref, b.Rev)); err != nil {
+	batch := s.newWrites().Create(ref, b.Stored())
+	s.addAudit(batch, b.Audit(s.cfg.Now()))
+	if err := s.commit(ctx, batch, s.hasRev(ref, b.Rev)); err != nil {
 		return nil, fmt.Errorf("create batch: %w", err)
 	}
 	return b, nil
@@ -77,12 +79,15 @@ func (s *Store) UpdateBatch(ctx context.Context, id string, fn func(*jobs.BatchT
 			return fmt.Errorf("get batch %s: %w", id, classify(err))
 		}
 		b := s.decodeBatch(doc)
-		if err := fn(jobs.NewBatchTx(s.cfg.Now(), b)); err != nil {
+		tx := jobs.NewBatchTx(s.cfg.Now(), b)
+		if err := fn(tx); err != nil {
 			return err
 		}
 		b.Rev = jobs.NewToken()
 		out = b
-		return s.commit(ctx, s.newWrites().Update(ref, fields(b.Stored()), firestore.LastUpdateTime(doc.UpdateTime)), s.hasRev(ref, b.Rev))
+		batch := s.newWrites().Update(ref, fields(b.Stored()), firestore.LastUpdateTime(doc.UpdateTime))
+		s.addAudit(batch, tx.Audit)
+		return s.commit(ctx, batch, s.hasRev(ref, b.Rev))
 	})
 	return out, err
 }
@@ -94,7 +99,7 @@ func (s *Store) decodeBatch(doc *firestore.DocumentSnapshot) *jobs.Batch {
 	b.ID, b.Damage = doc.Ref.ID, damage
 	b.Upgrade()
 	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
-	if _, _, err := parsePageToken(b.Cursor, jobs.ValidID); b.Damage == "" && b.Cursor != "" && err != nil {
+	if _, _, err := parsePageToken(b.Cursor, jobs.ValidID); b.Damage == "" && b.Cursor != "" && len(b.JobIDs) == 0 && err != nil {
 		b.Damage = "its cursor is none"
 	}
 	if err := b.Check(now); err != nil {

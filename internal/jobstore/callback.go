@@ -32,7 +32,7 @@ func (s *Store) Callbacks(ctx context.Context, jobID string) ([]*jobs.Callback, 
 // index (field, createdAt) for each filter, which Firestore joins.
 func (s *Store) ListCallbacks(ctx context.Context, l jobs.CallbackList) (page []*jobs.Callback, next string, err error) {
 	q := s.callbacks().Query
-	for _, f := range []struct{ path, value string }{{"orgId", l.OrgID}, {"origin", l.Origin}, {"state", string(l.State)}} {
+	for _, f := range []struct{ path, value string }{{"orgId", l.OrgID}, {"origin", l.Origin}, {"state", string(l.State)}, {"cause", l.Cause}} {
 		if f.value != "" {
 			q = q.Where(f.path, "==", f.value)
 		}
@@ -101,8 +101,14 @@ func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx
 		batch := s.newWrites().Update(ref, fields(cb.Stored()), firestore.LastUpdateTime(doc.UpdateTime))
 		s.addEvents(batch, cb.JobID, tx.Events)
 		s.addTally(batch, jobs.TallyCallback(before, cb, tx.Now))
+		noted := s.addCauses(batch, tx.Met)
+		s.addAudit(batch, tx.Audit)
 		out = cb
-		return s.commit(ctx, batch, s.hasRev(ref, cb.Rev))
+		if err := s.commit(ctx, batch, s.hasRev(ref, cb.Rev)); err != nil {
+			return err
+		}
+		noted()
+		return nil
 	})
 	if err != nil {
 		return nil, err

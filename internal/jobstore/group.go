@@ -123,6 +123,8 @@ type group struct {
 	events    []jobs.Event
 	callbacks []*jobs.Callback
 	tallies   []*jobs.Tally
+	met       []*jobs.CauseNote
+	audit     []*jobs.AuditEntry
 }
 
 // step is a change as it was made, to be told of once it is committed.
@@ -192,6 +194,12 @@ func (g *group) addChanges(tx *jobs.Tx) {
 	g.created = append(g.created, tx.NewParts...)
 	g.events = append(g.events, tx.Events...)
 	g.tallies = append(g.tallies, tx.Tally)
+	if tx.Audit != nil {
+		g.audit = append(g.audit, tx.Audit)
+	}
+	if tx.Met != nil {
+		g.met = append(g.met, tx.Met)
+	}
 	if tx.Callback != nil {
 		g.callbacks = append(g.callbacks, tx.Callback)
 	}

@@ -127,12 +127,13 @@ func (s *Store) Release(ctx context.Context, role, owner string) error {
 }
 
 // change applies fn to a lease document by compare-and-set; fn says whether to write.
-func (s *Store) change(ctx context.Context, ref *firestore.DocumentRef, fn func(*lease) bool) error {
-	return s.changeIf(ctx, ref, func(time.Time, time.Time) error { return nil }, fn)
+func (s *Store) change(ctx context.Context, ref *firestore.DocumentRef, fn func(*lease) bool, entries ...*jobs.AuditEntry) error {
+	return s.changeIf(ctx, ref, func(time.Time, time.Time) error { return nil }, fn, entries...)
 }
 
-// changeIf changes nothing if may, which is told when its read began and its time, gives an error.
-func (s *Store) changeIf(ctx context.Context, ref *firestore.DocumentRef, may func(begun, read time.Time) error, fn func(*lease) bool) error {
+// changeIf changes nothing if may, which is told when its read began and its time, gives an error. Entries are written
+// down with it.
+func (s *Store) changeIf(ctx context.Context, ref *firestore.DocumentRef, may func(begun, read time.Time) error, fn func(*lease) bool, entries ...*jobs.AuditEntry) error {
 	return retry(ctx, func() error {
 		begun := s.cfg.Now()
 		doc, err := ref.Get(ctx)
@@ -159,6 +160,7 @@ func (s *Store) changeIf(ctx context.Context, ref *firestore.DocumentRef, may fu
 		} else {
 			batch.Create(ref, l)
 		}
+		s.addAudit(batch, entries...)
 		return s.commit(ctx, batch, s.hasRev(ref, l.Rev))
 	})
 }

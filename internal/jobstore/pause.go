@@ -9,12 +9,12 @@ import (
 	"exportd/jobs"
 )
 
-// SetPaused stops or resumes a queue; workers see it within their polling interval.
+// SetPaused stops or resumes a queue, and records that; workers see it within their polling interval.
 func (s *Store) SetPaused(ctx context.Context, q jobs.Queue, paused bool, actor, reason string) error {
 	return s.change(ctx, s.leases().Doc("queue-"+string(q)), func(l *lease) bool {
 		l.Kind, l.Paused, l.Actor, l.Reason, l.At = "queue", paused, actor, reason, s.cfg.Now().UTC()
 		return true
-	})
+	}, jobs.AuditOfPause(s.cfg.Now(), q, paused, actor, reason))
 }
 
 // Paused gives the pause switches of all queues.

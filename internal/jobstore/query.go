@@ -29,7 +29,7 @@ func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
 	q := s.jobs().Query
 	for _, f := range []struct{ path, value string }{
 		{"orgId", l.OrgID}, {"state", string(l.State)}, {"kind", string(l.Kind)},
-		{"params.workspaceId", l.WorkspaceID}, {"error.code", string(l.ErrorCode)},
+		{"params.workspaceId", l.WorkspaceID}, {"error.code", string(l.ErrorCode)}, {"error.cause", l.Cause},
 	} {
 		if f.value != "" {
 			q = q.Where(f.path, "==", f.value)

@@ -114,8 +114,20 @@ func (s *Store) SuspendedReceivers(ctx context.Context) ([]jobs.Receiver, error)
 // UnsuspendReceiver is the way back from a suspension: whatever is remembered of the origin
 // and of URLs below it is forgotten, and the deliveries that ended because of it begin
 // their schedule again. It says how many; they are notified by the rescuer. Called again, it goes
-// on with what is left.
+// on with what is left. It is recorded before anything is done, and how many when all is.
 func (s *Store) UnsuspendReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error) {
+	entry := jobs.AuditOfReceiver(s.cfg.Now(), orgID, origin, actor, reason)
+	if err := s.Record(ctx, entry); err != nil {
+		return 0, err
+	}
+	resumed, err = s.resume(ctx, orgID, origin, actor, reason)
+	if err != nil {
+		return resumed, err
+	}
+	return resumed, s.Recorded(ctx, entry.ID, int64(resumed))
+}
+
+func (s *Store) resume(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error) {
 	known := s.receivers().Where("orgId", "==", orgID).Where("origin", "==", origin)
 	if err := s.deleteAll(ctx, known); err != nil {
 		return 0, fmt.Errorf("forget failures of a receiver: %w", err)

@@ -142,6 +142,8 @@ func (s *Store) applyTo(ctx context.Context, g *group, group []*change) (committ
 	for _, t := range g.tallies {
 		s.addTally(batch, t)
 	}
+	noted := s.addCauses(batch, g.met...)
+	s.addAudit(batch, g.audit...)
 	if updates == 0 || g.unread && jobWrite < 0 {
 		return false, nil
 	}
@@ -150,6 +152,7 @@ func (s *Store) applyTo(ctx context.Context, g *group, group []*change) (committ
 	if err != nil {
 		return false, fmt.Errorf("commit job %s: %w", jobID, err)
 	}
+	noted()
 	g.recordTransitions(s.cfg.Transitions)
 	if jobWrite >= 0 && results != nil {
 		known := leasedJob{job: g.job, updated: results[jobWrite].UpdateTime}

@@ -29,6 +29,8 @@ var damageCases = map[string][]string{
 	"ExportPlaces":              {"internal/jobstore TestWounds"},
 	"ExportBatches":             {"internal/jobstore TestWounds", "worker TestDamagedDocuments", "api TestDamagedDocuments"},
 	"ExportCallbackReceivers":   {"internal/jobstore TestWounds", "api TestDamagedDocuments"},
+	"ExportCauses":              {"internal/jobstore TestWounds"},
+	"ExportAudit":               {"internal/jobstore TestWounds"},
 	"ExportRollups":             {"internal/jobstore TestWounds"},
 	"ExportLeases":              {"internal/jobstore TestWounds", "worker TestDamagedDocuments"},
 	"ExportLeases role-":        {"internal/jobstore TestWounds"},
@@ -60,6 +62,9 @@ var damageCases = map[string][]string{
 	"type apikey.AuditEntry":    {"internal/apikey TestDamagedRecords"},
 	"type apikey.nonce":         {"internal/apikey TestDamagedNonces"},
 	"type jobstore.lease":       {"internal/jobstore TestWounds"},
+	"type jobs.AuditEntry":      {"internal/jobstore TestWounds"},
+	"type jobs.Probe":           {"internal/jobstore TestWounds"},
+	"type jobstore.causeDoc":    {"internal/jobstore TestWounds"},
 	"type jobs.Receiver":        {"internal/jobstore TestWounds"},
 	"type jobstore.pointer":     {"internal/jobstore TestWounds"},
 }

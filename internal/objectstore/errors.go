@@ -1,12 +1,14 @@
 package objectstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -66,10 +68,10 @@ func (s *Store) explain(ctx context.Context, op, name string, err error) error {
 		return wrap(both(jobs.ErrExists))
 	case code == http.StatusInsufficientStorage, code == http.StatusForbidden && isQuota(err):
 		return wrap(jobs.Fail(jobs.CodeStorageQuota, jobs.Transient, "the storage for export files is full or over its quota",
-			"free space, or raise the bucket project's quota", both(ErrQuota)))
+			"free space, or raise the bucket project's quota", both(ErrQuota)).About("bucket " + s.cfg.Bucket))
 	case code == http.StatusForbidden, code == http.StatusUnauthorized:
 		return wrap(jobs.Fail(jobs.CodeStorageDenied, jobs.Permanent, "the storage for export files denied access",
-			"give the service account roles/storage.objectUser on the bucket, and for download links roles/iam.serviceAccountTokenCreator on itself", both(ErrPermission)))
+			"give the service account roles/storage.objectUser on the bucket, and for download links roles/iam.serviceAccountTokenCreator on itself", both(ErrPermission)).About(permissionIn(err) + " on bucket " + s.cfg.Bucket))
 	case errors.Is(err, ErrUnavailable):
 		return wrap(err)
 	case cause != nil, isNetwork(err), storage.ShouldRetry(err):
@@ -85,8 +87,14 @@ func (s *Store) missing(ctx context.Context, err error) error {
 		return err
 	}
 	return jobs.Fail(jobs.CodeBucketMissing, jobs.Transient, "the storage for export files is not there",
-		"make the bucket that EXPORTD_BUCKET names again (exportd setup), then rerun the job", fmt.Errorf("%w: %w", jobs.ErrNoBucket, err))
+		"make the bucket that EXPORTD_BUCKET names again (exportd setup), then rerun the job", fmt.Errorf("%w: %w", jobs.ErrNoBucket, err)).About("bucket " + s.cfg.Bucket)
 }
+
+// permissions are as Storage names what is missing.
+var permissions = regexp.MustCompile(`\b(storage|iam)\.[a-zA-Z]+\.[a-zA-Z]+\b`)
+
+// permissionIn names the permission that a refusal says is missing.
+func permissionIn(err error) string { return cmp.Or(permissions.FindString(err.Error()), "access") }
 
 // isQuota looks for the reason in the body, because the client decodes it for some calls only.
 func isQuota(err error) bool {

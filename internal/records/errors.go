@@ -54,7 +54,7 @@ func classify(ctx context.Context, op string, err error) error {
 		return err
 	}
 	text := status.Convert(err).Message()
-	fail := func(code jobs.Code, class jobs.Class, message, remedy string, kind error) error {
+	fail := func(code jobs.Code, class jobs.Class, message, remedy string, kind error) *jobs.Failure {
 		return jobs.Fail(code, class, message, remedy, fmt.Errorf("%s: %w: %w", op, kind, err))
 	}
 	switch code := status.Code(err); {
@@ -65,16 +65,16 @@ func classify(ctx context.Context, op string, err error) error {
 			"run the export again; if it stays, the source database is at fault", fmt.Errorf("%s: %w", op, err))
 	case code == codes.FailedPrecondition && strings.Contains(text, "currently building"):
 		return fail(jobs.CodeMissingIndex, jobs.Transient, "an index that the export needs is being built",
-			"wait until the index is ready: "+text, ErrMissingIndex)
+			"wait until the index is ready: "+text, ErrMissingIndex).About(indexIn(text))
 	case code == codes.FailedPrecondition && strings.Contains(text, "index"):
 		return fail(jobs.CodeMissingIndex, jobs.Permanent, "the source database lacks an index that the export needs",
-			"deploy deployments/firestore.indexes.json, then run the job again. Firestore says: "+text, ErrMissingIndex)
+			"deploy deployments/firestore.indexes.json, then run the job again. Firestore says: "+text, ErrMissingIndex).About(indexIn(text))
 	case (code == codes.FailedPrecondition || code == codes.InvalidArgument) && isTooOld(text):
 		return fail(jobs.CodeSnapshotTooOld, jobs.Stale, "the snapshot of the export can no longer be read",
 			"run the job again in mode fresh; with point-in-time recovery snapshots live 7 days", ErrSnapshotTooOld)
 	case code == codes.PermissionDenied || code == codes.Unauthenticated:
 		return fail(jobs.CodeSourceDenied, jobs.Permanent, "the source database may not be read",
-			"give the service account the role roles/datastore.viewer on the source project", ErrPermission)
+			"give the service account the role roles/datastore.viewer on the source project", ErrPermission).About(text)
 	case code == codes.NotFound:
 		return fail(jobs.CodeSourceDenied, jobs.Permanent, "the source database was not found",
 			"check the configured project and database", jobs.ErrNotFound)

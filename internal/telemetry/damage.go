@@ -26,12 +26,14 @@ const (
 	ReceiverDocument    DocumentKind = "receiver"
 	KeyDocument         DocumentKind = "key"
 	RollupDocument      DocumentKind = "rollup"
+	CauseDocument       DocumentKind = "cause"
+	AuditDocument       DocumentKind = "audit"
 )
 
 // DocumentKinds lists them.
 var DocumentKinds = []DocumentKind{
 	JobDocument, PartDocument, EventDocument, CallbackDocument, BatchDocument, FingerprintDocument, IdempotencyDocument,
-	LeaseDocument, PlaceDocument, ReceiverDocument, KeyDocument, RollupDocument,
+	LeaseDocument, PlaceDocument, ReceiverDocument, KeyDocument, RollupDocument, CauseDocument, AuditDocument,
 }
 
 // maxRemembered bounds the documents that are known to be damaged, at 8 bytes each; of more, the

@@ -31,6 +31,8 @@ type Store interface {
 	jobs.ControlStore
 	jobs.DeadLetterStore
 	jobs.RollupStore
+	jobs.CauseStore
+	jobs.AuditStore
 }
 
 // Config is what a store is to be opened with.
@@ -61,7 +63,7 @@ type storeCase struct {
 func StoreSuite(t *testing.T, open func(t *testing.T, c Config) Store) {
 	t.Helper()
 	n := 0
-	for _, group := range [][]storeCase{submitCases, txCases, placeCases, readCases, dueCases, callbackCases, batchCases, fleetCases, rollupCases} {
+	for _, group := range [][]storeCase{submitCases, txCases, placeCases, readCases, dueCases, callbackCases, batchCases, fleetCases, rollupCases, causeCases} {
 		for _, c := range group {
 			n++
 			t.Run(c.name, func(t *testing.T) {

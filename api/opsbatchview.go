@@ -1,0 +1,128 @@
+package api
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/apikey"
+	"exportd/jobs"
+)
+
+// batchView is a batch as operators see it.
+type batchView struct {
+	BatchID      string           `json:"batchId"`
+	State        string           `json:"state"` // running, paused, finished or stopped
+	Filter       jobs.BatchFilter `json:"filter"`
+	Mode         jobs.RerunMode   `json:"mode"`
+	Reason       string           `json:"reason"`
+	Actor        string           `json:"actor"`
+	MaxPerSecond int              `json:"maxPerSecond"`
+	CreatedAt    time.Time        `json:"createdAt"`
+	FinishedAt   *time.Time       `json:"finishedAt"`
+	PausedAt     *time.Time       `json:"pausedAt"`
+	Stopped      *string          `json:"stopped"` // why it ended before its end
+	Canary       bool             `json:"canary"`
+	Stage        int              `json:"stage"`
+	Jobs         int              `json:"jobs"` // of a list, how many it has
+	Rerun        int64            `json:"rerun"`
+	NotEligible  []reasonCount    `json:"notEligible"`
+	StatusURL    string           `json:"statusUrl"`
+}
+
+func batchViewOf(b *jobs.Batch, rerun int64) batchView {
+	v := batchView{
+		BatchID: b.ID, State: "running", Filter: b.Filter, Mode: cmp.Or(b.Mode, jobs.RerunResume), Reason: b.Reason, Actor: b.Actor, MaxPerSecond: b.Rate(),
+		PausedAt: timeOrNil(b.PausedAt), Stopped: textOrNil(b.Stopped), Canary: b.Canary, Stage: b.Stage, Jobs: len(b.JobIDs),
+		CreatedAt: b.CreatedAt.UTC(), FinishedAt: timeOrNil(b.FinishedAt), Rerun: rerun, NotEligible: []reasonCount{}, StatusURL: "/ops/batches/" + b.ID,
+	}
+	switch {
+	case v.Stopped != nil:
+		v.State = "stopped"
+	case v.FinishedAt != nil:
+		v.State = "finished"
+	case v.PausedAt != nil:
+		v.State = "paused"
+	}
+	for _, reason := range slices.Sorted(maps.Keys(b.Skipped)) {
+		v.NotEligible = append(v.NotEligible, reasonCount{Reason: reason, Count: b.Skipped[reason]})
+	}
+	return v
+}
+
+// opsBatch shows how far a batch is.
+func (s *Server) opsBatch(c *gin.Context, _ *apikey.Key) error {
+	if err := noParams(c.Request); err != nil {
+		return err
+	}
+	b, rerun, err := s.operations.Batch(c.Request.Context(), c.Param("batchId"))
+	if err != nil {
+		return err
+	}
+	writeJSON(c, http.StatusOK, batchViewOf(b, rerun))
+	return nil
+}
+
+// batchesShown is how many batches are listed.
+const batchesShown = 50
+
+// opsBatches lists the latest batches.
+func (s *Server) opsBatches(c *gin.Context, _ *apikey.Key) error {
+	if err := noParams(c.Request); err != nil {
+		return err
+	}
+	batches, err := s.operations.Batches(c.Request.Context(), batchesShown)
+	if err != nil {
+		return err
+	}
+	views := make([]batchView, len(batches))
+	for i, b := range batches {
+		_, rerun, err := s.operations.Batch(c.Request.Context(), b.ID)
+		if err != nil {
+			return err
+		}
+		views[i] = batchViewOf(b, rerun)
+	}
+	writeJSON(c, http.StatusOK, map[string]any{"batches": views})
+	return nil
+}
+
+// opsChangeBatch has a batch stand still, go on, or end: within the page of jobs that a worker has in hand.
+func (s *Server) opsChangeBatch(action jobs.AuditAction) endpoint {
+	return func(c *gin.Context, caller *apikey.Key) error {
+		reason, err := readReason(c.Request)
+		if err != nil {
+			return err
+		}
+		ctx, done := begin(c)
+		defer done()
+		id := c.Param("batchId")
+		_, rerun, err := s.operations.Batch(ctx, id)
+		if err != nil {
+			return err
+		}
+		b, err := s.operations.UpdateBatch(ctx, id, func(tx *jobs.BatchTx) error {
+			tx.Audited(action, actor(caller), reason)
+			switch action {
+			case jobs.AuditPauseBatch:
+				return tx.Pause()
+			case jobs.AuditResumeBatch:
+				return tx.Resume()
+			}
+			return tx.Stop("canceled by " + actor(caller) + ": " + reason)
+		})
+		if errors.Is(err, jobs.ErrTransition) {
+			return refuse(http.StatusConflict, "the batch has ended")
+		}
+		if err != nil {
+			return err
+		}
+		writeJSON(c, http.StatusOK, batchViewOf(b, rerun))
+		return nil
+	}
+}

@@ -1,0 +1,268 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"golang.org/x/sync/errgroup"
+
+	"exportd/internal/apikey"
+	"exportd/internal/dataset"
+	"exportd/jobs"
+)
+
+const (
+	// pageCauses and maxPageCauses are causes of a page: each takes a query of up to 21 documents and, where it has
+	// more cases, a count.
+	pageCauses    = 50
+	maxPageCauses = 100
+	// causesAtOnce bounds the queries under way for a page, of some 20 ms each.
+	causesAtOnce = 16
+	// causeOrgs is how many orgs are named.
+	causeOrgs = 10
+	// causesFor is the window where none is given.
+	causesFor = 24 * time.Hour
+)
+
+// cause reads the id of a cause of jobs; "" if it is missing.
+func (p *params) cause(name string) string {
+	id := p.text(name, false)
+	if code := jobs.CauseCode(id); id != "" && (code == "" || jobs.CallbackCauses[code] != "") {
+		p.fault(name, typeOnly, map[string]any{"value": id}, "must be the causeId of a cause that jobs failed by")
+		return ""
+	}
+	return id
+}
+
+// causesRequest is what GET /ops/causes asks for.
+type causesRequest struct {
+	jobs.CauseQuery
+	size  int
+	token string
+}
+
+func (p *params) causes(datasets dataset.Set, now time.Time) causesRequest {
+	r := causesRequest{CauseQuery: jobs.CauseQuery{OrgID: p.text("orgId", false), Kind: jobs.Kind(enum(p, "kind", datasets.Names()...))}}
+	until, given := p.moment("until", now)
+	if !given {
+		until = now.Add(jobs.RollupSlot) // clocks of workers may be ahead
+	}
+	since, given := p.moment("since", now)
+	if !given {
+		since = until.Add(-causesFor)
+	}
+	if len(p.faults) == 0 && !since.Before(until) {
+		p.fault("until", typeGreater, map[string]any{"value": p.values.Get("until"), "limit": "since"}, `must be greater than "since"`)
+	}
+	r.From, r.To = since, until
+	r.size, r.token = p.integer("pageSize", 1, maxPageCauses, pageCauses), p.text("pageToken", false)
+	if len(r.token) > maxPageToken {
+		p.faults = append(p.faults, badPageToken(r.token))
+	}
+	return r
+}
+
+// causeView is a cause as operators see it.
+type causeView struct {
+	CauseID string    `json:"causeId"`
+	Code    jobs.Code `json:"code"`
+	What    string    `json:"what"`
+	Of      string    `json:"of"` // what its cases are: jobs or callbacks
+	Message string    `json:"message"`
+	Remedy  *string   `json:"remedy"`
+	Link    *string   `json:"link"`
+	// State is open while there are cases, fixed where a look has found it mended and there still are, done where none
+	// is left.
+	State        string     `json:"state"`
+	Count        int64      `json:"count"`
+	FirstAt      time.Time  `json:"firstAt"`
+	LastAt       time.Time  `json:"lastAt"`
+	Orgs         []string   `json:"orgs"`
+	OrgsComplete bool       `json:"orgsComplete"`
+	ExampleJobID *string    `json:"exampleJobId"`
+	Probe        *probeView `json:"probe"`
+}
+
+type probeView struct {
+	At      time.Time         `json:"at"`
+	Verdict jobs.ProbeVerdict `json:"verdict"`
+	Says    string            `json:"says"`
+}
+
+func causeViewOf(n *jobs.CauseNote, cases jobs.CauseCases) causeView {
+	v := causeView{
+		CauseID: n.ID(), Code: n.Code, What: n.What, Of: "jobs", Message: n.Message, Remedy: textOrNil(n.Remedy), Link: textOrNil(n.Link()), State: "open",
+		Count: cases.Count, FirstAt: n.FirstAt.UTC(), LastAt: n.LastAt.UTC(), Orgs: []string{}, OrgsComplete: cases.Count <= int64(len(cases.Latest)),
+	}
+	if jobs.CallbackCauses[n.Code] != "" {
+		v.Of = "callbacks"
+	}
+	for _, c := range cases.Latest {
+		if !slices.Contains(v.Orgs, c.OrgID) && c.OrgID != "" {
+			v.Orgs = append(v.Orgs, c.OrgID)
+		}
+	}
+	if len(v.Orgs) > causeOrgs {
+		v.Orgs, v.OrgsComplete = v.Orgs[:causeOrgs], false
+	}
+	if len(cases.Latest) > 0 {
+		v.ExampleJobID = textOrNil(cases.Latest[0].JobID)
+		if v.Of == "jobs" { // it is noted only now and then
+			v.LastAt = later(v.LastAt, cases.Latest[0].At.UTC())
+		}
+	}
+	if p := n.Probe; p != nil {
+		v.Probe = &probeView{p.At.UTC(), p.Verdict, p.Says}
+	}
+	switch {
+	case cases.Count == 0:
+		v.State = "done"
+	case n.Fixed() && n.Probe.At.After(v.LastAt):
+		v.State = "fixed"
+	}
+	return v
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// opsCauses lists why jobs failed and callbacks were given up in a window, those latest met first.
+func (s *Server) opsCauses(c *gin.Context, _ *apikey.Key) error {
+	p, err := readQuery(c.Request)
+	if err != nil {
+		return err
+	}
+	req := p.causes(s.datasets, s.now())
+	if err := p.finish(); err != nil {
+		return err
+	}
+	ctx := c.Request.Context()
+	// By each process a cause is noted once in a while: one that is met again was noted within that.
+	notes, next, err := s.operations.Causes(ctx, req.From.Add(-jobs.CauseAgain), req.size, req.token)
+	if errors.Is(err, jobs.ErrInvalid) {
+		return &invalidError{[]fault{badPageToken(req.token)}}
+	}
+	if err != nil {
+		return err
+	}
+	cases, err := s.casesOf(ctx, notes, req.CauseQuery)
+	if err != nil {
+		return err
+	}
+	views := make([]causeView, 0, len(notes))
+	for i, n := range notes {
+		// One that has no case left is told of where it was met in the window, by anybody: that it is done is news, too.
+		if met := !n.LastAt.Before(req.From) && n.FirstAt.Before(req.To); cases[i].Count > 0 || met && req.OrgID == "" && req.Kind == "" {
+			views = append(views, causeViewOf(n, cases[i]))
+		}
+	}
+	writeJSON(c, http.StatusOK, map[string]any{"causes": views, "nextPageToken": textOrNil(next), "since": req.From.UTC(), "until": req.To.UTC()})
+	return nil
+}
+
+// casesOf counts the cases of causes.
+func (s *Server) casesOf(ctx context.Context, notes []*jobs.CauseNote, q jobs.CauseQuery) ([]jobs.CauseCases, error) {
+	cases := make([]jobs.CauseCases, len(notes))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(causesAtOnce)
+	for i, n := range notes {
+		q := q
+		q.ID = n.ID()
+		g.Go(func() (err error) {
+			cases[i], err = s.operations.CauseCases(ctx, q)
+			return err
+		})
+	}
+	return cases, g.Wait()
+}
+
+// allCases asks for the cases of a cause from all times.
+func (s *Server) allCases(id string) jobs.CauseQuery {
+	return jobs.CauseQuery{ID: id, From: time.Unix(0, 0), To: s.now().Add(jobs.RollupSlot)}
+}
+
+// opsCause shows a cause with its latest cases and the batches that ran them again.
+func (s *Server) opsCause(c *gin.Context, _ *apikey.Key) error {
+	if err := noParams(c.Request); err != nil {
+		return err
+	}
+	ctx := c.Request.Context()
+	n, err := s.operations.Cause(ctx, c.Param("causeId"))
+	if err != nil {
+		return err
+	}
+	cases, err := s.operations.CauseCases(ctx, s.allCases(n.ID()))
+	if err != nil {
+		return err
+	}
+	batches, err := s.operations.Batches(ctx, batchesShown)
+	if err != nil {
+		return err
+	}
+	views := []batchView{}
+	for _, b := range batches {
+		if b.Filter.Cause != n.ID() {
+			continue
+		}
+		_, rerun, err := s.operations.Batch(ctx, b.ID)
+		if err != nil {
+			return err
+		}
+		views = append(views, batchViewOf(b, rerun))
+	}
+	type caseView struct {
+		JobID string    `json:"jobId"`
+		OrgID string    `json:"orgId"`
+		At    time.Time `json:"at"`
+	}
+	latest := make([]caseView, len(cases.Latest))
+	for i, one := range cases.Latest {
+		latest[i] = caseView{one.JobID, one.OrgID, one.At.UTC()}
+	}
+	writeJSON(c, http.StatusOK, map[string]any{"cause": causeViewOf(n, cases), "latest": latest, "batches": views})
+	return nil
+}
+
+// opsRerunCause begins again what a cause has ended: jobs by a batch that is a canary, callbacks at once.
+func (s *Server) opsRerunCause(c *gin.Context, caller *apikey.Key) error {
+	b, err := readBody(c.Request)
+	if err != nil {
+		return err
+	}
+	req := batchRequest{BatchRequest: jobs.BatchRequest{Reason: b.reason(true), Mode: enum(&b.params, "mode", jobs.RerunResume, jobs.RerunFresh), Actor: actor(caller), Canary: true}}
+	if req.Mode == "" {
+		req.Mode = jobs.RerunResume
+	}
+	req.MaxPerSecond = b.integer("maxPerSecond", 1, maxRate, defaultRate)
+	req.dryRun = b.boolean("dryRun")
+	orgID, kind, token := b.text("orgId", false), jobs.Kind(enum(&b.params, "kind", s.datasets.Names()...)), b.text("pageToken", false)
+	if len(token) > maxPageToken {
+		b.faults = append(b.faults, badPageToken(token))
+	}
+	if err := b.finish(); err != nil {
+		return err
+	}
+	ctx, done := begin(c)
+	defer done()
+	n, err := s.operations.Cause(ctx, c.Param("causeId"))
+	if err != nil {
+		return err
+	}
+	if state := jobs.CallbackCauses[n.Code]; state != "" {
+		list := jobs.CallbackList{OrgID: orgID, State: state, Cause: n.ID(), PageSize: pageCallbacks, PageToken: token}
+		return s.redeliverAll(c, caller, redeliverRequest{list: list, reason: req.Reason, dryRun: req.dryRun})
+	}
+	req.Filter = jobs.BatchFilter{State: jobs.Failed, ErrorCode: n.Code, Cause: n.ID(), OrgID: orgID, Kind: kind}
+	if req.dryRun {
+		return s.dryRun(c, req)
+	}
+	return s.startBatch(c, req)
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"exportd/api/client"
+)
+
+func (a *app) opsCauses() *cobra.Command {
+	var w windowFlags
+	var page pageFlags
+	cmd := &cobra.Command{
+		Use: "causes [CAUSE]", Short: "List why jobs failed and callbacks were given up, or show one cause whole", Args: atMostOne("cause"),
+		Long: `Jobs of one cause are mended by one act: the same index, permission, bucket. Callbacks of
+one cause went to the same receiver, which gave the same answer.`,
+		Example: `  exportctl ops causes --since 12h
+  exportctl ops causes MISSING_INDEX-0a1b2c3d4e5f
+  exportctl ops causes rerun MISSING_INDEX-0a1b2c3d4e5f --reason "the index is there now"`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.service(true, fewAttempts)
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				return a.showCause(cmd.Context(), c, args[0])
+			}
+			if err := page.check(); err != nil {
+				return err
+			}
+			l, err := causesOf(cmd.Context(), c, w, page)
+			if err != nil {
+				return err
+			}
+			if a.asJSON {
+				return a.printValue(l)
+			}
+			return a.showCauses(l)
+		},
+	}
+	w.add(cmd, "24h")
+	page.add(cmd, 50)
+	cmd.Flags().StringVar(&page.token, "page-token", "", "nextPageToken of a list with the same filters")
+	cmd.AddCommand(a.opsCausesRerun())
+	return cmd
+}
+
+// causeList is a list of causes as the service gives it.
+type causeList struct {
+	Causes        []json.RawMessage `json:"causes"`
+	NextPageToken *string           `json:"nextPageToken"`
+}
+
+func causesOf(ctx context.Context, c *client.Client, w windowFlags, page pageFlags) (causeList, error) {
+	items, next, err := gather(page, "causes", func(size int, token string) ([]byte, error) {
+		r, err := c.OpsListCausesWithResponse(ctx, &client.OpsListCausesParams{
+			Since: given(w.since), Until: given(w.until), OrgID: given(w.org), Kind: given(client.Kind(w.kind)), PageSize: &size, PageToken: given(token),
+		})
+		if err != nil {
+			return nil, err
+		}
+		return r.Body, nil
+	})
+	return causeList{items, next}, err
+}
+
+var causeColumns = []column{
+	{name: "CAUSE"}, {name: "STATE"}, {name: "CASES", right: true}, {name: "LAST (UTC)"}, {name: "ORGS", flexible: true, extra: true}, {name: "WHAT", whole: true},
+}
+
+func (a *app) showCauses(l causeList) error {
+	rows := make([][]cell, len(l.Causes))
+	for i, raw := range l.Causes {
+		var c client.Cause
+		if err := json.Unmarshal(raw, &c); err != nil {
+			return fmt.Errorf("read cause: %w", err)
+		}
+		rows[i] = []cell{words(c.CauseID), stateCell(c.State), words(casesText(&c)), instant(&c.LastAt), words(orgsText(&c)), words(c.What)}
+	}
+	if len(rows) == 0 {
+		a.say("No causes: nothing failed.")
+		return nil
+	}
+	a.table(causeColumns, rows)
+	if l.NextPageToken != nil {
+		a.say("There are more: --limit N or --all shows them.")
+	}
+	a.say("How to mend one:   exportctl ops causes CAUSE\nOnce it is mended: exportctl ops causes rerun CAUSE --reason ...")
+	return nil
+}
+
+func casesText(c *client.Cause) string {
+	if c.Of == client.CauseOfCallbacks {
+		return plural(c.Count, "callback", "callbacks")
+	}
+	return plural(c.Count, "job", "jobs")
+}
+
+func orgsText(c *client.Cause) string {
+	s := strings.Join(c.Orgs, ",")
+	if !c.OrgsComplete {
+		s += ",..."
+	}
+	return s
+}
+
+func (a *app) showCause(ctx context.Context, c *client.Client, id string) error {
+	r, err := c.OpsGetCauseWithResponse(ctx, id)
+	if err != nil {
+		return fmt.Errorf("cause %s: %w", id, err)
+	}
+	if a.asJSON {
+		return a.printJSON(r.Body)
+	}
+	d := r.JSON200
+	v := &d.Cause
+	facts := [][2]cell{
+		{words("cause"), words(v.CauseID)}, {words("state"), stateCell(v.State)}, {words("what"), words(v.What)}, {words("cases"), words(casesText(v))}, {words("orgs"), words(orgsText(v))},
+		{words("first"), instant(&v.FirstAt)}, {words("last"), instant(&v.LastAt)}, {words("error"), {v.Message, red}},
+		{words("remedy"), {optional(v.Remedy).text, yellow}}, {words("link"), optional(v.Link)}, {words("example"), optional(v.ExampleJobID)},
+	}
+	if v.Probe != nil {
+		facts = append(facts, [2]cell{words("last look"), words(instant(&v.Probe.At).text + " " + strings.ReplaceAll(string(v.Probe.Verdict), "_", " ") + ": " + v.Probe.Says)})
+	}
+	a.list(facts)
+	if len(d.Latest) > 0 {
+		a.heading("Latest")
+		var rows [][]cell
+		for _, one := range d.Latest {
+			rows = append(rows, []cell{words(one.JobID), instant(&one.At), words(one.OrgID)})
+		}
+		a.table([]column{{name: "JOB"}, {name: "TIME (UTC)"}, {name: "ORG", flexible: true}}, rows)
+	}
+	if len(d.Batches) > 0 {
+		a.heading("Batches")
+		a.table(batchColumns, batchRows(d.Batches))
+	}
+	return nil
+}
+
+// causeBody is the request that begins the cases of a cause again.
+type causeBody struct {
+	Reason       string `json:"reason"`
+	OrgID        string `json:"orgId,omitempty"`
+	Kind         string `json:"kind,omitempty"`
+	Mode         string `json:"mode,omitempty"`
+	DryRun       bool   `json:"dryRun,omitempty"`
+	MaxPerSecond int    `json:"maxPerSecond,omitempty"`
+	PageToken    string `json:"pageToken,omitempty"`
+}
+
+func (a *app) opsCausesRerun() *cobra.Command {
+	var f rerunFlags
+	var org, kind string
+	cmd := &cobra.Command{
+		Use: "rerun CAUSE", Short: "Begin again what a cause has ended", Args: oneArg("cause"),
+		Long: `Runs the jobs of a cause again: one first, then ten, then the rest, each when those before
+have ended. It stops where one fails by the same cause again. Callbacks are sent again at once.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.reason == "" {
+				if !f.dryRun {
+					return errNoReason()
+				}
+				f.reason = "dry run"
+			}
+			return a.rerunCause(cmd.Context(), args[0], causeBody{Reason: f.reason, OrgID: org, Kind: kind, Mode: f.mode, MaxPerSecond: f.maxPerSecond, DryRun: true}, f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&org, "org", "", "only of this org")
+	flags.StringVar(&kind, "kind", "", "only jobs of this kind, like vip-users")
+	flags.StringVar(&f.reason, "reason", "", "why, for the record (required, but for a dry run)")
+	flags.StringVar(&f.mode, "mode", "", "resume (default): keep finished parts while the snapshot can be read; fresh: a new snapshot")
+	flags.IntVar(&f.maxPerSecond, "max-per-second", 0, "jobs to queue a second, 1 to 100 (default 5)")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only show what would be begun again")
+	flags.BoolVar(&f.detach, "detach", false, "do not wait for the end")
+	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
+	choices(cmd, "mode", "resume", "fresh")
+	return cmd
+}
+
+func postCause(ctx context.Context, c *client.Client, id string, body causeBody) ([]byte, error) {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	r, err := c.OpsRerunCauseWithBodyWithResponse(ctx, id, "application/json", bytes.NewReader(raw))
+	if err != nil {
+		return nil, fmt.Errorf("cause %s: %w", id, err)
+	}
+	return r.Body, nil
+}
+
+// rerunCause shows what would be begun again, asks, and has it done.
+func (a *app) rerunCause(ctx context.Context, id string, body causeBody, f rerunFlags) error {
+	p, c, err := a.dial(true, fewAttempts)
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(id, "CALLBACK_") {
+		return a.redeliverCause(ctx, p, c, id, body, f)
+	}
+	if f.dryRun || !f.yes {
+		raw, err := postCause(ctx, c, id, body)
+		if err != nil {
+			return err
+		}
+		dry, err := a.readDryRun(raw, f.dryRun)
+		if err != nil || f.dryRun {
+			return err
+		}
+		if any, err := a.askRerun(ctx, p, dry); err != nil || !any {
+			return err
+		}
+	}
+	body.DryRun = false
+	raw, err := postCause(ctx, c, id, body)
+	if err != nil {
+		return err
+	}
+	return a.batchMade(ctx, p, raw, f.detach)
+}
+
+// redeliverCause sends the callbacks of a cause again.
+func (a *app) redeliverCause(ctx context.Context, p profile, c *client.Client, id string, body causeBody, f rerunFlags) error {
+	post := func(token string, dry bool) (got client.Redelivered, err error) {
+		body.PageToken, body.DryRun = token, dry
+		raw, err := postCause(ctx, c, id, body)
+		if err == nil {
+			err = json.Unmarshal(raw, &got)
+		}
+		return got, err
+	}
+	return a.redeliverPages(ctx, p, f.dryRun, f.yes, post)
+}

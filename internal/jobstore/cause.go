@@ -1,0 +1,220 @@
+package jobstore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/firestore"
+
+	"exportd/internal/telemetry"
+	"exportd/jobs"
+)
+
+func (s *Store) causes() *firestore.CollectionRef { return s.client.Collection("ExportCauses") }
+
+// notedCauses remembers when this process last noted each cause.
+type notedCauses struct {
+	mu sync.Mutex
+	at map[string]time.Time
+}
+
+// maxNoted bounds what is remembered of causes. Beyond it all are forgotten, and noted again.
+const maxNoted = 10_000
+
+// recently reports whether a cause was noted so lately that it need not be again.
+func (n *notedCauses) recently(id string, now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	at, ok := n.at[id]
+	return ok && !now.Before(at) && now.Sub(at) < jobs.CauseAgain
+}
+
+func (n *notedCauses) note(id string, now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.at) >= maxNoted {
+		clear(n.at)
+	}
+	n.at[id] = now
+}
+
+// addCauses notes causes in the commit of what met them, unless this process has just done so. What it gives is to be
+// called once that stands.
+func (s *Store) addCauses(batch *writes, met ...*jobs.CauseNote) (stands func()) {
+	added := map[string]time.Time{}
+	for _, n := range met {
+		if n == nil || s.noted.recently(n.ID(), n.LastAt) {
+			continue
+		}
+		if _, twice := added[n.ID()]; twice {
+			continue
+		}
+		added[n.ID()] = n.LastAt
+		batch.Set(s.causes().Doc(n.ID()), map[string]any{
+			"code": n.Code, "what": n.What, "message": n.Message, "remedy": n.Remedy, "lastAt": n.LastAt, "expiresAt": n.ExpiresAt,
+			"firstMicros": firestore.FieldTransformMinimum(n.FirstAt.UnixMicro()),
+		}, firestore.MergeAll)
+	}
+	return func() {
+		for id, at := range added {
+			s.noted.note(id, at)
+		}
+	}
+}
+
+// causeDoc is a cause as it is stored.
+type causeDoc struct {
+	Code        jobs.Code   `firestore:"code"`
+	What        string      `firestore:"what"`
+	Message     string      `firestore:"message"`
+	Remedy      string      `firestore:"remedy"`
+	FirstMicros int64       `firestore:"firstMicros"`
+	LastAt      time.Time   `firestore:"lastAt"`
+	ExpiresAt   time.Time   `firestore:"expiresAt"`
+	Probe       *jobs.Probe `firestore:"probe"`
+}
+
+// readCause reads a cause; nil where it makes no sense, or its time is over.
+func (s *Store) readCause(doc *firestore.DocumentSnapshot) *jobs.CauseNote {
+	if !doc.Exists() || s.gone(doc) {
+		return nil
+	}
+	var d causeDoc
+	why := salvage(doc, &d)
+	n := &jobs.CauseNote{
+		Cause: jobs.Cause{Code: d.Code, What: d.What}, Message: d.Message, Remedy: d.Remedy, FirstAt: time.UnixMicro(d.FirstMicros).UTC(), LastAt: d.LastAt, ExpiresAt: d.ExpiresAt, Probe: d.Probe,
+	}
+	if why == "" {
+		why = n.Check(doc.Ref.ID, s.cfg.Now())
+	}
+	if why != "" {
+		s.damaged(telemetry.CauseDocument, doc, why)
+		return nil
+	}
+	return n
+}
+
+// Causes gives a page of the causes that were noted since then, latest first.
+func (s *Store) Causes(ctx context.Context, since time.Time, size int, token string) (page []*jobs.CauseNote, next string, err error) {
+	if size <= 0 || size > maxPage {
+		size = maxPage
+	}
+	q := s.causes().Where("lastAt", ">=", since).OrderBy("lastAt", firestore.Desc).OrderBy(firestore.DocumentID, firestore.Desc)
+	if token != "" {
+		at, id, err := parsePageToken(token, func(id string) bool { return jobs.CauseCode(id) != "" })
+		if err != nil {
+			return nil, "", err
+		}
+		q = q.StartAfter(at, s.causes().Doc(id))
+	}
+	n, last := 0, ""
+	err = each(ctx, q.Limit(size+1), func(doc *firestore.DocumentSnapshot) error {
+		if n++; n > size {
+			next = last
+			return nil
+		}
+		at, _ := valueAt[time.Time](doc, "lastAt")
+		last = pageToken(at, doc.Ref.ID)
+		if c := s.readCause(doc); c != nil {
+			page = append(page, c)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("list causes: %w", err)
+	}
+	return page, next, nil
+}
+
+// Cause gives what is remembered of a cause.
+func (s *Store) Cause(ctx context.Context, id string) (*jobs.CauseNote, error) {
+	if jobs.CauseCode(id) == "" {
+		return nil, fmt.Errorf("cause id: %w", jobs.ErrNotFound)
+	}
+	doc, err := s.causes().Doc(id).Get(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("get cause %s: %w", id, classify(err))
+	}
+	if n := s.readCause(doc); n != nil {
+		return n, nil
+	}
+	return nil, fmt.Errorf("get cause %s: %w", id, jobs.ErrNotFound)
+}
+
+// NoteProbe keeps how a look went whether a cause is mended.
+func (s *Store) NoteProbe(ctx context.Context, id string, p jobs.Probe) error {
+	if jobs.CauseCode(id) == "" {
+		return fmt.Errorf("cause id: %w", jobs.ErrNotFound)
+	}
+	_, err := s.causes().Doc(id).Update(ctx, []firestore.Update{{Path: "probe", Value: p}})
+	if err != nil {
+		return fmt.Errorf("note probe of cause %s: %w", id, classify(err))
+	}
+	return nil
+}
+
+// CauseCases counts the cases of a cause: a read for each of the latest, and one for each 1,000 where there are more.
+func (s *Store) CauseCases(ctx context.Context, q jobs.CauseQuery) (found jobs.CauseCases, err error) {
+	at, of := "finishedAt", s.jobs().Where("error.cause", "==", q.ID)
+	state, callbacks := q.Callbacks()
+	switch {
+	case callbacks && q.Kind != "":
+		return found, nil
+	case callbacks:
+		at, of = "createdAt", s.callbacks().Where("cause", "==", q.ID).Where("state", "==", state)
+	case q.Kind != "":
+		of = of.Where("kind", "==", q.Kind)
+	}
+	if q.OrgID != "" {
+		of = of.Where("orgId", "==", q.OrgID)
+	}
+	of = of.Where(at, ">=", q.From).Where(at, "<", q.To).OrderBy(at, firestore.Desc)
+	err = each(ctx, of.Select("orgId", "jobId", at).Limit(jobs.CasesShown+1), func(doc *firestore.DocumentSnapshot) error {
+		if found.Count++; found.Count > jobs.CasesShown {
+			return nil
+		}
+		c := jobs.CauseCase{JobID: doc.Ref.ID}
+		if callbacks {
+			c.JobID, _ = valueAt[string](doc, "jobId")
+		}
+		c.OrgID, _ = valueAt[string](doc, "orgId")
+		c.At, _ = valueAt[time.Time](doc, at)
+		found.Latest = append(found.Latest, c)
+		return nil
+	})
+	if err == nil && found.Count > jobs.CasesShown {
+		found.Count, err = s.count(ctx, of)
+	}
+	if err != nil {
+		return jobs.CauseCases{}, fmt.Errorf("count cases of cause %s: %w", q.ID, err)
+	}
+	return found, nil
+}
+
+// BatchOutcome tells how the jobs are that a batch has run again: four counts, and a read where one has failed again.
+func (s *Store) BatchOutcome(ctx context.Context, b *jobs.Batch) (o jobs.BatchOutcome, err error) {
+	of := s.jobs().Where("batchId", "==", b.ID)
+	for _, state := range []jobs.State{jobs.Queued, jobs.Running} {
+		n, err := s.count(ctx, of.Where("state", "==", state))
+		if err != nil {
+			return o, fmt.Errorf("count jobs of batch %s: %w", b.ID, err)
+		}
+		o.Live += n
+	}
+	// After those that live: one that ends meanwhile is seen as live or as failed, not as neither.
+	again := of.Where("state", "==", jobs.Failed)
+	if b.Filter.Cause != "" {
+		again = again.Where("error.cause", "==", b.Filter.Cause)
+	}
+	err = each(ctx, again.Limit(1), func(doc *firestore.DocumentSnapshot) error {
+		o.Again = doc.Ref.ID
+		return nil
+	})
+	if err != nil {
+		return o, fmt.Errorf("list failed jobs of batch %s: %w", b.ID, err)
+	}
+	o.Rerun, err = s.count(ctx, of)
+	return o, err
+}
