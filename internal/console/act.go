@@ -39,6 +39,10 @@ var verbs = []verb{
 	{Name: "redeliver-all", Title: "Deliver callbacks again", Button: "Deliver again", to: "callbacks"},
 	{Name: "pause", Title: "Pause", Button: "Pause", to: "queue", Danger: true},
 	{Name: "resume", Title: "Resume", Button: "Resume", to: "queue"},
+	{Name: "rerun-cause", Title: "Run again what a cause has ended", Button: "Run again", to: "cause"},
+	{Name: "pause-batch", Title: "Pause a batch", Button: "Pause", to: "batch"},
+	{Name: "resume-batch", Title: "Resume a batch", Button: "Resume", to: "batch"},
+	{Name: "cancel-batch", Title: "End a batch", Button: "End it", to: "batch", Danger: true},
 	{Name: "resume-receiver", Title: "Send to a receiver again", Button: "Send again", to: "receiver"},
 }
 
@@ -51,10 +55,16 @@ type target struct {
 	Queue  string
 	Org    string
 	Origin string
+	Cause  string
+	Batch  string
 }
 
 // actNames are the parameters of an action's URL.
-var actNames = []string{"do", "all", "id", "queue", "origin", "mode", "state", "errorCode", "orgId", "workspaceId", "kind", "createdAfter", "createdBefore"}
+var actNames = []string{"do", "all", "id", "queue", "origin", "cause", "batch", "mode", "state", "errorCode", "orgId", "workspaceId", "kind", "createdAfter", "createdBefore"}
+
+func verbNamed(name string) verb {
+	return verbs[slices.IndexFunc(verbs, func(v verb) bool { return v.Name == name })]
+}
 
 // targetOf reads an action's URL; false for one that is none.
 func targetOf(q url.Values) (target, bool) {
@@ -68,16 +78,20 @@ func targetOf(q url.Values) (target, bool) {
 			return target{}, false
 		}
 	}
-	t := target{verb: verbs[i], IDs: q["id"], All: q.Get("all") == "1", Queue: q.Get("queue"), Org: q.Get("orgId"), Origin: q.Get("origin")}
+	t := target{verb: verbs[i], IDs: q["id"], All: q.Get("all") == "1", Queue: q.Get("queue"), Org: q.Get("orgId"), Origin: q.Get("origin"), Cause: q.Get("cause"), Batch: q.Get("batch")}
 	switch t.to {
 	case "jobs":
 		t.Filter = filterOf(q, jobFields(nil))
 		return t, t.All && t.Name == "rerun" || !t.All && len(t.IDs) > 0 && len(t.IDs) <= maxChosen
 	case "callbacks":
-		t.Filter = filterOf(q, []field{{Name: "state"}, {Name: "orgId"}, {Name: "origin"}, {Name: "createdAfter"}, {Name: "createdBefore"}})
+		t.Filter = filterOf(q, callbackFields())
 		return t, true
 	case "queue":
 		return t, t.Queue != ""
+	case "cause":
+		return t, t.Cause != ""
+	case "batch":
+		return t, t.Batch != ""
 	}
 	return t, t.Org != "" && t.Origin != ""
 }
@@ -90,6 +104,7 @@ type confirmPage struct {
 	Jobs     []chosen
 	Preview  *client.DryRun
 	Matched  *client.Redelivered
+	Of       *client.Cause
 	Fault    string
 	Reason   string
 	Mode     string
@@ -150,6 +165,11 @@ func (c *Console) preview(ctx context.Context, who *principal, t target) (confir
 		}
 	case t.to == "queue":
 		p.Back = home
+	case t.to == "cause":
+		p.Back = home + "/causes/" + url.PathEscape(t.Cause)
+		err = c.previewCause(ctx, &p)
+	case t.to == "batch":
+		p.Back = home + "/batches/" + url.PathEscape(t.Batch)
 	default:
 		p.Back = home + "/callbacks"
 	}
@@ -166,7 +186,7 @@ func (t target) query() url.Values {
 	if len(t.IDs) > 0 {
 		q["id"] = t.IDs
 	}
-	for name, v := range map[string]string{"queue": t.Queue, "orgId": t.Org, "origin": t.Origin} {
+	for name, v := range map[string]string{"queue": t.Queue, "orgId": t.Org, "origin": t.Origin, "cause": t.Cause, "batch": t.Batch} {
 		if v != "" {
 			q.Set(name, v)
 		}
@@ -259,6 +279,11 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request, who *principal) er
 		return c.actOnEach(ctx, w, r, who, t, fields)
 	case t.to == "callbacks":
 		done, err = c.redeliverAll(ctx, r, t, fields)
+	case t.to == "cause":
+		done, err = c.rerunCause(ctx, r, t, fields)
+	case t.to == "batch":
+		done = home + "/batches/" + url.PathEscape(t.Batch) + "?said=" + t.Name
+		err = c.changeBatch(ctx, r, t, fields)
 	case t.to == "queue" && t.Name == "pause":
 		done = home + "?said=paused"
 		_, err = c.api.OpsPauseQueueWithBodyWithResponse(ctx, t.Queue0(), asJSON, body(fields), c.once(r, ""))
@@ -393,7 +418,9 @@ var sayings = map[string]string{
 	"rerun": "The job is queued again.", "cancel": "The job is canceled.", "redeliver": "The callback is under way again.",
 	"paused": "The queue is paused: running work ends, none is begun.", "resumed": "The queue goes on.",
 	"receiver": "The receiver gets callbacks again.", "redelivered": "The callbacks are under way again.",
-	"some": "2,000 callbacks are under way again, and there are more: do it once more.", "batch": "The workers run these jobs again.",
+	"pause-batch": "The batch stands still.", "resume-batch": "The batch goes on.", "cancel-batch": "The batch has ended; what it has run again runs on.",
+	"cause": "One of these jobs runs first, then ten, then the rest; it stops where one fails again.",
+	"some":  "2,000 callbacks are under way again, and there are more: do it once more.", "batch": "The workers run these jobs again.",
 }
 
 func said(q url.Values) string { return sayings[q.Get("said")] }

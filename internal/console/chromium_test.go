@@ -83,9 +83,9 @@ func night(t *testing.T, n int) *desk {
 		org, hook := fmt.Sprintf("org_%02d", i*i%7), ""
 		switch {
 		case i%9 == 4:
-			d.failed(org, "https://hooks.example.com/exports", jobs.CodeMissingIndex, "the database has no index for this query", "Make it: https://console.firebase.google.com/project/demo/firestore/indexes?create_composite=Ck5wcm9qZWN0cy9kZW1v")
+			d.failedBy(org, "", jobs.CodeMissingIndex, "the database has no index for this query", "Make it: https://console.firebase.google.com/project/demo/firestore/indexes?create_composite=Ck5wcm9qZWN0cy9kZW1v", "VipUsers (workspaceId ASC, birthdayMonth ASC)")
 		case i%13 == 6:
-			d.answered(d.failed(org, "https://hooks.example.com/exports", jobs.CodeStorageDenied, "the bucket may not be written: storage.objects.create is denied", "Give the worker's account the role Storage Object User on the bucket."), "upstream connect error or disconnect/reset before headers")
+			d.answered(d.failedBy(org, "https://hooks.example.com/exports", jobs.CodeStorageDenied, "the bucket may not be written: storage.objects.create is denied", "Give the worker's account the role Storage Object User on the bucket.", "storage.objects.create on demo-exports"), "upstream connect error or disconnect/reset before headers")
 		case i%17 == 8:
 			hook = "https://receiver.example.net/hook"
 			d.answered(d.succeeded(org, hook, int64(1000+i*37)), "{\"error\":\"bad signature\"}")
@@ -96,6 +96,9 @@ func night(t *testing.T, n int) *desk {
 		}
 	}
 	if n > 0 {
+		if _, err := d.store.CreateBatch(t.Context(), jobs.BatchRequest{Filter: jobs.BatchFilter{State: jobs.Failed, ErrorCode: jobs.CodeInternal}, Mode: jobs.RerunResume, Reason: "the deploy of yesterday was taken back", Actor: "api key key_operator", MaxPerSecond: 5}); err != nil {
+			t.Fatal(err)
+		}
 		d.planned("org_03", 137, "Cloud Storage did not answer in time")
 		d.submitted("org_05", "", nil)
 	}
@@ -163,6 +166,7 @@ func (d *desk) everyPage(t *testing.T) map[string]string {
 	t.Helper()
 	pages := map[string]string{
 		"overview": "/console", "jobs": "/console/jobs", "failed": "/console/jobs?state=failed", "wrong": "/console/jobs?createdAfter=yesterday", "keys": "/console/keys",
+		"causes": "/console/causes", "batches": "/console/batches", "callbacks": "/console/callbacks?state=exhausted", "audit": "/console/audit",
 		"pause": "/console/act?do=pause&queue=exports", "missing": "/console/nothing", "rerun-all": "/console/act?do=rerun&all=1&state=failed",
 	}
 	list, err := d.store.List(t.Context(), jobs.List{PageSize: 100})
@@ -174,6 +178,7 @@ func (d *desk) everyPage(t *testing.T) map[string]string {
 			pages["job-"+string(j.State)] = "/console/jobs/" + j.ID
 		}
 		if j.State == jobs.Failed {
+			pages["cause"], pages["rerun-cause"] = "/console/causes/"+causeOf(j), "/console/act?do=rerun-cause&cause="+causeOf(j)
 			pages["rerun"] = "/console/act?do=rerun&id=" + j.ID
 		}
 	}
@@ -208,14 +213,12 @@ func TestKeyboardInChromium(t *testing.T) {
 	to("secret|")
 	p.Write(secret)
 	p.Loads(func() { p.Press("Enter") })
-	to("MISSING_INDEX")
-	p.Loads(func() { p.Press("Enter") })
-	to("Run all again")
+	to("Run again MISSING_INDEX")
 	p.Loads(func() { p.Press("Enter") })
 	to("reason|")
 	p.Write("the index is there")
 	p.Loads(func() { p.Press("Enter") })
-	if all, err := d.store.Batches(t.Context(), 10); err != nil || len(all) != 1 || all[0].Reason != "the index is there" || all[0].Filter.ErrorCode != jobs.CodeMissingIndex {
+	if all, err := d.store.Batches(t.Context(), 10); err != nil || len(all) != 1 || all[0].Reason != "the index is there" || !strings.HasPrefix(all[0].Filter.Cause, "MISSING_INDEX") {
 		t.Errorf("%d batches, %v: %+v", len(all), err, all)
 	}
 	t.Logf("from sign-in to the jobs running again: %d presses of Tab", presses)
@@ -323,5 +326,67 @@ func TestFirstViewInChromium(t *testing.T) {
 	}
 	raw, _ := json.Marshal(took)
 	t.Logf("first view: %.0f bytes, there after %s ms", bytes, raw)
+	p.Close()
+}
+
+// TestNightInChromium is the morning after: 60 jobs have failed by five causes, among others, and 16 callbacks were
+// given up at one receiver. Each is run again from the overview, and nothing else is.
+func TestNightInChromium(t *testing.T) {
+	d := night(t, 40)
+	for i := range 60 {
+		d.failedBy(fmt.Sprintf("org_%02d", i%7), "", []jobs.Code{jobs.CodeMissingIndex, jobs.CodeMissingIndex, jobs.CodeStorageDenied, jobs.CodeSourceDenied, jobs.CodeBucketMissing}[i%5],
+			"it could not be read", "Mend it.", []string{"VipUsers (workspaceId, birthdayMonth)", "VipMessages (label, timestamp)", "storage.objects.create on demo", "datastore.entities.get on VipUsers", "demo-exports"}[i%5])
+	}
+	for range 16 {
+		d.answered(d.succeeded("org_01", "https://hooks.example.org/in", 10), "upstream is down")
+	}
+	p := browser.Open(t, d.URL+"/console/sign-in")
+	signIn(p, d, "key_operator")
+	begun, clicks := time.Now(), 0
+	click := func(selector string) {
+		clicks++
+		p.Loads(func() { p.Click(selector) })
+	}
+	var causes []string
+	p.Eval(`[...document.querySelectorAll('a[href*="rerun-cause"]')].map(a => new URL(a.href).searchParams.get("cause"))`, &causes)
+	done := 0
+	for _, cause := range causes {
+		var what string
+		p.Eval(`document.querySelector('a[href*="rerun-cause"][href*="`+cause+`"]').closest("tr").innerText`, &what)
+		mine := strings.Contains(what, "hooks.example.org") || strings.Contains(what, "VipUsers") || strings.Contains(what, "VipMessages") || strings.Contains(what, "on demo") || strings.Contains(what, "demo-exports")
+		if !mine {
+			continue
+		}
+		done++
+		click(`a[href*="rerun-cause"][href*="` + cause + `"]`)
+		p.Click("#reason")
+		p.Write("mended at 6:30")
+		click("#confirm button")
+		click("nav a")
+	}
+	took := time.Since(begun)
+	all, err := d.store.Batches(t.Context(), 50)
+	if err != nil || done != 6 || len(all) != 5 {
+		t.Errorf("%d causes, %d batches, %v; the overview has %q", done, len(all), err, causes)
+	}
+	matched, wrong := 0, 0
+	for _, b := range all {
+		list, err := d.store.List(t.Context(), b.Filter.List("", 100))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, j := range list.Jobs {
+			matched++
+			if causeOf(j) != b.Filter.Cause || b.Reason != "mended at 6:30" || !b.Canary {
+				wrong++
+			}
+		}
+	}
+	pending, _, err := d.store.ListCallbacks(t.Context(), jobs.CallbackList{State: jobs.CallbackPending, PageSize: 100})
+	if err != nil || matched != 60 || wrong > 0 || len(pending) != 16 {
+		t.Errorf("%d jobs will run again, %d of them wrongly, and %d callbacks, %v; want 60, 0 and 16", matched, wrong, len(pending), err)
+	}
+	t.Logf("%d causes, %d jobs, %d callbacks: %d clicks, %.1f a cause, %s", done, matched, len(pending), clicks, float64(clicks)/float64(done), took.Round(100*time.Millisecond))
+	shoot(p, "night-after", true)
 	p.Close()
 }

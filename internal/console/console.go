@@ -53,6 +53,7 @@ type Console struct {
 	pages           pages
 	assets          map[string]asset
 	live            *live
+	recent          recent
 	handler         http.Handler
 }
 
@@ -159,11 +160,17 @@ type loader func(ctx context.Context, who *principal, r *http.Request) (view, er
 // loaders are the pages there are, each live one also as a stream of itself.
 func (c *Console) loaders() map[string]loader {
 	return map[string]loader{
-		"/console":           c.overview,
-		"/console/jobs":      c.jobs,
-		"/console/jobs/{id}": c.job,
-		"/console/act":       c.confirm,
-		"/console/keys":      c.keysPage,
+		"/console":              c.overview,
+		"/console/jobs":         c.jobs,
+		"/console/jobs/{id}":    c.job,
+		"/console/act":          c.confirm,
+		"/console/keys":         c.keysPage,
+		"/console/causes":       c.causes,
+		"/console/causes/{id}":  c.cause,
+		"/console/batches":      c.batches,
+		"/console/batches/{id}": c.batch,
+		"/console/callbacks":    c.callbacks,
+		"/console/audit":        c.audit,
 	}
 }
 

@@ -19,16 +19,34 @@ func TestPages(t *testing.T) {
 	good := d.succeeded("org2", "", 12345)
 	running := d.planned("org2", 60, "storage did not answer")
 	d.answered(bad, "no such thing")
+	exact := d.failedBy("org1", "", jobs.CodeStorageDenied, "the bucket may not be written", "Grant it.", "storage.objects.create on demo-exports")
+	b, err := d.store.CreateBatch(t.Context(), jobs.BatchRequest{Filter: jobs.BatchFilter{State: jobs.Failed, ErrorCode: jobs.CodeInternal}, Mode: jobs.RerunResume, Reason: "a batch's reason", Actor: "api key key_operator", MaxPerSecond: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := d.signedIn("key_operator")
 	for path, want := range map[string][]string{
-		"/console":                                 {"Overview", "12,345 rows", "MISSING_INDEX", "org2", "do=pause&amp;queue=exports"},
-		"/console/jobs":                            {bad.ID, good.ID, running.ID, "Run again"},
-		"/console/jobs?state=failed":               {bad.ID},
-		"/console/jobs?createdAfter=x":             {"not understood", "createdAfter"},
-		"/console/jobs/" + bad.ID:                  {"an index is missing", `href="https://console.firebase.google.com/project/p/firestore/indexes?create=abc"`, "no such thing", "Run again", "https://logs.example/?q=" + bad.ID},
-		"/console/jobs/" + running.ID:              {"0 of 6,000 rows", "60 parts", "part 1: running", "storage did not answer"},
-		"/console/act?do=rerun&id=" + bad.ID:       {"go on from what is done", bad.ID},
-		"/console/act?do=rerun&all=1&state=failed": {"<b>1</b> of 1 jobs will run again"},
+		"/console":                                            {"Overview", "12,345 rows", "MISSING_INDEX", "org2", "do=pause&amp;queue=exports"},
+		"/console/jobs":                                       {bad.ID, good.ID, running.ID, "Run again"},
+		"/console/jobs?state=failed":                          {bad.ID},
+		"/console/jobs?createdAfter=x":                        {"not understood", "createdAfter"},
+		"/console/jobs/" + bad.ID:                             {"an index is missing", `href="https://console.firebase.google.com/project/p/firestore/indexes?create=abc"`, "no such thing", "Run again", "https://logs.example/?q=" + bad.ID},
+		"/console/jobs/" + running.ID:                         {"0 of 6,000 rows", "60 parts", "part 1: running", "storage did not answer"},
+		"/console/causes":                                     {"storage.objects.create on demo-exports", "Grant it.", "org1", "do=rerun-cause"},
+		"/console/causes/" + causeOf(exact):                   {"storage.objects.create on demo-exports", exact.ID, "Run again"},
+		"/console/act?do=rerun-cause&cause=" + causeOf(exact): {"<b>1</b> of 1 jobs will run again", "One runs first"},
+		"/console/jobs?cause=" + causeOf(exact):               {exact.ID},
+		"/console/batches":                                    {b.ID, "a batch&#39;s reason"},
+		"/console/batches/" + b.ID:                            {"INTERNAL", "End it", "do=pause-batch"},
+		"/console/callbacks":                                  {bad.ID, "exhausted", "no such thing"},
+		"/console/callbacks?state=exhausted":                  {bad.ID, "Deliver all again that match"},
+		"/console/callbacks?state=wrong":                      {"not understood"},
+		"/console/audit":                                      {"batch.create", "a batch&#39;s reason", b.ID},
+		"/console/audit?action=queue.pause":                   {"Nothing was done"},
+		"/console/act?do=redeliver-all&state=exhausted":       {"<b>1</b> callbacks will be delivered again"},
+		"/console/act?do=pause-batch&batch=" + b.ID:           {b.ID},
+		"/console/act?do=rerun&id=" + bad.ID:                  {"go on from what is done", bad.ID},
+		"/console/act?do=rerun&all=1&state=failed":            {"<b>2</b> of 2 jobs will run again"},
 	} {
 		a := p.get(path)
 		if a.status != http.StatusOK {
@@ -102,6 +120,18 @@ func TestActs(t *testing.T) {
 	}
 	if a := p.act("do=rerun&all=1&state=failed", "all of them"); a.status != http.StatusSeeOther {
 		t.Errorf("run all again = %d %s", a.status, a.body)
+	}
+	b := func() *jobs.Batch {
+		all, err := d.store.Batches(t.Context(), 10)
+		if err != nil || len(all) == 0 {
+			t.Fatal(all, err)
+		}
+		return all[0]
+	}
+	for _, do := range []string{"pause-batch", "resume-batch", "cancel-batch"} {
+		if a := p.act("do="+do+"&batch="+b().ID, "r"); a.status != http.StatusSeeOther || (do == "pause-batch") == b().PausedAt.IsZero() || (do == "cancel-batch") == b().FinishedAt.IsZero() {
+			t.Errorf("%s = %d, the batch %+v", do, a.status, b())
+		}
 	}
 	if all, err := d.store.Batches(t.Context(), 10); err != nil || len(all) != 1 || all[0].Actor != "api key key_operator" || all[0].Filter.State != jobs.Failed {
 		t.Errorf("batches = %+v, %v", all, err)

@@ -278,6 +278,20 @@ func (d *desk) failed(org, callback string, code jobs.Code, message, remedy stri
 		})
 }
 
+// failedBy makes a job that has failed by what exactly.
+func (d *desk) failedBy(org, callback string, code jobs.Code, message, remedy, what string) *jobs.Job {
+	d.tb.Helper()
+	var l jobs.Lease
+	return d.transit(d.submitted(org, callback, nil).ID,
+		func(tx *jobs.Tx) (err error) { l, err = tx.Claim("w1"); return err },
+		func(tx *jobs.Tx) error {
+			return tx.EndAttempt(l, jobs.Fail(code, jobs.Permanent, message, remedy, nil).About(what))
+		})
+}
+
+// causeOf is the cause of a job's failure.
+func causeOf(j *jobs.Job) string { return j.Error.Cause().ID() }
+
 // succeeded makes a job with a file of rows.
 func (d *desk) succeeded(org, callback string, rows int64) *jobs.Job {
 	d.tb.Helper()

@@ -39,10 +39,22 @@ func hostileDesk(t *testing.T) (d *desk, paths []string) {
 	if err := d.store.ShowAlive(t.Context(), hostile, 1e12); err != nil {
 		t.Fatal(err)
 	}
+	exact := d.failedBy("org1", "", jobs.CodeStorageDenied, hostile, hostile+" https://console.firebase.google.com/x\"onmouseover=alert(1)", hostile)
+	b, err := d.store.CreateBatch(t.Context(), jobs.BatchRequest{Filter: jobs.BatchFilter{OrgID: "org1", WorkspaceID: hostile}, Mode: jobs.RerunResume, Reason: hostile, Actor: hostile, MaxPerSecond: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.store.ChangeReceiver(t.Context(), "org1", "https://hooks.example", "https://hooks.example", func(r *jobs.Receiver) {
+		r.SuspendedAt, r.Why = d.clock(), hostile
+	}); err != nil {
+		t.Fatal(err)
+	}
 	d.change("key_reader", func(k *apikey.Key) { k.Name, k.OrgID = hostile+long[:100], "org9" })
 	d.change("key_operator", func(k *apikey.Key) { k.Name, k.Scopes = hostile, append(k.Scopes, apikey.ScopePlatform) })
 	q := url.QueryEscape(hostile)
 	paths = []string{
+		"/console/causes", "/console/causes/" + causeOf(exact), "/console/causes/" + url.PathEscape(hostile), "/console/causes?since=" + q, "/console/batches", "/console/batches/" + b.ID, "/console/callbacks", "/console/callbacks?state=" + q + "&origin=" + q,
+		"/console/audit", "/console/audit?actor=" + q + "&since=" + q, "/console/act?do=rerun-cause&cause=" + causeOf(exact), "/console/act?do=rerun-cause&cause=" + q, "/console/act?do=cancel-batch&batch=" + q,
 		"/console", "/console?orgId=" + q, "/console?since=" + q, "/console/jobs", "/console/jobs?orgId=" + q, "/console/jobs?state=" + q + "&createdAfter=" + q + "&errorCode=" + q + "&kind=" + q + "&pageToken=" + q,
 		"/console/jobs/" + bad.ID, "/console/jobs/" + wide.ID, "/console/jobs/" + params.ID, "/console/jobs/" + parts.ID, "/console/jobs/" + url.PathEscape(hostile),
 		"/console/act?do=rerun&id=" + bad.ID + "&id=" + q, "/console/act?do=rerun&all=1&workspaceId=" + q, "/console/act?do=rerun&all=1&errorCode=" + q, "/console/act?do=pause&queue=" + q,

@@ -80,10 +80,7 @@ func (c *Console) job(ctx context.Context, who *principal, r *http.Request) (vie
 	}
 	d := answer.JSON200
 	p := jobPage{OpsJobDetail: *d, Spent: stepsOf(d.Job.Spent), Grid: gridOf(d.Parts), Timeline: folded(d.Timeline)}
-	params := members(answer.Body, "job", "params")
-	for _, name := range slices.Sorted(maps.Keys(params)) {
-		p.Params = append(p.Params, param{name, fmt.Sprint(params[name])})
-	}
+	p.Params = paramsOf(members(answer.Body, "job", "params"))
 	if c.logsURL != "" {
 		p.Logs = strings.ReplaceAll(c.logsURL, "{jobId}", url.QueryEscape(d.Job.JobID))
 	}
@@ -100,6 +97,13 @@ func (c *Console) job(ctx context.Context, who *principal, r *http.Request) (vie
 		v.live, v.every = true, max(v.every, endedEvery)
 	}
 	return v, nil
+}
+
+func paramsOf(of map[string]any) (all []param) {
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		all = append(all, param{name, fmt.Sprint(of[name])})
+	}
+	return all
 }
 
 // stepsOf is where the time of a run went, as stretches of a bar.

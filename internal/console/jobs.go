@@ -27,7 +27,7 @@ func jobFields(kinds []string) []field {
 	return []field{
 		{Name: "state", Label: "State", Choices: []string{"queued", "running", "succeeded", "failed", "canceled", "expired"}},
 		{Name: "errorCode", Label: "Error", Hint: "MISSING_INDEX"},
-		{Name: "orgId", Label: "Org"},
+		{Name: "orgId", Label: "Org"}, {Name: "cause", Label: "Cause"},
 		{Name: "workspaceId", Label: "Workspace"},
 		{Name: "kind", Label: "Kind", Hint: "vip-users"},
 		{Name: "createdAfter", Label: "Created after", Hint: "2026-11-25T18:00"},
@@ -80,24 +80,25 @@ func (c *Console) jobs(ctx context.Context, _ *principal, r *http.Request) (view
 	}
 	answer, err := c.api.OpsListJobsWithResponse(ctx, nil, raw(ask))
 	if refused, ok := refusal(err); ok && len(refused.Faults) > 0 {
-		p.Faults = refused.Faults
-		for _, fault := range refused.Faults {
-			if i := slices.IndexFunc(p.Fields, func(f field) bool { return len(fault.Path) > 0 && f.Name == fault.Path[0] }); i >= 0 {
-				p.Fields[i].Fault = fault.Message
-			}
-		}
+		p.Faults, p.Fields = refused.Faults, faulty(p.Fields, refused.Faults)
 		return view{name: "jobs", title: "Jobs", data: p}, nil
 	}
 	if err != nil {
 		return view{}, err
 	}
 	p.Jobs, p.All = answer.JSON200.Jobs, template.URL(target{verb: verbs[0], All: true, Filter: filter}.query().Encode())
-	if next := answer.JSON200.NextPageToken; next != nil {
-		more := cloned(filter)
-		more.Set("pageToken", *next)
-		p.Next = template.URL(more.Encode())
-	}
+	p.Next = nextPage(filter, answer.JSON200.NextPageToken)
 	return view{name: "jobs", title: "Jobs", data: p}, nil
+}
+
+// faulty notes at each field what is wrong with it.
+func faulty(fields []field, faults []client.Fault) []field {
+	for _, fault := range faults {
+		if i := slices.IndexFunc(fields, func(f field) bool { return len(fault.Path) > 0 && f.Name == fault.Path[0] }); i >= 0 {
+			fields[i].Fault = fault.Message
+		}
+	}
+	return fields
 }
 
 func cloned(q url.Values) url.Values {

@@ -252,6 +252,10 @@ func (c *Console) pageAt(r *http.Request, of string) (loader, *http.Request) {
 		asked.SetPathValue("id", id)
 		return c.job, asked
 	}
+	if id, ok := cutPath(u.Path, home+"/batches/"); ok {
+		asked.SetPathValue("id", id)
+		return c.batch, asked
+	}
 	return nil, nil
 }
 

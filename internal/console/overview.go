@@ -26,6 +26,7 @@ type overviewPage struct {
 	Stats            *client.Stats
 	Window           *client.StatsWindow
 	Charts           []chart
+	Causes           []client.Cause
 	Failures         []counted
 	Callbacks        []counted
 	Queues           []queue
@@ -88,6 +89,9 @@ func (c *Console) overview(ctx context.Context, who *principal, r *http.Request)
 	if p.Window != nil {
 		p.Charts = chartsOf(p.Window)
 		p.Failures, p.Callbacks = largestFirst(p.Window.ErrorCodes), largestFirst(p.Window.Callbacks)
+	}
+	if p.Causes, err = c.latestCauses(ctx, p.Since, p.Org, p.Kind); err != nil {
+		return view{}, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Stats.Queues)) {
 		s := p.Stats.Queues[name]

@@ -9,13 +9,19 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"exportd/api/client"
 )
 
 // functions are what templates say numbers, times and texts by. Each takes a value or a pointer to one; nil is "–".
 var functions = template.FuncMap{
 	"num": num, "size": size, "ms": millis, "secs": secs, "at": at, "stamp": stamp, "text": text, "cut": cut, "pieces": pieces,
 	"share": share, "query": query, "word": word, "list": func(of ...any) []any { return of }, "host": host, "known": known,
+	"lastOf": lastOf,
 }
+
+// lastOf is the latest try of a delivery, of those that are kept; none where none was made.
+func lastOf(d client.Delivery) any { return d.Tries[max(0, len(d.Tries)-1):] }
 
 // none stands for what is not known, or not there.
 const none = "–"

@@ -1,0 +1,46 @@
+package console
+
+import (
+	"context"
+	"html/template"
+	"net/http"
+
+	"exportd/api/client"
+)
+
+// auditPage shows who did what, when and why.
+type auditPage struct {
+	Fields  []field
+	Faults  []client.Fault
+	Entries []client.AuditEntry
+	Next    template.URL
+	Path    string
+}
+
+func (c *Console) audit(ctx context.Context, _ *principal, r *http.Request) (view, error) {
+	q := r.URL.Query()
+	p := auditPage{Path: home + "/audit", Fields: []field{
+		{Name: "since", Label: "Since", Hint: "12h"}, {Name: "until", Label: "Until"}, {Name: "actor", Label: "Who", Hint: "api key key_1"},
+		{Name: "action", Label: "What", Choices: []string{
+			"job.rerun", "job.cancel", "callback.redeliver", "callbacks.redeliver", "batch.create", "batch.pause", "batch.resume", "batch.cancel", "queue.pause", "queue.resume", "receiver.resume", "cause.probe",
+		}}, {Name: "target", Label: "To what"},
+	}}
+	filter := filterOf(q, p.Fields)
+	for i := range p.Fields {
+		p.Fields[i].Value = filter.Get(p.Fields[i].Name)
+	}
+	ask := cloned(filter)
+	if token := q.Get("pageToken"); token != "" {
+		ask.Set("pageToken", token)
+	}
+	answer, err := c.api.OpsListAuditWithResponse(ctx, nil, raw(ask))
+	if refused, ok := refusal(err); ok && len(refused.Faults) > 0 {
+		p.Faults, p.Fields = refused.Faults, faulty(p.Fields, refused.Faults)
+		return view{name: "audit", title: "Audit", data: p}, nil
+	}
+	if err != nil {
+		return view{}, err
+	}
+	p.Entries, p.Next = answer.JSON200.Entries, nextPage(filter, answer.JSON200.NextPageToken)
+	return view{name: "audit", title: "Audit", data: p}, nil
+}
