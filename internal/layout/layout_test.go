@@ -106,6 +106,8 @@ func fault(from, to string) string {
 		return "only tests judge by it"
 	case within(to, "exportd/internal/localcloud") && !within(from, append(workshop, "exportd/internal/localcloud")...):
 		return "only exportd-dev, benchmarks and tests know the embedded cloud"
+	case within(from, "exportd/internal/localcloud") && internal && !within(to, "exportd/internal/localcloud", "exportd/internal/loopback", "exportd/internal/objectstore/crc32c"):
+		return "the embedded cloud knows nothing of exports"
 	case within(to, "exportd/internal/demo") && !within(from, workshop...):
 		return "only exportd-dev, benchmarks and tests know the demo data"
 	}
@@ -161,7 +163,7 @@ func TestFault(t *testing.T) {
 		{"exportd/internal/records", "exportd/internal/jobstore"},
 		{"exportd/internal/jobqueue", "cloud.google.com/go/firestore"},
 		{"exportd/api", "cloud.google.com/go/firestore"},
-		{"exportd/internal/export", "exportd/internal/localcloud/fault"},
+		{"exportd/internal/export", "exportd/internal/localcloud/fault"}, {"exportd/internal/localcloud", "exportd/jobs"}, {"exportd/internal/localcloud/storageserver", "exportd/internal/objectstore"},
 		{"exportd/cmd/exportd", "exportd/internal/localcloud"},
 		{"exportd/cmd/exportd", "exportd/internal/demo"},
 		{"exportd/internal/service", "exportd/internal/localcloud/fault"},

@@ -137,7 +137,7 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 				return nil, err
 			}
 			c.wear = func() any { return s.Wear() }
-			return grpcService{s}, nil
+			return grpcService{s, firestoreWeb()}, nil
 		}},
 		{"Pub/Sub", cfg.PubSubAddr, &c.endpoints.PubSub, func() (service, error) {
 			return openPubSub(filepath.Join(cfg.DataDir, "pubsub"), cfg, c.faults, c.gate, c.disk)

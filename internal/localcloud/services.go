@@ -67,7 +67,7 @@ func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gat
 	if err != nil {
 		return nil, err
 	}
-	return grpcService{s}, nil
+	return grpcService{s, pubsubWeb()}, nil
 }
 
 func openStorage(dir string, cfg Config, faults *fault.Injector, gate *access.Gate, d *disk.Guard) (service, error) {
@@ -78,15 +78,25 @@ func openStorage(dir string, cfg Config, faults *fault.Injector, gate *access.Ga
 	return newHTTPService(gate.HTTP(faults.HTTP(s.Handler())), s), nil
 }
 
-// grpcService is a server that has its own bound on the time Close takes (5 s).
+// grpcService is a server that has its own bound on the time Close takes (5 s). Its ports answer HTTP/1.1 as well.
 type grpcService struct {
 	server interface {
 		Serve(net.Listener) error
 		Close() error
 	}
+	web *web
 }
 
-func (g grpcService) serve(l net.Listener) error   { return g.server.Serve(l) }
+func (g grpcService) serve(l net.Listener) error {
+	s := newSplit(l)
+	var err error
+	s.both.Go(func() { err = g.web.serve(s.h1, l.Addr().String()) })
+	served := g.server.Serve(s.h2)
+	closed := s.Close()
+	s.both.Wait()
+	return errors.Join(served, ignoreClosed(closed), err)
+}
+
 func (g grpcService) stop(_ context.Context) error { return g.server.Close() }
 
 // httpService serves a handler and closes what the handler needs after the last request.

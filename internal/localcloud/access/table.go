@@ -55,9 +55,9 @@ var needs = map[string][]string{
 	"Subscriber/StreamingPull":           {"pubsub.subscriptions.consume"},
 	"Subscriber/Acknowledge":             {"pubsub.subscriptions.consume"},
 	"Subscriber/ModifyAckDeadline":       {"pubsub.subscriptions.consume"},
-	"Publisher/ListTopicSnapshots":      {"pubsub.topics.get"},
-	"Subscriber/ListSnapshots":          {"pubsub.snapshots.list"},
-	"SchemaService/ListSchemas":         {"pubsub.schemas.list"},
+	"Publisher/ListTopicSnapshots":       {"pubsub.topics.get"},
+	"Subscriber/ListSnapshots":           {"pubsub.snapshots.list"},
+	"SchemaService/ListSchemas":          {"pubsub.schemas.list"},
 	"Subscriber/Seek":                    {"pubsub.subscriptions.consume"},
 	"IAMPolicy/TestIamPermissions":       {}, // asks what the caller may, and needs nothing
 	"Storage/buckets.testIamPermissions": {},
