@@ -96,8 +96,13 @@ lint: ## staticcheck, at the version in go.mod
 flood: ## A minute of each kind of thing that strangers may send, and what callers notice of it
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestFlood$$' ./internal/e2e -flood $(or $(DURATION),60s)
 
-chaos: build ## Ten minutes of kills and faults against a fleet of real processes
-	$(GO) run -tags $(TAGS) ./internal/chaos -duration $(or $(DURATION),10m) $(if $(SEED),-seed $(SEED))
+chaos: build $(if $(PREVIOUS),$(BIN)/previous/exportd) ## Ten minutes of kills and faults against a fleet of real processes; PREVIOUS=v0.1.0 (a tag or commit) has half of it be that build, and builds replace each other
+	$(GO) run -tags $(TAGS) ./internal/chaos -duration $(or $(DURATION),10m) $(if $(SEED),-seed $(SEED)) $(if $(PREVIOUS),-previous $(BIN)/previous/exportd)
+
+.PHONY: $(BIN)/previous/exportd
+$(BIN)/previous/exportd: # of another commit, whose tag and commit it says
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && git archive $(PREVIOUS) | tar -xf - -C "$$dir" && \
+	  (cd "$$dir" && $(GO) build -tags $(TAGS) -trimpath -buildvcs=false -ldflags '-s -w -X exportd/internal/version.commit=$(shell git rev-parse --short=12 $(PREVIOUS))' -o $(abspath $(BIN))/previous/ ./cmd/exportd)
 
 damage: ## Damage every field of every document in every way: fleet, stores, API (about 20 minutes)
 	ulimit -v 16000000; for pkg in ./worker ./internal/jobstore ./api ./internal/apikey; do \

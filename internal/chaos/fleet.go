@@ -23,12 +23,14 @@ import (
 // process is a member of the fleet that is started again after each kill.
 type process struct {
 	name string
-	bin  string
+	bin  string // of the cloud; others run one of the fleet's builds
 	args []string
 	env  []string
 	log  *os.File
 
 	mu     sync.Mutex
+	builds *builds // nil: bin alone
+	build  int     // which of them
 	cmd    *exec.Cmd
 	exited chan struct{}
 	ready  func(ctx context.Context, stdout io.Reader) error
@@ -37,7 +39,12 @@ type process struct {
 func (p *process) start(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	cmd := exec.Command(p.bin, p.args...)
+	bin := p.bin
+	if p.builds != nil {
+		bin = p.builds.paths[p.build]
+		p.builds.started[p.build]++
+	}
+	cmd := exec.Command(bin, p.args...)
 	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stderr = p.log
 	stdout, err := cmd.StdoutPipe()
@@ -87,6 +94,7 @@ type fleet struct {
 	apis    []*process
 	workers []*process
 	apiURLs []string
+	builds  *builds
 }
 
 // freePort finds a port that is free now.
@@ -107,6 +115,10 @@ const (
 
 func newFleet(ctx context.Context, o options) (*fleet, error) {
 	f := &fleet{dir: o.dir, hosts: map[string]string{}}
+	var err error
+	if f.builds, err = findBuilds(ctx, o); err != nil {
+		return nil, err
+	}
 	args := []string{"emulators", "--json", "--data-dir", filepath.Join(o.dir, "cloud")}
 	for _, name := range []string{"firestore", "pubsub", "storage", "control"} {
 		addr, err := freePort()
@@ -123,7 +135,13 @@ func newFleet(ctx context.Context, o options) (*fleet, error) {
 		"EXPORTD_WAIT_SECONDS=0", "EXPORTD_LOG_LEVEL=info",
 		"EXPORTD_CALLBACK_ALLOW_HTTP=true", "EXPORTD_CALLBACK_ALLOW_CIDRS=127.0.0.0/8", "EXPORTD_CALLBACK_ALLOW_PORTS=0",
 	}
-	var err error
+	indexes, err := f.builds.indexes(ctx, o.dir)
+	if err != nil {
+		return nil, err
+	}
+	if indexes != "" {
+		args = append(args, "--indexes", indexes)
+	}
 	if f.cloud, err = f.process(e2etest.DevProgram(o.bin), "cloud", args, env, waitForLine); err != nil {
 		return nil, err
 	}
@@ -145,6 +163,7 @@ func newFleet(ctx context.Context, o options) (*fleet, error) {
 		if err != nil {
 			return f, err
 		}
+		p.builds, p.build = f.builds, f.builds.first(i, apiCount)
 		f.apis, f.apiURLs = append(f.apis, p), append(f.apiURLs, url)
 	}
 	for i := range workerCount {
@@ -153,6 +172,7 @@ func newFleet(ctx context.Context, o options) (*fleet, error) {
 		if err != nil {
 			return f, err
 		}
+		p.builds, p.build = f.builds, f.builds.first(i, workerCount)
 		f.workers = append(f.workers, p)
 	}
 	for _, p := range append(f.apis, f.workers...) {

@@ -12,6 +12,9 @@
 // every callback was delivered at least once, under one id, signed, and tells how its job
 // ended; no object is left over; no document is stuck; every attempt's end is in the timeline.
 //
+// With -previous the fleet is of two builds, which replace each other all the while, by kill -9 and by
+// SIGTERM: an upgrade and a rollback with jobs in flight.
+//
 // The seed decides the script and the faults. What the processes do between is not
 // deterministic, so a seed reproduces the pressure, not each interleaving.
 package main
@@ -32,6 +35,7 @@ type options struct {
 	pace     time.Duration // mean pause between two requests
 	breaks   time.Duration // mean pause between two breaks
 	bin      string
+	previous string // "": one build
 	dir      string
 	messages int
 	partRows int
@@ -44,6 +48,7 @@ func main() {
 	flag.DurationVar(&o.pace, "pace", 2*time.Second, "mean pause between two export requests")
 	flag.DurationVar(&o.breaks, "breaks", time.Second, "mean pause between two kills or stops")
 	flag.StringVar(&o.bin, "bin", "bin/exportd", "the exportd binary, with exportd-dev beside it")
+	flag.StringVar(&o.previous, "previous", "", "the exportd of the release before: half of the fleet begins as it, and whoever ends comes back as either")
 	flag.StringVar(&o.dir, "dir", "", "data folder; a temporary one if empty")
 	flag.IntVar(&o.messages, "messages", 20_000, "messages in the source")
 	flag.IntVar(&o.partRows, "part-rows", 500, "rows of a part")

@@ -29,6 +29,7 @@ type report struct {
 	parts                    int
 	rows, bytes              int64
 	changes                  int // writes to the source while jobs ran
+	builds                   *builds
 	callbacks                callbacks
 	lost, wrong              []string
 	leftovers, stuck, broken []string
@@ -44,6 +45,12 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintf(t, "broken for\t%s\tthen quiet after\t%s\n", r.took.Round(time.Second), r.settle.Round(time.Second))
 	fmt.Fprintf(t, "kill -9\t%d\tof them the cloud\t%d\n", r.breaks.kills, r.breaks.cloudKills)
 	fmt.Fprintf(t, "stopped past the lease\t%d\tfault settings\t%d\n", r.breaks.stops, r.breaks.faultChanges)
+	if b := r.builds; b != nil && len(b.paths) > 1 {
+		for i, name := range b.names {
+			fmt.Fprintf(t, "started as %s\t%d\t\t\n", name, b.started[i])
+		}
+		fmt.Fprintf(t, "replaced by SIGTERM\t%d\t\t\n", b.rolled)
+	}
 	fmt.Fprintf(t, "jobs accepted\t%d\trequests sent again\t%d\n", r.accepted, r.retriedRequests)
 	fmt.Fprintf(t, "succeeded\t%d\tcanceled\t%d\n", r.succeeded, r.canceled)
 	fmt.Fprintf(t, "claims\t%d\tof them interrupted, failed\t%d, %d\n", r.attempts, r.interruptions, r.retries)
@@ -115,7 +122,7 @@ func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 		return nil, err
 	}
 	defer rs.close()
-	r = &report{seed: o.seed}
+	r = &report{seed: o.seed, builds: f.builds}
 	c := &caller{fleet: f, demo: facts, http: &http.Client{Timeout: 20 * time.Second}, receivers: rs, accepted: map[string]*accepted{}}
 	begun := time.Now()
 	if err := attack(ctx, o, f, c, in, r, log); err != nil {

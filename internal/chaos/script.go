@@ -40,16 +40,18 @@ func (f *fleet) breakOne(ctx context.Context, rng *rand.Rand, log io.Writer, b *
 	switch n := rng.IntN(20); {
 	case n < 11:
 		p := f.workers[rng.IntN(workerCount)]
-		fmt.Fprintf(log, "kill -9 %s\n", p.name)
-		p.kill()
-		b.kills++
+		if f.builds.end(p, rng, log) {
+			b.kills++
+		}
+		f.builds.next(p, rng)
 		pause(ctx, time.Duration(rng.IntN(2000))*time.Millisecond)
 		return p.start(detached)
 	case n < 14:
 		p := f.apis[rng.IntN(apiCount)]
-		fmt.Fprintf(log, "kill -9 %s\n", p.name)
-		p.kill()
-		b.kills++
+		if f.builds.end(p, rng, log) {
+			b.kills++
+		}
+		f.builds.next(p, rng)
 		return p.start(detached)
 	case n < 16:
 		fmt.Fprintf(log, "kill -9 %s\n", f.cloud.name)
