@@ -3,17 +3,21 @@ package tracing_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/protobuf/proto"
 
 	"exportd/internal/tracing"
 )
@@ -24,7 +28,7 @@ func libraries(ctx context.Context) bool {
 	return trace.SpanContextFromContext(ctx).IsValid() || span.IsRecording()
 }
 
-// TestOutage: a collector that is down, hangs, is slow, refuses, or answers nonsense slows nobody, is told
+// TestOutage: a collector that is down, hangs, is slow, resets, refuses, sends elsewhere, or answers nonsense, or without end, slows nobody, is told
 // of once, without what it said, where it is and what it is asked with, and holds no process back.
 func TestOutage(t *testing.T) {
 	hang := make(chan struct{})
@@ -37,10 +41,34 @@ func TestOutage(t *testing.T) {
 			return s.URL
 		}
 	}
+	listens := func(answer func(net.Conn)) func(t *testing.T) string {
+		return func(t *testing.T) string {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var served sync.WaitGroup
+			served.Go(func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					_, _ = c.Read(make([]byte, 1))
+					answer(c)
+					_ = c.Close()
+				}
+			})
+			t.Cleanup(func() { _ = l.Close(); served.Wait() })
+			return "http://" + l.Addr().String()
+		}
+	}
 	for name, tc := range map[string]struct {
-		at   func(t *testing.T) string
-		why  string
-		more []string
+		at    func(t *testing.T) string
+		why   string
+		more  []string
+		good  bool  // it takes spans, if slowly
+		holds int64 // what is under way of its answer
 	}{
 		"down": {at: func(t *testing.T) string {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -61,6 +89,33 @@ func TestOutage(t *testing.T) {
 		"refuses": {at: answers(func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "your token xyzzy is bad", http.StatusUnauthorized)
 		}), why: "HTTP status 401"},
+		"says what it likes": {at: listens(func(c net.Conn) {
+			_, _ = io.WriteString(c, "HTTP/1.1 400 xyzzy plugh\r\nContent-Length: 5\r\nConnection: close\r\n\r\nxyzzy")
+		}), why: "HTTP status 400"},
+		"resets":                {at: listens(func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) }), why: ""},
+		"speaks something else": {at: listens(func(c net.Conn) { _, _ = io.WriteString(c, "xyzzy plugh\r\n\r\n") }), why: "makes no sense"},
+		"endless": {at: answers(func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+					return
+				}
+			}
+		}), why: "", holds: 16 << 20},
+		"sends in circles": {at: answers(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "/plugh?xyzzy")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}), why: "makes no sense"},
+		"takes a part": {at: answers(func(w http.ResponseWriter, _ *http.Request) {
+			body, _ := proto.Marshal(&collector.ExportTraceServiceResponse{PartialSuccess: &collector.ExportTracePartialSuccess{RejectedSpans: 1, ErrorMessage: "xyzzy"}})
+			w.Header().Set("Content-Type", "application/x-protobuf")
+			_, _ = w.Write(body)
+		}), why: "refuses them"},
+		"slow": {at: answers(func(_ http.ResponseWriter, r *http.Request) {
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-r.Context().Done():
+			}
+		}), good: true},
 		"busy": {at: answers(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "xyzzy", http.StatusServiceUnavailable) }), why: ""},
 		"nonsense": {at: answers(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/x-protobuf")
@@ -82,12 +137,18 @@ func TestOutage(t *testing.T) {
 			}
 			runtime.GC()
 			runtime.ReadMemStats(&after)
-			if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 16<<20 {
+			if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > tc.holds+16<<20 {
 				t.Errorf("50,000 spans hold %d MiB", grown>>20)
 			}
 			begun := time.Now()
 			tracer.Close()
 			t.Logf("slowest span %s, stop %s", slowest, time.Since(begun))
+			if tc.good {
+				if lines.Len() > 0 {
+					t.Errorf("it logs %v", lines.All())
+				}
+				return
+			}
 			told := lines.FilterMessageSnippet("cannot be exported").All()
 			if len(told) != 1 || lines.Len() != 1 {
 				t.Fatalf("%d lines: %v", lines.Len(), lines.All())

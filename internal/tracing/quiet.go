@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
-	"strings"
+	"regexp"
 	"sync"
 	"sync/atomic"
 
@@ -54,8 +54,7 @@ func (q *quiet) abandon() {
 	_ = q.Shutdown(ctx) // it has no time
 }
 
-// maxReason bounds what is logged of an error.
-const maxReason = 200
+var refusal = regexp.MustCompile(`failed to send to \S+: ([1-5][0-9]{2})\b`)
 
 // reason says why an export failed without what the collector wrote, or where it is: the address may carry
 // rights.
@@ -70,18 +69,11 @@ func reason(err error) string {
 	case isStatus && s.Code() != codes.Unknown:
 		return "gRPC status " + s.Code().String()
 	}
-	// "failed to send to URL: 401 Unauthorized (body: ...)"
-	if _, rest, ok := strings.Cut(err.Error(), "failed to send to "); ok {
-		if i := strings.LastIndex(before(rest, " (body:"), ": "); i >= 0 {
-			return "HTTP status " + before(rest, " (body:")[i+2:][:min(maxReason, len(before(rest, " (body:"))-i-2)]
-		}
+	// "failed to send to URL: 401 Unauthorized (body: ...)", of which the collector writes all but the number.
+	if m := refusal.FindStringSubmatch(err.Error()); m != nil {
+		return "HTTP status " + m[1]
 	}
 	return "the collector refuses them, or its answer makes no sense"
-}
-
-func before(s, sep string) string {
-	s, _, _ = strings.Cut(s, sep)
-	return s
 }
 
 // sink takes what the SDK logs: of what is wrong with settings only that something is.

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -285,4 +286,46 @@ func FuzzPlainText(f *testing.F) {
 			t.Fatalf("plainText(%q, %d) = %q, harmful at %d", data, limit, got, i)
 		}
 	})
+}
+
+// TestErrorsQuoteNobody: what a receiver sends instead of an answer is in no error, which is logged: it may be our own
+// request, whose path and body hold rights.
+func TestErrorsQuoteNobody(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{
+		"":             "", // what it was sent
+		"no HTTP":      "hush hush hush\r\n\r\n",
+		"version":      "HTTP/hush 200 OK\r\n\r\n",
+		"status":       "HTTP/1.1 hush OK\r\n\r\n",
+		"header line":  "HTTP/1.1 200 OK\r\nhush hush\r\n\r\n",
+		"length":       "HTTP/1.1 200 OK\r\nContent-Length: hush\r\n\r\n",
+		"two lengths":  "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: hush\r\n\r\n",
+		"encoding":     "HTTP/1.1 200 OK\r\nTransfer-Encoding: hush\r\n\r\n",
+		"trailer":      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: Content-Length, hush\r\n\r\n",
+		"chunk":        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhush\r\n",
+		"end of chunk": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokhush\r\n",
+		"redirect":     "HTTP/1.1 302 hush\r\nLocation: https://hush.example/hush\r\nContent-Length: 0\r\n\r\n",
+		"status text":  "HTTP/1.1 500 hush\r\nContent-Length: 4\r\n\r\nhush",
+		"retry":        "HTTP/1.1 503 Busy\r\nRetry-After: hush\r\nContent-Length: 0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				serve := raw(answer)
+				if answer == "" {
+					serve = func(conn net.Conn) {
+						sent := make([]byte, 64)
+						n, _ := conn.Read(sent)
+						go untilClosed(conn)
+						_, _ = conn.Write(append(sent[:n], "\r\n\r\n"...))
+					}
+				}
+				a := pipeSender(serve).Send(t.Context(), delivery("http://hooks.customer.com/hush?token=hush"))
+				if a.Delivered() || strings.Contains(fmt.Sprintf("%v %+v %s", a.Err, a.Err, a.Class), "hush") {
+					t.Errorf("it is %s: %+v", a.Class, a.Err)
+				}
+				t.Logf("%s: %v", a.Class, a.Err)
+			})
+		})
+	}
 }

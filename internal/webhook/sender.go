@@ -13,6 +13,9 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
 	"time"
 
 	"exportd/internal/tracing"
@@ -244,7 +247,7 @@ func (s *Sender) connect(ctx context.Context, t Target) (net.Conn, error) {
 		if isTimeout(err) {
 			class = ClassTimeout
 		}
-		return nil, &DialError{Class: class, Err: fmt.Errorf("handshake: %w", err)}
+		return nil, &DialError{Class: class, Err: fmt.Errorf("handshake: %w", &shortError{err})}
 	}
 	return secure, nil
 }
@@ -334,10 +337,30 @@ func (c *capped) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// shortError bounds the text of an error of net/http, which may quote what the
-// receiver sent: up to 16 KiB of it, and in its own characters.
+// shortError leaves out of the text of an error what the receiver sent, which net/http and TLS quote. It may be what
+// we sent: the path of a URL, which holds rights, or a link to the file.
 type shortError struct{ error }
 
-func (e *shortError) Error() string { return plainText([]byte(e.error.Error()), 256) }
+func (e *shortError) Error() string {
+	var header textproto.ProtocolError
+	var host x509.HostnameError
+	var unknown x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(e.error, &header):
+		return "malformed header" // it quotes the line
+	case errors.As(e.error, &host):
+		return "the certificate is for other hosts"
+	case errors.As(e.error, &unknown):
+		return "the certificate is signed by an unknown authority"
+	case errors.As(e.error, &invalid) && invalid.Reason == x509.Expired:
+		return "the certificate has expired or is not yet valid"
+	case errors.As(e.error, &invalid):
+		return "the certificate is not valid, reason " + strconv.Itoa(int(invalid.Reason)) + " of crypto/x509"
+	}
+	// Quoted stands what was sent, behind words of the library's.
+	text, _, _ := strings.Cut(e.error.Error(), `"`)
+	return plainText([]byte(strings.TrimRight(text, " :;")), 256)
+}
 
 func (e *shortError) Unwrap() error { return e.error }
