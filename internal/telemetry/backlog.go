@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// backlogEvery is how often the documents are asked, however often somebody scrapes: ten reads a
-	// minute, and one for each running job, are 14,400 a day, less than a cent.
+	// backlogEvery is how often the documents are asked, however often somebody scrapes: ten reads a minute, 14,400 a
+	// day, and 1,440 more for each job that runs all day. At 0.03 USD for 100,000 an API costs 0.4 cents a day for it
+	// while nothing runs, and 9 while 200 do, of which no more are read.
 	backlogEvery = time.Minute
 	// backlogWithin bounds a look: Prometheus waits 10 s for all metrics of a process.
 	backlogWithin = 3 * time.Second
