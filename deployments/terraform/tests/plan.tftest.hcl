@@ -31,6 +31,10 @@ run "first_apply" {
     condition     = length(google_cloud_run_v2_service.api) == 0 && length(google_cloud_run_v2_worker_pool.worker) == 0
     error_message = "processes are planned that have no keyset yet"
   }
+  assert {
+    condition     = length(module.monitoring) == 0
+    error_message = "alerts are planned that lead to no runbook"
+  }
 }
 
 run "gke" {

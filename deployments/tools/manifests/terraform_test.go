@@ -159,7 +159,8 @@ func TestTerraform(t *testing.T) {
 		ofRun(t, planned(kind))
 	}
 	queues(t, planned("google_pubsub_topic"), planned("google_pubsub_subscription"))
-	// The module of alerts, which is applied by itself.
+	monitoring(t, planned("google_monitoring_alert_policy"), planned("google_monitoring_slo"), planned("google_monitoring_dashboard"))
+	// The module of alerts by itself, for whoever has the rest from elsewhere.
 	for _, args := range [][]string{{"init", "-input=false", "-no-color"}, {"validate", "-no-color"}, {"test", "-no-color"}} {
 		m.must(t, append([]string{"-chdir=modules/monitoring"}, args...)...)
 	}
@@ -170,6 +171,30 @@ func TestTerraform(t *testing.T) {
 	}
 	if out, err := m.run("validate", "-no-color"); err == nil || !bytes.Contains(out, []byte(`"title" is not expected`)) || !bytes.Contains(out, []byte(`"name" is required`)) {
 		t.Errorf("an attribute too many and one too few: %v\n%s", err, out)
+	}
+}
+
+// monitoring: the root module plans each alert, with the runbook that it leads to, each goal, and the dashboard.
+func monitoring(t *testing.T, alerts, goals, dashboards []change) {
+	t.Helper()
+	for name, got := range map[string][]change{"alerts": alerts, "goals": goals} {
+		raw, err := os.ReadFile(terraformFolder + "/modules/monitoring/" + name + ".json")
+		want := map[string]any{}
+		if err == nil {
+			err = json.Unmarshal(raw, &want)
+		}
+		if err != nil || len(want) == 0 || len(got) != len(want) {
+			t.Errorf("%d %s of %d are planned, %v", len(got), name, len(want), err)
+		}
+	}
+	if len(dashboards) != 1 {
+		t.Errorf("%d dashboards are planned", len(dashboards))
+	}
+	for _, a := range alerts {
+		text, _ := json.Marshal(a.Change.After["documentation"])
+		if a.Change.After["project"] != "example-project" || !strings.HasPrefix(a.Address, "module.monitoring[0].") || !strings.Contains(string(text), "https://git.example.com/exportd/blob/main/deployments/runbooks/"+fmt.Sprint(a.Change.After["display_name"])+".md") {
+			t.Errorf("%s of %v leads to %s", a.Address, a.Change.After["project"], text)
+		}
 	}
 }
 

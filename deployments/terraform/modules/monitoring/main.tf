@@ -1,11 +1,13 @@
 # Alerts, goals and the dashboard of exportd in Cloud Monitoring, over the metrics that Managed Service for
 # Prometheus collects (deployments/monitoring/podmonitoring.yaml).
 #
+# The root module (../../monitoring.tf) has it where its variable `runbooks` is set. For whoever has the rest from elsewhere:
+#
 #   module "monitoring" {
 #     source          = "./modules/monitoring"
-#     project         = var.project_id
-#     page_channels   = [google_monitoring_notification_channel.email.id]
-#     ticket_channels = [google_monitoring_notification_channel.email.id]
+#     project         = "example-project"
+#     page_channels   = ["projects/example-project/notificationChannels/1"]
+#     ticket_channels = ["projects/example-project/notificationChannels/2"]
 #     runbooks        = "https://YOUR-GIT/exportd/blob/main/"
 #   }
 #
