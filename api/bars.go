@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"exportd/internal/panics"
 	"exportd/internal/synfilter"
 )
 
@@ -38,6 +39,7 @@ type bars struct {
 	opens  *buckets
 	now    func() time.Time
 	log    *zap.Logger
+	panics *panics.Reporter
 	number prometheus.Gauge
 
 	mu    sync.Mutex
@@ -146,7 +148,7 @@ func (b *bars) apply(now time.Time) {
 		b.timer = nil
 	}
 	if !next.IsZero() {
-		b.timer = time.AfterFunc(next.Sub(now), b.review)
+		b.timer = time.AfterFunc(next.Sub(now), func() { b.panics.Run(panics.Listener, b.review) })
 	}
 }
 

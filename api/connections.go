@@ -245,7 +245,7 @@ func isKnown(r *http.Request) {
 
 // connections bounds a listener.
 func (s *Server) connections(l net.Listener) *connections {
-	b := &bars{opens: s.opened, now: s.now, log: s.log, number: s.metrics.barred, bars: map[netip.Prefix]*bar{}}
+	b := &bars{opens: s.opened, now: s.now, log: s.log, panics: s.panics, number: s.metrics.barred, bars: map[netip.Prefix]*bar{}}
 	if filter, err := synfilter.New(l); err == nil {
 		b.set = filter.Set
 	}

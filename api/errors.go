@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
+	"exportd/internal/panics"
 	"exportd/internal/vip"
 	"exportd/jobs"
 )
@@ -112,7 +113,7 @@ func writeError(c *gin.Context, err error) {
 	}
 	p := answerTo(err)
 	// A panic is written when the route's own contexts have ended.
-	if _, panicked := errors.AsType[*panicError](err); !panicked && p.status >= http.StatusInternalServerError && errors.Is(c.Request.Context().Err(), context.Canceled) {
+	if _, panicked := panics.Of(err); !panicked && p.status >= http.StatusInternalServerError && errors.Is(c.Request.Context().Err(), context.Canceled) {
 		p = errClientGone // what failed by it says so in many ways, gRPC in one of its own
 	}
 	observe(c).cause = p.cause

@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -57,16 +58,18 @@ func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 	var watchErr error
 	watch.Go(func() {
 		defer close(changes)
-		watchErr = s.jobs.Watch(ctx, job.ID, func(j *jobs.Job) bool {
-			if j.OrgID != caller.OrgID { // by a hand: the client connects again, and is told 404
-				return true
-			}
-			select {
-			case <-changes:
-			default:
-			}
-			changes <- j
-			return j.State.Ended()
+		watchErr = panics.Do(func() error {
+			return s.jobs.Watch(ctx, job.ID, func(j *jobs.Job) bool {
+				if j.OrgID != caller.OrgID { // by a hand: the client connects again, and is told 404
+					return true
+				}
+				select {
+				case <-changes:
+				default:
+				}
+				changes <- j
+				return j.State.Ended()
+			})
 		})
 	})
 	err = s.sendEvents(ctx, c, changes)
@@ -76,6 +79,7 @@ func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 	if errors.Is(watchErr, context.Canceled) {
 		watchErr = nil // by cancel above
 	}
+	s.panics.Tell(panics.Request, watchErr) // the answer has begun, and is no 500
 	if !ended {
 		observe(c).warning = errors.Join(err, watchErr)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
+	"exportd/internal/panics"
 )
 
 // Check asks whether a dependency can be used. Run must return when its context ends.
@@ -46,7 +47,7 @@ func (r *readiness) ask(ctx context.Context) map[string]error {
 	results := make([]error, len(r.checks))
 	var wg sync.WaitGroup
 	for i, check := range r.checks {
-		wg.Go(func() { results[i] = check.Run(ctx) })
+		wg.Go(func() { results[i] = panics.Do(func() error { return check.Run(ctx) }) })
 	}
 	wg.Wait()
 	r.errors = make(map[string]error, len(r.checks))

@@ -13,6 +13,7 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
+	"exportd/internal/panics"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -111,14 +112,14 @@ func (s *Server) pageAt(ctx context.Context, caller *apikey.Key, key string, d *
 	after, known := s.positions.get(key+"@"+strconv.Itoa(offset), s.now())
 	if known || offset == 0 {
 		g, ctx := errgroup.WithContext(ctx)
-		g.Go(func() (err error) {
+		g.Go(panics.Task(func() (err error) {
 			page, leave, err = s.readPage(ctx, caller, key, d, q, after, offset, 0, limit)
 			return err
-		})
-		g.Go(func() (err error) {
+		}))
+		g.Go(panics.Task(func() (err error) {
 			total, err = s.total(ctx, key, q)
 			return err
-		})
+		}))
 		if err = g.Wait(); err != nil {
 			leave()
 		}

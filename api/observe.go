@@ -2,8 +2,6 @@ package api
 
 import (
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -16,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"exportd/internal/panics"
 	"exportd/internal/telemetry"
 	"exportd/internal/tracing"
 )
@@ -66,23 +65,16 @@ func (s *Server) watch(c *gin.Context) {
 	}
 	active := s.metrics.active.WithLabelValues(methodLabel(c.Request.Method))
 	active.Inc()
+	caller := c.Request.Context() // that of a route has ended by the time the line is written
 	defer func() {
 		if p := recover(); p != nil {
-			writeError(c, &panicError{p, debug.Stack()})
+			writeError(c, &panics.Error{Value: p, Stack: debug.Stack()})
 		}
 		active.Dec()
-		s.finish(c, o, time.Since(start))
+		s.finish(c, o, caller.Err() != nil, time.Since(start))
 	}()
 	c.Next()
 }
-
-// panicError is a panic that was recovered from.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // securityHeaders are on every answer. The service has no page that may be framed, sniffed
 // or stored; the console and the docs page bring a policy of their own.
@@ -95,9 +87,9 @@ var securityHeaders = map[string]string{
 	"X-Frame-Options":           "DENY",
 }
 
-func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
+func (s *Server) finish(c *gin.Context, o *observation, hungUp bool, took time.Duration) {
 	status := c.Writer.Status()
-	if c.Request.Context().Err() != nil && !c.Writer.Written() {
+	if hungUp && !c.Writer.Written() && status == http.StatusOK { // what has no body is written when all is over
 		status = statusClientGone
 	}
 	route, method := c.FullPath(), methodLabel(c.Request.Method)
@@ -144,8 +136,9 @@ func (s *Server) finish(c *gin.Context, o *observation, took time.Duration) {
 	}
 	if o.cause != nil {
 		fields = append(fields, zap.Error(o.cause))
-		if p, ok := errors.AsType[*panicError](o.cause); ok {
-			fields = append(fields, telemetry.StackTrace(p.value, p.stack))
+		if p, ok := panics.Of(o.cause); ok {
+			s.panics.Count(panics.Request, p)
+			fields = append(fields, telemetry.StackTrace(p.Value, p.Stack))
 		}
 	}
 	if o.warning != nil {

@@ -13,6 +13,7 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -144,13 +145,13 @@ func (s *Server) filesOf(ctx context.Context, req batchRequest, page []*jobs.Job
 		if s.refusal(j, req.Mode) != "" {
 			continue
 		}
-		g.Go(func() (err error) {
+		g.Go(panics.Task(func() (err error) {
 			there[i], err = s.objects.Holds(ctx, j.Result.Object, j.Result.Size, j.Result.CRC32C)
 			if errors.Is(err, jobs.ErrNoBucket) {
 				return nil
 			}
 			return err
-		})
+		}))
 	}
 	return there, g.Wait()
 }
@@ -176,12 +177,12 @@ func (s *Server) batchPage(ctx context.Context, req batchRequest, token string) 
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(filesAtOnce)
 	for i, id := range ids {
-		g.Go(func() (err error) {
+		g.Go(panics.Task(func() (err error) {
 			if found[i], err = s.jobs.Get(ctx, id); errors.Is(err, jobs.ErrNotFound) {
 				return nil
 			}
 			return err
-		})
+		}))
 	}
 	if err := g.Wait(); err != nil {
 		return page, nil, err

@@ -12,6 +12,7 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -176,10 +177,10 @@ func (s *Server) casesOf(ctx context.Context, notes []*jobs.CauseNote, q jobs.Ca
 	for i, n := range notes {
 		q := q
 		q.ID = n.ID()
-		g.Go(func() (err error) {
+		g.Go(panics.Task(func() (err error) {
 			cases[i], err = s.operations.CauseCases(ctx, q)
 			return err
-		})
+		}))
 	}
 	return cases, g.Wait()
 }

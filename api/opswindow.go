@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/dataset"
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -299,10 +300,10 @@ func (s *Server) topOrgs(ctx context.Context, w *statsWindow) (*topView, error) 
 	first := w.since.Truncate(jobs.RollupHour)
 	hours := make([]hourRollups, (w.until.Sub(first)+jobs.RollupHour-1)/jobs.RollupHour)
 	for i := range hours {
-		g.Go(func() (err error) {
+		g.Go(panics.Task(func() (err error) {
 			hours[i], err = s.topOfHour(ctx, first.Add(time.Duration(i)*jobs.RollupHour))
 			return err
-		})
+		}))
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err

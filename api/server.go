@@ -20,6 +20,7 @@ import (
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
 	"exportd/internal/jsonrow"
+	"exportd/internal/panics"
 	"exportd/internal/tracing"
 	"exportd/internal/version"
 	"exportd/internal/vip"
@@ -56,6 +57,8 @@ type Config struct {
 	TraceProject string
 	// Tracer makes the spans of authenticated requests; none if nil.
 	Tracer *tracing.Tracer
+	// Panics is told of faults, which are answered by 500; one of the server's own if nil.
+	Panics *panics.Reporter
 	// Metrics is where the server's own metrics go; nowhere if nil. No route shows them: the API's
 	// port is open to all.
 	Metrics prometheus.Registerer
@@ -136,6 +139,7 @@ type Server struct {
 
 	tracer    *tracing.Tracer
 	metrics   *metrics
+	panics    *panics.Reporter
 	strangers *strangers
 	readiness *readiness
 	alive     func() error
@@ -184,7 +188,7 @@ func New(c Config) (*Server, error) {
 		datasets: c.Datasets, encoders: map[*dataset.Dataset]*jsonrow.Pool{},
 		keys: c.Keys, freshKeys: c.FreshKeys, records: c.Records, jobs: c.Jobs, queue: c.Queue, objects: c.Objects, operations: c.Operations, admin: c.Admin, keyUsed: c.KeyUsed, log: c.Logger, rules: c.CallbackRules,
 		now: c.Now, verifier: apikey.Verifier{Window: c.Window, Lookup: c.Keys, Proved: c.ProvedKeys, Nonces: c.Nonces, PrivilegedV1: c.PrivilegedV1}, defaultWait: max(0, c.DefaultWait), urlLife: c.URLLife,
-		traceProject: c.TraceProject, tracer: c.Tracer, metrics: m, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive, build: c.Build,
+		traceProject: c.TraceProject, tracer: c.Tracer, metrics: m, panics: c.Panics, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive, build: c.Build,
 		waits: newSemaphore(c.MaxWaits), connected: newSemaphore(c.MaxConnections),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
 		loopback: c.LoopbackOnly, quotas: c.Quotas, refuseEvery: c.RefuseEvery,
@@ -270,6 +274,9 @@ func (c *Config) setDefaults() {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
+	if c.Panics == nil {
+		c.Panics = panics.NewReporter(c.Logger)
+	}
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
 	}
@@ -329,7 +336,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := s.httpServer(errorLog)
 	h.ConnState, h.ConnContext = bounded.state, inContext
 	failed := make(chan error, 1)
-	go func() { failed <- h.Serve(bounded) }()
+	go func() {
+		err := panics.Do(func() error { return h.Serve(bounded) })
+		s.panics.Tell(panics.Listener, err)
+		failed <- err
+	}()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve HTTP: %w", err)

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"exportd/internal/panics"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
@@ -100,7 +101,7 @@ func (c *callbackState) claimSlots() int {
 // notified again and again, and not read for that.
 func (p *Pool) handleCallback(ctx context.Context, m jobs.Message) (func(context.Context), error) {
 	if waits, first, permit := p.callbacks.queue.acquireQueued(m.CallbackID); permit != nil {
-		return func(ctx context.Context) { p.work.Go(func() { p.claimAndDeliver(ctx, first, permit) }) }, nil
+		return func(ctx context.Context) { p.calling(func() { p.claimAndDeliver(ctx, first, permit) }) }, nil
 	} else if waits {
 		return nil, jobs.ErrNotDue
 	}
@@ -108,7 +109,13 @@ func (p *Pool) handleCallback(ctx context.Context, m jobs.Message) (func(context
 	if c == nil {
 		return nil, err
 	}
-	return func(ctx context.Context) { p.work.Go(func() { p.deliverAndRelease(ctx, c) }) }, err
+	return func(ctx context.Context) { p.calling(func() { p.deliverAndRelease(ctx, c) }) }, err
+}
+
+// calling does something about a callback beside what is under way. After a panic the callback's lease, or its wakeAt,
+// has it made again.
+func (p *Pool) calling(fn func()) {
+	p.work.Go(func() { p.Panics.Run(panics.Callback, fn) })
 }
 
 // beginCallback begins, under work, a callback of which this worker knows that it is due, if it has a permit
@@ -117,7 +124,7 @@ func (p *Pool) handleCallback(ctx context.Context, m jobs.Message) (func(context
 func (p *Pool) beginCallback(ctx, work context.Context, origin, org string, m jobs.Message) {
 	if p.callbacks != nil && !p.callbacks.closing.Load() && !p.isPaused(jobs.QueueCallbacks) {
 		if first, permit := p.callbacks.queue.tryAcquire(origin, org, m); permit != nil {
-			p.work.Go(func() { p.claimAndDeliver(work, first, permit) })
+			p.calling(func() { p.claimAndDeliver(work, first, permit) })
 			return
 		}
 	}
@@ -129,19 +136,9 @@ func (p *Pool) beginCallback(ctx, work context.Context, origin, org string, m jo
 // be released.
 func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, permit *webhook.Permit) (*claimed, error) {
 	c := &claimed{permit: permit}
-	cb, err := p.Store.UpdateCallback(ctx, m.CallbackID, p.actor, func(tx *jobs.CallbackTx) error {
-		if err := tx.Due(); errors.Is(err, jobs.ErrInvalid) {
-			return tx.Invalidate()
-		} else if err != nil {
-			return err
-		}
-		if c.permit == nil { // a second round has its permit already
-			if c.permit = p.callbacks.queue.acquire(tx.Callback.Origin, tx.Callback.OrgID, m); c.permit == nil {
-				return jobs.ErrNotDue
-			}
-		}
-		var err error
-		c.lease, err = tx.Claim(p.ID)
+	var cb *jobs.Callback
+	err := panics.Do(func() (err error) { // else its permit would be lost
+		cb, err = p.Store.UpdateCallback(ctx, m.CallbackID, p.actor, func(tx *jobs.CallbackTx) error { return p.claimIn(tx, m, c) })
 		return err
 	})
 	if c.permit == nil {
@@ -153,19 +150,37 @@ func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, permit *webhoo
 	return c, err
 }
 
+// claimIn takes a permit for c, if it has none, and claims it.
+func (p *Pool) claimIn(tx *jobs.CallbackTx, m jobs.Message, c *claimed) error {
+	if err := tx.Due(); errors.Is(err, jobs.ErrInvalid) {
+		return tx.Invalidate()
+	} else if err != nil {
+		return err
+	}
+	if c.permit == nil { // a second round has its permit already
+		if c.permit = p.callbacks.queue.acquire(tx.Callback.Origin, tx.Callback.OrgID, m); c.permit == nil {
+			return jobs.ErrNotDue
+		}
+	}
+	var err error
+	c.lease, err = tx.Claim(p.ID)
+	return err
+}
+
 // deliverAndRelease makes a claimed attempt, releases its permit and begins those that waited for one.
 func (p *Pool) deliverAndRelease(ctx context.Context, c *claimed) {
+	defer p.beginQueued(ctx)
 	quick := false
-	if c.callback != nil {
-		crowd, breakOff := context.WithCancel(context.WithoutCancel(ctx))
-		begun, ended := time.Now(), p.demoteSlow(ctx, c.permit, breakOff)
-		p.deliver(ctx, crowd, c.callback, c.lease)
-		ended()
-		breakOff()
-		quick = time.Since(begun) < quickWithin
+	defer func() { c.permit.Release(quick) }()
+	if c.callback == nil {
+		return
 	}
-	c.permit.Release(quick)
-	p.beginQueued(ctx)
+	crowd, breakOff := context.WithCancel(context.WithoutCancel(ctx))
+	defer breakOff()
+	begun, ended := time.Now(), p.demoteSlow(ctx, c.permit, breakOff)
+	defer ended()
+	p.deliver(ctx, crowd, c.callback, c.lease)
+	quick = time.Since(begun) < quickWithin
 }
 
 // demoteSlow has an attempt give its permit to others when it takes longer than quickWithin, or breaks it off
@@ -174,13 +189,15 @@ func (p *Pool) demoteSlow(ctx context.Context, permit *webhook.Permit, breakOff 
 	done := make(chan struct{})
 	t := time.AfterFunc(quickWithin, func() {
 		defer close(done)
-		freed, crowd := permit.Demote()
-		switch {
-		case freed:
-			p.beginQueued(ctx)
-		case crowd:
-			breakOff()
-		}
+		p.Panics.Run(panics.Callback, func() {
+			freed, crowd := permit.Demote()
+			switch {
+			case freed:
+				p.beginQueued(ctx)
+			case crowd:
+				breakOff()
+			}
+		})
 	})
 	return func() {
 		if !t.Stop() {
@@ -196,7 +213,7 @@ func (p *Pool) beginQueued(ctx context.Context) {
 		if permit == nil {
 			return
 		}
-		p.work.Go(func() { p.claimAndDeliver(ctx, m, permit) })
+		p.calling(func() { p.claimAndDeliver(ctx, m, permit) })
 	}
 }
 
@@ -205,7 +222,7 @@ func (p *Pool) claimAndDeliver(ctx context.Context, m jobs.Message, permit *webh
 	claim, cancel := context.WithTimeout(ctx, claimWithin)
 	c, err := p.claimCallback(claim, m, permit)
 	cancel()
-	if err != nil && !errors.Is(err, jobs.ErrNotDue) {
+	if !p.Panics.Tell(panics.Callback, err, zap.String("job_id", m.JobID), zap.String("callback_id", m.CallbackID)) && err != nil && !errors.Is(err, jobs.ErrNotDue) {
 		p.Log.Debug("parked callback cannot be claimed; the rescuer notifies it", zap.String("job_id", m.JobID), zap.Error(err))
 	}
 	p.deliverAndRelease(ctx, c)
@@ -220,15 +237,18 @@ func (p *Pool) deliver(ctx, crowd context.Context, cb *jobs.Callback, lease jobs
 		return
 	}
 	var a webhook.Attempt
-	var d webhook.Delivery
-	var trace string
 	var told []zap.Field
 	if err == nil {
-		d, trace, err = p.prepare(ctx, cb)
+		err = panics.Do(func() error {
+			d, trace, err := p.prepare(ctx, cb)
+			if err == nil {
+				a, told = p.send(ctx, crowd, cb, trace, d)
+			}
+			return err
+		})
+		p.Panics.Tell(panics.Callback, err, zap.String("job_id", cb.JobID), zap.String("request_id", cb.RequestID), zap.String("callback_id", cb.ID))
 	}
-	if err == nil {
-		a, told = p.send(ctx, crowd, cb, trace, d)
-	} else {
+	if err != nil {
 		a = webhook.Attempt{StartedAt: p.Now(), Class: webhook.ClassInternalError, Err: err}
 	}
 	if errors.Is(a.Err, errDeleted) {

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"exportd/internal/backoff"
+	"exportd/internal/panics"
 	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
@@ -17,53 +18,74 @@ import (
 // under it. It must be quick: the message is held until it returns.
 type handler func(ctx context.Context, m jobs.Message) (work func(context.Context), err error)
 
-// queue pulls messages while it has free slots, until fetch ends. Work runs under work.
+// consume pulls messages while it has free slots, until fetch ends. Work runs under work.
 func (p *Pool) consume(fetch, work context.Context, q jobs.Queue, slots int, h handler) {
-	free := make(chan struct{}, slots)
+	l := &consumer{
+		queue: q, free: make(chan struct{}, slots), gate: p.gates.queues[q], handle: h,
+		fetch: telemetry.WithLane(fetch, telemetry.Lane(q)), work: telemetry.WithLane(work, telemetry.Lane(q)),
+		pauses: backoff.Doubling(time.Second, 8*time.Second), // what is back is found within 12 s
+	}
 	for range slots {
-		free <- struct{}{}
+		l.free <- struct{}{}
 	}
-	work = telemetry.WithLane(work, telemetry.Lane(q))
-	fetch = telemetry.WithLane(fetch, telemetry.Lane(q))
-	var busy atomic.Int32 // not what free lacks: a pull holds all that are free
-	p.pulse.slots(q, func() (int, int) { return slots - int(busy.Load()), slots })
-	pauses := backoff.Doubling(time.Second, 8*time.Second) // what is back is found within 12 s
-	gate := p.gates.queues[q]
-	for {
-		p.pulse.wait(string(q))
-		if !p.passGate(fetch, gate) {
-			return
+	p.pulse.slots(q, func() (int, int) { return slots - int(l.busy.Load()), slots })
+	p.Panics.Loop(fetch, panics.Queue, func() {
+		for p.fill(l) {
 		}
-		n := take(fetch, free)
-		if n == 0 {
-			return
-		}
-		p.pulse.beat(string(q))
-		pull, stop := gate.while(fetch)
-		got, err := p.Queue.Pull(pull, q, n)
-		paused := pull.Err() != nil
-		stop()
-		for range n - len(got) {
-			free <- struct{}{}
-		}
-		if err != nil && fetch.Err() == nil && !paused {
-			pause := pauses.Next()
-			p.Log.Warn("cannot pull", zap.String("queue", string(q)), zap.Error(err), zap.Duration("again_in", pause))
-			wait(fetch, pause)
-			continue
-		}
-		pauses.Reset()
-		if len(got) > 0 {
-			p.refresh(fetch)
-		}
-		for _, d := range got {
-			busy.Add(1)
-			p.work.Go(func() {
-				defer func() { busy.Add(-1); free <- struct{}{} }()
-				p.answer(work, q, d, h)
-			})
-		}
+	})
+}
+
+// consumer takes from one queue, with its slots.
+type consumer struct {
+	queue       jobs.Queue
+	fetch, work context.Context //nolint:containedctx // of the consumer's life
+	free        chan struct{}
+	busy        atomic.Int32 // not what free lacks: a pull holds all that are free
+	gate        *gate
+	handle      handler
+	pauses      *backoff.Pauses
+}
+
+// fill waits for free slots and fills them with what is pulled; false when it is to end. However it ends, slots that
+// were not filled are free again.
+func (p *Pool) fill(l *consumer) bool {
+	p.pulse.wait(string(l.queue))
+	if !p.passGate(l.fetch, l.gate) {
+		return false
 	}
+	left := take(l.fetch, l.free)
+	if left == 0 {
+		return false
+	}
+	defer func() {
+		for range left {
+			l.free <- struct{}{}
+		}
+	}()
+	p.pulse.beat(string(l.queue))
+	pull, stop := l.gate.while(l.fetch)
+	defer stop()
+	got, err := p.Queue.Pull(pull, l.queue, left)
+	if err != nil && l.fetch.Err() == nil && pull.Err() == nil {
+		pause := l.pauses.Next()
+		p.Log.Warn("cannot pull", zap.String("queue", string(l.queue)), zap.Error(err), zap.Duration("again_in", pause))
+		wait(l.fetch, pause)
+		return true
+	}
+	l.pauses.Reset()
+	if len(got) > 0 {
+		p.refresh(l.fetch)
+	}
+	for _, d := range got {
+		left--
+		l.busy.Add(1)
+		p.work.Go(func() {
+			defer func() { l.busy.Add(-1); l.free <- struct{}{} }()
+			// What it had claimed is another's when the lease has run out; what it had not comes again.
+			p.Panics.Run(panics.Message, func() { p.answer(l.work, l.queue, d, l.handle) })
+		})
+	}
+	return true
 }
 
 func (p *Pool) isPaused(q jobs.Queue) bool { return !p.gates.queues[q].isOpen() }
@@ -102,8 +124,9 @@ func (p *Pool) answer(ctx context.Context, q jobs.Queue, d jobs.PulledMessage, h
 	var work func(context.Context)
 	if err == nil {
 		claim, cancel := context.WithTimeout(ctx, claimWithin)
-		work, err = h(claim, m)
+		err = panics.Do(func() (err error) { work, err = h(claim, m); return err })
 		cancel()
+		p.Panics.Tell(panics.Message, err, zap.String("job_id", m.JobID))
 	}
 	o := outcomeOf(err)
 	p.Metrics.Message(q, o.String(), d.Published, p.Now())

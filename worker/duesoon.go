@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -55,18 +56,20 @@ func (p *Pool) later(running, work context.Context, kind jobs.DueKind, d jobs.Du
 	}
 	p.work.Go(func() {
 		defer p.dueSoon.remove(d.Key)
-		wait(running, d.At.Sub(now))
-		select {
-		case <-running.Done():
-		case p.dueSoon.slots <- struct{}{}:
-			defer func() { <-p.dueSoon.slots }()
-			if running.Err() != nil {
-				return
+		p.Panics.Run(panics.Due, func() {
+			wait(running, d.At.Sub(now))
+			select {
+			case <-running.Done():
+			case p.dueSoon.slots <- struct{}{}:
+				defer func() { <-p.dueSoon.slots }()
+				if running.Err() != nil {
+					return
+				}
+				ctx, cancel := context.WithTimeout(work, roundWithin)
+				defer cancel()
+				p.wakeOrPass(ctx, work, kind, d, func(j *jobs.Job) { p.purge(ctx, []*jobs.Job{j}) })
 			}
-			ctx, cancel := context.WithTimeout(work, roundWithin)
-			defer cancel()
-			p.wakeOrPass(ctx, work, kind, d, func(j *jobs.Job) { p.purge(ctx, []*jobs.Job{j}) })
-		}
+		})
 	})
 	return true
 }

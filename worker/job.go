@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/export"
+	"exportd/internal/panics"
 	"exportd/internal/tracing"
 	"exportd/jobs"
 )
@@ -96,19 +97,17 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 	// made nothing that another snapshot could contradict.
 	var part jobs.PartResult
 	both, work := errgroup.WithContext(ctx)
-	both.Go(func() error {
+	both.Go(panics.Task(func() error {
 		_, err := p.Store.Update(work, j.ID, p.actor, func(tx *jobs.Tx) error {
 			tx.Spent = progress.Spent()
 			return tx.Pin(lease, plan.Snapshot, plan.Rows)
 		})
 		return err
-	})
-	both.Go(func() error {
-		return caught(func() (err error) {
-			part, err = p.Exporter.Write(work, export.Spec{Job: j.At(plan.Snapshot), Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, progress)
-			return err
-		})
-	})
+	}))
+	both.Go(panics.Task(func() (err error) {
+		part, err = p.Exporter.Write(work, export.Spec{Job: j.At(plan.Snapshot), Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, progress)
+		return err
+	}))
 	if err := both.Wait(); err != nil {
 		if part.Object != "" { // whole, but nobody's
 			ctx, cancel := detached(ctx)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"exportd/internal/export"
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -33,8 +34,10 @@ func (p *Pool) underLease(ctx context.Context, progress *export.Progress, calm b
 	defer cancel(nil)
 	done := make(chan struct{})
 	var beat sync.WaitGroup
-	beat.Go(func() { p.heartbeat(ctx, cancel, done, progress, calm, renew) })
-	err := caught(func() error { return fn(ctx) })
+	beat.Go(func() {
+		p.Panics.Loop(ctx, panics.Heartbeat, func() { p.heartbeat(ctx, cancel, done, progress, calm, renew) })
+	})
+	err := panics.Do(func() error { return fn(ctx) })
 	close(done)
 	beat.Wait()
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
@@ -66,7 +69,9 @@ func (p *Pool) heartbeat(ctx context.Context, cancel context.CancelCauseFunc, do
 		// A renewal must not hang past the lease that it is to prolong.
 		rctx, stop := context.WithTimeout(ctx, p.policy.LeaseFor/3)
 		begun := time.Now()
-		err := renew(rctx, now, progress.Bytes.Load())
+		// Of a panic nothing is known but that the lease was not renewed: others may take it when it runs out.
+		err := panics.Do(func() error { return renew(rctx, now, progress.Bytes.Load()) })
+		p.Panics.Tell(panics.Heartbeat, err)
 		stop()
 		switch {
 		case err == nil:

@@ -2,11 +2,11 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"go.uber.org/zap"
 
+	"exportd/internal/panics"
 	"exportd/internal/telemetry"
 	"exportd/internal/tracing"
 	"exportd/jobs"
@@ -55,8 +55,9 @@ func (p *Pool) logAttempt(ctx context.Context, j *jobs.Job, part int, begun time
 		return
 	}
 	fields = append(fields, zap.String("code", string(f.Code)))
-	if fault, ok := errors.AsType[*panicError](err); ok {
-		p.Log.Error("attempt failed", append(fields, telemetry.StackTrace(fault.value, fault.stack))...)
+	if fault, ok := panics.Of(err); ok {
+		p.Panics.Count(panics.Attempt, err)
+		p.Log.Error("attempt failed", append(fields, telemetry.StackTrace(fault.Value, fault.Stack))...)
 		return
 	}
 	p.Log.Warn("attempt failed", fields...)

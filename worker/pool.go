@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"exportd/internal/export"
+	"exportd/internal/panics"
 	"exportd/internal/telemetry"
 	"exportd/internal/tracing"
 	"exportd/jobs"
@@ -55,7 +56,7 @@ type exporter interface {
 	Lost(ctx context.Context, j *jobs.Job) (bool, error)
 }
 
-// Config is what a Pool is made of. All fields but Callbacks, Tracer, TraceProject and Now are required.
+// Config is what a Pool is made of. All fields but Callbacks, Tracer, TraceProject, Panics and Now are required.
 type Config struct {
 	// ID names the worker to people and in leases.
 	ID       string
@@ -72,6 +73,8 @@ type Config struct {
 	Now       func() time.Time
 	// Metrics is told of what the pool does between the transitions; nobody is if nil.
 	Metrics *telemetry.Work
+	// Panics is told of faults outside attempts, and has the metric of all; one of the pool's own if nil.
+	Panics *panics.Reporter
 	// Tracer makes the spans of what it does; none if nil.
 	Tracer *tracing.Tracer
 	// TraceProject is the project whose traces log lines lead to; they name none if empty.
@@ -98,6 +101,9 @@ func New(cfg Config) *Pool {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Panics == nil {
+		cfg.Panics = panics.NewReporter(cfg.Log)
+	}
 	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, callbacks: newCallbackState(cfg.Callbacks), priority: newJobPriority(), gates: newGates(), shares: newPartitions(), dueSoon: newDueSoon(), pulse: newPulse(cfg.Now)}
 }
 
@@ -109,14 +115,18 @@ func (p *Pool) Run(ctx context.Context) error {
 	defer interrupt(nil)
 	defer p.pulse.stop()
 	var loops sync.WaitGroup
-	loops.Go(func() { p.consume(ctx, workCtx, jobs.QueueExports, p.JobSlots, p.handleJob) })
-	loops.Go(func() { p.consume(ctx, workCtx, jobs.QueueParts, p.PartSlots, p.handlePart) })
+	// Each goes on by itself after a panic in a turn of it. One that ends all the same stands still, which Alive tells.
+	begin := func(at panics.Place, loop func()) { loops.Go(func() { p.Panics.Run(at, loop) }) }
+	begin(panics.Queue, func() { p.consume(ctx, workCtx, jobs.QueueExports, p.JobSlots, p.handleJob) })
+	begin(panics.Queue, func() { p.consume(ctx, workCtx, jobs.QueueParts, p.PartSlots, p.handlePart) })
 	if p.callbacks != nil {
-		loops.Go(func() { p.consume(ctx, workCtx, jobs.QueueCallbacks, p.callbacks.claimSlots(), p.handleCallback) })
+		begin(panics.Queue, func() {
+			p.consume(ctx, workCtx, jobs.QueueCallbacks, p.callbacks.claimSlots(), p.handleCallback)
+		})
 	}
-	loops.Go(func() { p.rescue(ctx, workCtx) })
-	loops.Go(func() { p.switches(ctx) })
-	loops.Go(func() { p.presence(ctx) })
+	begin(panics.Rescuer, func() { p.rescue(ctx, workCtx) })
+	begin(panics.Signs, func() { p.Panics.Loop(ctx, panics.Signs, func() { p.switches(ctx) }) })
+	begin(panics.Signs, func() { p.presence(ctx) })
 	p.Log.Info("worker started", zap.String("worker", p.ID), zap.Int("job_slots", p.JobSlots), zap.Int("part_slots", p.PartSlots))
 	<-ctx.Done()
 	p.pulse.stop()
@@ -163,10 +173,13 @@ func (p *Pool) presence(ctx context.Context) {
 		_ = p.Store.ShowGone(ctx, p.ID) // else it lapses
 	}()
 	for ctx.Err() == nil {
-		show, cancel := context.WithTimeout(ctx, askWithin)
-		err := p.Store.ShowAlive(show, p.ID, aliveTTL)
-		cancel()
-		if err != nil {
+		shown := false
+		p.Panics.Run(panics.Signs, func() {
+			show, cancel := context.WithTimeout(ctx, askWithin)
+			defer cancel()
+			shown = p.Store.ShowAlive(show, p.ID, aliveTTL) == nil
+		})
+		if !shown {
 			wait(ctx, askWithin) // the next beat would come too late
 			continue
 		}

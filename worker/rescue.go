@@ -10,6 +10,8 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"exportd/internal/backoff"
+	"exportd/internal/panics"
 	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
@@ -42,42 +44,23 @@ const (
 func (p *Pool) rescue(ctx, work context.Context) {
 	ctx, work = telemetry.WithLane(ctx, telemetry.LaneRescue), telemetry.WithLane(work, telemetry.LaneRescue)
 	var loops sync.WaitGroup
-	loops.Go(func() { p.tidy(ctx, work) })
+	loops.Go(func() { p.Panics.Loop(ctx, panics.Rescuer, func() { p.tidy(ctx, work) }) })
 	defer func() {
 		loops.Wait()
 		p.leave(ctx)
 	}()
 	tick := time.NewTicker(rescueEvery)
 	defer tick.Stop()
-	var pointers, batches time.Time
-	var looked audit
-	var batchesBusy, lookBusy atomic.Bool
+	pauses := backoff.Doubling(jobs.RoleTTL, maxAskPause)
+	r := &rescuer{loops: &loops}
 	for {
 		p.pulse.beat(rescuing)
-		p.hold(ctx)
-		begun := p.Now()
-		if shards := p.shares.shards(begun); len(shards) > 0 {
-			full, duties := p.round(ctx, work, shards, jobs.DueJobs, jobs.DueParts, jobs.DueCallbacks, jobs.DuePlaces)
-			p.divide(ctx, full || p.shares.tidyFull.Load() || p.Now().Sub(begun) > rescueEvery, duties)
-		}
-		if p.shares.divides(begun) {
-			if begun.Sub(batches) >= batchesEvery && batchesBusy.CompareAndSwap(false, true) { // they take long, what is due must not wait
-				batches = begun
-				loops.Go(func() {
-					defer batchesBusy.Store(false)
-					p.runBatches(ctx)
-				})
-			}
-			if looked.due(begun) && lookBusy.CompareAndSwap(false, true) {
-				loops.Go(func() {
-					defer lookBusy.Store(false)
-					p.auditRecords(work, &looked)
-				})
-			}
-			if begun.Sub(pointers) > pointersEvery {
-				pointers = begun
-				_ = p.Store.PurgePointers(work, begun) // again in 10 minutes
-			}
+		if p.Panics.Run(panics.Rescuer, func() { p.turn(ctx, work, r) }) {
+			pauses.Reset()
+		} else {
+			// Whoever cannot go through what is due must not stand before one who can.
+			p.leave(ctx)
+			wait(ctx, pauses.Next())
 		}
 		select {
 		case <-ctx.Done():
@@ -85,6 +68,44 @@ func (p *Pool) rescue(ctx, work context.Context) {
 		case <-tick.C:
 		case <-p.shares.changes:
 		}
+	}
+}
+
+// rescuer is what a worker's rescuer remembers from turn to turn.
+type rescuer struct {
+	loops                 *sync.WaitGroup // what goes on beside the turns
+	pointers, batches     time.Time
+	looked                audit
+	batchesBusy, lookBusy atomic.Bool
+}
+
+// turn renews the partitions, and does what is due in them.
+func (p *Pool) turn(ctx, work context.Context, r *rescuer) {
+	p.hold(ctx)
+	begun := p.Now()
+	if shards := p.shares.shards(begun); len(shards) > 0 {
+		full, duties := p.round(ctx, work, shards, jobs.DueJobs, jobs.DueParts, jobs.DueCallbacks, jobs.DuePlaces)
+		p.divide(ctx, full || p.shares.tidyFull.Load() || p.Now().Sub(begun) > rescueEvery, duties)
+	}
+	if !p.shares.divides(begun) {
+		return
+	}
+	if begun.Sub(r.batches) >= batchesEvery && r.batchesBusy.CompareAndSwap(false, true) { // they take long, what is due must not wait
+		r.batches = begun
+		r.loops.Go(func() {
+			defer r.batchesBusy.Store(false)
+			p.Panics.Run(panics.Rescuer, func() { p.runBatches(ctx) })
+		})
+	}
+	if r.looked.due(begun) && r.lookBusy.CompareAndSwap(false, true) {
+		r.loops.Go(func() {
+			defer r.lookBusy.Store(false)
+			p.Panics.Run(panics.Rescuer, func() { p.auditRecords(work, &r.looked) })
+		})
+	}
+	if begun.Sub(r.pointers) > pointersEvery {
+		r.pointers = begun
+		_ = p.Store.PurgePointers(work, begun) // again in 10 minutes
 	}
 }
 
@@ -175,7 +196,7 @@ func (p *Pool) roundOf(ctx, work context.Context, kind jobs.DueKind, shards []in
 				continue
 			}
 			n++
-			g.Go(func() error { p.wakeOrPass(ctx, work, kind, d, g.purge); return nil })
+			g.Go(panics.Task(func() error { p.wakeOrPass(ctx, work, kind, d, g.purge); return nil }))
 		}
 		if cursor = page.Next; cursor == nil {
 			return n, false, nil
@@ -189,7 +210,9 @@ func (p *Pool) roundOf(ctx, work context.Context, kind jobs.DueKind, shards []in
 
 func (p *Pool) wakeOrPass(ctx, work context.Context, kind jobs.DueKind, d jobs.Due, purge func(*jobs.Job)) {
 	p.Metrics.Woken(kind.String(), d.At, p.Now())
-	err := p.wake(ctx, work, kind, d, purge)
+	// A document at which the rescuer panics is passed by, as one that cannot be looked after for another reason.
+	err := panics.Do(func() error { return p.wake(ctx, work, kind, d, purge) })
+	p.Panics.Tell(panics.Due, err, zap.String("document", d.Key))
 	p.skipped.note(d.Key, p.Now(), err)
 }
 
@@ -213,9 +236,11 @@ func (p *Pool) wake(ctx, work context.Context, kind jobs.DueKind, d jobs.Due, pu
 // wakeJob does what is due for a job. One whose record goes is handed to purge.
 func (p *Pool) wakeJob(ctx context.Context, id string, purge func(*jobs.Job)) error {
 	var duty jobs.Duty
+	var seen woken
 	j, err := p.Store.Update(ctx, id, "rescuer "+p.ID, func(tx *jobs.Tx) error {
 		var err error
 		duty, err = tx.Wake()
+		seen.note(tx)
 		return err
 	})
 	if errors.Is(err, jobs.ErrNotFound) {
@@ -225,9 +250,10 @@ func (p *Pool) wakeJob(ctx context.Context, id string, purge func(*jobs.Job)) er
 		if errors.Is(err, jobs.ErrUnknownSchema) {
 			return nil // the build that wrote it looks after it
 		}
-		p.Log.Warn("cannot wake job", zap.String("job_id", id), zap.Error(err))
+		p.Log.Warn("cannot wake job", append(p.fieldsOfWoken(id, &seen), zap.Error(err))...)
 		return err
 	}
+	p.tellRescued(&seen, -1, duty == jobs.NotifyJob)
 	switch duty {
 	case jobs.NotifyJob:
 		p.notify(ctx, jobs.QueueExports, jobs.Message{JobID: id})
@@ -235,13 +261,13 @@ func (p *Pool) wakeJob(ctx context.Context, id string, purge func(*jobs.Job)) er
 		p.refill(ctx, j)
 	case jobs.Sweep:
 		if err = p.sweep(ctx, j); err != nil {
-			p.Log.Warn("cannot sweep; again later", zap.String("job_id", id), zap.Error(err))
+			p.Log.Warn("cannot sweep; again later", append(p.fieldsOf(j), zap.Error(err))...)
 		}
 	case jobs.Purge:
 		// Once more: a worker stopped through both sweeps may have left an object since.
 		if !j.Swept() {
 			if _, err = p.Exporter.Sweep(ctx, j); err != nil {
-				p.Log.Warn("cannot purge; again later", zap.String("job_id", id), zap.Error(err))
+				p.Log.Warn("cannot purge; again later", append(p.fieldsOf(j), zap.Error(err))...)
 				return err // wakeAt is not ahead
 			}
 		}
@@ -268,18 +294,21 @@ func (p *Pool) sweep(ctx context.Context, j *jobs.Job) error {
 
 func (p *Pool) wakePart(ctx context.Context, d jobs.Due) error {
 	m, notify := d.Message, false
+	var seen woken
 	_, err := p.Store.UpdatePart(ctx, m.JobID, jobs.PartID(m.PlanEpoch, m.Part), "rescuer "+p.ID, func(tx *jobs.Tx) error {
 		var err error
 		notify, err = tx.WakePart(m.PlanEpoch, m.Part)
+		seen.note(tx)
 		return err
 	})
 	if errors.Is(err, jobs.ErrNotFound) {
 		return p.Store.Retire(ctx, d) // of a job that is gone, if the part is not gone too
 	}
 	if err != nil {
-		p.Log.Warn("cannot wake part", zap.String("job_id", m.JobID), zap.Int("part", m.Part), zap.Error(err))
+		p.Log.Warn("cannot wake part", append(p.fieldsOfWoken(m.JobID, &seen), zap.Int("part", m.Part), zap.Error(err))...)
 		return err
 	}
+	p.tellRescued(&seen, m.Part, notify)
 	if notify {
 		p.notify(ctx, jobs.QueueParts, m)
 	}
@@ -288,8 +317,10 @@ func (p *Pool) wakePart(ctx context.Context, d jobs.Due) error {
 
 func (p *Pool) wakeCallback(ctx, work context.Context, d jobs.Due) error {
 	m, notify := d.Message, false
+	requestID := ""
 	cb, err := p.Store.UpdateCallback(ctx, m.CallbackID, "rescuer "+p.ID, func(tx *jobs.CallbackTx) error {
 		var err error
+		requestID = tx.Callback.RequestID
 		if notify, err = tx.Wake(); errors.Is(err, jobs.ErrInvalid) { // which the store tells of
 			return tx.Invalidate()
 		}
@@ -301,10 +332,12 @@ func (p *Pool) wakeCallback(ctx, work context.Context, d jobs.Due) error {
 	case errors.Is(err, jobs.ErrInvalid):
 		return p.Store.Retire(ctx, d)
 	case err != nil:
-		p.Log.Warn("cannot wake callback", zap.String("job_id", m.JobID), zap.String("callback_id", m.CallbackID), zap.Error(err))
+		p.Log.Warn("cannot wake callback", zap.String("job_id", m.JobID), zap.String("request_id", requestID), zap.String("callback_id", m.CallbackID), zap.Error(err))
 		return err
 	}
 	if notify {
+		p.Log.Debug("rescuer", zap.String("job_id", cb.JobID), zap.String("request_id", cb.RequestID), zap.Int("attempt", cb.Attempt), zap.String("org_id", cb.OrgID),
+			zap.String("callback_id", cb.ID), zap.String("worker", p.ID), zap.Bool("notified", true))
 		p.beginCallback(ctx, work, cb.Origin, cb.OrgID, m)
 	}
 	return nil

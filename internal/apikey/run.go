@@ -6,6 +6,8 @@ import (
 
 	"cloud.google.com/go/firestore"
 	"golang.org/x/sync/errgroup"
+
+	"exportd/internal/panics"
 )
 
 const (
@@ -27,11 +29,12 @@ const (
 func (s *Store) Run(ctx context.Context) error {
 	var g errgroup.Group
 	if s.documents != nil {
-		w := watches{max: maxWatched, ttl: s.ttl, watch: s.watch}
-		g.Go(func() error { w.run(ctx, s.looked); return nil })
+		w := watches{max: maxWatched, ttl: s.ttl, watch: s.watch, panics: s.panics}
+		g.Go(panics.Task(func() error { w.run(ctx, s.looked); return nil }))
 	}
-	g.Go(func() error { s.noteUses(ctx); return nil })
-	g.Go(func() error { s.sweepNonces(ctx); return nil })
+	for _, loop := range []func(context.Context){s.noteUses, s.sweepNonces} {
+		g.Go(func() error { s.panics.Loop(ctx, panics.Keys, func() { loop(ctx) }); return nil })
+	}
 	return g.Wait()
 }
 

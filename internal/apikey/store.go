@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"exportd/internal/panics"
 	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
@@ -45,6 +46,8 @@ type StoreConfig struct {
 	RefusePlain bool
 	// Damage is told of records that make no sense; nobody is if nil.
 	Damage *telemetry.Damage
+	// Panics is told of faults in Run; nobody is if nil.
+	Panics *panics.Reporter
 	// Now is time.Now if nil.
 	Now func() time.Time
 }
@@ -61,6 +64,7 @@ type Store struct {
 	sealed        sealedCheck
 	decoy         decoy
 	damage        *telemetry.Damage
+	panics        *panics.Reporter
 	// refusePlain is StoreConfig's.
 	refusePlain bool
 	used        chan string // ids of keys whose use is to be written down
@@ -102,7 +106,7 @@ func NewStore(c StoreConfig) (*Store, error) {
 		c.Now = time.Now
 	}
 	return &Store{
-		client: c.Client, cache: caches[0], proved: caches[1], sealer: c.Sealer, refusePlain: c.RefusePlain, damage: c.Damage, used: make(chan string, usedQueue),
+		client: c.Client, cache: caches[0], proved: caches[1], sealer: c.Sealer, refusePlain: c.RefusePlain, damage: c.Damage, panics: c.Panics, used: make(chan string, usedQueue),
 		documents: c.Documents, looked: make(chan string, lookedQueue), ttl: c.TTL,
 		now: func() time.Time { return c.Now().UTC().Truncate(time.Microsecond) },
 	}, nil

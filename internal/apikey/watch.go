@@ -9,6 +9,7 @@ import (
 	"cloud.google.com/go/firestore"
 
 	"exportd/internal/backoff"
+	"exportd/internal/panics"
 )
 
 const (
@@ -43,12 +44,13 @@ type watched struct {
 
 // watches are the watched keys, the one used last in front. One goroutine has them.
 type watches struct {
-	max   int
-	ttl   time.Duration                        // how long a record is cached
-	watch func(ctx context.Context, id string) // until ctx ends
-	wg    sync.WaitGroup
-	byID  map[string]*list.Element
-	order list.List // of *watched
+	max    int
+	ttl    time.Duration                        // how long a record is cached
+	watch  func(ctx context.Context, id string) // until ctx ends
+	panics *panics.Reporter
+	wg     sync.WaitGroup
+	byID   map[string]*list.Element
+	order  list.List // of *watched
 }
 
 // run watches the keys that looked tells of, until ctx ends.
@@ -62,10 +64,12 @@ func (w *watches) run(ctx context.Context, looked <-chan string) {
 		case <-ctx.Done():
 			return
 		case id := <-looked:
-			w.touch(ctx, id, time.Now())
+			w.panics.Run(panics.Keys, func() { w.touch(ctx, id, time.Now()) })
 		case now := <-tick.C:
-			for w.drop(now, watchIdle) {
-			}
+			w.panics.Run(panics.Keys, func() {
+				for w.drop(now, watchIdle) {
+				}
+			})
 		}
 	}
 }
@@ -84,7 +88,7 @@ func (w *watches) touch(ctx context.Context, id string, now time.Time) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	w.byID[id] = w.order.PushFront(&watched{id: id, used: now, stop: stop})
-	w.wg.Go(func() { w.watch(ctx, id) })
+	w.wg.Go(func() { w.panics.Loop(ctx, panics.Keys, func() { w.watch(ctx, id) }) })
 }
 
 // drop ends the watch of the key that was used longest ago, if that is at least unused ago.

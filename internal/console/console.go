@@ -14,6 +14,7 @@ import (
 
 	"exportd/api/client"
 	"exportd/internal/apikey"
+	"exportd/internal/panics"
 )
 
 // Config is what a Console needs.
@@ -32,6 +33,8 @@ type Config struct {
 	LogsURL string
 	// LookEvery is how often what an open page shows is looked at; by default as often as it can be borne.
 	LookEvery time.Duration
+	// Panics is told of faults in what pages follow, which is looked at again; one of the console's own if nil.
+	Panics *panics.Reporter
 	// Logger is told what pages could not be made; nobody is if nil.
 	Logger *zap.Logger
 	// Now is time.Now if nil.
@@ -72,9 +75,12 @@ func New(cfg Config) (*Console, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Panics == nil {
+		cfg.Panics = panics.NewReporter(cfg.Logger)
+	}
 	c := &Console{
 		transport: inProcess{cfg.API}, as: cfg.As, keys: cfg.Keys, freshKeys: cfg.FreshKeys, sealer: cfg.Sealer, nonces: cfg.Nonces,
-		logsURL: cfg.LogsURL, lookEvery: cfg.LookEvery, log: cfg.Logger, now: cfg.Now, live: newLive(),
+		logsURL: cfg.LogsURL, lookEvery: cfg.LookEvery, log: cfg.Logger, now: cfg.Now, live: newLive(cfg.Panics),
 	}
 	var err error
 	if c.api, err = client.Unsigned(c.transport); err != nil {

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"exportd/internal/panics"
 )
 
 const (
@@ -24,6 +26,7 @@ const (
 
 // live has all pages that show the same share what is read for them.
 type live struct {
+	panics  *panics.Reporter
 	mu      sync.Mutex
 	topics  map[string]*topic
 	streams int
@@ -43,7 +46,9 @@ type topic struct {
 	end      context.CancelFunc
 }
 
-func newLive() *live { return &live{topics: map[string]*topic{}, stopped: make(chan struct{})} }
+func newLive(told *panics.Reporter) *live {
+	return &live{panics: told, topics: map[string]*topic{}, stopped: make(chan struct{})}
+}
 
 // stop ends all streams, and waits for nobody who reads one: who looks after topics ends with the last of them.
 func (l *live) stop() { l.once.Do(func() { close(l.stopped) }) }
@@ -63,7 +68,7 @@ func (l *live) join(name string, run func(ctx context.Context, t *topic)) *topic
 		ctx, cancel := context.WithCancel(context.Background()) // of none of those who look
 		t = &topic{changed: make(chan struct{}), end: cancel}
 		l.topics[name] = t
-		l.looking.Go(func() { run(ctx, t) })
+		l.looking.Go(func() { l.panics.Loop(ctx, panics.Console, func() { run(ctx, t) }) })
 	}
 	l.streams++
 	t.watchers++

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"exportd/internal/panics"
 )
 
 // State is how a check ended.
@@ -93,7 +95,7 @@ func Examine(ctx context.Context, within time.Duration, checks []Check) []Findin
 			}
 			found, err := "", ctx.Err()
 			if err == nil {
-				found, err = c.Run(ctx)
+				err = panics.Do(func() (err error) { found, err = c.Run(ctx); return err })
 			}
 			answers <- answer{i, c.finding(ctx, within, found, err)}
 		}()

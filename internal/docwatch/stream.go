@@ -14,6 +14,7 @@ import (
 
 	"exportd/internal/backoff"
 	"exportd/internal/connection"
+	"exportd/internal/panics"
 )
 
 // stream is a Listen stream, opened again as often as it breaks. The watcher's mutex guards
@@ -51,7 +52,9 @@ func (s *stream) note() {
 func (s *stream) run() {
 	pauses := backoff.Doubling(s.w.cfg.Backoff, maxBackoff)
 	for {
-		heard, err := s.once()
+		heard := false
+		err := panics.Do(func() (err error) { heard, err = s.once(); return err })
+		s.w.cfg.Panics.Tell(panics.Documents, err) // as the pauses grow, a message that comes again makes no load
 		switch {
 		case s.w.ctx.Err() != nil, errors.Is(err, errIdle), s.retire():
 			return
@@ -113,19 +116,19 @@ func (s *stream) once() (heard bool, err error) {
 	messages := make(chan *firestorepb.ListenResponse)
 	broken := make(chan error, 1)
 	s.w.wg.Go(func() {
-		for {
-			m, err := listen.Recv()
-			if err != nil {
-				broken <- err
-				return
+		broken <- panics.Do(func() error {
+			for {
+				m, err := listen.Recv()
+				if err != nil {
+					return err
+				}
+				select {
+				case messages <- m:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
 			}
-			select {
-			case messages <- m:
-			case <-ctx.Done():
-				broken <- context.Cause(ctx)
-				return
-			}
-		}
+		})
 	})
 	idle := time.NewTimer(s.w.cfg.Idle)
 	defer idle.Stop()
@@ -297,11 +300,13 @@ func (s *stream) change(c *firestorepb.TargetChange) {
 				continue
 			}
 			time.AfterFunc(s.w.cfg.Backoff, func() {
-				s.w.mu.Lock()
-				defer s.w.mu.Unlock()
-				if s.targets[t.id] == t {
-					s.again(t)
-				}
+				s.w.cfg.Panics.Run(panics.Documents, func() {
+					s.w.mu.Lock()
+					defer s.w.mu.Unlock()
+					if s.targets[t.id] == t {
+						s.again(t)
+					}
+				})
 			})
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"exportd/internal/panics"
 )
 
 const (
@@ -49,6 +51,9 @@ type Config struct {
 	// Targets bounds the documents on a stream (100), Streams the streams on a connection (50),
 	// Connections those (4).
 	Targets, Streams, Connections int
+
+	// Panics is told of faults in a stream, which is opened again; nobody is if nil.
+	Panics *panics.Reporter
 
 	// Idle, Answer, Quiet and Backoff are 30 s, 10 s, 3 min and 200 ms; tests have shorter ones.
 	Idle, Answer, Quiet, Backoff time.Duration
@@ -286,6 +291,6 @@ func (w *Watcher) room() (*stream, error) {
 func (w *Watcher) open(l *line) *stream {
 	s := &stream{w: w, line: l, targets: map[int32]*target{}, sent: map[int32]bool{}, changed: make(chan struct{}, 1)}
 	l.streams[s] = struct{}{}
-	w.wg.Go(s.run)
+	w.wg.Go(func() { w.cfg.Panics.Loop(w.ctx, panics.Documents, s.run) })
 	return s
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/dataset"
+	"exportd/internal/panics"
 	"exportd/internal/tracing"
 	"exportd/internal/vip"
 	"exportd/jobs"
@@ -271,11 +272,11 @@ func (s *splitter) count(ctx context.Context, p piece) ([]piece, error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(countsAtOnce)
 	for i := range pieces {
-		g.Go(func() error {
+		g.Go(panics.Task(func() error {
 			var err error
 			pieces[i].rows, _, err = s.e.source.Count(gctx, s.q, vip.Range{From: pieces[i].from, To: pieces[i].to}, s.at)
 			return err
-		})
+		}))
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -222,7 +223,7 @@ func all(ctx context.Context, queues []jobs.Queue, check func(context.Context, j
 	errs := make([]error, len(queues))
 	var g errgroup.Group
 	for i, queue := range queues {
-		g.Go(func() error { errs[i] = check(ctx, queue); return nil })
+		g.Go(func() error { errs[i] = panics.Do(func() error { return check(ctx, queue) }); return nil })
 	}
 	_ = g.Wait()
 	return errors.Join(errs...)

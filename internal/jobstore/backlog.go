@@ -8,6 +8,7 @@ import (
 	"cloud.google.com/go/firestore"
 	"golang.org/x/sync/errgroup"
 
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -44,16 +45,16 @@ func (s *Store) Backlog(ctx context.Context) (Backlog, error) {
 	}{
 		{&b.Queued, queued}, {&b.Callbacks, pending}, {&b.Suspended, s.receivers().Where("suspended", "==", true)},
 	} {
-		g.Go(func() (err error) {
+		g.Go(panics.Task(func() (err error) {
 			*c.to, err = s.count(gctx, c.q.Limit(backlogCounts))
 			return err
-		})
+		}))
 	}
 	for _, o := range []struct {
 		to *time.Time
 		q  firestore.Query
 	}{{&b.OldestQueued, queued}, {&b.OldestCallback, pending}} {
-		g.Go(func() error {
+		g.Go(panics.Task(func() error {
 			docs, err := o.q.Limit(1).Select("createdAt").Documents(gctx).GetAll()
 			if err != nil || len(docs) == 0 {
 				return classify(err)
@@ -61,10 +62,10 @@ func (s *Store) Backlog(ctx context.Context) (Backlog, error) {
 			at, _ := docs[0].DataAt("createdAt") // of another type: no age
 			*o.to, _ = at.(time.Time)
 			return nil
-		})
+		}))
 	}
-	g.Go(func() error { return s.addRunning(gctx, &b) })
-	g.Go(func() (err error) { b.Paused, err = s.Paused(gctx); return err })
+	g.Go(panics.Task(func() error { return s.addRunning(gctx, &b) }))
+	g.Go(panics.Task(func() (err error) { b.Paused, err = s.Paused(gctx); return err }))
 	if err := g.Wait(); err != nil {
 		return Backlog{}, fmt.Errorf("ask what waits: %w", err)
 	}

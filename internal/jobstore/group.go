@@ -11,6 +11,7 @@ import (
 
 	"cloud.google.com/go/firestore"
 
+	"exportd/internal/panics"
 	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
@@ -161,7 +162,8 @@ func (g *group) add(ctx context.Context, s *Store, c *change) (*jobs.Job, error)
 		job, want := g.job, &wanted{}
 		tx := jobs.NewTx(s.cfg.Policy, s.cfg.Now(), c.actor, &job, func(id string) (*jobs.Part, error) { return g.part(s, want, id) })
 		tx.Places = groupPlaces{s, g, want}
-		if err := c.fn(tx); want.any() {
+		// A fault of one transition is that one's error, and none of those that are committed with it.
+		if err := panics.Do(func() error { return c.fn(tx) }); want.any() {
 			if err := g.read(ctx, s, want); err != nil {
 				return nil, err
 			}

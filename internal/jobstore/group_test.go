@@ -8,6 +8,10 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"exportd/internal/panics"
+	"exportd/jobs"
 )
 
 func newGroupQueue() *groupQueue { return &groupQueue{waiting: map[string][]*change{}} }
@@ -161,4 +165,20 @@ func TestLeaderPanics(t *testing.T) {
 			t.Errorf("errors = %v, waiting %v", errs, turns.waiting)
 		}
 	})
+}
+
+// TestPanicOfATransition: it is the error of that transition, and leaves nothing for those that are committed with it.
+func TestPanicOfATransition(t *testing.T) {
+	t.Parallel()
+	s, g := &Store{cfg: Config{Now: time.Now}}, newGroup(jobs.Job{ID: "job"}, time.Time{})
+	_, err := g.add(t.Context(), s, &change{fn: func(tx *jobs.Tx) error {
+		tx.Job.Interruptions, tx.Events = 7, []jobs.Event{{}}
+		panic("stepped on a mine")
+	}})
+	if _, ok := panics.Of(err); !ok || g.job.Interruptions != 0 || len(g.steps)+len(g.events) != 0 {
+		t.Errorf("add = %v, and leaves %+v", err, g)
+	}
+	if _, err := g.add(t.Context(), s, &change{fn: func(tx *jobs.Tx) error { tx.Job.Interruptions++; return nil }}); err != nil || g.job.Interruptions != 1 {
+		t.Errorf("the next one: %v, %+v", err, g.job)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"cloud.google.com/go/firestore"
 	"golang.org/x/sync/errgroup"
 
+	"exportd/internal/panics"
 	"exportd/internal/telemetry"
 	"exportd/jobs"
 )
@@ -94,13 +95,13 @@ func (s *Store) TopRollups(ctx context.Context, hour time.Time) (orgs []*jobs.Ro
 	g.SetLimit(8)
 	whole := make(chan *jobs.Rollup, len(seen))
 	for org := range seen {
-		g.Go(func() error {
+		g.Go(panics.Task(func() error {
 			rs, err := s.Rollups(gctx, org, hour, hour.Add(jobs.RollupHour))
 			for _, r := range rs {
 				whole <- r
 			}
 			return err
-		})
+		}))
 	}
 	if err := g.Wait(); err != nil {
 		return nil, false, err

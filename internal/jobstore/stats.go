@@ -10,6 +10,7 @@ import (
 	"cloud.google.com/go/firestore"
 	"golang.org/x/sync/errgroup"
 
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -21,37 +22,37 @@ func (s *Store) Stats(ctx context.Context) (jobs.Stats, error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
 	for i, st := range jobs.States {
-		g.Go(func() (err error) {
+		g.Go(panics.Task(func() (err error) {
 			states[i], err = s.count(gctx, s.jobs().Where("state", "==", st))
 			return err
-		})
+		}))
 	}
 	for i, code := range jobs.Codes {
-		g.Go(func() (err error) {
+		g.Go(panics.Task(func() (err error) {
 			codes[i], err = s.count(gctx, s.jobs().Where("error.code", "==", code))
 			return err
-		})
+		}))
 	}
-	g.Go(func() (err error) { out.Workers, err = s.Alive(gctx); return err })
-	g.Go(func() (err error) { out.Paused, err = s.Paused(gctx); return err })
-	g.Go(func() error {
+	g.Go(panics.Task(func() (err error) { out.Workers, err = s.Alive(gctx); return err }))
+	g.Go(panics.Task(func() (err error) { out.Paused, err = s.Paused(gctx); return err }))
+	g.Go(panics.Task(func() error {
 		d, held, err := s.Partitions(gctx, jobs.MaxPartitions)
 		if err == nil {
 			out.Partitions = held[:d.Partitions]
 		}
 		return err
-	})
-	g.Go(func() (err error) {
+	}))
+	g.Go(panics.Task(func() (err error) {
 		out.OldestQueuedAt, err = s.oldest(gctx, s.jobs().Where("state", "==", jobs.Queued))
 		return err
-	})
+	}))
 	pending := s.callbacks().Where("state", "==", jobs.CallbackPending)
-	g.Go(func() (err error) {
+	g.Go(panics.Task(func() (err error) {
 		out.PendingCallbacks, err = s.count(gctx, pending.OrderBy("createdAt", firestore.Asc))
 		return err
-	})
-	g.Go(func() (err error) { out.OldestPendingAt, err = s.oldest(gctx, pending); return err })
-	g.Go(func() error {
+	}))
+	g.Go(panics.Task(func() (err error) { out.OldestPendingAt, err = s.oldest(gctx, pending); return err }))
+	g.Go(panics.Task(func() error {
 		docs, err := s.leases().Where("kind", "==", "dead").Limit(10).Documents(gctx).GetAll()
 		if err != nil {
 			return classify(err)
@@ -63,7 +64,7 @@ func (s *Store) Stats(ctx context.Context) (jobs.Stats, error) {
 			}
 		}
 		return nil
-	})
+	}))
 	if err := g.Wait(); err != nil {
 		return jobs.Stats{}, fmt.Errorf("count jobs: %w", err)
 	}

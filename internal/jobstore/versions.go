@@ -10,6 +10,7 @@ import (
 	"cloud.google.com/go/firestore"
 	"golang.org/x/sync/errgroup"
 
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -50,10 +51,10 @@ func firstDue(ctx context.Context, q firestore.Query, versions, shards []int, li
 	found := make([][]*firestore.DocumentSnapshot, len(queries))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, q := range queries {
-		g.Go(func() (err error) {
+		g.Go(panics.Task(func() (err error) {
 			found[i], err = q.Documents(ctx).GetAll()
 			return err
-		})
+		}))
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err

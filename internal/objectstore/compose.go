@@ -9,6 +9,7 @@ import (
 	"cloud.google.com/go/storage"
 	"golang.org/x/sync/errgroup"
 
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -71,10 +72,10 @@ func (s *Store) composeTree(ctx context.Context, dst string, srcs []string, attr
 				continue
 			}
 			next[i] = fmt.Sprintf("%s%d-%05d", intermediates(dst), level, i)
-			group.Go(func() error {
+			group.Go(panics.Task(func() error {
 				_, err := s.compose(groupCtx, s.bucket.Object(next[i]), part, attrs)
 				return err
-			})
+			}))
 		}
 		if err := group.Wait(); err != nil {
 			return jobs.Object{}, err

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/api/iterator"
 
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -76,13 +77,13 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 			listErr = err
 			break
 		}
-		group.Go(func() error {
+		group.Go(panics.Task(func() error {
 			err := s.Delete(groupCtx, o.Name)
 			if err == nil {
 				n.Add(1)
 			}
 			return err
-		})
+		}))
 	}
 	if err := group.Wait(); err != nil { // it is what cut the list short
 		listErr = err

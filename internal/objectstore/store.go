@@ -29,6 +29,7 @@ import (
 	htransport "google.golang.org/api/transport/http"
 
 	"exportd/internal/connection"
+	"exportd/internal/panics"
 )
 
 // Config says which bucket and how to reach it. Only Bucket is required.
@@ -192,8 +193,9 @@ func (s *Store) SignedURL(ctx context.Context, name string, ttl time.Duration, f
 	// calls of s.bucket share (v1.70.0).
 	bucket := s.client.Bucket(s.cfg.Bucket).Retryer(storage.WithMaxAttempts(3), storage.WithMaxRetryDuration(s.cfg.CallTimeout))
 	go func() {
-		url, err := bucket.SignedURL(name, opts)
-		answers <- answer{url, err}
+		var a answer
+		a.err = panics.Do(func() (err error) { a.url, err = bucket.SignedURL(name, opts); return err })
+		answers <- a
 	}()
 	select {
 	case a := <-answers:

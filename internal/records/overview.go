@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"exportd/internal/panics"
 	"exportd/internal/vip"
 )
 
@@ -74,7 +75,7 @@ func (r *Reader) LabelCounts(ctx context.Context, q vip.Query) (counts []LabelCo
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(overviewStreams)
 	for _, p := range pieces {
-		g.Go(func() error { return r.countLabels(ctx, p.of(q), at, &sum) })
+		g.Go(panics.Task(func() error { return r.countLabels(ctx, p.of(q), at, &sum) }))
 	}
 	if err := g.Wait(); err != nil {
 		if errors.Is(err, ErrTooManyLabels) {
@@ -111,10 +112,10 @@ func (r *Reader) cut(ctx context.Context, whole stretch, q vip.Query, at time.Ti
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(overviewCounts)
 		for i := range next {
-			g.Go(func() (err error) {
+			g.Go(panics.Task(func() (err error) {
 				next[i].rows, _, err = r.Count(gctx, next[i].of(q), vip.Range{}, at)
 				return err
-			})
+			}))
 		}
 		if err := g.Wait(); err != nil {
 			return nil, err

@@ -13,6 +13,7 @@ import (
 
 	"exportd/internal/backoff"
 	"exportd/internal/connection"
+	"exportd/internal/panics"
 	"exportd/internal/vip"
 	"exportd/internal/vip/wire"
 )
@@ -66,7 +67,7 @@ func (r *Reader) Scan(ctx context.Context, q vip.Query, rng vip.Range, at time.T
 	var fetchErr error
 	wg.Go(func() {
 		defer close(s.full)
-		fetchErr = s.fetch(ctx)
+		fetchErr = panics.Do(func() error { return s.fetch(ctx) })
 	})
 	var rowErr error
 	for {

@@ -19,7 +19,9 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"exportd/internal/connection"
 	"exportd/internal/localcloud/localcloudtest"
+	"exportd/internal/panics"
 	"exportd/internal/vip"
 	"exportd/jobs"
 )
@@ -288,5 +290,18 @@ func TestScanAllocs(t *testing.T) {
 	drop := testing.AllocsPerRun(3, func() { dropAll(t, r, replayQuery()) })
 	if perRow := (scan - drop) / 20_000; perRow > 0.05 {
 		t.Errorf("allocations per row = %.3f beyond the transport's, want 0", perRow)
+	}
+}
+
+// TestPanicInAScan: a panic as rows are fetched, which goes on beside whoever gets them, is the scan's error.
+func TestPanicInAScan(t *testing.T) {
+	t.Parallel()
+	s := startReplay(t, 3000)
+	r := s.reader(t, func(c *Config) {
+		c.Guard = &connection.Guard{Called: func(context.Context, connection.Call) { panic("stepped on a mine") }}
+	})
+	_, err := scanIDs(t.Context(), r, replayQuery(), vip.Range{}, Options{PageSize: 500})
+	if _, ok := panics.Of(err); !ok || jobs.AsFailure(err).Code != jobs.CodeInternal {
+		t.Errorf("Scan() = %v", err)
 	}
 }

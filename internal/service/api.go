@@ -15,6 +15,7 @@ import (
 	"exportd/internal/apikey"
 	"exportd/internal/config"
 	"exportd/internal/loopback"
+	"exportd/internal/panics"
 	"exportd/internal/version"
 	"exportd/internal/webhook"
 )
@@ -75,7 +76,7 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 	server, err := api.New(api.Config{
 		Keys: keys.Lookup, ProvedKeys: keys, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: store, Queue: c.Queue, Objects: c.Objects, Operations: store, Logger: log, Checks: checks, Alive: c.guards.apiAlive, Build: version.Get(),
 		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), TrustedProxies: live.TrustedProxies,
-		Datasets: cfg.Datasets, PrivilegedV1: cfg.PrivilegedV1, MaxConnections: cfg.MaxConnections, Metrics: c.metrics, TraceProject: cfg.ProjectID, Tracer: tracer,
+		Datasets: cfg.Datasets, PrivilegedV1: cfg.PrivilegedV1, MaxConnections: cfg.MaxConnections, Metrics: c.metrics, Panics: c.panics, TraceProject: cfg.ProjectID, Tracer: tracer,
 		LoopbackOnly: cfg.Env == "development" && loopback.IsHost(l.Addr().String()),
 		RefuseEvery:  refuseEvery,
 		IPRate:       live.IPRate,
@@ -87,7 +88,7 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 	if err := register(c.metrics, c.backlog(log)); err != nil {
 		return err
 	}
-	page, stop, err := openConsole(cfg, keys, server, log)
+	page, stop, err := openConsole(cfg, keys, server, c.panics, log)
 	if err != nil {
 		return err
 	}
@@ -95,20 +96,20 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 	g, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, stop)() // before the servers wait for what they answer
 	// Both end with the other: the store's Run only ends with ctx.
-	g.Go(func() error { return keys.Run(ctx) })
-	g.Go(func() error { return server.Serve(ctx, l) })
-	g.Go(func() error {
-		return c.Reload.run(ctx, cfg, log, func(next config.Config) error {
+	g.Go(panics.Task(func() error { return keys.Run(ctx) }))
+	g.Go(panics.Task(func() error { return server.Serve(ctx, l) }))
+	g.Go(panics.Task(func() error {
+		return c.reload(ctx, cfg, log, func(next config.Config) error {
 			live, err := liveLimits(next)
 			if err != nil {
 				return err
 			}
 			return server.Change(live)
 		})
-	})
-	g.Go(func() error {
-		return serveOps(ctx, cfg.OpsAddr, ops{alive: c.guards.apiAlive, checks: checks, metrics: c.metrics, pprof: cfg.PProf, console: page, log: log})
-	})
+	}))
+	g.Go(panics.Task(func() error {
+		return serveOps(ctx, cfg.OpsAddr, ops{alive: c.guards.apiAlive, checks: checks, metrics: c.metrics, pprof: cfg.PProf, console: page, log: log, panics: c.panics})
+	}))
 	return g.Wait()
 }
 

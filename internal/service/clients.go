@@ -16,6 +16,7 @@ import (
 	"exportd/internal/jobqueue"
 	"exportd/internal/jobstore"
 	"exportd/internal/objectstore"
+	"exportd/internal/panics"
 	"exportd/internal/records"
 	"exportd/internal/telemetry"
 )
@@ -35,6 +36,7 @@ type Clients struct {
 	records   *records.Reader
 	metrics   *prometheus.Registry
 	damage    *telemetry.Damage
+	panics    *panics.Reporter
 
 	transitions *telemetry.Transitions
 	work        *telemetry.Work
@@ -44,7 +46,7 @@ type Clients struct {
 
 // Open connects to what cfg names. The caller closes what it gets.
 func Open(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *Clients, err error) {
-	c := &Clients{guards: newGuards(log), metrics: prometheus.NewRegistry(), damage: telemetry.NewDamage(log), scratch: os.TempDir()}
+	c := &Clients{guards: newGuards(log), metrics: prometheus.NewRegistry(), damage: telemetry.NewDamage(log), panics: panics.NewReporter(log), scratch: os.TempDir()}
 	c.measure(cfg)
 	defer func() {
 		if err != nil {
@@ -85,7 +87,7 @@ const closeWithin = 3 * time.Second
 // Close ends all connections.
 func (c *Clients) Close() error {
 	closed := make(chan error, 1)
-	go func() { closed <- c.close() }()
+	go func() { closed <- panics.Do(c.close) }()
 	select {
 	case err := <-closed:
 		return err

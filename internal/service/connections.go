@@ -80,6 +80,7 @@ func (c *Clients) openFirestore(ctx context.Context, cfg config.Config, log *zap
 		return fmt.Errorf("open Firestore of %s: %w", cfg.ProjectID, err)
 	}
 	c.documents, err = docwatch.New(docwatch.Config{
+		Panics:   c.panics,
 		Database: "projects/" + cfg.ProjectID + "/databases/" + cfg.DatabaseID,
 		Dial: func(ctx context.Context) (docwatch.Connection, error) {
 			return connection.DialFirestore(ctx, watch)

@@ -10,6 +10,7 @@ import (
 	"exportd/internal/apikey"
 	"exportd/internal/config"
 	"exportd/internal/console"
+	"exportd/internal/panics"
 )
 
 // consolePath is where the console is, on whatever port.
@@ -17,7 +18,7 @@ const consolePath = "/console"
 
 // openConsole makes the console over the API of this process, and puts it on the API's port where a setting says so; nil
 // if there is none. The caller calls stop.
-func openConsole(cfg config.Config, keys *apikey.Store, server *api.Server, log *zap.Logger) (page http.Handler, stop func(), err error) {
+func openConsole(cfg config.Config, keys *apikey.Store, server *api.Server, told *panics.Reporter, log *zap.Logger) (page http.Handler, stop func(), err error) {
 	if cfg.Console == "none" {
 		return nil, func() {}, nil
 	}
@@ -28,7 +29,7 @@ func openConsole(cfg config.Config, keys *apikey.Store, server *api.Server, log 
 		}
 	}
 	c, err := console.New(console.Config{
-		API: server, Keys: keys.Lookup, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, Sealer: sealer, LogsURL: cfg.ConsoleLogsURL, Logger: log,
+		API: server, Keys: keys.Lookup, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, Sealer: sealer, LogsURL: cfg.ConsoleLogsURL, Logger: log, Panics: told,
 		As: func(ctx context.Context, who func(context.Context, bool) (*apikey.Key, error)) context.Context {
 			return api.WithOperator(ctx, who)
 		},

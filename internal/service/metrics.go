@@ -11,6 +11,8 @@ import (
 
 	"exportd/internal/config"
 	"exportd/internal/connection"
+	"exportd/internal/jobstore"
+	"exportd/internal/panics"
 	"exportd/internal/telemetry"
 	"exportd/internal/version"
 	"exportd/jobs"
@@ -24,7 +26,7 @@ func (c *Clients) measure(cfg config.Config) {
 	c.transitions = telemetry.NewTransitions(kinds, orgs)
 	c.work = telemetry.NewWork(kinds, orgs)
 	c.metrics.MustRegister(
-		c.damage, buildInfo(version.Get()), c.transitions, orgs, calls,
+		c.damage, c.panics, buildInfo(version.Get()), c.transitions, orgs, calls,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	for service, g := range map[string]*connection.Guard{"firestore": c.guards.firestore, "pubsub": c.guards.pubsub} {
@@ -79,7 +81,9 @@ func slots(pool *worker.Pool) []prometheus.Collector {
 // backlog has c tell what waits, from the documents. An API does: it is there when no worker is.
 func (c *Clients) backlog(log *zap.Logger) *telemetry.Backlog {
 	return telemetry.NewBacklog(func(ctx context.Context) (telemetry.BacklogState, error) {
-		b, err := c.Store.Backlog(ctx)
+		var b jobstore.Backlog
+		err := panics.Do(func() (err error) { b, err = c.Store.Backlog(ctx); return err }) // the registry asks in goroutines of its own
+		c.panics.Tell(panics.Checks, err)
 		return telemetry.BacklogState{
 			Running: b.Running, Suspended: b.Suspended,
 			Lanes: map[jobs.Queue]telemetry.Waiting{

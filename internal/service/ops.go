@@ -13,9 +13,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"exportd/api"
 	"exportd/internal/loopback"
+	"exportd/internal/panics"
 	"exportd/internal/version"
 )
 
@@ -35,6 +37,7 @@ type ops struct {
 	pprof   bool         // show profiles
 	console http.Handler // nil: there is none
 	log     *zap.Logger
+	panics  *panics.Reporter
 }
 
 // buildInfo is a metric that is always 1 and says which build a process is, to be joined with others.
@@ -56,9 +59,13 @@ func serveOps(ctx context.Context, addr string, o ops) error {
 	if err != nil {
 		return fmt.Errorf("listen on EXPORTD_OPS_ADDR=%s: %w", addr, err)
 	}
+	errorLog, err := zap.NewStdLogAt(o.log.Named("ops"), zapcore.WarnLevel)
+	if err != nil {
+		return fmt.Errorf("make error log: %w", err)
+	}
 	o.log.Info("operators are answered", zap.String("ops_addr", l.Addr().String()))
 	h := &http.Server{
-		Handler: atHome(l.Addr(), o.handler()), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second,
+		Handler: o.answered(atHome(l.Addr(), o.handler())), ErrorLog: errorLog, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second,
 		WriteTimeout: o.writeWithin(), IdleTimeout: time.Minute, MaxHeaderBytes: o.headBytes(),
 	}
 	stop := context.AfterFunc(ctx, func() { _ = h.Close() })
@@ -67,6 +74,15 @@ func serveOps(ctx context.Context, addr string, o ops) error {
 		return fmt.Errorf("serve operators: %w", err)
 	}
 	return nil
+}
+
+// answered tells of panics in h, and answers them.
+func (o ops) answered(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !o.panics.Run(panics.Checks, func() { h.ServeHTTP(w, r) }) {
+			http.Error(w, "internal error", http.StatusInternalServerError)
+		}
+	})
 }
 
 // atHome refuses requests for other hosts where addr is of this machine alone: only a web page

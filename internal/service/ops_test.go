@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
 	"exportd/api"
 	"exportd/internal/connection"
+	"exportd/internal/panics"
 	"exportd/internal/version"
 )
 
@@ -48,6 +50,31 @@ func TestOps(t *testing.T) {
 		}.handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, tc.path, nil))
 		if w.Code != tc.want || !strings.Contains(w.Body.String(), tc.body) {
 			t.Errorf("%s: %s = %d %s, want %d %s", name, tc.path, w.Code, w.Body, tc.want, tc.body)
+		}
+	}
+}
+
+// TestOpsPanic: a fault in what operators are answered, or in what a scrape asks, is told of, and ends no process.
+func TestOpsPanic(t *testing.T) {
+	t.Parallel()
+	told := panics.NewReporter(zap.NewNop())
+	h := ops{alive: func() error { panic("stepped on a mine") }, metrics: prometheus.NewRegistry(), log: zap.NewNop(), panics: told}
+	w := httptest.NewRecorder()
+	h.answered(h.handler()).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/livez", nil))
+	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "mine") {
+		t.Errorf("it is answered %d %s", w.Code, w.Body)
+	}
+	backlog := prometheus.NewRegistry()
+	backlog.MustRegister((&Clients{panics: told}).backlog(zap.NewNop()), told) // without a store
+	families, err := backlog.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w = httptest.NewRecorder()
+	promhttp.HandlerFor(backlog, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	for _, want := range []string{"exportd_backlog_up 0", `exportd_panics_total{where="checks"} 2`} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("after a panic %s is not in %v: %s", want, families, w.Body)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"exportd/internal/config"
+	"exportd/internal/panics"
 )
 
 // reloadEvery is how often EXPORTD_RELOAD_FILE is looked at: a ConfigMap that is mounted is up to a minute old anyhow,
@@ -23,6 +24,12 @@ type Reload struct {
 	Load  func() (config.Config, error) // as at the start
 	Level zap.AtomicLevel               // of the process's log
 	Asked <-chan os.Signal              // SIGHUP: look now
+}
+
+// reload has Reload run, and again after a panic: what was taken holds.
+func (c *Clients) reload(ctx context.Context, cfg config.Config, log *zap.Logger, change func(config.Config) error) (err error) {
+	c.panics.Loop(ctx, panics.Settings, func() { err = c.Reload.run(ctx, cfg, log, change) })
+	return err
 }
 
 // run looks until ctx ends. Without a file there is nothing to do.

@@ -13,6 +13,7 @@ import (
 	"exportd/internal/backoff"
 	"exportd/internal/config"
 	"exportd/internal/export"
+	"exportd/internal/panics"
 	"exportd/jobs"
 	"exportd/worker"
 )
@@ -36,7 +37,7 @@ func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logg
 	pool := worker.New(withCrashes(worker.Config{
 		ID: cfg.WorkerID, Store: c.Store, Queue: c.Queue, Exporter: exporter, Log: log,
 		JobSlots: cfg.JobSlots, PartSlots: cfg.PartSlots, Drain: cfg.Drain, Callbacks: callbacks, Tracer: tracer, TraceProject: cfg.ProjectID,
-		Metrics: c.work,
+		Metrics: c.work, Panics: c.panics,
 	}))
 	if err := register(c.metrics, append(slots(pool), c.work)...); err != nil {
 		return err
@@ -44,23 +45,25 @@ func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logg
 	alive := func() error { return errors.Join(c.guards.workerAlive(), pool.Alive()) }
 	g, ctx := errgroup.WithContext(ctx)
 	checks := c.workerChecks(keysetCheck(keys))
-	g.Go(func() error {
+	g.Go(panics.Task(func() error {
 		if !awaitFit(ctx, log, checks.all) {
 			return nil
 		}
 		watching, stop := context.WithCancel(ctx)
 		var watch sync.WaitGroup
-		watch.Go(func() { tellFaults(watching, log, checks.lasting) })
+		watch.Go(func() {
+			c.panics.Loop(watching, panics.Checks, func() { tellFaults(watching, log, checks.lasting) })
+		})
 		defer watch.Wait()
 		defer stop()
 		return pool.Run(ctx)
-	})
-	g.Go(func() error { // of its settings the level of its log alone
-		return c.Reload.run(ctx, cfg, log, func(config.Config) error { return nil })
-	})
-	g.Go(func() error {
-		return serveOps(ctx, cfg.OpsAddr, ops{alive: alive, metrics: c.metrics, pprof: cfg.PProf, log: log, checks: checks.all})
-	})
+	}))
+	g.Go(panics.Task(func() error { // of its settings the level of its log alone
+		return c.reload(ctx, cfg, log, func(config.Config) error { return nil })
+	}))
+	g.Go(panics.Task(func() error {
+		return serveOps(ctx, cfg.OpsAddr, ops{alive: alive, metrics: c.metrics, pprof: cfg.PProf, log: log, panics: c.panics, checks: checks.all})
+	}))
 	return g.Wait()
 }
 

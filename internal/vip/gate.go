@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -44,7 +45,9 @@ func Gate(ctx context.Context, dir Directory, orgID, workspaceID, mediumID strin
 	var err error
 	c, cerr := Channel{}, jobs.ErrNotFound
 	var both sync.WaitGroup // side by side: each is a round trip, and how long it takes tells nothing
-	both.Go(func() { w, err = dir.Workspace(ctx, orgID, workspaceID) })
+	both.Go(func() {
+		err = panics.Do(func() (err error) { w, err = dir.Workspace(ctx, orgID, workspaceID); return err })
+	})
 	if ValidID(mediumID) {
 		c, cerr = dir.Channel(ctx, orgID, mediumID)
 	}
