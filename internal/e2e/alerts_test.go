@@ -26,10 +26,10 @@ func TestAlertsInReality(t *testing.T) {
 	f := startFirehouse(t)
 	f.quiet(t)
 	f.run(t, incident{
-		name: "no workers", alerts: []string{"ExportdNoWorkers"},
+		name: "no workers", alerts: []string{"ExportdNoWorkers", "ExportdJobsWaitTooLong"},
 		breakIt: func(t *testing.T) {
 			f.stopWorkers()
-			f.s.Caller().Submit(t, "vip-messages", f.s.Messages(), "Cache-Control", "no-cache")
+			f.queuedSince(t, f.s.Caller().Submit(t, "vip-messages", f.s.Messages(), "Cache-Control", "no-cache"), 11*time.Minute)
 		},
 		mend: func(t *testing.T, _ string) { f.startWorkers(t) }, insteadOf: "kubectl scale",
 	})

@@ -338,12 +338,23 @@ func checkMonitoring(t *testing.T, scraped []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	there := map[string]bool{}
 	for _, name := range scraped {
 		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
 			name = strings.TrimSuffix(name, suffix)
 		}
+		there[name] = true
 		if strings.HasPrefix(name, "exportd_") && !strings.Contains(string(body), "`"+name) {
 			t.Errorf("deployments/monitoring/README.md does not say where %s is shown", name)
+		}
+	}
+	told := e2etest.MetricNames(string(body))
+	if len(told) < 40 {
+		t.Errorf("deployments/monitoring/README.md names %d metrics", len(told))
+	}
+	for _, name := range told {
+		if !there[name] && !strings.HasSuffix(name, "_") { // as exportd_queue_*
+			t.Errorf("deployments/monitoring/README.md names %s, which no process has", name)
 		}
 	}
 }
