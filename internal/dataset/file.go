@@ -226,9 +226,9 @@ func (r *reader) file(n ast.Node, set Set) Set {
 	r.object(n, "", []string{"datasets"}, map[string]func(n ast.Node, path string){
 		"datasets": func(n ast.Node, path string) {
 			r.list(n, path, MaxDatasets, func(n ast.Node, path string) {
-				d := r.dataset(n, path)
+				d, line := r.dataset(n, path)
 				if d.Name != "" && set.Get(d.Name) != nil {
-					r.fault(lineOf(n), path+".name", "there is a dataset %q already", d.Name)
+					r.fault(line, path+".name", "there is a dataset %q already", d.Name)
 				}
 				set = append(set, d)
 			})
@@ -238,13 +238,17 @@ func (r *reader) file(n ast.Node, set Set) Set {
 }
 
 // dataset reads one. Where it is whole its columns' version follows from what it is: a change of anything
-// that a file depends on is another version.
-func (r *reader) dataset(n ast.Node, path string) *Dataset {
-	d := &Dataset{List: List{Rows: anyRows, Cursor: "cursor"}}
+// that a file depends on is another version. The line is that of its name.
+func (r *reader) dataset(n ast.Node, path string) (d *Dataset, line int) {
+	d = &Dataset{List: List{Rows: anyRows, Cursor: "cursor"}}
 	var sortType string
+	var windowLine int
 	var filterLines []int
 	r.object(n, path, []string{"name", "title", "collection", "gate", "sort", "columns"}, map[string]func(n ast.Node, path string){
-		"name":       r.word(&d.Name, "a name like purchase-orders, of lower-case letters, digits and hyphens, that is no other route's", validName),
+		"name": func(n ast.Node, path string) {
+			line = lineOf(n)
+			r.word(&d.Name, "a name like purchase-orders, of lower-case letters, digits and hyphens, that is no other route's", validName)(n, path)
+		},
 		"title":      r.text(&d.Title, 100),
 		"order":      r.text(&d.Order, 200),
 		"collection": r.word(&d.Collection, "the id of a collection at the root of the database that is not exportd's own", validCollection),
@@ -263,7 +267,7 @@ func (r *reader) dataset(n ast.Node, path string) *Dataset {
 			})
 		},
 		"window": func(n ast.Node, path string) {
-			d.Window = &Window{}
+			d.Window, windowLine = &Window{}, lineOf(n)
 			r.object(n, path, []string{"days"}, map[string]func(n ast.Node, path string){"days": r.number(&d.Window.Days, 1, 366)})
 		},
 		"filters": func(n ast.Node, path string) {
@@ -280,8 +284,8 @@ func (r *reader) dataset(n ast.Node, path string) *Dataset {
 		},
 	})
 	d.Sort.Type = Type(sortType)
-	if d.Window != nil && d.Sort.Type != Time {
-		r.fault(lineOf(n), path+".window", "bounds a sort field of type time, and this is of type %s: leave it out", d.Sort.Type)
+	if d.Window != nil && d.Sort.Type != Time && d.Sort.Type != "" { // without a type there is a fault of it
+		r.fault(windowLine, path+".window", "bounds a sort field of type time, and this is of type %s: leave it out", d.Sort.Type)
 	}
 	for i, f := range d.Filters {
 		if f.Field == d.Sort.Field && f.Field != "" {
@@ -293,7 +297,7 @@ func (r *reader) dataset(n ast.Node, path string) *Dataset {
 		d.Order = map[bool]string{true: "By ", false: "By descending "}[d.Sort.Ascending] + d.Sort.Field + "; equal ones by id."
 	}
 	d.Version = d.shape()
-	return d
+	return d, line
 }
 
 // shape is a number of all that a file depends on, without the words for people.
@@ -354,6 +358,8 @@ func (r *reader) column(d *Dataset, n ast.Node, path string) {
 	c := Column{Type: Text}
 	if s, ok := n.(*ast.StringNode); ok {
 		r.word(&c.Path, fieldRule, validPath)(s, path)
+	} else if _, ok := n.(ast.MapNode); !ok {
+		r.fault(lineOf(n), path, "must be %s, or a map of doc, name, path, type", fieldRule)
 	} else {
 		typ := string(Text)
 		r.object(n, path, []string{"path"}, map[string]func(n ast.Node, path string){
