@@ -58,8 +58,10 @@ func paramsText(set dataset.Set) string {
 		schemas[name] = schema
 	}
 	required := "workspaceId, mediumId, "
-	note(dataset.Workspace, "{type: string}")
-	note(dataset.Medium, "{type: string}")
+	// What is built on the Go client is the same whether a dataset has no such parameters or all have.
+	const plain = "{type: string, x-go-type-skip-optional-pointer: true}"
+	note(dataset.Workspace, plain)
+	note(dataset.Medium, plain)
 	note("from", "{type: string, format: date-time}")
 	note("to", "{type: string, format: date-time, description: Not in the window.}")
 	for _, d := range set {

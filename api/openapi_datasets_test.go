@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,6 +106,21 @@ func TestDatasetsOfAFile(t *testing.T) {
 		t.Errorf("submission = %s %d %s, want %s", sub.Kind, sub.Columns, params, want)
 	}
 	wantStatus(t, ask("/exports?kind=orders"), http.StatusOK)
+}
+
+// TestParamsOfAnyGate: a kind whose gate takes no workspace makes no pointer of it in the Go client, which
+// exportctl would not compile with.
+func TestParamsOfAnyGate(t *testing.T) {
+	t.Parallel()
+	org := &dataset.Dataset{Name: "notes", Gate: dataset.Gate{OrgField: "orgId"}}
+	for _, set := range []dataset.Set{dataset.BuiltIn, append(slices.Clone(dataset.BuiltIn), org)} {
+		text := paramsText(set)
+		for _, name := range []string{dataset.Workspace, dataset.Medium} {
+			if want := name + ": {type: string, x-go-type-skip-optional-pointer: true}"; !strings.Contains(text, want) {
+				t.Errorf("the parameters of %v lack %q:\n%s", set.Names(), want, text)
+			}
+		}
+	}
 }
 
 // TestNamesOfRoutes: no dataset of a file can have the name of another route, which would be a panic of the router's.
