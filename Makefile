@@ -88,10 +88,10 @@ format: ## Fail on files that gofmt would change
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
 
 vet: ## go vet
-	$(GO) vet -tags $(TAGS),postgres,libreoffice,chromium,alerts,operations,fleet $(PKGS)
+	$(GO) vet -tags $(TAGS),postgres,libreoffice,chromium,alerts,conformance,operations,fleet $(PKGS)
 
 lint: ## staticcheck, at the version in go.mod
-	$(GO) tool staticcheck -tags $(TAGS),postgres,libreoffice,chromium,alerts,operations,fleet $(PKGS)
+	$(GO) tool staticcheck -tags $(TAGS),postgres,libreoffice,chromium,alerts,conformance,operations,fleet $(PKGS)
 
 flood: ## A minute of each kind of thing that strangers may send, and what callers notice of it
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestFlood$$' ./internal/e2e -flood $(or $(DURATION),60s)
@@ -103,6 +103,9 @@ chaos: build $(if $(PREVIOUS),$(BIN)/previous/exportd) ## Ten minutes of kills a
 $(BIN)/previous/exportd: # of another commit, whose tag and commit it says
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && git archive $(PREVIOUS) | tar -xf - -C "$$dir" && \
 	  (cd "$$dir" && $(GO) build -tags $(TAGS) -trimpath -buildvcs=false -ldflags '-s -w -X exportd/internal/version.commit=$(shell git rev-parse --short=12 $(PREVIOUS))' -o $(abspath $(BIN))/previous/ ./cmd/exportd)
+
+conformance: ## Have Google's Go client for Firestore run its own tests on the embedded server; what is expected, and why, is in testdata
+	$(GO) test -tags $(TAGS),conformance -count=1 -v -run '^TestFirestoreGo$$' ./internal/localcloud/conformance
 
 damage: ## Damage every field of every document in every way: fleet, stores, API (about 20 minutes)
 	ulimit -v 16000000; for pkg in ./worker ./internal/jobstore ./api ./internal/apikey; do \
@@ -125,4 +128,4 @@ PICTURES  = $(if $(SCREENSHOTS),npm ci --prefix internal/e2e/testdata/dashboard 
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test fleet-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
+.PHONY: conformance help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test fleet-test release format vet lint generate verify chaos damage flood simulate telemetry alerts

@@ -50,7 +50,11 @@ func TestIndexModes(t *testing.T) {
 			"other composite":  users.Where("c", "==", 1).OrderBy("b", firestore.Asc),
 			"group":            f.client.CollectionGroup("users").Where("a", "==", 1),
 			"group descending": f.client.CollectionGroup("users").OrderBy("a", firestore.Desc),
-			"overridden":       f.client.Collection("users").Where("tag", "==", 1),
+			"two disjuncts": users.WhereEntity(firestore.OrFilter{Filters: []firestore.EntityFilter{
+				firestore.AndFilter{Filters: []firestore.EntityFilter{firestore.PropertyFilter{Path: "d", Operator: "==", Value: 1}, firestore.PropertyFilter{Path: "h", Operator: ">", Value: 1}}},
+				firestore.AndFilter{Filters: []firestore.EntityFilter{firestore.PropertyFilter{Path: "e", Operator: "==", Value: 1}, firestore.PropertyFilter{Path: "h", Operator: ">", Value: 1}}},
+			}}),
+			"overridden": f.client.Collection("users").Where("tag", "==", 1),
 		}
 	}
 	run := func(f *fixture, q firestore.Query) error {
@@ -87,8 +91,8 @@ func TestIndexModes(t *testing.T) {
 				}
 			}
 		}
-		if n := log.count("query served without its index"); n != 5 {
-			t.Errorf("%d lines of log, want 5", n)
+		if n := log.count("query served without its index"); n != 7 {
+			t.Errorf("%d lines of log, want 7", n)
 		}
 		raw, err := os.ReadFile(file)
 		if err != nil {

@@ -113,6 +113,16 @@ func (s *Server) plan(q *fsquery.Query, aggregated []fsvalue.FieldPath) (*fsinde
 	if err == nil {
 		return plan, nil
 	}
+	// Each disjunct may lack an index of its own, and an error names one.
+	for config := s.indexes; s.opt.IndexMode == Auto; {
+		missing, ok := errors.AsType[*fsindex.MissingError](err)
+		if !ok {
+			return nil, err
+		}
+		s.learn(missing)
+		config = config.With(missing.Index)
+		_, err = config.Plan(q, aggregated)
+	}
 	return nil, s.allow(err)
 }
 

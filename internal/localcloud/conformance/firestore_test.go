@@ -1,0 +1,105 @@
+//go:build conformance
+
+package conformance
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"exportd/internal/localcloud"
+)
+
+//go:embed testdata/firestore.indexes.json
+var indexes []byte
+
+//go:embed testdata/expectations.txt
+var expectations string
+
+const (
+	client = "cloud.google.com/go/firestore"
+	suite  = "TestIntegration_DefaultDB"
+	// suiteLimit is far above the 4 s that the suite takes.
+	suiteLimit = 2 * time.Minute
+	// suiteTests are how many there are, so that one that vanishes is noticed.
+	suiteTests = 52
+	// noKey is a file that parses; nothing in it is a key, and nothing uses it.
+	noKey = `{"type":"service_account","project_id":"none","client_email":"none@example.invalid","private_key":"none","token_uri":"http://127.0.0.1:9/"}`
+)
+
+// TestFirestoreGo runs the integration tests of the Go client, of the version in go.mod, on a server that demands indexes.
+// testdata has the indexes that the suite's project has in production, as --index-learn wrote them down.
+func TestFirestoreGo(t *testing.T) {
+	cloud, err := localcloud.Start(t.Context(), localcloud.Config{DataDir: t.TempDir(), IndexesJSON: indexes, Lax: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := cloud.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	}()
+	dir := t.TempDir()
+	binary, key := filepath.Join(dir, "firestore.test"), filepath.Join(dir, "key.json")
+	if err := os.WriteFile(key, []byte(noKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", binary, client).CombinedOutput(); err != nil {
+		t.Fatalf("build the client's tests: %v\n%s", err, out)
+	}
+	source, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", client).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), suiteLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, "-test.v", "-test.run", "^"+suite+"$")
+	cmd.Dir = strings.TrimSpace(string(source)) // its testdata
+	cmd.Env = append(os.Environ(), "FIRESTORE_EMULATOR_HOST="+cloud.Endpoints().Firestore, "GCLOUD_TESTS_GOLANG_FIRESTORE_PROJECT_ID=demo-conformance",
+		"GCLOUD_TESTS_GOLANG_FIRESTORE_KEY="+key, "GCLOUD_TESTS_GOLANG_FIRESTORE_ENTERPRISE_DATABASES=", "GOOGLE_APPLICATION_CREDENTIALS=")
+	out, _ := cmd.CombinedOutput() // what failed is in it
+	judge(t, string(out))
+}
+
+var verdictLine = regexp.MustCompile(`(?m)^ {4}--- (PASS|FAIL|SKIP): ` + suite + `/([^/ ]+) `)
+
+// judge holds the suite's verdicts against what is expected.
+func judge(t *testing.T, out string) {
+	t.Helper()
+	want := map[string]string{}
+	for line := range strings.Lines(expectations) {
+		if fields := strings.Fields(line); len(fields) > 2 && !strings.HasPrefix(line, "#") {
+			want[fields[0]] = fields[1]
+		}
+	}
+	counts, seen, wrong := map[string]int{}, map[string]bool{}, false
+	for _, m := range verdictLine.FindAllStringSubmatch(out, -1) {
+		verdict, name := m[1], m[2]
+		counts[verdict]++
+		seen[name] = true
+		if expected := want[name]; verdict != expected && (expected != "" || verdict != "PASS") {
+			wrong = true
+			t.Errorf("%s: %s, want %s", name, verdict, cmp.Or(expected, "PASS"))
+		}
+	}
+	for name := range want {
+		if !seen[name] {
+			t.Errorf("%s is in the expectations and not in the suite", name)
+		}
+	}
+	if len(seen) != suiteTests {
+		wrong = true
+		t.Errorf("%d tests ran, want %d", len(seen), suiteTests)
+	}
+	t.Logf("%d passed, %d failed, %d skipped", counts["PASS"], counts["FAIL"], counts["SKIP"])
+	if wrong {
+		t.Logf("%s", out[max(0, len(out)-20_000):])
+	}
+}
