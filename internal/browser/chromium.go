@@ -8,7 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 )
+
+// answersWithin is how long a browser may say nothing while something is waited for.
+const answersWithin = time.Minute
 
 // chromium is a browser driven by the DevTools protocol over a pipe: JSON messages that end with a zero
 // byte (https://chromedevtools.github.io/devtools-protocol/), for which no library is needed.
@@ -17,6 +21,7 @@ type chromium struct {
 	cmd    *exec.Cmd
 	to     *os.File
 	from   *bufio.Reader
+	pipe   *os.File // that from reads
 	events []message
 	last   int
 }
@@ -42,9 +47,15 @@ func start(t testing.TB) *chromium {
 	if name == "" {
 		t.Fatal("no Chromium on this machine: apt-get install --no-install-recommends chromium")
 	}
+	// Not the test's own: some of the browser's processes write for a moment after it was ended.
+	folder, err := os.MkdirTemp("", "chromium-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
 	args := []string{
-		"--headless", "--hide-scrollbars", "--remote-debugging-pipe", "--user-data-dir=" + t.TempDir(), "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage",
-		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server",
+		"--headless", "--hide-scrollbars", "--remote-debugging-pipe", "--user-data-dir=" + folder, "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage",
+		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding", "--no-proxy-server",
 	}
 	if os.Geteuid() == 0 {
 		args = append(args, "--no-sandbox") // it refuses to run as root with one
@@ -57,7 +68,7 @@ func start(t testing.TB) *chromium {
 		t.Fatalf("start Chromium: %v", err)
 	}
 	_, _ = theirIn.Close(), theirOut.Close()
-	b := &chromium{t: t, cmd: cmd, to: to, from: bufio.NewReaderSize(from, 1<<20)}
+	b := &chromium{t: t, cmd: cmd, to: to, from: bufio.NewReaderSize(from, 1<<20), pipe: from}
 	t.Cleanup(b.stop)
 	return b
 }
@@ -122,6 +133,7 @@ func (b *chromium) until(sessionID, method string) {
 
 func (b *chromium) read() (m message) {
 	b.t.Helper()
+	_ = b.pipe.SetReadDeadline(time.Now().Add(answersWithin))
 	raw, err := b.from.ReadBytes(0)
 	if err == nil {
 		err = json.Unmarshal(raw[:len(raw)-1], &m)

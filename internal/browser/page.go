@@ -4,6 +4,7 @@ package browser
 
 import (
 	"encoding/json"
+	"net/url"
 	"os"
 	"testing"
 )
@@ -49,6 +50,21 @@ func (p *Page) Eval(expression string, to any) {
 			p.t.Fatalf("evaluate: %s: %v", got.Result.Value, err)
 		}
 	}
+}
+
+// At is the path of the page that is open.
+func (p *Page) At() string {
+	p.t.Helper()
+	var history struct {
+		CurrentIndex int
+		Entries      []struct{ URL string }
+	}
+	p.b.call(p.tab, "Page.getNavigationHistory", nil, &history)
+	at, err := url.Parse(history.Entries[history.CurrentIndex].URL)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return at.Path
 }
 
 // Said is what the console, or Chromium's list of issues, has of errors, warnings and violations.

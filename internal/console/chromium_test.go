@@ -218,8 +218,11 @@ func TestKeyboardInChromium(t *testing.T) {
 	to("reason|")
 	p.Write("the index is there")
 	p.Loads(func() { p.Press("Enter") })
-	if all, err := d.store.Batches(t.Context(), 10); err != nil || len(all) != 1 || all[0].Reason != "the index is there" || !strings.HasPrefix(all[0].Filter.Cause, "MISSING_INDEX") {
-		t.Errorf("%d batches, %v: %+v", len(all), err, all)
+	all, err := d.store.Batches(t.Context(), 10)
+	if err != nil || len(all) != 2 || !slices.ContainsFunc(all, func(b *jobs.Batch) bool {
+		return b.Reason == "the index is there" && strings.HasPrefix(b.Filter.Cause, "MISSING_INDEX")
+	}) {
+		t.Errorf("%d batches, %v", len(all), err)
 	}
 	t.Logf("from sign-in to the jobs running again: %d presses of Tab", presses)
 	p.Close()
@@ -238,13 +241,12 @@ func TestLiveInChromium(t *testing.T) {
 	p.Loads(func() { d.transit(j.ID, func(tx *jobs.Tx) error { return tx.Cancel("seen by who looks") }) }) // it has ended: the page is loaded once more
 	p.Eval(strings.Replace(until, "WHAT", "seen by who looks", 1), nil)
 	p.Go(d.URL + "/console")
-	p.Loads(func() {
-		d.change("key_operator", func(k *keyOf) { k.State = "disabled" })
-		d.failed("org_01", "", jobs.CodeInternal, "x", "")
-	})
-	var at string
-	if p.Eval("location.pathname", &at); at != "/console/sign-in" {
-		t.Errorf("after the key was revoked one is at %s", at)
+	d.change("key_operator", func(k *keyOf) { k.State = "disabled" }) // whether the stream has begun or not
+	d.failed("org_01", "", jobs.CodeInternal, "x", "")
+	for late := time.Now().Add(40 * time.Second); p.At() != "/console/sign-in"; {
+		if time.Now().After(late) {
+			t.Fatal("whoever was revoked still sees the page")
+		}
 	}
 	d.change("key_operator", func(k *keyOf) { k.State = "active" })
 	p.Without(true)
@@ -335,7 +337,7 @@ func TestNightInChromium(t *testing.T) {
 	d := night(t, 40)
 	for i := range 60 {
 		d.failedBy(fmt.Sprintf("org_%02d", i%7), "", []jobs.Code{jobs.CodeMissingIndex, jobs.CodeMissingIndex, jobs.CodeStorageDenied, jobs.CodeSourceDenied, jobs.CodeBucketMissing}[i%5],
-			"it could not be read", "Mend it.", []string{"VipUsers (workspaceId, birthdayMonth)", "VipMessages (label, timestamp)", "storage.objects.create on demo", "datastore.entities.get on VipUsers", "demo-exports"}[i%5])
+			"it could not be read", "Mend it.", []string{"VipUsers (workspaceId, birthdayMonth)", "VipMessages (label, timestamp)", "storage.objects.create on night", "datastore.entities.get on VipUsers", "night-bucket"}[i%5])
 	}
 	for range 16 {
 		d.answered(d.succeeded("org_01", "https://hooks.example.org/in", 10), "upstream is down")
@@ -353,7 +355,7 @@ func TestNightInChromium(t *testing.T) {
 	for _, cause := range causes {
 		var what string
 		p.Eval(`document.querySelector('a[href*="rerun-cause"][href*="`+cause+`"]').closest("tr").innerText`, &what)
-		mine := strings.Contains(what, "hooks.example.org") || strings.Contains(what, "VipUsers") || strings.Contains(what, "VipMessages") || strings.Contains(what, "on demo") || strings.Contains(what, "demo-exports")
+		mine := strings.Contains(what, "hooks.example.org") || strings.Contains(what, "on VipUsers") || strings.Contains(what, "(workspaceId, birthdayMonth)") || strings.Contains(what, "VipMessages") || strings.Contains(what, "on night") || strings.Contains(what, "night-bucket")
 		if !mine {
 			continue
 		}
@@ -366,11 +368,14 @@ func TestNightInChromium(t *testing.T) {
 	}
 	took := time.Since(begun)
 	all, err := d.store.Batches(t.Context(), 50)
-	if err != nil || done != 6 || len(all) != 5 {
+	if err != nil || done != 6 || len(all) != 6 {
 		t.Errorf("%d causes, %d batches, %v; the overview has %q", done, len(all), err, causes)
 	}
 	matched, wrong := 0, 0
 	for _, b := range all {
+		if b.Filter.Cause == "" {
+			continue // of the evening before
+		}
 		list, err := d.store.List(t.Context(), b.Filter.List("", 100))
 		if err != nil {
 			t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -160,6 +161,12 @@ func (c *Console) look(ctx context.Context, t *topic, load loader, who *principa
 // stream tells an open page what it shows now, whenever that is something else.
 func (c *Console) stream(w http.ResponseWriter, r *http.Request) {
 	who, err := c.signedIn(r)
+	if errors.Is(err, errOut) && strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
+		// A browser tells a page nothing of a stream that is refused: it is told so by one.
+		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+		_, _ = w.Write([]byte(outEvent))
+		return
+	}
 	if err != nil {
 		http.Error(w, "not signed in", http.StatusUnauthorized)
 		return
@@ -188,6 +195,9 @@ func (c *Console) stream(w http.ResponseWriter, r *http.Request) {
 	c.send(ctx, w, t, who)
 }
 
+// outEvent has a page lead to where one signs in.
+const outEvent = "event: out\ndata: out\n\n"
+
 // send writes versions of a topic until who reads has gone, or may not any more.
 func (c *Console) send(ctx context.Context, w http.ResponseWriter, t *topic, who *principal) {
 	control := http.NewResponseController(w)
@@ -211,7 +221,7 @@ func (c *Console) send(ctx context.Context, w http.ResponseWriter, t *topic, who
 		if version > seen {
 			seen = version
 			if _, err := c.keyOf(ctx, who.session, false); errors.Is(err, errOut) {
-				write([]byte("event: out\ndata: out\n\n"))
+				write([]byte(outEvent))
 				return
 			}
 			// A line of data for each line of the page.
@@ -231,7 +241,7 @@ func (c *Console) send(ctx context.Context, w http.ResponseWriter, t *topic, who
 				return
 			}
 			if _, err := c.keyOf(ctx, who.session, false); errors.Is(err, errOut) {
-				write([]byte("event: out\ndata: out\n\n"))
+				write([]byte(outEvent))
 				return
 			}
 		case <-ctx.Done():

@@ -99,6 +99,12 @@ func TestStreamEnds(t *testing.T) {
 		t.Errorf("who is out is told %s %s", name, data)
 	}
 	_ = e.end()
+	// A browser tells a page nothing of a stream that is refused.
+	r := p.request(http.MethodGet, "/console/live?of=/console", nil)
+	r.Header.Set("Accept", "text/event-stream")
+	if a := p.do(r); a.status != http.StatusOK || a.body != "event: out\ndata: out\n\n" {
+		t.Errorf("a stream of who is out = %d %q", a.status, a.body)
+	}
 }
 
 // There are streams of what changes alone, and no more of them than there are places.

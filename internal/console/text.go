@@ -17,11 +17,14 @@ import (
 var functions = template.FuncMap{
 	"num": num, "size": size, "ms": millis, "secs": secs, "at": at, "stamp": stamp, "text": text, "cut": cut, "pieces": pieces,
 	"share": share, "query": query, "word": word, "list": func(of ...any) []any { return of }, "host": host, "known": known,
-	"lastOf": lastOf,
+	"lastOf": lastOf, "within": within,
 }
 
 // lastOf is the latest try of a delivery, of those that are kept; none where none was made.
 func lastOf(d client.Delivery) any { return d.Tries[max(0, len(d.Tries)-1):] }
+
+// within reports whether a text has another, or that is none.
+func within(v, part any) bool { return !known(part) || strings.Contains(text(v), text(part)) }
 
 // none stands for what is not known, or not there.
 const none = "–"

@@ -8,7 +8,20 @@
   // for nothing: a browser has six connections to a server, and other tabs want some.
   const place = document.getElementById("live"), pulse = document.getElementById("pulse"), source = document.body.dataset.live;
   const say = text => { if (pulse && pulse.textContent !== text) pulse.textContent = text; };
+  // The same again is not shown, and nothing while a button of the mouse is down: what is under it would be another
+  // element when it is let go, and the click be lost.
+  const parsed = made => { const t = document.createElement("template"); t.innerHTML = policy.createHTML(made); return t.innerHTML.trim(); };
+  let shown = place ? place.innerHTML.trim() : "", held = false, waiting = null;
+  addEventListener("pointerdown", () => { held = true; });
+  for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(() => {
+    held = false;
+    if (waiting !== null) { const made = waiting; waiting = null; show(made); }
+  }));
   const show = made => {
+    if (held) { waiting = made; return; }
+    const now = parsed(made);
+    if (now === shown) return;
+    shown = now;
     const open = new Set([...place.querySelectorAll("details[open][id]")].map(d => d.id));
     const links = () => [...place.querySelectorAll("a, button, summary, [tabindex]")];
     const at = links().indexOf(document.activeElement);
@@ -22,8 +35,8 @@
     if (stream || document.hidden) return;
     stream = new EventSource(source);
     stream.addEventListener("open", () => say("live"));
-    stream.addEventListener("error", () => say("not live: connecting again"));
-    stream.addEventListener("page", e => { if (e.data !== place.dataset.last) { place.dataset.last = e.data; show(e.data); } });
+    stream.addEventListener("error", () => say(stream?.readyState === EventSource.CLOSED ? "not live: too many pages are open" : "not live: connecting again"));
+    stream.addEventListener("page", e => show(e.data));
     stream.addEventListener("over", () => { stop(); location.reload(); });
     stream.addEventListener("out", () => { stop(); location.reload(); });
   };
