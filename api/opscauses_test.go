@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"exportd/jobs"
 )
@@ -202,5 +203,40 @@ func TestCallbackCauses(t *testing.T) {
 	}
 	if _, got := ops(t, b, http.MethodGet, "/ops/audit?action=callbacks.redeliver", ""); at(t, got, "entries.0.count") != 1.0 || at(t, got, "entries.0.filter") != "state=exhausted" || at(t, got, "entries.0.reason") != "back" {
 		t.Errorf("audit = %v", got)
+	}
+}
+
+// TestProbe: a look tells what is mended and what is not, and the cause says so until it is met again.
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	now := noon
+	b := newBench(t, func(c *Config) { c.Now = func() time.Time { return now } })
+	id, cause := b.failsBy(t, "org1", "a")
+	b.jobs.set(jobs.Job{ID: id, Schema: jobs.SchemaVersion, State: jobs.Failed, FinishedAt: noon})
+	b.records.err = jobs.Fail(jobs.CodeMissingIndex, jobs.Permanent, "an index is missing", "", nil).About("index a")
+	probe := func(verdict, state string) {
+		t.Helper()
+		code, got := ops(t, b, http.MethodPost, "/ops/causes/"+cause+"/probe", `{"reason":"look"}`)
+		if code != http.StatusOK || at(t, got, "cause.probe.verdict") != verdict || at(t, got, "cause.state") != state {
+			t.Errorf("probe = %d %v, want %s and %s", code, got, verdict, state)
+		}
+	}
+	probe("not_fixed", "open")
+	b.records.err = nil
+	b.failsBy(t, "org1", "other") // nothing to do with it
+	now = noon.Add(30 * time.Second)
+	probe("fixed", "fixed")
+	if _, got := ops(t, b, http.MethodGet, "/ops/causes?since=1h", ""); !strings.Contains(fmt.Sprint(got), "state:fixed") {
+		t.Errorf("the list does not say that it is fixed: %v", got)
+	}
+	b.records.err = jobs.ErrUnavailable
+	if code, _ := ops(t, b, http.MethodPost, "/ops/causes/"+cause+"/probe", `{"reason":"look"}`); code != http.StatusServiceUnavailable {
+		t.Errorf("while the source is away = %d, want 503", code)
+	}
+	if code, _ := ops(t, b, http.MethodPost, "/ops/causes/MISSING_INDEX-000000000000/probe", `{"reason":"look"}`); code != http.StatusNotFound {
+		t.Errorf("of an unknown cause = %d, want 404", code)
+	}
+	if _, got := ops(t, b, http.MethodGet, "/ops/audit?action=cause.probe", ""); len(got["entries"].([]any)) != 3 {
+		t.Errorf("on record are %v, want three looks", got)
 	}
 }

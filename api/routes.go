@@ -97,6 +97,7 @@ func (s *Server) fixedRoutes() []route {
 		{get, "/ops/causes", mayOperate, quick, s.opsCauses},
 		{get, "/ops/causes/:causeId", mayOperate, quick, s.opsCause},
 		{post, "/ops/causes/:causeId/rerun", mayOperate, slow, s.opsRerunCause},
+		{post, "/ops/causes/:causeId/probe", mayOperate, slow, s.opsProbeCause},
 		{get, "/ops/callbacks", mayOperate, quick, s.opsCallbacks},
 		{get, "/ops/audit", mayOperate, quick, s.opsAudit},
 		{get, "/ops/stats", mayOperate, quick, s.opsStats},

@@ -1302,6 +1302,12 @@ type OpsListCausesParams struct {
 	PageToken *PageToken `form:"pageToken,omitempty" json:"pageToken,omitempty"`
 }
 
+// OpsProbeCauseJSONBody defines parameters for OpsProbeCause.
+type OpsProbeCauseJSONBody struct {
+	// Reason Kept in the timeline.
+	Reason Reason `json:"reason"`
+}
+
 // OpsRerunCauseJSONBody defines parameters for OpsRerunCause.
 type OpsRerunCauseJSONBody struct {
 	DryRun       *bool      `json:"dryRun,omitempty"`
@@ -1597,6 +1603,9 @@ type OpsResumeBatchJSONRequestBody OpsResumeBatchJSONBody
 
 // OpsRedeliverCallbacksJSONRequestBody defines body for OpsRedeliverCallbacks for application/json ContentType.
 type OpsRedeliverCallbacksJSONRequestBody OpsRedeliverCallbacksJSONBody
+
+// OpsProbeCauseJSONRequestBody defines body for OpsProbeCause for application/json ContentType.
+type OpsProbeCauseJSONRequestBody OpsProbeCauseJSONBody
 
 // OpsRerunCauseJSONRequestBody defines body for OpsRerunCause for application/json ContentType.
 type OpsRerunCauseJSONRequestBody OpsRerunCauseJSONBody
@@ -2022,6 +2031,28 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /ops/causes/{causeId} (the `OpsGetCause` operationId).
 	OpsGetCause(ctx context.Context, causeID CauseID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsProbeCauseWithBody Look whether a cause is mended
+	//
+	// Tries what failed, with the latest case and as far as that changes nothing: its query, of which a row is read and the rows are counted, for an index
+	// or a permission on the source; the bucket; a signed test event, for a receiver. Of other causes, and of permissions to write, only a run can tell:
+	// a rerun begins with one job. A cause that was found mended is `fixed` until it is met again.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /ops/causes/{causeId}/probe (the `OpsProbeCause` operationId).
+	OpsProbeCauseWithBody(ctx context.Context, causeID CauseID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsProbeCause Look whether a cause is mended
+	//
+	// Tries what failed, with the latest case and as far as that changes nothing: its query, of which a row is read and the rows are counted, for an index
+	// or a permission on the source; the bucket; a signed test event, for a receiver. Of other causes, and of permissions to write, only a run can tell:
+	// a rerun begins with one job. A cause that was found mended is `fixed` until it is met again.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /ops/causes/{causeId}/probe (the `OpsProbeCause` operationId).
+	OpsProbeCause(ctx context.Context, causeID CauseID, body OpsProbeCauseJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// OpsRerunCauseWithBody Begin again what a cause has ended
 	//
@@ -2813,6 +2844,48 @@ func (c *RawClient) OpsListCauses(ctx context.Context, params *OpsListCausesPara
 // Corresponds with GET /ops/causes/{causeId} (the `OpsGetCause` operationId).
 func (c *RawClient) OpsGetCause(ctx context.Context, causeID CauseID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewOpsGetCauseRequest(c.Server, causeID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsProbeCauseWithBody Look whether a cause is mended
+//
+// Tries what failed, with the latest case and as far as that changes nothing: its query, of which a row is read and the rows are counted, for an index
+// or a permission on the source; the bucket; a signed test event, for a receiver. Of other causes, and of permissions to write, only a run can tell:
+// a rerun begins with one job. A cause that was found mended is `fixed` until it is met again.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /ops/causes/{causeId}/probe (the `OpsProbeCause` operationId).
+func (c *RawClient) OpsProbeCauseWithBody(ctx context.Context, causeID CauseID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsProbeCauseRequestWithBody(c.Server, causeID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsProbeCause Look whether a cause is mended
+//
+// Tries what failed, with the latest case and as far as that changes nothing: its query, of which a row is read and the rows are counted, for an index
+// or a permission on the source; the bucket; a signed test event, for a receiver. Of other causes, and of permissions to write, only a run can tell:
+// a rerun begins with one job. A cause that was found mended is `fixed` until it is met again.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /ops/causes/{causeId}/probe (the `OpsProbeCause` operationId).
+func (c *RawClient) OpsProbeCause(ctx context.Context, causeID CauseID, body OpsProbeCauseJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsProbeCauseRequest(c.Server, causeID, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4573,6 +4646,53 @@ func NewOpsGetCauseRequest(server string, causeID CauseID) (*http.Request, error
 	return req, nil
 }
 
+// NewOpsProbeCauseRequest calls the generic OpsProbeCause builder with application/json body
+func NewOpsProbeCauseRequest(server string, causeID CauseID, body OpsProbeCauseJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewOpsProbeCauseRequestWithBody(server, causeID, "application/json", bodyReader)
+}
+
+// NewOpsProbeCauseRequestWithBody constructs an http.Request for the OpsProbeCause method, with any body, and a specified content type
+func NewOpsProbeCauseRequestWithBody(server string, causeID CauseID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "causeId", causeID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/ops/causes/%s/probe", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewOpsRerunCauseRequest calls the generic OpsRerunCause builder with application/json body
 func NewOpsRerunCauseRequest(server string, causeID CauseID, body OpsRerunCauseJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -6240,6 +6360,28 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /ops/causes/{causeId} (the `OpsGetCause` operationId).
 	OpsGetCauseWithResponse(ctx context.Context, causeID CauseID, reqEditors ...RequestEditorFn) (*OpsGetCauseResponse, error)
 
+	// OpsProbeCauseWithBodyWithResponse Look whether a cause is mended
+	//
+	// Tries what failed, with the latest case and as far as that changes nothing: its query, of which a row is read and the rows are counted, for an index
+	// or a permission on the source; the bucket; a signed test event, for a receiver. Of other causes, and of permissions to write, only a run can tell:
+	// a rerun begins with one job. A cause that was found mended is `fixed` until it is met again.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/causes/{causeId}/probe (the `OpsProbeCause` operationId).
+	OpsProbeCauseWithBodyWithResponse(ctx context.Context, causeID CauseID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsProbeCauseResponse, error)
+
+	// OpsProbeCauseWithResponse Look whether a cause is mended
+	//
+	// Tries what failed, with the latest case and as far as that changes nothing: its query, of which a row is read and the rows are counted, for an index
+	// or a permission on the source; the bucket; a signed test event, for a receiver. Of other causes, and of permissions to write, only a run can tell:
+	// a rerun begins with one job. A cause that was found mended is `fixed` until it is met again.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /ops/causes/{causeId}/probe (the `OpsProbeCause` operationId).
+	OpsProbeCauseWithResponse(ctx context.Context, causeID CauseID, body OpsProbeCauseJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsProbeCauseResponse, error)
+
 	// OpsRerunCauseWithBodyWithResponse Begin again what a cause has ended
 	//
 	// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
@@ -7050,6 +7192,31 @@ func (r OpsGetCauseResponse) Status() string {
 
 // StatusCode returns HTTPResponse.StatusCode
 func (r OpsGetCauseResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type OpsProbeCauseResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Cause Cause `json:"cause"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r OpsProbeCauseResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpsProbeCauseResponse) StatusCode() int {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.StatusCode
 	}
@@ -8008,6 +8175,40 @@ func (c *ClientWithResponses) OpsGetCauseWithResponse(ctx context.Context, cause
 		return nil, err
 	}
 	return ParseOpsGetCauseResponse(rsp)
+}
+
+// OpsProbeCauseWithBodyWithResponse Look whether a cause is mended
+//
+// Tries what failed, with the latest case and as far as that changes nothing: its query, of which a row is read and the rows are counted, for an index
+// or a permission on the source; the bucket; a signed test event, for a receiver. Of other causes, and of permissions to write, only a run can tell:
+// a rerun begins with one job. A cause that was found mended is `fixed` until it is met again.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/causes/{causeId}/probe (the `OpsProbeCause` operationId).
+func (c *ClientWithResponses) OpsProbeCauseWithBodyWithResponse(ctx context.Context, causeID CauseID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*OpsProbeCauseResponse, error) {
+	rsp, err := c.OpsProbeCauseWithBody(ctx, causeID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsProbeCauseResponse(rsp)
+}
+
+// OpsProbeCauseWithResponse Look whether a cause is mended
+//
+// Tries what failed, with the latest case and as far as that changes nothing: its query, of which a row is read and the rows are counted, for an index
+// or a permission on the source; the bucket; a signed test event, for a receiver. Of other causes, and of permissions to write, only a run can tell:
+// a rerun begins with one job. A cause that was found mended is `fixed` until it is met again.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /ops/causes/{causeId}/probe (the `OpsProbeCause` operationId).
+func (c *ClientWithResponses) OpsProbeCauseWithResponse(ctx context.Context, causeID CauseID, body OpsProbeCauseJSONRequestBody, reqEditors ...RequestEditorFn) (*OpsProbeCauseResponse, error) {
+	rsp, err := c.OpsProbeCause(ctx, causeID, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsProbeCauseResponse(rsp)
 }
 
 // OpsRerunCauseWithBodyWithResponse Begin again what a cause has ended
@@ -9018,6 +9219,34 @@ func ParseOpsGetCauseResponse(rsp *http.Response) (*OpsGetCauseResponse, error) 
 				JobID string    `json:"jobId"`
 				OrgID string    `json:"orgId"`
 			} `json:"latest"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseOpsProbeCauseResponse parses an HTTP response from a OpsProbeCauseWithResponse call
+func ParseOpsProbeCauseResponse(rsp *http.Response) (*OpsProbeCauseResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpsProbeCauseResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Cause Cause `json:"cause"`
 		}
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err

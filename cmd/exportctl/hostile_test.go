@@ -47,7 +47,7 @@ var local = map[string]func(t *testing.T, c call, form []string) []result{
 var hostileFlags = map[string][]string{
 	"keys create": {"--org", "org_1", "--scope", "read", "--reason", "r"},
 	"ops rerun":   {"--reason", "r"}, "ops cancel": {"--reason", "r"}, "ops callbacks redeliver": {"--reason", "r"},
-	"ops batches pause": {"--reason", "r"}, "ops batches resume": {"--reason", "r"}, "ops batches cancel": {"--reason", "r"}, "ops causes rerun": {"--reason", "r"},
+	"ops batches pause": {"--reason", "r"}, "ops batches resume": {"--reason", "r"}, "ops batches cancel": {"--reason", "r"}, "ops causes rerun": {"--reason", "r"}, "ops causes probe": {"--reason", "r"},
 	"ops receivers resume": {"--org", "org_1", "--reason", "r"},
 	"ops queues pause":     {"--reason", "r"}, "ops queues resume": {"--reason", "r"},
 	"keys revoke": {"--reason", "r"}, "keys rotate": {"--reason", "r"},

@@ -46,7 +46,7 @@ one cause went to the same receiver, which gave the same answer.`,
 	w.add(cmd, "24h")
 	page.add(cmd, 50)
 	cmd.Flags().StringVar(&page.token, "page-token", "", "nextPageToken of a list with the same filters")
-	cmd.AddCommand(a.opsCausesRerun())
+	cmd.AddCommand(a.opsCausesRerun(), a.opsCausesProbe())
 	return cmd
 }
 
@@ -237,4 +237,32 @@ func (a *app) redeliverCause(ctx context.Context, p profile, c *client.Client, i
 		return got, err
 	}
 	return a.redeliverPages(ctx, p, f.dryRun, f.yes, post)
+}
+
+func (a *app) opsCausesProbe() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use: "probe CAUSE", Short: "Look whether a cause is mended", Args: oneArg("cause"),
+		Long: `Tries what failed, as far as that changes nothing: the query of the latest case, the bucket,
+or a signed test event to the receiver.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.service(true, fewAttempts)
+			if err != nil {
+				return err
+			}
+			r, err := c.OpsProbeCauseWithResponse(cmd.Context(), args[0], client.OpsProbeCauseJSONRequestBody{Reason: reason})
+			if err != nil {
+				return fmt.Errorf("cause %s: %w", args[0], err)
+			}
+			if a.asJSON {
+				return a.printJSON(r.Body)
+			}
+			if p := r.JSON200.Cause.Probe; p != nil {
+				a.say("%s: %s.", strings.ReplaceAll(string(p.Verdict), "_", " "), p.Says)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "is it mended", "why, for the record")
+	return cmd
 }
