@@ -121,6 +121,10 @@ func edges(t *testing.T, b *bench) (list []edge) {
 	for _, name := range []string{"actor", "target"} {
 		add(between(name, 1, 1500, query("key_ops1", "/ops/audit?", name, letters))...)
 	}
+	for _, name := range []string{"requestId", "batch", "callbackHost", "text", "label", "contentType"} {
+		add(between(name, 1, 1500, query("key_ops1", "/ops/jobs?", name, letters))...)
+	}
+	add(between("minAttempts", 1, 1000, query("key_ops1", "/ops/jobs?", "minAttempts", number))...)
 	add(between("orgId", 1, 1500, query("key_ops1", "/ops/causes?", "orgId", letters))...)
 	add(between("orgId", 1, 1500, query("key_ops1", "/ops/callbacks?", "orgId", letters))...)
 	add(between("origin", 1, 1500, query("key_ops1", "/ops/callbacks?", "origin", letters))...)

@@ -10,6 +10,17 @@ import (
 	"exportd/jobs"
 )
 
+// maxMinAttempts is more than any job has made.
+const maxMinAttempts = 1000
+
+// search reads what jobs are searched by, besides what an index leads to.
+func (p *params) search() jobs.Search {
+	return jobs.Search{
+		RequestID: p.text("requestId", false), BatchID: p.text("batch", false), CallbackHost: p.text("callbackHost", false), Text: p.text("text", false),
+		Label: p.text("label", false), ContentType: p.text("contentType", false), MinAttempts: p.integer("minAttempts", 1, maxMinAttempts, 0), Slow: p.boolean("slow"),
+	}
+}
+
 func (s *Server) opsList(c *gin.Context, _ *apikey.Key) error {
 	p, err := readQuery(c.Request)
 	if err != nil {
@@ -17,7 +28,7 @@ func (s *Server) opsList(c *gin.Context, _ *apikey.Key) error {
 	}
 	l := jobs.List{IncludeDeleted: true, OrgID: p.text("orgId", false), WorkspaceID: p.text("workspaceId", false)}
 	l.ErrorCode = enum(p, "errorCode", jobs.Codes...)
-	l.Cause = p.cause("cause")
+	l.Cause, l.Search = p.cause("cause"), p.search()
 	l.CreatedAfter, _, _ = p.date("createdAfter", false)
 	l.CreatedBefore, _, _ = p.date("createdBefore", false)
 	p.jobPage(&l, s.datasets)

@@ -20,12 +20,14 @@ type List struct {
 	CreatedAfter       time.Time // inclusive
 	CreatedBefore      time.Time // exclusive
 	IncludeDeleted     bool
+	Search             Search // of those that the others select
 	PageSize           int
 	// PageToken is what the page before gave as Next.
 	PageToken string
 }
 
-// JobPage is one page of a List; Next is empty on the last.
+// JobPage is one page of a List; Next is empty on the last. Where there is a Search, a page ends early when as many jobs
+// as a store reads for one have been read, even without any.
 type JobPage struct {
 	Jobs []*Job
 	Next string

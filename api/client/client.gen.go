@@ -1339,6 +1339,28 @@ type OpsListJobsParams struct {
 	// Cause `causeId` of why they failed.
 	Cause *string `form:"cause,omitempty" json:"cause,omitempty"`
 
+	// RequestID `X-Request-Id` of the request that made them.
+	RequestID *ID `form:"requestId,omitempty" json:"requestId,omitempty"`
+
+	// Batch Those that this batch ran again last.
+	Batch *ID `form:"batch,omitempty" json:"batch,omitempty"`
+
+	// CallbackHost Host of the callback URL.
+	CallbackHost *ID `form:"callbackHost,omitempty" json:"callbackHost,omitempty"`
+
+	// Text In the code, message or subject of the error, whatever its case.
+	Text *ID `form:"text,omitempty" json:"text,omitempty"`
+
+	// Label Of the request.
+	Label *ID `form:"label,omitempty" json:"label,omitempty"`
+
+	// ContentType Of the request.
+	ContentType *ID  `form:"contentType,omitempty" json:"contentType,omitempty"`
+	MinAttempts *int `form:"minAttempts,omitempty" json:"minAttempts,omitempty"`
+
+	// Slow Those that took longer than expected.
+	Slow *bool `form:"slow,omitempty" json:"slow,omitempty"`
+
 	// CreatedAfter ISO date or date-time.
 	CreatedAfter *Date `form:"createdAfter,omitempty" json:"createdAfter,omitempty"`
 
@@ -2078,7 +2100,8 @@ type ClientInterface interface {
 
 	// OpsListJobs List jobs of all orgs
 	//
-	// Newest first, deleted ones too.
+	// Newest first, deleted ones too. State, kind, org, workspace, error and cause are found by indexes. By the others, from `requestId` to `slow`, jobs are
+	// read to find them: at most 2,000 for a page, which may then be short or empty though `nextPageToken` goes on.
 	//
 	// Corresponds with GET /ops/jobs (the `OpsListJobs` operationId).
 	OpsListJobs(ctx context.Context, params *OpsListJobsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2940,7 +2963,8 @@ func (c *RawClient) OpsRerunCause(ctx context.Context, causeID CauseID, body Ops
 
 // OpsListJobs List jobs of all orgs
 //
-// Newest first, deleted ones too.
+// Newest first, deleted ones too. State, kind, org, workspace, error and cause are found by indexes. By the others, from `requestId` to `slow`, jobs are
+// read to find them: at most 2,000 for a page, which may then be short or empty though `nextPageToken` goes on.
 //
 // Corresponds with GET /ops/jobs (the `OpsListJobs` operationId).
 func (c *RawClient) OpsListJobs(ctx context.Context, params *OpsListJobsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4840,6 +4864,102 @@ func NewOpsListJobsRequest(server string, params *OpsListJobsParams) (*http.Requ
 
 		}
 
+		if params.RequestID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "requestId", *params.RequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Batch != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "batch", *params.Batch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CallbackHost != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "callbackHost", *params.CallbackHost, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Text != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "text", *params.Text, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Label != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "label", *params.Label, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ContentType != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "contentType", *params.ContentType, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.MinAttempts != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "minAttempts", *params.MinAttempts, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Slow != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "slow", *params.Slow, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.CreatedAfter != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "createdAfter", *params.CreatedAfter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
@@ -6406,7 +6526,8 @@ type ClientWithResponsesInterface interface {
 
 	// OpsListJobsWithResponse List jobs of all orgs
 	//
-	// Newest first, deleted ones too.
+	// Newest first, deleted ones too. State, kind, org, workspace, error and cause are found by indexes. By the others, from `requestId` to `slow`, jobs are
+	// read to find them: at most 2,000 for a page, which may then be short or empty though `nextPageToken` goes on.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -8247,7 +8368,8 @@ func (c *ClientWithResponses) OpsRerunCauseWithResponse(ctx context.Context, cau
 
 // OpsListJobsWithResponse List jobs of all orgs
 //
-// Newest first, deleted ones too.
+// Newest first, deleted ones too. State, kind, org, workspace, error and cause are found by indexes. By the others, from `requestId` to `slow`, jobs are
+// read to find them: at most 2,000 for a page, which may then be short or empty though `nextPageToken` goes on.
 //
 // Returns a wrapper object for the known response body format(s).
 //

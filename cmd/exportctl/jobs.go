@@ -110,9 +110,13 @@ func collect(f pageFlags, get func(size int, token string) ([]byte, error)) (lis
 	return list, err
 }
 
+// mostNothing bounds the pages of a search that bring nothing, each of 2,000 jobs that were read.
+const mostNothing = 5
+
 // gather gets as many pages as it takes of a list that answers have by that name.
 func gather(f pageFlags, name string, get func(size int, token string) ([]byte, error)) (items []json.RawMessage, next *string, err error) {
 	items = []json.RawMessage{}
+	nothing := 0 // pages in a row that brought nothing
 	for token := f.token; ; {
 		n := f.left(len(items), mostJobs)
 		if n <= 0 {
@@ -130,6 +134,12 @@ func gather(f pageFlags, name string, get func(size int, token string) ([]byte, 
 		}
 		if items = append(items, more...); next == nil {
 			return items, nil, nil
+		}
+		if nothing++; len(more) > 0 {
+			nothing = 0
+		}
+		if nothing == mostNothing && !f.all {
+			return items, next, nil
 		}
 		token = *next
 	}

@@ -47,6 +47,7 @@ var allCodes = []string{
 
 func (a *app) opsJobsList() *cobra.Command {
 	var page pageFlags
+	var search searchFlags
 	var state, kind, org, workspace, code, cause, after, before string
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List jobs, newest first", Args: noArgs,
@@ -61,7 +62,9 @@ func (a *app) opsJobsList() *cobra.Command {
 			l, err := collect(page, func(size int, token string) ([]byte, error) {
 				r, err := c.OpsListJobsWithResponse(cmd.Context(), &client.OpsListJobsParams{
 					State: given(client.State(state)), Kind: given(client.Kind(kind)), OrgID: given(org), WorkspaceID: given(workspace),
-					ErrorCode: given(client.ErrorCode(code)), Cause: given(cause), CreatedAfter: given(after), CreatedBefore: given(before), PageSize: &size, PageToken: given(token),
+					ErrorCode: given(client.ErrorCode(code)), Cause: given(cause),
+					RequestID: given(search.request), Batch: given(search.batch), CallbackHost: given(search.host), Text: given(search.text), Label: given(search.label),
+					ContentType: given(search.contentType), MinAttempts: given(search.minAttempts), Slow: given(search.slow), CreatedAfter: given(after), CreatedBefore: given(before), PageSize: &size, PageToken: given(token),
 				})
 				if err != nil {
 					return nil, err
@@ -85,6 +88,7 @@ func (a *app) opsJobsList() *cobra.Command {
 	flags.StringVar(&cause, "cause", "", "only jobs that failed by this cause, as ops causes lists them")
 	flags.StringVar(&after, "created-after", "", "only newer jobs: ISO date or date-time")
 	flags.StringVar(&before, "created-before", "", "only older jobs: ISO date or date-time")
+	search.add(cmd)
 	choices(cmd, "state", allStates...)
 	choices(cmd, "kind", dataset.BuiltIn.Names()...)
 	choices(cmd, "error-code", allCodes...)

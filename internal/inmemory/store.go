@@ -328,7 +328,7 @@ func (s *Store) List(_ context.Context, l jobs.List) (jobs.JobPage, error) {
 		}
 		return is(l.OrgID, j.OrgID) && is(l.WorkspaceID, j.Params.Text("workspaceId")) && is(string(l.State), string(j.State)) && is(string(l.Kind), string(j.Kind)) &&
 			is(string(l.ErrorCode), code) && is(l.Cause, causeOf(j)) && !j.CreatedAt.Before(l.CreatedAfter) && (l.CreatedBefore.IsZero() || j.CreatedAt.Before(l.CreatedBefore)) &&
-			(l.IncludeDeleted || j.DeletedAt.IsZero())
+			(l.IncludeDeleted || j.DeletedAt.IsZero()) && l.Search.Fits(j)
 	})
 	found, next, err := page(all, l.PageSize, l.PageToken, func(j *jobs.Job) (time.Time, string) { return j.CreatedAt, j.ID })
 	return jobs.JobPage{Jobs: found, Next: next}, err

@@ -19,6 +19,10 @@ import (
 // maxPage bounds a page of a list: 100 job documents are at most a few 100 KiB.
 const maxPage = 100
 
+// maxPassed bounds the jobs that are read for a page of a search, at some 2 KiB each: at 10 a millisecond a fifth of a
+// second, for 0.001 USD.
+const maxPassed = 2000
+
 // ErrPageToken: the page token is none that List gave.
 var ErrPageToken = fmt.Errorf("page token is not one of this list: %w", jobs.ErrInvalid)
 
@@ -54,8 +58,8 @@ func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
 		q = q.StartAfter(at, s.jobs().Doc(id))
 	}
 	var page jobs.JobPage
-	// Deleted jobs are passed over here and not by an index: there are few.
-	for len(page.Jobs) < size {
+	// Deleted jobs are passed over here and not by an index: there are few. So are those that a search does not find.
+	for read := 0; len(page.Jobs) < size && read < maxPassed; read += size {
 		n, last := 0, "" // documents of this round
 		var from *firestore.DocumentSnapshot
 		err := each(ctx, q.Limit(size+1), func(doc *firestore.DocumentSnapshot) error {
@@ -65,7 +69,7 @@ func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
 			}
 			job := s.shownJob(doc)
 			page.Next, from = pageToken(createdAt(doc), doc.Ref.ID), doc
-			if l.IncludeDeleted || job.DeletedAt.IsZero() {
+			if (l.IncludeDeleted || job.DeletedAt.IsZero()) && l.Search.Fits(job) {
 				page.Jobs = append(page.Jobs, job)
 			}
 			return nil

@@ -13,6 +13,7 @@ import (
 
 var causeCases = []storeCase{
 	{"remembers causes, and lists jobs by them", jobs.Limits{}, causes},
+	{"finds jobs by reading them", jobs.Limits{}, searched},
 	{"counts the cases of a cause", jobs.Limits{}, countedCases},
 	{"knows why callbacks were given up", jobs.Limits{}, callbackCauses},
 	{"writes down what operators do, with it", jobs.Limits{}, auditLog},
@@ -425,6 +426,29 @@ func pausedBatch(t *testing.T, b *bench) {
 	for name, fn := range map[string]func(*jobs.BatchTx) error{"pause": (*jobs.BatchTx).Pause, "resume": (*jobs.BatchTx).Resume, "cancel": func(tx *jobs.BatchTx) error { return tx.Stop("again") }} {
 		if _, err := b.UpdateBatch(t.Context(), batch.ID, fn); !errors.Is(err, jobs.ErrTransition) {
 			t.Errorf("%s of an ended batch = %v, want ErrTransition", name, err)
+		}
+	}
+}
+
+func searched(t *testing.T, b *bench) {
+	s := request("org", 1)
+	s.Fresh, s.RequestID, s.CallbackURL = true, "req-1", "https://Hooks.example:8443/x"
+	one := b.submit(t, s).Job.ID
+	other, failed := b.job(t, "org", 2), b.job(t, "org", 3)
+	b.lacking(t, failed, "a")
+	for _, c := range []struct {
+		search jobs.Search
+		want   []string
+	}{
+		{jobs.Search{}, []string{failed, other, one}}, {jobs.Search{RequestID: "req-1"}, []string{one}}, {jobs.Search{CallbackHost: "hooks.EXAMPLE"}, []string{failed, other, one}},
+		{jobs.Search{CallbackHost: "hooks.example:8443"}, []string{one}}, {jobs.Search{Text: "INDEX A"}, []string{failed}}, {jobs.Search{Text: "index b"}, nil},
+		{jobs.Search{MinAttempts: 1}, []string{failed}}, {jobs.Search{BatchID: "none"}, nil}, {jobs.Search{Label: "vip"}, nil}, {jobs.Search{Slow: true}, nil},
+	} {
+		got := b.pages(t, jobs.List{OrgID: "org", Search: c.search, PageSize: 1})
+		slices.Sort(got)
+		slices.Sort(c.want)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%+v finds %v, want %v", c.search, got, c.want)
 		}
 	}
 }
