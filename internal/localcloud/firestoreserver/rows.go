@@ -194,8 +194,10 @@ func (r *rows) advance() (*disjunct, error) {
 			r.keys = slices.Delete(r.keys, 0, 1)
 		}
 	}
-	if err := r.alive(); err != nil {
-		return nil, err
+	if len(r.open) > 0 { // the end of all is no entry
+		if err := r.alive(); err != nil {
+			return nil, err
+		}
 	}
 	if len(r.open) < len(r.all) {
 		for _, d := range r.all { // one that ended may have ended by an error
