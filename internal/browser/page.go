@@ -14,6 +14,7 @@ type Page struct {
 	t   testing.TB
 	b   *chromium
 	tab string // of the session
+	id  string // of the tab, to the browser
 }
 
 // Open opens a page in a browser of its own, which ends with the test at the latest.
@@ -24,7 +25,7 @@ func Open(t testing.TB, url string) *Page {
 	p.b.call("", "Target.createTarget", map[string]any{"url": "about:blank"}, &target)
 	var session struct{ SessionID string }
 	p.b.call("", "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &session)
-	p.tab = session.SessionID
+	p.tab, p.id = session.SessionID, target.TargetID
 	for _, domain := range []string{"Page", "Runtime", "Log", "Audits"} {
 		p.b.call(p.tab, domain+".enable", nil, nil)
 	}
@@ -55,12 +56,9 @@ func (p *Page) Eval(expression string, to any) {
 // At is the path of the page that is open.
 func (p *Page) At() string {
 	p.t.Helper()
-	var history struct {
-		CurrentIndex int
-		Entries      []struct{ URL string }
-	}
-	p.b.call(p.tab, "Page.getNavigationHistory", nil, &history)
-	at, err := url.Parse(history.Entries[history.CurrentIndex].URL)
+	var target struct{ TargetInfo struct{ URL string } } // the browser's word, which it has between two pages too
+	p.b.call("", "Target.getTargetInfo", map[string]any{"targetId": p.id}, &target)
+	at, err := url.Parse(target.TargetInfo.URL)
 	if err != nil {
 		p.t.Fatal(err)
 	}
