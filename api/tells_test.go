@@ -14,6 +14,7 @@ import (
 	"cloud.google.com/go/firestore"
 
 	"exportd/internal/apikey"
+	"exportd/internal/dataset"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/records"
 	"exportd/internal/timetest"
@@ -105,8 +106,8 @@ func (x *tells) probes() (all []probe) {
 		case r.path == "/channels":
 			p.path += "?workspaceId={workspaceId}"
 			all = append(all, p)
-		case strings.HasPrefix(r.path, "/vip-"):
-			if strings.Contains(r.path, "users") {
+		case r.path == "/vip-labels" || gated(r.path) != nil:
+			if d := gated(r.path); d != nil && d.Window == nil {
 				p.path += "?"
 			} else {
 				p.path += "?" + window[1:] + "&"
@@ -118,6 +119,15 @@ func (x *tells) probes() (all []probe) {
 		}
 	}
 	return all
+}
+
+// gated is the dataset of a path whose gate takes a workspace and a channel.
+func gated(path string) *dataset.Dataset {
+	d := dataset.BuiltIn.Get(strings.TrimSuffix(path[1:], "/export"))
+	if d == nil || !d.Gate.VIP() {
+		return nil
+	}
+	return d
 }
 
 // ask makes the request of p for a thing.

@@ -19,6 +19,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/spf13/cobra"
 
+	"exportd/internal/dataset"
 	"exportd/internal/webhook"
 )
 
@@ -274,11 +275,25 @@ func hostileArgs(c *cobra.Command, path string, form []string) []string {
 	if _, argument, ok := strings.Cut(c.Use, " "); ok && !strings.HasPrefix(argument, "-") {
 		args = append(args, map[bool]string{true: "exports", false: "aaaaaaaaaaaaaaaaaaaaaaaaaa"}[strings.HasPrefix(argument, "QUEUE")])
 	}
-	args = append(append(args, hostileFlags[path]...), form...)
+	flags, listed := hostileFlags[path]
+	if !listed { // a dataset's, with what its gate and window require
+		for name, value := range map[string]string{"workspace": "w", "medium": "m", "from": "2026-01-01", "to": "2026-01-02"} {
+			if f := c.Flags().Lookup(name); f != nil && f.DefValue == "" && isDataset(path) {
+				flags = append(flags, "--"+name, value)
+			}
+		}
+	}
+	args = append(append(args, flags...), form...)
 	if c.Flags().Lookup("yes") != nil {
 		args = append(args, "--yes")
 	}
 	return args
+}
+
+// isDataset reports whether a command is of rows or of the export of a built-in dataset.
+func isDataset(path string) bool {
+	name, export := strings.CutPrefix(path, "export ")
+	return slices.ContainsFunc(dataset.BuiltIn, func(d *dataset.Dataset) bool { return export && name == d.Name || name == d.List.Rows })
 }
 
 // TestHostileAnswers runs every command there is against a service all of whose texts are
