@@ -217,7 +217,8 @@ func run(t *testing.T, folder string) {
 		t.Fatalf("exportd --version: %v, %s", err, out)
 	}
 	dir := t.TempDir()
-	if _, err := e2etest.Build(dir, false); err != nil { // for exportd-dev, which has the embedded cloud
+	// For the embedded cloud, which no image of production has.
+	if _, err := (compile.Source{Root: root, Version: version, Commit: commit}).Programs(t.Context(), dir, targets[0], "exportd-dev"); err != nil {
 		t.Fatal(err)
 	}
 	_, hosts := e2etest.Emulators(t, filepath.Join(dir, "exportd"), filepath.Join(dir, "data"))
