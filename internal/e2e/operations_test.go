@@ -4,6 +4,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,7 +13,10 @@ import (
 	"strings"
 	"testing"
 
+	"cloud.google.com/go/firestore"
+
 	"exportd/internal/e2e/e2etest"
+	"exportd/internal/localcloud"
 )
 
 // block is a fence of commands, indented or not; "google" are those that nobody can run here.
@@ -43,6 +48,7 @@ func TestOperations(t *testing.T) {
 		"EXPORTCTL_URL="+url, "EXPORTCTL_KEY="+summary.APIKey, "EXPORTCTL_SECRET="+summary.Secret, "EXPORTCTL_SIGNATURE_VERSION=1",
 		"WORKSPACE="+summary.WorkspaceID, "MEDIUM="+summary.MediumID, "FROM="+summary.From, "TO="+summary.To)
 	ran, marked := 0, 0
+	var before map[string]string // jobs of the customer and their states, when its data are deleted
 	for _, page := range pages {
 		raw, err := os.ReadFile(filepath.Join(folder, page+".md"))
 		if err != nil {
@@ -59,6 +65,9 @@ func TestOperations(t *testing.T) {
 				script = append(script, strings.TrimPrefix(strings.TrimSuffix(line, "\n"), m[1]))
 			}
 		}
+		if page == "delete-customer" {
+			before = jobsOf(t, hosts, summary.OrgID)
+		}
 		if err := os.WriteFile(filepath.Join(home, "api.log"), []byte(api.Stderr()), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -69,11 +78,55 @@ func TestOperations(t *testing.T) {
 		}
 		t.Logf("%s: %d lines", page, len(script))
 	}
-	if n := strings.Count(api.Stderr(), `"method":"DELETE","route":"/exports/:jobId"`); n < 2 {
-		t.Errorf("delete-customer erased %d files, want those of upgrade's two exports at least", n)
-	}
+	erased(t, hosts, summary.OrgID, before, api.Stderr())
 	t.Logf("%d blocks ran, %d are marked as Google's", ran, marked)
 	if ran < 20 || marked < 15 {
 		t.Errorf("%d blocks ran, %d are marked", ran, marked)
+	}
+}
+
+// jobsOf are the jobs that a customer has, with their states.
+func jobsOf(t *testing.T, hosts e2etest.Hosts, org string) map[string]string {
+	t.Helper()
+	db, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.Firestore)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	docs, err := db.Collection("ExportJobs").Where("orgId", "==", org).Documents(t.Context()).GetAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := map[string]string{}
+	for _, d := range docs {
+		states[d.Ref.ID], _ = d.Data()["state"].(string)
+	}
+	return states
+}
+
+// erased: each job that the customer had was deleted, once and with success, whatever it had come to, and none has a file.
+func erased(t *testing.T, hosts e2etest.Hosts, org string, before map[string]string, log string) {
+	t.Helper()
+	deleted := map[int]int{} // by status
+	for line := range strings.Lines(log) {
+		var entry struct {
+			HTTPRequest struct {
+				RequestMethod, RequestURL string
+				Status                    int
+			} `json:"httpRequest"`
+		}
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.HTTPRequest.RequestMethod == "DELETE" && entry.HTTPRequest.RequestURL == "/exports/:jobId" {
+			deleted[entry.HTTPRequest.Status]++
+		}
+	}
+	after := jobsOf(t, hosts, org)
+	t.Logf("the customer's jobs were %v and are %v; deletions %v", before, after, deleted)
+	if len(before) < 2 || len(deleted) != 1 || deleted[http.StatusNoContent] != len(before) || len(after) != len(before) {
+		t.Errorf("%d deletions of %d jobs: %v; %d are left as records", deleted[http.StatusNoContent], len(before), deleted, len(after))
+	}
+	for id, state := range after {
+		if state == "succeeded" {
+			t.Errorf("job %s still has its file", id)
+		}
 	}
 }
