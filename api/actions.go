@@ -11,7 +11,8 @@ import (
 	"exportd/jobs"
 )
 
-// actor is how who did something appears in events: a person whom a provider has signed in by name, else the key.
+// actor is how who did something appears in events: a person whom a provider has signed in by name, else the
+// key.
 func actor(caller *apikey.Key) string {
 	if caller.Person != "" {
 		return caller.Person
@@ -35,8 +36,8 @@ func (s *Server) update(c *gin.Context, caller *apikey.Key, id string, fn func(*
 	return j, err
 }
 
-// notify publishes a message. That it was not sent is no error of the request: what it is
-// about is stored, and whoever looks after it notifies again.
+// notify publishes a message. That it was not sent is no error of the request: what it is about is stored,
+// and whoever looks after it notifies again.
 func (s *Server) notify(c *gin.Context, q jobs.Queue, m jobs.Message) {
 	if err := s.queue.Publish(c.Request.Context(), q, m); err != nil {
 		observe(c).warning = err
@@ -92,9 +93,8 @@ func conflict(what string, err error) error {
 	return err
 }
 
-// deleteJob deletes a job for its owner: file and parts now, the record stays for audit. When
-// the objects cannot be deleted now, the caller is told so and may repeat; the rescuer
-// does as well.
+// deleteJob deletes a job for its owner: file and parts now, the record stays for audit. When the objects
+// cannot be deleted now, the caller is told so and may repeat; the rescuer does as well.
 func (s *Server) deleteJob(c *gin.Context, caller *apikey.Key) error {
 	b, err := readBody(c.Request)
 	if err != nil {

@@ -74,8 +74,8 @@ func (s *Server) keyView(k *apikey.Key) keyView {
 	return v
 }
 
-// manageable gives a key that the caller may see and change. One of another org is not
-// there, nor is one with rights that the caller cannot give.
+// manageable gives a key that the caller may see and change. One of another org is not there, nor is one with
+// rights that the caller cannot give.
 func (s *Server) manageable(c *gin.Context, caller *apikey.Key) (*apikey.Key, []apikey.AuditEntry, error) {
 	org := caller.OrgID
 	if caller.Has(apikey.ScopePlatform) {
@@ -91,8 +91,7 @@ func (s *Server) manageable(c *gin.Context, caller *apikey.Key) (*apikey.Key, []
 	return k, audit, nil
 }
 
-// freer refuses that a bound key makes or rotates a key with rights like its own that is
-// bound by less.
+// freer refuses that a bound key makes or rotates a key with rights like its own that is bound by less.
 func freer(k, caller *apikey.Key) error {
 	if !k.Privileged() || k.ID == caller.ID || k.BoundLike(caller) {
 		return nil
@@ -251,8 +250,7 @@ func (s *Server) rotateKey(c *gin.Context, caller *apikey.Key) error {
 	return nil
 }
 
-// revokeKey disables a key. Other processes notice at once where they watch it, else within
-// 10 s.
+// revokeKey disables a key. Other processes notice at once where they watch it, else within 10 s.
 func (s *Server) revokeKey(c *gin.Context, caller *apikey.Key) error {
 	reason, err := readReason(c.Request)
 	if err != nil {

@@ -23,10 +23,9 @@ type admission struct {
 
 const admissionKey = "exportd/admission"
 
-// stillAllowed judges the caller again, after a wait and in a stream: a key that was revoked
-// or has expired meanwhile gets nothing more, no link above all. It asks what this process
-// knows of the key, which costs a read every few seconds at most; before a link is handed
-// out, past every cache.
+// stillAllowed judges the caller again, after a wait and in a stream: a key that was revoked or has expired
+// meanwhile gets nothing more, no link above all. It asks what this process knows of the key, which costs a
+// read every few seconds at most; before a link is handed out, past every cache.
 func (s *Server) stillAllowed(c *gin.Context, link bool) error {
 	a, ok := c.Value(admissionKey).(*admission)
 	if !ok {

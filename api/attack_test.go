@@ -16,8 +16,8 @@ import (
 	"exportd/jobs"
 )
 
-// attack is a thing that somebody tries. The numbers are those of the rows of the list of
-// attacks that the API was built against: 3 is signing, 4 is abuse.
+// attack is a thing that somebody tries. The numbers are those of the rows of the list of attacks that the
+// API was built against: 3 is signing, 4 is abuse.
 type attack struct {
 	row, name string
 	r         *http.Request
@@ -164,8 +164,8 @@ func abuseAttacks(t *testing.T, b *bench) (list []attack) {
 	return list
 }
 
-// TestAttacks tries them all. Afterwards nothing was started, changed or deleted, and the
-// log holds nothing that opens anything.
+// TestAttacks tries them all. Afterwards nothing was started, changed or deleted, and the log holds nothing
+// that opens anything.
 func TestAttacks(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *Config) { c.Nonces = nonces() })
@@ -265,8 +265,8 @@ type replayed struct {
 	status       int
 }
 
-// TestReplays sends exact duplicates of signed requests of version 1 while their date is
-// good: nothing is done a second time, and no secret is shown to whoever comes second.
+// TestReplays sends exact duplicates of signed requests of version 1 while their date is good: nothing is
+// done a second time, and no secret is shown to whoever comes second.
 func TestReplays(t *testing.T) {
 	t.Parallel()
 	messages := "/vip-messages/export?workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-02"
@@ -307,9 +307,9 @@ func TestReplays(t *testing.T) {
 	}
 }
 
-// A duplicate of an export is answered by the job of the first while that is alive, and by a new
-// one else; whoever names a key is also told how its job failed. Requests that differ in anything
-// that is signed or asked for are no duplicates.
+// A duplicate of an export is answered by the job of the first while that is alive, and by a new one else;
+// whoever names a key is also told how its job failed. Requests that differ in anything that is signed or
+// asked for are no duplicates.
 func TestReplayOfEndedExport(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

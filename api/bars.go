@@ -26,9 +26,9 @@ const (
 	maxBarred = 4 * synfilter.MaxRules
 )
 
-// barPasses is how many of 256 attempts get in, and from then on of a network that was too fast though barred.
-// Half of them are enough where a few try without end: each stands still at its first drop for a second or
-// three. Never none: callers and the platform's probes may share the network's address.
+// barPasses is how many of 256 attempts get in, and from then on of a network that was too fast though
+// barred. Half of them are enough where a few try without end: each stands still at its first drop for a
+// second or three. Never none: callers and the platform's probes may share the network's address.
 var barPasses = [...]uint8{128, 32, 4}
 
 // bars keep networks out that open connections too fast. An attempt that the kernel drops costs next to

@@ -151,8 +151,8 @@ func TestBarOfNetwork(t *testing.T) {
 	})
 }
 
-// From however many networks it comes, no more are barred than a filter holds, or remembered than a bound; and
-// each is one line of log.
+// From however many networks it comes, no more are barred than a filter holds, or remembered than a bound;
+// and each is one line of log.
 func TestBarsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -20,9 +20,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestPagesAreBilledOnce: paging by nextOffset reads each row once and what tells the next
-// page, where skipping reads all rows before each page; rows written between two pages neither
-// repeat nor hide others.
+// TestPagesAreBilledOnce: paging by nextOffset reads each row once and what tells the next page, where
+// skipping reads all rows before each page; rows written between two pages neither repeat nor hide others.
 func TestPagesAreBilledOnce(t *testing.T) {
 	t.Parallel()
 	const users, limit = 1000, 10

@@ -29,13 +29,13 @@ func (r Rate) withDefaults() Rate {
 	return r
 }
 
-// maxBuckets bounds the memory of a set of buckets to a few megabytes. Buckets that are
-// used keep their place against a stream of new ones (W-TinyLFU); one that is forgotten
-// begins full again, which only helps whoever had been quiet.
+// maxBuckets bounds the memory of a set of buckets to a few megabytes. Buckets that are used keep their place
+// against a stream of new ones (W-TinyLFU); one that is forgotten begins full again, which only helps whoever
+// had been quiet.
 const maxBuckets = 20_000
 
-// buckets are a bucket for each of many callers. They belong to one process: over n
-// processes a caller has up to n times the rate. The rate may change meanwhile.
+// buckets are a bucket for each of many callers. They belong to one process: over n processes a caller has up
+// to n times the rate. The rate may change meanwhile.
 type buckets struct{ now atomic.Pointer[bucketSet] }
 
 // bucketSet is the buckets of one rate; nil limits nothing.
@@ -75,8 +75,8 @@ func (b *buckets) rate() Rate {
 	return Rate{}
 }
 
-// level is the state of a bucket after a request has asked for a token. Where there is no limit it is ok, and its
-// rate is zero.
+// level is the state of a bucket after a request has asked for a token. Where there is no limit it is ok, and
+// its rate is zero.
 type level struct {
 	Rate
 	ok   bool
@@ -112,8 +112,8 @@ func (b *buckets) ask(caller string, now time.Time, tokens int) level {
 func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // policy and state are the values of the headers RateLimit-Policy and RateLimit
-// (draft-ietf-httpapi-ratelimit-headers): what the bucket holds and how long an empty one
-// takes to fill; what is left and when there is more.
+// (draft-ietf-httpapi-ratelimit-headers): what the bucket holds and how long an empty one takes to fill; what
+// is left and when there is more.
 func (l level) policy() string {
 	return fmt.Sprintf(`"key";q=%d;w=%d`, l.Burst, max(1, int(math.Ceil(float64(l.Burst)/l.PerSecond))))
 }
@@ -133,8 +133,8 @@ func (b *buckets) leaveAtMost(caller string, now time.Time, d time.Duration) {
 	}
 }
 
-// networkOf is what one IP limit is for: an IPv4 address, or an IPv6 /64, of which a
-// single caller has all addresses.
+// networkOf is what one IP limit is for: an IPv4 address, or an IPv6 /64, of which a single caller has all
+// addresses.
 func networkOf(addr netip.Addr) netip.Prefix {
 	addr = addr.Unmap().WithZone("")
 	bits := addr.BitLen()

@@ -8,8 +8,8 @@ import (
 	"exportd/jobs"
 )
 
-// The query of a callback URL may hold a token. No answer shows it, neither to the key that
-// gave it nor to others of its org nor to operators; host and path are shown to all.
+// The query of a callback URL may hold a token. No answer shows it, neither to the key that gave it nor to
+// others of its org nor to operators; host and path are shown to all.
 func TestCallbackURLIsShownWithoutQuery(t *testing.T) {
 	t.Parallel()
 	const shown, query = "https://hooks.example.com/x", "callback-token"

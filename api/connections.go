@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	// defaultConnections are those that hold a request that waits (MaxWaits) and a thousand more.
-	// Idle ones cost 20 KiB each: those on which no key has signed anything give way to each other
-	// beyond idleStrangers, 20 MiB.
+	// defaultConnections are those that hold a request that waits (MaxWaits) and a thousand more. Idle ones
+	// cost 20 KiB each: those on which no key has signed anything give way to each other beyond
+	// idleStrangers, 20 MiB.
 	defaultConnections = 5000
 	idleStrangers      = 1000
-	// maxIncomplete bounds the bytes of requests that are not whole yet, of which net/http would hold
-	// 64 KiB of head and limit 64 KiB of body for each connection. Beyond it connections are cut
-	// that have sent more than freeIncomplete of theirs; real requests have 3 KiB and come at once.
+	// maxIncomplete bounds the bytes of requests that are not whole yet, of which net/http would hold 64 KiB
+	// of head and limit 64 KiB of body for each connection. Beyond it connections are cut that have sent more
+	// than freeIncomplete of theirs; real requests have 3 KiB and come at once.
 	maxIncomplete  = 16 << 20
 	freeIncomplete = 8 << 10
 )
@@ -38,12 +38,11 @@ const (
 	cutIncomplete = "unwhole" // sent much of a request and not its end
 )
 
-// connections accepts connections within bounds: before a request there is nobody but an
-// address to hold to account. Of the places an address alone gets three sevenths (see
-// places), and it opens connections no faster than it may make requests. What is refused is
-// reset: nothing of it is read, and nothing outlives Accept; whoever is too fast is kept out for a while
-// (see bars). Proxies that are trusted stand for many callers and have only the bound of all; their callers
-// are limited by request.
+// connections accepts connections within bounds: before a request there is nobody but an address to hold to
+// account. Of the places an address alone gets three sevenths (see places), and it opens connections no
+// faster than it may make requests. What is refused is reset: nothing of it is read, and nothing outlives
+// Accept; whoever is too fast is kept out for a while (see bars). Proxies that are trusted stand for many
+// callers and have only the bound of all; their callers are limited by request.
 //
 // Idle connections give way where there is no place.
 type connections struct {
@@ -108,8 +107,8 @@ func (cs *connections) admit(c net.Conn) (_ net.Conn, why string) {
 	return &conn{Conn: c, of: cs, owner: owner, leave: leave}, ""
 }
 
-// makeRoom closes the connection that is idle for longest, of the address alone if it has its
-// share, and says whether there was one.
+// makeRoom closes the connection that is idle for longest, of the address alone if it has its share, and says
+// whether there was one.
 func (cs *connections) makeRoom(owner string, why refusal) bool {
 	cs.mu.Lock()
 	var found *conn
@@ -171,8 +170,8 @@ type conn struct {
 	closed bool
 }
 
-// markIdle and markBusy put it among the idle ones and take it out again, under of.mu. A connection
-// becomes known while it is not idle.
+// markIdle and markBusy put it among the idle ones and take it out again, under of.mu. A connection becomes
+// known while it is not idle.
 func (c *conn) markIdle() {
 	if c.idle != nil {
 		return
@@ -260,9 +259,9 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 	return c.Listen(ctx, "tcp", addr)
 }
 
-// openRate is how fast an address may open connections: as fast as it may make requests, and at
-// once as many as it may hold, so that whoever opens one for each request meets the limit of
-// requests first, which says so.
+// openRate is how fast an address may open connections: as fast as it may make requests, and at once as many
+// as it may hold, so that whoever opens one for each request meets the limit of requests first, which says
+// so.
 func (s *Server) openRate() Rate {
 	r := s.byIP.rate()
 	if r == (Rate{}) {
@@ -271,8 +270,8 @@ func (s *Server) openRate() Rate {
 	return Rate{PerSecond: r.PerSecond, Burst: max(r.Burst, s.connected.limit)}
 }
 
-// connectionsView is what a caller may know of the bounds of connections: its address', as it
-// connected, and of all. The connections of a trusted proxy are its own and have the bound of all alone.
+// connectionsView is what a caller may know of the bounds of connections: its address', as it connected, and
+// of all. The connections of a trusted proxy are its own and have the bound of all alone.
 type connectionsView struct {
 	Address quotaView   `json:"address"`
 	Opened  *bucketView `json:"opened"`

@@ -110,8 +110,8 @@ func (b *bench) cuts(reason string) int {
 	return 0
 }
 
-// An address has three sevenths of the places, the next one of what is left, and one that has
-// none gets in while there is any; what a proxy brings has no share.
+// An address has three sevenths of the places, the next one of what is left, and one that has none gets in
+// while there is any; what a proxy brings has no share.
 func TestConnectionShares(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -162,8 +162,8 @@ func TestConnectionShares(t *testing.T) {
 	})
 }
 
-// Idle connections give way: those of the same address where it has its share, the oldest one
-// where all is full.
+// Idle connections give way: those of the same address where it has its share, the oldest one where all is
+// full.
 func TestIdleConnectionsGiveWay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -250,8 +250,8 @@ func TestIdleStrangersAtOnce(t *testing.T) {
 	}
 }
 
-// An address opens connections as fast as it may make requests, and at once as many as it may
-// hold; proxies have no such bound.
+// An address opens connections as fast as it may make requests, and at once as many as it may hold; proxies
+// have no such bound.
 func TestConnectionRate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -310,8 +310,8 @@ func TestUnwholeRequests(t *testing.T) {
 		if got := b.cuts(cutIncomplete); got != 0 {
 			t.Errorf("%d cut of %d below the bound", got, most)
 		}
-		// What is left of the bound is less than one of them, and what one gives back when it is cut
-		// was its own: each is cut, once, and none of those before.
+		// What is left of the bound is less than one of them, and what one gives back when it is cut was its
+		// own: each is cut, once, and none of those before.
 		for i := range 50 {
 			begin(i, large(i))
 		}
@@ -374,8 +374,8 @@ func wantCode(t *testing.T, b *bench, want int) {
 	}
 }
 
-// Hundreds of requests of a byte a second are cut when their time is over: heads after 5 s,
-// bodies 15 s after they began, however they go on; and so are connections that say nothing.
+// Hundreds of requests of a byte a second are cut when their time is over: heads after 5 s, bodies 15 s after
+// they began, however they go on; and so are connections that say nothing.
 func TestSlowRequests(t *testing.T) {
 	t.Parallel()
 	for _, slow := range []struct {
@@ -433,8 +433,8 @@ func TestSlowRequests(t *testing.T) {
 	}
 }
 
-// HTTP/2 in clear is not spoken: neither its preface with whatever frames behind it nor an
-// upgrade gets anything of it, and the connection ends with the answer.
+// HTTP/2 in clear is not spoken: neither its preface with whatever frames behind it nor an upgrade gets
+// anything of it, and the connection ends with the answer.
 func TestNoHTTP2(t *testing.T) {
 	t.Parallel()
 	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

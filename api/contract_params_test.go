@@ -19,8 +19,8 @@ import (
 	"exportd/jobs"
 )
 
-// faultsOf sends a request to an operation and returns the types of the faults it is answered
-// with, by parameter.
+// faultsOf sends a request to an operation and returns the types of the faults it is answered with, by
+// parameter.
 func (o contractOperation) faultsOf(t testing.TB, b *bench, query url.Values, body map[string]any) map[string]string {
 	t.Helper()
 	path := strings.NewReplacer("{jobId}", jobs.NewID(), "{batchId}", "none", "{queue}", "exports").Replace(o.route.Path)
@@ -78,8 +78,8 @@ func (o contractOperation) signed() bool {
 	return o.route.Operation.Security == nil || len(*o.route.Operation.Security) > 0
 }
 
-// The parameters and members of bodies that openapi.yaml names are those that the handlers
-// know, and those that it requires are required.
+// The parameters and members of bodies that openapi.yaml names are those that the handlers know, and those
+// that it requires are required.
 func TestContractHasAllParameters(t *testing.T) {
 	t.Parallel()
 	for _, o := range contract.operations {
@@ -135,8 +135,8 @@ func TestContractHasAllParameters(t *testing.T) {
 	}
 }
 
-// The bounds of parameters are where openapi.yaml says: values at them are taken, those one
-// beyond are refused.
+// The bounds of parameters are where openapi.yaml says: values at them are taken, those one beyond are
+// refused.
 func TestContractHasAllBounds(t *testing.T) {
 	t.Parallel()
 	tried := 0

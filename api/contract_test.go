@@ -26,9 +26,8 @@ import (
 // contract judges by openapi.yaml every answer that the tests of this package see.
 var contract = newContractOf()
 
-// contractOf is openapi.yaml, made strict: it does not name members that may be added at any
-// time, but an answer of this version with a member that it does not name is a mistake in one
-// of both.
+// contractOf is openapi.yaml, made strict: it does not name members that may be added at any time, but an
+// answer of this version with a member that it does not name is a mistake in one of both.
 type contractOf struct {
 	doc        *openapi3.T
 	operations []contractOperation
@@ -86,8 +85,8 @@ func newContractOf() *contractOf {
 	return c
 }
 
-// closeSchemas forbids members that are not named, in every object schema that names any and
-// is not a base of others.
+// closeSchemas forbids members that are not named, in every object schema that names any and is not a base of
+// others.
 func closeSchemas(node any) {
 	switch n := node.(type) {
 	case map[string]any:

@@ -10,8 +10,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestRerunDamaged: whatever the document of a job holds, a rerun of it is made or refused with a sentence, and
-// as the rule says that batches go by.
+// TestRerunDamaged: whatever the document of a job holds, a rerun of it is made or refused with a sentence,
+// and as the rule says that batches go by.
 func TestRerunDamaged(t *testing.T) {
 	t.Parallel()
 	b := newDamageBench(t)

@@ -45,8 +45,8 @@ func (b *damageBench) openStream(ctx context.Context, t *testing.T, id string) (
 	}
 }
 
-// TestDamagedStreams: whoever follows a job whose document is damaged meanwhile is told of its end
-// as of any other's, never what the document holds, and nothing of another org's job.
+// TestDamagedStreams: whoever follows a job whose document is damaged meanwhile is told of its end as of any
+// other's, never what the document holds, and nothing of another org's job.
 func TestDamagedStreams(t *testing.T) {
 	t.Parallel()
 	for _, state := range []jobs.State{jobs.Queued, jobs.Running} {
@@ -118,8 +118,8 @@ func (b *damageBench) followDamaged(t *testing.T, p patient, wound localcloudtes
 	}
 }
 
-// TestDamagedAttachments: an export request that would attach to a job, by what it asks for or by
-// its Idempotency-Key, gets one that is whole, whatever the documents on the way hold.
+// TestDamagedAttachments: an export request that would attach to a job, by what it asks for or by its
+// Idempotency-Key, gets one that is whole, whatever the documents on the way hold.
 func TestDamagedAttachments(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"ExportFingerprints", "ExportIdempotency", "ExportJobs"} {
@@ -186,8 +186,8 @@ func (b *damageBench) pointer(t *testing.T, collection, jobID string) string {
 	return ""
 }
 
-// TestDamagedCaller: a caller whose own key record is damaged is refused or served as its key was
-// made; no route that it may ask fails by it.
+// TestDamagedCaller: a caller whose own key record is damaged is refused or served as its key was made; no
+// route that it may ask fails by it.
 func TestDamagedCaller(t *testing.T) {
 	t.Parallel()
 	var keys *apikey.Store

@@ -181,8 +181,8 @@ var bodies = map[string]string{
 	"/ops/jobs/{jobId}/callback/redeliver": `{"reason":"r"}`,
 }
 
-// TestDamagedDocuments: whatever a document holds, each operation of openapi.yaml that reads it
-// answers as openapi.yaml says, never with a 500 or another org's data.
+// TestDamagedDocuments: whatever a document holds, each operation of openapi.yaml that reads it answers as
+// openapi.yaml says, never with a 500 or another org's data.
 func TestDamagedDocuments(t *testing.T) {
 	t.Parallel()
 	for name, make := range patients {
@@ -211,7 +211,8 @@ func TestDamagedDocuments(t *testing.T) {
 	}
 }
 
-// leftAlone reports whether an answer says that the job is left to another build: its damage is to be of another version.
+// leftAlone reports whether an answer says that the job is left to another build: its damage is to be of
+// another version.
 func leftAlone(what string, w *httptest.ResponseRecorder) bool {
 	return strings.HasSuffix(what, ": schema = 7") && w.Code == http.StatusServiceUnavailable && w.Header().Get("Retry-After") != ""
 }
@@ -310,8 +311,7 @@ func weight(o contractOperation) int {
 	return 1
 }
 
-// judgeJob: a job is shown as it is, or as failed for its record; where its orgId is damaged it is
-// nobody's.
+// judgeJob: a job is shown as it is, or as failed for its record; where its orgId is damaged it is nobody's.
 func (b *damageBench) judgeJob(t *testing.T, code int, body []byte, what string) {
 	t.Helper()
 	if code == http.StatusNotFound && strings.Contains(what, ": orgId = ") || code == http.StatusServiceUnavailable && strings.Contains(what, ": schema = 7") {

@@ -11,8 +11,8 @@ import (
 // time.Parse alone would take a comma and an offset of 24 h.
 var dateTime = regexp.MustCompile(`^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d(?:\.\d+)?)?(Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?$`)
 
-// parseDate reads an ISO date, which is its midnight in UTC, or date-time; one without an offset is in
-// UTC as well.
+// parseDate reads an ISO date, which is its midnight in UTC, or date-time; one without an offset is in UTC as
+// well.
 func parseDate(s string) (t time.Time, dateOnly, ok bool) {
 	t, err := time.Parse(time.DateOnly, s)
 	dateOnly = err == nil

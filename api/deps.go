@@ -13,12 +13,12 @@ import (
 // Records reads workspaces, channels and rows. internal/records has it.
 type Records interface {
 	vip.Directory
-	// Workspaces and Channels list what an org has, by id; records.ErrTooLarge where that is more
-	// than most bytes.
+	// Workspaces and Channels list what an org has, by id; records.ErrTooLarge where that is more than most
+	// bytes.
 	Workspaces(ctx context.Context, orgID string, most int) ([]vip.Workspace, error)
 	Channels(ctx context.Context, orgID, workspaceID string, most int) ([]vip.Channel, error)
-	// Page returns up to limit rows, or most bytes, after a position (nil: from the first), behind
-	// offset rows that are skipped.
+	// Page returns up to limit rows, or most bytes, after a position (nil: from the first), behind offset
+	// rows that are skipped.
 	Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit, most int, row records.RowEncoder) (records.Page, error)
 	// Count counts rows as of at (zero: now).
 	Count(ctx context.Context, q vip.Query, rng vip.Range, at time.Time) (rows int64, as time.Time, err error)
@@ -53,8 +53,8 @@ type Objects interface {
 	jobs.ObjectPurger
 }
 
-// KeyAdmin makes and changes API keys. internal/apikey has it. What a returned Key holds of
-// secrets can be shown once.
+// KeyAdmin makes and changes API keys. internal/apikey has it. What a returned Key holds of secrets can be
+// shown once.
 type KeyAdmin interface {
 	Create(ctx context.Context, d apikey.Draft, by apikey.By) (*apikey.Key, error)
 	// Rotate gives a key a new secret. apikey.ErrRotated, apikey.ErrDisabled.

@@ -16,8 +16,8 @@ import (
 
 var screenshots = flag.String("screenshots", "", "folder for pictures of what Chromium shows")
 
-// injected is what somebody who could write into the page would try: markup that the page would run,
-// load or send without its policy.
+// injected is what somebody who could write into the page would try: markup that the page would run, load or
+// send without its policy.
 const injected = `<script>window.ran = ["inline"]</script>
 <script src="data:text/javascript,(window.ran ||= []).push('data')"></script>
 <script src="%[1]s/other.js"></script>
@@ -32,7 +32,8 @@ const injected = `<script>window.ran = ["inline"]</script>
 <base href="%[1]s/">
 <iframe name="sink"></iframe><form id="form" action="%[1]s/form" method="post" target="sink"></form>`
 
-// attempts are what a script would do that did run, each of which the policy stops: they tell what came of it.
+// attempts are what a script would do that did run, each of which the policy stops: they tell what came of
+// it.
 const attempts = `(async () => {
   const came = [];
   const add = (tag, set) => new Promise(done => {
@@ -68,8 +69,8 @@ const rendered = `new Promise((done, fail) => {
 })`
 
 // TestDocsInChromium opens the documentation in a browser, under the policy that the server gives it: it
-// shows each operation and asks for nothing that the policy would have to stop. What is injected
-// into the page does not run and reaches no other origin; without the policy it does both.
+// shows each operation and asks for nothing that the policy would have to stop. What is injected into the
+// page does not run and reaches no other origin; without the policy it does both.
 func TestDocsInChromium(t *testing.T) {
 	s := newBench(t).Server
 	other := make(chan string, 1000)

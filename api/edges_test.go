@@ -18,16 +18,16 @@ import (
 	"exportd/jobs"
 )
 
-// edge is a documented limit. send makes a request that is n in the unit of the limit:
-// characters, bytes, entries, or the number itself.
+// edge is a documented limit. send makes a request that is n in the unit of the limit: characters, bytes,
+// entries, or the number itself.
 type edge struct {
 	what  string // for a fault its path
 	limit int
 	lower bool // nothing below it is taken; else nothing above
 	exact bool // nothing but it is taken
 	send  func(n int) *http.Request
-	// refused is the status of a refusal, says part of its text; of a fault (422) says is the
-	// limit itself if empty.
+	// refused is the status of a refusal, says part of its text; of a fault (422) says is the limit itself if
+	// empty.
 	refused int
 	says    string
 	// secret: what was given is not repeated.
@@ -298,8 +298,8 @@ func signatureEdges(t *testing.T) []edge {
 	}
 }
 
-// TestEdges tries every documented limit at it, one below and one above. A refusal names the
-// parameter, says what would be right, and repeats what was given, bounded.
+// TestEdges tries every documented limit at it, one below and one above. A refusal names the parameter, says
+// what would be right, and repeats what was given, bounded.
 func TestEdges(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *Config) { c.Nonces = nonces() })

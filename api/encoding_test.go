@@ -108,8 +108,8 @@ func TestNoCORS(t *testing.T) {
 	t.Logf("%d answers without CORS", n)
 }
 
-// What a client can hold by being slow is bounded, and HTTP/2, with its own ways to be
-// abused, is not spoken here: the load balancer does that.
+// What a client can hold by being slow is bounded, and HTTP/2, with its own ways to be abused, is not spoken
+// here: the load balancer does that.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -15,8 +15,8 @@ import (
 	"exportd/jobs"
 )
 
-// errorTable says what callers get for the errors of other packages: the first row that
-// matches. What is not in it is a 500 with a fixed text, and its cause is in the log.
+// errorTable says what callers get for the errors of other packages: the first row that matches. What is not
+// in it is a 500 with a fixed text, and its cause is in the log.
 var errorTable = []struct {
 	err     error
 	status  int
@@ -43,8 +43,8 @@ const (
 	textInternal    = "internal error"
 	// statusClientGone is in log lines and metrics only: nobody is there to read it.
 	statusClientGone = 499
-	// retryAfterOutage is what callers are told to wait, in seconds, when a dependency is
-	// away: short, because outages of Google's services mostly are.
+	// retryAfterOutage is what callers are told to wait, in seconds, when a dependency is away: short,
+	// because outages of Google's services mostly are.
 	retryAfterOutage = 5
 )
 

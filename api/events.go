@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// streamLife bounds one event stream; clients connect again by themselves
-	// (EventSource), so that streams spread over new servers and no dead one lasts.
+	// streamLife bounds one event stream; clients connect again by themselves (EventSource), so that streams
+	// spread over new servers and no dead one lasts.
 	streamLife = 10 * time.Minute
 	// progressEvery is how often progress is told while a job runs.
 	progressEvery = 2 * time.Second
@@ -27,8 +27,8 @@ const (
 	reconnectAfter = 2 * time.Second
 )
 
-// stream tells a job's changes as server-sent events: one "job" event per change, in
-// between its progress, and an end with the event of the final state.
+// stream tells a job's changes as server-sent events: one "job" event per change, in between its progress,
+// and an end with the event of the final state.
 func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 	if err := noParams(c.Request); err != nil {
 		return err
@@ -51,8 +51,8 @@ func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 	defer cancel()
 	defer context.AfterFunc(s.draining, cancel)()
 
-	// Watch runs beside this goroutine, so that progress and heartbeats go out while
-	// nothing changes. Of changes that come faster than they are sent the last counts.
+	// Watch runs beside this goroutine, so that progress and heartbeats go out while nothing changes. Of
+	// changes that come faster than they are sent the last counts.
 	changes := make(chan *jobs.Job, 1)
 	var watch sync.WaitGroup
 	var watchErr error
@@ -86,8 +86,7 @@ func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 	return nil
 }
 
-// sendEvents sends until the job has ended, the context or the caller's right has, or
-// nothing more can come.
+// sendEvents sends until the job has ended, the context or the caller's right has, or nothing more can come.
 func (s *Server) sendEvents(ctx context.Context, c *gin.Context, changes <-chan *jobs.Job) error {
 	w := c.Writer
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
@@ -151,8 +150,7 @@ func (e *eventWriter) event(name string, v any) error {
 }
 
 func (e *eventWriter) write(text string) error {
-	// A reader that does not read must not hold the stream; not every writer in tests
-	// knows deadlines.
+	// A reader that does not read must not hold the stream; not every writer in tests knows deadlines.
 	_ = e.control.SetWriteDeadline(time.Now().Add(sendWithin))
 	if _, err := e.w.Write([]byte(text)); err != nil {
 		return fmt.Errorf("write event: %w", err)

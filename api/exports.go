@@ -17,8 +17,8 @@ import (
 	"exportd/jobs"
 )
 
-// export answers the export route of a dataset: every request becomes a job, or attaches to
-// one, and waits for it.
+// export answers the export route of a dataset: every request becomes a job, or attaches to one, and waits
+// for it.
 func (s *Server) export(d *dataset.Dataset) endpoint {
 	return func(c *gin.Context, caller *apikey.Key) error {
 		submission, err := s.readExport(c, d, caller)
@@ -56,8 +56,8 @@ func (s *Server) export(d *dataset.Dataset) endpoint {
 	}
 }
 
-// submitTraced is submit as a step of the request's trace, from which the job's work goes on: one that
-// was there before has a trace of its own.
+// submitTraced is submit as a step of the request's trace, from which the job's work goes on: one that was
+// there before has a trace of its own.
 func (s *Server) submitTraced(ctx context.Context, submission jobs.Submission, maxAge time.Duration) (jobs.Submitted, error) {
 	ctx, span := tracing.Start(ctx, tracing.Step{Name: "submit", Kind: tracing.Producer})
 	defer span.End()
@@ -73,8 +73,8 @@ func (s *Server) submitTraced(ctx context.Context, submission jobs.Submission, m
 	return submitted, nil
 }
 
-// submit finds or makes the job of a request. One whose file is lost answers no other request, and none
-// whose result is older than maxAge, unless that is negative or the caller named the job's key.
+// submit finds or makes the job of a request. One whose file is lost answers no other request, and none whose
+// result is older than maxAge, unless that is negative or the caller named the job's key.
 func (s *Server) submit(ctx context.Context, submission jobs.Submission, maxAge time.Duration) (jobs.Submitted, error) {
 	submitted, err := s.jobs.Submit(ctx, submission)
 	if err != nil || !submitted.Reused {

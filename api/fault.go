@@ -60,8 +60,8 @@ func newFault(name, kind string, context map[string]any, format string, args ...
 	return fault{Message: `"` + label + `" ` + fmt.Sprintf(format, args...), Path: []string{label}, Type: kind, Context: context}
 }
 
-// maxEcho is how many bytes of what a caller gave are repeated to them: enough to find
-// it, and an answer stays about as small as its request.
+// maxEcho is how many bytes of what a caller gave are repeated to them: enough to find it, and an answer
+// stays about as small as its request.
 const maxEcho = 64
 
 func shorten(s string) string {

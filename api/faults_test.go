@@ -16,7 +16,8 @@ import (
 	"exportd/internal/tracing/tracingtest"
 )
 
-// TestPanicIsReported: a panic is answered with 500, and its line has the form by which Error Reporting groups it.
+// TestPanicIsReported: a panic is answered with 500, and its line has the form by which Error Reporting
+// groups it.
 func TestPanicIsReported(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *Config) { c.Jobs = (*fakeJobs)(nil) })
@@ -35,8 +36,8 @@ func TestPanicIsReported(t *testing.T) {
 	}
 }
 
-// TestForcedTraces: a traceparent that says "sampled" begins nothing for whoever is not known, and for whoever is
-// no more traces a second than the process begins by itself.
+// TestForcedTraces: a traceparent that says "sampled" begins nothing for whoever is not known, and for
+// whoever is no more traces a second than the process begins by itself.
 func TestForcedTraces(t *testing.T) { // not parallel: the exporter is set up by the environment
 	c := tracingtest.Start(t)
 	for _, v := range c.Env() {

@@ -16,8 +16,8 @@ import (
 const (
 	// fileWithin bounds a look for a file: a poll must not hang because Storage does.
 	fileWithin = 2 * time.Second
-	// fileSeen is how long a file that was there counts as there: polls and waiters of one job cost one
-	// look, and a link, which lives for an hour, may lose its file in that time anyway.
+	// fileSeen is how long a file that was there counts as there: polls and waiters of one job cost one look,
+	// and a link, which lives for an hour, may lose its file in that time anyway.
 	fileSeen = 5 * time.Second
 	// fileDoubt is how long nobody looks again after a look without an answer.
 	fileDoubt = 5 * time.Second
@@ -36,9 +36,8 @@ func newFiles() (*files, error) {
 	return &files{until: until}, err
 }
 
-// proven is the job, expired if storage has lost its file. Without an answer of storage the
-// file counts as there, and its link is handed out: an outage loses no file, and the link
-// works once it is over.
+// proven is the job, expired if storage has lost its file. Without an answer of storage the file counts as
+// there, and its link is handed out: an outage loses no file, and the link works once it is over.
 func (s *Server) proven(ctx context.Context, j *jobs.Job) *jobs.Job {
 	if j.State != jobs.Succeeded || !s.now().Before(j.FileExpiresAt) || j.Foreign() && j.Result.Object == "" {
 		return j

@@ -10,8 +10,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestLostFile: a file that is not in storage is told everywhere, with its code, and answers no
-// equal request; the job says so for good.
+// TestLostFile: a file that is not in storage is told everywhere, with its code, and answers no equal
+// request; the job says so for good.
 func TestLostFile(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -50,8 +50,8 @@ func TestLostFileIsNotShared(t *testing.T) {
 	}
 }
 
-// TestFileIsLookedForSeldom: polls do not each ask storage, and without an answer links are
-// handed out as they were.
+// TestFileIsLookedForSeldom: polls do not each ask storage, and without an answer links are handed out as
+// they were.
 func TestFileIsLookedForSeldom(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -14,8 +14,8 @@ import (
 	"exportd/jobs"
 )
 
-// FuzzQuery sends any query string to routes that read parameters: whatever comes, the
-// answer is JSON, of bounded size, and no 500; and what is accepted makes sense.
+// FuzzQuery sends any query string to routes that read parameters: whatever comes, the answer is JSON, of
+// bounded size, and no 500; and what is accepted makes sense.
 func FuzzQuery(f *testing.F) {
 	for _, q := range []string{
 		"workspaceId=ws1&mediumId=ch1&from=2026-06-01&to=2026-06-10&limit=5&before=2026-06-05T00:00:00.5%2B02:00",

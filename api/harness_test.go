@@ -39,9 +39,8 @@ const (
 	testDate   = "2026-06-15T12:00:00Z"
 )
 
-// bench is a Server over in-memory stand-ins for everything behind the interfaces of this
-// package. What they cannot show (Firestore, Pub/Sub, Storage) is shown end to end
-// elsewhere, with real servers.
+// bench is a Server over in-memory stand-ins for everything behind the interfaces of this package. What they
+// cannot show (Firestore, Pub/Sub, Storage) is shown end to end elsewhere, with real servers.
 type bench struct {
 	*Server
 	tb      testing.TB
@@ -152,8 +151,8 @@ func wantStatus(t testing.TB, w *httptest.ResponseRecorder, want int) {
 	}
 }
 
-// fakeRecords has workspace ws1 with channel ch1 for org1, the same with a 2 for org2, and
-// for org1 plain (not VIP) and loose (a channel connected to nothing).
+// fakeRecords has workspace ws1 with channel ch1 for org1, the same with a 2 for org2, and for org1 plain
+// (not VIP) and loose (a channel connected to nothing).
 type fakeRecords struct {
 	mu    sync.Mutex
 	calls int

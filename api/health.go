@@ -21,8 +21,8 @@ type Check struct {
 const (
 	// checkWithin bounds one check.
 	checkWithin = 2 * time.Second
-	// checkAgain is how long a result is told again: readyz is open to all and must not be
-	// a way to make load.
+	// checkAgain is how long a result is told again: readyz is open to all and must not be a way to make
+	// load.
 	checkAgain = time.Second
 )
 
@@ -58,8 +58,8 @@ func (r *readiness) ask(ctx context.Context) map[string]error {
 	return r.errors
 }
 
-// health says that the process answers, whatever it depends on, unless for so long nothing
-// has got through to it that another process may fare better; and which build it is.
+// health says that the process answers, whatever it depends on, unless for so long nothing has got through to
+// it that another process may fare better; and which build it is.
 func (s *Server) health(c *gin.Context, _ *apikey.Key) error {
 	if err := s.alive(); err != nil {
 		observe(c).cause = err

@@ -74,8 +74,8 @@ func writeJobs[V any](s *Server, c *gin.Context, l jobs.List, view func(*jobs.Jo
 	return nil
 }
 
-// callersJob returns the job that the path names, if the caller's org has it: to others it looks
-// like one that does not exist.
+// callersJob returns the job that the path names, if the caller's org has it: to others it looks like one
+// that does not exist.
 func (s *Server) callersJob(c *gin.Context, caller *apikey.Key) (*jobs.Job, error) {
 	j, err := s.jobs.GetOf(c.Request.Context(), caller.OrgID, c.Param("jobId"))
 	if err != nil {
@@ -145,9 +145,9 @@ func (s *Server) getJob(c *gin.Context, caller *apikey.Key) error {
 	return nil
 }
 
-// jobTag is the version of a job as it is shown. Links are made new for each answer and do
-// not count; but half-way through the life of one the version changes, so that whoever
-// asks with If-None-Match always holds a link that works.
+// jobTag is the version of a job as it is shown. Links are made new for each answer and do not count; but
+// half-way through the life of one the version changes, so that whoever asks with If-None-Match always holds
+// a link that works.
 func (s *Server) jobTag(v jobView) (string, error) {
 	half := int64(0)
 	if v.CSVURL != nil {

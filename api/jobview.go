@@ -58,8 +58,8 @@ type callbackView struct {
 	NextAttemptAt *time.Time `json:"nextAttemptAt"`
 }
 
-// pendingView is a job in a 202. Callers of the old API look for totalCount and csvUrl to
-// know that an export is done, so these are left out, not null.
+// pendingView is a job in a 202. Callers of the old API look for totalCount and csvUrl to know that an export
+// is done, so these are left out, not null.
 type pendingView struct {
 	jobView
 	TotalCount *int64  `json:"totalCount,omitempty"`
@@ -69,8 +69,8 @@ type pendingView struct {
 // statusURL is where a job is shown.
 func statusURL(id string) string { return "/exports/" + id }
 
-// viewOf shows what the job's own document says: all that a list shows. Links and
-// callbacks, which cost a call per job, are null in it.
+// viewOf shows what the job's own document says: all that a list shows. Links and callbacks, which cost a
+// call per job, are null in it.
 func viewOf(j *jobs.Job) jobView {
 	v := jobView{
 		JobID: j.ID, Kind: j.Kind, State: j.State, Params: j.Params, Attempt: j.Attempt, StatusURL: statusURL(j.ID),

@@ -42,9 +42,9 @@ type judged struct {
 	Type    string `json:"type"`
 }
 
-// TestJoi puts the same values to Joi, as the service does that callers come from, and to this API: what
-// Joi takes is taken with the same meaning, and what it refuses is refused in its words, of which an
-// explanation may follow, but for what is on the list.
+// TestJoi puts the same values to Joi, as the service does that callers come from, and to this API: what Joi
+// takes is taken with the same meaning, and what it refuses is refused in its words, of which an explanation
+// may follow, but for what is on the list.
 func TestJoi(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join("testdata", "joi")

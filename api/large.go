@@ -12,20 +12,20 @@ import (
 	"exportd/internal/vip"
 )
 
-// A list shows what documents hold, and those may have 1 MiB each: 200 MiB a page, several times
-// over while it is encoded, from a process that has 256. So a page ends early when its rows come to
-// much, which callers see by nextOffset and nextCursor; and only a few requests at a time hold more
-// than ordinary rows come to, which have some 500 bytes.
+// A list shows what documents hold, and those may have 1 MiB each: 200 MiB a page, several times over while
+// it is encoded, from a process that has 256. So a page ends early when its rows come to much, which callers
+// see by nextOffset and nextCursor; and only a few requests at a time hold more than ordinary rows come to,
+// which have some 500 bytes.
 const (
 	// smallPage is what each request may hold of documents, in bytes.
 	smallPage = 256 << 10
 	// largePage is what those with a place may hold: 200 rows of 10 KiB.
 	largePage = 2 << 20
-	// largePages are the places, of which keys and orgs have a share. One holds its rows, their JSON
-	// twice and that packed: about 10 MiB, and 16 if all is escaped.
+	// largePages are the places, of which keys and orgs have a share. One holds its rows, their JSON twice
+	// and that packed: about 10 MiB, and 16 if all is escaped.
 	largePages = 4
-	// largeWait is how long a list that cannot be shown without one waits for a place. It holds
-	// nothing meanwhile, and a place is held for some 100 ms.
+	// largeWait is how long a list that cannot be shown without one waits for a place. It holds nothing
+	// meanwhile, and a place is held for some 100 ms.
 	largeWait = 5 * time.Second
 )
 

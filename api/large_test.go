@@ -14,9 +14,9 @@ import (
 	"exportd/internal/records"
 )
 
-// TestLargePages: rows as large as documents can be are listed in pages that end early, each row
-// once; where others hold all places for such pages, they end still earlier, or callers are told
-// when to come again. Ordinary pages need none.
+// TestLargePages: rows as large as documents can be are listed in pages that end early, each row once; where
+// others hold all places for such pages, they end still earlier, or callers are told when to come again.
+// Ordinary pages need none.
 func TestLargePages(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)
@@ -113,8 +113,8 @@ func TestLargePages(t *testing.T) {
 	}
 }
 
-// TestDirectoryTooLarge: a list without pages whose documents come to more than one may hold is
-// refused, not made.
+// TestDirectoryTooLarge: a list without pages whose documents come to more than one may hold is refused, not
+// made.
 func TestDirectoryTooLarge(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)

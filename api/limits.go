@@ -11,15 +11,15 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// Limits of a request. Real ones have a URL of 500 bytes, headers of 2 KiB and a body of
-// nothing or a few hundred bytes.
+// Limits of a request. Real ones have a URL of 500 bytes, headers of 2 KiB and a body of nothing or a few
+// hundred bytes.
 const (
 	maxURLBytes    = 8 << 10
 	maxHeaderBytes = 32 << 10
 	maxBodyBytes   = 64 << 10
-	// maxHeadBytes is what net/http reads of request line and headers before it cuts the
-	// connection with a plain 431; above our own limits, so that those answer in JSON, and
-	// not by much, since whoever sends it has shown no key.
+	// maxHeadBytes is what net/http reads of request line and headers before it cuts the connection with a
+	// plain 431; above our own limits, so that those answer in JSON, and not by much, since whoever sends it
+	// has shown no key.
 	maxHeadBytes = 64 << 10
 )
 
@@ -62,9 +62,9 @@ func limit(c *gin.Context) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 }
 
-// liftReadDeadline ends the server's deadline for reading, which has served once headers and
-// body are here; left in place, it would cancel requests that wait. It must stay for a body
-// that was not read: net/http reads what is left of it before it takes the next request.
+// liftReadDeadline ends the server's deadline for reading, which has served once headers and body are here;
+// left in place, it would cancel requests that wait. It must stay for a body that was not read: net/http
+// reads what is left of it before it takes the next request.
 func liftReadDeadline(c *gin.Context) {
 	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Time{})
 }

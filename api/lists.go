@@ -146,8 +146,8 @@ func (s *Server) listByCursor(c *gin.Context, caller *apikey.Key, d *dataset.Dat
 	return nil
 }
 
-// cursor reads where a page begins. A cursor is one of its query's, so it is only
-// judged when the other parameters are in order.
+// cursor reads where a page begins. A cursor is one of its query's, so it is only judged when the other
+// parameters are in order.
 func (p *params) cursor(d *dataset.Dataset, orgID string, rows jobs.Params) *vip.Position {
 	name := d.List.Cursor
 	v, given := p.get(name, false)

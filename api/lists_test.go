@@ -200,8 +200,8 @@ func TestOverviewPlaces(t *testing.T) {
 	})
 }
 
-// Behind the last row nothing is read, and pages that skip many rows are bounded: an org leaves
-// places to others, and who goes on by nextOffset needs none.
+// Behind the last row nothing is read, and pages that skip many rows are bounded: an org leaves places to
+// others, and who goes on by nextOffset needs none.
 func TestFarPages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -319,8 +319,8 @@ func TestHangUpIsNoFault(t *testing.T) {
 	}
 }
 
-// A caller who is still there is told what is wrong, 503 or for a panic 500, and never that he has hung up; on routes with
-// a time of their own, too, whose contexts end first.
+// A caller who is still there is told what is wrong, 503 or for a panic 500, and never that he has hung up;
+// on routes with a time of their own, too, whose contexts end first.
 func TestFaultIsNoHangUp(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

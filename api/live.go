@@ -12,8 +12,8 @@ type Live struct {
 	TrustedProxies  []netip.Prefix
 }
 
-// Change has other limits hold from now on. A rate that changes begins with full buckets; connections that are
-// there stay, and one whose address has become a trusted proxy's goes on being counted as it was.
+// Change has other limits hold from now on. A rate that changes begins with full buckets; connections that
+// are there stay, and one whose address has become a trusted proxy's goes on being counted as it was.
 func (s *Server) Change(l Live) error {
 	s.proxies.set(l.TrustedProxies)
 	err := errors.Join(s.byIP.change(l.IPRate), s.byKey.change(l.KeyRate))

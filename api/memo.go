@@ -28,27 +28,27 @@ const (
 	overviewSeen = time.Minute
 	// overviewWithin is within what a request has, with time left to answer.
 	overviewWithin = 33 * time.Second
-	// overviewsAtOnce are the overviews under way in a process, of 12 streams each; keys and orgs have
-	// a share of them.
+	// overviewsAtOnce are the overviews under way in a process, of 12 streams each; keys and orgs have a
+	// share of them.
 	overviewsAtOnce = 4
-	// farRows may be skipped by any page, five full ones; farPagesAtOnce are the pages under way in a
-	// process that skip more, each a stream that is billed for all of them. Keys and orgs have a share.
+	// farRows may be skipped by any page, five full ones; farPagesAtOnce are the pages under way in a process
+	// that skip more, each a stream that is billed for all of them. Keys and orgs have a share.
 	farRows        = 1000
 	farPagesAtOnce = 8
 	// maxCounts bounds the totals that are remembered, to some megabytes.
 	maxCounts = 10_000
-	// positionBytes and overviewBytes bound what is remembered of texts that are an org's: an id has up
-	// to 1,500 bytes, a label any number, and one key can ask for many windows within overviewSeen.
-	// They are 50,000 places of plain ids. An overview of more labels is not remembered.
+	// positionBytes and overviewBytes bound what is remembered of texts that are an org's: an id has up to
+	// 1,500 bytes, a label any number, and one key can ask for many windows within overviewSeen. They are
+	// 50,000 places of plain ids. An overview of more labels is not remembered.
 	positionBytes, overviewBytes = 16 << 20, 16 << 20
 	maxLabels                    = 2000
-	// memoEntry is about what an entry takes beside its key and answer, and textEntry what a label
-	// or a part of a place takes beside its text.
+	// memoEntry is about what an entry takes beside its key and answer, and textEntry what a label or a part
+	// of a place takes beside its text.
 	memoEntry, textEntry = 200, 24
 )
 
-// memo remembers answers for a while, by org and query, and has equal questions asked once.
-// What is forgotten is asked again: nothing but cost depends on it.
+// memo remembers answers for a while, by org and query, and has equal questions asked once. What is forgotten
+// is asked again: nothing but cost depends on it.
 type memo[V any] struct {
 	answers *otter.Cache[string, dated[V]]
 	flights singleflight.Group
@@ -101,12 +101,11 @@ func (s *Server) total(ctx context.Context, key string, q vip.Query) (int64, err
 	return n, err
 }
 
-// pageAt reads the page at an offset, and counts the list. Where the page before was read lately it
-// begins right behind that, so that skipped rows are not read, and rows that were written between
-// two pages move none of the others from one page to the next: each is listed once. At an offset that
-// nobody came to by nextOffset the rows before it are skipped, which are billed: not where the
-// count says that there is nothing behind them, and of many only while there is a place for it. leave is as
-// of page.
+// pageAt reads the page at an offset, and counts the list. Where the page before was read lately it begins
+// right behind that, so that skipped rows are not read, and rows that were written between two pages move
+// none of the others from one page to the next: each is listed once. At an offset that nobody came to by
+// nextOffset the rows before it are skipped, which are billed: not where the count says that there is nothing
+// behind them, and of many only while there is a place for it. leave is as of page.
 func (s *Server) pageAt(ctx context.Context, caller *apikey.Key, key string, d *dataset.Dataset, q vip.Query, offset, limit int) (page records.Page, total int64, leave func(), err error) {
 	leave = func() {}
 	after, known := s.positions.get(key+"@"+strconv.Itoa(offset), s.now())
@@ -166,8 +165,8 @@ func (a overviewAnswer) weight() (n int) {
 	return n
 }
 
-// labels is an overview of at most overviewSeen ago, which equal requests share. That a window
-// has too many messages or labels is remembered as well: finding out is billed, too.
+// labels is an overview of at most overviewSeen ago, which equal requests share. That a window has too many
+// messages or labels is remembered as well: finding out is billed, too.
 func (s *Server) labels(ctx context.Context, caller *apikey.Key, f jobs.Params) (overviewAnswer, error) {
 	key := listKey(caller.OrgID, dataset.VIPMessages, f)
 	a, ok := s.overviews.get(key, s.now())

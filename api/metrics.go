@@ -7,8 +7,8 @@ import (
 )
 
 // metrics are labelled by route pattern, never by path: paths hold ids. Those of requests have the names,
-// labels and buckets of OpenTelemetry's http.server.request.duration and http.server.active_requests, in
-// the form that Prometheus gives them: https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
+// labels and buckets of OpenTelemetry's http.server.request.duration and http.server.active_requests, in the
+// form that Prometheus gives them: https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
 type metrics struct {
 	duration *prometheus.HistogramVec
 	active   *prometheus.GaugeVec

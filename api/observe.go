@@ -19,8 +19,8 @@ import (
 	"exportd/internal/tracing"
 )
 
-// observation is what is known about a request for its log line. No query string, no
-// header values and no URLs that carry rights go in here.
+// observation is what is known about a request for its log line. No query string, no header values and no
+// URLs that carry rights go in here.
 type observation struct {
 	requestID    string
 	orgID, keyID string
@@ -76,8 +76,8 @@ func (s *Server) watch(c *gin.Context) {
 	c.Next()
 }
 
-// securityHeaders are on every answer. The service has no page that may be framed, sniffed
-// or stored; the console and the docs page bring a policy of their own.
+// securityHeaders are on every answer. The service has no page that may be framed, sniffed or stored; the
+// console and the docs page bring a policy of their own.
 var securityHeaders = map[string]string{
 	"Cache-Control":             "no-store",
 	"Content-Security-Policy":   "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -147,8 +147,8 @@ func (s *Server) finish(c *gin.Context, o *observation, hungUp bool, took time.D
 	line.Write(fields...)
 }
 
-// traceFields lead from a line to its trace: that of the request's span, else what the caller says. Nobody
-// is believed before it is known who asks.
+// traceFields lead from a line to its trace: that of the request's span, else what the caller says. Nobody is
+// believed before it is known who asks.
 func (s *Server) traceFields(c *gin.Context, o *observation) []zap.Field {
 	if o.keyID == "" {
 		return nil
@@ -172,8 +172,8 @@ func endSpan(c *gin.Context, o *observation, status int) {
 	span.End()
 }
 
-// methods are those that HTTP has; what else a request calls its method is otherMethod in
-// metrics and logs, which must not grow with what strangers invent.
+// methods are those that HTTP has; what else a request calls its method is otherMethod in metrics and logs,
+// which must not grow with what strangers invent.
 var methods = []string{
 	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 	http.MethodConnect, http.MethodOptions, http.MethodTrace,

@@ -37,8 +37,7 @@ type document struct {
 	etag        string // of the plain form, without quotes
 }
 
-// newDocument is called once per file, when it is first asked for: nothing of this delays
-// the start.
+// newDocument is called once per file, when it is first asked for: nothing of this delays the start.
 func newDocument(contentType string, content []byte) (*document, error) {
 	var packed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)

@@ -45,7 +45,8 @@ func routesText(set dataset.Set) string {
 	return b.String()
 }
 
-// paramsText are the members of a job's parameters that are those of datasets, behind the names of those that are always there.
+// paramsText are the members of a job's parameters that are those of datasets, behind the names of those that
+// are always there.
 func paramsText(set dataset.Set) string {
 	var names []string
 	schemas := map[string]string{}
@@ -80,7 +81,8 @@ func paramsText(set dataset.Set) string {
 	return b.String()
 }
 
-// paramSchema is what a job that is shown has of a filter. Those of an installation may be of what a dataset was before.
+// paramSchema is what a job that is shown has of a filter. Those of an installation may be of what a dataset
+// was before.
 func paramSchema(d *dataset.Dataset, f dataset.Filter) string {
 	switch {
 	case f.Type == dataset.Flag:
@@ -116,7 +118,8 @@ func valuesSchema(f dataset.Filter) string {
 	return "type: string, enum: [" + strings.Join(quoted, ", ") + "]"
 }
 
-// valuesName is the name of the schema of a filter's values. Datasets that name a filter alike share it only if the values are the same.
+// valuesName is the name of the schema of a filter's values. Datasets that name a filter alike share it only
+// if the values are the same.
 func valuesName(d *dataset.Dataset, f dataset.Filter) string {
 	for _, other := range dataset.BuiltIn[:slices.Index(dataset.BuiltIn, d)] {
 		if slices.ContainsFunc(other.Filters, func(g dataset.Filter) bool { return g.Param == f.Param && !slices.Equal(g.Values, f.Values) }) {
@@ -152,7 +155,8 @@ func rowsText(set dataset.Set) string {
 	return b.String()
 }
 
-// writeSchema writes the object of the columns below a path; objects in it have schemas of their own behind it.
+// writeSchema writes the object of the columns below a path; objects in it have schemas of their own behind
+// it.
 func writeSchema(b *strings.Builder, name, below string, columns []dataset.Column) {
 	var required []string
 	var properties, inner strings.Builder

@@ -42,8 +42,8 @@ func TestDatasetParts(t *testing.T) {
 	}
 }
 
-// TestDatasetsOfAFile: an installation's own datasets have routes, and the document that it answers with is whole
-// and says what they answer.
+// TestDatasetsOfAFile: an installation's own datasets have routes, and the document that it answers with is
+// whole and says what they answer.
 func TestDatasetsOfAFile(t *testing.T) {
 	t.Parallel()
 	set, err := dataset.Load("../deployments/examples/datasets.yaml")
@@ -123,7 +123,8 @@ func TestParamsOfAnyGate(t *testing.T) {
 	}
 }
 
-// TestNamesOfRoutes: no dataset of a file can have the name of another route, which would be a panic of the router's.
+// TestNamesOfRoutes: no dataset of a file can have the name of another route, which would be a panic of the
+// router's.
 func TestNamesOfRoutes(t *testing.T) {
 	t.Parallel()
 	load := func(name string) error {

@@ -95,7 +95,8 @@ func parametersText(d *dataset.Dataset) string {
 	return b.String()
 }
 
-// pagingText says how the list route pages: in its description, as a parameter, and in the answer before and behind the rows.
+// pagingText says how the list route pages: in its description, as a parameter, and in the answer before and
+// behind the rows.
 func pagingText(d *dataset.Dataset) (description, parameter, before, behind string) {
 	cursor := d.List.Cursor
 	if cursor == "" {

@@ -56,8 +56,8 @@ func TestDocuments(t *testing.T) {
 	wantStatus(t, b.do(request(t, "", http.MethodGet, "/docs/..%2Fopenapi.go")), http.StatusNotFound)
 }
 
-// The page's policy lets it load from this server only, and it asks for nothing that the
-// policy would have to stop.
+// The page's policy lets it load from this server only, and it asks for nothing that the policy would have to
+// stop.
 func TestDocsStayHere(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -15,8 +15,8 @@ type Operator func(ctx context.Context, fresh bool) (*apikey.Key, error)
 
 type operatorKey struct{}
 
-// WithOperator has a request be an operator's, by what the console knows of it and without a signature. It is a
-// value of a context: nothing that comes over a network can be one.
+// WithOperator has a request be an operator's, by what the console knows of it and without a signature. It is
+// a value of a context: nothing that comes over a network can be one.
 func WithOperator(ctx context.Context, o Operator) context.Context {
 	return context.WithValue(ctx, operatorKey{}, o)
 }
@@ -26,7 +26,8 @@ func operatorOf(ctx context.Context) Operator {
 	return o
 }
 
-// identify says whose request it is: an operator's whom the console has let in, or that of the key that signed it.
+// identify says whose request it is: an operator's whom the console has let in, or that of the key that
+// signed it.
 func (s *Server) identify(ctx context.Context, a *admission) (*apikey.Key, error) {
 	if a.operator != nil {
 		return a.operator(ctx, false)
@@ -34,8 +35,8 @@ func (s *Server) identify(ctx context.Context, a *admission) (*apikey.Key, error
 	return s.verifier.Verify(ctx, a.request, a.arrived)
 }
 
-// looking adds to the scopes of a route of operators who may only look. Routes of operators that are asked by GET
-// change nothing.
+// looking adds to the scopes of a route of operators who may only look. Routes of operators that are asked by
+// GET change nothing.
 func (r route) looking() route {
 	if r.method == http.MethodGet && len(r.scopes) == 1 && r.scopes[0] == apikey.ScopeOps {
 		r.scopes = mayLook
@@ -43,8 +44,8 @@ func (r route) looking() route {
 	return r
 }
 
-// Mount has another handler answer GET and POST of a path and of all below it, behind the limits of the API. It is
-// for before the server serves.
+// Mount has another handler answer GET and POST of a path and of all below it, behind the limits of the API.
+// It is for before the server serves.
 func (s *Server) Mount(path string, h http.Handler) {
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
 		for _, pattern := range []string{path, path + "/*below"} {

@@ -60,8 +60,8 @@ func readBatch(r *http.Request, datasets dataset.Set) (batchRequest, error) {
 	return req, b.finish()
 }
 
-// filter reads the object "filter". It is required, though it may be empty: whoever means
-// all jobs has to say so.
+// filter reads the object "filter". It is required, though it may be empty: whoever means all jobs has to say
+// so.
 func (b *body) filter(datasets dataset.Set) (f jobs.BatchFilter) {
 	b.object("filter", func(p *params) {
 		f = jobs.BatchFilter{

@@ -12,8 +12,7 @@ import (
 	"exportd/jobs"
 )
 
-// The operators' side of fakeJobs: batches in memory; what workers do with them is shown
-// end to end.
+// The operators' side of fakeJobs: batches in memory; what workers do with them is shown end to end.
 
 func (f *fakeJobs) CreateBatch(_ context.Context, r jobs.BatchRequest) (*jobs.Batch, error) {
 	b := jobs.NewBatch(r, noon)

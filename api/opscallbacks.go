@@ -14,16 +14,16 @@ import (
 )
 
 const (
-	// maxRedeliver and redeliverFor bound what one request sends again, so that it ends in
-	// time; the answer says where the next one goes on.
+	// maxRedeliver and redeliverFor bound what one request sends again, so that it ends in time; the answer
+	// says where the next one goes on.
 	maxRedeliver = 500
 	redeliverFor = maxWait - 5*time.Second
 	// pageCallbacks is a page of the store.
 	pageCallbacks = 100
 )
 
-// redelivered lists the states of deliveries that can be made again by filter. A pending one begins its schedule
-// again, unless a try is under way; a dropped one's export was deleted.
+// redelivered lists the states of deliveries that can be made again by filter. A pending one begins its
+// schedule again, unless a try is under way; a dropped one's export was deleted.
 var redelivered = []jobs.CallbackState{jobs.CallbackPending, jobs.CallbackDelivered, jobs.CallbackExhausted, jobs.CallbackBlocked, jobs.CallbackGone, jobs.CallbackSuspended}
 
 // opsRedeliver begins the latest delivery of a job's end again, with the same webhook-id.
@@ -113,9 +113,9 @@ func (b *body) callbackFilter() jobs.CallbackList {
 	return l
 }
 
-// opsRedeliverAll begins every ended delivery again that a filter matches, up to
-// maxRedeliver a request; a dry run only counts. Those that were begun again may soon match
-// again, so the next request must go on behind them: the answer has the token for that.
+// opsRedeliverAll begins every ended delivery again that a filter matches, up to maxRedeliver a request; a
+// dry run only counts. Those that were begun again may soon match again, so the next request must go on
+// behind them: the answer has the token for that.
 func (s *Server) opsRedeliverAll(c *gin.Context, caller *apikey.Key) error {
 	req, err := readRedeliver(c.Request)
 	if err != nil {

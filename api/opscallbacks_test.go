@@ -152,8 +152,8 @@ func TestRedeliverAll(t *testing.T) {
 	}
 }
 
-// More than a request takes: each is begun again once, also when those that were have been
-// delivered, and match again, before the next request.
+// More than a request takes: each is begun again once, also when those that were have been delivered, and
+// match again, before the next request.
 func TestRedeliverMoreThanARequest(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// pageCauses and maxPageCauses are causes of a page: each takes a query of up to 21 documents and, where it has
-	// more cases, a count.
+	// pageCauses and maxPageCauses are causes of a page: each takes a query of up to 21 documents and, where
+	// it has more cases, a count.
 	pageCauses    = 50
 	maxPageCauses = 100
 	// causesAtOnce bounds the queries under way for a page, of some 20 ms each.
@@ -76,8 +76,8 @@ type causeView struct {
 	Message string    `json:"message"`
 	Remedy  *string   `json:"remedy"`
 	Link    *string   `json:"link"`
-	// State is open while there are cases, fixed where a look has found it mended and there still are, done where none
-	// is left.
+	// State is open while there are cases, fixed where a look has found it mended and there still are, done
+	// where none is left.
 	State        string     `json:"state"`
 	Count        int64      `json:"count"`
 	FirstAt      time.Time  `json:"firstAt"`
@@ -160,7 +160,8 @@ func (s *Server) opsCauses(c *gin.Context, _ *apikey.Key) error {
 	}
 	views := make([]causeView, 0, len(notes))
 	for i, n := range notes {
-		// One that has no case left is told of where it was met in the window, by anybody: that it is done is news, too.
+		// One that has no case left is told of where it was met in the window, by anybody: that it is done is
+		// news, too.
 		if met := !n.LastAt.Before(req.From) && n.FirstAt.Before(req.To); cases[i].Count > 0 || met && req.OrgID == "" && req.Kind == "" {
 			views = append(views, causeViewOf(n, cases[i]))
 		}

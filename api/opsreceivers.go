@@ -41,8 +41,8 @@ func (s *Server) opsReceivers(c *gin.Context, _ *apikey.Key) error {
 	return nil
 }
 
-// opsResumeReceiver lets callbacks go to an origin again, and begins those again that ended
-// because of its suspension.
+// opsResumeReceiver lets callbacks go to an origin again, and begins those again that ended because of its
+// suspension.
 func (s *Server) opsResumeReceiver(c *gin.Context, caller *apikey.Key) error {
 	b, err := readBody(c.Request)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"exportd/jobs"
 )
 
-// opsJob is a job as operators see it: all about the work, and no way to the data in it.
-// There is no link to the file, and of callback URLs no query, which may hold a token.
+// opsJob is a job as operators see it: all about the work, and no way to the data in it. There is no link to
+// the file, and of callback URLs no query, which may hold a token.
 type opsJob struct {
 	jobView
 	OrgID         string     `json:"orgId"`
@@ -160,8 +160,8 @@ func deliveriesOf(callbacks []*jobs.Callback) []deliveryView {
 	return out
 }
 
-// withoutQuery is how a callback URL is shown, to everybody: its query may hold a token, and
-// the key that gave it knows that anyway. Other keys of its org must not learn it.
+// withoutQuery is how a callback URL is shown, to everybody: its query may hold a token, and the key that
+// gave it knows that anyway. Other keys of its org must not learn it.
 func withoutQuery(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {

@@ -23,9 +23,9 @@ const (
 	// hourClosed is when nothing more is added to an hour: commits end within seconds, and clocks are at most
 	// seconds apart.
 	hourClosed = 5 * time.Minute
-	// openSeen is how old what is told of an hour may be that is not closed. So an open console, or a hundred, cost
-	// a process at most 360 looks an hour at one or two hours: some 5,000 reads at 8 documents each, and 22,000 at
-	// all 30 (0.013 USD); and as many again for the largest orgs.
+	// openSeen is how old what is told of an hour may be that is not closed. So an open console, or a
+	// hundred, cost a process at most 360 looks an hour at one or two hours: some 5,000 reads at 8 documents
+	// each, and 22,000 at all 30 (0.013 USD); and as many again for the largest orgs.
 	openSeen = 10 * time.Second
 	// windowBytes bounds what is remembered of hours, of which one has some 10 KiB.
 	windowBytes = 16 << 20
@@ -144,8 +144,8 @@ type orgView struct {
 	Failed     int64   `json:"failed"`
 }
 
-// topView are the orgs with the most rows and those that ran longest. Where an hour has more orgs than are looked
-// at, one that is large over the window and in no hour may be missing.
+// topView are the orgs with the most rows and those that ran longest. Where an hour has more orgs than are
+// looked at, one that is large over the window and in no hour may be missing.
 type topView struct {
 	ByRows   []orgView `json:"byRows"`
 	ByTime   []orgView `json:"byTime"`

@@ -42,8 +42,8 @@ func (minedObjects) Holds(context.Context, string, int64, uint32) (bool, error) 
 	panic("stepped on a mine")
 }
 
-// TestPanicBesideARequest: a panic in a goroutine that a request begins is that request's fault: the others are
-// answered. It is counted once, and there is a line by which Error Reporting groups it.
+// TestPanicBesideARequest: a panic in a goroutine that a request begins is that request's fault: the others
+// are answered. It is counted once, and there is a line by which Error Reporting groups it.
 func TestPanicBesideARequest(t *testing.T) {
 	t.Parallel()
 	done := succeeded()
@@ -121,7 +121,8 @@ func counted(t *testing.T, c prometheus.Collector, name, label string) (n float6
 	return n
 }
 
-// TestPanicOfTheListener: what accepts connections may have counted wrong: the process ends, in order, and says so.
+// TestPanicOfTheListener: what accepts connections may have counted wrong: the process ends, in order, and
+// says so.
 func TestPanicOfTheListener(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -140,8 +141,8 @@ type minedListener struct{ net.Listener }
 
 func (minedListener) Accept() (net.Conn, error) { panic("stepped on a mine") }
 
-// TestAnswersWithoutBody: an answer that has no body is logged and counted as what it is, not as a caller who hung up:
-// the route's own time is over by then.
+// TestAnswersWithoutBody: an answer that has no body is logged and counted as what it is, not as a caller who
+// hung up: the route's own time is over by then.
 func TestAnswersWithoutBody(t *testing.T) {
 	t.Parallel()
 	done := succeeded()

@@ -25,8 +25,8 @@ const (
 	maxOffset = 1<<31 - 1
 )
 
-// params reads a request's parameters and collects everything that is wrong with them.
-// Each method names a parameter that the route knows; finish refuses all others.
+// params reads a request's parameters and collects everything that is wrong with them. Each method names a
+// parameter that the route knows; finish refuses all others.
 type params struct {
 	values  url.Values
 	allowed []string
@@ -138,8 +138,7 @@ func (p *params) integer(name string, lowest, highest, missing int) int {
 	return missing
 }
 
-// window reads from and to as the half-open window [from, to): a date-only to includes
-// that whole day.
+// window reads from and to as the half-open window [from, to): a date-only to includes that whole day.
 func (p *params) window(w *dataset.Window) (from, to time.Time) {
 	from, _, okFrom := p.date(jobs.ParamFrom, true)
 	to, wholeDay, okTo := p.date(jobs.ParamTo, true)

@@ -12,9 +12,8 @@ import (
 	"exportd/jobs"
 )
 
-// pingRate is how often an org may have test callbacks sent, and pingPlaces how many are
-// under way in one process: each takes up to 15 s and must not be a weapon, nor keep those of
-// other orgs from being sent.
+// pingRate is how often an org may have test callbacks sent, and pingPlaces how many are under way in one
+// process: each takes up to 15 s and must not be a weapon, nor keep those of other orgs from being sent.
 var (
 	pingRate   = Rate{PerSecond: 5.0 / 60, Burst: 5}
 	pingPlaces = webhook.Concurrency{PerReceiver: 2, PerTenant: 2, PerOrigin: 8, Total: 32}
@@ -31,8 +30,8 @@ type pingView struct {
 	Response string `json:"response"`
 }
 
-// ping sends a signed test event to the callback URL of a job, by the same rules and with
-// the same secret as the real ones, and says how that went.
+// ping sends a signed test event to the callback URL of a job, by the same rules and with the same secret as
+// the real ones, and says how that went.
 func (s *Server) ping(c *gin.Context, caller *apikey.Key) error {
 	b, err := readBody(c.Request)
 	if err != nil {

@@ -50,9 +50,9 @@ func pingAttacks(forbidden string) []pingAttack {
 }
 
 // TestPingAttacks asks for test callbacks over HTTP at receivers that lead elsewhere, send too much or
-// nothing sensible, are slow, or whose names resolve to forbidden addresses: each is answered by 200
-// with what became of it and nothing else of the receiver than 2 KiB of harmless text, and the places of
-// all are given back. The same receivers of live callbacks are worker's.
+// nothing sensible, are slow, or whose names resolve to forbidden addresses: each is answered by 200 with
+// what became of it and nothing else of the receiver than 2 KiB of harmless text, and the places of all are
+// given back. The same receivers of live callbacks are worker's.
 func TestPingAttacks(t *testing.T) {
 	t.Parallel()
 	n := webhooktest.NewNetwork(t)

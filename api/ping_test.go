@@ -14,8 +14,8 @@ import (
 	"exportd/jobs"
 )
 
-// An org whose receiver hangs has two test callbacks under way at most, and keeps no other
-// org from sending its own.
+// An org whose receiver hangs has two test callbacks under way at most, and keeps no other org from sending
+// its own.
 func TestPingShares(t *testing.T) {
 	t.Parallel()
 	arrived, end := make(chan struct{}, 8), make(chan struct{})

@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// maxWait is the longest a request is held: load balancers give up on quiet connections
-// after 30 s.
+// maxWait is the longest a request is held: load balancers give up on quiet connections after 30 s.
 const maxWait = 25 * time.Second
 
 // preference is how long a caller is willing to wait.
@@ -22,9 +21,9 @@ type preference struct {
 // listItems are the items of a header that is a list: a comma in a quoted string separates nothing.
 var listItems = regexp.MustCompile(`(?:[^,"]|"(?:[^"\\]|\\.)*"?)+`)
 
-// readPrefer reads the Prefer headers (RFC 7240): "wait=n", seconds, at most 25;
-// "respond-async" alone is wait=0. Preferences that are unknown or malformed are ignored,
-// as the RFC demands; of repeated ones the first counts.
+// readPrefer reads the Prefer headers (RFC 7240): "wait=n", seconds, at most 25; "respond-async" alone is
+// wait=0. Preferences that are unknown or malformed are ignored, as the RFC demands; of repeated ones the
+// first counts.
 func readPrefer(h http.Header, missing time.Duration) preference {
 	async, wait := false, -1
 	for _, header := range h.Values("Prefer") {

@@ -25,8 +25,9 @@ func stepBench(t *testing.T, read time.Duration) *bench {
 	})
 }
 
-// How long it takes to refuse a request does not tell whether there is such a key, or what it is like, however
-// long the key takes to read: refusals leave by steps. What depends on no key, or is signed, does not wait.
+// How long it takes to refuse a request does not tell whether there is such a key, or what it is like,
+// however long the key takes to read: refusals leave by steps. What depends on no key, or is signed, does not
+// wait.
 func TestRefusalsLeaveByStep(t *testing.T) {
 	t.Parallel()
 	wrong := strings.Repeat("0", 64)

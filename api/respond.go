@@ -11,8 +11,8 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// writeJSON encodes before it writes the status, so a value that cannot be encoded is a
-// whole 500 and not half an answer.
+// writeJSON encodes before it writes the status, so a value that cannot be encoded is a whole 500 and not
+// half an answer.
 func writeJSON(c *gin.Context, status int, v any) {
 	body, err := encodeJSON(v)
 	if err != nil {
@@ -29,8 +29,8 @@ func writeJSON(c *gin.Context, status int, v any) {
 	c.Data(status, "application/json; charset=utf-8", body)
 }
 
-// packFrom is the size above which answers are packed: below, a packet is a packet. Errors
-// are never: they are small, and repeat what callers gave.
+// packFrom is the size above which answers are packed: below, a packet is a packet. Errors are never: they
+// are small, and repeat what callers gave.
 const packFrom = 1 << 10
 
 // packers keeps the writers, which are about half a megabyte each.
@@ -49,8 +49,8 @@ func pack(body []byte) []byte {
 	return b.Bytes()
 }
 
-// encodeJSON is json.Marshal without its care for HTML: a csvUrl keeps its & as it is, so
-// that it can be cut out of the answer with a text tool and used.
+// encodeJSON is json.Marshal without its care for HTML: a csvUrl keeps its & as it is, so that it can be cut
+// out of the answer with a text tool and used.
 func encodeJSON(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

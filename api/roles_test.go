@@ -16,8 +16,8 @@ import (
 	"exportd/jobs"
 )
 
-// granted is the judge of who may do what: which roles each operation of openapi.yaml is for. Open
-// routes are for all. It is written by hand from the contract, not from the table of routes.
+// granted is the judge of who may do what: which roles each operation of openapi.yaml is for. Open routes are
+// for all. It is written by hand from the contract, not from the table of routes.
 var granted = map[string]string{
 	"GET /limits":     "read export ops view admin platform",
 	"GET /workspaces": "read", "GET /channels": "read", "GET /vip-users": "read", "GET /vip-messages": "read", "GET /vip-labels/overview": "read",
@@ -43,8 +43,8 @@ func rolesOf(t *testing.T, operation string) string {
 	return ""
 }
 
-// TestRoles asks every operation of openapi.yaml with every role, in the org that has the
-// job, in another one, and of a key that is disabled or expired.
+// TestRoles asks every operation of openapi.yaml with every role, in the org that has the job, in another
+// one, and of a key that is disabled or expired.
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *Config) { c.Nonces, c.PrivilegedV1 = nonces(), false })
@@ -97,7 +97,8 @@ func TestRoles(t *testing.T) {
 						tried++
 						open := allowed == "*"
 						may := open || slices.Contains(strings.Fields(allowed), string(role))
-						// What is org1's and not theirs is not there for others; operators and the platform have all orgs.
+						// What is org1's and not theirs is not there for others; operators and the platform
+						// have all orgs.
 						foreign := org != "org1" && may && !open && role != apikey.ScopeOps && role != apikey.ScopeView && role != apikey.ScopePlatform &&
 							(strings.Contains(path, "{jobId}") || strings.Contains(path, "{keyId}") || strings.Contains(target, "workspaceId=ws1"))
 						name := fmt.Sprintf("%s %s by %s %q of %s", method, path, state, role, org)
@@ -127,8 +128,8 @@ func TestRoles(t *testing.T) {
 	t.Logf("%d combinations of operation, role, org and state of the key: %d misses", tried, misses)
 }
 
-// TestPrivileged: version 1 signs the date alone, so what operators and admins do is not done
-// by it, unless a setting says otherwise, which is told where they look.
+// TestPrivileged: version 1 signs the date alone, so what operators and admins do is not done by it, unless a
+// setting says otherwise, which is told where they look.
 func TestPrivileged(t *testing.T) {
 	t.Parallel()
 	strict := newBench(t, func(c *Config) { c.Nonces, c.PrivilegedV1 = nonces(), false })
@@ -216,9 +217,9 @@ func TestBoundAdmin(t *testing.T) {
 	}
 }
 
-// TestReplayMatrix is what somebody can do who overhears one request: each kind of
-// request, with its headers put on each operation, at once and when its date is too old. What version
-// 1 forces is left: the rights of a key that may only use what its org has, for a minute.
+// TestReplayMatrix is what somebody can do who overhears one request: each kind of request, with its headers
+// put on each operation, at once and when its date is too old. What version 1 forces is left: the rights of a
+// key that may only use what its org has, for a minute.
 func TestReplayMatrix(t *testing.T) {
 	t.Parallel()
 	captured := map[string]string{"read": "key_read", "export": "key_hook", "ops": "key_ops1", "admin": "key_adm1", "platform": "key_admn"}

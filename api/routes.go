@@ -144,8 +144,8 @@ func (s *Server) handle(r route) gin.HandlerFunc {
 	}
 }
 
-// begin bounds what is read and written for a request before it waits for something, on whatever
-// route: while Firestore is away, Google's client tries until it is told to stop.
+// begin bounds what is read and written for a request before it waits for something, on whatever route: while
+// Firestore is away, Google's client tries until it is told to stop.
 func begin(c *gin.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(c.Request.Context(), quick)
 }

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// semaphore has places for requests that wait for a job, event streams too. Each costs memory
-// and a connection, so there is a bound; and nobody may take what others need:
+// semaphore has places for requests that wait for a job, event streams too. Each costs memory and a
+// connection, so there is a bound; and nobody may take what others need:
 //
 //   - an org holds at most as many as are free, so that one org alone gets half, however many
 //     keys it has, the next one half of the rest: eleven that take all they can fill 4,000;
@@ -125,6 +125,5 @@ func (p *semaphore) heldBy(org string) int {
 	return p.byOrg[org]
 }
 
-// alone is how many places one key alone gets: three sevenths, as it stops at three quarters of
-// what is free.
+// alone is how many places one key alone gets: three sevenths, as it stops at three quarters of what is free.
 func (p *semaphore) alone() int { return (3*p.limit + 6) / 7 }

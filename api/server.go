@@ -46,21 +46,21 @@ type Config struct {
 	FreshKeys apikey.LookupFunc
 	// KeyUsed is told of each request that a key signed and may make; it must not wait.
 	KeyUsed func(*apikey.Key)
-	// Nonces makes signatures of version 2 one-use and tells duplicates of what operators and
-	// admins do; without it version 2 is refused, and duplicates are taken.
+	// Nonces makes signatures of version 2 one-use and tells duplicates of what operators and admins do;
+	// without it version 2 is refused, and duplicates are taken.
 	Nonces apikey.NonceFunc
 
 	// Logger gets one line per request; none is written if nil.
 	Logger *zap.Logger
-	// TraceProject is the Google Cloud project that traces of requests are in; their log lines lead
-	// to none if empty.
+	// TraceProject is the Google Cloud project that traces of requests are in; their log lines lead to none
+	// if empty.
 	TraceProject string
 	// Tracer makes the spans of authenticated requests; none if nil.
 	Tracer *tracing.Tracer
 	// Panics is told of faults, which are answered by 500; one of the server's own if nil.
 	Panics *panics.Reporter
-	// Metrics is where the server's own metrics go; nowhere if nil. No route shows them: the API's
-	// port is open to all.
+	// Metrics is where the server's own metrics go; nowhere if nil. No route shows them: the API's port is
+	// open to all.
 	Metrics prometheus.Registerer
 	// Checks are what /readyz asks.
 	Checks []Check
@@ -74,42 +74,42 @@ type Config struct {
 	// Sender sends test callbacks; one that reaches public hosts if nil.
 	Sender *webhook.Sender
 
-	// IPRate bounds the requests of one address (IPv6: one /64) before authentication, KeyRate
-	// those of one key after it; the zero value is no limit. Each process counts for itself.
+	// IPRate bounds the requests of one address (IPv6: one /64) before authentication, KeyRate those of one
+	// key after it; the zero value is no limit. Each process counts for itself.
 	IPRate, KeyRate Rate
-	// RefuseEvery has refusals that depend on a key leave at multiples of it since the request came: a key that
-	// is there takes a fifth longer to read than one that is not. 0 is at once.
+	// RefuseEvery has refusals that depend on a key leave at multiples of it since the request came: a key
+	// that is there takes a fifth longer to read than one that is not. 0 is at once.
 	RefuseEvery time.Duration
 	// TrustedProxies are the networks whose X-Forwarded-For is believed; none if empty.
 	TrustedProxies []netip.Prefix
-	// LoopbackOnly refuses requests for hosts that are not this machine, with 421: where the API
-	// listens on loopback for its developer, only a web page would send one.
+	// LoopbackOnly refuses requests for hosts that are not this machine, with 421: where the API listens on
+	// loopback for its developer, only a web page would send one.
 	LoopbackOnly bool
 	// Datasets are what can be listed and exported; the built-in ones if nil.
 	Datasets dataset.Set
 	// Quotas are what one org may have going, for GET /limits; the store enforces them.
 	Quotas jobs.Limits
 
-	// PrivilegedV1 lets keys of operators and admins sign by version 1 too: whoever overhears
-	// such a request can make another one with its headers for a minute.
+	// PrivilegedV1 lets keys of operators and admins sign by version 1 too: whoever overhears such a request
+	// can make another one with its headers for a minute.
 	PrivilegedV1 bool
 
 	// Now is time.Now if nil.
 	Now func() time.Time
 	// Window is apikey.DefaultWindow if zero.
 	Window apikey.Window
-	// DefaultWait is how long an export request waits for its job if it does not say; 10 s
-	// if 0, not at all if negative.
+	// DefaultWait is how long an export request waits for its job if it does not say; 10 s if 0, not at all
+	// if negative.
 	DefaultWait time.Duration
-	// URLLife is how long a csvUrl works; 1 h if 0, at most 12 h, which is as long as the
-	// keys of Google's signBlob are sure to live.
+	// URLLife is how long a csvUrl works; 1 h if 0, at most 12 h, which is as long as the keys of Google's
+	// signBlob are sure to live.
 	URLLife time.Duration
-	// MaxWaits bounds the requests that wait for a job at the same time, event streams too;
-	// beyond it waits are answered at once. Of it an org alone gets half, a key three sevenths.
-	// At about 40 KiB each the default of 4000 is 160 MiB.
+	// MaxWaits bounds the requests that wait for a job at the same time, event streams too; beyond it waits
+	// are answered at once. Of it an org alone gets half, a key three sevenths. At about 40 KiB each the
+	// default of 4000 is 160 MiB.
 	MaxWaits int
-	// MaxConnections bounds the connections that Serve holds: of it an address alone gets three
-	// sevenths, trusted proxies all; 5000 if 0.
+	// MaxConnections bounds the connections that Serve holds: of it an address alone gets three sevenths,
+	// trusted proxies all; 5000 if 0.
 	MaxConnections int
 }
 
@@ -316,16 +316,16 @@ func (c *Config) setDefaults() {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
 
 const (
-	// stopWithin bounds a graceful stop. Waits and event streams end at once when it
-	// begins; what is left are short requests.
+	// stopWithin bounds a graceful stop. Waits and event streams end at once when it begins; what is left are
+	// short requests.
 	stopWithin = 10 * time.Second
 	// sendWithin bounds sending one piece of an answer to a slow reader.
 	sendWithin = 10 * time.Second
 )
 
-// Serve answers requests on l until ctx ends, then stops gracefully: no new connections,
-// requests that wait for a job are answered with what is known, the others finish. It
-// returns nil after such a stop. A Server serves once.
+// Serve answers requests on l until ctx ends, then stops gracefully: no new connections, requests that wait
+// for a job are answered with what is known, the others finish. It returns nil after such a stop. A Server
+// serves once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	errorLog, err := zap.NewStdLogAt(s.log.Named("http"), zapcore.WarnLevel)
 	if err != nil {

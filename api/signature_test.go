@@ -33,8 +33,8 @@ func requestV2(t testing.TB, key, method, target, body string) *http.Request {
 	return r
 }
 
-// Version 2 signs what the server really sees: the query as it came, the body as it was
-// read, and both reach the endpoint.
+// Version 2 signs what the server really sees: the query as it came, the body as it was read, and both reach
+// the endpoint.
 func TestSignatureV2(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *Config) { c.Nonces = nonces() })

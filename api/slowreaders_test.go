@@ -11,9 +11,9 @@ import (
 	"exportd/jobs"
 )
 
-// A reader of 100 bytes a second is cut when its time is over: an answer that is larger than
-// that after the longest a request may take and the time to send it, an event stream as soon as
-// one event takes longer than that to send.
+// A reader of 100 bytes a second is cut when its time is over: an answer that is larger than that after the
+// longest a request may take and the time to send it, an event stream as soon as one event takes longer than
+// that to send.
 func TestSlowReaders(t *testing.T) {
 	t.Parallel()
 	waiting := succeeded()

@@ -8,8 +8,8 @@ import (
 )
 
 // TestSmuggling sends forms of a body's length that a proxy in front may read otherwise, each with a second
-// request within what may be its body: it is refused and the connection ends, so that nobody's next request is
-// taken for another's.
+// request within what may be its body: it is refused and the connection ends, so that nobody's next request
+// is taken for another's.
 func TestSmuggling(t *testing.T) {
 	t.Parallel()
 	const second = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"

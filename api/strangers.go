@@ -8,15 +8,14 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// strangers bounds the log lines of requests that were refused before anybody was known to
-// have sent them: nobody without a key decides how much is written.
+// strangers bounds the log lines of requests that were refused before anybody was known to have sent them:
+// nobody without a key decides how much is written.
 type strangers struct {
 	lines   *rate.Limiter
 	dropped atomic.Int64
 }
 
-// Lines of refused strangers a second, and at once: enough to see who tries what, at most
-// 30 KiB a second.
+// Lines of refused strangers a second, and at once: enough to see who tries what, at most 30 KiB a second.
 const (
 	strangerLines = 20
 	strangerBurst = 100

@@ -19,8 +19,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestTablesOfStrangers puts many entries into tables of this package that grow with what is
-// sent here: what stays in memory has a bound. It runs alone, as it measures the heap.
+// TestTablesOfStrangers puts many entries into tables of this package that grow with what is sent here: what
+// stays in memory has a bound. It runs alone, as it measures the heap.
 //
 // There is no table of nonces, of duplicates of what operators do, or of idempotency keys: these are
 // documents, which are read each time. Cursors of messages hold all that they mean.
@@ -115,8 +115,8 @@ func TestTablesOfStrangers(t *testing.T) {
 	}
 }
 
-// TestDocsPolicyOfEachFile: every file of the documentation has a policy that runs and shows
-// nothing of other origins and nothing inline, and cannot be framed; the page needs nothing else.
+// TestDocsPolicyOfEachFile: every file of the documentation has a policy that runs and shows nothing of other
+// origins and nothing inline, and cannot be framed; the page needs nothing else.
 func TestDocsPolicyOfEachFile(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -180,8 +180,8 @@ func heapTotal() uint64 {
 	return m.TotalAlloc
 }
 
-// TestPackedBodies: a body that says it is packed is read as it was sent, and is no JSON: nothing
-// inflates what a stranger sends. It runs alone, as it measures what is allocated.
+// TestPackedBodies: a body that says it is packed is read as it was sent, and is no JSON: nothing inflates
+// what a stranger sends. It runs alone, as it measures what is allocated.
 func TestPackedBodies(t *testing.T) {
 	b := newBench(t)
 	j := b.jobs.set(succeeded())
@@ -201,9 +201,9 @@ func TestPackedBodies(t *testing.T) {
 	}
 }
 
-// TestOverviewsInMemory asks for overviews of many windows, as one key can, each as large as one may
-// be that is remembered, of an org whose labels are long: their bytes have a bound, not their number
-// alone. It runs alone, as it measures the heap.
+// TestOverviewsInMemory asks for overviews of many windows, as one key can, each as large as one may be that
+// is remembered, of an org whose labels are long: their bytes have a bound, not their number alone. It runs
+// alone, as it measures the heap.
 func TestOverviewsInMemory(t *testing.T) {
 	const most, asked = 24 << 20, 100
 	b := newBench(t)

@@ -158,8 +158,8 @@ func (x *tells) cost(f func()) string {
 	return fmt.Sprintf("%s: %d documents sent, %d written", strings.Join(calls, ", "), c.DocumentsRead, c.DocumentsWritten)
 }
 
-// TestForeignCostsTheSame: what another org has is asked for by the same calls, and refused by the
-// same answer, as what nobody has; in any state, damaged or not. And nothing of it changes.
+// TestForeignCostsTheSame: what another org has is asked for by the same calls, and refused by the same
+// answer, as what nobody has; in any state, damaged or not. And nothing of it changes.
 func TestForeignCostsTheSame(t *testing.T) {
 	t.Parallel()
 	x := newTells(t)
@@ -205,8 +205,8 @@ func TestForeignCostsTheSame(t *testing.T) {
 	}
 }
 
-// TestForeignTakesTheSameTime shows by how much times differ; a loaded machine spoils them, so
-// that only a difference as of twice the work fails. The counts above are exact.
+// TestForeignTakesTheSameTime shows by how much times differ; a loaded machine spoils them, so that only a
+// difference as of twice the work fails. The counts above are exact.
 func TestForeignTakesTheSameTime(t *testing.T) { // not parallel: it measures
 	x := newTells(t)
 	const runs, samplings, allowed = 400, 4, 1.8

@@ -38,8 +38,8 @@ func (s *Server) throttleIP(c *gin.Context) {
 	}
 }
 
-// throttleKey bounds what one key can ask, and says how much is left. Only requests that
-// the key has signed count: nobody can use up another's.
+// throttleKey bounds what one key can ask, and says how much is left. Only requests that the key has signed
+// count: nobody can use up another's.
 func (s *Server) throttleKey(c *gin.Context, caller *apikey.Key) error {
 	l := s.byKey.take(caller.ID, s.now())
 	if l.Rate == (Rate{}) {
@@ -53,9 +53,9 @@ func (s *Server) throttleKey(c *gin.Context, caller *apikey.Key) error {
 	return nil
 }
 
-// heldFor is how long a refusal to an address is held back: whoever asks on without heed on few
-// connections then gets four answers a second on each, and costs as little. heldAtOnce bounds those
-// that are held, since each has a connection, which might be one of a proxy's, and a body; others go at once.
+// heldFor is how long a refusal to an address is held back: whoever asks on without heed on few connections
+// then gets four answers a second on each, and costs as little. heldAtOnce bounds those that are held, since
+// each has a connection, which might be one of a proxy's, and a body; others go at once.
 const (
 	heldFor    = 250 * time.Millisecond
 	heldAtOnce = 256
@@ -76,8 +76,8 @@ func (s *Server) delayRefusal(ctx context.Context, held *atomic.Int64, d time.Du
 	}
 }
 
-// evenOutTiming has a refusal that depends on what is known of a key wait until it takes as long as others do. Of
-// those that find one step over, all wait for the next.
+// evenOutTiming has a refusal that depends on what is known of a key wait until it takes as long as others
+// do. Of those that find one step over, all wait for the next.
 func (s *Server) evenOutTiming(ctx context.Context, begun time.Time, err error) {
 	if refused, ok := errors.AsType[*apikey.RefusedError](err); ok && refused.OfKey && s.refuseEvery > 0 {
 		s.delayRefusal(ctx, &s.evened, s.refuseEvery-time.Since(begun)%s.refuseEvery)
@@ -88,13 +88,13 @@ func tooMany(l level) error {
 	return &problem{status: http.StatusTooManyRequests, message: "too many requests", retryAfter: l.wait}
 }
 
-// maxHops bounds the addresses of X-Forwarded-For that are looked at: proxies in a row, of
-// which there are two or three. It is read before any limit.
+// maxHops bounds the addresses of X-Forwarded-For that are looked at: proxies in a row, of which there are
+// two or three. It is read before any limit.
 const maxHops = 16
 
-// clientAddr is the address a request comes from: the peer's, or, where that is a trusted
-// proxy, the last address in X-Forwarded-For that is none. What stands before it was
-// written by the caller and proves nothing.
+// clientAddr is the address a request comes from: the peer's, or, where that is a trusted proxy, the last
+// address in X-Forwarded-For that is none. What stands before it was written by the caller and proves
+// nothing.
 func clientAddr(r *http.Request, proxies []netip.Prefix) netip.Addr {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	addr := peer.Addr().Unmap()
@@ -176,8 +176,8 @@ func (s *Server) limits(c *gin.Context, caller *apikey.Key) error {
 	return nil
 }
 
-// signatureView says by which version the caller signed and must sign, and what is wrong with
-// that where something is.
+// signatureView says by which version the caller signed and must sign, and what is wrong with that where
+// something is.
 type signatureView struct {
 	Version    int     `json:"version"`
 	MinVersion int     `json:"minVersion"`

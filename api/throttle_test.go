@@ -177,8 +177,8 @@ func TestShowLimits(t *testing.T) {
 	wantStatus(t, b.do(request(t, "key_none", http.MethodGet, "/limits")), http.StatusForbidden)
 }
 
-// TestShowConnections: the bounds of connections are those of the address that connected, not
-// of whom a proxy speaks for.
+// TestShowConnections: the bounds of connections are those of the address that connected, not of whom a proxy
+// speaks for.
 func TestShowConnections(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *Config) {

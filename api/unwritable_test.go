@@ -12,8 +12,8 @@ import (
 	"exportd/jobs"
 )
 
-// unwritable is a store that can be read, and whose writes hang for as long as they may: Google's
-// client tries on while Firestore answers that a quota is used up.
+// unwritable is a store that can be read, and whose writes hang for as long as they may: Google's client
+// tries on while Firestore answers that a quota is used up.
 type unwritable struct{ *fakeJobs }
 
 func hangs(ctx context.Context) error {
@@ -41,8 +41,8 @@ func (unwritable) SetPaused(ctx context.Context, _ jobs.Queue, _ bool, _, _ stri
 	return hangs(ctx)
 }
 
-// TestUnwritable: whoever asks for something that cannot be written now is told within ten seconds to
-// come again, on whatever route. Exports were answered after 35 s.
+// TestUnwritable: whoever asks for something that cannot be written now is told within ten seconds to come
+// again, on whatever route. Exports were answered after 35 s.
 func TestUnwritable(t *testing.T) {
 	t.Parallel()
 	id := jobs.NewID()

@@ -13,10 +13,9 @@ import (
 	"exportd/jobs"
 )
 
-// await returns the job once it has ended, or as it is when the wait is over, the server
-// stops, or it cannot be watched: whoever waits has a job id to come back with. applied is
-// what the caller may be told of its preference. An error is that of a caller who may not
-// wait now, or who lost its rights meanwhile.
+// await returns the job once it has ended, or as it is when the wait is over, the server stops, or it cannot
+// be watched: whoever waits has a job id to come back with. applied is what the caller may be told of its
+// preference. An error is that of a caller who may not wait now, or who lost its rights meanwhile.
 func (s *Server) await(c *gin.Context, caller *apikey.Key, job *jobs.Job, p preference) (_ *jobs.Job, applied string, err error) {
 	if p.wait <= 0 || job.State.Ended() {
 		return job, p.applied, nil
@@ -61,12 +60,12 @@ func tooManyWaits() error {
 	return &problem{status: http.StatusTooManyRequests, message: "too many requests of this API key or org wait for jobs", retryAfter: retryWait}
 }
 
-// retryWait is when a caller that waits for too many jobs may try again: the longest wait
-// may last 25 s, most end earlier.
+// retryWait is when a caller that waits for too many jobs may try again: the longest wait may last 25 s, most
+// end earlier.
 const retryWait = 10 * time.Second
 
-// Bounds of Retry-After for a job that is not done: not so soon that asking is a load, not
-// so late that a finished file lies waiting.
+// Bounds of Retry-After for a job that is not done: not so soon that asking is a load, not so late that a
+// finished file lies waiting.
 const (
 	minRetryAfter = time.Second
 	maxRetryAfter = 30 * time.Second

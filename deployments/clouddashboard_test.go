@@ -13,7 +13,8 @@ var cloudUnits = map[string]string{
 	"s": "s", "bytes": "By", "binBps": "By/s", "percentunit": "10^2.%", "currencyUSD": "USD", "reqps": "1/s", "cps": "1/s", "rowsps": "1/s", "short": "1", "none": "1",
 }
 
-// cloudDashboard is monitoring/dashboard.json in the form of Cloud Monitoring. A column of Grafana's is two of its.
+// cloudDashboard is monitoring/dashboard.json in the form of Cloud Monitoring. A column of Grafana's is two
+// of its.
 func cloudDashboard(t *testing.T) object {
 	t.Helper()
 	var d struct {

@@ -63,7 +63,8 @@ func ruleGroups(t *testing.T) []ruleGroup {
 	return r.Groups
 }
 
-// recorded gives the recording rules' expressions by name: Cloud Monitoring has none, so alerts have them in full.
+// recorded gives the recording rules' expressions by name: Cloud Monitoring has none, so alerts have them in
+// full.
 func recorded(groups []ruleGroup) map[string]string {
 	out := map[string]string{}
 	for _, g := range groups {
@@ -180,9 +181,9 @@ func goals(t *testing.T) map[string]goal {
 	return out
 }
 
-// TestCloudMonitoring: what Terraform makes alert policies, goals and a dashboard of says what the rules and Grafana's
-// dashboard say, and Google's own definitions know each field and each word of it. TestTerraform of tools/manifests
-// plans the module by the provider's schemas.
+// TestCloudMonitoring: what Terraform makes alert policies, goals and a dashboard of says what the rules and
+// Grafana's dashboard say, and Google's own definitions know each field and each word of it. TestTerraform of
+// tools/manifests plans the module by the provider's schemas.
 func TestCloudMonitoring(t *testing.T) {
 	t.Parallel()
 	alerts, slos := policies(t), goals(t)

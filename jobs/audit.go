@@ -2,15 +2,16 @@ package jobs
 
 import "time"
 
-// AuditEntry is what an operator did. It is written in the commit of the act, so that there is no act without it.
+// AuditEntry is what an operator did. It is written in the commit of the act, so that there is no act without
+// it.
 type AuditEntry struct {
 	ID     string      `firestore:"-"`
 	At     time.Time   `firestore:"at"`
 	Actor  string      `firestore:"actor"`
 	Action AuditAction `firestore:"action"`
 	Reason string      `firestore:"reason"`
-	// Target is what it was done to: the id of a job, batch, cause or callback, the name of a queue, or "ORG ORIGIN" of a
-	// receiver.
+	// Target is what it was done to: the id of a job, batch, cause or callback, the name of a queue, or "ORG
+	// ORIGIN" of a receiver.
 	Target string `firestore:"target,omitempty"`
 	// Filter says which, of an act on many.
 	Filter string `firestore:"filter,omitempty"`

@@ -19,13 +19,13 @@ type Batch struct {
 	Mode   RerunMode `firestore:"mode"`
 	Reason string    `firestore:"reason"`
 	Actor  string    `firestore:"actor"`
-	// MaxPerSecond is 0 where Pace is set: of a batch that a build without Pace would carry out wrongly. Such a build
-	// ends it as damaged and runs nothing.
+	// MaxPerSecond is 0 where Pace is set: of a batch that a build without Pace would carry out wrongly. Such
+	// a build ends it as damaged and runs nothing.
 	MaxPerSecond int `firestore:"maxPerSecond"`
 	Pace         int `firestore:"pace,omitempty"`
-	// Canary: one job is run again first, then ten, then the rest, each when those before have ended; where one
-	// fails again, of the batch's cause if it has one, the batch ends. Stage counts how far that is. Listed: all jobs
-	// were looked at, and the batch waits for the end of those that it has run again.
+	// Canary: one job is run again first, then ten, then the rest, each when those before have ended; where
+	// one fails again, of the batch's cause if it has one, the batch ends. Stage counts how far that is.
+	// Listed: all jobs were looked at, and the batch waits for the end of those that it has run again.
 	Canary bool `firestore:"canary,omitempty"`
 	Stage  int  `firestore:"stage,omitempty"`
 	Listed bool `firestore:"listed,omitempty"`
@@ -38,8 +38,8 @@ type Batch struct {
 	FinishedAt time.Time `firestore:"finishedAt,omitempty"`
 	// WakeAt is when a worker must look at the batch; zero once it has finished.
 	WakeAt time.Time `firestore:"wakeAt,omitempty"`
-	// Cursor is the page token behind the last page that was worked through, of JobIDs how many of them were, and Skipped what
-	// was not eligible up to there, by reason. Which jobs were rerun, the jobs know.
+	// Cursor is the page token behind the last page that was worked through, of JobIDs how many of them were,
+	// and Skipped what was not eligible up to there, by reason. Which jobs were rerun, the jobs know.
 	Cursor  string         `firestore:"cursor"`
 	Matched int            `firestore:"matched"`
 	Skipped map[string]int `firestore:"skipped"`
@@ -93,8 +93,8 @@ func (b *Batch) Next(n int) (ids []string, next string) {
 // maxRate is the most reruns a second that a batch may ask for, as the API says.
 const maxRate = 100
 
-// Check says what is wrong with a batch's document, as an ErrInvalid; nil if it is whole. Of
-// another schema, it is none of ours.
+// Check says what is wrong with a batch's document, as an ErrInvalid; nil if it is whole. Of another schema,
+// it is none of ours.
 func (b *Batch) Check(now time.Time) error {
 	c := &checks{now: now}
 	c.that(b.Damage == "", "%s", b.Damage)

@@ -49,8 +49,8 @@ func (b *Batch) Copy() *Batch {
 	return &again
 }
 
-// BatchTx is one transaction on a batch, as Tx is on a job: each method changes Batch or returns an
-// error, and then the transaction must be dropped.
+// BatchTx is one transaction on a batch, as Tx is on a job: each method changes Batch or returns an error,
+// and then the transaction must be dropped.
 type BatchTx struct {
 	Now   time.Time
 	Batch *Batch
@@ -71,9 +71,8 @@ func (tx *BatchTx) check() error {
 	return nil
 }
 
-// Claim takes the batch for a page, or again for the next; it is over where it has ended, also as
-// damaged. Two workers may hold it: Advance takes a page from one of them only, and RerunIn runs no job
-// twice.
+// Claim takes the batch for a page, or again for the next; it is over where it has ended, also as damaged.
+// Two workers may hold it: Advance takes a page from one of them only, and RerunIn runs no job twice.
 func (tx *BatchTx) Claim() (over bool, err error) {
 	if err := tx.check(); err != nil {
 		return false, err
@@ -91,8 +90,8 @@ func (tx *BatchTx) Claim() (over bool, err error) {
 var canaryStages = []int64{1, 11}
 
 const (
-	// stageWait is when a stage is looked at again of which jobs have not ended, at four counts each time; of a batch
-	// that has waited for long, after a tenth of that, up to stageWaitMax.
+	// stageWait is when a stage is looked at again of which jobs have not ended, at four counts each time; of
+	// a batch that has waited for long, after a tenth of that, up to stageWaitMax.
 	stageWait    = 5 * time.Second
 	stageWaitMax = 2 * time.Minute
 )
@@ -182,8 +181,8 @@ func (tx *BatchTx) Resume() error {
 	return nil
 }
 
-// Advance notes that the page behind cursor was worked through, and what of it was passed over, by reason. Next
-// is the cursor behind it, "" at the end. ErrLeaseLost if somebody else has taken that page.
+// Advance notes that the page behind cursor was worked through, and what of it was passed over, by reason.
+// Next is the cursor behind it, "" at the end. ErrLeaseLost if somebody else has taken that page.
 func (tx *BatchTx) Advance(cursor string, matched int, skipped map[string]int, next string) error {
 	if err := tx.check(); err != nil {
 		return err
@@ -209,7 +208,8 @@ func (tx *BatchTx) Advance(cursor string, matched int, skipped map[string]int, n
 	return nil
 }
 
-// Wake has a batch that sleeps for too long looked at with those that are due, and one that has ended by nobody.
+// Wake has a batch that sleeps for too long looked at with those that are due, and one that has ended by
+// nobody.
 func (tx *BatchTx) Wake() error {
 	if err := tx.check(); err != nil {
 		return err

@@ -26,8 +26,8 @@ const (
 // CallbackStates lists them.
 var CallbackStates = []CallbackState{CallbackPending, CallbackDelivered, CallbackExhausted, CallbackBlocked, CallbackGone, CallbackSuspended, CallbackDropped, CallbackDamaged}
 
-// Callback is the delivery of one ended run of a job to its callback URL. Only the methods
-// of CallbackTx change it.
+// Callback is the delivery of one ended run of a job to its callback URL. Only the methods of CallbackTx
+// change it.
 type Callback struct {
 	// ID is the webhook-id, the same for every attempt and redelivery.
 	ID     string `firestore:"-"`
@@ -58,8 +58,8 @@ type Callback struct {
 	WakeAt time.Time `firestore:"wakeAt,omitempty"`
 	Shard  int       `firestore:"shard"` // as ShardOf
 	Lease  Lease     `firestore:"lease"`
-	// Attempt counts attempts begun, all of them. Schedule counts those that spent a place of
-	// the schedule, which a redelivery by hand starts again.
+	// Attempt counts attempts begun, all of them. Schedule counts those that spent a place of the schedule,
+	// which a redelivery by hand starts again.
 	Attempt  int `firestore:"attempt"`
 	Schedule int `firestore:"schedule"`
 	// Interruptions counts attempts in a row of which nobody knows how they ended.
@@ -80,12 +80,12 @@ func (cb *Callback) Copy() *Callback {
 	return &again
 }
 
-// MaxAttemptsKept bounds the attempts that a callback document remembers: the whole schedule of 10
-// and a few redeliveries at up to 2 KiB of answer each stay far below 1 MiB.
+// MaxAttemptsKept bounds the attempts that a callback document remembers: the whole schedule of 10 and a few
+// redeliveries at up to 2 KiB of answer each stay far below 1 MiB.
 const MaxAttemptsKept = 30
 
-// CallbackLease is how long a claimed delivery belongs to its worker: four times what a
-// try may take, so that it needs no renewal.
+// CallbackLease is how long a claimed delivery belongs to its worker: four times what a try may take, so that
+// it needs no renewal.
 const CallbackLease = time.Minute
 
 // Classes of attempts that got no answer to record. The others are those of package webhook.
@@ -107,14 +107,13 @@ type CallbackAttempt struct {
 	NextAt   time.Time `firestore:"nextAt,omitempty" json:"nextAt,omitzero"`
 }
 
-// CallbackID is the webhook-id of an ended run of a job. The epoch tells runs apart, also those
-// that were canceled before any claim and have the same attempt.
+// CallbackID is the webhook-id of an ended run of a job. The epoch tells runs apart, also those that were
+// canceled before any claim and have the same attempt.
 func CallbackID(j *Job) string {
 	return "msg_" + j.ID + "_" + string(j.State) + "_" + strconv.FormatInt(j.Epoch, 10)
 }
 
-// ValidCallbackID reports whether id can be what CallbackID gives, before it becomes part
-// of a document path.
+// ValidCallbackID reports whether id can be what CallbackID gives, before it becomes part of a document path.
 func ValidCallbackID(id string) bool {
 	parts := strings.Split(id, "_")
 	if len(parts) != 4 || parts[0] != "msg" || !ValidID(parts[1]) || !State(parts[2]).Valid() {
@@ -147,8 +146,8 @@ func OriginOf(url string) string {
 	return scheme + "://" + host
 }
 
-// CallbackTx is one transaction on a delivery, as Tx is on a job: each method changes
-// Callback and Events together, or returns an error and the transaction must be dropped.
+// CallbackTx is one transaction on a delivery, as Tx is on a job: each method changes Callback and Events
+// together, or returns an error and the transaction must be dropped.
 type CallbackTx struct {
 	Policy   Policy
 	Now      time.Time
@@ -235,8 +234,8 @@ func (tx *CallbackTx) Record(l Lease, r CallbackResult) error {
 	return nil
 }
 
-// Withdraw ends a delivery whose claimed attempt was not made: the receiver is suspended, or
-// the job was deleted.
+// Withdraw ends a delivery whose claimed attempt was not made: the receiver is suspended, or the job was
+// deleted.
 func (tx *CallbackTx) Withdraw(l Lease, state CallbackState, why string) error {
 	if err := tx.holds(l); err != nil {
 		return err
@@ -258,8 +257,8 @@ func (tx *CallbackTx) Note(message string) error {
 	return nil
 }
 
-// Redeliver begins the schedule again, with the same id and now, whatever came before.
-// ErrTransition while an attempt is under way.
+// Redeliver begins the schedule again, with the same id and now, whatever came before. ErrTransition while an
+// attempt is under way.
 func (tx *CallbackTx) Redeliver(reason string) error {
 	if err := tx.check(); err != nil {
 		return err
@@ -271,8 +270,8 @@ func (tx *CallbackTx) Redeliver(reason string) error {
 	return nil
 }
 
-// Resume does the same for a delivery that ended because its receiver was suspended; its
-// first attempt is none that a person asked for. ErrTransition for any other.
+// Resume does the same for a delivery that ended because its receiver was suspended; its first attempt is
+// none that a person asked for. ErrTransition for any other.
 func (tx *CallbackTx) Unsuspend(reason string) error {
 	if err := tx.check(); err != nil {
 		return err
@@ -301,8 +300,8 @@ func (tx *CallbackTx) restart(reason string) error {
 	return nil
 }
 
-// Wake does what is due for a delivery whose WakeAt has passed and says whether to notify it.
-// Whatever it says, WakeAt is in the future after it, or zero.
+// Wake does what is due for a delivery whose WakeAt has passed and says whether to notify it. Whatever it
+// says, WakeAt is in the future after it, or zero.
 func (tx *CallbackTx) Wake() (notify bool, err error) {
 	if err := tx.check(); err != nil {
 		return false, err
@@ -321,8 +320,8 @@ func (tx *CallbackTx) Wake() (notify bool, err error) {
 		cb.WakeAt = cb.NextAt
 		return false, nil
 	}
-	// It may wait for a place at its host: not to be notified one by one every NotifyAgain. At 5 minutes, 20,000
-	// that wait are 63 duties a second, of the hundreds that a rescuer has time for.
+	// It may wait for a place at its host: not to be notified one by one every NotifyAgain. At 5 minutes,
+	// 20,000 that wait are 63 duties a second, of the hundreds that a rescuer has time for.
 	cb.WakeAt = tx.Now.Add(tx.Policy.NotifyAgain + min(max(tx.Now.Sub(cb.NextAt), 0)/4, maxNotifyPause))
 	return true, nil
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Cause is why jobs failed, or callbacks were given up, exactly: what has one cause is mended by one act, and begun
-// again together.
+// Cause is why jobs failed, or callbacks were given up, exactly: what has one cause is mended by one act, and
+// begun again together.
 type Cause struct {
 	// Code is that of the failed jobs, or of callbacks one of CallbackCauses.
 	Code Code
@@ -46,7 +46,8 @@ func CauseCode(id string) Code {
 	return Code(code)
 }
 
-// Cause is that of a failure. Where it is not on record exactly, messages that differ in numbers alone are of one.
+// Cause is that of a failure. Where it is not on record exactly, messages that differ in numbers alone are of
+// one.
 func (e *JobError) Cause() Cause {
 	if e.What != "" {
 		return Cause{e.Code, e.What}
@@ -84,8 +85,8 @@ func (cb *Callback) answer() string {
 const (
 	// maxWhat bounds what a cause is about, in bytes: an index of a dozen fields has some 300.
 	maxWhat = 1000
-	// CauseAgain is how often a process notes at most that it met a cause: one that all jobs of a fleet
-	// meet must not have them wait for each other at its document, which bears a write a second.
+	// CauseAgain is how often a process notes at most that it met a cause: one that all jobs of a fleet meet
+	// must not have them wait for each other at its document, which bears a write a second.
 	CauseAgain = time.Minute
 )
 
@@ -94,8 +95,8 @@ type CauseNote struct {
 	Cause
 	Message string
 	Remedy  string
-	// FirstAt is when it was first met, and LastAt when it was last noted that it was: CauseAgain may have passed
-	// since at each process.
+	// FirstAt is when it was first met, and LastAt when it was last noted that it was: CauseAgain may have
+	// passed since at each process.
 	FirstAt, LastAt time.Time
 	// ExpiresAt is when the last job has gone that may have it.
 	ExpiresAt time.Time
@@ -162,8 +163,8 @@ func (tx *CallbackTx) blame() {
 	cb.CauseID, tx.Met = c.ID(), noteOf(c, "callbacks were given up: "+c.What, remedies[cb.State], tx.Policy, tx.Now)
 }
 
-// CauseQuery asks for the cases of a cause: failed jobs by when they failed, or callbacks by when their export ended,
-// within [From, To). Callbacks have no kind.
+// CauseQuery asks for the cases of a cause: failed jobs by when they failed, or callbacks by when their
+// export ended, within [From, To). Callbacks have no kind.
 type CauseQuery struct {
 	ID, OrgID string
 	Kind      Kind

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Checks are those of this package for documents that another one keeps: it gathers the first
-// thing that is wrong.
+// Checks are those of this package for documents that another one keeps: it gathers the first thing that is
+// wrong.
 type Checks struct{ c checks }
 
 // NewChecks begins the checks of a document that is read at now.

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Claim takes a queued job whose time has come. The caller holds the returned lease,
-// unless the job's plan is already in force (PhaseParts): then the lease is empty
-// and the caller only refills the window of parts. ErrNotDue: nothing to do. A job for which its
-// org has no place stays queued; that is no error, as it is noted.
+// Claim takes a queued job whose time has come. The caller holds the returned lease, unless the job's plan is
+// already in force (PhaseParts): then the lease is empty and the caller only refills the window of parts.
+// ErrNotDue: nothing to do. A job for which its org has no place stays queued; that is no error, as it is
+// noted.
 func (tx *Tx) Claim(worker string) (Lease, error) {
 	if err := tx.check(); err != nil {
 		return Lease{}, err
@@ -43,9 +43,9 @@ func (tx *Tx) Claim(worker string) (Lease, error) {
 	return j.Lease, nil
 }
 
-// Renew prolongs the lease and notes progress, which never goes back. WakeAt stays: when it
-// passes, the rescuer sees the lease and moves it behind, so that whoever stops renewing is found
-// as soon as if each renewal had moved it, and no renewal changes an index.
+// Renew prolongs the lease and notes progress, which never goes back. WakeAt stays: when it passes, the
+// rescuer sees the lease and moves it behind, so that whoever stops renewing is found as soon as if each
+// renewal had moved it, and no renewal changes an index.
 func (tx *Tx) Renew(l Lease, rows, bytes int64) (Lease, error) {
 	if err := tx.holds(l); err != nil {
 		return Lease{}, err
@@ -78,8 +78,8 @@ type Range struct {
 	Rows     int64
 }
 
-// Plan stores a plan of several parts and gives the job's lease up: from here on leases
-// are on the parts. The caller notifies the first Window parts after the commit.
+// Plan stores a plan of several parts and gives the job's lease up: from here on leases are on the parts. The
+// caller notifies the first Window parts after the commit.
 func (tx *Tx) Plan(l Lease, snapshot time.Time, ranges []Range) error {
 	if err := tx.holds(l); err != nil {
 		return err

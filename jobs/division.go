@@ -2,16 +2,15 @@ package jobs
 
 import "time"
 
-// MaxPartitions is into how many partitions the shards are divided at most: 16 rescuers do about
-// 5,000 duties a second. A partition must have a shard.
+// MaxPartitions is into how many partitions the shards are divided at most: 16 rescuers do about 5,000 duties
+// a second. A partition must have a shard.
 const MaxPartitions = 16
 
 // RoleTTL is how long a partition stays with a rescuer that shows no life.
 const RoleTTL = 10 * time.Second
 
-// Division says how the shards are shared out among the workers: partition k of n has the shards
-// of which the remainder by n is k. n is a power of two, so that each partition of n is two
-// of 2n.
+// Division says how the shards are shared out among the workers: partition k of n has the shards of which the
+// remainder by n is k. n is a power of two, so that each partition of n is two of 2n.
 type Division struct {
 	Partitions int
 	// Workers is about how many there are: the more, the less often each looks for a free partition.

@@ -23,8 +23,7 @@ func (k DueKind) String() string {
 type Due struct {
 	// Message names it.
 	Message Message
-	// Foreign: no transition can ever be made on it, as exportd gives no such names. It is to be
-	// retired.
+	// Foreign: no transition can ever be made on it, as exportd gives no such names. It is to be retired.
 	Foreign bool
 	// At is its wakeAt.
 	At time.Time
@@ -64,13 +63,12 @@ func AllShards() []int {
 	return all
 }
 
-// Audit is a stretch of documents that somebody looks through, because one that was damaged
-// may be in none of the indexes that the rescuer asks: its wakeAt, its shard, its state may be
-// what is missing.
+// Audit is a stretch of documents that somebody looks through, because one that was damaged may be in none of
+// the indexes that the rescuer asks: its wakeAt, its shard, its state may be what is missing.
 type Audit int
 
-// The stretches. Live jobs come round soon, the others at leisure: a document that is not live
-// as far as its state says keeps nobody waiting, and whoever reads a damaged job ends it.
+// The stretches. Live jobs come round soon, the others at leisure: a document that is not live as far as its
+// state says keeps nobody waiting, and whoever reads a damaged job ends it.
 const (
 	AuditRunning Audit = iota
 	AuditQueued

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// EndAttempt records how an attempt on the job ended that did not succeed, by the failure's
-// class: another attempt after a pause, the same attempt again, a new snapshot, or the end.
+// EndAttempt records how an attempt on the job ended that did not succeed, by the failure's class: another
+// attempt after a pause, the same attempt again, a new snapshot, or the end.
 func (tx *Tx) EndAttempt(l Lease, f *Failure) error {
 	if err := tx.holds(l); err != nil {
 		return err
@@ -56,8 +56,8 @@ func (tx *Tx) interrupt(wake time.Time) error {
 	return nil
 }
 
-// restart drops a snapshot that can no longer be read, or a plan that can no longer be
-// carried out, once per run.
+// restart drops a snapshot that can no longer be read, or a plan that can no longer be carried out, once per
+// run.
 func (tx *Tx) restart(f *Failure) error {
 	j := tx.Job
 	if j.SnapshotRestarts > 0 {
@@ -81,9 +81,9 @@ func (tx *Tx) restart(f *Failure) error {
 	return nil
 }
 
-// addPartProgress adds what parts under way have reported to the progress that a restart must
-// not fall behind. Those under way were notified last; looking at twice the window finds all
-// but stragglers and bounds the reads.
+// addPartProgress adds what parts under way have reported to the progress that a restart must not fall
+// behind. Those under way were notified last; looking at twice the window finds all but stragglers and bounds
+// the reads.
 func (tx *Tx) addPartProgress() error {
 	j := tx.Job
 	if j.Phase != PhaseParts {
@@ -141,8 +141,8 @@ func (tx *Tx) resumableUntil() time.Time {
 	return at
 }
 
-// Cancel ends a job that has not ended. Whoever works on it finds its lease lost.
-// Canceling a canceled job again changes nothing; ErrTransition on any other ended one.
+// Cancel ends a job that has not ended. Whoever works on it finds its lease lost. Canceling a canceled job
+// again changes nothing; ErrTransition on any other ended one.
 func (tx *Tx) Cancel(reason string) error {
 	if err := tx.check(); err != nil {
 		return err
@@ -217,9 +217,9 @@ func (j *Job) At(snapshot time.Time) *Job {
 	return &at
 }
 
-// LoseFile notes that storage no longer has the object of a succeeded job: the file has expired
-// before its time. ErrNotDue if that is not the job's file any more. Nothing is deleted before
-// the file's own time: whoever looked may have looked into the wrong bucket.
+// LoseFile notes that storage no longer has the object of a succeeded job: the file has expired before its
+// time. ErrNotDue if that is not the job's file any more. Nothing is deleted before the file's own time:
+// whoever looked may have looked into the wrong bucket.
 func (tx *Tx) LoseFile(object string) error {
 	if err := tx.check(); err != nil {
 		return err
@@ -238,9 +238,9 @@ func (tx *Tx) LoseFile(object string) error {
 	return nil
 }
 
-// Discarded notes that the objects of the parts were deleted, after the job has succeeded in
-// the epoch that the caller composed them in. If the job and each of its parts was claimed
-// once, there are no others, and there is nothing to sweep. ErrNotDue where that is not known.
+// Discarded notes that the objects of the parts were deleted, after the job has succeeded in the epoch that
+// the caller composed them in. If the job and each of its parts was claimed once, there are no others, and
+// there is nothing to sweep. ErrNotDue where that is not known.
 func (tx *Tx) Discarded(epoch int64, parts []*Part) error {
 	if err := tx.check(); err != nil {
 		return err
@@ -258,9 +258,9 @@ func (tx *Tx) Discarded(epoch int64, parts []*Part) error {
 	return nil
 }
 
-// Cleaned notes that everything but the result was deleted from storage. The first time
-// after a cancel or delete, it asks for a second sweep: a worker that had not noticed
-// yet may have finished an object meanwhile.
+// Cleaned notes that everything but the result was deleted from storage. The first time after a cancel or
+// delete, it asks for a second sweep: a worker that had not noticed yet may have finished an object
+// meanwhile.
 func (tx *Tx) Cleaned() error {
 	if err := tx.check(); err != nil {
 		return err

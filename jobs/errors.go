@@ -10,11 +10,11 @@ import (
 var (
 	// ErrNotFound: no such job, part or key.
 	ErrNotFound = errors.New("not found")
-	// ErrNotDue: the job or part cannot be claimed now: somebody else holds it, it has
-	// ended, or it waits for its next attempt. Whoever got the message drops it.
+	// ErrNotDue: the job or part cannot be claimed now: somebody else holds it, it has ended, or it waits for
+	// its next attempt. Whoever got the message drops it.
 	ErrNotDue = errors.New("nothing to do for this message")
-	// ErrLeaseLost: the caller's lease is no longer the current one. Its work counts for
-	// nothing; it must stop and remove what it wrote.
+	// ErrLeaseLost: the caller's lease is no longer the current one. Its work counts for nothing; it must
+	// stop and remove what it wrote.
 	ErrLeaseLost = errors.New("lease lost")
 	// ErrTransition: the job's state does not allow the move asked for.
 	ErrTransition = errors.New("not possible in this state")
@@ -22,11 +22,11 @@ var (
 	ErrUnknownSchema = errors.New("of another version of the service")
 	// ErrInvalid: the document makes no sense (edited by hand, or damaged).
 	ErrInvalid = errors.New("invalid document")
-	// ErrUnread: a transition asks for a document that its transaction has not read yet. The store
-	// reads all that was asked for and runs the transition again, on the job as it was.
+	// ErrUnread: a transition asks for a document that its transaction has not read yet. The store reads all
+	// that was asked for and runs the transition again, on the job as it was.
 	ErrUnread = errors.New("not read yet")
-	// ErrClock: this machine's clock differs from the store's by more than clocks may. By it, whoever
-	// has a role would seem gone, and every lease run out or without end.
+	// ErrClock: this machine's clock differs from the store's by more than clocks may. By it, whoever has a
+	// role would seem gone, and every lease run out or without end.
 	ErrClock = errors.New("the clock of this machine is wrong")
 	// ErrInterrupted is the cause of a context that ended because the process shuts down.
 	ErrInterrupted = errors.New("interrupted by shutdown")
@@ -48,8 +48,8 @@ func (e *TransitionError) Error() string {
 // Is is for errors.Is.
 func (e *TransitionError) Is(target error) bool { return target == ErrTransition }
 
-// Unavailable is an ErrUnavailable in words of its own, for what stays away until somebody mends
-// it: "temporarily" would be wrong of a subscription that was deleted.
+// Unavailable is an ErrUnavailable in words of its own, for what stays away until somebody mends it:
+// "temporarily" would be wrong of a subscription that was deleted.
 func Unavailable(format string, args ...any) error {
 	return unavailable(fmt.Sprintf(format, args...))
 }
@@ -105,8 +105,8 @@ var Codes = []Code{
 	CodeStorageCorrupt, CodeBucketMissing, CodePartsMissing, CodeTooManyRows, CodeTooManyBytes, CodeFileLost, CodeInvalidJob, CodeDatasetChanged, CodeInterrupted, CodeInternal,
 }
 
-// Failure is an error that knows what it means for a job. Its Message is fit for the
-// caller of the API, its Remedy for the operator; the cause is for the log only.
+// Failure is an error that knows what it means for a job. Its Message is fit for the caller of the API, its
+// Remedy for the operator; the cause is for the log only.
 type Failure struct {
 	Code    Code
 	Class   Class
@@ -138,8 +138,8 @@ func (f *Failure) Error() string {
 // Unwrap gives the cause.
 func (f *Failure) Unwrap() error { return f.cause }
 
-// AsFailure finds the Failure in err, or makes a transient one of it: what nobody has
-// classified is worth another attempt and ends as INTERNAL when attempts run out.
+// AsFailure finds the Failure in err, or makes a transient one of it: what nobody has classified is worth
+// another attempt and ends as INTERNAL when attempts run out.
 func AsFailure(err error) *Failure {
 	if f, ok := errors.AsType[*Failure](err); ok {
 		return f

@@ -2,8 +2,8 @@ package jobs
 
 import "time"
 
-// Event is one line of a job's timeline, written in the same transaction as what it
-// tells, and kept as long as the job's record, or as Policy.LapsesAt says.
+// Event is one line of a job's timeline, written in the same transaction as what it tells, and kept as long
+// as the job's record, or as Policy.LapsesAt says.
 type Event struct {
 	At   time.Time `firestore:"at"`
 	Type EventType `firestore:"type"`

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestForgotten: a job that waits for a place for longer than anybody leaves a free one alone tries
-// again, not before, and not one that waits for its next attempt.
+// TestForgotten: a job that waits for a place for longer than anybody leaves a free one alone tries again,
+// not before, and not one that waits for its next attempt.
 func TestForgotten(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Histogram counts times by bucket. Those of any two windows can be added. Each bucket ends at 2^(1/4) of where
-// it begins, so that a quantile is at most 9 % off; the 28 octaves from a millisecond to three days are 112.
+// Histogram counts times by bucket. Those of any two windows can be added. Each bucket ends at 2^(1/4) of
+// where it begins, so that a quantile is at most 9 % off; the 28 octaves from a millisecond to three days are
+// 112.
 type Histogram map[int]int64
 
 const (

@@ -21,9 +21,9 @@ func (j *Job) checkedRequest(now time.Time) error {
 // remedyDamaged is for the operator: nothing that exportd does by itself leads there.
 const remedyDamaged = "its document was changed by something other than exportd: find out by what; then request the export again"
 
-// Invalidate ends a job whose document makes no sense, so that it can neither stop the rescuer
-// for ever nor make a wrong file. Only for jobs that Check refuses. What it leaves is whole but
-// for what the request was about: a rerun is refused where that was what was damaged.
+// Invalidate ends a job whose document makes no sense, so that it can neither stop the rescuer for ever nor
+// make a wrong file. Only for jobs that Check refuses. What it leaves is whole but for what the request was
+// about: a rerun is refused where that was what was damaged.
 func (tx *Tx) Invalidate() error {
 	j := tx.Job
 	err := tx.check()
@@ -44,8 +44,8 @@ func (tx *Tx) Invalidate() error {
 	if j.CreatedAt.IsZero() {
 		j.CreatedAt = tx.Now
 	}
-	// Above every epoch that it may have had: the sweep finds the objects of each, and the
-	// callback's id is none that was used.
+	// Above every epoch that it may have had: the sweep finds the objects of each, and the callback's id is
+	// none that was used.
 	j.Epoch = max(min(j.Epoch, maxCount/2), tx.Now.UnixMicro()) + 1
 	tx.dropPlan()
 	j.RowsFloor, j.Result, j.FileExpiresAt = 0, Result{}, time.Time{}
@@ -56,8 +56,8 @@ func (tx *Tx) Invalidate() error {
 	return nil
 }
 
-// VoidPlan drops the plan in force because the record of one of its parts makes no sense, as why
-// says. Once per run the job starts over, then it ends. ErrNotDue if another plan, or none, is in force.
+// VoidPlan drops the plan in force because the record of one of its parts makes no sense, as why says. Once
+// per run the job starts over, then it ends. ErrNotDue if another plan, or none, is in force.
 func (tx *Tx) VoidPlan(planEpoch int64, why error) error {
 	if err := tx.check(); err != nil {
 		return err
@@ -69,8 +69,7 @@ func (tx *Tx) VoidPlan(planEpoch int64, why error) error {
 	return tx.restart(Damaged(why))
 }
 
-// GiveUp ends what a worker met that makes no sense: the job if its own document does not, else
-// the plan.
+// GiveUp ends what a worker met that makes no sense: the job if its own document does not, else the plan.
 func (tx *Tx) GiveUp(planEpoch int64, why error) error {
 	if errors.Is(tx.check(), ErrInvalid) {
 		return tx.Invalidate()

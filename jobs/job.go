@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Job is one export: the request, where it stands, who holds it and what came of it.
-// Only the transitions in this package change it; times are UTC to the microsecond.
+// Job is one export: the request, where it stands, who holds it and what came of it. Only the transitions in
+// this package change it; times are UTC to the microsecond.
 type Job struct {
 	ID string `firestore:"-"`
 	// Schema is the version that the document is stored as, see OldestSchema.
@@ -30,22 +30,22 @@ type Job struct {
 
 	State State `firestore:"state"`
 	Phase Phase `firestore:"phase"`
-	// WakeAt is when somebody must look at the job next; the rescuer asks for it. Set in
-	// every state until the record is deleted. It is indexed with Shard, and a renewal leaves it.
+	// WakeAt is when somebody must look at the job next; the rescuer asks for it. Set in every state until
+	// the record is deleted. It is indexed with Shard, and a renewal leaves it.
 	WakeAt     time.Time `firestore:"wakeAt"`
 	Shard      int       `firestore:"shard"` // as ShardOf, or EndedShard
 	CreatedAt  time.Time `firestore:"createdAt"`
 	StartedAt  time.Time `firestore:"startedAt,omitempty"`
 	FinishedAt time.Time `firestore:"finishedAt,omitempty"`
 
-	// Epoch is raised by each claim, rerun and delete, and when the file expires: what was read
-	// under another epoch is void. With the lease's token it fences every write.
+	// Epoch is raised by each claim, rerun and delete, and when the file expires: what was read under another
+	// epoch is void. With the lease's token it fences every write.
 	Epoch int64 `firestore:"epoch"`
 	Lease Lease `firestore:"lease"`
 	// Place is the number of the org's place that the running job has, 0 for none.
 	Place int `firestore:"place,omitempty"`
-	// Attempt counts attempts over all reruns; AttemptBase is its value when the present
-	// run began, so Attempt-AttemptBase attempts are spent.
+	// Attempt counts attempts over all reruns; AttemptBase is its value when the present run began, so
+	// Attempt-AttemptBase attempts are spent.
 	Attempt     int `firestore:"attempt"`
 	AttemptBase int `firestore:"attemptBase"`
 	// Interruptions counts lost leases and shutdowns since the last progress.
@@ -64,8 +64,8 @@ type Job struct {
 	NextPart   int   `firestore:"nextPart"` // first part whose message has not been published
 	RowsTotal  int64 `firestore:"rowsTotal"`
 	Counted    bool  `firestore:"counted"` // RowsTotal is known
-	// RowsDone and BytesDone are what the present snapshot's work has come to. While parts
-	// are under way they hold what finished parts add up to; parts know the rest.
+	// RowsDone and BytesDone are what the present snapshot's work has come to. While parts are under way they
+	// hold what finished parts add up to; parts know the rest.
 	RowsDone  int64 `firestore:"rowsDone"`
 	BytesDone int64 `firestore:"bytesDone"`
 	// RowsFloor is the progress shown before a restart: what is shown never goes back.
@@ -75,8 +75,8 @@ type Job struct {
 	Error  *JobError `firestore:"error"`
 	// Cleanup: objects besides the result may be left and must be deleted at WakeAt.
 	Cleanup bool `firestore:"cleanup"`
-	// SweptEpoch, where it is Epoch, says that nothing of the job can be in storage but its result:
-	// see Swept. A build that does not know of it raises Epoch and so unsays it.
+	// SweptEpoch, where it is Epoch, says that nothing of the job can be in storage but its result: see
+	// Swept. A build that does not know of it raises Epoch and so unsays it.
 	SweptEpoch    int64     `firestore:"sweptEpoch,omitempty"`
 	FileExpiresAt time.Time `firestore:"fileExpiresAt,omitempty"`
 	DeletedAt     time.Time `firestore:"deletedAt,omitempty"`
@@ -97,8 +97,8 @@ type Job struct {
 	Lapses bool `firestore:"lapses,omitempty"`
 }
 
-// Swept reports whether an ended job has left nothing in storage but, at most, its result, by what
-// is known of its claims: nobody has to list the bucket to find that out.
+// Swept reports whether an ended job has left nothing in storage but, at most, its result, by what is known
+// of its claims: nobody has to list the bucket to find that out.
 func (j *Job) Swept() bool { return j.SweptEpoch == j.Epoch }
 
 // nextEpoch begins another epoch of an ended job, of which nothing is written.
@@ -119,8 +119,7 @@ type Result struct {
 	GuardedCells int64  `firestore:"guardedCells"`
 }
 
-// JobError is why a job failed: for its owner (Code, Message, Retryable) and for the
-// operator (Remedy).
+// JobError is why a job failed: for its owner (Code, Message, Retryable) and for the operator (Remedy).
 type JobError struct {
 	Code      Code   `firestore:"code"`
 	Message   string `firestore:"message"`
@@ -128,16 +127,16 @@ type JobError struct {
 	Remedy    string `firestore:"remedy,omitempty"`
 	// What is what exactly it is about, as Cause.What; "" where that is not known.
 	What string `firestore:"what,omitempty"`
-	// CauseID is the Cause.ID of what a failed job failed by; "" in parts, of deleted jobs and of files that are lost.
+	// CauseID is the Cause.ID of what a failed job failed by; "" in parts, of deleted jobs and of files that
+	// are lost.
 	CauseID string `firestore:"cause,omitempty"`
 }
 
-// NewID makes a job id: 128 random bits in lower-case base32, so ids can neither be
-// guessed nor counted.
+// NewID makes a job id: 128 random bits in lower-case base32, so ids can neither be guessed nor counted.
 func NewID() string { return strings.ToLower(rand.Text()) }
 
-// ValidID reports whether id has the form that NewID gives. Ids from outside are checked
-// before they become part of a document path.
+// ValidID reports whether id has the form that NewID gives. Ids from outside are checked before they become
+// part of a document path.
 func ValidID(id string) bool {
 	if len(id) != 26 {
 		return false
@@ -153,8 +152,8 @@ func ValidID(id string) bool {
 // ObjectPrefix is where every object of the job lies.
 func (j *Job) ObjectPrefix() string { return "exports/" + j.OrgID + "/" + j.ID + "/" }
 
-// FileName is what a download of the job's file is saved as, wherever its link came from: what
-// is in it and of when. It holds nothing that a caller chose but days.
+// FileName is what a download of the job's file is saved as, wherever its link came from: what is in it and
+// of when. It holds nothing that a caller chose but days.
 func (j *Job) FileName() string {
 	if to := j.Params.Time(ParamTo); !to.IsZero() {
 		last := to.Add(-time.Microsecond)
@@ -163,8 +162,8 @@ func (j *Job) FileName() string {
 	return string(j.Kind) + "_" + j.SnapshotTime.UTC().Format(time.DateOnly) + ".csv"
 }
 
-// Percent is the progress to show: at most 99 before the job has succeeded, exactly 100
-// once it has, whatever the number of rows.
+// Percent is the progress to show: at most 99 before the job has succeeded, exactly 100 once it has, whatever
+// the number of rows.
 func Percent(state State, done, total int64) int {
 	switch {
 	case state == Succeeded || state == Expired:

@@ -7,8 +7,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestHeld: a lease is believed from its grant until it has run out by more than clocks may
-// differ, and not when no grant can have given it.
+// TestHeld: a lease is believed from its grant until it has run out by more than clocks may differ, and not
+// when no grant can have given it.
 func TestHeld(t *testing.T) {
 	t.Parallel()
 	const ttl, skew = 30 * time.Second, 5 * time.Second
@@ -34,8 +34,7 @@ func TestHeld(t *testing.T) {
 	}
 }
 
-// TestUnbelievableLease: what a worker holds whose clock is an hour ahead is taken over at the
-// next look.
+// TestUnbelievableLease: what a worker holds whose clock is an hour ahead is taken over at the next look.
 func TestUnbelievableLease(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)

@@ -26,8 +26,8 @@ type List struct {
 	PageToken string
 }
 
-// JobPage is one page of a List; Next is empty on the last. Where there is a Search, a page ends early when as many jobs
-// as a store reads for one have been read, even without any.
+// JobPage is one page of a List; Next is empty on the last. Where there is a Search, a page ends early when
+// as many jobs as a store reads for one have been read, even without any.
 type JobPage struct {
 	Jobs []*Job
 	Next string

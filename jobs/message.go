@@ -22,8 +22,7 @@ const (
 // Queues lists the queues that workers take from.
 var Queues = []Queue{QueueExports, QueueParts, QueueCallbacks}
 
-// Message says: look at this document. It carries no state, so a lost, doubled
-// or late one does no harm.
+// Message says: look at this document. It carries no state, so a lost, doubled or late one does no harm.
 type Message struct {
 	JobID string `json:"jobId"`
 	// PlanEpoch and Part name a part; PlanEpoch is 0 for a job's own message.
@@ -42,8 +41,8 @@ func (m Message) Encode() []byte {
 	return b
 }
 
-// ParseMessage reads a message. Unknown fields, names that no document has, and anything
-// behind the JSON object are an ErrInvalid.
+// ParseMessage reads a message. Unknown fields, names that no document has, and anything behind the JSON
+// object are an ErrInvalid.
 func ParseMessage(data []byte) (Message, error) {
 	if len(data) > maxMessage {
 		return Message{}, fmt.Errorf("message of %d bytes: %w", len(data), ErrInvalid)

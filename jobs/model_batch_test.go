@@ -7,10 +7,10 @@ import (
 	"exportd/jobs"
 )
 
-// A batch in the model: the operator asks for one and carries it out, as a worker does, page by page of the one
-// job that there is; the canceler may carry it out beside it. What a batch does to the job is a
-// transition of it like any other, in two steps; its own document is changed in one, as compare-and-set
-// makes of reading and writing.
+// A batch in the model: the operator asks for one and carries it out, as a worker does, page by page of the
+// one job that there is; the canceler may carry it out beside it. What a batch does to the job is a
+// transition of it like any other, in two steps; its own document is changed in one, as compare-and-set makes
+// of reading and writing.
 
 // modelBatch is the id of the only batch.
 const modelBatch = "bbbbbbbbbbbbbbbbbbbbbbbbbb"

@@ -9,9 +9,9 @@ import (
 	"exportd/jobs"
 )
 
-// Documents and sets of the model are immutable and interned, so that pointers compare as
-// contents do. That a document was written and has the same content as before does not
-// count as a change; whoever commits on it did see its present content.
+// Documents and sets of the model are immutable and interned, so that pointers compare as contents do. That a
+// document was written and has the same content as before does not count as a change; whoever commits on it
+// did see its present content.
 
 type jobDoc struct {
 	jobs.Job

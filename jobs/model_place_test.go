@@ -10,12 +10,12 @@ import (
 	"exportd/jobs"
 )
 
-// The model of places explores one org: jobs that are claimed and end by the real methods of
-// jobs.Tx and jobs.Place, two workers that may die between any two steps, messages that may get
-// lost, and a rescuer. A transaction is two steps, as in the model of one job.
+// The model of places explores one org: jobs that are claimed and end by the real methods of jobs.Tx and
+// jobs.Place, two workers that may die between any two steps, messages that may get lost, and a rescuer. A
+// transaction is two steps, as in the model of one job.
 //
-// Its claims: never more jobs run than there are places, and whatever dies or is lost, in the end
-// every job has run.
+// Its claims: never more jobs run than there are places, and whatever dies or is lost, in the end every job
+// has run.
 
 // yard is one state of it. It is compared by its JSON.
 type yard struct {
@@ -304,8 +304,8 @@ func (m *yardModel) pass(y yard, emit func(string, yard)) {
 	emit(fmt.Sprintf("time passes to %d s", n.Now), n)
 }
 
-// key has what matters to what can come: times only as they lie from now, workers and messages in
-// whatever order.
+// key has what matters to what can come: times only as they lie from now, workers and messages in whatever
+// order.
 func (y yard) key() string {
 	now := at(int32(y.Now))
 	var b strings.Builder
@@ -374,8 +374,8 @@ func (m *yardModel) visit(y yard, trail []string) string {
 	return found
 }
 
-// firstMessageLost: no place was ever asked for a job of which the first message was lost; its own wakeAt
-// is for that, and the model of one job shows it.
+// firstMessageLost: no place was ever asked for a job of which the first message was lost; its own wakeAt is
+// for that, and the model of one job shows it.
 func (m *yardModel) firstMessageLost(y yard, job int) bool {
 	return y.Jobs[job].WakeAt.Equal(epoch0.Add(24 * time.Hour))
 }

@@ -14,8 +14,8 @@ var deep = flag.Bool("model.deep", false, "explore the protocol with the larger 
 
 type allowance = map[budget]uint8
 
-// scenarios share out what may go wrong: all of it at once is more states than a test can
-// visit, and each pair of troubles meets in at least one of them.
+// scenarios share out what may go wrong: all of it at once is more states than a test can visit, and each
+// pair of troubles meets in at least one of them.
 var scenarios = []scenario{
 	{
 		name: "one part, cancel and rerun", parts: 1, window: 1, interruptions: 3,
@@ -169,8 +169,8 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// TestModelFinds breaks the protocol in ways that were made or could have been, and expects
-// the checker to notice.
+// TestModelFinds breaks the protocol in ways that were made or could have been, and expects the checker to
+// notice.
 func TestModelFinds(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

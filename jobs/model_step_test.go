@@ -77,8 +77,8 @@ func name(i int) string {
 	return [...]string{"worker 1", "worker 2", "rescuer", "canceler", "operator"}[i]
 }
 
-// pass lets time go on to the next wakeAt: for free when there is nothing to do before,
-// else out of the budget, up to the day when file or record go.
+// pass lets time go on to the next wakeAt: for free when there is nothing to do before, else out of the
+// budget, up to the day when file or record go.
 func (m *model) pass(w *world, out emit) {
 	if w.job == nil && w.batch == nil {
 		return

@@ -9,17 +9,17 @@ import (
 	"exportd/jobs"
 )
 
-// The model explores the protocol: every order of the steps of two workers, a rescuer, a
-// canceler and an operator that share one job, its parts, the objects in storage, a batch that
-// reruns it and a bag of messages. Transitions are the real methods of jobs.Tx. A transaction is two steps, read
-// and commit; the commit is refused when a document that it writes has changed since the
-// read. Any actor may crash between two steps; messages are lost and doubled, and taken
-// in any order; answers of commits get lost; time may pass at any step, also beyond leases
-// while their holders stand still. Budgets bound how often each of these happens.
+// The model explores the protocol: every order of the steps of two workers, a rescuer, a canceler and an
+// operator that share one job, its parts, the objects in storage, a batch that reruns it and a bag of
+// messages. Transitions are the real methods of jobs.Tx. A transaction is two steps, read and commit; the
+// commit is refused when a document that it writes has changed since the read. Any actor may crash between
+// two steps; messages are lost and doubled, and taken in any order; answers of commits get lost; time may
+// pass at any step, also beyond leases while their holders stand still. Budgets bound how often each of these
+// happens.
 //
-// What the budgets leave is a finite graph without cycles, so that liveness needs no
-// fairness: if every way through it ends with a purged record and no object left, the
-// job always ends, whatever happens in whatever order.
+// What the budgets leave is a finite graph without cycles, so that liveness needs no fairness: if every way
+// through it ends with a purged record and no object left, the job always ends, whatever happens in whatever
+// order.
 
 // budget indexes what may still go wrong or be asked for.
 type budget int
@@ -91,8 +91,8 @@ type world struct {
 	actors  [actors]actor
 	left    [budgets]uint8
 
-	// What only the judge knows: progress shown in this run, results recorded in it, and whether
-	// an object came to be after the last sweep.
+	// What only the judge knows: progress shown in this run, results recorded in it, and whether an object
+	// came to be after the last sweep.
 	shown   int64
 	results int
 	late    bool

@@ -21,8 +21,8 @@ const (
 	maxParam = 40
 )
 
-// Valid reports whether k can be the name of a dataset: lower-case letters and digits in words that
-// hyphens join, the first of which begins with a letter. Whether there is one of that name, package dataset knows.
+// Valid reports whether k can be the name of a dataset: lower-case letters and digits in words that hyphens
+// join, the first of which begins with a letter. Whether there is one of that name, package dataset knows.
 func (k Kind) Valid() bool {
 	if len(k) > maxKind || k == "" || k[0] < 'a' || k[0] > 'z' {
 		return false
@@ -36,14 +36,14 @@ func (k Kind) Valid() bool {
 }
 
 // Params is an export request after validation and normalisation, by name: the parameters of its dataset that
-// were given, and those that every file has. Values are strings, bools, int64 and times, UTC to the microsecond.
-// Two requests that mean the same rows and the same bytes have equal Params. Lists have Params
+// were given, and those that every file has. Values are strings, bools, int64 and times, UTC to the
+// microsecond. Two requests that mean the same rows and the same bytes have equal Params. Lists have Params
 // without those of a file. Params of a stored job are not changed.
 type Params map[string]any
 
 // The parameters that every file has. Profile is the dialect of CSV: RFC 4180 as it stands, or the same
-// behind a byte order mark, which is how Excel is told that a file is UTF-8. FormulaGuard puts a '
-// before text that a spreadsheet would take for a formula.
+// behind a byte order mark, which is how Excel is told that a file is UTF-8. FormulaGuard puts a ' before
+// text that a spreadsheet would take for a formula.
 const (
 	ParamProfile      = "profile"
 	ParamFormulaGuard = "formulaGuard"

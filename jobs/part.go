@@ -15,8 +15,8 @@ const (
 	PartDone    PartState = "done"
 )
 
-// Part is a stretch of a job's rows that one worker writes to one object. Laid end to
-// end, the objects of a plan's parts are the file.
+// Part is a stretch of a job's rows that one worker writes to one object. Laid end to end, the objects of a
+// plan's parts are the file.
 type Part struct {
 	ID        string `firestore:"-"`
 	Damage    string `firestore:"-"`      // as Job.Damage
@@ -25,20 +25,20 @@ type Part struct {
 	OrgID     string `firestore:"orgId"`
 	PlanEpoch int64  `firestore:"planEpoch"`
 	Index     int    `firestore:"index"`
-	// From and To bound the half-open range in the query's order, as vip.Position
-	// encodes them; empty is the query's own end.
+	// From and To bound the half-open range in the query's order, as vip.Position encodes them; empty is the
+	// query's own end.
 	From string `firestore:"from"`
 	To   string `firestore:"to"`
 	Rows int64  `firestore:"rows"` // counted at the snapshot
 
 	State PartState `firestore:"state"`
 	Epoch int64     `firestore:"epoch"`
-	// JobEpoch is the job's epoch at the part's last claim. In another one, the job was run
-	// again since: its holder, attempts and pause are of the earlier run and no longer count.
+	// JobEpoch is the job's epoch at the part's last claim. In another one, the job was run again since: its
+	// holder, attempts and pause are of the earlier run and no longer count.
 	JobEpoch int64 `firestore:"jobEpoch"`
 	Lease    Lease `firestore:"lease"`
-	// WakeAt is when somebody must look at the part; zero while it waits for its turn in
-	// the window and once it is done.
+	// WakeAt is when somebody must look at the part; zero while it waits for its turn in the window and once
+	// it is done.
 	WakeAt        time.Time `firestore:"wakeAt,omitempty"`
 	Shard         int       `firestore:"shard"` // as PartShard
 	NotBefore     time.Time `firestore:"notBefore,omitempty"`
@@ -46,11 +46,11 @@ type Part struct {
 	Interruptions int       `firestore:"interruptions"`
 	LastError     *JobError `firestore:"lastError"`
 
-	// Begun: claimed at least once and not done, so that RowsDone counts. It is what progress is
-	// asked by: an index of RowsDone would be written at each renewal.
+	// Begun: claimed at least once and not done, so that RowsDone counts. It is what progress is asked by: an
+	// index of RowsDone would be written at each renewal.
 	Begun bool `firestore:"begun,omitempty"`
-	// RowsDone and BytesDone are the most ever reported from under way, by whatever holder;
-	// 0 again once the part is done and Rows and Size count.
+	// RowsDone and BytesDone are the most ever reported from under way, by whatever holder; 0 again once the
+	// part is done and Rows and Size count.
 	RowsDone  int64  `firestore:"rowsDone,omitempty"`
 	BytesDone int64  `firestore:"bytesDone,omitempty"`
 	Object    string `firestore:"object,omitempty"`
@@ -58,7 +58,8 @@ type Part struct {
 	CRC32C    uint32 `firestore:"crc32c"`
 	Guarded   int64  `firestore:"guarded"`
 
-	// Spent and SpentNow are as those of Job, of the attempts at the part since JobEpoch. SpentCounted: the job's has them.
+	// Spent and SpentNow are as those of Job, of the attempts at the part since JobEpoch. SpentCounted: the
+	// job's has them.
 	Spent        Spent `firestore:"spent,omitempty" json:"-"`
 	SpentNow     Spent `firestore:"under,omitempty" json:"-"`
 	SpentCounted bool  `firestore:"told,omitempty" json:"-"`
@@ -68,20 +69,20 @@ type Part struct {
 	LapsesAt time.Time `firestore:"exportLapsesAt,omitempty"`
 }
 
-// ObjectName is the create-only object that the holder of lease token writes the part to:
-// another claim has another name, so no two workers ever write the same object.
+// ObjectName is the create-only object that the holder of lease token writes the part to: another claim has
+// another name, so no two workers ever write the same object.
 func (p *Part) ObjectName(j *Job, token string) string {
 	return j.ObjectPrefix() + strconv.FormatInt(p.PlanEpoch, 10) + "/part-" + PartID(p.PlanEpoch, p.Index) + "-" + token + ".csv"
 }
 
-// ResultName is the create-only object that the holder of the job's lease writes or
-// composes the whole file to.
+// ResultName is the create-only object that the holder of the job's lease writes or composes the whole file
+// to.
 func (j *Job) ResultName() string {
 	return j.ObjectPrefix() + strconv.FormatInt(j.Epoch, 10) + "/" + string(j.Kind) + "-" + j.Lease.Token + ".csv"
 }
 
-// PartID is the document id of part index of the plan made at epoch. Zero-padded, so
-// that ids sort as the parts do: 100,000 parts of 50,000 rows are 5e9 rows.
+// PartID is the document id of part index of the plan made at epoch. Zero-padded, so that ids sort as the
+// parts do: 100,000 parts of 50,000 rows are 5e9 rows.
 func PartID(planEpoch int64, index int) string {
 	i := strconv.Itoa(index)
 	for len(i) < 5 {

@@ -96,8 +96,8 @@ func TestEndPartAttempt(t *testing.T) {
 	}
 }
 
-// TestResumedParts: a rerun that resumes takes the parts from whoever held them in the run
-// before, at once, and counts their attempts anew.
+// TestResumedParts: a rerun that resumes takes the parts from whoever held them in the run before, at once,
+// and counts their attempts anew.
 func TestResumedParts(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// ClaimPart takes a pending part of the plan in force. ErrNotDue: somebody else has it,
-// it is done, or the job no longer needs it.
+// ClaimPart takes a pending part of the plan in force. ErrNotDue: somebody else has it, it is done, or the
+// job no longer needs it.
 func (tx *Tx) ClaimPart(planEpoch int64, index int, worker string) (*Part, Lease, error) {
 	if err := tx.check(); err != nil {
 		return nil, Lease{}, err
@@ -51,8 +51,8 @@ func (tx *Tx) holdsPart(planEpoch int64, index int, l Lease) (*Part, error) {
 	return p, nil
 }
 
-// RenewPart prolongs a part's lease and notes its progress, which never goes back. As Renew, it
-// leaves WakeAt.
+// RenewPart prolongs a part's lease and notes its progress, which never goes back. As Renew, it leaves
+// WakeAt.
 func (tx *Tx) RenewPart(planEpoch int64, index int, l Lease, rows, bytes int64) (Lease, error) {
 	p, err := tx.holdsPart(planEpoch, index, l)
 	if err != nil {
@@ -86,8 +86,8 @@ type Next struct {
 	Lease    Lease
 }
 
-// CommitPart makes the part's object part of the job. A part of the wrong length is a
-// permanent Failure (COUNT_MISMATCH), never a short file.
+// CommitPart makes the part's object part of the job. A part of the wrong length is a permanent Failure
+// (COUNT_MISMATCH), never a short file.
 func (tx *Tx) CommitPart(planEpoch int64, index int, l Lease, worker string, r PartResult) (Next, error) {
 	p, err := tx.holdsPart(planEpoch, index, l)
 	if err != nil {
@@ -117,8 +117,8 @@ func (tx *Tx) CommitPart(planEpoch int64, index int, l Lease, worker string, r P
 	return Next{Notify: tx.advance()}, nil
 }
 
-// advance moves the window by one part: none from NextPart on has ever been notified, so none
-// is done. Returns its index, -1 at the end of the plan.
+// advance moves the window by one part: none from NextPart on has ever been notified, so none is done.
+// Returns its index, -1 at the end of the plan.
 func (tx *Tx) advance() int {
 	j := tx.Job
 	if j.NextPart >= j.PartsTotal {
@@ -128,9 +128,8 @@ func (tx *Tx) advance() int {
 	return j.NextPart - 1
 }
 
-// EndPartAttempt records how an attempt on a part ended that did not succeed. What no attempt
-// at the part can mend ends or restarts the job. It returns whether the part is to be
-// notified again right away.
+// EndPartAttempt records how an attempt on a part ended that did not succeed. What no attempt at the part can
+// mend ends or restarts the job. It returns whether the part is to be notified again right away.
 func (tx *Tx) EndPartAttempt(planEpoch int64, index int, l Lease, f *Failure) (notify bool, err error) {
 	p, err := tx.holdsPart(planEpoch, index, l)
 	if err != nil {
@@ -188,9 +187,8 @@ func (tx *Tx) partEvent(t EventType, p *Part, f *Failure) {
 	tx.Events = append(tx.Events, e)
 }
 
-// Refill opens the window over a plan that is in force again after a rerun or rescue:
-// unfinished are the indexes of the parts that are not done, ascending. The caller notifies
-// what is returned.
+// Refill opens the window over a plan that is in force again after a rerun or rescue: unfinished are the
+// indexes of the parts that are not done, ascending. The caller notifies what is returned.
 func (tx *Tx) Refill(unfinished []int) ([]int, error) {
 	if err := tx.check(); err != nil {
 		return nil, err

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Place is one of those that the running jobs of an org take, as many as may run at a time. It is
-// taken in the commit of a claim and given back in the one by which the job stops running, so
-// that the limit is exact and no crash keeps a place.
+// Place is one of those that the running jobs of an org take, as many as may run at a time. It is taken in
+// the commit of a claim and given back in the one by which the job stops running, so that the limit is exact
+// and no crash keeps a place.
 type Place struct {
 	Schema int    `firestore:"schema"` // PlaceSchema
 	Rev    string `firestore:"rev"`    // as Job.Rev
@@ -20,37 +20,36 @@ type Place struct {
 	Turn int64 `firestore:"turn,omitempty"`
 	// JobID is the job that has the place, "" if none has.
 	JobID string `firestore:"jobId"`
-	// Wanted: a job of the org has found no place free since a free one was last found by none. Then
-	// somebody is due to look when the place is free.
+	// Wanted: a job of the org has found no place free since a free one was last found by none. Then somebody
+	// is due to look when the place is free.
 	Wanted bool `firestore:"wanted"`
 	// WakeAt is when the rescuer looks whether the place is free and who waits for it; zero unless Wanted.
 	WakeAt time.Time `firestore:"wakeAt,omitempty"`
 	Shard  int       `firestore:"shard"`
 }
 
-// PlaceSchema is that of all places. They have no versions: builds of any take and free the same ones
-// at the same time, or an org would have its limit twice, or not at all. A field more is lost when an
-// older build takes a place, as that writes another document. A change that older builds cannot
-// do with takes another collection, and the places of both for as long as there are such builds.
+// PlaceSchema is that of all places. They have no versions: builds of any take and free the same ones at the
+// same time, or an org would have its limit twice, or not at all. A field more is lost when an older build
+// takes a place, as that writes another document. A change that older builds cannot do with takes another
+// collection, and the places of both for as long as there are such builds.
 const PlaceSchema = 1
 
-// PlaceTurns is how many documents a place has, in turn. Firestore bears a write a second of a
-// document; a place of an org that asks all the time for what takes a second or two is taken and
-// given back 40 times a minute, by two writes, or three where others wait for it. Who looks at a
-// place reads all of them.
+// PlaceTurns is how many documents a place has, in turn. Firestore bears a write a second of a document; a
+// place of an org that asks all the time for what takes a second or two is taken and given back 40 times a
+// minute, by two writes, or three where others wait for it. Who looks at a place reads all of them.
 const PlaceTurns = 6
 
 const (
 	// placeGrace is how long whoever has freed a place has to notify the next job, before the rescuer does.
 	placeGrace = 2 * time.Second
-	// placeCheck is how often the rescuer looks whether the job that has a wanted place still runs. No
-	// crash leaves a place with a job that does not; a hand or another version may.
+	// placeCheck is how often the rescuer looks whether the job that has a wanted place still runs. No crash
+	// leaves a place with a job that does not; a hand or another version may.
 	placeCheck = 5 * time.Minute
-	// placeWait is how long a job without a place is left alone: freed places notify for it. It is for
-	// what nobody has foreseen.
+	// placeWait is how long a job without a place is left alone: freed places notify for it. It is for what
+	// nobody has foreseen.
 	placeWait = time.Hour
-	// placeDoubt is how long until who looks through queued jobs has one of an org try again, which
-	// costs it a read of all the org's places.
+	// placeDoubt is how long until who looks through queued jobs has one of an org try again, which costs it
+	// a read of all the org's places.
 	placeDoubt = 2 * placeCheck
 )
 
@@ -61,9 +60,9 @@ func NewPlace(orgID string, number int) *Place {
 	return &Place{Schema: PlaceSchema, OrgID: orgID, Number: number, Shard: int(h.Sum32() % Shards)}
 }
 
-// DamagedPlace is what is believed of a place whose document makes no sense: who has the place, if that can be a
-// job, as the commit by which that job stops running gives it back. Whether it was wanted is not known, so
-// that who frees it has the rescuer look who waits.
+// DamagedPlace is what is believed of a place whose document makes no sense: who has the place, if that can
+// be a job, as the commit by which that job stops running gives it back. Whether it was wanted is not known,
+// so that who frees it has the rescuer look who waits.
 func DamagedPlace(orgID string, number int, jobID string) *Place {
 	p := NewPlace(orgID, number)
 	if p.Wanted = true; ValidID(jobID) {
@@ -100,18 +99,18 @@ func Newest(docs []*Place) (newest *Place) {
 // Places are the places of the job's org as a transaction has read them; ErrUnread where the store has to
 // read some first.
 type Places interface {
-	// Any gives n of the places that the org has, or all, in whatever order, with those that it gave
-	// before; nil if its jobs need none.
+	// Any gives n of the places that the org has, or all, in whatever order, with those that it gave before;
+	// nil if its jobs need none.
 	Any(n int) ([]*Place, error)
 	// Get gives one of them, also one that the org no longer has.
 	Get(number int) (*Place, error)
 }
 
-// takePlace has the job take a free place, by a write to the document of its next turn: of several
-// that take it at once all write that one, and a turn that is over is never free again to anybody,
-// as its next has been written. It looks at one, and at the others only if that is taken: most orgs
-// have few jobs at a time. Without a free place, the job waits: all that were looked at
-// are wanted from then on, and whichever is freed first notifies the job that has waited longest.
+// takePlace has the job take a free place, by a write to the document of its next turn: of several that take
+// it at once all write that one, and a turn that is over is never free again to anybody, as its next has been
+// written. It looks at one, and at the others only if that is taken: most orgs have few jobs at a time.
+// Without a free place, the job waits: all that were looked at are wanted from then on, and whichever is
+// freed first notifies the job that has waited longest.
 func (tx *Tx) takePlace() (ok bool, err error) {
 	if tx.Places == nil {
 		return true, nil
@@ -180,9 +179,9 @@ func (tx *Tx) leavePlace() error {
 	return nil
 }
 
-// Wake does what is due for a place (its newest document) whose WakeAt has passed: held says that its job still runs
-// in it, waiting that jobs of the org are queued. It says whether to notify the one that has waited
-// longest. A place that is held stays wanted: whoever found it so counts on that.
+// Wake does what is due for a place (its newest document) whose WakeAt has passed: held says that its job
+// still runs in it, waiting that jobs of the org are queued. It says whether to notify the one that has
+// waited longest. A place that is held stays wanted: whoever found it so counts on that.
 func (p *Place) Wake(now time.Time, policy Policy, held, waiting bool) (notify bool) {
 	switch {
 	case p.WakeAt.IsZero() || now.Before(p.WakeAt):

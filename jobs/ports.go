@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// What stores and a queue are, in pieces by what they are for: whoever needs one names it. Package jobstest has what
-// every implementation promises, as tests. Each method may return ErrUnavailable; those that name
-// a document, ErrNotFound where there is none.
+// What stores and a queue are, in pieces by what they are for: whoever needs one names it. Package jobstest
+// has what every implementation promises, as tests. Each method may return ErrUnavailable; those that name a
+// document, ErrNotFound where there is none.
 
 // SubmitStore takes requests.
 type SubmitStore interface {
@@ -42,19 +42,19 @@ type PartStore interface {
 
 // WaitStore knows who waits for a place.
 type WaitStore interface {
-	// Waiting gives the org's job that has waited longest of those whose next attempt is due, "" if
-	// none is, and whether any is queued at all.
+	// Waiting gives the org's job that has waited longest of those whose next attempt is due, "" if none is,
+	// and whether any is queued at all.
 	Waiting(ctx context.Context, orgID string) (id string, any bool, err error)
 }
 
 // JobReader shows jobs. What makes no sense is shown as what it is ended as.
 type JobReader interface {
 	Get(ctx context.Context, id string) (*Job, error)
-	// GetOf is Get of a job of an org. Another org's is not found by the same work as one that
-	// does not exist.
+	// GetOf is Get of a job of an org. Another org's is not found by the same work as one that does not
+	// exist.
 	GetOf(ctx context.Context, orgID, id string) (*Job, error)
-	// Watch calls fn with the job as it is and after each change, until fn returns true
-	// (then it returns nil) or ctx ends. fn is never called after Watch has returned.
+	// Watch calls fn with the job as it is and after each change, until fn returns true (then it returns nil)
+	// or ctx ends. fn is never called after Watch has returned.
 	Watch(ctx context.Context, id string, fn func(*Job) (stop bool)) error
 	ListStore
 	// Progress adds up what the parts have done while the job's phase is parts.
@@ -74,8 +74,8 @@ type ListStore interface {
 
 // DueStore knows whom somebody must look at.
 type DueStore interface {
-	// Due gives the documents of a class and of some shards whose wakeAt has passed, longest due
-	// first, behind after.
+	// Due gives the documents of a class and of some shards whose wakeAt has passed, longest due first,
+	// behind after.
 	Due(ctx context.Context, kind DueKind, shards []int, now time.Time, limit int, after *DueCursor) (DuePage, error)
 	// JobKey is the Due.Key of a job.
 	JobKey(id string) string
@@ -83,16 +83,16 @@ type DueStore interface {
 	Retire(ctx context.Context, d Due) error
 	// WakePlace does what is due for a place and gives the job to notify, "" for none.
 	WakePlace(ctx context.Context, d Due) (notify string, err error)
-	// Suspects looks at the stretch's next documents behind after and names those that are damaged,
-	// or that nobody would look at for longer than a transition lets them sleep. Next is where to go
-	// on, "" at the end.
+	// Suspects looks at the stretch's next documents behind after and names those that are damaged, or that
+	// nobody would look at for longer than a transition lets them sleep. Next is where to go on, "" at the
+	// end.
 	Suspects(ctx context.Context, a Audit, after string) (found []Message, batches []string, next string, err error)
 }
 
 // PurgeStore deletes what has had its time.
 type PurgeStore interface {
-	// Purge deletes the records of those of some jobs that are due for it, each unless it has changed
-	// since it was read.
+	// Purge deletes the records of those of some jobs that are due for it, each unless it has changed since
+	// it was read.
 	Purge(ctx context.Context, of []*Job) error
 	// PurgePointers deletes idempotency keys, and what is remembered of receivers, whose life is over.
 	PurgePointers(ctx context.Context, now time.Time) error
@@ -114,8 +114,8 @@ type PartitionStore interface {
 // SwitchStore tells workers what they are to be told of at once.
 type SwitchStore interface {
 	Switches(ctx context.Context) (Switches, error)
-	// WatchSwitches calls fn with the switches as they are and again after each change, until ctx
-	// ends or the watch breaks, which is its error.
+	// WatchSwitches calls fn with the switches as they are and again after each change, until ctx ends or the
+	// watch breaks, which is its error.
 	WatchSwitches(ctx context.Context, fn func(Switches)) error
 }
 
@@ -161,11 +161,11 @@ type CallbackStore interface {
 
 // ReceiverStore remembers receivers that fail.
 type ReceiverStore interface {
-	// Receivers gives what is remembered of an org's addresses, in their order; the zero
-	// value stands for one of which nothing is.
+	// Receivers gives what is remembered of an org's addresses, in their order; the zero value stands for one
+	// of which nothing is.
 	Receivers(ctx context.Context, orgID string, addresses ...string) ([]Receiver, error)
-	// ChangeReceiver applies fn to what is remembered of an address, by compare-and-set; fn
-	// may run more than once. A receiver without failures is forgotten.
+	// ChangeReceiver applies fn to what is remembered of an address, by compare-and-set; fn may run more than
+	// once. A receiver without failures is forgotten.
 	ChangeReceiver(ctx context.Context, orgID, address, origin string, fn func(*Receiver)) error
 }
 
@@ -174,8 +174,8 @@ type CallbackAdmin interface {
 	CallbackStore
 	// ListCallbacks gives a page of deliveries, newest first; next is empty on the last.
 	ListCallbacks(ctx context.Context, l CallbackList) (page []*Callback, next string, err error)
-	// SuspendedReceivers lists to whom no callbacks are sent. UnsuspendReceiver lets them go
-	// again and says how many it began again.
+	// SuspendedReceivers lists to whom no callbacks are sent. UnsuspendReceiver lets them go again and says
+	// how many it began again.
 	SuspendedReceivers(ctx context.Context) ([]Receiver, error)
 	UnsuspendReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error)
 }
@@ -190,8 +190,8 @@ type ControlStore interface {
 
 // RollupStore tells what happened in a time, as ends have noted it.
 type RollupStore interface {
-	// Rollups gives the rollups of an org, "" for all together, whose hour begins within [from, to), at most one
-	// for each hour, in the order of time.
+	// Rollups gives the rollups of an org, "" for all together, whose hour begins within [from, to), at most
+	// one for each hour, in the order of time.
 	Rollups(ctx context.Context, orgID string, from, to time.Time) ([]*Rollup, error)
 	// TopRollups gives one for each of the orgs that wrote the most rows in an hour and of those that ran
 	// longest, in no order. All is false where the hour has more.
@@ -209,12 +209,13 @@ type CauseStore interface {
 	NoteProbe(ctx context.Context, id string, p Probe) error
 }
 
-// AuditStore tells what operators did. What the other ports do in their name, they write down in the same commit.
+// AuditStore tells what operators did. What the other ports do in their name, they write down in the same
+// commit.
 type AuditStore interface {
 	// AuditEntries gives a page, latest first; next is empty on the last.
 	AuditEntries(ctx context.Context, l AuditList) (page []*AuditEntry, next string, err error)
-	// Record writes down what takes more than a commit, before it is done. Recorded says afterwards to how many
-	// it was done.
+	// Record writes down what takes more than a commit, before it is done. Recorded says afterwards to how
+	// many it was done.
 	Record(ctx context.Context, e *AuditEntry) error
 	Recorded(ctx context.Context, id string, count int64) error
 }
@@ -226,13 +227,15 @@ type DeadLetterStore interface {
 
 // Publisher notifies workers.
 type Publisher interface {
-	// Publish sends a message. An error means that it may not have been sent; the document's wakeAt covers that.
+	// Publish sends a message. An error means that it may not have been sent; the document's wakeAt covers
+	// that.
 	Publish(ctx context.Context, queue Queue, m Message) error
 }
 
 // Subscriber gives workers what was published, at least once, in any order.
 type Subscriber interface {
-	// Pull waits for messages of a queue and gives at most limit: none and no error when none came for a while.
+	// Pull waits for messages of a queue and gives at most limit: none and no error when none came for a
+	// while.
 	Pull(ctx context.Context, queue Queue, limit int) ([]PulledMessage, error)
 	// Ack takes a message off the queue. An error means that it may come again, which claims bear.
 	Ack(ctx context.Context, queue Queue, d PulledMessage) error
@@ -242,15 +245,16 @@ type Subscriber interface {
 	Bury(ctx context.Context, queue Queue, d PulledMessage, reason string) error
 }
 
-// ObjectStore writes objects, each once. Those that no bucket is there for fail with CodeBucketMissing, an ErrNoBucket.
+// ObjectStore writes objects, each once. Those that no bucket is there for fail with CodeBucketMissing, an
+// ErrNoBucket.
 type ObjectStore interface {
-	// Create begins an object. ctx covers all of its writing: when it ends, nothing comes of it, and its cause is
-	// the error.
+	// Create begins an object. ctx covers all of its writing: when it ends, nothing comes of it, and its
+	// cause is the error.
 	Create(ctx context.Context, name string, attrs ObjectAttrs) ObjectWriter
-	// Compose makes dst of the sources' bytes, laid end to end, and proves that these are size bytes with that
-	// checksum; if not, dst is removed and the error a CodeStorageCorrupt. It may be run again after a crash or
-	// an error, with the same sources, also when dst is there already. A missing source is ErrNotFound.
-	// What else it makes on the way begins with dst+".compose/", and goes.
+	// Compose makes dst of the sources' bytes, laid end to end, and proves that these are size bytes with
+	// that checksum; if not, dst is removed and the error a CodeStorageCorrupt. It may be run again after a
+	// crash or an error, with the same sources, also when dst is there already. A missing source is
+	// ErrNotFound. What else it makes on the way begins with dst+".compose/", and goes.
 	Compose(ctx context.Context, dst string, sources []string, attrs ObjectAttrs, size int64, crc32c uint32) (Object, error)
 }
 
@@ -259,9 +263,9 @@ type ObjectStore interface {
 type ObjectWriter interface {
 	// Write adds bytes. An error is final; it is also returned by Commit.
 	io.Writer
-	// Commit ends the object and returns what the store holds, compared with what was written. ErrExists where
-	// another object has the name; one of the same bytes may be taken for this one, whose answer was lost.
-	// After another error there is no object, unless it is ErrUnavailable: then nobody knows.
+	// Commit ends the object and returns what the store holds, compared with what was written. ErrExists
+	// where another object has the name; one of the same bytes may be taken for this one, whose answer was
+	// lost. After another error there is no object, unless it is ErrUnavailable: then nobody knows.
 	Commit(ctx context.Context) (Object, error)
 	// Abort ends the writer without an object.
 	Abort()
@@ -277,8 +281,8 @@ type ObjectSweeper interface {
 
 // ObjectPurger deletes many.
 type ObjectPurger interface {
-	// DeletePrefix deletes all objects whose names begin with prefix, which must not be empty, and says how many
-	// there were. Run again after an error, it goes on.
+	// DeletePrefix deletes all objects whose names begin with prefix, which must not be empty, and says how
+	// many there were. Run again after an error, it goes on.
 	DeletePrefix(ctx context.Context, prefix string) (int, error)
 }
 
@@ -291,7 +295,7 @@ type ObjectProver interface {
 
 // ObjectLinker lets others download.
 type ObjectLinker interface {
-	// SignedURL makes a URL that lets anybody who has it GET an object for ttl (1 s to 7 days), saved as filename
-	// if one is given. Whether there is such an object, it does not look.
+	// SignedURL makes a URL that lets anybody who has it GET an object for ttl (1 s to 7 days), saved as
+	// filename if one is given. Whether there is such an object, it does not look.
 	SignedURL(ctx context.Context, name string, ttl time.Duration, filename string) (string, error)
 }

@@ -2,23 +2,23 @@ package jobs
 
 import "time"
 
-// What is remembered of an address that nobody calls any more ends at some time: callers choose
-// addresses, and a new one for each request would fill the collection for good.
+// What is remembered of an address that nobody calls any more ends at some time: callers choose addresses,
+// and a new one for each request would fill the collection for good.
 const (
-	// receiverLife after the last failure is ten times as long as a callback is tried, and six
-	// times the failures that suspend: whoever fails that seldom begins anew.
+	// receiverLife after the last failure is ten times as long as a callback is tried, and six times the
+	// failures that suspend: whoever fails that seldom begins anew.
 	receiverLife = 30 * 24 * time.Hour
-	// suspendedLife after the last failure, a suspension is over. If the address still fails, it
-	// is suspended again: a URL that answers 410 at the first try.
+	// suspendedLife after the last failure, a suspension is over. If the address still fails, it is suspended
+	// again: a URL that answers 410 at the first try.
 	suspendedLife = 180 * 24 * time.Hour
 )
 
-// Receiver is what is remembered of a destination of callbacks that fails. There is no
-// document for one that works, so there are few.
+// Receiver is what is remembered of a destination of callbacks that fails. There is no document for one that
+// works, so there are few.
 type Receiver struct {
 	OrgID string `firestore:"orgId"`
-	// Address is an origin (scheme, host and port), or a whole URL that answered 410. A
-	// URL's query may hold a token: not for logs.
+	// Address is an origin (scheme, host and port), or a whole URL that answered 410. A URL's query may hold
+	// a token: not for logs.
 	Address string `firestore:"address"`
 	// Origin is that of Address.
 	Origin string `firestore:"origin"`
@@ -30,14 +30,14 @@ type Receiver struct {
 	Suspended   bool      `firestore:"suspended"`
 	SuspendedAt time.Time `firestore:"suspendedAt,omitempty"`
 	Why         string    `firestore:"why,omitempty"`
-	// ExpiresAt is for Firestore's TTL policy, and for PurgePointers where there is none. Either
-	// may be late by days: one that has expired is read as nothing.
+	// ExpiresAt is for Firestore's TTL policy, and for PurgePointers where there is none. Either may be late
+	// by days: one that has expired is read as nothing.
 	ExpiresAt time.Time `firestore:"expiresAt"`
 	Rev       string    `firestore:"rev"`
 }
 
-// Expired is whether its time is over; false for documents of an earlier version, which have no ExpiresAt: their next
-// failure gives them one.
+// Expired is whether its time is over; false for documents of an earlier version, which have no ExpiresAt:
+// their next failure gives them one.
 func (r *Receiver) Expired(now time.Time) bool {
 	return !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt)
 }

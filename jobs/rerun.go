@@ -32,11 +32,12 @@ const (
 // Refusals lists them.
 var Refusals = []Refusal{RefusedVersion, RefusedDeleted, RefusedDamaged, RefusedQueued, RefusedRunning, RefusedSucceeded, RefusedPurged}
 
-// RefusedHasFile is why a job is passed over by a batch for jobs whose file is lost. Storage knows, no record.
+// RefusedHasFile is why a job is passed over by a batch for jobs whose file is lost. Storage knows, no
+// record.
 const RefusedHasFile Refusal = "has its file"
 
-// RefusedAgain is why a job is passed over by a batch for a cause that it failed by since the batch was made: it
-// was run again meanwhile, and whoever asked for the batch has not seen that.
+// RefusedAgain is why a job is passed over by a batch for a cause that it failed by since the batch was made:
+// it was run again meanwhile, and whoever asked for the batch has not seen that.
 const RefusedAgain Refusal = "failed since the batch was made"
 
 // RefusedIn is why a batch passes over a job that may be run again, "" if it does not.
@@ -47,8 +48,8 @@ func (b *Batch) RefusedIn(j *Job) Refusal {
 	return ""
 }
 
-// RerunError says that a job is not run again. To errors.Is it is what the reason means:
-// ErrNotFound, ErrUnknownSchema, or ErrTransition.
+// RerunError says that a job is not run again. To errors.Is it is what the reason means: ErrNotFound,
+// ErrUnknownSchema, or ErrTransition.
 type RerunError struct {
 	JobID  string
 	State  State
@@ -100,18 +101,17 @@ func (j *Job) refusal(mode RerunMode, p Policy, now time.Time) (Refusal, error) 
 		return RefusedRunning, nil
 	case j.State == Succeeded && mode != RerunFresh:
 		return RefusedSucceeded, nil
-	// The rescuer's clock may be ahead, and the purge does not look again before it deletes: it
-	// must not have purged what is queued here.
+	// The rescuer's clock may be ahead, and the purge does not look again before it deletes: it must not have
+	// purged what is queued here.
 	case !now.Before(j.FinishedAt.Add(p.RecordLife - p.Skew)):
 		return RefusedPurged, nil
 	}
 	return "", nil
 }
 
-// Rerun queues an ended job again and says what it really starts from. A succeeded one is
-// run again by mode Fresh only; its file goes when the new one is there. One whose record makes no
-// sense is ended first, and then is as any other that has failed. The error is a *RerunError where
-// Rerunnable has one.
+// Rerun queues an ended job again and says what it really starts from. A succeeded one is run again by mode
+// Fresh only; its file goes when the new one is there. One whose record makes no sense is ended first, and
+// then is as any other that has failed. The error is a *RerunError where Rerunnable has one.
 func (tx *Tx) Rerun(mode RerunMode, reason string) (RerunMode, error) {
 	if errors.Is(tx.check(), ErrInvalid) {
 		if err := tx.Invalidate(); err != nil {

@@ -19,8 +19,8 @@ func shown(d *desk) *jobs.Job {
 	return &again
 }
 
-// agree compares what the rule says of a job as it is listed with what becomes of a rerun, by itself and
-// by a batch, and gives the reason.
+// agree compares what the rule says of a job as it is listed with what becomes of a rerun, by itself and by a
+// batch, and gives the reason.
 func agree(t *testing.T, what string, d *desk, mode jobs.RerunMode) jobs.Refusal {
 	t.Helper()
 	reason := func(err error) jobs.Refusal {
@@ -64,8 +64,8 @@ func agree(t *testing.T, what string, d *desk, mode jobs.RerunMode) jobs.Refusal
 	return ""
 }
 
-// TestRerunnable: whatever a job's document holds, at whatever stage, the rule that lists and batches ask
-// and the transition say the same, and every refusal is one that callers can tell by.
+// TestRerunnable: whatever a job's document holds, at whatever stage, the rule that lists and batches ask and
+// the transition say the same, and every refusal is one that callers can tell by.
 func TestRerunnable(t *testing.T) {
 	t.Parallel()
 	count := map[jobs.Refusal]int{}

@@ -12,20 +12,21 @@ import (
 	"time"
 )
 
-// What happened in a window is not counted from jobs, of which there may be millions: whatever ends a run,
-// or the delivery of a callback, adds to the rollups of its hour in the same commit. The store adds without
+// What happened in a window is not counted from jobs, of which there may be millions: whatever ends a run, or
+// the delivery of a callback, adds to the rollups of its hour in the same commit. The store adds without
 // reading, so that no two ends wait for each other, and an end that is not committed is not counted.
 const (
 	// RollupHour is what a rollup is of, and RollupSlot the finest that can be asked for.
 	RollupHour = time.Hour
 	RollupSlot = 5 * time.Minute
-	// RollupLife is for how long rollups are kept, by the database's TTL: a month, and the days to look back at it.
+	// RollupLife is for how long rollups are kept, by the database's TTL: a month, and the days to look back
+	// at it.
 	RollupLife = 35 * 24 * time.Hour
 	// OrgRollups are the documents that an hour of one org is spread over, by the job, as all orgs together
 	// are over Shards. Firestore bears about one write a second of a document for long (places are cut by the
-	// same, see PlaceTurns): 30 ends a second of the fleet, and 8 of one org, which is
-	// three times what the busiest of the simulated fleet has. Above that commits take
-	// longer and are tried again; nothing is lost.
+	// same, see PlaceTurns): 30 ends a second of the fleet, and 8 of one org, which is three times what the
+	// busiest of the simulated fleet has. Above that commits take longer and are tried again; nothing is
+	// lost.
 	OrgRollups = 8
 )
 
@@ -33,7 +34,8 @@ const (
 // and of times by bucket.
 type Counter string
 
-// The counters of ends. Times are of first runs: of one that was run again, it is not known when it began to wait.
+// The counters of ends. Times are of first runs: of one that was run again, it is not known when it began to
+// wait.
 const (
 	CountRows  Counter = "rows"
 	CountBytes Counter = "bytes"
@@ -46,8 +48,8 @@ const (
 	runPrefix      timePrefix = "ran_"
 )
 
-// CountEnd counts runs that ended in a state, CountFailure those that failed by a code, CountCallback deliveries
-// that came to a state.
+// CountEnd counts runs that ended in a state, CountFailure those that failed by a code, CountCallback
+// deliveries that came to a state.
 func CountEnd(s State) Counter              { return Counter(s) }
 func CountFailure(c Code) Counter           { return Counter(failurePrefix + string(c)) }
 func CountCallback(s CallbackState) Counter { return Counter(callbackPrefix + string(s)) }
@@ -103,8 +105,8 @@ type RollupKey struct {
 	Shard int
 }
 
-// ID is the document's. It begins with what differs within an hour: ids that only grow would all be written in
-// one place.
+// ID is the document's. It begins with what differs within an hour: ids that only grow would all be written
+// in one place.
 func (k RollupKey) ID() string {
 	org := "all"
 	if k.OrgID != "" {
@@ -201,7 +203,8 @@ func newTally(at time.Time, orgID, jobID string, c Counts) *Tally {
 	return &Tally{At: at, OrgID: orgID, Shard: spread(jobID), Counts: c}
 }
 
-// firstRun is how long a job waited for its first claim, and how long it ran, if it has ended and was not run again.
+// firstRun is how long a job waited for its first claim, and how long it ran, if it has ended and was not run
+// again.
 func (j *Job) firstRun() (queued, ran time.Duration, ok bool) {
 	if j.AttemptBase != 0 || j.StartedAt.IsZero() || j.FinishedAt.IsZero() {
 		return 0, 0, false

@@ -58,8 +58,8 @@ func TestShardFollowsState(t *testing.T) {
 	is(jobs.EndedShard(live))
 }
 
-// TestRenewalsLeaveWakeAt: no renewal changes what is indexed, and a holder that stops renewing
-// is found as soon as if each had: a second after its lease, and the skew, have run out.
+// TestRenewalsLeaveWakeAt: no renewal changes what is indexed, and a holder that stops renewing is found as
+// soon as if each had: a second after its lease, and the skew, have run out.
 func TestRenewalsLeaveWakeAt(t *testing.T) {
 	t.Parallel()
 	for name, part := range map[string]bool{"job": false, "part": true} {

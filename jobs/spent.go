@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Spent is where the time of a run of a job, or of an attempt, went. Of parts that are written side by side it
-// is the sum, so that it may be more than has passed.
+// Spent is where the time of a run of a job, or of an attempt, went. Of parts that are written side by side
+// it is the sum, so that it may be more than has passed.
 type Spent struct {
 	// Wait is for how long the job was queued and could have been claimed: for a worker's slot, or a place
-	// among the jobs of its org. Of a part, it is from its last message to its claim; PartWait is that of
-	// all parts of a job.
+	// among the jobs of its org. Of a part, it is from its last message to its claim; PartWait is that of all
+	// parts of a job.
 	Wait     time.Duration `firestore:"wait,omitempty"`
 	PartWait time.Duration `firestore:"partWait,omitempty"`
 	Count    time.Duration `firestore:"count,omitempty"` // counting the rows
@@ -58,7 +58,8 @@ func (s Spent) Steps() []Step {
 	return out
 }
 
-// maxSpent bounds what is believed of a step: years of a thousand parts, and sums of some of it do not overflow.
+// maxSpent bounds what is believed of a step: years of a thousand parts, and sums of some of it do not
+// overflow.
 const maxSpent = maxCount * time.Nanosecond * 64
 
 // Plus gives the sum. What no clock can have measured is none.
@@ -174,8 +175,8 @@ func (j *Job) Expected() time.Duration {
 	return expectedBase + time.Duration(float64(max(j.RowsTotal, 0))/float64(expectedRows*streams)*float64(time.Second))
 }
 
-// Slow reports whether a job that has ended ran for much longer than its rows predict. One that was
-// run again began long before its run: nothing is said of it.
+// Slow reports whether a job that has ended ran for much longer than its rows predict. One that was run again
+// began long before its run: nothing is said of it.
 func (j *Job) Slow() bool {
 	return j.AttemptBase == 0 && !j.StartedAt.IsZero() && !j.FinishedAt.IsZero() && j.FinishedAt.Sub(j.StartedAt) > slowFactor*j.Expected()
 }

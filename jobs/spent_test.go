@@ -85,7 +85,8 @@ func TestSpentOfOnePart(t *testing.T) {
 	d.spent(jobs.Spent{})
 }
 
-// TestSpentOfCanceled: also of a job that is canceled, in the queue or at work, it is known where its time went.
+// TestSpentOfCanceled: also of a job that is canceled, in the queue or at work, it is known where its time
+// went.
 func TestSpentOfCanceled(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)

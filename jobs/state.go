@@ -23,8 +23,8 @@ const (
 // States lists every state, in the order a job may pass through them.
 var States = []State{Queued, Running, Succeeded, Failed, Canceled, Expired}
 
-// transitions is the one table of legal moves. Renewing a lease, pinning a snapshot or
-// committing a part leaves the state as it is and is not listed.
+// transitions is the one table of legal moves. Renewing a lease, pinning a snapshot or committing a part
+// leaves the state as it is and is not listed.
 var transitions = map[State][]State{
 	Queued:    {Running, Canceled, Failed},
 	Running:   {Queued, Succeeded, Failed, Canceled},
@@ -47,8 +47,8 @@ func (s State) Ended() bool { return s.Valid() && s != Queued && s != Running }
 type Phase string
 
 const (
-	// PhaseStart: no plan yet; the holder of the job's lease pins the snapshot, counts
-	// and plans, and, when one part is enough, writes the file by itself.
+	// PhaseStart: no plan yet; the holder of the job's lease pins the snapshot, counts and plans, and, when
+	// one part is enough, writes the file by itself.
 	PhaseStart Phase = ""
 	// PhaseParts: the plan is stored; parts are claimed one by one, nobody holds the job.
 	PhaseParts Phase = "parts"

@@ -8,15 +8,15 @@ type Stats struct {
 	ErrorCodes map[Code]int64 // of failed jobs; codes that none has are left out
 	// OldestQueuedAt is when the job that has waited longest was accepted; zero if none waits.
 	OldestQueuedAt time.Time
-	// PendingCallbacks are deliveries that have not ended, and OldestPendingAt when the export of the oldest did;
-	// zero if there is none.
+	// PendingCallbacks are deliveries that have not ended, and OldestPendingAt when the export of the oldest
+	// did; zero if there is none.
 	PendingCallbacks int64
 	OldestPendingAt  time.Time
 	Workers          []string
 	Paused           map[Queue]Pause
 	DeadLetters      map[Queue]DeadLetters
-	// Partitions are who does what is due, for all shards. One without an owner is looked after by
-	// nobody, and should have been taken within half a minute.
+	// Partitions are who does what is due, for all shards. One without an owner is looked after by nobody,
+	// and should have been taken within half a minute.
 	Partitions []Partition
 }
 

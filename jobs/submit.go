@@ -43,8 +43,8 @@ type Submission struct {
 	Columns                 int // the version of the dataset's columns
 	CallbackURL             string
 	Trace                   string // as Job.Trace
-	// IdempotencyKey, when not empty, gives the same job for the same key for 24 h, as far as
-	// Attaches allows.
+	// IdempotencyKey, when not empty, gives the same job for the same key for 24 h, as far as Attaches
+	// allows.
 	IdempotencyKey string
 	// Implied: the caller named no key; an exact duplicate of the request implies the same.
 	Implied bool
@@ -54,10 +54,9 @@ type Submission struct {
 	Except string
 }
 
-// Attaches reports whether the job that an equal idempotency key gave before is the answer: not
-// one whose file is gone, of which nothing is left to give. How a job failed, or that it was
-// canceled, is an answer to whoever named the key; somebody who only sends the same request
-// again wants an export.
+// Attaches reports whether the job that an equal idempotency key gave before is the answer: not one whose
+// file is gone, of which nothing is left to give. How a job failed, or that it was canceled, is an answer to
+// whoever named the key; somebody who only sends the same request again wants an export.
 func (s *Submission) Attaches(j *Job, now time.Time) bool {
 	switch {
 	case !j.DeletedAt.IsZero(), j.State == Expired, j.State == Succeeded && !now.Before(j.FileExpiresAt):

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// tidy sets every field of a document that cannot be true by itself, whatever the others
-// say, to zero: texts that are too long, numbers that nothing counts up to, times that have
-// not been. What a damaged document is ended as must not be as large as it was.
+// tidy sets every field of a document that cannot be true by itself, whatever the others say, to zero: texts
+// that are too long, numbers that nothing counts up to, times that have not been. What a damaged document is
+// ended as must not be as large as it was.
 func tidy(doc any, now time.Time) { tidyValue(reflect.ValueOf(doc).Elem(), now) }
 
 func tidyValue(v reflect.Value, now time.Time) {

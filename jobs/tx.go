@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Tx is one transaction on a job. Its methods are the transitions; each either changes
-// Job, parts, events and callback together and returns nil, or returns an error and the
-// transaction must be dropped. Not safe for concurrent use.
+// Tx is one transaction on a job. Its methods are the transitions; each either changes Job, parts, events and
+// callback together and returns nil, or returns an error and the transaction must be dropped. Not safe for
+// concurrent use.
 type Tx struct {
 	Policy Policy
 	Now    time.Time
@@ -27,8 +27,8 @@ type Tx struct {
 	Met *CauseNote
 	// Audit, if not nil, is written with that commit.
 	Audit *AuditEntry
-	// Places, if not nil, are those that the org's running jobs take, and ChangedPlaces the documents
-	// of them that the transaction changed, each once.
+	// Places, if not nil, are those that the org's running jobs take, and ChangedPlaces the documents of them
+	// that the transaction changed, each once.
 	Places        Places
 	ChangedPlaces []*Place
 	// NewParts are created, Parts (those loaded through Part) updated where changed.
@@ -40,8 +40,8 @@ type Tx struct {
 	load func(partID string) (*Part, error)
 }
 
-// NewTx starts a transaction on job; load gives a part of it
-// as the transaction has read it, or ErrUnread: no transition calls a store.
+// NewTx starts a transaction on job; load gives a part of it as the transaction has read it, or ErrUnread: no
+// transition calls a store.
 func NewTx(p Policy, now time.Time, actor string, job *Job, load func(partID string) (*Part, error)) *Tx {
 	job.reshard() // also where another version, or a hand, left none
 	return &Tx{Policy: p, Now: now.UTC().Truncate(time.Microsecond), Actor: actor, Job: job, Parts: map[string]*Part{}, changed: map[string]bool{}, load: load}
@@ -57,8 +57,8 @@ func (tx *Tx) ChangedParts() []*Part {
 	return out
 }
 
-// part gives a part of the plan in force. One that is missing is as damaged as one that
-// makes no sense: ErrInvalid.
+// part gives a part of the plan in force. One that is missing is as damaged as one that makes no sense:
+// ErrInvalid.
 func (tx *Tx) part(index int) (*Part, error) {
 	p, err := tx.partByID(PartID(tx.Job.PlanEpoch, index))
 	if errors.Is(err, ErrNotFound) {
@@ -144,8 +144,8 @@ func (tx *Tx) expired(l Lease) bool {
 	return !Held(l.Until, tx.Now, tx.Policy.LeaseFor, tx.Policy.Skew)
 }
 
-// waits reports whether a pause until t is not over. No transition makes one longer than
-// BackoffMax: one that is further off is not believed.
+// waits reports whether a pause until t is not over. No transition makes one longer than BackoffMax: one that
+// is further off is not believed.
 func (tx *Tx) waits(t time.Time) bool {
 	return tx.Now.Before(t) && !t.After(tx.Now.Add(tx.Policy.BackoffMax+tx.Policy.Skew))
 }

@@ -7,15 +7,15 @@ import (
 	"unicode"
 )
 
-// What a document may contain. Its writer may have been a build with a fault, a script, a
-// person in the console: nothing in it may cost memory, stop a rescuer or make a wrong file.
-// Times that only say when to look next (WakeAt, NotBefore, Lease.Until) are no part of the
-// checks here: one that no transition can have set is not believed, see Held and Tx.soon.
+// What a document may contain. Its writer may have been a build with a fault, a script, a person in the
+// console: nothing in it may cost memory, stop a rescuer or make a wrong file. Times that only say when to
+// look next (WakeAt, NotBefore, Lease.Until) are no part of the checks here: one that no transition can have
+// set is not believed, see Held and Tx.soon.
 const (
 	// MaxParts bounds the parts of a plan: a thousand are about 400 KiB, written in one commit.
 	MaxParts = 1000
-	// maxCount bounds numbers: integers up to it are exact in JSON, and sums of a few of
-	// them far from overflowing.
+	// maxCount bounds numbers: integers up to it are exact in JSON, and sums of a few of them far from
+	// overflowing.
 	maxCount = 1 << 53
 	// maxSmallCount bounds what is counted one by one: attempts, interruptions, restarts.
 	maxSmallCount = 1_000_000
@@ -25,13 +25,13 @@ const (
 	maxURL = 2048
 	// maxToken bounds the tokens of leases, which become part of names.
 	maxToken = 256
-	// maxAhead is by how much what has happened may be ahead of now. Builds before this one
-	// took their own machine's clock for it; hours were seen.
+	// maxAhead is by how much what has happened may be ahead of now. Builds before this one took their own
+	// machine's clock for it; hours were seen.
 	maxAhead = 24 * time.Hour
 	// maxFileLife is EXPORTD_FILE_DAYS at its most, and a day.
 	maxFileLife = 366 * 24 * time.Hour
-	// maxBuilds is far above the schema that any build will have: beyond it, and below 1, a
-	// schema is no other build's but damaged.
+	// maxBuilds is far above the schema that any build will have: beyond it, and below 1, a schema is no
+	// other build's but damaged.
 	maxBuilds = 1000
 )
 
@@ -98,15 +98,15 @@ func validCode(c Code) bool {
 	return c != "" && len(c) <= 64 && !strings.ContainsFunc(string(c), func(r rune) bool { return r != '_' && (r < 'A' || r > 'Z') && (r < '0' || r > '9') })
 }
 
-// ValidOrg reports whether s can be an org's id. It guards the names that the id becomes
-// part of: objects in Cloud Storage, where "/" and ".." would lead into another org's folder.
+// ValidOrg reports whether s can be an org's id. It guards the names that the id becomes part of: objects in
+// Cloud Storage, where "/" and ".." would lead into another org's folder.
 func ValidOrg(s string) bool {
 	return s != "" && len(s) <= 128 && s != "." && s != ".." &&
 		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' })
 }
 
-// validURL reports whether a callback can be tried at u at all; whether it may, package
-// webhook knows. The URL was normalised when it was accepted.
+// validURL reports whether a callback can be tried at u at all; whether it may, package webhook knows. The
+// URL was normalised when it was accepted.
 func validURL(u string) bool {
 	origin := OriginOf(u)
 	scheme, host, _ := strings.Cut(origin, "://")
@@ -156,8 +156,8 @@ func (j *Job) checkPlain(c *checks) {
 	c.failure(j.Error)
 }
 
-// checkRequest is about whose job it is and what it exports. The fingerprint was made of
-// these at the request: what was changed since would make another file than was asked for.
+// checkRequest is about whose job it is and what it exports. The fingerprint was made of these at the
+// request: what was changed since would make another file than was asked for.
 func (j *Job) checkRequest(c *checks) {
 	c.that(ValidID(j.ID), "its id is none")
 	c.that(ValidOrg(j.OrgID), "orgId is none")

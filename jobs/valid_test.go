@@ -72,8 +72,8 @@ func stages(t *testing.T) map[string]func() *desk {
 	}
 }
 
-// TestDamagedJob: whatever a field holds, at whatever stage, a job either is whole or is ended
-// once, as a job that is whole; and its callback, if it can be made, is a new one.
+// TestDamagedJob: whatever a field holds, at whatever stage, a job either is whole or is ended once, as a job
+// that is whole; and its callback, if it can be made, is a new one.
 func TestDamagedJob(t *testing.T) {
 	t.Parallel()
 	tried, ended := 0, 0
@@ -153,8 +153,8 @@ func TestDamagedStates(t *testing.T) {
 	}
 }
 
-// TestDamagedPart: a plan with a record that makes no sense is dropped once, and then ends its
-// job; the part is not due again.
+// TestDamagedPart: a plan with a record that makes no sense is dropped once, and then ends its job; the part
+// is not due again.
 func TestDamagedPart(t *testing.T) {
 	t.Parallel()
 	made := newDesk(t)
@@ -195,8 +195,8 @@ func TestDamagedPart(t *testing.T) {
 	t.Logf("%d documents", tried)
 }
 
-// TestDamagedCount: a job whose count of finished parts is too low starts over once all of them
-// are done; it would wait for ever for one that is not there.
+// TestDamagedCount: a job whose count of finished parts is too low starts over once all of them are done; it
+// would wait for ever for one that is not there.
 func TestDamagedCount(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -210,8 +210,8 @@ func TestDamagedCount(t *testing.T) {
 	}
 }
 
-// TestOverslept: whoever looks at a job that is asleep for longer than a transition sends it
-// to sleep does what is due; a pause of years is over.
+// TestOverslept: whoever looks at a job that is asleep for longer than a transition sends it to sleep does
+// what is due; a pause of years is over.
 func TestOverslept(t *testing.T) {
 	t.Parallel()
 	never := time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -255,8 +255,8 @@ func TestOverslept(t *testing.T) {
 	d.claimPart(0)
 }
 
-// TestDamagedCallback: whatever a field holds, a delivery is whole or is ended once, and its
-// job's timeline says so.
+// TestDamagedCallback: whatever a field holds, a delivery is whole or is ended once, and its job's timeline
+// says so.
 func TestDamagedCallback(t *testing.T) {
 	t.Parallel()
 	policy := jobs.Policy{Skew: 5 * time.Second, NotifyAgain: 15 * time.Second, MaxInterruptions: 2}

@@ -84,8 +84,8 @@ func (tx *CallbackTx) Overdue() bool {
 	return errors.Is(err, ErrInvalid) || err == nil && tx.Callback.State == CallbackPending && (tx.Callback.WakeAt.IsZero() || tx.overslept())
 }
 
-// Invalidate ends a delivery whose document makes no sense, for good, and says so in the job's
-// timeline: its owner would wait for it else. Only for those that Check refuses.
+// Invalidate ends a delivery whose document makes no sense, for good, and says so in the job's timeline: its
+// owner would wait for it else. Only for those that Check refuses.
 func (tx *CallbackTx) Invalidate() error {
 	cb := tx.Callback
 	err := tx.check()

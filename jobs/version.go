@@ -2,33 +2,33 @@ package jobs
 
 import "time"
 
-// Three things have versions that change by themselves: documents, which these numbers are of; the
-// columns of a dataset's file (Job.Columns, of which only the fingerprint knows); and the HTTP API.
+// Three things have versions that change by themselves: documents, which these numbers are of; the columns of
+// a dataset's file (Job.Columns, of which only the fingerprint knows); and the HTTP API.
 const (
-	// SchemaVersion is the latest version of the documents of jobs, parts, callbacks and batches that
-	// this build reads. It is raised only where a build that lacks the version would do something wrong
-	// with a document; a field more, which an older build may leave as it is, is no version.
+	// SchemaVersion is the latest version of the documents of jobs, parts, callbacks and batches that this
+	// build reads. It is raised only where a build that lacks the version would do something wrong with a
+	// document; a field more, which an older build may leave as it is, is no version.
 	SchemaVersion = 1
 	// OldestSchema is the oldest that it still reads.
 	OldestSchema = 1
 )
 
-// A document's Schema is the version that it is stored as; in memory it has the form of the latest.
-// Upgrade leads there when it was read. Stored leads back before it is written: to the oldest version
-// that can express it and that is none before the one it had. So a build that lacks a version meets it
-// in those documents alone that need it, and going back to that build loses nothing else. Those it
-// leaves alone: it neither changes nor ends them, and they count for none of the limits of their org.
+// A document's Schema is the version that it is stored as; in memory it has the form of the latest. Upgrade
+// leads there when it was read. Stored leads back before it is written: to the oldest version that can
+// express it and that is none before the one it had. So a build that lacks a version meets it in those
+// documents alone that need it, and going back to that build loses nothing else. Those it leaves alone: it
+// neither changes nor ends them, and they count for none of the limits of their org.
 //
-// A part is never of a later version than its job (StoredWith), so that a build can do either nothing
-// or everything for a job. Places have no versions, see PlaceSchema.
+// A part is never of a later version than its job (StoredWith), so that a build can do either nothing or
+// everything for a job. Places have no versions, see PlaceSchema.
 
 // form is what a version changed in a kind of document. One without up is as it was before.
 type form[T any] struct {
 	// up makes of a document of the version before one of this version.
 	up func(*T)
-	// down is the way back; false where the version before has no form for the document. Without it,
-	// this version is written always: for when no build that lacks it will run again. What pointers
-	// and maps of the document lead to it may replace and must not change.
+	// down is the way back; false where the version before has no form for the document. Without it, this
+	// version is written always: for when no build that lacks it will run again. What pointers and maps of
+	// the document lead to it may replace and must not change.
 	down func(*T) bool
 }
 
@@ -40,8 +40,8 @@ type step struct {
 	batch    form[Batch]
 }
 
-// steps lead from OldestSchema to SchemaVersion, one for each version after the oldest. CONTRIBUTING.md
-// says how one is added.
+// steps lead from OldestSchema to SchemaVersion, one for each version after the oldest. CONTRIBUTING.md says
+// how one is added.
 var steps = []step{}
 
 // Readable reports whether this build reads documents of a version.
@@ -58,12 +58,12 @@ func readableOr(schema int) int {
 	return OldestSchema
 }
 
-// Foreign reports whether the job is of a version that this build does not read. Of such a job it
-// knows what no version moves: what it is found by, and what its caller is shown.
+// Foreign reports whether the job is of a version that this build does not read. Of such a job it knows what
+// no version moves: what it is found by, and what its caller is shown.
 func (j *Job) Foreign() bool { return foreign(j.Schema) }
 
-// abandonedAfter is for how long a job of another version may be overdue before it is taken as one that
-// no build looks after: rescuers come within seconds, and a second fleet is not slower for that.
+// abandonedAfter is for how long a job of another version may be overdue before it is taken as one that no
+// build looks after: rescuers come within seconds, and a second fleet is not slower for that.
 const abandonedAfter = 2 * time.Minute
 
 // Abandoned reports whether the job is of a version that no build at work knows, as far as can be seen:
@@ -93,8 +93,8 @@ func (j *Job) Stored() Job {
 	return out
 }
 
-// StoredWith gives parts of the job as they are to be written in one commit with it: a job is of no
-// earlier version than any of its parts.
+// StoredWith gives parts of the job as they are to be written in one commit with it: a job is of no earlier
+// version than any of its parts.
 func (j *Job) StoredWith(parts []*Part) []Part {
 	out := make([]Part, len(parts))
 	for i, p := range parts {

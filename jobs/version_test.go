@@ -85,8 +85,8 @@ func TestPartsRaiseTheirJob(t *testing.T) {
 	}
 }
 
-// TestUnmoved are the fields by which documents are found and queried whatever their version, and those
-// that callers are shown: of these no version may move one or give it another meaning.
+// TestUnmoved are the fields by which documents are found and queried whatever their version, and those that
+// callers are shown: of these no version may move one or give it another meaning.
 func TestUnmoved(t *testing.T) {
 	for _, c := range []struct {
 		of     any

@@ -15,18 +15,17 @@ const (
 	NotifyJob
 	// RefillParts: list the unfinished parts, Refill, and notify them.
 	RefillParts
-	// Sweep: delete every object of the job but its result, and none of an epoch above the
-	// job's (a rerun may have begun meanwhile), then Cleaned.
+	// Sweep: delete every object of the job but its result, and none of an epoch above the job's (a rerun may
+	// have begun meanwhile), then Cleaned.
 	Sweep
-	// Purge: sweep once more, for a worker that stood still through the sweeps and died after
-	// it had written, then delete the record with all that hangs on it.
+	// Purge: sweep once more, for a worker that stood still through the sweeps and died after it had written,
+	// then delete the record with all that hangs on it.
 	Purge
 )
 
-// Wake does what is due for a job whose WakeAt has passed and says what is left to do
-// outside the transaction. Whatever it returns but Purge, WakeAt is in the future after it, so a
-// rescuer that dies before the duty is followed by another. Before a purge nothing is written: what
-// was not purged is still due.
+// Wake does what is due for a job whose WakeAt has passed and says what is left to do outside the
+// transaction. Whatever it returns but Purge, WakeAt is in the future after it, so a rescuer that dies before
+// the duty is followed by another. Before a purge nothing is written: what was not purged is still due.
 func (tx *Tx) Wake() (Duty, error) {
 	if err := tx.check(); err != nil {
 		if errors.Is(err, ErrInvalid) {
@@ -41,8 +40,8 @@ func (tx *Tx) Wake() (Duty, error) {
 	again := tx.Now.Add(tx.Policy.NotifyAgain)
 	switch j.State {
 	case Queued:
-		// A long queue must not be notified one by one every NotifyAgain: the longer a job has
-		// waited, the longer until the next notify, at most 5 minutes.
+		// A long queue must not be notified one by one every NotifyAgain: the longer a job has waited, the
+		// longer until the next notify, at most 5 minutes.
 		j.WakeAt = again.Add(min(max(tx.Now.Sub(j.CreatedAt), 0)/4, maxNotifyPause))
 		if tx.waits(j.NotBefore) {
 			j.WakeAt = j.NotBefore
@@ -90,16 +89,16 @@ func (tx *Tx) Wake() (Duty, error) {
 	return Purge, nil // WakeAt stays: there is no document after it
 }
 
-// partsWake is when the window of a plan is looked at again. Parts that are held have a WakeAt of
-// their own, so that this finds but lost messages; it is a write of the job, beside those of its
-// parts' ends, while Firestore bears one a second.
+// partsWake is when the window of a plan is looked at again. Parts that are held have a WakeAt of their own,
+// so that this finds but lost messages; it is a write of the job, beside those of its parts' ends, while
+// Firestore bears one a second.
 func (tx *Tx) partsWake() time.Time { return tx.Now.Add(2 * tx.Policy.NotifyAgain) }
 
 // maxNotifyPause is the most that a queued job's notifies are apart, besides NotifyAgain.
 const maxNotifyPause = 5 * time.Minute
 
-// longestSleep is the most that a transition may have put WakeAt ahead. What is further off,
-// or missing, was not written by one, and whoever looks at the job does what is due.
+// longestSleep is the most that a transition may have put WakeAt ahead. What is further off, or missing, was
+// not written by one, and whoever looks at the job does what is due.
 func (tx *Tx) longestSleep() time.Duration {
 	p := tx.Policy
 	running := max(p.LeaseFor+2*p.Skew+time.Second, 2*p.NotifyAgain) + p.Skew
@@ -113,15 +112,15 @@ func (tx *Tx) longestSleep() time.Duration {
 	return max(live, tx.Job.FileExpiresAt.Sub(tx.Now), p.RecordLife+p.Skew, p.SnapshotLife+p.SweepAfter+p.Skew)
 }
 
-// Overdue reports whether somebody has to look at the job although WakeAt is not due: it is
-// damaged, asleep for longer than any transition sends it to sleep, or Forgotten.
+// Overdue reports whether somebody has to look at the job although WakeAt is not due: it is damaged, asleep
+// for longer than any transition sends it to sleep, or Forgotten.
 func (tx *Tx) Overdue() bool {
 	err, at := tx.check(), tx.Job.WakeAt
 	return errors.Is(err, ErrInvalid) || err == nil && (at.IsZero() || at.After(tx.Now.Add(tx.longestSleep())) || tx.Forgotten())
 }
 
-// Forgotten reports whether the job has waited for a place for so long that it is to try again: the
-// documents of places may have been damaged so that nobody notifies for the free one.
+// Forgotten reports whether the job has waited for a place for so long that it is to try again: the documents
+// of places may have been damaged so that nobody notifies for the free one.
 func (tx *Tx) Forgotten() bool {
 	left := tx.Job.WakeAt.Sub(tx.Now) // only who waits for a place, or for its next attempt, sleeps for longer than a notify's pause
 	return tx.Job.State == Queued && !tx.waits(tx.Job.NotBefore) && left > tx.Policy.NotifyAgain+maxNotifyPause+tx.Policy.Skew && left < placeWait-placeDoubt

@@ -9,8 +9,8 @@ import (
 	"exportd/jobs"
 )
 
-// auditEvery is how often the rescuer looks for documents that nothing due leads to. A live job
-// that was damaged so is found within it, as long as there are no more than a page of such jobs.
+// auditEvery is how often the rescuer looks for documents that nothing due leads to. A live job that was
+// damaged so is found within it, as long as there are no more than a page of such jobs.
 const auditEvery = time.Minute
 
 // audit is where the looking through stands.
@@ -51,8 +51,7 @@ func (p *Pool) auditRecords(ctx context.Context, a *audit) {
 	}
 }
 
-// wakeBatch has a batch looked at with those that are due, if it has not ended; a damaged one is
-// ended.
+// wakeBatch has a batch looked at with those that are due, if it has not ended; a damaged one is ended.
 func (p *Pool) wakeBatch(ctx context.Context, id string) {
 	_, err := p.Store.UpdateBatch(ctx, id, (*jobs.BatchTx).Wake)
 	if err != nil {

@@ -11,12 +11,11 @@ import (
 	"exportd/jobs"
 )
 
-// batchPage is how many jobs of a batch are worked through between two notes of its
-// progress; a crash repeats at most as many, which finds them rerun already.
+// batchPage is how many jobs of a batch are worked through between two notes of its progress; a crash repeats
+// at most as many, which finds them rerun already.
 const batchPage = 25
 
-// runBatches works on the batches that are due, one after the other, so that the rate cap
-// of each holds.
+// runBatches works on the batches that are due, one after the other, so that the rate cap of each holds.
 func (p *Pool) runBatches(ctx context.Context) {
 	due, err := p.Store.DueBatches(ctx, p.Now(), 10)
 	if err != nil {
@@ -111,8 +110,8 @@ func (p *Pool) allowed(ctx context.Context, b *jobs.Batch) (most int64, err erro
 	return most, err
 }
 
-// rerunPage reruns the eligible jobs of a page at the batch's rate, at most as many as it may; left is 0 where that
-// ended it.
+// rerunPage reruns the eligible jobs of a page at the batch's rate, at most as many as it may; left is 0
+// where that ended it.
 func (p *Pool) rerunPage(ctx context.Context, b *jobs.Batch, page batchJobs, left int64) (skipped map[string]int, _ int64, err error) {
 	skipped = map[string]int{}
 	if page.gone > 0 {

@@ -30,7 +30,8 @@ func (r *rig) finished(t *testing.T, id string) (*jobs.Batch, int64) {
 	}
 }
 
-// TestBatchOverDamaged: a batch ends, whatever the jobs are that it meets, and says of each what became of it.
+// TestBatchOverDamaged: a batch ends, whatever the jobs are that it meets, and says of each what became of
+// it.
 func TestBatchOverDamaged(t *testing.T) {
 	t.Parallel()
 	r := &damageRig{rig: newRig(t)}

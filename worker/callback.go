@@ -26,9 +26,8 @@ type sender interface {
 	Send(ctx context.Context, d webhook.Delivery) webhook.Attempt
 }
 
-// keys gives what signs the callbacks of an API key as it is now, not as a cache has it.
-// jobs.ErrNotFound means
-// that the key was disabled or deleted: nothing is sent in its name any more.
+// keys gives what signs the callbacks of an API key as it is now, not as a cache has it. jobs.ErrNotFound
+// means that the key was disabled or deleted: nothing is sent in its name any more.
 type keys interface {
 	CallbackKey(ctx context.Context, keyID string) (CallbackKey, error)
 }
@@ -49,16 +48,16 @@ type CallbackConfig struct {
 
 const (
 	// quickWithin is how long an attempt may hold its permit. An attempt takes milliseconds with a receiver
-	// that works and up to 15 s with one that does not: those move aside, so that they do
-	// not stand in the way of the others. At a second, ten hosts that die together would hold
-	// all permits for three, and the callbacks of the others would come late.
+	// that works and up to 15 s with one that does not: those move aside, so that they do not stand in the
+	// way of the others. At a second, ten hosts that die together would hold all permits for three, and the
+	// callbacks of the others would come late.
 	quickWithin = 250 * time.Millisecond
 	// permitsPerSlot bounds the attempts that are under way and no longer than quickWithin, at about 100 KiB
 	// each; three times as many more have been set aside.
 	permitsPerSlot = 8
-	// claimsAtOnce bounds the messages that are looked at side by side. A look is a read, an
-	// acknowledgement and, with a permit, a commit: at 25 ms for one that has none, a worker goes
-	// through 5,000 a second. The reads fit on the connections that carry heartbeats.
+	// claimsAtOnce bounds the messages that are looked at side by side. A look is a read, an acknowledgement
+	// and, with a permit, a commit: at 25 ms for one that has none, a worker goes through 5,000 a second. The
+	// reads fit on the connections that carry heartbeats.
 	claimsAtOnce = 128
 	// maxCallbackURL is how long a URL signed through IAM is sure to work.
 	maxCallbackURL = 12 * time.Hour
@@ -112,15 +111,15 @@ func (p *Pool) handleCallback(ctx context.Context, m jobs.Message) (func(context
 	return func(ctx context.Context) { p.calling(func() { p.deliverAndRelease(ctx, c) }) }, err
 }
 
-// calling does something about a callback beside what is under way. After a panic the callback's lease, or its wakeAt,
-// has it made again.
+// calling does something about a callback beside what is under way. After a panic the callback's lease, or
+// its wakeAt, has it made again.
 func (p *Pool) calling(fn func()) {
 	p.work.Go(func() { p.Panics.Run(panics.Callback, fn) })
 }
 
 // beginCallback begins, under work, a callback of which this worker knows that it is due, if it has a permit
-// for it: all messages that are waiting would go first. Else it notifies, as another worker may have
-// a permit.
+// for it: all messages that are waiting would go first. Else it notifies, as another worker may have a
+// permit.
 func (p *Pool) beginCallback(ctx, work context.Context, origin, org string, m jobs.Message) {
 	if p.callbacks != nil && !p.callbacks.closing.Load() && !p.isPaused(jobs.QueueCallbacks) {
 		if first, permit := p.callbacks.queue.tryAcquire(origin, org, m); permit != nil {
@@ -131,9 +130,8 @@ func (p *Pool) beginCallback(ctx, work context.Context, origin, org string, m jo
 	p.notify(ctx, jobs.QueueCallbacks, m)
 }
 
-// claimCallback takes a permit, unless it is called with one, and gives nil without. With a
-// permit but without a claim, which is an error, the callback is nil and the permit still to
-// be released.
+// claimCallback takes a permit, unless it is called with one, and gives nil without. With a permit but
+// without a claim, which is an error, the callback is nil and the permit still to be released.
 func (p *Pool) claimCallback(ctx context.Context, m jobs.Message, permit *webhook.Permit) (*claimed, error) {
 	c := &claimed{permit: permit}
 	var cb *jobs.Callback
@@ -228,8 +226,8 @@ func (p *Pool) claimAndDeliver(ctx context.Context, m jobs.Message, permit *webh
 	p.deliverAndRelease(ctx, c)
 }
 
-// deliver makes the attempt that was claimed, until crowd ends, and records how it ended. When nothing
-// can be recorded the lease runs out, and it is made again: at least once.
+// deliver makes the attempt that was claimed, until crowd ends, and records how it ended. When nothing can be
+// recorded the lease runs out, and it is made again: at least once.
 func (p *Pool) deliver(ctx, crowd context.Context, cb *jobs.Callback, lease jobs.Lease) {
 	known, err := p.Store.Receivers(ctx, cb.OrgID, cb.Origin, cb.URL)
 	if err == nil && !cb.Forced && (known[0].Suspended || known[1].Suspended) {

@@ -13,8 +13,8 @@ import (
 	"exportd/jobs"
 )
 
-// hostileSender is the sender, and one with shorter limits for receivers that would use up all
-// of production's: those run on the clock of a bubble in package webhook.
+// hostileSender is the sender, and one with shorter limits for receivers that would use up all of
+// production's: those run on the clock of a bubble in package webhook.
 type hostileSender struct{ usual, hasty *webhook.Sender }
 
 func newHostileSender(n *webhooktest.Network, now func() time.Time) hostileSender {

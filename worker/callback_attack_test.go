@@ -16,8 +16,8 @@ import (
 	"exportd/worker"
 )
 
-// attacks are receivers that lead elsewhere, send too much or nothing sensible, or whose names
-// change what they resolve to.
+// attacks are receivers that lead elsewhere, send too much or nothing sensible, or whose names change what
+// they resolve to.
 func attacks(forbidden string) []*attack {
 	const ok = "HTTP/1.1 200 OK\r\n"
 	long := strings.Repeat("a", 64<<10)
@@ -71,13 +71,13 @@ func bomb() string {
 	return b.String()
 }
 
-// readBound is the most that one attempt may read: 16 KiB of headers, 64 KiB of body, and what a
-// buffered reader takes ahead.
+// readBound is the most that one attempt may read: 16 KiB of headers, 64 KiB of body, and what a buffered
+// reader takes ahead.
 const readBound = (16 + 64 + 8) << 10
 
-// TestCallbackAttacks: every attack on a live callback, its retry, its redelivery and a test
-// callback. Nothing reaches a forbidden listener, no redirect is followed, what is read and kept
-// is bounded, and each ends in the record as what it is.
+// TestCallbackAttacks: every attack on a live callback, its retry, its redelivery and a test callback.
+// Nothing reaches a forbidden listener, no redirect is followed, what is read and kept is bounded, and each
+// ends in the record as what it is.
 func TestCallbackAttacks(t *testing.T) {
 	r := newRig(t)
 	n := webhooktest.NewNetwork(t)

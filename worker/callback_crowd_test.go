@@ -16,9 +16,9 @@ import (
 // A crowd is 50 hosts of 10 orgs with crowdEach callbacks each.
 const crowdHosts, crowdOrgs = 50, 10
 
-// TestCallbackDeadHosts: 1,000 callbacks to 50 hosts of which 10 take connections and never
-// answer, the worst way of being dead. Those of the live hosts are all delivered while the
-// dead ones wait, about as fast as if there were no dead ones.
+// TestCallbackDeadHosts: 1,000 callbacks to 50 hosts of which 10 take connections and never answer, the worst
+// way of being dead. Those of the live hosts are all delivered while the dead ones wait, about as fast as if
+// there were no dead ones.
 func TestCallbackDeadHosts(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -31,15 +31,15 @@ func TestCallbackDeadHosts(t *testing.T) {
 	if waiting != dead*crowdEach {
 		t.Errorf("%d callbacks of dead hosts wait, want all %d", waiting, dead*crowdEach)
 	}
-	// An attempt at a dead host takes 10 s; 200 of them in 16 slots would take two minutes. The
-	// bound is wide because both figures are those of a machine that may be busy.
+	// An attempt at a dead host takes 10 s; 200 of them in 16 slots would take two minutes. The bound is wide
+	// because both figures are those of a machine that may be busy.
 	if with > 3*without+20*time.Second {
 		t.Errorf("live callbacks took %s beside dead hosts, %s without", with, without)
 	}
 }
 
-// crowd delivers to live and dead hosts, on addresses 127.0.net.x, and says how long the
-// live ones took and how many of the dead ones' were pending then.
+// crowd delivers to live and dead hosts, on addresses 127.0.net.x, and says how long the live ones took and
+// how many of the dead ones' were pending then.
 func (r *rig) crowd(t *testing.T, network, dead int) (took time.Duration, waiting int) {
 	t.Helper()
 	var mu sync.Mutex
@@ -111,8 +111,7 @@ func silent(t *testing.T, ip string) (addr string) {
 	return l.Addr().String()
 }
 
-// TestCallbackSlowKeepsNoSlot: with one slot, a receiver that hangs holds the others up for
-// quickWithin only.
+// TestCallbackSlowKeepsNoSlot: with one slot, a receiver that hangs holds the others up for quickWithin only.
 func TestCallbackSlowKeepsNoSlot(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -20,8 +20,8 @@ import (
 	"exportd/worker"
 )
 
-// doomedEnv has this test binary run a worker that dies after its first callback. It holds
-// the addresses of Firestore, Pub/Sub and Storage.
+// doomedEnv has this test binary run a worker that dies after its first callback. It holds the addresses of
+// Firestore, Pub/Sub and Storage.
 const doomedEnv = "EXPORTD_TEST_DOOMED_WORKER"
 
 // doomedSender kills the process when a receiver has got a callback, before that is recorded.
@@ -52,8 +52,8 @@ func doomedWorker() int {
 	return 1
 }
 
-// TestCallbackAfterKill: a worker killed with SIGKILL between delivery and recording. The
-// event is delivered again with the same id, never zero times.
+// TestCallbackAfterKill: a worker killed with SIGKILL between delivery and recording. The event is delivered
+// again with the same id, never zero times.
 func TestCallbackAfterKill(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

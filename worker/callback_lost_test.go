@@ -10,8 +10,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestCallbackOfALostFile: a callback whose file is no longer in storage has no link to it: it says
-// what the job's own page says, and the job says it from then on.
+// TestCallbackOfALostFile: a callback whose file is no longer in storage has no link to it: it says what the
+// job's own page says, and the job says it from then on.
 func TestCallbackOfALostFile(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

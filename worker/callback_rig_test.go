@@ -288,8 +288,8 @@ func status(code int) func(int, http.ResponseWriter, *http.Request) {
 	return func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 }
 
-// spend sets how many attempts of the schedule a delivery has behind it and how many
-// deliveries of its receiver were exhausted in a row, and makes it due.
+// spend sets how many attempts of the schedule a delivery has behind it and how many deliveries of its
+// receiver were exhausted in a row, and makes it due.
 func (r *rig) spend(t *testing.T, cb *jobs.Callback, tries, exhausted int) {
 	t.Helper()
 	err := r.store.ChangeReceiver(t.Context(), cb.OrgID, cb.Origin, cb.Origin, func(k *jobs.Receiver) {

@@ -34,9 +34,8 @@ func (k *counted) CallbackKey(ctx context.Context, id string) (worker.CallbackKe
 	return k.keyring.CallbackKey(ctx, id)
 }
 
-// TestCallbackRightsEndWhileConnecting: a key that is revoked and an export that is deleted
-// while a slow receiver is being connected to. Nothing is sent, and what became of the callback
-// says why.
+// TestCallbackRightsEndWhileConnecting: a key that is revoked and an export that is deleted while a slow
+// receiver is being connected to. Nothing is sent, and what became of the callback says why.
 func TestCallbackRightsEndWhileConnecting(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

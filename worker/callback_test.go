@@ -33,8 +33,8 @@ type event struct {
 	} `json:"data"`
 }
 
-// TestCallbackSoonAndSigned: called within a second of success, verified by the library of
-// Standard Webhooks with either secret of a rotation, and the link in it downloads.
+// TestCallbackSoonAndSigned: called within a second of success, verified by the library of Standard Webhooks
+// with either secret of a rotation, and the link in it downloads.
 func TestCallbackSoonAndSigned(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -288,8 +288,8 @@ func TestCallbackNotMade(t *testing.T) {
 	}
 }
 
-// TestCallbackSuspension: the twentieth delivery in a row that is exhausted stops the
-// receiver; a redelivery by hand is made all the same and, when it works, ends that.
+// TestCallbackSuspension: the twentieth delivery in a row that is exhausted stops the receiver; a redelivery
+// by hand is made all the same and, when it works, ends that.
 func TestCallbackSuspension(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

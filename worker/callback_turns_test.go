@@ -15,8 +15,8 @@ import (
 	"exportd/jobs"
 )
 
-// town is a store, a queue, the keys and all receivers of a worker, in memory, so that a
-// whole pool runs on the clock of a bubble. A read or commit takes what it takes in production.
+// town is a store, a queue, the keys and all receivers of a worker, in memory, so that a whole pool runs on
+// the clock of a bubble. A read or commit takes what it takes in production.
 type town struct {
 	Store
 	Queue
@@ -88,8 +88,8 @@ func (*town) Nack(context.Context, jobs.Queue, jobs.PulledMessage, time.Duration
 	return nil
 }
 
-// rescue wakes once a second what is due, as the rescuer does. It takes no time, so that as many
-// messages as can be wait.
+// rescue wakes once a second what is due, as the rescuer does. It takes no time, so that as many messages as
+// can be wait.
 func (w *town) rescue(ctx context.Context, p *Pool) {
 	for {
 		select {
@@ -164,8 +164,8 @@ func (w *town) Pull(ctx context.Context, lane jobs.Queue, limit int) ([]jobs.Pul
 	}
 }
 
-// Send is every receiver: those with the path /hangs never answer, /fails says 503 once, the
-// others take what comes.
+// Send is every receiver: those with the path /hangs never answer, /fails says 503 once, the others take what
+// comes.
 func (w *town) Send(ctx context.Context, d webhook.Delivery) webhook.Attempt {
 	_, path, _ := strings.Cut(strings.TrimPrefix(d.URL, "https://"), "/")
 	org, what, _ := strings.Cut(path, "/")
@@ -259,12 +259,11 @@ func (w *town) open(t *testing.T) (pool *Pool, stop func()) {
 
 const gateway = "https://gateway.example.com"
 
-// TestCallbackTurns: however many callbacks of however many orgs hang at a gateway that customers
-// share, another org's to a receiver behind the same gateway that works come as if there were none,
-// and so do its retries, to the second of the schedule. What hangs is set aside after quickWithin, or
-// broken off where too many hang. What another org can wait for are messages that were notified
-// before its own, 5,000 a second; not where a worker knows by itself that its callback is due: having
-// ended the job, or as a rescuer.
+// TestCallbackTurns: however many callbacks of however many orgs hang at a gateway that customers share,
+// another org's to a receiver behind the same gateway that works come as if there were none, and so do its
+// retries, to the second of the schedule. What hangs is set aside after quickWithin, or broken off where too
+// many hang. What another org can wait for are messages that were notified before its own, 5,000 a second;
+// not where a worker knows by itself that its callback is due: having ended the job, or as a rescuer.
 func TestCallbackTurns(t *testing.T) {
 	t.Parallel()
 	const soon = 100 * time.Millisecond
@@ -311,7 +310,8 @@ func besideHung(t *testing.T, orgs, each int, notified, here time.Duration) {
 		first, second, retry := at[0].Sub(begun), at[1].Sub(begun), at[2].Sub(at[1])
 		t.Logf("%d callbacks of each of %d orgs hang: %s's come after %v and %v, its retry %v after the failure; A0 was called %d times, %d at once",
 			each, orgs, org, first, second, retry, len(w.callsTo("A0")), w.most["A0"])
-		// Two commits and a way through the queue, and a rescuer that looks once a second, are all that they wait for.
+		// Two commits and a way through the queue, and a rescuer that looks once a second, are all that they
+		// wait for.
 		if first > within || second > within || retry < 5*time.Second || retry > 6*time.Second+100*time.Millisecond {
 			t.Errorf("%s was called after %v and %v and again after %v, want within %v and after 5 s", org, first, second, retry, within)
 		}

@@ -20,9 +20,9 @@ var (
 	errKeyRevoked = errors.New("api key was revoked")
 )
 
-// rightsHold is how long what was read of a key and a job is believed within an attempt. It is read
-// before connecting, so that an attempt that must not be made takes no connection, and again if
-// that took longer: what is sent holds a link to the file.
+// rightsHold is how long what was read of a key and a job is believed within an attempt. It is read before
+// connecting, so that an attempt that must not be made takes no connection, and again if that took longer:
+// what is sent holds a link to the file.
 const rightsHold = time.Second
 
 // rights are what a callback may be sent by.
@@ -55,8 +55,8 @@ func (p *Pool) rightsOf(ctx context.Context, cb *jobs.Callback) (rights, error) 
 	return r, nil
 }
 
-// prepare makes what one attempt sends, with a link to the file that is as fresh as the attempt. trace is that of
-// the run that the callback tells of; none if the job has been run again since.
+// prepare makes what one attempt sends, with a link to the file that is as fresh as the attempt. trace is
+// that of the run that the callback tells of; none if the job has been run again since.
 func (p *Pool) prepare(ctx context.Context, cb *jobs.Callback) (d webhook.Delivery, trace string, err error) {
 	r, err := p.rightsOf(ctx, cb)
 	if err != nil {
@@ -80,8 +80,8 @@ func (p *Pool) prepare(ctx context.Context, cb *jobs.Callback) (d webhook.Delive
 	}}, trace, nil
 }
 
-// eventBody is the body of the contract's section 5. It tells of the run that ended, also
-// when the job has been run again since.
+// eventBody is the body of the contract's section 5. It tells of the run that ended, also when the job has
+// been run again since.
 func (p *Pool) eventBody(ctx context.Context, j *jobs.Job, cb *jobs.Callback) ([]byte, error) {
 	state := strings.TrimPrefix(cb.Event, "export.")
 	data := webhook.EventData{JobID: j.ID, Kind: string(j.Kind), State: state, Params: j.Params}
@@ -113,8 +113,7 @@ func (p *Pool) eventBody(ctx context.Context, j *jobs.Job, cb *jobs.Callback) ([
 	return webhook.Event{Type: cb.Event, Timestamp: cb.CreatedAt, Data: data}.Encode()
 }
 
-// fileLost reports whether the file that a callback is about is gone before its time, and has the job
-// say so.
+// fileLost reports whether the file that a callback is about is gone before its time, and has the job say so.
 func (p *Pool) fileLost(ctx context.Context, j *jobs.Job, cb *jobs.Callback) (bool, error) {
 	switch {
 	case cb.Object == "" || j.Result.Object != cb.Object:

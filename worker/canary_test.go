@@ -16,7 +16,8 @@ import (
 	"exportd/worker"
 )
 
-// mending exports as thinAir does once it is mended, and so many times at most; before and after, it lacks an index.
+// mending exports as thinAir does once it is mended, and so many times at most; before and after, it lacks an
+// index.
 type mending struct {
 	thinAir
 	plans, good atomic.Int64
@@ -29,8 +30,9 @@ func (e *mending) Plan(ctx context.Context, j *jobs.Job) (export.Plan, error) {
 	return e.thinAir.Plan(ctx, j)
 }
 
-// TestCanary: of forty jobs that failed by one cause, two operators begin the rerun at once. What was not mended costs
-// a job of each; what holds for a while costs no more than a stage; what is mended runs each job once.
+// TestCanary: of forty jobs that failed by one cause, two operators begin the rerun at once. What was not
+// mended costs a job of each; what holds for a while costs no more than a stage; what is mended runs each job
+// once.
 func TestCanary(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

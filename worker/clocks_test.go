@@ -42,8 +42,8 @@ func (r *rig) succeeds(t *testing.T, id string, within time.Duration) {
 	}
 }
 
-// TestDeadWorkerWithWrongClock: what a worker held that died, with its clock an hour ahead or
-// behind, is taken over by one whose clock is right; it was held for an hour.
+// TestDeadWorkerWithWrongClock: what a worker held that died, with its clock an hour ahead or behind, is
+// taken over by one whose clock is right; it was held for an hour.
 func TestDeadWorkerWithWrongClock(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{"ahead": time.Hour, "behind": -time.Hour} {
@@ -76,8 +76,8 @@ func (s *refused) HoldPartition(ctx context.Context, index int, owner string) (b
 	return ok, err
 }
 
-// TestRescuerWithWrongClock: a rescuer whose clock is wrong takes no live lease, and holds no
-// partition; one whose clock is right does the work.
+// TestRescuerWithWrongClock: a rescuer whose clock is wrong takes no live lease, and holds no partition; one
+// whose clock is right does the work.
 func TestRescuerWithWrongClock(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{"ahead": 2 * time.Hour, "behind": -2 * time.Hour} {
@@ -120,8 +120,8 @@ func (e steps) Write(ctx context.Context, s export.Spec, p *export.Progress) (jo
 	return e.oneFile.Write(ctx, s, p)
 }
 
-// TestClockStepsInMidJob: a worker's clock steps back or ahead by an hour while it works on a job,
-// beside one whose clock is right; the job ends right, and so does the next.
+// TestClockStepsInMidJob: a worker's clock steps back or ahead by an hour while it works on a job, beside one
+// whose clock is right; the job ends right, and so does the next.
 func TestClockStepsInMidJob(t *testing.T) {
 	t.Parallel()
 	for name, step := range map[string]time.Duration{"back": -time.Hour, "ahead": time.Hour} {

@@ -14,8 +14,8 @@ import (
 	"exportd/jobs"
 )
 
-// handler claims what a message names and, if the claim stands, returns the work to do
-// under it. It must be quick: the message is held until it returns.
+// handler claims what a message names and, if the claim stands, returns the work to do under it. It must be
+// quick: the message is held until it returns.
 type handler func(ctx context.Context, m jobs.Message) (work func(context.Context), err error)
 
 // consume pulls messages while it has free slots, until fetch ends. Work runs under work.
@@ -46,8 +46,8 @@ type consumer struct {
 	pauses      *backoff.Pauses
 }
 
-// fill waits for free slots and fills them with what is pulled; false when it is to end. However it ends, slots that
-// were not filled are free again.
+// fill waits for free slots and fills them with what is pulled; false when it is to end. However it ends,
+// slots that were not filled are free again.
 func (p *Pool) fill(l *consumer) bool {
 	p.pulse.wait(string(l.queue))
 	if !p.passGate(l.fetch, l.gate) {
@@ -106,8 +106,8 @@ func take(ctx context.Context, free chan struct{}) int {
 	}
 }
 
-// claimWithin bounds a claim, which is a few reads and one commit: less than the 20 s after
-// which the message would be delivered again.
+// claimWithin bounds a claim, which is a few reads and one commit: less than the 20 s after which the message
+// would be delivered again.
 const claimWithin = 15 * time.Second
 
 // answer claims what a message names, says what becomes of the message, and works.

@@ -20,8 +20,8 @@ import (
 	"exportd/worker"
 )
 
-// damageEnv has this test binary run a worker that takes its clock from standard input: a line
-// gives by how many seconds it is ahead. It holds the addresses of the services.
+// damageEnv has this test binary run a worker that takes its clock from standard input: a line gives by how
+// many seconds it is ahead. It holds the addresses of the services.
 const damageEnv = "EXPORTD_TEST_DAMAGE_WORKER"
 
 func damageWorker() int {

@@ -25,8 +25,8 @@ import (
 	"exportd/jobs"
 )
 
-// damageSample is how many damaged documents are tried besides those that did harm once. All of
-// them, every value of every field at every stage, are 9,382: make damage.
+// damageSample is how many damaged documents are tried besides those that did harm once. All of them, every
+// value of every field at every stage, are 9,382: make damage.
 var damageSample = flag.Int("damage.sample", 200, "try so many damaged documents, 0 for all")
 
 // damageOnly tries those again that a run has found to be stuck, by what it called them.
@@ -263,8 +263,8 @@ func (d *damageRig) others(t *testing.T) {
 	}
 }
 
-// TestDamagedDocuments: nothing that a document holds ends a worker, costs it memory, keeps a
-// job from ending, or makes another file than was asked for.
+// TestDamagedDocuments: nothing that a document holds ends a worker, costs it memory, keeps a job from
+// ending, or makes another file than was asked for.
 func TestDamagedDocuments(t *testing.T) {
 	t.Parallel()
 	r := &damageRig{rig: newRig(t)}
@@ -328,9 +328,9 @@ func TestDamagedDocuments(t *testing.T) {
 	w.stop(t)
 }
 
-// noProgress is how many rounds in a row may bring no end before what is left counts as stuck: an
-// hour of the worker's, however slow the machine is. What nothing due leads to is found within a
-// minute, but for what stands behind a page of such.
+// noProgress is how many rounds in a row may bring no end before what is left counts as stuck: an hour of the
+// worker's, however slow the machine is. What nothing due leads to is found within a minute, but for what
+// stands behind a page of such.
 const noProgress = 40
 
 // untilEnded puts the worker's clock forward, a minute and a half at a time, until all have ended.

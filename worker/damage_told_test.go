@@ -16,8 +16,8 @@ import (
 	"exportd/worker"
 )
 
-// TestDamageIsToldOnce: a callback's or a job's document that is damaged, or that nothing due leads
-// to, is one warning, whoever finds it and however often; callbacks had up to three.
+// TestDamageIsToldOnce: a callback's or a job's document that is damaged, or that nothing due leads to, is
+// one warning, whoever finds it and however often; callbacks had up to three.
 func TestDamageIsToldOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

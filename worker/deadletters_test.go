@@ -9,8 +9,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestNegativeEpochMakesNoDeadLetters: a job whose epoch is -7, notified a hundred times while it is ended
-// as damaged, and its callback: 272 dead letters came of one in 100 s.
+// TestNegativeEpochMakesNoDeadLetters: a job whose epoch is -7, notified a hundred times while it is ended as
+// damaged, and its callback: 272 dead letters came of one in 100 s.
 func TestNegativeEpochMakesNoDeadLetters(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -9,8 +9,8 @@ import (
 	"exportd/jobs"
 )
 
-// maxSoon bounds the documents that wait for their time, about 5 s of a rescuer's work; more wait
-// for the next asking.
+// maxSoon bounds the documents that wait for their time, about 5 s of a rescuer's work; more wait for the
+// next asking.
 const maxSoon = 1000
 
 // dueSoon are documents that are about to be due.
@@ -47,9 +47,9 @@ func (s *dueSoon) remove(key string) {
 	delete(s.keys, key)
 }
 
-// later does what is due for a document when its time has come, unless running ends before. It
-// reports whether it is new. Should the worker stop, or lose the shard, the next rescuer finds the
-// document; two that look after one do no harm.
+// later does what is due for a document when its time has come, unless running ends before. It reports
+// whether it is new. Should the worker stop, or lose the shard, the next rescuer finds the document; two that
+// look after one do no harm.
 func (p *Pool) later(running, work context.Context, kind jobs.DueKind, d jobs.Due, now time.Time) bool {
 	if !p.dueSoon.add(d.Key) {
 		return false

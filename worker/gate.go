@@ -13,13 +13,13 @@ import (
 const (
 	// askSwitchesEvery is how often a worker asks for the switches while it cannot listen to them.
 	askSwitchesEvery = 2 * time.Second
-	// staleAfter is after how long without a word about the switches a worker asks before it claims:
-	// a stream that died without a sign would leave a paused queue open.
+	// staleAfter is after how long without a word about the switches a worker asks before it claims: a stream
+	// that died without a sign would leave a paused queue open.
 	staleAfter = 30 * time.Second
 )
 
-// gate lets the work of a queue through unless it is paused. Until the switches are known for
-// the first time it is closed.
+// gate lets the work of a queue through unless it is paused. Until the switches are known for the first time
+// it is closed.
 type gate struct {
 	mu      sync.Mutex
 	open    bool
@@ -93,8 +93,8 @@ func (p *Pool) learn(s jobs.Switches) {
 	p.shares.learn(s.Division, now)
 }
 
-// passGate waits until the gate is open; false when ctx ended. It asks by itself, as a stream that
-// died without a sign would leave it closed.
+// passGate waits until the gate is open; false when ctx ended. It asks by itself, as a stream that died
+// without a sign would leave it closed.
 func (p *Pool) passGate(ctx context.Context, g *gate) bool {
 	for {
 		open, changed := g.state()

@@ -69,8 +69,9 @@ func notify(t *testing.T, queue *inmemory.Queue, id string) {
 	}
 }
 
-// TestInMemory: two workers on a store and a queue in memory, in virtual time, carry out exports of one and of many
-// parts, messages lost or not, and a batch has those run again that failed. Of an org two run at a time.
+// TestInMemory: two workers on a store and a queue in memory, in virtual time, carry out exports of one and
+// of many parts, messages lost or not, and a batch has those run again that failed. Of an org two run at a
+// time.
 func TestInMemory(t *testing.T) {
 	t.Parallel()
 	cfg, err := settings()

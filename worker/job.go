@@ -93,8 +93,8 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 		}
 		return planned, nil
 	}
-	// The file is written while the snapshot is noted: an attempt that dies before that has
-	// made nothing that another snapshot could contradict.
+	// The file is written while the snapshot is noted: an attempt that dies before that has made nothing that
+	// another snapshot could contradict.
 	var part jobs.PartResult
 	both, work := errgroup.WithContext(ctx)
 	both.Go(panics.Task(func() error {
@@ -205,8 +205,8 @@ func (p *Pool) end(work context.Context, j *jobs.Job, lease jobs.Lease, err erro
 	}
 }
 
-// notifyAfterEnd notifies what may go on now that a job has ended: the org's job that has waited
-// longest, and the callback, which may also begin right here, under work.
+// notifyAfterEnd notifies what may go on now that a job has ended: the org's job that has waited longest, and
+// the callback, which may also begin right here, under work.
 func (p *Pool) notifyAfterEnd(ctx, work context.Context, j *jobs.Job) {
 	if j.CallbackURL != "" {
 		p.beginCallback(ctx, work, jobs.OriginOf(j.CallbackURL), j.OrgID, jobs.Message{JobID: j.ID, CallbackID: jobs.CallbackID(j)})

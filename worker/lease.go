@@ -11,13 +11,12 @@ import (
 	"exportd/jobs"
 )
 
-// progressEvery is how often progress is looked at: what callers see of it moves at
-// least every 2 s.
+// progressEvery is how often progress is looked at: what callers see of it moves at least every 2 s.
 const progressEvery = 1500 * time.Millisecond
 
-// A long part's document is written so often for long, and Firestore bears one write a second of a
-// document. A part that has been at work for calmAfter notes its progress no more often than
-// calmEvery: 26 writes in its busiest minute. Such parts have many beside them that move too.
+// A long part's document is written so often for long, and Firestore bears one write a second of a document.
+// A part that has been at work for calmAfter notes its progress no more often than calmEvery: 26 writes in
+// its busiest minute. Such parts have many beside them that move too.
 const (
 	calmAfter = 15 * time.Second
 	calmEvery = 2500 * time.Millisecond // every second look
@@ -27,8 +26,8 @@ const (
 type renewFunc func(ctx context.Context, rows, bytes int64) error
 
 // underLease runs fn under a lease, renewing it beside: when progress moved (if calm, not always), and every
-// RenewEvery. When the lease is lost, or could not be renewed for so long that somebody else
-// may have taken it, fn's context ends with ErrLeaseLost as its cause.
+// RenewEvery. When the lease is lost, or could not be renewed for so long that somebody else may have taken
+// it, fn's context ends with ErrLeaseLost as its cause.
 func (p *Pool) underLease(ctx context.Context, progress *export.Progress, calm bool, renew renewFunc, fn func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -69,7 +68,8 @@ func (p *Pool) heartbeat(ctx context.Context, cancel context.CancelCauseFunc, do
 		// A renewal must not hang past the lease that it is to prolong.
 		rctx, stop := context.WithTimeout(ctx, p.policy.LeaseFor/3)
 		begun := time.Now()
-		// Of a panic nothing is known but that the lease was not renewed: others may take it when it runs out.
+		// Of a panic nothing is known but that the lease was not renewed: others may take it when it runs
+		// out.
 		err := panics.Do(func() error { return renew(rctx, now, progress.Bytes.Load()) })
 		p.Panics.Tell(panics.Heartbeat, err)
 		stop()
@@ -87,8 +87,8 @@ func (p *Pool) heartbeat(ctx context.Context, cancel context.CancelCauseFunc, do
 	}
 }
 
-// detached gives a context for recording an outcome after the work's own context has
-// ended: the record must outlive a shutdown, within 10 s.
+// detached gives a context for recording an outcome after the work's own context has ended: the record must
+// outlive a shutdown, within 10 s.
 func detached(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 }

@@ -10,8 +10,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestCalmRenewals: a document bears a write a second, so a part that is at work for long writes its
-// own half as often; what a short one and a job show moves as it did.
+// TestCalmRenewals: a document bears a write a second, so a part that is at work for long writes its own half
+// as often; what a short one and a job show moves as it did.
 func TestCalmRenewals(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -37,8 +37,9 @@ func (e *failing) Write(ctx context.Context, s export.Spec, p *export.Progress) 
 	return e.thinAir.Write(ctx, s, p)
 }
 
-// TestTraceOfManyParts: an export of 1,000 parts, of which each tenth fails once, is one trace: of 63 parts, evenly
-// chosen, each attempt with its steps, of the others failed attempts, some each second; 300 spans, not 6,000.
+// TestTraceOfManyParts: an export of 1,000 parts, of which each tenth fails once, is one trace: of 63 parts,
+// evenly chosen, each attempt with its steps, of the others failed attempts, some each second; 300 spans, not
+// 6,000.
 func TestTraceOfManyParts(t *testing.T) { // not parallel: the exporter is set up by the environment
 	c := tracingtest.Start(t)
 	for _, v := range c.Env() {

@@ -10,8 +10,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestNoShardIsFound: jobs, queued and running, and a callback that are in no shard, so that no query for what
-// is due gives them, are found within a minute and by nothing but the rescuer.
+// TestNoShardIsFound: jobs, queued and running, and a callback that are in no shard, so that no query for
+// what is due gives them, are found within a minute and by nothing but the rescuer.
 func TestNoShardIsFound(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

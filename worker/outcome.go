@@ -15,8 +15,8 @@ const (
 	ack outcome = iota
 	// nack: nobody can say now; deliver it again after a pause.
 	nack
-	// leave: the document is another build's, whose rescuer notifies again for it. Handed back, the
-	// message would come for as long as workers of this build are the only ones.
+	// leave: the document is another build's, whose rescuer notifies again for it. Handed back, the message
+	// would come for as long as workers of this build are the only ones.
 	leave
 	// bury: no code can ever handle it.
 	bury
@@ -25,8 +25,7 @@ const (
 // String names an outcome in metrics.
 func (o outcome) String() string { return [...]string{"ack", "nack", "leave", "bury"}[o] }
 
-// nackPause is long enough for a restart of what was unavailable, short beside the
-// rescuer's own notify.
+// nackPause is long enough for a restart of what was unavailable, short beside the rescuer's own notify.
 const nackPause = 5 * time.Second
 
 // settle is the one place that says what an error of a claim means for its message.

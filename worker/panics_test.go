@@ -166,9 +166,9 @@ func (minedReceiver) SignedURL(context.Context, string, time.Duration, string) (
 	return "https://files.test/x", nil
 }
 
-// TestPanicInEachLoop: wherever the loops of a worker panic, all of its work goes on and ends right: an export of one
-// part, one of many, one whose message was lost, and their callbacks. Each panic is counted at its place, and
-// has a line by which Error Reporting groups it.
+// TestPanicInEachLoop: wherever the loops of a worker panic, all of its work goes on and ends right: an
+// export of one part, one of many, one whose message was lost, and their callbacks. Each panic is counted at
+// its place, and has a line by which Error Reporting groups it.
 func TestPanicInEachLoop(t *testing.T) {
 	t.Parallel()
 	for at, where := range map[string]panics.Place{

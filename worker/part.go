@@ -37,8 +37,8 @@ func (p *Pool) handlePart(ctx context.Context, m jobs.Message) (func(context.Con
 	return func(ctx context.Context) { p.runPart(ctx, j, part, lease, c) }, nil
 }
 
-// runPart writes a part under its lease and records how it ended. Whoever commits the last
-// part finalizes the job.
+// runPart writes a part under its lease and records how it ended. Whoever commits the last part finalizes the
+// job.
 func (p *Pool) runPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, c claimTimes) {
 	begun := time.Now()
 	traced, span := p.tracePart(ctx, j, &part, c)
@@ -81,8 +81,7 @@ func (p *Pool) renewPart(part jobs.Part, lease jobs.Lease, progress *export.Prog
 	}
 }
 
-// commitPart makes the object part of the job. When the lease was lost the object is
-// nobody's and deleted.
+// commitPart makes the object part of the job. When the lease was lost the object is nobody's and deleted.
 func (p *Pool) commitPart(ctx context.Context, j *jobs.Job, part jobs.Part, lease jobs.Lease, res jobs.PartResult, progress *export.Progress) (jobs.Next, *jobs.Job, error) {
 	next := jobs.Next{Notify: -1}
 	ctx, span := tracing.Start(ctx, tracing.Step{Name: "commit"})
@@ -186,8 +185,8 @@ func (p *Pool) refill(ctx context.Context, j *jobs.Job) {
 	}
 }
 
-// overslept reports whether a part that is held, or waits, would be looked at later than any
-// transition has it looked at: its job's turn finds it, not its own wakeAt.
+// overslept reports whether a part that is held, or waits, would be looked at later than any transition has
+// it looked at: its job's turn finds it, not its own wakeAt.
 func (p *Pool) overslept(part *jobs.Part) bool {
 	now := p.Now()
 	far := now.Add(p.policy.LeaseFor + p.policy.BackoffMax + p.policy.NotifyAgain)

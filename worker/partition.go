@@ -16,22 +16,22 @@ import (
 )
 
 const (
-	// spareAfter is for how long a partition is left to workers that hold none before one that holds
-	// some takes it too.
+	// spareAfter is for how long a partition is left to workers that hold none before one that holds some
+	// takes it too.
 	spareAfter = 8 * time.Second
-	// overlap is for how long a rescuer goes on with the shards that it has just lost to a new
-	// partition, until somebody has taken that. Two on one shard do no harm.
+	// overlap is for how long a rescuer goes on with the shards that it has just lost to a new partition,
+	// until somebody has taken that. Two on one shard do no harm.
 	overlap = 5 * time.Second
-	// growAfter is how long a new division is given to take effect before the next, and shrinkAfter
-	// how long there must have been little to do before partitions are put together.
+	// growAfter is how long a new division is given to take effect before the next, and shrinkAfter how long
+	// there must have been little to do before partitions are put together.
 	growAfter, shrinkAfter = 5 * time.Second, time.Minute
 	// countEvery is how often the workers are counted.
 	countEvery = 5 * time.Minute
 	// refusedPause is until the next look after a partition could not be taken, at least.
 	refusedPause = 2 * time.Second
-	// maxAskPause bounds the pause between two looks for a free partition, but for half of it. Most
-	// workers may have gone at once, and those that are left think that there are as many as before. A
-	// thousand workers read 34 documents a second for it, and 280 while there are 16 partitions.
+	// maxAskPause bounds the pause between two looks for a free partition, but for half of it. Most workers
+	// may have gone at once, and those that are left think that there are as many as before. A thousand
+	// workers read 34 documents a second for it, and 280 while there are 16 partitions.
 	maxAskPause = time.Minute
 )
 
@@ -73,8 +73,8 @@ func (k *partitions) learn(d jobs.Division, now time.Time) {
 	if !moved {
 		return
 	}
-	// Somebody gave a partition up, or there are more: whoever holds none looks soon. Of a
-	// thousand workers a few are enough.
+	// Somebody gave a partition up, or there are more: whoever holds none looks soon. Of a thousand workers a
+	// few are enough.
 	if rand.Float64() < 32*float64(d.Partitions)/float64(d.Workers) {
 		if soon := now.Add(rand.N(time.Second)); soon.Before(k.nextAsk) {
 			k.nextAsk = soon
@@ -134,8 +134,8 @@ func (k *partitions) set(index int, until time.Time) {
 	delete(k.free, index)
 }
 
-// hold renews the partitions that this worker holds, gives those up that are no more, and looks
-// for one when its time has come.
+// hold renews the partitions that this worker holds, gives those up that are no more, and looks for one when
+// its time has come.
 func (p *Pool) hold(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
@@ -160,8 +160,8 @@ func (p *Pool) hold(ctx context.Context) {
 	}
 }
 
-// holdOne takes or renews a partition. Whoever's clock is wrong rescues nothing, and says so once: it
-// would take live work from others, or leave dead work lying.
+// holdOne takes or renews a partition. Whoever's clock is wrong rescues nothing, and says so once: it would
+// take live work from others, or leave dead work lying.
 func (p *Pool) holdOne(ctx context.Context, index int) (bool, error) {
 	ok, err := p.Store.HoldPartition(ctx, index, p.ID)
 	wrong := errors.Is(err, jobs.ErrClock)
@@ -188,8 +188,8 @@ func (k *partitions) askDue(now time.Time) bool {
 	return !now.Before(k.nextAsk) && (len(k.held) < k.division.Partitions)
 }
 
-// lookForPartition takes a partition that nobody has: one if this worker has none, others when
-// nobody else came for them.
+// lookForPartition takes a partition that nobody has: one if this worker has none, others when nobody else
+// came for them.
 func (p *Pool) lookForPartition(ctx context.Context, now time.Time) {
 	k := p.shares
 	d, held, err := p.Store.Partitions(ctx, k.count())
@@ -269,8 +269,8 @@ func (k *partitions) askAgain(at time.Time) {
 	k.nextAsk = at
 }
 
-// divide has the holder of the first partition decide whether the shards are shared out among
-// more workers or fewer. full says that the last round left something undone.
+// divide has the holder of the first partition decide whether the shards are shared out among more workers or
+// fewer. full says that the last round left something undone.
 func (p *Pool) divide(ctx context.Context, full bool, duties int) {
 	k, now := p.shares, p.Now()
 	if !k.divides(now) {

@@ -16,8 +16,8 @@ import (
 	"exportd/worker"
 )
 
-// switchStore is a store of which workers need no more than the switches, in memory so that it
-// goes with virtual time. Claims are noted, and there is nothing to claim.
+// switchStore is a store of which workers need no more than the switches, in memory so that it goes with
+// virtual time. Claims are noted, and there is nothing to claim.
 type switchStore struct {
 	*jobstore.Store // for the methods that nobody calls here
 	mu              sync.Mutex
@@ -154,8 +154,8 @@ func (q *bells) Nack(_ context.Context, lane jobs.Queue, d jobs.PulledMessage, _
 }
 func (*bells) Bury(context.Context, jobs.Queue, jobs.PulledMessage, string) error { return nil }
 
-// TestPauseHolds: what is submitted after a pause is not taken, however long a Pull was open
-// before it, and is taken at once after the queue was resumed.
+// TestPauseHolds: what is submitted after a pause is not taken, however long a Pull was open before it, and
+// is taken at once after the queue was resumed.
 func TestPauseHolds(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

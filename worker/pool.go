@@ -1,12 +1,11 @@
 // Package worker is the pool that carries exports out.
 //
-// A Pool pulls messages from the queues as it has free slots, claims what they name,
-// acknowledges, and works under the claim's lease, which it renews until the work has
-// ended and its outcome is recorded. One pool of all also is the rescuer, which does what
-// is due for jobs that nobody came for (see package jobs).
+// A Pool pulls messages from the queues as it has free slots, claims what they name, acknowledges, and works
+// under the claim's lease, which it renews until the work has ended and its outcome is recorded. One pool of
+// all also is the rescuer, which does what is due for jobs that nobody came for (see package jobs).
 //
-// Jobs have slots of their own beside parts: counting, planning and exports of one part
-// never wait behind the parts of a large export. That is the queue of exports, which are small or about to be cut.
+// Jobs have slots of their own beside parts: counting, planning and exports of one part never wait behind the
+// parts of a large export. That is the queue of exports, which are small or about to be cut.
 package worker
 
 import (
@@ -56,7 +55,8 @@ type exporter interface {
 	Lost(ctx context.Context, j *jobs.Job) (bool, error)
 }
 
-// Config is what a Pool is made of. All fields but Callbacks, Tracer, TraceProject, Panics and Now are required.
+// Config is what a Pool is made of. All fields but Callbacks, Tracer, TraceProject, Panics and Now are
+// required.
 type Config struct {
 	// ID names the worker to people and in leases.
 	ID       string
@@ -107,15 +107,16 @@ func New(cfg Config) *Pool {
 	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, callbacks: newCallbackState(cfg.Callbacks), priority: newJobPriority(), gates: newGates(), shares: newPartitions(), dueSoon: newDueSoon(), pulse: newPulse(cfg.Now)}
 }
 
-// Run works until ctx ends; then it takes nothing new, lets work end for at most Drain,
-// hands the rest back without spending its attempts, and returns when all is quiet, but
-// 10 s later at the latest: then the process is to end.
+// Run works until ctx ends; then it takes nothing new, lets work end for at most Drain, hands the rest back
+// without spending its attempts, and returns when all is quiet, but 10 s later at the latest: then the
+// process is to end.
 func (p *Pool) Run(ctx context.Context) error {
 	workCtx, interrupt := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer interrupt(nil)
 	defer p.pulse.stop()
 	var loops sync.WaitGroup
-	// Each goes on by itself after a panic in a turn of it. One that ends all the same stands still, which Alive tells.
+	// Each goes on by itself after a panic in a turn of it. One that ends all the same stands still, which
+	// Alive tells.
 	begin := func(at panics.Place, loop func()) { loops.Go(func() { p.Panics.Run(at, loop) }) }
 	begin(panics.Queue, func() { p.consume(ctx, workCtx, jobs.QueueExports, p.JobSlots, p.handleJob) })
 	begin(panics.Queue, func() { p.consume(ctx, workCtx, jobs.QueueParts, p.PartSlots, p.handlePart) })
@@ -153,13 +154,12 @@ func (p *Pool) Run(ctx context.Context) error {
 	return nil
 }
 
-// handBackWithin bounds what a stop takes beyond the drain: one record of an outcome, which
-// has 10 s. Where services hang there would be no end; whoever holds nothing any more but
-// leases may as well die.
+// handBackWithin bounds what a stop takes beyond the drain: one record of an outcome, which has 10 s. Where
+// services hang there would be no end; whoever holds nothing any more but leases may as well die.
 const handBackWithin = 10 * time.Second
 
-// aliveEvery is how often a worker shows that it lives; after two missed it counts as gone. Each
-// costs a write, and a hundred workers that idle make nothing else but these.
+// aliveEvery is how often a worker shows that it lives; after two missed it counts as gone. Each costs a
+// write, and a hundred workers that idle make nothing else but these.
 const aliveEvery = time.Minute
 
 // askWithin bounds a look at a document that the loops of a worker make over and over.

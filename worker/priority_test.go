@@ -19,8 +19,8 @@ func stoodBack(ctx context.Context, h *jobPriority, parts int) time.Duration {
 	return time.Since(begun)
 }
 
-// TestYield: parts go on at once in a calm worker, and one after the other beside a job and
-// shortly after a small one. The time is that of the bubble.
+// TestYield: parts go on at once in a calm worker, and one after the other beside a job and shortly after a
+// small one. The time is that of the bubble.
 func TestYield(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each = yieldSteps * yieldStep

@@ -8,9 +8,9 @@ import (
 	"exportd/jobs"
 )
 
-// stuckAfter is after how long without a sign a loop of the pool is taken to be stuck. Each goes round
-// within a minute or two whatever the services do: what it waits for is bounded, as by roundWithin, but
-// for the deletion of pointers, which has been seen to take seconds.
+// stuckAfter is after how long without a sign a loop of the pool is taken to be stuck. Each goes round within
+// a minute or two whatever the services do: what it waits for is bounded, as by roundWithin, but for the
+// deletion of pointers, which has been seen to take seconds.
 const stuckAfter = 5 * time.Minute
 
 // rescuing is the name of the rescuer's loop beside those of the queues.
@@ -58,8 +58,8 @@ func (u *pulse) slots(q jobs.Queue, count func() (free, all int)) {
 	u.free[q] = count
 }
 
-// Alive gives an error when a loop of the pool does not go round any more, which only another process
-// mends. A queue that waits for a slot is alive: what has it has a lease, and an end.
+// Alive gives an error when a loop of the pool does not go round any more, which only another process mends.
+// A queue that waits for a slot is alive: what has it has a lease, and an end.
 func (p *Pool) Alive() error {
 	u := p.pulse
 	u.mu.Lock()

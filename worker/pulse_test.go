@@ -7,8 +7,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestPulse: a loop that goes round no more is told of, one that waits for its own work, for a queue
-// that is paused or for the end is not.
+// TestPulse: a loop that goes round no more is told of, one that waits for its own work, for a queue that is
+// paused or for the end is not.
 func TestPulse(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_800_000_000, 0)

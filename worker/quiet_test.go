@@ -9,7 +9,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestNoTracerCostsNothing: where nothing is exported, no step of a job, part or callback allocates anything for it.
+// TestNoTracerCostsNothing: where nothing is exported, no step of a job, part or callback allocates anything
+// for it.
 func TestNoTracerCostsNothing(t *testing.T) { // not parallel: it counts allocations
 	p, failed := &Pool{}, errors.New("x")
 	j := &jobs.Job{ID: "j", OrgID: "o", Kind: "vip-users", PartsTotal: 100, Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}

@@ -10,9 +10,9 @@ import (
 	"exportd/jobs"
 )
 
-// noteReceiver remembers a failure of a receiver, forgets all when it works, and suspends
-// it when it is not coming back: an origin by its health, a URL that answered 410 at once.
-// What is lost here to an outage is noted by the next attempt.
+// noteReceiver remembers a failure of a receiver, forgets all when it works, and suspends it when it is not
+// coming back: an origin by its health, a URL that answered 410 at once. What is lost here to an outage is
+// noted by the next attempt.
 func (p *Pool) noteReceiver(ctx context.Context, cb *jobs.Callback, v webhook.Verdict, known []jobs.Receiver) {
 	var err error
 	suspended := ""

@@ -17,20 +17,20 @@ import (
 )
 
 const (
-	// rescueEvery is how often a rescuer asks what is due. It asks ahead, by dueAhead, and does at its
-	// time what is not due yet: nothing is late by the asking that was put off by more than a second.
-	// The rest of dueAhead is for the answer to the next question.
+	// rescueEvery is how often a rescuer asks what is due. It asks ahead, by dueAhead, and does at its time
+	// what is not due yet: nothing is late by the asking that was put off by more than a second. The rest of
+	// dueAhead is for the answer to the next question.
 	rescueEvery = time.Second
 	dueAhead    = rescueEvery + time.Second/2
 	// tidyEvery is how often it asks for jobs that have ended, of which nobody waits.
 	tidyEvery = 5 * time.Second
-	// dueBatch is how many due documents are asked for at a time, and dutiesAtOnce how many are
-	// worked on side by side, of those somebody waits for and of the others each: at commits of
-	// 40 ms about 180 a second.
+	// dueBatch is how many due documents are asked for at a time, and dutiesAtOnce how many are worked on
+	// side by side, of those somebody waits for and of the others each: at commits of 40 ms about 180 a
+	// second.
 	dueBatch     = 200
 	dutiesAtOnce = 16
-	// maxDuePages bounds the pages that a round goes through to find dueBatch documents that are
-	// not to be passed by: 5,000 documents that nobody can look after stand before the rest.
+	// maxDuePages bounds the pages that a round goes through to find dueBatch documents that are not to be
+	// passed by: 5,000 documents that nobody can look after stand before the rest.
 	maxDuePages = 25
 	// roundWithin bounds a round, so that a rescuer that hangs gives way to the next holder.
 	roundWithin = time.Minute
@@ -123,8 +123,8 @@ func (p *Pool) tidy(ctx, work context.Context) {
 	}
 }
 
-// round does what is due of some classes in some shards, and has what is about to be due done until
-// running ends. It is full when it has left something.
+// round does what is due of some classes in some shards, and has what is about to be due done until running
+// ends. It is full when it has left something.
 func (p *Pool) round(running, work context.Context, shards []int, kinds ...jobs.DueKind) (full bool, did int) {
 	ctx, cancel := context.WithTimeout(work, roundWithin)
 	defer cancel()
@@ -172,8 +172,8 @@ func (p *Pool) purge(ctx context.Context, ended []*jobs.Job) {
 	}
 }
 
-// roundOf begins the duties of a class, or hands them to later, and says how many, and whether there
-// are more.
+// roundOf begins the duties of a class, or hands them to later, and says how many, and whether there are
+// more.
 func (p *Pool) roundOf(ctx, work context.Context, kind jobs.DueKind, shards []int, now time.Time, g *duties, later func(jobs.Due) bool) (n int, more bool, err error) {
 	var cursor *jobs.DueCursor
 	until := now.Add(dueAhead)
@@ -210,14 +210,15 @@ func (p *Pool) roundOf(ctx, work context.Context, kind jobs.DueKind, shards []in
 
 func (p *Pool) wakeOrPass(ctx, work context.Context, kind jobs.DueKind, d jobs.Due, purge func(*jobs.Job)) {
 	p.Metrics.Woken(kind.String(), d.At, p.Now())
-	// A document at which the rescuer panics is passed by, as one that cannot be looked after for another reason.
+	// A document at which the rescuer panics is passed by, as one that cannot be looked after for another
+	// reason.
 	err := panics.Do(func() error { return p.wake(ctx, work, kind, d, purge) })
 	p.Panics.Tell(panics.Due, err, zap.String("document", d.Key))
 	p.skipped.note(d.Key, p.Now(), err)
 }
 
-// wake does what is due for a document. After an error, it is passed by for a while. What it begins
-// of that goes on under work.
+// wake does what is due for a document. After an error, it is passed by for a while. What it begins of that
+// goes on under work.
 func (p *Pool) wake(ctx, work context.Context, kind jobs.DueKind, d jobs.Due, purge func(*jobs.Job)) error {
 	if d.Foreign {
 		return p.Store.Retire(ctx, d) // the store tells of it

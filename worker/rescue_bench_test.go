@@ -44,8 +44,8 @@ func (n *noting) Update(ctx context.Context, id, actor string, fn func(*jobs.Tx)
 	return j, err
 }
 
-// BenchmarkRetire: 1,000 jobs whose records' life is over, and 100 retries that become due beside
-// them over 10 s, with commits that take 40 ms.
+// BenchmarkRetire: 1,000 jobs whose records' life is over, and 100 retries that become due beside them over
+// 10 s, with commits that take 40 ms.
 func BenchmarkRetire(b *testing.B) {
 	for b.Loop() {
 		r := newRig(b)
@@ -94,8 +94,7 @@ func BenchmarkRetire(b *testing.B) {
 	}
 }
 
-// BenchmarkIdle: what a hundred workers that have nothing to do read and write, after they have
-// settled.
+// BenchmarkIdle: what a hundred workers that have nothing to do read and write, after they have settled.
 func BenchmarkIdle(b *testing.B) {
 	const workers, span = 100, 60 * time.Second
 	for b.Loop() {

@@ -83,8 +83,8 @@ func (r *rig) queued(wakeAt time.Time) *jobs.Job {
 	return j
 }
 
-// TestRescuerPassesBy: documents that nobody can look after do not stand before the others: not
-// those that are none of ours, not parts whose job is gone, not those whose transition fails.
+// TestRescuerPassesBy: documents that nobody can look after do not stand before the others: not those that
+// are none of ours, not parts whose job is gone, not those whose transition fails.
 func TestRescuerPassesBy(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -134,8 +134,8 @@ func TestRescuerPassesBy(t *testing.T) {
 	}, func() any { return "what nobody can look after is still due" })
 }
 
-// TestRescuerAsksAhead: what is due before the rescuer asks again is done at its time, not when it
-// asks again; what is due later is left. By the clock of its questions, that time never comes.
+// TestRescuerAsksAhead: what is due before the rescuer asks again is done at its time, not when it asks
+// again; what is due later is left. By the clock of its questions, that time never comes.
 func TestRescuerAsksAhead(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -152,8 +152,8 @@ func TestRescuerAsksAhead(t *testing.T) {
 	}
 }
 
-// TestRescuerTriesAgain: a partition that could not be taken at first is taken once it can be; it was
-// after ten minutes.
+// TestRescuerTriesAgain: a partition that could not be taken at first is taken once it can be; it was after
+// ten minutes.
 func TestRescuerTriesAgain(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -167,8 +167,7 @@ func TestRescuerTriesAgain(t *testing.T) {
 	r.succeeds(t, j.ID, 30*time.Second)
 }
 
-// TestPartitions: the shards are shared out among the workers, and those of one that dies are
-// taken over.
+// TestPartitions: the shards are shared out among the workers, and those of one that dies are taken over.
 func TestPartitions(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -213,9 +212,9 @@ func TestPartitions(t *testing.T) {
 	}, func() any { return held })
 }
 
-// TestLonelyRescuerComesBack: where there is one worker, nobody else takes a partition that it has
-// lost because it could not write. It does so itself as soon as it can, and does not pause for
-// the ten minutes that are right where others are.
+// TestLonelyRescuerComesBack: where there is one worker, nobody else takes a partition that it has lost
+// because it could not write. It does so itself as soon as it can, and does not pause for the ten minutes
+// that are right where others are.
 func TestLonelyRescuerComesBack(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -9,8 +9,8 @@ import (
 	"exportd/jobs"
 )
 
-// woken is a job as a transition of the rescuer's left it, and what that wrote into its timeline. A transition may
-// run several times; the last counts, also where it was not committed.
+// woken is a job as a transition of the rescuer's left it, and what that wrote into its timeline. A
+// transition may run several times; the last counts, also where it was not committed.
 type woken struct {
 	job    jobs.Job
 	events []jobs.Event
@@ -34,9 +34,9 @@ func (p *Pool) fieldsOfWoken(id string, w *woken) []zap.Field {
 	return p.fieldsOf(&w.job)
 }
 
-// tellRescued writes a line about what the rescuer has done to a job, or a part of it: what changed, and that a message
-// was sent for another attempt. One for its first is a line for developers: for a long queue they are sent again every
-// few minutes.
+// tellRescued writes a line about what the rescuer has done to a job, or a part of it: what changed, and that
+// a message was sent for another attempt. One for its first is a line for developers: for a long queue they
+// are sent again every few minutes.
 func (p *Pool) tellRescued(w *woken, part int, notified bool) {
 	if len(w.events) == 0 && !notified {
 		return

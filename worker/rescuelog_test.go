@@ -32,8 +32,9 @@ func (e *unavailable) Write(ctx context.Context, s export.Spec, p *export.Progre
 	return e.thinAir.Write(ctx, s, p)
 }
 
-// TestRescuerTellsOfJobs: that a job was taken over from a worker that died, and expired, and that a part was taken over, and
-// sent on for another attempt, are lines that one search for its request finds, with the way to its trace.
+// TestRescuerTellsOfJobs: that a job was taken over from a worker that died, and expired, and that a part was
+// taken over, and sent on for another attempt, are lines that one search for its request finds, with the way
+// to its trace.
 func TestRescuerTellsOfJobs(t *testing.T) {
 	t.Parallel()
 	cfg, err := settings()

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// maxSkipped bounds the documents that a rescuer remembers to pass by, about 1 MiB. Of more, some
-	// are tried again each second.
+	// maxSkipped bounds the documents that a rescuer remembers to pass by, about 1 MiB. Of more, some are
+	// tried again each second.
 	maxSkipped = 4096
 	// skipMin and skipMax bound for how long, which doubles with each failure.
 	skipMin, skipMax = 5 * time.Second, 10 * time.Minute
 )
 
-// skipList remembers due documents that could not be looked after, so that they do not stand before
-// those behind them each time. The zero value is empty and ready.
+// skipList remembers due documents that could not be looked after, so that they do not stand before those
+// behind them each time. The zero value is empty and ready.
 type skipList struct {
 	mu   sync.Mutex
 	docs map[string]skip

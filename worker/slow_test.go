@@ -40,8 +40,8 @@ func (e *timed) Write(ctx context.Context, s export.Spec, p *export.Progress) (j
 	return e.thinAir.Write(ctx, s, p)
 }
 
-// TestSlowAtLoad: where 120 exports wait for the slots of two workers, for up to half a minute, none is slow but the
-// two that are; and each says where its time went, in its record and in its line.
+// TestSlowAtLoad: where 120 exports wait for the slots of two workers, for up to half a minute, none is slow
+// but the two that are; and each says where its time went, in its record and in its line.
 func TestSlowAtLoad(t *testing.T) {
 	t.Parallel()
 	cfg, err := settings()

@@ -24,9 +24,9 @@ func (s sweeping) Plan(context.Context, *jobs.Job) (export.Plan, error) {
 
 func (s sweeping) Sweep(ctx context.Context, j *jobs.Job) (int, error) { return s.real.Sweep(ctx, j) }
 
-// TestSweepLooksWhereItMust: from its request to the end of its record, the bucket is not listed for a
-// job that one claim carried out, nor for one that was canceled before any; it is for one whose
-// first worker was killed after it had written, and what that left goes.
+// TestSweepLooksWhereItMust: from its request to the end of its record, the bucket is not listed for a job
+// that one claim carried out, nor for one that was canceled before any; it is for one whose first worker was
+// killed after it had written, and what that left goes.
 func TestSweepLooksWhereItMust(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

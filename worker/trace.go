@@ -8,9 +8,9 @@ import (
 	"exportd/jobs"
 )
 
-// tracedParts is of how many parts of a job the steps are traced, at most: those of a thousand would make
-// a trace of 6,000 spans, which nobody reads and some collectors cut. Of the others there is a span only
-// when they fail, and of those no more a second than a process may begin traces: all may fail, several times.
+// tracedParts is of how many parts of a job the steps are traced, at most: those of a thousand would make a
+// trace of 6,000 spans, which nobody reads and some collectors cut. Of the others there is a span only when
+// they fail, and of those no more a second than a process may begin traces: all may fail, several times.
 const tracedParts = 64
 
 // tracesPart picks the parts that are traced, evenly: the same on each worker and at each attempt.

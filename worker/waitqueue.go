@@ -9,18 +9,17 @@ import (
 )
 
 const (
-	// maxQueued bounds the deliveries that a worker remembers to wait for a permit, at
-	// most 16 MiB. One that is not remembered is notified by its wakeAt, which is only later.
+	// maxQueued bounds the deliveries that a worker remembers to wait for a permit, at most 16 MiB. One that
+	// is not remembered is notified by its wakeAt, which is only later.
 	maxQueued = 20_000
-	// maxQueuedOfOrg bounds those of one org. Of the upper half of maxQueued, each org that
-	// has none waiting gets one, so that the first callback of an org is always remembered
-	// beside five that have thousands.
+	// maxQueuedOfOrg bounds those of one org. Of the upper half of maxQueued, each org that has none waiting
+	// gets one, so that the first callback of an org is always remembered beside five that have thousands.
 	maxQueuedOfOrg = 2_000
 )
 
-// waitQueue gives deliveries permits, and holds those for which there is none. Permits that
-// become free go in turn: to one origin after the other, and at each to one org after the
-// other. Within an org at an origin, to whoever came first.
+// waitQueue gives deliveries permits, and holds those for which there is none. Permits that become free go in
+// turn: to one origin after the other, and at each to one org after the other. Within an org at an origin, to
+// whoever came first.
 type waitQueue struct {
 	limiter *webhook.Limiter
 
@@ -83,8 +82,8 @@ func (k *waitQueue) push(origin, org string, m jobs.Message) {
 	k.queued[m.CallbackID] = q
 }
 
-// acquireQueued is for a delivery that is notified: waits says that it is queued. Should there be a permit for
-// it all the same, the first of its line takes that.
+// acquireQueued is for a delivery that is notified: waits says that it is queued. Should there be a permit
+// for it all the same, the first of its line takes that.
 func (k *waitQueue) acquireQueued(id string) (waits bool, first jobs.Message, permit *webhook.Permit) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -102,7 +101,8 @@ func (k *waitQueue) acquireQueuedLocked(id string) (waits bool, first jobs.Messa
 	return true, first, permit
 }
 
-// tryAcquire is acquire for a delivery that is not queued without a permit; if it is already, it is as acquireQueued.
+// tryAcquire is acquire for a delivery that is not queued without a permit; if it is already, it is as
+// acquireQueued.
 func (k *waitQueue) tryAcquire(origin, org string, m jobs.Message) (first jobs.Message, permit *webhook.Permit) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -112,12 +112,12 @@ func (k *waitQueue) tryAcquire(origin, org string, m jobs.Message) (first jobs.M
 	return m, k.limiter.TryAcquire(origin, org)
 }
 
-// next takes out whose turn it is and gives it its permit, which is nil if nobody who waits
-// can have one. It is to be asked again until then whenever a permit was given back: one that is
-// left may be one at its origin and one of its org.
+// next takes out whose turn it is and gives it its permit, which is nil if nobody who waits can have one. It
+// is to be asked again until then whenever a permit was given back: one that is left may be one at its origin
+// and one of its org.
 //
-// What it passes over are the origins that are full, the orgs that have their share, and those of
-// whom a receiver is known to be slow, 4,096 at most, while slow ones have no permit.
+// What it passes over are the origins that are full, the orgs that have their share, and those of whom a
+// receiver is known to be slow, 4,096 at most, while slow ones have no permit.
 func (k *waitQueue) next() (jobs.Message, *webhook.Permit) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

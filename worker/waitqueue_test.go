@@ -97,8 +97,8 @@ func TestParkingTurns(t *testing.T) {
 	}
 }
 
-// TestParkingIsBounded: a million deliveries that wait, of ten orgs and of a million at as many
-// origins. What is kept is bounded, and beside few orgs the first of a late one is kept too.
+// TestParkingIsBounded: a million deliveries that wait, of ten orgs and of a million at as many origins. What
+// is kept is bounded, and beside few orgs the first of a late one is kept too.
 func TestParkingIsBounded(t *testing.T) {
 	const deliveries = 1_000_000
 	for _, orgs := range []int{10, deliveries} {

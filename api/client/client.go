@@ -1,11 +1,10 @@
-// Package client talks to exportd: it signs requests, tries again what may be tried again,
-// and turns an export into one call that ends with the file.
+// Package client talks to exportd: it signs requests, tries again what may be tried again, and turns an
+// export into one call that ends with the file.
 //
-// The methods that New's Client has from ClientWithResponses are generated from openapi.yaml,
-// one per operation. Answers of 400 and above are an *Error from every method.
+// The methods that New's Client has from ClientWithResponses are generated from openapi.yaml, one per
+// operation. Answers of 400 and above are an *Error from every method.
 //
-// The module's path has no dot, so go get refuses it. A program elsewhere uses a checkout of a
-// release:
+// The module's path has no dot, so go get refuses it. A program elsewhere uses a checkout of a release:
 //
 //	go mod edit -require=exportd@v0.0.0 -replace=exportd=../exportd
 //	go mod tidy
@@ -25,23 +24,22 @@ import (
 
 // Config is what a Client needs.
 type Config struct {
-	// BaseURL is where the API is, like https://exportd.example.com; required, as are the two
-	// below. Plain http is refused for hosts other than this one, unless PlainHTTP is set.
+	// BaseURL is where the API is, like https://exportd.example.com; required, as are the two below. Plain
+	// http is refused for hosts other than this one, unless PlainHTTP is set.
 	BaseURL string
 	// Key is the id of an API key, Secret its secret.
 	Key, Secret string
 
 	PlainHTTP bool
-	// SignatureVersion is 1 or 2; 1 if 0. Version 2 binds a signature to one request; a key
-	// may require it.
+	// SignatureVersion is 1 or 2; 1 if 0. Version 2 binds a signature to one request; a key may require it.
 	SignatureVersion int
-	// Transport carries requests and downloads; a copy of http.DefaultTransport with a time
-	// limit for the beginning of an answer if nil.
+	// Transport carries requests and downloads; a copy of http.DefaultTransport with a time limit for the
+	// beginning of an answer if nil.
 	Transport http.RoundTripper
 	// UserAgent is "exportd-client" if empty.
 	UserAgent string
-	// Attempts bounds how often one request is sent when the service cannot be reached or asks to
-	// come again; 10 if 0, which lasts for about two minutes of an outage. 1 does not try again.
+	// Attempts bounds how often one request is sent when the service cannot be reached or asks to come again;
+	// 10 if 0, which lasts for about two minutes of an outage. 1 does not try again.
 	Attempts int
 	// Now is time.Now if nil.
 	Now func() time.Time
@@ -99,8 +97,9 @@ func New(c Config) (*Client, error) {
 	return &Client{ClientWithResponses: api, base: at, api: doer, files: &http.Client{Transport: c.Transport}, tries: c.Attempts, now: c.Now}, nil
 }
 
-// Unsigned gives the methods that are generated over a transport that says by itself who asks, as one within the
-// service's own process does. Nothing is tried again; answers of 400 and above are an *Error, as from a Client.
+// Unsigned gives the methods that are generated over a transport that says by itself who asks, as one within
+// the service's own process does. Nothing is tried again; answers of 400 and above are an *Error, as from a
+// Client.
 func Unsigned(transport http.RoundTripper) (*ClientWithResponses, error) {
 	plain := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return NewClientWithResponses("http://localhost", WithHTTPClient(&retrier{plain, 1}))
@@ -109,8 +108,8 @@ func Unsigned(transport http.RoundTripper) (*ClientWithResponses, error) {
 // CloseIdleConnections closes connections that are kept for the next request.
 func (c *Client) CloseIdleConnections() { c.files.CloseIdleConnections() }
 
-// answerWithin is how long the service may take to begin an answer: it holds requests for
-// up to 25 s and ends them after 35.
+// answerWithin is how long the service may take to begin an answer: it holds requests for up to 25 s and ends
+// them after 35.
 const answerWithin = 45 * time.Second
 
 func loopback(host string) bool {

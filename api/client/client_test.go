@@ -33,8 +33,8 @@ const testSecret = "secret-of-the-tests"
 
 const testJob = "abcdefghijklmnopqrstuvwxyz"
 
-// service answers like exportd, with the faults that a test scripts. It is a RoundTripper, so
-// that tests run in a bubble of synctest, where waiting takes no time.
+// service answers like exportd, with the faults that a test scripts. It is a RoundTripper, so that tests run
+// in a bubble of synctest, where waiting takes no time.
 type service struct {
 	t      testing.TB
 	file   []byte

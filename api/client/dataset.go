@@ -25,8 +25,8 @@ type Page struct {
 // maxPage bounds a page, of up to 200 rows of up to 1 MiB.
 const maxPage = 256 << 20
 
-// ListRows lists the rows of a dataset by its parameters, limit, and cursor or offset. Those that are built in have methods of
-// their own too, like ListUsers.
+// ListRows lists the rows of a dataset by its parameters, limit, and cursor or offset. Those that are built
+// in have methods of their own too, like ListUsers.
 func (c *Client) ListRows(ctx context.Context, dataset Kind, params url.Values) (*Page, error) {
 	response, err := c.ask(ctx, dataset, "", params, nil)
 	if err != nil {

@@ -27,9 +27,8 @@ var ErrNoFile = errors.New("job has no file")
 // stallAfter is how long a download may stand still before it is taken up anew.
 const stallAfter = 30 * time.Second
 
-// Download writes the file to w and checks it against the job's checksum; ErrCorrupt comes
-// after the last byte. It goes on where it was when the connection breaks. It returns the
-// bytes written.
+// Download writes the file to w and checks it against the job's checksum; ErrCorrupt comes after the last
+// byte. It goes on where it was when the connection breaks. It returns the bytes written.
 func (r *Result) Download(ctx context.Context, w io.Writer) (int64, error) {
 	return r.client.Download(ctx, r.Job, w, nil)
 }
@@ -39,8 +38,7 @@ func (r *Result) Save(ctx context.Context, path string) error {
 	return r.client.Save(ctx, r.Job, path, nil)
 }
 
-// Download is Result.Download for any succeeded job. onProgress, if not nil, is called as
-// bytes arrive.
+// Download is Result.Download for any succeeded job. onProgress, if not nil, is called as bytes arrive.
 func (c *Client) Download(ctx context.Context, job *Job, w io.Writer, onProgress func(done, total int64)) (int64, error) {
 	d, err := c.newDownload(job, w, onProgress)
 	if err != nil {
@@ -52,9 +50,9 @@ func (c *Client) Download(ctx context.Context, job *Job, w io.Writer, onProgress
 	return d.done, nil
 }
 
-// Save downloads a succeeded job's file to path. What has arrived is in PartPath until the
-// file is complete and checked, and a later Save goes on there; path itself is only ever a
-// whole file. A file that is there is replaced.
+// Save downloads a succeeded job's file to path. What has arrived is in PartPath until the file is complete
+// and checked, and a later Save goes on there; path itself is only ever a whole file. A file that is there is
+// replaced.
 func (c *Client) Save(ctx context.Context, job *Job, path string, onProgress func(done, total int64)) (err error) {
 	part := PartPath(path, job.JobID)
 	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o600) // personal data: for the caller alone
@@ -66,8 +64,7 @@ func (c *Client) Save(ctx context.Context, job *Job, path string, onProgress fun
 	if err != nil {
 		return errors.Join(err, os.Remove(part))
 	}
-	// A part file that is not a beginning of this file shows in the checksum: once more then,
-	// from the start.
+	// A part file that is not a beginning of this file shows in the checksum: once more then, from the start.
 	if err = d.takeUp(f); err == nil {
 		resumed := d.done > 0
 		if err = d.run(ctx); errors.Is(err, ErrCorrupt) && resumed {
@@ -139,8 +136,8 @@ func (d *download) restart(f *os.File) error {
 	return errors.Join(err, f.Truncate(0))
 }
 
-// run gets what is missing, in as many pieces as it takes. Tries that brought something do
-// not count against the bound.
+// run gets what is missing, in as many pieces as it takes. Tries that brought something do not count against
+// the bound.
 func (d *download) run(ctx context.Context) error {
 	pauses := backoff.Doubling(firstPause, lastPause)
 	for n := 0; d.done < d.total; n++ {

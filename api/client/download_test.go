@@ -132,8 +132,7 @@ type failingWriter struct{ err error }
 
 func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
 
-// Save goes on in a later run of the program, and a part file that is not of this file does
-// no harm.
+// Save goes on in a later run of the program, and a part file that is not of this file does no harm.
 func TestSaveResumes(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -15,8 +15,8 @@ import (
 	"exportd/api/client"
 )
 
-// Exports a month of messages into a file. It may be interrupted and run again: then it
-// attaches to the same job. TestRealService runs it.
+// Exports a month of messages into a file. It may be interrupted and run again: then it attaches to the same
+// job. TestRealService runs it.
 func ExampleClient_Export() {
 	ctx := context.Background()
 	api, err := client.New(client.Config{

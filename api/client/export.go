@@ -34,11 +34,10 @@ func (e *FailedError) Error() string {
 	return fmt.Sprintf("export %s: %s", e.Job.JobID, e.Job.State)
 }
 
-// Export runs an export and waits until its file is there, however long that takes: bound it
-// with ctx. It survives restarts of the service and times when it cannot be reached (see
-// Config.Tries). A program that is started again and asks for the same attaches to the same
-// job. Errors: *Error, *FailedError, those of the network, and ctx's; once there is a job,
-// JobIDOf finds its id in them.
+// Export runs an export and waits until its file is there, however long that takes: bound it with ctx. It
+// survives restarts of the service and times when it cannot be reached (see Config.Tries). A program that is
+// started again and asks for the same attaches to the same job. Errors: *Error, *FailedError, those of the
+// network, and ctx's; once there is a job, JobIDOf finds its id in them.
 func (c *Client) Export(ctx context.Context, r Request) (*Result, error) {
 	id, err := c.submit(ctx, r)
 	if err != nil {
@@ -59,8 +58,7 @@ func (c *Client) ResultOf(job *Job) (*Result, error) {
 	return &Result{TotalCount: *job.TotalCount, Job: job, client: c}, nil
 }
 
-// Submit starts an export, or attaches to the job that an equal request started, and does
-// not wait for it.
+// Submit starts an export, or attaches to the job that an equal request started, and does not wait for it.
 func (c *Client) Submit(ctx context.Context, r Request) (*Job, error) {
 	id, err := c.submit(ctx, r)
 	if err != nil {
@@ -144,8 +142,8 @@ func (c *Client) poll(ctx context.Context, id string, wait int) (*Job, time.Dura
 // longWait is how many seconds the service holds a request at most.
 const longWait = 25
 
-// Wait waits until a job has ended and returns it, whatever became of it. onProgress, if not
-// nil, is called with the job about once a second and when it has ended.
+// Wait waits until a job has ended and returns it, whatever became of it. onProgress, if not nil, is called
+// with the job about once a second and when it has ended.
 func (c *Client) Wait(ctx context.Context, id string, onProgress func(*Job)) (*Job, error) {
 	wait := longWait
 	if onProgress != nil {
@@ -183,8 +181,7 @@ type jobError struct {
 func (e *jobError) Error() string { return "job " + e.id + ": " + e.err.Error() }
 func (e *jobError) Unwrap() error { return e.err }
 
-// JobIDOf finds the job that an error of this package is about, to come back with; "" if
-// there is none.
+// JobIDOf finds the job that an error of this package is about, to come back with; "" if there is none.
 func JobIDOf(err error) string {
 	if e, ok := errors.AsType[*jobError](err); ok {
 		return e.id

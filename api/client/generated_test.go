@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Every signed operation of openapi.yaml has its method; what else there is in the generated
-// code is for `go generate` to keep.
+// Every signed operation of openapi.yaml has its method; what else there is in the generated code is for `go
+// generate` to keep.
 func TestGeneratedHasAllOperations(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../openapi.yaml")

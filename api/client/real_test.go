@@ -46,8 +46,8 @@ func TestRealService(t *testing.T) {
 	t.Run("restart", func(t *testing.T) { restart(t, binary) })
 }
 
-// elsewhere runs the README's program in a module of its own, which has the client by the commands
-// in the package's documentation. Without a network the sums are this module's.
+// elsewhere runs the README's program in a module of its own, which has the client by the commands in the
+// package's documentation. Without a network the sums are this module's.
 func elsewhere(t *testing.T, root, want string) {
 	t.Helper()
 	here := func(name string) string {

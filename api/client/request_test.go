@@ -79,7 +79,8 @@ func requestOf(set dataset.Set) ([]byte, error) {
 	return format.Source(text.Bytes())
 }
 
-// memberOf leaves a filter out where it has its zero value; where zero means something, the member is a pointer.
+// memberOf leaves a filter out where it has its zero value; where zero means something, the member is a
+// pointer.
 func memberOf(f dataset.Filter) member {
 	m := member{Param: f.Param, Name: goName(f.Param), Type: "string", Doc: f.Doc}
 	switch {
@@ -107,7 +108,8 @@ func goName(param string) string {
 	return name
 }
 
-// TestRequestMembersOf: every type of filter has its member, zero where it means something too; what cannot have one is told.
+// TestRequestMembersOf: every type of filter has its member, zero where it means something too; what cannot
+// have one is told.
 func TestRequestMembersOf(t *testing.T) {
 	t.Parallel()
 	one := &dataset.Dataset{Name: "as", Title: "As", Filters: []dataset.Filter{

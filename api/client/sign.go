@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Sign returns version 1 of the signature: HMAC-SHA256 of the exact bytes of a date, keyed
-// by secret, in lower-case hex.
+// Sign returns version 1 of the signature: HMAC-SHA256 of the exact bytes of a date, keyed by secret, in
+// lower-case hex.
 func Sign(secret, date string) string { return hex.EncodeToString(mac([]byte(secret), date)) }
 
 func mac(key []byte, text string) []byte {
@@ -25,8 +25,8 @@ func mac(key []byte, text string) []byte {
 
 const dateLayout = "2006-01-02T15:04:05.000Z07:00"
 
-// SetSignature puts the three headers of version 1 into h, as of now. They work for about a
-// minute, for any request.
+// SetSignature puts the three headers of version 1 into h, as of now. They work for about a minute, for any
+// request.
 func SetSignature(h http.Header, key, secret string, now time.Time) {
 	date := now.UTC().Format(dateLayout)
 	h.Set("X-Api-Key", key)
@@ -34,8 +34,8 @@ func SetSignature(h http.Header, key, secret string, now time.Time) {
 	h.Set("X-Signature", Sign(secret, date))
 }
 
-// SetSignature2 puts the headers of version 2 on r, as of now: they work for about a minute,
-// for this request with this body, once.
+// SetSignature2 puts the headers of version 2 on r, as of now: they work for about a minute, for this request
+// with this body, once.
 func SetSignature2(r *http.Request, body []byte, key, secret string, now time.Time) {
 	r.Header.Set("X-Api-Key", key)
 	r.Header.Set("X-Date", now.UTC().Format(dateLayout))
@@ -44,8 +44,8 @@ func SetSignature2(r *http.Request, body []byte, key, secret string, now time.Ti
 	r.Header.Set("X-Signature", sign2(r, body, secret))
 }
 
-// sign2 signs what r asks for, where, when, and once: the headers are in place. The pairs of
-// the query are sorted, because proxies reorder them.
+// sign2 signs what r asks for, where, when, and once: the headers are in place. The pairs of the query are
+// sorted, because proxies reorder them.
 func sign2(r *http.Request, body []byte, secret string) string {
 	sum := sha256.Sum256(body)
 	content := hex.EncodeToString(sum[:])

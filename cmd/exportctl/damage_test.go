@@ -31,9 +31,9 @@ var quoting = regexp.MustCompile(`[^"\n]*: invalid document`)
 // farTimes are shown as they are where they only say when to look next: they are not believed.
 var farTimes = regexp.MustCompile(`\b(0001|2200|9999)-`)
 
-// TestDamagedService runs the commands that show jobs, batches, receivers, keys and statistics
-// against a real service, while its documents are damaged one way after the other: each command
-// ends with one of its codes and prints nothing that only the damage explains.
+// TestDamagedService runs the commands that show jobs, batches, receivers, keys and statistics against a real
+// service, while its documents are damaged one way after the other: each command ends with one of its codes
+// and prints nothing that only the damage explains.
 func TestDamagedService(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a whole service, which -short leaves out")

@@ -150,8 +150,8 @@ func (a *app) showSubmitted(ctx context.Context, c *client.Client, p profile, jo
 	return nil
 }
 
-// fetch waits for a job and brings its file to path, or shows where the file is if path is
-// empty. Interrupted, it says how to go on.
+// fetch waits for a job and brings its file to path, or shows where the file is if path is empty.
+// Interrupted, it says how to go on.
 func (a *app) fetch(ctx context.Context, c *client.Client, p profile, id, path string) error {
 	begun := a.now()
 	bar := a.newProgress()

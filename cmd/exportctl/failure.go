@@ -75,8 +75,8 @@ func (a *app) report(err error) int {
 	return code
 }
 
-// reportJSON prints an error for programs: one line on standard error, in the form that the service's answers have
-// where it is one of them, so that whoever asked for JSON reads nothing else.
+// reportJSON prints an error for programs: one line on standard error, in the form that the service's answers
+// have where it is one of them, so that whoever asked for JSON reads nothing else.
 func (a *app) reportJSON(err error, code int, text, hint string) {
 	type failure struct {
 		Message   string         `json:"message"`

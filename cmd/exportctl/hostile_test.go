@@ -23,8 +23,8 @@ import (
 	"exportd/internal/webhook"
 )
 
-// hostileText would retitle the terminal, colour, turn and hide text, and forge lines. It has each C0 and
-// C1 control character, and each mark that turns text or has no width.
+// hostileText would retitle the terminal, colour, turn and hide text, and forge lines. It has each C0 and C1
+// control character, and each mark that turns text or has no width.
 var hostileText = func() string {
 	text := "x\x1b]0;owned\x07\u009b31m\u202eturned\rFORGED x\nFORGED x"
 	for r := range rune(0xa0) {
@@ -35,8 +35,8 @@ var hostileText = func() string {
 	return text + "\u061c\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u2060\u2066\u2067\u2068\u2069\ufeff\U000e0041"
 }()
 
-// local are the commands that ask the service for nothing, and what is hostile instead: the file of
-// profiles, arguments, and who calls back.
+// local are the commands that ask the service for nothing, and what is hostile instead: the file of profiles,
+// arguments, and who calls back.
 var local = map[string]func(t *testing.T, c call, form []string) []result{
 	"callbacks listen": hostileCallbacks,
 	"profiles list":    hostileProfiles("profiles", "list"), "profiles remove": hostileProfiles("profiles", "remove", hostileText), "profiles use": hostileProfiles("profiles", "use", hostileText),
@@ -154,8 +154,8 @@ func sign(t *testing.T, secret webhook.Secret, id string, at time.Time, body str
 	return signature
 }
 
-// hostileServer answers each operation of the contract with an answer of its form in which
-// every text is hostile, or with errors.
+// hostileServer answers each operation of the contract with an answer of its form in which every text is
+// hostile, or with errors.
 func hostileServer(t *testing.T, doc *openapi3.T, faulty bool, asked *atomic.Int64) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -296,9 +296,9 @@ func isDataset(path string) bool {
 	return slices.ContainsFunc(dataset.BuiltIn, func(d *dataset.Dataset) bool { return export && name == d.Name || name == d.List.Rows })
 }
 
-// TestHostileAnswers runs every command there is against a service all of whose texts are
-// hostile, and with hostile arguments; those that ask no service against what they do ask: a terminal
-// gets nothing of them that it obeys. The list is that of the program, so a new command is in it.
+// TestHostileAnswers runs every command there is against a service all of whose texts are hostile, and with
+// hostile arguments; those that ask no service against what they do ask: a terminal gets nothing of them that
+// it obeys. The list is that of the program, so a new command is in it.
 func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
 	doc, err := openapi3.NewLoader().LoadFromFile("../../api/openapi.yaml")

@@ -296,8 +296,8 @@ func endSecret(id, at string, webhook bool) string {
 	return fmt.Sprintf("End the secret of key %s now, at %s? Its users are refused until they have the new one.", id, at)
 }
 
-// sayRotated says what is to be done with the new secret of a key, and whether it is one
-// that this program itself uses.
+// sayRotated says what is to be done with the new secret of a key, and whether it is one that this program
+// itself uses.
 func (a *app) sayRotated(p profile, id string, webhook bool) {
 	if webhook {
 		a.say("\nThe secret is not shown again: put it into a secret store now, and give it to whoever verifies the callbacks.")

@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// keys: a new key works, by the version of the signature that it requires, until it is
-// rotated and revoked.
+// keys: a new key works, by the version of the signature that it requires, until it is rotated and revoked.
 func (s *service) keys(t *testing.T) {
 	var made struct {
 		Key    struct{ KeyID, Name string }

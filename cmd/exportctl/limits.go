@@ -14,8 +14,8 @@ import (
 	"exportd/api/client"
 )
 
-// limits is what GET /limits answers; the generated client leaves the service's own routes
-// out. What is nil has no limit.
+// limits is what GET /limits answers; the generated client leaves the service's own routes out. What is nil
+// has no limit.
 type limits struct {
 	Requests struct {
 		Key     *bucket `json:"key"`

@@ -1,5 +1,5 @@
-// Command exportctl is the command line of exportd for its callers and its operators. It
-// speaks to the HTTP API and nothing else.
+// Command exportctl is the command line of exportd for its callers and its operators. It speaks to the HTTP
+// API and nothing else.
 package main
 
 import (

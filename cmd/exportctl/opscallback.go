@@ -76,8 +76,8 @@ func (a *app) redeliverOne(ctx context.Context, id, reason string) error {
 	return nil
 }
 
-// redeliverBody is the request, with the filter as it was given: what is wrong with it is
-// for the service to say.
+// redeliverBody is the request, with the filter as it was given: what is wrong with it is for the service to
+// say.
 type redeliverBody struct {
 	Filter map[string]string `json:"filter"`
 	Reason string            `json:"reason"`

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestRedeliverAll goes on where the answer before says, until there is no more; what was
-// not possible on the way does not end it.
+// TestRedeliverAll goes on where the answer before says, until there is no more; what was not possible on the
+// way does not end it.
 func TestRedeliverAll(t *testing.T) {
 	t.Parallel()
 	answers := map[string]string{

@@ -133,8 +133,7 @@ func parseFilter(s string) (map[string]string, error) {
 	return filter, nil
 }
 
-// rerunBody is the request, with the filter as it was given: what is wrong with it is for
-// the service to say.
+// rerunBody is the request, with the filter as it was given: what is wrong with it is for the service to say.
 type rerunBody struct {
 	Filter       map[string]string `json:"filter,omitempty"`
 	JobIDs       []string          `json:"jobIds,omitempty"`
@@ -197,7 +196,8 @@ func (a *app) askRerun(ctx context.Context, p profile, dry client.DryRun) (any b
 	return true, a.confirm(ctx, false, question)
 }
 
-// readIDs reads job ids from a file, or from standard input for "-": one in a line, or several between blanks or commas.
+// readIDs reads job ids from a file, or from standard input for "-": one in a line, or several between blanks
+// or commas.
 func (a *app) readIDs(path string) ([]string, error) {
 	raw, err := []byte(nil), error(nil)
 	if path == "-" {

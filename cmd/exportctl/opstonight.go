@@ -15,7 +15,8 @@ const (
 	nightOver = 12
 )
 
-// nightBegan is since when tonight is: yesterday evening in the morning, today's in the evening, else 12 h ago.
+// nightBegan is since when tonight is: yesterday evening in the morning, today's in the evening, else 12 h
+// ago.
 func nightBegan(now time.Time) time.Time {
 	at := time.Date(now.Year(), now.Month(), now.Day(), evening, 0, 0, 0, now.Location())
 	switch {

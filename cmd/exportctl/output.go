@@ -33,8 +33,7 @@ const (
 // painter colours text, or leaves it as it is.
 type painter bool
 
-// painter paints for a terminal unless NO_COLOR is set (https://no-color.org) or the
-// terminal is dumb.
+// painter paints for a terminal unless NO_COLOR is set (https://no-color.org) or the terminal is dumb.
 func (a *app) painter(terminal bool) painter {
 	return painter(terminal && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb")
 }
@@ -46,9 +45,8 @@ func (p painter) paint(c color, s string) string {
 	return "\x1b[" + string(c) + "m" + s + "\x1b[0m"
 }
 
-// clean makes text of others safe to show: control characters and whatever else is not
-// printed, like escape sequences and marks that change the direction of text, become escapes.
-// With lines, line ends stay.
+// clean makes text of others safe to show: control characters and whatever else is not printed, like escape
+// sequences and marks that change the direction of text, become escapes. With lines, line ends stay.
 func clean(s string, lines bool) string {
 	ok := func(r rune) bool { return r == ' ' || lines && r == '\n' || strconv.IsPrint(r) && r != utf8.RuneError }
 	if !strings.ContainsFunc(s, func(r rune) bool { return !ok(r) }) {
@@ -92,9 +90,8 @@ func optional[T ~string](s *T) cell {
 
 func number(n int64) cell { return words(thousands(n)) }
 
-// column is a column of a table. On a terminal flexible columns are cut where the table is
-// too wide, and extra ones left out, the last first, where that is not enough or nothing is
-// in them.
+// column is a column of a table. On a terminal flexible columns are cut where the table is too wide, and
+// extra ones left out, the last first, where that is not enough or nothing is in them.
 type column struct {
 	name                   string
 	right, flexible, extra bool
@@ -179,8 +176,8 @@ func (a *app) render(columns []column, rows [][]cell, heads bool) string {
 	return t.Render()
 }
 
-// fit gives each column its width, 0 to those that are left out. A terminal of width 0 is
-// none: everything is shown.
+// fit gives each column its width, 0 to those that are left out. A terminal of width 0 is none: everything is
+// shown.
 func fit(columns []column, texts [][]string, terminal int) []int {
 	widths := make([]int, len(columns))
 	filled := make([]bool, len(columns))
@@ -246,9 +243,9 @@ func shorten(s string, width int) string {
 	return text.Trim(s, width-1) + "…"
 }
 
-// printJSON passes on what the service answered: indented on a terminal, else one line. What a
-// terminal would obey and JSON lets stand as it is (C1, DEL, marks of direction) is written as
-// JSON's escapes: the same value.
+// printJSON passes on what the service answered: indented on a terminal, else one line. What a terminal would
+// obey and JSON lets stand as it is (C1, DEL, marks of direction) is written as JSON's escapes: the same
+// value.
 func (a *app) printJSON(raw []byte) error {
 	var b bytes.Buffer
 	var err error
@@ -301,8 +298,8 @@ func (a *app) printValue(v any) error {
 	return a.printJSON(raw)
 }
 
-// say tells the person at the terminal something that is not the result. Line ends are those of
-// format: texts of others have none.
+// say tells the person at the terminal something that is not the result. Line ends are those of format: texts
+// of others have none.
 func (a *app) say(format string, args ...any) {
 	cleaned := make([]any, len(args))
 	for i, arg := range args {

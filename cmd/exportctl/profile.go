@@ -27,8 +27,7 @@ type profile struct {
 	// OpsKey and OpsSecret are for the commands of operators, if those need another key.
 	OpsKey    string `json:"opsKey,omitempty"`
 	OpsSecret string `json:"opsSecret,omitempty"`
-	// SignatureVersion is how requests are signed, 1 or 2; 2 if 0. It is 2 for keys that
-	// require it.
+	// SignatureVersion is how requests are signed, 1 or 2; 2 if 0. It is 2 for keys that require it.
 	SignatureVersion int `json:"signatureVersion,omitempty"`
 	// The others are what flags are where they are not given.
 	Workspace     string `json:"workspace,omitempty"`

@@ -160,8 +160,7 @@ func TestSign(t *testing.T) {
 	c.run(t.Context(), "--profile", "two", "sign", "--ops").want(t, exitOK).shows(t, "x-api-key:key_ops_2")
 }
 
-// What is printed for version 2 is the signature of the documentation, of the request as curl
-// sends it.
+// What is printed for version 2 is the signature of the documentation, of the request as curl sends it.
 func TestSignVersion2(t *testing.T) {
 	t.Parallel()
 	c := call{stdin: `{"a":1}`, now: func() time.Time { return time.Unix(1_700_000_000, 0) }, vars: map[string]string{

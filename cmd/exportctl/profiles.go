@@ -125,8 +125,8 @@ input; with --ops-key the secret of that key comes after it, on a line of its ow
 	return cmd
 }
 
-// readSecrets asks for the secrets of a profile, which must not be on a command line: those
-// are for all to see.
+// readSecrets asks for the secrets of a profile, which must not be on a command line: those are for all to
+// see.
 func (a *app) readSecrets(p *profile) error {
 	asked := []*string{&p.Secret}
 	keys := []string{p.Key}

@@ -16,13 +16,12 @@ const (
 	redrawEvery = 100 * time.Millisecond
 	// lineEvery is how often there is a line where there is no terminal.
 	lineEvery = 10 * time.Second
-	// rateOver is the time that rates are measured over: short enough to follow, long enough
-	// to be calm.
+	// rateOver is the time that rates are measured over: short enough to follow, long enough to be calm.
 	rateOver = 10 * time.Second
 )
 
-// progress shows how far something is on standard error: in one line that is drawn again
-// on a terminal, else in a line now and then. It is safe for concurrent use.
+// progress shows how far something is on standard error: in one line that is drawn again on a terminal, else
+// in a line now and then. It is safe for concurrent use.
 type progress struct {
 	a        *app
 	terminal bool

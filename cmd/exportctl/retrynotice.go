@@ -7,15 +7,14 @@ import (
 	"time"
 )
 
-// answerWithin is how long the service may take to begin an answer: it holds requests for
-// up to 25 s and ends them after 35.
+// answerWithin is how long the service may take to begin an answer: it holds requests for up to 25 s and ends
+// them after 35.
 const answerWithin = 45 * time.Second
 
 // tellEvery is how often one is told of the same outage.
 const tellEvery = 10 * time.Second
 
-// retryNotice tells why a request is sent again: who sees nothing happen thinks that the
-// program hangs.
+// retryNotice tells why a request is sent again: who sees nothing happen thinks that the program hangs.
 type retryNotice struct {
 	next http.RoundTripper
 	tell func(format string, args ...any)

@@ -17,7 +17,8 @@ import (
 	"exportd/jobs"
 )
 
-// rowFlags are the flags that say which rows of a dataset. Profiles have defaults for workspace, channel and window.
+// rowFlags are the flags that say which rows of a dataset. Profiles have defaults for workspace, channel and
+// window.
 type rowFlags struct {
 	dataset                     *dataset.Dataset
 	workspace, medium, from, to string
@@ -69,8 +70,8 @@ func (f *rowFlags) addFilter(cmd *cobra.Command, filter dataset.Filter) {
 	}
 }
 
-// params are the parameters that were given, by the profile where not by flags. All that is missing is said at once,
-// before the service is asked.
+// params are the parameters that were given, by the profile where not by flags. All that is missing is said
+// at once, before the service is asked.
 func (f *rowFlags) params(p profile) (map[string]string, error) {
 	given := map[string]string{}
 	set := func(name string, values ...string) {

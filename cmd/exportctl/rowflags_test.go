@@ -31,8 +31,8 @@ var purchases = &dataset.Dataset{
 	List: dataset.List{Rows: "orders", Cursor: "cursor"},
 }
 
-// TestFlagsOfDatasets: whatever is declared, export and list have a flag for each filter, send what was given and what the
-// profile has of what the dataset takes, and nothing else.
+// TestFlagsOfDatasets: whatever is declared, export and list have a flag for each filter, send what was given
+// and what the profile has of what the dataset takes, and nothing else.
 func TestFlagsOfDatasets(t *testing.T) {
 	t.Parallel()
 	for _, d := range append(slices.Clone(dataset.BuiltIn), purchases) {

@@ -13,8 +13,8 @@ import (
 	"exportd/internal/e2e/e2etest"
 )
 
-// service is a real service, at first without a worker, and a folder that has its demo.json
-// and is the working directory of nobody.
+// service is a real service, at first without a worker, and a folder that has its demo.json and is the
+// working directory of nobody.
 type service struct {
 	*e2etest.Stack
 	folder, demo string
@@ -22,8 +22,8 @@ type service struct {
 	webhookSecret string
 }
 
-// TestService runs the commands against a real service: API and, from some point on, a
-// worker, over embedded emulators.
+// TestService runs the commands against a real service: API and, from some point on, a worker, over embedded
+// emulators.
 func TestService(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a whole service, which -short leaves out")
@@ -189,8 +189,8 @@ func (s *service) interruptExport(t *testing.T) {
 	}
 }
 
-// interruptProcess does it to a real process with a real signal, and takes the command that
-// it prints at its word.
+// interruptProcess does it to a real process with a real signal, and takes the command that it prints at its
+// word.
 func (s *service) interruptProcess(t *testing.T) {
 	p := e2etest.Start(t, []string{"EXPORTCTL_PROFILE=" + s.demo, "HOME=" + s.folder}, exportctlBinary, "export", "vip-users", "--no-cache", "-o", filepath.Join(s.folder, "p.csv"))
 	p.WaitLine(t, time.Minute, func(line string) string {

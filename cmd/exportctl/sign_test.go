@@ -31,8 +31,8 @@ func (s *service) send(t *testing.T, headers map[string]string, method, path, bo
 	return answer, string(said)
 }
 
-// signedOnce sends what "sign" prints for a key that requires version 2, which the service
-// takes once, for that request.
+// signedOnce sends what "sign" prints for a key that requires version 2, which the service takes once, for
+// that request.
 func (s *service) signedOnce(t *testing.T, c call) {
 	t.Helper()
 	const body = `{"reason": "by hand"}`
@@ -67,8 +67,8 @@ func (s *service) signedOnce(t *testing.T, c call) {
 	}
 }
 
-// replays: exact duplicates of requests that are signed by version 1. An export gets its job
-// again while that is alive, and a new one once it was canceled; what operators do is not done twice.
+// replays: exact duplicates of requests that are signed by version 1. An export gets its job again while that
+// is alive, and a new one once it was canceled; what operators do is not done twice.
 func (s *service) replays(t *testing.T) {
 	var headers map[string]string
 	decode(t, s.ctl(t, "sign", "--json").want(t, exitOK).stdout, &headers)

@@ -168,8 +168,7 @@ func (s *service) callback(t *testing.T) {
 	s.ctl(t, "callbacks", "listen", "--secret", "hunter2").want(t, exitUsage).says(t, "the webhook secret cannot be one")
 }
 
-// failedExports: the source may not be read, an operator sees it and runs what failed again
-// once it may.
+// failedExports: the source may not be read, an operator sees it and runs what failed again once it may.
 func (s *service) failedExports(t *testing.T, id string) {
 	s.ctl(t, "jobs", "watch", id).want(t, exitJobFailed).shows(t, "SOURCE_PERMISSION_DENIED")
 	s.ctl(t, "jobs", "download", id, "-o", "-").want(t, exitJobFailed).says(t, "SOURCE_PERMISSION_DENIED")

@@ -1,5 +1,5 @@
-// Command exportd-dev is exportd on a developer's machine: Firestore, Pub/Sub and Cloud Storage
-// embedded, with demo data, and the service beside them if wanted.
+// Command exportd-dev is exportd on a developer's machine: Firestore, Pub/Sub and Cloud Storage embedded,
+// with demo data, and the service beside them if wanted.
 package main
 
 import (

@@ -45,8 +45,8 @@ func runCommand(env command.Environment) *cobra.Command {
 
 // run runs the embedded cloud, the API and a worker until ctx ends or one of them fails.
 func run(ctx context.Context, env command.Environment, flags runFlags) (err error) {
-	// The environment before anything else: all its faults at once, and nothing is started for
-	// a wrong one. The addresses are not known yet.
+	// The environment before anything else: all its faults at once, and nothing is started for a wrong one.
+	// The addresses are not known yet.
 	cfg, err := devConfig(env, localcloud.Endpoints{Firestore: ":0", PubSub: ":0", Storage: ":0"})
 	if err != nil {
 		return err

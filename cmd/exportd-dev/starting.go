@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// starting answers 503 on a port, with what is being done, until the API takes the port over:
-// a caller that connects meanwhile learns why it has to wait, and for what.
+// starting answers 503 on a port, with what is being done, until the API takes the port over: a caller that
+// connects meanwhile learns why it has to wait, and for what.
 type starting struct {
 	l      *net.TCPListener
 	doing  atomic.Pointer[string]

@@ -141,8 +141,8 @@ func dial(ctx context.Context, addr string) error {
 	return conn.Close()
 }
 
-// of makes a check of the remote that is skipped where the remote cannot be reached: one line
-// tells that, not thirty.
+// of makes a check of the remote that is skipped where the remote cannot be reached: one line tells that, not
+// thirty.
 func (s remote) of(name, remedy string, run func(context.Context) (string, error)) doctor.Check {
 	return doctor.Check{Name: name, Remedy: remedy, Where: s.addr, Run: func(ctx context.Context) (string, error) {
 		if s.reach(ctx) != nil {

@@ -43,8 +43,8 @@ type patient struct {
 // week is what point-in-time recovery keeps.
 const week = 7 * 24 * time.Hour
 
-// newPatient sets a cloud up as production's: setup has run, a key is sealed, a worker is the
-// rescuer, and a public host answers callbacks.
+// newPatient sets a cloud up as production's: setup has run, a key is sealed, a worker is the rescuer, and a
+// public host answers callbacks.
 func newPatient(t *testing.T, changes ...func(*localcloud.Config)) *patient {
 	t.Helper()
 	cloud := localcloudtest.Start(t, append([]func(*localcloud.Config){func(c *localcloud.Config) { c.SnapshotRetention = week }}, changes...)...)
@@ -83,8 +83,8 @@ func newPatient(t *testing.T, changes ...func(*localcloud.Config)) *patient {
 	return p
 }
 
-// answerCallbacks makes a public name and address lead to a TLS server here; all checks before the
-// connection are production's.
+// answerCallbacks makes a public name and address lead to a TLS server here; all checks before the connection
+// are production's.
 func (p *patient) answerCallbacks(t *testing.T) {
 	t.Helper()
 	receiver := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))

@@ -92,7 +92,8 @@ func (d *examiner) ofPubSub(s remote) []doctor.Check {
 	return checks
 }
 
-// ofStorage asks for the bucket, its settings, and whether a file can be written, linked to, fetched and deleted.
+// ofStorage asks for the bucket, its settings, and whether a file can be written, linked to, fetched and
+// deleted.
 func (d *examiner) ofStorage(s remote) []doctor.Check {
 	var once sync.Once
 	var aspects []objectstore.Aspect

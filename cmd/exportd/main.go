@@ -1,5 +1,5 @@
-// Command exportd is the service: the API, workers, and what sets them up and examines them. The
-// embedded cloud and its demo data are in exportd-dev.
+// Command exportd is the service: the API, workers, and what sets them up and examines them. The embedded
+// cloud and its demo data are in exportd-dev.
 package main
 
 import (

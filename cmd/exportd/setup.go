@@ -58,8 +58,8 @@ type adminKey struct {
 	scope      apikey.Scope // ScopeAdmin if empty
 }
 
-// setupKeys makes the keyset, and the first admin key of an org if one is named and it has
-// none, whose secret is printed this once.
+// setupKeys makes the keyset, and the first admin key of an org if one is named and it has none, whose secret
+// is printed this once.
 func setupKeys(ctx context.Context, cfg config.Config, c *service.Clients, admin adminKey, out io.Writer) error {
 	keys, err := service.OpenKeys(ctx, cfg, c, true)
 	if err != nil {

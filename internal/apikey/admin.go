@@ -37,8 +37,8 @@ type Rotation struct {
 	Purpose Purpose
 	// Overlap is how long the secret in use works on; 0 ends it now, for one that has leaked.
 	Overlap time.Duration
-	// Seen, if not nil, is the history on which the caller decided: of rotations that were decided
-	// on the same one, one is done, and the secret of each that is done works.
+	// Seen, if not nil, is the history on which the caller decided: of rotations that were decided on the
+	// same one, one is done, and the secret of each that is done works.
 	Seen []AuditEntry
 }
 
@@ -63,8 +63,8 @@ type Draft struct {
 	OneUse        bool
 }
 
-// Create makes a key with a secret of 256 random bits and a webhook secret. The returned
-// Key holds both: the one time that they can be shown.
+// Create makes a key with a secret of 256 random bits and a webhook secret. The returned Key holds both: the
+// one time that they can be shown.
 func (s *Store) Create(ctx context.Context, d Draft, by By) (*Key, error) {
 	if !ValidOrg(d.OrgID) {
 		return nil, fmt.Errorf("create key: org id: %w", jobs.ErrInvalid)
@@ -99,8 +99,8 @@ func (s *Store) Create(ctx context.Context, d Draft, by By) (*Key, error) {
 	return k, nil
 }
 
-// Rotate gives a key a new secret and returns it; any older one than that in use ends now.
-// ErrDisabled, ErrRotated, jobs.ErrNotFound.
+// Rotate gives a key a new secret and returns it; any older one than that in use ends now. ErrDisabled,
+// ErrRotated, jobs.ErrNotFound.
 func (s *Store) Rotate(ctx context.Context, id string, rotation Rotation, by By) (Secret, error) {
 	if rotation.Overlap < 0 || rotation.Overlap > MaxOverlap {
 		return Secret{}, fmt.Errorf("rotate key: an overlap of %s is not within 0 and %s", rotation.Overlap, MaxOverlap)
@@ -129,8 +129,8 @@ func (s *Store) Rotate(ctx context.Context, id string, rotation Rotation, by By)
 	return secret, nil
 }
 
-// replaced is a list of secrets with a new one in front, behind it the one that was in use,
-// which ends after overlap if not before.
+// replaced is a list of secrets with a new one in front, behind it the one that was in use, which ends after
+// overlap if not before.
 func replaced(old []sealedSecret, secret Secret, now time.Time, overlap time.Duration) []sealedSecret {
 	list := []sealedSecret{{ID: newSecretID(), Plain: secret.Reveal()}}
 	if overlap > 0 && len(old) > 0 {
@@ -143,8 +143,8 @@ func replaced(old []sealedSecret, secret Secret, now time.Time, overlap time.Dur
 	return list
 }
 
-// change updates secrets and state of a record and notes who did what, in one transaction.
-// Where there is a keyset, the secrets are sealed.
+// change updates secrets and state of a record and notes who did what, in one transaction. Where there is a
+// keyset, the secrets are sealed.
 func (s *Store) change(ctx context.Context, id string, action Action, by By, fn func(*record) error) error {
 	if !ValidID(id) {
 		return jobs.ErrNotFound
@@ -180,8 +180,8 @@ func (s *Store) change(ctx context.Context, id string, action Action, by By, fn 
 	return classify(err)
 }
 
-// SetState disables a key or makes it active again. Other processes notice at once where they
-// watch the key, else within the cache's TTL.
+// SetState disables a key or makes it active again. Other processes notice at once where they watch the key,
+// else within the cache's TTL.
 func (s *Store) SetState(ctx context.Context, id string, state State, by By) error {
 	action := ActionRevoked
 	switch state {
@@ -197,8 +197,8 @@ func (s *Store) SetState(ctx context.Context, id string, state State, by By) err
 	return nil
 }
 
-// List returns the keys of an org by id, of all orgs if it is empty. Of records that make no sense
-// it says that they are Damaged; those that another keyset sealed are left out.
+// List returns the keys of an org by id, of all orgs if it is empty. Of records that make no sense it says
+// that they are Damaged; those that another keyset sealed are left out.
 func (s *Store) List(ctx context.Context, orgID string) ([]*Key, error) {
 	q := s.client.Collection(Collection).Query
 	if orgID != "" {
@@ -223,8 +223,8 @@ func (s *Store) List(ctx context.Context, orgID string) ([]*Key, error) {
 
 func (s *Store) doc(id string) *firestore.DocumentRef { return s.client.Collection(Collection).Doc(id) }
 
-// RandomSecret is the one way to make secrets: with x-date and x-signature at hand, one
-// that a person made up could be guessed offline.
+// RandomSecret is the one way to make secrets: with x-date and x-signature at hand, one that a person made up
+// could be guessed offline.
 func RandomSecret(purpose Purpose) Secret {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process rather

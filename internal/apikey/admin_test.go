@@ -58,8 +58,7 @@ func signs(t *testing.T, s *Store, id string, secret Secret, now time.Time) bool
 	return err == nil
 }
 
-// A secret given out once: create, rotate with overlap, rotate without, disable; with and
-// without a keyset.
+// A secret given out once: create, rotate with overlap, rotate without, disable; with and without a keyset.
 func TestKeyLife(t *testing.T) {
 	t.Parallel()
 	c := localcloudtest.Start(t)

@@ -34,8 +34,8 @@ type AuditEntry struct {
 	Reason string    `firestore:"reason"`
 }
 
-// maxAudit bounds the history in a record: a year of weekly rotations, and with the longest
-// reasons a tenth of what a document may hold.
+// maxAudit bounds the history in a record: a year of weekly rotations, and with the longest reasons a tenth
+// of what a document may hold.
 const maxAudit = 50
 
 // note adds a line to the history; the first one, of who made the key, is never dropped.
@@ -46,9 +46,9 @@ func (r *record) note(by By, action Action, now time.Time) {
 	}
 }
 
-// Get returns a key of an org and its history, oldest first; of any org if orgID is empty.
-// jobs.ErrNotFound if there is none. Another org's record is not read: neither time nor an error
-// of a damaged one tells that it is there.
+// Get returns a key of an org and its history, oldest first; of any org if orgID is empty. jobs.ErrNotFound
+// if there is none. Another org's record is not read: neither time nor an error of a damaged one tells that
+// it is there.
 func (s *Store) Get(ctx context.Context, orgID, id string) (*Key, []AuditEntry, error) {
 	if !ValidID(id) {
 		return nil, nil, fmt.Errorf("get key: %w", jobs.ErrNotFound)

@@ -12,8 +12,8 @@ import (
 	"exportd/jobs"
 )
 
-// Webhook secrets are rotated as those for requests are, whatever form a record has them in,
-// and neither rotation touches the other's secrets.
+// Webhook secrets are rotated as those for requests are, whatever form a record has them in, and neither
+// rotation touches the other's secrets.
 func TestRotateWebhookSecret(t *testing.T) {
 	t.Parallel()
 	c := localcloudtest.Start(t)
@@ -83,8 +83,7 @@ func TestRotateWebhookSecret(t *testing.T) {
 	}
 }
 
-// A sealed webhook secret, which receivers know in clear, is of no use among the secrets
-// that sign requests.
+// A sealed webhook secret, which receivers know in clear, is of no use among the secrets that sign requests.
 func TestWebhookSecretSignsNoRequests(t *testing.T) {
 	t.Parallel()
 	c := localcloudtest.Start(t)
@@ -109,8 +108,8 @@ func TestWebhookSecretSignsNoRequests(t *testing.T) {
 	}
 }
 
-// Whoever changes a key is in its history, with the reason; the history is bounded and keeps
-// who made the key.
+// Whoever changes a key is in its history, with the reason; the history is bounded and keeps who made the
+// key.
 func TestAudit(t *testing.T) {
 	t.Parallel()
 	c := localcloudtest.Start(t)

@@ -18,8 +18,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestDamagedRecords: a record that is damaged in whatever way gives nobody a right that its key
-// does not have, is shown to admins as what it is, and is told of once.
+// TestDamagedRecords: a record that is damaged in whatever way gives nobody a right that its key does not
+// have, is shown to admins as what it is, and is told of once.
 func TestDamagedRecords(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)
@@ -77,8 +77,8 @@ func TestDamagedRecords(t *testing.T) {
 	}
 }
 
-// readDamaged reads the record of a key in each way that there is. It gives an ErrInvalid where the
-// key is refused for its record, and another error where that is of harm.
+// readDamaged reads the record of a key in each way that there is. It gives an ErrInvalid where the key is
+// refused for its record, and another error where that is of harm.
 func (s *Store) readDamaged(ctx context.Context, made *Key) error {
 	k, refused := s.Fresh(ctx, made.ID)
 	if refused != nil && !errors.Is(refused, jobs.ErrInvalid) {
@@ -115,8 +115,8 @@ func (s *Store) readDamaged(ctx context.Context, made *Key) error {
 	return refused
 }
 
-// TestDamagedNonces: a nonce whose document is damaged stays used, and those that can be swept are,
-// whatever others hold.
+// TestDamagedNonces: a nonce whose document is damaged stays used, and those that can be swept are, whatever
+// others hold.
 func TestDamagedNonces(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)

@@ -6,8 +6,8 @@ import (
 	"cloud.google.com/go/firestore"
 )
 
-// decoy is the record of a key, any, that is decoded where there is none: else the first request
-// for an id takes 10 to 15 % longer where there is such a key.
+// decoy is the record of a key, any, that is decoded where there is none: else the first request for an id
+// takes 10 to 15 % longer where there is such a key.
 type decoy struct {
 	doc atomic.Pointer[firestore.DocumentSnapshot]
 }

@@ -31,8 +31,8 @@ var AllScopes = []Scope{ScopeRead, ScopeExport, ScopeOps, ScopeView, ScopeAdmin,
 // ofAllOrgs reports whether a right is one over more than the key's org.
 func (s Scope) ofAllOrgs() bool { return s == ScopeOps || s == ScopeView || s == ScopePlatform }
 
-// defaultScopes are those of a record without the field: keys made before scopes existed
-// could list and export.
+// defaultScopes are those of a record without the field: keys made before scopes existed could list and
+// export.
 var defaultScopes = []Scope{ScopeRead, ScopeExport}
 
 // State says whether a key may be used.
@@ -44,15 +44,15 @@ const (
 	Disabled State = "disabled"
 )
 
-// maxSecrets is the secret in use and the one being rotated in or out, of each purpose.
-// Verify always computes this many signatures, so their number cannot be told from outside.
+// maxSecrets is the secret in use and the one being rotated in or out, of each purpose. Verify always
+// computes this many signatures, so their number cannot be told from outside.
 const maxSecrets = 2
 
 // Purpose is what a secret of a key signs.
 type Purpose string
 
-// The purposes there are. A secret of one is never taken for the other: receivers of
-// callbacks, often a third party, must not be able to sign requests.
+// The purposes there are. A secret of one is never taken for the other: receivers of callbacks, often a third
+// party, must not be able to sign requests.
 const (
 	ForRequests  Purpose = "signing"
 	ForCallbacks Purpose = "webhook"
@@ -75,8 +75,8 @@ type Key struct {
 	OrgID string
 	// Name is for people.
 	Name string
-	// Person is who is signed in to the console by a provider of identities: then this is no record, and only says
-	// what they may do.
+	// Person is who is signed in to the console by a provider of identities: then this is no record, and only
+	// says what they may do.
 	Person    string
 	Scopes    []Scope
 	State     State
@@ -88,16 +88,16 @@ type Key struct {
 	IPRanges []netip.Prefix
 	// Secrets sign requests; at most two, the newest first, either is accepted.
 	Secrets []SigningSecret
-	// WebhookSecrets ("whsec_...") sign callbacks: at most two, the newest first, all that
-	// hold sign each callback. There may be none.
+	// WebhookSecrets ("whsec_...") sign callbacks: at most two, the newest first, all that hold sign each
+	// callback. There may be none.
 	WebhookSecrets []SigningSecret
 	// CallbackHosts are the hosts that callbacks may go to; empty allows every public one.
 	CallbackHosts []string
-	// MinVersion is the lowest version of the signature that the key may use; 0 is any. The
-	// server decides it, so a thief of a signature cannot choose the weaker one.
+	// MinVersion is the lowest version of the signature that the key may use; 0 is any. The server decides
+	// it, so a thief of a signature cannot choose the weaker one.
 	MinVersion int
-	// OneUse refuses a second request with the same signature of version 1, whatever it asks
-	// for. Two requests of such a key need different x-dates.
+	// OneUse refuses a second request with the same signature of version 1, whatever it asks for. Two
+	// requests of such a key need different x-dates.
 	OneUse bool
 	// DefaultCallbackURL is used by exports that name none.
 	DefaultCallbackURL string
@@ -111,19 +111,19 @@ func (k *Key) Has(anyOf ...Scope) bool {
 	return slices.ContainsFunc(anyOf, func(s Scope) bool { return slices.Contains(k.Scopes, s) })
 }
 
-// Privileged reports whether the key can do more than use what its org has. Its requests are
-// signed by version 2: who overhears one of version 1 can use its headers for any other for a minute.
+// Privileged reports whether the key can do more than use what its org has. Its requests are signed by
+// version 2: who overhears one of version 1 can use its headers for any other for a minute.
 func (k *Key) Privileged() bool { return k.Has(ScopeOps, ScopeView, ScopeAdmin, ScopePlatform) }
 
-// MayManage reports whether the key may see, make and change a key of an org with scopes:
-// one of the platform any, an admin those of its own org that give no more than it has.
+// MayManage reports whether the key may see, make and change a key of an org with scopes: one of the platform
+// any, an admin those of its own org that give no more than it has.
 func (k *Key) MayManage(orgID string, scopes []Scope) bool {
 	return k.Has(ScopePlatform) || k.Has(ScopeAdmin) && orgID == k.OrgID && !slices.ContainsFunc(scopes, Scope.ofAllOrgs)
 }
 
-// BoundLike reports whether k can be used in no way in which by cannot: from no other address,
-// no longer, by no weaker signature. A bound key that could make or rotate a freer one with its rights would be
-// bound by nothing.
+// BoundLike reports whether k can be used in no way in which by cannot: from no other address, no longer, by
+// no weaker signature. A bound key that could make or rotate a freer one with its rights would be bound by
+// nothing.
 func (k *Key) BoundLike(by *Key) bool {
 	within := func(p netip.Prefix) bool {
 		return slices.ContainsFunc(by.IPRanges, func(q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) })
@@ -147,8 +147,8 @@ func (k *Key) AllowsAddr(addr netip.Addr) bool {
 	return len(k.IPRanges) == 0 || slices.ContainsFunc(k.IPRanges, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// ParseIPRange reads a range of addresses as "203.0.113.0/24" or a single address. IPv4 must
-// not be written as IPv6, and no bits may be set beyond the length: both are mistakes.
+// ParseIPRange reads a range of addresses as "203.0.113.0/24" or a single address. IPv4 must not be written
+// as IPv6, and no bits may be set beyond the length: both are mistakes.
 func ParseIPRange(s string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(s); err == nil {
 		s += "/" + strconv.Itoa(addr.BitLen())
@@ -160,8 +160,8 @@ func ParseIPRange(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// CallbackSecrets gives the texts of what callbacks of the key are signed with at now: its
-// own webhook secrets, and the API secrets from which one is derived where it has none.
+// CallbackSecrets gives the texts of what callbacks of the key are signed with at now: its own webhook
+// secrets, and the API secrets from which one is derived where it has none.
 func (k *Key) CallbackSecrets(now time.Time) (own, api []string) {
 	return usableTexts(k.WebhookSecrets, now), usableTexts(k.Secrets, now)
 }
@@ -183,8 +183,8 @@ func (k *Key) usable(now time.Time) bool {
 // Usable reports whether the key may be used at now, whatever its secrets.
 func (k *Key) Usable(now time.Time) bool { return k.usable(now) }
 
-// ValidID reports whether s has the form of a key's id: 8 to 64 of A-Z a-z 0-9 _ -. Ids
-// are checked before they become part of a document path; Firestore reserves __x__.
+// ValidID reports whether s has the form of a key's id: 8 to 64 of A-Z a-z 0-9 _ -. Ids are checked before
+// they become part of a document path; Firestore reserves __x__.
 func ValidID(s string) bool {
 	if len(s) < 8 || len(s) > 64 || strings.HasPrefix(s, "__") && strings.HasSuffix(s, "__") {
 		return false

@@ -24,8 +24,8 @@ type KeysetConfig struct {
 	// KMSKey is the Cloud KMS key that the keyset is encrypted by, as in
 	// "projects/P/locations/L/keyRings/R/cryptoKeys/K". Empty: the file is in clear.
 	KMSKey string
-	// Make a keyset where there is no file. Processes on several machines that each made
-	// one could not read each other's secrets, so production makes it once, by a person.
+	// Make a keyset where there is no file. Processes on several machines that each made one could not read
+	// each other's secrets, so production makes it once, by a person.
 	Make bool
 	// Options reach KMS; those of the environment if empty.
 	Options []option.ClientOption
@@ -70,8 +70,8 @@ func openClear(c KeysetConfig) (*Sealer, error) {
 	return NewSealer(h)
 }
 
-// kmsAEAD is a tink.AEAD by Cloud KMS, for the one call that opens a keyset; that is why it
-// may hold a context. Both ways are checked against corruption, as KMS recommends.
+// kmsAEAD is a tink.AEAD by Cloud KMS, for the one call that opens a keyset; that is why it may hold a
+// context. Both ways are checked against corruption, as KMS recommends.
 type kmsAEAD struct {
 	ctx     context.Context
 	service *cloudkms.Service

@@ -11,8 +11,8 @@ import (
 	"exportd/jobs"
 )
 
-// A key that takes each signature once refuses the second request with it, whatever that
-// asks for, in every process.
+// A key that takes each signature once refuses the second request with it, whatever that asks for, in every
+// process.
 func TestOneUse(t *testing.T) {
 	t.Parallel()
 	c := localcloudtest.Start(t)

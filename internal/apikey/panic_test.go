@@ -27,7 +27,8 @@ func (d *minedDocuments) Watch(ctx context.Context, path string, fn func(*firest
 	return d.on.Watch(ctx, path, fn)
 }
 
-// TestPanicInRun: what a Store does beside the requests goes on after a panic: a key is watched, uses are noted.
+// TestPanicInRun: what a Store does beside the requests goes on after a panic: a key is watched, uses are
+// noted.
 func TestPanicInRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

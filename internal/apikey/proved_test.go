@@ -22,8 +22,8 @@ func calls(c *localcloudtest.Cloud) (n int64) {
 	return n
 }
 
-// A refused request costs the same calls whether its key is in use, idle, disabled, damaged or was
-// never there: one for the first of an id, then none. Who signs well is not made to wait for that.
+// A refused request costs the same calls whether its key is in use, idle, disabled, damaged or was never
+// there: one for the first of an id, then none. Who signs well is not made to wait for that.
 func TestRefusalsCostTheSame(t *testing.T) {
 	t.Parallel()
 	c := localcloudtest.Start(t)
@@ -65,8 +65,8 @@ func TestRefusalsCostTheSame(t *testing.T) {
 	good(1)
 }
 
-// What was read before a key was forgotten is not believed again for a request under way, and
-// nothing is believed for longer by going from one cache to the other.
+// What was read before a key was forgotten is not believed again for a request under way, and nothing is
+// believed for longer by going from one cache to the other.
 func TestProveOfWhatWasForgotten(t *testing.T) {
 	t.Parallel()
 	const ttl = 200 * time.Millisecond

@@ -10,9 +10,8 @@ import (
 	"exportd/jobs"
 )
 
-// record is a key's document. Secrets are sealed. Secret and WebhookSecret are what records
-// hold that were made by hand, WebhookSealed what this program made of the latter before
-// webhook secrets could be rotated.
+// record is a key's document. Secrets are sealed. Secret and WebhookSecret are what records hold that were
+// made by hand, WebhookSealed what this program made of the latter before webhook secrets could be rotated.
 type record struct {
 	OrgID              string         `firestore:"orgId"`
 	Name               string         `firestore:"name"`
@@ -44,8 +43,8 @@ type sealedSecret struct {
 	ExpiresAt time.Time `firestore:"expiresAt,omitempty"`
 }
 
-// webhookName is what a record's WebhookSealed is sealed for; webhookPrefix stands before
-// the ids of WebhookSecrets, so that one of them is of no use in the list that signs requests.
+// webhookName is what a record's WebhookSealed is sealed for; webhookPrefix stands before the ids of
+// WebhookSecrets, so that one of them is of no use in the list that signs requests.
 const (
 	webhookName   = "webhookSecret"
 	webhookPrefix = "webhook/"
@@ -144,8 +143,8 @@ func (r *record) list() {
 	}
 }
 
-// adopt opens a webhook secret that was sealed for a field of its own and moves it into the
-// list, to be sealed again there.
+// adopt opens a webhook secret that was sealed for a field of its own and moves it into the list, to be
+// sealed again there.
 func (r *record) adopt(id string, sealer *Sealer) error {
 	if len(r.WebhookSealed) == 0 {
 		return nil
@@ -181,8 +180,8 @@ func (r *record) sealAll(id string, sealer *Sealer) error {
 	return nil
 }
 
-// updates are the fields that sealing and admins change; others stay as they are, also
-// those that this version does not know.
+// updates are the fields that sealing and admins change; others stay as they are, also those that this
+// version does not know.
 func (r record) updates() []firestore.Update {
 	ups := []firestore.Update{{Path: "secrets", Value: r.Secrets}}
 	orDelete := func(path string, value any, empty bool) {

@@ -11,21 +11,20 @@ import (
 )
 
 const (
-	// usedEvery is how exact a key's last use is kept: one write a day and key. It is for whoever
-	// looks for keys that nobody uses any more, in weeks.
+	// usedEvery is how exact a key's last use is kept: one write a day and key. It is for whoever looks for
+	// keys that nobody uses any more, in weeks.
 	usedEvery = 24 * time.Hour
-	// usedQueue bounds the uses that wait to be written; more are dropped, the next one
-	// of the same key is noted instead.
+	// usedQueue bounds the uses that wait to be written; more are dropped, the next one of the same key is
+	// noted instead.
 	usedQueue = 256
-	// sweepEvery and sweepBatch: expired nonces are deleted where no TTL policy does it. Nothing
-	// waits for that, and where there is nothing to delete each sweep costs a read.
+	// sweepEvery and sweepBatch: expired nonces are deleted where no TTL policy does it. Nothing waits for
+	// that, and where there is nothing to delete each sweep costs a read.
 	sweepEvery = 15 * time.Minute
 	sweepBatch = 400
 )
 
-// Run watches the keys that are in use, writes down when they were used and deletes expired
-// nonces, until ctx ends. A Store works without it: then changes are seen when the TTL ends.
-// It returns nil.
+// Run watches the keys that are in use, writes down when they were used and deletes expired nonces, until ctx
+// ends. A Store works without it: then changes are seen when the TTL ends. It returns nil.
 func (s *Store) Run(ctx context.Context) error {
 	var g errgroup.Group
 	if s.documents != nil {
@@ -97,8 +96,8 @@ func (s *Store) sweepNonces(ctx context.Context) {
 	}
 }
 
-// sweep deletes up to sweepBatch expired nonces and says how many. One that cannot be
-// deleted now is left to the next sweep.
+// sweep deletes up to sweepBatch expired nonces and says how many. One that cannot be deleted now is left to
+// the next sweep.
 func (s *Store) sweep(ctx context.Context) int {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()

@@ -15,18 +15,17 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
-// Sealer encrypts secrets for their records, with AES-GCM of a Tink keyset: a signature
-// needs the secret back, so a hash cannot do. What it seals opens only in the document and
-// under the name it was sealed for, so a ciphertext copied into another key's record is of
-// no use. Safe for concurrent use.
+// Sealer encrypts secrets for their records, with AES-GCM of a Tink keyset: a signature needs the secret
+// back, so a hash cannot do. What it seals opens only in the document and under the name it was sealed for,
+// so a ciphertext copied into another key's record is of no use. Safe for concurrent use.
 type Sealer struct {
 	aead tink.AEAD
 	ids  map[uint32]bool // of the keyset's keys
 }
 
-// NewSealer makes a Sealer of a keyset. In production the keyset is stored encrypted by
-// Cloud KMS and opened once per process (OpenSealer): no request to KMS is made for a
-// request to the API, whose time would tell known keys from unknown ones.
+// NewSealer makes a Sealer of a keyset. In production the keyset is stored encrypted by Cloud KMS and opened
+// once per process (OpenSealer): no request to KMS is made for a request to the API, whose time would tell
+// known keys from unknown ones.
 func NewSealer(h *keyset.Handle) (*Sealer, error) {
 	a, err := aead.New(h)
 	if err != nil {
@@ -39,8 +38,8 @@ func NewSealer(h *keyset.Handle) (*Sealer, error) {
 	return s, nil
 }
 
-// FileKeyset reads the keyset in the file path, which is made if it is missing, readable
-// by its owner only. It is in clear: for development, where the data lies beside it.
+// FileKeyset reads the keyset in the file path, which is made if it is missing, readable by its owner only.
+// It is in clear: for development, where the data lies beside it.
 func FileKeyset(path string) (*keyset.Handle, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -56,8 +55,8 @@ func FileKeyset(path string) (*keyset.Handle, error) {
 	return h, nil
 }
 
-// makeKeyset writes a new keyset to a file of its own and links it to path, so that nobody
-// ever reads half of one. It returns what then is in path: another process may be faster.
+// makeKeyset writes a new keyset to a file of its own and links it to path, so that nobody ever reads half of
+// one. It returns what then is in path: another process may be faster.
 func makeKeyset(path string, write func(*keyset.Handle, keyset.Writer) error) (_ []byte, err error) {
 	h, err := newKeyset()
 	if err != nil {
@@ -109,8 +108,8 @@ func (s *Sealer) open(id, name string, sealed []byte) (Secret, error) {
 	return NewSecret(string(text)), nil
 }
 
-// SealText encrypts what goes to somebody who must not read or change it and brings it back. It opens for the same
-// purpose alone.
+// SealText encrypts what goes to somebody who must not read or change it and brings it back. It opens for the
+// same purpose alone.
 func (s *Sealer) SealText(purpose string, text []byte) ([]byte, error) {
 	sealed, err := s.aead.Encrypt(text, []byte("text#"+purpose)) // a secret's begins with Collection
 	if err != nil {
@@ -137,8 +136,8 @@ func PassingSealer() (*Sealer, error) {
 	return NewSealer(h)
 }
 
-// made reports whether a ciphertext names a key of this keyset, opened or not: Tink puts the
-// byte 1 and the key's id before it.
+// made reports whether a ciphertext names a key of this keyset, opened or not: Tink puts the byte 1 and the
+// key's id before it.
 func (s *Sealer) made(sealed []byte) bool {
 	return len(sealed) > 5 && sealed[0] == 1 && s.ids[binary.BigEndian.Uint32(sealed[1:5])]
 }

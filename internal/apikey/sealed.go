@@ -14,19 +14,19 @@ import (
 )
 
 const (
-	// sealedSample is how many records are tried: with the wrong keyset none of them opens, and a
-	// few that another keyset sealed, as after a restore, do not pass for that.
+	// sealedSample is how many records are tried: with the wrong keyset none of them opens, and a few that
+	// another keyset sealed, as after a restore, do not pass for that.
 	sealedSample = 20
 	// sealedAgain is how long a result is believed: readiness asks every few seconds.
 	sealedAgain = 15 * time.Second
-	// sealedGood is that of a keyset that has opened a record, or found none to open: a process keeps
-	// its keyset, and each look reads sealedSample records. A record that does not open has it looked
-	// at again before.
+	// sealedGood is that of a keyset that has opened a record, or found none to open: a process keeps its
+	// keyset, and each look reads sealedSample records. A record that does not open has it looked at again
+	// before.
 	sealedGood = time.Hour
 )
 
-// ErrKeyset means that there are sealed secrets and the keyset opens none. It is a
-// jobs.ErrUnavailable: the service is set up wrong, no caller is.
+// ErrKeyset means that there are sealed secrets and the keyset opens none. It is a jobs.ErrUnavailable: the
+// service is set up wrong, no caller is.
 var ErrKeyset = jobs.Unavailable("the keyset opens none of the sealed secrets of API keys")
 
 // sealedCheck remembers whether the keyset is the one that sealed the records.
@@ -68,8 +68,8 @@ func (s *Store) checkSealed(ctx context.Context, doubt bool) error {
 	return s.sealed.err
 }
 
-// Sealed counts records: those with a sealed secret, those of them that this keyset sealed, and
-// those with a secret in clear.
+// Sealed counts records: those with a sealed secret, those of them that this keyset sealed, and those with a
+// secret in clear.
 type Sealed struct{ Records, Sealed, Opened, Plain int }
 
 // CountSealed looks at no more than limit records.

@@ -12,9 +12,9 @@ import (
 	"exportd/jobs"
 )
 
-// A missing or wrong keyset makes every good key look wrong. That is the service's fault: all
-// look-ups are unavailable, known or not, and CheckSealed says why; with the right one a
-// record that does not open is that key's fault alone.
+// A missing or wrong keyset makes every good key look wrong. That is the service's fault: all look-ups are
+// unavailable, known or not, and CheckSealed says why; with the right one a record that does not open is that
+// key's fault alone.
 func TestWrongKeyset(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)
@@ -82,8 +82,8 @@ func TestWrongKeyset(t *testing.T) {
 	}
 }
 
-// TestKeysetIsLookedAtSeldom: a hundred workers that ask each minute would read 33 records a
-// second; a record that does not open has the keyset looked at soon all the same.
+// TestKeysetIsLookedAtSeldom: a hundred workers that ask each minute would read 33 records a second; a record
+// that does not open has the keyset looked at soon all the same.
 func TestKeysetIsLookedAtSeldom(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)

@@ -6,11 +6,11 @@ import (
 	"log/slog"
 )
 
-// Secret is the text that a caller signs with. Every usual way to print, encode or log it
-// gives "[redacted]"; only Reveal shows it. The zero value is no secret.
+// Secret is the text that a caller signs with. Every usual way to print, encode or log it gives "[redacted]";
+// only Reveal shows it. The zero value is no secret.
 type Secret struct {
-	// A pointer, because fmt calls no methods on unexported fields of other structs:
-	// there it prints an address.
+	// A pointer, because fmt calls no methods on unexported fields of other structs: there it prints an
+	// address.
 	text *string
 }
 

@@ -21,11 +21,11 @@ import (
 const Collection = "ApiKeys"
 
 const (
-	// DefaultTTL is how long a record, or that there is none, is believed: a disabled key that
-	// is not watched goes on working that long.
+	// DefaultTTL is how long a record, or that there is none, is believed: a disabled key that is not watched
+	// goes on working that long.
 	DefaultTTL = 10 * time.Second
-	// maxCached bounds each of the two caches. Made-up ids are in the one of what was read alone,
-	// so that they cannot push out keys that are in use.
+	// maxCached bounds each of the two caches. Made-up ids are in the one of what was read alone, so that
+	// they cannot push out keys that are in use.
 	maxCached = 10_000
 	// lookupTimeout bounds one read of a record.
 	lookupTimeout = 5 * time.Second
@@ -34,13 +34,13 @@ const (
 // StoreConfig is what a Store needs.
 type StoreConfig struct {
 	Client *firestore.Client
-	// Documents watches the keys in use while the Store runs, so that a change is seen at once;
-	// without it changes are seen when the TTL ends.
+	// Documents watches the keys in use while the Store runs, so that a change is seen at once; without it
+	// changes are seen when the TTL ends.
 	Documents Documents
 	// TTL is DefaultTTL if 0, and must be at most 30 s.
 	TTL time.Duration
-	// Sealer opens sealed secrets, and seals those that it finds plain. Without one, plain
-	// secrets are used as they are and sealed ones cannot be.
+	// Sealer opens sealed secrets, and seals those that it finds plain. Without one, plain secrets are used
+	// as they are and sealed ones cannot be.
 	Sealer *Sealer
 	// RefusePlain takes keys whose secret is in clear for broken ones.
 	RefusePlain bool
@@ -55,8 +55,8 @@ type StoreConfig struct {
 // Store reads keys from Firestore through small caches. Safe for concurrent use.
 type Store struct {
 	client *firestore.Client
-	// cache is what was read, of unknown ids too; proved is that of keys which signed a request. A
-	// request that is refused reads its key where that is not in cache, whatever is in proved.
+	// cache is what was read, of unknown ids too; proved is that of keys which signed a request. A request
+	// that is refused reads its key where that is not in cache, whatever is in proved.
 	cache, proved *otter.Cache[string, entry]
 	forgot        atomic.Pointer[time.Time] // when a key was last forgotten
 	sealer        *Sealer
@@ -162,8 +162,8 @@ func (s *Store) Lookup(ctx context.Context, id string) (*Key, error) {
 	return s.told(e)
 }
 
-// told is what a caller gets. With the wrong keyset no key works, and none is at fault: every
-// caller is told the same.
+// told is what a caller gets. With the wrong keyset no key works, and none is at fault: every caller is told
+// the same.
 func (s *Store) told(e entry) (*Key, error) {
 	if e.err != nil {
 		if fault := s.sealed.fault.Load(); fault != nil {
@@ -173,9 +173,9 @@ func (s *Store) told(e entry) (*Key, error) {
 	return e.key, e.err
 }
 
-// Fresh reads a key past the cache, with one read of its document for each call. It is for what
-// leaves in a key's name: a revocation, and a secret that was replaced at once, hold there
-// from the moment they are written.
+// Fresh reads a key past the cache, with one read of its document for each call. It is for what leaves in a
+// key's name: a revocation, and a secret that was replaced at once, hold there from the moment they are
+// written.
 func (s *Store) Fresh(ctx context.Context, id string) (*Key, error) {
 	if !ValidID(id) {
 		return nil, jobs.ErrNotFound
@@ -220,8 +220,8 @@ func (s *Store) load(ctx context.Context, id string) (entry, error) {
 	return entry{key: key, err: err, version: doc.UpdateTime, read: read}, nil
 }
 
-// sealPlain seals what a record holds in clear, at its first use. When that does not work,
-// or the record has changed meanwhile, the next look-up tries again: the key works either way.
+// sealPlain seals what a record holds in clear, at its first use. When that does not work, or the record has
+// changed meanwhile, the next look-up tries again: the key works either way.
 func (s *Store) sealPlain(ctx context.Context, doc *firestore.DocumentSnapshot) {
 	var r record
 	if doc.DataTo(&r) != nil || !r.isPlain() || r.sealAll(doc.Ref.ID, s.sealer) != nil {

@@ -4,8 +4,8 @@ import (
 	"testing"
 )
 
-// TestSealedSecretsStayInPlace: a sealed secret opens in the record and under the name that it was
-// sealed for, and nowhere else: whoever can write records gains nothing by moving secrets about.
+// TestSealedSecretsStayInPlace: a sealed secret opens in the record and under the name that it was sealed
+// for, and nowhere else: whoever can write records gains nothing by moving secrets about.
 func TestSealedSecretsStayInPlace(t *testing.T) {
 	t.Parallel()
 	s := newSealer(t)

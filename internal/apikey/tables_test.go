@@ -11,9 +11,9 @@ import (
 	"exportd/jobs"
 )
 
-// TestUnknownKeysInMemory has a Store remember of many keys, as made-up ones are, that there is none:
-// what stays in memory has a bound, and a key that is in use stays known. It runs alone, as it
-// measures the heap. Of nonces a Store remembers nothing: they are documents.
+// TestUnknownKeysInMemory has a Store remember of many keys, as made-up ones are, that there is none: what
+// stays in memory has a bound, and a key that is in use stays known. It runs alone, as it measures the heap.
+// Of nonces a Store remembers nothing: they are documents.
 func TestUnknownKeysInMemory(t *testing.T) {
 	const most = 8 << 20
 	c := localcloudtest.Start(t)

@@ -11,10 +11,10 @@ import (
 	"exportd/internal/timetest"
 )
 
-// TestFirstRefusalTakesTheSameTime: the first refused request of an id takes as long whether there is
-// such a key, in use, idle, disabled or not, as it reads one document or finds that there is none.
-// TestRefusalsCostTheSame counts the calls; this shows what is left of a difference between
-// them, and fails only at one as of twice the work.
+// TestFirstRefusalTakesTheSameTime: the first refused request of an id takes as long whether there is such a
+// key, in use, idle, disabled or not, as it reads one document or finds that there is none.
+// TestRefusalsCostTheSame counts the calls; this shows what is left of a difference between them, and fails
+// only at one as of twice the work.
 func TestFirstRefusalTakesTheSameTime(t *testing.T) { // not parallel: it measures
 	const ids, samplings, allowed = 300, 4, 1.8
 	c := localcloudtest.Start(t)

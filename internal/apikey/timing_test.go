@@ -10,9 +10,9 @@ import (
 	"exportd/jobs"
 )
 
-// Whether a key exists does not show in how long its refusal takes. The look-up is left out:
-// known and unknown ids come from the same cache. Medians of samples taken in turn; what
-// else runs on the machine may spoil a sampling, a difference in the work spoils all.
+// Whether a key exists does not show in how long its refusal takes. The look-up is left out: known and
+// unknown ids come from the same cache. Medians of samples taken in turn; what else runs on the machine may
+// spoil a sampling, a difference in the work spoils all.
 func TestRefusalTakesTheSameTime(t *testing.T) {
 	disabled, expired, two := goldenKey(), goldenKey(), goldenKey()
 	disabled.State, expired.ExpiresAt = Disabled, goldenTime

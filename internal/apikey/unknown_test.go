@@ -17,9 +17,9 @@ import (
 	"exportd/jobs"
 )
 
-// TestUnknownValueInRecord: a field of a type that the client library does not know, as a newer server
-// or a damaged answer has it, is damage like any other: the key is refused, and admins are shown it
-// with no more than can be read. The library panics where it is asked for the whole document.
+// TestUnknownValueInRecord: a field of a type that the client library does not know, as a newer server or a
+// damaged answer has it, is damage like any other: the key is refused, and admins are shown it with no more
+// than can be read. The library panics where it is asked for the whole document.
 func TestUnknownValueInRecord(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)

@@ -24,8 +24,8 @@ const (
 )
 
 const (
-	// v2Context makes the key of version 2 of a secret, so that a signature of one version
-	// is never one of the other.
+	// v2Context makes the key of version 2 of a secret, so that a signature of one version is never one of
+	// the other.
 	v2Context = "export-api/request-signing/v2"
 	v2Label   = "EXPORT-HMAC-V2"
 )
@@ -45,9 +45,9 @@ func RequestOf(r *http.Request, body []byte) Request {
 	return Request{r.Header, r.Method, r.Host, r.URL.EscapedPath(), r.URL.RawQuery, body}
 }
 
-// ReplayID is the same for exact duplicates of a request of version 1, and only for them:
-// same key, signature (and so date), method, path, query and body. It is empty for version 2,
-// of which Verify takes no duplicates. Only of use once Verify has taken the request.
+// ReplayID is the same for exact duplicates of a request of version 1, and only for them: same key, signature
+// (and so date), method, path, query and body. It is empty for version 2, of which Verify takes no
+// duplicates. Only of use once Verify has taken the request.
 func (r Request) ReplayID() string {
 	if r.Header.Get(HeaderVersion) == "2" {
 		return ""
@@ -57,8 +57,8 @@ func (r Request) ReplayID() string {
 	}, "\n")))
 }
 
-// stringToSign binds a request of version 2: what it asks for, where, when, and once. The
-// pairs of the query are sorted by byte, because clients and proxies reorder them.
+// stringToSign binds a request of version 2: what it asks for, where, when, and once. The pairs of the query
+// are sorted by byte, because clients and proxies reorder them.
 func (r Request) stringToSign(keyID, date, nonce string) string {
 	pairs := strings.Split(r.Query, "&")
 	slices.Sort(pairs)
@@ -83,8 +83,8 @@ func macV2(secret, text string) [sha256.Size]byte {
 	return mac(string(key[:]), text)
 }
 
-// SignRequest puts the headers of version 2 on an outgoing request, with a nonce of its
-// own; body is what will be sent.
+// SignRequest puts the headers of version 2 on an outgoing request, with a nonce of its own; body is what
+// will be sent.
 func SignRequest(r *http.Request, keyID, secret string, body []byte, now time.Time) {
 	host := r.Host
 	if host == "" {
@@ -129,12 +129,12 @@ func validNonce(s string) bool {
 // ErrNonceUsed means that a nonce was used before by the same key.
 var ErrNonceUsed = errors.New("nonce was used before")
 
-// NonceFunc notes that a key used a nonce; it must be remembered until a moment, over all
-// processes. ErrNonceUsed if it was noted before; jobs.ErrUnavailable if that cannot be told.
+// NonceFunc notes that a key used a nonce; it must be remembered until a moment, over all processes.
+// ErrNonceUsed if it was noted before; jobs.ErrUnavailable if that cannot be told.
 type NonceFunc func(ctx context.Context, keyID, nonce string, until time.Time) error
 
-// nonceCollection holds used nonces. A TTL policy on expiresAt should delete them; Run
-// does where there is none.
+// nonceCollection holds used nonces. A TTL policy on expiresAt should delete them; Run does where there is
+// none.
 const nonceCollection = "ExportNonces"
 
 // nonce is a document of nonceCollection.
@@ -142,8 +142,8 @@ type nonce struct {
 	ExpiresAt time.Time `firestore:"expiresAt"`
 }
 
-// UseNonce is a NonceFunc. When the answer of Firestore is lost, a nonce may be refused that
-// was noted for the same request: the caller's next try has another.
+// UseNonce is a NonceFunc. When the answer of Firestore is lost, a nonce may be refused that was noted for
+// the same request: the caller's next try has another.
 func (s *Store) UseNonce(ctx context.Context, keyID, text string, until time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()

@@ -11,8 +11,8 @@ import (
 	"exportd/jobs"
 )
 
-// What a record may hold: several times what the API writes, so that records made by hand pass.
-// 10,000 records are cached.
+// What a record may hold: several times what the API writes, so that records made by hand pass. 10,000
+// records are cached.
 const (
 	maxName   = 1500 // bytes
 	maxItems  = 200  // of a list
@@ -55,8 +55,7 @@ func (r *record) check(id string) error {
 	return nil
 }
 
-// believe drops times that cannot have been: a last use in 2200 would keep every later one from
-// being noted.
+// believe drops times that cannot have been: a last use in 2200 would keep every later one from being noted.
 func (k *Key) believe(now time.Time) {
 	for _, t := range []*time.Time{&k.CreatedAt, &k.LastUsedAt} {
 		if t.After(now.Add(maxAhead)) {
@@ -68,8 +67,8 @@ func (k *Key) believe(now time.Time) {
 // maxAhead is by how much what has happened may be ahead of now, as in package jobs.
 const maxAhead = 24 * time.Hour
 
-// shownDamaged is what admins see of a record that makes no sense, so that they can find it.
-// Whose it is and what it gives is believed where it can be read, else it is the platform's to see.
+// shownDamaged is what admins see of a record that makes no sense, so that they can find it. Whose it is and
+// what it gives is believed where it can be read, else it is the platform's to see.
 func shownDamaged(doc *firestore.DocumentSnapshot) *Key {
 	k := &Key{ID: doc.Ref.ID, State: Damaged, Scopes: []Scope{ScopePlatform}}
 	// One by one: Data panics at a value of a type that it does not know, in whatever field.

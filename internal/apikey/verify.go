@@ -29,8 +29,8 @@ type Window struct {
 	Behind time.Duration // how old a signature may be
 }
 
-// noteUntil is how long a request dated at must be remembered: as long as the date is good,
-// by the clock of any process.
+// noteUntil is how long a request dated at must be remembered: as long as the date is good, by the clock of
+// any process.
 func (w Window) noteUntil(at time.Time) time.Time { return at.Add(w.Behind + w.Ahead + 5*time.Second) }
 
 // Remember is how long a request that arrives now must be remembered.
@@ -39,13 +39,13 @@ func (w Window) Remember(now time.Time) time.Time { return w.noteUntil(now.Add(w
 // DefaultWindow is the contract's: -5 s to +60 s.
 var DefaultWindow = Window{Ahead: 5 * time.Second, Behind: time.Minute}
 
-// LookupFunc finds a key: jobs.ErrNotFound if there is none, jobs.ErrInvalid if its
-// record makes no sense, jobs.ErrUnavailable if that cannot be told now.
+// LookupFunc finds a key: jobs.ErrNotFound if there is none, jobs.ErrInvalid if its record makes no sense,
+// jobs.ErrUnavailable if that cannot be told now.
 type LookupFunc func(ctx context.Context, id string) (*Key, error)
 
-// InForce finds a key in whose name something is to be sent. It is jobs.ErrNotFound for one that was disabled, as for
-// one that is gone: whoever revokes a key wants nothing more to be sent in its name. One that has expired was
-// good when it asked.
+// InForce finds a key in whose name something is to be sent. It is jobs.ErrNotFound for one that was
+// disabled, as for one that is gone: whoever revokes a key wants nothing more to be sent in its name. One
+// that has expired was good when it asked.
 func (f LookupFunc) InForce(ctx context.Context, id string) (*Key, error) {
 	k, err := f(ctx, id)
 	if err == nil && k.State != Active {
@@ -54,9 +54,9 @@ func (f LookupFunc) InForce(ctx context.Context, id string) (*Key, error) {
 	return k, err
 }
 
-// Proved are keys that have signed requests a short while ago, so that not each request reads its
-// key. Requests that none of them signed are judged by a look-up, whether their key is among them
-// or not: that a key is in use does not show in what a refusal costs.
+// Proved are keys that have signed requests a short while ago, so that not each request reads its key.
+// Requests that none of them signed are judged by a look-up, whether their key is among them or not: that a
+// key is in use does not show in what a refusal costs.
 type Proved interface {
 	// Known is the key of that id as it was read a short while ago; nil if it is not among them.
 	Known(id string) *Key
@@ -64,8 +64,7 @@ type Proved interface {
 	Prove(k *Key)
 }
 
-// RefusedError refuses a request's signature. Its text is fit for callers and names
-// nothing that they gave.
+// RefusedError refuses a request's signature. Its text is fit for callers and names nothing that they gave.
 type RefusedError struct {
 	message string
 	// OfKey says that it depends on what is known of the key: that must show in nothing, its time included.
@@ -87,8 +86,7 @@ func refuse(format string, args ...any) error {
 	return &RefusedError{message: fmt.Sprintf(format, args...)}
 }
 
-// Sign returns the signature of a date by secret: HMAC-SHA256 of the header's exact bytes,
-// in lower-case hex.
+// Sign returns the signature of a date by secret: HMAC-SHA256 of the header's exact bytes, in lower-case hex.
 func Sign(secret, date string) string {
 	sum := mac(secret, date)
 	return hex.EncodeToString(sum[:])
@@ -120,9 +118,8 @@ func (v Verifier) MinVersion(k *Key) int {
 	return max(1, k.MinVersion)
 }
 
-// Verify finds the key that signed a request. It returns a *RefusedError if none did, and
-// the error of Lookup or Nonces if it could not tell. now is the server's time as the
-// headers arrived.
+// Verify finds the key that signed a request. It returns a *RefusedError if none did, and the error of Lookup
+// or Nonces if it could not tell. now is the server's time as the headers arrived.
 func (v Verifier) Verify(ctx context.Context, r Request, now time.Time) (*Key, error) {
 	c, err := parse(r)
 	if err != nil {
@@ -177,8 +174,8 @@ func (v Verifier) signer(ctx context.Context, c credentials, now time.Time) (*Ke
 	return key, nil
 }
 
-// Again judges a request once more that Verify has taken: whether its key, and the secret
-// that signed it, hold at now. The age of the date and the nonce have been judged.
+// Again judges a request once more that Verify has taken: whether its key, and the secret that signed it,
+// hold at now. The age of the date and the nonce have been judged.
 func (v Verifier) Again(ctx context.Context, r Request, now time.Time) (*Key, error) {
 	c, err := parse(r)
 	if err != nil {
@@ -194,8 +191,8 @@ func (v Verifier) Again(ctx context.Context, r Request, now time.Time) (*Key, er
 	return key, nil
 }
 
-// takeOnce notes what is new in each request: the nonce, or of version 1 the signature. A
-// signature has a ":" before it, which no nonce has.
+// takeOnce notes what is new in each request: the nonce, or of version 1 the signature. A signature has a ":"
+// before it, which no nonce has.
 func (v Verifier) takeOnce(ctx context.Context, key *Key, c credentials) error {
 	what, text := "x-nonce", c.nonce
 	if c.version == 1 {
@@ -222,8 +219,8 @@ type credentials struct {
 	signature [sha256.Size]byte
 }
 
-// datePattern is narrower than time.Parse, which also takes a comma, one-digit hours and
-// offsets of 24 h; what several parsers might read differently is refused.
+// datePattern is narrower than time.Parse, which also takes a comma, one-digit hours and offsets of 24 h;
+// what several parsers might read differently is refused.
 var datePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
 // VersionOf is the version by which a request that Verify took was signed.
@@ -272,8 +269,7 @@ func parse(r Request) (credentials, error) {
 	return c, err
 }
 
-// single reads a header that must be there once: of two, a proxy may read another one than
-// we do.
+// single reads a header that must be there once: of two, a proxy may read another one than we do.
 func single(h http.Header, name string, to *string) error {
 	switch v := h.Values(name); len(v) {
 	case 0:
@@ -295,12 +291,12 @@ func isLowerHex(s string) bool {
 	return len(s)%2 == 0
 }
 
-// dummySecret stands in for secrets that are not there, so that the work is the same. A
-// signature by it is refused like any other: knowing it is of no use.
+// dummySecret stands in for secrets that are not there, so that the work is the same. A signature by it is
+// refused like any other: knowing it is of no use.
 const dummySecret = "a secret that no key has, 256 bits"
 
-// signedBy reports whether one of key's secrets made the signature and the key may be
-// used. It does the same work for every key, nil as well.
+// signedBy reports whether one of key's secrets made the signature and the key may be used. It does the same
+// work for every key, nil as well.
 func (c credentials) signedBy(key *Key, now time.Time) bool {
 	var candidates [maxSecrets]struct {
 		secret string

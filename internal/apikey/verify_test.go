@@ -303,7 +303,8 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
-// TestInForce: nothing is sent in the name of a key that is disabled or gone; one that has expired was good when it asked.
+// TestInForce: nothing is sent in the name of a key that is disabled or gone; one that has expired was good
+// when it asked.
 func TestInForce(t *testing.T) {
 	t.Parallel()
 	expired, disabled := goldenKey(), goldenKey()

@@ -13,25 +13,24 @@ import (
 )
 
 const (
-	// maxWatched bounds the keys that a process watches: ten streams of a hundred documents,
-	// a twentieth of what internal/docwatch holds. A change of another key is seen when the TTL
-	// of the cache ends.
+	// maxWatched bounds the keys that a process watches: ten streams of a hundred documents, a twentieth of
+	// what internal/docwatch holds. A change of another key is seen when the TTL of the cache ends.
 	maxWatched = 1000
-	// watchIdle is how long a key is watched after its last use. Each start of a watch is
-	// billed as a read, and so is each watched key when its stream ends, hourly at least.
+	// watchIdle is how long a key is watched after its last use. Each start of a watch is billed as a read,
+	// and so is each watched key when its stream ends, hourly at least.
 	watchIdle = 10 * time.Minute
-	// lookedQueue bounds the uses of keys that wait to be noted. One that is dropped is made up
-	// for by the next of the same key.
+	// lookedQueue bounds the uses of keys that wait to be noted. One that is dropped is made up for by the
+	// next of the same key.
 	lookedQueue = 256
-	// rewatch is the pause before what the server has refused is asked for again. Until then
-	// the TTL of the cache bounds how long a change goes unseen.
+	// rewatch is the pause before what the server has refused is asked for again. Until then the TTL of the
+	// cache bounds how long a change goes unseen.
 	rewatch = 5 * time.Second
 )
 
 // Documents watches documents. internal/docwatch has it.
 type Documents interface {
-	// Watch calls fn with a document as it is and again after each change, until fn says stop
-	// or ctx ends. One that is not there is a snapshot that does not exist.
+	// Watch calls fn with a document as it is and again after each change, until fn says stop or ctx ends.
+	// One that is not there is a snapshot that does not exist.
 	Watch(ctx context.Context, path string, fn func(*firestore.DocumentSnapshot) (stop bool)) error
 }
 
@@ -74,9 +73,9 @@ func (w *watches) run(ctx context.Context, looked <-chan string) {
 	}
 }
 
-// touch begins to watch a key, or keeps it. Where there is no room, it takes the place of one
-// whose record has left the cache since: that one has nothing to be told. So keys that take
-// turns do not cost a read each time.
+// touch begins to watch a key, or keeps it. Where there is no room, it takes the place of one whose record
+// has left the cache since: that one has nothing to be told. So keys that take turns do not cost a read each
+// time.
 func (w *watches) touch(ctx context.Context, id string, now time.Time) {
 	if e := w.byID[id]; e != nil {
 		e.Value.(*watched).used = now //nolint:forcetypeassert // only those are in
@@ -126,8 +125,8 @@ func (s *Store) watch(ctx context.Context, id string) {
 	}
 }
 
-// changed forgets a key whose record has another version, zero for none, than what is cached.
-// A look-up under way may have read an older one: Forget has it read again.
+// changed forgets a key whose record has another version, zero for none, than what is cached. A look-up under
+// way may have read an older one: Forget has it read again.
 func (s *Store) changed(id string, version time.Time) {
 	last, ok := s.cache.GetEntryQuietly(id)
 	proved, used := s.proved.GetEntryQuietly(id)

@@ -38,8 +38,8 @@ func watching(t *testing.T, c *localcloudtest.Cloud) func(*StoreConfig) {
 	return func(cfg *StoreConfig) { cfg.Documents = w }
 }
 
-// Of 2,000 keys a store reads those that are used, each once to look it up and once to watch
-// it, and notices the revocation of one of them elsewhere long before the TTL ends.
+// Of 2,000 keys a store reads those that are used, each once to look it up and once to watch it, and notices
+// the revocation of one of them elsewhere long before the TTL ends.
 func TestOnlyKeysInUseAreRead(t *testing.T) {
 	t.Parallel()
 	c := localcloudtest.Start(t)
@@ -184,8 +184,8 @@ func watchesIn(t *testing.T, o *on) (looked chan string, stop func()) {
 	return looked, func() { cancel(); <-done }
 }
 
-// The keys used last are watched, within the bound. One that others need makes room when its
-// record is no longer cached; one that nobody uses is let go.
+// The keys used last are watched, within the bound. One that others need makes room when its record is no
+// longer cached; one that nobody uses is let go.
 func TestWatchesAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -1,5 +1,6 @@
-// Package backoff says once how exportd waits before it tries again: each pause is twice the one before, up to a bound,
-// and off by up to a half at random, so that those who were cut off together do not come back together.
+// Package backoff says once how exportd waits before it tries again: each pause is twice the one before, up
+// to a bound, and off by up to a half at random, so that those who were cut off together do not come back
+// together.
 package backoff
 
 import (

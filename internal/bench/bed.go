@@ -19,8 +19,8 @@ import (
 	"exportd/jobs"
 )
 
-// bed is the embedded cloud in a process of its own, filled with messages, and what is
-// needed to submit jobs to it as the API does.
+// bed is the embedded cloud in a process of its own, filled with messages, and what is needed to submit jobs
+// to it as the API does.
 type bed struct {
 	binary  string
 	env     []string // names the cloud to workers
@@ -38,7 +38,8 @@ type bed struct {
 const (
 	// startWithin is generous: the binary may be read from a cold disk.
 	startWithin = time.Minute
-	// openWithin is more so: a data folder of an earlier run is indexed anew when the indexes have changed since.
+	// openWithin is more so: a data folder of an earlier run is indexed anew when the indexes have changed
+	// since.
 	openWithin = 10 * time.Minute
 )
 

@@ -11,8 +11,8 @@ import (
 	"exportd/jobs"
 )
 
-// BenchmarkPage is a page of a scan to CSV, without the upload. B/op over the rows of a
-// page is what the garbage collector gets of a row: all of it is of the transport.
+// BenchmarkPage is a page of a scan to CSV, without the upload. B/op over the rows of a page is what the
+// garbage collector gets of a row: all of it is of the transport.
 func BenchmarkPage(b *testing.B) {
 	server, err := startReplay(records.DefaultPageSize)
 	if err != nil {
@@ -39,8 +39,8 @@ func BenchmarkPage(b *testing.B) {
 	b.ReportMetric(float64(b.N)*records.DefaultPageSize/b.Elapsed().Seconds(), "rows/s")
 }
 
-// BenchmarkClaim is what stands between a message and the work: pull the message, claim the
-// job by compare-and-set, acknowledge. Making the job is not in it.
+// BenchmarkClaim is what stands between a message and the work: pull the message, claim the job by
+// compare-and-set, acknowledge. Making the job is not in it.
 func BenchmarkClaim(b *testing.B) {
 	cloud := localcloudtest.Start(b)
 	cfg, err := config.Load(func(name string) string {

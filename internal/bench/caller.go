@@ -26,8 +26,8 @@ func newCaller(apiURL, key, secret string, connections int) *caller {
 
 func (c *caller) close() { c.http.CloseIdleConnections() }
 
-// get makes a request, with more headers as names and values by turns, and reads the answer
-// to its end. A status other than 2xx is an error.
+// get makes a request, with more headers as names and values by turns, and reads the answer to its end. A
+// status other than 2xx is an error.
 func (c *caller) get(ctx context.Context, path string, query url.Values, headers ...string) ([]byte, error) {
 	if len(query) > 0 {
 		path += "?" + query.Encode()

@@ -22,8 +22,8 @@ const (
 	moreWrites = 4
 )
 
-// costLines is line f. Each figure is the least of several runs: what the worker does
-// whether there is work or not (its sign of life, the rescuer's rounds) falls into some of them.
+// costLines is line f. Each figure is the least of several runs: what the worker does whether there is work
+// or not (its sign of life, the rescuer's rounds) falls into some of them.
 func (s *suite) costLines(ctx context.Context) ([]line, error) {
 	b, err := s.cloud(ctx)
 	if err != nil {

@@ -80,8 +80,8 @@ func (d *dev) config() (config.Config, error) {
 	return config.Load(func(name string) string { return hosts[name] }, nil)
 }
 
-// devLines is line h: a large file, from its rows to the reader's disk, by the one process
-// that a developer runs.
+// devLines is line h: a large file, from its rows to the reader's disk, by the one process that a developer
+// runs.
 func (s *suite) devLines(ctx context.Context) (_ []line, err error) {
 	binary, err := s.exportd(ctx)
 	if err != nil {
@@ -172,8 +172,8 @@ func longTexts() (long [len(texts)]string) {
 	return long
 }
 
-// fetchSigned downloads a job's file by its signed URL, checks it, and returns how long that
-// took. A URL with another signature must be refused.
+// fetchSigned downloads a job's file by its signed URL, checks it, and returns how long that took. A URL with
+// another signature must be refused.
 func fetchSigned(ctx context.Context, j job) (time.Duration, error) {
 	begun := time.Now()
 	sum := crc32.New(crc32c.Table)
@@ -214,8 +214,8 @@ func fetch(ctx context.Context, link string, to io.Writer) (status int, size int
 	return resp.StatusCode, size, err
 }
 
-// uploadLine compares an upload by the official client with writing the same bytes to a file
-// with their checksum, which is the least that any storage has to do.
+// uploadLine compares an upload by the official client with writing the same bytes to a file with their
+// checksum, which is the least that any storage has to do.
 func (s *suite) uploadLine(ctx context.Context, d *dev, temp string) (line, error) {
 	client, err := storage.NewClient(ctx, localcloud.StorageOptions(d.StorageHost)...)
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 // encodePasses is how often a sample goes over its rows, so that it takes long enough for the clock.
 const encodePasses = 20
 
-// encodeLines is line b: rows that are in memory already, to CSV in memory. To encode alone is
-// to write values that are found: ours lie in the document's bytes, those of encoding/csv are Go's.
+// encodeLines is line b: rows that are in memory already, to CSV in memory. To encode alone is to write
+// values that are found: ours lie in the document's bytes, those of encoding/csv are Go's.
 func (s *suite) encodeLines(ctx context.Context) ([]line, error) {
 	rows := s.sizes.encode
 	docs, values, cells, err := encodeRows(rows)
@@ -108,8 +108,8 @@ func (s *suite) encodeLines(ctx context.Context) ([]line, error) {
 	}, nil
 }
 
-// careful makes cells what package csvrow makes of them, with the standard library: no NUL,
-// valid UTF-8, no formulas. (The lists of these rows have nothing to escape.)
+// careful makes cells what package csvrow makes of them, with the standard library: no NUL, valid UTF-8, no
+// formulas. (The lists of these rows have nothing to escape.)
 func careful(cells []string) []string {
 	for i, c := range cells {
 		if strings.IndexByte(c, 0) >= 0 {

@@ -13,9 +13,9 @@ import (
 	"exportd/jobs"
 )
 
-// exportLines is line c: an export from its submission to its success, by one worker process
-// with default settings, against a plain handler that reads, encodes and uploads one row
-// after the other. Both write the same bytes.
+// exportLines is line c: an export from its submission to its success, by one worker process with default
+// settings, against a plain handler that reads, encodes and uploads one row after the other. Both write the
+// same bytes.
 func (s *suite) exportLines(ctx context.Context) (_ []line, err error) {
 	b, err := s.cloud(ctx)
 	if err != nil {

@@ -64,8 +64,8 @@ func (s *suite) fairnessLines(ctx context.Context) (_ []line, err error) {
 	}}, nil
 }
 
-// underWay waits until the rows of a job are being read: counting them before that is the
-// work of the database, and leaves the worker alone.
+// underWay waits until the rows of a job are being read: counting them before that is the work of the
+// database, and leaves the worker alone.
 func (b *bed) underWay(ctx context.Context, id string) error {
 	return b.store.Watch(ctx, id, func(j *jobs.Job) bool { return j.RowsDone > 0 || j.State.Ended() })
 }

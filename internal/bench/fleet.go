@@ -73,8 +73,8 @@ func (f *fleet) stop() error {
 	return errors.Join(errs...)
 }
 
-// export submits a job for the first rows messages and waits until a worker says that it
-// has ended: nothing asks the cloud meanwhile, so its counters count the export alone.
+// export submits a job for the first rows messages and waits until a worker says that it has ended: nothing
+// asks the cloud meanwhile, so its counters count the export alone.
 func (f *fleet) export(ctx context.Context, rows int) (id string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, exportWithin)
 	defer cancel()
@@ -97,8 +97,8 @@ func (f *fleet) export(ctx context.Context, rows int) (id string, err error) {
 	}
 }
 
-// repeat exports the first rows messages again and again until end is called, which waits
-// for the last export and says how many there were.
+// repeat exports the first rows messages again and again until end is called, which waits for the last export
+// and says how many there were.
 func (f *fleet) repeat(ctx context.Context, rows int) (end func() (int, error)) {
 	stop, done := make(chan struct{}), make(chan struct{})
 	var n int

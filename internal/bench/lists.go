@@ -22,16 +22,16 @@ import (
 
 const (
 	listsPerSecond = 200
-	// listsInFlight bounds what a slow API can pile up; a request that waits for its turn is
-	// timed from when it should have been sent all the same.
+	// listsInFlight bounds what a slow API can pile up; a request that waits for its turn is timed from when
+	// it should have been sent all the same.
 	listsInFlight = 512
-	// listMS is what a hundredth of them may take beside exports, which take all of the cores
-	// that they get: a page that comes within half a second is still a page that comes.
+	// listMS is what a hundredth of them may take beside exports, which take all of the cores that they get:
+	// a page that comes within half a second is still a page that comes.
 	listMS = 500
 )
 
-// listLines is line i: list routes under a constant rate of requests, without and beside
-// exports of all messages, one after the other.
+// listLines is line i: list routes under a constant rate of requests, without and beside exports of all
+// messages, one after the other.
 func (s *suite) listLines(ctx context.Context) ([]line, error) {
 	return s.withLists(ctx, s.besideExports)
 }
@@ -95,8 +95,8 @@ func quantiles(t []time.Duration) string {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// startLists loads what the list routes need beside messages and starts an API whose limits
-// on requests are off.
+// startLists loads what the list routes need beside messages and starts an API whose limits on requests are
+// off.
 func (s *suite) startLists(ctx context.Context, b *bed) (_ *caller, stop func() error, err error) {
 	api, err := s.startListAPI(ctx, b)
 	if err != nil {
@@ -187,9 +187,8 @@ type request struct {
 // mixPages is how far the mix pages into each list.
 const mixPages = 40
 
-// listMix is what callers ask for: of ten requests five are for messages, by window, label
-// and kind, first pages and later ones; four for users, also by birthday and further down;
-// one for workspaces or channels.
+// listMix is what callers ask for: of ten requests five are for messages, by window, label and kind, first
+// pages and later ones; four for users, also by birthday and further down; one for workspaces or channels.
 func listMix(ctx context.Context, c *caller, messages int) ([]request, error) {
 	window := window(messages)
 	place := func(more ...string) url.Values {
@@ -251,8 +250,8 @@ func walk(ctx context.Context, c *caller, first request) ([]request, error) {
 	return pages, nil
 }
 
-// sendLists sends n requests at a constant rate, whether answers come or not, and returns
-// how long each took from when it was due, shortest first.
+// sendLists sends n requests at a constant rate, whether answers come or not, and returns how long each took
+// from when it was due, shortest first.
 func sendLists(ctx context.Context, c *caller, mix []request, n int) (times []time.Duration, failed []error) {
 	times = make([]time.Duration, n)
 	slots := make(chan struct{}, listsInFlight)

@@ -1,6 +1,6 @@
-// Command bench measures what exportd promises about speed, memory, scale and cost, and
-// prints one table: each line compares two things within this run, with the raw figures
-// beside the ratio, so that the machine it ran on matters little. `make bench` runs it.
+// Command bench measures what exportd promises about speed, memory, scale and cost, and prints one table:
+// each line compares two things within this run, with the raw figures beside the ratio, so that the machine
+// it ran on matters little. `make bench` runs it.
 //
 //	a  scan and encode     against the official client, and against receive-and-drop
 //	b  encode alone        against encoding/csv, and against copying the output
@@ -14,8 +14,8 @@
 //	j  overview            of the labels of a large window, on shaped streams
 //	k  telemetry           what it costs lines a, c and i; only where it is asked for
 //
-// Lines c to k run the real program: `exportd-dev emulators`, `exportd worker` and `exportd api`
-// as processes of their own, jobs submitted as the API submits them; line h is `exportd-dev run`.
+// Lines c to k run the real program: `exportd-dev emulators`, `exportd worker` and `exportd api` as processes
+// of their own, jobs submitted as the API submits them; line h is `exportd-dev run`.
 package main
 
 import (
@@ -89,8 +89,8 @@ func terminal(f *os.File) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// load is how busy the machine is, in processes that want a core: figures taken beside
-// other work mean little.
+// load is how busy the machine is, in processes that want a core: figures taken beside other work mean
+// little.
 func load() string {
 	b, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

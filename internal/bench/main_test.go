@@ -94,8 +94,8 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// TestInterrupt: an interrupted run ends soon, and leaves no process behind (goleak sees
-// the goroutines that wait for them).
+// TestInterrupt: an interrupted run ends soon, and leaves no process behind (goleak sees the goroutines that
+// wait for them).
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

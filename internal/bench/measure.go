@@ -28,8 +28,8 @@ type sample struct {
 // samples are those of one way, by round.
 type samples []sample
 
-// interleave runs each way once to warm up and then rounds times, in turns: what else the
-// machine does meanwhile hits all of them.
+// interleave runs each way once to warm up and then rounds times, in turns: what else the machine does
+// meanwhile hits all of them.
 func (s *suite) interleave(ctx context.Context, title string, rounds int, ways ...way) ([]samples, error) {
 	out := make([]samples, len(ways))
 	for round := range rounds + 1 {
@@ -82,8 +82,8 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// byCPU takes the processor time for the time: for work that waits for nothing, it is what
-// other processes on the machine disturb least.
+// byCPU takes the processor time for the time: for work that waits for nothing, it is what other processes on
+// the machine disturb least.
 func (s samples) byCPU() samples {
 	out := slices.Clone(s)
 	for i := range out {
@@ -100,8 +100,8 @@ func (s samples) median() time.Duration {
 // rate is the median of units/s.
 func (s samples) rate(units int) float64 { return float64(units) / s.median().Seconds() }
 
-// faster is how many times as fast as other s is: the median over rounds, each of which
-// compares its own two runs.
+// faster is how many times as fast as other s is: the median over rounds, each of which compares its own two
+// runs.
 func (s samples) faster(other samples) float64 {
 	ratios := make([]float64, len(s))
 	for i := range s {

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// memoryParts is into how many parts the smallest export of line d is cut: all slots of a
-// worker are then in use at every size, so that what is left to grow is what should not.
+// memoryParts is into how many parts the smallest export of line d is cut: all slots of a worker are then in
+// use at every size, so that what is left to grow is what should not.
 const memoryParts = 16
 
 // memoryLines is line d: the peak memory of a worker process that did one export.

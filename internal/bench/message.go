@@ -18,8 +18,8 @@ const (
 	keyID       = "key_bench"
 )
 
-// epoch is before the first message. Message i is i+1 ms after it, so that a window of n ms
-// holds the first n.
+// epoch is before the first message. Message i is i+1 ms after it, so that a window of n ms holds the first
+// n.
 func epoch() time.Time { return time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC) }
 
 // window selects the first n messages.
@@ -30,8 +30,8 @@ func window(n int) jobs.Params {
 	}
 }
 
-// texts have the lengths, scripts and quotes of what people write. None has a line break or
-// looks like a formula, so that the plain handler's file equals ours.
+// texts have the lengths, scripts and quotes of what people write. None has a line break or looks like a
+// formula, so that the plain handler's file equals ours.
 var texts = [...]string{
 	"hi", "ok 👍", "Can I change the card that my deposits come from?",
 	"thanks, that worked! One more thing: my bonus from yesterday is still pending, could you have a look?",

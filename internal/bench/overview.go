@@ -14,16 +14,16 @@ import (
 )
 
 const (
-	// overviewWithin is what callers are promised, in seconds: a judge's own figure, which the
-	// route's bound has to keep.
+	// overviewWithin is what callers are promised, in seconds: a judge's own figure, which the route's bound
+	// has to keep.
 	overviewWithin = 35
-	// overviewLists makes of line i's requests those beside overviews: 20 s at full size, which
-	// two overviews fill.
+	// overviewLists makes of line i's requests those beside overviews: 20 s at full size, which two overviews
+	// fill.
 	overviewLists = 3
 )
 
-// overviewLines is line j: the overview of labels of a large window, on Firestore streams
-// shaped as production's, through the API; what it reads; and lists beside such overviews.
+// overviewLines is line j: the overview of labels of a large window, on Firestore streams shaped as
+// production's, through the API; what it reads; and lists beside such overviews.
 func (s *suite) overviewLines(ctx context.Context) ([]line, error) {
 	return s.withLists(ctx, s.largeOverview)
 }

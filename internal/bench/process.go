@@ -39,9 +39,8 @@ func build(ctx context.Context, dir string) (string, error) {
 // devProgram is the path of the exportd-dev beside an exportd.
 func devProgram(exportd string) string { return exportd + "-dev" }
 
-// start runs a program with env beside the environment, without what exportd reads there.
-// Each line that it writes is given to see, from one goroutine for standard output and one
-// for standard error.
+// start runs a program with env beside the environment, without what exportd reads there. Each line that it
+// writes is given to see, from one goroutine for standard output and one for standard error.
 func start(ctx context.Context, env []string, see func(line string), program string, args ...string) (*process, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &process{cmd: exec.CommandContext(ctx, program, args...), cancel: cancel}
@@ -111,8 +110,8 @@ func (p *process) stop() error {
 	return fmt.Errorf("%s: %w\n%s", p.cmd.Args[1], err, p.said())
 }
 
-// peak is the most memory that the process has had, VmHWM, in bytes. It is not what
-// getrusage says after its end, which counts the memory of this process in before exec.
+// peak is the most memory that the process has had, VmHWM, in bytes. It is not what getrusage says after its
+// end, which counts the memory of this process in before exec.
 func (p *process) peak() (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {

@@ -16,9 +16,8 @@ import (
 
 const replayDatabase = "projects/replay/databases/(default)"
 
-// replay is a Firestore that does nothing but send prepared messages, newest first, from
-// where a query's cursor says. It costs as little as a server can, so that what is
-// measured is its client.
+// replay is a Firestore that does nothing but send prepared messages, newest first, from where a query's
+// cursor says. It costs as little as a server can, so that what is measured is its client.
 type replay struct {
 	firestorepb.UnimplementedFirestoreServer
 	frames []mem.Buffer   // RunQueryResponse, in the query's order

@@ -13,9 +13,9 @@ import (
 // roundTripMS is what a request to a Firestore in the same continent takes.
 const roundTripMS = 20
 
-// scaleLines is line e: one export with every Firestore stream shaped to a round trip and a
-// rate, by ever more streams; and small ones with the round trip alone. The embedded cloud
-// and all workers share this machine's cores, which bound what most streams can show.
+// scaleLines is line e: one export with every Firestore stream shaped to a round trip and a rate, by ever
+// more streams; and small ones with the round trip alone. The embedded cloud and all workers share this
+// machine's cores, which bound what most streams can show.
 func (s *suite) scaleLines(ctx context.Context) (_ []line, err error) {
 	b, err := s.cloud(ctx)
 	if err != nil {
@@ -53,8 +53,8 @@ func (s *suite) scaleLines(ctx context.Context) (_ []line, err error) {
 	return append(lines, trips), nil
 }
 
-// tripsLine is what a small export takes in round trips to Firestore: how many of its calls
-// wait for the one before.
+// tripsLine is what a small export takes in round trips to Firestore: how many of its calls wait for the one
+// before.
 func (s *suite) tripsLine(ctx context.Context, b *bed) (_ line, err error) {
 	if err := b.control.shape(ctx, fault.Rule{LatencyMS: roundTripMS}); err != nil {
 		return line{}, err

@@ -25,8 +25,8 @@ import (
 	"exportd/jobs"
 )
 
-// scanLines is line a: all rows of a query to CSV in memory, from a server that costs next
-// to nothing (see replay), on one connection.
+// scanLines is line a: all rows of a query to CSV in memory, from a server that costs next to nothing (see
+// replay), on one connection.
 func (s *suite) scanLines(ctx context.Context) (_ []line, err error) {
 	rows := s.sizes.scan
 	server, err := startReplay(rows)
@@ -127,8 +127,7 @@ func plainRows(ctx context.Context, client *firestore.Client, rows int, out io.W
 	return n, w.Error()
 }
 
-// dropRows receives all messages of a replay on one stream and drops their bytes: no
-// client can be faster.
+// dropRows receives all messages of a replay on one stream and drops their bytes: no client can be faster.
 func dropRows(ctx context.Context, conn *grpc.ClientConn) (n int, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -41,8 +41,8 @@ type sizes struct {
 	told int // k: rounds
 }
 
-// fullSizes make a run of about twenty minutes on two idle cores, most of it loading five
-// million messages and waiting for line e.
+// fullSizes make a run of about twenty minutes on two idle cores, most of it loading five million messages
+// and waiting for line e.
 func fullSizes() sizes {
 	return sizes{
 		rounds: 5, scan: 200_000, encode: 20_000, export: 1_000_000, memory: []int{100_000, 1_000_000, 5_000_000},

@@ -26,9 +26,9 @@ const (
 	telemetryLimit = 1.02
 )
 
-// telemetryLines is line k: lines a, c and i with telemetry on and off, in turns. On is what production has: calls
-// counted, the port for operators scraped, and every span exported to a collector on this machine, which is more
-// than the sampled share of production. Off is neither port nor collector.
+// telemetryLines is line k: lines a, c and i with telemetry on and off, in turns. On is what production has:
+// calls counted, the port for operators scraped, and every span exported to a collector on this machine,
+// which is more than the sampled share of production. Off is neither port nor collector.
 func (s *suite) telemetryLines(ctx context.Context) (_ []line, err error) {
 	k, err := startSink()
 	if err != nil {
@@ -95,8 +95,8 @@ func toldLine(what, unit string, p []pair, goal *target) line {
 	}
 }
 
-// scansTold are scans in a turn: one takes 0.2 s, in which what else the machine does is more than the 2 % that are
-// looked for (half of ten rounds of one scan were within 0.96 to 1.07).
+// scansTold are scans in a turn: one takes 0.2 s, in which what else the machine does is more than the 2 %
+// that are looked for (half of ten rounds of one scan were within 0.96 to 1.07).
 const scansTold = 10
 
 // scanTold is line a's scan, with the counting of calls and without.
@@ -248,7 +248,8 @@ func (k *sink) close() error {
 	return err
 }
 
-// env are the settings of a process with telemetry on or off. While on, its metrics are read until stop is called.
+// env are the settings of a process with telemetry on or off. While on, its metrics are read until stop is
+// called.
 func (k *sink) env(on bool) (env []string, stop func(), err error) {
 	if !on {
 		return []string{"EXPORTD_OPS_ADDR=none", "OTEL_SDK_DISABLED=true"}, func() {}, nil

@@ -14,8 +14,8 @@ import (
 // answersWithin is how long a browser may say nothing while something is waited for.
 const answersWithin = time.Minute
 
-// chromium is a browser driven by the DevTools protocol over a pipe: JSON messages that end with a zero
-// byte (https://chromedevtools.github.io/devtools-protocol/), for which no library is needed.
+// chromium is a browser driven by the DevTools protocol over a pipe: JSON messages that end with a zero byte
+// (https://chromedevtools.github.io/devtools-protocol/), for which no library is needed.
 type chromium struct {
 	t      testing.TB
 	cmd    *exec.Cmd

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// builds are what the fleet's processes run: with -previous two, and whoever ends comes back as one of them, as in
-// an upgrade that is rolled out, taken back and rolled out again.
+// builds are what the fleet's processes run: with -previous two, and whoever ends comes back as one of them,
+// as in an upgrade that is rolled out, taken back and rolled out again.
 type builds struct {
 	paths   []string // this build, and the one before
 	names   []string // what they say they are
@@ -52,8 +52,8 @@ func (b *builds) first(i, n int) int {
 	return 0
 }
 
-// next has a process come back as one of the builds. With one there is no choice, and nothing is drawn: scripts of
-// a seed stay what they were.
+// next has a process come back as one of the builds. With one there is no choice, and nothing is drawn:
+// scripts of a seed stay what they were.
 func (b *builds) next(p *process, rng *rand.Rand) {
 	if len(b.paths) > 1 {
 		p.build = rng.IntN(len(b.paths))
@@ -85,8 +85,8 @@ func (b *builds) end(p *process, rng *rand.Rand, log io.Writer) (killed bool) {
 	return false
 }
 
-// indexes writes the indexes of both builds into a file, as there are while both run (deployments/operations/upgrade.md):
-// "" for one build, whose own the cloud has.
+// indexes writes the indexes of both builds into a file, as there are while both run
+// (deployments/operations/upgrade.md): "" for one build, whose own the cloud has.
 func (b *builds) indexes(ctx context.Context, dir string) (string, error) {
 	if len(b.paths) == 1 {
 		return "", nil

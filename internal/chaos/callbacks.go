@@ -19,13 +19,11 @@ type callbacks struct {
 	redelivered int
 }
 
-// operatorWaits is how far away the next try of a callback may be before the operator of the
-// script asks for it at once. The second gap of the schedule is 5 min: a run does not wait
-// for it once faults are over.
+// operatorWaits is how far away the next try of a callback may be before the operator of the script asks for
+// it at once. The second gap of the schedule is 5 min: a run does not wait for it once faults are over.
 const operatorWaits = 30 * time.Second
 
-// called reports whether every callback has ended; those that wait long are sent again by
-// the operator.
+// called reports whether every callback has ended; those that wait long are sent again by the operator.
 func (in *inspector) called(ctx context.Context, c *caller) (bool, error) {
 	all, err := in.callbacks(ctx)
 	if err != nil {
@@ -61,8 +59,8 @@ func (in *inspector) callbacks(ctx context.Context) ([]*jobs.Callback, error) {
 	}
 }
 
-// inspectCallbacks wants one delivered callback of each ended job that asked for one, and
-// none of the others, and looks through everything that the receivers got.
+// inspectCallbacks wants one delivered callback of each ended job that asked for one, and none of the others,
+// and looks through everything that the receivers got.
 func (in *inspector) inspectCallbacks(ctx context.Context, c *caller, all []*jobs.Job, r *report) error {
 	list, err := in.callbacks(ctx)
 	if err != nil {
@@ -144,8 +142,8 @@ func (in *inspector) inspectCallback(ctx context.Context, c *caller, j *jobs.Job
 	return err
 }
 
-// inspectArrival says what is wrong with one callback as it came: its signature, its id, or
-// that it does not tell how the job ended.
+// inspectArrival says what is wrong with one callback as it came: its signature, its id, or that it does not
+// tell how the job ended.
 func inspectArrival(j *jobs.Job, cb *jobs.Callback, a arrival) (event, string) {
 	if a.fault != "" {
 		return event{}, "does not verify: " + a.fault

@@ -10,9 +10,9 @@ import (
 	"exportd/jobs"
 )
 
-// TestCrashAroundCallback kills the only worker with SIGKILL before it claims a callback, after
-// that, and when the receiver has got it but nobody has written that down. The next worker
-// delivers it: once where nothing was sent, and otherwise again under the same webhook-id.
+// TestCrashAroundCallback kills the only worker with SIGKILL before it claims a callback, after that, and
+// when the receiver has got it but nobody has written that down. The next worker delivers it: once where
+// nothing was sent, and otherwise again under the same webhook-id.
 func TestCrashAroundCallback(t *testing.T) {
 	t.Parallel()
 	crashing, cloud := crashRig(t)

@@ -26,12 +26,11 @@ import (
 	"exportd/jobs"
 )
 
-// crashPlaces is at how many places the only worker is killed: at every second of the about
-// 60 that it passes with two jobs, one of them of 4 parts.
+// crashPlaces is at how many places the only worker is killed: at every second of the about 60 that it passes
+// with two jobs, one of them of 4 parts.
 const crashPlaces = 30
 
-// TestMain lets more tests wait side by side than there are cores: they wait for leases to
-// run out, mostly.
+// TestMain lets more tests wait side by side than there are cores: they wait for leases to run out, mostly.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if err := flag.Set("test.parallel", "16"); err != nil {
@@ -40,8 +39,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestCrashAnywhere kills the only worker at each of the first places that it passes, starts
-// another, and wants both jobs to end right without doing a finished part again.
+// TestCrashAnywhere kills the only worker at each of the first places that it passes, starts another, and
+// wants both jobs to end right without doing a finished part again.
 func TestCrashAnywhere(t *testing.T) {
 	t.Parallel()
 	crashing, cloud := crashRig(t)
@@ -184,8 +183,8 @@ func fill(t *testing.T, client *firestore.Client) {
 	}
 }
 
-// runUntilCrash runs the worker with a crash point and says whether it was reached: a worker
-// that has done everything before is killed from outside.
+// runUntilCrash runs the worker with a crash point and says whether it was reached: a worker that has done
+// everything before is killed from outside.
 func (c *crashCase) runUntilCrash(t *testing.T) bool {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), c.bin, "worker")

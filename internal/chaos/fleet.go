@@ -203,8 +203,8 @@ func (f *fleet) dump() {
 	}
 }
 
-// crashes are the processes that ended by themselves or had a race. Each was started again, and
-// nothing else may have shown it.
+// crashes are the processes that ended by themselves or had a race. Each was started again, and nothing else
+// may have shown it.
 func (f *fleet) crashes() (found []string) {
 	for _, p := range f.all() {
 		log, err := os.ReadFile(p.log.Name())

@@ -16,8 +16,8 @@ import (
 	"exportd/internal/demo"
 )
 
-// caller sends export requests as a patient client does: again until they are answered,
-// under an idempotency key, so that an answer that got lost starts no second job.
+// caller sends export requests as a patient client does: again until they are answered, under an idempotency
+// key, so that an answer that got lost starts no second job.
 type caller struct {
 	fleet     *fleet
 	demo      demo.Summary

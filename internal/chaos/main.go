@@ -1,22 +1,21 @@
-// Command chaos runs exportd as a fleet of real processes, breaks it at random for a while,
-// and then looks whether every job that was accepted ended right.
+// Command chaos runs exportd as a fleet of real processes, breaks it at random for a while, and then looks
+// whether every job that was accepted ended right.
 //
 //	go run ./internal/chaos -duration 10m -seed 7
 //
-// It starts the embedded cloud, two APIs and four workers, sends export requests of both
-// kinds and all sizes, some of which it cancels, and meanwhile kills processes (kill -9),
-// stops them so long that their leases run out, breaks connections, drops, delays and
-// doubles messages and answers errors. Half of the exports are called back, at receivers
-// that work, fail at first, hang up or are slow. Then faults end, and it checks: every accepted
-// job succeeded or was canceled by the script; every file equals the snapshot byte for byte;
-// every callback was delivered at least once, under one id, signed, and tells how its job
-// ended; no object is left over; no document is stuck; every attempt's end is in the timeline.
+// It starts the embedded cloud, two APIs and four workers, sends export requests of both kinds and all sizes,
+// some of which it cancels, and meanwhile kills processes (kill -9), stops them so long that their leases run
+// out, breaks connections, drops, delays and doubles messages and answers errors. Half of the exports are
+// called back, at receivers that work, fail at first, hang up or are slow. Then faults end, and it checks:
+// every accepted job succeeded or was canceled by the script; every file equals the snapshot byte for byte;
+// every callback was delivered at least once, under one id, signed, and tells how its job ended; no object is
+// left over; no document is stuck; every attempt's end is in the timeline.
 //
 // With -previous the fleet is of two builds, which replace each other all the while, by kill -9 and by
 // SIGTERM: an upgrade and a rollback with jobs in flight.
 //
-// The seed decides the script and the faults. What the processes do between is not
-// deterministic, so a seed reproduces the pressure, not each interleaving.
+// The seed decides the script and the faults. What the processes do between is not deterministic, so a seed
+// reproduces the pressure, not each interleaving.
 package main
 
 import (

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// manner is how a receiver treats the callback of one export. A try that none of it concerns
-// is answered with 204 at once.
+// manner is how a receiver treats the callback of one export. A try that none of it concerns is answered with
+// 204 at once.
 type manner struct {
 	host  int           // whose address it has: one host for each sort, so that one does not hold up the others
 	fails int           // so many tries are answered with 500 before the first that is not
@@ -27,8 +27,8 @@ type manner struct {
 	slow  time.Duration // or answered that late: the worker has 15 s of patience
 }
 
-// randomManner leaves a third of the receivers alone. Three failures are one more than the
-// schedule gets over within five minutes: then the operator must help.
+// randomManner leaves a third of the receivers alone. Three failures are one more than the schedule gets over
+// within five minutes: then the operator must help.
 func randomManner(rng *rand.Rand) manner {
 	switch rng.IntN(6) {
 	case 0, 1:
@@ -49,8 +49,8 @@ type arrival struct {
 	status   int    // what it was answered with; 0 if it got no answer
 }
 
-// receivers take callbacks on loopback addresses, one for each sort of manners. They live in
-// the process that does the breaking, so what they saw is certain.
+// receivers take callbacks on loopback addresses, one for each sort of manners. They live in the process that
+// does the breaking, so what they saw is certain.
 type receivers struct {
 	secret  []byte
 	server  *http.Server
@@ -125,8 +125,8 @@ func (rs *receivers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 }
 
-// fault says what is wrong with a signature after Standard Webhooks, "" if nothing. Written
-// without the code that signs.
+// fault says what is wrong with a signature after Standard Webhooks, "" if nothing. Written without the code
+// that signs.
 func (rs *receivers) fault(body []byte, h http.Header) string {
 	sent, err := strconv.ParseInt(h.Get("webhook-timestamp"), 10, 64)
 	if err != nil || time.Since(time.Unix(sent, 0)).Abs() > 5*time.Minute {

@@ -77,9 +77,9 @@ func (r *report) print(w io.Writer) {
 	}
 }
 
-// settleWithin is how long the fleet may take to end everything once faults are over: the
-// longest back-off of a job, and two sweeps; or the lease of a callback whose worker was
-// killed, and the tries that its receiver spoils after it.
+// settleWithin is how long the fleet may take to end everything once faults are over: the longest back-off of
+// a job, and two sweeps; or the lease of a callback whose worker was killed, and the tries that its receiver
+// spoils after it.
 const settleWithin = 4 * time.Minute
 
 // run breaks a fleet for a while and inspects what came of it.

@@ -15,8 +15,8 @@ import (
 // breaks counts what the script did.
 type breaks struct{ kills, cloudKills, stops, faultChanges int }
 
-// breakThings kills, stops and starts processes at random until ctx ends, and sees to it
-// that everything runs in the end.
+// breakThings kills, stops and starts processes at random until ctx ends, and sees to it that everything runs
+// in the end.
 func (f *fleet) breakThings(ctx context.Context, o options, rng *rand.Rand, log io.Writer) (breaks, error) {
 	var b breaks
 	for {
@@ -76,9 +76,8 @@ func (f *fleet) breakOne(ctx context.Context, rng *rand.Rand, log io.Writer, b *
 	}
 }
 
-// randomFaults is what the cloud does wrong for a while: each kind of error on about 5 % of
-// the calls that it can hit, lost answers, cut streams, and messages that are dropped,
-// doubled or late.
+// randomFaults is what the cloud does wrong for a while: each kind of error on about 5 % of the calls that it
+// can hit, lost answers, cut streams, and messages that are dropped, doubled or late.
 func randomFaults(rng *rand.Rand) fault.Config {
 	code := []string{"UNAVAILABLE", "ABORTED", "RESOURCE_EXHAUSTED"}[rng.IntN(3)]
 	return fault.Config{Seed: rng.Uint64(), Rules: map[string]fault.Rule{

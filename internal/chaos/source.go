@@ -11,8 +11,8 @@ import (
 	"exportd/internal/demo"
 )
 
-// changeSource writes, changes and deletes messages of the exported window all the while,
-// so that a job that reads at more than one time would show. Returns the number of writes.
+// changeSource writes, changes and deletes messages of the exported window all the while, so that a job that
+// reads at more than one time would show. Returns the number of writes.
 func (in *inspector) changeSource(ctx context.Context, rng *rand.Rand, facts demo.Summary) int {
 	from, _ := time.Parse(time.DateOnly, facts.From)
 	messages := in.firestore.Collection("VipMessages")

@@ -1,5 +1,5 @@
-// Package command is what exportd's programs share on a command line: signals, exit codes, how
-// a wrong call is told, --version and the table of settings in the help.
+// Package command is what exportd's programs share on a command line: signals, exit codes, how a wrong call
+// is told, --version and the table of settings in the help.
 package command
 
 import (
@@ -26,9 +26,9 @@ type Environment struct {
 	Stdout, Stderr io.Writer
 }
 
-// Run runs the program that root makes and returns its exit code: 0 after a clean stop, 2 when it
-// was called or configured wrong, 1 when something failed. The first SIGINT or SIGTERM stops
-// gracefully, a second ends the process at once.
+// Run runs the program that root makes and returns its exit code: 0 after a clean stop, 2 when it was called
+// or configured wrong, 1 when something failed. The first SIGINT or SIGTERM stops gracefully, a second ends
+// the process at once.
 func Run(root func(Environment) *cobra.Command) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -1,8 +1,8 @@
 // Package config reads exportd's settings from the environment.
 //
-// Settings are one table: each row has its variable, what it means, its default and how it
-// is read. The table is what --help prints and what the README shows, and all faults
-// are reported at once, each with its variable and what would be right.
+// Settings are one table: each row has its variable, what it means, its default and how it is read. The table
+// is what --help prints and what the README shows, and all faults are reported at once, each with its
+// variable and what would be right.
 package config
 
 import (
@@ -155,9 +155,9 @@ type Faults []string
 // Error has one line a fault.
 func (f Faults) Error() string { return "configuration:\n  " + strings.Join(f, "\n  ") }
 
-// Load reads the settings through getenv. The error is a Faults with everything that is
-// wrong, unknown EXPORTD_ variables in environ (as os.Environ gives it) included: a misspelt
-// setting must not be silently without effect.
+// Load reads the settings through getenv. The error is a Faults with everything that is wrong, unknown
+// EXPORTD_ variables in environ (as os.Environ gives it) included: a misspelt setting must not be silently
+// without effect.
 func Load(getenv func(string) string, environ []string) (Config, error) {
 	var c Config
 	var faults Faults

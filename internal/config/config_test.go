@@ -49,8 +49,8 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestAddr: loopback in development; in production every address, at the port that whatever
-// runs the container names.
+// TestAddr: loopback in development; in production every address, at the port that whatever runs the
+// container names.
 func TestAddr(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -10,9 +10,10 @@ import (
 // ReloadVar names the file of settings that a process takes anew while it runs.
 const ReloadVar = "EXPORTD_RELOAD_FILE"
 
-// live are the settings that the file may hold: those that each process keeps for itself and can change between two
-// requests. Others are shared with what was made of them at the start (connections, slots, leases), or must be the same
-// in all processes: of these a file that reaches pods one after the other makes a fleet of two minds.
+// live are the settings that the file may hold: those that each process keeps for itself and can change
+// between two requests. Others are shared with what was made of them at the start (connections, slots,
+// leases), or must be the same in all processes: of these a file that reaches pods one after the other makes
+// a fleet of two minds.
 var live = []string{
 	"EXPORTD_LOG_LEVEL",
 	"EXPORTD_RATE_IP_PER_SECOND", "EXPORTD_RATE_IP_BURST", "EXPORTD_RATE_KEY_PER_SECOND", "EXPORTD_RATE_KEY_BURST",
@@ -33,8 +34,8 @@ func (s Setting) Meaning() string {
 // maxReload bounds the file: a ConfigMap has 1 MiB, and these settings need none of it.
 const maxReload = 64 << 10
 
-// overlay reads the file, lines of NAME=value, empty ones and comments, and gives settings as it has them, and else
-// as the environment has them.
+// overlay reads the file, lines of NAME=value, empty ones and comments, and gives settings as it has them,
+// and else as the environment has them.
 func overlay(path string, getenv func(string) string) (func(string) string, Faults) {
 	raw, err := os.ReadFile(path)
 	if err != nil {

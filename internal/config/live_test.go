@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestReloadFile: what the file holds stands before the environment; what it may not hold is named, by its line.
+// TestReloadFile: what the file holds stands before the environment; what it may not hold is named, by its
+// line.
 func TestReloadFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "live.env")

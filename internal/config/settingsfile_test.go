@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestSettingsFile holds the manifests' lists of settings against the table. What production has no use for is not in
-// them, nor what each pod has of its own.
+// TestSettingsFile holds the manifests' lists of settings against the table. What production has no use for
+// is not in them, nor what each pod has of its own.
 func TestSettingsFile(t *testing.T) {
 	t.Parallel()
 	isWritten(t, "../../deployments/kubernetes/base/settings.env", settingsFile())

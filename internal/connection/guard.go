@@ -19,39 +19,37 @@ import (
 )
 
 const (
-	// pingAfter and pingWithin: a connection with calls under way that brings nothing for 20 s
-	// is pinged, and ended when that is not answered. gRPC sends no pings below 10 s apart, and
-	// without calls under way servers count them as abuse (proposal A8), so none are sent then.
+	// pingAfter and pingWithin: a connection with calls under way that brings nothing for 20 s is pinged, and
+	// ended when that is not answered. gRPC sends no pings below 10 s apart, and without calls under way
+	// servers count them as abuse (proposal A8), so none are sent then.
 	pingAfter  = 20 * time.Second
 	pingWithin = 10 * time.Second
-	// connectWithin bounds a try to connect, TLS and HTTP/2 settings included (gRPC: 20 s),
-	// and redialWithin the pause between two (gRPC: 120 s): a service that is back is found
-	// within 10 s.
+	// connectWithin bounds a try to connect, TLS and HTTP/2 settings included (gRPC: 20 s), and redialWithin
+	// the pause between two (gRPC: 120 s): a service that is back is found within 10 s.
 	connectWithin = 5 * time.Second
 	redialWithin  = 5 * time.Second
 	// defaultMisses calls in a row without an answer make a connection suspect.
 	defaultMisses = 3
 	// defaultMinTimeout: a call that was given less time says nothing of its connection.
 	defaultMinTimeout = time.Second
-	// defaultProbation: a connection is not blamed for what it is told in its first 10 s. Calls that
-	// a service refuses for a reason of their own cost a connection in 10 s at most.
+	// defaultProbation: a connection is not blamed for what it is told in its first 10 s. Calls that a
+	// service refuses for a reason of their own cost a connection in 10 s at most.
 	defaultProbation = 10 * time.Second
 )
 
 // ErrSilent is the cause of a context that its owner ended because an answer did not come.
 var ErrSilent = errors.New("no answer came")
 
-// Guard watches over the connections to one service. Safe for concurrent use. The zero value
-// is ready.
+// Guard watches over the connections to one service. Safe for concurrent use. The zero value is ready.
 type Guard struct {
 	// Misses, MinTimeout and Probation are 3, 1 s and 10 s if 0.
 	Misses                int
 	MinTimeout, Probation time.Duration
-	// Lost is told of each connection that is ended because it brings no answers, or none but garbled
-	// ones; may be nil.
+	// Lost is told of each connection that is ended because it brings no answers, or none but garbled ones;
+	// may be nil.
 	Lost func(addr string)
-	// Called is told of each call when it was answered; may be nil. Of what a stream brings after that it
-	// is told now and then, by calls without a method: nothing is done for each row.
+	// Called is told of each call when it was answered; may be nil. Of what a stream brings after that it is
+	// told now and then, by calls without a method: nothing is done for each row.
 	Called func(ctx context.Context, c Call)
 
 	in, out atomic.Int64 // bytes
@@ -133,8 +131,8 @@ func (g *Guard) Open() int {
 	return len(g.conns)
 }
 
-// Silent is for how long calls have been made and nothing has got through, not even that the
-// service refuses connections: then another process would fare no better.
+// Silent is for how long calls have been made and nothing has got through, not even that the service refuses
+// connections: then another process would fare no better.
 func (g *Guard) Silent(now time.Time) time.Duration {
 	since := g.since.Load()
 	if since == 0 {
@@ -183,8 +181,8 @@ func (g *Guard) dial(ctx context.Context, addr string) (net.Conn, error) {
 
 type longPoll struct{}
 
-// LongPoll marks a call that may be without an answer for as long as its deadline says: it
-// says nothing of its connection.
+// LongPoll marks a call that may be without an answer for as long as its deadline says: it says nothing of
+// its connection.
 func LongPoll(ctx context.Context) context.Context { return context.WithValue(ctx, longPoll{}, true) }
 
 // call is one that is under way.
@@ -245,10 +243,10 @@ func (g *Guard) through(p *peer.Peer) {
 	}
 }
 
-// garbledBy notes an answer that tells of a call which was not understood, and ends a connection that
-// brings nothing else. HTTP/2 sends a header once and then its number in a table that both ends
-// keep (RFC 7541, section 2.3.2): one whose bytes changed on the way is wrong in every later call of
-// the connection, and no answer to any of them says that the connection is at fault.
+// garbledBy notes an answer that tells of a call which was not understood, and ends a connection that brings
+// nothing else. HTTP/2 sends a header once and then its number in a table that both ends keep (RFC 7541,
+// section 2.3.2): one whose bytes changed on the way is wrong in every later call of the connection, and no
+// answer to any of them says that the connection is at fault.
 func (g *Guard) garbledBy(p *peer.Peer) {
 	g.since.Store(0) // somebody answers
 	probation := g.Probation
@@ -288,9 +286,9 @@ func (g *Guard) end(c *guarded) {
 	_ = c.Close()
 }
 
-// miss notes that a connection has not answered a call, and ends it at the last of a few. With
-// it go all that have brought nothing since: each would cost its own calls to find that out,
-// and one that was merely idle is made again at its next call.
+// miss notes that a connection has not answered a call, and ends it at the last of a few. With it go all that
+// have brought nothing since: each would cost its own calls to find that out, and one that was merely idle is
+// made again at its next call.
 func (g *Guard) miss(p *peer.Peer, began time.Time) {
 	var silent []*guarded
 	g.mu.Lock()

@@ -25,7 +25,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
 }
 
-// fake answers GetDocument at once, with ABORTED, UpdateDocument with INVALID_ARGUMENT; Rollback never; streams wait for their end.
+// fake answers GetDocument at once, with ABORTED, UpdateDocument with INVALID_ARGUMENT; Rollback never;
+// streams wait for their end.
 type fake struct {
 	firestorepb.UnimplementedFirestoreServer
 }
@@ -84,8 +85,8 @@ func get(ctx context.Context, p *connection.Pool, within time.Duration) codes.Co
 	return status.Code(err)
 }
 
-// A connection that brings nothing is left after a few calls, and calls go through as soon
-// as the way is good again. Without the guard they never do.
+// A connection that brings nothing is left after a few calls, and calls go through as soon as the way is good
+// again. Without the guard they never do.
 func TestSilentConnection(t *testing.T) {
 	t.Parallel()
 	proxy := connectiontest.Start(t, serve(t))
@@ -123,8 +124,8 @@ func TestSilentConnection(t *testing.T) {
 	}
 }
 
-// A connection whose table of headers is damaged, so that no call on it is understood any more,
-// is left after a few calls, whichever byte it was. Without the guard some stay damaged for good.
+// A connection whose table of headers is damaged, so that no call on it is understood any more, is left after
+// a few calls, whichever byte it was. Without the guard some stay damaged for good.
 func TestGarbledConnection(t *testing.T) {
 	t.Parallel()
 	proxy := connectiontest.Start(t, serve(t))
@@ -183,8 +184,8 @@ func refused(ctx context.Context, p *connection.Pool) codes.Code {
 	return status.Code(err)
 }
 
-// What one connection of a pool finds out holds for those that have brought nothing since,
-// and not for those that have.
+// What one connection of a pool finds out holds for those that have brought nothing since, and not for those
+// that have.
 func TestSilentPool(t *testing.T) {
 	t.Parallel()
 	proxy := connectiontest.Start(t, serve(t))
@@ -273,8 +274,8 @@ func TestSilentStream(t *testing.T) {
 	}
 }
 
-// A refused connection is an answer of sorts: another process would fare no better.
-// Not parallel: another test could be given the port that this one has closed.
+// A refused connection is an answer of sorts: another process would fare no better. Not parallel: another
+// test could be given the port that this one has closed.
 func TestRefusedIsNotSilent(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -294,8 +295,7 @@ func TestRefusedIsNotSilent(t *testing.T) {
 	}
 }
 
-// The pool keeps calls that last even over its connections, so that none carries more than
-// the server takes.
+// The pool keeps calls that last even over its connections, so that none carries more than the server takes.
 func TestPoolSpreads(t *testing.T) {
 	t.Parallel()
 	p := dial(t, serve(t, grpc.MaxConcurrentStreams(100)), &connection.Guard{}, 4)
@@ -338,8 +338,8 @@ func (c *silentConn) Read([]byte) (int, error)    { <-c.closed; return 0, net.Er
 func (c *silentConn) Write(b []byte) (int, error) { return len(b), nil }
 func (c *silentConn) Close() error                { c.once.Do(func() { close(c.closed) }); return nil }
 
-// The first 9 bytes of a connection are the server's settings, after which nothing comes:
-// pings find that out while a call is under way, whatever its deadline.
+// The first 9 bytes of a connection are the server's settings, after which nothing comes: pings find that out
+// while a call is under way, whatever its deadline.
 func TestPingsEndSilentConnection(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -13,16 +13,15 @@ import (
 )
 
 const (
-	// defaultAnswer is how long an HTTP request, once sent, may be without the head of an
-	// answer, and how long sending or receiving may stand still. Cloud Storage answers within
-	// a second or two; a compose of large objects is the slowest.
+	// defaultAnswer is how long an HTTP request, once sent, may be without the head of an answer, and how
+	// long sending or receiving may stand still. Cloud Storage answers within a second or two; a compose of
+	// large objects is the slowest.
 	defaultAnswer = 15 * time.Second
 	// httpConnections is how many idle connections are kept, as Google's clients do.
 	httpConnections = 100
 )
 
-// silentError is what a request gets that had no answer in time. It is a net.Error, which
-// clients try again.
+// silentError is what a request gets that had no answer in time. It is a net.Error, which clients try again.
 type silentError struct{}
 
 func (silentError) Error() string   { return ErrSilent.Error() }
@@ -30,8 +29,8 @@ func (silentError) Timeout() bool   { return true }
 func (silentError) Temporary() bool { return true }
 func (silentError) Unwrap() error   { return ErrSilent }
 
-// Transport makes a transport for HTTP that leaves connections which bring nothing: answer is
-// how long one may, 15 s if 0. HTTP/2 connections are pinged as well. Close must be called.
+// Transport makes a transport for HTTP that leaves connections which bring nothing: answer is how long one
+// may, 15 s if 0. HTTP/2 connections are pinged as well. Close must be called.
 func (g *Guard) Transport(answer time.Duration) *Transport {
 	if answer == 0 {
 		answer = defaultAnswer
@@ -97,8 +96,8 @@ func (t *Transport) dial(ctx context.Context, _, addr string) (net.Conn, error) 
 // CloseIdleConnections is what http.Client's calls.
 func (t *Transport) CloseIdleConnections() { t.base.CloseIdleConnections() }
 
-// Close ends all connections, those too that were dialled for a request which another one
-// has served meanwhile: nobody else would before their time.
+// Close ends all connections, those too that were dialled for a request which another one has served
+// meanwhile: nobody else would before their time.
 func (t *Transport) Close() {
 	t.mu.Lock()
 	t.closed = true
@@ -163,8 +162,8 @@ func (b *sent) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p)
 }
 
-// received is an answer's body. Time counts only while something is waited for: a reader
-// that is slow is no silent server.
+// received is an answer's body. Time counts only while something is waited for: a reader that is slow is no
+// silent server.
 type received struct {
 	io.ReadCloser
 	ctx    context.Context //nolint:containedctx // of the request

@@ -14,8 +14,8 @@ import (
 	"exportd/internal/connection/connectiontest"
 )
 
-// A request into silence ends in its time with an error that is tried again, whether it waits
-// for the head, sends, or receives; the next one finds another connection.
+// A request into silence ends in its time with an error that is tried again, whether it waits for the head,
+// sends, or receives; the next one finds another connection.
 func TestSilentHTTP(t *testing.T) {
 	t.Parallel()
 	const answer = 100 * time.Millisecond

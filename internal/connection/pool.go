@@ -14,12 +14,12 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// CallsEach is how many calls a connection is meant to carry at a time: half of the 100 that
-// Google takes, so that there is room for the short ones beside scans and listeners.
+// CallsEach is how many calls a connection is meant to carry at a time: half of the 100 that Google takes, so
+// that there is room for the short ones beside scans and listeners.
 const CallsEach = 50
 
-// Pool is connections to one service. It is what Google's clients take with
-// gtransport.WithConnPool. Safe for concurrent use.
+// Pool is connections to one service. It is what Google's clients take with gtransport.WithConnPool. Safe for
+// concurrent use.
 type Pool struct {
 	conns []*grpc.ClientConn
 	calls []atomic.Int32 // under way, by connection
@@ -30,8 +30,8 @@ var _ gtransport.ConnPool = (*Pool)(nil)
 
 // FirestoreConfig says how Firestore is reached.
 type FirestoreConfig struct {
-	// Emulator is the host:port of an emulator or embedded server, which is reached without
-	// TLS and credentials. Empty is Google.
+	// Emulator is the host:port of an emulator or embedded server, which is reached without TLS and
+	// credentials. Empty is Google.
 	Emulator string
 	// Connections is how many; 1 if 0.
 	Connections int
@@ -41,15 +41,14 @@ type FirestoreConfig struct {
 	Options []option.ClientOption
 }
 
-// DialFirestore makes a pool through the official transport, with the defaults of the
-// generated client (cloud.google.com/go/firestore/apiv1). Dialling is lazy.
+// DialFirestore makes a pool through the official transport, with the defaults of the generated client
+// (cloud.google.com/go/firestore/apiv1). Dialling is lazy.
 func DialFirestore(ctx context.Context, cfg FirestoreConfig) (*Pool, error) {
 	if cfg.Guard == nil {
 		cfg.Guard = &Guard{}
 	}
 	opts := []option.ClientOption{
-		// A stats handler is called for every message: at a message per row that
-		// costs as much as the row.
+		// A stats handler is called for every message: at a message per row that costs as much as the row.
 		option.WithTelemetryDisabled(),
 		// A page may hold a document of 1 MiB, and more beside it.
 		option.WithGRPCDialOption(grpc.WithDefaultCallOptions(
@@ -90,8 +89,8 @@ func (g *Guard) ClientOptions() (opts []option.ClientOption) {
 	return opts
 }
 
-// EmulatorOptions are what Google's clients need to reach an emulator or embedded server, host:port,
-// without TLS. Nothing but a loopback address may be given.
+// EmulatorOptions are what Google's clients need to reach an emulator or embedded server, host:port, without
+// TLS. Nothing but a loopback address may be given.
 func EmulatorOptions(addr string) []option.ClientOption {
 	return []option.ClientOption{
 		option.WithEndpoint(addr), option.WithoutAuthentication(), option.WithTelemetryDisabled(),

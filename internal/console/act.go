@@ -16,8 +16,8 @@ import (
 	"exportd/internal/apikey"
 )
 
-// Whatever changes something is done in two steps: a page that says what it will touch and asks why, and its form.
-// What is to be done, and to what, stands in the URL of both, so that what was shown is what is done.
+// Whatever changes something is done in two steps: a page that says what it will touch and asks why, and its
+// form. What is to be done, and to what, stands in the URL of both, so that what was shown is what is done.
 
 // maxChosen bounds what is chosen one by one; more is chosen by a filter.
 const maxChosen = 100

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Charts are drawn here, as SVG: forty bars need no library, nothing of them runs in the browser, and a reader that
-// sees no picture gets the same numbers as a table.
+// Charts are drawn here, as SVG: forty bars need no library, nothing of them runs in the browser, and a
+// reader that sees no picture gets the same numbers as a table.
 const (
 	chartWidth, chartHeight         = 460, 150
 	chartLeft, chartTop             = 52, 8

@@ -36,7 +36,8 @@ func axeText(t *testing.T) string {
 	return string(text)
 }
 
-// judged looks at the page that is open: nothing that the policy stops, nothing beside the screen, nothing that axe finds.
+// judged looks at the page that is open: nothing that the policy stops, nothing beside the screen, nothing
+// that axe finds.
 func judged(t *testing.T, p *browser.Page, name, axeText string) {
 	t.Helper()
 	var wide struct{ Page, Window float64 }
@@ -115,8 +116,9 @@ func night(t *testing.T, n int) *desk {
 	return d
 }
 
-// TestConsoleInChromium: the pages in a browser, as people see them in light and dark, on a phone, with little and with
-// hostile content: nothing runs that is not the console's, nothing is beside the screen, axe finds nothing.
+// TestConsoleInChromium: the pages in a browser, as people see them in light and dark, on a phone, with
+// little and with hostile content: nothing runs that is not the console's, nothing is beside the screen, axe
+// finds nothing.
 func TestConsoleInChromium(t *testing.T) {
 	text := axeText(t)
 	looked := 0
@@ -185,7 +187,8 @@ func (d *desk) everyPage(t *testing.T) map[string]string {
 	return pages
 }
 
-// TestKeyboardInChromium runs a failed job again with nothing but a keyboard, and sees it change without a click.
+// TestKeyboardInChromium runs a failed job again with nothing but a keyboard, and sees it change without a
+// click.
 func TestKeyboardInChromium(t *testing.T) {
 	d := night(t, 30)
 	p := browser.Open(t, d.URL+"/console/sign-in")
@@ -228,8 +231,8 @@ func TestKeyboardInChromium(t *testing.T) {
 	p.Close()
 }
 
-// TestLiveInChromium: an open page shows what changes, and leads to signing in once its key is revoked. Without script
-// all but that works.
+// TestLiveInChromium: an open page shows what changes, and leads to signing in once its key is revoked.
+// Without script all but that works.
 func TestLiveInChromium(t *testing.T) {
 	d := night(t, 30)
 	j := d.planned("org_01", 5, "x")
@@ -331,8 +334,8 @@ func TestFirstViewInChromium(t *testing.T) {
 	p.Close()
 }
 
-// TestNightInChromium is the morning after: 60 jobs have failed by five causes, among others, and 16 callbacks were
-// given up at one receiver. Each is run again from the overview, and nothing else is.
+// TestNightInChromium is the morning after: 60 jobs have failed by five causes, among others, and 16
+// callbacks were given up at one receiver. Each is run again from the overview, and nothing else is.
 func TestNightInChromium(t *testing.T) {
 	d := night(t, 40)
 	for i := range 60 {

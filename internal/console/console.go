@@ -27,13 +27,15 @@ type Config struct {
 	Keys, FreshKeys apikey.LookupFunc
 	// Sealer seals sessions: with the keyset of all processes they hold in each of them.
 	Sealer *apikey.Sealer
-	// Nonces makes links that sign in, and forms that do something, one-use; without it there are no such links.
+	// Nonces makes links that sign in, and forms that do something, one-use; without it there are no such
+	// links.
 	Nonces apikey.NonceFunc
 	// LogsURL leads to the logs of a job, with its id for {jobId}; no link if empty.
 	LogsURL string
 	// LookEvery is how often what an open page shows is looked at; by default as often as it can be borne.
 	LookEvery time.Duration
-	// Panics is told of faults in what pages follow, which is looked at again; one of the console's own if nil.
+	// Panics is told of faults in what pages follow, which is looked at again; one of the console's own if
+	// nil.
 	Panics *panics.Reporter
 	// Logger is told what pages could not be made; nobody is if nil.
 	Logger *zap.Logger
@@ -96,7 +98,8 @@ func New(cfg Config) (*Console, error) {
 	return c, nil
 }
 
-// Stop ends what streams there are: whoever looks connects again. Wait waits until nothing is read for one any more.
+// Stop ends what streams there are: whoever looks connects again. Wait waits until nothing is read for one
+// any more.
 func (c *Console) Stop() { c.live.stop() }
 
 // Wait is for after the servers have ended.
@@ -130,8 +133,8 @@ func (c *Console) routes() http.Handler {
 	mux.HandleFunc("GET /console/live", c.stream)
 	mux.HandleFunc("POST /console/act", c.acting(c.act))
 	mux.HandleFunc("/console/", func(w http.ResponseWriter, r *http.Request) { c.notFound(w, r) })
-	// What another site has a browser send is refused by what the browser says of where it comes from, besides the
-	// token of each form and SameSite.
+	// What another site has a browser send is refused by what the browser says of where it comes from,
+	// besides the token of each form and SameSite.
 	crossOrigin := http.NewCrossOriginProtection()
 	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.render(w, r, nil, http.StatusForbidden, "error", "Refused", errorPage{Message: "This was sent by a page of another site. Nothing was done."})
@@ -146,7 +149,8 @@ func (c *Console) routes() http.Handler {
 	})
 }
 
-// headers are on every answer. Scripts, styles and pictures are those in assets alone, and none stands in a page.
+// headers are on every answer. Scripts, styles and pictures are those in assets alone, and none stands in a
+// page.
 var headers = map[string]string{
 	"Cache-Control": "no-store",
 	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
@@ -227,8 +231,8 @@ func (c *Console) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	if r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "cross-site" {
-		// Whoever follows a link from elsewhere comes without the cookie, which is SameSite=Strict; what a page of
-		// the console leads to, even the same one, has it.
+		// Whoever follows a link from elsewhere comes without the cookie, which is SameSite=Strict; what a
+		// page of the console leads to, even the same one, has it.
 		w.Header().Set("Refresh", "0; url="+next(r.URL.RequestURI()))
 		c.render(w, r, nil, http.StatusOK, "error", "One moment", errorPage{Message: "Opening the page.", Again: next(r.URL.RequestURI())})
 		return

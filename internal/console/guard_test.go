@@ -264,7 +264,8 @@ func TestLink(t *testing.T) {
 	}
 }
 
-// Every answer says that it may not be framed, kept or sniffed, and that nothing runs in it but the console's script.
+// Every answer says that it may not be framed, kept or sniffed, and that nothing runs in it but the console's
+// script.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	d := open(t)

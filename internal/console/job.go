@@ -46,8 +46,8 @@ type grid struct {
 
 type gridCell struct{ X, Y, Class, Title string }
 
-// happened is a line of the timeline: one entry, or what has happened to parts of the same kind between two lines
-// about the job.
+// happened is a line of the timeline: one entry, or what has happened to parts of the same kind between two
+// lines about the job.
 type happened struct {
 	First, Last client.TimelineEntry
 	Count       int
@@ -62,7 +62,8 @@ func (h happened) Range() string { return ranges(h.Parts) }
 func (h happened) Took() string { return span(h.Last.At.Sub(h.First.At)) }
 
 const (
-	// jobEvery is how often an open job is looked at while it is under way, endedEvery once it has ended and its callback goes on.
+	// jobEvery is how often an open job is looked at while it is under way, endedEvery once it has ended and
+	// its callback goes on.
 	jobEvery, endedEvery = 3 * time.Second, 15 * time.Second
 	// partEvery is added for each part, as all are read: so an open job costs at most 20 reads a second.
 	partEvery = 50 * time.Millisecond
@@ -153,8 +154,8 @@ func gridOf(parts []client.Part) grid {
 	return g
 }
 
-// folded makes lines of a timeline: entries about parts of the same kind, and between the same two lines about the
-// job, are one. A job of 34 parts that each fail three times has 102 of them.
+// folded makes lines of a timeline: entries about parts of the same kind, and between the same two lines
+// about the job, are one. A job of 34 parts that each fail three times has 102 of them.
 func folded(timeline []client.TimelineEntry) []happened {
 	var out []happened
 	since := 0 // where the lines after the last one about the job begin

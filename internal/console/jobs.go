@@ -40,8 +40,9 @@ type jobsPage struct {
 	Fields []field
 	Faults []client.Fault
 	Jobs   []client.OpsJob
-	// Next is the query of the next page, First that of the first one where this is another, All that of running all again
-	// that match. They are encoded as a whole: as plain texts their & and = would become part of one value.
+	// Next is the query of the next page, First that of the first one where this is another, All that of
+	// running all again that match. They are encoded as a whole: as plain texts their & and = would become
+	// part of one value.
 	Next, First, All template.URL
 	Path             string
 }

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// maxStreams bounds the open pages of a process that are told what changes, and maxTopics what they look at: with
-	// more, a page is as it was when it was opened. 128 of some 50 KiB each are 6 MiB.
+	// maxStreams bounds the open pages of a process that are told what changes, and maxTopics what they look
+	// at: with more, a page is as it was when it was opened. 128 of some 50 KiB each are 6 MiB.
 	maxStreams, maxTopics = 128, 64
 	// streamFor bounds one stream; the browser begins the next by itself.
 	streamFor = 15 * time.Minute
@@ -51,7 +51,8 @@ func newLive(told *panics.Reporter) *live {
 	return &live{panics: told, topics: map[string]*topic{}, stopped: make(chan struct{})}
 }
 
-// stop ends all streams, and waits for nobody who reads one: who looks after topics ends with the last of them.
+// stop ends all streams, and waits for nobody who reads one: who looks after topics ends with the last of
+// them.
 func (l *live) stop() { l.once.Do(func() { close(l.stopped) }) }
 
 // join gives the topic of a name, which run looks after while anybody is there; nil where there are too many.
@@ -112,8 +113,8 @@ func liveURL(r *http.Request) string {
 	return home + "/live?" + url.Values{"of": {r.URL.RequestURI()}}.Encode()
 }
 
-// follow looks at a page again and again. It is read in the name of who came first; what they may see is part of the
-// topic's name, and each stream asks by itself whether who reads it is still signed in.
+// follow looks at a page again and again. It is read in the name of who came first; what they may see is part
+// of the topic's name, and each stream asks by itself whether who reads it is still signed in.
 func (c *Console) follow(ctx context.Context, t *topic, load loader, who *principal, r *http.Request) {
 	for {
 		every := c.look(ctx, t, load, who, r)

@@ -11,7 +11,8 @@ import (
 	"exportd/api/client"
 )
 
-// overviewEvery is how often an open overview is looked at: what the API tells of a window is 10 s old at most.
+// overviewEvery is how often an open overview is looked at: what the API tells of a window is 10 s old at
+// most.
 const overviewEvery = 10 * time.Second
 
 // windows are what is offered; tonight is what an operator asks for in the morning.

@@ -116,8 +116,9 @@ func (c *Console) made(page, template string, data any) ([]byte, error) {
 	return visible(b.Bytes()), nil
 }
 
-// visible replaces in a page what is no text: control characters by their pictures, and what reorders or hides text
-// by its number. It is done to the whole page, so that nothing that is shown can be forgotten; templates have none.
+// visible replaces in a page what is no text: control characters by their pictures, and what reorders or
+// hides text by its number. It is done to the whole page, so that nothing that is shown can be forgotten;
+// templates have none.
 func visible(page []byte) []byte {
 	if bytes.IndexFunc(page, hidden) < 0 {
 		return page

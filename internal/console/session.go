@@ -32,7 +32,8 @@ type session struct {
 	// Proof is a hash of the secret that signed in: when that is replaced or ends, so do its sessions.
 	Proof []byte    `json:"p,omitempty"`
 	Until time.Time `json:"u"`
-	// Agent is the hash of the browser's name: a cookie that somebody carries to another browser is of no use.
+	// Agent is the hash of the browser's name: a cookie that somebody carries to another browser is of no
+	// use.
 	Agent []byte `json:"a"`
 	// Token is sent back with each form of the session.
 	Token string `json:"t"`
@@ -178,7 +179,8 @@ var readers = []apikey.Scope{apikey.ScopeRead, apikey.ScopeExport}
 // scopes are the rights of which one is needed to be let in.
 var scopes = []apikey.Scope{apikey.ScopeOps, apikey.ScopeView, apikey.ScopeAdmin, apikey.ScopePlatform}
 
-// signedIn says who a request is of. The key is read past every cache, so that one that was revoked is out at once.
+// signedIn says who a request is of. The key is read past every cache, so that one that was revoked is out at
+// once.
 func (c *Console) signedIn(r *http.Request) (*principal, error) {
 	s, err := c.sessionOf(r)
 	if err != nil {

@@ -119,8 +119,8 @@ type link struct {
 	ID    string    `json:"i"`
 }
 
-// Link makes the fragment of a link to /console/sign-in that lets a browser in as a key, once, within a quarter of
-// an hour. A fragment is sent to no server, and so is in no log.
+// Link makes the fragment of a link to /console/sign-in that lets a browser in as a key, once, within a
+// quarter of an hour. A fragment is sent to no server, and so is in no log.
 func Link(sealer *apikey.Sealer, keyID, secret string, now time.Time) (string, error) {
 	text, err := json.Marshal(link{KeyID: keyID, Proof: proofOf(secret), Until: now.Add(linkFor), ID: rand.Text()})
 	if err != nil {

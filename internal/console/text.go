@@ -13,7 +13,8 @@ import (
 	"exportd/api/client"
 )
 
-// functions are what templates say numbers, times and texts by. Each takes a value or a pointer to one; nil is "–".
+// functions are what templates say numbers, times and texts by. Each takes a value or a pointer to one; nil
+// is "–".
 var functions = template.FuncMap{
 	"num": num, "size": size, "ms": millis, "secs": secs, "at": at, "stamp": stamp, "text": text, "cut": cut, "pieces": pieces,
 	"share": share, "query": query, "word": word, "list": func(of ...any) []any { return of }, "host": host, "known": known,
@@ -188,8 +189,8 @@ func cut(most int, s string) string {
 // piece is a stretch of a text; with a URL it is a link.
 type piece struct{ Text, URL string }
 
-// googleLink is a link that may be followed: a remedy has the one that makes a missing index. Other links in texts are
-// shown as the text that they are, as anybody may have written them.
+// googleLink is a link that may be followed: a remedy has the one that makes a missing index. Other links in
+// texts are shown as the text that they are, as anybody may have written them.
 var googleLink = regexp.MustCompile(`https://console\.(?:cloud|firebase)\.google\.com/[^\s"'<>]+[^\s"'<>.,;:)]`)
 
 func pieces(v any) (all []piece) {

@@ -65,8 +65,8 @@ func benchData(kind jobs.Kind) (docs [][]byte, rows []map[string]any) {
 	return docs, rows
 }
 
-// cells are the texts of a row as a careful handler would make them for
-// encoding/csv: by the rules of this package, with the standard library.
+// cells are the texts of a row as a careful handler would make them for encoding/csv: by the rules of this
+// package, with the standard library.
 func cells(kind jobs.Kind, id string, m map[string]any, record []string) []string {
 	text := func(v any) string { s, _ := v.(string); return clean(s) }
 	at := func(v any) string { return v.(time.Time).Format("2006-01-02T15:04:05.000000Z") }

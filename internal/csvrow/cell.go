@@ -56,9 +56,9 @@ const (
 	highs = 0x8080808080808080
 )
 
-// copyScan copies s, of eight bytes and more, to dst, and says what may be among them: high bits in special for
-// control characters and what class knows, in high for bytes of 0x80 and above. It goes by eight bytes, the last
-// of which may be some that it has seen.
+// copyScan copies s, of eight bytes and more, to dst, and says what may be among them: high bits in special
+// for control characters and what class knows, in high for bytes of 0x80 and above. It goes by eight bytes,
+// the last of which may be some that it has seen.
 func copyScan(dst, s []byte) (special, high uint64) {
 	n := len(s)
 	end, to := s[n-8:n], dst[n-8:n]
@@ -93,8 +93,8 @@ func copyShort(dst, s []byte, n int) (special, high uint64) {
 	return marks(w), w
 }
 
-// copyLabel copies n bytes as copyScan and copyShort do, for an element of a list. It reports whether nothing in it is
-// to be quoted, cleaned, guarded or escaped.
+// copyLabel copies n bytes as copyScan and copyShort do, for an element of a list. It reports whether nothing
+// in it is to be quoted, cleaned, guarded or escaped.
 func copyLabel(dst, s []byte, n int) bool {
 	odd := func(w uint64) uint64 { return asciiMarks(w) | ((w ^ ones*'\\') - ones) | w }
 	if n <= 8 {
@@ -116,13 +116,14 @@ func copyLabel(dst, s []byte, n int) bool {
 	return (found|odd(w))&highs == 0
 }
 
-// marks has a high bit set if a byte of w is a control character, a double quote, a comma, or one that splits means.
+// marks has a high bit set if a byte of w is a control character, a double quote, a comma, or one that splits
+// means.
 func marks(w uint64) uint64 {
 	return below(w, ' ') | below(w^ones*'"', 1) | below(w^ones*',', 1) | splits(w)
 }
 
-// asciiMarks is marks for bytes below 0x80, in half the steps: control characters and the double quote come to
-// stand side by side, and nothing is to be taken out of the differences.
+// asciiMarks is marks for bytes below 0x80, in half the steps: control characters and the double quote come
+// to stand side by side, and nothing is to be taken out of the differences.
 func asciiMarks(w uint64) uint64 {
 	quote, comma := w^ones*2, w^ones*','
 	return (quote - ones*('"'^2+1)) | (comma - ones) | (w+ones*(0x80-';'))&^(w+ones*(0x80-'?')) | (w + ones*(0x80-'|'))
@@ -157,12 +158,13 @@ func scan(s []byte) (found uint8) {
 	return found | scanBytes(s)
 }
 
-// below has a high bit set if a byte of w is below limit, by the usual trick;
-// which byte it is it does not tell.
+// below has a high bit set if a byte of w is below limit, by the usual trick; which byte it is it does not
+// tell.
 func below(w uint64, limit byte) uint64 { return (w - ones*uint64(limit)) &^ w }
 
-// splits has a high bit set if a byte of w is one of ; < = > or of | } ~ and DEL: those
-// that matter and their neighbours, in half the steps. Behind a byte of 0x80 and above, from which something is carried, it may have one too.
+// splits has a high bit set if a byte of w is one of ; < = > or of | } ~ and DEL: those that matter and their
+// neighbours, in half the steps. Behind a byte of 0x80 and above, from which something is carried, it may
+// have one too.
 func splits(w uint64) uint64 {
 	return (w+ones*(0x80-';'))&^(w+ones*(0x80-'?')) | (w+ones*(0x80-'|'))&^w
 }
@@ -175,8 +177,8 @@ func scanBytes(s []byte) (found uint8) {
 	return found
 }
 
-// appendCell appends s as one cell of text: guarded, cleaned and quoted as the
-// package comment says. It may read behind s, up to its capacity.
+// appendCell appends s as one cell of text: guarded, cleaned and quoted as the package comment says. It may
+// read behind s, up to its capacity.
 func (e *Encoder) appendCell(dst, s []byte) []byte {
 	n, at := len(s), len(dst)
 	var special, high uint64
@@ -227,8 +229,8 @@ func (e *Encoder) appendOdd(dst, s []byte, found uint8) []byte {
 	return dst
 }
 
-// valid is utf8.Valid, but for text that is not Latin: it takes four characters
-// of two bytes at once (Greek to Arabic), and two of three (most of Asia).
+// valid is utf8.Valid, but for text that is not Latin: it takes four characters of two bytes at once (Greek
+// to Arabic), and two of three (most of Asia).
 func valid(s []byte) bool {
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -277,8 +279,7 @@ func appendDoubled(dst, s []byte) []byte {
 	}
 }
 
-// appendCleaned appends s with quotes doubled, NUL as U+2400 and each byte that
-// is not UTF-8 as U+FFFD.
+// appendCleaned appends s with quotes doubled, NUL as U+2400 and each byte that is not UTF-8 as U+FFFD.
 func appendCleaned(dst, s []byte) []byte {
 	from := 0 // s[from:i] is yet to be copied
 	for i := 0; i < len(s); {

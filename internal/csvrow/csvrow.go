@@ -1,20 +1,17 @@
-// Package csvrow writes Firestore documents, as the bytes in which they
-// arrive, as rows of CSV. It is the inner loop of every export: one pass over
-// the bytes of a document, values appended straight to the caller's buffer,
-// no allocation per row.
+// Package csvrow writes Firestore documents, as the bytes in which they arrive, as rows of CSV. It is the
+// inner loop of every export: one pass over the bytes of a document, values appended straight to the caller's
+// buffer, no allocation per row.
 //
 // # The file
 //
-// RFC 4180 in UTF-8, rows ended by CR LF, a header row first. A cell is quoted
-// only where it must be: it contains a comma, a quote, CR or LF, it begins with
-// white space, or it is \. (the end mark of PostgreSQL's COPY). Line breaks
-// inside a cell stay as they are stored.
+// RFC 4180 in UTF-8, rows ended by CR LF, a header row first. A cell is quoted only where it must be: it
+// contains a comma, a quote, CR or LF, it begins with white space, or it is \. (the end mark of PostgreSQL's
+// COPY). Line breaks inside a cell stay as they are stored.
 //
 // # Cells
 //
-// A value prints in the form of its own type, see package wire: a field that
-// is missing or null is an empty cell, and one of an unexpected type never
-// breaks a row. Besides:
+// A value prints in the form of its own type, see package wire: a field that is missing or null is an empty
+// cell, and one of an unexpected type never breaks a row. Besides:
 //
 //   - the elements of a list are joined with semicolons; a semicolon or backslash
 //     inside an element has a backslash before it, so that a cell can be split
@@ -26,25 +23,23 @@
 //
 // # Formula guard
 //
-// A spreadsheet runs a cell of a CSV file that begins with = + - or @ (or with their
-// wide forms U+FF1D, U+FF0B, U+FF0D, U+FF20), and a person may import the file with
-// other separators than its own, with no mark of quotation too. So with the guard on,
-// text gets a ' before such a character where it stands
+// A spreadsheet runs a cell of a CSV file that begins with = + - or @ (or with their wide forms U+FF1D,
+// U+FF0B, U+FF0D, U+FF20), and a person may import the file with other separators than its own, with no mark
+// of quotation too. So with the guard on, text gets a ' before such a character where it stands
 //
 //   - at the beginning of the cell or behind one of , ; | TAB LF VT FF CR, also with
 //     spaces and double quotes in between,
 //   - if it is an equals sign, behind a space or colon too.
 //
-// Text that has a ' there already gets one more. So what was stored comes back when one
-// is taken away at each of these places, here in the words of Python and JavaScript:
+// Text that has a ' there already gets one more. So what was stored comes back when one is taken away at each
+// of these places, here in the words of Python and JavaScript:
 //
 //	re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)
 //
-// A cell that is nothing but a number with a sign, such as a phone number, stays as it
-// is, for it computes nothing; but not an id, behind which an import may join the next
-// cell. Text is everything but numbers, booleans and timestamps: a stored number -5
-// stays -5. What is left: an import that splits at spaces and takes ' for its mark of
-// quotation. LibreOffice is the judge of it (make libreoffice).
+// A cell that is nothing but a number with a sign, such as a phone number, stays as it is, for it computes
+// nothing; but not an id, behind which an import may join the next cell. Text is everything but numbers,
+// booleans and timestamps: a stored number -5 stays -5. What is left: an import that splits at spaces and
+// takes ' for its mark of quotation. LibreOffice is the judge of it (make libreoffice).
 package csvrow
 
 import (
@@ -58,8 +53,8 @@ type Options struct {
 	BOM          bool // begin the header with a byte order mark, for Excel
 }
 
-// Encoder turns documents of a dataset into rows. It is not safe for concurrent
-// use; parts that are written side by side have one each.
+// Encoder turns documents of a dataset into rows. It is not safe for concurrent use; parts that are written
+// side by side have one each.
 type Encoder struct {
 	*Splitter
 	row     Row
@@ -94,9 +89,8 @@ func (e *Encoder) AppendHeader(dst []byte) []byte {
 // Guarded says how many cells the formula guard has changed so far.
 func (e *Encoder) Guarded() int64 { return e.guarded }
 
-// AppendRow appends the row of doc, the bytes of a google.firestore.v1.Document.
-// It does not keep doc. The only error is wire.ErrMalformed, and dst is then
-// returned as it came.
+// AppendRow appends the row of doc, the bytes of a google.firestore.v1.Document. It does not keep doc. The
+// only error is wire.ErrMalformed, and dst is then returned as it came.
 func (e *Encoder) AppendRow(dst, doc []byte) ([]byte, error) {
 	if err := e.Split(&e.row, doc); err != nil {
 		return dst, err
@@ -142,8 +136,8 @@ func (e *Encoder) AppendCells(dst []byte, r *Row) ([]byte, error) {
 	return append(dst, '\r', '\n'), nil
 }
 
-// appendID appends the first cell of a row. With a number there the row may begin a formula:
-// where an import splits at semicolons, the cell goes on behind the comma.
+// appendID appends the first cell of a row. With a number there the row may begin a formula: where an import
+// splits at semicolons, the cell goes on behind the comma.
 func (e *Encoder) appendID(dst, id []byte) []byte {
 	if e.opts.FormulaGuard && len(id) > 0 && (id[0] == '+' || id[0] == '-') && isNumeral(id) {
 		e.guarded++
@@ -196,9 +190,8 @@ func (e *Encoder) appendList(dst []byte, v wire.Value) ([]byte, error) {
 	return e.appendCell(dst[:start], e.scratch), nil
 }
 
-// appendPlainList is appendList for what labels and tags mostly are: texts with nothing to
-// escape, to quote or to guard, also where an import takes each for a cell. ok is false, and
-// dst as it came, for any other.
+// appendPlainList is appendList for what labels and tags mostly are: texts with nothing to escape, to quote
+// or to guard, also where an import takes each for a cell. ok is false, and dst as it came, for any other.
 func appendPlainList(dst []byte, items wire.Items) (_ []byte, ok bool) {
 	start := len(dst)
 	for items.Next() {

@@ -66,8 +66,7 @@ func FuzzRow(f *testing.F) {
 	})
 }
 
-// FuzzBytes feeds bytes that need not be a document: no panic, and either a
-// whole row or none.
+// FuzzBytes feeds bytes that need not be a document: no panic, and either a whole row or none.
 func FuzzBytes(f *testing.F) {
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 2))
@@ -140,8 +139,7 @@ func TestHazards(t *testing.T) {
 	}
 }
 
-// TestReadBack: what a CSV reader reads is what was stored, but for what the
-// package comment says is changed.
+// TestReadBack: what a CSV reader reads is what was stored, but for what the package comment says is changed.
 func TestReadBack(t *testing.T) {
 	t.Parallel()
 	e := csvrow.NewEncoder(dataset.VIPMessages, csvrow.Options{})

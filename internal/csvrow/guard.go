@@ -5,9 +5,8 @@ import (
 	"encoding/binary"
 )
 
-// startsFormula reports whether a spreadsheet may take what begins as s for a
-// formula, and whether by an equals sign. The wide forms are those that Excel
-// reads as the narrow ones where keyboards have them.
+// startsFormula reports whether a spreadsheet may take what begins as s for a formula, and whether by an
+// equals sign. The wide forms are those that Excel reads as the narrow ones where keyboards have them.
 func startsFormula(s []byte) (yes, equals bool) {
 	if len(s) == 0 {
 		return false, false
@@ -27,8 +26,7 @@ func startsFormula(s []byte) (yes, equals bool) {
 	return false, false
 }
 
-// isNumeral reports whether s is a decimal number and nothing else: a sign before it
-// computes nothing.
+// isNumeral reports whether s is a decimal number and nothing else: a sign before it computes nothing.
 func isNumeral(s []byte) bool {
 	i := 0
 	sign := func() {
@@ -65,8 +63,8 @@ const (
 	atCell              // the beginning of a cell
 )
 
-// guardAt finds the first place from i on that is to get a ', len(s) if there is
-// none; at is what i is. Text from there on is inside a cell.
+// guardAt finds the first place from i on that is to get a ', len(s) if there is none; at is what i is. Text
+// from there on is inside a cell.
 func guardAt(s []byte, i int, at place) int {
 	for ; i < len(s); i++ {
 		switch s[i] {
@@ -100,8 +98,8 @@ func skipMarks(s []byte, i int) int {
 	return i
 }
 
-// mayBegin reports whether s has a character with which a formula may begin; ) and / count
-// as + and -. As copyScan it goes by eight bytes.
+// mayBegin reports whether s has a character with which a formula may begin; ) and / count as + and -. As
+// copyScan it goes by eight bytes.
 func mayBegin(s []byte) bool {
 	var found uint64
 	for ; len(s) >= 8; s = s[8:] {
@@ -116,8 +114,7 @@ func mayBegin(s []byte) bool {
 	return found&highs != 0
 }
 
-// behindComma is mayBegin for what stands behind the commas of s: many texts have some, and
-// hyphens too.
+// behindComma is mayBegin for what stands behind the commas of s: many texts have some, and hyphens too.
 func behindComma(s []byte) bool {
 	for {
 		i := bytes.IndexByte(s, ',') + 1

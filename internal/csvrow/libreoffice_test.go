@@ -17,8 +17,8 @@ import (
 	"exportd/internal/dataset"
 )
 
-// TestLibreOffice opens files of texts that hide a formula with each separator and each mark
-// of quotation that a person may choose, and counts the cells that became formulas.
+// TestLibreOffice opens files of texts that hide a formula with each separator and each mark of quotation
+// that a person may choose, and counts the cells that became formulas.
 func TestLibreOffice(t *testing.T) {
 	t.Parallel()
 	separators := []string{"44", "59", "9", "124", "58", "32", "44/59/9", "44/59/9/124/58/32"}

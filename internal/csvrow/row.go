@@ -8,8 +8,8 @@ import (
 	"exportd/internal/vip/wire"
 )
 
-// Splitter finds the columns of a dataset in the bytes of documents. It is not safe for concurrent use:
-// it remembers the order of the fields of the document before.
+// Splitter finds the columns of a dataset in the bytes of documents. It is not safe for concurrent use: it
+// remembers the order of the fields of the document before.
 type Splitter struct {
 	columns int
 	top     *fields
@@ -30,8 +30,9 @@ type field struct {
 	inner  *fields // of a map that has columns
 	next   *field  // the one that came after it in the document before
 
-	// head is how an entry of it begins, up to the tag of the value, and mask the bits that count: to
-	// compare these takes less than to call for comparing texts, field by field. A longer key has a head that none has.
+	// head is how an entry of it begins, up to the tag of the value, and mask the bits that count: to compare
+	// these takes less than to call for comparing texts, field by field. A longer key has a head that none
+	// has.
 	head, mask [2]uint64
 }
 
@@ -51,8 +52,8 @@ func newField(key string) *field {
 
 const (
 	none = -1
-	// maxStrange bounds the fields without a column whose order is remembered, and maxKey their names:
-	// more are looked up in vain, document by document.
+	// maxStrange bounds the fields without a column whose order is remembered, and maxKey their names: more
+	// are looked up in vain, document by document.
 	maxStrange, maxKey = 64, 64
 )
 
@@ -93,7 +94,8 @@ func (f *field) begins(b []byte) bool {
 	return (binary.LittleEndian.Uint64(b)^f.head[0])&f.mask[0]|(binary.LittleEndian.Uint64(b[8:])^f.head[1])&f.mask[1] == 0
 }
 
-// after gives the field of the entry doc[i:end], which comes after at, and where the length of its value is. nil says nothing.
+// after gives the field of the entry doc[i:end], which comes after at, and where the length of its value is.
+// nil says nothing.
 func (fs *fields) after(at *field, doc []byte, i, end int) (*field, int) {
 	e := doc[i:end]
 	if len(e) < 4 || e[0] != tagKey || e[1] >= 0x80 {
@@ -126,8 +128,8 @@ func (fs *fields) find(at *field, key []byte) *field {
 	return f
 }
 
-// Row is where the cells of a row are in the bytes of its document. One Row
-// serves many documents, one after the other; it refers to the last.
+// Row is where the cells of a row are in the bytes of its document. One Row serves many documents, one after
+// the other; it refers to the last.
 type Row struct {
 	doc   []byte
 	id    span
@@ -151,12 +153,12 @@ func (r *Row) at(s span) []byte { return r.doc[s.from:s.to] }
 // ID is the id of the document.
 func (r *Row) ID() []byte { return r.at(r.id) }
 
-// Cell is the bytes of the google.firestore.v1.Value of a column, none for a missing one. The first
-// column, the id, has none.
+// Cell is the bytes of the google.firestore.v1.Value of a column, none for a missing one. The first column,
+// the id, has none.
 func (r *Row) Cell(column int) []byte { return r.at(r.cells[column].span) }
 
-// place is where part is, a slice of the document with the capacity that the
-// document has: both end at the same byte of memory.
+// place is where part is, a slice of the document with the capacity that the document has: both end at the
+// same byte of memory.
 func (r *Row) place(part []byte) span {
 	from := uint32(cap(r.doc) - cap(part))
 	return span{from, from + uint32(len(part))}
@@ -171,8 +173,8 @@ func (r *Row) reset(columns int) {
 	r.id = span{}
 }
 
-// Split finds the cells of doc, the bytes of a google.firestore.v1.Document. The
-// only error is wire.ErrMalformed.
+// Split finds the cells of doc, the bytes of a google.firestore.v1.Document. The only error is
+// wire.ErrMalformed.
 func (s *Splitter) Split(r *Row, doc []byte) error {
 	r.doc = doc[:len(doc):len(doc)] // nothing reads behind it
 	r.reset(s.columns)
@@ -196,11 +198,10 @@ const (
 	tagMap = 6<<3 | 2 // of google.firestore.v1.Value
 )
 
-// locate is the short way of Split: for what is written as encoders write it,
-// lengths below 16 KiB in the shortest form, keys below 128 bytes and before
-// their values. It takes the document, or the map at [i, end) with other fields
-// and the tag of its entries. false says nothing: walk then knows. It is most of the time that
-// Split takes, so it is spelled out.
+// locate is the short way of Split: for what is written as encoders write it, lengths below 16 KiB in the
+// shortest form, keys below 128 bytes and before their values. It takes the document, or the map at [i, end)
+// with other fields and the tag of its entries. false says nothing: walk then knows. It is most of the time
+// that Split takes, so it is spelled out.
 func (r *Row) locate(of *fields, i, end int, entry byte) bool {
 	doc := r.doc[:end]
 	at := &of.first
@@ -263,8 +264,8 @@ func (r *Row) locate(of *fields, i, end int, entry byte) bool {
 	return true
 }
 
-// locateMap is locate for the value of a map that has columns. It sends a second one
-// to walk, since only the last one counts.
+// locateMap is locate for the value of a map that has columns. It sends a second one to walk, since only the
+// last one counts.
 func (r *Row) locateMap(of *fields, from, end int) bool {
 	b := r.doc[from:end]
 	if len(b) < 2 || b[0] != tagMap || b[1] >= 0x80 && (len(b) == 2 || b[2] >= 0x80) {

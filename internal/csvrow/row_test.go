@@ -9,8 +9,8 @@ import (
 	"exportd/internal/dataset"
 )
 
-// FuzzSplit compares the short way of Split with the long one: where the short
-// one knows an answer, both find the same bytes in the same places.
+// FuzzSplit compares the short way of Split with the long one: where the short one knows an answer, both find
+// the same bytes in the same places.
 func FuzzSplit(f *testing.F) {
 	for seed := range uint64(40) {
 		r := rand.New(rand.NewPCG(seed, 2))

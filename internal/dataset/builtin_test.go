@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestBuiltIn: every dataset that a file of this package declares is in the list of those that are built in. Those
-// that are new come behind the others, as the order is shown.
+// TestBuiltIn: every dataset that a file of this package declares is in the list of those that are built in.
+// Those that are new come behind the others, as the order is shown.
 func TestBuiltIn(t *testing.T) {
 	t.Parallel()
 	const path = "builtin.gen.go"

@@ -1,6 +1,6 @@
-// Package dataset says what can be listed and exported, as data. A [Dataset] is one value that reads like
-// the documentation of its routes; parameters, rows, columns, query, indexes and the planner's axis
-// follow from it. Two are built in: [VIPUsers] and [VIPMessages].
+// Package dataset says what can be listed and exported, as data. A [Dataset] is one value that reads like the
+// documentation of its routes; parameters, rows, columns, query, indexes and the planner's axis follow from
+// it. Two are built in: [VIPUsers] and [VIPMessages].
 package dataset
 
 import (
@@ -23,8 +23,8 @@ type Dataset struct {
 	Collection string
 	// Gate decides which rows an org may read.
 	Gate Gate
-	// Sort orders the rows, equal ones by document id. Documents without its field are no rows: neither
-	// lists nor counts nor exports have them.
+	// Sort orders the rows, equal ones by document id. Documents without its field are no rows: neither lists
+	// nor counts nor exports have them.
 	Sort Sort
 	// Window, where there is one, bounds the sort field, a time, by the parameters from and to.
 	Window *Window
@@ -89,9 +89,9 @@ type Filter struct {
 	Doc string
 }
 
-// Type is that of a column, sort key or parameter. A stored value prints in the form of its own type
-// whatever the column's is (package wire); the type says how a listed row shows what is missing,
-// what a schema promises, and what is joined in a cell.
+// Type is that of a column, sort key or parameter. A stored value prints in the form of its own type whatever
+// the column's is (package wire); the type says how a listed row shows what is missing, what a schema
+// promises, and what is joined in a cell.
 type Type string
 
 // The types.

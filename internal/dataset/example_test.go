@@ -8,8 +8,8 @@ import (
 	"exportd/jobs"
 )
 
-// A dataset is a value: the routes, their parameters, the header of the file, the query and its indexes follow
-// from it.
+// A dataset is a value: the routes, their parameters, the header of the file, the query and its indexes
+// follow from it.
 func ExampleParse() {
 	set, err := dataset.Parse("datasets.yaml", []byte(`
 datasets:

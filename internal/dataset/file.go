@@ -11,8 +11,8 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// MaxDatasets and maxFile bound a file: each dataset has two routes, up to 16 indexes of the 200 that a database
-// may have, and its share of the API's document.
+// MaxDatasets and maxFile bound a file: each dataset has two routes, up to 16 indexes of the 200 that a
+// database may have, and its share of the API's document.
 const (
 	MaxDatasets = 50
 	maxFile     = 1 << 20
@@ -51,8 +51,9 @@ func (f *Faults) Error() string {
 	return b.String()
 }
 
-// Load reads the datasets of a file (deployments/datasets.schema.json says what is in it) and gives
-// them after those that are built in. The error, where the file could be read, is a *Faults with all that is wrong.
+// Load reads the datasets of a file (deployments/datasets.schema.json says what is in it) and gives them
+// after those that are built in. The error, where the file could be read, is a *Faults with all that is
+// wrong.
 func Load(path string) (Set, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {

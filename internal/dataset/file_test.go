@@ -140,7 +140,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestSchema: what editors check a file by agrees with what is read, for each of the changes that break the example.
+// TestSchema: what editors check a file by agrees with what is read, for each of the changes that break the
+// example.
 func TestSchema(t *testing.T) {
 	t.Parallel()
 	schema, err := jsonschema.NewCompiler().Compile("../../deployments/datasets.schema.json")

@@ -64,8 +64,8 @@ func (d *Dataset) gateFields() []string {
 	return []string{d.Gate.OrgField}
 }
 
-// Unsearched are the fields of columns that no query uses. Firestore indexes each field by itself unless that is
-// switched off, as it is for these: it would cost storage and time of each write for nothing.
+// Unsearched are the fields of columns that no query uses. Firestore indexes each field by itself unless that
+// is switched off, as it is for these: it would cost storage and time of each write for nothing.
 func (d *Dataset) Unsearched() []string {
 	used := append(d.gateFields(), d.Sort.Field)
 	for _, f := range d.Filters {

@@ -9,8 +9,8 @@ import (
 )
 
 // Query is the rows that parameters mean to an org. Both list and export come from it, so that they cannot
-// disagree. Every combination of filters has its index, see [Dataset.Indexes]. Parameters
-// that the dataset does not know restrict nothing.
+// disagree. Every combination of filters has its index, see [Dataset.Indexes]. Parameters that the dataset
+// does not know restrict nothing.
 func (d *Dataset) Query(orgID string, p jobs.Params) vip.Query {
 	q := vip.Query{Name: d.Name, Collection: d.Collection, SortField: d.Sort.Field, Ascending: d.Sort.Ascending}
 	if d.Gate.VIP() {
@@ -32,8 +32,8 @@ func (d *Dataset) Query(orgID string, p jobs.Params) vip.Query {
 	return q
 }
 
-// inOrder are the filters that are given and not implied by another one, in the order of conditions and
-// of indexes: equalities before what looks into an array.
+// inOrder are the filters that are given and not implied by another one, in the order of conditions and of
+// indexes: equalities before what looks into an array.
 func (d *Dataset) inOrder(given func(Filter) bool) []Filter {
 	var equal, contains []Filter
 	for _, f := range d.Filters {

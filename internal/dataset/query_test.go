@@ -16,8 +16,8 @@ import (
 
 var day = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 
-// TestIndexes: every combination of filters has its index in the file, and the
-// file has no other for these collections.
+// TestIndexes: every combination of filters has its index in the file, and the file has no other for these
+// collections.
 func TestIndexes(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile("../../deployments/firestore.indexes.json")
@@ -94,8 +94,8 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// TestVersions: a file's columns do not change without their version, or a result of before would answer
-// a request of after. Whoever changes columns raises the version, and writes both here.
+// TestVersions: a file's columns do not change without their version, or a result of before would answer a
+// request of after. Whoever changes columns raises the version, and writes both here.
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{

@@ -1,7 +1,6 @@
 package dataset
 
-// VIPMessages are the messages of a workspace on a channel in a window of at most 31 days, the
-// newest first.
+// VIPMessages are the messages of a workspace on a channel in a window of at most 31 days, the newest first.
 var VIPMessages = &Dataset{
 	Name: "vip-messages", Row: "Message", Title: "VIP messages", Order: "Newest first; equal timestamps by id.",
 	Collection: "VipMessages",

@@ -48,8 +48,7 @@ type hazard struct {
 	Text     *string `json:"text"` // nil where the bytes are not UTF-8
 }
 
-// unpacked reads the corpus once per process: it is immutable, and made of
-// embedded bytes alone.
+// unpacked reads the corpus once per process: it is immutable, and made of embedded bytes alone.
 var unpacked = sync.OnceValues(readCorpus)
 
 func readCorpus() (*corpus, error) {
@@ -114,8 +113,7 @@ func (c *corpus) readLocales() error {
 	})
 }
 
-// textsOf returns messages in the language of a locale, or all of them where
-// the sources have none.
+// textsOf returns messages in the language of a locale, or all of them where the sources have none.
 func (c *corpus) textsOf(l locale) []string {
 	tag := l.Lang
 	if tag == "zh" {
@@ -206,8 +204,7 @@ func eachLine[T any](name string, do func(T)) error {
 	return lines.Err()
 }
 
-// countryOf returns the country in the name of a locale, or the one with most
-// speakers of its language.
+// countryOf returns the country in the name of a locale, or the one with most speakers of its language.
 func countryOf(l locale) string {
 	if _, region, found := strings.Cut(l.Locale, "_"); found && len(region) == 2 {
 		return region
@@ -221,8 +218,8 @@ func countryOf(l locale) string {
 	return countries[l.Lang]
 }
 
-// bengaliGiven and bengaliFamily stand in for the lists that names.jsonl has
-// not got for Bengali. They are common names, written for this package.
+// bengaliGiven and bengaliFamily stand in for the lists that names.jsonl has not got for Bengali. They are
+// common names, written for this package.
 func bengaliGiven() []string {
 	return []string{"রহিম", "করিম", "ফাতেমা", "আয়েশা", "সুমন", "রুমা", "তানিয়া", "নাসরিন", "শফিক", "জাহিদ", "মিতা", "অনিক"}
 }

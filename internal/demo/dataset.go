@@ -7,15 +7,15 @@ import (
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 )
 
-// Document is one document to write. Path is relative to the database, as in
-// "VipUsers/0aB...". The receiver owns Fields.
+// Document is one document to write. Path is relative to the database, as in "VipUsers/0aB...". The receiver
+// owns Fields.
 type Document struct {
 	Path   string
 	Fields map[string]*firestorepb.Value
 }
 
-// Dataset makes the documents for one [Options]. It is immutable and safe for
-// concurrent use; each iterator starts from the beginning.
+// Dataset makes the documents for one [Options]. It is immutable and safe for concurrent use; each iterator
+// starts from the beginning.
 type Dataset struct {
 	options   Options
 	directory directory
@@ -23,8 +23,8 @@ type Dataset struct {
 	labels    []string // custom label ids
 }
 
-// Generate returns the dataset. The first call unpacks the sources (about 0.1 s,
-// and 10 MB from then on). It fails only where options make no sense.
+// Generate returns the dataset. The first call unpacks the sources (about 0.1 s, and 10 MB from then on). It
+// fails only where options make no sense.
 func Generate(options Options) (*Dataset, error) {
 	options, err := options.normalised()
 	if err != nil {
@@ -71,8 +71,7 @@ func (d *Dataset) Users() iter.Seq[Document] {
 	}
 }
 
-// Messages yields the messages: Options.Messages by index, then the hazard
-// strings, then the hand-made ones.
+// Messages yields the messages: Options.Messages by index, then the hazard strings, then the hand-made ones.
 func (d *Dataset) Messages() iter.Seq[Document] {
 	return func(yield func(Document) bool) {
 		for i := range d.options.Messages {

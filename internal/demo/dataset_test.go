@@ -32,8 +32,7 @@ func generate(t testing.TB, o demo.Options) *demo.Dataset {
 	return data
 }
 
-// write puts a value in a form that does not depend on the order of maps or
-// on the protobuf library.
+// write puts a value in a form that does not depend on the order of maps or on the protobuf library.
 func write(w io.Writer, value *firestorepb.Value) {
 	switch v := value.ValueType.(type) {
 	case *firestorepb.Value_MapValue:
@@ -85,8 +84,8 @@ func digest(data *demo.Dataset) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// TestAllIsTheSameForever fails when a change alters documents: raise the
-// version in load.go together with this value.
+// TestAllIsTheSameForever fails when a change alters documents: raise the version in load.go together with
+// this value.
 func TestAllIsTheSameForever(t *testing.T) {
 	t.Parallel()
 	const want = "2611646f631002ad0e7956151ac5f11100fa07040f7f6fa0eaafe45175a7c83e"
@@ -276,8 +275,8 @@ func TestUsers(t *testing.T) {
 	}
 }
 
-// scriptNames are the fifteen of names.jsonl in Unicode's terms, where Hans and
-// Hant are both Han and Jpan adds the two kana.
+// scriptNames are the fifteen of names.jsonl in Unicode's terms, where Hans and Hant are both Han and Jpan
+// adds the two kana.
 func scriptNames() []string {
 	return []string{
 		"Latin", "Arabic", "Armenian", "Bengali", "Cyrillic", "Devanagari", "Georgian", "Greek",
@@ -285,8 +284,8 @@ func scriptNames() []string {
 	}
 }
 
-// TestStringsAreStorable: Firestore refuses strings that are not UTF-8 and
-// field names that are empty or between double underscores.
+// TestStringsAreStorable: Firestore refuses strings that are not UTF-8 and field names that are empty or
+// between double underscores.
 func TestStringsAreStorable(t *testing.T) {
 	t.Parallel()
 	var check func(path, name string, value *firestorepb.Value)

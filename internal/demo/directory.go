@@ -14,10 +14,9 @@ type directory struct {
 	plain place   // of the second org, not VIP
 }
 
-// newDirectory makes two orgs. In the first, the main channel also serves the
-// side workspace, the main workspace also has a support channel, one channel
-// was disconnected from the main workspace but left rows behind, and one VIP
-// workspace has no channel.
+// newDirectory makes two orgs. In the first, the main channel also serves the side workspace, the main
+// workspace also has a support channel, one channel was disconnected from the main workspace but left rows
+// behind, and one VIP workspace has no channel.
 func newDirectory(seed uint64) directory {
 	id := func(stream string) string { return documentID(seed, stream, 0) }
 	first, second := "org_"+id("org/first")[:12], "org_"+id("org/second")[:12]

@@ -1,11 +1,9 @@
-// Package demo makes the data that a new data folder starts with, and writes
-// it to Firestore.
+// Package demo makes the data that a new data folder starts with, and writes it to Firestore.
 //
-// The data is made of real texts and names (data/README.md names sources and
-// licences) and is a pure function of [Options]: the same seed, sizes and day
-// give the same documents, byte for byte. Each document is made from its own
-// index alone, so memory does not grow with the number of rows. Secrets are the
-// exception: they are drawn fresh for each database and never from the seed.
+// The data is made of real texts and names (data/README.md names sources and licences) and is a pure function
+// of [Options]: the same seed, sizes and day give the same documents, byte for byte. Each document is made
+// from its own index alone, so memory does not grow with the number of rows. Secrets are the exception: they
+// are drawn fresh for each database and never from the seed.
 //
 // What is in it, on purpose:
 //   - two orgs; VIP workspaces and one that is not; channels connected and not;
@@ -20,9 +18,8 @@
 //   - rows with missing, null and mistyped fields, under [EdgeLabel] where
 //     their labels are well formed.
 //
-// Rows that a healthy system would not write at all, users whose ltv is not a
-// number and texts of up to 98 kB, are in the second VIP workspace and not in
-// the main one.
+// Rows that a healthy system would not write at all, users whose ltv is not a number and texts of up to 98
+// kB, are in the second VIP workspace and not in the main one.
 //
 // The files in data are made by command pack, which says how to run it.
 package demo

@@ -5,13 +5,12 @@ import (
 	"math/bits"
 )
 
-// draw is a stream of pseudo-random numbers (SplitMix64). It is written out
-// here, and not taken from math/rand, so that no change of a library can
-// change documents that are already loaded somewhere.
+// draw is a stream of pseudo-random numbers (SplitMix64). It is written out here, and not taken from
+// math/rand, so that no change of a library can change documents that are already loaded somewhere.
 type draw struct{ state uint64 }
 
-// newDraw starts the stream of one row: rows are independent of each other, so
-// any row can be made without those before it.
+// newDraw starts the stream of one row: rows are independent of each other, so any row can be made without
+// those before it.
 func newDraw(seed uint64, stream string, index int) draw {
 	name := fnv.New64a()
 	_, _ = name.Write([]byte(stream)) // a hash never fails to write

@@ -10,9 +10,8 @@ import (
 	"google.golang.org/genproto/googleapis/type/latlng"
 )
 
-// edgeMessages are the rows made by hand: the records of
-// csv-hazard-records.json, other mistyped fields, the ends of the widest window,
-// and in the side workspace the long texts.
+// edgeMessages are the rows made by hand: the records of csv-hazard-records.json, other mistyped fields, the
+// ends of the widest window, and in the side workspace the long texts.
 func (d *Dataset) edgeMessages() []Document {
 	var out []Document
 	add := func(at place, when time.Time, changes fields) {
@@ -46,8 +45,7 @@ func (d *Dataset) edgeMessages() []Document {
 	return out
 }
 
-// edgeMessage is a sound message with some fields changed; a nil value takes
-// the field away.
+// edgeMessage is a sound message with some fields changed; a nil value takes the field away.
 func (d *Dataset) edgeMessage(at place, i int, when time.Time, changes fields) Document {
 	f := fields{
 		"workspaceId": text(at.workspace),
@@ -74,9 +72,9 @@ func change(f, changes fields) {
 	}
 }
 
-// recordFields puts a hand-made record into the fields that messages have: its
-// id becomes playerId, created_at timestamp, user.name displayName, tags labels;
-// other names stay. Firestore has no empty field name: such a record is left out.
+// recordFields puts a hand-made record into the fields that messages have: its id becomes playerId,
+// created_at timestamp, user.name displayName, tags labels; other names stay. Firestore has no empty field
+// name: such a record is left out.
 func recordFields(record map[string]any) (f fields, valid bool) {
 	names := map[string]string{"id": "playerId", "created_at": "timestamp", "user": "displayName", "tags": "labels"}
 	f = fields{"text": nil, "playerId": nil}
@@ -164,8 +162,8 @@ func mistypedMessages() []fields {
 	}
 }
 
-// edgeUsers are hand-made users: sound ltv but odd profiles in the main
-// workspace, an ltv that is no number in the side one.
+// edgeUsers are hand-made users: sound ltv but odd profiles in the main workspace, an ltv that is no number
+// in the side one.
 func (d *Dataset) edgeUsers() []Document {
 	var out []Document
 	for _, changes := range d.oddProfiles() {
@@ -202,8 +200,8 @@ func (d *Dataset) edgeUser(at place, i int, changes fields) Document {
 	return Document{"VipUsers/" + documentID(d.options.Seed, "edge-user/id", i), f}
 }
 
-// oddProfiles has every hazard that breaks a cell or a formula guard as a
-// display name, and profiles with fields missing, null or of another type.
+// oddProfiles has every hazard that breaks a cell or a formula guard as a display name, and profiles with
+// fields missing, null or of another type.
 func (d *Dataset) oddProfiles() []fields {
 	var out []fields
 	for _, h := range d.corpus.hazards {
@@ -239,8 +237,8 @@ func (d *Dataset) oddProfiles() []fields {
 	)
 }
 
-// mistypedLifetimeValues cannot be sorted among the others by number. The last
-// one has none at all, so that a query ordered by ltv does not return it.
+// mistypedLifetimeValues cannot be sorted among the others by number. The last one has none at all, so that a
+// query ordered by ltv does not return it.
 func mistypedLifetimeValues() []fields {
 	return []fields{
 		{"ltv": null(), "displayName": text("ltv is null")},

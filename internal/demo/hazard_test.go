@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// hazardTexts reads the sources in the plainest way, to judge the package by
-// something other than its own reader. It counts how often each text occurs.
+// hazardTexts reads the sources in the plainest way, to judge the package by something other than its own
+// reader. It counts how often each text occurs.
 func hazardTexts(t *testing.T) map[string]int {
 	t.Helper()
 	var hazards []struct {

@@ -19,8 +19,7 @@ type key struct {
 	expiresAt            time.Time // zero: never
 }
 
-// keys lists the demo keys. Ids come from the seed, so that a second load finds
-// the keys of the first.
+// keys lists the demo keys. Ids come from the seed, so that a second load finds the keys of the first.
 func (l *loader) keys() (caller, ops, other, disabled, expired key) {
 	id := func(stream string) string { return "key_demo_" + documentID(l.options.Seed, stream, 0)[:16] }
 	first, second := l.directory.main.org, l.directory.other.org
@@ -31,8 +30,8 @@ func (l *loader) keys() (caller, ops, other, disabled, expired key) {
 		key{id("key/expired"), first, "Demo key, expired", "active", []string{"read", "export"}, l.options.Now.Add(-24 * time.Hour)}
 }
 
-// ensureKey returns the secrets of a key, making it where it is missing. A key
-// that is there is kept as it is: somebody may have its secret.
+// ensureKey returns the secrets of a key, making it where it is missing. A key that is there is kept as it
+// is: somebody may have its secret.
 func (l *loader) ensureKey(ctx context.Context, k key) (secret, webhookSecret string, err error) {
 	name := l.name("ApiKeys/" + k.id)
 	found, err := l.target.Client.GetDocument(ctx, &firestorepb.GetDocumentRequest{Name: name})

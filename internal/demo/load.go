@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// writesPerCommit is under the 500 that Firestore allowed for years and its
-	// emulators may still hold to; larger ones gain nothing measurable.
+	// writesPerCommit is under the 500 that Firestore allowed for years and its emulators may still hold to;
+	// larger ones gain nothing measurable.
 	writesPerCommit = 400
-	// bytesPerCommit of text keeps a request with long texts under the 4 MiB
-	// that a gRPC server accepts unless told otherwise.
+	// bytesPerCommit of text keeps a request with long texts under the 4 MiB that a gRPC server accepts
+	// unless told otherwise.
 	bytesPerCommit = 1 << 20
 	// commitsInFlight keeps both ends busy; it also bounds memory.
 	commitsInFlight = 4
@@ -27,8 +27,8 @@ const (
 	version = 1
 )
 
-// Summary is what a caller needs to use the data. It holds secrets: it goes to
-// a file of mode 0600, never to a log.
+// Summary is what a caller needs to use the data. It holds secrets: it goes to a file of mode 0600, never to
+// a log.
 type Summary struct {
 	OrgID         string `json:"orgId"`
 	APIKey        string `json:"apiKey"`
@@ -45,25 +45,24 @@ type Summary struct {
 	OtherWorkspaceID string `json:"otherWorkspaceId"`
 	OtherMediumID    string `json:"otherMediumId"`
 
-	// DisabledAPIKey and ExpiredAPIKey are keys of the first org that must be
-	// refused although signed with the right secret.
+	// DisabledAPIKey and ExpiredAPIKey are keys of the first org that must be refused although signed with
+	// the right secret.
 	DisabledAPIKey string `json:"disabledApiKey"`
 	DisabledSecret string `json:"disabledSecret"`
 	ExpiredAPIKey  string `json:"expiredApiKey"`
 	ExpiredSecret  string `json:"expiredSecret"`
 
-	// SideWorkspaceID and SideMediumID hold the texts of up to 98 kB and the
-	// users whose ltv is not a number.
+	// SideWorkspaceID and SideMediumID hold the texts of up to 98 kB and the users whose ltv is not a number.
 	SideWorkspaceID string `json:"sideWorkspaceId"`
 	SideMediumID    string `json:"sideMediumId"`
 
-	// From and To are the first and the last day (YYYY-MM-DD, UTC) of the widest
-	// window, 31 days, that ends with the data.
+	// From and To are the first and the last day (YYYY-MM-DD, UTC) of the widest window, 31 days, that ends
+	// with the data.
 	From string `json:"from"`
 	To   string `json:"to"`
 
-	// Users and Messages are the rows of WorkspaceID and MediumID that the list
-	// routes return: all users, and the messages From..To.
+	// Users and Messages are the rows of WorkspaceID and MediumID that the list routes return: all users, and
+	// the messages From..To.
 	Users    int `json:"users"`
 	Messages int `json:"messages"`
 
@@ -76,13 +75,12 @@ type Summary struct {
 
 // Load writes the dataset to the target and returns how to use it.
 //
-// It is safe to repeat: ids depend on the seed alone, each document is replaced
-// whole, and the document DemoData/{seed} says "complete" only after the last
-// one is committed. Where it does, Load writes nothing, whatever the sizes asked
-// for, and keeps the days of the first load, unless Options.Refill is set: rows
-// that somebody works with are not changed behind their back. A load that was
-// broken off is done again; one with smaller sizes deletes the rows beyond them.
-// Keys are made once and then kept. Two loads at the same time are not foreseen.
+// It is safe to repeat: ids depend on the seed alone, each document is replaced whole, and the document
+// DemoData/{seed} says "complete" only after the last one is committed. Where it does, Load writes nothing,
+// whatever the sizes asked for, and keeps the days of the first load, unless Options.Refill is set: rows that
+// somebody works with are not changed behind their back. A load that was broken off is done again; one with
+// smaller sizes deletes the rows beyond them. Keys are made once and then kept. Two loads at the same time
+// are not foreseen.
 //
 // Rate limits and short outages are retried by the client, within ctx.
 func Load(ctx context.Context, target Target, options Options) (Summary, error) {
@@ -123,8 +121,7 @@ func Load(ctx context.Context, target Target, options Options) (Summary, error) 
 	})
 }
 
-// loader carries one Load. The counts belong to the goroutine that makes the
-// writes.
+// loader carries one Load. The counts belong to the goroutine that makes the writes.
 type loader struct {
 	target    Target
 	options   Options
@@ -148,8 +145,8 @@ func (l *loader) note(n int) {
 
 func (l *loader) name(path string) string { return l.target.Database + "/documents/" + path }
 
-// writes yields every document of the dataset, then a deletion for each row of
-// an earlier load that is not in it.
+// writes yields every document of the dataset, then a deletion for each row of an earlier load that is not in
+// it.
 func (l *loader) writes(data *Dataset, most marker) iter.Seq[*firestorepb.Write] {
 	return func(yield func(*firestorepb.Write) bool) {
 		for document := range data.All() {

@@ -33,8 +33,8 @@ const database = "projects/demo-test/databases/(default)"
 
 var errBroken = errors.New("connection broken")
 
-// memory is a Firestore of two calls. It breaks after a number of commits, and
-// notes how many were under way at once.
+// memory is a Firestore of two calls. It breaks after a number of commits, and notes how many were under way
+// at once.
 type memory struct {
 	mu        sync.Mutex
 	documents map[string]*firestorepb.Document
@@ -270,8 +270,8 @@ func TestLoadEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestLoadIntoFirestore loads into a real server, the embedded one unless the
-// environment names another, and reads back with the official client.
+// TestLoadIntoFirestore loads into a real server, the embedded one unless the environment names another, and
+// reads back with the official client.
 func TestLoadIntoFirestore(t *testing.T) {
 	t.Parallel()
 	host := os.Getenv("FIRESTORE_EMULATOR_HOST")

@@ -8,12 +8,11 @@ import (
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 )
 
-// HazardLabel is on every message whose text is a string of csv-hazards.json
-// or blns.json, and on nothing else.
+// HazardLabel is on every message whose text is a string of csv-hazards.json or blns.json, and on nothing
+// else.
 const HazardLabel = "ai_hazard_strings"
 
-// EdgeLabel is on the hand-made messages, where the row leaves labels as they
-// should be.
+// EdgeLabel is on the hand-made messages, where the row leaves labels as they should be.
 const EdgeLabel = "ai_edge_rows"
 
 // burst is how many messages share one instant on average, of those that do.
@@ -47,9 +46,8 @@ func (d *Dataset) message(i int) Document {
 	}}
 }
 
-// messageTime puts two messages in a hundred on one instant of the last 31
-// days, more than a page of the list route; thirty on instants shared by about
-// a dozen; and a few on whole seconds.
+// messageTime puts two messages in a hundred on one instant of the last 31 days, more than a page of the list
+// route; thirty on instants shared by about a dozen; and a few on whole seconds.
 func (d *Dataset) messageTime(random *draw) time.Time {
 	switch share := random.n(100); {
 	case share < 2:
@@ -110,8 +108,8 @@ func (d *Dataset) messageText(random *draw, p player, kind, source string) strin
 	}
 }
 
-// messageLabels gives most messages one label or none, the first ones of the
-// list more often than the last, one in six a custom one.
+// messageLabels gives most messages one label or none, the first ones of the list more often than the last,
+// one in six a custom one.
 func (d *Dataset) messageLabels(random *draw) *firestorepb.Value {
 	count := 0
 	switch share := random.n(100); {
@@ -137,8 +135,8 @@ func (d *Dataset) messageLabels(random *draw) *firestorepb.Value {
 	return texts(labels...)
 }
 
-// hazardMessage is a well-formed message of the main place, in the last 31
-// days, with a hazard as its text and, one time in four, as its author's name.
+// hazardMessage is a well-formed message of the main place, in the last 31 days, with a hazard as its text
+// and, one time in four, as its author's name.
 func (d *Dataset) hazardMessage(i int) Document {
 	hazards := d.corpus.hazards
 	// Even steps over the window; every tenth row shares the instant before.

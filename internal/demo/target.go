@@ -24,9 +24,8 @@ type Target struct {
 	Database string
 }
 
-// DialEmulator connects to a Firestore emulator at hostPort, in the clear. The
-// caller closes what it returns second. Without TLS it must never be given
-// anything but a loopback address.
+// DialEmulator connects to a Firestore emulator at hostPort, in the clear. The caller closes what it returns
+// second. Without TLS it must never be given anything but a loopback address.
 func DialEmulator(ctx context.Context, hostPort, project string) (Target, func() error, error) {
 	client, err := apiv1.NewClient(ctx, connection.EmulatorOptions(hostPort)...)
 	if err != nil {

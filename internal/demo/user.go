@@ -18,13 +18,13 @@ type player struct {
 	id          string
 }
 
-// player makes user i as far as messages need it, and returns the stream that
-// the rest of the profile is drawn from.
+// player makes user i as far as messages need it, and returns the stream that the rest of the profile is
+// drawn from.
 func (d *Dataset) player(i int) (player, draw) {
 	random := newDraw(d.options.Seed, "user", i)
 	p := player{place: d.directory.place(&random)}
-	// Half by script and half by locale: else 36 Latin locales of 51 leave
-	// little for the other fourteen scripts.
+	// Half by script and half by locale: else 36 Latin locales of 51 leave little for the other fourteen
+	// scripts.
 	at := random.n(len(d.corpus.locales))
 	if random.percent(50) {
 		at = pick(&random, pick(&random, d.corpus.byScript))
@@ -87,8 +87,8 @@ func (d *Dataset) user(i int) Document {
 	return Document{"VipUsers/" + d.userID(i), f}
 }
 
-// personalInfo makes the map of that name, and sets hasBirthday and, where it
-// is known, birthdayMonth on the user.
+// personalInfo makes the map of that name, and sets hasBirthday and, where it is known, birthdayMonth on the
+// user.
 func (d *Dataset) personalInfo(random *draw, p player, user fields) fields {
 	birthday := null()
 	known := random.percent(60)
@@ -111,8 +111,8 @@ func (d *Dataset) personalInfo(random *draw, p player, user fields) fields {
 	}
 }
 
-// phone returns a number from the ranges kept free for fiction: 555-0100 to
-// 555-0199 in North America, 07700 900000 to 900999 in the United Kingdom.
+// phone returns a number from the ranges kept free for fiction: 555-0100 to 555-0199 in North America, 07700
+// 900000 to 900999 in the United Kingdom.
 func phone(random *draw) *firestorepb.Value {
 	switch random.n(3) {
 	case 0:
@@ -124,8 +124,7 @@ func phone(random *draw) *firestorepb.Value {
 	}
 }
 
-// lifetimeValue makes ties common: a quarter of users never paid, another third
-// bought one of a few packs.
+// lifetimeValue makes ties common: a quarter of users never paid, another third bought one of a few packs.
 func lifetimeValue(random *draw) float64 {
 	switch share := random.n(100); {
 	case share < 25:

@@ -1,5 +1,5 @@
-// Package doctor asks many questions side by side, each of which has its remedy, and reports
-// the answers as a table or as JSON. What is asked is its users' matter.
+// Package doctor asks many questions side by side, each of which has its remedy, and reports the answers as a
+// table or as JSON. What is asked is its users' matter.
 package doctor
 
 import (
@@ -18,8 +18,8 @@ import (
 // State is how a check ended.
 type State string
 
-// The states. A warning is of what somebody may have chosen: it fails nothing. A skipped check found
-// that its question makes no sense here, or cannot be asked.
+// The states. A warning is of what somebody may have chosen: it fails nothing. A skipped check found that its
+// question makes no sense here, or cannot be asked.
 const (
 	OK      State = "ok"
 	Warning State = "warning"
@@ -31,7 +31,8 @@ const (
 type Check struct {
 	// Name says what is asked about, as "topic exportd-parts".
 	Name string
-	// Remedy is a command, or what to change, for when it is bad. An error with a remedy of its own has precedence.
+	// Remedy is a command, or what to change, for when it is bad. An error with a remedy of its own has
+	// precedence.
 	Remedy string
 	// Where is asked, as host:port or URL; told when no answer comes.
 	Where string
@@ -75,8 +76,8 @@ func Fault(err error, remedy string) error { return fault{err, remedy} }
 // atOnce is how many checks are under way at a time: each is a request or two.
 const atOnce = 32
 
-// Examine makes all checks side by side, within a time, and gives the answers in their order. A
-// check that does not return in time is bad, whatever it still does.
+// Examine makes all checks side by side, within a time, and gives the answers in their order. A check that
+// does not return in time is bad, whatever it still does.
 func Examine(ctx context.Context, within time.Duration, checks []Check) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()

@@ -18,9 +18,9 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// decoder makes the official client's snapshots of documents that came on a stream. The
-// client has no other way to make one than to read it, so it reads from a connection that
-// leads nowhere and answers with the document in the context of the call.
+// decoder makes the official client's snapshots of documents that came on a stream. The client has no other
+// way to make one than to read it, so it reads from a connection that leads nowhere and answers with the
+// document in the context of the call.
 type decoder struct {
 	client *firestore.Client
 	prefix string

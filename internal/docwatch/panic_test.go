@@ -43,8 +43,8 @@ func (s minedStream) RecvMsg(m any) error {
 	return err
 }
 
-// TestPanicInAStream: a panic as a stream sends or receives ends that stream and no process: what is watched is asked
-// for again.
+// TestPanicInAStream: a panic as a stream sends or receives ends that stream and no process: what is watched
+// is asked for again.
 func TestPanicInAStream(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"send", "receive"} {

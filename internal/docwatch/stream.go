@@ -17,8 +17,7 @@ import (
 	"exportd/internal/panics"
 )
 
-// stream is a Listen stream, opened again as often as it breaks. The watcher's mutex guards
-// its fields.
+// stream is a Listen stream, opened again as often as it breaks. The watcher's mutex guards its fields.
 type stream struct {
 	w       *Watcher
 	line    *line

@@ -18,8 +18,8 @@ import (
 	"exportd/internal/docwatch"
 )
 
-// script is a Firestore whose Listen streams are played by a test. It gives each stream to
-// the test, which plays it to its end.
+// script is a Firestore whose Listen streams are played by a test. It gives each stream to the test, which
+// plays it to its end.
 type script struct {
 	firestorepb.UnimplementedFirestoreServer
 	streams chan *played

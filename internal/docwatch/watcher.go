@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// defaultTargets is what Google recommends as the most listeners of a client
-	// (real-time queries at scale: fewer than 100), and what a client multiplexes on a stream.
+	// defaultTargets is what Google recommends as the most listeners of a client (real-time queries at scale:
+	// fewer than 100), and what a client multiplexes on a stream.
 	defaultTargets = 100
 	// defaultStreams leaves room below the 100 that Google takes on a connection.
 	defaultStreams = 50
@@ -26,9 +26,9 @@ const (
 	defaultConnections = 4
 	// defaultIdle is how long a stream without targets is kept for the next one.
 	defaultIdle = 30 * time.Second
-	// defaultAnswer is how long a new target may be without an answer, and defaultQuiet a
-	// stream without a message, before another one is opened. Servers tell how far a quiet
-	// stream is every half minute or so; that they do is not documented, so the bound is wide.
+	// defaultAnswer is how long a new target may be without an answer, and defaultQuiet a stream without a
+	// message, before another one is opened. Servers tell how far a quiet stream is every half minute or so;
+	// that they do is not documented, so the bound is wide.
 	defaultAnswer = 10 * time.Second
 	defaultQuiet  = 3 * time.Minute
 	// defaultBackoff and maxBackoff are the pauses before a stream is opened again.
@@ -48,8 +48,8 @@ type Config struct {
 	Database string
 	// Dial opens a connection. Required.
 	Dial func(ctx context.Context) (Connection, error)
-	// Targets bounds the documents on a stream (100), Streams the streams on a connection (50),
-	// Connections those (4).
+	// Targets bounds the documents on a stream (100), Streams the streams on a connection (50), Connections
+	// those (4).
 	Targets, Streams, Connections int
 
 	// Panics is told of faults in a stream, which is opened again; nobody is if nil.
@@ -147,10 +147,10 @@ func (w *Watcher) Load() Load {
 	return l
 }
 
-// Watch calls fn with a document as it is and again after each change, until fn says stop or
-// ctx ends. Of changes that come faster than fn returns the last counts. A document that is
-// not there is given as a snapshot that does not exist. While Firestore is away it waits. An
-// error that is not ctx's is a gRPC status: the server refuses, or there is no room.
+// Watch calls fn with a document as it is and again after each change, until fn says stop or ctx ends. Of
+// changes that come faster than fn returns the last counts. A document that is not there is given as a
+// snapshot that does not exist. While Firestore is away it waits. An error that is not ctx's is a gRPC
+// status: the server refuses, or there is no room.
 func (w *Watcher) Watch(ctx context.Context, path string, fn func(*firestore.DocumentSnapshot) (stop bool)) error {
 	u := &user{wake: make(chan struct{}, 1)}
 	t, err := w.join(path, u)

@@ -64,9 +64,8 @@ func set(t testing.TB, c *localcloudtest.Cloud, path string, n int) {
 	}
 }
 
-// Callers of a document share a target, documents a stream, streams a connection; changes
-// come to all, also those after a restart of the server, and when all have left nothing is
-// held.
+// Callers of a document share a target, documents a stream, streams a connection; changes come to all, also
+// those after a restart of the server, and when all have left nothing is held.
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)

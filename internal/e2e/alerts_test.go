@@ -18,10 +18,10 @@ import (
 	"exportd/internal/e2e/e2etest"
 )
 
-// TestAlertsInReality breaks a real fleet in one way after the other, under a real Prometheus that has the project's
-// rules, a minute shortened to a second. Each alert fires, after a time in which it was pending if its rule has
-// one, and goes when what was broken is mended; meanwhile the commands of its runbook are run as printed, and
-// show what the runbook says. `make alerts` runs it, for some ten minutes.
+// TestAlertsInReality breaks a real fleet in one way after the other, under a real Prometheus that has the
+// project's rules, a minute shortened to a second. Each alert fires, after a time in which it was pending if
+// its rule has one, and goes when what was broken is mended; meanwhile the commands of its runbook are run as
+// printed, and show what the runbook says. `make alerts` runs it, for some ten minutes.
 func TestAlertsInReality(t *testing.T) {
 	f := startFirehouse(t)
 	f.quiet(t)
@@ -113,8 +113,8 @@ func (f *firehouse) run(t *testing.T, in incident) {
 	}
 }
 
-// follow runs a runbook's commands, those before or those after "Then". An operator who does not yet see what the runbook
-// says looks again; so does this.
+// follow runs a runbook's commands, those before or those after "Then". An operator who does not yet see what
+// the runbook says looks again; so does this.
 func (f *firehouse) follow(t *testing.T, alert, dir string, then bool, elsewhere func(commands string)) {
 	t.Helper()
 	blocks, err := e2etest.Runbook("../../deployments/runbooks/" + alert + ".md")
@@ -156,7 +156,8 @@ func (f *firehouse) follow(t *testing.T, alert, dir string, then bool, elsewhere
 	}
 }
 
-// shell runs commands in bash as an operator's terminal does, and gives what they print and the last one's exit code.
+// shell runs commands in bash as an operator's terminal does, and gives what they print and the last one's
+// exit code.
 func (f *firehouse) shell(t *testing.T, dir, commands string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -73,7 +73,8 @@ func (f *firehouse) killWorkers(t *testing.T) {
 	}
 }
 
-// rescuersStandStill has somebody hold the partitions who does nothing, while doorbells are lost; then what was due is late.
+// rescuersStandStill has somebody hold the partitions who does nothing, while doorbells are lost; then what
+// was due is late.
 func (f *firehouse) rescuersStandStill(t *testing.T) {
 	t.Helper()
 	client := f.firestore(t)

@@ -15,10 +15,9 @@ import (
 
 const heldPolls, heldStreams = 100, 50
 
-// TestAPIRestart: an API that is stopped, or killed, with long-polls and event streams open ends
-// each of them honestly: a stopped one with the job as it is and a stream that is whole, a killed
-// one with a closed connection. The same callers come again to the API that is then at its
-// address, and all get their result.
+// TestAPIRestart: an API that is stopped, or killed, with long-polls and event streams open ends each of them
+// honestly: a stopped one with the job as it is and a stream that is whole, a killed one with a closed
+// connection. The same callers come again to the API that is then at its address, and all get their result.
 func TestAPIRestart(t *testing.T) {
 	t.Parallel()
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())

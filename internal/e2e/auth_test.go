@@ -65,8 +65,8 @@ func authFaults(t *testing.T, s *e2etest.Stack) {
 	for _, date := range []string{"yesterday", "2026-01-02", "1767323045", "2026-13-02T03:04:05Z", "0001-01-01T00:00:00Z", time.Now().Format(time.RFC1123)} {
 		wantMessage(t, "x-date "+date, send(signed(s.APIKey, s.Secret, date)...), http.StatusUnauthorized)
 	}
-	// The edges to the second are tested with an injected clock; here the clock is real,
-	// so 10 s (2 s ahead) are left for a busy machine.
+	// The edges to the second are tested with an injected clock; here the clock is real, so 10 s (2 s ahead)
+	// are left for a busy machine.
 	for age, status := range map[time.Duration]int{
 		50 * time.Second: http.StatusOK, -3 * time.Second: http.StatusOK,
 		61 * time.Second: http.StatusUnauthorized, time.Hour: http.StatusUnauthorized,

@@ -28,9 +28,9 @@ var callbackSettings = []string{"EXPORTD_CALLBACK_ALLOW_HTTP=true", "EXPORTD_CAL
 // documented is where the receivers are that the README leads to.
 const documented = "internal/webhook/testdata/receivers/"
 
-// TestCallbackOfAnExport: a whole export with a callbackUrl, through the service's own
-// processes. Each of the documented receivers verifies what comes, refuses it with another
-// secret, and the link in it gives the export's file.
+// TestCallbackOfAnExport: a whole export with a callbackUrl, through the service's own processes. Each of the
+// documented receivers verifies what comes, refuses it with another secret, and the link in it gives the
+// export's file.
 func TestCallbackOfAnExport(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("../../README.md")
@@ -125,8 +125,8 @@ func finishedAt(t *testing.T, c *e2etest.Client, id string) time.Time {
 	return j.FinishedAt
 }
 
-// receiverProgram is how a documented receiver is run; the one in Go is built first, as the
-// child of "go run" would outlive the test.
+// receiverProgram is how a documented receiver is run; the one in Go is built first, as the child of "go run"
+// would outlive the test.
 func receiverProgram(t *testing.T, interpreter, file string) []string {
 	t.Helper()
 	path, err := exec.LookPath(interpreter)

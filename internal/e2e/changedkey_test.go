@@ -17,9 +17,9 @@ import (
 	"exportd/internal/localcloud"
 )
 
-// TestCallbackOfAChangedKey: a worker that has just called a receiver in a key's name, and so
-// knows the key, signs with the new secret alone from the moment that the old one was replaced
-// without overlap, and sends nothing from the moment that the key was revoked.
+// TestCallbackOfAChangedKey: a worker that has just called a receiver in a key's name, and so knows the key,
+// signs with the new secret alone from the moment that the old one was replaced without overlap, and sends
+// nothing from the moment that the key was revoked.
 func TestCallbackOfAChangedKey(t *testing.T) {
 	t.Parallel()
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())

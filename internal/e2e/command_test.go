@@ -15,8 +15,8 @@ import (
 // startFails is generous for a busy machine; a start that fails takes a moment.
 const startFails = 45 * time.Second
 
-// TestStartErrors: what an operator gets wrong is one clear message and exit code 1
-// (something failed) or 2 (called or configured wrong).
+// TestStartErrors: what an operator gets wrong is one clear message and exit code 1 (something failed) or 2
+// (called or configured wrong).
 func TestStartErrors(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

@@ -26,12 +26,13 @@ const (
 	crowdMemory = 160 << 20
 	// crowdAddresses are whom the connections come from: one address has a share.
 	crowdAddresses = 5
-	// What is to be left open: 1,000 idle ones without a key, and what has sent 16 MiB in pieces of 55,000 bytes.
+	// What is to be left open: 1,000 idle ones without a key, and what has sent 16 MiB in pieces of 55,000
+	// bytes.
 	idleStrangersLeft, slowLeft = 1000, 16<<20/55_000 + 1
 )
 
-// held is what a stranger does with a connection: it asks for something and falls silent, or
-// sends a byte a second of what never ends.
+// held is what a stranger does with a connection: it asks for something and falls silent, or sends a byte a
+// second of what never ends.
 type held struct {
 	name  string
 	n     int
@@ -59,9 +60,9 @@ var helds = []held{
 	}, "x"},
 }
 
-// TestManyConnections holds many connections to the API, idle ones and such whose requests do
-// not end: its memory is bounded, and a caller who comes later is served. When they are cut is
-// held in package api, in virtual time.
+// TestManyConnections holds many connections to the API, idle ones and such whose requests do not end: its
+// memory is bounded, and a caller who comes later is served. When they are cut is held in package api, in
+// virtual time.
 func TestManyConnections(t *testing.T) {
 	const files = idleDialled + 1000
 	var limit syscall.Rlimit

@@ -23,8 +23,8 @@ const (
 	costlyFilters = 100
 )
 
-// costly are the requests that cost the API and its services most, the i-th of each kind with a
-// filter of its own.
+// costly are the requests that cost the API and its services most, the i-th of each kind with a filter of its
+// own.
 func costly(s *e2etest.Stack, i int) (path string, query url.Values) {
 	i, kind := i/4%costlyFilters, i%4
 	switch kind {
@@ -38,9 +38,9 @@ func costly(s *e2etest.Stack, i int) (path string, query url.Values) {
 	return "/vip-messages", s.Messages("limit", "200", "from", to.AddDate(0, 0, -31).Format(time.RFC3339), "to", to.Format(time.RFC3339), "contentType", []string{"text", "postback", "attachment", "other"}[i%4])
 }
 
-// TestCostliestRequests: one key asks for what costs most as fast as it can, of an API with the limits
-// that it is shipped with. It is held by 429, and another org's lists beside it are all answered. How much
-// slower they are is logged alone: here API, services and both callers share the machine's cores.
+// TestCostliestRequests: one key asks for what costs most as fast as it can, of an API with the limits that
+// it is shipped with. It is held by 429, and another org's lists beside it are all answered. How much slower
+// they are is logged alone: here API, services and both callers share the machine's cores.
 func TestCostliestRequests(t *testing.T) {
 	cloud, hosts := e2etest.Emulators(t, exportd, t.TempDir())
 	messages := 5_000
@@ -120,8 +120,8 @@ func TestCostliestRequests(t *testing.T) {
 	}
 }
 
-// costlyCPU is the CPU time so far of the API, its services and this process, in hundredths of a
-// second: who it is that another org waits for.
+// costlyCPU is the CPU time so far of the API, its services and this process, in hundredths of a second: who
+// it is that another org waits for.
 func costlyCPU(t *testing.T, api, cloud *e2etest.Process) [3]int {
 	t.Helper()
 	return [3]int{cpuTicks(t, api.Pid()), cpuTicks(t, cloud.Pid()), cpuTicks(t, os.Getpid())}

@@ -9,13 +9,12 @@ import (
 	"exportd/internal/e2e/e2etest"
 )
 
-// TestDamagedBytes: the network changes bytes between a worker and all three services. First
-// what comes of Firestore crosses it in TLS, as in production, where a changed byte ends the
-// connection: nothing else could tell a changed row. Pub/Sub and Storage are met in plain text,
-// in which frames, names and files change unseen. No file is wrong, and every job ends right
-// once the network is good. Then rows and jobs come damaged too: every job ends, some failed,
-// and those that begin on a good network are right. Nothing dies; a worker once did, at a value
-// of no type.
+// TestDamagedBytes: the network changes bytes between a worker and all three services. First what comes of
+// Firestore crosses it in TLS, as in production, where a changed byte ends the connection: nothing else could
+// tell a changed row. Pub/Sub and Storage are met in plain text, in which frames, names and files change
+// unseen. No file is wrong, and every job ends right once the network is good. Then rows and jobs come
+// damaged too: every job ends, some failed, and those that begin on a good network are right. Nothing dies; a
+// worker once did, at a value of no type.
 func TestDamagedBytes(t *testing.T) {
 	t.Parallel()
 	cloud, direct := e2etest.Emulators(t, exportd, t.TempDir())
@@ -57,9 +56,9 @@ func alive(t *testing.T, processes map[string]*e2etest.Process) {
 	}
 }
 
-// damagedFor is how long bytes are changed at least, damagedJobs how many jobs begin meanwhile.
-// damagedWithin is when the network and the jobs are given up: they took up to 2 minutes on a
-// machine with 15 times the work that it can do, as each fault costs a pause.
+// damagedFor is how long bytes are changed at least, damagedJobs how many jobs begin meanwhile. damagedWithin
+// is when the network and the jobs are given up: they took up to 2 minutes on a machine with 15 times the
+// work that it can do, as each fault costs a pause.
 const (
 	damagedFor    = 2 * time.Second
 	damagedJobs   = 15

@@ -74,8 +74,8 @@ type drawnSeries struct {
 // drawnPoints is how many a panel has over its width.
 const drawnPoints = 240
 
-// showDashboard asks a Prometheus what each panel of the dashboard shows of a run. All have data, or say why there is none;
-// it returns the titles of those. With -screenshots it has Chromium draw them.
+// showDashboard asks a Prometheus what each panel of the dashboard shows of a run. All have data, or say why
+// there is none; it returns the titles of those. With -screenshots it has Chromium draw them.
 func showDashboard(t *testing.T, prom *prometheus, from time.Time, name string) (empty []string) {
 	t.Helper()
 	raw, err := os.ReadFile("../../deployments/monitoring/dashboard.json")

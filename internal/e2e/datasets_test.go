@@ -87,8 +87,8 @@ var owns = []own{
 	},
 }
 
-// TestOwnDatasets: an installation's own datasets have lists and exports that agree with what is stored, in parts
-// that are balanced, and of one org alone; doctor names an index that is missing.
+// TestOwnDatasets: an installation's own datasets have lists and exports that agree with what is stored, in
+// parts that are balanced, and of one org alone; doctor names an index that is missing.
 func TestOwnDatasets(t *testing.T) {
 	t.Parallel()
 	setting := "EXPORTD_DATASETS_FILE=" + datasetsFile

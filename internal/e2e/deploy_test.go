@@ -21,9 +21,9 @@ import (
 	"exportd/jobs"
 )
 
-// nextVersion makes of the source what its next version of documents might: as CONTRIBUTING.md says, a
-// field of jobs, parts and callbacks has another name, and one of batches. Exports of messages are what
-// the old form cannot express; callbacks and batches never go back.
+// nextVersion makes of the source what its next version of documents might: as CONTRIBUTING.md says, a field
+// of jobs, parts and callbacks has another name, and one of batches. Exports of messages are what the old
+// form cannot express; callbacks and batches never go back.
 var nextVersion = func() (edits []e2etest.Edit) {
 	edit := func(file, old, to string) {
 		edits = append(edits, e2etest.Edit{File: file, Old: regexp.MustCompile(old), New: to})
@@ -60,8 +60,8 @@ type deployment struct {
 	batches         []string
 }
 
-// receivers counts what it is told; of each callback it refuses the first try, so that it waits for the
-// next while builds change.
+// receivers counts what it is told; of each callback it refuses the first try, so that it waits for the next
+// while builds change.
 type receivers struct {
 	mu        sync.Mutex
 	delivered map[string]int // by webhook-id
@@ -161,10 +161,10 @@ func (d *deployment) awaitFile(t *testing.T, id string) {
 	}
 }
 
-// TestRollingDeploy: a build whose documents have another version is rolled out, taken back and rolled
-// out again, side by side with the old one and without, with jobs queued and running, callbacks and a
-// batch under way. Each job ends once and right; while the old build is the only one, what it cannot
-// read is shown and locks nothing.
+// TestRollingDeploy: a build whose documents have another version is rolled out, taken back and rolled out
+// again, side by side with the old one and without, with jobs queued and running, callbacks and a batch under
+// way. Each job ends once and right; while the old build is the only one, what it cannot read is shown and
+// locks nothing.
 func TestRollingDeploy(t *testing.T) {
 	t.Parallel()
 	next, err := e2etest.BuildEdited("../..", t.TempDir(), e2etest.RaceDetector, nextVersion)

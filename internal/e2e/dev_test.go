@@ -29,8 +29,8 @@ var core = []behaviour{
 	{"downloads", downloads},
 }
 
-// more runs on the embedded cloud only: it is not about what is below the API, or needs
-// the whole of the demo data.
+// more runs on the embedded cloud only: it is not about what is below the API, or needs the whole of the demo
+// data.
 var more = []behaviour{
 	{"every filter", everyFilter},
 	{"side workspace", sideWorkspace},

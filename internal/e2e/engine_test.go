@@ -26,8 +26,8 @@ import (
 	"exportd/jobs"
 )
 
-// snapshotSize is about 50,000 rows in a hundred parts, and with the race detector, which
-// takes ten times as long, a fifth of that in half as many parts.
+// snapshotSize is about 50,000 rows in a hundred parts, and with the race detector, which takes ten times as
+// long, a fifth of that in half as many parts.
 func snapshotSize() (users, partRows int) {
 	if e2etest.RaceDetector {
 		return 11_000, 200
@@ -35,10 +35,9 @@ func snapshotSize() (users, partRows int) {
 	return 56_000, 500
 }
 
-// TestSnapshot: users, many with equal keys, exported in many parts by three workers,
-// while rows are changed, added and deleted all the while. The file is the picture of one
-// instant: what the official client reads at it, and byte for byte what an export in one
-// part gives.
+// TestSnapshot: users, many with equal keys, exported in many parts by three workers, while rows are changed,
+// added and deleted all the while. The file is the picture of one instant: what the official client reads at
+// it, and byte for byte what an export in one part gives.
 func TestSnapshot(t *testing.T) {
 	t.Parallel()
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir(), "--control", "127.0.0.1:0")
@@ -80,9 +79,8 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// failAndResume has an export fail with some of its parts done, and an operator run it
-// again: from the same snapshot, while rows go on changing. It gives the failed job and the
-// file.
+// failAndResume has an export fail with some of its parts done, and an operator run it again: from the same
+// snapshot, while rows go on changing. It gives the failed job and the file.
 func failAndResume(t *testing.T, s *e2etest.Stack) (failed e2etest.Job, file []byte) {
 	t.Helper()
 	c := s.Caller()
@@ -119,8 +117,8 @@ func failAndResume(t *testing.T, s *e2etest.Stack) (failed e2etest.Job, file []b
 	return failed, e2etest.Download(t, *job.CSVURL).Body
 }
 
-// change changes users of the main workspace until stop is called: other sort keys, other
-// texts, new rows, deleted rows.
+// change changes users of the main workspace until stop is called: other sort keys, other texts, new rows,
+// deleted rows.
 func change(t *testing.T, s *e2etest.Stack) (writes *atomic.Int64, stop func()) {
 	t.Helper()
 	target, closeTarget, err := demo.DialEmulator(t.Context(), s.Firestore, e2etest.Project)

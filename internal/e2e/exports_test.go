@@ -59,8 +59,8 @@ func exportEqualsList(t *testing.T, s *e2etest.Stack) {
 	}
 }
 
-// exportEqualsStored: the file is what the generator gave to the database, hazards and
-// all, by an encoder that shares nothing with the one of the service.
+// exportEqualsStored: the file is what the generator gave to the database, hazards and all, by an encoder
+// that shares nothing with the one of the service.
 func exportEqualsStored(t *testing.T, s *e2etest.Stack) {
 	for _, kind := range []jobs.Kind{"vip-users", "vip-messages"} {
 		query := s.Users()
@@ -135,8 +135,7 @@ func everyFilter(t *testing.T, s *e2etest.Stack) {
 	}
 }
 
-// sideWorkspace has what a healthy system would not write: an ltv that is no number, texts
-// of 98 kB.
+// sideWorkspace has what a healthy system would not write: an ltv that is no number, texts of 98 kB.
 func sideWorkspace(t *testing.T, s *e2etest.Stack) {
 	at := []string{"workspaceId", s.SideWorkspaceID, "mediumId", s.SideMediumID}
 	users := sameAsList(t, s, "vip-users", s.Users(at...))
@@ -147,8 +146,8 @@ func sideWorkspace(t *testing.T, s *e2etest.Stack) {
 			odd = append(odd, u[name]+": "+u[ltv])
 		}
 	}
-	// Firestore's order of types, descending: maps, strings, numbers (NaN the least), null.
-	// The user without an ltv is no row.
+	// Firestore's order of types, descending: maps, strings, numbers (NaN the least), null. The user without
+	// an ltv is no row.
 	want := []string{
 		`ltv is a map: {"amount":5,"currency":"EUR"}`, "ltv is a string: 99.99", "ltv is infinite: Infinity", "ltv is NaN: NaN", "ltv is null: ",
 	}

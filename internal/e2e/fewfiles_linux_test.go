@@ -12,8 +12,8 @@ import (
 	"exportd/internal/e2e/e2etest"
 )
 
-// TestFewFiles: a process that may open few files is held full of connections. It does not spin at
-// the ones it cannot accept, says what it lacks, and serves again once they are closed.
+// TestFewFiles: a process that may open few files is held full of connections. It does not spin at the ones
+// it cannot accept, says what it lacks, and serves again once they are closed.
 func TestFewFiles(t *testing.T) {
 	t.Parallel()
 	const files = 128

@@ -25,8 +25,8 @@ func limited(t *testing.T, program string, files int) string {
 	return path
 }
 
-// fillFiles opens connections until the process has said that it can open no more files, and says what
-// 3 s at its limit cost it. free closes them.
+// fillFiles opens connections until the process has said that it can open no more files, and says what 3 s at
+// its limit cost it. free closes them.
 func fillFiles(t *testing.T, p *e2etest.Process, addr string, files int) (ticks int, free func()) {
 	t.Helper()
 	var held []net.Conn
@@ -55,9 +55,9 @@ func fillFiles(t *testing.T, p *e2etest.Process, addr string, files int) (ticks 
 }
 
 // TestFewFilesAlone: an API, and then a worker, that may open few files is held full of connections. Each
-// says what it lacks, does not spin, and goes on where it was once they are closed: who was connected
-// to the API is still answered, jobs that were taken before or meanwhile end with the same file. With too few
-// to begin with they do not start, and say why.
+// says what it lacks, does not spin, and goes on where it was once they are closed: who was connected to the
+// API is still answered, jobs that were taken before or meanwhile end with the same file. With too few to
+// begin with they do not start, and say why.
 func TestFewFilesAlone(t *testing.T) {
 	t.Parallel()
 	const files = 96

@@ -17,9 +17,9 @@ import (
 	"exportd/internal/e2e/e2etest"
 )
 
-// TestFleet: an API and two workers of the image, each a user of its own without capabilities, on a root that it
-// cannot write, as an account with its own permissions. One worker is killed in the middle of a job, which the
-// other ends; and all end within their grace when they are told to.
+// TestFleet: an API and two workers of the image, each a user of its own without capabilities, on a root that
+// it cannot write, as an account with its own permissions. One worker is killed in the middle of a job, which
+// the other ends; and all end within their grace when they are told to.
 func TestFleet(t *testing.T) {
 	if !e2etest.FromImage() {
 		t.Fatalf("%s is not set: make fleet-test", e2etest.ImageVar)

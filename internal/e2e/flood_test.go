@@ -29,16 +29,16 @@ const (
 	floodConns = 4
 	// floodMemory is what the API may come to; its manifest allows twice as much.
 	floodMemory = 128 << 20
-	// floodLog is what it may write about one kind of flood: strangerLines a second of api, each
-	// below a kilobyte, and what the listener itself says.
+	// floodLog is what it may write about one kind of flood: strangerLines a second of api, each below a
+	// kilobyte, and what the listener itself says.
 	floodLogPerSecond, floodLogAtOnce = 20 << 10, 128 << 10
 	// floodSlower bounds the p99 of signed requests beside a flood, as a ratio to that alone. It is held
 	// where there is time to measure it.
 	floodSlower, floodMeasured = 3, 20 * time.Second
 )
 
-// TestFlood sends what strangers may send, as fast as four connections go: the API's memory
-// and log stay small, no answer is a fault of the service, and callers are served beside it.
+// TestFlood sends what strangers may send, as fast as four connections go: the API's memory and log stay
+// small, no answer is a fault of the service, and callers are served beside it.
 func TestFlood(t *testing.T) {
 	dir := t.TempDir()
 	binary, err := e2etest.Build(dir, false) // memory is measured

@@ -79,8 +79,7 @@ func signedAs(target, key string) string {
 		"\r\nx-date: " + time.Now().UTC().Format("2006-01-02T15:04:05.000Z") + "\r\nx-signature: " + noise(64) + "\r\n\r\n"
 }
 
-// flooding is a flood of a kind by a process of its own: strangers do not share the callers'
-// scheduler.
+// flooding is a flood of a kind by a process of its own: strangers do not share the callers' scheduler.
 type flooding struct {
 	Kind, Addr, Known string
 	From              string // its own address
@@ -143,8 +142,8 @@ func statuses(t *testing.T, p *e2etest.Process) (tally map[int]int) {
 	return tally
 }
 
-// flood writes requests on a connection, and on new ones where it is closed, and counts answers by
-// status; 0 is a connection that was closed, -1 one that was refused.
+// flood writes requests on a connection, and on new ones where it is closed, and counts answers by status; 0
+// is a connection that was closed, -1 one that was refused.
 func (f flooding) flood(half bool, write func(io.Writer, string) error, end time.Time) map[int]int {
 	statuses := map[int]int{}
 	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(f.From)}, Deadline: end}

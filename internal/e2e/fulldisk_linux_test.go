@@ -14,8 +14,8 @@ import (
 	"exportd/internal/e2e/e2etest"
 )
 
-// smallDisk mounts a disk of a size, in memory. Who may not do that has localcloud.TestFullDisk,
-// which is told that the disk is full.
+// smallDisk mounts a disk of a size, in memory. Who may not do that has localcloud.TestFullDisk, which is
+// told that the disk is full.
 func smallDisk(t *testing.T, mib string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -49,10 +49,9 @@ func fill(t *testing.T, path string) (written int) {
 	return written
 }
 
-// TestFullDisk: somebody fills the disk of the embedded cloud to the last byte while exports run.
-// Reads go on, writes are refused and the log names the folder, nothing ends; and when there is
-// room again the jobs that met the full disk end right, and what was acknowledged before is there,
-// also after kill -9.
+// TestFullDisk: somebody fills the disk of the embedded cloud to the last byte while exports run. Reads go
+// on, writes are refused and the log names the folder, nothing ends; and when there is room again the jobs
+// that met the full disk end right, and what was acknowledged before is there, also after kill -9.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	disk := smallDisk(t, "192")

@@ -16,8 +16,8 @@ var dataRoutes = []struct {
 	{"/vip-users", false}, {"/vip-users/export", false}, {"/vip-messages", true}, {"/vip-messages/export", true}, {"/vip-labels/overview", true},
 }
 
-// gates: what the caller may not see is refused, and what belongs to others looks exactly
-// like what does not exist.
+// gates: what the caller may not see is refused, and what belongs to others looks exactly like what does not
+// exist.
 func gates(t *testing.T, s *e2etest.Stack) {
 	c := s.Caller()
 	var plain, unconnected string

@@ -7,10 +7,9 @@ import (
 	"exportd/internal/machinetest"
 )
 
-// TestGoogle runs the core on Google's own emulators of Firestore and Pub/Sub, the one
-// judge of the embedded cloud that was not written here: what passes on ours must pass on
-// theirs. Their Firestore goes through the whole collection for each page, so there is
-// less data.
+// TestGoogle runs the core on Google's own emulators of Firestore and Pub/Sub, the one judge of the embedded
+// cloud that was not written here: what passes on ours must pass on theirs. Their Firestore goes through the
+// whole collection for each page, so there is less data.
 func TestGoogle(t *testing.T) {
 	t.Parallel()
 	gcloud := e2etest.GCloud()

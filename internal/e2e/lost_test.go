@@ -10,8 +10,8 @@ import (
 	"exportd/internal/e2e/e2etest"
 )
 
-// TestLostFiles: objects are deleted from the bucket by somebody else. Who asks is told, an equal
-// request gets a file, and operators find and run again what nobody has asked for.
+// TestLostFiles: objects are deleted from the bucket by somebody else. Who asks is told, an equal request
+// gets a file, and operators find and run again what nobody has asked for.
 func TestLostFiles(t *testing.T) {
 	t.Parallel()
 	s := e2etest.Demo(t, exportd, t.TempDir(), e2etest.Sizes{Users: 200, Messages: 300})

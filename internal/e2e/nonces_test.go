@@ -11,8 +11,8 @@ import (
 	"exportd/internal/e2e/e2etest"
 )
 
-// TestNoncesOutliveProcesses: a request of version 2 is taken once, by whichever process it
-// comes to, and also after the one that took it was killed and another has begun.
+// TestNoncesOutliveProcesses: a request of version 2 is taken once, by whichever process it comes to, and
+// also after the one that took it was killed and another has begun.
 func TestNoncesOutliveProcesses(t *testing.T) {
 	t.Parallel()
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())

@@ -104,7 +104,8 @@ func jobsOf(t *testing.T, hosts e2etest.Hosts, org string) map[string]string {
 	return states
 }
 
-// erased: each job that the customer had was deleted, once and with success, whatever it had come to, and none has a file.
+// erased: each job that the customer had was deleted, once and with success, whatever it had come to, and
+// none has a file.
 func erased(t *testing.T, hosts e2etest.Hosts, org string, before map[string]string, log string) {
 	t.Helper()
 	deleted := map[int]int{} // by status

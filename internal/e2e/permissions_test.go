@@ -35,15 +35,15 @@ type usage struct {
 	}
 }
 
-// TestPermissions: setup, doctor, api and worker, each with exactly what deployments grant it, do
-// all of their work; nothing asks for more, and nothing granted is of no use.
+// TestPermissions: setup, doctor, api and worker, each with exactly what deployments grant it, do all of
+// their work; nothing asks for more, and nothing granted is of no use.
 func TestPermissions(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	_, hosts := e2etest.Emulators(t, exportd, filepath.Join(folder, "cloud"), "--control", "127.0.0.1:0", "--roles", permissions)
 	env := append([]string{"EXPORTD_KEYSET_FILE=" + filepath.Join(folder, "keyset.json"), "EXPORTD_PART_ROWS=100", "EXPORTD_LEASE_SECONDS=3"}, callbackSettings...)
-	// The first makes everything; the second finds it there, but files are to live longer, a topic
-	// was deleted and a subscription changed.
+	// The first makes everything; the second finds it there, but files are to live longer, a topic was
+	// deleted and a subscription changed.
 	printed := e2etest.Setup(t, exportd, hosts.As(t, "setup"), env, "--platform-key", "org_permissions")
 	damageQueues(t, hosts)
 	e2etest.Setup(t, exportd, hosts.As(t, "setup"), append(env, "EXPORTD_FILE_DAYS=8"))
@@ -117,8 +117,8 @@ func usages(t *testing.T, hosts e2etest.Hosts) (out map[string]usage) {
 	return out
 }
 
-// everyRoute goes through the API as callers and operators do: lists, exports of one part and of
-// many, a callback, streams, cancel, rerun, delete.
+// everyRoute goes through the API as callers and operators do: lists, exports of one part and of many, a
+// callback, streams, cancel, rerun, delete.
 func everyRoute(t *testing.T, s *e2etest.Stack) {
 	t.Helper()
 	c, ops := s.Caller(), s.Operator()
@@ -149,8 +149,8 @@ func everyRoute(t *testing.T, s *e2etest.Stack) {
 	}
 	c.Get(t, "/vip-messages/export", s.Messages("contentType", "text"), "Prefer", "wait=20", "Idempotency-Key", "permissions-1").Want(t, http.StatusOK)
 
-	// A job that is followed, canceled in the middle of its parts, run again and deleted; and one
-	// whose parts are swept.
+	// A job that is followed, canceled in the middle of its parts, run again and deleted; and one whose parts
+	// are swept.
 	s.Faults(t, `{"rules": {"Firestore/RunQuery": {"rowsPerSecond": 50}}}`)
 	id := c.Submit(t, "vip-messages", s.Messages(), "Cache-Control", "no-cache")
 	followed(t, c, id)
@@ -186,8 +186,7 @@ func swept(t *testing.T, s *e2etest.Stack) {
 	e2etest.Until(t, jobWithin, "the worker to sweep", func() bool { return usages(t, s.Hosts)["worker"].Used["storage.objects.list"] > 0 })
 }
 
-// goneWorker leaves the sign of life of a worker that was killed hours ago, which statistics take
-// away.
+// goneWorker leaves the sign of life of a worker that was killed hours ago, which statistics take away.
 func goneWorker(t *testing.T, hosts e2etest.Hosts) {
 	t.Helper()
 	db, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.Firestore)...)
@@ -245,8 +244,8 @@ func ofKeys(t *testing.T, s *e2etest.Stack, printed string) {
 	admin.Get(t, "/admin/keys", nil).Want(t, http.StatusOK)
 }
 
-// TestPermissionsRefusal: one permission less, and the process that needs it says so, names it in
-// the counts, and does not do the work. All others: internal/localcloud/access.
+// TestPermissionsRefusal: one permission less, and the process that needs it says so, names it in the counts,
+// and does not do the work. All others: internal/localcloud/access.
 func TestPermissionsRefusal(t *testing.T) {
 	t.Parallel()
 	roles := filepath.Join(t.TempDir(), "roles.yaml")

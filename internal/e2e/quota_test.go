@@ -14,9 +14,9 @@ import (
 )
 
 // TestQuotaUsedUp: Firestore can be read, and answers to every commit that a quota is used up, until the
-// rescuers have lost their roles and all leases have run out. Callers are told to come again;
-// and when commits go through, whatever was in hand or waited ends right, and soon: a worker that
-// had lost its role paused for ten minutes.
+// rescuers have lost their roles and all leases have run out. Callers are told to come again; and when
+// commits go through, whatever was in hand or waited ends right, and soon: a worker that had lost its role
+// paused for ten minutes.
 func TestQuotaUsedUp(t *testing.T) {
 	t.Parallel()
 	const lease = 5 * time.Second
@@ -57,8 +57,9 @@ func TestQuotaUsedUp(t *testing.T) {
 	s.Faults(t, `{}`)
 	ids = append(ids, caller.Submit(t, "vip-messages", s.Messages(), "Cache-Control", "no-cache"))
 
-	// A rescuer looks again within a role's time; what it finds is due when the clocks' allowance of
-	// 5 s after a lease is over, or has a message that was lost and is published again after 15 s, twice: for job and part.
+	// A rescuer looks again within a role's time; what it finds is due when the clocks' allowance of 5 s
+	// after a lease is over, or has a message that was lost and is published again after 15 s, twice: for job
+	// and part.
 	const within = jobs.RoleTTL + lease + 5*time.Second + 2*15*time.Second + slack
 	for _, id := range ids {
 		j := caller.Await(t, id, within)

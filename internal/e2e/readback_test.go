@@ -17,9 +17,9 @@ import (
 	"exportd/jobs"
 )
 
-// readsBack exports the demo data, hazards and all, and compares what another program reads
-// in the files with the stored values. read returns all rows of a file, header first; an
-// absent value is "", since a file cannot tell one from an empty text.
+// readsBack exports the demo data, hazards and all, and compares what another program reads in the files with
+// the stored values. read returns all rows of a file, header first; an absent value is "", since a file
+// cannot tell one from an empty text.
 func readsBack(t *testing.T, s *e2etest.Stack, read func(t *testing.T, kind jobs.Kind, file []byte) [][]string) {
 	same := func(kind jobs.Kind, query url.Values, want [][]string) {
 		t.Helper()

@@ -18,9 +18,8 @@ import (
 	"exportd/internal/machinetest"
 )
 
-// TestReadme: the commands of the README's first section, and those that dev prints, work as
-// they stand in a real shell, on a data folder that was filled a year ago and with other
-// sizes asked for.
+// TestReadme: the commands of the README's first section, and those that dev prints, work as they stand in a
+// real shell, on a data folder that was filled a year ago and with other sizes asked for.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("openssl"); err != nil {
@@ -122,8 +121,8 @@ func wantRows(t *testing.T, path string, want int) {
 	}
 }
 
-// TestDevSaysWhatItDoes: while dev fills a folder, its port answers 503 with what it does, and
-// the same port is the API's afterwards. EXPORTD_ADDR is where it listens.
+// TestDevSaysWhatItDoes: while dev fills a folder, its port answers 503 with what it does, and the same port
+// is the API's afterwards. EXPORTD_ADDR is where it listens.
 func TestDevSaysWhatItDoes(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0") // an address that is free

@@ -13,9 +13,9 @@ import (
 // operatorTrace is that of whoever runs a job again.
 const operatorTrace = "7c9e6679f7425dcfa1d4a3ce929d0e0a"
 
-// TestTraceOfARerun: a rerun, of one job by an operator and of many by a worker, is a trace of its own with all that
-// the run does, its callback too, and has a link to the span of the run before, in that one's trace. The run before is
-// not added to.
+// TestTraceOfARerun: a rerun, of one job by an operator and of many by a worker, is a trace of its own with
+// all that the run does, its callback too, and has a link to the span of the run before, in that one's trace.
+// The run before is not added to.
 func TestTraceOfARerun(t *testing.T) {
 	t.Parallel()
 	c := tracingtest.Start(t)

@@ -11,8 +11,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestKillAndRestart: after kill -9 the same data folder has the same data, jobs and
-// files, and the same keys work.
+// TestKillAndRestart: after kill -9 the same data folder has the same data, jobs and files, and the same keys
+// work.
 func TestKillAndRestart(t *testing.T) {
 	t.Parallel()
 	folder, sizes := t.TempDir(), e2etest.Sizes{Users: 200, Messages: 300}

@@ -39,10 +39,10 @@ func listenRaw(t *testing.T, answer func(asked []byte) []byte) (origin string) {
 	return "http://" + l.Addr().String()
 }
 
-// TestSecretsStayOut: what callers, strangers and receivers may put a secret into is in no line of log (at level debug),
-// no span and no label of a metric: user and password of a callback's URL, its path and query, where a receiver
-// redirects to, how it words an error, what it sends instead of an answer, headers of traces, queries, paths,
-// bodies and headers of refused requests.
+// TestSecretsStayOut: what callers, strangers and receivers may put a secret into is in no line of log (at
+// level debug), no span and no label of a metric: user and password of a callback's URL, its path and query,
+// where a receiver redirects to, how it words an error, what it sends instead of an answer, headers of
+// traces, queries, paths, bodies and headers of refused requests.
 func TestSecretsStayOut(t *testing.T) {
 	t.Parallel()
 	c := tracingtest.Start(t)
@@ -135,8 +135,8 @@ func refused(t *testing.T, s *e2etest.Stack, strange []string) {
 	}
 }
 
-// TestWrongCollector: a collector that takes connections and never answers, and one that answers nonsense, keep no
-// export, no callback and no stop: each process says so once.
+// TestWrongCollector: a collector that takes connections and never answers, and one that answers nonsense,
+// keep no export, no callback and no stop: each process says so once.
 func TestWrongCollector(t *testing.T) {
 	t.Parallel()
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())

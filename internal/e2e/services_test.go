@@ -19,8 +19,8 @@ import (
 // stopWithin bounds a graceful stop: the drain of 20 s, and a busy machine.
 const stopWithin = 45 * time.Second
 
-// TestServices: emulators, API and two workers as processes of their own, as in the
-// README, through an outage of the emulators and the stop of workers.
+// TestServices: emulators, API and two workers as processes of their own, as in the README, through an outage
+// of the emulators and the stop of workers.
 func TestServices(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
@@ -63,8 +63,8 @@ func TestServices(t *testing.T) {
 	secondSignal(t, second)
 }
 
-// drain: a worker that is told to stop ends the work that it has and goes; the other one
-// does the rest, and no attempt is spent.
+// drain: a worker that is told to stop ends the work that it has and goes; the other one does the rest, and
+// no attempt is spent.
 func drain(t *testing.T, s *e2etest.Stack, worker *e2etest.Process) {
 	s.Faults(t, `{"rules": {"Firestore/RunQuery": {"rowsPerSecond": 100}}}`) // about a second for a part
 	defer s.Faults(t, "{}")

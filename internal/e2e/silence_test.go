@@ -11,10 +11,10 @@ import (
 	"exportd/internal/e2e/e2etest"
 )
 
-// TestSilence: the ways to all three services go on to take bytes, and nothing comes back. A
-// worker that is told to stop then ends, with work in hand, within its drain and a bound; and
-// when the ways are good again API and workers find them by connections of their own. Both
-// once stood still until they were restarted, and workers did not end for over 42 s.
+// TestSilence: the ways to all three services go on to take bytes, and nothing comes back. A worker that is
+// told to stop then ends, with work in hand, within its drain and a bound; and when the ways are good again
+// API and workers find them by connections of their own. Both once stood still until they were restarted, and
+// workers did not end for over 42 s.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	_, direct := e2etest.Emulators(t, exportd, t.TempDir(), "--control", "127.0.0.1:0")
@@ -80,7 +80,7 @@ func TestSilence(t *testing.T) {
 const (
 	// slack is for a busy machine.
 	slack = 10 * time.Second
-	// recoverWithin: pings after 20 s and 10 s for their answer, 5 s to connect again, and a
-	// worker's pause of 12 s; the lease of the work in hand lapses meanwhile.
+	// recoverWithin: pings after 20 s and 10 s for their answer, 5 s to connect again, and a worker's pause
+	// of 12 s; the lease of the work in hand lapses meanwhile.
 	recoverWithin = 60 * time.Second
 )

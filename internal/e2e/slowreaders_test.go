@@ -22,9 +22,9 @@ const (
 	slowBytes, slowTick = 10, 100 * time.Millisecond
 )
 
-// TestSlowReaders: two hundred callers take their answers at 100 bytes a second, half of them
-// lists of 200 rows and half event streams. The API's memory is bounded, and others get their
-// lists. When slow ones are cut is held in package api, in virtual time.
+// TestSlowReaders: two hundred callers take their answers at 100 bytes a second, half of them lists of 200
+// rows and half event streams. The API's memory is bounded, and others get their lists. When slow ones are
+// cut is held in package api, in virtual time.
 func TestSlowReaders(t *testing.T) {
 	dir := t.TempDir()
 	binary, err := e2etest.Build(dir, false) // memory is measured

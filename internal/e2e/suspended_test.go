@@ -18,8 +18,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestSuspendedReceiver: a receiver whose deliveries are exhausted again and again gets no
-// more of them, which operators see; they let it back in, and what it missed comes.
+// TestSuspendedReceiver: a receiver whose deliveries are exhausted again and again gets no more of them,
+// which operators see; they let it back in, and what it missed comes.
 func TestSuspendedReceiver(t *testing.T) {
 	t.Parallel()
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())
@@ -102,8 +102,8 @@ func (b *broken) came() []string {
 	return slices.Clone(b.ids)
 }
 
-// nineteenBefore gives a job's callback one last try and its receiver nineteen exhausted
-// deliveries: the real ones take three days each.
+// nineteenBefore gives a job's callback one last try and its receiver nineteen exhausted deliveries: the real
+// ones take three days each.
 func nineteenBefore(t *testing.T, hosts e2etest.Hosts, jobID string) {
 	t.Helper()
 	client, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.Firestore)...)

@@ -165,8 +165,8 @@ func readJobs(t *testing.T, client *firestore.Client) told {
 func near(got, want, part float64) bool { return got >= want*(1-part) && got <= want*(1+part) }
 
 // TestTelemetry: 200 exports of three orgs on two workers, scraped by a Prometheus, and five questions
-// answered by it as the documents would: how long do jobs wait, how long do they run, which org eats
-// the fleet, how many rows a second, what does it cost. And what deployments/monitoring asks for is there.
+// answered by it as the documents would: how long do jobs wait, how long do they run, which org eats the
+// fleet, how many rows a second, what does it cost. And what deployments/monitoring asks for is there.
 func TestTelemetry(t *testing.T) {
 	t.Parallel()
 	const main, other, third = 100, 60, 40
@@ -251,8 +251,8 @@ func TestTelemetry(t *testing.T) {
 	showDashboard(t, prom, doc.first, "telemetry")
 }
 
-// checkOne: an ended job says where its time went, and one request id leads from the API's line of a
-// job to the worker's.
+// checkOne: an ended job says where its time went, and one request id leads from the API's line of a job to
+// the worker's.
 func checkOne(t *testing.T, s *e2etest.Stack, workers []*e2etest.Process) {
 	t.Helper()
 	id := s.Caller().Submit(t, "vip-users", s.Users("birthdayMonth", "5"), "Cache-Control", "no-cache")
@@ -290,8 +290,8 @@ func opsAddr(t *testing.T, p *e2etest.Process) string {
 	return strings.TrimPrefix(e2etest.OpsURL(t, p), "http://")
 }
 
-// checkCost holds what the metrics say of reads and writes against what the database has counted. It has
-// also the tests' own, and the listening of APIs.
+// checkCost holds what the metrics say of reads and writes against what the database has counted. It has also
+// the tests' own, and the listening of APIs.
 func checkCost(t *testing.T, prom *prometheus, hosts e2etest.Hosts, rows float64, one func(question, query string) float64) {
 	t.Helper()
 	// USD for 100,000 reads and writes in us-central1, as internal/simulate has them.

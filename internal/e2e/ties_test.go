@@ -15,8 +15,8 @@ import (
 	"exportd/internal/e2e/e2etest"
 )
 
-// tieSize is a part and more of users with one sort key, and parts that cut them in the widest
-// fan; a fifth of it with the race detector.
+// tieSize is a part and more of users with one sort key, and parts that cut them in the widest fan; a fifth
+// of it with the race detector.
 func tieSize() (users, partRows, smallParts int) {
 	if e2etest.RaceDetector {
 		return 10_201, 10_000, 100
@@ -24,9 +24,9 @@ func tieSize() (users, partRows, smallParts int) {
 	return 51_001, 50_000, 100
 }
 
-// TestTies: one row more than a part has the LTV 0, with ids that share no prefix, the first of
-// which begins with a dot. Cuts among them are ids, and not every string is one: . is not, nor is
-// __________. The export has as many rows as the list says, in parts of either size.
+// TestTies: one row more than a part has the LTV 0, with ids that share no prefix, the first of which begins
+// with a dot. Cuts among them are ids, and not every string is one: . is not, nor is __________. The export
+// has as many rows as the list says, in parts of either size.
 func TestTies(t *testing.T) {
 	t.Parallel()
 	users, partRows, smallParts := tieSize()

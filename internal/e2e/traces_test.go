@@ -130,8 +130,8 @@ func cellsOf(t *testing.T, j e2etest.Job) (cells []string) {
 	return cells
 }
 
-// checkLines: one search for the request's id, over the logs of all processes, finds how it was accepted, each
-// attempt, each part and the callback, with the way to their spans.
+// checkLines: one search for the request's id, over the logs of all processes, finds how it was accepted,
+// each attempt, each part and the callback, with the way to their spans.
 func checkLines(t *testing.T, processes []*e2etest.Process, spans []tracingtest.Span, j e2etest.Job) {
 	t.Helper()
 	found, parts := map[string]int{}, map[int]bool{}

@@ -110,9 +110,9 @@ func (u *ugly) damage(t *testing.T, collection string, whole map[string]any, but
 	}
 }
 
-// TestUglyDocuments: whatever the platform's documents hold, lists show every row and exports write
-// it, with the documented text in each cell; no route fails by it, and API and worker stay within
-// the memory that they are given.
+// TestUglyDocuments: whatever the platform's documents hold, lists show every row and exports write it, with
+// the documented text in each cell; no route fails by it, and API and worker stay within the memory that they
+// are given.
 func TestUglyDocuments(t *testing.T) {
 	dir := t.TempDir()
 	binary, err := e2etest.Build(dir, false) // memory is measured
@@ -272,8 +272,7 @@ func (u *ugly) crowd(t *testing.T, window url.Values) {
 	}
 }
 
-// directory damages workspaces and channels: lists show what there is, and the gate lets through
-// or refuses.
+// directory damages workspaces and channels: lists show what there is, and the gate lets through or refuses.
 func (u *ugly) directory(t *testing.T) {
 	values := u.uglyValues()
 	for _, kind := range []struct {

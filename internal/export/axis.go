@@ -8,9 +8,9 @@ import (
 	"exportd/internal/vip"
 )
 
-// axis numbers the places of a query's order, so that a range can be cut at evenly spaced
-// ones. Numbers rise in the order of the query. Where a row lies is decided by the
-// database, which compares positions; numbers that are off only make cuts less even.
+// axis numbers the places of a query's order, so that a range can be cut at evenly spaced ones. Numbers rise
+// in the order of the query. Where a row lies is decided by the database, which compares positions; numbers
+// that are off only make cuts less even.
 type axis interface {
 	// bounds is the half-open interval of numbers.
 	bounds() (lo, hi uint64)
@@ -18,8 +18,8 @@ type axis interface {
 	position(n uint64) vip.Position
 	// indexOf is the number of a row.
 	indexOf(vip.Position) uint64
-	// next is the finer axis for rows that are all at one place, first being the first of
-	// them; nil if there is none. count counts within the piece.
+	// next is the finer axis for rows that are all at one place, first being the first of them; nil if there
+	// is none. count counts within the piece.
 	next(first vip.Position, count counter, rows int64) (axis, error)
 }
 
@@ -46,14 +46,15 @@ func keyAxis(d *dataset.Dataset, q vip.Query) axis {
 	return a
 }
 
-// firstTime and lastTime are the times that Firestore stores, in microseconds since 1970: of the years 1 to 9999.
+// firstTime and lastTime are the times that Firestore stores, in microseconds since 1970: of the years 1 to
+// 9999.
 var (
 	firstTime = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 	lastTime  = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro() - 1
 )
 
-// ascending turns an axis of single keys, which descend, around. What is in the order of the ids behind
-// it stays.
+// ascending turns an axis of single keys, which descend, around. What is in the order of the ids behind it
+// stays.
 type ascending struct{ axis }
 
 func (a ascending) flip(n uint64) uint64 {
@@ -85,9 +86,9 @@ func (timeAxis) next(first vip.Position, count counter, rows int64) (axis, error
 	return idAxisFrom(first, count, rows)
 }
 
-// doubleAxis numbers the doubles from +Inf down to -Inf: the bits of a double, read as an
-// integer, are in the order of its value, so cuts are even over magnitudes, as exponential
-// keys need. Keys of other types lie before and after all numbers.
+// doubleAxis numbers the doubles from +Inf down to -Inf: the bits of a double, read as an integer, are in the
+// order of its value, so cuts are even over magnitudes, as exponential keys need. Keys of other types lie
+// before and after all numbers.
 type doubleAxis struct{}
 
 func (doubleAxis) number(f float64) uint64 {

@@ -45,8 +45,8 @@ func prefixes() []string {
 	return list
 }
 
-// TestCuts: whatever the fan, cuts are ids that Firestore takes, that are no numbers, and
-// that follow one another.
+// TestCuts: whatever the fan, cuts are ids that Firestore takes, that are no numbers, and that follow one
+// another.
 func TestCuts(t *testing.T) {
 	t.Parallel()
 	check := func(a axis, lo, hi uint64, fan int) {
@@ -213,8 +213,8 @@ func (tb *table) Scan(context.Context, vip.Query, vip.Range, time.Time, records.
 	return errors.ErrUnsupported
 }
 
-// TestPlanAnyIDs plans ties whose ids are as odd as can be: each row is in one part, the
-// parts are as planned, and none is much larger than asked for.
+// TestPlanAnyIDs plans ties whose ids are as odd as can be: each row is in one part, the parts are as
+// planned, and none is much larger than asked for.
 func TestPlanAnyIDs(t *testing.T) {
 	t.Parallel()
 	auto := func(r *rand.Rand, letters string) string {
@@ -274,8 +274,8 @@ func TestPlanAnyIDs(t *testing.T) {
 					t.Fatalf("the test makes id %q twice, or it is refused: %v", id, refused(id))
 				}
 			}
-			// Ids that each part from the next at another character need a pass each: such are cut
-			// right, but not evenly.
+			// Ids that each part from the next at another character need a pass each: such are cut right, but
+			// not evenly.
 			chain := strings.HasPrefix(name, "only") || name == "each a prefix"
 			if largest := checkPlan(t, tb, int64(c.target)); largest > 3*int64(c.target) && !chain {
 				t.Errorf("the largest part has %d rows, want at most %d", largest, 3*c.target)
@@ -284,8 +284,7 @@ func TestPlanAnyIDs(t *testing.T) {
 	}
 }
 
-// TestPlanAnyKeys plans sort keys of every type that a document may have in their place, in all
-// mixtures.
+// TestPlanAnyKeys plans sort keys of every type that a document may have in their place, in all mixtures.
 func TestPlanAnyKeys(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(7, 8))

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestCalmParts: a document bears a write a second, so no more than 20 parts of an export may end in
-// a minute, at 8,000 rows a second and 32 parts under way; 26 where that is all of them.
+// TestCalmParts: a document bears a write a second, so no more than 20 parts of an export may end in a
+// minute, at 8,000 rows a second and 32 parts under way; 26 where that is all of them.
 func TestCalmParts(t *testing.T) {
 	t.Parallel()
 	cfg := Config{PartRows: 50_000, MaxParts: 1000, Window: 32}
@@ -27,8 +27,8 @@ func TestCalmParts(t *testing.T) {
 	}
 }
 
-// TestEndsAreSpread: of an export with more parts than run at a time, no more end in any minute than
-// a document bears, though the first of them begin in one instant.
+// TestEndsAreSpread: of an export with more parts than run at a time, no more end in any minute than a
+// document bears, though the first of them begin in one instant.
 func TestEndsAreSpread(t *testing.T) {
 	t.Parallel()
 	cfg := Config{PartRows: 50_000, MaxParts: 1000, Window: 32}

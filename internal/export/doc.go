@@ -1,8 +1,8 @@
-// Package export carries an export out: it pins the snapshot, plans parts, writes each
-// part as CSV to an object of its own, and composes the objects to the file.
+// Package export carries an export out: it pins the snapshot, plans parts, writes each part as CSV to an
+// object of its own, and composes the objects to the file.
 //
-// It knows nothing of leases and attempts: the worker holds the right to do what it calls
-// here for, and throws the outcome away if it lost that right meanwhile.
+// It knows nothing of leases and attempts: the worker holds the right to do what it calls here for, and
+// throws the outcome away if it lost that right meanwhile.
 package export
 
 import (
@@ -34,11 +34,11 @@ type Objects interface {
 type Config struct {
 	// PartRows is how many rows a part should have.
 	PartRows int64
-	// MaxParts bounds the parts of one export; beyond it parts grow instead. A thousand
-	// parts are a plan of about 400 KiB, written in one commit.
+	// MaxParts bounds the parts of one export; beyond it parts grow instead. A thousand parts are a plan of
+	// about 400 KiB, written in one commit.
 	MaxParts int
-	// Window is how many parts of an export are under way at a time; large exports get larger parts
-	// for it. 0 leaves them as they are.
+	// Window is how many parts of an export are under way at a time; large exports get larger parts for it. 0
+	// leaves them as they are.
 	Window int
 	// PITR: snapshots are whole minutes, which point-in-time recovery keeps for 7 days.
 	PITR bool

@@ -10,8 +10,8 @@ import (
 	"exportd/jobs"
 )
 
-// Compose lays the parts end to end to the object named dst and proves the result: rows
-// as counted, size and checksum as the parts' add up to. It may be run again after a crash.
+// Compose lays the parts end to end to the object named dst and proves the result: rows as counted, size and
+// checksum as the parts' add up to. It may be run again after a crash.
 func (e *Exporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part, dst string) (_ jobs.Result, err error) {
 	ctx, span := tracing.Start(ctx, tracing.Step{Name: "compose", Attrs: []tracing.Attr{tracing.Parts(len(parts))}})
 	defer func() { endSpan(span, err) }()

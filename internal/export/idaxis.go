@@ -8,9 +8,9 @@ import (
 	"exportd/internal/vip"
 )
 
-// Rows that share a sort key are cut by their ids. Ids that are numbers (__id7__) come before
-// all others, by their value; the others are cut by the characters behind the prefix that all of
-// them share. No cut is an id that Firestore refuses.
+// Rows that share a sort key are cut by their ids. Ids that are numbers (__id7__) come before all others, by
+// their value; the others are cut by the characters behind the prefix that all of them share. No cut is an id
+// that Firestore refuses.
 
 // idAxisFrom is the axis of the ids of rows that are at one place of the sort key.
 func idAxisFrom(first vip.Position, count counter, rows int64) (axis, error) {
@@ -24,8 +24,8 @@ func idAxisFrom(first vip.Position, count counter, rows int64) (axis, error) {
 	return newTextAxis(first.Key, prefix, usual)
 }
 
-// numberAxis numbers the ids that are numbers from the least up, which lack 0; all others
-// are at its last place.
+// numberAxis numbers the ids that are numbers from the least up, which lack 0; all others are at its last
+// place.
 type numberAxis struct{ key []byte }
 
 // numbers is how many of them have a place of their own: all but the largest.
@@ -62,8 +62,8 @@ func (numberAxis) next(first vip.Position, count counter, rows int64) (axis, err
 	return idAxisFrom(first, count, rows)
 }
 
-// alphabet is the characters that cuts are made of, in the order of their bytes, and how
-// many of them a cut has behind its prefix: size^places < 2^64.
+// alphabet is the characters that cuts are made of, in the order of their bytes, and how many of them a cut
+// has behind its prefix: size^places < 2^64.
 type alphabet interface {
 	size() uint64
 	length() int
@@ -93,8 +93,8 @@ func (a asciiAlphabet) floor(r rune) (uint64, bool) {
 	return 0, false
 }
 
-// everyScript is each character from the blank up that a legal id may have. It parts any two ids,
-// but takes more passes than the usual alphabet for those that are made of that.
+// everyScript is each character from the blank up that a legal id may have. It parts any two ids, but takes
+// more passes than the usual alphabet for those that are made of that.
 type everyScript struct{}
 
 // surrogates are no characters; a slash is not in an id.
@@ -173,8 +173,8 @@ func (a textAxis) position(n uint64) vip.Position {
 	return vip.Position{Key: a.key, ID: vip.LegalID(a.text(n))}
 }
 
-// indexOf is the last number whose position is not behind the row: a cut there or before it
-// leaves the row where it is.
+// indexOf is the last number whose position is not behind the row: a cut there or before it leaves the row
+// where it is.
 func (a textAxis) indexOf(p vip.Position) uint64 {
 	if !sameKey(a.key, p.Key) {
 		_, end := a.bounds()
@@ -213,8 +213,8 @@ func (a textAxis) floor(s string) uint64 {
 	return n
 }
 
-// next goes on behind what the rows share by now. Where that is no more than before, the usual
-// characters do not part them.
+// next goes on behind what the rows share by now. Where that is no more than before, the usual characters do
+// not part them.
 func (a textAxis) next(first vip.Position, count counter, rows int64) (axis, error) {
 	if !sameKey(a.key, first.Key) { // the keys at one place of the sort key's axis may differ
 		return idAxisFrom(first, count, rows)
@@ -231,8 +231,8 @@ func (a textAxis) next(first vip.Position, count counter, rows int64) (axis, err
 	return nil, nil
 }
 
-// sharedPrefix finds the longest prefix of the first row's id that all the rows share, so that
-// ids like message-00000001 are cut where they differ. They share have bytes of it for sure.
+// sharedPrefix finds the longest prefix of the first row's id that all the rows share, so that ids like
+// message-00000001 are cut where they differ. They share have bytes of it for sure.
 func sharedPrefix(first vip.Position, have int, count counter, rows int64) (string, error) {
 	var ends []int // of the characters behind
 	for i, r := range first.ID {

@@ -14,8 +14,8 @@ import (
 	"exportd/jobs"
 )
 
-// Plan is the snapshot of a job, its rows, and how they are cut into parts. One part
-// means that nothing is to be stored: whoever planned writes the file at once.
+// Plan is the snapshot of a job, its rows, and how they are cut into parts. One part means that nothing is to
+// be stored: whoever planned writes the file at once.
 type Plan struct {
 	Snapshot time.Time
 	Rows     int64
@@ -25,21 +25,21 @@ type Plan struct {
 }
 
 const (
-	// countsAtOnce bounds the counts under way for one plan: production answers each in some
-	// 10 ms, so that more would only take the database from others.
+	// countsAtOnce bounds the counts under way for one plan: production answers each in some 10 ms, so that
+	// more would only take the database from others.
 	countsAtOnce = 8
-	// maxFan bounds into how many pieces a range is cut at a time. More find balanced cuts in
-	// fewer passes over the index but make more requests.
+	// maxFan bounds into how many pieces a range is cut at a time. More find balanced cuts in fewer passes
+	// over the index but make more requests.
 	maxFan = 64
-	// maxDepth bounds the passes. A place of 64 bits is found in 32, as a range that is cut is cut
-	// in at least 4; the rest is for ids: some for each stretch of characters where they part. Rows
-	// that are not parted then are one large part.
+	// maxDepth bounds the passes. A place of 64 bits is found in 32, as a range that is cut is cut in at
+	// least 4; the rest is for ids: some for each stretch of characters where they part. Rows that are not
+	// parted then are one large part.
 	maxDepth = 160
 )
 
-// Plan picks the job's snapshot, unless it has one, counts its rows there and cuts them. The
-// snapshot is the time of the count by the database's clock; with point-in-time recovery, the
-// last whole minute, which stays readable for 7 days.
+// Plan picks the job's snapshot, unless it has one, counts its rows there and cuts them. The snapshot is the
+// time of the count by the database's clock; with point-in-time recovery, the last whole minute, which stays
+// readable for 7 days.
 func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (_ Plan, err error) {
 	ctx, span := tracing.Start(ctx, tracing.Step{Name: "plan"})
 	defer func() { endSpan(span, err) }()
@@ -88,8 +88,8 @@ func endSpan(span *tracing.Span, err error) {
 
 const (
 	// partsPerMinute is how many parts may end in a minute. Their commits meet at the job's document, and
-	// Firestore bears one write a second of a document for long: with the ten or so other writes of a
-	// job's busiest minute these are half of that.
+	// Firestore bears one write a second of a document for long: with the ten or so other writes of a job's
+	// busiest minute these are half of that.
 	partsPerMinute = 20
 	// randomPartsPerMinute is the same for many parts whose ends are at random, so that some minute has more.
 	randomPartsPerMinute = 18
@@ -104,8 +104,8 @@ const (
 )
 
 // target is how many rows a part of an export should have. Exports of more than partsPerMinute parts get
-// larger ones: as many as that, or so large that no more end in a minute while all of the window are
-// under way.
+// larger ones: as many as that, or so large that no more end in a minute while all of the window are under
+// way.
 func (c Config) target(rows int64) int64 {
 	target := max(c.PartRows, rows/int64(c.MaxParts)+1)
 	if c.PartRows < defaultPartRows {
@@ -123,10 +123,9 @@ func (c Config) exceedsWindow(rows, target int64) bool {
 	return c.PartRows >= defaultPartRows && rows > int64(c.Window)*target
 }
 
-// maxRows is how many rows the part of an index should have, at most. The first window begins in one
-// instant. Were its parts alike, they would end together, and so would those that follow each; so
-// they have from a half of target to one and a half, and their ends are spread over the time
-// of a part.
+// maxRows is how many rows the part of an index should have, at most. The first window begins in one instant.
+// Were its parts alike, they would end together, and so would those that follow each; so they have from a
+// half of target to one and a half, and their ends are spread over the time of a part.
 func (c Config) maxRows(rows, target int64, index int) int64 {
 	if index >= c.Window || !c.exceedsWindow(rows, target) {
 		return target
@@ -142,10 +141,9 @@ type piece struct {
 	rows     int64
 }
 
-// split cuts the rows of q into ranges of about target rows each. It works down from the whole:
-// a piece that is too large is cut at evenly spaced places of its axis, the pieces are
-// counted side by side, and the large ones cut again; rows that share a sort key are cut by
-// document id. Small neighbours are joined in the end.
+// split cuts the rows of q into ranges of about target rows each. It works down from the whole: a piece that
+// is too large is cut at evenly spaced places of its axis, the pieces are counted side by side, and the large
+// ones cut again; rows that share a sort key are cut by document id. Small neighbours are joined in the end.
 func (e *Exporter) split(ctx context.Context, d *dataset.Dataset, q vip.Query, at time.Time, rows, target int64) ([]jobs.Range, error) {
 	s := &splitter{e: e, q: q, at: at, target: target}
 	if e.cfg.exceedsWindow(rows, target) {
@@ -225,8 +223,8 @@ func (s *splitter) cut(ctx context.Context, p piece, depth int) ([]piece, error)
 	return out, nil
 }
 
-// narrow moves the begin of p to its first row, and while only one place of the axis is
-// left goes over to the next axis.
+// narrow moves the begin of p to its first row, and while only one place of the axis is left goes over to the
+// next axis.
 func (s *splitter) narrow(ctx context.Context, p piece) (piece, error) {
 	first, err := s.e.source.First(ctx, s.q, vip.Range{From: p.from, To: p.to}, s.at)
 	if err != nil {
@@ -265,8 +263,7 @@ func clip(rng vip.Range, p piece) vip.Range {
 	return rng
 }
 
-// count cuts p at evenly spaced places and counts the pieces; empty ones are joined to
-// their neighbour.
+// count cuts p at evenly spaced places and counts the pieces; empty ones are joined to their neighbour.
 func (s *splitter) count(ctx context.Context, p piece) ([]piece, error) {
 	pieces := s.fan(p)
 	g, gctx := errgroup.WithContext(ctx)
@@ -296,8 +293,8 @@ func (s *splitter) count(ctx context.Context, p piece) ([]piece, error) {
 	return out, nil
 }
 
-// fan cuts p into pieces: about two for each part it will make, so that joining
-// neighbours gives parts near the target.
+// fan cuts p into pieces: about two for each part it will make, so that joining neighbours gives parts near
+// the target.
 func (s *splitter) fan(p piece) []piece {
 	n := min(uint64(2*(p.rows/s.target+1)), maxFan, p.hi-p.lo)
 	step := (p.hi - p.lo) / n

@@ -141,8 +141,7 @@ func randomID(r *rand.Rand, _ int) string {
 
 func sequentialID(_ *rand.Rand, i int) string { return fmt.Sprintf("imported-row-%08d", i) }
 
-// TestPlanner: however the keys lie, parts are balanced, and laid end to end they are
-// the whole.
+// TestPlanner: however the keys lie, parts are balanced, and laid end to end they are the whole.
 func TestPlanner(t *testing.T) {
 	t.Parallel()
 	indexes, err := own.IndexFile(localcloudtest.Indexes(t))
@@ -254,8 +253,8 @@ func (s skew) check(t *testing.T, reader *records.Reader, j *jobs.Job) {
 	}
 }
 
-// TestPlanSnapshot: the snapshot is the time of the count, a whole minute with point-in-time
-// recovery, and the job's own once it has one.
+// TestPlanSnapshot: the snapshot is the time of the count, a whole minute with point-in-time recovery, and
+// the job's own once it has one.
 func TestPlanSnapshot(t *testing.T) {
 	t.Parallel()
 	earlier := instant.Add(-30 * time.Minute)

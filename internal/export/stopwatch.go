@@ -36,8 +36,8 @@ func (w *stopwatch) standBack(ctx context.Context, fn func(context.Context)) {
 	w.stood += time.Since(begun)
 }
 
-// scan times the scan, with encoding and uploads within it, and notes its steps in the trace of ctx. fn
-// says how long it waited for its source.
+// scan times the scan, with encoding and uploads within it, and notes its steps in the trace of ctx. fn says
+// how long it waited for its source.
 func (w *stopwatch) scan(ctx context.Context, fn func(waited *time.Duration) error) error {
 	w.began = time.Now()
 	w.progress.begin(false)

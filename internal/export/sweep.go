@@ -9,10 +9,9 @@ import (
 	"exportd/jobs"
 )
 
-// Sweep deletes what an ended job has left in storage: every object of its epochs but the
-// result of a success. Objects of later epochs are not touched: a rerun may have begun
-// since j was read. Deleting what is gone already is no error. Where the job says what there can
-// be, its bucket is not listed.
+// Sweep deletes what an ended job has left in storage: every object of its epochs but the result of a
+// success. Objects of later epochs are not touched: a rerun may have begun since j was read. Deleting what is
+// gone already is no error. Where the job says what there can be, its bucket is not listed.
 func (e *Exporter) Sweep(ctx context.Context, j *jobs.Job) (deleted int, err error) {
 	prefix := j.ObjectPrefix()
 	if j.Swept() {

@@ -6,8 +6,8 @@ import (
 	"exportd/internal/vip"
 )
 
-// Rows whose sort key is a text are cut by the characters behind the prefix that the keys share, as ids
-// are (see textAxis); those of one key by their ids.
+// Rows whose sort key is a text are cut by the characters behind the prefix that the keys share, as ids are
+// (see textAxis); those of one key by their ids.
 
 // maxKeyPrefix bounds the prefix of a cut, in bytes: Firestore compares the first 1,500 of an indexed text.
 const maxKeyPrefix = 1400
@@ -22,8 +22,8 @@ func newKeyTextAxis(prefix string, a alphabet, ascending bool) keyTextAxis {
 	return keyTextAxis{textAxis{prefix: prefix, alphabet: a, digits: a.length()}, ascending}
 }
 
-// position is before the rows with the key of place n, where keys descend before those with the
-// key that the place n-1 begins with: a cut lies before all rows of its key.
+// position is before the rows with the key of place n, where keys descend before those with the key that the
+// place n-1 begins with: a cut lies before all rows of its key.
 func (a keyTextAxis) position(n uint64) vip.Position {
 	if !a.ascending {
 		_, end := a.bounds()
@@ -55,9 +55,9 @@ func (a keyTextAxis) indexOf(p vip.Position) uint64 {
 	return end - 1 - n
 }
 
-// next goes on with the ids where all rows have the same key, else behind what their keys
-// share by now. Where that is no more than before, every character is taken for cuts, and where that
-// does not part them the rows of the first key are parted from the others.
+// next goes on with the ids where all rows have the same key, else behind what their keys share by now. Where
+// that is no more than before, every character is taken for cuts, and where that does not part them the rows
+// of the first key are parted from the others.
 func (a keyTextAxis) next(first vip.Position, count counter, rows int64) (axis, error) {
 	same, err := count(vip.Range{To: behindKey(first.Key)})
 	if err != nil || same == rows {

@@ -13,12 +13,12 @@ import (
 	"exportd/jobs"
 )
 
-// flushBytes is how much CSV is gathered before it goes to the upload: enough that the
-// upload's own cost is spread thin, small beside its chunk.
+// flushBytes is how much CSV is gathered before it goes to the upload: enough that the upload's own cost is
+// spread thin, small beside its chunk.
 const flushBytes = 256 << 10
 
-// yieldRows is how often a write offers to stand back: a millisecond's work, so that whoever
-// is let go first need not wait for it, and a batch of the scan.
+// yieldRows is how often a write offers to stand back: a millisecond's work, so that whoever is let go first
+// need not wait for it, and a batch of the scan.
 const yieldRows = 256
 
 // Progress is what a write has come to so far. It may be read while the write runs.
@@ -27,8 +27,8 @@ type Progress struct {
 	// How long the steps have taken, in nanoseconds; those of a write are noted once in flushBytes.
 	Waited, Counting, Cutting, Scanning, Encoding, Yielding, Uploading, Composing atomic.Int64
 
-	// since is when the step under way was begun, in nanoseconds since 1970, 0 for none: a source or a storage
-	// that hangs is seen before it answers.
+	// since is when the step under way was begun, in nanoseconds since 1970, 0 for none: a source or a
+	// storage that hangs is seen before it answers.
 	since   atomic.Int64
 	sending atomic.Bool // it is the upload, else the scan
 }
@@ -66,13 +66,13 @@ type Spec struct {
 	Rows   int64 // counted; another number written is COUNT_MISMATCH
 	Header bool  // begin with the header row
 	Final  bool  // the object is the whole file, not a part
-	// Yield, if set, is called every yieldRows rows, so that the caller can let more urgent
-	// work go first. It must return soon.
+	// Yield, if set, is called every yieldRows rows, so that the caller can let more urgent work go first. It
+	// must return soon.
 	Yield func(ctx context.Context)
 }
 
-// Write scans the stretch at the job's snapshot and writes it as CSV. The object exists
-// when Write returns nil, with the size and checksum returned, and else not.
+// Write scans the stretch at the job's snapshot and writes it as CSV. The object exists when Write returns
+// nil, with the size and checksum returned, and else not.
 func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartResult, error) {
 	rng, err := parseRange(s.From, s.To)
 	if err != nil {

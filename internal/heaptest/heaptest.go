@@ -1,5 +1,5 @@
-// Package heaptest is for tests of what stays in memory: of tables that strangers fill, mostly.
-// They run alone, not in parallel, as all that the process holds is measured.
+// Package heaptest is for tests of what stays in memory: of tables that strangers fill, mostly. They run
+// alone, not in parallel, as all that the process holds is measured.
 package heaptest
 
 import (
@@ -7,8 +7,8 @@ import (
 	"runtime"
 )
 
-// entries is by default what would pass the bound of each table if it had none, as a million takes
-// minutes under the race detector.
+// entries is by default what would pass the bound of each table if it had none, as a million takes minutes
+// under the race detector.
 var entries = flag.Int("strangers", 150_000, "how many entries tests put into each table that strangers fill")
 
 // Entries is how many entries a test puts into a table.

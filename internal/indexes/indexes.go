@@ -1,8 +1,8 @@
-// Package indexes finds out whether a Firestore database is set up as exportd's queries and
-// retention need it: composite indexes, TTL policies, point-in-time recovery.
+// Package indexes finds out whether a Firestore database is set up as exportd's queries and retention need
+// it: composite indexes, TTL policies, point-in-time recovery.
 //
-// It changes nothing. Indexes are proved by plans, not by their listing: an index that is still
-// being built, or differs in one direction, does not serve its query.
+// It changes nothing. Indexes are proved by plans, not by their listing: an index that is still being built,
+// or differs in one direction, does not serve its query.
 package indexes
 
 import (
@@ -114,8 +114,8 @@ func (d *Database) Close() error { return errors.Join(d.data.Close(), d.admin.Cl
 // ErrMissing means that the database lacks what was asked for.
 var ErrMissing = errors.New("missing")
 
-// CheckIndex has the query planned that needs x, without running it, and returns the indexes
-// that would serve it. It needs what queries need, datastore.entities.list, and costs one read.
+// CheckIndex has the query planned that needs x, without running it, and returns the indexes that would serve
+// it. It needs what queries need, datastore.entities.list, and costs one read.
 func (d *Database) CheckIndex(ctx context.Context, x Index) (used string, err error) {
 	stream, err := d.data.RunQuery(ctx, &firestorepb.RunQueryRequest{
 		Parent: d.name + "/documents", QueryType: &firestorepb.RunQueryRequest_StructuredQuery{StructuredQuery: x.query()},

@@ -99,7 +99,8 @@ func (s *Store) WakePlace(_ context.Context, d jobs.Due) (notify string, err err
 	return notify, nil
 }
 
-// Suspects names what nobody would look at for longer than a transition lets it sleep, all of a stretch at once.
+// Suspects names what nobody would look at for longer than a transition lets it sleep, all of a stretch at
+// once.
 func (s *Store) Suspects(_ context.Context, a jobs.Audit, _ string) (found []jobs.Message, batches []string, next string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -218,8 +218,8 @@ func (s *Store) GetOf(ctx context.Context, orgID, id string) (*jobs.Job, error) 
 	return j, err
 }
 
-// Watch calls fn with the job as it is and after each change. Of changes that come while fn runs, it is told of the
-// last.
+// Watch calls fn with the job as it is and after each change. Of changes that come while fn runs, it is told
+// of the last.
 func (s *Store) Watch(ctx context.Context, id string, fn func(*jobs.Job) (stop bool)) error {
 	rev := "none"
 	for {

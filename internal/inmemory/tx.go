@@ -286,7 +286,8 @@ func (s *Store) SuspendedReceivers(context.Context) (out []jobs.Receiver, err er
 	return out, nil
 }
 
-// UnsuspendReceiver forgets what is remembered of an origin, and begins the deliveries again that ended because of it.
+// UnsuspendReceiver forgets what is remembered of an origin, and begins the deliveries again that ended
+// because of it.
 func (s *Store) UnsuspendReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error) {
 	entry := jobs.AuditOfReceiver(s.now(), orgID, origin, actor, reason)
 	_ = s.Record(ctx, entry) // never fails

@@ -1,10 +1,10 @@
 // Package jobqueue sends and takes messages over Pub/Sub.
 //
-// A topic and a pull subscription per queue, named exportd-exports, exportd-parts and so on,
-// and a topic for messages that no code could handle. Workers pull, not stream: a unary
-// Pull asks for exactly as many messages as there are free slots, so a busy worker never
-// sits on messages that an idle one could answer. A message is acknowledged as soon as
-// its claim is committed; redelivery, ordering and dead-letter policies of Pub/Sub are not relied upon.
+// A topic and a pull subscription per queue, named exportd-exports, exportd-parts and so on, and a topic for
+// messages that no code could handle. Workers pull, not stream: a unary Pull asks for exactly as many
+// messages as there are free slots, so a busy worker never sits on messages that an idle one could answer. A
+// message is acknowledged as soon as its claim is committed; redelivery, ordering and dead-letter policies of
+// Pub/Sub are not relied upon.
 package jobqueue
 
 import (
@@ -29,20 +29,20 @@ import (
 // Config says which Pub/Sub and under what names.
 type Config struct {
 	ProjectID string
-	// Emulator is the host:port of a Pub/Sub server without TLS and authentication; "" is
-	// Google's, with application default credentials.
+	// Emulator is the host:port of a Pub/Sub server without TLS and authentication; "" is Google's, with
+	// application default credentials.
 	Emulator string
 	// Prefix begins the names of topics and subscriptions; "exportd-" if empty.
 	Prefix string
 	// Guard watches over the connections; a new one if nil.
 	Guard *connection.Guard
-	// PullFor bounds one Pull that finds nothing, and ProbeFor the question that then tells
-	// whether anybody is there. 60 s and 5 s if 0.
+	// PullFor bounds one Pull that finds nothing, and ProbeFor the question that then tells whether anybody
+	// is there. 60 s and 5 s if 0.
 	PullFor, ProbeFor time.Duration
 }
 
-// publishTimeout bounds one publish. The client would retry for a minute; the rescuer notifies
-// what could not be published, so a request need not wait for that.
+// publishTimeout bounds one publish. The client would retry for a minute; the rescuer notifies what could not
+// be published, so a request need not wait for that.
 const publishTimeout = 5 * time.Second
 
 const (
@@ -67,8 +67,8 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	}
 	cfg.PullFor, cfg.ProbeFor = cmp.Or(cfg.PullFor, pullTimeout), cmp.Or(cfg.ProbeFor, probeTimeout)
 	opts := cfg.Guard.ClientOptions()
-	// One connection each for topics and subscriptions: what a Pull learns holds for the next.
-	// A worker has a Pull for each queue, and short calls beside.
+	// One connection each for topics and subscriptions: what a Pull learns holds for the next. A worker has a
+	// Pull for each queue, and short calls beside.
 	opts = append(opts, option.WithGRPCConnectionPool(1), option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(wholeAnswers)))
 	if cfg.Emulator != "" {
 		opts = append(opts, connection.EmulatorOptions(cfg.Emulator)...)
@@ -126,8 +126,8 @@ func (q *Queue) publish(ctx context.Context, queue jobs.Queue, m *pubsub.Message
 	return nil
 }
 
-// Pull waits for messages of a queue and gives at most limit. It gives none and no error
-// when none came for a while, but an error when nobody answers either that there are none.
+// Pull waits for messages of a queue and gives at most limit. It gives none and no error when none came for a
+// while, but an error when nobody answers either that there are none.
 func (q *Queue) Pull(ctx context.Context, queue jobs.Queue, limit int) ([]jobs.PulledMessage, error) {
 	pull, cancel := context.WithTimeout(connection.LongPoll(ctx), q.cfg.PullFor)
 	defer cancel()
@@ -146,8 +146,8 @@ func (q *Queue) Pull(ctx context.Context, queue jobs.Queue, limit int) ([]jobs.P
 		}
 	}
 	if len(out) > limit {
-		// A server that doubles messages on the way may send more than was asked for, and the
-		// caller has room for no more: the surplus goes back.
+		// A server that doubles messages on the way may send more than was asked for, and the caller has room
+		// for no more: the surplus goes back.
 		for _, d := range out[limit:] {
 			_ = q.Nack(ctx, queue, d, 0) // else it comes back when its deadline lapses
 		}
@@ -156,8 +156,8 @@ func (q *Queue) Pull(ctx context.Context, queue jobs.Queue, limit int) ([]jobs.P
 	return out, nil
 }
 
-// answers asks what costs nothing, to tell a Pull that found nothing from one that nobody
-// heard. Any answer will do: to acknowledge nothing is refused.
+// answers asks what costs nothing, to tell a Pull that found nothing from one that nobody heard. Any answer
+// will do: to acknowledge nothing is refused.
 func (q *Queue) answers(ctx context.Context, queue jobs.Queue) error {
 	ctx, cancel := context.WithTimeout(ctx, q.cfg.ProbeFor)
 	defer cancel()
@@ -186,8 +186,8 @@ func (q *Queue) Nack(ctx context.Context, queue jobs.Queue, d jobs.PulledMessage
 	}))
 }
 
-// Bury publishes a message that no code can handle to the dead-letter topic, with where it
-// came from and why, and takes it off its queue.
+// Bury publishes a message that no code can handle to the dead-letter topic, with where it came from and why,
+// and takes it off its queue.
 func (q *Queue) Bury(ctx context.Context, queue jobs.Queue, d jobs.PulledMessage, reason string) error {
 	err := q.publish(ctx, jobs.QueueDead, &pubsub.Message{Data: d.Data, Attributes: map[string]string{"lane": string(queue), "reason": reason}})
 	if err != nil {

@@ -71,8 +71,8 @@ func TestPublishPullAck(t *testing.T) {
 	}
 }
 
-// A server that doubles deliveries once filled a worker with more than it had slots for,
-// and its queue stood still for ever.
+// A server that doubles deliveries once filled a worker with more than it had slots for, and its queue stood
+// still for ever.
 func TestPullGivesNoMoreThanAsked(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)
@@ -95,8 +95,8 @@ func TestPullGivesNoMoreThanAsked(t *testing.T) {
 	}
 }
 
-// A Pull that found nothing is told from one that nobody heard, and the next one goes
-// through as soon as the way is good again.
+// A Pull that found nothing is told from one that nobody heard, and the next one goes through as soon as the
+// way is good again.
 func TestPullIntoSilence(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)

@@ -20,8 +20,8 @@ import (
 	"exportd/jobs"
 )
 
-// AllQueues are all topics, and each has a subscription of the same name: what workers take from,
-// and the messages that no code could handle.
+// AllQueues are all topics, and each has a subscription of the same name: what workers take from, and the
+// messages that no code could handle.
 var AllQueues = append([]jobs.Queue{jobs.QueueDead}, jobs.Queues...)
 
 const (
@@ -30,8 +30,8 @@ const (
 	// retention of messages is Pub/Sub's default.
 	retention = 7 * 24 * time.Hour
 
-	// deletedTopic is what a subscription names when its topic has been deleted. It stays so when
-	// there is a topic of the old name again, and no message ever reaches it.
+	// deletedTopic is what a subscription names when its topic has been deleted. It stays so when there is a
+	// topic of the old name again, and no message ever reaches it.
 	deletedTopic = "_deleted-topic_"
 )
 
@@ -92,9 +92,9 @@ func (q *Queue) Ensure(ctx context.Context) error {
 	return err
 }
 
-// Mend makes the topics and subscriptions that are missing, and mends those that are not as
-// they should be. It returns what it changed, and may be called again at any time: what a
-// subscription loses that has to be made anew are messages, which the rescuer publishes again.
+// Mend makes the topics and subscriptions that are missing, and mends those that are not as they should be.
+// It returns what it changed, and may be called again at any time: what a subscription loses that has to be
+// made anew are messages, which the rescuer publishes again.
 func (q *Queue) Mend(ctx context.Context) (changed []string, err error) {
 	for _, queue := range AllQueues {
 		_, err := q.client.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: q.topic(queue)})
@@ -162,9 +162,8 @@ func past(ds []deviation) string {
 	return text
 }
 
-// CheckTopic finds out whether messages of a queue can be published: the topic is there and may be
-// published to. The question itself needs no permission, so that it can be put by whoever may
-// publish and no more.
+// CheckTopic finds out whether messages of a queue can be published: the topic is there and may be published
+// to. The question itself needs no permission, so that it can be put by whoever may publish and no more.
 func (q *Queue) CheckTopic(ctx context.Context, queue jobs.Queue) error {
 	const publish = "pubsub.topics.publish"
 	res, err := q.client.TopicAdminClient.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: q.topic(queue), Permissions: []string{publish}})
@@ -193,8 +192,8 @@ func (q *Queue) InspectTopic(ctx context.Context, queue jobs.Queue) error {
 	return nil
 }
 
-// CheckSubscription finds out whether the messages of a queue reach workers: the subscription
-// is there, bound to its topic, and has its settings. It needs pubsub.subscriptions.get.
+// CheckSubscription finds out whether the messages of a queue reach workers: the subscription is there, bound
+// to its topic, and has its settings. It needs pubsub.subscriptions.get.
 func (q *Queue) CheckSubscription(ctx context.Context, queue jobs.Queue) error {
 	name := q.subscription(queue)
 	have, err := q.client.SubscriptionAdminClient.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: name})

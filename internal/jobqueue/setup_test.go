@@ -14,9 +14,9 @@ import (
 	"exportd/jobs"
 )
 
-// A topic that was deleted and made again leaves its subscription bound to nothing: messages
-// are accepted and nobody ever hears them. Whatever a subscription lacks is found by
-// PingSubscriptions and mended by Mend, which says what it did and then has nothing more to do.
+// A topic that was deleted and made again leaves its subscription bound to nothing: messages are accepted and
+// nobody ever hears them. Whatever a subscription lacks is found by PingSubscriptions and mended by Mend,
+// which says what it did and then has nothing more to do.
 func TestMend(t *testing.T) {
 	t.Parallel()
 	const prefix = "projects/" + localcloudtest.Project

@@ -12,8 +12,8 @@ import (
 	"exportd/jobs"
 )
 
-// auditPage bounds what is looked at in a turn: 600 documents in all, and in a database of
-// records that have ended 250, which is about 0.4 USD a day at a turn each minute.
+// auditPage bounds what is looked at in a turn: 600 documents in all, and in a database of records that have
+// ended 250, which is about 0.4 USD a day at a turn each minute.
 func auditPage(a jobs.Audit) int {
 	switch a {
 	case jobs.AuditRunning:
@@ -24,9 +24,8 @@ func auditPage(a jobs.Audit) int {
 	return 100
 }
 
-// Suspects looks at the stretch's next documents behind after and names those that are damaged,
-// or that nobody would look at for longer than a transition lets them sleep. Next is where to go
-// on, "" at the end.
+// Suspects looks at the stretch's next documents behind after and names those that are damaged, or that
+// nobody would look at for longer than a transition lets them sleep. Next is where to go on, "" at the end.
 func (s *Store) Suspects(ctx context.Context, a jobs.Audit, after string) (found []jobs.Message, batches []string, next string, err error) {
 	col := s.jobs()
 	q := col.Query
@@ -83,8 +82,8 @@ func (s *Store) Suspects(ctx context.Context, a jobs.Audit, after string) (found
 	return found, batches, next, nil
 }
 
-// suspectJob tells of a job that is whole and yet lost; a damaged one is told of when it is ended. Of
-// an org's jobs that wait for a place one is enough, which forgotten remembers.
+// suspectJob tells of a job that is whole and yet lost; a damaged one is told of when it is ended. Of an
+// org's jobs that wait for a place one is enough, which forgotten remembers.
 func (s *Store) suspectJob(doc *firestore.DocumentSnapshot, forgotten map[string]bool) bool {
 	job := decodeJob(doc)
 	if !jobs.ValidID(job.ID) {
@@ -106,8 +105,8 @@ func (s *Store) suspectJob(doc *firestore.DocumentSnapshot, forgotten map[string
 	return overdue
 }
 
-// inShard reports whether a document is in a shard as queries see it: null, or no field at all, is
-// in none, although it reads as 0.
+// inShard reports whether a document is in a shard as queries see it: null, or no field at all, is in none,
+// although it reads as 0.
 func inShard(doc *firestore.DocumentSnapshot, shard int) bool {
 	raw, _ := doc.DataAt("shard")
 	return raw == int64(shard)
@@ -130,8 +129,8 @@ func (s *Store) suspectCallback(doc *firestore.DocumentSnapshot) bool {
 	return overdue
 }
 
-// suspectBatch is for one that has not ended although its document says otherwise, or that
-// sleeps for longer than a page takes.
+// suspectBatch is for one that has not ended although its document says otherwise, or that sleeps for longer
+// than a page takes.
 func (s *Store) suspectBatch(b *jobs.Batch, doc *firestore.DocumentSnapshot) bool {
 	raw, _ := doc.DataAt("wakeAt")
 	wakeAt, isTime := raw.(time.Time)

@@ -41,8 +41,8 @@ func (s *Store) Recorded(ctx context.Context, id string, count int64) error {
 	return nil
 }
 
-// AuditEntries gives a page of what operators did, latest first. As List, it needs an index (field, at) for each filter,
-// which Firestore joins.
+// AuditEntries gives a page of what operators did, latest first. As List, it needs an index (field, at) for
+// each filter, which Firestore joins.
 func (s *Store) AuditEntries(ctx context.Context, l jobs.AuditList) (page []*jobs.AuditEntry, next string, err error) {
 	q := s.auditLog().Query
 	for _, f := range []struct{ path, value string }{{"actor", l.Actor}, {"action", string(l.Action)}, {"target", l.Target}} {

@@ -15,17 +15,18 @@ import (
 const (
 	// backlogCounts bounds each count, at the price of a read for each 1,000.
 	backlogCounts = 100_000
-	// backlogRunning bounds the running jobs that are read to add up their parts, at a read each: a fleet of 50
-	// workers has as many slots for jobs. Beyond it the parts of the oldest are told, and the jobs counted.
+	// backlogRunning bounds the running jobs that are read to add up their parts, at a read each: a fleet of
+	// 50 workers has as many slots for jobs. Beyond it the parts of the oldest are told, and the jobs
+	// counted.
 	backlogRunning = 200
 )
 
-// Backlog is what waits to be done, for those who watch. It costs ten reads where less than 1,000 of
-// each wait, and one for each running job.
+// Backlog is what waits to be done, for those who watch. It costs ten reads where less than 1,000 of each
+// wait, and one for each running job.
 type Backlog struct {
 	Queued, Running, Callbacks, Suspended int64 // at most 100,000 each
-	// Parts is how many parts of running jobs are not done, and OldestParts when the one of these jobs began that
-	// did so first; of the 200 oldest.
+	// Parts is how many parts of running jobs are not done, and OldestParts when the one of these jobs began
+	// that did so first; of the 200 oldest.
 	Parts       int64
 	OldestParts time.Time
 	// OldestQueued and OldestCallback are when what has waited longest was made; zero if nothing waits.

@@ -26,8 +26,7 @@ func (s *Store) CreateBatch(ctx context.Context, r jobs.BatchRequest) (*jobs.Bat
 	return b, nil
 }
 
-// Batch gets a batch with the number of jobs that it has run again so far. ErrNotFound if
-// there is none.
+// Batch gets a batch with the number of jobs that it has run again so far. ErrNotFound if there is none.
 func (s *Store) Batch(ctx context.Context, id string) (*jobs.Batch, int64, error) {
 	if !jobs.ValidID(id) {
 		return nil, 0, fmt.Errorf("batch id: %w", jobs.ErrNotFound)
@@ -46,8 +45,8 @@ func (s *Store) Batches(ctx context.Context, limit int) ([]*jobs.Batch, error) {
 	return s.listBatches(ctx, s.batches().OrderBy("createdAt", firestore.Desc).Limit(limit))
 }
 
-// maxOtherBatches bounds the batches of versions that this build does not read and that may be due before
-// its own: far more than operators begin between two builds.
+// maxOtherBatches bounds the batches of versions that this build does not read and that may be due before its
+// own: far more than operators begin between two builds.
 const maxOtherBatches = 100
 
 // DueBatches lists the batches whose wakeAt has passed and that this build reads.

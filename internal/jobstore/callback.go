@@ -28,8 +28,8 @@ func (s *Store) Callbacks(ctx context.Context, jobID string) ([]*jobs.Callback, 
 	return out, nil
 }
 
-// ListCallbacks gives a page of deliveries; next is empty on the last. As List, it needs an
-// index (field, createdAt) for each filter, which Firestore joins.
+// ListCallbacks gives a page of deliveries; next is empty on the last. As List, it needs an index (field,
+// createdAt) for each filter, which Firestore joins.
 func (s *Store) ListCallbacks(ctx context.Context, l jobs.CallbackList) (page []*jobs.Callback, next string, err error) {
 	q := s.callbacks().Query
 	for _, f := range []struct{ path, value string }{{"orgId", l.OrgID}, {"origin", l.Origin}, {"state", string(l.State)}, {"cause", l.Cause}} {
@@ -73,8 +73,8 @@ func (s *Store) ListCallbacks(ctx context.Context, l jobs.CallbackList) (page []
 	return page, next, nil
 }
 
-// UpdateCallback applies a transition to a delivery, as Update does to a job. Returns the
-// delivery as committed.
+// UpdateCallback applies a transition to a delivery, as Update does to a job. Returns the delivery as
+// committed.
 func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx *jobs.CallbackTx) error) (*jobs.Callback, error) {
 	if !jobs.ValidCallbackID(id) {
 		return nil, fmt.Errorf("callback id: %w", jobs.ErrNotFound)

@@ -40,8 +40,8 @@ func (n *notedCauses) note(id string, now time.Time) {
 	n.at[id] = now
 }
 
-// addCauses notes causes in the commit of what met them, unless this process has just done so. What it gives is to be
-// called once that stands.
+// addCauses notes causes in the commit of what met them, unless this process has just done so. What it gives
+// is to be called once that stands.
 func (s *Store) addCauses(batch *writes, met ...*jobs.CauseNote) (stands func()) {
 	added := map[string]time.Time{}
 	for _, n := range met {
@@ -155,7 +155,8 @@ func (s *Store) NoteProbe(ctx context.Context, id string, p jobs.Probe) error {
 	return nil
 }
 
-// CauseCases counts the cases of a cause: a read for each of the latest, and one for each 1,000 where there are more.
+// CauseCases counts the cases of a cause: a read for each of the latest, and one for each 1,000 where there
+// are more.
 func (s *Store) CauseCases(ctx context.Context, q jobs.CauseQuery) (found jobs.CauseCases, err error) {
 	at, of := "finishedAt", s.jobs().Where("error.cause", "==", q.ID)
 	state, callbacks := q.Callbacks()
@@ -193,7 +194,8 @@ func (s *Store) CauseCases(ctx context.Context, q jobs.CauseQuery) (found jobs.C
 	return found, nil
 }
 
-// BatchOutcome tells how the jobs are that a batch has run again: four counts, and a read where one has failed again.
+// BatchOutcome tells how the jobs are that a batch has run again: four counts, and a read where one has
+// failed again.
 func (s *Store) BatchOutcome(ctx context.Context, b *jobs.Batch) (o jobs.BatchOutcome, err error) {
 	of := s.jobs().Where("batchId", "==", b.ID)
 	for _, state := range []jobs.State{jobs.Queued, jobs.Running} {

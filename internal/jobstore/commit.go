@@ -16,15 +16,15 @@ import (
 	"exportd/jobs"
 )
 
-// contention bounds how often a transition is tried that others got in the way of. The
-// commits of one job's parts meet at its document; with 32 in flight the worst seen was 11.
+// contention bounds how often a transition is tried that others got in the way of. The commits of one job's
+// parts meet at its document; with 32 in flight the worst seen was 11.
 const contention = 40
 
 // errConflict: a document was changed by somebody else between read and commit.
 var errConflict = errors.New("changed meanwhile")
 
-// firstPause and longestPause are those after a conflict: the other commit is done already, only
-// the herd has to spread.
+// firstPause and longestPause are those after a conflict: the other commit is done already, only the herd has
+// to spread.
 const (
 	firstPause   = 1500 * time.Microsecond
 	longestPause = 75 * time.Millisecond
@@ -47,32 +47,30 @@ func retry(ctx context.Context, fn func() error) error {
 	}
 }
 
-// commit writes the batch. A precondition that failed is errConflict, unless landed tells
-// that the documents hold this very write: then an answer was lost on the way and the
-// commit stands.
+// commit writes the batch. A precondition that failed is errConflict, unless landed tells that the documents
+// hold this very write: then an answer was lost on the way and the commit stands.
 func (s *Store) commit(ctx context.Context, batch *writes, landed func(context.Context) (bool, error)) error {
 	_, err := s.commitResults(ctx, batch, landed)
 	return err
 }
 
 const (
-	// commitWithin bounds a commit: well inside the 30 s of the shortest lease. Google's client goes
-	// on trying for as long as it may while Firestore is away, or answers that a quota is used up.
+	// commitWithin bounds a commit: well inside the 30 s of the shortest lease. Google's client goes on
+	// trying for as long as it may while Firestore is away, or answers that a quota is used up.
 	commitWithin = 15 * time.Second
 	// lookWithin bounds the look whether a commit stands whose answer was lost.
 	lookWithin = 2 * time.Second
 )
 
-// Within gives the same store with another bound on its commits, for callers who can try again
-// sooner than workers can do again what they have done.
+// Within gives the same store with another bound on its commits, for callers who can try again sooner than
+// workers can do again what they have done.
 func (s *Store) Within(d time.Duration) *Store {
 	other := *s
 	other.commitWithin = d
 	return &other
 }
 
-// commitResults is commit with the results of the writes in their order; nil where the
-// answer was lost.
+// commitResults is commit with the results of the writes in their order; nil where the answer was lost.
 func (s *Store) commitResults(ctx context.Context, batch *writes, landed func(context.Context) (bool, error)) ([]*firestore.WriteResult, error) {
 	send, cancel := context.WithTimeout(ctx, s.commitWithin)
 	defer cancel()
@@ -99,9 +97,9 @@ func (s *Store) commitResults(ctx context.Context, batch *writes, landed func(co
 	return nil, classify(err)
 }
 
-// fields lists a document struct as an update of each of its fields, so that it can be
-// written on condition of its update time (the client's Set takes no condition). A zero
-// time under omitempty deletes the field, as Set would leave it out.
+// fields lists a document struct as an update of each of its fields, so that it can be written on condition
+// of its update time (the client's Set takes no condition). A zero time under omitempty deletes the field, as
+// Set would leave it out.
 func fields(doc any) []firestore.Update {
 	v := reflect.Indirect(reflect.ValueOf(doc))
 	var out []firestore.Update

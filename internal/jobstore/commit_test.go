@@ -12,9 +12,9 @@ import (
 	"exportd/jobs"
 )
 
-// TestCommitsAreBounded: Google's client tries for as long as it may while Firestore answers that a
-// quota is used up. Whatever the store writes, it gives up by itself, as unavailable, also where its
-// caller would wait for ever.
+// TestCommitsAreBounded: Google's client tries for as long as it may while Firestore answers that a quota is
+// used up. Whatever the store writes, it gives up by itself, as unavailable, also where its caller would wait
+// for ever.
 func TestCommitsAreBounded(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)

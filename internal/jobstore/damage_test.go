@@ -9,8 +9,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestRoleUntil2200: a role that somebody gave until 2200 is taken by the next who asks for it;
-// it stopped every rescue before.
+// TestRoleUntil2200: a role that somebody gave until 2200 is taken by the next who asks for it; it stopped
+// every rescue before.
 func TestRoleUntil2200(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{})
@@ -31,8 +31,8 @@ func TestRoleUntil2200(t *testing.T) {
 	}
 }
 
-// TestDamagedJobIsShownAsFailed: whoever reads a damaged job ends it, whatever its document
-// holds, and lists show it as what it is about to be ended as.
+// TestDamagedJobIsShownAsFailed: whoever reads a damaged job ends it, whatever its document holds, and lists
+// show it as what it is about to be ended as.
 func TestDamagedJobIsShownAsFailed(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{})
@@ -82,8 +82,8 @@ func TestDamagedJobIsShownAsFailed(t *testing.T) {
 	}
 }
 
-// TestNewerJobIsLeftAlone: a document that another build wrote is not touched, also when this
-// one cannot read it; it was overwritten before.
+// TestNewerJobIsLeftAlone: a document that another build wrote is not touched, also when this one cannot read
+// it; it was overwritten before.
 func TestNewerJobIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{})
@@ -105,8 +105,8 @@ func TestNewerJobIsLeftAlone(t *testing.T) {
 	}
 }
 
-// TestForeignPointers: a fingerprint or a key that leads to the job of another request, or of
-// another org, gives nobody that job.
+// TestForeignPointers: a fingerprint or a key that leads to the job of another request, or of another org,
+// gives nobody that job.
 func TestForeignPointers(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{})

@@ -11,10 +11,9 @@
 //	ExportCallbackReceivers/{hash}       destinations of callbacks that fail
 //	ExportLeases/{name}                  the rescuer's lease, workers' presence, paused queues
 //
-// Transitions are jobs.Tx methods that the caller passes to Update; this package reads the
-// documents, applies the transition and commits what it changed in one atomic commit, on
-// condition that every document it writes is still the one that was read (its update
-// time). That is compare-and-set: one read and one commit, no locks that a dead process could
-// hold, no seconds of pause in which the official client waits after a lost transaction.
-// A commit whose answer was lost is recognised by the random rev that each write carries.
+// Transitions are jobs.Tx methods that the caller passes to Update; this package reads the documents, applies
+// the transition and commits what it changed in one atomic commit, on condition that every document it writes
+// is still the one that was read (its update time). That is compare-and-set: one read and one commit, no
+// locks that a dead process could hold, no seconds of pause in which the official client waits after a lost
+// transaction. A commit whose answer was lost is recognised by the random rev that each write carries.
 package jobstore

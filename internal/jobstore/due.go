@@ -22,9 +22,9 @@ var dueKinds = map[jobs.DueKind]telemetry.DocumentKind{
 // JobKey is the Key of a job.
 func (s *Store) JobKey(id string) string { return relative(s.jobs().Doc(id)) }
 
-// Due gives the documents of a class and of some shards whose wakeAt has passed, longest due
-// first, behind after. Those of a schema that this build does not read are not asked for: the build
-// that wrote them looks after them.
+// Due gives the documents of a class and of some shards whose wakeAt has passed, longest due first, behind
+// after. Those of a schema that this build does not read are not asked for: the build that wrote them looks
+// after them.
 func (s *Store) Due(ctx context.Context, kind jobs.DueKind, shards []int, now time.Time, limit int, after *jobs.DueCursor) (jobs.DuePage, error) {
 	if kind == jobs.DueEnded {
 		ended := make([]int, len(shards))

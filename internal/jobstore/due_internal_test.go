@@ -12,8 +12,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestDueOfSeveralVersions: what is due of several versions comes in one order and page by page, each
-// once and none of another version, however many queries it takes.
+// TestDueOfSeveralVersions: what is due of several versions comes in one order and page by page, each once
+// and none of another version, however many queries it takes.
 func TestDueOfSeveralVersions(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)

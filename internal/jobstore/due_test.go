@@ -83,9 +83,8 @@ func TestShardIsMended(t *testing.T) {
 	}
 }
 
-// TestNoShardIsNotShardZero: of a job that is in no shard as queries see it, null or missing reads
-// as shard 0. One job in 30 belongs there, and was taken for one that is in its shard: nobody
-// looked at it again.
+// TestNoShardIsNotShardZero: of a job that is in no shard as queries see it, null or missing reads as shard
+// 0. One job in 30 belongs there, and was taken for one that is in its shard: nobody looked at it again.
 func TestNoShardIsNotShardZero(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{})

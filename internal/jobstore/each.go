@@ -7,8 +7,8 @@ import (
 	"google.golang.org/api/iterator"
 )
 
-// each calls fn with every document of a query, one in memory at a time: a thousand damaged ones
-// may have a megabyte each.
+// each calls fn with every document of a query, one in memory at a time: a thousand damaged ones may have a
+// megabyte each.
 func each(ctx context.Context, q firestore.Query, fn func(*firestore.DocumentSnapshot) error) error {
 	it := q.Documents(ctx)
 	defer it.Stop()

@@ -29,8 +29,8 @@ type change struct {
 	end  error // of its group
 }
 
-// maxGroup bounds the changes that are committed together, far below the 500 writes that a
-// commit may have: each takes at most seven. A worker has 4 parts in flight by default.
+// maxGroup bounds the changes that are committed together, far below the 500 writes that a commit may have:
+// each takes at most seven. A worker has 4 parts in flight by default.
 const maxGroup = 32
 
 // errAborted is the end of a group of which the leader panicked.
@@ -42,9 +42,9 @@ type groupQueue struct {
 	waiting map[string][]*change // by job; a key is there while a group is at work
 }
 
-// do has c applied in a group of changes of the job, and returns the error of the group. The
-// first of a group leads it: its apply is called with all of them. When a leader's context ends
-// it, its group goes on without it.
+// do has c applied in a group of changes of the job, and returns the error of the group. The first of a group
+// leads it: its apply is called with all of them. When a leader's context ends it, its group goes on without
+// it.
 func (t *groupQueue) do(ctx context.Context, jobID string, c *change, apply func([]*change) error) error {
 	if lead := t.enter(ctx, jobID, c); !lead {
 		return c.end
@@ -80,8 +80,8 @@ func (t *groupQueue) do(ctx context.Context, jobID string, c *change, apply func
 	return err
 }
 
-// enter waits until c leads a group or was in one. What waits and was not taken yet leaves
-// when ctx ends; a group that took it ends soon, since its commit is bounded.
+// enter waits until c leads a group or was in one. What waits and was not taken yet leaves when ctx ends; a
+// group that took it ends soon, since its commit is bounded.
 func (t *groupQueue) enter(ctx context.Context, jobID string, c *change) (lead bool) {
 	t.mu.Lock()
 	if _, busy := t.waiting[jobID]; !busy {
@@ -155,8 +155,8 @@ func newGroup(job jobs.Job, updated time.Time) *group {
 // all, an end for the job's place and then for its parts under way.
 const maxReads = 8
 
-// add runs a change. One that fails leaves nothing behind. A transition reads nothing by itself: what it
-// asks for and has not been read yet is read here, all at once, and the transition runs again.
+// add runs a change. One that fails leaves nothing behind. A transition reads nothing by itself: what it asks
+// for and has not been read yet is read here, all at once, and the transition runs again.
 func (g *group) add(ctx context.Context, s *Store, c *change) (*jobs.Job, error) {
 	for range maxReads {
 		job, want := g.job, &wanted{}

@@ -167,7 +167,8 @@ func TestLeaderPanics(t *testing.T) {
 	})
 }
 
-// TestPanicOfATransition: it is the error of that transition, and leaves nothing for those that are committed with it.
+// TestPanicOfATransition: it is the error of that transition, and leaves nothing for those that are committed
+// with it.
 func TestPanicOfATransition(t *testing.T) {
 	t.Parallel()
 	s, g := &Store{cfg: Config{Now: time.Now}}, newGroup(jobs.Job{ID: "job"}, time.Time{})

@@ -13,8 +13,8 @@ import (
 	"exportd/jobs"
 )
 
-// lease is a document of ExportLeases: who has a role until when, a worker's sign of life,
-// or a queue's pause.
+// lease is a document of ExportLeases: who has a role until when, a worker's sign of life, or a queue's
+// pause.
 type lease struct {
 	Owner string    `firestore:"owner"`
 	Until time.Time `firestore:"until"`
@@ -32,8 +32,8 @@ type lease struct {
 	Reads int `firestore:"reads,omitempty"`
 }
 
-// readLease reads one; of what is damaged it gives what can be true: a pause stays one although
-// nobody can read why, a role of nobody is free.
+// readLease reads one; of what is damaged it gives what can be true: a pause stays one although nobody can
+// read why, a role of nobody is free.
 func (s *Store) readLease(doc *firestore.DocumentSnapshot) (l lease) {
 	if !doc.Exists() {
 		return l
@@ -102,9 +102,9 @@ func (s *Store) rightClock(begun, read time.Time) error {
 	return fmt.Errorf("%w: it says %s, Firestore %s", jobs.ErrClock, now.UTC().Format(time.RFC3339), read.UTC().Format(time.RFC3339))
 }
 
-// Acquire takes or renews a role (such as "rescuer") for owner until now+ttl. False when
-// somebody else has it; ErrClock when the clock is wrong. A role is also taken from the process of an
-// earlier build, which does not look after all that there is.
+// Acquire takes or renews a role (such as "rescuer") for owner until now+ttl. False when somebody else has
+// it; ErrClock when the clock is wrong. A role is also taken from the process of an earlier build, which does
+// not look after all that there is.
 func (s *Store) Acquire(ctx context.Context, role, owner string, ttl time.Duration) (bool, error) {
 	now := s.cfg.Now().UTC()
 	ref := s.leases().Doc("role-" + role)
@@ -131,8 +131,8 @@ func (s *Store) change(ctx context.Context, ref *firestore.DocumentRef, fn func(
 	return s.changeIf(ctx, ref, func(time.Time, time.Time) error { return nil }, fn, entries...)
 }
 
-// changeIf changes nothing if may, which is told when its read began and its time, gives an error. Entries are written
-// down with it.
+// changeIf changes nothing if may, which is told when its read began and its time, gives an error. Entries
+// are written down with it.
 func (s *Store) changeIf(ctx context.Context, ref *firestore.DocumentRef, may func(begun, read time.Time) error, fn func(*lease) bool, entries ...*jobs.AuditEntry) error {
 	return retry(ctx, func() error {
 		begun := s.cfg.Now()

@@ -7,9 +7,8 @@ import (
 	"exportd/jobs"
 )
 
-// leasedJobs are jobs that this process holds the lease of, as it last committed them. The next
-// transition of one is tried on it without a read, and counts if the commit confirms that
-// nobody has changed the job since.
+// leasedJobs are jobs that this process holds the lease of, as it last committed them. The next transition of
+// one is tried on it without a read, and counts if the commit confirms that nobody has changed the job since.
 type leasedJobs struct {
 	mu   sync.Mutex
 	jobs map[string]leasedJob

@@ -38,8 +38,8 @@ func counted(t *testing.T, cs ...prometheus.Collector) map[string]float64 {
 	return out
 }
 
-// TestTransitionsAreToldOnce: two processes that get in each other's way tell of each transition that
-// was committed once between them, and of none that was not.
+// TestTransitionsAreToldOnce: two processes that get in each other's way tell of each transition that was
+// committed once between them, and of none that was not.
 func TestTransitionsAreToldOnce(t *testing.T) {
 	t.Parallel()
 	const made, parts, rows = 4, 12, 10

@@ -15,12 +15,13 @@ import (
 	"exportd/jobs"
 )
 
-// maxPlacesRead bounds the places that a claim looks at, of jobs.PlaceTurns documents each. Of an org with more, it looks at as many
-// at random; a job that finds none free then is notified again as long as there is one.
+// maxPlacesRead bounds the places that a claim looks at, of jobs.PlaceTurns documents each. Of an org with
+// more, it looks at as many at random; a job that finds none free then is notified again as long as there is
+// one.
 const maxPlacesRead = 32
 
-// maxWaiting is how many of the jobs that have waited longest are looked at for one whose next
-// attempt is due.
+// maxWaiting is how many of the jobs that have waited longest are looked at for one whose next attempt is
+// due.
 const maxWaiting = 10
 
 func (s *Store) places() *firestore.CollectionRef { return s.client.Collection("ExportPlaces") }
@@ -53,8 +54,8 @@ type placeDoc struct {
 	updated time.Time
 }
 
-// readPlace reads a place. Of a damaged document it believes who has the place, if that can be a job:
-// the commit by which that job stops running gives it back, and else the rescuer does.
+// readPlace reads a place. Of a damaged document it believes who has the place, if that can be a job: the
+// commit by which that job stops running gives it back, and else the rescuer does.
 func (s *Store) readPlace(docs []*firestore.DocumentSnapshot, orgID string, number int) (out placeDocs) {
 	last := int64(-1)
 	for slot, doc := range docs {
@@ -175,8 +176,8 @@ func (s *Store) writePlace(batch *writes, was placeDoc, p *jobs.Place, rev strin
 	batch.Create(ref, p)
 }
 
-// Waiting gives the org's job that has waited longest of those whose next attempt is due and that this
-// build reads, "" if none is, and whether any such is queued at all.
+// Waiting gives the org's job that has waited longest of those whose next attempt is due and that this build
+// reads, "" if none is, and whether any such is queued at all.
 func (s *Store) Waiting(ctx context.Context, orgID string) (id string, any bool, err error) {
 	docs, err := s.inState(orgID, jobs.Queued).Limit(maxWaiting).Select("notBefore").Documents(ctx).GetAll()
 	if err != nil {
@@ -192,8 +193,8 @@ func (s *Store) Waiting(ctx context.Context, orgID string) (id string, any bool,
 	return "", len(docs) > 0, nil
 }
 
-// anyQueued reports whether a job of the org is queued, of whatever version: if of another build, that
-// one is to find the place wanted.
+// anyQueued reports whether a job of the org is queued, of whatever version: if of another build, that one is
+// to find the place wanted.
 func (s *Store) anyQueued(ctx context.Context, orgID string) (bool, error) {
 	docs, err := s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Queued).Limit(1).Select().Documents(ctx).GetAll()
 	if err != nil {
@@ -242,8 +243,8 @@ func (s *Store) WakePlace(ctx context.Context, d jobs.Due) (notify string, err e
 	return notify, nil
 }
 
-// inPlace reports whether the job that has a place runs in it. One that no build at work knows does not:
-// it runs beside its org's others when such a build is back.
+// inPlace reports whether the job that has a place runs in it. One that no build at work knows does not: it
+// runs beside its org's others when such a build is back.
 func (s *Store) inPlace(ctx context.Context, p jobs.Place) (bool, error) {
 	if !jobs.ValidID(p.JobID) {
 		return false, nil

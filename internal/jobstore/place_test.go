@@ -45,8 +45,8 @@ func TestPlaceOfLostJob(t *testing.T) {
 	}
 }
 
-// TestPlacesRead: a claim reads the documents of one place, and those of the others only if that one
-// is taken; the last that is free is found whichever is looked at first.
+// TestPlacesRead: a claim reads the documents of one place, and those of the others only if that one is
+// taken; the last that is free is found whichever is looked at first.
 func TestPlacesRead(t *testing.T) {
 	t.Parallel()
 	const limit = 5
@@ -65,8 +65,8 @@ func TestPlacesRead(t *testing.T) {
 	}
 }
 
-// TestPlaceCosts: a claim and an end read and write a place each, and an end by the holder of the
-// lease reads nothing.
+// TestPlaceCosts: a claim and an end read and write a place each, and an end by the holder of the lease reads
+// nothing.
 func TestPlaceCosts(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{RunningJobs: 5})
@@ -86,8 +86,8 @@ func TestPlaceCosts(t *testing.T) {
 	}
 }
 
-// TestPlaceDocumentsTakeTurns: an org that has jobs run one after the other writes no document of a
-// place as often as it takes the place: each bears a write a second.
+// TestPlaceDocumentsTakeTurns: an org that has jobs run one after the other writes no document of a place as
+// often as it takes the place: each bears a write a second.
 func TestPlaceDocumentsTakeTurns(t *testing.T) {
 	t.Parallel()
 	const rounds = 3 * jobs.PlaceTurns
@@ -126,8 +126,8 @@ func TestPlaceDocumentsTakeTurns(t *testing.T) {
 	}
 }
 
-// TestDamagedTurnStaysTaken: a place whose document no longer says whose turn it is belongs to the job
-// that it names, whatever its other documents say, and is mended when that has ended.
+// TestDamagedTurnStaysTaken: a place whose document no longer says whose turn it is belongs to the job that
+// it names, whatever its other documents say, and is mended when that has ended.
 func TestDamagedTurnStaysTaken(t *testing.T) {
 	t.Parallel()
 	for name, turn := range map[string]any{"missing": firestore.Delete, "text": "x", "below zero": -7, "of another document": 3, "too large": 1 << 60} {

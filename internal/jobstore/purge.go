@@ -17,14 +17,14 @@ import (
 // purgeBatch is how many documents one commit deletes; far below the 10 MiB of a request.
 const purgeBatch = 300
 
-// purgeAtOnce is how many jobs one commit deletes: what is read before, should it be damaged, may
-// have up to a megabyte each.
+// purgeAtOnce is how many jobs one commit deletes: what is read before, should it be damaged, may have up to
+// a megabyte each.
 const purgeAtOnce = 100
 
-// Purge deletes the records of those of some jobs that are due for it, each unless it has changed
-// since it was read, and of a hundred in one commit. What hangs on them the database deletes by
-// itself, see jobs.Job.Lapses; only that of a job that an older build made is deleted here, before the
-// job's own document, so that a purge cut short is found and done again.
+// Purge deletes the records of those of some jobs that are due for it, each unless it has changed since it
+// was read, and of a hundred in one commit. What hangs on them the database deletes by itself, see
+// jobs.Job.Lapses; only that of a job that an older build made is deleted here, before the job's own
+// document, so that a purge cut short is found and done again.
 func (s *Store) Purge(ctx context.Context, of []*jobs.Job) error {
 	var errs []error
 	for some := range slices.Chunk(of, purgeAtOnce) {
@@ -102,9 +102,9 @@ func (s *Store) purgeTail(ctx context.Context, jobID string) error {
 	return nil
 }
 
-// lapsed reports whether a document's time is over at which the database deletes it by itself.
-// Firestore takes up to a day about it; until then, the document is as gone. A time before there was
-// any exportd is not believed, as jobs.Checks has it.
+// lapsed reports whether a document's time is over at which the database deletes it by itself. Firestore
+// takes up to a day about it; until then, the document is as gone. A time before there was any exportd is not
+// believed, as jobs.Checks has it.
 func (s *Store) lapsed(doc *firestore.DocumentSnapshot) bool {
 	raw, err := doc.DataAt("exportLapsesAt")
 	at, ok := raw.(time.Time)

@@ -19,16 +19,16 @@ import (
 // maxPage bounds a page of a list: 100 job documents are at most a few 100 KiB.
 const maxPage = 100
 
-// maxPassed bounds the jobs that are read for a page of a search, at some 2 KiB each: at 10 a millisecond a fifth of a
-// second, for 0.001 USD.
+// maxPassed bounds the jobs that are read for a page of a search, at some 2 KiB each: at 10 a millisecond a
+// fifth of a second, for 0.001 USD.
 const maxPassed = 2000
 
 // ErrPageToken: the page token is none that List gave.
 var ErrPageToken = fmt.Errorf("page token is not one of this list: %w", jobs.ErrInvalid)
 
-// List gives a page of jobs, newest first. Its filters are equalities and a range of
-// createdAt; deployments/firestore.indexes.json has an index (field, createdAt) for each, which
-// Firestore joins. ErrPageToken for a token that List did not give.
+// List gives a page of jobs, newest first. Its filters are equalities and a range of createdAt;
+// deployments/firestore.indexes.json has an index (field, createdAt) for each, which Firestore joins.
+// ErrPageToken for a token that List did not give.
 func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
 	q := s.jobs().Query
 	for _, f := range []struct{ path, value string }{
@@ -58,7 +58,8 @@ func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
 		q = q.StartAfter(at, s.jobs().Doc(id))
 	}
 	var page jobs.JobPage
-	// Deleted jobs are passed over here and not by an index: there are few. So are those that a search does not find.
+	// Deleted jobs are passed over here and not by an index: there are few. So are those that a search does
+	// not find.
 	for read := 0; len(page.Jobs) < size && read < maxPassed; read += size {
 		n, last := 0, "" // documents of this round
 		var from *firestore.DocumentSnapshot
@@ -92,8 +93,8 @@ func pageToken(at time.Time, id string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(at.UnixMicro(), 36) + "." + id))
 }
 
-// createdAt is where a document stands in a list. What is no time stands before or behind all
-// times, as Firestore orders types; a page that ends there goes on with the times.
+// createdAt is where a document stands in a list. What is no time stands before or behind all times, as
+// Firestore orders types; a page that ends there goes on with the times.
 func createdAt(doc *firestore.DocumentSnapshot) time.Time {
 	raw, _ := doc.DataAt("createdAt")
 	switch at := raw.(type) {
@@ -160,9 +161,9 @@ func (s *Store) Parts(ctx context.Context, j *jobs.Job) ([]*jobs.Part, error) {
 	}
 }
 
-// Progress gives the rows and bytes to show: what finished parts add up to and what those
-// under way have reported. Job and parts are read at one instant, so that a part that
-// ends meanwhile is neither missed nor counted twice: what is shown never goes back.
+// Progress gives the rows and bytes to show: what finished parts add up to and what those under way have
+// reported. Job and parts are read at one instant, so that a part that ends meanwhile is neither missed nor
+// counted twice: what is shown never goes back.
 func (s *Store) Progress(ctx context.Context, j *jobs.Job) (rows, bytes int64, err error) {
 	if j.State == jobs.Running && j.Phase == jobs.PhaseParts {
 		err = s.client.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) error {
@@ -188,13 +189,13 @@ func (s *Store) Progress(ctx context.Context, j *jobs.Job) (rows, bytes int64, e
 			return 0, 0, fmt.Errorf("ask for the progress of job %s: %w", j.ID, classify(err))
 		}
 	}
-	// Not cut to the total: after a restart a smaller snapshot may have fewer rows than were
-	// shown already, and what is shown never goes back.
+	// Not cut to the total: after a restart a smaller snapshot may have fewer rows than were shown already,
+	// and what is shown never goes back.
 	return max(rows+j.RowsDone, j.RowsFloor), bytes + j.BytesDone, nil
 }
 
-// Events gives a job's timeline, oldest first; at most the first 1,000 lines, which are
-// those of some hundred attempts.
+// Events gives a job's timeline, oldest first; at most the first 1,000 lines, which are those of some hundred
+// attempts.
 func (s *Store) Events(ctx context.Context, jobID string) ([]jobs.Event, error) {
 	var events []jobs.Event
 	err := each(ctx, s.events(jobID).OrderBy(firestore.DocumentID, firestore.Asc).Limit(1000), func(doc *firestore.DocumentSnapshot) error {

@@ -13,8 +13,8 @@ import (
 	"exportd/jobs"
 )
 
-// remembered reads a document; one that is damaged or has expired starts over. What is sent to a
-// receiver that was suspended fails again and suspends it again.
+// remembered reads a document; one that is damaged or has expired starts over. What is sent to a receiver
+// that was suspended fails again and suspends it again.
 func (s *Store) remembered(doc *firestore.DocumentSnapshot) jobs.Receiver {
 	if !doc.Exists() {
 		return jobs.Receiver{}
@@ -50,8 +50,8 @@ func receiverID(orgID, address string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Receivers gives what is remembered of an org's addresses, in their order; the zero
-// value stands for one of which nothing is.
+// Receivers gives what is remembered of an org's addresses, in their order; the zero value stands for one of
+// which nothing is.
 func (s *Store) Receivers(ctx context.Context, orgID string, addresses ...string) ([]jobs.Receiver, error) {
 	refs := make([]*firestore.DocumentRef, len(addresses))
 	for i, a := range addresses {
@@ -68,8 +68,8 @@ func (s *Store) Receivers(ctx context.Context, orgID string, addresses ...string
 	return out, nil
 }
 
-// ChangeReceiver applies fn to what is remembered of an address, by compare-and-set; fn
-// may run more than once. A receiver without failures is forgotten.
+// ChangeReceiver applies fn to what is remembered of an address, by compare-and-set; fn may run more than
+// once. A receiver without failures is forgotten.
 func (s *Store) ChangeReceiver(ctx context.Context, orgID, address, origin string, fn func(r *jobs.Receiver)) error {
 	ref := s.receiver(orgID, address)
 	return retry(ctx, func() error {
@@ -111,10 +111,10 @@ func (s *Store) SuspendedReceivers(ctx context.Context) ([]jobs.Receiver, error)
 	return out, nil
 }
 
-// UnsuspendReceiver is the way back from a suspension: whatever is remembered of the origin
-// and of URLs below it is forgotten, and the deliveries that ended because of it begin
-// their schedule again. It says how many; they are notified by the rescuer. Called again, it goes
-// on with what is left. It is recorded before anything is done, and how many when all is.
+// UnsuspendReceiver is the way back from a suspension: whatever is remembered of the origin and of URLs below
+// it is forgotten, and the deliveries that ended because of it begin their schedule again. It says how many;
+// they are notified by the rescuer. Called again, it goes on with what is left. It is recorded before
+// anything is done, and how many when all is.
 func (s *Store) UnsuspendReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error) {
 	entry := jobs.AuditOfReceiver(s.cfg.Now(), orgID, origin, actor, reason)
 	if err := s.Record(ctx, entry); err != nil {

@@ -8,8 +8,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestReceiversAreForgotten: what is remembered of addresses that nobody calls any more does not
-// stay for good. Past its life it counts for nothing, whether or not a TTL policy has deleted it.
+// TestReceiversAreForgotten: what is remembered of addresses that nobody calls any more does not stay for
+// good. Past its life it counts for nothing, whether or not a TTL policy has deleted it.
 func TestReceiversAreForgotten(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{})

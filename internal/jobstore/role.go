@@ -14,8 +14,8 @@ func partitionRole(index int) string { return "rescuer-" + strconv.Itoa(index) }
 
 func (s *Store) division() *firestore.DocumentRef { return s.leases().Doc("rescuers") }
 
-// Partitions gives the division and who holds its first n partitions. A document that cannot be
-// read is as one that nobody has.
+// Partitions gives the division and who holds its first n partitions. A document that cannot be read is as
+// one that nobody has.
 func (s *Store) Partitions(ctx context.Context, n int) (jobs.Division, []jobs.Partition, error) {
 	refs := []*firestore.DocumentRef{s.division()}
 	for k := range min(n, jobs.MaxPartitions) {
@@ -77,8 +77,8 @@ func (s *Store) Switches(ctx context.Context) (jobs.Switches, error) {
 	return s.readSwitches(docs), nil
 }
 
-// WatchSwitches calls fn with the switches as they are and again after each change, until ctx
-// ends or the stream breaks, which is its error. It costs a read for each change.
+// WatchSwitches calls fn with the switches as they are and again after each change, until ctx ends or the
+// stream breaks, which is its error. It costs a read for each change.
 func (s *Store) WatchSwitches(ctx context.Context, fn func(jobs.Switches)) error {
 	it := s.leases().Where("kind", "in", []string{"queue", "signal"}).Snapshots(ctx)
 	defer it.Stop()

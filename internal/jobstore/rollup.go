@@ -19,8 +19,8 @@ func (s *Store) rollups() *firestore.CollectionRef { return s.client.Collection(
 // noKind stands for no kind, as a field must have a name.
 const noKind = "-"
 
-// addTally adds a tally to its rollups, in the commit of the end that it tells of. Nothing is read for it and it
-// has no condition: the database adds, so that ends do not get into each other's way.
+// addTally adds a tally to its rollups, in the commit of the end that it tells of. Nothing is read for it and
+// it has no condition: the database adds, so that ends do not get into each other's way.
 func (s *Store) addTally(batch *writes, t *jobs.Tally) {
 	if t == nil {
 		return
@@ -45,8 +45,8 @@ func (s *Store) addTally(batch *writes, t *jobs.Tally) {
 	}
 }
 
-// Rollups gives the rollups of an org, "" for all together, whose hour begins within [from, to). A read for each
-// document: at most 30 an hour, 8 of one org.
+// Rollups gives the rollups of an org, "" for all together, whose hour begins within [from, to). A read for
+// each document: at most 30 an hour, 8 of one org.
 func (s *Store) Rollups(ctx context.Context, orgID string, from, to time.Time) ([]*jobs.Rollup, error) {
 	var docs []*jobs.Rollup
 	q := s.rollups().Where("orgId", "==", orgID).Where("hour", ">=", from).Where("hour", "<", to).OrderBy("hour", firestore.Asc)
@@ -66,7 +66,8 @@ func (s *Store) Rollups(ctx context.Context, orgID string, from, to time.Time) (
 // documents an org they are 25 orgs at least.
 const topDocuments = 25 * jobs.OrgRollups
 
-// TopRollups gives one for each of the orgs that wrote the most rows in an hour and of those that ran longest.
+// TopRollups gives one for each of the orgs that wrote the most rows in an hour and of those that ran
+// longest.
 func (s *Store) TopRollups(ctx context.Context, hour time.Time) (orgs []*jobs.Rollup, all bool, err error) {
 	found := [2][]*jobs.Rollup{}
 	for i, field := range []string{"rows", "runMs"} {

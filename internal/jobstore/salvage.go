@@ -14,9 +14,9 @@ import (
 	"exportd/jobs"
 )
 
-// salvage reads a document into out, a pointer to a struct. Where a field holds something of
-// another type, the others are read all the same, and damage names those that were not: a
-// document that cannot be read is not the end of whoever looks at it, and its owner can be told.
+// salvage reads a document into out, a pointer to a struct. Where a field holds something of another type,
+// the others are read all the same, and damage names those that were not: a document that cannot be read is
+// not the end of whoever looks at it, and its owner can be told.
 func salvage(doc *firestore.DocumentSnapshot, out any) (damage string) {
 	if doc.DataTo(out) == nil {
 		return ""
@@ -37,8 +37,8 @@ func salvage(doc *firestore.DocumentSnapshot, out any) (damage string) {
 	return "of another type: " + strings.Join(bad, ", ")
 }
 
-// accounts are fields of jobs.Job and jobs.Part that tell of the work and that nothing goes by: no document is
-// damaged by what they hold.
+// accounts are fields of jobs.Job and jobs.Part that tell of the work and that nothing goes by: no document
+// is damaged by what they hold.
 var accounts = []string{"trace", "spent", "under", "told", "readyAt"}
 
 // fill sets the fields of a struct that fit and names the others. Fields are read one by one:
@@ -164,8 +164,8 @@ func (s *Store) readJob(doc *firestore.DocumentSnapshot) *jobs.Job {
 	return job
 }
 
-// shown is a job as readers get it: one whose document makes no sense as what it is about to
-// be ended as, so that nobody who only reads has to know of such.
+// shown is a job as readers get it: one whose document makes no sense as what it is about to be ended as, so
+// that nobody who only reads has to know of such.
 func (s *Store) shown(job *jobs.Job) *jobs.Job {
 	again := *job
 	tx := jobs.NewTx(s.cfg.Policy, s.cfg.Now(), "", &again, nil)

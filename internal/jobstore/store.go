@@ -23,11 +23,11 @@ type Config struct {
 	Limits jobs.Limits
 	// ReuseFor is how long a success answers equal requests.
 	ReuseFor time.Duration
-	// Documents watches documents for Watch, many over few streams; if nil each Watch is a
-	// stream of Client's, of which a connection takes 100.
+	// Documents watches documents for Watch, many over few streams; if nil each Watch is a stream of
+	// Client's, of which a connection takes 100.
 	Documents Documents
-	// Drift is by how much Now may differ from Firestore's clock for a role to be taken; it is not
-	// compared if 0.
+	// Drift is by how much Now may differ from Firestore's clock for a role to be taken; it is not compared
+	// if 0.
 	Drift time.Duration
 	// Damage is told of documents that make no sense; nobody is if nil.
 	Damage *telemetry.Damage
@@ -39,8 +39,8 @@ type Config struct {
 
 // Documents watches documents. internal/docwatch has it.
 type Documents interface {
-	// Watch calls fn with a document as it is and again after each change, until fn says stop
-	// or ctx ends. One that is not there is a snapshot that does not exist.
+	// Watch calls fn with a document as it is and again after each change, until fn says stop or ctx ends.
+	// One that is not there is a snapshot that does not exist.
 	Watch(ctx context.Context, path string, fn func(*firestore.DocumentSnapshot) (stop bool)) error
 }
 
@@ -70,7 +70,8 @@ func New(cfg Config) *Store {
 // Policy gives the numbers that the store's transactions use.
 func (s *Store) Policy() jobs.Policy { return s.cfg.Policy }
 
-// Ping asks for a document, to find out whether Firestore answers; Clock tells what its answer says of the clock.
+// Ping asks for a document, to find out whether Firestore answers; Clock tells what its answer says of the
+// clock.
 func (s *Store) Ping(ctx context.Context) error {
 	begun := s.cfg.Now()
 	doc, err := s.leases().Doc("ping").Get(ctx)

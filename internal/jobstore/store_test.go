@@ -77,8 +77,8 @@ func (b bench) succeed(t *testing.T, id string) {
 	})
 }
 
-// TestKnownJobs: whoever holds a job's lease commits its next transition without a read, and
-// is not deceived when somebody else has changed the job since.
+// TestKnownJobs: whoever holds a job's lease commits its next transition without a read, and is not deceived
+// when somebody else has changed the job since.
 func TestKnownJobs(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)
@@ -146,9 +146,8 @@ func TestDamagedDocument(t *testing.T) {
 	}
 }
 
-// TestPurge: a record whose life is over goes, of a hundred in one commit, and nothing but it is
-// read or deleted; one that was run again stays. What hangs on it says when it lapses, and is as gone
-// from then on.
+// TestPurge: a record whose life is over goes, of a hundred in one commit, and nothing but it is read or
+// deleted; one that was run again stays. What hangs on it says when it lapses, and is as gone from then on.
 func TestPurge(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{})
@@ -228,9 +227,9 @@ func TestPurgeOlder(t *testing.T) {
 	}
 }
 
-// TestPartsOfOneProcessShareCommits: transitions of a job's parts that come while one is under
-// way are committed together. One that is refused leaves nothing behind, and each caller is
-// given the job as its own transition left it, so that only one of them meets the last part.
+// TestPartsOfOneProcessShareCommits: transitions of a job's parts that come while one is under way are
+// committed together. One that is refused leaves nothing behind, and each caller is given the job as its own
+// transition left it, so that only one of them meets the last part.
 func TestPartsOfOneProcessShareCommits(t *testing.T) {
 	t.Parallel()
 	const parts = 10

@@ -18,16 +18,15 @@ import (
 type pointer struct {
 	JobID       string `firestore:"jobId"`
 	Fingerprint string `firestore:"fingerprint"`
-	// ExpiresAt is for Firestore's TTL policy. Of keys, which live for a day, PurgePointers deletes
-	// what that leaves. A pointer past it leads nowhere.
+	// ExpiresAt is for Firestore's TTL policy. Of keys, which live for a day, PurgePointers deletes what that
+	// leaves. A pointer past it leads nowhere.
 	ExpiresAt time.Time `firestore:"expiresAt"`
 	Rev       string    `firestore:"rev"`
 }
 
-// Submit makes the job of a request, or finds the one that an equal request or the same
-// idempotency key made: in flight, or succeeded at most ReuseFor ago. Job, fingerprint and
-// key are written in one commit. Errors: *jobs.QueueFullError, jobs.ErrIdempotencyMismatch,
-// jobs.ErrUnavailable.
+// Submit makes the job of a request, or finds the one that an equal request or the same idempotency key made:
+// in flight, or succeeded at most ReuseFor ago. Job, fingerprint and key are written in one commit. Errors:
+// *jobs.QueueFullError, jobs.ErrIdempotencyMismatch, jobs.ErrUnavailable.
 func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted, error) {
 	var out jobs.Submitted
 	id := jobs.NewID() // before the first try: a commit whose answer was lost must be found again
@@ -100,8 +99,8 @@ func (s *Store) point(batch *writes, was *firestore.DocumentSnapshot, p pointer)
 	batch.Update(was.Ref, fields(p), firestore.LastUpdateTime(was.UpdateTime))
 }
 
-// remember has an idempotency key lead to a job that an equal request made: it gives that one
-// also when the job has failed, or can no longer be shared.
+// remember has an idempotency key lead to a job that an equal request made: it gives that one also when the
+// job has failed, or can no longer be shared.
 func (s *Store) remember(ctx context.Context, key *firestore.DocumentSnapshot, p pointer) error {
 	batch := s.newWrites()
 	s.point(batch, key, p)
@@ -111,8 +110,8 @@ func (s *Store) remember(ctx context.Context, key *firestore.DocumentSnapshot, p
 	return nil
 }
 
-// idempotent gives the job that the key made within its life, nil if it made none that answers
-// it: the next one takes its place.
+// idempotent gives the job that the key made within its life, nil if it made none that answers it: the next
+// one takes its place.
 func (s *Store) idempotent(ctx context.Context, doc *firestore.DocumentSnapshot, fp string, sub *jobs.Submission, now time.Time) (*jobs.Job, error) {
 	p, job, err := s.follow(ctx, doc)
 	if err != nil || job == nil || now.After(p.ExpiresAt) || job.OrgID != sub.OrgID {
@@ -136,8 +135,8 @@ func (s *Store) reusable(ctx context.Context, doc *firestore.DocumentSnapshot, n
 	return job, nil
 }
 
-// follow gives the job that a pointer leads to. One that is damaged, or leads to a job that was
-// not made of the request it stands for, leads nowhere: no org is given another's job.
+// follow gives the job that a pointer leads to. One that is damaged, or leads to a job that was not made of
+// the request it stands for, leads nowhere: no org is given another's job.
 func (s *Store) follow(ctx context.Context, doc *firestore.DocumentSnapshot) (pointer, *jobs.Job, error) {
 	var p pointer
 	if !doc.Exists() {
@@ -184,14 +183,14 @@ func (s *Store) checkPointer(doc *firestore.DocumentSnapshot, p pointer) string 
 	return c.What()
 }
 
-// admit refuses a job of an org whose queue is full. Requests that arrive in the same
-// instant are all counted before any is written, so the limit may be passed by their number.
+// admit refuses a job of an org whose queue is full. Requests that arrive in the same instant are all counted
+// before any is written, so the limit may be passed by their number.
 func (s *Store) admit(ctx context.Context, orgID string) error {
 	if s.cfg.Limits.QueuedJobs == 0 {
 		return nil
 	}
-	// Served by the index that has the queued jobs of an org side by side, up to the limit: the
-	// price of one read for each 1,000 that the limit allows.
+	// Served by the index that has the queued jobs of an org side by side, up to the limit: the price of one
+	// read for each 1,000 that the limit allows.
 	n, err := s.count(ctx, s.inState(orgID, jobs.Queued).Limit(s.cfg.Limits.QueuedJobs))
 	if err != nil {
 		return fmt.Errorf("count queued jobs: %w", err)

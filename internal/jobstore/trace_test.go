@@ -8,8 +8,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestDamagedTrace: whatever the field of the trace holds, the job is as whole as without, for all who
-// read it, and its next write leaves nothing of that.
+// TestDamagedTrace: whatever the field of the trace holds, the job is as whole as without, for all who read
+// it, and its next write leaves nothing of that.
 func TestDamagedTrace(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{})

@@ -17,9 +17,9 @@ import (
 	"exportd/jobs/jobstest"
 )
 
-// TestUnknownValue: a value of a type that the client library does not know, as a newer server
-// or a damaged answer has it, is damage like any other. The library panics at it where a whole
-// document is asked for, which ended the process.
+// TestUnknownValue: a value of a type that the client library does not know, as a newer server or a damaged
+// answer has it, is damage like any other. The library panics at it where a whole document is asked for,
+// which ended the process.
 func TestUnknownValue(t *testing.T) {
 	t.Parallel()
 	for _, field := range []string{"state", "lease", "partsTotal"} {

@@ -13,19 +13,18 @@ import (
 	"exportd/jobs"
 )
 
-// Update applies a transition to a job and commits what it changed, all or nothing, again
-// from the start when somebody else was faster; fn must therefore only touch its Tx, and
-// what it leaves behind elsewhere be right when it runs again. An error of fn ends it and is
-// returned as it is. Returns the job as it was after fn.
+// Update applies a transition to a job and commits what it changed, all or nothing, again from the start when
+// somebody else was faster; fn must therefore only touch its Tx, and what it leaves behind elsewhere be right
+// when it runs again. An error of fn ends it and is returned as it is. Returns the job as it was after fn.
 func (s *Store) Update(ctx context.Context, jobID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
 	return s.UpdatePart(ctx, jobID, "", actor, fn)
 }
 
 // UpdatePart is Update for a transition of a part: job and part are read in one round trip.
 //
-// The commits of a job's parts follow each other at the job's document. So those of one
-// process go together: while one is under way, others of the same job wait and then share
-// a read and a commit. Each sees what those before it in the group have done.
+// The commits of a job's parts follow each other at the job's document. So those of one process go together:
+// while one is under way, others of the same job wait and then share a read and a commit. Each sees what
+// those before it in the group have done.
 func (s *Store) UpdatePart(ctx context.Context, jobID, partID, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error) {
 	if !jobs.ValidID(jobID) {
 		return nil, fmt.Errorf("job id: %w", jobs.ErrNotFound)
@@ -56,8 +55,8 @@ func (s *Store) apply(ctx context.Context, jobID string, group []*change) error 
 	return err
 }
 
-// applyLeased is apply without a read, for who holds the job's lease. Not done means that
-// nothing was changed, and that nothing it found is to be believed.
+// applyLeased is apply without a read, for who holds the job's lease. Not done means that nothing was
+// changed, and that nothing it found is to be believed.
 func (s *Store) applyLeased(ctx context.Context, jobID string, group []*change) (done bool, err error) {
 	k, ok := s.leased.take(jobID)
 	if !ok || slices.ContainsFunc(group, func(c *change) bool { return c.partID != "" }) {
@@ -97,8 +96,8 @@ func (s *Store) readGroup(ctx context.Context, jobID string, group []*change) (*
 	return g, nil
 }
 
-// applyTo runs the changes one on top of the other and commits what they change, if anything.
-// A change that fails leaves nothing behind and does not hinder the others.
+// applyTo runs the changes one on top of the other and commits what they change, if anything. A change that
+// fails leaves nothing behind and does not hinder the others.
 func (s *Store) applyTo(ctx context.Context, g *group, group []*change) (committed bool, err error) {
 	before, jobID := g.job, g.job.ID
 	for _, c := range group {
@@ -201,8 +200,8 @@ func (s *Store) read(ctx context.Context, jobID string) (*jobs.Job, *firestore.D
 	return s.readJob(doc), doc, nil
 }
 
-// Get reads a job. ErrNotFound if there is none. One whose document makes no sense is ended by
-// whoever reads it: it may be in no index by which the rescuer would find it soon.
+// Get reads a job. ErrNotFound if there is none. One whose document makes no sense is ended by whoever reads
+// it: it may be in no index by which the rescuer would find it soon.
 func (s *Store) Get(ctx context.Context, jobID string) (*jobs.Job, error) {
 	job, _, err := s.read(ctx, jobID)
 	if err != nil {
@@ -211,9 +210,9 @@ func (s *Store) Get(ctx context.Context, jobID string) (*jobs.Job, error) {
 	return s.seen(ctx, job), nil
 }
 
-// GetOf is Get of a job of an org: another org's is ErrNotFound. It asks by org and id at once,
-// not by id: another org's document is neither read nor ended, so that neither time nor bill
-// tells that there is one. An index leads to the one document, or none.
+// GetOf is Get of a job of an org: another org's is ErrNotFound. It asks by org and id at once, not by id:
+// another org's document is neither read nor ended, so that neither time nor bill tells that there is one. An
+// index leads to the one document, or none.
 func (s *Store) GetOf(ctx context.Context, orgID, jobID string) (*jobs.Job, error) {
 	if !jobs.ValidID(jobID) {
 		return nil, fmt.Errorf("job id: %w", jobs.ErrNotFound)
@@ -241,8 +240,8 @@ func (s *Store) seen(ctx context.Context, job *jobs.Job) *jobs.Job {
 	return shown
 }
 
-// Watch calls fn with the job as readers get it and again after each change, until fn says stop or
-// ctx ends. It listens, it does not poll. ErrNotFound when the job is not or no longer there.
+// Watch calls fn with the job as readers get it and again after each change, until fn says stop or ctx ends.
+// It listens, it does not poll. ErrNotFound when the job is not or no longer there.
 func (s *Store) Watch(ctx context.Context, jobID string, fn func(*jobs.Job) (stop bool)) error {
 	if !jobs.ValidID(jobID) {
 		return fmt.Errorf("job id: %w", jobs.ErrNotFound)

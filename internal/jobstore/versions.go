@@ -34,12 +34,12 @@ func ofVersions(q firestore.Query, versions []int) firestore.Query {
 	return q.Where("schema", "in", versions)
 }
 
-// firstDue gives what a query by (wakeAt, name) with a limit finds of some versions and shards. Each
-// version after the first multiplies what is asked for, so that the shards of a single rescuer take as many
-// queries as there are versions, a read a second of a class each while nothing is due (0.2 USD a day of
-// all four), and those of several rescuers no more than one version does. They are equalities, as an index
-// by (schema, shard, wakeAt) serves them: a range of schema beside that of wakeAt would read through
-// whatever is due of later versions, each second.
+// firstDue gives what a query by (wakeAt, name) with a limit finds of some versions and shards. Each version
+// after the first multiplies what is asked for, so that the shards of a single rescuer take as many queries
+// as there are versions, a read a second of a class each while nothing is due (0.2 USD a day of all four),
+// and those of several rescuers no more than one version does. They are equalities, as an index by (schema,
+// shard, wakeAt) serves them: a range of schema beside that of wakeAt would read through whatever is due of
+// later versions, each second.
 func firstDue(ctx context.Context, q firestore.Query, versions, shards []int, limit int) ([]*firestore.DocumentSnapshot, error) {
 	var queries []firestore.Query
 	for some := range slices.Chunk(shards, max(maxDisjunctions/len(versions), 1)) {

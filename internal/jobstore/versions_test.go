@@ -21,9 +21,8 @@ func (b bench) ofLaterBuild(t *testing.T, paths ...string) {
 	}
 }
 
-// TestLaterVersionLocksNothing: an org all of whose places and queue are taken by jobs of a later version
-// has its limits to itself once no build that knows them is at work, and never more than its limit
-// while one is.
+// TestLaterVersionLocksNothing: an org all of whose places and queue are taken by jobs of a later version has
+// its limits to itself once no build that knows them is at work, and never more than its limit while one is.
 func TestLaterVersionLocksNothing(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{RunningJobs: 1, QueuedJobs: 2})
@@ -215,9 +214,9 @@ func TestBatchesOfLaterVersions(t *testing.T) {
 	}
 }
 
-// TestBuildsSideBySide: a worker of an older build that has a part while a newer one makes the job one of
-// its own version can do nothing more for either, and harms nothing: the newer build takes the part over
-// when the lease has run out, and the job ends with the rows of its own holders alone.
+// TestBuildsSideBySide: a worker of an older build that has a part while a newer one makes the job one of its
+// own version can do nothing more for either, and harms nothing: the newer build takes the part over when the
+// lease has run out, and the job ends with the rows of its own holders alone.
 func TestBuildsSideBySide(t *testing.T) {
 	t.Parallel()
 	b := open(t, jobs.Limits{RunningJobs: 1})

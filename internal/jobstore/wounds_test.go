@@ -277,12 +277,12 @@ func makePlace(w *wardRig) *firestore.DocumentRef {
 	return nil
 }
 
-// placeWait is how long a job may wait for a free place whose document is damaged: a few looks of
-// the rescuer's, where it was an hour.
+// placeWait is how long a job may wait for a free place whose document is damaged: a few looks of the
+// rescuer's, where it was an hour.
 const placeWait = 12 * time.Minute
 
-// readPlaces ends the job that had the place: the other is notified for it within placeWait, by what
-// the rescuer does, and gets it.
+// readPlaces ends the job that had the place: the other is notified for it within placeWait, by what the
+// rescuer does, and gets it.
 func readPlaces(w *wardRig, wound localcloudtest.Wound) error {
 	w.update(w.t, w.ids[0], func(tx *jobs.Tx) error { return tx.Cancel("") })
 	return readFreePlaces(w, wound)
@@ -309,8 +309,8 @@ func readFreePlaces(w *wardRig, _ localcloudtest.Wound) error {
 	return nil
 }
 
-// rescuePlaces does what is due for places, and what the looking through finds, and reports whether
-// the job that waits was notified.
+// rescuePlaces does what is due for places, and what the looking through finds, and reports whether the job
+// that waits was notified.
 func (w *wardRig) rescuePlaces() (notified bool, err error) {
 	page, err := w.Due(w.t.Context(), jobs.DuePlaces, jobs.AllShards(), w.clock.Now(), 100, nil)
 	if err != nil {
@@ -353,8 +353,8 @@ func readBatch(w *wardRig, _ localcloudtest.Wound) error {
 	return nil
 }
 
-// TestWounds: a document of every small collection, damaged in every way, is of harm to nobody
-// who reads it, and each is told of once.
+// TestWounds: a document of every small collection, damaged in every way, is of harm to nobody who reads it,
+// and each is told of once.
 func TestWounds(t *testing.T) {
 	t.Parallel()
 	for name, w := range wards {

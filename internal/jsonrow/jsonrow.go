@@ -118,8 +118,8 @@ func (e *Encoder) appendObject(dst []byte, members []member) (_ []byte, err erro
 	return append(dst, '}'), nil
 }
 
-// appendValue appends a value as its column's type shows it. What is of another type is the
-// text that it is exported as.
+// appendValue appends a value as its column's type shows it. What is of another type is the text that it is
+// exported as.
 func (e *Encoder) appendValue(dst []byte, typ dataset.Type, b []byte) ([]byte, error) {
 	v, err := wire.Parse(b)
 	if err != nil {

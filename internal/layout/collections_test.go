@@ -16,9 +16,9 @@ import (
 	"exportd/internal/dataset"
 )
 
-// damageCases are the tests that damage the documents of each collection that the code reads, and of
-// each kind in it, in every way: package and name. A collection, a kind of lease or a type of
-// document that is not here has no such test.
+// damageCases are the tests that damage the documents of each collection that the code reads, and of each
+// kind in it, in every way: package and name. A collection, a kind of lease or a type of document that is not
+// here has no such test.
 var damageCases = map[string][]string{
 	"ExportJobs":                {"worker TestDamagedDocuments", "api TestDamagedDocuments", "api TestDamagedStreams", "api TestDamagedAttachments", "cmd/exportctl TestDamagedService"},
 	"parts":                     {"worker TestDamagedDocuments", "api TestDamagedDocuments"},
@@ -72,8 +72,8 @@ var damageCases = map[string][]string{
 // reading are the packages that read documents in production.
 var reading = []string{"api", "worker", "jobs", "cmd", "internal/apikey", "internal/dataset", "internal/docwatch", "internal/command", "internal/export", "internal/indexes", "internal/jobstore", "internal/records", "internal/service", "internal/vip", "internal/webhook"}
 
-// TestCollectionsHaveDamageCases: every collection, kind of lease and type of document that the code
-// reads is in damageCases, and every test that it names is there.
+// TestCollectionsHaveDamageCases: every collection, kind of lease and type of document that the code reads is
+// in damageCases, and every test that it names is there.
 func TestCollectionsHaveDamageCases(t *testing.T) {
 	t.Parallel()
 	r := reader{strings: map[string]string{}, found: map[string]string{}, tests: map[string]string{}}

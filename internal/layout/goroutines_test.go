@@ -21,8 +21,8 @@ var plain = map[string]string{
 // ends are calls that a goroutine may make without, if it makes no other: they tell somebody to stop.
 var ends = []string{"cancel", "stop", "interrupt", "Close", "SetDeadline"}
 
-// TestGoroutines: whoever begins a goroutine in a service says what a panic in it comes to, by package panics:
-// without, it ends the process, and all that others have under way in it.
+// TestGoroutines: whoever begins a goroutine in a service says what a panic in it comes to, by package
+// panics: without, it ends the process, and all that others have under way in it.
 func TestGoroutines(t *testing.T) {
 	t.Parallel()
 	found, seen := map[string]bool{}, 0

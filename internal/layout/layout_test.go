@@ -70,9 +70,9 @@ var sdk = map[string][]string{
 	"exportd/internal/e2e":         {"cloud.google.com/go", "google.golang.org/api"},
 }
 
-// judges are other people's implementations that tests compare ours with. What they
-// accept is not looked at closely enough to rely on it anywhere else: version 0.0.1 of the
-// library of Standard Webhooks takes an empty secret.
+// judges are other people's implementations that tests compare ours with. What they accept is not looked at
+// closely enough to rely on it anywhere else: version 0.0.1 of the library of Standard Webhooks takes an
+// empty secret.
 var judges = []string{"github.com/standard-webhooks", "github.com/miekg/dns"}
 
 // workshop is what runs on developers' machines alone.
@@ -236,8 +236,8 @@ func TestBinaries(t *testing.T) {
 	}
 }
 
-// inWorkshop is about packages that production has no use for: the embedded cloud with its
-// database (and the error reporting that this brings along), the demo data.
+// inWorkshop is about packages that production has no use for: the embedded cloud with its database (and the
+// error reporting that this brings along), the demo data.
 func inWorkshop(dep string) bool {
 	return within(dep, "exportd/internal/localcloud", "exportd/internal/demo", "github.com/cockroachdb", "github.com/getsentry")
 }

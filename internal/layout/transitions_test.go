@@ -14,12 +14,12 @@ import (
 // kept are the documents of package jobs that nobody else changes.
 var kept = []string{"Job", "Part", "Callback", "Batch", "Place"}
 
-// adapted is what adapters may set: what belongs to the document and not to what it is about: its id, the rev of the write, and
-// what of it could not be read.
+// adapted is what adapters may set: what belongs to the document and not to what it is about: its id, the rev
+// of the write, and what of it could not be read.
 var adapted = []string{"ID", "Rev", "Damage", "Shard", "CreatedAt"}
 
-// TestTransitions: no package but jobs assigns to a field of a job, part, callback, batch or place: every change is
-// a transition, which the model explores.
+// TestTransitions: no package but jobs assigns to a field of a job, part, callback, batch or place: every
+// change is a transition, which the model explores.
 func TestTransitions(t *testing.T) {
 	t.Parallel()
 	cfg := &packages.Config{

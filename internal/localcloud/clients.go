@@ -7,9 +7,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// GRPCOptions are what the official Firestore and Pub/Sub clients need to talk to Endpoints.Firestore and Endpoints.PubSub. They
-// do the work of FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST without an environment variable, which would hold for the whole
-// process.
+// GRPCOptions are what the official Firestore and Pub/Sub clients need to talk to Endpoints.Firestore and
+// Endpoints.PubSub. They do the work of FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST without an
+// environment variable, which would hold for the whole process.
 func GRPCOptions(addr string) []option.ClientOption {
 	return []option.ClientOption{
 		option.WithEndpoint(addr),
@@ -19,8 +19,8 @@ func GRPCOptions(addr string) []option.ClientOption {
 	}
 }
 
-// StorageOptions are what the official Cloud Storage client (storage.NewClient) needs to talk to Endpoints.Storage. Reads go
-// through the JSON API, as all other calls do.
+// StorageOptions are what the official Cloud Storage client (storage.NewClient) needs to talk to
+// Endpoints.Storage. Reads go through the JSON API, as all other calls do.
 func StorageOptions(addr string) []option.ClientOption {
 	return []option.ClientOption{
 		option.WithEndpoint("http://" + addr + "/storage/v1/"),

@@ -25,33 +25,39 @@ const closeLimit = 10 * time.Second
 
 // Config says where the cloud keeps its data and where it listens.
 type Config struct {
-	// DataDir holds everything; it is created with mode 0700 if missing. Required. One process at a time may use it.
+	// DataDir holds everything; it is created with mode 0700 if missing. Required. One process at a time may
+	// use it.
 	DataDir string
 	// Addresses to listen on, loopback only. Default "127.0.0.1:0", a free port.
 	FirestoreAddr, PubSubAddr, StorageAddr string
-	// ControlAddr serves /faults and /counters (package fault), /permissions (package access), and /wear: what was written to
-	// Firestore faster than production takes for long. Default: not served.
+	// ControlAddr serves /faults and /counters (package fault), /permissions (package access), and /wear:
+	// what was written to Firestore faster than production takes for long. Default: not served.
 	ControlAddr string
-	// Roles are accounts that may do only what they are granted, each at addresses of its own, which
-	// are free ports. The addresses above stay without bounds. Default: no accounts.
+	// Roles are accounts that may do only what they are granted, each at addresses of its own, which are free
+	// ports. The addresses above stay without bounds. Default: no accounts.
 	Roles *access.Roles
-	// IndexesJSON is the content of a firestore.indexes.json. A query that needs an index which is not in it is refused, as in
-	// production. Default: no composite indexes.
+	// IndexesJSON is the content of a firestore.indexes.json. A query that needs an index which is not in it
+	// is refused, as in production. Default: no composite indexes.
 	IndexesJSON []byte
-	// IndexMode is what becomes of such a query: enforce (the default), auto or off. See firestoreserver.IndexMode.
+	// IndexMode is what becomes of such a query: enforce (the default), auto or off. See
+	// firestoreserver.IndexMode.
 	IndexMode string
 	// IndexHint is told to whoever lacks an index: how to start this cloud in another mode.
 	IndexHint string
 	// LearnFile is where mode auto writes IndexesJSON with the indexes that were missing. Default: nowhere.
 	LearnFile string
-	// SnapshotRetention is how far back a Firestore read time may lie. Default 1 h, as in production without point-in-time recovery.
+	// SnapshotRetention is how far back a Firestore read time may lie. Default 1 h, as in production without
+	// point-in-time recovery.
 	SnapshotRetention time.Duration
-	// QueryLimit ends Firestore query streams that take longer. Default 60 s, about what production allows; no limit when Lax.
+	// QueryLimit ends Firestore query streams that take longer. Default 60 s, about what production allows;
+	// no limit when Lax.
 	QueryLimit time.Duration
-	// ConnectionAge is after how long gRPC connections are told to go. Default 1 h, as in production; no limit when Lax.
+	// ConnectionAge is after how long gRPC connections are told to go. Default 1 h, as in production; no
+	// limit when Lax.
 	ConnectionAge time.Duration
-	// Lax leaves out production's limits on wear and time: streams on a connection, the age of connections, the length of query
-	// streams, and how often one object may change. What is wrong in itself, as a document that is too large, is refused anyway.
+	// Lax leaves out production's limits on wear and time: streams on a connection, the age of connections,
+	// the length of query streams, and how often one object may change. What is wrong in itself, as a
+	// document that is too large, is refused anyway.
 	Lax bool
 	// DiskFree says how much room the disk of DataDir has. Default: what the operating system says.
 	DiskFree func() (uint64, error)
@@ -96,8 +102,9 @@ type service interface {
 	stop(ctx context.Context) error
 }
 
-// Start opens the data folder, binds all addresses and serves. The context bounds only the start: the cloud runs until Close.
-// Errors are ErrInUse for a folder that another process has open, or say in one line which folder or address cannot be used.
+// Start opens the data folder, binds all addresses and serves. The context bounds only the start: the cloud
+// runs until Close. Errors are ErrInUse for a folder that another process has open, or say in one line which
+// folder or address cannot be used.
 func Start(ctx context.Context, cfg Config) (*Cloud, error) {
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
@@ -152,7 +159,8 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 	if cfg.ControlAddr == "" {
 		parts = parts[:len(parts)-1]
 	}
-	// All addresses are bound before anything is opened: a taken port is the likeliest error and should leave no trace.
+	// All addresses are bound before anything is opened: a taken port is the likeliest error and should leave
+	// no trace.
 	listeners := make([][]net.Listener, len(parts)) // of each part
 	abort := func(err error) error {
 		for _, l := range slices.Concat(listeners...) {
@@ -202,7 +210,8 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// listenForAccounts adds listeners for each account to those of Firestore, Pub/Sub and Cloud Storage, in this order.
+// listenForAccounts adds listeners for each account to those of Firestore, Pub/Sub and Cloud Storage, in this
+// order.
 func (c *Cloud) listenForAccounts(ctx context.Context, roles *access.Roles, listeners [][]net.Listener) error {
 	if roles == nil {
 		return nil
@@ -249,15 +258,15 @@ func (c *Cloud) Faults() *fault.Injector { return c.faults }
 // Done is closed when a server has failed or Close was called; Wait then tells which.
 func (c *Cloud) Done() <-chan struct{} { return c.done }
 
-// Wait blocks until a server fails, and returns why, or until Close is called, and returns nil. After a failure the other servers
-// still run; Close is still needed.
+// Wait blocks until a server fails, and returns why, or until Close is called, and returns nil. After a
+// failure the other servers still run; Close is still needed.
 func (c *Cloud) Wait() error {
 	<-c.done
 	return c.failure
 }
 
-// Close ends all calls, waiting for those under way until ctx ends or 10 s have passed, and closes the data folder. Calling it again
-// returns the same result.
+// Close ends all calls, waiting for those under way until ctx ends or 10 s have passed, and closes the data
+// folder. Calling it again returns the same result.
 func (c *Cloud) Close(ctx context.Context) error {
 	c.closeOnce.Do(func() {
 		ctx, cancel := context.WithTimeout(ctx, closeLimit)

@@ -22,8 +22,8 @@ var ErrInUse = errors.New("data folder is in use by another process")
 // subfolders are those that hold data.
 var subfolders = []string{"firestore", "pubsub", "storage"}
 
-// watchEvery is how often is looked whether the data folder is still there: what is written after
-// it was removed is lost.
+// watchEvery is how often is looked whether the data folder is still there: what is written after it was
+// removed is lost.
 const watchEvery = time.Second
 
 // watchFolder returns when stop is closed, or why the cloud cannot go on.
@@ -49,7 +49,8 @@ func watchFolder(dir string, stop <-chan struct{}) error {
 	}
 }
 
-// openFolder makes the data folder private and locks it. The operating system drops the lock when the process ends in any way.
+// openFolder makes the data folder private and locks it. The operating system drops the lock when the process
+// ends in any way.
 func openFolder(dir string) (*flock.Flock, error) {
 	if dir == "" {
 		return nil, errors.New("no data folder given")

@@ -52,8 +52,8 @@ func (u users) put(ctx context.Context, id string) (doc, object error) {
 	return doc, errors.Join(err, w.Close())
 }
 
-// TestFullDisk: while the disk is full each write is refused at once in words that name the folder,
-// reads go on, and with room again writes are taken without anybody's doing.
+// TestFullDisk: while the disk is full each write is refused at once in words that name the folder, reads go
+// on, and with room again writes are taken without anybody's doing.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	var free atomic.Uint64
@@ -101,9 +101,9 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestDamagedFolder: each file of a folder that was closed is cut, changed and taken away. None of
-// it may pass for an older state of the data, as the engines would have it: the start ends with one
-// line that names the file, and leaves everything as it is.
+// TestDamagedFolder: each file of a folder that was closed is cut, changed and taken away. None of it may
+// pass for an older state of the data, as the engines would have it: the start ends with one line that names
+// the file, and leaves everything as it is.
 func TestDamagedFolder(t *testing.T) {
 	t.Parallel()
 	sealed := t.TempDir()

@@ -78,7 +78,8 @@ func openStorage(dir string, cfg Config, faults *fault.Injector, gate *access.Ga
 	return newHTTPService(gate.HTTP(faults.HTTP(s.Handler())), s), nil
 }
 
-// grpcService is a server that has its own bound on the time Close takes (5 s). Its ports answer HTTP/1.1 as well.
+// grpcService is a server that has its own bound on the time Close takes (5 s). Its ports answer HTTP/1.1 as
+// well.
 type grpcService struct {
 	server interface {
 		Serve(net.Listener) error
@@ -104,7 +105,8 @@ type httpService struct {
 	server *http.Server
 	closer io.Closer // may be nil
 
-	// http.Server.Close does not wait for handlers, and the files must not be closed under one: requests hold the read side.
+	// http.Server.Close does not wait for handlers, and the files must not be closed under one: requests hold
+	// the read side.
 	requests sync.RWMutex
 	stopped  bool
 }

@@ -49,8 +49,8 @@ Subscriptions: <code>curl http://HOST/v1/projects/PROJECT/subscriptions</code></
 	}
 }
 
-// firestorePath tells a document from a collection, of which the annotations make no difference: a document's path has
-// pairs of segments.
+// firestorePath tells a document from a collection, of which the annotations make no difference: a document's
+// path has pairs of segments.
 func firestorePath(m protoreflect.MethodDescriptor, path string) bool {
 	_, below, ok := strings.Cut(path, "/documents")
 	if !ok {

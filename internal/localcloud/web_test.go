@@ -15,7 +15,8 @@ import (
 	"exportd/internal/localcloud/access"
 )
 
-// call sends a request and returns the status and the answer as JSON, with its numbers and names where they lie.
+// call sends a request and returns the status and the answer as JSON, with its numbers and names where they
+// lie.
 func call(t *testing.T, method, url, body string, header ...string) (int, any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))

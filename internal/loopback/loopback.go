@@ -1,5 +1,5 @@
-// Package loopback knows names of this machine. A service that answers to nothing else cannot
-// be reached by a web page that had a name of its own pointed at 127.0.0.1 (DNS rebinding).
+// Package loopback knows names of this machine. A service that answers to nothing else cannot be reached by a
+// web page that had a name of its own pointed at 127.0.0.1 (DNS rebinding).
 package loopback
 
 import (
@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// IsHost reports whether a request's Host, with or without a port, is localhost or a
-// loopback address.
+// IsHost reports whether a request's Host, with or without a port, is localhost or a loopback address.
 func IsHost(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h

@@ -1,5 +1,5 @@
-// Package machinetest is for tests that need something of the machine that not every one has: a program, a service, a
-// package of another language.
+// Package machinetest is for tests that need something of the machine that not every one has: a program, a
+// service, a package of another language.
 package machinetest
 
 import (

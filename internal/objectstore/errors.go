@@ -18,7 +18,8 @@ import (
 	"exportd/jobs"
 )
 
-// Sentinel errors besides those of package jobs; test with errors.Is. Those that say what becomes of a job also carry a jobs.Failure.
+// Sentinel errors besides those of package jobs; test with errors.Is. Those that say what becomes of a job
+// also carry a jobs.Failure.
 var (
 	// ErrPermission: the account may not do this, or Storage does not know it. Permanent.
 	ErrPermission = errors.New("storage permission denied")
@@ -33,9 +34,9 @@ var (
 // errStalled is the cause of a context that ended because no byte moved for Config.StallTimeout.
 var errStalled = errors.New("no progress")
 
-// retryable widens the client's own rule to every way a connection can break: it misses, for one, an
-// answer that was cut inside its header. And it takes 507 out: a disk that is full stays full for the few
-// seconds that the client would try again, and the job's retries wait longer.
+// retryable widens the client's own rule to every way a connection can break: it misses, for one, an answer
+// that was cut inside its header. And it takes 507 out: a disk that is full stays full for the few seconds
+// that the client would try again, and the job's retries wait longer.
 func retryable(err error) bool {
 	if code := status(err); code != 0 {
 		return code != http.StatusInsufficientStorage && storage.ShouldRetry(err)
@@ -51,8 +52,8 @@ func status(err error) int {
 	return 0
 }
 
-// explain says what err means. ctx is that of the call: when a caller's cancellation is the reason, its
-// cause stays visible, and only the store's own deadlines count as unavailability.
+// explain says what err means. ctx is that of the call: when a caller's cancellation is the reason, its cause
+// stays visible, and only the store's own deadlines count as unavailability.
 func (s *Store) explain(ctx context.Context, op, name string, err error) error {
 	wrap := func(meaning error) error { return fmt.Errorf("%s %s: %w", op, name, meaning) }
 	cause := context.Cause(ctx)

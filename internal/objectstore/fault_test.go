@@ -20,8 +20,8 @@ import (
 	"exportd/jobs"
 )
 
-// cutter is a TCP proxy that resets every connection after a random number of bytes, on the way to the
-// server (before or in the middle of a chunk) or on the way back (when the chunk was taken).
+// cutter is a TCP proxy that resets every connection after a random number of bytes, on the way to the server
+// (before or in the middle of a chunk) or on the way back (when the chunk was taken).
 type cutter struct {
 	listener net.Listener
 	target   string

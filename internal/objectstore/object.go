@@ -28,8 +28,8 @@ func (s *Store) Attrs(ctx context.Context, name string) (jobs.Object, error) {
 	return objectOf(a), nil
 }
 
-// Holds reports whether Storage has the object, as large and with the checksum as it was
-// written. jobs.ErrNoBucket where not even its bucket is there.
+// Holds reports whether Storage has the object, as large and with the checksum as it was written.
+// jobs.ErrNoBucket where not even its bucket is there.
 func (s *Store) Holds(ctx context.Context, name string, size int64, crc uint32) (bool, error) {
 	o, err := s.Attrs(ctx, name)
 	if errors.Is(err, jobs.ErrNotFound) {
@@ -91,8 +91,8 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 	return int(n.Load()), listErr
 }
 
-// List gives the objects whose names begin with prefix, in the order of their names. After an error there
-// is nothing more.
+// List gives the objects whose names begin with prefix, in the order of their names. After an error there is
+// nothing more.
 func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[jobs.Object, error] {
 	return func(yield func(jobs.Object, error) bool) {
 		query := &storage.Query{Prefix: prefix, Projection: storage.ProjectionNoACL}
@@ -126,9 +126,9 @@ func (s *Store) page(ctx context.Context, q *storage.Query, token string) (page 
 	return page, next, nil
 }
 
-// NewReader opens the object's bytes from offset on. Broken connections are taken up again where they
-// broke, on the same generation; a read without progress for Config.StallTimeout fails. ctx covers the
-// whole read. The reader must be closed.
+// NewReader opens the object's bytes from offset on. Broken connections are taken up again where they broke,
+// on the same generation; a read without progress for Config.StallTimeout fails. ctx covers the whole read.
+// The reader must be closed.
 func (s *Store) NewReader(ctx context.Context, name string, offset int64) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	r := &objectReader{store: s, name: name, ctx: ctx, cancel: cancel}

@@ -69,10 +69,10 @@ func (s *Store) Ensure(ctx context.Context) error {
 	return err
 }
 
-// Mend creates the bucket when it is missing, and sets what Inspect finds wrong: the lifecycle rule,
-// beside other rules, no soft delete (deleted means deleted, and parts are deleted by every large
-// export), uniform access, no public access. It changes nothing else of a bucket that exists, returns what it
-// changed, and may be called again, by several processes at once. Where the bucket is in another location than the
+// Mend creates the bucket when it is missing, and sets what Inspect finds wrong: the lifecycle rule, beside
+// other rules, no soft delete (deleted means deleted, and parts are deleted by every large export), uniform
+// access, no public access. It changes nothing else of a bucket that exists, returns what it changed, and may
+// be called again, by several processes at once. Where the bucket is in another location than the
 // configuration says it is an error, after the rest is set.
 func (s *Store) Mend(ctx context.Context) (changed []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)

@@ -8,8 +8,8 @@ import (
 	"exportd/internal/objectstore"
 )
 
-// Many requests show links at a time; with the race detector this fails where they share
-// options with each other or with other calls.
+// Many requests show links at a time; with the race detector this fails where they share options with each
+// other or with other calls.
 func TestSignedURLSideBySide(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, objectstore.Config{})

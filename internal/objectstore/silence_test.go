@@ -11,8 +11,8 @@ import (
 	"exportd/internal/objectstore"
 )
 
-// Calls that began while the way to Storage was silent end well soon after it is good again,
-// on connections of their own; it once took 36 s, and 90 s for others.
+// Calls that began while the way to Storage was silent end well soon after it is good again, on connections
+// of their own; it once took 36 s, and 90 s for others.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	host := listen(t, serve(t))

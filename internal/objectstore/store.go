@@ -1,10 +1,10 @@
 // Package objectstore keeps export files in Cloud Storage, through the official client, or in the embedded
 // storage server when one is named.
 //
-// What it promises: an object is reported as written only when Storage holds the bytes that were written,
-// by size and CRC32C; nothing is overwritten; a write that is aborted, or whose source fails, publishes
-// nothing; every call ends, because each has a deadline and a bounded number of tries. Errors say what they
-// mean for a job: see jobs.AsFailure and the sentinels here and in package jobs.
+// What it promises: an object is reported as written only when Storage holds the bytes that were written, by
+// size and CRC32C; nothing is overwritten; a write that is aborted, or whose source fails, publishes nothing;
+// every call ends, because each has a deadline and a bounded number of tries. Errors say what they mean for a
+// job: see jobs.AsFailure and the sentinels here and in package jobs.
 package objectstore
 
 import (
@@ -36,8 +36,8 @@ import (
 type Config struct {
 	// Bucket holds the exports. Its name is required.
 	Bucket string
-	// EmulatorHost is the embedded server's "host:port" or URL. Empty means what STORAGE_EMULATOR_HOST
-	// says, and when that is empty too, Google's Cloud Storage with application default credentials.
+	// EmulatorHost is the embedded server's "host:port" or URL. Empty means what STORAGE_EMULATOR_HOST says,
+	// and when that is empty too, Google's Cloud Storage with application default credentials.
 	EmulatorHost string
 	// SignerEmail is the service account that signs download URLs, by IAM signBlob. Empty lets the client
 	// find it (service account file, impersonation, metadata server).
@@ -57,8 +57,8 @@ type Config struct {
 	StallTimeout time.Duration
 	// Backoff is the pause before a request's second try; it doubles up to 5 s. Default 200 ms.
 	Backoff time.Duration
-	// Guard watches over the connections; a new one if nil. AnswerTimeout is how long a request
-	// may be without an answer before another connection is tried. Default 15 s.
+	// Guard watches over the connections; a new one if nil. AnswerTimeout is how long a request may be
+	// without an answer before another connection is tried. Default 15 s.
 	Guard         *connection.Guard
 	AnswerTimeout time.Duration
 	// ClientOptions are added to those of the client, whose transport is then its own.
@@ -159,9 +159,9 @@ func (s *Store) Ping(ctx context.Context) error {
 // maxURLLife is the limit of V4 signatures.
 const maxURLLife = 7 * 24 * time.Hour
 
-// SignedURL returns a URL that lets anybody who has it GET the object for ttl (up to 7 days; signatures
-// made by IAM are only sure for 12 h). A browser saves the download as filename, if one is given. On Google
-// Cloud without a key file it asks IAM once per call, so call it when a link is wanted, not for lists.
+// SignedURL returns a URL that lets anybody who has it GET the object for ttl (up to 7 days; signatures made
+// by IAM are only sure for 12 h). A browser saves the download as filename, if one is given. On Google Cloud
+// without a key file it asks IAM once per call, so call it when a link is wanted, not for lists.
 func (s *Store) SignedURL(ctx context.Context, name string, ttl time.Duration, filename string) (string, error) {
 	if ttl < time.Second || ttl > maxURLLife {
 		return "", fmt.Errorf("sign URL of %s: a life of %s is not between 1s and 7 days", name, ttl)
@@ -189,8 +189,8 @@ func (s *Store) SignedURL(ctx context.Context, name string, ttl time.Duration, f
 	}
 	// The client takes no context here and asks the metadata server and IAM; its own retries end.
 	answers := make(chan answer, 1)
-	// A handle of its own: Retryer writes to the options of the one it is called on, which all
-	// calls of s.bucket share (v1.70.0).
+	// A handle of its own: Retryer writes to the options of the one it is called on, which all calls of
+	// s.bucket share (v1.70.0).
 	bucket := s.client.Bucket(s.cfg.Bucket).Retryer(storage.WithMaxAttempts(3), storage.WithMaxRetryDuration(s.cfg.CallTimeout))
 	go func() {
 		var a answer

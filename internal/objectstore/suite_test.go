@@ -8,8 +8,8 @@ import (
 	"exportd/jobs/jobstest"
 )
 
-// TestObjects: the promises that every store of objects makes. What this one does with Cloud Storage, the other tests
-// look at.
+// TestObjects: the promises that every store of objects makes. What this one does with Cloud Storage, the
+// other tests look at.
 func TestObjects(t *testing.T) {
 	t.Parallel()
 	jobstest.ObjectSuite(t, func(t *testing.T, c jobstest.ObjectConfig) *jobstest.Bucket {

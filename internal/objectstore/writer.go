@@ -21,9 +21,9 @@ func objectOf(a *storage.ObjectAttrs) jobs.Object {
 	return jobs.Object{Name: a.Name, Generation: a.Generation, Size: a.Size, CRC32C: a.CRC32C, Created: a.Created}
 }
 
-// smallObjectBytes is up to what size a writer waits for the end of the object. Most exports are smaller,
-// and then go out in one request of their own size, without the buffer of a whole chunk that the client
-// makes for each upload.
+// smallObjectBytes is up to what size a writer waits for the end of the object. Most exports are smaller, and
+// then go out in one request of their own size, without the buffer of a whole chunk that the client makes for
+// each upload.
 const smallObjectBytes = 1 << 20
 
 const (
@@ -126,9 +126,9 @@ func (w *writer) open(chunk int) *storage.Writer {
 	return out
 }
 
-// Commit ends the object and returns what Storage holds, compared with what was written. ctx bounds this
-// call only. After an error there is no object, unless the error is ErrUnavailable: then nobody knows, and
-// a later Attrs can tell. An object with other bytes than written is removed again.
+// Commit ends the object and returns what Storage holds, compared with what was written. ctx bounds this call
+// only. After an error there is no object, unless the error is ErrUnavailable: then nobody knows, and a later
+// Attrs can tell. An object with other bytes than written is removed again.
 func (w *writer) Commit(ctx context.Context) (jobs.Object, error) {
 	if err := errors.Join(w.err, w.useAfterEnd()); err != nil {
 		w.Abort()

@@ -1,10 +1,11 @@
-// Package panics keeps a panic in one goroutine from ending all that a process is at: a request, a part, a document
-// at which each process died would take the others' work with it, again and again.
+// Package panics keeps a panic in one goroutine from ending all that a process is at: a request, a part, a
+// document at which each process died would take the others' work with it, again and again.
 //
-// Whoever begins a goroutine says what a panic in it comes to. Where somebody waits for its result, that is an error
-// (Task, Catch). A loop that nobody waits for goes on after a pause, and a Reporter tells of it (Loop, Run). What a
-// panic may leave half done has to stand up to that by itself: locks are given back by defer, and documents are changed
-// by transactions. internal/layout looks that each goroutine of a service is one or the other.
+// Whoever begins a goroutine says what a panic in it comes to. Where somebody waits for its result, that is
+// an error (Task, Catch). A loop that nobody waits for goes on after a pause, and a Reporter tells of it
+// (Loop, Run). What a panic may leave half done has to stand up to that by itself: locks are given back by
+// defer, and documents are changed by transactions. internal/layout looks that each goroutine of a service is
+// one or the other.
 package panics
 
 import (

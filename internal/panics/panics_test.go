@@ -43,8 +43,8 @@ func values(t *testing.T, r *Reporter) map[string]float64 {
 	return out
 }
 
-// TestLoop: a loop that panics is begun again, after pauses that grow up to a bound, until it returns or its context
-// ends. All panics are counted; of a place that has many a few are told.
+// TestLoop: a loop that panics is begun again, after pauses that grow up to a bound, until it returns or its
+// context ends. All panics are counted; of a place that has many a few are told.
 func TestLoop(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -80,7 +80,8 @@ func TestLoop(t *testing.T) {
 
 func last(s []int) int { return s[len(s)-1] }
 
-// TestErrors: a panic is the error of whom it is caught for, through whatever wraps it; what is none stays what it is.
+// TestErrors: a panic is the error of whom it is caught for, through whatever wraps it; what is none stays
+// what it is.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	plain := errors.New("plain")

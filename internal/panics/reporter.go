@@ -38,18 +38,19 @@ const (
 var Places = []Place{Request, Attempt, Heartbeat, Queue, Message, Callback, Rescuer, Due, Signs, Keys, Documents, Settings, Console, Checks, Listener}
 
 const (
-	// firstPause and longestPause are those of a loop that panics each time: short enough that what is back is not
-	// late by more than a lease, long enough to be no load.
+	// firstPause and longestPause are those of a loop that panics each time: short enough that what is back
+	// is not late by more than a lease, long enough to be no load.
 	firstPause   = time.Second
 	longestPause = 30 * time.Second
-	// linesEvery and linesAtOnce bound the lines of a place: a document that panics is met again and again, and
-	// Error Reporting counts by the first line as well. The metric has all.
+	// linesEvery and linesAtOnce bound the lines of a place: a document that panics is met again and again,
+	// and Error Reporting counts by the first line as well. The metric has all.
 	linesEvery  = 10 * time.Second
 	linesAtOnce = 5
 )
 
-// Reporter tells of panics that nobody else tells of: a line in the form by which Error Reporting groups it, and a
-// count. It is a prometheus.Collector. A nil *Reporter catches nothing and tells nobody. Safe for concurrent use.
+// Reporter tells of panics that nobody else tells of: a line in the form by which Error Reporting groups it,
+// and a count. It is a prometheus.Collector. A nil *Reporter catches nothing and tells nobody. Safe for
+// concurrent use.
 type Reporter struct {
 	log   *zap.Logger
 	count *prometheus.CounterVec

@@ -36,8 +36,8 @@ type message struct {
 //	official  the official client, DataTo, encoding/csv
 //	drop      receiving the bytes of one stream and dropping them: the limit
 //
-// from a server that costs next to nothing (replay), and from the embedded one,
-// whose own work is in the figures. Both run in this process.
+// from a server that costs next to nothing (replay), and from the embedded one, whose own work is in the
+// figures. Both run in this process.
 func BenchmarkScan(b *testing.B) {
 	b.Run("replay", func(b *testing.B) {
 		s := startReplay(b, benchRows)
@@ -151,8 +151,8 @@ func officialScan(b *testing.B, client *firestore.Client, w io.Writer) (rows int
 	return rows
 }
 
-// cpuTime is the processor time of this process, which other processes on the
-// machine disturb less than the clock.
+// cpuTime is the processor time of this process, which other processes on the machine disturb less than the
+// clock.
 func cpuTime(b *testing.B) time.Duration {
 	b.Helper()
 	var u syscall.Rusage

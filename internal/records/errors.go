@@ -14,24 +14,22 @@ import (
 	"exportd/jobs"
 )
 
-// What can be wrong with a read. Errors of this package are a *jobs.Failure
-// (code, class, remedy) around one of these; test with errors.Is. A missing
-// document is jobs.ErrNotFound, and an ended context its own error.
+// What can be wrong with a read. Errors of this package are a *jobs.Failure (code, class, remedy) around one
+// of these; test with errors.Is. A missing document is jobs.ErrNotFound, and an ended context its own error.
 var (
-	// ErrMissingIndex: the query has no index, or its index is still being
-	// built. The remedy has Firestore's own text with the link that makes it.
+	// ErrMissingIndex: the query has no index, or its index is still being built. The remedy has Firestore's
+	// own text with the link that makes it.
 	ErrMissingIndex = errors.New("query requires an index")
 	// ErrSnapshotTooOld: the read time is no longer kept.
 	ErrSnapshotTooOld = errors.New("snapshot is too old")
 	// ErrPermission: the service account may not read.
 	ErrPermission = errors.New("reading is not permitted")
-	// ErrOrder: rows came out of order or twice, so that a file of them could
-	// not be trusted.
+	// ErrOrder: rows came out of order or twice, so that a file of them could not be trusted.
 	ErrOrder = errors.New("rows out of order")
 )
 
-// transient reports whether the same call may work a little later. Errors that
-// are not the transport's (malformed bytes, say) would only come again.
+// transient reports whether the same call may work a little later. Errors that are not the transport's
+// (malformed bytes, say) would only come again.
 func transient(err error) bool {
 	s, ok := status.FromError(err)
 	if !ok {
@@ -86,17 +84,15 @@ func classify(ctx context.Context, op string, err error) error {
 		"see the worker's log for this job id", fmt.Errorf("%s: %w", op, err))
 }
 
-// isTooOld: the texts are production's and the embedded server's; a read time
-// between one hour and seven days that is not a whole minute is refused as
-// invalid, with a text that names read_time.
+// isTooOld: the texts are production's and the embedded server's; a read time between one hour and seven days
+// that is not a whole minute is refused as invalid, with a text that names read_time.
 func isTooOld(text string) bool {
 	text = strings.ToLower(text)
 	return strings.Contains(text, "too old") || strings.Contains(text, "read_time") || strings.Contains(text, "read time")
 }
 
-// maxAttempts bounds how often in a row a read is tried without getting anywhere:
-// with pauses of 0.1 s doubling to 5 s about 11 s, after which the job's own
-// retry, minutes long, is the better place to wait.
+// maxAttempts bounds how often in a row a read is tried without getting anywhere: with pauses of 0.1 s
+// doubling to 5 s about 11 s, after which the job's own retry, minutes long, is the better place to wait.
 const (
 	maxAttempts = 8
 	maxPause    = 5 * time.Second

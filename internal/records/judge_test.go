@@ -21,9 +21,8 @@ import (
 	"exportd/jobs"
 )
 
-// TestJudge stores odd documents with the official client, then compares the
-// rows of scan and encode with those that encoding/csv makes of what the
-// official client reads back: the same bytes.
+// TestJudge stores odd documents with the official client, then compares the rows of scan and encode with
+// those that encoding/csv makes of what the official client reads back: the same bytes.
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	cloud, r := open(t)
@@ -110,8 +109,7 @@ func hazardTexts(t *testing.T) (texts []string) {
 	return append(texts, naughty...)
 }
 
-// storable makes of a random value one that Firestore takes: UTF-8, no array in
-// an array, no empty map key.
+// storable makes of a random value one that Firestore takes: UTF-8, no array in an array, no empty map key.
 func storable(c *firestore.Client, v any, inArray bool) any {
 	switch v := v.(type) {
 	case string:

@@ -15,8 +15,8 @@ import (
 	"exportd/internal/vip"
 )
 
-// TestLargeRows: pages of rows as large as documents can be hold no more than they may, and
-// together every row once; the same of rows that grow by being decoded and answered.
+// TestLargeRows: pages of rows as large as documents can be hold no more than they may, and together every
+// row once; the same of rows that grow by being decoded and answered.
 func TestLargeRows(t *testing.T) {
 	t.Parallel()
 	const most = 2 << 20
@@ -86,8 +86,8 @@ func TestLargeRows(t *testing.T) {
 	}
 }
 
-// TestLargeDirectory: a list without pages is refused where it is too large, and what it does not
-// show is not read.
+// TestLargeDirectory: a list without pages is refused where it is too large, and what it does not show is not
+// read.
 func TestLargeDirectory(t *testing.T) {
 	t.Parallel()
 	cloud, r := open(t)

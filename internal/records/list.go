@@ -19,8 +19,8 @@ import (
 // Page is one page of a list.
 type Page struct {
 	Rows []json.RawMessage
-	// Next is where the next page begins: pass it as after. Nil at the end, and where Cut is
-	// before the first row.
+	// Next is where the next page begins: pass it as after. Nil at the end, and where Cut is before the first
+	// row.
 	Next *vip.Position
 	// Cut: the page ended before the row that was too large for it.
 	Cut bool
@@ -37,11 +37,11 @@ const MaxDocument = 1 << 20
 // errPageFull ends the stream of a page.
 var errPageFull = errors.New("the page is full")
 
-// Page returns up to limit rows of q after a position (nil: from the first),
-// behind offset rows that are skipped. Skipped rows are billed as reads.
+// Page returns up to limit rows of q after a position (nil: from the first), behind offset rows that are
+// skipped. Skipped rows are billed as reads.
 //
-// A page ends early before the row with which it would hold more than most bytes, as they are
-// stored or answered, whatever is more. With at least MaxDocument it has a row if there is one.
+// A page ends early before the row with which it would hold more than most bytes, as they are stored or
+// answered, whatever is more. With at least MaxDocument it has a row if there is one.
 func (r *Reader) Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit, most int, row RowEncoder) (Page, error) {
 	sq, err := r.structured(q, vip.Range{})
 	if err != nil {
@@ -107,8 +107,8 @@ func (r *Reader) each(ctx context.Context, req *firestorepb.RunQueryRequest, row
 	}
 }
 
-// First returns the position of the first row of q in rng as of at (zero is
-// now), nil where there is none. It costs one read.
+// First returns the position of the first row of q in rng as of at (zero is now), nil where there is none. It
+// costs one read.
 func (r *Reader) First(ctx context.Context, q vip.Query, rng vip.Range, at time.Time) (*vip.Position, error) {
 	sq, err := r.structured(q, rng)
 	if err != nil {
@@ -127,8 +127,8 @@ func (r *Reader) First(ctx context.Context, q vip.Query, rng vip.Range, at time.
 	return first, err
 }
 
-// Count counts the rows of q in rng as of at (zero is now) and returns the time that it
-// counted at, which later reads may name. It costs one read for 1,000 rows counted.
+// Count counts the rows of q in rng as of at (zero is now) and returns the time that it counted at, which
+// later reads may name. It costs one read for 1,000 rows counted.
 func (r *Reader) Count(ctx context.Context, q vip.Query, rng vip.Range, at time.Time) (rows int64, as time.Time, err error) {
 	sq, err := r.structured(q, rng)
 	if err != nil {
@@ -182,9 +182,8 @@ func (r *Reader) aggregate(ctx context.Context, req *firestorepb.RunAggregationQ
 	}
 }
 
-// SnapshotTime returns the time of a read made now, by the server's clock:
-// every write that was acknowledged before the call is visible at it. It costs
-// one read.
+// SnapshotTime returns the time of a read made now, by the server's clock: every write that was acknowledged
+// before the call is visible at it. It costs one read.
 func (r *Reader) SnapshotTime(ctx context.Context) (time.Time, error) {
 	var at time.Time
 	err := r.retry(ctx, "read snapshot time", func(ctx context.Context) (err error) {
@@ -270,15 +269,15 @@ var (
 	channelFields   = []string{"orgId", "name", "platform", "workspaceIds"}
 )
 
-// Workspaces returns the workspaces of an org, by id; ErrTooLarge where they have more than most
-// bytes, as Page counts them.
+// Workspaces returns the workspaces of an org, by id; ErrTooLarge where they have more than most bytes, as
+// Page counts them.
 func (r *Reader) Workspaces(ctx context.Context, orgID string, most int) ([]vip.Workspace, error) {
 	q := vip.Query{Collection: vip.CollectionWorkspaces, Conditions: []vip.Condition{{Field: "orgId", Op: vip.Equal, Value: orgID}}}
 	return all(ctx, r, q, workspaceFields, most, (*vip.Decoder).Workspace, (*vip.Workspace).Size)
 }
 
-// Channels returns the channels of an org, by id; those that list a workspace,
-// where workspaceID is not empty. ErrTooLarge is as of Workspaces.
+// Channels returns the channels of an org, by id; those that list a workspace, where workspaceID is not
+// empty. ErrTooLarge is as of Workspaces.
 func (r *Reader) Channels(ctx context.Context, orgID, workspaceID string, most int) ([]vip.Channel, error) {
 	q := vip.Query{Collection: vip.CollectionChannels, Conditions: []vip.Condition{{Field: "orgId", Op: vip.Equal, Value: orgID}}}
 	if workspaceID != "" {

@@ -177,9 +177,9 @@ func pageIDs(p Page) (ids []string) {
 	return ids
 }
 
-// TestQueriesAgree: list, export, count and the official client see the same
-// rows in the same order, for every combination of filters. The embedded server
-// refuses queries without an index, so this also covers the index file.
+// TestQueriesAgree: list, export, count and the official client see the same rows in the same order, for
+// every combination of filters. The embedded server refuses queries without an index, so this also covers the
+// index file.
 func TestQueriesAgree(t *testing.T) {
 	t.Parallel()
 	cloud, r := open(t)

@@ -13,7 +13,8 @@ import (
 // links are those of Firestore's texts about missing indexes.
 var links = regexp.MustCompile(`https://[^\s"]+`)
 
-// indexIn names the index that a text of Firestore's says is missing: its link has it. Else the link, or the text.
+// indexIn names the index that a text of Firestore's says is missing: its link has it. Else the link, or the
+// text.
 func indexIn(text string) string {
 	raw := links.FindString(text)
 	u, err := url.Parse(strings.TrimRight(raw, ".,"))

@@ -15,24 +15,24 @@ import (
 )
 
 const (
-	// overviewStreams are the streams of one overview. Production gives some 8,000 rows a second on
-	// each: 2,000,000 messages take 21 s of the 35 s that a request has.
+	// overviewStreams are the streams of one overview. Production gives some 8,000 rows a second on each:
+	// 2,000,000 messages take 21 s of the 35 s that a request has.
 	overviewStreams = 12
-	// OverviewRows bounds an overview, which is billed a read for each message: 26 s of streams.
-	// More are refused for the price of a count.
+	// OverviewRows bounds an overview, which is billed a read for each message: 26 s of streams. More are
+	// refused for the price of a count.
 	OverviewRows = 2_500_000
 	// OverviewLabels and OverviewLabelBytes bound what an overview holds, and answers with: about 15 MiB
-	// until it has ended, of which four are under way at once. A message may carry thousands of labels,
-	// of up to 1,500 bytes each.
+	// until it has ended, of which four are under way at once. A message may carry thousands of labels, of up
+	// to 1,500 bytes each.
 	OverviewLabels     = 100_000
 	OverviewLabelBytes = 4 << 20
-	// streamLabelBytes is what a stream holds before it adds to the sum: streams wait for each other
-	// once in some thousand rows.
+	// streamLabelBytes is what a stream holds before it adds to the sum: streams wait for each other once in
+	// some thousand rows.
 	streamLabelBytes = 64 << 10
 	// pieceRows is about a page: small enough that streams end together.
 	pieceRows = DefaultPageSize
-	// overviewFan is how many pieces a stretch of time is cut into at a time, overviewCounts how many
-	// are counted side by side, and overviewPasses how often: 16^13 > 2^51 µs, more than 31 days have.
+	// overviewFan is how many pieces a stretch of time is cut into at a time, overviewCounts how many are
+	// counted side by side, and overviewPasses how often: 16^13 > 2^51 µs, more than 31 days have.
 	overviewFan    = 16
 	overviewCounts = 8
 	overviewPasses = 13
@@ -50,15 +50,14 @@ type LabelCount struct {
 	Count int64  `json:"count"`
 }
 
-// LabelCounts counts the messages of q by label, the most frequent first, ties
-// by label; total is the number of messages, labelled or not. A message counts
-// once for each label that a query by that label finds it by. All is seen at
-// one instant. It costs one read for each message, of its labels and time alone, and one for each
-// 1,000 and pass of counting, which cuts the window into pieces that are read side by side. With
+// LabelCounts counts the messages of q by label, the most frequent first, ties by label; total is the number
+// of messages, labelled or not. A message counts once for each label that a query by that label finds it by.
+// All is seen at one instant. It costs one read for each message, of its labels and time alone, and one for
+// each 1,000 and pass of counting, which cuts the window into pieces that are read side by side. With
 // ErrTooManyRows and ErrTooManyLabels it says the total alone.
 //
-// Counting by label instead would need to know the labels: there is no list of them, and a
-// message may carry any text.
+// Counting by label instead would need to know the labels: there is no list of them, and a message may carry
+// any text.
 func (r *Reader) LabelCounts(ctx context.Context, q vip.Query) (counts []LabelCount, total int64, err error) {
 	rows, at, err := r.Count(ctx, q, vip.Range{}, time.Time{})
 	switch {

@@ -14,8 +14,8 @@ import (
 	"exportd/internal/vip"
 )
 
-// TestLabelCountsInPieces: a window that is read in pieces, a burst within one microsecond among
-// them, is counted as its labels' own queries count.
+// TestLabelCountsInPieces: a window that is read in pieces, a burst within one microsecond among them, is
+// counted as its labels' own queries count.
 func TestLabelCountsInPieces(t *testing.T) {
 	t.Parallel()
 	const rows = pieceRows + 3000
@@ -83,9 +83,8 @@ func TestFan(t *testing.T) {
 // manyLabels is more than an overview holds; 1000000 takes a minute.
 var manyLabels = flag.Int("labels", 110_000, "how many labels TestOverviewOfManyLabels stores")
 
-// TestOverviewOfManyLabels: an overview of more labels than it holds ends with an error and the
-// number of messages, what is within its bounds is
-// counted.
+// TestOverviewOfManyLabels: an overview of more labels than it holds ends with an error and the number of
+// messages, what is within its bounds is counted.
 func TestOverviewOfManyLabels(t *testing.T) {
 	t.Parallel()
 	const each = 10_000 // labels of a message, of which an index takes 40,000 entries
@@ -114,8 +113,7 @@ func TestOverviewOfManyLabels(t *testing.T) {
 	}
 }
 
-// TestLabelSum: a sum takes labels up to its bounds, in number and in bytes, and none of a million
-// more.
+// TestLabelSum: a sum takes labels up to its bounds, in number and in bytes, and none of a million more.
 func TestLabelSum(t *testing.T) { // not parallel: it measures the heap
 	for name, labels := range map[string]int{"short": 1_000_000, "long": 100_000} {
 		text := strings.Repeat("x", map[string]int{"long": 1400}[name])

@@ -19,8 +19,8 @@ type rawCodec struct{ encoding.CodecV2 }
 
 func newRawCodec() rawCodec { return rawCodec{encoding.GetCodecV2("proto")} }
 
-// Unmarshal gives v, a *frame, the bytes of a response. They are copied only
-// where they arrived in several pieces, then to a pooled buffer.
+// Unmarshal gives v, a *frame, the bytes of a response. They are copied only where they arrived in several
+// pieces, then to a pooled buffer.
 func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	f, ok := v.(*frame)
 	if !ok {
@@ -32,8 +32,8 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 
 var runQueryDesc = &grpc.StreamDesc{StreamName: "RunQuery", ServerStreams: true}
 
-// runQuery starts a query whose responses are received as frames. The stream
-// must be read to its end, or ctx cancelled.
+// runQuery starts a query whose responses are received as frames. The stream must be read to its end, or ctx
+// cancelled.
 func (r *Reader) runQuery(ctx context.Context, req *firestorepb.RunQueryRequest) (grpc.ClientStream, error) {
 	stream, err := r.pool.NewStream(r.outgoing(ctx), runQueryDesc, firestorepb.Firestore_RunQuery_FullMethodName,
 		grpc.ForceCodecV2(newRawCodec()))

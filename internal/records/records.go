@@ -1,14 +1,13 @@
-// Package records reads the source collections: pages for the list routes,
-// counts for the planner, and scans for exports.
+// Package records reads the source collections: pages for the list routes, counts for the planner, and scans
+// for exports.
 //
-// A scan is the fast way: it never decodes a document. A gRPC codec hands out
-// the buffer in which a response arrived, and the caller gets the bytes of the
-// document in it. Everything goes through Google's own transport
-// (credentials, TLS, endpoint and routing headers as the official client has
-// them), so the same code reads production, an emulator and the embedded server.
+// A scan is the fast way: it never decodes a document. A gRPC codec hands out the buffer in which a response
+// arrived, and the caller gets the bytes of the document in it. Everything goes through Google's own
+// transport (credentials, TLS, endpoint and routing headers as the official client has them), so the same
+// code reads production, an emulator and the embedded server.
 //
-// Errors are classified: see [ErrMissingIndex] and its neighbours. Reads that
-// break are tried again here, within bounds; what is returned has been.
+// Errors are classified: see [ErrMissingIndex] and its neighbours. Reads that break are tried again here,
+// within bounds; what is returned has been.
 package records
 
 import (
@@ -33,20 +32,19 @@ type Config struct {
 	ProjectID string
 	// DatabaseID is the database in it. Default "(default)".
 	DatabaseID string
-	// Emulator is the host:port of an emulator or embedded server, which is
-	// reached without TLS and credentials. Empty is Google.
+	// Emulator is the host:port of an emulator or embedded server, which is reached without TLS and
+	// credentials. Empty is Google.
 	Emulator string
-	// Connections is how many HTTP/2 connections streams are spread over: each
-	// one is read by a single goroutine, which becomes the limit with many
-	// parts at once. Default 4.
+	// Connections is how many HTTP/2 connections streams are spread over: each one is read by a single
+	// goroutine, which becomes the limit with many parts at once. Default 4.
 	Connections int
 	// Guard watches over the connections; a new one if nil.
 	Guard *connection.Guard
 	// Options go to the official transport (credentials, endpoint); unused with Emulator.
 	Options []option.ClientOption
 
-	// stall ends a stream that sends nothing for that long; the scan then goes
-	// on with a new one. Default 30 s: production sends rows within seconds.
+	// stall ends a stream that sends nothing for that long; the scan then goes on with a new one. Default 30
+	// s: production sends rows within seconds.
 	stall time.Duration
 	// backoff is the first pause between tries. Default 100 ms.
 	backoff time.Duration
@@ -62,8 +60,8 @@ type Reader struct {
 	backoff time.Duration
 }
 
-// Open connects to the database. Dialling is lazy: an unreachable server shows
-// at the first read, see [Reader.Ping].
+// Open connects to the database. Dialling is lazy: an unreachable server shows at the first read, see
+// [Reader.Ping].
 func Open(ctx context.Context, cfg Config) (*Reader, error) {
 	if cfg.ProjectID == "" {
 		return nil, fmt.Errorf("open records: no project id")

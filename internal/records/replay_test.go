@@ -25,14 +25,13 @@ import (
 	"exportd/jobs"
 )
 
-// replay is a Firestore that does nothing but send prepared messages, newest
-// first, from where a request's cursor says. It costs as little as a server
-// can, so that a benchmark of clients is one; and it misbehaves on demand.
+// replay is a Firestore that does nothing but send prepared messages, newest first, from where a request's
+// cursor says. It costs as little as a server can, so that a benchmark of clients is one; and it misbehaves
+// on demand.
 type replay struct {
 	firestorepb.UnimplementedFirestoreServer
 	frames []mem.Buffer // RunQueryResponse, by place in the query's order
-	// before is called with each request and the place it begins at; it may
-	// answer by itself.
+	// before is called with each request and the place it begins at; it may answer by itself.
 	before func(ctx context.Context, req *firestorepb.RunQueryRequest, place int) error
 	// each is called before the row at a place is sent.
 	each     func(ctx context.Context, place int) error

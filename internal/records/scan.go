@@ -18,19 +18,18 @@ import (
 	"exportd/internal/vip/wire"
 )
 
-// Bounds of what a scan holds in memory ahead of its consumer: four batches in
-// the queue, one being filled and one being consumed. A batch ends at 256 rows
-// or once it has 256 KiB, so a scan of ordinary rows holds about 1.5 MiB, and one
-// of documents of 1 MiB each, the largest there are, under 8 MiB.
+// Bounds of what a scan holds in memory ahead of its consumer: four batches in the queue, one being filled
+// and one being consumed. A batch ends at 256 rows or once it has 256 KiB, so a scan of ordinary rows holds
+// about 1.5 MiB, and one of documents of 1 MiB each, the largest there are, under 8 MiB.
 const (
 	queuedBatches = 4
 	batchRows     = 256
 	batchBytes    = 256 << 10
 )
 
-// DefaultPageSize is the number of rows asked for at once. Production ends a
-// stream after about 60 s: at the 8,000 rows/s of one stream a page takes 2.5 s,
-// so that the limit is met only when the consumer is very slow.
+// DefaultPageSize is the number of rows asked for at once. Production ends a stream after about 60 s: at the
+// 8,000 rows/s of one stream a page takes 2.5 s, so that the limit is met only when the consumer is very
+// slow.
 const DefaultPageSize = 20_000
 
 // Options are the choices of a scan. The zero value is fine.
@@ -42,15 +41,13 @@ type Options struct {
 	fields []string // fetch only these fields; the sort field must be among them
 }
 
-// Scan calls row with every document of q in rng, as of the time at (zero is
-// now, which is for lists only: pages then see different times), in the order
-// of the query. row gets the bytes of a google.firestore.v1.Document, valid
-// until it returns; it is called from one goroutine, the caller's.
+// Scan calls row with every document of q in rng, as of the time at (zero is now, which is for lists only:
+// pages then see different times), in the order of the query. row gets the bytes of a
+// google.firestore.v1.Document, valid until it returns; it is called from one goroutine, the caller's.
 //
-// Rows are fetched in pages, ahead of row and within bounds. A stream that
-// breaks, stalls or is ended by the server goes on after the last row that it
-// gave; tries are bounded, and begin anew whenever a row arrives. Every row is
-// checked to follow the one before it. When Scan returns nothing runs any more.
+// Rows are fetched in pages, ahead of row and within bounds. A stream that breaks, stalls or is ended by the
+// server goes on after the last row that it gave; tries are bounded, and begin anew whenever a row arrives.
+// Every row is checked to follow the one before it. When Scan returns nothing runs any more.
 //
 // An error of row ends the scan and is returned as it is.
 func (r *Reader) Scan(ctx context.Context, q vip.Query, rng vip.Range, at time.Time, opts Options, row func(doc []byte) error) error {
@@ -183,8 +180,8 @@ func (s *scan) request() (*firestorepb.RunQueryRequest, error) {
 	return s.r.runRequest(sq, s.at), nil
 }
 
-// page sends the rows of one request to the consumer and says how many there
-// were, also where it fails in between.
+// page sends the rows of one request to the consumer and says how many there were, also where it fails in
+// between.
 func (s *scan) page(ctx context.Context) (rows int, err error) {
 	req, err := s.request()
 	if err != nil {

@@ -166,8 +166,7 @@ func TestScanGivesUp(t *testing.T) {
 	}
 }
 
-// TestScanRefusesDisorder: a server that sends a row twice, or rows out of
-// order, must not end in a file.
+// TestScanRefusesDisorder: a server that sends a row twice, or rows out of order, must not end in a file.
 func TestScanRefusesDisorder(t *testing.T) {
 	t.Parallel()
 	for name, swap := range map[string]func(frames []mem.Buffer){
@@ -191,8 +190,8 @@ func TestScanRefusesDisorder(t *testing.T) {
 	}
 }
 
-// TestScanEnds: an error of the consumer, or an ended context, ends the scan at
-// once; goleak sees that nothing is left.
+// TestScanEnds: an error of the consumer, or an ended context, ends the scan at once; goleak sees that
+// nothing is left.
 func TestScanEnds(t *testing.T) {
 	t.Parallel()
 	s := startReplay(t, 5000)
@@ -216,8 +215,7 @@ func TestScanEnds(t *testing.T) {
 	}
 }
 
-// TestScanBounds: while the consumer is busy, the scan runs ahead by a few
-// batches and no further.
+// TestScanBounds: while the consumer is busy, the scan runs ahead by a few batches and no further.
 func TestScanBounds(t *testing.T) {
 	t.Parallel()
 	const pageSize = 1000
@@ -277,8 +275,8 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestScanAllocs: scanning and encoding allocates nothing per row beyond what
-// the transport does for receiving and dropping.
+// TestScanAllocs: scanning and encoding allocates nothing per row beyond what the transport does for
+// receiving and dropping.
 func TestScanAllocs(t *testing.T) {
 	s := startReplay(t, 20_000)
 	r := s.reader(t)

@@ -43,8 +43,8 @@ func keysetCheck(keys *apikey.Store) func(context.Context) error {
 	}
 }
 
-// refuseEvery is longer than most reads of a key take, of Google's Firestore 5 to 20 ms, so that refusals leave
-// at the same step whatever was read.
+// refuseEvery is longer than most reads of a key take, of Google's Firestore 5 to 20 ms, so that refusals
+// leave at the same step whatever was read.
 const refuseEvery = 50 * time.Millisecond
 
 // ServeAPI answers on l until ctx ends. /readyz asks more, besides what every API needs.

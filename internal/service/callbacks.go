@@ -14,7 +14,8 @@ import (
 	"exportd/worker"
 )
 
-// callbackConfig makes what the worker calls receivers with, and the store of keys that it reads, to be closed.
+// callbackConfig makes what the worker calls receivers with, and the store of keys that it reads, to be
+// closed.
 func callbackConfig(ctx context.Context, cfg config.Config, c *Clients) (callbacks *worker.CallbackConfig, keys *apikey.Store, err error) {
 	rules, err := CallbackRules(cfg)
 	if err != nil {
@@ -34,8 +35,8 @@ func newSender(rules webhook.Rules) *webhook.Sender {
 	return webhook.NewSender(webhook.SenderConfig{Guard: webhook.NewGuard(webhook.GuardConfig{Dev: rules.Dev}), Rules: rules})
 }
 
-// callbackKeys reads from a key's record what signs and bounds its callbacks. It reads it for
-// every try, not through a cache: what is sent holds a link to the file.
+// callbackKeys reads from a key's record what signs and bounds its callbacks. It reads it for every try, not
+// through a cache: what is sent holds a link to the file.
 type callbackKeys struct {
 	lookup apikey.LookupFunc
 	now    func() time.Time

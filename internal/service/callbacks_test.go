@@ -23,8 +23,8 @@ type received struct {
 	body   []byte
 }
 
-// During the overlap of a rotation a callback verifies with the old webhook secret and with
-// the new one, afterwards with the new one only.
+// During the overlap of a rotation a callback verifies with the old webhook secret and with the new one,
+// afterwards with the new one only.
 func TestCallbackDuringRotation(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)

@@ -80,8 +80,8 @@ func Open(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *Clients, 
 	return c, err
 }
 
-// closeWithin bounds the end of the connections, which flushes messages: where services hang
-// the process ends without.
+// closeWithin bounds the end of the connections, which flushes messages: where services hang the process ends
+// without.
 const closeWithin = 3 * time.Second
 
 // Close ends all connections.
@@ -116,8 +116,8 @@ func (c *Clients) close() error {
 	return errors.Join(errs...)
 }
 
-// Setup makes what is missing, topics, subscriptions and the bucket, and mends what is not as it
-// should be. It returns what it changed.
+// Setup makes what is missing, topics, subscriptions and the bucket, and mends what is not as it should be.
+// It returns what it changed.
 func (c *Clients) Setup(ctx context.Context) (changed []string, err error) {
 	queue, err := c.Queue.Mend(ctx)
 	if err != nil {

@@ -28,13 +28,12 @@ func newGuards(log *zap.Logger) guards {
 	return guards{guard("firestore"), guard("pubsub"), guard("storage")}
 }
 
-// cutOffAfter is for how long nothing may get through until liveness probes fail. By then
-// connections have been given up and made anew several times.
+// cutOffAfter is for how long nothing may get through until liveness probes fail. By then connections have
+// been given up and made anew several times.
 const cutOffAfter = time.Minute
 
-// cutOff tells that calls to one of the services have been made for a while and nothing has
-// come back, not even a refusal. In an outage in which the service answers, with errors, a new
-// process would be no better.
+// cutOff tells that calls to one of the services have been made for a while and nothing has come back, not
+// even a refusal. In an outage in which the service answers, with errors, a new process would be no better.
 func cutOff(now time.Time, of map[string]*connection.Guard) error {
 	var errs []error
 	for service, g := range of {
@@ -55,14 +54,14 @@ func (g guards) workerAlive() error {
 	return cutOff(time.Now(), map[string]*connection.Guard{"firestore": g.firestore, "pubsub": g.pubsub})
 }
 
-// connectionsFor is how many connections carry calls at a time of which most last long, four
-// at least: each is read by one goroutine, which becomes the limit with many scans.
+// connectionsFor is how many connections carry calls at a time of which most last long, four at least: each
+// is read by one goroutine, which becomes the limit with many scans.
 func connectionsFor(calls int) int {
 	return max(4, (calls+connection.CallsEach-1)/connection.CallsEach)
 }
 
-// openFirestore opens the client for documents, and what watches them, on connections of
-// their own. Reads of the source collections have others.
+// openFirestore opens the client for documents, and what watches them, on connections of their own. Reads of
+// the source collections have others.
 func (c *Clients) openFirestore(ctx context.Context, cfg config.Config, log *zap.Logger) error {
 	reach := connection.FirestoreConfig{Emulator: cfg.FirestoreHost, Guard: c.guards.firestore}
 	watch := reach

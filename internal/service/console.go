@@ -16,8 +16,8 @@ import (
 // consolePath is where the console is, on whatever port.
 const consolePath = "/console"
 
-// openConsole makes the console over the API of this process, and puts it on the API's port where a setting says so; nil
-// if there is none. The caller calls stop.
+// openConsole makes the console over the API of this process, and puts it on the API's port where a setting
+// says so; nil if there is none. The caller calls stop.
 func openConsole(cfg config.Config, keys *apikey.Store, server *api.Server, told *panics.Reporter, log *zap.Logger) (page http.Handler, stop func(), err error) {
 	if cfg.Console == "none" {
 		return nil, func() {}, nil

@@ -18,9 +18,9 @@ import (
 	"exportd/worker"
 )
 
-// crasher kills its own process with SIGKILL at the n-th place that it passes: before and
-// after each step of a worker that others can see. EXPORTD_TEST_CRASH_AT is n, from 1, or the
-// name of a place, which stands for the first of that name.
+// crasher kills its own process with SIGKILL at the n-th place that it passes: before and after each step of
+// a worker that others can see. EXPORTD_TEST_CRASH_AT is n, from 1, or the name of a place, which stands for
+// the first of that name.
 type crasher struct {
 	at   int64
 	name string

@@ -224,9 +224,9 @@ func (c *crowd) follow(t *testing.T, s *process, id string) {
 	}
 }
 
-// A thousand waiting callers and five hundred event streams take a few streams of one
-// connection of their own. Beside them lists are answered, and after a restart of Firestore,
-// too; then all are told that their jobs have ended.
+// A thousand waiting callers and five hundred event streams take a few streams of one connection of their
+// own. Beside them lists are answered, and after a restart of Firestore, too; then all are told that their
+// jobs have ended.
 func TestCrowd(t *testing.T) {
 	cloud := localcloudtest.Start(t)
 	s := startOn(t, cloud, cloud.Endpoints(), nil)

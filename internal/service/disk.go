@@ -7,12 +7,13 @@ import (
 	"exportd/api"
 )
 
-// leastFree is what a disk has free that is not full. A process needs none of it for its work, which goes through
-// memory; but where nothing more can be written logs are lost, a shell does not help, and a node evicts its pods.
+// leastFree is what a disk has free that is not full. A process needs none of it for its work, which goes
+// through memory; but where nothing more can be written logs are lost, a shell does not help, and a node
+// evicts its pods.
 const leastFree = 1 << 20
 
-// diskCheck is about the disk of the process's folder for temporary files. Where there is none, or a root that
-// nobody can write, as the image's, there is no disk that could be full.
+// diskCheck is about the disk of the process's folder for temporary files. Where there is none, or a root
+// that nobody can write, as the image's, there is no disk that could be full.
 func (c *Clients) diskCheck() api.Check {
 	return api.Check{Name: "disk", Run: func(context.Context) error {
 		if c.scratch == "" {

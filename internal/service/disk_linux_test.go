@@ -31,8 +31,8 @@ func fullDisk(t *testing.T) string {
 	return dir
 }
 
-// TestFullDisk: a worker on a full disk says so at /readyz and in one line, and takes no work; an API says so, and is
-// asked nothing by what looks at /readyz. With room again both are well.
+// TestFullDisk: a worker on a full disk says so at /readyz and in one line, and takes no work; an API says
+// so, and is asked nothing by what looks at /readyz. With room again both are well.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	disk := fullDisk(t)

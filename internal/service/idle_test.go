@@ -105,8 +105,8 @@ func (i *idlers) probe(ctx context.Context, b *testing.B) {
 // report prints what was counted in a span.
 func report(b *testing.B, what string, c fault.Counters, span time.Duration) {
 	b.Helper()
-	// A query that finds nothing is billed as a read, which the counter leaves out. Deletes are
-	// counted, and priced, as writes.
+	// A query that finds nothing is billed as a read, which the counter leaves out. Deletes are counted, and
+	// priced, as writes.
 	reads, writes, pubsub := c.DocumentsRead+c.Methods["Firestore/RunQuery"].Calls, c.DocumentsWritten, int64(0)
 	var methods []string
 	for name, n := range c.Methods {
@@ -128,9 +128,9 @@ func report(b *testing.B, what string, c fault.Counters, span time.Duration) {
 	b.Logf("%s, in %s:\n%s", what, span, strings.Join(methods, "\n"))
 }
 
-// BenchmarkIdle: what two APIs and a hundred workers that have nothing to do read and write, and
-// what a day of it costs, with 2,000 API keys stored that nobody uses: at the start of the APIs,
-// after they have settled, and with the probes of deployments/kubernetes.
+// BenchmarkIdle: what two APIs and a hundred workers that have nothing to do read and write, and what a day
+// of it costs, with 2,000 API keys stored that nobody uses: at the start of the APIs, after they have
+// settled, and with the probes of deployments/kubernetes.
 func BenchmarkIdle(b *testing.B) {
 	const apis, workers, keys, settle, span = 2, 100, 2000, 20 * time.Second, time.Minute
 	for b.Loop() {

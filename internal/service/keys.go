@@ -8,8 +8,8 @@ import (
 	"exportd/internal/config"
 )
 
-// OpenKeys makes a store of API keys, with the keyset that seals them if one is named. The
-// keyset is made where there is none by setup, and in development.
+// OpenKeys makes a store of API keys, with the keyset that seals them if one is named. The keyset is made
+// where there is none by setup, and in development.
 func OpenKeys(ctx context.Context, cfg config.Config, c *Clients, makeKeyset bool) (*apikey.Store, error) {
 	store := apikey.StoreConfig{Client: c.Firestore, Damage: c.damage, Panics: c.panics, RefusePlain: cfg.Env == "production" && !cfg.AllowPlainSecrets}
 	if c.documents != nil {

@@ -41,8 +41,8 @@ func (c *Clients) measure(cfg config.Config) {
 	c.metrics.MustRegister(networkBytes("storage", c.guards.storage)...)
 }
 
-// networkBytes are the bytes that a guard's connections carried: by Cloud Storage's sent ones, the rate
-// of uploads, by Firestore's received ones that of scans.
+// networkBytes are the bytes that a guard's connections carried: by Cloud Storage's sent ones, the rate of
+// uploads, by Firestore's received ones that of scans.
 func networkBytes(service string, g *connection.Guard) []prometheus.Collector {
 	one := func(direction string, value func() float64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{

@@ -48,8 +48,8 @@ func buildInfo(b version.Build) prometheus.Collector {
 	}, func() float64 { return 1 })
 }
 
-// serveOps answers the platform's probes, and who collects metrics, until ctx ends. Without an
-// address it only waits for that.
+// serveOps answers the platform's probes, and who collects metrics, until ctx ends. Without an address it
+// only waits for that.
 func serveOps(ctx context.Context, addr string, o ops) error {
 	if addr == "" {
 		<-ctx.Done()
@@ -85,8 +85,8 @@ func (o ops) answered(h http.Handler) http.Handler {
 	})
 }
 
-// atHome refuses requests for other hosts where addr is of this machine alone: only a web page
-// would send one there. Elsewhere a host may have any name.
+// atHome refuses requests for other hosts where addr is of this machine alone: only a web page would send one
+// there. Elsewhere a host may have any name.
 func atHome(addr net.Addr, h http.Handler) http.Handler {
 	if !loopback.IsHost(addr.String()) {
 		return h
@@ -100,8 +100,8 @@ func atHome(addr net.Addr, h http.Handler) http.Handler {
 	})
 }
 
-// handler: /livez fails when only another process can help, /readyz when a service cannot
-// be used. What was wrong goes to the log: the probe's reader sees the name of the service.
+// handler: /livez fails when only another process can help, /readyz when a service cannot be used. What was
+// wrong goes to the log: the probe's reader sees the name of the service.
 func (o ops) handler() http.Handler {
 	var told said
 	mux := http.NewServeMux()
@@ -144,8 +144,8 @@ func (o ops) handler() http.Handler {
 	return mux
 }
 
-// writeWithin bounds an answer: of a profile that takes a minute, too. The command line, which
-// net/http/pprof would show, is not asked for.
+// writeWithin bounds an answer: of a profile that takes a minute, too. The command line, which net/http/pprof
+// would show, is not asked for.
 func (o ops) writeWithin() time.Duration {
 	if o.pprof {
 		return 70 * time.Second
@@ -153,8 +153,8 @@ func (o ops) writeWithin() time.Duration {
 	return 10 * time.Second
 }
 
-// headBytes bounds the head of a request: a browser's has cookies, what its proxy says of who asks, and in the
-// URL up to a hundred jobs that are chosen.
+// headBytes bounds the head of a request: a browser's has cookies, what its proxy says of who asks, and in
+// the URL up to a hundred jobs that are chosen.
 func (o ops) headBytes() int {
 	if o.console != nil {
 		return 16 << 10

@@ -54,7 +54,8 @@ func TestOps(t *testing.T) {
 	}
 }
 
-// TestOpsPanic: a fault in what operators are answered, or in what a scrape asks, is told of, and ends no process.
+// TestOpsPanic: a fault in what operators are answered, or in what a scrape asks, is told of, and ends no
+// process.
 func TestOpsPanic(t *testing.T) {
 	t.Parallel()
 	told := panics.NewReporter(zap.NewNop())

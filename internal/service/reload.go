@@ -15,11 +15,12 @@ import (
 	"exportd/internal/panics"
 )
 
-// reloadEvery is how often EXPORTD_RELOAD_FILE is looked at: a ConfigMap that is mounted is up to a minute old anyhow,
-// and to read a small file costs nothing.
+// reloadEvery is how often EXPORTD_RELOAD_FILE is looked at: a ConfigMap that is mounted is up to a minute
+// old anyhow, and to read a small file costs nothing.
 const reloadEvery = 15 * time.Second
 
-// Reload has the settings of EXPORTD_RELOAD_FILE taken anew while a process runs. What is wrong changes nothing.
+// Reload has the settings of EXPORTD_RELOAD_FILE taken anew while a process runs. What is wrong changes
+// nothing.
 type Reload struct {
 	Load  func() (config.Config, error) // as at the start
 	Level zap.AtomicLevel               // of the process's log

@@ -16,8 +16,8 @@ import (
 	"exportd/internal/config"
 )
 
-// TestReload: settings are taken anew at their time or when asked; what is wrong changes nothing, is told once, and
-// again to who asks.
+// TestReload: settings are taken anew at their time or when asked; what is wrong changes nothing, is told
+// once, and again to who asks.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

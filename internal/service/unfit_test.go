@@ -22,8 +22,8 @@ import (
 	"exportd/internal/localcloud/localcloudtest"
 )
 
-// TestUnfitWorkers: a worker without rights, with another environment's keyset or a clock off by a minute says so at
-// /readyz and in one line of its log, and takes nothing of what waits.
+// TestUnfitWorkers: a worker without rights, with another environment's keyset or a clock off by a minute
+// says so at /readyz and in one line of its log, and takes nothing of what waits.
 func TestUnfitWorkers(t *testing.T) {
 	t.Parallel()
 	roles, err := access.Parse([]byte(string(deployments.Permissions) + "\n  nobody: []\n"))

@@ -14,8 +14,8 @@ import (
 	"exportd/api"
 )
 
-// A worker whose subscription is bound to nothing looks idle; the log says what is wrong, once,
-// and once when it is over.
+// A worker whose subscription is bound to nothing looks idle; the log says what is wrong, once, and once when
+// it is over.
 func TestTellFaults(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

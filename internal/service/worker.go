@@ -67,7 +67,8 @@ func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logg
 	return g.Wait()
 }
 
-// workerChecks are what a worker needs, and those of them that nothing else tells of when they are lost later.
+// workerChecks are what a worker needs, and those of them that nothing else tells of when they are lost
+// later.
 type workerChecks struct{ all, lasting []api.Check }
 
 func (c *Clients) workerChecks(keyset func(context.Context) error) workerChecks {
@@ -86,8 +87,9 @@ const (
 	askWithin = 10 * time.Second
 )
 
-// awaitFit waits until a worker has all that it needs; false if ctx ended before. Until then it takes nothing: what
-// it claimed would fail, or end in ways that its owner could not understand, while others have what it lacks.
+// awaitFit waits until a worker has all that it needs; false if ctx ended before. Until then it takes
+// nothing: what it claimed would fail, or end in ways that its owner could not understand, while others have
+// what it lacks.
 func awaitFit(ctx context.Context, log *zap.Logger, checks []api.Check) bool {
 	faults := newFaults(log, "worker takes no work until it has what it needs; exportd doctor says what mends it")
 	for {

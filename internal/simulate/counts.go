@@ -13,11 +13,10 @@ import (
 )
 
 const (
-	// rateWindow is over what time rates are averaged that a service bounds per second: bursts
-	// of a second are borne, those of ten are not.
+	// rateWindow is over what time rates are averaged that a service bounds per second: bursts of a second
+	// are borne, those of ten are not.
 	rateWindow = 10 * time.Second
-	// documentWindow is the same for writes of one document, which may be a few at once but not
-	// for long.
+	// documentWindow is the same for writes of one document, which may be a few at once but not for long.
 	documentWindow = time.Minute
 )
 

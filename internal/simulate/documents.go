@@ -37,8 +37,8 @@ func (d *document) message() *firestorepb.Document {
 	}
 }
 
-// entry is a place in an index. Its range is the stretch of the index in which entries of later
-// times come after those of earlier ones, "" where the index has no time.
+// entry is a place in an index. Its range is the stretch of the index in which entries of later times come
+// after those of earlier ones, "" where the index has no time.
 type entry struct {
 	index    *index
 	key, rng string
@@ -62,8 +62,8 @@ type group struct {
 	seen    map[string]bool // fields whose automatic indexes are in indexes
 }
 
-// documents is a database in memory with the indexes of a firestore.indexes.json. It is one
-// machine without a network: who calls it adds the latency.
+// documents is a database in memory with the indexes of a firestore.indexes.json. It is one machine without a
+// network: who calls it adds the latency.
 type documents struct {
 	mu          sync.Mutex
 	config      *fsindex.Config

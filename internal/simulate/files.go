@@ -81,8 +81,8 @@ func (e exporter) Plan(ctx context.Context, j *jobs.Job) (export.Plan, error) {
 	return export.New(src, nil, export.Config{PartRows: e.cfg.PartRows, MaxParts: 1000, Window: e.cfg.Window, PITR: e.cfg.PITR}).Plan(ctx, j)
 }
 
-// Write takes the time that the scan does, and that of the upload's last request: the others go out
-// while rows come in.
+// Write takes the time that the scan does, and that of the upload's last request: the others go out while
+// rows come in.
 func (e exporter) Write(ctx context.Context, s export.Spec, p *export.Progress) (jobs.PartResult, error) {
 	if err := e.tries(ctx, firestoreQuery, 0, func() {}, "scan", spanOf(s)); err != nil {
 		return jobs.PartResult{}, err
@@ -121,7 +121,8 @@ func (e exporter) Write(ctx context.Context, s export.Spec, p *export.Progress) 
 // spanOf names what a write is about, without the token in its object's name.
 func spanOf(s export.Spec) string { return s.Job.ID + s.From }
 
-// object ends an upload. Its requests are one for a small object, and else one to begin and one for each chunk.
+// object ends an upload. Its requests are one for a small object, and else one to begin and one for each
+// chunk.
 func (e exporter) object(ctx context.Context, j *jobs.Job, name, key string, size int64) error {
 	calls := 1
 	if size > 1<<20 {

@@ -25,8 +25,8 @@ import (
 
 const project = "simulated"
 
-// client gives the process a Firestore client of Google's. Its connection leads nowhere: calls are
-// answered by the database in memory before they would be sent.
+// client gives the process a Firestore client of Google's. Its connection leads nowhere: calls are answered
+// by the database in memory before they would be sent.
 func (p *process) client(ctx context.Context) (*firestore.Client, error) {
 	conn, err := grpc.NewClient("passthrough:///simulated", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithUnaryInterceptor(p.unary), grpc.WithStreamInterceptor(p.stream))
@@ -71,15 +71,15 @@ func (p *process) commit(ctx context.Context, req *firestorepb.CommitRequest, ou
 	}, "commit", top(nameOf(list[0])))
 }
 
-// top is the name of the top-level document that a document is or belongs to. Latencies go by it: which
-// of a job's parts leads a group of changes that come in one instant is the runtime's choice.
+// top is the name of the top-level document that a document is or belongs to. Latencies go by it: which of a
+// job's parts leads a group of changes that come in one instant is the runtime's choice.
 func top(name string) string {
 	segments := strings.SplitN(name, "/", 8) // projects/P/databases/D/documents/collection/id/...
 	return strings.Join(segments[:min(7, len(segments))], "/")
 }
 
-// stream answers the calls that Google's client makes as streams: the request goes in whole, the
-// answers come one by one.
+// stream answers the calls that Google's client makes as streams: the request goes in whole, the answers come
+// one by one.
 func (p *process) stream(ctx context.Context, _ *grpc.StreamDesc, _ *grpc.ClientConn, method string, _ grpc.Streamer, _ ...grpc.CallOption) (grpc.ClientStream, error) {
 	if strings.HasSuffix(method, "/Listen") {
 		return &listening{process: p, ctx: ctx, wake: make(chan struct{}, 1)}, nil

@@ -13,8 +13,8 @@ type latency struct {
 	source   string
 }
 
-// Latencies of Google's services as seen from the same region. Google gives none, so they are
-// assumed: medians and tails as monitoring of such services usually shows them, on the slow side.
+// Latencies of Google's services as seen from the same region. Google gives none, so they are assumed:
+// medians and tails as monitoring of such services usually shows them, on the slow side.
 var (
 	firestoreCommit = latency{30 * time.Millisecond, 150 * time.Millisecond, "assumed; regional database, a commit of up to 10 writes"}
 	firestoreRead   = latency{10 * time.Millisecond, 80 * time.Millisecond, "assumed; documents by name"}
@@ -30,8 +30,8 @@ var (
 
 // Rates of what takes long.
 const (
-	// scanRows a second is what one query stream of Firestore gives: the figure that exportd's
-	// issues give for production.
+	// scanRows a second is what one query stream of Firestore gives: the figure that exportd's issues give
+	// for production.
 	scanRows = 8_000
 	// countEntries a second is how fast a count goes over an index: assumed.
 	countEntries = 2_500_000
@@ -58,8 +58,8 @@ func (l latency) at(u float64) time.Duration {
 	return min(time.Duration(float64(l.p50)*math.Exp(sigma*z)), 3*l.p99)
 }
 
-// chance gives a number in (0, 1) for something that happens now to what keys name: a function of
-// the seed, not of the order in which goroutines come, so that runs of a seed are alike.
+// chance gives a number in (0, 1) for something that happens now to what keys name: a function of the seed,
+// not of the order in which goroutines come, so that runs of a seed are alike.
 func (w *world) chance(keys ...string) float64 {
 	h := fnv.New64a()
 	var b [16]byte

@@ -10,8 +10,8 @@ type Limit struct {
 	Source string
 }
 
-// The limits that are compared with. Those of Firestore marked soft are no error at once: beyond
-// them latencies rise and commits contend.
+// The limits that are compared with. Those of Firestore marked soft are no error at once: beyond them
+// latencies rise and commits contend.
 var (
 	limitDocument = Limit{"writes of one document, sustained (soft)", 1, "writes/s",
 		"cloud.google.com/firestore/quotas (until 2021), firestore/docs/best-practices"}
@@ -63,8 +63,7 @@ func Prices() []Price {
 
 func (p Price) of(n int64) float64 { return p.USD * float64(n) / p.Per }
 
-// USD is what is charged for so many reads and writes of documents, and messages or requests of
-// Pub/Sub.
+// USD is what is charged for so many reads and writes of documents, and messages or requests of Pub/Sub.
 func USD(reads, writes, messages int64) float64 {
 	return priceRead.of(reads) + priceWrite.of(writes) + priceMessage.of(messages)
 }

@@ -17,8 +17,8 @@ import (
 	"exportd/jobs"
 )
 
-// leaseOver is when a partition is free after its holder's death, at the latest: a renewal has just
-// begun, others allow for clocks that differ, and look within a second then.
+// leaseOver is when a partition is free after its holder's death, at the latest: a renewal has just begun,
+// others allow for clocks that differ, and look within a second then.
 const leaseOver = jobs.RoleTTL + 5*time.Second + time.Second + beat
 
 // lookPause is the longest that a worker of a fleet of n pauses between two looks for a free partition.
@@ -200,10 +200,10 @@ func (s *shift) start(n int) {
 	}
 }
 
-// TestPartitionsGrow: one worker has all shards; with much to do they are shared out among sixteen,
-// one partition each; those of workers that die or leave are taken by others; and with little to do
-// they come together again, whoever is left. At no time is a shard nobody's for longer than a dead
-// worker's lease and its finding take, or two workers' for longer than a new division does.
+// TestPartitionsGrow: one worker has all shards; with much to do they are shared out among sixteen, one
+// partition each; those of workers that die or leave are taken by others; and with little to do they come
+// together again, whoever is left. At no time is a shard nobody's for longer than a dead worker's lease and
+// its finding take, or two workers' for longer than a new division does.
 func TestPartitionsGrow(t *testing.T) {
 	partitions(t, 1, func(s *shift) {
 		s.start(1)
@@ -213,7 +213,8 @@ func TestPartitionsGrow(t *testing.T) {
 		took, owners := s.until(jobs.MaxPartitions, 3*time.Minute)
 		time.Sleep(10 * time.Second)
 		s.Logf("16 partitions after %s, of %d workers; two workers' for %s at most", took, len(distinct(owners)), s.doubles())
-		// Four divisions one after the other, each after five seconds and a round, and the last has to be learnt.
+		// Four divisions one after the other, each after five seconds and a round, and the last has to be
+		// learnt.
 		if most, twice := 30*time.Second, s.doubles(); twice > most || len(distinct(owners)) < 12 {
 			s.Errorf("%d workers have 16 partitions; a shard was two workers' for %s, want %s at most", len(distinct(owners)), twice, most)
 		}
@@ -238,7 +239,8 @@ func TestPartitionsGrow(t *testing.T) {
 		if most := leaseOver + lookPause(16) + spare; s.longest > most {
 			s.Errorf("a shard was nobody's for %s, want %s at most", s.longest, most)
 		}
-		// A division has to be learnt, by a round that may just have begun. With 2 beats alone, CI saw 5.16 s of 5.
+		// A division has to be learnt, by a round that may just have begun. With 2 beats alone, CI saw 5.16 s
+		// of 5.
 		if most := 2*beat + time.Second; s.doubles() > most {
 			s.Errorf("with sixteen partitions and fewer, a shard was two workers' for %s, want %s at most", s.twice, most)
 		}
@@ -251,9 +253,9 @@ func distinct(owners []string) []string {
 	return slices.Compact(owners)
 }
 
-// TestPartitionsShrinkAtOnce: most workers go in one moment, as when a zone dies or a deployment is
-// made small, and the one that rescued with them. However many there were, those that are left
-// take over soon: how often they look does not go by how many others have gone.
+// TestPartitionsShrinkAtOnce: most workers go in one moment, as when a zone dies or a deployment is made
+// small, and the one that rescued with them. However many there were, those that are left take over soon: how
+// often they look does not go by how many others have gone.
 func TestPartitionsShrinkAtOnce(t *testing.T) {
 	for _, dies := range []bool{false, true} {
 		t.Run(fmt.Sprintf("dies=%t", dies), func(t *testing.T) {

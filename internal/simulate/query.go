@@ -11,8 +11,8 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// query runs a query as production would: refused without its index, and else read from indexes, one
-// for each disjunct. What these cannot decide is looked up in the documents.
+// query runs a query as production would: refused without its index, and else read from indexes, one for each
+// disjunct. What these cannot decide is looked up in the documents.
 func (d *documents) query(q *fsquery.Query) ([]*document, error) {
 	if _, err := d.config.Plan(q, nil); err != nil {
 		return nil, err
@@ -96,8 +96,8 @@ func (d *documents) disjunct(q *fsquery.Query, c *fsquery.Conjunction) (out []*d
 	return out
 }
 
-// choose gives the index that narrows a disjunct most, how many of its leading fields an equality
-// fixes, and whether its entries lie in the query's order.
+// choose gives the index that narrows a disjunct most, how many of its leading fields an equality fixes, and
+// whether its entries lie in the query's order.
 func (d *documents) choose(q *fsquery.Query, c *fsquery.Conjunction) (best *index, points int, ordered bool) {
 	g := d.groups[q.CollectionID]
 	if g == nil {

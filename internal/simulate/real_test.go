@@ -31,8 +31,8 @@ import (
 	"exportd/worker"
 )
 
-// The script that runs on the embedded cloud and in the simulation: exports of one part and of
-// several, of some orgs, with and without callbacks, six at a time, to the end of their records.
+// The script that runs on the embedded cloud and in the simulation: exports of one part and of several, of
+// some orgs, with and without callbacks, six at a time, to the end of their records.
 const (
 	scriptBatches = 5
 	scriptAtOnce  = 6
@@ -59,8 +59,8 @@ func scriptSettings() map[string]string {
 	return map[string]string{"EXPORTD_PART_ROWS": strconv.Itoa(partRows), "EXPORTD_PROJECT_ID": localcloudtest.Project, "EXPORTD_ENV": "development"}
 }
 
-// TestAgainstRealServices compares what the simulation counts with what the embedded cloud counts
-// when real workers do the same.
+// TestAgainstRealServices compares what the simulation counts with what the embedded cloud counts when real
+// workers do the same.
 func TestAgainstRealServices(t *testing.T) {
 	real, took := runReal(t)
 	sim := simulate(t, Scenario{
@@ -78,7 +78,8 @@ func TestAgainstRealServices(t *testing.T) {
 		what      string
 		sim, real int64
 	}{
-		// The embedded cloud counts documents, and none for a query that finds none; the real workers' keys cost nothing here.
+		// The embedded cloud counts documents, and none for a query that finds none; the real workers' keys
+		// cost nothing here.
 		{
 			"Firestore reads beside rows",
 			sim["Firestore reads"] - sim["Firestore reads of rows"] - sim["Firestore reads of keys"] - sim["Firestore queries without a result"], real["reads"] - rows,

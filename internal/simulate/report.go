@@ -53,7 +53,8 @@ what is real, modelled and assumed is in the documentation of ` + "`internal/sim
 	return b.String()
 }
 
-// scaling shows what the autoscaler saw and did, a line whenever the number of workers changed, and every two minutes.
+// scaling shows what the autoscaler saw and did, a line whenever the number of workers changed, and every two
+// minutes.
 func scaling(b *strings.Builder, results []*Result) {
 	for _, r := range results {
 		if len(r.Samples) == 0 {

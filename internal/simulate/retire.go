@@ -12,9 +12,9 @@ import (
 	"exportd/jobs"
 )
 
-// EndAndRetry puts into the store what a busy hour leaves: jobs that have ended, whose leftovers are
-// all due to be swept within the coming minute, and beside them jobs whose attempt failed and whose
-// next one is due then. Both are made by the transitions that make them in production.
+// EndAndRetry puts into the store what a busy hour leaves: jobs that have ended, whose leftovers are all due
+// to be swept within the coming minute, and beside them jobs whose attempt failed and whose next one is due
+// then. Both are made by the transitions that make them in production.
 func (r *Run) EndAndRetry(ended, retries int) error {
 	p := r.process("seed")
 	policy := r.fleet.cfg.Policy()

@@ -11,13 +11,14 @@ import (
 // (kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale, "Algorithm details").
 type Scaling struct {
 	Min, Max int
-	// Jobs that wait and parts under way for each worker, and the age of the oldest job against which workers are
-	// multiplied. While FreeSlots or more slots for jobs are free, what waits does so for other reasons, and does not count.
+	// Jobs that wait and parts under way for each worker, and the age of the oldest job against which workers
+	// are multiplied. While FreeSlots or more slots for jobs are free, what waits does so for other reasons,
+	// and does not count.
 	QueuedEach, PartsEach float64
 	Oldest                time.Duration
 	FreeSlots             int
-	// In UpEvery workers become so much more at most, whichever is more; in DownEvery so much fewer, and no sooner
-	// than nothing more was wanted for DownAfter.
+	// In UpEvery workers become so much more at most, whichever is more; in DownEvery so much fewer, and no
+	// sooner than nothing more was wanted for DownAfter.
 	UpPercent, UpPods, DownPercent int
 	UpEvery, DownEvery, DownAfter  time.Duration
 }
@@ -33,8 +34,9 @@ func KEDA() Scaling {
 const (
 	// tolerance is by how much what is wanted may differ before something is done: the controller's default.
 	tolerance = 0.1
-	// syncEvery is how often the controller decides, its default; scrapeEvery how often Prometheus asks processes
-	// (deployments/monitoring/podmonitoring.yaml), backlogEvery how old what they say of the queue may be.
+	// syncEvery is how often the controller decides, its default; scrapeEvery how often Prometheus asks
+	// processes (deployments/monitoring/podmonitoring.yaml), backlogEvery how old what they say of the queue
+	// may be.
 	syncEvery    = 15 * time.Second
 	scrapeEvery  = 30 * time.Second
 	backlogEvery = time.Minute
@@ -126,8 +128,8 @@ type Sample struct {
 	Workers                int // that are to be there from now on
 }
 
-// scale decides every 15 s how many workers the fleet has, until the load has been over for a while. It sees what
-// Prometheus sees: slots as of the last scrape, and the queue as of the last look at it.
+// scale decides every 15 s how many workers the fleet has, until the load has been over for a while. It sees
+// what Prometheus sees: slots as of the last scrape, and the queue as of the last look at it.
 func (r *Run) scale(s Scaling, steps []Step) {
 	c, began := &controller{Scaling: s}, time.Now()
 	var seen observation

@@ -29,8 +29,8 @@ func TestWanted(t *testing.T) {
 	}
 }
 
-// TestController: up by double or four in half a minute, down by a quarter a minute once five minutes have wanted less,
-// and never out of bounds.
+// TestController: up by double or four in half a minute, down by a quarter a minute once five minutes have
+// wanted less, and never out of bounds.
 func TestController(t *testing.T) {
 	t.Parallel()
 	c := &controller{Scaling: KEDA()}
@@ -55,8 +55,9 @@ func TestController(t *testing.T) {
 	}
 }
 
-// TestScaled: by the manifests' numbers a fleet of two grows with the load until nothing waits for long, and shrinks
-// again; no job is lost on the way. The wait before it shrinks is a fifth, as workers that idle take the test's time.
+// TestScaled: by the manifests' numbers a fleet of two grows with the load until nothing waits for long, and
+// shrinks again; no job is lost on the way. The wait before it shrinks is a fifth, as workers that idle take
+// the test's time.
 func TestScaled(t *testing.T) {
 	keda := KEDA()
 	keda.DownAfter /= 5

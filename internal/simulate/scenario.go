@@ -23,8 +23,8 @@ type Scenario struct {
 	Near float64
 	// Policy, if set, changes the numbers of the protocol.
 	Policy func(*jobs.Policy) `json:"-"`
-	// Steps, if set, are the load by time, in the place of PerMinute and For, and Scaling what decides meanwhile, and
-	// for a while after, how many workers there are.
+	// Steps, if set, are the load by time, in the place of PerMinute and For, and Scaling what decides
+	// meanwhile, and for a while after, how many workers there are.
 	Steps   []Step
 	Scaling *Scaling
 	// Settings are environment variables that differ from their defaults.
@@ -37,8 +37,8 @@ type Step struct {
 	For       time.Duration
 }
 
-// settleWithin is how long after the last request every job must have ended: more than a lease, a
-// backoff of five minutes and the longest export one after the other.
+// settleWithin is how long after the last request every job must have ended: more than a lease, a backoff of
+// five minutes and the longest export one after the other.
 const settleWithin = 20 * time.Minute
 
 // Run is a scenario under way, for what happens in it.
@@ -68,8 +68,8 @@ func (r *Run) must(err error) {
 	}
 }
 
-// Simulate runs a scenario to its end. It must be called in a bubble of testing/synctest, whose
-// time is the simulation's.
+// Simulate runs a scenario to its end. It must be called in a bubble of testing/synctest, whose time is the
+// simulation's.
 func Simulate(s Scenario, seed uint64, indexes []byte) (*Result, error) {
 	// A bubble begins with the year 2000, before which a job believes no time.
 	time.Sleep(time.Until(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
@@ -155,8 +155,8 @@ type Result struct {
 	// Operations is the busiest ten seconds' reads and writes a second, without those of rows.
 	Operations float64
 	Cost       Cost
-	// Samples and Steps are of a scenario whose workers are scaled: what was seen and decided, and how long jobs of
-	// each step waited.
+	// Samples and Steps are of a scenario whose workers are scaled: what was seen and decided, and how long
+	// jobs of each step waited.
 	Samples []Sample    `json:",omitempty"`
 	Steps   []Quantiles `json:",omitempty"`
 }

@@ -52,9 +52,9 @@ func whole(t *testing.T, r *Result) {
 // bearable is how full a resource may be in a line of 256 workers.
 const bearable = 0.5
 
-// TestHalf holds at a small size what is full first at a large one: documents of one org and one job,
-// to which more workers do not add. The org asks for 150 exports a minute, one of them so large that its
-// parts wait for each other.
+// TestHalf holds at a small size what is full first at a large one: documents of one org and one job, to
+// which more workers do not add. The org asks for 150 exports a minute, one of them so large that its parts
+// wait for each other.
 func TestHalf(t *testing.T) {
 	r := simulate(t, Scenario{Name: "half", Workers: 8, Orgs: 1, PerMinute: 150, For: time.Minute, Happens: func(r *Run) { r.Export(30_000_000) }}, 1)
 	whole(t, r)
@@ -109,8 +109,8 @@ func TestRetire(t *testing.T) {
 	}
 }
 
-// TestSameSeed: runs of a seed have the same jobs, and the same calls but for the jitter that workers and
-// job store take from the runtime's randomness.
+// TestSameSeed: runs of a seed have the same jobs, and the same calls but for the jitter that workers and job
+// store take from the runtime's randomness.
 func TestSameSeed(t *testing.T) {
 	s := Scenario{Name: "seed", Workers: 3, Orgs: 20, PerMinute: 60, For: 40 * time.Second}
 	one, two := simulate(t, s, 7), simulate(t, s, 7)

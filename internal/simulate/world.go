@@ -102,8 +102,8 @@ func (p *process) alive() error {
 	}
 }
 
-// take has a call take its time, in two halves around what it does: a caller that leaves in the
-// second half does not learn what was done.
+// take has a call take its time, in two halves around what it does: a caller that leaves in the second half
+// does not learn what was done.
 func (p *process) take(ctx context.Context, l latency, more time.Duration, do func() error, keys ...string) error {
 	d := p.scaled(l.at(p.chance(append(keys, p.name)...)) + more)
 	if err := backoff.Sleep(ctx, d/2); err != nil {

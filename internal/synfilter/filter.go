@@ -1,8 +1,8 @@
 // Package synfilter has the kernel drop attempts to connect, by where they come from, before there is a
 // connection: what a listener refuses after accepting it costs a handshake, a file and a reset, and the other
 // side learns at once that it may try again. Of a dropped attempt the other side hears nothing and asks again
-// after a second, then after two more, four and so on (RFC 6298), so that few that try without end are stopped
-// and an honest one is late.
+// after a second, then after two more, four and so on (RFC 6298), so that few that try without end are
+// stopped and an honest one is late.
 //
 // It is a socket filter in classic BPF, which needs no privilege (socket(7), SO_ATTACH_FILTER), and is there
 // on Linux alone. Accepted connections inherit it: it looks at nothing but first packets.

@@ -33,8 +33,8 @@ func listen(t *testing.T, addr string) (net.Listener, *Filter) {
 	return l, f
 }
 
-// connects says whether an attempt from an address gets through: one that is dropped is not made again before a
-// second is over.
+// connects says whether an attempt from an address gets through: one that is dropped is not made again before
+// a second is over.
 func connects(t *testing.T, l net.Listener, from string, within time.Duration) (net.Conn, bool) {
 	t.Helper()
 	_, port, _ := net.SplitHostPort(l.Addr().String())

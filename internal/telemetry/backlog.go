@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// backlogEvery is how often the documents are asked, however often somebody scrapes: ten reads a minute, 14,400 a
-	// day, and 1,440 more for each job that runs all day. At 0.03 USD for 100,000 an API costs 0.4 cents a day for it
-	// while nothing runs, and 9 while 200 do, of which no more are read.
+	// backlogEvery is how often the documents are asked, however often somebody scrapes: ten reads a minute,
+	// 14,400 a day, and 1,440 more for each job that runs all day. At 0.03 USD for 100,000 an API costs 0.4
+	// cents a day for it while nothing runs, and 9 while 200 do, of which no more are read.
 	backlogEvery = time.Minute
 	// backlogWithin bounds a look: Prometheus waits 10 s for all metrics of a process.
 	backlogWithin = 3 * time.Second
@@ -34,8 +34,8 @@ type BacklogState struct {
 }
 
 // Backlog tells what waits, as the documents know, when it is scraped and else never. It is a
-// prometheus.Collector. When the documents cannot be read there are no such metrics, but
-// exportd_backlog_up is 0.
+// prometheus.Collector. When the documents cannot be read there are no such metrics, but exportd_backlog_up
+// is 0.
 type Backlog struct {
 	ask func(context.Context) (BacklogState, error)
 	log *zap.Logger

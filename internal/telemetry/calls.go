@@ -15,8 +15,8 @@ import (
 // Lane is what a call to a service of Google's is made for.
 type Lane string
 
-// The lanes. What is not of a lane of the workers is of the process itself: an API's requests, the
-// listening to switches, the signs of life.
+// The lanes. What is not of a lane of the workers is of the process itself: an API's requests, the listening
+// to switches, the signs of life.
 const (
 	LaneExports   = Lane(jobs.QueueExports)
 	LaneParts     = Lane(jobs.QueueParts)
@@ -54,8 +54,8 @@ var grpcCodes = func() set {
 	return s
 }()
 
-// Calls counts the calls to Google's services: what a process costs. It is a prometheus.Collector.
-// Safe for concurrent use.
+// Calls counts the calls to Google's services: what a process costs. It is a prometheus.Collector. Safe for
+// concurrent use.
 type Calls struct {
 	collectors
 	calls, documents *prometheus.CounterVec

@@ -36,13 +36,13 @@ var DocumentKinds = []DocumentKind{
 	LeaseDocument, PlaceDocument, ReceiverDocument, KeyDocument, RollupDocument, CauseDocument, AuditDocument,
 }
 
-// maxRemembered bounds the documents that are known to be damaged, at 8 bytes each; of more, the
-// oldest half is told again.
+// maxRemembered bounds the documents that are known to be damaged, at 8 bytes each; of more, the oldest half
+// is told again.
 const maxRemembered = 20_000
 
-// Damage tells of documents that make no sense and are passed over: one line in the log and one
-// count for each, however often it is read. It is a prometheus.Collector; a nil *Damage tells nobody.
-// Safe for concurrent use.
+// Damage tells of documents that make no sense and are passed over: one line in the log and one count for
+// each, however often it is read. It is a prometheus.Collector; a nil *Damage tells nobody. Safe for
+// concurrent use.
 type Damage struct {
 	log   *zap.Logger
 	count *prometheus.CounterVec

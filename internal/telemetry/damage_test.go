@@ -10,8 +10,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// TestDamageIsToldOnce: a document that is read a thousand times is one line and one count, until
-// somebody writes it again; and what is remembered is bounded.
+// TestDamageIsToldOnce: a document that is read a thousand times is one line and one count, until somebody
+// writes it again; and what is remembered is bounded.
 func TestDamageIsToldOnce(t *testing.T) {
 	t.Parallel()
 	core, lines := observer.New(zap.WarnLevel)

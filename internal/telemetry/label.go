@@ -6,8 +6,8 @@ import (
 	"exportd/jobs"
 )
 
-// other is what labels show of a value that is in no closed set: documents, callers and servers may
-// say anything, and no number of series may follow from it.
+// other is what labels show of a value that is in no closed set: documents, callers and servers may say
+// anything, and no number of series may follow from it.
 const other = "other"
 
 // set is the values that a label may have.

@@ -45,8 +45,8 @@ func gathered(t *testing.T, cs ...prometheus.Collector) map[string]float64 {
 	return out
 }
 
-// TestStrangeValuesMakeNoSeries: whatever documents, servers and messages say, the series are those of
-// the closed sets.
+// TestStrangeValuesMakeNoSeries: whatever documents, servers and messages say, the series are those of the
+// closed sets.
 func TestStrangeValuesMakeNoSeries(t *testing.T) {
 	t.Parallel()
 	orgs := NewOrgs(time.Now)
@@ -210,8 +210,8 @@ func TestOrgs(t *testing.T) {
 	none.Wrote("x", 1)
 }
 
-// TestBacklog: the documents are asked when somebody scrapes, at most once a minute, and when they cannot
-// be asked, that is told once.
+// TestBacklog: the documents are asked when somebody scrapes, at most once a minute, and when they cannot be
+// asked, that is told once.
 func TestBacklog(t *testing.T) {
 	t.Parallel()
 	core, lines := observer.New(zap.WarnLevel)

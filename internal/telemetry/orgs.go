@@ -17,16 +17,16 @@ const (
 	// orgStep and orgSteps: what is told is of the last hour, forgotten five minutes at a time.
 	orgStep  = 5 * time.Minute
 	orgSteps = 12
-	// maxOrgs bounds the orgs that are told apart in a step, at about 100 bytes each; of more, those
-	// that came last are "other".
+	// maxOrgs bounds the orgs that are told apart in a step, at about 100 bytes each; of more, those that
+	// came last are "other".
 	maxOrgs = 2000
 	// maxOrgName bounds an org's id in a label: documents may hold any.
 	maxOrgName = 64
 )
 
-// Orgs tells which orgs this process has worked for most within an hour: the TopOrgs by rows and by
-// time in slots, so that the number of series is bounded whatever the number of orgs. It is a
-// prometheus.Collector; a nil *Orgs remembers nothing. Safe for concurrent use.
+// Orgs tells which orgs this process has worked for most within an hour: the TopOrgs by rows and by time in
+// slots, so that the number of series is bounded whatever the number of orgs. It is a prometheus.Collector; a
+// nil *Orgs remembers nothing. Safe for concurrent use.
 type Orgs struct {
 	now  func() time.Time
 	rows *prometheus.Desc

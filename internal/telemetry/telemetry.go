@@ -1,9 +1,9 @@
 // Package telemetry makes what a process tells of itself: logs and metrics.
 //
-// Logs are JSON lines on standard error: one wide line per request and one per attempt, with
-// keys in snake_case besides those that Google's Cloud Logging and Error Reporting read.
-// Metrics are Prometheus's. Every label has its values from a closed set, and what is outside it
-// is "other": callers, documents and servers may say anything, and make no series.
+// Logs are JSON lines on standard error: one wide line per request and one per attempt, with keys in
+// snake_case besides those that Google's Cloud Logging and Error Reporting read. Metrics are Prometheus's.
+// Every label has its values from a closed set, and what is outside it is "other": callers, documents and
+// servers may say anything, and make no series.
 package telemetry
 
 import (
@@ -76,8 +76,8 @@ func severity(l zapcore.Level, enc zapcore.PrimitiveArrayEncoder) {
 	}
 }
 
-// reported adds to each error what Error Reporting groups it by: without a stack trace it wants a
-// type, the service and where the line was written.
+// reported adds to each error what Error Reporting groups it by: without a stack trace it wants a type, the
+// service and where the line was written.
 // https://docs.cloud.google.com/error-reporting/docs/formatting-error-messages
 type reported struct {
 	zapcore.Core
@@ -120,8 +120,8 @@ func StackTrace(value any, stack []byte) zap.Field {
 	return zap.String("stack_trace", fmt.Sprintf("panic: %v\n\n%s", value, stack))
 }
 
-// HTTPRequest is what Cloud Logging shows of a request beside its line. It has no URL but the
-// route: paths and queries hold ids, and may hold rights.
+// HTTPRequest is what Cloud Logging shows of a request beside its line. It has no URL but the route: paths
+// and queries hold ids, and may hold rights.
 type HTTPRequest struct {
 	Method, Route, UserAgent, RemoteIP, Protocol string
 	Status, Bytes                                int

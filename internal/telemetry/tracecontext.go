@@ -8,9 +8,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// TraceFields gives the trace that a request belongs to, as Cloud Logging wants it: of W3C's
-// traceparent, else of the header that Google's load balancers add. None of a header that is not sane:
-// strangers write them.
+// TraceFields gives the trace that a request belongs to, as Cloud Logging wants it: of W3C's traceparent,
+// else of the header that Google's load balancers add. None of a header that is not sane: strangers write
+// them.
 func TraceFields(h http.Header, project string) []zap.Field {
 	trace, span := traceOf(h)
 	return SpanFields(trace, span, project)

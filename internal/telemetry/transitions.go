@@ -10,14 +10,14 @@ import (
 	"exportd/jobs"
 )
 
-// SmallRows is up to how many rows an export is small: what the goal for the time to its result is
-// about. It is one part, so that nothing but its own worker has to be quick.
+// SmallRows is up to how many rows an export is small: what the goal for the time to its result is about. It
+// is one part, so that nothing but its own worker has to be quick.
 const SmallRows = 50_000
 
-// Transitions counts what the transitions of jobs, parts and callbacks have come to. The store tells it
-// of each after its commit, once, so that what is counted is what the documents say. (Of a commit whose
-// answer was lost, and of which no look could find out whether it stands, it is told nothing.)
-// It is a prometheus.Collector; a nil *Transitions counts nothing. Safe for concurrent use.
+// Transitions counts what the transitions of jobs, parts and callbacks have come to. The store tells it of
+// each after its commit, once, so that what is counted is what the documents say. (Of a commit whose answer
+// was lost, and of which no look could find out whether it stands, it is told nothing.) It is a
+// prometheus.Collector; a nil *Transitions counts nothing. Safe for concurrent use.
 type Transitions struct {
 	collectors
 	kinds set

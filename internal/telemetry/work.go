@@ -18,8 +18,8 @@ const (
 // dues are the classes of documents that a rescuer asks for.
 var dues = setOf("jobs", "ended", "parts", "callbacks", "places")
 
-// Work counts what a worker does between the transitions. It is a prometheus.Collector; a nil *Work
-// counts nothing. Safe for concurrent use.
+// Work counts what a worker does between the transitions. It is a prometheus.Collector; a nil *Work counts
+// nothing. Safe for concurrent use.
 type Work struct {
 	collectors
 	kinds set

@@ -1,5 +1,5 @@
-// Package timetest is for tests of how long things take, one beside the other. They run alone, not in parallel, and
-// fail only at large differences: a loaded machine spoils times.
+// Package timetest is for tests of how long things take, one beside the other. They run alone, not in
+// parallel, and fail only at large differences: a loaded machine spoils times.
 package timetest
 
 import (
@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Compare says in words how the medians of samples compare with that of the first, and gives the worst factor between
-// them, 1 where all are the same. It sorts the samples.
+// Compare says in words how the medians of samples compare with that of the first, and gives the worst factor
+// between them, 1 where all are the same. It sorts the samples.
 func Compare(names []string, samples [][]time.Duration) (worst float64, text string) {
 	medians := make([]time.Duration, len(samples))
 	for i, s := range samples {

@@ -18,7 +18,8 @@ import (
 
 // Config says whose spans they are.
 type Config struct {
-	// Service is the name, if OTEL_SERVICE_NAME gives none; Version that of the build, Instance of the process.
+	// Service is the name, if OTEL_SERVICE_NAME gives none; Version that of the build, Instance of the
+	// process.
 	Service, Version, Instance string
 	// Getenv reads the environment. The SDK reads what it needs from the process's own.
 	Getenv func(string) string
@@ -27,8 +28,8 @@ type Config struct {
 }
 
 // Open makes a Tracer where the environment names a collector, and a nil one where it does not. It does not
-// fail when the collector cannot be reached, nor over a setting that makes no sense: that is logged, and
-// the default taken.
+// fail when the collector cannot be reached, nor over a setting that makes no sense: that is logged, and the
+// default taken.
 func Open(cfg Config) (*Tracer, error) {
 	if !wanted(cfg.Getenv, cfg.Log) {
 		return nil, nil
@@ -59,8 +60,8 @@ func Open(cfg Config) (*Tracer, error) {
 	return &Tracer{provider: provider, exporter: exporter, tracer: provider.Tracer("exportd")}, nil
 }
 
-// wanted: OpenTelemetry's own default would send spans to a collector on this machine; here, somebody has
-// to name one.
+// wanted: OpenTelemetry's own default would send spans to a collector on this machine; here, somebody has to
+// name one.
 func wanted(getenv func(string) string, log *zap.Logger) bool {
 	if strings.EqualFold(strings.TrimSpace(getenv("OTEL_SDK_DISABLED")), "true") {
 		return false
@@ -94,8 +95,8 @@ func newExporter(ctx context.Context, getenv func(string) string, log *zap.Logge
 	return otlptracehttp.New(ctx)
 }
 
-// silence has the SDK, which is process-wide in this, write nothing by itself: it would quote settings,
-// of which OTEL_EXPORTER_OTLP_HEADERS is a secret, and whatever a collector answers.
+// silence has the SDK, which is process-wide in this, write nothing by itself: it would quote settings, of
+// which OTEL_EXPORTER_OTLP_HEADERS is a secret, and whatever a collector answers.
 func silence(log *zap.Logger) {
 	silenceOnce.Do(func() {
 		otel.SetLogger(logr.New(&sink{log: log}))

@@ -28,8 +28,9 @@ func libraries(ctx context.Context) bool {
 	return trace.SpanContextFromContext(ctx).IsValid() || span.IsRecording()
 }
 
-// TestOutage: a collector that is down, hangs, is slow, resets, refuses, sends elsewhere, or answers nonsense, or without end, slows nobody, is told
-// of once, without what it said, where it is and what it is asked with, and holds no process back.
+// TestOutage: a collector that is down, hangs, is slow, resets, refuses, sends elsewhere, or answers
+// nonsense, or without end, slows nobody, is told of once, without what it said, where it is and what it is
+// asked with, and holds no process back.
 func TestOutage(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)
@@ -190,8 +191,8 @@ func TestRecovery(t *testing.T) {
 	}
 }
 
-// TestSettingsAreNotQuoted: the SDK tells of settings that it does not understand with their values, of
-// which one is a secret.
+// TestSettingsAreNotQuoted: the SDK tells of settings that it does not understand with their values, of which
+// one is a secret.
 func TestSettingsAreNotQuoted(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	defer s.Close()

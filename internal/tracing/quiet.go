@@ -27,8 +27,8 @@ type quiet struct {
 
 func newQuiet(e sdk.SpanExporter, log *zap.Logger) *quiet { return &quiet{SpanExporter: e, log: log} }
 
-// ExportSpans is of sdk.SpanExporter. The spans of a failed try are lost: the exporter has tried for as
-// long as they may wait.
+// ExportSpans is of sdk.SpanExporter. The spans of a failed try are lost: the exporter has tried for as long
+// as they may wait.
 func (q *quiet) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
 	err := q.SpanExporter.ExportSpans(ctx, spans)
 	q.mu.Lock()
@@ -69,7 +69,8 @@ func reason(err error) string {
 	case isStatus && s.Code() != codes.Unknown:
 		return "gRPC status " + s.Code().String()
 	}
-	// "failed to send to URL: 401 Unauthorized (body: ...)", of which the collector writes all but the number.
+	// "failed to send to URL: 401 Unauthorized (body: ...)", of which the collector writes all but the
+	// number.
 	if m := refusal.FindStringSubmatch(err.Error()); m != nil {
 		return "HTTP status " + m[1]
 	}

@@ -15,8 +15,8 @@ import (
 
 // Traces that a process begins for one route or kind of work, a second and at once, beside what
 // OTEL_TRACES_SAMPLER says: by itself, and as many because a caller's traceparent is sampled. So nobody who
-// has a key decides how much is exported. An export is 10 spans, and 400 with many parts: at most
-// 8,000 spans a second, of about half a kilobyte.
+// has a key decides how much is exported. An export is 10 spans, and 400 with many parts: at most 8,000 spans
+// a second, of about half a kilobyte.
 const (
 	beginEverySecond = 20
 	beginAtOnce      = 40

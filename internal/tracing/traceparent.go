@@ -16,8 +16,8 @@ const traceparentLen = 2 + 1 + 32 + 1 + 16 + 1 + 2
 const Header = "traceparent"
 
 // fromHeader reads the caller's trace. A header that makes no sense, or several, count as none. A later
-// version may have more behind what the first one has. tracestate and baggage are not read: nobody here
-// could use what strangers write there, and it would have to be carried along.
+// version may have more behind what the first one has. tracestate and baggage are not read: nobody here could
+// use what strangers write there, and it would have to be carried along.
 func fromHeader(h http.Header) trace.SpanContext {
 	values := h.Values(Header)
 	if len(values) != 1 || len(values[0]) < traceparentLen {

@@ -31,8 +31,8 @@ func (t *Tracer) Close() {
 	}
 }
 
-// Request begins the span of a request that arrived at a time and has been authenticated, in the trace of
-// its caller, if it names one.
+// Request begins the span of a request that arrived at a time and has been authenticated, in the trace of its
+// caller, if it names one.
 func (t *Tracer) Request(ctx context.Context, h http.Header, at time.Time, method, route string, attrs ...Attr) (context.Context, *Span) {
 	if t == nil {
 		return ctx, nil
@@ -49,8 +49,8 @@ func (t *Tracer) Begin(ctx context.Context, s Step) (context.Context, *Span) {
 	return t.begin(ctx, beginning(s.Name), trace.SpanContext{}, s)
 }
 
-// Continue goes on with the trace that a document names. With one that names none, ctx has no span: also
-// not that of other work from which this was begun.
+// Continue goes on with the trace that a document names. With one that names none, ctx has no span: also not
+// that of other work from which this was begun.
 func (t *Tracer) Continue(ctx context.Context, traceparent string, s Step) (context.Context, *Span) {
 	parent := parse(traceparent)
 	if t == nil || !parent.IsValid() {
@@ -59,7 +59,8 @@ func (t *Tracer) Continue(ctx context.Context, traceparent string, s Step) (cont
 	return t.begin(ctx, context.Background(), parent, s)
 }
 
-// ContinueSome is Resume for what there may be very many of in one trace: no more a second than traces are begun.
+// ContinueSome is Resume for what there may be very many of in one trace: no more a second than traces are
+// begun.
 func (t *Tracer) ContinueSome(ctx context.Context, traceparent string, s Step) (context.Context, *Span) {
 	parent := parse(traceparent)
 	if t == nil || !parent.IsValid() {
@@ -96,8 +97,7 @@ func current(ctx context.Context) *Span {
 	return s
 }
 
-// Traceparent names the span of a context as W3C has it, for whoever goes on with its trace; "" without
-// one.
+// Traceparent names the span of a context as W3C has it, for whoever goes on with its trace; "" without one.
 func Traceparent(ctx context.Context) string { return format(current(ctx).context()) }
 
 // TraceID is that of the trace that a document names; "" if it names none.

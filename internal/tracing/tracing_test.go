@@ -41,8 +41,8 @@ func open(t *testing.T, env ...string) (*tracing.Tracer, *observer.ObservedLogs)
 
 func header(values ...string) http.Header { return http.Header{"Traceparent": values} }
 
-// TestTraceOverProcesses: a request in its caller's trace, what a document says of it in another process,
-// and the steps there, over both protocols.
+// TestTraceOverProcesses: a request in its caller's trace, what a document says of it in another process, and
+// the steps there, over both protocols.
 func TestTraceOverProcesses(t *testing.T) {
 	for name, env := range map[string]func(*tracingtest.Collector) []string{"http": (*tracingtest.Collector).Env, "grpc": (*tracingtest.Collector).GRPC} {
 		t.Run(name, func(t *testing.T) {
@@ -120,8 +120,8 @@ func TestOff(t *testing.T) {
 	}
 }
 
-// TestCallersTraceparent: what makes no sense begins a trace of our own; no caller has tracestate,
-// baggage, or flags but one carried along.
+// TestCallersTraceparent: what makes no sense begins a trace of our own; no caller has tracestate, baggage,
+// or flags but one carried along.
 func TestCallersTraceparent(t *testing.T) {
 	c := tracingtest.Start(t)
 	tracer, _ := open(t, c.Env()...)

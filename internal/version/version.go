@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Set by the Makefile and deployments/tools/compile: -ldflags "-X exportd/internal/version.release=0.1.0 ...".
-// What they leave empty comes from what go build writes into a program, which is nothing in a
-// worktree of git, in an image without .git and with -buildvcs=false.
+// Set by the Makefile and deployments/tools/compile: -ldflags "-X exportd/internal/version.release=0.1.0
+// ...". What they leave empty comes from what go build writes into a program, which is nothing in a worktree
+// of git, in an image without .git and with -buildvcs=false.
 var (
 	release string // as git describe has it, without the v
 	commit  string // with -dirty behind it if files of the build differ

@@ -38,8 +38,8 @@ func TestOf(t *testing.T) {
 	}
 }
 
-// TestMakefile: what make build writes into the programs arrives there. A wrong name in -X is no
-// error of the linker's.
+// TestMakefile: what make build writes into the programs arrives there. A wrong name in -X is no error of the
+// linker's.
 func TestMakefile(t *testing.T) {
 	t.Parallel()
 	dry := exec.CommandContext(t.Context(), "make", "-n", "build", "VERSION=9.8.7", "COMMIT=0123456789ab-dirty")

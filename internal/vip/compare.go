@@ -9,9 +9,8 @@ import (
 	"exportd/internal/vip/wire"
 )
 
-// CompareKeys orders two sort keys as Firestore does, ascending. ok is false
-// where this package does not know their order: two geo points, arrays or maps,
-// or bytes that are no value.
+// CompareKeys orders two sort keys as Firestore does, ascending. ok is false where this package does not know
+// their order: two geo points, arrays or maps, or bytes that are no value.
 func CompareKeys(a, b []byte) (order int, ok bool) {
 	if bytes.Equal(a, b) {
 		return 0, true
@@ -48,8 +47,8 @@ func CompareKeys(a, b []byte) (order int, ok bool) {
 	return 0, false
 }
 
-// rank is the place of a value's type in Firestore's order of types. Integers
-// and doubles are one type; NaN is below all of them.
+// rank is the place of a value's type in Firestore's order of types. Integers and doubles are one type; NaN
+// is below all of them.
 func rank(v wire.Value) int {
 	switch v.Kind {
 	case wire.Null:
@@ -112,9 +111,8 @@ func compareDoubleInt(f float64, i int64) int {
 
 var numericPrefix = []byte("__id")
 
-// Follows reports whether the row (key, id) comes after the row (lastKey,
-// lastID) in the order of the query: by key, then by ids ascending. Where
-// the order is not known to this package it says yes.
+// Follows reports whether the row (key, id) comes after the row (lastKey, lastID) in the order of the query:
+// by key, then by ids ascending. Where the order is not known to this package it says yes.
 func (q *Query) Follows(lastKey, lastID, key, id []byte) bool {
 	order, ok := CompareKeys(lastKey, key)
 	if q.Ascending {

@@ -6,10 +6,9 @@ import (
 	"exportd/internal/vip/wire"
 )
 
-// Decoder reads rows from the bytes of google.firestore.v1.Document. Fields of
-// an unexpected type are printed as they are exported and never an error; the
-// only error is wire.ErrMalformed. The zero Decoder is ready; not safe for
-// concurrent use.
+// Decoder reads rows from the bytes of google.firestore.v1.Document. Fields of an unexpected type are printed
+// as they are exported and never an error; the only error is wire.ErrMalformed. The zero Decoder is ready;
+// not safe for concurrent use.
 type Decoder struct {
 	printer wire.Printer
 	buf     []byte
@@ -64,9 +63,8 @@ func (d *Decoder) Channel(doc []byte) (Channel, error) {
 // fewLabels are those that a message has where looking through them is quicker than a table.
 const fewLabels = 32
 
-// AppendLabels appends the labels by which a query finds a message's document:
-// the distinct, non-empty strings of an array. Other values in their place are
-// not labels.
+// AppendLabels appends the labels by which a query finds a message's document: the distinct, non-empty
+// strings of an array. Other values in their place are not labels.
 func AppendLabels(dst []string, doc []byte) ([]string, error) {
 	from := len(dst)
 	var seen map[string]bool // of many: looking through them for each takes their square

@@ -23,20 +23,18 @@ var (
 	ErrChannelNotConnected = errors.New("channel is not connected to the workspace")
 )
 
-// Directory looks up the workspaces and channels of an org, side by side. One that is missing or
-// another org's is jobs.ErrNotFound, by the same work.
+// Directory looks up the workspaces and channels of an org, side by side. One that is missing or another
+// org's is jobs.ErrNotFound, by the same work.
 type Directory interface {
 	Workspace(ctx context.Context, orgID, id string) (Workspace, error)
 	Channel(ctx context.Context, orgID, id string) (Channel, error)
 }
 
-// Gate decides whether an org may read the rows of a workspace on a channel
-// (mediumID): nil, one of the errors of this package, or an error of dir, which is
-// asked for both at once.
+// Gate decides whether an org may read the rows of a workspace on a channel (mediumID): nil, one of the
+// errors of this package, or an error of dir, which is asked for both at once.
 //
-// Connected means that the workspace lists the channel or the channel lists
-// the workspace: the two lists are written one after the other, and a caller
-// should not be refused in between.
+// Connected means that the workspace lists the channel or the channel lists the workspace: the two lists are
+// written one after the other, and a caller should not be refused in between.
 func Gate(ctx context.Context, dir Directory, orgID, workspaceID, mediumID string) error {
 	if !ValidID(workspaceID) {
 		return ErrWorkspaceUnknown

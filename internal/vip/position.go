@@ -13,8 +13,8 @@ import (
 	"exportd/jobs"
 )
 
-// Position is a place in the order of a query's rows: at the document ID among
-// those with the sort key Key, or, where ID is empty, before all of them.
+// Position is a place in the order of a query's rows: at the document ID among those with the sort key Key,
+// or, where ID is empty, before all of them.
 type Position struct {
 	// Key is the bytes of the google.firestore.v1.Value of the sort field.
 	Key []byte
@@ -22,14 +22,13 @@ type Position struct {
 	ID string
 }
 
-// Range is the rows of a query from From up to and without To, in the query's
-// order. Nil is the query's own begin or end.
+// Range is the rows of a query from From up to and without To, in the query's order. Nil is the query's own
+// begin or end.
 type Range struct {
 	From, To *Position
 }
 
-// TimeKey returns the sort key of a timestamp, rounded down to microseconds as
-// Firestore stores it.
+// TimeKey returns the sort key of a timestamp, rounded down to microseconds as Firestore stores it.
 func TimeKey(t time.Time) []byte {
 	t = t.UTC().Truncate(time.Microsecond)
 	var inner []byte
@@ -71,8 +70,7 @@ func KeyTime(key []byte) (time.Time, bool) {
 	return time.Unix(int64(v.Num), int64(v.Nanos)).UTC(), true
 }
 
-// KeyDouble returns the number of a sort key that is a double or an integer,
-// the latter rounded to a double.
+// KeyDouble returns the number of a sort key that is a double or an integer, the latter rounded to a double.
 func KeyDouble(key []byte) (float64, bool) {
 	v, err := wire.Parse(key)
 	switch {
@@ -88,8 +86,8 @@ func KeyDouble(key []byte) (float64, bool) {
 // ErrNoSortKey says that a document lacks the field that its query sorts by.
 var ErrNoSortKey = errors.New("document lacks the sort field")
 
-// PositionOf returns the place of a document in the order of q. A document
-// without the sort field, which no query returns, is [ErrNoSortKey].
+// PositionOf returns the place of a document in the order of q. A document without the sort field, which no
+// query returns, is [ErrNoSortKey].
 func (q *Query) PositionOf(doc []byte) (Position, error) {
 	key, id, err := q.Keys().Of(doc)
 	if err != nil {
@@ -116,15 +114,14 @@ func (k *Keys) Of(doc []byte) (key, id []byte, err error) {
 	return key, wire.ID(name), nil
 }
 
-// ErrBadPosition says that a string is not a position or page token, or is
-// one of another query.
+// ErrBadPosition says that a string is not a position or page token, or is one of another query.
 var ErrBadPosition = errors.New("not a valid position")
 
 const (
 	positionVersion = 1
 	tokenVersion    = 2
-	// maxToken bounds what is parsed, in characters: an id has up to 1,500
-	// bytes and the sort keys of sane rows a dozen.
+	// maxToken bounds what is parsed, in characters: an id has up to 1,500 bytes and the sort keys of sane
+	// rows a dozen.
 	maxToken = 8 << 10
 )
 
@@ -186,8 +183,8 @@ func (q *Query) ParsePageToken(s string) (Position, error) {
 	if err != nil {
 		return Position{}, ErrBadPosition
 	}
-	// A caller's bytes: of a query that is bounded by times nothing but times goes on, of others
-	// nothing that names another document or nests.
+	// A caller's bytes: of a query that is bounded by times nothing but times goes on, of others nothing that
+	// names another document or nests.
 	v, _ := wire.Parse(p.Key)
 	bounded := !q.From.IsZero() || !q.To.IsZero()
 	if bounded && v.Kind != wire.Time || v.Kind >= wire.Reference {
@@ -196,11 +193,10 @@ func (q *Query) ParsePageToken(s string) (Position, error) {
 	return p, nil
 }
 
-// OlderThan is the position before the newest rows that are strictly older than t, where the newest is
-// first. The error is [ErrBadPosition].
+// OlderThan is the position before the newest rows that are strictly older than t, where the newest is first.
+// The error is [ErrBadPosition].
 func OlderThan(t time.Time) (Position, error) {
-	// Stored times are whole microseconds: the newest older one is the last
-	// microsecond that begins before t.
+	// Stored times are whole microseconds: the newest older one is the last microsecond that begins before t.
 	last := t.UTC().Add(-time.Nanosecond).Truncate(time.Microsecond)
 	if !jobs.ValidTime(last) {
 		return Position{}, ErrBadPosition

@@ -35,8 +35,7 @@ type Query struct {
 	// Ascending.
 	SortField string
 	Ascending bool
-	// From and To bound the sort field where it is a time: From <= t < To. Zero
-	// is unbounded.
+	// From and To bound the sort field where it is a time: From <= t < To. Zero is unbounded.
 	From, To time.Time
 }
 
@@ -46,8 +45,7 @@ const (
 	CollectionChannels   = "Channels"
 )
 
-// scope identifies the query in page tokens: a token of one query is refused
-// by another.
+// scope identifies the query in page tokens: a token of one query is refused by another.
 func (q *Query) scope() [8]byte {
 	var b strings.Builder
 	part := func(s string) { fmt.Fprintf(&b, "%d:%s", len(s), s) }

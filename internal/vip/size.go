@@ -3,8 +3,8 @@ package vip
 // header is what a text takes in memory beside its bytes.
 const header = 16
 
-// Size is about how many bytes a workspace takes in memory, or in an answer if that is more: a byte
-// becomes up to six in JSON.
+// Size is about how many bytes a workspace takes in memory, or in an answer if that is more: a byte becomes
+// up to six in JSON.
 func (w *Workspace) Size() int { return textSize(w.ID, w.OrgID, w.Name) + textSize(w.ChannelIDs...) }
 
 // Size is as Workspace.Size.

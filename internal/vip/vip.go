@@ -1,8 +1,8 @@
-// Package vip is the platform that exportd exports from: workspaces and channels, the gate before their
-// rows, queries for rows and places in their order.
+// Package vip is the platform that exportd exports from: workspaces and channels, the gate before their rows,
+// queries for rows and places in their order.
 //
-// The package knows no SDK. Documents are read from their protobuf bytes, see
-// package wire for the rule that turns stored values into text.
+// The package knows no SDK. Documents are read from their protobuf bytes, see package wire for the rule that
+// turns stored values into text.
 package vip
 
 // Workspace is a document of the collection Workspaces.

@@ -2,9 +2,8 @@ package webhook
 
 import "net/netip"
 
-// refusedIPv4 is every IPv4 range that is not the public internet: the IANA
-// special-purpose registry, multicast and class E, plus addresses that look
-// public and are internal to a cloud.
+// refusedIPv4 is every IPv4 range that is not the public internet: the IANA special-purpose registry,
+// multicast and class E, plus addresses that look public and are internal to a cloud.
 var refusedIPv4 = prefixes(
 	"0.0.0.0/8",        // "this network"; Linux connects 0.0.0.0 to itself
 	"10.0.0.0/8",       // private
@@ -29,9 +28,8 @@ var refusedIPv4 = prefixes(
 	"168.63.129.16/32", // Azure host services
 )
 
-// globalIPv6 is the only IPv6 range in use on the public internet. Allowing it
-// alone refuses NAT64, SIIT, unique-local, site-local, SRv6 and the
-// IPv4-compatible forms without naming them.
+// globalIPv6 is the only IPv6 range in use on the public internet. Allowing it alone refuses NAT64, SIIT,
+// unique-local, site-local, SRv6 and the IPv4-compatible forms without naming them.
 var globalIPv6 = netip.MustParsePrefix("2000::/3")
 
 // refusedIPv6 is what inside globalIPv6 is not a public host.
@@ -53,9 +51,8 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
-// PublicAddr reports whether addr is a unicast address of the public internet.
-// A zoned address never is. An IPv4-mapped IPv6 address is judged as the IPv4
-// address a socket would really reach.
+// PublicAddr reports whether addr is a unicast address of the public internet. A zoned address never is. An
+// IPv4-mapped IPv6 address is judged as the IPv4 address a socket would really reach.
 func PublicAddr(addr netip.Addr) bool {
 	if !addr.IsValid() || addr.Zone() != "" {
 		return false // Prefix.Contains is false for every zoned address

@@ -39,8 +39,8 @@ func TestPublicAddr(t *testing.T) {
 	}
 }
 
-// FuzzPublicAddr: nothing that the standard library knows to be special is
-// public, and an IPv4 address is judged alike in both of its spellings.
+// FuzzPublicAddr: nothing that the standard library knows to be special is public, and an IPv4 address is
+// judged alike in both of its spellings.
 func FuzzPublicAddr(f *testing.F) {
 	f.Add([]byte{8, 8, 8, 8})
 	f.Add([]byte{0x26, 6, 0x47, 0, 0x47, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x11, 0x11})

@@ -52,9 +52,9 @@ func (e Event) Encode() ([]byte, error) {
 // PingJobID is the job id of every test event; no job has it.
 const PingJobID = "pingpingpingpingpingpingpi"
 
-// Ping sends a signed test event once, through the same checks as a callback. Of d it needs
-// URL, AllowedHosts and Secrets. The webhook-id is new each time. Whoever offers it to callers
-// must bound how often they may ask: 5 a minute for each tenant.
+// Ping sends a signed test event once, through the same checks as a callback. Of d it needs URL, AllowedHosts
+// and Secrets. The webhook-id is new each time. Whoever offers it to callers must bound how often they may
+// ask: 5 a minute for each tenant.
 func Ping(ctx context.Context, s *Sender, d Delivery) Attempt {
 	now := s.cfg.Now()
 	body, err := Event{Type: EventPing, Timestamp: now, Data: EventData{JobID: PingJobID, Kind: "vip-users", State: "succeeded", Params: struct{}{}}}.Encode()
@@ -65,9 +65,9 @@ func Ping(ctx context.Context, s *Sender, d Delivery) Attempt {
 	return s.Send(ctx, d)
 }
 
-// KeySecrets are the secrets that sign the callbacks of a key: its own webhook secrets, the
-// current one first, or, when it has none, those derived from its API secrets. Either list
-// has two entries during a rotation. ErrSecret or ErrNoSecret if there is no usable one.
+// KeySecrets are the secrets that sign the callbacks of a key: its own webhook secrets, the current one
+// first, or, when it has none, those derived from its API secrets. Either list has two entries during a
+// rotation. ErrSecret or ErrNoSecret if there is no usable one.
 func KeySecrets(webhookSecrets, apiSecrets []string) ([]Secret, error) {
 	from, parse := webhookSecrets, ParseSecret
 	if len(from) == 0 {

@@ -32,8 +32,7 @@ func ExampleParseURL() {
 	//  callback URL must name a host that is allowed for this key
 }
 
-// One attempt and what follows from it. The destination is an address, so
-// nothing is sent.
+// One attempt and what follows from it. The destination is an address, so nothing is sent.
 func Example() {
 	secret, err := webhook.ParseSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 	if err != nil {
@@ -55,8 +54,8 @@ func Example() {
 	// Output: blocked_destination blocked true
 }
 
-// A receiver verifies what was sent to it, by the key's webhook secret or by the one that it
-// replaces; what anybody else signed gets 401.
+// A receiver verifies what was sent to it, by the key's webhook secret or by the one that it replaces; what
+// anybody else signed gets 401.
 func ExampleReceiver() {
 	secret, err := webhook.ParseSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 	if err != nil {

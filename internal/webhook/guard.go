@@ -14,11 +14,9 @@ import (
 )
 
 const (
-	// maxAddresses is the most a name may resolve to; more is a misconfigured
-	// or hostile zone.
+	// maxAddresses is the most a name may resolve to; more is a misconfigured or hostile zone.
 	maxAddresses = 32
-	// maxDials is how many of them are tried in one attempt, within one
-	// connect time limit.
+	// maxDials is how many of them are tried in one attempt, within one connect time limit.
 	maxDials = 4
 )
 
@@ -35,12 +33,11 @@ type DialFunc func(ctx context.Context, network, address string) (net.Conn, erro
 type GuardConfig struct {
 	// Lookup defaults to ResolverLookup(nil).
 	Lookup LookupFunc
-	// Dial defaults to a net.Dialer that judges the address once more in the
-	// socket, just before connect. Tests lead public addresses to loopback
-	// with it, so that all checks before it stay production's.
+	// Dial defaults to a net.Dialer that judges the address once more in the socket, just before connect.
+	// Tests lead public addresses to loopback with it, so that all checks before it stay production's.
 	Dial DialFunc
-	// Deny are ranges to refuse beside those of PublicAddr: one's own network,
-	// NAT and load-balancer addresses.
+	// Deny are ranges to refuse beside those of PublicAddr: one's own network, NAT and load-balancer
+	// addresses.
 	Deny []netip.Prefix
 	// Dev opens address ranges for development.
 	Dev Dev
@@ -50,8 +47,8 @@ type GuardConfig struct {
 	ConnectTimeout time.Duration
 }
 
-// Guard resolves a host and connects to it only if every one of its addresses
-// is allowed. It keeps no result. It is safe for concurrent use.
+// Guard resolves a host and connects to it only if every one of its addresses is allowed. It keeps no result.
+// It is safe for concurrent use.
 type Guard struct {
 	cfg  GuardConfig
 	dial DialFunc
@@ -72,11 +69,10 @@ func NewGuard(cfg GuardConfig) *Guard {
 	return g
 }
 
-// ResolverLookup looks names up with r, or with Go's own resolver if r is nil:
-// never with the C library, which takes "127.1" and "0x7f000001" for
-// addresses. The name is made absolute, so that no search domain completes it,
-// and a failure of one of the two questions (A, AAAA) fails the look-up, so
-// that no address stays unseen.
+// ResolverLookup looks names up with r, or with Go's own resolver if r is nil: never with the C library,
+// which takes "127.1" and "0x7f000001" for addresses. The name is made absolute, so that no search domain
+// completes it, and a failure of one of the two questions (A, AAAA) fails the look-up, so that no address
+// stays unseen.
 func ResolverLookup(r *net.Resolver) LookupFunc {
 	if r == nil {
 		r = &net.Resolver{PreferGo: true, StrictErrors: true}
@@ -120,9 +116,9 @@ func (g *Guard) control(_ context.Context, network, address string, _ syscall.Ra
 	return g.Check(ap.Addr())
 }
 
-// Dial looks t's host up, checks every address and connects to one of them.
-// One bad address refuses all: a name that mixes public and private addresses
-// is either misconfigured or an attack. Errors are of type *DialError.
+// Dial looks t's host up, checks every address and connects to one of them. One bad address refuses all: a
+// name that mixes public and private addresses is either misconfigured or an attack. Errors are of type
+// *DialError.
 func (g *Guard) Dial(ctx context.Context, t Target) (net.Conn, error) {
 	addrs, err := g.resolve(ctx, t.host)
 	if err != nil {
@@ -159,8 +155,8 @@ func (g *Guard) resolve(ctx context.Context, host string) ([]netip.Addr, error) 
 	return slices.Clone(addrs), nil
 }
 
-// connect tries the addresses in turn, each with an even share of the time
-// that is left, so that one dead address does not use up all of it.
+// connect tries the addresses in turn, each with an even share of the time that is left, so that one dead
+// address does not use up all of it.
 func (g *Guard) connect(ctx context.Context, addrs []netip.Addr, port uint16) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, g.cfg.ConnectTimeout)
 	defer cancel()

@@ -58,8 +58,7 @@ func dialClass(err error) Class {
 	return ""
 }
 
-// assertDialsPublicOnly is the property of FuzzParseURL: data is what DNS
-// answers, 4 or 16 bytes an address.
+// assertDialsPublicOnly is the property of FuzzParseURL: data is what DNS answers, 4 or 16 bytes an address.
 func assertDialsPublicOnly(t *testing.T, target Target, data []byte) {
 	t.Helper()
 	var addrs []netip.Addr
@@ -89,8 +88,8 @@ func assertDialsPublicOnly(t *testing.T, target Target, data []byte) {
 	}
 }
 
-// serveDNS starts a DNS server on loopback UDP and returns a look-up that asks
-// it the way production asks its own.
+// serveDNS starts a DNS server on loopback UDP and returns a look-up that asks it the way production asks its
+// own.
 func serveDNS(t *testing.T, handler dns.HandlerFunc) LookupFunc {
 	t.Helper()
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -111,8 +110,8 @@ func serveDNS(t *testing.T, handler dns.HandlerFunc) LookupFunc {
 		}
 	})
 	address := pc.LocalAddr().String()
-	// A look-up that nobody waits for any more goes on inside net until the
-	// resolver's own time limit: end it with the test.
+	// A look-up that nobody waits for any more goes on inside net until the resolver's own time limit: end it
+	// with the test.
 	ended, end := context.WithCancel(context.Background())
 	t.Cleanup(end)
 	return ResolverLookup(&net.Resolver{PreferGo: true, StrictErrors: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -162,8 +161,7 @@ func zone(t *testing.T, records ...string) dns.HandlerFunc {
 	}
 }
 
-// silentListener is where every private address would lead. It fails the test
-// if anything connects.
+// silentListener is where every private address would lead. It fails the test if anything connects.
 func silentListener(t *testing.T) (port uint16) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -193,8 +191,8 @@ func silentListener(t *testing.T) (port uint16) {
 	return netip.MustParseAddrPort(l.Addr().String()).Port()
 }
 
-// TestRefuseListNeverConnects sends every refused URL, and every name that DNS
-// alone can tell, with production's guard and real sockets.
+// TestRefuseListNeverConnects sends every refused URL, and every name that DNS alone can tell, with
+// production's guard and real sockets.
 func TestRefuseListNeverConnects(t *testing.T) {
 	t.Parallel()
 	port := silentListener(t)

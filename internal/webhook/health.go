@@ -3,25 +3,22 @@ package webhook
 import "time"
 
 const (
-	// suspendExhausted events in a row, each tried over three days, are no
-	// coincidence any more.
+	// suspendExhausted events in a row, each tried over three days, are no coincidence any more.
 	suspendExhausted = 20
 	// suspendAfter without one success, while tries go on failing.
 	suspendAfter = 5 * 24 * time.Hour
 )
 
-// Health is what the caller remembers of one receiver (tenant and
-// Target.Origin) between events, to stop calling one that is not coming back.
-// The zero value is a healthy receiver; clearing it is the way back.
+// Health is what the caller remembers of one receiver (tenant and Target.Origin) between events, to stop
+// calling one that is not coming back. The zero value is a healthy receiver; clearing it is the way back.
 type Health struct {
 	Exhausted    int       // events given up in a row
 	FailingSince time.Time // first failure after the last success; zero if none
 	LastFailure  time.Time
 }
 
-// After returns the health after an attempt. Verdicts that say nothing about
-// the receiver (interrupted, blocked) change nothing; VerdictGone suspends the
-// URL at once and is the caller's to act on.
+// After returns the health after an attempt. Verdicts that say nothing about the receiver (interrupted,
+// blocked) change nothing; VerdictGone suspends the URL at once and is the caller's to act on.
 func (h Health) After(v Verdict, now time.Time) Health {
 	switch v {
 	case VerdictDelivered:
@@ -39,8 +36,8 @@ func (h Health) After(v Verdict, now time.Time) Health {
 	return h
 }
 
-// Suspended reports whether calls to the receiver should stop: 20 events in a
-// row exhausted, or failures over 5 days without a success between them.
+// Suspended reports whether calls to the receiver should stop: 20 events in a row exhausted, or failures over
+// 5 days without a success between them.
 func (h Health) Suspended() bool {
 	return h.Exhausted >= suspendExhausted || h.LastFailure.Sub(h.FailingSince) >= suspendAfter
 }

@@ -20,9 +20,8 @@ import (
 	"unicode/utf8"
 )
 
-// pipeSender sends over net.Pipe inside a synctest bubble, so that
-// production's limits run on a clock of their own. With serve nil nobody ever
-// reads what is sent.
+// pipeSender sends over net.Pipe inside a synctest bubble, so that production's limits run on a clock of
+// their own. With serve nil nobody ever reads what is sent.
 func pipeSender(serve func(conn net.Conn)) *Sender {
 	return NewSender(SenderConfig{
 		Rules: Rules{Dev: Dev{AllowHTTP: true}},
@@ -170,8 +169,7 @@ func TestHostileReceivers(t *testing.T) {
 	}
 }
 
-// TestHostileMemory is not parallel: it counts what the process allocates,
-// sender and receiver together.
+// TestHostileMemory is not parallel: it counts what the process allocates, sender and receiver together.
 func TestHostileMemory(t *testing.T) {
 	const bound = 512 << 10
 	for _, tt := range hostiles() {
@@ -203,8 +201,7 @@ func (c brokenConn) Close() error                    { return nil }
 func (c brokenConn) SetDeadline(time.Time) error     { return nil }
 func (c brokenConn) SetReadDeadline(time.Time) error { return nil }
 
-// TestSendAnsweredEarly: a refusal may come before the request was read whole;
-// a success may not.
+// TestSendAnsweredEarly: a refusal may come before the request was read whole; a success may not.
 func TestSendAnsweredEarly(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]Class{
@@ -288,8 +285,8 @@ func FuzzPlainText(f *testing.F) {
 	})
 }
 
-// TestErrorsQuoteNobody: what a receiver sends instead of an answer is in no error, which is logged: it may be our own
-// request, whose path and body hold rights.
+// TestErrorsQuoteNobody: what a receiver sends instead of an answer is in no error, which is logged: it may
+// be our own request, whose path and body hold rights.
 func TestErrorsQuoteNobody(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]string{

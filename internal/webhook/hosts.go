@@ -6,18 +6,17 @@ import (
 	"strings"
 )
 
-// HostList matches host names: exact ones ("hooks.customer.com") and every
-// name below a suffix ("*.customer.com", which does not match "customer.com"
-// itself). The zero value is the empty list. A HostList is never changed after
-// ParseHostList and may be shared between goroutines.
+// HostList matches host names: exact ones ("hooks.customer.com") and every name below a suffix
+// ("*.customer.com", which does not match "customer.com" itself). The zero value is the empty list. A
+// HostList is never changed after ParseHostList and may be shared between goroutines.
 type HostList struct {
 	exact    map[string]struct{}
 	suffixes []string // each with its leading dot
 }
 
-// ParseHostList reads entries of the form "host" or "*.host". Names are taken
-// through the same normalisation as the host of a callback URL, so an entry
-// that could never match (an address, a single label, a port) is an error.
+// ParseHostList reads entries of the form "host" or "*.host". Names are taken through the same normalisation
+// as the host of a callback URL, so an entry that could never match (an address, a single label, a port) is
+// an error.
 func ParseHostList(entries []string) (HostList, error) {
 	list := HostList{exact: make(map[string]struct{}, len(entries))}
 	for _, entry := range entries {

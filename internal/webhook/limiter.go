@@ -4,18 +4,18 @@ import "sync"
 
 // Concurrency bounds attempts in flight in one process. Zero fields get the defaults.
 type Concurrency struct {
-	// PerReceiver are those of one tenant at one origin; default 4. What is slow there
-	// holds up nothing but itself.
+	// PerReceiver are those of one tenant at one origin; default 4. What is slow there holds up nothing but
+	// itself.
 	PerReceiver int
 	// PerTenant are those of one tenant; default 8.
 	PerTenant int
-	// PerOrigin are those of all tenants at one origin; default 32. It keeps callbacks from
-	// being a weapon, and is several times PerReceiver because customers share gateways.
+	// PerOrigin are those of all tenants at one origin; default 32. It keeps callbacks from being a weapon,
+	// and is several times PerReceiver because customers share gateways.
 	PerOrigin int
 	// Total are all; default 128. An attempt takes about 100 KiB.
 	Total int
-	// SlowPerOrigin and SlowTotal are those of attempts that were set aside because they take long,
-	// beside PerOrigin and Total; default 192 and 3 times Total. They do nothing but wait.
+	// SlowPerOrigin and SlowTotal are those of attempts that were set aside because they take long, beside
+	// PerOrigin and Total; default 192 and 3 times Total. They do nothing but wait.
 	SlowPerOrigin, SlowTotal int
 }
 
@@ -31,8 +31,8 @@ func (p Concurrency) withDefaults() Concurrency {
 	return p
 }
 
-// maxKnownSlow bounds the receivers that are remembered as slow, about 500 KiB. One that is
-// forgotten is found to be slow again.
+// maxKnownSlow bounds the receivers that are remembered as slow, about 500 KiB. One that is forgotten is
+// found to be slow again.
 const maxKnownSlow = 4096
 
 // receiverOf is a tenant at an origin.
@@ -54,18 +54,18 @@ func (l *usage) drop(origin string) {
 	drop(l.origins, origin)
 }
 
-// Limiter counts attempts in flight. Make it with NewLimiter; it is safe for concurrent
-// use. Its memory is bounded by Concurrency: a count that falls to zero is forgotten.
+// Limiter counts attempts in flight. Make it with NewLimiter; it is safe for concurrent use. Its memory is
+// bounded by Concurrency: a count that falls to zero is forgotten.
 //
-// The upper half of an origin's permits, and of all permits, is for tenants that have none
-// there. So no tenant can use them up.
+// The upper half of an origin's permits, and of all permits, is for tenants that have none there. So no
+// tenant can use them up.
 //
-// Attempts that take long are demoted, and give their permits to others: from then on their
-// receiver has only the lower half of the slow permits, until it is quick once. The upper half is
-// for those that are found to be slow. So receivers that hang hold others up only while they are
-// new, for as long as it takes to set them aside. Where more are new at once than the upper half
-// has room for, some 120 tenants within an attempt's 10 s at one origin, the last are in a crowd: their
-// attempts are to be broken off, and made again with a permit for slow ones.
+// Attempts that take long are demoted, and give their permits to others: from then on their receiver has only
+// the lower half of the slow permits, until it is quick once. The upper half is for those that are found to
+// be slow. So receivers that hang hold others up only while they are new, for as long as it takes to set them
+// aside. Where more are new at once than the upper half has room for, some 120 tenants within an attempt's 10
+// s at one origin, the last are in a crowd: their attempts are to be broken off, and made again with a permit
+// for slow ones.
 type Limiter struct {
 	bounds Concurrency
 
@@ -92,9 +92,9 @@ type Permit struct {
 	usage    *usage // guarded by l.mu; nil when it was released
 }
 
-// TryAcquire takes a permit for one attempt, or gives nil at once when there is none for
-// this tenant at this origin: the caller then puts the callback back instead of waiting, so
-// that slow receivers never fill the pool. A permit must be released.
+// TryAcquire takes a permit for one attempt, or gives nil at once when there is none for this tenant at this
+// origin: the caller then puts the callback back instead of waiting, so that slow receivers never fill the
+// pool. A permit must be released.
 func (l *Limiter) TryAcquire(origin, tenant string) *Permit {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,9 +116,9 @@ func (l *Limiter) TryAcquire(origin, tenant string) *Permit {
 	return &Permit{l, r, in}
 }
 
-// Demote is to be called when the attempt has taken longer than one at a receiver that works. It
-// reports whether that has freed a permit for others, or that the attempt is in a crowd: there is no
-// permit for a slow one, and it holds one of the others.
+// Demote is to be called when the attempt has taken longer than one at a receiver that works. It reports
+// whether that has freed a permit for others, or that the attempt is in a crowd: there is no permit for a
+// slow one, and it holds one of the others.
 func (p *Permit) Demote() (freed, crowd bool) {
 	l := p.l
 	l.mu.Lock()
@@ -143,8 +143,8 @@ func (p *Permit) Slow() bool {
 	return p.usage == &p.l.slow
 }
 
-// Release gives the permit back; calling it again does nothing. quick says that the attempt did not
-// take long.
+// Release gives the permit back; calling it again does nothing. quick says that the attempt did not take
+// long.
 func (p *Permit) Release(quick bool) {
 	l := p.l
 	l.mu.Lock()

@@ -79,8 +79,8 @@ func TestLimiterShares(t *testing.T) {
 	}
 }
 
-// TestLimiterMemory: a million tenants at a million origins leave nothing behind, and those
-// that hold places are bounded.
+// TestLimiterMemory: a million tenants at a million origins leave nothing behind, and those that hold places
+// are bounded.
 func TestLimiterMemory(t *testing.T) {
 	l := NewLimiter(Concurrency{})
 	var before, after runtime.MemStats
@@ -124,8 +124,8 @@ func TestLimiterConcurrent(t *testing.T) {
 	}
 }
 
-// TestLimiterSetsAside: what takes long gives its place to others, and its receiver has the lower
-// half of the slow places until it is quick once.
+// TestLimiterSetsAside: what takes long gives its place to others, and its receiver has the lower half of the
+// slow places until it is quick once.
 func TestLimiterSetsAside(t *testing.T) {
 	t.Parallel()
 	const origin = "https://gateway.com"

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Class says how one attempt ended, in the only words a tenant may see.
-// Answers have the class "http_<code>", 2xx included.
+// Class says how one attempt ended, in the only words a tenant may see. Answers have the class "http_<code>",
+// 2xx included.
 type Class string
 
 // The classes of attempts that got no usable answer.
@@ -30,18 +30,17 @@ type Attempt struct {
 	StartedAt time.Time
 	Duration  time.Duration
 	Class     Class
-	// Status is the HTTP status, 0 when there was none. It can be set beside
-	// ClassTimeout or ClassBadResponse when the body did not end well.
+	// Status is the HTTP status, 0 when there was none. It can be set beside ClassTimeout or ClassBadResponse
+	// when the body did not end well.
 	Status int
-	// Response is the start of the answer's body as harmless text: valid UTF-8
-	// without control or direction characters, at most Limits.KeepBytes. It is
-	// what a stranger wrote: escape it wherever it is shown.
+	// Response is the start of the answer's body as harmless text: valid UTF-8 without control or direction
+	// characters, at most Limits.KeepBytes. It is what a stranger wrote: escape it wherever it is shown.
 	Response string
-	// RetryAfter is what the receiver asked for, at most 24 h; 0 when it did
-	// not, or not in a way that can be read.
+	// RetryAfter is what the receiver asked for, at most 24 h; 0 when it did not, or not in a way that can be
+	// read.
 	RetryAfter time.Duration
-	// Err is the cause, for the operator's log; nil after an answer. It may
-	// name addresses: never show it to a tenant.
+	// Err is the cause, for the operator's log; nil after an answer. It may name addresses: never show it to
+	// a tenant.
 	Err error
 }
 
@@ -53,9 +52,8 @@ func (a Attempt) Delivered() bool {
 // maxRetryAfter bounds every wish of a receiver, and with it every delay.
 const maxRetryAfter = 24 * time.Hour
 
-// ParseRetryAfter reads a Retry-After header: digits (seconds) or an HTTP
-// date, nothing else. The result is between 0 and 24 h; 0 also stands for
-// absent and unreadable, which are treated alike.
+// ParseRetryAfter reads a Retry-After header: digits (seconds) or an HTTP date, nothing else. The result is
+// between 0 and 24 h; 0 also stands for absent and unreadable, which are treated alike.
 func ParseRetryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
 	if value == "" {

@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// schedule is the gap before each attempt: attempt 1 at once, attempt 2 five
-// seconds after attempt 1 failed, and so on; 75 h 35 min 5 s in all. It is the
-// example of the Standard Webhooks specification: long enough for a receiver
-// that is down over a weekend.
+// schedule is the gap before each attempt: attempt 1 at once, attempt 2 five seconds after attempt 1 failed,
+// and so on; 75 h 35 min 5 s in all. It is the example of the Standard Webhooks specification: long enough
+// for a receiver that is down over a weekend.
 var schedule = [...]time.Duration{
 	0, 5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour,
 	5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
@@ -19,26 +18,24 @@ const MaxAttempts = len(schedule)
 
 const (
 	jitter = 0.2
-	// slowDown is the least delay after a receiver showed that it is
-	// overloaded (429, time-out); five seconds later would be no help.
+	// slowDown is the least delay after a receiver showed that it is overloaded (429, time-out); five seconds
+	// later would be no help.
 	slowDown = time.Minute
-	// maxKeptRetryAfter is how long a receiver may ask for, however short the gap:
-	// maintenance and rate limits are over by then. Longer wishes would let a
-	// receiver stretch three days of attempts to ten.
+	// maxKeptRetryAfter is how long a receiver may ask for, however short the gap: maintenance and rate
+	// limits are over by then. Longer wishes would let a receiver stretch three days of attempts to ten.
 	maxKeptRetryAfter = time.Hour
-	// spread is how much later than asked attempts come at most, so that those
-	// that were asked for one instant do not all come at it.
+	// spread is how much later than asked attempts come at most, so that those that were asked for one
+	// instant do not all come at it.
 	spread = 0.1
-	// interruptedDelay brings an attempt cut by our own shutdown (or in a crowd) back soon, to
-	// another worker.
+	// interruptedDelay brings an attempt cut by our own shutdown (or in a crowd) back soon, to another
+	// worker.
 	interruptedDelay = 5 * time.Second
 )
 
 // Verdict is what follows from an attempt.
 type Verdict string
 
-// The verdicts. Retry and Interrupted are followed by another attempt, the
-// others are final.
+// The verdicts. Retry and Interrupted are followed by another attempt, the others are final.
 const (
 	VerdictDelivered   Verdict = "delivered"
 	VerdictRetry       Verdict = "retry"
@@ -57,19 +54,17 @@ type Decision struct {
 	NextAt  time.Time // zero after a final verdict
 }
 
-// Policy decides what follows from an attempt. It has no state and does no
-// I/O: the schedule lives in the stored attempt number.
+// Policy decides what follows from an attempt. It has no state and does no I/O: the schedule lives in the
+// stored attempt number.
 type Policy struct {
-	// Rand gives numbers in [0,1) for the jitter, so that the callbacks of one
-	// outage do not all come back in one second. It is required; production
-	// passes rand.Float64 of math/rand/v2.
+	// Rand gives numbers in [0,1) for the jitter, so that the callbacks of one outage do not all come back in
+	// one second. It is required; production passes rand.Float64 of math/rand/v2.
 	Rand func() float64
 }
 
-// Decide judges attempt number n, counted from 1 and without interrupted ones.
-// The delay is the schedule's gap with ±20 % jitter. A Retry-After longer than
-// the gap is kept, up to an hour or two gaps, whichever is longer, and never
-// beyond 24 h. After 429 or a time-out the delay is at least a minute.
+// Decide judges attempt number n, counted from 1 and without interrupted ones. The delay is the schedule's
+// gap with ±20 % jitter. A Retry-After longer than the gap is kept, up to an hour or two gaps, whichever is
+// longer, and never beyond 24 h. After 429 or a time-out the delay is at least a minute.
 func (p Policy) Decide(n int, a Attempt, now time.Time) Decision {
 	switch {
 	case a.Delivered():

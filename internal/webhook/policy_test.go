@@ -151,9 +151,8 @@ func TestParseRetryAfter(t *testing.T) {
 	}
 }
 
-// FuzzRetryAfter: whatever a receiver writes, the next attempt is neither
-// sooner than the schedule's jitter allows, nor sooner than asked within the
-// bound, nor later than the bound and its spread.
+// FuzzRetryAfter: whatever a receiver writes, the next attempt is neither sooner than the schedule's jitter
+// allows, nor sooner than asked within the bound, nor later than the bound and its spread.
 func FuzzRetryAfter(f *testing.F) {
 	for _, s := range []string{"5", "inf", "NaN", "1e308", "-5", "99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"} {
 		f.Add(s, 1, 0.5)

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// receiverTolerance is how far the clock of a sender may be off, as in the libraries of
-	// Standard Webhooks. It bounds how long a captured request can be sent again.
+	// receiverTolerance is how far the clock of a sender may be off, as in the libraries of Standard
+	// Webhooks. It bounds how long a captured request can be sent again.
 	receiverTolerance = 5 * time.Minute
 	// maxReceived bounds the body that a Receiver reads; the service sends a few KiB.
 	maxReceived = 1 << 20
@@ -30,14 +30,14 @@ type Received struct {
 	Refused string
 }
 
-// Receiver is the other side: it answers 204 to callbacks that one of its secrets signed
-// and 401 or 400 to everything else. It is for developers who integrate and for tests; a real
-// receiver also remembers ids, because every event may come more than once.
+// Receiver is the other side: it answers 204 to callbacks that one of its secrets signed and 401 or 400 to
+// everything else. It is for developers who integrate and for tests; a real receiver also remembers ids,
+// because every event may come more than once.
 type Receiver struct {
 	// Secrets are accepted, either of them. At least one is required.
 	Secrets []Secret
-	// Report is told of each request, accepted or not, before it is answered; may be nil.
-	// Calls run side by side.
+	// Report is told of each request, accepted or not, before it is answered; may be nil. Calls run side by
+	// side.
 	Report func(Received)
 	// Now defaults to time.Now.
 	Now func() time.Time

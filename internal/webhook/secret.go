@@ -41,11 +41,11 @@ var (
 	ErrNoSecret  = errors.New("signing needs one or two webhook secrets")
 )
 
-// Secret is a symmetric signing key. Every usual way to print, encode or log
-// it gives "[redacted]"; only Reveal shows it. The zero value signs nothing.
+// Secret is a symmetric signing key. Every usual way to print, encode or log it gives "[redacted]"; only
+// Reveal shows it. The zero value signs nothing.
 type Secret struct {
-	// A pointer, because fmt calls no methods on unexported fields of other
-	// structs: there it prints an address.
+	// A pointer, because fmt calls no methods on unexported fields of other structs: there it prints an
+	// address.
 	key *string
 }
 
@@ -54,8 +54,7 @@ func secretOf(key []byte) Secret {
 	return Secret{key: &s}
 }
 
-// ParseSecret reads the form that customers see: "whsec_" and padded standard
-// base64 of 24 to 64 bytes.
+// ParseSecret reads the form that customers see: "whsec_" and padded standard base64 of 24 to 64 bytes.
 func ParseSecret(s string) (Secret, error) {
 	encoded, ok := strings.CutPrefix(s, secretPrefix)
 	if !ok {
@@ -72,10 +71,9 @@ func ParseSecret(s string) (Secret, error) {
 	return secret, nil
 }
 
-// DeriveSecret makes the callback secret of a key that has none of its own,
-// from its API secret: HKDF-SHA256, no salt, info "callback/v1", 32 bytes. The
-// API secret itself must not sign callbacks: a receiver that knows it, often a
-// third party, could then sign API requests.
+// DeriveSecret makes the callback secret of a key that has none of its own, from its API secret: HKDF-SHA256,
+// no salt, info "callback/v1", 32 bytes. The API secret itself must not sign callbacks: a receiver that knows
+// it, often a third party, could then sign API requests.
 func DeriveSecret(apiSecret string) (Secret, error) {
 	if apiSecret == "" {
 		return Secret{}, ErrNoSecret
@@ -87,8 +85,8 @@ func DeriveSecret(apiSecret string) (Secret, error) {
 	return secretOf(key), nil
 }
 
-// Reveal returns the "whsec_" form, for showing it once to its owner and for
-// sealing it at rest; "" for the zero value.
+// Reveal returns the "whsec_" form, for showing it once to its owner and for sealing it at rest; "" for the
+// zero value.
 func (s Secret) Reveal() string {
 	if s.key == nil {
 		return ""
@@ -110,8 +108,8 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // LogValue returns "[redacted]".
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// ValidID reports whether id can be a webhook-id. A full stop is not allowed:
-// it separates the fields of what is signed.
+// ValidID reports whether id can be a webhook-id. A full stop is not allowed: it separates the fields of what
+// is signed.
 func ValidID(id string) bool {
 	if id == "" || len(id) > maxIDBytes {
 		return false
@@ -124,10 +122,9 @@ func ValidID(id string) bool {
 	return true
 }
 
-// Sign returns the value of the webhook-signature header: one "v1," signature
-// of "id.timestamp.body" for each secret, the current one first, separated by
-// spaces. Two secrets are for rotation: a receiver that holds either verifies.
-// The timestamp is signed in whole seconds.
+// Sign returns the value of the webhook-signature header: one "v1," signature of "id.timestamp.body" for each
+// secret, the current one first, separated by spaces. Two secrets are for rotation: a receiver that holds
+// either verifies. The timestamp is signed in whole seconds.
 func Sign(id string, at time.Time, body []byte, secrets ...Secret) (string, error) {
 	if !ValidID(id) {
 		return "", ErrMessageID

@@ -35,8 +35,8 @@ func TestSignGolden(t *testing.T) {
 	}
 }
 
-// TestSignVerifies asks the library of Standard Webhooks, an implementation of
-// its own, for each of two secrets in rotation.
+// TestSignVerifies asks the library of Standard Webhooks, an implementation of its own, for each of two
+// secrets in rotation.
 func TestSignVerifies(t *testing.T) {
 	t.Parallel()
 	current, previous, other := randomSecret(), randomSecret(), randomSecret()
@@ -105,9 +105,8 @@ func TestParseSecret(t *testing.T) {
 	}
 }
 
-// TestDeriveSecret pins the derivation: customers without a webhook secret
-// compute it themselves. The value was computed with Python's hmac from
-// RFC 5869, not with this package.
+// TestDeriveSecret pins the derivation: customers without a webhook secret compute it themselves. The value
+// was computed with Python's hmac from RFC 5869, not with this package.
 func TestDeriveSecret(t *testing.T) {
 	t.Parallel()
 	got, err := DeriveSecret("test-secret-0123456789abcdef")

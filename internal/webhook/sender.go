@@ -24,8 +24,8 @@ import (
 // DefaultUserAgent is sent when SenderConfig names none.
 const DefaultUserAgent = "exportd-callback/1"
 
-// Limits bound one attempt in time and memory. Zero fields get the defaults.
-// The limits of DNS (2 s) and connecting (3 s) are the Guard's.
+// Limits bound one attempt in time and memory. Zero fields get the defaults. The limits of DNS (2 s) and
+// connecting (3 s) are the Guard's.
 type Limits struct {
 	TLS     time.Duration // handshake; default 5 s
 	Headers time.Duration // from the request's end to the end of the answer's headers; default 10 s
@@ -51,13 +51,11 @@ func (l Limits) withDefaults() Limits {
 type SenderConfig struct {
 	// Guard is required: it makes every connection.
 	Guard *Guard
-	// Rules judge the URL again before each attempt; AllowedHosts is taken
-	// from the Delivery instead.
+	// Rules judge the URL again before each attempt; AllowedHosts is taken from the Delivery instead.
 	Rules Rules
 	// Limits of one attempt.
 	Limits Limits
-	// UserAgent should name an address where a receiver can complain; default
-	// DefaultUserAgent.
+	// UserAgent should name an address where a receiver can complain; default DefaultUserAgent.
 	UserAgent string
 	// RootCAs defaults to the system's.
 	RootCAs *x509.CertPool
@@ -65,15 +63,15 @@ type SenderConfig struct {
 	Now func() time.Time
 }
 
-// Sender makes single attempts. It is safe for concurrent use, keeps no
-// connection open between attempts and bounds no parallelism: see Limiter.
+// Sender makes single attempts. It is safe for concurrent use, keeps no connection open between attempts and
+// bounds no parallelism: see Limiter.
 type Sender struct {
 	cfg    SenderConfig
 	limits Limits
 }
 
-// NewSender makes a Sender. It panics without a Guard: sending unguarded is a
-// programmer error that must not reach a request.
+// NewSender makes a Sender. It panics without a Guard: sending unguarded is a programmer error that must not
+// reach a request.
 func NewSender(cfg SenderConfig) *Sender {
 	if cfg.Guard == nil {
 		panic("webhook: NewSender without Guard")
@@ -91,20 +89,17 @@ type Delivery struct {
 	URL string
 	// AllowedHosts is the key's allow list as it is now; empty allows all.
 	AllowedHosts HostList
-	// ID is the webhook-id, the same for all attempts and redeliveries of one
-	// event: "msg_<jobId>_<state>".
+	// ID is the webhook-id, the same for all attempts and redeliveries of one event: "msg_<jobId>_<state>".
 	ID string
-	// Timestamp is signed and new for each attempt: receivers refuse one that
-	// is more than five minutes off.
+	// Timestamp is signed and new for each attempt: receivers refuse one that is more than five minutes off.
 	Timestamp time.Time
 	// Body is JSON and sent byte for byte as it is signed.
 	Body []byte
 	// Secrets are the current one and, during rotation, the previous one.
 	Secrets []Secret
-	// Compose, if set, is called when the connection stands and nothing has been sent, to set
-	// Timestamp, Body and Secrets: a receiver may take seconds to get there, in which rights
-	// can end. Its error is the attempt's, with ClassInternalError unless it is one of this
-	// package's, and nothing is sent.
+	// Compose, if set, is called when the connection stands and nothing has been sent, to set Timestamp, Body
+	// and Secrets: a receiver may take seconds to get there, in which rights can end. Its error is the
+	// attempt's, with ClassInternalError unless it is one of this package's, and nothing is sent.
 	Compose func(ctx context.Context, d *Delivery) error `json:"-"`
 }
 
@@ -113,9 +108,8 @@ type composeError struct{ error }
 
 func (e *composeError) Unwrap() error { return e.error }
 
-// Send makes one attempt and reports how it ended. It never follows a
-// redirect, uses no proxy and sends nothing unless URL and addresses pass. An
-// attempt cut off by ctx, but not by the Sender's own limits, has
+// Send makes one attempt and reports how it ended. It never follows a redirect, uses no proxy and sends
+// nothing unless URL and addresses pass. An attempt cut off by ctx, but not by the Sender's own limits, has
 // ClassInterrupted.
 func (s *Sender) Send(ctx context.Context, d Delivery) Attempt {
 	a := Attempt{StartedAt: s.cfg.Now()}
@@ -215,8 +209,8 @@ func (s *Sender) request(ctx context.Context, target Target, d Delivery) (*http.
 	return req, nil
 }
 
-// hangUp closes conn. TLS says goodbye only after a clean exchange: a receiver
-// that reads nothing would hold that up for another five seconds.
+// hangUp closes conn. TLS says goodbye only after a clean exchange: a receiver that reads nothing would hold
+// that up for another five seconds.
 func hangUp(conn net.Conn, clean bool) {
 	if secure, ok := conn.(*tls.Conn); ok && !clean {
 		conn = secure.NetConn()
@@ -224,8 +218,8 @@ func hangUp(conn net.Conn, clean bool) {
 	_ = conn.Close() // nothing is left to lose
 }
 
-// connect makes the connection before net/http is involved, so that each step
-// has its own limit and its own class.
+// connect makes the connection before net/http is involved, so that each step has its own limit and its own
+// class.
 func (s *Sender) connect(ctx context.Context, t Target) (net.Conn, error) {
 	conn, err := s.cfg.Guard.Dial(ctx, t)
 	if err != nil || t.scheme == "http" {
@@ -236,8 +230,7 @@ func (s *Sender) connect(ctx context.Context, t Target) (net.Conn, error) {
 		RootCAs:    s.cfg.RootCAs,
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"http/1.1"},
-		// No ClientSessionCache: a ticket must not be shown to whoever a name
-		// points at next.
+		// No ClientSessionCache: a ticket must not be shown to whoever a name points at next.
 	})
 	ctx, cancel := context.WithTimeout(ctx, s.limits.TLS)
 	defer cancel()
@@ -252,10 +245,9 @@ func (s *Sender) connect(ctx context.Context, t Target) (net.Conn, error) {
 	return secure, nil
 }
 
-// exchange sends one request over conn and reads its answer. It works without
-// http.Transport, which has much to switch off here (redirects, proxies,
-// HTTP/2, compression, idle connections) and prints what a receiver sends
-// unasked to the standard log.
+// exchange sends one request over conn and reads its answer. It works without http.Transport, which has much
+// to switch off here (redirects, proxies, HTTP/2, compression, idle connections) and prints what a receiver
+// sends unasked to the standard log.
 func (s *Sender) exchange(ctx context.Context, conn net.Conn, req *http.Request, a *Attempt) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // ends blocked reads and writes
 	defer stop()
@@ -286,16 +278,15 @@ func (s *Sender) exchange(ctx context.Context, conn net.Conn, req *http.Request,
 		a.Response = plainText(kept.data, s.limits.KeepBytes)
 	}
 	if err != nil {
-		// An answer cut off or never ending may come from something in between
-		// that gave up: not believed, even if it began with 200.
+		// An answer cut off or never ending may come from something in between that gave up: not believed,
+		// even if it began with 200.
 		return fmt.Errorf("read answer: %w", &shortError{err})
 	}
 	return nil
 }
 
-// readHead reads the first answer that is not 1xx, up to the end of its
-// headers. The reader it returns is what bounds the bytes taken from conn. The
-// body must not be closed: that would read all of it.
+// readHead reads the first answer that is not 1xx, up to the end of its headers. The reader it returns is
+// what bounds the bytes taken from conn. The body must not be closed: that would read all of it.
 func (s *Sender) readHead(ctx context.Context, conn net.Conn, req *http.Request) (*http.Response, *io.LimitedReader, error) {
 	if err := readBy(ctx, conn, s.limits.Headers); err != nil {
 		return nil, nil, err
@@ -315,8 +306,8 @@ func (s *Sender) readHead(ctx context.Context, conn net.Conn, req *http.Request)
 	}
 }
 
-// readBy lets reads of conn end in time, and by ctx's deadline at the latest.
-// It does not undo that ctx has ended.
+// readBy lets reads of conn end in time, and by ctx's deadline at the latest. It does not undo that ctx has
+// ended.
 func readBy(ctx context.Context, conn net.Conn, in time.Duration) error {
 	deadline := time.Now().Add(in)
 	if total, ok := ctx.Deadline(); ok && total.Before(deadline) {
@@ -337,8 +328,8 @@ func (c *capped) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// shortError leaves out of the text of an error what the receiver sent, which net/http and TLS quote. It may be what
-// we sent: the path of a URL, which holds rights, or a link to the file.
+// shortError leaves out of the text of an error what the receiver sent, which net/http and TLS quote. It may
+// be what we sent: the path of a URL, which holds rights, or a link to the file.
 type shortError struct{ error }
 
 func (e *shortError) Error() string {

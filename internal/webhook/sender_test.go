@@ -66,8 +66,7 @@ func tlsReceiver(t *testing.T, handler http.HandlerFunc, adjust func(*tls.Config
 	return server, pool
 }
 
-// senderTo leads the public address to a loopback one; everything before the
-// socket is production's.
+// senderTo leads the public address to a loopback one; everything before the socket is production's.
 func senderTo(address string, pool *x509.CertPool) *Sender {
 	return NewSender(SenderConfig{
 		RootCAs: pool,

@@ -5,10 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// plainText makes of a stranger's bytes a text that cannot act on a terminal,
-// a log or the direction of other text: invalid UTF-8 and all control and
-// format characters but tab and line feed become U+FFFD. The result has at
-// most limit bytes and ends on a whole character.
+// plainText makes of a stranger's bytes a text that cannot act on a terminal, a log or the direction of other
+// text: invalid UTF-8 and all control and format characters but tab and line feed become U+FFFD. The result
+// has at most limit bytes and ends on a whole character.
 func plainText(data []byte, limit int) string {
 	out := make([]byte, 0, min(len(data), limit))
 	for len(data) > 0 {

@@ -10,12 +10,12 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// MaxURLBytes is the longest callback URL accepted, in bytes as given and as
-// normalised. Receivers and proxies cut at about this length.
+// MaxURLBytes is the longest callback URL accepted, in bytes as given and as normalised. Receivers and
+// proxies cut at about this length.
 const MaxURLBytes = 2048
 
-// Reason says why a URL was refused by its form. The values are stable and may
-// be shown to callers: they depend on the URL alone.
+// Reason says why a URL was refused by its form. The values are stable and may be shown to callers: they
+// depend on the URL alone.
 type Reason string
 
 // The reasons ParseURL gives.
@@ -51,23 +51,22 @@ var reasonText = map[Reason]string{
 	ReasonPort:           "must use port 443 or 8443",
 }
 
-// RefusedError is the only error of ParseURL. Its text names no part of the
-// URL, which may carry a token, and is fit for callers.
+// RefusedError is the only error of ParseURL. Its text names no part of the URL, which may carry a token, and
+// is fit for callers.
 type RefusedError struct{ Reason Reason }
 
 func (e *RefusedError) Error() string { return "callback URL " + reasonText[e.Reason] }
 
 func refuse(r Reason) error { return &RefusedError{Reason: r} }
 
-// Dev opens what production keeps shut, for receivers on a developer's machine
-// and in tests. The zero value opens nothing. Whoever reads configuration must
-// refuse to start when Enabled in production; this package cannot know.
+// Dev opens what production keeps shut, for receivers on a developer's machine and in tests. The zero value
+// opens nothing. Whoever reads configuration must refuse to start when Enabled in production; this package
+// cannot know.
 type Dev struct {
 	// AllowHTTP accepts http:// beside https://.
 	AllowHTTP bool
-	// AllowCIDRs are address ranges that count as public. Address literals
-	// inside them are accepted as hosts, and "localhost" is if one of them
-	// holds a loopback address.
+	// AllowCIDRs are address ranges that count as public. Address literals inside them are accepted as hosts,
+	// and "localhost" is if one of them holds a loopback address.
 	AllowCIDRs []netip.Prefix
 	// AllowPorts are accepted beside 443 and 8443; 0 accepts every port.
 	AllowPorts []uint16
@@ -92,8 +91,8 @@ func (d Dev) loopback() []netip.Addr {
 	return out
 }
 
-// Rules is what ParseURL judges by. The zero value is production's default:
-// https to any public name on port 443 or 8443.
+// Rules is what ParseURL judges by. The zero value is production's default: https to any public name on port
+// 443 or 8443.
 type Rules struct {
 	// OwnHosts are the service's own names; calling them would be a loop.
 	OwnHosts HostList
@@ -108,9 +107,8 @@ func (r Rules) allowsPort(port uint16) bool {
 		slices.Contains(r.Dev.AllowPorts, port) || slices.Contains(r.Dev.AllowPorts, 0)
 }
 
-// Target is a callback URL that passed ParseURL, in normal form: lower-case
-// scheme, ASCII host without trailing dot, no default port, a path of at least
-// "/", path and query byte for byte as given.
+// Target is a callback URL that passed ParseURL, in normal form: lower-case scheme, ASCII host without
+// trailing dot, no default port, a path of at least "/", path and query byte for byte as given.
 type Target struct {
 	scheme, host string
 	port         uint16
@@ -123,8 +121,7 @@ func (t Target) Host() string { return t.host }
 // Port is the port to dial.
 func (t Target) Port() uint16 { return t.port }
 
-// Origin is scheme, host and port, without path and query: what is fit for
-// logs and the key for suspension.
+// Origin is scheme, host and port, without path and query: what is fit for logs and the key for suspension.
 func (t Target) Origin() string {
 	if t.scheme == "" {
 		return ""
@@ -139,17 +136,15 @@ func (t Target) Origin() string {
 	return t.scheme + "://" + host + ":" + strconv.Itoa(int(t.port))
 }
 
-// String is the normalised URL. It may carry a token in its query: for storing
-// and calling, not for logs.
+// String is the normalised URL. It may carry a token in its query: for storing and calling, not for logs.
 func (t Target) String() string { return t.Origin() + t.rest }
 
 // ParseURL judges a callback URL by its form and returns it normalised, or a
 // *RefusedError. It asks no DNS: a name that passes may still resolve to an
 // address that Guard refuses.
 //
-// It does not build on net/url, which accepts much that must be refused here
-// (port 99999, "%zz" in a query) and leaves mapping of the host to net/http,
-// after any check of the string.
+// It does not build on net/url, which accepts much that must be refused here (port 99999, "%zz" in a query)
+// and leaves mapping of the host to net/http, after any check of the string.
 func ParseURL(raw string, rules Rules) (Target, error) {
 	if len(raw) > MaxURLBytes {
 		return Target{}, refuse(ReasonTooLong)
@@ -244,8 +239,8 @@ func (r Rules) host(host string) (string, Reason) {
 	return normaliseHost(host)
 }
 
-// checkRest lets path and query be only what RFC 3986 allows there, with the
-// square brackets that are usual in queries, and adds the missing path.
+// checkRest lets path and query be only what RFC 3986 allows there, with the square brackets that are usual
+// in queries, and adds the missing path.
 func (t *Target) checkRest() Reason {
 	if strings.Contains(t.rest, "#") {
 		return ReasonFragment
@@ -279,9 +274,8 @@ var hostProfile = idna.New(
 	idna.CheckHyphens(true), idna.CheckJoiners(true), idna.VerifyDNSLength(true),
 )
 
-// internalSuffixes are names that are never, or never safely, public:
-// special-use names and those that ICANN will not delegate because networks use
-// them inside.
+// internalSuffixes are names that are never, or never safely, public: special-use names and those that ICANN
+// will not delegate because networks use them inside.
 var internalSuffixes = []string{
 	".localhost", ".localdomain", ".local", ".lan", ".internal", ".intranet", ".private", ".corp", ".home",
 	".svc", ".arpa", ".onion", ".alt", ".test", ".invalid",
@@ -321,9 +315,8 @@ func normaliseHost(host string) (string, Reason) {
 	return ascii, ""
 }
 
-// disguised reports whether characters were mapped into plain ASCII (full-width
-// letters, circled letters, ideographic dots, soft hyphens): nobody types those
-// into a host name for a good reason.
+// disguised reports whether characters were mapped into plain ASCII (full-width letters, circled letters,
+// ideographic dots, soft hyphens): nobody types those into a host name for a good reason.
 func disguised(given, ascii string) bool {
 	from, to := strings.Split(given, "."), strings.Split(ascii, ".")
 	if len(from) != len(to) {

@@ -93,8 +93,8 @@ func TestParseURLNormalises(t *testing.T) {
 	}
 }
 
-// assertStable checks what must hold of every accepted URL: it parses to
-// itself, and net/http would ask the same host for the same path.
+// assertStable checks what must hold of every accepted URL: it parses to itself, and net/http would ask the
+// same host for the same path.
 func assertStable(tb testing.TB, got Target, rules Rules) {
 	tb.Helper()
 	again, err := ParseURL(got.String(), rules)
@@ -219,9 +219,8 @@ func TestParseHostListRefuses(t *testing.T) {
 	}
 }
 
-// FuzzParseURL: whatever is accepted parses to itself, is read alike by
-// net/http, and with whatever addresses DNS then gives, only public ones on an
-// allowed port are ever dialled.
+// FuzzParseURL: whatever is accepted parses to itself, is read alike by net/http, and with whatever addresses
+// DNS then gives, only public ones on an allowed port are ever dialled.
 func FuzzParseURL(f *testing.F) {
 	for i, raw := range append(urlList(f, "refuse.txt"), urlList(f, "allow.txt")...) {
 		f.Add(raw, []byte{8, 8, 8, 8, 127, 0, byte(i), 1})

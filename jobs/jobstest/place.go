@@ -70,8 +70,8 @@ func placeTurns(t *testing.T, b *bench) {
 	}
 }
 
-// placeBack: whichever way a job stops running, its place is free in the same
-// commit, and the job that has waited longest is notified even if nobody lives to notify it.
+// placeBack: whichever way a job stops running, its place is free in the same commit, and the job that has
+// waited longest is notified even if nobody lives to notify it.
 func placeBack(end func(l jobs.Lease, tx *jobs.Tx) error, again bool) func(t *testing.T, b *bench) {
 	return func(t *testing.T, b *bench) {
 		first := b.job(t, "org", 1)

@@ -49,8 +49,8 @@ func (b *bench) counted(t *testing.T, org string, from, to time.Time) map[jobs.K
 	return sum
 }
 
-// recount is what the documents of an org's jobs say of ends in [from, to): their timelines, and the jobs themselves
-// of rows and times.
+// recount is what the documents of an org's jobs say of ends in [from, to): their timelines, and the jobs
+// themselves of rows and times.
 func (b *bench) recount(t *testing.T, org string, from, to time.Time) (ends map[jobs.EventType]int64, failures map[jobs.Code]int64, rows int64, ran, queued []time.Duration) {
 	t.Helper()
 	ends, failures = map[jobs.EventType]int64{}, map[jobs.Code]int64{}

@@ -1,4 +1,5 @@
-// Package jobstest has what every store of jobs, queue and store of objects promises, as tests that run on any of them.
+// Package jobstest has what every store of jobs, queue and store of objects promises, as tests that run on
+// any of them.
 package jobstest
 
 import (

@@ -130,9 +130,9 @@ func idempotencyKeyOfShared(t *testing.T, b *bench) {
 	}
 }
 
-// idempotencyKeyOfEnded: a key attaches to what is alive. What ended without a file is an answer to
-// a key that somebody named, and none to one that a repeated request implies; of a job that was
-// deleted, or whose file has expired, there is nothing left to give.
+// idempotencyKeyOfEnded: a key attaches to what is alive. What ended without a file is an answer to a key
+// that somebody named, and none to one that a repeated request implies; of a job that was deleted, or whose
+// file has expired, there is nothing left to give.
 func idempotencyKeyOfEnded(t *testing.T, b *bench) {
 	month := 0
 	for _, tc := range []struct {

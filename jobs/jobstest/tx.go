@@ -177,8 +177,8 @@ func lostPartLease(t *testing.T, b *bench) {
 	b.update(t, id, func(tx *jobs.Tx) error { _, err := tx.RenewPart(j.PlanEpoch, 0, now, 1, 1); return err })
 }
 
-// partsSideBySide: each caller is given the job as its own transition left it, so that only one of them meets the
-// last part, and those that are refused leave nothing behind.
+// partsSideBySide: each caller is given the job as its own transition left it, so that only one of them meets
+// the last part, and those that are refused leave nothing behind.
 func partsSideBySide(t *testing.T, b *bench) {
 	const parts = 8
 	id := b.job(t, "org", 1)

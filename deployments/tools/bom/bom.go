@@ -29,7 +29,8 @@ type Module struct {
 	Licences      []string          // their SPDX identifiers
 }
 
-// Modules are those of programs, sorted, the standard library first. One without a licence that is known is an error.
+// Modules are those of programs, sorted, the standard library first. One without a licence that is known is
+// an error.
 func Modules(programs ...string) ([]Module, error) {
 	var infos []*debug.BuildInfo
 	for _, program := range programs {
@@ -116,7 +117,8 @@ func (m *Module) folder() (string, error) {
 	return filepath.Join(dir, filepath.FromSlash(path)+"@"+version), errors.Join(err1, err2)
 }
 
-// identify gives the SPDX identifier of a licence's text by what only that says, "" for one that is not known.
+// identify gives the SPDX identifier of a licence's text by what only that says, "" for one that is not
+// known.
 func identify(text []byte) string {
 	plain := string(bytes.Join(bytes.Fields(text), []byte(" ")))
 	has := func(s string) bool { return strings.Contains(plain, s) }

@@ -28,9 +28,9 @@ type file struct {
 	content []byte
 }
 
-// base is what a static program looks for besides itself: certificates of the authorities that Mozilla trusts,
-// time zones, and a name for its user. They come from modules and the compiler, whose versions
-// are fixed, not from a distribution.
+// base is what a static program looks for besides itself: certificates of the authorities that Mozilla
+// trusts, time zones, and a name for its user. They come from modules and the compiler, whose versions are
+// fixed, not from a distribution.
 func base() ([]file, error) {
 	goroot, err := compile.Setting("GOROOT")
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package image builds exportd's container image without a daemon: an index of one image for each
-// platform, of a layer with certificates and time zones, and one with the programs, their bill of
-// materials and licences. The same commit gives the same digest.
+// Package image builds exportd's container image without a daemon: an index of one image for each platform,
+// of a layer with certificates and time zones, and one with the programs, their bill of materials and
+// licences. The same commit gives the same digest.
 package image
 
 import (

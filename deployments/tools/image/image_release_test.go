@@ -72,8 +72,8 @@ func elsewhere(t *testing.T) string {
 	return dir
 }
 
-// TestImage: the image is the same from two folders, has what it says, goes through a registry unchanged, and what
-// is in it does its work as nobody on a root that cannot be written.
+// TestImage: the image is the same from two folders, has what it says, goes through a registry unchanged, and
+// what is in it does its work as nobody on a root that cannot be written.
 func TestImage(t *testing.T) {
 	index := build(t, root)
 	first, second := digest(t, index), digest(t, build(t, elsewhere(t)))
@@ -191,7 +191,8 @@ func examine(t *testing.T, img v1.Image, folder string, target compile.Target) {
 	t.Logf("%d modules in the bill of materials", len(*bill.Components))
 }
 
-// program is a script that runs the image's exportd as nobody, its root read-only, for those who start a program.
+// program is a script that runs the image's exportd as nobody, its root read-only, for those who start a
+// program.
 func program(t *testing.T, folder string) string {
 	t.Helper()
 	if os.Getuid() != 0 {

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// TestLayer: the bytes of a layer depend on its files alone, not on their order; each folder comes before what is in it.
+// TestLayer: the bytes of a layer depend on its files alone, not on their order; each folder comes before
+// what is in it.
 func TestLayer(t *testing.T) {
 	t.Parallel()
 	files := []file{{"b/c/d", 0o444, []byte("d")}, {"a", 0o555, []byte("a")}, {"b/c/a", 0o444, nil}}

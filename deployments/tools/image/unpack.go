@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 )
 
-// Unpack writes the files of an image into a folder of its own and returns their headers. An image of ours has
-// folders and plain files only; anything else is refused, and so is a path that leads out of the folder.
+// Unpack writes the files of an image into a folder of its own and returns their headers. An image of ours
+// has folders and plain files only; anything else is refused, and so is a path that leads out of the folder.
 func Unpack(img v1.Image, dir string) (headers []*tar.Header, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err

@@ -15,7 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// TestUnpack: files come out as they went in; links are refused, and nothing is written outside of the folder.
+// TestUnpack: files come out as they went in; links are refused, and nothing is written outside of the
+// folder.
 func TestUnpack(t *testing.T) {
 	t.Parallel()
 	l, err := layer([]file{{"usr/bin/p", 0o555, []byte("program")}, {"etc/p", 0o444, []byte("settings")}}, time.Unix(1_790_000_000, 0))

@@ -15,8 +15,9 @@ import (
 	"exportd/internal/config"
 )
 
-// TestCompose: the file is one by Compose's own rules, what it mounts is there, images have a version, nothing is
-// reached from outside, workers start with their settings, and Prometheus asks each process where it answers.
+// TestCompose: the file is one by Compose's own rules, what it mounts is there, images have a version,
+// nothing is reached from outside, workers start with their settings, and Prometheus asks each process where
+// it answers.
 func TestCompose(t *testing.T) {
 	t.Parallel()
 	options, err := cli.NewProjectOptions([]string{"../../compose/compose.yaml"})

@@ -1,5 +1,5 @@
-// Package manifests checks what deployments holds for Kubernetes, Compose and Terraform by
-// the rules of those who read it, and against exportd's settings, permissions and names.
+// Package manifests checks what deployments holds for Kubernetes, Compose and Terraform by the rules of those
+// who read it, and against exportd's settings, permissions and names.
 package manifests
 
 import (
@@ -29,8 +29,8 @@ import (
 
 const kubernetes = "../../kubernetes"
 
-// kinds are the types that manifests are decoded into, strictly. KEDA's and GKE's own are written down here, as far
-// as they are used: their modules bring a controller each.
+// kinds are the types that manifests are decoded into, strictly. KEDA's and GKE's own are written down here,
+// as far as they are used: their modules bring a controller each.
 var kinds = map[string]func() any{
 	"v1/Namespace":                           func() any { return &corev1.Namespace{} },
 	"v1/ConfigMap":                           func() any { return &corev1.ConfigMap{} },
@@ -167,7 +167,8 @@ func overlays(t *testing.T) map[string]cluster {
 	return out
 }
 
-// TestKubernetes: every object is of a known type without a field too many, and each process starts with its settings.
+// TestKubernetes: every object is of a known type without a field too many, and each process starts with its
+// settings.
 func TestKubernetes(t *testing.T) {
 	t.Parallel()
 	for name, c := range overlays(t) {
@@ -224,7 +225,8 @@ func settingsOf(t *testing.T, c cluster, d *appsv1.Deployment) config.Config {
 	return cfg
 }
 
-// live gives the file here that a pod has at a path, from its ConfigMap, whose name pods and people know: it has no hash.
+// live gives the file here that a pod has at a path, from its ConfigMap, whose name pods and people know: it
+// has no hash.
 func live(t *testing.T, c cluster, d *appsv1.Deployment, path string) string {
 	t.Helper()
 	for _, mount := range d.Spec.Template.Spec.Containers[0].VolumeMounts {
@@ -298,7 +300,8 @@ func checkPod(t *testing.T, c cluster, process string, d *appsv1.Deployment, cfg
 	}
 }
 
-// restricted holds a pod to the standard of that name (kubernetes.io/docs/concepts/security/pod-security-standards).
+// restricted holds a pod to the standard of that name
+// (kubernetes.io/docs/concepts/security/pod-security-standards).
 func restricted(t *testing.T, d *appsv1.Deployment) {
 	t.Helper()
 	pod := d.Spec.Template.Spec
@@ -322,7 +325,8 @@ func matches(t *testing.T, selector *metav1.LabelSelector, d *appsv1.Deployment)
 	}
 }
 
-// checkService: what leads to the API ends at its pods, at the public port, and waits longer than the longest request.
+// checkService: what leads to the API ends at its pods, at the public port, and waits longer than the longest
+// request.
 func checkService(t *testing.T, c cluster) {
 	t.Helper()
 	s := find[*corev1.Service](c, "exportd-api")
@@ -366,8 +370,8 @@ func checkService(t *testing.T, c cluster) {
 	}
 }
 
-// TestEgress: callbacks, which go to ports 443 and 8443, reach the internet and nothing else; the metadata server
-// is reached on its own ports.
+// TestEgress: callbacks, which go to ports 443 and 8443, reach the internet and nothing else; the metadata
+// server is reached on its own ports.
 func TestEgress(t *testing.T) {
 	t.Parallel()
 	c := overlay(t, "production")

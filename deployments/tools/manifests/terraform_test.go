@@ -132,8 +132,8 @@ func everything(t *testing.T, out []byte) (changes []change) {
 	return changes
 }
 
-// TestTerraform: the module is valid by the provider's schemas, its plans and refusals are as its own tests say, and
-// what it plans has the permissions, indexes, queues and settings that exportd's own lists have.
+// TestTerraform: the module is valid by the provider's schemas, its plans and refusals are as its own tests
+// say, and what it plans has the permissions, indexes, queues and settings that exportd's own lists have.
 func TestTerraform(t *testing.T) {
 	t.Parallel()
 	m := terraform(t)
@@ -174,7 +174,8 @@ func TestTerraform(t *testing.T) {
 	}
 }
 
-// monitoring: the root module plans each alert, with the runbook that it leads to, each goal, and the dashboard.
+// monitoring: the root module plans each alert, with the runbook that it leads to, each goal, and the
+// dashboard.
 func monitoring(t *testing.T, alerts, goals, dashboards []change) {
 	t.Helper()
 	for name, got := range map[string][]change{"alerts": alerts, "goals": goals} {
@@ -319,7 +320,8 @@ func ofRun(t *testing.T, services []change) {
 	}
 }
 
-// TestTerraformVariables: each says what it is for; the example names variables that are there, and all required ones.
+// TestTerraformVariables: each says what it is for; the example names variables that are there, and all
+// required ones.
 func TestTerraformVariables(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile(filepath.Join(terraformFolder, "variables.tf"))

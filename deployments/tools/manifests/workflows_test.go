@@ -27,8 +27,8 @@ type workflow struct {
 	}
 }
 
-// TestWorkflows: CI on GitHub is what CI is everywhere, .ci/run; each make target and file that is named is there; and
-// what may write is no more than a release needs.
+// TestWorkflows: CI on GitHub is what CI is everywhere, .ci/run; each make target and file that is named is
+// there; and what may write is no more than a release needs.
 func TestWorkflows(t *testing.T) {
 	t.Parallel()
 	const root = "../../.."

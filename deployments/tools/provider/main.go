@@ -1,6 +1,6 @@
 // Command provider stands in for hashicorp/google where `terraform validate` and `terraform test` look at
-// deployments/terraform: it knows the resources that are used there by names, types and which are required, and
-// makes nothing. Tests install it under the real one's name; no person needs it.
+// deployments/terraform: it knows the resources that are used there by names, types and which are required,
+// and makes nothing. Tests install it under the real one's name; no person needs it.
 package main
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 )
 
-// schema is what the provider's version 6.50.0 says of these resources. Optional attributes count as
-// computed too: which are is not told, and a plan with mocks does not need it.
+// schema is what the provider's version 6.50.0 says of these resources. Optional attributes count as computed
+// too: which are is not told, and a plan with mocks does not need it.
 //
 //go:embed schema.json
 var schema []byte

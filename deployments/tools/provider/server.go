@@ -6,8 +6,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-go/tfprotov5"
 )
 
-// server answers what Terraform asks before it makes anything: schemas, and whether a configuration is valid, which
-// Terraform has judged by them. Everything else is mocked by Terraform itself and would panic here.
+// server answers what Terraform asks before it makes anything: schemas, and whether a configuration is valid,
+// which Terraform has judged by them. Everything else is mocked by Terraform itself and would panic here.
 type server struct {
 	tfprotov5.ProviderServer
 	schemas *tfprotov5.GetProviderSchemaResponse

@@ -38,7 +38,8 @@ var wanted = []struct {
 	{"exportd", []compile.Target{{OS: "linux", Arch: "amd64"}, {OS: "linux", Arch: "arm64"}}},
 }
 
-// archives writes the archives, the bill of materials of all programs, the section of the changelog and checksums.
+// archives writes the archives, the bill of materials of all programs, the section of the changelog and
+// checksums.
 func archives(ctx context.Context, o options, scratch string) error {
 	notes, err := section(filepath.Join(o.source.Root, "CHANGELOG.md"), o.source.Version)
 	if err != nil {

@@ -1,5 +1,6 @@
 // Command release makes what a release of exportd consists of, from a commit: archives, image, bill of
-// materials, notes and checksums. The same commit gives the same bytes. `make release` and `make image` run it.
+// materials, notes and checksums. The same commit gives the same bytes. `make release` and `make image` run
+// it.
 package main
 
 import (

@@ -1,6 +1,6 @@
-// Package connectiontest has a TCP proxy that can fall silent: it goes on to take connections
-// and bytes, and nothing comes out at the other end, as with load balancers and tunnels that
-// have lost their state. It can also damage what it forwards, as bad memory on the way does.
+// Package connectiontest has a TCP proxy that can fall silent: it goes on to take connections and bytes, and
+// nothing comes out at the other end, as with load balancers and tunnels that have lost their state. It can
+// also damage what it forwards, as bad memory on the way does.
 package connectiontest
 
 import (
@@ -39,8 +39,8 @@ func Start(tb testing.TB, to string) *Proxy {
 	return start(tb, listen(tb), func() (net.Conn, error) { return net.Dial("tcp", to) })
 }
 
-// StartTLS is Start where what is forwarded crosses the proxy in TLS, as it crosses the
-// network in production, and is plain at both ends.
+// StartTLS is Start where what is forwarded crosses the proxy in TLS, as it crosses the network in
+// production, and is plain at both ends.
 func StartTLS(tb testing.TB, to string) *Proxy {
 	tb.Helper()
 	known := httptest.NewTLSServer(nil) // for its certificate
@@ -89,8 +89,8 @@ func (p *Proxy) Damage(every int64) { p.damage.Store(every) }
 // Damaged is how many bytes it has changed.
 func (p *Proxy) Damaged() int64 { return p.damaged.Load() }
 
-// Heal has it forward new connections again, and damage nothing more. Those that were silenced
-// stay so: what was swallowed is lost.
+// Heal has it forward new connections again, and damage nothing more. Those that were silenced stay so: what
+// was swallowed is lost.
 func (p *Proxy) Heal() {
 	p.silent.Store(false)
 	p.damage.Store(0)
@@ -175,8 +175,8 @@ func (s *swallower) Write(b []byte) (int, error) {
 	return s.to.Write(b)
 }
 
-// harm changes the byte, if any, with which another so many have passed, in a bit that differs
-// from time to time.
+// harm changes the byte, if any, with which another so many have passed, in a bit that differs from time to
+// time.
 func (p *Proxy) harm(b []byte) {
 	every := p.damage.Load()
 	if every == 0 {

@@ -11,9 +11,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Document returns the wire bytes of a document, with strings as they are: the
-// generated types would refuse those that are not UTF-8. Fields are in the
-// order of their names, as Firestore sends them.
+// Document returns the wire bytes of a document, with strings as they are: the generated types would refuse
+// those that are not UTF-8. Fields are in the order of their names, as Firestore sends them.
 func Document(name string, fields map[string]any) []byte {
 	return document(name, fields, nil)
 }
@@ -102,8 +101,8 @@ var fields = []string{
 
 var personFields = []string{"fullName", "gender", "birthday", "email", "phone", "city", "other"}
 
-// RandomFields returns the fields of a random document: some as they should be,
-// some missing or of any other type. Its texts come from the given ones.
+// RandomFields returns the fields of a random document: some as they should be, some missing or of any other
+// type. Its texts come from the given ones.
 func RandomFields(r *rand.Rand, texts []string) map[string]any {
 	m := make(map[string]any)
 	for _, name := range fields {

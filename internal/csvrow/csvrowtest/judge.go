@@ -1,6 +1,5 @@
-// Package csvrowtest is the judge of package csvrow: the same rows the slow,
-// obvious way, from decoded values through encoding/csv and encoding/json. It
-// shares no code with what it judges.
+// Package csvrowtest is the judge of package csvrow: the same rows the slow, obvious way, from decoded values
+// through encoding/csv and encoding/json. It shares no code with what it judges.
 package csvrowtest
 
 import (
@@ -18,9 +17,8 @@ import (
 	"exportd/jobs"
 )
 
-// Values of a document are nil, bool, int64, float64, string, []byte,
-// time.Time, []any and map[string]any, as the official client decodes them,
-// and these two.
+// Values of a document are nil, bool, int64, float64, string, []byte, time.Time, []any and map[string]any, as
+// the official client decodes them, and these two.
 type (
 	// Ref is a reference: the resource name.
 	Ref string
@@ -84,8 +82,8 @@ var (
 	guarded = regexp.MustCompile(`((?:^|[,;|\t\n\v\f\r])[ "]*)'('*[=+\-@\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}])|([ :][ "]*)'('*[=\x{ff1d}])`)
 )
 
-// Guard puts a ' wherever a formula may begin: at each place of text by what stands before
-// it and what follows. Ids that are numbers are not its concern.
+// Guard puts a ' wherever a formula may begin: at each place of text by what stands before it and what
+// follows. Ids that are numbers are not its concern.
 func Guard(text string) string {
 	if signed.MatchString(text) {
 		return text

@@ -1,11 +1,10 @@
-// Command pack compresses the published source files of the demo data into
-// the folder that package demo embeds.
+// Command pack compresses the published source files of the demo data into the folder that package demo
+// embeds.
 //
 //	go run ./internal/demo/pack -from DIR -to internal/demo/data
 //
-// DIR holds the files named in sources, as data/README.md describes them. The
-// output has no time stamps in it, so packing the same files twice gives the
-// same bytes.
+// DIR holds the files named in sources, as data/README.md describes them. The output has no time stamps in
+// it, so packing the same files twice gives the same bytes.
 package main
 
 import (

@@ -113,8 +113,7 @@ func (c *Client) Try(ctx context.Context, method, path string, query url.Values,
 	return Send(ctx, method, target, nil, body, append(signed, headers...)...)
 }
 
-// Send makes a request with just these headers (names and values by turns, repeated ones
-// sent repeatedly).
+// Send makes a request with just these headers (names and values by turns, repeated ones sent repeatedly).
 func Send(ctx context.Context, method, target string, query url.Values, body io.Reader, headers ...string) (Response, error) {
 	if len(query) > 0 {
 		target += "?" + query.Encode()

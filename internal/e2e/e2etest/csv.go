@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// ParseCSV reads a file by the letter of RFC 4180: rows end with CR LF, cells that hold a
-// quote, comma or line break are quoted, and what is inside quotes is kept as it is.
-// encoding/csv is no judge for that: it turns CR LF inside quotes into LF.
+// ParseCSV reads a file by the letter of RFC 4180: rows end with CR LF, cells that hold a quote, comma or
+// line break are quoted, and what is inside quotes is kept as it is. encoding/csv is no judge for that: it
+// turns CR LF inside quotes into LF.
 func ParseCSV(file []byte) ([][]string, error) {
 	var rows [][]string
 	for len(file) > 0 {

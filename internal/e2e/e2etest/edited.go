@@ -17,8 +17,8 @@ type Edit struct {
 	New  string
 }
 
-// BuildEdited compiles exportd from edited copies of its source into dir and returns its path. The
-// source itself stays as it is.
+// BuildEdited compiles exportd from edited copies of its source into dir and returns its path. The source
+// itself stays as it is.
 func BuildEdited(root, dir string, race bool, edits []Edit) (string, error) {
 	replace := map[string]string{}
 	for i, e := range edits {

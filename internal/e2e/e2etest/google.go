@@ -21,8 +21,8 @@ func GCloud() string {
 // googleWithin is how long two Java programs may take to start on a busy machine.
 const googleWithin = 2 * time.Minute
 
-// GoogleEmulators starts Google's own emulators of Firestore and Pub/Sub and returns where
-// they are; there is no Google emulator of Storage.
+// GoogleEmulators starts Google's own emulators of Firestore and Pub/Sub and returns where they are; there is
+// no Google emulator of Storage.
 func GoogleEmulators(tb testing.TB, gcloud string) Hosts {
 	tb.Helper()
 	h := Hosts{Firestore: freeAddr(tb), PubSub: freeAddr(tb)}

@@ -12,16 +12,17 @@ import (
 	"exportd/deployments"
 )
 
-// ImageVar names the folder of an image that was unpacked. Where it is set, exportd is the image's: each process on
-// a root that cannot be written, as a user of its own, with the permissions of its account and no more.
+// ImageVar names the folder of an image that was unpacked. Where it is set, exportd is the image's: each
+// process on a root that cannot be written, as a user of its own, with the permissions of its account and no
+// more.
 const ImageVar = "EXPORTD_TEST_IMAGE"
 
 // FromImage says whether exportd is an image's.
 func FromImage() bool { return os.Getenv(ImageVar) != "" }
 
-// contained does what a container's runtime does before it starts the image's program: files that a process is
-// given (keyset, datasets) are mounted at their own paths, names are resolved as outside, the root is read-only, and
-// the user is one that nobody else is. Only setup writes, into the keyset's folder.
+// contained does what a container's runtime does before it starts the image's program: files that a process
+// is given (keyset, datasets) are mounted at their own paths, names are resolved as outside, the root is
+// read-only, and the user is one that nobody else is. Only setup writes, into the keyset's folder.
 const contained = `#!/bin/sh
 exec unshare --mount --propagation private sh -ec '
 root=$1; shift
@@ -53,8 +54,8 @@ mount -o remount,bind,ro "$root"
 exec setpriv --no-new-privs chroot --userspec="$uid:$uid" "$root" /usr/local/bin/exportd "$@"' sh '%s' "$@"
 `
 
-// Contain writes a program into dir that is an unpacked image's exportd, contained. Its process is exportd itself:
-// signals and its id are as if it had been started directly.
+// Contain writes a program into dir that is an unpacked image's exportd, contained. Its process is exportd
+// itself: signals and its id are as if it had been started directly.
 func Contain(image, dir string) (string, error) {
 	if os.Getuid() != 0 {
 		return "", fmt.Errorf("%s=%s: only root may start a process as another user on another root", ImageVar, image)
@@ -125,8 +126,8 @@ func asAccount(program string, env, args []string) []string {
 	return env
 }
 
-// Demo is a service with demo data: all in one process, or of an image as a fleet: the cloud, an API, and two workers.
-// env are settings as `exportd-dev run` takes them.
+// Demo is a service with demo data: all in one process, or of an image as a fleet: the cloud, an API, and two
+// workers. env are settings as `exportd-dev run` takes them.
 func Demo(tb testing.TB, binary, folder string, sizes Sizes, env ...string) *Stack {
 	tb.Helper()
 	if !FromImage() {

@@ -23,9 +23,9 @@ type Row struct {
 	Fields map[string]any
 }
 
-// Stored returns the rows of the demo's main workspace as they were given to Firestore:
-// all users that have an ltv, or the messages of the widest window, in the order of the
-// list routes. They come from the generator of the data, not from any database.
+// Stored returns the rows of the demo's main workspace as they were given to Firestore: all users that have
+// an ltv, or the messages of the widest window, in the order of the list routes. They come from the generator
+// of the data, not from any database.
 func (s *Stack) Stored(tb testing.TB, kind jobs.Kind) []Row {
 	tb.Helper()
 	to, err := time.Parse(time.DateOnly, s.To)
@@ -79,8 +79,8 @@ func number(v any) *big.Float {
 	return big.NewFloat(math.Inf(-1))
 }
 
-// File is the CSV file of rows by the judge of package csvrow: encoding/csv over decoded
-// values, no code shared with what it judges.
+// File is the CSV file of rows by the judge of package csvrow: encoding/csv over decoded values, no code
+// shared with what it judges.
 func File(kind jobs.Kind, rows []Row, guard bool) (file []byte, guarded int64) {
 	var b bytes.Buffer
 	b.WriteString(Header(kind) + "\r\n")

@@ -9,8 +9,8 @@ import (
 // LapseFactor is by how much Lapse shortens time: a minute of the rules is a second of the test.
 const LapseFactor = 60
 
-// lapsed finds the durations of Prometheus's rules: what follows for:, interval: and keep_firing_for:, and the
-// windows in brackets. Thresholds, as the seconds that something may take, are none.
+// lapsed finds the durations of Prometheus's rules: what follows for:, interval: and keep_firing_for:, and
+// the windows in brackets. Thresholds, as the seconds that something may take, are none.
 var lapsed = regexp.MustCompile(`(?m)(^ *-? *(?:for|interval|keep_firing_for): |\[)(\d+)(ms|s|m|h|d|w)(\s*$|\])`)
 
 // Lapse gives rules of Prometheus in which every duration is a LapseFactor-th, and nothing else has changed.

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Until asks ok every 20 ms until it says yes; the test fails when it has not within the
-// time given. what says what was waited for.
+// Until asks ok every 20 ms until it says yes; the test fails when it has not within the time given. what
+// says what was waited for.
 func Until(tb testing.TB, within time.Duration, what string, ok func() bool) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), within)

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// PostgresBin is the folder of PostgreSQL's programs, "" where it is not installed. Debian
-// puts only psql on the PATH.
+// PostgresBin is the folder of PostgreSQL's programs, "" where it is not installed. Debian puts only psql on
+// the PATH.
 func PostgresBin() string {
 	folders, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // a sound pattern
 	if initdb, err := exec.LookPath("initdb"); err == nil {
@@ -40,8 +40,8 @@ type Postgres struct {
 	owner       *syscall.Credential // nil: who runs the test
 }
 
-// StartPostgres makes a new cluster and serves it on a socket in a folder that only its
-// owner can enter, and on no port.
+// StartPostgres makes a new cluster and serves it on a socket in a folder that only its owner can enter, and
+// on no port.
 func StartPostgres(tb testing.TB, bin string) *Postgres {
 	tb.Helper()
 	// Not tb.TempDir: its parent is closed to other users, and a socket's path must be short.
@@ -119,11 +119,11 @@ func (p *Postgres) start(tb testing.TB, program string, args ...string) *Process
 	return startAs(tb, p.owner, p.folder, []string{"LC_ALL=C", "TZ=UTC"}, filepath.Join(p.bin, program), args...)
 }
 
-// Copy reads a file with COPY into a new table of text columns and returns the table's
-// rows, under a header row of the names. NULL, which is what COPY makes of an empty cell, is "".
+// Copy reads a file with COPY into a new table of text columns and returns the table's rows, under a header
+// row of the names. NULL, which is what COPY makes of an empty cell, is "".
 //
-// The server reads the file itself: psql before version 18 ends its input at a line \. even
-// inside a quoted cell.
+// The server reads the file itself: psql before version 18 ends its input at a line \. even inside a quoted
+// cell.
 func (p *Postgres) Copy(tb testing.TB, columns []string, file []byte) [][]string {
 	tb.Helper()
 	path := filepath.Join(p.folder, "export.csv")

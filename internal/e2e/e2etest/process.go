@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// Build compiles exportd, and exportd-dev beside it, into dir and returns the path of exportd. With
-// race they have the race detector in them; a race that it finds fails the test that runs them. Where an
-// image is tested, exportd is the image's.
+// Build compiles exportd, and exportd-dev beside it, into dir and returns the path of exportd. With race they
+// have the race detector in them; a race that it finds fails the test that runs them. Where an image is
+// tested, exportd is the image's.
 func Build(dir string, race bool) (string, error) {
 	if FromImage() {
 		return buildBeside(dir)
@@ -44,9 +44,9 @@ type Process struct {
 	done           chan struct{} // closed when it has ended and its output is read
 }
 
-// Start starts a program with args and, besides the test's own environment without what
-// exportd reads, the variables env ("NAME=value"). At the end of the test the process and
-// its children are killed, and a data race, panic or stack trace in its output is an error.
+// Start starts a program with args and, besides the test's own environment without what exportd reads, the
+// variables env ("NAME=value"). At the end of the test the process and its children are killed, and a data
+// race, panic or stack trace in its output is an error.
 func Start(tb testing.TB, env []string, program string, args ...string) *Process {
 	tb.Helper()
 	return startAs(tb, nil, "", asAccount(program, env, args), program, args...)
@@ -100,8 +100,8 @@ func environ() []string {
 	return env
 }
 
-// Trace returns what in a program's output no user should ever see: the report of a data
-// race, a panic or a stack trace. "" if there is none.
+// Trace returns what in a program's output no user should ever see: the report of a data race, a panic or a
+// stack trace. "" if there is none.
 func Trace(out string) string {
 	for _, sign := range []string{"WARNING: DATA RACE", "panic:", "fatal error:", "goroutine 1 [", "runtime error:"} {
 		if i := strings.Index(out, sign); i >= 0 {
@@ -132,8 +132,8 @@ func (p *Process) Kill() {
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Wait waits for the process to end by itself and returns its exit code, -1 for one that
-// a signal ended. The test fails if it does not end in time.
+// Wait waits for the process to end by itself and returns its exit code, -1 for one that a signal ended. The
+// test fails if it does not end in time.
 func (p *Process) Wait(tb testing.TB, within time.Duration) int {
 	tb.Helper()
 	select {
@@ -153,8 +153,8 @@ func (p *Process) Stdout() string { return p.stdout.String() }
 // Stderr is what the process has written to standard error so far.
 func (p *Process) Stderr() string { return p.stderr.String() }
 
-// WaitLine waits for a line on standard output or error of which find returns more than
-// "", and returns that. The test fails when the process ends or the time is over before.
+// WaitLine waits for a line on standard output or error of which find returns more than "", and returns that.
+// The test fails when the process ends or the time is over before.
 func (p *Process) WaitLine(tb testing.TB, within time.Duration, find func(line string) string) string {
 	tb.Helper()
 	deadline := time.After(within)

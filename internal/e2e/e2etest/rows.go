@@ -28,9 +28,9 @@ type message struct {
 	Labels                                                   []string
 }
 
-// ListAll pages a list route ("vip-users" or "vip-messages") to its end and returns its
-// rows as an export without formula guard should have them, without the header. total is
-// the route's own count of users, -1 for messages.
+// ListAll pages a list route ("vip-users" or "vip-messages") to its end and returns its rows as an export
+// without formula guard should have them, without the header. total is the route's own count of users, -1 for
+// messages.
 func (c *Client) ListAll(tb testing.TB, kind string, query url.Values) (rows [][]string, total int) {
 	tb.Helper()
 	query = maps.Clone(query)

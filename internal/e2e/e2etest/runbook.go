@@ -11,10 +11,11 @@ import (
 // Commands are a block of shell commands in a runbook, fenced as "sh": an operator copies it whole.
 type Commands struct {
 	Text string // as printed
-	// Needs is the word behind "sh": what the commands need that no test has, "cluster" or "google"; "" for nothing.
+	// Needs is the word behind "sh": what the commands need that no test has, "cluster" or "google"; "" for
+	// nothing.
 	Needs string
-	// Shows are the lines of the block fenced as "text" that follows, which is what one sees: each is a line of
-	// the output, in this order, with spaces as they come, and "..." for anything.
+	// Shows are the lines of the block fenced as "text" that follows, which is what one sees: each is a line
+	// of the output, in this order, with spaces as they come, and "..." for anything.
 	Shows []string
 	// Exit is how the commands end: 0, or N where the text's fence says "exit=N".
 	Exit int

@@ -47,8 +47,8 @@ func (h Hosts) As(tb testing.TB, account string) Hosts {
 	return as
 }
 
-// Faults sets what goes wrong in the embedded cloud from now on: the JSON of a
-// fault.Config, "{}" for nothing.
+// Faults sets what goes wrong in the embedded cloud from now on: the JSON of a fault.Config, "{}" for
+// nothing.
 func (h Hosts) Faults(tb testing.TB, config string) {
 	tb.Helper()
 	r, err := Send(tb.Context(), http.MethodPut, "http://"+h.Control+"/faults", nil, strings.NewReader(config))
@@ -138,8 +138,8 @@ func (v hostVars) hosts(control string) Hosts {
 	return Hosts{Firestore: v.Firestore, PubSub: v.PubSub, Storage: strings.TrimPrefix(v.Storage, "http://"), Control: control}
 }
 
-// Services sets up the hosts, loads demo data and starts "exportd api" there; env holds
-// more variables. Workers are started with Worker.
+// Services sets up the hosts, loads demo data and starts "exportd api" there; env holds more variables.
+// Workers are started with Worker.
 func Services(tb testing.TB, binary string, hosts Hosts, sizes Sizes, env ...string) *Stack {
 	tb.Helper()
 	Setup(tb, binary, hosts, env)
@@ -224,8 +224,8 @@ func (s *Stack) Other() *Client {
 	return &Client{URL: s.APIURL, ID: s.OtherAPIKey, Secret: s.OtherSecret}
 }
 
-// Users is the query for the users of the demo's main workspace, with more parameters
-// (names and values by turns).
+// Users is the query for the users of the demo's main workspace, with more parameters (names and values by
+// turns).
 func (s *Stack) Users(more ...string) url.Values {
 	return with(url.Values{"workspaceId": {s.WorkspaceID}, "mediumId": {s.MediumID}}, more)
 }

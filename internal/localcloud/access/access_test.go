@@ -43,8 +43,8 @@ func parse(t *testing.T, file string) *access.Roles {
 	return r
 }
 
-// TestAccounts: the official clients, as an account that may do one thing of each service, and
-// without an account.
+// TestAccounts: the official clients, as an account that may do one thing of each service, and without an
+// account.
 func TestAccounts(t *testing.T) {
 	t.Parallel()
 	roles := parse(t, `accounts: {one: [datastore.entities.get, pubsub.topics.publish, storage.buckets.get], none: []}`)
@@ -190,8 +190,8 @@ func httpCall(method, target string) func(*access.Gate, net.Addr) error {
 
 func at(port int) net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port} }
 
-// TestEachPermission: every permission of the table, and so every one that deployments grant, stops
-// a call when it alone is missing, and stops nothing when it is there.
+// TestEachPermission: every permission of the table, and so every one that deployments grant, stops a call
+// when it alone is missing, and stops nothing when it is there.
 func TestEachPermission(t *testing.T) {
 	t.Parallel()
 	all := access.Permissions()
@@ -219,8 +219,8 @@ func TestEachPermission(t *testing.T) {
 	}
 }
 
-// TestDeployed: what deployments grant, one permission less at a time: the process that lost it is
-// stopped by name.
+// TestDeployed: what deployments grant, one permission less at a time: the process that lost it is stopped by
+// name.
 func TestDeployed(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile("../../../deployments/permissions.yaml")

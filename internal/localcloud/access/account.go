@@ -38,14 +38,14 @@ var (
 	permissionName = regexp.MustCompile(`^[a-z]+\.[a-zA-Z]+\.[a-zA-Z]+$`)
 )
 
-// Parse reads a file of roles: YAML (or JSON) with a list of permissions for each account, and
-// other keys than "accounts" refused.
+// Parse reads a file of roles: YAML (or JSON) with a list of permissions for each account, and other keys
+// than "accounts" refused.
 //
 //	accounts:
 //	  reader: [datastore.entities.get, datastore.entities.list]
 //
-// A permission that no call of the embedded cloud needs is an error: nothing would tell whether it
-// is one too many.
+// A permission that no call of the embedded cloud needs is an error: nothing would tell whether it is one too
+// many.
 func Parse(data []byte) (*Roles, error) {
 	var file struct {
 		Accounts map[string][]string `yaml:"accounts"`

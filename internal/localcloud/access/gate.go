@@ -18,8 +18,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Gate stands before the services and knows callers by the address they called. Who calls at an
-// address that is no account's may do everything. Safe for concurrent use.
+// Gate stands before the services and knows callers by the address they called. Who calls at an address that
+// is no account's may do everything. Safe for concurrent use.
 type Gate struct {
 	log      *zap.Logger
 	accounts sync.Map // address of a listener (string) -> *Account
@@ -136,8 +136,7 @@ func (g *Gate) HTTP(next http.Handler) http.Handler {
 	})
 }
 
-// refuse answers as the API in question does: the JSON API and IAM Credentials in JSON, signed URLs
-// in XML.
+// refuse answers as the API in question does: the JSON API and IAM Credentials in JSON, signed URLs in XML.
 func refuse(w http.ResponseWriter, account, method, missing string) {
 	text := fmt.Sprintf("%s does not have %s access to the Google Cloud Storage resource. Permission '%s' denied on resource (or it may not exist).", account, missing, missing)
 	if method == signedGet {

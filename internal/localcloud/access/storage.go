@@ -7,8 +7,8 @@ import (
 
 const signedGet = "Storage/signed.get"
 
-// ofHTTP names a request to the Cloud Storage server as the API's reference does and returns its
-// permissions; ok is false for one that the table does not know.
+// ofHTTP names a request to the Cloud Storage server as the API's reference does and returns its permissions;
+// ok is false for one that the table does not know.
 func ofHTTP(r *http.Request) (method string, needed []string, ok bool) {
 	method = httpMethod(r)
 	needed, ok = needs[method]

@@ -6,13 +6,13 @@ import (
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 )
 
-// needs are the permissions of every method that the embedded cloud serves, or that clients call
-// and are to get an honest answer for. Writes of Firestore depend on the write: see ofWrites.
+// needs are the permissions of every method that the embedded cloud serves, or that clients call and are to
+// get an honest answer for. Writes of Firestore depend on the write: see ofWrites.
 //
 // Firestore, and its admin API: https://cloud.google.com/firestore/docs/security/iam#required_permissions
-// Pub/Sub: https://cloud.google.com/pubsub/docs/access-control#required_permissions
-// Cloud Storage: https://cloud.google.com/storage/docs/access-control/iam-json
-// IAM Credentials: https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/signBlob
+// Pub/Sub: https://cloud.google.com/pubsub/docs/access-control#required_permissions Cloud Storage:
+// https://cloud.google.com/storage/docs/access-control/iam-json IAM Credentials:
+// https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/signBlob
 var needs = map[string][]string{
 	"Firestore/GetDocument":         {"datastore.entities.get"},
 	"Firestore/BatchGetDocuments":   {"datastore.entities.get"},
@@ -72,8 +72,8 @@ var needs = map[string][]string{
 	"Storage/objects.get":    {"storage.objects.get"},
 	"Storage/objects.patch":  {"storage.objects.get", "storage.objects.update"},
 	"Storage/objects.delete": {"storage.objects.delete"},
-	// Deleting, too, where the object exists already. Who does not exclude that by
-	// ifGenerationMatch=0 is taken to mean it: ofOverwrite.
+	// Deleting, too, where the object exists already. Who does not exclude that by ifGenerationMatch=0 is
+	// taken to mean it: ofOverwrite.
 	"Storage/objects.insert":  {"storage.objects.create"},
 	"Storage/objects.compose": {"storage.objects.get", "storage.objects.create"},
 	"Storage/objects.rewrite": {"storage.objects.get", "storage.objects.create"},
@@ -94,7 +94,8 @@ const (
 	emptyCommit  = "datastore.databases.get"
 )
 
-// ofRequest returns the permissions of a call of a gRPC service; ok is false for a method that the table does not know.
+// ofRequest returns the permissions of a call of a gRPC service; ok is false for a method that the table does
+// not know.
 func ofRequest(method string, req any) (needed []string, ok bool) {
 	needed, ok = needs[method]
 	if needed != nil || !ok {
@@ -111,8 +112,8 @@ func ofRequest(method string, req any) (needed []string, ok bool) {
 	return nil, false
 }
 
-// ofWrites: an update needs one permission where its precondition says whether the document exists,
-// else both.
+// ofWrites: an update needs one permission where its precondition says whether the document exists, else
+// both.
 func ofWrites(writes []*firestorepb.Write) (needed []string) {
 	for _, w := range writes {
 		if _, remove := w.GetOperation().(*firestorepb.Write_Delete); remove {

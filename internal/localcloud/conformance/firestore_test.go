@@ -34,8 +34,9 @@ const (
 	noKey = `{"type":"service_account","project_id":"none","client_email":"none@example.invalid","private_key":"none","token_uri":"http://127.0.0.1:9/"}`
 )
 
-// TestFirestoreGo runs the integration tests of the Go client, of the version in go.mod, on a server that demands indexes.
-// testdata has the indexes that the suite's project has in production, as --index-learn wrote them down.
+// TestFirestoreGo runs the integration tests of the Go client, of the version in go.mod, on a server that
+// demands indexes. testdata has the indexes that the suite's project has in production, as --index-learn
+// wrote them down.
 func TestFirestoreGo(t *testing.T) {
 	cloud, err := localcloud.Start(t.Context(), localcloud.Config{DataDir: t.TempDir(), IndexesJSON: indexes, Lax: true})
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package disk keeps the embedded cloud whole on a disk that is full: writes of clients are refused
-// while there is little room, so that the storage engines, which cannot go on without a log, keep
-// what they need. Reads go on, and writes do again by themselves once there is room.
+// Package disk keeps the embedded cloud whole on a disk that is full: writes of clients are refused while
+// there is little room, so that the storage engines, which cannot go on without a log, keep what they need.
+// Reads go on, and writes do again by themselves once there is room.
 package disk
 
 import (
@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	// Reserve is the room below which writes of clients are refused: for the memtables of three
-	// engines, 16 MiB at most, and a compaction of what they become.
+	// Reserve is the room below which writes of clients are refused: for the memtables of three engines, 16
+	// MiB at most, and a compaction of what they become.
 	Reserve = 64 << 20
-	// ballastBytes are held in a file and given to the engines when somebody else has taken all of
-	// the disk: they write some hundred bytes a second even when only reads come (Firestore's clock).
+	// ballastBytes are held in a file and given to the engines when somebody else has taken all of the disk:
+	// they write some hundred bytes a second even when only reads come (Firestore's clock).
 	ballastBytes = 16 << 20
-	// lookEvery is how long an answer about the free space holds. At 500 MB/s half of Reserve is
-	// written meanwhile.
+	// lookEvery is how long an answer about the free space holds. At 500 MB/s half of Reserve is written
+	// meanwhile.
 	lookEvery = 50 * time.Millisecond
 	// retryEvery is how often a write of an engine that found no room at all is tried.
 	retryEvery = 100 * time.Millisecond
@@ -43,8 +43,8 @@ func (e *FullError) Error() string {
 	return fmt.Sprintf("the disk of the data folder %s is full: %d MiB are free, %d MiB are needed; writes are taken again when there is room", e.Dir, e.Free>>20, Reserve>>20)
 }
 
-// GRPCStatus is what a gRPC client gets. Google's clients try RESOURCE_EXHAUSTED again until their
-// context ends, and their callers would not hear of it.
+// GRPCStatus is what a gRPC client gets. Google's clients try RESOURCE_EXHAUSTED again until their context
+// ends, and their callers would not hear of it.
 func (e *FullError) GRPCStatus() *status.Status {
 	return status.New(codes.Internal, e.Error())
 }
@@ -115,8 +115,8 @@ func (g *Guard) Check() error {
 
 func (g *Guard) ballastPath() string { return filepath.Join(g.dir, "ballast") }
 
-// load takes the ballast aboard, where the file system can set room aside. Without, an engine that
-// finds no room waits for it.
+// load takes the ballast aboard, where the file system can set room aside. Without, an engine that finds no
+// room waits for it.
 func (g *Guard) load() {
 	f, err := vfs.Default.Create(g.ballastPath(), vfs.WriteCategoryUnspecified)
 	if err != nil {
@@ -129,8 +129,8 @@ func (g *Guard) load() {
 	}
 }
 
-// FS is the file system for the engines: a write that finds no room gets the ballast's, and then
-// waits for room instead of failing, which an engine does not survive.
+// FS is the file system for the engines: a write that finds no room gets the ballast's, and then waits for
+// room instead of failing, which an engine does not survive.
 func (g *Guard) FS() vfs.FS { return vfs.OnDiskFull(vfs.Default, g.makeRoom) }
 
 func (g *Guard) makeRoom() {

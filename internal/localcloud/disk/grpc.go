@@ -6,8 +6,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// writes are the calls that need room. Not among them are acknowledgements and whatever only takes
-// away or moves a deadline: they are small, and refusing them brings more deliveries.
+// writes are the calls that need room. Not among them are acknowledgements and whatever only takes away or
+// moves a deadline: they are small, and refusing them brings more deliveries.
 var writes = map[string]bool{
 	"/google.firestore.v1.Firestore/Commit":           true,
 	"/google.firestore.v1.Firestore/BatchWrite":       true,

@@ -14,36 +14,38 @@ import (
 
 // Config says what goes wrong. The zero Config is a cloud without faults.
 type Config struct {
-	// Seed decides, with the method and the number of the call, the fate of each call. The same seed gives the n-th call of a
-	// method the same fate in every run.
+	// Seed decides, with the method and the number of the call, the fate of each call. The same seed gives
+	// the n-th call of a method the same fate in every run.
 	Seed uint64 `json:"seed"`
-	// Rules by method: "Firestore/Commit" before "Firestore/*" before "*". Only the most specific rule applies.
-	// Services are Firestore, Publisher, Subscriber and Storage; the methods of Storage are listed at StorageMethod.
+	// Rules by method: "Firestore/Commit" before "Firestore/*" before "*". Only the most specific rule
+	// applies. Services are Firestore, Publisher, Subscriber and Storage; the methods of Storage are listed
+	// at StorageMethod.
 	Rules map[string]Rule `json:"rules,omitempty"`
 }
 
-// Rule is the fate of the calls of a method. Rates are probabilities from 0 to 1, drawn for each call or, where the field
-// says so, for each message.
+// Rule is the fate of the calls of a method. Rates are probabilities from 0 to 1, drawn for each call or,
+// where the field says so, for each message.
 type Rule struct {
 	// ErrorRate: the call is answered with Code and nothing is done.
 	ErrorRate float64 `json:"errorRate,omitempty"`
 	// LostRate: the work is done and the answer lost: Code for gRPC, a broken connection for HTTP.
 	LostRate float64 `json:"lostRate,omitempty"`
-	// Code is a canonical gRPC code such as "UNAVAILABLE" (the default), "ABORTED" or "RESOURCE_EXHAUSTED". For HTTP,
-	// RESOURCE_EXHAUSTED is 429 and anything else 503.
+	// Code is a canonical gRPC code such as "UNAVAILABLE" (the default), "ABORTED" or "RESOURCE_EXHAUSTED".
+	// For HTTP, RESOURCE_EXHAUSTED is 429 and anything else 503.
 	Code string `json:"code,omitempty"`
-	// CutRate: the stream breaks with Code after CutAfter messages, or the HTTP body (of the request for uploads, of the
-	// answer otherwise) and its connection after CutAfter bytes.
+	// CutRate: the stream breaks with Code after CutAfter messages, or the HTTP body (of the request for
+	// uploads, of the answer otherwise) and its connection after CutAfter bytes.
 	CutRate  float64 `json:"cutRate,omitempty"`
 	CutAfter int     `json:"cutAfter,omitempty"`
 	// DelayRate: DelayMS milliseconds pass before the call or, on a stream, before a message is sent.
 	DelayRate float64 `json:"delayRate,omitempty"`
 	DelayMS   int     `json:"delayMs,omitempty"`
-	// DropRate and DoubleRate are for each Pub/Sub message, published or delivered. A dropped published message is answered
-	// for as if it had been taken; a dropped delivery comes back when its lease ends.
+	// DropRate and DoubleRate are for each Pub/Sub message, published or delivered. A dropped published
+	// message is answered for as if it had been taken; a dropped delivery comes back when its lease ends.
 	DropRate   float64 `json:"dropRate,omitempty"`
 	DoubleRate float64 `json:"doubleRate,omitempty"`
-	// LatencyMS passes before the first message of each server stream: the round trip that loopback does not have.
+	// LatencyMS passes before the first message of each server stream: the round trip that loopback does not
+	// have.
 	LatencyMS int `json:"latencyMs,omitempty"`
 	// RowsPerSecond limits the documents sent on each server stream; 0 is unlimited.
 	RowsPerSecond float64 `json:"rowsPerSecond,omitempty"`

@@ -10,9 +10,10 @@ import (
 // maxConfigBytes bounds a configuration sent over HTTP.
 const maxConfigBytes = 1 << 20
 
-// Control answers GET and PUT /faults (a Config as JSON), GET /counters and POST /counters/reset, and GET with the JSON of a report
-// for each path of reports. It has no authentication: it belongs on a loopback listener of its own. What only a web
-// page sends is refused: requests that carry Origin, and those for a host that is not this machine.
+// Control answers GET and PUT /faults (a Config as JSON), GET /counters and POST /counters/reset, and GET
+// with the JSON of a report for each path of reports. It has no authentication: it belongs on a loopback
+// listener of its own. What only a web page sends is refused: requests that carry Origin, and those for a
+// host that is not this machine.
 func (in *Injector) Control(reports map[string]func() any) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) { reply(w, in.Config()) })

@@ -97,7 +97,8 @@ func (c *counter) answered(m any) (rows int) {
 		c.messages.Add(int64(len(m.GetReceivedMessages())))
 	case proto.Message, nil:
 	default:
-		// The embedded Firestore sends the rows of queries and batch reads as wire bytes in a type of its own.
+		// The embedded Firestore sends the rows of queries and batch reads as wire bytes in a type of its
+		// own.
 		rows = 1
 		if d, ok := m.(interface{ Documents() int }); ok {
 			rows = d.Documents()
@@ -107,8 +108,8 @@ func (c *counter) answered(m any) (rows int) {
 	return rows
 }
 
-// aggregationReads is exact for counts and a lower bound (1) for sums and averages, whose answers do not tell how many
-// entries they took.
+// aggregationReads is exact for counts and a lower bound (1) for sums and averages, whose answers do not tell
+// how many entries they took.
 func aggregationReads(m *firestorepb.RunAggregationQueryResponse) int64 {
 	if m.GetResult() == nil {
 		return 0

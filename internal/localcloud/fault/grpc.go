@@ -127,8 +127,8 @@ func (in *Injector) Stream() grpc.StreamServerInterceptor {
 	}
 }
 
-// stream passes messages on, slower, fewer or twice. SendMsg and RecvMsg are each called by one goroutine at a time; only SendMsg
-// rolls dice.
+// stream passes messages on, slower, fewer or twice. SendMsg and RecvMsg are each called by one goroutine at
+// a time; only SendMsg rolls dice.
 type stream struct {
 	grpc.ServerStream
 	*call
@@ -139,8 +139,8 @@ type stream struct {
 	next   time.Time     // when the next row may be sent
 }
 
-// minSleep is the shortest wait of the rate limit: shorter ones are saved up, because a timer and a packet per row would cost more
-// than the row. It is half the round trip that goes with such rates.
+// minSleep is the shortest wait of the rate limit: shorter ones are saved up, because a timer and a packet
+// per row would cost more than the row. It is half the round trip that goes with such rates.
 const minSleep = 10 * time.Millisecond
 
 func (s *stream) RecvMsg(m any) error {
@@ -183,7 +183,8 @@ func (s *stream) SendMsg(m any) error {
 	return s.ServerStream.SendMsg(m)
 }
 
-// shape waits so that rows more documents stay within the rate of the rule. What was not sent in time is not made up for.
+// shape waits so that rows more documents stay within the rate of the rule. What was not sent in time is not
+// made up for.
 func (s *stream) shape(rows int) error {
 	if s.RowsPerSecond == 0 {
 		return nil

@@ -93,8 +93,9 @@ func (w *cutWriter) Write(p []byte) (int, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *cutWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// StorageMethod names a Cloud Storage request: Upload (one request), StartUpload and UploadChunk (resumable), Download, GetObject,
-// ListObjects, UpdateObject, DeleteObject, ComposeObject, RewriteObject, SignBlob, or Bucket for anything on buckets.
+// StorageMethod names a Cloud Storage request: Upload (one request), StartUpload and UploadChunk (resumable),
+// Download, GetObject, ListObjects, UpdateObject, DeleteObject, ComposeObject, RewriteObject, SignBlob, or
+// Bucket for anything on buckets.
 func StorageMethod(r *http.Request) string {
 	path := r.URL.EscapedPath() // object names are one segment
 	switch {

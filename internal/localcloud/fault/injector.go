@@ -1,9 +1,9 @@
 // Package fault makes the embedded cloud misbehave on purpose and counts what it is asked for.
 //
-// An Injector sits in front of the embedded servers as gRPC interceptors and HTTP middleware. It counts every call and the
-// documents read and written (what Firestore would bill), and, when a Config says so, refuses calls, loses answers, breaks
-// streams and bodies, drops and doubles messages, and slows streams down to the latency and speed of a real network.
-// Without rules it only counts.
+// An Injector sits in front of the embedded servers as gRPC interceptors and HTTP middleware. It counts every
+// call and the documents read and written (what Firestore would bill), and, when a Config says so, refuses
+// calls, loses answers, breaks streams and bodies, drops and doubles messages, and slows streams down to the
+// latency and speed of a real network. Without rules it only counts.
 package fault
 
 import (
@@ -17,8 +17,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Injector injects faults and counts. All methods are safe for concurrent use; a new Config holds for calls that start after
-// it was set.
+// Injector injects faults and counts. All methods are safe for concurrent use; a new Config holds for calls
+// that start after it was set.
 type Injector struct {
 	rules    atomic.Pointer[rules]
 	counters counters
@@ -33,8 +33,8 @@ func New(c Config) (*Injector, error) {
 	return in, nil
 }
 
-// Set replaces the configuration; on an error the old one stays. The count of calls, and so the place in the seed's sequence,
-// starts again only with ResetCounters.
+// Set replaces the configuration; on an error the old one stays. The count of calls, and so the place in the
+// seed's sequence, starts again only with ResetCounters.
 func (in *Injector) Set(c Config) error {
 	rs, err := compile(c)
 	if err != nil {
@@ -67,8 +67,8 @@ func (in *Injector) begin(name string) *call {
 	return c
 }
 
-// roll says whether something of the given probability happens. It draws in any case, so that changing one rate does not change
-// the fate of everything after it.
+// roll says whether something of the given probability happens. It draws in any case, so that changing one
+// rate does not change the fate of everything after it.
 func (c *call) roll(rate float64) bool {
 	hit := c.dice.Float64() < rate
 	if hit {

@@ -1,5 +1,6 @@
-// Package fields keeps a server of a gRPC service honest: of each field of each message that it reads a table says whether
-// it is honoured or refused, and a test that nothing is left undecided, also when the API's next version has more fields.
+// Package fields keeps a server of a gRPC service honest: of each field of each message that it reads a table
+// says whether it is honoured or refused, and a test that nothing is left undecided, also when the API's next
+// version has more fields.
 package fields
 
 import (
@@ -15,7 +16,8 @@ import (
 type Use uint8
 
 const (
-	// Refused: a request that sets it gets UNIMPLEMENTED. So does one with a field that the table does not have.
+	// Refused: a request that sets it gets UNIMPLEMENTED. So does one with a field that the table does not
+	// have.
 	Refused Use = iota
 	// Honoured, and its own fields are looked at.
 	Honoured
@@ -71,8 +73,8 @@ func (t Table) inner(f protoreflect.FieldDescriptor, v protoreflect.Value, serve
 	return nil
 }
 
-// Undecided lists the fields that a service may get in a request and that have no line, sorted.
-// unserved are methods whose requests nobody reads.
+// Undecided lists the fields that a service may get in a request and that have no line, sorted. unserved are
+// methods whose requests nobody reads.
 func (t Table) Undecided(service protoreflect.ServiceDescriptor, unserved []string) (out []string) {
 	seen := map[protoreflect.FullName]bool{}
 	var walk func(protoreflect.MessageDescriptor)

@@ -14,9 +14,8 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// admin is the part of the admin API that tells what a database is like: the database itself and
-// the TTL policies of the index file, by which Server.Expire deletes. It changes nothing; the rest is
-// UNIMPLEMENTED.
+// admin is the part of the admin API that tells what a database is like: the database itself and the TTL
+// policies of the index file, by which Server.Expire deletes. It changes nothing; the rest is UNIMPLEMENTED.
 type admin struct {
 	adminpb.UnimplementedFirestoreAdminServer
 	retention time.Duration

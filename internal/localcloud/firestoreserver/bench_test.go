@@ -88,8 +88,8 @@ func cpu(tb testing.TB) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// report adds the rate and the processor time of n things of a kind, which on a
-// busy machine says more than the rate.
+// report adds the rate and the processor time of n things of a kind, which on a busy machine says more than
+// the rate.
 func report(b *testing.B, kind string, n int, used time.Duration) {
 	b.Helper()
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), kind+"s/s")
@@ -125,8 +125,8 @@ func BenchmarkLoad(b *testing.B) {
 	b.ReportMetric(float64(diskBytes(b, dir))/float64(b.N), "disk-B/doc")
 }
 
-// BenchmarkCommit changes one document as the job store does: read it, then
-// commit it on condition of what was read.
+// BenchmarkCommit changes one document as the job store does: read it, then commit it on condition of what
+// was read.
 func BenchmarkCommit(b *testing.B) {
 	f := start(b, firestoreserver.Options{Dir: b.TempDir(), IndexesJSON: []byte(benchIndexes)})
 	load(b, f.raw, 0, 1000)
@@ -169,8 +169,7 @@ func quantiles(b *testing.B, took []time.Duration) {
 	b.ReportMetric(took[len(took)*99/100].Seconds()*1e3, "p99-ms")
 }
 
-// BenchmarkListen measures from the start of a commit until a listener on the
-// document has its snapshot.
+// BenchmarkListen measures from the start of a commit until a listener on the document has its snapshot.
 func BenchmarkListen(b *testing.B) {
 	f := start(b, firestoreserver.Options{Dir: b.TempDir()})
 	ref := f.client.Doc("jobs/one")

@@ -6,8 +6,7 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// frame is a response that is wire bytes already. The transport frees the
-// buffers once they are written.
+// frame is a response that is wire bytes already. The transport frees the buffers once they are written.
 type frame struct{ data mem.BufferSlice }
 
 // codec sends frames as they are and leaves everything else to the proto codec.

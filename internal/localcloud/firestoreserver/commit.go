@@ -26,8 +26,7 @@ func (s *Server) Commit(ctx context.Context, req *firestorepb.CommitRequest) (*f
 	return s.commitTransaction(ctx, db, req)
 }
 
-// commit applies the writes atomically. t, if any, must still be valid at the
-// instant of the commit.
+// commit applies the writes atomically. t, if any, must still be valid at the instant of the commit.
 func (s *Server) commit(ctx context.Context, db database, list []*firestorepb.Write, t *transaction) (*firestorepb.CommitResponse, error) {
 	writes, err := s.parseWrites(db, list)
 	if err != nil {
@@ -94,8 +93,8 @@ func (s *Server) parseWrites(db database, list []*firestorepb.Write) ([]*write, 
 	return writes, nil
 }
 
-// size returns about how much of a request the write takes. What is encoded
-// already need not be measured again, which is a tenth of a bulk load's work.
+// size returns about how much of a request the write takes. What is encoded already need not be measured
+// again, which is a tenth of a bulk load's work.
 func (w *write) size(req *firestorepb.Write) int {
 	if w.prepared != nil {
 		return w.prepared.Size() + len(req.GetUpdate().GetName())
@@ -103,8 +102,8 @@ func (w *write) size(req *firestorepb.Write) int {
 	return proto.Size(req)
 }
 
-// BatchWrite implements the RPC: every write stands for itself, but all that
-// succeed share one instant and one disk sync.
+// BatchWrite implements the RPC: every write stands for itself, but all that succeed share one instant and
+// one disk sync.
 func (s *Server) BatchWrite(ctx context.Context, req *firestorepb.BatchWriteRequest) (*firestorepb.BatchWriteResponse, error) {
 	if proto.Size(req) > maxRequestBytes {
 		return nil, errTooLarge
@@ -157,8 +156,8 @@ func (s *Server) BatchWrite(ctx context.Context, req *firestorepb.BatchWriteRequ
 	return resp, nil
 }
 
-// commitTransaction ends the transaction whatever comes out, and answers the
-// repetition of a commit whose answer was lost with the first answer.
+// commitTransaction ends the transaction whatever comes out, and answers the repetition of a commit whose
+// answer was lost with the first answer.
 func (s *Server) commitTransaction(ctx context.Context, db database, req *firestorepb.CommitRequest) (*firestorepb.CommitResponse, error) {
 	t, earlier, err := s.txns.finish(req.GetTransaction())
 	if err != nil || earlier != nil {

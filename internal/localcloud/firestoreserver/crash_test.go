@@ -24,8 +24,8 @@ import (
 // crashDir makes the test binary a writer that is to be killed; see TestKill.
 const crashDir = "EXPORTD_TEST_CRASH_DIR"
 
-// A process killed at any moment has kept every commit that it acknowledged,
-// whole, and indexes that agree with the documents.
+// A process killed at any moment has kept every commit that it acknowledged, whole, and indexes that agree
+// with the documents.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -75,8 +75,8 @@ func reopen(t *testing.T, dir, indexes string) reopened {
 	}}
 }
 
-// killedWriter runs a writer from document number first, kills it after some
-// acknowledgements, and returns the number of the last acknowledged pair.
+// killedWriter runs a writer from document number first, kills it after some acknowledgements, and returns
+// the number of the last acknowledged pair.
 func killedWriter(t *testing.T, dir string, first, after int) int {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], strconv.Itoa(first))

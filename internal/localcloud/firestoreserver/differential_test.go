@@ -34,8 +34,8 @@ type epoch struct {
 	docs map[string]map[string]*firestorepb.Value
 }
 
-// Random queries over random documents must answer what the plain evaluator
-// says, at every instant that was a commit's, while the present has moved on.
+// Random queries over random documents must answer what the plain evaluator says, at every instant that was a
+// commit's, while the present has moved on.
 func TestQueriesAgainstEvaluator(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -283,8 +283,7 @@ func randomFilter(r *rand.Rand, depth int) *firestorepb.StructuredQuery_Filter {
 	return &firestorepb.StructuredQuery_Filter{FilterType: &firestorepb.StructuredQuery_Filter_FieldFilter{FieldFilter: ff}}
 }
 
-// compareQuery runs q on the server and in memory; false means that the server
-// refused it, as it may.
+// compareQuery runs q on the server and in memory; false means that the server refused it, as it may.
 func compareQuery(t *testing.T, f *fixture, e epoch, q *firestorepb.StructuredQuery) bool {
 	t.Helper()
 	parent, err := fsvalue.ParseParent(benchDatabase + "/documents")

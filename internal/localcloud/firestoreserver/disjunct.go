@@ -20,8 +20,7 @@ type disjunct struct {
 	tail  []fsindex.Field
 	name  fsvalue.Direction
 	bounds
-	// verify tells that the bounds let through rows which the document itself
-	// must be asked about.
+	// verify tells that the bounds let through rows which the document itself must be asked about.
 	verify bool
 
 	scans []*scan
@@ -49,8 +48,7 @@ func fieldDirection(f fsindex.Field) fsvalue.Direction {
 	return fsvalue.Ascending
 }
 
-// inequalities bounds the first tail field; conditions beyond a range of it are
-// left to verification.
+// inequalities bounds the first tail field; conditions beyond a range of it are left to verification.
 func (d *disjunct) inequalities() {
 	for i := range d.conj.Inequalities {
 		f := &d.conj.Inequalities[i]
@@ -68,8 +66,7 @@ func (d *disjunct) inequalities() {
 	}
 }
 
-// rangeOf returns the ascending bounds of one inequality and whether they say
-// all of it.
+// rangeOf returns the ascending bounds of one inequality and whether they say all of it.
 func rangeOf(f *fsquery.Filter) (b bounds, exact bool) {
 	switch f.Op {
 	case fsquery.Less, fsquery.LessOrEqual, fsquery.Greater, fsquery.GreaterOrEqual:
@@ -95,8 +92,8 @@ func rangeOf(f *fsquery.Filter) (b bounds, exact bool) {
 	}
 }
 
-// names applies conditions on the document name, which bound a scan only where
-// nothing stands before the name.
+// names applies conditions on the document name, which bound a scan only where nothing stands before the
+// name.
 func (d *disjunct) names() {
 	for i := range d.conj.Names {
 		f := &d.conj.Names[i]
@@ -148,8 +145,8 @@ func mirrored(op fsquery.Op) fsquery.Op {
 	return op
 }
 
-// nameKey returns a name in common form; ok is false when the name lies outside
-// of the collection, so that only verification can place it.
+// nameKey returns a name in common form; ok is false when the name lies outside of the collection, so that
+// only verification can place it.
 func (d *disjunct) nameKey(p fsvalue.Path) (key []byte, ok bool) {
 	if d.query.AllDescendants {
 		return fsvalue.AppendPath(nil, p, d.name), true
@@ -205,8 +202,8 @@ func (d *disjunct) cursor(c *fsquery.Cursor, start bool) {
 	d.limit(prefix, c.Before, start)
 }
 
-// past handles a cursor that lies wholly before (cmp < 0) or after the rows that
-// begin with prefix, because it differs in a field that is the same in all.
+// past handles a cursor that lies wholly before (cmp < 0) or after the rows that begin with prefix, because
+// it differs in a field that is the same in all.
 func (d *disjunct) past(prefix []byte, cmp int, start bool) {
 	switch {
 	case start && cmp < 0:
@@ -378,8 +375,7 @@ func (d *disjunct) next() bool {
 	return d.agree(bytes.Clone(first.key()))
 }
 
-// agree is the zig-zag: each scan jumps to the greatest key seen until all stand
-// on the same one.
+// agree is the zig-zag: each scan jumps to the greatest key seen until all stand on the same one.
 func (d *disjunct) agree(target []byte) bool {
 	agreed := 1
 	for i := 1; agreed < len(d.scans); i = (i + 1) % len(d.scans) {

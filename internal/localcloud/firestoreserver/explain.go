@@ -20,9 +20,8 @@ import (
 // scanned is what serving a query took.
 type scanned struct{ results, skipped, entries int }
 
-// explained answers explain_options as production does: without analyze the plan alone, no
-// documents (then done is true); with it nil until the rows are out.
-// https://cloud.google.com/firestore/docs/query-explain
+// explained answers explain_options as production does: without analyze the plan alone, no documents (then
+// done is true); with it nil until the rows are out. https://cloud.google.com/firestore/docs/query-explain
 func (s *Server) explained(opt *firestorepb.ExplainOptions, q *fsquery.Query, aggregated []fsvalue.FieldPath) (m *firestorepb.ExplainMetrics, done bool, err error) {
 	if opt == nil {
 		return nil, false, nil
@@ -49,8 +48,8 @@ func (s *Server) explained(opt *firestorepb.ExplainOptions, q *fsquery.Query, ag
 	return m, !opt.GetAnalyze(), nil
 }
 
-// usedIndexes lists each index of a plan once. Documents in name order are the index of
-// names, and so is what the other modes read without an index.
+// usedIndexes lists each index of a plan once. Documents in name order are the index of names, and so is what
+// the other modes read without an index.
 func usedIndexes(q *fsquery.Query, plan *fsindex.Plan) (out []fsindex.Index) {
 	scope := fsindex.Collection
 	if q.AllDescendants {

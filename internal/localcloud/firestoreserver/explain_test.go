@@ -77,8 +77,8 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// TestExplainWithoutIndex: the plan of a query that has no index is a refusal, for a scan and
-// for an aggregation.
+// TestExplainWithoutIndex: the plan of a query that has no index is a refusal, for a scan and for an
+// aggregation.
 func TestExplainWithoutIndex(t *testing.T) {
 	t.Parallel()
 	f := start(t, firestoreserver.Options{})

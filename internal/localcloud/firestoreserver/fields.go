@@ -6,8 +6,8 @@ import (
 	"exportd/internal/localcloud/fields"
 )
 
-// served says of each field of what this server reads whether it is honoured: see package fields. What is in values and
-// documents package fsvalue checks, which knows every kind.
+// served says of each field of what this server reads whether it is honoured: see package fields. What is in
+// values and documents package fsvalue checks, which knows every kind.
 var served = func() fields.Table {
 	const p = "google.firestore.v1."
 	t := fields.Table{}

@@ -15,8 +15,8 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// framer puts a name before a stored body and a read time behind it, which makes
-// a RunQueryResponse without decoding anything.
+// framer puts a name before a stored body and a read time behind it, which makes a RunQueryResponse without
+// decoding anything.
 type framer struct {
 	q        *fsquery.Query
 	db       database
@@ -30,12 +30,12 @@ type framer struct {
 	out   frame
 }
 
-// chunkBytes is the memory that rows share. It stays in use until the transport
-// has written the last row in it; a stream has 64 KiB under way at most.
+// chunkBytes is the memory that rows share. It stays in use until the transport has written the last row in
+// it; a stream has 64 KiB under way at most.
 const chunkBytes = 16 << 10
 
-// chunkPool keeps chunks as they are. The transport's own pool fits rows badly
-// and clears what it hands out, ten times the size of a row.
+// chunkPool keeps chunks as they are. The transport's own pool fits rows badly and clears what it hands out,
+// ten times the size of a row.
 type chunkPool struct{ sync.Pool }
 
 var chunks = &chunkPool{sync.Pool{New: func() any { b := make([]byte, chunkBytes); return &b }}}
@@ -64,8 +64,7 @@ func newFramer(db database, q *fsquery.Query, at int64) *framer {
 	return f
 }
 
-// frame returns the response for r, which must be sent before the next one is
-// made.
+// frame returns the response for r, which must be sent before the next one is made.
 func (f *framer) frame(r *row) (*frame, error) {
 	name, err := f.name(r)
 	if err != nil {

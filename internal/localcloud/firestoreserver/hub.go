@@ -6,8 +6,8 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsstore"
 )
 
-// A slow listener may be behind by this many commits and bytes of documents
-// before its backlog is thrown away and replaced by one comparison of states.
+// A slow listener may be behind by this many commits and bytes of documents before its backlog is thrown away
+// and replaced by one comparison of states.
 const (
 	maxPending      = 1000
 	maxPendingBytes = 4 << 20
@@ -76,8 +76,8 @@ func (s *subscriber) offer(changes []*fsstore.Change, size int) {
 	}
 }
 
-// take removes and returns the changes up to the instant. lost tells that
-// changes were dropped, of which nothing is returned.
+// take removes and returns the changes up to the instant. lost tells that changes were dropped, of which
+// nothing is returned.
 func (s *subscriber) take(upTo int64) (changes []*fsstore.Change, lost bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -61,9 +61,8 @@ func TestReopenWithOtherIndexes(t *testing.T) {
 	}
 }
 
-// What is read at an instant is the same bytes twice, although writers change
-// and delete everything meanwhile; and an instant of the retention's past is
-// refused.
+// What is read at an instant is the same bytes twice, although writers change and delete everything
+// meanwhile; and an instant of the retention's past is refused.
 func TestReadTimeWhileWritersRun(t *testing.T) {
 	t.Parallel()
 	f := start(t, firestoreserver.Options{IndexesJSON: []byte(benchIndexes), Retention: time.Minute})

@@ -12,9 +12,9 @@ import (
 	"exportd/internal/localcloud/firestoreserver"
 )
 
-// TestLimits: what a document and a query may be, at the limit and one beyond, through the official
-// client. https://cloud.google.com/firestore/quotas; the values of sizes, depth and names were asked of
-// Google's emulator.
+// TestLimits: what a document and a query may be, at the limit and one beyond, through the official client.
+// https://cloud.google.com/firestore/quotas; the values of sizes, depth and names were asked of Google's
+// emulator.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	f := start(t, firestoreserver.Options{IndexesJSON: []byte(`{"indexes":[{"collectionGroup":"wide","queryScope":"COLLECTION","fields":[

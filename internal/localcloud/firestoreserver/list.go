@@ -134,8 +134,8 @@ func (l *lister) add(d *fsstore.Document) error {
 	return nil
 }
 
-// byName walks the documents of a collection and, if asked, the names beneath
-// which something lies although the document itself does not exist.
+// byName walks the documents of a collection and, if asked, the names beneath which something lies although
+// the document itself does not exist.
 func (l *lister) byName(coll fsvalue.Path) (err error) {
 	var parents *idWalk
 	if l.missing {
@@ -192,8 +192,7 @@ func afterID(prefix []byte, id string) []byte {
 	return fsvalue.PrefixEnd(fsvalue.AppendString(bytes.Clone(prefix), id))
 }
 
-// ordered serves listings that are queries: with an order, or over all
-// collections of the parent.
+// ordered serves listings that are queries: with an order, or over all collections of the parent.
 func (l *lister) ordered(ctx context.Context, parent fsvalue.Path, req *firestorepb.ListDocumentsRequest) (err error) {
 	sq := &firestorepb.StructuredQuery{
 		From:   []*firestorepb.StructuredQuery_CollectionSelector{{CollectionId: req.GetCollectionId()}},
@@ -281,8 +280,7 @@ func (s *Server) ListCollectionIds(ctx context.Context, req *firestorepb.ListCol
 	return resp, s.answer(w.close())
 }
 
-// idWalk yields the distinct ids that follow a key prefix, jumping over all that
-// lies beneath each.
+// idWalk yields the distinct ids that follow a key prefix, jumping over all that lies beneath each.
 type idWalk struct {
 	cursor *fsstore.Cursor
 	prefix []byte

@@ -165,8 +165,8 @@ func (l *listener) refuse(id int32, err error) error {
 	})
 }
 
-// initial sends what the client lacks: everything, or with an honoured resume
-// token the difference to what it had then.
+// initial sends what the client lacks: everything, or with an honoured resume token the difference to what it
+// had then.
 func (l *listener) initial(t *target, view *fsstore.View, req *firestorepb.Target) error {
 	now, err := t.state(view)
 	if err != nil {
@@ -229,8 +229,8 @@ func (l *listener) before(t *target, req *firestorepb.Target) (held, bool, error
 	return updates(docs), true, err
 }
 
-// catchUp sends the commits up to an instant that are not sent yet, each with
-// its own end mark so that every commit is a snapshot of its own.
+// catchUp sends the commits up to an instant that are not sent yet, each with its own end mark so that every
+// commit is a snapshot of its own.
 func (l *listener) catchUp(upTo int64) error {
 	changes, lost := l.sub.take(upTo)
 	if lost {
@@ -309,8 +309,7 @@ func (l *listener) change(c *firestorepb.TargetChange) error {
 	return l.send(&firestorepb.ListenResponse{ResponseType: &firestorepb.ListenResponse_TargetChange{TargetChange: c}})
 }
 
-// noChange is the mark that makes clients emit a snapshot: everything up to at
-// was sent.
+// noChange is the mark that makes clients emit a snapshot: everything up to at was sent.
 func (l *listener) noChange(at int64) error {
 	l.sent = max(l.sent, at)
 	var hash uint64 // 0 fits any target

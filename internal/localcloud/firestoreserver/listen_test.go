@@ -93,8 +93,7 @@ type watcher struct {
 	reset bool
 }
 
-// follow listens until a global mark at or after the commit instant, then breaks
-// the stream off.
+// follow listens until a global mark at or after the commit instant, then breaks the stream off.
 func (w *watcher) follow(q *firestorepb.StructuredQuery, until time.Time) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(deadline(w.t))
@@ -155,8 +154,8 @@ func (w *watcher) take(m *firestorepb.ListenResponse) bool {
 	return false
 }
 
-// A stream that breaks again and again, with changes in between, ends with what
-// the query holds, and resumes by the difference as long as it may.
+// A stream that breaks again and again, with changes in between, ends with what the query holds, and resumes
+// by the difference as long as it may.
 func TestListenOverBrokenStreams(t *testing.T) {
 	t.Parallel()
 	f := start(t, firestoreserver.Options{})
@@ -210,8 +209,7 @@ func contents(t *testing.T, q firestore.Query) map[string]int64 {
 	return out
 }
 
-// A listener that does not read is brought up to date in one step, and never
-// holds up those who write.
+// A listener that does not read is brought up to date in one step, and never holds up those who write.
 func TestListenOverrun(t *testing.T) {
 	t.Parallel()
 	f := start(t, firestoreserver.Options{})

@@ -37,8 +37,8 @@ func (l *lines) count(s string) int {
 	return strings.Count(l.buf.String(), s)
 }
 
-// TestIndexModes: what is refused names what to add, and can be pasted; auto serves it, logs it once and writes an
-// index file with which it is served.
+// TestIndexModes: what is refused names what to add, and can be pasted; auto serves it, logs it once and
+// writes an index file with which it is served.
 func TestIndexModes(t *testing.T) {
 	t.Parallel()
 	const own = `{"indexes":[{"collectionGroup":"users","queryScope":"COLLECTION","fields":[{"fieldPath":"a","order":"ASCENDING"},{"fieldPath":"z","order":"DESCENDING"}]}],
@@ -113,7 +113,8 @@ func TestIndexModes(t *testing.T) {
 	})
 }
 
-// TestVectorIndexes: a search needs its index; one vector of zeros is of no number far, and last, and fails nothing.
+// TestVectorIndexes: a search needs its index; one vector of zeros is of no number far, and last, and fails
+// nothing.
 func TestVectorIndexes(t *testing.T) {
 	t.Parallel()
 	field := func(dimension int) string {

@@ -19,8 +19,8 @@ type neighbour struct {
 	distance float64
 }
 
-// findNearest compares the query vector with that of every matching document:
-// vector indexes are demanded and hold nothing, so it costs a scan.
+// findNearest compares the query vector with that of every matching document: vector indexes are demanded and
+// hold nothing, so it costs a scan.
 func (s *Server) findNearest(db database, q *fsquery.Query, r *reading, stream firestorepb.Firestore_RunQueryServer) error {
 	fn := q.FindNearest
 	field, err := fsvalue.ParseFieldPath(fn.GetVectorField().GetFieldPath())

@@ -14,8 +14,7 @@ import (
 )
 
 const (
-	// partitionStep is the least number of documents between two cuts, as
-	// production's answers suggest.
+	// partitionStep is the least number of documents between two cuts, as production's answers suggest.
 	partitionStep = 128
 	// maxSamples bounds the memory for one group; the step doubles beyond.
 	maxSamples = 4096
@@ -23,8 +22,8 @@ const (
 	maxSampled = 256
 )
 
-// samples keeps evenly spaced names of collection groups, so that only the first
-// call after a change walks the group's keys.
+// samples keeps evenly spaced names of collection groups, so that only the first call after a change walks
+// the group's keys.
 type samples struct {
 	mu     sync.Mutex
 	groups map[sampleKey]sample

@@ -86,8 +86,7 @@ func (s *Server) sendRows(db database, q *fsquery.Query, r *reading, stream fire
 			return n, err
 		}
 		if !headed && (res.skipped > 0 || !ok) {
-			// The first message tells what the offset skipped; it is also the
-			// only one of an empty result.
+			// The first message tells what the offset skipped; it is also the only one of an empty result.
 			headed = true
 			if err := stream.Send(&firestorepb.RunQueryResponse{ReadTime: r.time(), SkippedResults: int32(res.skipped)}); err != nil {
 				return n, err
@@ -130,8 +129,7 @@ func (s *Server) interrupted(err error, deadline time.Time) error {
 	return nil
 }
 
-// eachDocument walks all documents that q's collections hold, in no order that
-// callers may rely on.
+// eachDocument walks all documents that q's collections hold, in no order that callers may rely on.
 func (s *Server) eachDocument(v *fsstore.View, db database, q *fsquery.Query, f func(fsvalue.Path, []byte) error) (err error) {
 	lower := fsstore.DocumentsBeneath(nil, db.id, q.Parent)
 	r := fsstore.Range{DB: db.id, Lower: lower, Upper: fsvalue.PrefixEnd(bytes.Clone(lower))}
@@ -164,8 +162,7 @@ func (s *Server) eachDocument(v *fsstore.View, db database, q *fsquery.Query, f 
 	return nil
 }
 
-// digest sums up the rows that a read-write transaction was shown. It does
-// nothing for other reads.
+// digest sums up the rows that a read-write transaction was shown. It does nothing for other reads.
 type digest struct {
 	txn *transaction
 	h   maphash.Hash

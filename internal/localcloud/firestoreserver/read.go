@@ -18,11 +18,10 @@ func micros(t *timestamppb.Timestamp) int64 { return t.AsTime().UnixMicro() }
 
 func timestamp(us int64) *timestamppb.Timestamp { return timestamppb.New(time.UnixMicro(us)) }
 
-// consistency is what the read requests say about the instant to read at. At
-// most one field is set.
+// consistency is what the read requests say about the instant to read at. At most one field is set.
 type consistency struct {
-	// documents that the request reads by name, with their database; a
-	// transaction may have to wait for its turn on them
+	// documents that the request reads by name, with their database; a transaction may have to wait for its
+	// turn on them
 	db    uint32
 	names []fsvalue.Path
 
@@ -90,8 +89,7 @@ func message(d *fsstore.Document, mask *fieldMask) (*firestorepb.Document, error
 	return out, nil
 }
 
-// fieldMask is a DocumentMask that was present in a request; without paths it
-// selects nothing.
+// fieldMask is a DocumentMask that was present in a request; without paths it selects nothing.
 type fieldMask struct{ paths []fsvalue.FieldPath }
 
 func parseMask(m *firestorepb.DocumentMask) (*fieldMask, error) {

@@ -8,23 +8,20 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// Transactions are optimistic, which under contention would mean that most of
-// their work is thrown away and that some client runs out of attempts. So once
-// two transactions have met on a document, the next ones that read it take
-// turns: each reserves it from its read to its end, and commits of others that
-// touch it wait. Reservations only order the work. Whether a commit is valid is
-// decided by validation alone, so it is safe that every wait and every hold ends
-// by itself.
+// Transactions are optimistic, which under contention would mean that most of their work is thrown away and
+// that some client runs out of attempts. So once two transactions have met on a document, the next ones that
+// read it take turns: each reserves it from its read to its end, and commits of others that touch it wait.
+// Reservations only order the work. Whether a commit is valid is decided by validation alone, so it is safe
+// that every wait and every hold ends by itself.
 const (
-	// reserveWait bounds the wait of a read; the client gets ABORTED and tries
-	// again, well inside its deadline of 60 s.
+	// reserveWait bounds the wait of a read; the client gets ABORTED and tries again, well inside its
+	// deadline of 60 s.
 	reserveWait = 5 * time.Second
 	// reserveHold bounds how long a transaction can make others wait.
 	reserveHold = 5 * time.Second
 	// commitWait bounds the wait of a commit, which then takes its chance.
 	commitWait = 2 * time.Second
-	// hotFor is how long a document stays one that transactions take turns on
-	// after they met on it.
+	// hotFor is how long a document stays one that transactions take turns on after they met on it.
 	hotFor = 10 * time.Second
 	// maxHot bounds the memory for such documents; beyond it all are forgotten.
 	maxHot = 10_000
@@ -61,8 +58,8 @@ func (r *reservations) met(k documentKey) {
 	r.hot[k] = time.Now()
 }
 
-// reserve gives t its turn on those of the documents that need turns. The error
-// is ABORTED when that takes too long.
+// reserve gives t its turn on those of the documents that need turns. The error is ABORTED when that takes
+// too long.
 func (r *reservations) reserve(ctx context.Context, t *transaction, db uint32, paths []fsvalue.Path) error {
 	for _, p := range paths {
 		if err := r.reserveOne(ctx, t, documentKey{db, p}); err != nil {

@@ -14,17 +14,17 @@ import (
 )
 
 const (
-	// maxResults bounds the results that are kept; all go when there would be more. A list
-	// asks for a handful of totals over and over, a planner for many once.
+	// maxResults bounds the results that are kept; all go when there would be more. A list asks for a handful
+	// of totals over and over, a planner for many once.
 	maxResults = 1024
 	// maxResultKey is the longest aggregation, in bytes, that is kept.
 	maxResultKey = 4 << 10
 )
 
-// results keeps what aggregations gave. Counting goes through every entry, here as in
-// production, but here on the cores of the one machine: a list that shows its total would
-// count 200,000 users at every page. A result stands for as long as nothing in its collection
-// group changes, and requests for one that does not stand wait for the first of them.
+// results keeps what aggregations gave. Counting goes through every entry, here as in production, but here on
+// the cores of the one machine: a list that shows its total would count 200,000 users at every page. A result
+// stands for as long as nothing in its collection group changes, and requests for one that does not stand
+// wait for the first of them.
 type results struct {
 	mu    sync.Mutex
 	known map[string]*result
@@ -69,9 +69,9 @@ func (r *results) of(key string) *result {
 	return fresh
 }
 
-// get returns the result that v shows: the one that is known where the group is the same now,
-// at v and at the view that it was taken from, else that of run. Views inside of commits must
-// not come here: what they show is not yet what their instant shows.
+// get returns the result that v shows: the one that is known where the group is the same now, at v and at the
+// view that it was taken from, else that of run. Views inside of commits must not come here: what they show
+// is not yet what their instant shows.
 func (r *results) get(ctx context.Context, key string, s *fsstore.Store, v *fsstore.View, g resultGroup, run func() (map[string]*fsvalue.Value, error)) (map[string]*fsvalue.Value, error) {
 	if key == "" || g.name == "" || !v.IndexesUsable() {
 		return run()

@@ -15,8 +15,8 @@ import (
 	"exportd/internal/localcloud/firestoreserver"
 )
 
-// countOf is the server's own count of a query, at an instant (zero is now), for which the
-// official client does not ask.
+// countOf is the server's own count of a query, at an instant (zero is now), for which the official client
+// does not ask.
 func countOf(tb testing.TB, f *fixture, q firestore.Query, at time.Time) int64 {
 	tb.Helper()
 	var query firestorepb.RunQueryRequest
@@ -50,8 +50,8 @@ func countOf(tb testing.TB, f *fixture, q firestore.Query, at time.Time) int64 {
 	return resp.GetResult().GetAggregateFields()["n"].GetIntegerValue()
 }
 
-// TestCountsFollowWrites: a count that was asked for before is the count now, and the count
-// of an instant stays what it was.
+// TestCountsFollowWrites: a count that was asked for before is the count now, and the count of an instant
+// stays what it was.
 func TestCountsFollowWrites(t *testing.T) {
 	t.Parallel()
 	f := start(t, firestoreserver.Options{})
@@ -105,8 +105,8 @@ func TestCountsFollowWrites(t *testing.T) {
 	}
 }
 
-// TestCountsSeeAcknowledgedWrites: with many writers and counters at once, no count misses a
-// write that was acknowledged before it was asked for.
+// TestCountsSeeAcknowledgedWrites: with many writers and counters at once, no count misses a write that was
+// acknowledged before it was asked for.
 func TestCountsSeeAcknowledgedWrites(t *testing.T) {
 	t.Parallel()
 	f := start(t, firestoreserver.Options{})

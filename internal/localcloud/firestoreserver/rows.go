@@ -16,8 +16,7 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// rows yields the documents of a query in order, offset and limit applied. It
-// must be closed before its view.
+// rows yields the documents of a query in order, offset and limit applied. It must be closed before its view.
 type rows struct {
 	s    *Server
 	view *fsstore.View
@@ -45,8 +44,7 @@ type rows struct {
 	current row
 }
 
-// checkEvery is how many entries a scan may read before it looks whether anyone
-// still waits for it.
+// checkEvery is how many entries a scan may read before it looks whether anyone still waits for it.
 const checkEvery = 4096
 
 // alive returns the reason to stop, now and then.
@@ -64,9 +62,8 @@ type row struct {
 	body []byte // valid until the next row
 }
 
-// newRows plans q and opens its scans. aggregated are the fields that sums and
-// averages need. With keysOnly bodies are fetched only where the query has to
-// look at them.
+// newRows plans q and opens its scans. aggregated are the fields that sums and averages need. With keysOnly
+// bodies are fetched only where the query has to look at them.
 func (s *Server) newRows(ctx context.Context, v *fsstore.View, db database, q *fsquery.Query, aggregated []fsvalue.FieldPath, keysOnly bool) (*rows, error) {
 	r := &rows{ctx: ctx, s: s, view: v, db: db, q: q, left: q.Limit, needDoc: !keysOnly}
 	plan, err := s.plan(q, aggregated)
@@ -103,8 +100,7 @@ func usesIndex(p *fsindex.Plan) bool {
 	return false
 }
 
-// plan decides on the indexes; nil means that none serve and the mode allows to
-// do without.
+// plan decides on the indexes; nil means that none serve and the mode allows to do without.
 func (s *Server) plan(q *fsquery.Query, aggregated []fsvalue.FieldPath) (*fsindex.Plan, error) {
 	if s.opt.AggregateWithoutIndex {
 		aggregated = nil
@@ -174,8 +170,8 @@ func (r *rows) nextMerged() (bool, error) {
 	}
 }
 
-// advance moves on the disjunct that gave the last row and returns the one that
-// has the next; it is then first in r.open.
+// advance moves on the disjunct that gave the last row and returns the one that has the next; it is then
+// first in r.open.
 func (r *rows) advance() (*disjunct, error) {
 	if !r.started {
 		r.started = true
@@ -228,8 +224,8 @@ func (r *rows) sortKey(i int) []byte {
 	return r.open[i].key()
 }
 
-// refresh rebuilds a sort key over the whole order: the fields that a disjunct
-// fixes are missing in its entries but not in those of others.
+// refresh rebuilds a sort key over the whole order: the fields that a disjunct fixes are missing in its
+// entries but not in those of others.
 func (r *rows) refresh(i int) {
 	if !r.rebuilt {
 		return
@@ -253,8 +249,7 @@ func (r *rows) refresh(i int) {
 	r.keys[i] = append(k, rest...)
 }
 
-// load makes the entry that d stands on the current row, unless the document
-// turns out not to match.
+// load makes the entry that d stands on the current row, unless the document turns out not to match.
 func (r *rows) load(d *disjunct) (bool, error) {
 	primary := len(d.tail) == 0 && len(d.conj.Equal) == 0 && d.conj.Contains == nil
 	key, val := d.key(), d.value()
@@ -344,8 +339,7 @@ func decodeFields(body []byte) (map[string]*fsvalue.Value, error) {
 	return m.Fields, nil
 }
 
-// sortAll is the way without indexes: it reads everything in scope and sorts it
-// in memory.
+// sortAll is the way without indexes: it reads everything in scope and sorts it in memory.
 func (r *rows) sortAll() error {
 	r.bodies = map[fsvalue.Path][]byte{}
 	var in []fsquery.Row
@@ -387,8 +381,8 @@ func (r *rows) nextSorted() bool {
 	return true
 }
 
-// count returns the number of rows, at most upTo if that is positive. Where one
-// scan holds exactly the rows it counts entries without looking at them.
+// count returns the number of rows, at most upTo if that is positive. Where one scan holds exactly the rows
+// it counts entries without looking at them.
 func (r *rows) count(upTo int) (n int, err error) {
 	if upTo > 0 && (r.left < 0 || upTo < r.left) {
 		r.left = upTo

@@ -7,10 +7,9 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// Positions in an index are handled in one common form: what follows the part
-// of the key that a disjunct fixes (tail values, then the name), with the
-// query's directions applied, so that bytes ascend in the order of the query.
-// An index stored in the opposite direction is read backwards and complemented.
+// Positions in an index are handled in one common form: what follows the part of the key that a disjunct
+// fixes (tail values, then the name), with the query's directions applied, so that bytes ascend in the order
+// of the query. An index stored in the opposite direction is read backwards and complemented.
 
 // bounds limit a scan in common form. A nil bound is open.
 type bounds struct {

@@ -31,16 +31,16 @@ type IndexMode uint8
 const (
 	// Enforce refuses it with production's error. It is the default.
 	Enforce IndexMode = iota
-	// Auto serves it by scanning and sorting, logs the index once in the words of
-	// firestore.indexes.json, and writes it to the LearnFile.
+	// Auto serves it by scanning and sorting, logs the index once in the words of firestore.indexes.json, and
+	// writes it to the LearnFile.
 	Auto
 	// Scan serves it by scanning and sorting.
 	Scan
 )
 
 const (
-	// maxRequestBytes is production's limit, checked by the server itself since
-	// the transport's own refusal is RESOURCE_EXHAUSTED, which clients retry.
+	// maxRequestBytes is production's limit, checked by the server itself since the transport's own refusal
+	// is RESOURCE_EXHAUSTED, which clients retry.
 	maxRequestBytes   = 10 << 20
 	maxTransportBytes = 32 << 20
 	// closeGrace bounds how long Close waits for calls to end by themselves.
@@ -53,35 +53,34 @@ const (
 type Options struct {
 	Dir      string // holds the data; made if missing. Ignored when InMemory
 	InMemory bool   // nothing survives Close
-	// IndexesJSON is the content of a firestore.indexes.json. When it differs
-	// from the last run all index entries are rebuilt by Open.
+	// IndexesJSON is the content of a firestore.indexes.json. When it differs from the last run all index
+	// entries are rebuilt by Open.
 	IndexesJSON []byte
 	IndexMode   IndexMode
 	// IndexHint is what whoever lacks an index may do besides adding it, for the error's text.
 	IndexHint string
 	// LearnFile is where Auto writes IndexesJSON with the indexes that were missing. Default: nowhere.
 	LearnFile string
-	// AggregateWithoutIndex lets sum and average run although their fields are
-	// in no index, as the clients' own test suite expects of emulators.
+	// AggregateWithoutIndex lets sum and average run although their fields are in no index, as the clients'
+	// own test suite expects of emulators.
 	AggregateWithoutIndex bool
-	// Retention is how far back read_time may reach; 1 h, as in production
-	// without point-in-time recovery.
+	// Retention is how far back read_time may reach; 1 h, as in production without point-in-time recovery.
 	Retention time.Duration
-	// MaxStream ends query streams that take longer with UNAVAILABLE; 60 s, as in
-	// production, or no limit when Lax.
+	// MaxStream ends query streams that take longer with UNAVAILABLE; 60 s, as in production, or no limit
+	// when Lax.
 	MaxStream time.Duration
 	// ConnectionAge is after how long connections are told to go: front.DefaultAge.
 	ConnectionAge time.Duration
-	// Lax leaves out the limits of production that only wear and time bring on:
-	// streams on a connection, age of connections, length of query streams.
+	// Lax leaves out the limits of production that only wear and time bring on: streams on a connection, age
+	// of connections, length of query streams.
 	Lax        bool
 	FS         vfs.FS           // holds the data; the operating system's by default
 	CacheBytes int64            // engine's memtables and cached blocks; 32 MiB
 	Clock      func() time.Time // wall clock; time.Now
 	Logger     *slog.Logger     // discards by default
 
-	// Interceptors run outside of the handlers, in order. Streamed query rows
-	// reach SendMsg as a private type that holds wire bytes.
+	// Interceptors run outside of the handlers, in order. Streamed query rows reach SendMsg as a private type
+	// that holds wire bytes.
 	UnaryInterceptors  []grpc.UnaryServerInterceptor
 	StreamInterceptors []grpc.StreamServerInterceptor
 }
@@ -112,8 +111,8 @@ type Server struct {
 	results results
 }
 
-// Open opens or creates the data directory and prepares the service; Serve
-// starts it. A directory in use by another process is refused.
+// Open opens or creates the data directory and prepares the service; Serve starts it. A directory in use by
+// another process is refused.
 func Open(opt Options) (*Server, error) {
 	if opt.Clock == nil {
 		opt.Clock = time.Now
@@ -185,8 +184,7 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Close ends listeners with UNAVAILABLE, lets other calls end for up to five
-// seconds, and closes the files.
+// Close ends listeners with UNAVAILABLE, lets other calls end for up to five seconds, and closes the files.
 func (s *Server) Close() error {
 	s.once.Do(func() {
 		s.cancel()
@@ -209,15 +207,15 @@ func (s *Server) Close() error {
 	return s.err
 }
 
-// Verify checks that index entries and documents agree, for diagnosis and tests,
-// and returns the number of documents. It reads all data.
+// Verify checks that index entries and documents agree, for diagnosis and tests, and returns the number of
+// documents. It reads all data.
 func (s *Server) Verify() (documents int, err error) { return s.store.Verify() }
 
 // Wear tells what was written faster than production takes for long; nothing when Lax.
 func (s *Server) Wear() fsstore.Wear { return s.store.Wear() }
 
-// recovered turns a panic into UNKNOWN: INTERNAL and UNAVAILABLE are retried by
-// clients, who would hit the same defect again until their deadline.
+// recovered turns a panic into UNKNOWN: INTERNAL and UNAVAILABLE are retried by clients, who would hit the
+// same defect again until their deadline.
 func (s *Server) recovered(method string, v any) error {
 	s.log.Error("panic in handler", "method", method, "panic", v, "stack", string(debug.Stack()))
 	return status.Error(codes.Unknown, "internal defect; see the server's log")

@@ -134,8 +134,7 @@ func (t *target) state(v *fsstore.View) (_ map[fsvalue.Path]*fsstore.Document, e
 // windowed tells that one document's change can bring in or push out another.
 func (t *target) windowed() bool { return t.query.Limit >= 0 || t.query.Offset > 0 }
 
-// apply sends what one commit changes for a target and reports whether that was
-// anything.
+// apply sends what one commit changes for a target and reports whether that was anything.
 func (l *listener) apply(t *target, c *fsstore.Change) (bool, error) {
 	touched := false
 	for i := range c.Docs {

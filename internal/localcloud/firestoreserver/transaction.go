@@ -18,17 +18,16 @@ import (
 const (
 	transactionLife = 270 * time.Second // production's bound from begin to commit
 	transactionIdle = 60 * time.Second  // and between two requests
-	// rememberFor is how long the answer of a commit is kept for a client that
-	// lost it and asks again.
+	// rememberFor is how long the answer of a commit is kept for a client that lost it and asks again.
 	rememberFor = 5 * time.Minute
-	// maxRemembered bounds the kept answers, any of which goes beyond that, and
-	// maxRememberedWrites the size of each: larger ones are not kept.
+	// maxRemembered bounds the kept answers, any of which goes beyond that, and maxRememberedWrites the size
+	// of each: larger ones are not kept.
 	maxRemembered       = 5_000
 	maxRememberedWrites = 32
 )
 
-// transaction is optimistic: it reads one snapshot and notes what it saw; its
-// commit goes through only if none of that changed since.
+// transaction is optimistic: it reads one snapshot and notes what it saw; its commit goes through only if
+// none of that changed since.
 type transaction struct {
 	id       []byte
 	readOnly bool
@@ -162,8 +161,8 @@ func (t *transaction) hasQueries() bool {
 	return len(t.queries) > 0
 }
 
-// validate fails with ABORTED when anything that t read has changed. The
-// sequencer calls it, so nothing changes between this and the commit.
+// validate fails with ABORTED when anything that t read has changed. The sequencer calls it, so nothing
+// changes between this and the commit.
 func (s *Server) validate(t *transaction, a *fsstore.Applier) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -206,8 +205,8 @@ func (ts *transactions) add(t *transaction) {
 	ts.live[string(t.id)] = t
 }
 
-// sweep forgets what expired. It runs on the calls that add, at most once a
-// second, so that it needs no goroutine.
+// sweep forgets what expired. It runs on the calls that add, at most once a second, so that it needs no
+// goroutine.
 func (ts *transactions) sweep() {
 	now := ts.now()
 	if now.Sub(ts.swept) < time.Second && len(ts.ended) < maxRemembered {
@@ -256,8 +255,8 @@ func (ts *transactions) use(id []byte) (*transaction, error) {
 	return t, nil
 }
 
-// finish takes the transaction out of the live ones for its commit, or returns
-// the answer of its earlier commit.
+// finish takes the transaction out of the live ones for its commit, or returns the answer of its earlier
+// commit.
 func (ts *transactions) finish(id []byte) (*transaction, *firestorepb.CommitResponse, error) {
 	ts.mu.Lock()
 	e, ok := ts.ended[string(id)]

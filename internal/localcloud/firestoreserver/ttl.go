@@ -38,10 +38,9 @@ func (s *Server) expireForever() {
 	}
 }
 
-// Expire deletes every document whose collection group has a TTL policy and whose field of that
-// policy is a time that has passed, and says how many. As in production, a field that is missing or
-// of another type keeps its document, what lies below a document stays, and those that are deleted are
-// not deleted at one instant.
+// Expire deletes every document whose collection group has a TTL policy and whose field of that policy is a
+// time that has passed, and says how many. As in production, a field that is missing or of another type keeps
+// its document, what lies below a document stays, and those that are deleted are not deleted at one instant.
 func (s *Server) Expire(ctx context.Context) (deleted int, err error) {
 	for _, name := range s.store.Databases() {
 		db, err := s.database(name)

@@ -8,8 +8,8 @@ import (
 	"exportd/internal/localcloud/firestoreserver"
 )
 
-// TestExpire: a TTL policy deletes documents of its collection group, wherever they lie, whose time
-// has passed, and none else; what lies below them stays.
+// TestExpire: a TTL policy deletes documents of its collection group, wherever they lie, whose time has
+// passed, and none else; what lies below them stays.
 func TestExpire(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

@@ -82,8 +82,8 @@ func listenOn(t *testing.T, ctx context.Context, c firestorepb.FirestoreClient) 
 	}
 }
 
-// TestStreams: a connection takes 100 calls; one more waits until another ends. Without the limits
-// it does not.
+// TestStreams: a connection takes 100 calls; one more waits until another ends. Without the limits it does
+// not.
 func TestStreams(t *testing.T) {
 	t.Parallel()
 	for _, lax := range []bool{false, true} {

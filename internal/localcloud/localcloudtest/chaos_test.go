@@ -14,7 +14,8 @@ import (
 	"exportd/internal/localcloud/localcloudtest"
 )
 
-// Breaking streams, lost and refused acks, doubled deliveries, nacks and two restarts: every message still arrives.
+// Breaking streams, lost and refused acks, doubled deliveries, nacks and two restarts: every message still
+// arrives.
 func TestEveryMessageArrives(t *testing.T) {
 	t.Parallel()
 	const total = 300

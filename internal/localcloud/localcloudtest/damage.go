@@ -11,8 +11,8 @@ import (
 	"cloud.google.com/go/firestore"
 )
 
-// Wrongs are values that a field of a document does not have, by what they are: of every type,
-// and at the ends of each.
+// Wrongs are values that a field of a document does not have, by what they are: of every type, and at the
+// ends of each.
 func Wrongs() map[string]any {
 	year := func(y int) time.Time { return time.Date(y, 6, 1, 0, 0, 0, 0, time.UTC) }
 	return map[string]any{

@@ -28,8 +28,8 @@ type Cloud struct {
 	config localcloud.Config
 }
 
-// Start starts a cloud on free ports that has the composite indexes of deployments/firestore.indexes.json. Changes are made to its
-// configuration before it starts.
+// Start starts a cloud on free ports that has the composite indexes of deployments/firestore.indexes.json.
+// Changes are made to its configuration before it starts.
 func Start(tb testing.TB, changes ...func(*localcloud.Config)) *Cloud {
 	tb.Helper()
 	cfg := localcloud.Config{DataDir: tb.TempDir(), IndexesJSON: Indexes(tb)}
@@ -111,7 +111,8 @@ func LeakOptions() []goleak.Option {
 	return []goleak.Option{
 		// Started once per process by the OpenCensus that the clients import; it has no stop.
 		goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"),
-		// pubsub/v2 v2.8.1 stops the tickers this goroutine waits for before it has seen that its stream is done.
+		// pubsub/v2 v2.8.1 stops the tickers this goroutine waits for before it has seen that its stream is
+		// done.
 		goleak.IgnoreTopFunction("cloud.google.com/go/pubsub/v2.(*messageIterator).streamKeepAliveHandler"),
 	}
 }

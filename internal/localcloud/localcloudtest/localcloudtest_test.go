@@ -108,7 +108,8 @@ func TestCountersWithRealClients(t *testing.T) {
 	}
 }
 
-// A query stream that breaks half-way and doubled deliveries reach the official clients as they would from the real services.
+// A query stream that breaks half-way and doubled deliveries reach the official clients as they would from
+// the real services.
 func TestFaultsWithRealClients(t *testing.T) {
 	t.Parallel()
 	c := localcloudtest.Start(t, func(cfg *localcloud.Config) {

@@ -35,8 +35,9 @@ func parseAckIDs(ids []string) ([]ackID, error) {
 	return out, nil
 }
 
-// acknowledge removes messages for good. An id of an earlier delivery counts too: some handler has done the work, and delivering
-// it again would only make it run twice. Unknown ids are no error, as in the real service.
+// acknowledge removes messages for good. An id of an earlier delivery counts too: some handler has done the
+// work, and delivering it again would only make it run twice. Unknown ids are no error, as in the real
+// service.
 func (b *backlog) acknowledge(ids []ackID) error {
 	c := b.store.newChange()
 	b.mu.Lock()
@@ -59,8 +60,8 @@ func (b *backlog) acknowledge(ids []ackID) error {
 	return nil
 }
 
-// modifyDeadline moves the end of leases to d from now, or gives the messages back when d is 0. Ids of earlier deliveries are
-// ignored: they must not touch the lease of whoever holds the message now.
+// modifyDeadline moves the end of leases to d from now, or gives the messages back when d is 0. Ids of
+// earlier deliveries are ignored: they must not touch the lease of whoever holds the message now.
 func (b *backlog) modifyDeadline(ids []ackID, d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -12,9 +12,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// confirmGrace is how long a delivered message stays leased after its stream ended if the client never confirmed it. The official
-// client confirms every message it has read (a receipt modack every 100 ms) before it shuts down; what it has not
-// confirmed was still in a network buffer and would otherwise be locked up for the whole ack deadline.
+// confirmGrace is how long a delivered message stays leased after its stream ended if the client never
+// confirmed it. The official client confirms every message it has read (a receipt modack every 100 ms) before
+// it shuts down; what it has not confirmed was still in a network buffer and would otherwise be locked up for
+// the whole ack deadline.
 const confirmGrace = 2 * time.Second
 
 // entry is one message in one subscription. Its fields belong to the backlog's lock once it is enqueued.
@@ -69,8 +70,9 @@ func (q *queue) Pop() any {
 
 // backlog is a subscription at work: its undelivered and leased messages and the pullers that want them.
 //
-// Every message is in exactly one of waiting, leased and doomed, or held back for the order of its key; all maps each to its entry. One timer, set only while
-// something is due in the future, does leases and back-offs, so an idle subscription costs nothing.
+// Every message is in exactly one of waiting, leased and doomed, or held back for the order of its key; all
+// maps each to its entry. One timer, set only while something is due in the future, does leases and
+// back-offs, so an idle subscription costs nothing.
 type backlog struct {
 	uid     uint64
 	store   *store
@@ -165,7 +167,8 @@ func (b *backlog) enqueue(entries ...*entry) {
 	b.dispatch(now)
 }
 
-// dispatch hands out what is due to whoever has room, and sets the timer for the rest. Call it after every change.
+// dispatch hands out what is due to whoever has room, and sets the timer for the rest. Call it after every
+// change.
 func (b *backlog) dispatch(now time.Time) {
 	if b.closed != nil {
 		return
@@ -245,7 +248,8 @@ func (b *backlog) unlease(e *entry) {
 	e.leased, e.to = false, nil
 }
 
-// requeue gives a leased message back after a nack or an expired lease: after the back-off of the retry policy, or at once.
+// requeue gives a leased message back after a nack or an expired lease: after the back-off of the retry
+// policy, or at once.
 func (b *backlog) requeue(e *entry, now time.Time) {
 	b.unlease(e)
 	e.at = now
@@ -256,7 +260,8 @@ func (b *backlog) requeue(e *entry, now time.Time) {
 	if b.sub.GetDeadLetterPolicy() == nil {
 		return
 	}
-	// The count decides about dead letters, so it should survive a restart; losing the last step of it is harmless.
+	// The count decides about dead letters, so it should survive a restart; losing the last step of it is
+	// harmless.
 	c := b.store.newChange()
 	c.put(b.uid, e)
 	if err := c.post(); err != nil {
@@ -264,7 +269,8 @@ func (b *backlog) requeue(e *entry, now time.Time) {
 	}
 }
 
-// backoff is the exponential back-off of a retry policy after the given number of deliveries; zero without a policy.
+// backoff is the exponential back-off of a retry policy after the given number of deliveries; zero without a
+// policy.
 func backoff(p *pubsubpb.RetryPolicy, attempts int) time.Duration {
 	if p == nil {
 		return 0
@@ -293,7 +299,8 @@ func (b *backlog) discard(entries []*entry) {
 		b.forget(e)
 		c.remove(b.uid, e.seq)
 	}
-	// Not waited for: a message that comes back after a crash is still past its retention and is dropped again.
+	// Not waited for: a message that comes back after a crash is still past its retention and is dropped
+	// again.
 	if err := c.post(); err != nil {
 		b.log.Warn("drop expired messages", zap.String("subscription", b.sub.GetName()), zap.Error(err))
 	}
@@ -331,7 +338,8 @@ func (b *backlog) schedule(now time.Time) {
 			next = at
 		}
 	}
-	// A timer that fires too early finds nothing to do and sets itself again: cheaper than resetting it with each lease.
+	// A timer that fires too early finds nothing to do and sets itself again: cheaper than resetting it with
+	// each lease.
 	if next.IsZero() || (!b.timerAt.IsZero() && !next.Before(b.timerAt)) {
 		return
 	}
@@ -378,7 +386,8 @@ func (b *backlog) closeReason() error {
 	return b.closed
 }
 
-// purge drops everything published before t. It refuses a t that would have to bring acknowledged messages back.
+// purge drops everything published before t. It refuses a t that would have to bring acknowledged messages
+// back.
 func (b *backlog) purge(t time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -420,8 +429,9 @@ func (b *backlog) attach(p *puller) {
 	b.dispatch(time.Now())
 }
 
-// detach removes a puller and gives back what it did not send. What a stream sent and the client never confirmed follows
-// after a grace; what the client confirmed stays leased, because a handler may be at work on it.
+// detach removes a puller and gives back what it did not send. What a stream sent and the client never
+// confirmed follows after a grace; what the client confirmed stays leased, because a handler may be at work
+// on it.
 func (b *backlog) detach(p *puller) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -25,7 +25,8 @@ func BenchmarkPublish(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
 }
 
-// BenchmarkPublishToHandler measures a message's way from Publish to the handler of the official subscriber, one at a time.
+// BenchmarkPublishToHandler measures a message's way from Publish to the handler of the official subscriber,
+// one at a time.
 func BenchmarkPublishToHandler(b *testing.B) {
 	r := startBenchmark(b)
 	ctx, cancel := context.WithCancel(b.Context())

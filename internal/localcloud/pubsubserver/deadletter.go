@@ -11,7 +11,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Attributes that Google adds to a dead letter: https://cloud.google.com/pubsub/docs/dead-letter-topics#track_delivery_attempts
+// Attributes that Google adds to a dead letter:
+// https://cloud.google.com/pubsub/docs/dead-letter-topics#track_delivery_attempts
 const (
 	attrDeliveryCount  = "CloudPubSubDeadLetterSourceDeliveryCount"
 	attrSubscription   = "CloudPubSubDeadLetterSourceSubscription"
@@ -19,11 +20,13 @@ const (
 	attrTopicPublished = "CloudPubSubDeadLetterSourceTopicPublishTime"
 )
 
-// forwardRetry is the pause before a dead letter is tried again when its topic is missing or a backlog there is full.
+// forwardRetry is the pause before a dead letter is tried again when its topic is missing or a backlog there
+// is full.
 const forwardRetry = 10 * time.Second
 
-// forwardDoomed moves messages that are out of attempts to the dead-letter topic, one at a time, until none is left. At most
-// one runs per subscription. A message that cannot be moved stays in the subscription and is not delivered meanwhile.
+// forwardDoomed moves messages that are out of attempts to the dead-letter topic, one at a time, until none
+// is left. At most one runs per subscription. A message that cannot be moved stays in the subscription and is
+// not delivered meanwhile.
 func (b *backlog) forwardDoomed() {
 	warned := false
 	b.mu.Lock()
@@ -50,7 +53,8 @@ func (b *backlog) forwardDoomed() {
 	b.dispatch(time.Now())
 }
 
-// forwardDeadLetter publishes the message to the dead-letter topic and removes it from b in one write: exactly once.
+// forwardDeadLetter publishes the message to the dead-letter topic and removes it from b in one write:
+// exactly once.
 func (s *Server) forwardDeadLetter(b *backlog, e *entry, sub *pubsubpb.Subscription) error {
 	to, err := s.subscriptionsOf(sub.GetDeadLetterPolicy().GetDeadLetterTopic())
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package pubsubserver is a Pub/Sub server for one machine: the part of google.pubsub.v1 that the official Go client
-// uses for topics and pull subscriptions, with messages kept on disk.
+// Package pubsubserver is a Pub/Sub server for one machine: the part of google.pubsub.v1 that the official Go
+// client uses for topics and pull subscriptions, with messages kept on disk.
 //
 // What it promises
 //
@@ -14,8 +14,8 @@
 //   - Filters let messages pass as documented; with ordering, those of a key come one after the other.
 //   - A subscription's backlog is bounded. Beyond the bound Publish answers RESOURCE_EXHAUSTED; nothing is evicted.
 //
-// What it refuses with UNIMPLEMENTED rather than pretend: push, BigQuery, Bigtable and Cloud Storage subscriptions,
-// exactly-once delivery, message transforms, snapshots, schemas, retention of topics and replay of acknowledged messages;
-// fields.go has each field. Subscriptions never expire for being idle, and there is no authentication: serve it on
-// loopback only.
+// What it refuses with UNIMPLEMENTED rather than pretend: push, BigQuery, Bigtable and Cloud Storage
+// subscriptions, exactly-once delivery, message transforms, snapshots, schemas, retention of topics and
+// replay of acknowledged messages; fields.go has each field. Subscriptions never expire for being idle, and
+// there is no authentication: serve it on loopback only.
 package pubsubserver

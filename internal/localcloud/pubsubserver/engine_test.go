@@ -295,7 +295,8 @@ func TestDeadLetterWaitsForItsTopic(t *testing.T) {
 }
 
 func TestRetention(t *testing.T) {
-	// The default is seven days (TestCompleteSubscription); the storage engine's own timers make them slow to pass.
+	// The default is seven days (TestCompleteSubscription); the storage engine's own timers make them slow to
+	// pass.
 	short := func(sub *pubsubpb.Subscription) { sub.MessageRetentionDuration = durationpb.New(time.Hour) }
 	inBubble(t, short, func(t *testing.T, e *engine) {
 		e.publish("a")

@@ -9,7 +9,8 @@ var served = func() fields.Table {
 	t.Lines(p+"Topic", fields.Honoured, "name")
 	t.Lines(p+"Topic", fields.Whole, "labels")
 	t.Lines(p+"Topic", fields.Answer, "state", "satisfies_pzs")
-	// Retention of a topic is for seeking back, which is not there; tags are for policies, of which there are none.
+	// Retention of a topic is for seeking back, which is not there; tags are for policies, of which there are
+	// none.
 	t.Lines(p+"Topic", fields.Refused, "message_storage_policy", "kms_key_name", "schema_settings", "message_retention_duration", "ingestion_data_source_settings", "message_transforms", "tags")
 	t.Lines(p+"PubsubMessage", fields.Honoured, "data", "ordering_key")
 	t.Lines(p+"PubsubMessage", fields.Whole, "attributes")

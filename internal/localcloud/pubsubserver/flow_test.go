@@ -235,7 +235,8 @@ func TestDeletedSubscriptionEndsStreams(t *testing.T) {
 	}
 }
 
-// The official client with a handler slower than the messages come: nothing may hang (a known fake did), nothing may run twice.
+// The official client with a handler slower than the messages come: nothing may hang (a known fake did),
+// nothing may run twice.
 func TestSlowHandlersDoNotBlockPublishers(t *testing.T) {
 	t.Parallel()
 	// The client sends its acks every 100 ms, so it takes 10 messages a second for each slot.

@@ -8,8 +8,8 @@ import (
 	"cloud.google.com/go/iam/apiv1/iampb"
 )
 
-// iam answers which permissions a caller has. There are no policies: all that exist for the kind
-// of resource, unless Options.Permitted says otherwise. Reading and setting policies is not there.
+// iam answers which permissions a caller has. There are no policies: all that exist for the kind of resource,
+// unless Options.Permitted says otherwise. Reading and setting policies is not there.
 type iam struct {
 	iampb.UnimplementedIAMPolicyServer
 	s *Server
@@ -24,8 +24,8 @@ var (
 	subscriptionPermissions = []string{"consume", "delete", "get", "getIamPolicy", "setIamPolicy", "update"}
 )
 
-// TestIamPermissions needs no permission itself. Of a resource that is not there nothing is granted,
-// as in the real service, which makes no error of it.
+// TestIamPermissions needs no permission itself. Of a resource that is not there nothing is granted, as in
+// the real service, which makes no error of it.
 func (i *iam) TestIamPermissions(ctx context.Context, req *iampb.TestIamPermissionsRequest) (*iampb.TestIamPermissionsResponse, error) {
 	name := req.GetResource()
 	prefix, known := "", []string(nil)

@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// With enable_message_ordering the messages of a key are delivered one after the other: the next when the one before is
-// acknowledged, dropped or dead. Production may have several of a key under way, and then delivers all of them again after
-// a nack; the order that a handler sees is the same. https://cloud.google.com/pubsub/docs/ordering
+// With enable_message_ordering the messages of a key are delivered one after the other: the next when the one
+// before is acknowledged, dropped or dead. Production may have several of a key under way, and then delivers
+// all of them again after a nack; the order that a handler sees is the same.
+// https://cloud.google.com/pubsub/docs/ordering
 
 func (b *backlog) key(e *entry) string {
 	if !b.sub.GetEnableMessageOrdering() {
@@ -23,8 +24,8 @@ func (b *backlog) line(e *entry) bool {
 	if key == "" {
 		return true
 	}
-	// Concurrent publishers may come out of order; a number that is lower goes where it belongs, but never before the first,
-	// which may be with a client.
+	// Concurrent publishers may come out of order; a number that is lower goes where it belongs, but never
+	// before the first, which may be with a client.
 	line := b.keys[key]
 	at := len(line)
 	for at > 1 && line[at-1].seq > e.seq {

@@ -12,8 +12,8 @@ const (
 	maxPageSize     = 1000
 )
 
-// page returns the next names with the prefix in order and the token of the page after them. A token is the last name seen, so
-// pages neither skip nor repeat when resources come and go in between.
+// page returns the next names with the prefix in order and the token of the page after them. A token is the
+// last name seen, so pages neither skip nor repeat when resources come and go in between.
 func page(all iter.Seq[string], prefix string, size int32, token string) (names []string, next string, err error) {
 	after, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || size < 0 {

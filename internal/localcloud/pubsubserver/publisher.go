@@ -128,8 +128,8 @@ func (p *publisher) ListTopicSnapshots(_ context.Context, req *pubsubpb.ListTopi
 	return &pubsubpb.ListTopicSnapshotsResponse{}, nil
 }
 
-// DetachSubscription ends a subscription for good: what it holds is dropped, pulls are refused, and it can only be
-// looked at and deleted. https://cloud.google.com/pubsub/docs/detach-subscriptions
+// DetachSubscription ends a subscription for good: what it holds is dropped, pulls are refused, and it can
+// only be looked at and deleted. https://cloud.google.com/pubsub/docs/detach-subscriptions
 func (p *publisher) DetachSubscription(_ context.Context, req *pubsubpb.DetachSubscriptionRequest) (*pubsubpb.DetachSubscriptionResponse, error) {
 	s := p.s
 	s.mu.Lock()
@@ -184,7 +184,8 @@ func (p *publisher) DeleteTopic(_ context.Context, req *pubsubpb.DeleteTopicRequ
 	return &emptypb.Empty{}, nil
 }
 
-// Publish answers when the messages are on disk in every subscription of the topic. Without a subscription they are dropped.
+// Publish answers when the messages are on disk in every subscription of the topic. Without a subscription
+// they are dropped.
 func (p *publisher) Publish(_ context.Context, req *pubsubpb.PublishRequest) (*pubsubpb.PublishResponse, error) {
 	if err := checkPublish(req); err != nil {
 		return nil, err
@@ -223,8 +224,8 @@ func (s *Server) stamp(m *pubsubpb.PubsubMessage) {
 	m.PublishTime = timestamppb.Now()
 }
 
-// deliver writes the messages to all subscriptions whose filter lets them pass, together with what is in c already, or to
-// none. It uses up c.
+// deliver writes the messages to all subscriptions whose filter lets them pass, together with what is in c
+// already, or to none. It uses up c.
 func (s *Server) deliver(subs []*backlog, msgs []*pubsubpb.PubsubMessage, c *change) error {
 	entries := make([][]*entry, len(subs))
 	for i, b := range subs {

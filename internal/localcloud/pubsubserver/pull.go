@@ -106,8 +106,9 @@ type pullStream struct {
 	pings  chan struct{} // holds a token when the client waits for a sign of life
 }
 
-// StreamingPull sends messages as the client's flow control allows. One goroutine reads acks, deadlines and pings, the other sends,
-// so a client that does not read can never keep its own acknowledgements from being heard.
+// StreamingPull sends messages as the client's flow control allows. One goroutine reads acks, deadlines and
+// pings, the other sends, so a client that does not read can never keep its own acknowledgements from being
+// heard.
 func (u *subscriber) StreamingPull(stream pubsubpb.Subscriber_StreamingPullServer) error {
 	first, err := stream.Recv()
 	if err != nil {
@@ -130,7 +131,8 @@ func (u *subscriber) StreamingPull(stream pubsubpb.Subscriber_StreamingPullServe
 	b.attach(p)
 	defer b.detach(p)
 	received := make(chan error, 1)
-	// It ends with the call, because gRPC fails Recv once the handler has returned, but maybe a little later: Close waits for it.
+	// It ends with the call, because gRPC fails Recv once the handler has returned, but maybe a little later:
+	// Close waits for it.
 	u.s.workers.Go(func() { received <- ps.receive() })
 	return ps.send(received)
 }
@@ -182,7 +184,8 @@ func (ps *pullStream) receive() error {
 		if err := ps.apply(req); err != nil {
 			return err
 		}
-		// The client takes a stream for dead if a request goes unanswered for 15 s. One token is enough for any number.
+		// The client takes a stream for dead if a request goes unanswered for 15 s. One token is enough for
+		// any number.
 		select {
 		case ps.pings <- struct{}{}:
 		default:

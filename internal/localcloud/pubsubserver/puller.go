@@ -6,14 +6,15 @@ import (
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 )
 
-// An inbox holds what is leased to a puller and not yet sent: enough to fill a response, little enough that a client which
-// stops reading does not lock up the backlog.
+// An inbox holds what is leased to a puller and not yet sent: enough to fill a response, little enough that a
+// client which stops reading does not lock up the backlog.
 const (
 	inboxMessages = 500
 	inboxBytes    = 1 << 20
 )
 
-// puller is a StreamingPull stream or one unary Pull call. Its fields belong to the backlog's lock, except ready.
+// puller is a StreamingPull stream or one unary Pull call. Its fields belong to the backlog's lock, except
+// ready.
 type puller struct {
 	stream      bool
 	maxMessages int64 // outstanding at most; 0 or less: no limit
@@ -40,8 +41,8 @@ func newPuller(maxMessages, maxBytes int64, leaseFor time.Duration) *puller {
 	return &puller{maxMessages: maxMessages, maxBytes: maxBytes, leaseFor: leaseFor, ready: make(chan struct{}, 1)}
 }
 
-// hasRoom follows pubsub.proto: sending stops when the outstanding count or bytes have reached the limit, so the last message
-// may exceed the byte limit and one larger than the limit is not stuck for ever.
+// hasRoom follows pubsub.proto: sending stops when the outstanding count or bytes have reached the limit, so
+// the last message may exceed the byte limit and one larger than the limit is not stuck for ever.
 func (p *puller) hasRoom() bool {
 	return !p.stuck && (p.maxMessages <= 0 || p.messages < p.maxMessages) &&
 		(p.maxBytes <= 0 || p.bytes < p.maxBytes) &&

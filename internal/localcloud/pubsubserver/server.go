@@ -20,8 +20,8 @@ import (
 	"exportd/internal/localcloud/front"
 )
 
-// maxReceiveBytes leaves room for a request over the 10 MB publish limit, so that it is refused with INVALID_ARGUMENT: the
-// official client retries gRPC's own RESOURCE_EXHAUSTED until its context ends.
+// maxReceiveBytes leaves room for a request over the 10 MB publish limit, so that it is refused with
+// INVALID_ARGUMENT: the official client retries gRPC's own RESOURCE_EXHAUSTED until its context ends.
 const maxReceiveBytes = 20 << 20
 
 // stopGrace is how long Close waits for calls that are under way before it cuts them off.
@@ -95,7 +95,8 @@ func Open(o Options) (*Server, error) {
 		store: st, limits: o.Limits, log: o.Log, permitted: o.Permitted,
 		topics: map[string]*topic{}, subs: map[string]*backlog{},
 	}
-	// Numbers start from the clock: below one message a microsecond they are never used twice, without writing a counter.
+	// Numbers start from the clock: below one message a microsecond they are never used twice, without
+	// writing a counter.
 	s.seq.Store(uint64(time.Now().UnixMicro()))
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("load pubsub data: %w", err), st.close())
@@ -173,8 +174,8 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Close ends all streams with UNAVAILABLE, which clients answer by trying again, waits up to 5 s for other calls and
-// closes the store. A second Close does nothing.
+// Close ends all streams with UNAVAILABLE, which clients answer by trying again, waits up to 5 s for other
+// calls and closes the store. A second Close does nothing.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	if s.closed {

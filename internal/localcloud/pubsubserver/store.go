@@ -19,7 +19,8 @@ import (
 //	s<name>       -> 8 bytes uid, Subscription
 //	q<uid><seq>   -> uvarint deliveries so far, PubsubMessage
 //
-// The uid is new with each creation, so messages of a deleted subscription can never turn up in its successor.
+// The uid is new with each creation, so messages of a deleted subscription can never turn up in its
+// successor.
 const (
 	topicPrefix   = 't'
 	subPrefix     = 's'
@@ -32,8 +33,8 @@ type store struct{ db *pebble.DB }
 func openStore(dir string, fs vfs.FS, log *zap.Logger) (*store, error) {
 	db, err := pebble.Open(dir, &pebble.Options{
 		FS: fs,
-		// Messages are tiny and short-lived: a small memtable and cache keep the process small, and most messages die
-		// in the memtable without ever reaching a table.
+		// Messages are tiny and short-lived: a small memtable and cache keep the process small, and most
+		// messages die in the memtable without ever reaching a table.
 		MemTableSize:       4 << 20,
 		CacheSize:          4 << 20,
 		FormatMajorVersion: pebble.FormatTableFormatV6,
@@ -47,7 +48,8 @@ func openStore(dir string, fs vfs.FS, log *zap.Logger) (*store, error) {
 
 func (st *store) close() error { return st.db.Close() }
 
-// storeLogger passes on what the storage engine cannot recover from. Its chatter about compactions is dropped.
+// storeLogger passes on what the storage engine cannot recover from. Its chatter about compactions is
+// dropped.
 type storeLogger struct{ log *zap.Logger }
 
 func (storeLogger) Infof(string, ...any) {}
@@ -56,8 +58,8 @@ func (l storeLogger) Errorf(format string, args ...any) {
 	l.log.Error("pubsub store", zap.String("detail", fmt.Sprintf(format, args...)))
 }
 
-// Fatalf must not return: the engine calls it when the write-ahead log is lost, and going on would answer for messages
-// that are not on disk.
+// Fatalf must not return: the engine calls it when the write-ahead log is lost, and going on would answer for
+// messages that are not on disk.
 func (l storeLogger) Fatalf(format string, args ...any) {
 	l.log.WithOptions(zap.AddStacktrace(zap.FatalLevel+1)).Fatal("the pubsub store cannot go on; the process ends", zap.String("detail", fmt.Sprintf(format, args...)))
 }
@@ -150,7 +152,8 @@ func (c *change) remove(uid, seq uint64) {
 // commit writes the change and waits for the disk. Concurrent commits share one fsync.
 func (c *change) commit() error { return c.finish(pebble.Sync) }
 
-// post writes the change without waiting: it is on disk with the next commit of anybody. For what may be lost.
+// post writes the change without waiting: it is on disk with the next commit of anybody. For what may be
+// lost.
 func (c *change) post() error { return c.finish(pebble.NoSync) }
 
 func (c *change) finish(o *pebble.WriteOptions) error {
@@ -161,7 +164,8 @@ func (c *change) finish(o *pebble.WriteOptions) error {
 	return errors.Join(err, c.batch.Close())
 }
 
-// load calls the functions for everything on disk, topics first, then subscriptions, then messages in publish order.
+// load calls the functions for everything on disk, topics first, then subscriptions, then messages in publish
+// order.
 func (st *store) load(topic func(*pubsubpb.Topic), sub func(uint64, *pubsubpb.Subscription), msg func(uid uint64, e *entry)) error {
 	err := st.scan(topicPrefix, func(_, v []byte) error {
 		t := new(pubsubpb.Topic)

@@ -176,8 +176,8 @@ func (u *subscriber) DeleteSubscription(_ context.Context, req *pubsubpb.DeleteS
 	return &emptypb.Empty{}, nil
 }
 
-// Seek to a time drops what was published before it. A time that would bring acknowledged messages back is refused with
-// UNIMPLEMENTED, as are snapshots.
+// Seek to a time drops what was published before it. A time that would bring acknowledged messages back is
+// refused with UNIMPLEMENTED, as are snapshots.
 func (u *subscriber) Seek(_ context.Context, req *pubsubpb.SeekRequest) (*pubsubpb.SeekResponse, error) {
 	b, err := u.s.attached(req.GetSubscription())
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// Limits of the real service: https://cloud.google.com/pubsub/quotas#resource_limits and the comments in pubsub.proto.
+// Limits of the real service: https://cloud.google.com/pubsub/quotas#resource_limits and the comments in
+// pubsub.proto.
 const (
 	maxPublishBytes    = 10_000_000
 	maxPublishMessages = 1000
@@ -51,7 +52,8 @@ func unsupported(what string) error {
 }
 
 func checkName(kind *regexp.Regexp, name string) error {
-	// Ids that begin with goog are Google's own: https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names
+	// Ids that begin with goog are Google's own:
+	// https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names
 	id := name[strings.LastIndexByte(name, '/')+1:]
 	if !kind.MatchString(name) || kind != projectName && strings.HasPrefix(id, "goog") {
 		return invalid("invalid resource name %q", name)

@@ -1,5 +1,6 @@
-// Package rest answers HTTP with JSON by calls of gRPC, as Google's front end does: which path is which method is in the
-// google.api.http annotations of the services' own descriptors, so whatever a server has over gRPC it has here too.
+// Package rest answers HTTP with JSON by calls of gRPC, as Google's front end does: which path is which
+// method is in the google.api.http annotations of the services' own descriptors, so whatever a server has
+// over gRPC it has here too.
 package rest
 
 import (
@@ -39,8 +40,8 @@ type route struct {
 	method protoreflect.MethodDescriptor
 }
 
-// New serves the services by calls over conn. Where the annotations let two methods have one path, fits says of a method
-// and the first variable of its path whether it is meant; nil says yes.
+// New serves the services by calls over conn. Where the annotations let two methods have one path, fits says
+// of a method and the first variable of its path whether it is meant; nil says yes.
 func New(conn grpc.ClientConnInterface, fits func(protoreflect.MethodDescriptor, string) bool, services ...protoreflect.ServiceDescriptor) (*Handler, error) {
 	h := &Handler{conn: conn, fits: fits}
 	for _, s := range services {
@@ -133,8 +134,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, val
 	_, _ = w.Write(raw) // the client is gone if this fails
 }
 
-// stream answers with a JSON array, an element as soon as it is there. An error after the first is an element of its own,
-// as in production.
+// stream answers with a JSON array, an element as soon as it is there. An error after the first is an element
+// of its own, as in production.
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request, route route, name string, in proto.Message) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()

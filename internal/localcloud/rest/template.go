@@ -42,8 +42,8 @@ func parseTemplate(text string) (*template, error) {
 	return t, err
 }
 
-// segments is the expression for a path without braces. A verb behind a colon belongs to the method, so no last segment
-// of a pattern takes one in. ** is any number of segments, also none.
+// segments is the expression for a path without braces. A verb behind a colon belongs to the method, so no
+// last segment of a pattern takes one in. ** is any number of segments, also none.
 func segments(pattern string) string {
 	return strings.NewReplacer(`/\*\*`, `(?:/[^:]+)?`, `\*\*`, `[^:]*`, `\*`, `[^/:]+`).Replace(regexp.QuoteMeta(pattern))
 }

@@ -1,6 +1,6 @@
-// Package seal tells whether a data folder is as it was when it was closed. The storage engines
-// cannot: to them a log or manifest that is cut short is what a crash leaves, and they go on with
-// what is before the cut and remove the tables that nothing names any more.
+// Package seal tells whether a data folder is as it was when it was closed. The storage engines cannot: to
+// them a log or manifest that is cut short is what a crash leaves, and they go on with what is before the cut
+// and remove the tables that nothing names any more.
 package seal
 
 import (
@@ -18,9 +18,9 @@ import (
 
 const (
 	name = "seal.json"
-	// maxSummed bounds the bytes of tables and objects that are read to be compared, about 2 s of a
-	// disk of 500 MB/s. Logs and manifests are all read; of the rest names and sizes are compared, and
-	// a table's blocks have sums of their own.
+	// maxSummed bounds the bytes of tables and objects that are read to be compared, about 2 s of a disk of
+	// 500 MB/s. Logs and manifests are all read; of the rest names and sizes are compared, and a table's
+	// blocks have sums of their own.
 	maxSummed = 1 << 30
 )
 
@@ -65,8 +65,8 @@ func Write(dir string, subs ...string) error {
 	return nil
 }
 
-// Check compares the subfolders with the seal. It changes nothing, and a folder without a seal, as
-// one whose process was killed, is taken as it is.
+// Check compares the subfolders with the seal. It changes nothing, and a folder without a seal, as one whose
+// process was killed, is taken as it is.
 func Check(dir string, subs ...string) error {
 	raw, err := os.ReadFile(filepath.Join(dir, name))
 	if errors.Is(err, fs.ErrNotExist) {

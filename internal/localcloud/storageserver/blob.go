@@ -42,8 +42,8 @@ type blobs struct {
 // That takes one sync instead of three.
 const smallBytes = 32 << 10
 
-// copyBufferBytes is the unit in which bodies are read, hashed and written: large enough that system calls
-// do not show, small enough for hundreds of uploads at once.
+// copyBufferBytes is the unit in which bodies are read, hashed and written: large enough that system calls do
+// not show, small enough for hundreds of uploads at once.
 const copyBufferBytes = 256 << 10
 
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copyBufferBytes); return &b }}

@@ -22,8 +22,8 @@ func stored(t testing.TB, s *Server) (files, small int) {
 	return len(names), small
 }
 
-// Composites share bytes with their sources; who uses what is learnt again at start, and the last user's
-// end frees the space.
+// Composites share bytes with their sources; who uses what is learnt again at start, and the last user's end
+// frees the space.
 func TestSharedBytesGoWithTheirLastUser(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

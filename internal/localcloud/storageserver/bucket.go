@@ -54,16 +54,16 @@ func (s *Server) insertBucket(w http.ResponseWriter, r *http.Request) error {
 	return s.putBucket(w, r, b)
 }
 
-// locationName is the form of regions, dual-regions and multi-regions; whether there is such a
-// place is not known here.
+// locationName is the form of regions, dual-regions and multi-regions; whether there is such a place is not
+// known here.
 var locationName = regexp.MustCompile(`^[A-Z]+(-[A-Z]+)*[0-9]*$`)
 
 // Soft delete is off, or 7 (the default) to 90 days: https://cloud.google.com/storage/docs/soft-delete
 const minSoftDelete, maxSoftDelete = 7 * 24 * 3600, 90 * 24 * 3600
 
-// completeBucket checks a bucket as a caller wrote it and fills in what the service does. Without
-// access control there is nobody that uniform access or the prevention of public access would have
-// to stop; soft-deleted objects are gone here, and asking for them is refused.
+// completeBucket checks a bucket as a caller wrote it and fills in what the service does. Without access
+// control there is nobody that uniform access or the prevention of public access would have to stop;
+// soft-deleted objects are gone here, and asking for them is refused.
 func completeBucket(b *storage.Bucket) error {
 	if b.Location == "" {
 		b.Location = "US"

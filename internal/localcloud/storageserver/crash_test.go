@@ -136,8 +136,8 @@ func (l *ledger) round(t *testing.T, dir string, objects int) {
 	}
 }
 
-// What was acknowledged is whole after kill -9 at any moment; what was not is absent or whole; and there
-// is no other file.
+// What was acknowledged is whole after kill -9 at any moment; what was not is absent or whole; and there is
+// no other file.
 func TestKill9KeepsAcknowledgedObjectsWhole(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

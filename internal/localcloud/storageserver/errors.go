@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// apiError is a refusal that the caller may read. Anything else that a handler returns is answered as a
-// plain 500, logged, and not shown.
+// apiError is a refusal that the caller may read. Anything else that a handler returns is answered as a plain
+// 500, logged, and not shown.
 type apiError struct {
 	Status  int    `json:"status"`
 	Reason  string `json:"reason"`
@@ -45,8 +45,8 @@ func notImplemented(format string, args ...any) error {
 	return &apiError{http.StatusBadRequest, "notImplemented", fmt.Sprintf(format, args...) + " is not served here, and leaving it out in silence would look like success."}
 }
 
-// storageError turns the answer of the file system into one the client can act on: a full disk is a
-// quota that is used up (507, as no Cloud Storage code says it better), not a fault of this server.
+// storageError turns the answer of the file system into one the client can act on: a full disk is a quota
+// that is used up (507, as no Cloud Storage code says it better), not a fault of this server.
 func storageError(op string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return diskFull("The disk that holds the objects is full.")

@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// use is what becomes of a field, or a parameter, that a caller sends: it is honoured or refused, and never left
-// out in silence. TestEveryField holds these tables against the API's own description.
+// use is what becomes of a field, or a parameter, that a caller sends: it is honoured or refused, and never
+// left out in silence. TestEveryField holds these tables against the API's own description.
 type use int
 
 const (
@@ -77,8 +77,8 @@ var parameters = map[string]use{
 	"sourceGeneration": honoured, "ifSourceGenerationMatch": honoured, "ifSourceGenerationNotMatch": honoured, "ifSourceMetagenerationMatch": honoured, "ifSourceMetagenerationNotMatch": honoured,
 	"prefix": honoured, "delimiter": honoured, "startOffset": honoured, "endOffset": honoured, "matchGlob": honoured, "includeTrailingDelimiter": honoured, "maxResults": honoured, "pageToken": honoured,
 	"permissions": honoured,
-	// What they ask for holds anyway: there are no ACLs to leave out, one project that owns and pays all, lists are whole, a
-	// rewrite is done in one call, and spaces mean nothing in JSON.
+	// What they ask for holds anyway: there are no ACLs to leave out, one project that owns and pays all,
+	// lists are whole, a rewrite is done in one call, and spaces mean nothing in JSON.
 	"projection": honoured, "project": honoured, "userProject": honoured, "returnPartialSuccess": honoured, "maxBytesRewrittenPerCall": honoured,
 	"prettyPrint": honoured, "key": honoured, "oauth_token": honoured, "quotaUser": honoured, "userIp": honoured,
 

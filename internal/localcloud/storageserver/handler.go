@@ -47,12 +47,12 @@ func isAPI(path string) bool {
 	return path == nodeRoot
 }
 
-// nodeRoot is where Node's client, which leaves /storage/v1 out for an emulator, asks for buckets. No
-// bucket of the XML API is called that: a name has three characters.
+// nodeRoot is where Node's client, which leaves /storage/v1 out for an emulator, asks for buckets. No bucket
+// of the XML API is called that: a name has three characters.
 const nodeRoot = "/b"
 
-// checkCaller refuses what only a web page sends: another site's request to this machine (it carries
-// Origin), and a name that was pointed at loopback (DNS rebinding). There are no credentials to stop them.
+// checkCaller refuses what only a web page sends: another site's request to this machine (it carries Origin),
+// and a name that was pointed at loopback (DNS rebinding). There are no credentials to stop them.
 func checkCaller(r *http.Request) error {
 	if !loopback.IsHost(r.Host) {
 		return &apiError{http.StatusForbidden, "forbidden", "This server answers to loopback addresses only."}
@@ -63,8 +63,8 @@ func checkCaller(r *http.Request) error {
 	return nil
 }
 
-// serveJSON finds the operation. Object names are single escaped segments here, so the escaped path is
-// what is split; http.ServeMux would clean "a//b" and "../a" away.
+// serveJSON finds the operation. Object names are single escaped segments here, so the escaped path is what
+// is split; http.ServeMux would clean "a//b" and "../a" away.
 func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.Path == "/signBlob" {
 		return s.signBlob(w, r)

@@ -10,9 +10,9 @@ import (
 	"google.golang.org/api/storage/v1"
 )
 
-// checkLifecycle refuses rules that the janitor would not follow as they are meant. AbortIncompleteMultipartUpload
-// is taken: there are no such uploads of the XML API, and resumable ones lapse by themselves (sessionLife).
-// https://cloud.google.com/storage/docs/lifecycle
+// checkLifecycle refuses rules that the janitor would not follow as they are meant.
+// AbortIncompleteMultipartUpload is taken: there are no such uploads of the XML API, and resumable ones lapse
+// by themselves (sessionLife). https://cloud.google.com/storage/docs/lifecycle
 func checkLifecycle(l *storage.BucketLifecycle) error {
 	if l == nil {
 		return nil
@@ -42,8 +42,8 @@ func checkLifecycle(l *storage.BucketLifecycle) error {
 	return nil
 }
 
-// due says whether all parts of a condition hold for an object. All objects are live ones, so what is said of others
-// never holds.
+// due says whether all parts of a condition hold for an object. All objects are live ones, so what is said of
+// others never holds.
 func due(c *storage.BucketLifecycleRuleCondition, o *storage.Object, now time.Time) bool {
 	if c.DaysSinceNoncurrentTime != 0 || c.NoncurrentTimeBefore != "" || c.NumNewerVersions != 0 || c.IsLive != nil && !*c.IsLive || c.MatchesPattern != "" {
 		return false

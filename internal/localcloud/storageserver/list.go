@@ -120,7 +120,8 @@ func appendObject(out *storage.Objects, value []byte, name string, glob *regexp.
 	return nil
 }
 
-// listBuckets lists those of all projects: the disk has one owner. A page token is the name that the page starts at.
+// listBuckets lists those of all projects: the disk has one owner. A page token is the name that the page
+// starts at.
 func (s *Server) listBuckets(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	limit, err := pageSize(q)

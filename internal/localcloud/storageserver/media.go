@@ -41,8 +41,8 @@ func (s *Server) serveMedia(w http.ResponseWriter, r *http.Request, bucket, name
 	for key, value := range o.Metadata {
 		h.Set(customPrefix+key, value)
 	}
-	// This origin also serves what developers look at in a browser: what somebody stored must not run there. Google
-	// serves each bucket's content from an origin that has nothing else.
+	// This origin also serves what developers look at in a browser: what somebody stored must not run there.
+	// Google serves each bucket's content from an origin that has nothing else.
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 	if o.ContentDisposition == "" {
@@ -82,14 +82,14 @@ func describe(h http.Header, o *storage.Object) {
 	}
 }
 
-// unpacks says whether the caller gets what is in a gzip: who does not say that it takes gzip, unless the object
-// says no-transform. https://cloud.google.com/storage/docs/transcoding
+// unpacks says whether the caller gets what is in a gzip: who does not say that it takes gzip, unless the
+// object says no-transform. https://cloud.google.com/storage/docs/transcoding
 func unpacks(r *http.Request, o *storage.Object) bool {
 	return o.ContentEncoding == "gzip" && !strings.Contains(o.CacheControl, "no-transform") && !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip")
 }
 
-// sendUnpacked sends all of it: as documented, a Range is not looked at, and there is no length. What is no gzip
-// is sent as it is.
+// sendUnpacked sends all of it: as documented, a Range is not looked at, and there is no length. What is no
+// gzip is sent as it is.
 func sendUnpacked(w http.ResponseWriter, r *http.Request, updated time.Time, body *reader) error {
 	unpacked, err := gzip.NewReader(body)
 	if err != nil {

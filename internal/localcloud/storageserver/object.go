@@ -47,8 +47,8 @@ func (s *Server) get(bucket, name string, cond *conditions) (*record, error) {
 }
 
 // commit makes rec the live object and is the moment it begins to exist: the segments' files are synced
-// before, and with the synced write to the index the object is durable. extra may add to the same write.
-// The previous object's files are released.
+// before, and with the synced write to the index the object is durable. extra may add to the same write. The
+// previous object's files are released.
 func (s *Server) commit(bucket string, cond *conditions, rec *record, d *digest, extra func(*pebble.Batch) error) error {
 	name := rec.Object.Name
 	s.buckets.RLock()

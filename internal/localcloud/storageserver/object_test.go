@@ -357,8 +357,8 @@ func TestWebPagesAreRefused(t *testing.T) {
 	}
 }
 
-// TestNodeRoot: Node's client asks an emulator without /storage/v1, but for uploads, and is served the
-// same, guarded as well.
+// TestNodeRoot: Node's client asks an emulator without /storage/v1, but for uploads, and is served the same,
+// guarded as well.
 func TestNodeRoot(t *testing.T) {
 	t.Parallel()
 	url, b := newBucket(t)

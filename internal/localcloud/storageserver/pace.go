@@ -11,12 +11,12 @@ import (
 
 // Limits of wear: https://cloud.google.com/storage/quotas#objects and #buckets.
 const (
-	// objectRate is how often one name may be written or deleted, sustained. Production lets short
-	// bursts pass; how long they may be is not documented.
+	// objectRate is how often one name may be written or deleted, sustained. Production lets short bursts
+	// pass; how long they may be is not documented.
 	objectRate  = rate.Limit(1)
 	objectBurst = 5
-	// bucketRate is how often buckets may be made and deleted in a project. The burst is for tests
-	// that make several.
+	// bucketRate is how often buckets may be made and deleted in a project. The burst is for tests that make
+	// several.
 	bucketRate  = rate.Limit(0.5)
 	bucketBurst = 20
 	// maxPaced bounds the names that are remembered; those that have not changed for a while go first.

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestPace: a burst to one name passes, then one change a second; other names, and time, are not in
-// the way. Buckets have a limit of their own.
+// TestPace: a burst to one name passes, then one change a second; other names, and time, are not in the way.
+// Buckets have a limit of their own.
 func TestPace(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_800_000_000, 0)

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// mask is the parameter "fields": the members of an answer that the caller wants, each with what it wants of it.
-// A member without a mask of its own is wanted whole. https://cloud.google.com/storage/docs/json_api#partial-response
+// mask is the parameter "fields": the members of an answer that the caller wants, each with what it wants of
+// it. A member without a mask of its own is wanted whole.
+// https://cloud.google.com/storage/docs/json_api#partial-response
 type mask map[string]mask
 
 // maxMaskDepth bounds parentheses; no answer is as deep.

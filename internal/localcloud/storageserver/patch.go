@@ -10,8 +10,8 @@ import (
 	"google.golang.org/api/storage/v1"
 )
 
-// patchObject sets the fields that were sent: null empties one, and members of the custom metadata are set or,
-// with null, removed one by one.
+// patchObject sets the fields that were sent: null empties one, and members of the custom metadata are set
+// or, with null, removed one by one.
 func (s *Server) patchObject(w http.ResponseWriter, r *http.Request, bucket, name string) error {
 	return s.changeObject(w, r, bucket, name, func(o *storage.Object, raw map[string]any) error {
 		if custom, ok := raw["metadata"].(map[string]any); ok {

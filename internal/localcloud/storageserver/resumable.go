@@ -249,8 +249,8 @@ func parseChunk(r *http.Request) (c chunkRange, err error) {
 // https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-upload
 const chunkUnit = 256 << 10
 
-// aligned refuses a chunk of another size, in production's words. The end is what counts: a chunk may
-// begin anywhere in what is there already.
+// aligned refuses a chunk of another size, in production's words. The end is what counts: a chunk may begin
+// anywhere in what is there already.
 func (c chunkRange) aligned() error {
 	if c.open || c.length <= 0 || c.start+c.length == c.total || (c.start+c.length)%chunkUnit == 0 {
 		return nil
@@ -259,8 +259,8 @@ func (c chunkRange) aligned() error {
 		"(it's recommended to be the exact multiple of %d). The received request contained %d bytes, which does not meet this requirement.", chunkUnit, chunkUnit, c.length)
 }
 
-// receive appends the bytes that are new: a chunk that is sent again may overlap what is there, by any
-// number of bytes, but never leave a gap. It ends the upload when all bytes have come.
+// receive appends the bytes that are new: a chunk that is sent again may overlap what is there, by any number
+// of bytes, but never leave a gap. It ends the upload when all bytes have come.
 func (s *Server) receive(sess *session, r *http.Request, c chunkRange) error {
 	d := sess.digest
 	if err := c.aligned(); err != nil && !s.lax {

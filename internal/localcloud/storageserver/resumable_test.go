@@ -94,8 +94,8 @@ func TestResumableOffsetsAreExact(t *testing.T) {
 	}
 }
 
-// A range may leave its end open: the request then has all that is left, as Node's client sends it, with
-// or without a length of the body.
+// A range may leave its end open: the request then has all that is left, as Node's client sends it, with or
+// without a length of the body.
 func TestResumableOpenRange(t *testing.T) {
 	t.Parallel()
 	url, b := newBucket(t)

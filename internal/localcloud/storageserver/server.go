@@ -1,7 +1,7 @@
-// Package storageserver is a small Cloud Storage server for machines without Google Cloud: buckets and objects of
-// the JSON API, and reading, writing and deleting objects through the XML API, signed (V4) or as Google's clients
-// do it. Plain links are refused, as for private objects. Fields and parameters are honoured or refused by
-// name (fields.go); none is left out in silence.
+// Package storageserver is a small Cloud Storage server for machines without Google Cloud: buckets and
+// objects of the JSON API, and reading, writing and deleting objects through the XML API, signed (V4) or as
+// Google's clients do it. Plain links are refused, as for private objects. Fields and parameters are honoured
+// or refused by name (fields.go); none is left out in silence.
 //
 // What it promises: an object that was acknowledged is whole and survives kill -9 and power failure; an
 // object that was not acknowledged is not visible, not even in part; an upload chunk that is sent again,
@@ -9,11 +9,11 @@
 //
 // How: bytes are hashed on their way into a file that nothing refers to yet, the file is synced, and one
 // synced write to the index (Pebble) makes the object exist; up to 32 KiB are part of that write instead.
-// Files that the index does not know are removed at start. A composite refers to the files of its sources,
-// so composing costs the same at any size.
+// Files that the index does not know are removed at start. A composite refers to the files of its sources, so
+// composing costs the same at any size.
 //
-// It has no authentication and must listen on loopback only. Requests that a web page could send (they
-// carry Origin, or name another host than this machine) are refused, and there is no CORS.
+// It has no authentication and must listen on loopback only. Requests that a web page could send (they carry
+// Origin, or name another host than this machine) are refused, and there is no CORS.
 package storageserver
 
 import (
@@ -38,8 +38,8 @@ import (
 type Options struct {
 	// Dir holds everything the server keeps; it is created when missing and locked while the server runs.
 	Dir string
-	// Lax leaves out how often an object, and buckets, may change, and of what size the chunks of an
-	// upload are.
+	// Lax leaves out how often an object, and buckets, may change, and of what size the chunks of an upload
+	// are.
 	Lax bool
 	// Disk is the guard of the disk, where the folder has one.
 	Disk *disk.Guard
@@ -71,8 +71,8 @@ type Server struct {
 // thousand objects stay in memory and the rest is read from the page cache.
 const indexMemory = 4 << 20
 
-// Open starts a server on the folder, which only one server may use at a time. It removes what an earlier
-// one left half done. Close must be called.
+// Open starts a server on the folder, which only one server may use at a time. It removes what an earlier one
+// left half done. Close must be called.
 func Open(opts Options) (*Server, error) {
 	log := opts.Log
 	if log == nil {
@@ -110,8 +110,8 @@ func Open(opts Options) (*Server, error) {
 	return s, nil
 }
 
-// Close waits for background work and closes the index. Requests must have ended; objects acknowledged
-// before are safe whether Close is called or not.
+// Close waits for background work and closes the index. Requests must have ended; objects acknowledged before
+// are safe whether Close is called or not.
 func (s *Server) Close() error {
 	close(s.stop)
 	s.janitor.Wait()
@@ -121,8 +121,8 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// recover learns from the index which files are in use, how often, and the latest generation, and removes
-// all other files.
+// recover learns from the index which files are in use, how often, and the latest generation, and removes all
+// other files.
 func (s *Server) recover(dir string, room func() error) (err error) {
 	if s.blobs, err = openBlobs(dir, s.db, room); err != nil {
 		return err
@@ -166,8 +166,8 @@ func (s *Server) recover(dir string, room func() error) (err error) {
 	return err
 }
 
-// scan calls visit for the index entries from lower to below upper, in order, until it returns an error.
-// The slices are valid during the call only.
+// scan calls visit for the index entries from lower to below upper, in order, until it returns an error. The
+// slices are valid during the call only.
 func scan(db *pebble.DB, lower, upper []byte, visit func(key, value []byte) error) error {
 	iter, err := db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {

@@ -81,8 +81,8 @@ func createSigner(path string) (*signer, error) {
 	return &signer{key, time.Now}, nil
 }
 
-// signBlob stands for the IAM Credentials method of that name, with the same bodies: base64 in "payload",
-// the RSA-SHA256 signature of the bytes in "signedBlob".
+// signBlob stands for the IAM Credentials method of that name, with the same bodies: base64 in "payload", the
+// RSA-SHA256 signature of the bytes in "signedBlob".
 func (s *Server) signBlob(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return errNotImplemented

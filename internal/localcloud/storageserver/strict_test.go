@@ -12,8 +12,8 @@ import (
 	"exportd/internal/localcloud/storageserver"
 )
 
-// TestStrict: by default one name cannot be written as often as one likes, and the official client's
-// own uploads in chunks pass.
+// TestStrict: by default one name cannot be written as often as one likes, and the official client's own
+// uploads in chunks pass.
 func TestStrict(t *testing.T) {
 	t.Parallel()
 	url, _ := serve(t, storageserver.Options{Dir: t.TempDir()})

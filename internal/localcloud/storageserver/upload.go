@@ -83,8 +83,8 @@ func splitMultipart(r *http.Request) (*storage.Object, io.Reader, error) {
 	return o, &lastPart{Reader: media, parts: parts}, nil
 }
 
-// lastPart is the media part; its end counts only when the closing boundary has come as well, so that a
-// body cut between them is not taken for whole.
+// lastPart is the media part; its end counts only when the closing boundary has come as well, so that a body
+// cut between them is not taken for whole.
 type lastPart struct {
 	io.Reader
 	parts *multipart.Reader

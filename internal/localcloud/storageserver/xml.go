@@ -34,10 +34,10 @@ func (s *Server) serveXML(w http.ResponseWriter, r *http.Request) error {
 	return h(w, r, bucket, name, &cond)
 }
 
-// authenticate lets a request pass that is signed, or comes from one of Google's clients, which name themselves
-// in a header, with or without a token; any token is one, as there are no accounts to hold it against. A plain
-// link has neither. A page of another site could send such headers only after a preflight, which nothing here
-// answers, and browsers tell where a request comes from.
+// authenticate lets a request pass that is signed, or comes from one of Google's clients, which name
+// themselves in a header, with or without a token; any token is one, as there are no accounts to hold it
+// against. A plain link has neither. A page of another site could send such headers only after a preflight,
+// which nothing here answers, and browsers tell where a request comes from.
 func (s *Server) authenticate(r *http.Request) error {
 	if r.URL.Query().Has("X-Goog-Signature") {
 		return s.signer.verify(r)

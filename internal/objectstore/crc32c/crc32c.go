@@ -1,6 +1,6 @@
 // Package crc32c holds the checksum arithmetic that Cloud Storage objects need beyond hash/crc32: the
-// checksum of two byte strings laid end to end from the checksums of each, so that a composite is
-// verified without reading a byte of it.
+// checksum of two byte strings laid end to end from the checksums of each, so that a composite is verified
+// without reading a byte of it.
 package crc32c
 
 import "hash/crc32"
@@ -11,12 +11,12 @@ var Table = crc32.MakeTable(crc32.Castagnoli)
 // Update returns the checksum of the bytes behind crc followed by p.
 func Update(crc uint32, p []byte) uint32 { return crc32.Update(crc, Table, p) }
 
-// Combine returns the checksum of A followed by B, given the checksum of each and the length of B in
-// bytes. The cost is one 32x32 bit matrix squaring per bit of len2: tens of microseconds for a gigabyte-sized
-// part. A len2 of zero or less returns crc1.
+// Combine returns the checksum of A followed by B, given the checksum of each and the length of B in bytes.
+// The cost is one 32x32 bit matrix squaring per bit of len2: tens of microseconds for a gigabyte-sized part.
+// A len2 of zero or less returns crc1.
 //
-// A CRC register is linear over GF(2): appending len2 zero bytes to A is a matrix power applied to crc1,
-// and B's own checksum is then added with exclusive or. The pre- and post-inversions cancel.
+// A CRC register is linear over GF(2): appending len2 zero bytes to A is a matrix power applied to crc1, and
+// B's own checksum is then added with exclusive or. The pre- and post-inversions cancel.
 func Combine(crc1, crc2 uint32, len2 int64) uint32 {
 	if len2 <= 0 {
 		return crc1

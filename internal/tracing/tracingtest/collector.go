@@ -1,5 +1,5 @@
-// Package tracingtest is a collector of OpenTelemetry for tests: it takes what processes export by OTLP,
-// over HTTP and gRPC, and shows traces as trees.
+// Package tracingtest is a collector of OpenTelemetry for tests: it takes what processes export by OTLP, over
+// HTTP and gRPC, and shows traces as trees.
 package tracingtest
 
 import (

@@ -33,8 +33,8 @@ func Children(spans []Span, of Span) (children []Span) {
 	return children
 }
 
-// Tree shows traces as text: for each span when it began, how long it lasted, who made it, its name and
-// what it says.
+// Tree shows traces as text: for each span when it began, how long it lasted, who made it, its name and what
+// it says.
 func Tree(spans []Span) string {
 	var b strings.Builder
 	for _, root := range Roots(spans) {

@@ -1,7 +1,7 @@
 package wire
 
-// Check reports [ErrMalformed] unless b is a well-formed value through and
-// through, nested at most as deep as a [Printer] follows.
+// Check reports [ErrMalformed] unless b is a well-formed value through and through, nested at most as deep as
+// a [Printer] follows.
 func Check(b []byte) error { return check(b, 0) }
 
 func check(b []byte, depth int) error {

@@ -11,13 +11,13 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth bounds the nesting that a Printer follows; what is deeper prints as
-// null. Firestore stores at most 20 levels.
+// maxDepth bounds the nesting that a Printer follows; what is deeper prints as null. Firestore stores at most
+// 20 levels.
 const maxDepth = 64
 
-// Printer turns values into text; see the package comment for the rule. It
-// keeps scratch space between calls, so that printing does not allocate in the
-// long run. The zero Printer is ready. It is not safe for concurrent use.
+// Printer turns values into text; see the package comment for the rule. It keeps scratch space between calls,
+// so that printing does not allocate in the long run. The zero Printer is ready. It is not safe for
+// concurrent use.
 type Printer struct {
 	entries []entry  // sorts the keys of maps, as a stack while maps nest
 	day     int64    // when the day begins that date spells, in seconds since 1970
@@ -72,9 +72,8 @@ func AppendDouble(dst []byte, f float64) []byte {
 	return strconv.AppendFloat(dst, f, 'f', -1, 64)
 }
 
-// AppendShortTime is a short cut of [Parse] and [Printer.Append] for the bytes of
-// a timestamp of the years 2004 to 2106 as encoders write it. ok false says
-// nothing: they then know.
+// AppendShortTime is a short cut of [Parse] and [Printer.Append] for the bytes of a timestamp of the years
+// 2004 to 2106 as encoders write it. ok false says nothing: they then know.
 func (p *Printer) AppendShortTime(dst, b []byte) (_ []byte, ok bool) {
 	if len(b) < 8 || b[0] != tagTime {
 		return dst, false
@@ -86,8 +85,8 @@ func (p *Printer) AppendShortTime(dst, b []byte) (_ []byte, ok bool) {
 	return p.appendTime(dst, int64(seconds), nanos), true
 }
 
-// appendHundredths appends n/100. As it has at most 15 digits, no other decimal of as many is the same double, and so
-// none is shorter: amounts of money need no search for the shortest.
+// appendHundredths appends n/100. As it has at most 15 digits, no other decimal of as many is the same
+// double, and so none is shorter: amounts of money need no search for the shortest.
 func appendHundredths(dst []byte, n uint64, negative bool) []byte {
 	if negative {
 		dst = append(dst, '-')
@@ -105,8 +104,8 @@ func appendHundredths(dst []byte, n uint64, negative bool) []byte {
 
 const secondsPerDay = 24 * 60 * 60
 
-// appendTime appends a time in UTC with microseconds, rounded down. The date
-// is worked out once for a run of times on the same day, as in sorted rows.
+// appendTime appends a time in UTC with microseconds, rounded down. The date is worked out once for a run of
+// times on the same day, as in sorted rows.
 func (p *Printer) appendTime(dst []byte, seconds int64, nanos int32) []byte {
 	// 0001-01-01 to 9999-12-31 is all that Firestore stores.
 	seconds = min(max(seconds, -62135596800), 253402300799)
@@ -243,9 +242,9 @@ func appendGeo(dst, msg []byte) ([]byte, error) {
 
 const hexDigits = "0123456789abcdef"
 
-// appendJSONString appends s as a JSON string with only the escapes that JSON
-// asks for, and those of U+2028 and U+2029; a byte that is not UTF-8 becomes
-// an escaped U+FFFD. It is what encoding/json writes with HTML escaping off.
+// appendJSONString appends s as a JSON string with only the escapes that JSON asks for, and those of U+2028
+// and U+2029; a byte that is not UTF-8 becomes an escaped U+FFFD. It is what encoding/json writes with HTML
+// escaping off.
 func appendJSONString(dst, s []byte) []byte {
 	dst = append(dst, '"')
 	for i := 0; i < len(s); {

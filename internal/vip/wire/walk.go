@@ -6,14 +6,13 @@ import (
 	"math/bits"
 )
 
-// Walk steps through the entries of a document or of a map value. Its slices
-// refer to the walked bytes. It is a value, so a walk costs no allocation.
+// Walk steps through the entries of a document or of a map value. Its slices refer to the walked bytes. It is
+// a value, so a walk costs no allocation.
 type Walk struct {
-	// Name is the resource name of a document, once the walk has met it;
-	// complete when Next has returned false. Firestore sends it first.
+	// Name is the resource name of a document, once the walk has met it; complete when Next has returned
+	// false. Firestore sends it first.
 	Name []byte
-	// Key and Value are the current entry: the field's name and the bytes of
-	// its google.firestore.v1.Value.
+	// Key and Value are the current entry: the field's name and the bytes of its google.firestore.v1.Value.
 	Key, Value []byte
 
 	msg     []byte
@@ -33,12 +32,10 @@ func MapFields(v Value) Walk {
 	return Walk{msg: v.Data, entry: 1<<3 | typeBytes}
 }
 
-// Next moves to the next entry. It returns false at the end and at malformed
-// bytes; [Walk.Err] tells which.
+// Next moves to the next entry. It returns false at the end and at malformed bytes; [Walk.Err] tells which.
 func (w *Walk) Next() bool {
-	// The short way: an entry that has the order and the lengths (below 16 KiB,
-	// keys below 128 bytes) that entries have. It is most of the time that a
-	// row takes to read, so it is spelled out.
+	// The short way: an entry that has the order and the lengths (below 16 KiB, keys below 128 bytes) that
+	// entries have. It is most of the time that a row takes to read, so it is spelled out.
 	b, i := w.msg, w.at
 	if i+8 > len(b) || b[i] != w.entry {
 		return w.next()
@@ -139,8 +136,8 @@ type Items struct {
 // Elements starts a walk over the elements of a value of kind [Array].
 func Elements(v Value) Items { return Items{msg: v.Data} }
 
-// ShortArray is a short cut of [Parse] and [Elements] for the bytes of an array as encoders write it, up to 127 bytes of
-// elements. ok false says nothing.
+// ShortArray is a short cut of [Parse] and [Elements] for the bytes of an array as encoders write it, up to
+// 127 bytes of elements. ok false says nothing.
 func ShortArray(b []byte) (items Items, ok bool) {
 	if len(b) < 2 || b[0] != tagArray || b[1] >= 0x80 || int(b[1]) != len(b)-2 {
 		return Items{}, false
@@ -148,8 +145,8 @@ func ShortArray(b []byte) (items Items, ok bool) {
 	return Items{msg: b[2:]}, true
 }
 
-// Next moves to the next element. It returns false at the end and at
-// malformed bytes; [Items.Err] tells which.
+// Next moves to the next element. It returns false at the end and at malformed bytes; [Items.Err] tells
+// which.
 func (it *Items) Next() bool {
 	if b, i := it.msg, it.at; i+2 <= len(b) && b[i] == 1<<3|typeBytes && b[i+1] < 0x80 && i+2+int(b[i+1]) <= len(b) {
 		it.at = i + 2 + int(b[i+1])
@@ -179,8 +176,8 @@ func (it *Items) Err() error {
 	return nil
 }
 
-// ID returns the last segment of a document's resource name. It looks for the slash before it by eight
-// bytes: every row has one, and a loop over its bytes took longer than to copy it.
+// ID returns the last segment of a document's resource name. It looks for the slash before it by eight bytes:
+// every row has one, and a loop over its bytes took longer than to copy it.
 func ID(name []byte) []byte {
 	const lows, slashes = 0x7f7f7f7f7f7f7f7f, 0x2f2f2f2f2f2f2f2f
 	i := len(name)
@@ -198,17 +195,16 @@ func ID(name []byte) []byte {
 	return name
 }
 
-// Finder finds one field in many documents. It remembers where the field was
-// last, since documents of a collection mostly look alike, and reads no more
-// than lengths up to there. The zero Finder with a Field is ready; it is not
-// safe for concurrent use.
+// Finder finds one field in many documents. It remembers where the field was last, since documents of a
+// collection mostly look alike, and reads no more than lengths up to there. The zero Finder with a Field is
+// ready; it is not safe for concurrent use.
 type Finder struct {
 	Field string
 	skip  int // entries before the field, last time
 }
 
-// Find returns the resource name of a document and the bytes of the field's
-// value; nil where the document has none.
+// Find returns the resource name of a document and the bytes of the field's value; nil where the document has
+// none.
 func (f *Finder) Find(doc []byte) (name, value []byte, err error) {
 	if name, value, ok := f.guess(doc); ok {
 		return name, value, nil
@@ -222,8 +218,8 @@ func (f *Finder) Find(doc []byte) (name, value []byte, err error) {
 	return fields.Name, value, fields.Err()
 }
 
-// guess looks where the field was last time. It takes only a document that
-// begins with its name, then has all its entries up to the field.
+// guess looks where the field was last time. It takes only a document that begins with its name, then has all
+// its entries up to the field.
 func (f *Finder) guess(doc []byte) (name, value []byte, ok bool) {
 	if len(doc) < 2 || doc[0] != 1<<3|typeBytes {
 		return nil, nil, false
@@ -250,9 +246,9 @@ func (f *Finder) guess(doc []byte) (name, value []byte, ok bool) {
 	return name, w.Value, true
 }
 
-// Response splits a google.firestore.v1.RunQueryResponse. doc is nil in a
-// message that carries no document (progress, or the read time of an empty
-// result); readTime is nil where there is none, else the bytes of its Timestamp.
+// Response splits a google.firestore.v1.RunQueryResponse. doc is nil in a message that carries no document
+// (progress, or the read time of an empty result); readTime is nil where there is none, else the bytes of its
+// Timestamp.
 func Response(msg []byte) (doc, readTime []byte, err error) {
 	for i := 0; i < len(msg); {
 		f := next(msg, i)

@@ -1,12 +1,10 @@
-// Package wire reads Firestore documents in the form in which they arrive:
-// the protobuf bytes of google.firestore.v1.Document. It splits documents into
-// fields without allocating, and it holds the one rule by which a value of any
-// type becomes text, so that an exported cell and a listed row never disagree.
+// Package wire reads Firestore documents in the form in which they arrive: the protobuf bytes of
+// google.firestore.v1.Document. It splits documents into fields without allocating, and it holds the one rule
+// by which a value of any type becomes text, so that an exported cell and a listed row never disagree.
 //
 // # Values as text
 //
-// Every value prints in the form of the type it is stored with, whatever type
-// its field should have:
+// Every value prints in the form of the type it is stored with, whatever type its field should have:
 //
 //   - missing, null, and types this package does not know: nothing
 //   - string: itself
@@ -21,8 +19,8 @@
 //   - geo point, array, map: compact JSON, map keys in byte order, with nested
 //     values in the forms above (NaN and the infinities as JSON strings)
 //
-// Malformed bytes are the only error: [ErrMalformed]. A field that is sent
-// twice counts as its last occurrence, as in protobuf.
+// Malformed bytes are the only error: [ErrMalformed]. A field that is sent twice counts as its last
+// occurrence, as in protobuf.
 package wire
 
 import (
@@ -30,15 +28,15 @@ import (
 	"errors"
 )
 
-// ErrMalformed says that bytes are not a well-formed protobuf message of the
-// type they should be. It never stands for an unexpected field type.
+// ErrMalformed says that bytes are not a well-formed protobuf message of the type they should be. It never
+// stands for an unexpected field type.
 var ErrMalformed = errors.New("malformed document bytes")
 
 // Kind is the stored type of a value.
 type Kind uint8
 
-// The kinds of a value. None is an unset value, or one of a type that this
-// package does not know; it prints as nothing.
+// The kinds of a value. None is an unset value, or one of a type that this package does not know; it prints
+// as nothing.
 const (
 	None Kind = iota
 	Null
@@ -54,8 +52,7 @@ const (
 	Map
 )
 
-// Value is one parsed google.firestore.v1.Value. It refers to the bytes it was
-// parsed from.
+// Value is one parsed google.firestore.v1.Value. It refers to the bytes it was parsed from.
 type Value struct {
 	Kind  Kind
 	Nanos int32  // Time: nanoseconds within the second
@@ -116,8 +113,7 @@ func Parse(b []byte) (Value, error) {
 	return parse(b)
 }
 
-// shortLength reads a length of one or two bytes at b[i]. from is where the
-// content begins; 0 says nothing.
+// shortLength reads a length of one or two bytes at b[i]. from is where the content begins; 0 says nothing.
 func shortLength(b []byte, i int) (n, from int) {
 	n = int(b[i])
 	if n < 0x80 {
@@ -129,9 +125,9 @@ func shortLength(b []byte, i int) (n, from int) {
 	return n&0x7f | int(b[i+1])<<7, i + 2
 }
 
-// shortTime reads a timestamp value as encoders write it for years from 2004 to
-// 2106: five bytes of seconds, then one to five of nanoseconds where they are
-// not zero. Both varints are taken out of one load of eight bytes each.
+// shortTime reads a timestamp value as encoders write it for years from 2004 to 2106: five bytes of seconds,
+// then one to five of nanoseconds where they are not zero. Both varints are taken out of one load of eight
+// bytes each.
 func shortTime(b []byte) (seconds uint64, nanos int32, ok bool) {
 	if len(b) < 8 || len(b) > 14 || int(b[1]) != len(b)-2 || b[2] != 1<<3|typeVarint {
 		return 0, 0, false
@@ -157,8 +153,8 @@ func sevenths(v uint64) uint64 {
 	return v&0x7f | v>>1&(0x7f<<7) | v>>2&(0x7f<<14) | v>>3&(0x7f<<21) | v>>4&(0x7f<<28)
 }
 
-// Text is a short cut of [Parse] for the bytes of a string as every encoder
-// writes it, up to 16 KiB. ok false says nothing: Parse then knows.
+// Text is a short cut of [Parse] for the bytes of a string as every encoder writes it, up to 16 KiB. ok false
+// says nothing: Parse then knows.
 func Text(b []byte) (s []byte, ok bool) {
 	// Two bytes of tag, one or two of length, the content.
 	if len(b) < 4 || b[0] != tagString&0x7f|0x80 || b[1] != tagString>>7 {
@@ -308,8 +304,8 @@ func next(b []byte, i int) field {
 	return field{end: -1} // groups: not in any message of Firestore
 }
 
-// uvarint reads the varint at b[i] and says where the next byte is; -1 where
-// the varint is cut off or longer than 64 bits.
+// uvarint reads the varint at b[i] and says where the next byte is; -1 where the varint is cut off or longer
+// than 64 bits.
 func uvarint(b []byte, i int) (uint64, int) {
 	if i < len(b) && b[i] < 0x80 {
 		return uint64(b[i]), i + 1

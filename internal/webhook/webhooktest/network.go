@@ -1,5 +1,5 @@
-// Package webhooktest is a hostile network for callbacks: names that are rebound, addresses that nobody
-// may reach, receivers that redirect, are slow, endless or garbage.
+// Package webhooktest is a hostile network for callbacks: names that are rebound, addresses that nobody may
+// reach, receivers that redirect, are slow, endless or garbage.
 package webhooktest
 
 import (
@@ -24,9 +24,9 @@ import (
 // PublicAddr is what the names of hostile receivers resolve to, until they are rebound.
 const PublicAddr = "93.184.215.14"
 
-// Network is a DNS server on loopback whose answers change, forbidden listeners that no
-// callback may reach, and connections to public addresses led to receivers on loopback. All checks of
-// names and addresses are production's.
+// Network is a DNS server on loopback whose answers change, forbidden listeners that no callback may reach,
+// and connections to public addresses led to receivers on loopback. All checks of names and addresses are
+// production's.
 type Network struct {
 	// Forbidden is the port of the listeners on 127.0.0.1 and ::1.
 	Forbidden string
@@ -181,8 +181,8 @@ func (n *Network) Sender(l webhook.Limits, now func() time.Time) *webhook.Sender
 // Rules are those of Sender.
 var Rules = webhook.Rules{Dev: webhook.Dev{AllowHTTP: true, AllowPorts: []uint16{0}}}
 
-// Through is how many connections came through to what no callback may reach: at the listeners, or
-// dialled at other addresses, which are named.
+// Through is how many connections came through to what no callback may reach: at the listeners, or dialled at
+// other addresses, which are named.
 func (n *Network) Through() (count int, addresses []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -215,8 +215,8 @@ func (n *Network) PerConnection(port string) int64 {
 	return n.read[port] / max(n.conns[port], 1)
 }
 
-// Listen serves a hostile receiver on loopback until the test ends, and says at which port. serve is
-// called after a request, or the first of it, was read; the connection is closed when it returns.
+// Listen serves a hostile receiver on loopback until the test ends, and says at which port. serve is called
+// after a request, or the first of it, was read; the connection is closed when it returns.
 func Listen(t testing.TB, serve func(net.Conn)) (port string) {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -237,8 +237,8 @@ func Listen(t testing.TB, serve func(net.Conn)) (port string) {
 				if _, err := c.Read(head); err == nil {
 					serve(c)
 				}
-				// What a sender still writes must not be answered with a reset, which would
-				// take the answer away before it is read.
+				// What a sender still writes must not be answered with a reset, which would take the answer
+				// away before it is read.
 				_ = c.(*net.TCPConn).CloseWrite()
 				_, _ = io.Copy(io.Discard, c)
 			})

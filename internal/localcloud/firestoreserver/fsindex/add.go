@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// AddTo returns a firestore.indexes.json that has the index besides. What else is in it stays, as does the TTL of a
-// field whose override is replaced.
+// AddTo returns a firestore.indexes.json that has the index besides. What else is in it stays, as does the
+// TTL of a field whose override is replaced.
 func (e *MissingError) AddTo(file []byte) ([]byte, error) {
 	var f struct {
 		Indexes        []json.RawMessage `json:"indexes"`

@@ -17,8 +17,8 @@ const (
 	maxOverrides  = 1000 // field configurations of a database; exemption and TTL of one field are one
 )
 
-// fileIndex, fileField and fileOverride spell firestore.indexes.json. The keys of
-// other editions may have what is true of this one, as the Firebase CLI writes it.
+// fileIndex, fileField and fileOverride spell firestore.indexes.json. The keys of other editions may have
+// what is true of this one, as the Firebase CLI writes it.
 type fileIndex struct {
 	CollectionGroup string      `json:"collectionGroup"`
 	QueryScope      string      `json:"queryScope"`
@@ -50,9 +50,8 @@ type fileOverride struct {
 	Indexes []fileField `json:"indexes"`
 }
 
-// Parse reads the Firebase CLI's firestore.indexes.json; empty data is the
-// automatic indexes alone. What production, or the CLI before it, would refuse or
-// silently leave out is an error that names the entry.
+// Parse reads the Firebase CLI's firestore.indexes.json; empty data is the automatic indexes alone. What
+// production, or the CLI before it, would refuse or silently leave out is an error that names the entry.
 func Parse(data []byte) (*Config, error) {
 	c := &Config{composites: make(map[string][]Index), overrides: make(map[string][]override)}
 	if len(bytes.TrimSpace(data)) == 0 {
@@ -85,8 +84,8 @@ func Parse(data []byte) (*Config, error) {
 	return c, nil
 }
 
-// decodeStrictly refuses keys that it does not know, because the CLI ignores them:
-// a misspelt one would be missing in production.
+// decodeStrictly refuses keys that it does not know, because the CLI ignores them: a misspelt one would be
+// missing in production.
 func decodeStrictly(data []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
@@ -148,8 +147,7 @@ func (f fileIndex) index() (Index, error) {
 	return ix, ix.takeName()
 }
 
-// takeName moves a trailing __name__ from the fields into Name and checks what
-// remains.
+// takeName moves a trailing __name__ from the fields into Name and checks what remains.
 func (ix *Index) takeName() error {
 	listed := len(ix.Fields)
 	name := slices.IndexFunc(ix.Fields, func(f Field) bool { return f.Path.IsName() })
@@ -301,8 +299,8 @@ func parseScope(s string) (Scope, error) {
 	return 0, fmt.Errorf("queryScope %q is not COLLECTION or COLLECTION_GROUP", s)
 }
 
-// MarshalJSON writes the index as an entry of "indexes" in firestore.indexes.json,
-// __name__ only where it is not implied.
+// MarshalJSON writes the index as an entry of "indexes" in firestore.indexes.json, __name__ only where it is
+// not implied.
 func (ix Index) MarshalJSON() ([]byte, error) {
 	f := fileIndex{CollectionGroup: ix.Group, QueryScope: ix.Scope.String()}
 	for _, field := range ix.Fields {

@@ -55,8 +55,8 @@ type Field struct {
 
 func (f Field) equal(o Field) bool { return f.Kind == o.Kind && f.Path.Equal(o.Path) }
 
-// Index is a composite or single-field index. It has an entry for a document
-// only if the document has every field.
+// Index is a composite or single-field index. It has an entry for a document only if the document has every
+// field.
 type Index struct {
 	Group  string // collection id
 	Scope  Scope
@@ -67,8 +67,8 @@ type Index struct {
 	Single bool
 }
 
-// Key returns a canonical string, equal for equal indexes, usable as map key
-// and in logs: "msgs/COLLECTION (w ASC, tags CONTAINS, __name__ ASC)".
+// Key returns a canonical string, equal for equal indexes, usable as map key and in logs: "msgs/COLLECTION (w
+// ASC, tags CONTAINS, __name__ ASC)".
 func (ix *Index) Key() string {
 	var b strings.Builder
 	b.WriteString(ix.Group + "/" + ix.Scope.String() + " (")
@@ -87,8 +87,8 @@ func impliedName(fields []Field) fsvalue.Direction {
 	return fsvalue.Ascending
 }
 
-// Config is an index configuration. The zero Config has the automatic indexes
-// only. It is immutable; With returns changed copies.
+// Config is an index configuration. The zero Config has the automatic indexes only. It is immutable; With
+// returns changed copies.
 type Config struct {
 	composites map[string][]Index    // by group
 	overrides  map[string][]override // by group, the most specific path first
@@ -108,13 +108,12 @@ type single struct {
 // automatic are the single-field indexes of every field without an override.
 var automatic = []single{{Collection, Ascending}, {Collection, Descending}, {Collection, Contains}}
 
-// Composites returns the composite indexes of a collection group, both scopes.
-// The caller must not change the slice.
+// Composites returns the composite indexes of a collection group, both scopes. The caller must not change the
+// slice.
 func (c *Config) Composites(group string) []Index { return c.composites[group] }
 
-// Singles returns the single-field indexes of one field of a collection group,
-// automatic or by override. Whether a Contains one has entries depends on the
-// document's value being an array.
+// Singles returns the single-field indexes of one field of a collection group, automatic or by override.
+// Whether a Contains one has entries depends on the document's value being an array.
 func (c *Config) Singles(group string, field fsvalue.FieldPath) []Index {
 	rules := c.rules(group, field)
 	out := make([]Index, len(rules))
@@ -135,8 +134,7 @@ func (c *Config) rules(group string, field fsvalue.FieldPath) []single {
 	return automatic
 }
 
-// With returns a copy that also has ix. A Single index is added to those its
-// field has already.
+// With returns a copy that also has ix. A Single index is added to those its field has already.
 func (c *Config) With(ix Index) *Config {
 	out := &Config{composites: make(map[string][]Index), overrides: make(map[string][]override)}
 	for g, list := range c.composites {

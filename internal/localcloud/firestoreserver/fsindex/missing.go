@@ -17,8 +17,8 @@ import (
 type MissingError struct {
 	// Index would serve it.
 	Index Index
-	// Exemption tells that Index is a single-field index, to be added with a
-	// field override instead of a composite.
+	// Exemption tells that Index is a single-field index, to be added with a field override instead of a
+	// composite.
 	Exemption bool
 
 	database         fsvalue.Database
@@ -52,9 +52,8 @@ func (e *MissingError) GRPCStatus() *status.Status {
 	return status.New(codes.FailedPrecondition, e.Error())
 }
 
-// Definition returns the entry that firestore.indexes.json lacks: one of
-// "indexes", or of "fieldOverrides" for an exemption, with the indexes that its field has
-// already: an override replaces them.
+// Definition returns the entry that firestore.indexes.json lacks: one of "indexes", or of "fieldOverrides"
+// for an exemption, with the indexes that its field has already: an override replaces them.
 func (e *MissingError) Definition() string {
 	var entry any = e.Index
 	if e.Exemption {
@@ -102,8 +101,8 @@ const (
 	arrayContainsEnum = 1
 )
 
-// encode returns the index as the console's links carry it: the admin API's
-// message, written by hand because that API is not a dependency.
+// encode returns the index as the console's links carry it: the admin API's message, written by hand because
+// that API is not a dependency.
 func (e *MissingError) encode() string {
 	resource := e.database.String() + "/collectionGroups/" + e.Index.Group
 	if e.Exemption {

@@ -10,19 +10,18 @@ import (
 // Scan is one index stream of a disjunct.
 type Scan struct {
 	Index Index
-	// Points is the number of leading index fields that the disjunct fixes to
-	// one value (an equality, or the array-contains operand for a Contains
-	// field); the remaining fields are exactly [Branch.Tail].
+	// Points is the number of leading index fields that the disjunct fixes to one value (an equality, or the
+	// array-contains operand for a Contains field); the remaining fields are exactly [Branch.Tail].
 	Points int
 }
 
 // Branch tells how to serve one disjunct.
 type Branch struct {
-	// Scans are intersected: each yields names sorted by (Tail, name), and a
-	// row must be in all of them. None means the documents in name order.
+	// Scans are intersected: each yields names sorted by (Tail, name), and a row must be in all of them. None
+	// means the documents in name order.
 	Scans []Scan
-	// Tail are the fields after the points in every scan: the order without
-	// the equality fields and __name__, then the aggregated fields.
+	// Tail are the fields after the points in every scan: the order without the equality fields and __name__,
+	// then the aggregated fields.
 	Tail []Field
 }
 
@@ -33,10 +32,9 @@ type Plan struct {
 	Name fsvalue.Direction
 }
 
-// Plan decides as production does which indexes serve q. aggregated are the
-// fields summed or averaged: nil for ordinary queries and where those shall
-// need no index. With them rows of equal order fields come sorted by the
-// aggregated ones, which matters to limits and name cursors. The error is a
+// Plan decides as production does which indexes serve q. aggregated are the fields summed or averaged: nil
+// for ordinary queries and where those shall need no index. With them rows of equal order fields come sorted
+// by the aggregated ones, which matters to limits and name cursors. The error is a
 // *MissingError for the first disjunct that is not served.
 func (c *Config) Plan(q *fsquery.Query, aggregated []fsvalue.FieldPath) (*Plan, error) {
 	p := &Plan{Name: q.NameDirection(), Branches: make([]Branch, len(q.Disjuncts))}
@@ -112,8 +110,8 @@ func (c *Config) serve(r *requirement) ([]Scan, bool) {
 	}
 }
 
-// candidates lists the scans usable for r: points of it, then exactly its tail,
-// then the name in its direction.
+// candidates lists the scans usable for r: points of it, then exactly its tail, then the name in its
+// direction.
 func (c *Config) candidates(r *requirement) []Scan {
 	var out []Scan
 	consider := func(ix Index) {
@@ -142,8 +140,8 @@ func (c *Config) candidates(r *requirement) []Scan {
 	return out
 }
 
-// fixes reports whether an index field can hold a point: an equality in either
-// direction, array-contains as itself.
+// fixes reports whether an index field can hold a point: an equality in either direction, array-contains as
+// itself.
 func (f Field) fixes(point Field) bool {
 	if f.Kind == Vector || (f.Kind == Contains) != (point.Kind == Contains) {
 		return false

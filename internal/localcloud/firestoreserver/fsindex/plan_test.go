@@ -35,8 +35,8 @@ func parseQuery(t testing.TB, group bool, text string) *fsquery.Query {
 	return q
 }
 
-// query builds the protojson of a query from conditions and orders, as in
-// query("a == 1", "tags contains 1", "order q DESC").
+// query builds the protojson of a query from conditions and orders, as in query("a == 1", "tags contains 1",
+// "order q DESC").
 func query(parts ...string) string {
 	var filters, orders []string
 	for _, p := range parts {
@@ -68,8 +68,8 @@ func query(parts ...string) string {
 	return `{` + where + `"orderBy":[` + strings.Join(orders, ",") + `]}`
 }
 
-// indexes builds a configuration from lines such as "a ASC, tags CONTAINS";
-// a leading "group:" gives the other scope, "exempt a" an empty override.
+// indexes builds a configuration from lines such as "a ASC, tags CONTAINS"; a leading "group:" gives the
+// other scope, "exempt a" an empty override.
 func indexes(t testing.TB, lines ...string) *Config {
 	t.Helper()
 	c, err := Parse(nil)
@@ -200,8 +200,7 @@ func describe(t testing.TB, p *Plan, err error) string {
 	return strings.Join(branches, " | ")
 }
 
-// TestSuiteIndexes checks the composites that the official client's
-// integration tests rely on.
+// TestSuiteIndexes checks the composites that the official client's integration tests rely on.
 func TestSuiteIndexes(t *testing.T) {
 	t.Parallel()
 	c := indexes(t, "updatedAt ASC, height ASC", "weight ASC, height ASC", "x ASC, testNull ASC, q ASC")

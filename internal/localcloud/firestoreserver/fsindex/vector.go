@@ -7,8 +7,8 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// Nearest says which vector index a search over vectors of a dimension lacks, nil for none: it has the fields of
-// the filters, in any order and direction, and then the vector's.
+// Nearest says which vector index a search over vectors of a dimension lacks, nil for none: it has the fields
+// of the filters, in any order and direction, and then the vector's.
 // https://cloud.google.com/firestore/docs/vector-search#create_and_manage_vector_indexes
 func (c *Config) Nearest(q *fsquery.Query, vector fsvalue.FieldPath, dimension int) error {
 	for i := range q.Disjuncts {

@@ -36,8 +36,8 @@ type Aggregate struct {
 type Aggregation struct {
 	Query      *Query
 	Aggregates []Aggregate
-	// Fields are the distinct fields summed or averaged, sorted. A document
-	// that lacks one of them counts nowhere.
+	// Fields are the distinct fields summed or averaged, sorted. A document that lacks one of them counts
+	// nowhere.
 	Fields []fsvalue.FieldPath
 }
 
@@ -121,8 +121,7 @@ func parseAggregate(a *firestorepb.StructuredAggregationQuery_Aggregation) (Aggr
 	return out, err
 }
 
-// Aggregator accumulates the results of one request. It is not safe for
-// concurrent use.
+// Aggregator accumulates the results of one request. It is not safe for concurrent use.
 type Aggregator struct {
 	agg  *Aggregation
 	rows int64
@@ -134,9 +133,8 @@ func NewAggregator(a *Aggregation) *Aggregator {
 	return &Aggregator{agg: a, sums: make([]total, len(a.Fields))}
 }
 
-// Add takes one row, given the values of Aggregation.Fields in that order; all
-// must be present (the caller skips rows that lack one). The values may come
-// from an index entry.
+// Add takes one row, given the values of Aggregation.Fields in that order; all must be present (the caller
+// skips rows that lack one). The values may come from an index entry.
 func (g *Aggregator) Add(values []*fsvalue.Value) {
 	g.rows++
 	for i, v := range values {
@@ -158,8 +156,7 @@ func (g *Aggregator) AddRow(r Row) {
 	g.Add(values)
 }
 
-// Done reports whether no further row can change the result, which only counts
-// with a bound allow.
+// Done reports whether no further row can change the result, which only counts with a bound allow.
 func (g *Aggregator) Done() bool {
 	for _, a := range g.agg.Aggregates {
 		if a.Kind != Count || a.UpTo == 0 || g.rows < a.UpTo {
@@ -191,9 +188,8 @@ func (g *Aggregator) Result() map[string]*fsvalue.Value {
 	return out
 }
 
-// total adds numbers: integers exactly in 128 bits, doubles with Neumaier's
-// compensation, since plain addition gives 31.999999999999996 where the
-// official suite expects 32.
+// total adds numbers: integers exactly in 128 bits, doubles with Neumaier's compensation, since plain
+// addition gives 31.999999999999996 where the official suite expects 32.
 type total struct {
 	numbers int64
 	doubles bool

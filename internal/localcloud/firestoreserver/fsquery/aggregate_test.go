@@ -107,8 +107,8 @@ func TestAggregates(t *testing.T) {
 	}
 }
 
-// TestAggregatedFieldsMustExist is 8.5: a document without one of the fields
-// counts nowhere, one with a non-number counts.
+// TestAggregatedFieldsMustExist is 8.5: a document without one of the fields counts nowhere, one with a
+// non-number counts.
 func TestAggregatedFieldsMustExist(t *testing.T) {
 	t.Parallel()
 	a, err := ParseAggregation(root, aggregate(from(nil), count("", 0), sum("total", "m.v"), avg("", "w"), avg("", "m.v")))

@@ -14,8 +14,8 @@ type Row struct {
 	Fields map[string]*fsvalue.Value
 }
 
-// Match reports whether r is in the query's scope, has every order field and
-// satisfies at least one disjunct. Cursors are not looked at.
+// Match reports whether r is in the query's scope, has every order field and satisfies at least one disjunct.
+// Cursors are not looked at.
 func (q *Query) Match(r Row) bool {
 	if !q.InScope(r.Name) {
 		return false
@@ -55,8 +55,8 @@ func (c *Conjunction) Match(r Row) bool {
 		!slices.ContainsFunc(c.Names, func(f Filter) bool { return !f.MatchName(r.Name) })
 }
 
-// Match reports whether v, the value of f's field, satisfies f. It is not for
-// filters on __name__; see [Filter.MatchName].
+// Match reports whether v, the value of f's field, satisfies f. It is not for filters on __name__; see
+// [Filter.MatchName].
 func (f *Filter) Match(v *fsvalue.Value) bool {
 	switch {
 	case f.never():
@@ -158,9 +158,8 @@ func (q *Query) InRange(r Row) bool {
 	return (q.Start == nil || q.Behind(q.Start, r)) && (q.End == nil || !q.Behind(q.End, r))
 }
 
-// Run evaluates the whole query over rows: filter, sort, cursors, offset, limit.
-// Projection is left to the caller. It takes O(n log n) time and is meant for
-// tests and small fallbacks.
+// Run evaluates the whole query over rows: filter, sort, cursors, offset, limit. Projection is left to the
+// caller. It takes O(n log n) time and is meant for tests and small fallbacks.
 func (q *Query) Run(rows []Row) []Row {
 	var out []Row
 	for _, r := range rows {

@@ -57,8 +57,8 @@ func (q *Query) parseWhere(f *firestorepb.StructuredQuery_Filter) error {
 	return nil
 }
 
-// check validates the shape of the tree and counts the disjuncts it will
-// expand to, without expanding. The count saturates.
+// check validates the shape of the tree and counts the disjuncts it will expand to, without expanding. The
+// count saturates.
 func (t *tree) check(f *firestorepb.StructuredQuery_Filter) (int, error) {
 	switch ft := f.GetFilterType().(type) {
 	case *firestorepb.StructuredQuery_Filter_CompositeFilter:
@@ -135,8 +135,8 @@ func (t *tree) checkField(f *firestorepb.StructuredQuery_FieldFilter) (int, erro
 	return n, nil
 }
 
-// expand returns the disjuncts of f, each a list of conditions. The tree has
-// been checked, so the result is small.
+// expand returns the disjuncts of f, each a list of conditions. The tree has been checked, so the result is
+// small.
 func (t *tree) expand(f *firestorepb.StructuredQuery_Filter) ([][]Filter, error) {
 	switch ft := f.GetFilterType().(type) {
 	case *firestorepb.StructuredQuery_Filter_FieldFilter:
@@ -294,8 +294,8 @@ func (q *Query) collectInequalities(disjuncts [][]Filter) error {
 	return nil
 }
 
-// newConjunction sorts the conditions of one disjunct by what they mean to an
-// index, and finds contradictions.
+// newConjunction sorts the conditions of one disjunct by what they mean to an index, and finds
+// contradictions.
 func newConjunction(filters []Filter) (Conjunction, error) {
 	c := Conjunction{conditions: len(filters)}
 	for i := range filters {

@@ -68,8 +68,8 @@ func holds(t *testing.T, f *filter, r Row) bool {
 	return slices.ContainsFunc(mustParse(t, from(f)).Disjuncts, func(c Conjunction) bool { return c.Match(r) })
 }
 
-// TestNormalFormKeepsMeaning compares random filters in normal form with a
-// direct evaluation, apart from the rule that order fields must exist.
+// TestNormalFormKeepsMeaning compares random filters in normal form with a direct evaluation, apart from the
+// rule that order fields must exist.
 func TestNormalFormKeepsMeaning(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(5, 6))

@@ -24,9 +24,8 @@ func invalidf(format string, args ...any) error {
 	return status.Errorf(codes.InvalidArgument, format, args...)
 }
 
-// Parse validates q, asked under parent (a root or a document), and normalises
-// it. The query keeps parts of q, whose timestamps it rounds down to
-// microseconds. Errors are INVALID_ARGUMENT statuses.
+// Parse validates q, asked under parent (a root or a document), and normalises it. The query keeps parts of
+// q, whose timestamps it rounds down to microseconds. Errors are INVALID_ARGUMENT statuses.
 func Parse(parent fsvalue.Path, q *firestorepb.StructuredQuery) (*Query, error) {
 	out := &Query{Parent: parent, Limit: -1, Offset: int(q.GetOffset())}
 	switch len(q.GetFrom()) {
@@ -76,8 +75,7 @@ func Parse(parent fsvalue.Path, q *firestorepb.StructuredQuery) (*Query, error) 
 	return out, checkNearest(out.FindNearest)
 }
 
-// parseOrder builds the whole order: the explicit one, inequality fields not in
-// it, then the name.
+// parseOrder builds the whole order: the explicit one, inequality fields not in it, then the name.
 func (q *Query) parseOrder(explicit []*firestorepb.StructuredQuery_Order) error {
 	last := fsvalue.Ascending
 	for _, o := range explicit {
@@ -118,8 +116,7 @@ func (q *Query) ordered(field fsvalue.FieldPath) bool {
 	return slices.ContainsFunc(q.Order, func(o Order) bool { return o.Field.Equal(field) })
 }
 
-// checkScope holds the rules for queries without a collection id and for
-// collection groups below a document.
+// checkScope holds the rules for queries without a collection id and for collection groups below a document.
 func (q *Query) checkScope(sq *firestorepb.StructuredQuery) error {
 	plain := sq.GetWhere() == nil && len(sq.GetOrderBy()) == 0
 	if q.AllDescendants && q.CollectionID != "" && !q.Parent.IsRoot() && !plain {

@@ -9,8 +9,7 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// Op is a filter operator of the normal form. IN and ARRAY_CONTAINS_ANY do not
-// occur: they became disjuncts.
+// Op is a filter operator of the normal form. IN and ARRAY_CONTAINS_ANY do not occur: they became disjuncts.
 type Op uint8
 
 // The operators.
@@ -29,16 +28,15 @@ const (
 	IsNotNaN  // unary
 )
 
-// Inequality reports whether op is of the inequality class, which forces its
-// field into the order.
+// Inequality reports whether op is of the inequality class, which forces its field into the order.
 func (op Op) Inequality() bool { return op >= Less }
 
 // Filter is one condition on one field.
 type Filter struct {
 	Field fsvalue.FieldPath
 	Op    Op
-	// Value is the operand; nil for unary operators and NotIn. On __name__ it
-	// is a reference, which Name holds parsed.
+	// Value is the operand; nil for unary operators and NotIn. On __name__ it is a reference, which Name
+	// holds parsed.
 	Value *fsvalue.Value
 	Name  fsvalue.Path
 	// Values are the 1 to 10 operands of NotIn, and Names their parsed forms.
@@ -82,9 +80,8 @@ type Conjunction struct {
 	Contains     *Filter  // at most one
 	Inequalities []Filter // on fields other than __name__ and those in Equal
 	Names        []Filter // every condition on __name__, Equal included
-	// Never tells that no row can match: an operand is null or NaN where that
-	// compares with nothing, or conditions on one field contradict. The
-	// conditions still tell which index the query needs.
+	// Never tells that no row can match: an operand is null or NaN where that compares with nothing, or
+	// conditions on one field contradict. The conditions still tell which index the query needs.
 	Never bool
 
 	conditions int // as written, for the limit on a query's components
@@ -106,13 +103,12 @@ type Order struct {
 	Direction fsvalue.Direction
 }
 
-// Cursor is a cut through the order: rows whose leading order fields equal
-// Values lie behind it if Before is set, else in front of it. The start cursor
-// keeps what is behind, the end cursor what is in front. Without Values every
-// row is on one side.
+// Cursor is a cut through the order: rows whose leading order fields equal Values lie behind it if Before is
+// set, else in front of it. The start cursor keeps what is behind, the end cursor what is in front. Without
+// Values every row is on one side.
 type Cursor struct {
-	// Values pair with the order fields from the left. The last one may be for
-	// __name__ and is a reference then, which Name holds parsed.
+	// Values pair with the order fields from the left. The last one may be for __name__ and is a reference
+	// then, which Name holds parsed.
 	Values []*fsvalue.Value
 	Name   fsvalue.Path
 	Before bool
@@ -128,8 +124,8 @@ type Query struct {
 	Disjuncts []Conjunction
 	// Inequality lists the inequality fields of all branches in implicit order.
 	Inequality []fsvalue.FieldPath
-	// Order is the whole order, implicit fields included; its last entry is
-	// __name__. A row must have every field of it.
+	// Order is the whole order, implicit fields included; its last entry is __name__. A row must have every
+	// field of it.
 	Order []Order
 
 	Start, End *Cursor // nil when unbounded
@@ -144,8 +140,8 @@ type Query struct {
 	FindNearest *firestorepb.StructuredQuery_FindNearest
 }
 
-// Tail returns the order fields that still vary within a disjunct: the order
-// without the disjunct's equality fields and without __name__.
+// Tail returns the order fields that still vary within a disjunct: the order without the disjunct's equality
+// fields and without __name__.
 func (q *Query) Tail(disjunct int) []Order {
 	c := &q.Disjuncts[disjunct]
 	var tail []Order
@@ -157,9 +153,9 @@ func (q *Query) Tail(disjunct int) []Order {
 	return tail
 }
 
-// CursorFor returns the same cut as one disjunct sees it: its values pair with
-// Tail(disjunct) and then __name__. A value for a field that the disjunct fixes
-// is compared here once and for all. A nil cursor stays nil.
+// CursorFor returns the same cut as one disjunct sees it: its values pair with Tail(disjunct) and then
+// __name__. A value for a field that the disjunct fixes is compared here once and for all. A nil cursor stays
+// nil.
 func (q *Query) CursorFor(disjunct int, c *Cursor) *Cursor {
 	if c == nil {
 		return nil

@@ -9,17 +9,16 @@ import (
 )
 
 const (
-	// maxCoveredBody is the largest body that a covering index repeats; longer
-	// ones are fetched from the document, where the fetch is the lesser cost.
+	// maxCoveredBody is the largest body that a covering index repeats; longer ones are fetched from the
+	// document, where the fetch is the lesser cost.
 	maxCoveredBody = 4 << 10
-	// maxCachedFields bounds the cache of field nodes, since maps with generated
-	// keys can name any number of fields.
+	// maxCachedFields bounds the cache of field nodes, since maps with generated keys can name any number of
+	// fields.
 	maxCachedFields = 50_000
 )
 
-// catalog knows which physical indexes a document has entries in. One physical
-// index serves an order and its reversal, so a field indexed both ascending and
-// descending has one entry.
+// catalog knows which physical indexes a document has entries in. One physical index serves an order and its
+// reversal, so a field indexed both ascending and descending has one entry.
 type catalog struct {
 	config *fsindex.Config
 
@@ -68,13 +67,11 @@ func physicalIndex(db uint32, ix *fsindex.Index) physical {
 	return p
 }
 
-// covering tells whether an index has a twin whose entries repeat the document's
-// body: composite indexes do unless they have an entry per array element. A scan
-// of the twin reads one run of keys, where it would otherwise fetch one document
-// per row from anywhere on the disk, at three to five times the cost; two twins
-// add an eighth to the cost of a message's load. Counts and merges read the lean
-// entries. Documents that were changed since they were made, and
-// long ones, have twins without a body and are fetched.
+// covering tells whether an index has a twin whose entries repeat the document's body: composite indexes do
+// unless they have an entry per array element. A scan of the twin reads one run of keys, where it would
+// otherwise fetch one document per row from anywhere on the disk, at three to five times the cost; two twins
+// add an eighth to the cost of a message's load. Counts and merges read the lean entries. Documents that were
+// changed since they were made, and long ones, have twins without a body and are fetched.
 func covering(fields []fsindex.Field) bool {
 	if len(fields) < 2 {
 		return false
@@ -94,10 +91,9 @@ type Index struct {
 	Reverse bool
 }
 
-// IndexPrefix returns how to scan ix for the documents directly in collection
-// (ignored for collection groups). The stored form of a descending single-field
-// index is the ascending one. With bodies the entries carry documents if the
-// index has such entries; see EntryName.
+// IndexPrefix returns how to scan ix for the documents directly in collection (ignored for collection
+// groups). The stored form of a descending single-field index is the ascending one. With bodies the entries
+// carry documents if the index has such entries; see EntryName.
 func (s *Store) IndexPrefix(db uint32, ix *fsindex.Index, collection fsvalue.Path, bodies bool) Index {
 	p := physicalIndex(db, ix)
 	prefix := p.prefix(nil, collection)

@@ -8,14 +8,13 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// leaseAhead is how far into the future the persisted promise "no instant above
-// this one was given out" reaches. A restart starts above the promise, so the
-// length is also the most that commit times may run ahead of the wall clock.
+// leaseAhead is how far into the future the persisted promise "no instant above this one was given out"
+// reaches. A restart starts above the promise, so the length is also the most that commit times may run ahead
+// of the wall clock.
 const leaseAhead = time.Second
 
-// clock gives out commit instants and read instants so that a read at an
-// instant answers the same for ever: no commit ever gets an instant at or below
-// one that a reader was told.
+// clock gives out commit instants and read instants so that a read at an instant answers the same for ever:
+// no commit ever gets an instant at or below one that a reader was told.
 type clock struct {
 	mu    sync.Mutex
 	moved sync.Cond // signalled when an in-flight group was published
@@ -45,8 +44,7 @@ func (c *clock) promise(t int64) error {
 	return nil
 }
 
-// commit gives out the next commit instant; the first one since publish starts
-// the in-flight group.
+// commit gives out the next commit instant; the first one since publish starts the in-flight group.
 func (c *clock) commit() (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,8 +79,8 @@ func (c *clock) fail(err error) {
 	c.moved.Broadcast()
 }
 
-// strong picks a read instant that covers every acknowledged commit and none
-// that is still being written, without waiting.
+// strong picks a read instant that covers every acknowledged commit and none that is still being written,
+// without waiting.
 func (c *clock) strong() (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,8 +95,8 @@ func (c *clock) strong() (int64, error) {
 	return t, nil
 }
 
-// at makes the instant t readable: later commits get greater instants, and those
-// at or below t that are being written are waited for (one disk sync).
+// at makes the instant t readable: later commits get greater instants, and those at or below t that are being
+// written are waited for (one disk sync).
 func (c *clock) at(t int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

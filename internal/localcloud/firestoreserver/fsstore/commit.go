@@ -16,25 +16,25 @@ import (
 )
 
 const (
-	// maxQueue is the number of commits that may wait for the sequencer; more
-	// wait in their own goroutine, which their callers' deadlines bound.
+	// maxQueue is the number of commits that may wait for the sequencer; more wait in their own goroutine,
+	// which their callers' deadlines bound.
 	maxQueue = 256
-	// maxGroupBytes ends a group. With one more commit of the usual size it stays
-	// below half a memtable: the engine flushes larger batches, and the memtable
-	// before them, as small tables of their own, which then cost compactions.
+	// maxGroupBytes ends a group. With one more commit of the usual size it stays below half a memtable: the
+	// engine flushes larger batches, and the memtable before them, as small tables of their own, which then
+	// cost compactions.
 	maxGroupBytes = 1 << 20
 	// usualBody fits the encoded form of most documents with their times.
 	usualBody = 512
 )
 
-// Commit is one atomic change. Run is called by the sequencer, once, with the
-// commit's instant fixed; an error from it means that nothing is written.
+// Commit is one atomic change. Run is called by the sequencer, once, with the commit's instant fixed; an
+// error from it means that nothing is written.
 type Commit struct {
 	DB uint32
 	// Docs are the documents that Run will look at or change.
 	Docs []fsvalue.Path
-	// Alone asks that all earlier commits are applied before Run, which is
-	// necessary when it reads anything but Docs.
+	// Alone asks that all earlier commits are applied before Run, which is necessary when it reads anything
+	// but Docs.
 	Alone bool
 	Run   func(*Applier) error
 
@@ -70,9 +70,8 @@ type DocChange struct {
 	New  *Document // nil when it does not exist any more
 }
 
-// Apply hands c to the sequencer and waits until it is durable and visible. It
-// returns the commit's instant. When ctx ends first the commit may or may not
-// have happened, as with any lost answer.
+// Apply hands c to the sequencer and waits until it is durable and visible. It returns the commit's instant.
+// When ctx ends first the commit may or may not have happened, as with any lost answer.
 func (s *Store) Apply(ctx context.Context, c *Commit) (int64, error) {
 	c.done = make(chan struct{})
 	select {
@@ -99,9 +98,8 @@ func (s *Store) Apply(ctx context.Context, c *Commit) (int64, error) {
 	return c.applier.at, nil
 }
 
-// sequence is the only goroutine that changes data. It gathers the commits that
-// arrive while a group is being synced into the next group: one engine batch,
-// one sync.
+// sequence is the only goroutine that changes data. It gathers the commits that arrive while a group is being
+// synced into the next group: one engine batch, one sync.
 func (s *Store) sequence() {
 	defer s.done.Done()
 	defer close(s.sequenced)
@@ -123,8 +121,8 @@ func (s *Store) sequence() {
 	}
 }
 
-// group applies first and whatever else waits and touches other documents. The
-// one that does not fit begins the next group.
+// group applies first and whatever else waits and touches other documents. The one that does not fit begins
+// the next group.
 func (s *Store) group(first *Commit) {
 	for first != nil {
 		g := &group{s: s, batch: s.db.NewBatch(), dirty: map[docID]bool{}}
@@ -162,9 +160,8 @@ type group struct {
 	iter    *pebble.Iterator // state before the group; nil until needed
 }
 
-// lookup returns a copy of the value that key had before the group, nil when it
-// had none. One iterator for all lookups, asking the filters of every level: in
-// a bulk load nearly all documents are new.
+// lookup returns a copy of the value that key had before the group, nil when it had none. One iterator for
+// all lookups, asking the filters of every level: in a bulk load nearly all documents are new.
 func (g *group) lookup(key []byte) ([]byte, error) {
 	if g.iter == nil {
 		it, err := g.s.db.NewIter(&pebble.IterOptions{
@@ -222,8 +219,8 @@ func (g *group) finish() {
 		err = errors.Join(err, g.iter.Close())
 	}
 	if err != nil {
-		// What the disk holds now is unknown; only a restart, which replays the
-		// log, can tell. So no instant is given out from here on.
+		// What the disk holds now is unknown; only a restart, which replays the log, can tell. So no instant
+		// is given out from here on.
 		g.s.clock.fail(err)
 		g.s.log.Error("commit", "error", err)
 	} else {
@@ -250,8 +247,8 @@ func (g *group) sync() error {
 	return g.batch.Close()
 }
 
-// Applier is a commit's view of the documents it changes: the state before the
-// commit with the commit's own earlier writes on top.
+// Applier is a commit's view of the documents it changes: the state before the commit with the commit's own
+// earlier writes on top.
 type Applier struct {
 	s     *Store
 	g     *group
@@ -269,8 +266,7 @@ type docState struct {
 	forced  bool // counts as changed even when equal
 }
 
-// State is the state of one document within a commit. A nil State means that
-// the document does not exist.
+// State is the state of one document within a commit. A nil State means that the document does not exist.
 type State struct {
 	// Fields as messages; nil when only Prepared is known.
 	Fields map[string]*fsvalue.Value
@@ -282,8 +278,8 @@ type State struct {
 	stored []byte // body in the store, for states not changed by the commit
 }
 
-// Prepared is a document's new content in stored form, made outside of the
-// sequencer because that is most of a commit's work.
+// Prepared is a document's new content in stored form, made outside of the sequencer because that is most of
+// a commit's work.
 type Prepared struct {
 	wire    []byte
 	entries []entry
@@ -311,8 +307,8 @@ func (a *Applier) Database() uint32 { return a.db }
 // Instant returns the commit's instant.
 func (a *Applier) Instant() int64 { return a.at }
 
-// Get returns the current state of a document, nil when it does not exist. The
-// caller must not change it; see Content.
+// Get returns the current state of a document, nil when it does not exist. The caller must not change it; see
+// Content.
 func (a *Applier) Get(p fsvalue.Path) (*State, error) {
 	d, err := a.load(p)
 	if err != nil {
@@ -355,8 +351,8 @@ func (a *Applier) load(p fsvalue.Path) (*docState, error) {
 	return d, nil
 }
 
-// Put replaces a document's content. forced makes it a change even when the
-// content is the same as before. It returns the update instant that results.
+// Put replaces a document's content. forced makes it a change even when the content is the same as before. It
+// returns the update instant that results.
 func (a *Applier) Put(p fsvalue.Path, next *State, forced bool) (int64, error) {
 	d, err := a.load(p)
 	if err != nil {

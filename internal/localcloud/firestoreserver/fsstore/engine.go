@@ -11,9 +11,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// engineOptions tunes the engine for a process that must stay small: whole
-// documents and index entries are a few hundred bytes, written once in bulk and
-// read in long runs.
+// engineOptions tunes the engine for a process that must stay small: whole documents and index entries are a
+// few hundred bytes, written once in bulk and read in long runs.
 func engineOptions(fs vfs.FS, cache *pebble.Cache, log *slog.Logger) *pebble.Options {
 	o := &pebble.Options{
 		FS:    fs,
@@ -42,8 +41,8 @@ func engineOptions(fs vfs.FS, cache *pebble.Cache, log *slog.Logger) *pebble.Opt
 	return o
 }
 
-// documentFilter keeps only documents in the tables' filters. Index entries are
-// many times more and nobody looks for one that might not exist.
+// documentFilter keeps only documents in the tables' filters. Index entries are many times more and nobody
+// looks for one that might not exist.
 type documentFilter struct{ pebble.FilterPolicy }
 
 func (f documentFilter) Name() string { return "exportd.documents." + f.FilterPolicy.Name() }

@@ -42,14 +42,13 @@ type entryBuilder struct {
 }
 
 const (
-	// usualKeys and usualEntries fit a document of the service: keys share one
-	// piece of memory, since each by itself was most of a bulk load's garbage.
+	// usualKeys and usualEntries fit a document of the service: keys share one piece of memory, since each by
+	// itself was most of a bulk load's garbage.
 	usualKeys    = 1536
 	usualEntries = 20
 )
 
-// entries returns the index entries of a document; the order is arbitrary and
-// keys are distinct.
+// entries returns the index entries of a document; the order is arbitrary and keys are distinct.
 func (c *catalog) entries(db uint32, path fsvalue.Path, fields map[string]*fsvalue.Value) ([]entry, error) {
 	g := groupID{db, path.CollectionID()}
 	b := &entryBuilder{c: c, g: g, path: path, parent: path.Parent(), fields: fields,
@@ -112,8 +111,7 @@ func (b *entryBuilder) elements(p *physical, values []*fsvalue.Value) {
 	b.dedup(start)
 }
 
-// dedup drops repeated keys among the entries from start on: equal elements of
-// an array have one entry.
+// dedup drops repeated keys among the entries from start on: equal elements of an array have one entry.
 func (b *entryBuilder) dedup(start int) {
 	if len(b.out)-start < 2 {
 		return
@@ -168,8 +166,8 @@ func (b *entryBuilder) compose(p *physical, values []*fsvalue.Value) {
 	b.finish(p)
 }
 
-// begin starts a key behind the earlier ones. When the memory for them runs out
-// the earlier ones stay where they are.
+// begin starts a key behind the earlier ones. When the memory for them runs out the earlier ones stay where
+// they are.
 func (b *entryBuilder) begin(p *physical) {
 	b.start = len(b.buf)
 	b.buf = p.prefix(b.buf, b.parent)
@@ -193,8 +191,7 @@ func (b *entryBuilder) finish(p *physical) {
 	}
 }
 
-// AppendID appends a document id as it stands at the end of the keys of a
-// collection's index.
+// AppendID appends a document id as it stands at the end of the keys of a collection's index.
 func AppendID(dst []byte, id string, d fsvalue.Direction) []byte {
 	n := len(dst)
 	dst = fsvalue.AppendString(dst, id)
@@ -211,8 +208,8 @@ func Complement(b []byte) {
 	}
 }
 
-// setEntry writes an entry straight into the batch. A covering one carries the
-// body unless that is nil or long.
+// setEntry writes an entry straight into the batch. A covering one carries the body unless that is nil or
+// long.
 func setEntry(b *pebble.Batch, e *entry, from int64, body []byte) error {
 	mark, size := uint16(e.nameLen), entryHeader
 	if e.covers && body != nil && len(body) <= maxCoveredBody {
@@ -229,8 +226,7 @@ func setEntry(b *pebble.Batch, e *entry, from int64, body []byte) error {
 	return op.Finish()
 }
 
-// diffEntries splits entries into those that go, those that come, and those
-// that stay under the same key.
+// diffEntries splits entries into those that go, those that come, and those that stay under the same key.
 func diffEntries(before, after []entry) (gone, come, stay []entry) {
 	old := make(map[string]entry, len(before))
 	for _, e := range before {

@@ -9,8 +9,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// bucketsPerRetention sets how coarsely history is dropped: whole buckets go by
-// one range deletion, so up to one bucket more than the retention is kept.
+// bucketsPerRetention sets how coarsely history is dropped: whole buckets go by one range deletion, so up to
+// one bucket more than the retention is kept.
 const bucketsPerRetention = 6
 
 // loadBuckets finds the history buckets by jumping from one to the next.
@@ -27,8 +27,8 @@ func (s *Store) loadBuckets() error {
 	return it.Close()
 }
 
-// bucketFor returns the bucket for versions that end at c, opening one as time
-// goes on. Only the sequencer calls it.
+// bucketFor returns the bucket for versions that end at c, opening one as time goes on. Only the sequencer
+// calls it.
 func (s *Store) bucketFor(c int64) int64 {
 	width := max(s.retention/bucketsPerRetention, time.Millisecond.Microseconds())
 	s.mu.Lock()
@@ -73,8 +73,7 @@ func (s *Store) sweep() {
 }
 
 func (s *Store) dropHistory() error {
-	// One bucket of slack: a request admitted just inside the period may still
-	// be opening its snapshot.
+	// One bucket of slack: a request admitted just inside the period may still be opening its snapshot.
 	horizon := s.clock.now().UnixMicro() - s.retention - s.retention/bucketsPerRetention
 	s.mu.Lock()
 	n := 0
@@ -93,8 +92,8 @@ func (s *Store) dropHistory() error {
 	return s.db.DeleteRange([]byte{spaceHistory}, historyPrefix(nil, bound), pebble.NoSync)
 }
 
-// ended returns the last instant at which a version in the group ended: a read
-// at or after it needs no history.
+// ended returns the last instant at which a version in the group ended: a read at or after it needs no
+// history.
 func (s *Store) ended(g groupID) int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -104,8 +103,8 @@ func (s *Store) ended(g groupID) int64 {
 	return s.restored
 }
 
-// Touched returns the last instant at which a document of the collection group
-// changed, or an upper bound of it after a restart.
+// Touched returns the last instant at which a document of the collection group changed, or an upper bound of
+// it after a restart.
 func (s *Store) Touched(db uint32, group string) int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

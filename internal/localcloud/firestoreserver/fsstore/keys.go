@@ -7,8 +7,8 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// The first byte of a key names its keyspace. Documents, groups and index
-// entries hold the present only; what a commit supersedes moves to history.
+// The first byte of a key names its keyspace. Documents, groups and index entries hold the present only; what
+// a commit supersedes moves to history.
 const (
 	spaceDocument = 'D' // database, collection path, end, document id
 	spaceGroup    = 'G' // database, collection id, document path
@@ -18,8 +18,8 @@ const (
 	spaceMeta     = 'M'
 )
 
-// Every value of the three hot keyspaces begins with the instant from which it
-// holds, so that a reader of an older instant can skip it without decoding.
+// Every value of the three hot keyspaces begins with the instant from which it holds, so that a reader of an
+// older instant can skip it without decoding.
 const (
 	fromBytes        = 8
 	documentHeader   = 2 * fromBytes // update, create
@@ -29,15 +29,14 @@ const (
 	historyKeySuffix = 8             // instant of the end
 )
 
-// DocumentPrefix is the common prefix of the documents directly in a
-// collection; what follows it in a key is the document id as a string component.
+// DocumentPrefix is the common prefix of the documents directly in a collection; what follows it in a key is
+// the document id as a string component.
 func DocumentPrefix(dst []byte, db uint32, collection fsvalue.Path) []byte {
 	dst = databasePrefix(dst, spaceDocument, db)
 	return fsvalue.AppendPath(dst, collection, fsvalue.Ascending)
 }
 
-// DocumentsBeneath is the common prefix of everything at and beneath a
-// document or collection path.
+// DocumentsBeneath is the common prefix of everything at and beneath a document or collection path.
 func DocumentsBeneath(dst []byte, db uint32, p fsvalue.Path) []byte {
 	dst = databasePrefix(dst, spaceDocument, db)
 	return fsvalue.AppendPathPrefix(dst, p)
@@ -48,8 +47,7 @@ func DocumentKey(dst []byte, db uint32, p fsvalue.Path) []byte {
 	return fsvalue.AppendString(DocumentPrefix(dst, db, p.Parent()), p.ID())
 }
 
-// GroupPrefix is the common prefix of a collection group; what follows is the
-// path of a document.
+// GroupPrefix is the common prefix of a collection group; what follows is the path of a document.
 func GroupPrefix(dst []byte, db uint32, group string) []byte {
 	return fsvalue.AppendString(databasePrefix(dst, spaceGroup, db), group)
 }
@@ -62,8 +60,8 @@ func databasePrefix(dst []byte, space byte, db uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(dst, space), db)
 }
 
-// indexID names a physical index by what it holds. 64 bits keep the chance of
-// two among a thousand indexes meeting below 1e-13.
+// indexID names a physical index by what it holds. 64 bits keep the chance of two among a thousand indexes
+// meeting below 1e-13.
 func indexID(db uint32, spec string) uint64 {
 	h := fnv.New64a()
 	var b [4]byte

@@ -18,8 +18,7 @@ import (
 // rebuildBatch bounds the memory of an index rebuild.
 const rebuildBatch = 2 << 20
 
-// syncIndexes builds all index entries anew when the configuration is not that
-// of the last run.
+// syncIndexes builds all index entries anew when the configuration is not that of the last run.
 func (s *Store) syncIndexes() error {
 	opened, err := s.meta("indexed")
 	if err != nil {
@@ -43,8 +42,8 @@ func (s *Store) syncIndexes() error {
 	return s.db.Set(metaKey("indexes"), want, pebble.Sync)
 }
 
-// rebuild drops all entries and their history and derives them again from the
-// documents. It runs before the store serves anyone.
+// rebuild drops all entries and their history and derives them again from the documents. It runs before the
+// store serves anyone.
 func (s *Store) rebuild() error {
 	begun := time.Now()
 	s.opened = s.clock.last

@@ -48,8 +48,8 @@ type Options struct {
 	Wear       bool             // count what production takes only for a while; see Store.Wear
 }
 
-// Store is one open database directory holding any number of Firestore
-// databases. All methods may be called concurrently.
+// Store is one open database directory holding any number of Firestore databases. All methods may be called
+// concurrently.
 type Store struct {
 	db          *pebble.DB
 	cache       *pebble.Cache
@@ -84,9 +84,8 @@ type groupID struct {
 
 func metaKey(name string) []byte { return append([]byte{spaceMeta}, name...) }
 
-// Open opens or creates the store in opt.Dir. When the index configuration
-// differs from that of the last run all index entries are built anew first,
-// which takes time in proportion to the data.
+// Open opens or creates the store in opt.Dir. When the index configuration differs from that of the last run
+// all index entries are built anew first, which takes time in proportion to the data.
 func Open(opt Options) (*Store, error) {
 	if opt.Retention <= 0 {
 		opt.Retention = time.Hour
@@ -163,8 +162,8 @@ func (s *Store) openEngine(opt Options) error {
 	return nil
 }
 
-// restore reads what a restart must know; its cost does not depend on the data
-// unless the index configuration changed.
+// restore reads what a restart must know; its cost does not depend on the data unless the index configuration
+// changed.
 func (s *Store) restore() error {
 	version, err := s.meta("format")
 	if err != nil {
@@ -222,8 +221,7 @@ func (s *Store) Databases() []string {
 	return slices.Sorted(maps.Keys(s.databases))
 }
 
-// DatabaseID returns the small number that stands for a database in keys,
-// choosing one at first use.
+// DatabaseID returns the small number that stands for a database in keys, choosing one at first use.
 func (s *Store) DatabaseID(name string) (uint32, error) {
 	s.mu.RLock()
 	id, ok := s.databases[name]
@@ -244,8 +242,8 @@ func (s *Store) DatabaseID(name string) (uint32, error) {
 	return id, nil
 }
 
-// Close waits for the commits under way, stops the background work and closes
-// the files. Open views must be closed before.
+// Close waits for the commits under way, stops the background work and closes the files. Open views must be
+// closed before.
 func (s *Store) Close() error {
 	var err error
 	s.stopOnce.Do(func() {

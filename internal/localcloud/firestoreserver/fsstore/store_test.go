@@ -67,8 +67,8 @@ func put(t *testing.T, s *Store, p fsvalue.Path, n int) int64 {
 	return at
 }
 
-// Instants only grow, whatever the wall clock does, also over a restart: nothing
-// may come to lie before an instant that a reader was told.
+// Instants only grow, whatever the wall clock does, also over a restart: nothing may come to lie before an
+// instant that a reader was told.
 func TestClockNeverRepeats(t *testing.T) {
 	t.Parallel()
 	dir, w := t.TempDir(), newWall()

@@ -11,9 +11,8 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// Verify checks that the index entries are exactly those that the documents
-// call for, and returns the number of documents. It reads everything, and it
-// needs memory for one document only.
+// Verify checks that the index entries are exactly those that the documents call for, and returns the number
+// of documents. It reads everything, and it needs memory for one document only.
 func (s *Store) Verify() (documents int, err error) {
 	snap := s.db.NewSnapshot()
 	defer func() {

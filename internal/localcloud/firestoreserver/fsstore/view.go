@@ -11,8 +11,8 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// View reads the state of all databases at one instant. It may be used from
-// one goroutine at a time and must be closed.
+// View reads the state of all databases at one instant. It may be used from one goroutine at a time and must
+// be closed.
 type View struct {
 	s    *Store
 	snap *pebble.Snapshot
@@ -28,8 +28,7 @@ func (s *Store) Strong() (*View, error) {
 	return &View{s: s, snap: s.db.NewSnapshot(), at: t}, nil
 }
 
-// At opens a view of the instant t. The error is ErrTooOld or ErrFuture when t
-// cannot be read.
+// At opens a view of the instant t. The error is ErrTooOld or ErrFuture when t cannot be read.
 func (s *Store) At(t int64) (*View, error) {
 	if s.clock.now().UnixMicro()-t > s.retention {
 		return nil, ErrTooOld
@@ -40,14 +39,13 @@ func (s *Store) At(t int64) (*View, error) {
 	return &View{s: s, snap: s.db.NewSnapshot(), at: t}, nil
 }
 
-// View shows the state before the commit that a belongs to, its own writes not
-// included. It is valid only inside of Run and for commits that are Alone.
+// View shows the state before the commit that a belongs to, its own writes not included. It is valid only
+// inside of Run and for commits that are Alone.
 func (a *Applier) View() *View {
 	return &View{s: a.s, snap: a.s.db.NewSnapshot(), at: a.at}
 }
 
-// Now returns an instant that covers every acknowledged commit and to which no
-// later commit can add.
+// Now returns an instant that covers every acknowledged commit and to which no later commit can add.
 func (s *Store) Now() (int64, error) { return s.clock.strong() }
 
 // Instant returns the instant the view shows.
@@ -56,8 +54,8 @@ func (v *View) Instant() int64 { return v.at }
 // Close releases the view.
 func (v *View) Close() error { return v.snap.Close() }
 
-// IndexesUsable reports whether index entries tell the truth about the view's
-// instant; they know nothing of the time before they were last rebuilt.
+// IndexesUsable reports whether index entries tell the truth about the view's instant; they know nothing of
+// the time before they were last rebuilt.
 func (v *View) IndexesUsable() bool { return v.at >= v.s.opened }
 
 // Document is one stored version of a document.
@@ -65,8 +63,8 @@ type Document struct {
 	Path   fsvalue.Path
 	Update int64
 	Create int64
-	// Body is the wire form of the fields, then create_time and update_time:
-	// the tail of a wire Document, before which only the name is missing.
+	// Body is the wire form of the fields, then create_time and update_time: the tail of a wire Document,
+	// before which only the name is missing.
 	Body []byte
 }
 
@@ -79,8 +77,8 @@ func (v *View) Get(db uint32, p fsvalue.Path) (*Document, error) {
 	return decodeDocument(p, val), nil
 }
 
-// Lookup returns a copy of the value that key has at the instant; key must be a
-// document's, in the given collection group.
+// Lookup returns a copy of the value that key has at the instant; key must be a document's, in the given
+// collection group.
 func (v *View) Lookup(key []byte, db uint32, group string) ([]byte, error) {
 	val, err := getCopy(v.snap, key)
 	if err != nil {
@@ -104,8 +102,8 @@ func (v *View) lookupHistory(key []byte) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read document history: %w", err)
 		}
-		// The first version that ended after the instant is the only candidate
-		// of all buckets: later ones began no earlier than it ended.
+		// The first version that ended after the instant is the only candidate of all buckets: later ones
+		// began no earlier than it ended.
 		if it.First() {
 			val := bytes.Clone(it.Value())
 			if err := it.Close(); err != nil {
@@ -133,8 +131,8 @@ func DocumentBody(value []byte) []byte { return value[documentHeader:] }
 // DocumentUpdate returns the update instant of a document's value.
 func DocumentUpdate(value []byte) int64 { return instant(value) }
 
-// EntryName splits the value of an index entry: the length of the name at the
-// end of its key, and the document's body when the index carries it.
+// EntryName splits the value of an index entry: the length of the name at the end of its key, and the
+// document's body when the index carries it.
 func EntryName(value []byte) (nameLen int, body []byte) {
 	n := binary.BigEndian.Uint16(value[fromBytes:])
 	if n&entryHasBody != 0 {
@@ -176,8 +174,8 @@ func (h *head) key() []byte {
 	return k[h.skip : len(k)-h.drop]
 }
 
-// Scan opens a cursor, which must be closed before the view. It stands before
-// its first key: call Next or Seek.
+// Scan opens a cursor, which must be closed before the view. It stands before its first key: call Next or
+// Seek.
 func (v *View) Scan(r Range) (*Cursor, error) {
 	c := &Cursor{at: v.at, reverse: r.Reverse, cur: -1}
 	it, err := v.snap.NewIter(&pebble.IterOptions{LowerBound: r.Lower, UpperBound: r.Upper})
@@ -200,8 +198,7 @@ func (v *View) Scan(r Range) (*Cursor, error) {
 	return c, nil
 }
 
-// Next moves to the next key in the cursor's direction and reports whether
-// there is one.
+// Next moves to the next key in the cursor's direction and reports whether there is one.
 func (c *Cursor) Next() bool {
 	switch {
 	case c.err != nil:
@@ -218,8 +215,8 @@ func (c *Cursor) Next() bool {
 	return c.choose()
 }
 
-// Seek moves to the first key at or after key in the cursor's direction: at or
-// above it, or strictly below it when reversed.
+// Seek moves to the first key at or after key in the cursor's direction: at or above it, or strictly below it
+// when reversed.
 func (c *Cursor) Seek(key []byte) bool {
 	if c.err != nil {
 		return false
@@ -276,8 +273,8 @@ func (c *Cursor) visible(h *head) bool {
 	return instant(h.it.Value()) <= c.at
 }
 
-// choose makes the head with the next key the current one. A key is visible in
-// at most one head, since the periods of its versions do not overlap.
+// choose makes the head with the next key the current one. A key is visible in at most one head, since the
+// periods of its versions do not overlap.
 func (c *Cursor) choose() bool {
 	c.cur = -1
 	if c.err != nil {

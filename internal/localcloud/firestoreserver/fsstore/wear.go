@@ -12,8 +12,8 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// What production takes for long, without saying so by an error: beyond it latency and contention
-// grow. https://cloud.google.com/firestore/quotas#soft_limits and
+// What production takes for long, without saying so by an error: beyond it latency and contention grow.
+// https://cloud.google.com/firestore/quotas#soft_limits and
 // https://cloud.google.com/firestore/docs/best-practices#updates_to_a_single_document
 const (
 	documentRate = 1   // sustained writes a second of one document

@@ -11,8 +11,8 @@ import (
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
 
-// TestWear: 1/s of a document and 500/s at one end of an index are free; more is a warning a minute and
-// a line of the report. Values here and there in an index are no wear.
+// TestWear: 1/s of a document and 500/s at one end of an index are free; more is a warning a minute and a
+// line of the report. Values here and there in an index are no wear.
 func TestWear(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer

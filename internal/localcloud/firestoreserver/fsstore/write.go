@@ -153,9 +153,8 @@ func (w *writer) entries(db uint32, dc DocChange, after []entry) error {
 	}
 	var body []byte
 	if dc.Old == nil {
-		// Only a new document's entries carry its body. One that changes will
-		// change again, and each change would cost as many copies, and as many
-		// in the history, as there are indexes.
+		// Only a new document's entries carry its body. One that changes will change again, and each change
+		// would cost as many copies, and as many in the history, as there are indexes.
 		body = dc.New.Body
 	}
 	for i := range come {

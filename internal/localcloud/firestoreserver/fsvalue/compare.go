@@ -15,8 +15,8 @@ import (
 // keyBuffer is how many map keys are sorted on the stack.
 const keyBuffer = 16
 
-// Compare is the total order of all values: 1 and 1.0 are equal, NaN equals
-// NaN and lies below every number. It does not allocate for maps of up to 16 keys.
+// Compare is the total order of all values: 1 and 1.0 are equal, NaN equals NaN and lies below every number.
+// It does not allocate for maps of up to 16 keys.
 func Compare(a, b *Value) int {
 	class := ClassOf(a)
 	if c := cmp.Compare(class, ClassOf(b)); c != 0 {
@@ -34,8 +34,8 @@ func Compare(a, b *Value) int {
 	case ClassBytes:
 		return bytes.Compare(a.GetBytesValue(), b.GetBytesValue())
 	case ClassReference:
-		// The names share their layout, so segment-wise order of the whole
-		// string is project, database, then path.
+		// The names share their layout, so segment-wise order of the whole string is project, database, then
+		// path.
 		return compareRel(a.GetReferenceValue(), b.GetReferenceValue())
 	case ClassGeo:
 		return compareGeo(a.GetGeoPointValue(), b.GetGeoPointValue())
@@ -54,8 +54,8 @@ func Compare(a, b *Value) int {
 	return 0 // null, NaN
 }
 
-// Equal reports order-equality, Compare(a, b) == 0. Filters must test for null
-// and NaN operands before, since those match nothing there.
+// Equal reports order-equality, Compare(a, b) == 0. Filters must test for null and NaN operands before, since
+// those match nothing there.
 func Equal(a, b *Value) bool { return Compare(a, b) == 0 }
 
 func compareBool(a, b bool) int {
@@ -68,8 +68,7 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
-// compareNumbers compares by exact value. Going through float64 alone would
-// make 1<<53 and 1<<53 + 1 equal.
+// compareNumbers compares by exact value. Going through float64 alone would make 1<<53 and 1<<53 + 1 equal.
 func compareNumbers(a, b *Value) int {
 	x, xInt := a.GetValueType().(*firestorepb.Value_IntegerValue)
 	y, yInt := b.GetValueType().(*firestorepb.Value_IntegerValue)
@@ -84,8 +83,8 @@ func compareNumbers(a, b *Value) int {
 	return cmp.Compare(a.GetDoubleValue(), b.GetDoubleValue())
 }
 
-// compareIntDouble relies on rounding being monotonic: different after
-// rounding means different before, in the same sense.
+// compareIntDouble relies on rounding being monotonic: different after rounding means different before, in
+// the same sense.
 func compareIntDouble(i int64, d float64) int {
 	f := float64(i)
 	if f != d {

@@ -12,8 +12,7 @@ import (
 // ErrCorruptKey tells that bytes are not what this package's encoder writes.
 var ErrCorruptKey = errors.New("corrupt index key")
 
-// CutValue splits the first value component, written in direction d, off a key.
-// The parts alias key.
+// CutValue splits the first value component, written in direction d, off a key. The parts alias key.
 func CutValue(key []byte, d Direction) (component, rest []byte, err error) {
 	n := valueLen(key, d.mask())
 	if n < 0 {
@@ -22,8 +21,8 @@ func CutValue(key []byte, d Direction) (component, rest []byte, err error) {
 	return key[:n], key[n:], nil
 }
 
-// Truncated reports whether a component was cut when it was encoded, so that
-// its document must be asked for the true value.
+// Truncated reports whether a component was cut when it was encoded, so that its document must be asked for
+// the true value.
 func Truncated(component []byte, d Direction) bool {
 	n := len(component)
 	if n < 2 {
@@ -76,9 +75,8 @@ func ClassOfComponent(component []byte, d Direction) (Class, error) {
 	return 0, ErrCorruptKey
 }
 
-// AppendClassBounds appends to lo the least and to hi the end (exclusive) of
-// the encodings of a class, ascending. Descending components need the same
-// bounds complemented and swapped.
+// AppendClassBounds appends to lo the least and to hi the end (exclusive) of the encodings of a class,
+// ascending. Descending components need the same bounds complemented and swapped.
 func AppendClassBounds(lo, hi []byte, c Class) (outLo, outHi []byte) {
 	first, last := classTags[c][0], classTags[c][1]
 	return append(lo, first), append(hi, last+1)
@@ -235,8 +233,8 @@ func doubleAt(b []byte, mask byte) float64 {
 	return math.Float64frombits(^bits)
 }
 
-// DecodeNumber decodes a number (or NaN) component. Encodings merge 1 and 1.0,
-// so integer says which to return; ok is false for other classes.
+// DecodeNumber decodes a number (or NaN) component. Encodings merge 1 and 1.0, so integer says which to
+// return; ok is false for other classes.
 func DecodeNumber(component []byte, d Direction, integer bool) (v *Value, ok bool) {
 	mask := d.mask()
 	switch {

@@ -8,13 +8,12 @@ import (
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 )
 
-// MaxIndexedBytes is the budget of one encoded value; what goes beyond is cut,
-// and then two different values may have the same encoding. The piece that
-// crosses the budget may end up to a dozen bytes later.
+// MaxIndexedBytes is the budget of one encoded value; what goes beyond is cut, and then two different values
+// may have the same encoding. The piece that crosses the budget may end up to a dozen bytes later.
 const MaxIndexedBytes = 1500
 
-// Tags open a value's encoding and order the classes. They leave room, and all
-// are above the terminators that may stand in a tag's place (00 to 02).
+// Tags open a value's encoding and order the classes. They leave room, and all are above the terminators that
+// may stand in a tag's place (00 to 02).
 const (
 	tagNull      = 0x05
 	tagFalse     = 0x0A
@@ -31,14 +30,14 @@ const (
 	tagMap       = 0x3C
 )
 
-// A byte 00 inside text is followed by one of these. The order matters: an end
-// sorts before a cut, which sorts before a number, a literal 00 and any further text.
+// A byte 00 inside text is followed by one of these. The order matters: an end sorts before a cut, which
+// sorts before a number, a literal 00 and any further text.
 const (
 	endOfPath = 0x00
 	endOfText = 0x01
 	cutText   = 0x02
-	// numberID, at the start of an id only, is followed by the 8 bytes of a number and no
-	// end: below every string, above the end of a path.
+	// numberID, at the start of an id only, is followed by the 8 bytes of a number and no end: below every
+	// string, above the end of a path.
 	numberID = 0x03
 	literal0 = 0xFF
 )
@@ -53,17 +52,16 @@ const (
 
 const (
 	signBit = 1 << 63
-	// wideNumber is the magnitude from which neighbouring integers round to one
-	// double, so that the distance to it must be encoded too.
+	// wideNumber is the magnitude from which neighbouring integers round to one double, so that the distance
+	// to it must be encoded too.
 	wideNumber   = 1 << 53
 	residualBias = 1 << 15
 )
 
-// AppendValue appends the encoding of v: byte order of encodings is the order
-// of [Compare], and no encoding is a prefix of another, so components may be
-// concatenated. Descending complements each byte. truncated tells that v went
-// over [MaxIndexedBytes] and equality of encodings no longer proves equality.
-// Timestamps must be of whole microseconds (see [PrepareValue]).
+// AppendValue appends the encoding of v: byte order of encodings is the order of [Compare], and no encoding
+// is a prefix of another, so components may be concatenated. Descending complements each byte. truncated
+// tells that v went over [MaxIndexedBytes] and equality of encodings no longer proves equality. Timestamps
+// must be of whole microseconds (see [PrepareValue]).
 func AppendValue(dst []byte, v *Value, d Direction) (out []byte, truncated bool) {
 	start := len(dst)
 	e := encoder{dst: dst, limit: start + MaxIndexedBytes}
@@ -88,8 +86,8 @@ func AppendString(dst []byte, s string) []byte {
 	return e.dst
 }
 
-// AppendPath appends the segments of p below the root and the end-of-path mark.
-// Byte order of encodings is the order of names inside one database.
+// AppendPath appends the segments of p below the root and the end-of-path mark. Byte order of encodings is
+// the order of names inside one database.
 func AppendPath(dst []byte, p Path, d Direction) []byte {
 	start := len(dst)
 	dst = append(AppendPathPrefix(dst, p), 0, endOfPath)
@@ -97,8 +95,8 @@ func AppendPath(dst []byte, p Path, d Direction) []byte {
 	return dst
 }
 
-// AppendPathPrefix appends the segments without the end mark: the common prefix
-// of p and everything beneath it.
+// AppendPathPrefix appends the segments without the end mark: the common prefix of p and everything beneath
+// it.
 func AppendPathPrefix(dst []byte, p Path) []byte {
 	e := encoder{dst: dst, limit: math.MaxInt}
 	for seg := range p.Segments() {
@@ -107,8 +105,8 @@ func AppendPathPrefix(dst []byte, p Path) []byte {
 	return e.dst
 }
 
-// PrefixEnd changes prefix in place to the least key greater than all keys that
-// begin with it, and returns it; nil when there is none.
+// PrefixEnd changes prefix in place to the least key greater than all keys that begin with it, and returns
+// it; nil when there is none.
 func PrefixEnd(prefix []byte) []byte {
 	for i := len(prefix) - 1; i >= 0; i-- {
 		if prefix[i]++; prefix[i] != 0 {
@@ -118,8 +116,8 @@ func PrefixEnd(prefix []byte) []byte {
 	return nil
 }
 
-// encoder writes ascending encodings. Where to cut depends only on the bytes
-// written so far: values that agree up to the cut are cut alike.
+// encoder writes ascending encodings. Where to cut depends only on the bytes written so far: values that
+// agree up to the cut are cut alike.
 type encoder struct {
 	dst   []byte
 	limit int // length of dst at which the budget is used up
@@ -169,8 +167,7 @@ func (e *encoder) value(v *Value) {
 	}
 }
 
-// orderedBits maps doubles to integers of the same order, with -0 as 0 and NaN
-// below -Inf.
+// orderedBits maps doubles to integers of the same order, with -0 as 0 and NaN below -Inf.
 func orderedBits(f float64) uint64 {
 	if math.IsNaN(f) {
 		return 0
@@ -199,8 +196,7 @@ func (e *encoder) integer(i int64) {
 	e.number(f, residual(i, f))
 }
 
-// number writes the nearest double and, where integers are denser than
-// doubles, the distance to it.
+// number writes the nearest double and, where integers are denser than doubles, the distance to it.
 func (e *encoder) number(f float64, residual int64) {
 	e.dst = append(e.dst, tagNumber)
 	e.float(f)
@@ -258,8 +254,8 @@ func (e *encoder) endText(cut bool) {
 	e.dst = append(e.dst, 0, endOfText)
 }
 
-// reference writes project, database and path segments of a full document
-// name. It works on the string so as not to allocate.
+// reference writes project, database and path segments of a full document name. It works on the string so as
+// not to allocate.
 func (e *encoder) reference(name string) {
 	e.dst = append(e.dst, tagReference)
 	for n, more := 0, true; more; n++ {
@@ -315,8 +311,8 @@ func (e *encoder) endList(cut bool) {
 	e.dst = append(e.dst, endOfList)
 }
 
-// vector writes the dimension, how many elements follow, and those. The count
-// depends only on what is left of the budget, so it does not disturb the order.
+// vector writes the dimension, how many elements follow, and those. The count depends only on what is left of
+// the budget, so it does not disturb the order.
 func (e *encoder) vector(elements []*Value) {
 	e.dst = append(e.dst, tagVector)
 	e.dst = binary.BigEndian.AppendUint32(e.dst, uint32(len(elements)))

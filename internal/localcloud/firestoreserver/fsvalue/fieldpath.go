@@ -11,8 +11,7 @@ import (
 // NameField is the field path segment that stands for the document name.
 const NameField = "__name__"
 
-// FieldPath leads to a field through nested maps; each element is a map key,
-// unquoted. Treat it as immutable.
+// FieldPath leads to a field through nested maps; each element is a map key, unquoted. Treat it as immutable.
 type FieldPath []string
 
 // ParseFieldPath parses the dotted, possibly back-quoted form.
@@ -91,8 +90,8 @@ func (p FieldPath) IsName() bool { return len(p) == 1 && p[0] == NameField }
 // Equal reports whether both paths have the same segments.
 func (p FieldPath) Equal(o FieldPath) bool { return slices.Equal(p, o) }
 
-// Compare orders paths segment by segment, except that `__name__` sorts last,
-// as the implicit order of queries wants it.
+// Compare orders paths segment by segment, except that `__name__` sorts last, as the implicit order of
+// queries wants it.
 func (p FieldPath) Compare(o FieldPath) int {
 	if a, b := p.IsName(), o.IsName(); a != b {
 		if a {

@@ -61,8 +61,8 @@ func ParseParent(name string) (Path, error) {
 	return p, nil
 }
 
-// CheckID checks a document id. Numeric ids, as entities imported from Datastore
-// have them, are legal; Google's emulator creates them, too.
+// CheckID checks a document id. Numeric ids, as entities imported from Datastore have them, are legal;
+// Google's emulator creates them, too.
 func CheckID(id string) error {
 	if _, ok := NumericID(id); ok {
 		return nil
@@ -106,8 +106,7 @@ func parsePath(name, what string) (Path, error) {
 	return p, nil
 }
 
-// cutDatabase splits a resource name behind the database id; rest is empty or
-// begins with "/".
+// cutDatabase splits a resource name behind the database id; rest is empty or begins with "/".
 func cutDatabase(name string) (db Database, rest string, err error) {
 	if !utf8.ValidString(name) {
 		return db, "", invalidf("Resource name is not valid UTF-8.")
@@ -152,14 +151,14 @@ func checkSegment(id, what string) error {
 	return nil
 }
 
-// isReserved reports whether a name matches __.*__ with something between: Google's
-// emulator, unlike the quota page, takes "____".
+// isReserved reports whether a name matches __.*__ with something between: Google's emulator, unlike the
+// quota page, takes "____".
 func isReserved(s string) bool {
 	return len(s) > len("____") && strings.HasPrefix(s, "__") && strings.HasSuffix(s, "__")
 }
 
-// NumericID returns the number of a document id like __id7__ or __id-92__. 0 is none,
-// and neither are leading zeros, a plus sign or more than 64 bits.
+// NumericID returns the number of a document id like __id7__ or __id-92__. 0 is none, and neither are leading
+// zeros, a plus sign or more than 64 bits.
 func NumericID(id string) (n int64, ok bool) {
 	digits, ok := strings.CutPrefix(id, numericPrefix)
 	if !ok {

@@ -26,8 +26,8 @@ func (d Database) Compare(o Database) int {
 	return cmp.Compare(d.ID, o.ID)
 }
 
-// Path names the root, a collection or a document of a database. It is
-// comparable, so it can be a map key; the zero Path belongs to no database.
+// Path names the root, a collection or a document of a database. It is comparable, so it can be a map key;
+// the zero Path belongs to no database.
 type Path struct {
 	db  Database
 	rel string // segments joined by "/", which no id may hold; "" is the root
@@ -70,8 +70,8 @@ func (p Path) Parent() Path {
 	return Path{db: p.db, rel: p.rel[:max(i, 0)]}
 }
 
-// CollectionID returns the id of the collection a document lies in, or of the
-// collection itself when p names one; "" for the root.
+// CollectionID returns the id of the collection a document lies in, or of the collection itself when p names
+// one; "" for the root.
 func (p Path) CollectionID() string {
 	if p.IsDocument() {
 		return p.Parent().ID()
@@ -109,8 +109,7 @@ func (p Path) Segments() iter.Seq[string] {
 	}
 }
 
-// Compare orders names: project, database, then segment by segment, each by its
-// bytes, a prefix first.
+// Compare orders names: project, database, then segment by segment, each by its bytes, a prefix first.
 func (p Path) Compare(o Path) int {
 	if p.db != o.db {
 		return p.db.Compare(o.db)
@@ -118,8 +117,8 @@ func (p Path) Compare(o Path) int {
 	return compareRel(p.rel, o.rel)
 }
 
-// compareRel compares joined segments. The separator must sort below every
-// other byte, which "/" does not by itself, and numeric ids come first, by number.
+// compareRel compares joined segments. The separator must sort below every other byte, which "/" does not by
+// itself, and numeric ids come first, by number.
 func compareRel(a, b string) int {
 	i, n := 0, min(len(a), len(b))
 	for i < n && a[i] == b[i] {

@@ -77,8 +77,8 @@ func IsNull(v *Value) bool { return ClassOf(v) == ClassNull }
 // IsNaN reports whether v is the double NaN.
 func IsNaN(v *Value) bool { return ClassOf(v) == ClassNaN }
 
-// Vector returns the elements of a vector, which travels as the map
-// {__type__: "__vector__", value: [doubles]}; ok is false for anything else.
+// Vector returns the elements of a vector, which travels as the map {__type__: "__vector__", value:
+// [doubles]}; ok is false for anything else.
 func Vector(v *Value) (elements []*Value, ok bool) {
 	m := v.GetMapValue().GetFields()
 	if len(m) != 2 || m[vectorTypeKey].GetStringValue() != vectorTypeValue {
@@ -91,8 +91,8 @@ func Vector(v *Value) (elements []*Value, ok bool) {
 	return a.ArrayValue.GetValues(), true
 }
 
-// Identical reports whether two documents' fields are the same in type and
-// value, so that 1 and 1.0 differ but any NaN is any other.
+// Identical reports whether two documents' fields are the same in type and value, so that 1 and 1.0 differ
+// but any NaN is any other.
 func Identical(a, b map[string]*Value) bool {
 	if len(a) != len(b) {
 		return false
@@ -112,8 +112,8 @@ const (
 	entryValueNumber     = 2
 )
 
-// AppendFields appends the wire form of a Document's fields (field number 2
-// entries) in key order; equal fields give equal bytes.
+// AppendFields appends the wire form of a Document's fields (field number 2 entries) in key order; equal
+// fields give equal bytes.
 func AppendFields(dst []byte, fields map[string]*Value) ([]byte, error) {
 	var buf [keyBuffer]string
 	opts := proto.MarshalOptions{Deterministic: true}

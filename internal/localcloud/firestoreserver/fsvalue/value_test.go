@@ -221,8 +221,8 @@ func checkOrder(t *testing.T, a, b *Value, want int) {
 	}
 }
 
-// randomValue leans to edges: shared prefixes, zero bytes, neighbouring
-// numbers and, now and then, sizes beyond the index budget.
+// randomValue leans to edges: shared prefixes, zero bytes, neighbouring numbers and, now and then, sizes
+// beyond the index budget.
 func randomValue(r *rand.Rand, depth int) *Value {
 	n := 11
 	if depth > 3 {

@@ -28,9 +28,8 @@ var (
 	maxSeconds = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()
 )
 
-// PrepareDocument checks what is about to be stored at p and normalises it in
-// place (timestamps are rounded down to microseconds). The error is an
-// INVALID_ARGUMENT status naming the rule broken.
+// PrepareDocument checks what is about to be stored at p and normalises it in place (timestamps are rounded
+// down to microseconds). The error is an INVALID_ARGUMENT status naming the rule broken.
 func PrepareDocument(p Path, fields map[string]*Value) error {
 	if err := prepareMap(fields, 0); err != nil {
 		return err
@@ -52,12 +51,11 @@ func PrepareDocument(p Path, fields map[string]*Value) error {
 	return nil
 }
 
-// PrepareValue does the same for a single value such as a transform's operand
-// or a query's operand. Size is not checked.
+// PrepareValue does the same for a single value such as a transform's operand or a query's operand. Size is
+// not checked.
 func PrepareValue(v *Value) error { return prepareValue(v, 0) }
 
-// prepareMap checks the fields of a document (depth 0) or of a map inside depth
-// containers.
+// prepareMap checks the fields of a document (depth 0) or of a map inside depth containers.
 func prepareMap(fields map[string]*Value, depth int) error {
 	for k, v := range fields {
 		switch {

@@ -1,5 +1,5 @@
-// A receiver of export callbacks that verifies each of them, with the standard
-// library alone. Run it with the secret of your key:
+// A receiver of export callbacks that verifies each of them, with the standard library alone. Run it with the
+// secret of your key:
 //
 //	WEBHOOK_SECRET=whsec_... go run main.go
 //
@@ -68,8 +68,8 @@ func receive(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not verified", http.StatusUnauthorized)
 		return
 	}
-	// Remember webhook-id: the same event may come again. Answer at once with
-	// 2xx and do the work afterwards; 15 s after the call it counts as failed.
+	// Remember webhook-id: the same event may come again. Answer at once with 2xx and do the work afterwards;
+	// 15 s after the call it counts as failed.
 	w.WriteHeader(http.StatusNoContent)
 }
 
