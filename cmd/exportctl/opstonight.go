@@ -51,7 +51,9 @@ afternoon, in the last 12 hours.`,
 				return a.printValue(map[string]any{"stats": stats.JSON200, "causes": causes.Causes})
 			}
 			a.showNight(stats.JSON200)
-			a.heading("Causes")
+			if len(causes.Causes) > 0 {
+				a.heading("Causes")
+			}
 			return a.showCauses(causes)
 		},
 	}

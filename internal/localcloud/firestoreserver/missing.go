@@ -53,7 +53,7 @@ type noIndexError struct {
 }
 
 func (e *noIndexError) Error() string {
-	return e.MissingError.Error() + "\nOf this server no console knows: add to " + section(e.MissingError) + " of its index file " + e.Definition() + e.hint
+	return e.MissingError.Error() + " (of this server no console knows: add to " + section(e.MissingError) + " of its index file " + e.Definition() + e.hint + ")"
 }
 
 // GRPCStatus implements what the status package looks for.
