@@ -94,10 +94,12 @@ func run(ctx context.Context, env command.Environment, flags runFlags) (err erro
 	if err := end(); err != nil {
 		return fmt.Errorf("hand the port over: %w", err)
 	}
-	printNextSteps(env.Stdout, flags.dataDir, facts)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return service.ServeAPI(gctx, cfg, c, log, l, api.Check{Name: "subscriptions", Run: c.Queue.PingSubscriptions})
+		return service.ServeAPI(gctx, cfg, c, log, l, service.APIOptions{
+			Checks: []api.Check{{Name: "subscriptions", Run: c.Queue.PingSubscriptions}},
+			Ready:  func() { printNextSteps(env.Stdout, flags.dataDir, facts) },
+		})
 	})
 	work := cfg
 	work.OpsAddr = "" // the process has one port for operators, which the API has opened

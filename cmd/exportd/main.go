@@ -72,7 +72,7 @@ func apiCommand(env command.Environment) *cobra.Command {
 					return fmt.Errorf("listen on EXPORTD_ADDR=%s: %w", cfg.Addr, err)
 				}
 				log.Info("api listens", zap.String("addr", l.Addr().String()))
-				return service.ServeAPI(cmd.Context(), cfg, c, log, l)
+				return service.ServeAPI(cmd.Context(), cfg, c, log, l, service.APIOptions{})
 			})
 		},
 	}

@@ -47,14 +47,22 @@ func keysetCheck(keys *apikey.Store) func(context.Context) error {
 // leave at the same step whatever was read.
 const refuseEvery = 50 * time.Millisecond
 
-// ServeAPI answers on l until ctx ends. /readyz asks more, besides what every API needs.
-func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logger, l net.Listener, more ...api.Check) error {
+// APIOptions are what a process may want of its API besides its settings.
+type APIOptions struct {
+	// Checks are asked by /readyz, besides what every API needs.
+	Checks []api.Check
+	// Ready is called once all is open that it answers with; nil: nobody wants to know.
+	Ready func()
+}
+
+// ServeAPI answers on l until ctx ends.
+func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logger, l net.Listener, o APIOptions) error {
 	keys, err := OpenKeys(ctx, cfg, c, false)
 	if err != nil {
 		return err
 	}
 	defer keys.Close()
-	checks := append(append(c.apiChecks(), api.Check{Name: "keyset", Run: keysetCheck(keys)}), more...)
+	checks := append(append(c.apiChecks(), api.Check{Name: "keyset", Run: keysetCheck(keys)}), o.Checks...)
 	rules, err := CallbackRules(cfg)
 	if err != nil {
 		return err
@@ -93,6 +101,13 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 		return err
 	}
 	defer stop()
+	operators, err := listenOps(ctx, cfg.OpsAddr)
+	if err != nil {
+		return err
+	}
+	if o.Ready != nil {
+		o.Ready()
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, stop)() // before the servers wait for what they answer
 	// Both end with the other: the store's Run only ends with ctx.
@@ -108,7 +123,7 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 		})
 	}))
 	g.Go(panics.Task(func() error {
-		return serveOps(ctx, cfg.OpsAddr, ops{alive: c.guards.apiAlive, checks: checks, metrics: c.metrics, pprof: cfg.PProf, console: page, log: log, panics: c.panics})
+		return serveOps(ctx, operators, ops{alive: c.guards.apiAlive, checks: checks, metrics: c.metrics, pprof: cfg.PProf, console: page, log: log, panics: c.panics})
 	}))
 	return g.Wait()
 }

@@ -73,7 +73,7 @@ func startOn(t *testing.T, cloud *localcloudtest.Cloud, at localcloud.Endpoints,
 	s.url = "http://" + l.Addr().String()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	served := make(chan error, 1)
-	go func() { served <- ServeAPI(ctx, cfg, s.Clients, zap.NewNop(), l) }()
+	go func() { served <- ServeAPI(ctx, cfg, s.Clients, zap.NewNop(), l, APIOptions{}) }()
 	s.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-served; err != nil {

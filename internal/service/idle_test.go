@@ -60,7 +60,7 @@ func (i *idlers) startAPI(ctx context.Context, b *testing.B, name string) {
 	}
 	i.urls = append(i.urls, "http://"+l.Addr().String())
 	i.start(ctx, b, name, func(ctx context.Context, cfg config.Config, c *Clients) error {
-		return ServeAPI(ctx, cfg, c, zap.NewNop(), l)
+		return ServeAPI(ctx, cfg, c, zap.NewNop(), l, APIOptions{})
 	})
 }
 

@@ -48,17 +48,26 @@ func buildInfo(b version.Build) prometheus.Collector {
 	}, func() float64 { return 1 })
 }
 
-// serveOps answers the platform's probes, and who collects metrics, until ctx ends. Without an address it
-// only waits for that.
-func serveOps(ctx context.Context, addr string, o ops) error {
+// listenOps opens the port for operators; nil without an address.
+func listenOps(ctx context.Context, addr string) (net.Listener, error) {
 	if addr == "" {
-		<-ctx.Done()
-		return nil
+		return nil, nil
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return fmt.Errorf("listen on EXPORTD_OPS_ADDR=%s: %w", addr, err)
+		return nil, fmt.Errorf("listen on EXPORTD_OPS_ADDR=%s: %w", addr, err)
 	}
+	return l, nil
+}
+
+// serveOps answers the platform's probes, and who collects metrics, until ctx ends. Without a listener it
+// only waits for that.
+func serveOps(ctx context.Context, l net.Listener, o ops) error {
+	if l == nil {
+		<-ctx.Done()
+		return nil
+	}
+	defer l.Close()
 	errorLog, err := zap.NewStdLogAt(o.log.Named("ops"), zapcore.WarnLevel)
 	if err != nil {
 		return fmt.Errorf("make error log: %w", err)

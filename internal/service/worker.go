@@ -42,6 +42,10 @@ func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logg
 	if err := register(c.metrics, append(slots(pool), c.work)...); err != nil {
 		return err
 	}
+	operators, err := listenOps(ctx, cfg.OpsAddr)
+	if err != nil {
+		return err
+	}
 	alive := func() error { return errors.Join(c.guards.workerAlive(), pool.Alive()) }
 	g, ctx := errgroup.WithContext(ctx)
 	checks := c.workerChecks(keysetCheck(keys))
@@ -62,7 +66,7 @@ func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logg
 		return c.reload(ctx, cfg, log, func(config.Config) error { return nil })
 	}))
 	g.Go(panics.Task(func() error {
-		return serveOps(ctx, cfg.OpsAddr, ops{alive: alive, metrics: c.metrics, pprof: cfg.PProf, log: log, panics: c.panics, checks: checks.all})
+		return serveOps(ctx, operators, ops{alive: alive, metrics: c.metrics, pprof: cfg.PProf, log: log, panics: c.panics, checks: checks.all})
 	}))
 	return g.Wait()
 }
