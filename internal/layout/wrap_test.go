@@ -60,7 +60,7 @@ func wrapComments(source string) (wrapped string, wide []string) {
 	var out []string
 	quoted := false // within a raw string
 	for i := 0; i < len(lines); {
-		indent, text, ok := prose(lines[i])
+		indent, _, ok := prose(lines[i])
 		if quoted || !ok {
 			quoted = quoted != (strings.Count(lines[i], "`")%2 == 1 && !strings.HasPrefix(strings.TrimSpace(lines[i]), "//"))
 			out = append(out, lines[i])
@@ -69,11 +69,10 @@ func wrapComments(source string) (wrapped string, wide []string) {
 		}
 		words, from := []string{}, i
 		for ; i < len(lines); i++ {
-			var in, more string
-			if in, more, ok = prose(lines[i]); !ok || in != indent {
+			in, text, ok := prose(lines[i])
+			if !ok || in != indent {
 				break
 			}
-			text = more
 			words = append(words, strings.Split(text, " ")...)
 			if columns(lines[i]) > commentWidth && strings.Contains(strings.TrimSpace(text), " ") {
 				wide = append(wide, strings.TrimSpace(lines[i]))
