@@ -208,12 +208,12 @@ func triesText(j *client.OpsJob) string {
 }
 
 // unfolded has a group for each line.
-func unfolded(timeline []client.TimelineEntry) []eventGroup {
-	groups := make([]eventGroup, len(timeline))
-	for i, e := range timeline {
-		groups[i] = eventGroup{first: e, last: e, n: 1}
+func unfolded(entries []client.TimelineEntry) []eventGroup {
+	groups := make([]eventGroup, len(entries))
+	for i, e := range entries {
+		groups[i].Lines = []client.TimelineEntry{e}
 		if e.Part != nil {
-			groups[i].parts = []int{*e.Part}
+			groups[i].Parts = []int{*e.Part}
 		}
 	}
 	return groups
@@ -221,13 +221,13 @@ func unfolded(timeline []client.TimelineEntry) []eventGroup {
 
 func timelineRows(groups []eventGroup) [][]cell {
 	rows := make([][]cell, len(groups))
-	for i := range groups {
-		g, after := &groups[i], ""
+	for i, g := range groups {
+		first, after := g.First(), ""
 		if i > 0 {
-			after = "+" + duration(g.first.At.Sub(groups[i-1].first.At))
+			after = "+" + duration(first.At.Sub(groups[i-1].First().At))
 		}
 		rows[i] = []cell{
-			words(g.first.At.UTC().Format("2006-01-02 15:04:05.000")), faint(after), number(int64(g.first.Attempt)), words(numbers(g.parts)), words(g.by()), eventCell(g.first.Type), words(g.text()),
+			words(first.At.UTC().Format("2006-01-02 15:04:05.000")), faint(after), number(int64(first.Attempt)), words(numbers(g.Parts)), words(groupActor(g)), eventCell(first.Type), words(groupText(g)),
 		}
 	}
 	return rows

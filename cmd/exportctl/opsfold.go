@@ -7,74 +7,36 @@ import (
 	"time"
 
 	"exportd/api/client"
+	"exportd/internal/timeline"
 )
 
-// eventGroup are lines of a timeline that are shown as one: what has happened to parts, each of the same kind
-// and between the same two lines about the job. A job of 34 parts that each fail three times has 102 of them.
-type eventGroup struct {
-	first, last client.TimelineEntry
-	n           int
-	parts       []int
-}
+// eventGroup are lines of a timeline that are shown as one.
+type eventGroup = timeline.Group[client.TimelineEntry]
 
-// foldTimeline makes groups of the lines about parts, in the order of their first lines.
-func foldTimeline(timeline []client.TimelineEntry) []eventGroup {
-	var out []eventGroup
-	since := 0 // where the groups after the last line about the job begin
-	for _, e := range timeline {
-		if e.Part == nil {
-			out = append(out, eventGroup{first: e, last: e, n: 1})
-			since = len(out)
-			continue
-		}
-		i := slices.IndexFunc(out[since:], func(g eventGroup) bool {
-			return g.first.Type == e.Type && g.first.Attempt == e.Attempt && eventText(g.first) == eventText(e)
-		})
-		if i < 0 {
-			out = append(out, eventGroup{first: e, last: e, n: 1, parts: []int{*e.Part}})
-			continue
-		}
-		g := &out[since+i]
-		g.last, g.n = e, g.n+1
-		if !slices.Contains(g.parts, *e.Part) {
-			g.parts = append(g.parts, *e.Part)
-		}
-	}
-	return out
+// foldTimeline makes groups of the lines about parts.
+func foldTimeline(entries []client.TimelineEntry) []eventGroup {
+	part := func(e client.TimelineEntry) *int { return e.Part }
+	return timeline.Fold(entries, part, func(a, b client.TimelineEntry) bool {
+		return a.Type == b.Type && a.Attempt == b.Attempt && eventText(a) == eventText(b)
+	})
 }
 
 // numbers writes numbers as ranges: "0-3, 7".
-func numbers(of []int) string {
-	of = slices.Sorted(slices.Values(of))
-	var out []string
-	for i := 0; i < len(of); {
-		end := i
-		for end+1 < len(of) && of[end+1] == of[end]+1 {
-			end++
-		}
-		if end > i {
-			out = append(out, fmt.Sprintf("%d-%d", of[i], of[end]))
-		} else {
-			out = append(out, fmt.Sprint(of[i]))
-		}
-		i = end + 1
+func numbers(of []int) string { return timeline.Ranges(of, "-") }
+
+// groupActor is who did what a group tells.
+func groupActor(g eventGroup) string {
+	if g.First().Actor != g.Last().Actor {
+		return g.First().Actor + ", …"
 	}
-	return strings.Join(out, ", ")
+	return g.First().Actor
 }
 
-// by is who did what a group tells.
-func (g *eventGroup) by() string {
-	if g.n > 1 && g.first.Actor != g.last.Actor {
-		return g.first.Actor + ", …"
-	}
-	return g.first.Actor
-}
-
-// text is what happened, and for several lines how often and until when.
-func (g *eventGroup) text() string {
-	text := eventText(g.first)
-	if g.n > 1 {
-		text = strings.TrimSpace(fmt.Sprintf("%s (%d times in %s)", text, g.n, duration(g.last.At.Sub(g.first.At))))
+// groupText is what happened, and for several lines how often and until when.
+func groupText(g eventGroup) string {
+	text := eventText(g.First())
+	if g.Count() > 1 {
+		text = strings.TrimSpace(fmt.Sprintf("%s (%d times in %s)", text, g.Count(), duration(g.Last().At.Sub(g.First().At))))
 	}
 	return text
 }

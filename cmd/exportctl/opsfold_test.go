@@ -58,8 +58,8 @@ func TestFold(t *testing.T) {
 	groups, n := foldTimeline(d.Timeline), 0
 	var order []string
 	for _, g := range groups {
-		n += g.n
-		order = append(order, string(g.first.Type))
+		n += g.Count()
+		order = append(order, string(g.First().Type))
 	}
 	if n != len(d.Timeline) || n != 109 || strings.Join(order, " ") != "claimed planned part_failed interrupted failed" {
 		t.Errorf("%d of %d lines in %v", n, len(d.Timeline), order)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"exportd/api/client"
+	"exportd/internal/timeline"
 )
 
 // jobPage is what a job's page shows.
@@ -49,17 +50,17 @@ type gridCell struct{ X, Y, Class, Title string }
 // happened is a line of the timeline: one entry, or what has happened to parts of the same kind between two
 // lines about the job.
 type happened struct {
-	First, Last client.TimelineEntry
-	Count       int
-	Parts       []int
-	Entries     []client.TimelineEntry
+	timeline.Group[client.TimelineEntry]
 }
 
 // Range names the parts of a line, as 0–3, 7.
-func (h happened) Range() string { return ranges(h.Parts) }
+func (h happened) Range() string { return timeline.Ranges(h.Parts, "–") }
 
 // Took is from the first to the last.
-func (h happened) Took() string { return span(h.Last.At.Sub(h.First.At)) }
+func (h happened) Took() string { return span(h.Last().At.Sub(h.First().At)) }
+
+// Entries are those that are shown one by one.
+func (h happened) Entries() []client.TimelineEntry { return h.Lines[:min(h.Count(), entriesShown)] }
 
 const (
 	// jobEvery is how often an open job is looked at while it is under way, endedEvery once it has ended and
@@ -154,58 +155,19 @@ func gridOf(parts []client.Part) grid {
 	return g
 }
 
-// folded makes lines of a timeline: entries about parts of the same kind, and between the same two lines
-// about the job, are one. A job of 34 parts that each fail three times has 102 of them.
-func folded(timeline []client.TimelineEntry) []happened {
-	var out []happened
-	since := 0 // where the lines after the last one about the job begin
-	for _, e := range timeline {
-		one := happened{First: e, Last: e, Count: 1, Entries: []client.TimelineEntry{e}}
-		if e.Part == nil {
-			out = append(out, one)
-			since = len(out)
-			continue
-		}
-		i := slices.IndexFunc(out[since:], func(h happened) bool {
-			return h.First.Part != nil && h.First.Type == e.Type && h.First.Attempt == e.Attempt && same(h.First.Code, e.Code) && same(h.First.Message, e.Message)
-		})
-		if i < 0 {
-			one.Parts = []int{*e.Part}
-			out = append(out, one)
-			continue
-		}
-		h := &out[since+i]
-		h.Last, h.Count = e, h.Count+1
-		if !slices.Contains(h.Parts, *e.Part) {
-			h.Parts = append(h.Parts, *e.Part)
-		}
-		if len(h.Entries) < entriesShown {
-			h.Entries = append(h.Entries, e)
-		}
+// folded makes lines of a timeline.
+func folded(entries []client.TimelineEntry) (all []happened) {
+	part := func(e client.TimelineEntry) *int { return e.Part }
+	alike := func(a, b client.TimelineEntry) bool {
+		return a.Type == b.Type && a.Attempt == b.Attempt && same(a.Code, b.Code) && same(a.Message, b.Message)
 	}
-	return out
+	for _, g := range timeline.Fold(entries, part, alike) {
+		all = append(all, happened{g})
+	}
+	return all
 }
 
 func same(a, b *string) bool { return plain(a) == plain(b) }
-
-// ranges writes numbers as ranges.
-func ranges(of []int) string {
-	of = slices.Sorted(slices.Values(of))
-	var out []string
-	for i := 0; i < len(of); {
-		end := i
-		for end+1 < len(of) && of[end+1] == of[end]+1 {
-			end++
-		}
-		if end > i {
-			out = append(out, fmt.Sprintf("%d–%d", of[i], of[end]))
-		} else {
-			out = append(out, strconv.Itoa(of[i]))
-		}
-		i = end + 1
-	}
-	return strings.Join(out, ", ")
-}
 
 // mayDownload: the file is for who may export or read in its org; a right to operate leads to no data.
 func (p *principal) mayDownload(orgID string) bool {
