@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -81,7 +82,7 @@ func targetOf(q url.Values) (target, bool) {
 	t := target{verb: verbs[i], IDs: q["id"], All: q.Get("all") == "1", Queue: q.Get("queue"), Org: q.Get("orgId"), Origin: q.Get("origin"), Cause: q.Get("cause"), Batch: q.Get("batch")}
 	switch t.to {
 	case "jobs":
-		t.Filter = filterOf(q, jobFields(nil))
+		t.Filter = filterOf(q, jobFields())
 		return t, t.All && t.Name == "rerun" || !t.All && len(t.IDs) > 0 && len(t.IDs) <= maxChosen
 	case "callbacks":
 		t.Filter = filterOf(q, callbackFields())
@@ -100,7 +101,7 @@ func targetOf(q url.Values) (target, bool) {
 type confirmPage struct {
 	target
 	URL      template.URL // of the form
-	Once     string
+	Once     string       // names the form
 	Jobs     []chosen
 	Preview  *client.DryRun
 	Matched  *client.Redelivered
@@ -139,7 +140,7 @@ func (c *Console) confirm(ctx context.Context, who *principal, r *http.Request) 
 
 // preview reads what an action would touch.
 func (c *Console) preview(ctx context.Context, who *principal, t target) (confirmPage, error) {
-	p := confirmPage{target: t, URL: template.URL(home + "/act?" + t.query().Encode()), Once: once(), Back: home + "/jobs"}
+	p := confirmPage{target: t, URL: template.URL(home + "/act?" + t.query().Encode()), Once: rand.Text(), Back: home + "/jobs"}
 	if !who.mayAct() {
 		return p, &client.Error{Status: http.StatusForbidden, Message: "you may look, and change nothing"}
 	}
@@ -286,10 +287,10 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request, who *principal) er
 		err = c.changeBatch(ctx, r, t, fields)
 	case t.to == "queue" && t.Name == "pause":
 		done = home + "?said=paused"
-		_, err = c.api.OpsPauseQueueWithBodyWithResponse(ctx, t.Queue0(), asJSON, body(fields), c.once(r, ""))
+		_, err = c.api.OpsPauseQueueWithBodyWithResponse(ctx, client.Queue(t.Queue), asJSON, body(fields), c.once(r, ""))
 	case t.to == "queue":
 		done = home + "?said=resumed"
-		_, err = c.api.OpsResumeQueueWithBodyWithResponse(ctx, t.Queue0(), asJSON, body(fields), c.once(r, ""))
+		_, err = c.api.OpsResumeQueueWithBodyWithResponse(ctx, client.Queue(t.Queue), asJSON, body(fields), c.once(r, ""))
 	default:
 		done = home + "/callbacks?said=receiver"
 		fields["orgId"], fields["origin"] = t.Org, t.Origin
@@ -304,9 +305,6 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request, who *principal) er
 	http.Redirect(w, r, done, http.StatusSeeOther)
 	return nil
 }
-
-// Queue0 is the queue as the client has it.
-func (t target) Queue0() client.Queue { return client.Queue(t.Queue) }
 
 func faultTexts(faults []client.Fault) string {
 	texts := make([]string, len(faults))

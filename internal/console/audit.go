@@ -25,14 +25,7 @@ func (c *Console) audit(ctx context.Context, _ *principal, r *http.Request) (vie
 			"job.rerun", "job.cancel", "callback.redeliver", "callbacks.redeliver", "batch.create", "batch.pause", "batch.resume", "batch.cancel", "queue.pause", "queue.resume", "receiver.resume", "cause.probe",
 		}}, {Name: "target", Label: "To what"},
 	}}
-	filter := filterOf(q, p.Fields)
-	for i := range p.Fields {
-		p.Fields[i].Value = filter.Get(p.Fields[i].Name)
-	}
-	ask := cloned(filter)
-	if token := q.Get("pageToken"); token != "" {
-		ask.Set("pageToken", token)
-	}
+	filter, ask := filled(q, p.Fields)
 	answer, err := c.api.OpsListAuditWithResponse(ctx, nil, raw(ask))
 	if refused, ok := refusal(err); ok && len(refused.Faults) > 0 {
 		p.Faults, p.Fields = refused.Faults, faulty(p.Fields, refused.Faults)

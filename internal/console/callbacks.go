@@ -30,21 +30,14 @@ func callbackFields() []field {
 func (c *Console) callbacks(ctx context.Context, _ *principal, r *http.Request) (view, error) {
 	q := r.URL.Query()
 	p := callbacksPage{Fields: callbackFields(), Path: home + "/callbacks"}
-	filter := filterOf(q, p.Fields)
+	filter, ask := filled(q, p.Fields)
+	ask.Set("pageSize", pageSize)
 	v := view{name: "callbacks", title: "Callbacks and receivers"}
-	for i := range p.Fields {
-		p.Fields[i].Value = filter.Get(p.Fields[i].Name)
-	}
 	receivers, err := c.api.OpsListReceiversWithResponse(ctx)
 	if err != nil {
 		return view{}, err
 	}
 	p.Receivers = receivers.JSON200.Receivers
-	ask := cloned(filter)
-	ask.Set("pageSize", pageSize)
-	if token := q.Get("pageToken"); token != "" {
-		ask.Set("pageToken", token)
-	}
 	answer, err := c.api.OpsListCallbacksWithResponse(ctx, nil, raw(ask))
 	if refused, ok := refusal(err); ok && len(refused.Faults) > 0 {
 		p.Faults, p.Fields = refused.Faults, faulty(p.Fields, refused.Faults)

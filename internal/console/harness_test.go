@@ -270,12 +270,7 @@ func (d *desk) transit(id string, steps ...func(*jobs.Tx) error) *jobs.Job {
 // failed makes a job that has failed.
 func (d *desk) failed(org, callback string, code jobs.Code, message, remedy string) *jobs.Job {
 	d.tb.Helper()
-	var l jobs.Lease
-	return d.transit(d.submitted(org, callback, nil).ID,
-		func(tx *jobs.Tx) (err error) { l, err = tx.Claim("w1"); return err },
-		func(tx *jobs.Tx) error {
-			return tx.EndAttempt(l, jobs.Fail(code, jobs.Permanent, message, remedy, nil))
-		})
+	return d.failedBy(org, callback, code, message, remedy, "")
 }
 
 // failedBy makes a job that has failed by what exactly.

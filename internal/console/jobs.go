@@ -23,7 +23,7 @@ type field struct {
 }
 
 // jobFields are the filters that are offered. The API says what each takes, and where one does not parse.
-func jobFields(kinds []string) []field {
+func jobFields() []field {
 	return []field{
 		{Name: "state", Label: "State", Choices: []string{"queued", "running", "succeeded", "failed", "canceled", "expired"}},
 		{Name: "errorCode", Label: "Error", Hint: "MISSING_INDEX"},
@@ -58,6 +58,20 @@ func filterOf(q url.Values, fields []field) url.Values {
 	return filter
 }
 
+// filled writes into fields what a query has for them, and gives that and what the API is to be asked: the
+// same, at the page that the query names.
+func filled(q url.Values, fields []field) (filter, ask url.Values) {
+	filter = filterOf(q, fields)
+	for i := range fields {
+		fields[i].Value = filter.Get(fields[i].Name)
+	}
+	ask = cloned(filter)
+	if token := q.Get("pageToken"); token != "" {
+		ask.Set("pageToken", token)
+	}
+	return filter, ask
+}
+
 // raw has a request carry a query as it is: the API judges it.
 func raw(q url.Values) client.RequestEditorFn {
 	return func(_ context.Context, r *http.Request) error {
@@ -68,15 +82,10 @@ func raw(q url.Values) client.RequestEditorFn {
 
 func (c *Console) jobs(ctx context.Context, _ *principal, r *http.Request) (view, error) {
 	q := r.URL.Query()
-	p := jobsPage{Fields: jobFields(nil), Path: home + "/jobs"}
-	filter := filterOf(q, p.Fields)
-	for i := range p.Fields {
-		p.Fields[i].Value = filter.Get(p.Fields[i].Name)
-	}
-	ask := cloned(filter)
+	p := jobsPage{Fields: jobFields(), Path: home + "/jobs"}
+	filter, ask := filled(q, p.Fields)
 	ask.Set("pageSize", pageSize)
-	if token := q.Get("pageToken"); token != "" {
-		ask.Set("pageToken", token)
+	if ask.Has("pageToken") {
 		p.First = template.URL(filter.Encode())
 	}
 	answer, err := c.api.OpsListJobsWithResponse(ctx, nil, raw(ask))
@@ -87,7 +96,7 @@ func (c *Console) jobs(ctx context.Context, _ *principal, r *http.Request) (view
 	if err != nil {
 		return view{}, err
 	}
-	p.Jobs, p.All = answer.JSON200.Jobs, template.URL(target{verb: verbs[0], All: true, Filter: filter}.query().Encode())
+	p.Jobs, p.All = answer.JSON200.Jobs, template.URL(target{verb: verbNamed("rerun"), All: true, Filter: filter}.query().Encode())
 	p.Next = nextPage(filter, answer.JSON200.NextPageToken)
 	return view{name: "jobs", title: "Jobs", data: p}, nil
 }

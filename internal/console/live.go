@@ -264,26 +264,11 @@ func (c *Console) pageAt(r *http.Request, of string) (loader, *http.Request) {
 	if u.Path == home {
 		return c.overview, asked
 	}
-	if id, ok := cutPath(u.Path, home+"/jobs/"); ok {
-		asked.SetPathValue("id", id)
-		return c.job, asked
-	}
-	if id, ok := cutPath(u.Path, home+"/batches/"); ok {
-		asked.SetPathValue("id", id)
-		return c.batch, asked
-	}
-	return nil, nil
-}
-
-func cutPath(path, prefix string) (rest string, ok bool) {
-	if len(path) <= len(prefix) || path[:len(prefix)] != prefix {
-		return "", false
-	}
-	rest = path[len(prefix):]
-	for _, c := range rest {
-		if c == '/' {
-			return "", false
+	for prefix, load := range map[string]loader{home + "/jobs/": c.job, home + "/batches/": c.batch} {
+		if id, ok := strings.CutPrefix(u.Path, prefix); ok && id != "" && !strings.Contains(id, "/") {
+			asked.SetPathValue("id", id)
+			return load, asked
 		}
 	}
-	return rest, true
+	return nil, nil
 }

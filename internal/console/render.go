@@ -123,13 +123,9 @@ func visible(page []byte) []byte {
 	if bytes.IndexFunc(page, hidden) < 0 {
 		return page
 	}
-	return []byte(replaceHidden(string(page)))
-}
-
-func replaceHidden(page string) string {
-	var b strings.Builder
+	var b bytes.Buffer
 	b.Grow(len(page))
-	for _, r := range page {
+	for _, r := range string(page) {
 		switch {
 		case !hidden(r):
 			b.WriteRune(r)
@@ -141,7 +137,7 @@ func replaceHidden(page string) string {
 			fmt.Fprintf(&b, "[U+%04X]", r)
 		}
 	}
-	return b.String()
+	return b.Bytes()
 }
 
 // hidden reports whether a character is not seen, but for white space, and for the two that join letters and
