@@ -3,7 +3,6 @@ package console
 import (
 	"cmp"
 	"context"
-	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -30,8 +29,6 @@ type overviewPage struct {
 	Causes           []client.Cause
 	Failures         []counted
 	Callbacks        []counted
-	Queues           []queue
-	Dead             []dead
 	Unattended       int // partitions that nobody looks after
 }
 
@@ -39,20 +36,6 @@ type overviewPage struct {
 type counted struct {
 	Name        string
 	Count, Most int64
-}
-
-type queue struct {
-	Name          string
-	Paused        bool
-	Actor, Reason *string
-	At            *time.Time
-}
-
-type dead struct {
-	Queue  string
-	Count  int64
-	Reason *string
-	At     *time.Time
 }
 
 // largestFirst orders counts.
@@ -93,15 +76,6 @@ func (c *Console) overview(ctx context.Context, who *principal, r *http.Request)
 	}
 	if p.Causes, err = c.latestCauses(ctx, p.Since, p.Org, p.Kind); err != nil {
 		return view{}, err
-	}
-	for _, name := range slices.Sorted(maps.Keys(p.Stats.Queues)) {
-		s := p.Stats.Queues[name]
-		p.Queues = append(p.Queues, queue{name, s.Paused, s.Actor, s.Reason, s.At})
-	}
-	for _, name := range slices.Sorted(maps.Keys(p.Stats.DeadLetters)) {
-		if d := p.Stats.DeadLetters[name]; d.Count > 0 {
-			p.Dead = append(p.Dead, dead{name, d.Count, d.LastReason, d.LastAt})
-		}
 	}
 	for _, rescuer := range p.Stats.Rescuers {
 		if rescuer.Owner == nil {
