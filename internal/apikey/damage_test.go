@@ -40,7 +40,7 @@ func TestDamagedRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k, err := s.Fresh(t.Context(), made.ID); err != nil || !k.usable(time.Now()) || lines.Len() > 0 {
+	if k, err := s.Fresh(t.Context(), made.ID); err != nil || !k.Usable(time.Now()) || lines.Len() > 0 {
 		t.Fatalf("the whole record: %+v, %v, %v", k, err, lines.All())
 	}
 	wounds := localcloudtest.Wounds(whole.Data(), 0)

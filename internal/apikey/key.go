@@ -175,13 +175,10 @@ func usableTexts(secrets []SigningSecret, now time.Time) (texts []string) {
 	return texts
 }
 
-// usable reports whether the key may be used at now, whatever its secrets.
-func (k *Key) usable(now time.Time) bool {
+// Usable reports whether the key may be used at now, whatever its secrets.
+func (k *Key) Usable(now time.Time) bool {
 	return k.State == Active && ValidOrg(k.OrgID) && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
 }
-
-// Usable reports whether the key may be used at now, whatever its secrets.
-func (k *Key) Usable(now time.Time) bool { return k.usable(now) }
 
 // ValidID reports whether s has the form of a key's id: 8 to 64 of A-Z a-z 0-9 _ -. Ids are checked before
 // they become part of a document path; Firestore reserves __x__.

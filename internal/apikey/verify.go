@@ -317,5 +317,5 @@ func (c credentials) signedBy(key *Key, now time.Time) bool {
 		sum := sign(s.secret, c.text)
 		match |= subtle.ConstantTimeCompare(sum[:], c.signature[:]) & s.real
 	}
-	return match == 1 && key.usable(now)
+	return match == 1 && key.Usable(now)
 }
