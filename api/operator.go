@@ -11,7 +11,7 @@ import (
 
 // Operator is who acts through the console. It gives the key whose rights it has, as they are known at
 // present, with fresh past every cache; a *apikey.RefusedError if it is out meanwhile.
-type Operator func(ctx context.Context, fresh bool) (*apikey.Key, error)
+type Operator = func(ctx context.Context, fresh bool) (*apikey.Key, error)
 
 type operatorKey struct{}
 

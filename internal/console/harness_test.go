@@ -132,9 +132,7 @@ func open(t *testing.T) *desk {
 	}
 	d.console, err = console.New(console.Config{
 		API: server, Keys: d.lookup, FreshKeys: d.lookup, Nonces: d.useNonce, Sealer: d.sealer, Now: d.clock, LookEvery: 10 * time.Millisecond, LogsURL: "https://logs.example/?q={jobId}",
-		As: func(ctx context.Context, who func(context.Context, bool) (*apikey.Key, error)) context.Context {
-			return api.WithOperator(ctx, who)
-		},
+		As: api.WithOperator,
 	})
 	if err != nil {
 		t.Fatal(err)

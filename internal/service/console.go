@@ -1,7 +1,6 @@
 package service
 
 import (
-	"context"
 	"net/http"
 
 	"go.uber.org/zap"
@@ -30,9 +29,7 @@ func openConsole(cfg config.Config, keys *apikey.Store, server *api.Server, told
 	}
 	c, err := console.New(console.Config{
 		API: server, Keys: keys.Lookup, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, Sealer: sealer, LogsURL: cfg.ConsoleLogsURL, Logger: log, Panics: told,
-		As: func(ctx context.Context, who func(context.Context, bool) (*apikey.Key, error)) context.Context {
-			return api.WithOperator(ctx, who)
-		},
+		As: api.WithOperator,
 	})
 	if err != nil {
 		return nil, nil, err

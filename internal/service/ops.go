@@ -141,8 +141,8 @@ func (o ops) handler() http.Handler {
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.metrics, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
 	if o.console != nil {
-		mux.Handle("/console", o.console)
-		mux.Handle("/console/", o.console)
+		mux.Handle(consolePath, o.console)
+		mux.Handle(consolePath+"/", o.console)
 	}
 	if o.pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
