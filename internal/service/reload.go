@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -51,8 +50,10 @@ func (r *Reload) run(ctx context.Context, cfg config.Config, log *zap.Logger, ch
 			asked, told = true, "" // who asks is told again
 		}
 		next, err := r.Load()
-		if err == nil {
-			err = r.take(next, now, change)
+		values := liveValues(next)
+		differ := differences(now, values)
+		if err == nil && len(differ) > 0 {
+			err = r.take(next, change)
 		}
 		switch {
 		case err != nil && err.Error() != told:
@@ -60,9 +61,7 @@ func (r *Reload) run(ctx context.Context, cfg config.Config, log *zap.Logger, ch
 			log.Error("settings are not taken anew: what they were still holds", zap.String("file", cfg.ReloadFile), zap.Error(err))
 		case err != nil:
 		default:
-			told = ""
-			differ := differences(now, liveValues(next))
-			if now = liveValues(next); len(differ) > 0 {
+			if now, told = values, ""; len(differ) > 0 {
 				log.Warn("settings are taken anew", zap.String("file", cfg.ReloadFile), zap.Strings("changed", differ)) // at every level but error
 			} else if asked {
 				log.Warn("settings are as they were", zap.String("file", cfg.ReloadFile))
@@ -71,11 +70,8 @@ func (r *Reload) run(ctx context.Context, cfg config.Config, log *zap.Logger, ch
 	}
 }
 
-// take has settings that differ hold from now on, all of them or none.
-func (r *Reload) take(next config.Config, now []string, change func(config.Config) error) error {
-	if slices.Equal(liveValues(next), now) {
-		return nil
-	}
+// take has settings hold from now on, all of them or none.
+func (r *Reload) take(next config.Config, change func(config.Config) error) error {
 	level, err := zapcore.ParseLevel(next.LogLevel)
 	if err != nil {
 		return fmt.Errorf("EXPORTD_LOG_LEVEL: %w", err)
