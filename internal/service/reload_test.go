@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -97,5 +99,26 @@ func TestReload(t *testing.T) {
 	var none *Reload
 	if err := none.run(t.Context(), config.Config{}, zap.NewNop(), nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLiveValues: each setting that may change while a process runs is among those that are compared; what is
+// not would never be taken anew.
+func TestLiveValues(t *testing.T) {
+	t.Parallel()
+	var want, got []string
+	for _, s := range config.Settings() {
+		if s.Live() {
+			want = append(want, s.Var)
+		}
+	}
+	for _, v := range liveValues(config.Config{}) {
+		name, _, _ := strings.Cut(v, "=")
+		got = append(got, name)
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("compared are %v, live are %v", got, want)
 	}
 }
