@@ -34,6 +34,12 @@ func (f *pageFlags) add(cmd *cobra.Command, most int) {
 	cmd.Flags().BoolVar(&f.all, "all", false, "show all there are")
 }
 
+// addTokens is add for lists whose pages have tokens.
+func (f *pageFlags) addTokens(cmd *cobra.Command, most int) {
+	f.add(cmd, most)
+	cmd.Flags().StringVar(&f.token, "page-token", "", "nextPageToken of a list with the same filters")
+}
+
 func (f *pageFlags) check() error {
 	if f.limit < 1 {
 		return &usageError{text: fmt.Sprintf("--limit is 1 or more, not %d", f.limit), hint: "for all there are: --all"}
@@ -62,7 +68,7 @@ func (a *app) jobsList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			l, err := collect(page, func(size int, token string) ([]byte, error) {
+			l, err := gather(page, "jobs", func(size int, token string) ([]byte, error) {
 				r, err := c.ListJobsWithResponse(cmd.Context(), &client.ListJobsParams{
 					State: given(client.State(state)), Kind: given(client.Kind(kind)), PageSize: &size, PageToken: given(token),
 				})
@@ -74,11 +80,10 @@ func (a *app) jobsList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return showJobs[client.Job](a, l, jobColumns, jobRow)
+			return showItems(a, l, jobWords, jobColumns, jobRow)
 		},
 	}
-	page.add(cmd, 20)
-	cmd.Flags().StringVar(&page.token, "page-token", "", "nextPageToken of a list with the same filters")
+	page.addTokens(cmd, 20)
 	cmd.Flags().StringVar(&state, "state", "", "only jobs in this state")
 	cmd.Flags().StringVar(&kind, "kind", "", "only jobs of this kind, like vip-users")
 	choices(cmd, "state", allStates...)
@@ -95,75 +100,77 @@ func given[T comparable](v T) *T {
 	return &v
 }
 
-// jobList is a list of jobs, put together from pages as they came.
-type jobList struct {
-	Jobs          []json.RawMessage `json:"jobs"`
-	NextPageToken *string           `json:"nextPageToken"`
+// itemList is a list as the service gives it, put together from pages as they came.
+type itemList struct {
+	name  string // that answers have it by
+	items []json.RawMessage
+	next  *string // nextPageToken
 }
 
-// mostJobs is the largest page of jobs.
-const mostJobs = 100
-
-// collect gets as many pages as it takes.
-func collect(f pageFlags, get func(size int, token string) ([]byte, error)) (list jobList, err error) {
-	list.Jobs, list.NextPageToken, err = gather(f, "jobs", get)
-	return list, err
+// value is the list as the service gives it.
+func (l itemList) value() map[string]any {
+	return map[string]any{l.name: l.items, "nextPageToken": l.next}
 }
+
+// mostItems is the largest page of a list.
+const mostItems = 100
 
 // mostNothing bounds the pages of a search that bring nothing, each of 2,000 jobs that were read.
 const mostNothing = 5
 
 // gather gets as many pages as it takes of a list that answers have by that name.
-func gather(f pageFlags, name string, get func(size int, token string) ([]byte, error)) (items []json.RawMessage, next *string, err error) {
-	items = []json.RawMessage{}
+func gather(f pageFlags, name string, get func(size int, token string) ([]byte, error)) (itemList, error) {
+	l := itemList{name: name, items: []json.RawMessage{}}
 	nothing := 0 // pages in a row that brought nothing
-	for token := f.token; ; {
-		n := f.left(len(items), mostJobs)
+	for token := f.token; ; token = *l.next {
+		n := f.left(len(l.items), mostItems)
 		if n <= 0 {
-			return items, next, nil
+			return l, nil
 		}
 		body, err := get(n, token)
 		if err != nil {
-			return items, next, err
+			return l, err
 		}
 		var page map[string]json.RawMessage
 		var more []json.RawMessage
-		next = nil
-		if err := errors.Join(json.Unmarshal(body, &page), json.Unmarshal(page[name], &more), json.Unmarshal(page["nextPageToken"], &next)); err != nil {
-			return items, next, fmt.Errorf("read list of %s: %w", name, err)
+		l.next = nil
+		if err := errors.Join(json.Unmarshal(body, &page), json.Unmarshal(page[name], &more), json.Unmarshal(page["nextPageToken"], &l.next)); err != nil {
+			return l, fmt.Errorf("read list of %s: %w", name, err)
 		}
-		if items = append(items, more...); next == nil {
-			return items, nil, nil
-		}
+		l.items = append(l.items, more...)
 		if nothing++; len(more) > 0 {
 			nothing = 0
 		}
-		if nothing == mostNothing && !f.all {
-			return items, next, nil
+		if l.next == nil || nothing == mostNothing && !f.all {
+			return l, nil
 		}
-		token = *next
 	}
 }
 
-// showJobs prints a list of jobs.
-func showJobs[J any](a *app, l jobList, columns []column, row func(*J) []cell) error {
+// itemWords are what one item of a list is called, and what is said where there is none.
+type itemWords struct{ one, none string }
+
+var jobWords = itemWords{"job", "No jobs."}
+
+// showItems prints a list, a row for each item.
+func showItems[T any](a *app, l itemList, w itemWords, columns []column, row func(*T) []cell) error {
 	if a.asJSON {
-		return a.printValue(l)
+		return a.printValue(l.value())
 	}
-	rows := make([][]cell, len(l.Jobs))
-	for i, raw := range l.Jobs {
-		var j J
-		if err := json.Unmarshal(raw, &j); err != nil {
-			return fmt.Errorf("read job: %w", err)
+	rows := make([][]cell, len(l.items))
+	for i, raw := range l.items {
+		var item T
+		if err := json.Unmarshal(raw, &item); err != nil {
+			return fmt.Errorf("read %s: %w", w.one, err)
 		}
-		rows[i] = row(&j)
+		rows[i] = row(&item)
 	}
 	if len(rows) == 0 {
-		a.say("No jobs.")
+		a.say("%s", w.none)
 		return nil
 	}
 	a.table(columns, rows)
-	if l.NextPageToken != nil {
+	if l.next != nil {
 		a.say("There are more: --limit N or --all shows them.")
 	}
 	return nil

@@ -59,7 +59,7 @@ func (a *app) opsJobsList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			l, err := collect(page, func(size int, token string) ([]byte, error) {
+			l, err := gather(page, "jobs", func(size int, token string) ([]byte, error) {
 				r, err := c.OpsListJobsWithResponse(cmd.Context(), &client.OpsListJobsParams{
 					State: given(client.State(state)), Kind: given(client.Kind(kind)), OrgID: given(org), WorkspaceID: given(workspace),
 					ErrorCode: given(client.ErrorCode(code)), Cause: given(cause),
@@ -74,12 +74,11 @@ func (a *app) opsJobsList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return showJobs[client.OpsJob](a, l, opsJobColumns, opsJobRow)
+			return showItems(a, l, jobWords, opsJobColumns, opsJobRow)
 		},
 	}
-	page.add(cmd, 20)
+	page.addTokens(cmd, 20)
 	flags := cmd.Flags()
-	flags.StringVar(&page.token, "page-token", "", "nextPageToken of a list with the same filters")
 	flags.StringVar(&state, "state", "", "only jobs in this state")
 	flags.StringVar(&kind, "kind", "", "only jobs of this kind, like vip-users")
 	flags.StringVar(&org, "org", "", "only jobs of this org")

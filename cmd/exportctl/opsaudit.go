@@ -1,9 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"exportd/api/client"
@@ -24,7 +21,7 @@ func (a *app) opsAudit() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			items, next, err := gather(page, "entries", func(size int, token string) ([]byte, error) {
+			l, err := gather(page, "entries", func(size int, token string) ([]byte, error) {
 				r, err := c.OpsListAuditWithResponse(cmd.Context(), &client.OpsListAuditParams{
 					Since: given(since), Until: given(until), Actor: given(actor), Action: given(client.AuditAction(action)), Target: given(target), PageSize: &size, PageToken: given(token),
 				})
@@ -36,15 +33,11 @@ func (a *app) opsAudit() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.asJSON {
-				return a.printValue(map[string]any{"entries": items, "nextPageToken": next})
-			}
-			return a.showAudit(items, next != nil)
+			return showItems(a, l, itemWords{"entry", "Nobody did anything."}, auditColumns, auditRow)
 		},
 	}
-	page.add(cmd, 50)
+	page.addTokens(cmd, 50)
 	flags := cmd.Flags()
-	flags.StringVar(&page.token, "page-token", "", "nextPageToken of a list with the same filters")
 	flags.StringVar(&since, "since", "", "from when on: how long ago, like 12h or 7d, or an ISO date or date-time")
 	flags.StringVar(&until, "until", "", "until when, as --since")
 	flags.StringVar(&actor, "actor", "", `only what they did, like "api key key_1"`)
@@ -53,28 +46,14 @@ func (a *app) opsAudit() *cobra.Command {
 	return cmd
 }
 
-func (a *app) showAudit(items []json.RawMessage, more bool) error {
-	rows := make([][]cell, len(items))
-	for i, raw := range items {
-		var e client.AuditEntry
-		if err := json.Unmarshal(raw, &e); err != nil {
-			return fmt.Errorf("read entry: %w", err)
-		}
-		count := cell{}
-		if e.Count != nil {
-			count = number(*e.Count)
-		}
-		rows[i] = []cell{instant(&e.At), words(e.Actor), words(string(e.Action)), count, optional(e.Target), optional(e.Filter), words(e.Reason)}
+var auditColumns = []column{
+	{name: "TIME (UTC)"}, {name: "BY", flexible: true}, {name: "DID"}, {name: "TO", right: true}, {name: "TARGET", flexible: true, extra: true}, {name: "FILTER", flexible: true, extra: true}, {name: "REASON", whole: true},
+}
+
+func auditRow(e *client.AuditEntry) []cell {
+	count := cell{}
+	if e.Count != nil {
+		count = number(*e.Count)
 	}
-	if len(rows) == 0 {
-		a.say("Nobody did anything.")
-		return nil
-	}
-	a.table([]column{
-		{name: "TIME (UTC)"}, {name: "BY", flexible: true}, {name: "DID"}, {name: "TO", right: true}, {name: "TARGET", flexible: true, extra: true}, {name: "FILTER", flexible: true, extra: true}, {name: "REASON", whole: true},
-	}, rows)
-	if more {
-		a.say("There are more: --limit N or --all shows them.")
-	}
-	return nil
+	return []cell{instant(&e.At), words(e.Actor), words(string(e.Action)), count, optional(e.Target), optional(e.Filter), words(e.Reason)}
 }

@@ -191,7 +191,7 @@ func (a *app) opsCallbacksList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			items, next, err := gather(page, "callbacks", func(size int, token string) ([]byte, error) {
+			l, err := gather(page, "callbacks", func(size int, token string) ([]byte, error) {
 				r, err := c.OpsListCallbacksWithResponse(cmd.Context(), &client.OpsListCallbacksParams{
 					State: given(client.OpsListCallbacksParamsState(state)), OrgID: given(org), Origin: given(origin), Cause: given(cause),
 					CreatedAfter: given(after), CreatedBefore: given(before), PageSize: &size, PageToken: given(token),
@@ -204,15 +204,11 @@ func (a *app) opsCallbacksList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.asJSON {
-				return a.printValue(map[string]any{"callbacks": items, "nextPageToken": next})
-			}
-			return a.showCallbacks(items, next != nil)
+			return showItems(a, l, itemWords{"callback", "No callbacks."}, callbackColumns, callbackRow)
 		},
 	}
-	page.add(cmd, 20)
+	page.addTokens(cmd, 20)
 	flags := cmd.Flags()
-	flags.StringVar(&page.token, "page-token", "", "nextPageToken of a list with the same filters")
 	flags.StringVar(&state, "state", "", "only callbacks in this state")
 	flags.StringVar(&org, "org", "", "only callbacks of this org")
 	flags.StringVar(&origin, "origin", "", "only callbacks to this receiver: scheme, host and port")
@@ -223,31 +219,17 @@ func (a *app) opsCallbacksList() *cobra.Command {
 	return cmd
 }
 
-func (a *app) showCallbacks(items []json.RawMessage, more bool) error {
-	rows := make([][]cell, len(items))
-	for i, raw := range items {
-		var cb client.OpsCallback
-		if err := json.Unmarshal(raw, &cb); err != nil {
-			return fmt.Errorf("read callback: %w", err)
+var callbackColumns = []column{
+	{name: "JOB"}, {name: "STATE"}, {name: "ENDED (UTC)"}, {name: "TRIES", right: true}, {name: "LAST"}, {name: "ORG", flexible: true, extra: true}, {name: "NEXT TRY", extra: true}, {name: "URL", whole: true},
+}
+
+func callbackRow(cb *client.OpsCallback) []cell {
+	last := cell{}
+	if n := len(cb.Delivery.Tries); n > 0 {
+		last = words(cb.Delivery.Tries[n-1].Class)
+		if status := cb.Delivery.Tries[n-1].Status; status != nil {
+			last = words(fmt.Sprint("answer ", *status))
 		}
-		last := cell{}
-		if n := len(cb.Delivery.Tries); n > 0 {
-			last = words(cb.Delivery.Tries[n-1].Class)
-			if status := cb.Delivery.Tries[n-1].Status; status != nil {
-				last = words(fmt.Sprint("answer ", *status))
-			}
-		}
-		rows[i] = []cell{words(cb.JobID), stateCell(cb.Delivery.State), instant(&cb.Delivery.CreatedAt), number(int64(cb.Delivery.Attempts)), last, words(cb.OrgID), instant(cb.Delivery.NextAttemptAt), words(cb.Delivery.URL)}
 	}
-	if len(rows) == 0 {
-		a.say("No callbacks.")
-		return nil
-	}
-	a.table([]column{
-		{name: "JOB"}, {name: "STATE"}, {name: "ENDED (UTC)"}, {name: "TRIES", right: true}, {name: "LAST"}, {name: "ORG", flexible: true, extra: true}, {name: "NEXT TRY", extra: true}, {name: "URL", whole: true},
-	}, rows)
-	if more {
-		a.say("There are more: --limit N or --all shows them.")
-	}
-	return nil
+	return []cell{words(cb.JobID), stateCell(cb.Delivery.State), instant(&cb.Delivery.CreatedAt), number(int64(cb.Delivery.Attempts)), last, words(cb.OrgID), instant(cb.Delivery.NextAttemptAt), words(cb.Delivery.URL)}
 }

@@ -37,27 +37,17 @@ one cause went to the same receiver, which gave the same answer.`,
 			if err != nil {
 				return err
 			}
-			if a.asJSON {
-				return a.printValue(l)
-			}
 			return a.showCauses(l)
 		},
 	}
 	w.add(cmd, "24h")
-	page.add(cmd, 50)
-	cmd.Flags().StringVar(&page.token, "page-token", "", "nextPageToken of a list with the same filters")
+	page.addTokens(cmd, 50)
 	cmd.AddCommand(a.opsCausesRerun(), a.opsCausesProbe())
 	return cmd
 }
 
-// causeList is a list of causes as the service gives it.
-type causeList struct {
-	Causes        []json.RawMessage `json:"causes"`
-	NextPageToken *string           `json:"nextPageToken"`
-}
-
-func causesOf(ctx context.Context, c *client.Client, w windowFlags, page pageFlags) (causeList, error) {
-	items, next, err := gather(page, "causes", func(size int, token string) ([]byte, error) {
+func causesOf(ctx context.Context, c *client.Client, w windowFlags, page pageFlags) (itemList, error) {
+	return gather(page, "causes", func(size int, token string) ([]byte, error) {
 		r, err := c.OpsListCausesWithResponse(ctx, &client.OpsListCausesParams{
 			Since: given(w.since), Until: given(w.until), OrgID: given(w.org), Kind: given(client.Kind(w.kind)), PageSize: &size, PageToken: given(token),
 		})
@@ -66,29 +56,19 @@ func causesOf(ctx context.Context, c *client.Client, w windowFlags, page pageFla
 		}
 		return r.Body, nil
 	})
-	return causeList{items, next}, err
 }
 
 var causeColumns = []column{
 	{name: "CAUSE"}, {name: "STATE"}, {name: "CASES", right: true}, {name: "LAST (UTC)"}, {name: "ORGS", flexible: true, extra: true}, {name: "WHAT", whole: true},
 }
 
-func (a *app) showCauses(l causeList) error {
-	rows := make([][]cell, len(l.Causes))
-	for i, raw := range l.Causes {
-		var c client.Cause
-		if err := json.Unmarshal(raw, &c); err != nil {
-			return fmt.Errorf("read cause: %w", err)
-		}
-		rows[i] = []cell{words(c.CauseID), stateCell(c.State), words(casesText(&c)), instant(&c.LastAt), words(orgsText(&c)), words(c.What)}
-	}
-	if len(rows) == 0 {
-		a.say("No causes: nothing failed.")
-		return nil
-	}
-	a.table(causeColumns, rows)
-	if l.NextPageToken != nil {
-		a.say("There are more: --limit N or --all shows them.")
+func causeRow(c *client.Cause) []cell {
+	return []cell{words(c.CauseID), stateCell(c.State), words(casesText(c)), instant(&c.LastAt), words(orgsText(c)), words(c.What)}
+}
+
+func (a *app) showCauses(l itemList) error {
+	if err := showItems(a, l, itemWords{"cause", "No causes: nothing failed."}, causeColumns, causeRow); err != nil || a.asJSON || len(l.items) == 0 {
+		return err
 	}
 	a.say("How to mend one:   exportctl ops causes CAUSE\nOnce it is mended: exportctl ops causes rerun CAUSE --reason ...")
 	return nil

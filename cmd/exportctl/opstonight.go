@@ -48,10 +48,10 @@ afternoon, in the last 12 hours.`,
 				return err
 			}
 			if a.asJSON {
-				return a.printValue(map[string]any{"stats": stats.JSON200, "causes": causes.Causes})
+				return a.printValue(map[string]any{"stats": stats.JSON200, "causes": causes.items})
 			}
 			a.showNight(stats.JSON200)
-			if len(causes.Causes) > 0 {
+			if len(causes.items) > 0 {
 				a.heading("Causes")
 			}
 			return a.showCauses(causes)

@@ -28,18 +28,27 @@ func fixture[T any](t *testing.T, name string) *T {
 	return v
 }
 
+func fixtureJobs(t *testing.T) itemList {
+	t.Helper()
+	l := fixture[struct {
+		Jobs          []json.RawMessage
+		NextPageToken *string
+	}](t, "jobs.json")
+	return itemList{"jobs", l.Jobs, l.NextPageToken}
+}
+
 // TestTables compares what fixed answers look like without a terminal and on one.
 func TestTables(t *testing.T) {
 	t.Parallel()
 	for name, show := range map[string]func(t *testing.T, a *app){
 		"job": func(t *testing.T, a *app) { a.list(jobFacts(fixture[client.Job](t, "job.json"))) },
 		"jobs": func(t *testing.T, a *app) {
-			if err := showJobs(a, *fixture[jobList](t, "jobs.json"), jobColumns, jobRow); err != nil {
+			if err := showItems(a, fixtureJobs(t), jobWords, jobColumns, jobRow); err != nil {
 				t.Error(err)
 			}
 		},
 		"opsjobs": func(t *testing.T, a *app) {
-			if err := showJobs(a, *fixture[jobList](t, "jobs.json"), opsJobColumns, opsJobRow); err != nil {
+			if err := showItems(a, fixtureJobs(t), jobWords, opsJobColumns, opsJobRow); err != nil {
 				t.Error(err)
 			}
 		},
