@@ -148,7 +148,7 @@ have ended. It stops where one fails by the same cause again. Callbacks are sent
 				}
 				f.reason = "dry run"
 			}
-			return a.rerunCause(cmd.Context(), args[0], causeBody{Reason: f.reason, OrgID: org, Kind: kind, Mode: f.mode, MaxPerSecond: f.maxPerSecond, DryRun: true}, f)
+			return a.rerunCause(cmd.Context(), args[0], causeBody{Reason: f.reason, OrgID: org, Kind: kind, Mode: f.mode, MaxPerSecond: f.maxPerSecond}, f)
 		},
 	}
 	flags := cmd.Flags()
@@ -185,25 +185,10 @@ func (a *app) rerunCause(ctx context.Context, id string, body causeBody, f rerun
 	if strings.HasPrefix(id, "CALLBACK_") {
 		return a.redeliverCause(ctx, p, c, id, body, f)
 	}
-	if f.dryRun || !f.yes {
-		raw, err := postCause(ctx, c, id, body)
-		if err != nil {
-			return err
-		}
-		dry, err := a.readDryRun(raw, f.dryRun)
-		if err != nil || f.dryRun {
-			return err
-		}
-		if any, err := a.askRerun(ctx, p, dry); err != nil || !any {
-			return err
-		}
-	}
-	body.DryRun = false
-	raw, err := postCause(ctx, c, id, body)
-	if err != nil {
-		return err
-	}
-	return a.batchMade(ctx, p, raw, f.detach)
+	return a.rerunMany(ctx, p, f, func(dry bool) ([]byte, error) {
+		body.DryRun = dry
+		return postCause(ctx, c, id, body)
+	})
 }
 
 // redeliverCause sends the callbacks of a cause again.

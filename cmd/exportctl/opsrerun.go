@@ -145,7 +145,7 @@ type rerunBody struct {
 }
 
 func (a *app) rerunAll(ctx context.Context, f rerunFlags) error {
-	body := rerunBody{Mode: f.mode, MaxPerSecond: f.maxPerSecond, Canary: f.canary, DryRun: true}
+	body := rerunBody{Mode: f.mode, MaxPerSecond: f.maxPerSecond, Canary: f.canary}
 	var err error
 	if f.idsFrom != "" {
 		body.JobIDs, err = a.readIDs(f.idsFrom)
@@ -166,8 +166,20 @@ func (a *app) rerunAll(ctx context.Context, f rerunFlags) error {
 		return err
 	}
 	body.Reason = f.reason
+	return a.rerunMany(ctx, p, f, func(dry bool) ([]byte, error) {
+		body.DryRun = dry
+		return postRerun(ctx, c, body)
+	})
+}
+
+// rerunMany shows what would be run again, asks, and has post make the batch.
+func (a *app) rerunMany(ctx context.Context, p profile, f rerunFlags, post func(dry bool) ([]byte, error)) error {
 	if f.dryRun || !f.yes {
-		dry, err := a.dryRun(ctx, c, body, f.dryRun)
+		raw, err := post(true)
+		if err != nil {
+			return err
+		}
+		dry, err := a.readDryRun(raw, f.dryRun)
 		if err != nil || f.dryRun {
 			return err
 		}
@@ -175,8 +187,7 @@ func (a *app) rerunAll(ctx context.Context, f rerunFlags) error {
 			return err
 		}
 	}
-	body.DryRun = false
-	raw, err := a.postRerun(ctx, c, body)
+	raw, err := post(false)
 	if err != nil {
 		return err
 	}
@@ -242,7 +253,7 @@ func (a *app) batchMade(ctx context.Context, p profile, raw []byte, detach bool)
 	return nil
 }
 
-func (a *app) postRerun(ctx context.Context, c *client.Client, body rerunBody) ([]byte, error) {
+func postRerun(ctx context.Context, c *client.Client, body rerunBody) ([]byte, error) {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return nil, fmt.Errorf("encode request: %w", err)
@@ -252,15 +263,6 @@ func (a *app) postRerun(ctx context.Context, c *client.Client, body rerunBody) (
 		return nil, err
 	}
 	return r.Body, nil
-}
-
-// dryRun shows what would be run again.
-func (a *app) dryRun(ctx context.Context, c *client.Client, body rerunBody, result bool) (client.DryRun, error) {
-	raw, err := a.postRerun(ctx, c, body)
-	if err != nil {
-		return client.DryRun{}, err
-	}
-	return a.readDryRun(raw, result)
 }
 
 // readDryRun shows a dry run: in JSON only where it is the result.
