@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -87,8 +89,8 @@ func (a *app) showNight(s *client.Stats) {
 		fmt.Fprintf(a.stdout, ", the oldest queued for %s", seconds(*age))
 	}
 	fmt.Fprintf(a.stdout, "; %s alive.\n", plural(int64(s.WorkersAlive), "worker is", "workers are"))
-	for name, q := range s.Queues {
-		if q.Paused {
+	for _, name := range slices.Sorted(maps.Keys(s.Queues)) {
+		if q := s.Queues[name]; q.Paused {
 			fmt.Fprintf(a.stdout, "%s since %s by %s: %s\n", p.paint(yellow, "Queue "+clean(name, false)+" is paused"), instant(q.At).text, clean(optional(q.Actor).text, false), clean(optional(q.Reason).text, false))
 		}
 	}
