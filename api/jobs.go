@@ -43,10 +43,24 @@ func (p *params) jobPage(l *jobs.List, datasets dataset.Set) {
 	l.State = enum(p, "state", jobs.States...)
 	l.Kind = jobs.Kind(enum(p, "kind", datasets.Names()...))
 	l.PageSize = p.integer("pageSize", 1, maxPageJobs, pageJobs)
-	l.PageToken = p.text("pageToken", false)
-	if len(l.PageToken) > maxPageToken {
-		p.faults = append(p.faults, badPageToken(l.PageToken))
+	l.PageToken = p.pageToken()
+}
+
+// pageToken reads where a page of a list begins; "" for the first.
+func (p *params) pageToken() string {
+	token := p.text("pageToken", false)
+	if len(token) > maxPageToken {
+		p.faults = append(p.faults, badPageToken(token))
 	}
+	return token
+}
+
+// pageError is what comes of a page that could not be read: of a token that is none, the caller is told.
+func pageError(err error, token string) error {
+	if errors.Is(err, jobs.ErrInvalid) {
+		return &invalidError{[]fault{badPageToken(token)}}
+	}
+	return err
 }
 
 func badPageToken(token string) fault {
@@ -56,11 +70,8 @@ func badPageToken(token string) fault {
 // writeJobs answers with a page of jobs.
 func writeJobs[V any](s *Server, c *gin.Context, l jobs.List, view func(*jobs.Job) V) error {
 	page, err := s.jobs.List(c.Request.Context(), l)
-	if errors.Is(err, jobs.ErrInvalid) {
-		return &invalidError{[]fault{badPageToken(l.PageToken)}}
-	}
 	if err != nil {
-		return err
+		return pageError(err, l.PageToken)
 	}
 	views := make([]V, len(page.Jobs))
 	for i, j := range page.Jobs {

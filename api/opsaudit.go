@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"net/http"
 	"time"
 
@@ -35,19 +34,13 @@ func (s *Server) opsAudit(c *gin.Context, _ *apikey.Key) error {
 	l := jobs.AuditList{Actor: p.text("actor", false), Target: p.text("target", false), Action: enum(p, "action", jobs.AuditActions...)}
 	l.Since, _ = p.moment("since", s.now())
 	l.Until, _ = p.moment("until", s.now())
-	l.PageSize, l.PageToken = p.integer("pageSize", 1, maxPageJobs, pageAudit), p.text("pageToken", false)
-	if len(l.PageToken) > maxPageToken {
-		p.faults = append(p.faults, badPageToken(l.PageToken))
-	}
+	l.PageSize, l.PageToken = p.integer("pageSize", 1, maxPageJobs, pageAudit), p.pageToken()
 	if err := p.finish(); err != nil {
 		return err
 	}
 	page, next, err := s.operations.AuditEntries(c.Request.Context(), l)
-	if errors.Is(err, jobs.ErrInvalid) {
-		return &invalidError{[]fault{badPageToken(l.PageToken)}}
-	}
 	if err != nil {
-		return err
+		return pageError(err, l.PageToken)
 	}
 	views := make([]opsAuditView, len(page))
 	for i, e := range page {

@@ -90,10 +90,7 @@ func readRedeliver(r *http.Request) (redeliverRequest, error) {
 		return redeliverRequest{}, err
 	}
 	req := redeliverRequest{reason: b.reason(true), dryRun: b.boolean("dryRun")}
-	token := b.text("pageToken", false)
-	if len(token) > maxPageToken {
-		b.faults = append(b.faults, badPageToken(token))
-	}
+	token := b.pageToken()
 	req.list = b.callbackFilter()
 	req.list.PageToken = token
 	return req, b.finish()
@@ -136,11 +133,8 @@ func (s *Server) redeliverAll(c *gin.Context, caller *apikey.Key, req redeliverR
 	until := s.now().Add(redeliverFor)
 	for !complete && (req.dryRun && matched < dryRunJobs || !req.dryRun && matched < maxRedeliver && s.now().Before(until)) {
 		page, next, err := s.operations.ListCallbacks(c.Request.Context(), req.list)
-		if errors.Is(err, jobs.ErrInvalid) {
-			return &invalidError{[]fault{badPageToken(req.list.PageToken)}}
-		}
 		if err != nil {
-			return err
+			return pageError(err, req.list.PageToken)
 		}
 		matched += len(page)
 		for _, cb := range page {
@@ -210,19 +204,13 @@ func (s *Server) opsCallbacks(c *gin.Context, _ *apikey.Key) error {
 	l := jobs.CallbackList{State: enum(p, "state", jobs.CallbackStates...), OrgID: p.text("orgId", false), Origin: p.text("origin", false), Cause: p.callbackCause("cause")}
 	l.CreatedAfter, _ = p.moment("createdAfter", s.now())
 	l.CreatedBefore, _ = p.moment("createdBefore", s.now())
-	l.PageSize, l.PageToken = p.integer("pageSize", 1, maxPageJobs, pageJobs), p.text("pageToken", false)
-	if len(l.PageToken) > maxPageToken {
-		p.faults = append(p.faults, badPageToken(l.PageToken))
-	}
+	l.PageSize, l.PageToken = p.integer("pageSize", 1, maxPageJobs, pageJobs), p.pageToken()
 	if err := p.finish(); err != nil {
 		return err
 	}
 	page, next, err := s.operations.ListCallbacks(c.Request.Context(), l)
-	if errors.Is(err, jobs.ErrInvalid) {
-		return &invalidError{[]fault{badPageToken(l.PageToken)}}
-	}
 	if err != nil {
-		return err
+		return pageError(err, l.PageToken)
 	}
 	views, shown := make([]opsCallbackView, len(page)), deliveriesOf(page)
 	for i, cb := range page {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -60,10 +59,7 @@ func (p *params) causes(datasets dataset.Set, now time.Time) causesRequest {
 		p.fault("until", typeGreater, map[string]any{"value": p.values.Get("until"), "limit": "since"}, `must be greater than "since"`)
 	}
 	r.From, r.To = since, until
-	r.size, r.token = p.integer("pageSize", 1, maxPageCauses, pageCauses), p.text("pageToken", false)
-	if len(r.token) > maxPageToken {
-		p.faults = append(p.faults, badPageToken(r.token))
-	}
+	r.size, r.token = p.integer("pageSize", 1, maxPageCauses, pageCauses), p.pageToken()
 	return r
 }
 
@@ -148,11 +144,8 @@ func (s *Server) opsCauses(c *gin.Context, _ *apikey.Key) error {
 	ctx := c.Request.Context()
 	// By each process a cause is noted once in a while: one that is met again was noted within that.
 	notes, next, err := s.operations.Causes(ctx, req.From.Add(-jobs.CauseAgain), req.size, req.token)
-	if errors.Is(err, jobs.ErrInvalid) {
-		return &invalidError{[]fault{badPageToken(req.token)}}
-	}
 	if err != nil {
-		return err
+		return pageError(err, req.token)
 	}
 	cases, err := s.casesOf(ctx, notes, req.CauseQuery)
 	if err != nil {
@@ -245,10 +238,7 @@ func (s *Server) opsRerunCause(c *gin.Context, caller *apikey.Key) error {
 	}
 	req.MaxPerSecond = b.integer("maxPerSecond", 1, maxRate, defaultRate)
 	req.dryRun = b.boolean("dryRun")
-	orgID, kind, token := b.text("orgId", false), jobs.Kind(enum(&b.params, "kind", s.datasets.Names()...)), b.text("pageToken", false)
-	if len(token) > maxPageToken {
-		b.faults = append(b.faults, badPageToken(token))
-	}
+	orgID, kind, token := b.text("orgId", false), jobs.Kind(enum(&b.params, "kind", s.datasets.Names()...)), b.pageToken()
 	if err := b.finish(); err != nil {
 		return err
 	}
