@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"maps"
 	"net/http"
@@ -80,16 +81,25 @@ func (s *Server) opsBatches(c *gin.Context, _ *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	views := make([]batchView, len(batches))
-	for i, b := range batches {
-		_, rerun, err := s.operations.Batch(c.Request.Context(), b.ID)
-		if err != nil {
-			return err
-		}
-		views[i] = batchViewOf(b, rerun)
+	views, err := s.batchViews(c.Request.Context(), batches)
+	if err != nil {
+		return err
 	}
 	writeJSON(c, http.StatusOK, map[string]any{"batches": views})
 	return nil
+}
+
+// batchViews counts for each batch what it has run again.
+func (s *Server) batchViews(ctx context.Context, batches []*jobs.Batch) ([]batchView, error) {
+	views := make([]batchView, len(batches))
+	for i, b := range batches {
+		_, rerun, err := s.operations.Batch(ctx, b.ID)
+		if err != nil {
+			return nil, err
+		}
+		views[i] = batchViewOf(b, rerun)
+	}
+	return views, nil
 }
 
 // opsChangeBatch has a batch stand still, go on, or end: within the page of jobs that a worker has in hand.

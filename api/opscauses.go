@@ -202,16 +202,9 @@ func (s *Server) opsCause(c *gin.Context, _ *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	views := []batchView{}
-	for _, b := range batches {
-		if b.Filter.Cause != n.ID() {
-			continue
-		}
-		_, rerun, err := s.operations.Batch(ctx, b.ID)
-		if err != nil {
-			return err
-		}
-		views = append(views, batchViewOf(b, rerun))
+	views, err := s.batchViews(ctx, slices.DeleteFunc(slices.Clone(batches), func(b *jobs.Batch) bool { return b.Filter.Cause != n.ID() }))
+	if err != nil {
+		return err
 	}
 	type caseView struct {
 		JobID string    `json:"jobId"`
