@@ -11,7 +11,6 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/vip"
-	"exportd/internal/webhook"
 	"exportd/jobs"
 )
 
@@ -80,13 +79,10 @@ func (s *Server) probeReceiver(c *gin.Context, j *jobs.Job) (p jobs.Probe, err e
 	if err != nil {
 		return p, err
 	}
-	place := s.pinging.TryAcquire(jobs.OriginOf(j.CallbackURL), j.OrgID)
-	if place == nil {
-		return p, &problem{status: http.StatusTooManyRequests, message: "too many test callbacks are under way", retryAfter: 15 * time.Second}
+	a, err := s.sendPing(c, j, d)
+	if err != nil {
+		return p, err
 	}
-	defer place.Release(true)
-	a := webhook.Ping(c.Request.Context(), s.sender, d)
-	observe(c).warning = a.Err
 	switch {
 	case a.Delivered():
 		return jobs.Probe{Verdict: jobs.ProbeFixed, Says: fmt.Sprintf("the receiver answered a signed test with %d", a.Status)}, nil

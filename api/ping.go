@@ -54,19 +54,28 @@ func (s *Server) ping(c *gin.Context, caller *apikey.Key) error {
 	if l := s.pings.take(caller.OrgID, s.now()); !l.ok {
 		return &problem{status: http.StatusTooManyRequests, message: "at most 5 test callbacks a minute", retryAfter: l.wait}
 	}
-	place := s.pinging.TryAcquire(jobs.OriginOf(j.CallbackURL), j.OrgID)
-	if place == nil {
-		return &problem{status: http.StatusTooManyRequests, message: "too many test callbacks are under way", retryAfter: 15 * time.Second}
+	a, err := s.sendPing(c, j, d)
+	if err != nil {
+		return err
 	}
-	defer place.Release(true)
-	a := webhook.Ping(c.Request.Context(), s.sender, d)
-	observe(c).warning = a.Err
 	v := pingView{URL: withoutQuery(j.CallbackURL), Delivered: a.Delivered(), Class: a.Class, DurationMs: a.Duration.Milliseconds(), Response: a.Response}
 	if a.Status != 0 {
 		v.Status = &a.Status
 	}
 	writeJSON(c, http.StatusOK, v)
 	return nil
+}
+
+// sendPing sends the test event of a job, if there is a place for it.
+func (s *Server) sendPing(c *gin.Context, j *jobs.Job, d webhook.Delivery) (webhook.Attempt, error) {
+	place := s.pinging.TryAcquire(jobs.OriginOf(j.CallbackURL), j.OrgID)
+	if place == nil {
+		return webhook.Attempt{}, &problem{status: http.StatusTooManyRequests, message: "too many test callbacks are under way", retryAfter: 15 * time.Second}
+	}
+	defer place.Release(true)
+	a := webhook.Ping(c.Request.Context(), s.sender, d)
+	observe(c).warning = a.Err
+	return a, nil
 }
 
 // pingDelivery is what a callback of the job would be sent with.
