@@ -35,15 +35,6 @@ func (s *Server) identify(ctx context.Context, a *admission) (*apikey.Key, error
 	return s.verifier.Verify(ctx, a.request, a.arrived)
 }
 
-// looking adds to the scopes of a route of operators who may only look. Routes of operators that are asked by
-// GET change nothing.
-func (r route) looking() route {
-	if r.method == http.MethodGet && len(r.scopes) == 1 && r.scopes[0] == apikey.ScopeOps {
-		r.scopes = mayLook
-	}
-	return r
-}
-
 // Mount has another handler answer GET and POST of a path and of all below it, behind the limits of the API.
 // It is for before the server serves.
 func (s *Server) Mount(path string, h http.Handler) {

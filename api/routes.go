@@ -29,8 +29,9 @@ var (
 	mayRead    = []apikey.Scope{apikey.ScopeRead}
 	mayExport  = []apikey.Scope{apikey.ScopeExport}
 	mayOperate = []apikey.Scope{apikey.ScopeOps}
-	mayLook    = []apikey.Scope{apikey.ScopeView, apikey.ScopeOps}
 	mayAdmin   = []apikey.Scope{apikey.ScopePlatform, apikey.ScopeAdmin}
+	// mayLook: of operators those too who may only look, as GET changes nothing.
+	mayLook = []apikey.Scope{apikey.ScopeView, apikey.ScopeOps}
 	// maySee: who may start an export may see what became of it.
 	maySee = []apikey.Scope{apikey.ScopeRead, apikey.ScopeExport}
 	// anyScope: every key may ask about itself.
@@ -80,27 +81,27 @@ func (s *Server) fixedRoutes() []route {
 		{del, "/exports/:jobId", mayExport, slow, s.deleteJob},
 		{post, "/exports/:jobId/callback/test", mayExport, slow, s.ping},
 
-		{get, "/ops/jobs", mayOperate, quick, s.opsList},
-		{get, "/ops/jobs/:jobId", mayOperate, quick, s.opsGet},
+		{get, "/ops/jobs", mayLook, quick, s.opsList},
+		{get, "/ops/jobs/:jobId", mayLook, quick, s.opsGet},
 		{post, "/ops/jobs/:jobId/rerun", mayOperate, quick, s.opsRerun},
 		{post, "/ops/jobs/:jobId/cancel", mayOperate, quick, s.opsCancel},
 		{post, "/ops/jobs/:jobId/callback/redeliver", mayOperate, quick, s.opsRedeliver},
 		{post, "/ops/jobs/rerun", mayOperate, slow, s.opsRerunAll},
 		{post, "/ops/callbacks/redeliver", mayOperate, slow, s.opsRedeliverAll},
-		{get, "/ops/receivers", mayOperate, quick, s.opsReceivers},
+		{get, "/ops/receivers", mayLook, quick, s.opsReceivers},
 		{post, "/ops/receivers/resume", mayOperate, slow, s.opsResumeReceiver},
-		{get, "/ops/batches", mayOperate, quick, s.opsBatches},
-		{get, "/ops/batches/:batchId", mayOperate, quick, s.opsBatch},
+		{get, "/ops/batches", mayLook, quick, s.opsBatches},
+		{get, "/ops/batches/:batchId", mayLook, quick, s.opsBatch},
 		{post, "/ops/batches/:batchId/pause", mayOperate, quick, s.opsChangeBatch(jobs.AuditPauseBatch)},
 		{post, "/ops/batches/:batchId/resume", mayOperate, quick, s.opsChangeBatch(jobs.AuditResumeBatch)},
 		{post, "/ops/batches/:batchId/cancel", mayOperate, quick, s.opsChangeBatch(jobs.AuditCancelBatch)},
-		{get, "/ops/causes", mayOperate, quick, s.opsCauses},
-		{get, "/ops/causes/:causeId", mayOperate, quick, s.opsCause},
+		{get, "/ops/causes", mayLook, quick, s.opsCauses},
+		{get, "/ops/causes/:causeId", mayLook, quick, s.opsCause},
 		{post, "/ops/causes/:causeId/rerun", mayOperate, slow, s.opsRerunCause},
 		{post, "/ops/causes/:causeId/probe", mayOperate, slow, s.opsProbeCause},
-		{get, "/ops/callbacks", mayOperate, quick, s.opsCallbacks},
-		{get, "/ops/audit", mayOperate, quick, s.opsAudit},
-		{get, "/ops/stats", mayOperate, quick, s.opsStats},
+		{get, "/ops/callbacks", mayLook, quick, s.opsCallbacks},
+		{get, "/ops/audit", mayLook, quick, s.opsAudit},
+		{get, "/ops/stats", mayLook, quick, s.opsStats},
 		{post, "/ops/queues/:queue/pause", mayOperate, quick, s.opsPause(true)},
 		{post, "/ops/queues/:queue/resume", mayOperate, quick, s.opsPause(false)},
 
@@ -124,7 +125,7 @@ func (s *Server) install() *gin.Engine {
 		writeError(c, refuse(http.StatusMethodNotAllowed, "method not allowed here, see the Allow header"))
 	})
 	for _, r := range s.routes() {
-		e.Handle(r.method, r.path, s.handle(r.looking()))
+		e.Handle(r.method, r.path, s.handle(r))
 	}
 	return e
 }
