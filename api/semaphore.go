@@ -52,7 +52,7 @@ func (p *semaphore) acquire(org, key string) (leave func(), why refusal) {
 	return p.releaser(org, key), admitted
 }
 
-// await is take that waits until ctx ends for a place that the caller may have.
+// await is acquire that waits until ctx ends for a place that the caller may have.
 func (p *semaphore) await(ctx context.Context, org, key string) (leave func(), why refusal) {
 	for {
 		freed := p.next() // before it is tried, so that none is missed

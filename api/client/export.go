@@ -35,8 +35,8 @@ func (e *FailedError) Error() string {
 }
 
 // Export runs an export and waits until its file is there, however long that takes: bound it with ctx. It
-// survives restarts of the service and times when it cannot be reached (see Config.Tries). A program that is
-// started again and asks for the same attaches to the same job. Errors: *Error, *FailedError, those of the
+// survives restarts of the service and times when it cannot be reached (see Config.Attempts). A program that
+// is started again and asks for the same attaches to the same job. Errors: *Error, *FailedError, those of the
 // network, and ctx's; once there is a job, JobIDOf finds its id in them.
 func (c *Client) Export(ctx context.Context, r Request) (*Result, error) {
 	id, err := c.submit(ctx, r)
