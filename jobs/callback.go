@@ -270,7 +270,7 @@ func (tx *CallbackTx) Redeliver(reason string) error {
 	return nil
 }
 
-// Resume does the same for a delivery that ended because its receiver was suspended; its first attempt is
+// Unsuspend does the same for a delivery that ended because its receiver was suspended; its first attempt is
 // none that a person asked for. ErrTransition for any other.
 func (tx *CallbackTx) Unsuspend(reason string) error {
 	if err := tx.check(); err != nil {

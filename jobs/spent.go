@@ -149,8 +149,8 @@ func (tx *Tx) addPartSpent(p *Part) {
 	p.Spent, p.SpentNow = p.Spent.Plus(p.SpentNow), Spent{}
 }
 
-// tell has the job know what the attempts at a part took. The job is written anyway: its document bears one
-// write a second, so that no part's failure, pause or renewal is one.
+// countPartSpent has the job know what the attempts at a part took. The job is written anyway: its document
+// bears one write a second, so that no part's failure, pause or renewal is one.
 func (tx *Tx) countPartSpent(p *Part) {
 	if !p.SpentCounted {
 		tx.Job.Spent, p.SpentCounted = tx.Job.Spent.Plus(p.Spent.Plus(p.SpentNow).ofPart()), true

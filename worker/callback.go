@@ -65,7 +65,7 @@ const (
 	unavailablePause = 5 * time.Second
 )
 
-// calls is the state of the queue of the callbacks.
+// callbackState is the state of the queue of the callbacks.
 type callbackState struct {
 	CallbackConfig
 	policy  webhook.Policy

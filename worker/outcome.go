@@ -28,7 +28,7 @@ func (o outcome) String() string { return [...]string{"ack", "nack", "leave", "b
 // nackPause is long enough for a restart of what was unavailable, short beside the rescuer's own notify.
 const nackPause = 5 * time.Second
 
-// settle is the one place that says what an error of a claim means for its message.
+// outcomeOf is the one place that says what an error of a claim means for its message.
 func outcomeOf(err error) outcome {
 	switch {
 	case err == nil, errors.Is(err, jobs.ErrNotDue), errors.Is(err, jobs.ErrLeaseLost):

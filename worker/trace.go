@@ -27,13 +27,13 @@ type claimTimes struct {
 
 type messageKey struct{}
 
-// message is what is known of the message that led to a claim.
+// messageOrigin is what is known of the message that led to a claim.
 type messageOrigin struct {
 	trace string
 	at    time.Time
 }
 
-// notified notes when a message was notified, and in whose trace.
+// withMessage notes when a message was published, and in whose trace.
 func withMessage(ctx context.Context, d jobs.PulledMessage) context.Context {
 	return context.WithValue(ctx, messageKey{}, messageOrigin{d.Trace, d.Published})
 }

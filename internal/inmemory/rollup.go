@@ -23,7 +23,7 @@ func (s *Store) count(t *jobs.Tally) {
 	}
 }
 
-// merged adds up the documents that fit, one for each hour and org, in the order of time.
+// rollupsWhere adds up the documents that fit, one for each hour and org, in the order of time.
 func (s *Store) rollupsWhere(fits func(*jobs.Rollup) bool) []*jobs.Rollup {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -47,7 +47,7 @@ func (s *Store) UpdatePart(ctx context.Context, id, _, actor string, fn func(*jo
 	return &job, nil
 }
 
-// keep stores what a transaction has changed.
+// commit stores what a transaction has changed.
 func (s *Store) commit(tx *jobs.Tx, was jobs.Job) {
 	id := tx.Job.ID
 	for _, p := range slices.Concat(tx.ChangedParts(), tx.NewParts) {

@@ -177,7 +177,7 @@ func (g *group) add(ctx context.Context, s *Store, c *change) (*jobs.Job, error)
 	return nil, fmt.Errorf("the transition asks for ever more documents: %w", jobs.ErrUnavailable)
 }
 
-// keep takes what a transition has changed.
+// addChanges takes what a transition has changed.
 func (g *group) addChanges(tx *jobs.Tx) {
 	made := step{before: g.job, after: *tx.Job, events: tx.Events}
 	g.job = *tx.Job

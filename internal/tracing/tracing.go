@@ -59,7 +59,7 @@ func (t *Tracer) Continue(ctx context.Context, traceparent string, s Step) (cont
 	return t.begin(ctx, context.Background(), parent, s)
 }
 
-// ContinueSome is Resume for what there may be very many of in one trace: no more a second than traces are
+// ContinueSome is Continue for what there may be very many of in one trace: no more a second than traces are
 // begun.
 func (t *Tracer) ContinueSome(ctx context.Context, traceparent string, s Step) (context.Context, *Span) {
 	parent := parse(traceparent)

@@ -38,7 +38,7 @@ const maxKnownSlow = 4096
 // receiverOf is a tenant at an origin.
 type receiverOf struct{ origin, tenant string }
 
-// lane counts the attempts that share a bound.
+// usage counts the attempts that share a bound.
 type usage struct {
 	total   int
 	origins map[string]int
