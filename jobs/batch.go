@@ -74,6 +74,9 @@ func (f BatchFilter) List(token string, size int) List {
 // Rate is how many jobs a second are run again at most.
 func (b *Batch) Rate() int { return max(b.MaxPerSecond, b.Pace) }
 
+// rests reports whether nobody carries the batch on: it has ended, or is paused.
+func (b *Batch) rests() bool { return !b.FinishedAt.IsZero() || !b.PausedAt.IsZero() }
+
 // MaxBatchIDs bounds a list of jobs: at 26 bytes each and a few of Firestore's own, 64 KiB of a document.
 const MaxBatchIDs = 2000
 

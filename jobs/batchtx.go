@@ -71,6 +71,17 @@ func (tx *BatchTx) check() error {
 	return nil
 }
 
+// checkLive refuses besides what has ended.
+func (tx *BatchTx) checkLive() error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	if b := tx.Batch; !b.FinishedAt.IsZero() {
+		return fmt.Errorf("batch %s has ended: %w", b.ID, ErrTransition)
+	}
+	return nil
+}
+
 // Claim takes the batch for a page, or again for the next; it is over where it has ended, also as damaged.
 // Two workers may hold it: Advance takes a page from one of them only, and RerunIn runs no job twice.
 func (tx *BatchTx) Claim() (over bool, err error) {
@@ -78,7 +89,7 @@ func (tx *BatchTx) Claim() (over bool, err error) {
 		return false, err
 	}
 	b := tx.Batch
-	if !b.FinishedAt.IsZero() || !b.PausedAt.IsZero() {
+	if b.rests() {
 		b.WakeAt = time.Time{}
 		return true, nil
 	}
@@ -109,7 +120,7 @@ func (tx *BatchTx) Proceed(o BatchOutcome) (most int64, err error) {
 	}
 	b := tx.Batch
 	switch {
-	case !b.FinishedAt.IsZero() || !b.PausedAt.IsZero():
+	case b.rests():
 		return 0, nil
 	case !b.Canary:
 		return maxCount, nil
@@ -139,26 +150,20 @@ func (tx *BatchTx) Proceed(o BatchOutcome) (most int64, err error) {
 
 // Stop ends a batch before its end. What it has run again runs on.
 func (tx *BatchTx) Stop(why string) error {
-	if err := tx.check(); err != nil {
+	if err := tx.checkLive(); err != nil {
 		return err
 	}
 	b := tx.Batch
-	if !b.FinishedAt.IsZero() {
-		return fmt.Errorf("batch %s has ended: %w", b.ID, ErrTransition)
-	}
 	b.FinishedAt, b.WakeAt, b.PausedAt, b.Stopped = tx.Now, time.Time{}, time.Time{}, clip(why, maxText)
 	return nil
 }
 
 // Pause has a batch stand still until Resume.
 func (tx *BatchTx) Pause() error {
-	if err := tx.check(); err != nil {
+	if err := tx.checkLive(); err != nil {
 		return err
 	}
 	b := tx.Batch
-	if !b.FinishedAt.IsZero() {
-		return fmt.Errorf("batch %s has ended: %w", b.ID, ErrTransition)
-	}
 	if b.PausedAt.IsZero() {
 		b.PausedAt = tx.Now
 	}
@@ -168,13 +173,10 @@ func (tx *BatchTx) Pause() error {
 
 // Resume has it go on. One that is not paused stays as it is.
 func (tx *BatchTx) Resume() error {
-	if err := tx.check(); err != nil {
+	if err := tx.checkLive(); err != nil {
 		return err
 	}
 	b := tx.Batch
-	if !b.FinishedAt.IsZero() {
-		return fmt.Errorf("batch %s has ended: %w", b.ID, ErrTransition)
-	}
 	if !b.PausedAt.IsZero() {
 		b.PausedAt, b.WakeAt = time.Time{}, tx.Now
 	}
@@ -188,7 +190,7 @@ func (tx *BatchTx) Advance(cursor string, matched int, skipped map[string]int, n
 		return err
 	}
 	b := tx.Batch
-	if b.Cursor != cursor || b.Listed || !b.FinishedAt.IsZero() || !b.PausedAt.IsZero() {
+	if b.Cursor != cursor || b.Listed || b.rests() {
 		return fmt.Errorf("batch %s is at another page: %w", b.ID, ErrLeaseLost)
 	}
 	b.Matched += matched
@@ -214,10 +216,10 @@ func (tx *BatchTx) Wake() error {
 	if err := tx.check(); err != nil {
 		return err
 	}
-	if b := tx.Batch; b.FinishedAt.IsZero() && b.PausedAt.IsZero() {
-		b.WakeAt = tx.Now
-	} else {
+	if b := tx.Batch; b.rests() {
 		b.WakeAt = time.Time{}
+	} else {
+		b.WakeAt = tx.Now
 	}
 	return nil
 }
