@@ -41,45 +41,21 @@ func (s *Store) Recorded(ctx context.Context, id string, count int64) error {
 	return nil
 }
 
-// AuditEntries gives a page of what operators did, latest first. As List, it needs an index (field, at) for
-// each filter, which Firestore joins.
+// AuditEntries gives a page of what operators did, latest first.
 func (s *Store) AuditEntries(ctx context.Context, l jobs.AuditList) (page []*jobs.AuditEntry, next string, err error) {
-	q := s.auditLog().Query
-	for _, f := range []struct{ path, value string }{{"actor", l.Actor}, {"action", string(l.Action)}, {"target", l.Target}} {
-		if f.value != "" {
-			q = q.Where(f.path, "==", f.value)
-		}
+	q, err := list{
+		of: s.auditLog(), at: "at", from: l.Since, to: l.Until, token: l.PageToken, valid: jobs.ValidID,
+		values: []value{{"actor", l.Actor}, {"action", string(l.Action)}, {"target", l.Target}},
+	}.query()
+	if err != nil {
+		return nil, "", err
 	}
-	if !l.Since.IsZero() {
-		q = q.Where("at", ">=", l.Since)
-	}
-	if !l.Until.IsZero() {
-		q = q.Where("at", "<", l.Until)
-	}
-	q = q.OrderBy("at", firestore.Desc).OrderBy(firestore.DocumentID, firestore.Desc)
-	if l.PageToken != "" {
-		at, id, err := parsePageToken(l.PageToken, jobs.ValidID)
-		if err != nil {
-			return nil, "", err
-		}
-		q = q.StartAfter(at, s.auditLog().Doc(id))
-	}
-	size := l.PageSize
-	if size <= 0 || size > maxPage {
-		size = maxPage
-	}
-	n, last := 0, ""
-	err = each(ctx, q.Limit(size+1), func(doc *firestore.DocumentSnapshot) error {
-		if n++; n > size {
-			next = last
-			return nil
-		}
+	next, err = eachOfPage(ctx, q, "at", pageSize(l.PageSize), func(doc *firestore.DocumentSnapshot) {
 		var e jobs.AuditEntry
 		why := salvage(doc, &e)
 		if e.ID = doc.Ref.ID; why == "" {
 			why = e.Check(s.cfg.Now())
 		}
-		last = pageToken(e.At, e.ID)
 		switch {
 		case s.gone(doc):
 		case why != "":
@@ -87,7 +63,6 @@ func (s *Store) AuditEntries(ctx context.Context, l jobs.AuditList) (page []*job
 		default:
 			page = append(page, &e)
 		}
-		return nil
 	})
 	if err != nil {
 		return nil, "", fmt.Errorf("list what operators did: %w", err)

@@ -28,33 +28,16 @@ func (s *Store) Callbacks(ctx context.Context, jobID string) ([]*jobs.Callback, 
 	return out, nil
 }
 
-// ListCallbacks gives a page of deliveries; next is empty on the last. As List, it needs an index (field,
-// createdAt) for each filter, which Firestore joins.
+// ListCallbacks gives a page of deliveries; next is empty on the last.
 func (s *Store) ListCallbacks(ctx context.Context, l jobs.CallbackList) (page []*jobs.Callback, next string, err error) {
-	q := s.callbacks().Query
-	for _, f := range []struct{ path, value string }{{"orgId", l.OrgID}, {"origin", l.Origin}, {"state", string(l.State)}, {"cause", l.Cause}} {
-		if f.value != "" {
-			q = q.Where(f.path, "==", f.value)
-		}
+	q, err := list{
+		of: s.callbacks(), at: "createdAt", from: l.CreatedAfter, to: l.CreatedBefore, token: l.PageToken, valid: jobs.ValidCallbackID,
+		values: []value{{"orgId", l.OrgID}, {"origin", l.Origin}, {"state", string(l.State)}, {"cause", l.Cause}},
+	}.query()
+	if err != nil {
+		return nil, "", err
 	}
-	if !l.CreatedAfter.IsZero() {
-		q = q.Where("createdAt", ">=", l.CreatedAfter)
-	}
-	if !l.CreatedBefore.IsZero() {
-		q = q.Where("createdAt", "<", l.CreatedBefore)
-	}
-	q = q.OrderBy("createdAt", firestore.Desc).OrderBy(firestore.DocumentID, firestore.Desc)
-	if l.PageToken != "" {
-		at, id, err := parsePageToken(l.PageToken, jobs.ValidCallbackID)
-		if err != nil {
-			return nil, "", err
-		}
-		q = q.StartAfter(at, s.callbacks().Doc(id))
-	}
-	size := l.PageSize
-	if size <= 0 || size > maxPage {
-		size = maxPage
-	}
+	size := pageSize(l.PageSize)
 	last := ""
 	err = each(ctx, q.Limit(size+1), func(doc *firestore.DocumentSnapshot) error {
 		if s.lapsed(doc) {

@@ -45,14 +45,15 @@ func (n *notedCauses) note(id string, now time.Time) {
 func (s *Store) addCauses(batch *writes, met ...*jobs.CauseNote) (stands func()) {
 	added := map[string]time.Time{}
 	for _, n := range met {
-		if n == nil || s.noted.recently(n.ID(), n.LastAt) {
+		if n == nil {
 			continue
 		}
-		if _, twice := added[n.ID()]; twice {
+		id := n.ID()
+		if _, twice := added[id]; twice || s.noted.recently(id, n.LastAt) {
 			continue
 		}
-		added[n.ID()] = n.LastAt
-		batch.Set(s.causes().Doc(n.ID()), map[string]any{
+		added[id] = n.LastAt
+		batch.Set(s.causes().Doc(id), map[string]any{
 			"code": n.Code, "what": n.What, "message": n.Message, "remedy": n.Remedy, "lastAt": n.LastAt, "expiresAt": n.ExpiresAt,
 			"firstMicros": firestore.FieldTransformMinimum(n.FirstAt.UnixMicro()),
 		}, firestore.MergeAll)
@@ -98,29 +99,14 @@ func (s *Store) readCause(doc *firestore.DocumentSnapshot) *jobs.CauseNote {
 
 // Causes gives a page of the causes that were noted since then, latest first.
 func (s *Store) Causes(ctx context.Context, since time.Time, size int, token string) (page []*jobs.CauseNote, next string, err error) {
-	if size <= 0 || size > maxPage {
-		size = maxPage
+	q, err := list{of: s.causes(), at: "lastAt", from: since, token: token, valid: func(id string) bool { return jobs.CauseCode(id) != "" }}.query()
+	if err != nil {
+		return nil, "", err
 	}
-	q := s.causes().Where("lastAt", ">=", since).OrderBy("lastAt", firestore.Desc).OrderBy(firestore.DocumentID, firestore.Desc)
-	if token != "" {
-		at, id, err := parsePageToken(token, func(id string) bool { return jobs.CauseCode(id) != "" })
-		if err != nil {
-			return nil, "", err
-		}
-		q = q.StartAfter(at, s.causes().Doc(id))
-	}
-	n, last := 0, ""
-	err = each(ctx, q.Limit(size+1), func(doc *firestore.DocumentSnapshot) error {
-		if n++; n > size {
-			next = last
-			return nil
-		}
-		at, _ := valueAt[time.Time](doc, "lastAt")
-		last = pageToken(at, doc.Ref.ID)
+	next, err = eachOfPage(ctx, q, "lastAt", pageSize(size), func(doc *firestore.DocumentSnapshot) {
 		if c := s.readCause(doc); c != nil {
 			page = append(page, c)
 		}
-		return nil
 	})
 	if err != nil {
 		return nil, "", fmt.Errorf("list causes: %w", err)

@@ -16,9 +16,6 @@ import (
 	"exportd/jobs"
 )
 
-// maxPage bounds a page of a list: 100 job documents are at most a few 100 KiB.
-const maxPage = 100
-
 // maxPassed bounds the jobs that are read for a page of a search, at some 2 KiB each: at 10 a millisecond a
 // fifth of a second, for 0.001 USD.
 const maxPassed = 2000
@@ -26,36 +23,18 @@ const maxPassed = 2000
 // ErrPageToken: the page token is none that List gave.
 var ErrPageToken = fmt.Errorf("page token is not one of this list: %w", jobs.ErrInvalid)
 
-// List gives a page of jobs, newest first. Its filters are equalities and a range of createdAt;
-// deployments/firestore.indexes.json has an index (field, createdAt) for each, which Firestore joins.
-// ErrPageToken for a token that List did not give.
+// List gives a page of jobs, newest first. ErrPageToken for a token that List did not give.
 func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
-	q := s.jobs().Query
-	for _, f := range []struct{ path, value string }{
-		{"orgId", l.OrgID}, {"state", string(l.State)}, {"kind", string(l.Kind)},
-		{"params.workspaceId", l.WorkspaceID}, {"error.code", string(l.ErrorCode)}, {"error.cause", l.Cause},
-	} {
-		if f.value != "" {
-			q = q.Where(f.path, "==", f.value)
-		}
-	}
-	if !l.CreatedAfter.IsZero() {
-		q = q.Where("createdAt", ">=", l.CreatedAfter)
-	}
-	if !l.CreatedBefore.IsZero() {
-		q = q.Where("createdAt", "<", l.CreatedBefore)
-	}
-	size := l.PageSize
-	if size <= 0 || size > maxPage {
-		size = maxPage
-	}
-	q = q.OrderBy("createdAt", firestore.Desc).OrderBy(firestore.DocumentID, firestore.Desc)
-	if l.PageToken != "" {
-		at, id, err := parsePageToken(l.PageToken, jobs.ValidID)
-		if err != nil {
-			return jobs.JobPage{}, err
-		}
-		q = q.StartAfter(at, s.jobs().Doc(id))
+	size := pageSize(l.PageSize)
+	q, err := list{
+		of: s.jobs(), at: "createdAt", from: l.CreatedAfter, to: l.CreatedBefore, token: l.PageToken, valid: jobs.ValidID,
+		values: []value{
+			{"orgId", l.OrgID}, {"state", string(l.State)}, {"kind", string(l.Kind)},
+			{"params.workspaceId", l.WorkspaceID}, {"error.code", string(l.ErrorCode)}, {"error.cause", l.Cause},
+		},
+	}.query()
+	if err != nil {
+		return jobs.JobPage{}, err
 	}
 	var page jobs.JobPage
 	// Deleted jobs are passed over here and not by an index: there are few. So are those that a search does
