@@ -17,10 +17,18 @@ func (s *Store) met(n *jobs.CauseNote) {
 		return
 	}
 	note := *n
-	if was := s.causes[n.ID()]; was != nil && !s.lapsed(was.ExpiresAt) {
+	if was := s.noted(n.ID()); was != nil {
 		note.FirstAt, note.Probe = was.FirstAt, was.Probe
 	}
 	s.causes[n.ID()] = &note
+}
+
+// noted is what is remembered of a cause; nil for nothing, or when its time is over.
+func (s *Store) noted(id string) *jobs.CauseNote {
+	if n := s.causes[id]; n != nil && !s.lapsed(n.ExpiresAt) {
+		return n
+	}
+	return nil
 }
 
 // causeOf is the cause of a job, "" for none.
@@ -51,8 +59,8 @@ func (s *Store) Causes(_ context.Context, since time.Time, size int, token strin
 func (s *Store) Cause(_ context.Context, id string) (*jobs.CauseNote, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.causes[id]
-	if n == nil || s.lapsed(n.ExpiresAt) {
+	n := s.noted(id)
+	if n == nil {
 		return nil, fmt.Errorf("get cause %s: %w", id, jobs.ErrNotFound)
 	}
 	note := *n
@@ -63,8 +71,8 @@ func (s *Store) Cause(_ context.Context, id string) (*jobs.CauseNote, error) {
 func (s *Store) NoteProbe(_ context.Context, id string, p jobs.Probe) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.causes[id]
-	if n == nil || s.lapsed(n.ExpiresAt) {
+	n := s.noted(id)
+	if n == nil {
 		return fmt.Errorf("note probe of cause %s: %w", id, jobs.ErrNotFound)
 	}
 	note := *n

@@ -288,15 +288,22 @@ func batchOutcome(t *testing.T, b *bench) {
 	}
 }
 
+// changeBatch makes a transition of a batch, and gives it as it is then.
+func (b *bench) changeBatch(t *testing.T, id string, fn func(*jobs.BatchTx) error) *jobs.Batch {
+	t.Helper()
+	after, err := b.UpdateBatch(t.Context(), id, fn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return after
+}
+
 func canary(t *testing.T, b *bench) {
 	cause := b.lacking(t, b.job(t, "org", 1), "a")
 	batch := b.causeBatch(t, cause)
 	proceed := func(o jobs.BatchOutcome) (most int64, after *jobs.Batch) {
 		t.Helper()
-		after, err := b.UpdateBatch(t.Context(), batch.ID, func(tx *jobs.BatchTx) (err error) { most, err = tx.Proceed(o); return err })
-		if err != nil {
-			t.Fatal(err)
-		}
+		after = b.changeBatch(t, batch.ID, func(tx *jobs.BatchTx) (err error) { most, err = tx.Proceed(o); return err })
 		return min(most, 100), after
 	}
 	for _, step := range []struct {
@@ -323,14 +330,7 @@ func canary(t *testing.T, b *bench) {
 func waitingCanary(t *testing.T, b *bench) {
 	ids := []string{b.job(t, "org", 1)}
 	batch := b.causeBatch(t, b.lacking(t, ids[0], "a"))
-	change := func(fn func(*jobs.BatchTx) error) *jobs.Batch {
-		t.Helper()
-		after, err := b.UpdateBatch(t.Context(), batch.ID, fn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return after
-	}
+	change := func(fn func(*jobs.BatchTx) error) *jobs.Batch { t.Helper(); return b.changeBatch(t, batch.ID, fn) }
 	if after := change(func(tx *jobs.BatchTx) error { return tx.Advance("", 1, nil, "") }); !after.Listed || !after.FinishedAt.IsZero() || !after.WakeAt.After(b.Now()) {
 		t.Errorf("a canary whose job runs is %+v", after)
 	}
@@ -387,14 +387,7 @@ func pausedBatch(t *testing.T, b *bench) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	change := func(fn func(*jobs.BatchTx) error) *jobs.Batch {
-		t.Helper()
-		after, err := b.UpdateBatch(t.Context(), batch.ID, fn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return after
-	}
+	change := func(fn func(*jobs.BatchTx) error) *jobs.Batch { t.Helper(); return b.changeBatch(t, batch.ID, fn) }
 	due := func() int {
 		t.Helper()
 		found, err := b.DueBatches(t.Context(), b.Now(), 10)
