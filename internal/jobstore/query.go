@@ -38,13 +38,13 @@ func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
 	}
 	var page jobs.JobPage
 	// Deleted jobs are passed over here and not by an index: there are few. So are those that a search does
-	// not find.
-	for read := 0; len(page.Jobs) < size && read < maxPassed; read += size {
+	// not find; so that small pages are not as many queries, what the first one leaves is read in large ones.
+	for read, most := 0, size; len(page.Jobs) < size && read < maxPassed; read, most = read+most, maxPage {
 		n, last := 0, "" // documents of this round
 		var from *firestore.DocumentSnapshot
-		err := each(ctx, q.Limit(size+1), func(doc *firestore.DocumentSnapshot) error {
+		err := each(ctx, q.Limit(most+1), func(doc *firestore.DocumentSnapshot) error {
 			n, last = n+1, doc.Ref.ID
-			if len(page.Jobs) == size || n > size {
+			if len(page.Jobs) == size || n > most {
 				return nil
 			}
 			job := s.shownJob(doc)
@@ -57,7 +57,7 @@ func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
 		if err != nil {
 			return jobs.JobPage{}, fmt.Errorf("list jobs: %w", err)
 		}
-		if n <= size {
+		if n <= most {
 			if len(page.Jobs) < size || n == 0 || last == page.Jobs[len(page.Jobs)-1].ID {
 				page.Next = ""
 			}
