@@ -1,6 +1,7 @@
 package localcloud
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ type split struct {
 	h2, h1  *half
 	mu      sync.Mutex
 	peeking map[net.Conn]bool
-	closed  bool
+	cause   error // why done was closed
 	done    chan struct{}
 }
 
@@ -33,14 +34,27 @@ func newSplit(l net.Listener) *split {
 	return s
 }
 
+// acceptPause lets files be closed when there are too many of them (EMFILE), as the servers' own loops do.
+const acceptPause = 5 * time.Millisecond
+
+type temporary interface {
+	error
+	Temporary() bool
+}
+
 func (s *split) accept() {
 	for {
 		c, err := s.Listener.Accept()
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
-			continue
+		if passing, ok := errors.AsType[temporary](err); ok && passing.Temporary() {
+			select {
+			case <-time.After(acceptPause):
+				continue
+			case <-s.done:
+				return
+			}
 		}
 		if err != nil {
-			_ = s.Close() // it is why Accept of the halves ends
+			_ = s.end(err) // it is why Accept of the halves ends
 			return
 		}
 		if !s.track(c) {
@@ -54,10 +68,10 @@ func (s *split) accept() {
 func (s *split) track(c net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
+	if s.cause == nil {
 		s.peeking[c] = true
 	}
-	return !s.closed
+	return s.cause == nil
 }
 
 // preface begins every connection of HTTP/2, and no request of HTTP/1.1: RFC 9113, section 3.4.
@@ -93,13 +107,16 @@ func (s *split) sort(c net.Conn) {
 }
 
 // Close implements net.Listener.
-func (s *split) Close() error {
+func (s *split) Close() error { return s.end(net.ErrClosed) }
+
+// end closes everything; Accept of the halves says why.
+func (s *split) end(cause error) error {
 	s.mu.Lock()
-	if s.closed {
+	if s.cause != nil {
 		s.mu.Unlock()
 		return nil
 	}
-	s.closed = true
+	s.cause = cause
 	for c := range s.peeking {
 		_ = c.Close() // it says no more
 	}
@@ -114,7 +131,7 @@ func (h *half) Accept() (net.Conn, error) {
 	case c := <-h.conns:
 		return c, nil
 	case <-h.done:
-		return nil, net.ErrClosed
+		return nil, h.cause
 	}
 }
 
