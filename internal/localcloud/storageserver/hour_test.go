@@ -181,6 +181,11 @@ func TestCopy(t *testing.T) {
 	if got := read(t, to); !bytes.Equal(got, data) {
 		t.Errorf("after the rewrite in place: %d bytes", len(got))
 	}
+	c = other.Object("held").CopierFrom(to)
+	c.EventBasedHold = true // which is no metadata to take instead of the source's
+	if a, err = c.Run(t.Context()); err != nil || a.ContentType != "text/plain" || !a.EventBasedHold {
+		t.Errorf("copy with a hold: %+v, %v", a, err)
+	}
 	c = to.CopierFrom(b.Object("nothing"))
 	if _, err := c.Run(t.Context()); code(err) != http.StatusNotFound {
 		t.Errorf("copy of nothing = %v", err)

@@ -1,6 +1,7 @@
 package storageserver
 
 import (
+	"cmp"
 	"encoding/base64"
 	"net/http"
 	"net/url"
@@ -67,14 +68,9 @@ func readObject(w http.ResponseWriter, r *http.Request) (*storage.Object, error)
 func (r *record) copyFrom(source *record, d *digest) {
 	o, from := r.Object, source.Object
 	if bare(o) {
-		class, hold := o.StorageClass, o.TemporaryHold
-		*o = storage.Object{
-			CacheControl: from.CacheControl, ContentDisposition: from.ContentDisposition, ContentEncoding: from.ContentEncoding, ContentLanguage: from.ContentLanguage,
-			ContentType: from.ContentType, CustomTime: from.CustomTime, Metadata: from.Metadata, StorageClass: class, TemporaryHold: hold, Crc32c: o.Crc32c, Md5Hash: o.Md5Hash,
-		}
-		if class == "" {
-			o.StorageClass = from.StorageClass
-		}
+		o.CacheControl, o.ContentDisposition, o.ContentEncoding, o.ContentLanguage = from.CacheControl, from.ContentDisposition, from.ContentEncoding, from.ContentLanguage
+		o.ContentType, o.CustomTime, o.Metadata = from.ContentType, from.CustomTime, from.Metadata
+		o.StorageClass = cmp.Or(o.StorageClass, from.StorageClass)
 	}
 	o.ComponentCount = from.ComponentCount
 	r.Segments = source.Segments
