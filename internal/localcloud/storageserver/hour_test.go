@@ -227,6 +227,11 @@ func TestListsSelect(t *testing.T) {
 	if diff := cmp.Diff([]string{"d/", "d/a.csv", "d/e/"}, got); diff != "" {
 		t.Errorf("trailing delimiter (-want +got):\n%s", diff)
 	}
+	it := b.Objects(t.Context(), &storage.Query{StartOffset: "d/", Delimiter: "/", IncludeTrailingDelimiter: true})
+	it.PageInfo().MaxSize = 1
+	if a, err := it.Next(); err != nil || a.Name+a.Prefix != "d/" || it.PageInfo().Token != "z" {
+		t.Errorf("a page of an object that is its own prefix: %+v, %v, the next begins at %q", a, err, it.PageInfo().Token)
+	}
 	q := &storage.Query{Prefix: "a."}
 	if err := q.SetAttrSelection([]string{"Name"}); err != nil {
 		t.Fatal(err)

@@ -74,7 +74,7 @@ func (s *Server) list(bucket string, q url.Values, limit int) (*storage.Objects,
 		if !strings.HasPrefix(name, prefix) {
 			break
 		}
-		if len(out.Items)+len(out.Prefixes) == limit {
+		if len(out.Items)+len(out.Prefixes) >= limit { // an object that is its own prefix adds both
 			out.NextPageToken = url.PathEscape(name)
 			break
 		}
@@ -86,11 +86,9 @@ func (s *Server) list(bucket string, q url.Values, limit int) (*storage.Objects,
 						return nil, err
 					}
 				}
-				if glob != nil && !glob.MatchString(dir) {
-					ok = iter.SeekGE(append(slices.Clone(objectKey(bucket, dir)), 0xff))
-					continue
+				if glob == nil || glob.MatchString(dir) {
+					out.Prefixes = append(out.Prefixes, dir)
 				}
-				out.Prefixes = append(out.Prefixes, dir)
 				// Go on behind all names that begin with dir.
 				ok = iter.SeekGE(append(slices.Clone(objectKey(bucket, dir)), 0xff))
 				continue
