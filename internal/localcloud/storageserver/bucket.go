@@ -109,13 +109,8 @@ func (s *Server) putBucket(w http.ResponseWriter, r *http.Request, b *storage.Bu
 	b.Metageneration++
 	b.Updated = time.Now().UTC().Format(time.RFC3339Nano)
 	b.Etag = strconv.FormatInt(b.Metageneration, 36)
-	batch := s.db.NewBatch()
-	defer func() { _ = batch.Close() }() // already committed, or to be dropped
-	if err := store(batch, bucketKey(b.Name), b); err != nil {
+	if err := s.save("bucket", bucketKey(b.Name), b, pebble.Sync); err != nil {
 		return err
-	}
-	if err := batch.Commit(pebble.Sync); err != nil {
-		return storageError("commit bucket", err)
 	}
 	return s.reply(w, r, b)
 }
@@ -168,14 +163,7 @@ func (s *Server) patchBucket(w http.ResponseWriter, r *http.Request, bucket stri
 	if _, sent := patch["lifecycle"]; sent {
 		b.Lifecycle = nil
 	}
-	if labels, ok := patch["labels"].(map[string]any); ok {
-		for key, value := range labels {
-			if value == nil {
-				delete(b.Labels, key)
-				delete(labels, key)
-			}
-		}
-	}
+	takeNulls(patch["labels"], b.Labels)
 	if err := setFields(patch, b); err != nil {
 		return err
 	}

@@ -1,11 +1,9 @@
 package storageserver
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -124,7 +122,7 @@ func setFields(raw map[string]any, v any) error {
 	if err != nil {
 		return badRequest("Parse error: the body is not a JSON object.")
 	}
-	err = json.NewDecoder(bytes.NewReader(data)).Decode(v)
+	err = json.Unmarshal(data, v)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return badRequest("Invalid value for: %s is not a valid value of %s.", wrong.Value, wrong.Field)
 	}
@@ -135,7 +133,7 @@ func setFields(raw map[string]any, v any) error {
 }
 
 func filterFields(path string, raw map[string]any, fields map[string]use) error {
-	for _, name := range slices.Collect(maps.Keys(raw)) {
+	for name := range raw {
 		full := strings.TrimPrefix(path+"."+name, ".")
 		u, known := fields[full]
 		if !known {
@@ -165,12 +163,11 @@ func filterFields(path string, raw map[string]any, fields map[string]use) error 
 }
 
 func filterValue(path string, v any, fields map[string]use) error {
-	inner := func(name string) bool { return strings.HasPrefix(name, path+".") }
-	if !slices.ContainsFunc(slices.Collect(maps.Keys(fields)), inner) {
-		return nil
-	}
 	switch v := v.(type) {
 	case map[string]any:
+		if !hasMembers(path, fields) {
+			return nil
+		}
 		return filterFields(path, v, fields)
 	case []any:
 		for _, e := range v {
@@ -180,6 +177,27 @@ func filterValue(path string, v any, fields map[string]use) error {
 		}
 	}
 	return nil
+}
+
+// hasMembers says whether an object's members have lines of their own.
+func hasMembers(path string, fields map[string]use) bool {
+	for name := range fields {
+		if strings.HasPrefix(name, path+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// takeNulls removes from have, and from what was sent, the members that are sent as null.
+func takeNulls(sent any, have map[string]string) {
+	members, _ := sent.(map[string]any)
+	for key, value := range members {
+		if value == nil {
+			delete(have, key)
+			delete(members, key)
+		}
+	}
 }
 
 func isInt(s string) bool {

@@ -14,14 +14,7 @@ import (
 // or, with null, removed one by one.
 func (s *Server) patchObject(w http.ResponseWriter, r *http.Request, bucket, name string) error {
 	return s.changeObject(w, r, bucket, name, func(o *storage.Object, raw map[string]any) error {
-		if custom, ok := raw["metadata"].(map[string]any); ok {
-			for key, value := range custom {
-				if value == nil {
-					delete(o.Metadata, key)
-					delete(custom, key)
-				}
-			}
-		}
+		takeNulls(raw["metadata"], o.Metadata)
 		for field, set := range map[string]*string{
 			"cacheControl": &o.CacheControl, "contentDisposition": &o.ContentDisposition, "contentEncoding": &o.ContentEncoding,
 			"contentLanguage": &o.ContentLanguage, "contentType": &o.ContentType,
@@ -97,15 +90,7 @@ func (s *Server) change(bucket, name string, cond *conditions, set func(*storage
 	o.Metageneration++
 	o.Updated = stamp(time.Now())
 	o.Etag = base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%x/%x", o.Generation, o.Metageneration))
-	batch := s.db.NewBatch()
-	defer func() { _ = batch.Close() }() // already committed, or to be dropped
-	if err := store(batch, objectKey(bucket, name), rec); err != nil {
-		return nil, err
-	}
-	if err := batch.Commit(pebble.Sync); err != nil {
-		return nil, storageError("commit object", err)
-	}
-	return o, nil
+	return o, s.save("object", objectKey(bucket, name), rec, pebble.Sync)
 }
 
 // held refuses what a hold forbids. https://cloud.google.com/storage/docs/object-holds

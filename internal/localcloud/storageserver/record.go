@@ -62,6 +62,19 @@ func store(batch *pebble.Batch, key []byte, v any) error {
 	return batch.Set(key, raw, nil)
 }
 
+// save writes the JSON of v alone.
+func (s *Server) save(what string, key []byte, v any, o *pebble.WriteOptions) error {
+	batch := s.db.NewBatch()
+	defer func() { _ = batch.Close() }() // already committed, or to be dropped
+	if err := store(batch, key, v); err != nil {
+		return err
+	}
+	if err := batch.Commit(o); err != nil {
+		return storageError("commit "+what, err)
+	}
+	return nil
+}
+
 // maxMetadataBytes is Cloud Storage's limit on custom metadata, keys and values together.
 const maxMetadataBytes = 8 << 10
 

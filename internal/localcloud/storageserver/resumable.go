@@ -80,14 +80,9 @@ func (s *Server) startSession(w http.ResponseWriter, r *http.Request, bucket str
 	}
 	sess := &session{id: rand.Text(), digest: newDigest()}
 	sess.state = sessionState{Bucket: bucket, Object: o, Cond: *cond, Blob: s.nextID(), Started: time.Now()}
-	batch := s.db.NewBatch()
-	defer func() { _ = batch.Close() }() // already committed, or to be dropped
-	if err := store(batch, sessionKey(sess.id), &sess.state); err != nil {
-		return err
-	}
 	// Not synced: losing power costs the unfinished upload, which the client starts again.
-	if err := batch.Commit(pebble.NoSync); err != nil {
-		return storageError("commit upload session", err)
+	if err := s.saveSession(sess.id, &sess.state); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	s.sessions[sess.id] = sess
@@ -325,15 +320,7 @@ func (s *Server) finish(sess *session, h http.Header) error {
 
 // saveSession writes the state without syncing: losing it costs an answer that may be asked for again.
 func (s *Server) saveSession(id string, state *sessionState) error {
-	batch := s.db.NewBatch()
-	defer func() { _ = batch.Close() }() // already committed, or to be dropped
-	if err := store(batch, sessionKey(id), state); err != nil {
-		return err
-	}
-	if err := batch.Commit(pebble.NoSync); err != nil {
-		return storageError("commit upload session", err)
-	}
-	return nil
+	return s.save("upload session", sessionKey(id), state, pebble.NoSync)
 }
 
 // forget drops the session from memory; the index still has it.
