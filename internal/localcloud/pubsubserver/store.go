@@ -86,35 +86,32 @@ func (st *store) deleteTopic(name string) error {
 }
 
 func (st *store) putSubscription(uid uint64, sub *pubsubpb.Subscription) error {
+	return setSubscription(st.db, uid, sub)
+}
+
+func setSubscription(w pebble.Writer, uid uint64, sub *pubsubpb.Subscription) error {
 	v, err := proto.MarshalOptions{}.MarshalAppend(binary.BigEndian.AppendUint64(nil, uid), sub)
 	if err != nil {
 		return fmt.Errorf("encode subscription: %w", err)
 	}
-	return st.db.Set(nameKey(subPrefix, sub.GetName()), v, pebble.Sync)
+	return w.Set(nameKey(subPrefix, sub.GetName()), v, pebble.Sync)
 }
 
 // detachSubscription keeps the subscription without what waits in it.
 func (st *store) detachSubscription(uid uint64, sub *pubsubpb.Subscription) error {
-	v, err := proto.MarshalOptions{}.MarshalAppend(binary.BigEndian.AppendUint64(nil, uid), sub)
-	if err != nil {
-		return fmt.Errorf("encode subscription: %w", err)
-	}
-	b := st.db.NewBatch()
-	defer func() { _ = b.Close() }()
-	if err := b.Set(nameKey(subPrefix, sub.GetName()), v, nil); err != nil {
-		return err
-	}
-	if err := b.DeleteRange(messageKey(uid, 0), messageKey(uid+1, 0), nil); err != nil {
-		return err
-	}
-	return b.Commit(pebble.Sync)
+	return st.empty(uid, func(b *pebble.Batch) error { return setSubscription(b, uid, sub) })
 }
 
 // deleteSubscription removes the subscription and everything that waits in it.
 func (st *store) deleteSubscription(uid uint64, name string) error {
+	return st.empty(uid, func(b *pebble.Batch) error { return b.Delete(nameKey(subPrefix, name), nil) })
+}
+
+// empty removes everything that waits in a subscription, in one write with another change.
+func (st *store) empty(uid uint64, change func(*pebble.Batch) error) error {
 	b := st.db.NewBatch()
 	defer func() { _ = b.Close() }()
-	if err := b.Delete(nameKey(subPrefix, name), nil); err != nil {
+	if err := change(b); err != nil {
 		return err
 	}
 	if err := b.DeleteRange(messageKey(uid, 0), messageKey(uid+1, 0), nil); err != nil {
