@@ -2,6 +2,9 @@ package pubsubserver
 
 import "exportd/internal/localcloud/fields"
 
+// serverName is who refuses a field.
+const serverName = "the embedded Pub/Sub server"
+
 // served says of each field of what this server reads whether it is honoured: see package fields.
 var served = func() fields.Table {
 	const p = "google.pubsub.v1."

@@ -101,12 +101,11 @@ func Open(o Options) (*Server, error) {
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("load pubsub data: %w", err), st.close())
 	}
-	const name = "the embedded Pub/Sub server"
 	s.grpc = grpc.NewServer(append(front.Options(o.ConnectionAge, o.Lax),
 		grpc.MaxRecvMsgSize(maxReceiveBytes),
 		grpc.WaitForHandlers(true),
-		grpc.ChainUnaryInterceptor(append(append([]grpc.UnaryServerInterceptor{s.recoverUnary}, o.UnaryInterceptors...), served.Unary(name))...),
-		grpc.ChainStreamInterceptor(append(append([]grpc.StreamServerInterceptor{s.recoverStream}, o.StreamInterceptors...), served.Stream(name))...),
+		grpc.ChainUnaryInterceptor(append(append([]grpc.UnaryServerInterceptor{s.recoverUnary}, o.UnaryInterceptors...), served.Unary(serverName))...),
+		grpc.ChainStreamInterceptor(append(append([]grpc.StreamServerInterceptor{s.recoverStream}, o.StreamInterceptors...), served.Stream(serverName))...),
 	)...)
 	pubsubpb.RegisterPublisherServer(s.grpc, &publisher{s: s})
 	pubsubpb.RegisterSubscriberServer(s.grpc, &subscriber{s: s})

@@ -48,7 +48,7 @@ func invalid(format string, args ...any) error {
 }
 
 func unsupported(what string) error {
-	return status.Errorf(codes.Unimplemented, "%s: not supported by the embedded Pub/Sub server", what)
+	return status.Errorf(codes.Unimplemented, "%s: not supported by %s", what, serverName)
 }
 
 func checkName(kind *regexp.Regexp, name string) error {
@@ -73,15 +73,7 @@ func checkTopic(t *pubsubpb.Topic) error {
 	if err := checkName(topicName, t.GetName()); err != nil {
 		return err
 	}
-	switch {
-	case t.GetSchemaSettings() != nil:
-		return unsupported("schema_settings")
-	case t.GetIngestionDataSourceSettings() != nil:
-		return unsupported("ingestion_data_source_settings")
-	case len(t.GetMessageTransforms()) > 0:
-		return unsupported("message_transforms")
-	}
-	return nil
+	return served.Check(t, serverName)
 }
 
 func checkPublish(req *pubsubpb.PublishRequest) error {
@@ -126,7 +118,7 @@ func completeSubscription(sub *pubsubpb.Subscription) error {
 	if err := checkName(subscriptionName, sub.GetName()); err != nil {
 		return err
 	}
-	if err := refuseFeatures(sub); err != nil {
+	if err := served.Check(sub, serverName); err != nil {
 		return err
 	}
 	if sub.GetAckDeadlineSeconds() == 0 {
@@ -186,25 +178,6 @@ func completeDeadLetterPolicy(p *pubsubpb.DeadLetterPolicy) error {
 	}
 	if n := p.GetMaxDeliveryAttempts(); n < minDeadLetterTries || n > maxDeadLetterTries {
 		return invalid("max_delivery_attempts is %d to %d, not %d", minDeadLetterTries, maxDeadLetterTries, n)
-	}
-	return nil
-}
-
-// refuseFeatures answers for what the server does not do: silence would look like success.
-func refuseFeatures(sub *pubsubpb.Subscription) error {
-	switch {
-	case sub.GetPushConfig().GetPushEndpoint() != "":
-		return unsupported("push_config")
-	case sub.GetBigqueryConfig() != nil:
-		return unsupported("bigquery_config")
-	case sub.GetCloudStorageConfig() != nil:
-		return unsupported("cloud_storage_config")
-	case sub.GetEnableExactlyOnceDelivery():
-		return unsupported("enable_exactly_once_delivery")
-	case sub.GetRetainAckedMessages():
-		return unsupported("retain_acked_messages")
-	case len(sub.GetMessageTransforms()) > 0:
-		return unsupported("message_transforms")
 	}
 	return nil
 }
