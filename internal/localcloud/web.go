@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
@@ -112,8 +111,6 @@ func notForPages(next http.Handler) http.Handler {
 	})
 }
 
-var placeholder = regexp.MustCompile(`HOST`)
-
 func (p *web) page(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=UTF-8")
@@ -121,7 +118,7 @@ func (p *web) page(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	host := html.EscapeString(r.Host)
 	_, _ = fmt.Fprintf(w, "<!doctype html><title>Embedded %[1]s</title><h1>Embedded %[1]s</h1>\n<p>This port speaks gRPC, and the REST form of the same calls. Google's clients find it by <code>%[2]s=%[3]s</code>.</p>\n%[4]s\n",
-		p.name, p.variable, host, placeholder.ReplaceAllLiteralString(p.links, host)) // the client is gone if this fails
+		p.name, p.variable, host, strings.ReplaceAll(p.links, "HOST", host)) // the client is gone if this fails
 }
 
 // deleteBatch is how many deletions go into one call, of which production allows 500.

@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Unary returns the interceptor for unary calls and those that stream answers alone.
+// Unary returns the interceptor for unary calls.
 func (t Table) Unary(server string) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 		if m, ok := req.(proto.Message); ok {
@@ -19,7 +19,7 @@ func (t Table) Unary(server string) grpc.UnaryServerInterceptor {
 	}
 }
 
-// Stream returns the interceptor for streaming calls.
+// Stream returns the interceptor for calls that stream requests, answers or both.
 func (t Table) Stream(server string) grpc.StreamServerInterceptor {
 	return func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 		return next(srv, &checked{ss, t, server})

@@ -168,7 +168,7 @@ func TestFaultsWithRealClients(t *testing.T) {
 	}
 }
 
-// ring makes a topic with a subscription and publishes one message.
+// publish makes a topic with a subscription and publishes one message.
 func publish(ctx context.Context, t *testing.T, c *localcloudtest.Cloud, body string) {
 	t.Helper()
 	if _, err := c.PubSub.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: topic}); err != nil {
