@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"time"
 
+	"exportd/internal/tracing"
 	"exportd/jobs"
 )
 
@@ -14,6 +15,7 @@ type opsJob struct {
 	OrgID         string     `json:"orgId"`
 	KeyID         string     `json:"keyId"`
 	RequestID     string     `json:"requestId"`
+	TraceID       *string    `json:"traceId"` // of the last run
 	Phase         jobs.Phase `json:"phase"`
 	Epoch         int64      `json:"epoch"`
 	Owner         *string    `json:"owner"` // worker that holds the job's lease
@@ -49,7 +51,7 @@ func spentOf(s jobs.Spent) spentView {
 func opsViewOf(j *jobs.Job) opsJob {
 	v := opsJob{
 		Spent: spentOf(j.SpentWith(nil)), ExpectedMs: j.Expected().Milliseconds(), Slow: j.Slow(),
-		jobView: viewOf(j), OrgID: j.OrgID, KeyID: j.KeyID, RequestID: j.RequestID, Phase: j.Phase, Epoch: j.Epoch,
+		jobView: viewOf(j), OrgID: j.OrgID, KeyID: j.KeyID, RequestID: j.RequestID, TraceID: textOrNil(tracing.TraceID(j.Trace)), Phase: j.Phase, Epoch: j.Epoch,
 		LeaseUntil: timeOrNil(j.Lease.Until), WakeAt: timeOrNil(j.WakeAt), NotBefore: timeOrNil(j.NotBefore),
 		Interruptions: j.Interruptions, DeletedAt: timeOrNil(j.DeletedAt), Owner: textOrNil(j.Lease.Owner),
 	}

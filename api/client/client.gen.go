@@ -715,6 +715,9 @@ type OpsJob struct {
 	// TotalCount Rows in the file, its head not counted.
 	TotalCount *int64 `json:"totalCount"`
 
+	// TraceID Of the last run, 32 hexadecimal digits, where requests are traced.
+	TraceID *string `json:"traceId"`
+
 	// WakeAt When somebody must look at the job next.
 	WakeAt *time.Time `json:"wakeAt"`
 }

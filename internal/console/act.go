@@ -41,6 +41,7 @@ var verbs = []verb{
 	{Name: "pause", Title: "Pause", Button: "Pause", to: "queue", Danger: true},
 	{Name: "resume", Title: "Resume", Button: "Resume", to: "queue"},
 	{Name: "rerun-cause", Title: "Run again what a cause has ended", Button: "Run again", to: "cause"},
+	{Name: "probe", Title: "Look whether a cause is mended", Button: "Look now", to: "cause"},
 	{Name: "pause-batch", Title: "Pause a batch", Button: "Pause", to: "batch"},
 	{Name: "resume-batch", Title: "Resume a batch", Button: "Resume", to: "batch"},
 	{Name: "cancel-batch", Title: "End a batch", Button: "End it", to: "batch", Danger: true},
@@ -280,6 +281,9 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request, who *principal) er
 		return c.actOnEach(ctx, w, r, who, t, fields)
 	case t.to == "callbacks":
 		done, err = c.redeliverAll(ctx, r, t, fields)
+	case t.Name == "probe":
+		done = home + "/causes/" + url.PathEscape(t.Cause) + "?said=probe"
+		_, err = c.api.OpsProbeCauseWithBodyWithResponse(ctx, t.Cause, asJSON, body(fields), c.once(r, ""))
 	case t.to == "cause":
 		done, err = c.rerunCause(ctx, r, t, fields)
 	case t.to == "batch":
@@ -414,6 +418,7 @@ func (c *Console) once(r *http.Request, what string) client.RequestEditorFn {
 // sayings are what a page says of what was done just now, by the word in its URL.
 var sayings = map[string]string{
 	"rerun": "The job is queued again.", "cancel": "The job is canceled.", "redeliver": "The callback is under way again.",
+	"probe":  "It was tried just now; what came of it is below.",
 	"paused": "The queue is paused: running work ends, none is begun.", "resumed": "The queue goes on.",
 	"receiver": "The receiver gets callbacks again.", "redelivered": "The callbacks are under way again.",
 	"pause-batch": "The batch stands still.", "resume-batch": "The batch goes on.", "cancel-batch": "The batch has ended; what it has run again runs on.",

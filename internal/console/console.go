@@ -30,8 +30,9 @@ type Config struct {
 	// Nonces makes links that sign in, and forms that do something, one-use; without it there are no such
 	// links.
 	Nonces apikey.NonceFunc
-	// LogsURL leads to the logs of a job, with its id for {jobId}; no link if empty.
-	LogsURL string
+	// LogsURL and TraceURL lead to the logs of a job and to the trace of its last run, with what it has for
+	// {jobId}, {requestId} and {traceId}; no link if empty, or if it has no such thing.
+	LogsURL, TraceURL string
 	// LookEvery is how often what an open page shows is looked at; by default as often as it can be borne.
 	LookEvery time.Duration
 	// Panics is told of faults in what pages follow, which is looked at again; one of the console's own if
@@ -52,6 +53,7 @@ type Console struct {
 	sealer          *apikey.Sealer
 	nonces          apikey.NonceFunc
 	logsURL         string
+	traceURL        string
 	log             *zap.Logger
 	lookEvery       time.Duration
 	now             func() time.Time
@@ -82,7 +84,7 @@ func New(cfg Config) (*Console, error) {
 	}
 	c := &Console{
 		transport: inProcess{cfg.API}, as: cfg.As, keys: cfg.Keys, freshKeys: cfg.FreshKeys, sealer: cfg.Sealer, nonces: cfg.Nonces,
-		logsURL: cfg.LogsURL, lookEvery: cfg.LookEvery, log: cfg.Logger, now: cfg.Now, live: newLive(cfg.Panics),
+		logsURL: cfg.LogsURL, traceURL: cfg.TraceURL, lookEvery: cfg.LookEvery, log: cfg.Logger, now: cfg.Now, live: newLive(cfg.Panics),
 	}
 	var err error
 	if c.api, err = client.Unsigned(c.transport); err != nil {
@@ -276,7 +278,7 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, who *principal, e
 		if title == "" {
 			title = "Not done"
 		}
-		if r.Method == http.MethodGet && refused.Status >= http.StatusInternalServerError {
+		if r.Method == http.MethodGet && passing(refused) {
 			p.Again = r.URL.RequestURI()
 		}
 		c.render(w, r, who, refused.Status, "error", title, p)

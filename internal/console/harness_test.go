@@ -42,6 +42,44 @@ type desk struct {
 	nonces map[string]bool
 	now    time.Time
 	sealer *apikey.Sealer
+	outage int            // status that the API refuses everything with; 0 for none
+	asked  map[string]int // how often, by method and path
+	told   chan<- string  // of each request
+}
+
+// answer counts what the API is asked, and answers during an outage.
+func (d *desk) answer(w http.ResponseWriter, r *http.Request) (goOn bool) {
+	d.mu.Lock()
+	status, told := d.outage, d.told
+	d.asked[r.Method+" "+r.URL.Path]++
+	d.mu.Unlock()
+	if status != 0 {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, `{"error":{"code":"UNAVAILABLE","message":"temporarily unavailable"}}`)
+	}
+	select {
+	case told <- r.URL.Path:
+	default: // nobody waits for it
+	}
+	return status == 0
+}
+
+// fails has the API refuse everything with a status from now on, 0 for nothing any more, and waits until it
+// has done so once.
+func (d *desk) fails(status int) {
+	told := make(chan string, 1)
+	d.mu.Lock()
+	d.outage, d.told = status, told
+	d.mu.Unlock()
+	select {
+	case <-told:
+	case <-time.After(30 * time.Second):
+		d.tb.Fatal("nobody asks the API any more")
+	}
+	d.mu.Lock()
+	d.told = nil
+	d.mu.Unlock()
 }
 
 func (d *desk) clock() time.Time {
@@ -110,7 +148,7 @@ var roles = map[string][]apikey.Scope{
 
 func open(t *testing.T) *desk {
 	t.Helper()
-	d := &desk{tb: t, keys: map[string]*apikey.Key{}, nonces: map[string]bool{}, now: time.Date(2026, 6, 15, 12, 1, 0, 0, time.UTC)}
+	d := &desk{tb: t, keys: map[string]*apikey.Key{}, asked: map[string]int{}, nonces: map[string]bool{}, now: time.Date(2026, 6, 15, 12, 1, 0, 0, time.UTC)}
 	for id, scopes := range roles {
 		d.keys[id] = &apikey.Key{ID: id, Name: "of " + id, OrgID: "org1", Scopes: scopes, State: apikey.Active, CreatedAt: d.now, Secrets: []apikey.SigningSecret{{Secret: apikey.NewSecret(secret)}}}
 	}
@@ -131,8 +169,13 @@ func open(t *testing.T) *desk {
 		t.Fatal(err)
 	}
 	d.console, err = console.New(console.Config{
-		API: server, Keys: d.lookup, FreshKeys: d.lookup, Nonces: d.useNonce, Sealer: d.sealer, Now: d.clock, LookEvery: 10 * time.Millisecond, LogsURL: "https://logs.example/?q={jobId}",
-		As: api.WithOperator,
+		API: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if d.answer(w, r) {
+				server.ServeHTTP(w, r)
+			}
+		}), Keys: d.lookup, FreshKeys: d.lookup, Nonces: d.useNonce, Sealer: d.sealer, Now: d.clock, LookEvery: 10 * time.Millisecond, LogsURL: "https://logs.example/?q={jobId}&r={requestId}",
+		TraceURL: "https://logs.example/trace/{traceId}",
+		As:       api.WithOperator,
 	})
 	if err != nil {
 		t.Fatal(err)

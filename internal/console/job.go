@@ -23,7 +23,8 @@ type jobPage struct {
 	Spent    []step
 	Grid     grid
 	Timeline []happened
-	Logs     string
+	Logs     string // where they are; "" for no link
+	Trace    string
 	// May is what can be done with the job in its state.
 	MayRerun, MayFresh, MayCancel, MayRedeliver, MayDownload bool
 }
@@ -74,6 +75,11 @@ const (
 
 func refusal(err error) (*client.Error, bool) { return errors.AsType[*client.Error](err) }
 
+// passing reports whether a refusal says nothing of what was asked for: the same will be answered later.
+func passing(refused *client.Error) bool {
+	return refused.Status >= http.StatusInternalServerError || refused.Status == http.StatusTooManyRequests
+}
+
 func (c *Console) job(ctx context.Context, who *principal, r *http.Request) (view, error) {
 	id := r.PathValue("id")
 	answer, err := c.api.OpsGetJobWithResponse(ctx, id)
@@ -83,9 +89,7 @@ func (c *Console) job(ctx context.Context, who *principal, r *http.Request) (vie
 	d := answer.JSON200
 	p := jobPage{OpsJobDetail: *d, Spent: stepsOf(d.Job.Spent), Grid: gridOf(d.Parts), Timeline: folded(d.Timeline)}
 	p.Params = paramsOf(members(answer.Body, "job", "params"))
-	if c.logsURL != "" {
-		p.Logs = strings.ReplaceAll(c.logsURL, "{jobId}", url.QueryEscape(d.Job.JobID))
-	}
+	p.Logs, p.Trace = linkOf(c.logsURL, &d.Job), linkOf(c.traceURL, &d.Job)
 	ended := d.Job.FinishedAt != nil
 	if who.mayAct() && d.Job.DeletedAt == nil {
 		p.MayCancel = !ended
@@ -99,6 +103,18 @@ func (c *Console) job(ctx context.Context, who *principal, r *http.Request) (vie
 		v.live, v.every = true, max(v.every, endedEvery)
 	}
 	return v, nil
+}
+
+// linkOf fills in a link what a job has; "" where it lacks something that the link needs.
+func linkOf(link string, j *client.OpsJob) string {
+	for name, v := range map[string]string{"{jobId}": j.JobID, "{requestId}": j.RequestID, "{traceId}": text(j.TraceID)} {
+		if strings.Contains(link, name) && (v == "" || v == none) {
+			return ""
+		}
+		// A space is %20 wherever in a URL, + in a query alone.
+		link = strings.ReplaceAll(link, name, strings.ReplaceAll(url.QueryEscape(v), "+", "%20"))
+	}
+	return link
 }
 
 func paramsOf(of map[string]any) (all []param) {

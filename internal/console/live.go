@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -137,12 +138,12 @@ func (c *Console) look(ctx context.Context, t *topic, load loader, who *principa
 	defer cancel()
 	r = r.WithContext(within)
 	v, err := load(c.asking(r, who), who, r)
-	if _, refused := refusal(err); refused {
+	if refused, ok := refusal(err); ok && !passing(refused) {
 		t.set(nil, true) // the browser loads the page, which says why
 		return 0
 	}
 	if err != nil {
-		return overviewEvery // an outage ends
+		return cmp.Or(c.lookEvery, overviewEvery) // an outage ends: until then the page is as it was
 	}
 	body, err := c.made(v.name, "live", frame{Page: v.name, Who: who, Now: c.now().UTC(), Data: v.data})
 	if err != nil {
@@ -153,10 +154,7 @@ func (c *Console) look(ctx context.Context, t *topic, load loader, who *principa
 	if !v.live {
 		return 0
 	}
-	if c.lookEvery > 0 {
-		return c.lookEvery
-	}
-	return v.every
+	return cmp.Or(c.lookEvery, v.every)
 }
 
 // stream tells an open page what it shows now, whenever that is something else.

@@ -85,6 +85,25 @@ func TestStreams(t *testing.T) {
 	_ = three.end()
 }
 
+// What the API cannot tell at present ends no stream: the page is as it was, until the API tells it again.
+func TestStreamOutlastsOutage(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusInternalServerError} {
+		d := open(t)
+		j := d.planned("org1", 2, "x")
+		e := d.signedIn("key_operator").follow(t, "/console/jobs/"+j.ID)
+		e.next()
+		d.fails(status)
+		d.transit(j.ID, func(tx *jobs.Tx) error { return tx.Cancel("enough") })
+		d.fails(status) // one more look, which finds nothing
+		d.fails(0)
+		if name, data := e.next(); name != "page" || !strings.Contains(data, "canceled") {
+			t.Errorf("after an outage with %d comes %s %s", status, name, data)
+		}
+		_ = e.end()
+	}
+}
+
 // Who is out is told so by the stream.
 func TestStreamEnds(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/rand"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -76,6 +77,14 @@ func (f frame) Name() string { return f.Who.name() }
 
 // Token is that of the session's forms.
 func (f frame) Token() string { return f.Who.Token }
+
+// Probe is a form that looks whether a cause is mended.
+func (f frame) Probe(cause string) probeForm { return probeForm{cause, f.Token(), f.Once()} }
+
+type probeForm struct{ Cause, Token, Once string }
+
+// Once names a form, so that it is taken one time.
+func (f frame) Once() string { return rand.Text() }
 
 func (c *Console) render(w http.ResponseWriter, r *http.Request, who *principal, status int, name, title string, data any) {
 	c.renderView(w, r, who, status, view{name: name, title: title, data: data})

@@ -28,7 +28,7 @@ func openConsole(cfg config.Config, keys *apikey.Store, server *api.Server, told
 		}
 	}
 	c, err := console.New(console.Config{
-		API: server, Keys: keys.Lookup, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, Sealer: sealer, LogsURL: cfg.ConsoleLogsURL, Logger: log, Panics: told,
+		API: server, Keys: keys.Lookup, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, Sealer: sealer, LogsURL: cfg.ConsoleLogsURL, TraceURL: cfg.ConsoleTraceURL, Logger: log, Panics: told,
 		As: api.WithOperator,
 	})
 	if err != nil {
