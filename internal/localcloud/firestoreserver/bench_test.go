@@ -51,7 +51,7 @@ func message(i int) *firestorepb.Document {
 		Fields: map[string]*firestorepb.Value{
 			"workspace": str(fmt.Sprint("w", i%4)), "medium": str("m1"), "kind": str([]string{"text", "image"}[i%2]),
 			"at":     {ValueType: &firestorepb.Value_TimestampValue{TimestampValue: timestamppb.New(at)}},
-			"player": num(i % 1000), "name": str("somebody"),
+			"player": num(i % 1000), "size": num(i % 700), "name": str("somebody"),
 			"text":   str("a message of the usual length, which is about a line of text or so; some are longer"),
 			"labels": {ValueType: &firestorepb.Value_ArrayValue{ArrayValue: &firestorepb.ArrayValue{Values: []*firestorepb.Value{str("vip"), str("new")}}}},
 		},
@@ -274,6 +274,8 @@ func BenchmarkScan(b *testing.B) {
 		{"all", func() int { return drain(b, f.conn, scanQuery(0)) }},
 		{"page", func() int { return drain(b, f.conn, scanQuery(300)) }},
 		{"count", func() int { return int(count(b, f.raw, scanQuery(0))) }},
+		{"count-all", func() int { return int(count(b, f.raw, everyMessage())) }},
+		{"average-all", func() int { average(b, f.raw, everyMessage(), "size"); return benchDocuments }},
 	} {
 		b.Run(q.name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -296,18 +298,40 @@ var counts atomic.Int64
 
 func count(tb testing.TB, c firestorepb.FirestoreClient, req *firestorepb.RunQueryRequest) int64 {
 	tb.Helper()
+	return aggregate(tb, c, req, &firestorepb.StructuredAggregationQuery_Aggregation{
+		Operator: &firestorepb.StructuredAggregationQuery_Aggregation_Count_{Count: &firestorepb.StructuredAggregationQuery_Aggregation_Count{}},
+	}).GetIntegerValue()
+}
+
+func average(tb testing.TB, c firestorepb.FirestoreClient, req *firestorepb.RunQueryRequest, field string) float64 {
+	tb.Helper()
+	return aggregate(tb, c, req, &firestorepb.StructuredAggregationQuery_Aggregation{
+		Operator: &firestorepb.StructuredAggregationQuery_Aggregation_Avg_{Avg: &firestorepb.StructuredAggregationQuery_Aggregation_Avg{
+			Field: &firestorepb.StructuredQuery_FieldReference{FieldPath: field},
+		}},
+	}).GetDoubleValue()
+}
+
+func everyMessage() *firestorepb.RunQueryRequest {
+	return &firestorepb.RunQueryRequest{
+		Parent: benchDatabase + "/documents",
+		QueryType: &firestorepb.RunQueryRequest_StructuredQuery{StructuredQuery: &firestorepb.StructuredQuery{
+			From: []*firestorepb.StructuredQuery_CollectionSelector{{CollectionId: "messages"}},
+		}},
+	}
+}
+
+func aggregate(tb testing.TB, c firestorepb.FirestoreClient, req *firestorepb.RunQueryRequest, a *firestorepb.StructuredAggregationQuery_Aggregation) *firestorepb.Value {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	alias := fmt.Sprint("n", counts.Add(1))
+	a.Alias = fmt.Sprint("n", counts.Add(1))
 	s, err := c.RunAggregationQuery(ctx, &firestorepb.RunAggregationQueryRequest{
 		Parent: req.GetParent(),
 		QueryType: &firestorepb.RunAggregationQueryRequest_StructuredAggregationQuery{
 			StructuredAggregationQuery: &firestorepb.StructuredAggregationQuery{
-				QueryType: &firestorepb.StructuredAggregationQuery_StructuredQuery{StructuredQuery: req.GetStructuredQuery()},
-				Aggregations: []*firestorepb.StructuredAggregationQuery_Aggregation{{
-					Alias:    alias,
-					Operator: &firestorepb.StructuredAggregationQuery_Aggregation_Count_{Count: &firestorepb.StructuredAggregationQuery_Aggregation_Count{}},
-				}},
+				QueryType:    &firestorepb.StructuredAggregationQuery_StructuredQuery{StructuredQuery: req.GetStructuredQuery()},
+				Aggregations: []*firestorepb.StructuredAggregationQuery_Aggregation{a},
 			},
 		},
 	})
@@ -318,5 +342,5 @@ func count(tb testing.TB, c firestorepb.FirestoreClient, req *firestorepb.RunQue
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return resp.GetResult().GetAggregateFields()[alias].GetIntegerValue()
+	return resp.GetResult().GetAggregateFields()[a.Alias]
 }

@@ -59,19 +59,23 @@ func judge(t *testing.T, opt firestoreserver.Options, least int) {
 	r := rand.New(rand.NewPCG(7, 11))
 	f := start(t, opt)
 	epochs := churn(t, f, r, rounds)
-	served := 0
+	served, totals := 0, 0
 	for i := range queries {
 		e := epochs[r.IntN(len(epochs))]
-		if compareQuery(t, f, e, randomQuery(r)) {
+		q := randomQuery(r)
+		if compareQuery(t, f, e, q) {
 			served++
+		}
+		if compareTotals(t, f, e, q, randomTotals(r)) {
+			totals++
 		}
 		if t.Failed() {
 			t.Fatalf("query %d", i)
 		}
 	}
 	t.Logf("%d of %d queries were served", served, queries)
-	if served < least {
-		t.Errorf("only %d of %d queries were served", served, queries)
+	if served < least || totals < least/8 {
+		t.Errorf("only %d of %d queries were served, and totals of %d", served, queries, totals)
 	}
 	if _, err := f.server.Verify(); err != nil {
 		t.Errorf("Verify() = %v", err)

@@ -265,9 +265,9 @@ func (d *disjunct) equality(field fsvalue.FieldPath) *fsvalue.Value {
 	return nil
 }
 
-// fixesOrder reports whether the disjunct fixes a field of the order.
-func (d *disjunct) fixesOrder() bool {
-	for _, o := range d.query.Order {
+// fixes reports whether the disjunct fixes a field of the order.
+func (d *disjunct) fixes(order []fsquery.Order) bool {
+	for _, o := range order {
 		if d.equality(o.Field) != nil {
 			return true
 		}

@@ -25,9 +25,10 @@ type rows struct {
 
 	open    []*disjunct // those that stand on an entry
 	all     []*disjunct
-	keys    [][]byte // sort keys of open, when they had to be built
-	rebuilt bool     // the disjuncts' own keys are not comparable
-	last    []byte   // sort key of the last row, to drop repetitions
+	order   []fsquery.Order // of the rows: the query's, with the aggregated fields before the name
+	keys    [][]byte        // sort keys of open, when they had to be built
+	rebuilt bool            // the disjuncts' own keys are not comparable
+	last    []byte          // sort key of the last row, to drop repetitions
 	started bool
 
 	sorted []fsquery.Row // result of the fallback, instead of scans
@@ -76,6 +77,7 @@ func (s *Server) newRows(ctx context.Context, v *fsstore.View, db database, q *f
 	if !v.IndexesUsable() && usesIndex(plan) {
 		return nil, errTooOld
 	}
+	r.order = orderOf(q, aggregated)
 	for i := range q.Disjuncts {
 		d := newDisjunct(q, &q.Disjuncts[i], plan.Branches[i].Tail, plan.Name)
 		if d.empty() {
@@ -86,9 +88,24 @@ func (s *Server) newRows(ctx context.Context, v *fsstore.View, db database, q *f
 			return nil, errors.Join(err, r.close())
 		}
 		// Entries lack what their disjunct fixes; between disjuncts that counts.
-		r.rebuilt = r.rebuilt || len(q.Disjuncts) > 1 && d.fixesOrder()
+		r.rebuilt = r.rebuilt || len(q.Disjuncts) > 1 && d.fixes(r.order)
 	}
 	return r, nil
+}
+
+// orderOf returns how the rows of q are sorted: see fsindex.Config.Plan.
+func orderOf(q *fsquery.Query, aggregated []fsvalue.FieldPath) []fsquery.Order {
+	if len(aggregated) == 0 {
+		return q.Order
+	}
+	last := len(q.Order) - 1 // the name
+	out := slices.Clone(q.Order[:last])
+	for _, f := range aggregated {
+		if !slices.ContainsFunc(out, func(o fsquery.Order) bool { return o.Field.Equal(f) }) {
+			out = append(out, fsquery.Order{Field: f})
+		}
+	}
+	return append(out, q.Order[last])
 }
 
 func usesIndex(p *fsindex.Plan) bool {
@@ -232,7 +249,7 @@ func (r *rows) refresh(i int) {
 	}
 	d := r.open[i]
 	k, rest := r.keys[i][:0], d.key()
-	for _, o := range r.q.Order {
+	for _, o := range r.order {
 		if v := d.equality(o.Field); v != nil {
 			k, _ = fsvalue.AppendValue(k, v, o.Direction)
 			continue

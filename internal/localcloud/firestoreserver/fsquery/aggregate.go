@@ -205,13 +205,17 @@ func (t *total) add(v *fsvalue.Value) {
 	default:
 		return
 	}
-	t.numbers++
 	if isDouble(v) {
+		t.numbers++
 		t.doubles = true
 		t.addDouble(v.GetDoubleValue())
 		return
 	}
-	i := v.GetIntegerValue()
+	t.addInteger(v.GetIntegerValue())
+}
+
+func (t *total) addInteger(i int64) {
+	t.numbers++
 	lo, carry := bits.Add64(t.lo, uint64(i), 0)
 	t.lo = lo
 	t.hi += i>>63 + int64(carry)

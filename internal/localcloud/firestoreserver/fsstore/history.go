@@ -1,6 +1,7 @@
 package fsstore
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -37,6 +38,10 @@ func (s *Store) bucketFor(c int64) int64 {
 		return s.buckets[n-1]
 	}
 	s.buckets = append(s.buckets, c)
+	select {
+	case s.aged <- struct{}{}: // what was the newest bucket grows no more, and the oldest may have to go
+	default:
+	}
 	return c
 }
 
@@ -54,25 +59,35 @@ func (s *Store) bucketsAfter(t int64) []int64 {
 	return slices.Clone(s.buckets[i:])
 }
 
-// sweep drops history buckets that lie wholly before the retention period.
-func (s *Store) sweep() {
+// sweep drops history buckets that lie wholly before the retention period: when a bucket begins, so that a
+// clock that runs fast finds as little as one that stands still, and now and then, for when nothing is
+// written any more.
+func (s *Store) sweep(ctx context.Context, swept chan<- struct{}) {
 	defer s.done.Done()
 	every := max(time.Duration(s.retention/bucketsPerRetention)*time.Microsecond, 100*time.Millisecond)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
-		case <-s.quit:
+		case <-ctx.Done():
 			return
+		case <-s.aged:
 		case <-tick.C:
-			if err := s.dropHistory(); err != nil {
-				s.log.Error("drop old versions", "error", err)
+		}
+		if err := s.dropHistory(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("drop old versions", "error", err)
+		}
+		if swept != nil {
+			select {
+			case swept <- struct{}{}:
+			case <-ctx.Done():
+				return
 			}
 		}
 	}
 }
 
-func (s *Store) dropHistory() error {
+func (s *Store) dropHistory(ctx context.Context) error {
 	// One bucket of slack: a request admitted just inside the period may still be opening its snapshot.
 	horizon := s.clock.now().UnixMicro() - s.retention - s.retention/bucketsPerRetention
 	s.mu.Lock()
@@ -80,16 +95,22 @@ func (s *Store) dropHistory() error {
 	for n+1 < len(s.buckets) && s.buckets[n+1] <= horizon {
 		n++
 	}
-	var bound int64
+	var first, bound int64
 	if n > 0 {
-		bound = s.buckets[n]
+		first, bound = s.buckets[0], s.buckets[n]
 		s.buckets = slices.Delete(s.buckets, 0, n)
 	}
 	s.mu.Unlock()
 	if n == 0 {
 		return nil
 	}
-	return s.db.DeleteRange([]byte{spaceHistory}, historyPrefix(nil, bound), pebble.NoSync)
+	if err := s.db.DeleteRange([]byte{spaceHistory}, historyPrefix(nil, bound), pebble.NoSync); err != nil {
+		return err
+	}
+	// A range deletion takes room until a compaction meets it, which in a folder that fits into a few tables
+	// may be never. The dropped buckets lie side by side, apart from the others: whole tables go, and little is
+	// rewritten.
+	return s.db.Compact(ctx, historyPrefix(nil, first), historyPrefix(nil, bound), false)
 }
 
 // ended returns the last instant at which a version in the group ended: a read at or after it needs no

@@ -1,6 +1,7 @@
 package fsstore
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -46,6 +47,8 @@ type Options struct {
 	FS         vfs.FS           // the operating system's by default; ignored when InMemory
 	Logger     *slog.Logger     // discards by default
 	Wear       bool             // count what production takes only for a while; see Store.Wear
+
+	swept chan<- struct{} // told after each look for old versions; of tests
 }
 
 // Store is one open database directory holding any number of Firestore databases. All methods may be called
@@ -70,10 +73,12 @@ type Store struct {
 	restored  int64             // the same for groups not in closed
 	touched   map[groupID]int64 // last instant at which anything in the group changed
 
+	aged      chan struct{} // holds one token when a bucket of history has begun
 	queue     chan *Commit
 	quit      chan struct{}
 	sequenced chan struct{} // closed when the sequencer has ended
 	done      sync.WaitGroup
+	stopSweep context.CancelFunc
 	stopOnce  sync.Once
 }
 
@@ -111,6 +116,7 @@ func Open(opt Options) (*Store, error) {
 		databases:   map[string]uint32{},
 		closed:      map[groupID]int64{},
 		touched:     map[groupID]int64{},
+		aged:        make(chan struct{}, 1),
 		queue:       make(chan *Commit, maxQueue),
 		quit:        make(chan struct{}),
 		sequenced:   make(chan struct{}),
@@ -128,7 +134,9 @@ func Open(opt Options) (*Store, error) {
 	}
 	s.done.Add(2)
 	go s.sequence()
-	go s.sweep()
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stopSweep = cancel
+	go s.sweep(ctx, opt.swept)
 	return s, nil
 }
 
@@ -248,6 +256,7 @@ func (s *Store) Close() error {
 	var err error
 	s.stopOnce.Do(func() {
 		close(s.quit)
+		s.stopSweep()
 		s.done.Wait()
 		s.clock.mu.Lock()
 		last, failed := s.clock.last, s.clock.err

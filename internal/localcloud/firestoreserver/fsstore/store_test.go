@@ -106,7 +106,7 @@ func TestOldVersions(t *testing.T) {
 	for i := range 30 {
 		at = append(at, put(t, s, p, i))
 		w.move(10 * time.Second)
-		if err := s.dropHistory(); err != nil {
+		if err := s.dropHistory(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
