@@ -47,9 +47,9 @@ func loadDemo(ctx context.Context, env command.Environment, flags runFlags, cfg 
 	summary, err := demo.Load(ctx, target, demo.Options{
 		Seed: 1, Users: flags.users, Messages: flags.messages, Now: time.Now(), Secrets: secretsOf(keys), Refill: flags.refill,
 		Progress: func(written int) {
-			say(fmt.Sprintf("it fills %s with demo data, %d documents so far", flags.dataDir, written))
+			say(fmt.Sprintf("it fills %s with demo data, %d documents so far", flags.place(), written))
 			if written == 0 { // whoever reads this line finds the port saying so
-				fmt.Fprintf(env.Stdout, "Filling %s with demo data.\n", flags.dataDir)
+				fmt.Fprintf(env.Stdout, "Filling %s with demo data.\n", flags.place())
 			}
 		},
 	})
@@ -70,6 +70,9 @@ func loadDemo(ctx context.Context, env command.Environment, flags runFlags, cfg 
 	if facts.consoleLink, err = consoleLink(keys, cfg, facts); err != nil {
 		return facts, err
 	}
+	if flags.inMemory {
+		return facts, nil
+	}
 	path := filepath.Join(flags.dataDir, "demo.json")
 	// Written whole and then renamed: a program that waits for it never reads half.
 	if err := os.WriteFile(path+".new", append(body, '\n'), 0o600); err != nil {
@@ -81,8 +84,12 @@ func loadDemo(ctx context.Context, env command.Environment, flags runFlags, cfg 
 	return facts, nil
 }
 
-// printNextSteps shows commands that work as they are.
+// printNextSteps shows commands that work as they are. Without a folder it tells what demo.json would.
 func printNextSteps(w io.Writer, dataDir string, f demoFile) {
+	keys, opsKey, stays := filepath.Join(dataDir, "demo.json"), "opsApiKey and opsSecret of demo.json", "the data stays in "+dataDir
+	if dataDir == "" {
+		keys, opsKey, stays = "no file has them: all is in memory", fmt.Sprintf("the key %s and the secret %s", f.OpsAPIKey, f.OpsSecret), "nothing stays"
+	}
 	const place, days = "workspaceId=$W&mediumId=$M", "&from=$FROM&to=$TO"
 	fmt.Fprintf(w, `
 exportd is ready at %[1]s   (keys and addresses: %[2]s)
@@ -106,17 +113,20 @@ curl -sS -o messages.csv "$(vip "$URL/vip-messages/export?%[9]s%[10]s" | sed 's/
 vip -H 'Prefer: respond-async' "$URL/vip-users/export?%[9]s"
 vip "$URL/exports"
 
-5. See it all in a browser; this link signs you in, once within 15 minutes (or sign in with opsApiKey and opsSecret of demo.json):
+5. See it all in a browser; this link signs you in, once within 15 minutes (or sign in with %[13]s):
 
 %[12]s
 
-Ctrl-C stops it; the data stays in %[11]s.
-`, f.APIURL, filepath.Join(dataDir, "demo.json"), f.APIKey, f.Secret, f.WorkspaceID, f.MediumID, f.From, f.To, place, days, dataDir, f.consoleLink)
+Ctrl-C stops it; %[11]s.
+`, f.APIURL, keys, f.APIKey, f.Secret, f.WorkspaceID, f.MediumID, f.From, f.To, place, days, stays, f.consoleLink, opsKey)
 }
 
 // consoleLink makes a link that signs in to the console with the operators' key.
 func consoleLink(keys *apikey.Store, cfg config.Config, f demoFile) (string, error) {
-	if cfg.Console != "public" || keys.Sealer() == nil {
+	if keys.Sealer() == nil {
+		return "(the console needs a keyset: EXPORTD_KEYSET_FILE names one)", nil
+	}
+	if cfg.Console != "public" {
 		return "(EXPORTD_CONSOLE=public shows it at this port)", nil
 	}
 	fragment, err := console.Link(keys.Sealer(), f.OpsAPIKey, f.OpsSecret, time.Now())

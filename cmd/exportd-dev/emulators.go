@@ -26,11 +26,13 @@ import (
 type cloudFlags struct {
 	dataDir, firestore, pubsub, storage, control, indexes, roles string
 	indexMode, learn                                             string
-	strict                                                       bool
+	strict, inMemory                                             bool
 }
 
 func (f *cloudFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.dataDir, "data-dir", ".data", "folder for all data, made if missing")
+	cmd.Flags().BoolVar(&f.inMemory, "in-memory", false, "keep all data in memory, up to 2 GiB, and write no file; it is gone at the end")
+	cmd.MarkFlagsMutuallyExclusive("in-memory", "data-dir")
 	cmd.Flags().StringVar(&f.firestore, "firestore", "", "HOST:PORT for Firestore (default: a free port)")
 	cmd.Flags().StringVar(&f.pubsub, "pubsub", "", "HOST:PORT for Pub/Sub (default: a free port)")
 	cmd.Flags().StringVar(&f.storage, "storage", "", "HOST:PORT for Cloud Storage (default: a free port)")
@@ -38,7 +40,23 @@ func (f *cloudFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.indexMode, "index-mode", "enforce", "a query whose index is in no index file: enforce refuses it as production does, auto serves it and logs the index, off serves it")
 	cmd.Flags().StringVar(&f.learn, "index-learn", "", "a `file` for the index file with what was missing, with --index-mode auto")
 	cmd.Flags().BoolVar(&f.strict, "strict", true, "keep Google's limits on wear and time: 100 calls on a connection and an hour of age, queries of 60 s, a change a second to an object")
-	cmd.Flags().StringVar(&f.control, "control", "", "HOST:PORT for faults and counters (default: none)")
+	cmd.Flags().StringVar(&f.control, "control", "", "HOST:PORT for faults, counters and POST /reset (default: none)")
+}
+
+// folder is the data folder, "" without one.
+func (f *cloudFlags) folder() string {
+	if f.inMemory {
+		return ""
+	}
+	return f.dataDir
+}
+
+// place is where the data is, for people.
+func (f *cloudFlags) place() string {
+	if f.inMemory {
+		return "the memory"
+	}
+	return f.dataDir
 }
 
 // start starts the cloud with the indexes that the datasets need.
@@ -67,7 +85,7 @@ func (f *cloudFlags) start(ctx context.Context, datasets dataset.Set, log *zap.L
 	}
 	privateFiles()
 	return localcloud.Start(ctx, localcloud.Config{
-		Roles: roles, DataDir: f.dataDir, FirestoreAddr: f.firestore, PubSubAddr: f.pubsub, StorageAddr: f.storage, ControlAddr: f.control,
+		Roles: roles, DataDir: f.folder(), InMemory: f.inMemory, FirestoreAddr: f.firestore, PubSubAddr: f.pubsub, StorageAddr: f.storage, ControlAddr: f.control,
 		IndexesJSON: indexes, IndexMode: f.indexMode, IndexHint: "start with --index-mode auto", LearnFile: f.learn, Lax: !f.strict, Log: log,
 	})
 }
@@ -78,7 +96,8 @@ func emulatorsCommand(env command.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "emulators", Short: "Run Firestore, Pub/Sub and Cloud Storage on loopback", Args: command.NoArgs,
 		Long: `Runs the embedded Firestore, Pub/Sub and Cloud Storage, which any Google client
-understands, until it is interrupted. The data stays in the data folder.
+understands, until it is interrupted. The data stays in the data folder. With
+--control, POST /reset empties it; with --in-memory there is no folder.
 
   eval "$(exportd-dev emulators | tee /dev/stderr)"     # in a terminal of its own: copy what it prints`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

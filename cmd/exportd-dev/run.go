@@ -66,7 +66,7 @@ func run(ctx context.Context, env command.Environment, flags runFlags) (err erro
 		return fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	defer l.Close()
-	waiting := answerStarting(l.(*net.TCPListener), "it opens the data folder "+flags.dataDir)
+	waiting := answerStarting(l.(*net.TCPListener), "it opens "+flags.place())
 	end := sync.OnceValue(waiting.end)
 	defer func() { err = errors.Join(err, end()) }()
 	cloud, err := flags.start(ctx, cfg.Datasets, log)
@@ -78,7 +78,9 @@ func run(ctx context.Context, env command.Environment, flags runFlags) (err erro
 	if err != nil {
 		return err
 	}
-	cfg.KeysetFile = cmp.Or(cfg.KeysetFile, filepath.Join(flags.dataDir, "keyset.json"))
+	if !flags.inMemory {
+		cfg.KeysetFile = cmp.Or(cfg.KeysetFile, filepath.Join(flags.dataDir, "keyset.json"))
+	}
 	c, err := service.Open(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -98,7 +100,7 @@ func run(ctx context.Context, env command.Environment, flags runFlags) (err erro
 	g.Go(func() error {
 		return service.ServeAPI(gctx, cfg, c, log, l, service.APIOptions{
 			Checks: []api.Check{{Name: "subscriptions", Run: c.Queue.PingSubscriptions}},
-			Ready:  func() { printNextSteps(env.Stdout, flags.dataDir, facts) },
+			Ready:  func() { printNextSteps(env.Stdout, flags.folder(), facts) },
 		})
 	})
 	work := cfg

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -25,13 +26,17 @@ const closeLimit = 10 * time.Second
 
 // Config says where the cloud keeps its data and where it listens.
 type Config struct {
-	// DataDir holds everything; it is created with mode 0700 if missing. Required. One process at a time may
-	// use it.
+	// DataDir holds everything; it is created with mode 0700 if missing. Required unless InMemory. One
+	// process at a time may use it.
 	DataDir string
+	// InMemory keeps everything in the memory of the process, up to disk.MemoryLimit, until Close, and writes
+	// no file.
+	InMemory bool
 	// Addresses to listen on, loopback only. Default "127.0.0.1:0", a free port.
 	FirestoreAddr, PubSubAddr, StorageAddr string
-	// ControlAddr serves /faults and /counters (package fault), /permissions (package access), and /wear:
-	// what was written to Firestore faster than production takes for long. Default: not served.
+	// ControlAddr serves /faults and /counters (package fault), /permissions (package access), /reset
+	// (Reset), and /wear: what was written to Firestore faster than production takes for long. Default: not
+	// served.
 	ControlAddr string
 	// Roles are accounts that may do only what they are granted, each at addresses of its own, which are free
 	// ports. The addresses above stay without bounds. Default: no accounts.
@@ -59,7 +64,8 @@ type Config struct {
 	// the length of query streams, and how often one object may change. What is wrong in itself, as a
 	// document that is too large, is refused anyway.
 	Lax bool
-	// DiskFree says how much room the disk of DataDir has. Default: what the operating system says.
+	// DiskFree says how much room the disk of DataDir has, or the memory. Default: what the operating system,
+	// or the runtime, says.
 	DiskFree func() (uint64, error)
 	// Faults is what goes wrong from the start. Default: nothing.
 	Faults fault.Config
@@ -79,8 +85,8 @@ type Cloud struct {
 	endpoints Endpoints
 	faults    *fault.Injector
 	gate      *access.Gate
-	wear      func() any // of Firestore
-	lock      *flock.Flock
+	stores    stores
+	lock      *flock.Flock // nil without a folder
 	disk      *disk.Guard
 	dir       string
 	lost      atomic.Bool // the folder is gone
@@ -116,20 +122,41 @@ func Start(ctx context.Context, cfg Config) (*Cloud, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start embedded cloud: %w", err)
 	}
-	lock, err := openFolder(cfg.DataDir)
-	if err != nil {
+	c := &Cloud{dir: cfg.DataDir, faults: faults, gate: access.NewGate(cfg.Log.Named("access")), done: make(chan struct{})}
+	if err := c.takeFolder(cfg); err != nil {
 		return nil, fmt.Errorf("start embedded cloud: %w", err)
 	}
-	room, err := disk.New(cfg.DataDir, cfg.DiskFree, cfg.Log.Named("disk"))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start embedded cloud: %w", err), lock.Unlock())
-	}
-	c := &Cloud{disk: room, dir: cfg.DataDir, faults: faults, gate: access.NewGate(cfg.Log.Named("access")), lock: lock, done: make(chan struct{})}
 	if err := c.start(ctx, cfg); err != nil {
-		room.Close()
-		return nil, errors.Join(fmt.Errorf("start embedded cloud: %w", err), lock.Unlock())
+		c.disk.Close()
+		return nil, errors.Join(fmt.Errorf("start embedded cloud: %w", err), c.unlock())
 	}
 	return c, nil
+}
+
+// takeFolder locks the data folder, if there is to be one, and looks after its room.
+func (c *Cloud) takeFolder(cfg Config) (err error) {
+	if cfg.InMemory {
+		if cfg.DataDir != "" {
+			return errors.New("a cloud in memory has no data folder")
+		}
+		c.disk = disk.NewMemory(cfg.DiskFree, cfg.Log.Named("memory"))
+		return nil
+	}
+	if c.lock, err = openFolder(cfg.DataDir); err != nil {
+		return err
+	}
+	if c.disk, err = disk.New(cfg.DataDir, cfg.DiskFree, cfg.Log.Named("disk")); err != nil {
+		return errors.Join(err, c.unlock())
+	}
+	return nil
+}
+
+// unlock lets others have the data folder.
+func (c *Cloud) unlock() error {
+	if c.lock == nil {
+		return nil
+	}
+	return c.lock.Unlock()
 }
 
 func (c *Cloud) start(ctx context.Context, cfg Config) error {
@@ -143,17 +170,27 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 			if err != nil {
 				return nil, err
 			}
-			c.wear = func() any { return s.Wear() }
+			c.stores.firestore = s
 			return grpcService{s, firestoreWeb()}, nil
 		}},
 		{"Pub/Sub", cfg.PubSubAddr, &c.endpoints.PubSub, func() (service, error) {
-			return openPubSub(filepath.Join(cfg.DataDir, "pubsub"), cfg, c.faults, c.gate, c.disk)
+			s, err := openPubSub(filepath.Join(cfg.DataDir, "pubsub"), cfg, c.faults, c.gate, c.disk)
+			if err != nil {
+				return nil, err
+			}
+			c.stores.pubsub = s
+			return grpcService{s, pubsubWeb()}, nil
 		}},
 		{"Cloud Storage", cfg.StorageAddr, &c.endpoints.Storage, func() (service, error) {
-			return openStorage(filepath.Join(cfg.DataDir, "storage"), cfg, c.faults, c.gate, c.disk)
+			s, err := openStorage(filepath.Join(cfg.DataDir, "storage"), cfg, c.disk)
+			if err != nil {
+				return nil, err
+			}
+			c.stores.storage = s
+			return newHTTPService(c.gate.HTTP(c.faults.HTTP(s.Handler())), s), nil
 		}},
 		{"fault control", cfg.ControlAddr, &c.endpoints.Control, func() (service, error) {
-			return newHTTPService(c.faults.Control(c.reports(cfg)), nil), nil
+			return newHTTPService(c.faults.Control(c.reports(cfg), map[string]http.HandlerFunc{"/reset": c.serveReset}), nil), nil
 		}},
 	}
 	if cfg.ControlAddr == "" {
@@ -182,8 +219,10 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 	if err := c.listenForAccounts(ctx, cfg.Roles, listeners); err != nil {
 		return abort(err)
 	}
-	if err := seal.Break(cfg.DataDir); err != nil {
-		return abort(err)
+	if c.lock != nil {
+		if err := seal.Break(cfg.DataDir); err != nil {
+			return abort(err)
+		}
 	}
 	for _, p := range parts {
 		s, err := p.open()
@@ -200,6 +239,9 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 				}
 			})
 		}
+	}
+	if c.lock == nil {
+		return nil
 	}
 	c.serving.Go(func() {
 		if err := watchFolder(cfg.DataDir, c.done); err != nil {
@@ -235,7 +277,7 @@ func (c *Cloud) listenForAccounts(ctx context.Context, roles *access.Roles, list
 
 // reports are what the control address tells beside faults.
 func (c *Cloud) reports(cfg Config) map[string]func() any {
-	out := map[string]func() any{"/wear": c.wear}
+	out := map[string]func() any{"/wear": func() any { return c.stores.firestore.Wear() }}
 	if cfg.Roles != nil {
 		out["/permissions"] = func() any { return cfg.Roles.Usage() }
 	}
@@ -280,10 +322,10 @@ func (c *Cloud) Close(ctx context.Context) error {
 		}
 		stopping.Wait()
 		c.serving.Wait()
-		if errors.Join(errs...) == nil && !c.lost.Load() {
+		if errors.Join(errs...) == nil && c.lock != nil && !c.lost.Load() {
 			errs = append(errs, seal.Write(c.dir, subfolders...))
 		}
-		if err := errors.Join(append(errs, c.lock.Unlock())...); err != nil {
+		if err := errors.Join(append(errs, c.unlock())...); err != nil {
 			c.closeErr = fmt.Errorf("close embedded cloud: %w", err)
 		}
 	})

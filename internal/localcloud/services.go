@@ -29,6 +29,7 @@ func openFirestore(dir string, cfg Config, faults *fault.Injector, gate *access.
 	}
 	return firestoreserver.Open(firestoreserver.Options{
 		Dir:                dir,
+		InMemory:           cfg.InMemory,
 		FS:                 d.FS(),
 		IndexesJSON:        cfg.IndexesJSON,
 		IndexMode:          mode,
@@ -53,8 +54,8 @@ func indexMode(name string) (firestoreserver.IndexMode, error) {
 	return mode, nil
 }
 
-func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gate, d *disk.Guard) (service, error) {
-	s, err := pubsubserver.Open(pubsubserver.Options{
+func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gate, d *disk.Guard) (*pubsubserver.Server, error) {
+	return pubsubserver.Open(pubsubserver.Options{
 		Dir:                dir,
 		FS:                 d.FS(),
 		ConnectionAge:      cfg.ConnectionAge,
@@ -64,18 +65,10 @@ func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gat
 		UnaryInterceptors:  []grpc.UnaryServerInterceptor{gate.Unary(), faults.Unary(), d.Unary()},
 		StreamInterceptors: []grpc.StreamServerInterceptor{gate.Stream(), faults.Stream(), d.Stream()},
 	})
-	if err != nil {
-		return nil, err
-	}
-	return grpcService{s, pubsubWeb()}, nil
 }
 
-func openStorage(dir string, cfg Config, faults *fault.Injector, gate *access.Gate, d *disk.Guard) (service, error) {
-	s, err := storageserver.Open(storageserver.Options{Dir: dir, Disk: d, Lax: cfg.Lax, Log: cfg.Log.Named("storage")})
-	if err != nil {
-		return nil, err
-	}
-	return newHTTPService(gate.HTTP(faults.HTTP(s.Handler())), s), nil
+func openStorage(dir string, cfg Config, d *disk.Guard) (*storageserver.Server, error) {
+	return storageserver.Open(storageserver.Options{Dir: dir, InMemory: cfg.InMemory, Disk: d, Lax: cfg.Lax, Log: cfg.Log.Named("storage")})
 }
 
 // grpcService is a server that has its own bound on the time Close takes (5 s). Its ports answer HTTP/1.1 as

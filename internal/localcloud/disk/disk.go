@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/metrics"
 	"sync"
 	"time"
 
@@ -32,14 +33,17 @@ const (
 	retryEvery = 100 * time.Millisecond
 )
 
-// FullError says that a disk has no room for writes of clients.
+// FullError says that a disk, or the memory of a cloud without one, has no room for writes of clients.
 type FullError struct {
-	Dir  string
+	Dir  string // "" for memory
 	Free uint64
 }
 
 // Error implements error.
 func (e *FullError) Error() string {
+	if e.Dir == "" {
+		return fmt.Sprintf("the memory of the embedded cloud is full: %d MiB are free, %d MiB are needed; writes are taken again when there is room: reset it, or start it with a data folder", e.Free>>20, Reserve>>20)
+	}
 	return fmt.Sprintf("the disk of the data folder %s is full: %d MiB are free, %d MiB are needed; writes are taken again when there is room", e.Dir, e.Free>>20, Reserve>>20)
 }
 
@@ -81,6 +85,23 @@ func New(dir string, free func() (uint64, error), log *zap.Logger) (*Guard, erro
 	return g, nil
 }
 
+// MemoryLimit is how much the process may hold for writes to be taken by a cloud that has no disk: some
+// 300,000 documents with their indexes, and room beside them for a gibibyte of objects.
+const MemoryLimit = 2 << 30
+
+// NewMemory makes the guard of a cloud that has no disk: what is bounded is what the process holds, as of the
+// last collection of garbage, which may be half of what there is at its peak.
+func NewMemory(free func() (uint64, error), log *zap.Logger) *Guard {
+	if free == nil {
+		free = func() (uint64, error) {
+			live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+			metrics.Read(live)
+			return MemoryLimit - min(MemoryLimit, live[0].Value.Uint64()), nil
+		}
+	}
+	return &Guard{free: free, log: log, stop: make(chan struct{})}
+}
+
 // Check is a *FullError while there is less room than Reserve.
 func (g *Guard) Check() error {
 	g.mu.Lock()
@@ -107,7 +128,7 @@ func (g *Guard) Check() error {
 	case g.full == nil && was != nil:
 		g.log.Info("the disk of the data folder has room again; writes are taken", zap.String("folder", g.dir), zap.Uint64("free_mib", free>>20))
 	}
-	if g.full == nil && !g.ballast && free >= Reserve+ballastBytes {
+	if g.full == nil && g.dir != "" && !g.ballast && free >= Reserve+ballastBytes {
 		g.load()
 	}
 	return g.full
@@ -130,8 +151,13 @@ func (g *Guard) load() {
 }
 
 // FS is the file system for the engines: a write that finds no room gets the ballast's, and then waits for
-// room instead of failing, which an engine does not survive.
-func (g *Guard) FS() vfs.FS { return vfs.OnDiskFull(vfs.Default, g.makeRoom) }
+// room instead of failing, which an engine does not survive. Without a disk it is a new one in memory.
+func (g *Guard) FS() vfs.FS {
+	if g.dir == "" {
+		return vfs.NewMem()
+	}
+	return vfs.OnDiskFull(vfs.Default, g.makeRoom)
+}
 
 func (g *Guard) makeRoom() {
 	g.mu.Lock()

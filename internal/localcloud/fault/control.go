@@ -11,10 +11,10 @@ import (
 const maxConfigBytes = 1 << 20
 
 // Control answers GET and PUT /faults (a Config as JSON), GET /counters and POST /counters/reset, and GET
-// with the JSON of a report for each path of reports. It has no authentication: it belongs on a loopback
-// listener of its own. What only a web page sends is refused: requests that carry Origin, and those for a
-// host that is not this machine.
-func (in *Injector) Control(reports map[string]func() any) http.Handler {
+// with the JSON of a report for each path of reports. actions, by the path, are for POST. It has no
+// authentication: it belongs on a loopback listener of its own. What only a web page sends is refused:
+// requests that carry Origin, and those for a host that is not this machine.
+func (in *Injector) Control(reports map[string]func() any, actions map[string]http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) { reply(w, in.Config()) })
 	mux.HandleFunc("PUT /faults", in.putFaults)
@@ -25,6 +25,9 @@ func (in *Injector) Control(reports map[string]func() any) http.Handler {
 	})
 	for path, report := range reports {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { reply(w, report()) })
+	}
+	for path, act := range actions {
+		mux.HandleFunc("POST "+path, act)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Origin") != "" || !loopback.IsHost(r.Host) {

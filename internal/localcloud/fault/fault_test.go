@@ -364,7 +364,7 @@ func TestControl(t *testing.T) {
 			r.Header.Set("Origin", origin)
 		}
 		w := httptest.NewRecorder()
-		in.Control(nil).ServeHTTP(w, r)
+		in.Control(nil, nil).ServeHTTP(w, r)
 		return w
 	}
 	if w := do("PUT", "/faults", `{"seed":3,"rules":{"*":{"errorRate":0.5}}}`, ""); w.Code != 200 || in.Config().Seed != 3 {
@@ -385,7 +385,7 @@ func TestControl(t *testing.T) {
 	rebound := httptest.NewRequest("POST", "/counters/reset", nil)
 	rebound.Host = "evil.example:1234"
 	w := httptest.NewRecorder()
-	if in.Control(nil).ServeHTTP(w, rebound); w.Code != 403 {
+	if in.Control(nil, nil).ServeHTTP(w, rebound); w.Code != 403 {
 		t.Errorf("POST for another host = %d, want 403", w.Code)
 	}
 	if w := do("POST", "/counters/reset", "", ""); w.Code != 204 {

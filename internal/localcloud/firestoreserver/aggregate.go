@@ -111,8 +111,8 @@ func (s *Server) aggregate(ctx context.Context, v *fsstore.View, db database, ag
 }
 
 // aggregationOrder returns the fields by which the index must be sorted beside those of the query: the
-// aggregated ones, unless the rows are the documents of a collection, all of them. Then their order counts for
-// nothing, and reading the documents one after the other takes a twentieth of fetching each by its entry.
+// aggregated ones, unless the rows are the documents of a collection, all of them. Then their order counts
+// for nothing, and reading the documents one after the other takes a twentieth of fetching each by its entry.
 // That an index for the aggregation exists is demanded anyway.
 func (s *Server) aggregationOrder(agg *fsquery.Aggregation) ([]fsvalue.FieldPath, error) {
 	q := agg.Query
@@ -128,8 +128,8 @@ func (s *Server) aggregationOrder(agg *fsquery.Aggregation) ([]fsvalue.FieldPath
 	return agg.Fields, nil
 }
 
-// aggregateDocuments adds the documents of a collection as they lie there, where those are the rows, and
-// says whether they are.
+// aggregateDocuments adds the documents of a collection as they lie there, where those are the rows, and says
+// whether they are.
 func (r *rows) aggregateDocuments(sum *fsquery.Aggregator) (bool, error) {
 	if len(r.all) != 1 || len(r.all[0].scans) != 1 || r.bodies != nil || r.q.Offset > 0 || r.q.Limit >= 0 || r.q.AllDescendants {
 		return false, nil

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 
@@ -30,7 +28,7 @@ type segment struct {
 // blobs owns the segments. One is written once, and counts for nothing until an object record or an open
 // upload names it; those that nothing names are removed when the server starts.
 type blobs struct {
-	dir  string
+	files
 	db   *pebble.DB
 	room func() error // why nothing can be written, nil mostly
 
@@ -48,15 +46,6 @@ const copyBufferBytes = 256 << 10
 
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copyBufferBytes); return &b }}
 
-func openBlobs(dir string, db *pebble.DB, room func() error) (*blobs, error) {
-	for i := range 256 {
-		if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("%02x", i)), 0o700); err != nil {
-			return nil, fmt.Errorf("create object folder: %w", err)
-		}
-	}
-	return &blobs{dir: dir, db: db, room: room, extra: map[int64]int{}}, nil
-}
-
 // checkFreeEvery is how many bytes are written between looks at the free space.
 const checkFreeEvery = 16 << 20
 
@@ -66,10 +55,6 @@ func (b *blobs) checkFree() error {
 		return diskFull(full.Error())
 	}
 	return err
-}
-
-func (b *blobs) path(id int64) string {
-	return filepath.Join(b.dir, fmt.Sprintf("%02x", byte(id)), fmt.Sprintf("%016x", id))
 }
 
 // sweep removes what keep does not know: what a killed server was in the middle of.
@@ -85,21 +70,8 @@ func (b *blobs) sweep(keep map[int64]bool) (removed int, err error) {
 	if err != nil {
 		return removed, err
 	}
-	names, err := filepath.Glob(filepath.Join(b.dir, "*", "*"))
-	if err != nil {
-		return removed, err
-	}
-	for _, name := range names {
-		var id int64
-		if _, err := fmt.Sscanf(filepath.Base(name), "%016x", &id); err == nil && keep[id] && b.path(id) == name {
-			continue
-		}
-		if err := os.Remove(name); err != nil {
-			return removed, fmt.Errorf("remove stray file: %w", err)
-		}
-		removed++
-	}
-	return removed, nil
+	n, err := b.files.sweep(keep)
+	return removed + n, err
 }
 
 // share adds a user to the files that find returns. find must read them from a committed record: that, and
@@ -131,7 +103,7 @@ func (b *blobs) release(segs []segment) error {
 		case s.Small:
 			errs = append(errs, b.db.Delete(smallKey(s.ID), pebble.NoSync))
 		default:
-			errs = append(errs, os.Remove(b.path(s.ID)))
+			errs = append(errs, b.remove(s.ID))
 		}
 	}
 	return errors.Join(errs...)
@@ -182,20 +154,17 @@ func (b *blobs) appendTo(id int64, d *digest, r io.Reader) error {
 	if err := b.checkFree(); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(b.path(id), os.O_WRONLY|os.O_CREATE, 0o600)
+	f, err := b.edit(id)
 	if err != nil {
 		return storageError("open object file", err)
 	}
-	defer func() { _ = f.Close() }() // write errors show in Write and Sync
-	if _, err := f.Seek(d.size, io.SeekStart); err != nil {
-		return storageError("seek object file", err)
-	}
+	defer func() { _ = f.Close() }() // write errors show in WriteAt and sync
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
 	for unchecked := 0; ; {
 		n, readErr := fill(*buf, r)
 		if n > 0 {
-			if _, err := f.Write((*buf)[:n]); err != nil {
+			if _, err := f.WriteAt((*buf)[:n], d.size); err != nil {
 				return errors.Join(storageError("write object file", err), f.Truncate(d.size))
 			}
 			d.add((*buf)[:n])
@@ -227,16 +196,8 @@ func fill(p []byte, r io.Reader) (n int, err error) {
 
 // sync makes the file of id and its name survive a power failure.
 func (b *blobs) sync(id int64) error {
-	for _, name := range []string{b.path(id), filepath.Dir(b.path(id))} {
-		f, err := os.Open(name)
-		if err != nil {
-			return storageError("open object file", err)
-		}
-		err = f.Sync()
-		_ = f.Close()
-		if err != nil {
-			return storageError("sync object file", err)
-		}
+	if err := b.files.sync(id); err != nil {
+		return storageError("sync object file", err)
 	}
 	return nil
 }
@@ -310,7 +271,7 @@ func (r *reader) Read(p []byte) (int, error) {
 }
 
 func (r *reader) closeFile() {
-	if f, ok := r.open.(*os.File); ok {
+	if f, ok := r.open.(io.Closer); ok {
 		_ = f.Close() // opened for reading
 	}
 	r.open = nil
@@ -318,7 +279,7 @@ func (r *reader) closeFile() {
 
 func (b *blobs) open(s segment) (io.ReaderAt, error) {
 	if !s.Small {
-		f, err := os.Open(b.path(s.ID))
+		f, err := b.read(s.ID)
 		if err != nil {
 			return nil, fmt.Errorf("open object file: %w", err)
 		}

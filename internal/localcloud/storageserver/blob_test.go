@@ -12,7 +12,7 @@ import (
 // stored counts the segments in files and in the index.
 func stored(t testing.TB, s *Server) (files, small int) {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(s.blobs.dir, "*", "*"))
+	names, err := filepath.Glob(filepath.Join(s.blobs.files.(folder).dir, "*", "*"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,6 +44,7 @@ func (s *Server) insertBucket(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	b.Kind, b.Id, b.SelfLink = "storage#bucket", b.Name, "/storage/v1/b/"+b.Name
+	b.ProjectNumber = projectNumber(r.URL.Query().Get("project"))
 	b.TimeCreated = time.Now().UTC().Format(time.RFC3339Nano)
 	if b.StorageClass == "" {
 		b.StorageClass = "STANDARD"

@@ -129,16 +129,19 @@ func (s *Server) listBuckets(w http.ResponseWriter, r *http.Request) error {
 	prefix := q.Get("prefix")
 	list := &storage.Buckets{Kind: "storage#buckets"}
 	err = scan(s.db, bucketKey(max(prefix, q.Get("pageToken"))), []byte("c"), func(key, value []byte) error {
-		switch name := string(key[1:]); {
-		case !strings.HasPrefix(name, prefix), list.NextPageToken != "":
-			return nil
-		case len(list.Items) == limit:
-			list.NextPageToken = name
+		if name := string(key[1:]); !strings.HasPrefix(name, prefix) || list.NextPageToken != "" {
 			return nil
 		}
 		b := &storage.Bucket{}
 		if err := json.Unmarshal(value, b); err != nil {
 			return fmt.Errorf("decode index entry: %w", err)
+		}
+		switch {
+		case !ofProject(b, q.Get("project")):
+			return nil
+		case len(list.Items) == limit:
+			list.NextPageToken = b.Name
+			return nil
 		}
 		list.Items = append(list.Items, b)
 		return completeBucket(b) // stored before there were these settings

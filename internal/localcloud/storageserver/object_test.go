@@ -335,11 +335,11 @@ func TestWebPagesAreRefused(t *testing.T) {
 		"another site's script": {"Origin", "https://evil.example"},
 		"another site's form":   {"Sec-Fetch-Site", "cross-site"},
 	} {
-		if res := send(t, "POST", url+"/storage/v1/b?project=p", "", `{"name":"evil"}`, headers...); res.StatusCode != 403 {
+		if res := send(t, "POST", url+"/storage/v1/b?project=local", "", `{"name":"evil"}`, headers...); res.StatusCode != 403 {
 			t.Errorf("%s = %d, want 403", name, res.StatusCode)
 		}
 	}
-	req, err := http.NewRequestWithContext(t.Context(), "GET", url+"/storage/v1/b?project=p", nil)
+	req, err := http.NewRequestWithContext(t.Context(), "GET", url+"/storage/v1/b?project=local", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -371,8 +371,8 @@ func TestNodeRoot(t *testing.T) {
 		status                   int
 		headers                  []string
 	}{
-		{"POST", "/b?project=p", `{"name":"another"}`, `"another"`, 200, nil},
-		{"GET", "/b?project=p", "", `"exports"`, 200, nil},
+		{"POST", "/b?project=local", `{"name":"another"}`, `"another"`, 200, nil},
+		{"GET", "/b?project=local", "", `"exports"`, 200, nil},
 		{"GET", "/b/exports", "", `"exports"`, 200, nil},
 		{"GET", "/b/exports/o", "", `"dir/a"`, 200, nil},
 		{"GET", "/b/exports/o/dir%2Fa?alt=media", "", "text", 200, nil},

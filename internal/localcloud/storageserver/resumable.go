@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,8 +50,8 @@ const sessionLife = 6 * time.Hour
 // idle is how long nothing has come for an upload.
 func (s *Server) idle(state *sessionState, now time.Time) time.Duration {
 	last := state.Started
-	if info, err := os.Stat(s.blobs.path(state.Blob)); err == nil && info.ModTime().After(last) {
-		last = info.ModTime()
+	if changed := s.blobs.changed(state.Blob); changed.After(last) {
+		last = changed
 	}
 	return now.Sub(last)
 }
@@ -166,12 +166,12 @@ func (s *Server) load(sess *session) error {
 		return nil
 	}
 	d := newDigest()
-	f, err := os.Open(s.blobs.path(sess.state.Blob))
+	f, err := s.blobs.read(sess.state.Blob)
 	if err == nil {
 		defer func() { _ = f.Close() }() // opened for reading
-		_, err = io.Copy(hashOnly{d}, f)
+		_, err = io.Copy(hashOnly{d}, io.NewSectionReader(f, 0, math.MaxInt64))
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read back upload: %w", err)
 	}
 	sess.digest = d
@@ -333,7 +333,7 @@ func (s *Server) forget(id string) {
 // dropFile removes the file of an upload that ended without using it. There may be none, before the first
 // byte. A file that cannot be removed only takes space until the next start.
 func (s *Server) dropFile(id int64) {
-	if err := os.Remove(s.blobs.path(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := s.blobs.remove(id); err != nil {
 		s.log.Warn("remove upload file", zap.Error(err))
 	}
 }

@@ -38,6 +38,8 @@ import (
 type Options struct {
 	// Dir holds everything the server keeps; it is created when missing and locked while the server runs.
 	Dir string
+	// InMemory keeps everything in memory, and Dir is not looked at.
+	InMemory bool
 	// Lax leaves out how often an object, and buckets, may change, and of what size the chunks of an upload
 	// are.
 	Lax bool
@@ -78,12 +80,14 @@ func Open(opts Options) (*Server, error) {
 	if log == nil {
 		log = zap.NewNop()
 	}
-	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("create storage folder: %w", err)
-	}
 	fs, room := vfs.FS(vfs.Default), func() error { return nil } // without Pebble's watch for slow disks, which outlives a failed Open
 	if opts.Disk != nil {
 		fs, room = opts.Disk.FS(), opts.Disk.Check
+	}
+	if opts.InMemory {
+		fs = vfs.NewMem()
+	} else if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create storage folder: %w", err)
 	}
 	db, err := pebble.Open(filepath.Join(opts.Dir, "index"), &pebble.Options{
 		FS:                 fs,
@@ -95,7 +99,7 @@ func Open(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open storage index: %w", err)
 	}
-	key, err := openSigner(filepath.Join(opts.Dir, "signing-key.pem")) // the index's lock makes this the only server here
+	key, bytes, err := openFiles(opts) // the index's lock makes this the only server here
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -103,11 +107,25 @@ func Open(opts Options) (*Server, error) {
 	if !opts.Lax {
 		s.pace = newPace()
 	}
-	if err := s.recover(filepath.Join(opts.Dir, "objects"), room); err != nil {
+	s.blobs = &blobs{files: bytes, db: db, room: room, extra: map[int64]int{}}
+	if err := s.recover(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	s.janitor.Go(s.runJanitor)
 	return s, nil
+}
+
+func openFiles(opts Options) (*signer, files, error) {
+	if opts.InMemory {
+		key, err := newSigner()
+		return key, newMemory(), err
+	}
+	key, err := openSigner(filepath.Join(opts.Dir, "signing-key.pem"))
+	if err != nil {
+		return nil, nil, err
+	}
+	bytes, err := openFolder(filepath.Join(opts.Dir, "objects"))
+	return key, bytes, err
 }
 
 // Close waits for background work and closes the index. Requests must have ended; objects acknowledged before
@@ -123,12 +141,9 @@ func (s *Server) Close() error {
 
 // recover learns from the index which files are in use, how often, and the latest generation, and removes all
 // other files.
-func (s *Server) recover(dir string, room func() error) (err error) {
-	if s.blobs, err = openBlobs(dir, s.db, room); err != nil {
-		return err
-	}
+func (s *Server) recover() error {
 	known := map[int64]bool{}
-	err = scan(s.db, []byte("o"), []byte("p"), func(_, value []byte) error {
+	err := scan(s.db, []byte("o"), []byte("p"), func(_, value []byte) error {
 		var rec record
 		if err := json.Unmarshal(value, &rec); err != nil {
 			return fmt.Errorf("decode index entry: %w", err)

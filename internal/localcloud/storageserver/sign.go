@@ -61,12 +61,20 @@ func openSigner(path string) (*signer, error) {
 	return &signer{key, time.Now}, nil
 }
 
-func createSigner(path string) (*signer, error) {
+func newSigner() (*signer, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return nil, fmt.Errorf("make signing key: %w", err)
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	return &signer{key, time.Now}, nil
+}
+
+func createSigner(path string) (*signer, error) {
+	made, err := newSigner()
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(made.key)
 	if err != nil {
 		return nil, fmt.Errorf("make signing key: %w", err)
 	}
@@ -78,7 +86,7 @@ func createSigner(path string) (*signer, error) {
 	if err := os.Rename(tmp, path); err != nil {
 		return nil, fmt.Errorf("write signing key: %w", err)
 	}
-	return &signer{key, time.Now}, nil
+	return made, nil
 }
 
 // signBlob stands for the IAM Credentials method of that name, with the same bodies: base64 in "payload", the

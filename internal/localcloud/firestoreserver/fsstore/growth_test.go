@@ -22,8 +22,8 @@ var (
 	growthDisk    = flag.Bool("growth.disk", false, "in a folder instead of memory")
 )
 
-// What updates leave behind must go while the store runs, by its own clock: the tables hold at most twice what
-// can still be read, and what the process holds does not grow.
+// What updates leave behind must go while the store runs, by its own clock: the tables hold at most twice
+// what can still be read, and what the process holds does not grow.
 func TestGrowth(t *testing.T) {
 	t.Parallel()
 	w, swept := newWall(), make(chan struct{}, 1)

@@ -108,8 +108,8 @@ func (s *Store) dropHistory(ctx context.Context) error {
 		return err
 	}
 	// A range deletion takes room until a compaction meets it, which in a folder that fits into a few tables
-	// may be never. The dropped buckets lie side by side, apart from the others: whole tables go, and little is
-	// rewritten.
+	// may be never. The dropped buckets lie side by side, apart from the others: whole tables go, and little
+	// is rewritten.
 	return s.db.Compact(ctx, historyPrefix(nil, first), historyPrefix(nil, bound), false)
 }
 

@@ -1,0 +1,106 @@
+package storageserver
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"google.golang.org/api/storage/v1"
+)
+
+// projectNumber stands for the number that Google gives a project: always the same, and of twelve digits. 0
+// is for a bucket of no project, which every project lists.
+func projectNumber(project string) uint64 {
+	if project == "" {
+		return 0
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(project))
+	return 100_000_000_000 + uint64(h.Sum32())
+}
+
+// ofProject says whether a bucket is listed for a project, "" for all.
+func ofProject(b *storage.Bucket, project string) bool {
+	return project == "" || b.ProjectNumber == 0 || b.ProjectNumber == projectNumber(project)
+}
+
+// Reset deletes the buckets of a project, "" for all projects, with what is in them, whatever holds it. It
+// says how many objects there were. An upload under way ends with an error.
+func (s *Server) Reset(project string) (buckets, objects int, err error) {
+	s.buckets.Lock()
+	defer s.buckets.Unlock()
+	var names []string
+	err = scan(s.db, []byte("b"), []byte("c"), func(_, value []byte) error {
+		var b storage.Bucket
+		if err := json.Unmarshal(value, &b); err != nil {
+			return fmt.Errorf("decode index entry: %w", err)
+		}
+		if ofProject(&b, project) {
+			names = append(names, b.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, name := range names {
+		n, err := s.dropBucket(name)
+		if err != nil {
+			return buckets, objects, err
+		}
+		buckets, objects = buckets+1, objects+n
+	}
+	return buckets, objects, s.dropSessions(names)
+}
+
+// dropBucket removes a bucket and its objects in one write. The caller holds s.buckets.
+func (s *Server) dropBucket(name string) (objects int, err error) {
+	lower := objectKey(name, "")
+	upper := slices.Clone(lower)
+	upper[len(upper)-1]++
+	var segments []segment
+	err = scan(s.db, lower, upper, func(_, value []byte) error {
+		var rec record
+		if err := json.Unmarshal(value, &rec); err != nil {
+			return fmt.Errorf("decode index entry: %w", err)
+		}
+		segments = append(segments, rec.Segments...)
+		objects++
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	batch := s.db.NewBatch()
+	defer func() { _ = batch.Close() }() // already committed, or to be dropped
+	if err := batch.DeleteRange(lower, upper, nil); err != nil {
+		return 0, err
+	}
+	if err := batch.Delete(bucketKey(name), nil); err != nil {
+		return 0, err
+	}
+	if err := batch.Commit(pebble.Sync); err != nil {
+		return 0, storageError("delete bucket", err)
+	}
+	s.releaseFiles(segments)
+	return objects, nil
+}
+
+func (s *Server) dropSessions(buckets []string) error {
+	return scan(s.db, []byte("s"), []byte("t"), func(key, value []byte) error {
+		var state sessionState
+		if err := json.Unmarshal(value, &state); err != nil {
+			return fmt.Errorf("decode index entry: %w", err)
+		}
+		if !slices.Contains(buckets, state.Bucket) {
+			return nil
+		}
+		if !state.Done {
+			s.dropFile(state.Blob)
+		}
+		s.forget(string(key[1:]))
+		return s.db.Delete(slices.Clone(key), pebble.NoSync)
+	})
+}
