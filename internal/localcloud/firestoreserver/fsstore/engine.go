@@ -11,6 +11,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
+const memTableBytes = 8 << 20
+
 // engineOptions tunes the engine for a process that must stay small: whole documents and index entries are a
 // few hundred bytes, written once in bulk and read in long runs.
 func engineOptions(fs vfs.FS, cache *pebble.Cache, log *slog.Logger) *pebble.Options {
@@ -18,7 +20,7 @@ func engineOptions(fs vfs.FS, cache *pebble.Cache, log *slog.Logger) *pebble.Opt
 		FS:    fs,
 		Cache: cache,
 		// Start-up time is log replay, and the log is at most a few memtables.
-		MemTableSize:                8 << 20,
+		MemTableSize:                memTableBytes,
 		MemTableStopWritesThreshold: 2, // a third would only hide a disk that is too slow, for 8 MiB
 		L0CompactionThreshold:       8,
 		L0StopWritesThreshold:       40,
