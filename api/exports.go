@@ -104,10 +104,8 @@ func (s *Server) readExport(c *gin.Context, d *dataset.Dataset, caller *apikey.K
 	}
 	sub := jobs.Submission{
 		OrgID: caller.OrgID, KeyID: caller.ID, RequestID: observe(c).requestID, Kind: d.Kind(), Columns: d.Version,
-		Params: p.rows(d),
+		Params: p.file(d),
 	}
-	sub.Params[jobs.ParamProfile] = cmp.Or(enum(p, jobs.ParamProfile, jobs.ProfileRFC4180, jobs.ProfileExcel), jobs.ProfileRFC4180)
-	sub.Params[jobs.ParamFormulaGuard] = enum(p, jobs.ParamFormulaGuard, "on", "off") != "off"
 	if sub.CallbackURL, err = s.callbackURL(p, caller); err != nil {
 		return sub, err
 	}
@@ -118,6 +116,14 @@ func (s *Server) readExport(c *gin.Context, d *dataset.Dataset, caller *apikey.K
 		sub.Implied = true
 	}
 	return sub, errors.Join(err, p.finish())
+}
+
+// file reads the parameters that say what is in the file.
+func (p *params) file(d *dataset.Dataset) jobs.Params {
+	file := p.rows(d)
+	file[jobs.ParamProfile] = cmp.Or(enum(p, jobs.ParamProfile, jobs.ProfileRFC4180, jobs.ProfileExcel), jobs.ProfileRFC4180)
+	file[jobs.ParamFormulaGuard] = enum(p, jobs.ParamFormulaGuard, "on", "off") != "off"
+	return file
 }
 
 // callbackURL reads where to call back: what the request says, else the key's default.

@@ -367,6 +367,9 @@ func (f *fakeJobs) Submit(_ context.Context, s jobs.Submission) (jobs.Submitted,
 	}
 	j := f.set(jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: s.OrgID, KeyID: s.KeyID, Kind: s.Kind, Params: s.Params,
 		State: jobs.Queued, CreatedAt: noon, WakeAt: noon, CallbackURL: s.CallbackURL})
+	if s.Rerun != nil {
+		j.RerunOf = s.Rerun.Of
+	}
 	f.byKey[s.IdempotencyKey] = j.ID
 	return jobs.Submitted{Job: j}, nil
 }

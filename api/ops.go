@@ -77,7 +77,7 @@ func (s *Server) opsGet(c *gin.Context, _ *apikey.Key) error {
 	return nil
 }
 
-// opsRerun queues an ended job again.
+// opsRerun queues an ended job again, or with other parameters a new one.
 func (s *Server) opsRerun(c *gin.Context, caller *apikey.Key) error {
 	b, err := readBody(c.Request)
 	if err != nil {
@@ -85,6 +85,10 @@ func (s *Server) opsRerun(c *gin.Context, caller *apikey.Key) error {
 	}
 	reason := b.reason(true)
 	mode := enum(&b.params, "mode", jobs.RerunResume, jobs.RerunFresh)
+	changes := b.changes("params")
+	if changes != nil && mode == jobs.RerunResume {
+		b.fault("mode", typeOnly, map[string]any{"value": mode, "valids": []string{string(jobs.RerunFresh)}}, "must be [fresh] with params")
+	}
 	if mode == "" {
 		mode = jobs.RerunResume
 	}
@@ -96,6 +100,9 @@ func (s *Server) opsRerun(c *gin.Context, caller *apikey.Key) error {
 		return err
 	}
 	observe(c).jobID = j.ID
+	if changes != nil {
+		return s.rerunWith(c, caller, j, changes, reason)
+	}
 	var really jobs.RerunMode
 	j, err = s.update(c, caller, j.ID, func(tx *jobs.Tx) (err error) {
 		tracing.From(c.Request.Context()).Link(tx.Job.Trace)

@@ -25,6 +25,7 @@ type opsJob struct {
 	Interruptions int        `json:"interruptions"`
 	Remedy        *string    `json:"remedy"`
 	DeletedAt     *time.Time `json:"deletedAt"`
+	RerunOf       *string    `json:"rerunOf"`
 	Spent         spentView  `json:"spent"`
 	ExpectedMs    int64      `json:"expectedMs"`
 	Slow          bool       `json:"slow"`
@@ -53,7 +54,7 @@ func opsViewOf(j *jobs.Job) opsJob {
 		Spent: spentOf(j.SpentWith(nil)), ExpectedMs: j.Expected().Milliseconds(), Slow: j.Slow(),
 		jobView: viewOf(j), OrgID: j.OrgID, KeyID: j.KeyID, RequestID: j.RequestID, TraceID: textOrNil(tracing.TraceID(j.Trace)), Phase: j.Phase, Epoch: j.Epoch,
 		LeaseUntil: timeOrNil(j.Lease.Until), WakeAt: timeOrNil(j.WakeAt), NotBefore: timeOrNil(j.NotBefore),
-		Interruptions: j.Interruptions, DeletedAt: timeOrNil(j.DeletedAt), Owner: textOrNil(j.Lease.Owner),
+		RerunOf: textOrNil(j.RerunOf), Interruptions: j.Interruptions, DeletedAt: timeOrNil(j.DeletedAt), Owner: textOrNil(j.Lease.Owner),
 	}
 	if j.Error != nil {
 		v.Remedy = textOrNil(j.Error.Remedy)

@@ -19,10 +19,12 @@ func faultsOf(t testing.TB, w *httptest.ResponseRecorder) string {
 		f := item.(map[string]any)
 		path := f["path"].([]any)
 		name := ""
-		if len(path) == 1 {
-			name = path[0].(string)
+		full := ""
+		for _, step := range path {
+			name = step.(string)
+			full = strings.TrimPrefix(full+"."+name, ".")
 		}
-		out = append(out, name+" "+f["type"].(string))
+		out = append(out, full+" "+f["type"].(string))
 		if !strings.HasPrefix(f["message"].(string), `"`+name+`" `) || f["context"].(map[string]any)["label"] != name {
 			t.Errorf("fault does not name its parameter: %v", f)
 		}

@@ -27,6 +27,7 @@ type AuditAction string
 // What operators do.
 const (
 	AuditRerunJob       AuditAction = "job.rerun"
+	AuditRerunWith      AuditAction = "job.rerun_with"
 	AuditCancelJob      AuditAction = "job.cancel"
 	AuditRedeliver      AuditAction = "callback.redeliver"
 	AuditRedeliverMany  AuditAction = "callbacks.redeliver"
@@ -42,7 +43,7 @@ const (
 
 // AuditActions lists them.
 var AuditActions = []AuditAction{
-	AuditRerunJob, AuditCancelJob, AuditRedeliver, AuditRedeliverMany, AuditCreateBatch, AuditPauseBatch, AuditResumeBatch, AuditCancelBatch,
+	AuditRerunJob, AuditRerunWith, AuditCancelJob, AuditRedeliver, AuditRedeliverMany, AuditCreateBatch, AuditPauseBatch, AuditResumeBatch, AuditCancelBatch,
 	AuditPauseQueue, AuditResumeQueue, AuditResumeReceiver, AuditProbeCause,
 }
 

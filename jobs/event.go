@@ -50,5 +50,9 @@ var eventTypes = []EventType{
 
 // Submitted is the first line of a job's timeline, made of the job: it costs no write.
 func (j *Job) Submitted() Event {
-	return Event{At: j.CreatedAt, Type: EventSubmitted, Actor: "api key " + j.KeyID, Part: -1}
+	e := Event{At: j.CreatedAt, Type: EventSubmitted, Actor: "api key " + j.KeyID, Part: -1}
+	if j.RerunOf != "" { // the next line tells by whom
+		e.Message = "in the name of this key, as a rerun of job " + j.RerunOf
+	}
+	return e
 }

@@ -3,6 +3,7 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -83,4 +84,10 @@ func Damaged(why error) *Failure {
 		"find out what changes documents below ExportJobs besides exportd, then rerun the job with mode fresh", why)
 }
 
-func clip(s string, most int) string { return s[:min(len(s), most)] }
+// clip bounds a text in bytes, and cuts no character in two: the database takes no text that is not UTF-8.
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "")
+}

@@ -82,6 +82,8 @@ type Job struct {
 	DeletedAt     time.Time `firestore:"deletedAt,omitempty"`
 	// BatchID is the last batch that reran the job.
 	BatchID string `firestore:"batchId,omitempty"`
+	// RerunOf is the job whose request this one's is, with other parameters, see RerunWith.
+	RerunOf string `firestore:"rerunOf,omitempty"`
 
 	CallbackURL string `firestore:"callbackUrl,omitempty"`
 

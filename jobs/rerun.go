@@ -86,6 +86,23 @@ func (j *Job) Rerunnable(mode RerunMode, p Policy, now time.Time) error {
 	return &RerunError{JobID: j.ID, State: j.State, Reason: reason, cause: cause}
 }
 
+// RerunnableWith is Rerunnable for a rerun as another job, with other parameters: it matters what was asked
+// for, and not what came of it.
+func (j *Job) RerunnableWith(now time.Time) error {
+	damage, refused := j.checkedRequest(now), &RerunError{JobID: j.ID, State: j.State}
+	switch {
+	case foreign(j.Schema):
+		refused.Reason = RefusedVersion
+	case !j.DeletedAt.IsZero():
+		refused.Reason = RefusedDeleted
+	case damage != nil:
+		refused.Reason, refused.cause = RefusedDamaged, damage
+	default:
+		return nil
+	}
+	return refused
+}
+
 func (j *Job) refusal(mode RerunMode, p Policy, now time.Time) (Refusal, error) {
 	damage := j.checkedRequest(now) // it would make another file than was asked for
 	switch {

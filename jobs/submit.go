@@ -1,6 +1,9 @@
 package jobs
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // IdempotencyLife is how long an Idempotency-Key gives the same job, as the contract says.
 const IdempotencyLife = 24 * time.Hour
@@ -17,8 +20,34 @@ func NewJob(id string, s *Submission, p Policy, now time.Time) *Job {
 		ID: id, Schema: OldestSchema, Rev: NewToken(), OrgID: s.OrgID, KeyID: s.KeyID, RequestID: s.RequestID, Trace: s.Trace,
 		Kind: s.Kind, Params: s.Params, Columns: s.Columns, Fingerprint: s.Fingerprint(), State: Queued,
 		CreatedAt: now, WakeAt: now.Add(p.NotifyAgain), Shard: ShardOf(id), CallbackURL: s.CallbackURL,
-		Lapses: true,
+		Lapses: true, RerunOf: s.rerunOf(),
 	}
+}
+
+// RerunWith is a job run again with other parameters, as a job of its own that has its org, key and callback.
+type RerunWith struct {
+	Of            string // the job
+	Actor, Reason string // of who did it
+	Changes       string // the parameters that are others, in words
+}
+
+func (s *Submission) rerunOf() string {
+	if s.Rerun == nil {
+		return ""
+	}
+	return s.Rerun.Of
+}
+
+// Record is what the commit that makes the job writes down with it: who ran which job again as this, and why.
+// Of what a caller asked for, that is nothing: the job tells.
+func (s *Submission) Record(j *Job, p Policy) ([]Event, *AuditEntry) {
+	r := s.Rerun
+	if r == nil {
+		return nil, nil
+	}
+	changes := cmp.Or(r.Changes, "the same parameters")
+	audit := NewAudit(j.CreatedAt, r.Actor, AuditRerunWith, r.Of, "as "+j.ID+" with "+changes, r.Reason, 1)
+	return []Event{{At: j.CreatedAt, Type: EventRerun, Actor: r.Actor, Part: -1, Message: clip("job "+r.Of+" with "+changes, maxText), Reason: r.Reason, LapsesAt: p.LapsesAt(j.CreatedAt)}}, audit
 }
 
 // Shared reports whether equal requests get the job now: it is alive, or has succeeded at most reuseFor ago.
@@ -52,6 +81,8 @@ type Submission struct {
 	Fresh bool
 	// Except is a job that is not given, whatever leads to it: its file is lost.
 	Except string
+	// Rerun, if it is one, says of which job.
+	Rerun *RerunWith
 }
 
 // Attaches reports whether the job that an equal idempotency key gave before is the answer: not one whose

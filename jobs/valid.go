@@ -147,6 +147,7 @@ func (j *Job) checkPlain(c *checks) {
 	c.text("keyId", j.KeyID, maxText)
 	c.text("requestId", j.RequestID, maxText)
 	c.text("batchId", j.BatchID, maxText)
+	c.text("rerunOf", j.RerunOf, maxText)
 	c.that(!j.CreatedAt.IsZero(), "createdAt is missing")
 	for name, t := range map[string]time.Time{
 		"createdAt": j.CreatedAt, "startedAt": j.StartedAt, "finishedAt": j.FinishedAt, "snapshotTime": j.SnapshotTime, "deletedAt": j.DeletedAt,

@@ -34,6 +34,7 @@ const (
 	AuditActionCauseProbe         AuditAction = "cause.probe"
 	AuditActionJobCancel          AuditAction = "job.cancel"
 	AuditActionJobRerun           AuditAction = "job.rerun"
+	AuditActionJobRerunWith       AuditAction = "job.rerun_with"
 	AuditActionQueuePause         AuditAction = "queue.pause"
 	AuditActionQueueResume        AuditAction = "queue.resume"
 	AuditActionReceiverResume     AuditAction = "receiver.resume"
@@ -698,6 +699,9 @@ type OpsJob struct {
 	// Remedy What an operator can do about the error.
 	Remedy    *string `json:"remedy"`
 	RequestID string  `json:"requestId"`
+
+	// RerunOf The job that this one is a rerun of, with other parameters.
+	RerunOf   *string `json:"rerunOf"`
 	SizeBytes *int64  `json:"sizeBytes"`
 
 	// Slow It has ended and ran for more than four times expectedMs. Never set after a rerun.
@@ -1410,6 +1414,9 @@ type OpsCancelJobJSONBody struct {
 // OpsRerunJobJSONBody defines parameters for OpsRerunJob.
 type OpsRerunJobJSONBody struct {
 	Mode *RerunMode `json:"mode,omitempty"`
+
+	// Params The parameters that are others, by their names in a request for an export: strings, numbers, booleans or null. Only `fresh` goes with them.
+	Params map[string]interface{} `json:"params,omitempty"`
 
 	// Reason Kept in the timeline.
 	Reason Reason `json:"reason"`
@@ -2171,6 +2178,10 @@ type ClientInterface interface {
 	// `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
 	// finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
 	//
+	// With `params`, a job in any state is run again with other parameters, as a new job whose `rerunOf` names it and which has its org, key and
+	// callback: `params` has those that are to be others, `null` for those to be left out, and what comes of it is validated as a request for an
+	// export is. The job itself stays as it is. While such a rerun with the same parameters is under way, it is the answer.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /ops/jobs/{jobId}/rerun (the `OpsRerunJob` operationId).
@@ -2180,6 +2191,10 @@ type ClientInterface interface {
 	//
 	// `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
 	// finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
+	//
+	// With `params`, a job in any state is run again with other parameters, as a new job whose `rerunOf` names it and which has its org, key and
+	// callback: `params` has those that are to be others, `null` for those to be left out, and what comes of it is validated as a request for an
+	// export is. The job itself stays as it is. While such a rerun with the same parameters is under way, it is the answer.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3114,6 +3129,10 @@ func (c *RawClient) OpsCancelJob(ctx context.Context, jobID JobID, body OpsCance
 // `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
 // finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
 //
+// With `params`, a job in any state is run again with other parameters, as a new job whose `rerunOf` names it and which has its org, key and
+// callback: `params` has those that are to be others, `null` for those to be left out, and what comes of it is validated as a request for an
+// export is. The job itself stays as it is. While such a rerun with the same parameters is under way, it is the answer.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /ops/jobs/{jobId}/rerun (the `OpsRerunJob` operationId).
@@ -3133,6 +3152,10 @@ func (c *RawClient) OpsRerunJobWithBody(ctx context.Context, jobID JobID, conten
 //
 // `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
 // finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
+//
+// With `params`, a job in any state is run again with other parameters, as a new job whose `rerunOf` names it and which has its org, key and
+// callback: `params` has those that are to be others, `null` for those to be left out, and what comes of it is validated as a request for an
+// export is. The job itself stays as it is. While such a rerun with the same parameters is under way, it is the answer.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -6601,6 +6624,10 @@ type ClientWithResponsesInterface interface {
 	// `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
 	// finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
 	//
+	// With `params`, a job in any state is run again with other parameters, as a new job whose `rerunOf` names it and which has its org, key and
+	// callback: `params` has those that are to be others, `null` for those to be left out, and what comes of it is validated as a request for an
+	// export is. The job itself stays as it is. While such a rerun with the same parameters is under way, it is the answer.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /ops/jobs/{jobId}/rerun (the `OpsRerunJob` operationId).
@@ -6610,6 +6637,10 @@ type ClientWithResponsesInterface interface {
 	//
 	// `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
 	// finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
+	//
+	// With `params`, a job in any state is run again with other parameters, as a new job whose `rerunOf` names it and which has its org, key and
+	// callback: `params` has those that are to be others, `null` for those to be left out, and what comes of it is validated as a request for an
+	// export is. The job itself stays as it is. While such a rerun with the same parameters is under way, it is the answer.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -8491,6 +8522,10 @@ func (c *ClientWithResponses) OpsCancelJobWithResponse(ctx context.Context, jobI
 // `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
 // finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
 //
+// With `params`, a job in any state is run again with other parameters, as a new job whose `rerunOf` names it and which has its org, key and
+// callback: `params` has those that are to be others, `null` for those to be left out, and what comes of it is validated as a request for an
+// export is. The job itself stays as it is. While such a rerun with the same parameters is under way, it is the answer.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /ops/jobs/{jobId}/rerun (the `OpsRerunJob` operationId).
@@ -8506,6 +8541,10 @@ func (c *ClientWithResponses) OpsRerunJobWithBodyWithResponse(ctx context.Contex
 //
 // `failed`, `canceled` and `expired` jobs, and `succeeded` ones with `fresh`: their file is gone at once to callers. `resume` keeps
 // finished parts while the snapshot can be read; else, and for `fresh`, there is a new snapshot. The answer says which.
+//
+// With `params`, a job in any state is run again with other parameters, as a new job whose `rerunOf` names it and which has its org, key and
+// callback: `params` has those that are to be others, `null` for those to be left out, and what comes of it is validated as a request for an
+// export is. The job itself stays as it is. While such a rerun with the same parameters is under way, it is the answer.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -187,7 +187,7 @@ func opsJobFacts(j *client.OpsJob) [][2]cell {
 		{words("rows"), rowsOf(j.TotalCount, j.Progress)}, {words("parts"), partsOf(j.Progress)}, {words("size"), sizeOf(j.SizeBytes)},
 		{words("tries"), words(triesText(j))}, {words("owner"), optional(j.Owner)}, {words("lease until"), instant(j.LeaseUntil)},
 		{words("not before"), instant(j.NotBefore)}, {words("next look"), instant(j.WakeAt)}, {words("file until"), instant(j.FileExpiresAt)},
-		{words("deleted"), instant(j.DeletedAt)},
+		{words("deleted"), instant(j.DeletedAt)}, {words("rerun of"), optional(j.RerunOf)},
 	}
 	if j.Error != nil {
 		facts = append(facts, [2]cell{words("error"), {string(j.Error.Code) + ": " + j.Error.Message, red}})

@@ -27,6 +27,7 @@ const pollEvery = time.Second
 type rerunFlags struct {
 	filter       string
 	idsFrom      string
+	set          []string
 	canary       bool
 	reason       string
 	mode         string
@@ -44,15 +45,21 @@ func (a *app) opsRerun() *cobra.Command {
 that match. The service does the latter by itself, at most --max-per-second at a time, and
 goes on if this command is interrupted.
 
+With --set, a job is run again with other parameters, as a new job; the service validates
+them as a request for an export.
+
 A filter is NAME=VALUE,... of: state, kind, orgId, workspaceId, errorCode, cause,
 createdAfter, createdBefore. All of them must match.`,
 		Example: `  exportctl ops rerun JOB --reason "index is there now"
+  exportctl ops rerun JOB --set from=2026-11-01 --set label= --reason "too many rows"
   exportctl ops rerun --filter state=failed,errorCode=MISSING_INDEX --reason "index is there now" --dry-run
   exportctl ops rerun --filter fileLost=true --reason "files lost from the bucket"
   exportctl ops rerun --filter state=failed,createdAfter=2026-11-20 --reason "outage is over" --yes`,
 		ValidArgsFunction: a.completeJobs(true),
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
+			case len(f.set) > 0 && (f.idsFrom != "" || f.filter != ""):
+				return &usageError{text: "--set is for one job"}
 			case f.idsFrom != "" && (f.filter != "" || len(args) > 0):
 				return &usageError{text: "--ids-from says what to run again: give no job and no --filter"}
 			case f.idsFrom != "":
@@ -77,6 +84,7 @@ createdAfter, createdBefore. All of them must match.`,
 	flags.StringVar(&f.filter, "filter", "", "NAME=VALUE,...: which jobs")
 	flags.StringVar(&f.idsFrom, "ids-from", "", "file of job ids, - is standard input: which jobs")
 	flags.BoolVar(&f.canary, "canary", false, "one first, then ten, then the rest, each when those before have ended well; with --filter or --ids-from")
+	flags.StringArrayVar(&f.set, "set", nil, "NAME=VALUE: another value of a parameter, as a new job; NAME= is without it; may be repeated")
 	flags.StringVar(&f.reason, "reason", "", "why, for the record (required, but for a dry run)")
 	flags.StringVar(&f.mode, "mode", "", "resume (default): keep finished parts while the snapshot can be read; fresh: a new snapshot")
 	flags.IntVar(&f.maxPerSecond, "max-per-second", 0, "jobs to queue a second, 1 to 100 (default 5); with --filter")
@@ -94,16 +102,29 @@ func (a *app) rerunOne(ctx context.Context, id string, f rerunFlags) error {
 	case f.reason == "":
 		return errNoReason()
 	}
+	body := rerunOneBody{Reason: f.reason, Mode: f.mode}
+	var err error
+	if body.Params, err = parseSet(f.set); err != nil {
+		return err
+	}
 	c, err := a.service(true, fewAttempts)
 	if err != nil {
 		return err
 	}
-	r, err := c.OpsRerunJobWithResponse(ctx, id, client.OpsRerunJobJSONRequestBody{Reason: f.reason, Mode: given(client.RerunMode(f.mode))})
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	r, err := c.OpsRerunJobWithBodyWithResponse(ctx, id, "application/json", bytes.NewReader(encoded))
 	if err != nil {
 		return about(id, err)
 	}
 	if a.asJSON {
 		return a.printJSON(r.Body)
+	}
+	if r.JSON202 != nil && r.JSON202.Job.JobID != id {
+		a.say("Job %s is run again as job %s.", id, r.JSON202.Job.JobID)
+		return nil
 	}
 	mode := "with a new snapshot"
 	if r.JSON202 != nil && r.JSON202.Mode == client.RerunModeResume {
@@ -111,6 +132,35 @@ func (a *app) rerunOne(ctx context.Context, id string, f rerunFlags) error {
 	}
 	a.say("Job %s is queued again, %s.", id, mode)
 	return nil
+}
+
+// rerunOneBody is the request, with parameters as they were given: what is wrong with them is for the service
+// to say.
+type rerunOneBody struct {
+	Reason string             `json:"reason"`
+	Mode   string             `json:"mode,omitempty"`
+	Params map[string]*string `json:"params,omitempty"`
+}
+
+// parseSet reads NAME=VALUE of each --set; nil is NAME=, for a parameter to be left out.
+func parseSet(items []string) (map[string]*string, error) {
+	var set map[string]*string
+	for _, item := range items {
+		name, value, ok := strings.Cut(item, "=")
+		if !ok || name == "" {
+			return nil, &usageError{text: fmt.Sprintf("--set: %q is not NAME=VALUE", item), hint: "like: --set from=2026-11-01"}
+		}
+		if _, twice := set[name]; twice {
+			return nil, &usageError{text: "--set has " + name + " twice"}
+		}
+		if set == nil {
+			set = map[string]*string{}
+		}
+		if set[name] = nil; value != "" {
+			set[name] = &value
+		}
+	}
+	return set, nil
 }
 
 func errNoReason() error {

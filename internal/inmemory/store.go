@@ -136,6 +136,11 @@ func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted
 	job := jobs.NewJob(jobs.NewID(), &sub, s.cfg.Policy, now)
 	s.jobs[job.ID] = *job
 	s.wrote(s.JobKey(job.ID))
+	events, audit := sub.Record(job, s.cfg.Policy)
+	s.note(job.ID, events)
+	if audit != nil {
+		s.audit = append(s.audit, *audit)
+	}
 	point(byPrint, job.ID, s.cfg.Policy.RecordLife)
 	if sub.IdempotencyKey != "" {
 		point(byKey, job.ID, jobs.IdempotencyLife)

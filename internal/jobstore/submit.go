@@ -84,6 +84,9 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 	if len(docs) == 2 {
 		s.point(batch, docs[1], pointer{JobID: id, Fingerprint: fp, ExpiresAt: now.Add(jobs.IdempotencyLife), Rev: job.Rev})
 	}
+	events, audit := sub.Record(job, s.cfg.Policy)
+	s.addEvents(batch, id, events)
+	s.addAudit(batch, audit)
 	if err := s.commit(ctx, batch, s.hasRev(s.jobs().Doc(id), job.Rev)); err != nil {
 		return jobs.Submitted{}, fmt.Errorf("submit job %s: %w", id, err)
 	}

@@ -16,6 +16,7 @@ var submitCases = []storeCase{
 	{"equal requests share a success for a while", jobs.Limits{}, submitReusesSuccess},
 	{"equal requests side by side make one job", jobs.Limits{}, submitSideBySide},
 	{"a job that is not to be given is not", jobs.Limits{}, submitNot},
+	{"a rerun with other parameters is written down with its job", jobs.Limits{}, rerunWith},
 	{"an idempotency key gives its job for a day", jobs.Limits{}, idempotencyKey},
 	{"an idempotency key of a shared job gives it as well", jobs.Limits{}, idempotencyKeyOfShared},
 	{"what a key gives of jobs that have ended", jobs.Limits{}, idempotencyKeyOfEnded},
@@ -73,6 +74,33 @@ func submitSideBySide(t *testing.T, b *bench) {
 	all.Wait()
 	if slices.Sort(ids); ids[0] != ids[len(ids)-1] {
 		t.Errorf("8 equal requests made jobs %v, want one", slices.Compact(ids))
+	}
+}
+
+func rerunWith(t *testing.T, b *bench) {
+	of := b.submit(t, request("org1", 1)).Job
+	s := request("org1", 2)
+	s.Rerun = &jobs.RerunWith{Of: of.ID, Actor: "ann@example.com", Reason: "too many rows", Changes: "from=2026-11-01"}
+	got := b.submit(t, s)
+	stored, err := b.Get(t.Context(), got.Job.ID)
+	if err != nil || got.Reused || got.Job.RerunOf != of.ID || stored.RerunOf != of.ID {
+		t.Fatalf("Submit = %+v, want a new job that is a rerun of %s", got.Job, of.ID)
+	}
+	events, err := b.Events(t.Context(), got.Job.ID)
+	if err != nil || len(events) != 1 || events[0].Type != jobs.EventRerun || events[0].Actor != "ann@example.com" || events[0].Reason != "too many rows" ||
+		events[0].Message != "job "+of.ID+" with from=2026-11-01" {
+		t.Errorf("Events = %+v, %v, want who ran which job again, and why", events, err)
+	}
+	entries, _, err := b.AuditEntries(t.Context(), jobs.AuditList{Target: of.ID})
+	if err != nil || len(entries) != 1 || entries[0].Action != jobs.AuditRerunWith || entries[0].Actor != "ann@example.com" || entries[0].Reason != "too many rows" ||
+		entries[0].Filter != "as "+got.Job.ID+" with from=2026-11-01" {
+		t.Errorf("AuditEntries = %+v, %v, want the act", entries, err)
+	}
+	if again := b.submit(t, s); !again.Reused || again.Job.ID != got.Job.ID {
+		t.Error("the same again made another job while this one is queued")
+	}
+	if entries, _, _ = b.AuditEntries(t.Context(), jobs.AuditList{Target: of.ID}); len(entries) != 1 {
+		t.Errorf("an act that made no job left an entry: %+v", entries)
 	}
 }
 
