@@ -83,7 +83,7 @@ type Filter struct {
 	Type     Type
 	Values   []string // of a Text that is one of these
 	Min, Max int
-	// Implies is a Flag that is true where this parameter is given, and then adds nothing to the query.
+	// Implies is a Flag that is true where this parameter is given: the query has both.
 	Implies string
 	// Doc says to callers what it does.
 	Doc string

@@ -24,7 +24,11 @@ func (d *Dataset) Query(orgID string, p jobs.Params) vip.Query {
 		if f.Op == ArrayContains {
 			op = vip.ArrayContains
 		}
-		q.Conditions = append(q.Conditions, vip.Condition{Field: f.Field, Op: op, Value: p[f.Param]})
+		value := p[f.Param]
+		if isZero(value) {
+			value = true // implied
+		}
+		q.Conditions = append(q.Conditions, vip.Condition{Field: f.Field, Op: op, Value: value})
 	}
 	if d.Window != nil {
 		q.From, q.To = p.Time(jobs.ParamFrom).Truncate(time.Microsecond), p.Time(jobs.ParamTo).Truncate(time.Microsecond)
@@ -32,14 +36,15 @@ func (d *Dataset) Query(orgID string, p jobs.Params) vip.Query {
 	return q
 }
 
-// inOrder are the filters that are given and not implied by another one, in the order of conditions and of
-// indexes: equalities before what looks into an array.
+// inOrder are the filters that are given or implied by another one, in the order of conditions and of
+// indexes: equalities before what looks into an array. What is implied is a condition of its own, or
+// documents whose fields contradict each other would be rows of a narrow request and not of the wider one.
 func (d *Dataset) inOrder(given func(Filter) bool) []Filter {
 	var equal, contains []Filter
 	for _, f := range d.Filters {
 		implied := slices.ContainsFunc(d.Filters, func(g Filter) bool { return g.Implies == f.Param && given(g) })
 		switch {
-		case !given(f) || implied:
+		case !given(f) && !implied:
 		case f.Op == ArrayContains:
 			contains = append(contains, f)
 		default:

@@ -83,7 +83,7 @@ func TestIndexes(t *testing.T) {
 func TestQuery(t *testing.T) {
 	t.Parallel()
 	q := dataset.VIPUsers.Query("o", jobs.Params{"workspaceId": "w", "mediumId": "c", "hasBirthday": true, "birthdayMonth": int64(5), "label": "ignored", "from": day})
-	want := "[{workspaceId 0 w} {mediumId 0 c} {birthdayMonth 0 5}]"
+	want := "[{workspaceId 0 w} {mediumId 0 c} {hasBirthday 0 true} {birthdayMonth 0 5}]"
 	if got := fmt.Sprint(q.Conditions); got != want || !q.From.IsZero() || q.SortField != "ltv" || q.Collection != "VipUsers" {
 		t.Errorf("Query(users) = %+v, want conditions %s", q, want)
 	}

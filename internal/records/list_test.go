@@ -3,6 +3,7 @@ package records
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -221,6 +222,34 @@ func TestQueriesAgree(t *testing.T) {
 			}
 			ranges(t, r, q, at, places)
 		})
+	}
+}
+
+// TestNarrowIsWithinWide: what a filter that implies another gives is among what that one gives, also of
+// documents that contradict themselves.
+func TestNarrowIsWithinWide(t *testing.T) {
+	t.Parallel()
+	cloud, r := open(t)
+	docs := map[string]map[string]any{}
+	for i, known := range []any{true, false, nil, "true", 1} {
+		for _, month := range []any{3, 4, nil} {
+			docs[fmt.Sprintf("VipUsers/%d-%v", i, month)] = map[string]any{"workspaceId": "w", "mediumId": "c", "ltv": i, "hasBirthday": known, "birthdayMonth": month}
+		}
+	}
+	store(t, cloud.Firestore, docs)
+	ids := func(p jobs.Params) []string {
+		page, err := r.Page(t.Context(), users(func(q jobs.Params) { maps.Copy(q, p) }), nil, 0, 100, maxPage, idRow{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pageIDs(page)
+	}
+	wide := ids(jobs.Params{"hasBirthday": true})
+	for _, p := range []jobs.Params{{"birthdayMonth": int64(3)}, {"birthdayMonth": int64(3), "hasBirthday": true}} {
+		narrow := ids(p)
+		if !slices.Equal(narrow, []string{"0-3"}) || !slices.Contains(wide, narrow[0]) || len(wide) != 3 {
+			t.Errorf("%v gives %v, hasBirthday=true %v", p, narrow, wide)
+		}
 	}
 }
 
