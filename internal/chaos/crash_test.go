@@ -126,7 +126,7 @@ func newCrashCase(t *testing.T, e localcloud.Endpoints, bin, at string) *crashCa
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = objects.Close() })
-	c.in = &inspector{firestore: client, store: c.store, records: source, objects: objects, expected: map[string][sha256.Size]byte{}}
+	c.in = &inspector{firestore: client, store: c.store, records: source, objects: objects, expected: map[string][][sha256.Size]byte{}}
 	if c.queue, err = jobqueue.Open(ctx, jobqueue.Config{ProjectID: project, Emulator: e.PubSub}); err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func (c *crashCase) checkFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.in.sum(t, j.Result.Object); got != want {
+		if got := c.in.sum(t, j.Result.Object); got != want[0] {
 			t.Errorf("job %d: the file differs from the snapshot", i)
 		}
 	}

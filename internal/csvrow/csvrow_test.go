@@ -239,7 +239,7 @@ func TestHeader(t *testing.T) {
 		for _, bom := range []bool{false, true} {
 			header := string(csvrow.NewEncoder(dataset.BuiltIn.Get(string(kind)), csvrow.Options{BOM: bom}).AppendHeader(nil))
 			rest, found := strings.CutPrefix(header, "\ufeff")
-			if want := strings.Join(dataset.BuiltIn.Get(string(kind)).Headers(), ",") + "\r\n"; found != bom || rest != want {
+			if want := `"` + strings.Join(dataset.BuiltIn.Get(string(kind)).Headers(), `","`) + "\"\r\n"; found != bom || rest != want {
 				t.Errorf("AppendHeader(%s, BOM %v) = %q, want %q", kind, bom, header, want)
 			}
 		}

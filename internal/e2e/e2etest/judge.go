@@ -83,7 +83,7 @@ func number(v any) *big.Float {
 // shared with what it judges.
 func File(kind jobs.Kind, rows []Row, guard bool) (file []byte, guarded int64) {
 	var b bytes.Buffer
-	b.WriteString(Header(kind) + "\r\n")
+	b.WriteString(`"` + strings.ReplaceAll(Header(kind), ",", `","`) + "\"\r\n")
 	for _, r := range rows {
 		row, n := csvrowtest.Row(kind, r.ID, r.Fields, guard)
 		b.Write(row)
@@ -131,7 +131,8 @@ func decode(v *firestorepb.Value) any {
 	return nil
 }
 
-// Header is the documented header row of a kind, written out here on purpose.
+// Header are the documented names of the columns of a kind, written out here on purpose. In a file they are
+// quoted.
 func Header(kind jobs.Kind) string {
 	if kind == "vip-messages" {
 		return "id,timestamp,playerId,displayName,kind,source,text,labels"
