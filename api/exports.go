@@ -73,15 +73,16 @@ func (s *Server) submitTraced(ctx context.Context, submission jobs.Submission, m
 	return submitted, nil
 }
 
-// submit finds or makes the job of a request. One whose file is lost answers no other request, and none whose
-// result is older than maxAge, unless that is negative or the caller named the job's key.
+// submit finds or makes the job of a request. One whose file is lost or about to expire answers no other
+// request, and none whose result is older than maxAge, unless that is negative or the caller named the job's
+// key.
 func (s *Server) submit(ctx context.Context, submission jobs.Submission, maxAge time.Duration) (jobs.Submitted, error) {
 	submitted, err := s.jobs.Submit(ctx, submission)
 	if err != nil || !submitted.Reused {
 		return submitted, err
 	}
 	found := s.proven(ctx, submitted.Job)
-	lost := found.State == jobs.Expired && found.Error != nil
+	lost := found.State == jobs.Expired
 	old := submission.Implied && maxAge >= 0 && found.State == jobs.Succeeded && s.age(found) > maxAge
 	if !lost && !old {
 		submitted.Job = found
@@ -157,6 +158,9 @@ func (s *Server) callbackURL(p *params, caller *apikey.Key) (string, error) {
 
 // answerExport answers with the result, the job as it is, or why there is no result.
 func (s *Server) answerExport(c *gin.Context, j *jobs.Job, applied string, reused bool) error {
+	if !j.DeletedAt.IsZero() { // while this request waited: nothing is there to lead to
+		return refuse(http.StatusConflict, "the export was deleted")
+	}
 	location := statusURL(j.ID)
 	if applied != "" {
 		c.Header("Preference-Applied", applied)

@@ -165,7 +165,6 @@ func TestExportEndsWithoutResult(t *testing.T) {
 		"too large":    {failed(jobs.CodeTooManyBytes), http.StatusUnprocessableEntity},
 		"no error set": {jobs.Job{ID: jobs.NewID(), OrgID: "org1", State: jobs.Failed}, http.StatusInternalServerError},
 		"canceled":     {jobs.Job{ID: jobs.NewID(), OrgID: "org1", State: jobs.Canceled}, http.StatusConflict},
-		"expired":      {jobs.Job{ID: jobs.NewID(), OrgID: "org1", State: jobs.Expired}, http.StatusGone},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

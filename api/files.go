@@ -36,11 +36,15 @@ func newFiles() (*files, error) {
 	return &files{until: until}, err
 }
 
-// proven is the job, expired if storage has lost its file. Without an answer of storage the file counts as
-// there, and its link is handed out: an outage loses no file, and the link works once it is over.
+// proven is the job, expired if storage has lost its file, or its file's time is over. Without an answer of
+// storage the file counts as there, and its link is handed out: an outage loses no file, and the link works
+// once it is over.
 func (s *Server) proven(ctx context.Context, j *jobs.Job) *jobs.Job {
-	if j.State != jobs.Succeeded || !s.now().Before(j.FileExpiresAt) || j.Foreign() && j.Result.Object == "" {
+	if j.State != jobs.Succeeded || j.Foreign() && j.Result.Object == "" {
 		return j
+	}
+	if j.FileExpiresAt.Sub(s.now()) < shortestLink {
+		return j.OutOfTime() // nobody has noted it yet
 	}
 	key := j.Result.Object + "#" + strconv.FormatInt(j.Result.Generation, 10)
 	if until, ok := s.files.until.GetIfPresent(key); ok && s.now().Before(until) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -35,7 +36,28 @@ func (s *Server) listJobs(c *gin.Context, caller *apikey.Key) error {
 	if err := p.finish(); err != nil {
 		return err
 	}
-	return writeJobs(s, c, l, viewOf)
+	scope := pageScope(l)
+	if l.PageToken, err = unscope(l.PageToken, scope); err != nil {
+		return err
+	}
+	return writeJobs(s, c, l, scope, viewOf)
+}
+
+// pageScope tells a list from others: another one's page tokens lead to a place that is none of its.
+func pageScope(l jobs.List) string {
+	l.PageSize, l.PageToken = 0, ""
+	body, _ := json.Marshal(l) // texts, bools and sane times
+	sum := sha256.Sum256(body)
+	return "~" + hex.EncodeToString(sum[:6])
+}
+
+// unscope gives the store's own token. One of a build before scopes has none, and is taken as it is.
+func unscope(token, scope string) (string, error) {
+	own, of, scoped := strings.Cut(token, "~")
+	if scoped && "~"+of != scope {
+		return "", invalid("pageToken", typeOnly, map[string]any{"value": token}, "is of a list with other filters: repeat them as they were for the page before")
+	}
+	return own, nil
 }
 
 // jobPage reads what all lists of jobs have in common.
@@ -67,8 +89,8 @@ func badPageToken(token string) fault {
 	return newFault("pageToken", typeOnly, map[string]any{"value": token}, "must be the nextPageToken of the page before")
 }
 
-// writeJobs answers with a page of jobs.
-func writeJobs[V any](s *Server, c *gin.Context, l jobs.List, view func(*jobs.Job) V) error {
+// writeJobs answers with a page of jobs; scope is added to the token of the next.
+func writeJobs[V any](s *Server, c *gin.Context, l jobs.List, scope string, view func(*jobs.Job) V) error {
 	page, err := s.jobs.List(c.Request.Context(), l)
 	if err != nil {
 		return pageError(err, l.PageToken)
@@ -79,7 +101,8 @@ func writeJobs[V any](s *Server, c *gin.Context, l jobs.List, view func(*jobs.Jo
 	}
 	var next *string
 	if page.Next != "" {
-		next = &page.Next
+		token := page.Next + scope
+		next = &token
 	}
 	writeJSON(c, http.StatusOK, map[string]any{"jobs": views, "nextPageToken": next})
 	return nil

@@ -170,11 +170,15 @@ func (s *Server) show(ctx context.Context, j *jobs.Job) (jobView, error) {
 	return v, nil
 }
 
+// shortestLink is how long a csvUrl works at least: links live for whole seconds. A file with less left has
+// expired.
+const shortestLink = time.Second
+
 // link makes a fresh csvUrl of a job that has a file, as proven says, and says until when it works.
 func (s *Server) link(ctx context.Context, j *jobs.Job) (url string, until time.Time, err error) {
 	now := s.now()
 	life := min(s.urlLife, j.FileExpiresAt.Sub(now)).Truncate(time.Second)
-	if j.State != jobs.Succeeded || j.Result.Object == "" || life <= 0 { // of another version, none may be known
+	if j.State != jobs.Succeeded || j.Result.Object == "" || life < shortestLink { // of another version, none may be known
 		return "", time.Time{}, nil
 	}
 	url, err = s.objects.SignedURL(ctx, j.Result.Object, life, j.FileName())

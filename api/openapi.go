@@ -124,6 +124,15 @@ func (s *Server) docsFile(c *gin.Context, _ *apikey.Key) error {
 	return serveDocs(c, c.Param("file"))
 }
 
+// redirect leads to what somebody means who does not know the path.
+func redirect(path string) endpoint {
+	return func(c *gin.Context, _ *apikey.Key) error {
+		c.Header("Location", path)
+		c.Status(http.StatusTemporaryRedirect)
+		return nil
+	}
+}
+
 func serveDocs(c *gin.Context, name string) error {
 	files, err := docs()
 	if err != nil {

@@ -35,7 +35,7 @@ func (s *Server) opsList(c *gin.Context, _ *apikey.Key) error {
 	if err := p.finish(); err != nil {
 		return err
 	}
-	return writeJobs(s, c, l, opsViewOf)
+	return writeJobs(s, c, l, "", opsViewOf)
 }
 
 // opsGet shows a job with everything that is known about how it went.

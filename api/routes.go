@@ -65,7 +65,9 @@ func (s *Server) fixedRoutes() []route {
 		{get, "/healthz", nil, quick, s.health},
 		{get, "/readyz", nil, quick, s.ready},
 		{get, "/openapi.json", nil, quick, s.openapi},
+		{get, "/", nil, quick, redirect("/docs")},
 		{get, "/docs", nil, quick, s.docsPage},
+		{get, "/docs/", nil, quick, redirect("/docs")},
 		{get, "/docs/:file", nil, quick, s.docsFile},
 
 		{get, "/limits", anyScope, quick, s.limits},

@@ -210,6 +210,14 @@ func (j *Job) WithoutFile() *Job {
 	return &lost
 }
 
+// OutOfTime is a succeeded job as it is to its callers once the time of its file is over, until that is
+// noted.
+func (j *Job) OutOfTime() *Job {
+	over := *j
+	over.State = Expired
+	return &over
+}
+
 // At is the job as it is once its snapshot is pinned, for work that goes on while that is recorded.
 func (j *Job) At(snapshot time.Time) *Job {
 	at := *j

@@ -2267,7 +2267,7 @@ type ClientInterface interface {
 
 	// LabelOverview Count messages by label
 	//
-	// Each count equals what `/vip-messages?label=` drills down to. Messages may have several labels or none. A window of more than 2,500,000 messages, 100,000 labels or 4 MiB of them is 422 with the remedy, a shorter one.
+	// Each count equals what `/vip-messages?label=` drills down to; labels of more than 1,500 characters, which that refuses, are in neither. Messages may have several labels or none. A window of more than 2,500,000 messages, 100,000 labels or 4 MiB of them is 422 with the remedy, a shorter one.
 	//
 	// Corresponds with GET /vip-labels/overview (the `LabelOverview` operationId).
 	LabelOverview(ctx context.Context, params *LabelOverviewParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3318,7 +3318,7 @@ func (c *RawClient) OpsStats(ctx context.Context, params *OpsStatsParams, reqEdi
 
 // LabelOverview Count messages by label
 //
-// Each count equals what `/vip-messages?label=` drills down to. Messages may have several labels or none. A window of more than 2,500,000 messages, 100,000 labels or 4 MiB of them is 422 with the remedy, a shorter one.
+// Each count equals what `/vip-messages?label=` drills down to; labels of more than 1,500 characters, which that refuses, are in neither. Messages may have several labels or none. A window of more than 2,500,000 messages, 100,000 labels or 4 MiB of them is 422 with the remedy, a shorter one.
 //
 // Corresponds with GET /vip-labels/overview (the `LabelOverview` operationId).
 func (c *RawClient) LabelOverview(ctx context.Context, params *LabelOverviewParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -6717,7 +6717,7 @@ type ClientWithResponsesInterface interface {
 
 	// LabelOverviewWithResponse Count messages by label
 	//
-	// Each count equals what `/vip-messages?label=` drills down to. Messages may have several labels or none. A window of more than 2,500,000 messages, 100,000 labels or 4 MiB of them is 422 with the remedy, a shorter one.
+	// Each count equals what `/vip-messages?label=` drills down to; labels of more than 1,500 characters, which that refuses, are in neither. Messages may have several labels or none. A window of more than 2,500,000 messages, 100,000 labels or 4 MiB of them is 422 with the remedy, a shorter one.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -8675,7 +8675,7 @@ func (c *ClientWithResponses) OpsStatsWithResponse(ctx context.Context, params *
 
 // LabelOverviewWithResponse Count messages by label
 //
-// Each count equals what `/vip-messages?label=` drills down to. Messages may have several labels or none. A window of more than 2,500,000 messages, 100,000 labels or 4 MiB of them is 422 with the remedy, a shorter one.
+// Each count equals what `/vip-messages?label=` drills down to; labels of more than 1,500 characters, which that refuses, are in neither. Messages may have several labels or none. A window of more than 2,500,000 messages, 100,000 labels or 4 MiB of them is 422 with the remedy, a shorter one.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
@@ -26,6 +27,9 @@ const (
 	// to 1,500 bytes each.
 	OverviewLabels     = 100_000
 	OverviewLabelBytes = 4 << 20
+	// LabelRunes bounds a label, in characters: a longer one cannot be asked for and is left out, so that
+	// every count is one that its label leads to.
+	LabelRunes = 1500
 	// streamLabelBytes is what a stream holds before it adds to the sum: streams wait for each other once in
 	// some thousand rows.
 	streamLabelBytes = 64 << 10
@@ -178,6 +182,9 @@ func (r *Reader) countLabels(ctx context.Context, q vip.Query, at time.Time, sum
 		var err error
 		labels, err = vip.AppendLabels(labels[:0], doc)
 		for _, label := range labels {
+			if len(label) > LabelRunes && utf8.RuneCountInString(label) > LabelRunes {
+				continue
+			}
 			n := byLabel[label]
 			if byLabel[label] = n + 1; n == 0 {
 				bytes += len(label)

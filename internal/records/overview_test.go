@@ -12,6 +12,7 @@ import (
 
 	"exportd/internal/heaptest"
 	"exportd/internal/vip"
+	"exportd/jobs"
 )
 
 // TestLabelCountsInPieces: a window that is read in pieces, a burst within one microsecond among them, is
@@ -56,6 +57,29 @@ func TestLabelCountsInPieces(t *testing.T) {
 	t.Logf("%d rows in %d pieces: %d reads", rows, len(pieces), billed)
 	if billed > rows*102/100+200 {
 		t.Errorf("%d reads for %d rows", billed, rows)
+	}
+}
+
+// TestLongLabels: what an overview counts, its own query finds; labels that no request can ask for are in
+// neither.
+func TestLongLabels(t *testing.T) {
+	t.Parallel()
+	cloud, r := open(t)
+	labels := []string{"short", strings.Repeat("x", LabelRunes), strings.Repeat("x", LabelRunes+1), strings.Repeat("é", LabelRunes+1)}
+	docs := map[string]map[string]any{}
+	for i, label := range labels {
+		docs[fmt.Sprint("VipMessages/", i)] = map[string]any{"workspaceId": "w", "mediumId": "c", "timestamp": start, "labels": []any{label, "all"}}
+	}
+	store(t, cloud.Firestore, docs)
+	counts, total, err := r.LabelCounts(t.Context(), messages())
+	if err != nil || total != 4 || len(counts) != 3 {
+		t.Fatalf("LabelCounts() = %d labels of %d rows, %v", len(counts), total, err)
+	}
+	for _, c := range counts {
+		n, _, err := r.Count(t.Context(), messages(func(p jobs.Params) { p["label"] = c.Label }), vip.Range{}, time.Time{})
+		if err != nil || n != c.Count {
+			t.Errorf("%.9q is counted %d times and found %d times, %v", c.Label, c.Count, n, err)
+		}
 	}
 }
 
