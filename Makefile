@@ -62,6 +62,9 @@ image-demo: ## Build the image of exportd-dev, for deployments/compose, into bin
 image-test: ## Build the image twice, compare, and run it as nobody with a read-only root; needs root
 	cd deployments/tools && $(GO) test -tags $(TAGS),release -count=1 -v -timeout 30m -run '^TestImage$$' ./image
 
+release-test: ## Make a release twice, compare, unpack each archive and run what this machine can (compiles for six platforms)
+	cd deployments/tools && $(GO) test -tags $(TAGS),release -count=1 -v -timeout 40m -run '^TestRelease$$' ./release
+
 fleet-test: ## The end-to-end tests, exportd being the image's: a root that cannot be written, a user for each process, with its permissions alone; needs root
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && chmod 755 "$$dir" && \
 	  (cd deployments/tools && $(GO) run -mod=mod ./release -root ../.. -version=$(or $(VERSION),0.0.0) -commit=$(COMMIT) -out "$$dir/image" -image -platforms linux/$$($(GO) env GOARCH) -unpack "$$dir/root") && \
@@ -128,4 +131,4 @@ PICTURES  = $(if $(SCREENSHOTS),npm ci --prefix internal/e2e/testdata/dashboard 
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: conformance help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test fleet-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
+.PHONY: conformance help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
