@@ -114,13 +114,14 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 	g.Go(panics.Task(func() error { return keys.Run(ctx) }))
 	g.Go(panics.Task(func() error { return server.Serve(ctx, l) }))
 	g.Go(panics.Task(func() error {
-		return c.reload(ctx, cfg, log, func(next config.Config) error {
+		c.reload(ctx, cfg, log, func(next config.Config) error {
 			live, err := liveLimits(next)
 			if err != nil {
 				return err
 			}
 			return server.Change(live)
 		})
+		return nil
 	}))
 	g.Go(panics.Task(func() error {
 		return serveOps(ctx, operators, ops{alive: c.guards.apiAlive, checks: checks, metrics: c.metrics, pprof: cfg.PProf, console: page, log: log, panics: c.panics})

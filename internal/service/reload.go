@@ -26,48 +26,69 @@ type Reload struct {
 	Asked <-chan os.Signal              // SIGHUP: look now
 }
 
-// reload has Reload run, and again after a panic: what was taken holds.
-func (c *Clients) reload(ctx context.Context, cfg config.Config, log *zap.Logger, change func(config.Config) error) (err error) {
-	c.panics.Loop(ctx, panics.Settings, func() { err = c.Reload.run(ctx, cfg, log, change) })
-	return err
+// reload has Reload run, and again after a panic, with what had been taken by then. Without a file there is
+// nothing to do.
+func (c *Clients) reload(ctx context.Context, cfg config.Config, log *zap.Logger, change func(config.Config) error) {
+	if c.Reload == nil || cfg.ReloadFile == "" {
+		return
+	}
+	held := &holding{values: liveValues(cfg)}
+	c.panics.Loop(ctx, panics.Settings, func() { c.Reload.run(ctx, cfg.ReloadFile, held, log, change) })
 }
 
-// run looks until ctx ends. Without a file there is nothing to do.
-func (r *Reload) run(ctx context.Context, cfg config.Config, log *zap.Logger, change func(config.Config) error) error {
-	if r == nil || cfg.ReloadFile == "" {
-		return nil
-	}
+// holding is what a process has of the file. It outlives a panic of whoever changes it.
+type holding struct {
+	values []string // nil while they are being taken: all are taken again then
+	told   string   // the last fault
+}
+
+// run looks until ctx ends.
+func (r *Reload) run(ctx context.Context, file string, held *holding, log *zap.Logger, change func(config.Config) error) {
 	tick := time.NewTicker(reloadEvery)
 	defer tick.Stop()
-	now, told := liveValues(cfg), ""
 	for {
 		asked := false
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		case <-r.Asked:
-			asked, told = true, "" // who asks is told again
+			asked, held.told = true, "" // who asks is told again
 		}
-		next, err := r.Load()
-		values := liveValues(next)
-		differ := differences(now, values)
-		if err == nil && len(differ) > 0 {
-			err = r.take(next, change)
-		}
+		differ, err := r.look(held, change)
 		switch {
-		case err != nil && err.Error() != told:
-			told = err.Error()
-			log.Error("settings are not taken anew: what they were still holds", zap.String("file", cfg.ReloadFile), zap.Error(err))
+		case err != nil && err.Error() != held.told:
+			held.told = err.Error()
+			log.Error("settings are not taken anew: what they were still holds", zap.String("file", file), zap.Error(err))
 		case err != nil:
+		case len(differ) > 0:
+			held.told = ""
+			log.Warn("settings are taken anew", zap.String("file", file), zap.Strings("changed", differ)) // at every level but error
 		default:
-			if now, told = values, ""; len(differ) > 0 {
-				log.Warn("settings are taken anew", zap.String("file", cfg.ReloadFile), zap.Strings("changed", differ)) // at every level but error
-			} else if asked {
-				log.Warn("settings are as they were", zap.String("file", cfg.ReloadFile))
+			if held.told = ""; asked {
+				log.Warn("settings are as they were", zap.String("file", file))
 			}
 		}
 	}
+}
+
+// look takes what the file has, and gives what of it is new.
+func (r *Reload) look(held *holding, change func(config.Config) error) (differ []string, err error) {
+	next, err := r.Load()
+	if err != nil {
+		return nil, err
+	}
+	before, values := held.values, liveValues(next)
+	if differ = differences(before, values); len(differ) == 0 {
+		return nil, nil
+	}
+	held.values = nil
+	if err := r.take(next, change); err != nil {
+		held.values = before
+		return nil, err
+	}
+	held.values = values
+	return differ, nil
 }
 
 // take has settings hold from now on, all of them or none.
@@ -93,9 +114,10 @@ func liveValues(cfg config.Config) []string {
 	}
 }
 
+// differences are those of next that old has not; all where nobody knows what old is.
 func differences(old, next []string) (out []string) {
 	for i, v := range next {
-		if v != old[i] {
+		if old == nil || v != old[i] {
 			out = append(out, v)
 		}
 	}

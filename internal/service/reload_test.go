@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"exportd/internal/config"
+	"exportd/internal/panics"
 )
 
 // TestReload: settings are taken anew at their time or when asked; what is wrong changes nothing, is told
@@ -41,9 +42,10 @@ func TestReload(t *testing.T) {
 		}}
 		var changed []config.Config
 		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
+		ended := make(chan struct{})
 		go func() {
-			ended <- r.run(ctx, now, zap.New(core), func(c config.Config) error {
+			defer close(ended)
+			(&Clients{Reload: r, panics: panics.NewReporter(zap.NewNop())}).reload(ctx, now, zap.New(core), func(c config.Config) error {
 				if c.RateKey == 13 {
 					return errors.New("unlucky")
 				}
@@ -92,13 +94,69 @@ func TestReload(t *testing.T) {
 			t.Errorf("%v", logs.All())
 		}
 		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+		<-ended
 	})
-	var none *Reload
-	if err := none.run(t.Context(), config.Config{}, zap.NewNop(), nil); err != nil {
-		t.Error(err)
+	(&Clients{}).reload(t.Context(), config.Config{ReloadFile: "live.env"}, zap.NewNop(), nil)
+	(&Clients{Reload: &Reload{}}).reload(t.Context(), config.Config{}, zap.NewNop(), nil)
+}
+
+// TestReloadAfterPanic: what was taken before a panic is known after it, so that the file can take it back,
+// also what was taken by half.
+func TestReloadAfterPanic(t *testing.T) {
+	t.Parallel()
+	for _, half := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			level := zap.NewAtomicLevelAt(zap.InfoLevel)
+			start := config.Config{LogLevel: "info", RateKey: 300, ReloadFile: "live.env"}
+			other := start
+			other.LogLevel, other.RateKey = "debug", 7
+			broken := false
+			files := make(chan config.Config, 1) // what the file has
+			files <- other
+			r := &Reload{Level: level, Load: func() (config.Config, error) {
+				file := <-files
+				files <- file
+				if broken {
+					broken = false
+					panic("while the file is read")
+				}
+				return file, nil
+			}}
+			rate := make(chan int, 1) // what holds
+			rate <- start.RateKey
+			panicked := make(chan struct{})
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				(&Clients{Reload: r, panics: panics.NewReporter(zap.NewNop())}).reload(ctx, start, zap.NewNop(), func(c config.Config) error {
+					<-rate
+					rate <- c.RateKey
+					if c.RateKey == other.RateKey {
+						close(panicked)
+						if half {
+							panic("before the level is set")
+						}
+						broken = true
+					}
+					return nil
+				})
+			}()
+			<-panicked
+			if !half {
+				time.Sleep(2 * reloadEvery) // taken as a whole, and the next look panics
+			}
+			synctest.Wait()
+			<-files
+			files <- start
+			time.Sleep(3 * reloadEvery)
+			synctest.Wait()
+			if got := <-rate; got != start.RateKey || level.Level() != zap.InfoLevel {
+				t.Errorf("half %t: rate %d and level %s hold, of the file's %d and %s", half, got, level, start.RateKey, start.LogLevel)
+			}
+			stop()
+			<-ended
+		})
 	}
 }
 

@@ -63,7 +63,8 @@ func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logg
 		return pool.Run(ctx)
 	}))
 	g.Go(panics.Task(func() error { // of its settings the level of its log alone
-		return c.reload(ctx, cfg, log, func(config.Config) error { return nil })
+		c.reload(ctx, cfg, log, func(config.Config) error { return nil })
+		return nil
 	}))
 	g.Go(panics.Task(func() error {
 		return serveOps(ctx, operators, ops{alive: alive, metrics: c.metrics, pprof: cfg.PProf, log: log, panics: c.panics, checks: checks.all})
