@@ -57,6 +57,28 @@ func OpenSealer(ctx context.Context, c KeysetConfig) (*Sealer, error) {
 	return NewSealer(h)
 }
 
+// AwaitSealer makes a Sealer of a keyset that may not be there yet, or not be readable: then what is sealed
+// stays so, and the store's CheckSealed looks again. A process that ended instead would tell its operators
+// less, and come back no sooner.
+func AwaitSealer(ctx context.Context, c KeysetConfig) *Sealer {
+	s := &Sealer{config: c}
+	_ = s.await(ctx) // CheckSealed tells
+	return s
+}
+
+// await opens the keyset unless it is open.
+func (s *Sealer) await(ctx context.Context) error {
+	if s == nil || s.opened() != nil {
+		return nil
+	}
+	now, err := OpenSealer(ctx, s.config)
+	if err != nil {
+		return err
+	}
+	s.keyset.Store(now.opened())
+	return nil
+}
+
 func openClear(c KeysetConfig) (*Sealer, error) {
 	if !c.Make {
 		if _, err := os.Stat(c.Path); err != nil {

@@ -8,19 +8,27 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/tink"
+
+	"exportd/jobs"
 )
 
 // Sealer encrypts secrets for their records, with AES-GCM of a Tink keyset: a signature needs the secret
 // back, so a hash cannot do. What it seals opens only in the document and under the name it was sealed for,
 // so a ciphertext copied into another key's record is of no use. Safe for concurrent use.
 type Sealer struct {
-	aead tink.AEAD
-	ids  map[uint32]bool // of the keyset's keys
+	keyset atomic.Pointer[openKeyset] // nil while it cannot be opened: AwaitSealer
+	config KeysetConfig
+}
+
+type openKeyset struct {
+	tink.AEAD
+	ids map[uint32]bool // of its keys
 }
 
 // NewSealer makes a Sealer of a keyset. In production the keyset is stored encrypted by Cloud KMS and opened
@@ -31,11 +39,21 @@ func NewSealer(h *keyset.Handle) (*Sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make AEAD of keyset: %w", err)
 	}
-	s := &Sealer{aead: a, ids: map[uint32]bool{}}
-	for _, k := range h.KeysetInfo().GetKeyInfo() {
-		s.ids[k.GetKeyId()] = true
+	k := &openKeyset{a, map[uint32]bool{}}
+	for _, info := range h.KeysetInfo().GetKeyInfo() {
+		k.ids[info.GetKeyId()] = true
 	}
+	s := new(Sealer)
+	s.keyset.Store(k)
 	return s, nil
+}
+
+// opened is the keyset; nil if there is none, or none yet.
+func (s *Sealer) opened() *openKeyset {
+	if s == nil {
+		return nil
+	}
+	return s.keyset.Load()
 }
 
 // FileKeyset reads the keyset in the file path, which is made if it is missing, readable by its owner only.
@@ -83,23 +101,32 @@ func makeKeyset(path string, write func(*keyset.Handle, keyset.Writer) error) (_
 
 // seal encrypts a secret for the key id, under a name that is unique in its record.
 func (s *Sealer) seal(id, name string, secret Secret) ([]byte, error) {
-	sealed, err := s.aead.Encrypt([]byte(secret.Reveal()), associated(id, name))
+	k := s.opened()
+	if k == nil {
+		return nil, fmt.Errorf("seal a secret of key %s: %w", id, errNotOpen)
+	}
+	sealed, err := k.Encrypt([]byte(secret.Reveal()), associated(id, name))
 	if err != nil {
 		return nil, fmt.Errorf("seal a secret of key %s: %w", id, err)
 	}
 	return sealed, nil
 }
 
-// errSealed means that a secret is sealed and this keyset does not open it.
-var errSealed = errors.New("sealed by another keyset")
+var (
+	// errSealed means that a secret is sealed and this keyset does not open it.
+	errSealed = errors.New("sealed by another keyset")
+	// errNotOpen is of what cannot be done before the keyset is open.
+	errNotOpen = jobs.Unavailable("the keyset that seals secrets cannot be opened")
+)
 
 // open is the reverse of seal.
 func (s *Sealer) open(id, name string, sealed []byte) (Secret, error) {
-	if s == nil {
+	k := s.opened()
+	if k == nil {
 		return Secret{}, fmt.Errorf("%w: the record is sealed and there is no keyset", errSealed)
 	}
-	text, err := s.aead.Decrypt(sealed, associated(id, name))
-	if err != nil && !s.made(sealed) {
+	text, err := k.Decrypt(sealed, associated(id, name))
+	if err != nil && !k.made(sealed) {
 		err = fmt.Errorf("%w: %w", errSealed, err)
 	}
 	if err != nil {
@@ -111,7 +138,11 @@ func (s *Sealer) open(id, name string, sealed []byte) (Secret, error) {
 // SealText encrypts what goes to somebody who must not read or change it and brings it back. It opens for the
 // same purpose alone.
 func (s *Sealer) SealText(purpose string, text []byte) ([]byte, error) {
-	sealed, err := s.aead.Encrypt(text, []byte("text#"+purpose)) // a secret's begins with Collection
+	k := s.opened()
+	if k == nil {
+		return nil, fmt.Errorf("seal for %s: %w", purpose, errNotOpen)
+	}
+	sealed, err := k.Encrypt(text, []byte("text#"+purpose)) // a secret's begins with Collection
 	if err != nil {
 		return nil, fmt.Errorf("seal for %s: %w", purpose, err)
 	}
@@ -120,7 +151,11 @@ func (s *Sealer) SealText(purpose string, text []byte) ([]byte, error) {
 
 // OpenText is the reverse of SealText.
 func (s *Sealer) OpenText(purpose string, sealed []byte) ([]byte, error) {
-	text, err := s.aead.Decrypt(sealed, []byte("text#"+purpose))
+	k := s.opened()
+	if k == nil {
+		return nil, fmt.Errorf("open for %s: %w", purpose, errNotOpen)
+	}
+	text, err := k.Decrypt(sealed, []byte("text#"+purpose))
 	if err != nil {
 		return nil, fmt.Errorf("open for %s: %w", purpose, err)
 	}
@@ -138,8 +173,8 @@ func PassingSealer() (*Sealer, error) {
 
 // made reports whether a ciphertext names a key of this keyset, opened or not: Tink puts the byte 1 and the
 // key's id before it.
-func (s *Sealer) made(sealed []byte) bool {
-	return len(sealed) > 5 && sealed[0] == 1 && s.ids[binary.BigEndian.Uint32(sealed[1:5])]
+func (k *openKeyset) made(sealed []byte) bool {
+	return len(sealed) > 5 && sealed[0] == 1 && k.ids[binary.BigEndian.Uint32(sealed[1:5])]
 }
 
 func associated(id, name string) []byte { return []byte(Collection + "/" + id + "#" + name) }

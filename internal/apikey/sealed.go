@@ -25,8 +25,8 @@ const (
 	sealedGood = time.Hour
 )
 
-// ErrKeyset means that there are sealed secrets and the keyset opens none. It is a jobs.ErrUnavailable: the
-// service is set up wrong, no caller is.
+// ErrKeyset means that there are sealed secrets and the keyset opens none, or cannot be opened itself. It is
+// a jobs.ErrUnavailable: the service is set up wrong, no caller is.
 var ErrKeyset = jobs.Unavailable("the keyset opens none of the sealed secrets of API keys")
 
 // sealedCheck remembers whether the keyset is the one that sealed the records.
@@ -39,7 +39,8 @@ type sealedCheck struct {
 	good bool // the keyset has opened a record, or there was none to open
 }
 
-// CheckSealed opens sealed secrets of stored keys: ErrKeyset if there are some and none opens.
+// CheckSealed opens sealed secrets of stored keys: ErrKeyset if there are some and none opens, or while the
+// keyset itself cannot be opened, which it tries each time.
 func (s *Store) CheckSealed(ctx context.Context) error { return s.checkSealed(ctx, false) }
 
 // checkSealed is CheckSealed; doubt is that a record does not open.
@@ -53,19 +54,28 @@ func (s *Store) checkSealed(ctx context.Context, doubt bool) error {
 	if now := s.now(); !s.sealed.at.IsZero() && now.Sub(s.sealed.at) < believed {
 		return s.sealed.err
 	}
+	if err := s.sealer.await(ctx); err != nil {
+		return s.sealed.found(fmt.Errorf("%w: %w", ErrKeyset, err), false, s.now())
+	}
 	n, err := s.CountSealed(ctx, sealedSample)
 	if err != nil {
 		return err // asked again next time
 	}
-	s.sealed.err, s.sealed.good = nil, n.Opened > 0 || n.Sealed == 0
 	if n.Sealed > 0 && n.Opened == 0 {
-		s.sealed.err = ErrKeyset
-		s.sealed.fault.Store(&s.sealed.err)
-	} else {
-		s.sealed.fault.Store(nil)
+		return s.sealed.found(ErrKeyset, false, s.now())
 	}
-	s.sealed.at = s.now()
-	return s.sealed.err
+	return s.sealed.found(nil, true, s.now())
+}
+
+// found notes what a look has found, and returns it. Its caller holds mu.
+func (c *sealedCheck) found(err error, good bool, at time.Time) error {
+	c.err, c.good, c.at = err, good, at
+	if err == nil {
+		c.fault.Store(nil)
+	} else {
+		c.fault.Store(&err)
+	}
+	return err
 }
 
 // Sealed counts records: those with a sealed secret, those of them that this keyset sealed, and those with a

@@ -2,6 +2,8 @@ package apikey_test
 
 import (
 	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -176,5 +178,76 @@ func TestPlainSecretsRefused(t *testing.T) {
 			t.Errorf("refused %v: look-up = %v", refuse, err)
 		}
 		s.Close()
+	}
+}
+
+// TestKeysetComesLate: a process that begins without its keyset refuses every key, makes none, says so, and
+// goes on once the keyset is there, with what it has read before.
+func TestKeysetComesLate(t *testing.T) {
+	t.Parallel()
+	cloud := localcloudtest.Start(t)
+	dir := t.TempDir()
+	home, late := filepath.Join(dir, "home"), filepath.Join(dir, "late")
+	keyset, err := apikey.OpenSealer(t.Context(), apikey.KeysetConfig{Path: home, Make: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	open := func(sealer *apikey.Sealer) *apikey.Store {
+		s, err := apikey.NewStore(apikey.StoreConfig{Client: cloud.Firestore, Sealer: sealer, TTL: 30 * time.Second, Now: func() time.Time { return now }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		return s
+	}
+	by := apikey.By{Actor: "test", Reason: "test"}
+	sealed, err := open(keyset).Create(t.Context(), apikey.Draft{OrgID: "org1"}, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := apikey.AwaitSealer(t.Context(), apikey.KeysetConfig{Path: late})
+	s := open(waiting)
+	for range 2 {
+		if err := s.CheckSealed(t.Context()); !errors.Is(err, apikey.ErrKeyset) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), late) {
+			t.Errorf("without its keyset: %v", err)
+		}
+		for _, lookup := range []apikey.LookupFunc{s.Lookup, s.Fresh} {
+			if _, err := lookup(t.Context(), sealed.ID); !errors.Is(err, apikey.ErrKeyset) || !errors.Is(err, jobs.ErrUnavailable) {
+				t.Errorf("look-up without the keyset = %v", err)
+			}
+		}
+	}
+	if _, err := s.Create(t.Context(), apikey.Draft{OrgID: "org1"}, by); !errors.Is(err, jobs.ErrUnavailable) {
+		t.Errorf("a key that nothing seals is made: %v", err)
+	}
+	if _, err := waiting.SealText("test", nil); !errors.Is(err, jobs.ErrUnavailable) {
+		t.Errorf("seals a text: %v", err)
+	}
+	if _, err := waiting.OpenText("test", nil); !errors.Is(err, jobs.ErrUnavailable) {
+		t.Errorf("opens a text: %v", err)
+	}
+	if err := os.WriteFile(late, []byte("half of a ke"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Minute)
+	if err := s.CheckSealed(t.Context()); !errors.Is(err, apikey.ErrKeyset) || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("with a damaged keyset: %v", err)
+	}
+	if err := os.Remove(late); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(home, late); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Minute)
+	if k, err := s.Lookup(t.Context(), sealed.ID); err != nil || k.ID != sealed.ID { // nobody has asked CheckSealed
+		t.Errorf("look-up with the keyset = %v", err)
+	}
+	if err := s.CheckSealed(t.Context()); err != nil {
+		t.Errorf("with the keyset: %v", err)
+	}
+	if _, err := s.Create(t.Context(), apikey.Draft{OrgID: "org1"}, by); err != nil {
+		t.Error(err)
 	}
 }

@@ -201,10 +201,19 @@ func (s *Store) load(ctx context.Context, id string) (entry, error) {
 	default: // not cached
 		return entry{}, fmt.Errorf("read key: %w", errors.Join(jobs.ErrUnavailable, err))
 	}
+	before := s.sealer.opened()
 	key, err := decode(doc, s.sealer)
+	if errors.Is(err, errSealed) {
+		_ = s.checkSealed(ctx, true) // this record's fault, or that of all: Lookup asks
+		switch now := s.sealer.opened(); {
+		case now != before: // it has come meanwhile
+			key, err = decode(doc, s.sealer)
+		case s.sealer != nil && now == nil: // not cached
+			return entry{}, ErrKeyset
+		}
+	}
 	switch {
 	case errors.Is(err, errSealed):
-		_ = s.checkSealed(ctx, true) // this record's fault, or that of all: Lookup asks
 	case err != nil:
 		s.damaged(doc, err)
 	case err == nil && s.refusePlain && key.plain:

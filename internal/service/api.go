@@ -57,7 +57,7 @@ type APIOptions struct {
 
 // ServeAPI answers on l until ctx ends.
 func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logger, l net.Listener, o APIOptions) error {
-	keys, err := OpenKeys(ctx, cfg, c, false)
+	keys, err := awaitKeys(ctx, cfg, c)
 	if err != nil {
 		return err
 	}

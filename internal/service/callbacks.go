@@ -21,7 +21,7 @@ func callbackConfig(ctx context.Context, cfg config.Config, c *Clients) (callbac
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := OpenKeys(ctx, cfg, c, false)
+	store, err := awaitKeys(ctx, cfg, c)
 	if err != nil {
 		return nil, nil, err
 	}

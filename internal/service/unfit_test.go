@@ -3,8 +3,10 @@ package service
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -22,9 +24,10 @@ import (
 	"exportd/internal/localcloud/localcloudtest"
 )
 
-// TestUnfitWorkers: a worker without rights, with another environment's keyset or a clock off by a minute
-// says so at /readyz and in one line of its log, and takes nothing of what waits.
-func TestUnfitWorkers(t *testing.T) {
+// TestUnfit: a worker or API without rights, without a keyset, with another environment's, or a clock off by
+// a minute says so at /readyz and in one line of its log; the worker takes nothing of what waits, and nobody
+// asks such an API.
+func TestUnfit(t *testing.T) {
 	t.Parallel()
 	roles, err := access.Parse([]byte(string(deployments.Permissions) + "\n  nobody: []\n"))
 	if err != nil {
@@ -60,18 +63,31 @@ func TestUnfitWorkers(t *testing.T) {
 		harm        func(*testing.T, *Clients)
 	}{
 		{"without rights", "firestore", all.Accounts["nobody"], home, nil},
+		{"without a keyset", "keyset", all.Accounts["worker"], filepath.Join(dir, "none.json"), nil},
 		{"another environment's keyset", "keyset", all.Accounts["worker"], foreign, nil},
 		{"a clock off by a minute", "clock", all.Accounts["worker"], home, minute},
 		{"fit", "", all.Accounts["worker"], home, nil},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			core, logs := observer.New(zap.InfoLevel)
-			cfg, c := connect(t, tc.as, tc.keyset, zap.New(core))
-			if tc.harm != nil {
-				tc.harm(t, c)
-			}
-			runUnfit(t, cfg, c, core, logs, tc.check)
-		})
+		for _, process := range []string{"worker", "api"} {
+			t.Run(tc.name+"/"+process, func(t *testing.T) {
+				t.Parallel()
+				core, logs := observer.New(zap.InfoLevel)
+				as := tc.as
+				if process == "api" && tc.name != "without rights" {
+					as = all.Accounts["api"]
+				}
+				cfg, c := connect(t, as, tc.keyset, zap.New(core))
+				cfg.Env = "production" // with emulators, which Load refuses
+				if tc.harm != nil {
+					tc.harm(t, c)
+				}
+				if process == "api" {
+					runUnfitAPI(t, cfg, c, core, logs, tc.check)
+				} else {
+					runUnfit(t, cfg, c, core, logs, tc.check)
+				}
+			})
+		}
 	}
 	if _, err := OpenKeys(t.Context(), config.Config{KeysetFile: filepath.Join(dir, "none.json"), Env: "production"}, fleet, false); err == nil || !strings.Contains(err.Error(), "EXPORTD_KEYSET_FILE") {
 		t.Errorf("without a keyset a process ends with %v", err)
@@ -129,15 +145,7 @@ func runUnfit(t *testing.T, cfg config.Config, c *Clients, core zapcore.Core, lo
 	}
 	addr, _ := logs.FilterMessage("operators are answered").All()[0].ContextMap()["ops_addr"].(string)
 	for range 3 {
-		r, err := http.Get("http://" + addr + "/readyz") //nolint:noctx // a test's, on loopback
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, _ := io.ReadAll(r.Body)
-		r.Body.Close()
-		if check == "" && r.StatusCode != http.StatusOK || check != "" && (r.StatusCode != http.StatusServiceUnavailable || !strings.HasPrefix(string(body), check+" is unavailable")) {
-			t.Errorf("readyz: %d %s, want %q", r.StatusCode, body, check)
-		}
+		wantReady(t, "http://"+addr+"/readyz", check)
 	}
 	if check == "" {
 		return
@@ -145,5 +153,66 @@ func runUnfit(t *testing.T, cfg config.Config, c *Clients, core zapcore.Core, lo
 	about := logs.FilterMessage(told).FilterField(zap.String("check", check)).Len()
 	if about != 1 || logs.FilterMessage("process is not ready").Len() != 1 || logs.FilterMessage(started).Len() != 0 {
 		t.Errorf("%d lines about %s, %d of the probe, started %d times", about, check, logs.FilterMessage("process is not ready").Len(), logs.FilterMessage(started).Len())
+	}
+}
+
+// runUnfitAPI runs an API that lacks what a check is about, or nothing.
+func runUnfitAPI(t *testing.T, cfg config.Config, c *Clients, core zapcore.Core, logs *observer.ObservedLogs, check string) {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan string, 1)
+	log := zap.New(core).WithOptions(zap.Hooks(func(e zapcore.Entry) error {
+		if e.Message == "operators are answered" {
+			told <- e.Message
+		}
+		return nil
+	}))
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- ServeAPI(ctx, cfg, c, log, l, APIOptions{}) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	select {
+	case <-told:
+	case err := <-ended:
+		ended <- nil
+		t.Fatalf("it has ended: %v", err)
+	case <-time.After(time.Minute): // of a loaded machine
+		t.Fatal("operators are not answered")
+	}
+	// The hook runs before the core has the line.
+	addr := ""
+	for addr == "" {
+		if all := logs.FilterMessage("operators are answered").All(); len(all) > 0 {
+			addr, _ = all[0].ContextMap()["ops_addr"].(string)
+		}
+		runtime.Gosched()
+	}
+	for range 3 {
+		wantReady(t, "http://"+addr+"/readyz", check)
+	}
+	if n := logs.FilterMessage("process is not ready").FilterField(zap.String("check", check)).Len(); check != "" && n != 1 {
+		t.Errorf("%d lines about %s, want one", n, check)
+	}
+}
+
+// wantReady asks a process whether it is ready, or says that a check fails.
+func wantReady(t *testing.T, url, check string) {
+	t.Helper()
+	r, err := http.Get(url) //nolint:noctx // a test's, on loopback
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(r.Body)
+	r.Body.Close()
+	if check == "" && r.StatusCode != http.StatusOK || check != "" && (r.StatusCode != http.StatusServiceUnavailable || !strings.HasPrefix(string(body), check+" is unavailable")) {
+		t.Errorf("readyz: %d %s, want %q", r.StatusCode, body, check)
 	}
 }

@@ -32,8 +32,8 @@ const (
 	ofCommit = "0123456789ab"
 )
 
-// TestRelease: two releases of one commit are the same bytes; each archive has the program for what its name says,
-// with licences; programs of this machine run and say what they are; the sums are those of the files.
+// TestRelease: two releases of one commit are the same bytes; each archive has the program for what its name
+// says, with licences; programs of this machine run and say what they are; the sums are those of the files.
 func TestRelease(t *testing.T) {
 	dirs := []string{filepath.Join(t.TempDir(), "one"), filepath.Join(t.TempDir(), "two")}
 	for _, dir := range dirs {
