@@ -18,14 +18,14 @@ import (
 )
 
 const (
-	// maxWindow bounds what is read for one answer: 168 hours of at most 30 documents.
+	// maxWindow bounds what is read for one answer: 168 hours, of a small fleet with some 10 documents each.
 	maxWindow = 7 * 24 * time.Hour
 	// hourClosed is when nothing more is added to an hour: commits end within seconds, and clocks are at most
 	// seconds apart.
 	hourClosed = 5 * time.Minute
 	// openSeen is how old what is told of an hour may be that is not closed. So an open console, or a
 	// hundred, cost a process at most 360 looks an hour at one or two hours: some 5,000 reads at 8 documents
-	// each, and 22,000 at all 30 (0.013 USD); and as many again for the largest orgs.
+	// each, and 92,000 at the 256 of as many workers (0.06 USD); and as many again for the largest orgs.
 	openSeen = 10 * time.Second
 	// windowBytes bounds what is remembered of hours, of which one has some 10 KiB.
 	windowBytes = 16 << 20

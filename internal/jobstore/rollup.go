@@ -34,6 +34,9 @@ func (s *Store) addTally(batch *writes, t *jobs.Tally) {
 		kind = noKind
 	}
 	for _, key := range t.Keys() {
+		if key.OrgID == "" {
+			key.Shard = s.turns.next(t.At)
+		}
 		doc := map[string]any{
 			"hour": key.Hour, "orgId": key.OrgID, "shard": key.Shard, "expiresAt": key.Hour.Add(jobs.RollupLife),
 			"slots": map[string]any{t.Slot(): map[string]any{kind: counts}},
@@ -45,14 +48,21 @@ func (s *Store) addTally(batch *writes, t *jobs.Tally) {
 	}
 }
 
+// mergeAt is above the 168 hours that a window may have, so that merging is seldom.
+const mergeAt = 1000
+
 // Rollups gives the rollups of an org, "" for all together, whose hour begins within [from, to). A read for
-// each document: at most 30 an hour, 8 of one org.
+// each document: 8 an hour at most of one org, and of all as many as processes have ended something, and one
+// more for each 25 ends a minute.
 func (s *Store) Rollups(ctx context.Context, orgID string, from, to time.Time) ([]*jobs.Rollup, error) {
 	var docs []*jobs.Rollup
 	q := s.rollups().Where("orgId", "==", orgID).Where("hour", ">=", from).Where("hour", "<", to).OrderBy("hour", firestore.Asc)
 	err := each(ctx, q, func(doc *firestore.DocumentSnapshot) error {
 		if r := s.readRollup(doc); r != nil {
 			docs = append(docs, r)
+		}
+		if len(docs) > mergeAt { // a week of a fleet that is busy has 100,000
+			docs = jobs.MergeRollups(docs)
 		}
 		return nil
 	})

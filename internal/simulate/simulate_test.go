@@ -71,6 +71,24 @@ func TestHalf(t *testing.T) {
 	}
 }
 
+// TestHalfOfFleet is TestHalf of what all orgs share: by 600 exports a minute, each with a callback, what
+// counts them for all together is no fuller than what counts them for one.
+func TestHalfOfFleet(t *testing.T) {
+	r := simulate(t, Scenario{Name: "half of a fleet", Workers: 8, Orgs: 200, PerMinute: 600, For: time.Minute}, 1)
+	whole(t, r)
+	if r.Jobs < 500 || r.Totals["Firestore writes in ExportRollups"] < 1500 {
+		t.Errorf("%d jobs and %d writes of rollups show nothing", r.Jobs, r.Totals["Firestore writes in ExportRollups"])
+	}
+	for _, l := range r.Loads {
+		if l.Resource == "writes of one document" {
+			t.Logf("%s: %.0f %% of the limit", l.Of, 100*l.Share())
+			if l.Share() > bearable {
+				t.Errorf("%s (%s) at %.0f %% of its limit, more than half", l.Resource, l.Of, 100*l.Share())
+			}
+		}
+	}
+}
+
 // TestSmall is the form of the simulation that CI runs: everything that can happen, at a small size.
 func TestSmall(t *testing.T) {
 	s := Scenario{Name: "small", Workers: 6, Orgs: 50, PerMinute: 60, For: 150 * time.Second, Happens: func(r *Run) {
