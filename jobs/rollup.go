@@ -23,12 +23,12 @@ const (
 	// at it.
 	RollupLife = 35 * 24 * time.Hour
 	// OrgRollups are the documents that an hour of one org is spread over, by the job. Firestore bears about
-	// one write a second of a document for long (places are cut by the same, see PlaceTurns): 8 ends a second
-	// of one org, which is three times what the busiest of the simulated fleet has. Above that commits take
-	// longer and are tried again; nothing is lost. What counts for all orgs together a store spreads by its
-	// own measure: a number that is enough for the largest fleet would have every window of a small one read
-	// hundreds of documents an hour.
-	OrgRollups = 8
+	// one write a second of a document for long (places are cut by the same, see PlaceTurns): 16 ends a
+	// second of one org, which is over twice what the busiest of the simulated fleet has. Above that commits
+	// take longer and are tried again; nothing is lost. What counts for all orgs together a store spreads by
+	// its own measure: a number that is enough for the largest fleet would have every window of a small one
+	// read hundreds of documents an hour.
+	OrgRollups = 16
 )
 
 // Counter is what a rollup counts. Besides these there are those of failures by code, of callbacks by state,

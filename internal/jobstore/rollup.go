@@ -52,7 +52,7 @@ func (s *Store) addTally(batch *writes, t *jobs.Tally) {
 const mergeAt = 1000
 
 // Rollups gives the rollups of an org, "" for all together, whose hour begins within [from, to). A read for
-// each document: 8 an hour at most of one org, and of all as many as processes have ended something, and one
+// each document: 16 an hour at most of one org, and of all as many as processes have ended something, and one
 // more for each 25 ends a minute.
 func (s *Store) Rollups(ctx context.Context, orgID string, from, to time.Time) ([]*jobs.Rollup, error) {
 	var docs []*jobs.Rollup
@@ -72,7 +72,7 @@ func (s *Store) Rollups(ctx context.Context, orgID string, from, to time.Time) (
 	return jobs.MergeRollups(docs), nil
 }
 
-// topDocuments bounds what is read of an hour to find its largest orgs, by rows and by time each: with eight
+// topDocuments bounds what is read of an hour to find its largest orgs, by rows and by time each: with 16
 // documents an org they are 25 orgs at least.
 const topDocuments = 25 * jobs.OrgRollups
 
