@@ -49,7 +49,7 @@ operations: ## Run the pages of deployments/operations from top to bottom agains
 
 # -mod=mod: go.mod there follows the one here. What is said of images, manifests and releases has a module of its own: what it needs is in no program.
 deployments: ## Check deployments/: manifests, and what builds images and releases
-	cd deployments/tools && $(GO) vet -mod=mod -tags $(TAGS),release ./... && $(GO) test -mod=mod -tags $(TAGS) -count=1 ./...
+	cd deployments/tools && $(GO) vet -mod=mod -tags $(TAGS),release ./... && $(GO) tool -modfile=../../go.mod staticcheck -tags $(TAGS),release ./... && $(GO) test -mod=mod -tags $(TAGS) -count=1 ./...
 
 RELEASE = cd deployments/tools && $(GO) run -mod=mod ./release -root ../.. -version=$(VERSION) -commit=$(COMMIT) -out ../../$(BIN)/$(1)
 

@@ -32,6 +32,7 @@ type workflow struct {
 func TestWorkflows(t *testing.T) {
 	t.Parallel()
 	const root = "../../.."
+	commit := regexp.MustCompile(`^[a-z-]+/[a-z-]+@[0-9a-f]{40}$`)
 	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
 	if err != nil {
 		t.Fatal(err)
@@ -58,8 +59,9 @@ func TestWorkflows(t *testing.T) {
 			}
 			for _, step := range job.Steps {
 				runs += step.Run + "\n"
-				if step.Uses != "" && !regexp.MustCompile(`^[a-z-]+/[a-z-]+@v\d+$`).MatchString(step.Uses) {
-					t.Errorf("%s uses %s", file, step.Uses)
+				pinned := regexp.MustCompile(`(?m)^ +- uses: ` + regexp.QuoteMeta(step.Uses) + ` # v\d+\.\d+\.\d+$`)
+				if step.Uses != "" && (!commit.MatchString(step.Uses) || !pinned.Match(raw)) {
+					t.Errorf("%s uses %s, which is no commit with its version behind it: a tag can be moved", file, step.Uses)
 				}
 				if v, ok := step.With["go-version-file"].(string); ok && v != "go.mod" {
 					t.Errorf("%s: Go's version is of %s", file, v)

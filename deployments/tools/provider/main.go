@@ -89,7 +89,8 @@ var nestings = map[string]tfprotov5.SchemaNestedBlockNestingMode{
 func (b block) convert() (*tfprotov5.SchemaBlock, error) {
 	out := &tfprotov5.SchemaBlock{}
 	for name, a := range b.Attributes {
-		t, err := tftypes.ParseJSONType(a.Type) //nolint:staticcheck // the only reader of the form in which Terraform writes types
+		//lint:ignore SA1019 it is the only reader of the form in which Terraform writes types
+		t, err := tftypes.ParseJSONType(a.Type)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
