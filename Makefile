@@ -42,7 +42,7 @@ chromium: ## Open /docs and the console in Chromium, and try to break them; CI d
 libreoffice: ## Open exports in LibreOffice with each separator, and count formulas
 	$(GO) test -tags $(TAGS),libreoffice -count=1 -run '^TestLibreOffice$$' ./internal/csvrow
 
-check: format vet lint verify deployments test postgres libreoffice ## What CI runs: format, vet, staticcheck, verify, tests
+check: format vet lint verify deployments test conformance postgres libreoffice ## What CI runs: format, vet, staticcheck, verify, tests
 
 operations: ## Run the pages of deployments/operations from top to bottom against the embedded cloud
 	$(GO) test -tags $(TAGS),operations -count=1 -v -run '^TestOperations$$' ./internal/e2e
@@ -110,6 +110,9 @@ $(BIN)/previous/exportd: # of another commit, whose tag and commit it says
 conformance: ## Have Google's Go client for Firestore run its own tests on the embedded server; what is expected, and why, is in testdata
 	$(GO) test -tags $(TAGS),conformance -count=1 -v -run '^TestFirestoreGo$$' ./internal/localcloud/conformance
 
+cloud-kills: ## Kill the embedded cloud 200 times in the middle of commits, publishes and uploads, and look for what was acknowledged
+	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestKills$$' ./internal/localcloud -kills.rounds $(or $(ROUNDS),200)
+
 damage: ## Damage every field of every document in every way: fleet, stores, API (about 20 minutes)
 	ulimit -v 16000000; for pkg in ./worker ./internal/jobstore ./api ./internal/apikey; do \
 		case $$pkg in ./internal/apikey) all=;; *) all="-args -damage.sample 0";; esac; \
@@ -131,4 +134,4 @@ PICTURES  = $(if $(SCREENSHOTS),npm ci --prefix internal/e2e/testdata/dashboard 
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: conformance help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
+.PHONY: cloud-kills conformance help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts

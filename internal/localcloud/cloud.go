@@ -171,7 +171,7 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 				return nil, err
 			}
 			c.stores.firestore = s
-			return grpcService{s, firestoreWeb()}, nil
+			return grpcService{s, firestoreWeb(c)}, nil
 		}},
 		{"Pub/Sub", cfg.PubSubAddr, &c.endpoints.PubSub, func() (service, error) {
 			s, err := openPubSub(filepath.Join(cfg.DataDir, "pubsub"), cfg, c.faults, c.gate, c.disk)
@@ -293,6 +293,16 @@ func (c *Cloud) fail(err error) {
 
 // Endpoints returns where the services listen.
 func (c *Cloud) Endpoints() Endpoints { return c.endpoints }
+
+// peers are the addresses of the account whose Firestore is at addr.
+func (c *Cloud) peers(addr string) Endpoints {
+	for _, e := range c.endpoints.Accounts {
+		if e.Firestore == addr {
+			return e
+		}
+	}
+	return c.endpoints
+}
 
 // Faults returns what makes the cloud misbehave and counts its calls.
 func (c *Cloud) Faults() *fault.Injector { return c.faults }

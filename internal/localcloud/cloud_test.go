@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -20,7 +21,12 @@ import (
 	"exportd/internal/localcloud/localcloudtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, localcloudtest.LeakOptions()...) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(killDir); dir != "" {
+		log.Fatal(serveAndBeKilled(dir))
+	}
+	goleak.VerifyTestMain(m, localcloudtest.LeakOptions()...)
+}
 
 func start(t *testing.T, cfg localcloud.Config) *localcloud.Cloud {
 	t.Helper()

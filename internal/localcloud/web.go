@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -27,13 +28,16 @@ type web struct {
 	services       []protoreflect.ServiceDescriptor
 	fits           func(protoreflect.MethodDescriptor, string) bool
 	links          string
+	cloud          *Cloud // whose data is shown; nil for none
 }
 
-func firestoreWeb() *web {
+func firestoreWeb(c *Cloud) *web {
 	return &web{
-		name: "Firestore", variable: "FIRESTORE_EMULATOR_HOST", fits: firestorePath,
+		cloud: c,
+		name:  "Firestore", variable: "FIRESTORE_EMULATOR_HOST", fits: firestorePath,
 		services: []protoreflect.ServiceDescriptor{firestorepb.File_google_firestore_v1_firestore_proto.Services().ByName("Firestore")},
-		links: `<p>Collections: <code>curl -X POST http://HOST/v1/projects/PROJECT/databases/(default)/documents:listCollectionIds</code><br>
+		links: `<p><a href="/browse/">Look at the data of all three services</a></p>
+<p>Collections: <code>curl -X POST http://HOST/v1/projects/PROJECT/databases/(default)/documents:listCollectionIds</code><br>
 Documents: <code>curl http://HOST/v1/projects/PROJECT/databases/(default)/documents/COLLECTION</code><br>
 Delete all: <code>curl -X DELETE http://HOST/emulator/v1/projects/PROJECT/databases/(default)/documents</code></p>`,
 	}
@@ -66,14 +70,26 @@ func (p *web) serve(l net.Listener, addr string) error {
 	if err != nil {
 		return fmt.Errorf("connect for HTTP: %w", err)
 	}
-	api, err := rest.New(conn, p.fits, p.services...)
-	if err != nil {
-		return errors.Join(err, conn.Close())
-	}
+	// Made when it is needed: reading all annotations is a tenth of what a start takes.
+	api := sync.OnceValues(func() (*rest.Handler, error) { return rest.New(conn, p.fits, p.services...) })
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.page)
-	mux.Handle("/", api)
-	if p.name == "Firestore" {
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		h, err := api()
+		if err != nil {
+			rest.Fail(w, err)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+	if p.cloud != nil {
+		e := p.cloud.peers(addr)
+		peer, err := grpc.NewClient(e.PubSub, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return errors.Join(fmt.Errorf("connect for pages: %w", err), conn.Close())
+		}
+		defer func() { _ = peer.Close() }() // unused by then
+		newBrowser(p.cloud, conn, peer, e.Storage).register(mux)
 		mux.HandleFunc("DELETE /emulator/v1/projects/{project}/databases/{database}/documents", func(w http.ResponseWriter, r *http.Request) {
 			err := deleteDocuments(r.Context(), firestorepb.NewFirestoreClient(conn), "projects/"+r.PathValue("project")+"/databases/"+r.PathValue("database"))
 			if err != nil {

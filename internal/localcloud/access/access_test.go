@@ -289,3 +289,32 @@ func TestParse(t *testing.T) {
 		}
 	}
 }
+
+// TestOverwriteConditions: what says that nothing is replaced is a parameter of the JSON API and a header of
+// the XML API; each counts only there.
+func TestOverwriteConditions(t *testing.T) {
+	t.Parallel()
+	g := access.NewGate(zap.NewNop())
+	g.Bind(at(1), parse(t, "accounts: {a: [storage.objects.create]}").Account("a"))
+	for _, c := range []struct {
+		method, target string
+		header, may    bool
+	}{
+		{"POST", "/upload/storage/v1/b/bucket/o?uploadType=media&name=x", false, false},
+		{"POST", "/upload/storage/v1/b/bucket/o?uploadType=media&name=x", true, false},
+		{"POST", "/upload/storage/v1/b/bucket/o?uploadType=media&name=x&ifGenerationMatch=0", false, true},
+		{"PUT", "/bucket/x", false, false},
+		{"PUT", "/bucket/x", true, true},
+		{"PUT", "/bucket/x?ifGenerationMatch=0", false, false},
+	} {
+		r := httptest.NewRequest(c.method, "http://127.0.0.1"+c.target, nil)
+		if c.header {
+			r.Header.Set("X-Goog-If-Generation-Match", "0")
+		}
+		w := httptest.NewRecorder()
+		g.HTTP(http.NotFoundHandler()).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, at(1))))
+		if may := w.Code != http.StatusForbidden; may != c.may {
+			t.Errorf("%s %s, header %t: %d, want it to pass: %t", c.method, c.target, c.header, w.Code, c.may)
+		}
+	}
+}

@@ -14,12 +14,22 @@ func ofHTTP(r *http.Request) (method string, needed []string, ok bool) {
 	needed, ok = needs[method]
 	switch method {
 	case "Storage/objects.insert", "Storage/objects.compose", "Storage/objects.rewrite":
-		// The chunks of an upload carry no condition; it was given when the upload began.
-		if q := r.URL.Query(); q.Get("ifGenerationMatch") != "0" && r.Header.Get("X-Goog-If-Generation-Match") != "0" && !q.Has("upload_id") {
+		if mayOverwrite(r) {
 			needed = add(append([]string(nil), needed...), ofOverwrite)
 		}
 	}
 	return method, needed, ok
+}
+
+// mayOverwrite says whether nothing in the request forbids it to replace an object. The condition is a
+// parameter of the JSON API and a header of the XML API, and neither looks at the other's. The chunks of an
+// upload carry no condition; it was given when the upload began.
+func mayOverwrite(r *http.Request) bool {
+	q := r.URL.Query()
+	if path := r.URL.EscapedPath(); r.Method == http.MethodPut && !q.Has("upload_id") && !strings.HasPrefix(path, "/upload/") && !strings.HasPrefix(path, "/storage/") {
+		return r.Header.Get("X-Goog-If-Generation-Match") != "0"
+	}
+	return q.Get("ifGenerationMatch") != "0" && !q.Has("upload_id")
 }
 
 func httpMethod(r *http.Request) string {

@@ -63,3 +63,6 @@ func (s *Server) clear(ctx context.Context, db database) (deleted int, err error
 	}
 	return deleted, err
 }
+
+// Databases lists the names of the databases that were written to or asked for.
+func (s *Server) Databases() []string { return s.store.Databases() }

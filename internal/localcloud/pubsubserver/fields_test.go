@@ -93,3 +93,19 @@ func set(m protoreflect.Message, f protoreflect.FieldDescriptor) {
 		m.Set(f, protoreflect.ValueOfString("x"))
 	}
 }
+
+// TestMaskOfUpdate: a field that is refused when a subscription is made is refused, by name, when it is
+// updated.
+func TestMaskOfUpdate(t *testing.T) {
+	t.Parallel()
+	all := (&pubsubpb.Subscription{}).ProtoReflect().Descriptor().Fields()
+	for i := range all.Len() {
+		f := all.Get(i)
+		if served[f.FullName()] != fields.Refused {
+			continue
+		}
+		if err := copyField(&pubsubpb.Subscription{}, &pubsubpb.Subscription{}, string(f.Name())); status.Code(err) != codes.Unimplemented {
+			t.Errorf("%s: %v, want UNIMPLEMENTED", f.Name(), err)
+		}
+	}
+}

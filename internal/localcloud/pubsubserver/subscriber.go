@@ -136,7 +136,7 @@ func copyField(to, from *pubsubpb.Subscription, path string) error {
 		to.ExpirationPolicy = from.ExpirationPolicy
 	case "labels":
 		to.Labels = from.Labels
-	case "push_config", "bigquery_config", "cloud_storage_config", "enable_exactly_once_delivery", "retain_acked_messages":
+	case "push_config", "bigquery_config", "bigtable_config", "cloud_storage_config", "enable_exactly_once_delivery", "retain_acked_messages", "message_transforms", "tags":
 		return unsupported(path)
 	default:
 		return invalid("the field %q cannot be updated", path)

@@ -143,37 +143,42 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, route route, na
 	if err == nil {
 		err = errors.Join(s.SendMsg(in), s.CloseSend())
 	}
-	for n := 0; err == nil; n++ {
-		var out proto.Message
-		if out, err = newMessage(route.method.Output()); err != nil {
-			break
-		}
-		if err = s.RecvMsg(out); err != nil {
-			if n == 0 {
-				break
-			}
-			if !errors.Is(err, io.EOF) {
-				_, _ = w.Write(append([]byte(",\n"), errorBody(err)...)) // the client is gone if this fails
-			}
-			_, _ = w.Write([]byte("]\n"))
-			return
-		}
-		raw, marshal := protojson.Marshal(out)
-		if marshal != nil {
-			err = marshal
+	flush := http.NewResponseController(w)
+	n := 0
+	for ; err == nil; n++ {
+		var raw []byte
+		if raw, err = next(s, route); err != nil {
 			break
 		}
 		if n == 0 {
 			w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 		}
-		_, _ = w.Write(append([]byte(map[bool]string{true: "[", false: ",\n"}[n == 0]), raw...)) // as above
+		_, _ = w.Write(append([]byte(map[bool]string{true: "[", false: ",\n"}[n == 0]), raw...)) // the client is gone if this fails
+		_ = flush.Flush()                                                                        // likewise
 	}
-	if errors.Is(err, io.EOF) {
+	switch ended := errors.Is(err, io.EOF); {
+	case n == 0 && ended:
 		w.Header().Set("Content-Type", "application/json; charset=UTF-8")
-		_, _ = w.Write([]byte("[]\n")) // as above
-		return
+		_, _ = w.Write([]byte("[]\n"))
+	case n == 0:
+		Fail(w, err)
+	case ended:
+		_, _ = w.Write([]byte("]\n"))
+	default:
+		_, _ = w.Write(append(append([]byte(",\n"), errorBody(err)...), "]\n"...))
 	}
-	Fail(w, err)
+}
+
+// next is the next message of a stream as JSON.
+func next(s grpc.ClientStream, route route) ([]byte, error) {
+	out, err := newMessage(route.method.Output())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.RecvMsg(out); err != nil {
+		return nil, err
+	}
+	return protojson.Marshal(out)
 }
 
 func newMessage(d protoreflect.MessageDescriptor) (proto.Message, error) {

@@ -17,10 +17,15 @@ func (s *Server) patchObject(w http.ResponseWriter, r *http.Request, bucket, nam
 		takeNulls(raw["metadata"], o.Metadata)
 		for field, set := range map[string]*string{
 			"cacheControl": &o.CacheControl, "contentDisposition": &o.ContentDisposition, "contentEncoding": &o.ContentEncoding,
-			"contentLanguage": &o.ContentLanguage, "contentType": &o.ContentType,
+			"contentLanguage": &o.ContentLanguage, "contentType": &o.ContentType, "customTime": &o.CustomTime,
 		} {
 			if v, sent := raw[field]; sent && v == nil {
 				*set = ""
+			}
+		}
+		for field, set := range map[string]*bool{"temporaryHold": &o.TemporaryHold, "eventBasedHold": &o.EventBasedHold} {
+			if v, sent := raw[field]; sent && v == nil {
+				*set = false
 			}
 		}
 		if v, sent := raw["metadata"]; sent && v == nil {
