@@ -83,7 +83,8 @@ func number(v any) *big.Float {
 // shared with what it judges.
 func File(kind jobs.Kind, rows []Row, guard bool) (file []byte, guarded int64) {
 	var b bytes.Buffer
-	b.WriteString(`"` + strings.ReplaceAll(Header(kind), ",", `","`) + "\"\r\n")
+	first, others, _ := strings.Cut(Header(kind), ",")
+	b.WriteString(first + `,"` + strings.ReplaceAll(others, ",", `","`) + "\"\r\n")
 	for _, r := range rows {
 		row, n := csvrowtest.Row(kind, r.ID, r.Fields, guard)
 		b.Write(row)
