@@ -1,6 +1,7 @@
 package apikey
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -189,13 +190,14 @@ const testKMSKey = "projects/p/locations/l/keyRings/r/cryptoKeys/k"
 // kms is a Cloud KMS for one test: its "encryption" puts a mark in front.
 type kms struct {
 	*httptest.Server
+	mark    string
 	calls   atomic.Int64
 	corrupt atomic.Bool
 }
 
 func newKMS(t *testing.T) *kms {
 	t.Helper()
-	k := &kms{}
+	k := &kms{mark: "sealed:"}
 	k.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		k.calls.Add(1)
 		var req struct{ Plaintext, Ciphertext string }
@@ -211,10 +213,10 @@ func newKMS(t *testing.T) *kms {
 		switch r.URL.Path {
 		case "/v1/" + testKMSKey + ":encrypt":
 			plain, _ := base64.StdEncoding.DecodeString(req.Plaintext)
-			put("ciphertext", append([]byte("sealed:"), plain...))
+			put("ciphertext", append([]byte(k.mark), plain...))
 		case "/v1/" + testKMSKey + ":decrypt":
 			sealed, _ := base64.StdEncoding.DecodeString(req.Ciphertext)
-			plain, ok := strings.CutPrefix(string(sealed), "sealed:")
+			plain, ok := strings.CutPrefix(string(sealed), k.mark)
 			if !ok {
 				http.Error(w, "no", http.StatusBadRequest)
 				return
@@ -269,6 +271,61 @@ func TestKMSKeyset(t *testing.T) {
 	k.corrupt.Store(true)
 	if _, err := OpenSealer(t.Context(), cfg); err == nil {
 		t.Error("a corrupted answer of KMS was taken")
+	}
+}
+
+// TestKeysetMoves: a keyset whose encryptedKeyset was decrypted by one KMS key and encrypted by another opens
+// by that other, and opens what it has sealed (deployments/operations/move.md).
+func TestKeysetMoves(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	before, after := newKMS(t), newKMS(t)
+	after.mark = "moved:"
+	config := func(k *kms, name string) KeysetConfig {
+		return KeysetConfig{Path: filepath.Join(dir, name), KMSKey: testKMSKey, Options: []option.ClientOption{option.WithEndpoint(k.URL), option.WithHTTPClient(k.Client())}}
+	}
+	made := config(before, "keyset.json")
+	made.Make = true
+	first, err := OpenSealer(t.Context(), made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := first.seal("key_golden", "s", NewSecret(goldenSecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(made.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file map[string]json.RawMessage
+	var wrapped []byte
+	if err := errors.Join(json.Unmarshal(raw, &file), json.Unmarshal(file["encryptedKeyset"], &wrapped)); err != nil {
+		t.Fatal(err)
+	}
+	clear, ok := bytes.CutPrefix(wrapped, []byte(before.mark)) // gcloud kms decrypt
+	if !ok {
+		t.Fatalf("encryptedKeyset is not what KMS gave: %q", wrapped)
+	}
+	if file["encryptedKeyset"], err = json.Marshal(append([]byte(after.mark), clear...)); err != nil { // gcloud kms encrypt
+		t.Fatal(err)
+	}
+	moved := config(after, "keyset.new.json")
+	if raw, err = json.Marshal(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(moved.Path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second, err := OpenSealer(t.Context(), moved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := second.open("key_golden", "s", sealed); err != nil || got.Reveal() != goldenSecret {
+		t.Errorf("after the move: %v", err)
+	}
+	if _, err := OpenSealer(t.Context(), config(after, "keyset.json")); err == nil {
+		t.Error("the new key opens the old file")
 	}
 }
 
