@@ -7,6 +7,8 @@ import (
 	"debug/elf"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -102,7 +104,7 @@ func TestImage(t *testing.T) {
 // pushed: a registry gives back what was pushed.
 func pushed(t *testing.T, index v1.ImageIndex) {
 	t.Helper()
-	server := httptest.NewServer(registry.New())
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	defer server.Close()
 	ref, err := name.ParseReference(strings.TrimPrefix(server.URL, "http://") + "/exportd:" + version)
 	if err != nil {
