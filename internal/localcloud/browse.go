@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
@@ -162,11 +163,15 @@ func (b *browser) document(ctx context.Context, p *page, name string) error {
 }
 
 // collection lists documents, missing ones with descendants too, or those of the query in the form.
-func (b *browser) collection(r *http.Request, p *page, name string) error {
+func (b *browser) collection(r *http.Request, p *page, name string) (err error) {
 	i := strings.LastIndexByte(name, '/')
 	p.Query = newQueryForm(r.URL.Query())
 	t := table{Head: []string{"Document", "Fields", "Updated"}, None: "There are no such documents."}
-	defer func() { p.Tables = append(p.Tables, t) }()
+	defer func() {
+		if err == nil || len(t.Rows) > 0 {
+			p.Tables = append(p.Tables, t)
+		}
+	}()
 	add := func(d *firestorepb.Document) {
 		id := d.GetName()[strings.LastIndexByte(d.GetName(), '/')+1:]
 		if d.GetCreateTime() == nil {
@@ -200,7 +205,7 @@ func (b *browser) collection(r *http.Request, p *page, name string) error {
 			add(row.GetDocument())
 		}
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err

@@ -58,7 +58,7 @@ func TestBrowser(t *testing.T) {
 		{db + "/odd/documents", []string{"<pre>30</pre>"}, nil},
 		{db + "/odd?field=age&op=%3E&value=8", []string{"/odd/documents"}, []string{"a&lt;b"}},
 		{db + "/odd?order=age&direction=descending", []string{"/odd/documents", "a&lt;b", `value="age"`}, nil},
-		{db + "/odd?field=age&op=%3D%3D&value=7&order=at", []string{"class=\"error\"", "requires an index"}, nil},
+		{db + "/odd?field=age&op=%3D%3D&value=7&order=at", []string{"class=\"error\"", "requires an index"}, []string{"There are no such documents"}},
 		{db + "/odd?field=age&op=%3D%3D&value=seven", []string{"text needs quotes"}, nil},
 		{db + "/odd?field=age&op=like&value=7", []string{"there is no operator"}, nil},
 		{"/browse/pubsub", []string{"projects/project-one/topics/topic", "<td>projects/project-one/subscriptions/sub</td><td>projects/project-one/topics/topic</td><td>2</td><td>0</td>"}, []string{"secret"}},

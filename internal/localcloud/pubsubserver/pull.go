@@ -60,6 +60,9 @@ func (u *subscriber) Acknowledge(_ context.Context, req *pubsubpb.AcknowledgeReq
 	if err := checkAckSize(req); err != nil {
 		return nil, err
 	}
+	if len(req.GetAckIds()) == 0 {
+		return nil, invalid("no ack ids are given")
+	}
 	ids, err := parseAckIDs(req.GetAckIds())
 	if err != nil {
 		return nil, err
