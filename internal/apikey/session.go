@@ -1,0 +1,44 @@
+package apikey
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Sessions of the console are sealed cookies, of which nothing is stored: what is stored is which of them
+// have ended before their time, beside the nonces and with the same end, so that what is kept is bounded by
+// who has signed out within 8 hours, in whatever process. A list in memory would hold in one process alone.
+
+// ofSessions stands where a nonce has the id of a key; as one it would be too short.
+const ofSessions = "session"
+
+// EndSession notes that a session has ended; until is when it would have by itself.
+func (s *Store) EndSession(ctx context.Context, id string, until time.Time) error {
+	if err := s.UseNonce(ctx, ofSessions, id, until.Add(time.Minute)); err != nil && !errors.Is(err, ErrNonceUsed) {
+		return fmt.Errorf("end session: %w", err)
+	}
+	return nil
+}
+
+// SessionEnded reports whether a session has ended before its time; it costs a read. Where that cannot be
+// told nobody is let in: jobs.ErrUnavailable.
+func (s *Store) SessionEnded(ctx context.Context, id string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	sum := sha256.Sum256([]byte(ofSessions + "\x00" + id))
+	_, err := s.client.Collection(nonceCollection).Doc(hex.EncodeToString(sum[:])).Get(ctx)
+	switch status.Code(err) {
+	case codes.OK: // that it is there is all
+		return true, nil
+	case codes.NotFound:
+		return false, nil
+	}
+	return false, fmt.Errorf("read session: %w", classify(err))
+}
