@@ -182,7 +182,9 @@ func (s *Server) serve(c *gin.Context, r route, arrived time.Time) error {
 	if err := a.address(caller); err != nil {
 		return err
 	}
-	s.keyUsed(caller)
+	if caller.Person == "" { // a person has no record
+		s.keyUsed(caller)
+	}
 	if err := s.throttleKey(c, caller); err != nil {
 		return err
 	}

@@ -21,5 +21,5 @@ locals {
     EXPORTD_CALLBACK_OWN_HOSTS = var.domain
     # The load balancer's own, and those of Google's front ends before Cloud Run.
     EXPORTD_TRUSTED_PROXIES = "${google_compute_global_address.api.address}/32,35.191.0.0/16,130.211.0.0/22,169.254.0.0/16"
-  }, var.settings)
+  }, local.console ? { EXPORTD_CONSOLE = "public" } : {}, var.settings)
 }

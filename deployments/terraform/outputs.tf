@@ -32,3 +32,8 @@ output "notification_channel" {
   description = "Where alerts go."
   value       = google_monitoring_notification_channel.email.id
 }
+
+output "console_audience" {
+  description = "EXPORTD_CONSOLE_IAP_AUDIENCE for settings, once the load balancer is there: then whom console_members lets in signs in by name, with the role that EXPORTD_CONSOLE_VIEWERS, _OPERATORS or _ADMINS gives."
+  value       = local.serve && local.console ? "/projects/${data.google_project.this.number}/global/backendServices/${google_compute_backend_service.console[0].generated_id}" : null
+}

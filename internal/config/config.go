@@ -41,6 +41,7 @@ type Config struct {
 	// Console is where the console is: "ops", "public" for the API's port too, or "none"; the others are
 	// where its links to logs and traces go.
 	Console, ConsoleLogsURL, ConsoleTraceURL string
+	SignIn                                   ConsoleSignIn
 
 	LogLevel    string
 	LogFormat   string // "json" or "text"
@@ -107,6 +108,16 @@ func Settings() []Setting {
 		{"EXPORTD_CONSOLE", "ops", "where the API shows operators the console at /console: `ops`, at the port for operators; `public`, at that of the API too; or `none`. Over https, or on the same machine", oneOf(func(c *Config) *string { return &c.Console }, "ops", "public", "none")},
 		{"EXPORTD_CONSOLE_LOGS_URL", "", "where the console's link to the logs of a job leads: an https URL (http on this machine) with {jobId} where its id goes; {requestId} and {traceId} may be in it too, behind the host", linkTo(func(c *Config) *string { return &c.ConsoleLogsURL }, "{jobId}", "{requestId}", "{traceId}")},
 		{"EXPORTD_CONSOLE_TRACE_URL", "", "where the console's link to the trace of a job's last run leads: the same with {traceId}, 32 hexadecimal digits, as `https://console.cloud.google.com/traces/explorer;traceId={traceId}`; {jobId} and {requestId} may be in it too", linkTo(func(c *Config) *string { return &c.ConsoleTraceURL }, "{traceId}", "{jobId}", "{requestId}")},
+		{"EXPORTD_CONSOLE_IAP_AUDIENCE", "", "the backend before which Google's Identity-Aware Proxy says who asks for the console, as `/projects/NUMBER/global/backendServices/NUMBER`: who it names signs in by that. Empty: its header is not looked at", audience},
+		{"EXPORTD_CONSOLE_OIDC_ISSUER", "", "https URL of a provider of OpenID Connect by which people may sign in to the console, as `https://accounts.google.com`; its codes are asked for with PKCE", base(func(c *Config) *string { return &c.SignIn.Issuer }, true)},
+		{"EXPORTD_CONSOLE_OIDC_CLIENT_ID", "", "how that provider knows the console", text(func(c *Config) *string { return &c.SignIn.ClientID })},
+		{"EXPORTD_CONSOLE_OIDC_SECRET_FILE", "", "file with the client's secret, where it has one", text(func(c *Config) *string { return &c.SignIn.SecretFile })},
+		{"EXPORTD_CONSOLE_URL", "", "where browsers reach the console, as `https://exports.example.com`; with `/console/sign-in/oidc/callback` it is what the provider must allow to send browsers back to", base(func(c *Config) *string { return &c.SignIn.URL }, false)},
+		{"EXPORTD_CONSOLE_ROLE_CLAIM", "groups", "claim of the provider's that holds a person's groups or roles; `realm_access.roles` is one within another", text(func(c *Config) *string { return &c.SignIn.RoleClaim })},
+		{"EXPORTD_CONSOLE_VIEWERS", "", "who may look at the console, and change and download nothing: addresses of e-mail that the provider has verified, `@example.com` for all of a domain, groups of the claim; comma-separated", people(func(c *Config) *[]string { return &c.SignIn.Viewers })},
+		{"EXPORTD_CONSOLE_OPERATORS", "", "who may besides run again, cancel, deliver again and pause; likewise", people(func(c *Config) *[]string { return &c.SignIn.Operators })},
+		{"EXPORTD_CONSOLE_ADMINS", "", "who may besides make, rotate and revoke the keys of all orgs; likewise", people(func(c *Config) *[]string { return &c.SignIn.Admins })},
+		{"EXPORTD_CONSOLE_CONTACT", "", "whom to ask, shown to those who sign in and have no role", contact},
 		{"EXPORTD_LOG_LEVEL", "info", "`debug`, `info`, `warn` or `error`", oneOf(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
 		{"EXPORTD_LOG_FORMAT", "json", "`json`, in the form of Google's Cloud Logging and Error Reporting, or `text` for people", oneOf(func(c *Config) *string { return &c.LogFormat }, "json", "text")},
 		{ReloadVar, "", "file of lines NAME=value for the settings that say so, which stand before the environment's; looked at every 15 s and on SIGHUP. Lines that are wrong change nothing, and are logged", text(func(c *Config) *string { return &c.ReloadFile })},
@@ -243,6 +254,7 @@ func (c *Config) complete() (faults Faults) {
 		// Containers may all be "localhost" and their process 1; who rescues what is told apart by this name.
 		c.WorkerID = cmp.Or(host, "worker") + "-" + strconv.Itoa(os.Getpid()) + "-" + strings.ToLower(crand.Text()[:5])
 	}
+	faults = append(faults, c.signInFaults()...)
 	if c.RecordLife < c.FileLife {
 		faults = append(faults, "EXPORTD_RECORD_DAYS: less than EXPORTD_FILE_DAYS; a record must outlive its file")
 	}

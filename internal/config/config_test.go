@@ -173,3 +173,49 @@ func TestFaults(t *testing.T) {
 		})
 	}
 }
+
+// TestConsoleSignIn: what lets people in by name is whole, or refused at start with what is missing.
+func TestConsoleSignIn(t *testing.T) {
+	t.Parallel()
+	const audience, issuer = "/projects/1234/global/backendServices/5678", "https://accounts.google.com"
+	iap := []string{"EXPORTD_CONSOLE_IAP_AUDIENCE", audience, "EXPORTD_CONSOLE_VIEWERS", "@example.com, oncall of night ,a@example.com"}
+	oidc := []string{"EXPORTD_CONSOLE_OIDC_ISSUER", issuer, "EXPORTD_CONSOLE_OIDC_CLIENT_ID", "c", "EXPORTD_CONSOLE_URL", "https://exports.example.com/", "EXPORTD_CONSOLE_ADMINS", "a@example.com"}
+	with := func(environ []string, more ...string) []string {
+		return append(append([]string{"EXPORTD_PROJECT_ID", "p"}, environ...), more...)
+	}
+	c, _, err := load(with(iap)...)
+	if err != nil || c.SignIn.IAPAudience != audience || strings.Join(c.SignIn.Viewers, "|") != "@example.com|oncall of night|a@example.com" || c.SignIn.RoleClaim != "groups" {
+		t.Errorf("by Identity-Aware Proxy: %+v, %v", c.SignIn, err)
+	}
+	if c, _, err = load(with(oidc)...); err != nil || c.SignIn.Issuer != issuer || c.SignIn.URL != "https://exports.example.com" {
+		t.Errorf("by a provider: %+v, %v", c.SignIn, err)
+	}
+	if _, _, err := load(with(append(iap[:2:2], oidc...))...); err != nil {
+		t.Errorf("by both: %v", err)
+	}
+	for _, tc := range []struct {
+		environ []string
+		says    string
+	}{
+		{with(iap[:2]), "one of them is needed"},
+		{with(iap[2:]), "nobody is signed in by name"},
+		{with(oidc[:2], "EXPORTD_CONSOLE_ADMINS", "a", "EXPORTD_CONSOLE_URL", "https://a.example"), "the provider knows no console"},
+		{with(oidc[:4], "EXPORTD_CONSOLE_ADMINS", "a"), "nowhere to send browsers back to"},
+		{with(oidc[2:4]), "there is no provider"},
+		{with(oidc[4:6]), "nothing needs it"},
+		{with(nil, "EXPORTD_CONSOLE_OIDC_SECRET_FILE", "x"), "there is no provider"},
+		{with(nil, "EXPORTD_CONSOLE_CONTACT", "x"), "nobody is shown it"},
+		{with(iap, "EXPORTD_CONSOLE", "none"), "does not go with"},
+		{with(iap[2:], "EXPORTD_CONSOLE_IAP_AUDIENCE", "/projects/name/global/backendServices/exportd-console"), "with numbers and no names"},
+		{with(oidc[2:], "EXPORTD_CONSOLE_OIDC_ISSUER", "http://provider.example"), "an https URL is wanted"},
+		{with(oidc[2:], "EXPORTD_CONSOLE_OIDC_ISSUER", "http://127.0.0.1:9"), "does not go with http"},
+		{with(append(oidc[:4:4], oidc[6:]...), "EXPORTD_CONSOLE_URL", "https://a.example/console"), "without a path"},
+		{with(oidc[:6], "EXPORTD_CONSOLE_ADMINS", "a\u202e@example.com"), "addresses, @domains or groups"},
+		{with(oidc[:6], "EXPORTD_CONSOLE_ADMINS", "@"), "addresses, @domains or groups"},
+		{with(oidc, "EXPORTD_CONSOLE_CONTACT", strings.Repeat("x", 201)), "up to 200 characters"},
+	} {
+		if _, faults, _ := load(tc.environ...); !strings.Contains(faults.Error(), tc.says) {
+			t.Errorf("%v = %v, want: %s", tc.environ[2:], faults, tc.says)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 
 	"exportd/api/client"
 	"exportd/internal/apikey"
+	"exportd/internal/identity"
 	"exportd/internal/panics"
 )
 
@@ -30,6 +30,16 @@ type Config struct {
 	// Nonces makes links that sign in, and forms that do something, one-use; without it there are no such
 	// links.
 	Nonces apikey.NonceFunc
+	// Sessions remembers which have ended before their time, for all processes; required.
+	Sessions Sessions
+	// Proxy verifies what Identity-Aware Proxy says of a request; nil: the header is worth nothing. Provider
+	// signs people in; nil: nobody. Roles are who of both may what.
+	Proxy    *identity.IAP
+	Provider *identity.OIDC
+	Roles    identity.Roles
+	// URL is where people reach the console, for Provider, as "https://exports.example.com"; Contact whom
+	// those ask who have no role.
+	URL, Contact string
 	// LogsURL and TraceURL lead to the logs of a job and to the trace of its last run, with what it has for
 	// {jobId}, {requestId} and {traceId}; no link if empty, or if it has no such thing.
 	LogsURL, TraceURL string
@@ -44,6 +54,14 @@ type Config struct {
 	Now func() time.Time
 }
 
+// Sessions remembers which sessions have ended before their time.
+type Sessions interface {
+	// EndSession notes that one has ended; it is remembered until it would have by itself.
+	EndSession(ctx context.Context, id string, until time.Time) error
+	// SessionEnded reports whether one has.
+	SessionEnded(ctx context.Context, id string) (bool, error)
+}
+
 // Console answers what is asked under /console. Stop ends its streams.
 type Console struct {
 	api             *client.ClientWithResponses
@@ -52,6 +70,11 @@ type Console struct {
 	keys, freshKeys apikey.LookupFunc
 	sealer          *apikey.Sealer
 	nonces          apikey.NonceFunc
+	sessions        Sessions
+	proxy           *identity.IAP
+	provider        *identity.OIDC
+	roles           identity.Roles
+	url, contact    string
 	logsURL         string
 	traceURL        string
 	log             *zap.Logger
@@ -68,6 +91,7 @@ type Console struct {
 func New(cfg Config) (*Console, error) {
 	for name, missing := range map[string]bool{
 		"API": cfg.API == nil, "As": cfg.As == nil, "Keys": cfg.Keys == nil, "FreshKeys": cfg.FreshKeys == nil, "Sealer": cfg.Sealer == nil,
+		"Sessions": cfg.Sessions == nil,
 	} {
 		if missing {
 			return nil, fmt.Errorf("console config: %s is required", name)
@@ -84,6 +108,7 @@ func New(cfg Config) (*Console, error) {
 	}
 	c := &Console{
 		transport: inProcess{cfg.API}, as: cfg.As, keys: cfg.Keys, freshKeys: cfg.FreshKeys, sealer: cfg.Sealer, nonces: cfg.Nonces,
+		sessions: cfg.Sessions, proxy: cfg.Proxy, provider: cfg.Provider, roles: cfg.Roles, url: cfg.URL, contact: cfg.Contact,
 		logsURL: cfg.LogsURL, traceURL: cfg.TraceURL, lookEvery: cfg.LookEvery, log: cfg.Logger, now: cfg.Now, live: newLive(cfg.Panics),
 	}
 	var err error
@@ -128,6 +153,11 @@ func (c *Console) routes() http.Handler {
 	mux.HandleFunc("GET /console/sign-in", c.signInPage)
 	mux.HandleFunc("POST /console/sign-in", c.signIn)
 	mux.HandleFunc("POST /console/sign-out", c.acting(c.signOut))
+	mux.HandleFunc("GET /console/signed-out", c.signedOutPage)
+	if c.provider != nil {
+		mux.HandleFunc("GET /console/sign-in/oidc", c.toProvider)
+		mux.HandleFunc("GET /console/sign-in/oidc/callback", c.fromProvider)
+	}
 	for pattern, load := range c.loaders() {
 		mux.HandleFunc("GET "+pattern, c.showing(load))
 	}
@@ -216,7 +246,7 @@ func (c *Console) acting(do func(http.ResponseWriter, *http.Request, *principal)
 			c.turnAway(w, r, err)
 			return
 		}
-		if subtle.ConstantTimeCompare([]byte(r.PostFormValue("csrf")), []byte(who.Token)) != 1 {
+		if !c.ownForm(who, r.PostFormValue("csrf")) {
 			c.render(w, r, who, http.StatusForbidden, "error", "Refused", errorPage{Message: "The form is not one of this session. Nothing was done: open the page again."})
 			return
 		}
@@ -228,6 +258,10 @@ func (c *Console) acting(do func(http.ResponseWriter, *http.Request, *principal)
 
 // turnAway leads who is not signed in to where one signs in.
 func (c *Console) turnAway(w http.ResponseWriter, r *http.Request, err error) {
+	if why, ok := errors.AsType[*notAdmitted](err); ok {
+		c.refuse(w, r, why)
+		return
+	}
 	if !errors.Is(err, errOut) {
 		c.fail(w, r, nil, err)
 		return
@@ -235,8 +269,7 @@ func (c *Console) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "cross-site" {
 		// Whoever follows a link from elsewhere comes without the cookie, which is SameSite=Strict; what a
 		// page of the console leads to, even the same one, has it.
-		w.Header().Set("Refresh", "0; url="+next(r.URL.RequestURI()))
-		c.render(w, r, nil, http.StatusOK, "error", "One moment", errorPage{Message: "Opening the page.", Again: next(r.URL.RequestURI())})
+		c.openAgain(w, r, next(r.URL.RequestURI()))
 		return
 	}
 	if _, cookieErr := r.Cookie(cookieName(r)); cookieErr == nil {
@@ -247,6 +280,12 @@ func (c *Console) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 		to = next(r.URL.RequestURI())
 	}
 	http.Redirect(w, r, home+"/sign-in?"+url.Values{"next": {to}}.Encode(), http.StatusSeeOther)
+}
+
+// openAgain has a page of the console lead to another, or to itself.
+func (c *Console) openAgain(w http.ResponseWriter, r *http.Request, to string) {
+	w.Header().Set("Refresh", "0; url="+to)
+	c.render(w, r, nil, http.StatusOK, "moment", "One moment", errorPage{Again: to})
 }
 
 // errorPage says what went wrong.

@@ -139,9 +139,24 @@ func (p *person) tamper(by func(string) string) {
 // What another site, another session or nobody sends does nothing.
 func TestForgery(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	for name, make := range map[string]func(d *desk) (p, other *person){
+		"key": func(d *desk) (p, other *person) { return d.signedIn("key_operator"), d.signedIn("key_operator") },
+		"provider": func(d *desk) (p, other *person) {
+			return d.byProvider("op@example.com"), d.byProvider("admin@example.com")
+		},
+		"proxy": func(d *desk) (p, other *person) { return d.byProxy("op@example.com"), d.byProxy("admin@example.com") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := open(t, withPeople)
+			p, other := make(d)
+			forge(t, d, p, other)
+		})
+	}
+}
+
+func forge(t *testing.T, d *desk, p, other *person) {
 	bad := d.failed("org1", "", jobs.CodeInternal, "x", "")
-	p, other := d.signedIn("key_operator"), d.signedIn("key_operator")
 	mine, theirs := p.token(), other.token()
 	from := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
@@ -191,7 +206,7 @@ func TestForgery(t *testing.T) {
 // Each role sees and does what it may, by every route.
 func TestRoles(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := open(t, withPeople)
 	bad, file := d.failed("org1", "", jobs.CodeInternal, "x", ""), d.succeeded("org1", "", 1)
 	// The roles that get further than a refusal, by route. key_reading_operator may read in its org besides.
 	const look, act, keys, none = "key_operator key_viewer key_reading_operator", "key_operator key_reading_operator", "key_platform key_admin1", ""
@@ -205,11 +220,9 @@ func TestRoles(t *testing.T) {
 		{"POST", "/console/act?do=resume-receiver&orgId=org1&origin=https://a.example", act},
 		{"GET", "/console/nothing", none},
 	}
-	for role := range roles {
-		if role == "key_reader" {
-			continue
-		}
-		p := d.signedIn(role)
+	everybody, tried := d.everybody(), 0
+	for name, p := range everybody {
+		role := name
 		token := p.token()
 		for _, route := range routes {
 			var a reply
@@ -220,13 +233,14 @@ func TestRoles(t *testing.T) {
 			} else {
 				a = p.get(route.path)
 			}
-			may := slices.Contains(strings.Fields(route.who), role)
+			may := slices.ContainsFunc(p.like, func(key string) bool { return slices.Contains(strings.Fields(route.who), key) })
+			tried++
 			refused := a.status == http.StatusForbidden || a.status == http.StatusNotFound || a.status == http.StatusUnauthorized
 			if may == refused || a.status >= 500 || a.status == http.StatusSeeOther && strings.HasPrefix(a.header.Get("Location"), "/console/sign-in") {
 				t.Errorf("%s %s by %s = %d, may: %t", route.method, route.path, role, a.status, may)
 			}
 		}
-		if home := p.get("/console").body; strings.Contains(home, "do=pause&amp;queue=exports") != slices.Contains(strings.Fields(act), role) {
+		if home := p.get("/console").body; strings.Contains(home, "do=pause&amp;queue=exports") != slices.ContainsFunc(p.like, func(key string) bool { return slices.Contains(strings.Fields(act), key) }) {
 			t.Errorf("%s is shown the switch of a queue, or is not", role)
 		}
 	}
@@ -234,7 +248,9 @@ func TestRoles(t *testing.T) {
 		if a := d.visitor().do(d.visitor().request(route.method, route.path, url.Values{})); a.status != http.StatusSeeOther && a.status != http.StatusUnauthorized {
 			t.Errorf("%s %s by nobody = %d", route.method, route.path, a.status)
 		}
+		tried++
 	}
+	t.Logf("%d people, %d routes, %d tried: each as it may", len(everybody)+1, len(routes), tried)
 }
 
 // A link of exportd-dev signs in once, and within a quarter of an hour.
@@ -289,7 +305,7 @@ func TestHeaders(t *testing.T) {
 func (p *person) streams(path string) int {
 	p.d.tb.Helper()
 	r := p.request(http.MethodGet, path, nil)
-	r.Header.Set("User-Agent", p.agent)
+	p.dress(r)
 	w, err := p.client.Do(r)
 	if err != nil {
 		p.d.tb.Fatal(err)

@@ -20,6 +20,8 @@ import (
 	"exportd/api"
 	"exportd/internal/apikey"
 	"exportd/internal/console"
+	"exportd/internal/identity"
+	"exportd/internal/identity/identitytest"
 	"exportd/internal/inmemory"
 	"exportd/jobs"
 )
@@ -37,7 +39,14 @@ type desk struct {
 	console *console.Console
 	busy    bool // time passes while jobs wait and run
 
+	proxy    *identitytest.Proxy
+	provider *identitytest.Provider
+	again    func() *console.Console             // another process, with the same keyset
+	roles    func(identity.Roles) identity.Roles // what that one's settings are
+
 	mu     sync.Mutex
+	down   bool // ended sessions cannot be read
+	ended  map[string]bool
 	keys   map[string]*apikey.Key
 	nonces map[string]bool
 	now    time.Time
@@ -122,6 +131,25 @@ func (d *desk) useNonce(_ context.Context, keyID, text string, _ time.Time) erro
 	return nil
 }
 
+func (d *desk) EndSession(_ context.Context, id string, _ time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.down {
+		return jobs.ErrUnavailable
+	}
+	d.ended[id] = true
+	return nil
+}
+
+func (d *desk) SessionEnded(_ context.Context, id string) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.down {
+		return false, jobs.ErrUnavailable
+	}
+	return d.ended[id], nil
+}
+
 // admin is the keys' desk, as far as the console asks it.
 type admin struct {
 	api.KeyAdmin
@@ -146,9 +174,9 @@ var roles = map[string][]apikey.Scope{
 	"key_reader": {apikey.ScopeRead, apikey.ScopeExport}, "key_reading_operator": {apikey.ScopeOps, apikey.ScopeRead},
 }
 
-func open(t *testing.T) *desk {
+func open(t *testing.T, changes ...func(*desk, *console.Config)) *desk {
 	t.Helper()
-	d := &desk{tb: t, keys: map[string]*apikey.Key{}, asked: map[string]int{}, nonces: map[string]bool{}, now: time.Date(2026, 6, 15, 12, 1, 0, 0, time.UTC)}
+	d := &desk{tb: t, keys: map[string]*apikey.Key{}, ended: map[string]bool{}, asked: map[string]int{}, nonces: map[string]bool{}, now: time.Date(2026, 6, 15, 12, 1, 0, 0, time.UTC)}
 	for id, scopes := range roles {
 		d.keys[id] = &apikey.Key{ID: id, Name: "of " + id, OrgID: "org1", Scopes: scopes, State: apikey.Active, CreatedAt: d.now, Secrets: []apikey.SigningSecret{{Secret: apikey.NewSecret(secret)}}}
 	}
@@ -168,19 +196,32 @@ func open(t *testing.T) *desk {
 	if d.sealer, err = apikey.PassingSealer(); err != nil {
 		t.Fatal(err)
 	}
-	d.console, err = console.New(console.Config{
+	cfg := console.Config{
 		API: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if d.answer(w, r) {
 				server.ServeHTTP(w, r)
 			}
 		}), Keys: d.lookup, FreshKeys: d.lookup, Nonces: d.useNonce, Sealer: d.sealer, Now: d.clock, LookEvery: 10 * time.Millisecond, LogsURL: "https://logs.example/?q={jobId}&r={requestId}",
 		TraceURL: "https://logs.example/trace/{traceId}",
-		As:       api.WithOperator,
-	})
-	if err != nil {
-		t.Fatal(err)
+		As:       api.WithOperator, Sessions: d,
 	}
-	d.Server = httptest.NewServer(d.console)
+	d.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.console.ServeHTTP(w, r) }))
+	for _, change := range changes {
+		change(d, &cfg)
+	}
+	d.again = func() *console.Console {
+		cfg := cfg
+		if d.roles != nil {
+			cfg.Roles = d.roles(cfg.Roles)
+		}
+		c, err := console.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	d.console = d.again()
+	d.Start()
 	t.Cleanup(func() { d.console.Stop(); d.Server.Close(); d.console.Wait() })
 	return d
 }
@@ -190,6 +231,9 @@ type person struct {
 	d      *desk
 	client *http.Client
 	agent  string
+	host   string        // where they believe the console is; "" is where it is
+	proxy  func() string // asserts who they are
+	like   []string      // keys that may what they may
 }
 
 // visitor is somebody who has not signed in.
@@ -218,9 +262,20 @@ type reply struct {
 	body   string
 }
 
+// dress has a request be the person's.
+func (p *person) dress(r *http.Request) {
+	r.Header.Set("User-Agent", p.agent)
+	if p.host != "" {
+		r.Host = p.host
+	}
+	if p.proxy != nil {
+		r.Header.Set(identity.HeaderIAP, p.proxy())
+	}
+}
+
 func (p *person) do(r *http.Request) reply {
 	p.d.tb.Helper()
-	r.Header.Set("User-Agent", p.agent)
+	p.dress(r)
 	w, err := p.client.Do(r)
 	if err != nil {
 		p.d.tb.Fatal(err)

@@ -180,14 +180,24 @@ func (c *Console) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name := who.sees() + " " + asked.URL.RequestURI()
-	t := c.live.join(name, func(ctx context.Context, t *topic) { c.follow(ctx, t, load, who, asked) })
+	// What is looked at is for all who may see it, and outlasts who came first: an assertion of
+	// Identity-Aware Proxy ends within minutes. Each stream asks for who reads it.
+	first := *who
+	if first.Person != nil {
+		first.Until = c.now().Add(sessionFor)
+	}
+	t := c.live.join(name, func(ctx context.Context, t *topic) { c.follow(ctx, t, load, &first, asked) })
 	if t == nil {
 		w.Header().Set("Retry-After", "60")
 		http.Error(w, "too many pages are open", http.StatusServiceUnavailable)
 		return
 	}
 	defer c.live.leave(name, t)
-	ctx, cancel := context.WithTimeout(r.Context(), streamFor)
+	within := streamFor
+	if who.asserted { // the browser begins the next, with another assertion
+		within = min(within, who.Until.Sub(c.now()))
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), within)
 	defer cancel()
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold events back
@@ -239,7 +249,7 @@ func (c *Console) send(ctx context.Context, w http.ResponseWriter, t *topic, who
 			if !write([]byte(": still here\n\n")) {
 				return
 			}
-			if _, err := c.keyOf(ctx, who.session, false); errors.Is(err, errOut) {
+			if _, err := c.stillIn(ctx, who.session, false); errors.Is(err, errOut) {
 				write([]byte(outEvent))
 				return
 			}

@@ -10,9 +10,11 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"exportd/internal/apikey"
+	"exportd/internal/identity"
 	"exportd/internal/loopback"
 	"exportd/jobs"
 )
@@ -28,15 +30,22 @@ const (
 
 // session is what a cookie holds, sealed. It has no secret: the key is looked up on each request.
 type session struct {
+	// ID is by what the session is ended before its time.
+	ID    string `json:"i"`
 	KeyID string `json:"k,omitempty"`
 	// Proof is a hash of the secret that signed in: when that is replaced or ends, so do its sessions.
-	Proof []byte    `json:"p,omitempty"`
-	Until time.Time `json:"u"`
-	// Agent is the hash of the browser's name: a cookie that somebody carries to another browser is of no
-	// use.
+	Proof []byte `json:"p,omitempty"`
+	// Person is whom a provider of identities has signed in, in place of a key.
+	Person *identity.Person `json:"w,omitempty"`
+	Until  time.Time        `json:"u"`
+	// Agent is the hash of the browser's name and of where it found the console: a cookie that somebody
+	// carries to another browser, or to another of the console's addresses, is of no use.
 	Agent []byte `json:"a"`
 	// Token is sent back with each form of the session.
 	Token string `json:"t"`
+
+	// asserted: Identity-Aware Proxy says with this very request whose it is. There is no cookie.
+	asserted bool
 }
 
 // principal is who is signed in, with the rights they have now.
@@ -75,7 +84,7 @@ func (p *principal) sees() string {
 }
 
 func agentOf(r *http.Request) []byte {
-	sum := sha256.Sum256([]byte(r.UserAgent()))
+	sum := sha256.Sum256([]byte(strings.ToLower(r.Host) + "\x00" + r.UserAgent()))
 	return sum[:16]
 }
 
@@ -95,15 +104,24 @@ func (c *Console) setCookie(w http.ResponseWriter, r *http.Request, value string
 		Name: cookieName(r), Value: value, Path: "/", HttpOnly: true, Secure: secure(r), SameSite: http.SameSiteStrictMode,
 		MaxAge: int(age.Seconds()),
 	}
-	if age == 0 {
+	if age <= 0 {
 		cookie.MaxAge = -1
 	}
 	http.SetCookie(w, cookie)
 }
 
-// begin gives a browser a session.
-func (c *Console) begin(w http.ResponseWriter, r *http.Request, keyID string, proof []byte) error {
-	s := session{KeyID: keyID, Proof: proof, Until: c.now().Add(sessionFor), Agent: agentOf(r), Token: rand.Text()}
+// begin gives a browser a session, in place of the one that it may have: nobody goes on in one that was there
+// before.
+func (c *Console) begin(w http.ResponseWriter, r *http.Request, s session) error {
+	if old, err := c.sessionOf(r); err == nil {
+		if err := c.sessions.EndSession(r.Context(), old.ID, old.Until); err != nil {
+			return err
+		}
+	}
+	s.ID, s.Agent, s.Token = rand.Text(), agentOf(r), rand.Text()
+	if end := c.now().Add(sessionFor); s.Until.IsZero() || s.Until.After(end) {
+		s.Until = end
+	}
 	text, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -112,7 +130,7 @@ func (c *Console) begin(w http.ResponseWriter, r *http.Request, keyID string, pr
 	if err != nil {
 		return err
 	}
-	c.setCookie(w, r, base64.RawURLEncoding.EncodeToString(sealed), sessionFor)
+	c.setCookie(w, r, base64.RawURLEncoding.EncodeToString(sealed), s.Until.Sub(c.now()))
 	return nil
 }
 
@@ -134,7 +152,8 @@ func (c *Console) sessionOf(r *http.Request) (session, error) {
 	if err != nil || json.Unmarshal(text, &s) != nil {
 		return s, errOut
 	}
-	if !c.now().Before(s.Until) || subtle.ConstantTimeCompare(s.Agent, agentOf(r)) != 1 {
+	left := s.Until.Sub(c.now())
+	if s.ID == "" || left <= 0 || left > sessionFor+time.Minute || subtle.ConstantTimeCompare(s.Agent, agentOf(r)) != 1 {
 		return s, errOut
 	}
 	return s, nil
@@ -144,6 +163,9 @@ func (c *Console) sessionOf(r *http.Request) (session, error) {
 func (c *Console) keyOf(ctx context.Context, s session, fresh bool) (*apikey.Key, error) {
 	if !c.now().Before(s.Until) {
 		return nil, errOut
+	}
+	if s.Person != nil {
+		return c.keyOfPerson(s.Person)
 	}
 	lookup := c.keys
 	if fresh {
@@ -179,18 +201,35 @@ var readers = []apikey.Scope{apikey.ScopeRead, apikey.ScopeExport}
 // scopes are the rights of which one is needed to be let in.
 var scopes = []apikey.Scope{apikey.ScopeOps, apikey.ScopeView, apikey.ScopeAdmin, apikey.ScopePlatform}
 
-// signedIn says who a request is of. The key is read past every cache, so that one that was revoked is out at
-// once.
+// signedIn says who a request is of: whose session it has, else whom Identity-Aware Proxy names. The key is
+// read past every cache, so that one that was revoked is out at once, and so is a session that was ended.
 func (c *Console) signedIn(r *http.Request) (*principal, error) {
 	s, err := c.sessionOf(r)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		var key *apikey.Key
+		if key, err = c.stillIn(r.Context(), s, true); err == nil {
+			return &principal{session: s, key: key}, nil
+		}
 	}
-	key, err := c.keyOf(r.Context(), s, true)
-	if err != nil {
-		return nil, err
+	if errors.Is(err, errOut) && c.proxied(r) {
+		return c.byProxy(r)
 	}
-	return &principal{session: s, key: key}, nil
+	return nil, err
+}
+
+// stillIn is keyOf, and errOut also for a session that was ended before its time.
+func (c *Console) stillIn(ctx context.Context, s session, fresh bool) (*apikey.Key, error) {
+	key, err := c.keyOf(ctx, s, fresh)
+	if err != nil || s.asserted {
+		return key, err
+	}
+	switch ended, err := c.sessions.SessionEnded(ctx, s.ID); {
+	case err != nil:
+		return nil, err
+	case ended:
+		return nil, errOut
+	}
+	return key, nil
 }
 
 // inTheNameOf has what is asked of the API with the context be asked by the principal.

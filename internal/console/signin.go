@@ -21,6 +21,8 @@ type signInPage struct {
 	Next  string
 	Fault string
 	KeyID string
+	// Provider is by whom one can sign in besides a key; "" for nobody.
+	Provider string
 }
 
 // home is where one goes who does not say where.
@@ -36,7 +38,14 @@ func next(raw string) string {
 }
 
 func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) {
-	c.render(w, r, nil, http.StatusOK, "sign-in", "Sign in", signInPage{Next: next(r.URL.Query().Get("next"))})
+	c.askToSignIn(w, r, http.StatusOK, signInPage{Next: next(r.URL.Query().Get("next"))})
+}
+
+func (c *Console) askToSignIn(w http.ResponseWriter, r *http.Request, status int, p signInPage) {
+	if c.provider != nil {
+		p.Provider = c.provider.Name()
+	}
+	c.render(w, r, nil, status, "sign-in", "Sign in", p)
 }
 
 // signIn lets a browser in by a key, or by a link that exportd-dev printed.
@@ -53,14 +62,14 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		status, fault = c.admit(r.Context(), keyID, proof)
 	}
 	if fault == "" {
-		if err := c.begin(w, r, keyID, proof); err != nil {
+		if err := c.begin(w, r, session{KeyID: keyID, Proof: proof}); err != nil {
 			c.fail(w, r, nil, err)
 			return
 		}
 		http.Redirect(w, r, to, http.StatusSeeOther)
 		return
 	}
-	c.render(w, r, nil, status, "sign-in", "Sign in", signInPage{Next: to, Fault: fault, KeyID: keyID})
+	c.askToSignIn(w, r, status, signInPage{Next: to, Fault: fault, KeyID: keyID})
 }
 
 // bySecret has the API judge a request that the key signs, with all its limits.
@@ -155,8 +164,24 @@ func (c *Console) byLink(ctx context.Context, token string) (keyID string, proof
 	return l.KeyID, l.Proof, http.StatusOK, ""
 }
 
-func (c *Console) signOut(w http.ResponseWriter, r *http.Request, _ *principal) error {
-	c.setCookie(w, r, "", 0)
-	http.Redirect(w, r, home+"/sign-in", http.StatusSeeOther)
+// signOut ends a session for whoever has its cookie: a copy of it is worth nothing from now on.
+func (c *Console) signOut(w http.ResponseWriter, r *http.Request, who *principal) error {
+	if !who.asserted {
+		if err := c.sessions.EndSession(r.Context(), who.ID, who.Until); err != nil {
+			return err
+		}
+		c.setCookie(w, r, "", 0)
+	}
+	http.Redirect(w, r, home+"/signed-out", http.StatusSeeOther)
 	return nil
+}
+
+// signedOutPage says that a session has ended.
+type signedOutPage struct {
+	// Proxied: Identity-Aware Proxy has a session of its own, which it alone can end.
+	Proxied bool
+}
+
+func (c *Console) signedOutPage(w http.ResponseWriter, r *http.Request) {
+	c.render(w, r, nil, http.StatusOK, "signed-out", "Signed out", signedOutPage{c.proxied(r)})
 }

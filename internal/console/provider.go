@@ -1,0 +1,135 @@
+package console
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"go.uber.org/zap"
+
+	"exportd/internal/apikey"
+	"exportd/internal/identity"
+	"exportd/jobs"
+)
+
+const (
+	// ofFlow is what a browser's way to a provider and back is sealed for.
+	ofFlow = "console provider"
+	// flowFor is how long people have to sign in there.
+	flowFor = 10 * time.Minute
+)
+
+// flow is what a browser takes along to a provider, sealed in a cookie.
+type flow struct {
+	identity.Flow
+	Next  string    `json:"to"`
+	Agent []byte    `json:"a"`
+	Until time.Time `json:"u"`
+}
+
+// CallbackPath is where a provider sends browsers back to.
+const CallbackPath = home + "/sign-in/oidc/callback"
+
+// flowCookie sets or, for "", takes away what a browser takes along. It comes back by a link of another site,
+// with which a Strict cookie is not sent.
+func flowCookie(w http.ResponseWriter, r *http.Request, value string) {
+	cookie := &http.Cookie{Name: cookieName(r) + "-flow", Value: value, Path: "/", HttpOnly: true, Secure: secure(r), SameSite: http.SameSiteLaxMode, MaxAge: int(flowFor.Seconds())}
+	if value == "" {
+		cookie.MaxAge = -1
+	}
+	http.SetCookie(w, cookie)
+}
+
+// toProvider sends a browser to the provider.
+func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
+	to := next(r.URL.Query().Get("next"))
+	// The browser comes back to the console's own address, where its cookie must be; once is enough, where
+	// something between gives requests another one.
+	if u, err := url.Parse(c.url); err == nil && u.Host != r.Host && !r.URL.Query().Has("here") {
+		http.Redirect(w, r, c.url+home+"/sign-in/oidc?"+url.Values{"here": {"1"}, "next": {to}}.Encode(), http.StatusSeeOther)
+		return
+	}
+	address, f, err := c.provider.Begin(r.Context())
+	if err != nil {
+		c.log.Error("console sign-in", zap.Error(err))
+		c.askToSignIn(w, r, http.StatusServiceUnavailable, signInPage{Next: to, Fault: "The provider " + c.provider.Name() + " cannot be asked at present. Try again, or sign in with a key."})
+		return
+	}
+	text, err := json.Marshal(flow{Flow: f, Next: to, Agent: agentOf(r), Until: c.now().Add(flowFor)})
+	if err != nil {
+		c.fail(w, r, nil, err)
+		return
+	}
+	sealed, err := c.sealer.SealText(ofFlow, text)
+	if err != nil {
+		c.fail(w, r, nil, err)
+		return
+	}
+	flowCookie(w, r, base64.RawURLEncoding.EncodeToString(sealed))
+	http.Redirect(w, r, address, http.StatusSeeOther)
+}
+
+// flowOf reads what a browser took along.
+func (c *Console) flowOf(r *http.Request) (f flow, ok bool) {
+	cookie, err := r.Cookie(cookieName(r) + "-flow")
+	if err != nil || len(cookie.Value) > maxSession {
+		return f, false
+	}
+	sealed, err := base64.RawURLEncoding.DecodeString(cookie.Value)
+	if err != nil {
+		return f, false
+	}
+	text, err := c.sealer.OpenText(ofFlow, sealed)
+	if err != nil || json.Unmarshal(text, &f) != nil {
+		return f, false
+	}
+	return f, c.now().Before(f.Until) && string(f.Agent) == string(agentOf(r))
+}
+
+// fromProvider lets a browser in that comes back.
+func (c *Console) fromProvider(w http.ResponseWriter, r *http.Request) {
+	f, ok := c.flowOf(r)
+	flowCookie(w, r, "")
+	if !ok {
+		c.askToSignIn(w, r, http.StatusForbidden, signInPage{Next: home, Fault: "This sign-in was not begun in this browser, or longer than ten minutes ago. Begin again."})
+		return
+	}
+	who, err := c.comesBack(r.Context(), f, r.URL.Query())
+	if why, ok := errors.AsType[*identity.RefusedError](err); ok {
+		c.log.Warn("console sign-in refused", zap.String("by", c.provider.Name()), zap.String("why", why.Why))
+		c.askToSignIn(w, r, http.StatusForbidden, signInPage{Next: next(f.Next), Fault: sentence(why.Why)})
+		return
+	}
+	if err != nil {
+		c.log.Error("console sign-in", zap.Error(err))
+		c.askToSignIn(w, r, http.StatusServiceUnavailable, signInPage{Next: next(f.Next), Fault: "You could not be signed in, as " + c.provider.Name() + " or the database does not answer. Try again, or sign in with a key."})
+		return
+	}
+	if _, err := c.keyOfPerson(&who); err != nil {
+		c.refuse(w, r, &notAdmitted{status: http.StatusForbidden, person: who.Name})
+		return
+	}
+	if err := c.begin(w, r, session{Person: &who, Until: who.Until}); err != nil {
+		c.fail(w, r, nil, err)
+		return
+	}
+	c.openAgain(w, r, next(f.Next)) // by a page of the console, with which the new cookie is sent
+}
+
+// comesBack asks the provider who it is, once for each time that somebody was sent there.
+func (c *Console) comesBack(ctx context.Context, f flow, q url.Values) (identity.Person, error) {
+	if c.nonces == nil {
+		return identity.Person{}, jobs.ErrUnavailable
+	}
+	switch err := c.nonces(ctx, "provider", "flow:"+f.State, f.Until.Add(time.Minute)); {
+	case errors.Is(err, apikey.ErrNonceUsed):
+		return identity.Person{}, &identity.RefusedError{Why: "this sign-in has ended: begin again"}
+	case err != nil:
+		return identity.Person{}, err
+	}
+	return c.provider.Finish(ctx, f.Flow, q)
+}
