@@ -418,8 +418,9 @@ func (c *Console) once(r *http.Request, what string) client.RequestEditorFn {
 // sayings are what a page says of what was done just now, by the word in its URL.
 var sayings = map[string]string{
 	"rerun": "The job is queued again.", "cancel": "The job is canceled.", "redeliver": "The callback is under way again.",
-	"probe":  "It was tried just now; what came of it is below.",
-	"paused": "The queue is paused: running work ends, none is begun.", "resumed": "The queue goes on.",
+	"probe":   "It was tried just now; what came of it is below.",
+	"revoked": "The key is revoked: no request of it is taken any more, and its sessions have ended.",
+	"paused":  "The queue is paused: running work ends, none is begun.", "resumed": "The queue goes on.",
 	"receiver": "The receiver gets callbacks again.", "redelivered": "The callbacks are under way again.",
 	"pause-batch": "The batch stands still.", "resume-batch": "The batch goes on.", "cancel-batch": "The batch has ended; what it has run again runs on.",
 	"cause": "One of these jobs runs first, then ten, then the rest; it stops where one fails again.",

@@ -164,6 +164,9 @@ func (c *Console) routes() http.Handler {
 	mux.HandleFunc("GET /console/jobs/{id}/csv", c.download)
 	mux.HandleFunc("GET /console/live", c.stream)
 	mux.HandleFunc("POST /console/act", c.acting(c.act))
+	mux.HandleFunc("POST /console/keys", c.acting(c.makeKey))
+	mux.HandleFunc("POST /console/keys/{id}/rotate", c.acting(c.rotateKey))
+	mux.HandleFunc("POST /console/keys/{id}/revoke", c.acting(c.revokeKey))
 	mux.HandleFunc("/console/", func(w http.ResponseWriter, r *http.Request) { c.notFound(w, r) })
 	// What another site has a browser send is refused by what the browser says of where it comes from,
 	// besides the token of each form and SameSite.
@@ -207,6 +210,8 @@ func (c *Console) loaders() map[string]loader {
 		"/console/jobs/{id}":    c.job,
 		"/console/act":          c.confirm,
 		"/console/keys":         c.keysPage,
+		"/console/keys/new":     c.newKey,
+		"/console/keys/{id}":    c.keyPage,
 		"/console/causes":       c.causes,
 		"/console/causes/{id}":  c.cause,
 		"/console/batches":      c.batches,

@@ -162,7 +162,7 @@ func forge(t *testing.T, d *desk, p, other *person) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
 	}
 	tried := 0
-	for _, path := range []string{"/console/act?do=rerun&id=" + bad.ID, "/console/act?do=pause&queue=exports", "/console/act?do=rerun&all=1&state=failed", "/console/act?do=cancel&id=" + bad.ID, "/console/sign-out"} {
+	for _, path := range []string{"/console/act?do=rerun&id=" + bad.ID, "/console/act?do=pause&queue=exports", "/console/act?do=rerun&all=1&state=failed", "/console/act?do=cancel&id=" + bad.ID, "/console/sign-out", "/console/keys", "/console/keys/key_viewer/revoke", "/console/keys/key_viewer/rotate"} {
 		for name, tc := range map[string]struct {
 			token  string
 			change func(*http.Request)
@@ -214,7 +214,9 @@ func TestRoles(t *testing.T) {
 		{"GET", "/console/jobs", look}, {"GET", "/console/jobs/" + bad.ID, look}, {"GET", "/console/live?of=/console/jobs/" + bad.ID, look},
 		{"GET", "/console/act?do=rerun&id=" + bad.ID, act}, {"GET", "/console/act?do=pause&queue=exports", act}, {"GET", "/console/act?do=rerun&all=1", act},
 		{"GET", "/console/jobs/" + file.ID + "/csv", "key_reading_operator"},
-		{"GET", "/console/keys", keys}, {"GET", "/console/causes", look}, {"GET", "/console/batches", look}, {"GET", "/console/callbacks", look}, {"GET", "/console/audit", look},
+		{"GET", "/console/keys", keys}, {"GET", "/console/keys/new", keys}, {"GET", "/console/keys/key_reader", keys}, {"POST", "/console/keys", keys},
+		{"POST", "/console/keys/key_reader/rotate", keys}, {"POST", "/console/keys/key_reader/revoke", keys},
+		{"GET", "/console/causes", look}, {"GET", "/console/batches", look}, {"GET", "/console/callbacks", look}, {"GET", "/console/audit", look},
 		{"POST", "/console/act?do=redeliver-all&state=exhausted", act},
 		{"POST", "/console/act?do=cancel&id=" + bad.ID, act}, {"POST", "/console/act?do=resume&queue=exports", act}, {"POST", "/console/act?do=rerun&all=1&state=canceled", act},
 		{"POST", "/console/act?do=resume-receiver&orgId=org1&origin=https://a.example", act},
@@ -229,7 +231,7 @@ func TestRoles(t *testing.T) {
 			if strings.Contains(route.path, "/live") {
 				a.status = p.streams(route.path)
 			} else if route.method == "POST" {
-				a = p.post(route.path, url.Values{"csrf": {token}, "reason": {"r"}, "once": {fmt.Sprint(role, route.path)}})
+				a = p.post(route.path, url.Values{"csrf": {token}, "reason": {"r"}, "once": {fmt.Sprint(role, route.path)}, "orgId": {"org1"}, "name": {"n"}, "scopes": {"read"}})
 			} else {
 				a = p.get(route.path)
 			}

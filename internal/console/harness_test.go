@@ -44,16 +44,17 @@ type desk struct {
 	again    func() *console.Console             // another process, with the same keyset
 	roles    func(identity.Roles) identity.Roles // what that one's settings are
 
-	mu     sync.Mutex
-	down   bool // ended sessions cannot be read
-	ended  map[string]bool
-	keys   map[string]*apikey.Key
-	nonces map[string]bool
-	now    time.Time
-	sealer *apikey.Sealer
-	outage int            // status that the API refuses everything with; 0 for none
-	asked  map[string]int // how often, by method and path
-	told   chan<- string  // of each request
+	mu      sync.Mutex
+	down    bool // ended sessions cannot be read
+	ended   map[string]bool
+	keys    map[string]*apikey.Key
+	nonces  map[string]bool
+	history map[string][]apikey.AuditEntry
+	now     time.Time
+	sealer  *apikey.Sealer
+	outage  int            // status that the API refuses everything with; 0 for none
+	asked   map[string]int // how often, by method and path
+	told    chan<- string  // of each request
 }
 
 // answer counts what the API is asked, and answers during an outage.

@@ -2,9 +2,13 @@ package console
 
 import (
 	"context"
+	"crypto/rand"
 	"net/http"
+	"net/url"
+	"strings"
 
 	"exportd/api/client"
+	"exportd/internal/apikey"
 )
 
 // keysPage shows the API keys that an admin may see.
@@ -25,4 +29,145 @@ func (c *Console) keysPage(ctx context.Context, _ *principal, r *http.Request) (
 	}
 	p.Keys = answer.JSON200.Keys
 	return view{name: "keys", title: "Keys", data: p}, nil
+}
+
+// keyPage shows a key, who changed it, and what can be done to it.
+type keyPage struct {
+	Key   client.APIKey
+	Audit []client.KeyChange
+	// Rotate and Revoke name the forms; Own is the key by which one is signed in.
+	Rotate, Revoke string
+	Own            bool
+}
+
+func (c *Console) keyPage(ctx context.Context, who *principal, r *http.Request) (view, error) {
+	answer, err := c.api.GetKeyWithResponse(ctx, r.PathValue("id"))
+	if err != nil {
+		return view{}, err
+	}
+	p := keyPage{Key: answer.JSON200.Key, Audit: answer.JSON200.Audit, Rotate: rand.Text(), Revoke: rand.Text()}
+	p.Own = p.Key.KeyID == who.KeyID
+	return view{name: "key", title: "A key", data: p}, nil
+}
+
+// newKeyPage asks what a key is to be.
+type newKeyPage struct {
+	Once, Fault                     string
+	Org, Name, Expires, IPs, Reason string
+	Choice                          []right
+}
+
+// right is a right that a key may be given.
+type right struct {
+	Scope, Means string
+	On           bool
+}
+
+var means = map[apikey.Scope]string{
+	apikey.ScopeRead: "lists rows and reads jobs of its org", apikey.ScopeExport: "makes, reads, cancels and deletes exports of its org", apikey.ScopeView: "sees what operators see, of all orgs",
+	apikey.ScopeOps: "operates: all orgs' jobs, and no file", apikey.ScopeAdmin: "makes and revokes keys of its org", apikey.ScopePlatform: "makes and revokes keys of all orgs",
+}
+
+// rightsFor are those that who asks may give.
+func rightsFor(who *principal, on []string) (all []right) {
+	for _, s := range apikey.AllScopes {
+		if !who.key.Has(apikey.ScopePlatform) && !who.key.MayManage(who.key.OrgID, []apikey.Scope{s}) {
+			continue
+		}
+		one := right{Scope: string(s), Means: means[s]}
+		for _, chosen := range on {
+			one.On = one.On || chosen == one.Scope
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+func (c *Console) newKey(_ context.Context, who *principal, r *http.Request) (view, error) {
+	if !who.mayAdmin() {
+		return view{}, &client.Error{Status: http.StatusForbidden, Message: "keys are for the scopes admin and platform"}
+	}
+	p := newKeyPage{Once: rand.Text(), Org: r.URL.Query().Get("orgId"), Choice: rightsFor(who, nil)}
+	if !who.key.Has(apikey.ScopePlatform) {
+		p.Org = who.key.OrgID
+	}
+	return view{name: "key-new", title: "Make a key", data: p}, nil
+}
+
+// secretPage shows secrets, the one time that they can be.
+type secretPage struct {
+	KeyID, Name     string
+	Secret, Webhook string
+	Until           any // when the secret that was in use ends
+}
+
+// makeKey makes what the form says, and shows the secrets in its answer: no page has them again.
+func (c *Console) makeKey(w http.ResponseWriter, r *http.Request, who *principal) error {
+	scopes := r.PostForm["scopes"]
+	p := newKeyPage{
+		Once: rand.Text(), Org: strings.TrimSpace(r.PostFormValue("orgId")), Name: strings.TrimSpace(r.PostFormValue("name")), Expires: r.PostFormValue("expires"),
+		IPs: r.PostFormValue("ipRanges"), Reason: strings.TrimSpace(r.PostFormValue("reason")), Choice: rightsFor(who, scopes),
+	}
+	fields := map[string]any{"orgId": p.Org, "name": p.Name, "scopes": append([]string{}, scopes...), "reason": p.Reason}
+	if p.Expires != "" {
+		fields["expiresAt"] = p.Expires + "T00:00:00.000Z"
+	}
+	if ranges := strings.FieldsFunc(p.IPs, func(r rune) bool { return r == ',' || r == ' ' }); len(ranges) > 0 {
+		fields["ipRanges"] = ranges
+	}
+	answer, err := c.api.CreateKeyWithBodyWithResponse(c.asking(r, who), asJSON, body(fields), c.once(r, "key"))
+	if refused, ok := refusal(err); ok && (refused.Status == http.StatusUnprocessableEntity || refused.Status == http.StatusForbidden && who.mayAdmin()) {
+		if p.Fault = sentence(faultTexts(refused.Faults)); len(refused.Faults) == 0 {
+			p.Fault = sentence(refused.Message)
+		}
+		c.render(w, r, who, refused.Status, "key-new", "Make a key", p)
+		return nil
+	}
+	if err != nil {
+		return sentBefore(err)
+	}
+	made := answer.JSON201
+	c.render(w, r, who, http.StatusOK, "key-secret", "A new key", secretPage{KeyID: made.Key.KeyID, Name: made.Key.Name, Secret: made.Secret, Webhook: made.WebhookSecret})
+	return nil
+}
+
+// sentBefore says of a form that was sent twice what that means here.
+func sentBefore(err error) error {
+	if refused, ok := refusal(err); ok && refused.Status == http.StatusConflict && strings.Contains(refused.Message, "made before") {
+		return &client.Error{Status: http.StatusConflict, Message: "this form was sent before: what came of it was shown once, and is not shown again", RequestID: refused.RequestID}
+	}
+	return err
+}
+
+func (c *Console) rotateKey(w http.ResponseWriter, r *http.Request, who *principal) error {
+	id := r.PathValue("id")
+	fields := map[string]any{"reason": strings.TrimSpace(r.PostFormValue("reason")), "secret": "signing"}
+	if r.PostFormValue("secret") == "webhook" {
+		fields["secret"] = "webhook"
+	}
+	if r.PostFormValue("leaked") == "1" {
+		fields["overlapSeconds"] = 0
+	}
+	answer, err := c.api.RotateKeyWithBodyWithResponse(c.asking(r, who), id, asJSON, body(fields), c.once(r, "rotate "+id))
+	if err != nil {
+		return sentBefore(err)
+	}
+	p := secretPage{KeyID: id, Until: answer.JSON200.OldSecretExpiresAt}
+	if fields["secret"] == "webhook" {
+		p.Webhook = answer.JSON200.Secret
+	} else {
+		p.Secret = answer.JSON200.Secret
+	}
+	c.render(w, r, who, http.StatusOK, "key-secret", "A new secret", p)
+	return nil
+}
+
+func (c *Console) revokeKey(w http.ResponseWriter, r *http.Request, who *principal) error {
+	id := r.PathValue("id")
+	_, err := c.api.RevokeKeyWithBodyWithResponse(c.asking(r, who), id, asJSON, body(map[string]any{"reason": strings.TrimSpace(r.PostFormValue("reason"))}), c.once(r, "revoke "+id))
+	if err != nil {
+		return sentBefore(err)
+	}
+	http.Redirect(w, r, home+"/keys/"+url.PathEscape(id)+"?said=revoked", http.StatusSeeOther)
+	return nil
 }

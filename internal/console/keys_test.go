@@ -1,0 +1,177 @@
+package console_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"exportd/internal/apikey"
+	"exportd/internal/console"
+	"exportd/jobs"
+)
+
+// note notes who changed a key, and why.
+func (d *desk) note(id string, action apikey.Action, by apikey.By) {
+	if d.history == nil {
+		d.history = map[string][]apikey.AuditEntry{}
+	}
+	d.history[id] = append(d.history[id], apikey.AuditEntry{At: d.now, Action: action, Actor: by.Actor, Reason: by.Reason})
+}
+
+func (a admin) Create(_ context.Context, draft apikey.Draft, by apikey.By) (*apikey.Key, error) {
+	a.d.mu.Lock()
+	defer a.d.mu.Unlock()
+	k := &apikey.Key{
+		ID: fmt.Sprintf("key_made%d", len(a.d.keys)), OrgID: draft.OrgID, Name: draft.Name, Scopes: draft.Scopes, State: apikey.Active, CreatedAt: a.d.now, ExpiresAt: draft.ExpiresAt, IPRanges: draft.IPRanges,
+		Secrets: []apikey.SigningSecret{{Secret: apikey.RandomSecret(apikey.ForRequests)}}, WebhookSecrets: []apikey.SigningSecret{{Secret: apikey.RandomSecret(apikey.ForCallbacks)}},
+	}
+	a.d.keys[k.ID] = k
+	a.d.note(k.ID, apikey.ActionCreated, by)
+	return k, nil
+}
+
+func (a admin) Rotate(_ context.Context, id string, r apikey.Rotation, by apikey.By) (apikey.Secret, error) {
+	secret := apikey.RandomSecret(r.Purpose)
+	a.d.change(id, func(k *apikey.Key) {
+		old := k.Secrets[0]
+		old.ExpiresAt = a.d.now.Add(r.Overlap)
+		k.Secrets = []apikey.SigningSecret{{Secret: secret}, old}
+		a.d.note(id, apikey.ActionRotated, by)
+	})
+	return secret, nil
+}
+
+func (a admin) SetState(_ context.Context, id string, state apikey.State, by apikey.By) error {
+	a.d.change(id, func(k *apikey.Key) { k.State = state; a.d.note(id, apikey.ActionRevoked, by) })
+	return nil
+}
+
+func (a admin) Get(_ context.Context, org, id string) (*apikey.Key, []apikey.AuditEntry, error) {
+	a.d.mu.Lock()
+	defer a.d.mu.Unlock()
+	if k := a.d.keys[id]; k != nil && (org == "" || k.OrgID == org) {
+		return k, a.d.history[id], nil
+	}
+	return nil, nil, jobs.ErrNotFound
+}
+
+var shownSecret = regexp.MustCompile(`<code id="secret">([0-9a-f]{64})</code>`)
+
+// forms gives the name of each form of a page, by where it is sent.
+func forms(body string) map[string]string {
+	all := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?s)<form method="post" action="([^"]+)".*?name="once" value="([^"]+)"`).FindAllStringSubmatch(body, -1) {
+		all[m[1]] = m[2]
+	}
+	return all
+}
+
+// A key is made, its secret shown once and works; a new one replaces it; revoked, it and its sessions are out
+// at once. Who did it is in its history, and no secret in a log, a link or a page besides.
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zapcore.DebugLevel)
+	d := open(t, withPeople, func(_ *desk, cfg *console.Config) { cfg.Logger = zap.New(core) })
+	p := d.byProvider("admin@example.com")
+	made := p.get("/console/keys/new?orgId=org7")
+	form := url.Values{"csrf": {p.token()}, "once": {onceField.FindStringSubmatch(made.body)[1]}, "orgId": {"org7"}, "name": {"billing <b>"}, "scopes": {"ops", "read"}, "expires": {"2027-01-31"}, "ipRanges": {"127.0.0.0/8, ::1"}, "reason": {"a new service"}}
+	for field, bad := range map[string]string{"orgId": "a/b", "name": "", "scopes": "root", "expires": "2020-01-01", "ipRanges": "x", "reason": ""} {
+		wrong := url.Values{}
+		for name, v := range form {
+			wrong[name] = v
+		}
+		wrong.Set(field, bad)
+		wrong.Set("once", "wrong"+field)
+		if a := p.post("/console/keys", wrong); a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, `role="alert"`) || field != "reason" && !strings.Contains(a.body, `value="a new service"`) {
+			t.Errorf("%s=%q = %d %s", field, bad, a.status, a.body)
+		}
+	}
+	a := p.post("/console/keys", form)
+	m := shownSecret.FindStringSubmatch(a.body)
+	if a.status != http.StatusOK || m == nil || !strings.Contains(a.body, "whsec_") || a.header.Get("Cache-Control") != "no-store" || strings.Contains(a.body, "billing <b>") {
+		t.Fatalf("make a key = %d %v %s", a.status, a.header, a.body)
+	}
+	id := regexp.MustCompile(`key_made\d+`).FindString(a.body)
+	if k, err := d.lookup(t.Context(), id); err != nil || k.OrgID != "org7" || len(k.IPRanges) != 2 || k.ExpiresAt.Format("2006-01-02") != "2027-01-31" || !k.Has(apikey.ScopeOps) || k.Has(apikey.ScopeAdmin) {
+		t.Errorf("the key is %+v, %v", k, err)
+	}
+	if a := p.post("/console/keys", form); a.status != http.StatusConflict || !strings.Contains(a.body, "shown once") || shownSecret.MatchString(a.body) {
+		t.Errorf("the form again = %d %s", a.status, a.body)
+	}
+	in := func(secret string) (*person, int) {
+		v := d.visitor()
+		return v, v.post("/console/sign-in", url.Values{"key": {id}, "secret": {secret}}).status
+	}
+	session, status := in(m[1])
+	if status != http.StatusSeeOther {
+		t.Errorf("sign in by the new key = %d", status)
+	}
+	seen := []string{m[1]}
+	page := p.get("/console/keys/" + id)
+	rotate, revoke := "/console/keys/"+id+"/rotate", "/console/keys/"+id+"/revoke"
+	a = p.post(rotate, url.Values{"csrf": {p.token()}, "once": {forms(page.body)[rotate]}, "leaked": {"1"}, "reason": {"it leaked"}})
+	n := shownSecret.FindStringSubmatch(a.body)
+	if a.status != http.StatusOK || n == nil || n[1] == m[1] {
+		t.Fatalf("rotate = %d %s", a.status, a.body)
+	}
+	seen = append(seen, n[1])
+	if _, old := in(m[1]); old != http.StatusUnauthorized {
+		t.Errorf("the secret that leaked = %d", old)
+	}
+	if a := session.get("/console/jobs"); a.status != http.StatusSeeOther {
+		t.Errorf("the session by the secret that leaked = %d", a.status)
+	}
+	session, _ = in(n[1])
+	if a := p.post(revoke, url.Values{"csrf": {p.token()}, "once": {forms(page.body)[revoke]}, "reason": {""}}); a.status != http.StatusUnprocessableEntity {
+		t.Errorf("revoke without a reason = %d", a.status)
+	}
+	if a := session.get("/console/jobs"); a.status != http.StatusOK {
+		t.Errorf("before it is revoked = %d", a.status)
+	}
+	if a := p.post(revoke, url.Values{"csrf": {p.token()}, "once": {"another"}, "reason": {"the service is gone"}}); a.status != http.StatusSeeOther || a.header.Get("Location") != "/console/keys/"+id+"?said=revoked" {
+		t.Errorf("revoke = %d %s", a.status, a.body)
+	}
+	if a := session.get("/console/jobs"); a.status != http.StatusSeeOther {
+		t.Errorf("the session of a revoked key = %d", a.status)
+	}
+	page = p.get("/console/keys/" + id + "?said=revoked")
+	for _, want := range []string{"admin@example.com", "a new service", "it leaked", "the service is gone", "is revoked", "disabled"} {
+		if !strings.Contains(page.body, want) {
+			t.Errorf("the key's page does not show %q", want)
+		}
+	}
+	for _, s := range seen {
+		for _, path := range []string{"/console/keys", "/console/keys/" + id, "/console/audit"} {
+			if strings.Contains(p.get(path).body, s) {
+				t.Errorf("%s shows a secret", path)
+			}
+		}
+		for _, line := range logs.All() {
+			if strings.Contains(fmt.Sprint(line.Message, line.ContextMap()), s) {
+				t.Error("a secret is in the log")
+			}
+		}
+	}
+	// An admin of an org is offered, and gets, what is of its org.
+	small := d.signedIn("key_admin1")
+	if a := small.get("/console/keys/new"); strings.Contains(a.body, `value="ops"`) || !strings.Contains(a.body, `value="org1"`) {
+		t.Errorf("an org's admin is offered %s", a.body)
+	}
+	if a := small.post("/console/keys", url.Values{"csrf": {small.token()}, "once": {"x"}, "orgId": {"org2"}, "name": {"n"}, "scopes": {"read"}, "reason": {"r"}}); a.status != http.StatusForbidden || !strings.Contains(a.body, "own org") {
+		t.Errorf("a key of another org = %d %s", a.status, a.body)
+	}
+	if a := small.get("/console/keys/" + id); a.status != http.StatusNotFound {
+		t.Errorf("a key of another org is shown: %d", a.status)
+	}
+	if a := small.get("/console/keys/key_admin1"); strings.Contains(a.body, "/revoke") || !strings.Contains(a.body, "cannot revoke itself") {
+		t.Errorf("its own key can be revoked: %s", a.body)
+	}
+}
