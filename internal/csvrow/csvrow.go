@@ -5,10 +5,11 @@
 // # The file
 //
 // RFC 4180 in UTF-8, rows ended by CR LF, a header row first. Its cells are quoted: a reader that guesses the
-// dialect from the first rows (DuckDB: 20,480) sees that there are quotes. But the first one, as behind a byte
-// order mark a quote is in the middle of a cell to readers that do not know the mark (Go's encoding/csv). Any
-// other cell is quoted only where it must be: it contains a comma, a quote, CR or LF, it begins with white
-// space, or it is \. (the end mark of PostgreSQL's COPY). Line breaks inside a cell stay as they are stored.
+// dialect from the first rows (DuckDB: 20,480) sees that there are quotes. But the first one, as behind a
+// byte order mark a quote is in the middle of a cell to readers that do not know the mark (Go's
+// encoding/csv). Any other cell is quoted only where it must be: it contains a comma, a quote, CR or LF, it
+// begins with white space, or it is \. (the end mark of PostgreSQL's COPY). Line breaks inside a cell stay as
+// they are stored.
 //
 // # Cells
 //
