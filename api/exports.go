@@ -21,7 +21,7 @@ import (
 // for it.
 func (s *Server) export(d *dataset.Dataset) endpoint {
 	return func(c *gin.Context, caller *apikey.Key) error {
-		submission, err := s.readExport(c, d, caller)
+		submission, dryRun, err := s.readExport(c, d, caller)
 		if err != nil {
 			return err
 		}
@@ -33,9 +33,12 @@ func (s *Server) export(d *dataset.Dataset) endpoint {
 		if err := s.gate(ctx, d, caller.OrgID, submission.Params); err != nil {
 			return err
 		}
+		if dryRun {
+			return s.quote(c, caller, submission, maxAge)
+		}
 		submitted, err := s.submitTraced(ctx, submission, maxAge)
 		if errors.Is(err, jobs.ErrIdempotencyMismatch) {
-			return invalid("Idempotency-Key", typeOnly, map[string]any{"value": submission.IdempotencyKey}, "was used with other parameters in the last 24 hours")
+			return keyOfAnother(submission)
 		}
 		if err != nil {
 			return err
@@ -54,6 +57,11 @@ func (s *Server) export(d *dataset.Dataset) endpoint {
 		}
 		return s.answerExport(c, job, applied, finished)
 	}
+}
+
+// keyOfAnother refuses an Idempotency-Key that another request has used.
+func keyOfAnother(s jobs.Submission) error {
+	return invalid("Idempotency-Key", typeOnly, map[string]any{"value": s.IdempotencyKey}, "was used with other parameters in the last 24 hours")
 }
 
 // submitTraced is submit as a step of the request's trace, from which the job's work goes on: one that was
@@ -82,14 +90,18 @@ func (s *Server) submit(ctx context.Context, submission jobs.Submission, maxAge 
 		return submitted, err
 	}
 	found := s.proven(ctx, submitted.Job)
-	lost := found.State == jobs.Expired
-	old := submission.Implied && maxAge >= 0 && found.State == jobs.Succeeded && s.age(found) > maxAge
-	if !lost && !old {
+	if !s.outworn(submission, found, maxAge) {
 		submitted.Job = found
 		return submitted, nil
 	}
 	submission.Except = found.ID
 	return s.jobs.Submit(ctx, submission)
+}
+
+// outworn reports whether a job that was found is none that the request wants.
+func (s *Server) outworn(submission jobs.Submission, found *jobs.Job, maxAge time.Duration) bool {
+	lost := found.State == jobs.Expired
+	return lost || submission.Implied && maxAge >= 0 && found.State == jobs.Succeeded && s.age(found) > maxAge
 }
 
 // age is how old a result is, as Age has it.
@@ -98,25 +110,26 @@ func (s *Server) age(j *jobs.Job) time.Duration {
 }
 
 // readExport validates everything that an export request says.
-func (s *Server) readExport(c *gin.Context, d *dataset.Dataset, caller *apikey.Key) (jobs.Submission, error) {
+func (s *Server) readExport(c *gin.Context, d *dataset.Dataset, caller *apikey.Key) (sub jobs.Submission, dryRun bool, err error) {
 	p, err := readQuery(c.Request)
 	if err != nil {
-		return jobs.Submission{}, err
+		return sub, false, err
 	}
-	sub := jobs.Submission{
+	sub = jobs.Submission{
 		OrgID: caller.OrgID, KeyID: caller.ID, RequestID: observe(c).requestID, Kind: d.Kind(), Columns: d.Version,
 		Params: p.file(d),
 	}
 	if sub.CallbackURL, err = s.callbackURL(p, caller); err != nil {
-		return sub, err
+		return sub, false, err
 	}
+	dryRun = p.boolean("dryRun")
 	key, faults := readIdempotencyKey(c.Request.Header)
 	sub.IdempotencyKey, p.faults = key, append(p.faults, faults...)
 	if key == "" {
 		sub.IdempotencyKey, err = replayKey(c.Request)
 		sub.Implied = true
 	}
-	return sub, errors.Join(err, p.finish())
+	return sub, dryRun, errors.Join(err, p.finish())
 }
 
 // file reads the parameters that say what is in the file.

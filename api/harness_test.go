@@ -374,6 +374,13 @@ func (f *fakeJobs) Submit(_ context.Context, s jobs.Submission) (jobs.Submitted,
 	return jobs.Submitted{Job: j}, nil
 }
 
+func (f *fakeJobs) Find(_ context.Context, s jobs.Submission) (*jobs.Job, error) {
+	if f.err != nil || f.attach == nil || f.attach.ID == s.Except {
+		return nil, f.err
+	}
+	return f.attach, nil
+}
+
 func (f *fakeJobs) ReuseFor() time.Duration { return 42 * time.Second }
 
 func (f *fakeJobs) Get(_ context.Context, id string) (*jobs.Job, error) {

@@ -44,6 +44,7 @@ func writeRoutes(b *strings.Builder, d *dataset.Dataset) {
 %[4]s        - {$ref: "#/components/parameters/callbackUrl"}
         - {$ref: "#/components/parameters/profile"}
         - {$ref: "#/components/parameters/formulaGuard"}
+        - {$ref: "#/components/parameters/exportDryRun"}
         - {$ref: "#/components/parameters/prefer"}
         - {$ref: "#/components/parameters/cacheControl"}
         - {$ref: "#/components/parameters/idempotencyKey"}

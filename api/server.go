@@ -87,6 +87,8 @@ type Config struct {
 	LoopbackOnly bool
 	// Datasets are what can be listed and exported; the built-in ones if nil.
 	Datasets dataset.Set
+	// Quotes answer dryRun; it is refused if nil.
+	Quotes Quoter
 	// Quotas are what one org may have going, for GET /limits; the store enforces them.
 	Quotas jobs.Limits
 
@@ -168,6 +170,8 @@ type Server struct {
 	proxies      proxies
 	loopback     bool
 	quotas       jobs.Limits
+	quotes       Quoter
+	quoting      *semaphore
 
 	draining context.Context // ends when the server begins to stop
 	drain    context.CancelFunc
@@ -191,7 +195,7 @@ func New(c Config) (*Server, error) {
 		traceProject: c.TraceProject, tracer: c.Tracer, metrics: m, panics: c.Panics, strangers: newStrangers(), readiness: &readiness{checks: c.Checks}, alive: c.Alive, build: c.Build,
 		waits: newSemaphore(c.MaxWaits), connected: newSemaphore(c.MaxConnections),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
-		loopback: c.LoopbackOnly, quotas: c.Quotas, refuseEvery: c.RefuseEvery,
+		loopback: c.LoopbackOnly, quotas: c.Quotas, quotes: c.Quotes, quoting: newSemaphore(quotesAtOnce), refuseEvery: c.RefuseEvery,
 	}
 	s.proxies.set(c.TrustedProxies)
 	for _, d := range s.datasets {

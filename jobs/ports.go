@@ -15,6 +15,9 @@ import (
 type SubmitStore interface {
 	// Submit finds or makes the job of a request. Other errors: *QueueFullError, ErrIdempotencyMismatch.
 	Submit(ctx context.Context, s Submission) (Submitted, error)
+	// Find gives the job that Submit would give now, nil if it would make one, and changes nothing;
+	// ErrIdempotencyMismatch.
+	Find(ctx context.Context, s Submission) (*Job, error)
 	// ReuseFor is how long Submit answers equal requests with a success.
 	ReuseFor() time.Duration
 	// Usage counts the jobs of an org that run and that wait: what its limits are about.

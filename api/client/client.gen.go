@@ -1095,6 +1095,9 @@ type CallbackURL = string
 // CauseID defines model for causeId.
 type CauseID = string
 
+// ExportDryRun defines model for exportDryRun.
+type ExportDryRun = bool
+
 // From ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 type From = Date
 
@@ -1535,6 +1538,9 @@ type ExportMessagesParams struct {
 	// `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
 	FormulaGuard *FormulaGuard `form:"formulaGuard,omitempty" json:"formulaGuard,omitempty"`
 
+	// DryRun `true`: makes no job, and answers 200 with what the request would come to, as `Quote` has it.
+	DryRun *ExportDryRun `form:"dryRun,omitempty" json:"dryRun,omitempty"`
+
 	// Prefer `wait=n`: how many seconds to wait for the job, 0 to 25 (more counts as 25). `respond-async`: not at all. An export without it
 	// waits 10 s, a look at a job does not wait. Other preferences are ignored. Waits and event streams have places: an org gets at
 	// most half of those that are left. Beyond that a look that wants to wait and an event stream are answered with 429, an export
@@ -1595,6 +1601,9 @@ type ExportUsersParams struct {
 	// What was stored comes back, cell by cell, with
 	// `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
 	FormulaGuard *FormulaGuard `form:"formulaGuard,omitempty" json:"formulaGuard,omitempty"`
+
+	// DryRun `true`: makes no job, and answers 200 with what the request would come to, as `Quote` has it.
+	DryRun *ExportDryRun `form:"dryRun,omitempty" json:"dryRun,omitempty"`
 
 	// Prefer `wait=n`: how many seconds to wait for the job, 0 to 25 (more counts as 25). `respond-async`: not at all. An export without it
 	// waits 10 s, a look at a job does not wait. Other preferences are ignored. Waits and event streams have places: an org gets at
@@ -5830,6 +5839,18 @@ func NewExportMessagesRequest(server string, params *ExportMessagesParams) (*htt
 
 		}
 
+		if params.DryRun != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -6082,6 +6103,18 @@ func NewExportUsersRequest(server string, params *ExportUsersParams) (*http.Requ
 		if params.FormulaGuard != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "formulaGuard", *params.FormulaGuard, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.DryRun != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {

@@ -23,6 +23,7 @@ type exportFlags struct {
 	guard      string
 	output     string
 	detach     bool
+	dryRun     bool
 }
 
 func (a *app) exportCommand() *cobra.Command {
@@ -65,6 +66,7 @@ func (f *exportFlags) addFile(cmd *cobra.Command) {
 	r, flags := &f.request, cmd.Flags()
 	flags.StringVarP(&f.output, "output", "o", "", "file to write, - for standard output; without it a link is printed")
 	flags.BoolVar(&f.detach, "detach", false, "start the job, print its id and end")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "say what it would come to (rows, bytes, seconds, reads, which job it attaches to) and start nothing")
 	flags.StringVar(&f.csvProfile, "csv-profile", "", "form of the file: rfc4180 (default), or excel with a byte order mark")
 	choices(cmd, "csv-profile", "rfc4180", "excel")
 	flags.StringVar(&f.guard, "formula-guard", "on", "put a ' before text that spreadsheets take for formulas: on, off")
@@ -87,6 +89,9 @@ func (f *exportFlags) read() error {
 	}
 	if f.detach && f.output != "" {
 		return &usageError{text: "--detach does not wait for a file, so there is nothing to write to --output"}
+	}
+	if f.dryRun && (f.detach || f.output != "") {
+		return &usageError{text: "--dry-run starts nothing, so there is nothing to --detach from or to write to --output"}
 	}
 	f.request.NoFormulaGuard = f.guard == "off"
 	f.request.Profile = client.Profile(f.csvProfile)
@@ -123,6 +128,9 @@ func (a *app) export(ctx context.Context, f *exportFlags) error {
 	c, err := a.connect(p, false, manyAttempts)
 	if err != nil {
 		return err
+	}
+	if f.dryRun {
+		return a.showQuote(ctx, c, f.request)
 	}
 	job, err := c.Submit(ctx, f.request)
 	if err != nil {

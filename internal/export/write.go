@@ -89,7 +89,7 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	}
 	w := e.objects.Create(ctx, s.Object, attrs)
 	defer w.Abort()
-	enc := csvrow.NewEncoder(d, csvrow.Options{FormulaGuard: j.Params.FormulaGuard(), BOM: j.Params.Profile() == jobs.ProfileExcel})
+	enc := csvrow.NewEncoder(d, optionsOf(j))
 	buf := make([]byte, 0, flushBytes+flushBytes/4)
 	if s.Header {
 		buf = enc.AppendHeader(buf)
@@ -143,6 +143,11 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 		return jobs.PartResult{}, err
 	}
 	return jobs.PartResult{Object: obj.Name, Rows: rows, Size: obj.Size, CRC32C: obj.CRC32C, Guarded: enc.Guarded()}, nil
+}
+
+// optionsOf is the form of a job's file.
+func optionsOf(j *jobs.Job) csvrow.Options {
+	return csvrow.Options{FormulaGuard: j.Params.FormulaGuard(), BOM: j.Params.Profile() == jobs.ProfileExcel}
 }
 
 func parseRange(from, to string) (rng vip.Range, err error) {

@@ -108,27 +108,18 @@ func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted
 	defer s.mu.Unlock()
 	now, fp := s.now(), sub.Fingerprint()
 	byPrint, byKey := "fingerprint "+fp, "key "+sub.OrgID+" "+sub.IdempotencyKey
-	if sub.IdempotencyKey != "" {
-		p, ok := s.pointers[byKey]
-		job, there := s.jobs[p.jobID]
-		switch {
-		case !ok || !there || now.After(p.expiresAt):
-		case p.fingerprint != fp:
-			return jobs.Submitted{}, fmt.Errorf("key belongs to job %s: %w", p.jobID, jobs.ErrIdempotencyMismatch)
-		case sub.Attaches(&job, now) && job.ID != sub.Except:
-			return jobs.Submitted{Job: &job, Reused: true}, nil
-		}
-	}
 	point := func(key, id string, life time.Duration) {
 		s.pointers[key] = pointer{id, fp, now.Add(life)}
 	}
-	if p, ok := s.pointers[byPrint]; ok && !sub.Fresh && now.Before(p.expiresAt) {
-		if job, ok := s.jobs[p.jobID]; ok && job.ID != sub.Except && job.Shared(now, s.cfg.ReuseFor) {
-			if sub.IdempotencyKey != "" {
-				point(byKey, job.ID, jobs.IdempotencyLife)
-			}
-			return jobs.Submitted{Job: &job, Reused: true}, nil
+	found, keyed, err := s.attached(&sub, now)
+	if err != nil {
+		return jobs.Submitted{}, err
+	}
+	if found != nil {
+		if !keyed && sub.IdempotencyKey != "" {
+			point(byKey, found.ID, jobs.IdempotencyLife)
 		}
+		return jobs.Submitted{Job: found, Reused: true}, nil
 	}
 	if err := s.admit(sub.OrgID); err != nil {
 		return jobs.Submitted{}, err
@@ -146,6 +137,38 @@ func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted
 		point(byKey, job.ID, jobs.IdempotencyLife)
 	}
 	return jobs.Submitted{Job: job}, nil
+}
+
+// Find gives the job that Submit would give now, nil if it would make one.
+func (s *Store) Find(ctx context.Context, sub jobs.Submission) (*jobs.Job, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	job, _, err := s.attached(&sub, s.now())
+	return job, err
+}
+
+// attached gives the job that a request gets, nil for a new one, and whether its key leads there.
+func (s *Store) attached(sub *jobs.Submission, now time.Time) (found *jobs.Job, byKey bool, err error) {
+	if sub.IdempotencyKey != "" {
+		p, ok := s.pointers["key "+sub.OrgID+" "+sub.IdempotencyKey]
+		job, there := s.jobs[p.jobID]
+		switch {
+		case !ok || !there || now.After(p.expiresAt):
+		case p.fingerprint != sub.Fingerprint():
+			return nil, true, fmt.Errorf("key belongs to job %s: %w", p.jobID, jobs.ErrIdempotencyMismatch)
+		case sub.Attaches(&job, now) && job.ID != sub.Except:
+			return &job, true, nil
+		}
+	}
+	if p, ok := s.pointers["fingerprint "+sub.Fingerprint()]; ok && !sub.Fresh && now.Before(p.expiresAt) {
+		if job, ok := s.jobs[p.jobID]; ok && job.ID != sub.Except && job.Shared(now, s.cfg.ReuseFor) {
+			return &job, false, nil
+		}
+	}
+	return nil, false, nil
 }
 
 // admit refuses a job of an org whose queue is full.

@@ -47,37 +47,21 @@ func (s *Store) ReuseFor() time.Duration { return s.cfg.ReuseFor }
 func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (jobs.Submitted, error) {
 	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
 	fp := sub.Fingerprint()
-	refs := []*firestore.DocumentRef{s.fingerprints().Doc(fp)}
-	if sub.IdempotencyKey != "" {
-		sum := sha256.Sum256([]byte(sub.OrgID + "\x00" + sub.IdempotencyKey))
-		refs = append(refs, s.idempotency().Doc(hex.EncodeToString(sum[:])))
-	}
-	docs, err := s.client.GetAll(ctx, refs)
+	docs, err := s.pointers(ctx, &sub)
 	if err != nil {
-		return jobs.Submitted{}, fmt.Errorf("look for an equal request: %w", classify(err))
+		return jobs.Submitted{}, err
 	}
-	if len(docs) == 2 {
-		job, err := s.idempotent(ctx, docs[1], fp, &sub, now)
-		if err != nil || job != nil && job.ID != sub.Except {
-			return jobs.Submitted{Job: job, Reused: true}, err
-		}
+	job, byKey, err := s.attached(ctx, docs, &sub, now)
+	if job != nil && !byKey && len(docs) == 2 {
+		err = s.remember(ctx, docs[1], pointer{JobID: job.ID, Fingerprint: fp, ExpiresAt: now.Add(jobs.IdempotencyLife), Rev: jobs.NewToken()})
 	}
-	if !sub.Fresh {
-		job, err := s.reusable(ctx, docs[0], now)
-		if job != nil && job.ID == sub.Except {
-			job = nil
-		}
-		if job != nil && len(docs) == 2 {
-			err = s.remember(ctx, docs[1], pointer{JobID: job.ID, Fingerprint: fp, ExpiresAt: now.Add(jobs.IdempotencyLife), Rev: jobs.NewToken()})
-		}
-		if err != nil || job != nil {
-			return jobs.Submitted{Job: job, Reused: true}, err
-		}
+	if err != nil || job != nil {
+		return jobs.Submitted{Job: job, Reused: true}, err
 	}
 	if err := s.admit(ctx, sub.OrgID); err != nil {
 		return jobs.Submitted{}, err
 	}
-	job := jobs.NewJob(id, &sub, s.cfg.Policy, now)
+	job = jobs.NewJob(id, &sub, s.cfg.Policy, now)
 	batch := s.newWrites()
 	batch.Create(s.jobs().Doc(id), job.Stored())
 	s.point(batch, docs[0], pointer{JobID: id, Fingerprint: fp, ExpiresAt: now.Add(s.cfg.Policy.RecordLife), Rev: job.Rev})
@@ -91,6 +75,48 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 		return jobs.Submitted{}, fmt.Errorf("submit job %s: %w", id, err)
 	}
 	return jobs.Submitted{Job: job}, nil
+}
+
+// Find gives the job that Submit would give now, nil if it would make one.
+func (s *Store) Find(ctx context.Context, sub jobs.Submission) (*jobs.Job, error) {
+	docs, err := s.pointers(ctx, &sub)
+	if err != nil {
+		return nil, err
+	}
+	job, _, err := s.attached(ctx, docs, &sub, s.cfg.Now().UTC().Truncate(time.Microsecond))
+	return job, err
+}
+
+// pointers reads what may lead to the job of a request: its fingerprint, and its key if it has one.
+func (s *Store) pointers(ctx context.Context, sub *jobs.Submission) ([]*firestore.DocumentSnapshot, error) {
+	refs := []*firestore.DocumentRef{s.fingerprints().Doc(sub.Fingerprint())}
+	if sub.IdempotencyKey != "" {
+		sum := sha256.Sum256([]byte(sub.OrgID + "\x00" + sub.IdempotencyKey))
+		refs = append(refs, s.idempotency().Doc(hex.EncodeToString(sum[:])))
+	}
+	docs, err := s.client.GetAll(ctx, refs)
+	if err != nil {
+		return nil, fmt.Errorf("look for an equal request: %w", classify(err))
+	}
+	return docs, nil
+}
+
+// attached gives the job that a request gets, nil for a new one, and whether its key leads there.
+func (s *Store) attached(ctx context.Context, docs []*firestore.DocumentSnapshot, sub *jobs.Submission, now time.Time) (job *jobs.Job, byKey bool, err error) {
+	if len(docs) == 2 {
+		job, err := s.idempotent(ctx, docs[1], sub.Fingerprint(), sub, now)
+		if err != nil || job != nil && job.ID != sub.Except {
+			return job, true, err
+		}
+	}
+	if sub.Fresh {
+		return nil, false, nil
+	}
+	job, err = s.reusable(ctx, docs[0], now)
+	if err != nil || job != nil && job.ID == sub.Except {
+		return nil, false, err
+	}
+	return job, false, nil
 }
 
 // point writes a pointer on condition that it is as it was read.

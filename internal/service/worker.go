@@ -20,10 +20,7 @@ import (
 
 // RunWorker works until ctx ends and its work has ended or been handed back.
 func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logger) error {
-	exporter := export.New(c.records, c.Objects, export.Config{
-		PartRows: cfg.PartRows, MaxParts: jobs.MaxParts, Window: cfg.Window, PITR: cfg.PITR, MaxRows: cfg.MaxRows, MaxBytes: cfg.MaxBytes,
-		Datasets: cfg.Datasets,
-	})
+	exporter := export.New(c.records, c.Objects, exportConfig(cfg))
 	callbacks, keys, err := callbackConfig(ctx, cfg, c)
 	if err != nil {
 		return err
@@ -161,4 +158,12 @@ func (f faults) look(ctx context.Context, checks []api.Check) bool {
 		}
 	}
 	return good
+}
+
+// exportConfig has the numbers of exports, which quotes go by too.
+func exportConfig(cfg config.Config) export.Config {
+	return export.Config{
+		PartRows: cfg.PartRows, MaxParts: jobs.MaxParts, Window: cfg.Window, PITR: cfg.PITR, MaxRows: cfg.MaxRows, MaxBytes: cfg.MaxBytes,
+		Datasets: cfg.Datasets,
+	}
 }

@@ -129,11 +129,19 @@ func request(org string, month int) jobs.Submission {
 		"workspaceId": "w", "mediumId": "m", "birthdayMonth": int64(month), jobs.ParamProfile: jobs.ProfileRFC4180}}
 }
 
+// submit makes a submission, of which Find has said before what becomes of it.
 func (b *bench) submit(t *testing.T, s jobs.Submission) jobs.Submitted {
 	t.Helper()
+	found, err := b.Find(t.Context(), s)
+	if err != nil {
+		t.Fatalf("Find(%+v) = %v", s, err)
+	}
 	got, err := b.Submit(t.Context(), s)
 	if err != nil {
 		t.Fatalf("Submit(%+v) = %v", s, err)
+	}
+	if (found != nil) != got.Reused || found != nil && found.ID != got.Job.ID {
+		t.Errorf("Find(%+v) = %v, and Submit gives job %s, there before: %t", s, found, got.Job.ID, got.Reused)
 	}
 	return got
 }

@@ -124,6 +124,9 @@ func idempotencyKey(t *testing.T, b *bench) {
 	}
 	other := request("org", 2)
 	other.IdempotencyKey = "k"
+	if _, err := b.Find(t.Context(), other); !errors.Is(err, jobs.ErrIdempotencyMismatch) {
+		t.Errorf("Find by the same key for another request = %v, want ErrIdempotencyMismatch", err)
+	}
 	if _, err := b.Submit(t.Context(), other); !errors.Is(err, jobs.ErrIdempotencyMismatch) {
 		t.Errorf("the same key for another request = %v, want ErrIdempotencyMismatch", err)
 	}

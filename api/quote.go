@@ -1,0 +1,204 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/apikey"
+	"exportd/internal/export"
+	"exportd/jobs"
+)
+
+// Quoter says what an export would come to. internal/export has it.
+type Quoter interface {
+	Quote(ctx context.Context, j *jobs.Job) (export.Quote, error)
+}
+
+const (
+	// quotesAtOnce are the quotes under way in a process, each with up to 8 counts at a time. Keys and orgs
+	// have a share of them.
+	quotesAtOnce = 8
+	// excelRows is how many rows a sheet of Excel has, the header among them.
+	excelRows = 1 << 20
+	// paceJobs are the successes that a pace is told from, a page of the list.
+	paceJobs = 20
+)
+
+// quoteView is the answer to dryRun.
+type quoteView struct {
+	DryRun           bool       `json:"dryRun"`
+	Rows             int64      `json:"rows"`
+	CountedAt        time.Time  `json:"countedAt"`
+	EstimatedBytes   int64      `json:"estimatedBytes"`
+	BytesExact       bool       `json:"bytesExact"`
+	EstimatedReads   int64      `json:"estimatedReads"`
+	EstimatedParts   int        `json:"estimatedParts"`
+	EstimatedSeconds float64    `json:"estimatedSeconds"`
+	JobsAhead        int64      `json:"jobsAhead"`
+	OpensInExcel     bool       `json:"opensInExcel"`
+	AttachesTo       *attachee  `json:"attachesTo"`
+	Refusals         []errorOne `json:"refusals"`
+}
+
+// attachee is the job that the request would get.
+type attachee struct {
+	JobID     string     `json:"jobId"`
+	State     jobs.State `json:"state"`
+	StatusURL string     `json:"statusUrl"`
+}
+
+// errorOne is what the export would be refused for, or fail by.
+type errorOne struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// quote answers an export request with what it would come to. It makes no job.
+func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submission, maxAge time.Duration) error {
+	ctx := c.Request.Context()
+	if s.quotes == nil {
+		return errors.New("this server has no quoter")
+	}
+	leave, why := s.quoting.acquire(caller.OrgID, caller.ID)
+	if why != admitted {
+		return &problem{status: http.StatusTooManyRequests, message: "too many quotes at once: try again", retryAfter: retryAfterOutage * time.Second}
+	}
+	defer leave()
+	found, err := s.wouldAttach(ctx, submission, maxAge)
+	if err != nil {
+		return err
+	}
+	running, queued, err := s.jobs.Usage(ctx, caller.OrgID)
+	if err != nil {
+		return err
+	}
+	pace, err := s.paceOf(ctx, caller.OrgID, submission.Kind)
+	if err != nil {
+		return err
+	}
+	q, err := s.quotes.Quote(ctx, &jobs.Job{OrgID: caller.OrgID, Kind: submission.Kind, Params: submission.Params, Columns: submission.Columns})
+	if err != nil {
+		return err
+	}
+	v := quoteView{
+		DryRun: true, Rows: q.Rows, CountedAt: q.At.UTC(), EstimatedBytes: q.Bytes, BytesExact: q.Exact, EstimatedReads: q.Reads, EstimatedParts: q.Parts,
+		OpensInExcel: q.Rows < excelRows, Refusals: []errorOne{},
+	}
+	if found != nil {
+		v.AttachesTo = &attachee{found.ID, found.State, statusURL(found.ID)}
+	} else {
+		v.Refusals = s.refusals(q, queued)
+	}
+	if places := int64(s.quotas.RunningJobs); places > 0 && running+queued >= places {
+		v.JobsAhead = running + queued - places + 1
+	}
+	run := pace.of(q)
+	v.EstimatedSeconds = math.Round((run+float64(v.JobsAhead)*pace.typical/float64(max(1, s.quotas.RunningJobs)))*10) / 10
+	writeJSON(c, http.StatusOK, v)
+	return nil
+}
+
+// wouldAttach gives the job that the request would get, nil for a new one.
+func (s *Server) wouldAttach(ctx context.Context, submission jobs.Submission, maxAge time.Duration) (*jobs.Job, error) {
+	found, err := s.jobs.Find(ctx, submission)
+	if errors.Is(err, jobs.ErrIdempotencyMismatch) {
+		return nil, keyOfAnother(submission)
+	}
+	if err != nil || found == nil {
+		return nil, err
+	}
+	if found = s.proven(ctx, found); s.outworn(submission, found, maxAge) {
+		return nil, nil
+	}
+	return found, nil
+}
+
+// refusals are what the request would be refused for, or its job fail by.
+func (s *Server) refusals(q export.Quote, queued int64) []errorOne {
+	list := []errorOne{}
+	if n := s.quotas.QueuedJobs; n > 0 && queued >= int64(n) {
+		list = append(list, errorOne{"QUEUE_FULL", fmt.Sprintf("%d exports of the org are queued, which is its limit", n)})
+	}
+	if n := s.quotas.Rows; n > 0 && q.Rows > n {
+		list = append(list, errorOne{string(jobs.CodeTooManyRows), fmt.Sprintf("the export has %d rows, at most %d are allowed", q.Rows, n)})
+	}
+	if n := s.quotas.Bytes; n > 0 && q.Bytes > n {
+		list = append(list, errorOne{string(jobs.CodeTooManyBytes), fmt.Sprintf("the file would have about %d bytes, at most %d are allowed", q.Bytes, n)})
+	}
+	return list
+}
+
+// pace is how long exports of an org took lately, in seconds: base and perRow of one, typical of any.
+type pace struct {
+	known                 bool
+	base, perRow, typical float64
+}
+
+// paceOf tells a pace from the org's last successes of a kind. Each pair of them gives a time per row; the
+// median of these is right also where a third of the jobs were slow for reasons of their own.
+func (s *Server) paceOf(ctx context.Context, orgID string, kind jobs.Kind) (pace, error) {
+	page, err := s.jobs.List(ctx, jobs.List{OrgID: orgID, State: jobs.Succeeded, Kind: kind, PageSize: paceJobs})
+	if err != nil {
+		return pace{}, err
+	}
+	var rows, took []float64
+	for _, j := range page.Jobs {
+		if j.AttemptBase == 0 && !j.StartedAt.IsZero() && j.FinishedAt.After(j.StartedAt) {
+			rows, took = append(rows, float64(j.Result.Rows)), append(took, j.FinishedAt.Sub(j.StartedAt).Seconds())
+		}
+	}
+	return paceFrom(rows, took), nil
+}
+
+// enoughJobs is how many successes tell a pace: fewer are an accident.
+const enoughJobs = 3
+
+func paceFrom(rows, took []float64) pace {
+	if len(rows) < enoughJobs {
+		return pace{typical: (&jobs.Job{}).Expected().Seconds()}
+	}
+	var slopes []float64
+	for i := range rows {
+		for k := range i {
+			// Rows of about the same number say nothing of the time of one.
+			if more := rows[i] - rows[k]; math.Abs(more) > max(rows[i], rows[k])/10 {
+				slopes = append(slopes, (took[i]-took[k])/more)
+			}
+		}
+	}
+	p := pace{known: true, typical: median(took)}
+	if len(slopes) > 0 {
+		p.perRow = max(0, median(slopes))
+	} else if all := median(rows); all > 0 {
+		p.perRow = p.typical / all / 2 // half of it for the rows, half for all else
+	}
+	bases := make([]float64, len(rows))
+	for i := range rows {
+		bases[i] = took[i] - p.perRow*rows[i]
+	}
+	p.base = max(0, median(bases))
+	return p
+}
+
+func median(list []float64) float64 {
+	if len(list) == 0 {
+		return 0
+	}
+	list = slices.Sorted(slices.Values(list))
+	return (list[(len(list)-1)/2] + list[len(list)/2]) / 2
+}
+
+// of is how long an export should run, in seconds.
+func (p pace) of(q export.Quote) float64 {
+	if !p.known {
+		return (&jobs.Job{RowsTotal: q.Rows, PartsTotal: q.Parts}).Expected().Seconds()
+	}
+	return p.base + p.perRow*float64(q.Rows)
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"exportd/api/client"
+)
+
+// dryRun: what an export would come to is what it comes to, and no job is made for knowing it.
+func (s *service) dryRun(t *testing.T) {
+	jobs := s.ctl(t, "jobs", "list", "--json").want(t, exitOK).stdout
+	if text := s.ctl(t, "export", "vip-messages", "--dry-run").want(t, exitOK).stdout; !strings.Contains(text, " rows, about ") || !strings.Contains(text, "Firestore bills about ") {
+		t.Errorf("in words:\n%s", text)
+	}
+	var q client.Quote
+	if err := json.Unmarshal([]byte(s.ctl(t, "export", "vip-messages", "--dry-run", "--no-cache", "--json").want(t, exitOK).stdout), &q); err != nil {
+		t.Fatal(err)
+	}
+	if after := s.ctl(t, "jobs", "list", "--json").want(t, exitOK).stdout; countJobs(t, after) != countJobs(t, jobs) {
+		t.Errorf("a dry run has made a job: %s", after)
+	}
+	file := filepath.Join(t.TempDir(), "m.csv")
+	s.ctl(t, "export", "vip-messages", "--no-cache", "-o", file).want(t, exitOK)
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if off := float64(q.EstimatedBytes) / float64(info.Size()); off < 0.9 || off > 1.1 || q.AttachesTo != nil || len(q.Refusals) > 0 || q.Rows < 400 || !q.OpensInExcel {
+		t.Errorf("quoted %+v, and the file has %d bytes", q, info.Size())
+	}
+	var attached client.Quote // to the export that has just been made
+	if err := json.Unmarshal([]byte(s.ctl(t, "export", "vip-messages", "--dry-run", "--json").want(t, exitOK).stdout), &attached); err != nil {
+		t.Fatal(err)
+	}
+	if attached.AttachesTo == nil || attached.AttachesTo.State != client.StateSucceeded || attached.Rows != q.Rows {
+		t.Errorf("quoted again %+v, want to attach", attached)
+	}
+	s.ctl(t, "export", "vip-messages", "--dry-run", "-o", file).want(t, exitUsage)
+	t.Logf("%d rows, %d bytes quoted, %d written; %.1f s, %d reads", q.Rows, q.EstimatedBytes, info.Size(), q.EstimatedSeconds, q.EstimatedReads)
+}
+
+func countJobs(t *testing.T, page string) int {
+	t.Helper()
+	var list struct{ Jobs []json.RawMessage }
+	if err := json.Unmarshal([]byte(page), &list); err != nil {
+		t.Fatal(err)
+	}
+	return len(list.Jobs)
+}

@@ -1,0 +1,135 @@
+package export
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"exportd/internal/csvrow"
+	"exportd/internal/dataset"
+	"exportd/internal/panics"
+	"exportd/internal/records"
+	"exportd/internal/vip"
+	"exportd/jobs"
+)
+
+// Pages is a source whose rows can be looked at.
+type Pages interface {
+	Source
+	Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit, most int, row records.RowEncoder) (records.Page, error)
+}
+
+// Quote is what an export of a moment would come to.
+type Quote struct {
+	At   time.Time
+	Rows int64
+	// Bytes are those of the file as the rows that were looked at have them; of all rows where Exact.
+	Bytes int64
+	Exact bool
+	// Parts the file would be made of, and Reads about as many documents as that is billed for.
+	Parts int
+	Reads int64
+}
+
+// Quoter says what exports would come to.
+type Quoter struct {
+	pages Pages
+	cfg   Config // of the workers
+}
+
+// NewQuoter makes a Quoter; cfg is that of the workers.
+func NewQuoter(pages Pages, cfg Config) *Quoter {
+	if cfg.Datasets == nil {
+		cfg.Datasets = dataset.BuiltIn
+	}
+	return &Quoter{pages, cfg}
+}
+
+const (
+	// sampleStrata and sampleRows say what is looked at: rows from the beginnings of that many stretches of
+	// about equal numbers of rows. Where rows differ by a half of their length, as messages do, the mean of
+	// 400 is right to 2.5 %, and to 10 % in all but one of 16,000 quotes. It is billed as 416 reads.
+	sampleStrata = 16
+	sampleRows   = 25
+	// samplesAtOnce bounds the pages under way for one quote.
+	samplesAtOnce = 4
+	// sampleBytes bounds a page of a sample. Rows of 1 MiB are looked at one by one.
+	sampleBytes = records.MaxDocument
+)
+
+// Quote counts the rows of a job that there is not and estimates the rest. An error is that of a read, or
+// that the job's dataset has changed.
+func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
+	e := &Exporter{source: q.pages, cfg: Config{MaxParts: 4 * sampleStrata, Datasets: q.cfg.Datasets}}
+	d, query, err := e.dataset(j)
+	if err != nil {
+		return Quote{}, err
+	}
+	rows, at, err := q.pages.Count(ctx, query, vip.Range{}, time.Time{})
+	if err != nil {
+		return Quote{}, err
+	}
+	out := Quote{At: at, Rows: rows, Parts: 1, Reads: rows + counted(rows)}
+	if target := q.cfg.target(rows); target > 0 && rows > target {
+		out.Parts = int((rows + target - 1) / target)
+		// The whole is cut into twice as many pieces, and counted once more where they are cut again; each
+		// part's first row is looked for.
+		out.Reads += 2*counted(rows) + int64(4*out.Parts)
+	}
+	strata := []jobs.Range{{Rows: rows}}
+	if out.Exact = rows <= sampleStrata*sampleRows; !out.Exact {
+		if strata, err = e.split(ctx, d, query, at, rows, rows/sampleStrata+1); err != nil {
+			return Quote{}, err
+		}
+	}
+	out.Bytes, out.Exact, err = q.sample(ctx, d, query, j, strata, out.Exact)
+	return out, err
+}
+
+// counted is what a count of so many rows is billed.
+func counted(rows int64) int64 { return (rows + 999) / 1000 }
+
+// sample estimates the bytes of a file by some of the rows of each stretch of it.
+func (q *Quoter) sample(ctx context.Context, d *dataset.Dataset, query vip.Query, j *jobs.Job, strata []jobs.Range, all bool) (int64, bool, error) {
+	limit := sampleRows
+	if all {
+		limit *= sampleStrata
+	}
+	means, whole := make([]float64, len(strata)), all
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(samplesAtOnce)
+	for i, s := range strata {
+		g.Go(panics.Task(func() error {
+			rng, err := parseRange(s.From, "")
+			if err != nil {
+				return err
+			}
+			page, err := q.pages.Page(ctx, query, rng.From, 0, limit, sampleBytes, csvrow.NewEncoder(d, optionsOf(j)))
+			if err != nil || len(page.Rows) == 0 {
+				return err
+			}
+			means[i] = float64(length(page.Rows)) / float64(len(page.Rows))
+			if all {
+				whole = int64(len(page.Rows)) == s.Rows
+			}
+			return nil
+		}))
+	}
+	if err := g.Wait(); err != nil {
+		return 0, false, err
+	}
+	bytes := float64(len(csvrow.NewEncoder(d, optionsOf(j)).AppendHeader(nil)))
+	for i, s := range strata {
+		bytes += means[i] * float64(s.Rows)
+	}
+	return int64(bytes + 0.5), whole, nil
+}
+
+func length(rows []json.RawMessage) (n int) {
+	for _, row := range rows {
+		n += len(row)
+	}
+	return n
+}

@@ -1,0 +1,117 @@
+package export_test
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"exportd/internal/csvrow"
+	"exportd/internal/dataset"
+	"exportd/internal/export"
+	"exportd/internal/localcloud/localcloudtest"
+	"exportd/internal/records"
+	"exportd/internal/vip"
+	"exportd/jobs"
+)
+
+// TestQuote: of 100 random filters, the rows that a quote tells are those of the export of its instant, and
+// its bytes are right to 10 %, whatever the order of rows has to do with their length. Reads are as counted.
+func TestQuote(t *testing.T) {
+	t.Parallel()
+	const rows = 3000
+	cloud := localcloudtest.Start(t)
+	r, err := records.Open(t.Context(), records.Config{ProjectID: localcloudtest.Project, Emulator: cloud.Endpoints().Firestore})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	random := rand.New(rand.NewPCG(17, 1))
+	w := cloud.Firestore.BulkWriter(t.Context())
+	for i := range rows {
+		known := random.IntN(3) > 0
+		ltv := math.Floor(random.ExpFloat64() * 1000)
+		_, err1 := w.Set(cloud.Firestore.Doc(fmt.Sprintf("VipUsers/u%05d", i)), map[string]any{
+			"workspaceId": "w", "mediumId": "c", "ltv": ltv, "hasBirthday": known, "birthdayMonth": random.IntN(12) + 1,
+			// The more valuable, the longer.
+			"displayName": strings.Repeat("é", 1+random.IntN(20)+int(ltv)/100), "tags": []any{"a", "b"}[:random.IntN(3)],
+		})
+		_, err2 := w.Set(cloud.Firestore.Doc(fmt.Sprintf("VipMessages/m%05d", i)), map[string]any{
+			"workspaceId": "w", "mediumId": "c", "timestamp": skewDay.Add(time.Duration(random.IntN(30*24*3600)) * time.Second), "kind": []any{"text", "postback"}[random.IntN(2)],
+			"labels": []any{fmt.Sprint("l", random.IntN(4))}, "text": strings.Repeat("word ", random.IntN(60)),
+		})
+		if err1 != nil || err2 != nil {
+			t.Fatal(err1, err2)
+		}
+	}
+	w.End()
+	quoter := export.NewQuoter(r, export.Config{PartRows: 1000, MaxParts: 1000})
+	worst, exact := 0.0, 0
+	for range 100 {
+		j := &jobs.Job{OrgID: "o", Kind: "vip-users", Columns: 1, Params: jobs.Params{"workspaceId": "w", "mediumId": "c", "formulaGuard": true}}
+		d := dataset.VIPUsers
+		if random.IntN(2) == 0 {
+			j.Kind, d = "vip-messages", dataset.VIPMessages
+			from := skewDay.Add(time.Duration(random.IntN(20)) * 24 * time.Hour)
+			j.Params["from"], j.Params["to"] = from, from.Add(time.Duration(1+random.IntN(30))*24*time.Hour)
+			j.Params = j.Params.With([]string{"label", "contentType", "other"}[random.IntN(3)], []string{"l1", "text"}[random.IntN(2)])
+		} else if random.IntN(2) == 0 {
+			j.Params["hasBirthday"] = true
+		} else if random.IntN(2) == 0 {
+			j.Params["birthdayMonth"] = int64(1 + random.IntN(12))
+		}
+		d.Normalise(j.Params)
+		got, err := quoter.Quote(t.Context(), j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		enc := csvrow.NewEncoder(d, csvrow.Options{FormulaGuard: true})
+		var file bytes.Buffer
+		file.Write(enc.AppendHeader(nil))
+		var n int64
+		if err := r.Scan(t.Context(), d.Query("o", j.Params), vip.Range{}, got.At, records.Options{}, func(doc []byte) error {
+			row, err := enc.AppendRow(nil, doc)
+			file.Write(row)
+			n++
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		off := math.Abs(float64(got.Bytes)/float64(file.Len()) - 1)
+		worst = max(worst, off)
+		if got.Exact {
+			exact++
+		}
+		if got.Rows != n || off > 0.1 || got.Exact && off != 0 || got.Exact != (n <= 400) || got.Reads < n || got.Parts != max(1, int((n+999)/1000)) {
+			t.Errorf("%v: quoted %+v, has %d rows of %d bytes", j.Params, got, n, file.Len())
+		}
+	}
+	t.Logf("100 quotes, %d of them by all rows: bytes are right to %.1f %%", exact, 100*worst)
+	if exact == 0 || exact == 100 {
+		t.Errorf("%d quotes of 100 are by all rows", exact)
+	}
+}
+
+// TestQuoteOfNothing: no rows are a header, and columns of another version no quote.
+func TestQuoteOfNothing(t *testing.T) {
+	t.Parallel()
+	cloud := localcloudtest.Start(t)
+	r, err := records.Open(t.Context(), records.Config{ProjectID: localcloudtest.Project, Emulator: cloud.Endpoints().Firestore})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	got, err := export.NewQuoter(r, export.Config{PartRows: 1000, MaxParts: 1000}).Quote(t.Context(), newJob())
+	header := int64(len(csvrow.NewEncoder(dataset.VIPUsers, csvrow.Options{}).AppendHeader(nil)))
+	if err != nil || got.Rows != 0 || got.Bytes != header || !got.Exact || got.Parts != 1 {
+		t.Errorf("Quote() of no rows = %+v, %v, want a header of %d bytes", got, err, header)
+	}
+	old := newJob()
+	old.Columns = 99
+	if _, err := export.NewQuoter(r, export.Config{}).Quote(t.Context(), old); jobs.AsFailure(err).Code != jobs.CodeDatasetChanged {
+		t.Errorf("Quote() of other columns = %v", err)
+	}
+}
