@@ -183,7 +183,7 @@ func (s *service) failedExports(t *testing.T, id string) {
 	}
 	s.ctl(t, "jobs", "watch", id).want(t, exitOK).shows(t, "succeeded")
 	s.ctl(t, "ops", "jobs", "get", id).want(t, exitOK).shows(t, "failed     SOURCE_PERMISSION_DENIED", "rerun", "because: it may read again")
-	s.ctl(t, "ops", "rerun", id, "--set", "birthdayMonth=13", "--reason", "another month").want(t, exitUsage).says(t, "birthdayMonth")
+	s.ctl(t, "ops", "rerun", id, "--set", "birthdayMonth=13", "--reason", "another month").want(t, exitUsage).says(t, "--birthday-month")
 	made := s.ctl(t, "ops", "rerun", id, "--set", "birthdayMonth=5", "--set", "hasBirthday=", "--reason", "another month").want(t, exitOK).says(t, "Job "+id+" is run again as job ")
 	other := strings.TrimSuffix(strings.TrimSpace(made.stderr[strings.LastIndex(made.stderr, " "):]), ".")
 	s.ctl(t, "jobs", "watch", other).want(t, exitOK).shows(t, "succeeded")
