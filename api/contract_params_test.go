@@ -195,6 +195,10 @@ func boundsOf(p *openapi3.Parameter) (good, bad []string) {
 		good, bad = []string{"90m", "7d", "2026-06-14", "2026-06-15T08:30:00+02:00"}, []string{"", "yesterday", "7w", "2026-02-30"}
 	case p.Name == "cause": // its id, or none
 		bad = []string{"", "X", "X-0A1B2C3D4E5F"}
+	case p.Name == "jobId", p.Name == "rerunOf":
+		good, bad = []string{strings.Repeat("a", 26)}, []string{"", strings.Repeat("a", 25), strings.Repeat("A", 26)}
+	case p.Name == "age":
+		good, bad = []string{">2h", "<9999d", ">0m"}, []string{"", "2h", ">2w", ">10000d"}
 	case p.Name == "callbackUrl", p.Name == "pageToken":
 		bad = []string{"", strings.Repeat("x", int(*s.MaxLength)+1)}
 	case s.MaxLength != nil:

@@ -121,7 +121,7 @@ func edges(t *testing.T, b *bench) (list []edge) {
 	for _, name := range []string{"actor", "target"} {
 		add(between(name, 1, 1500, query("key_ops1", "/ops/audit?", name, letters))...)
 	}
-	for _, name := range []string{"requestId", "batch", "callbackHost", "text", "label", "contentType"} {
+	for _, name := range []string{"q", "requestId", "batch", "callbackHost", "text", "label", "contentType"} {
 		add(between(name, 1, 1500, query("key_ops1", "/ops/jobs?", name, letters))...)
 	}
 	add(between("minAttempts", 1, 1000, query("key_ops1", "/ops/jobs?", "minAttempts", number))...)
@@ -165,7 +165,8 @@ func bodyEdges(t *testing.T, b *bench) (list []edge) {
 		add(between("reason", 1, 500, field(t, key, r.method, target, `{"reason":"%s"}`, letters))...)
 	}
 	add(between("maxPerSecond", 1, 100, field(t, "key_ops1", "POST", "/ops/jobs/rerun", `{"reason":"r","filter":{},"maxPerSecond":%s}`, number))...)
-	for _, name := range []string{"orgId", "workspaceId"} {
+	add(between("filter.minAttempts", 1, 1000, field(t, "key_ops1", "POST", "/ops/jobs/rerun", `{"reason":"r","dryRun":true,"filter":{"minAttempts":%s}}`, number))...)
+	for _, name := range []string{"orgId", "workspaceId", "q", "requestId", "batch", "callbackHost", "text", "label", "contentType"} {
 		add(between("filter."+name, 1, 1500, field(t, "key_ops1", "POST", "/ops/jobs/rerun", `{"reason":"r","dryRun":true,"filter":{"`+name+`":"%s"}}`, letters))...)
 	}
 	add(between("filter.orgId", 1, 1500, field(t, "key_ops1", "POST", "/ops/callbacks/redeliver", `{"reason":"r","filter":{"state":"gone","orgId":"%s"}}`, letters))...)

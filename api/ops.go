@@ -16,9 +16,19 @@ const maxMinAttempts = 1000
 // search reads what jobs are searched by, besides what an index leads to.
 func (p *params) search() jobs.Search {
 	return jobs.Search{
-		RequestID: p.text("requestId", false), BatchID: p.text("batch", false), CallbackHost: p.text("callbackHost", false), Text: p.text("text", false),
+		JobID: p.jobID("jobId"), RerunOf: p.jobID("rerunOf"), RequestID: p.text("requestId", false), BatchID: p.text("batch", false), CallbackHost: p.text("callbackHost", false), Text: p.text("text", false),
 		Label: p.text("label", false), ContentType: p.text("contentType", false), MinAttempts: p.integer("minAttempts", 1, maxMinAttempts, 0), Slow: p.boolean("slow"),
 	}
+}
+
+// jobID reads the id of a job; "" if it is missing.
+func (p *params) jobID(name string) string {
+	id := p.text(name, false)
+	if id != "" && !jobs.ValidID(id) {
+		p.fault(name, typeOnly, map[string]any{"value": id}, "must be the id of a job: 26 letters and digits")
+		return ""
+	}
+	return id
 }
 
 func (s *Server) opsList(c *gin.Context, _ *apikey.Key) error {
@@ -26,12 +36,8 @@ func (s *Server) opsList(c *gin.Context, _ *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	l := jobs.List{IncludeDeleted: true, OrgID: p.text("orgId", false), WorkspaceID: p.text("workspaceId", false)}
-	l.ErrorCode = enum(p, "errorCode", jobs.Codes...)
-	l.Cause, l.Search = p.cause("cause"), p.search()
-	l.CreatedAfter, _, _ = p.date("createdAfter", false)
-	l.CreatedBefore, _, _ = p.date("createdBefore", false)
-	p.jobPage(&l, s.datasets)
+	l := p.jobFilter(s.datasets, s.now()).List("", 0)
+	l.PageSize, l.PageToken = p.integer("pageSize", 1, maxPageJobs, pageJobs), p.pageToken()
 	if err := p.finish(); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"golang.org/x/sync/errgroup"
@@ -23,6 +24,8 @@ const (
 	maxRate     = 100
 	// dryRunJobs bounds what a dry run looks at.
 	dryRunJobs = 20_000
+	// dryRunSearched bounds it by pages where jobs are searched, at up to a fifth of a second each.
+	dryRunSearched = 50
 	// dryRunFiles bounds it where each is looked for in storage, filesAtOnce at a time of some 30 ms each.
 	dryRunFiles = 2000
 	filesAtOnce = 8
@@ -34,7 +37,7 @@ type batchRequest struct {
 	dryRun bool
 }
 
-func readBatch(r *http.Request, datasets dataset.Set) (batchRequest, error) {
+func readBatch(r *http.Request, datasets dataset.Set, now time.Time) (batchRequest, error) {
 	b, err := readBody(r)
 	if err != nil {
 		return batchRequest{}, err
@@ -47,8 +50,8 @@ func readBatch(r *http.Request, datasets dataset.Set) (batchRequest, error) {
 		req.Mode = jobs.RerunResume
 	}
 	if req.JobIDs = b.ids("jobIds"); req.JobIDs == nil {
-		req.Filter = b.filter(datasets)
-	} else if b.allowed = append(b.allowed, "filter"); b.fields["filter"] != nil {
+		req.Filter = b.filter(datasets, now)
+	} else if b.allowed = append(b.allowed, "filter"); b.values["filter"] != nil {
 		b.fault("filter", typeOnly, map[string]any{"value": "filter"}, "is not allowed with jobIds")
 	}
 	if req.Filter.FileLost && !given {
@@ -62,33 +65,28 @@ func readBatch(r *http.Request, datasets dataset.Set) (batchRequest, error) {
 
 // filter reads the object "filter". It is required, though it may be empty: whoever means all jobs has to say
 // so.
-func (b *body) filter(datasets dataset.Set) (f jobs.BatchFilter) {
+func (b *body) filter(datasets dataset.Set, now time.Time) (f jobs.BatchFilter) {
 	b.object("filter", func(p *params) {
-		f = jobs.BatchFilter{
-			State: enum(p, "state", jobs.States...), Kind: jobs.Kind(enum(p, "kind", datasets.Names()...)),
-			OrgID: p.text("orgId", false), WorkspaceID: p.text("workspaceId", false), ErrorCode: enum(p, "errorCode", jobs.Codes...), Cause: p.cause("cause"),
-		}
+		f = p.jobFilter(datasets, now, fileLost)
 		if f.Cause != "" && f.ErrorCode != "" && f.ErrorCode != jobs.CauseCode(f.Cause) {
 			p.fault("errorCode", typeOnly, map[string]any{"value": f.ErrorCode, "valids": []string{string(jobs.CauseCode(f.Cause))}}, "must be that of the cause, [%s]", jobs.CauseCode(f.Cause))
 		} else if f.Cause != "" {
 			f.ErrorCode = jobs.CauseCode(f.Cause)
 		}
-		if f.FileLost = p.boolean("fileLost"); f.FileLost && f.State != "" && f.State != jobs.Succeeded {
+		if f.FileLost && f.State != "" && f.State != jobs.Succeeded {
 			p.fault("state", typeOnly, map[string]any{"value": f.State, "valids": []string{string(jobs.Succeeded)}}, "must be [succeeded] with fileLost")
 		}
-		f.CreatedAfter, _, _ = p.date("createdAfter", false)
-		f.CreatedBefore, _, _ = p.date("createdBefore", false)
 	})
 	return f
 }
 
 // ids reads a list of jobs' ids; nil if there is none.
 func (b *body) ids(name string) (ids []string) {
-	raw, ok := b.fields[name]
-	if !ok {
+	b.allowed = append(b.allowed, name)
+	raw := b.fields[name]
+	if b.values[name] == nil { // or null
 		return nil
 	}
-	b.allowed = append(b.allowed, name)
 	bad := json.Unmarshal(raw, &ids) != nil || len(ids) == 0 || slices.ContainsFunc(ids, func(id string) bool { return !jobs.ValidID(id) })
 	switch {
 	case bad:
@@ -102,7 +100,7 @@ func (b *body) ids(name string) (ids []string) {
 
 // opsRerunAll runs every job again that a filter matches; a dry run only says which.
 func (s *Server) opsRerunAll(c *gin.Context, caller *apikey.Key) error {
-	req, err := readBatch(c.Request, s.datasets)
+	req, err := readBatch(c.Request, s.datasets, s.now())
 	if err != nil {
 		return err
 	}
@@ -213,7 +211,8 @@ func (s *Server) dryRun(c *gin.Context, req batchRequest) error {
 	if req.Filter.FileLost {
 		bound = dryRunFiles
 	}
-	for token := ""; matched < bound; {
+	// Of a search a page may have read 2,000 jobs and found none.
+	for token, pages := "", 0; matched < bound && (req.Filter.Search.IsZero() || pages < dryRunSearched); pages++ {
 		page, gone, err := s.batchPage(c.Request.Context(), req, token)
 		if err != nil {
 			return err

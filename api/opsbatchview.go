@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/apikey"
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -92,14 +94,16 @@ func (s *Server) opsBatches(c *gin.Context, _ *apikey.Key) error {
 // batchViews counts for each batch what it has run again.
 func (s *Server) batchViews(ctx context.Context, batches []*jobs.Batch) ([]batchView, error) {
 	views := make([]batchView, len(batches))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(causesAtOnce)
 	for i, b := range batches {
-		_, rerun, err := s.operations.Batch(ctx, b.ID)
-		if err != nil {
-			return nil, err
-		}
-		views[i] = batchViewOf(b, rerun)
+		g.Go(panics.Task(func() error {
+			_, rerun, err := s.operations.Batch(ctx, b.ID)
+			views[i] = batchViewOf(b, rerun)
+			return err
+		}))
 	}
-	return views, nil
+	return views, g.Wait()
 }
 
 // opsChangeBatch has a batch stand still, go on, or end: within the page of jobs that a worker has in hand.

@@ -84,28 +84,28 @@ type redeliverRequest struct {
 	dryRun bool
 }
 
-func readRedeliver(r *http.Request) (redeliverRequest, error) {
+func readRedeliver(r *http.Request, now time.Time) (redeliverRequest, error) {
 	b, err := readBody(r)
 	if err != nil {
 		return redeliverRequest{}, err
 	}
 	req := redeliverRequest{reason: b.reason(true), dryRun: b.boolean("dryRun")}
 	token := b.pageToken()
-	req.list = b.callbackFilter()
+	req.list = b.callbackFilter(now)
 	req.list.PageToken = token
 	return req, b.finish()
 }
 
 // callbackFilter reads the object "filter", in which a state is required.
-func (b *body) callbackFilter() jobs.CallbackList {
+func (b *body) callbackFilter(now time.Time) jobs.CallbackList {
 	l := jobs.CallbackList{PageSize: pageCallbacks}
 	b.object("filter", func(p *params) {
 		if l.State = enum(p, "state", redelivered...); l.State == "" && p.values["state"] == nil {
 			p.fault("state", typeRequired, nil, "is required")
 		}
 		l.OrgID, l.Origin, l.Cause = p.text("orgId", false), p.text("origin", false), p.callbackCause("cause")
-		l.CreatedAfter, _, _ = p.date("createdAfter", false)
-		l.CreatedBefore, _, _ = p.date("createdBefore", false)
+		l.CreatedAfter, _ = p.moment("createdAfter", now)
+		l.CreatedBefore, _ = p.moment("createdBefore", now)
 	})
 	return l
 }
@@ -114,7 +114,7 @@ func (b *body) callbackFilter() jobs.CallbackList {
 // dry run only counts. Those that were begun again may soon match again, so the next request must go on
 // behind them: the answer has the token for that.
 func (s *Server) opsRedeliverAll(c *gin.Context, caller *apikey.Key) error {
-	req, err := readRedeliver(c.Request)
+	req, err := readRedeliver(c.Request, s.now())
 	if err != nil {
 		return err
 	}

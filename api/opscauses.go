@@ -90,7 +90,8 @@ type probeView struct {
 	Says    string            `json:"says"`
 }
 
-func causeViewOf(n *jobs.CauseNote, cases jobs.CauseCases) causeView {
+// causeViewOf shows a cause with its cases in a window; left says that there are others.
+func causeViewOf(n *jobs.CauseNote, cases jobs.CauseCases, left bool) causeView {
 	v := causeView{
 		CauseID: n.ID(), Code: n.Code, What: n.What, Of: "jobs", Message: n.Message, Remedy: textOrNil(n.Remedy), Link: textOrNil(n.Link()), State: "open",
 		Count: cases.Count, FirstAt: n.FirstAt.UTC(), LastAt: n.LastAt.UTC(), Orgs: []string{}, OrgsComplete: cases.Count <= int64(len(cases.Latest)),
@@ -116,7 +117,7 @@ func causeViewOf(n *jobs.CauseNote, cases jobs.CauseCases) causeView {
 		v.Probe = &probeView{p.At.UTC(), p.Verdict, p.Says}
 	}
 	switch {
-	case cases.Count == 0:
+	case cases.Count == 0 && !left:
 		v.State = "done"
 	case n.Fixed() && n.Probe.At.After(v.LastAt):
 		v.State = "fixed"
@@ -151,12 +152,26 @@ func (s *Server) opsCauses(c *gin.Context, _ *apikey.Key) error {
 	if err != nil {
 		return err
 	}
+	// One that has no case there is told of where it was met in the window, by anybody: that it is done is
+	// news, too. It is not where there are cases before the window or after it.
+	var empty, shown []*jobs.CauseNote
 	views := make([]causeView, 0, len(notes))
 	for i, n := range notes {
-		// One that has no case left is told of where it was met in the window, by anybody: that it is done is
-		// news, too.
-		if met := !n.LastAt.Before(req.From) && n.FirstAt.Before(req.To); cases[i].Count > 0 || met && req.OrgID == "" && req.Kind == "" {
-			views = append(views, causeViewOf(n, cases[i]))
+		met := !n.LastAt.Before(req.From) && n.FirstAt.Before(req.To)
+		if cases[i].Count == 0 && (!met || req.OrgID != "" || req.Kind != "") {
+			continue
+		}
+		if shown, views = append(shown, n), append(views, causeViewOf(n, cases[i], false)); cases[i].Count == 0 {
+			empty = append(empty, n)
+		}
+	}
+	ever, err := s.casesOf(ctx, empty, s.allCases(""))
+	if err != nil {
+		return err
+	}
+	for i, n := range empty {
+		if at := slices.Index(shown, n); ever[i].Count > 0 {
+			views[at] = causeViewOf(n, jobs.CauseCases{}, true)
 		}
 	}
 	writeJSON(c, http.StatusOK, map[string]any{"causes": views, "nextPageToken": textOrNil(next), "since": req.From.UTC(), "until": req.To.UTC()})
@@ -215,7 +230,7 @@ func (s *Server) opsCause(c *gin.Context, _ *apikey.Key) error {
 	for i, one := range cases.Latest {
 		latest[i] = caseView{one.JobID, one.OrgID, one.At.UTC()}
 	}
-	writeJSON(c, http.StatusOK, map[string]any{"cause": causeViewOf(n, cases), "latest": latest, "batches": views})
+	writeJSON(c, http.StatusOK, map[string]any{"cause": causeViewOf(n, cases, false), "latest": latest, "batches": views})
 	return nil
 }
 

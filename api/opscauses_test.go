@@ -2,13 +2,18 @@ package api
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/inmemory"
 	"exportd/jobs"
 )
 
@@ -100,6 +105,54 @@ func TestCauses(t *testing.T) {
 	}
 }
 
+// TestCauseOfNoCase: a cause without a case in the window is done only if it has none at all.
+func TestCauseOfNoCase(t *testing.T) {
+	t.Parallel()
+	b, clock := newBench(t), noon.Add(-5*time.Hour)
+	b.jobs.memory = inmemory.NewStore(inmemory.Config{Policy: jobs.Policy{RecordLife: 90 * 24 * time.Hour, LeaseFor: time.Minute, MaxAttempts: 3}, Now: func() time.Time { return clock }})
+	early, cause := b.failsBy(t, "org1", "a")
+	clock = noon.Add(-time.Hour)
+	late, _ := b.failsBy(t, "org1", "a")
+	again := func(id string) {
+		if _, err := b.jobs.memory.Update(t.Context(), id, "op", func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunFresh, "r"); return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state := func(query string) any {
+		_, got := ops(t, b, http.MethodGet, "/ops/causes?"+query, "")
+		if at(t, got, "causes.0.causeId") != cause {
+			t.Errorf("causes of %s = %v", query, got)
+		}
+		return at(t, got, "causes.0.state")
+	}
+	again(early)
+	if got := state("since=6h&until=4h"); got != "open" {
+		t.Errorf("with a case after the window the cause is %v, want open", got)
+	}
+	again(late)
+	if got := state("since=6h&until=4h"); got != "done" {
+		t.Errorf("without any case the cause is %v, want done", got)
+	}
+}
+
+// TestProbeBound: looks at a receiver take from what its org may have sent in tests.
+func TestProbeBound(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	j := b.jobs.set(jobs.Job{ID: jobs.NewID(), Schema: jobs.SchemaVersion, OrgID: "org1", KeyID: "key_hook", State: jobs.Failed, CallbackURL: "https://hooks.customer.com/x"})
+	for range pingRate.Burst {
+		if l := b.pings.take("org1", noon); !l.ok {
+			t.Fatal("the bound is below its burst")
+		}
+	}
+	c, _ := gin.CreateTestContext(httptest.NewRecorder())
+	c.Request = httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)
+	_, err := b.probeReceiver(c, j)
+	if refused, ok := errors.AsType[*problem](err); !ok || refused.status != http.StatusTooManyRequests || refused.retryAfter <= 0 {
+		t.Errorf("probeReceiver = %v, want 429", err)
+	}
+}
+
 func TestRerunCause(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -176,6 +229,11 @@ func TestBatchChanges(t *testing.T) {
 	code, got = ops(t, b, http.MethodPost, "/ops/jobs/rerun", fmt.Sprintf(`{"reason":"r","dryRun":true,"jobIds":["%s","%s"]}`, there.ID, ids[1]))
 	if code != http.StatusOK || got["matched"] != 2.0 || got["eligible"] != 1.0 || at(t, got, "notEligible.0.jobIds.0") != ids[1] {
 		t.Errorf("dry run of a list = %d %v", code, got)
+	}
+	for _, body := range []string{`{"reason":"r","dryRun":true,"jobIds":["` + ids[0] + `"],"filter":null}`, `{"reason":"r","dryRun":true,"jobIds":null,"filter":{}}`} {
+		if code, got := ops(t, b, http.MethodPost, "/ops/jobs/rerun", body); code != http.StatusOK {
+			t.Errorf("%s = %d %v, want 200", body, code, got)
+		}
 	}
 	for _, body := range []string{`{"reason":"r","jobIds":[]}`, `{"reason":"r","jobIds":["x"]}`, `{"reason":"r","jobIds":"x"}`, `{"reason":"r","jobIds":["` + ids[0] + `"],"filter":{}}`} {
 		if code, _ := ops(t, b, http.MethodPost, "/ops/jobs/rerun", body); code != http.StatusUnprocessableEntity {

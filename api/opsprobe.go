@@ -43,7 +43,7 @@ func (s *Server) opsProbeCause(c *gin.Context, caller *apikey.Key) error {
 		return err
 	}
 	n.Probe = &p
-	writeJSON(c, http.StatusOK, map[string]any{"cause": causeViewOf(n, cases)})
+	writeJSON(c, http.StatusOK, map[string]any{"cause": causeViewOf(n, cases, false)})
 	return nil
 }
 
@@ -78,6 +78,9 @@ func (s *Server) probeReceiver(c *gin.Context, j *jobs.Job) (p jobs.Probe, err e
 	}
 	if err != nil {
 		return p, err
+	}
+	if l := s.pings.take(j.OrgID, s.now()); !l.ok {
+		return p, tooManyPings(l.wait)
 	}
 	a, err := s.sendPing(c, j, d)
 	if err != nil {

@@ -52,7 +52,7 @@ func (s *Server) ping(c *gin.Context, caller *apikey.Key) error {
 		return err
 	}
 	if l := s.pings.take(caller.OrgID, s.now()); !l.ok {
-		return &problem{status: http.StatusTooManyRequests, message: "at most 5 test callbacks a minute", retryAfter: l.wait}
+		return tooManyPings(l.wait)
 	}
 	a, err := s.sendPing(c, j, d)
 	if err != nil {
@@ -64,6 +64,11 @@ func (s *Server) ping(c *gin.Context, caller *apikey.Key) error {
 	}
 	writeJSON(c, http.StatusOK, v)
 	return nil
+}
+
+// tooManyPings refuses one more test callback to an org's receivers, whoever asks for it.
+func tooManyPings(wait time.Duration) *problem {
+	return &problem{status: http.StatusTooManyRequests, message: "at most 5 test callbacks a minute", retryAfter: wait}
 }
 
 // sendPing sends the test event of a job, if there is a place for it.

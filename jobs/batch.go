@@ -58,6 +58,7 @@ type BatchFilter struct {
 	FileLost      bool      `firestore:"fileLost,omitempty" json:"fileLost,omitempty"`
 	CreatedAfter  time.Time `firestore:"createdAfter,omitempty" json:"createdAfter,omitzero"`
 	CreatedBefore time.Time `firestore:"createdBefore,omitempty" json:"createdBefore,omitzero"`
+	Search        `firestore:"search,omitempty"`
 }
 
 // List is the page of the filter behind token.
@@ -67,7 +68,7 @@ func (f BatchFilter) List(token string, size int) List {
 	}
 	return List{
 		State: f.State, Kind: f.Kind, OrgID: f.OrgID, WorkspaceID: f.WorkspaceID, ErrorCode: f.ErrorCode, Cause: f.Cause,
-		CreatedAfter: f.CreatedAfter, CreatedBefore: f.CreatedBefore, IncludeDeleted: true, PageSize: size, PageToken: token,
+		CreatedAfter: f.CreatedAfter, CreatedBefore: f.CreatedBefore, Search: f.Search, IncludeDeleted: true, PageSize: size, PageToken: token,
 	}
 }
 
@@ -109,6 +110,7 @@ func (b *Batch) Check(now time.Time) error {
 	c.that(b.Filter.State == "" || b.Filter.State.Valid(), "filter.state is none")
 	c.that(b.Filter.Kind == "" || b.Filter.Kind.Valid(), "filter.kind is none")
 	c.that(b.Filter.ErrorCode == "" || validCode(b.Filter.ErrorCode), "filter.errorCode is none")
+	b.Filter.check(c)
 	for name, s := range map[string]string{"reason": b.Reason, "actor": b.Actor, "cursor": b.Cursor, "stopped": b.Stopped, "filter.orgId": b.Filter.OrgID, "filter.workspaceId": b.Filter.WorkspaceID, "rev": b.Rev} {
 		c.text(name, s, maxText)
 	}

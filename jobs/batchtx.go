@@ -27,7 +27,7 @@ func NewBatch(r BatchRequest, now time.Time) *Batch {
 		ID: NewID(), Schema: OldestSchema, Rev: NewToken(), Filter: r.Filter, Mode: r.Mode, MaxPerSecond: r.MaxPerSecond,
 		Actor: r.Actor, Reason: r.Reason, CreatedAt: now, WakeAt: now, Skipped: map[string]int{}, Canary: r.Canary, JobIDs: r.JobIDs,
 	}
-	if b.Canary || b.Filter.Cause != "" || len(b.JobIDs) > 0 {
+	if b.Canary || b.Filter.Cause != "" || !b.Filter.Search.IsZero() || len(b.JobIDs) > 0 {
 		b.MaxPerSecond, b.Pace = 0, r.MaxPerSecond
 	}
 	return b

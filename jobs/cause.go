@@ -132,6 +132,12 @@ func (n *CauseNote) Fixed() bool {
 	return n.Probe != nil && n.Probe.Verdict == ProbeFixed && n.Probe.At.After(n.LastAt)
 }
 
+// NotedBy reports whether a cause that is met at that time need not be noted again: it was noted less than
+// CauseAgain before, and no look has found anything since.
+func (n *CauseNote) NotedBy(at time.Time) bool {
+	return !at.Before(n.LastAt) && at.Sub(n.LastAt) < CauseAgain && (n.Probe == nil || !n.Probe.At.After(n.LastAt))
+}
+
 // noteOf is a cause as it is met now.
 func noteOf(c Cause, message, remedy string, p Policy, now time.Time) *CauseNote {
 	return &CauseNote{Cause: c, Message: message, Remedy: remedy, FirstAt: now, LastAt: now, ExpiresAt: now.Add(p.RecordLife)}

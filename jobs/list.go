@@ -26,6 +26,18 @@ type List struct {
 	PageToken string
 }
 
+// Fits reports whether the list has a job, on some page.
+func (l *List) Fits(j *Job) bool {
+	is := func(want, got string) bool { return want == "" || want == got }
+	code, cause := "", ""
+	if j.Error != nil {
+		code, cause = string(j.Error.Code), j.Error.CauseID
+	}
+	return is(l.OrgID, j.OrgID) && is(l.WorkspaceID, j.Params.Text("workspaceId")) && is(string(l.State), string(j.State)) && is(string(l.Kind), string(j.Kind)) &&
+		is(string(l.ErrorCode), code) && is(l.Cause, cause) && !j.CreatedAt.Before(l.CreatedAfter) && (l.CreatedBefore.IsZero() || j.CreatedAt.Before(l.CreatedBefore)) &&
+		(l.IncludeDeleted || j.DeletedAt.IsZero()) && l.Search.Fits(j)
+}
+
 // JobPage is one page of a List; Next is empty on the last. Where there is a Search, a page ends early when
 // as many jobs as a store reads for one have been read, even without any.
 type JobPage struct {

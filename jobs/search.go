@@ -5,16 +5,32 @@ import (
 	"strings"
 )
 
-// Search is what no index leads to: jobs are read to find those that fit. Empty fields fit all.
+// Search is what no index leads to: jobs are read to find those that fit, but for a job's own id. Empty
+// fields fit all.
 type Search struct {
-	RequestID, BatchID string
+	JobID     string `firestore:"jobId,omitempty" json:"jobId,omitempty"`
+	RerunOf   string `firestore:"rerunOf,omitempty" json:"rerunOf,omitempty"`
+	RequestID string `firestore:"requestId,omitempty" json:"requestId,omitempty"`
+	BatchID   string `firestore:"batch,omitempty" json:"batch,omitempty"`
 	// CallbackHost is that of the callback URL, without its port or with it.
-	CallbackHost string
+	CallbackHost string `firestore:"callbackHost,omitempty" json:"callbackHost,omitempty"`
 	// Text is in the error's code, message, or what it is about, whatever its case.
-	Text               string
-	Label, ContentType string // as the request has them
-	MinAttempts        int
-	Slow               bool
+	Text string `firestore:"text,omitempty" json:"text,omitempty"`
+	// Label and ContentType are as the request has them.
+	Label       string `firestore:"label,omitempty" json:"label,omitempty"`
+	ContentType string `firestore:"contentType,omitempty" json:"contentType,omitempty"`
+	MinAttempts int    `firestore:"minAttempts,omitempty" json:"minAttempts,omitempty"`
+	Slow        bool   `firestore:"slow,omitempty" json:"slow,omitempty"`
+}
+
+// check is of one that is stored with a batch.
+func (s *Search) check(c *checks) {
+	for name, text := range map[string]string{
+		"jobId": s.JobID, "rerunOf": s.RerunOf, "requestId": s.RequestID, "batch": s.BatchID, "callbackHost": s.CallbackHost, "text": s.Text, "label": s.Label, "contentType": s.ContentType,
+	} {
+		c.text("filter.search."+name, text, maxText)
+	}
+	c.small("filter.search.minAttempts", s.MinAttempts)
 }
 
 // IsZero reports whether it fits all jobs.
@@ -23,7 +39,7 @@ func (s *Search) IsZero() bool { return *s == Search{} }
 // Fits reports whether a job is found.
 func (s *Search) Fits(j *Job) bool {
 	is := func(want, got string) bool { return want == "" || want == got }
-	if !is(s.RequestID, j.RequestID) || !is(s.BatchID, j.BatchID) || !is(s.Label, j.Params.Text("label")) || !is(s.ContentType, j.Params.Text("contentType")) ||
+	if !is(s.JobID, j.ID) || !is(s.RerunOf, j.RerunOf) || !is(s.RequestID, j.RequestID) || !is(s.BatchID, j.BatchID) || !is(s.Label, j.Params.Text("label")) || !is(s.ContentType, j.Params.Text("contentType")) ||
 		j.Attempt < s.MinAttempts || s.Slow && !j.Slow() {
 		return false
 	}

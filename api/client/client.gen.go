@@ -332,8 +332,14 @@ type BatchState string
 
 // BatchFilter All members must match; none matches all jobs.
 type BatchFilter struct {
+	// Age How long ago they were asked for, now: `>2h`, `<7d`. In answers `createdAfter` or `createdBefore`.
+	Age          *string `json:"age,omitempty"`
+	Batch        *ID     `json:"batch,omitempty"`
+	CallbackHost *ID     `json:"callbackHost,omitempty"`
+
 	// Cause `causeId` of why they failed.
-	Cause *string `json:"cause,omitempty"`
+	Cause       *string `json:"cause,omitempty"`
+	ContentType *ID     `json:"contentType,omitempty"`
 
 	// CreatedAfter ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 	CreatedAfter *Date `json:"createdAfter,omitempty"`
@@ -346,10 +352,20 @@ type BatchFilter struct {
 
 	// FileLost `succeeded` jobs whose file is not in storage; `mode` is `fresh`. Files found lost before are `state: expired, errorCode: FILE_LOST`.
 	FileLost    *bool  `json:"fileLost,omitempty"`
+	JobID       *JobID `json:"jobId,omitempty"`
 	Kind        *Kind  `json:"kind,omitempty"`
+	Label       *ID    `json:"label,omitempty"`
+	MinAttempts *int   `json:"minAttempts,omitempty"`
 	OrgID       *ID    `json:"orgId,omitempty"`
-	State       *State `json:"state,omitempty"`
-	WorkspaceID *ID    `json:"workspaceId,omitempty"`
+
+	// Q Filters as text, as `GET /ops/jobs` takes it, and `fileLost`; never in an answer.
+	Q           *string `json:"q,omitempty"`
+	RequestID   *ID     `json:"requestId,omitempty"`
+	RerunOf     *JobID  `json:"rerunOf,omitempty"`
+	Slow        *bool   `json:"slow,omitempty"`
+	State       *State  `json:"state,omitempty"`
+	Text        *ID     `json:"text,omitempty"`
+	WorkspaceID *ID     `json:"workspaceId,omitempty"`
 }
 
 // CallbackFilter All members must match.
@@ -1340,6 +1356,8 @@ type OpsRerunCause200JSONResponseBody struct {
 
 // OpsListJobsParams defines parameters for OpsListJobs.
 type OpsListJobsParams struct {
+	// Q Filters as text: `state:failed age:<12h "no index"`.
+	Q           *ID        `form:"q,omitempty" json:"q,omitempty"`
 	State       *State     `form:"state,omitempty" json:"state,omitempty"`
 	Kind        *Kind      `form:"kind,omitempty" json:"kind,omitempty"`
 	OrgID       *ID        `form:"orgId,omitempty" json:"orgId,omitempty"`
@@ -1348,6 +1366,15 @@ type OpsListJobsParams struct {
 
 	// Cause `causeId` of why they failed.
 	Cause *string `form:"cause,omitempty" json:"cause,omitempty"`
+
+	// JobID The job itself.
+	JobID *JobID `form:"jobId,omitempty" json:"jobId,omitempty"`
+
+	// Age How long ago they were asked for: `>2h`, `<7d`, `<90m`.
+	Age *string `form:"age,omitempty" json:"age,omitempty"`
+
+	// RerunOf Reruns of this job with other parameters.
+	RerunOf *JobID `form:"rerunOf,omitempty" json:"rerunOf,omitempty"`
 
 	// RequestID `X-Request-Id` of the request that made them.
 	RequestID *ID `form:"requestId,omitempty" json:"requestId,omitempty"`
@@ -1371,10 +1398,10 @@ type OpsListJobsParams struct {
 	// Slow Those that took longer than expected.
 	Slow *bool `form:"slow,omitempty" json:"slow,omitempty"`
 
-	// CreatedAfter ISO date or date-time.
-	CreatedAfter *Date `form:"createdAfter,omitempty" json:"createdAfter,omitempty"`
+	// CreatedAfter How long ago, like `90m`, `12h` or `7d`; or an ISO date or date-time.
+	CreatedAfter *string `form:"createdAfter,omitempty" json:"createdAfter,omitempty"`
 
-	// CreatedBefore ISO date or date-time.
+	// CreatedBefore As `createdAfter`.
 	CreatedBefore *Date `form:"createdBefore,omitempty" json:"createdBefore,omitempty"`
 
 	// PageSize Jobs a page.
@@ -2121,6 +2148,10 @@ type ClientInterface interface {
 	//
 	// Newest first, deleted ones too. State, kind, org, workspace, error and cause are found by indexes. By the others, from `requestId` to `slow`, jobs are
 	// read to find them: at most 2,000 for a page, which may then be short or empty though `nextPageToken` goes on.
+	//
+	// `q` has any of them as text, which filters of bulk requests and `exportctl ops search` take as well: `NAME:VALUE` or `NAME=VALUE`, between blanks
+	// or commas, with a value that has one of these in double quotes. A word alone is a job's id, a cause's, or `text`. What does not parse is answered
+	// with the character where, and what was expected.
 	//
 	// Corresponds with GET /ops/jobs (the `OpsListJobs` operationId).
 	OpsListJobs(ctx context.Context, params *OpsListJobsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2992,6 +3023,10 @@ func (c *RawClient) OpsRerunCause(ctx context.Context, causeID CauseID, body Ops
 //
 // Newest first, deleted ones too. State, kind, org, workspace, error and cause are found by indexes. By the others, from `requestId` to `slow`, jobs are
 // read to find them: at most 2,000 for a page, which may then be short or empty though `nextPageToken` goes on.
+//
+// `q` has any of them as text, which filters of bulk requests and `exportctl ops search` take as well: `NAME:VALUE` or `NAME=VALUE`, between blanks
+// or commas, with a value that has one of these in double quotes. A word alone is a job's id, a cause's, or `text`. What does not parse is answered
+// with the character where, and what was expected.
 //
 // Corresponds with GET /ops/jobs (the `OpsListJobs` operationId).
 func (c *RawClient) OpsListJobs(ctx context.Context, params *OpsListJobsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4827,6 +4862,18 @@ func NewOpsListJobsRequest(server string, params *OpsListJobsParams) (*http.Requ
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if params.Q != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "q", *params.Q, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.State != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
@@ -4890,6 +4937,42 @@ func NewOpsListJobsRequest(server string, params *OpsListJobsParams) (*http.Requ
 		if params.Cause != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cause", *params.Cause, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.JobID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "jobId", *params.JobID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Age != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "age", *params.Age, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.RerunOf != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "rerunOf", *params.RerunOf, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6587,6 +6670,10 @@ type ClientWithResponsesInterface interface {
 	//
 	// Newest first, deleted ones too. State, kind, org, workspace, error and cause are found by indexes. By the others, from `requestId` to `slow`, jobs are
 	// read to find them: at most 2,000 for a page, which may then be short or empty though `nextPageToken` goes on.
+	//
+	// `q` has any of them as text, which filters of bulk requests and `exportctl ops search` take as well: `NAME:VALUE` or `NAME=VALUE`, between blanks
+	// or commas, with a value that has one of these in double quotes. A word alone is a job's id, a cause's, or `text`. What does not parse is answered
+	// with the character where, and what was expected.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -8437,6 +8524,10 @@ func (c *ClientWithResponses) OpsRerunCauseWithResponse(ctx context.Context, cau
 //
 // Newest first, deleted ones too. State, kind, org, workspace, error and cause are found by indexes. By the others, from `requestId` to `slow`, jobs are
 // read to find them: at most 2,000 for a page, which may then be short or empty though `nextPageToken` goes on.
+//
+// `q` has any of them as text, which filters of bulk requests and `exportctl ops search` take as well: `NAME:VALUE` or `NAME=VALUE`, between blanks
+// or commas, with a value that has one of these in double quotes. A word alone is a job's id, a cause's, or `text`. What does not parse is answered
+// with the character where, and what was expected.
 //
 // Returns a wrapper object for the known response body format(s).
 //

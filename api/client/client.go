@@ -68,7 +68,7 @@ func New(c Config) (*Client, error) {
 	case c.SignatureVersion < 0 || c.SignatureVersion > 2:
 		return nil, fmt.Errorf("client config: SignatureVersion %d is neither 1 nor 2", c.SignatureVersion)
 	case c.Attempts < 0:
-		return nil, errors.New("client config: Tries is negative")
+		return nil, errors.New("client config: Attempts is negative")
 	}
 	if c.Transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()

@@ -13,12 +13,13 @@ import (
 
 	"exportd/api/client"
 	"exportd/internal/dataset"
+	"exportd/jobs"
 )
 
 func (a *app) opsCommand() *cobra.Command {
 	cmd := parent("ops", "See the jobs of all orgs, run failed ones again, pause queues",
 		parent("jobs", "Jobs of all orgs", a.opsJobsList(), a.opsJobsGet()),
-		a.opsRerun(),
+		a.opsSearch(), a.opsRerun(),
 		parent("batches", "Reruns of many jobs", a.opsBatchesList(), a.opsBatchesGet(),
 			a.opsBatchesChange("pause", "Have a batch stand still", "is paused"), a.opsBatchesChange("resume", "Have a paused batch go on", "goes on"),
 			a.opsBatchesChange("cancel", "End a batch; the jobs that it has queued run on", "is canceled")),
@@ -38,11 +39,12 @@ commands besides its own.
 }
 
 // allCodes completes --error-code.
-var allCodes = []string{
-	string(client.ErrorCodeCOUNTMISMATCH), string(client.ErrorCodeINTERNAL), string(client.ErrorCodeINTERRUPTEDTOOOFTEN), string(client.ErrorCodeINVALIDJOB),
-	string(client.ErrorCodeMISSINGINDEX), string(client.ErrorCodeSNAPSHOTTOOOLD), string(client.ErrorCodeSOURCEPERMISSIONDENIED),
-	string(client.ErrorCodeSTORAGEMISMATCH), string(client.ErrorCodeSTORAGEPERMISSIONDENIED), string(client.ErrorCodeSTORAGEQUOTA),
-	string(client.ErrorCodeTOOMANYBYTES), string(client.ErrorCodeTOOMANYROWS), string(client.ErrorCodeUNAVAILABLE),
+func allCodes() []string {
+	codes := make([]string, len(jobs.Codes))
+	for i, code := range jobs.Codes {
+		codes[i] = string(code)
+	}
+	return codes
 }
 
 func (a *app) opsJobsList() *cobra.Command {
@@ -90,7 +92,7 @@ func (a *app) opsJobsList() *cobra.Command {
 	search.add(cmd)
 	choices(cmd, "state", allStates...)
 	choices(cmd, "kind", dataset.BuiltIn.Names()...)
-	choices(cmd, "error-code", allCodes...)
+	choices(cmd, "error-code", allCodes()...)
 	return cmd
 }
 

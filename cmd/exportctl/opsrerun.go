@@ -48,8 +48,8 @@ goes on if this command is interrupted.
 With --set, a job is run again with other parameters, as a new job; the service validates
 them as a request for an export.
 
-A filter is NAME=VALUE,... of: state, kind, orgId, workspaceId, errorCode, cause,
-createdAfter, createdBefore. All of them must match.`,
+A filter is NAME=VALUE,... of the names of exportctl ops search, and fileLost=true. All of
+them must match. q=TERMS has them as ops search takes them.`,
 		Example: `  exportctl ops rerun JOB --reason "index is there now"
   exportctl ops rerun JOB --set from=2026-11-01 --set label= --reason "too many rows"
   exportctl ops rerun --filter state=failed,errorCode=MISSING_INDEX --reason "index is there now" --dry-run

@@ -1,6 +1,12 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"exportd/api/client"
+)
 
 // searchFlags are what jobs are searched by that no index leads to.
 type searchFlags struct {
@@ -19,4 +25,50 @@ func (s *searchFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&s.contentType, "content-type", "", "only jobs whose request has this content type")
 	flags.IntVar(&s.minAttempts, "min-attempts", 0, "only jobs that were attempted so often or more")
 	flags.BoolVar(&s.slow, "slow", false, "only jobs that took longer than expected")
+}
+
+func (a *app) opsSearch() *cobra.Command {
+	var page pageFlags
+	cmd := &cobra.Command{
+		Use: "search TERM...", Short: "Find jobs of all orgs by anything that is known of them",
+		Long: `Lists the jobs that all terms fit. A term is NAME:VALUE or NAME=VALUE of: state, kind,
+orgId, workspaceId, errorCode, cause, createdAfter, createdBefore, age, jobId, rerunOf,
+requestId, batch, callbackHost, text, label, contentType, minAttempts, slow. A value with
+blanks or commas is in quotes. A word alone is a job's id, a cause's, or text of the error.
+Pages of the console and the API take the same as q.
+
+By requestId and all behind it, jobs are read to find those that fit: name a state, an org or
+an age too where there are many.`,
+		Example: `  exportctl ops search connection reset
+  exportctl ops search 'state:failed age:<12h callbackHost:hooks.example.com'
+  exportctl ops search 'text:"no index" label:vip'`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return &usageError{text: "no term says what to search", hint: "see: " + cmd.CommandPath() + " --help"}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := page.check(); err != nil {
+				return err
+			}
+			c, err := a.service(true, fewAttempts)
+			if err != nil {
+				return err
+			}
+			l, err := gather(page, "jobs", func(size int, token string) ([]byte, error) {
+				r, err := c.OpsListJobsWithResponse(cmd.Context(), &client.OpsListJobsParams{Q: given(strings.Join(args, " ")), PageSize: &size, PageToken: given(token)})
+				if err != nil {
+					return nil, err
+				}
+				return r.Body, nil
+			})
+			if err != nil {
+				return err
+			}
+			return showItems(a, l, jobWords, opsJobColumns, opsJobRow)
+		},
+	}
+	page.addTokens(cmd, 20)
+	return cmd
 }

@@ -348,16 +348,7 @@ func page[T any](all []T, size int, token string, place func(*T) (time.Time, str
 func (s *Store) List(_ context.Context, l jobs.List) (jobs.JobPage, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	is := func(want, got string) bool { return want == "" || want == got }
-	all := s.sorted(func(j *jobs.Job) bool {
-		code := ""
-		if j.Error != nil {
-			code = string(j.Error.Code)
-		}
-		return is(l.OrgID, j.OrgID) && is(l.WorkspaceID, j.Params.Text("workspaceId")) && is(string(l.State), string(j.State)) && is(string(l.Kind), string(j.Kind)) &&
-			is(string(l.ErrorCode), code) && is(l.Cause, causeOf(j)) && !j.CreatedAt.Before(l.CreatedAfter) && (l.CreatedBefore.IsZero() || j.CreatedAt.Before(l.CreatedBefore)) &&
-			(l.IncludeDeleted || j.DeletedAt.IsZero()) && l.Search.Fits(j)
-	})
+	all := s.sorted(l.Fits)
 	found, next, err := page(all, l.PageSize, l.PageToken, func(j *jobs.Job) (time.Time, string) { return j.CreatedAt, j.ID })
 	return jobs.JobPage{Jobs: found, Next: next}, err
 }

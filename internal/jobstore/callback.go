@@ -84,7 +84,7 @@ func (s *Store) UpdateCallback(ctx context.Context, id, actor string, fn func(tx
 		batch := s.newWrites().Update(ref, fields(cb.Stored()), firestore.LastUpdateTime(doc.UpdateTime))
 		s.addEvents(batch, cb.JobID, tx.Events)
 		s.addTally(batch, jobs.TallyCallback(before, cb, tx.Now))
-		noted := s.addCauses(batch, tx.Met)
+		noted := s.addCauses(ctx, batch, tx.Met)
 		s.addAudit(batch, tx.Audit)
 		out = cb
 		if err := s.commit(ctx, batch, s.hasRev(ref, cb.Rev)); err != nil {

@@ -40,9 +40,10 @@ func (n *notedCauses) note(id string, now time.Time) {
 	n.at[id] = now
 }
 
-// addCauses notes causes in the commit of what met them, unless this process has just done so. What it gives
-// is to be called once that stands.
-func (s *Store) addCauses(batch *writes, met ...*jobs.CauseNote) (stands func()) {
+// addCauses notes causes in the commit of what met them, unless this process or another has just done so: of
+// a cause that 256 workers meet, each would write four times a second to one document, which bears one. What
+// it gives is to be called once that stands.
+func (s *Store) addCauses(ctx context.Context, batch *writes, met ...*jobs.CauseNote) (stands func()) {
 	added := map[string]time.Time{}
 	for _, n := range met {
 		if n == nil {
@@ -53,10 +54,22 @@ func (s *Store) addCauses(batch *writes, met ...*jobs.CauseNote) (stands func())
 			continue
 		}
 		added[id] = n.LastAt
-		batch.Set(s.causes().Doc(id), map[string]any{
-			"code": n.Code, "what": n.What, "message": n.Message, "remedy": n.Remedy, "lastAt": n.LastAt, "expiresAt": n.ExpiresAt,
-			"firstMicros": firestore.FieldTransformMinimum(n.FirstAt.UnixMicro()),
-		}, firestore.MergeAll)
+		note := map[string]any{"code": n.Code, "what": n.What, "message": n.Message, "remedy": n.Remedy, "lastAt": n.LastAt, "expiresAt": n.ExpiresAt}
+		doc, err := s.causes().Doc(id).Get(ctx)
+		if err == nil && s.gone(doc) { // nothing of it is to be seen again
+			note["firstMicros"] = n.FirstAt.UnixMicro()
+			batch.Set(doc.Ref, note)
+			continue
+		}
+		if err == nil {
+			if was := s.readCause(doc); was != nil && was.NotedBy(n.LastAt) {
+				added[id] = was.LastAt
+				continue
+			}
+		}
+		// Also where it could not be read: whether it can be written, the commit says.
+		note["firstMicros"] = firestore.FieldTransformMinimum(n.FirstAt.UnixMicro())
+		batch.Set(s.causes().Doc(id), note, firestore.MergeAll)
 	}
 	return func() {
 		for id, at := range added {

@@ -3,6 +3,7 @@ package jobstore
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -36,6 +37,9 @@ func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
 	if err != nil {
 		return jobs.JobPage{}, err
 	}
+	if l.Search.JobID != "" {
+		return s.listOne(ctx, l)
+	}
 	var page jobs.JobPage
 	// Deleted jobs are passed over here and not by an index: there are few. So are those that a search does
 	// not find; so that small pages are not as many queries, what the first one leaves is read in large ones.
@@ -66,6 +70,18 @@ func (s *Store) List(ctx context.Context, l jobs.List) (jobs.JobPage, error) {
 		q = q.StartAfter(from)
 	}
 	return page, nil
+}
+
+// listOne is List of a job by its id.
+func (s *Store) listOne(ctx context.Context, l jobs.List) (page jobs.JobPage, err error) {
+	j, err := s.Get(ctx, l.Search.JobID)
+	if errors.Is(err, jobs.ErrNotFound) || err == nil && (l.PageToken != "" || !l.Fits(j)) {
+		return page, nil
+	}
+	if err == nil {
+		page.Jobs = []*jobs.Job{j}
+	}
+	return page, err
 }
 
 func pageToken(at time.Time, id string) string {

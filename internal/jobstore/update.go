@@ -141,7 +141,7 @@ func (s *Store) applyTo(ctx context.Context, g *group, group []*change) (committ
 	for _, t := range g.tallies {
 		s.addTally(batch, t)
 	}
-	noted := s.addCauses(batch, g.met...)
+	noted := s.addCauses(ctx, batch, g.met...)
 	s.addAudit(batch, g.audit...)
 	if updates == 0 || g.unread && jobWrite < 0 {
 		return false, nil

@@ -53,6 +53,7 @@ var damageCases = map[string][]string{
 	"type jobs.CallbackAttempt": {"worker TestDamagedDocuments"},
 	"type jobs.Batch":           {"internal/jobstore TestWounds"},
 	"type jobs.BatchFilter":     {"internal/jobstore TestWounds"},
+	"type jobs.Search":          {"internal/jobstore TestWounds"},
 	"type jobs.Place":           {"internal/jobstore TestWounds"},
 	"type jobs.Lease":           {"worker TestDamagedDocuments"},
 	"type jobs.Result":          {"worker TestDamagedDocuments"},

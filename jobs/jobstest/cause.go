@@ -18,6 +18,7 @@ var causeCases = []storeCase{
 	{"knows why callbacks were given up", jobs.Limits{}, callbackCauses},
 	{"writes down what operators do, with it", jobs.Limits{}, auditLog},
 	{"tells how the jobs of a batch are", jobs.Limits{}, batchOutcome},
+	{"a cause whose time is over is met anew", jobs.Limits{}, forgottenCause},
 	{"a canary runs one job, then ten, then the rest, and stops where one fails again", jobs.Limits{}, canary},
 	{"a canary waits for its last job", jobs.Limits{}, waitingCanary},
 	{"a batch goes through a list of jobs", jobs.Limits{}, listedBatch},
@@ -81,6 +82,23 @@ func causes(t *testing.T, b *bench) {
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("of the cause there are %v, want %v", got, want)
+	}
+}
+
+// forgottenCause: of a cause whose time is over, nothing is known when it is met again.
+func forgottenCause(t *testing.T, b *bench) {
+	cause := b.lacking(t, b.job(t, "org", 1), "a")
+	if err := b.NoteProbe(t.Context(), cause, jobs.Probe{At: b.Now(), Verdict: jobs.ProbeNotFixed, Says: "it is not there"}); err != nil {
+		t.Fatal(err)
+	}
+	b.Pass(49 * time.Hour)
+	if n, err := b.Cause(t.Context(), cause); !errors.Is(err, jobs.ErrNotFound) {
+		t.Errorf("after its time the cause is %+v, %v, want ErrNotFound", n, err)
+	}
+	again := b.Now()
+	b.lacking(t, b.job(t, "org", 2), "a")
+	if n, err := b.Cause(t.Context(), cause); err != nil || n.FirstAt.Before(again.Truncate(time.Microsecond)) || n.Probe != nil {
+		t.Errorf("met again the cause is %+v, %v, want one of now that nobody has looked at", n, err)
 	}
 }
 
@@ -435,6 +453,7 @@ func searched(t *testing.T, b *bench) {
 	}{
 		{jobs.Search{}, []string{failed, other, one}}, {jobs.Search{RequestID: "req-1"}, []string{one}}, {jobs.Search{CallbackHost: "hooks.EXAMPLE"}, []string{failed, other, one}},
 		{jobs.Search{CallbackHost: "hooks.example:8443"}, []string{one}}, {jobs.Search{Text: "INDEX A"}, []string{failed}}, {jobs.Search{Text: "index b"}, nil},
+		{jobs.Search{JobID: other}, []string{other}}, {jobs.Search{JobID: other, MinAttempts: 1}, nil}, {jobs.Search{JobID: "none"}, nil}, {jobs.Search{RerunOf: one}, nil},
 		{jobs.Search{MinAttempts: 1}, []string{failed}}, {jobs.Search{BatchID: "none"}, nil}, {jobs.Search{Label: "vip"}, nil}, {jobs.Search{Slow: true}, nil},
 	} {
 		got := b.pages(t, jobs.List{OrgID: "org", Search: c.search, PageSize: 1})
