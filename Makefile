@@ -37,6 +37,7 @@ postgres: ## Read exports back with PostgreSQL, which the test starts for itself
 chromium: ## Open /docs and the console in Chromium, and try to break them; CI does not, as installing it takes long
 	npm ci --prefix internal/console/testdata/axe --silent --no-audit --no-fund
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run 'InChromium$$' ./internal/console $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
+	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run 'InChromium$$' ./internal/e2e
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -run '^TestDocsInChromium$$' ./api $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 
 libreoffice: ## Open exports in LibreOffice with each separator, and count formulas

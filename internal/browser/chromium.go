@@ -12,7 +12,7 @@ import (
 )
 
 // answersWithin is how long a browser may say nothing while something is waited for.
-const answersWithin = time.Minute
+const answersWithin = 3 * time.Minute
 
 // chromium is a browser driven by the DevTools protocol over a pipe: JSON messages that end with a zero byte
 // (https://chromedevtools.github.io/devtools-protocol/), for which no library is needed.
@@ -121,11 +121,17 @@ func (b *chromium) call(sessionID, method string, params, to any) {
 // until waits for an event, which may have come already.
 func (b *chromium) until(sessionID, method string) {
 	b.t.Helper()
+	b.untilSuch(sessionID, method, func(json.RawMessage) bool { return true })
+}
+
+// untilSuch waits for an event that fits.
+func (b *chromium) untilSuch(sessionID, method string, fits func(params json.RawMessage) bool) {
+	b.t.Helper()
 	for i := 0; ; i++ {
 		if i == len(b.events) {
 			b.events = append(b.events, b.read())
 		}
-		if b.events[i].SessionID == sessionID && b.events[i].Method == method {
+		if b.events[i].SessionID == sessionID && b.events[i].Method == method && fits(b.events[i].Params) {
 			return
 		}
 	}

@@ -29,6 +29,8 @@ func Open(t testing.TB, url string) *Page {
 	for _, domain := range []string{"Page", "Runtime", "Log", "Audits"} {
 		p.b.call(p.tab, domain+".enable", nil, nil)
 	}
+	p.b.call(p.tab, "Emulation.setFocusEmulationEnabled", map[string]any{"enabled": true}, nil) // as of a window that one works in
+	p.b.call(p.tab, "Page.setLifecycleEventsEnabled", map[string]any{"enabled": true}, nil)
 	p.b.call(p.tab, "Emulation.setDeviceMetricsOverride", map[string]any{"width": 1280, "height": 1600, "deviceScaleFactor": 1, "mobile": false}, nil)
 	p.b.call(p.tab, "Page.navigate", map[string]any{"url": url}, nil)
 	p.b.until(p.tab, "Page.loadEventFired")
@@ -106,8 +108,13 @@ func (p *Page) Shoot(file string, whole bool) {
 func (p *Page) Go(url string) {
 	p.t.Helper()
 	p.b.events = nil
-	p.b.call(p.tab, "Page.navigate", map[string]any{"url": url}, nil)
-	p.b.until(p.tab, "Page.loadEventFired")
+	var to struct{ LoaderID string }
+	p.b.call(p.tab, "Page.navigate", map[string]any{"url": url}, &to)
+	// That of this page: the one before may have begun to lead elsewhere, and be loaded just now.
+	p.b.untilSuch(p.tab, "Page.lifecycleEvent", func(params json.RawMessage) bool {
+		var e struct{ LoaderID, Name string }
+		return json.Unmarshal(params, &e) == nil && e.LoaderID == to.LoaderID && e.Name == "load"
+	})
 }
 
 // Loads does something that leads to another page, and waits for that.

@@ -35,6 +35,7 @@ type verb struct {
 
 var verbs = []verb{
 	{Name: "rerun", Title: "Run again", Button: "Run again", to: "jobs", Modes: true},
+	{Name: "rerun-with", Title: "Run again with other parameters", Button: "Run as a new job", to: "jobs"},
 	{Name: "cancel", Title: "Cancel", Button: "Cancel now", to: "jobs", Danger: true},
 	{Name: "redeliver", Title: "Deliver callbacks again", Button: "Deliver again", to: "jobs"},
 	{Name: "redeliver-all", Title: "Deliver callbacks again", Button: "Deliver again", to: "callbacks"},
@@ -84,6 +85,9 @@ func targetOf(q url.Values) (target, bool) {
 	switch t.to {
 	case "jobs":
 		t.Filter = filterOf(q, jobFields())
+		if t.Name == "rerun-with" {
+			return t, !t.All && len(t.IDs) == 1
+		}
 		return t, t.All && t.Name == "rerun" || !t.All && len(t.IDs) > 0 && len(t.IDs) <= maxChosen
 	case "callbacks":
 		t.Filter = filterOf(q, callbackFields())
@@ -112,6 +116,8 @@ type confirmPage struct {
 	Mode     string
 	Filtered []param
 	Back     string
+	With     []withParam // of the job that runs again with other parameters
+	Another  param       // one that it has not
 }
 
 // chosen is a job that was chosen, and why nothing will be done to it.
@@ -132,7 +138,7 @@ func (c *Console) confirm(ctx context.Context, who *principal, r *http.Request) 
 		}
 		return view{name: "error", title: "Nothing chosen", data: errorPage{Message: why}}, nil
 	}
-	p, err := c.preview(ctx, who, t)
+	p, err := c.preview(ctx, who, t, nil)
 	if err != nil {
 		return view{}, err
 	}
@@ -140,7 +146,7 @@ func (c *Console) confirm(ctx context.Context, who *principal, r *http.Request) 
 }
 
 // preview reads what an action would touch.
-func (c *Console) preview(ctx context.Context, who *principal, t target) (confirmPage, error) {
+func (c *Console) preview(ctx context.Context, who *principal, t target, form url.Values) (confirmPage, error) {
 	p := confirmPage{target: t, URL: template.URL(home + "/act?" + t.query().Encode()), Once: rand.Text(), Back: home + "/jobs"}
 	if !who.mayAct() {
 		return p, &client.Error{Status: http.StatusForbidden, Message: "you may look, and change nothing"}
@@ -154,6 +160,12 @@ func (c *Console) preview(ctx context.Context, who *principal, t target) (confir
 	case t.to == "jobs" && t.All:
 		p.Back += "?" + t.Filter.Encode()
 		p.Preview, err = c.dryRun(ctx, t)
+	case t.Name == "rerun-with":
+		p.Back = home + "/jobs/" + url.PathEscape(t.IDs[0])
+		var j *client.OpsJob
+		if p.With, j, err = c.withParams(ctx, t, form); err == nil {
+			p.Jobs, p.Another = []chosen{{ID: t.IDs[0], Job: j}}, param{form.Get(anotherName), form.Get(anotherValue)}
+		}
 	case t.to == "jobs":
 		p.Jobs, err = c.chosen(ctx, t)
 		if len(t.IDs) == 1 {
@@ -274,6 +286,8 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request, who *principal) er
 	switch {
 	case t.to == "jobs" && t.All:
 		done, err = c.rerunAll(ctx, r, t, fields)
+	case t.Name == "rerun-with":
+		done, err = c.rerunWith(ctx, r, t, fields)
 	case t.to == "jobs" && len(t.IDs) == 1:
 		done = home + "/jobs/" + url.PathEscape(t.IDs[0]) + "?said=" + t.Name
 		err = c.actOn(ctx, r, t, t.IDs[0], fields)
@@ -301,7 +315,7 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request, who *principal) er
 		_, err = c.api.OpsResumeReceiverWithBodyWithResponse(ctx, asJSON, body(fields), c.once(r, ""))
 	}
 	if refused, ok := refusal(err); ok && (refused.Status == http.StatusConflict || refused.Status == http.StatusUnprocessableEntity) {
-		return c.again(w, r, who, t, sentence(refused.Message)+faultTexts(refused.Faults))
+		return c.again(w, r, who, t, sentence(refused.Message)+faultTexts(refused.Faults), refused.Faults...)
 	}
 	if err != nil {
 		return err
@@ -319,11 +333,12 @@ func faultTexts(faults []client.Fault) string {
 }
 
 // again shows a form once more, with why nothing was done.
-func (c *Console) again(w http.ResponseWriter, r *http.Request, who *principal, t target, fault string) error {
-	p, err := c.preview(c.asking(r, who), who, t)
+func (c *Console) again(w http.ResponseWriter, r *http.Request, who *principal, t target, fault string, faults ...client.Fault) error {
+	p, err := c.preview(c.asking(r, who), who, t, r.PostForm)
 	if err != nil {
 		return err
 	}
+	faultyParams(p.With, faults)
 	p.Fault, p.Reason, p.Mode = fault, r.PostFormValue("reason"), r.PostFormValue("mode")
 	c.render(w, r, who, http.StatusUnprocessableEntity, "confirm", t.Title, p)
 	return nil
@@ -421,7 +436,8 @@ var sayings = map[string]string{
 	"probe":   "It was tried just now; what came of it is below.",
 	"revoked": "The key is revoked: no request of it is taken any more, and its sessions have ended.",
 	"paused":  "The queue is paused: running work ends, none is begun.", "resumed": "The queue goes on.",
-	"receiver": "The receiver gets callbacks again.", "redelivered": "The callbacks are under way again.",
+	"rerun-with": "This is the new job, with the other parameters.",
+	"receiver":   "The receiver gets callbacks again.", "redelivered": "The callbacks are under way again.",
 	"pause-batch": "The batch stands still.", "resume-batch": "The batch goes on.", "cancel-batch": "The batch has ended; what it has run again runs on.",
 	"cause": "One of these jobs runs first, then ten, then the rest; it stops where one fails again.",
 	"some":  "2,000 callbacks are under way again, and there are more: do it once more.", "batch": "The workers run these jobs again.",

@@ -52,6 +52,32 @@ func between(text, after, before string) string {
 	return found
 }
 
+// What runs all again takes the filters that say which jobs by themselves; by another one nothing offers to,
+// so that none is lost on the way.
+func TestBulkByFilter(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.failed("org1", "https://hooks.example.com/x", jobs.CodeInternal, "it broke at birthdayMonth", "")
+	p := d.signedIn("key_operator")
+	for query, offered := range map[string]bool{
+		"state=failed": true, "orgId=org1&createdAfter=2026-01-01": true, "": true, "text=birthday": false, "state=failed&callbackHost=hooks.example.com": false, "minAttempts=1": false,
+	} {
+		body := p.get("/console/jobs?" + query).body
+		if !strings.Contains(body, `name="id"`) || strings.Contains(body, "all=1") != offered {
+			t.Errorf("%q: offered is not %v: %s", query, offered, body)
+		}
+	}
+	for _, query := range []string{"do=rerun&all=1&text=birthday", "do=rerun&all=1&slow=true&state=failed"} {
+		if a := p.get("/console/act?" + query); !strings.Contains(a.body, "Nothing") {
+			t.Errorf("%s = %d", query, a.status)
+		}
+	}
+	// What of a filter is not understood is said at its field.
+	if body := p.get("/console/jobs?minAttempts=many").body; !strings.Contains(body, `id="e-minAttempts"`) || !strings.Contains(body, "<details class=\"more\" open") {
+		t.Errorf("a wrong filter: %s", body)
+	}
+}
+
 // A job leads to its logs and to its trace, with what it has in their places, escaped; without a trace there
 // is no link to one.
 func TestLinksOut(t *testing.T) {

@@ -23,18 +23,32 @@ import (
 	"exportd/internal/identity"
 	"exportd/internal/identity/identitytest"
 	"exportd/internal/inmemory"
+	"exportd/internal/localcloud/localcloudtest"
+	"exportd/internal/vip"
 	"exportd/jobs"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, localcloudtest.LeakOptions()...) }
 
 const secret = "a-secret-that-must-not-be-shown-anywhere"
 
-// desk is a console over the real API, on a store in memory.
+// store is what tests do with jobs: in memory, or in the embedded cloud.
+type store interface {
+	api.Jobs
+	api.Operations
+	jobs.PartStore
+	jobs.PartitionStore
+	jobs.PresenceStore
+	jobs.SwitchStore
+	jobs.ReceiverStore
+	jobs.DeadLetterStore
+}
+
+// desk is a console over the real API, on a store in memory unless it is said otherwise.
 type desk struct {
 	*httptest.Server
 	tb      testing.TB
-	store   *inmemory.Store
+	store   store
 	objects *inmemory.Objects
 	console *console.Console
 	busy    bool // time passes while jobs wait and run
@@ -169,6 +183,17 @@ func (a admin) List(_ context.Context, org string) (all []*apikey.Key, err error
 	return all, nil
 }
 
+// records know every workspace and channel, and no rows.
+type records struct{ api.Records }
+
+func (records) Workspace(_ context.Context, orgID, id string) (vip.Workspace, error) {
+	return vip.Workspace{ID: id, OrgID: orgID, IsVIP: true, ChannelIDs: []string{"ch1"}}, nil
+}
+
+func (records) Channel(_ context.Context, orgID, id string) (vip.Channel, error) {
+	return vip.Channel{ID: id, OrgID: orgID}, nil
+}
+
 // roles are keys by what they may.
 var roles = map[string][]apikey.Scope{
 	"key_operator": {apikey.ScopeOps}, "key_viewer": {apikey.ScopeView}, "key_platform": {apikey.ScopePlatform}, "key_admin1": {apikey.ScopeAdmin},
@@ -177,18 +202,26 @@ var roles = map[string][]apikey.Scope{
 
 func open(t *testing.T, changes ...func(*desk, *console.Config)) *desk {
 	t.Helper()
+	return openOn(t, func(policy jobs.Policy, now func() time.Time) store {
+		return inmemory.NewStore(inmemory.Config{Policy: policy, Now: now})
+	}, changes...)
+}
+
+// openOn is open on a store that is made for it.
+func openOn(t *testing.T, made func(policy jobs.Policy, now func() time.Time) store, changes ...func(*desk, *console.Config)) *desk {
+	t.Helper()
 	d := &desk{tb: t, keys: map[string]*apikey.Key{}, ended: map[string]bool{}, asked: map[string]int{}, nonces: map[string]bool{}, now: time.Date(2026, 6, 15, 12, 1, 0, 0, time.UTC)}
 	for id, scopes := range roles {
 		d.keys[id] = &apikey.Key{ID: id, Name: "of " + id, OrgID: "org1", Scopes: scopes, State: apikey.Active, CreatedAt: d.now, Secrets: []apikey.SigningSecret{{Secret: apikey.NewSecret(secret)}}}
 	}
-	d.store = inmemory.NewStore(inmemory.Config{Policy: jobs.Policy{
+	d.store = made(jobs.Policy{
 		LeaseFor: 30 * time.Second, RenewEvery: 5 * time.Second, Skew: 5 * time.Second, NotifyAgain: 15 * time.Second, MaxAttempts: 8, MaxInterruptions: 50,
 		BackoffMin: time.Second, BackoffMax: time.Minute, Window: 4, SnapshotLife: time.Hour, FileLife: 7 * 24 * time.Hour, RecordLife: 90 * 24 * time.Hour,
 		SweepAfter: time.Minute, Jitter: func() float64 { return 0.5 },
-	}, Now: d.clock})
+	}, d.clock)
 	d.objects = inmemory.NewObjects()
 	server, err := api.New(api.Config{
-		Keys: d.lookup, Nonces: d.useNonce, Admin: admin{d: d}, Records: struct{ api.Records }{}, Jobs: d.store, Queue: inmemory.NewQueue(), Objects: d.objects,
+		Keys: d.lookup, Nonces: d.useNonce, Admin: admin{d: d}, Records: records{}, Jobs: d.store, Queue: inmemory.NewQueue(), Objects: d.objects,
 		Operations: d.store, Now: d.clock,
 	})
 	if err != nil {

@@ -26,7 +26,7 @@ type jobPage struct {
 	Logs     string // where they are; "" for no link
 	Trace    string
 	// May is what can be done with the job in its state.
-	MayRerun, MayFresh, MayCancel, MayRedeliver, MayDownload bool
+	MayRerun, MayFresh, MayChange, MayCancel, MayRedeliver, MayDownload bool
 }
 
 // param is a parameter of the request, as the API tells it.
@@ -92,7 +92,7 @@ func (c *Console) job(ctx context.Context, who *principal, r *http.Request) (vie
 	p.Logs, p.Trace = linkOf(c.logsURL, &d.Job), linkOf(c.traceURL, &d.Job)
 	ended := d.Job.FinishedAt != nil
 	if who.mayAct() && d.Job.DeletedAt == nil {
-		p.MayCancel = !ended
+		p.MayCancel, p.MayChange = !ended, true
 		p.MayRerun = ended && d.Job.State != client.StateSucceeded
 		p.MayFresh = d.Job.State == client.StateSucceeded
 		p.MayRedeliver = len(d.Callbacks) > 0
@@ -119,7 +119,11 @@ func linkOf(link string, j *client.OpsJob) string {
 
 func paramsOf(of map[string]any) (all []param) {
 	for _, name := range slices.Sorted(maps.Keys(of)) {
-		all = append(all, param{name, fmt.Sprint(of[name])})
+		value := fmt.Sprint(of[name])
+		if f, ok := of[name].(float64); ok { // 1000000, not 1e+06
+			value = strconv.FormatFloat(f, 'f', -1, 64)
+		}
+		all = append(all, param{name, value})
 	}
 	return all
 }
@@ -161,7 +165,7 @@ func gridOf(parts []client.Part) grid {
 			class += " again"
 		}
 		counts[string(p.State)]++
-		title := fmt.Sprintf("part %d: %s, %s of %s rows, try %d", p.Index, p.State, num(p.RowsDone), num(p.Rows), p.Attempt)
+		title := fmt.Sprintf("part %d: %s, %s of %s rows, attempt %d", p.Index, p.State, num(p.RowsDone), num(p.Rows), p.Attempt)
 		if p.Error != nil {
 			title += ", " + string(p.Error.Code)
 		}

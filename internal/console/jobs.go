@@ -20,6 +20,25 @@ type field struct {
 	Choices           []string
 	Value             string
 	Fault             string
+	More              bool // stands behind the others, which are enough for most
+}
+
+// fieldsOf are those that stand with the others, or behind them.
+func fieldsOf(all []field, more bool) []field {
+	return slices.DeleteFunc(slices.Clone(all), func(f field) bool { return f.More != more })
+}
+
+// bulkNames are the filters that what runs all again takes. By the others jobs are read to find them, and
+// only chosen one by one.
+var bulkNames = []string{"state", "kind", "orgId", "workspaceId", "errorCode", "cause", "createdAfter", "createdBefore"}
+
+func bulk(filter url.Values) bool {
+	for name := range filter {
+		if !slices.Contains(bulkNames, name) {
+			return false
+		}
+	}
+	return true
 }
 
 // jobFields are the filters that are offered. The API says what each takes, and where one does not parse.
@@ -32,6 +51,10 @@ func jobFields() []field {
 		{Name: "kind", Label: "Kind", Hint: "vip-users"},
 		{Name: "createdAfter", Label: "Created after", Hint: "2026-11-25T18:00"},
 		{Name: "createdBefore", Label: "Created before", Hint: "2026-11-26"},
+		{More: true, Name: "text", Label: "Error has the text", Hint: "birthdayMonth"}, {More: true, Name: "requestId", Label: "Request"},
+		{More: true, Name: "callbackHost", Label: "Callback to host", Hint: "hooks.example.com"}, {More: true, Name: "label", Label: "Label"},
+		{More: true, Name: "contentType", Label: "Content type"}, {More: true, Name: "batch", Label: "Batch"},
+		{More: true, Name: "minAttempts", Label: "Attempts, at least", Hint: "2"}, {More: true, Name: "slow", Label: "Slow", Choices: []string{"true"}},
 	}
 }
 
@@ -46,6 +69,16 @@ type jobsPage struct {
 	Next, First, All template.URL
 	Path             string
 }
+
+// anyFilled reports whether something is asked for.
+func anyFilled(fields []field) bool {
+	return slices.ContainsFunc(fields, func(f field) bool { return f.Value != "" })
+}
+
+// Filtered are for templates: what is not there may be so by the filter.
+func (p jobsPage) Filtered() bool      { return anyFilled(p.Fields) }
+func (p callbacksPage) Filtered() bool { return anyFilled(p.Fields) }
+func (p auditPage) Filtered() bool     { return anyFilled(p.Fields) }
 
 // filterOf takes from a query what filters jobs.
 func filterOf(q url.Values, fields []field) url.Values {
@@ -96,7 +129,10 @@ func (c *Console) jobs(ctx context.Context, _ *principal, r *http.Request) (view
 	if err != nil {
 		return view{}, err
 	}
-	p.Jobs, p.All = answer.JSON200.Jobs, template.URL(target{verb: verbNamed("rerun"), All: true, Filter: filter}.query().Encode())
+	p.Jobs = answer.JSON200.Jobs
+	if bulk(filter) {
+		p.All = template.URL(target{verb: verbNamed("rerun"), All: true, Filter: filter}.query().Encode())
+	}
 	p.Next = nextPage(filter, answer.JSON200.NextPageToken)
 	return view{name: "jobs", title: "Jobs", data: p}, nil
 }

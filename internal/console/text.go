@@ -18,7 +18,23 @@ import (
 var functions = template.FuncMap{
 	"num": num, "size": size, "ms": millis, "secs": secs, "at": at, "stamp": stamp, "text": text, "cut": cut, "pieces": pieces,
 	"share": share, "query": query, "word": word, "list": func(of ...any) []any { return of }, "host": host, "known": known,
-	"lastOf": lastOf, "within": within,
+	"lastOf": lastOf, "breaks": breaks, "fieldsOf": fieldsOf, "anyFilled": anyFilled, "brief": brief, "within": within,
+}
+
+// breaks lets a code be broken behind its underscores, where it is longer than its place.
+func breaks(v any) template.HTML {
+	return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(text(v)), "_", "_<wbr>"))
+}
+
+// brief is pieces with the host of a link alone to be read, for lists; what it leads to is whole.
+func brief(v any) []piece {
+	all := pieces(v)
+	for i, p := range all {
+		if p.URL != "" {
+			all[i].Text = host(p.URL)
+		}
+	}
+	return all
 }
 
 // lastOf is the latest try of a delivery, of those that are kept; none where none was made.
