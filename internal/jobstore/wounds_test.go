@@ -165,7 +165,7 @@ var wards = map[string]ward{
 		return ref
 	}, readFreePlaces},
 	"ExportBatches": {telemetry.BatchDocument, func(w *wardRig) *firestore.DocumentRef {
-		b, err := w.CreateBatch(w.t.Context(), jobs.BatchRequest{Reason: "r", Mode: jobs.RerunFresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{OrgID: "none", State: jobs.Failed}})
+		b, err := w.CreateBatch(w.t.Context(), jobs.BatchRequest{Reason: "r", Mode: jobs.RerunFresh, MaxPerSecond: 5, Filter: jobs.BatchFilter{OrgID: "none", State: jobs.Failed, Search: jobs.Search{Text: "quota", Slow: true, MinAttempts: 2}}})
 		w.must(err)
 		w.ids = []string{b.ID}
 		return w.client.Collection("ExportBatches").Doc(b.ID)
