@@ -45,8 +45,8 @@ libreoffice: ## Open exports in LibreOffice with each separator, and count formu
 
 check: format vet lint verify deployments test conformance postgres libreoffice ## What CI runs: format, vet, staticcheck, verify, tests
 
-operations: ## Run the pages of deployments/operations from top to bottom against the embedded cloud
-	$(GO) test -tags $(TAGS),operations -count=1 -v -run '^TestOperations$$' ./internal/e2e
+operations: ## Run the pages of deployments/operations against the embedded cloud, and mend a night with exportctl
+	$(GO) test -tags $(TAGS),operations -count=1 -v -run '^Test(Operations|NightWithExportctl)$$' ./internal/e2e
 
 # -mod=mod: go.mod there follows the one here. What is said of images, manifests and releases has a module of its own: what it needs is in no program.
 deployments: ## Check deployments/: manifests, and what builds images and releases
