@@ -9,7 +9,8 @@
 // called back, at receivers that work, fail at first, hang up or are slow. Then faults end, and it checks:
 // every accepted job succeeded or was canceled by the script; every file equals the snapshot byte for byte;
 // every callback was delivered at least once, under one id, signed, and tells how its job ended; no object is
-// left over; no document is stuck; every attempt's end is in the timeline.
+// left over; no document is stuck; every attempt's end is in the timeline. At last some jobs are made to
+// fail, and every number of /ops/stats and /ops/causes must be what all job and callback documents give.
 //
 // With -previous the fleet is of two builds, which replace each other all the while, by kill -9 and by
 // SIGTERM: an upgrade and a rollback with jobs in flight.

@@ -25,6 +25,7 @@ type manner struct {
 	fails int           // so many tries are answered with 500 before the first that is not
 	cuts  int           // or read to the end and then cut off without an answer
 	slow  time.Duration // or answered that late: the worker has 15 s of patience
+	gone  bool          // or it wants no callbacks any more
 }
 
 // randomManner leaves a third of the receivers alone. Three failures are one more than the schedule gets over
@@ -62,7 +63,8 @@ type receivers struct {
 	arrivals map[string][]*arrival
 }
 
-const receiverHosts = 4
+// goneHost is of those that fail on purpose.
+const goneHost, receiverHosts = 4, 5
 
 // newReceivers verify with the webhook secret of the demo's key.
 func newReceivers(ctx context.Context, secret string) (*receivers, error) {
@@ -112,6 +114,8 @@ func (rs *receivers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rs.mu.Unlock()
 	status := http.StatusNoContent
 	switch {
+	case m.gone:
+		status = http.StatusGone
 	case n < m.cuts:
 		panic(http.ErrAbortHandler) // how a handler says: close the connection
 	case n < m.fails:

@@ -31,12 +31,14 @@ type report struct {
 	changes                  int // writes to the source while jobs ran
 	builds                   *builds
 	callbacks                callbacks
+	figures                  *comparison
 	lost, wrong              []string
 	leftovers, stuck, broken []string
 }
 
 func (r *report) ok() bool {
-	return len(r.lost)+len(r.wrong)+len(r.leftovers)+len(r.stuck)+len(r.broken)+r.callbacks.never == 0 && r.succeeded > 0
+	return len(r.lost)+len(r.wrong)+len(r.leftovers)+len(r.stuck)+len(r.broken)+r.callbacks.never == 0 && r.succeeded > 0 &&
+		r.figures != nil && len(r.figures.differ) == 0
 }
 
 func (r *report) print(w io.Writer) {
@@ -62,10 +64,14 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintf(t, "delivered zero times\t%d\tdelivered again (duplicates)\t%d\n", cb.never, cb.duplicates)
 	fmt.Fprintf(t, "answered 500 or not at all\t%d\tredelivered by the operator\t%d\n", cb.unanswered, cb.redelivered)
 	_ = t.Flush() // what cannot be printed cannot be reported either
+	if r.figures == nil {
+		r.figures = &comparison{not: "not all came to its end"}
+	}
+	fmt.Fprintln(w, r.figures)
 	for _, c := range []struct {
 		name  string
 		found []string
-	}{{"lost", r.lost}, {"wrong", r.wrong}, {"leftovers", r.leftovers}, {"stuck", r.stuck}, {"broken", r.broken}} {
+	}{{"differ", r.figures.differ}, {"lost", r.lost}, {"wrong", r.wrong}, {"leftovers", r.leftovers}, {"stuck", r.stuck}, {"broken", r.broken}} {
 		fmt.Fprintf(w, "%-10s %d\n", c.name, len(c.found))
 		for i, text := range c.found {
 			if i == 20 {
@@ -125,6 +131,7 @@ func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 	r = &report{seed: o.seed, builds: f.builds}
 	c := &caller{fleet: f, demo: facts, http: &http.Client{Timeout: 20 * time.Second}, receivers: rs, accepted: map[string]*accepted{}}
 	begun := time.Now()
+	attacked := begun
 	if err := attack(ctx, o, f, c, in, r, log); err != nil {
 		return nil, err
 	}
@@ -141,7 +148,19 @@ func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 	r.settle = time.Since(begun)
 	r.broken = append(r.broken, f.crashes()...)
 	r.accepted, r.requests, r.retriedRequests = len(c.accepted), c.requests, c.retries
-	return r, in.inspect(ctx, c, r)
+	if err := in.inspect(ctx, c, r); err != nil || len(r.broken) > 0 {
+		return r, err
+	}
+	if len(f.builds.paths) > 1 {
+		r.figures = &comparison{not: "the build before may count less"}
+		return r, nil
+	}
+	fmt.Fprintln(log, "some jobs are made to fail, so that there are causes; then figures are compared")
+	if err := failOnPurpose(ctx, f, c, in, o.seed); err != nil {
+		return r, err
+	}
+	r.figures, err = in.compareFigures(ctx, c, attacked)
+	return r, err
 }
 
 // attack sends requests and changes the source while things are broken.
@@ -177,12 +196,19 @@ func attack(ctx context.Context, o options, f *fleet, c *caller, in *inspector, 
 }
 
 func waitSettled(ctx context.Context, c *caller, in *inspector) error {
+	return waitUntil(ctx, func(ctx context.Context) (bool, error) {
+		ok, err := in.settled(ctx)
+		called, cerr := in.called(ctx, c)
+		return ok && called, errors.Join(err, cerr)
+	})
+}
+
+func waitUntil(ctx context.Context, over func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
 	for {
-		ok, err := in.settled(ctx)
-		called, cerr := in.called(ctx, c)
-		if err = errors.Join(err, cerr); err == nil && ok && called {
+		ok, err := over(ctx)
+		if err == nil && ok {
 			return nil
 		}
 		if !pause(ctx, time.Second) {
