@@ -37,6 +37,17 @@ run "first_apply" {
   }
 }
 
+run "no_console" {
+  command = plan
+  variables {
+    keyset_ready = true
+  }
+  assert {
+    condition     = !contains(google_cloud_run_v2_service.api[0].template[0].containers[0].env[*].name, "EXPORTD_CONSOLE") && length(google_compute_backend_service.console) == 0
+    error_message = "the console is public, and console_members are nobody"
+  }
+}
+
 run "gke" {
   command = plan
   variables {

@@ -196,6 +196,26 @@ func TestKubernetes(t *testing.T) {
 	}
 }
 
+// TestSignInExample: the lines that production's settings have as an example start a process, as they are.
+func TestSignInExample(t *testing.T) {
+	t.Parallel()
+	c := overlay(t, "production")
+	d := find[*appsv1.Deployment](c, "exportd-api")
+	m := find[*corev1.ConfigMap](c, d.Spec.Template.Spec.Containers[0].EnvFrom[0].ConfigMapRef.Name)
+	raw, err := os.ReadFile(filepath.Join(kubernetes, "overlays/production/settings.env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(raw)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && strings.HasPrefix(name, "#EXPORTD_") {
+			m.Data[name[1:]] = value
+		}
+	}
+	if cfg := settingsOf(t, c, d); cfg.Console != "public" || cfg.SignIn.IAPAudience == "" || len(cfg.SignIn.Operators) != 1 {
+		t.Errorf("the console is shown at %q, to those whom %+v says", cfg.Console, cfg.SignIn)
+	}
+}
+
 // settingsOf loads the settings as a pod's process does.
 func settingsOf(t *testing.T, c cluster, d *appsv1.Deployment) config.Config {
 	t.Helper()

@@ -315,6 +315,9 @@ func ofRun(t *testing.T, services []change) {
 	if cfg.Env != "production" || !cfg.PITR || cfg.OpsAddr != ":9090" || cfg.Wait.Seconds() != 20 || filepath.Dir(cfg.KeysetFile) != mount {
 		t.Errorf("%s: %+v", services[0].Address, cfg)
 	}
+	if cfg.Console != "public" {
+		t.Errorf("%s: with console_members the console is shown at %q", services[0].Address, cfg.Console)
+	}
 	if services[0].Type == "google_cloud_run_v2_worker_pool" && cfg.Drain.Seconds() >= 10 {
 		t.Errorf("workers drain for %s, of the 10 s that Cloud Run gives", cfg.Drain)
 	}
