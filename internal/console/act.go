@@ -62,8 +62,19 @@ type target struct {
 	Batch  string
 }
 
-// actNames are the parameters of an action's URL.
-var actNames = []string{"do", "all", "id", "queue", "origin", "cause", "batch", "mode", "state", "errorCode", "orgId", "workspaceId", "kind", "createdAfter", "createdBefore"}
+// actNames are the parameters of an action's URL, by what it is done to, besides "do".
+var actNames = map[string][]string{
+	"jobs": append(namesOf(jobFields()), "all", "id", "mode"), "callbacks": namesOf(callbackFields()), "queue": {"queue"}, "cause": {"cause"}, "batch": {"batch"},
+	"receiver": {"orgId", "origin"},
+}
+
+func namesOf(fields []field) []string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.Name
+	}
+	return names
+}
 
 func verbNamed(name string) verb {
 	return verbs[slices.IndexFunc(verbs, func(v verb) bool { return v.Name == name })]
@@ -77,14 +88,14 @@ func targetOf(q url.Values) (target, bool) {
 	}
 	// What is not understood of a filter must not make it one that matches more.
 	for name, values := range q {
-		if !slices.Contains(actNames, name) || slices.Contains(values, "") || name != "id" && len(values) > 1 {
+		if name != "do" && !slices.Contains(actNames[verbs[i].to], name) || slices.Contains(values, "") || name != "id" && len(values) > 1 {
 			return target{}, false
 		}
 	}
-	t := target{verb: verbs[i], IDs: q["id"], All: q.Get("all") == "1", Queue: q.Get("queue"), Org: q.Get("orgId"), Origin: q.Get("origin"), Cause: q.Get("cause"), Batch: q.Get("batch")}
+	t := target{verb: verbs[i]}
 	switch t.to {
 	case "jobs":
-		t.Filter = filterOf(q, jobFields())
+		t.IDs, t.All, t.Filter = q["id"], q.Get("all") == "1", filterOf(q, jobFields())
 		if t.Name == "rerun-with" {
 			return t, !t.All && len(t.IDs) == 1
 		}
@@ -93,12 +104,16 @@ func targetOf(q url.Values) (target, bool) {
 		t.Filter = filterOf(q, callbackFields())
 		return t, true
 	case "queue":
+		t.Queue = q.Get("queue")
 		return t, t.Queue != ""
 	case "cause":
+		t.Cause = q.Get("cause")
 		return t, t.Cause != ""
 	case "batch":
+		t.Batch = q.Get("batch")
 		return t, t.Batch != ""
 	}
+	t.Org, t.Origin = q.Get("orgId"), q.Get("origin")
 	return t, t.Org != "" && t.Origin != ""
 }
 

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"html"
 	"net/http"
 	"net/url"
 	"strings"
@@ -52,29 +53,56 @@ func between(text, after, before string) string {
 	return found
 }
 
-// What runs all again takes the filters that say which jobs by themselves; by another one nothing offers to,
-// so that none is lost on the way.
+// Whatever the jobs are found by, all of them can be run again, and what is shown is what is done.
 func TestBulkByFilter(t *testing.T) {
 	t.Parallel()
 	d := open(t)
-	d.failed("org1", "https://hooks.example.com/x", jobs.CodeInternal, "it broke at birthdayMonth", "")
+	j := d.failed("org1", "https://hooks.example.com/x", jobs.CodeInternal, "it broke at birthdayMonth", "")
+	other := d.failed("org2", "", jobs.CodeInternal, "it broke elsewhere", "")
 	p := d.signedIn("key_operator")
-	for query, offered := range map[string]bool{
-		"state=failed": true, "orgId=org1&createdAfter=2026-01-01": true, "": true, "text=birthday": false, "state=failed&callbackHost=hooks.example.com": false, "minAttempts=1": false,
+	for _, query := range []string{
+		"orgId=org1&createdAfter=2026-01-01", "text=birthday", "state=failed&callbackHost=hooks.example.com", "minAttempts=1&orgId=org1", "age=%3C2d&orgId=org1", "jobId=" + j.ID, "requestId=request-1&orgId=org1",
+		"q=" + j.ID, "q=birthday", "q=" + url.QueryEscape(`state:failed text:"it broke at"`), "q=callbackHost:hooks.example.com&state=failed",
 	} {
 		body := p.get("/console/jobs?" + query).body
-		if !strings.Contains(body, `name="id"`) || strings.Contains(body, "all=1") != offered {
-			t.Errorf("%q: offered is not %v: %s", query, offered, body)
+		if !strings.Contains(body, `value="`+j.ID+`"`) || strings.Contains(body, other.ID) {
+			t.Errorf("%q finds %s", query, body)
+		}
+		to := html.UnescapeString(between(body, `<a class="button quiet" href="/console/act?`, `"`))
+		if a := p.get("/console/act?" + to); !strings.Contains(a.body, "<b>1</b> of 1 jobs will run again") {
+			t.Errorf("%q previews %s = %d %s", query, to, a.status, a.body)
 		}
 	}
-	for _, query := range []string{"do=rerun&all=1&text=birthday", "do=rerun&all=1&slow=true&state=failed"} {
-		if a := p.get("/console/act?" + query); !strings.Contains(a.body, "Nothing") {
-			t.Errorf("%s = %d", query, a.status)
+	a := p.post("/console/act?do=rerun&all=1&q=birthday+state%3Afailed", url.Values{"csrf": {p.token()}, "once": {"o"}, "reason": {"r"}})
+	batches, err := d.store.Batches(t.Context(), 2)
+	if want := (jobs.BatchFilter{State: jobs.Failed, Search: jobs.Search{Text: "birthday"}}); err != nil || a.status != http.StatusSeeOther || len(batches) != 1 || batches[0].Filter != want {
+		t.Errorf("all again = %d, %+v, %v", a.status, batches, err)
+	}
+	// A filter that is none, or of something else, must not make it all jobs or callbacks.
+	for _, query := range []string{"do=rerun&all=1&texts=birthday", "do=rerun&all=1&origin=x", "do=redeliver-all&state=exhausted&text=x", "do=redeliver-all&q=x", "do=pause&queue=exports&orgId=x", "do=rerun&all=1&q=a&q=b"} {
+		if a := p.get("/console/act?" + query); !strings.Contains(a.body, "Nothing is chosen") {
+			t.Errorf("%s = %d %s", query, a.status, a.body)
 		}
 	}
-	// What of a filter is not understood is said at its field.
+}
+
+// What of a filter is not understood is said at its field, and of the text where in it.
+func TestWrongFilter(t *testing.T) {
+	t.Parallel()
+	p := open(t).signedIn("key_operator")
 	if body := p.get("/console/jobs?minAttempts=many").body; !strings.Contains(body, `id="e-minAttempts"`) || !strings.Contains(body, "<details class=\"more\" open") {
 		t.Errorf("a wrong filter: %s", body)
+	}
+	for q, want := range map[string]string{
+		"é index, stat:failed <b>": "<code>é index, <mark>stat:failed &lt;b&gt;</mark></code>",
+		"orgId:o state:lost":       "<code>orgId:o <mark>state:lost</mark></code>",
+		"stat:failed":              "<code><mark>stat:failed</mark></code>",
+		"orgId:o state:":           "<code>orgId:o state:<mark> </mark></code>",
+	} {
+		body := p.get("/console/jobs?q=" + url.QueryEscape(q)).body
+		if fault := between(body, `id="e-q">`, "</p>"); !strings.Contains(fault, want) || !strings.Contains(fault, "at character") || !strings.Contains(body, `aria-describedby="e-q"`) {
+			t.Errorf("%q says %s, want %s", q, fault, want)
+		}
 	}
 }
 

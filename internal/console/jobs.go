@@ -20,7 +20,10 @@ type field struct {
 	Choices           []string
 	Value             string
 	Fault             string
-	More              bool // stands behind the others, which are enough for most
+	// Before and Rest are the value up to where it does not parse, and from there, if that is known.
+	Before, Rest string
+	More         bool // stands behind the others, which are enough for most
+	Wide         bool // has a line to itself
 }
 
 // fieldsOf are those that stand with the others, or behind them.
@@ -28,22 +31,11 @@ func fieldsOf(all []field, more bool) []field {
 	return slices.DeleteFunc(slices.Clone(all), func(f field) bool { return f.More != more })
 }
 
-// bulkNames are the filters that what runs all again takes. By the others jobs are read to find them, and
-// only chosen one by one.
-var bulkNames = []string{"state", "kind", "orgId", "workspaceId", "errorCode", "cause", "createdAfter", "createdBefore"}
-
-func bulk(filter url.Values) bool {
-	for name := range filter {
-		if !slices.Contains(bulkNames, name) {
-			return false
-		}
-	}
-	return true
-}
-
-// jobFields are the filters that are offered. The API says what each takes, and where one does not parse.
+// jobFields are the filters that are offered, which are those that the API has: as one text, and each by
+// itself. The API says what each takes, and where one does not parse.
 func jobFields() []field {
 	return []field{
+		{Wide: true, Name: "q", Label: "Find", Hint: `a job's id, words of its error, or state:failed age:<12h text:"no index"`},
 		{Name: "state", Label: "State", Choices: []string{"queued", "running", "succeeded", "failed", "canceled", "expired"}},
 		{Name: "errorCode", Label: "Error", Hint: "MISSING_INDEX"},
 		{Name: "orgId", Label: "Org"}, {Name: "cause", Label: "Cause"},
@@ -55,6 +47,7 @@ func jobFields() []field {
 		{More: true, Name: "callbackHost", Label: "Callback to host", Hint: "hooks.example.com"}, {More: true, Name: "label", Label: "Label"},
 		{More: true, Name: "contentType", Label: "Content type"}, {More: true, Name: "batch", Label: "Batch"},
 		{More: true, Name: "minAttempts", Label: "Attempts, at least", Hint: "2"}, {More: true, Name: "slow", Label: "Slow", Choices: []string{"true"}},
+		{More: true, Name: "age", Label: "Asked for, ago", Hint: ">2h or <7d"}, {More: true, Name: "jobId", Label: "Job"}, {More: true, Name: "rerunOf", Label: "With other parameters, of job"},
 	}
 }
 
@@ -130,18 +123,23 @@ func (c *Console) jobs(ctx context.Context, _ *principal, r *http.Request) (view
 		return view{}, err
 	}
 	p.Jobs = answer.JSON200.Jobs
-	if bulk(filter) {
-		p.All = template.URL(target{verb: verbNamed("rerun"), All: true, Filter: filter}.query().Encode())
-	}
+	p.All = template.URL(target{verb: verbNamed("rerun"), All: true, Filter: filter}.query().Encode())
 	p.Next = nextPage(filter, answer.JSON200.NextPageToken)
 	return view{name: "jobs", title: "Jobs", data: p}, nil
 }
 
-// faulty notes at each field what is wrong with it.
+// faulty notes at each field what is wrong with it, and where in it.
 func faulty(fields []field, faults []client.Fault) []field {
 	for _, fault := range faults {
-		if i := slices.IndexFunc(fields, func(f field) bool { return len(fault.Path) > 0 && f.Name == fault.Path[0] }); i >= 0 {
-			fields[i].Fault = fault.Message
+		i := slices.IndexFunc(fields, func(f field) bool { return len(fault.Path) > 0 && f.Name == fault.Path[0] })
+		if i < 0 {
+			continue
+		}
+		f := &fields[i]
+		f.Fault = fault.Message
+		value := []rune(f.Value)
+		if at, ok := fault.Context["position"].(float64); ok && at >= 1 && int(at) <= len(value)+1 { // counted from 1
+			f.Before, f.Rest = string(value[:int(at)-1]), string(value[int(at)-1:])
 		}
 	}
 	return fields
