@@ -175,6 +175,8 @@ func bodyEdges(t *testing.T, b *bench) (list []edge) {
 		b.jobs.callbacks = append(b.jobs.callbacks, &jobs.Callback{ID: letters(n), State: jobs.CallbackGone})
 	}
 	const cause = "/ops/causes/MISSING_INDEX-0a1b2c3d4e5f/rerun"
+	add(between("maxJobs", 1, 20_000, field(t, "key_ops1", "POST", cause, `{"reason":"r","dryRun":true,"maxJobs":%s}`, number))...)
+	add(between("maxJobs", 1, 20_000, field(t, "key_ops1", "POST", "/ops/jobs/rerun", `{"reason":"r","filter":{},"dryRun":true,"maxJobs":%s}`, number))...)
 	add(between("maxPerSecond", 1, 100, field(t, "key_ops1", "POST", cause, `{"reason":"r","maxPerSecond":%s}`, number))...)
 	add(between("orgId", 1, 1500, field(t, "key_ops1", "POST", cause, `{"reason":"r","orgId":"%s"}`, letters))...)
 	ofCause := field(t, "key_ops1", "POST", cause, `{"reason":"r","pageToken":"%s"}`, letters)

@@ -34,7 +34,8 @@ const (
 // batchRequest is a rerun of all that a filter matches.
 type batchRequest struct {
 	jobs.BatchRequest
-	dryRun bool
+	dryRun  bool
+	maxJobs int // that a dry run looks at
 }
 
 func readBatch(r *http.Request, datasets dataset.Set, now time.Time) (batchRequest, error) {
@@ -44,7 +45,8 @@ func readBatch(r *http.Request, datasets dataset.Set, now time.Time) (batchReque
 	}
 	req := batchRequest{BatchRequest: jobs.BatchRequest{Reason: b.reason(true), Mode: enum(&b.params, "mode", jobs.RerunResume, jobs.RerunFresh)}}
 	req.MaxPerSecond = b.integer("maxPerSecond", 1, maxRate, defaultRate)
-	req.dryRun, req.Canary = b.boolean("dryRun"), b.boolean("canary")
+	req.Canary = b.boolean("canary")
+	b.dryRunOf(&req)
 	given := req.Mode != ""
 	if !given {
 		req.Mode = jobs.RerunResume
@@ -61,6 +63,14 @@ func readBatch(r *http.Request, datasets dataset.Set, now time.Time) (batchReque
 		b.fault("mode", typeOnly, map[string]any{"value": req.Mode, "valids": []string{string(jobs.RerunFresh)}}, "must be [fresh] with fileLost")
 	}
 	return req, b.finish()
+}
+
+// dryRunOf reads whether a dry run is asked for, and of how many jobs.
+func (b *body) dryRunOf(req *batchRequest) {
+	req.dryRun, req.maxJobs = b.boolean("dryRun"), b.integer("maxJobs", 1, dryRunJobs, dryRunJobs)
+	if b.values["maxJobs"] != nil && !req.dryRun { // whoever means that no more are run again must not get all
+		b.fault("maxJobs", typeOnly, map[string]any{"value": b.values.Get("maxJobs")}, "is allowed with dryRun alone")
+	}
 }
 
 // filter reads the object "filter". It is required, though it may be empty: whoever means all jobs has to say
@@ -207,12 +217,13 @@ func (s *Server) dryRun(c *gin.Context, req batchRequest) error {
 			why[reason].JobIDs = append(why[reason].JobIDs, id)
 		}
 	}
-	bound := dryRunJobs
+	bound := req.maxJobs
 	if req.Filter.FileLost {
-		bound = dryRunFiles
+		bound = min(bound, dryRunFiles)
 	}
 	// Of a search a page may have read 2,000 jobs and found none.
-	for token, pages := "", 0; matched < bound && (req.Filter.Search.IsZero() || pages < dryRunSearched); pages++ {
+	searched := max(1, dryRunSearched*bound/dryRunJobs)
+	for token, pages := "", 0; matched < bound && (req.Filter.Search.IsZero() || pages < searched); pages++ {
 		page, gone, err := s.batchPage(c.Request.Context(), req, token)
 		if err != nil {
 			return err

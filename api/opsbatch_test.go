@@ -137,6 +137,8 @@ func TestRerunAllFaults(t *testing.T) {
 		"filter no map":  {`{"reason":"r","filter":"failed"}`, []string{"filter"}},
 		"bad values":     {`{"reason":"r","filter":{"state":"lost","kind":"x","createdAfter":"yesterday","errorCode":"NO"}}`, []string{"filter.state", "filter.kind", "filter.errorCode", "filter.createdAfter"}},
 		"unknown fields": {`{"reason":"r","filter":{"stat":"failed"},"dry":true}`, []string{"filter.stat", "dry"}},
+		"bound of none":  {`{"reason":"r","filter":{},"maxJobs":10}`, []string{"maxJobs"}},
+		"bad bound":      {`{"reason":"r","filter":{},"maxJobs":0,"dryRun":true}`, []string{"maxJobs"}},
 		"bad rate":       {`{"reason":"r","filter":{},"maxPerSecond":0,"dryRun":"maybe","mode":"x"}`, []string{"mode", "maxPerSecond", "dryRun"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -189,6 +191,15 @@ func TestRerunAllDryRun(t *testing.T) {
 	}
 	if b.jobs.list.ErrorCode != jobs.CodeMissingIndex || len(b.jobs.batches) != 0 {
 		t.Errorf("dry run listed by %+v and made %d batches", b.jobs.list, len(b.jobs.batches))
+	}
+	// Of many it looks at so many pages as it is told to; of a search at one at least.
+	b.jobs.page.Next = "more"
+	for body, want := range map[string]float64{
+		`{"reason":"r","dryRun":true,"maxJobs":12,"filter":{}}`: 15, `{"reason":"r","dryRun":true,"maxJobs":12,"filter":{"text":"x"}}`: 5, `{"reason":"r","dryRun":true,"filter":{"text":"x"}}`: 5 * dryRunSearched,
+	} {
+		if code, got := ops(t, b, http.MethodPost, "/ops/jobs/rerun", body); code != http.StatusOK || got["matched"] != want || got["complete"] != false {
+			t.Errorf("%s = %d %v, want %v", body, code, got, want)
+		}
 	}
 }
 

@@ -245,7 +245,7 @@ func (s *Server) opsRerunCause(c *gin.Context, caller *apikey.Key) error {
 		req.Mode = jobs.RerunResume
 	}
 	req.MaxPerSecond = b.integer("maxPerSecond", 1, maxRate, defaultRate)
-	req.dryRun = b.boolean("dryRun")
+	b.dryRunOf(&req)
 	orgID, kind, token := b.text("orgId", false), jobs.Kind(enum(&b.params, "kind", s.datasets.Names()...)), b.pageToken()
 	if err := b.finish(); err != nil {
 		return err

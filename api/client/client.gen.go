@@ -1336,8 +1336,11 @@ type OpsProbeCauseJSONBody struct {
 
 // OpsRerunCauseJSONBody defines parameters for OpsRerunCause.
 type OpsRerunCauseJSONBody struct {
-	DryRun       *bool      `json:"dryRun,omitempty"`
-	Kind         *Kind      `json:"kind,omitempty"`
+	DryRun *bool `json:"dryRun,omitempty"`
+	Kind   *Kind `json:"kind,omitempty"`
+
+	// MaxJobs With `dryRun` alone, of jobs: as in `POST /ops/jobs/rerun`.
+	MaxJobs      *int       `json:"maxJobs,omitempty"`
 	MaxPerSecond *int       `json:"maxPerSecond,omitempty"`
 	Mode         *RerunMode `json:"mode,omitempty"`
 	OrgID        *ID        `json:"orgId,omitempty"`
@@ -1421,7 +1424,10 @@ type OpsRerunJobsJSONBody struct {
 	Filter *BatchFilter `json:"filter,omitempty"`
 
 	// JobIds Instead of `filter`, which is required without it.
-	JobIds       []JobID    `json:"jobIds,omitempty"`
+	JobIds []JobID `json:"jobIds,omitempty"`
+
+	// MaxJobs With `dryRun` alone: it ends behind the page of 100 with which so many are looked at, and `complete` is false where there are more.
+	MaxJobs      *int       `json:"maxJobs,omitempty"`
 	MaxPerSecond *int       `json:"maxPerSecond,omitempty"`
 	Mode         *RerunMode `json:"mode,omitempty"`
 

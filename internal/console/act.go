@@ -20,6 +20,10 @@ import (
 // Whatever changes something is done in two steps: a page that says what it will touch and asks why, and its
 // form. What is to be done, and to what, stands in the URL of both, so that what was shown is what is done.
 
+// firstLooked is how many jobs are looked at before all that match are run again, so that the page is there
+// at once whatever matches; whoever wants to know asks for a count, of up to 20,000 in some seconds.
+const firstLooked = 500
+
 // maxChosen bounds what is chosen one by one; more is chosen by a filter.
 const maxChosen = 100
 
@@ -60,11 +64,12 @@ type target struct {
 	Origin string
 	Cause  string
 	Batch  string
+	Count  bool // all that Filter matches are looked at first
 }
 
 // actNames are the parameters of an action's URL, by what it is done to, besides "do".
 var actNames = map[string][]string{
-	"jobs": append(namesOf(jobFields()), "all", "id", "mode"), "callbacks": namesOf(callbackFields()), "queue": {"queue"}, "cause": {"cause"}, "batch": {"batch"},
+	"jobs": append(namesOf(jobFields()), "all", "id", "mode", "count"), "callbacks": namesOf(callbackFields()), "queue": {"queue"}, "cause": {"cause", "count"}, "batch": {"batch"},
 	"receiver": {"orgId", "origin"},
 }
 
@@ -92,7 +97,7 @@ func targetOf(q url.Values) (target, bool) {
 			return target{}, false
 		}
 	}
-	t := target{verb: verbs[i]}
+	t := target{verb: verbs[i], Count: q.Get("count") == "all"}
 	switch t.to {
 	case "jobs":
 		t.IDs, t.All, t.Filter = q["id"], q.Get("all") == "1", filterOf(q, jobFields())
@@ -124,6 +129,7 @@ type confirmPage struct {
 	Once     string       // names the form
 	Jobs     []chosen
 	Preview  *client.DryRun
+	Counted  template.URL // where what matches is counted
 	Matched  *client.Redelivered
 	Of       *client.Cause
 	Fault    string
@@ -170,6 +176,9 @@ func (c *Console) preview(ctx context.Context, who *principal, t target, form ur
 		p.Filtered = append(p.Filtered, param{name, t.Filter.Get(name)})
 	}
 	slices.SortFunc(p.Filtered, func(a, b param) int { return strings.Compare(a.Name, b.Name) })
+	if !t.Count {
+		p.Counted = p.URL + "&count=all"
+	}
 	var err error
 	switch {
 	case t.to == "jobs" && t.All:
@@ -242,8 +251,19 @@ func object(filter url.Values) map[string]string {
 	return o
 }
 
+// preview is what the API is asked for to say what would be run again.
+func (t target) preview() map[string]any {
+	ask := map[string]any{"reason": "preview", "dryRun": true}
+	if !t.Count {
+		ask["maxJobs"] = firstLooked
+	}
+	return ask
+}
+
 func (c *Console) dryRun(ctx context.Context, t target) (*client.DryRun, error) {
-	answer, err := c.api.OpsRerunJobsWithBodyWithResponse(ctx, asJSON, body(map[string]any{"filter": object(t.Filter), "reason": "preview", "dryRun": true}))
+	ask := t.preview()
+	ask["filter"] = object(t.Filter)
+	answer, err := c.api.OpsRerunJobsWithBodyWithResponse(ctx, asJSON, body(ask))
 	if err != nil {
 		return nil, err
 	}

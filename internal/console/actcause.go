@@ -17,7 +17,7 @@ func (c *Console) previewCause(ctx context.Context, p *confirmPage) error {
 		return err
 	}
 	p.Of = &of.JSON200.Cause
-	answer, err := c.api.OpsRerunCauseWithBodyWithResponse(ctx, p.Cause, asJSON, body(map[string]any{"reason": "preview", "dryRun": true}))
+	answer, err := c.api.OpsRerunCauseWithBodyWithResponse(ctx, p.Cause, asJSON, body(p.preview()))
 	if err != nil {
 		return err
 	}

@@ -86,6 +86,28 @@ func TestBulkByFilter(t *testing.T) {
 	}
 }
 
+// TestPreviewOfMany: what would be run again of many jobs is there at once, of the first 500; all are counted
+// on demand.
+func TestPreviewOfMany(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	var j *jobs.Job
+	for range 620 {
+		j = d.failed("org1", "", jobs.CodeInternal, "it broke", "")
+	}
+	p := d.signedIn("key_operator")
+	for _, query := range []string{"do=rerun&all=1&state=failed", "do=rerun-cause&cause=" + causeOf(j)} {
+		body := p.get("/console/act?" + query).body
+		if !strings.Contains(body, "of the first 500 it is <b>500</b>") {
+			t.Errorf("the preview is %s", body)
+		}
+		counted := p.get(html.UnescapeString(between(body, `<b>500</b>. <a href="`, `"`))).body
+		if !strings.Contains(counted, "<b>620</b> of 620 jobs will run again.") || strings.Contains(between(counted, `<form method="post" action="/console/act`, `"`), "count") {
+			t.Errorf("counted, it is %s", counted)
+		}
+	}
+}
+
 // What of a filter is not understood is said at its field, and of the text where in it.
 func TestWrongFilter(t *testing.T) {
 	t.Parallel()

@@ -75,7 +75,11 @@ func crowd(t *testing.T) (*desk, *localcloudtest.Cloud) {
 			e["code"], e["what"], e["cause"] = string(c.Code), c.What, c.ID()
 		}
 		doc["createdAt"] = at
-		set("ExportJobs", jobs.NewID(), doc)
+		id := jobs.NewID()
+		if result, ok := doc["result"].(map[string]any); ok && result["object"] != nil { // its file is in a folder of its own
+			result["object"] = strings.ReplaceAll(result["object"].(string), made[i%len(made)].Ref.ID, id)
+		}
+		set("ExportJobs", id, doc)
 	}
 	for i, c := range whats {
 		at := end.Add(-time.Duration(i) * 30 * time.Second)
@@ -109,6 +113,10 @@ func crowd(t *testing.T) (*desk, *localcloudtest.Cloud) {
 		}
 	}
 	bulk.End()
+	list, err := d.store.List(t.Context(), jobs.List{PageSize: 100})
+	if err != nil || slices.ContainsFunc(list.Jobs, func(j *jobs.Job) bool { return j.Error != nil && j.Error.Code == jobs.CodeInvalidJob }) {
+		t.Fatalf("a copy is no job that can be: %v", err)
+	}
 	return d, cloud
 }
 
