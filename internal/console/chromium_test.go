@@ -77,6 +77,13 @@ func signIn(p *browser.Page, d *desk, key string) {
 // night is a desk after a night: jobs of some orgs over 12 hours, some of which have failed by some causes.
 func night(t *testing.T, n int) *desk { return open(t).night(t, n) }
 
+// oneJob is a desk on its first day.
+func oneJob(t *testing.T) *desk {
+	d := open(t)
+	d.failed("org_01", "https://hooks.example.com/exports", jobs.CodeBucketMissing, "there is no bucket", "Make it.")
+	return d
+}
+
 func (d *desk) night(t *testing.T, n int) *desk {
 	d.busy = true
 	d.pass(-12 * time.Hour)
@@ -123,7 +130,7 @@ func (d *desk) night(t *testing.T, n int) *desk {
 func TestConsoleInChromium(t *testing.T) {
 	text := axeText(t)
 	looked := 0
-	for name, d := range map[string]*desk{"night": night(t, 120), "empty": night(t, 0)} {
+	for name, d := range map[string]*desk{"night": night(t, 120), "one": oneJob(t), "empty": night(t, 0)} {
 		p := browser.Open(t, d.URL+"/console/sign-in")
 		judged(t, p, name+" sign-in", text)
 		shoot(p, name+"-sign-in", false)

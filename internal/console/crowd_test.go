@@ -72,7 +72,7 @@ func crowd(t *testing.T) (*desk, *localcloudtest.Cloud) {
 		}
 		if e, failed := doc["error"].(map[string]any); failed && doc["state"] == "failed" {
 			c := whats[i%crowdCauses]
-			e["code"], e["what"], e["cause"] = string(c.Code), c.What, c.ID()
+			e["code"], e["what"], e["cause"], e["message"] = string(c.Code), c.What, c.ID(), "the database has no index for this query"
 		}
 		doc["createdAt"] = at
 		id := jobs.NewID()
