@@ -231,7 +231,7 @@ func TestDoctor(t *testing.T) {
 
 var lostOfFirestore = []lost{
 	{what: "nothing is missing"},
-	{what: "an index of users", start: withoutIndex("VipUsers", "hasBirthday"), name: "index VipUsers(", text: "no index serves", remedy: "gcloud firestore indexes composite create --collection-group=VipUsers"},
+	{what: "an index of users", start: withoutIndex("VipUsers", "birthdayMonth"), name: "index VipUsers(", text: "no index serves", remedy: "gcloud firestore indexes composite create --collection-group=VipUsers"},
 	{what: "an index of parts over all jobs", start: withoutIndex("parts", "wakeAt"), name: "index parts(", text: "no index serves", remedy: "--query-scope=collection-group"},
 	{what: "a TTL policy", start: withoutTTL, name: "TTL ", text: "no TTL policy", remedy: "gcloud firestore fields ttls update expiresAt"},
 	{what: "point-in-time recovery", start: func(c *localcloud.Config) { c.SnapshotRetention = time.Hour }, name: "point-in-time recovery", text: "off, and EXPORTD_PITR=true", remedy: "--enable-pitr"},
