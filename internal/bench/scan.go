@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"cloud.google.com/go/firestore"
@@ -103,7 +102,8 @@ func plainRows(ctx context.Context, client *firestore.Client, rows int, out io.W
 	defer it.Stop()
 	w := csv.NewWriter(out)
 	w.UseCRLF = true
-	if err := w.Write(strings.Split("id,timestamp,playerId,displayName,kind,source,text,labels", ",")); err != nil {
+	// The csv package has no way to ask for quotes that a header does not need.
+	if _, err := io.WriteString(out, `id,"timestamp","playerId","displayName","kind","source","text","labels"`+"\r\n"); err != nil {
 		return 0, err
 	}
 	for {
