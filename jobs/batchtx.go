@@ -82,7 +82,7 @@ func (tx *BatchTx) checkLive() error {
 	return nil
 }
 
-// Claim takes the batch for a page, or again for the next; it is over where it has ended, also as damaged.
+// Claim takes the batch for a page; it is over where it has ended, also as damaged.
 // Two workers may hold it: Advance takes a page from one of them only, and RerunIn runs no job twice.
 func (tx *BatchTx) Claim() (over bool, err error) {
 	if err := tx.check(); err != nil {
@@ -184,7 +184,8 @@ func (tx *BatchTx) Resume() error {
 }
 
 // Advance notes that the page behind cursor was worked through, and what of it was passed over, by reason.
-// Next is the cursor behind it, "" at the end. ErrLeaseLost if somebody else has taken that page.
+// Next is the cursor behind it, "" at the end: else the batch is taken for the next page, as by Claim.
+// ErrLeaseLost if somebody else has taken that page.
 func (tx *BatchTx) Advance(cursor string, matched int, skipped map[string]int, next string) error {
 	if err := tx.check(); err != nil {
 		return err
@@ -206,6 +207,8 @@ func (tx *BatchTx) Advance(cursor string, matched int, skipped map[string]int, n
 		b.Listed, b.WakeAt = true, tx.stageWake()
 	case next == "":
 		b.FinishedAt, b.WakeAt = tx.Now, time.Time{}
+	default:
+		b.WakeAt = tx.Now.Add(BatchLease)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -31,17 +32,14 @@ func (p *Pool) runBatches(ctx context.Context) {
 
 // runBatch reruns the jobs of a batch page by page, noting its progress after each.
 func (p *Pool) runBatch(ctx context.Context, id string) error {
-	for ctx.Err() == nil {
-		var over bool
-		b, err := p.Store.UpdateBatch(ctx, id, func(tx *jobs.BatchTx) (err error) { over, err = tx.Claim(); return err })
-		if over && err == nil || errors.Is(err, jobs.ErrUnknownSchema) { // or another build's
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		most, err := p.allowed(ctx, b)
-		if err != nil || most == 0 {
+	var over bool
+	b, err := p.Store.UpdateBatch(ctx, id, func(tx *jobs.BatchTx) (err error) { over, err = tx.Claim(); return err })
+	if over && err == nil || errors.Is(err, jobs.ErrUnknownSchema) { // or another build's
+		return nil
+	}
+	for err == nil && ctx.Err() == nil {
+		var most int64
+		if b, most, err = p.allowed(ctx, b); err != nil || most == 0 {
 			return err
 		}
 		page, err := p.batchJobs(ctx, b)
@@ -55,17 +53,18 @@ func (p *Pool) runBatch(ctx context.Context, id string) error {
 		if left == 0 { // the page is looked at again when those have ended: what was run again is not in it
 			continue
 		}
-		_, err = p.Store.UpdateBatch(ctx, id, func(tx *jobs.BatchTx) error {
+		// One write of the batch for each page, which also takes it for the next.
+		b, err = p.Store.UpdateBatch(ctx, id, func(tx *jobs.BatchTx) error {
 			return tx.Advance(b.Cursor, page.matched, skipped, page.Next)
 		})
-		if errors.Is(err, jobs.ErrLeaseLost) { // paused, canceled, or another worker has noted the page
+		if errors.Is(err, jobs.ErrLeaseLost) || errors.Is(err, jobs.ErrUnknownSchema) { // paused, canceled, or another worker has noted the page
 			return nil
 		}
 		if err != nil || page.Next == "" {
 			return err
 		}
 	}
-	return context.Cause(ctx)
+	return cmp.Or(err, context.Cause(ctx))
 }
 
 // batchJobs is a page of a batch's jobs.
@@ -98,16 +97,16 @@ func (p *Pool) batchJobs(ctx context.Context, b *jobs.Batch) (page batchJobs, er
 }
 
 // allowed says how many jobs the batch may run again now; 0 if it waits or has ended.
-func (p *Pool) allowed(ctx context.Context, b *jobs.Batch) (most int64, err error) {
+func (p *Pool) allowed(ctx context.Context, b *jobs.Batch) (_ *jobs.Batch, most int64, err error) {
 	if !b.Canary {
-		return math.MaxInt64, nil
+		return b, math.MaxInt64, nil
 	}
 	o, err := p.Store.BatchOutcome(ctx, b)
 	if err != nil {
-		return 0, err
+		return b, 0, err
 	}
-	_, err = p.Store.UpdateBatch(ctx, b.ID, func(tx *jobs.BatchTx) (err error) { most, err = tx.Proceed(o); return err })
-	return most, err
+	b, err = p.Store.UpdateBatch(ctx, b.ID, func(tx *jobs.BatchTx) (err error) { most, err = tx.Proceed(o); return err })
+	return b, most, err
 }
 
 // rerunPage reruns the eligible jobs of a page at the batch's rate, at most as many as it may; left is 0

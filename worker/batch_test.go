@@ -1,6 +1,8 @@
 package worker_test
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,5 +86,54 @@ func TestBatchOverDamaged(t *testing.T) {
 		if b.Skipped[reason] != n {
 			t.Errorf("%d jobs were passed over because %q, want %d: %v", b.Skipped[reason], reason, n, b.Skipped)
 		}
+	}
+}
+
+// batchRevs notes every version of batches that the worker has written.
+type batchRevs struct {
+	worker.Store
+	mu   sync.Mutex
+	revs map[string]bool
+}
+
+func (s *batchRevs) UpdateBatch(ctx context.Context, id string, fn func(*jobs.BatchTx) error) (*jobs.Batch, error) {
+	b, err := s.Store.UpdateBatch(ctx, id, fn)
+	if err == nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.revs[b.Rev] = true
+	}
+	return b, err
+}
+
+// TestBatchWrites: a batch is written when it is taken up, and once for each page: a document bears a write a
+// second, and at 100 jobs a second a page is over in a quarter of one.
+func TestBatchWrites(t *testing.T) {
+	t.Parallel()
+	const pages, size = 4, 25
+	r := &damageRig{rig: newRig(t)}
+	id := r.stage(t, "failed")
+	doc, err := r.firestore.Collection("ExportJobs").Doc(id).Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	like, bulk := doc.Data(), r.firestore.BulkWriter(t.Context())
+	like["deletedAt"] = r.clock.Now() // passed over: it is not of interest how they run
+	for range pages*size - 1 {
+		if _, err := bulk.Set(r.firestore.Collection("ExportJobs").Doc(jobs.NewID()), like); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bulk.End()
+	made, err := r.store.CreateBatch(t.Context(), jobs.BatchRequest{Reason: "r", Actor: "op", Mode: jobs.RerunResume, MaxPerSecond: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &batchRevs{Store: r.store, revs: map[string]bool{}}
+	stop := r.work(t, func(c *worker.Config) { c.Store, c.Callbacks = store, nil })
+	b, n := r.finished(t, made.ID)
+	stop()
+	if b.Matched != pages*size || n != 1 || len(store.revs) != 1+pages {
+		t.Errorf("%d jobs matched, %d were run again, and the batch was written %d times, want %d, 1 and %d", b.Matched, n, len(store.revs), pages*size, 1+pages)
 	}
 }

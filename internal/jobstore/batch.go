@@ -3,6 +3,7 @@ package jobstore
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -68,7 +69,8 @@ func (s *Store) listBatches(ctx context.Context, q firestore.Query) ([]*jobs.Bat
 	return out, nil
 }
 
-// UpdateBatch runs a transition of a batch by compare-and-set; fn may run more than once.
+// UpdateBatch runs a transition of a batch by compare-and-set; fn may run more than once. What changes nothing
+// is not written: a canary asks before each page whether it may go on.
 func (s *Store) UpdateBatch(ctx context.Context, id string, fn func(*jobs.BatchTx) error) (*jobs.Batch, error) {
 	var out *jobs.Batch
 	err := retry(ctx, func() error {
@@ -77,10 +79,14 @@ func (s *Store) UpdateBatch(ctx context.Context, id string, fn func(*jobs.BatchT
 		if err != nil {
 			return fmt.Errorf("get batch %s: %w", id, classify(err))
 		}
-		b := s.decodeBatch(doc)
-		tx := jobs.NewBatchTx(s.cfg.Now(), b)
+		b, mended := s.readBatch(doc)
+		was, tx := b.Copy(), jobs.NewBatchTx(s.cfg.Now(), b)
 		if err := fn(tx); err != nil {
 			return err
+		}
+		if !mended && tx.Audit == nil && reflect.DeepEqual(was, b) {
+			out = b
+			return nil
 		}
 		b.Rev = jobs.NewToken()
 		out = b
@@ -91,9 +97,14 @@ func (s *Store) UpdateBatch(ctx context.Context, id string, fn func(*jobs.BatchT
 	return out, err
 }
 
-// decodeBatch gives a batch that makes no sense as one that has ended and says so.
 func (s *Store) decodeBatch(doc *firestore.DocumentSnapshot) *jobs.Batch {
-	b := &jobs.Batch{}
+	b, _ := s.readBatch(doc)
+	return b
+}
+
+// readBatch gives a batch that makes no sense as one that has ended and says so: mended, and to be written.
+func (s *Store) readBatch(doc *firestore.DocumentSnapshot) (b *jobs.Batch, mended bool) {
+	b = &jobs.Batch{}
 	damage := salvage(doc, b)
 	b.ID, b.Damage = doc.Ref.ID, damage
 	b.Upgrade()
@@ -104,7 +115,8 @@ func (s *Store) decodeBatch(doc *firestore.DocumentSnapshot) *jobs.Batch {
 	if err := b.Check(now); err != nil {
 		if b.Invalidate(err, now); b.FinishedAt.Equal(now) { // else another build's
 			s.damaged(telemetry.BatchDocument, doc, err.Error())
+			mended = true
 		}
 	}
-	return b
+	return b, mended
 }

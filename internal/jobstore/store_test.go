@@ -314,3 +314,37 @@ func (b bench) due(t *testing.T, kind jobs.DueKind) (names []jobs.Message) {
 	}
 	return names
 }
+
+// TestBatchUnchanged: what leaves a batch as it is writes nothing; what damages it is mended all the same.
+func TestBatchUnchanged(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	made, err := b.CreateBatch(t.Context(), jobs.BatchRequest{Reason: "r", Actor: "op", Mode: jobs.RerunResume, MaxPerSecond: 1, Canary: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := b.client.Collection("ExportBatches").Doc(made.ID)
+	written := func() time.Time {
+		doc, err := ref.Get(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return doc.UpdateTime
+	}
+	proceed := func() {
+		if _, err := b.UpdateBatch(t.Context(), made.ID, func(tx *jobs.BatchTx) error { _, err := tx.Proceed(jobs.BatchOutcome{}); return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := written()
+	if proceed(); !written().Equal(before) {
+		t.Error("a canary that goes on is written")
+	}
+	if _, err := ref.Update(t.Context(), []firestore.Update{{Path: "matched", Value: "many"}}); err != nil {
+		t.Fatal(err)
+	}
+	before = written()
+	if proceed(); !written().After(before) {
+		t.Error("a batch that makes no sense stays as it is")
+	}
+}
