@@ -24,9 +24,12 @@ const (
 	// seconds apart.
 	hourClosed = 5 * time.Minute
 	// openSeen is how old what is told of an hour may be that is not closed. So an open console, or a
-	// hundred, cost a process at most 360 looks an hour at one or two hours: some 5,000 reads at 8 documents
-	// each, and 92,000 at the 256 of as many workers (0.06 USD); and as many again for the largest orgs.
+	// hundred, cost a process at most 360 looks an hour at one or two hours: 92,000 reads at the 256 documents
+	// of as many workers (0.06 USD).
 	openSeen = 10 * time.Second
+	// topSeen is as openSeen of the largest orgs, of which each look reads up to 16 documents an org and 1,200
+	// in all: every 10 s they would be most of what an overview costs.
+	topSeen = time.Minute
 	// windowBytes bounds what is remembered of hours, of which one has some 10 KiB.
 	windowBytes = 16 << 20
 	// topOrgs is how many are listed.
@@ -210,7 +213,7 @@ func (s *Server) hours(ctx context.Context, w *statsWindow) (found []*jobs.Rollu
 	var from, to time.Time // what has to be read
 	known := map[time.Time]bool{}
 	for hour := w.since.Truncate(jobs.RollupHour); hour.Before(w.until); hour = hour.Add(jobs.RollupHour) {
-		if seen, ok := s.hourKnown(hourKey(w.orgID, hour), hour); ok {
+		if seen, ok := s.hourKnown(hourKey(w.orgID, hour), hour, openSeen); ok {
 			known[hour], found = true, append(found, seen.rollups...)
 			continue
 		}
@@ -263,10 +266,10 @@ func (h hourRollups) weight() (n int) {
 }
 
 // hourKnown is what is remembered of an hour, if it cannot have changed since, or not for long.
-func (s *Server) hourKnown(key string, hour time.Time) (hourRollups, bool) {
+func (s *Server) hourKnown(key string, hour time.Time, seen time.Duration) (hourRollups, bool) {
 	d, ok := s.rollups.answers.GetIfPresent(key)
 	closed := hour.Add(jobs.RollupHour + hourClosed)
-	if !ok || d.at.Before(closed) && s.now().Sub(d.at) >= openSeen {
+	if !ok || d.at.Before(closed) && s.now().Sub(d.at) >= seen {
 		return hourRollups{}, false
 	}
 	return d.value, true
@@ -278,7 +281,7 @@ const hoursAtOnce = 8
 // topOfHour gives the largest orgs of an hour; of one that is closed, a process asks once.
 func (s *Server) topOfHour(ctx context.Context, hour time.Time) (hourRollups, error) {
 	key := "top " + hourKey("", hour)
-	if top, ok := s.hourKnown(key, hour); ok {
+	if top, ok := s.hourKnown(key, hour, topSeen); ok {
 		return top, nil
 	}
 	found, err, _ := s.rollups.flights.Do(key, func() (any, error) {

@@ -2306,7 +2306,7 @@ type ClientInterface interface {
 
 	// OpsStats Show the state of the whole system, and what happened in a window
 	//
-	// Without parameters, how everything is now. With `since`, also what ended within [`since`, `until`): times are moved outwards to full 5 minutes. It is told of the last 35 days, 7 at a time, and at most 10 s old.
+	// Without parameters, how everything is now. With `since`, also what ended within [`since`, `until`): times are moved outwards to full 5 minutes. It is told of the last 35 days, 7 at a time, and at most 10 s old, of the largest orgs a minute.
 	//
 	// Corresponds with GET /ops/stats (the `OpsStats` operationId).
 	OpsStats(ctx context.Context, params *OpsStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3351,7 +3351,7 @@ func (c *RawClient) OpsResumeReceiver(ctx context.Context, body OpsResumeReceive
 
 // OpsStats Show the state of the whole system, and what happened in a window
 //
-// Without parameters, how everything is now. With `since`, also what ended within [`since`, `until`): times are moved outwards to full 5 minutes. It is told of the last 35 days, 7 at a time, and at most 10 s old.
+// Without parameters, how everything is now. With `since`, also what ended within [`since`, `until`): times are moved outwards to full 5 minutes. It is told of the last 35 days, 7 at a time, and at most 10 s old, of the largest orgs a minute.
 //
 // Corresponds with GET /ops/stats (the `OpsStats` operationId).
 func (c *RawClient) OpsStats(ctx context.Context, params *OpsStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -6834,7 +6834,7 @@ type ClientWithResponsesInterface interface {
 
 	// OpsStatsWithResponse Show the state of the whole system, and what happened in a window
 	//
-	// Without parameters, how everything is now. With `since`, also what ended within [`since`, `until`): times are moved outwards to full 5 minutes. It is told of the last 35 days, 7 at a time, and at most 10 s old.
+	// Without parameters, how everything is now. With `since`, also what ended within [`since`, `until`): times are moved outwards to full 5 minutes. It is told of the last 35 days, 7 at a time, and at most 10 s old, of the largest orgs a minute.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -8790,7 +8790,7 @@ func (c *ClientWithResponses) OpsResumeReceiverWithResponse(ctx context.Context,
 
 // OpsStatsWithResponse Show the state of the whole system, and what happened in a window
 //
-// Without parameters, how everything is now. With `since`, also what ended within [`since`, `until`): times are moved outwards to full 5 minutes. It is told of the last 35 days, 7 at a time, and at most 10 s old.
+// Without parameters, how everything is now. With `since`, also what ended within [`since`, `until`): times are moved outwards to full 5 minutes. It is told of the last 35 days, 7 at a time, and at most 10 s old, of the largest orgs a minute.
 //
 // Returns a wrapper object for the known response body format(s).
 //

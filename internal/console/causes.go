@@ -77,7 +77,7 @@ func (c *Console) cause(ctx context.Context, _ *principal, r *http.Request) (vie
 const (
 	// causesShown is how many causes the overview has, causesSeen how old what it tells of them may be: each
 	// is counted when it is listed, and an open overview looks every 10 s.
-	causesShown, causesSeen = "8", 30 * time.Second
+	causesShown, causesSeen = "8", time.Minute
 	// maxRecent bounds the windows that are remembered; more are forgotten all at once.
 	maxRecent = 64
 )

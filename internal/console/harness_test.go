@@ -208,7 +208,7 @@ func open(t *testing.T, changes ...func(*desk, *console.Config)) *desk {
 }
 
 // openOn is open on a store that is made for it.
-func openOn(t *testing.T, made func(policy jobs.Policy, now func() time.Time) store, changes ...func(*desk, *console.Config)) *desk {
+func openOn(t testing.TB, made func(policy jobs.Policy, now func() time.Time) store, changes ...func(*desk, *console.Config)) *desk {
 	t.Helper()
 	d := &desk{tb: t, keys: map[string]*apikey.Key{}, ended: map[string]bool{}, asked: map[string]int{}, nonces: map[string]bool{}, now: time.Date(2026, 6, 15, 12, 1, 0, 0, time.UTC)}
 	for id, scopes := range roles {
