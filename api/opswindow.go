@@ -24,11 +24,11 @@ const (
 	// seconds apart.
 	hourClosed = 5 * time.Minute
 	// openSeen is how old what is told of an hour may be that is not closed. So an open console, or a
-	// hundred, cost a process at most 360 looks an hour at one or two hours: 92,000 reads at the 256 documents
-	// of as many workers (0.06 USD).
+	// hundred, cost a process at most 360 looks an hour at one or two hours: 92,000 reads at the 256
+	// documents of as many workers (0.06 USD).
 	openSeen = 10 * time.Second
-	// topSeen is as openSeen of the largest orgs, of which each look reads up to 16 documents an org and 1,200
-	// in all: every 10 s they would be most of what an overview costs.
+	// topSeen is as openSeen of the largest orgs, of which each look reads up to 16 documents an org and
+	// 1,200 in all: every 10 s they would be most of what an overview costs.
 	topSeen = time.Minute
 	// windowBytes bounds what is remembered of hours, of which one has some 10 KiB.
 	windowBytes = 16 << 20

@@ -120,8 +120,8 @@ func TestStatsWindow(t *testing.T) {
 	}
 }
 
-// TestStatsWindowReads: an hour that is closed is read once by a process, one that is not every openSeen,
-// and its largest orgs every topSeen, however many look.
+// TestStatsWindowReads: an hour that is closed is read once by a process, one that is not every openSeen, and
+// its largest orgs every topSeen, however many look.
 func TestStatsWindowReads(t *testing.T) {
 	t.Parallel()
 	now := noon

@@ -82,8 +82,8 @@ func (tx *BatchTx) checkLive() error {
 	return nil
 }
 
-// Claim takes the batch for a page; it is over where it has ended, also as damaged.
-// Two workers may hold it: Advance takes a page from one of them only, and RerunIn runs no job twice.
+// Claim takes the batch for a page; it is over where it has ended, also as damaged. Two workers may hold it:
+// Advance takes a page from one of them only, and RerunIn runs no job twice.
 func (tx *BatchTx) Claim() (over bool, err error) {
 	if err := tx.check(); err != nil {
 		return false, err

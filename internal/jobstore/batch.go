@@ -69,8 +69,8 @@ func (s *Store) listBatches(ctx context.Context, q firestore.Query) ([]*jobs.Bat
 	return out, nil
 }
 
-// UpdateBatch runs a transition of a batch by compare-and-set; fn may run more than once. What changes nothing
-// is not written: a canary asks before each page whether it may go on.
+// UpdateBatch runs a transition of a batch by compare-and-set; fn may run more than once. What changes
+// nothing is not written: a canary asks before each page whether it may go on.
 func (s *Store) UpdateBatch(ctx context.Context, id string, fn func(*jobs.BatchTx) error) (*jobs.Batch, error) {
 	var out *jobs.Batch
 	err := retry(ctx, func() error {
