@@ -128,6 +128,8 @@ func edges(t *testing.T, b *bench) (list []edge) {
 	add(between("orgId", 1, 1500, query("key_ops1", "/ops/causes?", "orgId", letters))...)
 	add(between("orgId", 1, 1500, query("key_ops1", "/ops/callbacks?", "orgId", letters))...)
 	add(between("origin", 1, 1500, query("key_ops1", "/ops/callbacks?", "origin", letters))...)
+	add(between("orgId", 1, 1500, query("key_ops1", "/ops/receivers/history?", "orgId", letters))...)
+	add(between("origin", 1, 1500, query("key_ops1", "/ops/receivers/history?", "origin", letters))...)
 	add(between("orgId", 1, 1500, query("key_ops1", "/ops/stats?since=1h&", "orgId", letters))...)
 	add(between("workspaceId", 1, 1500, query("key_ops1", "/ops/jobs?", "workspaceId", letters))...)
 	add(between("orgId", 1, 1500, query("key_admn", "/admin/keys?", "orgId", letters))...)

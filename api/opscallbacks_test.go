@@ -29,7 +29,7 @@ func (f *fakeJobs) ListCallbacks(_ context.Context, l jobs.CallbackList) ([]*job
 	}
 	var page []*jobs.Callback
 	for _, cb := range f.callbacks[from:] {
-		if cb.State != l.State {
+		if l.State != "" && cb.State != l.State || l.Origin != "" && cb.Origin != l.Origin || l.OrgID != "" && cb.OrgID != l.OrgID {
 			continue
 		}
 		if len(page) == l.PageSize {
@@ -54,6 +54,18 @@ func (f *fakeJobs) UpdateCallback(_ context.Context, id, actor string, fn func(*
 
 func (f *fakeJobs) SuspendedReceivers(context.Context) ([]jobs.Receiver, error) {
 	return f.receivers, f.err
+}
+
+func (f *fakeJobs) Receivers(_ context.Context, org string, addresses ...string) ([]jobs.Receiver, error) {
+	out := make([]jobs.Receiver, len(addresses))
+	for i, a := range addresses {
+		for _, r := range f.receivers {
+			if r.OrgID == org && r.Address == a {
+				out[i] = r
+			}
+		}
+	}
+	return out, f.err
 }
 
 func (f *fakeJobs) UnsuspendReceiver(_ context.Context, org, origin, _, _ string) (int, error) {

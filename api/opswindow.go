@@ -68,16 +68,27 @@ func (p *params) moment(name string, now time.Time) (time.Time, bool) {
 // statsWindow reads what statistics are asked for; nil for none, where no window is given.
 func (p *params) statsWindow(datasets dataset.Set, now time.Time) *statsWindow {
 	w := &statsWindow{orgID: p.text("orgId", false), kind: jobs.Kind(enum(p, "kind", datasets.Names()...))}
-	since, ok := p.moment("since", now)
-	until, untilGiven := p.moment("until", now)
 	if p.values.Get("since") == "" {
+		_, _ = p.moment("until", now)
 		if len(p.values) > 0 {
 			p.fault("since", typeRequired, nil, "is required where a window, org or kind is asked for: how long ago, as 12h or 7d, or a date-time")
 		}
 		return nil
 	}
+	p.stretches(w, now, 0)
+	return w
+}
+
+// stretches reads since and until, and what is between is divided by. Where since is not given, it is so long
+// before until.
+func (p *params) stretches(w *statsWindow, now time.Time, long time.Duration) {
+	since, ok := p.moment("since", now)
+	until, untilGiven := p.moment("until", now)
 	if !untilGiven {
 		until = now
+	}
+	if _, given := p.values["since"]; !given {
+		since, ok = until.Add(-long), true
 	}
 	w.since, w.until = since.Truncate(jobs.RollupSlot), until.Add(jobs.RollupSlot-1).Truncate(jobs.RollupSlot)
 	switch length := w.until.Sub(w.since); {
@@ -93,7 +104,6 @@ func (p *params) statsWindow(datasets dataset.Set, now time.Time) *statsWindow {
 			}
 		}
 	}
-	return w
 }
 
 // timesView is how long something took, in seconds.

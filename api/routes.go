@@ -91,6 +91,7 @@ func (s *Server) fixedRoutes() []route {
 		{post, "/ops/jobs/rerun", mayOperate, slow, s.opsRerunAll},
 		{post, "/ops/callbacks/redeliver", mayOperate, slow, s.opsRedeliverAll},
 		{get, "/ops/receivers", mayLook, quick, s.opsReceivers},
+		{get, "/ops/receivers/history", mayLook, quick, s.opsReceiverHistory},
 		{post, "/ops/receivers/resume", mayOperate, slow, s.opsResumeReceiver},
 		{get, "/ops/batches", mayLook, quick, s.opsBatches},
 		{get, "/ops/batches/:batchId", mayLook, quick, s.opsBatch},

@@ -180,6 +180,8 @@ type CallbackAdmin interface {
 	// SuspendedReceivers lists to whom no callbacks are sent. UnsuspendReceiver lets them go again and says
 	// how many it began again.
 	SuspendedReceivers(ctx context.Context) ([]Receiver, error)
+	// Receivers is as that of ReceiverStore.
+	Receivers(ctx context.Context, orgID string, addresses ...string) ([]Receiver, error)
 	UnsuspendReceiver(ctx context.Context, orgID, origin, actor, reason string) (resumed int, err error)
 }
 

@@ -368,6 +368,20 @@ type BatchFilter struct {
 	WorkspaceID *ID     `json:"workspaceId,omitempty"`
 }
 
+// CallbackAttempt defines model for CallbackAttempt.
+type CallbackAttempt struct {
+	At         time.Time  `json:"at"`
+	Class      string     `json:"class"`
+	DurationMs int64      `json:"durationMs"`
+	NextAt     *time.Time `json:"nextAt,omitempty"`
+
+	// Response Beginning of the answer.
+	Response *string `json:"response,omitempty"`
+
+	// Status Left out where there was no answer.
+	Status *int `json:"status,omitempty"`
+}
+
 // CallbackFilter All members must match.
 type CallbackFilter struct {
 	// Cause `causeId` of why they were given up.
@@ -469,21 +483,10 @@ type Delivery struct {
 	Event     string    `json:"event"`
 
 	// ID The webhook-id.
-	ID            string        `json:"id"`
-	NextAttemptAt *time.Time    `json:"nextAttemptAt"`
-	State         CallbackState `json:"state"`
-	Tries         []struct {
-		At         time.Time  `json:"at"`
-		Class      string     `json:"class"`
-		DurationMs int64      `json:"durationMs"`
-		NextAt     *time.Time `json:"nextAt,omitempty"`
-
-		// Response Beginning of the answer.
-		Response *string `json:"response,omitempty"`
-
-		// Status Left out where there was no answer.
-		Status *int `json:"status,omitempty"`
-	} `json:"tries"`
+	ID            string            `json:"id"`
+	NextAttemptAt *time.Time        `json:"nextAttemptAt"`
+	State         CallbackState     `json:"state"`
+	Tries         []CallbackAttempt `json:"tries"`
 
 	// URL Without its query, which may hold a token.
 	URL string `json:"url"`
@@ -881,6 +884,40 @@ type Receiver struct {
 	Origin      string    `json:"origin"`
 	SuspendedAt time.Time `json:"suspendedAt"`
 	Why         string    `json:"why"`
+}
+
+// ReceiverHistory defines model for ReceiverHistory.
+type ReceiverHistory struct {
+	// Attempts Of these callbacks, all.
+	Attempts int `json:"attempts"`
+	Buckets  []struct {
+		At     time.Time `json:"at"`
+		Failed int       `json:"failed"`
+
+		// Succeeded Attempts answered with 2xx.
+		Succeeded int `json:"succeeded"`
+	} `json:"buckets"`
+	Callbacks int `json:"callbacks"`
+
+	// Dead Given up: exhausted, blocked, gone or suspended.
+	Dead int `json:"dead"`
+
+	// FailingSince First failure since the last success, of any org; null: the last attempt has succeeded, or none has ended.
+	FailingSince *time.Time `json:"failingSince"`
+
+	// Last The last attempt that has ended.
+	Last *CallbackAttempt `json:"last"`
+	Orgs []string         `json:"orgs"`
+
+	// OrgsComplete False: of others, too.
+	OrgsComplete bool `json:"orgsComplete"`
+
+	// Origin Scheme, host and port.
+	Origin  string `json:"origin"`
+	Pending int    `json:"pending"`
+
+	// States Callbacks by state.
+	States map[string]int `json:"states"`
 }
 
 // Redelivered defines model for Redelivered.
@@ -1468,6 +1505,19 @@ type OpsPauseQueueJSONBody struct {
 type OpsResumeQueueJSONBody struct {
 	// Reason Kept in the timeline.
 	Reason Reason `json:"reason"`
+}
+
+// OpsReceiverHistoryParams defines parameters for OpsReceiverHistory.
+type OpsReceiverHistoryParams struct {
+	// Since How long ago, like `90m`, `12h` or `7d`; or an ISO date or date-time. At most 7 days before `until`.
+	Since *string `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until As `since`; now by default.
+	Until *string `form:"until,omitempty" json:"until,omitempty"`
+	OrgID *ID     `form:"orgId,omitempty" json:"orgId,omitempty"`
+
+	// Origin Scheme, host and port of one receiver.
+	Origin *ID `form:"origin,omitempty" json:"origin,omitempty"`
 }
 
 // OpsResumeReceiverJSONBody defines parameters for OpsResumeReceiver.
@@ -2285,6 +2335,14 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /ops/receivers (the `OpsListReceivers` operationId).
 	OpsListReceivers(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// OpsReceiverHistory Tell how receivers of callbacks have answered
+	//
+	// Receivers of callbacks of exports that ended within a window, those that fail first: from the newest 500 callbacks of it and, where it has more,
+	// from the newest 100 besides in each state that is undelivered. Attempts are counted by when they were made.
+	//
+	// Corresponds with GET /ops/receivers/history (the `OpsReceiverHistory` operationId).
+	OpsReceiverHistory(ctx context.Context, params *OpsReceiverHistoryParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// OpsResumeReceiverWithBody Send callbacks to a receiver again
 	//
@@ -3301,6 +3359,24 @@ func (c *RawClient) OpsResumeQueue(ctx context.Context, queue Queue, body OpsRes
 // Corresponds with GET /ops/receivers (the `OpsListReceivers` operationId).
 func (c *RawClient) OpsListReceivers(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewOpsListReceiversRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// OpsReceiverHistory Tell how receivers of callbacks have answered
+//
+// Receivers of callbacks of exports that ended within a window, those that fail first: from the newest 500 callbacks of it and, where it has more,
+// from the newest 100 besides in each state that is undelivered. Attempts are counted by when they were made.
+//
+// Corresponds with GET /ops/receivers/history (the `OpsReceiverHistory` operationId).
+func (c *RawClient) OpsReceiverHistory(ctx context.Context, params *OpsReceiverHistoryParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewOpsReceiverHistoryRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -5482,6 +5558,96 @@ func NewOpsListReceiversRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewOpsReceiverHistoryRequest constructs an http.Request for the OpsReceiverHistory method
+func NewOpsReceiverHistoryRequest(server string, params *OpsReceiverHistoryParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/ops/receivers/history")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.OrgID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "orgId", *params.OrgID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Origin != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "origin", *params.Origin, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewOpsResumeReceiverRequest calls the generic OpsResumeReceiver builder with application/json body
 func NewOpsResumeReceiverRequest(server string, body OpsResumeReceiverJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -6814,6 +6980,16 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /ops/receivers (the `OpsListReceivers` operationId).
 	OpsListReceiversWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*OpsListReceiversResponse, error)
 
+	// OpsReceiverHistoryWithResponse Tell how receivers of callbacks have answered
+	//
+	// Receivers of callbacks of exports that ended within a window, those that fail first: from the newest 500 callbacks of it and, where it has more,
+	// from the newest 100 besides in each state that is undelivered. Attempts are counted by when they were made.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /ops/receivers/history (the `OpsReceiverHistory` operationId).
+	OpsReceiverHistoryWithResponse(ctx context.Context, params *OpsReceiverHistoryParams, reqEditors ...RequestEditorFn) (*OpsReceiverHistoryResponse, error)
+
 	// OpsResumeReceiverWithBodyWithResponse Send callbacks to a receiver again
 	//
 	// Its failures are forgotten, and the deliveries that ended because of its suspension begin again.
@@ -7754,6 +7930,37 @@ func (r OpsListReceiversResponse) Status() string {
 
 // StatusCode returns HTTPResponse.StatusCode
 func (r OpsListReceiversResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type OpsReceiverHistoryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		BucketSeconds int `json:"bucketSeconds"`
+
+		// Complete False: there are more callbacks, or receivers, than were looked at, and counts are of those that were.
+		Complete  bool              `json:"complete"`
+		Receivers []ReceiverHistory `json:"receivers"`
+		Since     time.Time         `json:"since"`
+		Until     time.Time         `json:"until"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r OpsReceiverHistoryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r OpsReceiverHistoryResponse) StatusCode() int {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.StatusCode
 	}
@@ -8756,6 +8963,22 @@ func (c *ClientWithResponses) OpsListReceiversWithResponse(ctx context.Context, 
 		return nil, err
 	}
 	return ParseOpsListReceiversResponse(rsp)
+}
+
+// OpsReceiverHistoryWithResponse Tell how receivers of callbacks have answered
+//
+// Receivers of callbacks of exports that ended within a window, those that fail first: from the newest 500 callbacks of it and, where it has more,
+// from the newest 100 besides in each state that is undelivered. Attempts are counted by when they were made.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /ops/receivers/history (the `OpsReceiverHistory` operationId).
+func (c *ClientWithResponses) OpsReceiverHistoryWithResponse(ctx context.Context, params *OpsReceiverHistoryParams, reqEditors ...RequestEditorFn) (*OpsReceiverHistoryResponse, error) {
+	rsp, err := c.OpsReceiverHistory(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseOpsReceiverHistoryResponse(rsp)
 }
 
 // OpsResumeReceiverWithBodyWithResponse Send callbacks to a receiver again
@@ -9837,6 +10060,40 @@ func ParseOpsListReceiversResponse(rsp *http.Response) (*OpsListReceiversRespons
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest struct {
 			Receivers []Receiver `json:"receivers"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseOpsReceiverHistoryResponse parses an HTTP response from a OpsReceiverHistoryWithResponse call
+func ParseOpsReceiverHistoryResponse(rsp *http.Response) (*OpsReceiverHistoryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &OpsReceiverHistoryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			BucketSeconds int `json:"bucketSeconds"`
+
+			// Complete False: there are more callbacks, or receivers, than were looked at, and counts are of those that were.
+			Complete  bool              `json:"complete"`
+			Receivers []ReceiverHistory `json:"receivers"`
+			Since     time.Time         `json:"since"`
+			Until     time.Time         `json:"until"`
 		}
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err

@@ -128,6 +128,10 @@ func (s *service) redeliver(t *testing.T) {
 
 	s.ctl(t, "ops", "callback", "redeliver", "--filter", "state=gone,origin="+origin, "--reason", "x").want(t, exitOK).says(t, "No callback matches.")
 	s.ctl(t, "ops", "callback", "redeliver", "--filter", "orgId=a", "--dry-run").want(t, exitUsage).says(t, "--filter state is required")
+	s.ctl(t, "ops", "receivers").want(t, exitOK).shows(t, origin, "FAILING SINCE")
+	s.ctl(t, "ops", "receivers", origin, "--since", "1h").want(t, exitOK).shows(t, "answer 204", "SUCCEEDED")
+	s.ctl(t, "ops", "receivers", "https://nobody.example").want(t, exitOK).says(t, "No callbacks.")
+	s.ctl(t, "ops", "receivers", "--since", "9d").want(t, exitUsage).says(t, "at most 7 days")
 	s.ctl(t, "ops", "receivers", "list").want(t, exitOK).says(t, "No receiver is suspended.")
 	s.ctl(t, "ops", "receivers", "resume", "nope", "--org", s.OrgID, "--reason", "x").want(t, exitUsage).says(t, "ORIGIN must be scheme, host and port")
 	s.ctl(t, "ops", "receivers", "resume", origin, "--org", s.OrgID, "--reason", "x").want(t, exitOK).says(t, origin+" gets callbacks of org "+s.OrgID+" again; 0 deliveries")

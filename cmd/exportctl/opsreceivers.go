@@ -7,7 +7,9 @@ import (
 )
 
 func (a *app) opsReceivers() *cobra.Command {
-	return parent("receivers", "Receivers of callbacks that failed for so long that nothing is sent to them", a.opsReceiversList(), a.opsReceiversResume())
+	cmd := a.opsReceiverHistory()
+	cmd.AddCommand(a.opsReceiversList(), a.opsReceiversResume())
+	return cmd
 }
 
 func (a *app) opsReceiversList() *cobra.Command {

@@ -58,9 +58,13 @@ func TestTables(t *testing.T) {
 		"dryrun":      func(t *testing.T, a *app) { a.showDryRun(fixture[client.DryRun](t, "dryrun.json")) },
 		"limits":      func(t *testing.T, a *app) { a.showLimits(fixture[limits](t, "limits.json")) },
 		"nolimits":    func(_ *testing.T, a *app) { a.showLimits(&limits{}) },
-		"receivers":   func(t *testing.T, a *app) { a.showReceivers(*fixture[[]client.Receiver](t, "receivers.json")) },
-		"ping":        func(t *testing.T, a *app) { a.list(pingFacts(fixture[client.Ping](t, "ping.json"))) },
-		"keys":        func(t *testing.T, a *app) { a.showKeys(*fixture[[]client.APIKey](t, "keys.json")) },
+		"histories":   func(t *testing.T, a *app) { a.showHistories(*fixture[[]client.ReceiverHistory](t, "histories.json")) },
+		"history": func(t *testing.T, a *app) {
+			a.showReceiver(&(*fixture[[]client.ReceiverHistory](t, "histories.json"))[0])
+		},
+		"receivers": func(t *testing.T, a *app) { a.showReceivers(*fixture[[]client.Receiver](t, "receivers.json")) },
+		"ping":      func(t *testing.T, a *app) { a.list(pingFacts(fixture[client.Ping](t, "ping.json"))) },
+		"keys":      func(t *testing.T, a *app) { a.showKeys(*fixture[[]client.APIKey](t, "keys.json")) },
 		"newkey": func(t *testing.T, a *app) {
 			keys := *fixture[[]client.APIKey](t, "keys.json")
 			a.showNewKey(profile{URL: "https://exports.example.com"}, &keys[0], strings.Repeat("5ec2e7", 10)+"beef", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")

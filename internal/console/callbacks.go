@@ -8,12 +8,16 @@ import (
 	"exportd/api/client"
 )
 
-// callbacksPage shows deliveries, and the receivers to which nothing is sent.
+// callbacksPage shows deliveries, the receivers to which nothing is sent, and how all have answered.
 type callbacksPage struct {
 	Fields    []field
 	Faults    []client.Fault
 	Callbacks []client.OpsCallback
 	Receivers []client.Receiver
+	Histories []history
+	Partial   bool // there are more than Histories are of
+	Over      string
+	Chart     []chart // of the one receiver that is asked for
 	Next      template.URL
 	All       template.URL // query of delivering all again that match; "" where none can be
 	Path      string
@@ -38,6 +42,9 @@ func (c *Console) callbacks(ctx context.Context, _ *principal, r *http.Request) 
 		return view{}, err
 	}
 	p.Receivers = receivers.JSON200.Receivers
+	if err := c.histories(ctx, &p, q); err != nil {
+		return view{}, err
+	}
 	answer, err := c.api.OpsListCallbacksWithResponse(ctx, nil, raw(ask))
 	if refused, ok := refusal(err); ok && len(refused.Faults) > 0 {
 		p.Faults, p.Fields = refused.Faults, faulty(p.Fields, refused.Faults)

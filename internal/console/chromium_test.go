@@ -176,7 +176,7 @@ func (d *desk) everyPage(t *testing.T) map[string]string {
 	t.Helper()
 	pages := map[string]string{
 		"overview": "/console", "jobs": "/console/jobs", "failed": "/console/jobs?state=failed", "wrong": "/console/jobs?createdAfter=yesterday", "keys": "/console/keys",
-		"causes": "/console/causes", "batches": "/console/batches", "callbacks": "/console/callbacks?state=exhausted", "audit": "/console/audit",
+		"causes": "/console/causes", "batches": "/console/batches", "callbacks": "/console/callbacks?state=exhausted", "receiver": "/console/callbacks?origin=https://hooks.example.com", "audit": "/console/audit",
 		"pause": "/console/act?do=pause&queue=exports", "missing": "/console/nothing", "rerun-all": "/console/act?do=rerun&all=1&state=failed",
 		"key": "/console/keys/key_viewer", "key-new": "/console/keys/new?orgId=org1", "sign-in-again": "/console/sign-in", "signed-out": "/console/signed-out",
 	}

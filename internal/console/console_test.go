@@ -40,6 +40,8 @@ func TestPages(t *testing.T) {
 		"/console/batches/" + b.ID:                            {"INTERNAL", "End it", "do=pause-batch"},
 		"/console/callbacks":                                  {bad.ID, "exhausted", "no such thing"},
 		"/console/callbacks?state=exhausted":                  {bad.ID, "Deliver all again that match"},
+		"/console/callbacks?since=wrong":                      {bad.ID},
+		"/console/callbacks?origin=https://hooks.example":     {"How receivers have answered, the last 7 days", "1 failed attempts, 0 that succeeded", `id="chart-attempts"`},
 		"/console/callbacks?state=wrong":                      {"not understood"},
 		"/console/audit":                                      {"batch.create", "a batch&#39;s reason", b.ID},
 		"/console/audit?action=queue.pause":                   {"Nothing was done"},
