@@ -89,7 +89,7 @@ func buildBeside(dir string) (string, error) {
 	return Contain(os.Getenv(ImageVar), dir)
 }
 
-// clouds are those that were started with accounts, by where all-powerful callers find their Firestore.
+// clouds are those that run with accounts, by where all-powerful callers find their Firestore.
 var clouds sync.Map
 
 // withRoles has a cloud that is started for an image's processes know their accounts.

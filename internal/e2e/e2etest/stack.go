@@ -124,6 +124,7 @@ func Emulators(tb testing.TB, binary, folder string, args ...string) (*Process, 
 	}
 	if len(h.Accounts) > 0 {
 		clouds.Store(h.Firestore, h)
+		tb.Cleanup(func() { clouds.Delete(h.Firestore) }) // before it ends, and its port is another's
 	}
 	return p, h
 }
