@@ -119,61 +119,10 @@ type digest struct {
 }
 
 func (d *digest) add(p []byte) {
-	d.grow(p)
-	if d.md5 != nil {
-		d.md5.Write(p)
-	}
-}
-
-// grow is add without the MD5, which takes four times as long as all else that an upload does.
-func (d *digest) grow(p []byte) {
 	d.size += int64(len(p))
 	d.crc = crc32c.Update(d.crc, p)
-}
-
-// beside takes the MD5 in a goroutine of its own, while the next bytes are read and written. It hands out two
-// buffers in turn.
-type beside struct {
-	bufs   [2]*[]byte
-	turn   int
-	work   chan []byte
-	hashed chan struct{} // a token for each buffer that is free again
-	ended  chan struct{}
-}
-
-func (d *digest) beside() *beside {
-	b := &beside{work: make(chan []byte, 1), hashed: make(chan struct{}, 2), ended: make(chan struct{})}
-	for i := range b.bufs {
-		b.bufs[i] = copyBuffers.Get().(*[]byte)
-		b.hashed <- struct{}{}
-	}
-	go func() {
-		defer close(b.ended)
-		for p := range b.work {
-			if d.md5 != nil {
-				d.md5.Write(p)
-			}
-			b.hashed <- struct{}{}
-		}
-	}()
-	return b
-}
-
-// buffer is one that nobody uses; add must follow, or close.
-func (b *beside) buffer() []byte {
-	<-b.hashed
-	b.turn++
-	return *b.bufs[b.turn%2]
-}
-
-func (b *beside) add(p []byte) { b.work <- p }
-
-// close waits until all is hashed.
-func (b *beside) close() {
-	close(b.work)
-	<-b.ended
-	for _, buf := range b.bufs {
-		copyBuffers.Put(buf)
+	if d.md5 != nil {
+		d.md5.Write(p)
 	}
 }
 
@@ -210,18 +159,16 @@ func (b *blobs) appendTo(id int64, d *digest, r io.Reader) error {
 		return storageError("open object file", err)
 	}
 	defer func() { _ = f.Close() }() // write errors show in WriteAt and sync
-	sum := d.beside()
-	defer sum.close()
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
 	for unchecked := 0; ; {
-		buf := sum.buffer()
-		n, readErr := fill(buf, r)
+		n, readErr := fill(*buf, r)
 		if n > 0 {
-			if _, err := f.WriteAt(buf[:n], d.size); err != nil {
+			if _, err := f.WriteAt((*buf)[:n], d.size); err != nil {
 				return errors.Join(storageError("write object file", err), f.Truncate(d.size))
 			}
-			d.grow(buf[:n])
+			d.add((*buf)[:n])
 		}
-		sum.add(buf[:n])
 		if unchecked += n; unchecked >= checkFreeEvery {
 			if err := b.checkFree(); err != nil {
 				return err
