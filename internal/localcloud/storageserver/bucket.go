@@ -184,9 +184,7 @@ func (s *Server) deleteBucket(w http.ResponseWriter, r *http.Request, bucket str
 	if _, err := s.findBucket(r, bucket); err != nil {
 		return err
 	}
-	lower := objectKey(bucket, "")
-	upper := append([]byte(nil), lower...)
-	upper[len(upper)-1]++
+	lower, upper := objectSpan(bucket)
 	err := scan(s.db, lower, upper, func([]byte, []byte) error {
 		return conflict("The bucket you tried to delete is not empty.")
 	})

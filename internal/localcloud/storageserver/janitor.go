@@ -2,10 +2,8 @@ package storageserver
 
 import (
 	"encoding/json"
-	"slices"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
 	"go.uber.org/zap"
 	"google.golang.org/api/storage/v1"
 )
@@ -31,18 +29,7 @@ func (s *Server) runJanitor() {
 
 // tidy removes what has expired at now.
 func (s *Server) tidy(now time.Time) error {
-	err := scan(s.db, []byte("s"), []byte("t"), func(key, value []byte) error {
-		var state sessionState
-		if err := json.Unmarshal(value, &state); err != nil || s.idle(&state, now) < sessionLife {
-			return err
-		}
-		if !state.Done {
-			s.dropFile(state.Blob)
-		}
-		s.forget(string(key[1:]))
-		return s.db.Delete(slices.Clone(key), pebble.NoSync)
-	})
-	if err != nil {
+	if err := s.dropSessions(func(u *sessionState) bool { return s.idle(u, now) >= sessionLife }); err != nil {
 		return err
 	}
 	return scan(s.db, []byte("b"), []byte("c"), func(_, value []byte) error {

@@ -80,9 +80,7 @@ func before(t time.Time, day string) bool {
 
 // expire deletes the objects for which the condition holds.
 func (s *Server) expire(bucket string, c *storage.BucketLifecycleRuleCondition, now time.Time) error {
-	lower := objectKey(bucket, "")
-	upper := slices.Clone(lower)
-	upper[len(upper)-1]++
+	lower, upper := objectSpan(bucket)
 	return scan(s.db, lower, upper, func(_, value []byte) error {
 		var rec record
 		if err := json.Unmarshal(value, &rec); err != nil || !due(c, rec.Object, now) {

@@ -57,12 +57,11 @@ func (s *Server) list(bucket string, q url.Values, limit int) (*storage.Objects,
 			return nil, err
 		}
 	}
-	upper := objectKey(bucket, "")
-	upper[len(upper)-1]++
+	lower, upper := objectSpan(bucket)
 	if end := q.Get("endOffset"); end != "" {
 		upper = objectKey(bucket, end)
 	}
-	base := len(objectKey(bucket, ""))
+	base := len(lower)
 	out := &storage.Objects{Kind: "storage#objects"}
 	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: objectKey(bucket, max(prefix, q.Get("startOffset"), token)), UpperBound: upper})
 	if err != nil {
@@ -118,8 +117,8 @@ func appendObject(out *storage.Objects, value []byte, name string, glob *regexp.
 	return nil
 }
 
-// listBuckets lists those of all projects: the disk has one owner. A page token is the name that the page
-// starts at.
+// listBuckets lists those of the project that is asked for: see ofProject. A page token is the name that the
+// page starts at.
 func (s *Server) listBuckets(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	limit, err := pageSize(q)

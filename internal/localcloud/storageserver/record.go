@@ -37,6 +37,13 @@ func objectKey(bucket, name string) []byte { return []byte("o" + bucket + "\x00"
 func sessionKey(id string) []byte          { return []byte("s" + id) }
 func smallKey(id int64) []byte             { return fmt.Appendf(nil, "d%016x", id) }
 
+// objectSpan is where a bucket's objects lie.
+func objectSpan(bucket string) (lower, upper []byte) {
+	lower, upper = objectKey(bucket, ""), objectKey(bucket, "")
+	upper[len(upper)-1]++
+	return lower, upper
+}
+
 // load reads the JSON value of key into v and reports whether there is one.
 func load(db pebble.Reader, key []byte, v any) (bool, error) {
 	raw, closer, err := db.Get(key)

@@ -52,14 +52,12 @@ func (s *Server) Reset(project string) (buckets, objects int, err error) {
 		}
 		buckets, objects = buckets+1, objects+n
 	}
-	return buckets, objects, s.dropSessions(names)
+	return buckets, objects, s.dropSessions(func(u *sessionState) bool { return slices.Contains(names, u.Bucket) })
 }
 
 // dropBucket removes a bucket and its objects in one write. The caller holds s.buckets.
 func (s *Server) dropBucket(name string) (objects int, err error) {
-	lower := objectKey(name, "")
-	upper := slices.Clone(lower)
-	upper[len(upper)-1]++
+	lower, upper := objectSpan(name)
 	var segments []segment
 	err = scan(s.db, lower, upper, func(_, value []byte) error {
 		var rec record
@@ -86,21 +84,4 @@ func (s *Server) dropBucket(name string) (objects int, err error) {
 	}
 	s.releaseFiles(segments)
 	return objects, nil
-}
-
-func (s *Server) dropSessions(buckets []string) error {
-	return scan(s.db, []byte("s"), []byte("t"), func(key, value []byte) error {
-		var state sessionState
-		if err := json.Unmarshal(value, &state); err != nil {
-			return fmt.Errorf("decode index entry: %w", err)
-		}
-		if !slices.Contains(buckets, state.Bucket) {
-			return nil
-		}
-		if !state.Done {
-			s.dropFile(state.Blob)
-		}
-		s.forget(string(key[1:]))
-		return s.db.Delete(slices.Clone(key), pebble.NoSync)
-	})
 }

@@ -2,12 +2,14 @@ package storageserver
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -336,6 +338,24 @@ func (s *Server) dropFile(id int64) {
 	if err := s.blobs.remove(id); err != nil {
 		s.log.Warn("remove upload file", zap.Error(err))
 	}
+}
+
+// dropSessions ends the uploads that match, and takes their answers back.
+func (s *Server) dropSessions(match func(*sessionState) bool) error {
+	return scan(s.db, []byte("s"), []byte("t"), func(key, value []byte) error {
+		var state sessionState
+		if err := json.Unmarshal(value, &state); err != nil {
+			return fmt.Errorf("decode index entry: %w", err)
+		}
+		if !match(&state) {
+			return nil
+		}
+		if !state.Done {
+			s.dropFile(state.Blob)
+		}
+		s.forget(string(key[1:]))
+		return s.db.Delete(slices.Clone(key), pebble.NoSync)
+	})
 }
 
 func (s *Server) cancelSession(sess *session) error {
