@@ -131,11 +131,8 @@ func (s *Server) aggregationOrder(agg *fsquery.Aggregation) ([]fsvalue.FieldPath
 // aggregateDocuments adds the documents of a collection as they lie there, where those are the rows, and says
 // whether they are.
 func (r *rows) aggregateDocuments(sum *fsquery.Aggregator) (bool, error) {
-	if len(r.all) != 1 || len(r.all[0].scans) != 1 || r.bodies != nil || r.q.Offset > 0 || r.q.Limit >= 0 || r.q.AllDescendants {
-		return false, nil
-	}
-	d := r.all[0]
-	if d.verify || len(d.tail) > 0 || len(d.conj.Equal) > 0 || d.conj.Contains != nil {
+	d := r.only()
+	if d == nil || !d.primary() || r.q.AllDescendants || r.q.Offset > 0 || r.q.Limit >= 0 {
 		return false, nil
 	}
 	for c := d.scans[0].cursor; c.Next(); {

@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"exportd/internal/localcloud/firestoreserver/fsquery"
@@ -50,26 +48,11 @@ func compareTotals(t *testing.T, f *fixture, e epoch, q *firestorepb.StructuredQ
 		t.Fatal(err)
 	}
 	m, err := s.Recv()
-	switch code := status.Code(err); {
-	case (code == codes.InvalidArgument) != (parseErr != nil):
-		t.Errorf("server = %v, evaluator = %v for %v", err, parseErr, req)
+	if !answered(t, err, parseErr, req) {
 		return false
-	case code == codes.InvalidArgument, code == codes.FailedPrecondition:
-		return false
-	case err != nil:
-		t.Errorf("server = %v for %v", err, req)
-		return false
-	}
-	var rows []fsquery.Row
-	for name, fields := range e.docs {
-		p, err := fsvalue.ParseDocument(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rows = append(rows, fsquery.Row{Name: p, Fields: fields})
 	}
 	sum := fsquery.NewAggregator(parsed)
-	for _, row := range parsed.Query.Run(rows) {
+	for _, row := range parsed.Query.Run(e.rows(t)) {
 		sum.AddRow(row)
 	}
 	want, got := sum.Result(), m.GetResult().GetAggregateFields()

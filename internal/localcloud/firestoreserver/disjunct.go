@@ -363,6 +363,11 @@ func (d *disjunct) openPrimary(v *fsstore.View, db database) error {
 	return nil
 }
 
+// primary tells that the scan is of documents, or of a group's names, and not of an index.
+func (d *disjunct) primary() bool {
+	return len(d.tail) == 0 && len(d.conj.Equal) == 0 && d.conj.Contains == nil
+}
+
 // next moves to the next entry that all scans of the disjunct have.
 func (d *disjunct) next() bool {
 	first := d.scans[0]

@@ -268,7 +268,7 @@ func (r *rows) refresh(i int) {
 
 // load makes the entry that d stands on the current row, unless the document turns out not to match.
 func (r *rows) load(d *disjunct) (bool, error) {
-	primary := len(d.tail) == 0 && len(d.conj.Equal) == 0 && d.conj.Contains == nil
+	primary := d.primary()
 	key, val := d.key(), d.value()
 	nameLen := len(key)
 	r.current.body, r.current.path = nil, fsvalue.Path{}
@@ -398,14 +398,22 @@ func (r *rows) nextSorted() bool {
 	return true
 }
 
+// only returns the disjunct whose one scan holds exactly the rows but for offset and limit, nil if none does.
+func (r *rows) only() *disjunct {
+	if len(r.all) != 1 || len(r.all[0].scans) != 1 || r.all[0].verify || r.bodies != nil {
+		return nil
+	}
+	return r.all[0]
+}
+
 // count returns the number of rows, at most upTo if that is positive. Where one scan holds exactly the rows
 // it counts entries without looking at them.
 func (r *rows) count(upTo int) (n int, err error) {
 	if upTo > 0 && (r.left < 0 || upTo < r.left) {
 		r.left = upTo
 	}
-	if len(r.all) == 1 && len(r.all[0].scans) == 1 && !r.all[0].verify && r.bodies == nil {
-		c := r.all[0].scans[0].cursor
+	if d := r.only(); d != nil {
+		c := d.scans[0].cursor
 		for r.left != 0 && c.Next() {
 			if err := r.alive(); err != nil {
 				return n, err
