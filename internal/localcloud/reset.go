@@ -23,6 +23,15 @@ type Scope struct {
 	Database string
 }
 
+func (s Scope) check() error {
+	for _, name := range s.Services {
+		if !slices.Contains(subfolders, name) {
+			return fmt.Errorf("there is no service %q: %q", name, subfolders)
+		}
+	}
+	return nil
+}
+
 // Cleared says what Reset deleted.
 type Cleared struct {
 	Documents     int `json:"documents"`
@@ -43,10 +52,8 @@ type stores struct {
 // Addresses, accounts, faults and counters stay, and so do the versions that a Firestore read time still
 // reaches.
 func (c *Cloud) Reset(ctx context.Context, s Scope) (out Cleared, err error) {
-	for _, name := range s.Services {
-		if !slices.Contains(subfolders, name) {
-			return out, fmt.Errorf("reset: there is no service %q: %q", name, subfolders)
-		}
+	if err := s.check(); err != nil {
+		return out, fmt.Errorf("reset: %w", err)
 	}
 	has := func(name string) bool { return len(s.Services) == 0 || slices.Contains(s.Services, name) }
 	if has("firestore") {
@@ -55,7 +62,7 @@ func (c *Cloud) Reset(ctx context.Context, s Scope) (out Cleared, err error) {
 		})
 	}
 	if err == nil && has("pubsub") && s.Database == "" {
-		out.Topics, out.Subscriptions, err = c.stores.pubsub.Reset(ctx, s.Project)
+		out.Topics, out.Subscriptions, err = c.stores.pubsub.Reset(s.Project)
 	}
 	if err == nil && has("storage") && s.Database == "" {
 		out.Buckets, out.Objects, err = c.stores.storage.Reset(s.Project)
@@ -75,13 +82,12 @@ func (c *Cloud) serveReset(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	for _, name := range q["service"] {
-		if !slices.Contains(subfolders, name) {
-			http.Error(w, fmt.Sprintf("there is no service %q: %q", name, subfolders), http.StatusBadRequest)
-			return
-		}
+	scope := Scope{q["service"], q.Get("project"), q.Get("database")}
+	if err := scope.check(); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
 	}
-	done, err := c.Reset(r.Context(), Scope{q["service"], q.Get("project"), q.Get("database")})
+	done, err := c.Reset(r.Context(), scope)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

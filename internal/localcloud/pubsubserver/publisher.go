@@ -159,29 +159,36 @@ var errDetached = status.Error(codes.FailedPrecondition, "Subscription is detach
 
 // DeleteTopic leaves the topic's subscriptions with what they hold, under the topic name "_deleted-topic_".
 func (p *publisher) DeleteTopic(_ context.Context, req *pubsubpb.DeleteTopicRequest) (*emptypb.Empty, error) {
-	s := p.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, errClosing
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	if err := p.s.deleteTopic(req.GetTopic()); err != nil {
+		return nil, err
 	}
-	t := s.topics[req.GetTopic()]
+	return &emptypb.Empty{}, nil
+}
+
+// deleteTopic needs s.mu.
+func (s *Server) deleteTopic(name string) error {
+	if s.closed {
+		return errClosing
+	}
+	t := s.topics[name]
 	if t == nil {
-		return nil, notFound(req.GetTopic())
+		return notFound(name)
 	}
 	for _, b := range t.subs {
 		sub := proto.CloneOf(b.subscription())
 		sub.Topic = deletedTopic
 		if err := s.store.putSubscription(b.uid, sub); err != nil {
-			return nil, status.Errorf(codes.Internal, "detach subscription: %v", err)
+			return status.Errorf(codes.Internal, "detach subscription: %v", err)
 		}
 		b.update(sub)
 	}
-	if err := s.store.deleteTopic(req.GetTopic()); err != nil {
-		return nil, status.Errorf(codes.Internal, "delete topic: %v", err)
+	if err := s.store.deleteTopic(name); err != nil {
+		return status.Errorf(codes.Internal, "delete topic: %v", err)
 	}
-	delete(s.topics, req.GetTopic())
-	return &emptypb.Empty{}, nil
+	delete(s.topics, name)
+	return nil
 }
 
 // Publish answers when the messages are on disk in every subscription of the topic. Without a subscription

@@ -1,39 +1,27 @@
 package pubsubserver
 
-import (
-	"context"
-	"strings"
-
-	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
-)
+import "strings"
 
 // Reset deletes the topics and subscriptions of a project, "" for all projects, and says how many. Streams on
 // them end with NOT_FOUND, as after any deletion.
-func (s *Server) Reset(ctx context.Context, project string) (topics, subscriptions int, err error) {
-	s.mu.RLock()
-	var names, subs []string
-	for name := range s.topics {
-		names = append(names, name)
-	}
-	for name := range s.subs {
-		subs = append(subs, name)
-	}
-	s.mu.RUnlock()
+func (s *Server) Reset(project string) (topics, subscriptions int, err error) {
 	mine := func(name string) bool { return project == "" || strings.HasPrefix(name, "projects/"+project+"/") }
-	for _, name := range subs {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name := range s.subs {
 		if !mine(name) {
 			continue
 		}
-		if _, err := (&subscriber{s: s}).DeleteSubscription(ctx, &pubsubpb.DeleteSubscriptionRequest{Subscription: name}); err != nil {
+		if err := s.deleteSubscription(name); err != nil {
 			return topics, subscriptions, err
 		}
 		subscriptions++
 	}
-	for _, name := range names {
+	for name := range s.topics {
 		if !mine(name) {
 			continue
 		}
-		if _, err := (&publisher{s: s}).DeleteTopic(ctx, &pubsubpb.DeleteTopicRequest{Topic: name}); err != nil {
+		if err := s.deleteTopic(name); err != nil {
 			return topics, subscriptions, err
 		}
 		topics++

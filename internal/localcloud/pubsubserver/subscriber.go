@@ -154,26 +154,32 @@ func (u *subscriber) ListSnapshots(_ context.Context, req *pubsubpb.ListSnapshot
 
 // DeleteSubscription drops the subscription with its backlog; streams on it end with NOT_FOUND.
 func (u *subscriber) DeleteSubscription(_ context.Context, req *pubsubpb.DeleteSubscriptionRequest) (*emptypb.Empty, error) {
-	s := u.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, errClosing
+	u.s.mu.Lock()
+	defer u.s.mu.Unlock()
+	if err := u.s.deleteSubscription(req.GetSubscription()); err != nil {
+		return nil, err
 	}
-	name := req.GetSubscription()
+	return &emptypb.Empty{}, nil
+}
+
+// deleteSubscription needs s.mu.
+func (s *Server) deleteSubscription(name string) error {
+	if s.closed {
+		return errClosing
+	}
 	b := s.subs[name]
 	if b == nil {
-		return nil, notFound(name)
+		return notFound(name)
 	}
 	if err := s.store.deleteSubscription(b.uid, name); err != nil {
-		return nil, status.Errorf(codes.Internal, "delete subscription: %v", err)
+		return status.Errorf(codes.Internal, "delete subscription: %v", err)
 	}
 	delete(s.subs, name)
 	if t := s.topics[b.subscription().GetTopic()]; t != nil {
 		delete(t.subs, name)
 	}
 	b.close(notFound(name))
-	return &emptypb.Empty{}, nil
+	return nil
 }
 
 // Seek to a time drops what was published before it. A time that would bring acknowledged messages back is
