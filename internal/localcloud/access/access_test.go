@@ -295,7 +295,7 @@ func TestParse(t *testing.T) {
 func TestOverwriteConditions(t *testing.T) {
 	t.Parallel()
 	g := access.NewGate(zap.NewNop())
-	g.Bind(at(1), parse(t, "accounts: {a: [storage.objects.create]}").Account("a"))
+	g.Bind(at(1), parse(t, "accounts: {a: [storage.objects.create, storage.objects.get]}").Account("a"))
 	for _, c := range []struct {
 		method, target string
 		header, may    bool
@@ -306,6 +306,12 @@ func TestOverwriteConditions(t *testing.T) {
 		{"PUT", "/bucket/x", false, false},
 		{"PUT", "/bucket/x", true, true},
 		{"PUT", "/bucket/x?ifGenerationMatch=0", false, false},
+		// Only a chunk has had its condition before.
+		{"PUT", "/upload/storage/v1/b/bucket/o?uploadType=resumable&upload_id=x", false, true},
+		{"POST", "/upload/storage/v1/b/bucket/o?uploadType=media&name=x&upload_id=", false, false},
+		{"POST", "/storage/v1/b/bucket/o/x/compose?upload_id=x", false, false},
+		{"PUT", "/bucket/x?upload_id=x", false, false},
+		{"PUT", "/upload/x?upload_id=x", false, false},
 	} {
 		r := httptest.NewRequest(c.method, "http://127.0.0.1"+c.target, nil)
 		if c.header {

@@ -7,6 +7,9 @@ import (
 
 const signedGet = "Storage/signed.get"
 
+// uploads is where the JSON API takes objects.
+const uploads = "/upload/storage/v1/b/"
+
 // ofHTTP names a request to the Cloud Storage server as the API's reference does and returns its permissions;
 // ok is false for one that the table does not know.
 func ofHTTP(r *http.Request) (method string, needed []string, ok bool) {
@@ -25,11 +28,14 @@ func ofHTTP(r *http.Request) (method string, needed []string, ok bool) {
 // parameter of the JSON API and a header of the XML API, and neither looks at the other's. The chunks of an
 // upload carry no condition; it was given when the upload began.
 func mayOverwrite(r *http.Request) bool {
-	q := r.URL.Query()
-	if path := r.URL.EscapedPath(); r.Method == http.MethodPut && !q.Has("upload_id") && !strings.HasPrefix(path, "/upload/") && !strings.HasPrefix(path, "/storage/") {
+	q, upload := r.URL.Query(), strings.HasPrefix(r.URL.EscapedPath(), uploads)
+	switch {
+	case upload && q.Get("upload_id") != "":
+		return false
+	case r.Method == http.MethodPut && !upload: // the XML API: the JSON API inserts by POST
 		return r.Header.Get("X-Goog-If-Generation-Match") != "0"
 	}
-	return q.Get("ifGenerationMatch") != "0" && !q.Has("upload_id")
+	return q.Get("ifGenerationMatch") != "0"
 }
 
 func httpMethod(r *http.Request) string {
@@ -37,7 +43,7 @@ func httpMethod(r *http.Request) string {
 	if path == "/signBlob" {
 		return "Credentials/signBlob"
 	}
-	if strings.HasPrefix(path, "/upload/storage/v1/b/") {
+	if strings.HasPrefix(path, uploads) {
 		return "Storage/objects.insert"
 	}
 	rest, ok := strings.CutPrefix(strings.TrimPrefix(path, "/download"), "/storage/v1/b")
