@@ -33,10 +33,9 @@ var ErrKeyset = jobs.Unavailable("the keyset opens none of the sealed secrets of
 type sealedCheck struct {
 	fault atomic.Pointer[error] // what callers are told meanwhile; nil if the keyset is right
 
-	mu   sync.Mutex
-	at   time.Time
-	err  error
-	good bool // the keyset has opened a record, or there was none to open
+	mu  sync.Mutex
+	at  time.Time // zero for never
+	err error     // nil if the keyset has opened a record, or there was none to open
 }
 
 // CheckSealed opens sealed secrets of stored keys: ErrKeyset if there are some and none opens, or while the
@@ -48,28 +47,28 @@ func (s *Store) checkSealed(ctx context.Context, doubt bool) error {
 	s.sealed.mu.Lock()
 	defer s.sealed.mu.Unlock()
 	believed := sealedAgain
-	if s.sealed.good && !doubt {
+	if s.sealed.err == nil && !doubt {
 		believed = sealedGood
 	}
 	if now := s.now(); !s.sealed.at.IsZero() && now.Sub(s.sealed.at) < believed {
 		return s.sealed.err
 	}
 	if err := s.sealer.await(ctx); err != nil {
-		return s.sealed.found(fmt.Errorf("%w: %w", ErrKeyset, err), false, s.now())
+		return s.sealed.found(fmt.Errorf("%w: %w", ErrKeyset, err), s.now())
 	}
 	n, err := s.CountSealed(ctx, sealedSample)
 	if err != nil {
 		return err // asked again next time
 	}
 	if n.Sealed > 0 && n.Opened == 0 {
-		return s.sealed.found(ErrKeyset, false, s.now())
+		return s.sealed.found(ErrKeyset, s.now())
 	}
-	return s.sealed.found(nil, true, s.now())
+	return s.sealed.found(nil, s.now())
 }
 
 // found notes what a look has found, and returns it. Its caller holds mu.
-func (c *sealedCheck) found(err error, good bool, at time.Time) error {
-	c.err, c.good, c.at = err, good, at
+func (c *sealedCheck) found(err error, at time.Time) error {
+	c.err, c.at = err, at
 	if err == nil {
 		c.fault.Store(nil)
 	} else {

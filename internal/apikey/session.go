@@ -2,8 +2,6 @@ package apikey
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -32,8 +30,7 @@ func (s *Store) EndSession(ctx context.Context, id string, until time.Time) erro
 func (s *Store) SessionEnded(ctx context.Context, id string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	sum := sha256.Sum256([]byte(ofSessions + "\x00" + id))
-	_, err := s.client.Collection(nonceCollection).Doc(hex.EncodeToString(sum[:])).Get(ctx)
+	_, err := s.nonceDoc(ofSessions, id).Get(ctx)
 	switch status.Code(err) {
 	case codes.OK: // that it is there is all
 		return true, nil

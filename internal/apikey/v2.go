@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"cloud.google.com/go/firestore"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -142,13 +143,18 @@ type nonce struct {
 	ExpiresAt time.Time `firestore:"expiresAt"`
 }
 
+// nonceDoc is where it stands that a key used a nonce.
+func (s *Store) nonceDoc(keyID, text string) *firestore.DocumentRef {
+	sum := sha256.Sum256([]byte(keyID + "\x00" + text))
+	return s.client.Collection(nonceCollection).Doc(hex.EncodeToString(sum[:]))
+}
+
 // UseNonce is a NonceFunc. When the answer of Firestore is lost, a nonce may be refused that was noted for
 // the same request: the caller's next try has another.
 func (s *Store) UseNonce(ctx context.Context, keyID, text string, until time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	sum := sha256.Sum256([]byte(keyID + "\x00" + text))
-	_, err := s.client.Collection(nonceCollection).Doc(hex.EncodeToString(sum[:])).Create(ctx, nonce{until})
+	_, err := s.nonceDoc(keyID, text).Create(ctx, nonce{until})
 	if status.Code(err) == codes.AlreadyExists {
 		return ErrNonceUsed
 	}
