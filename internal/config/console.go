@@ -44,7 +44,7 @@ func base(field func(*Config) *string, pathToo bool) func(*Config, string) error
 			return nil
 		}
 		u, err := url.Parse(v)
-		if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback.IsHost(u.Host)) {
+		if err != nil || !loopback.IsSecure(u) || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 			return errors.New("an https URL is wanted, without query")
 		}
 		if !pathToo {

@@ -29,7 +29,7 @@ func linkTo(field func(*Config) *string, needed string, others ...string) func(*
 			return fmt.Errorf("%s is missing, where what differs from job to job goes", needed)
 		}
 		u, err := url.Parse(placeholder.ReplaceAllString(v, "x"))
-		if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback.IsHost(u.Host)) {
+		if err != nil || !loopback.IsSecure(u) {
 			return fmt.Errorf("an https URL with %s in it is wanted, or an http one of this machine", needed)
 		}
 		if u.User != nil {

@@ -57,7 +57,7 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 // secureURL reports whether a URL can be asked without others reading along.
 func secureURL(raw string) bool {
 	u, err := url.Parse(raw)
-	return err == nil && u.User == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && loopback.IsHost(u.Host))
+	return err == nil && u.User == nil && loopback.IsSecure(u)
 }
 
 // cached is what was fetched, and is fetched again where it is old.

@@ -5,6 +5,7 @@ package loopback
 import (
 	"net"
 	"net/netip"
+	"net/url"
 	"strings"
 )
 
@@ -18,4 +19,10 @@ func IsHost(host string) bool {
 	}
 	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
 	return err == nil && addr.IsLoopback()
+}
+
+// IsSecure reports whether nobody on the way can read what is sent to a URL: it is https, or http to this
+// machine.
+func IsSecure(u *url.URL) bool {
+	return u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && IsHost(u.Host))
 }

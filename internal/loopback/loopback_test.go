@@ -1,6 +1,7 @@
 package loopback_test
 
 import (
+	"net/url"
 	"testing"
 
 	"exportd/internal/loopback"
@@ -15,6 +16,23 @@ func TestIsHost(t *testing.T) {
 	} {
 		if got := loopback.IsHost(host); got != want {
 			t.Errorf("IsHost(%q) = %v, want %v", host, got, want)
+		}
+	}
+}
+
+func TestIsSecure(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]bool{
+		"https://example.com": true, "https://127.0.0.1/x": true, "http://127.0.0.1:1/x": true, "HTTP://localhost": true, "http://[::1]:80": true,
+		"http://example.com": false, "http://127.0.0.1.example.com": false, "http://localhost@example.com": false, "//example.com": false, "https:///x": false, "https:x": false,
+		"ftp://127.0.0.1": false, "javascript:x": false, "": false,
+	} {
+		u, err := url.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := loopback.IsSecure(u); got != want {
+			t.Errorf("IsSecure(%q) = %v, want %v", raw, got, want)
 		}
 	}
 }
