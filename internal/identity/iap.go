@@ -48,7 +48,7 @@ func NewIAP(c IAPConfig) *IAP {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	keys := newKeySet(newClient(c.Transport), func(context.Context) (string, error) { return c.KeysURL, nil }, func() []string { return []string{oidc.ES256} }, c.Now)
+	keys := newKeySet(newClient(c.Transport), func(context.Context) (string, error) { return c.KeysURL, nil }, []string{oidc.ES256}, c.Now)
 	return &IAP{keys: keys, audience: c.Audience, now: c.Now}
 }
 

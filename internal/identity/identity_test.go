@@ -57,20 +57,7 @@ func newOIDC(p *identitytest.Provider, c *clock, changes ...func(*identity.OIDCC
 // away is what a provider sends a browser back with.
 func away(t *testing.T, to string) url.Values {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, to, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := http.DefaultTransport.RoundTrip(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = w.Body.Close()
-	back, err := url.Parse(w.Header.Get("Location"))
-	if err != nil || w.StatusCode != http.StatusFound {
-		t.Fatalf("the provider answers %d %v", w.StatusCode, err)
-	}
-	return back.Query()
+	return identitytest.SentBack(t, to).Query()
 }
 
 // A provider is believed what it has signed, for this sign-in, and nothing else.

@@ -124,10 +124,10 @@ func (c *cached[T]) refetch(ctx context.Context, asked time.Time) error {
 // each key that somebody makes up.
 type keySet struct {
 	keys       cached[[]jose.JSONWebKey]
-	algorithms func() []string
+	algorithms []string
 }
 
-func newKeySet(client *http.Client, address func(ctx context.Context) (string, error), algorithms func() []string, now func() time.Time) *keySet {
+func newKeySet(client *http.Client, address func(ctx context.Context) (string, error), algorithms []string, now func() time.Time) *keySet {
 	return &keySet{algorithms: algorithms, keys: cached[[]jose.JSONWebKey]{now: now, fetch: func(ctx context.Context) ([]jose.JSONWebKey, error) {
 		at, err := address(ctx)
 		if err != nil {
@@ -140,7 +140,7 @@ func newKeySet(client *http.Client, address func(ctx context.Context) (string, e
 // payload gives what a token says, if a key of the provider has signed it.
 func (s *keySet) payload(ctx context.Context, token string) ([]byte, error) {
 	var algorithms []jose.SignatureAlgorithm
-	for _, a := range s.algorithms() {
+	for _, a := range s.algorithms {
 		algorithms = append(algorithms, jose.SignatureAlgorithm(a))
 	}
 	signed, err := jose.ParseSignedCompact(token, algorithms)
@@ -178,7 +178,7 @@ func (s *keySet) verify(ctx context.Context, token, issuer, audience string, ske
 	}
 	// The library would tell that a provider is down by text alone, so what it asks of the keys is answered.
 	return oidc.NewVerifier(issuer, already(payload), &oidc.Config{
-		ClientID: audience, SupportedSigningAlgs: s.algorithms(), Now: func() time.Time { return s.keys.now().Add(-skew) },
+		ClientID: audience, SupportedSigningAlgs: s.algorithms, Now: func() time.Time { return s.keys.now().Add(-skew) },
 	}).Verify(ctx, token)
 }
 

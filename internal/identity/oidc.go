@@ -71,7 +71,7 @@ func NewOIDC(c OIDCConfig) *OIDC {
 			return "", err
 		}
 		return p.keysURL, nil
-	}, func() []string { return signing }, c.Now)
+	}, signing, c.Now)
 	return o
 }
 

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,18 +65,9 @@ func signedIn(t *testing.T, oidc *identity.OIDC) (identity.Person, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, to, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := http.DefaultTransport.RoundTrip(r) // which follows no redirect
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Body.Close()
-	back, err := w.Location()
-	if err != nil || back.Path != console.CallbackPath {
-		t.Fatalf("the provider = %d, back to %v, %v", w.StatusCode, back, err)
+	back := identitytest.SentBack(t, to)
+	if back.Path != console.CallbackPath {
+		t.Fatalf("the provider sends back to %v", back)
 	}
 	return oidc.Finish(t.Context(), flow, back.Query())
 }

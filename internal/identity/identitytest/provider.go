@@ -149,6 +149,25 @@ func NewProvider(tb testing.TB, now func() time.Time) *Provider {
 	return p
 }
 
+// SentBack goes where a client sends a browser, and says where that is sent back to.
+func SentBack(tb testing.TB, to string) *url.URL {
+	tb.Helper()
+	r, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, to, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	w, err := http.DefaultTransport.RoundTrip(r) // which follows no redirect
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_ = w.Body.Close()
+	back, err := url.Parse(w.Header.Get("Location"))
+	if err != nil || w.StatusCode != http.StatusFound {
+		tb.Fatalf("the provider answers %d %v", w.StatusCode, err)
+	}
+	return back
+}
+
 // Is has whoever comes be somebody: claims besides those of the protocol, or instead of them; nil takes one
 // away.
 func (p *Provider) Is(claims map[string]any) {
