@@ -6,7 +6,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,39 +113,56 @@ func connect(t *testing.T, e localcloud.Endpoints, keyset string, log *zap.Logge
 	return cfg, c
 }
 
-// runUnfit runs a worker that lacks what a check is about, or nothing.
-func runUnfit(t *testing.T, cfg config.Config, c *Clients, core zapcore.Core, logs *observer.ObservedLogs, check string) {
+// running runs a process until the test ends, waits until it has logged each of lines, and gives where
+// operators ask whether it is ready.
+func running(t *testing.T, core zapcore.Core, logs *observer.ObservedLogs, run func(context.Context, *zap.Logger) error, lines ...string) (ready string) {
 	t.Helper()
-	lines := make(chan string, 100)
-	log := zap.New(zapcore.NewTee(core)).WithOptions(zap.Hooks(func(e zapcore.Entry) error {
+	said := make(chan string, 100)
+	log := zap.New(core).WithOptions(zap.Hooks(func(e zapcore.Entry) error { // after core has the line
 		select {
-		case lines <- e.Message:
+		case said <- e.Message:
 		default: // nobody waits for so many
 		}
 		return nil
 	}))
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- RunWorker(ctx, cfg, c, log) }()
-	defer func() {
+	go func() { ended <- run(ctx, log) }()
+	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-	}()
-	told, started := "worker takes no work until it has what it needs; exportd doctor says what mends it", "worker started"
-	want := map[string]bool{"operators are answered": true, told: check != "", started: check == ""}
-	for want[told] || want[started] || want["operators are answered"] {
+	})
+	for lines = append(lines, answered); len(lines) > 0; {
 		select {
-		case line := <-lines:
-			want[line] = false
+		case line := <-said:
+			lines = slices.DeleteFunc(lines, func(wanted string) bool { return wanted == line })
+		case err := <-ended:
+			ended <- nil
+			t.Fatalf("it has ended: %v", err)
 		case <-time.After(time.Minute): // of a loaded machine
-			t.Fatalf("it has not said %v", want)
+			t.Fatalf("it has not said %q", lines)
 		}
 	}
-	addr, _ := logs.FilterMessage("operators are answered").All()[0].ContextMap()["ops_addr"].(string)
+	addr, _ := logs.FilterMessage(answered).All()[0].ContextMap()["ops_addr"].(string)
+	return "http://" + addr + "/readyz"
+}
+
+// answered is what a process logs with where operators ask it.
+const answered = "operators are answered"
+
+// runUnfit runs a worker that lacks what a check is about, or nothing.
+func runUnfit(t *testing.T, cfg config.Config, c *Clients, core zapcore.Core, logs *observer.ObservedLogs, check string) {
+	t.Helper()
+	told, started := "worker takes no work until it has what it needs; exportd doctor says what mends it", "worker started"
+	want := told
+	if check == "" {
+		want = started
+	}
+	ready := running(t, core, logs, func(ctx context.Context, log *zap.Logger) error { return RunWorker(ctx, cfg, c, log) }, want)
 	for range 3 {
-		wantReady(t, "http://"+addr+"/readyz", check)
+		wantReady(t, ready, check)
 	}
 	if check == "" {
 		return
@@ -163,40 +180,9 @@ func runUnfitAPI(t *testing.T, cfg config.Config, c *Clients, core zapcore.Core,
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := make(chan string, 1)
-	log := zap.New(core).WithOptions(zap.Hooks(func(e zapcore.Entry) error {
-		if e.Message == "operators are answered" {
-			told <- e.Message
-		}
-		return nil
-	}))
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- ServeAPI(ctx, cfg, c, log, l, APIOptions{}) }()
-	defer func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
-	select {
-	case <-told:
-	case err := <-ended:
-		ended <- nil
-		t.Fatalf("it has ended: %v", err)
-	case <-time.After(time.Minute): // of a loaded machine
-		t.Fatal("operators are not answered")
-	}
-	// The hook runs before the core has the line.
-	addr := ""
-	for addr == "" {
-		if all := logs.FilterMessage("operators are answered").All(); len(all) > 0 {
-			addr, _ = all[0].ContextMap()["ops_addr"].(string)
-		}
-		runtime.Gosched()
-	}
+	ready := running(t, core, logs, func(ctx context.Context, log *zap.Logger) error { return ServeAPI(ctx, cfg, c, log, l, APIOptions{}) })
 	for range 3 {
-		wantReady(t, "http://"+addr+"/readyz", check)
+		wantReady(t, ready, check)
 	}
 	if n := logs.FilterMessage("process is not ready").FilterField(zap.String("check", check)).Len(); check != "" && n != 1 {
 		t.Errorf("%d lines about %s, want one", n, check)
