@@ -278,7 +278,7 @@ func (c *Console) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	if _, cookieErr := r.Cookie(cookieName(r)); cookieErr == nil {
-		c.setCookie(w, r, "", 0)
+		setCookie(w, r, "", 0)
 	}
 	to := home
 	if r.Method == http.MethodGet {

@@ -3,9 +3,7 @@ package console
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -67,7 +65,7 @@ func (c *Console) byProxy(r *http.Request) (*principal, error) {
 		return nil, &notAdmitted{status: http.StatusForbidden, person: who.Name}
 	}
 	s := session{Person: &who, Until: who.Until, asserted: true}
-	if s.Token, err = c.formToken(who.Name); err != nil {
+	if s.Token, err = sealed(c.sealer, ofForm, form{Who: who.Name, Until: c.now().Add(sessionFor)}); err != nil {
 		return nil, err
 	}
 	return &principal{session: s, key: key}, nil
@@ -82,28 +80,14 @@ type form struct {
 	Until time.Time `json:"u"`
 }
 
-func (c *Console) formToken(who string) (string, error) {
-	text, err := json.Marshal(form{Who: who, Until: c.now().Add(sessionFor)})
-	if err != nil {
-		return "", err
-	}
-	sealed, err := c.sealer.SealText(ofForm, text)
-	return base64.RawURLEncoding.EncodeToString(sealed), err
-}
-
 // ownForm reports whether a form was on a page of who sends it: it has the token of their session, or one
 // that was made for them.
 func (c *Console) ownForm(who *principal, token string) bool {
 	if !who.asserted {
 		return subtle.ConstantTimeCompare([]byte(token), []byte(who.Token)) == 1
 	}
-	sealed, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || len(sealed) > maxSession {
-		return false
-	}
 	var f form
-	text, err := c.sealer.OpenText(ofForm, sealed)
-	return err == nil && json.Unmarshal(text, &f) == nil && f.Who == who.Person.Name && c.now().Before(f.Until)
+	return c.unsealed(ofForm, token, &f) && f.Who == who.Person.Name && c.now().Before(f.Until)
 }
 
 // refusedPage says to somebody why they are not let in, and whom to ask.

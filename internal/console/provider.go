@@ -2,8 +2,6 @@ package console
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -34,15 +32,13 @@ type flow struct {
 // CallbackPath is where a provider sends browsers back to.
 const CallbackPath = home + "/sign-in/oidc/callback"
 
-// flowCookie sets or, for "", takes away what a browser takes along. It comes back by a link of another site,
-// with which a Strict cookie is not sent.
-func flowCookie(w http.ResponseWriter, r *http.Request, value string) {
-	cookie := &http.Cookie{Name: cookieName(r) + "-flow", Value: value, Path: "/", HttpOnly: true, Secure: secure(r), SameSite: http.SameSiteLaxMode, MaxAge: int(flowFor.Seconds())}
-	if value == "" {
-		cookie.MaxAge = -1
-	}
-	http.SetCookie(w, cookie)
+// flowCookie sets or, without an age, takes away what a browser takes along. It comes back by a link of
+// another site, with which a Strict cookie is not sent.
+func flowCookie(w http.ResponseWriter, r *http.Request, value string, age time.Duration) {
+	putCookie(w, r, &http.Cookie{Name: flowName(r), Value: value, SameSite: http.SameSiteLaxMode}, age)
 }
+
+func flowName(r *http.Request) string { return cookieName(r) + "-flow" }
 
 // toProvider sends a browser to the provider.
 func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
@@ -59,32 +55,19 @@ func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 		c.askToSignIn(w, r, http.StatusServiceUnavailable, signInPage{Next: to, Fault: "The provider " + c.provider.Name() + " cannot be asked at present. Try again, or sign in with a key."})
 		return
 	}
-	text, err := json.Marshal(flow{Flow: f, Next: to, Agent: agentOf(r), Until: c.now().Add(flowFor)})
+	text, err := sealed(c.sealer, ofFlow, flow{Flow: f, Next: to, Agent: agentOf(r), Until: c.now().Add(flowFor)})
 	if err != nil {
 		c.fail(w, r, nil, err)
 		return
 	}
-	sealed, err := c.sealer.SealText(ofFlow, text)
-	if err != nil {
-		c.fail(w, r, nil, err)
-		return
-	}
-	flowCookie(w, r, base64.RawURLEncoding.EncodeToString(sealed))
+	flowCookie(w, r, text, flowFor)
 	http.Redirect(w, r, address, http.StatusSeeOther)
 }
 
 // flowOf reads what a browser took along.
 func (c *Console) flowOf(r *http.Request) (f flow, ok bool) {
-	cookie, err := r.Cookie(cookieName(r) + "-flow")
-	if err != nil || len(cookie.Value) > maxSession {
-		return f, false
-	}
-	sealed, err := base64.RawURLEncoding.DecodeString(cookie.Value)
-	if err != nil {
-		return f, false
-	}
-	text, err := c.sealer.OpenText(ofFlow, sealed)
-	if err != nil || json.Unmarshal(text, &f) != nil {
+	cookie, err := r.Cookie(flowName(r))
+	if err != nil || !c.unsealed(ofFlow, cookie.Value, &f) {
 		return f, false
 	}
 	return f, c.now().Before(f.Until) && string(f.Agent) == string(agentOf(r))
@@ -93,7 +76,7 @@ func (c *Console) flowOf(r *http.Request) (f flow, ok bool) {
 // fromProvider lets a browser in that comes back.
 func (c *Console) fromProvider(w http.ResponseWriter, r *http.Request) {
 	f, ok := c.flowOf(r)
-	flowCookie(w, r, "")
+	flowCookie(w, r, "", 0)
 	if !ok {
 		c.askToSignIn(w, r, http.StatusForbidden, signInPage{Next: home, Fault: "This sign-in was not begun in this browser, or longer than ten minutes ago. Begin again."})
 		return

@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -24,8 +22,6 @@ const (
 	sessionFor = 8 * time.Hour
 	// ofSession is what a session is sealed for.
 	ofSession = "console session"
-	// maxSession bounds a cookie that is looked at: ours have some 400 bytes.
-	maxSession = 4 << 10
 )
 
 // session is what a cookie holds, sealed. It has no secret: the key is looked up on each request.
@@ -99,11 +95,15 @@ func cookieName(r *http.Request) string {
 	return "exportd-console"
 }
 
-func (c *Console) setCookie(w http.ResponseWriter, r *http.Request, value string, age time.Duration) {
-	cookie := &http.Cookie{
-		Name: cookieName(r), Value: value, Path: "/", HttpOnly: true, Secure: secure(r), SameSite: http.SameSiteStrictMode,
-		MaxAge: int(age.Seconds()),
-	}
+// setCookie sets a session's cookie; without an age it takes it away.
+func setCookie(w http.ResponseWriter, r *http.Request, value string, age time.Duration) {
+	putCookie(w, r, &http.Cookie{Name: cookieName(r), Value: value, SameSite: http.SameSiteStrictMode}, age)
+}
+
+// putCookie sets a cookie as all of the console are: no script reads it, and none goes over http but on this
+// machine.
+func putCookie(w http.ResponseWriter, r *http.Request, cookie *http.Cookie, age time.Duration) {
+	cookie.Path, cookie.HttpOnly, cookie.Secure, cookie.MaxAge = "/", true, secure(r), int(age.Seconds())
 	if age <= 0 {
 		cookie.MaxAge = -1
 	}
@@ -122,15 +122,11 @@ func (c *Console) begin(w http.ResponseWriter, r *http.Request, s session) error
 	if end := c.now().Add(sessionFor); s.Until.IsZero() || s.Until.After(end) {
 		s.Until = end
 	}
-	text, err := json.Marshal(s)
+	text, err := sealed(c.sealer, ofSession, s)
 	if err != nil {
 		return err
 	}
-	sealed, err := c.sealer.SealText(ofSession, text)
-	if err != nil {
-		return err
-	}
-	c.setCookie(w, r, base64.RawURLEncoding.EncodeToString(sealed), s.Until.Sub(c.now()))
+	setCookie(w, r, text, s.Until.Sub(c.now()))
 	return nil
 }
 
@@ -141,15 +137,7 @@ var errOut = errors.New("not signed in")
 func (c *Console) sessionOf(r *http.Request) (session, error) {
 	var s session
 	cookie, err := r.Cookie(cookieName(r))
-	if err != nil || len(cookie.Value) > maxSession {
-		return s, errOut
-	}
-	sealed, err := base64.RawURLEncoding.DecodeString(cookie.Value)
-	if err != nil {
-		return s, errOut
-	}
-	text, err := c.sealer.OpenText(ofSession, sealed)
-	if err != nil || json.Unmarshal(text, &s) != nil {
+	if err != nil || !c.unsealed(ofSession, cookie.Value, &s) {
 		return s, errOut
 	}
 	left := s.Until.Sub(c.now())

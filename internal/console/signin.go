@@ -3,8 +3,6 @@ package console
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -131,26 +129,18 @@ type link struct {
 // Link makes the fragment of a link to /console/sign-in that lets a browser in as a key, once, within a
 // quarter of an hour. A fragment is sent to no server, and so is in no log.
 func Link(sealer *apikey.Sealer, keyID, secret string, now time.Time) (string, error) {
-	text, err := json.Marshal(link{KeyID: keyID, Proof: proofOf(secret), Until: now.Add(linkFor), ID: rand.Text()})
+	text, err := sealed(sealer, ofLink, link{KeyID: keyID, Proof: proofOf(secret), Until: now.Add(linkFor), ID: rand.Text()})
 	if err != nil {
 		return "", err
 	}
-	sealed, err := sealer.SealText(ofLink, text)
-	if err != nil {
-		return "", err
-	}
-	return "token=" + base64.RawURLEncoding.EncodeToString(sealed), nil
+	return "token=" + text, nil
 }
 
 // byLink takes what a link holds, once.
 func (c *Console) byLink(ctx context.Context, token string) (keyID string, proof []byte, status int, fault string) {
 	const spent = "This link was used or is older than a quarter of an hour. Sign in with a key, or start exportd-dev again for another one."
 	var l link
-	sealed, err := base64.RawURLEncoding.DecodeString(token)
-	if err == nil {
-		sealed, err = c.sealer.OpenText(ofLink, sealed)
-	}
-	if err != nil || json.Unmarshal(sealed, &l) != nil || !c.now().Before(l.Until) || c.nonces == nil {
+	if !c.unsealed(ofLink, token, &l) || !c.now().Before(l.Until) || c.nonces == nil {
 		return "", nil, http.StatusUnauthorized, spent
 	}
 	switch err := c.nonces(ctx, l.KeyID, "link:"+l.ID, l.Until.Add(time.Minute)); {
@@ -170,7 +160,7 @@ func (c *Console) signOut(w http.ResponseWriter, r *http.Request, who *principal
 		if err := c.sessions.EndSession(r.Context(), who.ID, who.Until); err != nil {
 			return err
 		}
-		c.setCookie(w, r, "", 0)
+		setCookie(w, r, "", 0)
 	}
 	http.Redirect(w, r, home+"/signed-out", http.StatusSeeOther)
 	return nil
