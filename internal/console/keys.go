@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"exportd/api/client"
@@ -71,14 +72,9 @@ var means = map[apikey.Scope]string{
 // rightsFor are those that who asks may give.
 func rightsFor(who *principal, on []string) (all []right) {
 	for _, s := range apikey.AllScopes {
-		if !who.key.Has(apikey.ScopePlatform) && !who.key.MayManage(who.key.OrgID, []apikey.Scope{s}) {
-			continue
+		if who.key.MayManage(who.key.OrgID, []apikey.Scope{s}) {
+			all = append(all, right{Scope: string(s), Means: means[s], On: slices.Contains(on, string(s))})
 		}
-		one := right{Scope: string(s), Means: means[s]}
-		for _, chosen := range on {
-			one.On = one.On || chosen == one.Scope
-		}
-		all = append(all, one)
 	}
 	return all
 }
