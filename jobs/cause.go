@@ -61,7 +61,7 @@ var digits = regexp.MustCompile(`\d+`)
 func (cb *Callback) cause() (c Cause, ok bool) {
 	for code, state := range CallbackCauses {
 		if cb.State == state {
-			return Cause{code, strings.ToValidUTF8(clip(cb.Origin+" "+cb.answer(), maxWhat), "")}, true
+			return Cause{code, clip(cb.Origin+" "+cb.answer(), maxWhat)}, true
 		}
 	}
 	return Cause{}, false

@@ -3,7 +3,6 @@ package jobs
 import (
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // Sentinel errors of stores, queues and transitions. Test with errors.Is.
@@ -118,7 +117,7 @@ type Failure struct {
 
 // About says what exactly the failure is about.
 func (f *Failure) About(what string) *Failure {
-	f.What = strings.ToValidUTF8(clip(what, maxWhat), "")
+	f.What = clip(what, maxWhat)
 	return f
 }
 

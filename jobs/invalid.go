@@ -84,10 +84,6 @@ func Damaged(why error) *Failure {
 		"find out what changes documents below ExportJobs besides exportd, then rerun the job with mode fresh", why)
 }
 
-// clip bounds a text in bytes, and cuts no character in two: the database takes no text that is not UTF-8.
-func clip(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "")
-}
+// clip bounds a text in bytes, and leaves out what is no UTF-8, as half a character at its end: the database
+// takes none.
+func clip(s string, most int) string { return strings.ToValidUTF8(s[:min(len(s), most)], "") }
