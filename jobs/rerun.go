@@ -79,39 +79,44 @@ func (e *RerunError) Is(target error) bool {
 // Rerunnable is the one rule for what may run again by a mode: nil, or a *RerunError. Ask it of a job as
 // readers get it: one whose record makes no sense counts as what it is ended as.
 func (j *Job) Rerunnable(mode RerunMode, p Policy, now time.Time) error {
-	reason, cause := j.refusal(mode, p, now)
+	return j.refused(j.refusal(mode, p, now))
+}
+
+// RerunnableWith is Rerunnable for a rerun as another job, with other parameters: it matters what was asked
+// for, and not what came of it.
+func (j *Job) RerunnableWith(now time.Time) error {
+	return j.refused(j.requestRefusal(now))
+}
+
+// refused is a refusal as an error, nil for none.
+func (j *Job) refused(reason Refusal, cause error) error {
 	if reason == "" {
 		return nil
 	}
 	return &RerunError{JobID: j.ID, State: j.State, Reason: reason, cause: cause}
 }
 
-// RerunnableWith is Rerunnable for a rerun as another job, with other parameters: it matters what was asked
-// for, and not what came of it.
-func (j *Job) RerunnableWith(now time.Time) error {
-	damage, refused := j.checkedRequest(now), &RerunError{JobID: j.ID, State: j.State}
-	switch {
-	case foreign(j.Schema):
-		refused.Reason = RefusedVersion
-	case !j.DeletedAt.IsZero():
-		refused.Reason = RefusedDeleted
-	case damage != nil:
-		refused.Reason, refused.cause = RefusedDamaged, damage
-	default:
-		return nil
-	}
-	return refused
-}
-
-func (j *Job) refusal(mode RerunMode, p Policy, now time.Time) (Refusal, error) {
+// requestRefusal is about what was asked for, whatever came of it.
+func (j *Job) requestRefusal(now time.Time) (Refusal, error) {
 	damage := j.checkedRequest(now) // it would make another file than was asked for
 	switch {
 	case foreign(j.Schema):
 		return RefusedVersion, nil
 	case !j.DeletedAt.IsZero():
 		return RefusedDeleted, nil
-	case damage != nil, !j.State.Valid():
+	case damage != nil:
 		return RefusedDamaged, damage
+	}
+	return "", nil
+}
+
+func (j *Job) refusal(mode RerunMode, p Policy, now time.Time) (Refusal, error) {
+	if reason, damage := j.requestRefusal(now); reason != "" {
+		return reason, damage
+	}
+	switch {
+	case !j.State.Valid():
+		return RefusedDamaged, nil
 	case j.State == Queued:
 		return RefusedQueued, nil
 	case j.State == Running: // it may become queued, but by a failed attempt only
