@@ -28,7 +28,6 @@ type List struct {
 
 // Fits reports whether the list has a job, on some page.
 func (l *List) Fits(j *Job) bool {
-	is := func(want, got string) bool { return want == "" || want == got }
 	code, cause := "", ""
 	if j.Error != nil {
 		code, cause = string(j.Error.Code), j.Error.CauseID

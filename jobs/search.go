@@ -36,9 +36,11 @@ func (s *Search) check(c *checks) {
 // IsZero reports whether it fits all jobs.
 func (s *Search) IsZero() bool { return *s == Search{} }
 
+// is reports whether a job has what is asked for; "" asks for nothing.
+func is(want, got string) bool { return want == "" || want == got }
+
 // Fits reports whether a job is found.
 func (s *Search) Fits(j *Job) bool {
-	is := func(want, got string) bool { return want == "" || want == got }
 	if !is(s.JobID, j.ID) || !is(s.RerunOf, j.RerunOf) || !is(s.RequestID, j.RequestID) || !is(s.BatchID, j.BatchID) || !is(s.Label, j.Params.Text("label")) || !is(s.ContentType, j.Params.Text("contentType")) ||
 		j.Attempt < s.MinAttempts || s.Slow && !j.Slow() {
 		return false
