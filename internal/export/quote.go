@@ -35,16 +35,14 @@ type Quote struct {
 
 // Quoter says what exports would come to.
 type Quoter struct {
-	pages Pages
-	cfg   Config // of the workers
+	pages   Pages
+	cfg     Config // of the workers
+	sampler *Exporter
 }
 
 // NewQuoter makes a Quoter; cfg is that of the workers.
 func NewQuoter(pages Pages, cfg Config) *Quoter {
-	if cfg.Datasets == nil {
-		cfg.Datasets = dataset.BuiltIn
-	}
-	return &Quoter{pages, cfg}
+	return &Quoter{pages, cfg, New(pages, nil, Config{MaxParts: 4 * sampleStrata, Datasets: cfg.Datasets})}
 }
 
 const (
@@ -62,8 +60,7 @@ const (
 // Quote counts the rows of a job that there is not and estimates the rest. An error is that of a read, or
 // that the job's dataset has changed.
 func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
-	e := &Exporter{source: q.pages, cfg: Config{MaxParts: 4 * sampleStrata, Datasets: q.cfg.Datasets}}
-	d, query, err := e.dataset(j)
+	d, query, err := q.sampler.dataset(j)
 	if err != nil {
 		return Quote{}, err
 	}
@@ -72,7 +69,7 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 		return Quote{}, err
 	}
 	out := Quote{At: at, Rows: rows, Parts: 1, Reads: rows + counted(rows)}
-	if target := q.cfg.target(rows); target > 0 && rows > target {
+	if target := q.cfg.target(rows); rows > target {
 		out.Parts = int((rows + target - 1) / target)
 		// The whole is cut into twice as many pieces, and counted once more where they are cut again; each
 		// part's first row is looked for.
@@ -80,7 +77,7 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 	}
 	strata := []jobs.Range{{Rows: rows}}
 	if out.Exact = rows <= sampleStrata*sampleRows; !out.Exact {
-		if strata, err = e.split(ctx, d, query, at, rows, rows/sampleStrata+1); err != nil {
+		if strata, err = q.sampler.split(ctx, d, query, at, rows, rows/sampleStrata+1); err != nil {
 			return Quote{}, err
 		}
 	}
