@@ -51,9 +51,6 @@ func (s *Server) ping(c *gin.Context, caller *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	if l := s.pings.take(caller.OrgID, s.now()); !l.ok {
-		return tooManyPings(l.wait)
-	}
 	a, err := s.sendPing(c, j, d)
 	if err != nil {
 		return err
@@ -66,13 +63,12 @@ func (s *Server) ping(c *gin.Context, caller *apikey.Key) error {
 	return nil
 }
 
-// tooManyPings refuses one more test callback to an org's receivers, whoever asks for it.
-func tooManyPings(wait time.Duration) *problem {
-	return &problem{status: http.StatusTooManyRequests, message: "at most 5 test callbacks a minute", retryAfter: wait}
-}
-
-// sendPing sends the test event of a job, if there is a place for it.
+// sendPing sends the test event of a job, if its org may have one more sent, whoever asks for it, and there
+// is a place for it.
 func (s *Server) sendPing(c *gin.Context, j *jobs.Job, d webhook.Delivery) (webhook.Attempt, error) {
+	if l := s.pings.take(j.OrgID, s.now()); !l.ok {
+		return webhook.Attempt{}, &problem{status: http.StatusTooManyRequests, message: "at most 5 test callbacks a minute", retryAfter: l.wait}
+	}
 	place := s.pinging.TryAcquire(jobs.OriginOf(j.CallbackURL), j.OrgID)
 	if place == nil {
 		return webhook.Attempt{}, &problem{status: http.StatusTooManyRequests, message: "too many test callbacks are under way", retryAfter: 15 * time.Second}
