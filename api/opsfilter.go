@@ -2,9 +2,7 @@ package api
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -184,26 +182,22 @@ func (p *params) jobFilter(datasets dataset.Set, now time.Time, extra ...string)
 	return f
 }
 
-// ages are how old a job may be.
-var ages = regexp.MustCompile(`^([<>])(\d{1,4})(m|h|d)$`)
-
 // age reads how long ago jobs were asked for: more than (>2h) or less (<2h).
 func (p *params) age(f *jobs.BatchFilter, now time.Time) {
 	v, given := p.get("age", false)
 	if !given {
 		return
 	}
-	m := ages.FindStringSubmatch(v)
-	if m == nil {
+	less, more := strings.HasPrefix(v, "<"), strings.HasPrefix(v, ">")
+	at, ok := parseAgo(v[min(len(v), 1):], now)
+	if !ok || !less && !more {
 		p.fault("age", typeOnly, map[string]any{"value": v}, "must be more or less than minutes, hours or days, as >2h or <7d")
 		return
 	}
-	n, _ := strconv.Atoi(m[2])
-	at := now.Add(-time.Duration(n) * agoUnits[m[3]]).UTC()
 	switch {
-	case m[1] == "<" && at.After(f.CreatedAfter):
+	case less && at.After(f.CreatedAfter):
 		f.CreatedAfter = at
-	case m[1] == ">" && (f.CreatedBefore.IsZero() || at.Before(f.CreatedBefore)):
+	case more && (f.CreatedBefore.IsZero() || at.Before(f.CreatedBefore)):
 		f.CreatedBefore = at
 	}
 }

@@ -52,14 +52,22 @@ const maxStretches = 50
 // ago is a time given by how long ago it was: 90m, 12h, 7d.
 var ago = regexp.MustCompile(`^(\d{1,4})(m|h|d)$`)
 
-var agoUnits = map[string]time.Duration{"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}
+// parseAgo reads how long before now.
+func parseAgo(v string, now time.Time) (time.Time, bool) {
+	m := ago.FindStringSubmatch(v)
+	if m == nil {
+		return time.Time{}, false
+	}
+	n, _ := strconv.Atoi(m[1])
+	unit := map[string]time.Duration{"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[m[2]]
+	return now.Add(-time.Duration(n) * unit).UTC(), true
+}
 
 // moment reads a date, a date-time, or how long ago.
 func (p *params) moment(name string, now time.Time) (time.Time, bool) {
-	if m := ago.FindStringSubmatch(p.values.Get(name)); m != nil {
+	if t, ok := parseAgo(p.values.Get(name), now); ok {
 		_, _ = p.get(name, false)
-		n, _ := strconv.Atoi(m[1])
-		return now.Add(-time.Duration(n) * agoUnits[m[2]]).UTC(), true
+		return t, true
 	}
 	t, _, ok := p.date(name, false)
 	return t, ok
