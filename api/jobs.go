@@ -14,7 +14,6 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
-	"exportd/internal/dataset"
 	"exportd/jobs"
 )
 
@@ -31,8 +30,8 @@ func (s *Server) listJobs(c *gin.Context, caller *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	l := jobs.List{OrgID: caller.OrgID}
-	p.jobPage(&l, s.datasets)
+	l := jobs.List{OrgID: caller.OrgID, State: enum(p, "state", jobs.States...), Kind: jobs.Kind(enum(p, "kind", s.datasets.Names()...))}
+	p.jobPage(&l)
 	if err := p.finish(); err != nil {
 		return err
 	}
@@ -60,10 +59,8 @@ func unscope(token, scope string) (string, error) {
 	return own, nil
 }
 
-// jobPage reads what all lists of jobs have in common.
-func (p *params) jobPage(l *jobs.List, datasets dataset.Set) {
-	l.State = enum(p, "state", jobs.States...)
-	l.Kind = jobs.Kind(enum(p, "kind", datasets.Names()...))
+// jobPage reads which page of a list of jobs is asked for.
+func (p *params) jobPage(l *jobs.List) {
 	l.PageSize = p.integer("pageSize", 1, maxPageJobs, pageJobs)
 	l.PageToken = p.pageToken()
 }

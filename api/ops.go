@@ -37,7 +37,7 @@ func (s *Server) opsList(c *gin.Context, _ *apikey.Key) error {
 		return err
 	}
 	l := p.jobFilter(s.datasets, s.now()).List("", 0)
-	l.PageSize, l.PageToken = p.integer("pageSize", 1, maxPageJobs, pageJobs), p.pageToken()
+	p.jobPage(&l)
 	if err := p.finish(); err != nil {
 		return err
 	}
