@@ -154,24 +154,26 @@ func (s *Server) opsCauses(c *gin.Context, _ *apikey.Key) error {
 	}
 	// One that has no case there is told of where it was met in the window, by anybody: that it is done is
 	// news, too. It is not where there are cases before the window or after it.
-	var empty, shown []*jobs.CauseNote
+	var empty []*jobs.CauseNote
+	var places []int // in views, of these
 	views := make([]causeView, 0, len(notes))
 	for i, n := range notes {
 		met := !n.LastAt.Before(req.From) && n.FirstAt.Before(req.To)
 		if cases[i].Count == 0 && (!met || req.OrgID != "" || req.Kind != "") {
 			continue
 		}
-		if shown, views = append(shown, n), append(views, causeViewOf(n, cases[i], false)); cases[i].Count == 0 {
-			empty = append(empty, n)
+		if cases[i].Count == 0 {
+			empty, places = append(empty, n), append(places, len(views))
 		}
+		views = append(views, causeViewOf(n, cases[i], false))
 	}
 	ever, err := s.casesOf(ctx, empty, s.allCases(""))
 	if err != nil {
 		return err
 	}
 	for i, n := range empty {
-		if at := slices.Index(shown, n); ever[i].Count > 0 {
-			views[at] = causeViewOf(n, jobs.CauseCases{}, true)
+		if ever[i].Count > 0 {
+			views[places[i]] = causeViewOf(n, jobs.CauseCases{}, true)
 		}
 	}
 	writeJSON(c, http.StatusOK, map[string]any{"causes": views, "nextPageToken": textOrNil(next), "since": req.From.UTC(), "until": req.To.UTC()})
