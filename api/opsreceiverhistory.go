@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
+	"exportd/internal/webhook"
 	"exportd/jobs"
 )
 
@@ -178,7 +179,11 @@ func attemptsIn(w *statsWindow) []attemptsView {
 // tellsNothing are attempts of which it says nothing about the receiver how they went.
 var tellsNothing = []string{jobs.AttemptUnderWay, jobs.AttemptInterrupted, jobs.AttemptKeyRevoked}
 
-func answered(a jobs.CallbackAttempt) bool { return a.Status/100 == 2 }
+// answered reports whether the receiver took the event: an answer that is cut off or late is none, whatever
+// its status.
+func answered(a jobs.CallbackAttempt) bool {
+	return webhook.Attempt{Status: a.Status, Class: webhook.Class(a.Class)}.Delivered()
+}
 
 func (v *historyView) add(a jobs.CallbackAttempt, w *statsWindow) {
 	if slices.Contains(tellsNothing, a.Class) {

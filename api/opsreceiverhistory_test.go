@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"exportd/internal/webhook"
 	"exportd/jobs"
 )
 
@@ -79,5 +80,17 @@ func TestReceiverHistoryOfMany(t *testing.T) {
 	}
 	if b.jobs.calls > historyCallbacks/pageCallbacks+len(jobs.CallbackCauses)+1 {
 		t.Errorf("%d pages were read", b.jobs.calls)
+	}
+}
+
+// TestCutAnswer: an answer that is cut off or late is a failure whatever its status, as for its delivery.
+func TestCutAnswer(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.called("org1", "https://cut.example", jobs.CallbackPending, 200, 200)
+	b.jobs.callbacks[0].Attempts[1].Class = string(webhook.ClassBadResponse)
+	code, got := ops(t, b, http.MethodGet, "/ops/receivers/history", "")
+	if code != http.StatusOK || at(t, got, "receivers.0.failingSince") != noon.Add(-59*time.Minute).Format(time.RFC3339) || at(t, got, "receivers.0.buckets.23.failed") != 1.0 {
+		t.Errorf("history = %d %v", code, got)
 	}
 }
