@@ -68,13 +68,13 @@ func (s *Server) opsReceiverHistory(c *gin.Context, _ *apikey.Key) error {
 		return err
 	}
 	views := historiesOf(read, w)
-	if err := s.failingSince(ctx, views); err != nil {
-		return err
-	}
 	slices.SortFunc(views, func(a, b *historyView) int {
 		return cmp.Or(cmp.Compare(b.rank(), a.rank()), cmp.Compare(b.Dead, a.Dead), cmp.Compare(b.Callbacks, a.Callbacks), cmp.Compare(a.Origin, b.Origin))
 	})
 	shown := views[:min(len(views), historyReceivers)]
+	if err := s.failingSince(ctx, shown); err != nil {
+		return err
+	}
 	for _, v := range shown {
 		v.OrgsComplete = len(v.Orgs) <= historyOrgs
 		v.Orgs = v.Orgs[:min(len(v.Orgs), historyOrgs)]
@@ -140,12 +140,6 @@ func historiesOf(callbacks []*jobs.Callback, w *statsWindow) []*historyView {
 		v.Callbacks++
 		v.Attempts += cb.Attempt
 		v.States[cb.State]++
-		if cb.State == jobs.CallbackPending {
-			v.Pending++
-		}
-		if _, dead := deadCallbacks[cb.State]; dead {
-			v.Dead++
-		}
 		if !slices.Contains(v.Orgs, cb.OrgID) {
 			v.Orgs = append(v.Orgs, cb.OrgID)
 		}
@@ -158,15 +152,6 @@ func historiesOf(callbacks []*jobs.Callback, w *statsWindow) []*historyView {
 	}
 	return slices.Collect(maps.Values(byOrigin))
 }
-
-// deadCallbacks are the states in which callbacks were given up.
-var deadCallbacks = func() map[jobs.CallbackState]bool {
-	dead := map[jobs.CallbackState]bool{}
-	for _, state := range jobs.CallbackCauses {
-		dead[state] = true
-	}
-	return dead
-}()
 
 func attemptsIn(w *statsWindow) []attemptsView {
 	var out []attemptsView
@@ -200,8 +185,13 @@ func (v *historyView) add(a jobs.CallbackAttempt, w *statsWindow) {
 	}
 }
 
-// judge finds the last attempt, and since when they fail.
+// judge tells how many callbacks are pending and were given up, and finds the last attempt, and since when
+// they fail.
 func (v *historyView) judge() {
+	v.Pending = v.States[jobs.CallbackPending]
+	for _, state := range jobs.CallbackCauses {
+		v.Dead += v.States[state]
+	}
 	slices.SortStableFunc(v.ended, func(a, b jobs.CallbackAttempt) int { return b.At.Compare(a.At) })
 	for i, a := range v.ended {
 		if i == 0 {
