@@ -102,20 +102,15 @@ func (a *app) rerunOne(ctx context.Context, id string, f rerunFlags) error {
 	case f.reason == "":
 		return errNoReason()
 	}
-	body := rerunOneBody{Reason: f.reason, Mode: f.mode}
-	var err error
-	if body.Params, err = parseSet(f.set); err != nil {
+	params, err := parseSet(f.set)
+	if err != nil {
 		return err
 	}
 	c, err := a.service(true, fewAttempts)
 	if err != nil {
 		return err
 	}
-	encoded, err := json.Marshal(body)
-	if err != nil {
-		return fmt.Errorf("encode request: %w", err)
-	}
-	r, err := c.OpsRerunJobWithBodyWithResponse(ctx, id, "application/json", bytes.NewReader(encoded))
+	r, err := c.OpsRerunJobWithResponse(ctx, id, client.OpsRerunJobJSONRequestBody{Reason: f.reason, Mode: given(client.RerunMode(f.mode)), Params: params})
 	if err != nil {
 		return about(id, err)
 	}
@@ -134,17 +129,10 @@ func (a *app) rerunOne(ctx context.Context, id string, f rerunFlags) error {
 	return nil
 }
 
-// rerunOneBody is the request, with parameters as they were given: what is wrong with them is for the service
-// to say.
-type rerunOneBody struct {
-	Reason string             `json:"reason"`
-	Mode   string             `json:"mode,omitempty"`
-	Params map[string]*string `json:"params,omitempty"`
-}
-
-// parseSet reads NAME=VALUE of each --set; nil is NAME=, for a parameter to be left out.
-func parseSet(items []string) (map[string]*string, error) {
-	var set map[string]*string
+// parseSet reads NAME=VALUE of each --set; nil is NAME=, for a parameter to be left out. What is wrong with
+// them is for the service to say.
+func parseSet(items []string) (map[string]any, error) {
+	var set map[string]any
 	for _, item := range items {
 		name, value, ok := strings.Cut(item, "=")
 		if !ok || name == "" {
@@ -154,10 +142,10 @@ func parseSet(items []string) (map[string]*string, error) {
 			return nil, &usageError{text: "--set has " + name + " twice"}
 		}
 		if set == nil {
-			set = map[string]*string{}
+			set = map[string]any{}
 		}
 		if set[name] = nil; value != "" {
-			set[name] = &value
+			set[name] = value
 		}
 	}
 	return set, nil
