@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -54,29 +55,12 @@ func (a *app) opsJobsList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List jobs, newest first", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := page.check(); err != nil {
-				return err
-			}
-			c, err := a.service(true, fewAttempts)
-			if err != nil {
-				return err
-			}
-			l, err := gather(page, "jobs", func(size int, token string) ([]byte, error) {
-				r, err := c.OpsListJobsWithResponse(cmd.Context(), &client.OpsListJobsParams{
-					State: given(client.State(state)), Kind: given(client.Kind(kind)), OrgID: given(org), WorkspaceID: given(workspace),
-					ErrorCode: given(client.ErrorCode(code)), Cause: given(cause),
-					RequestID: given(search.request), Batch: given(search.batch), CallbackHost: given(search.host), Text: given(search.text), Label: given(search.label),
-					ContentType: given(search.contentType), MinAttempts: given(search.minAttempts), Slow: given(search.slow), CreatedAfter: given(after), CreatedBefore: given(before), PageSize: &size, PageToken: given(token),
-				})
-				if err != nil {
-					return nil, err
-				}
-				return r.Body, nil
+			return a.listOpsJobs(cmd.Context(), page, client.OpsListJobsParams{
+				State: given(client.State(state)), Kind: given(client.Kind(kind)), OrgID: given(org), WorkspaceID: given(workspace),
+				ErrorCode: given(client.ErrorCode(code)), Cause: given(cause),
+				RequestID: given(search.request), Batch: given(search.batch), CallbackHost: given(search.host), Text: given(search.text), Label: given(search.label),
+				ContentType: given(search.contentType), MinAttempts: given(search.minAttempts), Slow: given(search.slow), CreatedAfter: given(after), CreatedBefore: given(before),
 			})
-			if err != nil {
-				return err
-			}
-			return showItems(a, l, jobWords, opsJobColumns, opsJobRow)
 		},
 	}
 	page.addTokens(cmd, 20)
@@ -94,6 +78,29 @@ func (a *app) opsJobsList() *cobra.Command {
 	choices(cmd, "kind", dataset.BuiltIn.Names()...)
 	choices(cmd, "error-code", allCodes()...)
 	return cmd
+}
+
+// listOpsJobs prints the jobs of all orgs that are asked for, page by page.
+func (a *app) listOpsJobs(ctx context.Context, page pageFlags, params client.OpsListJobsParams) error {
+	if err := page.check(); err != nil {
+		return err
+	}
+	c, err := a.service(true, fewAttempts)
+	if err != nil {
+		return err
+	}
+	l, err := gather(page, "jobs", func(size int, token string) ([]byte, error) {
+		params.PageSize, params.PageToken = &size, given(token)
+		r, err := c.OpsListJobsWithResponse(ctx, &params)
+		if err != nil {
+			return nil, err
+		}
+		return r.Body, nil
+	})
+	if err != nil {
+		return err
+	}
+	return showItems(a, l, jobWords, opsJobColumns, opsJobRow)
 }
 
 var opsJobColumns = []column{

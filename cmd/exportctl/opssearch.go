@@ -49,24 +49,7 @@ an age too where there are many.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := page.check(); err != nil {
-				return err
-			}
-			c, err := a.service(true, fewAttempts)
-			if err != nil {
-				return err
-			}
-			l, err := gather(page, "jobs", func(size int, token string) ([]byte, error) {
-				r, err := c.OpsListJobsWithResponse(cmd.Context(), &client.OpsListJobsParams{Q: given(strings.Join(args, " ")), PageSize: &size, PageToken: given(token)})
-				if err != nil {
-					return nil, err
-				}
-				return r.Body, nil
-			})
-			if err != nil {
-				return err
-			}
-			return showItems(a, l, jobWords, opsJobColumns, opsJobRow)
+			return a.listOpsJobs(cmd.Context(), page, client.OpsListJobsParams{Q: given(strings.Join(args, " "))})
 		},
 	}
 	page.addTokens(cmd, 20)
