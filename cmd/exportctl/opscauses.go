@@ -63,7 +63,7 @@ var causeColumns = []column{
 }
 
 func causeRow(c *client.Cause) []cell {
-	return []cell{words(c.CauseID), stateCell(c.State), words(casesText(c)), instant(&c.LastAt), words(orgsText(c)), words(c.What)}
+	return []cell{words(c.CauseID), stateCell(c.State), words(casesText(c)), instant(&c.LastAt), words(orgsText(c.Orgs, c.OrgsComplete)), words(c.What)}
 }
 
 func (a *app) showCauses(l itemList) error {
@@ -81,9 +81,9 @@ func casesText(c *client.Cause) string {
 	return plural(c.Count, "job", "jobs")
 }
 
-func orgsText(c *client.Cause) string {
-	s := strings.Join(c.Orgs, ",")
-	if !c.OrgsComplete {
+func orgsText(orgs []string, complete bool) string {
+	s := strings.Join(orgs, ",")
+	if !complete {
 		s += ",..."
 	}
 	return s
@@ -100,7 +100,7 @@ func (a *app) showCause(ctx context.Context, c *client.Client, id string) error 
 	d := r.JSON200
 	v := &d.Cause
 	facts := [][2]cell{
-		{words("cause"), words(v.CauseID)}, {words("state"), stateCell(v.State)}, {words("what"), words(v.What)}, {words("cases"), words(casesText(v))}, {words("orgs"), words(orgsText(v))},
+		{words("cause"), words(v.CauseID)}, {words("state"), stateCell(v.State)}, {words("what"), words(v.What)}, {words("cases"), words(casesText(v))}, {words("orgs"), words(orgsText(v.Orgs, v.OrgsComplete))},
 		{words("first"), instant(&v.FirstAt)}, {words("last"), instant(&v.LastAt)}, {words("error"), {v.Message, red}},
 		{words("remedy"), {optional(v.Remedy).text, yellow}}, {words("link"), optional(v.Link)}, {words("example"), optional(v.ExampleJobID)},
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) opsReceiverHistory() *cobra.Command {
-	var since, until, org string
+	var w windowFlags
 	cmd := &cobra.Command{
 		Use: "receivers [ORIGIN]", Short: "Show how receivers of callbacks have answered, those that fail first, or one of them over time", Args: atMostOne("origin (scheme, host and port)"),
 		Long: `Of callbacks of exports that ended within the window. OVER TIME has a character for each
@@ -24,7 +24,7 @@ stretch of it: . nothing was sent, + all attempts were answered, x none, ~ some.
 			if err != nil {
 				return err
 			}
-			params := &client.OpsReceiverHistoryParams{Since: given(since), Until: given(until), OrgID: given(org)}
+			params := &client.OpsReceiverHistoryParams{Since: given(w.since), Until: given(w.until), OrgID: given(w.org)}
 			if len(args) == 1 {
 				params.Origin = &args[0]
 			}
@@ -46,10 +46,8 @@ stretch of it: . nothing was sent, + all attempts were answered, x none, ~ some.
 			return nil
 		},
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&since, "since", "24h", "from when on: how long ago, like 90m, 12h or 7d, or an ISO date or date-time")
-	flags.StringVar(&until, "until", "", "until when, as --since; now by default")
-	flags.StringVar(&org, "org", "", "only callbacks of this org")
+	w.addTimes(cmd, "24h")
+	cmd.Flags().StringVar(&w.org, "org", "", "only callbacks of this org")
 	return cmd
 }
 
@@ -61,12 +59,8 @@ func (a *app) showHistories(receivers []client.ReceiverHistory) {
 	rows := make([][]cell, len(receivers))
 	for i := range receivers {
 		r := &receivers[i]
-		dead := number(int64(r.Dead))
-		if r.Dead > 0 {
-			dead.color = red
-		}
 		rows[i] = []cell{
-			words(r.Origin), number(int64(r.Callbacks)), number(int64(r.Attempts)), number(int64(r.Pending)), dead, {instant(r.FailingSince).text, red}, lastAnswer(r), words(overTime(r)), words(receiverOrgs(r)),
+			words(r.Origin), number(int64(r.Callbacks)), number(int64(r.Attempts)), number(int64(r.Pending)), failures(r.Dead), {instant(r.FailingSince).text, red}, lastAnswer(r), words(overTime(r)), words(orgsText(r.Orgs, r.OrgsComplete)),
 		}
 	}
 	a.table([]column{
@@ -75,8 +69,13 @@ func (a *app) showHistories(receivers []client.ReceiverHistory) {
 	}, rows)
 }
 
-func receiverOrgs(r *client.ReceiverHistory) string {
-	return orgsText(&client.Cause{Orgs: r.Orgs, OrgsComplete: r.OrgsComplete})
+// failures is a number in red, unless there are none.
+func failures(n int) cell {
+	c := number(int64(n))
+	if n > 0 {
+		c.color = red
+	}
+	return c
 }
 
 func lastAnswer(r *client.ReceiverHistory) cell {
@@ -110,7 +109,7 @@ func overTime(r *client.ReceiverHistory) string {
 // showReceiver prints one with a line for each stretch in which something was sent.
 func (a *app) showReceiver(r *client.ReceiverHistory) {
 	facts := [][2]cell{
-		{words("receiver"), words(r.Origin)}, {words("orgs"), words(receiverOrgs(r))}, {words("callbacks"), number(int64(r.Callbacks))}, {words("attempts"), number(int64(r.Attempts))},
+		{words("receiver"), words(r.Origin)}, {words("orgs"), words(orgsText(r.Orgs, r.OrgsComplete))}, {words("callbacks"), number(int64(r.Callbacks))}, {words("attempts"), number(int64(r.Attempts))},
 		{words("pending"), number(int64(r.Pending))}, {words("given up"), number(int64(r.Dead))}, {words("failing since"), {instant(r.FailingSince).text, red}}, {words("last"), lastAnswer(r)},
 	}
 	if r.Last != nil {
@@ -120,11 +119,7 @@ func (a *app) showReceiver(r *client.ReceiverHistory) {
 	var rows [][]cell
 	for _, s := range slices.Backward(r.Buckets) {
 		if s.Succeeded+s.Failed > 0 {
-			failed := number(int64(s.Failed))
-			if s.Failed > 0 {
-				failed.color = red
-			}
-			rows = append(rows, []cell{instant(&s.At), number(int64(s.Succeeded)), failed})
+			rows = append(rows, []cell{instant(&s.At), number(int64(s.Succeeded)), failures(s.Failed)})
 		}
 	}
 	if len(rows) > 0 {

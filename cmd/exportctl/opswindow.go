@@ -17,11 +17,17 @@ import (
 type windowFlags struct{ since, until, org, kind string }
 
 func (w *windowFlags) add(cmd *cobra.Command, since string) {
+	w.addTimes(cmd, since)
+	flags := cmd.Flags()
+	flags.StringVar(&w.org, "org", "", "only of this org")
+	flags.StringVar(&w.kind, "kind", "", "only of this kind, like vip-users")
+}
+
+// addTimes has flags for the window alone.
+func (w *windowFlags) addTimes(cmd *cobra.Command, since string) {
 	flags := cmd.Flags()
 	flags.StringVar(&w.since, "since", since, "from when on: how long ago, like 90m, 12h or 7d, or an ISO date or date-time")
 	flags.StringVar(&w.until, "until", "", "until when, as --since; now by default")
-	flags.StringVar(&w.org, "org", "", "only of this org")
-	flags.StringVar(&w.kind, "kind", "", "only of this kind, like vip-users")
 }
 
 func (w *windowFlags) params() *client.OpsStatsParams {
