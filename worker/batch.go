@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -37,7 +36,10 @@ func (p *Pool) runBatch(ctx context.Context, id string) error {
 	if over && err == nil || errors.Is(err, jobs.ErrUnknownSchema) { // or another build's
 		return nil
 	}
-	for err == nil && ctx.Err() == nil {
+	if err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
 		var most int64
 		if b, most, err = p.allowed(ctx, b); err != nil || most == 0 {
 			return err
@@ -64,7 +66,7 @@ func (p *Pool) runBatch(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	return cmp.Or(err, context.Cause(ctx))
+	return context.Cause(ctx)
 }
 
 // batchJobs is a page of a batch's jobs.
