@@ -84,12 +84,11 @@ func (s *Store) UpdateBatch(ctx context.Context, id string, fn func(*jobs.BatchT
 		if err := fn(tx); err != nil {
 			return err
 		}
+		out = b
 		if !mended && tx.Audit == nil && reflect.DeepEqual(was, b) {
-			out = b
 			return nil
 		}
 		b.Rev = jobs.NewToken()
-		out = b
 		batch := s.newWrites().Update(ref, fields(b.Stored()), firestore.LastUpdateTime(doc.UpdateTime))
 		s.addAudit(batch, tx.Audit)
 		return s.commit(ctx, batch, s.hasRev(ref, b.Rev))

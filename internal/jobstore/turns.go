@@ -2,6 +2,7 @@ package jobstore
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -40,12 +41,8 @@ func (t *turns) next(at time.Time) int {
 		t.minute, t.now, t.each = minute, 0, [maxTurns]int{}
 	}
 	t.now++
-	of, turn := min(maxTurns, 1+(max(t.now, t.last)-1)/turnsPerMinute), 0
-	for i := range t.each[:of] {
-		if t.each[i] < t.each[turn] {
-			turn = i
-		}
-	}
+	each := t.each[:min(maxTurns, 1+(max(t.now, t.last)-1)/turnsPerMinute)]
+	turn := slices.Index(each, slices.Min(each))
 	t.each[turn]++
 	return t.first + turn
 }
