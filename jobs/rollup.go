@@ -95,7 +95,7 @@ type Tally struct {
 	At    time.Time
 	OrgID string
 	Kind  Kind // "" of callbacks
-	Shard int  // spreads ends over documents
+	Shard int  // spreads ends over the documents of an org
 	Counts
 }
 
@@ -117,10 +117,10 @@ func (k RollupKey) ID() string {
 	return fmt.Sprintf("%02d-%s-%s", k.Shard, org, k.Hour.UTC().Format("2006010215"))
 }
 
-// Keys are the documents that a tally is added to.
+// Keys are the documents that a tally is added to. Which shard it is of those of all together, a store says.
 func (t *Tally) Keys() []RollupKey {
 	hour := t.At.UTC().Truncate(RollupHour)
-	keys := []RollupKey{{Hour: hour, Shard: t.Shard % Shards}}
+	keys := []RollupKey{{Hour: hour}}
 	if t.OrgID != "" {
 		keys = append(keys, RollupKey{Hour: hour, OrgID: t.OrgID, Shard: t.Shard % OrgRollups})
 	}
