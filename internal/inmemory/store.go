@@ -107,7 +107,7 @@ func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, fp := s.now(), sub.Fingerprint()
-	byPrint, byKey := "fingerprint "+fp, "key "+sub.OrgID+" "+sub.IdempotencyKey
+	byPrint, byKey := pointersOf(&sub)
 	point := func(key, id string, life time.Duration) {
 		s.pointers[key] = pointer{id, fp, now.Add(life)}
 	}
@@ -150,10 +150,16 @@ func (s *Store) Find(ctx context.Context, sub jobs.Submission) (*jobs.Job, error
 	return job, err
 }
 
+// pointersOf names what may lead to the job of a request: its fingerprint, and its key.
+func pointersOf(sub *jobs.Submission) (byPrint, byKey string) {
+	return "fingerprint " + sub.Fingerprint(), "key " + sub.OrgID + " " + sub.IdempotencyKey
+}
+
 // attached gives the job that a request gets, nil for a new one, and whether its key leads there.
-func (s *Store) attached(sub *jobs.Submission, now time.Time) (found *jobs.Job, byKey bool, err error) {
+func (s *Store) attached(sub *jobs.Submission, now time.Time) (found *jobs.Job, keyed bool, err error) {
+	byPrint, byKey := pointersOf(sub)
 	if sub.IdempotencyKey != "" {
-		p, ok := s.pointers["key "+sub.OrgID+" "+sub.IdempotencyKey]
+		p, ok := s.pointers[byKey]
 		job, there := s.jobs[p.jobID]
 		switch {
 		case !ok || !there || now.After(p.expiresAt):
@@ -163,7 +169,7 @@ func (s *Store) attached(sub *jobs.Submission, now time.Time) (found *jobs.Job, 
 			return &job, true, nil
 		}
 	}
-	if p, ok := s.pointers["fingerprint "+sub.Fingerprint()]; ok && !sub.Fresh && now.Before(p.expiresAt) {
+	if p, ok := s.pointers[byPrint]; ok && !sub.Fresh && now.Before(p.expiresAt) {
 		if job, ok := s.jobs[p.jobID]; ok && job.ID != sub.Except && job.Shared(now, s.cfg.ReuseFor) {
 			return &job, false, nil
 		}
