@@ -58,8 +58,9 @@ func TestRelease(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(dirs[0], name)); err == nil {
 			size += info.Size()
 		}
-		base, _, packed := strings.Cut(name, map[bool]string{true: ".zip", false: ".tar.gz"}[strings.HasSuffix(name, ".zip")])
-		if packed {
+		base, isTar := strings.CutSuffix(name, ".tar.gz")
+		base, isZip := strings.CutSuffix(base, ".zip")
+		if isTar || isZip {
 			archives++
 			lookAt(t, filepath.Join(dirs[0], name), base)
 		}
