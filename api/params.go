@@ -13,14 +13,16 @@ import (
 	"unicode/utf8"
 
 	"exportd/internal/dataset"
+	"exportd/internal/records"
 	"exportd/jobs"
 )
 
 const (
 	// maxParams bounds the number of parameters, and so of faults in one answer.
 	maxParams = 100
-	// maxText bounds a text parameter, in characters: Firestore's bound for ids, in bytes.
-	maxText = 1500
+	// maxText bounds a text parameter, in characters: Firestore's bound for ids, in bytes. Longer labels are
+	// in no overview.
+	maxText = records.LabelRunes
 	// maxOffset is what Firestore takes.
 	maxOffset = 1<<31 - 1
 )
