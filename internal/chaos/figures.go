@@ -43,7 +43,7 @@ func (c *comparison) String() string {
 // what was asked for, and the texts of causes. All else has to be recomputed, so that a number that is new in
 // an answer is missed here.
 var notOfDocuments = []string{
-	"queues.", "workers", "workersAlive", "deadLetters.", "rescuers.", "window.since", "window.until", "window.bucketSeconds",
+	"queues", "workers", "workersAlive", "deadLetters", "rescuers", "window.since", "window.until", "window.bucketSeconds",
 	"since", "until",
 }
 
@@ -133,12 +133,9 @@ func flatten(answer map[string]any) figures {
 }
 
 func (f figures) add(name string, v any) {
-	for _, not := range notOfDocuments {
-		if name == strings.TrimSuffix(not, ".") {
-			return
-		}
-	}
-	if _, of, ok := strings.Cut(strings.TrimPrefix(name, "causes."), "."); ok && strings.HasPrefix(name, "causes.") && slices.Contains(notOfCauses, of) {
+	cause, ofCause := strings.CutPrefix(name, "causes.")
+	_, of, _ := strings.Cut(cause, ".")
+	if slices.Contains(notOfDocuments, name) || ofCause && slices.Contains(notOfCauses, of) {
 		return
 	}
 	switch v := v.(type) {

@@ -47,6 +47,11 @@ func (q *question) asksFor(j jobDoc, from, to time.Time) bool {
 	return (q.org == "" || j.OrgID == q.org) && (q.kind == "" || j.Kind == q.kind) && !j.FinishedAt.Before(from) && j.FinishedAt.Before(to)
 }
 
+// asksForCallback: callbacks are of no kind.
+func (q *question) asksForCallback(cb callbackDoc) bool {
+	return q.kind == "" && (q.org == "" || cb.OrgID == q.org)
+}
+
 // stretch counts what ended within [from, to).
 func (q *question) stretch(out figures, name string, from, to time.Time, docs endedDocs) {
 	var queued, ran []time.Duration
@@ -75,7 +80,7 @@ func (q *question) stretch(out figures, name string, from, to time.Time, docs en
 	quantiles(out, name+"queuedSeconds.", queued)
 	quantiles(out, name+"ranSeconds.", ran)
 	for _, cb := range docs.callbacks {
-		if q.kind == "" && (q.org == "" || cb.OrgID == q.org) && cb.State != string(jobs.CallbackPending) && !cb.endedAt.Before(from) && cb.endedAt.Before(to) {
+		if q.asksForCallback(cb) && cb.State != string(jobs.CallbackPending) && !cb.endedAt.Before(from) && cb.endedAt.Before(to) {
 			out[name+"callbacks."+cb.State]++
 		}
 	}
@@ -154,7 +159,7 @@ func (q *question) causes(docs endedDocs) figures {
 			continue
 		}
 		met[cb.Cause] = append(met[cb.Cause], cb.endedAt)
-		if q.kind == "" && (q.org == "" || cb.OrgID == q.org) {
+		if q.asksForCallback(cb) {
 			cases[cb.Cause] = append(cases[cb.Cause], one{cb.JobID, cb.OrgID, cb.CreatedAt})
 		}
 	}
