@@ -37,8 +37,7 @@ type report struct {
 }
 
 func (r *report) ok() bool {
-	return len(r.lost)+len(r.wrong)+len(r.leftovers)+len(r.stuck)+len(r.broken)+r.callbacks.never == 0 && r.succeeded > 0 &&
-		r.figures != nil && len(r.figures.differ) == 0
+	return len(r.lost)+len(r.wrong)+len(r.leftovers)+len(r.stuck)+len(r.broken)+r.callbacks.never == 0 && r.succeeded > 0 && len(r.figures.differ) == 0
 }
 
 func (r *report) print(w io.Writer) {
@@ -64,9 +63,6 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintf(t, "delivered zero times\t%d\tdelivered again (duplicates)\t%d\n", cb.never, cb.duplicates)
 	fmt.Fprintf(t, "answered 500 or not at all\t%d\tredelivered by the operator\t%d\n", cb.unanswered, cb.redelivered)
 	_ = t.Flush() // what cannot be printed cannot be reported either
-	if r.figures == nil {
-		r.figures = &comparison{not: "not all came to its end"}
-	}
 	fmt.Fprintln(w, r.figures)
 	for _, c := range []struct {
 		name  string
@@ -118,7 +114,7 @@ func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	in, err := newInspector(ctx, f.hosts)
+	in, err := newInspector(ctx, f.hosts, len(f.builds.paths) > 1)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +124,7 @@ func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 		return nil, err
 	}
 	defer rs.close()
-	r = &report{seed: o.seed, builds: f.builds}
+	r = &report{seed: o.seed, builds: f.builds, figures: &comparison{not: "not all came to its end"}}
 	c := &caller{fleet: f, demo: facts, http: &http.Client{Timeout: 20 * time.Second}, receivers: rs, accepted: map[string]*accepted{}}
 	begun := time.Now()
 	attacked := begun
@@ -151,7 +147,7 @@ func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 	if err := in.inspect(ctx, c, r); err != nil || len(r.broken) > 0 {
 		return r, err
 	}
-	if len(f.builds.paths) > 1 {
+	if in.mixed {
 		r.figures = &comparison{not: "the build before may count less"}
 		return r, nil
 	}

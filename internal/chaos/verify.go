@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"hash"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -36,11 +37,12 @@ type inspector struct {
 	store     *jobstore.Store
 	records   *records.Reader
 	objects   *objectstore.Store
+	mixed     bool                           // the fleet is of two builds
 	expected  map[string][][sha256.Size]byte // by what was asked for and when
 }
 
-func newInspector(ctx context.Context, hosts map[string]string) (*inspector, error) {
-	in := &inspector{expected: map[string][][sha256.Size]byte{}}
+func newInspector(ctx context.Context, hosts map[string]string, mixed bool) (*inspector, error) {
+	in := &inspector{mixed: mixed, expected: map[string][][sha256.Size]byte{}}
 	var err error
 	if in.firestore, err = firestore.NewClient(ctx, project, localcloud.GRPCOptions(hosts["firestore"])...); err != nil {
 		return nil, err
@@ -223,8 +225,8 @@ func (in *inspector) compareFile(ctx context.Context, c *caller, j *jobs.Job, li
 	return "", nil
 }
 
-// expect is the sha256 of the rows of j at its snapshot, in one go: with the header of this build, and that
-// of 0.1.0, which quoted nothing in it.
+// expect is the sha256 of the rows of j at its snapshot, in one go: with the header of this build, and where
+// the fleet is of two, with that of 0.1.0, which quoted nothing in it.
 func (in *inspector) expect(ctx context.Context, j *jobs.Job) ([][sha256.Size]byte, error) {
 	params, err := json.Marshal(j.Params)
 	if err != nil {
@@ -235,11 +237,17 @@ func (in *inspector) expect(ctx context.Context, j *jobs.Job) ([][sha256.Size]by
 		return sums, nil
 	}
 	d := dataset.BuiltIn.Get(string(j.Kind))
-	h, old := sha256.New(), sha256.New() // hashes take everything
 	enc := csvrow.NewEncoder(d, csvrow.Options{FormulaGuard: j.Params.FormulaGuard(), BOM: j.Params.Profile() == jobs.ProfileExcel})
-	header := enc.AppendHeader(nil)
-	_, _ = h.Write(header)
-	_, _ = old.Write(bytes.ReplaceAll(header, []byte{'"'}, nil))
+	headers := [][]byte{enc.AppendHeader(nil)}
+	if in.mixed {
+		headers = append(headers, bytes.ReplaceAll(headers[0], []byte{'"'}, nil))
+	}
+	var hashes []hash.Hash // which take everything
+	for _, header := range headers {
+		h := sha256.New()
+		_, _ = h.Write(header)
+		hashes = append(hashes, h)
+	}
 	var row []byte
 	rows := int64(0)
 	err = in.records.Scan(ctx, d.Query(j.OrgID, j.Params), vip.Range{}, j.SnapshotTime, records.Options{}, func(doc []byte) error {
@@ -248,8 +256,9 @@ func (in *inspector) expect(ctx context.Context, j *jobs.Job) ([][sha256.Size]by
 			return err
 		}
 		rows++
-		_, _ = h.Write(row)
-		_, _ = old.Write(row)
+		for _, h := range hashes {
+			_, _ = h.Write(row)
+		}
 		return nil
 	})
 	if err != nil {
@@ -258,7 +267,10 @@ func (in *inspector) expect(ctx context.Context, j *jobs.Job) ([][sha256.Size]by
 	if rows != j.RowsTotal {
 		return nil, fmt.Errorf("job %s: the snapshot has %d rows, its count says %d", j.ID, rows, j.RowsTotal)
 	}
-	sums := [][sha256.Size]byte{[sha256.Size]byte(h.Sum(nil)), [sha256.Size]byte(old.Sum(nil))}
+	var sums [][sha256.Size]byte
+	for _, h := range hashes {
+		sums = append(sums, [sha256.Size]byte(h.Sum(nil)))
+	}
 	in.expected[key] = sums
 	return sums, nil
 }
