@@ -114,6 +114,13 @@ conformance: ## Have Google's Go client for Firestore run its own tests on the e
 cloud-kills: ## Kill the embedded cloud 200 times in the middle of commits, publishes and uploads, and look for what was acknowledged
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestKills$$' ./internal/localcloud -kills.rounds $(or $(ROUNDS),200)
 
+fuzz: ## Every fuzz target, one after the other, DURATION=10m each; ONLY=internal/localcloud for those below it
+	@ulimit -v 24000000; for pkg in $$(git grep -l '^func Fuzz' -- '$(or $(ONLY),.)/**_test.go' | xargs -n1 dirname | sort -u); do \
+		for name in $$(cat $$pkg/*_test.go | sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p'); do \
+			echo "$$pkg $$name"; $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$name$$" -fuzztime $(or $(DURATION),10m) -parallel 1 ./$$pkg || exit 1; \
+		done; \
+	done
+
 damage: ## Damage every field of every document in every way: fleet, stores, API (about 20 minutes)
 	ulimit -v 16000000; for pkg in ./worker ./internal/jobstore ./api ./internal/apikey; do \
 		case $$pkg in ./internal/apikey) all=;; *) all="-args -damage.sample 0";; esac; \
@@ -135,4 +142,4 @@ PICTURES  = $(if $(SCREENSHOTS),npm ci --prefix internal/e2e/testdata/dashboard 
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: cloud-kills conformance help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
+.PHONY: fuzz cloud-kills conformance help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts

@@ -171,7 +171,7 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 				return nil, err
 			}
 			c.stores.firestore = s
-			return grpcService{s, firestoreWeb(c)}, nil
+			return grpcService{s, firestoreWeb(c, cfg.Log)}, nil
 		}},
 		{"Pub/Sub", cfg.PubSubAddr, &c.endpoints.PubSub, func() (service, error) {
 			s, err := openPubSub(filepath.Join(cfg.DataDir, "pubsub"), cfg, c.faults, c.gate, c.disk)
@@ -179,7 +179,7 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 				return nil, err
 			}
 			c.stores.pubsub = s
-			return grpcService{s, pubsubWeb()}, nil
+			return grpcService{s, pubsubWeb(cfg.Log)}, nil
 		}},
 		{"Cloud Storage", cfg.StorageAddr, &c.endpoints.Storage, func() (service, error) {
 			s, err := openStorage(filepath.Join(cfg.DataDir, "storage"), cfg, c.disk)
@@ -187,10 +187,10 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 				return nil, err
 			}
 			c.stores.storage = s
-			return newHTTPService(c.gate.HTTP(c.faults.HTTP(s.Handler())), s), nil
+			return newHTTPService(c.gate.HTTP(c.faults.HTTP(s.Handler())), s, cfg.Log.Named("storage")), nil
 		}},
 		{"fault control", cfg.ControlAddr, &c.endpoints.Control, func() (service, error) {
-			return newHTTPService(c.faults.Control(c.reports(cfg), map[string]http.HandlerFunc{"/reset": c.serveReset}), nil), nil
+			return newHTTPService(c.faults.Control(c.reports(cfg), map[string]http.HandlerFunc{"/reset": c.serveReset}), nil, cfg.Log.Named("control")), nil
 		}},
 	}
 	if cfg.ControlAddr == "" {

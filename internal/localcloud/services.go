@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -104,9 +105,10 @@ type httpService struct {
 	stopped  bool
 }
 
-func newHTTPService(next http.Handler, closer io.Closer) *httpService {
+func newHTTPService(next http.Handler, closer io.Closer, log *zap.Logger) *httpService {
 	h := &httpService{closer: closer}
 	h.server = &http.Server{
+		ErrorLog: errorLog(log),
 		// No read or write timeout: an upload or download may take as long as it takes.
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -121,6 +123,15 @@ func newHTTPService(next http.Handler, closer io.Closer) *httpService {
 		}),
 	}
 	return h
+}
+
+// errorLog is what a server of HTTP tells of panics in handlers, which it survives, and of little else.
+func errorLog(to *zap.Logger) *log.Logger {
+	l, err := zap.NewStdLogAt(to, zap.ErrorLevel)
+	if err != nil {
+		panic(err) // the level is one
+	}
+	return l
 }
 
 func (h *httpService) serve(l net.Listener) error {

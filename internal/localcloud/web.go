@@ -14,6 +14,7 @@ import (
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -29,12 +30,13 @@ type web struct {
 	fits           func(protoreflect.MethodDescriptor, string) bool
 	links          string
 	cloud          *Cloud // whose data is shown; nil for none
+	log            *zap.Logger
 }
 
-func firestoreWeb(c *Cloud) *web {
+func firestoreWeb(c *Cloud, log *zap.Logger) *web {
 	return &web{
-		cloud: c,
-		name:  "Firestore", variable: "FIRESTORE_EMULATOR_HOST", fits: firestorePath,
+		cloud: c, log: log.Named("firestore"),
+		name: "Firestore", variable: "FIRESTORE_EMULATOR_HOST", fits: firestorePath,
 		services: []protoreflect.ServiceDescriptor{firestorepb.File_google_firestore_v1_firestore_proto.Services().ByName("Firestore")},
 		links: `<p><a href="/browse/">Look at the data of all three services</a></p>
 <p>Collections: <code>curl -X POST http://HOST/v1/projects/PROJECT/databases/(default)/documents:listCollectionIds</code><br>
@@ -43,9 +45,10 @@ Delete all: <code>curl -X DELETE http://HOST/emulator/v1/projects/PROJECT/databa
 	}
 }
 
-func pubsubWeb() *web {
+func pubsubWeb(log *zap.Logger) *web {
 	services := pubsubpb.File_google_pubsub_v1_pubsub_proto.Services()
 	return &web{
+		log:  log.Named("pubsub"),
 		name: "Pub/Sub", variable: "PUBSUB_EMULATOR_HOST", services: []protoreflect.ServiceDescriptor{services.ByName("Publisher"), services.ByName("Subscriber")},
 		links: `<p>Topics: <code>curl http://HOST/v1/projects/PROJECT/topics</code><br>
 Subscriptions: <code>curl http://HOST/v1/projects/PROJECT/subscriptions</code></p>`,
@@ -100,7 +103,7 @@ func (p *web) serve(l net.Listener, addr string) error {
 			_, _ = io.WriteString(w, "{}\n") // the client is gone if this fails
 		})
 	}
-	server := &http.Server{Handler: notForPages(mux), ReadHeaderTimeout: peekLimit, IdleTimeout: 2 * time.Minute}
+	server := &http.Server{Handler: notForPages(mux), ErrorLog: errorLog(p.log), ReadHeaderTimeout: peekLimit, IdleTimeout: 2 * time.Minute}
 	err = server.Serve(l)
 	return errors.Join(server.Close(), conn.Close(), ignoreClosed(err))
 }

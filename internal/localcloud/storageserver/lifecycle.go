@@ -83,7 +83,7 @@ func (s *Server) expire(bucket string, c *storage.BucketLifecycleRuleCondition, 
 	lower, upper := objectSpan(bucket)
 	return scan(s.db, lower, upper, func(_, value []byte) error {
 		var rec record
-		if err := json.Unmarshal(value, &rec); err != nil || !due(c, rec.Object, now) {
+		if err := decode(value, &rec); err != nil || !due(c, rec.Object, now) {
 			return err
 		}
 		err := s.remove(bucket, rec.Object.Name, &conditions{GenerationMatch: &rec.Object.Generation})

@@ -1,7 +1,6 @@
 package storageserver
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -110,8 +109,8 @@ func appendObject(out *storage.Objects, value []byte, name string, glob *regexp.
 		return nil
 	}
 	var rec record
-	if err := json.Unmarshal(value, &rec); err != nil {
-		return fmt.Errorf("decode index entry: %w", err)
+	if err := decode(value, &rec); err != nil {
+		return err
 	}
 	out.Items = append(out.Items, shown(rec.Object))
 	return nil
@@ -132,8 +131,8 @@ func (s *Server) listBuckets(w http.ResponseWriter, r *http.Request) error {
 			return nil
 		}
 		b := &storage.Bucket{}
-		if err := json.Unmarshal(value, b); err != nil {
-			return fmt.Errorf("decode index entry: %w", err)
+		if err := decode(value, b); err != nil {
+			return err
 		}
 		switch {
 		case !ofProject(b, q.Get("project")):

@@ -54,10 +54,25 @@ func load(db pebble.Reader, key []byte, v any) (bool, error) {
 		return false, fmt.Errorf("read index: %w", err)
 	}
 	defer func() { _ = closer.Close() }() // always nil
-	if err := json.Unmarshal(raw, v); err != nil {
-		return false, fmt.Errorf("decode index entry: %w", err)
+	if err := decode(raw, v); err != nil {
+		return false, err
 	}
 	return true, nil
+}
+
+// decode reads an entry of the index, and refuses one that lacks what this package always writes.
+func decode(raw []byte, v any) error {
+	if err := json.Unmarshal(raw, v); err != nil {
+		return fmt.Errorf("decode index entry: %w", err)
+	}
+	if e, ok := v.(interface{ whole() bool }); ok && !e.whole() {
+		return errors.New("decode index entry: it is not whole")
+	}
+	return nil
+}
+
+func (r *record) whole() bool {
+	return r.Object != nil && !slices.ContainsFunc(r.Segments, func(s segment) bool { return s.Size < 0 })
 }
 
 // store puts the JSON of v into the batch.

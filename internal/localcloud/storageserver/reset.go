@@ -1,8 +1,6 @@
 package storageserver
 
 import (
-	"encoding/json"
-	"fmt"
 	"hash/fnv"
 	"slices"
 
@@ -34,8 +32,8 @@ func (s *Server) Reset(project string) (buckets, objects int, err error) {
 	var names []string
 	err = scan(s.db, []byte("b"), []byte("c"), func(_, value []byte) error {
 		var b storage.Bucket
-		if err := json.Unmarshal(value, &b); err != nil {
-			return fmt.Errorf("decode index entry: %w", err)
+		if err := decode(value, &b); err != nil {
+			return err
 		}
 		if ofProject(&b, project) {
 			names = append(names, b.Name)
@@ -61,8 +59,8 @@ func (s *Server) dropBucket(name string) (objects int, err error) {
 	var segments []segment
 	err = scan(s.db, lower, upper, func(_, value []byte) error {
 		var rec record
-		if err := json.Unmarshal(value, &rec); err != nil {
-			return fmt.Errorf("decode index entry: %w", err)
+		if err := decode(value, &rec); err != nil {
+			return err
 		}
 		segments = append(segments, rec.Segments...)
 		objects++

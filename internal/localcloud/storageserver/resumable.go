@@ -2,7 +2,6 @@ package storageserver
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +43,8 @@ type sessionState struct {
 	Done    bool            `json:"done,omitempty"`
 	Refused *apiError       `json:"refused,omitempty"`
 }
+
+func (s *sessionState) whole() bool { return s.Object != nil }
 
 // sessionLife is how long an upload may rest, and its answer be asked for. Cloud Storage gives a week; here
 // the files of abandoned uploads take the user's own disk, and the client resumes within minutes or never.
@@ -344,8 +345,8 @@ func (s *Server) dropFile(id int64) {
 func (s *Server) dropSessions(match func(*sessionState) bool) error {
 	return scan(s.db, []byte("s"), []byte("t"), func(key, value []byte) error {
 		var state sessionState
-		if err := json.Unmarshal(value, &state); err != nil {
-			return fmt.Errorf("decode index entry: %w", err)
+		if err := decode(value, &state); err != nil {
+			return err
 		}
 		if !match(&state) {
 			return nil

@@ -17,7 +17,6 @@
 package storageserver
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -145,8 +144,8 @@ func (s *Server) recover() error {
 	known := map[int64]bool{}
 	err := scan(s.db, []byte("o"), []byte("p"), func(_, value []byte) error {
 		var rec record
-		if err := json.Unmarshal(value, &rec); err != nil {
-			return fmt.Errorf("decode index entry: %w", err)
+		if err := decode(value, &rec); err != nil {
+			return err
 		}
 		s.last.Store(max(s.last.Load(), rec.Object.Generation))
 		for _, seg := range rec.Segments {
@@ -163,8 +162,8 @@ func (s *Server) recover() error {
 	}
 	err = scan(s.db, []byte("s"), []byte("t"), func(_, value []byte) error {
 		var state sessionState
-		if err := json.Unmarshal(value, &state); err != nil {
-			return fmt.Errorf("decode index entry: %w", err)
+		if err := decode(value, &state); err != nil {
+			return err
 		}
 		if !state.Done {
 			known[state.Blob] = true

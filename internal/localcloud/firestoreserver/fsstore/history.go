@@ -3,6 +3,7 @@ package fsstore
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -21,6 +22,9 @@ func (s *Store) loadBuckets() error {
 		return fmt.Errorf("list history: %w", err)
 	}
 	for ok := it.First(); ok; {
+		if len(it.Key()) < historyKeyPrefix {
+			return errors.Join(fmt.Errorf("list history: %w", errCorrupt), it.Close())
+		}
 		b := int64(binary.BigEndian.Uint64(it.Key()[1:historyKeyPrefix]))
 		s.buckets = append(s.buckets, b)
 		ok = it.SeekGE(historyPrefix(nil, b+1))

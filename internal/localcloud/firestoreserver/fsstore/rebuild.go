@@ -20,7 +20,7 @@ const rebuildBatch = 2 << 20
 
 // syncIndexes builds all index entries anew when the configuration is not that of the last run.
 func (s *Store) syncIndexes() error {
-	opened, err := s.meta("indexed")
+	opened, err := s.metaInstant("indexed")
 	if err != nil {
 		return err
 	}

@@ -173,7 +173,7 @@ func (s *Store) openEngine(opt Options) error {
 // restore reads what a restart must know; its cost does not depend on the data unless the index configuration
 // changed.
 func (s *Store) restore() error {
-	version, err := s.meta("format")
+	version, err := s.metaInstant("format")
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (s *Store) restore() error {
 			return fmt.Errorf("write format version: %w", err)
 		}
 	}
-	lease, err := s.meta("lease")
+	lease, err := s.metaInstant("lease")
 	if err != nil {
 		return err
 	}
@@ -210,16 +210,29 @@ func (s *Store) meta(name string) ([]byte, error) {
 	return v, nil
 }
 
+// metaInstant is meta for what is written by putInstant.
+func (s *Store) metaInstant(name string) ([]byte, error) {
+	v, err := s.meta(name)
+	if err == nil && v != nil && len(v) != fromBytes {
+		err = fmt.Errorf("read %s: %w", name, errCorrupt)
+	}
+	return v, err
+}
+
 func (s *Store) loadDatabases() error {
 	prefix := metaKey("db/")
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: metaKey("db0")})
 	if err != nil {
 		return fmt.Errorf("list databases: %w", err)
 	}
-	for ok := it.First(); ok; ok = it.Next() {
-		s.databases[string(it.Key()[len(prefix):])] = binary.BigEndian.Uint32(it.Value())
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		if name := string(it.Key()[len(prefix):]); len(it.Value()) == 4 {
+			s.databases[name] = binary.BigEndian.Uint32(it.Value())
+		} else {
+			err = fmt.Errorf("database %s: %w", name, errCorrupt)
+		}
 	}
-	return it.Close()
+	return errors.Join(err, it.Close())
 }
 
 // Databases lists the names of the databases.

@@ -69,6 +69,9 @@ func (s *Store) verifyDatabase(snap *pebble.Snapshot, db fsvalue.Database, id ui
 		if err != nil {
 			return docs, entries, err
 		}
+		if len(it.Value()) < documentHeader {
+			return docs, entries, fmt.Errorf("%s: %w", p, errCorrupt)
+		}
 		var msg firestorepb.Document
 		if err := proto.Unmarshal(it.Value()[documentHeader:], &msg); err != nil {
 			return docs, entries, fmt.Errorf("decode %s: %w", p, err)
