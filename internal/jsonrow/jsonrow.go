@@ -18,6 +18,7 @@ type Encoder struct {
 	*csvrow.Splitter
 	row     csvrow.Row
 	members []member
+	texts   int64
 	printer wire.Printer
 	scratch []byte
 }
@@ -83,6 +84,10 @@ func add(members []member, path []string, m member) []member {
 	return append(members, member{name: m.name, inner: add(nil, path[1:], m)})
 }
 
+// Texts says how many values of columns of numbers were none that JSON has so far, and are texts: NaN, the
+// infinities, and what is stored with another type.
+func (e *Encoder) Texts() int64 { return e.texts }
+
 // AppendRow appends the row of doc, the bytes of a google.firestore.v1.Document. It does not keep doc. The
 // only error is wire.ErrMalformed, and dst is then returned as it came.
 func (e *Encoder) AppendRow(dst, doc []byte) ([]byte, error) {
@@ -107,7 +112,7 @@ func (e *Encoder) appendObject(dst []byte, members []member) (_ []byte, err erro
 		case m.inner != nil:
 			dst, err = e.appendObject(dst, m.inner)
 		case m.column == 0:
-			dst = appendString(dst, e.row.ID())
+			dst = wire.AppendJSONString(dst, e.row.ID())
 		default:
 			dst, err = e.appendValue(dst, m.typ, e.row.Cell(m.column))
 		}
@@ -122,22 +127,39 @@ func (e *Encoder) appendObject(dst []byte, members []member) (_ []byte, err erro
 // exported as.
 func (e *Encoder) appendValue(dst []byte, typ dataset.Type, b []byte) ([]byte, error) {
 	v, err := wire.Parse(b)
+	switch {
+	case err != nil:
+		return dst, err
+	case typ == dataset.Array:
+		return e.appendList(dst, v)
+	case (v.Kind == wire.None || v.Kind == wire.Null) && typ != dataset.Text:
+		return append(dst, "null"...), nil
+	case v.Kind == wire.Int && typ == dataset.Number, v.Kind == wire.Double && typ == dataset.Number && v.Finite():
+		return e.printer.Append(dst, v)
+	case v.Kind == wire.Time:
+		dst, err = e.printer.Append(append(dst, '"'), v)
+		return append(dst, '"'), err
+	}
+	text, err := e.print(v)
 	if err != nil {
 		return dst, err
 	}
-	if typ == dataset.Array {
-		return e.appendList(dst, v)
+	if typ == dataset.Number {
+		if isNumber(text) {
+			return append(dst, text...), nil
+		}
+		e.texts++
 	}
-	if (v.Kind == wire.None || v.Kind == wire.Null) && typ != dataset.Text {
-		return append(dst, "null"...), nil
+	return wire.AppendJSONString(dst, text), nil
+}
+
+// print gives the text of a value, valid until the next call.
+func (e *Encoder) print(v wire.Value) (_ []byte, err error) {
+	if v.Kind == wire.String {
+		return v.Data, nil
 	}
-	if e.scratch, err = e.printer.Append(e.scratch[:0], v); err != nil {
-		return dst, err
-	}
-	if typ == dataset.Number && isNumber(e.scratch) {
-		return append(dst, e.scratch...), nil
-	}
-	return appendString(dst, e.scratch), nil
+	e.scratch, err = e.printer.Append(e.scratch[:0], v)
+	return e.scratch, err
 }
 
 // appendList appends the elements of an array, or the one value that is in its place.
@@ -155,19 +177,21 @@ func (e *Encoder) appendList(dst []byte, v wire.Value) (_ []byte, err error) {
 			if err != nil {
 				return dst, err
 			}
-			if e.scratch, err = e.printer.Append(e.scratch[:0], element); err != nil {
+			text, err := e.print(element)
+			if err != nil {
 				return dst, err
 			}
-			dst = appendString(dst, e.scratch)
+			dst = wire.AppendJSONString(dst, text)
 		}
 		if err := items.Err(); err != nil {
 			return dst, err
 		}
 	default:
-		if e.scratch, err = e.printer.Append(e.scratch[:0], v); err != nil {
+		text, err := e.print(v)
+		if err != nil {
 			return dst, err
 		}
-		dst = appendString(dst, e.scratch)
+		dst = wire.AppendJSONString(dst, text)
 	}
 	return append(dst, ']'), nil
 }
@@ -177,8 +201,3 @@ func isNumber(b []byte) bool {
 	return len(b) > 0 && strings.IndexByte("-0123456789", b[0]) >= 0 && b[len(b)-1] >= '0' && json.Valid(b)
 }
 
-// appendString appends text as JSON; a byte that is not UTF-8 becomes U+FFFD.
-func appendString(dst, text []byte) []byte {
-	b, _ := json.Marshal(string(text)) // a text always marshals
-	return append(dst, b...)
-}

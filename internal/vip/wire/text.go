@@ -107,9 +107,7 @@ const secondsPerDay = 24 * 60 * 60
 // appendTime appends a time in UTC with microseconds, rounded down. The date is worked out once for a run of
 // times on the same day, as in sorted rows.
 func (p *Printer) appendTime(dst []byte, seconds int64, nanos int32) []byte {
-	// 0001-01-01 to 9999-12-31 is all that Firestore stores.
-	seconds = min(max(seconds, -62135596800), 253402300799)
-	micros := uint32(min(max(nanos, 0), 999_999_999)) / 1000
+	seconds, micros := whole(seconds, nanos)
 	rest := uint64(seconds - p.day)
 	if rest >= secondsPerDay || p.date[0] == 0 {
 		rest = uint64((seconds%secondsPerDay + secondsPerDay) % secondsPerDay)
@@ -135,6 +133,24 @@ func (p *Printer) appendTime(dst []byte, seconds int64, nanos int32) []byte {
 	return dst
 }
 
+// whole keeps a time within 0001-01-01 to 9999-12-31, which is all that Firestore stores, and rounds it down
+// to microseconds.
+func whole(seconds int64, nanos int32) (_ int64, micros uint32) {
+	return min(max(seconds, -62135596800), 253402300799), uint32(min(max(nanos, 0), 999_999_999)) / 1000
+}
+
+// Micros is a time as it prints, in microseconds since 1970.
+func (v Value) Micros() int64 {
+	seconds, micros := whole(int64(v.Num), v.Nanos)
+	return seconds*1_000_000 + int64(micros)
+}
+
+// Finite reports whether a double is a number that has an end, which JSON can have.
+func (v Value) Finite() bool {
+	f := math.Float64frombits(v.Num)
+	return !math.IsNaN(f) && !math.IsInf(f, 0)
+}
+
 // put2 writes two decimal digits.
 func put2(b []byte, n uint32) { binary.LittleEndian.PutUint16(b, digits[n&127]) }
 
@@ -157,11 +173,11 @@ func (p *Printer) appendJSON(dst []byte, v Value, depth int) ([]byte, error) {
 	case Bool, Int:
 		return p.Append(dst, v)
 	case Double:
-		if f := math.Float64frombits(v.Num); !math.IsNaN(f) && !math.IsInf(f, 0) {
-			return AppendDouble(dst, f), nil
+		if v.Finite() {
+			return p.Append(dst, v)
 		}
 	case String, Reference:
-		return appendJSONString(dst, v.Data), nil
+		return AppendJSONString(dst, v.Data), nil
 	case Geo:
 		return appendGeo(dst, v.Data)
 	case Array:
@@ -217,7 +233,7 @@ func (p *Printer) appendMap(dst []byte, v Value, depth int) ([]byte, error) {
 			dst = append(dst, ',')
 		}
 		written = true
-		dst = append(appendJSONString(dst, e.key), ':')
+		dst = append(AppendJSONString(dst, e.key), ':')
 		value, err := Parse(e.value)
 		if err != nil {
 			return dst, err
@@ -242,48 +258,65 @@ func appendGeo(dst, msg []byte) ([]byte, error) {
 
 const hexDigits = "0123456789abcdef"
 
-// appendJSONString appends s as a JSON string with only the escapes that JSON asks for, and those of U+2028
+// AppendJSONString appends s as a JSON string with only the escapes that JSON asks for, and those of U+2028
 // and U+2029; a byte that is not UTF-8 becomes an escaped U+FFFD. It is what encoding/json writes with HTML
 // escaping off.
-func appendJSONString(dst, s []byte) []byte {
+func AppendJSONString(dst, s []byte) []byte {
 	dst = append(dst, '"')
+	from := 0 // s[from:i] is yet to be copied
 	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= utf8.RuneSelf {
-			r, n := utf8.DecodeRune(s[i:])
-			switch {
-			case r == utf8.RuneError && n == 1:
-				dst = append(dst, `\ufffd`...)
-			case r == '\u2028' || r == '\u2029':
-				dst = append(dst, `\u202`...)
-				dst = append(dst, hexDigits[r&0xf])
-			default:
-				dst = append(dst, s[i:i+n]...)
-			}
-			i += n
+		if i+8 <= len(s) && plainJSON(binary.LittleEndian.Uint64(s[i:])) {
+			i += 8
 			continue
 		}
-		i++
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\b':
-			dst = append(dst, `\b`...)
-		case '\f':
-			dst = append(dst, `\f`...)
-		case '\n':
-			dst = append(dst, `\n`...)
-		case '\r':
-			dst = append(dst, `\r`...)
-		case '\t':
-			dst = append(dst, `\t`...)
-		default:
-			if c < ' ' {
-				dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
-			} else {
-				dst = append(dst, c)
+		c := s[i]
+		n := 1
+		if c >= utf8.RuneSelf {
+			var r rune
+			if r, n = utf8.DecodeRune(s[i:]); r != '\u2028' && r != '\u2029' && (r != utf8.RuneError || n != 1) {
+				i += n
+				continue
 			}
+		} else if c >= ' ' && c != '"' && c != '\\' {
+			i++
+			continue
 		}
+		dst = appendEscape(append(dst, s[from:i]...), s[i:i+n])
+		i += n
+		from = i
 	}
-	return append(dst, '"')
+	return append(append(dst, s[from:]...), '"')
+}
+
+// plainJSON reports whether eight characters are of ASCII and need no escape.
+func plainJSON(w uint64) bool {
+	const ones, highs = 0x01010101_01010101, 0x80808080_80808080
+	quote, backslash := w^ones*'"', w^ones*'\\'
+	return (w|(w-ones*' ')|(quote-ones)|(backslash-ones))&highs == 0 // of bytes below 0x80 none that matters is missed
+}
+
+// appendEscape appends the escape of a character.
+func appendEscape(dst, char []byte) []byte {
+	switch c := char[0]; c {
+	case '"', '\\':
+		return append(dst, '\\', c)
+	case '\b':
+		return append(dst, `\b`...)
+	case '\f':
+		return append(dst, `\f`...)
+	case '\n':
+		return append(dst, `\n`...)
+	case '\r':
+		return append(dst, `\r`...)
+	case '\t':
+		return append(dst, `\t`...)
+	default:
+		switch {
+		case c < ' ':
+			return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
+		case len(char) == 1:
+			return append(dst, `\ufffd`...)
+		}
+		return append(append(dst, `\u202`...), hexDigits[char[2]&0xf])
+	}
 }
