@@ -102,7 +102,7 @@ func TestFailuresSayNoMore(t *testing.T) {
 		j := jobs.Job{ID: jobs.NewID(), OrgID: "org1", State: jobs.Failed}
 		switch name {
 		case "failed":
-			j.Error = &jobs.JobError{Code: jobs.CodeCountMismatch, Message: "why", Remedy: "for operators", What: "what", CauseID: "cause"}
+			j.Error = &jobs.JobError{Code: jobs.CodeCountMismatch, Message: "why", Remedy: "for operators", What: "what", CauseID: "cause", Part: new(7)}
 		case "storage":
 			j = withFile()
 			b.objects.err = http.ErrAbortHandler

@@ -81,6 +81,7 @@ type causeView struct {
 	Orgs         []string   `json:"orgs"`
 	OrgsComplete bool       `json:"orgsComplete"`
 	ExampleJobID *string    `json:"exampleJobId"`
+	ExamplePart  *int       `json:"examplePart"` // as failedPart of that job
 	Probe        *probeView `json:"probe"`
 }
 
@@ -108,7 +109,7 @@ func causeViewOf(n *jobs.CauseNote, cases jobs.CauseCases, left bool) causeView 
 		v.Orgs, v.OrgsComplete = v.Orgs[:causeOrgs], false
 	}
 	if len(cases.Latest) > 0 {
-		v.ExampleJobID = textOrNil(cases.Latest[0].JobID)
+		v.ExampleJobID, v.ExamplePart = textOrNil(cases.Latest[0].JobID), cases.Latest[0].Part
 		if v.Of == "jobs" { // it is noted only now and then
 			v.LastAt = later(v.LastAt, cases.Latest[0].At.UTC())
 		}
@@ -227,10 +228,11 @@ func (s *Server) opsCause(c *gin.Context, _ *apikey.Key) error {
 		JobID string    `json:"jobId"`
 		OrgID string    `json:"orgId"`
 		At    time.Time `json:"at"`
+		Part  *int      `json:"part"`
 	}
 	latest := make([]caseView, len(cases.Latest))
 	for i, one := range cases.Latest {
-		latest[i] = caseView{one.JobID, one.OrgID, one.At.UTC()}
+		latest[i] = caseView{one.JobID, one.OrgID, one.At.UTC(), one.Part}
 	}
 	writeJSON(c, http.StatusOK, map[string]any{"cause": causeViewOf(n, cases, false), "latest": latest, "batches": views})
 	return nil

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"exportd/internal/tracing"
+	"exportd/internal/vip"
 	"exportd/jobs"
 )
 
@@ -24,6 +25,9 @@ type opsJob struct {
 	NotBefore     *time.Time `json:"notBefore"`
 	Interruptions int        `json:"interruptions"`
 	Remedy        *string    `json:"remedy"`
+	CauseID       *string    `json:"causeId"` // of a failed job
+	What          *string    `json:"what"`    // as jobs.Cause.What
+	FailedPart    *int       `json:"failedPart"`
 	DeletedAt     *time.Time `json:"deletedAt"`
 	RerunOf       *string    `json:"rerunOf"`
 	Spent         spentView  `json:"spent"`
@@ -56,8 +60,8 @@ func opsViewOf(j *jobs.Job) opsJob {
 		LeaseUntil: timeOrNil(j.Lease.Until), WakeAt: timeOrNil(j.WakeAt), NotBefore: timeOrNil(j.NotBefore),
 		RerunOf: textOrNil(j.RerunOf), Interruptions: j.Interruptions, DeletedAt: timeOrNil(j.DeletedAt), Owner: textOrNil(j.Lease.Owner),
 	}
-	if j.Error != nil {
-		v.Remedy = textOrNil(j.Error.Remedy)
+	if e := j.Error; e != nil {
+		v.Remedy, v.CauseID, v.What, v.FailedPart = textOrNil(e.Remedy), textOrNil(e.CauseID), textOrNil(e.What), e.Part
 	}
 	if j.CallbackURL != "" {
 		v.Callback = &callbackView{URL: withoutQuery(j.CallbackURL)}
@@ -94,6 +98,8 @@ func timelineOf(events []jobs.Event) []timelineEntry {
 type partView struct {
 	Index         int            `json:"index"`
 	State         jobs.PartState `json:"state"`
+	From          *string        `json:"from"` // in words; null is the job's own begin or end
+	To            *string        `json:"to"`
 	Rows          int64          `json:"rows"`
 	RowsDone      int64          `json:"rowsDone"`
 	SizeBytes     int64          `json:"sizeBytes"`
@@ -123,7 +129,7 @@ func partsOf(parts []*jobs.Part) []partView {
 			continue
 		}
 		v := partView{
-			Index: p.Index, State: p.State, Rows: p.Rows, RowsDone: p.RowsDone, SizeBytes: p.Size, Attempt: p.Attempt, Interruptions: p.Interruptions,
+			Index: p.Index, State: p.State, From: placeOf(p.From), To: placeOf(p.To), Rows: p.Rows, RowsDone: p.RowsDone, SizeBytes: p.Size, Attempt: p.Attempt, Interruptions: p.Interruptions,
 			Owner: textOrNil(p.Lease.Owner), LeaseUntil: timeOrNil(p.Lease.Until), NotBefore: timeOrNil(p.NotBefore),
 			Spent: spentOf(p.Total()),
 		}
@@ -136,6 +142,15 @@ func partsOf(parts []*jobs.Part) []partView {
 		out = append(out, v)
 	}
 	return out
+}
+
+// placeOf is where a part begins or ends as operators read it.
+func placeOf(position string) *string {
+	p, err := vip.ParsePosition(position)
+	if err != nil {
+		return nil
+	}
+	return textOrNil(p.Words())
 }
 
 type deliveryView struct {

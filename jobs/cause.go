@@ -14,7 +14,12 @@ import (
 type Cause struct {
 	// Code is that of the failed jobs, or of callbacks one of CallbackCauses.
 	Code Code
-	// What of it: which index, which permission, which bucket, which receiver.
+	// What of it: which index, which permission, which bucket, which receiver. In which part a job failed is
+	// none of it (JobError.Part): 34 parts that lack one index are one cause, and so are the parts of many
+	// jobs that a service was away for, or that died with their workers, whose memory is bounded whatever the
+	// rows are. Where rows themselves are at fault, What says which: the document that cannot be parsed, or
+	// the stretch of rows that was counted otherwise than read. That is finer than a part, and stays the same
+	// when a new plan cuts others.
 	What string
 }
 
@@ -187,6 +192,7 @@ func (q *CauseQuery) Callbacks() (CallbackState, bool) {
 type CauseCase struct {
 	JobID, OrgID string
 	At           time.Time
+	Part         *int // as JobError.Part
 }
 
 // CauseCases are the cases of a cause, as far as they were not begun again.

@@ -129,6 +129,9 @@ type JobError struct {
 	Remedy    string `firestore:"remedy,omitempty"`
 	// What is what exactly it is about, as Cause.What; "" where that is not known.
 	What string `firestore:"what,omitempty"`
+	// Part is the index of the part that ended a failed job's run; nil where it was none, and in parts. A
+	// build that does not know it loses it with its next write of the job, never keeps it for another error.
+	Part *int `firestore:"part,omitempty"`
 	// CauseID is the Cause.ID of what a failed job failed by; "" in parts, of deleted jobs and of files that
 	// are lost.
 	CauseID string `firestore:"cause,omitempty"`

@@ -61,17 +61,17 @@ func TestEndPartAttempt(t *testing.T) {
 	d := newDesk(t)
 	d.plan(2)
 	for i := range d.policy.MaxAttempts {
-		if d.endPartAttempt(0, d.claimPart(0), jobs.Transient) {
+		if d.endPartAttempt(1, d.claimPart(1), jobs.Transient) {
 			t.Error("a part in its pause is to be notified")
 		}
-		if p := d.part(0); i < d.policy.MaxAttempts-1 && (p.State != jobs.PartPending || !p.WakeAt.Equal(p.NotBefore) || !p.WakeAt.After(d.now)) {
+		if p := d.part(1); i < d.policy.MaxAttempts-1 && (p.State != jobs.PartPending || !p.WakeAt.Equal(p.NotBefore) || !p.WakeAt.After(d.now)) {
 			t.Errorf("part after attempt %d = %+v", i+1, p)
 		}
 		d.pass(time.Minute)
 	}
 	d.is(jobs.Failed)
-	if !d.job.Error.Retryable || d.part(0).State != jobs.PartPending {
-		t.Errorf("job failed with %+v, its part %+v", d.job.Error, d.part(0))
+	if part := d.job.Error.Part; part == nil || *part != 1 || !d.job.Error.Retryable || d.part(1).State != jobs.PartPending {
+		t.Errorf("job failed with %+v, its part %+v", d.job.Error, d.part(1))
 	}
 
 	d = newDesk(t)
@@ -85,14 +85,44 @@ func TestEndPartAttempt(t *testing.T) {
 		t.Error("a part of a failed job is to be notified")
 	}
 	d.is(jobs.Failed)
-	if p := d.part(0); p.State != jobs.PartPending || !p.WakeAt.IsZero() {
-		t.Errorf("part of the failed job = %+v, want it pending", p)
+	if p := d.part(0); p.State != jobs.PartPending || !p.WakeAt.IsZero() || d.job.Error.Part == nil || *d.job.Error.Part != 0 {
+		t.Errorf("part of the failed job = %+v, want it pending and in the error %+v", p, d.job.Error)
 	}
 	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunResume, "again"); return err })
 	d.claim()
 	d.claimPart(0)
 	if p := d.part(0); p.Interruptions != 0 || p.Attempt != 1 {
 		t.Errorf("part of the rerun = %+v, want it forgiven", p)
+	}
+}
+
+// TestFailedPart: a job says in which part it failed, whatever its class, and only then; and the part makes
+// no other cause.
+func TestFailedPart(t *testing.T) {
+	t.Parallel()
+	in := func(part int, class jobs.Class) *jobs.JobError {
+		d := newDesk(t)
+		d.plan(3)
+		for d.job.State == jobs.Running {
+			d.endPartAttempt(part, d.claimPart(part), class)
+			d.pass(time.Minute)
+			if d.job.State == jobs.Queued { // with another snapshot
+				d.plan(3)
+			}
+		}
+		d.is(jobs.Failed)
+		return d.job.Error
+	}
+	for _, class := range []jobs.Class{jobs.Transient, jobs.Permanent, jobs.Stale} {
+		one, two := in(1, class), in(2, class)
+		if one.Part == nil || *one.Part != 1 || two.Part == nil || *two.Part != 2 || one.CauseID != two.CauseID {
+			t.Errorf("failed in parts 1 and 2 by class %d: %+v and %+v, want these parts and one cause", class, one, two)
+		}
+	}
+	d := newDesk(t)
+	d.endAttempt(d.claim(), jobs.Permanent)
+	if d.job.Error.Part != nil {
+		t.Errorf("a job that failed as a whole says part %d", *d.job.Error.Part)
 	}
 }
 

@@ -144,9 +144,9 @@ func (tx *Tx) EndPartAttempt(planEpoch int64, index int, l Lease, f *Failure) (n
 		tx.touch(p)
 		tx.partEvent(EventPartRetry, p, f)
 		if f.Class == Transient {
-			return false, tx.fail(f)
+			return false, tx.inPart(index, tx.fail(f))
 		}
-		return false, tx.endAttempt(f)
+		return false, tx.inPart(index, tx.endAttempt(f))
 	}
 	if f.Class == Interrupted {
 		return tx.interruptPart(p)
@@ -172,11 +172,19 @@ func (tx *Tx) interruptPart(p *Part) (notify bool, err error) {
 	if n := p.Interruptions; n > tx.Policy.MaxInterruptions {
 		p.WakeAt = time.Time{}
 		tx.countPartSpent(p)
-		return false, tx.fail(Fail(CodeInterrupted, Permanent,
+		return false, tx.inPart(p.Index, tx.fail(Fail(CodeInterrupted, Permanent,
 			fmt.Sprintf("part %d was interrupted %d times in a row", p.Index, n),
-			"find out what kills the workers while they hold this part (memory?), then rerun the job", nil))
+			"find out what kills the workers while they hold this part (memory?), then rerun the job", nil)))
 	}
 	return true, nil
+}
+
+// inPart notes in which part a job failed, if it did.
+func (tx *Tx) inPart(index int, err error) error {
+	if err == nil && tx.Job.State == Failed {
+		tx.Job.Error.Part = &index
+	}
+	return err
 }
 
 func (tx *Tx) partEvent(t EventType, p *Part, f *Failure) {

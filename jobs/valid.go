@@ -79,6 +79,7 @@ func (c *checks) failure(e *JobError) {
 	c.text("error.message", e.Message, maxText)
 	c.text("error.remedy", e.Remedy, maxText)
 	c.text("error.what", e.What, maxText)
+	c.that(e.Part == nil || *e.Part >= 0 && *e.Part < MaxParts, "error.part is none")
 	c.that(e.CauseID == "" || CauseCode(e.CauseID) == e.Code, "error.cause is none")
 }
 

@@ -428,6 +428,9 @@ type Cause struct {
 	Count        int64   `json:"count"`
 	ExampleJobID *string `json:"exampleJobId"`
 
+	// ExamplePart `failedPart` of that job.
+	ExamplePart *int `json:"examplePart"`
+
 	// FirstAt When it was first met, whenever that was.
 	FirstAt time.Time `json:"firstAt"`
 	LastAt  time.Time `json:"lastAt"`
@@ -452,7 +455,7 @@ type Cause struct {
 	// State `fixed`: a look found it mended since it was last met. `done`: no case is left.
 	State CauseState `json:"state"`
 
-	// What What exactly: which index, which permission on which bucket, which receiver and what it answers.
+	// What What exactly: which index, which permission on which bucket, which receiver and what it answers, which document, which stretch of rows. In which part a job failed makes no other cause.
 	What string `json:"what"`
 }
 
@@ -679,6 +682,9 @@ type OpsJob struct {
 	Attempt  int             `json:"attempt"`
 	Callback *CallbackStatus `json:"callback"`
 
+	// CauseID What a failed job failed by, for `/ops/causes/{causeId}`.
+	CauseID *string `json:"causeId"`
+
 	// Crc32C CRC-32C (Castagnoli) of the file, big-endian, in base64.
 	Crc32C    *string    `json:"crc32c"`
 	CreatedAt *time.Time `json:"createdAt"`
@@ -691,7 +697,10 @@ type OpsJob struct {
 	Error           *JobError  `json:"error"`
 
 	// ExpectedMs How long its rows predict that it runs, from its first claim to its end: 3 s, and a second for each 4,000 rows of a part, 8 parts at a time.
-	ExpectedMs    int64      `json:"expectedMs"`
+	ExpectedMs int64 `json:"expectedMs"`
+
+	// FailedPart `index` of the part that ended a failed job. Others may have failed before it: see their `error`.
+	FailedPart    *int       `json:"failedPart"`
 	FileExpiresAt *time.Time `json:"fileExpiresAt"`
 	FinishedAt    *time.Time `json:"finishedAt"`
 
@@ -743,6 +752,9 @@ type OpsJob struct {
 
 	// WakeAt When somebody must look at the job next.
 	WakeAt *time.Time `json:"wakeAt"`
+
+	// What What exactly the error is about, where that is known: `what` of its cause.
+	What *string `json:"what"`
 }
 
 // OpsJobDetail defines model for OpsJobDetail.
@@ -786,8 +798,11 @@ type Params struct {
 
 // Part defines model for Part.
 type Part struct {
-	Attempt       int        `json:"attempt"`
-	Error         *JobError  `json:"error"`
+	Attempt int       `json:"attempt"`
+	Error   *JobError `json:"error"`
+
+	// From Where its rows begin, in words: the time that they are sorted by, and the id of a document. Null: where the job's do.
+	From          *string    `json:"from"`
 	Index         int        `json:"index"`
 	Interruptions int        `json:"interruptions"`
 	LeaseUntil    *time.Time `json:"leaseUntil"`
@@ -802,6 +817,9 @@ type Part struct {
 
 	// State damaged: its record makes no sense.
 	State PartState `json:"state"`
+
+	// To Where the rows of the next part begin. Null: its rows end where the job's do.
+	To *string `json:"to"`
 }
 
 // PartState damaged: its record makes no sense.
@@ -7635,6 +7653,9 @@ type OpsGetCauseResponse struct {
 			At    time.Time `json:"at"`
 			JobID string    `json:"jobId"`
 			OrgID string    `json:"orgId"`
+
+			// Part `failedPart` of the job.
+			Part *int `json:"part"`
 		} `json:"latest"`
 	}
 }
@@ -9735,6 +9756,9 @@ func ParseOpsGetCauseResponse(rsp *http.Response) (*OpsGetCauseResponse, error) 
 				At    time.Time `json:"at"`
 				JobID string    `json:"jobId"`
 				OrgID string    `json:"orgId"`
+
+				// Part `failedPart` of the job.
+				Part *int `json:"part"`
 			} `json:"latest"`
 		}
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"exportd/api/client"
 	"exportd/internal/dataset"
+	"exportd/internal/timeline"
 	"exportd/jobs"
 )
 
@@ -140,7 +141,7 @@ func (a *app) opsJobsGet() *cobra.Command {
 }
 
 func (a *app) showOpsJob(d *client.OpsJobDetail, all bool) {
-	a.list(opsJobFacts(&d.Job))
+	a.list(opsJobFacts(&d.Job, d.Parts))
 	a.heading("Timeline (UTC)") // what happened comes last and is never cut: the terminal wraps it
 	groups := foldTimeline(d.Timeline)
 	if all {
@@ -186,7 +187,7 @@ func (a *app) showParts(d *client.OpsJobDetail, all bool) {
 	}
 }
 
-func opsJobFacts(j *client.OpsJob) [][2]cell {
+func opsJobFacts(j *client.OpsJob, parts []client.Part) [][2]cell {
 	facts := [][2]cell{
 		{words("job"), words(j.JobID)}, {words("kind"), words(string(j.Kind))}, {words("state"), stateCell(j.State)}, {words("phase"), words(j.Phase)},
 		{words("org"), words(j.OrgID)}, {words("key"), words(j.KeyID)}, {words("request"), words(j.RequestID)},
@@ -201,10 +202,25 @@ func opsJobFacts(j *client.OpsJob) [][2]cell {
 	if j.Error != nil {
 		facts = append(facts, [2]cell{words("error"), {string(j.Error.Code) + ": " + j.Error.Message, red}})
 	}
+	if j.FailedPart != nil {
+		facts = append(facts, [2]cell{words("failed in"), words(failedIn(*j.FailedPart, parts))})
+	}
+	if j.CauseID != nil {
+		facts = append(facts, [2]cell{words("cause"), words(*j.CauseID)}, [2]cell{words("what"), optional(j.What)})
+	}
 	if j.Remedy != nil {
 		facts = append(facts, [2]cell{words("remedy"), {*j.Remedy, yellow}})
 	}
 	return facts
+}
+
+// failedIn names a part, with the rows that it has where that is known.
+func failedIn(index int, parts []client.Part) string {
+	s := fmt.Sprintf("part %d", index)
+	if i := slices.IndexFunc(parts, func(p client.Part) bool { return p.Index == index }); i >= 0 {
+		s += ": " + timeline.Stretch(parts[i].From, parts[i].To)
+	}
+	return s
 }
 
 func triesText(j *client.OpsJob) string {

@@ -81,6 +81,14 @@ func casesText(c *client.Cause) string {
 	return plural(c.Count, "job", "jobs")
 }
 
+// caseText names a job, and in which part it failed.
+func caseText(jobID string, part *int) string {
+	if part == nil {
+		return jobID
+	}
+	return fmt.Sprintf("%s, part %d", jobID, *part)
+}
+
 func orgsText(orgs []string, complete bool) string {
 	s := strings.Join(orgs, ",")
 	if !complete {
@@ -102,7 +110,7 @@ func (a *app) showCause(ctx context.Context, c *client.Client, id string) error 
 	facts := [][2]cell{
 		{words("cause"), words(v.CauseID)}, {words("state"), stateCell(v.State)}, {words("what"), words(v.What)}, {words("cases"), words(casesText(v))}, {words("orgs"), words(orgsText(v.Orgs, v.OrgsComplete))},
 		{words("first"), instant(&v.FirstAt)}, {words("last"), instant(&v.LastAt)}, {words("error"), {v.Message, red}},
-		{words("remedy"), {optional(v.Remedy).text, yellow}}, {words("link"), optional(v.Link)}, {words("example"), optional(v.ExampleJobID)},
+		{words("remedy"), {optional(v.Remedy).text, yellow}}, {words("link"), optional(v.Link)}, {words("example"), words(caseText(optional(v.ExampleJobID).text, v.ExamplePart))},
 	}
 	if v.Probe != nil {
 		facts = append(facts, [2]cell{words("last look"), words(instant(&v.Probe.At).text + " " + strings.ReplaceAll(string(v.Probe.Verdict), "_", " ") + ": " + v.Probe.Says)})
@@ -112,7 +120,7 @@ func (a *app) showCause(ctx context.Context, c *client.Client, id string) error 
 		a.heading("Latest")
 		var rows [][]cell
 		for _, one := range d.Latest {
-			rows = append(rows, []cell{words(one.JobID), instant(&one.At), words(one.OrgID)})
+			rows = append(rows, []cell{words(caseText(one.JobID, one.Part)), instant(&one.At), words(one.OrgID)})
 		}
 		a.table([]column{{name: "JOB"}, {name: "TIME (UTC)"}, {name: "ORG", flexible: true}}, rows)
 	}

@@ -76,6 +76,13 @@ func TestFold(t *testing.T) {
 	if !slices.Equal(indexes, []int{5, 19, 24, 29, 30}) || rest != "19 pending, 10 done" {
 		t.Errorf("parts %v are shown, and %s not", indexes, rest)
 	}
+	from := "2026-03-04T05:06:07Z"
+	d.Parts[5].From = &from
+	for index, want := range map[int]string{5: "part 5: rows from 2026-03-04T05:06:07Z", 6: "part 6: all rows", 99: "part 99"} {
+		if got := failedIn(index, d.Parts); got != want {
+			t.Errorf("failedIn(%d) = %q, want %q", index, got, want)
+		}
+	}
 	if shown, rest := choose(d.Parts[:partsShown]); len(shown) != partsShown || rest != "" {
 		t.Errorf("of %d parts %d are shown", partsShown, len(shown))
 	}

@@ -6,7 +6,9 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
+	"exportd/internal/vip"
 	"exportd/jobs"
 )
 
@@ -147,5 +149,50 @@ func TestLinksOut(t *testing.T) {
 	}
 	if strings.Contains(untraced, "/trace/") || !strings.Contains(untraced, "&amp;r=request-1") {
 		t.Error("a job without a trace leads to one, or not to its logs")
+	}
+}
+
+// TestFailedPart: a job's page and its cause's say in which part it failed, and which rows that has.
+func TestFailedPart(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	at := vip.Position{Key: vip.TimeKey(time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)), ID: "m1"}.String()
+	var l jobs.Lease
+	j := d.transit(d.submitted("org1", "", nil).ID,
+		func(tx *jobs.Tx) (err error) { l, err = tx.Claim("w1"); return err },
+		func(tx *jobs.Tx) error {
+			return tx.Plan(l, d.clock(), []jobs.Range{{To: at, Rows: 10}, {From: at, Rows: 10}})
+		})
+	for _, step := range []func(*jobs.Tx) error{
+		func(tx *jobs.Tx) (err error) { _, l, err = tx.ClaimPart(j.PlanEpoch, 1, "w1"); return err },
+		func(tx *jobs.Tx) error {
+			_, err := tx.EndPartAttempt(j.PlanEpoch, 1, l, jobs.Fail(jobs.CodeInternal, jobs.Permanent, "it cannot be parsed", "", nil).About("document m7"))
+			return err
+		},
+	} {
+		var err error
+		if j, err = d.store.UpdatePart(t.Context(), j.ID, jobs.PartID(j.PlanEpoch, 1), "w1", step); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := d.signedIn("key_viewer")
+	cause := "/console/causes/" + causeOf(j)
+	for page, want := range map[string][]string{
+		"/console/jobs/" + j.ID: {"It failed in part 1: ", "rows from 2026-03-04T05:06:07Z, document m1", "rows up to 2026-03-04T05:06:07Z, document m1", `href="` + cause + `"`, "document m7"},
+		cause:                   {"document m7", "part 1"},
+		"/console/causes":       {"document m7", "in part 1 of "},
+	} {
+		a := p.get(page)
+		for _, text := range want {
+			if !strings.Contains(a.body, text) {
+				t.Errorf("%s = %d lacks %q: %s", page, a.status, text, a.body)
+			}
+		}
+	}
+	whole := d.failed("org1", "", jobs.CodeInternal, "it broke", "")
+	for _, page := range []string{"/console/jobs/" + whole.ID, "/console/causes/" + causeOf(whole)} {
+		if a := p.get(page); strings.Contains(a.body, "failed in part") || strings.Contains(a.body, "<td>part ") {
+			t.Errorf("%s has a part: %s", page, a.body)
+		}
 	}
 }

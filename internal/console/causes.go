@@ -32,6 +32,7 @@ type causePage struct {
 type causeCase struct {
 	JobID, OrgID string
 	At           time.Time
+	Part         *int // that the job failed in
 }
 
 func (c *Console) causes(ctx context.Context, _ *principal, r *http.Request) (view, error) {
@@ -69,7 +70,7 @@ func (c *Console) cause(ctx context.Context, _ *principal, r *http.Request) (vie
 	}
 	p := causePage{Cause: answer.JSON200.Cause, Batches: answer.JSON200.Batches, Jobs: template.URL(url.Values{"cause": {id}}.Encode())}
 	for _, l := range answer.JSON200.Latest {
-		p.Latest = append(p.Latest, causeCase{l.JobID, l.OrgID, l.At})
+		p.Latest = append(p.Latest, causeCase{l.JobID, l.OrgID, l.At, l.Part})
 	}
 	return view{name: "cause", title: "Cause", data: p}, nil
 }

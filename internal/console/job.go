@@ -19,6 +19,7 @@ import (
 // jobPage is what a job's page shows.
 type jobPage struct {
 	client.OpsJobDetail
+	Failed   *client.Part // the part that ended it, if it is among those that are told of
 	Params   []param
 	Spent    []step
 	Grid     grid
@@ -88,6 +89,11 @@ func (c *Console) job(ctx context.Context, who *principal, r *http.Request) (vie
 	}
 	d := answer.JSON200
 	p := jobPage{OpsJobDetail: *d, Spent: stepsOf(d.Job.Spent), Grid: gridOf(d.Parts), Timeline: folded(d.Timeline)}
+	if index := d.Job.FailedPart; index != nil {
+		if i := slices.IndexFunc(d.Parts, func(p client.Part) bool { return p.Index == *index }); i >= 0 {
+			p.Failed = &d.Parts[i]
+		}
+	}
 	p.Params = paramsOf(members(answer.Body, "job", "params"))
 	p.Logs, p.Trace = linkOf(c.logsURL, &d.Job), linkOf(c.traceURL, &d.Job)
 	ended := d.Job.FinishedAt != nil

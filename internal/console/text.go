@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"exportd/api/client"
+	"exportd/internal/timeline"
 )
 
 // functions are what templates say numbers, times and texts by. Each takes a value or a pointer to one; nil
@@ -18,7 +19,7 @@ import (
 var functions = template.FuncMap{
 	"num": num, "size": size, "ms": millis, "secs": secs, "at": at, "stamp": stamp, "text": text, "cut": cut, "pieces": pieces,
 	"share": share, "query": query, "word": word, "list": func(of ...any) []any { return of }, "host": host, "known": known,
-	"lastOf": lastOf, "breaks": breaks, "fieldsOf": fieldsOf, "anyFilled": anyFilled, "brief": brief, "within": within,
+	"lastOf": lastOf, "breaks": breaks, "fieldsOf": fieldsOf, "anyFilled": anyFilled, "brief": brief, "within": within, "stretch": timeline.Stretch,
 }
 
 // breaks lets a code be broken behind its underscores, where it is longer than its place.

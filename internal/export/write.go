@@ -111,11 +111,12 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	row := func(doc []byte) error {
 		var err error
 		if buf, err = enc.AppendRow(buf, doc); err != nil {
-			return jobs.Fail(jobs.CodeInternal, jobs.Permanent, "the source answered a document that cannot be parsed", "see the worker's log for this job id", err)
+			return jobs.Fail(jobs.CodeInternal, jobs.Permanent, "the source answered a document that cannot be parsed",
+				"write the document anew that is named; the worker's log for this job id says what is wrong with it", err).About(documentIn(j, q, doc))
 		}
 		rows++
 		if rows > s.Rows {
-			return mismatch(s.Rows, rows)
+			return mismatch(s.Rows, rows).About(stretch(j, rng))
 		}
 		if s.Yield != nil && rows%yieldRows == 0 {
 			watch.standBack(ctx, s.Yield)
@@ -133,7 +134,7 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 		return jobs.PartResult{}, err
 	}
 	if rows != s.Rows {
-		return jobs.PartResult{}, mismatch(s.Rows, rows)
+		return jobs.PartResult{}, mismatch(s.Rows, rows).About(stretch(j, rng))
 	}
 	if err := flush(); err != nil {
 		return jobs.PartResult{}, err
@@ -167,7 +168,28 @@ func parseRange(from, to string) (rng vip.Range, err error) {
 	return rng, nil
 }
 
-func mismatch(counted, written int64) error {
+// documentIn names a document for operators, as a cause does.
+func documentIn(j *jobs.Job, q vip.Query, doc []byte) string {
+	at, err := q.PositionOf(doc)
+	if err != nil {
+		return "a document of " + q.Collection + " of " + j.OrgID
+	}
+	return "document " + at.ID + " of " + q.Collection + " of " + j.OrgID
+}
+
+// stretch names rows of a job for operators, as a cause does.
+func stretch(j *jobs.Job, rng vip.Range) string {
+	what := string(j.Kind) + " of " + j.OrgID
+	if rng.From != nil {
+		what += " from " + rng.From.Words()
+	}
+	if rng.To != nil {
+		what += " up to " + rng.To.Words()
+	}
+	return what
+}
+
+func mismatch(counted, written int64) *jobs.Failure {
 	return jobs.Fail(jobs.CodeCountMismatch, jobs.Permanent,
 		fmt.Sprintf("%d rows were counted at the snapshot, %d or more were read", counted, written),
 		"report this: rows of one snapshot must not differ; rerun with mode fresh", nil)

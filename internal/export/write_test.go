@@ -6,8 +6,14 @@ import (
 	"hash/crc32"
 	"testing"
 
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"exportd/internal/dataset"
 	"exportd/internal/e2e/e2etest"
 	"exportd/internal/export"
+	"exportd/internal/vip"
 	"exportd/jobs"
 )
 
@@ -54,18 +60,30 @@ func TestWriteNeverShort(t *testing.T) {
 	t.Parallel()
 	lost := errors.New("the stream broke")
 	garbled := append(users(t, 2, 10), []byte{0xff})
+	at := vip.Position{Key: vip.TimeKey(instant), ID: "u7"}
+	sorted, err := proto.Marshal(&firestorepb.Document{
+		Name:   "projects/p/databases/(default)/documents/VipUsers/u8",
+		Fields: map[string]*firestorepb.Value{dataset.VIPUsers.Query("", nil).SortField: {ValueType: &firestorepb.Value_TimestampValue{TimestampValue: timestamppb.New(instant)}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := append(sorted, append([]byte{2<<3 | 2, 16, 1<<3 | 2, 11}, "displayName\x12\x01\xff"...)...)
 	for name, c := range map[string]struct {
 		source source
 		rows   int64
 		from   string
 		cfg    export.Config
 		code   jobs.Code
+		what   string
 		err    error
 	}{
-		"a row too few":         {source: source{docs: users(t, 9, 10)}, rows: 10, code: jobs.CodeCountMismatch},
-		"a row too many":        {source: source{docs: users(t, 11, 10)}, rows: 10, code: jobs.CodeCountMismatch},
+		"a row too few":         {source: source{docs: users(t, 9, 10)}, rows: 10, code: jobs.CodeCountMismatch, what: "vip-users of org-1"},
+		"a row too many":        {source: source{docs: users(t, 11, 10)}, rows: 10, code: jobs.CodeCountMismatch, what: "vip-users of org-1"},
+		"a part of a row more":  {source: source{docs: users(t, 11, 10)}, rows: 10, from: at.String(), code: jobs.CodeCountMismatch, what: "vip-users of org-1 from 2026-03-04T12:34:56.789Z, document u7"},
+		"a damaged document":    {source: source{docs: [][]byte{damaged}}, rows: 1, code: jobs.CodeInternal, what: "document u8 of VipUsers of org-1"},
 		"a scan that breaks":    {source: source{docs: users(t, 5000, 200), broken: lost}, rows: 5000, err: lost},
-		"garbage":               {source: source{docs: garbled}, rows: 3, code: jobs.CodeInternal},
+		"garbage":               {source: source{docs: garbled}, rows: 3, code: jobs.CodeInternal, what: "a document of VipUsers of org-1"},
 		"more bytes than asked": {source: source{docs: users(t, 5000, 200)}, rows: 5000, cfg: export.Config{MaxBytes: 600_000}, code: jobs.CodeTooManyBytes},
 		"a damaged range":       {source: source{docs: users(t, 1, 10)}, rows: 1, from: "nonsense", code: jobs.CodeInvalidJob},
 	} {
@@ -76,6 +94,9 @@ func TestWriteNeverShort(t *testing.T) {
 			var f *jobs.Failure
 			if errors.As(err, &f) && f.Code != c.code || f == nil && !errors.Is(err, c.err) || err == nil {
 				t.Errorf("Write() = %v, want %s%v", err, c.code, c.err)
+			}
+			if f != nil && f.What != c.what {
+				t.Errorf("it is about %q, want %q", f.What, c.what)
 			}
 			if left := r.names(t, j); len(left) > 0 {
 				t.Errorf("it left %v", left)

@@ -39,6 +39,14 @@ func causeOf(j *jobs.Job) string {
 	return j.Error.CauseID
 }
 
+// partOf is in which part a job failed, nil for none.
+func partOf(j *jobs.Job) *int {
+	if j.Error == nil {
+		return nil
+	}
+	return j.Error.Part
+}
+
 // Causes gives a page of causes that were noted since then, latest first.
 func (s *Store) Causes(_ context.Context, since time.Time, size int, token string) ([]*jobs.CauseNote, string, error) {
 	s.mu.Lock()
@@ -99,7 +107,7 @@ func (s *Store) CauseCases(_ context.Context, q jobs.CauseQuery) (found jobs.Cau
 		}
 	} else {
 		for _, j := range s.jobs {
-			add(causeOf(&j), j.OrgID, j.Kind, jobs.CauseCase{JobID: j.ID, OrgID: j.OrgID, At: j.FinishedAt})
+			add(causeOf(&j), j.OrgID, j.Kind, jobs.CauseCase{JobID: j.ID, OrgID: j.OrgID, At: j.FinishedAt, Part: partOf(&j)})
 		}
 	}
 	slices.SortFunc(all, func(a, b jobs.CauseCase) int {

@@ -171,7 +171,7 @@ func (s *Store) CauseCases(ctx context.Context, q jobs.CauseQuery) (found jobs.C
 		of = of.Where("orgId", "==", q.OrgID)
 	}
 	of = of.Where(at, ">=", q.From).Where(at, "<", q.To).OrderBy(at, firestore.Desc)
-	err = each(ctx, of.Select("orgId", "jobId", at).Limit(jobs.CasesShown+1), func(doc *firestore.DocumentSnapshot) error {
+	err = each(ctx, of.Select("orgId", "jobId", "error.part", at).Limit(jobs.CasesShown+1), func(doc *firestore.DocumentSnapshot) error {
 		if found.Count++; found.Count > jobs.CasesShown {
 			return nil
 		}
@@ -181,6 +181,9 @@ func (s *Store) CauseCases(ctx context.Context, q jobs.CauseQuery) (found jobs.C
 		}
 		c.OrgID, _ = valueAt[string](doc, "orgId")
 		c.At, _ = valueAt[time.Time](doc, at)
+		if part, ok := valueAt[int64](doc, "error.part"); ok && part >= 0 && part < jobs.MaxParts {
+			c.Part = new(int(part))
+		}
 		found.Latest = append(found.Latest, c)
 		return nil
 	})

@@ -51,6 +51,19 @@ func Fold[L any](lines []L, part func(L) *int, alike func(a, b L) bool) []Group[
 	return out
 }
 
+// Stretch says which rows a part has, by where it begins and ends; nil is where the job's rows do.
+func Stretch(from, to *string) string {
+	switch {
+	case from == nil && to == nil:
+		return "all rows"
+	case from == nil:
+		return "rows up to " + *to
+	case to == nil:
+		return "rows from " + *from
+	}
+	return "rows from " + *from + " up to " + *to
+}
+
 // Ranges writes numbers in order, those that follow each other with a dash: "0-3, 7".
 func Ranges(of []int, dash string) string {
 	of = slices.Sorted(slices.Values(of))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"exportd/internal/vip/wire"
@@ -129,6 +130,22 @@ const (
 // [ParsePosition] reads.
 func (p Position) String() string {
 	return encode([]byte{positionVersion}, p)
+}
+
+// Words is p as operators read it, who see no data: the time that rows are sorted by, and the id of the
+// document. Other sort keys are left out.
+func (p Position) Words() string {
+	var words []string
+	if t, ok := KeyTime(p.Key); ok {
+		words = append(words, t.Format(time.RFC3339Nano))
+	}
+	if p.ID != "" {
+		words = append(words, "document "+p.ID)
+	}
+	if len(words) == 0 {
+		return "a row"
+	}
+	return strings.Join(words, ", ")
 }
 
 func encode(b []byte, p Position) string {

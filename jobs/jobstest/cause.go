@@ -136,6 +136,22 @@ func countedCases(t *testing.T, b *bench) {
 		b.lacking(t, b.job(t, "many", month%12+1), "a")
 	}
 	check(jobs.CauseQuery{From: begin}, 2+jobs.CasesShown, "")
+	inPart := b.job(t, "org", 7)
+	b.plan(t, inPart, 3)
+	j := b.update(t, inPart, func(tx *jobs.Tx) error {
+		_, l, err := tx.ClaimPart(tx.Job.PlanEpoch, 0, "w")
+		if err == nil {
+			_, err = tx.EndPartAttempt(tx.Job.PlanEpoch, 0, l, jobs.Fail(jobs.CodeInternal, jobs.Permanent, "it broke", "", nil))
+		}
+		return err
+	})
+	got, err := b.CauseCases(t.Context(), jobs.CauseQuery{ID: j.Error.CauseID, From: begin, To: b.Now().Add(time.Second)})
+	if err != nil || len(got.Latest) != 1 || got.Latest[0].Part == nil || *got.Latest[0].Part != 0 {
+		t.Errorf("the case of a job that failed in part 0 is %+v, %v", got, err)
+	}
+	if got, err := b.CauseCases(t.Context(), jobs.CauseQuery{ID: cause, From: begin, To: b.Now().Add(time.Second)}); err != nil || got.Latest[0].Part != nil {
+		t.Errorf("the case of a job that failed as a whole is %+v, %v", got.Latest, err)
+	}
 }
 
 // givenUp ends the callback of a job's end undelivered, and gives it as it then is.
