@@ -26,7 +26,7 @@ func (s *Server) explained(opt *firestorepb.ExplainOptions, q *fsquery.Query, ag
 	if opt == nil {
 		return nil, false, nil
 	}
-	plan, err := s.plan(q, aggregated)
+	indexes, err := s.indexesOf(q, aggregated)
 	if missing := (*fsindex.MissingError)(nil); errors.As(err, &missing) {
 		if !opt.GetAnalyze() {
 			// Production's words for a plan alone; a query that runs gets those with the link.
@@ -38,7 +38,7 @@ func (s *Server) explained(opt *firestorepb.ExplainOptions, q *fsquery.Query, ag
 		return nil, false, err
 	}
 	m = &firestorepb.ExplainMetrics{PlanSummary: &firestorepb.PlanSummary{}}
-	for _, ix := range usedIndexes(q, plan) {
+	for _, ix := range indexes {
 		used, err := structpb.NewStruct(map[string]any{"query_scope": scopeName(ix.Scope), "properties": properties(&ix)})
 		if err != nil {
 			return nil, false, fmt.Errorf("explain: %w", err)
@@ -46,6 +46,22 @@ func (s *Server) explained(opt *firestorepb.ExplainOptions, q *fsquery.Query, ag
 		m.PlanSummary.IndexesUsed = append(m.PlanSummary.IndexesUsed, used)
 	}
 	return m, !opt.GetAnalyze(), nil
+}
+
+// indexesOf are the indexes that serve q.
+func (s *Server) indexesOf(q *fsquery.Query, aggregated []fsvalue.FieldPath) ([]fsindex.Index, error) {
+	if q.FindNearest != nil {
+		used, err := s.nearestIndexes(q)
+		if s.opt.IndexMode != Enforce && used == nil {
+			return usedIndexes(q, nil), nil
+		}
+		return used, err
+	}
+	plan, err := s.plan(q, aggregated)
+	if err != nil {
+		return nil, err
+	}
+	return usedIndexes(q, plan), nil
 }
 
 // usedIndexes lists each index of a plan once. Documents in name order are the index of names, and so is what

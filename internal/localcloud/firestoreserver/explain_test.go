@@ -118,3 +118,44 @@ func TestExplainAggregation(t *testing.T) {
 		}
 	}
 }
+
+// TestExplainNearest: the plan of a search is its vector index, and a search that was made has its vectors
+// among what is billed.
+func TestExplainNearest(t *testing.T) {
+	t.Parallel()
+	f := start(t, firestoreserver.Options{IndexesJSON: []byte(`{"indexes":[{"collectionGroup":"c","queryScope":"COLLECTION","fields":[
+		{"fieldPath":"v","vectorConfig":{"dimension":2,"flat":{}}}]}]}`)})
+	c := f.client.Collection("c")
+	for i := range 3 {
+		if _, err := c.NewDoc().Set(t.Context(), map[string]any{"v": firestore.Vector64{1, float64(i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	near := func(q firestore.Query, analyze bool) (rows int, m *firestore.ExplainMetrics, err error) {
+		vq := q.WithRunOptions(firestore.ExplainOptions{Analyze: analyze}).FindNearest("v", firestore.Vector64{1, 0}, 2, firestore.DistanceMeasureEuclidean, nil)
+		it := vq.Documents(t.Context())
+		defer it.Stop()
+		for ; err == nil; rows++ {
+			_, err = it.Next()
+		}
+		if err == iterator.Done {
+			m, err = it.ExplainMetrics()
+		}
+		return rows - 1, m, err
+	}
+	for _, analyze := range []bool{false, true} {
+		rows, m, err := near(c.Query, analyze)
+		if err != nil {
+			t.Fatalf("analyze %v: %v", analyze, err)
+		}
+		if got := indexesUsed(m); len(got) != 1 || got[0] != "Collection (v VECTOR, __name__ ASC)" {
+			t.Errorf("analyze %v: indexes = %q", analyze, got)
+		}
+		if analyze && (rows != 2 || m.ExecutionStats.ResultsReturned != 2 || m.ExecutionStats.ReadOperations != 3) || !analyze && (rows != 0 || m.ExecutionStats != nil) {
+			t.Errorf("analyze %v: %d rows, statistics %+v", analyze, rows, m.ExecutionStats)
+		}
+		if _, _, err := near(c.Where("a", "==", 1), analyze); status.Code(err) != codes.FailedPrecondition {
+			t.Errorf("without its index, analyze %v: %v, want FAILED_PRECONDITION", analyze, err)
+		}
+	}
+}

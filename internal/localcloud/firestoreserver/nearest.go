@@ -7,6 +7,7 @@ import (
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 
+	"exportd/internal/localcloud/firestoreserver/fsindex"
 	"exportd/internal/localcloud/firestoreserver/fsquery"
 	"exportd/internal/localcloud/firestoreserver/fsstore"
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
@@ -21,16 +22,17 @@ type neighbour struct {
 
 // findNearest compares the query vector with that of every matching document: vector indexes are demanded and
 // hold nothing, so it costs a scan.
-func (s *Server) findNearest(db database, q *fsquery.Query, r *reading, stream firestorepb.Firestore_RunQueryServer) error {
+func (s *Server) findNearest(db database, q *fsquery.Query, r *reading, stream firestorepb.Firestore_RunQueryServer) (n scanned, err error) {
 	fn := q.FindNearest
+	_, err = s.nearestIndexes(q)
+	if err := s.allow(err); err != nil {
+		return n, err
+	}
 	field, err := fsvalue.ParseFieldPath(fn.GetVectorField().GetFieldPath())
 	if err != nil {
-		return err
+		return n, err
 	}
 	want := vector(fn.GetQueryVector())
-	if err := s.allow(s.indexes.Nearest(q, field, len(want))); err != nil {
-		return err
-	}
 	var found []neighbour
 	err = s.eachDocument(r.view, db, q, func(p fsvalue.Path, body []byte) error {
 		doc, err := message(&fsstore.Document{Path: p, Body: body}, nil)
@@ -42,13 +44,14 @@ func (s *Server) findNearest(db database, q *fsquery.Query, r *reading, stream f
 		if have == nil || len(have) != len(want) || !q.Match(fsquery.Row{Name: p, Fields: doc.Fields}) {
 			return nil
 		}
+		n.entries++
 		if d := distance(fn.GetDistanceMeasure(), want, have); within(fn, d) {
 			found = append(found, neighbour{p, doc, d})
 		}
 		return nil
 	})
 	if err != nil {
-		return err
+		return n, err
 	}
 	sign := 1
 	if fn.GetDistanceMeasure() == firestorepb.StructuredQuery_FindNearest_DOT_PRODUCT {
@@ -62,14 +65,24 @@ func (s *Server) findNearest(db database, q *fsquery.Query, r *reading, stream f
 	})
 	found = found[:min(len(found), int(fn.GetLimit().GetValue()))]
 	if len(found) == 0 {
-		return stream.Send(&firestorepb.RunQueryResponse{ReadTime: r.time()})
+		return n, stream.Send(&firestorepb.RunQueryResponse{ReadTime: r.time()})
 	}
-	for _, n := range found {
-		if err := sendNeighbour(q, n, r, stream); err != nil {
-			return err
+	for _, one := range found {
+		if err := sendNeighbour(q, one, r, stream); err != nil {
+			return n, err
 		}
+		n.results++
 	}
-	return nil
+	return n, nil
+}
+
+// nearestIndexes are those of a search, all of which it needs.
+func (s *Server) nearestIndexes(q *fsquery.Query) ([]fsindex.Index, error) {
+	field, err := fsvalue.ParseFieldPath(q.FindNearest.GetVectorField().GetFieldPath())
+	if err != nil {
+		return nil, err
+	}
+	return s.indexes.Nearest(q, field, len(vector(q.FindNearest.GetQueryVector())))
 }
 
 func sendNeighbour(q *fsquery.Query, n neighbour, r *reading, stream firestorepb.Firestore_RunQueryServer) error {

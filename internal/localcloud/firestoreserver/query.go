@@ -51,15 +51,20 @@ func (s *Server) RunQuery(req *firestorepb.RunQueryRequest, stream firestorepb.F
 			return err
 		}
 	}
+	send := s.sendRows
 	if q.FindNearest != nil {
-		return s.answer(s.findNearest(db, q, r, stream))
+		send = s.findNearest
 	}
-	n, err := s.sendRows(db, q, r, stream)
+	n, err := send(db, q, r, stream)
 	if err != nil || explain == nil {
 		return s.answer(err)
 	}
+	reads := n.results + n.skipped
+	if q.FindNearest != nil {
+		reads += (n.entries + 99) / 100 // https://cloud.google.com/firestore/pricing: a read for up to 100 vectors
+	}
 	// Of the last message, as production sends them.
-	if err := measure(explain, time.Since(begun), n, n.results+n.skipped, n.results); err != nil {
+	if err := measure(explain, time.Since(begun), n, reads, n.results); err != nil {
 		return s.answer(err)
 	}
 	return stream.Send(&firestorepb.RunQueryResponse{ReadTime: r.time(), ExplainMetrics: explain})

@@ -44,7 +44,8 @@ func parseTransform(p fsvalue.FieldPath, ft *firestorepb.DocumentTransform_Field
 			return transform{}, invalid("Unknown server value.")
 		}
 		return transform{path: p, now: true, apply: func(fields map[string]*fsvalue.Value, at int64) *fsvalue.Value {
-			v := &fsvalue.Value{ValueType: &firestorepb.Value_TimestampValue{TimestampValue: timestamp(at)}}
+			// As documented: the time of the request, in whole milliseconds.
+			v := &fsvalue.Value{ValueType: &firestorepb.Value_TimestampValue{TimestampValue: timestamp(at - at%1000)}}
 			setField(fields, p, v)
 			return v
 		}}, nil
