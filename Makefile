@@ -108,8 +108,9 @@ $(BIN)/previous/exportd: # of another commit, whose tag and commit it says
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && git archive $(PREVIOUS) | tar -xf - -C "$$dir" && \
 	  (cd "$$dir" && $(GO) build -tags $(TAGS) -trimpath -buildvcs=false -ldflags '-s -w -X exportd/internal/version.commit=$(shell git rev-parse --short=12 $(PREVIOUS))' -o $(abspath $(BIN))/previous/ ./cmd/exportd)
 
-conformance: ## Have Google's Go client for Firestore run its own tests on the embedded server, and a table of calls of all three services; what is expected, and why, is in testdata
-	$(GO) test -tags $(TAGS),conformance -count=1 -v -run '^(TestFirestoreGo|TestTable)$$' ./internal/localcloud/conformance $(TABLEFLAGS)
+conformance: ## Have Google's own clients judge the embedded cloud, and Google's emulators beside it: their tests, calls and what people do; what is expected, and why, is in testdata
+	npm ci --prefix internal/localcloud/conformance/testdata/node --ignore-scripts --silent --no-audit --no-fund
+	$(GO) test -tags $(TAGS),conformance -count=1 -v ./internal/localcloud/conformance
 
 cloud-kills: ## Kill the embedded cloud 200 times in the middle of commits, publishes and uploads, and look for what was acknowledged
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestKills$$' ./internal/localcloud -kills.rounds $(or $(ROUNDS),200)

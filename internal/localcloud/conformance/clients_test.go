@@ -1,0 +1,209 @@
+//go:build conformance
+
+package conformance
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"exportd/internal/localcloud"
+	"exportd/internal/machinetest"
+)
+
+// A table of TestClients has what somebody does with a service, by its client, and what production answers.
+// What a language does for a row is in testdata/LANGUAGE, or in the Go files here, under the row's name.
+//
+//go:embed testdata/clients/firestore.indexes.json
+var clientIndexes []byte
+
+type clientRow struct {
+	Name string `json:"name"`
+	// Want is what comes of it, as the row tells it; a text that begins with ~ is a part of one. An error is
+	// {"error": code, "message": text}.
+	Want any `json:"want"`
+	// Rule is where production's rule is, and what it says.
+	Rule string `json:"rule"`
+	// Google says why something else comes of it on Google's emulator.
+	Google string `json:"google"`
+	// Refused says why the embedded cloud does not do it. It answers UNIMPLEMENTED then, or 400 with a
+	// sentence, and nothing else.
+	Refused string `json:"refused"`
+}
+
+// outcome is what a language's program writes of a row, on a line of its own.
+type outcome struct {
+	Name string `json:"name"`
+	Got  any    `json:"got"`
+}
+
+// clientsLimit is some times what the slowest service takes on a busy machine.
+const clientsLimit = 2 * time.Minute
+
+// TestClients has Google's clients do what testdata/clients lists, on the embedded cloud as exportd-dev
+// emulators starts it.
+func TestClients(t *testing.T) {
+	cloud, err := localcloud.Start(t.Context(), localcloud.Config{InMemory: true, IndexesJSON: clientIndexes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cloud.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	e := cloud.Endpoints()
+	doRows(t, map[string]string{"firestore": e.Firestore}, false)
+}
+
+// doRows has each language do the rows of the services that have a host, side by side.
+func doRows(t *testing.T, hosts map[string]string, google bool) {
+	t.Helper()
+	for _, service := range slices.Sorted(maps.Keys(hosts)) {
+		rows := clientRows(t, service)
+		t.Run(service+" by Node", func(t *testing.T) {
+			t.Parallel()
+			judgeRows(t, rows, node(t, service, hosts), google)
+		})
+	}
+}
+
+func clientRows(t *testing.T, service string) (rows []clientRow) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("testdata", "clients", service+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&rows); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range rows {
+		if r.Name == "" || !strings.Contains(r.Rule, "https://") || slices.ContainsFunc(rows[:i], func(o clientRow) bool { return o.Name == r.Name }) {
+			t.Errorf("%s: row %d (%s) has no name of its own, or no rule", service, i, r.Name)
+		}
+	}
+	return rows
+}
+
+// node runs the rows of a service with Google's clients for Node, of the versions in testdata/node.
+func node(t *testing.T, service string, hosts map[string]string) []outcome {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join("testdata", "node", "node_modules")); err != nil {
+		machinetest.Lacks(t, "Google's clients for Node (npm ci --prefix internal/localcloud/conformance/testdata/node)")
+	}
+	return program(t, hosts, "node", "run.js", service)
+}
+
+// program runs a language's program in its folder, and reads what it writes.
+func program(t *testing.T, hosts map[string]string, name string, args ...string) (out []outcome) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), clientsLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = filepath.Join("testdata", name)
+	// No client may look for credentials: nothing needs any, and where there are some they are not for this.
+	cmd.Env = append(os.Environ(), "GOOGLE_APPLICATION_CREDENTIALS=", "METADATA_SERVER_DETECTION=none")
+	for service, host := range hosts {
+		cmd.Env = append(cmd.Env, strings.ToUpper(service)+"_EMULATOR_HOST="+host)
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	raw, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, stderr.Bytes())
+	}
+	for lines := bufio.NewScanner(bytes.NewReader(raw)); lines.Scan(); {
+		var o outcome
+		if err := json.Unmarshal(lines.Bytes(), &o); err != nil {
+			t.Fatalf("%s %s wrote %q: %v", name, strings.Join(args, " "), lines.Text(), err)
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// judgeRows holds what came of the rows against what production does.
+func judgeRows(t *testing.T, rows []clientRow, got []outcome, google bool) {
+	t.Helper()
+	made := map[string]any{}
+	for _, o := range got {
+		made[o.Name] = o.Got
+	}
+	right, excused := 0, 0
+	for _, r := range rows {
+		have, ok := made[r.Name]
+		delete(made, r.Name)
+		err := r.judge(have, google)
+		switch {
+		case !ok:
+			t.Errorf("%s: there is nothing of that name to do", r.Name)
+		case err == nil && r.Refused != "" && !google:
+			excused++
+		case err == nil:
+			right++
+		case google && r.Google != "":
+			excused++
+			t.Logf("%s: %v: %s", r.Name, err, r.Google)
+		default:
+			t.Errorf("%s: %v (%s)", r.Name, err, r.Rule)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(made)) {
+		t.Errorf("%s is done, and is no row", name)
+	}
+	t.Logf("%d of %d rows are as in production, %d of the others are explained", right, len(rows), excused)
+}
+
+func (r *clientRow) judge(have any, google bool) error {
+	if r.Refused != "" && !google {
+		failed, _ := have.(map[string]any)
+		message, _ := failed["message"].(string)
+		if failed["error"] != "UNIMPLEMENTED" && (failed["error"] != 400.0 || !strings.Contains(message, "not served")) {
+			return fmt.Errorf("%v, want a refusal: %s", short(have), r.Refused)
+		}
+		return nil
+	}
+	if !same(have, r.Want) {
+		return fmt.Errorf("%s, want %s", short(have), short(r.Want))
+	}
+	return nil
+}
+
+func short(v any) string {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(raw[:min(len(raw), 500)])
+}
+
+// same compares what JSON has, but for texts of which only a part is wanted.
+func same(have, want any) bool {
+	switch w := want.(type) {
+	case string:
+		h, ok := have.(string)
+		part, is := strings.CutPrefix(w, "~")
+		return ok && (h == w || is && strings.Contains(h, part))
+	case []any:
+		h, ok := have.([]any)
+		return ok && slices.EqualFunc(h, w, same)
+	case map[string]any:
+		h, ok := have.(map[string]any)
+		return ok && maps.EqualFunc(h, w, same)
+	}
+	return reflect.DeepEqual(have, want)
+}
