@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -130,14 +129,6 @@ func (s *Server) readExport(c *gin.Context, d *dataset.Dataset, caller *apikey.K
 		sub.Implied = true
 	}
 	return sub, dryRun, errors.Join(err, p.finish())
-}
-
-// file reads the parameters that say what is in the file.
-func (p *params) file(d *dataset.Dataset) jobs.Params {
-	file := p.rows(d)
-	file[jobs.ParamProfile] = cmp.Or(enum(p, jobs.ParamProfile, jobs.ProfileRFC4180, jobs.ProfileExcel), jobs.ProfileRFC4180)
-	file[jobs.ParamFormulaGuard] = enum(p, jobs.ParamFormulaGuard, "on", "off") != "off"
-	return file
 }
 
 // callbackURL reads where to call back: what the request says, else the key's default.

@@ -96,10 +96,7 @@ func viewOf(j *jobs.Job) jobView {
 
 // shownParams has what the contract promises and nothing else, also of a damaged record.
 func shownParams(kind jobs.Kind, p jobs.Params) jobs.Params {
-	shown := jobs.Params{jobs.ParamProfile: jobs.ProfileRFC4180, jobs.ParamFormulaGuard: p.FormulaGuard()}
-	if p.Profile() == jobs.ProfileExcel {
-		shown[jobs.ParamProfile] = jobs.ProfileExcel
-	}
+	shown := shownFile(p)
 	d := dataset.BuiltIn.Get(string(kind))
 	if d == nil {
 		for name, v := range p {

@@ -15,7 +15,7 @@ import (
 var datasetParts = []struct {
 	name string
 	text func(dataset.Set) string
-}{{"routes", routesText}, {"parameters", paramsText}, {"rows", rowsText}}
+}{{"routes", routesText}, {"file parameters", fileParamsText}, {"file values", fileSchemasText}, {"parameters", paramsText}, {"rows", rowsText}}
 
 // Marks around a part, each on a line of its own.
 const (
@@ -78,6 +78,7 @@ func paramsText(set dataset.Set) string {
 	for _, name := range names {
 		fmt.Fprintf(&b, "        %s: %s\n", name, schemas[name])
 	}
+	b.WriteString(fileMembers())
 	return b.String()
 }
 

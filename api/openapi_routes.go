@@ -42,13 +42,11 @@ func writeRoutes(b *strings.Builder, d *dataset.Dataset) {
         The same request again attaches to the job in flight, and for 60 s after success it answers with that result.
       parameters:
 %[4]s        - {$ref: "#/components/parameters/callbackUrl"}
-        - {$ref: "#/components/parameters/profile"}
-        - {$ref: "#/components/parameters/formulaGuard"}
-        - {$ref: "#/components/parameters/exportDryRun"}
+%[5]s        - {$ref: "#/components/parameters/exportDryRun"}
         - {$ref: "#/components/parameters/prefer"}
         - {$ref: "#/components/parameters/cacheControl"}
         - {$ref: "#/components/parameters/idempotencyKey"}
-`, d.Name, d.Operation(), "Export "+d.Title, parameters)
+`, d.Name, d.Operation(), "Export "+d.Title, parameters, fileRefs())
 	b.WriteString(exportAnswers)
 }
 

@@ -162,9 +162,9 @@ func (j *Job) ObjectPrefix() string { return "exports/" + j.OrgID + "/" + j.ID +
 func (j *Job) FileName() string {
 	if to := j.Params.Time(ParamTo); !to.IsZero() {
 		last := to.Add(-time.Microsecond)
-		return string(j.Kind) + "_" + j.Params.Time(ParamFrom).Format(time.DateOnly) + "_" + last.Format(time.DateOnly) + ".csv"
+		return string(j.Kind) + "_" + j.Params.Time(ParamFrom).Format(time.DateOnly) + "_" + last.Format(time.DateOnly) + j.Params.Extension()
 	}
-	return string(j.Kind) + "_" + j.SnapshotTime.UTC().Format(time.DateOnly) + ".csv"
+	return string(j.Kind) + "_" + j.SnapshotTime.UTC().Format(time.DateOnly) + j.Params.Extension()
 }
 
 // Percent is the progress to show: at most 99 before the job has succeeded, exactly 100 once it has, whatever

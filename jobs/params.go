@@ -41,16 +41,28 @@ func (k Kind) Valid() bool {
 // without those of a file. Params of a stored job are not changed.
 type Params map[string]any
 
-// The parameters that every file has. Profile is the dialect of CSV: RFC 4180 as it stands, or the same
-// behind a byte order mark, which is how Excel is told that a file is UTF-8. FormulaGuard puts a ' before
-// text that a spreadsheet would take for a formula.
+// The parameters that every file has; package dataset says what they mean. Profile and FormulaGuard are
+// always there, the others only where they are not what they are by default: so requests without them have
+// the fingerprints that they had before there were such.
 const (
 	ParamProfile      = "profile"
 	ParamFormulaGuard = "formulaGuard"
+	ParamFormat       = "format"
+	ParamCompression  = "compression"
+	ParamColumns      = "columns"
+	ParamTimezone     = "timezone"
+	ParamDelimiter    = "delimiter"
+	ParamHeader       = "header"
 
 	ProfileRFC4180 = "rfc4180"
 	ProfileExcel   = "excel"
+
+	FormatCSV = "csv"
 )
+
+// laterFileParams are those of files that builds of version 1 of documents would leave aside, making another
+// file than was asked for.
+var laterFileParams = []string{ParamFormat, ParamCompression, ParamColumns, ParamTimezone, ParamDelimiter, ParamHeader}
 
 // The window of a dataset that has one: half-open.
 const (
@@ -72,6 +84,17 @@ func (p Params) Time(name string) time.Time { t, _ := p[name].(time.Time); retur
 
 // Profile is the dialect of the file.
 func (p Params) Profile() string { return cmp.Or(p.Text(ParamProfile), ProfileRFC4180) }
+
+// Format is the format of the file.
+func (p Params) Format() string { return cmp.Or(p.Text(ParamFormat), FormatCSV) }
+
+// Extension is that of the file's name, with its dot.
+func (p Params) Extension() string { return "." + p.Format() }
+
+// ofVersion1 reports whether builds of version 1 of documents make the file that these ask for.
+func (p Params) ofVersion1() bool {
+	return !slices.ContainsFunc(laterFileParams, func(name string) bool { return p[name] != nil })
+}
 
 // FormulaGuard says whether the file has it.
 func (p Params) FormulaGuard() bool { return p.Flag(ParamFormulaGuard) }

@@ -72,13 +72,13 @@ type Part struct {
 // ObjectName is the create-only object that the holder of lease token writes the part to: another claim has
 // another name, so no two workers ever write the same object.
 func (p *Part) ObjectName(j *Job, token string) string {
-	return j.ObjectPrefix() + strconv.FormatInt(p.PlanEpoch, 10) + "/part-" + PartID(p.PlanEpoch, p.Index) + "-" + token + ".csv"
+	return j.ObjectPrefix() + strconv.FormatInt(p.PlanEpoch, 10) + "/part-" + PartID(p.PlanEpoch, p.Index) + "-" + token + j.Params.Extension()
 }
 
 // ResultName is the create-only object that the holder of the job's lease writes or composes the whole file
 // to.
 func (j *Job) ResultName() string {
-	return j.ObjectPrefix() + strconv.FormatInt(j.Epoch, 10) + "/" + string(j.Kind) + "-" + j.Lease.Token + ".csv"
+	return j.ObjectPrefix() + strconv.FormatInt(j.Epoch, 10) + "/" + string(j.Kind) + "-" + j.Lease.Token + j.Params.Extension()
 }
 
 // PartID is the document id of part index of the plan made at epoch. Zero-padded, so that ids sort as the

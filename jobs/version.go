@@ -8,7 +8,7 @@ const (
 	// SchemaVersion is the latest version of the documents of jobs, parts, callbacks and batches that this
 	// build reads. It is raised only where a build that lacks the version would do something wrong with a
 	// document; a field more, which an older build may leave as it is, is no version.
-	SchemaVersion = 1
+	SchemaVersion = 2
 	// OldestSchema is the oldest that it still reads.
 	OldestSchema = 1
 )
@@ -42,7 +42,12 @@ type step struct {
 
 // steps lead from OldestSchema to SchemaVersion, one for each version after the oldest. CONTRIBUTING.md says
 // how one is added.
-var steps = []step{}
+var steps = []step{
+	// 2: jobs have more parameters of their files.
+	{
+		job: form[Job]{up: func(*Job) {}, down: func(j *Job) bool { return j.Params.ofVersion1() }},
+	},
+}
 
 // Readable reports whether this build reads documents of a version.
 func Readable(schema int) bool { return schema >= OldestSchema && schema <= SchemaVersion }

@@ -145,3 +145,18 @@ func TestForeign(t *testing.T) {
 		}
 	}
 }
+
+// TestFileParamsNeedVersion2: a job whose file a build of version 1 would make another way is none of its
+// business, and every other one is.
+func TestFileParamsNeedVersion2(t *testing.T) {
+	plain := Params{"workspaceId": "w", ParamProfile: ProfileExcel, ParamFormulaGuard: false}
+	for _, name := range append([]string{""}, laterFileParams...) {
+		j, want := Job{Schema: OldestSchema, Params: plain}, 1
+		if name != "" {
+			j.Params, want = plain.With(name, "x"), 2
+		}
+		if got := j.Stored(); got.Schema != want || !reflect.DeepEqual(got.Params, j.Params) {
+			t.Errorf("a job with %q is stored as version %d, want %d", name, got.Schema, want)
+		}
+	}
+}

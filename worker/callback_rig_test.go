@@ -170,8 +170,8 @@ func (e oneFile) Write(ctx context.Context, s export.Spec, _ *export.Progress) (
 	return jobs.PartResult{Object: s.Object, Rows: 3, Size: o.Size, CRC32C: o.CRC32C}, err
 }
 
-func (oneFile) Compose(context.Context, *jobs.Job, []*jobs.Part, string) (jobs.Result, error) {
-	return jobs.Result{}, jobs.ErrUnavailable
+func (oneFile) Compose(context.Context, *jobs.Job, []*jobs.Part, string) (jobs.Result, []string, error) {
+	return jobs.Result{}, nil, jobs.ErrUnavailable
 }
 func (oneFile) Sweep(context.Context, *jobs.Job) (int, error) { return 0, nil }
 func (oneFile) Discard(context.Context, ...string) error      { return nil }

@@ -38,12 +38,13 @@ func (*thinAir) Write(_ context.Context, s export.Spec, p *export.Progress) (job
 	return jobs.PartResult{Object: s.Object, Rows: s.Rows, Size: s.Rows}, nil
 }
 
-func (*thinAir) Compose(_ context.Context, _ *jobs.Job, parts []*jobs.Part, dst string) (jobs.Result, error) {
-	res := jobs.Result{Object: dst}
+func (*thinAir) Compose(_ context.Context, _ *jobs.Job, parts []*jobs.Part, dst string) (jobs.Result, []string, error) {
+	res, names := jobs.Result{Object: dst}, []string(nil)
 	for _, p := range parts {
+		names = append(names, p.Object)
 		res.Rows, res.Size = res.Rows+p.Rows, res.Size+p.Size
 	}
-	return res, nil
+	return res, names, nil
 }
 func (*thinAir) Sweep(context.Context, *jobs.Job) (int, error)     { return 0, nil }
 func (*thinAir) Discard(context.Context, ...string) error          { return nil }

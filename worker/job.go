@@ -129,7 +129,7 @@ func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease, prog
 		return j, jobs.Damaged(err)
 	}
 	begun := time.Now()
-	res, err := p.Exporter.Compose(ctx, j, parts, j.ResultName())
+	res, names, err := p.Exporter.Compose(ctx, j, parts, j.ResultName())
 	progress.Composing.Store(int64(time.Since(begun)))
 	if err != nil {
 		return j, err
@@ -137,10 +137,6 @@ func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease, prog
 	done, err := p.succeed(ctx, j, lease, res, progress)
 	if err != nil {
 		return done, err
-	}
-	names := make([]string, len(parts))
-	for i, part := range parts {
-		names[i] = part.Object
 	}
 	if err := p.Exporter.Discard(ctx, names...); err != nil {
 		p.Log.Debug("parts are left for the sweep", zap.String("job_id", j.ID), zap.Error(err))

@@ -49,7 +49,7 @@ type Queue interface {
 type exporter interface {
 	Plan(ctx context.Context, j *jobs.Job) (export.Plan, error)
 	Write(ctx context.Context, s export.Spec, p *export.Progress) (jobs.PartResult, error)
-	Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part, dst string) (jobs.Result, error)
+	Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part, dst string) (jobs.Result, []string, error)
 	Sweep(ctx context.Context, j *jobs.Job) (int, error)
 	Discard(ctx context.Context, names ...string) error
 	Lost(ctx context.Context, j *jobs.Job) (bool, error)

@@ -37,9 +37,9 @@ func (e longWork) Write(ctx context.Context, s export.Spec, p *export.Progress) 
 	return e.oneFile.Write(ctx, s, p)
 }
 
-func (e longWork) Compose(ctx context.Context, j *jobs.Job, _ []*jobs.Part, object string) (jobs.Result, error) {
+func (e longWork) Compose(ctx context.Context, j *jobs.Job, _ []*jobs.Part, object string) (jobs.Result, []string, error) {
 	err := e.renewed(ctx, func() (jobs.Lease, error) { now, err := e.store.Get(ctx, j.ID); return now.Lease, err })
-	return jobs.Result{Object: object, Rows: 6}, err
+	return jobs.Result{Object: object, Rows: 6}, nil, err
 }
 
 func (e longWork) renewed(ctx context.Context, lease func() (jobs.Lease, error)) error {

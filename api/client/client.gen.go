@@ -112,6 +112,11 @@ const (
 	ErrorCodeUNAVAILABLE             ErrorCode = "UNAVAILABLE"
 )
 
+// Defines values for FileFormat.
+const (
+	FileFormatCSV FileFormat = "csv"
+)
+
 // Defines values for FormulaGuard.
 const (
 	FormulaGuardOff FormulaGuard = "off"
@@ -519,6 +524,9 @@ type Export struct {
 	TotalCount int64 `json:"totalCount"`
 }
 
+// FileFormat defines model for FileFormat.
+type FileFormat string
+
 // FormulaGuard defines model for FormulaGuard.
 type FormulaGuard string
 
@@ -784,6 +792,7 @@ type OrgStats struct {
 type Params struct {
 	BirthdayMonth *int         `json:"birthdayMonth,omitempty"`
 	ContentType   *ContentType `json:"contentType,omitempty"`
+	Format        *FileFormat  `json:"format,omitempty"`
 	FormulaGuard  bool         `json:"formulaGuard"`
 	From          *time.Time   `json:"from,omitempty"`
 	HasBirthday   *bool        `json:"hasBirthday,omitempty"`
@@ -1168,6 +1177,9 @@ type CauseID = string
 
 // ExportDryRun defines model for exportDryRun.
 type ExportDryRun = bool
+
+// Format defines model for format.
+type Format = FileFormat
 
 // From ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 type From = Date
@@ -1629,6 +1641,9 @@ type ExportMessagesParams struct {
 	// CallbackURL Where to POST when the job has ended; https, on a host that the key allows.
 	CallbackURL *CallbackURL `form:"callbackUrl,omitempty" json:"callbackUrl,omitempty"`
 
+	// Format What the file is.
+	Format *Format `form:"format,omitempty" json:"format,omitempty"`
+
 	// Profile `rfc4180`: plain. `excel`: with a byte order mark.
 	Profile *Profile `form:"profile,omitempty" json:"profile,omitempty"`
 
@@ -1692,6 +1707,9 @@ type ExportUsersParams struct {
 
 	// CallbackURL Where to POST when the job has ended; https, on a host that the key allows.
 	CallbackURL *CallbackURL `form:"callbackUrl,omitempty" json:"callbackUrl,omitempty"`
+
+	// Format What the file is.
+	Format *Format `form:"format,omitempty" json:"format,omitempty"`
 
 	// Profile `rfc4180`: plain. `excel`: with a byte order mark.
 	Profile *Profile `form:"profile,omitempty" json:"profile,omitempty"`
@@ -6088,6 +6106,18 @@ func NewExportMessagesRequest(server string, params *ExportMessagesParams) (*htt
 
 		}
 
+		if params.Format != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "format", *params.Format, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Profile != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "profile", *params.Profile, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
@@ -6352,6 +6382,18 @@ func NewExportUsersRequest(server string, params *ExportUsersParams) (*http.Requ
 		if params.CallbackURL != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "callbackUrl", *params.CallbackURL, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "uri"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Format != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "format", *params.Format, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {

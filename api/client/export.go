@@ -100,10 +100,7 @@ func (r *Request) query() url.Values {
 		}
 	}
 	r.rows(set)
-	set("profile", string(r.Profile))
-	if r.NoFormulaGuard {
-		set("formulaGuard", string(FormulaGuardOff))
-	}
+	r.file(set)
 	set("callbackUrl", r.CallbackURL)
 	return params
 }

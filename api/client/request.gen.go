@@ -25,7 +25,9 @@ type Request struct {
 	// Params are parameters by name: of other datasets, and those that have no member here.
 	Params map[string]string
 
-	Profile Profile
+	// Of the file.
+	Format  FileFormat // what the file is: csv
+	Profile Profile    // form of the CSV file: plain, or with a byte order mark: rfc4180, excel
 	// NoFormulaGuard leaves text as it is that a spreadsheet would take for a formula.
 	NoFormulaGuard bool
 	CallbackURL    string
@@ -54,4 +56,13 @@ func (r *Request) rows(set func(name, value string)) {
 	}
 	set("label", string(r.Label))
 	set("contentType", string(r.ContentType))
+}
+
+// file sets the parameters that say how they are written.
+func (r *Request) file(set func(name, value string)) {
+	set("format", string(r.Format))
+	set("profile", string(r.Profile))
+	if r.NoFormulaGuard {
+		set("formulaGuard", string(FormulaGuardOff))
+	}
 }

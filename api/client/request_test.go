@@ -13,6 +13,7 @@ import (
 	"text/template"
 
 	"exportd/internal/dataset"
+	"exportd/jobs"
 )
 
 var update = flag.Bool("update", false, "write request.gen.go anew")
@@ -71,12 +72,28 @@ func requestOf(set dataset.Set) ([]byte, error) {
 		}
 	}
 	var text bytes.Buffer
-	err := template.Must(template.New("request").Parse(requestTemplate)).Execute(&text, map[string]any{"Window": strings.Join(windows, ", and of "), "Groups": groups,
+	err := template.Must(template.New("request").Parse(requestTemplate)).Execute(&text, map[string]any{"Window": strings.Join(windows, ", and of "), "Groups": groups, "File": fileMembers(),
 		"Numbers": slices.ContainsFunc(all, func(m member) bool { return strings.HasSuffix(m.Type, "int") })})
 	if err != nil {
 		return nil, err
 	}
 	return format.Source(text.Bytes())
+}
+
+// fileMembers are those of the file, but for the guard, which one leaves out.
+func fileMembers() (list []member) {
+	for _, f := range dataset.FileParams {
+		if f.Name == jobs.ParamFormulaGuard {
+			continue
+		}
+		m := member{Param: f.Name, Name: goName(f.Name), Type: "string", Doc: f.Short}
+		if len(f.Values) > 0 {
+			m.Type = f.Schema
+			m.Doc += ": " + strings.Join(f.Values, ", ")
+		}
+		list = append(list, m)
+	}
+	return list
 }
 
 // memberOf leaves a filter out where it has its zero value; where zero means something, the member is a

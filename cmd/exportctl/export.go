@@ -17,13 +17,12 @@ import (
 )
 
 type exportFlags struct {
-	rows       rowFlags
-	request    client.Request
-	csvProfile string
-	guard      string
-	output     string
-	detach     bool
-	dryRun     bool
+	rows    rowFlags
+	request client.Request
+	file    fileFlags
+	output  string
+	detach  bool
+	dryRun  bool
 }
 
 func (a *app) exportCommand() *cobra.Command {
@@ -67,10 +66,7 @@ func (f *exportFlags) addFile(cmd *cobra.Command) {
 	flags.StringVarP(&f.output, "output", "o", "", "file to write, - for standard output; without it a link is printed")
 	flags.BoolVar(&f.detach, "detach", false, "start the job, print its id and end")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what it would come to (rows, bytes, seconds, reads, which job it attaches to) and start nothing")
-	flags.StringVar(&f.csvProfile, "csv-profile", "", "form of the file: rfc4180 (default), or excel with a byte order mark")
-	choices(cmd, "csv-profile", "rfc4180", "excel")
-	flags.StringVar(&f.guard, "formula-guard", "on", "put a ' before text that spreadsheets take for formulas: on, off")
-	choices(cmd, "formula-guard", "on", "off")
+	f.file.add(cmd)
 	flags.StringVar(&r.CallbackURL, "callback-url", "", "where the service POSTs when the job has ended")
 	flags.StringVar(&r.IdempotencyKey, "idempotency-key", "", "the same key gives the same job for 24 hours, while that is there")
 	flags.BoolVar(&r.Fresh, "no-cache", false, "a new job, also where an equal one is in flight or just done")
@@ -84,8 +80,8 @@ func choices(cmd *cobra.Command, flag string, values ...string) {
 
 // read checks what the service cannot know.
 func (f *exportFlags) read() error {
-	if f.guard != "on" && f.guard != "off" {
-		return &usageError{text: fmt.Sprintf("--formula-guard is on or off, not %q", f.guard)}
+	if err := f.file.check(); err != nil {
+		return err
 	}
 	if f.detach && f.output != "" {
 		return &usageError{text: "--detach does not wait for a file, so there is nothing to write to --output"}
@@ -93,8 +89,6 @@ func (f *exportFlags) read() error {
 	if f.dryRun && (f.detach || f.output != "") {
 		return &usageError{text: "--dry-run starts nothing, so there is nothing to --detach from or to write to --output"}
 	}
-	f.request.NoFormulaGuard = f.guard == "off"
-	f.request.Profile = client.Profile(f.csvProfile)
 	return checkOutput(f.output)
 }
 
@@ -125,6 +119,10 @@ func (a *app) export(ctx context.Context, f *exportFlags) error {
 			return err
 		}
 	}
+	if f.request.Params == nil {
+		f.request.Params = map[string]string{}
+	}
+	f.file.set(f.request.Params)
 	c, err := a.connect(p, false, manyAttempts)
 	if err != nil {
 		return err

@@ -325,11 +325,8 @@ func filterText(kind client.Kind, p client.Params) string {
 	for name, value := range filtersOf(kind, p) {
 		add(name, value)
 	}
-	if p.Profile == client.ProfileExcel {
-		add("csv profile", "excel")
-	}
-	if !p.FormulaGuard {
-		add("formula guard", "off")
+	for name, value := range fileOf(p) {
+		add(name, value)
 	}
 	return s
 }

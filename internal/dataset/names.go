@@ -26,7 +26,8 @@ var (
 var routes = []string{"admin", "channels", "console", "docs", "exports", "healthz", "limits", "livez", "metrics", "openapi", "ops", "readyz", "vip-labels", "workspaces"}
 
 // reserved are the parameters that list and export routes have whatever the dataset.
-var reserved = []string{"limit", "offset", "cursor", "before", "pageSize", "pageToken", jobs.ParamFrom, jobs.ParamTo, Workspace, Medium, "callbackUrl", jobs.ParamProfile, jobs.ParamFormulaGuard}
+var reserved = []string{"limit", "offset", "cursor", "before", "pageSize", "pageToken", jobs.ParamFrom, jobs.ParamTo, Workspace, Medium, "callbackUrl", "dryRun",
+	jobs.ParamProfile, jobs.ParamFormulaGuard, jobs.ParamFormat, jobs.ParamCompression, jobs.ParamColumns, jobs.ParamTimezone, jobs.ParamDelimiter, jobs.ParamHeader}
 
 // taken are the collections that exportd keeps its records in; all others of its begin with Export.
 var taken = []string{"ApiKeys", vip.CollectionWorkspaces, vip.CollectionChannels}

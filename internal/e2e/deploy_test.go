@@ -42,7 +42,7 @@ var nextVersion = func() (edits []e2etest.Edit) {
 	steps = strings.Replace(strings.Replace(steps, "CANDO", `d.Kind != "vip-messages"`, 1), "CANDO", "true", 1)
 	edit("jobs/batch.go", "MaxPerSecond int +`firestore:\"maxPerSecond\"`", "MaxPerSecond int `firestore:\"rate\"`\n\tOldRate int `firestore:\"maxPerSecond,omitempty\"`")
 	steps += "\t\tbatch: form[Batch]{up: func(d *Batch) { d.MaxPerSecond, d.OldRate = d.OldRate, 0 }},\n"
-	edit("jobs/version.go", `var steps = \[\]step\{`, "var steps = []step{\n\t{\n"+steps+"\t},\n")
+	edit("jobs/version.go", `\}\n\n// Readable`, "\t{\n"+steps+"\t},\n}\n\n// Readable")
 	return edits
 }()
 

@@ -39,7 +39,7 @@ func TestCompose(t *testing.T) {
 		j := newJob()
 		parts := r.inParts(t, j, docs, size)
 		for range 2 { // the second time after a crash
-			res, err := r.Compose(t.Context(), j, parts, j.ObjectPrefix()+"1/result.csv")
+			res, _, err := r.Compose(t.Context(), j, parts, j.ObjectPrefix()+"1/result.csv")
 			if err != nil {
 				t.Fatalf("%d parts: %v", len(parts), err)
 			}
@@ -77,7 +77,7 @@ func TestComposeRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			j := newJob()
 			parts := c.spoil(j, r.inParts(t, j, users(t, 30, 20), 10))
-			_, err := r.Compose(t.Context(), j, parts, j.ObjectPrefix()+"1/result.csv")
+			_, _, err := r.Compose(t.Context(), j, parts, j.ObjectPrefix()+"1/result.csv")
 			var f *jobs.Failure
 			if !errors.As(err, &f) || f.Code != c.code || f.Class != c.class {
 				t.Errorf("Compose() = %v, want %s of class %d", err, c.code, c.class)

@@ -7,8 +7,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"exportd/internal/csvrow"
-	"exportd/internal/dataset"
 	"exportd/internal/panics"
 	"exportd/internal/records"
 	"exportd/internal/vip"
@@ -81,7 +79,11 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 			return Quote{}, err
 		}
 	}
-	out.Bytes, out.Exact, err = q.sample(ctx, d, query, j, strata, out.Exact)
+	f, err := formOf(j.Params)
+	if err != nil {
+		return Quote{}, err
+	}
+	out.Bytes, out.Exact, err = q.sample(ctx, func() encoder { return f.encoder(d) }, query, strata, out.Exact)
 	return out, err
 }
 
@@ -89,7 +91,7 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 func counted(rows int64) int64 { return (rows + 999) / 1000 }
 
 // sample estimates the bytes of a file by some of the rows of each stretch of it.
-func (q *Quoter) sample(ctx context.Context, d *dataset.Dataset, query vip.Query, j *jobs.Job, strata []jobs.Range, all bool) (int64, bool, error) {
+func (q *Quoter) sample(ctx context.Context, encoderOf func() encoder, query vip.Query, strata []jobs.Range, all bool) (int64, bool, error) {
 	limit := sampleRows
 	if all {
 		limit *= sampleStrata
@@ -103,7 +105,7 @@ func (q *Quoter) sample(ctx context.Context, d *dataset.Dataset, query vip.Query
 			if err != nil {
 				return err
 			}
-			page, err := q.pages.Page(ctx, query, rng.From, 0, limit, sampleBytes, csvrow.NewEncoder(d, optionsOf(j)))
+			page, err := q.pages.Page(ctx, query, rng.From, 0, limit, sampleBytes, encoderOf())
 			if err != nil || len(page.Rows) == 0 {
 				return err
 			}
@@ -117,7 +119,7 @@ func (q *Quoter) sample(ctx context.Context, d *dataset.Dataset, query vip.Query
 	if err := g.Wait(); err != nil {
 		return 0, false, err
 	}
-	bytes := float64(len(csvrow.NewEncoder(d, optionsOf(j)).AppendHeader(nil)))
+	bytes := float64(len(encoderOf().AppendHeader(nil)))
 	for i, s := range strata {
 		bytes += means[i] * float64(s.Rows)
 	}

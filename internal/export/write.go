@@ -7,14 +7,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"exportd/internal/csvrow"
 	"exportd/internal/records"
 	"exportd/internal/vip"
 	"exportd/jobs"
 )
 
-// flushBytes is how much CSV is gathered before it goes to the upload: enough that the upload's own cost is
-// spread thin, small beside its chunk.
+// flushBytes is how much of a file is gathered before it goes to the upload: enough that the upload's own
+// cost is spread thin, small beside its chunk.
 const flushBytes = 256 << 10
 
 // yieldRows is how often a write offers to stand back: a millisecond's work, so that whoever is let go first
@@ -64,15 +63,15 @@ type Spec struct {
 	From   string // as jobs.Part has them
 	To     string
 	Rows   int64 // counted; another number written is COUNT_MISMATCH
-	Header bool  // begin with the header row
+	Header bool  // begin as the file begins
 	Final  bool  // the object is the whole file, not a part
 	// Yield, if set, is called every yieldRows rows, so that the caller can let more urgent work go first. It
 	// must return soon.
 	Yield func(ctx context.Context)
 }
 
-// Write scans the stretch at the job's snapshot and writes it as CSV. The object exists when Write returns
-// nil, with the size and checksum returned, and else not.
+// Write scans the stretch at the job's snapshot and writes it in the form of its file. The object exists when
+// Write returns nil, with the size and checksum returned, and else not.
 func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartResult, error) {
 	rng, err := parseRange(s.From, s.To)
 	if err != nil {
@@ -83,13 +82,17 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	if err != nil {
 		return jobs.PartResult{}, err
 	}
-	attrs := jobs.ObjectAttrs{ContentType: contentType}
+	f, err := formOf(j.Params)
+	if err != nil {
+		return jobs.PartResult{}, err
+	}
+	attrs := jobs.ObjectAttrs{ContentType: f.contentType}
 	if s.Final {
-		attrs = finalAttrs(j, s.Rows)
+		attrs = f.attrs(j, s.Rows)
 	}
 	w := e.objects.Create(ctx, s.Object, attrs)
 	defer w.Abort()
-	enc := csvrow.NewEncoder(d, optionsOf(j))
+	enc := f.encoder(d)
 	buf := make([]byte, 0, flushBytes+flushBytes/4)
 	if s.Header {
 		buf = enc.AppendHeader(buf)
@@ -136,6 +139,9 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	if rows != s.Rows {
 		return jobs.PartResult{}, mismatch(s.Rows, rows).About(stretch(j, rng))
 	}
+	if buf, err = enc.AppendEnd(buf, s.Final); err != nil {
+		return jobs.PartResult{}, err
+	}
 	if err := flush(); err != nil {
 		return jobs.PartResult{}, err
 	}
@@ -144,11 +150,6 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 		return jobs.PartResult{}, err
 	}
 	return jobs.PartResult{Object: obj.Name, Rows: rows, Size: obj.Size, CRC32C: obj.CRC32C, Guarded: enc.Guarded()}, nil
-}
-
-// optionsOf is the form of a job's file.
-func optionsOf(j *jobs.Job) csvrow.Options {
-	return csvrow.Options{FormulaGuard: j.Params.FormulaGuard(), BOM: j.Params.Profile() == jobs.ProfileExcel}
 }
 
 func parseRange(from, to string) (rng vip.Range, err error) {
@@ -201,12 +202,10 @@ func (e *Exporter) tooManyBytes() error {
 		"ask for a smaller window or more filters, or raise EXPORTD_MAX_BYTES", nil)
 }
 
-const contentType = "text/csv; charset=utf-8"
-
-// finalAttrs describe the file: what a browser needs to save it, and where it came from.
-func finalAttrs(j *jobs.Job, rows int64) jobs.ObjectAttrs {
+// attrs describe the file: what a browser needs to save it, and where it came from.
+func (f form) attrs(j *jobs.Job, rows int64) jobs.ObjectAttrs {
 	return jobs.ObjectAttrs{
-		ContentType:        contentType,
+		ContentType:        f.contentType,
 		ContentDisposition: `attachment; filename="` + j.FileName() + `"`,
 		CacheControl:       "private, no-store",
 		Metadata: map[string]string{

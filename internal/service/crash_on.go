@@ -123,10 +123,10 @@ func (e crashExporter) Write(ctx context.Context, s export.Spec, p *export.Progr
 	return r, err
 }
 
-func (e crashExporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part, dst string) (jobs.Result, error) {
-	r, err := e.Exporter.Compose(ctx, j, parts, dst)
+func (e crashExporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part, dst string) (jobs.Result, []string, error) {
+	r, names, err := e.Exporter.Compose(ctx, j, parts, dst)
 	e.c.place("after composing")
-	return r, err
+	return r, names, err
 }
 
 func (e crashExporter) Discard(ctx context.Context, names ...string) error {

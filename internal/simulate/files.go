@@ -140,19 +140,20 @@ func (e exporter) object(ctx context.Context, j *jobs.Job, name, key string, siz
 
 // Compose makes the calls that package objectstore makes: a look whether the file is there, a tree of
 // compositions of 32, four at a time, and the intermediate objects' removal.
-func (e exporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part, dst string) (jobs.Result, error) {
-	res := jobs.Result{Object: dst, Generation: 1}
+func (e exporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part, dst string) (jobs.Result, []string, error) {
+	res, names := jobs.Result{Object: dst, Generation: 1}, make([]string, len(parts))
 	for i, p := range parts {
 		if p.Index != i || p.State != jobs.PartDone {
-			return res, fmt.Errorf("part %d of job %s is %s", i, j.ID, p.State)
+			return res, nil, fmt.Errorf("part %d of job %s is %s", i, j.ID, p.State)
 		}
+		names[i] = p.Object
 		res.Rows, res.Size = res.Rows+p.Rows, res.Size+p.Size
 	}
 	if len(parts) != j.PartsTotal || res.Rows != j.RowsTotal {
-		return res, fmt.Errorf("job %s has %d of %d parts, %d of %d rows", j.ID, len(parts), j.PartsTotal, res.Rows, j.RowsTotal)
+		return res, nil, fmt.Errorf("job %s has %d of %d parts, %d of %d rows", j.ID, len(parts), j.PartsTotal, res.Rows, j.RowsTotal)
 	}
 	if err := e.call(ctx, "Storage objects looked at", dst); err != nil {
-		return res, err
+		return res, nil, err
 	}
 	between := 0
 	for n := len(parts); n > 32; {
@@ -160,27 +161,27 @@ func (e exporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part, 
 		between += n
 		for i := 0; i < n; i += 4 {
 			if err := e.compose(ctx, min(4, n-i), dst+strconv.Itoa(i)); err != nil {
-				return res, err
+				return res, nil, err
 			}
 		}
 	}
 	if err := e.compose(ctx, 1, dst); err != nil {
-		return res, err
+		return res, nil, err
 	}
 	if !e.files.put(j.ObjectPrefix(), dst, res.Size) {
-		return res, fmt.Errorf("object %s is there already", dst)
+		return res, nil, fmt.Errorf("object %s is there already", dst)
 	}
 	if between > 0 {
 		if err := e.call(ctx, "Storage lists", dst); err != nil {
-			return res, err
+			return res, nil, err
 		}
 		for i := 0; i < between; i += 8 {
 			if err := e.calls(ctx, min(8, between-i), "Storage objects deleted", dst+strconv.Itoa(i)); err != nil {
-				return res, err
+				return res, nil, err
 			}
 		}
 	}
-	return res, nil
+	return res, names, nil
 }
 
 func (e exporter) compose(ctx context.Context, n int, key string) error {

@@ -1,0 +1,52 @@
+package export
+
+import (
+	"context"
+	"fmt"
+
+	"exportd/internal/csvrow"
+	"exportd/internal/dataset"
+	"exportd/jobs"
+)
+
+// encoder makes the bytes of the rows of one object, from the first to the last. It is for one goroutine.
+type encoder interface {
+	// AppendHeader appends what the file begins with.
+	AppendHeader(dst []byte) []byte
+	// AppendRow appends a row, given the bytes of its document, which it does not keep. After an error dst is
+	// as it came.
+	AppendRow(dst, doc []byte) ([]byte, error)
+	// AppendEnd appends what follows the last row: of the whole file, or of one part of it.
+	AppendEnd(dst []byte, whole bool) ([]byte, error)
+	// Guarded says how many cells the formula guard has changed so far.
+	Guarded() int64
+}
+
+// form is how the file of a job is made. A new format is one more of them, and nothing else.
+type form struct {
+	contentType string
+	encoder     func(d *dataset.Dataset) encoder
+	// finish, where there is one, makes what stands behind the parts in a file that needs more than these
+	// laid end to end. The parts are in order and done.
+	finish func(ctx context.Context, objects Objects, j *jobs.Job, parts []*jobs.Part) ([]byte, error)
+}
+
+// formOf gives the form of the file that parameters ask for.
+func formOf(p jobs.Params) (form, error) {
+	switch format := p.Format(); format {
+	case jobs.FormatCSV:
+		return form{contentType: "text/csv; charset=utf-8", encoder: func(d *dataset.Dataset) encoder { return csvEncoder{csvrow.NewEncoder(d, csvOptions(p))} }}, nil
+	default:
+		return form{}, jobs.Fail(jobs.CodeInvalidJob, jobs.Permanent, fmt.Sprintf("there is no format %q", format), "ask for the export again", nil)
+	}
+}
+
+// csvOptions are what parameters say of a CSV file.
+func csvOptions(p jobs.Params) csvrow.Options {
+	return csvrow.Options{FormulaGuard: p.FormulaGuard(), BOM: p.Profile() == jobs.ProfileExcel}
+}
+
+// csvEncoder is that of CSV, where nothing follows the last row.
+type csvEncoder struct{ *csvrow.Encoder }
+
+func (csvEncoder) AppendEnd(dst []byte, _ bool) ([]byte, error) { return dst, nil }
