@@ -112,6 +112,9 @@ conformance: ## Have Google's own clients judge the embedded cloud, and Google's
 	npm ci --prefix internal/localcloud/conformance/testdata/node --ignore-scripts --silent --no-audit --no-fund
 	$(GO) test -tags $(TAGS),conformance -count=1 -v ./internal/localcloud/conformance
 
+differential: ## Random writes and queries for the embedded Firestore, a plain evaluator and Google's emulator, ROUNDS=200 databases of them from SEED=1
+	$(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run '^TestDifferential$$' ./internal/localcloud/differential -rounds $(or $(ROUNDS),200) -seed $(or $(SEED),1)
+
 cloud-kills: ## Kill the embedded cloud 200 times in the middle of commits, publishes and uploads, and look for what was acknowledged
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestKills$$' ./internal/localcloud -kills.rounds $(or $(ROUNDS),200)
 
@@ -143,4 +146,4 @@ PICTURES  = $(if $(SCREENSHOTS),npm ci --prefix internal/e2e/testdata/dashboard 
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: fuzz cloud-kills conformance help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
+.PHONY: differential fuzz cloud-kills conformance help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts

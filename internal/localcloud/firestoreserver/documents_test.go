@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/firestore"
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/api/iterator"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -102,5 +103,23 @@ func ids(tb testing.TB, it *firestore.DocumentIterator) string {
 			tb.Fatal(err)
 		}
 		out += d.Ref.ID
+	}
+}
+
+// One transform inside of what another one changes has no order to be done in, and is refused.
+func TestConflictingTransforms(t *testing.T) {
+	t.Parallel()
+	f := start(t, firestoreserver.Options{})
+	for _, c := range []struct {
+		a, b string
+		want codes.Code
+	}{{"m", "m.k", codes.InvalidArgument}, {"m.k.l", "m", codes.InvalidArgument}, {"m.k", "m.l", codes.OK}, {"m", "mk", codes.OK}, {"n", "n", codes.OK}} {
+		w := &firestorepb.Write{Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{Name: benchDatabase + "/documents/c/d"}}}
+		for _, path := range []string{c.a, c.b} {
+			w.UpdateTransforms = append(w.UpdateTransforms, &firestorepb.DocumentTransform_FieldTransform{FieldPath: path, TransformType: &firestorepb.DocumentTransform_FieldTransform_Increment{Increment: num(1)}})
+		}
+		if _, err := f.raw.Commit(t.Context(), &firestorepb.CommitRequest{Database: benchDatabase, Writes: []*firestorepb.Write{w}}); status.Code(err) != c.want {
+			t.Errorf("%s and %s: %v, want %v", c.a, c.b, err, c.want)
+		}
 	}
 }

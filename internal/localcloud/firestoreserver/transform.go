@@ -28,6 +28,11 @@ func parseTransforms(list []*firestorepb.DocumentTransform_FieldTransform) ([]tr
 		if p[0] == fsvalue.NameField {
 			return nil, invalid("The name %s cannot be transformed.", fsvalue.NameField)
 		}
+		for _, other := range out {
+			if len(p) != len(other.path) && (p.HasPrefix(other.path) || other.path.HasPrefix(p)) {
+				return nil, invalid("Transforms of %s and %s conflict: one is in the other.", other.path, p)
+			}
+		}
 		t, err := parseTransform(p, ft)
 		if err != nil {
 			return nil, err

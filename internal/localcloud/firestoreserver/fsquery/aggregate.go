@@ -77,18 +77,25 @@ func ParseAggregation(parent fsvalue.Path, q *firestorepb.StructuredAggregationQ
 	}
 	slices.SortFunc(out.Fields, fsvalue.FieldPath.Compare)
 	out.Fields = slices.CompactFunc(out.Fields, fsvalue.FieldPath.Equal)
-	return out, out.checkNameOrder(len(q.GetStructuredQuery().GetOrderBy()) > 0)
+	return out, out.checkNameOrder(q.GetStructuredQuery())
 }
 
-// checkNameOrder refuses what would need an index with fields after the name.
-func (a *Aggregation) checkNameOrder(explicit bool) error {
-	q := a.Query
-	byName := len(q.Order) == 1 && (explicit || len(q.Inequality) > 0)
-	if !q.AllDescendants || !byName || len(a.Fields) == 0 {
+// checkNameOrder refuses what would need an index with fields after the name: a query that orders or filters
+// by the name has it behind its other orders, and each field that is summed up must be one of these.
+func (a *Aggregation) checkNameOrder(q *firestorepb.StructuredQuery) error {
+	named := filtersName(q.GetWhere()) || slices.ContainsFunc(q.GetOrderBy(), func(o *firestorepb.StructuredQuery_Order) bool {
+		return o.GetField().GetFieldPath() == fsvalue.NameField
+	})
+	missing := slices.DeleteFunc(slices.Clone(a.Fields), a.Query.ordered)
+	if !named || len(missing) == 0 {
 		return nil
 	}
-	return invalidf("This query requires an index with fields [%s] after __name__ and Firestore does not currently support such an index. "+
-		"Please try the query again with additional ordering on those fields.", joinFields(a.Fields))
+	return invalidf("This query requires an index that has fields [%s] after __name__ and Firestore does not currently support such an index. "+
+		"Please try the query again with additional ordering on those fields.", joinFields(missing))
+}
+
+func filtersName(f *firestorepb.StructuredQuery_Filter) bool {
+	return f.GetFieldFilter().GetField().GetFieldPath() == fsvalue.NameField || slices.ContainsFunc(f.GetCompositeFilter().GetFilters(), filtersName)
 }
 
 func parseAggregate(a *firestorepb.StructuredAggregationQuery_Aggregation) (Aggregate, error) {

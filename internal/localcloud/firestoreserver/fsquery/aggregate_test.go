@@ -56,7 +56,8 @@ func TestAggregationRefused(t *testing.T) {
 		"no operator":     {aggregate(from(nil), &aggregation{}), "no operator"},
 		"bad field":       {aggregate(from(nil), sum("", "a.")), "Invalid property path"},
 		"name":            {aggregate(from(nil), avg("", "__name__")), "not supported"},
-		"after name": {aggregate(group, sum("", "value")), "This query requires an index with fields [value] after __name__ and Firestore does not currently support such an index. " +
+		"beside name":     {aggregate(from(where("__name__", "==", path("c/a"))), sum("", "value"), sum("s", "a")), "has fields [a, value] after __name__"},
+		"after name": {aggregate(group, sum("", "value")), "This query requires an index that has fields [value] after __name__ and Firestore does not currently support such an index. " +
 			"Please try the query again with additional ordering on those fields."},
 	}
 	for name, tt := range tests {

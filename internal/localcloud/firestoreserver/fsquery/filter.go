@@ -84,7 +84,7 @@ func (t *tree) checkComposite(c *firestorepb.StructuredQuery_CompositeFilter) (i
 		if len(c.GetFilters()) == 0 {
 			return 0, invalidf("Composite filter must have at least one sub-filter.")
 		}
-		t.union = t.union || len(c.Filters) > 1
+		t.union = true // also of one filter: the rule is on how a query is written
 		total = 0
 	default:
 		return 0, invalidf("Unknown composite filter operator %d.", c.GetOp())
@@ -132,7 +132,17 @@ func (t *tree) checkField(f *firestorepb.StructuredQuery_FieldFilter) (int, erro
 	case op == firestorepb.StructuredQuery_FieldFilter_NOT_IN:
 		return 1, nil
 	}
-	return n, nil
+	return len(distinct(list.ArrayValue.GetValues())), nil
+}
+
+// distinct leaves out values that are there already: only different ones count as disjunctions.
+func distinct(values []*fsvalue.Value) (out []*fsvalue.Value) {
+	for _, v := range values {
+		if !slices.ContainsFunc(out, func(o *fsvalue.Value) bool { return fsvalue.Equal(o, v) }) {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // expand returns the disjuncts of f, each a list of conditions. The tree has been checked, so the result is
@@ -239,6 +249,7 @@ func (t *tree) expandField(f *firestorepb.StructuredQuery_FieldFilter) ([][]Filt
 		}
 		return [][]Filter{{filter}}, nil
 	}
+	operands = distinct(operands)
 	out := make([][]Filter, len(operands))
 	for i, v := range operands {
 		filter := Filter{Field: field, Op: op, Value: v}
@@ -305,6 +316,9 @@ func newConjunction(filters []Filter) (Conjunction, error) {
 		case f.Field.IsName():
 			c.Names = append(c.Names, f)
 		case f.Op == Contains:
+			if c.Contains != nil && c.Contains.Field.Equal(f.Field) && fsvalue.Equal(c.Contains.Value, f.Value) {
+				continue // written twice
+			}
 			if c.Contains != nil {
 				return c, invalidf("A maximum of 1 'ARRAY_CONTAINS' filter is allowed per disjunction.")
 			}
