@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 )
 
 // Page is a page of the rows of any dataset.
@@ -58,6 +61,66 @@ func (c *Client) ListRows(ctx context.Context, dataset Kind, params url.Values) 
 		}
 	}
 	return &page, nil
+}
+
+// AllRows goes through the rows of a dataset from the page that params give, page by page; params may have
+// the limit of each. It ends behind the last row, or the first error.
+func (c *Client) AllRows(ctx context.Context, dataset Kind, params url.Values) iter.Seq2[json.RawMessage, error] {
+	return func(yield func(json.RawMessage, error) bool) {
+		params := maps.Clone(params)
+		if params == nil {
+			params = url.Values{}
+		}
+		cursor := "cursor" // of all datasets but one
+		if dataset == KindVipMessages {
+			cursor = "before"
+		}
+		for {
+			page, err := c.ListRows(ctx, dataset, params)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, row := range page.Rows {
+				if !yield(row, nil) {
+					return
+				}
+			}
+			switch {
+			case page.NextCursor != nil:
+				params.Set(cursor, *page.NextCursor)
+			case page.NextOffset != nil:
+				params.Set("offset", strconv.Itoa(*page.NextOffset))
+			default:
+				return
+			}
+		}
+	}
+}
+
+// AllJobs goes through the org's jobs, the newest first, page by page; params may have state, kind and
+// pageSize. It ends behind the oldest, or the first error.
+func (c *Client) AllJobs(ctx context.Context, params ListJobsParams) iter.Seq2[Job, error] {
+	return func(yield func(Job, error) bool) {
+		for {
+			page, err := c.ListJobsWithResponse(ctx, &params)
+			if err == nil && page.JSON200 == nil {
+				err = fmt.Errorf("answer %d is no page of jobs", page.StatusCode())
+			}
+			if err != nil {
+				yield(Job{}, err)
+				return
+			}
+			for _, job := range page.JSON200.Jobs {
+				if !yield(job, nil) {
+					return
+				}
+			}
+			if params.PageToken = page.JSON200.NextPageToken; params.PageToken == nil {
+				return
+			}
+		}
+	}
 }
 
 var datasetName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)

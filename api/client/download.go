@@ -21,6 +21,10 @@ import (
 // ErrCorrupt is a file that arrived in another form than the service wrote it.
 var ErrCorrupt = errors.New("downloaded file does not match its checksum")
 
+// errChanged is a file whose beginning is of another one than its end would be: the job was run again, or
+// the object written anew. From the start, all of it can be had.
+var errChanged = fmt.Errorf("%w: it has changed since the download began", ErrCorrupt)
+
 // ErrNoFile is a job that has no file: it has not succeeded, or the file has expired.
 var ErrNoFile = errors.New("job has no file")
 
@@ -52,7 +56,7 @@ func (c *Client) Download(ctx context.Context, job *Job, w io.Writer, onProgress
 
 // Save downloads a succeeded job's file to path. What has arrived is in PartPath until the file is complete
 // and checked, and a later Save goes on there; path itself is only ever a whole file. A file that is there is
-// replaced.
+// replaced. Where the beginning turns out to be of another file, it begins once more, from the start.
 func (c *Client) Save(ctx context.Context, job *Job, path string, onProgress func(done, total int64)) (err error) {
 	part := PartPath(path, job.JobID)
 	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o600) // personal data: for the caller alone
@@ -64,10 +68,10 @@ func (c *Client) Save(ctx context.Context, job *Job, path string, onProgress fun
 	if err != nil {
 		return errors.Join(err, os.Remove(part))
 	}
-	// A part file that is not a beginning of this file shows in the checksum: once more then, from the start.
+	// A part file that is not a beginning of this file shows in the checksum.
 	if err = d.takeUp(f); err == nil {
 		resumed := d.done > 0
-		if err = d.run(ctx); errors.Is(err, ErrCorrupt) && resumed {
+		if err = d.run(ctx); errors.Is(err, errChanged) || errors.Is(err, ErrCorrupt) && resumed {
 			if err = d.restart(f); err == nil {
 				err = d.run(ctx)
 			}
@@ -99,24 +103,34 @@ type download struct {
 	want     uint32
 	sum      hash.Hash32
 	done     int64
+	// generation is of the object that the bytes so far are of, "" if nobody said.
+	generation string
 }
 
 func (c *Client) newDownload(job *Job, w io.Writer, progress func(done, total int64)) (*download, error) {
 	if job.State != StateSucceeded || job.Crc32C == nil || job.SizeBytes == nil {
 		return nil, &jobError{job.JobID, fmt.Errorf("%w: it is %s", ErrNoFile, job.State)}
 	}
-	sum, err := base64.StdEncoding.DecodeString(*job.Crc32C)
-	if err != nil || len(sum) != crc32.Size {
-		return nil, &jobError{job.JobID, fmt.Errorf("checksum %q is not a CRC-32C", *job.Crc32C)}
+	want, err := checksumOf(*job.Crc32C)
+	if err != nil {
+		return nil, &jobError{job.JobID, err}
 	}
 	d := &download{
-		client: c, jobID: job.JobID, w: w, progress: progress, total: *job.SizeBytes, want: binary.BigEndian.Uint32(sum),
+		client: c, jobID: job.JobID, w: w, progress: progress, total: *job.SizeBytes, want: want,
 		sum: crc32.New(crc32.MakeTable(crc32.Castagnoli)),
 	}
 	if job.CSVURL != nil {
 		d.link = *job.CSVURL
 	}
 	return d, nil
+}
+
+func checksumOf(text string) (uint32, error) {
+	sum, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || len(sum) != crc32.Size {
+		return 0, fmt.Errorf("checksum %q is not a CRC-32C", text)
+	}
+	return binary.BigEndian.Uint32(sum), nil
 }
 
 // takeUp counts and sums what f has of the file already.
@@ -131,7 +145,7 @@ func (d *download) takeUp(f *os.File) error {
 
 func (d *download) restart(f *os.File) error {
 	d.sum.Reset()
-	d.done = 0
+	d.done, d.generation, d.link = 0, "", ""
 	_, err := f.Seek(0, io.SeekStart)
 	return errors.Join(err, f.Truncate(0))
 }
@@ -207,10 +221,20 @@ func (d *download) findLink(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if job.State != StateSucceeded || job.CSVURL == nil {
+	if job.State != StateSucceeded || job.CSVURL == nil || job.Crc32C == nil || job.SizeBytes == nil {
 		return fmt.Errorf("%w: it is %s", ErrNoFile, job.State)
 	}
+	want, err := checksumOf(*job.Crc32C)
+	if err != nil {
+		return err
+	}
 	d.link = *job.CSVURL
+	if want != d.want || *job.SizeBytes != d.total {
+		d.want, d.total = want, *job.SizeBytes
+		if d.done > 0 {
+			return errChanged
+		}
+	}
 	return nil
 }
 
@@ -234,12 +258,18 @@ func (d *download) piece(ctx context.Context) error {
 	body := io.Reader(&stallReader{response.Body, time.AfterFunc(stallAfter, cancel)})
 	switch response.StatusCode {
 	case http.StatusOK: // all of it: Range was ignored or not asked for
+		if err := d.same(response.Header); err != nil {
+			return err
+		}
 		if _, err := io.CopyN(io.Discard, body, d.done); err != nil {
 			return withoutURL(err)
 		}
 	case http.StatusPartialContent:
 		if !strings.HasPrefix(response.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", d.done)) {
 			return errors.New("download: the answer begins elsewhere than asked")
+		}
+		if err := d.same(response.Header); err != nil {
+			return err
 		}
 	default:
 		return fmt.Errorf("download: the link is answered with %d", response.StatusCode)
@@ -250,6 +280,20 @@ func (d *download) piece(ctx context.Context) error {
 	if d.done < d.total {
 		return io.ErrUnexpectedEOF
 	}
+	return nil
+}
+
+// same holds a piece to the object that those before it were of: Cloud Storage numbers what is written under
+// one name.
+func (d *download) same(h http.Header) error {
+	generation := h.Get("X-Goog-Generation")
+	if generation == "" {
+		generation = h.Get("ETag")
+	}
+	if d.done > 0 && d.generation != "" && generation != "" && generation != d.generation {
+		return errChanged
+	}
+	d.generation = generation
 	return nil
 }
 

@@ -132,8 +132,7 @@ func (c *Client) poll(ctx context.Context, id string, wait int) (*Job, time.Dura
 	if r.JSON200 == nil {
 		return nil, 0, &jobError{id, fmt.Errorf("answer %d is not a job", r.StatusCode())}
 	}
-	after, _ := strconv.ParseUint(r.HTTPResponse.Header.Get("Retry-After"), 10, 16)
-	return r.JSON200, time.Duration(after) * time.Second, nil
+	return r.JSON200, retryAfterOf(r.HTTPResponse.Header, time.Now()), nil
 }
 
 // longWait is how many seconds the service holds a request at most.

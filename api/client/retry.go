@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,10 +88,25 @@ func errorOf(r *http.Response) *Error {
 		State: fields.State, RunningJobIDs: fields.RunningJobIDs, RequestID: r.Header.Get("X-Request-Id"),
 		JobID: jobIDIn(r.Header.Get("Location")),
 	}
-	if s, err := strconv.ParseUint(r.Header.Get("Retry-After"), 10, 16); err == nil {
-		e.RetryAfter = time.Duration(s) * time.Second
-	}
+	e.RetryAfter = retryAfterOf(r.Header, time.Now())
 	return e
+}
+
+// retryAfterOf reads both forms of a Retry-After, seconds and a date, which is taken by the clock of who
+// answered where it tells its time; 0 if there is none that makes sense.
+func retryAfterOf(h http.Header, now time.Time) time.Duration {
+	text := h.Get("Retry-After")
+	if s, err := strconv.ParseUint(text, 10, 32); err == nil {
+		return time.Duration(s) * time.Second
+	}
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0
+	}
+	if theirs, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = theirs
+	}
+	return max(0, at.Sub(now))
 }
 
 // jobIDIn reads the job's id out of /exports/{jobId}.
@@ -129,7 +145,9 @@ func (c *retrier) Do(r *http.Request) (*http.Response, error) {
 		}
 		response, err := c.client.Do(r)
 		if err == nil && response.StatusCode < http.StatusBadRequest {
-			return response, nil
+			if err = arrived(response); err == nil {
+				return response, nil
+			}
 		}
 		var wait time.Duration
 		if err == nil {
@@ -146,6 +164,29 @@ func (c *retrier) Do(r *http.Request) (*http.Response, error) {
 			return nil, errors.Join(sleepErr, err)
 		}
 	}
+}
+
+// maxAhead bounds what is read of an answer before it is handed on: all but pages of large rows are smaller.
+const maxAhead = 1 << 20
+
+// arrived waits for the beginning of a JSON answer, which is all of most: one that breaks off there is asked
+// for again. Streams are left alone.
+func arrived(r *http.Response) error {
+	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+		return nil
+	}
+	start, err := io.ReadAll(io.LimitReader(r.Body, maxAhead))
+	if err != nil {
+		return errors.Join(fmt.Errorf("read answer: %w", err), r.Body.Close())
+	}
+	r.Body = &readAhead{io.MultiReader(bytes.NewReader(start), r.Body), r.Body}
+	return nil
+}
+
+// readAhead is a body of which some was read.
+type readAhead struct {
+	io.Reader
+	io.Closer
 }
 
 // StatusOf returns the status of an error answer, 0 for other errors.

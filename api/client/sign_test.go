@@ -69,3 +69,6 @@ func TestSignerVersion2(t *testing.T) {
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Sign2 is for the cases of all languages, which have vectors.
+var Sign2 = sign2
