@@ -74,11 +74,12 @@ fleet-test: ## The end-to-end tests, exportd being the image's: a root that cann
 release: ## VERSION=0.2.0: archives, bills of materials, notes, image and checksums into bin/release-VERSION
 	$(call RELEASE,release-$(VERSION)) $(if $(PUSH),-push $(PUSH))
 
-generate: ## Write generated files anew: the list of datasets, openapi.yaml, the Go client, the index file, the README's settings, Cloud Monitoring's alerts
+generate: ## Write generated files anew: the list of datasets, openapi.yaml, the clients (with npm), the index file, the README's settings, Cloud Monitoring's alerts
 	$(GO) test -tags $(TAGS) ./internal/dataset -run TestBuiltIn -update
 	$(GO) test -tags $(TAGS) ./api -run TestDatasetParts -update
 	$(GO) generate ./api/client
-	$(GO) test -tags $(TAGS) ./api/client -run '^TestRequestMembers$$' -update
+	$(GO) test -tags $(TAGS) ./api/client -run '^Test(RequestMembers|PythonModels)$$' -update
+	npm ci --prefix api/client/typescript --silent --no-audit --no-fund && npm run --prefix api/client/typescript --silent generate
 	$(GO) test -tags $(TAGS) ./internal/config -run 'TestReadme|TestSettingsFile' -update
 	$(GO) test -tags $(TAGS) ./internal/dataset -run TestIndexFile -update
 	$(GO) test -tags $(TAGS) ./deployments -run TestCloudMonitoring -update

@@ -1,0 +1,131 @@
+package client_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"exportd/internal/machinetest"
+)
+
+// TestCasesInPython has the Python client do the cases.
+func TestCasesInPython(t *testing.T) {
+	t.Parallel()
+	doCases(t, python(t), "python/tests/run_cases.py")
+}
+
+// TestCasesInNode has the TypeScript client do the cases.
+func TestCasesInNode(t *testing.T) {
+	t.Parallel()
+	dist := buildTypeScript(t)
+	doCases(t, node(t), "typescript/test/run-cases.mjs", dist)
+}
+
+// doCases has a program do all cases and say on a line each what came of it.
+func doCases(t *testing.T, program string, args ...string) {
+	t.Helper()
+	f := readCases(t)
+	s := newCaseServer(f)
+	server := httptest.NewServer(s)
+	defer server.Close()
+	input, err := json.Marshal(map[string]any{"clock": f.Clock, "key": f.Key, "secret": f.Secret, "cases": f.Cases})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, append(args, server.URL)...)
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(input), os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", program, err, out)
+	}
+	lines := json.NewDecoder(bufio.NewReader(bytes.NewReader(out)))
+	for i := range f.Cases {
+		var e ended
+		if err := lines.Decode(&e); err != nil || e.Name != f.Cases[i].Name {
+			t.Fatalf("it says %q of case %q: %v", e.Name, f.Cases[i].Name, err)
+		}
+		s.judge(t, &f.Cases[i], e)
+		s.signedAnew(t, i)
+	}
+	if err := lines.Decode(&ended{}); err != io.EOF {
+		t.Errorf("it says more than there are cases: %v", err)
+	}
+}
+
+func python(t *testing.T) string { return interpreter(t, "python3") }
+
+func node(t *testing.T) string { return interpreter(t, "node") }
+
+func interpreter(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		machinetest.Lacks(t, name)
+	}
+	return path
+}
+
+// typeScriptTool runs what npm has installed for the TypeScript client.
+func typeScriptTool(t *testing.T, script string, args ...string) {
+	t.Helper()
+	path := filepath.Join("typescript", "node_modules", script)
+	if _, err := os.Stat(path); err != nil {
+		machinetest.Lacks(t, "TypeScript (npm ci --prefix api/client/typescript)")
+	}
+	if out, err := exec.CommandContext(t.Context(), node(t), append([]string{path}, args...)...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+}
+
+// buildTypeScript compiles the TypeScript client, and returns where it is.
+func buildTypeScript(t *testing.T) string {
+	t.Helper()
+	dist := filepath.Join(t.TempDir(), "dist")
+	typeScriptTool(t, "typescript/bin/tsc", "--project", "typescript", "--outDir", dist)
+	if err := os.WriteFile(filepath.Join(filepath.Dir(dist), "package.json"), []byte(`{"type":"module"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dist
+}
+
+// TestPythonClient runs the Python client's own tests.
+func TestPythonClient(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), python(t), "-W", "error", "tests/test_client.py")
+	cmd.Dir = "python"
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestTypeScriptClient runs the TypeScript client's own tests.
+func TestTypeScriptClient(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), node(t), "--test", "--test-reporter=spec", "typescript/test/client.test.mjs")
+	cmd.Env = append(os.Environ(), "EXPORTD_CLIENT_DIST="+buildTypeScript(t))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestTypeScriptTypes: the TypeScript client's types are those of openapi.yaml, and say what they must of
+// what callers write.
+func TestTypeScriptTypes(t *testing.T) {
+	t.Parallel()
+	made := filepath.Join(t.TempDir(), "openapi.ts")
+	typeScriptTool(t, "openapi-typescript/bin/cli.js", "../openapi.yaml", "--output", made)
+	want, err := os.ReadFile(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if have, err := os.ReadFile("typescript/src/openapi.ts"); err != nil || !bytes.Equal(have, want) {
+		t.Errorf("typescript/src/openapi.ts is not what openapi.yaml gives (%v): make generate", err)
+	}
+	typeScriptTool(t, "typescript/bin/tsc", "--project", "typescript/tsconfig.test.json")
+}
