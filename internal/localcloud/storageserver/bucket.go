@@ -45,7 +45,6 @@ func (s *Server) insertBucket(w http.ResponseWriter, r *http.Request) error {
 	}
 	b.Kind, b.Id, b.SelfLink = "storage#bucket", b.Name, "/storage/v1/b/"+b.Name
 	b.ProjectNumber = projectNumber(r.URL.Query().Get("project"))
-	b.TimeCreated = time.Now().UTC().Format(time.RFC3339Nano)
 	if b.StorageClass == "" {
 		b.StorageClass = "STANDARD"
 	}
@@ -109,6 +108,9 @@ func checkBucket(b *storage.Bucket) error {
 func (s *Server) putBucket(w http.ResponseWriter, r *http.Request, b *storage.Bucket) error {
 	b.Metageneration++
 	b.Updated = time.Now().UTC().Format(time.RFC3339Nano)
+	if b.Metageneration == 1 {
+		b.TimeCreated = b.Updated
+	}
 	b.Etag = strconv.FormatInt(b.Metageneration, 36)
 	if err := s.save("bucket", bucketKey(b.Name), b, pebble.Sync); err != nil {
 		return err

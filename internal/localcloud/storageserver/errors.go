@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"syscall"
+
+	"google.golang.org/api/storage/v1"
 )
 
 // apiError is a refusal that the caller may read. Anything else that a handler returns is answered as a plain
@@ -94,8 +97,9 @@ func writeXMLError(w http.ResponseWriter, e *apiError) {
 	_ = xml.NewEncoder(w).Encode(xmlError{Code: code, Message: e.Message}) // the client is gone if this fails
 }
 
-// reply answers with what the request selects of the body.
+// reply answers with what the request selects of the body, whose links lead to this server.
 func (s *Server) reply(w http.ResponseWriter, r *http.Request, body any) error {
+	setLinks("http://"+r.Host, body)
 	if fields := r.URL.Query().Get("fields"); fields != "" {
 		m, err := parseMask(fields)
 		if err != nil {
@@ -117,4 +121,30 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // the client is gone if this fails
+}
+
+// setLinks has the links of an answer begin with the server's address, as in production.
+func setLinks(base string, body any) {
+	link := func(to *string) {
+		if strings.HasPrefix(*to, "/") {
+			*to = base + *to
+		}
+	}
+	switch b := body.(type) {
+	case *storage.Bucket:
+		link(&b.SelfLink)
+	case *storage.Buckets:
+		for _, item := range b.Items {
+			link(&item.SelfLink)
+		}
+	case *storage.Object:
+		link(&b.SelfLink)
+		link(&b.MediaLink)
+	case *storage.Objects:
+		for _, item := range b.Items {
+			setLinks(base, item)
+		}
+	case *storage.RewriteResponse:
+		setLinks(base, b.Resource)
+	}
 }
