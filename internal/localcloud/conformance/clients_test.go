@@ -8,7 +8,6 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -38,8 +37,8 @@ type clientRow struct {
 	Rule string `json:"rule"`
 	// Google says why something else comes of it on Google's emulator.
 	Google string `json:"google"`
-	// Refused says why the embedded cloud does not do it. It answers UNIMPLEMENTED then, or 400 with a
-	// sentence, and nothing else.
+	// Refused says why the embedded cloud may refuse it: by UNIMPLEMENTED, or by 400 with a sentence, and by
+	// nothing else.
 	Refused string `json:"refused"`
 }
 
@@ -52,10 +51,10 @@ type outcome struct {
 // clientsLimit is some times what the slowest service takes on a busy machine.
 const clientsLimit = 2 * time.Minute
 
-// TestClients has Google's clients do what testdata/clients lists, on the embedded cloud as exportd-dev
-// emulators starts it.
+// TestClients has Google's clients do what testdata/clients lists, on the embedded cloud. Each row of Storage
+// has a bucket of its own, more than may be made in a minute, so that the limits of wear are left out.
 func TestClients(t *testing.T) {
-	cloud, err := localcloud.Start(t.Context(), localcloud.Config{InMemory: true, IndexesJSON: clientIndexes})
+	cloud, err := localcloud.Start(t.Context(), localcloud.Config{InMemory: true, IndexesJSON: clientIndexes, Lax: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +64,7 @@ func TestClients(t *testing.T) {
 		}
 	})
 	e := cloud.Endpoints()
-	doRows(t, map[string]string{"firestore": e.Firestore}, false)
+	doRows(t, map[string]string{"firestore": e.Firestore, "pubsub": e.PubSub, "storage": "http://" + e.Storage}, false)
 }
 
 // doRows has each language do the rows of the services that have a host, side by side.
@@ -147,19 +146,20 @@ func judgeRows(t *testing.T, rows []clientRow, got []outcome, google bool) {
 	for _, r := range rows {
 		have, ok := made[r.Name]
 		delete(made, r.Name)
-		err := r.judge(have, google)
+		why := r.Refused
+		if google {
+			why = r.Google
+		}
 		switch {
 		case !ok:
 			t.Errorf("%s: there is nothing of that name to do", r.Name)
-		case err == nil && r.Refused != "" && !google:
-			excused++
-		case err == nil:
+		case same(have, r.Want):
 			right++
-		case google && r.Google != "":
+		case why != "" && (google || refusal(have)):
 			excused++
-			t.Logf("%s: %v: %s", r.Name, err, r.Google)
+			t.Logf("%s: %s, want %s: %s", r.Name, short(have), short(r.Want), why)
 		default:
-			t.Errorf("%s: %v (%s)", r.Name, err, r.Rule)
+			t.Errorf("%s: %s, want %s: %s", r.Name, short(have), short(r.Want), r.Rule)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(made)) {
@@ -168,19 +168,12 @@ func judgeRows(t *testing.T, rows []clientRow, got []outcome, google bool) {
 	t.Logf("%d of %d rows are as in production, %d of the others are explained", right, len(rows), excused)
 }
 
-func (r *clientRow) judge(have any, google bool) error {
-	if r.Refused != "" && !google {
-		failed, _ := have.(map[string]any)
-		message, _ := failed["message"].(string)
-		if failed["error"] != "UNIMPLEMENTED" && (failed["error"] != 400.0 || !strings.Contains(message, "not served")) {
-			return fmt.Errorf("%v, want a refusal: %s", short(have), r.Refused)
-		}
-		return nil
-	}
-	if !same(have, r.Want) {
-		return fmt.Errorf("%s, want %s", short(have), short(r.Want))
-	}
-	return nil
+// refusal says that what came of a row is the embedded cloud's sentence about what it does not do.
+func refusal(have any) bool {
+	failed, _ := have.(map[string]any)
+	message, _ := failed["message"].(string)
+	return failed["error"] == "UNIMPLEMENTED" && strings.Contains(message, "not supported by the embedded") ||
+		failed["error"] == 400.0 && (strings.Contains(message, "is not served here") || strings.Contains(message, "this is not in it"))
 }
 
 func short(v any) string {

@@ -42,7 +42,7 @@ func TestGoogle(t *testing.T) {
 		}
 	}
 	t.Run("calls", func(t *testing.T) { makeCalls(t, hosts, true) })
-	doRows(t, map[string]string{"firestore": hosts["firestore"]}, true)
+	doRows(t, hosts, true)
 }
 
 // startGoogle runs an emulator until the test ends. gcloud starts Java as a child, so the group is ended.
