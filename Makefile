@@ -116,6 +116,9 @@ conformance: ## Have Google's own clients judge the embedded cloud, and Google's
 differential: ## Random writes and queries for the embedded Firestore, a plain evaluator and Google's emulator, ROUNDS=200 databases of them from SEED=1
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run '^TestDifferential$$' ./internal/localcloud/differential -rounds $(or $(ROUNDS),200) -seed $(or $(SEED),1)
 
+differential: ## Random writes and queries for the embedded Firestore, a plain evaluator and Google's emulator, ROUNDS=200 databases of them from SEED=1
+	$(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run '^TestDifferential$$' ./internal/localcloud/differential -rounds $(or $(ROUNDS),200) -seed $(or $(SEED),1)
+
 cloud-kills: ## Kill the embedded cloud 200 times in the middle of commits, publishes and uploads, and look for what was acknowledged
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestKills$$' ./internal/localcloud -kills.rounds $(or $(ROUNDS),200)
 
