@@ -116,6 +116,8 @@ conformance: ## Have Google's own clients judge the embedded cloud, and Google's
 differential: ## Random writes and queries for the embedded Firestore, a plain evaluator and Google's emulator, ROUNDS=200 databases of them from SEED=1
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run '^TestDifferential$$' ./internal/localcloud/differential -rounds $(or $(ROUNDS),200) -seed $(or $(SEED),1)
 
+comma := ,
+
 differential: ## Random writes and queries for the embedded Firestore, a plain evaluator and Google's emulator, ROUNDS=200 databases of them from SEED=1
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run '^TestDifferential$$' ./internal/localcloud/differential -rounds $(or $(ROUNDS),200) -seed $(or $(SEED),1)
 
@@ -128,6 +130,9 @@ fuzz: ## Every fuzz target, one after the other, DURATION=10m each; ONLY=interna
 			echo "$$pkg $$name"; $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$name$$" -fuzztime $(or $(DURATION),10m) -parallel 1 ./$$pkg || exit 1; \
 		done; \
 	done
+
+growth: ## Update 1,000 documents 5,000 times within an hour of the embedded Firestore's clock: what its files and its process become
+	$(GO) test -tags $(TAGS) -count=1 -v -timeout 120m -run '^TestGrowthOfProcess$$' ./internal/localcloud/firestoreserver/fsstore -growth.process $(if $(SIZE),$(SIZE),1000$(comma)5000) -growth.text $(or $(TEXT),300)
 
 damage: ## Damage every field of every document in every way: fleet, stores, API (about 20 minutes)
 	ulimit -v 16000000; for pkg in ./worker ./internal/jobstore ./api ./internal/apikey; do \
@@ -150,4 +155,4 @@ PICTURES  = $(if $(SCREENSHOTS),npm ci --prefix internal/e2e/testdata/dashboard 
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: differential fuzz cloud-kills conformance help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
+.PHONY: growth differential fuzz cloud-kills conformance help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts

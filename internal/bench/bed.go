@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -78,24 +77,10 @@ func (s *suite) cloud(ctx context.Context) (*bed, error) {
 
 // start runs `exportd-dev emulators` and `exportd setup`, and connects.
 func (b *bed) start(ctx context.Context, data string) error {
-	hosts := make(chan map[string]string, 1)
-	var err error
-	b.cloud, err = start(context.WithoutCancel(ctx), nil, func(line string) {
-		var vars map[string]string
-		if json.Unmarshal([]byte(line), &vars) == nil && vars["CONTROL_HOST"] != "" {
-			hosts <- vars
-		}
-	}, devProgram(b.binary), "emulators", "--json", "--data-dir", data, "--control", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
 	var vars map[string]string
-	select {
-	case vars = <-hosts:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(openWithin):
-		return fmt.Errorf("exportd-dev emulators is not ready:\n%s", b.cloud.said())
+	var err error
+	if b.cloud, vars, err = startEmulators(ctx, b.binary, "--data-dir", data, "--control", "127.0.0.1:0"); err != nil {
+		return err
 	}
 	b.control = control("http://" + vars["CONTROL_HOST"])
 	delete(vars, "CONTROL_HOST")

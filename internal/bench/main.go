@@ -13,8 +13,9 @@
 //	i  lists               under a constant rate of requests, beside exports
 //	j  overview            of the labels of a large window, on shaped streams
 //	k  telemetry           what it costs lines a, c and i; only where it is asked for
+//	l  the embedded cloud  alone, against Google's emulators where they are installed; only where it is asked for
 //
-// Lines c to k run the real program: `exportd-dev emulators`, `exportd worker` and `exportd api` as processes
+// Lines c to l run the real program: `exportd-dev emulators`, `exportd worker` and `exportd api` as processes
 // of their own, jobs submitted as the API submits them; line h is `exportd-dev run`.
 package main
 
@@ -52,7 +53,7 @@ var errShort = errors.New("a target was not reached")
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	lines := flags.String("lines", "a,b,c,d,e,f,g,h,i,j", "the lines to measure; k is not among them unless it is named")
+	lines := flags.String("lines", "a,b,c,d,e,f,g,h,i,j", "the lines to measure; k and l are not among them unless they are named")
 	fraction := flags.Float64("fraction", 1, "share of the full sizes: 0.1 takes a minute or two and tells less")
 	data := flags.String("data", "", "folder that keeps the embedded cloud's data for the next run (default: a temporary one)")
 	profile := flags.String("profile", "", "folder for CPU profiles of lines a and b, each way of doing it in a file of its own")
@@ -66,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if !(*fraction > 0 && *fraction <= 1) {
 		return fmt.Errorf("-fraction is more than 0 and at most 1, not %v", *fraction)
 	}
-	s := &suite{sizes: fullSizes().times(*fraction), data: *data, profile: *profile, progress: stderr}
+	s := &suite{sizes: fullSizes().times(*fraction), data: *data, profile: *profile, progress: stderr, google: true}
 	begun := time.Now()
 	s.note("%d cores, load %s, %s", runtime.NumCPU(), load(), runtime.Version())
 	if f, ok := stdout.(*os.File); !ok || !terminal(f) {

@@ -23,6 +23,7 @@ func tiny() sizes {
 		listUsers: 500, listMessages: 3_000, listRequests: 100,
 		overview: 3_000,
 		told:     1,
+		alone:    300,
 	}
 }
 
@@ -35,7 +36,7 @@ func TestLines(t *testing.T) {
 			t.Errorf("close() = %v", err)
 		}
 	})
-	names := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"}
+	names := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"}
 	table, err := s.run(t.Context(), names)
 	if err != nil {
 		t.Fatal(err)

@@ -39,6 +39,8 @@ type sizes struct {
 	overview int // j: messages of the window
 
 	told int // k: rounds
+
+	alone int // l: documents
 }
 
 // fullSizes make a run of about twenty minutes on two idle cores, most of it loading five million messages
@@ -54,13 +56,14 @@ func fullSizes() sizes {
 		listUsers: 200_000, listMessages: 1_000_000, listRequests: 60 * listsPerSecond,
 		overview: 2_000_000,
 		told:     10,
+		alone:    20_000,
 	}
 }
 
 // times makes everything but the number of rounds and parts smaller.
 func (s sizes) times(fraction float64) sizes {
 	s.memory = slices.Clone(s.memory)
-	for _, n := range []*int{&s.scan, &s.encode, &s.export, &s.memory[0], &s.memory[1], &s.memory[2], &s.scale, &s.scalePartRows, &s.cost, &s.fairness, &s.dev, &s.listUsers, &s.listMessages, &s.listRequests, &s.overview} {
+	for _, n := range []*int{&s.scan, &s.encode, &s.export, &s.memory[0], &s.memory[1], &s.memory[2], &s.scale, &s.scalePartRows, &s.cost, &s.fairness, &s.dev, &s.listUsers, &s.listMessages, &s.listRequests, &s.overview, &s.alone} {
 		*n = max(1_000, int(float64(*n)*fraction))
 	}
 	return s
@@ -82,6 +85,7 @@ type suite struct {
 	data     string // folder of the embedded cloud; empty is a temporary one
 	profile  string
 	progress io.Writer
+	google   bool // whether line l starts Google's emulators, where they are installed
 
 	lines  []string // that are measured
 	temp   string   // what is removed at the end
@@ -95,7 +99,7 @@ func (s *suite) note(format string, args ...any) { fmt.Fprintf(s.progress, forma
 func (s *suite) run(ctx context.Context, lines []string) (table []line, err error) {
 	all := map[string]func(context.Context) ([]line, error){
 		"a": s.scanLines, "b": s.encodeLines, "c": s.exportLines, "d": s.memoryLines, "e": s.scaleLines, "f": s.costLines, "g": s.fairnessLines,
-		"h": s.devLines, "i": s.listLines, "j": s.overviewLines, "k": s.telemetryLines,
+		"h": s.devLines, "i": s.listLines, "j": s.overviewLines, "k": s.telemetryLines, "l": s.cloudLines,
 	}
 	s.lines = lines
 	for _, name := range lines {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"cloud.google.com/go/firestore/apiv1/admin/adminpb"
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/api/storage/v1"
@@ -26,7 +27,9 @@ import (
 type browser struct {
 	cloud     *Cloud
 	firestore firestorepb.FirestoreClient
+	admin     adminpb.FirestoreAdminClient
 	pubsub    pubsubpb.PublisherClient
+	subs      pubsubpb.SubscriberClient
 	storage   string // host:port
 }
 
@@ -86,10 +89,15 @@ func (b *browser) register(mux *http.ServeMux) {
 	}
 }
 
-func (b *browser) databases(_ *http.Request, p *page) error {
+// databases shows those whose metadata the account may get.
+func (b *browser) databases(r *http.Request, p *page) error {
 	p.Title = "Firestore"
 	t := table{Head: []string{"Database"}, None: "There is no database yet: one is there as soon as a client uses it."}
 	for _, name := range b.cloud.stores.firestore.Databases() {
+		if _, err := b.admin.GetDatabase(r.Context(), &adminpb.GetDatabaseRequest{Name: name}); err != nil {
+			p.Error, t.None = status.Convert(err).Message(), "There is no database that this account may look at."
+			continue
+		}
 		t.Rows = append(t.Rows, []cell{{Text: name, Link: "/browse/" + name + "/documents"}})
 	}
 	p.Tables = []table{t}
@@ -211,26 +219,27 @@ func (b *browser) collection(r *http.Request, p *page, name string) (err error) 
 	return err
 }
 
-// backlogs asks the service first, so that an account sees only what it may list.
+// backlogs asks the service first: topics and subscriptions are each for who may list them, in every project.
 func (b *browser) backlogs(r *http.Request, p *page) error {
 	p.Title = "Pub/Sub"
 	topics, subs := b.cloud.stores.pubsub.Backlogs()
-	seen := map[string]bool{}
-	for _, name := range append(topics, names(subs)...) {
-		project := strings.Join(strings.SplitN(name, "/", 3)[:2], "/")
-		if seen[project] {
-			continue
-		}
-		seen[project] = true
+	for project := range projects(topics) {
 		if _, err := b.pubsub.ListTopics(r.Context(), &pubsubpb.ListTopicsRequest{Project: project, PageSize: 1}); err != nil {
-			return err
+			p.Error, topics = status.Convert(err).Message(), nil
+			break
 		}
 	}
-	t := table{Title: "Topics", Head: []string{"Topic"}, None: "There are no topics."}
+	for project := range projects(names(subs)) {
+		if _, err := b.subs.ListSubscriptions(r.Context(), &pubsubpb.ListSubscriptionsRequest{Project: project, PageSize: 1}); err != nil {
+			p.Error, subs = strings.TrimSpace(p.Error+"\n"+status.Convert(err).Message()), nil
+			break
+		}
+	}
+	t := table{Title: "Topics", Head: []string{"Topic"}, None: "There are no topics to be seen."}
 	for _, name := range topics {
 		t.Rows = append(t.Rows, []cell{{Text: name}})
 	}
-	s := table{Title: "Subscriptions", Head: []string{"Subscription", "Topic", "Waiting", "With subscribers", "Oldest published"}, None: "There are no subscriptions."}
+	s := table{Title: "Subscriptions", Head: []string{"Subscription", "Topic", "Waiting", "With subscribers", "Oldest published"}, None: "There are no subscriptions to be seen."}
 	for _, o := range subs {
 		oldest := ""
 		if !o.Oldest.IsZero() {
@@ -240,6 +249,18 @@ func (b *browser) backlogs(r *http.Request, p *page) error {
 	}
 	p.Tables = []table{t, s}
 	return nil
+}
+
+// projects are those of resources, by their names.
+func projects(names []string) map[string]bool {
+	out := map[string]bool{}
+	for _, name := range names {
+		project, rest, _ := strings.Cut(strings.TrimPrefix(name, "projects/"), "/")
+		if rest != "" {
+			out["projects/"+project] = true
+		}
+	}
+	return out
 }
 
 func (b *browser) buckets(r *http.Request, p *page) error {
@@ -305,5 +326,5 @@ func browseTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05
 
 // newBrowser is for the account whose Firestore is at addr.
 func newBrowser(c *Cloud, conn, pubsub grpc.ClientConnInterface, storage string) *browser {
-	return &browser{cloud: c, firestore: firestorepb.NewFirestoreClient(conn), pubsub: pubsubpb.NewPublisherClient(pubsub), storage: storage}
+	return &browser{cloud: c, firestore: firestorepb.NewFirestoreClient(conn), admin: adminpb.NewFirestoreAdminClient(conn), pubsub: pubsubpb.NewPublisherClient(pubsub), subs: pubsubpb.NewSubscriberClient(pubsub), storage: storage}
 }

@@ -96,16 +96,20 @@ func TestBrowser(t *testing.T) {
 // TestBrowserOfAccount: the pages at an account's address show what the account may see.
 func TestBrowserOfAccount(t *testing.T) {
 	t.Parallel()
-	roles, err := access.Parse([]byte("accounts: {lister: [pubsub.topics.list], none: []}"))
+	roles, err := access.Parse([]byte("accounts: {lister: [pubsub.topics.list], subscribers: [pubsub.subscriptions.list, datastore.databases.getMetadata], none: []}"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := localcloudtest.Start(t, func(cfg *localcloud.Config) { cfg.Roles, cfg.Log = roles, zap.NewNop() })
 	fill(t, c, "project-one", "(default)")
-	for account, sees := range map[string]bool{"lister": true, "none": false} {
+	for account, sees := range map[string]struct{ topics, subs, databases bool }{"lister": {topics: true}, "subscribers": {subs: true, databases: true}, "none": {}} {
 		host := "http://" + c.Endpoints().Accounts[account].Firestore
-		if page := browsed(t, host+"/browse/pubsub"); strings.Contains(page, "topics/topic") != sees {
-			t.Errorf("%s, topics: %s", account, page)
+		page := browsed(t, host+"/browse/pubsub")
+		if strings.Contains(page, "<td>projects/project-one/topics/topic</td></tr>") != sees.topics || strings.Contains(page, "subscriptions/sub") != sees.subs || !strings.Contains(page, `class="error"`) {
+			t.Errorf("%s: %s", account, page)
+		}
+		if page := browsed(t, host+"/browse/"); strings.Contains(page, "project-one") != sees.databases || strings.Contains(page, `class="error"`) == sees.databases {
+			t.Errorf("%s, databases: %s", account, page)
 		}
 		for _, path := range []string{"/browse/storage", "/browse/storage/b-project-one", "/browse/projects/project-one/databases/(default)/documents", "/browse/projects/project-one/databases/(default)/documents/users/u/pets"} {
 			if page := browsed(t, host+path); !strings.Contains(page, `class="error"`) || strings.Contains(page, "<tr>") {

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -50,7 +51,7 @@ func Parse(data []byte) (*Roles, error) {
 	var file struct {
 		Accounts map[string][]string `yaml:"accounts"`
 	}
-	if err := yaml.UnmarshalWithOptions(data, &file, yaml.DisallowUnknownField()); err != nil {
+	if err := decode(data, &file); err != nil {
 		return nil, fmt.Errorf("parse roles: %w", err)
 	}
 	if n := len(file.Accounts); n == 0 || n > maxAccounts {
@@ -75,6 +76,16 @@ func Parse(data []byte) (*Roles, error) {
 		r.accounts[name] = a
 	}
 	return r, nil
+}
+
+// decode reads YAML. The library panics on some of what is none.
+func decode(data []byte, v any) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("it is not YAML")
+		}
+	}()
+	return yaml.UnmarshalWithOptions(data, v, yaml.DisallowUnknownField())
 }
 
 // Names returns the accounts, sorted.

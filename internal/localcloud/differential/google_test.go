@@ -2,6 +2,7 @@ package differential
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"net/http"
 	"os/exec"
@@ -66,7 +67,10 @@ func googles(t *testing.T) string {
 
 func up(t *testing.T, addr string) bool {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/", nil)
+	// One that is not up yet may take a request, and never answer.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -115,7 +115,7 @@ func (g *Guard) Check() error {
 		return fmt.Errorf("the data folder %s is gone: %w", g.dir, err)
 	}
 	if err != nil {
-		return fmt.Errorf("look at the free space of the data folder %s: %w", g.dir, err)
+		return fmt.Errorf("look at the free space of %s: %w", g.place(), err)
 	}
 	was := g.full
 	g.looked, g.full = now, nil
@@ -126,12 +126,20 @@ func (g *Guard) Check() error {
 	case g.full != nil && was == nil:
 		g.log.Error(g.full.Error())
 	case g.full == nil && was != nil:
-		g.log.Info("the disk of the data folder has room again; writes are taken", zap.String("folder", g.dir), zap.Uint64("free_mib", free>>20))
+		g.log.Info(g.place()+" has room again; writes are taken", zap.Uint64("free_mib", free>>20))
 	}
 	if g.full == nil && g.dir != "" && !g.ballast && free >= Reserve+ballastBytes {
 		g.load()
 	}
 	return g.full
+}
+
+// place is what the guard looks after, in words.
+func (g *Guard) place() string {
+	if g.dir == "" {
+		return "the memory of the embedded cloud"
+	}
+	return "the disk of the data folder " + g.dir
 }
 
 func (g *Guard) ballastPath() string { return filepath.Join(g.dir, "ballast") }

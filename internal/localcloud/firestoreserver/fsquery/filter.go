@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/protobuf/proto"
 
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
@@ -89,10 +90,13 @@ func (t *tree) checkComposite(c *firestorepb.StructuredQuery_CompositeFilter) (i
 	default:
 		return 0, invalidf("Unknown composite filter operator %d.", c.GetOp())
 	}
-	for _, sub := range c.GetFilters() {
+	for i, sub := range c.GetFilters() {
 		n, err := t.check(sub)
 		if err != nil {
 			return 0, err
+		}
+		if twice(c.GetFilters(), i) {
+			continue
 		}
 		if c.GetOp() == opAnd {
 			total *= n
@@ -159,7 +163,10 @@ func (t *tree) expand(f *firestorepb.StructuredQuery_Filter) ([][]Filter, error)
 	if c.GetOp() == opAnd {
 		out = [][]Filter{nil}
 	}
-	for _, sub := range c.GetFilters() {
+	for i, sub := range c.GetFilters() {
+		if twice(c.GetFilters(), i) {
+			continue
+		}
 		alternatives, err := t.expand(sub)
 		if err != nil {
 			return nil, err
@@ -177,6 +184,12 @@ func (t *tree) expand(f *firestorepb.StructuredQuery_Filter) ([][]Filter, error)
 		out = product
 	}
 	return out, nil
+}
+
+// twice says whether a filter stands before in the same composite, and so says nothing new. Behind as many as
+// a query may have at all nobody looks.
+func twice(list []*firestorepb.StructuredQuery_Filter, i int) bool {
+	return i <= maxComponents && slices.ContainsFunc(list[:i], func(o *firestorepb.StructuredQuery_Filter) bool { return proto.Equal(o, list[i]) })
 }
 
 func (t *tree) expandUnary(f *firestorepb.StructuredQuery_UnaryFilter) ([][]Filter, error) {
@@ -316,9 +329,6 @@ func newConjunction(filters []Filter) (Conjunction, error) {
 		case f.Field.IsName():
 			c.Names = append(c.Names, f)
 		case f.Op == Contains:
-			if c.Contains != nil && c.Contains.Field.Equal(f.Field) && fsvalue.Equal(c.Contains.Value, f.Value) {
-				continue // written twice
-			}
 			if c.Contains != nil {
 				return c, invalidf("A maximum of 1 'ARRAY_CONTAINS' filter is allowed per disjunction.")
 			}

@@ -105,6 +105,10 @@ func TestDoubledOperands(t *testing.T) {
 	if n := len(q.Disjuncts); n != 28 {
 		t.Errorf("%d disjuncts, want 28", n)
 	}
+	same := where("a", "contains", 1)
+	if n := len(mustParse(t, from(and(same, same))).Disjuncts); n != 1 {
+		t.Errorf("a condition written twice: %d disjuncts", n)
+	}
 }
 
 // FuzzParse feeds wire bytes; what is accepted must evaluate.

@@ -2,8 +2,12 @@ package fsstore
 
 import (
 	"flag"
+	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +24,7 @@ var (
 	growthHours   = flag.Int("growth.hours", 8, "hours of the store's clock that it takes for that; 1 h of versions is kept")
 	growthText    = flag.Int("growth.text", 3000, "bytes of text in each, of which it has another each time")
 	growthDisk    = flag.Bool("growth.disk", false, "in a folder instead of memory")
+	growthProcess = flag.String("growth.process", "", "documents and updates of each, as 1000,5000, for TestGrowthOfProcess, which has a process and a folder of its own; not with -race, whose own memory grows")
 )
 
 // What updates leave behind must go while the store runs, by its own clock: the tables hold at most twice
@@ -33,7 +38,7 @@ func TestGrowth(t *testing.T) {
 		paths[i] = path(t, "c/d"+strings.Repeat("x", i%7)+string(rune('a'+i%26))+time.Duration(i).String())
 	}
 	step := time.Duration(*growthHours) * time.Hour / time.Duration(*growthUpdates)
-	var early uint64
+	var early, resident uint64
 	for n := range *growthUpdates {
 		for first := 0; first < len(paths); first += 500 {
 			some := paths[first:min(first+500, len(paths))]
@@ -57,11 +62,15 @@ func TestGrowth(t *testing.T) {
 		if n == *growthUpdates/3 {
 			early = heap()
 		}
+		if n == *growthUpdates*2/3 {
+			resident = rss(t)
+		}
 	}
 	live, m := liveHistory(t, s, w), s.db.Metrics()
 	tables, total := m.Total().TablesSize, m.DiskSpaceUsage()
 	t.Logf("history that can be read: %.1f MB; tables: %.1f MB; with logs: %.1f MB; heap at a third: %.1f MB, at the end: %.1f MB; buckets: %d",
 		mb(live), mb(tables), mb(int64(total)), mb(int64(early)), mb(int64(heap())), len(history(s)))
+	t.Logf("RSS at two thirds: %d bytes, at the end: %d", resident, rss(t))
 	if logs := int64(2 * memTableBytes); tables > 2*live || int64(total) > 2*live+logs {
 		t.Errorf("tables have %d bytes, and all files %d; more than twice the %d of history that can be read", tables, total, live)
 	}
@@ -71,6 +80,45 @@ func TestGrowth(t *testing.T) {
 	if len(s.touched) > 1 || len(s.closed) > 1 {
 		t.Errorf("%d and %d groups are known, of one", len(s.touched), len(s.closed))
 	}
+}
+
+// flatBytes is what the RSS of a process may be more at the end than at two thirds: what a compaction that is
+// under way holds. Until then the cache and the memtables, 48 MiB, have filled.
+const flatBytes = 24 << 20
+
+// What the machine sees of a process that does nothing else must not grow either.
+func TestGrowthOfProcess(t *testing.T) {
+	if *growthProcess == "" || runtime.GOOS != "linux" {
+		t.Skip("without -growth.process, or without /proc")
+	}
+	docs, updates, _ := strings.Cut(*growthProcess, ",")
+	out, err := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestGrowth$", "-test.v", "-growth.disk", "-growth.hours=1", "-growth.docs="+docs, "-growth.updates="+updates, "-growth.text="+strconv.Itoa(*growthText)).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var early, end int64
+	_, said, _ := strings.Cut(string(out), "RSS at")
+	if _, err := fmt.Sscanf(said, " two thirds: %d bytes, at the end: %d", &early, &end); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("%.1f MB at two thirds, %.1f MB at the end\n%s", mb(early), mb(end), out)
+	if early == 0 || end > early+flatBytes {
+		t.Errorf("RSS is %.1f MB at two thirds and %.1f MB at the end", mb(early), mb(end))
+	}
+}
+
+// rss is what the machine's memory has of this process; 0 where it does not say.
+func rss(t *testing.T) uint64 {
+	t.Helper()
+	raw, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, resident uint64
+	if _, err := fmt.Sscan(string(raw), &size, &resident); err != nil {
+		t.Fatal(err)
+	}
+	return resident * uint64(os.Getpagesize())
 }
 
 func history(s *Store) []int64 {
