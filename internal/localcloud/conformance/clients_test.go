@@ -200,3 +200,40 @@ func same(have, want any) bool {
 	}
 	return reflect.DeepEqual(have, want)
 }
+
+//go:embed testdata/node-system-tests.txt
+var systemTests string
+
+// nodeTests are how many system tests Google's client for Node has, with those that are made twice.
+const nodeTests = 359
+
+// TestSystemTests: each system test of the Node client for Firestore has its row, which TestClients judges, or
+// asks nothing of a server.
+func TestSystemTests(t *testing.T) {
+	rows := map[string]bool{}
+	for _, r := range clientRows(t, "firestore") {
+		rows[r.Name] = true
+	}
+	all, silent := 0, 0
+	for line := range strings.Lines(systemTests) {
+		name, row, ok := strings.Cut(strings.TrimSpace(line), " = ")
+		if !ok || strings.HasPrefix(line, "#") {
+			continue
+		}
+		times := 1
+		if strings.HasPrefix(name, "x2 ") {
+			times = 2
+		}
+		all += times
+		switch {
+		case row == "-":
+			silent += times
+		case !rows[row]:
+			t.Errorf("%s: there is no row %q", name, row)
+		}
+	}
+	if all != nodeTests {
+		t.Errorf("%d tests are listed, want %d", all, nodeTests)
+	}
+	t.Logf("%d of %d system tests have a row, the other %d ask nothing of a server", all-silent, all, silent)
+}

@@ -676,6 +676,270 @@ const rows = {
     await e.next();
   },
 
+  // What Google's own tests of this client do besides: testdata/node-system-tests.txt.
+  'minimum and maximum': async id => {
+    const ref = things(id).doc('a');
+    await ref.set({low: 2, high: 1, none: null, text: 'a'});
+    await ref.update({low: FieldValue.minimum(1), high: FieldValue.maximum(2), none: FieldValue.minimum(1), text: FieldValue.maximum(2)});
+    await ref.set({low: FieldValue.minimum(5), high: FieldValue.maximum(3)}, {merge: true});
+    return data(await ref.get());
+  },
+  'one document again and again': async id => {
+    const ref = things(id).doc('a');
+    const seen = [];
+    for (const write of [
+      () => ref.create({}), () => ref.delete(), () => ref.create({m: {x: 1}}), () => ref.set({}, {merge: true}), () => ref.set({}), () => ref.set({m: {x: 1}}),
+      () => ref.set({m: {y: 2}}, {merge: true}), () => ref.set({m: {x: FieldValue.delete(), y: FieldValue.delete()}}, {merge: true}), () => ref.update({'m.z': {w: {}}}), () => ref.update({m: FieldValue.delete()}),
+    ]) {
+      await write();
+      seen.push(data(await ref.get()));
+    }
+    return seen;
+  },
+  'pages by cursor': async id => {
+    const c = await seed(things(id), Object.fromEntries(Array.from({length: 10}, (_, i) => [`d${i}`, {n: i, tags: ['red']}])));
+    const pages = async query => {
+      const sizes = [];
+      for (let q = query; ; ) {
+        const snap = await q.get();
+        if (snap.empty) return sizes;
+        sizes.push(snap.size);
+        q = query.startAfter(snap.docs.at(-1));
+      }
+    };
+    return [await pages(c.orderBy('n').limit(3)), await pages(c.where('n', '>=', 1).limit(3)), await pages(c.where('tags', 'array-contains', 'red').limit(3))];
+  },
+  'past the end': async id => {
+    const q = (await numbers(things(id))).orderBy('n');
+    const streamed = async s => (await gathered(s.stream())).length;
+    return [(await found(q.limit(9))).length, await found(q.offset(9)), await streamed(q.limit(9)), await streamed(q.offset(9)), await streamed(q.limit(1)), await streamed(things(`${id}-none`))];
+  },
+  'limitToLast with cursors': async id => found((await numbers(things(id))).orderBy('n').startAt(2).endAt(3).limitToLast(2)),
+  'not-in of ids': async id => found((await numbers(things(id))).where(FieldPath.documentId(), 'not-in', ['a', things(id).doc('b')])),
+  'a collection group between names': async id => {
+    const group = `group-${id}`;
+    const root = `rows-${id}`;
+    for (const [name, parent] of [['1', 'a'], ['2', 'b/a/b'], ['3', 'b'], ['4', 'b/c/d'], ['5', 'c']]) await db.doc(`${root}/${parent}/${group}/${name}`).set({});
+    const all = db.collectionGroup(group);
+    const key = FieldPath.documentId();
+    return [await found(all.orderBy(key).startAt(`${root}/b`).endAt(`${root}/b0`)), await found(all.where(key, '>', `${root}/b`).where(key, '<', `${root}/b/${group}/3`))];
+  },
+  'or of other kinds': async id => {
+    const c = await seed(things(id), {a: {x: 1, y: 0, l: [0]}, b: {y: 1, l: [1]}, c: {x: 3, y: 2, l: [2, 7]}, d: {x: 1, y: 3, l: [3, 7]}, e: {x: 1}, f: {x: 2}});
+    const or = (...f) => found(c.where(Filter.or(...f.map(g => Filter.where(...g)))));
+    const and = (...f) => Filter.and(...f.map(g => Filter.where(...g)));
+    return [
+      await or(['x', '==', 1], ['y', '==', 1]), await found(c.where(Filter.or(and(['x', '==', 1], ['y', '==', 0]), and(['x', '==', 3], ['y', '==', 2])))), await or(['x', '==', 2], ['y', 'in', [2, 3]]), await or(['x', '==', 2], ['l', 'array-contains', 7]), await or(['x', '==', 2], ['l', 'array-contains-any', [0, 3]]),
+    ];
+  },
+  'or with an inequality': async id => {
+    const c = await seed(things(id), {a: {x: 1, y: 0}, b: {y: 1}, c: {x: 3, y: 2}, d: {x: 1, y: 3}, e: {x: 1}, f: {x: 2}});
+    const or = (...f) => c.where(Filter.or(...f.map(g => Filter.where(...g))));
+    return [await found(or(['x', '>', 2], ['y', '==', 1])), await found(or(['x', '==', 1], ['y', '==', 1]).orderBy('x')), await found(or(['x', '==', 1], ['y', '>', 0]).orderBy('y').limitToLast(2))];
+  },
+  'or with not-in': id => found(things(id).where(Filter.or(Filter.where('x', '==', 2), Filter.where('y', 'not-in', [2, 3])))),
+  'inequalities with other filters': async id => {
+    const c = await seed(things(id), {a: {key: 'a', sort: 0, v: 0}, b: {key: 'b', sort: 3, v: 1}, c: {key: 'c', sort: 1, v: 3}, d: {key: 'd', sort: 2, v: 2}, e: {key: 'e', sort: NaN, v: 2}, f: {key: 'f', sort: null, v: 3}});
+    const low = c.where('key', '>=', 'a').where('sort', '<=', 2);
+    return [
+      await found(c.where('key', '!=', 'a').where('sort', '<=', 2).where('v', '>', 2)), await found(low.where('v', 'in', [2, 3, 4])), await found(low.where('v', 'not-in', [2, 4])),
+      await found(low.orderBy('v', 'desc').limit(2)), await found(low.orderBy('v', 'desc').limitToLast(2)), (await low.count().get()).data().count, await found(low.where(FieldPath.documentId(), '<', 'd')),
+    ];
+  },
+  'inequalities and where a cursor is': async id => {
+    const c = await seed(things(id), {a: {key: 'a', sort: 5, v: 0}, b: {key: 'aa', sort: 4, v: 0}, c: {key: 'b', sort: 3, v: 1}, d: {key: 'b', sort: 2, v: 1}, e: {key: 'bb', sort: 1, v: 1}});
+    const q = c.where('sort', '>=', 1).where('key', '>', 'a');
+    const at = await c.doc('c').get();
+    return [await found(q.startAt(at)), await found(q.orderBy('v').startAt(at)), await found(q.orderBy('v', 'desc').startAt(at)), await found(q.orderBy('v', 'desc').orderBy('sort').startAt(at))];
+  },
+  'inequalities in or': async id => {
+    const c = await seed(things(id), {a: {key: 'a', sort: 0, v: 5}, b: {key: 'aa', sort: 4, v: 4}, c: {key: 'c', sort: 3, v: 3}, d: {key: 'b', sort: 2, v: 2}, e: {key: 'b', sort: 2, v: 1}, f: {key: 'b', sort: 0, v: 0}});
+    return found(c.where(Filter.or(Filter.and(Filter.where('key', '==', 'b'), Filter.where('sort', '<=', 2)), Filter.and(Filter.where('key', '!=', 'b'), Filter.where('v', '>', 4)))));
+  },
+  'inequalities and arrays': async id => {
+    const c = await seed(things(id), {a: {key: 'a', sort: 0, l: [0]}, b: {key: 'b', sort: 1, l: [0, 1, 3]}, c: {key: 'c', sort: 1, l: []}, d: {key: 'd', sort: 2, l: [1]}, e: {key: 'e', sort: 4, l: [null]}});
+    const q = c.where('key', '!=', 'a').where('sort', '>=', 1);
+    return [await found(q.where('l', 'array-contains', 0)), await found(q.where('l', 'array-contains-any', [0, 1]))];
+  },
+  'inequalities in maps': async id => {
+    const room = n => ({name: `room ${n}`, m: {at: n}, 'dot.ted': n, 'back\\slash': n});
+    const c = await seed(things(id), {a: room(400), b: room(200), c: room(100), d: room(300)});
+    const q = c.where('m.at', '<=', 500).where('m.at', '>', 100).where('name', '!=', 'room 200').orderBy('name');
+    const r = c.where(new FieldPath('dot.ted'), '!=', 300).where(new FieldPath('back\\slash'), '<', 400).orderBy('name', 'desc');
+    return [await found(q), await found(q.startAt(await c.doc('d').get())), await found(r), await found(r.startAt(await c.doc('b').get()))];
+  },
+  'listDocuments of many': async id => {
+    const c = await seed(things(id), Object.fromEntries(Array.from({length: 400}, (_, i) => [String(i).padStart(3, '0'), {}])));
+    const all = (await c.listDocuments()).map(d => d.id);
+    return [all.length, all[0], all.at(-1)];
+  },
+  'listCollections of many': async id => {
+    const doc = things(id).doc('a');
+    const batch = db.batch();
+    for (let i = 0; i < 400; i++) batch.create(doc.collection(String(i).padStart(3, '0')).doc('x'), {});
+    await batch.commit();
+    const all = (await doc.listCollections()).map(c => c.id);
+    return [all.length, all.every((name, i) => Number(name) === i)];
+  },
+  'findNearest of what is no such vector': async id => {
+    const c = await seed(things(id), {a: {at: [1, 1]}, b: {at: 'text'}, c: {at: null}, d: {at: FieldValue.vector([1])}, e: {at: FieldValue.vector([9, 9])}, f: {}});
+    return found(nearest(c));
+  },
+  'findNearest in a map': async id => {
+    const c = await seed(things(id), {a: {m: {at: FieldValue.vector([1, 0])}}, b: {m: {at: FieldValue.vector([5, 5])}}, c: {m: {}}});
+    return found(c.findNearest({vectorField: 'm.at', queryVector: [4, 4], limit: 3, distanceMeasure: 'EUCLIDEAN'}));
+  },
+  'findNearest with select': async id => (await nearest((await vectors(things(id))).select('kind', 'far'), {distanceResultField: 'far', distanceMeasure: 'DOT_PRODUCT', distanceThreshold: 1}).get()).docs.map(data),
+  'findNearest over a field of that name': async id => {
+    const c = await seed(things(id), {a: {at: FieldValue.vector([0, 1]), far: '100 miles'}});
+    return (await nearest(c, {queryVector: [1, 0], distanceMeasure: 'COSINE', distanceResultField: 'far'}).get()).docs.map(d => d.get('far'));
+  },
+  'findNearest at its limits': async id => {
+    const c = await seed(things(id), {a: {long: FieldValue.vector(Array.from({length: 2048}, (_, i) => i))}});
+    const snap = await c.findNearest({vectorField: 'long', queryVector: Array(2048).fill(1), limit: 1000, distanceMeasure: 'EUCLIDEAN'}).get();
+    return [snap.size, snap.docs[0].get('long').toArray().length];
+  },
+  'findNearest with a converter': async id => {
+    const q = (await vectors(things(id))).withConverter({toFirestore: v => v, fromFirestore: s => s.data().at.toArray()});
+    return (await nearest(q, {limit: 1}).get()).docs.map(d => d.data());
+  },
+  'aliases of aggregates': async id => {
+    const c = await numbers(things(id));
+    const names = ['foo', 'with.dots', 'with-un/su+pp[or]ted', '`ticks`', 'back\\slash'];
+    const one = (await c.aggregate(Object.fromEntries(names.map(n => [n, AggregateField.count()]))).get()).data();
+    const long = 'a'.repeat(15_000);
+    return [plain(one), (await c.aggregate({[long]: AggregateField.count()}).get()).data()[long]];
+  },
+  'sums and averages of numbers': async id => {
+    const of = async values => {
+      const c = await seed(things(`${id}-${JSON.stringify(values).length}-${String(values[0])}`), Object.fromEntries(values.map((v, i) => [`d${i}`, {n: v}])));
+      const {sum, average} = (await c.aggregate({sum: AggregateField.sum('n'), average: AggregateField.average('n')}).get()).data();
+      return plain([sum, average]);
+    };
+    return [
+      await of([5, 4.5, 3.5]), await of([10, 5, 0]), await of([10, 9]), await of([5, 4, '3', 6, null]), await of([5, NaN]), await of([Number.MAX_SAFE_INTEGER, 1, -101]), await of([Number.MAX_VALUE, Number.MAX_VALUE]),
+      await of([-Number.MAX_VALUE, -Number.MAX_VALUE]), await of([Number.MIN_VALUE]), await of([Number.MIN_VALUE, 0]),
+    ];
+  },
+  'aggregates of orders and cursors': async id => {
+    const c = await seed(things(id), {a: {n: 5, m: {n: 1}}, b: {n: 7, m: {n: 3}}});
+    const sum = async (q, f = 'n') => (await q.aggregate({sum: AggregateField.sum(f)}).get()).data().sum;
+    const a = await c.doc('a').get();
+    return [
+      await sum(c), await sum(c.where('n', '==', 5)), await sum(c.where('n', '>', 5)), await sum(c.orderBy('n')), await sum(c.where('n', '==', 5).orderBy('n')), await sum(c.orderBy('n').startAfter(5)), await sum(c.orderBy('n').startAfter(a)),
+      await sum(c.where('n', '>', 0).startAfter(a)), await sum(c.where('n', 'in', [5, 3])), await sum(c, 'm.n'),
+    ];
+  },
+  'aggregates of several fields': async id => {
+    const c = await seed(things(id), {a: {n: 100, m: 1980, l: [5]}, b: {n: 50, m: 2020, l: [4]}, c: {n: NaN, m: 2021, l: [3]}, d: {n: 50}});
+    const of = async q => plain((await q.aggregate({n: AggregateField.sum('n'), m: AggregateField.average('m'), count: AggregateField.count()}).get()).data());
+    return [await of(c), await of(c.where('l', 'array-contains-any', [5, 4]))];
+  },
+  'count of orders and cursors': async id => {
+    const c = await numbers(things(id));
+    const at = await c.doc('c').get();
+    const count = async q => (await q.count().get()).data().count;
+    return [await count(c.orderBy('n')), await count(c.orderBy('none')), await count(c.startAfter(at)), await count(c.startAt(at)), await count(c.endAt(at)), await count(c.endBefore(at)), await count(c.offset(3)), await count(c.orderBy(FieldPath.documentId()).startAfter(c.doc('c')))];
+  },
+  'count in a transaction': async id => {
+    const c = things(id);
+    const {writeTime} = await c.doc('a').create({n: 1});
+    const at = readTime => db.runTransaction(async tx => (await tx.get(c.count())).data().count, {readOnly: true, readTime});
+    return [await db.runTransaction(async tx => (await tx.get(c.where('n', '==', 1).limit(5).count())).data().count), await at(writeTime), await at(Timestamp.fromMillis(writeTime.toMillis() - 1))];
+  },
+  'aggregates without their index': id => things(id).where('a', '==', 1).where('b', '<', 2).aggregate({sum: AggregateField.sum('c')}).get().then(() => 'done'),
+  'a transaction that meets another': async id => {
+    const ref = things(id).doc('a');
+    let attempts = 0;
+    await Promise.all(['x', 'y'].map(name => db.runTransaction(async tx => {
+      attempts++;
+      await tx.get(ref);
+      tx.set(ref, {[name]: true}, {merge: true});
+    })));
+    return [attempts >= 2, data(await ref.get())];
+  },
+  'a transaction whose update finds nothing': async id => {
+    let attempts = 0;
+    const code = await db.runTransaction(async tx => (attempts++, tx.update(things(id).doc('none'), {n: 1}))).catch(err => err.code);
+    return [code, attempts];
+  },
+  'BulkWriter to one document': async id => {
+    const ref = things(id).doc('a');
+    const w = db.bulkWriter();
+    const both = [w.set(ref, {n: 1}), w.set(ref, {n: 2})];
+    await w.close();
+    return [(await Promise.all(both)).length, (await ref.get()).exists];
+  },
+  'recursiveDelete of a part': async id => {
+    const c = await seed(things(id), {anna: {}, bob: {}});
+    const below = c.doc('bob').collection('below');
+    await seed(below, {x: {}, y: {}});
+    await below.doc('y').collection('deep').doc('z').set({});
+    const other = await seed(things(`${id}-2`), {a: {}});
+    let written = 0;
+    const w = db.bulkWriter();
+    w.onWriteResult(() => written++);
+    await db.recursiveDelete(below.doc('x'), w);
+    await db.recursiveDelete(below, w);
+    await w.close();
+    return [written, await found(c), (await below.listDocuments()).length, await found(other)];
+  },
+  'more than 100 listeners': async id => {
+    const c = things(id);
+    const all = Array.from({length: 150}, (_, i) => events(c.where('n', '>', i)));
+    for (const e of all) await e.next();
+    await c.doc('a').set({n: 1000});
+    let heard = 0;
+    for (const e of all) {
+      heard += (await e.next()).size;
+      e.stop();
+    }
+    return heard;
+  },
+  'onSnapshot of vectors': async id => {
+    const ref = things(id).doc('a');
+    const e = events(things(id).where('kind', '==', 'v'));
+    const seen = [ids(await e.next())];
+    for (const write of [() => ref.create({kind: 'v', at: FieldValue.vector([0])}), () => ref.update({at: FieldValue.vector([-1, 3.99])}), () => ref.delete()]) {
+      await write();
+      seen.push((await e.next()).docs.map(data));
+    }
+    e.stop();
+    return seen;
+  },
+  'onSnapshot with a converter': async id => {
+    await seed(things(id), {a: {n: 3}});
+    const e = events(things(id).withConverter({toFirestore: v => v, fromFirestore: s => 'a'.repeat(s.data().n)}));
+    const seen = (await e.next()).docs.map(d => d.data());
+    e.stop();
+    return seen;
+  },
+  'onSnapshot orders as get': async id => {
+    const words = {a: 'Łuk', b: 'Sier', c: '岩澤', d: '🄟', e: 'Ｐ', f: '︒', g: '🐵', h: '你好', i: '你顥', j: '😁', k: '😀'};
+    const sets = [
+      Object.fromEntries(Object.entries(words).map(([k, w]) => [k, {v: w}])), Object.fromEntries(Object.entries(words).map(([k, w]) => [k, {v: [w]}])), Object.fromEntries(Object.entries(words).map(([k, w]) => [k, {v: {x: w}}])),
+      Object.fromEntries(Object.entries(words).map(([k, w]) => [k, {v: {[w]: true}}])), Object.fromEntries(Object.values(words).map(w => [w, {v: 1}])),
+      {a: {v: 1}, A: {v: 1}, 7: {v: 1}, 12: {v: 1}, __id7__: {v: 1}, __id12__: {v: 1}, '__id-2__': {v: 1}, __id: {v: 1}, '__id9223372036854775807__': {v: 1}, '__id-9223372036854775808__': {v: 1}},
+      {a: {v: FieldValue.vector([100])}, b: {v: FieldValue.vector([-100])}, c: {v: FieldValue.vector([1, 2])}, d: {v: [1, 2, 3]}, e: {v: {x: 1}}, f: {v: FieldValue.vector([Infinity])}},
+    ];
+    const seen = [];
+    for (const [i, docs] of sets.entries()) {
+      const q = (await seed(things(`${id}-${i}`), docs)).orderBy('v');
+      const e = events(q);
+      const [listened, got] = [ids(await e.next()), await found(q)];
+      e.stop();
+      seen.push([listened.join() === got.join(), got]);
+    }
+    return seen;
+  },
+  'ids between numeric ones': async id => found((await seed(things(id), {A: {}, a: {}, 12: {}, __id7__: {}, __id12__: {}, '__id-2__': {}})).where(FieldPath.documentId(), '>', '__id7__').where(FieldPath.documentId(), '<=', 'A')),
+  'a client that was terminated': async id => {
+    const other = new Firestore({projectId});
+    await things(id, other).doc('a').set({});
+    await other.terminate();
+    await things(id, other).doc('a').set({});
+  },
+
   // preferRest.
   'preferRest: documents': async id => {
     const c = things(id, rest);
