@@ -26,7 +26,7 @@ func (p *params) file(d *dataset.Dataset) jobs.Params {
 		file[name] = v
 	}
 	file[jobs.ParamProfile] = cmp.Or(given[jobs.ParamProfile], jobs.ProfileRFC4180)
-	file[jobs.ParamFormulaGuard] = given[jobs.ParamFormulaGuard] != "off"
+	file[jobs.ParamFormulaGuard] = given[jobs.ParamFormulaGuard] != "off" && cmp.Or(given[jobs.ParamFormat], jobs.FormatCSV) == jobs.FormatCSV
 	return file
 }
 

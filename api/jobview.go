@@ -30,6 +30,7 @@ type jobView struct {
 	SizeBytes     *int64        `json:"sizeBytes"`
 	CRC32C        *string       `json:"crc32c"` // base64 of the big-endian sum, as Cloud Storage shows it
 	GuardedCells  *int64        `json:"guardedCells"`
+	RescuedValues int64         `json:"rescuedValues,omitempty"`
 	Error         *errorView    `json:"error"`
 	Callback      *callbackView `json:"callback"`
 	StatusURL     string        `json:"statusUrl"`
@@ -86,6 +87,7 @@ func viewOf(j *jobs.Job) jobView {
 	if j.State == jobs.Succeeded || j.State == jobs.Expired {
 		sum := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, j.Result.CRC32C))
 		v.TotalCount, v.SizeBytes, v.CRC32C, v.GuardedCells = &j.Result.Rows, &j.Result.Size, &sum, &j.Result.GuardedCells
+		v.RescuedValues = j.Result.RescuedValues
 		v.setProgress(j, j.Result.Rows, j.Result.Size)
 	}
 	if e := j.Error; e != nil {

@@ -119,6 +119,8 @@ type Result struct {
 	Size         int64  `firestore:"size"`
 	CRC32C       uint32 `firestore:"crc32c"` // Castagnoli, as Cloud Storage reports it
 	GuardedCells int64  `firestore:"guardedCells"`
+	// RescuedValues are those that the format has not in their column's type.
+	RescuedValues int64 `firestore:"rescuedValues,omitempty"`
 }
 
 // JobError is why a job failed: for its owner (Code, Message, Retryable) and for the operator (Remedy).

@@ -57,7 +57,9 @@ const (
 	ProfileRFC4180 = "rfc4180"
 	ProfileExcel   = "excel"
 
-	FormatCSV = "csv"
+	FormatCSV     = "csv"
+	FormatJSONL   = "jsonl"
+	FormatParquet = "parquet"
 )
 
 // laterFileParams are those of files that builds of version 1 of documents would leave aside, making another

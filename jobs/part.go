@@ -57,6 +57,7 @@ type Part struct {
 	Size      int64  `firestore:"size"`
 	CRC32C    uint32 `firestore:"crc32c"`
 	Guarded   int64  `firestore:"guarded"`
+	Rescued   int64  `firestore:"rescued,omitempty"`
 
 	// Spent and SpentNow are as those of Job, of the attempts at the part since JobEpoch. SpentCounted: the
 	// job's has them.

@@ -291,6 +291,12 @@ type ObjectPurger interface {
 	DeletePrefix(ctx context.Context, prefix string) (int, error)
 }
 
+// ObjectReader reads objects.
+type ObjectReader interface {
+	// NewReader opens an object's bytes from offset on. ErrNotFound where there is none.
+	NewReader(ctx context.Context, name string, offset int64) (io.ReadCloser, error)
+}
+
 // ObjectProver tells whether objects are as they were written.
 type ObjectProver interface {
 	// Holds reports whether an object is there, of that size and checksum. ErrNoBucket where not even its

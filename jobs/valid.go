@@ -136,6 +136,7 @@ func (j *Job) checkPlain(c *checks) {
 	for name, n := range map[string]int64{
 		"epoch": j.Epoch, "planEpoch": j.PlanEpoch, "rowsTotal": j.RowsTotal, "rowsDone": j.RowsDone, "bytesDone": j.BytesDone, "rowsFloor": j.RowsFloor,
 		"result.rows": j.Result.Rows, "result.size": j.Result.Size, "result.guardedCells": j.Result.GuardedCells,
+		"result.rescuedValues": j.Result.RescuedValues,
 	} {
 		c.count(name, n)
 	}
@@ -223,7 +224,7 @@ func (p *Part) Check(j *Job, now time.Time) error {
 	c.text("from", p.From, maxText)
 	c.text("to", p.To, maxText)
 	for name, n := range map[string]int64{
-		"rows": p.Rows, "epoch": p.Epoch, "jobEpoch": p.JobEpoch, "rowsDone": p.RowsDone, "bytesDone": p.BytesDone, "size": p.Size, "guarded": p.Guarded,
+		"rows": p.Rows, "epoch": p.Epoch, "jobEpoch": p.JobEpoch, "rowsDone": p.RowsDone, "bytesDone": p.BytesDone, "size": p.Size, "guarded": p.Guarded, "rescued": p.Rescued,
 	} {
 		c.count(name, n)
 	}

@@ -116,7 +116,7 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 		}
 		return j, err
 	}
-	return p.succeed(ctx, j, lease, jobs.Result{Object: part.Object, Rows: part.Rows, Size: part.Size, CRC32C: part.CRC32C, GuardedCells: part.Guarded}, progress)
+	return p.succeed(ctx, j, lease, jobs.Result{Object: part.Object, Rows: part.Rows, Size: part.Size, CRC32C: part.CRC32C, GuardedCells: part.Guarded, RescuedValues: part.Rescued}, progress)
 }
 
 // finalize composes the parts of a job.

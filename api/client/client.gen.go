@@ -114,7 +114,9 @@ const (
 
 // Defines values for FileFormat.
 const (
-	FileFormatCSV FileFormat = "csv"
+	FileFormatCSV     FileFormat = "csv"
+	FileFormatJsonl   FileFormat = "jsonl"
+	FileFormatParquet FileFormat = "parquet"
 )
 
 // Defines values for FormulaGuard.
@@ -557,9 +559,12 @@ type Job struct {
 	Kind JobKind `json:"kind"`
 
 	// Params The request, normalised. What was not asked for is left out.
-	Params    Params   `json:"params"`
-	Progress  Progress `json:"progress"`
-	SizeBytes *int64   `json:"sizeBytes"`
+	Params   Params   `json:"params"`
+	Progress Progress `json:"progress"`
+
+	// RescuedValues Values that the type of their column does not have: in Parquet they are in `_rescued_data`, in JSONL texts in the place of numbers.
+	RescuedValues *int64 `json:"rescuedValues,omitempty"`
+	SizeBytes     *int64 `json:"sizeBytes"`
 
 	// SnapshotTime The instant that the file is a picture of.
 	SnapshotTime *time.Time `json:"snapshotTime"`
@@ -592,9 +597,12 @@ type JobBase struct {
 	Kind JobKind `json:"kind"`
 
 	// Params The request, normalised. What was not asked for is left out.
-	Params    Params   `json:"params"`
-	Progress  Progress `json:"progress"`
-	SizeBytes *int64   `json:"sizeBytes"`
+	Params   Params   `json:"params"`
+	Progress Progress `json:"progress"`
+
+	// RescuedValues Values that the type of their column does not have: in Parquet they are in `_rescued_data`, in JSONL texts in the place of numbers.
+	RescuedValues *int64 `json:"rescuedValues,omitempty"`
+	SizeBytes     *int64 `json:"sizeBytes"`
 
 	// SnapshotTime The instant that the file is a picture of.
 	SnapshotTime *time.Time `json:"snapshotTime"`
@@ -737,8 +745,11 @@ type OpsJob struct {
 	RequestID string  `json:"requestId"`
 
 	// RerunOf The job that this one is a rerun of, with other parameters.
-	RerunOf   *string `json:"rerunOf"`
-	SizeBytes *int64  `json:"sizeBytes"`
+	RerunOf *string `json:"rerunOf"`
+
+	// RescuedValues Values that the type of their column does not have: in Parquet they are in `_rescued_data`, in JSONL texts in the place of numbers.
+	RescuedValues *int64 `json:"rescuedValues,omitempty"`
+	SizeBytes     *int64 `json:"sizeBytes"`
 
 	// Slow It has ended and ran for more than four times expectedMs. Never set after a rerun.
 	Slow bool `json:"slow"`
@@ -1642,6 +1653,15 @@ type ExportMessagesParams struct {
 	CallbackURL *CallbackURL `form:"callbackUrl,omitempty" json:"callbackUrl,omitempty"`
 
 	// Format What the file is.
+	//
+	// - `csv`: RFC 4180 in UTF-8, with a header row.
+	// - `jsonl`: a row as the list route has it in each line, `application/x-ndjson`. A number that JSON does not have (`NaN`, the infinities), or that is stored as
+	//   something else, is a text.
+	// - `parquet`: the columns of `csv`, all nullable: text as STRING, numbers as DOUBLE, times as TIMESTAMP (microseconds, UTC), dates as DATE, lists as LIST of
+	//   STRING. Missing is null. What its column cannot hold, or not exactly (an integer beyond 2^53), is in the last column, `_rescued_data`: an object of JSON with
+	//   the names of columns and the texts of their cells in `csv`; it is null where a row has nothing such. A value in the place of a list is a list of one.
+	//
+	// `rescuedValues` of the job says how many values there were of which that is said.
 	Format *Format `form:"format,omitempty" json:"format,omitempty"`
 
 	// Profile `rfc4180`: plain. `excel`: with a byte order mark.
@@ -1709,6 +1729,15 @@ type ExportUsersParams struct {
 	CallbackURL *CallbackURL `form:"callbackUrl,omitempty" json:"callbackUrl,omitempty"`
 
 	// Format What the file is.
+	//
+	// - `csv`: RFC 4180 in UTF-8, with a header row.
+	// - `jsonl`: a row as the list route has it in each line, `application/x-ndjson`. A number that JSON does not have (`NaN`, the infinities), or that is stored as
+	//   something else, is a text.
+	// - `parquet`: the columns of `csv`, all nullable: text as STRING, numbers as DOUBLE, times as TIMESTAMP (microseconds, UTC), dates as DATE, lists as LIST of
+	//   STRING. Missing is null. What its column cannot hold, or not exactly (an integer beyond 2^53), is in the last column, `_rescued_data`: an object of JSON with
+	//   the names of columns and the texts of their cells in `csv`; it is null where a row has nothing such. A value in the place of a list is a list of one.
+	//
+	// `rescuedValues` of the job says how many values there were of which that is said.
 	Format *Format `form:"format,omitempty" json:"format,omitempty"`
 
 	// Profile `rfc4180`: plain. `excel`: with a byte order mark.

@@ -26,7 +26,7 @@ type Request struct {
 	Params map[string]string
 
 	// Of the file.
-	Format  FileFormat // what the file is: csv
+	Format  FileFormat // what the file is: csv, jsonl, parquet
 	Profile Profile    // form of the CSV file: plain, or with a byte order mark: rfc4180, excel
 	// NoFormulaGuard leaves text as it is that a spreadsheet would take for a formula.
 	NoFormulaGuard bool

@@ -294,6 +294,9 @@ func jobFacts(j *client.Job) [][2]cell {
 	if j.GuardedCells != nil && *j.GuardedCells > 0 {
 		facts = append(facts, [2]cell{words("guarded cells"), number(*j.GuardedCells)})
 	}
+	if j.RescuedValues != nil {
+		facts = append(facts, [2]cell{words("rescued values"), number(*j.RescuedValues)})
+	}
 	if j.Error != nil {
 		facts = append(facts, [2]cell{words("error"), {string(j.Error.Code) + ": " + j.Error.Message, red}})
 	}

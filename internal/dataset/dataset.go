@@ -147,6 +147,9 @@ const (
 // IDColumn is the path of the column that is no field.
 const IDColumn = "id"
 
+// RescuedColumn is the column that files of formats with types have besides: what other columns cannot hold.
+const RescuedColumn = "_rescued_data"
+
 // Kind is the kind of its jobs.
 func (d *Dataset) Kind() jobs.Kind { return jobs.Kind(d.Name) }
 

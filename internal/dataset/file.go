@@ -388,6 +388,9 @@ func (r *reader) column(d *Dataset, n ast.Node, path string) {
 	if c.Path == IDColumn || c.Header() == IDColumn {
 		r.fault(line, path, "is named id: the document's id is the first column by itself; give the field another name")
 	}
+	if c.Header() == RescuedColumn {
+		r.fault(line, path, "is named %s: files of Parquet have that column by themselves; give the field another name", RescuedColumn)
+	}
 	d.Columns = append(d.Columns, c)
 }
 

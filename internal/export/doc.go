@@ -28,6 +28,7 @@ type Objects interface {
 	jobs.ObjectStore
 	jobs.ObjectSweeper
 	jobs.ObjectProver
+	jobs.ObjectReader
 }
 
 // Config holds the numbers of the pipeline.

@@ -88,6 +88,7 @@ func sum(j *jobs.Job, parts []*jobs.Part) (res jobs.Result, err error) {
 		res.Rows += p.Rows
 		res.Size += p.Size
 		res.GuardedCells += p.Guarded
+		res.RescuedValues += p.Rescued
 	}
 	if edge != "" {
 		return res, damagedPlan(j)

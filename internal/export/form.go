@@ -6,6 +6,8 @@ import (
 
 	"exportd/internal/csvrow"
 	"exportd/internal/dataset"
+	"exportd/internal/jsonrow"
+	"exportd/internal/parquetrow"
 	"exportd/jobs"
 )
 
@@ -20,6 +22,8 @@ type encoder interface {
 	AppendEnd(dst []byte, whole bool) ([]byte, error)
 	// Guarded says how many cells the formula guard has changed so far.
 	Guarded() int64
+	// Rescued says how many values so far were none that their column's type has in this format.
+	Rescued() int64
 }
 
 // form is how the file of a job is made. A new format is one more of them, and nothing else.
@@ -36,6 +40,13 @@ func formOf(p jobs.Params) (form, error) {
 	switch format := p.Format(); format {
 	case jobs.FormatCSV:
 		return form{contentType: "text/csv; charset=utf-8", encoder: func(d *dataset.Dataset) encoder { return csvEncoder{csvrow.NewEncoder(d, csvOptions(p))} }}, nil
+	case jobs.FormatJSONL:
+		return form{contentType: "application/x-ndjson", encoder: func(d *dataset.Dataset) encoder { return jsonEncoder{jsonrow.NewEncoder(d)} }}, nil
+	case jobs.FormatParquet:
+		return form{
+			contentType: "application/vnd.apache.parquet", finish: joinParquet,
+			encoder: func(d *dataset.Dataset) encoder { return parquetEncoder{parquetrow.NewEncoder(d)} },
+		}, nil
 	default:
 		return form{}, jobs.Fail(jobs.CodeInvalidJob, jobs.Permanent, fmt.Sprintf("there is no format %q", format), "ask for the export again", nil)
 	}
@@ -50,3 +61,21 @@ func csvOptions(p jobs.Params) csvrow.Options {
 type csvEncoder struct{ *csvrow.Encoder }
 
 func (csvEncoder) AppendEnd(dst []byte, _ bool) ([]byte, error) { return dst, nil }
+func (csvEncoder) Rescued() int64                               { return 0 }
+
+// jsonEncoder is that of JSONL: a row as list routes have it, in a line.
+type jsonEncoder struct{ *jsonrow.Encoder }
+
+func (jsonEncoder) AppendHeader(dst []byte) []byte { return dst }
+
+func (e jsonEncoder) AppendRow(dst, doc []byte) ([]byte, error) {
+	row, err := e.Encoder.AppendRow(dst, doc)
+	if err != nil {
+		return dst, err
+	}
+	return append(row, '\n'), nil
+}
+
+func (jsonEncoder) AppendEnd(dst []byte, _ bool) ([]byte, error) { return dst, nil }
+func (jsonEncoder) Guarded() int64                               { return 0 }
+func (e jsonEncoder) Rescued() int64                             { return e.Texts() }

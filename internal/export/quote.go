@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"encoding/json"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -83,15 +84,23 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 	if err != nil {
 		return Quote{}, err
 	}
-	out.Bytes, out.Exact, err = q.sample(ctx, func() encoder { return f.encoder(d) }, query, strata, out.Exact)
+	if f.finish != nil {
+		together := newTogether(func() encoder { return f.encoder(d) })
+		if _, out.Exact, err = q.sample(ctx, func() records.RowEncoder { return together }, query, strata, out.Exact); err == nil {
+			out.Bytes, err = together.bytes(rows, out.Parts, out.Exact)
+		}
+		return out, err
+	}
+	out.Bytes, out.Exact, err = q.sample(ctx, func() records.RowEncoder { return f.encoder(d) }, query, strata, out.Exact)
+	out.Bytes += int64(len(f.encoder(d).AppendHeader(nil)))
 	return out, err
 }
 
 // counted is what a count of so many rows is billed.
 func counted(rows int64) int64 { return (rows + 999) / 1000 }
 
-// sample estimates the bytes of a file by some of the rows of each stretch of it.
-func (q *Quoter) sample(ctx context.Context, encoderOf func() encoder, query vip.Query, strata []jobs.Range, all bool) (int64, bool, error) {
+// sample estimates the bytes of a file's rows by some of each stretch of it.
+func (q *Quoter) sample(ctx context.Context, encoderOf func() records.RowEncoder, query vip.Query, strata []jobs.Range, all bool) (int64, bool, error) {
 	limit := sampleRows
 	if all {
 		limit *= sampleStrata
@@ -119,7 +128,7 @@ func (q *Quoter) sample(ctx context.Context, encoderOf func() encoder, query vip
 	if err := g.Wait(); err != nil {
 		return 0, false, err
 	}
-	bytes := float64(len(encoderOf().AppendHeader(nil)))
+	var bytes float64
 	for i, s := range strata {
 		bytes += means[i] * float64(s.Rows)
 	}
@@ -131,4 +140,59 @@ func length(rows []json.RawMessage) (n int) {
 		n += len(row)
 	}
 	return n
+}
+
+// together encodes the rows of all pages of a sample to files, for formats whose rows have no bytes of their
+// own: to one of all rows, and to one of half of them. What the others come to more is what rows come to.
+type together struct {
+	mu    sync.Mutex // pages are read side by side
+	files [2]sampled
+	rows  int
+}
+
+// sampled is a file of which only the size is kept.
+type sampled struct {
+	encoder
+	rows, size int
+}
+
+func newTogether(encoderOf func() encoder) *together {
+	return &together{files: [2]sampled{{encoder: encoderOf()}, {encoder: encoderOf()}}}
+}
+
+// AppendRow takes a row and appends nothing.
+func (t *together) AppendRow(dst, doc []byte) ([]byte, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.files {
+		f := &t.files[i]
+		if t.rows%(i+1) != 0 {
+			continue
+		}
+		b, err := f.AppendRow(nil, doc)
+		if err != nil {
+			return dst, err
+		}
+		f.rows, f.size = f.rows+1, f.size+len(b)
+	}
+	t.rows++
+	return dst, nil
+}
+
+// bytes is what a file of so many rows in parts comes to, by those that were taken; all of them if exact.
+func (t *together) bytes(rows int64, parts int, exact bool) (int64, error) {
+	for i := range t.files {
+		b, err := t.files[i].AppendEnd(nil, true)
+		if err != nil {
+			return 0, err
+		}
+		t.files[i].size += len(b)
+	}
+	all, half := t.files[0], t.files[1]
+	if exact || all.rows == half.rows {
+		return int64(all.size), nil
+	}
+	row := float64(all.size-half.size) / float64(all.rows-half.rows)
+	frame := max(0, float64(all.size)-row*float64(all.rows))
+	return int64(row*float64(rows) + frame*float64(parts) + 0.5), nil
 }

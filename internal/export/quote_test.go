@@ -95,6 +95,57 @@ func TestQuote(t *testing.T) {
 	}
 }
 
+// TestQuoteOfFormats: quotes of other formats are right to 10 % too.
+func TestQuoteOfFormats(t *testing.T) {
+	t.Parallel()
+	cloud := localcloudtest.Start(t)
+	r, err := records.Open(t.Context(), records.Config{ProjectID: localcloudtest.Project, Emulator: cloud.Endpoints().Firestore})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	random := rand.New(rand.NewPCG(18, 1))
+	w := cloud.Firestore.BulkWriter(t.Context())
+	for i := range 5000 {
+		if _, err := w.Set(cloud.Firestore.Doc(fmt.Sprintf("VipUsers/%020x", random.Uint64())), map[string]any{
+			"workspaceId": []any{"w", "few"}[i%50/49], "mediumId": "c", "ltv": math.Floor(random.ExpFloat64()*100000) / 100,
+			"displayName": fmt.Sprintf("%s %x", []string{"Ada", "Grace", "Edsger"}[random.IntN(3)], random.Uint32()), "country": []any{"GB", "DE", "US"}[random.IntN(3)],
+			"tags": []any{"a", "b"}[:random.IntN(3)], "firstSeenAt": skewDay.Add(time.Duration(random.IntN(1e9)) * time.Millisecond),
+			"personalInfo": map[string]any{"email": fmt.Sprintf("%x@example.com", random.Uint64()), "birthday": "1990-02-03"},
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.End()
+	for _, format := range []string{jobs.FormatJSONL, jobs.FormatParquet} {
+		for _, workspace := range []string{"w", "few"} {
+			j := inFormat(format)
+			j.Params = j.Params.With("workspaceId", workspace).With("mediumId", "c")
+			got, err := export.NewQuoter(r, export.Config{PartRows: 10_000, MaxParts: 1000}).Quote(t.Context(), j)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rig := newRig(t, &source{}, export.Config{})
+			if err := r.Scan(t.Context(), dataset.VIPUsers.Query("o", j.Params), vip.Range{}, got.At, records.Options{}, func(doc []byte) error {
+				rig.source.docs = append(rig.source.docs, bytes.Clone(doc))
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			n := int64(len(rig.source.docs))
+			file, err := rig.Write(t.Context(), export.Spec{Job: j, Object: "file", Rows: n, Header: true, Final: true}, new(export.Progress))
+			if err != nil {
+				t.Fatal(err)
+			}
+			off := float64(got.Bytes)/float64(file.Size) - 1
+			t.Logf("%s of %d rows: %d bytes of %d, %.1f %% off", format, n, got.Bytes, file.Size, 100*off)
+			if got.Rows != n || math.Abs(off) > 0.1 || got.Exact != (n <= 400) || got.Exact && off != 0 {
+				t.Errorf("%s of %s: quoted %+v, has %d rows of %d bytes", format, workspace, got, n, file.Size)
+			}
+		}
+	}
+}
+
 // TestQuoteOfNothing: no rows are a header, and columns of another version no quote.
 func TestQuoteOfNothing(t *testing.T) {
 	t.Parallel()

@@ -149,7 +149,7 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	if err := watch.send(func() error { obj, err = w.Commit(ctx); return err }); err != nil {
 		return jobs.PartResult{}, err
 	}
-	return jobs.PartResult{Object: obj.Name, Rows: rows, Size: obj.Size, CRC32C: obj.CRC32C, Guarded: enc.Guarded()}, nil
+	return jobs.PartResult{Object: obj.Name, Rows: rows, Size: obj.Size, CRC32C: obj.CRC32C, Guarded: enc.Guarded(), Rescued: enc.Rescued()}, nil
 }
 
 func parseRange(from, to string) (rng vip.Range, err error) {

@@ -200,4 +200,3 @@ func (e *Encoder) appendList(dst []byte, v wire.Value) (_ []byte, err error) {
 func isNumber(b []byte) bool {
 	return len(b) > 0 && strings.IndexByte("-0123456789", b[0]) >= 0 && b[len(b)-1] >= '0' && json.Valid(b)
 }
-

@@ -13,9 +13,9 @@
 //
 // Missing and null are null; so is an empty text where the column is not one of text. What its column cannot
 // hold (a text in a column of numbers, a day that there is not), or not exactly, is in the last column,
-// [Rescued], a STRING: an object of JSON with the names of columns and the texts of their cells in CSV. So
-// nothing is lost by the types, and null there says that all of the row is where it belongs. A value in the
-// place of a list is a list of one.
+// _rescued_data, a STRING: an object of JSON with the names of columns and the texts of their cells in CSV.
+// So nothing is lost by the types, and null there says that all of the row is where it belongs. A value in
+// the place of a list is a list of one.
 //
 // # Files
 //
@@ -37,9 +37,6 @@ import (
 	"exportd/internal/dataset"
 	"exportd/internal/vip/wire"
 )
-
-// Rescued is the column of what the other columns cannot hold.
-const Rescued = "_rescued_data"
 
 const (
 	// batchRows and batchBytes bound what is gathered, column by column, before it goes to pages. The first
@@ -73,7 +70,7 @@ type Encoder struct {
 	inGroup    int    // rows
 	groupBytes int
 	rescued    int64
-	pending    []byte // of the row's Rescued
+	pending    []byte // of the row's last column
 	printer    wire.Printer
 	scratch    []byte
 }
@@ -252,7 +249,7 @@ func (e *Encoder) typed(typ dataset.Type, v wire.Value) (held parquet.Value, who
 	return held, false
 }
 
-// rescue notes a value for the row's Rescued.
+// rescue notes a value for the row's last column.
 func (e *Encoder) rescue(c *column, v wire.Value) error {
 	s, err := e.print(v)
 	if err != nil {

@@ -19,8 +19,8 @@ func (c columns) Fields() []parquet.Field { return c.fields }
 
 // schema is that of a dataset's files. Columns of text that are not plain have dictionaries.
 func schema(d *dataset.Dataset, plain []bool) *parquet.Schema {
-	group := parquet.Group{Rescued: text(plain[len(d.Columns)])}
-	order := map[string]int{Rescued: len(d.Columns)}
+	group := parquet.Group{dataset.RescuedColumn: text(plain[len(d.Columns)])}
+	order := map[string]int{dataset.RescuedColumn: len(d.Columns)}
 	for i, c := range d.Columns {
 		group[c.Header()], order[c.Header()] = node(c.Type, plain[i]), i
 	}
@@ -57,7 +57,7 @@ func options(d *dataset.Dataset, plain []bool) []parquet.WriterOption {
 	opts := []parquet.WriterOption{
 		schema(d, plain), parquet.Compression(&snappy.Codec{}), parquet.DataPageVersion(1), parquet.DataPageStatistics(false),
 		parquet.PageBufferSize(pageBytes), parquet.WriteBufferSize(writeBytes), parquet.DictionaryMaxBytes(dictionaryBytes),
-		parquet.SkipPageBounds(Rescued),
+		parquet.SkipPageBounds(dataset.RescuedColumn),
 	}
 	for _, c := range d.Columns {
 		switch c.Type {

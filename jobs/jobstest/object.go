@@ -24,8 +24,7 @@ type ObjectStore interface {
 	jobs.ObjectPurger
 	jobs.ObjectProver
 	jobs.ObjectLinker
-	// NewReader opens an object's bytes from offset on. With it the cases look at what was written.
-	NewReader(ctx context.Context, name string, offset int64) (io.ReadCloser, error)
+	jobs.ObjectReader
 }
 
 // ObjectConfig is what a store of objects is to be opened with.

@@ -1067,7 +1067,7 @@ export interface components {
          * @default csv
          * @enum {string}
          */
-        FileFormat: "csv";
+        FileFormat: "csv" | "jsonl" | "parquet";
         /**
          * @default rfc4180
          * @enum {string}
@@ -1346,6 +1346,11 @@ export interface components {
              * @description Cells that `formulaGuard` put a `'` into.
              */
             guardedCells: number | null;
+            /**
+             * Format: int64
+             * @description Values that the type of their column does not have: in Parquet they are in `_rescued_data`, in JSONL texts in the place of numbers.
+             */
+            rescuedValues?: number;
             error: components["schemas"]["JobError"] | null;
             callback: components["schemas"]["CallbackStatus"] | null;
             statusUrl: string;
@@ -2445,7 +2450,18 @@ export interface components {
         to: components["schemas"]["Date"];
         /** @description Where to POST when the job has ended; https, on a host that the key allows. */
         callbackUrl: string;
-        /** @description What the file is. */
+        /**
+         * @description What the file is.
+         *
+         *     - `csv`: RFC 4180 in UTF-8, with a header row.
+         *     - `jsonl`: a row as the list route has it in each line, `application/x-ndjson`. A number that JSON does not have (`NaN`, the infinities), or that is stored as
+         *       something else, is a text.
+         *     - `parquet`: the columns of `csv`, all nullable: text as STRING, numbers as DOUBLE, times as TIMESTAMP (microseconds, UTC), dates as DATE, lists as LIST of
+         *       STRING. Missing is null. What its column cannot hold, or not exactly (an integer beyond 2^53), is in the last column, `_rescued_data`: an object of JSON with
+         *       the names of columns and the texts of their cells in `csv`; it is null where a row has nothing such. A value in the place of a list is a list of one.
+         *
+         *     `rescuedValues` of the job says how many values there were of which that is said.
+         */
         format: components["schemas"]["FileFormat"];
         /** @description `rfc4180`: plain. `excel`: with a byte order mark. */
         profile: components["schemas"]["Profile"];
@@ -2838,7 +2854,18 @@ export interface operations {
                 birthdayMonth?: number;
                 /** @description Where to POST when the job has ended; https, on a host that the key allows. */
                 callbackUrl?: components["parameters"]["callbackUrl"];
-                /** @description What the file is. */
+                /**
+                 * @description What the file is.
+                 *
+                 *     - `csv`: RFC 4180 in UTF-8, with a header row.
+                 *     - `jsonl`: a row as the list route has it in each line, `application/x-ndjson`. A number that JSON does not have (`NaN`, the infinities), or that is stored as
+                 *       something else, is a text.
+                 *     - `parquet`: the columns of `csv`, all nullable: text as STRING, numbers as DOUBLE, times as TIMESTAMP (microseconds, UTC), dates as DATE, lists as LIST of
+                 *       STRING. Missing is null. What its column cannot hold, or not exactly (an integer beyond 2^53), is in the last column, `_rescued_data`: an object of JSON with
+                 *       the names of columns and the texts of their cells in `csv`; it is null where a row has nothing such. A value in the place of a list is a list of one.
+                 *
+                 *     `rescuedValues` of the job says how many values there were of which that is said.
+                 */
                 format?: components["parameters"]["format"];
                 /** @description `rfc4180`: plain. `excel`: with a byte order mark. */
                 profile?: components["parameters"]["profile"];
@@ -2988,7 +3015,18 @@ export interface operations {
                 contentType?: components["schemas"]["ContentType"];
                 /** @description Where to POST when the job has ended; https, on a host that the key allows. */
                 callbackUrl?: components["parameters"]["callbackUrl"];
-                /** @description What the file is. */
+                /**
+                 * @description What the file is.
+                 *
+                 *     - `csv`: RFC 4180 in UTF-8, with a header row.
+                 *     - `jsonl`: a row as the list route has it in each line, `application/x-ndjson`. A number that JSON does not have (`NaN`, the infinities), or that is stored as
+                 *       something else, is a text.
+                 *     - `parquet`: the columns of `csv`, all nullable: text as STRING, numbers as DOUBLE, times as TIMESTAMP (microseconds, UTC), dates as DATE, lists as LIST of
+                 *       STRING. Missing is null. What its column cannot hold, or not exactly (an integer beyond 2^53), is in the last column, `_rescued_data`: an object of JSON with
+                 *       the names of columns and the texts of their cells in `csv`; it is null where a row has nothing such. A value in the place of a list is a list of one.
+                 *
+                 *     `rescuedValues` of the job says how many values there were of which that is said.
+                 */
                 format?: components["parameters"]["format"];
                 /** @description `rfc4180`: plain. `excel`: with a byte order mark. */
                 profile?: components["parameters"]["profile"];

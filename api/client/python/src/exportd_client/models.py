@@ -14,7 +14,7 @@ State = Literal["queued", "running", "succeeded", "failed", "canceled", "expired
 
 JobKind = str
 
-FileFormat = Literal["csv"]
+FileFormat = Literal["csv", "jsonl", "parquet"]
 
 Profile = Literal["rfc4180", "excel"]
 
@@ -266,6 +266,8 @@ class JobBase(TypedDict):
     crc32c: Union[str, None]
     #: Cells that `formulaGuard` put a `'` into.
     guardedCells: Union[int, None]
+    #: Values that the type of their column does not have: in Parquet they are in `_rescued_data`, in JSONL texts in the place of numbers.
+    rescuedValues: NotRequired[int]
     error: Union[JobError, None]
     callback: Union[CallbackStatus, None]
     statusUrl: str
