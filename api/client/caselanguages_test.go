@@ -14,17 +14,53 @@ import (
 	"exportd/internal/machinetest"
 )
 
-// TestCasesInPython has the Python client do the cases.
-func TestCasesInPython(t *testing.T) {
+// TestPython has the Python client do the cases, and runs its own tests.
+func TestPython(t *testing.T) {
 	t.Parallel()
-	doCases(t, python(t), "python/tests/run_cases.py")
+	program := interpreter(t, "python3")
+	t.Run("cases", func(t *testing.T) {
+		t.Parallel()
+		doCases(t, program, "python/tests/run_cases.py")
+	})
+	t.Run("own", func(t *testing.T) {
+		t.Parallel()
+		cmd := exec.CommandContext(t.Context(), program, "-W", "error", "python/tests/test_client.py")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
 }
 
-// TestCasesInNode has the TypeScript client do the cases.
-func TestCasesInNode(t *testing.T) {
+// TestTypeScript has the TypeScript client do the cases, runs its own tests, and looks at its types: they are
+// those of openapi.yaml, and say what they must of what callers write.
+func TestTypeScript(t *testing.T) {
 	t.Parallel()
-	dist := buildTypeScript(t)
-	doCases(t, node(t), "typescript/test/run-cases.mjs", dist)
+	dist, program := buildTypeScript(t), interpreter(t, "node")
+	t.Run("cases", func(t *testing.T) {
+		t.Parallel()
+		doCases(t, program, "typescript/test/run-cases.mjs", dist)
+	})
+	t.Run("own", func(t *testing.T) {
+		t.Parallel()
+		cmd := exec.CommandContext(t.Context(), program, "--test", "--test-reporter=spec", "typescript/test/client.test.mjs")
+		cmd.Env = append(os.Environ(), "EXPORTD_CLIENT_DIST="+dist)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+	t.Run("types", func(t *testing.T) {
+		t.Parallel()
+		made := filepath.Join(t.TempDir(), "openapi.ts")
+		typeScriptTool(t, "openapi-typescript/bin/cli.js", "../openapi.yaml", "--output", made)
+		want, err := os.ReadFile(made)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have, err := os.ReadFile("typescript/src/openapi.ts"); err != nil || !bytes.Equal(have, want) {
+			t.Errorf("typescript/src/openapi.ts is not what openapi.yaml gives (%v): make generate", err)
+		}
+		typeScriptTool(t, "typescript/bin/tsc", "--project", "typescript/tsconfig.test.json")
+	})
 }
 
 // doCases has a program do all cases and say on a line each what came of it.
@@ -58,10 +94,6 @@ func doCases(t *testing.T, program string, args ...string) {
 	}
 }
 
-func python(t *testing.T) string { return interpreter(t, "python3") }
-
-func node(t *testing.T) string { return interpreter(t, "node") }
-
 func interpreter(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -78,7 +110,7 @@ func typeScriptTool(t *testing.T, script string, args ...string) {
 	if _, err := os.Stat(path); err != nil {
 		machinetest.Lacks(t, "TypeScript (npm ci --prefix api/client/typescript)")
 	}
-	if out, err := exec.CommandContext(t.Context(), node(t), append([]string{path}, args...)...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), interpreter(t, "node"), append([]string{path}, args...)...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", script, err, out)
 	}
 }
@@ -88,44 +120,19 @@ func buildTypeScript(t *testing.T) string {
 	t.Helper()
 	dist := filepath.Join(t.TempDir(), "dist")
 	typeScriptTool(t, "typescript/bin/tsc", "--project", "typescript", "--outDir", dist)
-	if err := os.WriteFile(filepath.Join(filepath.Dir(dist), "package.json"), []byte(`{"type":"module"}`), 0o600); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"package.json", "README.md", "LICENSE"} { // what is packed
+		copyFile(t, filepath.Join("typescript", name), filepath.Join(filepath.Dir(dist), name))
 	}
 	return dist
 }
 
-// TestPythonClient runs the Python client's own tests.
-func TestPythonClient(t *testing.T) {
-	t.Parallel()
-	cmd := exec.CommandContext(t.Context(), python(t), "-W", "error", "tests/test_client.py")
-	cmd.Dir = "python"
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	raw, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, raw, 0o600)
 	}
-}
-
-// TestTypeScriptClient runs the TypeScript client's own tests.
-func TestTypeScriptClient(t *testing.T) {
-	t.Parallel()
-	cmd := exec.CommandContext(t.Context(), node(t), "--test", "--test-reporter=spec", "typescript/test/client.test.mjs")
-	cmd.Env = append(os.Environ(), "EXPORTD_CLIENT_DIST="+buildTypeScript(t))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
-
-// TestTypeScriptTypes: the TypeScript client's types are those of openapi.yaml, and say what they must of
-// what callers write.
-func TestTypeScriptTypes(t *testing.T) {
-	t.Parallel()
-	made := filepath.Join(t.TempDir(), "openapi.ts")
-	typeScriptTool(t, "openapi-typescript/bin/cli.js", "../openapi.yaml", "--output", made)
-	want, err := os.ReadFile(made)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if have, err := os.ReadFile("typescript/src/openapi.ts"); err != nil || !bytes.Equal(have, want) {
-		t.Errorf("typescript/src/openapi.ts is not what openapi.yaml gives (%v): make generate", err)
-	}
-	typeScriptTool(t, "typescript/bin/tsc", "--project", "typescript/tsconfig.test.json")
 }

@@ -44,6 +44,7 @@ func TestRealService(t *testing.T) {
 		}
 	})
 	t.Run("restart", func(t *testing.T) { restart(t, binary) })
+	t.Run("languages", func(t *testing.T) { languages(t, binary) })
 }
 
 // elsewhere runs the README's program in a module of its own, which has the client by the commands in the

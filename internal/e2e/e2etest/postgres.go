@@ -119,6 +119,11 @@ func (p *Postgres) start(tb testing.TB, program string, args ...string) *Process
 	return startAs(tb, p.owner, p.folder, []string{"LC_ALL=C", "TZ=UTC"}, filepath.Join(p.bin, program), args...)
 }
 
+// Env tells programs that use PostgreSQL's own library where the server is.
+func (p *Postgres) Env() []string {
+	return []string{"PGHOST=" + p.folder, "PGUSER=exportd", "PGDATABASE=postgres", "PATH=" + p.bin + ":" + os.Getenv("PATH")}
+}
+
 // Copy reads a file with COPY into a new table of text columns and returns the table's rows, under a header
 // row of the names. NULL, which is what COPY makes of an empty cell, is "".
 //

@@ -1,0 +1,37 @@
+"""Puts a file into a table of PostgreSQL in the place of what is there, all or nothing: load_postgres.py FILE TABLE.
+
+The table has a text column of each of the file's. psql is told where by its own variables (PGHOST, PGUSER, ...).
+It gets the rows in COPY's text format: before version 18 it takes a line \\. within a cell of CSV for the end.
+"""
+
+import csv
+import os
+import subprocess
+import sys
+
+ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+
+def quoted(name):
+    return '"' + name.replace('"', '""') + '"'
+
+
+path, table = sys.argv[1], quoted(sys.argv[2])
+with open(path, encoding="utf-8-sig", newline="") as file:
+    rows = csv.reader(file)
+    columns = [quoted(name) for name in next(rows)]
+    psql = subprocess.Popen(
+        ["psql", "--no-psqlrc", "--quiet", "--single-transaction", "--set", "ON_ERROR_STOP=1",
+         "--command", f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(c + ' text' for c in columns)})",
+         "--command", f"TRUNCATE {table}",
+         "--command", f"COPY {table} ({', '.join(columns)}) FROM STDIN"],
+        stdin=subprocess.PIPE, env={**os.environ, "PGCLIENTENCODING": "UTF8"},
+    )
+    try:
+        with psql.stdin:
+            for row in rows:
+                line = "\t".join(cell.translate(ESCAPES) for cell in row) + "\n"
+                psql.stdin.write(line.encode())
+    except BrokenPipeError:
+        pass  # psql has said why it ended
+sys.exit(psql.wait())
