@@ -76,6 +76,11 @@ func doRows(t *testing.T, hosts map[string]string, google bool) {
 			t.Parallel()
 			judgeRows(t, rows, node(t, service, hosts), google)
 		})
+		t.Run(service+" by Go", func(t *testing.T) {
+			t.Parallel()
+			of := slices.DeleteFunc(slices.Clone(rows), func(r clientRow) bool { return goRows[service][r.Name] == nil })
+			judgeRows(t, of, goOutcomes(t, service, hosts[service]), google)
+		})
 	}
 }
 
@@ -207,8 +212,8 @@ var systemTests string
 // nodeTests are how many system tests Google's client for Node has, with those that are made twice.
 const nodeTests = 359
 
-// TestSystemTests: each system test of the Node client for Firestore has its row, which TestClients judges, or
-// asks nothing of a server.
+// TestSystemTests: each system test of the Node client for Firestore has its row, which TestClients judges,
+// or asks nothing of a server.
 func TestSystemTests(t *testing.T) {
 	rows := map[string]bool{}
 	for _, r := range clientRows(t, "firestore") {
