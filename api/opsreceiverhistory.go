@@ -6,11 +6,14 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/apikey"
+	"exportd/internal/panics"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
@@ -25,6 +28,8 @@ const (
 	// fail.
 	historyReceivers = 100
 	historyOrgs      = 10
+	// historyOrgsAtOnce bounds these look-ups, each a read of an org's receivers of some 20 ms.
+	historyOrgsAtOnce = 16
 )
 
 // attemptsView counts the attempts of a stretch of time.
@@ -216,20 +221,28 @@ func (s *Server) failingSince(ctx context.Context, views []*historyView) error {
 			}
 		}
 	}
+	var mu sync.Mutex // of the views: one receiver has several orgs
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(historyOrgsAtOnce)
 	for org, of := range byOrg {
-		origins := make([]string, len(of))
-		for i, v := range of {
-			origins[i] = v.Origin
-		}
-		known, err := s.operations.Receivers(ctx, org, origins...)
-		if err != nil {
-			return err
-		}
-		for i, v := range of {
-			if since := known[i].FailingSince.UTC(); !known[i].FailingSince.IsZero() && since.Before(*v.FailingSince) {
-				v.FailingSince = &since
+		g.Go(panics.Task(func() error {
+			origins := make([]string, len(of))
+			for i, v := range of {
+				origins[i] = v.Origin
 			}
-		}
+			known, err := s.operations.Receivers(ctx, org, origins...)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for i, v := range of {
+				if since := known[i].FailingSince.UTC(); !known[i].FailingSince.IsZero() && since.Before(*v.FailingSince) {
+					v.FailingSince = &since
+				}
+			}
+			return nil
+		}))
 	}
-	return nil
+	return g.Wait()
 }

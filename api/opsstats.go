@@ -5,8 +5,10 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/apikey"
+	"exportd/internal/panics"
 	"exportd/jobs"
 )
 
@@ -43,13 +45,16 @@ func (s *Server) opsStats(c *gin.Context, _ *apikey.Key) error {
 		return err
 	}
 	var happened *windowView
-	if asked != nil {
-		if happened, err = s.window(c.Request.Context(), asked); err != nil {
-			return err
+	var st jobs.Stats
+	g, ctx := errgroup.WithContext(c.Request.Context())
+	g.Go(panics.Task(func() (err error) {
+		if asked != nil {
+			happened, err = s.window(ctx, asked)
 		}
-	}
-	st, err := s.operations.Stats(c.Request.Context())
-	if err != nil {
+		return err
+	}))
+	g.Go(panics.Task(func() (err error) { st, err = s.operations.Stats(ctx); return err }))
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	age := func(since time.Time) *float64 {

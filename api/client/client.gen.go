@@ -1043,7 +1043,7 @@ type Stats struct {
 		Until     *time.Time `json:"until"`
 	} `json:"rescuers"`
 
-	// States Jobs by state.
+	// States Jobs by state. Where more than 10,000 have ended by one, that number may be some minutes old.
 	States map[string]int64 `json:"states"`
 
 	// Window Null where none is asked for.

@@ -6,8 +6,13 @@ import (
 	"fmt"
 	"time"
 
+	"cloud.google.com/go/firestore"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"exportd/internal/panics"
+	"exportd/jobs"
 )
 
 // Sessions of the console are sealed cookies, of which nothing is stored: what is stored is which of them
@@ -38,4 +43,27 @@ func (s *Store) SessionEnded(ctx context.Context, id string) (bool, error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("read session: %w", classify(err))
+}
+
+// WatchSession calls changed at once, and when a session may have ended since: it was ended, in whatever
+// process, or the document of its key is another one. It costs a read of each. It returns with ctx, or with
+// why documents cannot be watched. changed may be called from two goroutines.
+func (s *Store) WatchSession(ctx context.Context, id, keyID string, changed func()) error {
+	if s.documents == nil {
+		return jobs.Unavailable("sessions are not watched")
+	}
+	paths := []string{nonceCollection + "/" + s.nonceDoc(ofSessions, id).ID}
+	if ValidID(keyID) {
+		paths = append(paths, Collection+"/"+keyID)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, path := range paths {
+		g.Go(panics.Task(func() error {
+			return s.documents.Watch(ctx, path, func(*firestore.DocumentSnapshot) bool { changed(); return false })
+		}))
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("watch session: %w", err)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package apikey
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -33,6 +34,29 @@ func TestEndedSessions(t *testing.T) {
 	}
 	if err := here.EndSession(t.Context(), "old", time.Now().Add(-time.Hour)); err != nil || here.sweep(t.Context()) != 1 {
 		t.Errorf("one that would have ended is not swept: %v", err)
+	}
+	watch, w := context.WithCancel(t.Context())
+	defer w()
+	watcher, told := newStore(t, c, 0, watching(t, c)), make(chan struct{}, 10)
+	put(t, c, "key_golden", map[string]any{"orgId": "before", "secret": goldenSecret})
+	done := make(chan error, 1)
+	go func() {
+		done <- watcher.WatchSession(watch, "four", "key_golden", func() { told <- struct{}{} })
+	}()
+	<-told // as both documents are
+	<-told
+	if err := there.EndSession(t.Context(), "four", until); err != nil {
+		t.Fatal(err)
+	}
+	<-told
+	put(t, c, "key_golden", map[string]any{"orgId": "after", "secret": goldenSecret})
+	<-told
+	w()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("watched until = %v", err)
+	}
+	if err := here.WatchSession(t.Context(), "one", "", func() {}); !errors.Is(err, jobs.ErrUnavailable) {
+		t.Errorf("watched without documents = %v", err)
 	}
 	_ = c.Firestore.Close()
 	if ended, err := there.SessionEnded(t.Context(), "one"); err == nil || ended {

@@ -213,6 +213,7 @@ func TestConsoleSignIn(t *testing.T) {
 		{with(oidc[:6], "EXPORTD_CONSOLE_ADMINS", "a\u202e@example.com"), "addresses, @domains or groups"},
 		{with(oidc[:6], "EXPORTD_CONSOLE_ADMINS", "@"), "addresses, @domains or groups"},
 		{with(oidc, "EXPORTD_CONSOLE_CONTACT", strings.Repeat("x", 201)), "up to 200 characters"},
+		{with(oidc, "EXPORTD_CONSOLE_CONTACT", "ask \xff"), "up to 200 characters"},
 	} {
 		if _, faults, _ := load(tc.environ...); !strings.Contains(faults.Error(), tc.says) {
 			t.Errorf("%v = %v, want: %s", tc.environ[2:], faults, tc.says)

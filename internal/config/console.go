@@ -83,8 +83,8 @@ func people(field func(*Config) *[]string) func(*Config, string) error {
 }
 
 func contact(c *Config, v string) error {
-	if len(v) > maxContact || strings.ContainsFunc(v, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return fmt.Errorf("up to %d characters are wanted", maxContact)
+	if len(v) > maxContact || !utf8.ValidString(v) || strings.ContainsFunc(v, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Errorf("up to %d characters are wanted, all of which can be seen", maxContact)
 	}
 	c.SignIn.Contact = v
 	return nil

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,9 @@ type Config struct {
 	LogsURL, TraceURL string
 	// LookEvery is how often what an open page shows is looked at; by default as often as it can be borne.
 	LookEvery time.Duration
+	// AliveEvery is how often a stream is written to that has nothing to tell, and asked of the database
+	// whether its session goes on; 20 s by default.
+	AliveEvery time.Duration
 	// Panics is told of faults in what pages follow, which is looked at again; one of the console's own if
 	// nil.
 	Panics *panics.Reporter
@@ -60,6 +64,10 @@ type Sessions interface {
 	EndSession(ctx context.Context, id string, until time.Time) error
 	// SessionEnded reports whether one has.
 	SessionEnded(ctx context.Context, id string) (bool, error)
+	// WatchSession calls changed when one may have ended since: it was ended, in whatever process, or its key
+	// is another one. It returns with ctx, or with why it cannot tell. changed may be called from several
+	// goroutines.
+	WatchSession(ctx context.Context, id, keyID string, changed func()) error
 }
 
 // Console answers what is asked under /console. Stop ends its streams.
@@ -79,6 +87,7 @@ type Console struct {
 	traceURL        string
 	log             *zap.Logger
 	lookEvery       time.Duration
+	aliveEvery      time.Duration
 	now             func() time.Time
 	pages           pages
 	assets          map[string]asset
@@ -109,7 +118,7 @@ func New(cfg Config) (*Console, error) {
 	c := &Console{
 		transport: inProcess{cfg.API}, as: cfg.As, keys: cfg.Keys, freshKeys: cfg.FreshKeys, sealer: cfg.Sealer, nonces: cfg.Nonces,
 		sessions: cfg.Sessions, proxy: cfg.Proxy, provider: cfg.Provider, roles: cfg.Roles, url: cfg.URL, contact: cfg.Contact,
-		logsURL: cfg.LogsURL, traceURL: cfg.TraceURL, lookEvery: cfg.LookEvery, log: cfg.Logger, now: cfg.Now, live: newLive(cfg.Panics),
+		logsURL: cfg.LogsURL, traceURL: cfg.TraceURL, lookEvery: cfg.LookEvery, aliveEvery: cmp.Or(cfg.AliveEvery, aliveEvery), log: cfg.Logger, now: cfg.Now, live: newLive(cfg.Panics),
 	}
 	var err error
 	if c.api, err = client.Unsigned(c.transport); err != nil {

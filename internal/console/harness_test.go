@@ -59,7 +59,8 @@ type desk struct {
 	roles    func(identity.Roles) identity.Roles // what that one's settings are
 
 	mu      sync.Mutex
-	down    bool // ended sessions cannot be read
+	down    bool             // ended sessions cannot be read
+	watched map[*func()]bool // of sessions
 	ended   map[string]bool
 	keys    map[string]*apikey.Key
 	nonces  map[string]bool
@@ -134,6 +135,7 @@ func (d *desk) change(id string, fn func(*apikey.Key)) {
 	k := *d.keys[id]
 	fn(&k)
 	d.keys[id] = &k
+	d.tellSessions()
 }
 
 func (d *desk) useNonce(_ context.Context, keyID, text string, _ time.Time) error {
@@ -153,6 +155,7 @@ func (d *desk) EndSession(_ context.Context, id string, _ time.Time) error {
 		return jobs.ErrUnavailable
 	}
 	d.ended[id] = true
+	d.tellSessions()
 	return nil
 }
 
@@ -210,7 +213,7 @@ func open(t *testing.T, changes ...func(*desk, *console.Config)) *desk {
 // openOn is open on a store that is made for it.
 func openOn(t testing.TB, made func(policy jobs.Policy, now func() time.Time) store, changes ...func(*desk, *console.Config)) *desk {
 	t.Helper()
-	d := &desk{tb: t, keys: map[string]*apikey.Key{}, ended: map[string]bool{}, asked: map[string]int{}, nonces: map[string]bool{}, now: time.Date(2026, 6, 15, 12, 1, 0, 0, time.UTC)}
+	d := &desk{tb: t, keys: map[string]*apikey.Key{}, ended: map[string]bool{}, watched: map[*func()]bool{}, asked: map[string]int{}, nonces: map[string]bool{}, now: time.Date(2026, 6, 15, 12, 1, 0, 0, time.UTC)}
 	for id, scopes := range roles {
 		d.keys[id] = &apikey.Key{ID: id, Name: "of " + id, OrgID: "org1", Scopes: scopes, State: apikey.Active, CreatedAt: d.now, Secrets: []apikey.SigningSecret{{Secret: apikey.NewSecret(secret)}}}
 	}

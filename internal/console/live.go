@@ -11,7 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"exportd/internal/apikey"
 	"exportd/internal/panics"
+	"exportd/jobs"
 )
 
 const (
@@ -22,6 +24,9 @@ const (
 	streamFor = 15 * time.Minute
 	// aliveEvery has whoever is between keep the connection, and finds out who has gone.
 	aliveEvery = 20 * time.Second
+	// rightsEvery is how often a stream asks whether who reads it may still: of what this process remembers
+	// of keys, which it watches, so that it costs no read.
+	rightsEvery = time.Second
 	// sendWithin bounds sending to who reads slowly, lookWithin one look.
 	sendWithin, lookWithin = 10 * time.Second, 10 * time.Second
 )
@@ -166,6 +171,10 @@ func (c *Console) stream(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(outEvent))
 		return
 	}
+	if errors.Is(err, jobs.ErrUnavailable) { // the browser asks again
+		http.Error(w, "temporarily unavailable", http.StatusServiceUnavailable)
+		return
+	}
 	if err != nil {
 		http.Error(w, "not signed in", http.StatusUnauthorized)
 		return
@@ -207,20 +216,33 @@ func (c *Console) stream(w http.ResponseWriter, r *http.Request) {
 // outEvent has a page lead to where one signs in.
 const outEvent = "event: out\ndata: out\n\n"
 
+// write sends pieces to who reads a stream, within sendWithin.
+func write(w http.ResponseWriter, parts ...[]byte) bool {
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(sendWithin)) // not every writer in tests knows deadlines
+	for _, p := range parts {
+		if _, err := w.Write(p); err != nil {
+			return false
+		}
+	}
+	return control.Flush() == nil
+}
+
 // send writes versions of a topic until who reads has gone, or may not any more.
 func (c *Console) send(ctx context.Context, w http.ResponseWriter, t *topic, who *principal) {
-	control := http.NewResponseController(w)
-	write := func(parts ...[]byte) bool {
-		_ = control.SetWriteDeadline(time.Now().Add(sendWithin)) // not every writer in tests knows deadlines
-		for _, p := range parts {
-			if _, err := w.Write(p); err != nil {
-				return false
-			}
+	write := func(parts ...[]byte) bool { return write(w, parts...) }
+	out := func(asked func(context.Context, session, bool) (*apikey.Key, error), fresh bool) bool {
+		if _, err := asked(ctx, who.session, fresh); !errors.Is(err, errOut) {
+			return false
 		}
-		return control.Flush() == nil
+		write([]byte(outEvent))
+		return true
 	}
-	alive := time.NewTicker(aliveEvery)
+	alive, rights := time.NewTicker(c.aliveEvery), time.NewTicker(rightsEvery)
 	defer alive.Stop()
+	defer rights.Stop()
+	ends, leave := c.changes(ctx, who)
+	defer leave()
 	seen := 0
 	if !write([]byte("retry: 5000\n\n")) {
 		return
@@ -229,8 +251,7 @@ func (c *Console) send(ctx context.Context, w http.ResponseWriter, t *topic, who
 		body, version, over, changed := t.get()
 		if version > seen {
 			seen = version
-			if _, err := c.keyOf(ctx, who.session, false); errors.Is(err, errOut) {
-				write([]byte(outEvent))
+			if out(c.keyOf, false) {
 				return
 			}
 			// A line of data for each line of the page.
@@ -246,11 +267,15 @@ func (c *Console) send(ctx context.Context, w http.ResponseWriter, t *topic, who
 		select {
 		case <-changed:
 		case <-alive.C:
-			if !write([]byte(": still here\n\n")) {
+			if !write([]byte(": still here\n\n")) || out(c.stillIn, false) {
 				return
 			}
-			if _, err := c.stillIn(ctx, who.session, false); errors.Is(err, errOut) {
-				write([]byte(outEvent))
+		case <-rights.C:
+			if out(c.keyOf, false) {
+				return
+			}
+		case <-ends:
+			if out(c.stillIn, true) {
 				return
 			}
 		case <-ctx.Done():
@@ -259,6 +284,28 @@ func (c *Console) send(ctx context.Context, w http.ResponseWriter, t *topic, who
 			return
 		}
 	}
+}
+
+// changes tells whenever a session may have ended. Where that cannot be watched it tells nothing, and the
+// stream asks when it shows that it is alive.
+func (c *Console) changes(ctx context.Context, who *principal) (changed <-chan struct{}, leave func()) {
+	if who.asserted {
+		return nil, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	told := make(chan struct{}, 1)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		c.live.panics.Run(panics.Console, func() {
+			_ = c.sessions.WatchSession(ctx, who.ID, who.KeyID, func() {
+				select {
+				case told <- struct{}{}:
+				default: // it is told already
+				}
+			})
+		})
+	})
+	return told, func() { cancel(); waiting.Wait() }
 }
 
 // pageAt finds the page of a path and query of the console, and the request that it would be asked by.

@@ -2,11 +2,15 @@ package console_test
 
 import (
 	"bufio"
+	"context"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"exportd/internal/apikey"
+	"exportd/internal/console"
 	"exportd/jobs"
 )
 
@@ -123,6 +127,59 @@ func TestStreamEnds(t *testing.T) {
 	r.Header.Set("Accept", "text/event-stream")
 	if a := p.do(r); a.status != http.StatusOK || a.body != "event: out\ndata: out\n\n" {
 		t.Errorf("a stream of who is out = %d %q", a.status, a.body)
+	}
+}
+
+// tellSessions has whoever watches a session look whether it has ended. Its caller holds mu.
+func (d *desk) tellSessions() {
+	for changed := range d.watched {
+		(*changed)()
+	}
+}
+
+func (d *desk) WatchSession(ctx context.Context, _, _ string, changed func()) error {
+	d.mu.Lock()
+	d.watched[&changed] = true
+	d.mu.Unlock()
+	changed()
+	<-ctx.Done()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.watched, &changed)
+	return ctx.Err()
+}
+
+// TestStreamEndsWithSession: who signs out, whose key is revoked or whose time is over is out of an open page
+// at once, also where nothing changes on it. What others have open goes on.
+func TestStreamEndsWithSession(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(d *desk, p *person){
+		"signed out": func(_ *desk, p *person) { p.post("/console/sign-out", url.Values{"csrf": {p.token()}}) },
+		"revoked":    func(d *desk, _ *person) { d.change("key_operator", func(k *apikey.Key) { k.State = apikey.Disabled }) },
+		"over":       func(d *desk, _ *person) { d.pass(8 * time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := open(t, func(_ *desk, c *console.Config) { c.AliveEvery = time.Hour })
+			j := d.planned("org1", 2, "x")
+			p, q := d.signedIn("key_operator"), d.signedIn("key_viewer")
+			one, two := p.follow(t, "/console/jobs/"+j.ID), q.follow(t, "/console/jobs/"+j.ID)
+			one.next()
+			two.next()
+			end(d, p)
+			for { // the page may be told once more before
+				if got, _ := one.next(); got == "out" {
+					break
+				}
+			}
+			if name != "over" {
+				d.transit(j.ID, func(tx *jobs.Tx) error { return tx.Cancel("enough") })
+				if got, data := two.next(); got != "page" || !strings.Contains(data, "canceled") {
+					t.Errorf("another's page is told %s %s", got, data)
+				}
+			}
+			_, _ = one.end(), two.end()
+		})
 	}
 }
 

@@ -7,7 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"exportd/api/client"
+	"exportd/internal/panics"
 )
 
 // overviewEvery is how often an open overview is looked at: what the API tells of a window is 10 s old at
@@ -65,17 +68,24 @@ func (c *Console) overview(ctx context.Context, who *principal, r *http.Request)
 	if p.Kind != "" {
 		params.Kind = (*client.Kind)(&p.Kind)
 	}
-	answer, err := c.api.OpsStatsWithResponse(ctx, &params)
-	if err != nil {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(panics.Task(func() error {
+		answer, err := c.api.OpsStatsWithResponse(ctx, &params)
+		if err == nil {
+			p.Stats, p.Window = answer.JSON200, answer.JSON200.Window
+		}
+		return err
+	}))
+	g.Go(panics.Task(func() (err error) {
+		p.Causes, err = c.latestCauses(ctx, p.Since, p.Org, p.Kind)
+		return err
+	}))
+	if err := g.Wait(); err != nil {
 		return view{}, err
 	}
-	p.Stats, p.Window = answer.JSON200, answer.JSON200.Window
 	if p.Window != nil {
 		p.Charts = chartsOf(p.Window)
 		p.Failures, p.Callbacks = largestFirst(p.Window.ErrorCodes), largestFirst(p.Window.Callbacks)
-	}
-	if p.Causes, err = c.latestCauses(ctx, p.Since, p.Org, p.Kind); err != nil {
-		return view{}, err
 	}
 	for _, rescuer := range p.Stats.Rescuers {
 		if rescuer.Owner == nil {

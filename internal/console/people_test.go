@@ -77,6 +77,27 @@ func (d *desk) everybody() map[string]*person {
 	return all
 }
 
+// TestLongWayBack: whoever wants to a page with a long filter can sign in by the provider all the same:
+// browsers keep no cookie of more than 4 KiB.
+func TestLongWayBack(t *testing.T) {
+	t.Parallel()
+	d := open(t, withPeople)
+	for next, back := range map[string]string{
+		"/console/jobs?text=" + strings.Repeat("x", 1000):       "/console/jobs?text=" + strings.Repeat("x", 1000),
+		"/console/jobs?text=" + strings.Repeat("x", 5000):       "/console",
+		"/console/jobs?" + strings.Repeat("id=a&", 400) + "id=": "/console", // each & is six bytes sealed
+	} {
+		p := d.visitor()
+		a := p.get("/console/sign-in/oidc?" + url.Values{"next": {next}}.Encode())
+		if n := len(a.header.Get("Set-Cookie")); n == 0 || n > 4096 {
+			t.Errorf("to %.60s: the cookie has %d bytes", next, n)
+		}
+		if a := p.get(p.goes(next, verified("op@example.com"))); a.status != http.StatusOK || a.header.Get("Refresh") != "0; url="+back {
+			t.Errorf("to %.60s: back from the provider = %d %v", next, a.status, a.header)
+		}
+	}
+}
+
 // What a person does is done in their name, whoever says what it is.
 func TestPeopleAreNamed(t *testing.T) {
 	t.Parallel()

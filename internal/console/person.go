@@ -87,7 +87,7 @@ func (c *Console) ownForm(who *principal, token string) bool {
 		return subtle.ConstantTimeCompare([]byte(token), []byte(who.Token)) == 1
 	}
 	var f form
-	return c.unsealed(ofForm, token, &f) && f.Who == who.Person.Name && c.now().Before(f.Until)
+	return c.unsealed(ofForm, token, &f) == nil && f.Who == who.Person.Name && c.now().Before(f.Until)
 }
 
 // refusedPage says to somebody why they are not let in, and whom to ask.

@@ -19,6 +19,9 @@ const (
 	ofFlow = "console provider"
 	// flowFor is how long people have to sign in there.
 	flowFor = 10 * time.Minute
+	// maxFlow bounds what is taken along, so that with its name and attributes it is a cookie that browsers
+	// keep, of 4 KiB at most.
+	maxFlow = 3500
 )
 
 // flow is what a browser takes along to a provider, sealed in a cookie.
@@ -55,7 +58,12 @@ func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 		c.askToSignIn(w, r, http.StatusServiceUnavailable, signInPage{Next: to, Fault: "The provider " + c.provider.Name() + " cannot be asked at present. Try again, or sign in with a key."})
 		return
 	}
-	text, err := sealed(c.sealer, ofFlow, flow{Flow: f, Next: to, Agent: agentOf(r), Until: c.now().Add(flowFor)})
+	taken := flow{Flow: f, Next: to, Agent: agentOf(r), Until: c.now().Add(flowFor)}
+	text, err := sealed(c.sealer, ofFlow, taken)
+	if len(text) > maxFlow { // a long filter: whoever signs in finds it in the browser's history
+		taken.Next = home
+		text, err = sealed(c.sealer, ofFlow, taken)
+	}
 	if err != nil {
 		c.fail(w, r, nil, err)
 		return
@@ -64,20 +72,30 @@ func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, address, http.StatusSeeOther)
 }
 
-// flowOf reads what a browser took along.
-func (c *Console) flowOf(r *http.Request) (f flow, ok bool) {
+// flowOf reads what a browser took along; errOut for nothing that is of use.
+func (c *Console) flowOf(r *http.Request) (f flow, err error) {
 	cookie, err := r.Cookie(flowName(r))
-	if err != nil || !c.unsealed(ofFlow, cookie.Value, &f) {
-		return f, false
+	if err != nil {
+		return f, errOut
 	}
-	return f, c.now().Before(f.Until) && string(f.Agent) == string(agentOf(r))
+	if err := c.unsealed(ofFlow, cookie.Value, &f); err != nil {
+		return f, err
+	}
+	if !c.now().Before(f.Until) || string(f.Agent) != string(agentOf(r)) {
+		return f, errOut
+	}
+	return f, nil
 }
 
 // fromProvider lets a browser in that comes back.
 func (c *Console) fromProvider(w http.ResponseWriter, r *http.Request) {
-	f, ok := c.flowOf(r)
+	f, err := c.flowOf(r)
+	if err != nil && !errors.Is(err, errOut) {
+		c.fail(w, r, nil, err)
+		return
+	}
 	flowCookie(w, r, "", 0)
-	if !ok {
+	if err != nil {
 		c.askToSignIn(w, r, http.StatusForbidden, signInPage{Next: home, Fault: "This sign-in was not begun in this browser, or longer than ten minutes ago. Begin again."})
 		return
 	}

@@ -14,6 +14,8 @@ import (
 	"exportd/jobs"
 )
 
+var overviewJobs = flag.Int("overview", 600, "jobs of TestOverviewReads")
+
 var manyJobs = flag.Int("many", 100_000, "jobs of BenchmarkMany")
 
 // filled is a desk on the embedded cloud with jobs of a night, half of them failed, by so many causes; and
@@ -83,7 +85,7 @@ func filled(tb testing.TB, many, causes int) (*desk, *localcloudtest.Cloud) {
 // minutes of looks, times thirty. All who have it open share its looks (TestStreams).
 func TestOverviewReads(t *testing.T) {
 	t.Parallel()
-	d, cloud := filled(t, 600, 10)
+	d, cloud := filled(t, *overviewJobs, 10)
 	p := d.signedIn("key_viewer")
 	read := func() int64 { return cloud.Faults().Counters().DocumentsRead }
 	open := func() {

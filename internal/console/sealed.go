@@ -3,8 +3,10 @@ package console
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 
 	"exportd/internal/apikey"
+	"exportd/jobs"
 )
 
 // Browsers bring back what they can neither read nor change: a session, the token of a form, the way to a
@@ -26,15 +28,22 @@ func sealed(by *apikey.Sealer, purpose string, v any) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(closed), nil
 }
 
-// unsealed reads what sealed has made for the purpose, and reports whether it is that.
-func (c *Console) unsealed(purpose, text string, v any) bool {
+// unsealed reads what sealed has made for the purpose: errOut if the text is not that, jobs.ErrUnavailable
+// while the keyset is not open, when nobody can tell.
+func (c *Console) unsealed(purpose, text string, v any) error {
 	if len(text) > maxSealed {
-		return false
+		return errOut
 	}
 	closed, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
-		return false
+		return errOut
 	}
 	plain, err := c.sealer.OpenText(purpose, closed)
-	return err == nil && json.Unmarshal(plain, v) == nil
+	switch {
+	case errors.Is(err, jobs.ErrUnavailable):
+		return err
+	case err != nil || json.Unmarshal(plain, v) != nil:
+		return errOut
+	}
+	return nil
 }

@@ -133,12 +133,15 @@ func (c *Console) begin(w http.ResponseWriter, r *http.Request, s session) error
 // errOut means that nobody is signed in, or not any more.
 var errOut = errors.New("not signed in")
 
-// sessionOf reads a request's session.
+// sessionOf reads a request's session; errOut for none.
 func (c *Console) sessionOf(r *http.Request) (session, error) {
 	var s session
 	cookie, err := r.Cookie(cookieName(r))
-	if err != nil || !c.unsealed(ofSession, cookie.Value, &s) {
+	if err != nil {
 		return s, errOut
+	}
+	if err := c.unsealed(ofSession, cookie.Value, &s); err != nil {
+		return s, err
 	}
 	left := s.Until.Sub(c.now())
 	if s.ID == "" || left <= 0 || left > sessionFor+time.Minute || subtle.ConstantTimeCompare(s.Agent, agentOf(r)) != 1 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -239,6 +240,32 @@ func TestStreamsEndWithSessions(t *testing.T) {
 		}
 		if status := p.streams("/console/live?of=/console/jobs/" + bad.ID); status != want {
 			t.Errorf("%s: a stream after sign-out = %d", name, status)
+		}
+	}
+}
+
+// TestKeysetNotOpen: while the keyset cannot be opened nobody can tell whose a session is: it is neither
+// taken for none, and so lost, nor for somebody's.
+func TestKeysetNotOpen(t *testing.T) {
+	t.Parallel()
+	var cfg console.Config
+	d := open(t, func(_ *desk, c *console.Config) { cfg = *c })
+	value := d.signedIn("key_operator").cookie().Value
+	cfg.Sealer = apikey.AwaitSealer(t.Context(), apikey.KeysetConfig{Path: filepath.Join(t.TempDir(), "keyset.json")})
+	waiting, err := console.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer waiting.Stop()
+	for _, path := range []string{"/console", "/console/jobs", "/console/live?of=/console"} {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Host = strings.TrimPrefix(d.URL, "http://")
+		r.Header.Set("User-Agent", "browser/1")
+		r.AddCookie(&http.Cookie{Name: "exportd-console", Value: value})
+		w := httptest.NewRecorder()
+		waiting.ServeHTTP(w, r)
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Set-Cookie") != "" {
+			t.Errorf("%s = %d %v, want 503 and the session kept", path, w.Code, w.Header())
 		}
 	}
 }

@@ -140,7 +140,11 @@ func Link(sealer *apikey.Sealer, keyID, secret string, now time.Time) (string, e
 func (c *Console) byLink(ctx context.Context, token string) (keyID string, proof []byte, status int, fault string) {
 	const spent = "This link was used or is older than a quarter of an hour. Sign in with a key, or start exportd-dev again for another one."
 	var l link
-	if !c.unsealed(ofLink, token, &l) || !c.now().Before(l.Until) || c.nonces == nil {
+	err := c.unsealed(ofLink, token, &l)
+	if errors.Is(err, jobs.ErrUnavailable) {
+		return "", nil, http.StatusServiceUnavailable, "The keys cannot be read at present. Try again."
+	}
+	if err != nil || !c.now().Before(l.Until) || c.nonces == nil {
 		return "", nil, http.StatusUnauthorized, spent
 	}
 	switch err := c.nonces(ctx, l.KeyID, "link:"+l.ID, l.Until.Add(time.Minute)); {
