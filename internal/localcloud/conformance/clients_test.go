@@ -8,6 +8,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"os/exec"
@@ -76,6 +77,16 @@ func doRows(t *testing.T, hosts map[string]string, google bool) {
 			t.Parallel()
 			judgeRows(t, rows, node(t, service, hosts), google)
 		})
+		if service == "pubsub" {
+			t.Run(service+" by Python", func(t *testing.T) {
+				t.Parallel()
+				got := python(t, hosts)
+				of := slices.DeleteFunc(slices.Clone(rows), func(r clientRow) bool {
+					return !slices.ContainsFunc(got, func(o outcome) bool { return o.Name == r.Name })
+				})
+				judgeRows(t, of, got, google)
+			})
+		}
 		t.Run(service+" by Go", func(t *testing.T) {
 			t.Parallel()
 			of := slices.DeleteFunc(slices.Clone(rows), func(r clientRow) bool { return goRows[service][r.Name] == nil })
@@ -109,16 +120,41 @@ func node(t *testing.T, service string, hosts map[string]string) []outcome {
 	if _, err := os.Stat(filepath.Join("testdata", "node", "node_modules")); err != nil {
 		machinetest.Lacks(t, "Google's clients for Node (npm ci --prefix internal/localcloud/conformance/testdata/node)")
 	}
-	return program(t, hosts, "node", "run.js", service)
+	return program(t, hosts, "node", "node", "run.js", service)
 }
 
-// program runs a language's program in its folder, and reads what it writes.
-func program(t *testing.T, hosts map[string]string, name string, args ...string) (out []outcome) {
+// pythonRows are how many rows testdata/python does.
+const pythonRows = 14
+
+// python does rows of Pub/Sub with Google's client for Python: gcloud has it, and a Python to run it. Those for
+// Firestore and Storage it has not.
+func python(t *testing.T, hosts map[string]string) []outcome {
+	t.Helper()
+	gcloud, err := exec.LookPath("gcloud")
+	if err == nil {
+		gcloud, err = filepath.EvalSymlinks(gcloud)
+	}
+	root := filepath.Dir(filepath.Dir(gcloud))
+	interpreter, libraries := filepath.Join(root, "platform", "bundledpythonunix", "bin", "python3"), filepath.Join(root, "lib", "third_party")
+	_, noPython := os.Stat(interpreter)
+	_, noClient := os.Stat(filepath.Join(libraries, "google", "cloud", "pubsub_v1"))
+	if err := errors.Join(err, noPython, noClient); err != nil {
+		t.Skipf("gcloud has no Python client for Pub/Sub: %v", err) // not every gcloud has
+	}
+	got := program(t, hosts, "python", interpreter, "pubsub.py", libraries)
+	if len(got) != pythonRows {
+		t.Errorf("%d rows were done, want %d", len(got), pythonRows)
+	}
+	return got
+}
+
+// program runs a language's program in its folder of testdata, and reads what it writes.
+func program(t *testing.T, hosts map[string]string, folder, name string, args ...string) (out []outcome) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), clientsLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = filepath.Join("testdata", name)
+	cmd.Dir = filepath.Join("testdata", folder)
 	// No client may look for credentials: nothing needs any, and where there are some they are not for this.
 	cmd.Env = append(os.Environ(), "GOOGLE_APPLICATION_CREDENTIALS=", "METADATA_SERVER_DETECTION=none")
 	for service, host := range hosts {
