@@ -180,7 +180,7 @@ func TestFailedPart(t *testing.T) {
 	for page, want := range map[string][]string{
 		"/console/jobs/" + j.ID: {"It failed in part 1: ", "rows from 2026-03-04T05:06:07Z, document m1", "rows up to 2026-03-04T05:06:07Z, document m1", `href="` + cause + `"`, "document m7"},
 		cause:                   {"document m7", "part 1"},
-		"/console/causes":       {"document m7", "in part 1 of "},
+		"/console/causes":       {"document m7", "in part 1 of ", "<b>1 job</b> of"},
 	} {
 		a := p.get(page)
 		for _, text := range want {

@@ -19,7 +19,7 @@ import (
 var functions = template.FuncMap{
 	"num": num, "size": size, "ms": millis, "secs": secs, "at": at, "stamp": stamp, "text": text, "cut": cut, "pieces": pieces,
 	"share": share, "query": query, "word": word, "list": func(of ...any) []any { return of }, "host": host, "known": known,
-	"lastOf": lastOf, "breaks": breaks, "fieldsOf": fieldsOf, "anyFilled": anyFilled, "brief": brief, "within": within, "stretch": timeline.Stretch,
+	"lastOf": lastOf, "breaks": breaks, "fieldsOf": fieldsOf, "anyFilled": anyFilled, "brief": brief, "within": within, "stretch": timeline.Stretch, "of": numOf,
 }
 
 // breaks lets a code be broken behind its underscores, where it is longer than its place.
@@ -38,7 +38,7 @@ func brief(v any) []piece {
 	return all
 }
 
-// lastOf is the latest try of a delivery, of those that are kept; none where none was made.
+// lastOf is the latest attempt at a delivery, of those that are kept; none where none was made.
 func lastOf(d client.Delivery) any { return d.Tries[max(0, len(d.Tries)-1):] }
 
 // within reports whether a text has another, or that is none.
@@ -104,6 +104,15 @@ func num(v any) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+// numOf writes how many there are of what a plural names, as "1 job" and "2 jobs".
+func numOf(v any, plural any) string {
+	words := fmt.Sprint(plural)
+	if n, ok := plain(v).(int64); ok && n == 1 {
+		words = strings.TrimSuffix(words, "s")
+	}
+	return num(v) + " " + words
 }
 
 func size(v any) string {
