@@ -35,6 +35,7 @@ var more = []behaviour{
 	{"every filter", everyFilter},
 	{"side workspace", sideWorkspace},
 	{"python reads it back", pythonReadsItBack},
+	{"other formats have the same cells", formatsAgree},
 	{"request limits", requestLimits},
 	{"open routes", openRoutes},
 }
