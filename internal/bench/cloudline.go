@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -80,7 +82,11 @@ func (s *suite) cloudLines(ctx context.Context) (_ []line, err error) {
 			return nil, err
 		}
 		defer stop()
-		pubsub, stop, err := startGoogles(ctx, gcloud, "beta", "emulators", "pubsub", "start", "--data-dir="+filepath.Join(temp, "google"))
+		data := filepath.Join(temp, "google")
+		if err := os.Mkdir(data, 0o700); err != nil {
+			return nil, err
+		}
+		pubsub, stop, err := startGoogles(ctx, gcloud, "beta", "emulators", "pubsub", "start", "--data-dir="+data)
 		if err != nil {
 			return nil, err
 		}
@@ -156,13 +162,23 @@ func startGoogles(ctx context.Context, gcloud string, args ...string) (addr stri
 	if err := cmd.Start(); err != nil {
 		return "", nil, fmt.Errorf("start Google's emulator: %w", err)
 	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // by the signal, or too early: there is no answer then
+	}()
 	stop = func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it has ended, or ends now
-		_ = cmd.Wait()                                      // by that signal
+		<-ended
 	}
 	for begun := time.Now(); time.Since(begun) < openWithin && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
 		if answers(ctx, addr) {
 			return addr, stop, nil
+		}
+		select {
+		case <-ended:
+			return "", nil, fmt.Errorf("google's emulator (gcloud %s) has ended", strings.Join(args, " "))
+		default:
 		}
 	}
 	stop()

@@ -57,6 +57,10 @@ var needs = map[string][]string{
 	"Subscriber/ModifyAckDeadline":       {"pubsub.subscriptions.consume"},
 	"Publisher/ListTopicSnapshots":       {"pubsub.topics.get"},
 	"Subscriber/ListSnapshots":           {"pubsub.snapshots.list"},
+	"Subscriber/GetSnapshot":             {"pubsub.snapshots.get"},
+	"Subscriber/CreateSnapshot":          {"pubsub.snapshots.create", "pubsub.subscriptions.consume"},
+	"Subscriber/UpdateSnapshot":          {"pubsub.snapshots.update"},
+	"Subscriber/DeleteSnapshot":          {"pubsub.snapshots.delete"},
 	"SchemaService/ListSchemas":          {"pubsub.schemas.list"},
 	"Subscriber/Seek":                    {"pubsub.subscriptions.consume"},
 	"IAMPolicy/TestIamPermissions":       {}, // asks what the caller may, and needs nothing

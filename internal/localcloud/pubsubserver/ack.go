@@ -47,10 +47,7 @@ func (b *backlog) acknowledge(ids []ackID) error {
 			continue // gone, or on its way to the dead-letter topic
 		}
 		b.take(e)
-		if e.published.After(b.lastAckedAt) {
-			b.lastAckedAt = e.published
-		}
-		c.remove(b.uid, e.seq)
+		b.settle(c, e)
 	}
 	b.dispatch(time.Now())
 	b.mu.Unlock()

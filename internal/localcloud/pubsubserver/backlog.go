@@ -2,6 +2,7 @@ package pubsubserver
 
 import (
 	"container/heap"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -82,25 +83,25 @@ type backlog struct {
 	gone    chan struct{} // closed when the subscription is deleted or the server closes
 	workers *sync.WaitGroup
 
-	mu          sync.Mutex
-	sub         *pubsubpb.Subscription // replaced, never changed
-	all         map[uint64]*entry
-	waiting     queue
-	leased      queue
-	doomed      []*entry // out of attempts, to be forwarded to the dead-letter topic
-	forwarding  bool
-	bytes       int64 // of all messages
-	reserved    int   // messages being written to disk
-	reservedB   int64
-	pullers     []*puller
-	turn        int    // whose turn it is in pullers
-	gen         uint64 // last delivery number; starts from the clock, so that no number is used again after a restart
-	timer       *time.Timer
-	timerAt     time.Time // zero when no timer is set
-	closed      error     // why, for the streams
-	filter      filter
-	keys        map[string][]*entry // with ordering: what there is of each key, in publish order; the first alone is not held
-	lastAckedAt time.Time           // newest publish time of an acknowledged message; Seek must not claim to replay it
+	mu         sync.Mutex
+	sub        *pubsubpb.Subscription // replaced, never changed
+	all        map[uint64]*entry
+	waiting    queue
+	leased     queue
+	doomed     []*entry // out of attempts, to be forwarded to the dead-letter topic
+	forwarding bool
+	bytes      int64 // of all messages
+	reserved   int   // messages being written to disk
+	reservedB  int64
+	pullers    []*puller
+	turn       int    // whose turn it is in pullers
+	gen        uint64 // last delivery number; starts from the clock, so that no number is used again after a restart
+	timer      *time.Timer
+	timerAt    time.Time // zero when no timer is set
+	closed     error     // why, for the streams
+	filter     filter
+	keys       map[string][]*entry // with ordering: what there is of each key, in publish order; the first alone is not held
+	tidied     int                 // acknowledged messages that were kept
 }
 
 // subscription returns the settings in force. The caller must not change them.
@@ -152,7 +153,11 @@ func (b *backlog) enqueue(entries ...*entry) {
 	if b.closed != nil {
 		return
 	}
-	now := time.Now()
+	b.admit(entries, time.Now())
+}
+
+// admit is enqueue with b.mu held.
+func (b *backlog) admit(entries []*entry, now time.Time) {
 	for _, e := range entries {
 		// A clock that was set back must not hide messages until it has caught up.
 		if e.at.After(now) {
@@ -386,27 +391,47 @@ func (b *backlog) closeReason() error {
 	return b.closed
 }
 
-// purge drops everything published before t. It refuses a t that would have to bring acknowledged messages
-// back.
-func (b *backlog) purge(t time.Time) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !t.After(b.lastAckedAt) {
-		return unsupported("seek to a time before acknowledged messages (replay)")
+// settle has a message acknowledged by a change: off the disk, or kept for seeking back. What is kept and has
+// outlived the retention goes now and then.
+func (b *backlog) settle(c *change, e *entry) {
+	c.remove(b.uid, e.seq)
+	if !b.sub.GetRetainAckedMessages() {
+		return
 	}
-	c := b.store.newChange()
-	for _, e := range b.all {
-		if !e.published.Before(t) || (!e.leased && !e.held && e.index < 0) {
-			continue // a message on its way to the dead-letter topic has left already
+	c.set(retainedPrefix, b.uid, e.seq, 0, e.msg)
+	if b.tidied++; b.tidied%tidyEvery == 0 {
+		b.tidy(c, time.Now())
+	}
+}
+
+// tidyEvery is after how many acknowledgements what is kept is looked through, at so many of the oldest.
+const (
+	tidyEvery = 1000
+	tidyMost  = 2 * tidyEvery
+)
+
+func (b *backlog) tidy(c *change, now time.Time) {
+	n := 0
+	// Numbers follow the time of publishing: the first that is young ends it. An error shows in the commit.
+	c.err = errors.Join(c.err, ignoreEnough(b.store.span(keyOf(retainedPrefix, b.uid, 0), keyOf(retainedPrefix, b.uid+1, 0), func(k, v []byte) error {
+		_, e, err := decodeMessage(k, v)
+		if n++; err == nil && (n > tidyMost || !b.expired(e, now)) {
+			err = errEnough
 		}
-		b.take(e)
-		c.remove(b.uid, e.seq)
+		if err == nil {
+			c.drop(retainedPrefix, b.uid, e.seq)
+		}
+		return err
+	})))
+}
+
+var errEnough = errors.New("enough")
+
+func ignoreEnough(err error) error {
+	if errors.Is(err, errEnough) {
+		return nil
 	}
-	b.dispatch(time.Now())
-	if err := c.commit(); err != nil {
-		return status.Errorf(codes.Internal, "seek: %v", err)
-	}
-	return nil
+	return err
 }
 
 // take removes a message from its heap and from memory.

@@ -56,7 +56,11 @@ func (b *backlog) forwardDoomed() {
 // forwardDeadLetter publishes the message to the dead-letter topic and removes it from b in one write:
 // exactly once.
 func (s *Server) forwardDeadLetter(b *backlog, e *entry, sub *pubsubpb.Subscription) error {
-	to, err := s.subscriptionsOf(sub.GetDeadLetterPolicy().GetDeadLetterTopic())
+	topic := sub.GetDeadLetterPolicy().GetDeadLetterTopic()
+	s.publishing.RLock()
+	defer s.publishing.RUnlock()
+	snaps := s.snapshotsFor(topic)
+	to, err := s.subscriptionsOf(topic)
 	if err != nil {
 		return err
 	}
@@ -72,5 +76,5 @@ func (s *Server) forwardDeadLetter(b *backlog, e *entry, sub *pubsubpb.Subscript
 	s.stamp(m)
 	c := s.store.newChange()
 	c.remove(b.uid, e.seq)
-	return s.deliver(to, []*pubsubpb.PubsubMessage{m}, c)
+	return s.deliver(to, snaps, []*pubsubpb.PubsubMessage{m}, c)
 }

@@ -12,10 +12,11 @@
 //   - Retry policies, dead-letter policies (each message forwarded exactly once, with the attributes Google sets) and
 //     retention (7 days unless set) work as documented for the real service.
 //   - Filters let messages pass as documented; with ordering, those of a key come one after the other.
+//   - Seek to a time or to a snapshot, with what retain_acked_messages keeps.
 //   - A subscription's backlog is bounded. Beyond the bound Publish answers RESOURCE_EXHAUSTED; nothing is evicted.
 //
 // What it refuses with UNIMPLEMENTED rather than pretend: push, BigQuery, Bigtable and Cloud Storage
-// subscriptions, exactly-once delivery, message transforms, snapshots, schemas, retention of topics and
-// replay of acknowledged messages; fields.go has each field. Subscriptions never expire for being idle, and
-// there is no authentication: serve it on loopback only.
+// subscriptions, exactly-once delivery, message transforms, schemas and retention of topics; fields.go has
+// each field. Subscriptions never expire for being idle, and there is no authentication: serve it on loopback
+// only.
 package pubsubserver

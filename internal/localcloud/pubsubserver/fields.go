@@ -12,17 +12,17 @@ var served = func() fields.Table {
 	t.Lines(p+"Topic", fields.Honoured, "name")
 	t.Lines(p+"Topic", fields.Whole, "labels")
 	t.Lines(p+"Topic", fields.Answer, "state", "satisfies_pzs")
-	// Retention of a topic is for seeking back, which is not there; tags are for policies, of which there are
-	// none.
+	// What is kept for seeking back is kept by subscriptions, not by topics; tags are for policies, of which
+	// there are none.
 	t.Lines(p+"Topic", fields.Refused, "message_storage_policy", "kms_key_name", "schema_settings", "message_retention_duration", "ingestion_data_source_settings", "message_transforms", "tags")
 	t.Lines(p+"PubsubMessage", fields.Honoured, "data", "ordering_key")
 	t.Lines(p+"PubsubMessage", fields.Whole, "attributes")
 	t.Lines(p+"PubsubMessage", fields.Answer, "message_id", "publish_time")
 
-	t.Lines(p+"Subscription", fields.Honoured, "name", "topic", "push_config", "ack_deadline_seconds", "enable_message_ordering", "expiration_policy", "filter", "dead_letter_policy", "retry_policy")
+	t.Lines(p+"Subscription", fields.Honoured, "name", "topic", "push_config", "ack_deadline_seconds", "enable_message_ordering", "expiration_policy", "filter", "dead_letter_policy", "retry_policy", "retain_acked_messages")
 	t.Lines(p+"Subscription", fields.Whole, "labels", "message_retention_duration")
 	t.Lines(p+"Subscription", fields.Answer, "detached", "topic_message_retention_duration", "state", "analytics_hub_subscription_info")
-	t.Lines(p+"Subscription", fields.Refused, "bigquery_config", "cloud_storage_config", "bigtable_config", "retain_acked_messages", "enable_exactly_once_delivery", "message_transforms", "tags")
+	t.Lines(p+"Subscription", fields.Refused, "bigquery_config", "cloud_storage_config", "bigtable_config", "enable_exactly_once_delivery", "message_transforms", "tags")
 	t.Lines(p+"PushConfig", fields.Refused, "push_endpoint", "attributes", "oidc_token", "pubsub_wrapper", "no_wrapper") // without them it means pull
 	t.Lines(p+"ExpirationPolicy", fields.Whole, "ttl")                                                                   // completeSubscription
 	t.Lines(p+"DeadLetterPolicy", fields.Honoured, "dead_letter_topic", "max_delivery_attempts")
@@ -51,12 +51,22 @@ var served = func() fields.Table {
 	t.Lines(p+"ListSnapshotsRequest", fields.Honoured, "project", "page_size", "page_token")
 	t.Lines(p+"SeekRequest", fields.Honoured, "subscription")
 	t.Lines(p+"SeekRequest", fields.Whole, "time")
-	t.Lines(p+"SeekRequest", fields.Refused, "snapshot")
+	t.Lines(p+"SeekRequest", fields.Honoured, "snapshot")
+	t.Lines(p+"CreateSnapshotRequest", fields.Honoured, "name", "subscription")
+	t.Lines(p+"CreateSnapshotRequest", fields.Whole, "labels")
+	t.Lines(p+"CreateSnapshotRequest", fields.Refused, "tags")
+	t.Lines(p+"GetSnapshotRequest", fields.Honoured, "snapshot")
+	t.Lines(p+"DeleteSnapshotRequest", fields.Honoured, "snapshot")
+	t.Lines(p+"UpdateSnapshotRequest", fields.Honoured, "snapshot")
+	t.Lines(p+"UpdateSnapshotRequest", fields.Whole, "update_mask")
+	t.Lines(p+"Snapshot", fields.Honoured, "name")
+	t.Lines(p+"Snapshot", fields.Whole, "labels", "expire_time")
+	t.Lines(p+"Snapshot", fields.Answer, "topic")
 	t.Lines("google.iam.v1.TestIamPermissionsRequest", fields.Honoured, "resource", "permissions")
 	t.Lines(p+"ListSchemasRequest", fields.Honoured, "parent", "view", "page_size", "page_token")
 	return t
 }()
 
 // unserved are the methods that answer UNIMPLEMENTED whatever they are sent.
-var unserved = []string{"ModifyPushConfig", "GetSnapshot", "CreateSnapshot", "UpdateSnapshot", "DeleteSnapshot",
+var unserved = []string{"ModifyPushConfig",
 	"CreateSchema", "GetSchema", "ListSchemaRevisions", "CommitSchema", "RollbackSchema", "DeleteSchemaRevision", "DeleteSchema", "ValidateSchema", "ValidateMessage"}

@@ -118,16 +118,6 @@ func (p *publisher) UpdateTopic(_ context.Context, req *pubsubpb.UpdateTopicRequ
 	return changed, nil
 }
 
-// ListTopicSnapshots knows of none, as none can be made.
-func (p *publisher) ListTopicSnapshots(_ context.Context, req *pubsubpb.ListTopicSnapshotsRequest) (*pubsubpb.ListTopicSnapshotsResponse, error) {
-	p.s.mu.RLock()
-	defer p.s.mu.RUnlock()
-	if p.s.topics[req.GetTopic()] == nil {
-		return nil, notFound(req.GetTopic())
-	}
-	return &pubsubpb.ListTopicSnapshotsResponse{}, nil
-}
-
 // DetachSubscription ends a subscription for good: what it holds is dropped, pulls are refused, and it can
 // only be looked at and deleted. https://cloud.google.com/pubsub/docs/detach-subscriptions
 func (p *publisher) DetachSubscription(_ context.Context, req *pubsubpb.DetachSubscriptionRequest) (*pubsubpb.DetachSubscriptionResponse, error) {
@@ -184,6 +174,18 @@ func (s *Server) deleteTopic(name string) error {
 		}
 		b.update(sub)
 	}
+	for _, snap := range s.snaps {
+		if snap.config.GetTopic() == name {
+			config := proto.CloneOf(snap.config)
+			config.Topic = deletedTopic
+			c := s.store.newChange()
+			c.putSnapshot(&snapshot{snap.uid, config})
+			if err := c.commit(); err != nil {
+				return status.Errorf(codes.Internal, "detach snapshot: %v", err)
+			}
+			snap.config = config
+		}
+	}
 	if err := s.store.deleteTopic(name); err != nil {
 		return status.Errorf(codes.Internal, "delete topic: %v", err)
 	}
@@ -197,6 +199,9 @@ func (p *publisher) Publish(_ context.Context, req *pubsubpb.PublishRequest) (*p
 	if err := checkPublish(req); err != nil {
 		return nil, err
 	}
+	p.s.publishing.RLock()
+	defer p.s.publishing.RUnlock()
+	snaps := p.s.snapshotsFor(req.GetTopic())
 	subs, err := p.s.subscriptionsOf(req.GetTopic())
 	if err != nil {
 		return nil, err
@@ -206,7 +211,7 @@ func (p *publisher) Publish(_ context.Context, req *pubsubpb.PublishRequest) (*p
 		p.s.stamp(m)
 		resp.MessageIds[i] = m.GetMessageId()
 	}
-	if err := p.s.deliver(subs, req.GetMessages(), p.s.store.newChange()); err != nil {
+	if err := p.s.deliver(subs, snaps, req.GetMessages(), p.s.store.newChange()); err != nil {
 		return nil, err
 	}
 	return resp, nil
@@ -231,9 +236,18 @@ func (s *Server) stamp(m *pubsubpb.PubsubMessage) {
 	m.PublishTime = timestamppb.Now()
 }
 
+// number is that of a message that was stamped.
+func number(m *pubsubpb.PubsubMessage) uint64 {
+	seq, err := strconv.ParseUint(m.GetMessageId(), 10, 64)
+	if err != nil {
+		panic("message without a number: " + m.GetMessageId())
+	}
+	return seq
+}
+
 // deliver writes the messages to all subscriptions whose filter lets them pass, together with what is in c
 // already, or to none. It uses up c.
-func (s *Server) deliver(subs []*backlog, msgs []*pubsubpb.PubsubMessage, c *change) error {
+func (s *Server) deliver(subs []*backlog, snaps []*snapshot, msgs []*pubsubpb.PubsubMessage, c *change) error {
 	entries := make([][]*entry, len(subs))
 	for i, b := range subs {
 		var size int64
@@ -241,11 +255,7 @@ func (s *Server) deliver(subs []*backlog, msgs []*pubsubpb.PubsubMessage, c *cha
 			if !b.filter.match(m.GetAttributes()) {
 				continue // as if acknowledged: https://cloud.google.com/pubsub/docs/subscription-message-filter
 			}
-			seq, err := strconv.ParseUint(m.GetMessageId(), 10, 64)
-			if err != nil {
-				panic("message without a number: " + m.GetMessageId())
-			}
-			entries[i] = append(entries[i], newEntry(seq, m))
+			entries[i] = append(entries[i], newEntry(number(m), m))
 			size += entries[i][len(entries[i])-1].size
 		}
 		n := len(entries[i])
@@ -256,6 +266,11 @@ func (s *Server) deliver(subs []*backlog, msgs []*pubsubpb.PubsubMessage, c *cha
 		defer b.unreserve(n, size)
 		for _, e := range entries[i] {
 			c.put(b.uid, e)
+		}
+	}
+	for _, snap := range snaps {
+		for _, m := range msgs {
+			c.set(snapshotPrefix, snap.uid, number(m), 0, m)
 		}
 	}
 	if err := c.commit(); err != nil {

@@ -2,8 +2,8 @@ package pubsubserver
 
 import "strings"
 
-// Reset deletes the topics and subscriptions of a project, "" for all projects, and says how many. Streams on
-// them end with NOT_FOUND, as after any deletion.
+// Reset deletes the topics, subscriptions and snapshots of a project, "" for all projects, and says how many.
+// Streams on them end with NOT_FOUND, as after any deletion.
 func (s *Server) Reset(project string) (topics, subscriptions int, err error) {
 	mine := func(name string) bool { return project == "" || strings.HasPrefix(name, "projects/"+project+"/") }
 	s.mu.Lock()
@@ -16,6 +16,14 @@ func (s *Server) Reset(project string) (topics, subscriptions int, err error) {
 			return topics, subscriptions, err
 		}
 		subscriptions++
+	}
+	for name := range s.snaps {
+		if !mine(name) {
+			continue
+		}
+		if err := s.dropSnapshot(name); err != nil {
+			return topics, subscriptions, err
+		}
 	}
 	for name := range s.topics {
 		if !mine(name) {

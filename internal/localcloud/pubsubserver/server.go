@@ -69,6 +69,10 @@ type Server struct {
 	closed bool
 	topics map[string]*topic
 	subs   map[string]*backlog
+	snaps  map[string]*snapshot
+
+	// publishing is held for reading from when a message's subscriptions are looked up until it is in them.
+	publishing sync.RWMutex
 }
 
 type topic struct {
@@ -93,7 +97,7 @@ func Open(o Options) (*Server, error) {
 	}
 	s := &Server{
 		store: st, limits: o.Limits, log: o.Log, permitted: o.Permitted,
-		topics: map[string]*topic{}, subs: map[string]*backlog{},
+		topics: map[string]*topic{}, subs: map[string]*backlog{}, snaps: map[string]*snapshot{},
 	}
 	// Numbers start from the clock: below one message a microsecond they are never used twice, without
 	// writing a counter.
@@ -124,8 +128,6 @@ func (s *Server) load() error {
 		func(t *pubsubpb.Topic) { s.topics[t.GetName()] = &topic{config: t, subs: map[string]*backlog{}} },
 		func(uid uint64, sub *pubsubpb.Subscription) {
 			b := s.newBacklog(uid, sub)
-			// Which messages were acknowledged before is not known any more.
-			b.lastAckedAt = time.Now()
 			top = max(top, uid)
 			s.subs[sub.GetName()] = b
 			if sub.GetDetached() {
@@ -145,6 +147,10 @@ func (s *Server) load() error {
 			}
 			stray.remove(uid, e.seq) // published while its subscription was being deleted or detached
 		})
+	err = errors.Join(err, s.store.loadSnapshots(func(snap *snapshot) {
+		top = max(top, snap.uid)
+		s.snaps[snap.config.GetName()] = snap
+	}))
 	if err := errors.Join(err, stray.commit()); err != nil {
 		return err
 	}

@@ -18,6 +18,9 @@ import (
 //	t<name>       -> Topic
 //	s<name>       -> 8 bytes uid, Subscription
 //	q<uid><seq>   -> uvarint deliveries so far, PubsubMessage
+//	a<uid><seq>   -> the same, of what is acknowledged and kept for seeking back
+//	n<name>       -> 8 bytes uid, Snapshot
+//	m<uid><seq>   -> a message of a snapshot
 //
 // The uid is new with each creation, so messages of a deleted subscription can never turn up in its
 // successor.
@@ -25,6 +28,10 @@ const (
 	topicPrefix   = 't'
 	subPrefix     = 's'
 	messagePrefix = 'q'
+
+	retainedPrefix = 'a'
+	namePrefix     = 'n'
+	snapshotPrefix = 'm'
 )
 
 // store is the disk behind the server. All methods are safe for concurrent use.
@@ -66,9 +73,11 @@ func (l storeLogger) Fatalf(format string, args ...any) {
 
 func nameKey(prefix byte, name string) []byte { return append([]byte{prefix}, name...) }
 
-func messageKey(uid, seq uint64) []byte {
+func messageKey(uid, seq uint64) []byte { return keyOf(messagePrefix, uid, seq) }
+
+func keyOf(prefix byte, uid, seq uint64) []byte {
 	k := make([]byte, 1, 17)
-	k[0] = messagePrefix
+	k[0] = prefix
 	k = binary.BigEndian.AppendUint64(k, uid)
 	return binary.BigEndian.AppendUint64(k, seq)
 }
@@ -114,10 +123,33 @@ func (st *store) empty(uid uint64, change func(*pebble.Batch) error) error {
 	if err := change(b); err != nil {
 		return err
 	}
-	if err := b.DeleteRange(messageKey(uid, 0), messageKey(uid+1, 0), nil); err != nil {
-		return err
+	for _, prefix := range []byte{messagePrefix, retainedPrefix, snapshotPrefix} {
+		if err := b.DeleteRange(keyOf(prefix, uid, 0), keyOf(prefix, uid+1, 0), nil); err != nil {
+			return err
+		}
 	}
 	return b.Commit(pebble.Sync)
+}
+
+// dropRetained forgets what was kept of a subscription for seeking back.
+func (st *store) dropRetained(uid uint64) error {
+	return st.db.DeleteRange(keyOf(retainedPrefix, uid, 0), keyOf(retainedPrefix, uid+1, 0), pebble.NoSync)
+}
+
+// deleteSnapshot removes a snapshot with its messages.
+func (st *store) deleteSnapshot(uid uint64, name string) error {
+	return st.empty(uid, func(b *pebble.Batch) error { return b.Delete(nameKey(namePrefix, name), nil) })
+}
+
+// messages calls visit for those of a subscription or snapshot, in publish order.
+func (st *store) messages(prefix byte, uid uint64, visit func(*entry)) error {
+	return st.span(keyOf(prefix, uid, 0), keyOf(prefix, uid+1, 0), func(k, v []byte) error {
+		_, e, err := decodeMessage(k, v)
+		if err == nil {
+			visit(e)
+		}
+		return err
+	})
 }
 
 // change is a set of messages to add, update and remove in one atomic write.
@@ -128,21 +160,37 @@ type change struct {
 
 func (st *store) newChange() *change { return &change{batch: st.db.NewBatch()} }
 
-func (c *change) put(uid uint64, e *entry) {
+func (c *change) put(uid uint64, e *entry) { c.set(messagePrefix, uid, e.seq, e.attempts, e.msg) }
+
+func (c *change) set(prefix byte, uid, seq uint64, attempts int, m *pubsubpb.PubsubMessage) {
 	if c.err != nil {
 		return
 	}
-	v, err := proto.MarshalOptions{}.MarshalAppend(binary.AppendUvarint(nil, uint64(e.attempts)), e.msg)
+	v, err := proto.MarshalOptions{}.MarshalAppend(binary.AppendUvarint(nil, uint64(attempts)), m)
 	if err != nil {
 		c.err = fmt.Errorf("encode message: %w", err)
 		return
 	}
-	c.err = c.batch.Set(messageKey(uid, e.seq), v, nil)
+	c.err = c.batch.Set(keyOf(prefix, uid, seq), v, nil)
 }
 
-func (c *change) remove(uid, seq uint64) {
+func (c *change) putSnapshot(s *snapshot) {
+	if c.err != nil {
+		return
+	}
+	v, err := proto.MarshalOptions{}.MarshalAppend(binary.BigEndian.AppendUint64(nil, s.uid), s.config)
+	if err != nil {
+		c.err = fmt.Errorf("encode snapshot: %w", err)
+		return
+	}
+	c.err = c.batch.Set(nameKey(namePrefix, s.config.GetName()), v, nil)
+}
+
+func (c *change) remove(uid, seq uint64) { c.drop(messagePrefix, uid, seq) }
+
+func (c *change) drop(prefix byte, uid, seq uint64) {
 	if c.err == nil {
-		c.err = c.batch.Delete(messageKey(uid, seq), nil)
+		c.err = c.batch.Delete(keyOf(prefix, uid, seq), nil)
 	}
 }
 
@@ -190,26 +238,52 @@ func (st *store) load(topic func(*pubsubpb.Topic), sub func(uint64, *pubsubpb.Su
 		return err
 	}
 	return st.scan(messagePrefix, func(k, v []byte) error {
-		if len(k) != 17 {
-			return errors.New("decode message: key of the wrong length")
+		uid, e, err := decodeMessage(k, v)
+		if err == nil {
+			msg(uid, e)
 		}
-		attempts, n := binary.Uvarint(v)
-		if n <= 0 {
-			return errors.New("decode message: bad delivery count")
+		return err
+	})
+}
+
+// loadSnapshots calls the function for each snapshot on disk.
+func (st *store) loadSnapshots(snap func(*snapshot)) error {
+	return st.scan(namePrefix, func(_, v []byte) error {
+		if len(v) < 8 {
+			return errors.New("decode snapshot: record too short")
 		}
-		m := new(pubsubpb.PubsubMessage)
-		if err := proto.Unmarshal(v[n:], m); err != nil {
-			return fmt.Errorf("decode message: %w", err)
+		s := &snapshot{binary.BigEndian.Uint64(v), new(pubsubpb.Snapshot)}
+		if err := proto.Unmarshal(v[8:], s.config); err != nil {
+			return fmt.Errorf("decode snapshot: %w", err)
 		}
-		e := newEntry(binary.BigEndian.Uint64(k[9:]), m)
-		e.attempts = int(attempts)
-		msg(binary.BigEndian.Uint64(k[1:]), e)
+		snap(s)
 		return nil
 	})
 }
 
-func (st *store) scan(prefix byte, visit func(k, v []byte) error) (err error) {
-	it, err := st.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefix}, UpperBound: []byte{prefix + 1}})
+func decodeMessage(k, v []byte) (uid uint64, e *entry, err error) {
+	if len(k) != 17 {
+		return 0, nil, errors.New("decode message: key of the wrong length")
+	}
+	attempts, n := binary.Uvarint(v)
+	if n <= 0 {
+		return 0, nil, errors.New("decode message: bad delivery count")
+	}
+	m := new(pubsubpb.PubsubMessage)
+	if err := proto.Unmarshal(v[n:], m); err != nil {
+		return 0, nil, fmt.Errorf("decode message: %w", err)
+	}
+	e = newEntry(binary.BigEndian.Uint64(k[9:]), m)
+	e.attempts = int(attempts)
+	return binary.BigEndian.Uint64(k[1:]), e, nil
+}
+
+func (st *store) scan(prefix byte, visit func(k, v []byte) error) error {
+	return st.span([]byte{prefix}, []byte{prefix + 1}, visit)
+}
+
+func (st *store) span(lower, upper []byte, visit func(k, v []byte) error) (err error) {
+	it, err := st.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return err
 	}

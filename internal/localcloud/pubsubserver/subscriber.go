@@ -119,6 +119,11 @@ func (u *subscriber) UpdateSubscription(_ context.Context, req *pubsubpb.UpdateS
 		return nil, status.Errorf(codes.Internal, "update subscription: %v", err)
 	}
 	b.update(sub)
+	if !sub.GetRetainAckedMessages() {
+		if err := s.store.dropRetained(b.uid); err != nil {
+			return nil, status.Errorf(codes.Internal, "update subscription: %v", err)
+		}
+	}
 	return sub, nil
 }
 
@@ -136,20 +141,14 @@ func copyField(to, from *pubsubpb.Subscription, path string) error {
 		to.ExpirationPolicy = from.ExpirationPolicy
 	case "labels":
 		to.Labels = from.Labels
-	case "push_config", "bigquery_config", "bigtable_config", "cloud_storage_config", "enable_exactly_once_delivery", "retain_acked_messages", "message_transforms", "tags":
+	case "retain_acked_messages":
+		to.RetainAckedMessages = from.RetainAckedMessages
+	case "push_config", "bigquery_config", "bigtable_config", "cloud_storage_config", "enable_exactly_once_delivery", "message_transforms", "tags":
 		return unsupported(path)
 	default:
 		return invalid("the field %q cannot be updated", path)
 	}
 	return nil
-}
-
-// ListSnapshots knows of none, as none can be made.
-func (u *subscriber) ListSnapshots(_ context.Context, req *pubsubpb.ListSnapshotsRequest) (*pubsubpb.ListSnapshotsResponse, error) {
-	if err := checkName(projectName, req.GetProject()); err != nil {
-		return nil, err
-	}
-	return &pubsubpb.ListSnapshotsResponse{}, nil
 }
 
 // DeleteSubscription drops the subscription with its backlog; streams on it end with NOT_FOUND.
@@ -182,21 +181,33 @@ func (s *Server) deleteSubscription(name string) error {
 	return nil
 }
 
-// Seek to a time drops what was published before it. A time that would bring acknowledged messages back is
-// refused with UNIMPLEMENTED, as are snapshots.
+// Seek to a time acknowledges what was published before it, and brings back what was published from then on
+// as far as it is kept (retain_acked_messages). Seek to a snapshot brings back what that holds.
 func (u *subscriber) Seek(_ context.Context, req *pubsubpb.SeekRequest) (*pubsubpb.SeekResponse, error) {
 	b, err := u.s.attached(req.GetSubscription())
 	if err != nil {
 		return nil, err
 	}
-	if req.GetTime() == nil {
-		return nil, unsupported("seek to a snapshot")
+	switch to := req.GetTarget().(type) {
+	case *pubsubpb.SeekRequest_Time:
+		if err := to.Time.CheckValid(); err != nil {
+			return nil, invalid("seek: %v", err)
+		}
+		return &pubsubpb.SeekResponse{}, b.seekBack(to.Time.AsTime())
+	case *pubsubpb.SeekRequest_Snapshot:
+		// The snapshot must not be dropped meanwhile, nor a message come to one and not to the other.
+		u.s.publishing.Lock()
+		defer u.s.publishing.Unlock()
+		u.s.mu.RLock()
+		defer u.s.mu.RUnlock()
+		snap, err := u.s.snapshot(to.Snapshot)
+		if err != nil {
+			return nil, err
+		}
+		if topic := b.subscription().GetTopic(); topic != snap.config.GetTopic() || topic == deletedTopic {
+			return nil, status.Errorf(codes.FailedPrecondition, "the snapshot is of %s, the subscription of %s", snap.config.GetTopic(), topic)
+		}
+		return &pubsubpb.SeekResponse{}, b.seekTo(snap)
 	}
-	if err := req.GetTime().CheckValid(); err != nil {
-		return nil, invalid("seek: %v", err)
-	}
-	if err := b.purge(req.GetTime().AsTime()); err != nil {
-		return nil, err
-	}
-	return &pubsubpb.SeekResponse{}, nil
+	return nil, invalid("seek needs a time or a snapshot")
 }

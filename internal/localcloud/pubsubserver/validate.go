@@ -40,6 +40,7 @@ const (
 var (
 	projectName      = regexp.MustCompile(`^projects/[^/]+$`)
 	topicName        = regexp.MustCompile(`^projects/[^/]+/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}$`)
+	snapshotName     = regexp.MustCompile(`^projects/[^/]+/snapshots/[A-Za-z][A-Za-z0-9._~+%-]{2,254}$`)
 	subscriptionName = regexp.MustCompile(`^projects/[^/]+/subscriptions/[A-Za-z][A-Za-z0-9._~+%-]{2,254}$`)
 )
 
