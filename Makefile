@@ -113,9 +113,6 @@ conformance: ## Have Google's own clients judge the embedded cloud, and Google's
 	npm ci --prefix internal/localcloud/conformance/testdata/node --ignore-scripts --silent --no-audit --no-fund
 	$(GO) test -tags $(TAGS),conformance -count=1 -v ./internal/localcloud/conformance
 
-differential: ## Random writes and queries for the embedded Firestore, a plain evaluator and Google's emulator, ROUNDS=200 databases of them from SEED=1
-	$(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run '^TestDifferential$$' ./internal/localcloud/differential -rounds $(or $(ROUNDS),200) -seed $(or $(SEED),1)
-
 comma := ,
 
 differential: ## Random writes and queries for the embedded Firestore, a plain evaluator and Google's emulator, ROUNDS=200 databases of them from SEED=1

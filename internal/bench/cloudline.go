@@ -229,10 +229,7 @@ func (e emulated) fill(ctx context.Context, host string, n int) error {
 	if err != nil {
 		return err
 	}
-	if _, err := e.publisher.CreateTopic(ctx, &pubsubpb.Topic{Name: aloneTopic}); err != nil {
-		return fmt.Errorf("create topic: %w", err)
-	}
-	_, err = e.pull.CreateSubscription(ctx, &pubsubpb.Subscription{Name: aloneSub, Topic: aloneTopic, AckDeadlineSeconds: 60})
+	_, err = e.publisher.CreateTopic(ctx, &pubsubpb.Topic{Name: aloneTopic})
 	return err
 }
 
@@ -305,15 +302,24 @@ func (e emulated) counts(ctx context.Context, want int) error {
 	return nil
 }
 
-// notify publishes messages, each when the one before has come over a stream.
-func (e emulated) notify(ctx context.Context) error {
+// notify publishes messages, each when the one before has come over a stream. Its subscription is new: what a
+// stream that has ended was given would be with it for a minute.
+func (e emulated) notify(ctx context.Context) (err error) {
+	sub := fmt.Sprintf("%s-%d", aloneSub, time.Now().UnixNano())
+	if _, err := e.pull.CreateSubscription(ctx, &pubsubpb.Subscription{Name: sub, Topic: aloneTopic, AckDeadlineSeconds: 60}); err != nil {
+		return fmt.Errorf("create subscription: %w", err)
+	}
+	defer func() {
+		_, gone := e.pull.DeleteSubscription(context.WithoutCancel(ctx), &pubsubpb.DeleteSubscriptionRequest{Subscription: sub})
+		err = errors.Join(err, gone)
+	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := e.pull.StreamingPull(ctx)
 	if err != nil {
 		return err
 	}
-	if err := stream.Send(&pubsubpb.StreamingPullRequest{Subscription: aloneSub, StreamAckDeadlineSeconds: 60}); err != nil {
+	if err := stream.Send(&pubsubpb.StreamingPullRequest{Subscription: sub, StreamAckDeadlineSeconds: 60}); err != nil {
 		return err
 	}
 	for range aloneNotices {
