@@ -121,8 +121,11 @@ func (s *suite) cloudLines(ctx context.Context) (_ []line, err error) {
 		}
 		lines = append(lines, l)
 	}
-	upload, err := s.aloneUploadLine(ctx, hosts["STORAGE_EMULATOR_HOST"], temp)
-	return append(lines, upload), err
+	upload, err := s.aloneUploadLine(ctx, strings.TrimPrefix(hosts["STORAGE_EMULATOR_HOST"], "http://"), temp)
+	if err != nil {
+		return lines, err
+	}
+	return append(lines, upload), nil
 }
 
 // startEmulators runs `exportd-dev emulators` and returns what it prints.
