@@ -126,8 +126,8 @@ func node(t *testing.T, service string, hosts map[string]string) []outcome {
 // pythonRows are how many rows testdata/python does.
 const pythonRows = 14
 
-// python does rows of Pub/Sub with Google's client for Python: gcloud has it, and a Python to run it. Those for
-// Firestore and Storage it has not.
+// python does rows of Pub/Sub with Google's client for Python: gcloud has it, and a Python to run it. Those
+// for Firestore and Storage it has not.
 func python(t *testing.T, hosts map[string]string) []outcome {
 	t.Helper()
 	gcloud, err := exec.LookPath("gcloud")

@@ -33,7 +33,10 @@ func TestGoogle(t *testing.T) {
 		if err != nil {
 			machinetest.Lacks(t, "gcloud with its emulators")
 		}
-		for service := range hosts {
+		for service, given := range hosts {
+			if given != "" {
+				continue
+			}
 			hosts[service] = freeAddr(t)
 			startGoogle(t, hosts[service], gcloud, "beta", "emulators", service, "start", "--host-port="+hosts[service])
 		}
