@@ -27,6 +27,7 @@ type caseState struct {
 	answered int
 	links    int
 	faults   []string
+	key      string          // Idempotency-Key
 	seen     map[string]bool // signatures
 	dates    []string
 }
@@ -85,6 +86,11 @@ func (s *caseServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if have := r.Header.Get(name); have != want && (want != "*" || have == "") {
 			fault("request %d has %s %q, want %q", st.answered, name, have, want)
 		}
+	}
+	if key := r.Header.Get("Idempotency-Key"); st.key != "" && key != "" && key != st.key {
+		fault("request %d has another Idempotency-Key than one before: it may start another job", st.answered)
+	} else if key != "" {
+		st.key = key
 	}
 	s.checkSignature(r, body, strings.HasPrefix(path, "file"), st, fault)
 	if a.Job["state"] == "succeeded" {

@@ -139,10 +139,10 @@ class Client:
     def _poll(self, job_id: str, wait: int) -> tuple[Job, float]:
         try:
             answer = self._send("GET", _job(job_id), None, {"Prefer": f"wait={wait}"})
+            return _object(answer), retry_after(answer.headers, self._now())
         except ExportdError as e:
             e.job_id = job_id
             raise
-        return _object(answer), retry_after(answer.headers, self._now())
 
     def result_of(self, job: Job) -> Result:
         """The Result of a job that has succeeded; FailedError for any other."""
@@ -256,7 +256,10 @@ def _text(value: object) -> str:
 
 
 def _object(answer: Answer) -> Any:
-    value = answer.json()
+    try:
+        value = answer.json()
+    except ValueError:
+        value = None
     if not isinstance(value, dict):
         raise ExportdError(f"answer {answer.status} is not what it should be")
     return value
