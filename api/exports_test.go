@@ -3,7 +3,10 @@ package api
 import (
 	"context"
 	"errors"
+	"exportd/internal/dataset"
+	"maps"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -233,6 +236,29 @@ func TestExportHeaders(t *testing.T) {
 	}
 	if p := s.Params; p.Profile() != jobs.ProfileExcel || p.FormulaGuard() || p["birthdayMonth"] != int64(3) || !p.Flag("hasBirthday") {
 		t.Errorf("params = %+v", p)
+	}
+}
+
+// TestExportFileParams: what is as it is by default is no parameter of the job, so that requests with and
+// without it share one; what is not, is one.
+func TestExportFileParams(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	all := strings.Join(dataset.VIPUsers.Headers(), ",")
+	wantStatus(t, b.get(t, usersExport), http.StatusAccepted)
+	wantStatus(t, b.get(t, usersExport+"&format=csv&compression=none&delimiter=comma&header=on&timezone=UTC&columns="+all), http.StatusAccepted)
+	wantStatus(t, b.get(t, usersExport+"&compression=gzip&delimiter=semicolon&header=off&timezone=Europe%2FPrague&columns=ltv,id"), http.StatusAccepted)
+	plain, same, chosen := b.jobs.submitted[0].Params, b.jobs.submitted[1].Params, b.jobs.submitted[2].Params
+	if !reflect.DeepEqual(plain, same) {
+		t.Errorf("params with defaults = %v, want %v", same, plain)
+	}
+	want := maps.Clone(plain)
+	maps.Copy(want, jobs.Params{"compression": "gzip", "delimiter": "semicolon", "header": "off", "timezone": "Europe/Prague", "columns": "ltv,id"})
+	if !reflect.DeepEqual(chosen, want) || chosen.Extension() != ".csv.gz" {
+		t.Errorf("params = %v, want %v", chosen, want)
+	}
+	if shown := shownParams("vip-users", chosen); !reflect.DeepEqual(shown, want) {
+		t.Errorf("shown are %v, want %v", shown, want)
 	}
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"exportd/internal/dataset"
 	"exportd/jobs"
@@ -13,7 +14,16 @@ func (p *params) file(d *dataset.Dataset) jobs.Params {
 	file := p.rows(d)
 	given := map[string]string{}
 	for _, f := range dataset.FileParams {
-		if v := enum(p, f.Name, f.Values...); v != "" && v != f.Default() {
+		v := ""
+		switch {
+		case f.Name == jobs.ParamColumns:
+			v = p.columns(d, f)
+		case f.Name == jobs.ParamTimezone:
+			v = p.zone(f)
+		default:
+			v = enum(p, f.Name, f.Values...)
+		}
+		if v != "" && v != f.Default() {
 			given[f.Name] = v
 		}
 	}
@@ -30,11 +40,49 @@ func (p *params) file(d *dataset.Dataset) jobs.Params {
 	return file
 }
 
+// columns reads the names of columns, "" for all of them in their order.
+func (p *params) columns(d *dataset.Dataset, f dataset.FileParam) string {
+	names := p.fileText(f)
+	if names == "" || names == strings.Join(d.Headers(), ",") {
+		return ""
+	}
+	if _, err := d.Places(names); err != nil {
+		p.fault(f.Name, typeOnly, map[string]any{"value": shorten(names), "valids": d.Headers()}, "must be names of columns, separated by commas, and %s", err)
+		return ""
+	}
+	return names
+}
+
+// zone reads a time zone, "" for UTC.
+func (p *params) zone(f dataset.FileParam) string {
+	name := p.fileText(f)
+	if name == "" || name == "UTC" {
+		return ""
+	}
+	if _, err := dataset.Zone(name); err != nil {
+		p.fault(f.Name, typeOnly, map[string]any{"value": shorten(name)}, "must be a time zone of the IANA database, like Europe/Prague")
+		return ""
+	}
+	return name
+}
+
+func (p *params) fileText(f dataset.FileParam) string {
+	v, ok := p.get(f.Name, false)
+	switch {
+	case ok && v == "":
+		p.fault(f.Name, typeEmpty, map[string]any{"value": v}, "is not allowed to be empty")
+	case len(v) > f.Most:
+		p.fault(f.Name, typeMax, map[string]any{"value": shorten(v), "limit": f.Most}, "length must be less than or equal to %d characters long", f.Most)
+		return ""
+	}
+	return v
+}
+
 // shownFile are the parameters of a job's file that the contract knows, also of a damaged record.
 func shownFile(p jobs.Params) jobs.Params {
 	shown := jobs.Params{jobs.ParamProfile: jobs.ProfileRFC4180, jobs.ParamFormulaGuard: p.FormulaGuard()}
 	for _, f := range dataset.FileParams {
-		if v := p.Text(f.Name); slices.Contains(f.Values, v) {
+		if v := p.Text(f.Name); slices.Contains(f.Values, v) || f.Most > 0 && v != "" && len(v) <= f.Most {
 			shown[f.Name] = v
 		}
 	}

@@ -60,7 +60,14 @@ const (
 	FormatCSV     = "csv"
 	FormatJSONL   = "jsonl"
 	FormatParquet = "parquet"
+
+	CompressionGzip = "gzip"
+
+	HeaderOff = "off"
 )
+
+// Delimiters are what stands between the cells of a row, by the name that requests have for it.
+var Delimiters = map[string]byte{"comma": ',', "semicolon": ';', "tab": '\t', "pipe": '|'}
 
 // laterFileParams are those of files that builds of version 1 of documents would leave aside, making another
 // file than was asked for.
@@ -90,8 +97,16 @@ func (p Params) Profile() string { return cmp.Or(p.Text(ParamProfile), ProfileRF
 // Format is the format of the file.
 func (p Params) Format() string { return cmp.Or(p.Text(ParamFormat), FormatCSV) }
 
+// Gzip says whether the file is compressed.
+func (p Params) Gzip() bool { return p.Text(ParamCompression) == CompressionGzip }
+
 // Extension is that of the file's name, with its dot.
-func (p Params) Extension() string { return "." + p.Format() }
+func (p Params) Extension() string {
+	if p.Gzip() {
+		return "." + p.Format() + ".gz"
+	}
+	return "." + p.Format()
+}
 
 // ofVersion1 reports whether builds of version 1 of documents make the file that these ask for.
 func (p Params) ofVersion1() bool {

@@ -83,12 +83,26 @@ const (
 	CauseStateOpen  CauseState = "open"
 )
 
+// Defines values for Compression.
+const (
+	CompressionGzip Compression = "gzip"
+	CompressionNone Compression = "none"
+)
+
 // Defines values for ContentType.
 const (
 	ContentTypeAttachment ContentType = "attachment"
 	ContentTypeOther      ContentType = "other"
 	ContentTypePostback   ContentType = "postback"
 	ContentTypeText       ContentType = "text"
+)
+
+// Defines values for Delimiter.
+const (
+	DelimiterComma     Delimiter = "comma"
+	DelimiterPipe      Delimiter = "pipe"
+	DelimiterSemicolon Delimiter = "semicolon"
+	DelimiterTab       Delimiter = "tab"
 )
 
 // Defines values for ErrorCode.
@@ -123,6 +137,12 @@ const (
 const (
 	FormulaGuardOff FormulaGuard = "off"
 	FormulaGuardOn  FormulaGuard = "on"
+)
+
+// Defines values for HeaderRow.
+const (
+	HeaderRowOff HeaderRow = "off"
+	HeaderRowOn  HeaderRow = "on"
 )
 
 // Defines values for Kind.
@@ -480,11 +500,20 @@ type Channel struct {
 	WorkspaceIds []string `json:"workspaceIds"`
 }
 
+// Columns defines model for Columns.
+type Columns = string
+
+// Compression defines model for Compression.
+type Compression string
+
 // ContentType defines model for ContentType.
 type ContentType string
 
 // Date ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 type Date = string
+
+// Delimiter defines model for Delimiter.
+type Delimiter string
 
 // Delivery defines model for Delivery.
 type Delivery struct {
@@ -531,6 +560,9 @@ type FileFormat string
 
 // FormulaGuard defines model for FormulaGuard.
 type FormulaGuard string
+
+// HeaderRow defines model for HeaderRow.
+type HeaderRow string
 
 // ID defines model for Id.
 type ID = string
@@ -802,14 +834,19 @@ type OrgStats struct {
 // Params The request, normalised. What was not asked for is left out.
 type Params struct {
 	BirthdayMonth *int         `json:"birthdayMonth,omitempty"`
+	Columns       *Columns     `json:"columns,omitempty"`
+	Compression   *Compression `json:"compression,omitempty"`
 	ContentType   *ContentType `json:"contentType,omitempty"`
+	Delimiter     *Delimiter   `json:"delimiter,omitempty"`
 	Format        *FileFormat  `json:"format,omitempty"`
 	FormulaGuard  bool         `json:"formulaGuard"`
 	From          *time.Time   `json:"from,omitempty"`
 	HasBirthday   *bool        `json:"hasBirthday,omitempty"`
+	Header        *HeaderRow   `json:"header,omitempty"`
 	Label         *string      `json:"label,omitempty"`
 	MediumID      string       `json:"mediumId"`
 	Profile       Profile      `json:"profile"`
+	Timezone      *Timezone    `json:"timezone,omitempty"`
 
 	// To Not in the window.
 	To          *time.Time `json:"to,omitempty"`
@@ -1141,6 +1178,9 @@ type Times struct {
 	P95   *float32 `json:"p95"`
 }
 
+// Timezone defines model for Timezone.
+type Timezone = string
+
 // TopOrgs defines model for TopOrgs.
 type TopOrgs struct {
 	ByRows []OrgStats `json:"byRows"`
@@ -1194,6 +1234,9 @@ type Format = FileFormat
 
 // From ISO 8601 date, or date-time with Z or an offset; without one it is in UTC, as a date is.
 type From = Date
+
+// Header defines model for header.
+type Header = HeaderRow
 
 // IdempotencyKey defines model for idempotencyKey.
 type IdempotencyKey = string
@@ -1674,6 +1717,23 @@ type ExportMessagesParams struct {
 	// `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
 	FormulaGuard *FormulaGuard `form:"formulaGuard,omitempty" json:"formulaGuard,omitempty"`
 
+	// Columns Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given.
+	Columns *Columns `form:"columns,omitempty" json:"columns,omitempty"`
+
+	// Delimiter What stands between the cells of a row. A cell with it in it is quoted.
+	Delimiter *Delimiter `form:"delimiter,omitempty" json:"delimiter,omitempty"`
+
+	// Header Whether the file begins with a row of the names of its columns.
+	Header *Header `form:"header,omitempty" json:"header,omitempty"`
+
+	// Timezone A time zone of the IANA database, like `Europe/Prague`, in which times are told, with their offset: `2026-06-02T05:04:05.000000+02:00`; also those in lists.
+	// In UTC, with `Z`, where it is not given. `from` and `to` do not go by it.
+	Timezone *Timezone `form:"timezone,omitempty" json:"timezone,omitempty"`
+
+	// Compression `gzip`: the file is a `.gz` of several members, as `gunzip` and libraries read them one after the other. It is downloaded as it is, `application/gzip` without
+	// `Content-Encoding`, so that sizes, checksum and ranges are those of the compressed bytes.
+	Compression *Compression `form:"compression,omitempty" json:"compression,omitempty"`
+
 	// DryRun `true`: makes no job, and answers 200 with what the request would come to, as `Quote` has it.
 	DryRun *ExportDryRun `form:"dryRun,omitempty" json:"dryRun,omitempty"`
 
@@ -1749,6 +1809,23 @@ type ExportUsersParams struct {
 	// What was stored comes back, cell by cell, with
 	// `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
 	FormulaGuard *FormulaGuard `form:"formulaGuard,omitempty" json:"formulaGuard,omitempty"`
+
+	// Columns Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given.
+	Columns *Columns `form:"columns,omitempty" json:"columns,omitempty"`
+
+	// Delimiter What stands between the cells of a row. A cell with it in it is quoted.
+	Delimiter *Delimiter `form:"delimiter,omitempty" json:"delimiter,omitempty"`
+
+	// Header Whether the file begins with a row of the names of its columns.
+	Header *Header `form:"header,omitempty" json:"header,omitempty"`
+
+	// Timezone A time zone of the IANA database, like `Europe/Prague`, in which times are told, with their offset: `2026-06-02T05:04:05.000000+02:00`; also those in lists.
+	// In UTC, with `Z`, where it is not given. `from` and `to` do not go by it.
+	Timezone *Timezone `form:"timezone,omitempty" json:"timezone,omitempty"`
+
+	// Compression `gzip`: the file is a `.gz` of several members, as `gunzip` and libraries read them one after the other. It is downloaded as it is, `application/gzip` without
+	// `Content-Encoding`, so that sizes, checksum and ranges are those of the compressed bytes.
+	Compression *Compression `form:"compression,omitempty" json:"compression,omitempty"`
 
 	// DryRun `true`: makes no job, and answers 200 with what the request would come to, as `Quote` has it.
 	DryRun *ExportDryRun `form:"dryRun,omitempty" json:"dryRun,omitempty"`
@@ -6171,6 +6248,66 @@ func NewExportMessagesRequest(server string, params *ExportMessagesParams) (*htt
 
 		}
 
+		if params.Columns != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "columns", *params.Columns, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Delimiter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "delimiter", *params.Delimiter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Header != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "header", *params.Header, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Timezone != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "timezone", *params.Timezone, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Compression != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "compression", *params.Compression, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.DryRun != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
@@ -6447,6 +6584,66 @@ func NewExportUsersRequest(server string, params *ExportUsersParams) (*http.Requ
 		if params.FormulaGuard != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "formulaGuard", *params.FormulaGuard, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Columns != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "columns", *params.Columns, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Delimiter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "delimiter", *params.Delimiter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Header != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "header", *params.Header, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Timezone != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "timezone", *params.Timezone, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Compression != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "compression", *params.Compression, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {

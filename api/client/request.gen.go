@@ -26,8 +26,13 @@ type Request struct {
 	Params map[string]string
 
 	// Of the file.
-	Format  FileFormat // what the file is: csv, jsonl, parquet
-	Profile Profile    // form of the CSV file: plain, or with a byte order mark: rfc4180, excel
+	Format      FileFormat  // what the file is: csv, jsonl, parquet
+	Profile     Profile     // form of the CSV file: plain, or with a byte order mark: rfc4180, excel
+	Columns     string      // names of the columns, separated by commas (default all)
+	Delimiter   Delimiter   // what stands between cells: comma, semicolon, tab, pipe
+	Header      HeaderRow   // begin with the names of the columns: on, off
+	Timezone    string      // time zone to tell times in, like Europe/Prague (default UTC)
+	Compression Compression // compress the file: none, gzip
 	// NoFormulaGuard leaves text as it is that a spreadsheet would take for a formula.
 	NoFormulaGuard bool
 	CallbackURL    string
@@ -62,6 +67,11 @@ func (r *Request) rows(set func(name, value string)) {
 func (r *Request) file(set func(name, value string)) {
 	set("format", string(r.Format))
 	set("profile", string(r.Profile))
+	set("columns", string(r.Columns))
+	set("delimiter", string(r.Delimiter))
+	set("header", string(r.Header))
+	set("timezone", string(r.Timezone))
+	set("compression", string(r.Compression))
 	if r.NoFormulaGuard {
 		set("formulaGuard", string(FormulaGuardOff))
 	}

@@ -151,7 +151,7 @@ func (a *app) showSubmitted(ctx context.Context, c *client.Client, p profile, jo
 	}
 	fmt.Fprintln(a.stdout, clean(job.JobID, false))
 	if a.stdoutTerminal {
-		a.say("Its file, when it is done:  %s", p.command("jobs", "download", job.JobID, "-o", string(job.Kind)+".csv"))
+		a.say("Its file, when it is done:  %s", p.command("jobs", "download", job.JobID, "-o", string(job.Kind)+extension(job)))
 	}
 	return nil
 }

@@ -59,6 +59,18 @@ func (f fileFlags) set(params map[string]string) {
 	}
 }
 
+// extension is that of a job's file.
+func extension(job *client.Job) string {
+	format := "csv"
+	if f := job.Params.Format; f != nil {
+		format = string(*f)
+	}
+	if c := job.Params.Compression; c != nil && *c == client.CompressionGzip {
+		format += ".gz"
+	}
+	return "." + format
+}
+
 // fileOf is what a job's file is where that is not by default, in words.
 func fileOf(p client.Params) iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
@@ -71,8 +83,8 @@ func fileOf(p client.Params) iter.Seq2[string, string] {
 			values[jobs.ParamFormulaGuard] = "off"
 		}
 		for _, f := range dataset.FileParams {
-			v, given := values[f.Name].(string)
-			if given && v != f.Default() && !yield(strings.ReplaceAll(fileFlag(f.Name), "-", " "), v) {
+			v, _ := values[f.Name].(string)
+			if v != "" && v != f.Default() && !yield(strings.ReplaceAll(fileFlag(f.Name), "-", " "), v) {
 				return
 			}
 		}

@@ -389,9 +389,6 @@ func (a *app) jobsDownload() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "download JOB", Short: "Wait for a job and download its file; goes on where an earlier try ended", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output == "" {
-				output = args[0] + ".csv"
-			}
 			if output == "-" && a.asJSON {
 				return &usageError{text: "--json and --output - both want standard output"}
 			}
@@ -402,10 +399,17 @@ func (a *app) jobsDownload() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if output == "" {
+				job, err := c.GetJob(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				output = args[0] + extension(job)
+			}
 			return a.fetch(cmd.Context(), c, p, args[0], output)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write, - for standard output (default JOB.csv)")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write, - for standard output (default JOB with the extension of its format)")
 	_ = cmd.MarkFlagFilename("output", "csv") // the flag is there
 	return cmd
 }

@@ -205,10 +205,10 @@ func (e *Encoder) appendCell(dst, s []byte) []byte {
 // appendOdd is appendCell for all cells, of which a scan has found so much.
 func (e *Encoder) appendOdd(dst, s []byte, found uint8) []byte {
 	start := first[s[0]]
-	if e.opts.FormulaGuard && (start&firstFormula != 0 || found&hasSplit != 0 && mayBegin(s) || found&hasBreak != 0 && behindComma(s)) && !isNumeral(s) {
+	if e.opts.FormulaGuard && (start&firstFormula != 0 || found&hasSplit != 0 && mayBegin(s) || found&hasBreak != 0 && behindComma(s)) && (e.leads || !isNumeral(s)) {
 		s = e.guard(s)
 	}
-	quote := found&(hasQuote|hasBreak) != 0
+	quote := found&(hasQuote|hasBreak) != 0 || e.hasDelimiter(s)
 	if start&(firstSpace|firstEnd) != 0 && !quote {
 		quote = startsWithSpace(s) || string(s) == `\.`
 	}

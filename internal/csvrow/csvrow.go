@@ -11,6 +11,10 @@
 // begins with white space, or it is \. (the end mark of PostgreSQL's COPY). Line breaks inside a cell stay as
 // they are stored.
 //
+// A caller may choose another delimiter, columns and their order, and leave the header out. Cells with the
+// delimiter in them are then quoted, too; where the file has one column, an empty cell is "", since readers
+// skip empty lines.
+//
 // # Cells
 //
 // A value prints in the form of its own type, see package wire: a field that is missing or null is an empty
@@ -23,6 +27,8 @@
 //     refuse a file with NUL in it or stop reading there, and a dropped
 //     character would hide that there was one.
 //   - a byte that is not UTF-8 becomes U+FFFD, byte by byte.
+//   - a time, alone or in a list, is told in the caller's zone, with its offset, where
+//     there is one.
 //
 // # Formula guard
 //
@@ -46,6 +52,9 @@
 package csvrow
 
 import (
+	"cmp"
+	"time"
+
 	"exportd/internal/dataset"
 	"exportd/internal/vip/wire"
 )
@@ -53,7 +62,20 @@ import (
 // Options are the choices that a caller of an export has.
 type Options struct {
 	FormulaGuard bool // put ' before text that a spreadsheet would run
-	BOM          bool // begin the header with a byte order mark, for Excel
+	BOM          bool // begin the file with a byte order mark, for Excel
+	NoHeader     bool // leave the header row out
+	// Delimiter stands between cells: one of , ; | and TAB. 0 is the comma.
+	Delimiter byte
+	// Columns are the columns of the dataset that the file has, by their places in it, in the order of the
+	// file; nil is all.
+	Columns []int
+	// Zone, if there is one, is where times are told; else they are in UTC.
+	Zone *time.Location
+}
+
+// plain reports whether the rows are those of the form by default.
+func (o Options) plain() bool {
+	return o.Columns == nil && o.Zone == nil && (o.Delimiter == 0 || o.Delimiter == ',')
 }
 
 // Encoder turns documents of a dataset into rows. It is not safe for concurrent use; parts that are written
@@ -63,6 +85,10 @@ type Encoder struct {
 	row     Row
 	columns []dataset.Column
 	opts    Options
+	plain   bool // as the options have it
+	comma   byte
+	places  []int // of the columns that the file has
+	leads   bool  // the cell under way is the first of a chosen row
 
 	guarded int64
 	printer wire.Printer
@@ -72,20 +98,31 @@ type Encoder struct {
 
 // NewEncoder returns an encoder for the rows of a dataset.
 func NewEncoder(d *dataset.Dataset, opts Options) *Encoder {
-	return &Encoder{Splitter: NewSplitter(d), columns: d.Columns, opts: opts}
+	e := &Encoder{Splitter: NewSplitter(d), columns: d.Columns, opts: opts, plain: opts.plain(), comma: cmp.Or(opts.Delimiter, ','), places: opts.Columns}
+	if e.places == nil {
+		for i := range d.Columns {
+			e.places = append(e.places, i)
+		}
+	}
+	return e
 }
 
-// AppendHeader appends the header row, behind the byte order mark if there is one.
+// AppendHeader appends what the file begins with: the header row, behind the byte order mark, as far as it
+// has them.
 func (e *Encoder) AppendHeader(dst []byte) []byte {
 	if e.opts.BOM {
 		dst = append(dst, "\ufeff"...)
 	}
-	for i, c := range e.columns {
+	if e.opts.NoHeader {
+		return dst
+	}
+	for i, place := range e.places {
+		name := e.columns[place].Header()
 		if i == 0 {
-			dst = append(dst, c.Header()...)
+			dst = append(dst, name...)
 			continue
 		}
-		dst = append(append(append(dst, `,"`...), c.Header()...), '"') // no name has a quote, see package dataset
+		dst = append(append(append(dst, e.comma, '"'), name...), '"') // no name has a quote, see package dataset
 	}
 	return append(dst, '\r', '\n')
 }
@@ -104,6 +141,9 @@ func (e *Encoder) AppendRow(dst, doc []byte) ([]byte, error) {
 
 // AppendCells is AppendRow for a document that is split already.
 func (e *Encoder) AppendCells(dst []byte, r *Row) ([]byte, error) {
+	if !e.plain {
+		return e.appendChosen(dst, r)
+	}
 	start := len(dst)
 	dst = e.appendID(dst, r.ID())
 	for i := 1; i < len(e.columns); i++ {
@@ -180,7 +220,12 @@ func (e *Encoder) appendList(dst []byte, v wire.Value) ([]byte, error) {
 			if err != nil {
 				return dst, err
 			}
-			if e.scratch, err = e.printer.Append(e.scratch[:0], element); err != nil {
+			if element.Kind == wire.Time {
+				e.scratch, err = e.appendTime(e.scratch[:0], element)
+			} else {
+				e.scratch, err = e.printer.Append(e.scratch[:0], element)
+			}
+			if err != nil {
 				return dst, err
 			}
 			text = e.scratch

@@ -1,7 +1,12 @@
 package dataset
 
 import (
+	"fmt"
+	"regexp"
 	"slices"
+	"strings"
+	"time"
+	_ "time/tzdata" // where a machine has no time zones of its own
 
 	"exportd/jobs"
 )
@@ -12,8 +17,10 @@ type FileParam struct {
 	Name string
 	// Schema is the name of the schema of its values.
 	Schema string
-	// Values are what it may be, the first of them where it is not given. Without any it is a text.
+	// Values are what it may be, the first of them where it is not given. Without any it is a text, of so
+	// many characters at most.
 	Values []string
+	Most   int
 	// Formats are those that have it; all if there are none.
 	Formats []string
 	// Doc says to callers what it does.
@@ -49,6 +56,31 @@ var FileParams = []FileParam{
 			"`re.sub(r\"((?:^|[,;|\\t\\n\\v\\f\\r])[ \\\"]*)'(?='*[=+\\-@\\uff1d\\uff0b\\uff0d\\uff20])|([ :][ \\\"]*)'(?='*[=\\uff1d])\", r\"\\1\\2\", cell)` in Python.\n",
 		Short: "put a ' before text that spreadsheets take for formulas",
 	},
+	{
+		Name: jobs.ParamColumns, Schema: "Columns", Most: 6000, Formats: []string{jobs.FormatCSV},
+		Doc:   "Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given.",
+		Short: "names of the columns, separated by commas (default all)",
+	},
+	{
+		Name: jobs.ParamDelimiter, Schema: "Delimiter", Values: []string{"comma", "semicolon", "tab", "pipe"}, Formats: []string{jobs.FormatCSV},
+		Doc: "What stands between the cells of a row. A cell with it in it is quoted.", Short: "what stands between cells",
+	},
+	{
+		Name: jobs.ParamHeader, Schema: "HeaderRow", Values: []string{"on", jobs.HeaderOff}, Formats: []string{jobs.FormatCSV},
+		Doc: "Whether the file begins with a row of the names of its columns.", Short: "begin with the names of the columns",
+	},
+	{
+		Name: jobs.ParamTimezone, Schema: "Timezone", Most: 64, Formats: []string{jobs.FormatCSV},
+		Doc: "A time zone of the IANA database, like `Europe/Prague`, in which times are told, with their offset: `2026-06-02T05:04:05.000000+02:00`; also those in lists.\n" +
+			"In UTC, with `Z`, where it is not given. `from` and `to` do not go by it.",
+		Short: "time zone to tell times in, like Europe/Prague (default UTC)",
+	},
+	{
+		Name: jobs.ParamCompression, Schema: "Compression", Values: []string{"none", jobs.CompressionGzip}, Formats: []string{jobs.FormatCSV, jobs.FormatJSONL},
+		Doc: "`gzip`: the file is a `.gz` of several members, as `gunzip` and libraries read them one after the other. It is downloaded as it is, `application/gzip` without\n" +
+			"`Content-Encoding`, so that sizes, checksum and ranges are those of the compressed bytes.",
+		Short: "compress the file",
+	},
 }
 
 // FileParamOf finds one by name; nil if there is none.
@@ -71,4 +103,33 @@ func (f *FileParam) Default() string {
 		return ""
 	}
 	return f.Values[0]
+}
+
+// Places finds columns by their names, separated by commas. The error says what is wrong in the words of the
+// API.
+func (d *Dataset) Places(names string) ([]int, error) {
+	var places []int
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(d.Columns, func(c Column) bool { return c.Header() == name })
+		switch {
+		case i < 0:
+			return nil, fmt.Errorf("has %q, which is none of the columns [%s]", name, strings.Join(d.Headers(), ", "))
+		case slices.Contains(places, i):
+			return nil, fmt.Errorf("has %q twice", name)
+		}
+		places = append(places, i)
+	}
+	return places, nil
+}
+
+// zoneName is what names of zones look like. Those of zones with leap seconds, and of the machine's own, are
+// none.
+var zoneName = regexp.MustCompile(`^[A-Z][A-Za-z0-9_+-]*(/[A-Z][A-Za-z0-9_+-]*){0,2}$`)
+
+// Zone finds a time zone of the IANA database.
+func Zone(name string) (*time.Location, error) {
+	if !zoneName.MatchString(name) || name == "Local" {
+		return nil, fmt.Errorf("%q is no time zone", name)
+	}
+	return time.LoadLocation(name)
 }

@@ -29,7 +29,8 @@ type encoder interface {
 // form is how the file of a job is made. A new format is one more of them, and nothing else.
 type form struct {
 	contentType string
-	encoder     func(d *dataset.Dataset) encoder
+	encoder     func(d *dataset.Dataset) (encoder, error)
+	gzip        bool // what the encoder makes is compressed
 	// finish, where there is one, makes what stands behind the parts in a file that needs more than these
 	// laid end to end. The parts are in order and done.
 	finish func(ctx context.Context, objects Objects, j *jobs.Job, parts []*jobs.Part) ([]byte, error)
@@ -39,22 +40,52 @@ type form struct {
 func formOf(p jobs.Params) (form, error) {
 	switch format := p.Format(); format {
 	case jobs.FormatCSV:
-		return form{contentType: "text/csv; charset=utf-8", encoder: func(d *dataset.Dataset) encoder { return csvEncoder{csvrow.NewEncoder(d, csvOptions(p))} }}, nil
+		f := form{contentType: "text/csv; charset=utf-8", encoder: func(d *dataset.Dataset) (encoder, error) { return newCSV(d, p) }}
+		return f.compressed(p), nil
 	case jobs.FormatJSONL:
-		return form{contentType: "application/x-ndjson", encoder: func(d *dataset.Dataset) encoder { return jsonEncoder{jsonrow.NewEncoder(d)} }}, nil
+		f := form{contentType: "application/x-ndjson", encoder: func(d *dataset.Dataset) (encoder, error) { return jsonEncoder{jsonrow.NewEncoder(d)}, nil }}
+		return f.compressed(p), nil
 	case jobs.FormatParquet:
 		return form{
 			contentType: "application/vnd.apache.parquet", finish: joinParquet,
-			encoder: func(d *dataset.Dataset) encoder { return parquetEncoder{parquetrow.NewEncoder(d)} },
+			encoder: func(d *dataset.Dataset) (encoder, error) { return parquetEncoder{parquetrow.NewEncoder(d)}, nil },
 		}, nil
 	default:
-		return form{}, jobs.Fail(jobs.CodeInvalidJob, jobs.Permanent, fmt.Sprintf("there is no format %q", format), "ask for the export again", nil)
+		return form{}, unknownForm("format", format, nil)
 	}
 }
 
-// csvOptions are what parameters say of a CSV file.
-func csvOptions(p jobs.Params) csvrow.Options {
-	return csvrow.Options{FormulaGuard: p.FormulaGuard(), BOM: p.Profile() == jobs.ProfileExcel}
+// compressed has the form's bytes compressed if parameters say so.
+func (f form) compressed(p jobs.Params) form {
+	if p.Gzip() {
+		f.contentType, f.gzip = "application/gzip", true
+	}
+	return f
+}
+
+// unknownForm is for parameters that no request of this build can have had.
+func unknownForm(what, value string, err error) error {
+	return jobs.Fail(jobs.CodeInvalidJob, jobs.Permanent, fmt.Sprintf("there is no %s %q", what, value), "ask for the export again", err)
+}
+
+// newCSV makes an encoder of the CSV that parameters ask for.
+func newCSV(d *dataset.Dataset, p jobs.Params) (encoder, error) {
+	o := csvrow.Options{
+		FormulaGuard: p.FormulaGuard(), BOM: p.Profile() == jobs.ProfileExcel,
+		Delimiter: jobs.Delimiters[p.Text(jobs.ParamDelimiter)], NoHeader: p.Text(jobs.ParamHeader) == jobs.HeaderOff,
+	}
+	var err error
+	if names := p.Text(jobs.ParamColumns); names != "" {
+		if o.Columns, err = d.Places(names); err != nil {
+			return nil, unknownForm("such choice of columns as", names, err)
+		}
+	}
+	if name := p.Text(jobs.ParamTimezone); name != "" {
+		if o.Zone, err = dataset.Zone(name); err != nil {
+			return nil, unknownForm("time zone", name, err)
+		}
+	}
+	return csvEncoder{csvrow.NewEncoder(d, o)}, nil
 }
 
 // csvEncoder is that of CSV, where nothing follows the last row.

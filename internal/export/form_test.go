@@ -61,11 +61,3 @@ func TestComposeWithAnEnd(t *testing.T) {
 		}
 	}
 }
-
-// TestFormatOfAnotherBuild: a format that there is not is no file.
-func TestFormatOfAnotherBuild(t *testing.T) {
-	t.Parallel()
-	if _, err := formOf(jobs.Params{jobs.ParamFormat: "tape"}); jobs.AsFailure(err).Code != jobs.CodeInvalidJob {
-		t.Errorf("formOf() = %v", err)
-	}
-}

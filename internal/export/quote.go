@@ -84,15 +84,30 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 	if err != nil {
 		return Quote{}, err
 	}
+	enc, err := f.encoder(d)
+	if err != nil {
+		return Quote{}, err
+	}
+	// An encoder could be made, so others can.
+	encoderOf := func() encoder { e, _ := f.encoder(d); return e }
 	if f.finish != nil {
-		together := newTogether(func() encoder { return f.encoder(d) })
+		together := newTogether(encoderOf)
 		if _, out.Exact, err = q.sample(ctx, func() records.RowEncoder { return together }, query, strata, out.Exact); err == nil {
 			out.Bytes, err = together.bytes(rows, out.Parts, out.Exact)
 		}
 		return out, err
 	}
-	out.Bytes, out.Exact, err = q.sample(ctx, func() records.RowEncoder { return f.encoder(d) }, query, strata, out.Exact)
-	out.Bytes += int64(len(f.encoder(d).AppendHeader(nil)))
+	header := enc.AppendHeader(nil)
+	if f.gzip {
+		packed := &packedRows{encoder: enc, packer: newPacker()}
+		out.Bytes, _, err = q.sample(ctx, func() records.RowEncoder { return packed }, query, strata, out.Exact)
+		if out.Exact = false; err == nil {
+			out.Bytes, err = packed.bytes(header, out.Bytes)
+		}
+		return out, err
+	}
+	out.Bytes, out.Exact, err = q.sample(ctx, func() records.RowEncoder { return encoderOf() }, query, strata, out.Exact)
+	out.Bytes += int64(len(header))
 	return out, err
 }
 
@@ -133,6 +148,41 @@ func (q *Quoter) sample(ctx context.Context, encoderOf func() records.RowEncoder
 		bytes += means[i] * float64(s.Rows)
 	}
 	return int64(bytes + 0.5), whole, nil
+}
+
+// packedRows encodes the rows of all pages of a sample as they are, and finds out what is left of them where
+// they are compressed.
+type packedRows struct {
+	mu sync.Mutex // pages are read side by side
+	encoder
+	packer        *packer
+	plain, packed int
+}
+
+// AppendRow appends a row as it is before it is compressed.
+func (p *packedRows) AppendRow(dst, doc []byte) ([]byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	row, err := p.encoder.AppendRow(dst, doc)
+	if err != nil {
+		return dst, err
+	}
+	return row, p.add(row[len(dst):], false)
+}
+
+func (p *packedRows) add(b []byte, end bool) error {
+	packed, err := p.packer.pack(b, end)
+	p.plain, p.packed = p.plain+len(b), p.packed+len(packed)
+	return err
+}
+
+// bytes is what a header and so many bytes of rows come to, by those that were taken.
+func (p *packedRows) bytes(header []byte, rows int64) (int64, error) {
+	if err := p.add(header, true); err != nil {
+		return 0, err
+	}
+	ratio := float64(p.packed) / float64(max(1, p.plain))
+	return int64(ratio*float64(rows+int64(len(header))) + 0.5), nil
 }
 
 func length(rows []json.RawMessage) (n int) {

@@ -92,20 +92,33 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	}
 	w := e.objects.Create(ctx, s.Object, attrs)
 	defer w.Abort()
-	enc := f.encoder(d)
+	enc, err := f.encoder(d)
+	if err != nil {
+		return jobs.PartResult{}, err
+	}
+	var packer *packer
+	if f.gzip {
+		packer = newPacker()
+	}
 	buf := make([]byte, 0, flushBytes+flushBytes/4)
 	if s.Header {
 		buf = enc.AppendHeader(buf)
 	}
 	var rows int64
 	watch := stopwatch{progress: p}
-	flush := func() error {
-		if err := watch.send(func() error { _, err := w.Write(buf); return err }); err != nil {
+	flush := func(end bool) error {
+		out := buf
+		if packer != nil {
+			if out, err = packer.pack(buf, end); err != nil {
+				return err
+			}
+		}
+		if err := watch.send(func() error { _, err := w.Write(out); return err }); err != nil {
 			return err
 		}
 		p.Rows.Store(rows)
 		watch.note()
-		if n := p.Bytes.Add(int64(len(buf))); e.cfg.MaxBytes > 0 && n+j.BytesDone > e.cfg.MaxBytes {
+		if n := p.Bytes.Add(int64(len(out))); e.cfg.MaxBytes > 0 && n+j.BytesDone > e.cfg.MaxBytes {
 			return e.tooManyBytes()
 		}
 		buf = buf[:0]
@@ -127,7 +140,7 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 		if len(buf) < flushBytes {
 			return nil
 		}
-		return flush()
+		return flush(false)
 	}
 	err = watch.scan(ctx, func(waited *time.Duration) error {
 		return e.source.Scan(ctx, q, rng, j.SnapshotTime, records.Options{Waited: waited}, row)
@@ -142,7 +155,7 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	if buf, err = enc.AppendEnd(buf, s.Final); err != nil {
 		return jobs.PartResult{}, err
 	}
-	if err := flush(); err != nil {
+	if err := flush(true); err != nil {
 		return jobs.PartResult{}, err
 	}
 	var obj jobs.Object

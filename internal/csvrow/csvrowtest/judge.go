@@ -44,7 +44,20 @@ func Row(kind jobs.Kind, id string, fields map[string]any, guard bool) (row []by
 
 // Cells returns what a reader of the file should find in the row of a document.
 func Cells(kind jobs.Kind, id string, fields map[string]any, guard bool) (cells []string, guarded int64) {
-	for _, column := range strings.Fields(columns[kind]) {
+	return Chosen(kind, id, fields, guard, nil, nil)
+}
+
+// Chosen is Cells of a file with columns, by their places, and a zone that a caller has chosen; nil is all of
+// them, and UTC.
+func Chosen(kind jobs.Kind, id string, fields map[string]any, guard bool, places []int, zone *time.Location) (cells []string, guarded int64) {
+	all := strings.Fields(columns[kind])
+	if places == nil {
+		for i := range all {
+			places = append(places, i)
+		}
+	}
+	for i, place := range places {
+		column := all[place]
 		var v any
 		if name, inner, nested := strings.Cut(column, "."); nested {
 			m, _ := fields[name].(map[string]any)
@@ -57,14 +70,17 @@ func Cells(kind jobs.Kind, id string, fields map[string]any, guard bool) (cells 
 		}
 		cell := Text(v)
 		if list, ok := v.([]any); ok && (column == "tags" || column == "labels") {
-			cell = join(list)
+			cell = join(list, zone)
+		}
+		if at, ok := v.(time.Time); ok {
+			cell = timeText(at, zone)
 		}
 		switch v.(type) {
 		case nil, bool, int64, float64, time.Time:
 		default:
 			cell = clean(cell)
 			safe := Guard(cell)
-			if column == "id" && signed.MatchString(cell) {
+			if i == 0 && signed.MatchString(cell) {
 				safe = "'" + cell
 			}
 			if guard && safe != cell {
@@ -107,12 +123,28 @@ func Guard(text string) string {
 // Unguard is the step that the documentation gives to whoever wants the text as it was stored.
 func Unguard(cell string) string { return guarded.ReplaceAllString(cell, "$1$2$3$4") }
 
-func join(list []any) string {
+func join(list []any, zone *time.Location) string {
 	texts := make([]string, len(list))
 	for i, v := range list {
-		texts[i] = strings.NewReplacer(`\`, `\\`, `;`, `\;`).Replace(Text(v))
+		text := Text(v)
+		if at, ok := v.(time.Time); ok {
+			text = timeText(at, zone)
+		}
+		texts[i] = strings.NewReplacer(`\`, `\\`, `;`, `\;`).Replace(text)
 	}
 	return strings.Join(texts, ";")
+}
+
+// timeText is a time in a zone, where ISO 8601 can tell it.
+func timeText(at time.Time, zone *time.Location) string {
+	if zone != nil {
+		_, offset := at.In(zone).Zone()
+		local := at.In(time.FixedZone("", offset/60*60))
+		if local.Year() >= 1 && local.Year() <= 9999 {
+			return local.Format("2006-01-02T15:04:05.000000-07:00")
+		}
+	}
+	return Text(at)
 }
 
 func clean(s string) string {

@@ -133,6 +133,12 @@ func (p *Printer) appendTime(dst []byte, seconds int64, nanos int32) []byte {
 	return dst
 }
 
+// TimeOf is the instant that a value of the kind Time prints as.
+func TimeOf(v Value) time.Time {
+	seconds, micros := whole(int64(v.Num), v.Nanos)
+	return time.Unix(seconds, int64(micros)*1000).UTC()
+}
+
 // whole keeps a time within 0001-01-01 to 9999-12-31, which is all that Firestore stores, and rounds it down
 // to microseconds.
 func whole(seconds int64, nanos int32) (_ int64, micros uint32) {
