@@ -119,17 +119,8 @@ type digest struct {
 }
 
 func (d *digest) add(p []byte) {
-	d.count(p)
-	d.sumUp(p)
-}
-
-// count is add without what takes long.
-func (d *digest) count(p []byte) {
 	d.size += int64(len(p))
 	d.crc = crc32c.Update(d.crc, p)
-}
-
-func (d *digest) sumUp(p []byte) {
 	if d.md5 != nil {
 		d.md5.Write(p)
 	}
@@ -168,22 +159,15 @@ func (b *blobs) appendTo(id int64, d *digest, r io.Reader) error {
 		return storageError("open object file", err)
 	}
 	defer func() { _ = f.Close() }() // write errors show in WriteAt and sync
-	// MD5 takes thirty times as long as the checksum, and more than the write: it goes on beside the next
-	// read and write, which have a buffer of their own.
-	buf, other := copyBuffers.Get().(*[]byte), copyBuffers.Get().(*[]byte)
-	defer func() { copyBuffers.Put(buf); copyBuffers.Put(other) }()
-	var summing sync.WaitGroup
-	defer summing.Wait()
-	for unchecked := 0; ; buf, other = other, buf {
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	for unchecked := 0; ; {
 		n, readErr := fill(*buf, r)
 		if n > 0 {
 			if _, err := f.WriteAt((*buf)[:n], d.size); err != nil {
 				return errors.Join(storageError("write object file", err), f.Truncate(d.size))
 			}
-			part := (*buf)[:n]
-			d.count(part)
-			summing.Wait() // the bytes before come first
-			summing.Go(func() { d.sumUp(part) })
+			d.add((*buf)[:n])
 		}
 		if unchecked += n; unchecked >= checkFreeEvery {
 			if err := b.checkFree(); err != nil {
