@@ -27,6 +27,7 @@ type bed struct {
 	control control
 	cloud   *process
 	secret  string // of the key for lists, once it is there
+	format  string // of the files of exports; CSV if empty
 
 	client *firestore.Client
 	store  *jobstore.Store
@@ -134,9 +135,13 @@ func (b *bed) close() error {
 
 // submit asks for an export of the first rows messages and notifies, as the API does.
 func (b *bed) submit(ctx context.Context, rows int) (string, error) {
+	params := window(rows).With(jobs.ParamProfile, jobs.ProfileRFC4180).With(jobs.ParamFormulaGuard, b.format == "")
+	if b.format != "" {
+		params[jobs.ParamFormat] = b.format
+	}
 	sub, err := b.store.Submit(ctx, jobs.Submission{
 		OrgID: orgID, KeyID: "bench", Kind: dataset.VIPMessages.Kind(), Fresh: true, IdempotencyKey: jobs.NewID(),
-		Params: window(rows).With("profile", jobs.ProfileRFC4180).With("formulaGuard", true),
+		Params: params,
 	})
 	if err != nil {
 		return "", err
