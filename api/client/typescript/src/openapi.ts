@@ -1829,7 +1829,7 @@ export interface components {
             count: number | null;
         };
         Stats: {
-            /** @description Jobs by state. */
+            /** @description Jobs by state. Where more than 10,000 have ended by one, that number may be some minutes old. */
             states: {
                 [key: string]: number;
             };
