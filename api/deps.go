@@ -41,6 +41,7 @@ type Operations interface {
 	jobs.RollupStore
 	jobs.CauseStore
 	jobs.AuditStore
+	jobs.LinkStore
 }
 
 // Queue notifies workers. internal/jobqueue has it.

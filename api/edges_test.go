@@ -112,7 +112,7 @@ func edges(t *testing.T, b *bench) (list []edge) {
 		return q.PageToken(vip.Position{Key: vip.TimeKey(noon), ID: letters(n)})
 	}
 	add(edge{what: "before", limit: 1500, refused: 422, says: "nextCursor", send: query("key_one1", "/vip-messages?"+paramsOf(dataset.VIPMessages), "before", before)})
-	for target, key := range map[string]string{"/exports?": "key_one1", "/ops/jobs?": "key_ops1", "/ops/causes?": "key_ops1", "/ops/callbacks?": "key_ops1", "/ops/audit?": "key_ops1"} {
+	for target, key := range map[string]string{"/exports?": "key_one1", "/ops/jobs?": "key_ops1", "/ops/causes?": "key_ops1", "/ops/callbacks?": "key_ops1", "/ops/audit?": "key_ops1", "/ops/jobs/" + b.jobs.set(succeeded()).ID + "/downloads?": "key_ops1"} {
 		add(between("pageSize", 1, 100, query(key, target, "pageSize", number))...)
 		add(notEmpty("pageToken", query(key, target, "pageToken", letters)),
 			edge{what: "pageToken", limit: 512, send: query(key, target, "pageToken", letters), refused: 422, says: "nextPageToken of the page before"})
@@ -173,6 +173,7 @@ func bodyEdges(t *testing.T, b *bench) (list []edge) {
 	}
 	add(between("filter.orgId", 1, 1500, field(t, "key_ops1", "POST", "/ops/callbacks/redeliver", `{"reason":"r","filter":{"state":"gone","orgId":"%s"}}`, letters))...)
 	add(between("orgId", 1, 1500, field(t, "key_ops1", "POST", "/ops/receivers/resume", `{"reason":"r","origin":"https://hooks.example.com","orgId":"%s"}`, letters))...)
+	add(between("orgId", 1, 128, field(t, "key_ops1", "POST", "/ops/links/revoke", `{"reason":"r","orgId":"%s"}`, letters))...)
 	for _, n := range []int{1, 2, 511, 512, 513} { // tokens that the store gave
 		b.jobs.callbacks = append(b.jobs.callbacks, &jobs.Callback{ID: letters(n), State: jobs.CallbackGone})
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
+	"exportd/internal/filelink"
 	"exportd/internal/panics"
 	"exportd/jobs"
 )
@@ -72,7 +73,7 @@ func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 			})
 		})
 	})
-	err = s.sendEvents(ctx, c, changes)
+	err = s.sendEvents(ctx, c, changes, askerOf(caller))
 	ended := ctx.Err() != nil // the caller went away, the server stops, or the stream is old
 	cancel()
 	watch.Wait()
@@ -87,7 +88,7 @@ func (s *Server) stream(c *gin.Context, caller *apikey.Key) error {
 }
 
 // sendEvents sends until the job has ended, the context or the caller's right has, or nothing more can come.
-func (s *Server) sendEvents(ctx context.Context, c *gin.Context, changes <-chan *jobs.Job) error {
+func (s *Server) sendEvents(ctx context.Context, c *gin.Context, changes <-chan *jobs.Job, asker filelink.Asker) error {
 	w := c.Writer
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold events back
@@ -125,7 +126,7 @@ func (s *Server) sendEvents(ctx context.Context, c *gin.Context, changes <-chan 
 		if err := s.stillAllowed(c, job.State == jobs.Succeeded); err != nil {
 			return err
 		}
-		v, err := s.show(ctx, job)
+		v, err := s.show(ctx, job, asker)
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
+	"exportd/internal/filelink"
 	"exportd/internal/tracing"
 	"exportd/internal/webhook"
 	"exportd/jobs"
@@ -54,7 +55,7 @@ func (s *Server) export(d *dataset.Dataset) endpoint {
 		if err != nil {
 			return err
 		}
-		return s.answerExport(c, job, applied, finished)
+		return s.answerExport(c, job, askerOf(caller), applied, finished)
 	}
 }
 
@@ -161,7 +162,7 @@ func (s *Server) callbackURL(p *params, caller *apikey.Key) (string, error) {
 }
 
 // answerExport answers with the result, the job as it is, or why there is no result.
-func (s *Server) answerExport(c *gin.Context, j *jobs.Job, applied string, reused bool) error {
+func (s *Server) answerExport(c *gin.Context, j *jobs.Job, asker filelink.Asker, applied string, reused bool) error {
 	if !j.DeletedAt.IsZero() { // while this request waited: nothing is there to lead to
 		return refuse(http.StatusConflict, "the export was deleted")
 	}
@@ -173,7 +174,7 @@ func (s *Server) answerExport(c *gin.Context, j *jobs.Job, applied string, reuse
 	j = s.proven(c.Request.Context(), j)
 	switch j.State {
 	case jobs.Succeeded:
-		url, _, err := s.link(c.Request.Context(), j)
+		url, _, err := s.link(c.Request.Context(), j, asker)
 		if err != nil {
 			c.Header("Location", location)
 			return err
@@ -193,7 +194,7 @@ func (s *Server) answerExport(c *gin.Context, j *jobs.Job, applied string, reuse
 		}{j.Result.Rows, url})
 		return nil
 	case jobs.Queued, jobs.Running:
-		v, err := s.show(c.Request.Context(), j)
+		v, err := s.show(c.Request.Context(), j, asker)
 		if err != nil { // the job is accepted, whatever could not be read about it
 			observe(c).warning = err
 		}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -276,6 +277,8 @@ type fakeJobs struct {
 	crowd        bool // hours have more orgs than are looked at
 	rollupReads  int
 	topReads     int
+	noted        atomic.Int64 // calls of NoteDownloads
+	cannotNote   bool
 	// memory is what knows causes, and what operators did.
 	memory *inmemory.Store
 }

@@ -152,7 +152,7 @@ func (s *Server) getJob(c *gin.Context, caller *apikey.Key) error {
 	if !j.DeletedAt.IsZero() { // meanwhile
 		return jobs.ErrNotFound
 	}
-	v, err := s.show(c.Request.Context(), j)
+	v, err := s.show(c.Request.Context(), j, askerOf(caller))
 	if err != nil {
 		return err
 	}
@@ -210,12 +210,17 @@ func (s *Server) download(c *gin.Context, caller *apikey.Key) error {
 	default:
 		return refuse(http.StatusConflict, "the export has no file: it is "+string(j.State))
 	}
-	url, _, err := s.link(c.Request.Context(), j)
+	url, _, err := s.signed(c.Request.Context(), j)
 	if err != nil {
 		return err
 	}
 	if url == "" {
 		return gone(j)
+	}
+	if s.links != nil {
+		if err := s.noteDownload(c, j, "", askerOf(caller)); err != nil {
+			return err
+		}
 	}
 	c.Header("Location", url)
 	c.Status(http.StatusFound)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"exportd/internal/dataset"
+	"exportd/internal/filelink"
 	"exportd/jobs"
 )
 
@@ -85,7 +86,7 @@ func viewOf(j *jobs.Job) jobView {
 	v.Progress = progressView{PartsDone: j.PartsDone, PartsTotal: j.PartsTotal}
 	v.setProgress(j, j.RowsDone, j.BytesDone)
 	if j.State == jobs.Succeeded || j.State == jobs.Expired {
-		sum := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, j.Result.CRC32C))
+		sum := checksum(j.Result.CRC32C)
 		v.TotalCount, v.SizeBytes, v.CRC32C, v.GuardedCells = &j.Result.Rows, &j.Result.Size, &sum, &j.Result.GuardedCells
 		v.RescuedValues = j.Result.RescuedValues
 		v.setProgress(j, j.Result.Rows, j.Result.Size)
@@ -94,6 +95,11 @@ func viewOf(j *jobs.Job) jobView {
 		v.Error = &errorView{e.Code, cmp.Or(e.Message, "why is not on record"), e.Retryable}
 	}
 	return v
+}
+
+// checksum is a CRC-32C as Cloud Storage shows it.
+func checksum(sum uint32) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum))
 }
 
 // shownParams has what the contract promises and nothing else, also of a damaged record.
@@ -130,8 +136,8 @@ func (v *jobView) setProgress(j *jobs.Job, rows, bytes int64) {
 	v.Progress.Percent = jobs.Percent(j.State, rows, j.RowsTotal)
 }
 
-// show is viewOf with everything that has to be asked for.
-func (s *Server) show(ctx context.Context, j *jobs.Job) (jobView, error) {
+// show is viewOf with everything that has to be asked for. The link is for whoever asks.
+func (s *Server) show(ctx context.Context, j *jobs.Job, asker filelink.Asker) (jobView, error) {
 	j = s.proven(ctx, j)
 	v := viewOf(j)
 	if j.State == jobs.Running && j.Phase == jobs.PhaseParts {
@@ -141,7 +147,7 @@ func (s *Server) show(ctx context.Context, j *jobs.Job) (jobView, error) {
 		}
 		v.setProgress(j, rows, bytes)
 	}
-	if url, until, err := s.link(ctx, j); err != nil {
+	if url, until, err := s.link(ctx, j, asker); err != nil {
 		return v, err
 	} else if url != "" {
 		v.CSVURL, v.URLExpiresAt = &url, &until
@@ -174,7 +180,18 @@ func (s *Server) show(ctx context.Context, j *jobs.Job) (jobView, error) {
 const shortestLink = time.Second
 
 // link makes a fresh csvUrl of a job that has a file, as proven says, and says until when it works.
-func (s *Server) link(ctx context.Context, j *jobs.Job) (url string, until time.Time, err error) {
+func (s *Server) link(ctx context.Context, j *jobs.Job, asker filelink.Asker) (url string, until time.Time, err error) {
+	if s.links == nil {
+		return s.signed(ctx, j)
+	}
+	if j.State != jobs.Succeeded || j.Result.Object == "" || j.FileExpiresAt.Sub(s.now()) < shortestLink {
+		return "", time.Time{}, nil
+	}
+	return s.links.URL(ctx, j, asker)
+}
+
+// signed is link by Cloud Storage.
+func (s *Server) signed(ctx context.Context, j *jobs.Job) (url string, until time.Time, err error) {
 	now := s.now()
 	life := min(s.urlLife, j.FileExpiresAt.Sub(now)).Truncate(time.Second)
 	if j.State != jobs.Succeeded || j.Result.Object == "" || life < shortestLink { // of another version, none may be known

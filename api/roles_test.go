@@ -26,7 +26,7 @@ var granted = map[string]string{
 	"POST /exports/{jobId}/cancel": "export", "DELETE /exports/{jobId}": "export", "POST /exports/{jobId}/callback/test": "export",
 	"GET /ops/*": "ops view", "POST /ops/*": "ops",
 	"GET /admin/*": "admin platform", "POST /admin/*": "admin platform",
-	"GET /healthz": "*", "GET /readyz": "*", "GET /openapi.json": "*", "GET /docs": "*", "GET /": "*", "GET /docs/": "*", "GET /docs/{file}": "*",
+	"GET /files/{token}": "*", "HEAD /files/{token}": "*", "GET /healthz": "*", "GET /readyz": "*", "GET /openapi.json": "*", "GET /docs": "*", "GET /": "*", "GET /docs/": "*", "GET /docs/{file}": "*",
 }
 
 func rolesOf(t *testing.T, operation string) string {

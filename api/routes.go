@@ -8,6 +8,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
+	"exportd/internal/filelink"
 	"exportd/internal/tracing"
 	"exportd/jobs"
 )
@@ -70,6 +71,8 @@ func (s *Server) fixedRoutes() []route {
 		{get, "/docs/", nil, quick, redirect("/docs")},
 		{get, "/docs/:file", nil, quick, s.docsFile},
 
+		{get, filelink.Path + ":token", nil, quick, s.follow},
+		{http.MethodHead, filelink.Path + ":token", nil, quick, s.follow},
 		{get, "/limits", anyScope, quick, s.limits},
 		{get, "/workspaces", mayRead, quick, s.listWorkspaces},
 		{get, "/channels", mayRead, quick, s.listChannels},
@@ -93,6 +96,9 @@ func (s *Server) fixedRoutes() []route {
 		{get, "/ops/receivers", mayLook, quick, s.opsReceivers},
 		{get, "/ops/receivers/history", mayLook, quick, s.opsReceiverHistory},
 		{post, "/ops/receivers/resume", mayOperate, slow, s.opsResumeReceiver},
+		{post, "/ops/links/revoke", mayOperate, quick, s.opsRevokeOrgLinks},
+		{post, "/ops/jobs/:jobId/links/revoke", mayOperate, quick, s.opsRevokeJobLinks},
+		{get, "/ops/jobs/:jobId/downloads", mayLook, quick, s.opsDownloads},
 		{get, "/ops/batches", mayLook, quick, s.opsBatches},
 		{get, "/ops/batches/:batchId", mayLook, quick, s.opsBatch},
 		{post, "/ops/batches/:batchId/pause", mayOperate, quick, s.opsChangeBatch(jobs.AuditPauseBatch)},

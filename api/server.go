@@ -19,6 +19,7 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
+	"exportd/internal/filelink"
 	"exportd/internal/jsonrow"
 	"exportd/internal/panics"
 	"exportd/internal/tracing"
@@ -89,6 +90,8 @@ type Config struct {
 	Datasets dataset.Set
 	// Quotes answer dryRun; it is refused if nil.
 	Quotes Quoter
+	// Links makes csvUrl a link of the service's own; it is a signed URL of Cloud Storage if nil.
+	Links *filelink.Links
 	// Quotas are what one org may have going, for GET /limits; the store enforces them.
 	Quotas jobs.Limits
 
@@ -150,6 +153,9 @@ type Server struct {
 	connected *semaphore // connections, by address
 	opened    *buckets   // how fast an address opens them
 	files     *files
+	links     *filelink.Links // nil: signed URLs
+	downloads *downloads
+	byLink    *buckets // links that are followed, by address
 	totals    *memo[int64]
 	positions *memo[*vip.Position] // where pages begin, by offset
 	overviews *memo[overviewAnswer]
@@ -196,6 +202,7 @@ func New(c Config) (*Server, error) {
 		waits: newSemaphore(c.MaxWaits), connected: newSemaphore(c.MaxConnections),
 		sender: c.Sender, pinging: webhook.NewLimiter(pingPlaces),
 		loopback: c.LoopbackOnly, quotas: c.Quotas, quotes: c.Quotes, quoting: newSemaphore(quotesAtOnce), refuseEvery: c.RefuseEvery,
+		links: c.Links, downloads: newDownloads(c.Operations, c.Logger),
 	}
 	s.proxies.set(c.TrustedProxies)
 	for _, d := range s.datasets {
@@ -222,7 +229,7 @@ func New(c Config) (*Server, error) {
 	for _, b := range []struct {
 		to   **buckets
 		rate Rate
-	}{{&s.pings, pingRate}, {&s.byIP, c.IPRate}, {&s.byKey, c.KeyRate}} {
+	}{{&s.pings, pingRate}, {&s.byLink, linkRate}, {&s.byIP, c.IPRate}, {&s.byKey, c.KeyRate}} {
 		if *b.to, err = newBuckets(b.rate); err != nil {
 			return nil, err
 		}
@@ -339,6 +346,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer bounded.bars.end()
 	h := s.httpServer(errorLog)
 	h.ConnState, h.ConnContext = bounded.state, inContext
+	noting, stop := context.WithCancel(context.WithoutCancel(ctx)) // until the last request has ended
+	var notes sync.WaitGroup
+	defer notes.Wait()
+	defer stop()
+	notes.Go(func() { s.panics.Loop(noting, panics.Downloads, func() { s.downloads.run(noting) }) })
 	failed := make(chan error, 1)
 	go func() {
 		err := panics.Do(func() error { return h.Serve(bounded) })

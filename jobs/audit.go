@@ -39,12 +39,14 @@ const (
 	AuditResumeQueue    AuditAction = "queue.resume"
 	AuditResumeReceiver AuditAction = "receiver.resume"
 	AuditProbeCause     AuditAction = "cause.probe"
+	AuditRevokeLinks    AuditAction = "links.revoke"
+	AuditRevokeOrgLinks AuditAction = "links.revoke_org"
 )
 
 // AuditActions lists them.
 var AuditActions = []AuditAction{
 	AuditRerunJob, AuditRerunWith, AuditCancelJob, AuditRedeliver, AuditRedeliverMany, AuditCreateBatch, AuditPauseBatch, AuditResumeBatch, AuditCancelBatch,
-	AuditPauseQueue, AuditResumeQueue, AuditResumeReceiver, AuditProbeCause,
+	AuditPauseQueue, AuditResumeQueue, AuditResumeReceiver, AuditProbeCause, AuditRevokeLinks, AuditRevokeOrgLinks,
 }
 
 // AuditLife is how long entries are kept: over a year, as audits are of years.

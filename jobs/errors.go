@@ -29,6 +29,8 @@ var (
 	ErrClock = errors.New("the clock of this machine is wrong")
 	// ErrInterrupted is the cause of a context that ended because the process shuts down.
 	ErrInterrupted = errors.New("interrupted by shutdown")
+	// ErrTooManyLinks: as many links of a job as its document holds are revoked one by one.
+	ErrTooManyLinks = errors.New("too many links are revoked one by one")
 	// ErrUnavailable: a dependency (Firestore, Pub/Sub, Storage) cannot be reached now.
 	ErrUnavailable = errors.New("temporarily unavailable")
 )

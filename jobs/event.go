@@ -40,12 +40,14 @@ const (
 	EventExpired     EventType = "expired"
 	EventRerun       EventType = "rerun"
 	EventCallback    EventType = "callback"
+	// EventLinksRevoked is of the links to the file that the service itself answers.
+	EventLinksRevoked EventType = "links_revoked"
 )
 
 // eventTypes are those that are stored.
 var eventTypes = []EventType{
 	EventClaimed, EventPlanned, EventRestarted, EventRetry, EventInterrupted, EventPartRetry, EventSucceeded, EventFailed,
-	EventCanceled, EventDeleted, EventExpired, EventRerun, EventCallback,
+	EventCanceled, EventDeleted, EventExpired, EventRerun, EventCallback, EventLinksRevoked,
 }
 
 // Submitted is the first line of a job's timeline, made of the job: it costs no write.

@@ -87,6 +87,11 @@ type Job struct {
 
 	CallbackURL string `firestore:"callbackUrl,omitempty"`
 
+	// LinksRevoked is how often all links to the file were revoked: those of another generation lead nowhere,
+	// nor do RevokedLinks, by id. A build that does not know of them answers no links.
+	LinksRevoked int64    `firestore:"linksRevoked,omitempty"`
+	RevokedLinks []string `firestore:"revokedLinks,omitempty"`
+
 	// Spent is where the time of the run went, and SpentNow that of the attempt under way as its last renewal
 	// told it, see SpentWith. ReadyAt is when the job was queued again; zero in its first attempt. Nothing
 	// goes by the three, and what makes no sense in them is no damage; the model leaves them out.

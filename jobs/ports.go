@@ -225,6 +225,20 @@ type AuditStore interface {
 	Recorded(ctx context.Context, id string, count int64) error
 }
 
+// LinkStore keeps what is to be known of links to files that the service itself answers.
+type LinkStore interface {
+	// LinkGeneration is that of an org's links: those of another are revoked.
+	LinkGeneration(ctx context.Context, orgID string) (int64, error)
+	// RevokeOrgLinks begins another generation, gives it, and records that.
+	RevokeOrgLinks(ctx context.Context, orgID, actor, reason string) (int64, error)
+	// NoteDownloads adds to what is on record, each by its count. An error means that some may not have been
+	// added, and others may.
+	NoteDownloads(ctx context.Context, downloads ...Download) error
+	// Downloads gives a page of a job's, latest first, and how many there are on record of it; next is empty
+	// on the last.
+	Downloads(ctx context.Context, l DownloadList) (page []Download, total int64, next string, err error)
+}
+
 // DeadLetterStore counts the messages that no code could handle.
 type DeadLetterStore interface {
 	NoteDead(ctx context.Context, queue Queue, reason string) error

@@ -150,6 +150,11 @@ func (j *Job) checkPlain(c *checks) {
 	c.text("requestId", j.RequestID, maxText)
 	c.text("batchId", j.BatchID, maxText)
 	c.text("rerunOf", j.RerunOf, maxText)
+	c.count("linksRevoked", j.LinksRevoked)
+	c.that(len(j.RevokedLinks) <= maxRevokedLinks, "revokedLinks are %d", len(j.RevokedLinks))
+	for _, id := range j.RevokedLinks {
+		c.that(ValidLink(id), "one of revokedLinks is none")
+	}
 	c.that(!j.CreatedAt.IsZero(), "createdAt is missing")
 	for name, t := range map[string]time.Time{
 		"createdAt": j.CreatedAt, "startedAt": j.StartedAt, "finishedAt": j.FinishedAt, "snapshotTime": j.SnapshotTime, "deletedAt": j.DeletedAt,

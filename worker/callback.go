@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"exportd/internal/filelink"
 	"exportd/internal/panics"
 	"exportd/internal/webhook"
 	"exportd/jobs"
@@ -32,7 +33,7 @@ type keys interface {
 	CallbackKey(ctx context.Context, keyID string) (CallbackKey, error)
 }
 
-// CallbackConfig is what the queue of the callbacks is made of. All fields are required.
+// CallbackConfig is what the queue of the callbacks is made of. All fields but Links are required.
 type CallbackConfig struct {
 	// Slots bound the attempts that are under way, permitsPerSlot for each. Beyond quickWithin, an attempt no
 	// longer counts.
@@ -40,6 +41,8 @@ type CallbackConfig struct {
 	Sender sender
 	Keys   keys
 	Files  jobs.ObjectLinker
+	// Links makes the link in a callback; Files does if nil.
+	Links *filelink.Links
 	// URLLife is how long a csvUrl in a callback works; at most maxCallbackURL.
 	URLLife time.Duration
 	// Rand gives numbers in [0,1) for the jitter of the schedule.

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"exportd/internal/filelink"
 	"exportd/internal/webhook"
 	"exportd/jobs"
 )
@@ -103,14 +104,23 @@ func (p *Pool) eventBody(ctx context.Context, j *jobs.Job, cb *jobs.Callback) ([
 	life := min(p.callbacks.URLLife, maxCallbackURL, cb.FileExpiresAt.Sub(now)).Truncate(time.Second)
 	// The file is there as long as the job still has this run's result and it has not expired.
 	if !lost && cb.Object != "" && j.Result.Object == cb.Object && j.State == jobs.Succeeded && life >= time.Second {
-		link, err := p.callbacks.Files.SignedURL(ctx, cb.Object, life, j.FileName())
+		link, until, err := p.link(ctx, j, cb, life)
 		if err != nil {
 			return nil, fmt.Errorf("make the link of job %s: %w", j.ID, errors.Join(jobs.ErrUnavailable, err))
 		}
-		until := now.Add(life).Truncate(time.Second)
 		data.CSVURL, data.CSVURLExpiresAt = &link, &until
 	}
 	return webhook.Event{Type: cb.Event, Timestamp: cb.CreatedAt, Data: data}.Encode()
+}
+
+// link makes the link to the file that a callback tells of: the service's own where there are some, else one
+// that works for life.
+func (p *Pool) link(ctx context.Context, j *jobs.Job, cb *jobs.Callback, life time.Duration) (link string, until time.Time, err error) {
+	if p.callbacks.Links != nil {
+		return p.callbacks.Links.URL(ctx, j, filelink.Asker{KeyID: cb.KeyID, Callback: true})
+	}
+	link, err = p.callbacks.Files.SignedURL(ctx, cb.Object, life, j.FileName())
+	return link, p.Now().UTC().Add(life).Truncate(time.Second), err
 }
 
 // fileLost reports whether the file that a callback is about is gone before its time, and has the job say so.

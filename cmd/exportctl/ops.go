@@ -29,7 +29,7 @@ func (a *app) opsCommand() *cobra.Command {
 		a.opsCancel(), a.opsStats(),
 		parent("queues", "What workers take work from", a.opsQueue("pause", "Let workers take no new work from a queue; work under way ends"),
 			a.opsQueue("resume", "Let workers take work from a queue again")),
-		a.opsCallbacks(), a.opsReceivers())
+		a.opsCallbacks(), a.opsReceivers(), a.opsLinks())
 	cmd.Long = `What operators do. The key needs the scope "ops"; a profile may have one for these
 commands besides its own.
 

@@ -51,6 +51,7 @@ type Config struct {
 
 	Wait       time.Duration // how long an export request waits for its job
 	URLLife    time.Duration // how long a csvUrl works
+	LinksURL   string        // where csvUrl leads if it is the service's own; "" is Cloud Storage
 	FileLife   time.Duration
 	RecordLife time.Duration
 	ReuseFor   time.Duration
@@ -125,6 +126,7 @@ func Settings() []Setting {
 		{"EXPORTD_SIGNER_EMAIL", "", "service account that signs download URLs. Default: the one exportd runs as", text(func(c *Config) *string { return &c.SignerEmail })},
 		{"EXPORTD_WAIT_SECONDS", "10", "how long an export request waits for its job, 0 to 25", duration(func(c *Config) *time.Duration { return &c.Wait }, time.Second, 0, 25)},
 		{"EXPORTD_URL_SECONDS", "3600", "how long a csvUrl works, 60 to 43200 (signBlob keys are only sure for 12 h)", duration(func(c *Config) *time.Duration { return &c.URLLife }, time.Second, 60, 43200)},
+		{"EXPORTD_LINKS_URL", "", "where callers reach the API, as `https://exports.example.com`: csvUrl is then a link of its own below /files/, which works as long as the file does, leads on to a signed URL of a minute, is on record with who followed it, and can be revoked. The same for all processes; `EXPORTD_KEYSET_FILE` seals the links. Empty: csvUrl is a signed URL", base(func(c *Config) *string { return &c.LinksURL }, false)},
 		{"EXPORTD_FILE_DAYS", "7", "how long files are kept, 1 to 365", duration(func(c *Config) *time.Duration { return &c.FileLife }, 24*time.Hour, 1, 365)},
 		{"EXPORTD_RECORD_DAYS", "90", "how long job records are kept, 1 to 3650", duration(func(c *Config) *time.Duration { return &c.RecordLife }, 24*time.Hour, 1, 3650)},
 		{"EXPORTD_REUSE_SECONDS", "60", "how long a success answers equal requests, 0 to 3600", duration(func(c *Config) *time.Duration { return &c.ReuseFor }, time.Second, 0, 3600)},
@@ -245,6 +247,12 @@ func (c *Config) complete() (faults Faults) {
 	}
 	if c.KMSKey != "" && c.KeysetFile == "" {
 		faults = append(faults, "EXPORTD_KMS_KEY: without EXPORTD_KEYSET_FILE there is nothing that it could open")
+	}
+	if c.LinksURL != "" && c.KeysetFile == "" {
+		faults = append(faults, "EXPORTD_LINKS_URL: without EXPORTD_KEYSET_FILE there is nothing that seals links")
+	}
+	if c.Env == "production" && strings.HasPrefix(c.LinksURL, "http:") {
+		faults = append(faults, "EXPORTD_ENV=production: does not go with http in EXPORTD_LINKS_URL")
 	}
 	if c.Bucket == "" {
 		c.Bucket = c.ProjectID + "-exports"

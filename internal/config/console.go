@@ -49,7 +49,7 @@ func base(field func(*Config) *string, pathToo bool) func(*Config, string) error
 		}
 		if !pathToo {
 			if v = strings.TrimSuffix(v, "/"); strings.Trim(u.Path, "/") != "" {
-				return errors.New("an https URL without a path is wanted, as https://exports.example.com: /console is added")
+				return errors.New("an https URL without a path is wanted, as https://exports.example.com: that is added")
 			}
 		}
 		*field(c) = v

@@ -23,7 +23,7 @@ var (
 )
 
 // routes are the first segments of paths that are no dataset's.
-var routes = []string{"admin", "channels", "console", "docs", "exports", "healthz", "limits", "livez", "metrics", "openapi", "ops", "readyz", "vip-labels", "workspaces"}
+var routes = []string{"admin", "channels", "console", "docs", "exports", "files", "healthz", "limits", "livez", "metrics", "openapi", "ops", "readyz", "vip-labels", "workspaces"}
 
 // reserved are the parameters that list and export routes have whatever the dataset.
 var reserved = []string{"limit", "offset", "cursor", "before", "pageSize", "pageToken", jobs.ParamFrom, jobs.ParamTo, Workspace, Medium, "callbackUrl", "dryRun",

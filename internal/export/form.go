@@ -110,3 +110,12 @@ func (e jsonEncoder) AppendRow(dst, doc []byte) ([]byte, error) {
 func (jsonEncoder) AppendEnd(dst []byte, _ bool) ([]byte, error) { return dst, nil }
 func (jsonEncoder) Guarded() int64                               { return 0 }
 func (e jsonEncoder) Rescued() int64                             { return e.Texts() }
+
+// ContentType is what the file of a job is stored as; that of bytes where this build does not know its form.
+func ContentType(j *jobs.Job) string {
+	f, err := formOf(j.Params)
+	if err != nil {
+		return "application/octet-stream"
+	}
+	return f.contentType
+}

@@ -49,6 +49,8 @@ type Store struct {
 	rollups    map[string]*jobs.Rollup
 	causes     map[string]*jobs.CauseNote
 	audit      []jobs.AuditEntry
+	links      map[string]int64         // generation, by org
+	downloads  map[string]jobs.Download // by id
 }
 
 type placeDoc struct {
@@ -73,7 +75,7 @@ func NewStore(cfg Config) *Store {
 		events: map[string][]jobs.Event{}, callbacks: map[string]jobs.Callback{}, batches: map[string]jobs.Batch{}, places: map[placeDoc]jobs.Place{},
 		pointers: map[string]pointer{}, receivers: map[receiverKey]jobs.Receiver{}, division: jobs.Division{Partitions: 1, Workers: 1},
 		partitions: map[int]jobs.Partition{}, paused: map[jobs.Queue]jobs.Pause{}, dead: map[jobs.Queue]jobs.DeadLetters{}, alive: map[string]time.Time{},
-		rollups: map[string]*jobs.Rollup{}, causes: map[string]*jobs.CauseNote{},
+		rollups: map[string]*jobs.Rollup{}, causes: map[string]*jobs.CauseNote{}, links: map[string]int64{}, downloads: map[string]jobs.Download{},
 	}
 }
 

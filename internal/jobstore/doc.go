@@ -9,6 +9,8 @@
 //	ExportPlaces/{org hash}-{number}     places of an org's running jobs; five more documents of each
 //	                                     end in -1 to -5 (jobs.PlaceTurns)
 //	ExportCallbackReceivers/{hash}       destinations of callbacks that fail
+//	ExportLinks/{org hash}               which generation of an org's links is good
+//	ExportDownloads/{hash}               who has followed a link to a file, by hour
 //	ExportLeases/{name}                  the rescuer's lease, workers' presence, paused queues
 //
 // Transitions are jobs.Tx methods that the caller passes to Update; this package reads the documents, applies

@@ -114,7 +114,12 @@ func parsePageToken(token string, valid func(id string) bool) (time.Time, string
 
 // count gives the number of documents of a query, from its index.
 func (s *Store) count(ctx context.Context, q firestore.Query) (int64, error) {
-	res, err := q.NewAggregationQuery().WithCount("n").Get(ctx)
+	return number(ctx, q.NewAggregationQuery().WithCount("n"))
+}
+
+// number runs an aggregation that gives "n".
+func number(ctx context.Context, q *firestore.AggregationQuery) (int64, error) {
+	res, err := q.Get(ctx)
 	if err != nil {
 		return 0, classify(err)
 	}

@@ -58,3 +58,45 @@ func readAudit(w *wardRig, _ localcloudtest.Wound) error {
 	}
 	return err
 }
+
+func makeOrgLinks(w *wardRig) *firestore.DocumentRef {
+	_, err := w.RevokeOrgLinks(w.t.Context(), "org1", "me", "to look at it")
+	w.must(err)
+	return w.only("ExportLinks")
+}
+
+// readOrgLinks: by a damaged document no link that was handed out before is good, new ones are, and the next
+// revocation mends it.
+func readOrgLinks(w *wardRig, wound localcloudtest.Wound) error {
+	was, err := w.LinkGeneration(w.t.Context(), "org1")
+	again, err2 := w.LinkGeneration(w.t.Context(), "org1")
+	if err != nil || err2 != nil || was < 0 || was != again {
+		return fmt.Errorf("LinkGeneration() = %d, then %d, %w, %w", was, again, err, err2)
+	}
+	_, err = w.RevokeOrgLinks(w.t.Context(), "org1", "me", "again")
+	if next, err2 := w.LinkGeneration(w.t.Context(), "org1"); err != nil || err2 != nil || next == was {
+		return fmt.Errorf("after %s of %s a revocation leads from %d to %d, %w, %w", wound.What, wound.Field, was, next, err, err2)
+	}
+	return nil
+}
+
+func makeDownload(w *wardRig) *firestore.DocumentRef {
+	j := w.submit(w.t, request("org1", 1)).Job
+	w.ids = []string{j.ID}
+	w.must(w.NoteDownloads(w.t.Context(), jobs.NewDownload(j, jobs.NewID(), "api key k", "203.0.113.1", "curl/8", w.clock.Now())))
+	return w.only("ExportDownloads")
+}
+
+// readDownloads: a damaged download is left out or told of as it is, and hides no other.
+func readDownloads(w *wardRig, _ localcloudtest.Wound) error {
+	page, total, _, err := w.Downloads(w.t.Context(), jobs.DownloadList{JobID: w.ids[0]})
+	for _, d := range page {
+		if why := d.Check(w.clock.Now()); why != "" || d.JobID != w.ids[0] {
+			return fmt.Errorf("a download is listed whose %s", why)
+		}
+	}
+	if err == nil && total < 0 {
+		return fmt.Errorf("there are %d downloads", total)
+	}
+	return err
+}

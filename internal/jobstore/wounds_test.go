@@ -175,8 +175,10 @@ var wards = map[string]ward{
 		w.update(w.t, id, func(tx *jobs.Tx) error { return tx.Cancel("no more") })
 		return w.rollup("org1")
 	}, readRollups},
-	"ExportCauses": {telemetry.CauseDocument, makeCause, readCauses},
-	"ExportAudit":  {telemetry.AuditDocument, makeAudit, readAudit},
+	"ExportCauses":    {telemetry.CauseDocument, makeCause, readCauses},
+	"ExportAudit":     {telemetry.AuditDocument, makeAudit, readAudit},
+	"ExportLinks":     {telemetry.LinksDocument, makeOrgLinks, readOrgLinks},
+	"ExportDownloads": {telemetry.DownloadDocument, makeDownload, readDownloads},
 	"events": {telemetry.EventDocument, func(w *wardRig) *firestore.DocumentRef {
 		id := w.submit(w.t, request("org1", 1)).Job.ID
 		w.update(w.t, id, func(tx *jobs.Tx) error { return tx.Cancel("no more") })

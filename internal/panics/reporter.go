@@ -30,12 +30,13 @@ const (
 	Documents Place = "documents" // watching documents
 	Settings  Place = "settings"  // taking them anew
 	Console   Place = "console"   // what its pages follow
+	Downloads Place = "downloads" // what is written down of them
 	Checks    Place = "checks"    // whether what a process needs is there
 	Listener  Place = "listener"  // of an API; ends the process, as nothing is known of what it has accepted
 )
 
 // Places lists them.
-var Places = []Place{Request, Attempt, Heartbeat, Queue, Message, Callback, Rescuer, Due, Signs, Keys, Documents, Settings, Console, Checks, Listener}
+var Places = []Place{Request, Attempt, Heartbeat, Queue, Message, Callback, Rescuer, Due, Signs, Keys, Documents, Settings, Console, Downloads, Checks, Listener}
 
 const (
 	// firstPause and longestPause are those of a loop that panics each time: short enough that what is back

@@ -81,11 +81,15 @@ func ServeAPI(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logge
 		return err
 	}
 	defer tracer.Close()
+	links, err := fileLinks(cfg, c, keys)
+	if err != nil {
+		return err
+	}
 	store := c.Store.Within(api.CommitWithin)
 	server, err := api.New(api.Config{
 		Keys: keys.Lookup, ProvedKeys: keys, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, KeyUsed: keys.Used, Admin: keys, Records: c.records, Jobs: store, Queue: c.Queue, Objects: c.Objects, Operations: store, Logger: log, Checks: checks, Alive: c.guards.apiAlive, Build: version.Get(),
 		CallbackRules: rules, DefaultWait: wait, URLLife: cfg.URLLife, Sender: newSender(rules), Quotas: cfg.Limits(), Quotes: export.NewQuoter(c.records, exportConfig(cfg)), TrustedProxies: live.TrustedProxies,
-		Datasets: cfg.Datasets, PrivilegedV1: cfg.PrivilegedV1, MaxConnections: cfg.MaxConnections, Metrics: c.metrics, Panics: c.panics, TraceProject: cfg.ProjectID, Tracer: tracer,
+		Datasets: cfg.Datasets, PrivilegedV1: cfg.PrivilegedV1, Links: links, MaxConnections: cfg.MaxConnections, Metrics: c.metrics, Panics: c.panics, TraceProject: cfg.ProjectID, Tracer: tracer,
 		LoopbackOnly: cfg.Env == "development" && loopback.IsHost(l.Addr().String()),
 		RefuseEvery:  refuseEvery,
 		IPRate:       live.IPRate,

@@ -25,8 +25,13 @@ func callbackConfig(ctx context.Context, cfg config.Config, c *Clients) (callbac
 	if err != nil {
 		return nil, nil, err
 	}
+	links, err := fileLinks(cfg, c, store)
+	if err != nil {
+		store.Close()
+		return nil, nil, err
+	}
 	return &worker.CallbackConfig{
-		Slots: cfg.CallbackSlots, Sender: newSender(rules), Keys: callbackKeys{store.Fresh, time.Now}, Files: c.Objects,
+		Links: links, Slots: cfg.CallbackSlots, Sender: newSender(rules), Keys: callbackKeys{store.Fresh, time.Now}, Files: c.Objects,
 		URLLife: cfg.URLLife, Rand: rand.Float64,
 	}, store, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/config"
+	"exportd/internal/filelink"
 )
 
 // OpenKeys makes a store of API keys, with the keyset that seals them if one is named. The keyset is made
@@ -32,6 +33,14 @@ func awaitKeys(ctx context.Context, cfg config.Config, c *Clients) (*apikey.Stor
 
 func keysetConfig(cfg config.Config, makeKeyset bool) apikey.KeysetConfig {
 	return apikey.KeysetConfig{Path: cfg.KeysetFile, KMSKey: cfg.KMSKey, Make: makeKeyset || cfg.Env == "development"}
+}
+
+// fileLinks makes links to files of the service's own, nil where csvUrl is to be a signed URL.
+func fileLinks(cfg config.Config, c *Clients, keys *apikey.Store) (*filelink.Links, error) {
+	if cfg.LinksURL == "" {
+		return nil, nil
+	}
+	return filelink.New(filelink.Config{Base: cfg.LinksURL, Sealer: keys.Sealer(), Store: c.Store})
 }
 
 func newKeys(cfg config.Config, c *Clients, sealer *apikey.Sealer) (*apikey.Store, error) {

@@ -28,12 +28,14 @@ const (
 	RollupDocument      DocumentKind = "rollup"
 	CauseDocument       DocumentKind = "cause"
 	AuditDocument       DocumentKind = "audit"
+	LinksDocument       DocumentKind = "links"
+	DownloadDocument    DocumentKind = "download"
 )
 
 // DocumentKinds lists them.
 var DocumentKinds = []DocumentKind{
 	JobDocument, PartDocument, EventDocument, CallbackDocument, BatchDocument, FingerprintDocument, IdempotencyDocument,
-	LeaseDocument, PlaceDocument, ReceiverDocument, KeyDocument, RollupDocument, CauseDocument, AuditDocument,
+	LeaseDocument, PlaceDocument, ReceiverDocument, KeyDocument, RollupDocument, CauseDocument, AuditDocument, LinksDocument, DownloadDocument,
 }
 
 // maxRemembered bounds the documents that are known to be damaged, at 8 bytes each; of more, the oldest half

@@ -233,9 +233,18 @@ func (c *Client) Export(tb testing.TB, kind string, query url.Values) (Job, []by
 // Download gets a csvUrl as a browser does: a plain GET.
 func Download(tb testing.TB, link string) Response {
 	tb.Helper()
-	r, err := Send(tb.Context(), http.MethodGet, link, nil, nil)
+	r, err := Follow(tb.Context(), link)
 	if err != nil {
 		tb.Fatalf("download: %v", err)
 	}
 	return r.Want(tb, http.StatusOK)
+}
+
+// Follow gets what a link leads to, also where it is the service's own, which leads on.
+func Follow(ctx context.Context, link string, headers ...string) (Response, error) {
+	r, err := Send(ctx, http.MethodGet, link, nil, nil, headers...)
+	if err == nil && r.Status == http.StatusFound {
+		r, err = Send(ctx, http.MethodGet, r.Header.Get("Location"), nil, nil, headers...)
+	}
+	return r, err
 }
