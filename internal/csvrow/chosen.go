@@ -54,7 +54,9 @@ func (e *Encoder) appendPlace(dst []byte, r *Row, place int) ([]byte, error) {
 }
 
 // hasDelimiter reports whether a cell has the delimiter in it, where that is none that each scan looks for.
-func (e *Encoder) hasDelimiter(s []byte) bool { return e.comma != ',' && bytes.IndexByte(s, e.comma) >= 0 }
+func (e *Encoder) hasDelimiter(s []byte) bool {
+	return e.comma != ',' && bytes.IndexByte(s, e.comma) >= 0
+}
 
 // appendTime appends a time as it is in the caller's zone, with its offset.
 func (e *Encoder) appendTime(dst []byte, v wire.Value) ([]byte, error) {
