@@ -182,8 +182,6 @@ func bodyEdges(t *testing.T, b *bench) (list []edge) {
 	add(between("maxJobs", 1, 20_000, field(t, "key_ops1", "POST", "/ops/jobs/rerun", `{"reason":"r","filter":{},"dryRun":true,"maxJobs":%s}`, number))...)
 	add(between("maxPerSecond", 1, 100, field(t, "key_ops1", "POST", cause, `{"reason":"r","maxPerSecond":%s}`, number))...)
 	add(between("orgId", 1, 1500, field(t, "key_ops1", "POST", cause, `{"reason":"r","orgId":"%s"}`, letters))...)
-	ofCause := field(t, "key_ops1", "POST", cause, `{"reason":"r","pageToken":"%s"}`, letters)
-	add(notEmpty("pageToken", ofCause), edge{what: "pageToken", limit: 512, refused: 422, says: "nextPageToken of the page before", send: ofCause})
 	ids := func(n int) string { return entries(n, jobs.NewID()) }
 	many := field(t, "key_ops1", "POST", "/ops/jobs/rerun", `{"reason":"r","dryRun":true,"jobIds":%s}`, ids)
 	add(edge{what: "jobIds", limit: jobs.MaxBatchIDs, refused: 422, send: many}, edge{what: "jobIds", limit: 1, lower: true, refused: 422, says: "a list of job ids", send: many})

@@ -130,7 +130,7 @@ func (s *Server) startBatch(c *gin.Context, req batchRequest) error {
 		return err
 	}
 	c.Header("Location", "/ops/batches/"+b.ID)
-	writeJSON(c, http.StatusAccepted, batchViewOf(b, 0))
+	writeJSON(c, http.StatusAccepted, batchViewOf(b, batchProgress{}))
 	return nil
 }
 
@@ -205,58 +205,90 @@ func (s *Server) batchPage(ctx context.Context, req batchRequest, token string) 
 	return page, gone, nil
 }
 
-func (s *Server) dryRun(c *gin.Context, req batchRequest) error {
-	matched, eligible, complete := 0, 0, false
-	why := map[string]*reasonCount{}
-	count := func(reason, id string) {
-		if why[reason] == nil {
-			why[reason] = &reasonCount{Reason: reason}
-		}
-		why[reason].Count++
-		if len(why[reason].JobIDs) < 10 {
-			why[reason].JobIDs = append(why[reason].JobIDs, id)
-		}
+// dryRunCount is what a dry run has found.
+type dryRunCount struct {
+	matched, eligible int
+	complete          bool
+	why               map[string]*reasonCount
+}
+
+// add counts a job, or the callback of one, that is eligible unless there is a reason.
+func (d *dryRunCount) add(reason, jobID string) {
+	if d.matched++; reason == "" {
+		d.eligible++
+		return
 	}
+	if d.why == nil {
+		d.why = map[string]*reasonCount{}
+	}
+	n := d.why[reason]
+	if n == nil {
+		n = &reasonCount{Reason: reason}
+		d.why[reason] = n
+	}
+	if n.Count++; len(n.JobIDs) < 10 {
+		n.JobIDs = append(n.JobIDs, jobID)
+	}
+}
+
+func (d *dryRunCount) write(c *gin.Context) {
+	reasons := make([]*reasonCount, 0, len(d.why))
+	for _, reason := range slices.Sorted(maps.Keys(d.why)) {
+		reasons = append(reasons, d.why[reason])
+	}
+	writeJSON(c, http.StatusOK, map[string]any{"dryRun": true, "matched": d.matched, "eligible": d.eligible, "notEligible": reasons, "complete": d.complete})
+}
+
+// dryRunCallbacks says which callbacks a batch would send again.
+func (s *Server) dryRunCallbacks(c *gin.Context, req batchRequest) error {
+	batch := jobs.NewBatch(req.BatchRequest, s.now())
+	var d dryRunCount
+	for token := ""; d.matched < req.maxJobs && !d.complete; {
+		page, next, err := s.operations.ListCallbacks(c.Request.Context(), batch.Callbacks.List(token, pageCallbacks))
+		if err != nil {
+			return err
+		}
+		for _, cb := range page {
+			d.add(string(batch.RefusedCallback(cb, s.jobs.Policy(), s.now())), cb.JobID)
+		}
+		token, d.complete = next, next == ""
+	}
+	d.write(c)
+	return nil
+}
+
+func (s *Server) dryRun(c *gin.Context, req batchRequest) error {
+	var d dryRunCount
 	bound := req.maxJobs
 	if req.Filter.FileLost {
 		bound = min(bound, dryRunFiles)
 	}
 	// Of a search a page may have read 2,000 jobs and found none.
 	searched := max(1, dryRunSearched*bound/dryRunJobs)
-	for token, pages := "", 0; matched < bound && (req.Filter.Search.IsZero() || pages < searched); pages++ {
+	for token, pages := "", 0; d.matched < bound && (req.Filter.Search.IsZero() || pages < searched); pages++ {
 		page, gone, err := s.batchPage(c.Request.Context(), req, token)
 		if err != nil {
 			return err
 		}
 		for _, id := range gone {
-			matched++
-			count(string(jobs.RefusedPurged), id)
+			d.add(string(jobs.RefusedPurged), id)
 		}
 		there, err := s.filesOf(c.Request.Context(), req, page.Jobs)
 		if err != nil {
 			return err
 		}
 		for i, j := range page.Jobs {
-			matched++
 			reason := s.refusal(j, req.Mode)
 			if reason == "" && there[i] {
 				reason = string(jobs.RefusedHasFile)
 			}
-			if reason == "" {
-				eligible++
-				continue
-			}
-			count(reason, j.ID)
+			d.add(reason, j.ID)
 		}
 		if token = page.Next; token == "" {
-			complete = true
+			d.complete = true
 			break
 		}
 	}
-	reasons := make([]*reasonCount, 0, len(why))
-	for _, reason := range slices.Sorted(maps.Keys(why)) {
-		reasons = append(reasons, why[reason])
-	}
-	writeJSON(c, http.StatusOK, map[string]any{"dryRun": true, "matched": matched, "eligible": eligible, "notEligible": reasons, "complete": complete})
+	d.write(c)
 	return nil
 }

@@ -33,6 +33,10 @@ func (f *fakeJobs) Batch(_ context.Context, id string) (*jobs.Batch, int64, erro
 	return nil, 0, jobs.ErrNotFound
 }
 
+func (f *fakeJobs) BatchCallbacks(context.Context, *jobs.Batch) (jobs.CallbackOutcome, error) {
+	return jobs.CallbackOutcome{Delivered: 4, UnderWay: 2, GivenUp: 1}, nil
+}
+
 func (f *fakeJobs) Batches(context.Context, int) ([]*jobs.Batch, error) { return f.batches, f.err }
 
 func (f *fakeJobs) Stats(context.Context) (jobs.Stats, error) {

@@ -19,30 +19,58 @@ import (
 
 // batchView is a batch as operators see it.
 type batchView struct {
-	BatchID      string           `json:"batchId"`
-	State        string           `json:"state"` // running, paused, finished or stopped
-	Filter       jobs.BatchFilter `json:"filter"`
-	Mode         jobs.RerunMode   `json:"mode"`
-	Reason       string           `json:"reason"`
-	Actor        string           `json:"actor"`
-	MaxPerSecond int              `json:"maxPerSecond"`
-	CreatedAt    time.Time        `json:"createdAt"`
-	FinishedAt   *time.Time       `json:"finishedAt"`
-	PausedAt     *time.Time       `json:"pausedAt"`
-	Stopped      *string          `json:"stopped"` // why it ended before its end
-	Canary       bool             `json:"canary"`
-	Stage        int              `json:"stage"`
-	Jobs         int              `json:"jobs"` // of a list, how many it has
-	Rerun        int64            `json:"rerun"`
-	NotEligible  []reasonCount    `json:"notEligible"`
-	StatusURL    string           `json:"statusUrl"`
+	BatchID string `json:"batchId"`
+	State   string `json:"state"` // running, paused, finished or stopped
+	Of      string `json:"of"`    // jobs or callbacks
+	// Filter and Mode are of batches of jobs, Callbacks of those of callbacks.
+	Filter       *jobs.BatchFilter `json:"filter,omitempty"`
+	Mode         jobs.RerunMode    `json:"mode,omitempty"`
+	Callbacks    *batchCallbacks   `json:"callbacks,omitempty"`
+	Reason       string            `json:"reason"`
+	Actor        string            `json:"actor"`
+	MaxPerSecond int               `json:"maxPerSecond"`
+	CreatedAt    time.Time         `json:"createdAt"`
+	FinishedAt   *time.Time        `json:"finishedAt"`
+	PausedAt     *time.Time        `json:"pausedAt"`
+	Stopped      *string           `json:"stopped"` // why it ended before its end
+	Canary       bool              `json:"canary"`
+	Stage        int               `json:"stage"`
+	Jobs         int               `json:"jobs"` // of a list, how many it has
+	Rerun        int64             `json:"rerun"`
+	NotEligible  []reasonCount     `json:"notEligible"`
+	StatusURL    string            `json:"statusUrl"`
 }
 
-func batchViewOf(b *jobs.Batch, rerun int64) batchView {
+// batchCallbacks is what a batch of callbacks is about, and what has become of those that it has sent again.
+type batchCallbacks struct {
+	Filter jobs.CallbackFilter `json:"filter"`
+	jobs.CallbackOutcome
+}
+
+// batchProgress is how far a batch is.
+type batchProgress struct {
+	rerun     int64
+	callbacks jobs.CallbackOutcome
+}
+
+// progress reads a batch, and counts how far it is.
+func (s *Server) progress(ctx context.Context, id string) (b *jobs.Batch, p batchProgress, err error) {
+	if b, p.rerun, err = s.operations.Batch(ctx, id); err == nil && b.Callbacks != nil {
+		p.callbacks, err = s.operations.BatchCallbacks(ctx, b)
+	}
+	return b, p, err
+}
+
+func batchViewOf(b *jobs.Batch, p batchProgress) batchView {
 	v := batchView{
-		BatchID: b.ID, State: "running", Filter: b.Filter, Mode: cmp.Or(b.Mode, jobs.RerunResume), Reason: b.Reason, Actor: b.Actor, MaxPerSecond: b.Rate(),
+		BatchID: b.ID, State: "running", Of: "jobs", Reason: b.Reason, Actor: b.Actor, MaxPerSecond: b.Rate(),
 		PausedAt: timeOrNil(b.PausedAt), Stopped: textOrNil(b.Stopped), Canary: b.Canary, Stage: b.Stage, Jobs: len(b.JobIDs),
-		CreatedAt: b.CreatedAt.UTC(), FinishedAt: timeOrNil(b.FinishedAt), Rerun: rerun, NotEligible: []reasonCount{}, StatusURL: "/ops/batches/" + b.ID,
+		CreatedAt: b.CreatedAt.UTC(), FinishedAt: timeOrNil(b.FinishedAt), Rerun: p.rerun, NotEligible: []reasonCount{}, StatusURL: "/ops/batches/" + b.ID,
+	}
+	if b.Callbacks != nil {
+		v.Of, v.Callbacks = "callbacks", &batchCallbacks{*b.Callbacks, p.callbacks}
+	} else {
+		v.Filter, v.Mode = &b.Filter, cmp.Or(b.Mode, jobs.RerunResume)
 	}
 	switch {
 	case v.Stopped != nil:
@@ -63,11 +91,11 @@ func (s *Server) opsBatch(c *gin.Context, _ *apikey.Key) error {
 	if err := noParams(c.Request); err != nil {
 		return err
 	}
-	b, rerun, err := s.operations.Batch(c.Request.Context(), c.Param("batchId"))
+	b, progress, err := s.progress(c.Request.Context(), c.Param("batchId"))
 	if err != nil {
 		return err
 	}
-	writeJSON(c, http.StatusOK, batchViewOf(b, rerun))
+	writeJSON(c, http.StatusOK, batchViewOf(b, progress))
 	return nil
 }
 
@@ -91,15 +119,15 @@ func (s *Server) opsBatches(c *gin.Context, _ *apikey.Key) error {
 	return nil
 }
 
-// batchViews counts for each batch what it has run again.
+// batchViews counts for each batch what it has begun again.
 func (s *Server) batchViews(ctx context.Context, batches []*jobs.Batch) ([]batchView, error) {
 	views := make([]batchView, len(batches))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(causesAtOnce)
 	for i, b := range batches {
 		g.Go(panics.Task(func() error {
-			_, rerun, err := s.operations.Batch(ctx, b.ID)
-			views[i] = batchViewOf(b, rerun)
+			_, progress, err := s.progress(ctx, b.ID)
+			views[i] = batchViewOf(b, progress)
 			return err
 		}))
 	}
@@ -116,7 +144,7 @@ func (s *Server) opsChangeBatch(action jobs.AuditAction) endpoint {
 		ctx, done := begin(c)
 		defer done()
 		id := c.Param("batchId")
-		_, rerun, err := s.operations.Batch(ctx, id)
+		_, progress, err := s.progress(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -136,7 +164,7 @@ func (s *Server) opsChangeBatch(action jobs.AuditAction) endpoint {
 		if err != nil {
 			return err
 		}
-		writeJSON(c, http.StatusOK, batchViewOf(b, rerun))
+		writeJSON(c, http.StatusOK, batchViewOf(b, progress))
 		return nil
 	}
 }

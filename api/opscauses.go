@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -220,7 +221,7 @@ func (s *Server) opsCause(c *gin.Context, _ *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	views, err := s.batchViews(ctx, slices.DeleteFunc(slices.Clone(batches), func(b *jobs.Batch) bool { return b.Filter.Cause != n.ID() }))
+	views, err := s.batchViews(ctx, slices.DeleteFunc(slices.Clone(batches), func(b *jobs.Batch) bool { return b.Cause() != n.ID() }))
 	if err != nil {
 		return err
 	}
@@ -238,19 +239,22 @@ func (s *Server) opsCause(c *gin.Context, _ *apikey.Key) error {
 	return nil
 }
 
-// opsRerunCause begins again what a cause has ended: jobs by a batch that is a canary, callbacks at once.
+// opsRerunCause begins again what a cause has ended, jobs or callbacks, by a batch that is a canary.
 func (s *Server) opsRerunCause(c *gin.Context, caller *apikey.Key) error {
 	b, err := readBody(c.Request)
 	if err != nil {
 		return err
 	}
 	req := batchRequest{BatchRequest: jobs.BatchRequest{Reason: b.reason(true), Mode: enum(&b.params, "mode", jobs.RerunResume, jobs.RerunFresh), Actor: actor(caller), Canary: true}}
-	if req.Mode == "" {
-		req.Mode = jobs.RerunResume
-	}
 	req.MaxPerSecond = b.integer("maxPerSecond", 1, maxRate, defaultRate)
 	b.dryRunOf(&req)
-	orgID, kind, token := b.text("orgId", false), jobs.Kind(enum(&b.params, "kind", s.datasets.Names()...)), b.pageToken()
+	orgID, kind := b.text("orgId", false), jobs.Kind(enum(&b.params, "kind", s.datasets.Names()...))
+	state := jobs.CallbackCauses[jobs.CauseCode(c.Param("causeId"))]
+	for _, given := range [][2]string{{"mode", string(req.Mode)}, {"kind", string(kind)}} {
+		if state != "" && given[1] != "" { // whoever gives a kind means fewer than would be sent
+			b.fault(given[0], typeOnly, map[string]any{"value": given[1]}, "is for causes of jobs alone")
+		}
+	}
 	if err := b.finish(); err != nil {
 		return err
 	}
@@ -260,10 +264,14 @@ func (s *Server) opsRerunCause(c *gin.Context, caller *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	if state := jobs.CallbackCauses[n.Code]; state != "" {
-		list := jobs.CallbackList{OrgID: orgID, State: state, Cause: n.ID(), PageSize: pageCallbacks, PageToken: token}
-		return s.redeliverAll(c, caller, redeliverRequest{list: list, reason: req.Reason, dryRun: req.dryRun})
+	if state != "" {
+		req.Callbacks = &jobs.CallbackFilter{State: state, Cause: n.ID(), OrgID: orgID}
+		if req.dryRun {
+			return s.dryRunCallbacks(c, req)
+		}
+		return s.startBatch(c, req)
 	}
+	req.Mode = cmp.Or(req.Mode, jobs.RerunResume)
 	req.Filter = jobs.BatchFilter{State: jobs.Failed, ErrorCode: n.Code, Cause: n.ID(), OrgID: orgID, Kind: kind}
 	if req.dryRun {
 		return s.dryRun(c, req)

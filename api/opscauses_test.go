@@ -298,3 +298,58 @@ func TestProbe(t *testing.T) {
 		t.Errorf("on record are %v, want three looks", got)
 	}
 }
+
+// TestRerunCallbackCause: a cause of callbacks is begun again as one of jobs is, by a canary.
+func TestRerunCallbackCause(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	made, err := b.jobs.memory.Submit(t.Context(), jobs.Submission{OrgID: "org1", KeyID: "key", Kind: "vip-users", Params: jobs.Params{}, Fresh: true, CallbackURL: "https://hooks.example/in"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.jobs.memory.Update(t.Context(), made.Job.ID, "op", func(tx *jobs.Tx) error { return tx.Cancel("r") }); err != nil {
+		t.Fatal(err)
+	}
+	found, err := b.jobs.memory.Callbacks(t.Context(), made.Job.ID)
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	var l jobs.Lease
+	for _, fn := range []func(*jobs.CallbackTx) error{
+		func(tx *jobs.CallbackTx) (err error) { l, err = tx.Claim("w"); return err },
+		func(tx *jobs.CallbackTx) error {
+			return tx.Record(l, jobs.CallbackResult{State: jobs.CallbackExhausted, Attempt: jobs.CallbackAttempt{At: tx.Now, Status: 503}})
+		},
+	} {
+		if found[0], err = b.jobs.memory.UpdateCallback(t.Context(), found[0].ID, "w", fn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cause := found[0].CauseID
+	target := "/ops/causes/" + cause + "/rerun"
+	_, one := called(b, jobs.CallbackExhausted)
+	one.CauseID = cause
+	code, got := ops(t, b, http.MethodPost, target, `{"reason":"r","dryRun":true,"orgId":"org1"}`)
+	if l := b.jobs.callbackList; code != http.StatusOK || got["dryRun"] != true || got["matched"] != 1.0 || l.Cause != cause || l.State != jobs.CallbackExhausted || l.OrgID != "org1" || len(b.jobs.batches) != 0 {
+		t.Errorf("dry run = %d %v, listed by %+v", code, got, l)
+	}
+	code, got = ops(t, b, http.MethodPost, target, `{"reason":"it answers","orgId":"org1","maxPerSecond":7}`)
+	if code != http.StatusAccepted || got["of"] != "callbacks" || got["canary"] != true || at(t, got, "callbacks.filter.cause") != cause || got["filter"] != nil || got["mode"] != nil {
+		t.Fatalf("rerun = %d %v, want a canary of callbacks", code, got)
+	}
+	if f := b.jobs.batches[0].Callbacks; *f != (jobs.CallbackFilter{State: jobs.CallbackExhausted, Cause: cause, OrgID: "org1"}) || b.jobs.batches[0].Rate() != 7 {
+		t.Errorf("the batch is %+v of %+v", b.jobs.batches[0], f)
+	}
+	code, got = ops(t, b, http.MethodGet, got["statusUrl"].(string), "")
+	if code != http.StatusOK || at(t, got, "callbacks.delivered") != 4.0 || at(t, got, "callbacks.givenUp") != 1.0 {
+		t.Errorf("the batch is shown as %d %v", code, got)
+	}
+	if code, got := ops(t, b, http.MethodGet, "/ops/causes/"+cause, ""); code != http.StatusOK || at(t, got, "batches.0.of") != "callbacks" {
+		t.Errorf("the cause has no such batch: %v", got["batches"])
+	}
+	for _, body := range []string{`{"reason":"r","kind":"vip-users"}`, `{"reason":"r","mode":"fresh"}`, `{"reason":"r","pageToken":"x"}`} {
+		if code, _ := ops(t, b, http.MethodPost, target, body); code != http.StatusUnprocessableEntity {
+			t.Errorf("%s = %d, want 422", body, code)
+		}
+	}
+}

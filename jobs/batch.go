@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Batch is a rerun of every job that a filter matches, carried out by the workers.
+// Batch is a rerun of every job that a filter matches, or of every callback, carried out by the workers.
 type Batch struct {
 	ID     string `firestore:"-"`
 	Damage string `firestore:"-"` // as Job.Damage
@@ -15,17 +15,20 @@ type Batch struct {
 
 	Filter BatchFilter `firestore:"filter"`
 	// JobIDs are the jobs of a batch that was given a list, and no filter; at most MaxBatchIDs.
-	JobIDs []string  `firestore:"jobIds,omitempty"`
-	Mode   RerunMode `firestore:"mode"`
-	Reason string    `firestore:"reason"`
-	Actor  string    `firestore:"actor"`
+	JobIDs []string `firestore:"jobIds,omitempty"`
+	// Callbacks is the filter of a batch of callbacks, which has no other; nil of jobs.
+	Callbacks *CallbackFilter `firestore:"callbacks,omitempty"`
+	Mode      RerunMode       `firestore:"mode"`
+	Reason    string          `firestore:"reason"`
+	Actor     string          `firestore:"actor"`
 	// MaxPerSecond is 0 where Pace is set: of a batch that a build without Pace would carry out wrongly. Such
 	// a build ends it as damaged and runs nothing.
 	MaxPerSecond int `firestore:"maxPerSecond"`
 	Pace         int `firestore:"pace,omitempty"`
-	// Canary: one job is run again first, then ten, then the rest, each when those before have ended; where
-	// one fails again, of the batch's cause if it has one, the batch ends. Stage counts how far that is.
-	// Listed: all jobs were looked at, and the batch waits for the end of those that it has run again.
+	// Canary: one job (or callback) is run again first, then ten, then the rest, each when those before have
+	// ended; where one fails again, of the batch's cause if it has one, the batch ends. Stage counts how far
+	// that is. Listed: all jobs were looked at, and the batch waits for the end of those that it has run
+	// again.
 	Canary bool `firestore:"canary,omitempty"`
 	Stage  int  `firestore:"stage,omitempty"`
 	Listed bool `firestore:"listed,omitempty"`
@@ -111,6 +114,10 @@ func (b *Batch) Check(now time.Time) error {
 	c.that(b.Filter.Kind == "" || b.Filter.Kind.Valid(), "filter.kind is none")
 	c.that(b.Filter.ErrorCode == "" || validCode(b.Filter.ErrorCode), "filter.errorCode is none")
 	b.Filter.check(c)
+	if b.Callbacks != nil {
+		b.Callbacks.check(c)
+		c.that(b.Filter == (BatchFilter{}) && len(b.JobIDs) == 0, "it is of jobs and of callbacks")
+	}
 	for name, s := range map[string]string{"reason": b.Reason, "actor": b.Actor, "cursor": b.Cursor, "stopped": b.Stopped, "filter.orgId": b.Filter.OrgID, "filter.workspaceId": b.Filter.WorkspaceID, "rev": b.Rev} {
 		c.text(name, s, maxText)
 	}
@@ -129,7 +136,7 @@ func (b *Batch) Invalidate(why error, now time.Time) {
 	if foreign(b.Schema) {
 		return
 	}
-	b.Schema, b.Cursor, b.Filter, b.JobIDs = readableOr(b.Schema), "", BatchFilter{}, nil
+	b.Schema, b.Cursor, b.Filter, b.JobIDs, b.Callbacks = readableOr(b.Schema), "", BatchFilter{}, nil, nil
 	b.Mode, b.MaxPerSecond, b.Pace, b.Stage = RerunResume, min(max(b.Rate(), 1), maxRate), 0, 0
 	tidy(b, now)
 	if b.CreatedAt.IsZero() {

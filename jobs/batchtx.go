@@ -13,7 +13,8 @@ const BatchLease = time.Minute
 // BatchRequest is what an operator asks a batch for.
 type BatchRequest struct {
 	Filter        BatchFilter
-	JobIDs        []string // instead of a filter
+	JobIDs        []string        // instead of a filter
+	Callbacks     *CallbackFilter // of a batch of callbacks, instead of both
 	Mode          RerunMode
 	Actor, Reason string
 	MaxPerSecond  int
@@ -25,7 +26,7 @@ func NewBatch(r BatchRequest, now time.Time) *Batch {
 	now = now.UTC().Truncate(time.Microsecond)
 	b := &Batch{
 		ID: NewID(), Schema: OldestSchema, Rev: NewToken(), Filter: r.Filter, Mode: r.Mode, MaxPerSecond: r.MaxPerSecond,
-		Actor: r.Actor, Reason: r.Reason, CreatedAt: now, WakeAt: now, Skipped: map[string]int{}, Canary: r.Canary, JobIDs: r.JobIDs,
+		Actor: r.Actor, Reason: r.Reason, CreatedAt: now, WakeAt: now, Skipped: map[string]int{}, Canary: r.Canary, JobIDs: r.JobIDs, Callbacks: r.Callbacks,
 	}
 	if b.Canary || b.Filter.Cause != "" || !b.Filter.Search.IsZero() || len(b.JobIDs) > 0 {
 		b.MaxPerSecond, b.Pace = 0, r.MaxPerSecond
@@ -36,6 +37,9 @@ func NewBatch(r BatchRequest, now time.Time) *Batch {
 // Audit is the entry of who made the batch.
 func (b *Batch) Audit(now time.Time) *AuditEntry {
 	filter, err := json.Marshal(b.Filter)
+	if b.Callbacks != nil {
+		filter, err = json.Marshal(map[string]any{"callbacks": b.Callbacks})
+	}
 	if err != nil || len(b.JobIDs) > 0 {
 		filter = []byte(fmt.Sprintf("%d jobs by their ids", len(b.JobIDs)))
 	}
@@ -125,7 +129,7 @@ func (tx *BatchTx) Proceed(o BatchOutcome) (most int64, err error) {
 	case !b.Canary:
 		return maxCount, nil
 	case o.Again != "":
-		return 0, tx.Stop("job " + o.Again + " failed again")
+		return 0, tx.Stop(o.Again)
 	}
 	for b.Stage < len(canaryStages) && o.Rerun >= canaryStages[b.Stage] {
 		if o.Live > 0 {
@@ -135,7 +139,7 @@ func (tx *BatchTx) Proceed(o BatchOutcome) (most int64, err error) {
 		b.Stage++
 	}
 	switch {
-	case b.Listed && o.Live > 0:
+	case b.Listed && (o.Live > 0 || !o.Listed): // else another worker may have begun the last ones since
 		b.WakeAt = tx.stageWake()
 		return 0, nil
 	case b.Listed:

@@ -65,7 +65,9 @@ type Callback struct {
 	// Interruptions counts attempts in a row of which nobody knows how they ended.
 	Interruptions int `firestore:"interruptions"`
 	// Forced: a person asked for the next attempt, so it is made even if the receiver is suspended.
-	Forced   bool              `firestore:"forced"`
+	Forced bool `firestore:"forced"`
+	// BatchID is the batch that sent it again last.
+	BatchID  string            `firestore:"batchId,omitempty"`
 	Attempts []CallbackAttempt `firestore:"tries"` // the last MaxAttemptsKept
 	LastCode int               `firestore:"lastCode"`
 	// CauseID is the Cause.ID of why it has ended undelivered.
@@ -217,14 +219,14 @@ func (tx *CallbackTx) Record(l Lease, r CallbackResult) error {
 	}
 	cb := tx.Callback
 	*tx.lastAttempt() = r.Attempt
-	cb.LastCode, cb.Forced = r.Attempt.Status, false
-	if r.Unspent {
+	cb.LastCode = r.Attempt.Status
+	if r.Unspent { // what was asked for has not been made
 		cb.Interruptions++
 		if cb.Interruptions <= tx.Policy.MaxInterruptions {
 			cb.Schedule--
 		}
 	} else {
-		cb.Interruptions = 0
+		cb.Interruptions, cb.Forced = 0, false
 	}
 	if r.State == CallbackPending {
 		cb.Lease, cb.NextAt, cb.WakeAt = Lease{}, r.Attempt.NextAt, r.Attempt.NextAt

@@ -198,7 +198,7 @@ func TestCallbackCheck(t *testing.T) {
 		change func(*Callback)
 		want   error
 	}{
-		"newer schema": {func(cb *Callback) { cb.Schema++ }, ErrUnknownSchema},
+		"newer schema": {func(cb *Callback) { cb.Schema = SchemaVersion + 1 }, ErrUnknownSchema},
 		"no job":       {func(cb *Callback) { cb.JobID = "" }, ErrInvalid},
 		"no origin":    {func(cb *Callback) { cb.Origin = "" }, ErrInvalid},
 		"lost its try": {func(cb *Callback) { cb.Lease.Token = "x" }, ErrInvalid},

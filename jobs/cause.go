@@ -205,13 +205,21 @@ type CauseCases struct {
 // CasesShown is how many cases are read to tell of whom they are.
 const CasesShown = 20
 
-// BatchOutcome is how the jobs are that a batch has run again.
+// BatchOutcome is how the jobs are that a batch has run again, or the callbacks that it has sent again.
+// Stores count Rerun first, then Live, and look last for one that failed: what was begun again is seen as
+// live or as ended then, whatever happens meanwhile.
 type BatchOutcome struct {
 	Rerun int64
-	Live  int64 // of these, those that have not ended
-	// Again is one that failed again, and of the batch's cause if it has one; "" if there is none.
+	Live  int64 // of these, jobs that have not ended and callbacks that are pending
+	// Listed is that of the batch, as it was before this was counted; whoever had it counted says so.
+	Listed bool
+	// Again says of one that it failed again, as JobFailedAgain does, and of jobs by the batch's cause if it
+	// has one; "" if there is none.
 	Again string
 }
+
+// JobFailedAgain says which job of a batch failed again.
+func JobFailedAgain(id string) string { return "job " + id + " failed again" }
 
 // Check says what is wrong with what is remembered of a cause, "" for nothing.
 func (n *CauseNote) Check(id string, now time.Time) string {

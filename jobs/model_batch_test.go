@@ -78,6 +78,7 @@ func (m *model) batchHold(w *world, i int, out emit) {
 
 // outcome is how the one job is that the batch may have run again.
 func (m *model) outcome(w *world) (o jobs.BatchOutcome) {
+	o.Listed = w.batch.Listed
 	if j := w.job; j != nil && j.BatchID == modelBatch {
 		o.Rerun = 1
 		switch {

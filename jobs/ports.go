@@ -130,13 +130,15 @@ type PresenceStore interface {
 	ShowGone(ctx context.Context, worker string) error
 }
 
-// BatchStore has reruns of many jobs carried out.
+// BatchStore has reruns of many jobs, or callbacks, carried out.
 type BatchStore interface {
 	// DueBatches lists the batches whose wakeAt has passed.
 	DueBatches(ctx context.Context, now time.Time, limit int) ([]*Batch, error)
 	BatchUpdater
-	// BatchOutcome tells how the jobs are that a batch has run again.
+	// BatchOutcome tells how the jobs are that a batch has run again, or the callbacks.
 	BatchOutcome(ctx context.Context, b *Batch) (BatchOutcome, error)
+	// ListCallbacks is as that of CallbackAdmin.
+	ListCallbacks(ctx context.Context, l CallbackList) (page []*Callback, next string, err error)
 }
 
 // BatchUpdater runs transitions of batches.
@@ -150,8 +152,10 @@ type BatchAdmin interface {
 	BatchUpdater
 	// CreateBatch makes one, and records that.
 	CreateBatch(ctx context.Context, r BatchRequest) (*Batch, error)
-	// Batch gets a batch with the number of jobs that it has run again so far.
+	// Batch gets a batch with the number of jobs or callbacks that it has begun again so far.
 	Batch(ctx context.Context, id string) (*Batch, int64, error)
+	// BatchCallbacks counts the callbacks that a batch has sent again by what they have come to.
+	BatchCallbacks(ctx context.Context, b *Batch) (CallbackOutcome, error)
 	// Batches lists the latest, newest first.
 	Batches(ctx context.Context, limit int) ([]*Batch, error)
 }

@@ -50,7 +50,7 @@ func (cb *Callback) checkPlain(c *checks) {
 	c.small("jobAttempt", cb.JobAttempt)
 	c.count("rows", cb.Rows)
 	c.that(cb.LastCode >= 0 && cb.LastCode < 1000, "lastCode is %d", cb.LastCode)
-	for name, s := range map[string]string{"rev": cb.Rev, "keyId": cb.KeyID, "requestId": cb.RequestID, "orgId": cb.OrgID, "url": cb.URL, "origin": cb.Origin, "event": cb.Event, "object": cb.Object} {
+	for name, s := range map[string]string{"rev": cb.Rev, "keyId": cb.KeyID, "requestId": cb.RequestID, "orgId": cb.OrgID, "url": cb.URL, "origin": cb.Origin, "event": cb.Event, "object": cb.Object, "batchId": cb.BatchID} {
 		c.text(name, s, maxText)
 	}
 	c.failure(cb.Error)

@@ -43,9 +43,11 @@ type step struct {
 // steps lead from OldestSchema to SchemaVersion, one for each version after the oldest. CONTRIBUTING.md says
 // how one is added.
 var steps = []step{
-	// 2: jobs have more parameters of their files.
+	// 2: jobs have more parameters of their files, and batches may be of callbacks: a build without them
+	// would run all jobs again.
 	{
-		job: form[Job]{up: func(*Job) {}, down: func(j *Job) bool { return j.Params.ofVersion1() }},
+		job:   form[Job]{up: func(*Job) {}, down: func(j *Job) bool { return j.Params.ofVersion1() }},
+		batch: form[Batch]{up: func(*Batch) {}, down: func(b *Batch) bool { return b.Callbacks == nil }},
 	},
 }
 

@@ -11,9 +11,9 @@ import (
 	"exportd/jobs"
 )
 
-// batchPage is how many jobs of a batch are worked through between two notes of its progress; a crash repeats
-// at most as many, which finds them rerun already.
-const batchPage = 25
+// batchPageSize is how many items of a batch are worked through between two notes of its progress; a crash
+// repeats at most as many, which finds them begun already.
+const batchPageSize = 25
 
 // runBatches works on the batches that are due, one after the other, so that the rate cap of each holds.
 func (p *Pool) runBatches(ctx context.Context) {
@@ -29,7 +29,7 @@ func (p *Pool) runBatches(ctx context.Context) {
 	}
 }
 
-// runBatch reruns the jobs of a batch page by page, noting its progress after each.
+// runBatch begins the items of a batch again page by page, noting its progress after each.
 func (p *Pool) runBatch(ctx context.Context, id string) error {
 	var over bool
 	b, err := p.Store.UpdateBatch(ctx, id, func(tx *jobs.BatchTx) (err error) { over, err = tx.Claim(); return err })
@@ -40,50 +40,75 @@ func (p *Pool) runBatch(ctx context.Context, id string) error {
 		return err
 	}
 	for ctx.Err() == nil {
-		var most int64
+		// The page is read before what of it may be begun: two workers that hold the batch then find the same
+		// items at its head, or the one that comes later knows what the other has begun.
+		page, err := p.batchPage(ctx, b)
+		if err != nil {
+			return err
+		}
+		cursor, most := b.Cursor, int64(0)
 		if b, most, err = p.allowed(ctx, b); err != nil || most == 0 {
 			return err
 		}
-		page, err := p.batchJobs(ctx, b)
+		skipped, left, err := p.beginPage(ctx, b, page, most)
 		if err != nil {
 			return err
 		}
-		skipped, left, err := p.rerunPage(ctx, b, page, most)
-		if err != nil {
-			return err
-		}
-		if left == 0 { // the page is looked at again when those have ended: what was run again is not in it
+		if left == 0 { // the page is looked at again when those have ended: what was begun again is not in it
 			continue
 		}
 		// One write of the batch for each page, which also takes it for the next.
 		b, err = p.Store.UpdateBatch(ctx, id, func(tx *jobs.BatchTx) error {
-			return tx.Advance(b.Cursor, page.matched, skipped, page.Next)
+			return tx.Advance(cursor, page.matched, skipped, page.next)
 		})
 		if errors.Is(err, jobs.ErrLeaseLost) || errors.Is(err, jobs.ErrUnknownSchema) { // paused, canceled, or another worker has noted the page
 			return nil
 		}
-		if err != nil || page.Next == "" {
+		if err != nil || page.next == "" {
 			return err
 		}
 	}
 	return context.Cause(ctx)
 }
 
-// batchJobs is a page of a batch's jobs.
-type batchJobs struct {
-	jobs.JobPage
+// batchItem is a job or a callback that a batch may begin again.
+type batchItem struct {
+	jobID   string
+	batchID string // that began it again last
+	// refusal says why it is not begun again, "" if it is to be; begin does it, and notify tells whoever is
+	// to carry it out.
+	refusal func(ctx context.Context) (jobs.Refusal, error)
+	begin   func(ctx context.Context) error
+	notify  func(ctx context.Context)
+}
+
+// batchPage is a page of what a batch is about.
+type batchPage struct {
+	items         []batchItem
+	next          string
 	matched, gone int // gone are those of a list that are not there
 }
 
-// batchJobs gives the page of a batch's jobs behind its cursor.
-func (p *Pool) batchJobs(ctx context.Context, b *jobs.Batch) (page batchJobs, err error) {
-	if len(b.JobIDs) == 0 {
-		page.JobPage, err = p.Store.List(ctx, b.Filter.List(b.Cursor, batchPage))
-		page.matched = len(page.Jobs)
-		return page, err
+// batchPage gives the page of a batch behind its cursor; none once all were looked at.
+func (p *Pool) batchPage(ctx context.Context, b *jobs.Batch) (page batchPage, err error) {
+	switch {
+	case b.Listed:
+		return page, nil
+	case b.Callbacks != nil:
+		return p.callbackPage(ctx, b)
+	case len(b.JobIDs) == 0:
+		found, err := p.Store.List(ctx, b.Filter.List(b.Cursor, batchPageSize))
+		if err != nil {
+			return page, err
+		}
+		page.next, page.matched = found.Next, len(found.Jobs)
+		for _, j := range found.Jobs {
+			page.items = append(page.items, p.jobItem(b, j))
+		}
+		return page, nil
 	}
-	ids, next := b.Next(batchPage)
-	page.Next, page.matched = next, len(ids)
+	ids, next := b.Next(batchPageSize)
+	page.next, page.matched = next, len(ids)
 	for _, id := range ids {
 		j, err := p.Store.Get(ctx, id)
 		if errors.Is(err, jobs.ErrNotFound) {
@@ -93,12 +118,45 @@ func (p *Pool) batchJobs(ctx context.Context, b *jobs.Batch) (page batchJobs, er
 		if err != nil {
 			return page, err
 		}
-		page.Jobs = append(page.Jobs, j)
+		page.items = append(page.items, p.jobItem(b, j))
 	}
 	return page, nil
 }
 
-// allowed says how many jobs the batch may run again now; 0 if it waits or has ended.
+func (p *Pool) jobItem(b *jobs.Batch, j *jobs.Job) batchItem {
+	return batchItem{
+		jobID: j.ID, batchID: j.BatchID,
+		refusal: func(ctx context.Context) (jobs.Refusal, error) { return p.refusal(ctx, b, j) },
+		begin:   func(ctx context.Context) error { return p.rerunIn(ctx, b, j) },
+		notify:  func(ctx context.Context) { p.notify(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID}) },
+	}
+}
+
+// callbackPage is batchPage of a batch of callbacks.
+func (p *Pool) callbackPage(ctx context.Context, b *jobs.Batch) (page batchPage, err error) {
+	found, next, err := p.Store.ListCallbacks(ctx, b.Callbacks.List(b.Cursor, batchPageSize))
+	if err != nil {
+		return page, err
+	}
+	page.next, page.matched = next, len(found)
+	for _, cb := range found {
+		page.items = append(page.items, batchItem{
+			jobID: cb.JobID, batchID: cb.BatchID,
+			refusal: func(context.Context) (jobs.Refusal, error) { return b.RefusedCallback(cb, p.policy, p.Now()), nil },
+			begin: func(ctx context.Context) error {
+				_, err := p.Store.UpdateCallback(ctx, cb.ID, b.Actor, func(tx *jobs.CallbackTx) error { return tx.RedeliverIn(b) })
+				return err
+			},
+			notify: func(ctx context.Context) {
+				p.notify(ctx, jobs.QueueCallbacks, jobs.Message{JobID: cb.JobID, CallbackID: cb.ID})
+			},
+		})
+	}
+	return page, nil
+}
+
+// allowed says how many items the batch may begin again now; 0 if it waits, has ended, or is another build's
+// by now.
 func (p *Pool) allowed(ctx context.Context, b *jobs.Batch) (_ *jobs.Batch, most int64, err error) {
 	if !b.Canary {
 		return b, math.MaxInt64, nil
@@ -107,26 +165,30 @@ func (p *Pool) allowed(ctx context.Context, b *jobs.Batch) (_ *jobs.Batch, most 
 	if err != nil {
 		return b, 0, err
 	}
+	o.Listed = b.Listed
 	b, err = p.Store.UpdateBatch(ctx, b.ID, func(tx *jobs.BatchTx) (err error) { most, err = tx.Proceed(o); return err })
+	if errors.Is(err, jobs.ErrUnknownSchema) {
+		return nil, 0, nil
+	}
 	return b, most, err
 }
 
-// rerunPage reruns the eligible jobs of a page at the batch's rate, at most as many as it may; left is 0
-// where that ended it.
-func (p *Pool) rerunPage(ctx context.Context, b *jobs.Batch, page batchJobs, left int64) (skipped map[string]int, _ int64, err error) {
+// beginPage begins the eligible items of a page again at the batch's rate, at most as many as it may; left is
+// 0 where that ended it.
+func (p *Pool) beginPage(ctx context.Context, b *jobs.Batch, page batchPage, left int64) (skipped map[string]int, _ int64, err error) {
 	skipped = map[string]int{}
 	if page.gone > 0 {
 		skipped[string(jobs.RefusedPurged)] = page.gone
 	}
 	pace := rate.NewLimiter(rate.Limit(b.Rate()), 1)
-	for _, j := range page.Jobs {
+	for _, item := range page.items {
 		if left == 0 {
 			return nil, 0, nil
 		}
-		if j.BatchID == b.ID {
-			continue // rerun before a crash; the job counts itself
+		if item.batchID == b.ID {
+			continue // begun before a crash; it counts itself
 		}
-		why, err := p.refusal(ctx, b, j)
+		why, err := item.refusal(ctx)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -137,12 +199,12 @@ func (p *Pool) rerunPage(ctx context.Context, b *jobs.Batch, page batchJobs, lef
 		if err := pace.Wait(ctx); err != nil {
 			return nil, 0, err
 		}
-		err = p.rerunIn(ctx, b, j)
+		err = item.begin(ctx)
 		refused, isRefused := errors.AsType[*jobs.RerunError](err)
 		switch {
 		case err == nil:
 			left--
-			p.notify(ctx, jobs.QueueExports, jobs.Message{JobID: j.ID})
+			item.notify(ctx)
 		case errors.Is(err, jobs.ErrNotDue): // another worker has it in hand
 			left--
 		case isRefused: // changed since it was listed
@@ -151,8 +213,8 @@ func (p *Pool) rerunPage(ctx context.Context, b *jobs.Batch, page batchJobs, lef
 			skipped[string(jobs.RefusedPurged)]++
 		case errors.Is(err, jobs.ErrUnavailable), ctx.Err() != nil:
 			return nil, 0, err
-		default: // of this job, as far as anybody can say: the others are not to wait for it for ever
-			p.Log.Warn("batch passes a job over", zap.String("batch_id", b.ID), zap.String("job_id", j.ID), zap.Error(err))
+		default: // of this item, as far as anybody can say: the others are not to wait for it for ever
+			p.Log.Warn("batch passes an item over", zap.String("batch_id", b.ID), zap.String("job_id", item.jobID), zap.Error(err))
 			skipped[notWritten]++
 		}
 	}

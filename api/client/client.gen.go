@@ -42,12 +42,28 @@ const (
 	AuditActionReceiverResume     AuditAction = "receiver.resume"
 )
 
+// Defines values for BatchOf.
+const (
+	BatchOfCallbacks BatchOf = "callbacks"
+	BatchOfJobs      BatchOf = "jobs"
+)
+
 // Defines values for BatchState.
 const (
 	BatchStateFinished BatchState = "finished"
 	BatchStatePaused   BatchState = "paused"
 	BatchStateRunning  BatchState = "running"
 	BatchStateStopped  BatchState = "stopped"
+)
+
+// Defines values for BatchCallbacksFilterState.
+const (
+	BatchCallbacksFilterStateBlocked   BatchCallbacksFilterState = "blocked"
+	BatchCallbacksFilterStateDelivered BatchCallbacksFilterState = "delivered"
+	BatchCallbacksFilterStateExhausted BatchCallbacksFilterState = "exhausted"
+	BatchCallbacksFilterStateGone      BatchCallbacksFilterState = "gone"
+	BatchCallbacksFilterStatePending   BatchCallbacksFilterState = "pending"
+	BatchCallbacksFilterStateSuspended BatchCallbacksFilterState = "suspended"
 )
 
 // Defines values for CallbackFilterState.
@@ -326,20 +342,24 @@ type AuditEntry struct {
 
 // Batch defines model for Batch.
 type Batch struct {
-	Actor     string    `json:"actor"`
-	BatchID   string    `json:"batchId"`
-	Canary    bool      `json:"canary"`
-	CreatedAt time.Time `json:"createdAt"`
+	Actor   string `json:"actor"`
+	BatchID string `json:"batchId"`
+
+	// Callbacks Of a batch of callbacks, which has no `filter` and no `mode`; which they are, and what those have come to that were sent again.
+	Callbacks *BatchCallbacks `json:"callbacks,omitempty"`
+	Canary    bool            `json:"canary"`
+	CreatedAt time.Time       `json:"createdAt"`
 
 	// Filter All members must match; none matches all jobs.
-	Filter     BatchFilter `json:"filter"`
-	FinishedAt *time.Time  `json:"finishedAt"`
+	Filter     *BatchFilter `json:"filter,omitempty"`
+	FinishedAt *time.Time   `json:"finishedAt"`
 
 	// Jobs Of a batch that was given `jobIds`: how many.
 	Jobs         int           `json:"jobs"`
 	MaxPerSecond int           `json:"maxPerSecond"`
-	Mode         RerunMode     `json:"mode"`
+	Mode         *RerunMode    `json:"mode,omitempty"`
 	NotEligible  []NotEligible `json:"notEligible"`
+	Of           BatchOf       `json:"of"`
 	PausedAt     *time.Time    `json:"pausedAt"`
 	Reason       string        `json:"reason"`
 
@@ -349,7 +369,7 @@ type Batch struct {
 	// Stage Of a canary: 0 while one runs, 1 while ten do, 2 from then on.
 	Stage int `json:"stage"`
 
-	// State `stopped`: it was canceled, or a canary's job failed again.
+	// State `stopped`: it was canceled, or a canary's job or callback failed again.
 	State     BatchState `json:"state"`
 	StatusURL string     `json:"statusUrl"`
 
@@ -357,8 +377,31 @@ type Batch struct {
 	Stopped *string `json:"stopped"`
 }
 
-// BatchState `stopped`: it was canceled, or a canary's job failed again.
+// BatchOf defines model for Batch.Of.
+type BatchOf string
+
+// BatchState `stopped`: it was canceled, or a canary's job or callback failed again.
 type BatchState string
+
+// BatchCallbacks Of a batch of callbacks, which has no `filter` and no `mode`; which they are, and what those have come to that were sent again.
+type BatchCallbacks struct {
+	Delivered int64 `json:"delivered"`
+	Filter    struct {
+		Cause         *string                   `json:"cause,omitempty"`
+		CreatedAfter  *time.Time                `json:"createdAfter,omitempty"`
+		CreatedBefore *time.Time                `json:"createdBefore,omitempty"`
+		OrgID         *string                   `json:"orgId,omitempty"`
+		Origin        *string                   `json:"origin,omitempty"`
+		State         BatchCallbacksFilterState `json:"state"`
+	} `json:"filter"`
+	GivenUp int64 `json:"givenUp"`
+
+	// UnderWay Also those that failed and are tried again.
+	UnderWay int64 `json:"underWay"`
+}
+
+// BatchCallbacksFilterState defines model for BatchCallbacks.Filter.State.
+type BatchCallbacksFilterState string
 
 // BatchFilter All members must match; none matches all jobs.
 type BatchFilter struct {
@@ -1478,24 +1521,20 @@ type OpsProbeCauseJSONBody struct {
 // OpsRerunCauseJSONBody defines parameters for OpsRerunCause.
 type OpsRerunCauseJSONBody struct {
 	DryRun *bool `json:"dryRun,omitempty"`
-	Kind   *Kind `json:"kind,omitempty"`
 
-	// MaxJobs With `dryRun` alone, of jobs: as in `POST /ops/jobs/rerun`.
-	MaxJobs      *int       `json:"maxJobs,omitempty"`
-	MaxPerSecond *int       `json:"maxPerSecond,omitempty"`
-	Mode         *RerunMode `json:"mode,omitempty"`
-	OrgID        *ID        `json:"orgId,omitempty"`
+	// Kind Of a cause of jobs alone.
+	Kind *Kind `json:"kind,omitempty"`
 
-	// PageToken Of callbacks, `nextPageToken` of the answer before.
-	PageToken *string `json:"pageToken,omitempty"`
+	// MaxJobs With `dryRun` alone, of jobs or callbacks: as in `POST /ops/jobs/rerun`.
+	MaxJobs      *int `json:"maxJobs,omitempty"`
+	MaxPerSecond *int `json:"maxPerSecond,omitempty"`
+
+	// Mode Of a cause of jobs alone.
+	Mode  *RerunMode `json:"mode,omitempty"`
+	OrgID *ID        `json:"orgId,omitempty"`
 
 	// Reason Kept in the timeline.
 	Reason Reason `json:"reason"`
-}
-
-// OpsRerunCause200JSONResponseBody defines parameters for OpsRerunCause.
-type OpsRerunCause200JSONResponseBody struct {
-	union json.RawMessage
 }
 
 // OpsListJobsParams defines parameters for OpsListJobs.
@@ -1948,68 +1987,6 @@ type OpsResumeQueueJSONRequestBody OpsResumeQueueJSONBody
 // OpsResumeReceiverJSONRequestBody defines body for OpsResumeReceiver for application/json ContentType.
 type OpsResumeReceiverJSONRequestBody OpsResumeReceiverJSONBody
 
-// AsDryRun returns the union data inside the OpsRerunCause200JSONResponseBody as a DryRun
-func (t OpsRerunCause200JSONResponseBody) AsDryRun() (DryRun, error) {
-	var body DryRun
-	err := json.Unmarshal(t.union, &body)
-	return body, err
-}
-
-// FromDryRun overwrites any union data inside the OpsRerunCause200JSONResponseBody as the provided DryRun
-func (t *OpsRerunCause200JSONResponseBody) FromDryRun(v DryRun) error {
-	b, err := json.Marshal(v)
-	t.union = b
-	return err
-}
-
-// MergeDryRun performs a merge with any union data inside the OpsRerunCause200JSONResponseBody, using the provided DryRun
-func (t *OpsRerunCause200JSONResponseBody) MergeDryRun(v DryRun) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-
-	merged, err := runtime.JSONMerge(t.union, b)
-	t.union = merged
-	return err
-}
-
-// AsRedelivered returns the union data inside the OpsRerunCause200JSONResponseBody as a Redelivered
-func (t OpsRerunCause200JSONResponseBody) AsRedelivered() (Redelivered, error) {
-	var body Redelivered
-	err := json.Unmarshal(t.union, &body)
-	return body, err
-}
-
-// FromRedelivered overwrites any union data inside the OpsRerunCause200JSONResponseBody as the provided Redelivered
-func (t *OpsRerunCause200JSONResponseBody) FromRedelivered(v Redelivered) error {
-	b, err := json.Marshal(v)
-	t.union = b
-	return err
-}
-
-// MergeRedelivered performs a merge with any union data inside the OpsRerunCause200JSONResponseBody, using the provided Redelivered
-func (t *OpsRerunCause200JSONResponseBody) MergeRedelivered(v Redelivered) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-
-	merged, err := runtime.JSONMerge(t.union, b)
-	t.union = merged
-	return err
-}
-
-func (t OpsRerunCause200JSONResponseBody) MarshalJSON() ([]byte, error) {
-	b, err := t.union.MarshalJSON()
-	return b, err
-}
-
-func (t *OpsRerunCause200JSONResponseBody) UnmarshalJSON(b []byte) error {
-	err := t.union.UnmarshalJSON(b)
-	return err
-}
-
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
 
@@ -2387,9 +2364,10 @@ type ClientInterface interface {
 
 	// OpsRerunCauseWithBody Begin again what a cause has ended
 	//
-	// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
-	// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
-	// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+	// By a batch: one first, then ten, then the rest. Jobs each when those before have ended; it stops where one fails by the same cause again.
+	// Callbacks each when the first attempts at those before have ended; it stops where one has failed, whatever the answer, as all of a cause go to one
+	// receiver: that callback is tried again on its schedule, and nobody waits for it. Of a receiver that is suspended the first one is sent all the same; it
+	// is resumed by the delivery. What has failed since the batch was made is passed over, so that each is begun again once, whoever asks beside it.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2398,9 +2376,10 @@ type ClientInterface interface {
 
 	// OpsRerunCause Begin again what a cause has ended
 	//
-	// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
-	// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
-	// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+	// By a batch: one first, then ten, then the rest. Jobs each when those before have ended; it stops where one fails by the same cause again.
+	// Callbacks each when the first attempts at those before have ended; it stops where one has failed, whatever the answer, as all of a cause go to one
+	// receiver: that callback is tried again on its schedule, and nobody waits for it. Of a receiver that is suspended the first one is sent all the same; it
+	// is resumed by the delivery. What has failed since the batch was made is passed over, so that each is begun again once, whoever asks beside it.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3327,9 +3306,10 @@ func (c *RawClient) OpsProbeCause(ctx context.Context, causeID CauseID, body Ops
 
 // OpsRerunCauseWithBody Begin again what a cause has ended
 //
-// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
-// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
-// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+// By a batch: one first, then ten, then the rest. Jobs each when those before have ended; it stops where one fails by the same cause again.
+// Callbacks each when the first attempts at those before have ended; it stops where one has failed, whatever the answer, as all of a cause go to one
+// receiver: that callback is tried again on its schedule, and nobody waits for it. Of a receiver that is suspended the first one is sent all the same; it
+// is resumed by the delivery. What has failed since the batch was made is passed over, so that each is begun again once, whoever asks beside it.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3348,9 +3328,10 @@ func (c *RawClient) OpsRerunCauseWithBody(ctx context.Context, causeID CauseID, 
 
 // OpsRerunCause Begin again what a cause has ended
 //
-// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
-// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
-// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+// By a batch: one first, then ten, then the rest. Jobs each when those before have ended; it stops where one fails by the same cause again.
+// Callbacks each when the first attempts at those before have ended; it stops where one has failed, whatever the answer, as all of a cause go to one
+// receiver: that callback is tried again on its schedule, and nobody waits for it. Of a receiver that is suspended the first one is sent all the same; it
+// is resumed by the delivery. What has failed since the batch was made is passed over, so that each is begun again once, whoever asks beside it.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -7585,9 +7566,10 @@ type ClientWithResponsesInterface interface {
 
 	// OpsRerunCauseWithBodyWithResponse Begin again what a cause has ended
 	//
-	// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
-	// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
-	// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+	// By a batch: one first, then ten, then the rest. Jobs each when those before have ended; it stops where one fails by the same cause again.
+	// Callbacks each when the first attempts at those before have ended; it stops where one has failed, whatever the answer, as all of a cause go to one
+	// receiver: that callback is tried again on its schedule, and nobody waits for it. Of a receiver that is suspended the first one is sent all the same; it
+	// is resumed by the delivery. What has failed since the batch was made is passed over, so that each is begun again once, whoever asks beside it.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7596,9 +7578,10 @@ type ClientWithResponsesInterface interface {
 
 	// OpsRerunCauseWithResponse Begin again what a cause has ended
 	//
-	// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
-	// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
-	// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+	// By a batch: one first, then ten, then the rest. Jobs each when those before have ended; it stops where one fails by the same cause again.
+	// Callbacks each when the first attempts at those before have ended; it stops where one has failed, whatever the answer, as all of a cause go to one
+	// receiver: that callback is tried again on its schedule, and nobody waits for it. Of a receiver that is suspended the first one is sent all the same; it
+	// is resumed by the delivery. What has failed since the batch was made is passed over, so that each is begun again once, whoever asks beside it.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -8541,7 +8524,7 @@ type OpsRerunCauseResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *OpsRerunCause200JSONResponseBody
+	JSON200 *DryRun
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *Batch
 }
@@ -9672,9 +9655,10 @@ func (c *ClientWithResponses) OpsProbeCauseWithResponse(ctx context.Context, cau
 
 // OpsRerunCauseWithBodyWithResponse Begin again what a cause has ended
 //
-// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
-// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
-// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+// By a batch: one first, then ten, then the rest. Jobs each when those before have ended; it stops where one fails by the same cause again.
+// Callbacks each when the first attempts at those before have ended; it stops where one has failed, whatever the answer, as all of a cause go to one
+// receiver: that callback is tried again on its schedule, and nobody waits for it. Of a receiver that is suspended the first one is sent all the same; it
+// is resumed by the delivery. What has failed since the batch was made is passed over, so that each is begun again once, whoever asks beside it.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9689,9 +9673,10 @@ func (c *ClientWithResponses) OpsRerunCauseWithBodyWithResponse(ctx context.Cont
 
 // OpsRerunCauseWithResponse Begin again what a cause has ended
 //
-// Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
-// cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
-// Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+// By a batch: one first, then ten, then the rest. Jobs each when those before have ended; it stops where one fails by the same cause again.
+// Callbacks each when the first attempts at those before have ended; it stops where one has failed, whatever the answer, as all of a cause go to one
+// receiver: that callback is tried again on its schedule, and nobody waits for it. Of a receiver that is suspended the first one is sent all the same; it
+// is resumed by the delivery. What has failed since the batch was made is passed over, so that each is begun again once, whoever asks beside it.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10871,7 +10856,7 @@ func ParseOpsRerunCauseResponse(rsp *http.Response) (*OpsRerunCauseResponse, err
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest OpsRerunCause200JSONResponseBody
+		var dest DryRun
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

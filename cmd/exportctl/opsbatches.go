@@ -50,6 +50,26 @@ func batchRows(batches []client.Batch) (rows [][]cell) {
 	return rows
 }
 
+// batchWords are what a batch is of, and what it does to it.
+type batchWords struct{ one, many, verb, does, again string }
+
+var (
+	ofJobs      = batchWords{"job", "jobs", "Run", "run again", "queued again"}
+	ofCallbacks = batchWords{"callback", "callbacks", "Send", "sent again", "sent again"}
+)
+
+func itemsOf(b *client.Batch) batchWords {
+	if b.Of == client.BatchOfCallbacks {
+		return ofCallbacks
+	}
+	return ofJobs
+}
+
+// have says how many are begun again, as "1 job is queued again".
+func (w batchWords) have(n int64) string {
+	return plural(n, w.one+" is", w.many+" are") + " " + w.again
+}
+
 func notEligible(b client.Batch) int64 {
 	var n int64
 	for _, r := range b.NotEligible {
@@ -63,12 +83,24 @@ func batchFilter(b *client.Batch) string {
 	if b.Jobs > 0 {
 		return plural(int64(b.Jobs), "job", "jobs") + " by id"
 	}
-	f := b.Filter
 	var items []string
 	add := func(name string, c cell) {
 		if c.text != "" {
 			items = append(items, name+"="+c.text)
 		}
+	}
+	if cb := b.Callbacks; cb != nil {
+		add("state", words(string(cb.Filter.State)))
+		add("orgId", optional(cb.Filter.OrgID))
+		add("origin", optional(cb.Filter.Origin))
+		add("cause", optional(cb.Filter.Cause))
+		add("createdAfter", instant(cb.Filter.CreatedAfter))
+		add("createdBefore", instant(cb.Filter.CreatedBefore))
+		return "callbacks " + strings.Join(items, ",")
+	}
+	f := b.Filter
+	if f == nil {
+		return ""
 	}
 	add("state", optional(f.State))
 	add("kind", optional(f.Kind))
@@ -99,11 +131,16 @@ func (a *app) opsBatchesGet() *cobra.Command {
 				return a.printJSON(r.Body)
 			}
 			b := r.JSON200
-			a.list([][2]cell{
-				{words("batch"), words(b.BatchID)}, {words("state"), stateCell(b.State)}, {words("filter"), words(batchFilter(b))}, {words("mode"), words(string(b.Mode))},
-				{words("reason"), words(b.Reason)}, {words("by"), words(b.Actor)}, {words("at most"), words(plural(int64(b.MaxPerSecond), "job", "jobs") + " a second")},
-				{words("created"), instant(&b.CreatedAt)}, {words("finished"), instant(b.FinishedAt)}, {words("paused"), instant(b.PausedAt)}, {words("stopped"), {optional(b.Stopped).text, red}}, {words("queued again"), number(b.Rerun)},
-			})
+			is := itemsOf(b)
+			facts := [][2]cell{
+				{words("batch"), words(b.BatchID)}, {words("state"), stateCell(b.State)}, {words("filter"), words(batchFilter(b))}, {words("mode"), optional(b.Mode)},
+				{words("reason"), words(b.Reason)}, {words("by"), words(b.Actor)}, {words("at most"), words(plural(int64(b.MaxPerSecond), is.one, is.many) + " a second")},
+				{words("created"), instant(&b.CreatedAt)}, {words("finished"), instant(b.FinishedAt)}, {words("paused"), instant(b.PausedAt)}, {words("stopped"), {optional(b.Stopped).text, red}}, {words(is.again), number(b.Rerun)},
+			}
+			if cb := b.Callbacks; cb != nil {
+				facts = append(facts, [2]cell{words("delivered"), number(cb.Delivered)}, [2]cell{words("under way"), number(cb.UnderWay)}, [2]cell{words("given up"), number(cb.GivenUp)})
+			}
+			a.list(facts)
 			for _, n := range b.NotEligible {
 				fmt.Fprintf(a.stdout, "not: %s  %s\n", clean(n.Reason, false), thousands(int64(n.Count)))
 			}

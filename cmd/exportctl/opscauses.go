@@ -139,7 +139,6 @@ type causeBody struct {
 	Mode         string `json:"mode,omitempty"`
 	DryRun       bool   `json:"dryRun,omitempty"`
 	MaxPerSecond int    `json:"maxPerSecond,omitempty"`
-	PageToken    string `json:"pageToken,omitempty"`
 }
 
 func (a *app) opsCausesRerun() *cobra.Command {
@@ -148,7 +147,9 @@ func (a *app) opsCausesRerun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rerun CAUSE", Short: "Begin again what a cause has ended", Args: oneArg("cause"),
 		Long: `Runs the jobs of a cause again: one first, then ten, then the rest, each when those before
-have ended. It stops where one fails by the same cause again. Callbacks are sent again at once.`,
+have ended. It stops where one fails by the same cause again. Callbacks of a cause are sent
+again in the same way, each when the first attempts at those before have ended; it stops
+where one has failed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.reason == "" {
 				if !f.dryRun {
@@ -163,8 +164,8 @@ have ended. It stops where one fails by the same cause again. Callbacks are sent
 	flags.StringVar(&org, "org", "", "only of this org")
 	flags.StringVar(&kind, "kind", "", "only jobs of this kind, like vip-users")
 	flags.StringVar(&f.reason, "reason", "", "why, for the record (required, but for a dry run)")
-	flags.StringVar(&f.mode, "mode", "", "resume (default): keep finished parts while the snapshot can be read; fresh: a new snapshot")
-	flags.IntVar(&f.maxPerSecond, "max-per-second", 0, "jobs to queue a second, 1 to 100 (default 5)")
+	flags.StringVar(&f.mode, "mode", "", "of jobs: resume (default): keep finished parts while the snapshot can be read; fresh: a new snapshot")
+	flags.IntVar(&f.maxPerSecond, "max-per-second", 0, "jobs or callbacks a second, 1 to 100 (default 5)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only show what would be begun again")
 	flags.BoolVar(&f.detach, "detach", false, "do not wait for the end")
 	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
@@ -190,26 +191,14 @@ func (a *app) rerunCause(ctx context.Context, id string, body causeBody, f rerun
 	if err != nil {
 		return err
 	}
+	is := ofJobs
 	if strings.HasPrefix(id, "CALLBACK_") {
-		return a.redeliverCause(ctx, p, c, id, body, f)
+		is = ofCallbacks
 	}
-	return a.rerunMany(ctx, p, f, func(dry bool) ([]byte, error) {
+	return a.rerunMany(ctx, p, f, is, func(dry bool) ([]byte, error) {
 		body.DryRun = dry
 		return postCause(ctx, c, id, body)
 	})
-}
-
-// redeliverCause sends the callbacks of a cause again.
-func (a *app) redeliverCause(ctx context.Context, p profile, c *client.Client, id string, body causeBody, f rerunFlags) error {
-	post := func(token string, dry bool) (got client.Redelivered, err error) {
-		body.PageToken, body.DryRun = token, dry
-		raw, err := postCause(ctx, c, id, body)
-		if err == nil {
-			err = json.Unmarshal(raw, &got)
-		}
-		return got, err
-	}
-	return a.redeliverPages(ctx, p, f.dryRun, f.yes, post)
 }
 
 func (a *app) opsCausesProbe() *cobra.Command {

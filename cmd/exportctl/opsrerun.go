@@ -204,24 +204,24 @@ func (a *app) rerunAll(ctx context.Context, f rerunFlags) error {
 		return err
 	}
 	body.Reason = f.reason
-	return a.rerunMany(ctx, p, f, func(dry bool) ([]byte, error) {
+	return a.rerunMany(ctx, p, f, ofJobs, func(dry bool) ([]byte, error) {
 		body.DryRun = dry
 		return postRerun(ctx, c, body)
 	})
 }
 
 // rerunMany shows what would be run again, asks, and has post make the batch.
-func (a *app) rerunMany(ctx context.Context, p profile, f rerunFlags, post func(dry bool) ([]byte, error)) error {
+func (a *app) rerunMany(ctx context.Context, p profile, f rerunFlags, is batchWords, post func(dry bool) ([]byte, error)) error {
 	if f.dryRun || !f.yes {
 		raw, err := post(true)
 		if err != nil {
 			return err
 		}
-		dry, err := a.readDryRun(raw, f.dryRun)
+		dry, err := a.readDryRun(raw, f.dryRun, is)
 		if err != nil || f.dryRun {
 			return err
 		}
-		if any, err := a.askRerun(ctx, p, dry); err != nil || !any {
+		if any, err := a.askRerun(ctx, p, dry, is); err != nil || !any {
 			return err
 		}
 	}
@@ -233,14 +233,14 @@ func (a *app) rerunMany(ctx context.Context, p profile, f rerunFlags, post func(
 }
 
 // askRerun asks whether to run what a dry run found; false where that is nothing.
-func (a *app) askRerun(ctx context.Context, p profile, dry client.DryRun) (any bool, err error) {
+func (a *app) askRerun(ctx context.Context, p profile, dry client.DryRun, is batchWords) (any bool, err error) {
 	if dry.Eligible == 0 && dry.Complete {
-		a.say("Nothing to run again.")
+		a.say("Nothing to %s again.", strings.ToLower(is.verb))
 		return false, nil
 	}
-	question := fmt.Sprintf("Run %s again, at %s?", plural(int64(dry.Eligible), "job", "jobs"), p.URL)
+	question := fmt.Sprintf("%s %s again, at %s?", is.verb, plural(int64(dry.Eligible), is.one, is.many), p.URL)
 	if !dry.Complete {
-		question = fmt.Sprintf("Run %s jobs and more again, at %s?", thousands(int64(dry.Eligible)), p.URL)
+		question = fmt.Sprintf("%s %s %s and more again, at %s?", is.verb, thousands(int64(dry.Eligible)), is.many, p.URL)
 	}
 	return true, a.confirm(ctx, false, question)
 }
@@ -304,7 +304,7 @@ func postRerun(ctx context.Context, c *client.Client, body rerunBody) ([]byte, e
 }
 
 // readDryRun shows a dry run: in JSON only where it is the result.
-func (a *app) readDryRun(raw []byte, result bool) (dry client.DryRun, err error) {
+func (a *app) readDryRun(raw []byte, result bool, is batchWords) (dry client.DryRun, err error) {
 	if err := json.Unmarshal(raw, &dry); err != nil {
 		return dry, fmt.Errorf("read dry run: %w", err)
 	}
@@ -314,14 +314,14 @@ func (a *app) readDryRun(raw []byte, result bool) (dry client.DryRun, err error)
 		}
 		return dry, nil
 	}
-	a.showDryRun(&dry)
+	a.showDryRun(&dry, is)
 	return dry, nil
 }
 
-func (a *app) showDryRun(d *client.DryRun) {
+func (a *app) showDryRun(d *client.DryRun, is batchWords) {
 	rows := [][]cell{
 		{words("matched"), number(int64(d.Matched)), {}},
-		{{"would be run again", green}, number(int64(d.Eligible)), {}},
+		{{"would be " + is.does, green}, number(int64(d.Eligible)), {}},
 	}
 	for _, n := range d.NotEligible {
 		some := strings.Join(n.JobIds, " ")
@@ -330,9 +330,9 @@ func (a *app) showDryRun(d *client.DryRun) {
 		}
 		rows = append(rows, []cell{{"not: " + n.Reason, yellow}, number(int64(n.Count)), faint(some)})
 	}
-	a.table([]column{{name: "DRY RUN"}, {name: "JOBS", right: true}, {name: "", flexible: true, extra: true}}, rows)
+	a.table([]column{{name: "DRY RUN"}, {name: strings.ToUpper(is.many), right: true}, {name: "", flexible: true, extra: true}}, rows)
 	if !d.Complete {
-		a.say("There are more jobs than a dry run looks at.")
+		a.say("There are more %s than a dry run looks at.", is.many)
 	}
 }
 
@@ -362,7 +362,7 @@ func (a *app) followBatch(ctx context.Context, p profile, id string) error {
 			}
 			return a.batchEnded(r.JSON200)
 		}
-		note := plural(r.JSON200.Rerun, "job is", "jobs are") + " queued again so far"
+		note := itemsOf(r.JSON200).have(r.JSON200.Rerun) + " so far"
 		switch {
 		case r.JSON200.State == client.BatchStatePaused:
 			note += "; it is paused: " + p.command("ops", "batches", "resume", id)
@@ -387,7 +387,7 @@ func (a *app) leaveBatch(bar *progress, p profile, id string) error {
 	return interruptedError{}
 }
 
-// batchEnded tells how a batch went. One that was stopped is a failure: its jobs fail as before.
+// batchEnded tells how a batch went. One that was stopped is a failure: what it is of fails as before.
 func (a *app) batchEnded(b *client.Batch) error {
 	a.showBatchEnd(b)
 	if b.Stopped == nil {
@@ -398,7 +398,7 @@ func (a *app) batchEnded(b *client.Batch) error {
 }
 
 func (a *app) showBatchEnd(b *client.Batch) {
-	a.say("Batch %s: %s queued again.", b.BatchID, plural(b.Rerun, "job is", "jobs are"))
+	a.say("Batch %s: %s.", b.BatchID, itemsOf(b).have(b.Rerun))
 	for _, n := range b.NotEligible {
 		a.say("  not: %s  %s", n.Reason, thousands(int64(n.Count)))
 	}

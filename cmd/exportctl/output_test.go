@@ -55,7 +55,7 @@ func TestTables(t *testing.T) {
 		"opsjob":      func(t *testing.T, a *app) { a.showOpsJob(fixture[client.OpsJobDetail](t, "opsjob.json"), false) },
 		"opsjobparts": func(_ *testing.T, a *app) { a.showOpsJob(manyParts(), false) },
 		"stats":       func(t *testing.T, a *app) { a.showStats(fixture[client.Stats](t, "stats.json")) },
-		"dryrun":      func(t *testing.T, a *app) { a.showDryRun(fixture[client.DryRun](t, "dryrun.json")) },
+		"dryrun":      func(t *testing.T, a *app) { a.showDryRun(fixture[client.DryRun](t, "dryrun.json"), ofJobs) },
 		"limits":      func(t *testing.T, a *app) { a.showLimits(fixture[limits](t, "limits.json")) },
 		"nolimits":    func(_ *testing.T, a *app) { a.showLimits(&limits{}) },
 		"histories":   func(t *testing.T, a *app) { a.showHistories(*fixture[[]client.ReceiverHistory](t, "histories.json")) },

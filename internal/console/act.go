@@ -141,6 +141,9 @@ type confirmPage struct {
 	Another  param       // one that it has not
 }
 
+// OfCallbacks reports whether the preview counts callbacks.
+func (p confirmPage) OfCallbacks() bool { return p.Of != nil && p.Of.Of == client.CauseOfCallbacks }
+
 // chosen is a job that was chosen, and why nothing will be done to it.
 type chosen struct {
 	Job   *client.OpsJob
@@ -474,8 +477,9 @@ var sayings = map[string]string{
 	"rerun-with": "This is the new job, with the other parameters.",
 	"receiver":   "The receiver gets callbacks again.", "redelivered": "The callbacks are under way again.",
 	"pause-batch": "The batch stands still.", "resume-batch": "The batch goes on.", "cancel-batch": "The batch has ended; what it has run again runs on.",
-	"cause": "One of these jobs runs first, then ten, then the rest; it stops where one fails again.",
-	"some":  "2,000 callbacks are under way again, and there are more: do it once more.", "batch": "The workers run these jobs again.",
+	"cause":           "One of these jobs runs first, then ten, then the rest; it stops where one fails again.",
+	"cause-callbacks": "One of these callbacks is sent first, then ten, then the rest; it stops where one fails again.",
+	"some":            "2,000 callbacks are under way again, and there are more: do it once more.", "batch": "The workers run these jobs again.",
 }
 
 func said(q url.Values) string { return sayings[q.Get("said")] }

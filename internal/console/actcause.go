@@ -2,8 +2,6 @@ package console
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 
@@ -21,32 +19,24 @@ func (c *Console) previewCause(ctx context.Context, p *confirmPage) error {
 	if err != nil {
 		return err
 	}
-	if p.Of.Of == client.CauseOfCallbacks {
-		return json.Unmarshal(answer.Body, &p.Matched)
-	}
-	return json.Unmarshal(answer.Body, &p.Preview)
+	p.Preview = answer.JSON200
+	return nil
 }
 
-// rerunCause begins again what a cause has ended: jobs by a batch, callbacks at once.
+// rerunCause begins again what a cause has ended, by a batch.
 func (c *Console) rerunCause(ctx context.Context, r *http.Request, t target, fields map[string]any) (string, error) {
-	for round := range maxRounds {
-		answer, err := c.api.OpsRerunCauseWithBodyWithResponse(ctx, t.Cause, asJSON, body(fields), c.once(r, fmt.Sprint(round)))
-		if err != nil {
-			return "", err
-		}
-		if answer.JSON202 != nil {
-			return home + "/batches/" + url.PathEscape(answer.JSON202.BatchID) + "?said=cause", nil
-		}
-		var sent client.Redelivered
-		if err := json.Unmarshal(answer.Body, &sent); err != nil {
-			return "", err
-		}
-		if sent.Complete || sent.NextPageToken == nil {
-			return home + "/causes/" + url.PathEscape(t.Cause) + "?said=redelivered", nil
-		}
-		fields["pageToken"] = *sent.NextPageToken
+	answer, err := c.api.OpsRerunCauseWithBodyWithResponse(ctx, t.Cause, asJSON, body(fields), c.once(r, ""))
+	if err != nil {
+		return "", err
 	}
-	return home + "/causes/" + url.PathEscape(t.Cause) + "?said=some", nil
+	if answer.JSON202 == nil {
+		return home + "/batches", nil
+	}
+	said := "cause"
+	if answer.JSON202.Of == client.BatchOfCallbacks {
+		said = "cause-callbacks"
+	}
+	return home + "/batches/" + url.PathEscape(answer.JSON202.BatchID) + "?said=" + said, nil
 }
 
 func (c *Console) changeBatch(ctx context.Context, r *http.Request, t target, fields map[string]any) (err error) {

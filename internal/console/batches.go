@@ -32,6 +32,10 @@ func (c *Console) batch(ctx context.Context, _ *principal, r *http.Request) (vie
 		return view{}, err
 	}
 	b := answer.JSON200
-	p := batchPage{Batch: *b, Filter: paramsOf(members(answer.Body, "filter"))}
+	filter := members(answer.Body, "filter")
+	if b.Callbacks != nil {
+		filter = members(answer.Body, "callbacks", "filter")
+	}
+	p := batchPage{Batch: *b, Filter: paramsOf(filter)}
 	return view{name: "batch", title: "Batch", data: p, live: b.FinishedAt == nil, every: batchEvery}, nil
 }

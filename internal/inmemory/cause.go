@@ -120,13 +120,50 @@ func (s *Store) CauseCases(_ context.Context, q jobs.CauseQuery) (found jobs.Cau
 func (s *Store) BatchOutcome(_ context.Context, b *jobs.Batch) (o jobs.BatchOutcome, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, cb := range s.sentAgain(b) {
+		o.Rerun++
+		if cb.State == jobs.CallbackPending {
+			o.Live++
+		}
+		if o.Again == "" && cb.FailedAgain() {
+			o.Again = cb.Failing()
+		}
+	}
 	for _, j := range s.sorted(func(j *jobs.Job) bool { return j.BatchID == b.ID }) {
 		o.Rerun++
 		switch {
 		case !j.State.Ended():
 			o.Live++
 		case j.State == jobs.Failed && o.Again == "" && (b.Filter.Cause == "" || b.Filter.Cause == causeOf(&j)):
-			o.Again = j.ID
+			o.Again = jobs.JobFailedAgain(j.ID)
+		}
+	}
+	return o, nil
+}
+
+// sentAgain are the callbacks that a batch has sent again.
+func (s *Store) sentAgain(b *jobs.Batch) (found []jobs.Callback) {
+	for _, cb := range s.deliveries() {
+		if cb.BatchID == b.ID {
+			found = append(found, cb)
+		}
+	}
+	return found
+}
+
+// BatchCallbacks counts the callbacks that a batch has sent again by what they have come to.
+func (s *Store) BatchCallbacks(_ context.Context, b *jobs.Batch) (o jobs.CallbackOutcome, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, cb := range s.sentAgain(b) {
+		switch cb.State {
+		case jobs.CallbackDelivered:
+			o.Delivered++
+		case jobs.CallbackPending:
+			o.UnderWay++
+		case jobs.CallbackExhausted, jobs.CallbackBlocked, jobs.CallbackGone, jobs.CallbackSuspended:
+			o.GivenUp++
+		case jobs.CallbackDropped, jobs.CallbackDamaged:
 		}
 	}
 	return o, nil

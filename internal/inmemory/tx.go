@@ -186,7 +186,7 @@ func (s *Store) CreateBatch(_ context.Context, r jobs.BatchRequest) (*jobs.Batch
 	return b.Copy(), nil
 }
 
-// Batch gets a batch with the number of jobs that it has run again so far.
+// Batch gets a batch with the number of jobs or callbacks that it has begun again so far.
 func (s *Store) Batch(_ context.Context, id string) (*jobs.Batch, int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,7 +194,7 @@ func (s *Store) Batch(_ context.Context, id string) (*jobs.Batch, int64, error) 
 	if !ok {
 		return nil, 0, fmt.Errorf("get batch %s: %w", id, jobs.ErrNotFound)
 	}
-	return b.Copy(), int64(len(s.sorted(func(j *jobs.Job) bool { return j.BatchID == id }))), nil
+	return b.Copy(), int64(len(s.sentAgain(&b)) + len(s.sorted(func(j *jobs.Job) bool { return j.BatchID == id }))), nil
 }
 
 // Batches lists the latest, newest first.

@@ -27,7 +27,8 @@ func (s *Store) CreateBatch(ctx context.Context, r jobs.BatchRequest) (*jobs.Bat
 	return b, nil
 }
 
-// Batch gets a batch with the number of jobs that it has run again so far. ErrNotFound if there is none.
+// Batch gets a batch with the number of jobs or callbacks that it has begun again so far. ErrNotFound if
+// there is none.
 func (s *Store) Batch(ctx context.Context, id string) (*jobs.Batch, int64, error) {
 	if !jobs.ValidID(id) {
 		return nil, 0, fmt.Errorf("batch id: %w", jobs.ErrNotFound)
@@ -37,7 +38,11 @@ func (s *Store) Batch(ctx context.Context, id string) (*jobs.Batch, int64, error
 		return nil, 0, fmt.Errorf("get batch %s: %w", id, classify(err))
 	}
 	b := s.decodeBatch(doc)
-	n, err := s.count(ctx, s.jobs().Where("batchId", "==", id))
+	of := s.jobs().Where("batchId", "==", id)
+	if b.Callbacks != nil {
+		of = s.sentAgain(b)
+	}
+	n, err := s.count(ctx, of)
 	return b, n, err
 }
 
@@ -108,7 +113,11 @@ func (s *Store) readBatch(doc *firestore.DocumentSnapshot) (b *jobs.Batch, mende
 	b.ID, b.Damage = doc.Ref.ID, damage
 	b.Upgrade()
 	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
-	if _, _, err := parsePageToken(b.Cursor, jobs.ValidID); b.Damage == "" && b.Cursor != "" && len(b.JobIDs) == 0 && err != nil {
+	valid := jobs.ValidID
+	if b.Callbacks != nil {
+		valid = jobs.ValidCallbackID
+	}
+	if _, _, err := parsePageToken(b.Cursor, valid); b.Damage == "" && b.Cursor != "" && len(b.JobIDs) == 0 && err != nil {
 		b.Damage = "its cursor is none"
 	}
 	if err := b.Check(now); err != nil {

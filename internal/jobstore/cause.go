@@ -196,10 +196,16 @@ func (s *Store) CauseCases(ctx context.Context, q jobs.CauseQuery) (found jobs.C
 	return found, nil
 }
 
-// BatchOutcome tells how the jobs are that a batch has run again: four counts, and a read where one has
+// BatchOutcome tells how the jobs are that a batch has run again: three counts, and a read where one has
 // failed again.
 func (s *Store) BatchOutcome(ctx context.Context, b *jobs.Batch) (o jobs.BatchOutcome, err error) {
+	if b.Callbacks != nil {
+		return s.callbackOutcome(ctx, b)
+	}
 	of := s.jobs().Where("batchId", "==", b.ID)
+	if o.Rerun, err = s.count(ctx, of); err != nil {
+		return o, fmt.Errorf("count jobs of batch %s: %w", b.ID, err)
+	}
 	for _, state := range []jobs.State{jobs.Queued, jobs.Running} {
 		n, err := s.count(ctx, of.Where("state", "==", state))
 		if err != nil {
@@ -213,12 +219,11 @@ func (s *Store) BatchOutcome(ctx context.Context, b *jobs.Batch) (o jobs.BatchOu
 		again = again.Where("error.cause", "==", b.Filter.Cause)
 	}
 	err = each(ctx, again.Limit(1), func(doc *firestore.DocumentSnapshot) error {
-		o.Again = doc.Ref.ID
+		o.Again = jobs.JobFailedAgain(doc.Ref.ID)
 		return nil
 	})
 	if err != nil {
 		return o, fmt.Errorf("list failed jobs of batch %s: %w", b.ID, err)
 	}
-	o.Rerun, err = s.count(ctx, of)
-	return o, err
+	return o, nil
 }

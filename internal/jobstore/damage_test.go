@@ -89,14 +89,14 @@ func TestNewerJobIsLeftAlone(t *testing.T) {
 	b := open(t, jobs.Limits{})
 	id := b.submit(t, request("org", 1)).Job.ID
 	ref := b.client.Collection("ExportJobs").Doc(id)
-	if _, err := ref.Update(t.Context(), []firestore.Update{{Path: "schema", Value: 2}, {Path: "lease", Value: []any{"two", "holders"}}}); err != nil {
+	if _, err := ref.Update(t.Context(), []firestore.Update{{Path: "schema", Value: jobs.SchemaVersion + 1}, {Path: "lease", Value: []any{"two", "holders"}}}); err != nil {
 		t.Fatal(err)
 	}
 	was, err := ref.Get(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if j, err := b.Get(t.Context(), id); err != nil || j.Schema != 2 || j.State != jobs.Queued {
+	if j, err := b.Get(t.Context(), id); err != nil || j.Schema != jobs.SchemaVersion+1 || j.State != jobs.Queued {
 		t.Errorf("Get() = %+v, %v", j, err)
 	}
 	_, _ = b.Update(t.Context(), id, "test", func(tx *jobs.Tx) error { _, err := tx.Wake(); return err })

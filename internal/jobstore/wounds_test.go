@@ -170,6 +170,15 @@ var wards = map[string]ward{
 		w.ids = []string{b.ID}
 		return w.client.Collection("ExportBatches").Doc(b.ID)
 	}, readBatch},
+	"ExportBatches of callbacks": {telemetry.BatchDocument, func(w *wardRig) *firestore.DocumentRef {
+		b, err := w.CreateBatch(w.t.Context(), jobs.BatchRequest{Reason: "r", MaxPerSecond: 5, Canary: true, Callbacks: &jobs.CallbackFilter{
+			State: jobs.CallbackExhausted, OrgID: "org1", Origin: "https://r.example", CreatedAfter: w.clock.Now().Add(-time.Hour),
+			Cause: jobs.Cause{Code: jobs.CauseExhausted, What: "https://r.example answers 503"}.ID(),
+		}})
+		w.must(err)
+		w.ids = []string{b.ID}
+		return w.client.Collection("ExportBatches").Doc(b.ID)
+	}, readBatch},
 	"ExportRollups": {telemetry.RollupDocument, func(w *wardRig) *firestore.DocumentRef {
 		id := w.submit(w.t, request("org1", 1)).Job.ID
 		w.update(w.t, id, func(tx *jobs.Tx) error { return tx.Cancel("no more") })

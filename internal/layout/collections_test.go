@@ -55,6 +55,7 @@ var damageCases = map[string][]string{
 	"type jobs.CallbackAttempt": {"worker TestDamagedDocuments"},
 	"type jobs.Batch":           {"internal/jobstore TestWounds"},
 	"type jobs.BatchFilter":     {"internal/jobstore TestWounds"},
+	"type jobs.CallbackFilter":  {"internal/jobstore TestWounds"},
 	"type jobs.Search":          {"internal/jobstore TestWounds"},
 	"type jobs.Place":           {"internal/jobstore TestWounds"},
 	"type jobs.Lease":           {"worker TestDamagedDocuments"},

@@ -20,6 +20,8 @@ var causeCases = []storeCase{
 	{"tells how the jobs of a batch are", jobs.Limits{}, batchOutcome},
 	{"a cause whose time is over is met anew", jobs.Limits{}, forgottenCause},
 	{"a canary runs one job, then ten, then the rest, and stops where one fails again", jobs.Limits{}, canary},
+	{"tells how the callbacks of a batch are", jobs.Limits{}, callbackBatchOutcome},
+	{"a batch sends a callback again once, and passes over what it is not about", jobs.Limits{}, redeliveredOnce},
 	{"a canary waits for its last job", jobs.Limits{}, waitingCanary},
 	{"a batch goes through a list of jobs", jobs.Limits{}, listedBatch},
 	{"a batch that is paused stands still", jobs.Limits{}, pausedBatch},
@@ -313,7 +315,7 @@ func batchOutcome(t *testing.T, b *bench) {
 	check(jobs.BatchOutcome{Rerun: 2})
 	b.rerunIn(t, batch, ids[2])
 	b.lacking(t, ids[2], "a")
-	check(jobs.BatchOutcome{Rerun: 3, Again: ids[2]})
+	check(jobs.BatchOutcome{Rerun: 3, Again: jobs.JobFailedAgain(ids[2])})
 	other := b.causeBatch(t, cause)
 	b.rerunIn(t, other, ids[2])
 	b.lacking(t, ids[2], "a")
@@ -385,7 +387,10 @@ func waitingCanary(t *testing.T, b *bench) {
 	if after := proceed(jobs.BatchOutcome{Rerun: 1, Live: 1}); after.WakeAt.After(b.Now().Add(2 * time.Minute)) {
 		t.Errorf("after a day it is looked at again at %s, it is %s", after.WakeAt, b.Now())
 	}
-	if after := proceed(jobs.BatchOutcome{Rerun: 1}); after.FinishedAt.IsZero() || after.Stopped != "" || !after.WakeAt.IsZero() {
+	if after := proceed(jobs.BatchOutcome{Rerun: 1}); !after.FinishedAt.IsZero() {
+		t.Errorf("by what was counted before all were listed it has ended: %+v", after)
+	}
+	if after := proceed(jobs.BatchOutcome{Rerun: 1, Listed: true}); after.FinishedAt.IsZero() || after.Stopped != "" || !after.WakeAt.IsZero() {
 		t.Errorf("when its job has ended it is %+v", after)
 	}
 }

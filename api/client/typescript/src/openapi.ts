@@ -680,9 +680,10 @@ export interface paths {
         put?: never;
         /**
          * Begin again what a cause has ended
-         * @description Jobs are run again by a batch: one first, then ten, then the rest, each when those before have ended; it stops where one fails by the same
-         *     cause again. A job that has failed since the batch was made is passed over, so that each is run again once, whoever asks beside it.
-         *     Callbacks are delivered again at once, newest first, at most 500 a request, as `/ops/callbacks/redeliver` does it.
+         * @description By a batch: one first, then ten, then the rest. Jobs each when those before have ended; it stops where one fails by the same cause again.
+         *     Callbacks each when the first attempts at those before have ended; it stops where one has failed, whatever the answer, as all of a cause go to one
+         *     receiver: that callback is tried again on its schedule, and nobody waits for it. Of a receiver that is suspended the first one is sent all the same; it
+         *     is resumed by the delivery. What has failed since the batch was made is passed over, so that each is begun again once, whoever asks beside it.
          */
         post: operations["opsRerunCause"];
         delete?: never;
@@ -1721,15 +1722,41 @@ export interface components {
             /** @description False: there are more jobs than were looked at (20,000). */
             complete: boolean;
         };
+        /** @description Of a batch of callbacks, which has no `filter` and no `mode`; which they are, and what those have come to that were sent again. */
+        BatchCallbacks: {
+            filter: {
+                /** @enum {string} */
+                state: "pending" | "delivered" | "exhausted" | "blocked" | "gone" | "suspended";
+                orgId?: string;
+                origin?: string;
+                cause?: string;
+                /** Format: date-time */
+                createdAfter?: string;
+                /** Format: date-time */
+                createdBefore?: string;
+            };
+            /** Format: int64 */
+            delivered: number;
+            /**
+             * Format: int64
+             * @description Also those that failed and are tried again.
+             */
+            underWay: number;
+            /** Format: int64 */
+            givenUp: number;
+        };
         Batch: {
             batchId: string;
             /**
-             * @description `stopped`: it was canceled, or a canary's job failed again.
+             * @description `stopped`: it was canceled, or a canary's job or callback failed again.
              * @enum {string}
              */
             state: "running" | "paused" | "finished" | "stopped";
-            filter: components["schemas"]["BatchFilter"];
-            mode: components["schemas"]["RerunMode"];
+            /** @enum {string} */
+            of: "jobs" | "callbacks";
+            filter?: components["schemas"]["BatchFilter"];
+            mode?: components["schemas"]["RerunMode"];
+            callbacks?: components["schemas"]["BatchCallbacks"];
             reason: string;
             actor: string;
             maxPerSecond: number;
@@ -4166,31 +4193,31 @@ export interface operations {
                 "application/json": {
                     reason: components["schemas"]["Reason"];
                     orgId?: components["schemas"]["Id"];
+                    /** @description Of a cause of jobs alone. */
                     kind?: components["schemas"]["Kind"];
+                    /** @description Of a cause of jobs alone. */
                     mode?: components["schemas"]["RerunMode"];
                     /** @default 5 */
                     maxPerSecond?: number;
                     /** @default false */
                     dryRun?: boolean;
                     /**
-                     * @description With `dryRun` alone, of jobs: as in `POST /ops/jobs/rerun`.
+                     * @description With `dryRun` alone, of jobs or callbacks: as in `POST /ops/jobs/rerun`.
                      * @default 20000
                      */
                     maxJobs?: number;
-                    /** @description Of callbacks, `nextPageToken` of the answer before. */
-                    pageToken?: string;
                 };
             };
         };
         responses: {
-            /** @description The dry run; or, of callbacks, what was begun again. */
+            /** @description The dry run. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["DryRun"] | components["schemas"]["Redelivered"];
+                    "application/json": components["schemas"]["DryRun"];
                 };
             };
             /** @description The batch. */

@@ -594,12 +594,33 @@ class DryRun(TypedDict):
     complete: bool
 
 
+class BatchCallbacksFilter(TypedDict):
+    state: Literal["pending", "delivered", "exhausted", "blocked", "gone", "suspended"]
+    orgId: NotRequired[str]
+    origin: NotRequired[str]
+    cause: NotRequired[str]
+    createdAfter: NotRequired[str]
+    createdBefore: NotRequired[str]
+
+
+class BatchCallbacks(TypedDict):
+    """Of a batch of callbacks, which has no `filter` and no `mode`; which they are, and what those have come to that were sent again."""
+
+    filter: BatchCallbacksFilter
+    delivered: int
+    #: Also those that failed and are tried again.
+    underWay: int
+    givenUp: int
+
+
 class Batch(TypedDict):
     batchId: str
-    #: `stopped`: it was canceled, or a canary's job failed again.
+    #: `stopped`: it was canceled, or a canary's job or callback failed again.
     state: Literal["running", "paused", "finished", "stopped"]
-    filter: BatchFilter
-    mode: RerunMode
+    of: Literal["jobs", "callbacks"]
+    filter: NotRequired[BatchFilter]
+    mode: NotRequired[RerunMode]
+    callbacks: NotRequired[BatchCallbacks]
     reason: str
     actor: str
     maxPerSecond: int
