@@ -234,6 +234,33 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/files/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Of a `csvUrl`. Treat it as a secret. */
+                token: string;
+            };
+            cookie?: never;
+        };
+        /**
+         * Follow a csvUrl of the service's own
+         * @description Where the operator has set it up so, `csvUrl` leads here. Nothing signs the request: whoever has the link has the file, for as long as that is kept, until the link, its key, or all links of the job or org are revoked. Each download is on record with address, time and program.
+         */
+        get: operations["followLink"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        /**
+         * Look at what a csvUrl of the service's own leads to
+         * @description Size and checksum of the file. It is no download.
+         */
+        head: operations["lookAtLink"];
+        patch?: never;
+        trace?: never;
+    };
     "/exports/{jobId}/events": {
         parameters: {
             query?: never;
@@ -520,6 +547,72 @@ export interface paths {
          * @description Its failures are forgotten, and the deliveries that ended because of its suspension begin again.
          */
         post: operations["opsResumeReceiver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/links/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke all links to files of an org
+         * @description All that were handed out so far lead to no file any more, within 2 s in every process. A signed URL that somebody was led to works for up to a minute more. Links that are handed out afterwards work: revoke keys that have leaked besides.
+         */
+        post: operations["opsRevokeOrgLinks"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/jobs/{jobId}/links/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An id that is none is answered like that of an unknown job. */
+                jobId: components["parameters"]["jobId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke links to the file of a job
+         * @description One, or all that were handed out so far: they lead to no file any more, at once. A signed URL that somebody was led to works for up to a minute more. Links that are handed out afterwards work: delete the job where nobody shall have its file.
+         */
+        post: operations["opsRevokeJobLinks"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/jobs/{jobId}/downloads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An id that is none is answered like that of an unknown job. */
+                jobId: components["parameters"]["jobId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List who has downloaded the file of a job
+         * @description Latest first, those that are alike within an hour together; kept for 400 days. Downloads by signed URLs that Cloud Storage itself answers are not among them: see `EXPORTD_LINKS_URL`.
+         */
+        get: operations["opsListDownloads"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1079,6 +1172,23 @@ export interface components {
          * @enum {string}
          */
         FormulaGuard: "on" | "off";
+        Columns: string;
+        /**
+         * @default comma
+         * @enum {string}
+         */
+        Delimiter: "comma" | "semicolon" | "tab" | "pipe";
+        /**
+         * @default on
+         * @enum {string}
+         */
+        HeaderRow: "on" | "off";
+        Timezone: string;
+        /**
+         * @default none
+         * @enum {string}
+         */
+        Compression: "none" | "gzip";
         /** @enum {string} */
         Queue: "exports" | "callbacks";
         /**
@@ -1214,7 +1324,7 @@ export interface components {
             totalCount: number;
             /**
              * Format: uri
-             * @description Downloads with a plain GET for an hour, takes `Range`. Treat it as a secret.
+             * @description Downloads with a plain GET for an hour, takes `Range`; as long as the file is kept where it leads to `/files/`. Treat it as a secret.
              */
             csvUrl: string;
         };
@@ -1282,6 +1392,11 @@ export interface components {
             format?: components["schemas"]["FileFormat"];
             profile: components["schemas"]["Profile"];
             formulaGuard: boolean;
+            columns?: components["schemas"]["Columns"];
+            delimiter?: components["schemas"]["Delimiter"];
+            header?: components["schemas"]["HeaderRow"];
+            timezone?: components["schemas"]["Timezone"];
+            compression?: components["schemas"]["Compression"];
         };
         Progress: {
             /** Format: int64 */
@@ -1468,7 +1583,7 @@ export interface components {
             /** Format: date-time */
             at: string;
             /** @enum {string} */
-            type: "submitted" | "claimed" | "planned" | "snapshot_restarted" | "attempt_failed" | "interrupted" | "part_failed" | "succeeded" | "failed" | "canceled" | "deleted" | "expired" | "rerun" | "callback";
+            type: "submitted" | "claimed" | "planned" | "snapshot_restarted" | "attempt_failed" | "interrupted" | "part_failed" | "succeeded" | "failed" | "canceled" | "deleted" | "expired" | "rerun" | "callback" | "links_revoked";
             actor: string;
             attempt: number;
             part: number | null;
@@ -1838,8 +1953,23 @@ export interface components {
             cause: string | null;
             delivery: components["schemas"]["Delivery"];
         };
+        Download: {
+            /**
+             * Format: date-time
+             * @description The last of them.
+             */
+            at: string;
+            count: number;
+            /** @description Whom the link was given to, like `api key key_1`. */
+            asker: string;
+            /** @description Null of those by `/exports/{jobId}/csv`. */
+            linkId: string | null;
+            /** @description Null behind the first 200 of an hour that differ. */
+            address: string | null;
+            userAgent: string | null;
+        };
         /** @enum {string} */
-        AuditAction: "job.rerun" | "job.rerun_with" | "job.cancel" | "callback.redeliver" | "callbacks.redeliver" | "batch.create" | "batch.pause" | "batch.resume" | "batch.cancel" | "queue.pause" | "queue.resume" | "receiver.resume" | "cause.probe";
+        AuditAction: "job.rerun" | "job.rerun_with" | "job.cancel" | "callback.redeliver" | "callbacks.redeliver" | "batch.create" | "batch.pause" | "batch.resume" | "batch.cancel" | "queue.pause" | "queue.resume" | "receiver.resume" | "cause.probe" | "links.revoke" | "links.revoke_org";
         AuditEntry: {
             id: string;
             /** Format: date-time */
@@ -2173,6 +2303,38 @@ export interface components {
                 "application/json": components["schemas"]["FailedProblem"];
             };
         };
+        /** @description No link that this service has made. A browser gets a page. */
+        NoLink: {
+            headers: {
+                "X-Request-Id": components["headers"]["RequestId"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "no such link"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                "text/html": string;
+            };
+        };
+        /** @description The link was revoked, or the file is gone. A browser gets a page. */
+        LinkGone: {
+            headers: {
+                "X-Request-Id": components["headers"]["RequestId"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "no such link"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                "text/html": string;
+            };
+        };
         /** @description Parameters do not validate. All faults at once, in the form that Joi gives. */
         Invalid: {
             headers: {
@@ -2500,6 +2662,22 @@ export interface components {
          *     `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
          */
         formulaGuard: components["schemas"]["FormulaGuard"];
+        /** @description Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given. */
+        columns: components["schemas"]["Columns"];
+        /** @description What stands between the cells of a row. A cell with it in it is quoted. */
+        delimiter: components["schemas"]["Delimiter"];
+        /** @description Whether the file begins with a row of the names of its columns. */
+        header: components["schemas"]["HeaderRow"];
+        /**
+         * @description A time zone of the IANA database, like `Europe/Prague`, in which times are told, with their offset: `2026-06-02T05:04:05.000000+02:00`; also those in lists.
+         *     In UTC, with `Z`, where it is not given. `from` and `to` do not go by it.
+         */
+        timezone: components["schemas"]["Timezone"];
+        /**
+         * @description `gzip`: the file is a `.gz` of several members, as `gunzip` and libraries read them one after the other. It is downloaded as it is, `application/gzip` without
+         *     `Content-Encoding`, so that sizes, checksum and ranges are those of the compressed bytes.
+         */
+        compression: components["schemas"]["Compression"];
         /** @description `true`: makes no job, and answers 200 with what the request would come to, as `Quote` has it. */
         exportDryRun: boolean;
         /**
@@ -2904,6 +3082,22 @@ export interface operations {
                  *     `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
                  */
                 formulaGuard?: components["parameters"]["formulaGuard"];
+                /** @description Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given. */
+                columns?: components["parameters"]["columns"];
+                /** @description What stands between the cells of a row. A cell with it in it is quoted. */
+                delimiter?: components["parameters"]["delimiter"];
+                /** @description Whether the file begins with a row of the names of its columns. */
+                header?: components["parameters"]["header"];
+                /**
+                 * @description A time zone of the IANA database, like `Europe/Prague`, in which times are told, with their offset: `2026-06-02T05:04:05.000000+02:00`; also those in lists.
+                 *     In UTC, with `Z`, where it is not given. `from` and `to` do not go by it.
+                 */
+                timezone?: components["parameters"]["timezone"];
+                /**
+                 * @description `gzip`: the file is a `.gz` of several members, as `gunzip` and libraries read them one after the other. It is downloaded as it is, `application/gzip` without
+                 *     `Content-Encoding`, so that sizes, checksum and ranges are those of the compressed bytes.
+                 */
+                compression?: components["parameters"]["compression"];
                 /** @description `true`: makes no job, and answers 200 with what the request would come to, as `Quote` has it. */
                 dryRun?: components["parameters"]["exportDryRun"];
             };
@@ -3065,6 +3259,22 @@ export interface operations {
                  *     `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
                  */
                 formulaGuard?: components["parameters"]["formulaGuard"];
+                /** @description Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given. */
+                columns?: components["parameters"]["columns"];
+                /** @description What stands between the cells of a row. A cell with it in it is quoted. */
+                delimiter?: components["parameters"]["delimiter"];
+                /** @description Whether the file begins with a row of the names of its columns. */
+                header?: components["parameters"]["header"];
+                /**
+                 * @description A time zone of the IANA database, like `Europe/Prague`, in which times are told, with their offset: `2026-06-02T05:04:05.000000+02:00`; also those in lists.
+                 *     In UTC, with `Z`, where it is not given. `from` and `to` do not go by it.
+                 */
+                timezone?: components["parameters"]["timezone"];
+                /**
+                 * @description `gzip`: the file is a `.gz` of several members, as `gunzip` and libraries read them one after the other. It is downloaded as it is, `application/gzip` without
+                 *     `Content-Encoding`, so that sizes, checksum and ranges are those of the compressed bytes.
+                 */
+                compression?: components["parameters"]["compression"];
                 /** @description `true`: makes no job, and answers 200 with what the request would come to, as `Quote` has it. */
                 dryRun?: components["parameters"]["exportDryRun"];
             };
@@ -3296,6 +3506,71 @@ export interface operations {
             409: components["responses"]["Conflict"];
             410: components["responses"]["Gone"];
             422: components["responses"]["Invalid"];
+            429: components["responses"]["TooMany"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    followLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Of a `csvUrl`. Treat it as a secret. */
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A signed URL that is to be followed within a minute, by a plain GET, also with `Range`. Follow the link again to go on later. */
+            302: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    /** @description The signed URL. */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: components["responses"]["NoLink"];
+            410: components["responses"]["LinkGone"];
+            429: components["responses"]["TooMany"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    lookAtLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Of a `csvUrl`. Treat it as a secret. */
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The link leads to a file. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    /** @description Of the file. */
+                    "Content-Length": number;
+                    /** @description What the file is saved as. */
+                    "Content-Disposition": string;
+                    "Accept-Ranges": "bytes";
+                    /** @description `crc32c=` and the checksum of the file, in base64. */
+                    "X-Goog-Hash": string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: components["responses"]["NoLink"];
+            410: components["responses"]["LinkGone"];
             429: components["responses"]["TooMany"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -3913,6 +4188,133 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooMany"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    opsRevokeOrgLinks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    orgId: string;
+                    reason: components["schemas"]["Reason"];
+                };
+            };
+        };
+        responses: {
+            /** @description Revoked. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        orgId: string;
+                    };
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooMany"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    opsRevokeJobLinks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An id that is none is answered like that of an unknown job. */
+                jobId: components["parameters"]["jobId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description One link, as the job's downloads have it; without it all. */
+                    linkId?: string;
+                    reason: components["schemas"]["Reason"];
+                };
+            };
+        };
+        responses: {
+            /** @description Revoked. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        orgId: string;
+                        jobId: string;
+                        linkId: string | null;
+                    };
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooMany"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    opsListDownloads: {
+        parameters: {
+            query?: {
+                pageSize?: number;
+                /** @description `nextPageToken` of the page before, with the same filters. */
+                pageToken?: components["parameters"]["pageToken"];
+            };
+            header?: never;
+            path: {
+                /** @description An id that is none is answered like that of an unknown job. */
+                jobId: components["parameters"]["jobId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        jobId: string;
+                        /** @description Of all pages; repeats within 5 s may be missing yet. */
+                        total: number;
+                        downloads: components["schemas"]["Download"][];
+                        nextPageToken: components["schemas"]["NextPageToken"];
+                    };
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
             422: components["responses"]["Invalid"];
             429: components["responses"]["TooMany"];
             500: components["responses"]["Internal"];

@@ -20,6 +20,16 @@ Profile = Literal["rfc4180", "excel"]
 
 FormulaGuard = Literal["on", "off"]
 
+Columns = str
+
+Delimiter = Literal["comma", "semicolon", "tab", "pipe"]
+
+HeaderRow = Literal["on", "off"]
+
+Timezone = str
+
+Compression = Literal["none", "gzip"]
+
 Queue = Literal["exports", "callbacks"]
 
 RerunMode = Literal["resume", "fresh"]
@@ -157,7 +167,7 @@ class LabelCount(TypedDict):
 class Export(TypedDict):
     #: Rows in the file, its head not counted.
     totalCount: int
-    #: Downloads with a plain GET for an hour, takes `Range`. Treat it as a secret.
+    #: Downloads with a plain GET for an hour, takes `Range`; as long as the file is kept where it leads to `/files/`. Treat it as a secret.
     csvUrl: str
 
 
@@ -213,6 +223,11 @@ Params = TypedDict(
         "format": "NotRequired[FileFormat]",
         "profile": "Profile",
         "formulaGuard": "bool",
+        "columns": "NotRequired[Columns]",
+        "delimiter": "NotRequired[Delimiter]",
+        "header": "NotRequired[HeaderRow]",
+        "timezone": "NotRequired[Timezone]",
+        "compression": "NotRequired[Compression]",
     },
 )
 
@@ -356,7 +371,7 @@ class OpsJobDetail(TypedDict):
 
 class TimelineEntry(TypedDict):
     at: str
-    type: Literal["submitted", "claimed", "planned", "snapshot_restarted", "attempt_failed", "interrupted", "part_failed", "succeeded", "failed", "canceled", "deleted", "expired", "rerun", "callback"]
+    type: Literal["submitted", "claimed", "planned", "snapshot_restarted", "attempt_failed", "interrupted", "part_failed", "succeeded", "failed", "canceled", "deleted", "expired", "rerun", "callback", "links_revoked"]
     actor: str
     attempt: int
     part: Union[int, None]
@@ -683,7 +698,20 @@ class OpsCallback(TypedDict):
     cause: Union[str, None]
     delivery: Delivery
 
-AuditAction = Literal["job.rerun", "job.rerun_with", "job.cancel", "callback.redeliver", "callbacks.redeliver", "batch.create", "batch.pause", "batch.resume", "batch.cancel", "queue.pause", "queue.resume", "receiver.resume", "cause.probe"]
+
+class Download(TypedDict):
+    #: The last of them.
+    at: str
+    count: int
+    #: Whom the link was given to, like `api key key_1`.
+    asker: str
+    #: Null of those by `/exports/{jobId}/csv`.
+    linkId: Union[str, None]
+    #: Null behind the first 200 of an hour that differ.
+    address: Union[str, None]
+    userAgent: Union[str, None]
+
+AuditAction = Literal["job.rerun", "job.rerun_with", "job.cancel", "callback.redeliver", "callbacks.redeliver", "batch.create", "batch.pause", "batch.resume", "batch.cancel", "queue.pause", "queue.resume", "receiver.resume", "cause.probe", "links.revoke", "links.revoke_org"]
 
 
 class AuditEntry(TypedDict):
@@ -715,7 +743,7 @@ class StatsRescuersItem(TypedDict):
 
 
 class Stats(TypedDict):
-    #: Jobs by state.
+    #: Jobs by state. Where more than 10,000 have ended by one, that number may be some minutes old.
     states: dict[str, Any]
     #: Failed jobs by code.
     errorCodes: dict[str, Any]
