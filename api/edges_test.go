@@ -32,6 +32,8 @@ type edge struct {
 	says    string
 	// secret: what was given is not repeated.
 	secret bool
+	// barren: nothing that long is taken at all, so that only what is above is tried.
+	barren bool
 }
 
 func letters(n int) string { return strings.Repeat("x", n) }
@@ -52,6 +54,14 @@ func between(what string, low, high int, send func(int) *http.Request) []edge {
 // notEmpty is a text that may have one character.
 func notEmpty(what string, send func(int) *http.Request) edge {
 	return edge{what: what, limit: 1, lower: true, send: send, refused: 422, says: "not allowed to be empty"}
+}
+
+// named is a text of a set: one of them, and what is longer is none.
+func named(what, one string, most int, query func(name string, value func(int) string) func(int) *http.Request) []edge {
+	return []edge{
+		notEmpty(what, query(what, func(n int) string { return one[:len(one)*min(n, 1)] })),
+		{what: what, limit: most, send: query(what, letters), refused: 422, barren: true},
+	}
 }
 
 // field sends a body with a value in it.
@@ -91,6 +101,11 @@ func edges(t *testing.T, b *bench) (list []edge) {
 		if d.List.Cursor == "" {
 			add(between("offset", 0, 1<<31-1, query("key_one1", "/"+d.Name+"?"+params, "offset", number))...)
 		}
+		export := func(name string, value func(int) string) func(int) *http.Request {
+			return query("key_one1", "/"+d.Name+"/export?"+params, name, value)
+		}
+		add(named(jobs.ParamColumns, dataset.IDColumn, dataset.FileParamOf(jobs.ParamColumns).Most, export)...)
+		add(named(jobs.ParamTimezone, "UTC", dataset.FileParamOf(jobs.ParamTimezone).Most, export)...)
 		for _, target := range []string{"/" + d.Name + "?", "/" + d.Name + "/export?"} {
 			if d.Gate.VIP() {
 				gate(target + strings.TrimPrefix(params, gateParams))
@@ -310,6 +325,9 @@ func TestEdges(t *testing.T) {
 	list, tried := edges(t, b), 0
 	for _, e := range list {
 		for _, n := range []int{e.limit - 1, e.limit, e.limit + 1} {
+			if e.barren && n <= e.limit {
+				continue
+			}
 			want := n > e.limit && !e.lower || n < e.limit && e.lower || n != e.limit && e.exact
 			r := e.send(n)
 			name := fmt.Sprintf("%s %s, %s of %d", r.Method, r.URL.Path, e.what, n)
