@@ -16,6 +16,8 @@ def quoted(name):
     return '"' + name.replace('"', '""') + '"'
 
 
+csv.field_size_limit(1 << 24)  # cells are of documents of 1 MiB; by itself csv refuses them from 128 KiB
+
 path, table = sys.argv[1], quoted(sys.argv[2])
 with open(path, encoding="utf-8-sig", newline="") as file:
     rows = csv.reader(file)
@@ -28,10 +30,13 @@ with open(path, encoding="utf-8-sig", newline="") as file:
         stdin=subprocess.PIPE, env={**os.environ, "PGCLIENTENCODING": "UTF8"},
     )
     try:
-        with psql.stdin:
-            for row in rows:
-                line = "\t".join(cell.translate(ESCAPES) for cell in row) + "\n"
-                psql.stdin.write(line.encode())
+        for row in rows:
+            line = "\t".join(cell.translate(ESCAPES) for cell in row) + "\n"
+            psql.stdin.write(line.encode())
+        psql.stdin.close()
     except BrokenPipeError:
         pass  # psql has said why it ended
+    except BaseException:
+        psql.kill()  # or it takes the end of its input for that of the file, and commits
+        raise
 sys.exit(psql.wait())
