@@ -85,7 +85,10 @@ func onOff(v string) string {
 func changedParams(d *dataset.Dataset, j *jobs.Job, changes map[string]*string) (jobs.Params, string, error) {
 	p := &params{values: url.Values{}}
 	for name, v := range j.Params {
-		p.values.Set(name, asRequested(name, v))
+		// What its format does not have nobody has chosen: a guard that is off there is none that is off in CSV.
+		if f := dataset.FileParamOf(name); f == nil || f.Of(j.Params.Format()) {
+			p.values.Set(name, asRequested(name, v))
+		}
 	}
 	var words []string
 	for _, name := range slices.Sorted(maps.Keys(changes)) {

@@ -55,6 +55,32 @@ func TestRerunWith(t *testing.T) {
 	}
 }
 
+// TestRerunWithFormats: a job of any format can be run again with other parameters, and one that becomes CSV
+// is guarded as one that was asked for as CSV.
+func TestRerunWithFormats(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for _, format := range []string{jobs.FormatJSONL, jobs.FormatParquet} {
+		j := failedExport()
+		j.Params = j.Params.With(jobs.ParamFormat, format).With(jobs.ParamProfile, jobs.ProfileRFC4180).With(jobs.ParamFormulaGuard, false)
+		path := "/ops/jobs/" + b.jobs.set(j).ID + "/rerun"
+		for _, test := range []struct {
+			changes, format string
+			guard           bool
+		}{{`"from":"2026-06-10"`, format, false}, {`"format":null`, jobs.FormatCSV, true}, {`"format":"csv","formulaGuard":false`, jobs.FormatCSV, false}} {
+			b.jobs.submitted = nil
+			code, body := postBody(t, b, path, `{"reason":"r","params":{`+test.changes+`}}`)
+			if code != http.StatusAccepted || len(b.jobs.submitted) != 1 {
+				t.Errorf("%s with %s = %d %v", format, test.changes, code, body)
+				continue
+			}
+			if p := b.jobs.submitted[0].Params; p.Format() != test.format || p.FormulaGuard() != test.guard {
+				t.Errorf("%s with %s is of %v", format, test.changes, p)
+			}
+		}
+	}
+}
+
 func TestRerunWithFaults(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -82,9 +83,11 @@ func fileOf(p client.Params) iter.Seq2[string, string] {
 		if !p.FormulaGuard {
 			values[jobs.ParamFormulaGuard] = "off"
 		}
+		format, _ := values[jobs.ParamFormat].(string)
+		format = cmp.Or(format, jobs.FormatCSV)
 		for _, f := range dataset.FileParams {
 			v, _ := values[f.Name].(string)
-			if v != "" && v != f.Default() && !yield(strings.ReplaceAll(fileFlag(f.Name), "-", " "), v) {
+			if v != "" && v != f.Default() && f.Of(format) && !yield(strings.ReplaceAll(fileFlag(f.Name), "-", " "), v) {
 				return
 			}
 		}
