@@ -34,9 +34,9 @@ const (
 func joinParquet(ctx context.Context, objects Objects, _ *jobs.Job, parts []*jobs.Part) ([]byte, error) {
 	var join parquetrow.Join
 	footers := make([][]byte, tailsAtOnce)
-	for len(parts) > 0 {
-		some := parts[:min(tailsAtOnce, len(parts))]
-		parts = parts[len(some):]
+	for rest := parts; len(rest) > 0; {
+		some := rest[:min(tailsAtOnce, len(rest))]
+		rest = rest[len(some):]
 		g, gctx := errgroup.WithContext(ctx)
 		for i, p := range some {
 			g.Go(panics.Task(func() (err error) {
@@ -59,7 +59,7 @@ func joinParquet(ctx context.Context, objects Objects, _ *jobs.Job, parts []*job
 	}
 	footer, err := join.Footer()
 	if err != nil {
-		return nil, jobs.Fail(jobs.CodeInternal, jobs.Permanent, "the parts make no file of Parquet", "ask for fewer rows, or for another format", err)
+		return nil, notJoined(parts[len(parts)-1], err)
 	}
 	return footer, nil
 }
@@ -97,7 +97,12 @@ func readEnd(ctx context.Context, objects Objects, p *jobs.Part, n int64) ([]byt
 	return tail, nil
 }
 
+// notJoined is for a part that is no part of the file.
 func notJoined(p *jobs.Part, err error) error {
+	if errors.Is(err, parquetrow.ErrTooLarge) {
+		return jobs.Fail(jobs.CodeTooManyBytes, jobs.Permanent, "the file would be larger than files of Parquet can be",
+			"ask for a smaller window or more filters, or for another format", err)
+	}
 	return jobs.Fail(jobs.CodePartsMissing, jobs.Stale, "a finished part of the export is not as it was written",
 		"find out what changes objects below exports/ while jobs run, stop it, then rerun the job", fmt.Errorf("%s: %w", p.Object, err))
 }

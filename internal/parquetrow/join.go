@@ -19,6 +19,9 @@ const (
 
 var errDamaged = errors.New("a part is no file of Parquet")
 
+// ErrTooLarge says that files together are more than one file of Parquet can be.
+var ErrTooLarge = errors.New("too large for one file of Parquet")
+
 // FooterBytes is how many bytes the footer of a file has, TailBytes with it, given the last TailBytes of it.
 func FooterBytes(tail []byte) (int64, error) {
 	if len(tail) < TailBytes || string(tail[len(tail)-len(magic):]) != magic {
@@ -53,7 +56,7 @@ func (j *Join) Add(footer []byte, size int64) error {
 		return fmt.Errorf("%w like the first: it has other columns", errDamaged)
 	}
 	if len(j.file.RowGroups)+len(part.RowGroups) > math.MaxInt16 {
-		return fmt.Errorf("more than %d groups of rows", math.MaxInt16)
+		return fmt.Errorf("%w: more than %d groups of rows", ErrTooLarge, math.MaxInt16)
 	}
 	for _, group := range part.RowGroups {
 		shift(&group, j.at)
@@ -89,7 +92,7 @@ func (j *Join) Footer() ([]byte, error) {
 		return nil, err
 	}
 	if len(b) > math.MaxInt32 {
-		return nil, fmt.Errorf("a footer of %d bytes", len(b))
+		return nil, fmt.Errorf("%w: a footer of %d bytes", ErrTooLarge, len(b))
 	}
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(b)))
 	return append(b, magic...), nil

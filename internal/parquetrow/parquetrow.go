@@ -42,6 +42,9 @@ const (
 	// batchRows and batchBytes bound what is gathered, column by column, before it goes to pages. The first
 	// batch says which columns repeat their texts.
 	batchRows, batchBytes = 256, 128 << 10
+	// batchElements bounds those of lists among them: a row may have 250,000 that are null, without a byte of
+	// text. A value has 24 bytes in memory.
+	batchElements = 32 << 10
 	// groupRows and groupBytes end a group of rows, which is in memory until then, encoded: readers fetch and
 	// decode a group at a time, and each costs some 100 bytes a column in the footer.
 	groupRows, groupBytes = 128 << 10, 8 << 20
@@ -67,6 +70,7 @@ type Encoder struct {
 
 	rows       int    // gathered
 	texts      []byte // of the rows gathered
+	elements   int    // of lists of the rows gathered
 	inGroup    int    // rows
 	groupBytes int
 	rescued    int64
@@ -118,7 +122,7 @@ func (e *Encoder) AppendRow(dst, doc []byte) ([]byte, error) {
 		e.text(&e.columns[last], append(e.pending, '}'))
 	}
 	e.rows++
-	if e.rows < batchRows && len(e.texts) < batchBytes {
+	if e.rows < batchRows && len(e.texts) < batchBytes && e.elements < batchElements {
 		return dst, nil
 	}
 	if err := e.gather(); err != nil {
@@ -167,10 +171,13 @@ func (e *Encoder) gather() error {
 		e.groupBytes += 8 * len(c.values)
 		clear(c.values)
 		c.values = c.values[:0]
+		if cap(c.values) > 2*batchElements {
+			c.values = nil
+		}
 	}
 	e.inGroup += e.rows
 	e.groupBytes += len(e.texts)
-	e.rows, e.texts = 0, e.texts[:0]
+	e.rows, e.texts, e.elements = 0, e.texts[:0], 0
 	if cap(e.texts) > 2*batchBytes {
 		e.texts = nil // of a row of up to 1 MiB
 	}
@@ -312,6 +319,7 @@ func (e *Encoder) list(c *column, v wire.Value) error {
 	items := wire.Elements(v)
 	repeated := 0
 	for ; items.Next(); repeated = 1 {
+		e.elements++
 		s, ok := wire.Text(items.Value)
 		if !ok {
 			v, err := wire.Parse(items.Value)

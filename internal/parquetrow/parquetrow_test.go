@@ -3,6 +3,7 @@ package parquetrow_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -18,6 +19,7 @@ import (
 
 	"exportd/internal/csvrow/csvrowtest"
 	"exportd/internal/dataset"
+	"exportd/internal/heaptest"
 	"exportd/internal/parquetrow"
 )
 
@@ -325,6 +327,55 @@ func TestNoRows(t *testing.T) {
 		if want := append(d.Headers(), "_rescued_data"); f.NumRows() != 0 || !slices.Equal(names, want) {
 			t.Errorf("%d rows of %q, want none of %q", f.NumRows(), names, want)
 		}
+	}
+}
+
+// TestManyElements: what is gathered stays small where lists have many elements without a byte of text.
+func TestManyElements(t *testing.T) { // alone: all that the process holds is measured
+	const rows, elements = 60, 100_000
+	doc := csvrowtest.Document("d/c/i", map[string]any{"labels": make([]any, elements), "timestamp": time.Unix(1, 0)})
+	e := parquetrow.NewEncoder(dataset.VIPMessages)
+	before, most := heaptest.InUse(), 0
+	var file []byte
+	for i := range rows {
+		var err error
+		if file, err = e.AppendRow(file, doc); err != nil {
+			t.Fatal(err)
+		}
+		if i%10 == 9 {
+			most = max(most, heaptest.InUse()-before)
+		}
+	}
+	if most > 32<<20 {
+		t.Errorf("an encoder of rows with %d elements holds %d MiB", elements, most>>20)
+	}
+	file, err := e.AppendEnd(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := parquet.OpenFile(bytes.NewReader(file), int64(len(file)))
+	if err != nil || f.NumRows() != rows {
+		t.Errorf("%v: the file has not its %d rows", err, rows)
+	}
+}
+
+// TestJoinTooMany: more groups of rows than a file can have are told from damage.
+func TestJoinTooMany(t *testing.T) {
+	t.Parallel()
+	d := &dataset.Dataset{Name: "ids", Columns: dataset.VIPUsers.Columns[:1]}
+	part := encode(t, parquetrow.NewEncoder(d), csvrowtest.Document("d/c/i", nil))
+	n, err := parquetrow.FooterBytes(part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var j parquetrow.Join
+	for range math.MaxInt16 {
+		if err := j.Add(part[int64(len(part))-n:], int64(len(part))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Add(part[int64(len(part))-n:], int64(len(part))); !errors.Is(err, parquetrow.ErrTooLarge) || j.Rows() != math.MaxInt16 {
+		t.Errorf("part %d is taken: %v", j.Rows()+1, err)
 	}
 }
 
