@@ -85,7 +85,8 @@ func onOff(v string) string {
 func changedParams(d *dataset.Dataset, j *jobs.Job, changes map[string]*string) (jobs.Params, string, error) {
 	p := &params{values: url.Values{}}
 	for name, v := range j.Params {
-		// What its format does not have nobody has chosen: a guard that is off there is none that is off in CSV.
+		// What its format does not have nobody has chosen: a guard that is off there is none that is off in
+		// CSV.
 		if f := dataset.FileParamOf(name); f == nil || f.Of(j.Params.Format()) {
 			p.values.Set(name, asRequested(name, v))
 		}
