@@ -1796,7 +1796,8 @@ type ExportMessagesParams struct {
 
 	// FormulaGuard Whether text that a spreadsheet may take for a formula gets a `'` before it: before `=` `+` `-` `@` (and their wide forms U+FF1D, U+FF0B, U+FF0D, U+FF20)
 	// at the beginning of a cell or behind one of `,` `;` `|` TAB LF VT FF CR, also with spaces and double quotes in between, and before `=` behind a space or
-	// colon too; text that has a `'` there gets one more. A cell that is nothing but a number with a sign (a phone number) stays as it is, but for ids.
+	// colon too; text that has a `'` there gets one more. A cell that is nothing but a number with a sign (a phone number) stays as it is, but the first
+	// of a row: there also a stored number below 0 gets a `'` if others follow.
 	// What was stored comes back, cell by cell, with
 	// `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
 	FormulaGuard *FormulaGuard `form:"formulaGuard,omitempty" json:"formulaGuard,omitempty"`
@@ -1889,7 +1890,8 @@ type ExportUsersParams struct {
 
 	// FormulaGuard Whether text that a spreadsheet may take for a formula gets a `'` before it: before `=` `+` `-` `@` (and their wide forms U+FF1D, U+FF0B, U+FF0D, U+FF20)
 	// at the beginning of a cell or behind one of `,` `;` `|` TAB LF VT FF CR, also with spaces and double quotes in between, and before `=` behind a space or
-	// colon too; text that has a `'` there gets one more. A cell that is nothing but a number with a sign (a phone number) stays as it is, but for ids.
+	// colon too; text that has a `'` there gets one more. A cell that is nothing but a number with a sign (a phone number) stays as it is, but the first
+	// of a row: there also a stored number below 0 gets a `'` if others follow.
 	// What was stored comes back, cell by cell, with
 	// `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
 	FormulaGuard *FormulaGuard `form:"formulaGuard,omitempty" json:"formulaGuard,omitempty"`

@@ -49,8 +49,22 @@ func (e *Encoder) appendPlace(dst []byte, r *Row, place int) ([]byte, error) {
 		return e.appendList(dst, v)
 	case v.Kind == wire.Time:
 		return e.appendTime(dst, v)
+	case e.leads && e.opts.FormulaGuard && len(e.places) > 1 && (v.Kind == wire.Int || v.Kind == wire.Double):
+		return e.appendLeading(dst, v)
 	}
 	return e.appendValue(dst, v)
+}
+
+// appendLeading appends a number that a row begins with, see appendID.
+func (e *Encoder) appendLeading(dst []byte, v wire.Value) (_ []byte, err error) {
+	if e.scratch, err = e.printer.Append(e.scratch[:0], v); err != nil {
+		return dst, err
+	}
+	if e.scratch[0] == '-' {
+		e.guarded++
+		dst = append(dst, '\'')
+	}
+	return append(dst, e.scratch...), nil
 }
 
 // hasDelimiter reports whether a cell has the delimiter in it, where that is none that each scan looks for.

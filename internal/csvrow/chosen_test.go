@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -70,6 +71,28 @@ func TestChosen(t *testing.T) {
 		}
 		if !slices.Equal(rows[0], want) || e.Guarded() != guarded {
 			t.Fatalf("seed %d, %+v: cells are\n%q, want\n%q", seed, opts, rows[0], want)
+		}
+	}
+}
+
+// TestChosenNumberFirst: behind a number below 0 that a row begins with, an import may join the next cell to
+// a formula.
+func TestChosenNumberFirst(t *testing.T) {
+	t.Parallel()
+	ltv := slices.Index(dataset.VIPUsers.Headers(), "ltv")
+	for _, test := range []struct {
+		ltv     any
+		columns []int
+		want    string
+		guarded int64
+	}{
+		{int64(-5), []int{ltv, 2}, "'-5,2+3", 1}, {-5.5, []int{ltv, 2}, "'-5.5,2+3", 1}, {math.Inf(-1), []int{ltv, 2}, "'-Infinity,2+3", 1}, {int64(5), []int{ltv, 2}, "5,2+3", 0},
+		{int64(-5), []int{2, ltv}, "2+3,-5", 0}, {int64(-5), []int{ltv}, "-5", 0},
+	} {
+		e := csvrow.NewEncoder(dataset.VIPUsers, csvrow.Options{FormulaGuard: true, Columns: test.columns})
+		got, err := e.AppendRow(nil, csvrowtest.Document("d/c/u", map[string]any{"ltv": test.ltv, "displayName": "2+3"}))
+		if err != nil || string(got) != test.want+"\r\n" || e.Guarded() != test.guarded {
+			t.Errorf("%v, columns %v: %q with %d cells guarded, %v; want %s", test.ltv, test.columns, got, e.Guarded(), err, test.want)
 		}
 	}
 }

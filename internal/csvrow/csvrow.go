@@ -46,9 +46,10 @@
 //	re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)
 //
 // A cell that is nothing but a number with a sign, such as a phone number, stays as it is, for it computes
-// nothing; but not an id, behind which an import may join the next cell. Text is everything but numbers,
-// booleans and timestamps: a stored number -5 stays -5. What is left: an import that splits at spaces and
-// takes ' for its mark of quotation. LibreOffice is the judge of it (make libreoffice).
+// nothing; but not the first of a row, behind which an import may join the next cell. Text is everything but
+// numbers, booleans and timestamps: a stored number -5 stays -5, but where a row begins with it and goes on.
+// What is left: an import that splits at spaces and takes ' for its mark of quotation. LibreOffice is the
+// judge of it (make libreoffice).
 package csvrow
 
 import (

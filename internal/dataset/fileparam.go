@@ -51,7 +51,8 @@ var FileParams = []FileParam{
 		Name: jobs.ParamFormulaGuard, Schema: "FormulaGuard", Values: []string{"on", "off"}, Formats: []string{jobs.FormatCSV},
 		Doc: "Whether text that a spreadsheet may take for a formula gets a `'` before it: before `=` `+` `-` `@` (and their wide forms U+FF1D, U+FF0B, U+FF0D, U+FF20)\n" +
 			"at the beginning of a cell or behind one of `,` `;` `|` TAB LF VT FF CR, also with spaces and double quotes in between, and before `=` behind a space or\n" +
-			"colon too; text that has a `'` there gets one more. A cell that is nothing but a number with a sign (a phone number) stays as it is, but for ids.\n" +
+			"colon too; text that has a `'` there gets one more. A cell that is nothing but a number with a sign (a phone number) stays as it is, but the first\n" +
+			"of a row: there also a stored number below 0 gets a `'` if others follow.\n" +
 			"What was stored comes back, cell by cell, with\n" +
 			"`re.sub(r\"((?:^|[,;|\\t\\n\\v\\f\\r])[ \\\"]*)'(?='*[=+\\-@\\uff1d\\uff0b\\uff0d\\uff20])|([ :][ \\\"]*)'(?='*[=\\uff1d])\", r\"\\1\\2\", cell)` in Python.\n",
 		Short: "put a ' before text that spreadsheets take for formulas",

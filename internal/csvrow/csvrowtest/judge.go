@@ -76,7 +76,12 @@ func Chosen(kind jobs.Kind, id string, fields map[string]any, guard bool, places
 			cell = timeText(at, zone)
 		}
 		switch v.(type) {
-		case nil, bool, int64, float64, time.Time:
+		case nil, bool, time.Time:
+		case int64, float64:
+			if guard && i == 0 && len(places) > 1 && strings.HasPrefix(cell, "-") {
+				cell = "'" + cell
+				guarded++
+			}
 		default:
 			cell = clean(cell)
 			safe := Guard(cell)
