@@ -1782,8 +1782,8 @@ type ExportMessagesParams struct {
 	// Format What the file is.
 	//
 	// - `csv`: RFC 4180 in UTF-8, with a header row.
-	// - `jsonl`: a row as the list route has it in each line, `application/x-ndjson`. A number that JSON does not have (`NaN`, the infinities), or that is stored as
-	//   something else, is a text.
+	// - `jsonl`: a row as the list route has it in each line, `application/x-ndjson`. A number that JSON does not have (`NaN`, the infinities), or what is stored in its
+	//   place and is none, is a text.
 	// - `parquet`: the columns of `csv`, all nullable: text as STRING, numbers as DOUBLE, times as TIMESTAMP (microseconds, UTC), dates as DATE, lists as LIST of
 	//   STRING. Missing is null. What its column cannot hold, or not exactly (an integer beyond 2^53), is in the last column, `_rescued_data`: an object of JSON with
 	//   the names of columns and the texts of their cells in `csv`; it is null where a row has nothing such. A value in the place of a list is a list of one.
@@ -1876,8 +1876,8 @@ type ExportUsersParams struct {
 	// Format What the file is.
 	//
 	// - `csv`: RFC 4180 in UTF-8, with a header row.
-	// - `jsonl`: a row as the list route has it in each line, `application/x-ndjson`. A number that JSON does not have (`NaN`, the infinities), or that is stored as
-	//   something else, is a text.
+	// - `jsonl`: a row as the list route has it in each line, `application/x-ndjson`. A number that JSON does not have (`NaN`, the infinities), or what is stored in its
+	//   place and is none, is a text.
 	// - `parquet`: the columns of `csv`, all nullable: text as STRING, numbers as DOUBLE, times as TIMESTAMP (microseconds, UTC), dates as DATE, lists as LIST of
 	//   STRING. Missing is null. What its column cannot hold, or not exactly (an integer beyond 2^53), is in the last column, `_rescued_data`: an object of JSON with
 	//   the names of columns and the texts of their cells in `csv`; it is null where a row has nothing such. A value in the place of a list is a list of one.
