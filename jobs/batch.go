@@ -97,6 +97,9 @@ func (b *Batch) Next(n int) (ids []string, next string) {
 	return b.JobIDs[done:end], next
 }
 
+// batchOfCallbacks is the version of batches that those of callbacks alone are stored as.
+const batchOfCallbacks = 2
+
 // maxRate is the most reruns a second that a batch may ask for, as the API says.
 const maxRate = 100
 
@@ -114,6 +117,8 @@ func (b *Batch) Check(now time.Time) error {
 	c.that(b.Filter.Kind == "" || b.Filter.Kind.Valid(), "filter.kind is none")
 	c.that(b.Filter.ErrorCode == "" || validCode(b.Filter.ErrorCode), "filter.errorCode is none")
 	b.Filter.check(c)
+	// Without them it would be one of all jobs. One that Invalidate has ended has lost them.
+	c.that(b.Schema != batchOfCallbacks || b.Callbacks != nil || !b.FinishedAt.IsZero(), "callbacks is missing")
 	if b.Callbacks != nil {
 		b.Callbacks.check(c)
 		c.that(b.Filter == (BatchFilter{}) && len(b.JobIDs) == 0, "it is of jobs and of callbacks")

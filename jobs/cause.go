@@ -134,13 +134,17 @@ func (n *CauseNote) Link() string { return strings.TrimRight(link.FindString(n.R
 
 // Fixed reports whether a look found the cause mended, and it was not met since.
 func (n *CauseNote) Fixed() bool {
-	return n.Probe != nil && n.Probe.Verdict == ProbeFixed && n.Probe.At.After(n.LastAt)
+	return n.Probed() && n.Probe.Verdict == ProbeFixed
 }
 
+// Probed reports whether somebody has looked since it was last noted whether the cause is mended. Nobody has
+// at one of which nothing is remembered.
+func (n *CauseNote) Probed() bool { return n != nil && n.Probe != nil && n.Probe.At.After(n.LastAt) }
+
 // NotedBy reports whether a cause that is met at that time need not be noted again: it was noted less than
-// CauseAgain before, and no look has found anything since.
+// CauseAgain before, and was not probed since.
 func (n *CauseNote) NotedBy(at time.Time) bool {
-	return !at.Before(n.LastAt) && at.Sub(n.LastAt) < CauseAgain && (n.Probe == nil || !n.Probe.At.After(n.LastAt))
+	return !at.Before(n.LastAt) && at.Sub(n.LastAt) < CauseAgain && !n.Probed()
 }
 
 // noteOf is a cause as it is met now.

@@ -160,3 +160,27 @@ func TestFileParamsNeedVersion2(t *testing.T) {
 		}
 	}
 }
+
+// TestBatchesOfCallbacksNeedVersion2: a build of version 1 leaves a batch of callbacks alone, which it would
+// take for one of all jobs, and so does this build where the record has lost what tells them apart.
+func TestBatchesOfCallbacksNeedVersion2(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	made := BatchRequest{Mode: RerunFresh, Actor: "op", Reason: "r", MaxPerSecond: 5}
+	if got := NewBatch(made, now).Stored(); got.Schema != 1 || got.Check(now) != nil {
+		t.Errorf("a batch of jobs is stored as version %d, %v; want 1", got.Schema, got.Check(now))
+	}
+	made.Mode, made.Callbacks = "", &CallbackFilter{State: CallbackExhausted}
+	b := NewBatch(made, now).Stored()
+	if b.Schema != 2 || b.Check(now) != nil {
+		t.Errorf("a batch of callbacks is stored as version %d, %v; want 2", b.Schema, b.Check(now))
+	}
+	b.Callbacks = nil
+	why := b.Check(now)
+	if !errors.Is(why, ErrInvalid) {
+		t.Fatalf("a batch of version 2 that is of no callbacks is %v, want ErrInvalid", why)
+	}
+	b.Invalidate(why, now)
+	if again := b.Stored(); again.Check(now) != nil || again.FinishedAt.IsZero() || again.Schema != 2 {
+		t.Errorf("ended as damaged it is %+v, %v, want it whole", again, again.Check(now))
+	}
+}

@@ -23,12 +23,12 @@ type notedCauses struct {
 // maxNoted bounds what is remembered of causes. Beyond it all are forgotten, and noted again.
 const maxNoted = 10_000
 
-// recently reports whether a cause was noted so lately that it need not be again.
-func (n *notedCauses) recently(id string, now time.Time) bool {
+// recently says when a cause was noted, if that is so lately that it need not be again.
+func (n *notedCauses) recently(id string, now time.Time) (at time.Time, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	at, ok := n.at[id]
-	return ok && !now.Before(at) && now.Sub(at) < jobs.CauseAgain
+	at, ok = n.at[id]
+	return at, ok && !now.Before(at) && now.Sub(at) < jobs.CauseAgain
 }
 
 func (n *notedCauses) note(id string, now time.Time) {
@@ -41,8 +41,9 @@ func (n *notedCauses) note(id string, now time.Time) {
 }
 
 // addCauses notes causes in the commit of what met them, unless this process or another has just done so: of
-// a cause that 256 workers meet, each would write four times a second to one document, which bears one. What
-// it gives is to be called once that stands.
+// a cause that 256 workers meet, each would write four times a second to one document, which bears one. Each
+// reads it, as somebody may have looked since whether the cause is mended. What it gives is to be called once
+// that stands.
 func (s *Store) addCauses(ctx context.Context, batch *writes, met ...*jobs.CauseNote) (stands func()) {
 	added := map[string]time.Time{}
 	for _, n := range met {
@@ -50,7 +51,7 @@ func (s *Store) addCauses(ctx context.Context, batch *writes, met ...*jobs.Cause
 			continue
 		}
 		id := n.ID()
-		if _, twice := added[id]; twice || s.noted.recently(id, n.LastAt) {
+		if _, twice := added[id]; twice {
 			continue
 		}
 		added[id] = n.LastAt
@@ -61,11 +62,17 @@ func (s *Store) addCauses(ctx context.Context, batch *writes, met ...*jobs.Cause
 			batch.Set(doc.Ref, note)
 			continue
 		}
+		var was *jobs.CauseNote
 		if err == nil {
-			if was := s.readCause(doc); was != nil && was.NotedBy(n.LastAt) {
-				added[id] = was.LastAt
-				continue
-			}
+			was = s.readCause(doc)
+		}
+		if was != nil && was.NotedBy(n.LastAt) {
+			added[id] = was.LastAt
+			continue
+		}
+		if at, ok := s.noted.recently(id, n.LastAt); ok && !was.Probed() {
+			added[id] = at
+			continue
 		}
 		// Also where it could not be read: whether it can be written, the commit says.
 		note["firstMicros"] = firestore.FieldTransformMinimum(n.FirstAt.UnixMicro())
