@@ -340,7 +340,7 @@ func callbackText(cb *client.CallbackStatus) string {
 		s += ": " + string(*cb.State)
 	}
 	if cb.Attempts > 0 {
-		s += ", " + plural(int64(cb.Attempts), "try", "tries")
+		s += ", " + plural(int64(cb.Attempts), "attempt", "attempts")
 	}
 	if cb.LastStatus != nil {
 		s += fmt.Sprintf(", last answer %d", *cb.LastStatus)

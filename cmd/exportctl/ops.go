@@ -106,7 +106,7 @@ func (a *app) listOpsJobs(ctx context.Context, page pageFlags, params client.Ops
 
 var opsJobColumns = []column{
 	{name: "JOB"}, {name: "KIND"}, {name: "STATE"}, {name: "CREATED (UTC)"}, {name: "ERROR", flexible: true, extra: true},
-	{name: "ORG", flexible: true, extra: true}, {name: "ROWS", right: true, extra: true}, {name: "TRIES", right: true, extra: true}, {name: "WORKSPACE", flexible: true, extra: true},
+	{name: "ORG", flexible: true, extra: true}, {name: "ROWS", right: true, extra: true}, {name: "ATTEMPTS", right: true, extra: true}, {name: "WORKSPACE", flexible: true, extra: true},
 }
 
 func opsJobRow(j *client.OpsJob) []cell {
@@ -147,7 +147,7 @@ func (a *app) showOpsJob(d *client.OpsJobDetail, all bool) {
 	if all {
 		groups = unfolded(d.Timeline)
 	}
-	a.table([]column{{name: "TIME"}, {name: "AFTER", right: true}, {name: "TRY", right: true}, {name: "PART", right: true, extra: true}, {name: "BY", flexible: true}, {name: "EVENT"}, {name: "WHAT"}},
+	a.table([]column{{name: "TIME"}, {name: "AFTER", right: true}, {name: "ATTEMPT", right: true}, {name: "PART", right: true, extra: true}, {name: "BY", flexible: true}, {name: "EVENT"}, {name: "WHAT"}},
 		timelineRows(groups))
 	if rows := spentRows(&d.Job); len(rows) > 0 {
 		a.heading("Where the time went")
@@ -157,7 +157,7 @@ func (a *app) showOpsJob(d *client.OpsJobDetail, all bool) {
 	for _, cb := range d.Callbacks {
 		a.heading("Callback " + cb.Event)
 		a.list([][2]cell{
-			{words("id"), words(cb.ID)}, {words("url"), words(cb.URL)}, {words("state"), stateCell(cb.State)}, {words("next try"), instant(cb.NextAttemptAt)},
+			{words("id"), words(cb.ID)}, {words("url"), words(cb.URL)}, {words("state"), stateCell(cb.State)}, {words("next attempt"), instant(cb.NextAttemptAt)},
 		})
 		if rows := tryRows(cb); len(rows) > 0 {
 			a.table([]column{{name: "TIME"}, {name: "TOOK", right: true}, {name: "STATUS", right: true}, {name: "RESULT"}, {name: "ANSWER", flexible: true, extra: true}}, rows)
@@ -175,7 +175,7 @@ func (a *app) showParts(d *client.OpsJobDetail, all bool) {
 	}
 	a.heading("Parts")
 	a.table([]column{
-		{name: "PART", right: true}, {name: "STATE"}, {name: "ROWS", right: true}, {name: "SIZE", right: true}, {name: "TRIES", right: true},
+		{name: "PART", right: true}, {name: "STATE"}, {name: "ROWS", right: true}, {name: "SIZE", right: true}, {name: "ATTEMPTS", right: true},
 		{name: "WAIT", right: true, extra: true}, {name: "SCAN", right: true, extra: true}, {name: "ENCODE", right: true, extra: true}, {name: "UPLOAD", right: true, extra: true},
 		{name: "OWNER", flexible: true, extra: true}, {name: "ERROR", flexible: true, extra: true},
 	}, partRows(parts))
@@ -195,7 +195,7 @@ func opsJobFacts(j *client.OpsJob, parts []client.Part) [][2]cell {
 		{words("created"), instant(j.CreatedAt)}, {words("started"), instant(j.StartedAt)}, {words("finished"), instant(j.FinishedAt)},
 		{words("snapshot"), instant(j.SnapshotTime)},
 		{words("rows"), rowsOf(j.TotalCount, j.Progress)}, {words("parts"), partsOf(j.Progress)}, {words("size"), sizeOf(j.SizeBytes)},
-		{words("tries"), words(triesText(j))}, {words("owner"), optional(j.Owner)}, {words("lease until"), instant(j.LeaseUntil)},
+		{words("attempts"), words(attemptsText(j))}, {words("owner"), optional(j.Owner)}, {words("lease until"), instant(j.LeaseUntil)},
 		{words("not before"), instant(j.NotBefore)}, {words("next look"), instant(j.WakeAt)}, {words("file until"), instant(j.FileExpiresAt)},
 		{words("deleted"), instant(j.DeletedAt)}, {words("rerun of"), optional(j.RerunOf)},
 	}
@@ -223,7 +223,7 @@ func failedIn(index int, parts []client.Part) string {
 	return s
 }
 
-func triesText(j *client.OpsJob) string {
+func attemptsText(j *client.OpsJob) string {
 	s := fmt.Sprintf("%d (epoch %d)", j.Attempt, j.Epoch)
 	if j.Interruptions > 0 {
 		s += ", " + plural(int64(j.Interruptions), "interruption", "interruptions")

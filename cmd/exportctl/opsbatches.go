@@ -37,7 +37,7 @@ func (a *app) opsBatchesList() *cobra.Command {
 }
 
 var batchColumns = []column{
-	{name: "BATCH"}, {name: "STATE"}, {name: "CREATED (UTC)"}, {name: "RERUN", right: true}, {name: "NOT", right: true}, {name: "REASON", flexible: true}, {name: "FILTER", flexible: true}, {name: "BY", flexible: true, extra: true},
+	{name: "BATCH"}, {name: "STATE"}, {name: "CREATED (UTC)"}, {name: "AGAIN", right: true}, {name: "NOT", right: true}, {name: "REASON", flexible: true}, {name: "FILTER", flexible: true}, {name: "BY", flexible: true, extra: true},
 }
 
 func batchRows(batches []client.Batch) (rows [][]cell) {

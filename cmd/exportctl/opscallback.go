@@ -21,7 +21,7 @@ func (a *app) opsRedeliver() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "redeliver [JOB]", Short: "Send the callback of an ended job again, or all that a filter matches", ValidArgsFunction: a.completeJobs(true),
 		Long: `Sends the callback of an ended job again; or, with --filter, all callbacks that match.
-Those of which a try is under way are left alone.
+Those of which an attempt is under way are left alone.
 
 A filter is NAME=VALUE,... of: state, orgId, origin, cause, createdAfter, createdBefore. All
 of them must match. The state is required: pending, exhausted, suspended, blocked, gone or
@@ -220,7 +220,7 @@ func (a *app) opsCallbacksList() *cobra.Command {
 }
 
 var callbackColumns = []column{
-	{name: "JOB"}, {name: "STATE"}, {name: "ENDED (UTC)"}, {name: "TRIES", right: true}, {name: "LAST"}, {name: "ORG", flexible: true, extra: true}, {name: "NEXT TRY", extra: true}, {name: "URL", whole: true},
+	{name: "JOB"}, {name: "STATE"}, {name: "ENDED (UTC)"}, {name: "ATTEMPTS", right: true}, {name: "LAST"}, {name: "ORG", flexible: true, extra: true}, {name: "NEXT ATTEMPT", extra: true}, {name: "URL", whole: true},
 }
 
 func callbackRow(cb *client.OpsCallback) []cell {
