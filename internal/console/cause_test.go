@@ -71,7 +71,7 @@ func TestBulkByFilter(t *testing.T) {
 			t.Errorf("%q finds %s", query, body)
 		}
 		to := html.UnescapeString(between(body, `<a class="button quiet" href="/console/act?`, `"`))
-		if a := p.get("/console/act?" + to); !strings.Contains(a.body, "<b>1</b> of 1 jobs will run again") {
+		if a := p.get("/console/act?" + to); !strings.Contains(a.body, "<b>1</b> of 1 job will run again") {
 			t.Errorf("%q previews %s = %d %s", query, to, a.status, a.body)
 		}
 	}
