@@ -363,7 +363,7 @@ type Batch struct {
 	PausedAt     *time.Time    `json:"pausedAt"`
 	Reason       string        `json:"reason"`
 
-	// Rerun Jobs queued again so far.
+	// Rerun Jobs queued again so far, or callbacks sent again.
 	Rerun int64 `json:"rerun"`
 
 	// Stage Of a canary: 0 while one runs, 1 while ten do, 2 from then on.

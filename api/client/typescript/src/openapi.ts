@@ -1890,7 +1890,7 @@ export interface components {
             jobs: number;
             /**
              * Format: int64
-             * @description Jobs queued again so far.
+             * @description Jobs queued again so far, or callbacks sent again.
              */
             rerun: number;
             notEligible: components["schemas"]["NotEligible"][];

@@ -649,7 +649,7 @@ class Batch(TypedDict):
     stage: int
     #: Of a batch that was given `jobIds`: how many.
     jobs: int
-    #: Jobs queued again so far.
+    #: Jobs queued again so far, or callbacks sent again.
     rerun: int
     notEligible: list[NotEligible]
     statusUrl: str
