@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,8 +15,9 @@ import (
 const (
 	// downloadsEvery is how often repeats of a download are written down.
 	downloadsEvery = 5 * time.Second
-	// downloadsHeld bounds the downloads that are known as written, at about half a kilobyte each. Beyond it
-	// all that have nothing to be written are forgotten, and are new the next time.
+	// downloadsHeld bounds the downloads that are known as written, at about half a kilobyte each, and the
+	// jobs that they are of. Beyond it all that have nothing to be written are forgotten, and are new the
+	// next time.
 	downloadsHeld = 10_000
 	// downloadsOfJob are those of a job in an hour that are told apart by address and program. Behind it a
 	// crowd, or a link that got out, is counted and no longer told apart.
@@ -39,7 +42,10 @@ type downloads struct {
 type noted struct {
 	jobs.Download       // the last one
 	pending       int64 // not written yet
-	written       bool
+	// writing is closed when the attempt to write the first one down has ended; nil if none is under way.
+	// Those that come meanwhile wait for it: a document bears about one write a second.
+	writing chan struct{}
+	written bool
 }
 
 func newDownloads(store jobs.LinkStore, log *zap.Logger) *downloads {
@@ -48,24 +54,29 @@ func newDownloads(store jobs.LinkStore, log *zap.Logger) *downloads {
 
 // note writes a download down, or adds it to those that will be.
 func (d *downloads) note(ctx context.Context, one jobs.Download) error {
-	n, repeat := d.find(&one)
-	if repeat {
-		return nil
+	for {
+		n, wait := d.find(&one)
+		switch {
+		case wait != nil:
+			select {
+			case <-wait:
+			case <-ctx.Done():
+				return fmt.Errorf("note a download: %w", context.Cause(ctx))
+			}
+		case n != nil:
+			return d.write(ctx, n, one)
+		default:
+			return nil
+		}
 	}
-	if err := d.store.NoteDownloads(ctx, one); err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	n.written = true
-	return nil
 }
 
-// find gives what is known of a download's kind, and counts it there if one was written.
-func (d *downloads) find(one *jobs.Download) (n *noted, repeat bool) {
+// find counts a download where one of its kind was written. Else it gives what is to be written by the
+// caller, or what to wait for.
+func (d *downloads) find(one *jobs.Download) (n *noted, wait <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if hour := one.At.Truncate(time.Hour); !hour.Equal(d.hour) {
+	if hour := one.At.Truncate(time.Hour); hour.After(d.hour) {
 		d.hour, d.ofJob = hour, map[string]int{}
 		d.forget()
 	}
@@ -75,24 +86,52 @@ func (d *downloads) find(one *jobs.Download) (n *noted, repeat bool) {
 	n = d.known[one.ID()]
 	switch {
 	case n == nil:
-		if len(d.known) >= downloadsHeld {
-			d.forget()
-		}
 		n = &noted{Download: *one}
-		d.known[one.ID()] = n
-		d.ofJob[one.JobID]++
+		d.hold(n)
 	case n.written:
 		n.pending++
 		n.At = one.At
-		return n, true
+		return nil, nil
+	case n.writing != nil:
+		return nil, n.writing
 	}
-	return n, false
+	n.writing = make(chan struct{})
+	return n, nil
+}
+
+// write writes the first download of a kind down.
+func (d *downloads) write(ctx context.Context, n *noted, one jobs.Download) error {
+	written := false
+	defer func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		close(n.writing)
+		n.writing, n.written = nil, written
+	}()
+	err := d.store.NoteDownloads(ctx, one)
+	written = err == nil
+	return err
+}
+
+// hold has a kind remembered, if there is room. Its caller holds mu.
+func (d *downloads) hold(n *noted) {
+	if len(d.known) >= downloadsHeld {
+		d.forget()
+	}
+	if len(d.known) >= downloadsHeld { // it is written down like any other
+		return
+	}
+	if len(d.ofJob) >= downloadsHeld {
+		clear(d.ofJob)
+	}
+	d.known[n.ID()] = n
+	d.ofJob[n.JobID]++
 }
 
 // forget drops all that has nothing to be written. Its caller holds mu.
 func (d *downloads) forget() {
 	for id, n := range d.known {
-		if n.pending == 0 {
+		if n.pending == 0 && n.writing == nil {
 			delete(d.known, id)
 		}
 	}
@@ -111,14 +150,16 @@ func (d *downloads) flush(ctx context.Context) {
 		}
 	}
 	d.mu.Unlock()
-	if len(due) == 0 {
-		return
+	for some := range slices.Chunk(due, jobs.DownloadsAtOnce) {
+		if err := d.store.NoteDownloads(ctx, some...); err != nil {
+			d.log.Warn("cannot note repeated downloads", zap.Int("kinds", len(some)), zap.Error(err))
+			d.restore(some)
+		}
 	}
-	err := d.store.NoteDownloads(ctx, due...)
-	if err == nil {
-		return
-	}
-	d.log.Warn("cannot note repeated downloads", zap.Int("kinds", len(due)), zap.Error(err))
+}
+
+// restore has what could not be written written the next time.
+func (d *downloads) restore(due []jobs.Download) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, one := range due {

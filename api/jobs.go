@@ -210,7 +210,11 @@ func (s *Server) download(c *gin.Context, caller *apikey.Key) error {
 	default:
 		return refuse(http.StatusConflict, "the export has no file: it is "+string(j.State))
 	}
-	url, _, err := s.signed(c.Request.Context(), j)
+	life := s.urlLife
+	if s.links != nil { // what cannot be revoked is of no use to anybody else for long
+		life = followedFor
+	}
+	url, _, err := s.signed(c.Request.Context(), j, life)
 	if err != nil {
 		return err
 	}

@@ -182,7 +182,7 @@ const shortestLink = time.Second
 // link makes a fresh csvUrl of a job that has a file, as proven says, and says until when it works.
 func (s *Server) link(ctx context.Context, j *jobs.Job, asker filelink.Asker) (url string, until time.Time, err error) {
 	if s.links == nil {
-		return s.signed(ctx, j)
+		return s.signed(ctx, j, s.urlLife)
 	}
 	if j.State != jobs.Succeeded || j.Result.Object == "" || j.FileExpiresAt.Sub(s.now()) < shortestLink {
 		return "", time.Time{}, nil
@@ -190,10 +190,10 @@ func (s *Server) link(ctx context.Context, j *jobs.Job, asker filelink.Asker) (u
 	return s.links.URL(ctx, j, asker)
 }
 
-// signed is link by Cloud Storage.
-func (s *Server) signed(ctx context.Context, j *jobs.Job) (url string, until time.Time, err error) {
+// signed is link by Cloud Storage, which works for life at most.
+func (s *Server) signed(ctx context.Context, j *jobs.Job, life time.Duration) (url string, until time.Time, err error) {
 	now := s.now()
-	life := min(s.urlLife, j.FileExpiresAt.Sub(now)).Truncate(time.Second)
+	life = min(life, j.FileExpiresAt.Sub(now)).Truncate(time.Second)
 	if j.State != jobs.Succeeded || j.Result.Object == "" || life < shortestLink { // of another version, none may be known
 		return "", time.Time{}, nil
 	}

@@ -55,11 +55,11 @@ func (s *Server) follow(c *gin.Context, _ *apikey.Key) error {
 		c.Status(http.StatusOK)
 		return nil
 	}
-	if err := s.noteDownload(c, j, link.ID, link.Asker); err != nil {
-		return err
-	}
 	url, err := s.objects.SignedURL(c.Request.Context(), j.Result.Object, followedFor, j.FileName())
 	if err != nil {
+		return err
+	}
+	if err := s.noteDownload(c, j, link.ID, link.Asker); err != nil { // last: who is led nowhere is not counted
 		return err
 	}
 	c.Header("Location", url)

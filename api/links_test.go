@@ -139,8 +139,11 @@ func TestLink(t *testing.T) {
 		!strings.HasPrefix(page[0].UserAgent, "curl/8.7 x") || len(page[0].UserAgent) > 200 || !jobs.ValidLink(page[0].LinkID) || page[0].Check(noon) != "" {
 		t.Errorf("on record is %+v", page)
 	}
-	// The job's own route is on record too, and needs no link.
+	// The job's own route is on record too, and needs no link. What it leads to cannot be revoked either.
 	wantStatus(t, l.get(t, "/exports/"+l.job.ID+"/csv"), http.StatusFound)
+	if l.objects.ttl != time.Minute {
+		t.Errorf("the signed URL of the job's own route lives for %s", l.objects.ttl)
+	}
 	w = l.do(request(t, "key_ops1", http.MethodGet, "/ops/jobs/"+l.job.ID+"/downloads"))
 	wantStatus(t, w, http.StatusOK)
 	if body := decode(t, w); body["total"] != 2.0 || len(body["downloads"].([]any)) != 2 {
@@ -381,6 +384,19 @@ func TestDownloadsAreFew(t *testing.T) {
 	}
 	if n := len(l.downloads.known); n > downloadsHeld {
 		t.Errorf("%d downloads are held", n)
+	}
+}
+
+// TestLedNowhere: who cannot be led to the file, as no URL can be signed, is not counted.
+func TestLedNowhere(t *testing.T) {
+	t.Parallel()
+	l := newLinkBench(t)
+	path := l.link(t)
+	l.objects.err = jobs.ErrUnavailable
+	wantStatus(t, l.follow(t, http.MethodGet, path), http.StatusServiceUnavailable)
+	wantStatus(t, l.get(t, "/exports/"+l.job.ID+"/csv"), http.StatusServiceUnavailable)
+	if page, total := l.onRecord(t); total != 0 {
+		t.Errorf("on record is %v", page)
 	}
 }
 

@@ -105,6 +105,8 @@ const (
 	// DownloadLife is for how long downloads are on record: as long as what operators did, as both are asked
 	// for when something has got out.
 	DownloadLife = AuditLife
+	// DownloadsAtOnce are written by one commit, which may hold 500 writes: all of them, or none.
+	DownloadsAtOnce = 200
 	// maxAgent is what is kept of a program's name.
 	maxAgent = 200
 )

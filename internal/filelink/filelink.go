@@ -1,10 +1,10 @@
 // Package filelink makes and reads the links to files that the service itself answers, at /files/TOKEN.
 //
-// A token is sealed and stored nowhere: handing one out writes nothing and asks nobody, where a signed URL
-// costs a call to IAM. It says which job's file it leads to, for whom it was made and until when. What takes
-// links back is on record, and read when one is followed: the job has the generation of its links and the ids
-// of single ones, the org the generation of all of its. Seals are of the keyset that API keys are sealed by,
-// whose AES-GCM bears 2^32 of them: 13 years at 10 links a second.
+// A token is sealed and stored nowhere: handing one out writes nothing and reads one document, where a signed
+// URL costs a call to IAM. It says which job's file it leads to, for whom it was made and until when. What
+// takes links back is on record, and read when one is followed: the job has the generation of its links and
+// the ids of single ones, the org the generation of all of its. Seals are of the keyset that API keys are
+// sealed by, whose AES-GCM bears 2^32 of them: 13 years at 10 links a second.
 package filelink
 
 import (
@@ -130,7 +130,8 @@ func New(c Config) (*Links, error) {
 
 // URL makes a link to the file of a succeeded job, which works until the file's time is over.
 func (l *Links) URL(ctx context.Context, j *jobs.Job, asker Asker) (url string, until time.Time, err error) {
-	ofOrg, err := l.generation(ctx, j.OrgID)
+	// As it is now: a link of an earlier generation would be revoked already, and a callback has no other.
+	ofOrg, err := l.read(ctx, j.OrgID, 0)
 	if err != nil {
 		return "", until, err
 	}
@@ -175,6 +176,9 @@ func (l *Links) Good(ctx context.Context, link *Link, orgID string) (bool, error
 		return false, nil
 	}
 	n, err := l.generation(ctx, orgID)
+	if err == nil && n < link.OfOrg { // made after what is remembered was revoked
+		n, err = l.read(ctx, orgID, 0)
+	}
 	return err == nil && n == link.OfOrg, err
 }
 
@@ -183,19 +187,30 @@ func (l *Links) generation(ctx context.Context, orgID string) (int64, error) {
 	if g, ok := l.known.GetIfPresent(orgID); ok && l.Now().Sub(g.at) < Seen {
 		return g.n, nil
 	}
-	read, err, _ := l.reads.Do(orgID, func() (any, error) {
-		// Not the caller's context alone: others wait for the same read.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readWithin)
-		defer cancel()
-		at := l.Now() // before: it is not younger than this
-		n, err := l.Store.LinkGeneration(ctx, orgID)
-		if err == nil {
-			l.known.Set(orgID, generation{n, at})
+	return l.read(ctx, orgID, Seen)
+}
+
+// read reads an org's generation, or waits for a read that began at most age ago.
+func (l *Links) read(ctx context.Context, orgID string, age time.Duration) (int64, error) {
+	since := l.Now().Add(-age)
+	for {
+		mine := false
+		read, err, _ := l.reads.Do(orgID, func() (any, error) {
+			mine = true
+			// Not the caller's context alone: others wait for the same read.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readWithin)
+			defer cancel()
+			at := l.Now() // before: it is not younger than this
+			n, err := l.Store.LinkGeneration(ctx, orgID)
+			if err == nil {
+				l.known.Set(orgID, generation{n, at})
+			}
+			return generation{n, at}, err
+		})
+		if g, ok := read.(generation); mine || ok && !g.at.Before(since) {
+			return g.n, err
 		}
-		return n, err
-	})
-	n, _ := read.(int64)
-	return n, err
+	}
 }
 
 // readWithin bounds the read of a generation.

@@ -5,8 +5,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"exportd/internal/apikey"
@@ -144,7 +146,7 @@ func TestSeen(t *testing.T) {
 	r.generation.Store(1)
 	r.now = r.now.Add(Seen - 1)
 	good(true)
-	if n := r.reads.Load(); n != 1 {
+	if n := r.reads.Load(); n != 1 { // by URL
 		t.Errorf("%d reads within %s", n, Seen)
 	}
 	r.now = r.now.Add(1)
@@ -160,4 +162,78 @@ func TestSeen(t *testing.T) {
 	if _, _, err := r.URL(t.Context(), j, Asker{}); !errors.Is(err, jobs.ErrUnavailable) {
 		t.Errorf("URL() = %v of what cannot be read", err)
 	}
+}
+
+// TestAfterRevocation: what is handed out after all links of an org were revoked by another process is of the
+// new generation at once, and works at once where the old one is still remembered.
+func TestAfterRevocation(t *testing.T) {
+	t.Parallel()
+	here, there := newRig(t), newRig(t)
+	there.Sealer = here.Sealer
+	j := here.job()
+	open := func() *Link {
+		t.Helper()
+		url, _, err := here.URL(t.Context(), j, Asker{KeyID: "key_one1", Callback: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		link, err := here.Open(strings.TrimPrefix(url, "https://x.example/files/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return link
+	}
+	old := open()
+	if good, err := there.Good(t.Context(), old, j.OrgID); !good || err != nil {
+		t.Fatalf("Good() = %t, %v", good, err)
+	}
+	here.generation.Store(1)
+	there.generation.Store(1)
+	fresh := open()
+	if fresh.OfOrg != 1 {
+		t.Errorf("a link is of generation %d", fresh.OfOrg)
+	}
+	if good, err := there.Good(t.Context(), fresh, j.OrgID); !good || err != nil {
+		t.Errorf("where the old generation is remembered Good() = %t, %v", good, err)
+	}
+	if good, err := there.Good(t.Context(), old, j.OrgID); good || err != nil {
+		t.Errorf("an old link is Good() = %t, %v", good, err)
+	}
+}
+
+// slowStore answers a read when it is told to.
+type slowStore struct {
+	asked  chan struct{}
+	answer chan int64
+}
+
+func (s *slowStore) LinkGeneration(context.Context, string) (int64, error) {
+	s.asked <- struct{}{}
+	return <-s.answer, nil
+}
+
+// TestSlowRead: whoever comes more than Seen after a read began does not believe what it gives.
+func TestSlowRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &slowStore{make(chan struct{}), make(chan int64)}
+		l, err := New(Config{Store: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var first, late int64
+		var wg sync.WaitGroup
+		wg.Go(func() { first, _ = l.generation(t.Context(), "org1") })
+		<-store.asked
+		time.Sleep(Seen + 1)
+		wg.Go(func() { late, _ = l.generation(t.Context(), "org1") })
+		synctest.Wait()
+		store.answer <- 1
+		<-store.asked // once more
+		store.answer <- 2
+		wg.Wait()
+		if first != 1 || late != 2 {
+			t.Errorf("the first reads %d, who came late %d", first, late)
+		}
+	})
 }

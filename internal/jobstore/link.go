@@ -79,13 +79,10 @@ func (s *Store) RevokeOrgLinks(ctx context.Context, orgID, actor, reason string)
 	return generation, nil
 }
 
-// noteAtOnce bounds the downloads of a commit, which may hold 500 writes.
-const noteAtOnce = 200
-
 // NoteDownloads adds to what is on record. Nothing is read for it: the database adds.
 func (s *Store) NoteDownloads(ctx context.Context, downloads ...jobs.Download) error {
 	for len(downloads) > 0 {
-		n := min(noteAtOnce, len(downloads))
+		n := min(jobs.DownloadsAtOnce, len(downloads))
 		batch := s.newWrites()
 		for _, d := range downloads[:n] {
 			doc := map[string]any{

@@ -3492,7 +3492,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A fresh signed URL, which downloads with a plain GET and takes `Range`. */
+            /** @description A fresh signed URL, which downloads with a plain GET and takes `Range`. Where `csvUrl` is a link of the service's own, it is to be followed within a minute. */
             302: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
