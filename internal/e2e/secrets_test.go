@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -42,12 +43,14 @@ func listenRaw(t *testing.T, answer func(asked []byte) []byte) (origin string) {
 // TestSecretsStayOut: what callers, strangers and receivers may put a secret into is in no line of log (at
 // level debug), no span and no label of a metric: user and password of a callback's URL, its path and query,
 // where a receiver redirects to, how it words an error, what it sends instead of an answer, headers of
-// traces, queries, paths, bodies and headers of refused requests.
+// traces, queries, paths, bodies and headers of refused requests; nor is any link to a file of the service's
+// own, good or not.
 func TestSecretsStayOut(t *testing.T) {
 	t.Parallel()
 	c := tracingtest.Start(t)
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())
-	env := append(append(c.Env(), callbackSettings...), "EXPORTD_LOG_LEVEL=debug")
+	const linkBase = "https://links.example.com"
+	env := append(append(c.Env(), callbackSettings...), "EXPORTD_LOG_LEVEL=debug", "EXPORTD_LINKS_URL="+linkBase, "EXPORTD_KEYSET_FILE="+filepath.Join(t.TempDir(), "keyset.json"))
 	s := e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 60, Messages: 60}, env...)
 	processes := []*e2etest.Process{s.Process, e2etest.Worker(t, exportd, hosts, env...)}
 	caller := s.Caller()
@@ -85,6 +88,12 @@ func TestSecretsStayOut(t *testing.T) {
 		}
 	}
 	refused(t, s, strange)
+	link := *caller.Await(t, ids[0], jobWithin).CSVURL
+	token, ok := strings.CutPrefix(link, linkBase+"/files/")
+	if !ok {
+		t.Fatalf("csvUrl is %s", link)
+	}
+	followLinks(t, s, token, strange)
 	c.Wait(t, traceWithin, "spans of each callback", func(spans []tracingtest.Span) bool { return count(spans, "POST") >= len(answers) })
 	var metrics strings.Builder
 	for _, p := range processes {
@@ -94,7 +103,7 @@ func TestSecretsStayOut(t *testing.T) {
 		}
 		metrics.Write(r.Body)
 	}
-	secrets := []string{"hush", s.Secret, s.WebhookSecret, s.OpsSecret, "X-Goog-Signature", "Signature="}
+	secrets := []string{"hush", s.Secret, s.WebhookSecret, s.OpsSecret, "X-Goog-Signature", "Signature=", token, token[:40]}
 	checkSecrets(t, c.Raw()+metrics.String(), processes, secrets)
 	lines := 0
 	for _, p := range processes {
@@ -118,7 +127,7 @@ func refused(t *testing.T, s *e2etest.Stack, strange []string) {
 			t.Errorf("%v is answered %d", q, r.Status)
 		}
 	}
-	for _, path := range []string{"/hush", "/exports/hush", "/exports/hush/csv", "/vip-users/hush", "/docs/hush", "/ops/jobs/hush", "/admin/keys/hush"} {
+	for _, path := range []string{"/hush", "/exports/hush", "/exports/hush/csv", "/vip-users/hush", "/docs/hush", "/ops/jobs/hush", "/admin/keys/hush", "/files/hush", "/files/hush/hush"} {
 		for _, method := range []string{http.MethodGet, http.MethodPost, "HUSH"} {
 			r, err := e2etest.Send(t.Context(), method, s.APIURL+path, url.Values{"hush": {"hush"}, "x-signature": {"hush"}}, strings.NewReader(`{"hush":"hush","reason":"hush"}`),
 				append([]string{"x-api-key", "hush-hush-hush", "x-signature", "hush", "x-date", "hush", "Content-Type", "hush/hush", "Prefer", "hush"}, strange...)...)
@@ -133,6 +142,27 @@ func refused(t *testing.T, s *e2etest.Stack, strange []string) {
 	if err != nil || r.Status != http.StatusUnauthorized {
 		t.Errorf("a wrong signature is answered %d, %v", r.Status, err)
 	}
+}
+
+// followLinks asks for a link by every method, for one that is almost it, and for it once it is revoked.
+func followLinks(t *testing.T, s *e2etest.Stack, token string, strange []string) {
+	t.Helper()
+	ask := func(method, path string, want int) {
+		t.Helper()
+		r, err := e2etest.Send(t.Context(), method, s.APIURL+path, nil, nil, append([]string{"Range", "bytes=hush", "Origin", "https://hush"}, strange...)...)
+		if err != nil || r.Status != want {
+			t.Errorf("%s of a link is answered %d %s, %v, want %d", method, r.Status, r.Body, err, want)
+		}
+	}
+	ask(http.MethodGet, "/files/"+token, http.StatusFound)
+	ask(http.MethodGet, "/files/"+token+"?hush=hush", http.StatusFound)
+	ask(http.MethodHead, "/files/"+token, http.StatusOK)
+	ask(http.MethodOptions, "/files/"+token, http.StatusMethodNotAllowed)
+	ask(http.MethodPost, "/files/"+token, http.StatusMethodNotAllowed)
+	ask(http.MethodGet, "/files/"+token[:len(token)-1], http.StatusNotFound)
+	ask(http.MethodGet, "/files/"+token+"/", http.StatusNotFound)
+	s.Operator().Do(t, http.MethodPost, "/ops/links/revoke", nil, strings.NewReader(`{"orgId":"`+s.OrgID+`","reason":"to look at it"}`)).Want(t, http.StatusOK)
+	ask(http.MethodGet, "/files/"+token, http.StatusGone)
 }
 
 // TestWrongCollector: a collector that takes connections and never answers, and one that answers nonsense,
