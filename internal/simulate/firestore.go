@@ -175,7 +175,8 @@ func (c *call) run(req *firestorepb.RunQueryRequest) error {
 	if err != nil {
 		return err
 	}
-	q, err := fsquery.Parse(parent, req.GetStructuredQuery())
+	// Parse changes what it is given, and queries side by side share values: a network would bring copies.
+	q, err := fsquery.Parse(parent, proto.CloneOf(req.GetStructuredQuery()))
 	if err != nil {
 		return err
 	}
@@ -202,7 +203,7 @@ func (c *call) aggregate(req *firestorepb.RunAggregationQueryRequest) error {
 	if err != nil {
 		return err
 	}
-	a, err := fsquery.ParseAggregation(parent, req.GetStructuredAggregationQuery())
+	a, err := fsquery.ParseAggregation(parent, proto.CloneOf(req.GetStructuredAggregationQuery()))
 	if err != nil {
 		return err
 	}

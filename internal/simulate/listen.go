@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"exportd/internal/localcloud/firestoreserver/fsquery"
@@ -41,7 +42,7 @@ func (l *listening) SendMsg(m any) error {
 	if err != nil {
 		return err
 	}
-	l.query, err = fsquery.Parse(parent, add.GetQuery().GetStructuredQuery())
+	l.query, err = fsquery.Parse(parent, proto.CloneOf(add.GetQuery().GetStructuredQuery()))
 	l.id = add.GetTargetId()
 	if err != nil {
 		return err
