@@ -71,6 +71,9 @@ func TestFirestoreGo(t *testing.T) {
 
 var verdictLine = regexp.MustCompile(`(?m)^ {4}--- (PASS|FAIL|SKIP): ` + suite + `/([^/ ]+) `)
 
+// either is expected of a test that goes by how fast the server is.
+const either = "EITHER"
+
 // judge holds the suite's verdicts against what is expected.
 func judge(t *testing.T, out string) {
 	t.Helper()
@@ -85,7 +88,7 @@ func judge(t *testing.T, out string) {
 		verdict, name := m[1], m[2]
 		counts[verdict]++
 		seen[name] = true
-		if expected := want[name]; verdict != expected && (expected != "" || verdict != "PASS") {
+		if expected := want[name]; expected != either && verdict != expected && (expected != "" || verdict != "PASS") {
 			wrong = true
 			t.Errorf("%s: %s, want %s", name, verdict, cmp.Or(expected, "PASS"))
 		}
