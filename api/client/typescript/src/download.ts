@@ -60,7 +60,10 @@ export class Download {
       const before = this.done;
       let error: unknown;
       try {
-        yield* this.#piece();
+        for await (const bytes of this.#piece()) {
+          yield bytes;
+          this.options.onProgress?.(this.done, this.total); // here, where what it throws is no fault of the network
+        }
       } catch (e) {
         if (!(e instanceof NetworkError)) throw e;
         error = e;
@@ -120,10 +123,9 @@ export class Download {
         if (fresh.length > this.total - this.done) throw this.#corrupt('is longer than it should be');
         this.crc = extend(this.crc, fresh);
         this.done += fresh.length;
-        watchdog.stop(); // whoever takes the bytes may take long
+        watchdog.pause(); // whoever takes the bytes may take long
         yield fresh;
         watchdog.touch();
-        this.options.onProgress?.(this.done, this.total);
       }
     } catch (e) {
       if (e instanceof ExportdError) throw e;

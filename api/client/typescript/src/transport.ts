@@ -63,12 +63,17 @@ export class Watchdog {
   }
 
   touch(): void {
-    clearTimeout(this.#timer);
+    this.pause();
     this.#timer = setTimeout(() => this.#controller.abort(new Error('it stands still')), this.#after);
   }
 
-  stop(): void {
+  /** Lets it stand still until touch. */
+  pause(): void {
     clearTimeout(this.#timer);
+  }
+
+  stop(): void {
+    this.pause();
     this.#outer?.removeEventListener('abort', this.#abort);
   }
 }

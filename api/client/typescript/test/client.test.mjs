@@ -1,4 +1,4 @@
-// Run by npm test, and of a build elsewhere with EXPORTD_CLIENT_DIST, as TestTypeScriptClient does.
+// Run by npm test, and of a build elsewhere with EXPORTD_CLIENT_DIST, as TestTypeScript does.
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { readFileSync, readdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
@@ -91,13 +91,8 @@ test('a part file is for its owner', async () => {
   }
 });
 
-/** A service that never has done with a job. */
-async function endless(run) {
-  const server = createServer((request, response) => {
-    response.setHeader('location', `/exports/${jobId}`);
-    response.writeHead(request.url.startsWith('/exports/') ? 200 : 202, { 'content-type': 'application/json' });
-    response.end(JSON.stringify({ jobId, state: 'running' }));
-  });
+async function served(listener, run) {
+  const server = createServer(listener);
   await new Promise((done) => server.listen(0, '127.0.0.1', done));
   try {
     await run(`http://127.0.0.1:${server.address().port}`);
@@ -105,6 +100,15 @@ async function endless(run) {
     server.closeAllConnections();
     await new Promise((done) => server.close(done));
   }
+}
+
+/** A service that never has done with a job. */
+function endless(run) {
+  return served((request, response) => {
+    response.setHeader('location', `/exports/${jobId}`);
+    response.writeHead(request.url.startsWith('/exports/') ? 200 : 202, { 'content-type': 'application/json' });
+    response.end(JSON.stringify({ jobId, state: 'running' }));
+  }, run);
 }
 
 test('a signal ends waiting, and its reason comes out', async () => {
@@ -125,4 +129,38 @@ test('a signal ends a pause between attempts', async () => {
   };
   const client = new Client({ ...nowhere, attempts: 10, sleep });
   await assert.rejects(client.wait(jobId, { signal: stop.signal }), /no time/);
+});
+
+test('a signal ends a download that has begun', async () => {
+  let rest;
+  const listener = (_, response) => {
+    response.writeHead(200, { 'content-length': 3 }).write('ab');
+    rest = () => response.end('c');
+  };
+  await served(listener, async (url) => {
+    const stop = new AbortController();
+    const arrived = [];
+    const download = async () => {
+      for await (const chunk of new Client(nowhere).download(finished(url), { signal: stop.signal })) {
+        arrived.push(Buffer.from(chunk).toString());
+        stop.abort(new Error('no time'));
+        rest();
+      }
+    };
+    await assert.rejects(download, /^Error: no time$/);
+    assert.deepEqual(arrived, ['ab']);
+  });
+});
+
+test('what onProgress throws comes out', async () => {
+  const enough = new Error('enough');
+  const onProgress = () => {
+    throw enough;
+  };
+  await served((_, response) => response.end('abc'), async (url) => {
+    const download = async () => {
+      for await (const _ of new Client(nowhere).download(finished(url), { onProgress }));
+    };
+    await assert.rejects(download, (e) => e === enough);
+  });
 });
