@@ -1,6 +1,6 @@
 """Does the cases of ../../testdata/cases.json that come on standard input, and says what came of each.
 
-The server that answers as they say is at the address in the first argument: TestCasesInPython starts both.
+The server that answers as they say is at the address in the first argument: TestPython starts both.
 """
 
 import io

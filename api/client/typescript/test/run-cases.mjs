@@ -1,6 +1,6 @@
 // Does the cases of ../../testdata/cases.json that come on standard input, and says what came of each. The
 // client is in the folder of the first argument, the server that answers as the cases say at the address in
-// the second: TestCasesInNode starts both.
+// the second: TestTypeScript starts both.
 import { mkdtempSync, readFileSync, rmSync, existsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

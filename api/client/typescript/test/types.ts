@@ -1,4 +1,4 @@
-// What callers may write, and what the compiler must refuse. tsc reads it in TestTypeScriptTypes.
+// What callers may write, and what the compiler must refuse. tsc reads it in TestTypeScript.
 import { Client, type AnswerError, type Job } from '../src/index.js';
 import { save, verifyCallback } from '../src/node.js';
 
