@@ -365,6 +365,53 @@ func TestListRows(t *testing.T) {
 	})
 }
 
+// TestListsBeginAnew: a list that was left early is gone through from its first page the next time.
+func TestListsBeginAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, c := newService(t)
+		isJSON := http.Header{"Content-Type": {"application/json"}}
+		jobs := func(id, next string) func(*http.Request) (*http.Response, error) {
+			return answer(200, isJSON, fmt.Sprintf(`{"jobs":[{"jobId":%q}],"nextPageToken":%s}`, id, next))
+		}
+		rows := func(id, next string) func(*http.Request) (*http.Response, error) {
+			return answer(200, isJSON, fmt.Sprintf(`{"rows":[{"id":%q}],"nextCursor":%s}`, id, next))
+		}
+		s.faults = []func(*http.Request) (*http.Response, error){
+			jobs("a", `"2"`), jobs("b", `"3"`), jobs("a", "null"), rows("a", `"2"`), rows("b", `"3"`), rows("a", "null"),
+		}
+		allJobs, allRows := c.AllJobs(t.Context(), ListJobsParams{}), c.AllRows(t.Context(), "orders", nil)
+		for job, err := range allJobs {
+			if err != nil || job.JobID == "b" {
+				break
+			}
+		}
+		for _, err := range allJobs {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		for row, err := range allRows {
+			if err != nil || string(row) == `{"id":"b"}` {
+				break
+			}
+		}
+		for _, err := range allRows {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		var asked []string
+		for _, r := range s.requests {
+			asked = append(asked, r.URL.Path+"?"+r.URL.RawQuery)
+		}
+		want := []string{"/exports?", "/exports?pageToken=2", "/exports?", "/orders?", "/orders?cursor=2", "/orders?"}
+		if !slices.Equal(asked, want) {
+			t.Errorf("asked for %q, want %q", asked, want)
+		}
+	})
+}
+
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]Config{

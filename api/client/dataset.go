@@ -102,6 +102,7 @@ func (c *Client) AllRows(ctx context.Context, dataset Kind, params url.Values) i
 // pageSize. It ends behind the oldest, or the first error.
 func (c *Client) AllJobs(ctx context.Context, params ListJobsParams) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
+		params := params // of this loop alone: the next one begins at the first page again
 		for {
 			page, err := c.ListJobsWithResponse(ctx, &params)
 			if err == nil && page.JSON200 == nil {
