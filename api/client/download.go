@@ -108,29 +108,27 @@ type download struct {
 }
 
 func (c *Client) newDownload(job *Job, w io.Writer, progress func(done, total int64)) (*download, error) {
-	if job.State != StateSucceeded || job.Crc32C == nil || job.SizeBytes == nil {
-		return nil, &jobError{job.JobID, fmt.Errorf("%w: it is %s", ErrNoFile, job.State)}
-	}
-	want, err := checksumOf(*job.Crc32C)
-	if err != nil {
+	d := &download{client: c, jobID: job.JobID, w: w, progress: progress, sum: crc32.New(crc32.MakeTable(crc32.Castagnoli))}
+	if err := d.take(job); err != nil {
 		return nil, &jobError{job.JobID, err}
-	}
-	d := &download{
-		client: c, jobID: job.JobID, w: w, progress: progress, total: *job.SizeBytes, want: want,
-		sum: crc32.New(crc32.MakeTable(crc32.Castagnoli)),
-	}
-	if job.CSVURL != nil {
-		d.link = *job.CSVURL
 	}
 	return d, nil
 }
 
-func checksumOf(text string) (uint32, error) {
-	sum, err := base64.StdEncoding.DecodeString(text)
-	if err != nil || len(sum) != crc32.Size {
-		return 0, fmt.Errorf("checksum %q is not a CRC-32C", text)
+// take notes what the job says of its file; the link is "" if it says none.
+func (d *download) take(job *Job) error {
+	if job.State != StateSucceeded || job.Crc32C == nil || job.SizeBytes == nil {
+		return fmt.Errorf("%w: it is %s", ErrNoFile, job.State)
 	}
-	return binary.BigEndian.Uint32(sum), nil
+	sum, err := base64.StdEncoding.DecodeString(*job.Crc32C)
+	if err != nil || len(sum) != crc32.Size {
+		return fmt.Errorf("checksum %q is not a CRC-32C", *job.Crc32C)
+	}
+	d.want, d.total, d.link = binary.BigEndian.Uint32(sum), *job.SizeBytes, ""
+	if job.CSVURL != nil {
+		d.link = *job.CSVURL
+	}
+	return nil
 }
 
 // takeUp counts and sums what f has of the file already.
@@ -221,19 +219,15 @@ func (d *download) findLink(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if job.State != StateSucceeded || job.CSVURL == nil || job.Crc32C == nil || job.SizeBytes == nil {
-		return fmt.Errorf("%w: it is %s", ErrNoFile, job.State)
-	}
-	want, err := checksumOf(*job.Crc32C)
-	if err != nil {
+	want, total := d.want, d.total
+	if err := d.take(job); err != nil {
 		return err
 	}
-	d.link = *job.CSVURL
-	if want != d.want || *job.SizeBytes != d.total {
-		d.want, d.total = want, *job.SizeBytes
-		if d.done > 0 {
-			return errChanged
-		}
+	if d.link == "" {
+		return fmt.Errorf("%w: it is %s", ErrNoFile, job.State)
+	}
+	if (d.want != want || d.total != total) && d.done > 0 {
+		return errChanged
 	}
 	return nil
 }
@@ -256,23 +250,22 @@ func (d *download) piece(ctx context.Context) error {
 	}
 	defer response.Body.Close()
 	body := io.Reader(&stallReader{response.Body, time.AfterFunc(stallAfter, cancel)})
+	var skip int64
 	switch response.StatusCode {
 	case http.StatusOK: // all of it: Range was ignored or not asked for
-		if err := d.same(response.Header); err != nil {
-			return err
-		}
-		if _, err := io.CopyN(io.Discard, body, d.done); err != nil {
-			return withoutURL(err)
-		}
+		skip = d.done
 	case http.StatusPartialContent:
 		if !strings.HasPrefix(response.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", d.done)) {
 			return errors.New("download: the answer begins elsewhere than asked")
 		}
-		if err := d.same(response.Header); err != nil {
-			return err
-		}
 	default:
 		return fmt.Errorf("download: the link is answered with %d", response.StatusCode)
+	}
+	if err := d.same(response.Header); err != nil {
+		return err
+	}
+	if _, err := io.CopyN(io.Discard, body, skip); err != nil {
+		return withoutURL(err)
 	}
 	if _, err := io.Copy(d, body); err != nil {
 		return withoutURL(err)
