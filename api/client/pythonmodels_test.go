@@ -14,7 +14,6 @@ import (
 // TestPythonModels: the Python client's models are those of openapi.yaml.
 func TestPythonModels(t *testing.T) {
 	t.Parallel()
-	const path = "python/src/exportd_client/models.py"
 	text, err := os.ReadFile("../openapi.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -23,15 +22,7 @@ func TestPythonModels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *update {
-		if err := os.WriteFile(path, want, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if have, err := os.ReadFile(path); err != nil || !bytes.Equal(have, want) {
-		t.Errorf("%s is not what openapi.yaml gives (%v): make generate", path, err)
-	}
+	isGenerated(t, "python/src/exportd_client/models.py", want)
 }
 
 // models writes schemas as Python's types. Objects within objects get names of their own.
@@ -99,28 +90,34 @@ func (m *models) define(name string, s yaml.MapSlice) error {
 // class writes a TypedDict. What it holds that needs a name comes before it.
 func (m *models) class(name, bases string, doc, s yaml.MapSlice) error {
 	required, _ := keyword(s, "required").([]any)
-	if slices.ContainsFunc(schemaOf(keyword(s, "properties")), func(p yaml.MapItem) bool { return slices.Contains(pythonWords, fmt.Sprint(p.Key)) }) {
-		return m.functional(name, s, required)
-	}
-	var body strings.Builder
+	var body, call strings.Builder // call is for members that are words of Python's, which a class cannot have
+	var words bool
 	if d, ok := keyword(doc, "description").(string); ok {
 		fmt.Fprintf(&body, "    \"\"\"%s\"\"\"\n\n", strings.ReplaceAll(strings.TrimSpace(d), `\`, `\\`))
 	}
 	for _, p := range schemaOf(keyword(s, "properties")) {
 		property, schema := fmt.Sprint(p.Key), schemaOf(p.Value)
-		is, err := m.typeOf(name+strings.ToUpper(property[:1])+property[1:], schema)
+		is, err := m.typeOf(name+capital(property), schema)
 		if err != nil {
 			return err
 		}
-		if !slices.Contains(required, any(property)) {
+		if !slices.Contains(required, p.Key) {
 			is = "NotRequired[" + is + "]"
 		}
 		if d, ok := keyword(schema, "description").(string); ok {
 			fmt.Fprintf(&body, "    #: %s\n", strings.Join(strings.Fields(d), " "))
 		}
 		fmt.Fprintf(&body, "    %s: %s\n", property, is)
+		fmt.Fprintf(&call, "        %q: %q,\n", property, is)
+		words = words || slices.Contains(pythonWords, property)
 	}
-	if body.Len() == 0 {
+	switch {
+	case words && bases != "TypedDict":
+		return fmt.Errorf("%s: a call cannot have %s, and a class no members with these names", name, bases)
+	case words:
+		fmt.Fprintf(&m.out, "\n\n%s = TypedDict(\n    %q,\n    {\n%s    },\n)\n", name, name, call.String())
+		return nil
+	case body.Len() == 0:
 		body.WriteString("    pass\n")
 	}
 	fmt.Fprintf(&m.out, "\n\nclass %s(%s):\n%s", name, bases, strings.TrimSuffix(body.String(), "\n")+"\n")
@@ -130,22 +127,7 @@ func (m *models) class(name, bases string, doc, s yaml.MapSlice) error {
 // pythonWords are those of Python's own that an API may have as a member.
 var pythonWords = []string{"and", "as", "async", "class", "continue", "def", "del", "except", "finally", "for", "from", "global", "if", "import", "in", "is", "not", "or", "pass", "raise", "return", "try", "while", "with"}
 
-// functional writes a TypedDict with a member that is a word of Python's, which a class cannot have.
-func (m *models) functional(name string, s yaml.MapSlice, required []any) error {
-	var body strings.Builder
-	for _, p := range schemaOf(keyword(s, "properties")) {
-		is, err := m.typeOf(name+strings.ToUpper(fmt.Sprint(p.Key)[:1])+fmt.Sprint(p.Key)[1:], schemaOf(p.Value))
-		if err != nil {
-			return err
-		}
-		if !slices.Contains(required, p.Key) {
-			is = "NotRequired[" + is + "]"
-		}
-		fmt.Fprintf(&body, "        %q: %q,\n", p.Key, is)
-	}
-	fmt.Fprintf(&m.out, "\n\n%s = TypedDict(\n    %q,\n    {\n%s    },\n)\n", name, name, body.String())
-	return nil
-}
+func capital(word string) string { return strings.ToUpper(word[:1]) + word[1:] }
 
 func refName(ref string) string { return ref[strings.LastIndexByte(ref, '/')+1:] }
 
@@ -231,7 +213,7 @@ func literal(values []any) string {
 		case string:
 			texts[i] = fmt.Sprintf("%q", v)
 		case bool:
-			texts[i] = strings.ToUpper(fmt.Sprint(v)[:1]) + fmt.Sprint(v)[1:]
+			texts[i] = capital(fmt.Sprint(v))
 		default:
 			texts[i] = fmt.Sprint(v)
 		}

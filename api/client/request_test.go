@@ -16,7 +16,7 @@ import (
 	"exportd/jobs"
 )
 
-var update = flag.Bool("update", false, "write request.gen.go anew")
+var update = flag.Bool("update", false, "write generated files anew")
 
 //go:embed request.go.tmpl
 var requestTemplate string
@@ -33,11 +33,16 @@ type group struct {
 // TestRequestMembers: Request has a member for each filter of the datasets that are built in.
 func TestRequestMembers(t *testing.T) {
 	t.Parallel()
-	const path = "request.gen.go"
 	want, err := requestOf(dataset.BuiltIn)
 	if err != nil {
 		t.Fatal(err)
 	}
+	isGenerated(t, "request.gen.go", want)
+}
+
+// isGenerated holds a file to what it is generated as, or with -update writes it so.
+func isGenerated(t *testing.T, path string, want []byte) {
+	t.Helper()
 	if *update {
 		if err := os.WriteFile(path, want, 0o644); err != nil {
 			t.Fatal(err)
@@ -45,7 +50,7 @@ func TestRequestMembers(t *testing.T) {
 		return
 	}
 	if have, err := os.ReadFile(path); err != nil || !bytes.Equal(have, want) {
-		t.Errorf("%s is not what the datasets give (%v): make generate", path, err)
+		t.Errorf("%s is not what it is generated as (%v): make generate", path, err)
 	}
 }
 
@@ -109,14 +114,14 @@ func memberOf(f dataset.Filter) member {
 		}
 		m.Doc = strings.TrimSpace(fmt.Sprintf("%s %d to %d.", m.Doc, f.Min, f.Max))
 	case len(f.Values) > 0:
-		m.Type = strings.ToUpper(f.Param[:1]) + f.Param[1:] // of client.gen.go
+		m.Type = capital(f.Param) // of client.gen.go
 	}
 	return m
 }
 
 // goName is WorkspaceID of workspaceId.
 func goName(param string) string {
-	name := strings.ToUpper(param[:1]) + param[1:]
+	name := capital(param)
 	for _, word := range []string{"Id", "Url"} {
 		if s, ok := strings.CutSuffix(name, word); ok {
 			name = s + strings.ToUpper(word)
