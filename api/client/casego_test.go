@@ -41,8 +41,7 @@ func TestCases(t *testing.T) {
 				if c.Waits == nil && waited > 0 { // a stall
 					waited = 0
 				}
-				s.judge(t, c, ended{c.Name, outcome, waited})
-				s.signedAnew(t, i)
+				s.judge(t, i, ended{c.Name, outcome, waited})
 				g.transport.CloseIdleConnections()
 				_ = server.Close()
 				<-served

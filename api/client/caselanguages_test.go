@@ -86,8 +86,7 @@ func doCases(t *testing.T, program string, args ...string) {
 		if err := lines.Decode(&e); err != nil || e.Name != f.Cases[i].Name {
 			t.Fatalf("it says %q of case %q: %v", e.Name, f.Cases[i].Name, err)
 		}
-		s.judge(t, &f.Cases[i], e)
-		s.signedAnew(t, i)
+		s.judge(t, i, e)
 	}
 	if err := lines.Decode(&ended{}); err != io.EOF {
 		t.Errorf("it says more than there are cases: %v", err)

@@ -168,8 +168,9 @@ type ended struct {
 }
 
 // judge compares what a client did with what it must do.
-func (s *caseServer) judge(t *testing.T, c *clientCase, e ended) {
+func (s *caseServer) judge(t *testing.T, index int, e ended) {
 	t.Helper()
+	c := &s.Cases[index]
 	sameWords(c.Outcome, e.Outcome)
 	if diff := cmp.Diff(c.Outcome, e.Outcome); diff != "" {
 		t.Errorf("%s: what must come of it (-) and what came (+):\n%s", c.Name, diff)
@@ -182,7 +183,7 @@ func (s *caseServer) judge(t *testing.T, c *clientCase, e ended) {
 	} else if e.Waited < w[0]-1e-3 || e.Waited > w[1]+1e-3 { // some clocks tell milliseconds
 		t.Errorf("%s: it waited for %v s, want %v to %v", c.Name, e.Waited, w[0], w[1])
 	}
-	for _, fault := range s.faults(c) {
+	for _, fault := range s.faults(index) {
 		t.Errorf("%s: %s", c.Name, fault)
 	}
 }
