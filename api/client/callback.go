@@ -73,5 +73,8 @@ func VerifyCallback(header http.Header, body []byte, now time.Time, secrets ...s
 	if err := json.Unmarshal(body, callback); err != nil {
 		return nil, fmt.Errorf("%w: the body is no event: %w", ErrCallback, err)
 	}
+	if callback.Data.JobID == "" {
+		return nil, fmt.Errorf("%w: the body is no event: it has no job", ErrCallback)
+	}
 	return callback, nil
 }

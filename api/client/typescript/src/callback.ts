@@ -48,7 +48,7 @@ export function verifyCallback(headers: CallbackHeaders, body: Uint8Array, secre
   } catch {
     // no event
   }
-  if (typeof event?.data !== 'object') throw new CallbackError('the body is no event');
+  if (!event?.data?.jobId) throw new CallbackError('the body is no event');
   return { id, event };
 }
 

@@ -64,8 +64,9 @@ def verify_callback(
     try:
         event: Any = json.loads(body)
     except ValueError:
-        raise CallbackError("the body is no event") from None
-    if not isinstance(event, dict) or not isinstance(event.get("data"), dict):
+        event = None
+    data = event.get("data") if isinstance(event, dict) else None
+    if not isinstance(data, dict) or not data.get("jobId"):
         raise CallbackError("the body is no event")
     return Callback(message_id, event)  # type: ignore[arg-type]
 
