@@ -65,22 +65,20 @@ class Download:
         pauses, attempt = Pauses(), 0
         while self.done < self.total:
             self._find_link()
-            before, error = self.done, None
-            if self.done < self.total:  # it may be another file now
-                try:
-                    self._piece()
-                except NetworkError as e:
-                    error = e
+            before = self.done
+            try:
+                self._piece()
+            except NetworkError:
                 self._link = None  # it may be too old, or lead to where nobody is any more
-            if self.done > before:
-                attempt = 0
-                pauses.reset()
-            attempt += 1
-            if self.done >= self.total:
-                break
-            if attempt >= self._client._attempts:
-                raise error or self._error("the file ends early")
-            self._client._sleep(pauses.next())
+                if self.done > before:
+                    attempt = 0
+                    pauses.reset()
+                attempt += 1
+                if self.done >= self.total:
+                    break
+                if attempt >= self._client._attempts:
+                    raise
+                self._client._sleep(pauses.next())
         if self.done != self.total or self.crc != self._want:
             raise self._corrupt("does not match its checksum")
 
