@@ -256,14 +256,20 @@ func cells(t *testing.T, file []byte) [][]string {
 	return rows
 }
 
-func loadPostgres(t *testing.T, file []byte) {
+// startPostgres starts a server, and returns what leads psql to it, and a folder with the examples.
+func startPostgres(t *testing.T) (folder string, env []string) {
+	t.Helper()
 	bin := e2etest.PostgresBin()
 	if bin == "" {
 		machinetest.Lacks(t, "PostgreSQL (initdb, postgres, psql)")
 	}
-	env := e2etest.StartPostgres(t, bin).Env()
-	folder := t.TempDir()
+	folder = t.TempDir()
 	copyExamples(t, folder, "*.py")
+	return folder, e2etest.StartPostgres(t, bin).Env()
+}
+
+func loadPostgres(t *testing.T, file []byte) {
+	folder, env := startPostgres(t)
 	if err := os.WriteFile(filepath.Join(folder, "export.csv"), file, 0o600); err != nil {
 		t.Fatal(err)
 	}

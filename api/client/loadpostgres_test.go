@@ -8,22 +8,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"exportd/internal/e2e/e2etest"
-	"exportd/internal/machinetest"
 )
 
 // TestLoadPostgres: the example loads cells of any size, and leaves the table alone where a file cannot be
 // read to its end.
 func TestLoadPostgres(t *testing.T) {
 	t.Parallel()
-	bin := e2etest.PostgresBin()
-	if bin == "" {
-		machinetest.Lacks(t, "PostgreSQL (initdb, postgres, psql)")
-	}
-	env := e2etest.StartPostgres(t, bin).Env()
-	folder := t.TempDir()
-	copyExamples(t, folder, "*.py")
+	folder, env := startPostgres(t)
 	path := filepath.Join(folder, "export.csv")
 	whole := "id,\"text\"\r\n1,\"" + strings.Repeat("a \"\"b\"\",\r\n\\.\r\n", 1<<16) + "\"\r\n2,\r\n"
 	load := func(file string) ([]byte, error) {
