@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 	"exportd/internal/e2e/e2etest"
 	"exportd/internal/machinetest"
+	"exportd/internal/webhook"
 )
 
 // language is how examples of it are run: in a folder, by an interpreter, or as programs.
@@ -65,7 +67,7 @@ func languages(t *testing.T, binary string) {
 			if got := output(t, folder, env, l.run(folder, "nightly")...); got != "" {
 				t.Errorf("once more, nightly said %q", got)
 			}
-			receives(t, s, l, folder, env, day, file)
+			receives(t, s, l, folder, env, day, job.JobID, file)
 			if l.page != "" {
 				l.readme(t, s, folder, env)
 			}
@@ -95,8 +97,9 @@ func sameFile(t *testing.T, path string, want []byte) {
 	}
 }
 
-// receives: the receiver verifies a real callback and saves the file; one with another secret refuses it.
-func receives(t *testing.T, s *e2etest.Stack, l language, folder string, env []string, query url.Values, file []byte) {
+// receives: the receiver verifies a real callback and saves the file, also behind one of done, an export that
+// has ended, whose file it cannot save; one with another secret refuses it.
+func receives(t *testing.T, s *e2etest.Stack, l language, folder string, env []string, query url.Values, done string, file []byte) {
 	t.Helper()
 	start := func(secret string) (*e2etest.Process, string) {
 		inFolder := append([]string{"-c", `cd "$0" && exec "$@"`, folder}, l.run(folder, "receiver")...)
@@ -111,6 +114,7 @@ func receives(t *testing.T, s *e2etest.Stack, l language, folder string, env []s
 	}
 	stranger := "whsec_" + strings.Repeat("A", 44)
 	p, at := start(stranger + "," + s.WebhookSecret)
+	post(t, at, s.WebhookSecret, fmt.Sprintf(`{"type":"export.succeeded","timestamp":"2026-01-02T03:04:05Z","data":{"jobId":%q,"kind":"no/such/folder","totalCount":1}}`, done))
 	c := s.Caller()
 	id := c.Submit(t, "vip-messages", withCallback(query, at), "Cache-Control", "no-cache")
 	name := "vip-messages-" + id + ".csv"
@@ -129,6 +133,36 @@ func receives(t *testing.T, s *e2etest.Stack, l language, folder string, env []s
 		return j.Callback.LastStatus != nil && *j.Callback.LastStatus == http.StatusUnauthorized
 	})
 	c.Do(t, http.MethodDelete, "/exports/"+id, nil, nil).Want(t, http.StatusNoContent) // no more tries
+}
+
+// post sends a signed callback, which the receiver takes.
+func post(t *testing.T, at, secret, body string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, at, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id = "msg_1"
+	now := time.Now()
+	key, err := webhook.ParseSecret(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature, err := webhook.Sign(id, now, []byte(body), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set(webhook.HeaderID, id)
+	r.Header.Set(webhook.HeaderTimestamp, strconv.FormatInt(now.Unix(), 10))
+	r.Header.Set(webhook.HeaderSignature, signature)
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusNoContent {
+		t.Errorf("the receiver answers a signed callback with %d", response.StatusCode)
+	}
 }
 
 func withCallback(query url.Values, at string) url.Values {

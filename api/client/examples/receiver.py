@@ -8,7 +8,7 @@ import queue
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from exportd_client import CallbackError, Client, ExportdError, verify_callback
+from exportd_client import CallbackError, Client, verify_callback
 
 MAX_BODY = 1 << 20
 
@@ -58,7 +58,7 @@ def work():
                 print(f"{file} has {data['totalCount']} rows", flush=True)
             else:
                 print(event["type"], data["jobId"], data["error"], flush=True)
-        except ExportdError as e:
+        except Exception as e:  # a full disk too: the next event is another matter
             print(e, flush=True)
 
 
