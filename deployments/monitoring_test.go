@@ -156,10 +156,7 @@ func TestRunbookCommands(t *testing.T) {
 // TestAlerts has Prometheus's own tool check the rules, and let each alert fire and not fire.
 func TestAlerts(t *testing.T) {
 	t.Parallel()
-	tool, err := exec.LookPath("promtool")
-	if err != nil {
-		machinetest.Lacks(t, "promtool")
-	}
+	tool := machinetest.Program(t, "promtool")
 	for _, args := range [][]string{
 		{"check", "rules", "monitoring/alerts.yaml"},
 		{"test", "rules", "monitoring/alerts_test.yaml", "monitoring/goals_test.yaml"},

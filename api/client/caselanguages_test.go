@@ -17,7 +17,7 @@ import (
 // TestPython has the Python client do the cases, and runs its own tests.
 func TestPython(t *testing.T) {
 	t.Parallel()
-	program := interpreter(t, "python3")
+	program := machinetest.Program(t, "python3")
 	t.Run("cases", func(t *testing.T) {
 		t.Parallel()
 		doCases(t, program, "python/tests/run_cases.py")
@@ -35,7 +35,7 @@ func TestPython(t *testing.T) {
 // those of openapi.yaml, and say what they must of what callers write.
 func TestTypeScript(t *testing.T) {
 	t.Parallel()
-	dist, program := buildTypeScript(t), interpreter(t, "node")
+	dist, program := buildTypeScript(t), machinetest.Program(t, "node")
 	t.Run("cases", func(t *testing.T) {
 		t.Parallel()
 		doCases(t, program, "typescript/test/run-cases.mjs", dist)
@@ -93,15 +93,6 @@ func doCases(t *testing.T, program string, args ...string) {
 	}
 }
 
-func interpreter(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		machinetest.Lacks(t, name)
-	}
-	return path
-}
-
 // typeScriptTool runs what npm has installed for the TypeScript client.
 func typeScriptTool(t *testing.T, script string, args ...string) {
 	t.Helper()
@@ -109,7 +100,7 @@ func typeScriptTool(t *testing.T, script string, args ...string) {
 	if _, err := os.Stat(path); err != nil {
 		machinetest.Lacks(t, "TypeScript (npm ci --prefix api/client/typescript)")
 	}
-	if out, err := exec.CommandContext(t.Context(), interpreter(t, "node"), append([]string{path}, args...)...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), machinetest.Program(t, "node"), append([]string{path}, args...)...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", script, err, out)
 	}
 }

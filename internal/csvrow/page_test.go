@@ -60,9 +60,7 @@ var typeNames = map[dataset.Type]string{dataset.Text: "text", dataset.Number: "n
 // but for what the page says is changed.
 func TestPagePython(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("python3"); err != nil {
-		machinetest.Lacks(t, "python3")
-	}
+	machinetest.Program(t, "python3")
 	e := csvrow.NewEncoder(dataset.VIPMessages, csvrow.Options{FormulaGuard: true, BOM: true})
 	file := e.AppendHeader(nil)
 	var want [][]string

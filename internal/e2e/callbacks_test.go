@@ -129,10 +129,7 @@ func finishedAt(t *testing.T, c *e2etest.Client, id string) time.Time {
 // would outlive the test.
 func receiverProgram(t *testing.T, interpreter, file string) []string {
 	t.Helper()
-	path, err := exec.LookPath(interpreter)
-	if err != nil {
-		machinetest.Lacks(t, interpreter)
-	}
+	path := machinetest.Program(t, interpreter)
 	source := filepath.Join("../..", documented, file)
 	if interpreter != "go" {
 		return []string{path, source}

@@ -49,10 +49,7 @@ func readsBack(t *testing.T, s *e2etest.Stack, read func(t *testing.T, kind jobs
 
 // pythonReadsItBack: Python's csv module reads the stored values.
 func pythonReadsItBack(t *testing.T, s *e2etest.Stack) {
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		machinetest.Lacks(t, "python3")
-	}
+	python := machinetest.Program(t, "python3")
 	const program = `
 import csv, io, json, sys
 csv.field_size_limit(1 << 30)

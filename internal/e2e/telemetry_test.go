@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -37,10 +36,7 @@ func startPrometheus(t *testing.T, targets ...string) *prometheus {
 // startPrometheusWith has more lines in its configuration.
 func startPrometheusWith(t *testing.T, more string, targets ...string) *prometheus {
 	t.Helper()
-	program, err := exec.LookPath("prometheus")
-	if err != nil {
-		machinetest.Lacks(t, "prometheus")
-	}
+	program := machinetest.Program(t, "prometheus")
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -170,9 +166,7 @@ func near(got, want, part float64) bool { return got >= want*(1-part) && got <= 
 func TestTelemetry(t *testing.T) {
 	t.Parallel()
 	const main, other, third = 100, 60, 40
-	if _, err := exec.LookPath("prometheus"); err != nil {
-		machinetest.Lacks(t, "prometheus")
-	}
+	machinetest.Program(t, "prometheus")
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir(), "--control", "127.0.0.1:0")
 	env := []string{"EXPORTD_WAIT_SECONDS=0", "EXPORTD_ORG_QUEUED_JOBS=0", "EXPORTD_LEASE_SECONDS=3", "EXPORTD_PART_ROWS=1000", "EXPORTD_RATE_KEY_PER_SECOND=0", "EXPORTD_RATE_IP_PER_SECOND=0"}
 	s := e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 3000, Messages: 8000}, env...)

@@ -4,6 +4,7 @@ package machinetest
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 )
 
@@ -14,4 +15,14 @@ func Lacks(t testing.TB, what string) {
 		t.Fatalf("missing, and EXPORTD_REQUIRE_ALL=1: %s", what)
 	}
 	t.Skipf("missing: %s", what)
+}
+
+// Program is where a program is, on PATH.
+func Program(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		Lacks(t, name)
+	}
+	return path
 }

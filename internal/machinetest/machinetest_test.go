@@ -1,6 +1,9 @@
 package machinetest
 
-import "testing"
+import (
+	"path/filepath"
+	"testing"
+)
 
 // outcome notes what becomes of a test.
 type outcome struct {
@@ -23,5 +26,16 @@ func TestLacks(t *testing.T) {
 		if o.failed != fails || o.skipped == fails {
 			t.Errorf("with EXPORTD_REQUIRE_ALL=%q it fails: %t, skips: %t", value, o.failed, o.skipped)
 		}
+	}
+}
+
+func TestProgram(t *testing.T) {
+	if path := Program(t, "go"); !filepath.IsAbs(path) {
+		t.Errorf("go is at %q", path)
+	}
+	t.Setenv("EXPORTD_REQUIRE_ALL", "0")
+	o := &outcome{TB: t}
+	if path := Program(o, "no-such-program"); path != "" || !o.skipped {
+		t.Errorf("no-such-program is at %q, skipped: %t", path, o.skipped)
 	}
 }

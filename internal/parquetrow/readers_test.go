@@ -42,9 +42,7 @@ func TestReaders(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(folder, "node_modules")); err != nil {
 		machinetest.Lacks(t, "readers of Parquet (npm ci --prefix internal/parquetrow/testdata/readers)")
 	}
-	if _, err := exec.LookPath("node"); err != nil {
-		machinetest.Lacks(t, "node")
-	}
+	machinetest.Program(t, "node")
 	r := rand.New(rand.NewPCG(31, 32))
 	for _, d := range builtIn {
 		docs, want, _ := random(r, d, 2000)

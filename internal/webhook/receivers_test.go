@@ -100,10 +100,7 @@ func assertForgeriesRefused(t *testing.T, d Delivery) {
 // startReceiver starts a receiver on a free port and returns its URL.
 func startReceiver(t *testing.T, interpreter, file string, secret Secret) string {
 	t.Helper()
-	path, err := exec.LookPath(interpreter)
-	if err != nil {
-		machinetest.Lacks(t, interpreter)
-	}
+	path := machinetest.Program(t, interpreter)
 	args := []string{filepath.Join("testdata", "receivers", file)}
 	if interpreter == "go" {
 		// Not "go run": its child would outlive the end of the test.
