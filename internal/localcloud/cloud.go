@@ -182,7 +182,7 @@ func (c *Cloud) start(ctx context.Context, cfg Config) error {
 			return grpcService{s, pubsubWeb(cfg.Log)}, nil
 		}},
 		{"Cloud Storage", cfg.StorageAddr, &c.endpoints.Storage, func() (service, error) {
-			s, err := openStorage(filepath.Join(cfg.DataDir, "storage"), cfg, c.disk)
+			s, err := openStorage(filepath.Join(cfg.DataDir, "storage"), cfg, c.gate, c.disk)
 			if err != nil {
 				return nil, err
 			}

@@ -68,8 +68,10 @@ func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gat
 	})
 }
 
-func openStorage(dir string, cfg Config, d *disk.Guard) (*storageserver.Server, error) {
-	return storageserver.Open(storageserver.Options{Dir: dir, InMemory: cfg.InMemory, Disk: d, Lax: cfg.Lax, Log: cfg.Log.Named("storage")})
+func openStorage(dir string, cfg Config, gate *access.Gate, d *disk.Guard) (*storageserver.Server, error) {
+	return storageserver.Open(storageserver.Options{
+		Dir: dir, InMemory: cfg.InMemory, Permitted: gate.PermittedHTTP, Disk: d, Lax: cfg.Lax, Log: cfg.Log.Named("storage"),
+	})
 }
 
 // grpcService is a server that has its own bound on the time Close takes (5 s). Its ports answer HTTP/1.1 as

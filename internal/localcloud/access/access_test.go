@@ -86,6 +86,18 @@ func TestAccounts(t *testing.T) {
 	if e, ok := errors.AsType[*googleapi.Error](err); !ok || e.Code != http.StatusForbidden || !strings.Contains(e.Message, "storage.objects.get") {
 		t.Errorf("object: %v, want 403 with the permission", err)
 	}
+	may, err := gcs.Bucket("bucket").IAM().TestPermissions(ctx, []string{"storage.objects.get", "storage.buckets.get"})
+	if err != nil || !slices.Equal(may, []string{"storage.buckets.get"}) {
+		t.Errorf("TestPermissions = %v, %v, want the one that is granted", may, err)
+	}
+	if may, err := cloud.Storage.Bucket("bucket").IAM().TestPermissions(ctx, []string{"storage.objects.get"}); err != nil || len(may) != 1 {
+		t.Errorf("TestPermissions without an account = %v, %v", may, err)
+	}
+	for _, wrong := range []string{"pubsub.topics.get", "storage.objects.", ""} {
+		if may, err := cloud.Storage.Bucket("bucket").IAM().TestPermissions(ctx, []string{wrong}); err == nil {
+			t.Errorf("TestPermissions(%q) = %v, want an error", wrong, may)
+		}
+	}
 
 	u := roles.Usage()["one"]
 	if len(u.Unused) != 0 || u.Used["datastore.entities.get"] != 1 || u.Used["pubsub.topics.publish"] != 1 || u.Used["storage.buckets.get"] != 1 || len(u.Denied) != 6 {

@@ -56,6 +56,17 @@ func (g *Gate) Permitted(ctx context.Context, permission string) bool {
 	return a == nil || a.has(permission)
 }
 
+// PermittedHTTP is Permitted of a request to the Cloud Storage server.
+func (g *Gate) PermittedHTTP(r *http.Request, permission string) bool {
+	a := g.sender(r)
+	return a == nil || a.has(permission)
+}
+
+func (g *Gate) sender(r *http.Request) *Account {
+	addr, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return g.at(addr)
+}
+
 // Unary returns the interceptor for unary calls.
 func (g *Gate) Unary() grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
@@ -121,8 +132,7 @@ func (g *Gate) decide(a *Account, method string, needed []string, known bool) (m
 // HTTP wraps the Cloud Storage server.
 func (g *Gate) HTTP(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		addr, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		a := g.at(addr)
+		a := g.sender(r)
 		if a == nil {
 			next.ServeHTTP(w, r)
 			return

@@ -214,7 +214,7 @@ func refusal(have any) bool {
 	failed, _ := have.(map[string]any)
 	message, _ := failed["message"].(string)
 	return failed["error"] == "UNIMPLEMENTED" && strings.Contains(message, "not supported by the embedded") ||
-		failed["error"] == 400.0 && (strings.Contains(message, "is not served here") || strings.Contains(message, "this is not in it"))
+		failed["error"] == 400.0 && strings.Contains(message, "is not served here")
 }
 
 func short(v any) string {

@@ -39,7 +39,7 @@ var (
 	errBucketNotFound  = notFound("The specified bucket does not exist.")
 	errConditionNotMet = &apiError{http.StatusPreconditionFailed, "conditionNotMet", "At least one of the pre-conditions you specified did not hold."}
 	errNotModified     = &apiError{http.StatusNotModified, "notModified", "The object has not changed."}
-	errNotImplemented  = &apiError{http.StatusBadRequest, "notImplemented", "This server has the part of the Cloud Storage API that exportd uses; this is not in it."}
+	errNotImplemented  = &apiError{http.StatusBadRequest, "notImplemented", "This method of the Cloud Storage API, or this form of it, is not served here."}
 	errBrokenBody      = &apiError{http.StatusServiceUnavailable, "backendError", "The request body ended early."}
 )
 

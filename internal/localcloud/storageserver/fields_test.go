@@ -80,7 +80,7 @@ func TestEveryField(t *testing.T) {
 		}
 	}
 	served := map[string][]string{
-		"buckets": {"delete", "get", "insert", "list", "patch"},
+		"buckets": {"delete", "get", "insert", "list", "patch", "testIamPermissions"},
 		"objects": {"compose", "copy", "delete", "get", "insert", "list", "patch", "rewrite", "update"},
 	}
 	for resource, methods := range served {

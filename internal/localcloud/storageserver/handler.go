@@ -97,6 +97,8 @@ func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request) error {
 	case len(parts) == 2:
 		bucket := parts[1]
 		return pick(r.Method, verbs{"GET": with(s.getBucket, bucket), "PATCH": with(s.patchBucket, bucket), "DELETE": with(s.deleteBucket, bucket)})(w, r)
+	case len(parts) == 4 && parts[2] == "iam" && parts[3] == "testPermissions":
+		return pick(r.Method, verbs{"GET": with(s.testPermissions, parts[1])})(w, r)
 	case len(parts) == 3 && parts[2] == "o":
 		return pick(r.Method, verbs{"GET": with(s.listObjects, parts[1])})(w, r)
 	case len(parts) == 4 && parts[2] == "o":

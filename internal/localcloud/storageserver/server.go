@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -42,6 +43,8 @@ type Options struct {
 	// Lax leaves out how often an object, and buckets, may change, and of what size the chunks of an upload
 	// are.
 	Lax bool
+	// Permitted says whether a caller has a permission, for testIamPermissions; default: every one.
+	Permitted func(r *http.Request, permission string) bool
 	// Disk is the guard of the disk, where the folder has one.
 	Disk *disk.Guard
 	// Log receives what the operator should know; nil discards it.
@@ -54,10 +57,13 @@ type Server struct {
 	db     *pebble.DB
 	blobs  *blobs
 	signer *signer
-	lax    bool
-	pace   *pace // nil when lax
-	seed   maphash.Seed
-	last   atomic.Int64 // the latest generation or file id given out
+	// permitted is Options.Permitted, which may be nil.
+	permitted func(r *http.Request, permission string) bool
+
+	lax  bool
+	pace *pace // nil when lax
+	seed maphash.Seed
+	last atomic.Int64 // the latest generation or file id given out
 
 	buckets  sync.RWMutex    // written by changes to buckets, read by changes to objects
 	names    [256]sync.Mutex // by hash of the object name: precondition and commit are one step
@@ -102,7 +108,7 @@ func Open(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	s := &Server{log: log, db: db, signer: key, lax: opts.Lax, seed: maphash.MakeSeed(), sessions: map[string]*session{}, stop: make(chan struct{})}
+	s := &Server{log: log, db: db, signer: key, permitted: opts.Permitted, lax: opts.Lax, seed: maphash.MakeSeed(), sessions: map[string]*session{}, stop: make(chan struct{})}
 	if !opts.Lax {
 		s.pace = newPace()
 	}
