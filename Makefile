@@ -25,8 +25,10 @@ run: build ## Run everything in one process with demo data, on 127.0.0.1:8080; A
 build: ## Build bin/exportd, bin/exportctl and bin/exportd-dev
 	$(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
-test: ## Run all tests with the race detector, in random order
+# The models (jobs/model_*_test.go) run in one goroutine each, which the race detector only makes four times as slow.
+test: ## Run all tests with the race detector, in random order, and the models of jobs
 	$(GO) test -tags $(TAGS) -p $(PARALLEL) $(TESTFLAGS) $(PKGS)
+	$(GO) test -tags $(TAGS) $(filter-out -race,$(TESTFLAGS)) -run Model ./jobs
 
 bench: ## Measure speed, memory, scale and cost (about 20 minutes on an idle machine)
 	$(GO) run ./internal/bench $(BENCHFLAGS)
