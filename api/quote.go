@@ -36,6 +36,7 @@ type quoteView struct {
 	DryRun           bool       `json:"dryRun"`
 	Rows             int64      `json:"rows"`
 	CountedAt        time.Time  `json:"countedAt"`
+	WithoutSortField *int64     `json:"withoutSortField"` // null where it is not counted
 	EstimatedBytes   int64      `json:"estimatedBytes"`
 	BytesExact       bool       `json:"bytesExact"`
 	EstimatedReads   int64      `json:"estimatedReads"`
@@ -90,6 +91,9 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	v := quoteView{
 		DryRun: true, Rows: q.Rows, CountedAt: q.At.UTC(), EstimatedBytes: q.Bytes, BytesExact: q.Exact, EstimatedReads: q.Reads, EstimatedParts: q.Parts,
 		OpensInExcel: q.Rows < excelRows, Refusals: []errorOne{},
+	}
+	if q.WithoutSortField >= 0 {
+		v.WithoutSortField = &q.WithoutSortField
 	}
 	if found != nil {
 		v.AttachesTo = &attachee{found.ID, found.State, statusURL(found.ID)}

@@ -29,6 +29,7 @@ func TestDryRun(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		rows, bytes int64
+		without     int64
 		limits      jobs.Limits
 		attach      bool
 		header      []string
@@ -36,9 +37,9 @@ func TestDryRun(t *testing.T) {
 		refusals    string
 		excel       bool
 	}{
-		"plain":              {rows: 1<<20 - 1, bytes: 5, excel: true, refusals: "[]"},
+		"plain":              {without: 3, rows: 1<<20 - 1, bytes: 5, excel: true, refusals: "[]"},
 		"too long for Excel": {rows: 1 << 20, bytes: 5, refusals: "[]"},
-		"attaches":           {rows: 7, attach: true, excel: true, limits: jobs.Limits{Rows: 1}, refusals: "[]"},
+		"attaches":           {without: -1, rows: 7, attach: true, excel: true, limits: jobs.Limits{Rows: 1}, refusals: "[]"},
 		"older than asked":   {rows: 7, attach: true, excel: true, header: []string{"Cache-Control", "max-age=1"}, refusals: "[]"},
 		"waits":              {rows: 7, excel: true, limits: jobs.Limits{RunningJobs: 3, QueuedJobs: 6}, ahead: 5, refusals: "[]"}, // 2 run, 5 wait
 		"begins":             {rows: 7, excel: true, limits: jobs.Limits{RunningJobs: 8}, refusals: "[]"},
@@ -47,7 +48,7 @@ func TestDryRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			fake := &fakeQuoter{quote: export.Quote{At: noon, Rows: tc.rows, Bytes: tc.bytes, Parts: 1, Reads: tc.rows}}
+			fake := &fakeQuoter{quote: export.Quote{At: noon, Rows: tc.rows, Bytes: tc.bytes, Parts: 1, Reads: tc.rows, WithoutSortField: tc.without}}
 			b := newBench(t, func(c *Config) { c.Quotes, c.Quotas = fake, tc.limits })
 			if tc.attach {
 				b.jobs.attach = b.jobs.set(withFile())
@@ -55,6 +56,9 @@ func TestDryRun(t *testing.T) {
 			w := b.get(t, usersExport+"&dryRun=true&birthdayMonth=4", tc.header...)
 			wantStatus(t, w, http.StatusOK)
 			body := decode(t, w)
+			if want := any(float64(tc.without)); body["withoutSortField"] != want && (tc.without >= 0 || body["withoutSortField"] != nil) {
+				t.Errorf("without sort field: %v, want %v", body["withoutSortField"], want)
+			}
 			codes := []any{}
 			for _, r := range body["refusals"].([]any) {
 				codes = append(codes, r.(map[string]any)["code"])

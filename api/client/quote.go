@@ -12,6 +12,9 @@ import (
 type Quote struct {
 	Rows      int64     `json:"rows"`
 	CountedAt time.Time `json:"countedAt"`
+	// WithoutSortField are the documents that the filters choose and that are no rows, as they lack the field
+	// that rows are sorted by; nil where they are not counted.
+	WithoutSortField *int64 `json:"withoutSortField"`
 	// EstimatedBytes are those of the file; exact where BytesExact.
 	EstimatedBytes int64 `json:"estimatedBytes"`
 	BytesExact     bool  `json:"bytesExact"`

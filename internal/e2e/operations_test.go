@@ -23,7 +23,7 @@ import (
 var block = regexp.MustCompile("(?ms)^([ ]*)```sh( google)?\n(.*?)^[ ]*```$")
 
 // pages in the order in which one leaves what the next needs.
-var pages = []string{"first-deployment", "upgrade", "scaling", "rotation", "move", "recovery", "delete-customer"}
+var pages = []string{"first-deployment", "upgrade", "scaling", "rotation", "move", "recovery", "data", "delete-customer"}
 
 // TestOperations: each page's commands run from top to bottom, in one shell for a page and one home for all.
 func TestOperations(t *testing.T) {

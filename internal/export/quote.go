@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"exportd/internal/dataset"
 	"exportd/internal/panics"
 	"exportd/internal/records"
 	"exportd/internal/vip"
@@ -27,6 +28,9 @@ type Quote struct {
 	// Bytes are those of the file as the rows that were looked at have them; of all rows where Exact.
 	Bytes int64
 	Exact bool
+	// WithoutSortField are the documents that meet the filters and are no rows, as they lack the field that
+	// rows are sorted by; -1 where they are not counted.
+	WithoutSortField int64
 	// Parts the file would be made of, and Reads about as many documents as that is billed for.
 	Parts int
 	Reads int64
@@ -68,6 +72,9 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 		return Quote{}, err
 	}
 	out := Quote{At: at, Rows: rows, Parts: 1, Reads: rows + counted(rows)}
+	if out.WithoutSortField, err = WithoutSortField(ctx, q.pages, d, query, rows, at); err != nil {
+		return Quote{}, err
+	}
 	if target := q.cfg.target(rows); rows > target {
 		out.Parts = int((rows + target - 1) / target)
 		// The whole is cut into twice as many pieces, and counted once more where they are cut again; each
@@ -109,6 +116,18 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 	out.Bytes, out.Exact, err = q.sample(ctx, func() records.RowEncoder { return encoderOf() }, query, strata, out.Exact)
 	out.Bytes += int64(len(header))
 	return out, err
+}
+
+// WithoutSortField counts the documents that meet the filters of a query and are no rows, as they lack the
+// field that rows are sorted by, given its rows as of at. Firestore has no query for what is missing: it is
+// the difference to a count without that field, for a read per 1,000 rows more. Where rows have a window of
+// time that would count all of the workspace's, whatever the window; it is -1.
+func WithoutSortField(ctx context.Context, source Source, d *dataset.Dataset, q vip.Query, rows int64, at time.Time) (int64, error) {
+	if d.Window != nil {
+		return -1, nil
+	}
+	all, _, err := source.Count(ctx, q.Unsorted(), vip.Range{}, at)
+	return all - rows, err
 }
 
 // counted is what a count of so many rows is billed.

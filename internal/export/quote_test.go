@@ -47,6 +47,13 @@ func TestQuote(t *testing.T) {
 			t.Fatal(err1, err2)
 		}
 	}
+	for i := range 30 { // no rows
+		if _, err := w.Set(cloud.Firestore.Doc(fmt.Sprintf("VipUsers/none%d", i)), map[string]any{
+			"workspaceId": "w", "mediumId": "c", "hasBirthday": true, "birthdayMonth": 4,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	w.End()
 	quoter := export.NewQuoter(r, export.Config{PartRows: 1000, MaxParts: 1000})
 	worst, exact := 0.0, 0
@@ -79,6 +86,15 @@ func TestQuote(t *testing.T) {
 			return err
 		}); err != nil {
 			t.Fatal(err)
+		}
+		without := int64(30)
+		if month := j.Params["birthdayMonth"]; d.Window != nil {
+			without = -1
+		} else if month != nil && month != int64(4) {
+			without = 0
+		}
+		if got.WithoutSortField != without {
+			t.Errorf("%v: %d documents without their sort field, want %d", j.Params, got.WithoutSortField, without)
 		}
 		off := math.Abs(float64(got.Bytes)/float64(file.Len()) - 1)
 		worst = max(worst, off)

@@ -42,6 +42,9 @@ func (r *Reader) structured(q vip.Query, rng vip.Range) (*firestorepb.Structured
 			CompositeFilter: &firestorepb.StructuredQuery_CompositeFilter{
 				Op: firestorepb.StructuredQuery_CompositeFilter_AND, Filters: filters}}},
 	}
+	if len(filters) == 0 {
+		sq.Where = nil
+	}
 	if q.SortField != "" {
 		direction := firestorepb.StructuredQuery_DESCENDING
 		if q.Ascending {

@@ -80,6 +80,9 @@ func Open(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *Clients, 
 	return c, err
 }
 
+// Records reads the source collections.
+func (c *Clients) Records() *records.Reader { return c.records }
+
 // closeWithin bounds the end of the connections, which flushes messages: where services hang the process ends
 // without.
 const closeWithin = 3 * time.Second

@@ -39,6 +39,13 @@ type Query struct {
 	From, To time.Time
 }
 
+// Unsorted is the query for all documents that meet the conditions, also those that have no place in the
+// order: the window is none of its. Firestore answers it by indexes of single fields.
+func (q Query) Unsorted() Query {
+	q.SortField, q.From, q.To = "", time.Time{}, time.Time{}
+	return q
+}
+
 // The collections that the gate reads.
 const (
 	CollectionWorkspaces = "Workspaces"

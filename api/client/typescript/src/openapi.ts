@@ -1329,7 +1329,7 @@ export interface components {
             csvUrl: string;
         };
         /**
-         * @description What an export would come to if it began now. Its price is a count (a read for 1,000 rows) and some 450 reads. Rows are exact. Bytes are of 400 rows spread over all, and
+         * @description What an export would come to if it began now. Its price is two counts (a read for 1,000 rows each) and some 450 reads. Rows are exact. Bytes are of 400 rows spread over all, and
          *     right to 10 % but in one of thousands of quotes. Seconds are by what exports of your org took lately, with those that wait before it; without three of them, at most what it should take.
          */
         Quote: {
@@ -1342,6 +1342,11 @@ export interface components {
              * @description The instant of the count: an export sees that of its own.
              */
             countedAt: string;
+            /**
+             * Format: int64
+             * @description Documents that the filters choose and that are no rows, as they lack the field that rows are sorted by. Null where rows have a window of time, in which such documents are not.
+             */
+            withoutSortField: number | null;
             /** Format: int64 */
             estimatedBytes: number;
             /** @description All rows were looked at. */

@@ -184,13 +184,15 @@ class QuoteRefusalsItem(TypedDict):
 
 
 class Quote(TypedDict):
-    """What an export would come to if it began now. Its price is a count (a read for 1,000 rows) and some 450 reads. Rows are exact. Bytes are of 400 rows spread over all, and
+    """What an export would come to if it began now. Its price is two counts (a read for 1,000 rows each) and some 450 reads. Rows are exact. Bytes are of 400 rows spread over all, and
 right to 10 % but in one of thousands of quotes. Seconds are by what exports of your org took lately, with those that wait before it; without three of them, at most what it should take."""
 
     dryRun: Literal[True]
     rows: int
     #: The instant of the count: an export sees that of its own.
     countedAt: str
+    #: Documents that the filters choose and that are no rows, as they lack the field that rows are sorted by. Null where rows have a window of time, in which such documents are not.
+    withoutSortField: Union[int, None]
     estimatedBytes: int
     #: All rows were looked at.
     bytesExact: bool
