@@ -28,6 +28,7 @@ const (
 type keyView struct {
 	KeyID         string         `json:"keyId"`
 	OrgID         string         `json:"orgId"`
+	Sandbox       bool           `json:"sandbox"`
 	Name          string         `json:"name"`
 	Scopes        []apikey.Scope `json:"scopes"`
 	State         apikey.State   `json:"state"`
@@ -64,7 +65,7 @@ type auditView struct {
 
 func (s *Server) keyView(k *apikey.Key) keyView {
 	v := keyView{
-		KeyID: k.ID, OrgID: k.OrgID, Name: k.Name, Scopes: orEmpty(k.Scopes), State: k.State, CreatedAt: timeOrNil(k.CreatedAt),
+		KeyID: k.ID, OrgID: jobs.OwnerOf(k.OrgID), Sandbox: jobs.InSandbox(k.OrgID), Name: k.Name, Scopes: orEmpty(k.Scopes), State: k.State, CreatedAt: timeOrNil(k.CreatedAt),
 		ExpiresAt: timeOrNil(k.ExpiresAt), LastUsedAt: timeOrNil(k.LastUsedAt), CallbackHosts: orEmpty(k.CallbackHosts),
 		IPRanges: []string{}, MinVersion: s.verifier.MinVersion(k), OneUse: k.OneUse, Secrets: secretViews(k.Secrets), Webhook: secretViews(k.WebhookSecrets),
 	}
@@ -148,9 +149,14 @@ func (s *Server) getKey(c *gin.Context, caller *apikey.Key) error {
 
 // draft reads what a new key is to be.
 func (s *Server) draft(b *body) apikey.Draft {
-	d := apikey.Draft{OrgID: b.text("orgId", true), Name: b.text("name", true), CallbackHosts: b.list("callbackHosts")}
+	d := apikey.Draft{Sandbox: b.boolean("sandbox"), OrgID: b.text("orgId", true), Name: b.text("name", true), CallbackHosts: b.list("callbackHosts")}
 	if d.OrgID != "" && !apikey.ValidOrg(d.OrgID) {
 		b.fault("orgId", typeOnly, map[string]any{"value": d.OrgID}, "must be 1 to 128 visible ASCII characters other than /, and not . or ..")
+	}
+	if jobs.InSandbox(d.OrgID) {
+		b.fault("orgId", typeOnly, map[string]any{"value": d.OrgID}, "must be that of the org whose sandbox it is, with sandbox=true")
+	} else if d.Sandbox && d.OrgID != "" && !apikey.ValidOrg(jobs.SandboxOf(d.OrgID)) {
+		b.fault("orgId", typeMax, map[string]any{"value": d.OrgID}, "is too long for an org with a sandbox: at most 120 characters")
 	}
 	if utf8.RuneCountInString(d.Name) > maxKeyName {
 		b.fault("name", typeMax, map[string]any{"value": d.Name, "limit": maxKeyName}, "length must be less than or equal to %d characters long", maxKeyName)
@@ -158,6 +164,10 @@ func (s *Server) draft(b *body) apikey.Draft {
 	for _, scope := range b.list("scopes") {
 		if !slices.Contains(anyScope, apikey.Scope(scope)) {
 			b.fault("scopes", typeOnly, map[string]any{"value": scope}, "must be of read, export, ops, view, admin, platform")
+			break
+		}
+		if d.Sandbox && scope != string(apikey.ScopeRead) && scope != string(apikey.ScopeExport) {
+			b.fault("scopes", typeOnly, map[string]any{"value": scope}, "must be of read, export for a sandbox key")
 			break
 		}
 		d.Scopes = append(d.Scopes, apikey.Scope(scope))

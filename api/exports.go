@@ -36,6 +36,9 @@ func (s *Server) export(d *dataset.Dataset) endpoint {
 		if dryRun {
 			return s.quote(c, caller, submission, maxAge)
 		}
+		if err := s.staged(submission); err != nil {
+			return err
+		}
 		submitted, err := s.submitTraced(ctx, submission, maxAge)
 		if errors.Is(err, jobs.ErrIdempotencyMismatch) {
 			return keyOfAnother(submission)
@@ -129,6 +132,7 @@ func (s *Server) readExport(c *gin.Context, d *dataset.Dataset, caller *apikey.K
 		sub.IdempotencyKey, err = replayKey(c.Request)
 		sub.Implied = true
 	}
+	p.scenario(c.Request.Header, &sub)
 	return sub, dryRun, errors.Join(err, p.finish())
 }
 

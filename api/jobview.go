@@ -35,6 +35,8 @@ type jobView struct {
 	Error         *errorView    `json:"error"`
 	Callback      *callbackView `json:"callback"`
 	StatusURL     string        `json:"statusUrl"`
+	// TestScenario is that of a job in a sandbox.
+	TestScenario jobs.Scenario `json:"testScenario,omitempty"`
 }
 
 type progressView struct {
@@ -75,7 +77,7 @@ func statusURL(id string) string { return "/exports/" + id }
 // call per job, are null in it.
 func viewOf(j *jobs.Job) jobView {
 	v := jobView{
-		JobID: j.ID, Kind: j.Kind, State: j.State, Params: j.Params, Attempt: j.Attempt, StatusURL: statusURL(j.ID),
+		JobID: j.ID, Kind: j.Kind, State: j.State, Params: j.Params, Attempt: j.Attempt, StatusURL: statusURL(j.ID), TestScenario: j.Scenario(),
 		CreatedAt: timeOrNil(j.CreatedAt), StartedAt: timeOrNil(j.StartedAt), FinishedAt: timeOrNil(j.FinishedAt),
 		SnapshotTime: timeOrNil(j.SnapshotTime), FileExpiresAt: timeOrNil(j.FileExpiresAt),
 	}

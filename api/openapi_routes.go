@@ -46,6 +46,7 @@ func writeRoutes(b *strings.Builder, d *dataset.Dataset) {
         - {$ref: "#/components/parameters/prefer"}
         - {$ref: "#/components/parameters/cacheControl"}
         - {$ref: "#/components/parameters/idempotencyKey"}
+        - {$ref: "#/components/parameters/testScenario"}
 `, d.Name, d.Operation(), "Export "+d.Title, parameters, fileRefs())
 	b.WriteString(exportAnswers)
 }

@@ -85,6 +85,9 @@ func onOff(v string) string {
 func changedParams(d *dataset.Dataset, j *jobs.Job, changes map[string]*string) (jobs.Params, string, error) {
 	p := &params{values: url.Values{}}
 	for name, v := range j.Params {
+		if name == jobs.ParamScenario {
+			continue // stays as it is
+		}
 		// What its format does not have nobody has chosen: a guard that is off there is none that is off in
 		// CSV.
 		if f := dataset.FileParamOf(name); f == nil || f.Of(j.Params.Format()) {
@@ -107,6 +110,9 @@ func changedParams(d *dataset.Dataset, j *jobs.Job, changes map[string]*string) 
 		words = append(words, name+"="+text)
 	}
 	file := p.file(d)
+	if s := j.Scenario(); s != "" {
+		file[jobs.ParamScenario] = string(s)
+	}
 	_ = p.finish() // its faults are told below
 	if len(p.faults) == 0 {
 		return file, strings.Join(words, ", "), nil

@@ -98,13 +98,14 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	if found != nil {
 		v.AttachesTo = &attachee{found.ID, found.State, statusURL(found.ID)}
 	} else {
-		v.Refusals = s.refusals(q, queued)
+		v.Refusals = s.refusals(caller.OrgID, q, queued)
 	}
-	if places := int64(s.quotas.RunningJobs); places > 0 && running+queued >= places {
+	quotas := s.quotas.Of(caller.OrgID)
+	if places := int64(quotas.RunningJobs); places > 0 && running+queued >= places {
 		v.JobsAhead = running + queued - places + 1
 	}
 	run := pace.of(q)
-	v.EstimatedSeconds = math.Round((run+float64(v.JobsAhead)*pace.typical/float64(max(1, s.quotas.RunningJobs)))*10) / 10
+	v.EstimatedSeconds = math.Round((run+float64(v.JobsAhead)*pace.typical/float64(max(1, quotas.RunningJobs)))*10) / 10
 	writeJSON(c, http.StatusOK, v)
 	return nil
 }
@@ -125,15 +126,15 @@ func (s *Server) wouldAttach(ctx context.Context, submission jobs.Submission, ma
 }
 
 // refusals are what the request would be refused for, or its job fail by.
-func (s *Server) refusals(q export.Quote, queued int64) []errorOne {
-	list := []errorOne{}
-	if n := s.quotas.QueuedJobs; n > 0 && queued >= int64(n) {
+func (s *Server) refusals(orgID string, q export.Quote, queued int64) []errorOne {
+	list, quotas := []errorOne{}, s.quotas.Of(orgID)
+	if n := quotas.QueuedJobs; n > 0 && queued >= int64(n) {
 		list = append(list, errorOne{"QUEUE_FULL", fmt.Sprintf("%d exports of the org are queued, which is its limit", n)})
 	}
-	if n := s.quotas.Rows; n > 0 && q.Rows > n {
+	if n := quotas.Rows; n > 0 && q.Rows > n {
 		list = append(list, errorOne{string(jobs.CodeTooManyRows), fmt.Sprintf("the export has %d rows, at most %d are allowed", q.Rows, n)})
 	}
-	if n := s.quotas.Bytes; n > 0 && q.Bytes > n {
+	if n := quotas.Bytes; n > 0 && q.Bytes > n {
 		list = append(list, errorOne{string(jobs.CodeTooManyBytes), fmt.Sprintf("the file would have about %d bytes, at most %d are allowed", q.Bytes, n)})
 	}
 	return list

@@ -156,6 +156,7 @@ type Server struct {
 	links     *filelink.Links // nil: signed URLs
 	downloads *downloads
 	byLink    *buckets // links that are followed, by address
+	refused   *refusedOnce
 	totals    *memo[int64]
 	positions *memo[*vip.Position] // where pages begin, by offset
 	overviews *memo[overviewAnswer]
@@ -233,6 +234,9 @@ func New(c Config) (*Server, error) {
 		if *b.to, err = newBuckets(b.rate); err != nil {
 			return nil, err
 		}
+	}
+	if s.refused, err = newRefusedOnce(); err != nil {
+		return nil, err
 	}
 	if s.opened, err = newBuckets(s.openRate()); err != nil {
 		return nil, err

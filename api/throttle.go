@@ -160,14 +160,14 @@ func (s *Server) limits(c *gin.Context, caller *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	now := s.now()
+	now, quotas := s.now(), s.quotas.Of(caller.OrgID)
 	writeJSON(c, http.StatusOK, map[string]any{
 		"requests": map[string]any{
 			"key": s.byKey.view(caller.ID, now), "address": s.byIP.view(network(observe(c).client), now),
 		},
 		"exports": map[string]any{
-			"running": quota(running, s.quotas.RunningJobs), "queued": quota(queued, s.quotas.QueuedJobs),
-			"maxRows": orNull(s.quotas.Rows), "maxBytes": orNull(s.quotas.Bytes),
+			"running": quota(running, quotas.RunningJobs), "queued": quota(queued, quotas.QueuedJobs),
+			"maxRows": orNull(quotas.Rows), "maxBytes": orNull(quotas.Bytes),
 		},
 		"connections":   s.connectionsView(c.Request),
 		"testCallbacks": s.pings.view(caller.OrgID, now),

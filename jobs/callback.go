@@ -70,6 +70,8 @@ type Callback struct {
 	BatchID  string            `firestore:"batchId,omitempty"`
 	Attempts []CallbackAttempt `firestore:"tries"` // the last MaxAttemptsKept
 	LastCode int               `firestore:"lastCode"`
+	// Scenario is that of the job, "" outside a sandbox.
+	Scenario string `firestore:"scenario,omitempty"`
 	// CauseID is the Cause.ID of why it has ended undelivered.
 	CauseID  string    `firestore:"cause,omitempty"`
 	LapsesAt time.Time `firestore:"exportLapsesAt,omitempty"` // as Part.LapsesAt
@@ -128,13 +130,18 @@ func ValidCallbackID(id string) bool {
 // callbackGrace is how long whoever ended the run has to notify, before the rescuer does.
 const callbackGrace = 2 * time.Second
 
-func newCallback(j *Job, now time.Time) *Callback {
-	return &Callback{
+func newCallback(j *Job, p Policy, now time.Time) *Callback {
+	cb := &Callback{
 		ID: CallbackID(j), Schema: OldestSchema, JobID: j.ID, JobAttempt: j.Attempt, OrgID: j.OrgID, KeyID: j.KeyID, RequestID: j.RequestID,
 		URL: j.CallbackURL, Origin: OriginOf(j.CallbackURL),
 		Event: "export." + string(j.State), CreatedAt: now, Rows: j.Result.Rows, Object: j.Result.Object, FileExpiresAt: j.FileExpiresAt, Error: j.Error,
-		State: CallbackPending, NextAt: now, WakeAt: now.Add(callbackGrace), Shard: ShardOf(j.ID),
+		State: CallbackPending, NextAt: now, WakeAt: now.Add(callbackGrace), Shard: ShardOf(j.ID), Scenario: string(j.Scenario()),
 	}
+	if j.Scenario() == ScenarioLateCallback {
+		cb.NextAt = now.Add(p.scenarios().Late)
+		cb.WakeAt = cb.NextAt
+	}
+	return cb
 }
 
 // OriginOf cuts a normalised URL before its path.
@@ -227,6 +234,11 @@ func (tx *CallbackTx) Record(l Lease, r CallbackResult) error {
 		}
 	} else {
 		cb.Interruptions, cb.Forced = 0, false
+	}
+	if r.State == CallbackDelivered && cb.sentTwice() {
+		r.State, r.Attempt.NextAt = CallbackPending, tx.Now.Add(tx.Policy.scenarios().Duplicate)
+		tx.lastAttempt().NextAt = r.Attempt.NextAt
+		cb.Schedule = 0 // a receiver that fails the second one has the whole schedule again
 	}
 	if r.State == CallbackPending {
 		cb.Lease, cb.NextAt, cb.WakeAt = Lease{}, r.Attempt.NextAt, r.Attempt.NextAt

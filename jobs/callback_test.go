@@ -15,7 +15,7 @@ var callbackPolicy = Policy{Skew: 5 * time.Second, NotifyAgain: 15 * time.Second
 func delivery(t *testing.T) *CallbackTx {
 	t.Helper()
 	j := &Job{ID: NewID(), OrgID: "o", KeyID: "key_one1", State: Failed, Attempt: 2, Epoch: 3, CallbackURL: "https://hooks.example.com:8443?token=t", Error: &JobError{Code: CodeInternal}}
-	cb := newCallback(j, callbackNow)
+	cb := newCallback(j, callbackPolicy, callbackNow)
 	return &CallbackTx{Policy: callbackPolicy, Now: callbackNow, Actor: "worker w1", Callback: cb}
 }
 

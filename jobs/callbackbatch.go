@@ -72,6 +72,8 @@ func (b *Batch) RefusedCallback(cb *Callback, p Policy, now time.Time) Refusal {
 	tx := CallbackTx{Policy: p, Now: now, Callback: cb}
 	err := tx.check()
 	switch f := b.Callbacks; {
+	case refusedSandbox(f.OrgID, cb.OrgID):
+		return RefusedSandbox
 	case errors.Is(err, ErrUnknownSchema):
 		return RefusedVersion
 	case err != nil || cb.State == CallbackDamaged:

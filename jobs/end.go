@@ -26,7 +26,7 @@ func (tx *Tx) endAttempt(f *Failure) error {
 	}
 	j := tx.Job
 	spent := j.Attempt - j.AttemptBase
-	if spent >= tx.Policy.MaxAttempts {
+	if spent >= tx.Policy.MaxAttempts || f.last {
 		return tx.fail(f)
 	}
 	if err := tx.become(Queued); err != nil {
@@ -306,7 +306,7 @@ func (tx *Tx) Succeed(l Lease, r Result) error {
 		return err
 	}
 	j.Result, j.RowsDone, j.BytesDone = r, r.Rows, r.Size
-	j.FinishedAt, j.FileExpiresAt = tx.Now, tx.Now.Add(tx.Policy.FileLife)
+	j.FinishedAt, j.FileExpiresAt = tx.Now, tx.Now.Add(tx.fileLife())
 	// The parts' objects, and what earlier claims may have left, are to be swept.
 	j.Cleanup = j.PartsTotal > 0 || j.Epoch > 1
 	tx.event(EventSucceeded, "", j.successText(r), "")
@@ -329,7 +329,7 @@ func (tx *Tx) ended() {
 	}
 	tx.tally()
 	if j.CallbackURL != "" && j.DeletedAt.IsZero() {
-		tx.Callback = newCallback(j, tx.Now)
+		tx.Callback = newCallback(j, tx.Policy, tx.Now)
 		tx.Callback.LapsesAt = tx.Policy.LapsesAt(tx.Now)
 	}
 }

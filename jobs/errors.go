@@ -114,6 +114,7 @@ type Failure struct {
 	Message string
 	Remedy  string
 	What    string // as Cause.What
+	last    bool   // no other attempt is made, though one might work
 	cause   error
 }
 

@@ -71,7 +71,7 @@ var Delimiters = map[string]byte{"comma": ',', "semicolon": ';', "tab": '\t', "p
 
 // laterFileParams are those of files that builds of version 1 of documents would leave aside, making another
 // file than was asked for.
-var laterFileParams = []string{ParamFormat, ParamCompression, ParamColumns, ParamTimezone, ParamDelimiter, ParamHeader}
+var laterFileParams = []string{ParamFormat, ParamCompression, ParamColumns, ParamTimezone, ParamDelimiter, ParamHeader, ParamScenario}
 
 // The window of a dataset that has one: half-open.
 const (

@@ -33,6 +33,8 @@ type Policy struct {
 	// SweepAfter is when leftovers are looked for a second time after a job has ended: by then a worker that
 	// had lost its lease has noticed.
 	SweepAfter time.Duration
+	// Scenarios are how long what happens in a sandbox takes; DefaultScenarioTimes if zero.
+	Scenarios ScenarioTimes
 	// Jitter gives a random number in [0, 1).
 	Jitter func() float64
 	// Token makes the token of a new lease; NewToken if nil. No two calls may give the same.

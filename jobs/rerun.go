@@ -40,8 +40,17 @@ const RefusedHasFile Refusal = "has its file"
 // it was run again meanwhile, and whoever asked for the batch has not seen that.
 const RefusedAgain Refusal = "failed since the batch was made"
 
+// RefusedSandbox is why a batch of all orgs passes over what is in a sandbox: exports that fail there are
+// meant to, and would stop its canary.
+const RefusedSandbox Refusal = "in a sandbox"
+
+func refusedSandbox(asked, orgID string) bool { return InSandbox(orgID) && asked != orgID }
+
 // RefusedIn is why a batch passes over a job that may be run again, "" if it does not.
 func (b *Batch) RefusedIn(j *Job) Refusal {
+	if refusedSandbox(b.Filter.OrgID, j.OrgID) && len(b.JobIDs) == 0 {
+		return RefusedSandbox
+	}
 	if b.Filter.Cause != "" && j.FinishedAt.After(b.CreatedAt) {
 		return RefusedAgain
 	}

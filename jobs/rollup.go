@@ -176,6 +176,9 @@ func MergeRollups(docs []*Rollup) []*Rollup {
 // tally notes that the run has ended.
 func (tx *Tx) tally() {
 	j := tx.Job
+	if InSandbox(j.OrgID) {
+		return // nothing has happened
+	}
 	c := Counts{CountEnd(j.State): 1, CountRows: 0, CountRunMs: 0}
 	switch {
 	case j.State == Failed && j.Error != nil:
@@ -215,7 +218,7 @@ func (j *Job) firstRun() (queued, ran time.Duration, ok bool) {
 
 // TallyCallback is what a transition of a delivery adds that was in the state before; nil for nothing.
 func TallyCallback(before CallbackState, cb *Callback, now time.Time) *Tally {
-	if before == cb.State || cb.State == CallbackPending {
+	if before == cb.State || cb.State == CallbackPending || InSandbox(cb.OrgID) {
 		return nil
 	}
 	return newTally(now, cb.OrgID, cb.JobID, Counts{CountCallback(cb.State): 1, CountRows: 0, CountRunMs: 0})

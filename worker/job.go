@@ -17,8 +17,17 @@ import (
 // handleJob claims a queued job.
 func (p *Pool) handleJob(ctx context.Context, m jobs.Message) (func(context.Context), error) {
 	var lease jobs.Lease
+	beside, kept := false, false
+	defer func() {
+		if beside && !kept {
+			<-p.sandbox
+		}
+	}()
 	c := claimTimes{begun: time.Now()}
 	j, err := p.Store.Update(ctx, m.JobID, p.actor, func(tx *jobs.Tx) error {
+		if err := p.acquireSandbox(tx.Job, &beside); err != nil {
+			return err
+		}
 		var err error
 		lease, err = tx.Claim(p.ID)
 		if errors.Is(err, jobs.ErrInvalid) {
@@ -30,11 +39,15 @@ func (p *Pool) handleJob(ctx context.Context, m jobs.Message) (func(context.Cont
 		return nil, err
 	}
 	c.ended = time.Now()
-	return func(ctx context.Context) {
+	work := func(ctx context.Context) {
 		ctx, span := p.traceJob(ctx, "process exports", j, c)
 		defer span.End()
 		p.runJob(ctx, j, lease)
-	}, nil
+	}
+	if kept = beside; kept {
+		return func(ctx context.Context) { p.besideSlots(func() { work(ctx) }) }, nil
+	}
+	return work, nil
 }
 
 // runJob does what a claimed job's phase asks for and records how it ended.
@@ -44,8 +57,10 @@ func (p *Pool) runJob(ctx context.Context, j *jobs.Job, lease jobs.Lease) {
 		p.refill(ctx, j)
 		return
 	}
-	p.priority.begin()
-	defer func() { p.priority.end(j.Phase == jobs.PhaseParts) }()
+	if !jobs.InSandbox(j.OrgID) { // nothing stands back for one
+		p.priority.begin()
+		defer func() { p.priority.end(j.Phase == jobs.PhaseParts) }()
+	}
 	var progress export.Progress
 	phase := j.Phase
 	err := p.underLease(ctx, &progress, false, p.renewJob(j.ID, lease, &progress), func(ctx context.Context) error {
@@ -81,6 +96,9 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 		return j, err
 	}
 	if len(plan.Parts) > 1 {
+		if err := p.act(ctx, j, 0, progress); err != nil {
+			return j, err
+		}
 		planned, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
 			tx.Spent = progress.Spent()
 			return tx.Plan(lease, plan.Snapshot, plan.Parts)
@@ -105,6 +123,9 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 		return err
 	}))
 	both.Go(panics.Task(func() (err error) {
+		if err := p.act(work, j, plan.Rows, progress); err != nil {
+			return err
+		}
 		part, err = p.Exporter.Write(work, export.Spec{Job: j.At(plan.Snapshot), Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, progress)
 		return err
 	}))

@@ -94,6 +94,7 @@ type Pool struct {
 	work      sync.WaitGroup // claims under way and their work
 	priority  *jobPriority
 	pulse     *pulse
+	sandbox   chan struct{} // a permit for each job of a sandbox in hand
 }
 
 // New makes a Pool.
@@ -104,7 +105,7 @@ func New(cfg Config) *Pool {
 	if cfg.Panics == nil {
 		cfg.Panics = panics.NewReporter(cfg.Log)
 	}
-	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, callbacks: newCallbackState(cfg.Callbacks), priority: newJobPriority(), gates: newGates(), shares: newPartitions(), dueSoon: newDueSoon(), pulse: newPulse(cfg.Now)}
+	return &Pool{Config: cfg, policy: cfg.Store.Policy(), actor: "worker " + cfg.ID, callbacks: newCallbackState(cfg.Callbacks), priority: newJobPriority(), gates: newGates(), shares: newPartitions(), dueSoon: newDueSoon(), pulse: newPulse(cfg.Now), sandbox: make(chan struct{}, sandboxAtOnce)}
 }
 
 // Run works until ctx ends; then it takes nothing new, lets work end for at most Drain, hands the rest back

@@ -188,8 +188,8 @@ func (s *caseServer) judge(t *testing.T, index int, e ended) {
 	}
 }
 
-// sameWords makes what an error says equal where it has the words that it must have: each language has
-// others around them.
+// sameWords makes what an error says equal where it has the words that it must have: each language has others
+// around them.
 func sameWords(want, got map[string]any) {
 	w, _ := want["error"].(map[string]any)
 	g, _ := got["error"].(map[string]any)

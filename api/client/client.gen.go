@@ -222,6 +222,20 @@ const (
 	StateSucceeded State = "succeeded"
 )
 
+// Defines values for TestScenario.
+const (
+	TestScenarioDuplicateCallback TestScenario = "duplicate-callback"
+	TestScenarioExpire            TestScenario = "expire"
+	TestScenarioFailFinal         TestScenario = "fail-final"
+	TestScenarioFailRetryable     TestScenario = "fail-retryable"
+	TestScenarioLateCallback      TestScenario = "late-callback"
+	TestScenarioRateLimit         TestScenario = "rate-limit"
+	TestScenarioSlow              TestScenario = "slow"
+	TestScenarioStuck             TestScenario = "stuck"
+	TestScenarioSucceed           TestScenario = "succeed"
+	TestScenarioUnavailable       TestScenario = "unavailable"
+)
+
 // Defines values for TimelineEntryType.
 const (
 	TimelineEntryTypeAttemptFailed     TimelineEntryType = "attempt_failed"
@@ -283,9 +297,12 @@ type APIKey struct {
 	Name                string                    `json:"name"`
 
 	// OneUse Each x-signature is taken once.
-	OneUse bool     `json:"oneUse"`
-	OrgID  string   `json:"orgId"`
-	Scopes []string `json:"scopes"`
+	OneUse bool   `json:"oneUse"`
+	OrgID  string `json:"orgId"`
+
+	// Sandbox The key acts in the sandbox of its org: made-up rows, and `Export-Test-Scenario`.
+	Sandbox bool     `json:"sandbox"`
+	Scopes  []string `json:"scopes"`
 
 	// Secrets The newest first. The one before it has an end.
 	Secrets []struct {
@@ -319,8 +336,11 @@ type APIKeyDraft struct {
 	OrgID  string `json:"orgId"`
 
 	// Reason Kept in the timeline.
-	Reason Reason  `json:"reason"`
-	Scopes []Scope `json:"scopes"`
+	Reason Reason `json:"reason"`
+
+	// Sandbox A key for tests, with scopes of `read` and `export`: it acts in the sandbox of the org, see `Export-Test-Scenario`.
+	Sandbox *bool   `json:"sandbox,omitempty"`
+	Scopes  []Scope `json:"scopes"`
 }
 
 // AuditAction defines model for AuditAction.
@@ -667,6 +687,9 @@ type Job struct {
 	State        State      `json:"state"`
 	StatusURL    string     `json:"statusUrl"`
 
+	// TestScenario Of an export in a sandbox; left out elsewhere.
+	TestScenario *TestScenario `json:"testScenario,omitempty"`
+
 	// TotalCount Rows in the file, its head not counted.
 	TotalCount *int64 `json:"totalCount"`
 }
@@ -704,6 +727,9 @@ type JobBase struct {
 	StartedAt    *time.Time `json:"startedAt"`
 	State        State      `json:"state"`
 	StatusURL    string     `json:"statusUrl"`
+
+	// TestScenario Of an export in a sandbox; left out elsewhere.
+	TestScenario *TestScenario `json:"testScenario,omitempty"`
 }
 
 // JobError defines model for JobError.
@@ -857,6 +883,9 @@ type OpsJob struct {
 	StartedAt *time.Time `json:"startedAt"`
 	State     State      `json:"state"`
 	StatusURL string     `json:"statusUrl"`
+
+	// TestScenario Of an export in a sandbox; left out elsewhere.
+	TestScenario *TestScenario `json:"testScenario,omitempty"`
 
 	// TotalCount Rows in the file, its head not counted.
 	TotalCount *int64 `json:"totalCount"`
@@ -1216,6 +1245,9 @@ type StatsWindow struct {
 	TopOrgs *TopOrgs  `json:"topOrgs"`
 	Until   time.Time `json:"until"`
 }
+
+// TestScenario defines model for TestScenario.
+type TestScenario string
 
 // TimelineEntry defines model for TimelineEntry.
 type TimelineEntry struct {
@@ -1833,6 +1865,17 @@ type ExportMessagesParams struct {
 
 	// IdempotencyKey Gives the same job for 24 h, also one that failed or was canceled, but not one that was deleted or whose file has expired: then a new one. With other parameters: 422.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// ExportTestScenario What is to become of the export, for sandbox keys alone (others: 422). The file has made-up rows, at most 120, whatever the workspace
+	// and channel; filters, formats and callbacks are those of any export, on the same machinery. Nothing of it is counted in statistics.
+	// - `succeed`, also where nothing is said: at once.
+	// - `slow`: runs for 20 s, with progress. `stuck`: runs for 2 minutes, without progress from the half on.
+	// - `fail-retryable`: fails as `UNAVAILABLE`, `retryable` is true. `fail-final`: fails as `TOO_MANY_ROWS`, `retryable` is false.
+	// - `expire`: succeeds, and its file expires after 15 s.
+	// - `duplicate-callback`: its callback is sent again 2 s after it was delivered, with the same `webhook-id`. `late-callback`: it is sent 30 s late.
+	// - `rate-limit`: 429, and `unavailable`: 503, with `Retry-After`; the same request is taken after that, and a minute later refused anew.
+	//   Each process of the service refuses it once.
+	ExportTestScenario *TestScenario `json:"Export-Test-Scenario,omitempty"`
 }
 
 // ListUsersParams defines parameters for ListUsers.
@@ -1927,6 +1970,17 @@ type ExportUsersParams struct {
 
 	// IdempotencyKey Gives the same job for 24 h, also one that failed or was canceled, but not one that was deleted or whose file has expired: then a new one. With other parameters: 422.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// ExportTestScenario What is to become of the export, for sandbox keys alone (others: 422). The file has made-up rows, at most 120, whatever the workspace
+	// and channel; filters, formats and callbacks are those of any export, on the same machinery. Nothing of it is counted in statistics.
+	// - `succeed`, also where nothing is said: at once.
+	// - `slow`: runs for 20 s, with progress. `stuck`: runs for 2 minutes, without progress from the half on.
+	// - `fail-retryable`: fails as `UNAVAILABLE`, `retryable` is true. `fail-final`: fails as `TOO_MANY_ROWS`, `retryable` is false.
+	// - `expire`: succeeds, and its file expires after 15 s.
+	// - `duplicate-callback`: its callback is sent again 2 s after it was delivered, with the same `webhook-id`. `late-callback`: it is sent 30 s late.
+	// - `rate-limit`: 429, and `unavailable`: 503, with `Retry-After`; the same request is taken after that, and a minute later refused anew.
+	//   Each process of the service refuses it once.
+	ExportTestScenario *TestScenario `json:"Export-Test-Scenario,omitempty"`
 }
 
 // CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
@@ -6812,6 +6866,17 @@ func NewExportMessagesRequest(server string, params *ExportMessagesParams) (*htt
 			req.Header.Set("Idempotency-Key", headerParam2)
 		}
 
+		if params.ExportTestScenario != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "Export-Test-Scenario", *params.ExportTestScenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Export-Test-Scenario", headerParam3)
+		}
+
 	}
 
 	return req, nil
@@ -7155,6 +7220,17 @@ func NewExportUsersRequest(server string, params *ExportUsersParams) (*http.Requ
 			}
 
 			req.Header.Set("Idempotency-Key", headerParam2)
+		}
+
+		if params.ExportTestScenario != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "Export-Test-Scenario", *params.ExportTestScenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Export-Test-Scenario", headerParam3)
 		}
 
 	}

@@ -21,8 +21,8 @@ import (
 // ErrCorrupt is a file that arrived in another form than the service wrote it.
 var ErrCorrupt = errors.New("downloaded file does not match its checksum")
 
-// errChanged is a file whose beginning is of another one than its end would be: the job was run again, or
-// the object written anew. From the start, all of it can be had.
+// errChanged is a file whose beginning is of another one than its end would be: the job was run again, or the
+// object written anew. From the start, all of it can be had.
 var errChanged = fmt.Errorf("%w: it has changed since the download began", ErrCorrupt)
 
 // ErrNoFile is a job that has no file: it has not succeeded, or the file has expired.

@@ -113,6 +113,9 @@ func (r *Request) header() http.Header {
 	if r.IdempotencyKey != "" {
 		header.Set("Idempotency-Key", r.IdempotencyKey)
 	}
+	if r.TestScenario != "" {
+		header.Set("Export-Test-Scenario", string(r.TestScenario))
+	}
 	return header
 }
 

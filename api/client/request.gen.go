@@ -41,6 +41,8 @@ type Request struct {
 	Fresh bool
 	// IdempotencyKey gives the same job for 24 h.
 	IdempotencyKey string
+	// TestScenario is what is to become of the export, with a sandbox key.
+	TestScenario TestScenario
 
 	// OnProgress is called with the job about once a second while it is under way, and when it
 	// has ended, on the goroutine that waits.

@@ -69,6 +69,7 @@ func (f *exportFlags) addFile(cmd *cobra.Command) {
 	f.file.add(cmd)
 	flags.StringVar(&r.CallbackURL, "callback-url", "", "where the service POSTs when the job has ended")
 	flags.StringVar(&r.IdempotencyKey, "idempotency-key", "", "the same key gives the same job for 24 hours, while that is there")
+	flags.StringVar((*string)(&r.TestScenario), "test-scenario", "", "with a sandbox key, what is to become of it: slow, fail-final, ...; a wrong one lists all")
 	flags.BoolVar(&r.Fresh, "no-cache", false, "a new job, also where an equal one is in flight or just done")
 	_ = cmd.MarkFlagFilename("output", "csv") // the flag is there
 }

@@ -50,7 +50,7 @@ func (a *app) keysCreate() *cobra.Command {
 	var scopes []string
 	var expires string
 	var version int
-	var oneUse bool
+	var oneUse, sandbox bool
 	cmd := &cobra.Command{
 		Use: "create --org ORG --scope SCOPE", Short: "Make an API key and show its secrets, this once", Args: noArgs,
 		Long: `Makes an API key. Its secrets are shown once, on standard output: nobody, the service
@@ -72,6 +72,7 @@ any public host.`,
 				draft.Scopes = append(draft.Scopes, client.Scope(s))
 			}
 			draft.ExpiresAt, draft.MinSignatureVersion, draft.OneUse = given(expires), given(version), given(oneUse)
+			draft.Sandbox = given(sandbox)
 			p, c, err := a.keyAdmin()
 			if err != nil {
 				return err
@@ -96,6 +97,7 @@ any public host.`,
 	flags.StringSliceVar(&draft.IPRanges, "ip-range", nil, "where its requests may come from, like 203.0.113.0/24")
 	flags.IntVar(&version, "min-signature-version", 0, "2: refuse signatures of version 1, which work for any request for a minute")
 	flags.BoolVar(&oneUse, "one-use", false, "take each signature of version 1 once: every request needs another x-date")
+	flags.BoolVar(&sandbox, "sandbox", false, "a key for tests: made-up rows, and what becomes of an export is its caller's choice")
 	needReason(cmd, &draft.Reason)
 	choices(cmd, "scope", "read", "export", "ops", "admin", "platform")
 	choices(cmd, "min-signature-version", "1", "2")
@@ -126,10 +128,18 @@ func keyFacts(k *client.APIKey) [][2]cell {
 		signatures = append(signatures, "each once")
 	}
 	return [][2]cell{
-		{words("key"), words(k.KeyID)}, {words("org"), words(k.OrgID)}, {words("name"), words(k.Name)}, {words("scopes"), words(strings.Join(k.Scopes, ", "))},
+		{words("key"), words(k.KeyID)}, {words("org"), words(orgText(k))}, {words("name"), words(k.Name)}, {words("scopes"), words(strings.Join(k.Scopes, ", "))},
 		{words("expires"), expiry(k.ExpiresAt)}, {words("callbacks to"), words(strings.Join(k.CallbackHosts, ", "))},
 		{words("requests from"), words(strings.Join(k.IPRanges, ", "))}, {words("signatures"), words(strings.Join(signatures, ", "))},
 	}
+}
+
+// orgText is the org of a key, and whether it acts in its sandbox.
+func orgText(k *client.APIKey) string {
+	if k.Sandbox {
+		return k.OrgID + " (sandbox)"
+	}
+	return k.OrgID
 }
 
 func expiry(t *time.Time) cell {
@@ -184,7 +194,7 @@ func (a *app) showKeys(keys []client.APIKey) {
 			limits = append(limits, "one use")
 		}
 		rows[i] = []cell{
-			words(k.KeyID), stateCell(k.State), words(k.OrgID), words(k.Name), words(strings.Join(k.Scopes, ",")), expiry(k.ExpiresAt),
+			words(k.KeyID), stateCell(k.State), words(orgText(&k)), words(k.Name), words(strings.Join(k.Scopes, ",")), expiry(k.ExpiresAt),
 			day(k.LastUsedAt), old, words(strings.Join(limits, ",")),
 		}
 	}

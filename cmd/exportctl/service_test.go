@@ -57,6 +57,7 @@ func TestService(t *testing.T) {
 	t.Run("failed exports", func(t *testing.T) { s.failedExports(t, id) })
 	t.Run("export", s.export)
 	t.Run("dry run", s.dryRun)
+	t.Run("sandbox", s.sandbox)
 	t.Run("resume download", s.resumeDownload)
 	t.Run("job commands", s.jobCommands)
 	t.Run("callback", s.callback)

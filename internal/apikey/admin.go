@@ -54,6 +54,8 @@ func last(audit []AuditEntry, action Action) (at time.Time) {
 
 // Draft is a key to be made.
 type Draft struct {
+	// Sandbox makes one that acts in the sandbox of OrgID; of the scopes it may have read and export.
+	Sandbox       bool
 	OrgID, Name   string
 	Scopes        []Scope
 	ExpiresAt     time.Time // zero: never
@@ -63,9 +65,18 @@ type Draft struct {
 	OneUse        bool
 }
 
+// ActsIn is the org that the key acts in.
+func (d Draft) ActsIn() string {
+	if d.Sandbox {
+		return jobs.SandboxOf(d.OrgID)
+	}
+	return d.OrgID
+}
+
 // Create makes a key with a secret of 256 random bits and a webhook secret. The returned Key holds both: the
 // one time that they can be shown.
 func (s *Store) Create(ctx context.Context, d Draft, by By) (*Key, error) {
+	d.OrgID = d.ActsIn()
 	if !ValidOrg(d.OrgID) {
 		return nil, fmt.Errorf("create key: org id: %w", jobs.ErrInvalid)
 	}
@@ -197,12 +208,15 @@ func (s *Store) SetState(ctx context.Context, id string, state State, by By) err
 	return nil
 }
 
-// List returns the keys of an org by id, of all orgs if it is empty. Of records that make no sense it says
-// that they are Damaged; those that another keyset sealed are left out.
+// withSandbox are the ids that the keys of an org are of.
+func withSandbox(orgID string) []string { return []string{orgID, jobs.SandboxOf(orgID)} }
+
+// List returns the keys of an org and of its sandbox by id, of all orgs if it is empty. Of records that make
+// no sense it says that they are Damaged; those that another keyset sealed are left out.
 func (s *Store) List(ctx context.Context, orgID string) ([]*Key, error) {
 	q := s.client.Collection(Collection).Query
 	if orgID != "" {
-		q = q.Where("orgId", "==", orgID)
+		q = q.Where("orgId", "in", withSandbox(orgID))
 	}
 	it := q.Limit(maxListed).Documents(ctx) // one in memory at a time: a record may have a megabyte
 	defer it.Stop()

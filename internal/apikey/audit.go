@@ -75,7 +75,7 @@ func (s *Store) record(ctx context.Context, orgID, id string) (*firestore.Docume
 	if orgID == "" {
 		return s.doc(id).Get(ctx)
 	}
-	it := s.client.Collection(Collection).Where("orgId", "==", orgID).Where(firestore.DocumentID, "==", s.doc(id)).Limit(1).Documents(ctx)
+	it := s.client.Collection(Collection).Where("orgId", "in", withSandbox(orgID)).Where(firestore.DocumentID, "==", s.doc(id)).Limit(1).Documents(ctx)
 	defer it.Stop()
 	doc, err := it.Next()
 	if err == iterator.Done {

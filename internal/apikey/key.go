@@ -71,7 +71,8 @@ func (s SigningSecret) usable(now time.Time) bool {
 
 // Key is a record of the collection ApiKeys. Shared between requests: never change one.
 type Key struct {
-	ID    string
+	ID string
+	// OrgID is the org that the key acts in: of a sandbox key, the sandbox of its org.
 	OrgID string
 	// Name is for people.
 	Name string
@@ -116,9 +117,9 @@ func (k *Key) Has(anyOf ...Scope) bool {
 func (k *Key) Privileged() bool { return k.Has(ScopeOps, ScopeView, ScopeAdmin, ScopePlatform) }
 
 // MayManage reports whether the key may see, make and change a key of an org with scopes: one of the platform
-// any, an admin those of its own org that give no more than it has.
+// any, an admin those of its own org and its sandbox that give no more than it has.
 func (k *Key) MayManage(orgID string, scopes []Scope) bool {
-	return k.Has(ScopePlatform) || k.Has(ScopeAdmin) && orgID == k.OrgID && !slices.ContainsFunc(scopes, Scope.ofAllOrgs)
+	return k.Has(ScopePlatform) || k.Has(ScopeAdmin) && jobs.OwnerOf(orgID) == k.OrgID && !slices.ContainsFunc(scopes, Scope.ofAllOrgs)
 }
 
 // BoundLike reports whether k can be used in no way in which by cannot: from no other address, no longer, by

@@ -65,6 +65,9 @@ func decode(doc *firestore.DocumentSnapshot, sealer *Sealer) (*Key, error) {
 	if r.MinVersion < 0 || r.MinVersion > 2 {
 		return nil, fmt.Errorf("key %s has minSignatureVersion %d, not 1 or 2: %w", doc.Ref.ID, r.MinVersion, jobs.ErrInvalid)
 	}
+	if jobs.InSandbox(r.OrgID) && slices.ContainsFunc(r.Scopes, func(s string) bool { return !slices.Contains(defaultScopes, Scope(s)) }) {
+		return nil, fmt.Errorf("key %s is of a sandbox and has other scopes than read and export: %w", doc.Ref.ID, jobs.ErrInvalid)
+	}
 	k := &Key{
 		ID: doc.Ref.ID, OrgID: r.OrgID, Name: r.Name, State: State(r.State), CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt,
 		Scopes: defaultScopes, CallbackHosts: r.CallbackHosts, DefaultCallbackURL: r.DefaultCallbackURL, MinVersion: r.MinVersion, OneUse: r.OneUse, LastUsedAt: r.LastUsedAt,

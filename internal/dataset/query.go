@@ -12,7 +12,7 @@ import (
 // disagree. Every combination of filters has its index, see [Dataset.Indexes]. Parameters that the dataset
 // does not know restrict nothing.
 func (d *Dataset) Query(orgID string, p jobs.Params) vip.Query {
-	q := vip.Query{Name: d.Name, Collection: d.Collection, SortField: d.Sort.Field, Ascending: d.Sort.Ascending}
+	q := vip.Query{Name: d.Name, Collection: d.Collection, SortField: d.Sort.Field, Ascending: d.Sort.Ascending, Sandbox: jobs.InSandbox(orgID)}
 	if d.Gate.VIP() {
 		q.Conditions = append(q.Conditions,
 			vip.Condition{Field: Workspace, Op: vip.Equal, Value: p.Text(Workspace)}, vip.Condition{Field: Medium, Op: vip.Equal, Value: p.Text(Medium)})

@@ -182,10 +182,11 @@ func (s *Store) attached(sub *jobs.Submission, now time.Time) (found *jobs.Job, 
 // admit refuses a job of an org whose queue is full.
 func (s *Store) admit(orgID string) error {
 	running, queued := s.of(orgID, jobs.Running), s.of(orgID, jobs.Queued)
-	if s.cfg.Limits.QueuedJobs == 0 || len(queued) < s.cfg.Limits.QueuedJobs {
+	limit := s.cfg.Limits.Of(orgID).QueuedJobs
+	if limit == 0 || len(queued) < limit {
 		return nil
 	}
-	full := &jobs.QueueFullError{Limit: s.cfg.Limits.QueuedJobs}
+	full := &jobs.QueueFullError{Limit: limit}
 	slices.Reverse(running)
 	for _, j := range running[:min(len(running), 10)] {
 		full.RunningIDs = append(full.RunningIDs, j.ID)

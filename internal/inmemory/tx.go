@@ -91,7 +91,7 @@ type places struct {
 
 // Any gives n of the org's places, not always the same first.
 func (p places) Any(n int) (out []*jobs.Place, err error) {
-	for _, i := range rand.Perm(p.s.cfg.Limits.RunningJobs) {
+	for _, i := range rand.Perm(p.s.cfg.Limits.Of(p.org).RunningJobs) {
 		if len(out) == n {
 			break
 		}

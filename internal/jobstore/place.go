@@ -121,7 +121,7 @@ type groupPlaces struct {
 // Any gives n of those that the org has, maxPlacesRead at most.
 func (p groupPlaces) Any(n int) ([]*jobs.Place, error) {
 	if p.g.order == nil { // not all begin with the first
-		p.g.order = rand.Perm(p.s.cfg.Limits.RunningJobs)
+		p.g.order = rand.Perm(p.s.cfg.Limits.Of(p.g.job.OrgID).RunningJobs)
 		for i := range p.g.order {
 			p.g.order[i]++
 		}

@@ -215,23 +215,24 @@ func (s *Store) checkPointer(doc *firestore.DocumentSnapshot, p pointer) string 
 // admit refuses a job of an org whose queue is full. Requests that arrive in the same instant are all counted
 // before any is written, so the limit may be passed by their number.
 func (s *Store) admit(ctx context.Context, orgID string) error {
-	if s.cfg.Limits.QueuedJobs == 0 {
+	limit := s.cfg.Limits.Of(orgID).QueuedJobs
+	if limit == 0 {
 		return nil
 	}
 	// Served by the index that has the queued jobs of an org side by side, up to the limit: the price of one
 	// read for each 1,000 that the limit allows.
-	n, err := s.count(ctx, s.inState(orgID, jobs.Queued).Limit(s.cfg.Limits.QueuedJobs))
+	n, err := s.count(ctx, s.inState(orgID, jobs.Queued).Limit(limit))
 	if err != nil {
 		return fmt.Errorf("count queued jobs: %w", err)
 	}
-	if n < int64(s.cfg.Limits.QueuedJobs) {
+	if n < int64(limit) {
 		return nil
 	}
 	page, err := s.List(ctx, jobs.List{OrgID: orgID, State: jobs.Running, PageSize: 10})
 	if err != nil {
 		return err
 	}
-	full := &jobs.QueueFullError{Limit: s.cfg.Limits.QueuedJobs}
+	full := &jobs.QueueFullError{Limit: limit}
 	for _, j := range page.Jobs {
 		full.RunningIDs = append(full.RunningIDs, j.ID)
 	}

@@ -43,6 +43,9 @@ var errPageFull = errors.New("the page is full")
 // A page ends early before the row with which it would hold more than most bytes, as they are stored or
 // answered, whatever is more. With at least MaxDocument it has a row if there is one.
 func (r *Reader) Page(ctx context.Context, q vip.Query, after *vip.Position, offset, limit, most int, row RowEncoder) (Page, error) {
+	if q.Sandbox {
+		return r.sandboxPage(ctx, q, after, offset, limit, row)
+	}
 	sq, err := r.structured(q, vip.Range{})
 	if err != nil {
 		return Page{}, err
@@ -110,6 +113,9 @@ func (r *Reader) each(ctx context.Context, req *firestorepb.RunQueryRequest, row
 // First returns the position of the first row of q in rng as of at (zero is now), nil where there is none. It
 // costs one read.
 func (r *Reader) First(ctx context.Context, q vip.Query, rng vip.Range, at time.Time) (*vip.Position, error) {
+	if q.Sandbox {
+		return r.sandboxFirst(ctx, q, rng)
+	}
 	sq, err := r.structured(q, rng)
 	if err != nil {
 		return nil, err
@@ -130,6 +136,9 @@ func (r *Reader) First(ctx context.Context, q vip.Query, rng vip.Range, at time.
 // Count counts the rows of q in rng as of at (zero is now) and returns the time that it counted at, which
 // later reads may name. It costs one read for 1,000 rows counted.
 func (r *Reader) Count(ctx context.Context, q vip.Query, rng vip.Range, at time.Time) (rows int64, as time.Time, err error) {
+	if q.Sandbox {
+		return r.sandboxCount(ctx, q, rng, at)
+	}
 	sq, err := r.structured(q, rng)
 	if err != nil {
 		return 0, as, err
@@ -221,6 +230,11 @@ func (r *Reader) readTime(ctx context.Context) (time.Time, error) {
 
 // Workspace returns a workspace of an org. One that is missing or another org's is jobs.ErrNotFound.
 func (r *Reader) Workspace(ctx context.Context, orgID, id string) (vip.Workspace, error) {
+	if jobs.InSandbox(orgID) { // of whatever id: callers have those of their real workspaces
+		w := sandboxWorkspaces(orgID)[0]
+		w.ID = id
+		return w, nil
+	}
 	return one(ctx, r, vip.CollectionWorkspaces, orgID, id, workspaceFields, (*vip.Decoder).Workspace)
 }
 
@@ -272,6 +286,9 @@ var (
 // Workspaces returns the workspaces of an org, by id; ErrTooLarge where they have more than most bytes, as
 // Page counts them.
 func (r *Reader) Workspaces(ctx context.Context, orgID string, most int) ([]vip.Workspace, error) {
+	if jobs.InSandbox(orgID) {
+		return sandboxWorkspaces(orgID), nil
+	}
 	q := vip.Query{Collection: vip.CollectionWorkspaces, Conditions: []vip.Condition{{Field: "orgId", Op: vip.Equal, Value: orgID}}}
 	return all(ctx, r, q, workspaceFields, most, (*vip.Decoder).Workspace, (*vip.Workspace).Size)
 }
@@ -279,6 +296,9 @@ func (r *Reader) Workspaces(ctx context.Context, orgID string, most int) ([]vip.
 // Channels returns the channels of an org, by id; those that list a workspace, where workspaceID is not
 // empty. ErrTooLarge is as of Workspaces.
 func (r *Reader) Channels(ctx context.Context, orgID, workspaceID string, most int) ([]vip.Channel, error) {
+	if jobs.InSandbox(orgID) {
+		return sandboxChannels(orgID), nil
+	}
 	q := vip.Query{Collection: vip.CollectionChannels, Conditions: []vip.Condition{{Field: "orgId", Op: vip.Equal, Value: orgID}}}
 	if workspaceID != "" {
 		q.Conditions = append(q.Conditions, vip.Condition{Field: "workspaceIds", Op: vip.ArrayContains, Value: workspaceID})

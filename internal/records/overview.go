@@ -63,6 +63,9 @@ type LabelCount struct {
 // Counting by label instead would need to know the labels: there is no list of them, and a message may carry
 // any text.
 func (r *Reader) LabelCounts(ctx context.Context, q vip.Query) (counts []LabelCount, total int64, err error) {
+	if q.Sandbox {
+		return r.sandboxLabels(ctx, q)
+	}
 	rows, at, err := r.Count(ctx, q, vip.Range{}, time.Time{})
 	switch {
 	case err != nil:

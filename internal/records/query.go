@@ -1,6 +1,7 @@
 package records
 
 import (
+	"errors"
 	"fmt"
 	"time"
 	"unicode/utf8"
@@ -18,6 +19,9 @@ const nameField = "__name__"
 
 // structured translates a query and a range of it.
 func (r *Reader) structured(q vip.Query, rng vip.Range) (*firestorepb.StructuredQuery, error) {
+	if q.Sandbox {
+		return nil, errors.New("a query of a sandbox is not for the database")
+	}
 	filters := make([]*firestorepb.StructuredQuery_Filter, 0, len(q.Conditions)+2)
 	for _, c := range q.Conditions {
 		v, err := pbValue(c.Value)

@@ -51,6 +51,9 @@ type Options struct {
 //
 // An error of row ends the scan and is returned as it is.
 func (r *Reader) Scan(ctx context.Context, q vip.Query, rng vip.Range, at time.Time, opts Options, row func(doc []byte) error) error {
+	if q.Sandbox {
+		return r.sandbox(ctx, q, rng, func(doc []byte, _ vip.Position) error { return row(doc) })
+	}
 	if opts.PageSize <= 0 {
 		opts.PageSize = DefaultPageSize
 	}

@@ -17,7 +17,8 @@ const SmallRows = 50_000
 // Transitions counts what the transitions of jobs, parts and callbacks have come to. The store tells it of
 // each after its commit, once, so that what is counted is what the documents say. (Of a commit whose answer
 // was lost, and of which no look could find out whether it stands, it is told nothing.) It is a
-// prometheus.Collector; a nil *Transitions counts nothing. Safe for concurrent use.
+// prometheus.Collector; a nil *Transitions counts nothing, nor is anything counted of a sandbox. Safe for
+// concurrent use.
 type Transitions struct {
 	collectors
 	kinds set
@@ -88,7 +89,7 @@ const (
 
 // Submitted is told of each request that was accepted.
 func (t *Transitions) Submitted(j *jobs.Job, reused bool) {
-	if t == nil {
+	if t == nil || jobs.InSandbox(j.OrgID) {
 		return
 	}
 	flag := "false"
@@ -117,7 +118,7 @@ func (t *Transitions) Refused(part bool, err error) {
 
 // Job is told of a transition of a job with what it wrote into the timeline.
 func (t *Transitions) Job(before, after *jobs.Job, events []jobs.Event) {
-	if t == nil {
+	if t == nil || jobs.InSandbox(after.OrgID) {
 		return
 	}
 	kind := label(t.kinds, after.Kind)
@@ -189,7 +190,7 @@ func (t *Transitions) event(kind string, e *jobs.Event) {
 
 // Part is told of a transition of a part of j.
 func (t *Transitions) Part(j *jobs.Job, before, after *jobs.Part) {
-	if t == nil || before.State == after.State && before.Epoch == after.Epoch {
+	if t == nil || jobs.InSandbox(j.OrgID) || before.State == after.State && before.Epoch == after.Epoch {
 		return
 	}
 	kind := label(t.kinds, j.Kind)
@@ -211,7 +212,7 @@ func (t *Transitions) wrote(kind, org string, rows, bytes int64) {
 
 // Callback is told of a transition of a delivery: what its state was, and whether a try was under way.
 func (t *Transitions) Callback(before jobs.CallbackState, underWay bool, after *jobs.Callback, now time.Time) {
-	if t == nil {
+	if t == nil || jobs.InSandbox(after.OrgID) {
 		return
 	}
 	if underWay && !UnderWay(after) && len(after.Attempts) > 0 && after.State != jobs.CallbackSuspended && after.State != jobs.CallbackDropped {

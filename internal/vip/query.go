@@ -37,6 +37,8 @@ type Query struct {
 	Ascending bool
 	// From and To bound the sort field where it is a time: From <= t < To. Zero is unbounded.
 	From, To time.Time
+	// Sandbox: the rows are those made up for sandboxes, never real ones.
+	Sandbox bool
 }
 
 // Unsorted is the query for all documents that meet the conditions, also those that have no place in the
@@ -63,6 +65,9 @@ func (q *Query) scope() [8]byte {
 		part(fmt.Sprintf("%T=%v", c.Value, c.Value))
 	}
 	part(q.SortField)
+	if q.Sandbox {
+		part("sandbox")
+	}
 	if q.Ascending {
 		part("ascending")
 	}

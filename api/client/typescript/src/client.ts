@@ -30,6 +30,8 @@ export interface ExportRequest {
   fresh?: boolean;
   /** Gives the same job for 24 h. */
   idempotencyKey?: string;
+  /** What is to become of the export, with a sandbox key. */
+  testScenario?: components['schemas']['TestScenario'];
 }
 
 export interface Waiting {
@@ -119,6 +121,7 @@ export class Client {
         prefer: 'respond-async',
         ...(request.fresh && { 'cache-control': 'no-cache' }),
         ...(idempotencyKey && { 'idempotency-key': idempotencyKey }),
+        ...(request.testScenario && { 'export-test-scenario': request.testScenario }),
       },
       signal,
     });

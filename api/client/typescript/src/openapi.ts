@@ -1475,6 +1475,8 @@ export interface components {
             error: components["schemas"]["JobError"] | null;
             callback: components["schemas"]["CallbackStatus"] | null;
             statusUrl: string;
+            /** @description Of an export in a sandbox; left out elsewhere. */
+            testScenario?: components["schemas"]["TestScenario"];
         };
         JobResult: {
             /**
@@ -1735,10 +1737,14 @@ export interface components {
          * @enum {string}
          */
         Scope: "read" | "export" | "ops" | "view" | "admin" | "platform";
+        /** @enum {string} */
+        TestScenario: "succeed" | "slow" | "stuck" | "fail-retryable" | "fail-final" | "expire" | "duplicate-callback" | "late-callback" | "rate-limit" | "unavailable";
         /** @description Nothing in it opens anything. */
         ApiKey: {
             keyId: string;
             orgId: string;
+            /** @description The key acts in the sandbox of its org: made-up rows, and `Export-Test-Scenario`. */
+            sandbox: boolean;
             name: string;
             scopes: string[];
             /** @description active, disabled, or damaged: its record makes no sense and no request of it is taken. */
@@ -1785,6 +1791,11 @@ export interface components {
         };
         ApiKeyDraft: {
             orgId: string;
+            /**
+             * @description A key for tests, with scopes of `read` and `export`: it acts in the sandbox of the org, see `Export-Test-Scenario`.
+             * @default false
+             */
+            sandbox: boolean;
             name: string;
             scopes: components["schemas"]["Scope"][];
             expiresAt?: components["schemas"]["Date"];
@@ -2698,6 +2709,18 @@ export interface components {
          * @example no-cache
          */
         cacheControl: string;
+        /**
+         * @description What is to become of the export, for sandbox keys alone (others: 422). The file has made-up rows, at most 120, whatever the workspace
+         *     and channel; filters, formats and callbacks are those of any export, on the same machinery. Nothing of it is counted in statistics.
+         *     - `succeed`, also where nothing is said: at once.
+         *     - `slow`: runs for 20 s, with progress. `stuck`: runs for 2 minutes, without progress from the half on.
+         *     - `fail-retryable`: fails as `UNAVAILABLE`, `retryable` is true. `fail-final`: fails as `TOO_MANY_ROWS`, `retryable` is false.
+         *     - `expire`: succeeds, and its file expires after 15 s.
+         *     - `duplicate-callback`: its callback is sent again 2 s after it was delivered, with the same `webhook-id`. `late-callback`: it is sent 30 s late.
+         *     - `rate-limit`: 429, and `unavailable`: 503, with `Retry-After`; the same request is taken after that, and a minute later refused anew.
+         *       Each process of the service refuses it once.
+         */
+        testScenario: components["schemas"]["TestScenario"];
         /** @description Gives the same job for 24 h, also one that failed or was canceled, but not one that was deleted or whose file has expired: then a new one. With other parameters: 422. */
         idempotencyKey: string;
         /** @description An id that is none is answered like that of an unknown job. */
@@ -3123,6 +3146,18 @@ export interface operations {
                 "Cache-Control"?: components["parameters"]["cacheControl"];
                 /** @description Gives the same job for 24 h, also one that failed or was canceled, but not one that was deleted or whose file has expired: then a new one. With other parameters: 422. */
                 "Idempotency-Key"?: components["parameters"]["idempotencyKey"];
+                /**
+                 * @description What is to become of the export, for sandbox keys alone (others: 422). The file has made-up rows, at most 120, whatever the workspace
+                 *     and channel; filters, formats and callbacks are those of any export, on the same machinery. Nothing of it is counted in statistics.
+                 *     - `succeed`, also where nothing is said: at once.
+                 *     - `slow`: runs for 20 s, with progress. `stuck`: runs for 2 minutes, without progress from the half on.
+                 *     - `fail-retryable`: fails as `UNAVAILABLE`, `retryable` is true. `fail-final`: fails as `TOO_MANY_ROWS`, `retryable` is false.
+                 *     - `expire`: succeeds, and its file expires after 15 s.
+                 *     - `duplicate-callback`: its callback is sent again 2 s after it was delivered, with the same `webhook-id`. `late-callback`: it is sent 30 s late.
+                 *     - `rate-limit`: 429, and `unavailable`: 503, with `Retry-After`; the same request is taken after that, and a minute later refused anew.
+                 *       Each process of the service refuses it once.
+                 */
+                "Export-Test-Scenario"?: components["parameters"]["testScenario"];
             };
             path?: never;
             cookie?: never;
@@ -3301,6 +3336,18 @@ export interface operations {
                 "Cache-Control"?: components["parameters"]["cacheControl"];
                 /** @description Gives the same job for 24 h, also one that failed or was canceled, but not one that was deleted or whose file has expired: then a new one. With other parameters: 422. */
                 "Idempotency-Key"?: components["parameters"]["idempotencyKey"];
+                /**
+                 * @description What is to become of the export, for sandbox keys alone (others: 422). The file has made-up rows, at most 120, whatever the workspace
+                 *     and channel; filters, formats and callbacks are those of any export, on the same machinery. Nothing of it is counted in statistics.
+                 *     - `succeed`, also where nothing is said: at once.
+                 *     - `slow`: runs for 20 s, with progress. `stuck`: runs for 2 minutes, without progress from the half on.
+                 *     - `fail-retryable`: fails as `UNAVAILABLE`, `retryable` is true. `fail-final`: fails as `TOO_MANY_ROWS`, `retryable` is false.
+                 *     - `expire`: succeeds, and its file expires after 15 s.
+                 *     - `duplicate-callback`: its callback is sent again 2 s after it was delivered, with the same `webhook-id`. `late-callback`: it is sent 30 s late.
+                 *     - `rate-limit`: 429, and `unavailable`: 503, with `Retry-After`; the same request is taken after that, and a minute later refused anew.
+                 *       Each process of the service refuses it once.
+                 */
+                "Export-Test-Scenario"?: components["parameters"]["testScenario"];
             };
             path?: never;
             cookie?: never;

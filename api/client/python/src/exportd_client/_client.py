@@ -76,6 +76,7 @@ class Client:
         *,
         fresh: bool = False,
         idempotency_key: str | None = None,
+        test_scenario: str | None = None,
         on_progress: Callable[[Job], None] | None = None,
         timeout: float | None = None,
     ) -> Result:
@@ -83,18 +84,27 @@ class Client:
 
         kind is a dataset, like "vip-users"; params are what its export route takes, of any name. A program
         that is started again and asks for the same attaches to the same job, unless it is fresh;
-        idempotency_key gives the same job for 24 h. on_progress gets the job about once a second.
+        idempotency_key gives the same job for 24 h. test_scenario is what is to become of the export, with a
+        sandbox key. on_progress gets the job about once a second.
         """
-        job_id = self._submit(kind, params, fresh, idempotency_key)
+        job_id = self._submit(kind, params, fresh, idempotency_key, test_scenario)
         return self.result_of(self.wait(job_id, on_progress=on_progress, timeout=timeout))
 
     def submit(
-        self, kind: str, params: Params | None = None, *, fresh: bool = False, idempotency_key: str | None = None
+        self,
+        kind: str,
+        params: Params | None = None,
+        *,
+        fresh: bool = False,
+        idempotency_key: str | None = None,
+        test_scenario: str | None = None,
     ) -> Job:
         """Start an export, or attach to the job that an equal request started, and do not wait for it."""
-        return self.get_job(self._submit(kind, params, fresh, idempotency_key))
+        return self.get_job(self._submit(kind, params, fresh, idempotency_key, test_scenario))
 
-    def _submit(self, kind: str, params: Params | None, fresh: bool, idempotency_key: str | None) -> str:
+    def _submit(
+        self, kind: str, params: Params | None, fresh: bool, idempotency_key: str | None, test_scenario: str | None
+    ) -> str:
         headers = {"Prefer": "respond-async"}
         if fresh:
             headers["Cache-Control"] = "no-cache"
@@ -102,6 +112,8 @@ class Client:
             idempotency_key = idempotency_key or secrets.token_urlsafe(24)
         if idempotency_key:
             headers["Idempotency-Key"] = idempotency_key
+        if test_scenario:
+            headers["Export-Test-Scenario"] = test_scenario
         answer = self._send("GET", f"/{_dataset(kind)}/export", params, headers)
         done = answer.status == 200
         job_id = job_id_in(answer.headers.get("Content-Location" if done else "Location"))

@@ -288,6 +288,8 @@ class JobBase(TypedDict):
     error: Union[JobError, None]
     callback: Union[CallbackStatus, None]
     statusUrl: str
+    #: Of an export in a sandbox; left out elsewhere.
+    testScenario: NotRequired[TestScenario]
 
 
 class JobResult(TypedDict):
@@ -506,6 +508,8 @@ class Receiver(TypedDict):
 
 Scope = Literal["read", "export", "ops", "view", "admin", "platform"]
 
+TestScenario = Literal["succeed", "slow", "stuck", "fail-retryable", "fail-final", "expire", "duplicate-callback", "late-callback", "rate-limit", "unavailable"]
+
 
 class ApiKeySecretsItem(TypedDict):
     expiresAt: Union[str, None]
@@ -520,6 +524,8 @@ class ApiKey(TypedDict):
 
     keyId: str
     orgId: str
+    #: The key acts in the sandbox of its org: made-up rows, and `Export-Test-Scenario`.
+    sandbox: bool
     name: str
     scopes: list[str]
     #: active, disabled, or damaged: its record makes no sense and no request of it is taken.
@@ -553,6 +559,8 @@ class KeyChange(TypedDict):
 
 class ApiKeyDraft(TypedDict):
     orgId: str
+    #: A key for tests, with scopes of `read` and `export`: it acts in the sandbox of the org, see `Export-Test-Scenario`.
+    sandbox: NotRequired[bool]
     name: str
     scopes: list[Scope]
     expiresAt: NotRequired[Date]
