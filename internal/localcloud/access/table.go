@@ -50,6 +50,7 @@ var needs = map[string][]string{
 	"Subscriber/GetSubscription":         {"pubsub.subscriptions.get"},
 	"Subscriber/ListSubscriptions":       {"pubsub.subscriptions.list"},
 	"Subscriber/UpdateSubscription":      {"pubsub.subscriptions.update"},
+	"Subscriber/ModifyPushConfig":        {"pubsub.subscriptions.update"},
 	"Subscriber/DeleteSubscription":      {"pubsub.subscriptions.delete"},
 	"Subscriber/Pull":                    {"pubsub.subscriptions.consume"},
 	"Subscriber/StreamingPull":           {"pubsub.subscriptions.consume"},

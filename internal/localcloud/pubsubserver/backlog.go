@@ -2,7 +2,9 @@ package pubsubserver
 
 import (
 	"container/heap"
+	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -82,6 +84,7 @@ type backlog struct {
 	forward func(*backlog, *entry, *pubsubpb.Subscription) error
 	gone    chan struct{} // closed when the subscription is deleted or the server closes
 	workers *sync.WaitGroup
+	http    *http.Client
 
 	mu         sync.Mutex
 	sub        *pubsubpb.Subscription // replaced, never changed
@@ -102,6 +105,10 @@ type backlog struct {
 	filter     filter
 	keys       map[string][]*entry // with ordering: what there is of each key, in publish order; the first alone is not held
 	tidied     int                 // acknowledged messages that were kept
+	endpoint   string              // where messages are pushed, "" where they are pulled
+	pusher     *puller             // nil where they are pulled
+	stopPush   context.CancelFunc
+	turned     chan struct{} // closed, for what pulls, when messages are pushed from now on
 }
 
 // subscription returns the settings in force. The caller must not change them.
@@ -116,6 +123,7 @@ func (b *backlog) update(sub *pubsubpb.Subscription) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sub = sub
+	b.aim()
 	b.dispatch(time.Now())
 }
 
@@ -259,7 +267,7 @@ func (b *backlog) requeue(e *entry, now time.Time) {
 	b.unlease(e)
 	e.at = now
 	if !b.dead(e) {
-		e.at = now.Add(backoff(b.sub.GetRetryPolicy(), e.attempts))
+		e.at = now.Add(backoff(b.retryPolicy(), e.attempts))
 	}
 	heap.Push(&b.waiting, e)
 	if b.sub.GetDeadLetterPolicy() == nil {
@@ -272,6 +280,13 @@ func (b *backlog) requeue(e *entry, now time.Time) {
 	if err := c.post(); err != nil {
 		b.log.Warn("keep delivery count", zap.String("subscription", b.sub.GetName()), zap.Error(err))
 	}
+}
+
+func (b *backlog) retryPolicy() *pubsubpb.RetryPolicy {
+	if p := b.sub.GetRetryPolicy(); p != nil || b.endpoint == "" {
+		return p
+	}
+	return pushBackoff
 }
 
 // backoff is the exponential back-off of a retry policy after the given number of deliveries; zero without a
@@ -446,12 +461,16 @@ func (b *backlog) take(e *entry) {
 	b.forget(e)
 }
 
-// attach registers a puller; messages flow to it from now on.
-func (b *backlog) attach(p *puller) {
+// attach registers a puller; messages flow to it from now on, until turned is closed at the latest.
+func (b *backlog) attach(p *puller) (turned <-chan struct{}, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.endpoint != "" {
+		return nil, errPushed
+	}
 	b.pullers = append(b.pullers, p)
 	b.dispatch(time.Now())
+	return b.turned, nil
 }
 
 // detach removes a puller and gives back what it did not send. What a stream sent and the client never

@@ -13,10 +13,12 @@
 //     retention (7 days unless set) work as documented for the real service.
 //   - Filters let messages pass as documented; with ordering, those of a key come one after the other.
 //   - Seek to a time or to a snapshot, with what retain_acked_messages keeps.
+//   - Push to this machine: wrapped messages, one request each, acknowledged by the answer, with retries until
+//     they are taken.
 //   - A subscription's backlog is bounded. Beyond the bound Publish answers RESOURCE_EXHAUSTED; nothing is evicted.
 //
-// What it refuses with UNIMPLEMENTED rather than pretend: push, BigQuery, Bigtable and Cloud Storage
-// subscriptions, exactly-once delivery, message transforms, schemas and retention of topics; fields.go has
-// each field. Subscriptions never expire for being idle, and there is no authentication: serve it on loopback
-// only.
+// What it refuses with UNIMPLEMENTED rather than pretend: push to other machines, with tokens or unwrapped,
+// BigQuery, Bigtable and Cloud Storage subscriptions, exactly-once delivery, message transforms, schemas and
+// retention of topics; fields.go has each field. Subscriptions never expire for being idle, and there is no
+// authentication: serve it on loopback only.
 package pubsubserver

@@ -380,7 +380,7 @@ func TestUpdateSubscription(t *testing.T) {
 			"no mask":     {update(&pubsubpb.Subscription{Name: testSub}), codes.InvalidArgument},
 			"topic":       {update(&pubsubpb.Subscription{Name: testSub}, "topic"), codes.InvalidArgument},
 			"bad value":   {update(&pubsubpb.Subscription{Name: testSub, AckDeadlineSeconds: 9}, "ack_deadline_seconds"), codes.InvalidArgument},
-			"unsupported": {update(&pubsubpb.Subscription{Name: testSub}, "push_config"), codes.Unimplemented},
+			"unsupported": {update(&pubsubpb.Subscription{Name: testSub}, "bigquery_config"), codes.Unimplemented},
 			"missing":     {update(&pubsubpb.Subscription{Name: testSub + "x"}, "labels"), codes.NotFound},
 		} {
 			if got := status.Code(c.err); got != c.want {

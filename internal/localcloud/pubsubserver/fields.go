@@ -23,8 +23,10 @@ var served = func() fields.Table {
 	t.Lines(p+"Subscription", fields.Whole, "labels", "message_retention_duration")
 	t.Lines(p+"Subscription", fields.Answer, "detached", "topic_message_retention_duration", "state", "analytics_hub_subscription_info")
 	t.Lines(p+"Subscription", fields.Refused, "bigquery_config", "cloud_storage_config", "bigtable_config", "enable_exactly_once_delivery", "message_transforms", "tags")
-	t.Lines(p+"PushConfig", fields.Refused, "push_endpoint", "attributes", "oidc_token", "pubsub_wrapper", "no_wrapper") // without them it means pull
-	t.Lines(p+"ExpirationPolicy", fields.Whole, "ttl")                                                                   // completeSubscription
+	t.Lines(p+"PushConfig", fields.Honoured, "push_endpoint", "pubsub_wrapper")
+	t.Lines(p+"PushConfig", fields.Whole, "attributes") // checkPushConfig
+	t.Lines(p+"PushConfig", fields.Refused, "oidc_token", "no_wrapper")
+	t.Lines(p+"ExpirationPolicy", fields.Whole, "ttl") // completeSubscription
 	t.Lines(p+"DeadLetterPolicy", fields.Honoured, "dead_letter_topic", "max_delivery_attempts")
 	t.Lines(p+"RetryPolicy", fields.Whole, "minimum_backoff", "maximum_backoff")
 
@@ -41,6 +43,7 @@ var served = func() fields.Table {
 	t.Lines(p+"UpdateSubscriptionRequest", fields.Honoured, "subscription")
 	t.Lines(p+"UpdateSubscriptionRequest", fields.Whole, "update_mask")
 	t.Lines(p+"ListSubscriptionsRequest", fields.Honoured, "project", "page_size", "page_token")
+	t.Lines(p+"ModifyPushConfigRequest", fields.Honoured, "subscription", "push_config")
 	t.Lines(p+"DeleteSubscriptionRequest", fields.Honoured, "subscription")
 	t.Lines(p+"ModifyAckDeadlineRequest", fields.Honoured, "subscription", "ack_ids", "ack_deadline_seconds")
 	t.Lines(p+"AcknowledgeRequest", fields.Honoured, "subscription", "ack_ids")
@@ -68,5 +71,5 @@ var served = func() fields.Table {
 }()
 
 // unserved are the methods that answer UNIMPLEMENTED whatever they are sent.
-var unserved = []string{"ModifyPushConfig",
+var unserved = []string{
 	"CreateSchema", "GetSchema", "ListSchemaRevisions", "CommitSchema", "RollbackSchema", "DeleteSchemaRevision", "DeleteSchema", "ValidateSchema", "ValidateMessage"}

@@ -25,9 +25,12 @@ func (u *subscriber) Pull(ctx context.Context, req *pubsubpb.PullRequest) (*pubs
 	if req.GetMaxMessages() <= 0 {
 		return nil, invalid("max_messages must be positive")
 	}
-	lease := time.Duration(b.subscription().GetAckDeadlineSeconds()) * time.Second
+	lease := ackDeadline(b.subscription())
 	p := newPuller(int64(min(req.GetMaxMessages(), maxPull)), 0, lease)
-	b.attach(p)
+	turned, err := b.attach(p)
+	if err != nil {
+		return nil, err
+	}
 	defer b.detach(p)
 	wait := pullWait
 	//lint:ignore SA1019 deprecated in the API, still sent by clients
@@ -48,6 +51,8 @@ func (u *subscriber) Pull(ctx context.Context, req *pubsubpb.PullRequest) (*pubs
 			return nil, status.FromContextError(ctx.Err()).Err()
 		case <-b.gone:
 			return nil, b.closeReason()
+		case <-turned:
+			return nil, errPushed
 		}
 	}
 }
@@ -131,16 +136,19 @@ func (u *subscriber) StreamingPull(stream pubsubpb.Subscriber_StreamingPullServe
 	if err := ps.apply(first); err != nil {
 		return err
 	}
-	b.attach(p)
+	turned, err := b.attach(p)
+	if err != nil {
+		return err
+	}
 	defer b.detach(p)
 	received := make(chan error, 1)
 	// It ends with the call, because gRPC fails Recv once the handler has returned, but maybe a little later:
 	// Close waits for it.
 	u.s.workers.Go(func() { received <- ps.receive() })
-	return ps.send(received)
+	return ps.send(received, turned)
 }
 
-func (ps *pullStream) send(received <-chan error) error {
+func (ps *pullStream) send(received <-chan error, turned <-chan struct{}) error {
 	for {
 		resp := &pubsubpb.StreamingPullResponse{}
 		select {
@@ -154,6 +162,8 @@ func (ps *pullStream) send(received <-chan error) error {
 			return err
 		case <-ps.b.gone:
 			return ps.b.closeReason()
+		case <-turned:
+			return errPushed
 		}
 		if err := ps.stream.Send(resp); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,6 +63,7 @@ type Server struct {
 	grpc    *grpc.Server
 	seq     atomic.Uint64 // last message number; message ids and uids come from it
 	workers sync.WaitGroup
+	http    *http.Client // sends pushes
 	// permitted is Options.Permitted, which may be nil.
 	permitted func(ctx context.Context, permission string) bool
 
@@ -96,7 +98,7 @@ func Open(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		store: st, limits: o.Limits, log: o.Log, permitted: o.Permitted,
+		store: st, limits: o.Limits, log: o.Log, permitted: o.Permitted, http: newPushClient(),
 		topics: map[string]*topic{}, subs: map[string]*backlog{}, snaps: map[string]*snapshot{},
 	}
 	// Numbers start from the clock: below one message a microsecond they are never used twice, without
@@ -158,6 +160,9 @@ func (s *Server) load() error {
 	for b, entries := range waiting {
 		b.enqueue(entries...)
 	}
+	for _, b := range s.subs {
+		b.update(b.sub) // to push where that is wanted
+	}
 	return nil
 }
 
@@ -166,7 +171,7 @@ func (s *Server) newBacklog(uid uint64, sub *pubsubpb.Subscription) *backlog {
 	return &backlog{
 		filter: pass, keys: map[string][]*entry{},
 		uid: uid, sub: sub, store: s.store, log: s.log, limits: s.limits,
-		forward: s.forwardDeadLetter, gone: make(chan struct{}), workers: &s.workers,
+		forward: s.forwardDeadLetter, gone: make(chan struct{}), turned: make(chan struct{}), workers: &s.workers, http: s.http,
 		all: map[uint64]*entry{}, gen: uint64(time.Now().UnixMicro()),
 	}
 }
@@ -197,6 +202,7 @@ func (s *Server) Close() error {
 	s.grpc.GracefulStop()
 	cut.Stop()
 	s.workers.Wait()
+	s.http.CloseIdleConnections()
 	if err := s.store.close(); err != nil {
 		return fmt.Errorf("close pubsub store: %w", err)
 	}

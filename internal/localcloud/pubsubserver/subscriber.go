@@ -48,6 +48,7 @@ func (u *subscriber) CreateSubscription(_ context.Context, req *pubsubpb.Subscri
 	}
 	s.subs[sub.GetName()] = b
 	t.subs[sub.GetName()] = b
+	b.update(sub) // to push where that is wanted
 	return sub, nil
 }
 
@@ -90,24 +91,48 @@ func (u *subscriber) UpdateSubscription(_ context.Context, req *pubsubpb.UpdateS
 	if in == nil || len(req.GetUpdateMask().GetPaths()) == 0 {
 		return nil, invalid("an update needs a subscription and a mask")
 	}
-	s := u.s
+	return u.s.changeSubscription(in.GetName(), func(sub *pubsubpb.Subscription) error {
+		for _, path := range req.GetUpdateMask().GetPaths() {
+			if err := copyField(sub, proto.CloneOf(in), path); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// ModifyPushConfig sets where messages are pushed; an empty configuration has them pulled.
+func (u *subscriber) ModifyPushConfig(_ context.Context, req *pubsubpb.ModifyPushConfigRequest) (*emptypb.Empty, error) {
+	if req.GetPushConfig() == nil {
+		return nil, invalid("a push configuration is needed; an empty one means pull")
+	}
+	_, err := u.s.changeSubscription(req.GetSubscription(), func(sub *pubsubpb.Subscription) error {
+		sub.PushConfig = proto.CloneOf(req.GetPushConfig())
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, nil
+}
+
+// changeSubscription puts in force what change makes of a subscription's settings.
+func (s *Server) changeSubscription(name string, change func(*pubsubpb.Subscription) error) (*pubsubpb.Subscription, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, errClosing
 	}
-	b := s.subs[in.GetName()]
+	b := s.subs[name]
 	if b == nil {
-		return nil, notFound(in.GetName())
+		return nil, notFound(name)
 	}
 	sub := proto.CloneOf(b.subscription())
 	if sub.GetDetached() {
 		return nil, errDetached
 	}
-	for _, path := range req.GetUpdateMask().GetPaths() {
-		if err := copyField(sub, proto.CloneOf(in), path); err != nil {
-			return nil, err
-		}
+	if err := change(sub); err != nil {
+		return nil, err
 	}
 	if err := completeSubscription(sub); err != nil {
 		return nil, err
@@ -143,7 +168,9 @@ func copyField(to, from *pubsubpb.Subscription, path string) error {
 		to.Labels = from.Labels
 	case "retain_acked_messages":
 		to.RetainAckedMessages = from.RetainAckedMessages
-	case "push_config", "bigquery_config", "bigtable_config", "cloud_storage_config", "enable_exactly_once_delivery", "message_transforms", "tags":
+	case "push_config":
+		to.PushConfig = from.PushConfig
+	case "bigquery_config", "bigtable_config", "cloud_storage_config", "enable_exactly_once_delivery", "message_transforms", "tags":
 		return unsupported(path)
 	default:
 		return invalid("the field %q cannot be updated", path)

@@ -144,6 +144,9 @@ func completeSubscription(sub *pubsubpb.Subscription) error {
 	if _, err := parseFilter(sub.GetFilter()); err != nil {
 		return err
 	}
+	if err := checkPushConfig(sub.GetPushConfig()); err != nil {
+		return err
+	}
 	if err := completeRetryPolicy(sub.GetRetryPolicy()); err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func TestCompleteSubscription(t *testing.T) {
 		"no expiry":    {func(s *pubsubpb.Subscription) { s.ExpirationPolicy = &pubsubpb.ExpirationPolicy{} }, codes.OK},
 		"exactly once": {func(s *pubsubpb.Subscription) { s.EnableExactlyOnceDelivery = true }, codes.Unimplemented},
 		"push": {func(s *pubsubpb.Subscription) {
-			s.PushConfig = &pubsubpb.PushConfig{PushEndpoint: "http://127.0.0.1/"}
+			s.PushConfig = &pubsubpb.PushConfig{PushEndpoint: "https://example.com/"}
 		}, codes.Unimplemented},
 	} {
 		t.Run(name, func(t *testing.T) {
