@@ -109,7 +109,7 @@ Exit codes:
 	}
 	add(groupData, a.labelsCommand(), a.rowsCommand(), a.workspacesCommand(), a.channelsCommand(), a.limitsCommand())
 	add(groupOperate, a.opsCommand(), a.keysCommand())
-	add(groupSettings, a.profilesCommand(), a.signCommand(), a.callbacksCommand())
+	add(groupSettings, a.profilesCommand(), a.signCommand(), a.callbacksCommand(), a.conformanceCommand())
 	root.SetHelpCommandGroupID(groupSettings)
 	root.SetCompletionCommandGroupID(groupSettings)
 	return root
