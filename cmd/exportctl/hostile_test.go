@@ -39,7 +39,13 @@ var hostileText = func() string {
 // arguments, and who calls back.
 var local = map[string]func(t *testing.T, c call, form []string) []result{
 	"callbacks listen": hostileCallbacks,
-	"profiles list":    hostileProfiles("profiles", "list"), "profiles remove": hostileProfiles("profiles", "remove", hostileText), "profiles use": hostileProfiles("profiles", "use", hostileText),
+	"conformance receiver": func(t *testing.T, c call, form []string) (all []result) {
+		for _, url := range []string{"http://127.0.0.1:1/", "http://127.0.0.1:1/" + hostileText, hostileText} {
+			all = append(all, c.run(t.Context(), append([]string{"conformance", "receiver", url, "--secret", trialSecret}, form...)...))
+		}
+		return all
+	},
+	"profiles list": hostileProfiles("profiles", "list"), "profiles remove": hostileProfiles("profiles", "remove", hostileText), "profiles use": hostileProfiles("profiles", "use", hostileText),
 	"profiles add": hostileProfiles("profiles", "add", hostileText, "--url", "http://127.0.0.1", "--key", hostileText),
 	"sign":         hostileProfiles("sign", hostileText),
 }
