@@ -137,7 +137,7 @@ type flawed struct {
 }
 
 func (f *flawed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(io.LimitReader(r.Body, 2<<20))
+	body, _ := io.ReadAll(io.LimitReader(r.Body, 8<<20))
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	rec := httptest.NewRecorder()
 	f.good.ServeHTTP(rec, r)
