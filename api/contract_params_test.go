@@ -195,6 +195,8 @@ func boundsOf(p *openapi3.Parameter) (good, bad []string) {
 		bad = []string{fmt.Sprintf("%.0f", *s.Min-1), fmt.Sprintf("%.0f", *s.Max+1), "1.5", "x", ""}
 	case p.Name == "before": // not any text
 		bad = []string{"", strings.Repeat("x", 1500)}
+	case p.Name == jobs.ParamSince && s.Pattern != "": // of an export that there is; TestSince has those
+		bad = []string{"", strings.Repeat("a", 25), strings.Repeat("a", 27), strings.Repeat("A", 26), strings.Repeat("a", 26)}
 	case p.Name == "since", p.Name == "until": // of the last days, seen from noon
 		good, bad = []string{"90m", "7d", "2026-06-14", "2026-06-15T08:30:00+02:00"}, []string{"", "yesterday", "7w", "2026-02-30"}
 	case p.Name == "cause": // its id, or none
@@ -222,6 +224,9 @@ func TestContractHasTheCallback(t *testing.T) {
 	for name, e := range map[string]webhook.Event{
 		"succeeded": {Type: "export.succeeded", Timestamp: noon, Data: webhook.EventData{JobID: jobs.NewID(), Kind: "vip-users", State: "succeeded",
 			TotalCount: &rows, CSVURL: &link, CSVURLExpiresAt: &until, Params: jobs.Params{"profile": jobs.ProfileExcel}}},
+		"changes": {Type: "export.succeeded", Timestamp: noon, Data: webhook.EventData{JobID: jobs.NewID(), Kind: "vip-users", State: "succeeded",
+			TotalCount: &rows, CSVURL: &link, CSVURLExpiresAt: &until, Params: jobs.Params{"since": jobs.NewID()},
+			Changes: &webhook.EventChanges{Since: jobs.NewID(), Added: 1, Changed: 1, Removed: 1, Unchanged: 5, Before: 7, After: 7}}},
 		"failed": {Type: "export.failed", Timestamp: noon, Data: webhook.EventData{JobID: jobs.NewID(), Kind: "vip-messages", State: "failed",
 			Error: &webhook.EventError{Code: string(jobs.CodeTooManyRows), Message: "m"}, Params: jobs.Params{}}},
 		"ping": {Type: webhook.EventPing, Timestamp: noon, Data: webhook.EventData{JobID: webhook.PingJobID, Kind: "vip-users", State: "succeeded", Params: struct{}{}}},

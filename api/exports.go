@@ -33,6 +33,9 @@ func (s *Server) export(d *dataset.Dataset) endpoint {
 		if err := s.gate(ctx, d, caller.OrgID, submission.Params); err != nil {
 			return err
 		}
+		if err := s.based(ctx, &submission); err != nil {
+			return err
+		}
 		if dryRun {
 			return s.quote(c, caller, submission, maxAge)
 		}
@@ -193,9 +196,10 @@ func (s *Server) answerExport(c *gin.Context, j *jobs.Job, asker filelink.Asker,
 			c.Header("Cache-Control", "private, max-age="+strconv.Itoa(int(s.jobs.ReuseFor()/time.Second)))
 		}
 		writeJSON(c, http.StatusOK, struct {
-			TotalCount int64  `json:"totalCount"`
-			CSVURL     string `json:"csvUrl"`
-		}{j.Result.Rows, url})
+			TotalCount int64        `json:"totalCount"`
+			CSVURL     string       `json:"csvUrl"`
+			Changes    *changesView `json:"changes,omitempty"`
+		}{j.Result.FileRows(), url, changesOf(j)})
 		return nil
 	case jobs.Queued, jobs.Running:
 		v, err := s.show(c.Request.Context(), j, asker)

@@ -20,6 +20,8 @@ func (p *params) file(d *dataset.Dataset) jobs.Params {
 			v = p.columns(d, f)
 		case f.Name == jobs.ParamTimezone:
 			v = p.zone(f)
+		case f.Name == jobs.ParamSince:
+			v = p.since(f)
 		default:
 			v = enum(p, f.Name, f.Values...)
 		}
@@ -31,6 +33,9 @@ func (p *params) file(d *dataset.Dataset) jobs.Params {
 		if v, format := given[f.Name], given[jobs.ParamFormat]; v != "" && format != "" && !f.Of(format) {
 			p.fault(f.Name, typeUnknown, map[string]any{"value": v}, "is not allowed with format=%s", format)
 		}
+	}
+	if given[jobs.ParamSince] != "" {
+		p.comparable(d, given)
 	}
 	for name, v := range given {
 		file[name] = v

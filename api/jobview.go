@@ -32,6 +32,7 @@ type jobView struct {
 	CRC32C        *string       `json:"crc32c"` // base64 of the big-endian sum, as Cloud Storage shows it
 	GuardedCells  *int64        `json:"guardedCells"`
 	RescuedValues int64         `json:"rescuedValues,omitempty"`
+	Changes       *changesView  `json:"changes,omitempty"`
 	Error         *errorView    `json:"error"`
 	Callback      *callbackView `json:"callback"`
 	StatusURL     string        `json:"statusUrl"`
@@ -88,9 +89,9 @@ func viewOf(j *jobs.Job) jobView {
 	v.Progress = progressView{PartsDone: j.PartsDone, PartsTotal: j.PartsTotal}
 	v.setProgress(j, j.RowsDone, j.BytesDone)
 	if j.State == jobs.Succeeded || j.State == jobs.Expired {
-		sum := checksum(j.Result.CRC32C)
-		v.TotalCount, v.SizeBytes, v.CRC32C, v.GuardedCells = &j.Result.Rows, &j.Result.Size, &sum, &j.Result.GuardedCells
-		v.RescuedValues = j.Result.RescuedValues
+		sum, rows := checksum(j.Result.CRC32C), j.Result.FileRows()
+		v.TotalCount, v.SizeBytes, v.CRC32C, v.GuardedCells = &rows, &j.Result.Size, &sum, &j.Result.GuardedCells
+		v.RescuedValues, v.Changes = j.Result.RescuedValues, changesOf(j)
 		v.setProgress(j, j.Result.Rows, j.Result.Size)
 	}
 	if e := j.Error; e != nil {

@@ -30,6 +30,10 @@ func fileParamsText(dataset.Set) string {
 func fileSchemasText(dataset.Set) string {
 	var b strings.Builder
 	for _, f := range dataset.FileParams {
+		if f.Pattern != "" {
+			fmt.Fprintf(&b, "    %s: {type: string, pattern: %q}\n", f.Schema, f.Pattern)
+			continue
+		}
 		if len(f.Values) == 0 {
 			fmt.Fprintf(&b, "    %s: {type: string, minLength: 1, maxLength: %d}\n", f.Schema, f.Most)
 			continue

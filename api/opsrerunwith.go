@@ -147,6 +147,9 @@ func (s *Server) rerunWith(c *gin.Context, caller *apikey.Key, j *jobs.Job, chan
 		OrgID: j.OrgID, KeyID: j.KeyID, RequestID: observe(c).requestID, Kind: d.Kind(), Columns: d.Version, Params: params, CallbackURL: j.CallbackURL,
 		Trace: tracing.Traceparent(ctx), Rerun: &jobs.RerunWith{Of: j.ID, Actor: actor(caller), Reason: reason, Changes: words},
 	}
+	if err := s.based(ctx, &sub); err != nil {
+		return err
+	}
 	submitted, err := s.jobs.Submit(ctx, sub)
 	if err == nil && submitted.Reused && (submitted.Job.RerunOf != j.ID || submitted.Job.State.Ended()) {
 		sub.Except = submitted.Job.ID

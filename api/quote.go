@@ -44,6 +44,7 @@ type quoteView struct {
 	EstimatedSeconds float64    `json:"estimatedSeconds"`
 	JobsAhead        int64      `json:"jobsAhead"`
 	OpensInExcel     bool       `json:"opensInExcel"`
+	EarlierRows      *int64     `json:"earlierRows,omitempty"`
 	AttachesTo       *attachee  `json:"attachesTo"`
 	Refusals         []errorOne `json:"refusals"`
 }
@@ -94,6 +95,9 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	}
 	if q.WithoutSortField >= 0 {
 		v.WithoutSortField = &q.WithoutSortField
+	}
+	if submission.Base != nil {
+		v.EarlierRows = &submission.Base.Rows
 	}
 	if found != nil {
 		v.AttachesTo = &attachee{found.ID, found.State, statusURL(found.ID)}

@@ -134,7 +134,7 @@ func newCallback(j *Job, p Policy, now time.Time) *Callback {
 	cb := &Callback{
 		ID: CallbackID(j), Schema: OldestSchema, JobID: j.ID, JobAttempt: j.Attempt, OrgID: j.OrgID, KeyID: j.KeyID, RequestID: j.RequestID,
 		URL: j.CallbackURL, Origin: OriginOf(j.CallbackURL),
-		Event: "export." + string(j.State), CreatedAt: now, Rows: j.Result.Rows, Object: j.Result.Object, FileExpiresAt: j.FileExpiresAt, Error: j.Error,
+		Event: "export." + string(j.State), CreatedAt: now, Rows: j.Result.FileRows(), Object: j.Result.Object, FileExpiresAt: j.FileExpiresAt, Error: j.Error,
 		State: CallbackPending, NextAt: now, WakeAt: now.Add(callbackGrace), Shard: ShardOf(j.ID), Scenario: string(j.Scenario()),
 	}
 	if j.Scenario() == ScenarioLateCallback {

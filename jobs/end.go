@@ -255,7 +255,7 @@ func (tx *Tx) Discarded(epoch int64, parts []*Part) error {
 	}
 	j := tx.Job
 	// The claim by which it was planned is the first epoch, the commit of the last part the second.
-	sole := j.State == Succeeded && j.Cleanup && j.Epoch == epoch && epoch == 2 && j.PlanEpoch == 1 && len(parts) == j.PartsTotal
+	sole := j.State == Succeeded && j.Base == nil && j.Cleanup && j.Epoch == epoch && epoch == 2 && j.PlanEpoch == 1 && len(parts) == j.PartsTotal
 	for _, p := range parts {
 		sole = sole && p.PlanEpoch == 1 && p.Epoch == 1
 	}
@@ -302,13 +302,16 @@ func (tx *Tx) Succeed(l Lease, r Result) error {
 			fmt.Sprintf("the snapshot has %d rows, the file %d", j.RowsTotal, r.Rows),
 			"report this: rows of one snapshot must not differ; rerun with mode fresh", nil)
 	}
+	if err := j.provesChanges(r); err != nil {
+		return err
+	}
 	if err := tx.become(Succeeded); err != nil {
 		return err
 	}
 	j.Result, j.RowsDone, j.BytesDone = r, r.Rows, r.Size
 	j.FinishedAt, j.FileExpiresAt = tx.Now, tx.Now.Add(tx.fileLife())
 	// The parts' objects, and what earlier claims may have left, are to be swept.
-	j.Cleanup = j.PartsTotal > 0 || j.Epoch > 1
+	j.Cleanup = j.PartsTotal > 0 || j.Epoch > 1 || j.Base != nil
 	tx.event(EventSucceeded, "", j.successText(r), "")
 	tx.ended()
 	j.WakeAt = j.FileExpiresAt

@@ -82,6 +82,8 @@ type Job struct {
 	DeletedAt     time.Time `firestore:"deletedAt,omitempty"`
 	// BatchID is the last batch that reran the job.
 	BatchID string `firestore:"batchId,omitempty"`
+	// Base is the file that the job's is to tell the changes to; nil for a file of all rows.
+	Base *Whole `firestore:"base,omitempty"`
 	// RerunOf is the job whose request this one's is, with other parameters, see RerunWith.
 	RerunOf string `firestore:"rerunOf,omitempty"`
 
@@ -126,6 +128,10 @@ type Result struct {
 	GuardedCells int64  `firestore:"guardedCells"`
 	// RescuedValues are those that the format has not in their column's type.
 	RescuedValues int64 `firestore:"rescuedValues,omitempty"`
+	// Whole and Changes are of a job with a Base: the file that has all rows, which nobody is given, and what
+	// the object tells of it. Rows are those of Whole.
+	Whole   *Whole   `firestore:"whole,omitempty"`
+	Changes *Changes `firestore:"changes,omitempty"`
 }
 
 // JobError is why a job failed: for its owner (Code, Message, Retryable) and for the operator (Remedy).

@@ -53,6 +53,7 @@ const (
 	ParamTimezone     = "timezone"
 	ParamDelimiter    = "delimiter"
 	ParamHeader       = "header"
+	ParamSince        = "since"
 
 	ProfileRFC4180 = "rfc4180"
 	ProfileExcel   = "excel"
@@ -71,7 +72,7 @@ var Delimiters = map[string]byte{"comma": ',', "semicolon": ';', "tab": '\t', "p
 
 // laterFileParams are those of files that builds of version 1 of documents would leave aside, making another
 // file than was asked for.
-var laterFileParams = []string{ParamFormat, ParamCompression, ParamColumns, ParamTimezone, ParamDelimiter, ParamHeader, ParamScenario}
+var laterFileParams = []string{ParamFormat, ParamCompression, ParamColumns, ParamTimezone, ParamDelimiter, ParamHeader, ParamScenario, ParamSince}
 
 // The window of a dataset that has one: half-open.
 const (
@@ -99,6 +100,9 @@ func (p Params) Format() string { return cmp.Or(p.Text(ParamFormat), FormatCSV) 
 
 // Gzip says whether the file is compressed.
 func (p Params) Gzip() bool { return p.Text(ParamCompression) == CompressionGzip }
+
+// Since is the id of the job whose file this one's tells the changes to, "" for a file of all rows.
+func (p Params) Since() string { return p.Text(ParamSince) }
 
 // Extension is that of the file's name, with its dot.
 func (p Params) Extension() string {

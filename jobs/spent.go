@@ -183,7 +183,10 @@ func (j *Job) Slow() bool {
 
 // successText is what the timeline says of a job's success.
 func (j *Job) successText(r Result) string {
-	text := fmt.Sprintf("%d rows, %d bytes", r.Rows, r.Size)
+	text := fmt.Sprintf("%d rows, %d bytes", r.FileRows(), r.Size)
+	if c := r.Changes; c != nil {
+		text += fmt.Sprintf("; %d added, %d changed, %d removed, %d unchanged", c.Added, c.Changed, c.Removed, c.Unchanged)
+	}
 	if spent := j.Spent.String(); spent != "" {
 		text += "; " + spent
 	}

@@ -20,7 +20,7 @@ func NewJob(id string, s *Submission, p Policy, now time.Time) *Job {
 		ID: id, Schema: OldestSchema, Rev: NewToken(), OrgID: s.OrgID, KeyID: s.KeyID, RequestID: s.RequestID, Trace: s.Trace,
 		Kind: s.Kind, Params: s.Params, Columns: s.Columns, Fingerprint: s.Fingerprint(), State: Queued,
 		CreatedAt: now, WakeAt: now.Add(p.NotifyAgain), Shard: ShardOf(id), CallbackURL: s.CallbackURL,
-		Lapses: true, RerunOf: s.rerunOf(),
+		Lapses: true, RerunOf: s.rerunOf(), Base: s.Base,
 	}
 }
 
@@ -81,6 +81,8 @@ type Submission struct {
 	Fresh bool
 	// Except is a job that is not given, whatever leads to it: its file is lost.
 	Except string
+	// Base is the file that Params' since leads to.
+	Base *Whole
 	// Rerun, if it is one, says of which job.
 	Rerun *RerunWith
 }

@@ -172,6 +172,7 @@ func (j *Job) checkRequest(c *checks) {
 	c.that(j.Kind.Valid(), "kind is none")
 	c.that(j.CallbackURL == "" || validURL(j.CallbackURL), "callbackUrl is none")
 	c.small("columns", j.Columns)
+	j.checkBase(c)
 	wrong := j.Params.whole()
 	c.that(wrong == "", "%s", wrong)
 	c.that(c.what != "" || Fingerprint(j.OrgID, j.Kind, max(j.Columns, 1), j.Params) == j.Fingerprint, "orgId, kind and params are not those of the fingerprint")
@@ -191,6 +192,7 @@ func (j *Job) checkState(c *checks) {
 	if hasFile {
 		c.that(j.ownsObject(j.Result.Object), "result.object is not of this job")
 		c.that(j.Counted && j.Result.Rows == j.RowsTotal, "result.rows are %d of %d", j.Result.Rows, j.RowsTotal)
+		j.checkChanges(c)
 		c.that(j.FileExpiresAt.After(j.FinishedAt) && j.FileExpiresAt.Sub(j.FinishedAt) <= maxFileLife, "fileExpiresAt is %s", j.FileExpiresAt.Format(time.RFC3339))
 	}
 }

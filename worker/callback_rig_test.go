@@ -173,6 +173,9 @@ func (e oneFile) Write(ctx context.Context, s export.Spec, _ *export.Progress) (
 func (oneFile) Compose(context.Context, *jobs.Job, []*jobs.Part, string) (jobs.Result, []string, error) {
 	return jobs.Result{}, nil, jobs.ErrUnavailable
 }
+func (oneFile) Changes(context.Context, *jobs.Job, jobs.Result, string) (jobs.Result, error) {
+	return jobs.Result{}, jobs.ErrUnavailable
+}
 func (oneFile) Sweep(context.Context, *jobs.Job) (int, error) { return 0, nil }
 func (oneFile) Discard(context.Context, ...string) error      { return nil }
 

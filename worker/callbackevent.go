@@ -88,6 +88,11 @@ func (p *Pool) eventBody(ctx context.Context, j *jobs.Job, cb *jobs.Callback) ([
 	data := webhook.EventData{JobID: j.ID, Kind: string(j.Kind), State: state, Params: j.Params}
 	if state == string(jobs.Succeeded) {
 		data.TotalCount = &cb.Rows
+		if c := j.Result.Changes; c != nil && j.Result.Object == cb.Object {
+			data.Changes = &webhook.EventChanges{
+				Since: j.Params.Since(), Added: c.Added, Changed: c.Changed, Removed: c.Removed, Unchanged: c.Unchanged, Before: c.Before(), After: c.After(),
+			}
+		}
 	}
 	if e := cb.Error; e != nil {
 		data.Error = &webhook.EventError{Code: string(e.Code), Message: e.Message, Retryable: e.Retryable}

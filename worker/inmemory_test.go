@@ -38,6 +38,10 @@ func (*thinAir) Write(_ context.Context, s export.Spec, p *export.Progress) (job
 	return jobs.PartResult{Object: s.Object, Rows: s.Rows, Size: s.Rows}, nil
 }
 
+func (*thinAir) Changes(context.Context, *jobs.Job, jobs.Result, string) (jobs.Result, error) {
+	return jobs.Result{}, jobs.ErrUnavailable
+}
+
 func (*thinAir) Compose(_ context.Context, _ *jobs.Job, parts []*jobs.Part, dst string) (jobs.Result, []string, error) {
 	res, names := jobs.Result{Object: dst}, []string(nil)
 	for _, p := range parts {

@@ -126,7 +126,7 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 		if err := p.act(work, j, plan.Rows, progress); err != nil {
 			return err
 		}
-		part, err = p.Exporter.Write(work, export.Spec{Job: j.At(plan.Snapshot), Object: j.ResultName(), Rows: plan.Rows, Header: true, Final: true}, progress)
+		part, err = p.Exporter.Write(work, export.Spec{Job: j.At(plan.Snapshot), Object: j.WholeName(), Rows: plan.Rows, Header: true, Final: true}, progress)
 		return err
 	}))
 	if err := both.Wait(); err != nil {
@@ -137,7 +137,23 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 		}
 		return j, err
 	}
-	return p.succeed(ctx, j, lease, jobs.Result{Object: part.Object, Rows: part.Rows, Size: part.Size, CRC32C: part.CRC32C, GuardedCells: part.Guarded, RescuedValues: part.Rescued}, progress)
+	res, err := p.changes(ctx, j.At(plan.Snapshot), jobs.Result{Object: part.Object, Rows: part.Rows, Size: part.Size, CRC32C: part.CRC32C, GuardedCells: part.Guarded, RescuedValues: part.Rescued}, progress)
+	if err != nil {
+		return j, err
+	}
+	return p.succeed(ctx, j, lease, res, progress)
+}
+
+// changes makes the file of what has changed, where the job is for that, of the one with all rows. The
+// comparison is part of composing to those who ask where the time went.
+func (p *Pool) changes(ctx context.Context, j *jobs.Job, whole jobs.Result, progress *export.Progress) (jobs.Result, error) {
+	if j.Base == nil {
+		return whole, nil
+	}
+	begun := time.Now()
+	res, err := p.Exporter.Changes(ctx, j, whole, j.ResultName())
+	progress.Composing.Add(int64(time.Since(begun)))
+	return res, err
 }
 
 // finalize composes the parts of a job.
@@ -150,9 +166,12 @@ func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease, prog
 		return j, jobs.Damaged(err)
 	}
 	begun := time.Now()
-	res, names, err := p.Exporter.Compose(ctx, j, parts, j.ResultName())
+	res, names, err := p.Exporter.Compose(ctx, j, parts, j.WholeName())
 	progress.Composing.Store(int64(time.Since(begun)))
 	if err != nil {
+		return j, err
+	}
+	if res, err = p.changes(ctx, j, res, progress); err != nil {
 		return j, err
 	}
 	done, err := p.succeed(ctx, j, lease, res, progress)

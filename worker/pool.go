@@ -50,6 +50,7 @@ type exporter interface {
 	Plan(ctx context.Context, j *jobs.Job) (export.Plan, error)
 	Write(ctx context.Context, s export.Spec, p *export.Progress) (jobs.PartResult, error)
 	Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part, dst string) (jobs.Result, []string, error)
+	Changes(ctx context.Context, j *jobs.Job, whole jobs.Result, dst string) (jobs.Result, error)
 	Sweep(ctx context.Context, j *jobs.Job) (int, error)
 	Discard(ctx context.Context, names ...string) error
 	Lost(ctx context.Context, j *jobs.Job) (bool, error)

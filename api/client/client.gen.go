@@ -558,6 +558,20 @@ type CauseOf string
 // CauseState `fixed`: a look found it mended since it was last met. `done`: no case is left.
 type CauseState string
 
+// Changes What a file with `since` has, counted: each id of the two snapshots is of one kind. `rowsBefore` = `changed` + `removed` + `unchanged` are the rows of the earlier export, and
+// `rowsAfter` = `added` + `changed` + `unchanged` those that were counted at the snapshot of this one; a job of which that is not true fails. `totalCount` is `added` + `changed` + `removed`.
+type Changes struct {
+	Added      int64 `json:"added"`
+	Changed    int64 `json:"changed"`
+	Removed    int64 `json:"removed"`
+	RowsAfter  int64 `json:"rowsAfter"`
+	RowsBefore int64 `json:"rowsBefore"`
+	Since      JobID `json:"since"`
+
+	// Unchanged Not in the file.
+	Unchanged int64 `json:"unchanged"`
+}
+
 // Channel defines model for Channel.
 type Channel struct {
 	ID           string   `json:"id"`
@@ -631,6 +645,10 @@ type ErrorCode string
 
 // Export defines model for Export.
 type Export struct {
+	// Changes What a file with `since` has, counted: each id of the two snapshots is of one kind. `rowsBefore` = `changed` + `removed` + `unchanged` are the rows of the earlier export, and
+	// `rowsAfter` = `added` + `changed` + `unchanged` those that were counted at the snapshot of this one; a job of which that is not true fails. `totalCount` is `added` + `changed` + `removed`.
+	Changes *Changes `json:"changes,omitempty"`
+
 	// CSVURL Downloads with a plain GET for an hour, takes `Range`; as long as the file is kept where it leads to `/files/`. Treat it as a secret.
 	CSVURL string `json:"csvUrl"`
 
@@ -654,6 +672,10 @@ type ID = string
 type Job struct {
 	Attempt  int             `json:"attempt"`
 	Callback *CallbackStatus `json:"callback"`
+
+	// Changes What a file with `since` has, counted: each id of the two snapshots is of one kind. `rowsBefore` = `changed` + `removed` + `unchanged` are the rows of the earlier export, and
+	// `rowsAfter` = `added` + `changed` + `unchanged` those that were counted at the snapshot of this one; a job of which that is not true fails. `totalCount` is `added` + `changed` + `removed`.
+	Changes *Changes `json:"changes,omitempty"`
 
 	// Crc32C CRC-32C (Castagnoli) of the file, big-endian, in base64.
 	Crc32C    *string    `json:"crc32c"`
@@ -698,6 +720,10 @@ type Job struct {
 type JobBase struct {
 	Attempt  int             `json:"attempt"`
 	Callback *CallbackStatus `json:"callback"`
+
+	// Changes What a file with `since` has, counted: each id of the two snapshots is of one kind. `rowsBefore` = `changed` + `removed` + `unchanged` are the rows of the earlier export, and
+	// `rowsAfter` = `added` + `changed` + `unchanged` those that were counted at the snapshot of this one; a job of which that is not true fails. `totalCount` is `added` + `changed` + `removed`.
+	Changes *Changes `json:"changes,omitempty"`
 
 	// Crc32C CRC-32C (Castagnoli) of the file, big-endian, in base64.
 	Crc32C          *string    `json:"crc32c"`
@@ -822,6 +848,10 @@ type OpsJob struct {
 	// CauseID What a failed job failed by, for `/ops/causes/{causeId}`.
 	CauseID *string `json:"causeId"`
 
+	// Changes What a file with `since` has, counted: each id of the two snapshots is of one kind. `rowsBefore` = `changed` + `removed` + `unchanged` are the rows of the earlier export, and
+	// `rowsAfter` = `added` + `changed` + `unchanged` those that were counted at the snapshot of this one; a job of which that is not true fails. `totalCount` is `added` + `changed` + `removed`.
+	Changes *Changes `json:"changes,omitempty"`
+
 	// Crc32C CRC-32C (Castagnoli) of the file, big-endian, in base64.
 	Crc32C    *string    `json:"crc32c"`
 	CreatedAt *time.Time `json:"createdAt"`
@@ -938,6 +968,7 @@ type Params struct {
 	Label         *string      `json:"label,omitempty"`
 	MediumID      string       `json:"mediumId"`
 	Profile       Profile      `json:"profile"`
+	Since         *Since       `json:"since,omitempty"`
 	Timezone      *Timezone    `json:"timezone,omitempty"`
 
 	// To Not in the window.
@@ -1107,6 +1138,9 @@ type RerunMode string
 // Scope `admin` is for the keys of its own org, and gives what it has: `read`, `export` and `admin`. `platform` is for the keys of all orgs, with any scope; `ops` is for the
 // jobs of all orgs, and `view` for looking at them. Requests of keys with one of these four are signed by version 2.
 type Scope string
+
+// Since defines model for Since.
+type Since = string
 
 // Spent Where the time of a run went, in milliseconds: of all its attempts, also of those that failed, as far as it is known; a worker that is killed had told it at its last heartbeat. Parts are written side by side, so that the sum may be more than has passed; what is missing from it are commits, pauses between attempts and work that nobody could tell of. In lists it is without parts that have not ended.
 type Spent struct {
@@ -1851,6 +1885,12 @@ type ExportMessagesParams struct {
 	// `Content-Encoding`, so that sizes, checksum and ranges are those of the compressed bytes.
 	Compression *Compression `form:"compression,omitempty" json:"compression,omitempty"`
 
+	// Since The `jobId` of an earlier export of yours. The file then has only the rows that are not as they were there, in any order, each id once; its first column (member)
+	// is `change`: `added`, `changed`, or `removed` with the row as it was. The earlier export must have succeeded, with the same parameters but for `since`, and its
+	// file must still be kept. It may itself be one with `since`, so that each night's names the one of the night before. Rows are compared as files have them, in
+	// the columns that are chosen, `id` among them. `changes` of the job counts them. Firestore is read as for a file of all rows. Not with `profile=excel`.
+	Since *Since `form:"since,omitempty" json:"since,omitempty"`
+
 	// DryRun `true`: makes no job, and answers 200 with what the request would come to, as `Quote` has it.
 	DryRun *ExportDryRun `form:"dryRun,omitempty" json:"dryRun,omitempty"`
 
@@ -1955,6 +1995,12 @@ type ExportUsersParams struct {
 	// Compression `gzip`: the file is a `.gz` of several members, as `gunzip` and libraries read them one after the other. It is downloaded as it is, `application/gzip` without
 	// `Content-Encoding`, so that sizes, checksum and ranges are those of the compressed bytes.
 	Compression *Compression `form:"compression,omitempty" json:"compression,omitempty"`
+
+	// Since The `jobId` of an earlier export of yours. The file then has only the rows that are not as they were there, in any order, each id once; its first column (member)
+	// is `change`: `added`, `changed`, or `removed` with the row as it was. The earlier export must have succeeded, with the same parameters but for `since`, and its
+	// file must still be kept. It may itself be one with `since`, so that each night's names the one of the night before. Rows are compared as files have them, in
+	// the columns that are chosen, `id` among them. `changes` of the job counts them. Firestore is read as for a file of all rows. Not with `profile=excel`.
+	Since *Since `form:"since,omitempty" json:"since,omitempty"`
 
 	// DryRun `true`: makes no job, and answers 200 with what the request would come to, as `Quote` has it.
 	DryRun *ExportDryRun `form:"dryRun,omitempty" json:"dryRun,omitempty"`
@@ -6808,6 +6854,18 @@ func NewExportMessagesRequest(server string, params *ExportMessagesParams) (*htt
 
 		}
 
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.DryRun != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
@@ -7155,6 +7213,18 @@ func NewExportUsersRequest(server string, params *ExportUsersParams) (*http.Requ
 		if params.Compression != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "compression", *params.Compression, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {

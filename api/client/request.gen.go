@@ -33,6 +33,7 @@ type Request struct {
 	Header      HeaderRow   // begin with the names of the columns: on, off
 	Timezone    string      // time zone to tell times in, like Europe/Prague (default UTC)
 	Compression Compression // compress the file: none, gzip
+	Since       string      // jobId of an earlier export: only what has changed since
 	// NoFormulaGuard leaves text as it is that a spreadsheet would take for a formula.
 	NoFormulaGuard bool
 	CallbackURL    string
@@ -74,6 +75,7 @@ func (r *Request) file(set func(name, value string)) {
 	set("header", string(r.Header))
 	set("timezone", string(r.Timezone))
 	set("compression", string(r.Compression))
+	set("since", string(r.Since))
 	if r.NoFormulaGuard {
 		set("formulaGuard", string(FormulaGuardOff))
 	}

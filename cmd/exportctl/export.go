@@ -206,6 +206,9 @@ func summary(job *client.Job, path string, took time.Duration) string {
 	if job.SizeBytes != nil {
 		s += ", " + size(*job.SizeBytes)
 	}
+	if job.Changes != nil {
+		s += " (" + changesText(job.Changes) + ")"
+	}
 	s += " in " + duration(took)
 	switch path {
 	case "":

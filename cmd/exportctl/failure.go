@@ -198,7 +198,7 @@ func hintForJob(j *client.Job) string {
 // flagOf are the flags that have other names than their parameters.
 var flagOf = map[string]string{
 	"workspaceId": "--workspace", "mediumId": "--medium", "from": "--from", "to": "--to", "profile": "--csv-profile", "formulaGuard": "--formula-guard",
-	"format": "--format", "compression": "--compression", "columns": "--columns", "timezone": "--timezone", "delimiter": "--delimiter", "header": "--header",
+	"format": "--format", "compression": "--compression", "columns": "--columns", "timezone": "--timezone", "delimiter": "--delimiter", "header": "--header", "since": "--since",
 	"callbackUrl": "--callback-url", "limit": "--limit", "offset": "--offset", "before": "--before", "state": "--state", "kind": "--kind",
 	"orgId": "--org", "errorCode": "--error-code", "createdAfter": "--created-after", "createdBefore": "--created-before",
 	"pageToken": "--page-token", "reason": "--reason", "name": "--name", "scopes": "--scope", "expiresAt": "--expires",

@@ -297,6 +297,9 @@ func jobFacts(j *client.Job) [][2]cell {
 	if j.RescuedValues != nil {
 		facts = append(facts, [2]cell{words("rescued values"), number(*j.RescuedValues)})
 	}
+	if c := j.Changes; c != nil {
+		facts = append(facts, [2]cell{words("since"), words(c.Since)}, [2]cell{words("changes"), words(changesText(c))})
+	}
 	if j.Error != nil {
 		facts = append(facts, [2]cell{words("error"), {string(j.Error.Code) + ": " + j.Error.Message, red}})
 	}
@@ -304,6 +307,11 @@ func jobFacts(j *client.Job) [][2]cell {
 		facts = append(facts, [2]cell{words("callback"), words(callbackText(cb))})
 	}
 	return facts
+}
+
+// changesText are the rows of a file of changes by kind.
+func changesText(c *client.Changes) string {
+	return fmt.Sprintf("%s added, %s changed, %s removed, %s unchanged", number(c.Added).text, number(c.Changed).text, number(c.Removed).text, number(c.Unchanged).text)
 }
 
 func partsOf(p client.Progress) cell {

@@ -74,9 +74,12 @@ type Options struct {
 	Zone *time.Location
 }
 
+// Comma is what stands between cells.
+func (o Options) Comma() byte { return cmp.Or(o.Delimiter, ',') }
+
 // plain reports whether the rows are those of the form by default.
 func (o Options) plain() bool {
-	return o.Columns == nil && o.Zone == nil && (o.Delimiter == 0 || o.Delimiter == ',')
+	return o.Columns == nil && o.Zone == nil && o.Comma() == ','
 }
 
 // Encoder turns documents of a dataset into rows. It is not safe for concurrent use; parts that are written
@@ -99,7 +102,7 @@ type Encoder struct {
 
 // NewEncoder returns an encoder for the rows of a dataset.
 func NewEncoder(d *dataset.Dataset, opts Options) *Encoder {
-	e := &Encoder{Splitter: NewSplitter(d), columns: d.Columns, opts: opts, plain: opts.plain(), comma: cmp.Or(opts.Delimiter, ','), places: opts.Columns}
+	e := &Encoder{Splitter: NewSplitter(d), columns: d.Columns, opts: opts, plain: opts.plain(), comma: opts.Comma(), places: opts.Columns}
 	if e.places == nil {
 		for i := range d.Columns {
 			e.places = append(e.places, i)

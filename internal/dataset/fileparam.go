@@ -21,6 +21,8 @@ type FileParam struct {
 	// many characters at most.
 	Values []string
 	Most   int
+	// Pattern is what such a text looks like, for the API's document; empty says nothing.
+	Pattern string
 	// Formats are those that have it; all if there are none.
 	Formats []string
 	// Doc says to callers what it does.
@@ -81,6 +83,14 @@ var FileParams = []FileParam{
 		Doc: "`gzip`: the file is a `.gz` of several members, as `gunzip` and libraries read them one after the other. It is downloaded as it is, `application/gzip` without\n" +
 			"`Content-Encoding`, so that sizes, checksum and ranges are those of the compressed bytes.",
 		Short: "compress the file",
+	},
+	{
+		Name: jobs.ParamSince, Schema: "Since", Most: 26, Pattern: "^[a-z2-7]{26}$", Formats: []string{jobs.FormatCSV, jobs.FormatJSONL},
+		Doc: "The `jobId` of an earlier export of yours. The file then has only the rows that are not as they were there, in any order, each id once; its first column (member)\n" +
+			"is `change`: `added`, `changed`, or `removed` with the row as it was. The earlier export must have succeeded, with the same parameters but for `since`, and its\n" +
+			"file must still be kept. It may itself be one with `since`, so that each night's names the one of the night before. Rows are compared as files have them, in\n" +
+			"the columns that are chosen, `id` among them. `changes` of the job counts them. Firestore is read as for a file of all rows. Not with `profile=excel`.\n",
+		Short: "jobId of an earlier export: only what has changed since",
 	},
 }
 

@@ -47,6 +47,8 @@ type Config struct {
 	Datasets dataset.Set
 	// MaxRows and MaxBytes refuse an export that is larger; 0 is no bound.
 	MaxRows, MaxBytes int64
+	// KeptBytes bounds the rows that a comparison of two files keeps in memory; 16 MiB if 0.
+	KeptBytes int
 }
 
 // Exporter runs the steps of exports. Safe for concurrent use.
@@ -60,6 +62,9 @@ type Exporter struct {
 func New(source Source, objects Objects, cfg Config) *Exporter {
 	if cfg.Datasets == nil {
 		cfg.Datasets = dataset.BuiltIn
+	}
+	if cfg.KeptBytes == 0 {
+		cfg.KeptBytes = keptBytes
 	}
 	return &Exporter{source: source, objects: objects, cfg: cfg}
 }

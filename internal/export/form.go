@@ -3,11 +3,13 @@ package export
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"exportd/internal/csvrow"
 	"exportd/internal/dataset"
 	"exportd/internal/jsonrow"
 	"exportd/internal/parquetrow"
+	"exportd/internal/rowdiff"
 	"exportd/jobs"
 )
 
@@ -34,17 +36,19 @@ type form struct {
 	// finish, where there is one, makes what stands behind the parts in a file that needs more than these
 	// laid end to end. The parts are in order and done.
 	finish func(ctx context.Context, objects Objects, j *jobs.Job, parts []*jobs.Part) ([]byte, error)
+	// rows reads what encoder has written, and lead puts a word before one of its rows, or before the header.
+	// Where there are none, there are no files of changes.
+	rows func(d *dataset.Dataset, in io.Reader) (*rowdiff.File, error)
+	lead func(dst []byte, word string, row []byte) []byte
 }
 
 // formOf gives the form of the file that parameters ask for.
 func formOf(p jobs.Params) (form, error) {
 	switch format := p.Format(); format {
 	case jobs.FormatCSV:
-		f := form{contentType: "text/csv; charset=utf-8", encoder: func(d *dataset.Dataset) (encoder, error) { return newCSV(d, p) }}
-		return f.compressed(p), nil
+		return csvForm(p).compressed(p), nil
 	case jobs.FormatJSONL:
-		f := form{contentType: "application/x-ndjson", encoder: func(d *dataset.Dataset) (encoder, error) { return jsonEncoder{jsonrow.NewEncoder(d)}, nil }}
-		return f.compressed(p), nil
+		return jsonForm.compressed(p), nil
 	case jobs.FormatParquet:
 		return form{
 			contentType: "application/vnd.apache.parquet", finish: joinParquet,
@@ -53,6 +57,36 @@ func formOf(p jobs.Params) (form, error) {
 	default:
 		return form{}, unknownForm("format", format, nil)
 	}
+}
+
+func csvForm(p jobs.Params) form {
+	f := form{contentType: "text/csv; charset=utf-8", encoder: func(d *dataset.Dataset) (encoder, error) {
+		o, err := csvOptions(d, p)
+		return csvEncoder{csvrow.NewEncoder(d, o)}, err
+	}}
+	if p.Profile() != jobs.ProfileRFC4180 {
+		return f
+	}
+	f.rows = func(d *dataset.Dataset, in io.Reader) (*rowdiff.File, error) {
+		o, err := csvOptions(d, p)
+		if err != nil {
+			return nil, err
+		}
+		return csvRows(o, in)
+	}
+	comma := csvrow.Options{Delimiter: jobs.Delimiters[p.Text(jobs.ParamDelimiter)]}.Comma()
+	f.lead = func(dst []byte, word string, row []byte) []byte {
+		return append(append(append(dst, word...), comma), row...)
+	}
+	return f
+}
+
+var jsonForm = form{
+	contentType: "application/x-ndjson", encoder: func(d *dataset.Dataset) (encoder, error) { return jsonEncoder{jsonrow.NewEncoder(d)}, nil },
+	rows: func(_ *dataset.Dataset, in io.Reader) (*rowdiff.File, error) { return rowdiff.JSONL(in), nil },
+	lead: func(dst []byte, word string, row []byte) []byte {
+		return append(append(append(append(dst, `{"`+ChangeColumn+`":"`...), word...), `",`...), row[1:]...) // a row has its id at least
+	},
 }
 
 // compressed has the form's bytes compressed if parameters say so.
@@ -68,8 +102,8 @@ func unknownForm(what, value string, err error) error {
 	return jobs.Fail(jobs.CodeInvalidJob, jobs.Permanent, fmt.Sprintf("there is no %s %q", what, value), "ask for the export again", err)
 }
 
-// newCSV makes an encoder of the CSV that parameters ask for.
-func newCSV(d *dataset.Dataset, p jobs.Params) (encoder, error) {
+// csvOptions are those of the CSV that parameters ask for.
+func csvOptions(d *dataset.Dataset, p jobs.Params) (csvrow.Options, error) {
 	o := csvrow.Options{
 		FormulaGuard: p.FormulaGuard(), BOM: p.Profile() == jobs.ProfileExcel,
 		Delimiter: jobs.Delimiters[p.Text(jobs.ParamDelimiter)], NoHeader: p.Text(jobs.ParamHeader) == jobs.HeaderOff,
@@ -77,15 +111,15 @@ func newCSV(d *dataset.Dataset, p jobs.Params) (encoder, error) {
 	var err error
 	if names := p.Text(jobs.ParamColumns); names != "" {
 		if o.Columns, err = d.Places(names); err != nil {
-			return nil, unknownForm("such choice of columns as", names, err)
+			return o, unknownForm("such choice of columns as", names, err)
 		}
 	}
 	if name := p.Text(jobs.ParamTimezone); name != "" {
 		if o.Zone, err = dataset.Zone(name); err != nil {
-			return nil, unknownForm("time zone", name, err)
+			return o, unknownForm("time zone", name, err)
 		}
 	}
-	return csvEncoder{csvrow.NewEncoder(d, o)}, nil
+	return o, nil
 }
 
 // csvEncoder is that of CSV, where nothing follows the last row.

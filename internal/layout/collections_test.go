@@ -60,6 +60,8 @@ var damageCases = map[string][]string{
 	"type jobs.Place":           {"internal/jobstore TestWounds"},
 	"type jobs.Lease":           {"worker TestDamagedDocuments"},
 	"type jobs.Result":          {"worker TestDamagedDocuments"},
+	"type jobs.Whole":           {"jobs TestDamagedChanges"},
+	"type jobs.Changes":         {"jobs TestDamagedChanges"},
 	"type jobs.JobError":        {"worker TestDamagedDocuments"},
 	"type apikey.record":        {"internal/apikey TestDamagedRecords"},
 	"type apikey.sealedSecret":  {"internal/apikey TestDamagedRecords"},

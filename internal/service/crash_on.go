@@ -129,6 +129,12 @@ func (e crashExporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.P
 	return r, names, err
 }
 
+func (e crashExporter) Changes(ctx context.Context, j *jobs.Job, whole jobs.Result, dst string) (jobs.Result, error) {
+	r, err := e.Exporter.Changes(ctx, j, whole, dst)
+	e.c.place("after comparing")
+	return r, err
+}
+
 func (e crashExporter) Discard(ctx context.Context, names ...string) error {
 	e.c.place("before deleting parts")
 	err := e.Exporter.Discard(ctx, names...)

@@ -138,6 +138,11 @@ func (e exporter) object(ctx context.Context, j *jobs.Job, name, key string, siz
 	}, "write", key)
 }
 
+// Changes is not called: the traffic has no exports of changes.
+func (e exporter) Changes(_ context.Context, j *jobs.Job, _ jobs.Result, _ string) (jobs.Result, error) {
+	return jobs.Result{}, fmt.Errorf("job %s has nothing to be compared with", j.ID)
+}
+
 // Compose makes the calls that package objectstore makes: a look whether the file is there, a tree of
 // compositions of 32, four at a time, and the intermediate objects' removal.
 func (e exporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part, dst string) (jobs.Result, []string, error) {

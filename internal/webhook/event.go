@@ -30,6 +30,19 @@ type EventData struct {
 	CSVURLExpiresAt *time.Time  `json:"csvUrlExpiresAt"`
 	Error           *EventError `json:"error"`
 	Params          any         `json:"params"`
+	// Changes are nil for a file of all rows.
+	Changes *EventChanges `json:"changes,omitempty"`
+}
+
+// EventChanges is what a file of changes has, counted, as the job's own page does.
+type EventChanges struct {
+	Since     string `json:"since"`
+	Added     int64  `json:"added"`
+	Changed   int64  `json:"changed"`
+	Removed   int64  `json:"removed"`
+	Unchanged int64  `json:"unchanged"`
+	Before    int64  `json:"rowsBefore"`
+	After     int64  `json:"rowsAfter"`
 }
 
 // EventError says why an export failed, as the job's own page does.

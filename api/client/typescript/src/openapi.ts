@@ -1189,6 +1189,7 @@ export interface components {
          * @enum {string}
          */
         Compression: "none" | "gzip";
+        Since: string;
         /** @enum {string} */
         Queue: "exports" | "callbacks";
         /**
@@ -1327,6 +1328,29 @@ export interface components {
              * @description Downloads with a plain GET for an hour, takes `Range`; as long as the file is kept where it leads to `/files/`. Treat it as a secret.
              */
             csvUrl: string;
+            changes?: components["schemas"]["Changes"];
+        };
+        /**
+         * @description What a file with `since` has, counted: each id of the two snapshots is of one kind. `rowsBefore` = `changed` + `removed` + `unchanged` are the rows of the earlier export, and
+         *     `rowsAfter` = `added` + `changed` + `unchanged` those that were counted at the snapshot of this one; a job of which that is not true fails. `totalCount` is `added` + `changed` + `removed`.
+         */
+        Changes: {
+            since: components["schemas"]["JobId"];
+            /** Format: int64 */
+            added: number;
+            /** Format: int64 */
+            changed: number;
+            /** Format: int64 */
+            removed: number;
+            /**
+             * Format: int64
+             * @description Not in the file.
+             */
+            unchanged: number;
+            /** Format: int64 */
+            rowsBefore: number;
+            /** Format: int64 */
+            rowsAfter: number;
         };
         /**
          * @description What an export would come to if it began now. Its price is two counts (a read for 1,000 rows each) and some 450 reads. Rows are exact. Bytes are of 400 rows spread over all, and
@@ -1366,6 +1390,11 @@ export interface components {
             jobsAhead: number;
             /** @description A sheet takes 1,048,576 lines, the header among them. */
             opensInExcel: boolean;
+            /**
+             * Format: int64
+             * @description With `since`, the rows of the earlier export. What has changed is known only once both are compared: rows, bytes and seconds of the quote are those of all rows.
+             */
+            earlierRows?: number;
             /** @description The job that the request would get; null for one of its own. */
             attachesTo: {
                 jobId: string;
@@ -1402,6 +1431,7 @@ export interface components {
             header?: components["schemas"]["HeaderRow"];
             timezone?: components["schemas"]["Timezone"];
             compression?: components["schemas"]["Compression"];
+            since?: components["schemas"]["Since"];
         };
         Progress: {
             /** Format: int64 */
@@ -1472,6 +1502,7 @@ export interface components {
              * @description Values that the type of their column does not have: in Parquet they are in `_rescued_data`, in JSONL texts in the place of numbers.
              */
             rescuedValues?: number;
+            changes?: components["schemas"]["Changes"];
             error: components["schemas"]["JobError"] | null;
             callback: components["schemas"]["CallbackStatus"] | null;
             statusUrl: string;
@@ -2223,6 +2254,7 @@ export interface components {
                 error: components["schemas"]["JobError"] | null;
                 /** @description As in the job; empty in a ping. */
                 params: Record<string, never>;
+                changes?: components["schemas"]["Changes"];
             };
         };
     };
@@ -2695,6 +2727,13 @@ export interface components {
          *     `Content-Encoding`, so that sizes, checksum and ranges are those of the compressed bytes.
          */
         compression: components["schemas"]["Compression"];
+        /**
+         * @description The `jobId` of an earlier export of yours. The file then has only the rows that are not as they were there, in any order, each id once; its first column (member)
+         *     is `change`: `added`, `changed`, or `removed` with the row as it was. The earlier export must have succeeded, with the same parameters but for `since`, and its
+         *     file must still be kept. It may itself be one with `since`, so that each night's names the one of the night before. Rows are compared as files have them, in
+         *     the columns that are chosen, `id` among them. `changes` of the job counts them. Firestore is read as for a file of all rows. Not with `profile=excel`.
+         */
+        since: components["schemas"]["Since"];
         /** @description `true`: makes no job, and answers 200 with what the request would come to, as `Quote` has it. */
         exportDryRun: boolean;
         /**
@@ -3128,6 +3167,13 @@ export interface operations {
                  *     `Content-Encoding`, so that sizes, checksum and ranges are those of the compressed bytes.
                  */
                 compression?: components["parameters"]["compression"];
+                /**
+                 * @description The `jobId` of an earlier export of yours. The file then has only the rows that are not as they were there, in any order, each id once; its first column (member)
+                 *     is `change`: `added`, `changed`, or `removed` with the row as it was. The earlier export must have succeeded, with the same parameters but for `since`, and its
+                 *     file must still be kept. It may itself be one with `since`, so that each night's names the one of the night before. Rows are compared as files have them, in
+                 *     the columns that are chosen, `id` among them. `changes` of the job counts them. Firestore is read as for a file of all rows. Not with `profile=excel`.
+                 */
+                since?: components["parameters"]["since"];
                 /** @description `true`: makes no job, and answers 200 with what the request would come to, as `Quote` has it. */
                 dryRun?: components["parameters"]["exportDryRun"];
             };
@@ -3318,6 +3364,13 @@ export interface operations {
                  *     `Content-Encoding`, so that sizes, checksum and ranges are those of the compressed bytes.
                  */
                 compression?: components["parameters"]["compression"];
+                /**
+                 * @description The `jobId` of an earlier export of yours. The file then has only the rows that are not as they were there, in any order, each id once; its first column (member)
+                 *     is `change`: `added`, `changed`, or `removed` with the row as it was. The earlier export must have succeeded, with the same parameters but for `since`, and its
+                 *     file must still be kept. It may itself be one with `since`, so that each night's names the one of the night before. Rows are compared as files have them, in
+                 *     the columns that are chosen, `id` among them. `changes` of the job counts them. Firestore is read as for a file of all rows. Not with `profile=excel`.
+                 */
+                since?: components["parameters"]["since"];
                 /** @description `true`: makes no job, and answers 200 with what the request would come to, as `Quote` has it. */
                 dryRun?: components["parameters"]["exportDryRun"];
             };

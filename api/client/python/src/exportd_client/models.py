@@ -30,6 +30,8 @@ Timezone = str
 
 Compression = Literal["none", "gzip"]
 
+Since = str
+
 Queue = Literal["exports", "callbacks"]
 
 RerunMode = Literal["resume", "fresh"]
@@ -169,6 +171,21 @@ class Export(TypedDict):
     totalCount: int
     #: Downloads with a plain GET for an hour, takes `Range`; as long as the file is kept where it leads to `/files/`. Treat it as a secret.
     csvUrl: str
+    changes: NotRequired[Changes]
+
+
+class Changes(TypedDict):
+    """What a file with `since` has, counted: each id of the two snapshots is of one kind. `rowsBefore` = `changed` + `removed` + `unchanged` are the rows of the earlier export, and
+`rowsAfter` = `added` + `changed` + `unchanged` those that were counted at the snapshot of this one; a job of which that is not true fails. `totalCount` is `added` + `changed` + `removed`."""
+
+    since: JobId
+    added: int
+    changed: int
+    removed: int
+    #: Not in the file.
+    unchanged: int
+    rowsBefore: int
+    rowsAfter: int
 
 
 class QuoteAttachesTo(TypedDict):
@@ -205,6 +222,8 @@ right to 10 % but in one of thousands of quotes. Seconds are by what exports of 
     jobsAhead: int
     #: A sheet takes 1,048,576 lines, the header among them.
     opensInExcel: bool
+    #: With `since`, the rows of the earlier export. What has changed is known only once both are compared: rows, bytes and seconds of the quote are those of all rows.
+    earlierRows: NotRequired[int]
     #: The job that the request would get; null for one of its own.
     attachesTo: Union[QuoteAttachesTo, None]
     #: What the request would be refused for, or its job fail by.
@@ -230,6 +249,7 @@ Params = TypedDict(
         "header": "NotRequired[HeaderRow]",
         "timezone": "NotRequired[Timezone]",
         "compression": "NotRequired[Compression]",
+        "since": "NotRequired[Since]",
     },
 )
 
@@ -285,6 +305,7 @@ class JobBase(TypedDict):
     guardedCells: Union[int, None]
     #: Values that the type of their column does not have: in Parquet they are in `_rescued_data`, in JSONL texts in the place of numbers.
     rescuedValues: NotRequired[int]
+    changes: NotRequired[Changes]
     error: Union[JobError, None]
     callback: Union[CallbackStatus, None]
     statusUrl: str
@@ -899,6 +920,7 @@ class EventData(TypedDict):
     error: Union[JobError, None]
     #: As in the job; empty in a ping.
     params: dict[str, Any]
+    changes: NotRequired[Changes]
 
 
 class Event(TypedDict):

@@ -1,0 +1,143 @@
+package rowdiff
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// MaxRow bounds a row, far above what a document of 1 MiB comes to with each byte escaped.
+const MaxRow = 64 << 20
+
+// readBuffer is how much of a file is read at a time.
+const readBuffer = 256 << 10
+
+// ErrMalformed: a file is none that an export has written.
+var ErrMalformed = errors.New("malformed file of rows")
+
+// File reads the rows of a file.
+type File struct {
+	in     *bufio.Reader
+	quotes bool // line ends between quotes end no row
+	header bool // the first row is none
+	id     func(row []byte) ([]byte, bool)
+	long   []byte // a row that is longer than the buffer, or has line ends in it
+}
+
+// CSV reads a file of CSV as package csvrow writes it: id is the place of the column with the ids. The id of
+// a row is its cell as it is written.
+func CSV(r io.Reader, delimiter byte, id int, header bool) *File {
+	return &File{
+		in: bufio.NewReaderSize(r, readBuffer), quotes: true, header: header,
+		id: func(row []byte) ([]byte, bool) { return cell(row, delimiter, id) },
+	}
+}
+
+// JSONL reads a file of JSONL as package jsonrow writes it: the id is what a row begins with.
+func JSONL(r io.Reader) *File { return &File{in: bufio.NewReaderSize(r, readBuffer), id: member} }
+
+// Next gives the next row, with its end.
+func (f *File) Next() (id, row []byte, err error) {
+	if f.header {
+		f.header = false
+		if _, err := f.row(); err != nil {
+			return nil, nil, unless(err, io.EOF, fmt.Errorf("%w: it has no header", ErrMalformed))
+		}
+	}
+	if row, err = f.row(); err != nil {
+		return nil, nil, err
+	}
+	id, ok := f.id(row)
+	if !ok {
+		return nil, nil, fmt.Errorf("%w: a row has no id", ErrMalformed)
+	}
+	return id, row, nil
+}
+
+func unless(err, is, then error) error {
+	if err == is {
+		return then
+	}
+	return err
+}
+
+// row gives the next line; with quotes, up to a line end that is not between two.
+func (f *File) row() ([]byte, error) {
+	f.long = f.long[:0]
+	open := false
+	for {
+		b, err := f.in.ReadSlice('\n')
+		open = open != (f.quotes && bytes.Count(b, quote)%2 == 1)
+		switch {
+		case err == nil && !open && len(f.long) == 0:
+			return b, nil
+		case err == io.EOF && len(b) == 0 && len(f.long) == 0:
+			return nil, io.EOF
+		case err == io.EOF:
+			return nil, fmt.Errorf("%w: its last row does not end", ErrMalformed)
+		case err != nil && err != bufio.ErrBufferFull:
+			return nil, err
+		case len(f.long)+len(b) > MaxRow:
+			return nil, fmt.Errorf("%w: a row has more than %d bytes", ErrMalformed, MaxRow)
+		}
+		f.long = append(f.long, b...)
+		if err == nil && !open {
+			return f.long, nil
+		}
+	}
+}
+
+var quote = []byte{'"'}
+
+// cell is the cell at a place of a row, with its quotes.
+func cell(row []byte, delimiter byte, place int) ([]byte, bool) {
+	for {
+		end := cellEnd(row, delimiter)
+		if place == 0 {
+			return row[:end], end < len(row)
+		}
+		if end >= len(row) || row[end] != delimiter {
+			return nil, false
+		}
+		row, place = row[end+1:], place-1
+	}
+}
+
+// cellEnd is where the first cell ends: at the delimiter, or the end of the row.
+func cellEnd(row []byte, delimiter byte) int {
+	i := 0
+	if len(row) > 0 && row[0] == '"' {
+		for i = 1; i < len(row); i++ { // the quotes within are doubled: the last of an even number ends it
+			if row[i] != '"' {
+				continue
+			}
+			if i+1 < len(row) && row[i+1] == '"' {
+				i++
+				continue
+			}
+			i++
+			break
+		}
+	}
+	for ; i < len(row) && row[i] != delimiter && row[i] != '\r' && row[i] != '\n'; i++ {
+	}
+	return min(i, len(row))
+}
+
+var idMember = []byte(`{"id":"`)
+
+// member is the id of a row of JSON, as it is written, without quotes.
+func member(row []byte) ([]byte, bool) {
+	text, ok := bytes.CutPrefix(row, idMember)
+	for i := 0; ok && i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return text[:i], true
+		}
+	}
+	return nil, false
+}
