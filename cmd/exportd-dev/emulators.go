@@ -27,6 +27,7 @@ type cloudFlags struct {
 	dataDir, firestore, pubsub, storage, control, indexes, roles string
 	indexMode, learn                                             string
 	strict, inMemory                                             bool
+	accounts                                                     []string
 }
 
 func (f *cloudFlags) add(cmd *cobra.Command) {
@@ -83,9 +84,17 @@ func (f *cloudFlags) start(ctx context.Context, datasets dataset.Set, log *zap.L
 			return nil, fmt.Errorf("--roles %s: %w", f.roles, err)
 		}
 	}
+	var accounts [][]byte
+	for _, name := range f.accounts {
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("read --service-account: %w", err)
+		}
+		accounts = append(accounts, raw)
+	}
 	privateFiles()
 	return localcloud.Start(ctx, localcloud.Config{
-		Roles: roles, DataDir: f.folder(), InMemory: f.inMemory, FirestoreAddr: f.firestore, PubSubAddr: f.pubsub, StorageAddr: f.storage, ControlAddr: f.control,
+		Roles: roles, ServiceAccounts: accounts, DataDir: f.folder(), InMemory: f.inMemory, FirestoreAddr: f.firestore, PubSubAddr: f.pubsub, StorageAddr: f.storage, ControlAddr: f.control,
 		IndexesJSON: indexes, IndexMode: f.indexMode, IndexHint: "start with --index-mode auto", LearnFile: f.learn, Lax: !f.strict, Log: log,
 	})
 }
@@ -118,6 +127,7 @@ understands, until it is interrupted. The data stays in the data folder. With
 		},
 	}
 	flags.add(cmd)
+	cmd.Flags().StringArrayVar(&flags.accounts, "service-account", nil, "a key `file` (JSON) of a service account whose signed URLs are taken; may be given again")
 	cmd.Flags().StringVar(&flags.roles, "roles", "", "a `file` of accounts and their permissions, as deployments/permissions.yaml; each gets addresses of its own")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the addresses as JSON")
 	return cmd

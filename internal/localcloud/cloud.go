@@ -41,6 +41,9 @@ type Config struct {
 	// Roles are accounts that may do only what they are granted, each at addresses of its own, which are free
 	// ports. The addresses above stay without bounds. Default: no accounts.
 	Roles *access.Roles
+	// ServiceAccounts are key files (JSON) of service accounts whose signed URLs Cloud Storage takes beside
+	// those that it signs itself. Default: none.
+	ServiceAccounts [][]byte
 	// IndexesJSON is the content of a firestore.indexes.json. A query that needs an index which is not in it
 	// is refused, as in production. Default: no composite indexes.
 	IndexesJSON []byte

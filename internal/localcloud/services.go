@@ -70,7 +70,7 @@ func openPubSub(dir string, cfg Config, faults *fault.Injector, gate *access.Gat
 
 func openStorage(dir string, cfg Config, gate *access.Gate, d *disk.Guard) (*storageserver.Server, error) {
 	return storageserver.Open(storageserver.Options{
-		Dir: dir, InMemory: cfg.InMemory, Permitted: gate.PermittedHTTP, Disk: d, Lax: cfg.Lax, Log: cfg.Log.Named("storage"),
+		Dir: dir, InMemory: cfg.InMemory, ServiceAccounts: cfg.ServiceAccounts, Permitted: gate.PermittedHTTP, Disk: d, Lax: cfg.Lax, Log: cfg.Log.Named("storage"),
 	})
 }
 

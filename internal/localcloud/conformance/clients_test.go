@@ -6,8 +6,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	_ "embed"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"maps"
 	"os"
@@ -16,6 +20,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,7 +60,7 @@ const clientsLimit = 2 * time.Minute
 // TestClients has Google's clients do what testdata/clients lists, on the embedded cloud. Each row of Storage
 // has a bucket of its own, more than may be made in a minute, so that the limits of wear are left out.
 func TestClients(t *testing.T) {
-	cloud, err := localcloud.Start(t.Context(), localcloud.Config{InMemory: true, IndexesJSON: clientIndexes, Lax: true})
+	cloud, err := localcloud.Start(t.Context(), localcloud.Config{InMemory: true, IndexesJSON: clientIndexes, Lax: true, ServiceAccounts: [][]byte{serviceAccount()}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +72,25 @@ func TestClients(t *testing.T) {
 	e := cloud.Endpoints()
 	doRows(t, map[string]string{"firestore": e.Firestore, "pubsub": e.PubSub, "storage": "http://" + e.Storage}, false)
 }
+
+// serviceAccount is the key file of an account that signs by itself.
+var serviceAccount = sync.OnceValue(func() []byte {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		panic(err)
+	}
+	raw, err := json.Marshal(map[string]string{
+		"type": "service_account", "client_email": "signer@demo-clients.iam.gserviceaccount.com", "private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
+	})
+	if err != nil {
+		panic(err)
+	}
+	return raw
+})
 
 // doRows has each language do the rows of the services that have a host, side by side.
 func doRows(t *testing.T, hosts map[string]string, google bool) {
@@ -157,6 +181,7 @@ func program(t *testing.T, hosts map[string]string, folder, name string, args ..
 	cmd.Dir = filepath.Join("testdata", folder)
 	// No client may look for credentials: nothing needs any, and where there are some they are not for this.
 	cmd.Env = append(os.Environ(), "GOOGLE_APPLICATION_CREDENTIALS=", "METADATA_SERVER_DETECTION=none")
+	cmd.Env = append(cmd.Env, "SERVICE_ACCOUNT="+string(serviceAccount()))
 	for service, host := range hosts {
 		cmd.Env = append(cmd.Env, strings.ToUpper(service)+"_EMULATOR_HOST="+host)
 	}

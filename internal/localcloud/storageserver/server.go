@@ -43,6 +43,9 @@ type Options struct {
 	// Lax leaves out how often an object, and buckets, may change, and of what size the chunks of an upload
 	// are.
 	Lax bool
+	// ServiceAccounts are key files of accounts that sign URLs by themselves. What others sign is verified by
+	// the server's own key.
+	ServiceAccounts [][]byte
 	// Permitted says whether a caller has a permission, for testIamPermissions; default: every one.
 	Permitted func(r *http.Request, permission string) bool
 	// Disk is the guard of the disk, where the folder has one.
@@ -85,6 +88,10 @@ func Open(opts Options) (*Server, error) {
 	if log == nil {
 		log = zap.NewNop()
 	}
+	accounts, err := accountKeys(opts.ServiceAccounts)
+	if err != nil {
+		return nil, err
+	}
 	fs, room := vfs.FS(vfs.Default), func() error { return nil } // without Pebble's watch for slow disks, which outlives a failed Open
 	if opts.Disk != nil {
 		fs, room = opts.Disk.FS(), opts.Disk.Check
@@ -108,6 +115,7 @@ func Open(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	key.accounts = accounts
 	s := &Server{log: log, db: db, signer: key, permitted: opts.Permitted, lax: opts.Lax, seed: maphash.MakeSeed(), sessions: map[string]*session{}, stop: make(chan struct{})}
 	if !opts.Lax {
 		s.pace = newPace()

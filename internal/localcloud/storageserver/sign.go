@@ -20,10 +20,12 @@ import (
 	"time"
 )
 
-// signer holds the server's only account: the key that signs URLs and verifies them.
+// signer holds the server's own account, whose key signs URLs and verifies them, and the keys of accounts
+// that sign by themselves.
 type signer struct {
-	key *rsa.PrivateKey
-	now func() time.Time
+	key      *rsa.PrivateKey
+	accounts map[string][]*rsa.PublicKey // by address; others are taken for the server's own
+	now      func() time.Time
 }
 
 const (
@@ -46,19 +48,11 @@ func openSigner(path string) (*signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read signing key: %w", err)
 	}
-	block, _ := pem.Decode(raw)
-	if block == nil {
-		return nil, fmt.Errorf("read signing key: %s holds no PEM block; remove it to have a new key made", path)
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	key, err := parseKey(raw)
 	if err != nil {
-		return nil, fmt.Errorf("read signing key: %w", err)
+		return nil, fmt.Errorf("read signing key: %s %w; remove it to have a new key made", path, err)
 	}
-	key, ok := parsed.(*rsa.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("read signing key: %T is not an RSA key", parsed)
-	}
-	return &signer{key, time.Now}, nil
+	return &signer{key: key, now: time.Now}, nil
 }
 
 func newSigner() (*signer, error) {
@@ -66,7 +60,7 @@ func newSigner() (*signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make signing key: %w", err)
 	}
-	return &signer{key, time.Now}, nil
+	return &signer{key: key, now: time.Now}, nil
 }
 
 func createSigner(path string) (*signer, error) {
@@ -133,7 +127,7 @@ func (k *signer) verify(r *http.Request) error {
 	date := q.Get("X-Goog-Date")
 	signed, err := time.Parse(signTime, date)
 	seconds, errSeconds := strconv.Atoi(q.Get("X-Goog-Expires"))
-	_, scope, ok := strings.Cut(q.Get("X-Goog-Credential"), "/")
+	account, scope, ok := strings.Cut(q.Get("X-Goog-Credential"), "/")
 	if err != nil || errSeconds != nil || !ok || q.Get("X-Goog-Algorithm") != signAlgorithm || scope != date[:8]+signScope ||
 		seconds < 1 || seconds > maxSignSeconds {
 		return denied("AuthenticationQueryParametersError", "The signature's query parameters are not well formed.")
@@ -149,19 +143,36 @@ func (k *signer) verify(r *http.Request) error {
 	if err != nil {
 		return denied("SignatureDoesNotMatch", "The signature is not well formed.")
 	}
-	canonical, err := canonicalRequest(r, q)
+	// Google's clients sign the host without its port, as it has none in production; others sign what they
+	// send.
+	name, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
-		return err
+		name = r.Host
 	}
-	inner := sha256.Sum256([]byte(canonical))
-	sum := sha256.Sum256([]byte(strings.Join([]string{signAlgorithm, date, scope, hex.EncodeToString(inner[:])}, "\n")))
-	if rsa.VerifyPKCS1v15(&k.key.PublicKey, crypto.SHA256, sum[:], sig) != nil {
-		return denied("SignatureDoesNotMatch", "The request signature does not match the one that was provided.")
+	for _, host := range []string{name, r.Host} {
+		canonical, err := canonicalRequest(r, q, host)
+		if err != nil {
+			return err
+		}
+		inner := sha256.Sum256([]byte(canonical))
+		sum := sha256.Sum256([]byte(strings.Join([]string{signAlgorithm, date, scope, hex.EncodeToString(inner[:])}, "\n")))
+		for _, key := range k.keysOf(account) {
+			if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], sig) == nil {
+				return nil
+			}
+		}
 	}
-	return nil
+	return denied("SignatureDoesNotMatch", "Access denied. The request signature we calculated does not match the signature you provided: check the key of %s.", account)
 }
 
-func canonicalRequest(r *http.Request, q url.Values) (string, error) {
+func (k *signer) keysOf(account string) []*rsa.PublicKey {
+	if keys := k.accounts[account]; keys != nil {
+		return keys
+	}
+	return []*rsa.PublicKey{&k.key.PublicKey}
+}
+
+func canonicalRequest(r *http.Request, q url.Values, host string) (string, error) {
 	q.Del("X-Goog-Signature")
 	names := strings.Split(q.Get("X-Goog-SignedHeaders"), ";")
 	if !slices.Contains(names, "host") || !slices.IsSorted(names) {
@@ -172,12 +183,7 @@ func canonicalRequest(r *http.Request, q url.Values) (string, error) {
 	for _, name := range names {
 		value := strings.Join(r.Header.Values(name), ",")
 		if name == "host" {
-			// The Go client signs the host without its port.
-			if value = r.Host; strings.Contains(value, ":") {
-				if host, _, err := net.SplitHostPort(value); err == nil {
-					value = host
-				}
-			}
+			value = host
 		}
 		if name == "x-goog-content-sha256" {
 			payload = value

@@ -360,6 +360,17 @@ const rows = {
     await file.save('a');
     return (await fetch(file.publicUrl())).status;
   },
+  'a signed URL by an account\'s own key': async id => {
+    const key = JSON.parse(process.env.SERVICE_ACCOUNT);
+    const {privateKey} = generateKeyPairSync('rsa', {modulusLength: 2048, privateKeyEncoding: {type: 'pkcs8', format: 'pem'}, publicKeyEncoding: {type: 'spki', format: 'pem'}});
+    const signed = async (name, private_key, options) => (await new Storage({projectId: 'demo-clients', credentials: {client_email: key.client_email, private_key}})
+      .bucket(bucketName(id)).file(name).getSignedUrl({version: 'v4', expires: Date.now() + 60_000, ...options}))[0];
+    const bucket = await made(id);
+    await bucket.file('a').save('hello');
+    const read = await fetch(await signed('a', key.private_key, {action: 'read'}));
+    const written = await fetch(await signed('b', key.private_key, {action: 'write', contentType: 'text/plain'}), {method: 'PUT', headers: {'Content-Type': 'text/plain'}, body: 'ours'});
+    return [read.status, await read.text(), written.status, await text(bucket.file('b')), (await fetch(await signed('a', privateKey, {action: 'read'}))).status];
+  },
   'a signed URL by a key that nobody knows': async id => {
     const {privateKey} = generateKeyPairSync('rsa', {modulusLength: 2048, privateKeyEncoding: {type: 'pkcs8', format: 'pem'}, publicKeyEncoding: {type: 'spki', format: 'pem'}});
     const signer = new Storage({projectId: 'demo-clients', credentials: {client_email: 'nobody@example.invalid', private_key: privateKey}});

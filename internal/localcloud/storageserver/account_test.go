@@ -1,0 +1,127 @@
+package storageserver_test
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/storage"
+	"google.golang.org/api/option"
+
+	"exportd/internal/localcloud/storageserver"
+)
+
+// newAccount makes the key of an account, and its file as Google hands it out.
+func newAccount(t *testing.T, email string) (key, file []byte) {
+	t.Helper()
+	made, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	file, err = json.Marshal(map[string]string{"type": "service_account", "client_email": email, "private_key": string(key)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, file
+}
+
+// TestServiceAccounts: what an account has signed with one of its keys is taken, to read and to write, and
+// nothing that another key has signed for it.
+func TestServiceAccounts(t *testing.T) {
+	t.Parallel()
+	const ours, other = "ours@example.invalid", "other@example.invalid"
+	first, firstFile := newAccount(t, ours)
+	second, secondFile := newAccount(t, ours)
+	others, otherFile := newAccount(t, other)
+	s, err := storageserver.Open(storageserver.Options{InMemory: true, Lax: true, ServiceAccounts: [][]byte{firstFile, secondFile, otherFile}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(s.Handler())
+	t.Cleanup(func() {
+		web.Close()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	client, err := storage.NewClient(t.Context(), option.WithEndpoint(web.URL+"/storage/v1/"), option.WithoutAuthentication(), option.WithTelemetryDisabled(), storage.WithJSONReads())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	b := client.Bucket("exports")
+	if err := b.Create(t.Context(), "p", nil); err != nil {
+		t.Fatal(err)
+	}
+	do := func(method, email string, key []byte, contentType, body string) (int, string) {
+		t.Helper()
+		url, err := storage.SignedURL("exports", "a b/ü.csv", &storage.SignedURLOptions{
+			Scheme: storage.SigningSchemeV4, Method: method, GoogleAccessID: email, PrivateKey: key, ContentType: contentType,
+			Hostname: strings.TrimPrefix(web.URL, "http://"), Insecure: true, Expires: time.Now().Add(time.Minute),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "text/csv")
+		res, err := web.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = res.Body.Close() }()
+		got, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(got)
+	}
+	if code, body := do("PUT", ours, first, "text/csv", "id\r\n"); code != http.StatusOK {
+		t.Fatalf("PUT = %d %s", code, body)
+	}
+	for name, c := range map[string]struct {
+		email string
+		key   []byte
+		want  int
+	}{
+		"its key":                           {ours, first, 200},
+		"its second key":                    {ours, second, 200},
+		"another account":                   {other, others, 200},
+		"the key of another account":        {ours, others, 403},
+		"an account that is not registered": {"nobody@example.invalid", first, 403},
+	} {
+		code, body := do("GET", c.email, c.key, "", "")
+		if code != c.want || (code == 200) != (body == "id\r\n") || code == 403 && !strings.Contains(body, "<Code>SignatureDoesNotMatch</Code>") {
+			t.Errorf("%s: GET = %d %q, want %d", name, code, body, c.want)
+		}
+	}
+	if code, body := do("PUT", ours, others, "text/csv", "forged"); code != http.StatusForbidden {
+		t.Errorf("PUT signed by another key = %d %s", code, body)
+	}
+	if code, body := do("PUT", ours, first, "text/plain", "forged"); code != http.StatusForbidden {
+		t.Errorf("PUT with another type than was signed = %d %s", code, body)
+	}
+	if _, body := do("GET", ours, first, "", ""); body != "id\r\n" {
+		t.Errorf("after refused writes the object is %q", body)
+	}
+	for name, file := range map[string]string{"no JSON": "x", "no address": `{"private_key":"x"}`, "no key": `{"client_email":"a@b"}`, "no PEM": `{"client_email":"a@b","private_key":"secret"}`} {
+		if _, err := storageserver.Open(storageserver.Options{InMemory: true, ServiceAccounts: [][]byte{[]byte(file)}}); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
