@@ -54,8 +54,8 @@ func TestDamageIsToldOnce(t *testing.T) {
 	stop := r.work(t, func(c *worker.Config) { c.Store, c.Log = store, log })
 	open, looks := "", 0
 	eventually(t, time.Minute, func() bool {
-		// The rescuer looks through all now and then. The clock rests between its jumps, as one that always runs
-		// faster than a busy machine ends each lease before what was taken by it can be ended.
+		// The rescuer looks through all now and then. The clock rests between its jumps, as one that always
+		// runs faster than a busy machine ends each lease before what was taken by it can be ended.
 		if looks++; looks%30 == 0 {
 			r.clock.ahead.Add(int64(10 * time.Minute))
 		}
