@@ -166,7 +166,7 @@ func (c *Console) confirm(ctx context.Context, who *principal, r *http.Request) 
 	if err != nil {
 		return view{}, err
 	}
-	return view{name: "confirm", title: t.Title, data: p}, nil
+	return view{name: "confirm", title: p.Title, data: p}, nil
 }
 
 // preview reads what an action would touch.
@@ -378,7 +378,7 @@ func (c *Console) again(w http.ResponseWriter, r *http.Request, who *principal, 
 	}
 	faultyParams(p.With, faults)
 	p.Fault, p.Reason, p.Mode = fault, r.PostFormValue("reason"), r.PostFormValue("mode")
-	c.render(w, r, who, http.StatusUnprocessableEntity, "confirm", t.Title, p)
+	c.render(w, r, who, http.StatusUnprocessableEntity, "confirm", p.Title, p)
 	return nil
 }
 

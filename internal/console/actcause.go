@@ -15,6 +15,9 @@ func (c *Console) previewCause(ctx context.Context, p *confirmPage) error {
 		return err
 	}
 	p.Of = &of.JSON200.Cause
+	if p.OfCallbacks() {
+		p.Title, p.Button = "Send again what a cause has given up", "Send again"
+	}
 	answer, err := c.api.OpsRerunCauseWithBodyWithResponse(ctx, p.Cause, asJSON, body(p.preview()))
 	if err != nil {
 		return err

@@ -176,7 +176,7 @@ func (d *desk) everyPage(t *testing.T) map[string]string {
 	t.Helper()
 	pages := map[string]string{
 		"overview": "/console", "jobs": "/console/jobs", "failed": "/console/jobs?state=failed", "wrong": "/console/jobs?createdAfter=yesterday", "keys": "/console/keys",
-		"causes": "/console/causes", "batches": "/console/batches", "callbacks": "/console/callbacks?state=exhausted", "receiver": "/console/callbacks?origin=https://hooks.example.com", "audit": "/console/audit",
+		"causes": "/console/causes", "batches": "/console/batches", "callbacks": "/console/callbacks?state=exhausted", "receiver": "/console/callbacks?origin=https://hooks.example.com", "audit": "/console/audit", "text": "/console/jobs?text=VipUsers_07",
 		"pause": "/console/act?do=pause&queue=exports", "missing": "/console/nothing", "rerun-all": "/console/act?do=rerun&all=1&state=failed",
 		"key": "/console/keys/key_viewer", "key-new": "/console/keys/new?orgId=org1", "sign-in-again": "/console/sign-in", "signed-out": "/console/signed-out",
 	}
@@ -234,7 +234,7 @@ func TestKeyboardInChromium(t *testing.T) {
 		}
 		done++
 		id, _, _ := strings.Cut(cause, " ")
-		to("Run again " + id)
+		to(" again " + id)
 		p.Loads(func() { p.Press("Enter") })
 		to("reason|") // it has the focus at once
 		p.Write("by keys alone")
