@@ -90,7 +90,7 @@ func TestDocsInChromium(t *testing.T) {
 			return
 		}
 		r.URL.Path = "/" + path
-		if path != "docs" {
+		if path != "docs/reference" {
 			s.ServeHTTP(w, r)
 			return
 		}
@@ -112,7 +112,7 @@ func TestDocsInChromium(t *testing.T) {
 	want = append(want, "POST exportEnded") // the webhook
 	slices.Sort(want)
 
-	for _, page := range []string{"docs", "docs?open=all"} {
+	for _, page := range []string{"docs/reference", "docs?open=all", "docs#/Lists"} {
 		p := browser.Open(t, home.URL+"/"+page)
 		var got []string
 		p.Eval(strings.ReplaceAll(rendered, "COUNT", fmt.Sprint(len(want))), &got)
@@ -129,7 +129,7 @@ func TestDocsInChromium(t *testing.T) {
 		p.Close()
 	}
 	var ran, came []string
-	p := browser.Open(t, home.URL+"/injected/docs")
+	p := browser.Open(t, home.URL+"/injected/docs/reference")
 	p.Eval(strings.ReplaceAll(attempts, "ORIGIN", elsewhere.URL), &came)
 	p.Eval("window.ran || []", &ran)
 	said := p.Said()
@@ -146,7 +146,7 @@ func TestDocsInChromium(t *testing.T) {
 	}
 	t.Logf("injected: nothing ran, nothing left; %d violations; of what a script tries came %q", len(said), came)
 
-	p = browser.Open(t, home.URL+"/open/docs") // the control
+	p = browser.Open(t, home.URL+"/open/docs/reference") // the control
 	p.Eval(strings.ReplaceAll(attempts, "ORIGIN", elsewhere.URL), nil)
 	p.Close()
 	if len(other) < 5 {
@@ -157,6 +157,6 @@ func TestDocsInChromium(t *testing.T) {
 // shoot writes a picture of a page, where one is asked for.
 func shoot(p *browser.Page, name string) {
 	if *screenshots != "" {
-		p.Shoot(*screenshots+"/"+strings.NewReplacer("?", "-", "=", "-").Replace(name)+".png", false)
+		p.Shoot(*screenshots+"/"+strings.NewReplacer("?", "-", "=", "-", "/", "-", "#", "-").Replace(name)+".png", false)
 	}
 }

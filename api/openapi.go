@@ -8,13 +8,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
-	"path"
 	"strings"
 	"sync"
 
 	"github.com/gin-gonic/gin"
 	"github.com/goccy/go-yaml"
 
+	"exportd/api/docs"
 	"exportd/internal/apikey"
 	"exportd/internal/dataset"
 )
@@ -22,10 +22,12 @@ import (
 //go:embed openapi.yaml
 var openapiYAML []byte
 
-//go:embed docs/index.html docs/docs.js docs/swagger-ui-bundle.js docs/swagger-ui.css
-var docsFiles embed.FS
+// docsSources are what the pages at /docs show of what is told elsewhere too.
+//
+//go:embed file.md client/python/README.md client/typescript/README.md client/examples
+var docsSources embed.FS
 
-// docsPolicy lets the docs page load what this server has, and nothing else.
+// docsPolicy lets pages at /docs load what this server has, and nothing else.
 const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
@@ -98,30 +100,26 @@ func (s *Server) openapi(c *gin.Context, _ *apikey.Key) error {
 	return nil
 }
 
-// docs are the files of the docs page by name.
-var docs = sync.OnceValues(func() (map[string]*document, error) {
-	out := map[string]*document{}
-	for name, contentType := range map[string]string{
-		"index.html": "text/html; charset=utf-8", "docs.js": "text/javascript; charset=utf-8",
-		"swagger-ui-bundle.js": "text/javascript; charset=utf-8", "swagger-ui.css": "text/css; charset=utf-8",
-	} {
-		content, err := docsFiles.ReadFile(path.Join("docs", name))
-		if err != nil {
-			return nil, fmt.Errorf("read docs page: %w", err)
-		}
-		if out[name], err = newDocument(contentType, content); err != nil {
-			return nil, fmt.Errorf("pack docs page: %w", err)
-		}
+// docFiles are the pages at /docs and what they load, by the name behind it, each packed when it is first
+// asked for.
+func (s *Server) docFiles() (map[string]func() (*document, error), error) {
+	files, err := docs.Files(docs.Config{Sources: docsSources, Service: docs.Service{
+		Window: s.verifier.Window, DefaultWait: s.defaultWait, MaxWait: maxWait, URLLife: s.urlLife, OwnLinks: s.links != nil,
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("make the documentation: %w", err)
+	}
+	out := map[string]func() (*document, error){}
+	for name, f := range files {
+		out[name] = sync.OnceValues(func() (*document, error) { return newDocument(f.ContentType, f.Content) })
 	}
 	return out, nil
-})
-
-func (s *Server) docsPage(c *gin.Context, _ *apikey.Key) error {
-	return serveDocs(c, "index.html")
 }
 
+func (s *Server) docsPage(c *gin.Context, _ *apikey.Key) error { return s.serveDocs(c, "") }
+
 func (s *Server) docsFile(c *gin.Context, _ *apikey.Key) error {
-	return serveDocs(c, c.Param("file"))
+	return s.serveDocs(c, c.Param("file"))
 }
 
 // redirect leads to what somebody means who does not know the path.
@@ -133,14 +131,18 @@ func redirect(path string) endpoint {
 	}
 }
 
-func serveDocs(c *gin.Context, name string) error {
-	files, err := docs()
+func (s *Server) serveDocs(c *gin.Context, name string) error {
+	files, err := s.docs()
 	if err != nil {
 		return err
 	}
-	d, ok := files[name]
+	file, ok := files[name]
 	if !ok {
-		return refuse(http.StatusNotFound, "no such file")
+		return refuse(http.StatusNotFound, "no such page: /docs leads to all there are")
+	}
+	d, err := file()
+	if err != nil {
+		return fmt.Errorf("pack %q of the documentation: %w", name, err)
 	}
 	c.Header("Content-Security-Policy", docsPolicy)
 	d.write(c)

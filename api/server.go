@@ -121,8 +121,9 @@ type Config struct {
 // Server answers the API. It is an http.Handler; Serve runs it on a listener.
 type Server struct {
 	datasets   dataset.Set
-	encoders   map[*dataset.Dataset]*jsonrow.Pool // of listed rows
-	contract   func() (*document, error)          // once
+	encoders   map[*dataset.Dataset]*jsonrow.Pool                   // of listed rows
+	contract   func() (*document, error)                            // once
+	docs       func() (map[string]func() (*document, error), error) // once
 	keys       apikey.LookupFunc
 	freshKeys  apikey.LookupFunc
 	records    Records
@@ -209,6 +210,7 @@ func New(c Config) (*Server, error) {
 	for _, d := range s.datasets {
 		s.encoders[d] = jsonrow.NewPool(d)
 	}
+	s.docs = sync.OnceValues(s.docFiles)
 	s.contract = sync.OnceValues(func() (*document, error) { return openapiJSON(s.datasets) })
 	if s.files, err = newFiles(); err != nil {
 		return nil, err

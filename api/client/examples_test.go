@@ -36,7 +36,10 @@ var examplesIn = []language{
 	{"Python", installWheel, "python3", ".py", "python/README.md", "python", "key, secret, w, m = %q, %q, %q, %q\n"},
 	{"TypeScript", installPackage, "node", ".mjs", "typescript/README.md", "ts", "const [key, secret, w, m] = [%q, %q, %q, %q];\n"},
 	{name: "Go", prepare: buildExamples}, // its page is the README, which TestRealService has
+	{name: shell, prepare: copyShell, interpreter: "sh", ext: ".sh"},
 }
+
+const shell = "curl" // what has no receiver
 
 func (l language) run(folder, example string) []string {
 	if l.interpreter == "" {
@@ -56,7 +59,7 @@ func languages(t *testing.T, binary string) {
 	for _, l := range examplesIn {
 		t.Run(l.name, func(t *testing.T) {
 			folder := t.TempDir()
-			env := append(l.prepare(t, folder), "URL="+s.APIURL, "KEY="+s.APIKey, "SECRET="+s.Secret, "W="+s.WorkspaceID, "M="+s.MediumID, "DAY="+s.To)
+			env := append(l.prepare(t, folder), "URL="+s.APIURL, "KEY="+s.APIKey, "SECRET="+s.Secret, "W="+s.WorkspaceID, "M="+s.MediumID, "DAY="+s.To, "FROM="+s.To, "TO="+s.To)
 			name := "vip-messages-" + s.To + ".csv"
 			began := time.Now()
 			if got, want := output(t, folder, env, l.run(folder, "nightly")...), fmt.Sprintf("%s has %d rows\n", name, *job.TotalCount); got != want {
@@ -67,7 +70,14 @@ func languages(t *testing.T, binary string) {
 			if got := output(t, folder, env, l.run(folder, "nightly")...); got != "" {
 				t.Errorf("once more, nightly said %q", got)
 			}
-			receives(t, s, l, folder, env, day, job.JobID, file)
+			if got, want := output(t, folder, env, l.run(folder, "quickstart")...), fmt.Sprintf("messages.csv has %d rows\n", *job.TotalCount); got != want {
+				t.Errorf("quickstart said %q, want %q", got, want)
+			}
+			sameFile(t, filepath.Join(folder, "messages.csv"), file)
+			rotates(t, s, l, folder, env)
+			if l.name != shell {
+				receives(t, s, l, folder, env, day, job.JobID, file)
+			}
 			if l.page != "" {
 				l.readme(t, s, folder, env)
 			}
@@ -94,6 +104,25 @@ func sameFile(t *testing.T, path string, want []byte) {
 	t.Helper()
 	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%s has %d bytes, the service's file %d, or they are others: %v", path, len(got), len(want), err)
+	}
+}
+
+// rotates: a key gets a new secret, by which it signs as by the old one.
+func rotates(t *testing.T, s *e2etest.Stack, l language, folder string, env []string) {
+	t.Helper()
+	var made struct {
+		Key    struct{ KeyID string }
+		Secret string
+	}
+	body := fmt.Sprintf(`{"orgId":%q,"name":%q,"scopes":["read"],"reason":"test"}`, s.OrgID, "rotated by "+l.name)
+	s.Operator().Do(t, http.MethodPost, "/admin/keys", nil, strings.NewReader(body)).Want(t, http.StatusCreated).JSON(t, &made)
+	env = append(slices.Clone(env), "KEY="+s.OpsAPIKey, "SECRET="+s.OpsSecret, "ROTATE="+made.Key.KeyID)
+	fresh := strings.TrimSuffix(output(t, folder, env, l.run(folder, "rotate")...), "\n")
+	if fresh == made.Secret || strings.ContainsAny(fresh, " \n\"") {
+		t.Errorf("rotate printed %d bytes that are no new secret", len(fresh))
+	}
+	for _, secret := range []string{fresh, made.Secret} {
+		(&e2etest.Client{URL: s.APIURL, ID: made.Key.KeyID, Secret: secret}).Get(t, "/workspaces", nil).Want(t, http.StatusOK)
 	}
 }
 
@@ -276,7 +305,16 @@ func installPackage(t *testing.T, folder string) []string {
 
 func buildExamples(t *testing.T, folder string) []string {
 	t.Helper()
-	output(t, ".", nil, "go", "build", "-tags", "nomsgpack", "-o", folder+"/", "./examples/nightly", "./examples/receiver")
+	output(t, ".", nil, "go", "build", "-tags", "nomsgpack", "-o", folder+"/", "./examples/nightly", "./examples/quickstart", "./examples/receiver", "./examples/rotate")
+	return nil
+}
+
+func copyShell(t *testing.T, folder string) []string {
+	t.Helper()
+	for _, name := range []string{"curl", "openssl"} {
+		machinetest.Program(t, name)
+	}
+	copyExamples(t, folder, "*.sh")
 	return nil
 }
 

@@ -58,9 +58,9 @@ func (r Request) ReplayID() string {
 	}, "\n")))
 }
 
-// stringToSign binds a request of version 2: what it asks for, where, when, and once. The pairs of the query
+// StringToSign binds a request of version 2: what it asks for, where, when, and once. The pairs of the query
 // are sorted by byte, because clients and proxies reorder them.
-func (r Request) stringToSign(keyID, date, nonce string) string {
+func (r Request) StringToSign(keyID, date, nonce string) string {
 	pairs := strings.Split(r.Query, "&")
 	slices.Sort(pairs)
 	return strings.Join([]string{
@@ -75,7 +75,7 @@ func contentSum(body []byte) string {
 
 // SignV2 returns the signature of version 2 of a request.
 func SignV2(secret string, r Request, keyID, date, nonce string) string {
-	sum := macV2(secret, r.stringToSign(keyID, date, nonce))
+	sum := macV2(secret, r.StringToSign(keyID, date, nonce))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -117,7 +117,7 @@ func (c *credentials) parseV2(r Request) error {
 	if sum != contentSum(r.Body) {
 		return refuse("header x-content-sha256 must be the SHA-256 of the body in lower-case hex")
 	}
-	c.text = r.stringToSign(c.keyID, c.date, c.nonce)
+	c.text = r.StringToSign(c.keyID, c.date, c.nonce)
 	return nil
 }
 

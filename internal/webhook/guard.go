@@ -41,11 +41,17 @@ type GuardConfig struct {
 	Deny []netip.Prefix
 	// Dev opens address ranges for development.
 	Dev Dev
-	// DNSTimeout bounds the look-up; default 2 s.
+	// DNSTimeout bounds the look-up; default DefaultDNSTimeout.
 	DNSTimeout time.Duration
-	// ConnectTimeout bounds connecting to all addresses together; default 3 s.
+	// ConnectTimeout bounds connecting to all addresses together; default DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 }
+
+// How long a look-up, and connecting, may take.
+const (
+	DefaultDNSTimeout     = 2 * time.Second
+	DefaultConnectTimeout = 3 * time.Second
+)
 
 // Guard resolves a host and connects to it only if every one of its addresses is allowed. It keeps no result.
 // It is safe for concurrent use.
@@ -59,8 +65,8 @@ func NewGuard(cfg GuardConfig) *Guard {
 	if cfg.Lookup == nil {
 		cfg.Lookup = ResolverLookup(nil)
 	}
-	cfg.DNSTimeout = cmp.Or(cfg.DNSTimeout, 2*time.Second)
-	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, 3*time.Second)
+	cfg.DNSTimeout = cmp.Or(cfg.DNSTimeout, DefaultDNSTimeout)
+	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, DefaultConnectTimeout)
 	g := &Guard{cfg: cfg, dial: cfg.Dial}
 	if g.dial == nil {
 		// KeepAlive off: a connection lives for one attempt only.

@@ -3,10 +3,10 @@ package webhook
 import "time"
 
 const (
-	// suspendExhausted events in a row, each tried over three days, are no coincidence any more.
-	suspendExhausted = 20
-	// suspendAfter without one success, while tries go on failing.
-	suspendAfter = 5 * 24 * time.Hour
+	// SuspendExhausted events in a row, each tried over three days, are no coincidence any more.
+	SuspendExhausted = 20
+	// SuspendAfter without one success, while tries go on failing.
+	SuspendAfter = 5 * 24 * time.Hour
 )
 
 // Health is what the caller remembers of one receiver (tenant and Target.Origin) between events, to stop
@@ -39,5 +39,5 @@ func (h Health) After(v Verdict, now time.Time) Health {
 // Suspended reports whether calls to the receiver should stop: 20 events in a row exhausted, or failures over
 // 5 days without a success between them.
 func (h Health) Suspended() bool {
-	return h.Exhausted >= suspendExhausted || h.LastFailure.Sub(h.FailingSince) >= suspendAfter
+	return h.Exhausted >= SuspendExhausted || h.LastFailure.Sub(h.FailingSince) >= SuspendAfter
 }

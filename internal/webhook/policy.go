@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -16,14 +17,18 @@ var schedule = [...]time.Duration{
 // MaxAttempts is how often one event is tried before it is exhausted.
 const MaxAttempts = len(schedule)
 
+// Schedule is the gap before each attempt.
+func Schedule() []time.Duration { return slices.Clone(schedule[:]) }
+
 const (
-	jitter = 0.2
-	// slowDown is the least delay after a receiver showed that it is overloaded (429, time-out); five seconds
+	// Jitter is the part of itself by which a gap is longer or shorter at most.
+	Jitter = 0.2
+	// SlowDown is the least delay after a receiver showed that it is overloaded (429, time-out); five seconds
 	// later would be no help.
-	slowDown = time.Minute
-	// maxKeptRetryAfter is how long a receiver may ask for, however short the gap: maintenance and rate
+	SlowDown = time.Minute
+	// MaxKeptRetryAfter is how long a receiver may ask for, however short the gap: maintenance and rate
 	// limits are over by then. Longer wishes would let a receiver stretch three days of attempts to ten.
-	maxKeptRetryAfter = time.Hour
+	MaxKeptRetryAfter = time.Hour
 	// spread is how much later than asked attempts come at most, so that those that were asked for one
 	// instant do not all come at it.
 	spread = 0.1
@@ -85,13 +90,13 @@ func (p Policy) Decide(n int, a Attempt, now time.Time) Decision {
 func (p Policy) delay(n int, a Attempt) time.Duration {
 	gap := schedule[n]
 	chance := p.Rand()
-	delay := time.Duration(float64(gap) * (1 - jitter + 2*jitter*chance))
+	delay := time.Duration(float64(gap) * (1 - Jitter + 2*Jitter*chance))
 	if a.RetryAfter > 0 {
-		asked := min(max(a.RetryAfter, gap), max(2*gap, maxKeptRetryAfter), maxRetryAfter)
+		asked := min(max(a.RetryAfter, gap), max(2*gap, MaxKeptRetryAfter), maxRetryAfter)
 		delay = max(delay, asked+time.Duration(spread*chance*float64(asked))) // never earlier than asked
 	}
 	if a.Status == http.StatusTooManyRequests || a.Class == ClassTimeout {
-		delay = max(delay, slowDown)
+		delay = max(delay, SlowDown)
 	}
 	return delay
 }

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// receiverTolerance is how far the clock of a sender may be off, as in the libraries of Standard
+	// ReceiverTolerance is how far the clock of a sender may be off, as in the libraries of Standard
 	// Webhooks. It bounds how long a captured request can be sent again.
-	receiverTolerance = 5 * time.Minute
+	ReceiverTolerance = 5 * time.Minute
 	// maxReceived bounds the body that a Receiver reads; the service sends a few KiB.
 	maxReceived = 1 << 20
 )
@@ -84,7 +84,7 @@ func (rc *Receiver) verify(h http.Header, got *Received) string {
 		return "header " + HeaderTimestamp + " is not a number of seconds"
 	}
 	got.Sent = time.Unix(seconds, 0).UTC()
-	if got.At.Sub(got.Sent).Abs() > receiverTolerance {
+	if got.At.Sub(got.Sent).Abs() > ReceiverTolerance {
 		return "timestamp is more than 5 minutes off"
 	}
 	for _, secret := range rc.Secrets {

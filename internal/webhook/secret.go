@@ -23,8 +23,8 @@ const (
 
 const (
 	secretPrefix = "whsec_"
-	// Bounds of the specification for symmetric keys.
-	minSecretBytes, maxSecretBytes = 24, 64
+	// MinSecretBytes and MaxSecretBytes are the bounds of the specification for symmetric keys.
+	MinSecretBytes, MaxSecretBytes = 24, 64
 	// derivedBytes is the size of SHA-256's output: more adds nothing to an HMAC.
 	derivedBytes = 32
 	// deriveInfo separates callback secrets from every other use of an API secret.
@@ -61,7 +61,7 @@ func ParseSecret(s string) (Secret, error) {
 		return Secret{}, ErrSecret
 	}
 	key, err := base64.StdEncoding.Strict().DecodeString(encoded)
-	if err != nil || len(key) < minSecretBytes || len(key) > maxSecretBytes {
+	if err != nil || len(key) < MinSecretBytes || len(key) > MaxSecretBytes {
 		return Secret{}, ErrSecret // the cause would quote the input
 	}
 	secret := secretOf(key)

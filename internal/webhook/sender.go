@@ -36,6 +36,9 @@ type Limits struct {
 	KeepBytes   int   // of Attempt.Response; default 2 KiB
 }
 
+// DefaultLimits are those of an attempt of which nothing else is said.
+func DefaultLimits() Limits { return Limits{}.withDefaults() }
+
 func (l Limits) withDefaults() Limits {
 	return Limits{
 		TLS:         cmp.Or(l.TLS, 5*time.Second),

@@ -1093,7 +1093,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This description as a page */
+        /** How to use the service, in pages */
         get: operations["docs"];
         put?: never;
         post?: never;
@@ -1110,7 +1110,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A file that the page loads */
+        /** A page of the documentation, or a file of it */
         get: operations["docsFile"];
         put?: never;
         post?: never;
@@ -5467,6 +5467,8 @@ export interface operations {
                     "text/javascript": string;
                     "text/css": string;
                     "text/html": string;
+                    "text/plain": string;
+                    "application/json": Record<string, never>;
                 };
             };
             304: components["responses"]["NotModified"];

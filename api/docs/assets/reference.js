@@ -1,6 +1,6 @@
-// The page reads only: requests are signed, and a secret has no place in a browser.
+// Shows all routes; requests are signed and sent on /docs/try.
 SwaggerUIBundle({
-  url: "openapi.json",
+  url: "/openapi.json",
   dom_id: "#docs",
   deepLinking: true,
   docExpansion: new URLSearchParams(location.search).get("open") === "all" ? "full" : "list",
