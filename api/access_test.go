@@ -177,7 +177,7 @@ func TestForeignLooksUnknown(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/exports/{}", "/exports/{}/csv", "/exports/{}/events"} {
+	for _, path := range []string{"/exports/{}", "/exports/{}/csv", "/exports/{}/manifest", "/exports/{}/events"} {
 		same(http.MethodGet, path, unknown, foreign.ID, running.ID, deleted.ID, "x", "..%5c..", "%00")
 	}
 	same(http.MethodPost, "/exports/{}/cancel", unknown, foreign.ID, running.ID, deleted.ID)

@@ -194,21 +194,28 @@ func (s *Server) jobTag(v jobView) (string, error) {
 }
 
 // download redirects to a fresh link to the file.
+// jobWithFile is callersJob of a job whose file is there.
+func (s *Server) jobWithFile(c *gin.Context, caller *apikey.Key) (*jobs.Job, error) {
+	j, err := s.callersJob(c, caller)
+	if err != nil {
+		return nil, err
+	}
+	switch j = s.proven(c.Request.Context(), j); j.State {
+	case jobs.Succeeded:
+		return j, nil
+	case jobs.Expired:
+		return nil, gone(j)
+	}
+	return nil, refuse(http.StatusConflict, "the export has no file: it is "+string(j.State))
+}
+
 func (s *Server) download(c *gin.Context, caller *apikey.Key) error {
 	if err := noParams(c.Request); err != nil {
 		return err
 	}
-	j, err := s.callersJob(c, caller)
+	j, err := s.jobWithFile(c, caller)
 	if err != nil {
 		return err
-	}
-	j = s.proven(c.Request.Context(), j)
-	switch j.State {
-	case jobs.Succeeded:
-	case jobs.Expired:
-		return gone(j)
-	default:
-		return refuse(http.StatusConflict, "the export has no file: it is "+string(j.State))
 	}
 	life := s.urlLife
 	if s.links != nil { // what cannot be revoked is of no use to anybody else for long

@@ -147,6 +147,10 @@ func TestDownload(t *testing.T) {
 			if got := w.Header().Get("Location"); strings.HasPrefix(got, signedURLPrefix) != (tc.want == http.StatusFound) {
 				t.Errorf("Location = %q", got)
 			}
+			m := b.get(t, "/exports/"+j.ID+"/manifest")
+			if ok := tc.want == http.StatusFound; ok && m.Code != http.StatusOK || !ok && m.Code != tc.want {
+				t.Errorf("manifest = %d, and the file %d", m.Code, tc.want)
+			}
 			if tc.want == http.StatusFound && b.objects.ttl > min(time.Hour, j.FileExpiresAt.Sub(noon)) {
 				t.Errorf("link lives %s, longer than its file", b.objects.ttl)
 			}
@@ -234,7 +238,7 @@ func TestErase(t *testing.T) {
 	if got := erase(); got != http.StatusNotFound {
 		t.Errorf("DELETE after the sweep = %d, want 404", got)
 	}
-	for _, path := range []string{"", "/csv", "/events"} {
+	for _, path := range []string{"", "/csv", "/manifest", "/events"} {
 		wantStatus(t, b.get(t, "/exports/"+j.ID+path), http.StatusNotFound)
 	}
 }

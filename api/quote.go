@@ -19,6 +19,9 @@ import (
 // Quoter says what an export would come to. internal/export has it.
 type Quoter interface {
 	Quote(ctx context.Context, j *jobs.Job) (export.Quote, error)
+	// WithoutSortField counts what is not in the file of a job that has succeeded; -1 where that cannot be
+	// counted. An error may be records.ErrSnapshotTooOld.
+	WithoutSortField(ctx context.Context, j *jobs.Job) (int64, error)
 }
 
 const (

@@ -16,11 +16,16 @@ import (
 type fakeQuoter struct {
 	quote export.Quote
 	job   *jobs.Job
+	err   error
 }
 
 func (f *fakeQuoter) Quote(_ context.Context, j *jobs.Job) (export.Quote, error) {
 	f.job = j
 	return f.quote, nil
+}
+
+func (f *fakeQuoter) WithoutSortField(context.Context, *jobs.Job) (int64, error) {
+	return f.quote.WithoutSortField, f.err
 }
 
 // TestDryRun: a quote makes no job, notifies nobody and says what the request would be refused for, wait for

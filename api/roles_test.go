@@ -22,7 +22,7 @@ var granted = map[string]string{
 	"GET /limits":     "read export ops view admin platform",
 	"GET /workspaces": "read", "GET /channels": "read", "GET /vip-users": "read", "GET /vip-messages": "read", "GET /vip-labels/overview": "read",
 	"GET /vip-users/export": "export", "GET /vip-messages/export": "export",
-	"GET /exports": "read export", "GET /exports/{jobId}": "read export", "GET /exports/{jobId}/csv": "read export", "GET /exports/{jobId}/events": "read export",
+	"GET /exports": "read export", "GET /exports/{jobId}": "read export", "GET /exports/{jobId}/csv": "read export", "GET /exports/{jobId}/manifest": "read export", "GET /exports/{jobId}/events": "read export",
 	"POST /exports/{jobId}/cancel": "export", "DELETE /exports/{jobId}": "export", "POST /exports/{jobId}/callback/test": "export",
 	"GET /ops/*": "ops view", "POST /ops/*": "ops",
 	"GET /admin/*": "admin platform", "POST /admin/*": "admin platform",

@@ -81,6 +81,7 @@ func (s *Server) fixedRoutes() []route {
 		{get, "/exports", maySee, quick, s.listJobs},
 		{get, "/exports/:jobId", maySee, slow, s.getJob},
 		{get, "/exports/:jobId/csv", maySee, quick, s.download},
+		{get, "/exports/:jobId/manifest", maySee, quick, s.manifest},
 		{get, "/exports/:jobId/events", maySee, 0, s.stream},
 		{post, "/exports/:jobId/cancel", mayExport, quick, s.cancel},
 		{del, "/exports/:jobId", mayExport, slow, s.deleteJob},

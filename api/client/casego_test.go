@@ -182,6 +182,8 @@ func (g *goCase) run(ctx context.Context, c *goCall) error {
 		return c.save(ctx, api, g.dir)
 	case "quote":
 		return c.quote(ctx, api, r)
+	case "manifest":
+		return c.manifest(ctx, api)
 	case "rows", "jobs":
 		return c.list(ctx, api)
 	}
@@ -247,6 +249,20 @@ func (c *goCall) quote(ctx context.Context, api *client.Client, r client.Request
 		refusals = append(refusals, r.Code)
 	}
 	maps.Copy(c.out, map[string]any{"rows": q.Rows, "bytes": q.EstimatedBytes, "seconds": q.EstimatedSeconds, "ahead": q.JobsAhead, "attachesTo": q.AttachesTo.JobID, "refusals": refusals})
+	return nil
+}
+
+func (c *goCall) manifest(ctx context.Context, api *client.Client) error {
+	answer, err := api.GetManifestWithResponse(ctx, c.JobID)
+	if err != nil {
+		return err
+	}
+	m := answer.JSON200
+	var columns []string
+	for _, column := range m.TableSchema.Columns {
+		columns = append(columns, column.Name)
+	}
+	maps.Copy(c.out, map[string]any{"rows": m.Rows, "columns": columns, "without": m.WithoutSortField})
 	return nil
 }
 

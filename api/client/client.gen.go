@@ -169,6 +169,21 @@ const (
 	KindVipUsers    Kind = "vip-users"
 )
 
+// Defines values for ManifestContext.
+const (
+	ManifestContextHTTPWwwW3OrgNsCsvw ManifestContext = "http://www.w3.org/ns/csvw"
+)
+
+// Defines values for ManifestTableSchemaColumnsType.
+const (
+	ManifestTableSchemaColumnsTypeDate   ManifestTableSchemaColumnsType = "date"
+	ManifestTableSchemaColumnsTypeFlag   ManifestTableSchemaColumnsType = "flag"
+	ManifestTableSchemaColumnsTypeList   ManifestTableSchemaColumnsType = "list"
+	ManifestTableSchemaColumnsTypeNumber ManifestTableSchemaColumnsType = "number"
+	ManifestTableSchemaColumnsTypeText   ManifestTableSchemaColumnsType = "text"
+	ManifestTableSchemaColumnsTypeTime   ManifestTableSchemaColumnsType = "time"
+)
+
 // Defines values for PartState.
 const (
 	PartStateDamaged PartState = "damaged"
@@ -802,6 +817,81 @@ type LabelCount struct {
 	Count int64  `json:"count"`
 	Label string `json:"label"`
 }
+
+// Manifest What a program needs to read a file and to prove it. Names are those of CSV on the Web (CSVW) where that has some, so that it is the `-metadata.json` of a file of CSV that is saved as `url` says.
+// The price is a read for each part of the file, and one for 1,000 rows where `withoutSortField` is counted. There is no SHA-256: parts are written side by side, and only a CRC-32C is
+// combined without reading them again.
+type Manifest struct {
+	Context ManifestContext `json:"@context"`
+
+	// Crc32C Base64 of the big-endian sum, as in `X-Goog-Hash`.
+	Crc32C string `json:"crc32c"`
+
+	// Dialect How a file of CSV is written; null of other formats.
+	Dialect *struct {
+		Delimiter       string   `json:"delimiter"`
+		DoubleQuote     bool     `json:"doubleQuote"`
+		Encoding        string   `json:"encoding"`
+		Header          bool     `json:"header"`
+		LineTerminators []string `json:"lineTerminators"`
+		QuoteChar       string   `json:"quoteChar"`
+	} `json:"dialect"`
+	FileExpiresAt *time.Time `json:"fileExpiresAt"`
+
+	// FileURL Leads to the file, signed as any request.
+	FileURL      string `json:"fileUrl"`
+	GuardedCells int64  `json:"guardedCells"`
+	JobID        string `json:"jobId"`
+	Kind         Kind   `json:"kind"`
+	MediaType    string `json:"mediaType"`
+
+	// Params The request, normalised. What was not asked for is left out.
+	Params Params `json:"params"`
+
+	// Parts Stretches of the file, end to end, the first 1,000; CSV and JSONL that is compressed has a member of gzip in each, and behind the parts of Parquet is the footer of all.
+	Parts []struct {
+		Crc32C        string `json:"crc32c"`
+		GuardedCells  int64  `json:"guardedCells"`
+		RescuedValues int64  `json:"rescuedValues"`
+		Rows          int64  `json:"rows"`
+		SizeBytes     int64  `json:"sizeBytes"`
+	} `json:"parts"`
+	RescuedValues int64 `json:"rescuedValues"`
+	Rows          int64 `json:"rows"`
+
+	// SchemaVersion Of the dataset's columns.
+	SchemaVersion int        `json:"schemaVersion"`
+	SizeBytes     int64      `json:"sizeBytes"`
+	SnapshotTime  *time.Time `json:"snapshotTime"`
+	StatusURL     string     `json:"statusUrl"`
+	TableSchema   struct {
+		// Columns Those of the file, in its order. A stored value of another type is written by its own.
+		Columns []struct {
+			// Datatype That of CSVW, of a list that of its elements.
+			Datatype string `json:"datatype"`
+			Name     string `json:"name"`
+
+			// Path Where the value is in a row of JSON, like `personalInfo.city`.
+			Path string `json:"path"`
+
+			// Separator What stands between the elements of a list in a cell of CSV, where it is not escaped by `\`.
+			Separator *string                        `json:"separator,omitempty"`
+			Type      ManifestTableSchemaColumnsType `json:"type"`
+		} `json:"columns"`
+	} `json:"tableSchema"`
+
+	// URL The name that the file is saved by.
+	URL string `json:"url"`
+
+	// WithoutSortField As in a quote, at the snapshot. Null also once the database has no longer what was then: after an hour, or 7 days with point-in-time recovery; and of files of changes.
+	WithoutSortField *int64 `json:"withoutSortField"`
+}
+
+// ManifestContext defines model for Manifest.Context.
+type ManifestContext string
+
+// ManifestTableSchemaColumnsType defines model for Manifest.TableSchema.Columns.Type.
+type ManifestTableSchemaColumnsType string
 
 // Message defines model for Message.
 type Message struct {
@@ -2313,6 +2403,11 @@ type ClientInterface interface {
 	// Corresponds with GET /exports/{jobId}/events (the `FollowJob` operationId).
 	FollowJob(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetManifest What is in the file
+	//
+	// Corresponds with GET /exports/{jobId}/manifest (the `GetManifest` operationId).
+	GetManifest(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// FollowLink Follow a csvUrl of the service's own
 	//
 	// Where the operator has set it up so, `csvUrl` leads here. Nothing signs the request: whoever has the link has the file, for as long as that is kept, until the link, its key, or all links of the job or org are revoked. Each download is on record with address, time and program.
@@ -3065,6 +3160,21 @@ func (c *RawClient) DownloadJob(ctx context.Context, jobID JobID, reqEditors ...
 // Corresponds with GET /exports/{jobId}/events (the `FollowJob` operationId).
 func (c *RawClient) FollowJob(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewFollowJobRequest(c.Server, jobID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetManifest What is in the file
+//
+// Corresponds with GET /exports/{jobId}/manifest (the `GetManifest` operationId).
+func (c *RawClient) GetManifest(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetManifestRequest(c.Server, jobID)
 	if err != nil {
 		return nil, err
 	}
@@ -4611,6 +4721,40 @@ func NewFollowJobRequest(server string, jobID JobID) (*http.Request, error) {
 	}
 
 	operationPath := fmt.Sprintf("/exports/%s/events", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetManifestRequest constructs an http.Request for the GetManifest method
+func NewGetManifestRequest(server string, jobID JobID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "jobId", jobID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/exports/%s/manifest", pathParam0)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -7545,6 +7689,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /exports/{jobId}/events (the `FollowJob` operationId).
 	FollowJobWithResponse(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*FollowJobResponse, error)
 
+	// GetManifestWithResponse What is in the file
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /exports/{jobId}/manifest (the `GetManifest` operationId).
+	GetManifestWithResponse(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*GetManifestResponse, error)
+
 	// FollowLinkWithResponse Follow a csvUrl of the service's own
 	//
 	// Where the operator has set it up so, `csvUrl` leads here. Nothing signs the request: whoever has the link has the file, for as long as that is kept, until the link, its key, or all links of the job or org are revoked. Each download is on record with address, time and program.
@@ -8334,6 +8485,29 @@ func (r FollowJobResponse) Status() string {
 
 // StatusCode returns HTTPResponse.StatusCode
 func (r FollowJobResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type GetManifestResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Manifest
+}
+
+// Status returns HTTPResponse.Status
+func (r GetManifestResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetManifestResponse) StatusCode() int {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.StatusCode
 	}
@@ -9526,6 +9700,19 @@ func (c *ClientWithResponses) FollowJobWithResponse(ctx context.Context, jobID J
 	return ParseFollowJobResponse(rsp)
 }
 
+// GetManifestWithResponse What is in the file
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /exports/{jobId}/manifest (the `GetManifest` operationId).
+func (c *ClientWithResponses) GetManifestWithResponse(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*GetManifestResponse, error) {
+	rsp, err := c.GetManifest(ctx, jobID, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetManifestResponse(rsp)
+}
+
 // FollowLinkWithResponse Follow a csvUrl of the service's own
 //
 // Where the operator has set it up so, `csvUrl` leads here. Nothing signs the request: whoever has the link has the file, for as long as that is kept, until the link, its key, or all links of the job or org are revoked. Each download is on record with address, time and program.
@@ -10633,6 +10820,32 @@ func ParseFollowJobResponse(rsp *http.Response) (*FollowJobResponse, error) {
 	response := &FollowJobResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
+	}
+
+	return response, nil
+}
+
+// ParseGetManifestResponse parses an HTTP response from a GetManifestWithResponse call
+func ParseGetManifestResponse(rsp *http.Response) (*GetManifestResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetManifestResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Manifest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	}
 
 	return response, nil

@@ -109,7 +109,7 @@ func (m *models) class(name, bases string, doc, s yaml.MapSlice) error {
 		}
 		fmt.Fprintf(&body, "    %s: %s\n", property, is)
 		fmt.Fprintf(&call, "        %q: %q,\n", property, is)
-		words = words || slices.Contains(pythonWords, property)
+		words = words || slices.Contains(pythonWords, property) || strings.HasPrefix(property, "@")
 	}
 	switch {
 	case words && bases != "TypedDict":

@@ -76,7 +76,7 @@ func TestDamagedService(t *testing.T) {
 		"job": {func() (*firestore.DocumentRef, string) {
 			id := queued()
 			return db.Collection("ExportJobs").Doc(id), id
-		}, []string{"jobs get ID", "jobs get ID --json", "ops jobs get ID", "jobs watch ID", "jobs download ID -o -"}},
+		}, []string{"jobs get ID", "jobs manifest ID", "jobs get ID --json", "ops jobs get ID", "jobs watch ID", "jobs download ID -o -"}},
 		"ended job": {func() (*firestore.DocumentRef, string) {
 			id := canceled()
 			return db.Collection("ExportJobs").Doc(id), id

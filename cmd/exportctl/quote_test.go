@@ -32,6 +32,18 @@ func (s *service) dryRun(t *testing.T) {
 	if off := float64(q.EstimatedBytes) / float64(info.Size()); off < 0.9 || off > 1.1 || q.AttachesTo != nil || len(q.Refusals) > 0 || q.Rows < 400 || !q.OpensInExcel {
 		t.Errorf("quoted %+v, and the file has %d bytes", q, info.Size())
 	}
+	var made struct{ Jobs []client.Job }
+	if err := json.Unmarshal([]byte(s.ctl(t, "jobs", "list", "-n", "1", "--json").want(t, exitOK).stdout), &made); err != nil || len(made.Jobs) != 1 {
+		t.Fatal(err, made)
+	}
+	id := made.Jobs[0].JobID
+	var m client.Manifest
+	if err := json.Unmarshal([]byte(s.ctl(t, "jobs", "manifest", id, "--json").want(t, exitOK).stdout), &m); err != nil || m.Rows != q.Rows || m.SizeBytes != info.Size() || m.JobID != id {
+		t.Errorf("manifest = %+v, %v", m, err)
+	}
+	if shown := s.ctl(t, "jobs", "manifest", id).want(t, exitOK).stdout; !strings.Contains(shown, "labels") || !strings.Contains(shown, m.Crc32C) {
+		t.Errorf("manifest = %s", shown)
+	}
 	var attached client.Quote // to the export that has just been made
 	if err := json.Unmarshal([]byte(s.ctl(t, "export", "vip-messages", "--dry-run", "--json").want(t, exitOK).stdout), &attached); err != nil {
 		t.Fatal(err)

@@ -72,7 +72,7 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 		return Quote{}, err
 	}
 	out := Quote{At: at, Rows: rows, Parts: 1, Reads: rows + counted(rows)}
-	if out.WithoutSortField, err = WithoutSortField(ctx, q.pages, d, query, rows, at); err != nil {
+	if out.WithoutSortField, err = withoutSortField(ctx, q.pages, d, query, rows, at); err != nil {
 		return Quote{}, err
 	}
 	if target := q.cfg.target(rows); rows > target {
@@ -118,11 +118,21 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 	return out, err
 }
 
-// WithoutSortField counts the documents that meet the filters of a query and are no rows, as they lack the
+// WithoutSortField counts what a job that has succeeded has not in its file, at its snapshot; -1 where rows
+// have a window of time.
+func (q *Quoter) WithoutSortField(ctx context.Context, j *jobs.Job) (int64, error) {
+	d, query, err := q.sampler.dataset(j)
+	if err != nil {
+		return 0, err
+	}
+	return withoutSortField(ctx, q.pages, d, query, j.Result.Rows, j.SnapshotTime)
+}
+
+// withoutSortField counts the documents that meet the filters of a query and are no rows, as they lack the
 // field that rows are sorted by, given its rows as of at. Firestore has no query for what is missing: it is
 // the difference to a count without that field, for a read per 1,000 rows more. Where rows have a window of
 // time that would count all of the workspace's, whatever the window; it is -1.
-func WithoutSortField(ctx context.Context, source Source, d *dataset.Dataset, q vip.Query, rows int64, at time.Time) (int64, error) {
+func withoutSortField(ctx context.Context, source Source, d *dataset.Dataset, q vip.Query, rows int64, at time.Time) (int64, error) {
 	if d.Window != nil {
 		return -1, nil
 	}

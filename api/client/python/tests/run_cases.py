@@ -125,6 +125,11 @@ def quote(client, call, out):
     )
 
 
+def manifest(client, call, out):
+    m = client.manifest(call["jobId"])
+    out.update(rows=m["rows"], columns=[c["name"] for c in m["tableSchema"]["columns"]], without=m["withoutSortField"])
+
+
 def listed(client, call, out):
     out["ids"] = []
     rows = client.jobs(**call["params"]) if call["do"] == "jobs" else client.rows(call["kind"], call["params"])
@@ -134,6 +139,7 @@ def listed(client, call, out):
 
 CALLS = {
     "export": export, "resume": export, "submit": submit, "cancel": cancel, "delete": delete, "save": save, "quote": quote,
+    "manifest": manifest,
     "rows": listed, "jobs": listed,
 }
 

@@ -4,6 +4,7 @@ import type { components, paths } from './openapi.js';
 import { Transport, jobIdIn, lastPause, retryAfterOf, sleep, type Answer, type Sent } from './transport.js';
 
 export type Quote = components['schemas']['Quote'];
+export type Manifest = components['schemas']['Manifest'];
 export type User = components['schemas']['User'];
 export type Message = components['schemas']['Message'];
 
@@ -187,6 +188,11 @@ export class Client {
     // A service that has no such parameter, or is something else.
     if (!quote.dryRun) throw new ExportdError(`answer ${answer.status} is no quote`);
     return quote;
+  }
+
+  /** What is in the file of a succeeded job: columns with types, how it is written, and what proves it. */
+  async manifest(jobId: string, options: { signal?: AbortSignal } = {}): Promise<Manifest> {
+    return objectOf(await this.#send('GET', `${path(jobId)}/manifest`, {}, options));
   }
 
   /**

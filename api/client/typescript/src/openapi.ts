@@ -234,6 +234,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/exports/{jobId}/manifest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An id that is none is answered like that of an unknown job. */
+                jobId: components["parameters"]["jobId"];
+            };
+            cookie?: never;
+        };
+        /** What is in the file */
+        get: operations["getManifest"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/files/{token}": {
         parameters: {
             query?: never;
@@ -1351,6 +1371,80 @@ export interface components {
             rowsBefore: number;
             /** Format: int64 */
             rowsAfter: number;
+        };
+        /**
+         * @description What a program needs to read a file and to prove it. Names are those of CSV on the Web (CSVW) where that has some, so that it is the `-metadata.json` of a file of CSV that is saved as `url` says.
+         *     The price is a read for each part of the file, and one for 1,000 rows where `withoutSortField` is counted. There is no SHA-256: parts are written side by side, and only a CRC-32C is
+         *     combined without reading them again.
+         */
+        Manifest: {
+            /** @constant */
+            "@context": "http://www.w3.org/ns/csvw";
+            /** @description The name that the file is saved by. */
+            url: string;
+            jobId: string;
+            kind: components["schemas"]["Kind"];
+            params: components["schemas"]["Params"];
+            /** @description Of the dataset's columns. */
+            schemaVersion: number;
+            mediaType: string;
+            /** @description How a file of CSV is written; null of other formats. */
+            dialect: {
+                encoding: string;
+                delimiter: string;
+                quoteChar: string;
+                doubleQuote: boolean;
+                lineTerminators: string[];
+                header: boolean;
+            } | null;
+            tableSchema: {
+                /** @description Those of the file, in its order. A stored value of another type is written by its own. */
+                columns: {
+                    name: string;
+                    /** @description Where the value is in a row of JSON, like `personalInfo.city`. */
+                    path: string;
+                    /** @enum {string} */
+                    type: "text" | "number" | "time" | "date" | "list" | "flag";
+                    /** @description That of CSVW, of a list that of its elements. */
+                    datatype: string;
+                    /** @description What stands between the elements of a list in a cell of CSV, where it is not escaped by `\`. */
+                    separator?: string;
+                }[];
+            };
+            /** Format: date-time */
+            snapshotTime: string | null;
+            /** Format: date-time */
+            fileExpiresAt: string | null;
+            /** Format: int64 */
+            rows: number;
+            /** Format: int64 */
+            sizeBytes: number;
+            /** @description Base64 of the big-endian sum, as in `X-Goog-Hash`. */
+            crc32c: string;
+            /** Format: int64 */
+            guardedCells: number;
+            /** Format: int64 */
+            rescuedValues: number;
+            /**
+             * Format: int64
+             * @description As in a quote, at the snapshot. Null also once the database has no longer what was then: after an hour, or 7 days with point-in-time recovery; and of files of changes.
+             */
+            withoutSortField: number | null;
+            /** @description Stretches of the file, end to end, the first 1,000; CSV and JSONL that is compressed has a member of gzip in each, and behind the parts of Parquet is the footer of all. */
+            parts: {
+                /** Format: int64 */
+                rows: number;
+                /** Format: int64 */
+                sizeBytes: number;
+                crc32c: string;
+                /** Format: int64 */
+                guardedCells: number;
+                /** Format: int64 */
+                rescuedValues: number;
+            }[];
+            statusUrl: string;
+            /** @description Leads to the file, signed as any request. */
+            fileUrl: string;
         };
         /**
          * @description What an export would come to if it began now. Its price is two counts (a read for 1,000 rows each) and some 450 reads. Rows are exact. Bytes are of 400 rows spread over all, and
@@ -3606,6 +3700,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooMany"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    getManifest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An id that is none is answered like that of an unknown job. */
+                jobId: components["parameters"]["jobId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The columns with their types, how the file is written, and what proves it. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Manifest"];
+                };
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];

@@ -9,7 +9,7 @@ import { pathToFileURL } from 'node:url';
 const [dist, server] = process.argv.slice(2);
 const lib = await import(pathToFileURL(join(dist, 'node.js')).href);
 
-const calls = { export: exported, resume: exported, submit, cancel, delete: remove, save, quote, rows: list, jobs: list };
+const calls = { export: exported, resume: exported, submit, cancel, delete: remove, save, quote, manifest, rows: list, jobs: list };
 
 const cases = JSON.parse(readFileSync(0, 'utf8'));
 for (const [number, { name, call, answers }] of cases.cases.entries()) {
@@ -102,6 +102,11 @@ async function save(client, call, out) {
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+async function manifest(client, call, out) {
+  const m = await client.manifest(call.jobId);
+  Object.assign(out, { rows: m.rows, columns: m.tableSchema.columns.map((c) => c.name), without: m.withoutSortField });
 }
 
 async function quote(client, call, out) {

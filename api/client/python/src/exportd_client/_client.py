@@ -16,7 +16,7 @@ from ._errors import ExportdError, FailedError, WaitTimeout
 from ._transport import LAST_PAUSE, Answer, Transport, job_id_in, retry_after
 
 if TYPE_CHECKING:
-    from .models import Job, Quote
+    from .models import Job, Manifest, Quote
 
 #: How many seconds the service holds a request at most.
 _LONG_WAIT = 25
@@ -179,6 +179,10 @@ class Client:
         return quote
 
     # The file
+
+    def manifest(self, job_id: str) -> Manifest:
+        """What is in the file of a succeeded job: columns with types, how it is written, and what proves it."""
+        return _object(self._send("GET", _job(job_id) + "/manifest", None, {}))
 
     def download(self, job: Job, file: BinaryIO, on_progress: Progress | None = None) -> int:
         """Write the file of a succeeded job to file, check it, and return its size.

@@ -188,6 +188,66 @@ class Changes(TypedDict):
     rowsAfter: int
 
 
+class ManifestDialect(TypedDict):
+    encoding: str
+    delimiter: str
+    quoteChar: str
+    doubleQuote: bool
+    lineTerminators: list[str]
+    header: bool
+
+
+class ManifestTableSchemaColumnsItem(TypedDict):
+    name: str
+    #: Where the value is in a row of JSON, like `personalInfo.city`.
+    path: str
+    type: Literal["text", "number", "time", "date", "list", "flag"]
+    #: That of CSVW, of a list that of its elements.
+    datatype: str
+    #: What stands between the elements of a list in a cell of CSV, where it is not escaped by `\`.
+    separator: NotRequired[str]
+
+
+class ManifestTableSchema(TypedDict):
+    #: Those of the file, in its order. A stored value of another type is written by its own.
+    columns: list[ManifestTableSchemaColumnsItem]
+
+
+class ManifestPartsItem(TypedDict):
+    rows: int
+    sizeBytes: int
+    crc32c: str
+    guardedCells: int
+    rescuedValues: int
+
+
+Manifest = TypedDict(
+    "Manifest",
+    {
+        "@context": "Literal[\"http://www.w3.org/ns/csvw\"]",
+        "url": "str",
+        "jobId": "str",
+        "kind": "Kind",
+        "params": "Params",
+        "schemaVersion": "int",
+        "mediaType": "str",
+        "dialect": "Union[ManifestDialect, None]",
+        "tableSchema": "ManifestTableSchema",
+        "snapshotTime": "Union[str, None]",
+        "fileExpiresAt": "Union[str, None]",
+        "rows": "int",
+        "sizeBytes": "int",
+        "crc32c": "str",
+        "guardedCells": "int",
+        "rescuedValues": "int",
+        "withoutSortField": "Union[int, None]",
+        "parts": "list[ManifestPartsItem]",
+        "statusUrl": "str",
+        "fileUrl": "str",
+    },
+)
+
+
 class QuoteAttachesTo(TypedDict):
     jobId: str
     state: State

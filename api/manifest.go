@@ -1,0 +1,190 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/apikey"
+	"exportd/internal/dataset"
+	"exportd/internal/export"
+	"exportd/internal/records"
+	"exportd/jobs"
+)
+
+// manifestView says of a file what a program needs to read and to prove it. Its names are those of CSV on the
+// Web (CSVW) where that has some.
+type manifestView struct {
+	Context       string       `json:"@context"`
+	URL           string       `json:"url"` // relative, as the file is saved
+	JobID         string       `json:"jobId"`
+	Kind          jobs.Kind    `json:"kind"`
+	Params        jobs.Params  `json:"params"`
+	SchemaVersion int          `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType"`
+	Dialect       *dialectView `json:"dialect"` // of CSV
+	TableSchema   schemaView   `json:"tableSchema"`
+
+	SnapshotTime     *time.Time `json:"snapshotTime"`
+	FileExpiresAt    *time.Time `json:"fileExpiresAt"`
+	Rows             int64      `json:"rows"`
+	SizeBytes        int64      `json:"sizeBytes"`
+	CRC32C           string     `json:"crc32c"`
+	GuardedCells     int64      `json:"guardedCells"`
+	RescuedValues    int64      `json:"rescuedValues"`
+	WithoutSortField *int64     `json:"withoutSortField"`
+
+	Parts     []manifestPart `json:"parts"`
+	StatusURL string         `json:"statusUrl"`
+	FileURL   string         `json:"fileUrl"`
+}
+
+// dialectView is how a file of CSV is written.
+type dialectView struct {
+	Encoding        string   `json:"encoding"`
+	Delimiter       string   `json:"delimiter"`
+	QuoteChar       string   `json:"quoteChar"`
+	DoubleQuote     bool     `json:"doubleQuote"`
+	LineTerminators []string `json:"lineTerminators"`
+	Header          bool     `json:"header"`
+}
+
+type schemaView struct {
+	Columns []columnView `json:"columns"`
+}
+
+type columnView struct {
+	Name string `json:"name"`
+	// Path is where the field is in the document, and in rows of JSON.
+	Path     string       `json:"path"`
+	Type     dataset.Type `json:"type"`
+	Datatype string       `json:"datatype"`
+	// Separator stands between the elements of a list in a cell of CSV.
+	Separator string `json:"separator,omitempty"`
+}
+
+// manifestPart is a stretch of the file that one worker has written.
+type manifestPart struct {
+	Rows          int64  `json:"rows"`
+	SizeBytes     int64  `json:"sizeBytes"`
+	CRC32C        string `json:"crc32c"`
+	GuardedCells  int64  `json:"guardedCells"`
+	RescuedValues int64  `json:"rescuedValues"`
+}
+
+// csvw is the namespace of CSV on the Web.
+const csvw = "http://www.w3.org/ns/csvw"
+
+// manifest answers with what is in the file of a job.
+func (s *Server) manifest(c *gin.Context, caller *apikey.Key) error {
+	if err := noParams(c.Request); err != nil {
+		return err
+	}
+	ctx := c.Request.Context()
+	j, err := s.jobWithFile(c, caller)
+	if err != nil {
+		return err
+	}
+	columns, err := s.fileColumns(j)
+	if err != nil {
+		return err
+	}
+	parts, err := s.jobs.Parts(ctx, j)
+	if err != nil {
+		return err
+	}
+	v := manifestView{
+		Context: csvw, URL: j.FileName(), JobID: j.ID, Kind: j.Kind, Params: shownParams(j.Kind, j.Params), SchemaVersion: max(j.Columns, 1),
+		MediaType: export.ContentType(j), Dialect: dialectOf(j.Params), TableSchema: schemaView{columns},
+		SnapshotTime: timeOrNil(j.SnapshotTime), FileExpiresAt: timeOrNil(j.FileExpiresAt),
+		Rows: j.Result.Rows, SizeBytes: j.Result.Size, CRC32C: checksum(j.Result.CRC32C), GuardedCells: j.Result.GuardedCells, RescuedValues: j.Result.RescuedValues,
+		Parts: manifestParts(j, parts), StatusURL: statusURL(j.ID), FileURL: statusURL(j.ID) + "/csv",
+	}
+	if s.quotes != nil && j.Params.Since() == "" { // whose rows are not those that were counted
+		n, err := s.quotes.WithoutSortField(ctx, j)
+		switch {
+		case errors.Is(err, records.ErrSnapshotTooOld): // nobody can count it any more
+		case err != nil:
+			return err
+		case n >= 0:
+			v.WithoutSortField = &n
+		}
+	}
+	writeJSON(c, http.StatusOK, v)
+	return nil
+}
+
+// fileColumns are the columns of a job's file, in its order. A dataset that is no longer as it was then says
+// nothing of them.
+func (s *Server) fileColumns(j *jobs.Job) ([]columnView, error) {
+	d := s.datasets.Get(string(j.Kind))
+	if d == nil || d.Version != max(j.Columns, 1) {
+		return nil, refuse(http.StatusConflict, "the columns of "+string(j.Kind)+" are no longer those of the file: ask for the export again")
+	}
+	columns := d.Columns
+	if names := j.Params.Text(jobs.ParamColumns); names != "" {
+		places, err := d.Places(names)
+		if err != nil { // of a damaged record
+			return nil, refuse(http.StatusConflict, "the record of the export does not say which columns the file has: ask for the export again")
+		}
+		columns = make([]dataset.Column, len(places))
+		for i, place := range places {
+			columns[i] = d.Columns[place]
+		}
+	}
+	format := j.Params.Format()
+	views := make([]columnView, 0, len(columns)+1)
+	if j.Params.Since() != "" {
+		views = append(views, columnView{Name: export.ChangeColumn, Path: export.ChangeColumn, Type: dataset.Text, Datatype: datatypes[dataset.Text]})
+	}
+	for _, col := range columns {
+		v := columnView{Name: col.Header(), Path: col.Path, Type: col.Type, Datatype: datatypes[col.Type]}
+		if col.Type == dataset.Array && format == jobs.FormatCSV {
+			v.Separator = ";"
+		}
+		views = append(views, v)
+	}
+	if format == jobs.FormatParquet {
+		views = append(views, columnView{Name: dataset.RescuedColumn, Path: dataset.RescuedColumn, Type: dataset.Text, Datatype: "json"})
+	}
+	return views, nil
+}
+
+// datatypes are those that CSVW has for columns, and for elements of lists.
+var datatypes = map[dataset.Type]string{
+	dataset.Text: "string", dataset.Number: "number", dataset.Time: "dateTimeStamp", dataset.Date: "date", dataset.Array: "string", dataset.Flag: "boolean",
+}
+
+// dialectOf is that of a file of CSV; nil of others.
+func dialectOf(p jobs.Params) *dialectView {
+	if p.Format() != jobs.FormatCSV {
+		return nil
+	}
+	delimiter := byte(',')
+	if d, ok := jobs.Delimiters[p.Text(jobs.ParamDelimiter)]; ok {
+		delimiter = d
+	}
+	return &dialectView{
+		Encoding: "utf-8", Delimiter: string(delimiter), QuoteChar: `"`, DoubleQuote: true,
+		LineTerminators: []string{"\r\n"}, Header: p.Text(jobs.ParamHeader) != jobs.HeaderOff,
+	}
+}
+
+// manifestParts are the parts of a file, the file itself where it was written at once: as one of changes is,
+// by whoever has compared the parts. Parts of a damaged
+// record are left out, and those behind the first maxPartViews.
+func manifestParts(j *jobs.Job, parts []*jobs.Part) []manifestPart {
+	if len(parts) == 0 || j.Params.Since() != "" {
+		r := j.Result
+		return []manifestPart{{r.Rows, r.Size, checksum(r.CRC32C), r.GuardedCells, r.RescuedValues}}
+	}
+	out := make([]manifestPart, 0, min(len(parts), maxPartViews))
+	for _, p := range parts[:min(len(parts), maxPartViews)] {
+		if p.Damage == "" && p.State == jobs.PartDone {
+			out = append(out, manifestPart{p.Rows, p.Size, checksum(p.CRC32C), p.Guarded, p.Rescued})
+		}
+	}
+	return out
+}

@@ -1,0 +1,83 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"exportd/internal/dataset"
+	"exportd/internal/export"
+	"exportd/internal/records"
+	"exportd/jobs"
+)
+
+// TestManifest: the columns are those of the file, in its order and with their types, the parts are those
+// that it is made of, and what cannot be counted any more is null.
+func TestManifest(t *testing.T) {
+	t.Parallel()
+	all := strings.Join(dataset.VIPUsers.Headers(), " ")
+	for name, tc := range map[string]struct {
+		params    jobs.Params
+		parts     []*jobs.Part
+		without   int64
+		err       error
+		columns   string
+		dialect   string
+		wantParts int
+	}{
+		"plain": {columns: all, without: 2, dialect: `, true`, wantParts: 1},
+		"chosen": {params: jobs.Params{"columns": "tags,ltv", "delimiter": "semicolon", "header": "off"}, without: -1, columns: "tags ltv", dialect: `; false`,
+			wantParts: 1},
+		"JSONL in parts": {params: jobs.Params{"format": "jsonl"}, columns: all, err: fmt.Errorf("count: %w", records.ErrSnapshotTooOld), parts: []*jobs.Part{
+			{State: jobs.PartDone, Rows: 1, Size: 40, CRC32C: 7}, {Index: 1, State: jobs.PartDone, Rows: 2, Size: 59}, {Index: 2, Damage: "a list"},
+		}, wantParts: 2},
+		"changes": {params: jobs.Params{"since": jobs.NewID()}, without: 5, err: errors.New("nobody counts"), columns: "change " + all, dialect: ", true", wantParts: 1,
+			parts: []*jobs.Part{{State: jobs.PartDone, Rows: 100}, {Index: 1, State: jobs.PartDone, Rows: 100}}},
+		"Parquet": {params: jobs.Params{"format": "parquet"}, columns: all + " _rescued_data", wantParts: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, func(c *Config) {
+				c.Quotes = &fakeQuoter{quote: export.Quote{WithoutSortField: tc.without}, err: tc.err}
+			})
+			j := succeeded()
+			for n, v := range tc.params {
+				j.Params = j.Params.With(n, v)
+			}
+			b.jobs.set(j)
+			b.jobs.parts = tc.parts
+			w := b.get(t, "/exports/"+j.ID+"/manifest")
+			wantStatus(t, w, http.StatusOK)
+			var m manifestView
+			if err := json.Unmarshal(w.Body.Bytes(), &m); err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, c := range m.TableSchema.Columns {
+				names = append(names, c.Name)
+				want := map[string]string{"ltv": "number", "tags": "string", "firstSeenAt": "dateTimeStamp", "birthday": "date", "_rescued_data": "json"}[c.Name]
+				if want != "" && c.Datatype != want || (c.Separator == ";") != (c.Name == "tags" && m.Dialect != nil) || c.Name == "city" && c.Path != "personalInfo.city" {
+					t.Errorf("column %+v", c)
+				}
+			}
+			dialect := ""
+			if m.Dialect != nil {
+				dialect = fmt.Sprint(m.Dialect.Delimiter, " ", m.Dialect.Header)
+			}
+			if got := strings.Join(names, " "); got != tc.columns || dialect != tc.dialect || len(m.Parts) != tc.wantParts || m.Rows != 3 || m.SizeBytes != 99 || m.CRC32C != "AAAAAQ==" {
+				t.Errorf("manifest = %s", w.Body)
+			}
+			if known := tc.without >= 0 && tc.err == nil; (m.WithoutSortField != nil) != known || known && *m.WithoutSortField != tc.without {
+				t.Errorf("without sort field: %v", m.WithoutSortField)
+			}
+		})
+	}
+	b := newBench(t)
+	j := succeeded()
+	j.Columns = dataset.VIPUsers.Version + 1
+	b.jobs.set(j)
+	wantStatus(t, b.get(t, "/exports/"+j.ID+"/manifest"), http.StatusConflict)
+}
