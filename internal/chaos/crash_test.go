@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +47,10 @@ func TestCrashAnywhere(t *testing.T) {
 	crashing, cloud := crashRig(t)
 	var crashed, kept atomic.Int64
 	t.Run("at", func(t *testing.T) {
+		t.Run("before composing", func(t *testing.T) {
+			t.Parallel()
+			crashBeforeComposing(t, newCrashCase(t, cloud.Endpoints(), crashing, "before composing"))
+		})
 		for i := range crashPlaces {
 			n := 1 + 2*i
 			t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -141,10 +146,14 @@ func newCrashCase(t *testing.T, e localcloud.Endpoints, bin, at string) *crashCa
 // submit asks for the messages of a kind, all if it is empty, and notifies for the job.
 func (c *crashCase) submit(t *testing.T, kind, callbackURL string) {
 	t.Helper()
-	s, err := c.store.Submit(t.Context(), jobs.Submission{OrgID: "org", KeyID: crashKey, Kind: "vip-messages", CallbackURL: callbackURL, Params: jobs.Params{
-		"workspaceId": "w", "mediumId": "m", "from": day, "to": day.AddDate(0, 0, 2), "contentType": kind,
-		"profile": jobs.ProfileRFC4180, "formulaGuard": true,
-	}})
+	c.submitAs(t, callbackURL, jobs.Params{"contentType": kind, jobs.ParamFormulaGuard: true})
+}
+
+// submitAs asks for messages by more parameters.
+func (c *crashCase) submitAs(t *testing.T, callbackURL string, p jobs.Params) {
+	t.Helper()
+	maps.Copy(p, jobs.Params{"workspaceId": "w", "mediumId": "m", "from": day, "to": day.AddDate(0, 0, 2), "profile": jobs.ProfileRFC4180})
+	s, err := c.store.Submit(t.Context(), jobs.Submission{OrgID: "org", KeyID: crashKey, Kind: "vip-messages", CallbackURL: callbackURL, Params: p})
 	if err != nil {
 		t.Fatal(err)
 	}

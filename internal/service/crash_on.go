@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -35,14 +36,41 @@ func (c *crasher) place(name string) {
 	}
 }
 
-// withCrashes puts the places between a worker and what it works with.
-func withCrashes(cfg worker.Config) worker.Config {
+// crashing is the one of the process, nil if it is to live.
+var crashing = sync.OnceValue(func() *crasher {
 	where := os.Getenv("EXPORTD_TEST_CRASH_AT")
 	if where == "" {
-		return cfg
+		return nil
 	}
 	c := &crasher{name: where}
 	c.at, _ = strconv.ParseInt(where, 10, 64) // a name is 0, which is no place
+	return c
+})
+
+// crashingObjects puts a place before files are composed: what follows the parts is an object by then.
+func crashingObjects(o export.Objects) export.Objects {
+	if c := crashing(); c != nil {
+		return crashObjects{o, c}
+	}
+	return o
+}
+
+type crashObjects struct {
+	export.Objects
+	c *crasher
+}
+
+func (o crashObjects) Compose(ctx context.Context, dst string, parts []string, attrs jobs.ObjectAttrs, size int64, crc uint32) (jobs.Object, error) {
+	o.c.place("before composing")
+	return o.Objects.Compose(ctx, dst, parts, attrs, size, crc)
+}
+
+// withCrashes puts the places between a worker and what it works with.
+func withCrashes(cfg worker.Config) worker.Config {
+	c := crashing()
+	if c == nil {
+		return cfg
+	}
 	cfg.Store = crashStore{cfg.Store.(*jobstore.Store), c}
 	cfg.Queue = crashQueue{cfg.Queue.(*jobqueue.Queue), c}
 	cfg.Exporter = crashExporter{cfg.Exporter.(*export.Exporter), c}
