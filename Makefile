@@ -42,6 +42,9 @@ chromium: ## Open /docs and the console in Chromium, and try to break them; CI d
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run 'InChromium$$' ./internal/e2e
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -run '^TestDocsInChromium$$' ./api $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 
+since: ## Two nights of 10,000 changes in 500,000 rows, each compared with what a naive comparison of two files gives
+	$(GO) test -tags $(TAGS) -count=1 -v -timeout 20m -run '^TestSince$$' ./internal/e2e -since-rows $(or $(ROWS),500000) -since-changes $(or $(CHANGES),10000)
+
 libreoffice: ## Open exports in LibreOffice with each separator, and count formulas
 	$(GO) test -tags $(TAGS),libreoffice -count=1 -run '^TestLibreOffice$$' ./internal/csvrow
 

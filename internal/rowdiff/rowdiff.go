@@ -102,8 +102,8 @@ func Compare(ctx context.Context, earlier, later Source, cfg Config) (Counts, er
 	return d.counts, d.rest()
 }
 
-// walk reads both files. Where a row was waited for, the other side is ahead, and the next one is read of the
-// same side; else they take turns. So neither gets ahead by more rows than there are changes.
+// walk reads both files by turns: so a row is apart from itself by the rows that were added or removed before
+// it, and no more.
 func (d *differ) walk(sources [2]Source) error {
 	var ended [2]bool
 	at := before
@@ -119,38 +119,35 @@ func (d *differ) walk(sources [2]Source) error {
 		if err != nil {
 			return err
 		}
-		met, err := d.meet(at, id, row)
-		if err != nil {
+		if err := d.meet(at, id, row); err != nil {
 			return err
 		}
-		if !met {
-			at = at.other()
-		}
+		at = at.other()
 	}
 	return d.ctx.Err()
 }
 
-// meet takes a row, and reports whether it had been waited for.
-func (d *differ) meet(at side, id, row []byte) (bool, error) {
+// meet takes a row, which has been met on the other side, or is kept until it is.
+func (d *differ) meet(at side, id, row []byte) error {
 	k, there := d.kept[string(id)]
 	switch {
 	case there && k.side == at:
-		return false, fmt.Errorf("id %q: %w", id, ErrTwice)
+		return fmt.Errorf("id %q: %w", id, ErrTwice)
 	case there:
 		delete(d.kept, k.id)
 		d.bytes -= k.size()
 		if at == after {
-			return true, d.pair(k.row, row)
+			return d.pair(k.row, row)
 		}
-		return true, d.pair(row, k.row)
+		return d.pair(row, k.row)
 	}
 	k = kept{id: string(id), side: at, row: bytes.Clone(row)}
 	d.kept[k.id] = k
 	d.bytes += k.size()
 	if d.bytes <= d.cfg.MaxBytes {
-		return false, nil
+		return nil
 	}
-	return false, d.spill()
+	return d.spill()
 }
 
 func (k kept) size() int { return len(k.id) + len(k.row) + keptOverhead }
