@@ -239,13 +239,13 @@ func (b *browser) backlogs(r *http.Request, p *page) error {
 	for _, name := range topics {
 		t.Rows = append(t.Rows, []cell{{Text: name}})
 	}
-	s := table{Title: "Subscriptions", Head: []string{"Subscription", "Topic", "Waiting", "With subscribers", "Oldest published"}, None: "There are no subscriptions to be seen."}
+	s := table{Title: "Subscriptions", Head: []string{"Subscription", "Topic", "Waiting", "With subscribers", "Oldest published", "Pushed to"}, None: "There are no subscriptions to be seen."}
 	for _, o := range subs {
 		oldest := ""
 		if !o.Oldest.IsZero() {
 			oldest = browseTime(o.Oldest)
 		}
-		s.Rows = append(s.Rows, []cell{{Text: o.Subscription}, {Text: o.Topic}, {Text: strconv.Itoa(o.Waiting)}, {Text: strconv.Itoa(o.Leased)}, {Text: oldest}})
+		s.Rows = append(s.Rows, []cell{{Text: o.Subscription}, {Text: o.Topic}, {Text: strconv.Itoa(o.Waiting)}, {Text: strconv.Itoa(o.Leased)}, {Text: oldest}, {Text: o.PushedTo}})
 	}
 	p.Tables = []table{t, s}
 	return nil
@@ -271,7 +271,7 @@ func (b *browser) buckets(r *http.Request, p *page) error {
 	}
 	t := table{Head: []string{"Bucket", "Location", "Created"}, None: "There are no buckets."}
 	for _, o := range list.Items {
-		t.Rows = append(t.Rows, []cell{{Text: o.Name, Link: "/browse/storage/" + url.PathEscape(o.Name)}, {Text: o.Location}, {Text: o.TimeCreated}})
+		t.Rows = append(t.Rows, []cell{{Text: o.Name, Link: "/browse/storage/" + url.PathEscape(o.Name)}, {Text: o.Location}, {Text: browseStamp(o.TimeCreated)}})
 	}
 	p.Tables = []table{t}
 	return nil
@@ -289,7 +289,7 @@ func (b *browser) objects(r *http.Request, p *page) error {
 	}
 	t := table{Head: []string{"Object", "Bytes", "Type", "Generation", "Updated"}, None: "The bucket is empty."}
 	for _, o := range list.Items {
-		t.Rows = append(t.Rows, []cell{{Text: o.Name}, {Text: strconv.FormatUint(o.Size, 10)}, {Text: o.ContentType}, {Text: strconv.FormatInt(o.Generation, 10)}, {Text: o.Updated}})
+		t.Rows = append(t.Rows, []cell{{Text: o.Name}, {Text: strconv.FormatUint(o.Size, 10)}, {Text: o.ContentType}, {Text: strconv.FormatInt(o.Generation, 10)}, {Text: browseStamp(o.Updated)}})
 	}
 	p.Tables = []table{t}
 	if list.NextPageToken != "" {
@@ -323,6 +323,15 @@ func (b *browser) get(ctx context.Context, path string, v any) error {
 }
 
 func browseTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000 UTC") }
+
+// browseStamp is browseTime of what the JSON API has.
+func browseStamp(raw string) string {
+	t, err := time.Parse(time.RFC3339Nano, raw)
+	if err != nil {
+		return raw
+	}
+	return browseTime(t)
+}
 
 // newBrowser is for the account whose Firestore is at addr.
 func newBrowser(c *Cloud, conn, pubsub grpc.ClientConnInterface, storage string) *browser {

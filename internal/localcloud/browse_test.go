@@ -42,6 +42,11 @@ func TestBrowser(t *testing.T) {
 	if _, err := c.PubSub.TopicAdminClient.Publish(t.Context(), &pubsubpb.PublishRequest{Topic: "projects/project-one/topics/topic", Messages: []*pubsubpb.PubsubMessage{{Data: []byte("secret")}, {Data: []byte("secret")}}}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := c.PubSub.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{
+		Name: "projects/project-one/subscriptions/pushed", Topic: "projects/project-one/topics/topic", PushConfig: &pubsubpb.PushConfig{PushEndpoint: "http://127.0.0.1:9/<b>"},
+	}); err != nil {
+		t.Fatal(err)
+	}
 	db := "/browse/projects/project-one/databases/%28default%29/documents"
 	for _, step := range []struct {
 		path        string
@@ -61,9 +66,9 @@ func TestBrowser(t *testing.T) {
 		{db + "/odd?field=age&op=%3D%3D&value=7&order=at", []string{"class=\"error\"", "requires an index"}, []string{"There are no such documents"}},
 		{db + "/odd?field=age&op=%3D%3D&value=seven", []string{"text needs quotes"}, nil},
 		{db + "/odd?field=age&op=like&value=7", []string{"there is no operator"}, nil},
-		{"/browse/pubsub", []string{"projects/project-one/topics/topic", "<td>projects/project-one/subscriptions/sub</td><td>projects/project-one/topics/topic</td><td>2</td><td>0</td>"}, []string{"secret"}},
-		{"/browse/storage", []string{`href="/browse/storage/b-project-one"`}, nil},
-		{"/browse/storage/b-project-one", []string{"<td>700000</td>", "<td>10</td>"}, nil},
+		{"/browse/pubsub", []string{"projects/project-one/topics/topic", "<td>projects/project-one/subscriptions/sub</td><td>projects/project-one/topics/topic</td><td>2</td><td>0</td>", "<td>http://127.0.0.1:9/&lt;b&gt;</td>"}, []string{"secret", "<b>"}},
+		{"/browse/storage", []string{`href="/browse/storage/b-project-one"`, " UTC</td>"}, []string{"Z</td>"}},
+		{"/browse/storage/b-project-one", []string{"<td>700000</td>", "<td>10</td>", " UTC</td>"}, []string{"Z</td>"}},
 		{"/browse/storage/nothing", []string{"404"}, nil},
 	} {
 		page := browsed(t, host+step.path)

@@ -9,6 +9,7 @@ import (
 // Backlog says what a subscription holds.
 type Backlog struct {
 	Subscription, Topic string
+	PushedTo            string // "" where messages are pulled
 	// Waiting may be delivered; Leased are with a subscriber.
 	Waiting, Leased int
 	// Oldest is when the oldest of them was published; the zero time if there is none.
@@ -33,7 +34,7 @@ func (s *Server) Backlogs() (topics []string, subscriptions []Backlog) {
 func (b *backlog) overview() Backlog {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	out := Backlog{Subscription: b.sub.GetName(), Topic: b.sub.GetTopic()}
+	out := Backlog{Subscription: b.sub.GetName(), Topic: b.sub.GetTopic(), PushedTo: b.endpoint}
 	for _, e := range b.all {
 		if e.leased {
 			out.Leased++
