@@ -1,6 +1,7 @@
 package export
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"testing"
@@ -22,7 +23,7 @@ func TestPackedRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	header := enc.AppendHeader(nil)
-	sample, whole, plain := &packedRows{encoder: enc, packer: newPacker()}, newPacker(), int64(0)
+	sample, whole, plain := &packedRows{packer: newPacker()}, newPacker(), int64(0)
 	size := 0
 	pack := func(b []byte, end bool) {
 		out, err := whole.pack(b, end)
@@ -34,11 +35,13 @@ func TestPackedRows(t *testing.T) {
 	for i := range 20_000 {
 		doc := csvrowtest.Document(fmt.Sprintf("d/c/m%d", i), map[string]any{"playerId": fmt.Sprintf("player-%d", i*7919%100_000), "text": fmt.Sprintf("hello for the %x time", i*i*31)})
 		row, err := enc.AppendRow(nil, doc)
-		if i%50 == 0 {
-			row, err = sample.AppendRow(nil, doc)
-		}
 		if err != nil {
 			t.Fatal(err)
+		}
+		if i%50 == 0 {
+			if err := sample.add([]json.RawMessage{row}); err != nil {
+				t.Fatal(err)
+			}
 		}
 		plain += int64(len(row))
 		pack(row, i == 19_999)

@@ -96,24 +96,28 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 		return Quote{}, err
 	}
 	// An encoder could be made, so others can.
-	encoderOf := func() encoder { e, _ := f.encoder(d); return e }
+	encoderOf := func() records.RowEncoder { e, _ := f.encoder(d); return e }
 	if f.finish != nil {
-		together := newTogether(encoderOf)
-		if _, out.Exact, err = q.sample(ctx, func() records.RowEncoder { return together }, query, strata, out.Exact); err == nil {
+		other, err := f.encoder(d)
+		if err != nil {
+			return Quote{}, err
+		}
+		together := &together{files: [2]sampled{{encoder: enc}, {encoder: other}}}
+		if _, out.Exact, err = q.sample(ctx, func() records.RowEncoder { return documents{} }, together.add, query, strata, out.Exact); err == nil {
 			out.Bytes, err = together.bytes(rows, out.Parts, out.Exact)
 		}
 		return out, err
 	}
 	header := enc.AppendHeader(nil)
 	if f.gzip {
-		packed := &packedRows{encoder: enc, packer: newPacker()}
-		out.Bytes, _, err = q.sample(ctx, func() records.RowEncoder { return packed }, query, strata, out.Exact)
+		packed := &packedRows{packer: newPacker()}
+		out.Bytes, _, err = q.sample(ctx, encoderOf, packed.add, query, strata, out.Exact)
 		if out.Exact = false; err == nil {
 			out.Bytes, err = packed.bytes(header, out.Bytes)
 		}
 		return out, err
 	}
-	out.Bytes, out.Exact, err = q.sample(ctx, func() records.RowEncoder { return encoderOf() }, query, strata, out.Exact)
+	out.Bytes, out.Exact, err = q.sample(ctx, encoderOf, nil, query, strata, out.Exact)
 	out.Bytes += int64(len(header))
 	return out, err
 }
@@ -143,12 +147,15 @@ func withoutSortField(ctx context.Context, source Source, d *dataset.Dataset, q 
 // counted is what a count of so many rows is billed.
 func counted(rows int64) int64 { return (rows + 999) / 1000 }
 
-// sample estimates the bytes of a file's rows by some of each stretch of it.
-func (q *Quoter) sample(ctx context.Context, encoderOf func() records.RowEncoder, query vip.Query, strata []jobs.Range, all bool) (int64, bool, error) {
+// sample estimates the bytes of a file's rows by some of each stretch of it. take, where there is one, gets
+// the rows of each page, one page at a time, as its encoder has made them: that may have seen some twice, of a
+// page that was read again.
+func (q *Quoter) sample(ctx context.Context, encoderOf func() records.RowEncoder, take func([]json.RawMessage) error, query vip.Query, strata []jobs.Range, all bool) (int64, bool, error) {
 	limit := sampleRows
 	if all {
 		limit *= sampleStrata
 	}
+	var taking sync.Mutex // pages are read side by side
 	means, whole := make([]float64, len(strata)), all
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(samplesAtOnce)
@@ -166,7 +173,12 @@ func (q *Quoter) sample(ctx context.Context, encoderOf func() records.RowEncoder
 			if all {
 				whole = int64(len(page.Rows)) == s.Rows
 			}
-			return nil
+			if take == nil {
+				return nil
+			}
+			taking.Lock()
+			defer taking.Unlock()
+			return take(page.Rows)
 		}))
 	}
 	if err := g.Wait(); err != nil {
@@ -179,27 +191,22 @@ func (q *Quoter) sample(ctx context.Context, encoderOf func() records.RowEncoder
 	return int64(bytes + 0.5), whole, nil
 }
 
-// packedRows encodes the rows of all pages of a sample as they are, and finds out what is left of them where
-// they are compressed.
+// packedRows finds out what is left of the rows of all pages of a sample where they are compressed.
 type packedRows struct {
-	mu sync.Mutex // pages are read side by side
-	encoder
 	packer        *packer
 	plain, packed int
 }
 
-// AppendRow appends a row as it is before it is compressed.
-func (p *packedRows) AppendRow(dst, doc []byte) ([]byte, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	row, err := p.encoder.AppendRow(dst, doc)
-	if err != nil {
-		return dst, err
+func (p *packedRows) add(rows []json.RawMessage) error {
+	for _, row := range rows {
+		if err := p.pack(row, false); err != nil {
+			return err
+		}
 	}
-	return row, p.add(row[len(dst):], false)
+	return nil
 }
 
-func (p *packedRows) add(b []byte, end bool) error {
+func (p *packedRows) pack(b []byte, end bool) error {
 	packed, err := p.packer.pack(b, end)
 	p.plain, p.packed = p.plain+len(b), p.packed+len(packed)
 	return err
@@ -207,7 +214,7 @@ func (p *packedRows) add(b []byte, end bool) error {
 
 // bytes is what a header and so many bytes of rows come to, by those that were taken.
 func (p *packedRows) bytes(header []byte, rows int64) (int64, error) {
-	if err := p.add(header, true); err != nil {
+	if err := p.pack(header, true); err != nil {
 		return 0, err
 	}
 	ratio := float64(p.packed) / float64(max(1, p.plain))
@@ -221,10 +228,15 @@ func length(rows []json.RawMessage) (n int) {
 	return n
 }
 
-// together encodes the rows of all pages of a sample to files, for formats whose rows have no bytes of their
-// own: to one of all rows, and to one of half of them. What the others come to more is what rows come to.
+// documents gives rows as they are stored.
+type documents struct{}
+
+func (documents) AppendRow(dst, doc []byte) ([]byte, error) { return append(dst, doc...), nil }
+
+// together encodes the documents of all pages of a sample to files, for formats whose rows have no bytes of
+// their own: to one of all rows, and to one of half of them. What the others come to more is what rows come
+// to.
 type together struct {
-	mu    sync.Mutex // pages are read side by side
 	files [2]sampled
 	rows  int
 }
@@ -235,27 +247,22 @@ type sampled struct {
 	rows, size int
 }
 
-func newTogether(encoderOf func() encoder) *together {
-	return &together{files: [2]sampled{{encoder: encoderOf()}, {encoder: encoderOf()}}}
-}
-
-// AppendRow takes a row and appends nothing.
-func (t *together) AppendRow(dst, doc []byte) ([]byte, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for i := range t.files {
-		f := &t.files[i]
-		if t.rows%(i+1) != 0 {
-			continue
+func (t *together) add(docs []json.RawMessage) error {
+	for _, doc := range docs {
+		for i := range t.files {
+			f := &t.files[i]
+			if t.rows%(i+1) != 0 {
+				continue
+			}
+			b, err := f.AppendRow(nil, doc)
+			if err != nil {
+				return err
+			}
+			f.rows, f.size = f.rows+1, f.size+len(b)
 		}
-		b, err := f.AppendRow(nil, doc)
-		if err != nil {
-			return dst, err
-		}
-		f.rows, f.size = f.rows+1, f.size+len(b)
+		t.rows++
 	}
-	t.rows++
-	return dst, nil
+	return nil
 }
 
 // bytes is what a file of so many rows in parts comes to, by those that were taken; all of them if exact.
