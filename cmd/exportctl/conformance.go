@@ -20,11 +20,12 @@ type verdict struct {
 }
 
 func (a *app) conformanceCommand() *cobra.Command {
-	cmd := parent("conformance", "Try whether a receiver or a program of yours does what the contract asks of it", a.conformanceReceiver())
+	cmd := parent("conformance", "Try whether a receiver or a program of yours does what the contract asks of it", a.conformanceReceiver(), a.conformanceClient())
 	cmd.Long = `Runs an integration of yours against what will happen to it one day, and prints a line for
 each case, with what to do where it fails. Ends with 1 if one does.
 
-  exportctl conformance receiver https://hooks.example.com/exports      callbacks, good and bad`
+  exportctl conformance receiver https://hooks.example.com/exports      callbacks, good and bad
+  exportctl conformance client -- python3 /srv/nightly.py               refusals, failures, broken downloads`
 	return cmd
 }
 

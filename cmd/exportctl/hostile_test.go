@@ -39,6 +39,13 @@ var hostileText = func() string {
 // arguments, and who calls back.
 var local = map[string]func(t *testing.T, c call, form []string) []result{
 	"callbacks listen": hostileCallbacks,
+	"conformance client": func(t *testing.T, c call, form []string) (all []result) {
+		c.vars = map[string]string{"EXPORTCTL_URL": "http://127.0.0.1:1", "EXPORTCTL_KEY": "k", "EXPORTCTL_SECRET": "s"}
+		for _, program := range [][]string{{"false"}, {"sh", "-c", `printf '%s' "$0"; exit 1`, strings.ReplaceAll(hostileText, "\x00", "")}, {hostileText}} {
+			all = append(all, c.run(t.Context(), append(append([]string{"conformance", "client"}, form...), append([]string{"--"}, program...)...)...))
+		}
+		return all
+	},
 	"conformance receiver": func(t *testing.T, c call, form []string) (all []result) {
 		for _, url := range []string{"http://127.0.0.1:1/", "http://127.0.0.1:1/" + hostileText, hostileText} {
 			all = append(all, c.run(t.Context(), append([]string{"conformance", "receiver", url, "--secret", trialSecret}, form...)...))

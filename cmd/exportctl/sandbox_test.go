@@ -2,9 +2,12 @@ package main
 
 import (
 	"encoding/csv"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"exportd/internal/machinetest"
 	"exportd/internal/records"
 )
 
@@ -46,3 +49,76 @@ func (s *service) sandbox(t *testing.T) {
 	}
 	s.ctl(t, "ops", "jobs", "list", "--org", "sandbox~"+s.OrgID, "--error-code", "TOO_MANY_ROWS").want(t, exitOK).shows(t, "failed")
 }
+
+// conformance: the project's own programs end right in each case, and a careless one is caught.
+func (s *service) conformance(t *testing.T) {
+	vars, _ := s.sandboxKey(t)
+	quick := strings.Join([]string{"an export", "too many requests", "unavailable", "a lost answer", "a broken download", "a failure to try again", "a final failure"}, ",")
+	try := func(program ...string) map[string]verdict {
+		r := call{vars: vars}.run(t.Context(), append([]string{"conformance", "client", "--json", "--only", quick, "--"}, program...)...)
+		var out struct{ Cases []verdict }
+		decode(t, r.stdout, &out)
+		if len(out.Cases) != len(clientCases)-1 {
+			t.Fatalf("%d cases: %s", len(out.Cases), r.stderr)
+		}
+		by := map[string]verdict{}
+		for _, v := range out.Cases {
+			by[v.Case] = v
+		}
+		return by
+	}
+	clients, err := filepath.Abs("../../api/client/python/src")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PYTHONPATH", clients)
+	t.Setenv("PYTHONDONTWRITEBYTECODE", "1")
+	example, err := filepath.Abs("../../api/client/examples/nightly.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for language, program := range map[string][]string{
+		"Python": {machinetest.Program(t, "python3"), example},
+		"Go":     {build(t, "../../api/client/examples/nightly")},
+	} {
+		for name, v := range try(program...) {
+			if !v.OK {
+				t.Errorf("the example in %s, %s: %s", language, name, v.Got)
+			}
+		}
+	}
+	careless := filepath.Join(t.TempDir(), "careless.py")
+	if err := os.WriteFile(careless, []byte(carelessText), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, v := range try(machinetest.Program(t, "python3"), careless) {
+		if v.OK != (name == "an export") || !v.OK && v.Remedy == "" {
+			t.Errorf("a careless program, %s: %+v", name, v)
+		}
+	}
+}
+
+// carelessText asks again at once for what was refused, once, takes whatever comes for the file, and always
+// says that all went well.
+const carelessText = `
+import hashlib, hmac, json, os, time, urllib.error, urllib.request
+def ask():
+    date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    r = urllib.request.Request(os.environ["URL"] + f"/vip-users/export?workspaceId={os.environ['W']}&mediumId={os.environ['M']}", headers={
+        "x-api-key": os.environ["KEY"], "x-date": date, "prefer": "wait=25",
+        "x-signature": hmac.new(os.environ["SECRET"].encode(), date.encode(), hashlib.sha256).hexdigest()})
+    return json.load(urllib.request.urlopen(r))
+try:
+    job = ask()
+except urllib.error.HTTPError as e:
+    if e.code >= 500 and e.code != 503:
+        raise SystemExit(0)
+    try:
+        ask()
+    except urllib.error.HTTPError:
+        raise SystemExit(0)
+try:
+    urllib.request.urlopen(job["csvUrl"]).read()
+except Exception:
+    pass
+`
