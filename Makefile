@@ -40,6 +40,7 @@ chromium: ## Open /docs and the console in Chromium, and try to break them; CI d
 	npm ci --prefix internal/console/testdata/axe --silent --no-audit --no-fund
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run 'InChromium$$' ./internal/console $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run 'InChromium$$' ./internal/e2e
+	$(GO) test -tags $(TAGS),chromium -count=1 -v -run 'InChromium$$' ./api/docs $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -run '^TestDocsInChromium$$' ./api $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 
 since: ## Two nights of 10,000 changes in 500,000 rows, each compared with what a naive comparison of two files gives

@@ -77,7 +77,7 @@ function tell(kind, ...lines) {
 function show(exchange) {
   const { method, target, headers, body, message, response, text, json } = exchange;
   const head = response.type === 'opaqueredirect' ? ['a redirect, which is not followed here'] : [...response.headers].map(([name, value]) => `${name}: ${value}`);
-  $('answer').textContent = [response.status || '3xx', ...head, '', json ? JSON.stringify(json, null, 2) : text].join('\n');
+  $('answer').textContent = [response.status || '3xx', '', json ? JSON.stringify(json, null, 2) : text, '', ...head].join('\n');
   $('sent').textContent = [`${method} ${target}`, ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`), '', body].join('\n');
   $('signed').textContent = message;
 }
