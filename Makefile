@@ -81,7 +81,7 @@ release: ## VERSION=0.2.0: archives, bills of materials, notes, image and checks
 	$(call RELEASE,release-$(VERSION)) $(if $(PUSH),-push $(PUSH))
 
 generate: ## Write generated files anew: the list of datasets, openapi.yaml, the clients (with npm), the index file, the README's settings, Cloud Monitoring's alerts
-	$(GO) test -tags $(TAGS) ./internal/dataset -run TestBuiltIn -update
+	$(GO) test -tags $(TAGS) ./internal/dataset -run 'TestBuiltIn|TestZoneFile' -update
 	$(GO) test -tags $(TAGS) ./api -run TestDatasetParts -update
 	$(GO) generate ./api/client
 	$(GO) test -tags $(TAGS) ./api/client -run '^Test(RequestMembers|PythonModels)$$' -update

@@ -2,11 +2,8 @@ package dataset
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
-	"time"
-	_ "time/tzdata" // where a machine has no time zones of its own
 
 	"exportd/jobs"
 )
@@ -131,16 +128,4 @@ func (d *Dataset) Places(names string) ([]int, error) {
 		places = append(places, i)
 	}
 	return places, nil
-}
-
-// zoneName is what names of zones look like. Those of zones with leap seconds, and of the machine's own, are
-// none.
-var zoneName = regexp.MustCompile(`^[A-Z][A-Za-z0-9_+-]*(/[A-Z][A-Za-z0-9_+-]*){0,2}$`)
-
-// Zone finds a time zone of the IANA database.
-func Zone(name string) (*time.Location, error) {
-	if !zoneName.MatchString(name) || name == "Local" {
-		return nil, fmt.Errorf("%q is no time zone", name)
-	}
-	return time.LoadLocation(name)
 }
