@@ -5,7 +5,10 @@ import (
 	"strings"
 )
 
-const signedGet = "Storage/signed.get"
+const (
+	signedGet = "Storage/signed.get"
+	preflight = "Storage/preflight"
+)
 
 // uploads is where the JSON API takes objects.
 const uploads = "/upload/storage/v1/b/"
@@ -58,6 +61,8 @@ func httpMethod(r *http.Request) string {
 			return "Storage/objects.insert"
 		case http.MethodDelete:
 			return "Storage/objects.delete"
+		case http.MethodOptions:
+			return preflight
 		}
 		return "Storage/" + r.Method + " of the XML API"
 	}

@@ -84,6 +84,7 @@ var needs = map[string][]string{
 	"Storage/objects.rewrite": {"storage.objects.get", "storage.objects.create"},
 	// A signed URL can do what its signer can.
 	"Storage/signed.get": {"storage.objects.get"},
+	"Storage/preflight":  {}, // says what a bucket's CORS configuration allows
 
 	"Credentials/signBlob": {"iam.serviceAccounts.signBlob"},
 }

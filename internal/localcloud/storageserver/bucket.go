@@ -101,7 +101,7 @@ func checkBucket(b *storage.Bucket) error {
 	if !slices.Contains(storageClasses, b.StorageClass) {
 		return badRequest("Invalid storage class: %q", b.StorageClass)
 	}
-	return checkLifecycle(b.Lifecycle)
+	return errors.Join(checkCORS(b.Cors), checkLifecycle(b.Lifecycle))
 }
 
 // putBucket stores b as its next metageneration and answers with it.
@@ -165,6 +165,9 @@ func (s *Server) patchBucket(w http.ResponseWriter, r *http.Request, bucket stri
 	name, created, metageneration, location := b.Name, b.TimeCreated, b.Metageneration, b.Location
 	if _, sent := patch["lifecycle"]; sent {
 		b.Lifecycle = nil
+	}
+	if _, sent := patch["cors"]; sent {
+		b.Cors = nil
 	}
 	takeNulls(patch["labels"], b.Labels)
 	if err := setFields(patch, b); err != nil {

@@ -35,13 +35,14 @@ var bucketFields = map[string]use{
 	// Uniform access is what there is, and nothing is public.
 	"iamConfiguration": honoured, "iamConfiguration.bucketPolicyOnly": honoured, "iamConfiguration.uniformBucketLevelAccess": honoured, "iamConfiguration.publicAccessPrevention": honoured,
 	"iamConfiguration.bucketPolicyOnly.enabled": honoured, "iamConfiguration.bucketPolicyOnly.lockedTime": answer, "iamConfiguration.uniformBucketLevelAccess.enabled": honoured, "iamConfiguration.uniformBucketLevelAccess.lockedTime": answer,
+	"cors": honoured, "cors.origin": honoured, "cors.method": honoured, "cors.responseHeader": honoured, "cors.maxAgeSeconds": honoured,
 	// Kept and shown. To restore something, or to list what is deleted, is refused.
 	"softDeletePolicy": honoured, "softDeletePolicy.retentionDurationSeconds": number, "softDeletePolicy.effectiveTime": answer, "softDeletePolicy.hardDeletePause": refused,
 
 	"etag": answer, "generation": answer, "hardDeleteTime": answer, "id": answer, "kind": answer, "locationType": answer, "metageneration": answer, "owner": answer, "projectNumber": answer,
 	"satisfiesPZI": answer, "satisfiesPZS": answer, "selfLink": answer, "softDeleteTime": answer, "timeCreated": answer, "updated": answer,
 
-	"acl": refused, "autoclass": refused, "billing": refused, "cors": refused, "customPlacementConfig": refused, "defaultEventBasedHold": refused, "defaultObjectAcl": refused,
+	"acl": refused, "autoclass": refused, "billing": refused, "customPlacementConfig": refused, "defaultEventBasedHold": refused, "defaultObjectAcl": refused,
 	"encryption": refused, "hierarchicalNamespace": refused, "ipFilter": refused, "logging": refused, "objectRetention": refused, "retentionPolicy": refused, "rpo": refused,
 	"versioning": refused, "website": refused,
 }

@@ -13,7 +13,8 @@
 // composing costs the same at any size.
 //
 // It has no authentication and must listen on loopback only. Requests that a web page could send (they carry
-// Origin, or name another host than this machine) are refused, and there is no CORS.
+// Origin, or name another host than this machine) are refused, but for signed URLs of buckets whose CORS
+// configuration names the page's origin.
 package storageserver
 
 import (

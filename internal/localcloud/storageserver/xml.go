@@ -15,6 +15,12 @@ func (s *Server) serveXML(w http.ResponseWriter, r *http.Request) error {
 	if !ok || bucket == "" || name == "" {
 		return errNotImplemented
 	}
+	if r.Method == http.MethodOptions {
+		return s.preflight(w, r, bucket)
+	}
+	if err := s.allowOrigin(w.Header(), r, bucket); err != nil {
+		return err
+	}
 	h, ok := map[string]func(http.ResponseWriter, *http.Request, string, string, *conditions) error{
 		http.MethodGet: s.serveMedia, http.MethodHead: s.serveMedia, http.MethodPut: s.putXML, http.MethodDelete: s.deleteXML,
 	}[r.Method]
