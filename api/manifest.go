@@ -36,6 +36,7 @@ type manifestView struct {
 	RescuedValues    int64      `json:"rescuedValues"`
 	WithoutSortField *int64     `json:"withoutSortField"`
 
+	Changes   *changesView   `json:"changes,omitempty"`
 	Parts     []manifestPart `json:"parts"`
 	StatusURL string         `json:"statusUrl"`
 	FileURL   string         `json:"fileUrl"`
@@ -99,7 +100,7 @@ func (s *Server) manifest(c *gin.Context, caller *apikey.Key) error {
 		Context: csvw, URL: j.FileName(), JobID: j.ID, Kind: j.Kind, Params: shownParams(j.Kind, j.Params), SchemaVersion: max(j.Columns, 1),
 		MediaType: export.ContentType(j), Dialect: dialectOf(j.Params), TableSchema: schemaView{columns},
 		SnapshotTime: timeOrNil(j.SnapshotTime), FileExpiresAt: timeOrNil(j.FileExpiresAt),
-		Rows: j.Result.Rows, SizeBytes: j.Result.Size, CRC32C: checksum(j.Result.CRC32C), GuardedCells: j.Result.GuardedCells, RescuedValues: j.Result.RescuedValues,
+		Rows: j.Result.FileRows(), Changes: changesOf(j), SizeBytes: j.Result.Size, CRC32C: checksum(j.Result.CRC32C), GuardedCells: j.Result.GuardedCells, RescuedValues: j.Result.RescuedValues,
 		Parts: manifestParts(j, parts), StatusURL: statusURL(j.ID), FileURL: statusURL(j.ID) + "/csv",
 	}
 	if s.quotes != nil && j.Params.Since() == "" { // whose rows are not those that were counted
@@ -173,12 +174,12 @@ func dialectOf(p jobs.Params) *dialectView {
 }
 
 // manifestParts are the parts of a file, the file itself where it was written at once: as one of changes is,
-// by whoever has compared the parts. Parts of a damaged
-// record are left out, and those behind the first maxPartViews.
+// by whoever has compared the parts. Parts of a damaged record are left out, and those behind the first
+// maxPartViews.
 func manifestParts(j *jobs.Job, parts []*jobs.Part) []manifestPart {
 	if len(parts) == 0 || j.Params.Since() != "" {
 		r := j.Result
-		return []manifestPart{{r.Rows, r.Size, checksum(r.CRC32C), r.GuardedCells, r.RescuedValues}}
+		return []manifestPart{{r.FileRows(), r.Size, checksum(r.CRC32C), r.GuardedCells, r.RescuedValues}}
 	}
 	out := make([]manifestPart, 0, min(len(parts), maxPartViews))
 	for _, p := range parts[:min(len(parts), maxPartViews)] {

@@ -824,6 +824,10 @@ type LabelCount struct {
 type Manifest struct {
 	Context ManifestContext `json:"@context"`
 
+	// Changes What a file with `since` has, counted: each id of the two snapshots is of one kind. `rowsBefore` = `changed` + `removed` + `unchanged` are the rows of the earlier export, and
+	// `rowsAfter` = `added` + `changed` + `unchanged` those that were counted at the snapshot of this one; a job of which that is not true fails. `totalCount` is `added` + `changed` + `removed`.
+	Changes *Changes `json:"changes,omitempty"`
+
 	// Crc32C Base64 of the big-endian sum, as in `X-Goog-Hash`.
 	Crc32C string `json:"crc32c"`
 

@@ -283,6 +283,16 @@ func (n *changing) counts(job e2etest.Job) map[string]any {
 		return i
 	}
 	kept := number("changed") + number("unchanged")
+	var m struct {
+		Rows        int64
+		Parts       []struct{ Rows int64 }
+		TableSchema struct{ Columns []struct{ Name string } }
+		Changes     map[string]any
+	}
+	n.s.Caller().Get(n.T, "/exports/"+job.JobID+"/manifest", nil).Want(n.T, http.StatusOK).JSON(n.T, &m)
+	if m.Rows != *job.TotalCount || len(m.Parts) != 1 || m.Parts[0].Rows != m.Rows || m.TableSchema.Columns[0].Name != "change" || !maps.Equal(m.Changes, v.Changes) {
+		n.Errorf("the manifest is %+v", m)
+	}
 	if number("rowsBefore") != kept+number("removed") || number("rowsAfter") != kept+number("added") || *job.TotalCount != number("added")+number("changed")+number("removed") {
 		n.Errorf("%v do not add up to %d", v.Changes, *job.TotalCount)
 	}

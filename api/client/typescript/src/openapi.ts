@@ -1430,6 +1430,7 @@ export interface components {
              * @description As in a quote, at the snapshot. Null also once the database has no longer what was then: after an hour, or 7 days with point-in-time recovery; and of files of changes.
              */
             withoutSortField: number | null;
+            changes?: components["schemas"]["Changes"];
             /** @description Stretches of the file, end to end, the first 1,000; CSV and JSONL that is compressed has a member of gzip in each, and behind the parts of Parquet is the footer of all. */
             parts: {
                 /** Format: int64 */

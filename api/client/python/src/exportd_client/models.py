@@ -241,6 +241,7 @@ Manifest = TypedDict(
         "guardedCells": "int",
         "rescuedValues": "int",
         "withoutSortField": "Union[int, None]",
+        "changes": "NotRequired[Changes]",
         "parts": "list[ManifestPartsItem]",
         "statusUrl": "str",
         "fileUrl": "str",
