@@ -193,8 +193,7 @@ func (s *Server) jobTag(v jobView) (string, error) {
 	return `W/"` + hex.EncodeToString(sum[:8]) + `"`, nil
 }
 
-// download redirects to a fresh link to the file.
-// jobWithFile is callersJob of a job whose file is there.
+// download redirects to a fresh link to the file. jobWithFile is callersJob of a job whose file is there.
 func (s *Server) jobWithFile(c *gin.Context, caller *apikey.Key) (*jobs.Job, error) {
 	j, err := s.callersJob(c, caller)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"exportd/jobs"
 )
 
-// crashBeforeComposing kills the only worker when it has written what follows the parts of a file, and
-// not yet laid them end to end: the next one finds that object there, and the file is whole, once, and leaves
+// crashBeforeComposing kills the only worker when it has written what follows the parts of a file, and not
+// yet laid them end to end: the next one finds that object there, and the file is whole, once, and leaves
 // nothing but itself.
 func crashBeforeComposing(t *testing.T, c *crashCase) {
 	c.submitAs(t, "", jobs.Params{jobs.ParamFormat: jobs.FormatParquet, jobs.ParamFormulaGuard: false})

@@ -148,8 +148,8 @@ func withoutSortField(ctx context.Context, source Source, d *dataset.Dataset, q 
 func counted(rows int64) int64 { return (rows + 999) / 1000 }
 
 // sample estimates the bytes of a file's rows by some of each stretch of it. take, where there is one, gets
-// the rows of each page, one page at a time, as its encoder has made them: that may have seen some twice, of a
-// page that was read again.
+// the rows of each page, one page at a time, as its encoder has made them: that may have seen some twice, of
+// a page that was read again.
 func (q *Quoter) sample(ctx context.Context, encoderOf func() records.RowEncoder, take func([]json.RawMessage) error, query vip.Query, strata []jobs.Range, all bool) (int64, bool, error) {
 	limit := sampleRows
 	if all {
