@@ -139,7 +139,7 @@ async function perform() {
 async function lookAround() {
   const workspaces = await send({ method: 'GET', path: '/workspaces' });
   if (workspaces.response.status === 403) return 'The key is right. It may not list workspaces: write the ids yourself.';
-  if (!workspaces.response.ok) throw new Error(why(workspaces).join(' '));
+  if (!workspaces.response.ok) throw new Error(why(workspaces).join('. '));
   const channels = await send({ method: 'GET', path: '/channels' });
   const all = workspaces.json.workspaces;
   const names = (channels.json?.channels ?? []);
