@@ -193,7 +193,7 @@ func (s *Server) jobTag(v jobView) (string, error) {
 	return `W/"` + hex.EncodeToString(sum[:8]) + `"`, nil
 }
 
-// download redirects to a fresh link to the file. jobWithFile is callersJob of a job whose file is there.
+// jobWithFile is callersJob of a job whose file is there.
 func (s *Server) jobWithFile(c *gin.Context, caller *apikey.Key) (*jobs.Job, error) {
 	j, err := s.callersJob(c, caller)
 	if err != nil {
@@ -208,6 +208,7 @@ func (s *Server) jobWithFile(c *gin.Context, caller *apikey.Key) (*jobs.Job, err
 	return nil, refuse(http.StatusConflict, "the export has no file: it is "+string(j.State))
 }
 
+// download redirects to a fresh link to the file.
 func (s *Server) download(c *gin.Context, caller *apikey.Key) error {
 	if err := noParams(c.Request); err != nil {
 		return err
