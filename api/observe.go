@@ -17,6 +17,7 @@ import (
 	"exportd/internal/panics"
 	"exportd/internal/telemetry"
 	"exportd/internal/tracing"
+	"exportd/jobs"
 )
 
 // observation is what is known about a request for its log line. No query string, no header values and no
@@ -29,6 +30,11 @@ type observation struct {
 	client       netip.Addr // behind trusted proxies
 	cause        error
 	warning      error // something went wrong that did not change the answer
+}
+
+// staged reports whether an error is one that a sandbox was asked for: nobody is to be woken by it.
+func (o *observation) staged(status int) bool {
+	return status >= http.StatusInternalServerError && o.cause == nil && jobs.InSandbox(o.orgID)
 }
 
 const observationKey = "exportd/observation"
@@ -94,13 +100,17 @@ func (s *Server) finish(c *gin.Context, o *observation, hungUp bool, took time.D
 	}
 	route, method := c.FullPath(), methodLabel(c.Request.Method)
 	endSpan(c, o, status)
-	s.metrics.duration.WithLabelValues(method, route, strconv.Itoa(status), errorLabel(status)).Observe(took.Seconds())
+	staged := o.staged(status)
+	if !staged {
+		s.metrics.duration.WithLabelValues(method, route, strconv.Itoa(status), errorLabel(status)).Observe(took.Seconds())
+	}
 	if route == "" {
 		route = "none"
 	}
 
 	level := zapcore.InfoLevel
 	switch {
+	case staged:
 	case status >= 500:
 		level = zapcore.ErrorLevel
 	case o.cause != nil, o.warning != nil:

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -83,6 +84,16 @@ func TestStagedRefusals(t *testing.T) {
 				t.Errorf("%s, request %d = %d %v %s, want %d", scenario, i, w.Code, w.Header(), w.Body, c.code)
 			}
 		}
+	}
+	b, _ := sandboxBench(t)
+	b.do(request(t, "key_sand", http.MethodGet, "/vip-users/export?workspaceId=w&mediumId=m", headerScenario, "unavailable"))
+	if log := b.log.String(); !strings.Contains(log, `"status":503`) || strings.Contains(log, `"level":"error"`) {
+		t.Errorf("what a scenario asks for is told of as an error: %s", log)
+	}
+	b.jobs.err = errors.New("a real one")
+	b.do(request(t, "key_sand", http.MethodGet, "/vip-users/export?workspaceId=w&mediumId=m"))
+	if log := b.log.String(); !strings.Contains(log, `"level":"error"`) {
+		t.Errorf("a real error in a sandbox is not told of: %s", log)
 	}
 	r, err := newRefusedOnce()
 	if err != nil {
