@@ -24,7 +24,7 @@ var openapiYAML []byte
 
 // docsSources are what the pages at /docs show of what is told elsewhere too.
 //
-//go:embed file.md client/python/README.md client/typescript/README.md client/examples
+//go:embed file.md sandbox.md client/python/README.md client/typescript/README.md client/examples
 var docsSources embed.FS
 
 // docsPolicy lets pages at /docs load what this server has, and nothing else.

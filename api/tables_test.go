@@ -120,7 +120,7 @@ func TestTablesOfStrangers(t *testing.T) {
 func TestDocsPolicyOfEachFile(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	for _, path := range []string{"/docs", "/docs/nightly", "/docs/callbacks", "/docs/keys", "/docs/file", "/docs/signing", "/docs/errors", "/docs/try", "/docs/reference", "/docs/python", "/docs/typescript", "/docs/docs.js", "/docs/try.js", "/docs/sign.js", "/docs/docs.css", "/docs/vectors.json", "/docs/nightly.py", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json"} {
+	for _, path := range []string{"/docs", "/docs/nightly", "/docs/callbacks", "/docs/keys", "/docs/file", "/docs/sandbox", "/docs/signing", "/docs/errors", "/docs/try", "/docs/reference", "/docs/python", "/docs/typescript", "/docs/docs.js", "/docs/try.js", "/docs/sign.js", "/docs/docs.css", "/docs/vectors.json", "/docs/nightly.py", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json"} {
 		w := b.do(request(t, "", http.MethodGet, path))
 		wantStatus(t, w, http.StatusOK)
 		policy := map[string]string{}

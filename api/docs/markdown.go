@@ -66,7 +66,7 @@ func (s *site) markdown(source []byte) (template.HTML, []section, error) {
 
 // elsewhere is where links of texts that are read in the repository too lead on the site.
 var elsewhere = map[string]string{
-	SourceFile: "file", SourcePython: "python", SourceTypeScript: "typescript",
+	SourceFile: "file", SourceSandbox: "sandbox", SourcePython: "python", SourceTypeScript: "typescript",
 	"client/examples/README.md": "", "README.md": "",
 }
 

@@ -29,6 +29,7 @@ var groups = []struct {
 	{"Tasks", []page{
 		{"nightly", "Export each night", "nightly.md"}, {"callbacks", "Receive callbacks", "callbacks.md"},
 		{"keys", "Rotate keys", "keys.md"}, {"file", "Read the file right", SourceFile},
+		{"sandbox", "Test in the sandbox", SourceSandbox},
 	}},
 	{"Reference", []page{
 		{"signing", "Sign requests", "signing.md"}, {"errors", "Errors", "errors.md"}, {"reference", "All routes", "reference.html"},
@@ -39,6 +40,7 @@ var groups = []struct {
 // Paths of what Config.Sources has.
 const (
 	SourceFile       = "file.md"
+	SourceSandbox    = "sandbox.md"
 	SourcePython     = "client/python/README.md"
 	SourceTypeScript = "client/typescript/README.md"
 	sourceExamples   = "client/examples"
@@ -187,7 +189,7 @@ func (s *site) render(p page) ([]byte, error) {
 
 // source is the Markdown of a page, the numbers filled in where it is of this package.
 func (s *site) source(p page) ([]byte, error) {
-	if p.source == SourceFile || strings.Contains(p.source, "/") {
+	if p.source == SourceFile || p.source == SourceSandbox || strings.Contains(p.source, "/") {
 		content, err := fs.ReadFile(s.Sources, p.source)
 		if err != nil {
 			return nil, fmt.Errorf("read: %w", err)
