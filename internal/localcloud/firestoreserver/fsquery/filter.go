@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
-	"google.golang.org/protobuf/proto"
 
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
@@ -21,23 +20,25 @@ type tree struct {
 	negations int // NOT_EQUAL, NOT_IN, IS_NOT_NAN, IS_NOT_NULL
 	notIn     bool
 	union     bool // IN, ARRAY_CONTAINS_ANY, OR
+	normal    normalizer
 }
 
-// parseWhere expands the filter into its disjunctive normal form.
-func (q *Query) parseWhere(f *firestorepb.StructuredQuery_Filter) error {
+// parseWhere expands the filter of a query with so many sort orders into its disjunctive normal form.
+func (q *Query) parseWhere(f *firestorepb.StructuredQuery_Filter, orders int) error {
 	t := tree{q: q}
 	disjuncts := [][]Filter{nil}
 	if f != nil {
-		n, err := t.check(f)
+		if err := t.check(f); err != nil {
+			return err
+		}
+		terms, err := t.expand(f)
 		if err != nil {
 			return err
 		}
-		if n > maxDisjuncts {
+		if n := len(terms); n > maxDisjuncts {
 			return invalidf("Too many disjunctions after normalization. Result had %d disjunctions which is more than the maximum of %d", n, maxDisjuncts)
 		}
-		if disjuncts, err = t.expand(f); err != nil {
-			return err
-		}
+		disjuncts = t.normal.filtersOf(terms)
 	}
 	if t.negations > 1 {
 		return invalidf("Only a single 'NOT_EQUAL', 'NOT_IN', 'IS_NOT_NAN', or 'IS_NOT_NULL' filter allowed per query.")
@@ -46,6 +47,9 @@ func (q *Query) parseWhere(f *firestorepb.StructuredQuery_Filter) error {
 		return invalidf("'NOT_IN' cannot be used in the same query with 'IN', 'ARRAY_CONTAINS_ANY' or 'OR'.")
 	}
 	if err := q.collectInequalities(disjuncts); err != nil {
+		return err
+	}
+	if err := q.checkComponents(disjuncts, orders); err != nil {
 		return err
 	}
 	for _, d := range disjuncts {
@@ -58,9 +62,8 @@ func (q *Query) parseWhere(f *firestorepb.StructuredQuery_Filter) error {
 	return nil
 }
 
-// check validates the shape of the tree and counts the disjuncts it will expand to, without expanding. The
-// count saturates.
-func (t *tree) check(f *firestorepb.StructuredQuery_Filter) (int, error) {
+// check validates the shape of the tree.
+func (t *tree) check(f *firestorepb.StructuredQuery_Filter) error {
 	switch ft := f.GetFilterType().(type) {
 	case *firestorepb.StructuredQuery_Filter_CompositeFilter:
 		return t.checkComposite(ft.CompositeFilter)
@@ -71,49 +74,36 @@ func (t *tree) check(f *firestorepb.StructuredQuery_Filter) (int, error) {
 		case firestorepb.StructuredQuery_UnaryFilter_IS_NOT_NAN, firestorepb.StructuredQuery_UnaryFilter_IS_NOT_NULL:
 			t.negations++
 		}
-		return 1, nil
+		return nil
 	}
-	return 0, invalidf("Filter has no type set.")
+	return invalidf("Filter has no type set.")
 }
 
-func (t *tree) checkComposite(c *firestorepb.StructuredQuery_CompositeFilter) (int, error) {
-	const saturated = 1 << 31
-	total := 1
+func (t *tree) checkComposite(c *firestorepb.StructuredQuery_CompositeFilter) error {
 	switch c.GetOp() {
 	case opAnd:
 	case opOr:
 		if len(c.GetFilters()) == 0 {
-			return 0, invalidf("Composite filter must have at least one sub-filter.")
+			return invalidf("Composite filter must have at least one sub-filter.")
 		}
 		t.union = true // also of one filter: the rule is on how a query is written
-		total = 0
 	default:
-		return 0, invalidf("Unknown composite filter operator %d.", c.GetOp())
+		return invalidf("Unknown composite filter operator %d.", c.GetOp())
 	}
-	for i, sub := range c.GetFilters() {
-		n, err := t.check(sub)
-		if err != nil {
-			return 0, err
+	for _, sub := range c.GetFilters() {
+		if err := t.check(sub); err != nil {
+			return err
 		}
-		if twice(c.GetFilters(), i) {
-			continue
-		}
-		if c.GetOp() == opAnd {
-			total *= n
-		} else {
-			total += n
-		}
-		total = min(total, saturated)
 	}
-	return total, nil
+	return nil
 }
 
-func (t *tree) checkField(f *firestorepb.StructuredQuery_FieldFilter) (int, error) {
+func (t *tree) checkField(f *firestorepb.StructuredQuery_FieldFilter) error {
 	op, most := f.GetOp(), maxIn
 	switch op {
 	case firestorepb.StructuredQuery_FieldFilter_NOT_EQUAL:
 		t.negations++
-		return 1, nil
+		return nil
 	case firestorepb.StructuredQuery_FieldFilter_NOT_IN:
 		t.negations++
 		t.notIn = true
@@ -121,78 +111,57 @@ func (t *tree) checkField(f *firestorepb.StructuredQuery_FieldFilter) (int, erro
 	case firestorepb.StructuredQuery_FieldFilter_IN, firestorepb.StructuredQuery_FieldFilter_ARRAY_CONTAINS_ANY:
 		t.union = true
 	default:
-		return 1, nil
+		return nil
 	}
 	list, ok := f.GetValue().GetValueType().(*firestorepb.Value_ArrayValue)
 	if !ok {
-		return 0, invalidf("'%s' requires an ArrayValue.", op)
+		return invalidf("'%s' requires an ArrayValue.", op)
 	}
-	n := len(list.ArrayValue.GetValues())
-	switch {
+	switch n := len(list.ArrayValue.GetValues()); {
 	case n == 0:
-		return 0, invalidf("'%s' requires an non-empty ArrayValue.", op)
+		return invalidf("'%s' requires an non-empty ArrayValue.", op)
 	case n > most:
-		return 0, invalidf("'%s' supports up to %d comparison values.", op, most)
-	case op == firestorepb.StructuredQuery_FieldFilter_NOT_IN:
-		return 1, nil
+		return invalidf("'%s' supports up to %d comparison values.", op, most)
 	}
-	return len(distinct(list.ArrayValue.GetValues())), nil
+	return nil
 }
 
-// distinct leaves out values that are there already: only different ones count as disjunctions.
-func distinct(values []*fsvalue.Value) (out []*fsvalue.Value) {
-	for _, v := range values {
-		if !slices.ContainsFunc(out, func(o *fsvalue.Value) bool { return fsvalue.Equal(o, v) }) {
-			out = append(out, v)
-		}
-	}
-	return out
-}
-
-// expand returns the disjuncts of f, each a list of conditions. The tree has been checked, so the result is
-// small.
-func (t *tree) expand(f *firestorepb.StructuredQuery_Filter) ([][]Filter, error) {
+// expand returns the disjuncts of f, whose shape has been checked.
+func (t *tree) expand(f *firestorepb.StructuredQuery_Filter) (disjunction, error) {
 	switch ft := f.GetFilterType().(type) {
 	case *firestorepb.StructuredQuery_Filter_FieldFilter:
 		return t.expandField(ft.FieldFilter)
 	case *firestorepb.StructuredQuery_Filter_UnaryFilter:
 		return t.expandUnary(ft.UnaryFilter)
 	}
-	c := f.GetCompositeFilter()
-	var out [][]Filter
-	if c.GetOp() == opAnd {
-		out = [][]Filter{nil}
+	op := f.GetCompositeFilter().GetOp()
+	parts, err := t.parts(nil, op, f)
+	if err != nil {
+		return nil, err
 	}
-	for i, sub := range c.GetFilters() {
-		if twice(c.GetFilters(), i) {
-			continue
-		}
-		alternatives, err := t.expand(sub)
-		if err != nil {
+	if op == opOr {
+		return union(parts...), nil
+	}
+	return product(parts...)
+}
+
+// parts appends the expanded parts of a composite, those of composites of the same kind inside it among them.
+func (t *tree) parts(out []disjunction, op firestorepb.StructuredQuery_CompositeFilter_Operator, f *firestorepb.StructuredQuery_Filter) ([]disjunction, error) {
+	c := f.GetCompositeFilter()
+	if c == nil || c.GetOp() != op {
+		s, err := t.expand(f)
+		return append(out, s), err
+	}
+	for _, sub := range c.GetFilters() {
+		var err error
+		if out, err = t.parts(out, op, sub); err != nil {
 			return nil, err
 		}
-		if c.GetOp() == opOr {
-			out = append(out, alternatives...)
-			continue
-		}
-		product := make([][]Filter, 0, len(out)*len(alternatives))
-		for _, left := range out {
-			for _, right := range alternatives {
-				product = append(product, slices.Concat(left, right))
-			}
-		}
-		out = product
 	}
 	return out, nil
 }
 
-// twice says whether a filter stands before in the same composite, and so says nothing new. Behind as many as
-// a query may have at all nobody looks.
-func twice(list []*firestorepb.StructuredQuery_Filter, i int) bool {
-	return i <= maxComponents && slices.ContainsFunc(list[:i], func(o *firestorepb.StructuredQuery_Filter) bool { return proto.Equal(o, list[i]) })
-}
-
-func (t *tree) expandUnary(f *firestorepb.StructuredQuery_UnaryFilter) ([][]Filter, error) {
+func (t *tree) expandUnary(f *firestorepb.StructuredQuery_UnaryFilter) (disjunction, error) {
 	field, err := fsvalue.ParseFieldPath(f.GetField().GetFieldPath())
 	if err != nil {
 		return nil, err
@@ -213,7 +182,7 @@ func (t *tree) expandUnary(f *firestorepb.StructuredQuery_UnaryFilter) ([][]Filt
 	default:
 		return nil, invalidf("Unknown unary filter operator %d.", f.GetOp())
 	}
-	return [][]Filter{{{Field: field, Op: op}}}, nil
+	return t.normal.anyOf(Filter{Field: field, Op: op}), nil
 }
 
 var fieldOps = map[firestorepb.StructuredQuery_FieldFilter_Operator]Op{
@@ -229,7 +198,7 @@ var fieldOps = map[firestorepb.StructuredQuery_FieldFilter_Operator]Op{
 	firestorepb.StructuredQuery_FieldFilter_NOT_IN:                NotIn,
 }
 
-func (t *tree) expandField(f *firestorepb.StructuredQuery_FieldFilter) ([][]Filter, error) {
+func (t *tree) expandField(f *firestorepb.StructuredQuery_FieldFilter) (disjunction, error) {
 	field, err := fsvalue.ParseFieldPath(f.GetField().GetFieldPath())
 	if err != nil {
 		return nil, err
@@ -260,10 +229,9 @@ func (t *tree) expandField(f *firestorepb.StructuredQuery_FieldFilter) ([][]Filt
 		if filter.Names, err = t.names(field, operands); err != nil {
 			return nil, err
 		}
-		return [][]Filter{{filter}}, nil
+		return t.normal.anyOf(filter), nil
 	}
-	operands = distinct(operands)
-	out := make([][]Filter, len(operands))
+	out := make([]Filter, len(operands))
 	for i, v := range operands {
 		filter := Filter{Field: field, Op: op, Value: v}
 		names, err := t.names(field, operands[i:i+1])
@@ -273,9 +241,9 @@ func (t *tree) expandField(f *firestorepb.StructuredQuery_FieldFilter) ([][]Filt
 		if names != nil {
 			filter.Name = names[0]
 		}
-		out[i] = []Filter{filter}
+		out[i] = filter
 	}
-	return out, nil
+	return t.normal.anyOf(out...), nil
 }
 
 // names parses the operands of a filter on __name__; nil for other fields.
@@ -321,7 +289,7 @@ func (q *Query) collectInequalities(disjuncts [][]Filter) error {
 // newConjunction sorts the conditions of one disjunct by what they mean to an index, and finds
 // contradictions.
 func newConjunction(filters []Filter) (Conjunction, error) {
-	c := Conjunction{conditions: len(filters)}
+	var c Conjunction
 	for i := range filters {
 		f := filters[i]
 		c.Never = c.Never || f.never()

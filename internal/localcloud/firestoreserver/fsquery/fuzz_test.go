@@ -98,19 +98,6 @@ func TestNormalFormKeepsMeaning(t *testing.T) {
 	}
 }
 
-// Only different values of an "in" count: 28 disjuncts, where all of them would be 32.
-func TestDoubledOperands(t *testing.T) {
-	t.Parallel()
-	q := mustParse(t, from(and(where("a", "in", []any{1, 2, 1.0, 3, 4, 5, 6, 7}), where("b", "in", []any{1, 2, 3, 4}))))
-	if n := len(q.Disjuncts); n != 28 {
-		t.Errorf("%d disjuncts, want 28", n)
-	}
-	same := where("a", "contains", 1)
-	if n := len(mustParse(t, from(and(same, same))).Disjuncts); n != 1 {
-		t.Errorf("a condition written twice: %d disjuncts", n)
-	}
-}
-
 // FuzzParse feeds wire bytes; what is accepted must evaluate.
 func FuzzParse(f *testing.F) {
 	r := rand.New(rand.NewPCG(7, 8))

@@ -49,16 +49,13 @@ func Parse(parent fsvalue.Path, q *firestorepb.StructuredQuery) (*Query, error) 
 			return nil, invalidf("limit is negative.")
 		}
 	}
-	if err := out.parseWhere(q.GetWhere()); err != nil {
+	if err := out.parseWhere(q.GetWhere(), len(q.GetOrderBy())); err != nil {
 		return nil, err
 	}
 	if err := out.parseOrder(q.GetOrderBy()); err != nil {
 		return nil, err
 	}
 	if err := out.checkScope(q); err != nil {
-		return nil, err
-	}
-	if err := out.checkComponents(len(q.GetOrderBy())); err != nil {
 		return nil, err
 	}
 	var err error
@@ -137,13 +134,13 @@ func (q *Query) checkScope(sq *firestorepb.StructuredQuery) error {
 }
 
 // checkComponents counts over all disjuncts, as the limit is on the normal form.
-func (q *Query) checkComponents(orders int) error {
+func (q *Query) checkComponents(disjuncts [][]Filter, orders int) error {
 	n := orders
 	if !q.Parent.IsRoot() {
 		n++
 	}
-	for i := range q.Disjuncts {
-		n += q.Disjuncts[i].conditions
+	for _, d := range disjuncts {
+		n += len(d)
 	}
 	if n > maxComponents {
 		return invalidf("The query may not have more than %d filters + sort orders + ancestor total. Currently there are %d.", maxComponents, n)

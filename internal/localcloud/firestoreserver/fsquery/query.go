@@ -83,8 +83,6 @@ type Conjunction struct {
 	// Never tells that no row can match: an operand is null or NaN where that compares with nothing, or
 	// conditions on one field contradict. The conditions still tell which index the query needs.
 	Never bool
-
-	conditions int // as written, for the limit on a query's components
 }
 
 // Point returns the value an equality fixes the field to.

@@ -2,7 +2,9 @@ package fsvalue
 
 import (
 	"encoding/binary"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -68,6 +70,34 @@ func AppendValue(dst []byte, v *Value, d Direction) (out []byte, truncated bool)
 	e.value(v)
 	complement(e.dst[start:], d)
 	return e.dst, e.cut
+}
+
+// AppendIdentity appends what only values share that are equal and of the same types: 1 and 1.0 are two, 0.0
+// and -0.0 one, as are all NaN. No identity is a prefix of another.
+func AppendIdentity(dst []byte, v *Value) []byte {
+	e := encoder{dst: dst, limit: math.MaxInt}
+	e.value(v)
+	return appendNumberTypes(e.dst, v)
+}
+
+// appendNumberTypes appends the type of each number in v, in the order of their encodings.
+func appendNumberTypes(dst []byte, v *Value) []byte {
+	switch t := v.GetValueType().(type) {
+	case *firestorepb.Value_IntegerValue:
+		return append(dst, 'i')
+	case *firestorepb.Value_DoubleValue:
+		return append(dst, 'd')
+	case *firestorepb.Value_ArrayValue:
+		for _, element := range t.ArrayValue.GetValues() {
+			dst = appendNumberTypes(dst, element)
+		}
+	case *firestorepb.Value_MapValue:
+		fields := t.MapValue.GetFields()
+		for _, name := range slices.Sorted(maps.Keys(fields)) {
+			dst = appendNumberTypes(dst, fields[name])
+		}
+	}
+	return dst
 }
 
 func complement(b []byte, d Direction) {
