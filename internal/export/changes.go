@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/gzip"
 
 	"exportd/internal/csvrow"
@@ -74,8 +74,13 @@ func (e *Exporter) Changes(ctx context.Context, j *jobs.Job, whole jobs.Result, 
 	counts, err := rowdiff.Compare(ctx, earlier, later, rowdiff.Config{
 		MaxBytes: e.cfg.KeptBytes, MaxRuns: runsAtOnce, Runs: &runs{ctx: ctx, objects: e.objects, prefix: dst + runSuffix}, Emit: out.emit,
 	})
-	if err != nil && !unreadable(err) {
-		return jobs.Result{}, err
+	switch {
+	case earlier.broken != nil:
+		return jobs.Result{}, ofBase(earlier.broken)
+	case later.broken != nil:
+		return jobs.Result{}, ofWhole(later.broken)
+	case err != nil && !errors.Is(err, rowdiff.ErrTwice) && earlier.unread == nil && later.unread == nil:
+		return jobs.Result{}, err // of what was being written, or of a run: neither file is to blame
 	}
 	if err := earlier.prove(); err != nil {
 		return jobs.Result{}, ofBase(err)
@@ -95,17 +100,6 @@ func (e *Exporter) Changes(ctx context.Context, j *jobs.Job, whole jobs.Result, 
 	res.Object, res.Generation, res.Size, res.CRC32C = obj.Name, obj.Generation, obj.Size, obj.CRC32C
 	res.Whole, res.Changes = &now, (*jobs.Changes)(&counts)
 	return res, nil
-}
-
-// unreadable reports whether rows could not be read of what a file holds.
-func unreadable(err error) bool {
-	for _, e := range []error{rowdiff.ErrTwice, rowdiff.ErrMalformed, gzip.ErrHeader, gzip.ErrChecksum, io.ErrUnexpectedEOF} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	_, corrupt := errors.AsType[flate.CorruptInputError](err)
-	return corrupt
 }
 
 // errNotAsWritten: a file has other bytes than it was written with.
@@ -130,41 +124,67 @@ func ofWhole(err error) error {
 
 // wholeFile reads the rows of a file, and its size and checksum beside.
 type wholeFile struct {
-	*rowdiff.File
-	is   jobs.Whole
-	raw  io.Reader
-	body io.ReadCloser
-	sum  hash.Hash32
-	size int64
+	rows   *rowdiff.File
+	is     jobs.Whole
+	body   io.ReadCloser
+	sum    hash.Hash32
+	size   int64
+	broken error // by which storage has ended the read
+	unread error // by which no more rows were read: broken, or what the bytes are not
 }
 
-func (e *Exporter) openWhole(ctx context.Context, f form, d *dataset.Dataset, is jobs.Whole) (*wholeFile, error) {
+func (e *Exporter) openWhole(ctx context.Context, f form, d *dataset.Dataset, is jobs.Whole) (_ *wholeFile, err error) {
 	body, err := e.objects.NewReader(ctx, is.Object, 0)
+	if errors.Is(err, jobs.ErrNotFound) { // the object, or its bucket, which a read does not say
+		if _, gone := e.objects.Holds(ctx, is.Object, is.Size, is.CRC32C); errors.Is(gone, jobs.ErrNoBucket) {
+			err = gone
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	w := &wholeFile{is: is, body: body, sum: crc32.New(crc32.MakeTable(crc32.Castagnoli))}
-	w.raw = io.TeeReader(body, w)
-	in := w.raw
+	defer func() {
+		if err != nil {
+			w.Close()
+		}
+	}()
+	in := io.Reader(w)
 	if f.gzip {
-		if in, err = gzip.NewReader(w.raw); err != nil {
-			_ = body.Close() // it is not read on
-			return nil, fmt.Errorf("%w: %w", errNotAsWritten, err)
+		if in, err = gzip.NewReader(w); err != nil {
+			return nil, cmp.Or(w.broken, fmt.Errorf("%w: %w", errNotAsWritten, err))
 		}
 	}
-	w.File, err = f.rows(d, in)
+	w.rows, err = f.rows(d, in)
 	return w, err
 }
 
-// Write notes bytes that were read.
-func (w *wholeFile) Write(b []byte) (int, error) {
-	w.size += int64(len(b))
-	return w.sum.Write(b)
+// Next gives the next row.
+func (w *wholeFile) Next() (id, row []byte, err error) {
+	if id, row, err = w.rows.Next(); err != io.EOF {
+		w.unread = err
+	}
+	return id, row, err
+}
+
+// Read gives the bytes of the file. After an error of storage there are no more: what a read gave then might
+// be those behind a gap.
+func (w *wholeFile) Read(b []byte) (int, error) {
+	if w.broken != nil {
+		return 0, w.broken
+	}
+	n, err := w.body.Read(b)
+	w.size += int64(n)
+	_, _ = w.sum.Write(b[:n]) // never fails
+	if err != io.EOF {
+		w.broken = err
+	}
+	return n, err
 }
 
 // prove says whether what was read to its end is what was written.
 func (w *wholeFile) prove() error {
-	if _, err := io.Copy(io.Discard, w.raw); err != nil { // behind the last member of a compressed file is nothing
+	if _, err := io.Copy(io.Discard, w); err != nil { // behind the last member of a compressed file is nothing
 		return err
 	}
 	if w.size != w.is.Size || w.sum.Sum32() != w.is.CRC32C {

@@ -1,11 +1,15 @@
 package export_test
 
 import (
+	"context"
+	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 
 	"exportd/internal/export"
+	"exportd/internal/inmemory"
 	"exportd/jobs"
 )
 
@@ -104,6 +108,104 @@ func TestChangesProveTheirFiles(t *testing.T) {
 			}
 			if slices.ContainsFunc(r.names(t, j), func(n string) bool { return strings.HasSuffix(j.ResultName(), n) }) {
 				t.Errorf("%s: there is a file of changes", name)
+			}
+		}
+	}
+}
+
+// shaky is a bucket of whose objects with a name like that a read breaks off once, at a byte, as connections
+// do; who reads on then gets the bytes behind it.
+type shaky struct {
+	*inmemory.Objects
+	name string
+	at   int
+}
+
+func (s *shaky) NewReader(ctx context.Context, name string, offset int64) (io.ReadCloser, error) {
+	body, err := s.Objects.NewReader(ctx, name, offset)
+	if err != nil || !strings.Contains(name, s.name) {
+		return body, err
+	}
+	left := s.at
+	return &breaking{body, &left}, nil
+}
+
+type breaking struct {
+	io.ReadCloser
+	left *int
+}
+
+func (b *breaking) Read(p []byte) (int, error) {
+	if b.left == nil {
+		return b.ReadCloser.Read(p)
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), *b.left)])
+	if *b.left -= n; *b.left == 0 {
+		b.left, err = nil, fmt.Errorf("read: %w: %w", jobs.ErrUnavailable, io.ErrUnexpectedEOF)
+	}
+	return n, err
+}
+
+// TestChangesWaitForStorage: where a read breaks off, and storage knows nothing of the files, the next
+// attempt may find them as they were: neither is taken for lost, nor its rows for wrong ones.
+func TestChangesWaitForStorage(t *testing.T) {
+	t.Parallel()
+	docs, others := users(t, 50, 400), users(t, 50, 401)
+	for _, params := range []jobs.Params{newJob().Params, newJob().Params.With(jobs.ParamCompression, jobs.CompressionGzip)} {
+		for _, at := range []int{0, 5, 100} {
+			r := newRig(t, &source{}, export.Config{})
+			j, whole := r.comparing(t, params, docs, others)
+			for _, name := range []string{j.Base.Object, whole.Object, ".run-"} {
+				e := export.New(r.source, &shaky{r.objects, name, at}, export.Config{KeptBytes: 1})
+				_, err := e.Changes(t.Context(), j, whole, j.ResultName())
+				if f := jobs.AsFailure(err); err == nil || f.Class != jobs.Transient || f.Code != jobs.CodeUnavailable {
+					t.Errorf("%s, at byte %d of %s: %v", params.Extension(), at, name, err)
+				}
+			}
+			if res, err := r.Changes(t.Context(), j, whole, j.ResultName()); err != nil || res.Changes.After() != 50 {
+				t.Errorf("%s: the next attempt: %v, %v", params.Extension(), res.Changes, err)
+			}
+		}
+	}
+}
+
+// noBucket is a bucket that is gone, as Cloud Storage says it: of a read it says that there is no object.
+type noBucket struct{ *inmemory.Objects }
+
+func (noBucket) NewReader(_ context.Context, name string, _ int64) (io.ReadCloser, error) {
+	return nil, fmt.Errorf("read %s: %w", name, jobs.ErrNotFound)
+}
+
+// TestChangesWaitForTheBucket: where all files are gone with their bucket, the earlier one has not expired.
+func TestChangesWaitForTheBucket(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, &source{}, export.Config{})
+	j, whole := r.comparing(t, newJob().Params, users(t, 5, 40), users(t, 5, 41))
+	r.objects.NoBucket = true
+	_, err := export.New(r.source, noBucket{r.objects}, export.Config{}).Changes(t.Context(), j, whole, j.ResultName())
+	if f := jobs.AsFailure(err); f.Code != jobs.CodeBucketMissing || f.Class != jobs.Transient {
+		t.Errorf("Changes without a bucket = %v", err)
+	}
+}
+
+// TestChangesOfNothing: files without rows are compared as others are, also where they have no bytes at all.
+func TestChangesOfNothing(t *testing.T) {
+	t.Parallel()
+	docs := users(t, 3, 400)
+	csv := newJob().Params
+	for _, params := range []jobs.Params{
+		csv, csv.With(jobs.ParamHeader, jobs.HeaderOff), csv.With(jobs.ParamFormat, jobs.FormatJSONL), csv.With(jobs.ParamCompression, jobs.CompressionGzip),
+		csv.With(jobs.ParamFormat, jobs.FormatJSONL).With(jobs.ParamCompression, jobs.CompressionGzip),
+	} {
+		for _, c := range []struct {
+			before, now [][]byte
+			want        jobs.Changes
+		}{{nil, nil, jobs.Changes{}}, {nil, docs, jobs.Changes{Added: 3}}, {docs, nil, jobs.Changes{Removed: 3}}} {
+			r := newRig(t, &source{}, export.Config{})
+			j, whole := r.comparing(t, params, c.before, c.now)
+			res, err := r.Changes(t.Context(), j, whole, j.ResultName())
+			if err != nil || *res.Changes != c.want {
+				t.Errorf("%v, from %d rows to %d: %v, %v", params, len(c.before), len(c.now), res.Changes, err)
 			}
 		}
 	}
