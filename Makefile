@@ -49,6 +49,11 @@ since: ## Two nights of 10,000 changes in 500,000 rows, each compared with what 
 libreoffice: ## Open exports in LibreOffice with each separator, and count formulas
 	$(GO) test -tags $(TAGS),libreoffice -count=1 -run '^TestLibreOffice$$' ./internal/csvrow
 
+# Debian's libreoffice-calc, libtext-csv-perl, miller, nodejs, npm, php-cli, postgresql, python3-pandas, r-base-core, ruby and sqlite3 are what it needs.
+consumers: ## Have 17 readers that others have written find the rows and cells of each form of file (a minute and a half)
+	npm ci --prefix internal/csvrow/testdata/consumers --ignore-scripts --silent --no-audit --no-fund
+	EXPORTD_REQUIRE_ALL=1 $(GO) test -tags $(TAGS),consumers -count=1 -v -run '^TestConsumers$$' ./internal/csvrow
+
 check: format vet lint verify deployments test conformance postgres libreoffice ## What CI runs: format, vet, staticcheck, verify, tests
 
 operations: ## Run the pages of deployments/operations against the embedded cloud, and mend a night with exportctl
@@ -99,10 +104,10 @@ format: ## Fail on files that gofmt would change
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
 
 vet: ## go vet
-	$(GO) vet -tags $(TAGS),postgres,libreoffice,chromium,alerts,conformance,operations,fleet $(PKGS)
+	$(GO) vet -tags $(TAGS),postgres,libreoffice,chromium,alerts,conformance,operations,fleet,consumers $(PKGS)
 
 lint: ## staticcheck, at the version in go.mod
-	$(GO) tool staticcheck -tags $(TAGS),postgres,libreoffice,chromium,alerts,conformance,operations,fleet $(PKGS)
+	$(GO) tool staticcheck -tags $(TAGS),postgres,libreoffice,chromium,alerts,conformance,operations,fleet,consumers $(PKGS)
 
 flood: ## A minute of each kind of thing that strangers may send, and what callers notice of it
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestFlood$$' ./internal/e2e -flood $(or $(DURATION),60s)
@@ -159,4 +164,4 @@ PICTURES  = $(if $(SCREENSHOTS),npm ci --prefix internal/e2e/testdata/dashboard 
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: growth differential fuzz cloud-kills conformance help run build test bench postgres libreoffice chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
+.PHONY: growth differential fuzz cloud-kills conformance help run build test bench postgres libreoffice consumers chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts

@@ -1,4 +1,4 @@
-//go:build libreoffice
+//go:build libreoffice || consumers
 
 package csvrow_test
 

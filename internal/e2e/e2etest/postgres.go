@@ -1,6 +1,7 @@
 package e2etest
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -124,6 +125,13 @@ func (p *Postgres) Env() []string {
 	return []string{"PGHOST=" + p.folder, "PGUSER=exportd", "PGDATABASE=postgres", "PATH=" + p.bin + ":" + os.Getenv("PATH")}
 }
 
+// CopyForm says how a file is written, and who reads it.
+type CopyForm struct {
+	Delimiter byte // 0 is the comma
+	NoHeader  bool
+	Client    bool // psql's \copy, in the place of the server
+}
+
 // Copy reads a file with COPY into a new table of text columns and returns the table's rows, under a header
 // row of the names. NULL, which is what COPY makes of an empty cell, is "".
 //
@@ -131,23 +139,38 @@ func (p *Postgres) Env() []string {
 // cell.
 func (p *Postgres) Copy(tb testing.TB, columns []string, file []byte) [][]string {
 	tb.Helper()
+	rows, err := p.CopyAs(tb, columns, file, CopyForm{}, "")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return rows
+}
+
+// CopyAs is Copy in any form, NULL being a text of the caller's.
+func (p *Postgres) CopyAs(tb testing.TB, columns []string, file []byte, form CopyForm, null string) ([][]string, error) {
+	tb.Helper()
 	path := filepath.Join(p.folder, "export.csv")
 	if err := os.WriteFile(path, file, 0o600); err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
 	p.give(tb, path)
 	names := `"` + strings.Join(columns, `", "`) + `"`
 	cells := make([]string, len(columns)) // as hexadecimal digits, which nothing on the way back changes
 	for i, name := range columns {
-		cells[i] = fmt.Sprintf(`encode(convert_to(coalesce("%s", ''), 'UTF8'), 'hex')`, name)
+		cells[i] = fmt.Sprintf(`encode(convert_to(coalesce("%s", convert_from('\x%x', 'UTF8')), 'UTF8'), 'hex')`, name, null)
+	}
+	command := "COPY"
+	if form.Client {
+		command = `\copy`
 	}
 	psql := p.start(tb, "psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--host", p.folder, "--username", "exportd", "--dbname", "postgres",
 		"--command", `DROP TABLE IF EXISTS export`,
 		"--command", `CREATE TABLE export ("row number" bigint GENERATED ALWAYS AS IDENTITY, `+strings.Join(strings.Split(names, ", "), " text, ")+` text)`,
-		"--command", `COPY export (`+names+`) FROM '`+path+`' WITH (FORMAT csv, HEADER true, ENCODING 'UTF8')`,
+		"--command", fmt.Sprintf(`%s export (%s) FROM '%s' WITH (FORMAT csv, HEADER %t, DELIMITER E'\x%02x', ENCODING 'UTF8')`, command, names, path,
+			!form.NoHeader, cmp.Or(form.Delimiter, ',')),
 		"--command", `COPY (SELECT `+strings.Join(cells, ", ")+` FROM export ORDER BY "row number") TO STDOUT`)
 	if code := psql.Wait(tb, startWithin); code != 0 {
-		tb.Fatalf("psql: exit code %d\n%s", code, psql.Stderr())
+		return nil, fmt.Errorf("psql: exit code %d\n%s", code, psql.Stderr())
 	}
 	rows := [][]string{columns}
 	for line := range strings.Lines(psql.Stdout()) {
@@ -155,11 +178,11 @@ func (p *Postgres) Copy(tb testing.TB, columns []string, file []byte) [][]string
 		for i, cell := range row {
 			text, err := hex.DecodeString(cell)
 			if err != nil {
-				tb.Fatalf("psql wrote %.200q: %v", line, err)
+				return nil, fmt.Errorf("psql wrote %.200q: %w", line, err)
 			}
 			row[i] = string(text)
 		}
 		rows = append(rows, row)
 	}
-	return rows
+	return rows, nil
 }
