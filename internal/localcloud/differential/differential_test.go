@@ -165,7 +165,7 @@ func (c *comparison) clear(google string) {
 // differ reports a difference, unless it is known.
 func (c *comparison) differ(j judge, asked proto.Message, ours, theirs string) {
 	c.t.Helper()
-	if why := known(j, asked, theirs); why != "" {
+	if why := known(c.t, j, asked, theirs); why != "" {
 		c.known[why]++
 		return
 	}

@@ -2,6 +2,7 @@ package pubsubserver
 
 import (
 	"container/heap"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -38,23 +39,83 @@ func parseAckIDs(ids []string) ([]ackID, error) {
 // acknowledge removes messages for good. An id of an earlier delivery counts too: some handler has done the
 // work, and delivering it again would only make it run twice. Unknown ids are no error, as in the real
 // service.
+//
+// A message stays in memory, with nobody, until it is off the disk: the next of its key must not be
+// delivered before, and if the write fails it comes again when its lease would have ended. Until then the
+// same id acknowledges it.
 func (b *backlog) acknowledge(ids []ackID) error {
 	c := b.store.newChange()
+	var acked []*entry
 	b.mu.Lock()
 	for _, id := range ids {
 		e := b.all[id.seq]
 		if id.uid != b.uid || e == nil || e.held || (!e.leased && e.index < 0) {
-			continue // gone, or on its way to the dead-letter topic
+			continue // gone, or on its way off the disk or to the dead-letter topic
 		}
-		b.take(e)
+		b.withdraw(e)
 		b.settle(c, e)
+		acked = append(acked, e)
 	}
 	b.dispatch(time.Now())
 	b.mu.Unlock()
-	if err := c.commit(); err != nil {
+	err := c.commit()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range acked {
+		if err == nil {
+			b.forget(e)
+		} else {
+			heap.Push(&b.waiting, e)
+		}
+	}
+	b.dispatch(time.Now())
+	if err != nil {
 		return status.Errorf(codes.Internal, "acknowledge: %v", err)
 	}
 	return nil
+}
+
+// settle has a message acknowledged by a change: off the disk, or kept for seeking back. What is kept and has
+// outlived the retention goes now and then.
+func (b *backlog) settle(c *change, e *entry) {
+	c.remove(b.uid, e.seq)
+	if !b.sub.GetRetainAckedMessages() {
+		return
+	}
+	c.set(retainedPrefix, b.uid, e.seq, 0, e.msg)
+	if b.tidied++; b.tidied%tidyEvery == 0 {
+		b.tidy(c, time.Now())
+	}
+}
+
+// tidyEvery is after how many acknowledgements what is kept is looked through, at so many of the oldest.
+const (
+	tidyEvery = 1000
+	tidyMost  = 2 * tidyEvery
+)
+
+func (b *backlog) tidy(c *change, now time.Time) {
+	n := 0
+	// Numbers follow the time of publishing: the first that is young ends it. An error shows in the commit.
+	c.err = errors.Join(c.err, ignoreEnough(b.store.span(keyOf(retainedPrefix, b.uid, 0), keyOf(retainedPrefix, b.uid+1, 0), func(k, v []byte) error {
+		_, e, err := decodeMessage(k, v)
+		if n++; err == nil && (n > tidyMost || !b.expired(e, now)) {
+			err = errEnough
+		}
+		if err == nil {
+			c.drop(retainedPrefix, b.uid, e.seq)
+		}
+		return err
+	})))
+}
+
+var errEnough = errors.New("enough")
+
+func ignoreEnough(err error) error {
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
 }
 
 // modifyDeadline moves the end of leases to d from now, or gives the messages back when d is 0. Ids of

@@ -3,7 +3,6 @@ package pubsubserver
 import (
 	"container/heap"
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"sync"
@@ -34,7 +33,7 @@ type entry struct {
 	leased    bool
 	sent      bool // the current delivery has left its puller's inbox
 	confirmed bool // the client has extended the current lease at least once, so it has the message
-	index     int  // place in its heap, -1 while it is being forwarded
+	index     int  // place in its heap, -1 while it is being forwarded or taken off the disk
 	held      bool // waits for an earlier message of its ordering key, in no heap
 	to        *puller
 }
@@ -73,9 +72,9 @@ func (q *queue) Pop() any {
 
 // backlog is a subscription at work: its undelivered and leased messages and the pullers that want them.
 //
-// Every message is in exactly one of waiting, leased and doomed, or held back for the order of its key; all
-// maps each to its entry. One timer, set only while something is due in the future, does leases and
-// back-offs, so an idle subscription costs nothing.
+// Every message is in exactly one of waiting, leased and doomed, or held back for the order of its key, or in
+// none while it is taken off the disk; all maps each to its entry. One timer, set only while something is due
+// in the future, does leases and back-offs, so an idle subscription costs nothing.
 type backlog struct {
 	uid     uint64
 	store   *store
@@ -406,51 +405,14 @@ func (b *backlog) closeReason() error {
 	return b.closed
 }
 
-// settle has a message acknowledged by a change: off the disk, or kept for seeking back. What is kept and has
-// outlived the retention goes now and then.
-func (b *backlog) settle(c *change, e *entry) {
-	c.remove(b.uid, e.seq)
-	if !b.sub.GetRetainAckedMessages() {
-		return
-	}
-	c.set(retainedPrefix, b.uid, e.seq, 0, e.msg)
-	if b.tidied++; b.tidied%tidyEvery == 0 {
-		b.tidy(c, time.Now())
-	}
-}
-
-// tidyEvery is after how many acknowledgements what is kept is looked through, at so many of the oldest.
-const (
-	tidyEvery = 1000
-	tidyMost  = 2 * tidyEvery
-)
-
-func (b *backlog) tidy(c *change, now time.Time) {
-	n := 0
-	// Numbers follow the time of publishing: the first that is young ends it. An error shows in the commit.
-	c.err = errors.Join(c.err, ignoreEnough(b.store.span(keyOf(retainedPrefix, b.uid, 0), keyOf(retainedPrefix, b.uid+1, 0), func(k, v []byte) error {
-		_, e, err := decodeMessage(k, v)
-		if n++; err == nil && (n > tidyMost || !b.expired(e, now)) {
-			err = errEnough
-		}
-		if err == nil {
-			c.drop(retainedPrefix, b.uid, e.seq)
-		}
-		return err
-	})))
-}
-
-var errEnough = errors.New("enough")
-
-func ignoreEnough(err error) error {
-	if errors.Is(err, errEnough) {
-		return nil
-	}
-	return err
-}
-
 // take removes a message from its heap and from memory.
 func (b *backlog) take(e *entry) {
+	b.withdraw(e)
+	b.forget(e)
+}
+
+// withdraw removes a message from its heap; nobody is given it.
+func (b *backlog) withdraw(e *entry) {
 	switch {
 	case e.leased:
 		b.unlease(e)
@@ -458,7 +420,6 @@ func (b *backlog) take(e *entry) {
 	default:
 		heap.Remove(&b.waiting, e.index)
 	}
-	b.forget(e)
 }
 
 // attach registers a puller; messages flow to it from now on, until turned is closed at the latest.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"github.com/cockroachdb/pebble/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -193,4 +194,67 @@ func TestSeekAfterRestart(t *testing.T) {
 	if got := bodies(e.pull(testSub, 10)); got != "a b c" {
 		t.Errorf("back in time: %q", got)
 	}
+}
+
+// TestFailedAcknowledge: what could not be taken off the disk is acknowledged by the same id again, or comes
+// again when its lease ends.
+func TestFailedAcknowledge(t *testing.T) {
+	ordered := func(s *pubsubpb.Subscription) {
+		s.RetainAckedMessages, s.EnableMessageOrdering, s.AckDeadlineSeconds = true, true, 30
+	}
+	inBubble(t, ordered, func(t *testing.T, e *engine) {
+		b, err := e.s.view(testSub)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A damaged record among those that are kept: a look through them fails, and with it the write.
+		damaged := keyOf(retainedPrefix, b.uid, 1)
+		fails := func() {
+			t.Helper()
+			if err := e.s.store.db.Set(damaged, nil, pebble.NoSync); err != nil {
+				t.Fatal(err)
+			}
+			b.tidied = tidyEvery - 1
+		}
+		ack := func(m *pubsubpb.ReceivedMessage) error {
+			_, err := e.sub.Acknowledge(t.Context(), &pubsubpb.AcknowledgeRequest{Subscription: testSub, AckIds: []string{m.GetAckId()}})
+			return err
+		}
+		for _, body := range []string{"first", "second"} {
+			m := &pubsubpb.PubsubMessage{Data: []byte(body), OrderingKey: "k"}
+			if _, err := e.pub.Publish(t.Context(), &pubsubpb.PublishRequest{Topic: testTopic, Messages: []*pubsubpb.PubsubMessage{m}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		begin := time.Now()
+		first := e.pullOne(time.Second)
+		fails()
+		if err := ack(first); status.Code(err) != codes.Internal {
+			t.Fatalf("Acknowledge() = %v, want Internal", err)
+		}
+		first = e.pullOne(time.Minute)
+		if body, after := string(first.GetMessage().GetData()), time.Since(begin); body != "first" || after < 30*time.Second {
+			t.Errorf("%s came after %s, want the first when its lease has ended", body, after)
+		}
+		fails()
+		if err := ack(first); status.Code(err) != codes.Internal {
+			t.Fatalf("Acknowledge() = %v, want Internal", err)
+		}
+		if err := e.s.store.db.Delete(damaged, pebble.NoSync); err != nil {
+			t.Fatal(err)
+		}
+		if err := ack(first); err != nil {
+			t.Fatal(err)
+		}
+		second := e.pullOne(time.Minute)
+		if body := string(second.GetMessage().GetData()); body != "second" {
+			t.Errorf("%s came after the first was acknowledged", body)
+		}
+		if err := ack(second); err != nil {
+			t.Fatal(err)
+		}
+		if got := bodies(e.pull(testSub, 10)); got != "" || len(b.all) != 0 || b.bytes != 0 {
+			t.Errorf("%q is left, %d messages of %d bytes are counted", got, len(b.all), b.bytes)
+		}
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/protobuf/proto"
 
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
 )
@@ -26,9 +27,11 @@ type tree struct {
 // parseWhere expands the filter of a query with so many sort orders into its disjunctive normal form.
 func (q *Query) parseWhere(f *firestorepb.StructuredQuery_Filter, orders int) error {
 	t := tree{q: q}
+	var w written
 	disjuncts := [][]Filter{nil}
 	if f != nil {
-		if err := t.check(f); err != nil {
+		var err error
+		if w, err = t.check(f); err != nil {
 			return err
 		}
 		terms, err := t.expand(f)
@@ -49,21 +52,27 @@ func (q *Query) parseWhere(f *firestorepb.StructuredQuery_Filter, orders int) er
 	if err := q.collectInequalities(disjuncts); err != nil {
 		return err
 	}
-	if err := q.checkComponents(disjuncts, orders); err != nil {
+	if err := q.checkComponents(w.filters, disjuncts, orders); err != nil {
 		return err
 	}
+	if w.contains > 1 {
+		return invalidf("A maximum of 1 'ARRAY_CONTAINS' filter is allowed per disjunction.")
+	}
 	for _, d := range disjuncts {
-		c, err := newConjunction(d)
-		if err != nil {
-			return err
-		}
-		q.Disjuncts = append(q.Disjuncts, c)
+		q.Disjuncts = append(q.Disjuncts, newConjunction(d))
 	}
 	return nil
 }
 
+// written is what of a filter is counted as it is written. A part of a composite that stands in it before
+// does not count again.
+type written struct {
+	filters  int // each value of a list is one
+	contains int // of ARRAY_CONTAINS and ARRAY_CONTAINS_ANY, in the disjunction that has most
+}
+
 // check validates the shape of the tree.
-func (t *tree) check(f *firestorepb.StructuredQuery_Filter) error {
+func (t *tree) check(f *firestorepb.StructuredQuery_Filter) (written, error) {
 	switch ft := f.GetFilterType().(type) {
 	case *firestorepb.StructuredQuery_Filter_CompositeFilter:
 		return t.checkComposite(ft.CompositeFilter)
@@ -74,56 +83,79 @@ func (t *tree) check(f *firestorepb.StructuredQuery_Filter) error {
 		case firestorepb.StructuredQuery_UnaryFilter_IS_NOT_NAN, firestorepb.StructuredQuery_UnaryFilter_IS_NOT_NULL:
 			t.negations++
 		}
-		return nil
+		return written{filters: 1}, nil
 	}
-	return invalidf("Filter has no type set.")
+	return written{}, invalidf("Filter has no type set.")
 }
 
-func (t *tree) checkComposite(c *firestorepb.StructuredQuery_CompositeFilter) error {
+func (t *tree) checkComposite(c *firestorepb.StructuredQuery_CompositeFilter) (out written, err error) {
 	switch c.GetOp() {
 	case opAnd:
 	case opOr:
 		if len(c.GetFilters()) == 0 {
-			return invalidf("Composite filter must have at least one sub-filter.")
+			return out, invalidf("Composite filter must have at least one sub-filter.")
 		}
 		t.union = true // also of one filter: the rule is on how a query is written
 	default:
-		return invalidf("Unknown composite filter operator %d.", c.GetOp())
+		return out, invalidf("Unknown composite filter operator %d.", c.GetOp())
 	}
-	for _, sub := range c.GetFilters() {
-		if err := t.check(sub); err != nil {
-			return err
+	for i, sub := range c.GetFilters() {
+		w, err := t.check(sub)
+		if err != nil {
+			return out, err
+		}
+		if twice(c.GetFilters(), i) {
+			continue
+		}
+		out.filters += w.filters
+		if c.GetOp() == opAnd {
+			out.contains += w.contains
+		} else {
+			out.contains = max(out.contains, w.contains)
 		}
 	}
-	return nil
+	return out, nil
 }
 
-func (t *tree) checkField(f *firestorepb.StructuredQuery_FieldFilter) error {
-	op, most := f.GetOp(), maxIn
+// twice says whether a filter stands before in the same composite, and so says nothing new. Behind as many as
+// a query may have at all nobody looks.
+func twice(list []*firestorepb.StructuredQuery_Filter, i int) bool {
+	return i <= maxComponents && slices.ContainsFunc(list[:i], func(o *firestorepb.StructuredQuery_Filter) bool { return proto.Equal(o, list[i]) })
+}
+
+func (t *tree) checkField(f *firestorepb.StructuredQuery_FieldFilter) (written, error) {
+	out, op, most := written{filters: 1}, f.GetOp(), maxIn
 	switch op {
 	case firestorepb.StructuredQuery_FieldFilter_NOT_EQUAL:
 		t.negations++
-		return nil
+		return out, nil
+	case firestorepb.StructuredQuery_FieldFilter_ARRAY_CONTAINS:
+		out.contains = 1
+		return out, nil
 	case firestorepb.StructuredQuery_FieldFilter_NOT_IN:
 		t.negations++
 		t.notIn = true
 		most = maxNotIn
-	case firestorepb.StructuredQuery_FieldFilter_IN, firestorepb.StructuredQuery_FieldFilter_ARRAY_CONTAINS_ANY:
+	case firestorepb.StructuredQuery_FieldFilter_ARRAY_CONTAINS_ANY:
+		out.contains = 1
+		t.union = true
+	case firestorepb.StructuredQuery_FieldFilter_IN:
 		t.union = true
 	default:
-		return nil
+		return out, nil
 	}
 	list, ok := f.GetValue().GetValueType().(*firestorepb.Value_ArrayValue)
 	if !ok {
-		return invalidf("'%s' requires an ArrayValue.", op)
+		return out, invalidf("'%s' requires an ArrayValue.", op)
 	}
-	switch n := len(list.ArrayValue.GetValues()); {
+	out.filters = len(list.ArrayValue.GetValues())
+	switch n := out.filters; {
 	case n == 0:
-		return invalidf("'%s' requires an non-empty ArrayValue.", op)
+		return out, invalidf("'%s' requires an non-empty ArrayValue.", op)
 	case n > most:
-		return invalidf("'%s' supports up to %d comparison values.", op, most)
+		return out, invalidf("'%s' supports up to %d comparison values.", op, most)
 	}
-	return nil
+	return out, nil
 }
 
 // expand returns the disjuncts of f, whose shape has been checked.
@@ -288,8 +320,7 @@ func (q *Query) collectInequalities(disjuncts [][]Filter) error {
 
 // newConjunction sorts the conditions of one disjunct by what they mean to an index, and finds
 // contradictions.
-func newConjunction(filters []Filter) (Conjunction, error) {
-	var c Conjunction
+func newConjunction(filters []Filter) (c Conjunction) {
 	for i := range filters {
 		f := filters[i]
 		c.Never = c.Never || f.never()
@@ -297,9 +328,6 @@ func newConjunction(filters []Filter) (Conjunction, error) {
 		case f.Field.IsName():
 			c.Names = append(c.Names, f)
 		case f.Op == Contains:
-			if c.Contains != nil {
-				return c, invalidf("A maximum of 1 'ARRAY_CONTAINS' filter is allowed per disjunction.")
-			}
 			c.Contains = &f
 		case f.Op.Inequality():
 			c.Inequalities = append(c.Inequalities, f)
@@ -316,7 +344,7 @@ func newConjunction(filters []Filter) (Conjunction, error) {
 		c.Never = c.Never || (fixed && !f.Match(v))
 		return fixed
 	})
-	return c, nil
+	return c
 }
 
 // anyField returns a field other than __name__ that has a condition.

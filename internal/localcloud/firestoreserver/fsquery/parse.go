@@ -133,14 +133,16 @@ func (q *Query) checkScope(sq *firestorepb.StructuredQuery) error {
 	return nil
 }
 
-// checkComponents counts over all disjuncts, as the limit is on the normal form.
-func (q *Query) checkComponents(disjuncts [][]Filter, orders int) error {
-	n := orders
-	if !q.Parent.IsRoot() {
-		n++
-	}
+// checkComponents counts filters as they are written, as Google's emulator does, or over all disjuncts,
+// whichever are more: the documentation does not say of which the limit is.
+func (q *Query) checkComponents(written int, disjuncts [][]Filter, orders int) error {
+	n := 0
 	for _, d := range disjuncts {
 		n += len(d)
+	}
+	n = max(n, written) + orders
+	if !q.Parent.IsRoot() {
+		n++
 	}
 	if n > maxComponents {
 		return invalidf("The query may not have more than %d filters + sort orders + ancestor total. Currently there are %d.", maxComponents, n)
