@@ -68,7 +68,14 @@ func openFolder(dir string) (*flock.Flock, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", ErrInUse, dir)
 	}
-	if err := seal.Check(dir, subfolders...); err != nil {
+	err = checkFormat(dir)
+	if err == nil {
+		err = seal.Check(dir, subfolders...)
+	}
+	if err == nil {
+		err = writeFormat(dir)
+	}
+	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())
 	}
 	return lock, nil

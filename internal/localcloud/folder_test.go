@@ -175,6 +175,51 @@ func TestDamagedFolder(t *testing.T) {
 	}
 }
 
+// TestNewerFolder: a folder of a newer build is refused in one line and left as it is; one of a build that
+// wrote no format is taken.
+func TestNewerFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "format")
+	run := func() error {
+		c, err := localcloud.Start(t.Context(), localcloud.Config{DataDir: dir})
+		if err != nil {
+			return err
+		}
+		return c.Close(t.Context())
+	}
+	if err := run(); err != nil {
+		t.Fatal(err)
+	}
+	for content, want := range map[string]string{
+		"3\n":     dir + " is of a newer version: it has format 3, and this program reads up to 2",
+		"three\n": path + " does not hold the number of a format",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := sums(t, dir)
+		if err := run(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("format %q: Start() = %v, want one line with %s", content, err, want)
+		}
+		if after := sums(t, dir); fmt.Sprint(before) != fmt.Sprint(after) {
+			t.Errorf("format %q: the start changed the folder from %v to %v", content, before, after)
+		}
+	}
+	for _, older := range []func() error{
+		func() error { return os.Remove(path) },
+		func() error { return os.WriteFile(path, nil, 0o600) },
+		func() error { return os.WriteFile(path, []byte("1\n"), 0o600) },
+	} {
+		if err := errors.Join(older(), run()); err != nil {
+			t.Error(err)
+		}
+		if raw, err := os.ReadFile(path); err != nil || string(raw) != "2\n" {
+			t.Errorf("the folder has format %q, %v", raw, err)
+		}
+	}
+}
+
 // sums are those of all files of a folder with content, by name; the ballast is only room.
 func sums(t *testing.T, dir string) map[string][32]byte {
 	t.Helper()

@@ -1,0 +1,48 @@
+package localcloud
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+const (
+	// folderFormat is raised when something is stored that builds before cannot serve as it was meant. 2 has
+	// subscriptions whose messages are pushed. Builds of 1 wrote no number and look for none: they hold such
+	// messages to be pulled, and change nothing about them.
+	folderFormat = 2
+	formatFile   = "format"
+)
+
+// checkFormat refuses a folder of a newer build. It changes nothing.
+func checkFormat(dir string) error {
+	path := filepath.Join(dir, formatFile)
+	raw, err := os.ReadFile(path)
+	text := strings.TrimSpace(string(raw))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && text == "" { // as a crash before the first byte leaves it
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the format of the data folder: %w", err)
+	}
+	format, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return fmt.Errorf("%s does not hold the number of a format; nothing was changed: put the file back, or start with another data folder", path)
+	}
+	if format > folderFormat {
+		return fmt.Errorf("the data folder %s is of a newer version: it has format %d, and this program reads up to %d; nothing was changed: start the newer program, or this one with another data folder", dir, format, folderFormat)
+	}
+	return nil
+}
+
+// writeFormat says that this build has written to the folder.
+func writeFormat(dir string) error {
+	if err := os.WriteFile(filepath.Join(dir, formatFile), []byte(strconv.Itoa(folderFormat)+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write the format of the data folder: %w", err)
+	}
+	return nil
+}
