@@ -33,6 +33,7 @@ var errorTable = []struct {
 	{jobs.ErrUnknownSchema, http.StatusServiceUnavailable, "the job is of another version of the service, which is on its way or was taken back: try again"},
 	{jobs.ErrInvalid, http.StatusConflict, "the record is damaged: what it is about has ended or is about to; request the export again"},
 	{jobs.ErrUnavailable, http.StatusServiceUnavailable, textUnavailable},
+	{jobs.ErrNoBase, http.StatusServiceUnavailable, textUnavailable}, // what it was to be given ended meanwhile: the next time says what is wrong
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, textUnavailable},
 	{context.Canceled, http.StatusServiceUnavailable, textUnavailable}, // not by the caller: see writeError
 }

@@ -33,7 +33,7 @@ func (s *Server) export(d *dataset.Dataset) endpoint {
 		if err := s.gate(ctx, d, caller.OrgID, submission.Params); err != nil {
 			return err
 		}
-		if err := s.based(ctx, &submission); err != nil {
+		if err := s.based(ctx, &submission, func() (*jobs.Job, error) { return s.wouldAttach(ctx, submission, maxAge) }); err != nil {
 			return err
 		}
 		if dryRun {

@@ -147,11 +147,18 @@ func (s *Server) rerunWith(c *gin.Context, caller *apikey.Key, j *jobs.Job, chan
 		OrgID: j.OrgID, KeyID: j.KeyID, RequestID: observe(c).requestID, Kind: d.Kind(), Columns: d.Version, Params: params, CallbackURL: j.CallbackURL,
 		Trace: tracing.Traceparent(ctx), Rerun: &jobs.RerunWith{Of: j.ID, Actor: actor(caller), Reason: reason, Changes: words},
 	}
-	if err := s.based(ctx, &sub); err != nil {
+	other := func(found *jobs.Job) bool { return found.RerunOf != j.ID || found.State.Ended() }
+	if err := s.based(ctx, &sub, func() (*jobs.Job, error) {
+		found, err := s.jobs.Find(ctx, sub)
+		if err != nil || found == nil || other(found) {
+			return nil, err
+		}
+		return found, nil
+	}); err != nil {
 		return err
 	}
 	submitted, err := s.jobs.Submit(ctx, sub)
-	if err == nil && submitted.Reused && (submitted.Job.RerunOf != j.ID || submitted.Job.State.Ended()) {
+	if err == nil && submitted.Reused && other(submitted.Job) {
 		sub.Except = submitted.Job.ID
 		submitted, err = s.jobs.Submit(ctx, sub)
 	}

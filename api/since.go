@@ -45,8 +45,9 @@ func first(path string) string {
 	return name
 }
 
-// based finds the file that a submission's since leads to. A request that attaches to a job needs none.
-func (s *Server) based(ctx context.Context, sub *jobs.Submission) error {
+// based finds the file that a submission's since leads to. One that is given a job, as attaches says, needs
+// none.
+func (s *Server) based(ctx context.Context, sub *jobs.Submission, attaches func() (*jobs.Job, error)) error {
 	since := sub.Params.Since()
 	if since == "" {
 		return nil
@@ -59,8 +60,8 @@ func (s *Server) based(ctx context.Context, sub *jobs.Submission) error {
 		sub.Base = base
 		return nil
 	}
-	if found, err := s.jobs.Find(ctx, *sub); err == nil && found != nil && sub.Attaches(found, s.now()) {
-		return nil // which has what it needs, or had
+	if found, err := attaches(); err != nil || found != nil {
+		return err // the job has what it needs, or had
 	}
 	return invalid(jobs.ParamSince, typeOnly, map[string]any{"value": since}, "%s", why)
 }

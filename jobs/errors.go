@@ -155,5 +155,8 @@ func AsFailure(err error) *Failure {
 	return Fail(CodeInternal, Transient, "the export failed unexpectedly", "see the worker's log for this job id", err)
 }
 
+// ErrNoBase: there is nothing that the new job's file could tell the changes to.
+var ErrNoBase = errors.New("no file to compare with")
+
 // ErrIdempotencyMismatch: the Idempotency-Key was used for another request.
 var ErrIdempotencyMismatch = errors.New("idempotency key was used for another request")

@@ -13,7 +13,8 @@ import (
 
 // SubmitStore takes requests.
 type SubmitStore interface {
-	// Submit finds or makes the job of a request. Other errors: *QueueFullError, ErrIdempotencyMismatch.
+	// Submit finds or makes the job of a request. Other errors: *QueueFullError, ErrIdempotencyMismatch,
+	// ErrNoBase.
 	Submit(ctx context.Context, s Submission) (Submitted, error)
 	// Find gives the job that Submit would give now, nil if it would make one, and changes nothing;
 	// ErrIdempotencyMismatch.

@@ -24,6 +24,14 @@ func NewJob(id string, s *Submission, p Policy, now time.Time) *Job {
 	}
 }
 
+// Makes says why a new job cannot be made of the request; it may still be given one that is there.
+func (s *Submission) Makes() error {
+	if s.Params.Since() != "" && s.Base == nil {
+		return ErrNoBase
+	}
+	return nil
+}
+
 // RerunWith is a job run again with other parameters, as a job of its own that has its org, key and callback.
 type RerunWith struct {
 	Of            string // the job

@@ -74,23 +74,8 @@ func (e *Exporter) Changes(ctx context.Context, j *jobs.Job, whole jobs.Result, 
 	counts, err := rowdiff.Compare(ctx, earlier, later, rowdiff.Config{
 		MaxBytes: e.cfg.KeptBytes, MaxRuns: runsAtOnce, Runs: &runs{ctx: ctx, objects: e.objects, prefix: dst + runSuffix}, Emit: out.emit,
 	})
-	switch {
-	case earlier.broken != nil:
-		return jobs.Result{}, ofBase(earlier.broken)
-	case later.broken != nil:
-		return jobs.Result{}, ofWhole(later.broken)
-	case err != nil && !errors.Is(err, rowdiff.ErrTwice) && earlier.unread == nil && later.unread == nil:
-		return jobs.Result{}, err // of what was being written, or of a run: neither file is to blame
-	}
-	if err := earlier.prove(); err != nil {
-		return jobs.Result{}, ofBase(err)
-	}
-	if err := later.prove(); err != nil {
-		return jobs.Result{}, ofWhole(err)
-	}
-	if err != nil {
-		return jobs.Result{}, jobs.Fail(jobs.CodeInternal, jobs.Permanent, "the rows of the two files cannot be told apart by their ids",
-			"report this, with the worker's log for this job id; export all rows meanwhile, without since", err)
+	if err := compared(err, earlier, later); err != nil {
+		return jobs.Result{}, err
 	}
 	obj, err := out.commit(ctx)
 	if err != nil {
@@ -100,6 +85,29 @@ func (e *Exporter) Changes(ctx context.Context, j *jobs.Job, whole jobs.Result, 
 	res.Object, res.Generation, res.Size, res.CRC32C = obj.Name, obj.Generation, obj.Size, obj.CRC32C
 	res.Whole, res.Changes = &now, (*jobs.Changes)(&counts)
 	return res, nil
+}
+
+// compared says what the end of a comparison means for the job, err being its error.
+func compared(err error, earlier, later *wholeFile) error {
+	switch {
+	case earlier.broken != nil:
+		return ofBase(earlier.broken)
+	case later.broken != nil:
+		return ofWhole(later.broken)
+	case err != nil && !errors.Is(err, rowdiff.ErrTwice) && earlier.unread == nil && later.unread == nil:
+		return err // of what was being written, or of a run: neither file is to blame
+	}
+	if err := earlier.prove(); err != nil {
+		return ofBase(err)
+	}
+	if err := later.prove(); err != nil {
+		return ofWhole(err)
+	}
+	if err != nil {
+		return jobs.Fail(jobs.CodeInternal, jobs.Permanent, "the rows of the two files cannot be told apart by their ids",
+			"report this, with the worker's log for this job id; export all rows meanwhile, without since", err)
+	}
+	return nil
 }
 
 // errNotAsWritten: a file has other bytes than it was written with.

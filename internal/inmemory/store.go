@@ -123,6 +123,9 @@ func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted
 		}
 		return jobs.Submitted{Job: found, Reused: true}, nil
 	}
+	if err := sub.Makes(); err != nil {
+		return jobs.Submitted{}, err
+	}
 	if err := s.admit(sub.OrgID); err != nil {
 		return jobs.Submitted{}, err
 	}

@@ -26,7 +26,7 @@ type pointer struct {
 
 // Submit makes the job of a request, or finds the one that an equal request or the same idempotency key made:
 // in flight, or succeeded at most ReuseFor ago. Job, fingerprint and key are written in one commit. Errors:
-// *jobs.QueueFullError, jobs.ErrIdempotencyMismatch, jobs.ErrUnavailable.
+// *jobs.QueueFullError, jobs.ErrIdempotencyMismatch, jobs.ErrNoBase, jobs.ErrUnavailable.
 func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted, error) {
 	var out jobs.Submitted
 	id := jobs.NewID() // before the first try: a commit whose answer was lost must be found again
@@ -57,6 +57,9 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 	}
 	if err != nil || job != nil {
 		return jobs.Submitted{Job: job, Reused: true}, err
+	}
+	if err := sub.Makes(); err != nil {
+		return jobs.Submitted{}, err
 	}
 	if err := s.admit(ctx, sub.OrgID); err != nil {
 		return jobs.Submitted{}, err

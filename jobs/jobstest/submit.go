@@ -21,6 +21,7 @@ var submitCases = []storeCase{
 	{"an idempotency key of a shared job gives it as well", jobs.Limits{}, idempotencyKeyOfShared},
 	{"what a key gives of jobs that have ended", jobs.Limits{}, idempotencyKeyOfEnded},
 	{"who waits longest is none whose pause is not over", jobs.Limits{}, waitingPause},
+	{"nothing is compared with no file", jobs.Limits{}, submitSince},
 	{"a full queue refuses and says what runs", jobs.Limits{QueuedJobs: 2, RunningJobs: 1}, queueLimit},
 }
 
@@ -101,6 +102,25 @@ func rerunWith(t *testing.T, b *bench) {
 	}
 	if entries, _, _ = b.AuditEntries(t.Context(), jobs.AuditList{Target: of.ID}); len(entries) != 1 {
 		t.Errorf("an act that made no job left an entry: %+v", entries)
+	}
+}
+
+func submitSince(t *testing.T, b *bench) {
+	base := b.submit(t, request("org", 1)).Job
+	s := request("org", 1)
+	s.Params = s.Params.With(jobs.ParamSince, base.ID)
+	if _, err := b.Submit(t.Context(), s); !errors.Is(err, jobs.ErrNoBase) {
+		t.Errorf("Submit without a base = %v, want ErrNoBase", err)
+	}
+	s.Base = &jobs.Whole{Object: base.ObjectPrefix() + "1/f", Snapshot: b.Now()}
+	made := b.submit(t, s).Job
+	s.Base = nil
+	if got := b.submit(t, s); !got.Reused || got.Job.ID != made.ID {
+		t.Error("who is given a job was to bring what it was made of")
+	}
+	s.Except = made.ID
+	if _, err := b.Submit(t.Context(), s); !errors.Is(err, jobs.ErrNoBase) {
+		t.Errorf("Submit but for that job = %v, want ErrNoBase", err)
 	}
 }
 
