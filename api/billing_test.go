@@ -103,7 +103,7 @@ func TestPagesAreBilledOnce(t *testing.T) {
 	before = cloud.Faults().Counters().DocumentsRead
 	q := dataset.VIPUsers.Query("org1", jobs.Params{"workspaceId": "ws1", "mediumId": "ch1"})
 	for offset := 0; offset < users; offset += limit {
-		if _, err := reader.Page(t.Context(), q, nil, offset, limit, smallPage, jsonrow.NewEncoder(dataset.VIPUsers)); err != nil {
+		if _, err := reader.Page(t.Context(), q, nil, offset, limit, smallPage, jsonrow.NewEncoder(dataset.VIPUsers, jsonrow.Options{})); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := reader.Count(t.Context(), q, vip.Range{}, time.Time{}); err != nil {

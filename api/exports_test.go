@@ -239,6 +239,33 @@ func TestExportHeaders(t *testing.T) {
 	}
 }
 
+// TestExportFileParamsOfFormats: each format takes what it can do, and refuses the rest by name.
+func TestExportFileParamsOfFormats(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for query, refused := range map[string]string{
+		"format=jsonl&columns=ltv,id&timezone=Europe%2FPrague&compression=gzip": "",
+		"format=parquet&columns=city,ltv":                                       "",
+		"format=parquet&columns=city,city":                                      "columns",
+		"format=parquet&columns=_rescued_data":                                  "columns",
+		"format=parquet&timezone=Europe%2FPrague":                               "timezone",
+		"format=parquet&timezone=UTC":                                           "",
+		"format=jsonl&delimiter=tab":                                            "delimiter",
+		"format=jsonl&columns=ltv,id&since=" + jobs.NewID():                     "since", // there is no such job
+		"format=jsonl&columns=ltv,city&since=" + jobs.NewID():                   "since", // without ids
+	} {
+		w := b.get(t, usersExport+"&"+query)
+		if refused == "" {
+			wantStatus(t, w, http.StatusAccepted)
+			continue
+		}
+		wantStatus(t, w, http.StatusUnprocessableEntity)
+		if !strings.Contains(w.Body.String(), `"`+refused+`"`) {
+			t.Errorf("%s is refused with %s", query, w.Body)
+		}
+	}
+}
+
 // TestExportFileParams: what is as it is by default is no parameter of the job, so that requests with and
 // without it share one; what is not, is one.
 func TestExportFileParams(t *testing.T) {

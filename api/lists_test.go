@@ -31,7 +31,7 @@ import (
 // rowOf is the page of one document.
 func rowOf(t *testing.T, d *dataset.Dataset, id string, fields map[string]any) []json.RawMessage {
 	t.Helper()
-	row, err := jsonrow.NewEncoder(d).AppendRow(nil, csvrowtest.Document("projects/p/databases/d/documents/C/"+id, fields))
+	row, err := jsonrow.NewEncoder(d, jsonrow.Options{}).AppendRow(nil, csvrowtest.Document("projects/p/databases/d/documents/C/"+id, fields))
 	if err != nil {
 		t.Fatal(err)
 	}

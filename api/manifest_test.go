@@ -36,7 +36,9 @@ func TestManifest(t *testing.T) {
 		}, wantParts: 2},
 		"changes": {params: jobs.Params{"since": jobs.NewID()}, without: 5, err: errors.New("nobody counts"), columns: "change " + all, dialect: ", true", wantParts: 1,
 			parts: []*jobs.Part{{State: jobs.PartDone, Rows: 100}, {Index: 1, State: jobs.PartDone, Rows: 100}}},
-		"Parquet": {params: jobs.Params{"format": "parquet"}, columns: all + " _rescued_data", wantParts: 1},
+		"chosen, JSONL":   {params: jobs.Params{"format": "jsonl", "columns": "tags,city,ltv", "timezone": "Asia/Tokyo"}, columns: "tags city ltv", wantParts: 1},
+		"chosen, Parquet": {params: jobs.Params{"format": "parquet", "columns": "city,tags"}, columns: "city tags _rescued_data", wantParts: 1},
+		"Parquet":         {params: jobs.Params{"format": "parquet"}, columns: all + " _rescued_data", wantParts: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1962,7 +1962,8 @@ type ExportMessagesParams struct {
 	// `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
 	FormulaGuard *FormulaGuard `form:"formulaGuard,omitempty" json:"formulaGuard,omitempty"`
 
-	// Columns Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given.
+	// Columns Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given. In rows of JSON, columns of a common object
+	// (`personalInfo`) stand together, where the first of them stands; in Parquet `_rescued_data` is the last column all the same.
 	Columns *Columns `form:"columns,omitempty" json:"columns,omitempty"`
 
 	// Delimiter What stands between the cells of a row. A cell with it in it is quoted.
@@ -2073,7 +2074,8 @@ type ExportUsersParams struct {
 	// `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
 	FormulaGuard *FormulaGuard `form:"formulaGuard,omitempty" json:"formulaGuard,omitempty"`
 
-	// Columns Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given.
+	// Columns Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given. In rows of JSON, columns of a common object
+	// (`personalInfo`) stand together, where the first of them stands; in Parquet `_rescued_data` is the last column all the same.
 	Columns *Columns `form:"columns,omitempty" json:"columns,omitempty"`
 
 	// Delimiter What stands between the cells of a row. A cell with it in it is quoted.

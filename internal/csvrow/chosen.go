@@ -2,7 +2,6 @@ package csvrow
 
 import (
 	"bytes"
-	"time"
 
 	"exportd/internal/dataset"
 	"exportd/internal/vip/wire"
@@ -48,7 +47,7 @@ func (e *Encoder) appendPlace(dst []byte, r *Row, place int) ([]byte, error) {
 	case v.Kind == wire.Array && e.columns[place].Type == dataset.Array:
 		return e.appendList(dst, v)
 	case v.Kind == wire.Time:
-		return e.appendTime(dst, v)
+		return e.printer.AppendTimeIn(dst, v, e.opts.Zone)
 	case e.leads && e.opts.FormulaGuard && len(e.places) > 1 && (v.Kind == wire.Int || v.Kind == wire.Double):
 		return e.appendLeading(dst, v)
 	}
@@ -70,26 +69,4 @@ func (e *Encoder) appendLeading(dst []byte, v wire.Value) (_ []byte, err error) 
 // hasDelimiter reports whether a cell has the delimiter in it, where that is none that each scan looks for.
 func (e *Encoder) hasDelimiter(s []byte) bool {
 	return e.comma != ',' && bytes.IndexByte(s, e.comma) >= 0
-}
-
-// appendTime appends a time as it is in the caller's zone, with its offset.
-func (e *Encoder) appendTime(dst []byte, v wire.Value) ([]byte, error) {
-	if e.opts.Zone == nil {
-		return e.printer.Append(dst, v)
-	}
-	at := wire.TimeOf(v)
-	_, offset := at.In(e.opts.Zone).Zone()
-	// ISO 8601 has offsets of minutes. Where a zone had seconds, before about 1900, the instant stays exact.
-	minutes := offset / 60
-	local := at.Add(time.Duration(minutes) * time.Minute)
-	if local.Year() < 1 || local.Year() > 9999 {
-		return e.printer.Append(dst, v)
-	}
-	dst = local.AppendFormat(dst, "2006-01-02T15:04:05.000000")
-	sign := byte('+')
-	if minutes < 0 {
-		sign, minutes = '-', -minutes
-	}
-	hours, minutes := minutes/60, minutes%60
-	return append(dst, sign, '0'+byte(hours/10), '0'+byte(hours%10), ':', '0'+byte(minutes/10), '0'+byte(minutes%10)), nil
 }

@@ -102,13 +102,7 @@ type Encoder struct {
 
 // NewEncoder returns an encoder for the rows of a dataset.
 func NewEncoder(d *dataset.Dataset, opts Options) *Encoder {
-	e := &Encoder{Splitter: NewSplitter(d), columns: d.Columns, opts: opts, plain: opts.plain(), comma: opts.Comma(), places: opts.Columns}
-	if e.places == nil {
-		for i := range d.Columns {
-			e.places = append(e.places, i)
-		}
-	}
-	return e
+	return &Encoder{Splitter: NewSplitter(d), columns: d.Columns, opts: opts, plain: opts.plain(), comma: opts.Comma(), places: d.Chosen(opts.Columns)}
 }
 
 // AppendHeader appends what the file begins with: the header row, behind the byte order mark, as far as it
@@ -225,7 +219,7 @@ func (e *Encoder) appendList(dst []byte, v wire.Value) ([]byte, error) {
 				return dst, err
 			}
 			if element.Kind == wire.Time {
-				e.scratch, err = e.appendTime(e.scratch[:0], element)
+				e.scratch, err = e.printer.AppendTimeIn(e.scratch[:0], element, e.opts.Zone)
 			} else {
 				e.scratch, err = e.printer.Append(e.scratch[:0], element)
 			}

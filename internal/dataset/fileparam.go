@@ -57,8 +57,9 @@ var FileParams = []FileParam{
 		Short: "put a ' before text that spreadsheets take for formulas",
 	},
 	{
-		Name: jobs.ParamColumns, Schema: "Columns", Most: 6000, Formats: []string{jobs.FormatCSV},
-		Doc:   "Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given.",
+		Name: jobs.ParamColumns, Schema: "Columns", Most: 6000,
+		Doc: "Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given. In rows of JSON, columns of a common object\n" +
+			"(`personalInfo`) stand together, where the first of them stands; in Parquet `_rescued_data` is the last column all the same.\n",
 		Short: "names of the columns, separated by commas (default all)",
 	},
 	{
@@ -70,7 +71,7 @@ var FileParams = []FileParam{
 		Doc: "Whether the file begins with a row of the names of its columns.", Short: "begin with the names of the columns",
 	},
 	{
-		Name: jobs.ParamTimezone, Schema: "Timezone", Most: 64, Formats: []string{jobs.FormatCSV},
+		Name: jobs.ParamTimezone, Schema: "Timezone", Most: 64, Formats: []string{jobs.FormatCSV, jobs.FormatJSONL},
 		Doc: "A time zone of the IANA database, like `Europe/Prague`, in which times are told, with their offset: `2026-06-02T05:04:05.000000+02:00`; also those in lists.\n" +
 			"In UTC, with `Z`, where it is not given. `from` and `to` do not go by it.",
 		Short: "time zone to tell times in, like Europe/Prague (default UTC)",
@@ -128,4 +129,16 @@ func (d *Dataset) Places(names string) ([]int, error) {
 		places = append(places, i)
 	}
 	return places, nil
+}
+
+// Chosen gives the places of all columns, in their order, if none are chosen.
+func (d *Dataset) Chosen(places []int) []int {
+	if places != nil {
+		return places
+	}
+	places = make([]int, len(d.Columns))
+	for i := range places {
+		places[i] = i
+	}
+	return places
 }

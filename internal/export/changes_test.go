@@ -196,6 +196,7 @@ func TestChangesOfNothing(t *testing.T) {
 	for _, params := range []jobs.Params{
 		csv, csv.With(jobs.ParamHeader, jobs.HeaderOff), csv.With(jobs.ParamFormat, jobs.FormatJSONL), csv.With(jobs.ParamCompression, jobs.CompressionGzip),
 		csv.With(jobs.ParamFormat, jobs.FormatJSONL).With(jobs.ParamCompression, jobs.CompressionGzip),
+		csv.With(jobs.ParamFormat, jobs.FormatJSONL).With(jobs.ParamColumns, "displayName,city,ltv,id"),
 	} {
 		for _, c := range []struct {
 			before, now [][]byte

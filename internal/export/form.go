@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"exportd/internal/csvrow"
 	"exportd/internal/dataset"
@@ -48,11 +49,14 @@ func formOf(p jobs.Params) (form, error) {
 	case jobs.FormatCSV:
 		return csvForm(p).compressed(p), nil
 	case jobs.FormatJSONL:
-		return jsonForm.compressed(p), nil
+		return jsonForm(p).compressed(p), nil
 	case jobs.FormatParquet:
 		return form{
 			contentType: "application/vnd.apache.parquet", finish: joinParquet,
-			encoder: func(d *dataset.Dataset) (encoder, error) { return parquetEncoder{parquetrow.NewEncoder(d)}, nil },
+			encoder: func(d *dataset.Dataset) (encoder, error) {
+				places, _, err := choice(d, p)
+				return parquetEncoder{parquetrow.NewEncoder(d, places)}, err
+			},
 		}, nil
 	default:
 		return form{}, unknownForm("format", format, nil)
@@ -81,12 +85,18 @@ func csvForm(p jobs.Params) form {
 	return f
 }
 
-var jsonForm = form{
-	contentType: "application/x-ndjson", encoder: func(d *dataset.Dataset) (encoder, error) { return jsonEncoder{jsonrow.NewEncoder(d)}, nil },
-	rows: func(_ *dataset.Dataset, in io.Reader) (*rowdiff.File, error) { return rowdiff.JSONL(in), nil },
-	lead: func(dst []byte, word string, row []byte) []byte {
-		return append(append(append(append(dst, `{"`+ChangeColumn+`":"`...), word...), `",`...), row[1:]...) // a row has its id at least
-	},
+func jsonForm(p jobs.Params) form {
+	return form{
+		contentType: "application/x-ndjson",
+		encoder: func(d *dataset.Dataset) (encoder, error) {
+			places, zone, err := choice(d, p)
+			return jsonEncoder{jsonrow.NewEncoder(d, jsonrow.Options{Columns: places, Zone: zone})}, err
+		},
+		rows: func(_ *dataset.Dataset, in io.Reader) (*rowdiff.File, error) { return rowdiff.JSONL(in), nil },
+		lead: func(dst []byte, word string, row []byte) []byte {
+			return append(append(append(append(dst, `{"`+ChangeColumn+`":"`...), word...), `",`...), row[1:]...) // a row has its id at least
+		},
+	}
 }
 
 // compressed has the form's bytes compressed if parameters say so.
@@ -109,17 +119,24 @@ func csvOptions(d *dataset.Dataset, p jobs.Params) (csvrow.Options, error) {
 		Delimiter: jobs.Delimiters[p.Text(jobs.ParamDelimiter)], NoHeader: p.Text(jobs.ParamHeader) == jobs.HeaderOff,
 	}
 	var err error
+	o.Columns, o.Zone, err = choice(d, p)
+	return o, err
+}
+
+// choice is what parameters say of the columns, by their places, and of the zone of times; nil is all of
+// them, and UTC.
+func choice(d *dataset.Dataset, p jobs.Params) (places []int, zone *time.Location, err error) {
 	if names := p.Text(jobs.ParamColumns); names != "" {
-		if o.Columns, err = d.Places(names); err != nil {
-			return o, unknownForm("such choice of columns as", names, err)
+		if places, err = d.Places(names); err != nil {
+			return nil, nil, unknownForm("such choice of columns as", names, err)
 		}
 	}
 	if name := p.Text(jobs.ParamTimezone); name != "" {
-		if o.Zone, err = dataset.Zone(name); err != nil {
-			return o, unknownForm("time zone", name, err)
+		if zone, err = dataset.Zone(name); err != nil {
+			return nil, nil, unknownForm("time zone", name, err)
 		}
 	}
-	return o, nil
+	return places, zone, nil
 }
 
 // csvEncoder is that of CSV, where nothing follows the last row.

@@ -27,10 +27,21 @@ func TestComposeFormats(t *testing.T) {
 	t.Parallel()
 	docs := users(t, 330, 20)
 	r := newRig(t, &source{}, export.Config{})
-	for format, rowsOf := range map[string]func(t *testing.T, file []byte) []string{jobs.FormatJSONL: lines, jobs.FormatParquet: parquetRows} {
+	for _, c := range []struct {
+		format, columns string
+		rowsOf          func(t *testing.T, file []byte) []string
+		begins          string // the first row
+	}{
+		{jobs.FormatJSONL, "", lines, `{"id":"`}, {jobs.FormatParquet, "", parquetRows, "u"},
+		{jobs.FormatJSONL, "tags,id", lines, `{"tags":[`}, {jobs.FormatParquet, "ltv,id", parquetRows, "<null>|u0|"},
+	} {
+		format, rowsOf := c.format, c.rowsOf
 		var want []string
 		for _, size := range []int{330, 100, 1} {
 			j := inFormat(format)
+			if c.columns != "" {
+				j.Params = j.Params.With(jobs.ParamColumns, c.columns)
+			}
 			parts := r.inParts(t, j, docs, size)
 			for range 2 { // the second time after a crash
 				res, names, err := r.Compose(t.Context(), j, parts, j.ObjectPrefix()+"1/result."+format)
@@ -41,6 +52,9 @@ func TestComposeFormats(t *testing.T) {
 				rows := rowsOf(t, file)
 				if want == nil {
 					want = rows
+				}
+				if !strings.HasPrefix(rows[0], c.begins) {
+					t.Errorf("%s of the columns %q: the first row is %.80s", format, c.columns, rows[0])
 				}
 				if strings.Join(rows, "\n") != strings.Join(want, "\n") || len(rows) != 330 || res.Rows != 330 {
 					t.Errorf("%s in %d parts: %d rows, want those of one part", format, len(parts), len(rows))

@@ -1,23 +1,34 @@
 // Package jsonrow writes documents, as the bytes in which they arrive, as the JSON rows of list routes. The
 // texts are those of the exported cells before CSV's own rules (guard, quotes, NUL). Columns with a common
-// beginning of their paths share an object.
+// beginning of their paths share an object, which stands where the first of them does.
 package jsonrow
 
 import (
 	"encoding/json"
 	"strings"
 	"sync"
+	"time"
 
 	"exportd/internal/csvrow"
 	"exportd/internal/dataset"
 	"exportd/internal/vip/wire"
 )
 
+// Options are the choices that a caller of an export has; list routes have none.
+type Options struct {
+	// Columns are the columns of the dataset that rows have, by their places in it, in their order; nil is
+	// all.
+	Columns []int
+	// Zone, if there is one, is where times are told; else they are in UTC.
+	Zone *time.Location
+}
+
 // Encoder writes the rows of a dataset. It is not safe for concurrent use.
 type Encoder struct {
 	*csvrow.Splitter
 	row     csvrow.Row
 	members []member
+	zone    *time.Location
 	texts   int64
 	printer wire.Printer
 	scratch []byte
@@ -40,7 +51,7 @@ func (p *Pool) Get() *Encoder {
 	if e, ok := p.pool.Get().(*Encoder); ok {
 		return e
 	}
-	return NewEncoder(p.dataset)
+	return NewEncoder(p.dataset, Options{})
 }
 
 // Put takes an encoder back that nobody uses any more.
@@ -61,10 +72,11 @@ type member struct {
 }
 
 // NewEncoder returns an encoder for the rows of a dataset.
-func NewEncoder(d *dataset.Dataset) *Encoder {
-	e := &Encoder{Splitter: csvrow.NewSplitter(d)}
-	for i, c := range d.Columns {
-		e.members = add(e.members, strings.Split(c.Path, "."), member{column: i, typ: c.Type})
+func NewEncoder(d *dataset.Dataset, opts Options) *Encoder {
+	e := &Encoder{Splitter: csvrow.NewSplitter(d), zone: opts.Zone}
+	for _, place := range d.Chosen(opts.Columns) {
+		c := d.Columns[place]
+		e.members = add(e.members, strings.Split(c.Path, "."), member{column: place, typ: c.Type})
 	}
 	return e
 }
@@ -136,8 +148,8 @@ func (e *Encoder) appendValue(dst []byte, typ dataset.Type, b []byte) ([]byte, e
 		return append(dst, "null"...), nil
 	case v.Kind == wire.Int && typ == dataset.Number, v.Kind == wire.Double && typ == dataset.Number && v.Finite():
 		return e.printer.Append(dst, v)
-	case v.Kind == wire.Time:
-		dst, err = e.printer.Append(append(dst, '"'), v)
+	case v.Kind == wire.Time && typ != dataset.Number:
+		dst, err = e.printer.AppendTimeIn(append(dst, '"'), v, e.zone)
 		return append(dst, '"'), err
 	}
 	text, err := e.print(v)
@@ -155,10 +167,14 @@ func (e *Encoder) appendValue(dst []byte, typ dataset.Type, b []byte) ([]byte, e
 
 // print gives the text of a value, valid until the next call.
 func (e *Encoder) print(v wire.Value) (_ []byte, err error) {
-	if v.Kind == wire.String {
+	switch v.Kind {
+	case wire.String:
 		return v.Data, nil
+	case wire.Time:
+		e.scratch, err = e.printer.AppendTimeIn(e.scratch[:0], v, e.zone)
+	default:
+		e.scratch, err = e.printer.Append(e.scratch[:0], v)
 	}
-	e.scratch, err = e.printer.Append(e.scratch[:0], v)
 	return e.scratch, err
 }
 

@@ -63,8 +63,8 @@ func BenchmarkEncode(b *testing.B) {
 		}
 		for name, encoder := range map[string]func() rows{
 			"csv":     func() rows { return csvrow.NewEncoder(d, csvrow.Options{}) },
-			"jsonl":   func() rows { return jsonrow.NewEncoder(d) },
-			"parquet": func() rows { return parquetrow.NewEncoder(d) },
+			"jsonl":   func() rows { return jsonrow.NewEncoder(d, jsonrow.Options{}) },
+			"parquet": func() rows { return parquetrow.NewEncoder(d, nil) },
 		} {
 			b.Run(d.Name+"/"+name, func(b *testing.B) {
 				b.ReportAllocs()

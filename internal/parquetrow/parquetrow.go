@@ -3,7 +3,8 @@
 //
 // # Columns
 //
-// A file has the columns of the CSV file under the same names, all of them nullable:
+// A file has the columns of the CSV file under the same names, those that the caller has chosen, all of them
+// nullable:
 //
 //   - text is a STRING. A value of another type is the text that its cell in CSV has, see package wire.
 //   - number is a DOUBLE, which is what every stored double is. An integer beyond 2^53 that no double equals
@@ -62,7 +63,8 @@ const (
 // Encoder turns documents of a dataset into one file. It is not safe for concurrent use.
 type Encoder struct {
 	*csvrow.Splitter
-	dataset *dataset.Dataset
+	name    string           // of the dataset
+	of      []dataset.Column // those of the file, but for the last
 	row     csvrow.Row
 	columns []column
 	file    *parquet.GenericWriter[any] // begun with the first rows
@@ -83,18 +85,22 @@ type Encoder struct {
 type column struct {
 	name   string // as JSON
 	typ    dataset.Type
+	place  int // among the columns of the dataset
 	at     int // its index in the file
 	values []parquet.Value
 }
 
-// NewEncoder returns an encoder of one file with the rows of a dataset.
-func NewEncoder(d *dataset.Dataset) *Encoder {
-	e := &Encoder{Splitter: csvrow.NewSplitter(d), dataset: d}
-	for i, c := range d.Columns {
+// NewEncoder returns an encoder of one file with the rows of a dataset. Places are the columns that it has,
+// in its order; nil is all.
+func NewEncoder(d *dataset.Dataset, places []int) *Encoder {
+	e := &Encoder{Splitter: csvrow.NewSplitter(d), name: d.Name}
+	for i, place := range d.Chosen(places) {
+		c := d.Columns[place]
+		e.of = append(e.of, c)
 		name, _ := json.Marshal(c.Header()) // a text always marshals
-		e.columns = append(e.columns, column{name: string(name), typ: c.Type, at: i})
+		e.columns = append(e.columns, column{name: string(name), typ: c.Type, place: place, at: i})
 	}
-	e.columns = append(e.columns, column{typ: dataset.Text, at: len(d.Columns)})
+	e.columns = append(e.columns, column{typ: dataset.Text, at: len(e.of)})
 	return e
 }
 
@@ -109,10 +115,12 @@ func (e *Encoder) AppendRow(dst, doc []byte) ([]byte, error) {
 		return dst, err
 	}
 	e.pending = e.pending[:0]
-	e.text(&e.columns[0], e.row.ID())
 	last := len(e.columns) - 1
-	for i := 1; i < last; i++ {
-		if err := e.cell(&e.columns[i], e.row.Cell(i)); err != nil {
+	for i := range last {
+		c := &e.columns[i]
+		if c.place == 0 {
+			e.text(c, e.row.ID())
+		} else if err := e.cell(c, e.row.Cell(c.place)); err != nil {
 			return dst, err
 		}
 	}
@@ -202,7 +210,7 @@ func (e *Encoder) begin() {
 		}
 		plain[i] = n < repeats*len(texts)
 	}
-	e.file = parquet.NewGenericWriter[any](&e.out, options(e.dataset, plain)...)
+	e.file = parquet.NewGenericWriter[any](&e.out, options(e.name, e.of, plain)...)
 }
 
 // cell takes the value of a column.

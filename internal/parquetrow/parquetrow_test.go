@@ -26,10 +26,11 @@ import (
 // types are those of the columns that hold no text, by name.
 var types = map[string]string{"ltv": "number", "timestamp": "time", "firstSeenAt": "time", "lastSeenAt": "time", "birthday": "date", "tags": "list", "labels": "list"}
 
-// judge is the row of a document as the package's comment has it, from decoded values, in the form of cells.
-func judge(d *dataset.Dataset, id string, fields map[string]any) (row []any, rescued int64) {
+// judge is the row of a document as the package's comment has it, from decoded values, in the form of cells,
+// with some columns.
+func judge(names []string, id string, fields map[string]any) (row []any, rescued int64) {
 	rest := map[string]string{}
-	for _, name := range d.Headers() {
+	for _, name := range names {
 		v, ok := fields[name]
 		if person, isMap := fields["personalInfo"].(map[string]any); !ok && isMap && strings.Contains("fullName gender birthday email phone city", name) {
 			v = person[name]
@@ -47,7 +48,7 @@ func judge(d *dataset.Dataset, id string, fields map[string]any) (row []any, res
 		return append(row, nil), 0
 	}
 	var b strings.Builder
-	for _, name := range d.Headers() {
+	for _, name := range names {
 		if text, ok := rest[name]; ok {
 			cell, _ := json.Marshal(text)
 			fmt.Fprintf(&b, ",%q:%s", name, cell)
@@ -191,6 +192,11 @@ var builtIn = []*dataset.Dataset{dataset.VIPUsers, dataset.VIPMessages}
 
 // random gives documents that may have anything, and their rows by the judge.
 func random(r *rand.Rand, d *dataset.Dataset, n int) (docs [][]byte, rows [][]any, rescued int64) {
+	return chosen(r, d.Headers(), n)
+}
+
+// chosen is random with some columns.
+func chosen(r *rand.Rand, names []string, n int) (docs [][]byte, rows [][]any, rescued int64) {
 	for i := range n {
 		id := "id" + strconv.Itoa(i)
 		fields := csvrowtest.RandomFields(r, nil)
@@ -199,7 +205,7 @@ func random(r *rand.Rand, d *dataset.Dataset, n int) (docs [][]byte, rows [][]an
 			fields["personalInfo"] = map[string]any{"birthday": []string{"1990-02-28", "1990-02-30", "0000-01-01", "9999-12-31", "0001-01-01", "--02-03", "1990-2-3"}[r.IntN(7)]}
 		}
 		docs = append(docs, csvrowtest.Shuffled(r, "projects/p/databases/d/documents/C/"+id, fields))
-		row, n := judge(d, id, fields)
+		row, n := judge(names, id, fields)
 		rows, rescued = append(rows, row), rescued+n
 	}
 	return docs, rows, rescued
@@ -225,12 +231,51 @@ func TestRows(t *testing.T) {
 	r := rand.New(rand.NewPCG(21, 22))
 	for _, d := range builtIn {
 		docs, want, rescued := random(r, d, 3000)
-		e := parquetrow.NewEncoder(d)
+		e := parquetrow.NewEncoder(d, nil)
 		compare(t, read(t, encode(t, e, docs...)), want)
 		if e.Rescued() != rescued || rescued == 0 {
 			t.Errorf("%d values are rescued, want %d", e.Rescued(), rescued)
 		}
 	}
+}
+
+// TestChosen: a file with some of the columns, in any order, has these cells, and rescues no others.
+func TestChosen(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 29))
+		d := builtIn[seed%2]
+		places := r.Perm(len(d.Columns))[:1+r.IntN(len(d.Columns))]
+		docs, want, rescued := chosen(r, names(d, places), 40)
+		e := parquetrow.NewEncoder(d, places)
+		file := encode(t, e, docs...)
+		compare(t, read(t, file), want)
+		if e.Rescued() != rescued {
+			t.Errorf("columns %v: %d values are rescued, want %d", places, e.Rescued(), rescued)
+		}
+		if got := fieldsOf(t, file); !slices.Equal(got, append(names(d, places), "_rescued_data")) {
+			t.Errorf("columns %v: the file has %q", places, got)
+		}
+	}
+}
+
+func names(d *dataset.Dataset, places []int) (out []string) {
+	for _, place := range places {
+		out = append(out, d.Headers()[place])
+	}
+	return out
+}
+
+func fieldsOf(t *testing.T, file []byte) (names []string) {
+	t.Helper()
+	f, err := parquet.OpenFile(bytes.NewReader(file), int64(len(file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range f.Schema().Fields() {
+		names = append(names, field.Name())
+	}
+	return names
 }
 
 // TestJoin: parts of any number of rows, laid end to end, are one file behind the footer made of theirs: the
@@ -247,7 +292,7 @@ func TestJoin(t *testing.T) {
 			if r.IntN(3) == 0 {
 				n = 1
 			}
-			part := encode(t, parquetrow.NewEncoder(d), rest[:n]...)
+			part := encode(t, parquetrow.NewEncoder(d, nil), rest[:n]...)
 			rest = rest[n:]
 			size, err := parquetrow.FooterBytes(part[len(part)-parquetrow.TailBytes:])
 			if err != nil {
@@ -271,7 +316,7 @@ func TestJoin(t *testing.T) {
 func TestDamagedParts(t *testing.T) {
 	t.Parallel()
 	part := func(d *dataset.Dataset) []byte {
-		return encode(t, parquetrow.NewEncoder(d), csvrowtest.Document("d/c/i", map[string]any{"ltv": 1.5}))
+		return encode(t, parquetrow.NewEncoder(d, nil), csvrowtest.Document("d/c/i", map[string]any{"ltv": 1.5}))
 	}
 	users := part(dataset.VIPUsers)
 	n, err := parquetrow.FooterBytes(users)
@@ -306,7 +351,7 @@ func TestDamagedParts(t *testing.T) {
 func TestSameBytes(t *testing.T) {
 	t.Parallel()
 	docs, _, _ := random(rand.New(rand.NewPCG(25, 26)), dataset.VIPUsers, 1000)
-	if a, b := encode(t, parquetrow.NewEncoder(dataset.VIPUsers), docs...), encode(t, parquetrow.NewEncoder(dataset.VIPUsers), docs...); !bytes.Equal(a, b) {
+	if a, b := encode(t, parquetrow.NewEncoder(dataset.VIPUsers, nil), docs...), encode(t, parquetrow.NewEncoder(dataset.VIPUsers, nil), docs...); !bytes.Equal(a, b) {
 		t.Error("the same rows are other bytes")
 	}
 }
@@ -315,7 +360,7 @@ func TestSameBytes(t *testing.T) {
 func TestNoRows(t *testing.T) {
 	t.Parallel()
 	for _, d := range builtIn {
-		b := encode(t, parquetrow.NewEncoder(d))
+		b := encode(t, parquetrow.NewEncoder(d, nil))
 		f, err := parquet.OpenFile(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
 			t.Fatal(err)
@@ -334,7 +379,7 @@ func TestNoRows(t *testing.T) {
 func TestManyElements(t *testing.T) { // alone: all that the process holds is measured
 	const rows, elements = 60, 100_000
 	doc := csvrowtest.Document("d/c/i", map[string]any{"labels": make([]any, elements), "timestamp": time.Unix(1, 0)})
-	e := parquetrow.NewEncoder(dataset.VIPMessages)
+	e := parquetrow.NewEncoder(dataset.VIPMessages, nil)
 	before, most := heaptest.InUse(), 0
 	var file []byte
 	for i := range rows {
@@ -363,7 +408,7 @@ func TestManyElements(t *testing.T) { // alone: all that the process holds is me
 func TestJoinTooMany(t *testing.T) {
 	t.Parallel()
 	d := &dataset.Dataset{Name: "ids", Columns: dataset.VIPUsers.Columns[:1]}
-	part := encode(t, parquetrow.NewEncoder(d), csvrowtest.Document("d/c/i", nil))
+	part := encode(t, parquetrow.NewEncoder(d, nil), csvrowtest.Document("d/c/i", nil))
 	n, err := parquetrow.FooterBytes(part)
 	if err != nil {
 		t.Fatal(err)
@@ -391,7 +436,7 @@ func TestLargeCells(t *testing.T) {
 		}
 		docs = append(docs, csvrowtest.Document("d/c/i", map[string]any{"text": string(text), "timestamp": time.Unix(1, 0)}))
 	}
-	e := parquetrow.NewEncoder(dataset.VIPMessages)
+	e := parquetrow.NewEncoder(dataset.VIPMessages, nil)
 	var file []byte
 	for i, doc := range docs {
 		before := len(file)

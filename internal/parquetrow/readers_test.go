@@ -46,10 +46,13 @@ func TestReaders(t *testing.T) {
 	r := rand.New(rand.NewPCG(31, 32))
 	for _, d := range builtIn {
 		docs, want, _ := random(r, d, 2000)
-		one := encode(t, parquetrow.NewEncoder(d), docs...)
-		several := joined(t, encode(t, parquetrow.NewEncoder(d), docs[:700]...), encode(t, parquetrow.NewEncoder(d), docs[700]),
-			encode(t, parquetrow.NewEncoder(d), docs[701:]...))
-		for name, file := range map[string][]byte{"one": one, "several": several} {
+		one := encode(t, parquetrow.NewEncoder(d, nil), docs...)
+		several := joined(t, encode(t, parquetrow.NewEncoder(d, nil), docs[:700]...), encode(t, parquetrow.NewEncoder(d, nil), docs[700]),
+			encode(t, parquetrow.NewEncoder(d, nil), docs[701:]...))
+		places := r.Perm(len(d.Columns))[:5]
+		some, wantSome, _ := chosen(r, names(d, places), 500)
+		few := joined(t, encode(t, parquetrow.NewEncoder(d, places), some[:300]...), encode(t, parquetrow.NewEncoder(d, places), some[300:]...))
+		for name, file := range map[string][]byte{"one": one, "several": several, "chosen": few} {
 			path, err := filepath.Abs(filepath.Join(t.TempDir(), d.Name+"-"+name+".parquet"))
 			if err == nil {
 				err = os.WriteFile(path, file, 0o600)
@@ -57,7 +60,11 @@ func TestReaders(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, reader := range []string{"duckdb", "hyparquet", "arrow"} {
+			want, readers := want, []string{"duckdb", "hyparquet", "arrow"}
+			if name == "chosen" {
+				want, readers = wantSome, readers[:1]
+			}
+			for _, reader := range readers {
 				t.Run(d.Name+"/"+name+"/"+reader, func(t *testing.T) {
 					cmd := exec.CommandContext(t.Context(), "node", filepath.Join(folder, "read.mjs"), reader, path)
 					var stderr bytes.Buffer

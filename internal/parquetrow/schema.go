@@ -9,7 +9,7 @@ import (
 	"exportd/internal/dataset"
 )
 
-// columns are those of a dataset in their order; parquet.Group has them by name.
+// columns are those of a file in their order; parquet.Group has them by name.
 type columns struct {
 	parquet.Group
 	fields []parquet.Field
@@ -17,18 +17,19 @@ type columns struct {
 
 func (c columns) Fields() []parquet.Field { return c.fields }
 
-// schema is that of a dataset's files. Columns of text that are not plain have dictionaries.
-func schema(d *dataset.Dataset, plain []bool) *parquet.Schema {
-	group := parquet.Group{dataset.RescuedColumn: text(plain[len(d.Columns)])}
-	order := map[string]int{dataset.RescuedColumn: len(d.Columns)}
-	for i, c := range d.Columns {
+// schema is that of a file of a dataset, with some of its columns. Columns of text that are not plain have
+// dictionaries.
+func schema(name string, of []dataset.Column, plain []bool) *parquet.Schema {
+	group := parquet.Group{dataset.RescuedColumn: text(plain[len(of)])}
+	order := map[string]int{dataset.RescuedColumn: len(of)}
+	for i, c := range of {
 		group[c.Header()], order[c.Header()] = node(c.Type, plain[i]), i
 	}
 	fields := make([]parquet.Field, len(order))
 	for _, f := range group.Fields() {
 		fields[order[f.Name()]] = f
 	}
-	return parquet.NewSchema(d.Name, columns{group, fields})
+	return parquet.NewSchema(name, columns{group, fields})
 }
 
 func text(plain bool) parquet.Node {
@@ -53,13 +54,13 @@ func node(t dataset.Type, plain bool) parquet.Node {
 }
 
 // options are those of a file. Pages are of the first version, which every reader knows.
-func options(d *dataset.Dataset, plain []bool) []parquet.WriterOption {
+func options(name string, of []dataset.Column, plain []bool) []parquet.WriterOption {
 	opts := []parquet.WriterOption{
-		schema(d, plain), parquet.Compression(&snappy.Codec{}), parquet.DataPageVersion(1), parquet.DataPageStatistics(false),
+		schema(name, of, plain), parquet.Compression(&snappy.Codec{}), parquet.DataPageVersion(1), parquet.DataPageStatistics(false),
 		parquet.PageBufferSize(pageBytes), parquet.WriteBufferSize(writeBytes), parquet.DictionaryMaxBytes(dictionaryBytes),
 		parquet.SkipPageBounds(dataset.RescuedColumn),
 	}
-	for _, c := range d.Columns {
+	for _, c := range of {
 		switch c.Type {
 		case dataset.Text:
 			opts = append(opts, parquet.SkipPageBounds(c.Header()))

@@ -41,7 +41,7 @@ func TestLargeRows(t *testing.T) {
 	}
 	store(t, cloud.Firestore, docs)
 	for d, q := range map[*dataset.Dataset]vip.Query{dataset.VIPMessages: messages(), dataset.VIPUsers: users()} {
-		row := jsonrow.NewEncoder(d)
+		row := jsonrow.NewEncoder(d, jsonrow.Options{})
 		want := official(t, cloud.Firestore, q)
 		for _, limit := range []int{1, 5, 200} {
 			var got []string

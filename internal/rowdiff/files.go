@@ -35,7 +35,7 @@ func CSV(r io.Reader, delimiter byte, id int, header bool) *File {
 	}
 }
 
-// JSONL reads a file of JSONL as package jsonrow writes it: the id is what a row begins with.
+// JSONL reads a file of JSONL as package jsonrow writes it: the id is the member id of a row.
 func JSONL(r io.Reader) *File { return &File{in: bufio.NewReaderSize(r, readBuffer), id: member} }
 
 // Next gives the next row, with its end.
@@ -126,12 +126,45 @@ func cellEnd(row []byte, delimiter byte) int {
 	return min(i, len(row))
 }
 
-var idMember = []byte(`{"id":"`)
+var (
+	idMember = []byte(`{"id":"`)
+	idName   = []byte(`"id":"`)
+)
 
-// member is the id of a row of JSON, as it is written, without quotes.
+// member is the id of a row of JSON, as it is written, without quotes. It is what most rows begin with.
 func member(row []byte) ([]byte, bool) {
-	text, ok := bytes.CutPrefix(row, idMember)
-	for i := 0; ok && i < len(text); i++ {
+	if text, ok := bytes.CutPrefix(row, idMember); ok {
+		return inner(text)
+	}
+	depth, name := 0, false // name: what comes next is the name of a member
+	for i := 0; i < len(row); i++ {
+		switch row[i] {
+		case '{', '[':
+			depth++
+			name = true
+		case '}', ']':
+			depth--
+		case ',':
+			name = true
+		case ':':
+			name = false
+		case '"':
+			if text, ok := bytes.CutPrefix(row[i:], idName); ok && depth == 1 && name {
+				return inner(text)
+			}
+			text, ok := inner(row[i+1:])
+			if !ok {
+				return nil, false
+			}
+			i += len(text) + 1
+		}
+	}
+	return nil, false
+}
+
+// inner is what stands before the quote that ends a text.
+func inner(text []byte) ([]byte, bool) {
+	for i := 0; i < len(text); i++ {
 		switch text[i] {
 		case '\\':
 			i++

@@ -207,10 +207,11 @@ func TestFiles(t *testing.T) {
 		file *rowdiff.File
 		ids  []string
 	}{
-		"csv":    {rowdiff.CSV(strings.NewReader("a;\"b\r\n;\"\"\"\r\n\"\"\";\r\n\";x\r\n;\r\n"), ';', 1, false), []string{"\"b\r\n;\"\"\"", "x", ""}},
-		"long":   {rowdiff.CSV(strings.NewReader("h\r\n\""+long+"\",id\r\n\"\",\"\"\r\n"), ',', 1, true), []string{"id", `""`}},
-		"single": {rowdiff.CSV(strings.NewReader("id\r\n\"\"\r\nx\r\n"), ',', 0, true), []string{`""`, "x"}},
-		"jsonl":  {rowdiff.JSONL(strings.NewReader("{\"id\":\"a\\\"b\\\\\",\"x\":1}\n{\"id\":\"\"}\n")), []string{`a\"b\\`, ""}},
+		"csv":                {rowdiff.CSV(strings.NewReader("a;\"b\r\n;\"\"\"\r\n\"\"\";\r\n\";x\r\n;\r\n"), ';', 1, false), []string{"\"b\r\n;\"\"\"", "x", ""}},
+		"long":               {rowdiff.CSV(strings.NewReader("h\r\n\""+long+"\",id\r\n\"\",\"\"\r\n"), ',', 1, true), []string{"id", `""`}},
+		"single":             {rowdiff.CSV(strings.NewReader("id\r\n\"\"\r\nx\r\n"), ',', 0, true), []string{`""`, "x"}},
+		"jsonl, id anywhere": {rowdiff.JSONL(strings.NewReader(`{"x":"\"id\":\"b\"","y":["id"],"p":{"id":"c"},"id":"a\"","z":1}` + "\n" + `{"x":"id","id":"d"}` + "\n")), []string{`a\"`, "d"}},
+		"jsonl":              {rowdiff.JSONL(strings.NewReader("{\"id\":\"a\\\"b\\\\\",\"x\":1}\n{\"id\":\"\"}\n")), []string{`a\"b\\`, ""}},
 	} {
 		var ids []string
 		var err error

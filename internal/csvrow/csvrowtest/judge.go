@@ -68,12 +68,9 @@ func Chosen(kind jobs.Kind, id string, fields map[string]any, guard bool, places
 		if column == "id" {
 			v = id
 		}
-		cell := Text(v)
+		cell := TextIn(v, zone)
 		if list, ok := v.([]any); ok && (column == "tags" || column == "labels") {
 			cell = join(list, zone)
-		}
-		if at, ok := v.(time.Time); ok {
-			cell = timeText(at, zone)
 		}
 		switch v.(type) {
 		case nil, bool, time.Time:
@@ -131,25 +128,21 @@ func Unguard(cell string) string { return guarded.ReplaceAllString(cell, "$1$2$3
 func join(list []any, zone *time.Location) string {
 	texts := make([]string, len(list))
 	for i, v := range list {
-		text := Text(v)
-		if at, ok := v.(time.Time); ok {
-			text = timeText(at, zone)
-		}
-		texts[i] = strings.NewReplacer(`\`, `\\`, `;`, `\;`).Replace(text)
+		texts[i] = strings.NewReplacer(`\`, `\\`, `;`, `\;`).Replace(TextIn(v, zone))
 	}
 	return strings.Join(texts, ";")
 }
 
-// timeText is a time in a zone, where ISO 8601 can tell it.
-func timeText(at time.Time, zone *time.Location) string {
-	if zone != nil {
+// TextIn is Text with a time told in a zone, where ISO 8601 can.
+func TextIn(v any, zone *time.Location) string {
+	if at, ok := v.(time.Time); ok && zone != nil {
 		_, offset := at.In(zone).Zone()
 		local := at.In(time.FixedZone("", offset/60*60))
 		if local.Year() >= 1 && local.Year() <= 9999 {
 			return local.Format("2006-01-02T15:04:05.000000-07:00")
 		}
 	}
-	return Text(at)
+	return Text(v)
 }
 
 func clean(s string) string {

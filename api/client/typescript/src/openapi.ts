@@ -2806,7 +2806,10 @@ export interface components {
          *     `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
          */
         formulaGuard: components["schemas"]["FormulaGuard"];
-        /** @description Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given. */
+        /**
+         * @description Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given. In rows of JSON, columns of a common object
+         *     (`personalInfo`) stand together, where the first of them stands; in Parquet `_rescued_data` is the last column all the same.
+         */
         columns: components["schemas"]["Columns"];
         /** @description What stands between the cells of a row. A cell with it in it is quoted. */
         delimiter: components["schemas"]["Delimiter"];
@@ -3246,7 +3249,10 @@ export interface operations {
                  *     `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
                  */
                 formulaGuard?: components["parameters"]["formulaGuard"];
-                /** @description Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given. */
+                /**
+                 * @description Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given. In rows of JSON, columns of a common object
+                 *     (`personalInfo`) stand together, where the first of them stands; in Parquet `_rescued_data` is the last column all the same.
+                 */
                 columns?: components["parameters"]["columns"];
                 /** @description What stands between the cells of a row. A cell with it in it is quoted. */
                 delimiter?: components["parameters"]["delimiter"];
@@ -3443,7 +3449,10 @@ export interface operations {
                  *     `re.sub(r"((?:^|[,;|\t\n\v\f\r])[ \"]*)'(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])|([ :][ \"]*)'(?='*[=\uff1d])", r"\1\2", cell)` in Python.
                  */
                 formulaGuard?: components["parameters"]["formulaGuard"];
-                /** @description Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given. */
+                /**
+                 * @description Names of the columns that the file has, in its order, separated by commas: `id,displayName,ltv`. All where it is not given. In rows of JSON, columns of a common object
+                 *     (`personalInfo`) stand together, where the first of them stands; in Parquet `_rescued_data` is the last column all the same.
+                 */
                 columns?: components["parameters"]["columns"];
                 /** @description What stands between the cells of a row. A cell with it in it is quoted. */
                 delimiter?: components["parameters"]["delimiter"];
