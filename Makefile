@@ -47,7 +47,7 @@ since: ## Two nights of 10,000 changes in 500,000 rows, each compared with what 
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 20m -run '^TestSince$$' ./internal/e2e -since-rows $(or $(ROWS),500000) -since-changes $(or $(CHANGES),10000)
 
 libreoffice: ## Open exports in LibreOffice with each separator, and count formulas
-	$(GO) test -tags $(TAGS),libreoffice -count=1 -run '^TestLibreOffice$$' ./internal/csvrow
+	$(GO) test -tags $(TAGS),libreoffice -count=1 -run '^TestLibreOffice' ./internal/csvrow
 
 # Debian's libreoffice-calc, libtext-csv-perl, miller, nodejs, npm, php-cli, postgresql, python3-pandas, r-base-core, ruby and sqlite3 are what it needs.
 consumers: ## Have 17 readers that others have written find the rows and cells of each form of file (a minute and a half)

@@ -234,9 +234,10 @@ func TestExportHeaders(t *testing.T) {
 	if s.IdempotencyKey != "abc-123" || !s.Fresh || s.RequestID != "req-12345678" || s.KeyID != "key_one1" || s.OrgID != "org1" {
 		t.Errorf("submission = %+v", s)
 	}
-	if p := s.Params; p.Profile() != jobs.ProfileExcel || p.FormulaGuard() || p["birthdayMonth"] != int64(3) || !p.Flag("hasBirthday") {
+	if p := s.Params; p.Profile() != jobs.ProfileExcel || !p.Excel() || shownFile(p)[jobs.ParamExcelForm] != nil || p.FormulaGuard() || p["birthdayMonth"] != int64(3) || !p.Flag("hasBirthday") {
 		t.Errorf("params = %+v", p)
 	}
+	wantStatus(t, b.get(t, usersExport+"&profile=excel&delimiter=semicolon"), http.StatusUnprocessableEntity)
 }
 
 // TestExportFileParamsOfFormats: each format takes what it can do, and refuses the rest by name.

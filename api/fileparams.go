@@ -37,10 +37,16 @@ func (p *params) file(d *dataset.Dataset) jobs.Params {
 	if given[jobs.ParamSince] != "" {
 		p.comparable(d, given)
 	}
+	if v := given[jobs.ParamDelimiter]; v != "" && given[jobs.ParamProfile] == jobs.ProfileExcel {
+		p.fault(jobs.ParamDelimiter, typeUnknown, map[string]any{"value": v}, "is not allowed with profile=%s, which has TAB between cells", jobs.ProfileExcel)
+	}
 	for name, v := range given {
 		file[name] = v
 	}
 	file[jobs.ParamProfile] = cmp.Or(given[jobs.ParamProfile], jobs.ProfileRFC4180)
+	if given[jobs.ParamProfile] == jobs.ProfileExcel {
+		file[jobs.ParamExcelForm] = jobs.ExcelUTF16
+	}
 	file[jobs.ParamFormulaGuard] = given[jobs.ParamFormulaGuard] != "off" && cmp.Or(given[jobs.ParamFormat], jobs.FormatCSV) == jobs.FormatCSV
 	return file
 }

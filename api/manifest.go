@@ -167,8 +167,12 @@ func dialectOf(p jobs.Params) *dialectView {
 	if d, ok := jobs.Delimiters[p.Text(jobs.ParamDelimiter)]; ok {
 		delimiter = d
 	}
+	encoding := "utf-8"
+	if p.Excel() {
+		encoding, delimiter = "utf-16", '\t'
+	}
 	return &dialectView{
-		Encoding: "utf-8", Delimiter: string(delimiter), QuoteChar: `"`, DoubleQuote: true,
+		Encoding: encoding, Delimiter: string(delimiter), QuoteChar: `"`, DoubleQuote: true,
 		LineTerminators: []string{"\r\n"}, Header: p.Text(jobs.ParamHeader) != jobs.HeaderOff,
 	}
 }

@@ -85,8 +85,8 @@ func onOff(v string) string {
 func changedParams(d *dataset.Dataset, j *jobs.Job, changes map[string]*string) (jobs.Params, string, error) {
 	p := &params{values: url.Values{}}
 	for name, v := range j.Params {
-		if name == jobs.ParamScenario {
-			continue // stays as it is
+		if name == jobs.ParamScenario || name == jobs.ParamExcelForm {
+			continue // the one stays as it is, the other follows from the profile
 		}
 		// What its format does not have nobody has chosen: a guard that is off there is none that is off in
 		// CSV.

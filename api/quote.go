@@ -28,8 +28,6 @@ const (
 	// quotesAtOnce are the quotes under way in a process, each with up to 8 counts at a time. Keys and orgs
 	// have a share of them.
 	quotesAtOnce = 8
-	// excelRows is how many rows a sheet of Excel has, the header among them.
-	excelRows = 1 << 20
 	// paceJobs are the successes that a pace is told from, a page of the list.
 	paceJobs = 20
 )
@@ -94,7 +92,7 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	}
 	v := quoteView{
 		DryRun: true, Rows: q.Rows, CountedAt: q.At.UTC(), EstimatedBytes: q.Bytes, BytesExact: q.Exact, EstimatedReads: q.Reads, EstimatedParts: q.Parts,
-		OpensInExcel: q.Rows < excelRows, Refusals: []errorOne{},
+		OpensInExcel: q.Rows < export.SheetLines, Refusals: []errorOne{},
 	}
 	if q.WithoutSortField >= 0 {
 		v.WithoutSortField = &q.WithoutSortField
@@ -105,7 +103,7 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	if found != nil {
 		v.AttachesTo = &attachee{found.ID, found.State, statusURL(found.ID)}
 	} else {
-		v.Refusals = s.refusals(caller.OrgID, q, queued)
+		v.Refusals = s.refusals(submission, q, queued)
 	}
 	quotas := s.quotas.Of(caller.OrgID)
 	if places := int64(quotas.RunningJobs); places > 0 && running+queued >= places {
@@ -133,13 +131,16 @@ func (s *Server) wouldAttach(ctx context.Context, submission jobs.Submission, ma
 }
 
 // refusals are what the request would be refused for, or its job fail by.
-func (s *Server) refusals(orgID string, q export.Quote, queued int64) []errorOne {
-	list, quotas := []errorOne{}, s.quotas.Of(orgID)
+func (s *Server) refusals(sub jobs.Submission, q export.Quote, queued int64) []errorOne {
+	list, quotas := []errorOne{}, s.quotas.Of(sub.OrgID)
 	if n := quotas.QueuedJobs; n > 0 && queued >= int64(n) {
 		list = append(list, errorOne{"QUEUE_FULL", fmt.Sprintf("%d exports of the org are queued, which is its limit", n)})
 	}
 	if n := quotas.Rows; n > 0 && q.Rows > n {
 		list = append(list, errorOne{string(jobs.CodeTooManyRows), fmt.Sprintf("the export has %d rows, at most %d are allowed", q.Rows, n)})
+	}
+	if n := export.MostRows(sub.Params); n > 0 && q.Rows > n {
+		list = append(list, errorOne{string(jobs.CodeTooManyRows), fmt.Sprintf("the export has %d rows, a sheet of Excel has room for %d", q.Rows, n)})
 	}
 	if n := quotas.Bytes; n > 0 && q.Bytes > n {
 		list = append(list, errorOne{string(jobs.CodeTooManyBytes), fmt.Sprintf("the file would have about %d bytes, at most %d are allowed", q.Bytes, n)})

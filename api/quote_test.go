@@ -41,13 +41,16 @@ func TestDryRun(t *testing.T) {
 		ahead       float64
 		refusals    string
 		excel       bool
+		query       string
 	}{
-		"plain":              {without: 3, rows: 1<<20 - 1, bytes: 5, excel: true, refusals: "[]"},
-		"too long for Excel": {rows: 1 << 20, bytes: 5, refusals: "[]"},
-		"attaches":           {without: -1, rows: 7, attach: true, excel: true, limits: jobs.Limits{Rows: 1}, refusals: "[]"},
-		"older than asked":   {rows: 7, attach: true, excel: true, header: []string{"Cache-Control", "max-age=1"}, refusals: "[]"},
-		"waits":              {rows: 7, excel: true, limits: jobs.Limits{RunningJobs: 3, QueuedJobs: 6}, ahead: 5, refusals: "[]"}, // 2 run, 5 wait
-		"begins":             {rows: 7, excel: true, limits: jobs.Limits{RunningJobs: 8}, refusals: "[]"},
+		"plain":                  {without: 3, rows: 1<<20 - 1, bytes: 5, excel: true, refusals: "[]"},
+		"too long for Excel":     {rows: 1 << 20, bytes: 5, refusals: "[]"},
+		"no file for Excel":      {rows: 1 << 20, bytes: 5, query: "&profile=excel", refusals: "[TOO_MANY_ROWS]"},
+		"a sheet without header": {rows: 1 << 20, bytes: 5, query: "&profile=excel&header=off", refusals: "[]"},
+		"attaches":               {without: -1, rows: 7, attach: true, excel: true, limits: jobs.Limits{Rows: 1}, refusals: "[]"},
+		"older than asked":       {rows: 7, attach: true, excel: true, header: []string{"Cache-Control", "max-age=1"}, refusals: "[]"},
+		"waits":                  {rows: 7, excel: true, limits: jobs.Limits{RunningJobs: 3, QueuedJobs: 6}, ahead: 5, refusals: "[]"}, // 2 run, 5 wait
+		"begins":                 {rows: 7, excel: true, limits: jobs.Limits{RunningJobs: 8}, refusals: "[]"},
 		"refused": {rows: 700, bytes: 900, excel: true, limits: jobs.Limits{Rows: 699, Bytes: 899, QueuedJobs: 5},
 			refusals: "[QUEUE_FULL TOO_MANY_ROWS TOO_MANY_BYTES]"},
 	} {
@@ -58,7 +61,7 @@ func TestDryRun(t *testing.T) {
 			if tc.attach {
 				b.jobs.attach = b.jobs.set(withFile())
 			}
-			w := b.get(t, usersExport+"&dryRun=true&birthdayMonth=4", tc.header...)
+			w := b.get(t, usersExport+"&dryRun=true&birthdayMonth=4"+tc.query, tc.header...)
 			wantStatus(t, w, http.StatusOK)
 			body := decode(t, w)
 			if want := any(float64(tc.without)); body["withoutSortField"] != want && (tc.without >= 0 || body["withoutSortField"] != nil) {

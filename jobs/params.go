@@ -54,9 +54,15 @@ const (
 	ParamDelimiter    = "delimiter"
 	ParamHeader       = "header"
 	ParamSince        = "since"
+	// ParamExcelForm is there with ProfileExcel, and no caller sees or gives it: the form of its bytes. The
+	// first one, a byte order mark before the plain file, has none; its jobs end as they began.
+	ParamExcelForm = "excelForm"
 
 	ProfileRFC4180 = "rfc4180"
 	ProfileExcel   = "excel"
+
+	// ExcelUTF16 has cells of UTF-16 with TAB between them, that Excel takes for what they are.
+	ExcelUTF16 = "utf-16"
 
 	FormatCSV     = "csv"
 	FormatJSONL   = "jsonl"
@@ -72,7 +78,7 @@ var Delimiters = map[string]byte{"comma": ',', "semicolon": ';', "tab": '\t', "p
 
 // laterFileParams are those of files that builds of version 1 of documents would leave aside, making another
 // file than was asked for.
-var laterFileParams = []string{ParamFormat, ParamCompression, ParamColumns, ParamTimezone, ParamDelimiter, ParamHeader, ParamScenario, ParamSince}
+var laterFileParams = []string{ParamFormat, ParamCompression, ParamColumns, ParamTimezone, ParamDelimiter, ParamHeader, ParamScenario, ParamSince, ParamExcelForm}
 
 // The window of a dataset that has one: half-open.
 const (
@@ -94,6 +100,13 @@ func (p Params) Time(name string) time.Time { t, _ := p[name].(time.Time); retur
 
 // Profile is the dialect of the file.
 func (p Params) Profile() string { return cmp.Or(p.Text(ParamProfile), ProfileRFC4180) }
+
+// Excel says whether the file is one for a double-click there. Of the first form of that it says no: that was
+// a plain file with a byte order mark.
+func (p Params) Excel() bool { return p.Profile() == ProfileExcel && p.Text(ParamExcelForm) != "" }
+
+// BOM says whether the file is plain behind a byte order mark.
+func (p Params) BOM() bool { return p.Profile() == ProfileExcel && p.Text(ParamExcelForm) == "" }
 
 // Format is the format of the file.
 func (p Params) Format() string { return cmp.Or(p.Text(ParamFormat), FormatCSV) }

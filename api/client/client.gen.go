@@ -1951,7 +1951,9 @@ type ExportMessagesParams struct {
 	// `rescuedValues` of the job says how many values there were of which that is said.
 	Format *Format `form:"format,omitempty" json:"format,omitempty"`
 
-	// Profile `rfc4180`: plain. `excel`: with a byte order mark.
+	// Profile `rfc4180`: plain. `excel`: for a double-click in Excel, whatever its language: UTF-16 with a byte order mark and TAB between cells. Text that Excel might take for a number,
+	// date or truth value is `="00123"`, a number without a decimal sign (`=125/10`), a time `2026-06-02 03:04:05`, without offset and fractions of a second. Not with `delimiter`. An
+	// export of more rows than a sheet has (1,048,575) fails with `TOO_MANY_ROWS`.
 	Profile *Profile `form:"profile,omitempty" json:"profile,omitempty"`
 
 	// FormulaGuard Whether text that a spreadsheet may take for a formula gets a `'` before it: before `=` `+` `-` `@` (and their wide forms U+FF1D, U+FF0B, U+FF0D, U+FF20)
@@ -2063,7 +2065,9 @@ type ExportUsersParams struct {
 	// `rescuedValues` of the job says how many values there were of which that is said.
 	Format *Format `form:"format,omitempty" json:"format,omitempty"`
 
-	// Profile `rfc4180`: plain. `excel`: with a byte order mark.
+	// Profile `rfc4180`: plain. `excel`: for a double-click in Excel, whatever its language: UTF-16 with a byte order mark and TAB between cells. Text that Excel might take for a number,
+	// date or truth value is `="00123"`, a number without a decimal sign (`=125/10`), a time `2026-06-02 03:04:05`, without offset and fractions of a second. Not with `delimiter`. An
+	// export of more rows than a sheet has (1,048,575) fails with `TOO_MANY_ROWS`.
 	Profile *Profile `form:"profile,omitempty" json:"profile,omitempty"`
 
 	// FormulaGuard Whether text that a spreadsheet may take for a formula gets a `'` before it: before `=` `+` `-` `@` (and their wide forms U+FF1D, U+FF0B, U+FF0D, U+FF20)

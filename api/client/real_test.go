@@ -129,7 +129,7 @@ func restart(t *testing.T, binary string) {
 	})
 	go func() {
 		r, err := caller.Export(t.Context(), client.Request{
-			Kind: client.KindVipUsers, WorkspaceID: s.WorkspaceID, MediumID: s.MediumID, Profile: client.ProfileExcel,
+			Kind: client.KindVipUsers, WorkspaceID: s.WorkspaceID, MediumID: s.MediumID, Profile: client.ProfileRfc4180,
 			OnProgress: func(*client.Job) { kill() }, // with the first answer about the job
 		})
 		done <- outcome{r, err}

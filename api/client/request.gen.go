@@ -27,7 +27,7 @@ type Request struct {
 
 	// Of the file.
 	Format      FileFormat  // what the file is: csv, jsonl, parquet
-	Profile     Profile     // form of the CSV file: plain, or with a byte order mark: rfc4180, excel
+	Profile     Profile     // form of the CSV file: plain, or for a double-click in Excel: rfc4180, excel
 	Columns     string      // names of the columns, separated by commas (default all)
 	Delimiter   Delimiter   // what stands between cells: comma, semicolon, tab, pipe
 	Header      HeaderRow   // begin with the names of the columns: on, off

@@ -237,9 +237,9 @@ func (in *inspector) expect(ctx context.Context, j *jobs.Job) ([][sha256.Size]by
 		return sums, nil
 	}
 	d := dataset.BuiltIn.Get(string(j.Kind))
-	enc := csvrow.NewEncoder(d, csvrow.Options{FormulaGuard: j.Params.FormulaGuard(), BOM: j.Params.Profile() == jobs.ProfileExcel})
+	enc := csvrow.NewEncoder(d, csvrow.Options{FormulaGuard: j.Params.FormulaGuard(), BOM: j.Params.BOM(), Excel: j.Params.Excel()})
 	headers := [][]byte{enc.AppendHeader(nil)}
-	if in.mixed {
+	if in.mixed && !j.Params.Excel() {
 		headers = append(headers, bytes.ReplaceAll(headers[0], []byte{'"'}, nil))
 	}
 	var hashes []hash.Hash // which take everything

@@ -30,6 +30,19 @@
 //   - a time, alone or in a list, is told in the caller's zone, with its offset, where
 //     there is one.
 //
+// # Excel
+//
+// A double-click in Excel guesses what cells are, and by the locale of the person. Options.Excel has it guess
+// right: UTF-16 LE with a byte order mark and TAB between cells, which it takes in each locale (a comma or
+// semicolon it takes in some, and a line sep= has it forget the mark of UTF-8). There
+//
+//   - text that might be taken for anything else is a formula, ="00123", that has it as
+//     its literal: all that is not sure to be none in any language;
+//   - a number has no decimal sign, as that differs: 12.5 is =125/10. Beyond 15 digits
+//     a whole number is text, any other is rounded to these;
+//   - a time is 2026-06-02 03:04:05, where it is told, without its offset and what is
+//     less than a second.
+//
 // # Formula guard
 //
 // A spreadsheet runs a cell of a CSV file that begins with = + - or @ (or with their wide forms U+FF1D,
@@ -63,8 +76,11 @@ import (
 // Options are the choices that a caller of an export has.
 type Options struct {
 	FormulaGuard bool // put ' before text that a spreadsheet would run
-	BOM          bool // begin the file with a byte order mark, for Excel
-	NoHeader     bool // leave the header row out
+	BOM          bool // begin the file with a byte order mark
+	// Excel is for a double-click there: UTF-16, TAB and cells that stay what they are. Of the others it has
+	// FormulaGuard, NoHeader, Columns and Zone.
+	Excel    bool
+	NoHeader bool // leave the header row out
 	// Delimiter stands between cells: one of , ; | and TAB. 0 is the comma.
 	Delimiter byte
 	// Columns are the columns of the dataset that the file has, by their places in it, in the order of the
@@ -79,7 +95,7 @@ func (o Options) Comma() byte { return cmp.Or(o.Delimiter, ',') }
 
 // plain reports whether the rows are those of the form by default.
 func (o Options) plain() bool {
-	return o.Columns == nil && o.Zone == nil && o.Comma() == ','
+	return o.Columns == nil && o.Zone == nil && o.Comma() == ',' && !o.Excel
 }
 
 // Encoder turns documents of a dataset into rows. It is not safe for concurrent use; parts that are written
@@ -98,6 +114,8 @@ type Encoder struct {
 	printer wire.Printer
 	scratch []byte // text of a cell or element that is not a plain string
 	safe    []byte // text of a cell that the formula guard has changed
+
+	line, text, formula []byte // of a row for Excel, in UTF-8
 }
 
 // NewEncoder returns an encoder for the rows of a dataset.
@@ -108,6 +126,9 @@ func NewEncoder(d *dataset.Dataset, opts Options) *Encoder {
 // AppendHeader appends what the file begins with: the header row, behind the byte order mark, as far as it
 // has them.
 func (e *Encoder) AppendHeader(dst []byte) []byte {
+	if e.opts.Excel {
+		return e.appendExcelHeader(dst)
+	}
 	if e.opts.BOM {
 		dst = append(dst, "\ufeff"...)
 	}
@@ -139,6 +160,9 @@ func (e *Encoder) AppendRow(dst, doc []byte) ([]byte, error) {
 
 // AppendCells is AppendRow for a document that is split already.
 func (e *Encoder) AppendCells(dst []byte, r *Row) ([]byte, error) {
+	if e.opts.Excel {
+		return e.appendExcel(dst, r)
+	}
 	if !e.plain {
 		return e.appendChosen(dst, r)
 	}
@@ -207,6 +231,16 @@ func (e *Encoder) appendValue(dst []byte, v wire.Value) ([]byte, error) {
 // appendList appends an array as a cell of its elements joined with semicolons.
 func (e *Encoder) appendList(dst []byte, v wire.Value) ([]byte, error) {
 	start := len(dst)
+	dst, err := e.appendElements(dst, v)
+	if err != nil {
+		return dst, err
+	}
+	e.scratch = append(e.scratch[:0], dst[start:]...)
+	return e.appendCell(dst[:start], e.scratch), nil
+}
+
+// appendElements appends the elements of an array, joined with semicolons.
+func (e *Encoder) appendElements(dst []byte, v wire.Value) ([]byte, error) {
 	items := wire.Elements(v)
 	for first := true; items.Next(); first = false {
 		if !first {
@@ -230,11 +264,7 @@ func (e *Encoder) appendList(dst []byte, v wire.Value) ([]byte, error) {
 		}
 		dst = appendEscaped(dst, text)
 	}
-	if err := items.Err(); err != nil {
-		return dst, err
-	}
-	e.scratch = append(e.scratch[:0], dst[start:]...)
-	return e.appendCell(dst[:start], e.scratch), nil
+	return dst, items.Err()
 }
 
 // appendPlainList is appendList for what labels and tags mostly are: texts with nothing to escape, to quote

@@ -97,7 +97,7 @@ func convert(t *testing.T, file []byte, in, to string) []byte {
 		t.Fatal(err)
 	}
 	// A profile of its own: two LibreOffices of one profile do not run beside each other.
-	cmd := exec.CommandContext(t.Context(), "soffice", "--headless", "--norestore", "-env:UserInstallation=file://"+filepath.Join(os.TempDir(), "exportd-libreoffice"),
+	cmd := exec.CommandContext(t.Context(), "soffice", "--headless", "--norestore", "-env:UserInstallation=file://"+filepath.Join(os.TempDir(), "exportd-libreoffice-"+t.Name()),
 		"--convert-to", to, "--infilter="+in, "--outdir", filepath.Join(dir, "out"), filepath.Join(dir, "in.csv"))
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("soffice: %v: %s", err, text)

@@ -68,6 +68,9 @@ func csvForm(p jobs.Params) form {
 		o, err := csvOptions(d, p)
 		return csvEncoder{csvrow.NewEncoder(d, o)}, err
 	}}
+	if p.Excel() {
+		f.contentType = "text/csv; charset=utf-16"
+	}
 	if p.Profile() != jobs.ProfileRFC4180 {
 		return f
 	}
@@ -107,6 +110,20 @@ func (f form) compressed(p jobs.Params) form {
 	return f
 }
 
+// SheetLines is how many lines a sheet of Excel has, the header among them.
+const SheetLines = 1 << 20
+
+// MostRows is how many rows a file for Excel may have; 0 says nothing, of any other.
+func MostRows(p jobs.Params) int64 {
+	switch {
+	case !p.Excel():
+		return 0
+	case p.Text(jobs.ParamHeader) == jobs.HeaderOff:
+		return SheetLines
+	}
+	return SheetLines - 1
+}
+
 // unknownForm is for parameters that no request of this build can have had.
 func unknownForm(what, value string, err error) error {
 	return jobs.Fail(jobs.CodeInvalidJob, jobs.Permanent, fmt.Sprintf("there is no %s %q", what, value), "ask for the export again", err)
@@ -115,7 +132,7 @@ func unknownForm(what, value string, err error) error {
 // csvOptions are those of the CSV that parameters ask for.
 func csvOptions(d *dataset.Dataset, p jobs.Params) (csvrow.Options, error) {
 	o := csvrow.Options{
-		FormulaGuard: p.FormulaGuard(), BOM: p.Profile() == jobs.ProfileExcel,
+		FormulaGuard: p.FormulaGuard(), BOM: p.BOM(), Excel: p.Excel(),
 		Delimiter: jobs.Delimiters[p.Text(jobs.ParamDelimiter)], NoHeader: p.Text(jobs.ParamHeader) == jobs.HeaderOff,
 	}
 	var err error

@@ -68,6 +68,10 @@ func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (_ Plan, err error) {
 			fmt.Sprintf("the export has %d rows, at most %d are allowed", rows, e.cfg.MaxRows),
 			"ask for a smaller window or more filters, or raise EXPORTD_MAX_ROWS", nil)
 	}
+	if most := MostRows(j.Params); most > 0 && rows > most {
+		return plan, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, fmt.Sprintf("the export has %d rows, a sheet of Excel has room for %d", rows, most),
+			"ask for a smaller window or more filters, or for a file without profile=excel", nil)
+	}
 	target := e.cfg.target(rows)
 	if rows <= target {
 		return plan, nil

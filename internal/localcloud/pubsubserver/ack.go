@@ -40,9 +40,9 @@ func parseAckIDs(ids []string) ([]ackID, error) {
 // work, and delivering it again would only make it run twice. Unknown ids are no error, as in the real
 // service.
 //
-// A message stays in memory, with nobody, until it is off the disk: the next of its key must not be
-// delivered before, and if the write fails it comes again when its lease would have ended. Until then the
-// same id acknowledges it.
+// A message stays in memory, with nobody, until it is off the disk: the next of its key must not be delivered
+// before, and if the write fails it comes again when its lease would have ended. Until then the same id
+// acknowledges it.
 func (b *backlog) acknowledge(ids []ackID) error {
 	c := b.store.newChange()
 	var acked []*entry

@@ -2795,7 +2795,11 @@ export interface components {
          *     `rescuedValues` of the job says how many values there were of which that is said.
          */
         format: components["schemas"]["FileFormat"];
-        /** @description `rfc4180`: plain. `excel`: with a byte order mark. */
+        /**
+         * @description `rfc4180`: plain. `excel`: for a double-click in Excel, whatever its language: UTF-16 with a byte order mark and TAB between cells. Text that Excel might take for a number,
+         *     date or truth value is `="00123"`, a number without a decimal sign (`=125/10`), a time `2026-06-02 03:04:05`, without offset and fractions of a second. Not with `delimiter`. An
+         *     export of more rows than a sheet has (1,048,575) fails with `TOO_MANY_ROWS`.
+         */
         profile: components["schemas"]["Profile"];
         /**
          * @description Whether text that a spreadsheet may take for a formula gets a `'` before it: before `=` `+` `-` `@` (and their wide forms U+FF1D, U+FF0B, U+FF0D, U+FF20)
@@ -3238,7 +3242,11 @@ export interface operations {
                  *     `rescuedValues` of the job says how many values there were of which that is said.
                  */
                 format?: components["parameters"]["format"];
-                /** @description `rfc4180`: plain. `excel`: with a byte order mark. */
+                /**
+                 * @description `rfc4180`: plain. `excel`: for a double-click in Excel, whatever its language: UTF-16 with a byte order mark and TAB between cells. Text that Excel might take for a number,
+                 *     date or truth value is `="00123"`, a number without a decimal sign (`=125/10`), a time `2026-06-02 03:04:05`, without offset and fractions of a second. Not with `delimiter`. An
+                 *     export of more rows than a sheet has (1,048,575) fails with `TOO_MANY_ROWS`.
+                 */
                 profile?: components["parameters"]["profile"];
                 /**
                  * @description Whether text that a spreadsheet may take for a formula gets a `'` before it: before `=` `+` `-` `@` (and their wide forms U+FF1D, U+FF0B, U+FF0D, U+FF20)
@@ -3438,7 +3446,11 @@ export interface operations {
                  *     `rescuedValues` of the job says how many values there were of which that is said.
                  */
                 format?: components["parameters"]["format"];
-                /** @description `rfc4180`: plain. `excel`: with a byte order mark. */
+                /**
+                 * @description `rfc4180`: plain. `excel`: for a double-click in Excel, whatever its language: UTF-16 with a byte order mark and TAB between cells. Text that Excel might take for a number,
+                 *     date or truth value is `="00123"`, a number without a decimal sign (`=125/10`), a time `2026-06-02 03:04:05`, without offset and fractions of a second. Not with `delimiter`. An
+                 *     export of more rows than a sheet has (1,048,575) fails with `TOO_MANY_ROWS`.
+                 */
                 profile?: components["parameters"]["profile"];
                 /**
                  * @description Whether text that a spreadsheet may take for a formula gets a `'` before it: before `=` `+` `-` `@` (and their wide forms U+FF1D, U+FF0B, U+FF0D, U+FF20)
