@@ -39,7 +39,11 @@ func (n *normalizer) number(f Filter) uint32 {
 	field := f.Field.String()
 	key := binary.AppendUvarint(nil, uint64(len(field)))
 	key = append(append(key, field...), byte(f.Op))
-	if f.Value != nil {
+	switch {
+	case f.Value == nil:
+	case (f.Op == Equal || f.Op == Contains) && f.never(): // null and NaN: one condition, that nothing meets
+		key = fsvalue.AppendIdentity(key, nullValue)
+	default:
 		key = fsvalue.AppendIdentity(key, f.Value)
 	}
 	for _, v := range f.Values {

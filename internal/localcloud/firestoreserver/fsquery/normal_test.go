@@ -38,6 +38,7 @@ func TestDisjunctions(t *testing.T) {
 		"zeros":                     {where("a", "in", []any{0.0, math.Copysign(0, -1)}), 1},
 		"zeros in arrays":           {where("a", "in", []any{[]any{0.0}, []any{math.Copysign(0, -1)}}), 1},
 		"NaN":                       {where("a", "in", []any{math.NaN(), math.NaN(), 1}), 2},
+		"NaN and null":              {where("a", "in", []any{math.NaN(), nil, 1}), 2},
 		"types in arrays":           {where("a", "in", []any{[]any{1, 2.0}, []any{1.0, 2}}), 2},
 		"types in maps":             {where("a", "in", []any{mapOf("k", 1), mapOf("k", 1.0)}), 2},
 		"any of two types":          {where("a", "any", []any{1, 1.0, 2}), 3},
