@@ -19,7 +19,7 @@ import (
 )
 
 // TestSuspendedReceiver: a receiver whose deliveries are exhausted again and again gets no more of them,
-// which operators see; they send again what was given up, let it back in, and what it missed comes.
+// which operators see; they let it back in, and what it missed comes, or send again what was given up.
 func TestSuspendedReceiver(t *testing.T) {
 	t.Parallel()
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())
@@ -31,14 +31,20 @@ func TestSuspendedReceiver(t *testing.T) {
 		return c.Submit(t, "vip-users", s.Users("callbackUrl", receiver.URL+"/hook?token=x"), "Cache-Control", "no-cache")
 	}
 
-	first := submit()
-	e2etest.Until(t, jobWithin, "a first try that failed", func() bool {
-		status := awaitCallback(t, c, first, "pending").LastStatus
-		return status != nil && *status == http.StatusBadGateway
-	})
-	nineteenBefore(t, hosts, first)
-	awaitCallback(t, c, first, "exhausted")
-	e2etest.Until(t, jobWithin, "the receiver to be suspended", func() bool { return len(suspended(t, ops)) == 1 })
+	// exhaust has the receiver suspended by a job whose callback it refuses.
+	exhaust := func() string {
+		id := submit()
+		e2etest.Until(t, jobWithin, "a first try that failed", func() bool {
+			status := awaitCallback(t, c, id, "pending").LastStatus
+			return status != nil && *status == http.StatusBadGateway
+		})
+		nineteenBefore(t, hosts, id)
+		awaitCallback(t, c, id, "exhausted")
+		e2etest.Until(t, jobWithin, "the receiver to be suspended", func() bool { return len(suspended(t, ops)) == 1 })
+		return id
+	}
+
+	first := exhaust()
 	if r := suspended(t, ops)[0]; r.Origin != receiver.URL || r.OrgID != s.OrgID || r.Exhausted != 20 || r.Why == "" {
 		t.Errorf("suspended is %+v, want %s after 20", r, receiver.URL)
 	}
@@ -53,23 +59,16 @@ func TestSuspendedReceiver(t *testing.T) {
 	}
 
 	receiver.works.Store(true)
-	var causes struct {
-		Causes []struct{ CauseID, Of string }
-	}
-	ops.Do(t, http.MethodGet, "/ops/causes", nil, nil).Want(t, http.StatusOK).JSON(t, &causes)
-	i := slices.IndexFunc(causes.Causes, func(c struct{ CauseID, Of string }) bool { return strings.HasPrefix(c.CauseID, "CALLBACK_EXHAUSTED-") })
-	if i < 0 || causes.Causes[i].Of != "callbacks" {
-		t.Fatalf("the causes are %+v, want that of the callback that was given up", causes.Causes)
-	}
-	// A person who sends a cause again means it, also to a receiver that is suspended.
-	ops.Do(t, http.MethodPost, "/ops/causes/"+causes.Causes[i].CauseID+"/rerun", nil, strings.NewReader(`{"reason": "they missed it"}`), "Content-Type", "application/json").Want(t, http.StatusAccepted)
-	awaitCallback(t, c, first, "delivered")
-	e2etest.Until(t, jobWithin, "the suspension to end with what was delivered", func() bool { return len(suspended(t, ops)) == 0 })
 	resume := `{"orgId": "` + s.OrgID + `", "origin": "` + receiver.URL + `", "reason": "they mended it"}`
 	ops.Do(t, http.MethodPost, "/ops/receivers/resume", nil, strings.NewReader(resume)).Want(t, http.StatusOK)
 	awaitCallback(t, c, second, "delivered")
+	if left := suspended(t, ops); len(left) != 0 {
+		t.Errorf("suspended after it was resumed: %+v", left)
+	}
+	ops.Do(t, http.MethodPost, "/ops/jobs/"+first+"/callback/redeliver", nil, strings.NewReader(`{"reason": "they missed it"}`)).Want(t, http.StatusAccepted)
+	awaitCallback(t, c, first, "delivered")
 	got := receiver.came()
-	if last := got[len(got)-2]; last != got[0] {
+	if last := got[len(got)-1]; last != got[0] {
 		t.Errorf("redelivered with webhook-id %s, tried before with %s", last, got[0])
 	}
 	lines := strings.Join(timeline(t, ops, first), "\n")
@@ -78,6 +77,22 @@ func TestSuspendedReceiver(t *testing.T) {
 			t.Errorf("the timeline lacks %q:\n%s", part, lines)
 		}
 	}
+
+	// Who sends a cause again means it, also to a receiver that is suspended.
+	receiver.works.Store(false)
+	third := exhaust()
+	receiver.works.Store(true)
+	var causes struct {
+		Causes []struct{ CauseID, Of string }
+	}
+	ops.Do(t, http.MethodGet, "/ops/causes", nil, nil).Want(t, http.StatusOK).JSON(t, &causes)
+	i := slices.IndexFunc(causes.Causes, func(c struct{ CauseID, Of string }) bool { return strings.HasPrefix(c.CauseID, "CALLBACK_EXHAUSTED-") })
+	if i < 0 || causes.Causes[i].Of != "callbacks" {
+		t.Fatalf("the causes are %+v, want that of the callback that was given up", causes.Causes)
+	}
+	ops.Do(t, http.MethodPost, "/ops/causes/"+causes.Causes[i].CauseID+"/rerun", nil, strings.NewReader(`{"reason": "they missed it"}`), "Content-Type", "application/json").Want(t, http.StatusAccepted)
+	awaitCallback(t, c, third, "delivered")
+	e2etest.Until(t, jobWithin, "the suspension to end with what was delivered", func() bool { return len(suspended(t, ops)) == 0 })
 }
 
 // broken is a receiver that answers 502 until it works, and remembers the ids that came.
