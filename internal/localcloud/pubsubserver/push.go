@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
@@ -158,24 +159,31 @@ func (b *backlog) pushOne(ctx context.Context, p *puller, endpoint string, m *pu
 func post(ctx context.Context, client *http.Client, endpoint string, within time.Duration, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
+	// 102 is an answer that comes before the last one; whatever that is, the message is taken. The
+	// connection's reader tells of it, maybe while Do ends for want of time.
+	var taken atomic.Bool
+	see := func(code int) {
+		if slices.Contains(pushTaken, code) {
+			taken.Store(true)
+		}
+	}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(code int, _ textproto.MIMEHeader) error {
+		see(code)
+		return nil
+	}})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "CloudPubSub-Google")
-	// 102 is an answer that comes before the last one; whatever that is, the message is taken.
-	taken := false
-	res, err := client.Do(req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(code int, _ textproto.MIMEHeader) error {
-		taken = taken || slices.Contains(pushTaken, code)
-		return nil
-	}})))
+	res, err := client.Do(req)
 	if err == nil {
 		_, _ = io.CopyN(io.Discard, res.Body, maxPushAnswer)
 		_ = res.Body.Close()
-		taken = taken || slices.Contains(pushTaken, res.StatusCode)
+		see(res.StatusCode)
 	}
-	if !taken {
+	if !taken.Load() {
 		return errNotTaken
 	}
 	return nil
