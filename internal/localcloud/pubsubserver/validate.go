@@ -125,7 +125,7 @@ func completeSubscription(sub *pubsubpb.Subscription) error {
 	if sub.GetAckDeadlineSeconds() == 0 {
 		sub.AckDeadlineSeconds = int32(minAckDeadline / time.Second)
 	}
-	if d := time.Duration(sub.GetAckDeadlineSeconds()) * time.Second; d < minAckDeadline || d > maxAckDeadline {
+	if d := ackDeadline(sub); d < minAckDeadline || d > maxAckDeadline {
 		return invalid("ack_deadline_seconds is 10 to 600, not %d", sub.GetAckDeadlineSeconds())
 	}
 	if sub.GetMessageRetentionDuration() == nil {
