@@ -2,6 +2,8 @@
 
 GO      ?= go
 TAGS    := nomsgpack
+# Those of all tests that need more than Go.
+ALLTAGS := $(TAGS),postgres,libreoffice,chromium,alerts,conformance,operations,fleet,consumers
 BIN     := bin
 # Two cores are what CI has; packages start servers, so no more at a time.
 PARALLEL ?= 2
@@ -104,10 +106,10 @@ format: ## Fail on files that gofmt would change
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
 
 vet: ## go vet
-	$(GO) vet -tags $(TAGS),postgres,libreoffice,chromium,alerts,conformance,operations,fleet,consumers $(PKGS)
+	$(GO) vet -tags $(ALLTAGS) $(PKGS)
 
 lint: ## staticcheck, at the version in go.mod
-	$(GO) tool staticcheck -tags $(TAGS),postgres,libreoffice,chromium,alerts,conformance,operations,fleet,consumers $(PKGS)
+	$(GO) tool staticcheck -tags $(ALLTAGS) $(PKGS)
 
 flood: ## A minute of each kind of thing that strangers may send, and what callers notice of it
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestFlood$$' ./internal/e2e -flood $(or $(DURATION),60s)
@@ -164,4 +166,4 @@ PICTURES  = $(if $(SCREENSHOTS),npm ci --prefix internal/e2e/testdata/dashboard 
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: growth differential fuzz cloud-kills conformance help run build test bench postgres libreoffice consumers chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
+.PHONY: growth differential fuzz cloud-kills conformance help run build test bench since postgres libreoffice consumers chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
