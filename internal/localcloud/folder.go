@@ -68,11 +68,11 @@ func openFolder(dir string) (*flock.Flock, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", ErrInUse, dir)
 	}
-	err = checkFormat(dir)
+	format, err := checkFormat(dir)
 	if err == nil {
 		err = seal.Check(dir, subfolders...)
 	}
-	if err == nil {
+	if err == nil && format < folderFormat {
 		err = writeFormat(dir)
 	}
 	if err != nil {

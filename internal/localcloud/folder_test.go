@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"cloud.google.com/go/firestore"
 	"cloud.google.com/go/storage"
@@ -217,6 +218,14 @@ func TestNewerFolder(t *testing.T) {
 		if raw, err := os.ReadFile(path); err != nil || string(raw) != "2\n" {
 			t.Errorf("the folder has format %q, %v", raw, err)
 		}
+	}
+	// What is there already is not written again: there may be no room for it.
+	old := time.Unix(1e9, 0)
+	if err := errors.Join(os.Chtimes(path, old, old), run()); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || !info.ModTime().Equal(old) {
+		t.Errorf("the format was written again: %v, %v", info, err)
 	}
 }
 

@@ -18,25 +18,25 @@ const (
 	formatFile   = "format"
 )
 
-// checkFormat refuses a folder of a newer build. It changes nothing.
-func checkFormat(dir string) error {
+// checkFormat returns the format of a folder, 0 where none is written, and refuses that of a newer build. It
+// changes nothing.
+func checkFormat(dir string) (format uint64, err error) {
 	path := filepath.Join(dir, formatFile)
 	raw, err := os.ReadFile(path)
 	text := strings.TrimSpace(string(raw))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && text == "" { // as a crash before the first byte leaves it
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read the format of the data folder: %w", err)
+		return 0, fmt.Errorf("read the format of the data folder: %w", err)
 	}
-	format, err := strconv.ParseUint(text, 10, 32)
-	if err != nil {
-		return fmt.Errorf("%s does not hold the number of a format; nothing was changed: put the file back, or start with another data folder", path)
+	if format, err = strconv.ParseUint(text, 10, 32); err != nil {
+		return 0, fmt.Errorf("%s does not hold the number of a format; nothing was changed: put the file back, or start with another data folder", path)
 	}
 	if format > folderFormat {
-		return fmt.Errorf("the data folder %s is of a newer version: it has format %d, and this program reads up to %d; nothing was changed: start the newer program, or this one with another data folder", dir, format, folderFormat)
+		return 0, fmt.Errorf("the data folder %s is of a newer version: it has format %d, and this program reads up to %d; nothing was changed: start the newer program, or this one with another data folder", dir, format, folderFormat)
 	}
-	return nil
+	return format, nil
 }
 
 // writeFormat says that this build has written to the folder.
