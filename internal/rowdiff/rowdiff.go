@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -175,12 +176,7 @@ func (d *differ) single(k kept) error {
 // rest says what became of the rows that have not been met in memory.
 func (d *differ) rest() error {
 	if len(d.runs) == 0 {
-		for _, k := range d.sorted() {
-			if err := d.single(k); err != nil {
-				return err
-			}
-		}
-		return nil
+		return d.drain(d.single)
 	}
 	if err := d.spill(); err != nil {
 		return err
@@ -188,14 +184,15 @@ func (d *differ) rest() error {
 	return d.merge(d.single)
 }
 
-// sorted takes all that is kept, by id.
-func (d *differ) sorted() []kept {
-	list := make([]kept, 0, len(d.kept))
-	for _, k := range d.kept {
-		list = append(list, k)
-	}
-	slices.SortFunc(list, byID)
+// drain gives fn all that was kept, by id.
+func (d *differ) drain(fn func(kept) error) error {
+	list := slices.SortedFunc(maps.Values(d.kept), byID)
 	clear(d.kept)
 	d.bytes = 0
-	return list
+	for _, k := range list {
+		if err := fn(k); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -22,28 +22,13 @@ func (d *differ) spill() error {
 	if err := d.ctx.Err(); err != nil {
 		return err
 	}
-	list := d.sorted()
-	if len(list) == 0 {
+	if len(d.kept) == 0 {
 		return nil
 	}
-	err := d.write(func(add func(kept) error) error {
-		for _, k := range list {
-			if err := add(k); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil || len(d.runs) < d.cfg.MaxRuns {
+	if err := d.write(d.drain); err != nil || len(d.runs) < d.cfg.MaxRuns {
 		return err
 	}
-	merged := d.runs
-	return d.write(func(add func(kept) error) error {
-		d.runs = merged
-		err := d.merge(add)
-		d.runs = nil
-		return err
-	})
+	return d.write(d.merge)
 }
 
 // write writes a run of the rows that fn adds.
