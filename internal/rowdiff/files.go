@@ -42,8 +42,10 @@ func JSONL(r io.Reader) *File { return &File{in: bufio.NewReaderSize(r, readBuff
 func (f *File) Next() (id, row []byte, err error) {
 	if f.header {
 		f.header = false
-		if _, err := f.row(); err != nil {
-			return nil, nil, unless(err, io.EOF, fmt.Errorf("%w: it has no header", ErrMalformed))
+		if _, err := f.row(); err == io.EOF {
+			return nil, nil, fmt.Errorf("%w: it has no header", ErrMalformed)
+		} else if err != nil {
+			return nil, nil, err
 		}
 	}
 	if row, err = f.row(); err != nil {
@@ -54,13 +56,6 @@ func (f *File) Next() (id, row []byte, err error) {
 		return nil, nil, fmt.Errorf("%w: a row has no id", ErrMalformed)
 	}
 	return id, row, nil
-}
-
-func unless(err, is, then error) error {
-	if err == is {
-		return then
-	}
-	return err
 }
 
 // row gives the next line; with quotes, up to a line end that is not between two.
@@ -105,25 +100,19 @@ func cell(row []byte, delimiter byte, place int) ([]byte, bool) {
 	}
 }
 
-// cellEnd is where the first cell ends: at the delimiter, or the end of the row.
+// cellEnd is where the first cell ends: at the delimiter, or the end of the row, that are not between two
+// quotes.
 func cellEnd(row []byte, delimiter byte) int {
-	i := 0
-	if len(row) > 0 && row[0] == '"' {
-		for i = 1; i < len(row); i++ { // the quotes within are doubled: the last of an even number ends it
-			if row[i] != '"' {
-				continue
-			}
-			if i+1 < len(row) && row[i+1] == '"' {
-				i++
-				continue
-			}
-			i++
-			break
+	open := false
+	for i, c := range row {
+		switch {
+		case c == '"':
+			open = !open // twice by those within, which are doubled
+		case !open && (c == delimiter || c == '\r' || c == '\n'):
+			return i
 		}
 	}
-	for ; i < len(row) && row[i] != delimiter && row[i] != '\r' && row[i] != '\n'; i++ {
-	}
-	return min(i, len(row))
+	return len(row)
 }
 
 var (
