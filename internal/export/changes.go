@@ -15,6 +15,7 @@ import (
 
 	"exportd/internal/csvrow"
 	"exportd/internal/dataset"
+	"exportd/internal/objectstore/crc32c"
 	"exportd/internal/rowdiff"
 	"exportd/internal/tracing"
 	"exportd/jobs"
@@ -115,7 +116,7 @@ var errNotAsWritten = errors.New("the file is not as it was written")
 
 // ofBase says what an error of reading the earlier file means for the job.
 func ofBase(err error) error {
-	if !errors.Is(err, errNotAsWritten) && (!errors.Is(err, jobs.ErrNotFound) || errors.Is(err, jobs.ErrNoBucket)) {
+	if !errors.Is(err, errNotAsWritten) && !missing(err) {
 		return err
 	}
 	return jobs.Fail(jobs.CodeFileLost, jobs.Permanent, "the file of the earlier export is no longer there: ask for all rows, without since",
@@ -124,7 +125,7 @@ func ofBase(err error) error {
 
 // ofWhole is the same for the job's own file.
 func ofWhole(err error) error {
-	if !errors.Is(err, errNotAsWritten) && (!errors.Is(err, jobs.ErrNotFound) || errors.Is(err, jobs.ErrNoBucket)) {
+	if !errors.Is(err, errNotAsWritten) && !missing(err) {
 		return err
 	}
 	return partsMissing(err)
@@ -151,7 +152,7 @@ func (e *Exporter) openWhole(ctx context.Context, f form, d *dataset.Dataset, is
 	if err != nil {
 		return nil, err
 	}
-	w := &wholeFile{is: is, body: body, sum: crc32.New(crc32.MakeTable(crc32.Castagnoli))}
+	w := &wholeFile{is: is, body: body, sum: crc32.New(crc32c.Table)}
 	defer func() {
 		if err != nil {
 			w.Close()

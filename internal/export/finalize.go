@@ -45,7 +45,7 @@ func (e *Exporter) compose(ctx context.Context, f form, j *jobs.Job, parts []*jo
 		return res, names, e.tooManyBytes()
 	}
 	obj, err := e.objects.Compose(ctx, dst, names, f.attrs(j, res.Rows), res.Size, res.CRC32C)
-	if errors.Is(err, jobs.ErrNotFound) && !errors.Is(err, jobs.ErrNoBucket) {
+	if missing(err) {
 		return res, names, partsMissing(err)
 	}
 	if err != nil {
@@ -97,6 +97,11 @@ func sum(j *jobs.Job, parts []*jobs.Part) (res jobs.Result, err error) {
 		return res, mismatch(j.RowsTotal, res.Rows)
 	}
 	return res, nil
+}
+
+// missing reports whether an error says that an object is not there, and its bucket is.
+func missing(err error) bool {
+	return errors.Is(err, jobs.ErrNotFound) && !errors.Is(err, jobs.ErrNoBucket)
 }
 
 func partsMissing(err error) error {

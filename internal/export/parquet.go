@@ -83,7 +83,7 @@ func footerOf(ctx context.Context, objects Objects, p *jobs.Part) ([]byte, error
 // readEnd reads the last n bytes of a part.
 func readEnd(ctx context.Context, objects Objects, p *jobs.Part, n int64) ([]byte, error) {
 	r, err := objects.NewReader(ctx, p.Object, p.Size-n)
-	if errors.Is(err, jobs.ErrNotFound) && !errors.Is(err, jobs.ErrNoBucket) {
+	if missing(err) {
 		return nil, partsMissing(err)
 	}
 	if err != nil {
