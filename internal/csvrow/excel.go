@@ -2,10 +2,12 @@ package csvrow
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"exportd/internal/dataset"
@@ -268,6 +270,7 @@ const longestTruth = 24
 
 // appendUTF16 appends s in UTF-16 LE. NUL becomes U+2400, a byte that is not UTF-8 U+FFFD.
 func appendUTF16(dst, s []byte) []byte {
+	var units [2]uint16
 	for i := 0; i < len(s); {
 		c := s[i]
 		if c < utf8.RuneSelf && c != 0 {
@@ -280,13 +283,9 @@ func appendUTF16(dst, s []byte) []byte {
 		if c == 0 {
 			r = '\u2400'
 		}
-		if r > 0xffff {
-			r -= 0x10000
-			high, low := 0xd800+(r>>10), 0xdc00+(r&0x3ff)
-			dst = append(dst, byte(high), byte(high>>8), byte(low), byte(low>>8))
-			continue
+		for _, unit := range utf16.AppendRune(units[:0], r) {
+			dst = binary.LittleEndian.AppendUint16(dst, unit)
 		}
-		dst = append(dst, byte(r), byte(r>>8))
 	}
 	return dst
 }
