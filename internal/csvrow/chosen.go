@@ -47,7 +47,7 @@ func (e *Encoder) appendPlace(dst []byte, r *Row, place int) ([]byte, error) {
 	case v.Kind == wire.Array && e.columns[place].Type == dataset.Array:
 		return e.appendList(dst, v)
 	case v.Kind == wire.Time:
-		return e.printer.AppendTimeIn(dst, v, e.opts.Zone)
+		return e.printer.AppendIn(dst, v, e.opts.Zone)
 	case e.leads && e.opts.FormulaGuard && len(e.places) > 1 && (v.Kind == wire.Int || v.Kind == wire.Double):
 		return e.appendLeading(dst, v)
 	}

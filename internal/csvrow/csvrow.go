@@ -252,12 +252,7 @@ func (e *Encoder) appendElements(dst []byte, v wire.Value) ([]byte, error) {
 			if err != nil {
 				return dst, err
 			}
-			if element.Kind == wire.Time {
-				e.scratch, err = e.printer.AppendTimeIn(e.scratch[:0], element, e.opts.Zone)
-			} else {
-				e.scratch, err = e.printer.Append(e.scratch[:0], element)
-			}
-			if err != nil {
+			if e.scratch, err = e.printer.AppendIn(e.scratch[:0], element, e.opts.Zone); err != nil {
 				return dst, err
 			}
 			text = e.scratch

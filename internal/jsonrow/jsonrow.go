@@ -149,7 +149,7 @@ func (e *Encoder) appendValue(dst []byte, typ dataset.Type, b []byte) ([]byte, e
 	case v.Kind == wire.Int && typ == dataset.Number, v.Kind == wire.Double && typ == dataset.Number && v.Finite():
 		return e.printer.Append(dst, v)
 	case v.Kind == wire.Time && typ != dataset.Number:
-		dst, err = e.printer.AppendTimeIn(append(dst, '"'), v, e.zone)
+		dst, err = e.printer.AppendIn(append(dst, '"'), v, e.zone)
 		return append(dst, '"'), err
 	}
 	text, err := e.print(v)
@@ -167,14 +167,10 @@ func (e *Encoder) appendValue(dst []byte, typ dataset.Type, b []byte) ([]byte, e
 
 // print gives the text of a value, valid until the next call.
 func (e *Encoder) print(v wire.Value) (_ []byte, err error) {
-	switch v.Kind {
-	case wire.String:
+	if v.Kind == wire.String {
 		return v.Data, nil
-	case wire.Time:
-		e.scratch, err = e.printer.AppendTimeIn(e.scratch[:0], v, e.zone)
-	default:
-		e.scratch, err = e.printer.Append(e.scratch[:0], v)
 	}
+	e.scratch, err = e.printer.AppendIn(e.scratch[:0], v, e.zone)
 	return e.scratch, err
 }
 

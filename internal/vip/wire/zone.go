@@ -2,10 +2,10 @@ package wire
 
 import "time"
 
-// AppendTimeIn appends a time as a clock in a zone shows it, with its offset; that of UTC where there is no
-// zone, or none of its clocks can tell the time in four digits of a year.
-func (p *Printer) AppendTimeIn(dst []byte, v Value, zone *time.Location) ([]byte, error) {
-	if zone == nil {
+// AppendIn is Append, with a time as a clock in a zone shows it, with its offset; that of UTC where there is
+// no zone, or none of its clocks can tell the time in four digits of a year. Times within maps are in UTC.
+func (p *Printer) AppendIn(dst []byte, v Value, zone *time.Location) ([]byte, error) {
+	if zone == nil || v.Kind != Time {
 		return p.Append(dst, v)
 	}
 	at := TimeOf(v)
