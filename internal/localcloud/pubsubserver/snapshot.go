@@ -269,7 +269,7 @@ func (b *backlog) replace(again map[uint64]*entry, stays func(*entry) bool) erro
 	c := b.store.newChange()
 	var gone []*entry
 	for _, e := range b.all {
-		if e.leased || e.held || e.index >= 0 { // another one is on its way to the dead-letter topic, and has left already
+		if e.leased || e.held || e.index >= 0 { // another one is on its way off the disk or to the dead-letter topic, and has left already
 			if !stays(e) {
 				gone = append(gone, e)
 				b.settle(c, e)
