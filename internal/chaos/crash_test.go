@@ -153,7 +153,13 @@ func (c *crashCase) submit(t *testing.T, kind, callbackURL string) {
 func (c *crashCase) submitAs(t *testing.T, callbackURL string, p jobs.Params) {
 	t.Helper()
 	maps.Copy(p, jobs.Params{"workspaceId": "w", "mediumId": "m", "from": day, "to": day.AddDate(0, 0, 2), "profile": jobs.ProfileRFC4180})
-	s, err := c.store.Submit(t.Context(), jobs.Submission{OrgID: "org", KeyID: crashKey, Kind: "vip-messages", CallbackURL: callbackURL, Params: p})
+	c.submission(t, jobs.Submission{OrgID: "org", KeyID: crashKey, Kind: "vip-messages", CallbackURL: callbackURL, Params: p})
+}
+
+// submission makes the job of a submission, and notifies for it.
+func (c *crashCase) submission(t *testing.T, sub jobs.Submission) {
+	t.Helper()
+	s, err := c.store.Submit(t.Context(), sub)
 	if err != nil {
 		t.Fatal(err)
 	}
