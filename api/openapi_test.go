@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"strings"
 	"testing"
 
 	"exportd/jobs"
@@ -59,7 +60,7 @@ func TestDocuments(t *testing.T) {
 	wantStatus(t, b.do(request(t, "", http.MethodGet, "/docs/..%2Fopenapi.go")), http.StatusNotFound)
 }
 
-// Each page loads what is there, and first what is small.
+// Each page loads what is there, first what is small, and by its policy from this server only.
 func TestDocsStayHere(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -67,6 +68,10 @@ func TestDocsStayHere(t *testing.T) {
 	for page, most := range map[string]int{"/docs": 30 << 10, "/docs/callbacks": 30 << 10, "/docs/try": 30 << 10, "/docs/reference": 1 << 20} {
 		w := b.do(request(t, "", http.MethodGet, page))
 		wantStatus(t, w, http.StatusOK)
+		policy := w.Header().Get("Content-Security-Policy")
+		if !strings.HasPrefix(policy, "default-src 'none'; ") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "http") || strings.Contains(policy, "*") {
+			t.Errorf("the policy of %s is %s", page, policy)
+		}
 		weigh := func(path string) int {
 			packed := b.do(request(t, "", http.MethodGet, path, "Accept-Encoding", "gzip"))
 			wantStatus(t, packed, http.StatusOK)
