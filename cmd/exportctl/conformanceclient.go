@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,7 +70,7 @@ another code where the export has failed.`,
 			}
 			var cases []clientCase
 			for _, c := range clientCases {
-				if len(only) == 0 || strings.Contains(","+strings.Join(only, ",")+",", ","+c.name+",") {
+				if len(only) == 0 || slices.Contains(only, c.name) {
 					cases = append(cases, c)
 				}
 			}
