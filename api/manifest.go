@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"time"
@@ -163,11 +164,7 @@ func dialectOf(p jobs.Params) *dialectView {
 	if p.Format() != jobs.FormatCSV {
 		return nil
 	}
-	delimiter := byte(',')
-	if d, ok := jobs.Delimiters[p.Text(jobs.ParamDelimiter)]; ok {
-		delimiter = d
-	}
-	encoding := "utf-8"
+	encoding, delimiter := "utf-8", cmp.Or(jobs.Delimiters[p.Text(jobs.ParamDelimiter)], ',')
 	if p.Excel() {
 		encoding, delimiter = "utf-16", '\t'
 	}
