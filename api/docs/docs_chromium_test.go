@@ -18,9 +18,6 @@ import (
 
 var screenshots = flag.String("screenshots", "", "folder for pictures of what Chromium shows")
 
-// axe judges a page: what it finds is what people who see, hear or move otherwise cannot use.
-const axe = `axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v => v.id + ": " + v.nodes.map(n => n.target.join(" ")).slice(0, 3).join("; ")))`
-
 // site is the documentation of a service with demo data, open in a browser.
 type site struct {
 	*e2etest.Stack
@@ -53,10 +50,7 @@ func (s *site) judge(name string) {
 	if beside {
 		s.t.Errorf("%s is wider than its window", name)
 	}
-	s.Script(s.axe)
-	var found []string
-	s.Eval(axe, &found)
-	if len(found) > 0 {
+	if found := s.Axe(s.axe); len(found) > 0 {
 		s.t.Errorf("%s: axe finds %q", name, found)
 	}
 	if *screenshots != "" {

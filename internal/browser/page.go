@@ -185,5 +185,14 @@ func (p *Page) Script(text string) {
 	p.Eval(text+"\n;0", nil)
 }
 
+// Axe judges the page by axe-core, whose text is given: what it finds is what people who see, hear or move
+// otherwise cannot use.
+func (p *Page) Axe(text string) (found []string) {
+	p.t.Helper()
+	p.Script(text)
+	p.Eval(`axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v => v.id + ": " + v.nodes.map(n => n.target.join(" ")).slice(0, 3).join("; ")))`, &found)
+	return found
+}
+
 // Close ends the browser.
 func (p *Page) Close() { p.b.stop() }

@@ -24,9 +24,6 @@ type keyOf = apikey.Key
 
 var screenshots = flag.String("screenshots", "", "folder for pictures of what Chromium shows")
 
-// axe judges a page: what it finds is what people who see, hear or move otherwise cannot use.
-const axe = `axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v => v.id + ": " + v.nodes.map(n => n.target.join(" ")).slice(0, 3).join("; ")))`
-
 func axeText(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("testdata/axe/node_modules/axe-core/axe.min.js")
@@ -50,10 +47,7 @@ func judged(t *testing.T, p *browser.Page, name, axeText string) {
 	if ran != nil {
 		t.Errorf("%s: a script ran: %v", name, ran)
 	}
-	p.Script(axeText)
-	var found []string
-	p.Eval(axe, &found)
-	if len(found) > 0 {
+	if found := p.Axe(axeText); len(found) > 0 {
 		t.Errorf("%s: axe finds %q", name, found)
 	}
 }
