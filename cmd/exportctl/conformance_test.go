@@ -100,16 +100,23 @@ func build(t *testing.T, folder string) string {
 	return binary
 }
 
+// pythonClient is the environment in which Python finds the project's client.
+func pythonClient(t *testing.T) []string {
+	t.Helper()
+	source, err := filepath.Abs("../../api/client/python/src")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"PYTHONPATH=" + source, "PYTHONDONTWRITEBYTECODE=1"}
+}
+
 // startReceiver starts a program that prints where it listens, and gives its URL.
 func startReceiver(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)
-	clients, err := filepath.Abs("../../api/client/python/src")
-	if err != nil {
-		t.Fatal(err)
-	}
 	// The examples ask for the job's file afterwards, and find nobody.
-	cmd.Env = append(os.Environ(), "WEBHOOK_SECRET="+trialSecret, "PORT=0", "PYTHONPATH="+clients, "PYTHONDONTWRITEBYTECODE=1", "URL=http://127.0.0.1:1", "KEY=key_none", "SECRET=none")
+	cmd.Env = append(os.Environ(), "WEBHOOK_SECRET="+trialSecret, "PORT=0", "URL=http://127.0.0.1:1", "KEY=key_none", "SECRET=none")
+	cmd.Env = append(cmd.Env, pythonClient(t)...)
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()

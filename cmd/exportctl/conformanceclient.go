@@ -47,7 +47,6 @@ const (
 	mostExports = 20
 	// clockSlack is by how much a program may come before Retry-After by its own clock.
 	clockSlack = 100 * time.Millisecond
-	stagedWait = 2 * time.Second // the Retry-After of the sandbox
 	// keptOutput is what is kept of a program's output, its end.
 	keptOutput = 4 << 10
 )
@@ -170,8 +169,8 @@ func (c *clientTrial) run(ctx context.Context, trial clientCase) verdict {
 		v.Got = "it asked for no export: " + out.last()
 	case seen.exports > mostExports:
 		v.Got = fmt.Sprintf("it asked for the export %d times", seen.exports)
-	case !seen.refusedAt.IsZero() && !seen.nextAt.IsZero() && early < stagedWait-clockSlack:
-		v.Got = fmt.Sprintf("it asked again after %s, and Retry-After is 2 s", early.Round(time.Millisecond))
+	case !seen.refusedAt.IsZero() && !seen.nextAt.IsZero() && early < seen.retryAfter-clockSlack:
+		v.Got = fmt.Sprintf("it asked again after %s, and Retry-After is %s", early.Round(time.Millisecond), seen.retryAfter)
 	case (err != nil) != trial.fails && exited:
 		v.Got = fmt.Sprintf("exit code %d: %s", exit.ExitCode(), out.last())
 	case (err != nil) != trial.fails:

@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,7 @@ type relayCounts struct {
 	begun, whole      int  // downloads
 	lost              bool // an answer was
 	refusedAt, nextAt time.Time
+	retryAfter        time.Duration // of the refusal
 }
 
 // begin begins a case.
@@ -109,6 +111,8 @@ func (r *relay) answer(resp *http.Response) error {
 	}
 	if refused := resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable; refused && r.counts.refusedAt.IsZero() {
 		r.counts.refusedAt = r.now()
+		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // none asks for no wait
+		r.counts.retryAfter = time.Duration(seconds) * time.Second
 	}
 	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
 		return nil

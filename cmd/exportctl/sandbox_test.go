@@ -67,12 +67,10 @@ func (s *service) conformance(t *testing.T) {
 		}
 		return by
 	}
-	clients, err := filepath.Abs("../../api/client/python/src")
-	if err != nil {
-		t.Fatal(err)
+	for _, variable := range pythonClient(t) {
+		name, value, _ := strings.Cut(variable, "=")
+		t.Setenv(name, value)
 	}
-	t.Setenv("PYTHONPATH", clients)
-	t.Setenv("PYTHONDONTWRITEBYTECODE", "1")
 	example, err := filepath.Abs("../../api/client/examples/nightly.py")
 	if err != nil {
 		t.Fatal(err)

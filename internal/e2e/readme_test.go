@@ -22,9 +22,7 @@ import (
 // real shell, on a data folder that was filled a year ago and with other sizes asked for.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("openssl"); err != nil {
-		machinetest.Lacks(t, "openssl")
-	}
+	machinetest.Program(t, "openssl")
 	home := t.TempDir()
 	build := exec.Command("go", "build", "-tags", "nomsgpack", "-o", filepath.Join(home, "bin")+"/", "exportd/cmd/exportctl")
 	if out, err := build.CombinedOutput(); err != nil {
