@@ -29,7 +29,7 @@ func script(program, name, reader string) func(t *testing.T, s *sample) ([][]str
 		if s.opts.NoHeader {
 			header = "off"
 		}
-		out, err := run(t, "", program, filepath.Join(folder, name), reader, s.path, string(rune(s.opts.Comma())), header)
+		out, err := run(t, "", program, filepath.Join(folder, name), reader, s.path, string(rune(s.opts.Comma())), header, s.encoding())
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +80,11 @@ func sqlite(t *testing.T, s *sample) ([][]string, error) {
 	if s.opts.NoHeader { // it takes the first row for the names of a new table
 		fmt.Fprintf(&in, "CREATE TABLE messages(\"%s\");\n", strings.Join(columns, `", "`))
 	}
-	fmt.Fprintf(&in, ".mode csv\n.separator %q\n.import %s messages\n.mode list\n", string(rune(s.opts.Comma())), s.path)
+	file := s.path
+	if program := s.through(); program != "" {
+		file = "\"|" + program + " " + s.path + "\""
+	}
+	fmt.Fprintf(&in, ".mode csv\n.separator %q\n.import %s messages\n.mode list\n", string(rune(s.opts.Comma())), file)
 	fmt.Fprintf(&in, "SELECT coalesce(hex(\"%s\"), '-') FROM messages ORDER BY rowid;\n", strings.Join(columns, `"), '-') || ',' || coalesce(hex("`))
 	out, err := run(t, in.String(), "sqlite3", "-bail", ":memory:")
 	if err != nil {
@@ -97,6 +101,9 @@ func sqlite(t *testing.T, s *sample) ([][]string, error) {
 func miller(t *testing.T, s *sample) ([][]string, error) {
 	const equals, comma, end = "<equals>", "<comma>", "<end>" // which are in no cell
 	args := []string{"-S", "--icsv", "--odkvp", "--ifs", string(rune(s.opts.Comma())), "--ops", equals, "--ofs", comma, "--ors", end}
+	if program := s.through(); program != "" {
+		args = append(args, "--prepipe", program)
+	}
 	names := dataset.VIPMessages.Headers()
 	if s.opts.NoHeader {
 		args = append(args, "--implicit-csv-header")

@@ -58,16 +58,7 @@ func Chosen(kind jobs.Kind, id string, fields map[string]any, guard bool, places
 	}
 	for i, place := range places {
 		column := all[place]
-		var v any
-		if name, inner, nested := strings.Cut(column, "."); nested {
-			m, _ := fields[name].(map[string]any)
-			v = m[inner]
-		} else {
-			v = fields[column]
-		}
-		if column == "id" {
-			v = id
-		}
+		v := valueOf(column, id, fields)
 		cell := TextIn(v, zone)
 		if list, ok := v.([]any); ok && (column == "tags" || column == "labels") {
 			cell = join(list, zone)
@@ -93,6 +84,18 @@ func Chosen(kind jobs.Kind, id string, fields map[string]any, guard bool, places
 		cells = append(cells, cell)
 	}
 	return cells, guarded
+}
+
+// valueOf is what a document has in a column.
+func valueOf(column, id string, fields map[string]any) any {
+	if column == "id" {
+		return id
+	}
+	if name, inner, nested := strings.Cut(column, "."); nested {
+		m, _ := fields[name].(map[string]any)
+		return m[inner]
+	}
+	return fields[column]
 }
 
 var (

@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"encoding/csv"
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf16"
+
+	"exportd/jobs"
 )
 
 // SheetCell is a cell of a file for Excel.
@@ -43,7 +47,7 @@ func Sheet(file []byte) (rows [][]SheetCell, err error) {
 	for _, record := range records {
 		row := make([]SheetCell, len(record))
 		for i, s := range record {
-			if row[i], err = sheetCell(s); err != nil {
+			if row[i], err = ReadSheetCell(s); err != nil {
 				return nil, err
 			}
 		}
@@ -52,7 +56,8 @@ func Sheet(file []byte) (rows [][]SheetCell, err error) {
 	return rows, nil
 }
 
-func sheetCell(s string) (SheetCell, error) {
+// ReadSheetCell is what a spreadsheet makes of a cell.
+func ReadSheetCell(s string) (SheetCell, error) {
 	if m := literal.FindStringSubmatch(s); m != nil {
 		var out strings.Builder
 		// Quotes within are doubled, so that "&" between two literals is not within one.
@@ -82,6 +87,39 @@ func sheetCell(s string) (SheetCell, error) {
 		value /= by
 	}
 	return SheetCell{Text: Digits15(value), Number: true}, nil
+}
+
+// SheetTexts returns what a spreadsheet should find in the row of a document, as SheetCell.Text.
+func SheetTexts(kind jobs.Kind, id string, fields map[string]any, guard bool) []string {
+	names := strings.Fields(columns[kind])
+	stored, _ := Chosen(kind, id, fields, false, nil, nil)
+	for i, cell := range stored {
+		switch v := valueOf(names[i], id, fields).(type) {
+		case nil, bool:
+		case int64:
+			stored[i] = sheetNumber(cell, float64(v), true)
+		case float64:
+			stored[i] = sheetNumber(cell, v, v == math.Trunc(v))
+		case time.Time:
+			stored[i] = v.UTC().Format(time.DateTime)
+		default:
+			if guard {
+				stored[i] = Guard(cell)
+			}
+		}
+	}
+	return stored
+}
+
+// sheetNumber is a number as far as a spreadsheet has it; one that is whole and has more digits is text, as
+// is what is none.
+func sheetNumber(text string, f float64, whole bool) string {
+	mantissa, _, _ := strings.Cut(strings.TrimPrefix(text, "-"), "e")
+	digits := strings.Trim(strings.ReplaceAll(mantissa, ".", ""), "0")
+	if math.IsNaN(f) || math.IsInf(f, 0) || whole && len(digits) > 15 {
+		return text
+	}
+	return Digits15(f)
 }
 
 // Digits15 is a number as far as a spreadsheet has it.

@@ -130,6 +130,8 @@ type CopyForm struct {
 	Delimiter byte // 0 is the comma
 	NoHeader  bool
 	Client    bool // psql's \copy, in the place of the server
+	// Program is what the file goes through, as iconv with its flags; "" for none.
+	Program string
 }
 
 // Copy reads a file with COPY into a new table of text columns and returns the table's rows, under a header
@@ -159,14 +161,17 @@ func (p *Postgres) CopyAs(tb testing.TB, columns []string, file []byte, form Cop
 	for i, name := range columns {
 		cells[i] = fmt.Sprintf(`encode(convert_to(coalesce("%s", convert_from('\x%x', 'UTF8')), 'UTF8'), 'hex')`, name, null)
 	}
-	command := "COPY"
+	command, from := "COPY", "'"+path+"'"
+	if form.Program != "" {
+		from = "PROGRAM '" + form.Program + " " + path + "'"
+	}
 	if form.Client {
 		command = `\copy`
 	}
 	psql := p.start(tb, "psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--host", p.folder, "--username", "exportd", "--dbname", "postgres",
 		"--command", `DROP TABLE IF EXISTS export`,
 		"--command", `CREATE TABLE export ("row number" bigint GENERATED ALWAYS AS IDENTITY, `+strings.Join(strings.Split(names, ", "), " text, ")+` text)`,
-		"--command", fmt.Sprintf(`%s export (%s) FROM '%s' WITH (FORMAT csv, HEADER %t, DELIMITER E'\x%02x', ENCODING 'UTF8')`, command, names, path,
+		"--command", fmt.Sprintf(`%s export (%s) FROM %s WITH (FORMAT csv, HEADER %t, DELIMITER E'\x%02x', ENCODING 'UTF8')`, command, names, from,
 			!form.NoHeader, cmp.Or(form.Delimiter, ',')),
 		"--command", `COPY (SELECT `+strings.Join(cells, ", ")+` FROM export ORDER BY "row number") TO STDOUT`)
 	if code := psql.Wait(tb, startWithin); code != 0 {
