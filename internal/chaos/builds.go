@@ -60,6 +60,21 @@ func (b *builds) next(p *process, rng *rand.Rand) {
 	}
 }
 
+// newest has an API and a worker be of this build: what needs it waits until there are such.
+func (f *fleet) newest(ctx context.Context) error {
+	for _, all := range [][]*process{f.apis, f.workers} {
+		if slices.ContainsFunc(all, func(p *process) bool { return p.build == 0 }) {
+			continue
+		}
+		all[0].kill()
+		all[0].build = 0
+		if err := all[0].start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // rollWithin is longer than a process drains and closes its connections while the cloud is away.
 const rollWithin = 20 * time.Second
 

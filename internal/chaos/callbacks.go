@@ -158,7 +158,7 @@ func inspectArrival(j *jobs.Job, cb *jobs.Callback, a arrival) (event, string) {
 	d := e.Data
 	right := e.Type == "export."+string(j.State) && d.State == string(j.State) && d.JobID == j.ID && d.Kind == string(j.Kind)
 	if j.State == jobs.Succeeded {
-		right = right && d.TotalCount != nil && *d.TotalCount == j.RowsTotal && d.CSVURL != nil && d.Error == nil
+		right = right && d.TotalCount != nil && *d.TotalCount == j.Result.FileRows() && d.CSVURL != nil && d.Error == nil
 	} else {
 		right = right && d.TotalCount == nil && d.CSVURL == nil && (d.Error != nil) == (j.Error != nil)
 	}

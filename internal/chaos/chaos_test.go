@@ -22,6 +22,9 @@ func TestShort(t *testing.T) {
 		t.Fatalf("run with seed %d: %v", seed, err)
 	}
 	r.print(t.Output())
+	if len(r.forms) < 5 {
+		t.Errorf("files are of %d forms alone", len(r.forms))
+	}
 	if !r.ok() || r.breaks.kills == 0 || r.accepted == 0 || r.callbacks.delivered == 0 {
 		t.Errorf("something was lost, wrong or left; again with: go run ./internal/chaos -duration 25s -pace 1s -breaks 1.5s -messages 4000 -part-rows 300 -seed %d", seed)
 	}

@@ -283,7 +283,11 @@ func failOnPurpose(ctx context.Context, f *fleet, c *caller, in *inspector, seed
 	}
 	rng := rand.New(rand.NewPCG(seed, 4))
 	for n := range 4 {
-		path := c.randomExport(rng) + "&callbackUrl=" + url.QueryEscape(c.receivers.expect(1_000_000+n, manner{host: goneHost, gone: true}))
+		a, err := c.randomExport(ctx, rng)
+		if err != nil {
+			return err
+		}
+		path := a.path + "&" + a.form.Encode() + "&callbackUrl=" + url.QueryEscape(c.receivers.expect(1_000_000+n, manner{host: goneHost, gone: true}))
 		status, body, err := c.send(ctx, rng, request{method: http.MethodGet, path: path, header: map[string]string{"Prefer": "respond-async", "Cache-Control": "no-cache"}})
 		if err != nil || status != http.StatusAccepted {
 			return fmt.Errorf("export that is to fail answered %d: %.300s: %w", status, body, err)

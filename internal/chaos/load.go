@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 
 	"exportd/internal/apikey"
 	"exportd/internal/demo"
+	"exportd/jobs"
 )
 
 // caller sends export requests as a patient client does: again until they are answered, under an idempotency
@@ -26,16 +28,20 @@ type caller struct {
 
 	mu          sync.Mutex
 	accepted    map[string]*accepted
+	comparable  []*accepted // that files of changes can be asked for since
 	requests    int
 	retries     int
+	refused     int // answers of a build that does not know what is asked for
 	redelivered int // callbacks that the operator had sent again
 }
 
 // accepted is a job that the API said yes to.
 type accepted struct {
 	id       string
-	callback string // its callbackUrl, "" if it has none
-	canceled bool   // by the script
+	path     string     // of the request, with what is not of its form
+	form     url.Values // in which its file was asked for
+	callback string     // its callbackUrl, "" if it has none
+	canceled bool       // by the script
 }
 
 // request is one to the API, by the demo's caller or operator.
@@ -109,36 +115,51 @@ func (c *caller) send(ctx context.Context, rng *rand.Rand, r request) (int, []by
 	return 0, nil, fmt.Errorf("%w: %w", context.Cause(ctx), last)
 }
 
-// export submits one request of a random kind and size.
+// export submits one request of a random kind, size and form.
 func (c *caller) export(ctx context.Context, rng *rand.Rand, n int) error {
-	path := c.randomExport(rng)
-	callback := ""
+	a, err := c.randomExport(ctx, rng)
+	if err != nil {
+		return err
+	}
+	path := a.path + "&" + a.form.Encode()
 	if rng.IntN(2) == 0 { // half of them want to be called back
-		callback = c.receivers.expect(n, randomManner(rng))
-		path += "&callbackUrl=" + url.QueryEscape(callback)
+		a.callback = c.receivers.expect(n, randomManner(rng))
+		path += "&callbackUrl=" + url.QueryEscape(a.callback)
 	}
 	header := map[string]string{"Prefer": "respond-async", "Cache-Control": "no-cache", "Idempotency-Key": fmt.Sprintf("chaos-%d", n)}
 	c.mu.Lock()
 	c.requests++
 	c.mu.Unlock()
 	status, body, err := c.send(ctx, rng, request{method: http.MethodGet, path: path, header: header})
+	// The build before refuses what it does not know. Whoever is asked next may be of this one.
+	for err == nil && len(c.fleet.builds.paths) > 1 && status == http.StatusUnprocessableEntity {
+		c.mu.Lock()
+		c.refused++
+		c.mu.Unlock()
+		pause(ctx, time.Duration(50+rng.IntN(200))*time.Millisecond)
+		status, body, err = c.send(ctx, rng, request{method: http.MethodGet, path: path, header: header})
+	}
 	if err != nil {
 		return err
 	}
 	var j job
 	if status != http.StatusAccepted || json.Unmarshal(body, &j) != nil || j.JobID == "" {
-		return fmt.Errorf("export answered %d: %.300s", status, body)
+		return fmt.Errorf("export %s answered %d: %.300s", path, status, body)
 	}
+	a.id = j.JobID
 	c.mu.Lock()
-	c.accepted[j.JobID] = &accepted{id: j.JobID, callback: callback}
+	c.accepted[a.id] = a
 	c.mu.Unlock()
 	if rng.IntN(8) == 0 { // one in eight is canceled, a little later
-		select {
-		case <-ctx.Done():
+		if !pause(ctx, time.Duration(rng.IntN(3000))*time.Millisecond) {
 			return nil
-		case <-time.After(time.Duration(rng.IntN(3000)) * time.Millisecond):
 		}
-		return c.cancel(ctx, rng, j.JobID)
+		return c.cancel(ctx, rng, a.id)
+	}
+	if a.form.Get(jobs.ParamFormat) != jobs.FormatParquet && a.form.Get(jobs.ParamProfile) == "" {
+		c.mu.Lock()
+		c.comparable = append(c.comparable, a)
+		c.mu.Unlock()
 	}
 	return nil
 }
@@ -160,27 +181,53 @@ func (c *caller) cancel(ctx context.Context, rng *rand.Rand, id string) error {
 	return fmt.Errorf("cancel answered %d: %.300s", status, body)
 }
 
-// randomExport is a request for a window of a few hours up to the widest, or for users.
-func (c *caller) randomExport(rng *rand.Rand) string {
-	q := url.Values{"workspaceId": {c.demo.WorkspaceID}, "mediumId": {c.demo.MediumID}}
-	if rng.IntN(2) == 0 {
-		q.Set("profile", "excel")
+// randomExport is a request for a window of a few hours up to the widest, or for users; or for what has
+// changed since one.
+func (c *caller) randomExport(ctx context.Context, rng *rand.Rand) (*accepted, error) {
+	if rng.IntN(4) == 0 {
+		if a, err := c.earlier(ctx, rng); a != nil || err != nil {
+			return a, err
+		}
 	}
+	q, kind := url.Values{"workspaceId": {c.demo.WorkspaceID}, "mediumId": {c.demo.MediumID}}, "vip-messages"
 	if rng.IntN(3) == 0 {
+		kind = "vip-users"
 		if rng.IntN(2) == 0 {
 			q.Set("hasBirthday", "true")
 		}
-		return "/vip-users/export?" + q.Encode()
+	} else {
+		from, _ := time.Parse(time.DateOnly, c.demo.From)
+		days := []int{1, 1, 3, 10, 30}[rng.IntN(5)]
+		from = from.AddDate(0, 0, rng.IntN(31-days))
+		q.Set("from", from.Format(time.DateOnly))
+		q.Set("to", from.AddDate(0, 0, days).Format(time.DateOnly))
+		if rng.IntN(4) == 0 {
+			q.Set("contentType", "text")
+		}
 	}
-	from, _ := time.Parse(time.DateOnly, c.demo.From)
-	days := []int{1, 1, 3, 10, 30}[rng.IntN(5)]
-	from = from.AddDate(0, 0, rng.IntN(31-days))
-	q.Set("from", from.Format(time.DateOnly))
-	q.Set("to", from.AddDate(0, 0, days).Format(time.DateOnly))
-	if rng.IntN(4) == 0 {
-		q.Set("contentType", "text")
+	a := &accepted{path: "/" + kind + "/export?" + q.Encode(), form: url.Values{}}
+	randomForm(rng, kind, a.form)
+	return a, nil
+}
+
+// earlier asks for what has changed since an export that has ended; nil if the one that was drawn has not.
+func (c *caller) earlier(ctx context.Context, rng *rand.Rand) (*accepted, error) {
+	c.mu.Lock()
+	var base *accepted
+	if n := len(c.comparable); n > 0 {
+		base = c.comparable[rng.IntN(n)]
 	}
-	return "/vip-messages/export?" + q.Encode()
+	c.mu.Unlock()
+	if base == nil {
+		return nil, nil
+	}
+	j, err := c.get(ctx, rng, base.id)
+	if err != nil || j.State != string(jobs.Succeeded) {
+		return nil, err
+	}
+	form := maps.Clone(base.form)
+	form.Set(jobs.ParamSince, base.id)
+	return &accepted{path: base.path, form: form}, nil
 }
 
 // get asks for a job.

@@ -3,14 +3,16 @@
 //
 //	go run ./internal/chaos -duration 10m -seed 7
 //
-// It starts the embedded cloud, two APIs and four workers, sends export requests of both kinds and all sizes,
-// some of which it cancels, and meanwhile kills processes (kill -9), stops them so long that their leases run
-// out, breaks connections, drops, delays and doubles messages and answers errors. Half of the exports are
-// called back, at receivers that work, fail at first, hang up or are slow. Then faults end, and it checks:
-// every accepted job succeeded or was canceled by the script; every file equals the snapshot byte for byte;
-// every callback was delivered at least once, under one id, signed, and tells how its job ended; no object is
-// left over; no document is stuck; every attempt's end is in the timeline. At last some jobs are made to
-// fail, and every number of /ops/stats and /ops/causes must be what all job and callback documents give.
+// It starts the embedded cloud, two APIs and four workers, sends export requests of both kinds, all sizes and
+// all forms of files, also of what has changed since one before, some of which it cancels, and meanwhile
+// kills processes (kill -9), stops them so long that their leases run out, breaks connections, drops, delays
+// and doubles messages and answers errors. Half of the exports are called back, at receivers that work, fail
+// at first, hang up or are slow. Then faults end, and it checks: every accepted job succeeded or was canceled
+// by the script; every file, read by other code than has written it, has each cell of the snapshot, or each
+// change between two; every callback was delivered at least once, under one id, signed, and tells how its job
+// ended; no object is left over; no document is stuck; every attempt's end is in the timeline. At last some
+// jobs are made to fail, and every number of /ops/stats and /ops/causes must be what all job and callback
+// documents give.
 //
 // With -previous the fleet is of two builds, which replace each other all the while, by kill -9 and by
 // SIGTERM: an upgrade and a rollback with jobs in flight.

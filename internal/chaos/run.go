@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -28,7 +31,9 @@ type report struct {
 	retries, partAttempts    int
 	parts                    int
 	rows, bytes              int64
-	changes                  int // writes to the source while jobs ran
+	forms                    map[string]int // files that were right, by form
+	refused                  int            // requests, by a build that does not know what they ask for
+	changes                  int            // writes to the source while jobs ran
 	builds                   *builds
 	callbacks                callbacks
 	figures                  *comparison
@@ -50,13 +55,14 @@ func (r *report) print(w io.Writer) {
 		for i, name := range b.names {
 			fmt.Fprintf(t, "started as %s\t%d\t\t\n", name, b.started[i])
 		}
-		fmt.Fprintf(t, "replaced by SIGTERM\t%d\t\t\n", b.rolled)
+		fmt.Fprintf(t, "replaced by SIGTERM\t%d\trefused by the build before\t%d\n", b.rolled, r.refused)
 	}
 	fmt.Fprintf(t, "jobs accepted\t%d\trequests sent again\t%d\n", r.accepted, r.retriedRequests)
 	fmt.Fprintf(t, "succeeded\t%d\tcanceled\t%d\n", r.succeeded, r.canceled)
 	fmt.Fprintf(t, "claims\t%d\tof them interrupted, failed\t%d, %d\n", r.attempts, r.interruptions, r.retries)
 	fmt.Fprintf(t, "parts\t%d\tpart attempts that failed\t%d\n", r.parts, r.partAttempts)
 	fmt.Fprintf(t, "rows compared\t%d\tbytes compared\t%d\n", r.rows, r.bytes)
+	fmt.Fprintf(t, "files as they should be\t%s\t\t\n", r.files())
 	fmt.Fprintf(t, "source writes meanwhile\t%d\t\t\n", r.changes)
 	cb := r.callbacks
 	fmt.Fprintf(t, "callbacks due\t%d\tdelivered\t%d\n", cb.due, cb.delivered)
@@ -77,6 +83,15 @@ func (r *report) print(w io.Writer) {
 			fmt.Fprintln(w, "  "+text)
 		}
 	}
+}
+
+// files says how many there were of each form.
+func (r *report) files() string {
+	var list []string
+	for _, form := range slices.Sorted(maps.Keys(r.forms)) {
+		list = append(list, fmt.Sprintf("%d %s", r.forms[form], form))
+	}
+	return strings.Join(list, ", ")
 }
 
 // settleWithin is how long the fleet may take to end everything once faults are over: the longest back-off of
@@ -124,7 +139,7 @@ func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 		return nil, err
 	}
 	defer rs.close()
-	r = &report{seed: o.seed, builds: f.builds, figures: &comparison{not: "not all came to its end"}}
+	r = &report{seed: o.seed, builds: f.builds, forms: map[string]int{}, figures: &comparison{not: "not all came to its end"}}
 	c := &caller{fleet: f, demo: facts, http: &http.Client{Timeout: 20 * time.Second}, receivers: rs, accepted: map[string]*accepted{}}
 	begun := time.Now()
 	attacked := begun
@@ -143,7 +158,7 @@ func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 	}
 	r.settle = time.Since(begun)
 	r.broken = append(r.broken, f.crashes()...)
-	r.accepted, r.requests, r.retriedRequests = len(c.accepted), c.requests, c.retries
+	r.accepted, r.requests, r.retriedRequests, r.refused = len(c.accepted), c.requests, c.retries, c.refused
 	if err := in.inspect(ctx, c, r); err != nil || len(r.broken) > 0 {
 		return r, err
 	}
@@ -186,7 +201,10 @@ func attack(ctx context.Context, o options, f *fleet, c *caller, in *inspector, 
 	})
 	all.Go(func() { r.changes = in.changeSource(broken, rand.New(rand.NewPCG(o.seed, 2)), c.demo) })
 	var err error
-	all.Go(func() { r.breaks, err = f.breakThings(broken, o, rand.New(rand.NewPCG(o.seed, 3)), log) })
+	all.Go(func() {
+		r.breaks, err = f.breakThings(broken, o, rand.New(rand.NewPCG(o.seed, 3)), log)
+		err = errors.Join(err, f.newest(ctx))
+	})
 	all.Wait()
 	return err
 }

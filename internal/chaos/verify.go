@@ -1,27 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
-	"hash"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"time"
 
 	"cloud.google.com/go/firestore"
 
-	"exportd/internal/csvrow"
-	"exportd/internal/dataset"
 	"exportd/internal/jobstore"
 	"exportd/internal/localcloud"
 	"exportd/internal/objectstore"
 	"exportd/internal/records"
-	"exportd/internal/vip"
 	"exportd/jobs"
 )
 
@@ -37,12 +29,12 @@ type inspector struct {
 	store     *jobstore.Store
 	records   *records.Reader
 	objects   *objectstore.Store
-	mixed     bool                           // the fleet is of two builds
-	expected  map[string][][sha256.Size]byte // by what was asked for and when
+	mixed     bool                         // the fleet is of two builds
+	right     map[string][sha256.Size]byte // of files that are as they should be, by job
 }
 
 func newInspector(ctx context.Context, hosts map[string]string, mixed bool) (*inspector, error) {
-	in := &inspector{mixed: mixed, expected: map[string][][sha256.Size]byte{}}
+	in := &inspector{mixed: mixed, right: map[string][sha256.Size]byte{}}
 	var err error
 	if in.firestore, err = firestore.NewClient(ctx, project, localcloud.GRPCOptions(hosts["firestore"])...); err != nil {
 		return nil, err
@@ -99,7 +91,7 @@ func (in *inspector) inspect(ctx context.Context, c *caller, r *report) error {
 			r.stuck = append(r.stuck, fmt.Sprintf("job %s is %s/%s, due %s", j.ID, j.State, j.Phase, j.WakeAt))
 		}
 		if j.State == jobs.Succeeded {
-			results[j.Result.Object] = true
+			results[j.Result.Object], results[j.Whole().Object] = true, true
 		}
 		if a := c.accepted[j.ID]; a == nil {
 			r.wrong = append(r.wrong, "job "+j.ID+" was never asked for")
@@ -187,90 +179,19 @@ func (in *inspector) inspectFile(ctx context.Context, c *caller, j *jobs.Job, r 
 	if err != nil {
 		return err
 	}
-	if got.CSVURL == nil || got.TotalCount == nil || *got.TotalCount != j.RowsTotal {
+	if why := notAsked(j.Params, c.accepted[j.ID].form); why != "" {
+		r.wrong = append(r.wrong, fmt.Sprintf("job %s: %s", j.ID, why))
+	}
+	if got.CSVURL == nil || got.TotalCount == nil || *got.TotalCount != j.Result.FileRows() {
 		r.wrong = append(r.wrong, fmt.Sprintf("job %s succeeded without a link or with another count", j.ID))
 		return nil
 	}
 	fault, err := in.compareFile(ctx, c, j, *got.CSVURL)
 	if fault != "" {
 		r.wrong = append(r.wrong, fault)
+	} else {
+		r.forms[formName(j.Params)]++
 	}
 	r.bytes += j.Result.Size
 	return err
-}
-
-// compareFile says how the file behind a link differs from the job's snapshot, "" if it does not.
-func (in *inspector) compareFile(ctx context.Context, c *caller, j *jobs.Job, link string) (fault string, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)
-	if err != nil {
-		return "", err
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer res.Body.Close()
-	h := sha256.New()
-	n, err := io.Copy(h, res.Body)
-	if err != nil {
-		return "", err
-	}
-	want, err := in.expect(ctx, j)
-	if err != nil {
-		return "", err
-	}
-	if res.StatusCode != http.StatusOK || n != j.Result.Size || !slices.Contains(want, [sha256.Size]byte(h.Sum(nil))) {
-		return fmt.Sprintf("job %s: the file (%s, %d bytes) differs from the snapshot", j.ID, res.Status, n), nil
-	}
-	return "", nil
-}
-
-// expect is the sha256 of the rows of j at its snapshot, in one go: with the header of this build, and where
-// the fleet is of two, with that of 0.1.0, which quoted nothing in it.
-func (in *inspector) expect(ctx context.Context, j *jobs.Job) ([][sha256.Size]byte, error) {
-	params, err := json.Marshal(j.Params)
-	if err != nil {
-		return nil, err
-	}
-	key := fmt.Sprintf("%s %s %s", j.Kind, params, j.SnapshotTime)
-	if sums, ok := in.expected[key]; ok {
-		return sums, nil
-	}
-	d := dataset.BuiltIn.Get(string(j.Kind))
-	enc := csvrow.NewEncoder(d, csvrow.Options{FormulaGuard: j.Params.FormulaGuard(), BOM: j.Params.BOM(), Excel: j.Params.Excel()})
-	headers := [][]byte{enc.AppendHeader(nil)}
-	if in.mixed && !j.Params.Excel() {
-		headers = append(headers, bytes.ReplaceAll(headers[0], []byte{'"'}, nil))
-	}
-	var hashes []hash.Hash // which take everything
-	for _, header := range headers {
-		h := sha256.New()
-		_, _ = h.Write(header)
-		hashes = append(hashes, h)
-	}
-	var row []byte
-	rows := int64(0)
-	err = in.records.Scan(ctx, d.Query(j.OrgID, j.Params), vip.Range{}, j.SnapshotTime, records.Options{}, func(doc []byte) error {
-		var err error
-		if row, err = enc.AppendRow(row[:0], doc); err != nil {
-			return err
-		}
-		rows++
-		for _, h := range hashes {
-			_, _ = h.Write(row)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if rows != j.RowsTotal {
-		return nil, fmt.Errorf("job %s: the snapshot has %d rows, its count says %d", j.ID, rows, j.RowsTotal)
-	}
-	var sums [][sha256.Size]byte
-	for _, h := range hashes {
-		sums = append(sums, [sha256.Size]byte(h.Sum(nil)))
-	}
-	in.expected[key] = sums
-	return sums, nil
 }

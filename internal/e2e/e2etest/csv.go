@@ -8,17 +8,20 @@ import (
 // ParseCSV reads a file by the letter of RFC 4180: rows end with CR LF, cells that hold a quote, comma or
 // line break are quoted, and what is inside quotes is kept as it is. encoding/csv is no judge for that: it
 // turns CR LF inside quotes into LF.
-func ParseCSV(file []byte) ([][]string, error) {
+func ParseCSV(file []byte) ([][]string, error) { return ParseCells(file, ',') }
+
+// ParseCells is ParseCSV of a file with another delimiter.
+func ParseCells(file []byte, delimiter byte) ([][]string, error) {
 	var rows [][]string
 	for len(file) > 0 {
 		var row []string
 		for {
-			cell, rest, err := parseCell(file)
+			cell, rest, err := parseCell(file, delimiter)
 			if err != nil {
 				return nil, fmt.Errorf("row %d, cell %d: %w", len(rows)+1, len(row)+1, err)
 			}
 			row, file = append(row, cell), rest
-			if len(file) > 0 && file[0] == ',' {
+			if len(file) > 0 && file[0] == delimiter {
 				file = file[1:]
 				continue
 			}
@@ -33,9 +36,9 @@ func ParseCSV(file []byte) ([][]string, error) {
 	return rows, nil
 }
 
-func parseCell(b []byte) (cell string, rest []byte, err error) {
+func parseCell(b []byte, delimiter byte) (cell string, rest []byte, err error) {
 	if len(b) == 0 || b[0] != '"' {
-		i := bytes.IndexAny(b, ",\r\n\"")
+		i := bytes.IndexFunc(b, func(r rune) bool { return r == rune(delimiter) || r == '\r' || r == '\n' || r == '"' })
 		switch {
 		case i < 0:
 			return string(b), nil, nil
