@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"time"
 
@@ -27,12 +28,25 @@ type bed struct {
 	control control
 	cloud   *process
 	secret  string // of the key for lists, once it is there
-	format  string // of the files of exports; CSV if empty
+	form    form   // of the files of exports; CSV if it has no name
 
 	client *firestore.Client
 	store  *jobstore.Store
 	queue  *jobqueue.Queue
 	reader *records.Reader
+}
+
+// form is one of files.
+type form struct {
+	name   string
+	params jobs.Params
+}
+
+// forms are those that are measured against plain CSV.
+var forms = []form{
+	{"gzip", jobs.Params{jobs.ParamCompression: jobs.CompressionGzip}},
+	{"JSONL", jobs.Params{jobs.ParamFormat: jobs.FormatJSONL}},
+	{"Parquet", jobs.Params{jobs.ParamFormat: jobs.FormatParquet}},
 }
 
 const (
@@ -135,10 +149,8 @@ func (b *bed) close() error {
 
 // submit asks for an export of the first rows messages and notifies, as the API does.
 func (b *bed) submit(ctx context.Context, rows int) (string, error) {
-	params := window(rows).With(jobs.ParamProfile, jobs.ProfileRFC4180).With(jobs.ParamFormulaGuard, b.format == "")
-	if b.format != "" {
-		params[jobs.ParamFormat] = b.format
-	}
+	params := window(rows).With(jobs.ParamProfile, jobs.ProfileRFC4180).With(jobs.ParamFormulaGuard, b.form.params[jobs.ParamFormat] == nil)
+	maps.Copy(params, b.form.params)
 	sub, err := b.store.Submit(ctx, jobs.Submission{
 		OrgID: orgID, KeyID: "bench", Kind: dataset.VIPMessages.Kind(), Fresh: true, IdempotencyKey: jobs.NewID(),
 		Params: params,

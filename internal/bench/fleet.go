@@ -147,3 +147,10 @@ func (f *fleet) timed(ctx context.Context, rows int) (*jobs.Job, time.Duration, 
 	}
 	return j, j.FinishedAt.Sub(j.CreatedAt), nil
 }
+
+// timedAs is timed of files of a form.
+func (f *fleet) timedAs(ctx context.Context, as form, rows int) (*jobs.Job, time.Duration, error) {
+	f.bed.form = as
+	defer func() { f.bed.form = form{} }()
+	return f.timed(ctx, rows)
+}
