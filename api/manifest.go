@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"errors"
 	"net/http"
 	"time"
@@ -98,7 +97,7 @@ func (s *Server) manifest(c *gin.Context, caller *apikey.Key) error {
 		return err
 	}
 	v := manifestView{
-		Context: csvw, URL: j.FileName(), JobID: j.ID, Kind: j.Kind, Params: shownParams(j.Kind, j.Params), SchemaVersion: max(j.Columns, 1),
+		Context: csvw, URL: j.FileName(), JobID: j.ID, Kind: j.Kind, Params: shownParams(j.Kind, j.Params), SchemaVersion: jobs.ColumnsVersion(j.Columns),
 		MediaType: export.ContentType(j), Dialect: dialectOf(j.Params), TableSchema: schemaView{columns},
 		SnapshotTime: timeOrNil(j.SnapshotTime), FileExpiresAt: timeOrNil(j.FileExpiresAt),
 		Rows: j.Result.FileRows(), Changes: changesOf(j), SizeBytes: j.Result.Size, CRC32C: checksum(j.Result.CRC32C), GuardedCells: j.Result.GuardedCells, RescuedValues: j.Result.RescuedValues,
@@ -122,7 +121,7 @@ func (s *Server) manifest(c *gin.Context, caller *apikey.Key) error {
 // nothing of them.
 func (s *Server) fileColumns(j *jobs.Job) ([]columnView, error) {
 	d := s.datasets.Get(string(j.Kind))
-	if d == nil || d.Version != max(j.Columns, 1) {
+	if d == nil || d.Version != jobs.ColumnsVersion(j.Columns) {
 		return nil, refuse(http.StatusConflict, "the columns of "+string(j.Kind)+" are no longer those of the file: ask for the export again")
 	}
 	columns := d.Columns
@@ -164,12 +163,12 @@ func dialectOf(p jobs.Params) *dialectView {
 	if p.Format() != jobs.FormatCSV {
 		return nil
 	}
-	encoding, delimiter := "utf-8", cmp.Or(jobs.Delimiters[p.Text(jobs.ParamDelimiter)], ',')
+	encoding := "utf-8"
 	if p.Excel() {
-		encoding, delimiter = "utf-16", '\t'
+		encoding = "utf-16"
 	}
 	return &dialectView{
-		Encoding: encoding, Delimiter: string(delimiter), QuoteChar: `"`, DoubleQuote: true,
+		Encoding: encoding, Delimiter: string(rune(p.Delimiter())), QuoteChar: `"`, DoubleQuote: true,
 		LineTerminators: []string{"\r\n"}, Header: p.Text(jobs.ParamHeader) != jobs.HeaderOff,
 	}
 }

@@ -89,7 +89,7 @@ func (s *Server) baseOf(ctx context.Context, sub *jobs.Submission, since string)
 	if differs := unlike(j.Params, sub.Params); differs != "" {
 		return nil, "must be an export with the same parameters: there " + differs, nil
 	}
-	if max(j.Columns, 1) != max(sub.Columns, 1) {
+	if jobs.ColumnsVersion(j.Columns) != jobs.ColumnsVersion(sub.Columns) {
 		return nil, fmt.Sprintf("must be an export with the same columns, and those of %s have changed: export all rows, without since", sub.Kind), nil
 	}
 	base := j.Whole()

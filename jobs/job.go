@@ -21,7 +21,7 @@ type Job struct {
 	KeyID  string `firestore:"keyId"` // the API key that asked
 	Kind   Kind   `firestore:"kind"`
 	Params Params `firestore:"params"`
-	// Columns is the version of the dataset's columns that the file has; 0 is 1.
+	// Columns is the version of the dataset's columns that the file has, see ColumnsVersion.
 	Columns     int    `firestore:"columns,omitempty"`
 	Fingerprint string `firestore:"fingerprint"`
 	RequestID   string `firestore:"requestId,omitempty"`

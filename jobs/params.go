@@ -73,8 +73,8 @@ const (
 	HeaderOff = "off"
 )
 
-// Delimiters are what stands between the cells of a row, by the name that requests have for it.
-var Delimiters = map[string]byte{"comma": ',', "semicolon": ';', "tab": '\t', "pipe": '|'}
+// delimiters are what stands between the cells of a row, by the name that requests have for it.
+var delimiters = map[string]byte{"comma": ',', "semicolon": ';', "tab": '\t', "pipe": '|'}
 
 // laterFileParams are those of files that builds of version 1 of documents would leave aside, making another
 // file than was asked for.
@@ -104,6 +104,14 @@ func (p Params) Profile() string { return cmp.Or(p.Text(ParamProfile), ProfileRF
 // Excel says whether the file is one for a double-click there. Of the first form of that it says no: that was
 // a plain file with a byte order mark.
 func (p Params) Excel() bool { return p.Profile() == ProfileExcel && p.Text(ParamExcelForm) != "" }
+
+// Delimiter is what stands between the cells of a row of CSV.
+func (p Params) Delimiter() byte {
+	if p.Excel() {
+		return '\t'
+	}
+	return cmp.Or(delimiters[p.Text(ParamDelimiter)], ',')
+}
 
 // BOM says whether the file is plain behind a byte order mark.
 func (p Params) BOM() bool { return p.Profile() == ProfileExcel && p.Text(ParamExcelForm) == "" }

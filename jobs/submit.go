@@ -10,8 +10,11 @@ const IdempotencyLife = 24 * time.Hour
 
 // Fingerprint is that of the request.
 func (s *Submission) Fingerprint() string {
-	return Fingerprint(s.OrgID, s.Kind, max(s.Columns, 1), s.Params)
+	return Fingerprint(s.OrgID, s.Kind, ColumnsVersion(s.Columns), s.Params)
 }
+
+// ColumnsVersion is the version of a dataset's columns that a document says: the first where it says none.
+func ColumnsVersion(n int) int { return max(n, 1) }
 
 // NewJob is the job of a request, under an id that NewID gave.
 func NewJob(id string, s *Submission, p Policy, now time.Time) *Job {

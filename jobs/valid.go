@@ -175,7 +175,7 @@ func (j *Job) checkRequest(c *checks) {
 	j.checkBase(c)
 	wrong := j.Params.whole()
 	c.that(wrong == "", "%s", wrong)
-	c.that(c.what != "" || Fingerprint(j.OrgID, j.Kind, max(j.Columns, 1), j.Params) == j.Fingerprint, "orgId, kind and params are not those of the fingerprint")
+	c.that(c.what != "" || Fingerprint(j.OrgID, j.Kind, ColumnsVersion(j.Columns), j.Params) == j.Fingerprint, "orgId, kind and params are not those of the fingerprint")
 }
 
 // checkState is about what goes together in a state.

@@ -199,7 +199,7 @@ func (c *check) channels(ctx context.Context, w vip.Workspace) ([]string, error)
 		switch err := vip.Gate(ctx, c.cfg.Source, w.OrgID, w.ID, id); {
 		case err == nil:
 			open = append(open, id)
-		case !errors.Is(err, vip.ErrChannelUnknown) && !errors.Is(err, vip.ErrChannelNotConnected) && !errors.Is(err, vip.ErrWorkspaceUnknown) && !errors.Is(err, vip.ErrNotVIP):
+		case !vip.Refused(err):
 			return nil, err
 		}
 	}

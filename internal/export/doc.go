@@ -72,7 +72,7 @@ func New(source Source, objects Objects, cfg Config) *Exporter {
 // dataset finds what the rows of a job are, and their query, in the order of the file.
 func (e *Exporter) dataset(j *jobs.Job) (*dataset.Dataset, vip.Query, error) {
 	d := e.cfg.Datasets.Get(string(j.Kind))
-	if d == nil || d.Version != max(j.Columns, 1) {
+	if d == nil || d.Version != jobs.ColumnsVersion(j.Columns) {
 		return nil, vip.Query{}, jobs.Fail(jobs.CodeDatasetChanged, jobs.Permanent, "what "+string(j.Kind)+" are has changed since the export was asked for",
 			"give API and workers the same build and EXPORTD_DATASETS_FILE, then rerun it with mode fresh", nil)
 	}

@@ -81,9 +81,8 @@ func csvForm(p jobs.Params) form {
 		}
 		return csvRows(o, in)
 	}
-	comma := csvrow.Options{Delimiter: jobs.Delimiters[p.Text(jobs.ParamDelimiter)]}.Comma()
 	f.lead = func(dst []byte, word string, row []byte) []byte {
-		return append(append(append(dst, word...), comma), row...)
+		return append(append(append(dst, word...), p.Delimiter()), row...)
 	}
 	return f
 }
@@ -133,7 +132,7 @@ func unknownForm(what, value string, err error) error {
 func csvOptions(d *dataset.Dataset, p jobs.Params) (csvrow.Options, error) {
 	o := csvrow.Options{
 		FormulaGuard: p.FormulaGuard(), BOM: p.BOM(), Excel: p.Excel(),
-		Delimiter: jobs.Delimiters[p.Text(jobs.ParamDelimiter)], NoHeader: p.Text(jobs.ParamHeader) == jobs.HeaderOff,
+		Delimiter: p.Delimiter(), NoHeader: p.Text(jobs.ParamHeader) == jobs.HeaderOff,
 	}
 	var err error
 	o.Columns, o.Zone, err = choice(d, p)

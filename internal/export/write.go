@@ -225,7 +225,7 @@ func (f form) attrs(j *jobs.Job, rows int64) jobs.ObjectAttrs {
 			"job":      j.ID,
 			"rows":     strconv.FormatInt(rows, 10),
 			"snapshot": j.SnapshotTime.UTC().Format(time.RFC3339Nano),
-			"schema":   strconv.Itoa(max(j.Columns, 1)),
+			"schema":   strconv.Itoa(jobs.ColumnsVersion(j.Columns)),
 		},
 	}
 }

@@ -23,6 +23,11 @@ var (
 	ErrChannelNotConnected = errors.New("channel is not connected to the workspace")
 )
 
+// Refused reports whether err says why a caller may not see rows, and is not that of reading.
+func Refused(err error) bool {
+	return errors.Is(err, ErrWorkspaceUnknown) || errors.Is(err, ErrNotVIP) || errors.Is(err, ErrChannelUnknown) || errors.Is(err, ErrChannelNotConnected)
+}
+
 // Directory looks up the workspaces and channels of an org, side by side. One that is missing or another
 // org's is jobs.ErrNotFound, by the same work.
 type Directory interface {
