@@ -1,11 +1,6 @@
 package storageserver_test
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/json"
-	"encoding/pem"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,22 +11,13 @@ import (
 	"cloud.google.com/go/storage"
 	"google.golang.org/api/option"
 
+	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/localcloud/storageserver"
 )
 
-// newAccount makes the key of an account, and its file as Google hands it out.
 func newAccount(t *testing.T, email string) (key, file []byte) {
 	t.Helper()
-	made, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(made)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	file, err = json.Marshal(map[string]string{"type": "service_account", "client_email": email, "private_key": string(key)})
+	key, file, err := localcloudtest.KeyFile(email)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/api/googleapi"
 	"google.golang.org/api/option"
 
+	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/localcloud/storageserver"
 )
 
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(serveEnv); dir != "" {
 		log.Fatal(serveAndBeKilled(dir))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, localcloudtest.LeakOptions()...)
 }
 
 // start runs a server on a folder until the test ends or stop is called. It is lax: tests write one name

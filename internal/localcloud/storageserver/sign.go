@@ -116,9 +116,6 @@ func denied(code, format string, args ...any) error {
 // https://cloud.google.com/storage/docs/authentication/canonical-requests
 func (k *signer) verify(r *http.Request) error {
 	q := r.URL.Query()
-	if !q.Has("X-Goog-Signature") {
-		return denied("AccessDenied", "Anonymous caller does not have storage.objects.get access.")
-	}
 	for name, values := range q {
 		if len(values) > 1 && strings.HasPrefix(name, "X-Goog-") {
 			return denied("SignatureDoesNotMatch", "%s is given twice.", name)
@@ -145,11 +142,11 @@ func (k *signer) verify(r *http.Request) error {
 	}
 	// Google's clients sign the host without its port, as it has none in production; others sign what they
 	// send.
-	name, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		name = r.Host
+	hosts := []string{r.Host}
+	if name, _, err := net.SplitHostPort(r.Host); err == nil {
+		hosts = []string{name, r.Host}
 	}
-	for _, host := range []string{name, r.Host} {
+	for _, host := range hosts {
 		canonical, err := canonicalRequest(r, q, host)
 		if err != nil {
 			return err

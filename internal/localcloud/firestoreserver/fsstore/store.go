@@ -130,7 +130,7 @@ func Open(opt Options) (*Store, error) {
 		return nil, err
 	}
 	if err := s.restore(); err != nil {
-		return nil, errors.Join(err, s.closeEngine())
+		return nil, errors.Join(fmt.Errorf("open %s: %w", opt.Dir, err), s.closeEngine())
 	}
 	s.done.Add(2)
 	go s.sequence()
@@ -178,7 +178,7 @@ func (s *Store) restore() error {
 		return err
 	}
 	if version != nil && instant(version) != formatVersion {
-		return fmt.Errorf("data directory has format %d, this program reads format %d", instant(version), formatVersion)
+		return fmt.Errorf("it has format %d, and this program reads format %d; nothing was changed: start the program that wrote it, or this one with another data folder", instant(version), formatVersion)
 	}
 	if version == nil {
 		if err := s.db.Set(metaKey("format"), putInstant(nil, formatVersion), pebble.Sync); err != nil {

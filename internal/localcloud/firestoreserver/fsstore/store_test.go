@@ -3,11 +3,13 @@ package fsstore
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"github.com/cockroachdb/pebble/v2"
 	"go.uber.org/goleak"
 
 	"exportd/internal/localcloud/firestoreserver/fsvalue"
@@ -134,5 +136,25 @@ func TestOldVersions(t *testing.T) {
 	}
 	if _, err := s.At(w.now().Add(time.Second).UnixMicro()); !errors.Is(err, ErrFuture) {
 		t.Errorf("At(in a second) = %v, want %v", err, ErrFuture)
+	}
+}
+
+// A folder that another program wrote is named, and left as it is.
+func TestOtherFormat(t *testing.T) {
+	t.Parallel()
+	opt := Options{Dir: t.TempDir()}
+	s, err := Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, path(t, "c/d"), 1)
+	if err := errors.Join(s.db.Set(metaKey("format"), putInstant(nil, formatVersion+1), pebble.Sync), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, err := Open(opt)
+		if want := "open " + opt.Dir + ": it has format 2, and this program reads format 1"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Open() = %v, want %q", err, want)
+		}
 	}
 }
