@@ -939,6 +939,37 @@ const rows = {
     await other.terminate();
     await things(id, other).doc('a').set({});
   },
+  'terminate, then a new client': async id => {
+    const other = new Firestore({projectId});
+    await things(id, other).doc('a').set({n: 1});
+    await other.terminate();
+    return data(await things(id).doc('a').get());
+  },
+  'terminate with a listener, and with writes to come': async id => {
+    const other = new Firestore({projectId});
+    const listener = events(things(id, other));
+    await listener.next();
+    const listening = await other.terminate().catch(String);
+    listener.stop();
+    const writer = other.bulkWriter();
+    const written = writer.set(things(id, other).doc('a'), {n: 1});
+    const writing = await other.terminate().catch(String);
+    await writer.close();
+    await written;
+    await other.terminate();
+    return [listening, writing, data(await things(id).doc('a').get())];
+  },
+  'an aggregate under way at terminate': async id => {
+    const other = new Firestore({projectId});
+    things(id, other).count().get().catch(() => {}); // no answer comes any more
+    await other.terminate();
+    return (await things(id).count().get()).data().count;
+  },
+  'an aggregate of a converter, and one not asked for': async id => {
+    const c = (await numbers(things(id))).withConverter({toFirestore: v => v, fromFirestore: () => { throw new Error('converted'); }});
+    const all = (await c.count().get()).data();
+    return [all.count, all.sum === undefined];
+  },
 
   // preferRest.
   'preferRest: documents': async id => {
