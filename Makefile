@@ -38,10 +38,11 @@ bench: ## Measure speed, memory, scale and cost (about 20 minutes on an idle mac
 postgres: ## Read exports back with PostgreSQL, which the test starts for itself
 	$(GO) test -tags $(TAGS),postgres $(TESTFLAGS) -run '^TestPostgres$$' ./internal/e2e
 
-chromium: ## Open /docs and the console in Chromium, and try to break them; CI does not, as installing it takes long
+chromium: ## Open /docs, the console and the embedded cloud's data browser in Chromium, and try to break them; CI does not, as installing it takes long
 	npm ci --prefix internal/console/testdata/axe --silent --no-audit --no-fund
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run 'InChromium$$' ./internal/console $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run 'InChromium$$' ./internal/e2e
+	$(GO) test -tags $(TAGS),chromium -count=1 -v -run 'InChromium$$' ./internal/localcloud $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -run 'InChromium$$' ./api/docs $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -run '^TestDocsInChromium$$' ./api $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 
@@ -134,10 +135,11 @@ differential: ## Random writes and queries for the embedded Firestore, a plain e
 cloud-kills: ## Kill the embedded cloud 200 times in the middle of commits, publishes and uploads, and look for what was acknowledged
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestKills$$' ./internal/localcloud -kills.rounds $(or $(ROUNDS),200)
 
+# Inputs that reach new code are not made small, which takes most of the time where a server's coverage differs between runs.
 fuzz: ## Every fuzz target, one after the other, DURATION=10m each; ONLY=internal/localcloud for those below it
 	@ulimit -v 24000000; for pkg in $$(git grep -l '^func Fuzz' -- '$(or $(ONLY),.)/**_test.go' | xargs -n1 dirname | sort -u); do \
 		for name in $$(cat $$pkg/*_test.go | sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p'); do \
-			echo "$$pkg $$name"; $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$name$$" -fuzztime $(or $(DURATION),10m) -parallel 1 ./$$pkg || exit 1; \
+			echo "$$pkg $$name"; $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$name$$" -fuzztime $(or $(DURATION),10m) -fuzzminimizetime 10x -parallel 1 ./$$pkg || exit 1; \
 		done; \
 	done
 

@@ -45,12 +45,26 @@ const (
 //go:embed browse.html
 var browseHTML string
 
-var browsePage = template.Must(template.New("browse").Parse(browseHTML))
+var browsePage = template.Must(template.New("browse").Funcs(template.FuncMap{"parts": nameParts}).Parse(browseHTML))
 
 // cell is text, which may lead somewhere.
 type cell struct {
 	Text, Link string
 	Code       bool
+	Whole      bool // it is short, and stays on one line
+}
+
+// nameParts are those between which a line may end, where there is a choice.
+func nameParts(name string) []string {
+	var parts []string
+	for name != "" {
+		i := strings.IndexAny(name, "/-_.:~@=&?,{[") + 1
+		if i == 0 {
+			i = len(name)
+		}
+		parts, name = append(parts, name[:i]), name[i:]
+	}
+	return parts
 }
 
 type table struct {
@@ -166,7 +180,7 @@ func (b *browser) document(ctx context.Context, p *page, name string) error {
 	for _, f := range sortedFields(doc) {
 		t.Rows = append(t.Rows, []cell{{Text: f}, {Text: browseValue(doc.GetFields()[f]), Code: true}})
 	}
-	p.Tables = append(p.Tables, t, table{Head: []string{"Created", "Updated"}, Rows: [][]cell{{{Text: browseTime(doc.GetCreateTime().AsTime())}, {Text: browseTime(doc.GetUpdateTime().AsTime())}}}})
+	p.Tables = append(p.Tables, t, table{Head: []string{"Created", "Updated"}, Rows: [][]cell{{moment(doc.GetCreateTime().AsTime()), moment(doc.GetUpdateTime().AsTime())}}})
 	return nil
 }
 
@@ -186,7 +200,7 @@ func (b *browser) collection(r *http.Request, p *page, name string) (err error) 
 			t.Rows = append(t.Rows, []cell{{Text: id, Link: browsePath(d.GetName())}, {Text: "(missing; there are documents below it)"}, {}})
 			return
 		}
-		t.Rows = append(t.Rows, []cell{{Text: id, Link: browsePath(d.GetName())}, {Text: summary(d), Code: true}, {Text: browseTime(d.GetUpdateTime().AsTime())}})
+		t.Rows = append(t.Rows, []cell{{Text: id, Link: browsePath(d.GetName())}, {Text: summary(d), Code: true}, moment(d.GetUpdateTime().AsTime())})
 	}
 	if p.Query.empty() {
 		req := &firestorepb.ListDocumentsRequest{Parent: name[:i], CollectionId: name[i+1:], PageSize: browseRows, PageToken: r.URL.Query().Get("page"), ShowMissing: true}
@@ -241,11 +255,11 @@ func (b *browser) backlogs(r *http.Request, p *page) error {
 	}
 	s := table{Title: "Subscriptions", Head: []string{"Subscription", "Topic", "Waiting", "With subscribers", "Oldest published", "Pushed to"}, None: "There are no subscriptions to be seen."}
 	for _, o := range subs {
-		oldest := ""
+		oldest := cell{}
 		if !o.Oldest.IsZero() {
-			oldest = browseTime(o.Oldest)
+			oldest = moment(o.Oldest)
 		}
-		s.Rows = append(s.Rows, []cell{{Text: o.Subscription}, {Text: o.Topic}, {Text: strconv.Itoa(o.Waiting)}, {Text: strconv.Itoa(o.Leased)}, {Text: oldest}, {Text: o.PushedTo}})
+		s.Rows = append(s.Rows, []cell{{Text: o.Subscription}, {Text: o.Topic}, number(uint64(o.Waiting)), number(uint64(o.Leased)), oldest, {Text: o.PushedTo}})
 	}
 	p.Tables = []table{t, s}
 	return nil
@@ -271,7 +285,7 @@ func (b *browser) buckets(r *http.Request, p *page) error {
 	}
 	t := table{Head: []string{"Bucket", "Location", "Created"}, None: "There are no buckets."}
 	for _, o := range list.Items {
-		t.Rows = append(t.Rows, []cell{{Text: o.Name, Link: "/browse/storage/" + url.PathEscape(o.Name)}, {Text: o.Location}, {Text: browseStamp(o.TimeCreated)}})
+		t.Rows = append(t.Rows, []cell{{Text: o.Name, Link: "/browse/storage/" + url.PathEscape(o.Name)}, {Text: o.Location}, stamp(o.TimeCreated)})
 	}
 	p.Tables = []table{t}
 	return nil
@@ -289,7 +303,7 @@ func (b *browser) objects(r *http.Request, p *page) error {
 	}
 	t := table{Head: []string{"Object", "Bytes", "Type", "Generation", "Updated"}, None: "The bucket is empty."}
 	for _, o := range list.Items {
-		t.Rows = append(t.Rows, []cell{{Text: o.Name}, {Text: strconv.FormatUint(o.Size, 10)}, {Text: o.ContentType}, {Text: strconv.FormatInt(o.Generation, 10)}, {Text: browseStamp(o.Updated)}})
+		t.Rows = append(t.Rows, []cell{{Text: o.Name}, number(o.Size), {Text: o.ContentType}, number(uint64(o.Generation)), stamp(o.Updated)})
 	}
 	p.Tables = []table{t}
 	if list.NextPageToken != "" {
@@ -324,13 +338,17 @@ func (b *browser) get(ctx context.Context, path string, v any) error {
 
 func browseTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000 UTC") }
 
-// browseStamp is browseTime of what the JSON API has.
-func browseStamp(raw string) string {
+func moment(t time.Time) cell { return cell{Text: browseTime(t), Whole: true} }
+
+func number(n uint64) cell { return cell{Text: strconv.FormatUint(n, 10), Whole: true} }
+
+// stamp is the moment that the JSON API writes so.
+func stamp(raw string) cell {
 	t, err := time.Parse(time.RFC3339Nano, raw)
 	if err != nil {
-		return raw
+		return cell{Text: raw}
 	}
-	return browseTime(t)
+	return moment(t)
 }
 
 // newBrowser is for the account whose Firestore is at addr.

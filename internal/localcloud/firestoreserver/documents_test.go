@@ -2,6 +2,7 @@ package firestoreserver_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -55,6 +56,12 @@ func TestWrites(t *testing.T) {
 	}
 	if _, err := f.client.Doc("users/u2").Update(t.Context(), []firestore.Update{{Path: "n", Value: 1}}); status.Code(err) != codes.NotFound {
 		t.Errorf("Update of a missing document = %v, want NotFound", err)
+	}
+	// What is read with a view is answered in the words of the status alone.
+	missing := f.client.Doc("users/u2").Path
+	_, err = f.raw.GetDocument(t.Context(), &firestorepb.GetDocumentRequest{Name: missing})
+	if got, want := status.Convert(err).Message(), fmt.Sprintf("Document %q not found.", missing); got != want {
+		t.Errorf("GetDocument says %q, want %q", got, want)
 	}
 }
 

@@ -29,13 +29,15 @@ func invalid(format string, args ...any) error {
 	return status.Errorf(codes.InvalidArgument, format, args...)
 }
 
-// answer turns an error of the store into what the caller sees. Statuses pass.
+// answer turns an error of the store into what the caller sees. Statuses pass, without what was joined to
+// them: the text of a status that is wrapped begins with "rpc error" again.
 func (s *Server) answer(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := status.FromError(err); ok {
-		return err
+	var said interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &said) {
+		return said.GRPCStatus().Err()
 	}
 	var missing *fsindex.MissingError
 	switch {

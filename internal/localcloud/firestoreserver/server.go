@@ -227,7 +227,8 @@ func (s *Server) recoverUnary(ctx context.Context, req any, info *grpc.UnaryServ
 			err = s.recovered(info.FullMethod, v)
 		}
 	}()
-	return next(ctx, req)
+	resp, err = next(ctx, req)
+	return resp, s.answer(err)
 }
 
 func (s *Server) recoverStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
@@ -236,5 +237,5 @@ func (s *Server) recoverStream(srv any, ss grpc.ServerStream, info *grpc.StreamS
 			err = s.recovered(info.FullMethod, v)
 		}
 	}()
-	return next(srv, ss)
+	return s.answer(next(srv, ss))
 }
