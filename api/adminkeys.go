@@ -22,6 +22,8 @@ const (
 	// maxKeyName and maxKeyList bound what a key's record holds.
 	maxKeyName = 100
 	maxKeyList = 50
+	// maxBudget is above what a fleet reads in a day, and exact in JSON.
+	maxBudget = 1_000_000_000_000
 )
 
 // keyView is a key as admins see it: nothing in it opens anything.
@@ -39,6 +41,8 @@ type keyView struct {
 	IPRanges      []string       `json:"ipRanges"`
 	MinVersion    int            `json:"minSignatureVersion"`
 	OneUse        bool           `json:"oneUse"`
+	RowsPerDay    *int64         `json:"rowsPerDay"` // null: no limit
+	ReadsPerDay   *int64         `json:"readsPerDay"`
 	Secrets       []secretView   `json:"secrets"`
 	Webhook       []secretView   `json:"webhookSecrets"`
 }
@@ -67,7 +71,7 @@ func (s *Server) keyView(k *apikey.Key) keyView {
 	v := keyView{
 		KeyID: k.ID, OrgID: jobs.OwnerOf(k.OrgID), Sandbox: jobs.InSandbox(k.OrgID), Name: k.Name, Scopes: orEmpty(k.Scopes), State: k.State, CreatedAt: timeOrNil(k.CreatedAt),
 		ExpiresAt: timeOrNil(k.ExpiresAt), LastUsedAt: timeOrNil(k.LastUsedAt), CallbackHosts: orEmpty(k.CallbackHosts),
-		IPRanges: []string{}, MinVersion: s.verifier.MinVersion(k), OneUse: k.OneUse, Secrets: secretViews(k.Secrets), Webhook: secretViews(k.WebhookSecrets),
+		IPRanges: []string{}, MinVersion: s.verifier.MinVersion(k), OneUse: k.OneUse, RowsPerDay: limitOrNil(k.Budget.Rows), ReadsPerDay: limitOrNil(k.Budget.Reads), Secrets: secretViews(k.Secrets), Webhook: secretViews(k.WebhookSecrets),
 	}
 	for _, p := range k.IPRanges {
 		v.IPRanges = append(v.IPRanges, p.String())
@@ -192,7 +196,28 @@ func (s *Server) draft(b *body) apikey.Draft {
 	}
 	d.MinVersion = b.integer("minSignatureVersion", 1, 2, 1)
 	d.OneUse = b.boolean("oneUse")
+	d.Budget = b.budget(d.Sandbox)
 	return d
+}
+
+// budget reads what the exports of a key may come to in a day.
+func (b *body) budget(sandbox bool) (out jobs.Budget) {
+	for _, f := range []struct {
+		name  string
+		limit *int64
+	}{{"rowsPerDay", &out.Rows}, {"readsPerDay", &out.Reads}} {
+		if *f.limit = int64(b.integer(f.name, 1, maxBudget, 0)); *f.limit > 0 && sandbox {
+			b.fault(f.name, typeOnly, map[string]any{"value": b.values.Get(f.name)}, "is not for sandbox keys: their rows are made up and read nothing")
+		}
+	}
+	return out
+}
+
+func limitOrNil(n int64) *int64 {
+	if n == 0 {
+		return nil
+	}
+	return &n
 }
 
 // changer is how an admin appears in a key's history.

@@ -48,7 +48,7 @@ func (f *fakeKeys) alter(id string, fn func(*apikey.Key)) {
 func (f *fakeKeys) Create(_ context.Context, d apikey.Draft, by apikey.By) (*apikey.Key, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	k := &apikey.Key{ID: fmt.Sprintf("key_made%d", len(f.keys)), OrgID: d.ActsIn(), Name: d.Name, Scopes: d.Scopes, State: apikey.Active,
+	k := &apikey.Key{ID: fmt.Sprintf("key_made%d", len(f.keys)), OrgID: d.ActsIn(), Name: d.Name, Scopes: d.Scopes, Budget: d.Budget, State: apikey.Active,
 		ExpiresAt: d.ExpiresAt, CallbackHosts: d.CallbackHosts, IPRanges: d.IPRanges, MinVersion: d.MinVersion,
 		Secrets: []apikey.SigningSecret{{Secret: apikey.NewSecret(testSecret)}}, OneUse: d.OneUse, WebhookSecrets: []apikey.SigningSecret{{Secret: apikey.NewSecret("whsec_test")}}}
 	f.keys = append(f.keys, k)
@@ -118,14 +118,14 @@ func TestAdminKeys(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	code, got := as(t, b, "key_admn", "POST", "/admin/keys", `{"orgId":"org9","name":"billing","scopes":["read","export"],"expiresAt":"2027-01-01",
-		"callbackHosts":["hooks.example.com"],"ipRanges":["192.0.2.0/24","2001:db8::/32"],"minSignatureVersion":2,"oneUse":true,"reason":"they asked"}`)
+		"callbackHosts":["hooks.example.com"],"ipRanges":["192.0.2.0/24","2001:db8::/32"],"minSignatureVersion":2,"oneUse":true,"rowsPerDay":5000,"reason":"they asked"}`)
 	if code != http.StatusCreated || got["secret"] != testSecret || got["webhookSecret"] != "whsec_test" {
 		t.Fatalf("create = %d %v", code, got)
 	}
 	id := got["key"].(map[string]any)["keyId"].(string)
 	code, got = as(t, b, "key_admn", "GET", "/admin/keys?orgId=org9", "")
 	want := `[map[callbackHosts:[hooks.example.com] createdAt:<nil> expiresAt:2027-01-01T00:00:00Z ipRanges:[192.0.2.0/24 2001:db8::/32] keyId:` + id +
-		` lastUsedAt:<nil> minSignatureVersion:2 name:billing oneUse:true orgId:org9 sandbox:false scopes:[read export] secrets:[map[expiresAt:<nil>]] state:active webhookSecrets:[map[expiresAt:<nil>]]]]`
+		` lastUsedAt:<nil> minSignatureVersion:2 name:billing oneUse:true orgId:org9 readsPerDay:<nil> rowsPerDay:5000 sandbox:false scopes:[read export] secrets:[map[expiresAt:<nil>]] state:active webhookSecrets:[map[expiresAt:<nil>]]]]`
 	if code != http.StatusOK || fmt.Sprint(got["keys"]) != want {
 		t.Errorf("list = %d %v, want %s", code, got["keys"], want)
 	}

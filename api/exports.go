@@ -46,6 +46,9 @@ func (s *Server) export(d *dataset.Dataset) endpoint {
 		if errors.Is(err, jobs.ErrIdempotencyMismatch) {
 			return keyOfAnother(submission)
 		}
+		if over, ok := errors.AsType[*jobs.BudgetError](err); ok {
+			return s.overBudget(c, over)
+		}
 		if err != nil {
 			return err
 		}
@@ -91,7 +94,7 @@ func (s *Server) submitTraced(ctx context.Context, submission jobs.Submission, m
 // request, and none whose result is older than maxAge, unless that is negative or the caller named the job's
 // key.
 func (s *Server) submit(ctx context.Context, submission jobs.Submission, maxAge time.Duration) (jobs.Submitted, error) {
-	submitted, err := s.jobs.Submit(ctx, submission)
+	submitted, err := s.submitCounted(ctx, submission)
 	if err != nil || !submitted.Reused {
 		return submitted, err
 	}
@@ -101,7 +104,7 @@ func (s *Server) submit(ctx context.Context, submission jobs.Submission, maxAge 
 		return submitted, nil
 	}
 	submission.Except = found.ID
-	return s.jobs.Submit(ctx, submission)
+	return s.submitCounted(ctx, submission)
 }
 
 // outworn reports whether a job that was found is none that the request wants.
@@ -123,7 +126,7 @@ func (s *Server) readExport(c *gin.Context, d *dataset.Dataset, caller *apikey.K
 	}
 	sub = jobs.Submission{
 		OrgID: caller.OrgID, KeyID: caller.ID, RequestID: observe(c).requestID, Kind: d.Kind(), Columns: d.Version,
-		Params: p.file(d),
+		Params: p.file(d), Budget: budgetOf(caller),
 	}
 	if sub.CallbackURL, err = s.callbackURL(p, caller); err != nil {
 		return sub, false, err

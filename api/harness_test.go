@@ -507,6 +507,10 @@ func succeeded() jobs.Job {
 	}
 }
 
+func (f *fakeJobs) BudgetDay(ctx context.Context, keyID string) (jobs.BudgetDay, error) {
+	return f.memory.BudgetDay(ctx, keyID)
+}
+
 func (f *fakeJobs) Usage(context.Context, string) (running, queued int64, err error) {
 	return 2, 5, f.err
 }

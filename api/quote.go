@@ -18,6 +18,8 @@ import (
 
 // Quoter says what an export would come to. internal/export has it.
 type Quoter interface {
+	// Cost is of Quote the rows, and the reads that the export is billed for.
+	Cost(ctx context.Context, j *jobs.Job) (rows, reads int64, err error)
 	Quote(ctx context.Context, j *jobs.Job) (export.Quote, error)
 	// WithoutSortField counts what is not in the file of a job that has succeeded; -1 where that cannot be
 	// counted. An error may be records.ErrSnapshotTooOld.
@@ -34,20 +36,21 @@ const (
 
 // quoteView is the answer to dryRun.
 type quoteView struct {
-	DryRun           bool       `json:"dryRun"`
-	Rows             int64      `json:"rows"`
-	CountedAt        time.Time  `json:"countedAt"`
-	WithoutSortField *int64     `json:"withoutSortField"` // null where it is not counted
-	EstimatedBytes   int64      `json:"estimatedBytes"`
-	BytesExact       bool       `json:"bytesExact"`
-	EstimatedReads   int64      `json:"estimatedReads"`
-	EstimatedParts   int        `json:"estimatedParts"`
-	EstimatedSeconds float64    `json:"estimatedSeconds"`
-	JobsAhead        int64      `json:"jobsAhead"`
-	OpensInExcel     bool       `json:"opensInExcel"`
-	EarlierRows      *int64     `json:"earlierRows,omitempty"`
-	AttachesTo       *attachee  `json:"attachesTo"`
-	Refusals         []errorOne `json:"refusals"`
+	DryRun           bool        `json:"dryRun"`
+	Rows             int64       `json:"rows"`
+	CountedAt        time.Time   `json:"countedAt"`
+	WithoutSortField *int64      `json:"withoutSortField"` // null where it is not counted
+	EstimatedBytes   int64       `json:"estimatedBytes"`
+	BytesExact       bool        `json:"bytesExact"`
+	EstimatedReads   int64       `json:"estimatedReads"`
+	EstimatedParts   int         `json:"estimatedParts"`
+	EstimatedSeconds float64     `json:"estimatedSeconds"`
+	JobsAhead        int64       `json:"jobsAhead"`
+	OpensInExcel     bool        `json:"opensInExcel"`
+	EarlierRows      *int64      `json:"earlierRows,omitempty"`
+	AttachesTo       *attachee   `json:"attachesTo"`
+	Refusals         []errorOne  `json:"refusals"`
+	Budget           *budgetView `json:"budget"` // null without one
 }
 
 // attachee is the job that the request would get.
@@ -67,11 +70,11 @@ type errorOne struct {
 func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submission, maxAge time.Duration) error {
 	ctx := c.Request.Context()
 	if s.quotes == nil {
-		return errors.New("this server has no quoter")
+		return errNoQuoter
 	}
 	leave, why := s.quoting.acquire(caller.OrgID, caller.ID)
 	if why != admitted {
-		return &problem{status: http.StatusTooManyRequests, message: "too many quotes at once: try again", retryAfter: retryAfterOutage * time.Second}
+		return errQuotes()
 	}
 	defer leave()
 	found, err := s.wouldAttach(ctx, submission, maxAge)
@@ -86,7 +89,7 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	if err != nil {
 		return err
 	}
-	q, err := s.quotes.Quote(ctx, &jobs.Job{OrgID: caller.OrgID, Kind: submission.Kind, Params: submission.Params, Columns: submission.Columns})
+	q, err := s.quotes.Quote(ctx, jobOf(submission))
 	if err != nil {
 		return err
 	}
@@ -105,6 +108,9 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	} else {
 		v.Refusals = s.refusals(submission, q, queued)
 	}
+	if err := s.quoteBudget(ctx, &v, submission, q.Rows, q.Reads); err != nil {
+		return err
+	}
 	quotas := s.quotas.Of(caller.OrgID)
 	if places := int64(quotas.RunningJobs); places > 0 && running+queued >= places {
 		v.JobsAhead = running + queued - places + 1
@@ -113,6 +119,11 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	v.EstimatedSeconds = math.Round((run+float64(v.JobsAhead)*pace.typical/float64(max(1, quotas.RunningJobs)))*10) / 10
 	writeJSON(c, http.StatusOK, v)
 	return nil
+}
+
+// jobOf is as much of a submission's job as is counted.
+func jobOf(s jobs.Submission) *jobs.Job {
+	return &jobs.Job{OrgID: s.OrgID, Kind: s.Kind, Params: s.Params, Columns: s.Columns}
 }
 
 // wouldAttach gives the job that the request would get, nil for a new one.

@@ -17,6 +17,12 @@ type fakeQuoter struct {
 	quote export.Quote
 	job   *jobs.Job
 	err   error
+	costs int // how often it has counted for a budget
+}
+
+func (f *fakeQuoter) Cost(context.Context, *jobs.Job) (rows, reads int64, err error) {
+	f.costs++
+	return f.quote.Rows, f.quote.Reads, f.err
 }
 
 func (f *fakeQuoter) Quote(_ context.Context, j *jobs.Job) (export.Quote, error) {

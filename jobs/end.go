@@ -331,6 +331,7 @@ func (tx *Tx) ended() {
 		j.Error = nil
 	}
 	tx.tally()
+	tx.settle()
 	if j.CallbackURL != "" && j.DeletedAt.IsZero() {
 		tx.Callback = newCallback(j, tx.Policy, tx.Now)
 		tx.Callback.LapsesAt = tx.Policy.LapsesAt(tx.Now)

@@ -31,6 +31,8 @@ var (
 	ErrInterrupted = errors.New("interrupted by shutdown")
 	// ErrTooManyLinks: as many links of a job as its document holds are revoked one by one.
 	ErrTooManyLinks = errors.New("too many links are revoked one by one")
+	// ErrUncounted: the key has a budget, and nothing says what the export would take of it.
+	ErrUncounted = errors.New("not counted yet")
 	// ErrUnavailable: a dependency (Firestore, Pub/Sub, Storage) cannot be reached now.
 	ErrUnavailable = errors.New("temporarily unavailable")
 )

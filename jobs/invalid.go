@@ -38,6 +38,7 @@ func (tx *Tx) Invalidate() error {
 		return err
 	}
 	tidy(j, tx.Now)
+	j.Budget = j.Budget.forfeited(tx.Now)
 	j.Damage, j.Schema = "", readableOr(j.Schema)
 	j.State, j.FinishedAt = Failed, tx.Now
 	j.reshard()

@@ -84,6 +84,8 @@ type Job struct {
 	BatchID string `firestore:"batchId,omitempty"`
 	// Base is the file that the job's is to tell the changes to; nil for a file of all rows.
 	Base *Whole `firestore:"base,omitempty"`
+	// Budget is what the job has reserved of its key's day; nil for a key without a budget.
+	Budget *Reservation `firestore:"budget,omitempty"`
 	// RerunOf is the job whose request this one's is, with other parameters, see RerunWith.
 	RerunOf string `firestore:"rerunOf,omitempty"`
 

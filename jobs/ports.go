@@ -14,7 +14,7 @@ import (
 // SubmitStore takes requests.
 type SubmitStore interface {
 	// Submit finds or makes the job of a request. Other errors: *QueueFullError, ErrIdempotencyMismatch,
-	// ErrNoBase.
+	// ErrNoBase; where it has a Budget, ErrUncounted and *BudgetError.
 	Submit(ctx context.Context, s Submission) (Submitted, error)
 	// Find gives the job that Submit would give now, nil if it would make one, and changes nothing;
 	// ErrIdempotencyMismatch.
@@ -23,6 +23,8 @@ type SubmitStore interface {
 	ReuseFor() time.Duration
 	// Usage counts the jobs of an org that run and that wait: what its limits are about.
 	Usage(ctx context.Context, orgID string) (running, queued int64, err error)
+	// BudgetDay is what a key has spent of its budget today.
+	BudgetDay(ctx context.Context, keyID string) (BudgetDay, error)
 }
 
 // TxStore runs transitions of jobs.

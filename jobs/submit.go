@@ -94,6 +94,8 @@ type Submission struct {
 	Except string
 	// Base is the file that Params' since leads to.
 	Base *Whole
+	// Budget, of a key that has one, is what a new job asks of it.
+	Budget *BudgetRequest
 	// Rerun, if it is one, says of which job.
 	Rerun *RerunWith
 }

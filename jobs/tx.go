@@ -23,6 +23,8 @@ type Tx struct {
 	Callback *Callback
 	// Tally, if not nil, is added to the rollups in that commit.
 	Tally *Tally
+	// Settlement, if not nil, is added to its day in that commit: Rows and Reads are by how much it changes.
+	Settlement *BudgetDay
 	// Met, if not nil, is the cause that has ended the run: it is noted with that commit.
 	Met *CauseNote
 	// Audit, if not nil, is written with that commit.

@@ -162,6 +162,7 @@ func (j *Job) checkPlain(c *checks) {
 		c.happened(name, t)
 	}
 	c.failure(j.Error)
+	j.Budget.check(c)
 }
 
 // checkRequest is about whose job it is and what it exports. The fingerprint was made of these at the

@@ -44,9 +44,10 @@ type step struct {
 // how one is added.
 var steps = []step{
 	// 2: jobs have more parameters of their files, batches may be of callbacks, and jobs in a sandbox: a
-	// build without them would run all jobs again, and look for real rows.
+	// build without them would run all jobs again, and look for real rows. Jobs have reserved of their key's
+	// budget: a build without it would not settle that.
 	{
-		job:      form[Job]{up: func(*Job) {}, down: func(j *Job) bool { return j.Params.ofVersion1() && !InSandbox(j.OrgID) }},
+		job:      form[Job]{up: func(*Job) {}, down: func(j *Job) bool { return j.Params.ofVersion1() && !InSandbox(j.OrgID) && j.Budget == nil }},
 		callback: form[Callback]{up: func(*Callback) {}, down: func(cb *Callback) bool { return cb.Scenario == "" }},
 		batch:    form[Batch]{up: func(*Batch) {}, down: func(b *Batch) bool { return b.Callbacks == nil }},
 	},

@@ -161,6 +161,15 @@ func TestFileParamsNeedVersion2(t *testing.T) {
 	}
 }
 
+// TestBudgetsNeedVersion2: a build of version 1 would end a job and not settle what it has reserved.
+func TestBudgetsNeedVersion2(t *testing.T) {
+	for want, budget := range map[int]*Reservation{1: nil, 2: {Rows: 1}} {
+		if j := (&Job{Schema: OldestSchema, Budget: budget}).Stored(); j.Schema != want || j.Budget != budget {
+			t.Errorf("a job with %+v is stored as version %d, want %d", budget, j.Schema, want)
+		}
+	}
+}
+
 // TestBatchesOfCallbacksNeedVersion2: a build of version 1 leaves a batch of callbacks alone, which it would
 // take for one of all jobs, and so does this build where the record has lost what tells them apart.
 func TestBatchesOfCallbacksNeedVersion2(t *testing.T) {

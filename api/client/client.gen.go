@@ -315,6 +315,12 @@ type APIKey struct {
 	OneUse bool   `json:"oneUse"`
 	OrgID  string `json:"orgId"`
 
+	// ReadsPerDay As `rowsPerDay`, of reads.
+	ReadsPerDay *int64 `json:"readsPerDay"`
+
+	// RowsPerDay What its exports may come to in a day, see `BudgetLeft`; null: no limit.
+	RowsPerDay *int64 `json:"rowsPerDay"`
+
 	// Sandbox The key acts in the sandbox of its org: made-up rows, and `Export-Test-Scenario`.
 	Sandbox bool     `json:"sandbox"`
 	Scopes  []string `json:"scopes"`
@@ -350,8 +356,14 @@ type APIKeyDraft struct {
 	OneUse *bool  `json:"oneUse,omitempty"`
 	OrgID  string `json:"orgId"`
 
+	// ReadsPerDay As `rowsPerDay`, of documents that Firestore bills, as a quote estimates them.
+	ReadsPerDay *int64 `json:"readsPerDay,omitempty"`
+
 	// Reason Kept in the timeline.
 	Reason Reason `json:"reason"`
+
+	// RowsPerDay What its exports may come to in a day of UTC, in rows: what is more is refused with 429. Not for sandbox keys.
+	RowsPerDay *int64 `json:"rowsPerDay,omitempty"`
 
 	// Sandbox A key for tests, with scopes of `read` and `export`: it acts in the sandbox of the org, see `Export-Test-Scenario`.
 	Sandbox *bool   `json:"sandbox,omitempty"`

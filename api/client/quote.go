@@ -37,6 +37,15 @@ type Quote struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
 	} `json:"refusals"`
+	// Budget is what is left of the key's day, before this export; nil for a key without a budget.
+	Budget *BudgetLeft `json:"budget"`
+}
+
+// BudgetLeft is what is left of a key's day; nil of what has no limit.
+type BudgetLeft struct {
+	RowsLeft  *int64    `json:"rowsLeft"`
+	ReadsLeft *int64    `json:"readsLeft"`
+	RenewsAt  time.Time `json:"renewsAt"`
 }
 
 // Quote says what an export would come to, and starts none.

@@ -31,6 +31,8 @@ type Error struct {
 	JobID string
 	// RequestID names the request to those who run the service.
 	RequestID string
+	// Budget is what is left of the key's day where the export is more; such a request is not sent again.
+	Budget *BudgetLeft
 	// RetryAfter is how long the service wants to be left alone; 0 if it did not say.
 	RetryAfter time.Duration
 }
@@ -58,6 +60,9 @@ func (e *Error) Error() string {
 
 // temporary reports whether the same request may work later.
 func (e *Error) temporary() bool {
+	if e.Budget != nil {
+		return false // it is spent for the day
+	}
 	switch e.Status {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
@@ -73,19 +78,20 @@ func errorOf(r *http.Response) *Error {
 	defer r.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(r.Body, maxErrorBody)) // what could be read
 	var fields struct {
-		Message       string    `json:"message"`
-		Error         []Fault   `json:"error"`
-		Code          ErrorCode `json:"code"`
-		Retryable     bool      `json:"retryable"`
-		State         State     `json:"state"`
-		RunningJobIDs []string  `json:"runningJobIds"`
+		Message       string      `json:"message"`
+		Error         []Fault     `json:"error"`
+		Code          ErrorCode   `json:"code"`
+		Retryable     bool        `json:"retryable"`
+		State         State       `json:"state"`
+		RunningJobIDs []string    `json:"runningJobIds"`
+		Budget        *BudgetLeft `json:"budget"`
 	}
 	if json.Unmarshal(body, &fields) != nil || fields.Message == "" && len(fields.Error) == 0 {
 		fields.Message = "not an answer of exportd" // a proxy's, most likely
 	}
 	e := &Error{
 		Status: r.StatusCode, Message: fields.Message, Faults: fields.Error, Code: fields.Code, Retryable: fields.Retryable,
-		State: fields.State, RunningJobIDs: fields.RunningJobIDs, RequestID: r.Header.Get("X-Request-Id"),
+		State: fields.State, RunningJobIDs: fields.RunningJobIDs, RequestID: r.Header.Get("X-Request-Id"), Budget: fields.Budget,
 		JobID: jobIDIn(r.Header.Get("Location")),
 	}
 	e.RetryAfter = retryAfterOf(r.Header, time.Now())

@@ -202,7 +202,7 @@ var flagOf = map[string]string{
 	"callbackUrl": "--callback-url", "limit": "--limit", "offset": "--offset", "before": "--before", "state": "--state", "kind": "--kind",
 	"orgId": "--org", "errorCode": "--error-code", "createdAfter": "--created-after", "createdBefore": "--created-before",
 	"pageToken": "--page-token", "reason": "--reason", "name": "--name", "scopes": "--scope", "expiresAt": "--expires",
-	"callbackHosts": "--callback-host", "ipRanges": "--ip-range", "minSignatureVersion": "--min-signature-version", "overlapSeconds": "--overlap", "oneUse": "--one-use", "origin": "ORIGIN", "mode": "--mode", "maxPerSecond": "--max-per-second", "Idempotency-Key": "--idempotency-key", "Export-Test-Scenario": "--test-scenario",
+	"callbackHosts": "--callback-host", "ipRanges": "--ip-range", "minSignatureVersion": "--min-signature-version", "overlapSeconds": "--overlap", "oneUse": "--one-use", "rowsPerDay": "--rows-per-day", "readsPerDay": "--reads-per-day", "origin": "ORIGIN", "mode": "--mode", "maxPerSecond": "--max-per-second", "Idempotency-Key": "--idempotency-key", "Export-Test-Scenario": "--test-scenario",
 }
 
 // faultText says what is wrong with a parameter in terms of flags.

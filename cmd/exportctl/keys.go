@@ -50,6 +50,7 @@ func (a *app) keysCreate() *cobra.Command {
 	var scopes []string
 	var expires string
 	var version int
+	var rowsPerDay, readsPerDay int64
 	var oneUse, sandbox bool
 	cmd := &cobra.Command{
 		Use: "create --org ORG --scope SCOPE", Short: "Make an API key and show its secrets, this once", Args: noArgs,
@@ -72,7 +73,7 @@ any public host.`,
 				draft.Scopes = append(draft.Scopes, client.Scope(s))
 			}
 			draft.ExpiresAt, draft.MinSignatureVersion, draft.OneUse = given(expires), given(version), given(oneUse)
-			draft.Sandbox = given(sandbox)
+			draft.Sandbox, draft.RowsPerDay, draft.ReadsPerDay = given(sandbox), given(rowsPerDay), given(readsPerDay)
 			p, c, err := a.keyAdmin()
 			if err != nil {
 				return err
@@ -97,6 +98,8 @@ any public host.`,
 	flags.StringSliceVar(&draft.IPRanges, "ip-range", nil, "where its requests may come from, like 203.0.113.0/24")
 	flags.IntVar(&version, "min-signature-version", 0, "2: refuse signatures of version 1, which work for any request for a minute")
 	flags.BoolVar(&oneUse, "one-use", false, "take each signature of version 1 once: every request needs another x-date")
+	flags.Int64Var(&rowsPerDay, "rows-per-day", 0, "how many rows its exports may have in a day of UTC (default: no limit)")
+	flags.Int64Var(&readsPerDay, "reads-per-day", 0, "how many documents its exports may read in a day of UTC (default: no limit)")
 	flags.BoolVar(&sandbox, "sandbox", false, "a key for tests: made-up rows, and what becomes of an export is its caller's choice")
 	needReason(cmd, &draft.Reason)
 	choices(cmd, "scope", "read", "export", "ops", "admin", "platform")
@@ -131,7 +134,19 @@ func keyFacts(k *client.APIKey) [][2]cell {
 		{words("key"), words(k.KeyID)}, {words("org"), words(orgText(k))}, {words("name"), words(k.Name)}, {words("scopes"), words(strings.Join(k.Scopes, ", "))},
 		{words("expires"), expiry(k.ExpiresAt)}, {words("callbacks to"), words(strings.Join(k.CallbackHosts, ", "))},
 		{words("requests from"), words(strings.Join(k.IPRanges, ", "))}, {words("signatures"), words(strings.Join(signatures, ", "))},
+		{words("budget"), words(strings.Join(budgetOf(k), ", "))},
 	}
+}
+
+// budgetOf is what the exports of a key may come to.
+func budgetOf(k *client.APIKey) (limits []string) {
+	if n := k.RowsPerDay; n != nil {
+		limits = append(limits, plural(*n, "row", "rows")+" a day")
+	}
+	if n := k.ReadsPerDay; n != nil {
+		limits = append(limits, plural(*n, "read", "reads")+" a day")
+	}
+	return limits
 }
 
 // orgText is the org of a key, and whether it acts in its sandbox.
@@ -193,6 +208,7 @@ func (a *app) showKeys(keys []client.APIKey) {
 		if k.OneUse {
 			limits = append(limits, "one use")
 		}
+		limits = append(limits, budgetOf(&k)...)
 		rows[i] = []cell{
 			words(k.KeyID), stateCell(k.State), words(orgText(&k)), words(k.Name), words(strings.Join(k.Scopes, ",")), expiry(k.ExpiresAt),
 			day(k.LastUsedAt), old, words(strings.Join(limits, ",")),

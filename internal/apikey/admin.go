@@ -63,6 +63,7 @@ type Draft struct {
 	IPRanges      []netip.Prefix
 	MinVersion    int
 	OneUse        bool
+	Budget        jobs.Budget
 }
 
 // ActsIn is the org that the key acts in.
@@ -82,11 +83,11 @@ func (s *Store) Create(ctx context.Context, d Draft, by By) (*Key, error) {
 	}
 	k := &Key{
 		ID: "key_" + strings.ToLower(rand.Text()), OrgID: d.OrgID, Name: d.Name, Scopes: d.Scopes, State: Active, CreatedAt: s.now(),
-		ExpiresAt: d.ExpiresAt, CallbackHosts: d.CallbackHosts, IPRanges: d.IPRanges, MinVersion: d.MinVersion, OneUse: d.OneUse,
+		ExpiresAt: d.ExpiresAt, CallbackHosts: d.CallbackHosts, IPRanges: d.IPRanges, MinVersion: d.MinVersion, OneUse: d.OneUse, Budget: d.Budget,
 		Secrets: []SigningSecret{{Secret: RandomSecret(ForRequests)}}, WebhookSecrets: []SigningSecret{{Secret: RandomSecret(ForCallbacks)}},
 	}
 	r := record{
-		OrgID: k.OrgID, Name: k.Name, State: string(k.State), CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, CallbackHosts: k.CallbackHosts, MinVersion: k.MinVersion, OneUse: k.OneUse,
+		OrgID: k.OrgID, Name: k.Name, State: string(k.State), CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, CallbackHosts: k.CallbackHosts, MinVersion: k.MinVersion, OneUse: k.OneUse, RowsPerDay: k.Budget.Rows, ReadsPerDay: k.Budget.Reads,
 		Secrets:        []sealedSecret{{ID: newSecretID(), Plain: k.Secrets[0].Secret.Reveal()}},
 		WebhookSecrets: []sealedSecret{{ID: newSecretID(), Plain: k.WebhookSecrets[0].Secret.Reveal()}},
 		Scopes:         make([]string, len(k.Scopes)),

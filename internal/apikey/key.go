@@ -100,6 +100,8 @@ type Key struct {
 	// OneUse refuses a second request with the same signature of version 1, whatever it asks for. Two
 	// requests of such a key need different x-dates.
 	OneUse bool
+	// Budget is what its exports may come to in a day.
+	Budget jobs.Budget
 	// DefaultCallbackURL is used by exports that name none.
 	DefaultCallbackURL string
 

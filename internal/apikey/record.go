@@ -28,6 +28,8 @@ type record struct {
 	DefaultCallbackURL string         `firestore:"defaultCallbackUrl,omitempty"`
 	MinVersion         int            `firestore:"minSignatureVersion,omitempty"`
 	OneUse             bool           `firestore:"oneUse,omitempty"`
+	RowsPerDay         int64          `firestore:"rowsPerDay,omitempty"`
+	ReadsPerDay        int64          `firestore:"readsPerDay,omitempty"`
 	IPRanges           []string       `firestore:"ipRanges,omitempty"`
 	LastUsedAt         time.Time      `firestore:"lastUsedAt,omitempty"`
 	Audit              []AuditEntry   `firestore:"audit,omitempty"` // oldest first
@@ -65,12 +67,15 @@ func decode(doc *firestore.DocumentSnapshot, sealer *Sealer) (*Key, error) {
 	if r.MinVersion < 0 || r.MinVersion > 2 {
 		return nil, fmt.Errorf("key %s has minSignatureVersion %d, not 1 or 2: %w", doc.Ref.ID, r.MinVersion, jobs.ErrInvalid)
 	}
+	if r.RowsPerDay < 0 || r.ReadsPerDay < 0 {
+		return nil, fmt.Errorf("key %s has a budget below 0: %w", doc.Ref.ID, jobs.ErrInvalid)
+	}
 	if jobs.InSandbox(r.OrgID) && slices.ContainsFunc(r.Scopes, func(s string) bool { return !slices.Contains(defaultScopes, Scope(s)) }) {
 		return nil, fmt.Errorf("key %s is of a sandbox and has other scopes than read and export: %w", doc.Ref.ID, jobs.ErrInvalid)
 	}
 	k := &Key{
 		ID: doc.Ref.ID, OrgID: r.OrgID, Name: r.Name, State: State(r.State), CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt,
-		Scopes: defaultScopes, CallbackHosts: r.CallbackHosts, DefaultCallbackURL: r.DefaultCallbackURL, MinVersion: r.MinVersion, OneUse: r.OneUse, LastUsedAt: r.LastUsedAt,
+		Scopes: defaultScopes, CallbackHosts: r.CallbackHosts, DefaultCallbackURL: r.DefaultCallbackURL, MinVersion: r.MinVersion, OneUse: r.OneUse, Budget: jobs.Budget{Rows: r.RowsPerDay, Reads: r.ReadsPerDay}, LastUsedAt: r.LastUsedAt,
 		plain: r.isPlain(),
 	}
 	for _, text := range r.IPRanges {

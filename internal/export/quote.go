@@ -60,6 +60,29 @@ const (
 	sampleBytes = records.MaxDocument
 )
 
+// Cost counts the rows of a job that there is not, and what it will be billed for.
+func (q *Quoter) Cost(ctx context.Context, j *jobs.Job) (rows, reads int64, err error) {
+	_, query, err := q.sampler.dataset(j)
+	if err != nil {
+		return 0, 0, err
+	}
+	rows, _, err = q.pages.Count(ctx, query, vip.Range{}, time.Time{})
+	_, reads = q.billed(rows)
+	return rows, reads, err
+}
+
+// billed is of how many parts an export of so many rows is made, and about how many reads that is billed for.
+func (q *Quoter) billed(rows int64) (parts int, reads int64) {
+	parts, reads = 1, rows+counted(rows)
+	if target := q.cfg.target(rows); rows > target {
+		parts = int((rows + target - 1) / target)
+		// The whole is cut into twice as many pieces, and counted once more where they are cut again; each
+		// part's first row is looked for.
+		reads += 2*counted(rows) + int64(4*parts)
+	}
+	return parts, reads
+}
+
 // Quote counts the rows of a job that there is not and estimates the rest. An error is that of a read, or
 // that the job's dataset has changed.
 func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
@@ -71,15 +94,10 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 	if err != nil {
 		return Quote{}, err
 	}
-	out := Quote{At: at, Rows: rows, Parts: 1, Reads: rows + counted(rows)}
+	out := Quote{At: at, Rows: rows}
+	out.Parts, out.Reads = q.billed(rows)
 	if out.WithoutSortField, err = withoutSortField(ctx, q.pages, d, query, rows, at); err != nil {
 		return Quote{}, err
-	}
-	if target := q.cfg.target(rows); rows > target {
-		out.Parts = int((rows + target - 1) / target)
-		// The whole is cut into twice as many pieces, and counted once more where they are cut again; each
-		// part's first row is looked for.
-		out.Reads += 2*counted(rows) + int64(4*out.Parts)
 	}
 	strata := []jobs.Range{{Rows: rows}}
 	if out.Exact = rows <= sampleStrata*sampleRows; !out.Exact {

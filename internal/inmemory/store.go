@@ -49,8 +49,9 @@ type Store struct {
 	rollups    map[string]*jobs.Rollup
 	causes     map[string]*jobs.CauseNote
 	audit      []jobs.AuditEntry
-	links      map[string]int64         // generation, by org
-	downloads  map[string]jobs.Download // by id
+	budgets    map[string]jobs.BudgetDay // by id
+	links      map[string]int64          // generation, by org
+	downloads  map[string]jobs.Download  // by id
 }
 
 type placeDoc struct {
@@ -75,7 +76,7 @@ func NewStore(cfg Config) *Store {
 		events: map[string][]jobs.Event{}, callbacks: map[string]jobs.Callback{}, batches: map[string]jobs.Batch{}, places: map[placeDoc]jobs.Place{},
 		pointers: map[string]pointer{}, receivers: map[receiverKey]jobs.Receiver{}, division: jobs.Division{Partitions: 1, Workers: 1},
 		partitions: map[int]jobs.Partition{}, paused: map[jobs.Queue]jobs.Pause{}, dead: map[jobs.Queue]jobs.DeadLetters{}, alive: map[string]time.Time{},
-		rollups: map[string]*jobs.Rollup{}, causes: map[string]*jobs.CauseNote{}, links: map[string]int64{}, downloads: map[string]jobs.Download{},
+		rollups: map[string]*jobs.Rollup{}, causes: map[string]*jobs.CauseNote{}, budgets: map[string]jobs.BudgetDay{}, links: map[string]int64{}, downloads: map[string]jobs.Download{},
 	}
 }
 
@@ -130,6 +131,9 @@ func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted
 		return jobs.Submitted{}, err
 	}
 	job := jobs.NewJob(jobs.NewID(), &sub, s.cfg.Policy, now)
+	if err := s.reserve(job, sub.Budget); err != nil {
+		return jobs.Submitted{}, err
+	}
 	s.jobs[job.ID] = *job
 	s.wrote(s.JobKey(job.ID))
 	events, audit := sub.Record(job, s.cfg.Policy)

@@ -64,6 +64,7 @@ func (s *Store) commit(tx *jobs.Tx, was jobs.Job) {
 	}
 	s.note(id, tx.Events)
 	s.count(tx.Tally)
+	s.settle(tx.Settlement)
 	s.met(tx.Met)
 	s.record(tx.Audit)
 	if cb := tx.Callback; cb != nil {

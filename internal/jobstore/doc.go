@@ -10,6 +10,7 @@
 //	                                     end in -1 to -5 (jobs.PlaceTurns)
 //	ExportCallbackReceivers/{hash}       destinations of callbacks that fail
 //	ExportLinks/{org hash}               which generation of an org's links is good
+//	ExportBudgets/{hash}-{day}           what a key with a budget has spent in a day
 //	ExportDownloads/{hash}               who has followed a link to a file, by hour
 //	ExportLeases/{name}                  the rescuer's lease, workers' presence, paused queues
 //

@@ -124,6 +124,7 @@ type group struct {
 	events    []jobs.Event
 	callbacks []*jobs.Callback
 	tallies   []*jobs.Tally
+	settled   []*jobs.BudgetDay
 	met       []*jobs.CauseNote
 	audit     []*jobs.AuditEntry
 }
@@ -196,6 +197,9 @@ func (g *group) addChanges(tx *jobs.Tx) {
 	g.created = append(g.created, tx.NewParts...)
 	g.events = append(g.events, tx.Events...)
 	g.tallies = append(g.tallies, tx.Tally)
+	if tx.Settlement != nil {
+		g.settled = append(g.settled, tx.Settlement)
+	}
 	if tx.Audit != nil {
 		g.audit = append(g.audit, tx.Audit)
 	}

@@ -26,7 +26,8 @@ type pointer struct {
 
 // Submit makes the job of a request, or finds the one that an equal request or the same idempotency key made:
 // in flight, or succeeded at most ReuseFor ago. Job, fingerprint and key are written in one commit. Errors:
-// *jobs.QueueFullError, jobs.ErrIdempotencyMismatch, jobs.ErrNoBase, jobs.ErrUnavailable.
+// *jobs.QueueFullError, jobs.ErrIdempotencyMismatch, jobs.ErrNoBase, jobs.ErrUncounted, *jobs.BudgetError,
+// jobs.ErrUnavailable.
 func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted, error) {
 	var out jobs.Submitted
 	id := jobs.NewID() // before the first try: a commit whose answer was lost must be found again
@@ -66,6 +67,9 @@ func (s *Store) submit(ctx context.Context, id string, sub jobs.Submission) (job
 	}
 	job = jobs.NewJob(id, &sub, s.cfg.Policy, now)
 	batch := s.newWrites()
+	if err := s.reserve(ctx, batch, job, sub.Budget); err != nil {
+		return jobs.Submitted{}, err
+	}
 	batch.Create(s.jobs().Doc(id), job.Stored())
 	s.point(batch, docs[0], pointer{JobID: id, Fingerprint: fp, ExpiresAt: now.Add(s.cfg.Policy.RecordLife), Rev: job.Rev})
 	if len(docs) == 2 {

@@ -141,6 +141,9 @@ func (s *Store) applyTo(ctx context.Context, g *group, group []*change) (committ
 	for _, t := range g.tallies {
 		s.addTally(batch, t)
 	}
+	for _, by := range g.settled {
+		s.addSettlement(batch, by)
+	}
 	noted := s.addCauses(ctx, batch, g.met...)
 	s.addAudit(batch, g.audit...)
 	if updates == 0 || g.unread && jobWrite < 0 {

@@ -100,3 +100,32 @@ func readDownloads(w *wardRig, _ localcloudtest.Wound) error {
 	}
 	return err
 }
+
+func budgeted(month int) jobs.Submission {
+	s := request("org1", month)
+	s.KeyID, s.Fresh = "key_1", true
+	s.Budget = &jobs.BudgetRequest{Budget: jobs.Budget{Rows: 1000}, Counted: true, AskRows: 1}
+	return s
+}
+
+func makeBudget(w *wardRig) *firestore.DocumentRef {
+	w.submit(w.t, budgeted(1))
+	return w.only("ExportBudgets")
+}
+
+// readBudget: a damaged day locks nobody out: it is as new, unless it tells of numbers that can be.
+func readBudget(w *wardRig, _ localcloudtest.Wound) error {
+	day, err := w.BudgetDay(w.t.Context(), "key_1")
+	if err != nil || day.KeyID != "key_1" || !day.Day.Equal(w.clock.Now().Truncate(24*time.Hour)) || day.Left(jobs.Budget{Rows: 1000}).Rows > 1000 {
+		return fmt.Errorf("BudgetDay() = %+v, %w", day, err)
+	}
+	if day.Rows > 999 {
+		return nil
+	}
+	got, err := w.Submit(w.t.Context(), budgeted(1))
+	if err != nil {
+		return err
+	}
+	_, err = w.Update(w.t.Context(), got.Job.ID, "test", func(tx *jobs.Tx) error { return tx.Cancel("no more") })
+	return err
+}

@@ -184,6 +184,7 @@ var wards = map[string]ward{
 		w.update(w.t, id, func(tx *jobs.Tx) error { return tx.Cancel("no more") })
 		return w.rollup("org1")
 	}, readRollups},
+	"ExportBudgets":   {telemetry.BudgetDocument, makeBudget, readBudget},
 	"ExportCauses":    {telemetry.CauseDocument, makeCause, readCauses},
 	"ExportAudit":     {telemetry.AuditDocument, makeAudit, readAudit},
 	"ExportLinks":     {telemetry.LinksDocument, makeOrgLinks, readOrgLinks},

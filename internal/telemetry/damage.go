@@ -30,12 +30,13 @@ const (
 	AuditDocument       DocumentKind = "audit"
 	LinksDocument       DocumentKind = "links"
 	DownloadDocument    DocumentKind = "download"
+	BudgetDocument      DocumentKind = "budget"
 )
 
 // DocumentKinds lists them.
 var DocumentKinds = []DocumentKind{
 	JobDocument, PartDocument, EventDocument, CallbackDocument, BatchDocument, FingerprintDocument, IdempotencyDocument,
-	LeaseDocument, PlaceDocument, ReceiverDocument, KeyDocument, RollupDocument, CauseDocument, AuditDocument, LinksDocument, DownloadDocument,
+	LeaseDocument, PlaceDocument, ReceiverDocument, KeyDocument, RollupDocument, CauseDocument, AuditDocument, LinksDocument, DownloadDocument, BudgetDocument,
 }
 
 // maxRemembered bounds the documents that are known to be damaged, at 8 bytes each; of more, the oldest half

@@ -65,7 +65,7 @@ type storeCase struct {
 func StoreSuite(t *testing.T, open func(t *testing.T, c Config) Store) {
 	t.Helper()
 	n := 0
-	for _, group := range [][]storeCase{submitCases, txCases, placeCases, readCases, dueCases, callbackCases, batchCases, fleetCases, rollupCases, causeCases, fileLinkCases} {
+	for _, group := range [][]storeCase{submitCases, txCases, placeCases, readCases, dueCases, callbackCases, batchCases, fleetCases, rollupCases, budgetCases, causeCases, fileLinkCases} {
 		for _, c := range group {
 			n++
 			t.Run(c.name, func(t *testing.T) {

@@ -1498,10 +1498,31 @@ export interface components {
             } | null;
             /** @description What the request would be refused for, or its job fail by. */
             refusals: {
-                /** @description `QUEUE_FULL`, `TOO_MANY_ROWS` or `TOO_MANY_BYTES`. */
+                /** @description `QUEUE_FULL`, `BUDGET_SPENT`, `TOO_MANY_ROWS` or `TOO_MANY_BYTES`. */
                 code: string;
                 message: string;
             }[];
+            /** @description What is left of the key's day, before this export; null for a key without a budget. One that attaches to a job takes nothing of it. */
+            budget: components["schemas"]["BudgetLeft"] | null;
+        };
+        /**
+         * @description A key may have a budget of rows and reads for a day of UTC. A new export reserves as many as are counted when it is asked for; at its end the rows of its file are spent and what it
+         *     reserved beyond is given back. Without a file it has spent no rows, and no reads if it ended before it had its snapshot. An export with `since` reserves all rows that it compares, and
+         *     has spent those of its file. Attaching to a job, `dryRun` and what operators run again cost the key nothing.
+         */
+        BudgetLeft: {
+            /**
+             * Format: int64
+             * @description Null: no limit.
+             */
+            rowsLeft: number | null;
+            /**
+             * Format: int64
+             * @description Null: no limit.
+             */
+            readsLeft: number | null;
+            /** Format: date-time */
+            renewsAt: string;
         };
         /** @description The request, normalised. What was not asked for is left out. */
         Params: {
@@ -1895,6 +1916,16 @@ export interface components {
             minSignatureVersion: 1 | 2;
             /** @description Each x-signature is taken once. */
             oneUse: boolean;
+            /**
+             * Format: int64
+             * @description What its exports may come to in a day, see `BudgetLeft`; null: no limit.
+             */
+            rowsPerDay: number | null;
+            /**
+             * Format: int64
+             * @description As `rowsPerDay`, of reads.
+             */
+            readsPerDay: number | null;
             /** @description The newest first. The one before it has an end. */
             secrets: {
                 /** Format: date-time */
@@ -1934,6 +1965,16 @@ export interface components {
              * @default false
              */
             oneUse: boolean;
+            /**
+             * Format: int64
+             * @description What its exports may come to in a day of UTC, in rows: what is more is refused with 429. Not for sandbox keys.
+             */
+            rowsPerDay?: number;
+            /**
+             * Format: int64
+             * @description As `rowsPerDay`, of documents that Firestore bills, as a quote estimates them.
+             */
+            readsPerDay?: number;
             reason: components["schemas"]["Reason"];
         };
         /** @description All members must match; none matches all jobs. */
@@ -2304,6 +2345,7 @@ export interface components {
         TooManyProblem: {
             message: string;
             runningJobIds?: components["schemas"]["JobId"][];
+            budget?: components["schemas"]["BudgetLeft"];
         };
         FailedProblem: {
             message: string;
@@ -2537,7 +2579,7 @@ export interface components {
                 "application/json": components["schemas"]["TooManyProblem"];
             };
         };
-        /** @description Too many requests, or too many exports of the org are queued. */
+        /** @description Too many requests, too many exports of the org are queued, or an export is more than is left of the key's budget for the day: `budget` says what is left, and `Retry-After` when it is renewed. */
         TooMany: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];

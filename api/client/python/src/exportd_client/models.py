@@ -256,7 +256,7 @@ class QuoteAttachesTo(TypedDict):
 
 
 class QuoteRefusalsItem(TypedDict):
-    #: `QUEUE_FULL`, `TOO_MANY_ROWS` or `TOO_MANY_BYTES`.
+    #: `QUEUE_FULL`, `BUDGET_SPENT`, `TOO_MANY_ROWS` or `TOO_MANY_BYTES`.
     code: str
     message: str
 
@@ -289,6 +289,20 @@ right to 10 % but in one of thousands of quotes. Seconds are by what exports of 
     attachesTo: Union[QuoteAttachesTo, None]
     #: What the request would be refused for, or its job fail by.
     refusals: list[QuoteRefusalsItem]
+    #: What is left of the key's day, before this export; null for a key without a budget. One that attaches to a job takes nothing of it.
+    budget: Union[BudgetLeft, None]
+
+
+class BudgetLeft(TypedDict):
+    """A key may have a budget of rows and reads for a day of UTC. A new export reserves as many as are counted when it is asked for; at its end the rows of its file are spent and what it
+reserved beyond is given back. Without a file it has spent no rows, and no reads if it ended before it had its snapshot. An export with `since` reserves all rows that it compares, and
+has spent those of its file. Attaching to a job, `dryRun` and what operators run again cost the key nothing."""
+
+    #: Null: no limit.
+    rowsLeft: Union[int, None]
+    #: Null: no limit.
+    readsLeft: Union[int, None]
+    renewsAt: str
 
 
 Params = TypedDict(
@@ -624,6 +638,10 @@ class ApiKey(TypedDict):
     minSignatureVersion: Literal[1, 2]
     #: Each x-signature is taken once.
     oneUse: bool
+    #: What its exports may come to in a day, see `BudgetLeft`; null: no limit.
+    rowsPerDay: Union[int, None]
+    #: As `rowsPerDay`, of reads.
+    readsPerDay: Union[int, None]
     #: The newest first. The one before it has an end.
     secrets: list[ApiKeySecretsItem]
     #: The newest first. The one before it has an end.
@@ -651,6 +669,10 @@ class ApiKeyDraft(TypedDict):
     minSignatureVersion: NotRequired[int]
     #: Take each x-signature of version 1 once, so that a captured one is worthless. Every request needs another x-date.
     oneUse: NotRequired[bool]
+    #: What its exports may come to in a day of UTC, in rows: what is more is refused with 429. Not for sandbox keys.
+    rowsPerDay: NotRequired[int]
+    #: As `rowsPerDay`, of documents that Firestore bills, as a quote estimates them.
+    readsPerDay: NotRequired[int]
     reason: Reason
 
 
@@ -948,6 +970,7 @@ class ConflictProblem(TypedDict):
 class TooManyProblem(TypedDict):
     message: str
     runningJobIds: NotRequired[list[JobId]]
+    budget: NotRequired[BudgetLeft]
 
 
 class FailedProblem(TypedDict):

@@ -1,0 +1,148 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"exportd/internal/apikey"
+	"exportd/jobs"
+)
+
+// countWait is how long a new export of a key with a budget waits for its turn to be counted: counts take
+// some 100 ms, and a burst of 10 a second of a key has its turns within two.
+const countWait = 5 * time.Second
+
+// budgetView is what is left of a key's day; null of what has no limit.
+type budgetView struct {
+	RowsLeft  *int64    `json:"rowsLeft"`
+	ReadsLeft *int64    `json:"readsLeft"`
+	RenewsAt  time.Time `json:"renewsAt"`
+}
+
+func viewOfBudget(b, left jobs.Budget, renewsAt time.Time) *budgetView {
+	v := &budgetView{RenewsAt: renewsAt.UTC()}
+	if b.Rows > 0 {
+		v.RowsLeft = &left.Rows
+	}
+	if b.Reads > 0 {
+		v.ReadsLeft = &left.Reads
+	}
+	return v
+}
+
+// budgetOf is what a new job of a key asks of its budget, before it is counted; nil without one.
+func budgetOf(caller *apikey.Key) *jobs.BudgetRequest {
+	if caller.Budget == (jobs.Budget{}) {
+		return nil
+	}
+	return &jobs.BudgetRequest{Budget: caller.Budget}
+}
+
+// submitCounted is Submit for keys that may have a budget: the rows of what becomes a new job are counted
+// before it is made, and those of no other.
+func (s *Server) submitCounted(ctx context.Context, submission jobs.Submission) (jobs.Submitted, error) {
+	submitted, err := s.jobs.Submit(ctx, submission)
+	if !errors.Is(err, jobs.ErrUncounted) {
+		return submitted, err
+	}
+	rows, reads, err := s.cost(ctx, submission)
+	if err != nil {
+		return submitted, err
+	}
+	submission.Budget = asking(submission.Budget, rows, reads)
+	return s.jobs.Submit(ctx, submission)
+}
+
+// cost counts what a submission would take, when there is a place among the quotes under way: it holds
+// nothing while it waits.
+func (s *Server) cost(ctx context.Context, submission jobs.Submission) (rows, reads int64, err error) {
+	if s.quotes == nil {
+		return 0, 0, errNoQuoter
+	}
+	waiting, cancel := context.WithTimeout(ctx, countWait)
+	defer cancel()
+	leave, why := s.quoting.await(waiting, submission.OrgID, submission.KeyID)
+	if why != admitted {
+		return 0, 0, errQuotes()
+	}
+	defer leave()
+	return s.quotes.Cost(ctx, jobOf(submission))
+}
+
+func asking(r *jobs.BudgetRequest, rows, reads int64) *jobs.BudgetRequest {
+	return &jobs.BudgetRequest{Budget: r.Budget, Counted: true, AskRows: rows, AskReads: reads}
+}
+
+var errNoQuoter = errors.New("this server has no quoter")
+
+func errQuotes() error {
+	return &problem{status: http.StatusTooManyRequests, message: "too many exports are counted at once: try again", retryAfter: retryAfterOutage * time.Second}
+}
+
+// quoteBudget tells what is left of a key's day, and refuses what is more.
+func (s *Server) quoteBudget(ctx context.Context, v *quoteView, submission jobs.Submission, rows, reads int64) error {
+	r := submission.Budget
+	if r == nil {
+		return nil
+	}
+	day, err := s.jobs.BudgetDay(ctx, submission.KeyID)
+	if err != nil {
+		return err
+	}
+	v.Budget = viewOfBudget(r.Budget, day.Left(r.Budget), day.RenewsAt())
+	if v.AttachesTo != nil {
+		return nil // which costs nothing
+	}
+	_, _, err = day.Reserve(*asking(r, rows, reads))
+	if over, ok := errors.AsType[*jobs.BudgetError](err); ok {
+		v.Refusals = append(v.Refusals, errorOne{"BUDGET_SPENT", budgetText(over)})
+	}
+	return nil
+}
+
+// overBudget answers a request that is more than is left, as the headers of the rate limit do.
+func (s *Server) overBudget(c *gin.Context, e *jobs.BudgetError) error {
+	b, wait := e.Request.Budget, max(time.Second, e.RenewsAt.Sub(s.now()))
+	for _, limit := range []struct {
+		name        string
+		limit, left int64
+	}{{"rows", b.Rows, e.Left.Rows}, {"reads", b.Reads, e.Left.Reads}} {
+		if limit.limit > 0 {
+			c.Writer.Header().Add("RateLimit-Policy", fmt.Sprintf(`"budget-%s";q=%d;w=86400`, limit.name, limit.limit))
+			c.Writer.Header().Add("RateLimit", fmt.Sprintf(`"budget-%s";r=%d;t=%d`, limit.name, limit.left, int((wait+time.Second-1)/time.Second)))
+		}
+	}
+	return &problem{
+		status: http.StatusTooManyRequests, retryAfter: wait, message: budgetText(e),
+		extra: map[string]any{"budget": viewOfBudget(b, e.Left, e.RenewsAt)},
+	}
+}
+
+// budgetText says what was asked, what is left and what to do.
+func budgetText(e *jobs.BudgetError) string {
+	var asked, left []string
+	r := e.Request
+	for _, limit := range []struct {
+		name             string
+		limit, left, ask int64
+	}{{"rows", r.Rows, e.Left.Rows, r.AskRows}, {"reads", r.Reads, e.Left.Reads, r.AskReads}} {
+		if limit.limit > 0 {
+			asked = append(asked, fmt.Sprintf("%d %s", limit.ask, limit.name))
+			left = append(left, fmt.Sprintf("%d of %d %s", limit.left, limit.limit, limit.name))
+		}
+	}
+	text := "of this key's budget for the day are left " + strings.Join(left, " and ")
+	if r.Counted {
+		text = "the export needs " + strings.Join(asked, " and ") + "; " + text
+	}
+	if e.Whole() {
+		return text + ": ask for less, or an admin for a key with more"
+	}
+	return text + ": it is renewed at " + e.RenewsAt.UTC().Format(time.RFC3339)
+}
