@@ -45,7 +45,12 @@ func (j *Job) Whole() Whole {
 	if w := j.Result.Whole; w != nil {
 		return *w
 	}
-	return Whole{Object: j.Result.Object, Rows: j.Result.Rows, Size: j.Result.Size, CRC32C: j.Result.CRC32C, Snapshot: j.SnapshotTime}
+	return j.Result.AsWhole(j.SnapshotTime)
+}
+
+// AsWhole is the file of a result that has all rows of a snapshot.
+func (r Result) AsWhole(snapshot time.Time) Whole {
+	return Whole{Object: r.Object, Rows: r.Rows, Size: r.Size, CRC32C: r.CRC32C, Snapshot: snapshot}
 }
 
 // WholeName is the create-only object that the holder of the job's lease writes all rows to: the result, but

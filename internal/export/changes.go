@@ -1,6 +1,7 @@
 package export
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -32,6 +33,8 @@ const (
 	ChangeColumn = "change"
 	// runSuffix is behind the name of the file in those of runs.
 	runSuffix = ".run-"
+	// nulPicture stands for NUL in a cell of CSV, and for itself.
+	nulPicture = "\u2400"
 )
 
 var changeNames = [...]string{rowdiff.Added: "added", rowdiff.Changed: "changed", rowdiff.Removed: "removed"}
@@ -56,7 +59,7 @@ func (e *Exporter) Changes(ctx context.Context, j *jobs.Job, whole jobs.Result, 
 	if f.rows == nil {
 		return jobs.Result{}, unknownForm("file of changes in the form of", j.Params.Format()+", "+j.Params.Profile(), nil)
 	}
-	now := jobs.Whole{Object: whole.Object, Rows: whole.Rows, Size: whole.Size, CRC32C: whole.CRC32C, Snapshot: j.SnapshotTime}
+	now := whole.AsWhole(j.SnapshotTime)
 	earlier, err := e.openWhole(ctx, f, d, *j.Base)
 	if err != nil {
 		return jobs.Result{}, ofBase(err)
@@ -134,6 +137,7 @@ func ofWhole(err error) error {
 // wholeFile reads the rows of a file, and its size and checksum beside.
 type wholeFile struct {
 	rows   *rowdiff.File
+	blurs  bool // as form.blurs
 	is     jobs.Whole
 	body   io.ReadCloser
 	sum    hash.Hash32
@@ -152,7 +156,7 @@ func (e *Exporter) openWhole(ctx context.Context, f form, d *dataset.Dataset, is
 	if err != nil {
 		return nil, err
 	}
-	w := &wholeFile{is: is, body: body, sum: crc32.New(crc32c.Table)}
+	w := &wholeFile{is: is, blurs: f.blurs, body: body, sum: crc32.New(crc32c.Table)}
 	defer func() {
 		if err != nil {
 			w.Close()
@@ -172,6 +176,10 @@ func (e *Exporter) openWhole(ctx context.Context, f form, d *dataset.Dataset, is
 func (w *wholeFile) Next() (id, row []byte, err error) {
 	if id, row, err = w.rows.Next(); err != io.EOF {
 		w.unread = err
+	}
+	if err == nil && w.blurs && bytes.Contains(id, []byte(nulPicture)) {
+		return nil, nil, jobs.Fail(jobs.CodeInvalidJob, jobs.Permanent,
+			fmt.Sprintf("the id %.200q may have NUL in it or %s, which CSV writes the same: ask for changes with format=jsonl", id, nulPicture), "", nil)
 	}
 	return id, row, err
 }

@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
+	"exportd/internal/csvrow/csvrowtest"
 	"exportd/internal/export"
 	"exportd/internal/inmemory"
 	"exportd/jobs"
@@ -166,6 +168,61 @@ func TestChangesWaitForStorage(t *testing.T) {
 				t.Errorf("%s: the next attempt: %v, %v", params.Extension(), res.Changes, err)
 			}
 		}
+	}
+}
+
+// vanishing is a bucket of which an object goes while it is read, so that the read cannot be taken up again.
+type vanishing struct {
+	*inmemory.Objects
+	name string
+}
+
+func (v *vanishing) NewReader(ctx context.Context, name string, offset int64) (io.ReadCloser, error) {
+	body, err := v.Objects.NewReader(ctx, name, offset)
+	if err != nil || name != v.name {
+		return body, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(io.LimitReader(body, 1000), iotest.ErrReader(fmt.Errorf("read %s: %w", name, jobs.ErrNotFound))), body}, nil
+}
+
+// TestChangesWithoutTheirFiles: a file that goes while it is compared is told as one that was gone before.
+func TestChangesWithoutTheirFiles(t *testing.T) {
+	t.Parallel()
+	docs := users(t, 50, 400)
+	for _, params := range []jobs.Params{newJob().Params, newJob().Params.With(jobs.ParamFormat, jobs.FormatJSONL).With(jobs.ParamCompression, jobs.CompressionGzip)} {
+		r := newRig(t, &source{}, export.Config{})
+		j, whole := r.comparing(t, params, docs, docs)
+		for name, want := range map[string]jobs.Failure{
+			j.Base.Object: {Code: jobs.CodeFileLost, Class: jobs.Permanent}, whole.Object: {Code: jobs.CodePartsMissing, Class: jobs.Stale},
+		} {
+			_, err := export.New(r.source, &vanishing{r.objects, name}, export.Config{}).Changes(t.Context(), j, whole, j.ResultName())
+			if f := jobs.AsFailure(err); err == nil || f.Code != want.Code || f.Class != want.Class {
+				t.Errorf("%s goes: %v, want %s", name, err, want.Code)
+			}
+		}
+	}
+}
+
+// TestChangesOfBlurredIDs: ids that CSV writes the same are told apart in JSONL, and not taken for one.
+func TestChangesOfBlurredIDs(t *testing.T) {
+	t.Parallel()
+	nul := [][]byte{csvrowtest.Document("d/VipUsers/a\x00b", map[string]any{"ltv": 1.0})}
+	picture := [][]byte{csvrowtest.Document("d/VipUsers/a\u2400b", map[string]any{"ltv": 1.0})}
+	for _, docs := range [][2][][]byte{{nul, picture}, {nil, nul}, {picture, nil}} {
+		r := newRig(t, &source{}, export.Config{})
+		j, whole := r.comparing(t, newJob().Params, docs[0], docs[1])
+		_, err := r.Changes(t.Context(), j, whole, j.ResultName())
+		if f := jobs.AsFailure(err); f.Code != jobs.CodeInvalidJob || f.Class != jobs.Permanent || !strings.Contains(f.Message, "format=jsonl") {
+			t.Errorf("of CSV: %v", err)
+		}
+	}
+	r := newRig(t, &source{}, export.Config{})
+	j, whole := r.comparing(t, newJob().Params.With(jobs.ParamFormat, jobs.FormatJSONL), nul, picture)
+	if res, err := r.Changes(t.Context(), j, whole, j.ResultName()); err != nil || *res.Changes != (jobs.Changes{Added: 1, Removed: 1}) {
+		t.Errorf("of JSONL: %+v, %v", res.Changes, err)
 	}
 }
 

@@ -41,6 +41,8 @@ type form struct {
 	// Where there are none, there are no files of changes.
 	rows func(d *dataset.Dataset, in io.Reader) (*rowdiff.File, error)
 	lead func(dst []byte, word string, row []byte) []byte
+	// blurs says that rows has ids that are one there and were two, of which one has NUL.
+	blurs bool
 }
 
 // formOf gives the form of the file that parameters ask for.
@@ -74,6 +76,7 @@ func csvForm(p jobs.Params) form {
 	if p.Profile() != jobs.ProfileRFC4180 {
 		return f
 	}
+	f.blurs = true
 	f.rows = func(d *dataset.Dataset, in io.Reader) (*rowdiff.File, error) {
 		o, err := csvOptions(d, p)
 		if err != nil {
