@@ -21,6 +21,8 @@ func (m *model) act(n *world, i int) string {
 		return m.listDone(n, a)
 	case pcCompose:
 		return m.compose(n, a)
+	case pcCompare, pcTell:
+		return m.compare(n, a)
 	case pcDiscard:
 		*a = actor{pc: pcRead, op: opDiscarded, job: was.job}
 		n.objects = m.docs.delete(n.objects, was.list.names...)
@@ -102,7 +104,7 @@ func (m *model) leftovers(n *world, j *jobDoc) *list {
 		return m.docs.list(list{names: names})
 	}
 	for _, o := range n.objects.all {
-		if epochOf(&j.Job, o.name) > j.Epoch && !m.mutate.sweepAll || j.State == jobs.Succeeded && o.name == j.Result.Object {
+		if epochOf(&j.Job, o.name) > j.Epoch && !m.mutate.sweepAll || keeps(&j.Job, o.name) && !(m.mutate.sweepWhole && o.name != j.Result.Object) {
 			continue
 		}
 		names = append(names, o.name)
@@ -126,10 +128,10 @@ func (m *model) create(n *world, a *actor, name, content string) {
 func (m *model) write(n *world, a *actor) string {
 	j := a.job.Job
 	if a.plan == 0 {
-		m.create(n, a, j.ResultName(), m.whole())
+		m.create(n, a, j.WholeName(), m.whole())
 		a.pc = pcRead
 		if a.op != opPin { // which else is still to come
-			a.op = opSucceed
+			m.written(a)
 		}
 		return "writes the file"
 	}
@@ -163,8 +165,8 @@ func (m *model) compose(n *world, a *actor) string {
 		}
 		content += part
 	}
-	m.create(n, a, a.job.ResultName(), content)
-	a.pc, a.op = pcRead, opSucceed
+	m.create(n, a, a.job.WholeName(), content)
+	m.written(a)
 	return "composes"
 }
 

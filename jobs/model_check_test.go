@@ -32,13 +32,7 @@ func (m *model) check(w *world) {
 		m.fail("the job is %s and in shard %d, want %d", j.State, j.Shard, want)
 	}
 	m.checkParts(w)
-	if j.State == jobs.Succeeded {
-		if got, ok := w.objects.get(j.Result.Object); (!ok || got != m.whole()) && w.gone != j.Result.Object {
-			m.fail("the result %s holds parts %q, want %q", j.Result.Object, got, m.whole())
-		}
-	} else if j.State != jobs.Expired && j.Result.Object != "" {
-		m.fail("a job that is %s has a result", j.State)
-	}
+	m.checkResult(w)
 	if shown := m.shown(w); shown < w.shown && (j.State == jobs.Queued || j.State == jobs.Running) {
 		m.fail("progress went back from %d to %d", w.shown, shown)
 	} else {
@@ -46,7 +40,7 @@ func (m *model) check(w *world) {
 	}
 	if j.State.Ended() && !j.Cleanup && m.quiet(w) && !w.late {
 		for _, o := range w.objects.all {
-			if j.State != jobs.Succeeded || o.name != j.Result.Object {
+			if !keeps(j, o.name) {
 				m.fail("object %s is left after the sweep of a job that is %s", o.name, j.State)
 			}
 		}

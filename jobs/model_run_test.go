@@ -145,6 +145,36 @@ var scenarios = []scenario{
 		deep:   allowance{later: 1, crash: 1, jump: 1, rerun: 1},
 	},
 	{
+		name: "one part, a comparison, standing still and dying", parts: 1, window: 1, interruptions: 2, since: true,
+		budget: allowance{crash: 1, jump: 1, renew: 1},
+		deep:   allowance{crash: 2, jump: 2, lose: 1, renew: 1},
+	},
+	{
+		name: "one part, a comparison, cancel and rerun", parts: 1, window: 1, interruptions: 2, since: true,
+		budget: allowance{crash: 1, cancel: 1, rerun: 1},
+		deep:   allowance{crash: 1, jump: 1, cancel: 1, remove: 1, rerun: 1},
+	},
+	{
+		name: "one part, a comparison, failures and a lost file", parts: 1, window: 1, interruptions: 1, since: true, resume: true,
+		budget: allowance{faultTransient: 1, faultPermanent: 1, vanish: 1, rerun: 1},
+		deep:   allowance{crash: 1, faultTransient: 1, faultPermanent: 1, faultStale: 1, vanish: 1, rerun: 1},
+	},
+	{
+		name: "one part, a comparison, lost answers and delete", parts: 1, window: 1, interruptions: 1, since: true,
+		budget: allowance{unsure: 1, remove: 1},
+		deep:   allowance{unsure: 2, crash: 1, remove: 1, rerun: 1},
+	},
+	{
+		name: "two parts, a comparison, dying", parts: 2, window: 2, interruptions: 2, since: true,
+		budget: allowance{crash: 1, faultStale: 1},
+		deep:   allowance{crash: 2, jump: 1, faultStale: 1},
+	},
+	{
+		name: "two parts, a comparison, failures and resume", parts: 2, window: 1, interruptions: 0, since: true, resume: true,
+		budget: allowance{crash: 1, faultPermanent: 1, rerun: 1},
+		deep:   allowance{crash: 1, faultTransient: 1, faultPermanent: 1, rerun: 1, remove: 1},
+	},
+	{
 		name: "three parts", parts: 3, window: 2, interruptions: 2,
 		budget: allowance{crash: 1},
 		deep:   allowance{crash: 1, jump: 1, lose: 1, unsure: 1},
@@ -182,7 +212,7 @@ func TestModelFinds(t *testing.T) {
 		mutate mutation
 		want   string
 
-		twiceBatch, mixed, canary bool
+		twiceBatch, mixed, canary, since bool
 	}{
 		{
 			name: "whoever held the lease once may write", parts: 1, budget: allowance{jump: 2},
@@ -340,6 +370,28 @@ func TestModelFinds(t *testing.T) {
 			mutate: mutation{knowing: true},
 			want:   "which its build does not know",
 		},
+		{
+			name: "a sweep deletes all rows behind a file of changes", parts: 1, since: true,
+			mutate: mutation{sweepWhole: true},
+			want:   "holds parts \"\", want \"0\"",
+		},
+		{
+			name: "a file of changes is recorded without that of all rows", parts: 1, since: true,
+			mutate: after(opSucceed, func(tx *jobs.Tx) { tx.Job.Result.Whole = nil }),
+			want:   "holds parts \"changes\", want \"0\"",
+		},
+		{
+			name: "a comparison counts as swept", parts: 1, since: true,
+			mutate: after(opSucceed, func(tx *jobs.Tx) {
+				tx.Job.Cleanup, tx.Job.SweptEpoch, tx.Job.WakeAt = false, tx.Job.Epoch, tx.Job.FileExpiresAt
+			}),
+			want: "is left after the sweep",
+		},
+		{
+			name: "a rerun forgets what it is compared with", parts: 1, since: true, budget: allowance{cancel: 1, rerun: 1},
+			mutate: after(opRerun, func(tx *jobs.Tx) { tx.Job.Base = nil }),
+			want:   "the job has a base: false",
+		},
 		// What the checker has found in earlier forms of the protocol.
 		{
 			name: "a rerun is taken while the record is purged", parts: 1, budget: allowance{rerun: 1},
@@ -363,7 +415,7 @@ func TestModelFinds(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			m := newModel(scenario{parts: tc.parts, window: 2, interruptions: 2, budget: tc.budget, mutate: tc.mutate, batchTwice: tc.twiceBatch, mixed: tc.mixed, canary: tc.canary})
+			m := newModel(scenario{parts: tc.parts, window: 2, interruptions: 2, budget: tc.budget, mutate: tc.mutate, batchTwice: tc.twiceBatch, mixed: tc.mixed, canary: tc.canary, since: tc.since})
 			v := m.explore()
 			if v == nil || !strings.Contains(v.what, tc.want) {
 				t.Fatalf("found %v in %d states, want %q", fmt.Sprint(v), len(m.seen), tc.want)

@@ -23,6 +23,8 @@ const (
 	pcWrite           // about to write its object
 	pcList            // about to list the parts to compose
 	pcCompose         // about to compose them
+	pcCompare         // has all rows in an object, about to compare them
+	pcTell            // about to write what has changed
 	pcDiscard         // has succeeded, about to delete the parts' objects
 	pcDrop            // has lost its lease, about to delete its object
 	pcNotify          // about to publish what list says
@@ -137,7 +139,7 @@ func (m *model) step(w *world, i int, out emit) {
 		out(name(i)+" "+label, &n)
 		m.trouble(w, i, out)
 	}
-	if a.token != "" && w.left[renew] > 0 && slices.Contains([]pc{pcRead, pcCommit, pcWrite, pcList, pcCompose}, a.pc) && a.op != opEndAttempt && a.op != opEndPartAttempt {
+	if a.token != "" && w.left[renew] > 0 && slices.Contains([]pc{pcRead, pcCommit, pcWrite, pcList, pcCompose, pcCompare, pcTell}, a.pc) && a.op != opEndAttempt && a.op != opEndPartAttempt {
 		m.heartbeat(w, i, out)
 	}
 }
@@ -287,7 +289,8 @@ func (m *model) done(n *world, i int, t *transition) {
 	case opPin:
 		*a = actor{pc: pcWrite, job: job, token: was.token}
 		if was.obj != "" {
-			a.pc, a.op, a.obj = pcRead, opSucceed, was.obj
+			a.obj = was.obj
+			m.written(a)
 		}
 	case opPlan:
 		var first []int
@@ -403,7 +406,7 @@ func (m *model) heartbeat(w *world, i int, out emit) {
 // trouble emits how the work of actor i can fail.
 func (m *model) trouble(w *world, i int, out emit) {
 	a := w.actors[i]
-	if a.pc != pcWrite && a.pc != pcCompose {
+	if !slices.Contains([]pc{pcWrite, pcCompose, pcCompare, pcTell}, a.pc) {
 		return
 	}
 	for k, b := range []budget{faultTransient, faultPermanent, faultStale, faultInterrupted} {

@@ -70,6 +70,7 @@ type actor struct {
 	plan  int64   // the part worked on, plan 0 is the job itself
 	part  int
 	obj   string // object written and not recorded yet
+	all   string // the one with all rows, where obj is to have changes
 	mode  jobs.RerunMode
 
 	job *jobDoc // as the actor last got to know it
@@ -120,7 +121,9 @@ type scenario struct {
 	// canary: the batch is one.
 	canary bool
 	// mixed: some actors are of an older build, see model_fleet_test.go.
-	mixed  bool
+	mixed bool
+	// since: the job is to tell the changes to another one's file, see model_since_test.go.
+	since  bool
 	mutate mutation
 }
 
@@ -135,6 +138,8 @@ type mutation struct {
 	sweepAll bool
 	// tokenless names objects without the token of the lease.
 	tokenless bool
+	// sweepWhole sweeps what lies behind a file of changes, too.
+	sweepWhole bool
 	// bluntPurge purges the record without a last sweep of the objects.
 	bluntPurge bool
 	// anyParts notes as discarded what was claimed more than once.
@@ -191,6 +196,7 @@ func (m *model) start() world {
 		CreatedAt: epoch0, WakeAt: epoch0.Add(m.policy.NotifyAgain), Shard: jobs.ShardOf(modelJob), CallbackURL: "https://example.com/",
 		Fingerprint: jobs.Fingerprint("o", "vip-users", 1, jobs.Params{}),
 	}
+	m.based(&job)
 	w := world{job: m.docs.job(job), parts: m.docs.partSet(nil), objects: m.docs.objectSet(nil), bag: m.docs.publish(m.docs.bag(nil), message{})}
 	for b, n := range m.budget {
 		w.left[b] = n

@@ -182,7 +182,7 @@ func (m *model) run(w *world, who int, a *actor) (*jobs.Tx, outcome, error) {
 	case opRenew:
 		_, err = tx.Renew(lease, rowsPerPart/2, 1)
 	case opSucceed:
-		err = tx.Succeed(lease, jobs.Result{Object: a.obj, Rows: int64(m.parts) * rowsPerPart})
+		err = tx.Succeed(lease, m.result(a))
 	case opEndAttempt:
 		err = tx.EndAttempt(lease, m.failure(a))
 	case opClaimPart:
