@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +45,11 @@ func ParseJSONL(header []string, file []byte) (rows [][]string, err error) {
 			return nil, fmt.Errorf("row %d: %w", len(rows)+1, err)
 		}
 		if person, ok := row["personalInfo"].(map[string]any); ok {
+			delete(row, "personalInfo")
 			maps.Copy(row, person)
+		}
+		if len(row) != len(header) {
+			return nil, fmt.Errorf("row %d has %d members, want %d", len(rows)+1, len(row), len(header))
 		}
 		var cells []string
 		for _, name := range header {
@@ -63,6 +68,13 @@ func ParseParquet(header []string, file []byte) (rows [][]string, err error) {
 	r := parquet.NewGenericReader[any](f)
 	defer r.Close()
 	fields := r.Schema().Fields()
+	var names []string
+	for _, f := range fields {
+		names = append(names, f.Name())
+	}
+	if want := append(slices.Clone(header), "_rescued_data"); !slices.Equal(names, want) {
+		return nil, fmt.Errorf("the columns are %q, want %q", names, want)
+	}
 	batch := make([]parquet.Row, 100)
 	for {
 		n, err := r.ReadRows(batch)
