@@ -30,7 +30,7 @@ const maxChosen = 100
 // verb is something that can be done.
 type verb struct {
 	Name, Title, Button string
-	// to is what it is done to: jobs, queue, receiver, callbacks.
+	// to is what it is done to: jobs, queue, receiver, callbacks, links.
 	to string
 	// Modes has the form ask how a job runs again.
 	Modes  bool
@@ -50,6 +50,7 @@ var verbs = []verb{
 	{Name: "pause-batch", Title: "Pause a batch", Button: "Pause", to: "batch"},
 	{Name: "resume-batch", Title: "Resume a batch", Button: "Resume", to: "batch"},
 	{Name: "cancel-batch", Title: "End a batch", Button: "End it", to: "batch", Danger: true},
+	{Name: "revoke-links", Title: "Revoke links", Button: "Revoke", to: "links", Danger: true},
 	{Name: "resume-receiver", Title: "Send to a receiver again", Button: "Send again", to: "receiver"},
 }
 
@@ -64,13 +65,14 @@ type target struct {
 	Origin string
 	Cause  string
 	Batch  string
-	Count  bool // all that Filter matches are looked at first
+	Link   string // of the one job in IDs; "" is all that it has
+	Count  bool   // all that Filter matches are looked at first
 }
 
 // actNames are the parameters of an action's URL, by what it is done to, besides "do".
 var actNames = map[string][]string{
 	"jobs": append(namesOf(jobFields()), "all", "id", "mode", "count"), "callbacks": namesOf(callbackFields()), "queue": {"queue"}, "cause": {"cause", "count"}, "batch": {"batch"},
-	"receiver": {"orgId", "origin"},
+	"receiver": {"orgId", "origin"}, "links": {"id", "link", "orgId"},
 }
 
 func namesOf(fields []field) []string {
@@ -117,6 +119,9 @@ func targetOf(q url.Values) (target, bool) {
 	case "batch":
 		t.Batch = q.Get("batch")
 		return t, t.Batch != ""
+	case "links":
+		t.IDs, t.Link, t.Org = q["id"], q.Get("link"), q.Get("orgId")
+		return t, len(t.IDs) == 1 && t.Org == "" || len(t.IDs) == 0 && t.Org != "" && t.Link == ""
 	}
 	t.Org, t.Origin = q.Get("orgId"), q.Get("origin")
 	return t, t.Org != "" && t.Origin != ""
@@ -211,6 +216,8 @@ func (c *Console) preview(ctx context.Context, who *principal, t target, form ur
 		err = c.previewCause(ctx, &p)
 	case t.to == "batch":
 		p.Back = home + "/batches/" + url.PathEscape(t.Batch)
+	case t.to == "links":
+		p.Back = t.afterRevoking()
 	default:
 		p.Back = home + "/callbacks"
 	}
@@ -227,7 +234,7 @@ func (t target) query() url.Values {
 	if len(t.IDs) > 0 {
 		q["id"] = t.IDs
 	}
-	for name, v := range map[string]string{"queue": t.Queue, "orgId": t.Org, "origin": t.Origin, "cause": t.Cause, "batch": t.Batch} {
+	for name, v := range map[string]string{"queue": t.Queue, "orgId": t.Org, "origin": t.Origin, "cause": t.Cause, "batch": t.Batch, "link": t.Link} {
 		if v != "" {
 			q.Set(name, v)
 		}
@@ -341,6 +348,9 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request, who *principal) er
 	case t.to == "batch":
 		done = home + "/batches/" + url.PathEscape(t.Batch) + "?said=" + t.Name
 		err = c.changeBatch(ctx, r, t, fields)
+	case t.to == "links":
+		done = t.afterRevoking() + "?said=" + t.Name
+		err = c.revokeLinks(ctx, r, t, fields)
 	case t.to == "queue" && t.Name == "pause":
 		done = home + "?said=paused"
 		_, err = c.api.OpsPauseQueueWithBodyWithResponse(ctx, client.Queue(t.Queue), asJSON, body(fields), c.once(r, ""))
@@ -467,19 +477,3 @@ func (c *Console) once(r *http.Request, what string) client.RequestEditorFn {
 		return nil
 	}
 }
-
-// sayings are what a page says of what was done just now, by the word in its URL.
-var sayings = map[string]string{
-	"rerun": "The job is queued again.", "cancel": "The job is canceled.", "redeliver": "The callback is under way again.",
-	"probe":   "It was tried just now; what came of it is below.",
-	"revoked": "The key is revoked: no request of it is taken any more, and its sessions have ended.",
-	"paused":  "The queue is paused: running work ends, none is begun.", "resumed": "The queue goes on.",
-	"rerun-with": "This is the new job, with the other parameters.",
-	"receiver":   "The receiver gets callbacks again.", "redelivered": "The callbacks are under way again.",
-	"pause-batch": "The batch stands still.", "resume-batch": "The batch goes on.", "cancel-batch": "The batch has ended; what it has run again runs on.",
-	"cause":           "One of these jobs runs first, then ten, then the rest; it stops where one fails again.",
-	"cause-callbacks": "One of these callbacks is sent first, then ten, then the rest; it stops where one fails again.",
-	"some":            "2,000 callbacks are under way again, and there are more: do it once more.", "batch": "The workers run these jobs again.",
-}
-
-func said(q url.Values) string { return sayings[q.Get("said")] }

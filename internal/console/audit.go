@@ -22,7 +22,7 @@ func (c *Console) audit(ctx context.Context, _ *principal, r *http.Request) (vie
 	p := auditPage{Path: home + "/audit", Fields: []field{
 		{Name: "since", Label: "Since", Hint: "12h"}, {Name: "until", Label: "Until"}, {Name: "actor", Label: "Who", Hint: "api key key_1"},
 		{Name: "action", Label: "What", Choices: []string{
-			"job.rerun", "job.cancel", "callback.redeliver", "callbacks.redeliver", "batch.create", "batch.pause", "batch.resume", "batch.cancel", "queue.pause", "queue.resume", "receiver.resume", "cause.probe", "links.revoke", "links.revoke_org",
+			"job.rerun", "job.rerun_with", "job.cancel", "callback.redeliver", "callbacks.redeliver", "batch.create", "batch.pause", "batch.resume", "batch.cancel", "queue.pause", "queue.resume", "receiver.resume", "cause.probe", "links.revoke", "links.revoke_org",
 		}}, {Name: "target", Label: "To what"},
 	}}
 	filter, ask := filled(q, p.Fields)

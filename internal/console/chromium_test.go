@@ -95,7 +95,7 @@ func (d *desk) night(t *testing.T, n int) *desk {
 		case i%23 == 11:
 			d.transit(d.submitted(org, "", nil).ID, func(tx *jobs.Tx) error { return tx.Cancel("not needed any more") })
 		default:
-			d.succeeded(org, "", int64(500+i*i%9000))
+			d.downloaded(d.succeeded(org, "", int64(500+i*i%9000)), "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36", "203.0.113.7", "2001:db8:17::42")
 		}
 	}
 	if n > 0 {
@@ -181,6 +181,9 @@ func (d *desk) everyPage(t *testing.T) map[string]string {
 	for _, j := range list.Jobs {
 		if pages["job-"+string(j.State)] == "" || j.State == jobs.Failed && j.Error.Code == jobs.CodeStorageDenied {
 			pages["job-"+string(j.State)] = "/console/jobs/" + j.ID
+		}
+		if j.State == jobs.Succeeded {
+			pages["revoke-links"], pages["revoke-org"] = "/console/act?do=revoke-links&id="+j.ID, "/console/act?do=revoke-links&orgId="+j.OrgID
 		}
 		if j.State == jobs.Failed {
 			pages["cause"], pages["rerun-cause"] = "/console/causes/"+causeOf(j), "/console/act?do=rerun-cause&cause="+causeOf(j)

@@ -41,6 +41,8 @@ type Config struct {
 	// URL is where people reach the console, for Provider, as "https://exports.example.com"; Contact whom
 	// those ask who have no role.
 	URL, Contact string
+	// OwnLinks: csvUrl is a link of the service's own, so that who has followed it is on record.
+	OwnLinks bool
 	// LogsURL and TraceURL lead to the logs of a job and to the trace of its last run, with what it has for
 	// {jobId}, {requestId} and {traceId}; no link if empty, or if it has no such thing.
 	LogsURL, TraceURL string
@@ -83,6 +85,7 @@ type Console struct {
 	provider        *identity.OIDC
 	roles           identity.Roles
 	url, contact    string
+	ownLinks        bool
 	logsURL         string
 	traceURL        string
 	log             *zap.Logger
@@ -118,7 +121,7 @@ func New(cfg Config) (*Console, error) {
 	c := &Console{
 		transport: inProcess{cfg.API}, as: cfg.As, keys: cfg.Keys, freshKeys: cfg.FreshKeys, sealer: cfg.Sealer, nonces: cfg.Nonces,
 		sessions: cfg.Sessions, proxy: cfg.Proxy, provider: cfg.Provider, roles: cfg.Roles, url: cfg.URL, contact: cfg.Contact,
-		logsURL: cfg.LogsURL, traceURL: cfg.TraceURL, lookEvery: cfg.LookEvery, aliveEvery: cmp.Or(cfg.AliveEvery, aliveEvery), log: cfg.Logger, now: cfg.Now, live: newLive(cfg.Panics),
+		ownLinks: cfg.OwnLinks, logsURL: cfg.LogsURL, traceURL: cfg.TraceURL, lookEvery: cfg.LookEvery, aliveEvery: cmp.Or(cfg.AliveEvery, aliveEvery), log: cfg.Logger, now: cfg.Now, live: newLive(cfg.Panics),
 	}
 	var err error
 	if c.api, err = client.Unsigned(c.transport); err != nil {

@@ -238,7 +238,7 @@ func openOn(t testing.TB, made func(policy jobs.Policy, now func() time.Time) st
 			if d.answer(w, r) {
 				server.ServeHTTP(w, r)
 			}
-		}), Keys: d.lookup, FreshKeys: d.lookup, Nonces: d.useNonce, Sealer: d.sealer, Now: d.clock, LookEvery: 10 * time.Millisecond, LogsURL: "https://logs.example/?q={jobId}&r={requestId}",
+		}), Keys: d.lookup, FreshKeys: d.lookup, Nonces: d.useNonce, Sealer: d.sealer, Now: d.clock, LookEvery: 10 * time.Millisecond, OwnLinks: true, LogsURL: "https://logs.example/?q={jobId}&r={requestId}",
 		TraceURL: "https://logs.example/trace/{traceId}",
 		As:       api.WithOperator, Sessions: d,
 	}
@@ -441,6 +441,18 @@ func (d *desk) succeeded(org, callback string, rows int64) *jobs.Job {
 		func(tx *jobs.Tx) error {
 			return tx.Succeed(l, jobs.Result{Object: tx.Job.ObjectPrefix() + "1/x.csv", Generation: 1, Rows: rows, Size: rows * 100, CRC32C: 7})
 		})
+}
+
+// downloaded has a job's file downloaded by a link from addresses, and gives the link's id.
+func (d *desk) downloaded(j *jobs.Job, agent string, from ...string) (linkID string) {
+	d.tb.Helper()
+	linkID = jobs.NewID()
+	for i, address := range from {
+		if err := d.store.NoteDownloads(context.Background(), jobs.NewDownload(j, linkID, "api key key_reader", address, agent, d.clock().Add(time.Duration(i)*time.Second))); err != nil {
+			d.tb.Fatal(err)
+		}
+	}
+	return linkID
 }
 
 // planned makes a job of parts, of which one has failed once.

@@ -26,6 +26,7 @@ type jobPage struct {
 	Timeline []happened
 	Logs     string // where they are; "" for no link
 	Trace    string
+	Links    *linksCard // nil where there is no file
 	// May is what can be done with the job in its state.
 	MayRerun, MayFresh, MayChange, MayCancel, MayRedeliver, MayDownload bool
 }
@@ -102,6 +103,11 @@ func (c *Console) job(ctx context.Context, who *principal, r *http.Request) (vie
 		p.MayRerun = ended && d.Job.State != client.StateSucceeded
 		p.MayFresh = d.Job.State == client.StateSucceeded
 		p.MayRedeliver = len(d.Callbacks) > 0
+	}
+	if d.Job.State == client.StateSucceeded || d.Job.State == client.StateExpired {
+		if p.Links, err = c.linksOf(ctx, &d.Job); err != nil {
+			return view{}, err
+		}
 	}
 	p.MayDownload = d.Job.State == client.StateSucceeded && who.mayDownload(d.Job.OrgID)
 	v := view{name: "job", title: "Job " + d.Job.JobID, data: p, live: !ended, every: jobEvery + time.Duration(len(d.Parts))*partEvery}

@@ -260,3 +260,20 @@ func host(raw string) string {
 	}
 	return u.Host
 }
+
+// sayings are what a page says of what was done just now, by the word in its URL.
+var sayings = map[string]string{
+	"rerun": "The job is queued again.", "cancel": "The job is canceled.", "redeliver": "The callback is under way again.",
+	"revoke-links": "These links lead nowhere any more. Who was led to a file in the last minute may still begin to download it.",
+	"probe":        "It was tried just now; what came of it is below.",
+	"revoked":      "The key is revoked: no request of it is taken any more, and its sessions have ended.",
+	"paused":       "The queue is paused: running work ends, none is begun.", "resumed": "The queue goes on.",
+	"rerun-with": "This is the new job, with the other parameters.",
+	"receiver":   "The receiver gets callbacks again.", "redelivered": "The callbacks are under way again.",
+	"pause-batch": "The batch stands still.", "resume-batch": "The batch goes on.", "cancel-batch": "The batch has ended; what it has run again runs on.",
+	"cause":           "One of these jobs runs first, then ten, then the rest; it stops where one fails again.",
+	"cause-callbacks": "One of these callbacks is sent first, then ten, then the rest; it stops where one fails again.",
+	"some":            "2,000 callbacks are under way again, and there are more: do it once more.", "batch": "The workers run these jobs again.",
+}
+
+func said(q url.Values) string { return sayings[q.Get("said")] }

@@ -36,7 +36,7 @@ func openConsole(cfg config.Config, keys *apikey.Store, server *api.Server, told
 		return nil, nil, err
 	}
 	c, err := console.New(console.Config{
-		API: server, Keys: keys.Lookup, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, Sealer: sealer, LogsURL: cfg.ConsoleLogsURL, TraceURL: cfg.ConsoleTraceURL, Logger: log, Panics: told,
+		API: server, Keys: keys.Lookup, FreshKeys: keys.Fresh, Nonces: keys.UseNonce, Sealer: sealer, OwnLinks: cfg.LinksURL != "", LogsURL: cfg.ConsoleLogsURL, TraceURL: cfg.ConsoleTraceURL, Logger: log, Panics: told,
 		As: api.WithOperator, Sessions: keys, Proxy: proxy, Provider: provider, Roles: roles, URL: cfg.SignIn.URL, Contact: cfg.SignIn.Contact,
 	})
 	if err != nil {
