@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -30,8 +28,6 @@ const (
 	// quotesAtOnce are the quotes under way in a process, each with up to 8 counts at a time. Keys and orgs
 	// have a share of them.
 	quotesAtOnce = 8
-	// paceJobs are the successes that a pace is told from, a page of the list.
-	paceJobs = 20
 )
 
 // quoteView is the answer to dryRun.
@@ -115,8 +111,7 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	if places := int64(quotas.RunningJobs); places > 0 && running+queued >= places {
 		v.JobsAhead = running + queued - places + 1
 	}
-	run := pace.of(q)
-	v.EstimatedSeconds = math.Round((run+float64(v.JobsAhead)*pace.typical/float64(max(1, quotas.RunningJobs)))*10) / 10
+	v.EstimatedSeconds = twoDigits(pace.wait + pace.run(q) + float64(v.JobsAhead)*pace.any/float64(max(1, quotas.RunningJobs)))
 	writeJSON(c, http.StatusOK, v)
 	return nil
 }
@@ -157,72 +152,4 @@ func (s *Server) refusals(sub jobs.Submission, q export.Quote, queued int64) []e
 		list = append(list, errorOne{string(jobs.CodeTooManyBytes), fmt.Sprintf("the file would have about %d bytes, at most %d are allowed", q.Bytes, n)})
 	}
 	return list
-}
-
-// pace is how long exports of an org took lately, in seconds: base and perRow of one, typical of any.
-type pace struct {
-	known                 bool
-	base, perRow, typical float64
-}
-
-// paceOf tells a pace from the org's last successes of a kind. Each pair of them gives a time per row; the
-// median of these is right also where a third of the jobs were slow for reasons of their own.
-func (s *Server) paceOf(ctx context.Context, orgID string, kind jobs.Kind) (pace, error) {
-	page, err := s.jobs.List(ctx, jobs.List{OrgID: orgID, State: jobs.Succeeded, Kind: kind, PageSize: paceJobs})
-	if err != nil {
-		return pace{}, err
-	}
-	var rows, took []float64
-	for _, j := range page.Jobs {
-		if j.AttemptBase == 0 && !j.StartedAt.IsZero() && j.FinishedAt.After(j.StartedAt) {
-			rows, took = append(rows, float64(j.Result.Rows)), append(took, j.FinishedAt.Sub(j.StartedAt).Seconds())
-		}
-	}
-	return paceFrom(rows, took), nil
-}
-
-// enoughJobs is how many successes tell a pace: fewer are an accident.
-const enoughJobs = 3
-
-func paceFrom(rows, took []float64) pace {
-	if len(rows) < enoughJobs {
-		return pace{typical: (&jobs.Job{}).Expected().Seconds()}
-	}
-	var slopes []float64
-	for i := range rows {
-		for k := range i {
-			// Rows of about the same number say nothing of the time of one.
-			if more := rows[i] - rows[k]; math.Abs(more) > max(rows[i], rows[k])/10 {
-				slopes = append(slopes, (took[i]-took[k])/more)
-			}
-		}
-	}
-	p := pace{known: true, typical: median(took)}
-	if len(slopes) > 0 {
-		p.perRow = max(0, median(slopes))
-	} else if all := median(rows); all > 0 {
-		p.perRow = p.typical / all / 2 // half of it for the rows, half for all else
-	}
-	bases := make([]float64, len(rows))
-	for i := range rows {
-		bases[i] = took[i] - p.perRow*rows[i]
-	}
-	p.base = max(0, median(bases))
-	return p
-}
-
-func median(list []float64) float64 {
-	if len(list) == 0 {
-		return 0
-	}
-	list = slices.Sorted(slices.Values(list))
-	return (list[(len(list)-1)/2] + list[len(list)/2]) / 2
-}
-
-// of is how long an export should run, in seconds.
-func (p pace) of(q export.Quote) float64 {
-	if !p.known {
-		return (&jobs.Job{RowsTotal: q.Rows, PartsTotal: q.Parts}).Expected().Seconds()
-	}
-	return p.base + p.perRow*float64(q.Rows)
 }

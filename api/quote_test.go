@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"testing"
 
 	"exportd/internal/export"
@@ -93,33 +94,54 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-// TestPace: what exports took is found again among some that were slow, and too few of them tell nothing.
+// TestPace: what exports took is found again, to a factor of 2 over four orders of magnitude, also where some
+// were slow, where all had about the same rows, and where there are few or none.
 func TestPace(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 17))
-	var rows, took []float64
-	for i := range paceJobs {
-		rows = append(rows, float64(100+random.IntN(200_000)))
-		took = append(took, (0.4+rows[i]/8000)*(0.9+random.Float64()/5))
-		if i%5 == 0 {
-			took[i] *= 6
+	for name, tc := range map[string]struct {
+		jobs, least, most int // and their rows
+		base, perSecond   float64
+		slow              int // each so many
+		upTo              int // rows that are told right
+	}{
+		"of all sizes":     {paceJobs, 10, 200_000, 0.4, 8000, 5, 1_000_000},
+		"quick":            {paceJobs, 10, 20_000, 0.005, 200_000, 0, 1_000_000},
+		"a slow beginning": {paceJobs, 10, 20_000, 10, 2000, 6, 1_000_000},
+		"alike":            {paceJobs, 1000, 1100, 0.8, 4000, 5, 1_000_000},
+		"few":              {2, 500, 20_000, 0.8, 4000, 0, 1_000_000},
+		"one":              {1, 5000, 5000, 0.2, 16_000, 0, 1_000_000},
+		"none":             {0, 1, 1, 0.4, 8000, 0, 1_000_000},
+	} {
+		want := func(rows float64) float64 { return tc.base + rows/tc.perSecond }
+		var last []finished
+		for i := range tc.jobs {
+			rows := float64(tc.least) * math.Pow(float64(tc.most)/float64(tc.least), random.Float64())
+			f := finished{rows, want(rows) * (0.8 + 0.4*random.Float64()), 0.1}
+			if tc.slow > 0 && i%tc.slow == 0 {
+				f.took, f.waited = f.took*8, 30
+			}
+			last = append(last, f)
+		}
+		p := paceFrom(last)
+		for rows := 1.0; rows <= float64(tc.upTo); rows *= 10 {
+			if got := p.of(rows); math.Max(want(rows)/got, got/want(rows)) > 2 {
+				t.Errorf("%s: %.0f rows take %.3f s, want about %.3f s", name, rows, got, want(rows))
+			}
+		}
+		if tc.jobs > 0 && p.wait != 0.1 {
+			t.Errorf("%s: it begins after %v s", name, p.wait)
 		}
 	}
-	p := paceFrom(rows, took)
-	for _, n := range []int64{2_000, 50_000, 1_000_000} {
-		want, got := 0.4+float64(n)/8000, p.of(export.Quote{Rows: n})
-		if math.Max(want/got, got/want) > 2 {
-			t.Errorf("%d rows: %.1f s, want about %.1f s", n, got, want)
+	if mean := paceFrom([]finished{{10, 1, 0}, {10, 1, 0}, {10, 10, 0}}); math.Abs(mean.any-4) > 0.001 {
+		t.Errorf("of all: %v", mean.any)
+	}
+	if p := paceFrom(slices.Repeat([]finished{{0, 1, 0}}, 5)); math.Abs(p.run(export.Quote{})-1) > 0.3 || p.run(export.Quote{Rows: 80_000, Parts: 8}) != p.of(10_000) {
+		t.Errorf("of empty exports: %+v", p)
+	}
+	for from, want := range map[float64]float64{0: 0, 0.01234: 0.012, 0.996: 1, 3.14: 3.1, 86_400: 86_000, math.NaN(): 0} {
+		if got := twoDigits(from); got != want {
+			t.Errorf("twoDigits(%v) = %v, want %v", from, got, want)
 		}
-	}
-	if got := paceFrom(rows[:2], took[:2]).of(export.Quote{Rows: 80_000, Parts: 2}); got != (&jobs.Job{RowsTotal: 80_000, PartsTotal: 2}).Expected().Seconds() {
-		t.Errorf("of two jobs: %.1f s", got)
-	}
-	same := paceFrom([]float64{10, 10, 10, 10}, []float64{1, 1, 2, 1})
-	if got := same.of(export.Quote{Rows: 10}); math.Abs(got-1) > 0.01 {
-		t.Errorf("of jobs that are alike: %.2f s, want 1 s", got)
-	}
-	if none := paceFrom([]float64{0, 0, 0}, []float64{1, 1, 1}); none.of(export.Quote{Rows: 0}) != 1 || math.IsNaN(none.of(export.Quote{Rows: 5})) {
-		t.Errorf("of empty exports: %+v", none)
 	}
 }

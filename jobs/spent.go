@@ -171,8 +171,12 @@ const (
 
 // Expected is how long a job should run, from its first claim to its end, by its rows and parts.
 func (j *Job) Expected() time.Duration {
-	streams := min(max(j.PartsTotal, 1), expectedParts)
-	return expectedBase + time.Duration(float64(max(j.RowsTotal, 0))/float64(expectedRows*streams)*float64(time.Second))
+	return expectedBase + time.Duration(j.StreamRows()/expectedRows*float64(time.Second))
+}
+
+// StreamRows is how many rows each of the parts reads, one after the other, that are under way at a time.
+func (j *Job) StreamRows() float64 {
+	return float64(max(j.RowsTotal, 0)) / float64(min(max(j.PartsTotal, 1), expectedParts))
 }
 
 // Slow reports whether a job that has ended ran for much longer than its rows predict. One that was run again

@@ -1449,7 +1449,7 @@ export interface components {
         };
         /**
          * @description What an export would come to if it began now. Its price is two counts (a read for 1,000 rows each) and some 450 reads. Rows are exact. Bytes are of 400 rows spread over all, and
-         *     right to 10 % but in one of thousands of quotes. Seconds are by what exports of your org took lately, with those that wait before it; without three of them, at most what it should take.
+         *     right to 10 % but in one of thousands of quotes. Seconds are by what exports of your org took lately, with those that wait before it; where there are none, by what they should take.
          */
         Quote: {
             /** @constant */
