@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 )
@@ -24,7 +25,8 @@ func (a *app) conformanceCommand() *cobra.Command {
 	cmd.Long = `Runs an integration of yours against what will happen to it one day, and prints a line for
 each case, with what to do where it fails. Ends with 1 if one does.
 
-  exportctl conformance receiver https://hooks.example.com/exports      callbacks, good and bad
+  exportctl conformance receiver https://hooks.example.com/exports      callbacks, good and bad; with
+                                                --through-service those that the service sends
   exportctl conformance client -- python3 /srv/nightly.py               refusals, failures, broken downloads`
 	return cmd
 }
@@ -76,4 +78,16 @@ func runCases[C any](ctx context.Context, cases []C, run func(context.Context, C
 		out = append(out, run(ctx, c))
 	}
 	return out, nil
+}
+
+// onlyNamed leaves the cases that are named, or all.
+func onlyNamed[C any](cases []C, name func(C) string, only []string) ([]C, error) {
+	if len(only) == 0 {
+		return cases, nil
+	}
+	cases = slices.DeleteFunc(slices.Clone(cases), func(c C) bool { return !slices.Contains(only, name(c)) })
+	if len(cases) == 0 {
+		return nil, &usageError{text: "--only names no case", hint: "The cases are those that are printed without --only."}
+	}
+	return cases, nil
 }

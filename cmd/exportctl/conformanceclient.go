@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -67,14 +66,9 @@ another code where the export has failed.`,
 			if err != nil {
 				return err
 			}
-			var cases []clientCase
-			for _, c := range clientCases {
-				if len(only) == 0 || slices.Contains(only, c.name) {
-					cases = append(cases, c)
-				}
-			}
-			if len(cases) == 0 {
-				return &usageError{text: "--only names no case", hint: "like: --only 'a lost answer'"}
+			cases, err := onlyNamed(clientCases, func(c clientCase) string { return c.name }, only)
+			if err != nil {
+				return err
 			}
 			verdicts, err := a.tryClient(cmd.Context(), p, cases, args, within)
 			if err != nil {
@@ -109,14 +103,20 @@ func (a *app) tryClient(ctx context.Context, p profile, cases []clientCase, args
 	server := &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second}
 	var g errgroup.Group
 	g.Go(panics.Task(func() error { return server.Serve(l) }))
+	workspace, medium := p.place()
 	trial := &clientTrial{relay: r, program: program, args: args[1:], within: within, env: append(os.Environ(),
-		"URL="+r.address, "KEY="+p.Key, "SECRET="+p.Secret, "W="+cmp.Or(p.Workspace, "sandbox-workspace"), "M="+cmp.Or(p.Medium, "sandbox-channel"))}
+		"URL="+r.address, "KEY="+p.Key, "SECRET="+p.Secret, "W="+workspace, "M="+medium)}
 	verdicts, err = runCases(ctx, cases, trial.run)
 	_ = server.Close()
 	if serr := g.Wait(); serr != nil && !errors.Is(serr, http.ErrServerClosed) {
 		err = errors.Join(err, serr)
 	}
 	return verdicts, err
+}
+
+// place is the workspace and channel of a case: the profile's, or any, as a sandbox has its rows in all.
+func (p profile) place() (workspace, medium string) {
+	return cmp.Or(p.Workspace, "sandbox-workspace"), cmp.Or(p.Medium, "sandbox-channel")
 }
 
 // clientTrial tries one program.

@@ -49,14 +49,29 @@ type receiverCase struct {
 
 func (a *app) conformanceReceiver() *cobra.Command {
 	var secret string
+	var through bool
+	var only []string
 	cmd := &cobra.Command{
 		Use: "receiver URL", Short: "Send a receiver of callbacks good and bad ones", Args: oneArg("url"),
 		Long: `Sends callbacks to a receiver, from here and not by the service, and looks at what it
 answers: 2xx to those that are signed right, 4xx to all others. Their job is one that there
 is not. The secret is the profile's unless one is given; EXPORTCTL_WEBHOOK_SECRET gives one
-without showing it in the list of processes.`,
-		Example: "  exportctl conformance receiver http://127.0.0.1:9000/hook --secret whsec_...",
+without showing it in the list of processes.
+
+With --through-service the service itself sends them, of exports in the sandbox: of a success,
+of failures, one that comes again and one that comes late (40 s in all). So the way from the
+service to the receiver is tried too, and the secret that it signs with. The key of the
+profile must be one of a sandbox, and the service must be allowed to call the URL.`,
+		Example: `  exportctl conformance receiver http://127.0.0.1:9000/hook --secret whsec_...
+  exportctl --profile sandbox conformance receiver https://hooks.example.com/exports --through-service`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if through {
+				return a.throughService(cmd.Context(), args[0], only)
+			}
+			cases, err := onlyNamed(receiverCases(), func(c receiverCase) string { return c.name }, only)
+			if err != nil {
+				return err
+			}
 			s, err := a.webhookSecret(secret)
 			if err != nil {
 				return err
@@ -68,7 +83,7 @@ without showing it in the list of processes.`,
 				Transport: &http.Transport{DisableKeepAlives: true}, // as the service has it
 				Timeout:   receiverWithin, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			}}
-			verdicts, err := runCases(cmd.Context(), receiverCases(), r.run)
+			verdicts, err := runCases(cmd.Context(), cases, r.run)
 			if err != nil {
 				return err
 			}
@@ -76,6 +91,9 @@ without showing it in the list of processes.`,
 		},
 	}
 	cmd.Flags().StringVar(&secret, "secret", "", "the key's webhook secret, whsec_...")
+	cmd.Flags().BoolVar(&through, "through-service", false, "have the service send them, of exports in the sandbox")
+	cmd.Flags().StringArrayVar(&only, "only", nil, "only this case; again for each")
+	cmd.MarkFlagsMutuallyExclusive("secret", "through-service")
 	return cmd
 }
 

@@ -2,13 +2,18 @@ package main
 
 import (
 	"encoding/csv"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
+	"exportd/api/client"
 	"exportd/internal/machinetest"
 	"exportd/internal/records"
+	"exportd/internal/webhook"
 )
 
 // sandboxKey makes a key of a sandbox, by the profile of an admin.
@@ -94,6 +99,78 @@ func (s *service) conformance(t *testing.T) {
 			t.Errorf("a careless program, %s: %+v", name, v)
 		}
 	}
+}
+
+// throughService: the service itself sends the callbacks, and says what a receiver has made of them.
+func (s *service) throughService(t *testing.T) {
+	vars, webhookSecret := s.sandboxKey(t)
+	args := []string{"--through-service", "--json"}
+	for _, c := range deliveryCases {
+		if c.scenario != client.TestScenarioLateCallback { // half a minute
+			args = append(args, "--only", c.name)
+		}
+	}
+	try := func(url string, wantCode int) map[string]verdict {
+		r := call{vars: vars}.run(t.Context(), append([]string{"conformance", "receiver", url}, args...)...).want(t, wantCode)
+		var out struct{ Cases []verdict }
+		decode(t, r.stdout, &out)
+		by := map[string]verdict{}
+		for _, v := range out.Cases {
+			by[v.Case] = v
+		}
+		if len(by) != len(deliveryCases)-1 {
+			t.Fatalf("%d cases: %s", len(by), r.stderr)
+		}
+		return by
+	}
+	var mu sync.Mutex
+	seen, kinds := map[string]int{}, map[string]int{}
+	receiver := &webhook.Receiver{Secrets: []webhook.Secret{must(t, webhookSecret)}, Report: func(got webhook.Received) {
+		mu.Lock()
+		defer mu.Unlock()
+		if got.Refused != "" {
+			t.Errorf("the service's callback is refused: %s", got.Refused)
+			return
+		}
+		seen[got.ID]++
+		kinds[got.Event.Type]++
+	}}
+	once := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		again := seen[r.Header.Get("Webhook-Id")] > 0
+		mu.Unlock()
+		if again {
+			w.WriteHeader(http.StatusConflict)
+			return
+		}
+		receiver.ServeHTTP(w, r)
+	}))
+	t.Cleanup(once.Close)
+	good := httptest.NewServer(receiver)
+	t.Cleanup(good.Close)
+	for name, v := range try(good.URL, exitOK) {
+		if !v.OK {
+			t.Errorf("%s: %+v", name, v)
+		}
+	}
+	mu.Lock()
+	twice := 0
+	for _, n := range seen {
+		if n == 2 {
+			twice++
+		}
+	}
+	if len(seen) != len(deliveryCases)-1 || twice != 1 || kinds["export.failed"] != 2 || kinds["export.succeeded"] != 3 {
+		t.Errorf("callbacks came %v, of %v", seen, kinds)
+	}
+	mu.Unlock()
+	for name, v := range try(once.URL, exitFailed) {
+		if v.OK == strings.HasPrefix(name, "one that comes again") || !v.OK && (v.Remedy == "" || !strings.Contains(v.Got, "409")) {
+			t.Errorf("a receiver that refuses what it has seen, %s: %+v", name, v)
+		}
+	}
+	none := call{vars: vars}.run(t.Context(), "conformance", "receiver", "ftp://x", "--through-service").want(t, exitFailed)
+	none.shows(t, "the service refuses the export", "callbackUrl")
 }
 
 // carelessText asks again at once for what was refused, once, takes whatever comes for the file, and always

@@ -59,6 +59,7 @@ func TestService(t *testing.T) {
 	t.Run("dry run", s.dryRun)
 	t.Run("sandbox", s.sandbox)
 	t.Run("conformance", s.conformance)
+	t.Run("conformance through the service", s.throughService)
 	t.Run("resume download", s.resumeDownload)
 	t.Run("job commands", s.jobCommands)
 	t.Run("callback", s.callback)
