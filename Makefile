@@ -49,6 +49,12 @@ chromium: ## Open /docs, the console and the embedded cloud's data browser in Ch
 since: ## Two nights of 10,000 changes in 500,000 rows, each compared with what a naive comparison of two files gives
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 20m -run '^TestSince$$' ./internal/e2e -since-rows $(or $(ROWS),500000) -since-changes $(or $(CHANGES),10000)
 
+quote: ## 100 quotes beside what came of them: rows, bytes, seconds, alone and behind ten others
+	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestQuotes$$' ./internal/e2e -quote-exports $(or $(EXPORTS),100) -quote-messages $(or $(MESSAGES),40000)
+
+newcomer: ## Do what the quickstart page says in a clone, in Go, TypeScript and Python, until a file is there, and say how long each step takes
+	$(GO) test -tags $(TAGS) -count=1 -v -timeout 20m -run '^TestNewcomer$$' ./api/client -newcomer
+
 libreoffice: ## Open exports in LibreOffice with each separator, and count formulas
 	$(GO) test -tags $(TAGS),libreoffice -count=1 -run '^TestLibreOffice' ./internal/csvrow
 
@@ -168,4 +174,4 @@ PICTURES  = $(if $(SCREENSHOTS),npm ci --prefix internal/e2e/testdata/dashboard 
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: growth differential fuzz cloud-kills conformance help run build test bench since postgres libreoffice consumers chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
+.PHONY: growth differential fuzz cloud-kills conformance help run build test bench since quote newcomer postgres libreoffice consumers chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts

@@ -25,6 +25,7 @@ func TestCases(t *testing.T) {
 	t.Parallel()
 	f := readCases(t)
 	s := newCaseServer(f)
+	passed := make([]bool, len(f.Cases))
 	for i := range f.Cases {
 		c := &f.Cases[i]
 		t.Run(c.Name, func(t *testing.T) {
@@ -41,13 +42,14 @@ func TestCases(t *testing.T) {
 				if c.Waits == nil && waited > 0 { // a stall
 					waited = 0
 				}
-				s.judge(t, i, ended{c.Name, outcome, waited})
+				passed[i] = s.judge(t, i, ended{c.Name, outcome, waited})
 				g.transport.CloseIdleConnections()
 				_ = server.Close()
 				<-served
 			})
 		})
 	}
+	f.tell(t, "go", passed)
 }
 
 // pipeListener has connections within the process, on which waiting takes no time.

@@ -81,13 +81,15 @@ func doCases(t *testing.T, program string, args ...string) {
 		t.Fatalf("%s: %v\n%s", program, err, out)
 	}
 	lines := json.NewDecoder(bufio.NewReader(bytes.NewReader(out)))
+	passed := make([]bool, len(f.Cases))
 	for i := range f.Cases {
 		var e ended
 		if err := lines.Decode(&e); err != nil || e.Name != f.Cases[i].Name {
 			t.Fatalf("it says %q of case %q: %v", e.Name, f.Cases[i].Name, err)
 		}
-		s.judge(t, i, e)
+		passed[i] = s.judge(t, i, e)
 	}
+	f.tell(t, filepath.Base(program), passed)
 	if err := lines.Decode(&ended{}); err != io.EOF {
 		t.Errorf("it says more than there are cases: %v", err)
 	}

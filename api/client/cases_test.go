@@ -167,25 +167,49 @@ type ended struct {
 	Waited  float64        `json:"waited"` // seconds of all pauses
 }
 
-// judge compares what a client did with what it must do.
-func (s *caseServer) judge(t *testing.T, index int, e ended) {
+// tell says how many cases a client has passed of those of the file, each with all bytes that something may
+// break off at, and of all.
+func (f *caseFile) tell(t *testing.T, language string, passed []bool) {
 	t.Helper()
+	names, failed, all := map[string]bool{}, map[string]bool{}, 0
+	for i, c := range f.Cases {
+		name, _, _ := strings.Cut(c.Name, " (")
+		names[name] = true
+		if passed[i] {
+			all++
+		} else {
+			failed[name] = true
+		}
+	}
+	t.Logf("%-10s  %d of %d cases, %d of %d with one for each byte", language, len(names)-len(failed), len(names), all, len(f.Cases))
+}
+
+// judge compares what a client did with what it must do.
+func (s *caseServer) judge(t *testing.T, index int, e ended) (passed bool) {
+	t.Helper()
+	passed = true
+	fail := func(format string, args ...any) {
+		t.Helper()
+		passed = false
+		t.Errorf(format, args...)
+	}
 	c := &s.Cases[index]
 	sameWords(c.Outcome, e.Outcome)
 	if diff := cmp.Diff(c.Outcome, e.Outcome); diff != "" {
-		t.Errorf("%s: what must come of it (-) and what came (+):\n%s", c.Name, diff)
+		fail("%s: what must come of it (-) and what came (+):\n%s", c.Name, diff)
 	}
 	if w := c.Waits; w == nil {
 		stalls := slices.ContainsFunc(c.Answers, func(a caseAnswer) bool { return a.Stall })
 		if e.Waited != 0 && !stalls {
-			t.Errorf("%s: it waited for %v s, where there is nothing to wait for", c.Name, e.Waited)
+			fail("%s: it waited for %v s, where there is nothing to wait for", c.Name, e.Waited)
 		}
 	} else if e.Waited < w[0]-1e-3 || e.Waited > w[1]+1e-3 { // some clocks tell milliseconds
-		t.Errorf("%s: it waited for %v s, want %v to %v", c.Name, e.Waited, w[0], w[1])
+		fail("%s: it waited for %v s, want %v to %v", c.Name, e.Waited, w[0], w[1])
 	}
 	for _, fault := range s.faults(index) {
-		t.Errorf("%s: %s", c.Name, fault)
+		fail("%s: %s", c.Name, fault)
 	}
+	return passed
 }
 
 // sameWords makes what an error says equal where it has the words that it must have: each language has others
