@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -23,6 +24,7 @@ import (
 	"cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"cloud.google.com/go/storage"
+	"google.golang.org/api/iterator"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -55,8 +57,15 @@ type acked struct {
 	next    int
 	commits []int
 	objects []int
+	written []version
 	publish map[string]int // message ids
 	some    chan struct{}  // told of each
+}
+
+// version is a write to the one object that is written again and again: a generation, or 0 for a deletion.
+type version struct {
+	number     int
+	generation int64
 }
 
 func (a *acked) number() int {
@@ -83,11 +92,12 @@ func TestKills(t *testing.T) {
 	dir := t.TempDir()
 	a := &acked{publish: map[string]int{}, some: make(chan struct{})}
 	r := rand.New(rand.NewPCG(16, 3))
-	commits, objects := 0, 0 // verified
+	commits, objects, versions := 0, 0, 0 // verified
 	for round := range *killRounds {
 		v := startVictim(t, dir)
 		v.verify(t, a.commits[commits:], a.objects[objects:])
-		commits, objects = len(a.commits), len(a.objects)
+		v.verifyVersions(t, a.written[versions:])
+		commits, objects, versions = len(a.commits), len(a.objects), max(0, len(a.written)-2)
 		v.work(t, a, 20+r.IntN(60))
 		if round%10 == 9 || round == *killRounds-1 {
 			checkIndexes(t, dir)
@@ -98,9 +108,10 @@ func TestKills(t *testing.T) {
 	}
 	v := startVictim(t, dir)
 	v.verify(t, a.commits, a.objects)
+	v.verifyVersions(t, a.written)
 	v.drain(t, a)
 	v.kill()
-	t.Logf("%d kills: %d commits, %d messages and %d objects were acknowledged", *killRounds, len(a.commits), len(a.publish), len(a.objects))
+	t.Logf("%d kills: %d commits, %d messages, %d objects and %d changes of one with versions were acknowledged", *killRounds, len(a.commits), len(a.publish), len(a.objects), len(a.written))
 }
 
 func checkIndexes(t *testing.T, dir string) {
@@ -177,7 +188,8 @@ func (v *victim) prepare(t *testing.T) {
 		return
 	}
 	_, subErr := v.pubsub.SubscriptionAdminClient.CreateSubscription(ctx, &pubsubpb.Subscription{Name: killSub, Topic: killTopic, AckDeadlineSeconds: 600})
-	if err := errors.Join(err, subErr, v.storage.Bucket("numbers").Create(ctx, killProject, nil)); err != nil {
+	versions := v.storage.Bucket("versions").Create(ctx, killProject, &storage.BucketAttrs{VersioningEnabled: true})
+	if err := errors.Join(err, subErr, v.storage.Bucket("numbers").Create(ctx, killProject, nil), versions); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -188,7 +200,7 @@ func (v *victim) work(t *testing.T, a *acked, writes int) {
 	v.prepare(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	var workers sync.WaitGroup
-	for _, write := range []func(context.Context, *acked) error{v.commit, v.commit, v.publish, v.publish, v.upload, v.upload} {
+	for _, write := range []func(context.Context, *acked) error{v.commit, v.commit, v.publish, v.publish, v.upload, v.upload, v.overwrite} {
 		workers.Go(func() {
 			for write(ctx, a) == nil {
 			}
@@ -238,6 +250,80 @@ func (v *victim) upload(ctx context.Context, a *acked) error {
 		a.note(ctx, func() { a.objects = append(a.objects, n) })
 	}
 	return err
+}
+
+// overwrite writes the next version of an object, and deletes every seventh. One client does, so that the
+// order is known.
+func (v *victim) overwrite(ctx context.Context, a *acked) error {
+	n := a.number()
+	o := v.storage.Bucket("versions").Object("again").Retryer(storage.WithPolicy(storage.RetryNever))
+	w := o.NewWriter(ctx)
+	w.ChunkSize = 256 << 10
+	_, _ = w.Write(numbered(n)) // the error shows in Close
+	if err := w.Close(); err != nil {
+		return err
+	}
+	a.note(ctx, func() { a.written = append(a.written, version{n, w.Attrs().Generation}) })
+	if n%7 != 0 {
+		return nil
+	}
+	err := o.Delete(ctx)
+	if err == nil {
+		a.note(ctx, func() { a.written = append(a.written, version{n, 0}) })
+	}
+	return err
+}
+
+// verifyVersions looks for each version that was acknowledged: with its bytes, in the order of generations,
+// the last one live unless it was deleted. What was not acknowledged may be between.
+func (v *victim) verifyVersions(t *testing.T, written []version) {
+	t.Helper()
+	ctx, bucket := t.Context(), v.storage.Bucket("versions")
+	if len(written) == 0 {
+		return
+	}
+	listed := map[int64]*storage.ObjectAttrs{}
+	var last *storage.ObjectAttrs
+	for it := bucket.Objects(ctx, &storage.Query{Versions: true}); ; {
+		attrs, err := it.Next()
+		if errors.Is(err, iterator.Done) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last != nil && (last.Generation >= attrs.Generation || last.Deleted.IsZero()) {
+			t.Errorf("version %d, which ended at %v, is listed before %d", last.Generation, last.Deleted, attrs.Generation)
+		}
+		last, listed[attrs.Generation] = attrs, attrs
+	}
+	for _, w := range written {
+		if w.generation == 0 {
+			continue
+		}
+		data, attrs := numbered(w.number), listed[w.generation]
+		if attrs == nil || attrs.CRC32C != crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)) {
+			t.Errorf("acknowledged version %d of %d bytes is %+v", w.generation, len(data), attrs)
+			continue
+		}
+		r, err := bucket.Object("again").Generation(w.generation).NewReader(ctx)
+		if err != nil {
+			t.Errorf("acknowledged version %d: %v", w.generation, err)
+			continue
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("acknowledged version %d has %d bytes, %v, want %d", w.generation, len(got), err, len(data))
+		}
+		_ = r.Close() // read to its end
+	}
+	final := written[len(written)-1]
+	_, err := bucket.Object("again").Attrs(ctx)
+	if live := err == nil; live != last.Deleted.IsZero() || !live && !errors.Is(err, storage.ErrObjectNotExist) {
+		t.Errorf("the live one: %v; the last version ended at %v", err, last.Deleted)
+	}
+	if final.generation == 0 && last.Generation == written[len(written)-2].generation && err == nil {
+		t.Errorf("version %d is live, and its deletion was acknowledged", last.Generation)
+	}
 }
 
 // numbered is the content of an object: small, in a file, in two chunks.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strconv"
 	"sync"
 
 	"cloud.google.com/go/firestore"
@@ -345,7 +346,63 @@ func httpCode(err error) int {
 	return 0
 }
 
+// goTwice makes a bucket that keeps versions, with an object that was written twice.
+func goTwice(f func(ctx context.Context, b *storage.BucketHandle, o *storage.ObjectHandle, one int64) (any, error)) goRow {
+	return func(ctx context.Context, c *goClients, id string) (any, error) {
+		b := c.storage.Bucket("go-" + id + "-versions")
+		if err := b.Create(ctx, goProject, &storage.BucketAttrs{VersioningEnabled: true}); err != nil {
+			return nil, err
+		}
+		o := b.Object("a")
+		err := write(ctx, o, []byte("one"))
+		attrs, err2 := o.Attrs(ctx)
+		if err := errors.Join(err, err2, write(ctx, o, []byte("two"))); err != nil {
+			return nil, err
+		}
+		return f(ctx, b, o, attrs.Generation)
+	}
+}
+
+func goVersions(ctx context.Context, b *storage.BucketHandle) (ended []bool, err error) {
+	for it := b.Objects(ctx, &storage.Query{Versions: true}); ; {
+		o, err := it.Next()
+		if errors.Is(err, iterator.Done) {
+			return ended, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		ended = append(ended, !o.Deleted.IsZero())
+	}
+}
+
 var goStorage = map[string]goRow{
+	"versions, each read": goTwice(func(ctx context.Context, b *storage.BucketHandle, o *storage.ObjectHandle, one int64) (any, error) {
+		live, err := read(ctx, o)
+		old, err2 := read(ctx, o.Generation(one))
+		attrs, err3 := o.Attrs(ctx)
+		ended, err4 := goVersions(ctx, b)
+		if err := errors.Join(err, err2, err3, err4); err != nil {
+			return nil, err
+		}
+		two, err := read(ctx, o.Generation(attrs.Generation))
+		return []any{live, old, two, ended, strconv.FormatInt(attrs.Metageneration, 10)}, err
+	}),
+	"a version restored": goTwice(func(ctx context.Context, b *storage.BucketHandle, o *storage.ObjectHandle, one int64) (any, error) {
+		err := o.Delete(ctx)
+		_, gone := o.Attrs(ctx)
+		_, err2 := o.If(storage.Conditions{DoesNotExist: true}).CopierFrom(o.Generation(one)).Run(ctx)
+		got, err3 := read(ctx, o)
+		ended, err4 := goVersions(ctx, b)
+		return []any{!errors.Is(gone, storage.ErrObjectNotExist), got, len(ended)}, errors.Join(err, err2, err3, err4)
+	}),
+	"a version deleted for good": goTwice(func(ctx context.Context, b *storage.BucketHandle, o *storage.ObjectHandle, one int64) (any, error) {
+		err := o.Generation(one).Delete(ctx)
+		_, gone := o.Generation(one).Attrs(ctx)
+		got, err2 := read(ctx, o)
+		ended, err3 := goVersions(ctx, b)
+		return []any{!errors.Is(gone, storage.ErrObjectNotExist), got, len(ended)}, errors.Join(err, err2, err3)
+	}),
 	"createBucket of what is there": func(ctx context.Context, c *goClients, id string) (any, error) {
 		if _, err := c.bucket(ctx, id); err != nil {
 			return nil, err

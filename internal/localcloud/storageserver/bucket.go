@@ -93,6 +93,9 @@ func completeBucket(b *storage.Bucket) error {
 		return badRequest("The soft delete retention duration must be 0 or from 7 to 90 days, not %d s", d)
 	}
 	p.ForceSendFields = []string{"RetentionDurationSeconds"}
+	if b.Versioning != nil {
+		b.Versioning.ForceSendFields = []string{"Enabled"}
+	}
 	return nil
 }
 

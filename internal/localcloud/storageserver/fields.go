@@ -37,6 +37,7 @@ var bucketFields = map[string]use{
 	"iamConfiguration.bucketPolicyOnly.enabled": honoured, "iamConfiguration.bucketPolicyOnly.lockedTime": answer, "iamConfiguration.uniformBucketLevelAccess.enabled": honoured, "iamConfiguration.uniformBucketLevelAccess.lockedTime": answer,
 	"cors": honoured, "cors.origin": honoured, "cors.method": honoured, "cors.responseHeader": honoured, "cors.maxAgeSeconds": honoured,
 	// Kept and shown. To restore something, or to list what is deleted, is refused.
+	"versioning": honoured, "versioning.enabled": honoured,
 	"softDeletePolicy": honoured, "softDeletePolicy.retentionDurationSeconds": number, "softDeletePolicy.effectiveTime": answer, "softDeletePolicy.hardDeletePause": refused,
 
 	"etag": answer, "generation": answer, "hardDeleteTime": answer, "id": answer, "kind": answer, "locationType": answer, "metageneration": answer, "owner": answer, "projectNumber": answer,
@@ -44,7 +45,7 @@ var bucketFields = map[string]use{
 
 	"acl": refused, "autoclass": refused, "billing": refused, "customPlacementConfig": refused, "defaultEventBasedHold": refused, "defaultObjectAcl": refused,
 	"encryption": refused, "hierarchicalNamespace": refused, "ipFilter": refused, "logging": refused, "objectRetention": refused, "retentionPolicy": refused, "rpo": refused,
-	"versioning": refused, "website": refused,
+	"website": refused,
 }
 
 var objectFields = map[string]use{
@@ -75,7 +76,7 @@ var parameters = map[string]use{
 	"generation": honoured, "ifGenerationMatch": honoured, "ifGenerationNotMatch": honoured, "ifMetagenerationMatch": honoured, "ifMetagenerationNotMatch": honoured,
 	"sourceGeneration": honoured, "ifSourceGenerationMatch": honoured, "ifSourceGenerationNotMatch": honoured, "ifSourceMetagenerationMatch": honoured, "ifSourceMetagenerationNotMatch": honoured,
 	"prefix": honoured, "delimiter": honoured, "startOffset": honoured, "endOffset": honoured, "matchGlob": honoured, "includeTrailingDelimiter": honoured, "maxResults": honoured, "pageToken": honoured,
-	"permissions": honoured,
+	"versions": honoured, "permissions": honoured,
 	// What they ask for holds anyway: there are no ACLs to leave out, one project that owns and pays all,
 	// lists are whole, a rewrite is done in one call, and spaces mean nothing in JSON.
 	"projection": honoured, "project": honoured, "userProject": honoured, "returnPartialSuccess": honoured, "maxBytesRewrittenPerCall": honoured,
@@ -83,7 +84,7 @@ var parameters = map[string]use{
 
 	"copySourceAcl": refused, "destinationKmsKeyName": refused, "destinationPredefinedAcl": refused, "dropContextGroups": refused, "enableObjectRetention": refused, "filter": refused,
 	"includeFoldersAsPrefixes": refused, "kmsKeyName": refused, "overrideUnlockedRetention": refused, "predefinedAcl": refused, "predefinedDefaultObjectAcl": refused, "restoreToken": refused,
-	"rewriteToken": refused, "softDeleted": refused, "versions": refused,
+	"rewriteToken": refused, "softDeleted": refused,
 }
 
 func refuseParameters(q url.Values) error {

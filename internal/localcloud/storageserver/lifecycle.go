@@ -42,11 +42,17 @@ func checkLifecycle(l *storage.BucketLifecycle) error {
 	return nil
 }
 
-// due says whether all parts of a condition hold for an object. All objects are live ones, so what is said of
-// others never holds.
-func due(c *storage.BucketLifecycleRuleCondition, o *storage.Object, now time.Time) bool {
-	if c.DaysSinceNoncurrentTime != 0 || c.NoncurrentTimeBefore != "" || c.NumNewerVersions != 0 || c.IsLive != nil && !*c.IsLive || c.MatchesPattern != "" {
+// due says whether all parts of a condition hold for a version of an object; newer is how many newer ones
+// there are, with the live one.
+func due(c *storage.BucketLifecycleRuleCondition, o *storage.Object, newer int64, now time.Time) bool {
+	if c.MatchesPattern != "" || c.IsLive != nil && *c.IsLive != (o.TimeDeleted == "") || newer < c.NumNewerVersions {
 		return false
+	}
+	if c.DaysSinceNoncurrentTime != 0 || c.NoncurrentTimeBefore != "" {
+		retired, err := time.Parse(time.RFC3339Nano, o.TimeDeleted)
+		if err != nil || retired.After(now.AddDate(0, 0, -int(c.DaysSinceNoncurrentTime))) || !before(retired, c.NoncurrentTimeBefore) {
+			return false
+		}
 	}
 	created, err := time.Parse(time.RFC3339Nano, o.TimeCreated)
 	if err != nil {
@@ -78,18 +84,43 @@ func before(t time.Time, day string) bool {
 	return err == nil && t.Before(d)
 }
 
-// expire deletes the objects for which the condition holds.
+// expire deletes the objects for which the condition holds: as a caller would who names the generation of
+// what is not live, and none of what is.
 func (s *Server) expire(bucket string, c *storage.BucketLifecycleRuleCondition, now time.Time) error {
 	lower, upper := objectSpan(bucket)
-	return scan(s.db, lower, upper, func(_, value []byte) error {
+	var name string
+	var newer int64
+	return scanBack(s.db, lower, upper, func(key, value []byte) error {
 		var rec record
-		if err := decode(value, &rec); err != nil || !due(c, rec.Object, now) {
+		if err := decode(value, &rec); err != nil {
 			return err
 		}
-		err := s.remove(bucket, rec.Object.Name, &conditions{GenerationMatch: &rec.Object.Generation})
-		if err != nil {
-			s.log.Warn("object not expired", zap.String("object", rec.Object.Name), zap.Error(err)) // replaced, held or deleted just now
+		of, _, noncurrent := split(string(key[len(lower):]))
+		switch {
+		case !noncurrent:
+			newer = 0
+		case of != name: // the newest of them
+			live, err := s.find(bucket, of)
+			if err != nil {
+				return err
+			}
+			newer = 0
+			if live != nil {
+				newer = 1
+			}
 		}
+		name = of
+		o := rec.Object
+		if due(c, o, newer, now) {
+			cond := conditions{GenerationMatch: &o.Generation}
+			if noncurrent {
+				cond.Generation = &o.Generation
+			}
+			if err := s.remove(bucket, o.Name, &cond); err != nil {
+				s.log.Warn("object not expired", zap.String("object", o.Name), zap.Error(err)) // replaced, held or deleted just now
+			}
+		}
+		newer++
 		return nil
 	})
 }

@@ -41,11 +41,11 @@ func TestDue(t *testing.T) {
 		"below":              {condition{SizeBelowBytes: 11}, true},
 		"not below":          {condition{SizeBelowBytes: 10}, false},
 	} {
-		if got := due(&c.condition, o, now); got != c.want {
+		if got := due(&c.condition, o, 0, now); got != c.want {
 			t.Errorf("%s: %t, want %t", name, got, c.want)
 		}
 	}
-	if due(&condition{DaysSinceCustomTime: 1}, &storage.Object{TimeCreated: o.TimeCreated}, now) {
+	if due(&condition{DaysSinceCustomTime: 1}, &storage.Object{TimeCreated: o.TimeCreated}, 0, now) {
 		t.Error("an object without custom time is due by it")
 	}
 }

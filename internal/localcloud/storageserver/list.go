@@ -43,16 +43,20 @@ func pageSize(q url.Values) (int, error) {
 	return min(n, maxListPage), nil
 }
 
-// list walks one page of the names. The page token is the name, in an escaped form, the page starts at.
+// list walks one page of the names, or of their versions. The page token is the key, in an escaped form, that
+// the page starts at.
 func (s *Server) list(bucket string, q url.Values, limit int) (*storage.Objects, error) {
-	prefix, delimiter, trailing := q.Get("prefix"), q.Get("delimiter"), q.Get("includeTrailingDelimiter") == "true"
+	prefix := q.Get("prefix")
 	token, err := url.PathUnescape(q.Get("pageToken"))
 	if err != nil {
 		return nil, badRequest("Invalid value for pageToken.")
 	}
-	var glob *regexp.Regexp
+	l := &lister{
+		prefix: prefix, delimiter: q.Get("delimiter"), trailing: q.Get("includeTrailingDelimiter") == "true",
+		versions: q.Get("versions") == "true", limit: limit, page: &storage.Objects{Kind: "storage#objects"},
+	}
 	if v := q.Get("matchGlob"); v != "" {
-		if glob, err = compileGlob(v); err != nil {
+		if l.glob, err = compileGlob(v); err != nil {
 			return nil, err
 		}
 	}
@@ -60,60 +64,129 @@ func (s *Server) list(bucket string, q url.Values, limit int) (*storage.Objects,
 	if end := q.Get("endOffset"); end != "" {
 		upper = objectKey(bucket, end)
 	}
-	base := len(lower)
-	out := &storage.Objects{Kind: "storage#objects"}
-	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: objectKey(bucket, max(prefix, q.Get("startOffset"), token)), UpperBound: upper})
+	l.root = lower
+	if name, _, inside := split(token); inside && l.versions { // the page before has some of its versions
+		if l.live, err = s.find(bucket, name); err != nil {
+			return nil, err
+		}
+		l.dirSeen = name
+	}
+	l.iter, err = s.db.NewIter(&pebble.IterOptions{LowerBound: objectKey(bucket, max(prefix, q.Get("startOffset"), token)), UpperBound: upper})
 	if err != nil {
 		return nil, fmt.Errorf("read index: %w", err)
 	}
-	defer func() { _ = iter.Close() }() // reading errors are in iter.Error
-	for ok := iter.First(); ok; {
-		name := string(iter.Key()[base:])
-		if !strings.HasPrefix(name, prefix) {
-			break
-		}
-		if len(out.Items)+len(out.Prefixes) >= limit { // an object that is its own prefix adds both
-			out.NextPageToken = url.PathEscape(name)
-			break
-		}
-		if delimiter != "" {
-			if i := strings.Index(name[len(prefix):], delimiter); i >= 0 {
-				dir := name[:len(prefix)+i+len(delimiter)]
-				if dir == name && trailing {
-					if err := appendObject(out, iter.Value(), name, glob); err != nil {
-						return nil, err
-					}
-				}
-				if glob == nil || glob.MatchString(dir) {
-					out.Prefixes = append(out.Prefixes, dir)
-				}
-				// Go on behind all names that begin with dir.
-				ok = iter.SeekGE(append(slices.Clone(objectKey(bucket, dir)), 0xff))
-				continue
-			}
-		}
-		if err := appendObject(out, iter.Value(), name, glob); err != nil {
-			return nil, err
-		}
-		ok = iter.Next()
+	defer func() { _ = l.iter.Close() }() // reading errors are in iter.Error
+	if err := l.walk(); err != nil {
+		return nil, err
 	}
-	if err := iter.Error(); err != nil {
+	if err := l.iter.Error(); err != nil {
 		return nil, fmt.Errorf("read index: %w", err)
 	}
-	return out, nil
+	return l.page, nil
 }
 
-// appendObject adds an index entry unless the glob, if there is one, does not match the name.
-func appendObject(out *storage.Objects, value []byte, name string, glob *regexp.Regexp) error {
-	if glob != nil && !glob.MatchString(name) {
-		return nil
+// lister makes a page of a list.
+type lister struct {
+	prefix, delimiter  string
+	trailing, versions bool
+	glob               *regexp.Regexp // nil for all names
+	limit              int
+
+	iter *pebble.Iterator
+	root []byte  // what all keys begin with
+	live *record // the live one of the name whose versions are being listed: it comes behind them
+	page *storage.Objects
+
+	dirSeen string // the latest prefix that is on the page, or on the one before
+}
+
+// lastVersion is what comes behind the key of a name's newest version but the live one.
+const lastVersion = "\x00~"
+
+func (l *lister) walk() error {
+	for ok := l.iter.First(); ok || l.live != nil; {
+		key := ""
+		if ok {
+			key = string(l.iter.Key()[len(l.root):])
+		}
+		name, _, noncurrent := split(key)
+		switch {
+		case l.live != nil && (!ok || name != l.live.Object.Name):
+			if l.full(l.live.Object.Name + lastVersion) {
+				return nil
+			}
+			l.add(l.live)
+			l.live = nil
+			continue
+		case !strings.HasPrefix(name, l.prefix):
+			return nil
+		case noncurrent && !l.versions:
+			ok = l.seek(name + "\x01")
+			continue
+		}
+		dir, in := l.dir(name)
+		first := in && dir != l.dirSeen
+		if first {
+			if l.full(dir) {
+				return nil
+			}
+			l.addPrefix(dir)
+		}
+		if in && (dir != name || !l.trailing) {
+			ok = l.seek(dir + "\xff") // behind all names that begin with dir
+			continue
+		}
+		var rec record
+		if err := decode(l.iter.Value(), &rec); err != nil {
+			return err
+		}
+		if l.versions && !noncurrent {
+			l.live = &rec
+			ok = l.iter.Next()
+			continue
+		}
+		if !first && l.full(key) { // an object that is its own prefix adds both
+			return nil
+		}
+		l.add(&rec)
+		ok = l.iter.Next()
 	}
-	var rec record
-	if err := decode(value, &rec); err != nil {
-		return err
-	}
-	out.Items = append(out.Items, shown(rec.Object))
 	return nil
+}
+
+func (l *lister) seek(name string) bool {
+	return l.iter.SeekGE(append(slices.Clone(l.root), name...))
+}
+
+// dir is the prefix that a name is listed under; there may be none.
+func (l *lister) dir(name string) (dir string, ok bool) {
+	if l.delimiter == "" {
+		return "", false
+	}
+	before, _, ok := strings.Cut(name[len(l.prefix):], l.delimiter)
+	return l.prefix + before + l.delimiter, ok
+}
+
+func (l *lister) addPrefix(dir string) {
+	l.dirSeen = dir
+	if l.glob == nil || l.glob.MatchString(dir) {
+		l.page.Prefixes = append(l.page.Prefixes, dir)
+	}
+}
+
+func (l *lister) add(rec *record) {
+	if l.glob == nil || l.glob.MatchString(rec.Object.Name) {
+		l.page.Items = append(l.page.Items, shown(rec.Object))
+	}
+}
+
+// full says whether the page ends before the key.
+func (l *lister) full(key string) bool {
+	if len(l.page.Items)+len(l.page.Prefixes) < l.limit {
+		return false
+	}
+	l.page.NextPageToken = url.PathEscape(key)
+	return true
 }
 
 // listBuckets lists those of the project that is asked for: see ofProject. A page token is the name that the

@@ -21,34 +21,23 @@ func (s *Server) bucketExists(bucket string) error {
 	return err
 }
 
-// find returns the live object or nil.
-func (s *Server) find(bucket, name string) (*record, error) {
-	var rec record
-	ok, err := load(s.db, objectKey(bucket, name), &rec)
-	if err != nil || !ok {
-		return nil, err
+// get returns the object that the request is about, the live one if it names no generation, or the answer
+// that says why not.
+func (s *Server) get(bucket, name string, cond *conditions) (rec *record, err error) {
+	if cond.Generation == nil {
+		rec, err = s.find(bucket, name)
+	} else {
+		rec, err = s.findVersion(bucket, name, *cond.Generation)
 	}
-	return &rec, nil
-}
-
-// get returns the live object that the request is about, or the answer that says why not.
-func (s *Server) get(bucket, name string, cond *conditions) (*record, error) {
-	rec, err := s.find(bucket, name)
-	if err != nil {
-		return nil, err
+	if rec == nil && err == nil {
+		err = cmp.Or(s.bucketExists(bucket), notFound("No such object: %s/%s", bucket, name))
 	}
-	if rec == nil || cond.Generation != nil && *cond.Generation != rec.Object.Generation {
-		if err := s.bucketExists(bucket); err != nil {
-			return nil, err
-		}
-		return nil, notFound("No such object: %s/%s", bucket, name)
-	}
-	return rec, nil
+	return rec, err
 }
 
 // commit makes rec the live object and is the moment it begins to exist: the segments' files are synced
 // before, and with the synced write to the index the object is durable. extra may add to the same write. The
-// previous object's files are released.
+// previous object becomes a noncurrent version by it, or its files are released.
 func (s *Server) commit(bucket string, cond *conditions, rec *record, d *digest, extra func(*pebble.Batch) error) error {
 	name := rec.Object.Name
 	s.buckets.RLock()
@@ -72,8 +61,14 @@ func (s *Server) commit(bucket string, cond *conditions, rec *record, d *digest,
 	rec.fill(bucket, s.nextID(), time.Now(), d)
 	batch := s.db.NewBatch()
 	defer func() { _ = batch.Close() }() // already committed, or to be dropped
-	if err := store(batch, objectKey(bucket, name), rec); err != nil {
+	if err := store(batch, rec.key(), rec); err != nil {
 		return err
+	}
+	retires := old != nil && keepsVersions(&home)
+	if retires {
+		if err := old.retire(batch, rec.Object.TimeCreated); err != nil {
+			return err
+		}
 	}
 	if extra != nil {
 		if err := extra(batch); err != nil {
@@ -83,7 +78,7 @@ func (s *Server) commit(bucket string, cond *conditions, rec *record, d *digest,
 	if err := batch.Commit(pebble.Sync); err != nil {
 		return storageError("commit object", err)
 	}
-	if old != nil {
+	if old != nil && !retires {
 		s.releaseFiles(old.Segments)
 	}
 	return nil
@@ -139,7 +134,11 @@ func (s *Server) deleteObject(w http.ResponseWriter, r *http.Request, bucket, na
 	return nil
 }
 
+// remove deletes an object for good, but for the live one of a bucket with versions when no generation is
+// named: that becomes a noncurrent version.
 func (s *Server) remove(bucket, name string, cond *conditions) error {
+	s.buckets.RLock()
+	defer s.buckets.RUnlock()
 	defer s.lockName(bucket, name).Unlock()
 	rec, err := s.get(bucket, name, cond)
 	if err != nil {
@@ -151,10 +150,27 @@ func (s *Server) remove(bucket, name string, cond *conditions) error {
 	if err := s.pace.object(bucket, name); err != nil {
 		return err
 	}
-	if err := s.db.Delete(objectKey(bucket, name), pebble.Sync); err != nil {
+	var home storage.Bucket
+	if _, err := load(s.db, bucketKey(bucket), &home); err != nil {
+		return err
+	}
+	batch := s.db.NewBatch()
+	defer func() { _ = batch.Close() }() // already committed, or to be dropped
+	if err := batch.Delete(rec.key(), nil); err != nil {
+		return err
+	}
+	retires := cond.Generation == nil && keepsVersions(&home)
+	if retires {
+		if err := rec.retire(batch, stamp(time.Now())); err != nil {
+			return err
+		}
+	}
+	if err := batch.Commit(pebble.Sync); err != nil {
 		return storageError("delete object", err)
 	}
-	s.releaseFiles(rec.Segments)
+	if !retires {
+		s.releaseFiles(rec.Segments)
+	}
 	return nil
 }
 

@@ -95,7 +95,7 @@ func (s *Server) change(bucket, name string, cond *conditions, set func(*storage
 	o.Metageneration++
 	o.Updated = stamp(time.Now())
 	o.Etag = base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%x/%x", o.Generation, o.Metageneration))
-	return o, s.save("object", objectKey(bucket, name), rec, pebble.Sync)
+	return o, s.save("object", rec.key(), rec, pebble.Sync)
 }
 
 // held refuses what a hold forbids. https://cloud.google.com/storage/docs/object-holds

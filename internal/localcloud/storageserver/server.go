@@ -10,7 +10,8 @@
 // How: bytes are hashed on their way into a file that nothing refers to yet, the file is synced, and one
 // synced write to the index (Pebble) makes the object exist; up to 32 KiB are part of that write instead.
 // Files that the index does not know are removed at start. A composite refers to the files of its sources, so
-// composing costs the same at any size.
+// composing costs the same at any size. In a bucket with versions the same write has the object before be one
+// that is not live, and moves no bytes either.
 //
 // It has no authentication and must listen on loopback only. Requests that a web page could send (they carry
 // Origin, or name another host than this machine) are refused, but for signed URLs of buckets whose CORS
@@ -198,11 +199,20 @@ func (s *Server) recover() error {
 // scan calls visit for the index entries from lower to below upper, in order, until it returns an error. The
 // slices are valid during the call only.
 func scan(db *pebble.DB, lower, upper []byte, visit func(key, value []byte) error) error {
+	return iterate(db, lower, upper, (*pebble.Iterator).First, (*pebble.Iterator).Next, visit)
+}
+
+// scanBack is scan from the last entry to the first.
+func scanBack(db *pebble.DB, lower, upper []byte, visit func(key, value []byte) error) error {
+	return iterate(db, lower, upper, (*pebble.Iterator).Last, (*pebble.Iterator).Prev, visit)
+}
+
+func iterate(db *pebble.DB, lower, upper []byte, first, next func(*pebble.Iterator) bool, visit func(key, value []byte) error) error {
 	iter, err := db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return fmt.Errorf("read index: %w", err)
 	}
-	for ok := iter.First(); ok && err == nil; ok = iter.Next() {
+	for ok := first(iter); ok && err == nil; ok = next(iter) {
 		err = visit(iter.Key(), iter.Value())
 	}
 	return errors.Join(err, iter.Close())

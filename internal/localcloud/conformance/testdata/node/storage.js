@@ -20,6 +20,16 @@ const five = async bucket => {
   return bucket;
 };
 
+// twice is a bucket that keeps versions, with an object that was written twice.
+async function twice(id) {
+  const bucket = await made(id, {versioning: {enabled: true}});
+  const of = async data => {
+    await bucket.file('a').save(data);
+    return bucket.file('a', {generation: (await meta(bucket.file('a'))).generation});
+  };
+  return {bucket, one: await of('one'), two: await of('two')};
+}
+
 // on is an event of a stream that ends with it or with an error.
 const on = (stream, event) => new Promise((resolve, reject) => stream.on(event, resolve).on('error', reject));
 
@@ -396,6 +406,64 @@ const rows = {
     await bucket.file('a').save('one');
     await bucket.file('a').save('two');
     return (await bucket.getFiles({versions: true}))[0].length;
+  },
+  'versions, each read': async id => {
+    const {bucket, one, two} = await twice(id);
+    const [list] = await bucket.getFiles({versions: true});
+    return [await text(bucket.file('a')), await text(one), await text(two), list.map(f => f.metadata.timeDeleted !== undefined), (await one.getMetadata())[0].metageneration];
+  },
+  'versions in pages': async id => {
+    const {bucket} = await twice(id);
+    await bucket.file('dir/b').save('b');
+    await bucket.file('a').delete();
+    const [one, second] = await bucket.getFiles({versions: true, maxResults: 1, autoPaginate: false});
+    const [two, third] = await bucket.getFiles(second);
+    const [three, end] = await bucket.getFiles(third);
+    const [top, , answer] = await bucket.getFiles({versions: true, delimiter: '/', autoPaginate: false});
+    return [names([...one, ...two, ...three]), end, names(top), answer.prefixes, names((await bucket.getFiles())[0])];
+  },
+  'a version restored': async id => {
+    const {bucket, one} = await twice(id);
+    await bucket.file('a').delete();
+    const gone = (await bucket.file('a').exists())[0];
+    await one.copy(bucket.file('a'), {preconditionOpts: {ifGenerationMatch: 0}});
+    return [gone, await text(bucket.file('a')), (await bucket.getFiles({versions: true}))[0].length];
+  },
+  'a version deleted for good': async id => {
+    const {bucket, one} = await twice(id);
+    await one.delete();
+    return [(await one.exists())[0], await text(bucket.file('a')), (await bucket.getFiles({versions: true}))[0].length];
+  },
+  'metadata of a version': async id => {
+    const {bucket, one} = await twice(id);
+    await one.setMetadata({contentType: 'text/old'});
+    return [(await meta(one)).contentType, (await meta(bucket.file('a'))).contentType !== 'text/old', (await meta(one)).metageneration];
+  },
+  'conditions on versions': async id => {
+    const {bucket, one, two} = await twice(id);
+    const codes = [await one.delete({ifMetagenerationMatch: 7}).catch(err => err.code)];
+    codes.push(await bucket.file('a').delete({ifGenerationMatch: one.generation}).catch(err => err.code));
+    await bucket.file('a').delete({ifGenerationMatch: two.generation});
+    await bucket.file('a').save('three', {preconditionOpts: {ifGenerationMatch: 0}, resumable: false});
+    return [codes, await text(bucket.file('a'))];
+  },
+  'delete a bucket with versions alone': async id => {
+    const {bucket} = await twice(id);
+    await bucket.file('a').delete();
+    await bucket.delete();
+  },
+  'versioning ended': async id => {
+    const {bucket} = await twice(id);
+    await bucket.setMetadata({versioning: {enabled: false}});
+    await bucket.file('a').save('three');
+    return [(await bucket.getMetadata())[0].versioning, (await bucket.getFiles({versions: true}))[0].length];
+  },
+  'a signed URL of a version': async id => {
+    const key = JSON.parse(process.env.SERVICE_ACCOUNT);
+    const {bucket, one} = await twice(id);
+    const signer = new Storage({projectId: 'demo-clients', credentials: {client_email: key.client_email, private_key: key.private_key}});
+    const [url] = await signer.bucket(bucket.name).file('a', {generation: one.generation}).getSignedUrl({version: 'v4', action: 'read', expires: Date.now() + 60_000});
+    return (await fetch(url)).text();
   },
   'a retention policy': async id => {
     const bucket = await made(id);
