@@ -12,13 +12,27 @@ import (
 // maxComposeSources is Cloud Storage's limit for one request.
 const maxComposeSources = 32
 
+// composeRequest is storage.ComposeRequest, but that it tells a condition of 0 from none.
+type composeRequest struct {
+	Destination   *storage.Object `json:"destination"`
+	SourceObjects []composeSource `json:"sourceObjects"`
+}
+
+type composeSource struct {
+	Name                string `json:"name"`
+	Generation          int64  `json:"generation,string"`
+	ObjectPreconditions struct {
+		IfGenerationMatch *int64 `json:"ifGenerationMatch,string"`
+	} `json:"objectPreconditions"`
+}
+
 // compose makes an object of the sources' files, without reading or copying them.
 func (s *Server) compose(w http.ResponseWriter, r *http.Request, bucket, name string) error {
 	cond, err := parseConditions(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	var req storage.ComposeRequest
+	var req composeRequest
 	if err := decodeFields(http.MaxBytesReader(w, r.Body, maxJSONBytes), composeFields, &req); err != nil {
 		return err
 	}
@@ -54,14 +68,11 @@ func (s *Server) compose(w http.ResponseWriter, r *http.Request, bucket, name st
 }
 
 // gather adds the sources, in order, to rec and d.
-func (s *Server) gather(bucket string, sources []*storage.ComposeRequestSourceObjects, rec *record, d *digest) error {
+func (s *Server) gather(bucket string, sources []composeSource, rec *record, d *digest) error {
 	for _, src := range sources {
-		cond := conditions{}
+		cond := conditions{GenerationMatch: src.ObjectPreconditions.IfGenerationMatch}
 		if src.Generation != 0 {
 			cond.Generation = &src.Generation
-		}
-		if p := src.ObjectPreconditions; p != nil {
-			cond.GenerationMatch = &p.IfGenerationMatch
 		}
 		source, err := s.get(bucket, src.Name, &cond)
 		if err != nil {

@@ -67,6 +67,7 @@ var composeFields = func() map[string]use {
 	for name, u := range objectFields {
 		out["destination."+name] = u
 	}
+	out["destination.md5Hash"] = refused // what is composed has none
 	return out
 }()
 
