@@ -149,9 +149,9 @@ fuzz: ## Every fuzz target, one after the other, DURATION=10m each; ONLY=interna
 		done; \
 	done
 
-# One arena of C's allocator, in which the engine has its cache and buffers: with one for each thread the RSS also shows what lies between them.
+# As released: without cgo, and with the GOGC that exportd-dev sets (cmd/exportd-dev/memory.go).
 growth: ## Update 1,000 documents 5,000 times within an hour of the embedded Firestore's clock: what its files and its process become
-	MALLOC_ARENA_MAX=1 $(GO) test -tags $(TAGS) -count=1 -v -timeout 120m -run '^TestGrowthOfProcess$$' ./internal/localcloud/firestoreserver/fsstore -growth.process $(if $(SIZE),$(SIZE),1000$(comma)5000) -growth.text $(or $(TEXT),300)
+	CGO_ENABLED=0 GOGC=50 $(GO) test -tags $(TAGS) -count=1 -v -timeout 120m -run '^TestGrowthOfProcess$$' ./internal/localcloud/firestoreserver/fsstore -growth.process $(if $(SIZE),$(SIZE),1000$(comma)5000) -growth.text $(or $(TEXT),300)
 
 damage: ## Damage every field of every document in every way: fleet, stores, API (about 20 minutes)
 	ulimit -v 16000000; for pkg in ./worker ./internal/jobstore ./api ./internal/apikey; do \

@@ -93,6 +93,7 @@ func (f *cloudFlags) start(ctx context.Context, datasets dataset.Set, log *zap.L
 		accounts = append(accounts, raw)
 	}
 	privateFiles()
+	boundGarbage()
 	return localcloud.Start(ctx, localcloud.Config{
 		Roles: roles, ServiceAccounts: accounts, DataDir: f.folder(), InMemory: f.inMemory, FirestoreAddr: f.firestore, PubSubAddr: f.pubsub, StorageAddr: f.storage, ControlAddr: f.control,
 		IndexesJSON: indexes, IndexMode: f.indexMode, IndexHint: "start with --index-mode auto", LearnFile: f.learn, Lax: !f.strict, Log: log,
