@@ -27,7 +27,7 @@ var routes = []string{"admin", "channels", "console", "docs", "exports", "files"
 
 // reserved are the parameters that list and export routes have whatever the dataset.
 var reserved = []string{"limit", "offset", "cursor", "before", "pageSize", "pageToken", jobs.ParamFrom, jobs.ParamTo, Workspace, Medium, "callbackUrl", "dryRun",
-	jobs.ParamProfile, jobs.ParamFormulaGuard, jobs.ParamFormat, jobs.ParamCompression, jobs.ParamColumns, jobs.ParamTimezone, jobs.ParamDelimiter, jobs.ParamHeader, jobs.ParamSince, jobs.ParamExcelForm}
+	jobs.ParamProfile, jobs.ParamFormulaGuard, jobs.ParamFormat, jobs.ParamCompression, jobs.ParamColumns, jobs.ParamTimezone, jobs.ParamDelimiter, jobs.ParamHeader, jobs.ParamSince, jobs.ParamExcelForm, "testScenario"}
 
 // taken are the collections that exportd keeps its records in; all others of its begin with Export.
 var taken = []string{"ApiKeys", vip.CollectionWorkspaces, vip.CollectionChannels}
