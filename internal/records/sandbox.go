@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -100,13 +101,22 @@ func sandboxValue(v any) (*firestorepb.Value, error) {
 	return pbValue(v)
 }
 
+// sandboxRows are the fields of the rows that a query of a sandbox finds, by their number.
+func sandboxRows(q *vip.Query) iter.Seq2[int, map[string]any] {
+	return func(yield func(int, map[string]any) bool) {
+		for i := range SandboxRows {
+			fields := sandboxFields(q, i)
+			other := func(c vip.Condition) bool { return !sandboxMeets(fields, c) }
+			if !slices.ContainsFunc(q.Conditions, other) && !yield(i, fields) {
+				return
+			}
+		}
+	}
+}
+
 // sandbox calls row with the documents of a query of a sandbox within a range, in its order.
 func (r *Reader) sandbox(ctx context.Context, q vip.Query, rng vip.Range, row func(doc []byte, at vip.Position) error) error {
-	for i := range SandboxRows {
-		fields := sandboxFields(&q, i)
-		if slices.ContainsFunc(q.Conditions, func(c vip.Condition) bool { return !sandboxMeets(fields, c) }) {
-			continue
-		}
+	for i, fields := range sandboxRows(&q) {
 		stored, err := sandboxValue(fields)
 		if err != nil {
 			return err
@@ -177,10 +187,11 @@ func (r *Reader) sandboxCount(ctx context.Context, q vip.Query, rng vip.Range, a
 // sandboxLabels is LabelCounts of a sandbox.
 func (r *Reader) sandboxLabels(ctx context.Context, q vip.Query) (counts []LabelCount, total int64, err error) {
 	sum := &labelSum{byLabel: map[string]int64{}}
-	for i := range SandboxRows {
-		for _, label := range sandboxFields(&q, i)["labels"].([]string) {
+	for _, fields := range sandboxRows(&q) {
+		total++
+		for _, label := range fields["labels"].([]string) {
 			sum.byLabel[label]++
 		}
 	}
-	return sum.counts(), SandboxRows, ctx.Err()
+	return sum.counts(), total, ctx.Err()
 }

@@ -43,6 +43,9 @@ func TestSandbox(t *testing.T) {
 		if err != nil || n != int64(c.rows) || at.IsZero() {
 			t.Errorf("%v counts %d at %s, %v", c.p, n, at, err)
 		}
+		if counts, total, err := r.LabelCounts(t.Context(), q); err != nil || total != n || c.rows > 0 && (counts[0] != LabelCount{"greeting", n}) {
+			t.Errorf("%v has labels %v of %d, %v", c.p, counts, total, err)
+		}
 		first, err := r.First(t.Context(), q, vip.Range{}, time.Time{})
 		if err != nil || (first == nil) != (c.rows == 0) || first != nil && first.ID != ids[0] {
 			t.Errorf("%v begins with %v, %v", c.p, first, err)
