@@ -77,8 +77,10 @@ func (d Draft) ActsIn() string {
 // Create makes a key with a secret of 256 random bits and a webhook secret. The returned Key holds both: the
 // one time that they can be shown.
 func (s *Store) Create(ctx context.Context, d Draft, by By) (*Key, error) {
-	d.OrgID = d.ActsIn()
-	if !ValidOrg(d.OrgID) {
+	if jobs.InSandbox(d.OrgID) {
+		return nil, fmt.Errorf("create key: %q is the id of a sandbox, which has keys by the org that it is of: %w", d.OrgID, jobs.ErrInvalid)
+	}
+	if d.OrgID = d.ActsIn(); !ValidOrg(d.OrgID) {
 		return nil, fmt.Errorf("create key: org id: %w", jobs.ErrInvalid)
 	}
 	k := &Key{

@@ -66,7 +66,8 @@ func TestKeyLife(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			now := goldenTime
 			s := newStore(t, c, 0, func(c *StoreConfig) { c.Sealer, c.Now = sealer, func() time.Time { return now } })
-			k, err := s.Create(t.Context(), Draft{OrgID: "org1", Name: "n", Scopes: []Scope{ScopeRead}, CallbackHosts: []string{"a.example"}}, by)
+			budget := jobs.Budget{Rows: 5000, Reads: 1 << 40}
+			k, err := s.Create(t.Context(), Draft{OrgID: "org1", Name: "n", Scopes: []Scope{ScopeRead}, CallbackHosts: []string{"a.example"}, Budget: budget}, by)
 			if err != nil {
 				t.Fatalf("Create = %v", err)
 			}
@@ -91,6 +92,9 @@ func TestKeyLife(t *testing.T) {
 			third, err := s.Rotate(t.Context(), k.ID, Rotation{Purpose: ForRequests, Overlap: 24 * time.Hour}, by)
 			if err != nil {
 				t.Fatalf("Rotate = %v", err)
+			}
+			if rotated, err := s.Lookup(t.Context(), k.ID); err != nil || rotated.Budget != budget || got.Budget != budget {
+				t.Errorf("the budget is %+v, rotated %+v, %v", got.Budget, rotated, err)
 			}
 			if signs(t, s, k.ID, first, now) || !signs(t, s, k.ID, second, now) || !signs(t, s, k.ID, third, now) {
 				t.Error("of three secrets the last two sign")
@@ -186,6 +190,12 @@ func TestAdminFaults(t *testing.T) {
 	s := newStore(t, c, 0)
 	if _, err := s.Create(t.Context(), Draft{OrgID: "a/b"}, by); !errors.Is(err, jobs.ErrInvalid) {
 		t.Errorf("Create for a bad org = %v", err)
+	}
+	// An org of that id would be taken for another's sandbox, and its rows never be seen.
+	for _, sandbox := range []bool{false, true} {
+		if _, err := s.Create(t.Context(), Draft{OrgID: jobs.SandboxOf("org1"), Sandbox: sandbox}, by); !errors.Is(err, jobs.ErrInvalid) {
+			t.Errorf("Create for a sandbox's id, sandbox %t = %v", sandbox, err)
+		}
 	}
 	for _, id := range []string{"key_absent", "../x"} {
 		if _, err := s.Rotate(t.Context(), id, Rotation{Purpose: ForRequests, Overlap: 0}, by); !errors.Is(err, jobs.ErrNotFound) {
