@@ -353,6 +353,9 @@ func errorOutcome(err error) map[string]any {
 		if answer.RunningJobIDs != nil {
 			out["running"] = answer.RunningJobIDs
 		}
+		if answer.Budget != nil {
+			out["rowsLeft"] = answer.Budget.RowsLeft
+		}
 		var faults []string
 		for _, f := range answer.Faults {
 			faults = append(faults, f.Type+" "+strings.Join(f.Path, "."))

@@ -2,6 +2,7 @@ import type { components } from './openapi.js';
 
 export type Job = components['schemas']['Job'];
 export type State = components['schemas']['State'];
+export type BudgetLeft = components['schemas']['BudgetLeft'];
 export type ErrorCode = components['schemas']['ErrorCode'];
 
 /** What every error of this package is. */
@@ -41,6 +42,8 @@ export class AnswerError extends ExportdError {
       state: State | undefined;
       /** What keeps an export from being queued, of a 429. */
       runningJobIds: string[];
+      /** What is left of the key's day where the export is more, of a 429; such a request is not sent again. */
+      budget: BudgetLeft | undefined;
       /** Names the request to those who run the service. */
       requestId: string | undefined;
       /** Seconds that the service wants to be left alone; 0 if it did not say. */
@@ -66,6 +69,7 @@ export class AnswerError extends ExportdError {
 
   /** Whether the same request may work later. */
   get temporary(): boolean {
+    if (this.details.budget) return false; // it is spent for the day
     return [429, 502, 503, 504].includes(this.status);
   }
 }

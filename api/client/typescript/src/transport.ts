@@ -1,4 +1,4 @@
-import { AnswerError, NetworkError, type ErrorCode, type Fault, type State } from './errors.js';
+import { AnswerError, NetworkError, type BudgetLeft, type ErrorCode, type Fault, type State } from './errors.js';
 import { signRequest } from './sign.js';
 
 /** Pauses between attempts, in milliseconds: ten attempts take about two minutes. */
@@ -204,7 +204,7 @@ export function jobIdIn(path: string | null): string | undefined {
 }
 
 function errorOf(answer: Answer, now: Date): AnswerError {
-  let fields: { message?: string; error?: Fault[]; code?: ErrorCode; retryable?: boolean; state?: State; runningJobIds?: string[] } | null = null;
+  let fields: { message?: string; error?: Fault[]; code?: ErrorCode; retryable?: boolean; state?: State; runningJobIds?: string[]; budget?: BudgetLeft } | null = null;
   try {
     fields = JSON.parse(answer.body);
   } catch {
@@ -218,6 +218,7 @@ function errorOf(answer: Answer, now: Date): AnswerError {
     retryable: fields.retryable ?? false,
     state: fields.state,
     runningJobIds: fields.runningJobIds ?? [],
+    budget: fields.budget,
     requestId: answer.headers.get('x-request-id') || undefined,
     retryAfter: retryAfterOf(answer.headers, now),
     jobId: jobIdIn(answer.headers.get('location')),

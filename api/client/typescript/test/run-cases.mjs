@@ -131,9 +131,10 @@ function tell(e) {
   const kinds = { AnswerError: 'answer', FailedError: 'failed', NetworkError: 'network', CorruptError: 'corrupt', ChangedError: 'corrupt', NoFileError: 'noFile', CallbackError: 'callback' };
   const out = { kind: kinds[e.name] ?? 'other', says: e.message, jobId: e.jobId };
   if (e instanceof lib.AnswerError) {
-    const { code, retryable, state, requestId, retryAfter, runningJobIds, faults } = e.details;
+    const { code, retryable, state, requestId, retryAfter, runningJobIds, budget, faults } = e.details;
     Object.assign(out, { status: e.status, code, retryable, state, requestId, retryAfter });
     if (runningJobIds.length > 0) out.running = runningJobIds;
+    if (budget) out.rowsLeft = budget.rowsLeft;
     if (faults.length > 0) out.faults = faults.map((f) => `${f.type} ${f.path.join('.')}`);
   }
   if (e instanceof lib.FailedError) {

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .models import Job
+    from .models import BudgetLeft, Job
 
 
 class ExportdError(Exception):
@@ -27,6 +27,7 @@ class AnswerError(ExportdError):
         retryable: bool,
         state: str | None,
         running_job_ids: list[str],
+        budget: BudgetLeft | None,
         request_id: str | None,
         retry_after: float,
         job_id: str | None,
@@ -44,6 +45,8 @@ class AnswerError(ExportdError):
         self.state = state
         #: What keeps an export from being queued, of a 429.
         self.running_job_ids = running_job_ids
+        #: What is left of the key's day where the export is more, of a 429; such a request is not sent again.
+        self.budget = budget
         #: Names the request to those who run the service.
         self.request_id = request_id
         #: Seconds that the service wants to be left alone; 0 if it did not say.
@@ -52,6 +55,8 @@ class AnswerError(ExportdError):
     @property
     def temporary(self) -> bool:
         """Whether the same request may work later."""
+        if self.budget:  # it is spent for the day
+            return False
         return self.status in (429, 502, 503, 504)
 
 

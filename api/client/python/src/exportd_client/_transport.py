@@ -159,6 +159,7 @@ def _error_of(answer: Answer, now: float) -> AnswerError:
         retryable=bool(fields.get("retryable")),
         state=fields.get("state"),
         running_job_ids=fields.get("runningJobIds") or [],
+        budget=fields.get("budget"),
         request_id=answer.headers.get("X-Request-Id"),
         retry_after=retry_after(answer.headers, now),
         job_id=job_id_in(answer.headers.get("Location")),
