@@ -97,7 +97,7 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 		v.WithoutSortField = &q.WithoutSortField
 	}
 	if submission.Base != nil {
-		v.EarlierRows = &submission.Base.Rows
+		v.EarlierRows, v.BytesExact = &submission.Base.Rows, false // bytes are of all rows
 	}
 	if found != nil {
 		v.AttachesTo = &attachee{found.ID, found.State, statusURL(found.ID)}

@@ -18,6 +18,9 @@ type Quote struct {
 	// EstimatedBytes are those of the file; exact where BytesExact.
 	EstimatedBytes int64 `json:"estimatedBytes"`
 	BytesExact     bool  `json:"bytesExact"`
+	// EarlierRows are those of the export that Request.Since names, nil without one. What has changed is not
+	// known before both are compared: rows, bytes and seconds are those of all rows.
+	EarlierRows *int64 `json:"earlierRows"`
 	// EstimatedReads are the documents that Firestore bills.
 	EstimatedReads int64 `json:"estimatedReads"`
 	EstimatedParts int   `json:"estimatedParts"`

@@ -37,6 +37,9 @@ func quoteText(q *client.Quote) string {
 		fmt.Sprintf("%s, %s%s, in about %s", plural(q.Rows, "row", "rows"), about, size(q.EstimatedBytes), duration(time.Duration(q.EstimatedSeconds*float64(time.Second)))),
 		"Firestore bills about " + plural(q.EstimatedReads, "read", "reads") + ".",
 	}
+	if n := q.EarlierRows; n != nil {
+		lines = append(lines, "These are of all rows, to be compared with "+plural(*n, "row", "rows")+" of the earlier export: what has changed is known once they are.")
+	}
 	if n := q.WithoutSortField; n != nil && *n > 0 {
 		lines = append(lines, plural(*n, "document", "documents")+" that the filters choose will not be in it, for want of the field that rows are sorted by (exportd doctor --data says which).")
 	}

@@ -23,6 +23,7 @@ import (
 
 	"exportd/internal/demo"
 	"exportd/internal/e2e/e2etest"
+	"exportd/internal/localcloud/fault"
 )
 
 var (
@@ -35,7 +36,7 @@ var (
 // difference to it. `make since` has it with 500,000 rows and 10,000 changes.
 func TestSince(t *testing.T) {
 	t.Parallel()
-	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())
+	_, hosts := e2etest.Emulators(t, exportd, t.TempDir(), "--control", "127.0.0.1:0")
 	s := e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 200, Messages: 1}, "EXPORTD_RATE_KEY_PER_SECOND=0")
 	settings := []string{"EXPORTD_PART_ROWS=" + strconv.Itoa(*sinceRows/16), "EXPORTD_LEASE_SECONDS=3"}
 	worker := e2etest.Worker(t, exportd, hosts, settings...)
@@ -48,6 +49,7 @@ func TestSince(t *testing.T) {
 	}
 	for night := range 2 {
 		n.change(*sinceChanges)
+		quote, read := n.quote(before.JobID), n.read(hosts)
 		begun := time.Now()
 		id := s.Caller().Submit(t, "vip-users", s.Users("since", before.JobID))
 		if night == 0 {
@@ -59,6 +61,7 @@ func TestSince(t *testing.T) {
 		}
 		job := s.Caller().Await(t, id, 10*time.Minute)
 		took := time.Since(begun)
+		read = n.read(hosts) - read
 		told := n.told(job)
 		_, now := n.export(s.Users())
 		want := naive(rows, now)
@@ -66,7 +69,15 @@ func TestSince(t *testing.T) {
 			t.Errorf("night %d: %d changes are told, a comparison gives %d: %s", night, len(told), len(want), firstUnlike(told, want))
 		}
 		counts := n.counts(job)
-		t.Logf("night %d: %v of %d and %d rows in %s, %d parts, %d bytes", night, counts, len(rows), len(now), took, job.Progress.PartsTotal, *job.SizeBytes)
+		t.Logf("night %d: %v of %d and %d rows in %s, of which composing and comparing took %s; %d parts, %d bytes; %d documents read, %d more than the snapshot has rows; quoted %d", night, counts,
+			len(rows), len(now), took, n.composing(job.JobID), job.Progress.PartsTotal, *job.SizeBytes, read, read-int64(len(now)), quote.EstimatedReads)
+		if quote.Rows != int64(len(now)) || quote.EarlierRows != int64(len(rows)) || quote.BytesExact {
+			t.Errorf("night %d: the quote is %+v", night, quote)
+		}
+		// The rows of one snapshot, and what the job and who waits for it read: the earlier one is a file.
+		if night > 0 && (read < quote.EstimatedReads || read > quote.EstimatedReads+int64(len(rows))/2) {
+			t.Errorf("night %d: %d documents were read, quoted were %d", night, read, quote.EstimatedReads)
+		}
 		for kind, c := range counts {
 			if *sinceChanges >= 100 && fmt.Sprint(c) == "0" {
 				t.Errorf("night %d: nothing is %s", night, kind)
@@ -366,9 +377,38 @@ func (n *changing) refused(base e2etest.Job) {
 	if !strings.Contains(string(r.Body), "this one is of vip-users") {
 		n.Errorf("another kind: %s", r.Body)
 	}
-	var quote struct{ Rows, EarlierRows int64 }
-	c.Get(n.T, "/vip-users/export", n.s.Users("since", base.JobID, "dryRun", "true")).Want(n.T, http.StatusOK).JSON(n.T, &quote)
-	if quote.EarlierRows == 0 || quote.Rows == 0 {
-		n.Errorf("the quote is %+v", quote)
+}
+
+// quotedChanges is what a file of changes would come to.
+type quotedChanges struct {
+	Rows, EarlierRows, EstimatedReads int64
+	BytesExact                        bool
+}
+
+func (n *changing) quote(since string) (q quotedChanges) {
+	n.Helper()
+	n.s.Caller().Get(n.T, "/vip-users/export", n.s.Users("since", since, "dryRun", "true")).Want(n.T, http.StatusOK).JSON(n.T, &q)
+	return q
+}
+
+// composing is how long a worker composed all rows and compared them.
+func (n *changing) composing(id string) time.Duration {
+	n.Helper()
+	var v struct {
+		Job struct{ Spent struct{ ComposeMs int64 } }
 	}
+	n.s.Operator().Get(n.T, "/ops/jobs/"+id, nil).Want(n.T, http.StatusOK).JSON(n.T, &v)
+	return time.Duration(v.Job.Spent.ComposeMs) * time.Millisecond
+}
+
+// read is how many documents the embedded cloud has billed so far.
+func (n *changing) read(hosts e2etest.Hosts) int64 {
+	n.Helper()
+	r, err := e2etest.Send(n.Context(), http.MethodGet, "http://"+hosts.Control+"/counters", nil, nil)
+	if err != nil {
+		n.Fatal(err)
+	}
+	var counters fault.Counters
+	r.Want(n.T, http.StatusOK).JSON(n.T, &counters)
+	return counters.DocumentsRead
 }
