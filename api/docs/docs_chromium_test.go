@@ -3,6 +3,7 @@
 package docs_test
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http"
@@ -74,8 +75,7 @@ func (s *site) until(expression string) {
 func TestPagesInChromium(t *testing.T) {
 	s := open(t)
 	for name, f := range files(t) {
-		// Swagger UI's own markup is others' work, and TestDocsInChromium looks at what it shows.
-		if !isPage(f) || name == "reference" {
+		if !isPage(f) || name == "reference" { // TestReferenceInChromium
 			continue
 		}
 		for _, look := range []string{"light", "dark", "phone"} {
@@ -92,6 +92,55 @@ func TestPagesInChromium(t *testing.T) {
 		}
 	}
 	t.Logf("%d views of pages", s.looked)
+}
+
+// TestReferenceInChromium: the page of all routes, in light, dark and on a phone, and each of its operations
+// unfolded. One after the other: with all of them at once the page takes minutes to be laid out and judged.
+func TestReferenceInChromium(t *testing.T) {
+	s := open(t)
+	var operations int
+	s.Eval(`fetch("/openapi.json").then(r => r.json()).then(spec => [...Object.values(spec.paths), ...Object.values(spec.webhooks ?? {})]
+		.flatMap(path => Object.keys(path)).filter(name => ["get", "head", "put", "post", "delete", "patch"].includes(name)).length)`, &operations)
+	for _, look := range []string{"light", "dark", "phone"} {
+		s.Size(1280, 900, false)
+		if look == "phone" {
+			s.Size(390, 844, true)
+		}
+		s.Dark(look == "dark")
+		s.Go(s.APIURL + "/docs/reference")
+		s.until(fmt.Sprintf(`document.querySelectorAll(".opblock").length >= %d`, operations))
+		s.judge("reference " + look)
+		var ids []string
+		s.Eval(`[...document.querySelectorAll(".opblock")].map(block => block.id)`, &ids)
+		if len(ids) != operations || operations < 50 {
+			t.Fatalf("%d of %d operations are shown", len(ids), operations)
+		}
+		if look == "phone" { // its operations are those of light, narrower
+			continue
+		}
+		found := map[string][]string{}
+		for _, id := range ids {
+			quoted, _ := json.Marshal("[id=\"" + id + "\"]")
+			block, selector := fmt.Sprintf("document.querySelector(%s)", quoted), "[id=\""+id+"\"]"
+			s.Eval(block+`.querySelector(".opblock-summary-control").click()`, nil)
+			s.until(block + `?.querySelector(".opblock-body .responses-table")`)
+			for _, violation := range s.AxeOf(selector) {
+				rule, where, _ := strings.Cut(violation, ": ")
+				found[rule] = append(found[rule], where)
+			}
+			if id == ids[0] && *screenshots != "" {
+				s.Shoot(filepath.Join(*screenshots, "docs-operation-"+look+".png"), false)
+			}
+			s.Eval(block+`.querySelector(".opblock-summary-control").click()`, nil)
+		}
+		for rule, where := range found {
+			t.Errorf("%s: in %d operations axe finds %s, as of %.600s", look, len(where), rule, strings.Join(slices.Compact(where), " | "))
+		}
+		t.Logf("reference %s: %d operations unfolded one by one, axe finds %d rules broken", look, len(ids), len(found))
+	}
+	if said := s.Said(); len(said) > 0 {
+		t.Errorf("Chromium says %q", said)
+	}
 }
 
 // useKey gives the page a key, as people do.

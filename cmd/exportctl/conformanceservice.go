@@ -88,8 +88,8 @@ func (d *deliveryTrial) run(ctx context.Context, c deliveryCase) verdict {
 	return v
 }
 
-// decided reports whether it is known what the receiver has made of a callback. Of an attempt without an answer
-// nobody can tell whether it is under way: that is known with the next one.
+// decided reports whether it is known what the receiver has made of a callback. Of an attempt without an
+// answer nobody can tell whether it is under way: that is known with the next one.
 func (c deliveryCase) decided(cb *client.CallbackStatus) bool {
 	if cb == nil || cb.State != nil && *cb.State != client.CallbackStatePending {
 		return true

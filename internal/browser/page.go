@@ -190,7 +190,19 @@ func (p *Page) Script(text string) {
 func (p *Page) Axe(text string) (found []string) {
 	p.t.Helper()
 	p.Script(text)
-	p.Eval(`axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v => v.id + ": " + v.nodes.map(n => n.target.join(" ")).slice(0, 3).join("; ")))`, &found)
+	return p.axe("document")
+}
+
+// AxeOf judges what a selector finds of a page that Axe has judged.
+func (p *Page) AxeOf(selector string) (found []string) {
+	p.t.Helper()
+	quoted, _ := json.Marshal(selector)
+	return p.axe(string(quoted))
+}
+
+func (p *Page) axe(of string) (found []string) {
+	p.t.Helper()
+	p.Eval(`axe.run(`+of+`, {resultTypes: ["violations"]}).then(r => r.violations.map(v => v.id + ": " + v.nodes.map(n => n.target.join(" ")).slice(0, 3).join("; ")))`, &found)
 	return found
 }
 
