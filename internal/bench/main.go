@@ -5,7 +5,7 @@
 //	a  scan and encode     against the official client, and against receive-and-drop
 //	b  encode alone        against encoding/csv, and against copying the output
 //	c  a whole export      against a plain handler, on the embedded cloud
-//	d  memory              of a worker, over the size of the export
+//	d  memory              of a worker, over the size of the export and by the form of its file
 //	e  scale               over parts in flight and worker processes, on shaped streams
 //	f  cost                calls that an export makes beyond reading its rows
 //	g  fairness            small exports beside a large one
