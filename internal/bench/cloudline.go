@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -277,13 +278,17 @@ func (e emulated) pages(ctx context.Context, of int) error {
 	return nil
 }
 
+// counted makes each count another one: the embedded server keeps what it has counted while nothing changes.
+var counted atomic.Int64
+
 func (e emulated) counts(ctx context.Context, want int) error {
 	for range aloneCounts {
+		alias := fmt.Sprintf("n%d", counted.Add(1))
 		q := &firestorepb.StructuredQuery{From: []*firestorepb.StructuredQuery_CollectionSelector{{CollectionId: "alone"}}}
 		rows, err := e.firestore.RunAggregationQuery(owner(ctx), &firestorepb.RunAggregationQueryRequest{Parent: aloneDatabase + "/documents", QueryType: &firestorepb.RunAggregationQueryRequest_StructuredAggregationQuery{
 			StructuredAggregationQuery: &firestorepb.StructuredAggregationQuery{
 				QueryType: &firestorepb.StructuredAggregationQuery_StructuredQuery{StructuredQuery: q},
-				Aggregations: []*firestorepb.StructuredAggregationQuery_Aggregation{{Alias: "n", Operator: &firestorepb.StructuredAggregationQuery_Aggregation_Count_{
+				Aggregations: []*firestorepb.StructuredAggregationQuery_Aggregation{{Alias: alias, Operator: &firestorepb.StructuredAggregationQuery_Aggregation_Count_{
 					Count: &firestorepb.StructuredAggregationQuery_Aggregation_Count{},
 				}}},
 			},
@@ -295,7 +300,7 @@ func (e emulated) counts(ctx context.Context, want int) error {
 		if err != nil {
 			return err
 		}
-		if n := m.GetResult().GetAggregateFields()["n"].GetIntegerValue(); n != int64(want) {
+		if n := m.GetResult().GetAggregateFields()[alias].GetIntegerValue(); n != int64(want) {
 			return fmt.Errorf("a count of %d, want %d", n, want)
 		}
 		if _, err := rows.Recv(); !errors.Is(err, io.EOF) {
