@@ -32,6 +32,7 @@ func (m *model) check(w *world) {
 		m.fail("the job is %s and in shard %d, want %d", j.State, j.Shard, want)
 	}
 	m.checkParts(w)
+	m.checkBudget(w)
 	m.checkResult(w)
 	if shown := m.shown(w); shown < w.shown && (j.State == jobs.Queued || j.State == jobs.Running) {
 		m.fail("progress went back from %d to %d", w.shown, shown)
@@ -44,6 +45,19 @@ func (m *model) check(w *world) {
 				m.fail("object %s is left after the sweep of a job that is %s", o.name, j.State)
 			}
 		}
+	}
+}
+
+// checkBudget: the key's day is told once what the first run came to, in the commit that ends it.
+func (m *model) checkBudget(w *world) {
+	j := &w.job.Job
+	switch {
+	case w.settled > 1:
+		m.fail("what the job has reserved was settled %d times", w.settled)
+	case j.State.Ended() && (!j.Budget.Settled || w.settled == 0 && !w.forfeited):
+		m.fail("the job is %s and what it has reserved is not settled", j.State)
+	case j.State == jobs.Succeeded && w.settled == 1 && w.spent != 0 && w.spent != j.Result.FileRows():
+		m.fail("the file has %d rows, and %d are spent", j.Result.FileRows(), w.spent)
 	}
 }
 

@@ -392,6 +392,21 @@ func TestModelFinds(t *testing.T) {
 			mutate: after(opRerun, func(tx *jobs.Tx) { tx.Job.Base = nil }),
 			want:   "the job has a base: false",
 		},
+		{
+			name: "each run settles what the first has reserved", parts: 1, budget: allowance{cancel: 1, rerun: 1},
+			mutate: after(opRerun, func(tx *jobs.Tx) { r := *tx.Job.Budget; r.Settled = false; tx.Job.Budget = &r }),
+			want:   "was settled 2 times",
+		},
+		{
+			name: "a cancel settles nothing", parts: 1, budget: allowance{cancel: 1},
+			mutate: after(opCancel, func(tx *jobs.Tx) { tx.Settlement = nil }),
+			want:   "what it has reserved is not settled",
+		},
+		{
+			name: "a success does not note that it has settled", parts: 1,
+			mutate: after(opSucceed, func(tx *jobs.Tx) { r := *tx.Job.Budget; r.Settled = false; tx.Job.Budget = &r }),
+			want:   "what it has reserved is not settled",
+		},
 		// What the checker has found in earlier forms of the protocol.
 		{
 			name: "a rerun is taken while the record is purged", parts: 1, budget: allowance{rerun: 1},

@@ -102,6 +102,11 @@ type world struct {
 	batched int // how often the batch has run the job again
 	// gone is the file that somebody else deleted.
 	gone string
+	// spent are the rows of the key's day, of which the job has reserved some; settled is how often the day
+	// was told what a run came to, forfeited that a damaged job never tells.
+	spent     int64
+	settled   int
+	forfeited bool
 }
 
 // scenario is what one exploration starts from.
@@ -190,14 +195,19 @@ func newModel(s scenario) *model {
 
 const modelJob = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
 
+// reserved is what the job has reserved of its key's day: more than any run comes to, so that each end tells.
+func (m *model) reserved() *jobs.Reservation {
+	return &jobs.Reservation{Day: epoch0, Rows: int64(m.parts)*rowsPerPart + 5}
+}
+
 func (m *model) start() world {
 	job := jobs.Job{
 		ID: modelJob, Schema: jobs.SchemaVersion, OrgID: "o", Kind: "vip-users", State: jobs.Queued,
 		CreatedAt: epoch0, WakeAt: epoch0.Add(m.policy.NotifyAgain), Shard: jobs.ShardOf(modelJob), CallbackURL: "https://example.com/",
-		Fingerprint: jobs.Fingerprint("o", "vip-users", 1, jobs.Params{}),
+		Fingerprint: jobs.Fingerprint("o", "vip-users", 1, jobs.Params{}), Budget: m.reserved(),
 	}
 	m.based(&job)
-	w := world{job: m.docs.job(job), parts: m.docs.partSet(nil), objects: m.docs.objectSet(nil), bag: m.docs.publish(m.docs.bag(nil), message{})}
+	w := world{spent: job.Budget.Rows, job: m.docs.job(job), parts: m.docs.partSet(nil), objects: m.docs.objectSet(nil), bag: m.docs.publish(m.docs.bag(nil), message{})}
 	for b, n := range m.budget {
 		w.left[b] = n
 	}

@@ -90,6 +90,7 @@ type transition struct {
 	changed  []*partDoc
 	created  []*partDoc
 	callback string
+	settled  *jobs.BudgetDay
 }
 
 // call is all that a transition depends on.
@@ -128,7 +129,7 @@ func (m *model) transit(w *world, who int, a *actor) *transition {
 	for _, p := range tx.NewParts {
 		t.created = append(t.created, m.docs.part(*p))
 	}
-	if tx.Callback != nil {
+	if t.settled = tx.Settlement; tx.Callback != nil {
 		t.callback = tx.Callback.ID
 	}
 	return t
@@ -275,6 +276,10 @@ func (m *model) apply(w *world, a *actor, t *transition) (ok bool) {
 	}
 	if writesJob {
 		w.job = t.job
+		w.forfeited = w.forfeited || a.op == opInvalidate
+	}
+	if t.settled != nil {
+		w.spent, w.settled = w.spent+t.settled.Rows, w.settled+1
 	}
 	for _, p := range t.changed {
 		w.parts = m.docs.with(w.parts, p)
