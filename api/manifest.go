@@ -64,6 +64,8 @@ type columnView struct {
 	Datatype string       `json:"datatype"`
 	// Separator stands between the elements of a list in a cell of CSV.
 	Separator string `json:"separator,omitempty"`
+	// GuardedCells are those in it; nil where that is not known.
+	GuardedCells *int64 `json:"guardedCells"`
 }
 
 // manifestPart is a stretch of the file that one worker has written.
@@ -136,6 +138,8 @@ func (s *Server) fileColumns(j *jobs.Job) ([]columnView, error) {
 		}
 	}
 	format := j.Params.Format()
+	// Of a file of changes, as the total is, they are those of all rows.
+	guarded, known := j.Result.GuardedBy.Of(j.Whole().Object, j.Result.GuardedCells)
 	views := make([]columnView, 0, len(columns)+1)
 	if j.Params.Since() != "" {
 		views = append(views, columnView{Name: export.ChangeColumn, Path: export.ChangeColumn, Type: dataset.Text, Datatype: datatypes[dataset.Text]})
@@ -149,6 +153,11 @@ func (s *Server) fileColumns(j *jobs.Job) ([]columnView, error) {
 	}
 	if format == jobs.FormatParquet {
 		views = append(views, columnView{Name: dataset.RescuedColumn, Path: dataset.RescuedColumn, Type: dataset.Text, Datatype: "json"})
+	}
+	for i := range views {
+		if n := guarded[views[i].Name]; known {
+			views[i].GuardedCells = &n
+		}
 	}
 	return views, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -79,6 +80,31 @@ func TestManifest(t *testing.T) {
 	}
 	b := newBench(t)
 	j := succeeded()
+	j.Params, j.Result.GuardedCells = j.Params.With("columns", "city,ltv,displayName"), 5
+	for want, by := range map[string]*jobs.GuardedBy{
+		"3 0 2":    {Object: j.Result.Object, Columns: map[string]int64{"city": 3, "displayName": 2}},
+		"- - -":    nil,
+		" - - - ":  {Object: j.Result.Object + "x", Columns: map[string]int64{"city": 5}},
+		" - - -  ": {Object: j.Result.Object, Columns: map[string]int64{"city": 4}},
+	} {
+		j.Result.GuardedBy = by
+		b.jobs.set(j)
+		var m manifestView
+		if err := json.Unmarshal(b.get(t, "/exports/"+j.ID+"/manifest").Body.Bytes(), &m); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, c := range m.TableSchema.Columns {
+			got = append(got, "-")
+			if c.GuardedCells != nil {
+				got[len(got)-1] = strconv.FormatInt(*c.GuardedCells, 10)
+			}
+		}
+		if strings.Join(got, " ") != strings.TrimSpace(want) {
+			t.Errorf("of %+v the manifest has the guarded cells %v, want %s", by, got, want)
+		}
+	}
+	j = succeeded()
 	j.Columns = dataset.VIPUsers.Version + 1
 	b.jobs.set(j)
 	wantStatus(t, b.get(t, "/exports/"+j.ID+"/manifest"), http.StatusConflict)

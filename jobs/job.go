@@ -128,6 +128,8 @@ type Result struct {
 	Size         int64  `firestore:"size"`
 	CRC32C       uint32 `firestore:"crc32c"` // Castagnoli, as Cloud Storage reports it
 	GuardedCells int64  `firestore:"guardedCells"`
+	// GuardedBy is GuardedCells by columns, as that of Part.
+	GuardedBy *GuardedBy `firestore:"guardedBy,omitempty"`
 	// RescuedValues are those that the format has not in their column's type.
 	RescuedValues int64 `firestore:"rescuedValues,omitempty"`
 	// Whole and Changes are of a job with a Base: the file that has all rows, which nobody is given, and what

@@ -57,7 +57,10 @@ type Part struct {
 	Size      int64  `firestore:"size"`
 	CRC32C    uint32 `firestore:"crc32c"`
 	Guarded   int64  `firestore:"guarded"`
-	Rescued   int64  `firestore:"rescued,omitempty"`
+	// GuardedBy is Guarded by columns; nil where there are none, or a build wrote the part that does not know
+	// it.
+	GuardedBy *GuardedBy `firestore:"guardedBy,omitempty"`
+	Rescued   int64      `firestore:"rescued,omitempty"`
 
 	// Spent and SpentNow are as those of Job, of the attempts at the part since JobEpoch. SpentCounted: the
 	// job's has them.

@@ -76,6 +76,8 @@ type PartResult struct {
 	CRC32C  uint32
 	Guarded int64
 	Rescued int64
+	// GuardedBy is Guarded by columns.
+	GuardedBy *GuardedBy
 }
 
 // Next is what the committer of a part does after its transaction.
@@ -100,7 +102,7 @@ func (tx *Tx) CommitPart(planEpoch int64, index int, l Lease, worker string, r P
 			"report this: rows of one snapshot must not differ; rerun with mode fresh", nil)
 	}
 	p.State, p.Lease, p.WakeAt, p.LastError = PartDone, Lease{}, time.Time{}, nil
-	p.Object, p.Size, p.CRC32C, p.Guarded, p.Rescued = r.Object, r.Size, r.CRC32C, r.Guarded, r.Rescued
+	p.Object, p.Size, p.CRC32C, p.Guarded, p.GuardedBy, p.Rescued = r.Object, r.Size, r.CRC32C, r.Guarded, r.GuardedBy, r.Rescued
 	p.Begun, p.RowsDone, p.BytesDone = false, 0, 0
 	tx.addPartSpent(p)
 	tx.countPartSpent(p)

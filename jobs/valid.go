@@ -140,6 +140,7 @@ func (j *Job) checkPlain(c *checks) {
 	} {
 		c.count(name, n)
 	}
+	j.Result.GuardedBy.check(c, "result.guardedBy")
 	c.small("attempt", j.Attempt)
 	c.small("interruptions", j.Interruptions)
 	c.small("place", j.Place)
@@ -237,6 +238,7 @@ func (p *Part) Check(j *Job, now time.Time) error {
 		c.count(name, n)
 	}
 	c.that(p.Rows <= j.RowsTotal, "it has %d rows of %d", p.Rows, j.RowsTotal)
+	p.GuardedBy.check(c, "guardedBy")
 	c.small("attempt", p.Attempt)
 	c.small("interruptions", p.Interruptions)
 	c.text("rev", p.Rev, maxText)

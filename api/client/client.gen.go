@@ -885,7 +885,10 @@ type Manifest struct {
 		Columns []struct {
 			// Datatype That of CSVW, of a list that of its elements.
 			Datatype string `json:"datatype"`
-			Name     string `json:"name"`
+
+			// GuardedCells Cells of it that the formula guard has changed: together they are the file's. Null where a version of the service before has written a part of the file.
+			GuardedCells *int64 `json:"guardedCells"`
+			Name         string `json:"name"`
 
 			// Path Where the value is in a row of JSON, like `personalInfo.city`.
 			Path string `json:"path"`

@@ -48,7 +48,11 @@ func (a *app) showManifest(m *client.Manifest) {
 	a.list(facts)
 	var rows [][]cell
 	for _, c := range m.TableSchema.Columns {
-		rows = append(rows, []cell{words(c.Name), words(string(c.Type)), words(c.Path)})
+		guarded := words("")
+		if c.GuardedCells != nil && *c.GuardedCells > 0 {
+			guarded = number(*c.GuardedCells)
+		}
+		rows = append(rows, []cell{words(c.Name), words(string(c.Type)), words(c.Path), guarded})
 	}
-	a.table([]column{{name: "COLUMN"}, {name: "TYPE"}, {name: "PATH", whole: true}}, rows)
+	a.table([]column{{name: "COLUMN"}, {name: "TYPE"}, {name: "PATH", whole: true}, {name: "GUARDED"}}, rows)
 }

@@ -316,7 +316,7 @@ func (e *Encoder) guard(s []byte) []byte {
 	if i == len(s) {
 		return s
 	}
-	e.guarded++
+	e.guarded[e.at]++
 	e.safe = appendGuarded(e.safe[:0], s, i)
 	return e.safe
 }

@@ -16,7 +16,7 @@ func (e *Encoder) appendChosen(dst []byte, r *Row) ([]byte, error) {
 			dst = append(dst, e.comma)
 		}
 		var err error
-		e.leads = i == 0
+		e.leads, e.at = i == 0, place
 		if dst, err = e.appendPlace(dst, r, place); err != nil {
 			return dst[:start], err
 		}
@@ -60,7 +60,7 @@ func (e *Encoder) appendLeading(dst []byte, v wire.Value) (_ []byte, err error) 
 		return dst, err
 	}
 	if e.scratch[0] == '-' {
-		e.guarded++
+		e.guarded[e.at]++
 		dst = append(dst, '\'')
 	}
 	return append(dst, e.scratch...), nil

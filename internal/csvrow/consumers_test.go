@@ -135,8 +135,8 @@ var (
 		}
 		return want
 	}}
-	noPairs      = exception{reason: "its UTF-16 ends at U+FFFF", sample: "profile=excel", fails: "File is not utf-16 encoded"}
-	noneIsFFFD   = exception{reason: "what is no character in UTF-16, as U+FFFE, is U+FFFD", sample: "profile=excel", cell: func(want string) string {
+	noPairs    = exception{reason: "its UTF-16 ends at U+FFFF", sample: "profile=excel", fails: "File is not utf-16 encoded"}
+	noneIsFFFD = exception{reason: "what is no character in UTF-16, as U+FFFE, is U+FFFD", sample: "profile=excel", cell: func(want string) string {
 		return strings.Map(func(r rune) rune {
 			if r&0xfffe == 0xfffe || r >= 0xfdd0 && r <= 0xfdef {
 				return '\ufffd'

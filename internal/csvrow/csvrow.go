@@ -110,7 +110,8 @@ type Encoder struct {
 	places  []int // of the columns that the file has
 	leads   bool  // the cell under way is the first of a chosen row
 
-	guarded int64
+	at      int     // the place of the column whose cell is under way
+	guarded []int64 // cells that the formula guard has changed, by the places of columns
 	printer wire.Printer
 	scratch []byte // text of a cell or element that is not a plain string
 	safe    []byte // text of a cell that the formula guard has changed
@@ -120,7 +121,7 @@ type Encoder struct {
 
 // NewEncoder returns an encoder for the rows of a dataset.
 func NewEncoder(d *dataset.Dataset, opts Options) *Encoder {
-	return &Encoder{Splitter: NewSplitter(d), columns: d.Columns, opts: opts, plain: opts.plain(), comma: opts.Comma(), places: d.Chosen(opts.Columns)}
+	return &Encoder{Splitter: NewSplitter(d), columns: d.Columns, opts: opts, plain: opts.plain(), comma: opts.Comma(), places: d.Chosen(opts.Columns), guarded: make([]int64, len(d.Columns))}
 }
 
 // AppendHeader appends what the file begins with: the header row, behind the byte order mark, as far as it
@@ -146,8 +147,21 @@ func (e *Encoder) AppendHeader(dst []byte) []byte {
 	return append(dst, '\r', '\n')
 }
 
-// Guarded says how many cells the formula guard has changed so far.
-func (e *Encoder) Guarded() int64 { return e.guarded }
+// Guarded says how many cells the formula guard has changed so far, by the names of their columns; of the
+// others nothing.
+func (e *Encoder) Guarded() map[string]int64 {
+	var by map[string]int64
+	for place, n := range e.guarded {
+		if n == 0 {
+			continue
+		}
+		if by == nil {
+			by = map[string]int64{}
+		}
+		by[e.columns[place].Header()] = n
+	}
+	return by
+}
 
 // AppendRow appends the row of doc, the bytes of a google.firestore.v1.Document. It does not keep doc. The
 // only error is wire.ErrMalformed, and dst is then returned as it came.
@@ -167,9 +181,11 @@ func (e *Encoder) AppendCells(dst []byte, r *Row) ([]byte, error) {
 		return e.appendChosen(dst, r)
 	}
 	start := len(dst)
+	e.at = 0
 	dst = e.appendID(dst, r.ID())
 	for i := 1; i < len(e.columns); i++ {
 		dst = append(dst, ',')
+		e.at = i
 		at := r.cells[i]
 		if at.text != 0 {
 			dst = e.appendCell(dst, r.doc[at.text:at.to])
@@ -206,7 +222,7 @@ func (e *Encoder) AppendCells(dst []byte, r *Row) ([]byte, error) {
 // splits at semicolons, the cell goes on behind the comma.
 func (e *Encoder) appendID(dst, id []byte) []byte {
 	if e.opts.FormulaGuard && len(id) > 0 && (id[0] == '+' || id[0] == '-') && isNumeral(id) {
-		e.guarded++
+		e.guarded[0]++
 		return append(append(dst, '\''), id...)
 	}
 	return e.appendCell(dst, id)

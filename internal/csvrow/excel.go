@@ -32,6 +32,7 @@ func (e *Encoder) appendExcel(dst []byte, r *Row) ([]byte, error) {
 			line = append(line, '\t')
 		}
 		var err error
+		e.at = place
 		if line, err = e.appendExcelPlace(line, r, place); err != nil {
 			return dst, err
 		}

@@ -106,7 +106,11 @@ func TestExcelRows(t *testing.T) {
 		}
 		row, want := rows[1], strings.ReplaceAll(csvrowtest.Text(text), "\x00", "\u2400")
 		if guard {
+			bare := string([]rune(want))
 			want = csvrowtest.Guard(want)
+			if by := e.Guarded(); len(by) > 1 || by["displayName"] == 1 != (want != bare) {
+				t.Errorf("of the text %q the guarded cells are %v", text, by)
+			}
 		}
 		want = strings.ReplaceAll(string([]rune(want)), "\r\n", "\n") // each byte that is not UTF-8 is U+FFFD
 		if got := row[2]; got.Text != want || got.Number {

@@ -44,8 +44,8 @@ func TestGuard(t *testing.T) {
 		if cell != text && !strings.Contains(want, "'") || cell == text {
 			changed = 0
 		}
-		if got := e.Guarded() - 1; got != changed {
-			t.Errorf("%q counts as %d guarded cells, want %d", text, got, changed)
+		if got := e.Guarded(); got["playerId"] != changed || got["id"] != 1 || len(got) != int(1+changed) {
+			t.Errorf("%q counts as the guarded cells %v, want %d of playerId", text, got, changed)
 		}
 	}
 }

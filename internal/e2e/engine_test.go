@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/csv"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/api/iterator"
 
+	"exportd/internal/csvrow/csvrowtest"
 	"exportd/internal/demo"
 	"exportd/internal/e2e/e2etest"
 	"exportd/internal/export"
@@ -71,6 +73,7 @@ func TestSnapshot(t *testing.T) {
 	if *job.GuardedCells != guarded || *job.TotalCount != int64(len(rows)) || *job.SizeBytes != int64(len(want)) {
 		t.Errorf("job = %d rows, %d bytes, %d guarded; want %d, %d, %d", *job.TotalCount, *job.SizeBytes, *job.GuardedCells, len(rows), len(want), guarded)
 	}
+	guardedByColumn(t, s, job, file)
 	if one := onePart(t, s, *job.SnapshotTime, false); !bytes.Equal(file, one) {
 		t.Errorf("against one part: %s", firstDifference(file, one))
 	}
@@ -114,7 +117,48 @@ func failAndResume(t *testing.T, s *e2etest.Stack) (failed e2etest.Job, file []b
 		t.Fatalf("rerun with mode %s: the job is %s at snapshot %s, want one at %s: %+v", answer.Mode, job.State, job.SnapshotTime, failed.SnapshotTime, job.Error)
 	}
 	t.Logf("failed with %d of %d parts done, resumed to %d rows", done, failed.Progress.PartsTotal, *job.TotalCount)
-	return failed, e2etest.Download(t, *job.CSVURL).Body
+	file = e2etest.Download(t, *job.CSVURL).Body
+	guardedByColumn(t, s, job, file)
+	return failed, file
+}
+
+// guardedByColumn: the manifest counts the guarded cells that a reader of the file finds in each column, and
+// with those of other columns they are the job's.
+func guardedByColumn(t *testing.T, s *e2etest.Stack, job e2etest.Job, file []byte) {
+	t.Helper()
+	rows, err := csv.NewReader(bytes.NewReader(file)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]int64, len(rows[0]))
+	for _, row := range rows[1:] {
+		for i, cell := range row {
+			if csvrowtest.Unguard(cell) != cell {
+				want[i]++
+			}
+		}
+	}
+	var m struct {
+		TableSchema struct {
+			Columns []struct {
+				Name         string
+				GuardedCells *int64
+			}
+		}
+	}
+	s.Caller().Get(t, "/exports/"+job.JobID+"/manifest", nil).Want(t, http.StatusOK).JSON(t, &m)
+	sum, columns := int64(0), 0
+	for i, c := range m.TableSchema.Columns {
+		if c.Name != rows[0][i] || c.GuardedCells == nil || *c.GuardedCells != want[i] {
+			t.Fatalf("the manifest's column %d is %+v, the file has %d guarded cells in %s", i, c, want[i], rows[0][i])
+		}
+		if sum += want[i]; want[i] > 0 {
+			columns++
+		}
+	}
+	if sum != *job.GuardedCells || columns < 2 {
+		t.Errorf("%d cells in %d columns are guarded, of the job %d", sum, columns, *job.GuardedCells)
+	}
 }
 
 // change changes users of the main workspace until stop is called: other sort keys, other texts, new rows,

@@ -29,6 +29,9 @@ func (e *Exporter) compose(ctx context.Context, f form, j *jobs.Job, parts []*jo
 		return res, nil, err
 	}
 	res.Object = dst
+	if res.GuardedBy != nil {
+		res.GuardedBy.Object = dst
+	}
 	for _, p := range parts {
 		names = append(names, p.Object)
 	}
@@ -78,7 +81,7 @@ func sum(j *jobs.Job, parts []*jobs.Part) (res jobs.Result, err error) {
 	if len(parts) != j.PartsTotal {
 		return res, damagedPlan(j)
 	}
-	edge := ""
+	edge, guarded := "", map[string]int64{}
 	for i, p := range parts {
 		if p.Index != i || p.State != jobs.PartDone || p.From != edge {
 			return res, damagedPlan(j) // also one that does not begin where the one before ends
@@ -89,10 +92,18 @@ func sum(j *jobs.Job, parts []*jobs.Part) (res jobs.Result, err error) {
 		res.Size += p.Size
 		res.GuardedCells += p.Guarded
 		res.RescuedValues += p.Rescued
+		if by, known := p.GuardedBy.Of(p.Object, p.Guarded); known && guarded != nil {
+			for name, n := range by {
+				guarded[name] += n
+			}
+		} else {
+			guarded = nil // of one part at least nobody knows: a build before has written it
+		}
 	}
 	if edge != "" {
 		return res, damagedPlan(j)
 	}
+	_, res.GuardedBy = jobs.CountGuarded("", guarded)
 	if res.Rows != j.RowsTotal {
 		return res, mismatch(j.RowsTotal, res.Rows)
 	}

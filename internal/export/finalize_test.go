@@ -3,9 +3,13 @@ package export_test
 import (
 	"bytes"
 	"errors"
+	"maps"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 
+	"exportd/internal/csvrow/csvrowtest"
 	"exportd/internal/export"
 	"exportd/jobs"
 )
@@ -23,6 +27,7 @@ func (r *rig) inParts(t *testing.T, j *jobs.Job, docs [][]byte, size int) []*job
 			t.Fatal(err)
 		}
 		p.Object, p.Size, p.CRC32C, p.Guarded = got.Object, got.Size, got.CRC32C, got.Guarded
+		p.GuardedBy = got.GuardedBy
 		parts = append(parts, p)
 	}
 	j.PartsTotal, j.PartsDone = len(parts), len(parts)
@@ -53,6 +58,50 @@ func TestCompose(t *testing.T) {
 		}
 		if got := r.names(t, j); len(got) != len(parts)+1 {
 			t.Errorf("%d parts: %d objects are there, want the parts and the result", len(parts), len(got))
+		}
+	}
+}
+
+// TestGuardedByColumn: the columns of nasty rows are told apart, whatever the number of parts, and add up to
+// what the job says; where a part is not known by columns, nor is the file.
+func TestGuardedByColumn(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 7))
+	var docs [][]byte
+	want, total := map[string]int64{}, int64(0)
+	for i := range 300 {
+		id, fields := "-"+strconv.Itoa(i), csvrowtest.RandomFields(random, []string{"=1+1", "@x", "safe"})
+		docs = append(docs, csvrowtest.Document("projects/p/databases/d/documents/VipUsers/"+id, fields))
+		for name, n := range csvrowtest.GuardedBy("vip-users", id, fields, nil, nil) {
+			want[name] += n
+			total += n
+		}
+	}
+	if len(want) < 10 || want["id"] != 300 {
+		t.Fatalf("the rows have guarded cells in %v", want)
+	}
+	r := newRig(t, &source{}, export.Config{})
+	for _, size := range []int{300, 70} {
+		j := newJob()
+		parts := r.inParts(t, j, docs, size)
+		compose := func() (by map[string]int64, known bool) {
+			res, _, err := r.Compose(t.Context(), j, parts, j.ObjectPrefix()+"1/result.csv")
+			if err != nil || res.GuardedCells != total {
+				t.Fatalf("%d parts: %+v, %v; want %d cells", len(parts), res, err, total)
+			}
+			return res.GuardedBy.Of(res.Object, res.GuardedCells)
+		}
+		if got, known := compose(); !known || !maps.Equal(got, want) {
+			t.Errorf("%d parts: guarded are %v, %t; want %v", len(parts), got, known, want)
+		}
+		last := parts[len(parts)-1]
+		for what, by := range map[string]*jobs.GuardedBy{
+			"nothing": nil, "another object": {Object: last.Object + "x", Columns: last.GuardedBy.Columns}, "fewer cells": {Object: last.Object, Columns: map[string]int64{"id": 1}},
+		} {
+			last.GuardedBy = by
+			if got, known := compose(); known || got != nil {
+				t.Errorf("%d parts, of the last of which %s is known: guarded are %v, %t", len(parts), what, got, known)
+			}
 		}
 	}
 }

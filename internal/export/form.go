@@ -23,8 +23,8 @@ type encoder interface {
 	AppendRow(dst, doc []byte) ([]byte, error)
 	// AppendEnd appends what follows the last row: of the whole file, or of one part of it.
 	AppendEnd(dst []byte, whole bool) ([]byte, error)
-	// Guarded says how many cells the formula guard has changed so far.
-	Guarded() int64
+	// Guarded says how many cells the formula guard has changed so far, by the names of their columns.
+	Guarded() map[string]int64
 	// Rescued says how many values so far were none that their column's type has in this format.
 	Rescued() int64
 }
@@ -178,7 +178,7 @@ func (e jsonEncoder) AppendRow(dst, doc []byte) ([]byte, error) {
 }
 
 func (jsonEncoder) AppendEnd(dst []byte, _ bool) ([]byte, error) { return dst, nil }
-func (jsonEncoder) Guarded() int64                               { return 0 }
+func (jsonEncoder) Guarded() map[string]int64                    { return nil }
 func (e jsonEncoder) Rescued() int64                             { return e.Texts() }
 
 // ContentType is what the file of a job is stored as; that of bytes where this build does not know its form.

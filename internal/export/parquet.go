@@ -21,7 +21,7 @@ func (parquetEncoder) AppendHeader(dst []byte) []byte { return dst }
 func (e parquetEncoder) AppendEnd(dst []byte, _ bool) ([]byte, error) {
 	return e.Encoder.AppendEnd(dst)
 }
-func (parquetEncoder) Guarded() int64 { return 0 }
+func (parquetEncoder) Guarded() map[string]int64 { return nil }
 
 const (
 	// tailsAtOnce bounds the parts whose ends are read at a time, tailBytes what is read of each at first:

@@ -162,7 +162,9 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	if err := watch.send(func() error { obj, err = w.Commit(ctx); return err }); err != nil {
 		return jobs.PartResult{}, err
 	}
-	return jobs.PartResult{Object: obj.Name, Rows: rows, Size: obj.Size, CRC32C: obj.CRC32C, Guarded: enc.Guarded(), Rescued: enc.Rescued()}, nil
+	res := jobs.PartResult{Object: obj.Name, Rows: rows, Size: obj.Size, CRC32C: obj.CRC32C, Rescued: enc.Rescued()}
+	res.Guarded, res.GuardedBy = jobs.CountGuarded(obj.Name, enc.Guarded())
+	return res, nil
 }
 
 func parseRange(from, to string) (rng vip.Range, err error) {

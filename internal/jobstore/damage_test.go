@@ -1,6 +1,7 @@
 package jobstore_test
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -27,6 +28,39 @@ func TestRoleUntil2200(t *testing.T) {
 		}
 		if ok, err := b.Acquire(t.Context(), "rescuer", "w2", 10*time.Second); err != nil || ok {
 			t.Errorf("Acquire() of a role that was just taken = %t, %v", ok, err)
+		}
+	}
+}
+
+// TestGuardedByIsRead: the columns of guarded cells are read as they were written, also beside a field that
+// holds another type; what is no number among them is damage.
+func TestGuardedByIsRead(t *testing.T) {
+	t.Parallel()
+	b := open(t, jobs.Limits{})
+	want := map[string]int64{"id": 2, "displayName": 40}
+	for name, tc := range map[string]struct {
+		updates []firestore.Update
+		damaged bool
+		want    map[string]int64
+	}{
+		"whole":                {want: want},
+		"beside another field": {updates: []firestore.Update{{Path: "spent", Value: "x"}}, want: want},
+		"of another type":      {updates: []firestore.Update{{Path: "result.guardedBy.columns.id", Value: "x"}}, damaged: true},
+	} {
+		id := b.submit(t, request("org", 1)).Job.ID
+		set := append([]firestore.Update{{Path: "result.guardedBy", Value: jobs.GuardedBy{Object: "o", Columns: want}}}, tc.updates...)
+		for _, u := range set {
+			if _, err := b.client.Collection("ExportJobs").Doc(id).Update(t.Context(), []firestore.Update{u}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		j, err := b.Get(t.Context(), id)
+		if err != nil || (j.State == jobs.Failed) != tc.damaged {
+			t.Errorf("%s: %+v, %v", name, j, err)
+			continue
+		}
+		if got := j.Result.GuardedBy; tc.want != nil && (got == nil || got.Object != "o" || !maps.Equal(got.Columns, tc.want)) {
+			t.Errorf("%s: guarded are %+v", name, got)
 		}
 	}
 }

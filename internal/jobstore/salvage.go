@@ -67,6 +67,14 @@ func fill(v reflect.Value, field func(name string) (any, error), prefix string) 
 		case isMap && f.Type.Kind() == reflect.Pointer && f.Type.Elem().Kind() == reflect.Struct:
 			v.Field(i).Set(reflect.New(f.Type.Elem()))
 			bad = append(bad, fill(v.Field(i).Elem(), within(inner), prefix+name+".")...)
+		case isMap && f.Type == reflect.TypeFor[map[string]int64]():
+			counts := make(map[string]int64, len(inner))
+			for key, n := range inner {
+				if counts[key], isMap = n.(int64); !isMap {
+					bad = append(bad, prefix+name+"."+key)
+				}
+			}
+			v.Field(i).Set(reflect.ValueOf(counts))
 		case !fits(v.Field(i), raw):
 			bad = append(bad, prefix+name)
 		}

@@ -86,6 +86,24 @@ func Chosen(kind jobs.Kind, id string, fields map[string]any, guard bool, places
 	return cells, guarded
 }
 
+// GuardedBy counts the cells that the guard changes in the row of a document, as Chosen has it, by the names
+// of their columns.
+func GuardedBy(kind jobs.Kind, id string, fields map[string]any, places []int, zone *time.Location) map[string]int64 {
+	safe, _ := Chosen(kind, id, fields, true, places, zone)
+	bare, _ := Chosen(kind, id, fields, false, places, zone)
+	by := map[string]int64{}
+	for i, cell := range safe {
+		place := i
+		if places != nil {
+			place = places[i]
+		}
+		if path := strings.Fields(columns[kind])[place]; cell != bare[i] {
+			by[path[strings.LastIndexByte(path, '.')+1:]]++
+		}
+	}
+	return by
+}
+
 // valueOf is what a document has in a column.
 func valueOf(column, id string, fields map[string]any) any {
 	if column == "id" {

@@ -1409,6 +1409,11 @@ export interface components {
                     datatype: string;
                     /** @description What stands between the elements of a list in a cell of CSV, where it is not escaped by `\`. */
                     separator?: string;
+                    /**
+                     * Format: int64
+                     * @description Cells of it that the formula guard has changed: together they are the file's. Null where a version of the service before has written a part of the file.
+                     */
+                    guardedCells: number | null;
                 }[];
             };
             /** Format: date-time */

@@ -206,6 +206,8 @@ class ManifestTableSchemaColumnsItem(TypedDict):
     datatype: str
     #: What stands between the elements of a list in a cell of CSV, where it is not escaped by `\`.
     separator: NotRequired[str]
+    #: Cells of it that the formula guard has changed: together they are the file's. Null where a version of the service before has written a part of the file.
+    guardedCells: Union[int, None]
 
 
 class ManifestTableSchema(TypedDict):
