@@ -115,7 +115,15 @@ func TestKeys(t *testing.T) {
 		t.Errorf("sign in by the new key = %d", status)
 	}
 	seen := []string{m[1]}
+	d.change(id, func(k *apikey.Key) { k.OrgID = jobs.SandboxOf(k.OrgID) })
+	if own := p.get("/console/keys/" + id).body; !strings.Contains(own, "org7 (its sandbox") || !strings.Contains(own, "none: no limit") {
+		t.Errorf("the page of a sandbox key is %s", own)
+	}
+	d.change(id, func(k *apikey.Key) { k.OrgID, k.Budget.Rows = jobs.OwnerOf(k.OrgID), 5000 })
 	page := p.get("/console/keys/" + id)
+	if !strings.Contains(page.body, "<dd>5000 rows </dd>") || strings.Contains(page.body, "(its sandbox") {
+		t.Errorf("the page of a key with a budget is %s", page.body)
+	}
 	rotate, revoke := "/console/keys/"+id+"/rotate", "/console/keys/"+id+"/revoke"
 	a = p.post(rotate, url.Values{"csrf": {p.token()}, "once": {forms(page.body)[rotate]}, "leaked": {"1"}, "reason": {"it leaked"}})
 	n := shownSecret.FindStringSubmatch(a.body)
