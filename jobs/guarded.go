@@ -25,8 +25,8 @@ func CountGuarded(object string, columns map[string]int64) (total int64, by *Gua
 	return total, &GuardedBy{object, maps.Clone(columns)}
 }
 
-// Of gives the columns of an object that has so many guarded cells in all; known is false where these are
-// not what is known.
+// Of gives the columns of an object that has so many guarded cells in all; known is false where these are not
+// what is known.
 func (g *GuardedBy) Of(object string, total int64) (columns map[string]int64, known bool) {
 	if total == 0 {
 		return nil, true

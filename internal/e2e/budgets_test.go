@@ -16,8 +16,8 @@ import (
 )
 
 // TestBudgetAcrossProcesses: of exports that are asked of two processes at once, as many are made as the
-// key's budget has, all others are refused and told what is left; and what the jobs have not come to is
-// given back by whichever process ends them.
+// key's budget has, all others are refused and told what is left; and what the jobs have not come to is given
+// back by whichever process ends them.
 func TestBudgetAcrossProcesses(t *testing.T) {
 	t.Parallel()
 	const asked, made = 12, 5

@@ -20,8 +20,8 @@ import (
 var screenshots = flag.String("screenshots", "", "folder for pictures of what Chromium shows")
 
 // TestBrowserInChromium: each page with names and values as long and as strange as the services take them, in
-// windows of three sizes. Nothing lies beside the window, nothing of the data runs, axe finds nothing,
-// and a name breaks where its parts end.
+// windows of three sizes. Nothing lies beside the window, nothing of the data runs, axe finds nothing, and a
+// name breaks where its parts end.
 func TestBrowserInChromium(t *testing.T) {
 	axe, err := os.ReadFile("../console/testdata/axe/node_modules/axe-core/axe.min.js")
 	if err != nil {
