@@ -213,6 +213,9 @@ func keyEdges(t *testing.T) (list []edge) {
 	}
 	add(between("name", 1, 100, draft(`"orgId":"o","scopes":[],"name":"%s"`, letters))...)
 	add(between("minSignatureVersion", 1, 2, draft(`"orgId":"o","scopes":[],"name":"n","minSignatureVersion":%s`, number))...)
+	for _, budget := range []string{"rowsPerDay", "readsPerDay"} {
+		add(between(budget, 1, 1_000_000_000_000, draft(`"orgId":"o","scopes":[],"name":"n","`+budget+`":%s`, number))...)
+	}
 	add(between("overlapSeconds", 0, 7*24*3600, field(t, "key_admn", "POST", "/admin/keys/key_two2/rotate", `{"reason":"r","overlapSeconds":%s}`, number))...)
 	add(edge{what: "orgId", limit: 128, send: draft(`"orgId":"%s","scopes":[],"name":"n"`, letters), refused: 422, says: "1 to 128 visible ASCII"},
 		notEmpty("orgId", draft(`"orgId":"%s","scopes":[],"name":"n"`, letters)),

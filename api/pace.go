@@ -28,6 +28,8 @@ const (
 	// newWeight is what a doubling of either counts against one of a job: it decides where jobs do not, as
 	// where all had about the same rows.
 	newWeight = 0.2
+	// slowAt doublings off is all that a job counts: one that was slower had a reason of its own.
+	slowAt = 1
 )
 
 // pace is how long exports of an org took lately, in seconds.
@@ -63,7 +65,7 @@ func (s *Server) paceOf(ctx context.Context, orgID string, kind jobs.Kind) (pace
 
 // paceFrom finds the pace that is off by the least factors from what jobs took, the latest first. Factors and
 // not differences, as jobs take milliseconds or hours and each is to be told as well; their sum and not that
-// of squares, so that a job that was slow for a reason of its own decides nothing.
+// of squares, each up to slowAt, so that a job that was slow for a reason of its own decides nothing.
 func paceFrom(last []finished) pace {
 	p := pace{base: newBase, perRow: newRow}
 	p.any = p.base
@@ -87,7 +89,7 @@ func paceFrom(last []finished) pace {
 			at := pace{base: known.base * doubled(b), perRow: known.perRow * doubled(r)}
 			cost, weight := newWeight*(math.Abs(float64(b))+math.Abs(float64(r)))/stepsADoubling, 1.0
 			for _, f := range last {
-				cost += weight * math.Abs(math.Log2(f.took/at.of(f.rows)))
+				cost += weight * math.Min(math.Abs(math.Log2(f.took/at.of(f.rows))), slowAt)
 				weight *= recent
 			}
 			if cost < least {

@@ -24,7 +24,7 @@ type Aspect struct {
 }
 
 // AspectNames are the aspects that Inspect tells of, in its order.
-var AspectNames = []string{"location", "lifecycle", "soft delete", "uniform access", "public access"}
+var AspectNames = []string{"location", "lifecycle", "soft delete", "versions", "uniform access", "public access"}
 
 // Inspect tells how the bucket is set up. It needs storage.buckets.get.
 func (s *Store) Inspect(ctx context.Context) ([]Aspect, error) {
@@ -52,6 +52,10 @@ func (s *Store) aspects(attrs *storage.BucketAttrs) []Aspect {
 		soft.Is = fmt.Sprintf("%d days", int(p.RetentionDuration/(24*time.Hour)))
 		soft.Wrong = "deleted files stay, and are billed, that long"
 	}
+	versions := Aspect{Name: "versions", Is: "off"}
+	if attrs.VersioningEnabled {
+		versions.Is, versions.Wrong = "on", "deleted files stay, and are billed, as versions"
+	}
 	uniform := Aspect{Name: "uniform access", Is: "on"}
 	if !attrs.UniformBucketLevelAccess.Enabled {
 		uniform.Is, uniform.Wrong = "off", "a single object can be opened to others"
@@ -60,7 +64,7 @@ func (s *Store) aspects(attrs *storage.BucketAttrs) []Aspect {
 	if attrs.PublicAccessPrevention != storage.PublicAccessPreventionEnforced {
 		public.Is, public.Wrong = "not prevented", "a grant to allUsers would publish all exports"
 	}
-	return []Aspect{location, lifecycle, soft, uniform, public}
+	return []Aspect{location, lifecycle, soft, versions, uniform, public}
 }
 
 // Ensure is Mend for those who need no report.
@@ -70,8 +74,8 @@ func (s *Store) Ensure(ctx context.Context) error {
 }
 
 // Mend creates the bucket when it is missing, and sets what Inspect finds wrong: the lifecycle rule, beside
-// other rules, no soft delete (deleted means deleted, and parts are deleted by every large export), uniform
-// access, no public access. It changes nothing else of a bucket that exists, returns what it changed, and may
+// other rules, no soft delete and no versions (deleted means deleted, and parts are deleted by every large
+// export), uniform access, no public access. It changes nothing else of a bucket that exists, returns what it changed, and may
 // be called again, by several processes at once. Where the bucket is in another location than the
 // configuration says it is an error, after the rest is set.
 func (s *Store) Mend(ctx context.Context) (changed []string, err error) {
@@ -115,6 +119,8 @@ func (s *Store) mend(ctx context.Context, attrs *storage.BucketAttrs) (changed [
 			update.Lifecycle = &lifecycle
 		case "soft delete":
 			update.SoftDeletePolicy = &storage.SoftDeletePolicy{}
+		case "versions":
+			update.VersioningEnabled = false
 		case "uniform access":
 			update.UniformBucketLevelAccess = &storage.UniformBucketLevelAccess{Enabled: true}
 		case "public access":

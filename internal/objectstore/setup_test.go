@@ -12,7 +12,7 @@ import (
 	"exportd/internal/objectstore"
 )
 
-// A bucket as a console makes it, with Google's defaults, keeps deleted files for a week. Mend sets what
+// A bucket as a console makes it, with Google's defaults, keeps deleted files for a week; one with versions, for ever. Mend sets what
 // Inspect finds wrong, says so, leaves rules of others alone, and then is done.
 func TestMend(t *testing.T) {
 	t.Parallel()
@@ -30,7 +30,7 @@ func TestMend(t *testing.T) {
 	others := storage.Lifecycle{Rules: []storage.LifecycleRule{{
 		Action: storage.LifecycleAction{Type: storage.DeleteAction}, Condition: storage.LifecycleCondition{AgeInDays: 1, MatchesPrefix: []string{"theirs/"}},
 	}}}
-	if err := cloud.Storage.Bucket("old").Create(t.Context(), localcloudtest.Project, &storage.BucketAttrs{Location: "us-east1", Lifecycle: others}); err != nil {
+	if err := cloud.Storage.Bucket("old").Create(t.Context(), localcloudtest.Project, &storage.BucketAttrs{Location: "us-east1", Lifecycle: others, VersioningEnabled: true}); err != nil {
 		t.Fatal(err)
 	}
 	wrong := func(s *objectstore.Store) (names []string) {
@@ -46,18 +46,18 @@ func TestMend(t *testing.T) {
 		return names
 	}
 	old := store("old", "")
-	if got, want := wrong(old), []string{"lifecycle", "soft delete", "uniform access", "public access"}; !slices.Equal(got, want) {
-		t.Errorf("wrong with a bucket of Google's defaults: %q, want %q", got, want)
+	if got, want := wrong(old), []string{"lifecycle", "soft delete", "versions", "uniform access", "public access"}; !slices.Equal(got, want) {
+		t.Errorf("wrong with a bucket of Google's defaults and versions: %q, want %q", got, want)
 	}
 	changed, err := old.Mend(t.Context())
-	if err != nil || len(changed) != 4 || !strings.Contains(changed[1], "soft delete of bucket old: it was 7 days") {
+	if err != nil || len(changed) != 5 || !strings.Contains(changed[1], "soft delete of bucket old: it was 7 days") {
 		t.Errorf("Mend = %q, %v", changed, err)
 	}
 	if changed, err := old.Mend(t.Context()); err != nil || len(changed) != 0 || len(wrong(old)) != 0 {
 		t.Errorf("Mend again = %q, %v; wrong: %q", changed, err, wrong(old))
 	}
 	attrs, err := cloud.Storage.Bucket("old").Attrs(t.Context())
-	if err != nil || len(attrs.Lifecycle.Rules) != 2 || attrs.SoftDeletePolicy.RetentionDuration != 0 || attrs.Location != "US-EAST1" {
+	if err != nil || len(attrs.Lifecycle.Rules) != 2 || attrs.SoftDeletePolicy.RetentionDuration != 0 || attrs.VersioningEnabled || attrs.Location != "US-EAST1" {
 		t.Errorf("the bucket has %+v, %v", attrs, err)
 	}
 	elsewhere := store("old", "EU")
@@ -73,7 +73,7 @@ func TestMend(t *testing.T) {
 	}
 }
 
-// TestBucketRules: the embedded server refuses what Cloud Storage refuses.
+// TestBucketRules: the embedded server refuses what Cloud Storage refuses, and what it does not honour.
 func TestBucketRules(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)
@@ -81,7 +81,7 @@ func TestBucketRules(t *testing.T) {
 		"soft delete for a day":  {SoftDeletePolicy: &storage.SoftDeletePolicy{RetentionDuration: 24 * time.Hour}},
 		"soft delete for a year": {SoftDeletePolicy: &storage.SoftDeletePolicy{RetentionDuration: 365 * 24 * time.Hour}},
 		"nowhere":                {Location: "not a place"},
-		"versions":               {VersioningEnabled: true},
+		"locked away":            {RetentionPolicy: &storage.RetentionPolicy{RetentionPeriod: time.Hour}},
 	} {
 		if err := cloud.Storage.Bucket("refused").Create(t.Context(), localcloudtest.Project, attrs); err == nil {
 			t.Errorf("%s: accepted", name)
