@@ -94,9 +94,9 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-// TestPace: what exports took is found again, to a factor of 2 over four orders of magnitude in 19 of 20 orgs,
-// also where some exports were slow, where all had about the same rows, and where there are few or none. Rows
-// far beyond any before are told worse where some were slow.
+// TestPace: what exports took is found again, to a factor of 2 over four orders of magnitude in 19 of 20
+// orgs, also where some exports were slow, where all had about the same rows, and where there are few or
+// none. Rows far beyond any before are told worse where some were slow.
 func TestPace(t *testing.T) {
 	t.Parallel()
 	const orgs = 40

@@ -75,9 +75,9 @@ func (s *Store) Ensure(ctx context.Context) error {
 
 // Mend creates the bucket when it is missing, and sets what Inspect finds wrong: the lifecycle rule, beside
 // other rules, no soft delete and no versions (deleted means deleted, and parts are deleted by every large
-// export), uniform access, no public access. It changes nothing else of a bucket that exists, returns what it changed, and may
-// be called again, by several processes at once. Where the bucket is in another location than the
-// configuration says it is an error, after the rest is set.
+// export), uniform access, no public access. It changes nothing else of a bucket that exists, returns what it
+// changed, and may be called again, by several processes at once. Where the bucket is in another location
+// than the configuration says it is an error, after the rest is set.
 func (s *Store) Mend(ctx context.Context) (changed []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
 	defer cancel()

@@ -12,8 +12,8 @@ import (
 	"exportd/internal/objectstore"
 )
 
-// A bucket as a console makes it, with Google's defaults, keeps deleted files for a week; one with versions, for ever. Mend sets what
-// Inspect finds wrong, says so, leaves rules of others alone, and then is done.
+// A bucket as a console makes it, with Google's defaults, keeps deleted files for a week; one with versions,
+// for ever. Mend sets what Inspect finds wrong, says so, leaves rules of others alone, and then is done.
 func TestMend(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)
