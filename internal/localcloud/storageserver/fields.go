@@ -19,6 +19,7 @@ const (
 	refused  use = iota // unless it says what holds anyway: false, zero, empty
 	honoured            // its members have lines of their own, but where a caller chooses their names
 	number              // honoured; a string of digits in the API's JSON, for which a number is taken too
+	positive            // honoured, but for 0, which is not kept: Google's type cannot tell it from nothing
 	answer              // only the service sets it: as in production, nobody looks at what a caller sends
 )
 
@@ -28,7 +29,7 @@ var bucketFields = map[string]use{
 	"lifecycle": honoured, "lifecycle.rule": honoured, "lifecycle.rule.action": honoured, "lifecycle.rule.condition": honoured,
 	"lifecycle.rule.action.type": honoured, "lifecycle.rule.action.storageClass": refused, // checkLifecycle has which types
 	"lifecycle.rule.condition.age": honoured, "lifecycle.rule.condition.createdBefore": honoured, "lifecycle.rule.condition.customTimeBefore": honoured,
-	"lifecycle.rule.condition.daysSinceCustomTime": honoured, "lifecycle.rule.condition.daysSinceNoncurrentTime": honoured, "lifecycle.rule.condition.isLive": honoured,
+	"lifecycle.rule.condition.daysSinceCustomTime": positive, "lifecycle.rule.condition.daysSinceNoncurrentTime": positive, "lifecycle.rule.condition.isLive": honoured,
 	"lifecycle.rule.condition.matchesPattern": refused, "lifecycle.rule.condition.matchesPrefix": honoured, "lifecycle.rule.condition.matchesStorageClass": honoured,
 	"lifecycle.rule.condition.matchesSuffix": honoured, "lifecycle.rule.condition.noncurrentTimeBefore": honoured, "lifecycle.rule.condition.numNewerVersions": honoured,
 	"lifecycle.rule.condition.sizeAboveBytes": number, "lifecycle.rule.condition.sizeBelowBytes": number,
@@ -36,8 +37,8 @@ var bucketFields = map[string]use{
 	"iamConfiguration": honoured, "iamConfiguration.bucketPolicyOnly": honoured, "iamConfiguration.uniformBucketLevelAccess": honoured, "iamConfiguration.publicAccessPrevention": honoured,
 	"iamConfiguration.bucketPolicyOnly.enabled": honoured, "iamConfiguration.bucketPolicyOnly.lockedTime": answer, "iamConfiguration.uniformBucketLevelAccess.enabled": honoured, "iamConfiguration.uniformBucketLevelAccess.lockedTime": answer,
 	"cors": honoured, "cors.origin": honoured, "cors.method": honoured, "cors.responseHeader": honoured, "cors.maxAgeSeconds": honoured,
-	// Kept and shown. To restore something, or to list what is deleted, is refused.
 	"versioning": honoured, "versioning.enabled": honoured,
+	// Kept and shown. To restore something, or to list what is deleted, is refused.
 	"softDeletePolicy": honoured, "softDeletePolicy.retentionDurationSeconds": number, "softDeletePolicy.effectiveTime": answer, "softDeletePolicy.hardDeletePause": refused,
 
 	"etag": answer, "generation": answer, "hardDeleteTime": answer, "id": answer, "kind": answer, "locationType": answer, "metageneration": answer, "owner": answer, "projectNumber": answer,
@@ -148,6 +149,8 @@ func filterFields(path string, raw map[string]any, fields map[string]use) error 
 			continue
 		case u == refused:
 			return notImplemented("The field %s", full)
+		case u == positive && raw[name] != nil && off(raw[name]):
+			return notImplemented("The value 0 of %s", full)
 		case u == number:
 			n, ok := raw[name].(json.Number)
 			if ok {

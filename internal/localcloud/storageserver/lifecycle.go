@@ -85,7 +85,7 @@ func before(t time.Time, day string) bool {
 }
 
 // expire deletes the objects for which the condition holds: as a caller would who names the generation of
-// what is not live, and none of what is.
+// what is not live, and none of what is, but at any pace, as all versions of a name may be due at once.
 func (s *Server) expire(bucket string, c *storage.BucketLifecycleRuleCondition, now time.Time) error {
 	lower, upper := objectSpan(bucket)
 	var name string
@@ -116,7 +116,7 @@ func (s *Server) expire(bucket string, c *storage.BucketLifecycleRuleCondition, 
 			if noncurrent {
 				cond.Generation = &o.Generation
 			}
-			if err := s.remove(bucket, o.Name, &cond); err != nil {
+			if err := s.remove(bucket, o.Name, &cond, nil); err != nil {
 				s.log.Warn("object not expired", zap.String("object", o.Name), zap.Error(err)) // replaced, held or deleted just now
 			}
 		}

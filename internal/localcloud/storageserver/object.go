@@ -127,7 +127,7 @@ func (s *Server) deleteObject(w http.ResponseWriter, r *http.Request, bucket, na
 	if err != nil {
 		return err
 	}
-	if err := s.remove(bucket, name, &cond); err != nil {
+	if err := s.remove(bucket, name, &cond, s.pace); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -135,8 +135,8 @@ func (s *Server) deleteObject(w http.ResponseWriter, r *http.Request, bucket, na
 }
 
 // remove deletes an object for good, but for the live one of a bucket with versions when no generation is
-// named: that becomes a noncurrent version.
-func (s *Server) remove(bucket, name string, cond *conditions) error {
+// named: that becomes a noncurrent version. It counts for the pace, if there is one.
+func (s *Server) remove(bucket, name string, cond *conditions, p *pace) error {
 	s.buckets.RLock()
 	defer s.buckets.RUnlock()
 	defer s.lockName(bucket, name).Unlock()
@@ -147,7 +147,7 @@ func (s *Server) remove(bucket, name string, cond *conditions) error {
 	if err := cmp.Or(cond.check(rec), rec.held()); err != nil {
 		return err
 	}
-	if err := s.pace.object(bucket, name); err != nil {
+	if err := p.object(bucket, name); err != nil {
 		return err
 	}
 	var home storage.Bucket

@@ -352,3 +352,26 @@ func TestVersionsAtOnce(t *testing.T) {
 		t.Errorf("versions = %q, want %q", got, want)
 	}
 }
+
+// Lifecycle rules end all versions of a name that are due, however often a caller may change one.
+func TestVersionsExpireAtOnce(t *testing.T) {
+	t.Parallel()
+	v := newVersioned(t, Options{InMemory: true})
+	defer func() { _ = v.Close() }()
+	v.call(200, "POST", "/storage/v1/b", `{"name":"bkt","versioning":{"enabled":true}}`)
+	for range objectBurst + 3 {
+		v.put("a", "x")
+	}
+	v.call(200, "PATCH", bkt, `{"lifecycle":{"rule":[{"action":{"type":"Delete"},"condition":{"numNewerVersions":1}}]}}`)
+	v.pace = newPace()
+	if err := v.tidy(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if got := v.list(9, "versions=true"); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("versions = %q, want the live one", got)
+	}
+	// A day of none is what ends at once, and not no condition, by which live ones would.
+	for _, name := range []string{"daysSinceNoncurrentTime", "daysSinceCustomTime"} {
+		v.call(400, "PATCH", bkt, `{"lifecycle":{"rule":[{"action":{"type":"Delete"},"condition":{"age":0,"`+name+`":0}}]}}`)
+	}
+}

@@ -101,7 +101,7 @@ func (s *Server) putXML(w http.ResponseWriter, r *http.Request, bucket, name str
 }
 
 func (s *Server) deleteXML(w http.ResponseWriter, _ *http.Request, bucket, name string, cond *conditions) error {
-	if err := s.remove(bucket, name, cond); err != nil {
+	if err := s.remove(bucket, name, cond, s.pace); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
