@@ -62,16 +62,20 @@ func (s *Server) list(bucket string, q url.Values, limit int) (*storage.Objects,
 	}
 	lower, upper := objectSpan(bucket)
 	if end := q.Get("endOffset"); end != "" {
-		upper = objectKey(bucket, end)
+		upper = objectKey(bucket, offset(end))
 	}
 	l.root = lower
-	if name, _, inside := split(token); inside && l.versions { // the page before has some of its versions
-		if l.live, err = s.find(bucket, name); err != nil {
+	// Of one instant, in which the live one is not among the versions that have ended.
+	now := s.db.NewSnapshot()
+	defer func() { _ = now.Close() }() // always nil
+	if name, _, inside := split(token); inside && l.versions {
+		// The page before has some of its versions.
+		if l.live, err = readRecord(now, objectKey(bucket, name)); err != nil {
 			return nil, err
 		}
 		l.dirSeen = name
 	}
-	l.iter, err = s.db.NewIter(&pebble.IterOptions{LowerBound: objectKey(bucket, max(prefix, q.Get("startOffset"), token)), UpperBound: upper})
+	l.iter, err = now.NewIter(&pebble.IterOptions{LowerBound: objectKey(bucket, max(prefix, offset(q.Get("startOffset")), token)), UpperBound: upper})
 	if err != nil {
 		return nil, fmt.Errorf("read index: %w", err)
 	}

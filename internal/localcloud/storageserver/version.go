@@ -39,7 +39,7 @@ func (s *Server) find(bucket, name string) (*record, error) {
 	if strings.Contains(name, "\x00") { // no name of an object, but one that would lead to a version
 		return nil, nil
 	}
-	return s.record(objectKey(bucket, name))
+	return readRecord(s.db, objectKey(bucket, name))
 }
 
 // findVersion returns the version of that generation, live or not, or nil. The live one is looked at first:
@@ -49,12 +49,13 @@ func (s *Server) findVersion(bucket, name string, generation int64) (*record, er
 	if err != nil || rec != nil && rec.Object.Generation == generation {
 		return rec, err
 	}
-	return s.record(versionKey(bucket, name, generation))
+	return readRecord(s.db, versionKey(bucket, name, generation))
 }
 
-func (s *Server) record(key []byte) (*record, error) {
+// readRecord returns nil if there is none.
+func readRecord(db pebble.Reader, key []byte) (*record, error) {
 	var rec record
-	ok, err := load(s.db, key, &rec)
+	ok, err := load(db, key, &rec)
 	if err != nil || !ok {
 		return nil, err
 	}
@@ -64,4 +65,13 @@ func (s *Server) record(key []byte) (*record, error) {
 // split reads the name and, of a version that is not live, the generation from a key behind the bucket.
 func split(key string) (name, generation string, noncurrent bool) {
 	return strings.Cut(key, "\x00")
+}
+
+// offset is where a list begins or ends that is asked to at a text: no name holds a zero byte, and where one
+// would stand in order is behind the versions of the name before it.
+func offset(text string) string {
+	if before, _, ok := strings.Cut(text, "\x00"); ok {
+		return before + "\x01"
+	}
+	return text
 }

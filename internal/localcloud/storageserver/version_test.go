@@ -211,7 +211,7 @@ func TestListVersions(t *testing.T) {
 	for _, c := range []struct {
 		prefix, delimiter, start, end string
 		trailing                      bool
-	}{{}, {prefix: "a"}, {prefix: "a/"}, {delimiter: "/"}, {delimiter: "/", trailing: true}, {prefix: "a", delimiter: "/"}, {start: "a/b", end: "b/x"}, {prefix: "a/", delimiter: "/", trailing: true}} {
+	}{{}, {prefix: "a"}, {prefix: "a/"}, {delimiter: "/"}, {delimiter: "/", trailing: true}, {prefix: "a", delimiter: "/"}, {start: "a/b", end: "b/x"}, {start: "a\x00", end: "b/\x00"}, {prefix: "a/", delimiter: "/", trailing: true}} {
 		for _, versions := range []bool{false, true} {
 			var items, prefixes []string
 			for _, name := range names {
