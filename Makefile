@@ -138,7 +138,7 @@ comma := ,
 differential: ## Random writes and queries for the embedded Firestore, a plain evaluator and Google's emulator, ROUNDS=200 databases of them from SEED=1
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run '^TestDifferential$$' ./internal/localcloud/differential -rounds $(or $(ROUNDS),200) -seed $(or $(SEED),1)
 
-cloud-kills: ## Kill the embedded cloud 200 times in the middle of commits, publishes and uploads, and look for what was acknowledged
+cloud-kills: ## Kill the embedded cloud 200 times in the middle of commits, publishes, uploads and overwrites, and look for what was acknowledged
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 30m -run '^TestKills$$' ./internal/localcloud -kills.rounds $(or $(ROUNDS),200)
 
 # Inputs that reach new code are not made small, which takes most of the time where a server's coverage differs between runs.

@@ -252,8 +252,11 @@ func (v *victim) upload(ctx context.Context, a *acked) error {
 	return err
 }
 
-// overwrite writes the next version of an object, and deletes every seventh. One client does, so that the
-// order is known.
+// deletedOf is of how many versions one is deleted while it is live.
+const deletedOf = 7
+
+// overwrite writes the next version of an object, and may delete it. One client does, so that the order is
+// known.
 func (v *victim) overwrite(ctx context.Context, a *acked) error {
 	n := a.number()
 	o := v.storage.Bucket("versions").Object("again").Retryer(storage.WithPolicy(storage.RetryNever))
@@ -264,7 +267,7 @@ func (v *victim) overwrite(ctx context.Context, a *acked) error {
 		return err
 	}
 	a.note(ctx, func() { a.written = append(a.written, version{n, w.Attrs().Generation}) })
-	if n%7 != 0 {
+	if n%deletedOf != 0 {
 		return nil
 	}
 	err := o.Delete(ctx)
@@ -320,6 +323,9 @@ func (v *victim) verifyVersions(t *testing.T, written []version) {
 	_, err := bucket.Object("again").Attrs(ctx)
 	if live := err == nil; live != last.Deleted.IsZero() || !live && !errors.Is(err, storage.ErrObjectNotExist) {
 		t.Errorf("the live one: %v; the last version ended at %v", err, last.Deleted)
+	}
+	if last.Generation == final.generation && final.number%deletedOf != 0 && err != nil {
+		t.Errorf("version %d was the last to be written, and was not deleted: %v", last.Generation, err)
 	}
 	if final.generation == 0 && last.Generation == written[len(written)-2].generation && err == nil {
 		t.Errorf("version %d is live, and its deletion was acknowledged", last.Generation)
