@@ -87,6 +87,9 @@ func notAsked(p jobs.Params, q url.Values) string {
 			return fmt.Sprintf("%s is %q, asked for was %q", name, has, asked)
 		}
 	}
+	if asked := p.Format() == jobs.FormatCSV && q.Get(jobs.ParamFormulaGuard) != "off"; p.FormulaGuard() != asked {
+		return fmt.Sprintf("%s is %t, asked for was %t", jobs.ParamFormulaGuard, p.FormulaGuard(), asked)
+	}
 	return ""
 }
 
