@@ -28,7 +28,7 @@ type bed struct {
 	control control
 	cloud   *process
 	secret  string // of the key for lists, once it is there
-	form    form   // of the files of exports; CSV if it has no name
+	form    form   // of the files of exports; CSV if it has no parameters
 
 	client *firestore.Client
 	store  *jobstore.Store
