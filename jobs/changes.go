@@ -53,6 +53,14 @@ func (r Result) AsWhole(snapshot time.Time) Whole {
 	return Whole{Object: r.Object, Rows: r.Rows, Size: r.Size, CRC32C: r.CRC32C, Snapshot: snapshot}
 }
 
+// Objects are the names of the file and, of a file of changes, that with all rows.
+func (r Result) Objects() []string {
+	if r.Whole == nil {
+		return []string{r.Object}
+	}
+	return []string{r.Object, r.Whole.Object}
+}
+
 // WholeName is the create-only object that the holder of the job's lease writes all rows to: the result, but
 // where that is made of changes.
 func (j *Job) WholeName() string {

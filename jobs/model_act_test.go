@@ -32,8 +32,8 @@ func (m *model) act(n *world, i int) string {
 		if m.recorded(n, was.obj) {
 			return "finds its object recorded"
 		}
-		n.objects = m.docs.delete(n.objects, was.obj)
-		return "drops its object"
+		n.objects = m.docs.delete(n.objects, was.obj, was.all)
+		return "drops its objects"
 	case pcNotify:
 		*a = actor{}
 		var msgs []message

@@ -26,7 +26,7 @@ const (
 	pcCompare         // has all rows in an object, about to compare them
 	pcTell            // about to write what has changed
 	pcDiscard         // has succeeded, about to delete the parts' objects
-	pcDrop            // has lost its lease, about to delete its object
+	pcDrop            // has lost its lease, about to delete its objects
 	pcNotify          // about to publish what list says
 	pcOpen            // about to list unfinished parts to refill the window
 	pcSweepList       // about to list objects to sweep
@@ -368,7 +368,7 @@ func (m *model) refused(n *world, i int, err error) {
 			m.endAttempt(a, was, jobs.Transient)
 		case lost(err):
 			if was.obj != "" {
-				*a = actor{pc: pcDrop, obj: was.obj}
+				*a = actor{pc: pcDrop, obj: was.obj, all: was.all}
 			}
 		case !notThere(err):
 			m.fail("%s: %v", was.op, err)

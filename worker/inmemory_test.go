@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -137,6 +138,62 @@ func TestInMemory(t *testing.T) {
 		}
 		if err != nil || rerun != 12 || got.Matched != 12 || len(got.Skipped) > 0 {
 			t.Errorf("the batch is %+v, %d rerun, %v", got, rerun, err)
+		}
+	})
+}
+
+// comparedTooLate has each comparison end when its job is canceled, and keeps what is discarded.
+type comparedTooLate struct {
+	thinAir
+	store     *inmemory.Store
+	discarded chan []string
+}
+
+func (e *comparedTooLate) Changes(ctx context.Context, j *jobs.Job, whole jobs.Result, dst string) (jobs.Result, error) {
+	if _, err := e.store.Update(ctx, j.ID, "test", func(tx *jobs.Tx) error { return tx.Cancel("no more") }); err != nil {
+		return jobs.Result{}, err
+	}
+	all := whole.AsWhole(j.SnapshotTime)
+	return jobs.Result{Object: dst, Rows: whole.Rows, Whole: &all, Changes: &jobs.Changes{Added: whole.Rows}}, nil
+}
+
+func (e *comparedTooLate) Discard(_ context.Context, names ...string) error {
+	e.discarded <- names
+	return nil
+}
+
+// TestComparedTooLate: a worker that has lost its lease deletes both of its files, that of changes and that
+// of all rows.
+func TestComparedTooLate(t *testing.T) {
+	t.Parallel()
+	cfg, err := settings()
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		store := inmemory.NewStore(inmemory.Config{Policy: cfg.Policy()})
+		exporter := &comparedTooLate{store: store, discarded: make(chan []string, 1)}
+		since := jobs.NewID()
+		got, err := store.Submit(t.Context(), jobs.Submission{
+			OrgID: "org", KeyID: "k", Kind: "vip-users", Params: jobs.Params{"birthdayMonth": int64(1), jobs.ParamSince: since},
+			Base: &jobs.Whole{Object: (&jobs.Job{OrgID: "org", ID: since}).ResultName(), Snapshot: time.Now()},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var done sync.WaitGroup
+		defer done.Wait()
+		defer stop()
+		pool := worker.New(worker.Config{ID: "w1", Store: store, Queue: inmemory.NewQueue(), Exporter: exporter, Log: zap.NewNop(), JobSlots: 1, PartSlots: 1, Drain: time.Second})
+		done.Go(func() {
+			if err := pool.Run(ctx); err != nil {
+				t.Errorf("Run() = %v", err)
+			}
+		})
+		names := <-exporter.discarded
+		if len(names) != 2 || !strings.HasPrefix(names[0], got.Job.ObjectPrefix()) || names[1] != names[0]+".whole" {
+			t.Errorf("%q are discarded", names)
 		}
 	})
 }

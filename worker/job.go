@@ -189,7 +189,7 @@ func (p *Pool) finalize(ctx context.Context, j *jobs.Job, lease jobs.Lease, prog
 	return swept, nil
 }
 
-// succeed records the result. When the lease was lost the object is nobody's and deleted.
+// succeed records the result. When the lease was lost its objects are nobody's and deleted.
 func (p *Pool) succeed(ctx context.Context, j *jobs.Job, lease jobs.Lease, res jobs.Result, progress *export.Progress) (*jobs.Job, error) {
 	ctx, span := tracing.Start(ctx, tracing.Step{Name: "commit"})
 	defer span.End()
@@ -205,7 +205,7 @@ func (p *Pool) succeed(ctx context.Context, j *jobs.Job, lease jobs.Lease, res j
 			return now, nil // recorded by a commit whose answer was lost
 		}
 		if gerr == nil {
-			_ = p.Exporter.Discard(ctx, res.Object) // else the sweep finds it
+			_ = p.Exporter.Discard(ctx, res.Objects()...) // else the sweep finds them
 		}
 	}
 	if err != nil {

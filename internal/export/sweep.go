@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,7 +27,7 @@ func (e *Exporter) Sweep(ctx context.Context, j *jobs.Job) (deleted int, err err
 		}
 		epoch, _, _ := strings.Cut(strings.TrimPrefix(obj.Name, prefix), "/")
 		n, perr := strconv.ParseInt(epoch, 10, 64)
-		if perr != nil || n > j.Epoch || j.State == jobs.Succeeded && kept(j, obj.Name) {
+		if perr != nil || n > j.Epoch || j.State == jobs.Succeeded && slices.Contains(j.Result.Objects(), obj.Name) {
 			continue
 		}
 		if err := e.objects.Delete(ctx, obj.Name); err != nil {
@@ -35,11 +36,6 @@ func (e *Exporter) Sweep(ctx context.Context, j *jobs.Job) (deleted int, err err
 		deleted++
 	}
 	return deleted, nil
-}
-
-// kept reports whether an object is a file of a succeeded job, or that with all rows behind it.
-func kept(j *jobs.Job, name string) bool {
-	return name == j.Result.Object || name == j.Whole().Object
 }
 
 // Lost reports whether the file of a succeeded job is not in storage, alone or with its bucket.
