@@ -78,7 +78,8 @@ func (d BudgetDay) Check(want BudgetDay) error {
 // *BudgetError.
 func (d BudgetDay) Reserve(r BudgetRequest) (BudgetDay, *Reservation, error) {
 	left := d.Left(r.Budget)
-	over := func(limit, left, ask int64) bool { return limit > 0 && (ask > left || left == 0 && !r.Counted) }
+	// Of nothing an export without rows is refused, too: nobody counts any more that it is one.
+	over := func(limit, left, ask int64) bool { return limit > 0 && (left == 0 || ask > left) }
 	if over(r.Rows, left.Rows, r.AskRows) || over(r.Reads, left.Reads, r.AskReads) {
 		return d, nil, &BudgetError{Request: r, Left: left, RenewsAt: d.RenewsAt()}
 	}

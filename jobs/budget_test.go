@@ -103,7 +103,7 @@ func TestReserve(t *testing.T) {
 	if left := day.Left(ask.Budget); left != (jobs.Budget{Reads: 50}) {
 		t.Errorf("left are %+v", left)
 	}
-	for rows, whole := range map[int64]bool{1: false, 100: false, 101: true} {
+	for rows, whole := range map[int64]bool{0: false, 1: false, 100: false, 101: true} {
 		ask.AskRows = rows
 		_, _, err := day.Reserve(ask)
 		if over, ok := errors.AsType[*jobs.BudgetError](err); !ok || over.Whole() != whole || !over.RenewsAt.Equal(time.Date(2026, 6, 16, 0, 0, 0, 0, time.UTC)) {
