@@ -38,7 +38,7 @@ func (s *Server) RunAggregationQuery(req *firestorepb.RunAggregationQueryRequest
 	if planOnly {
 		return stream.Send(&firestorepb.RunAggregationQueryResponse{ExplainMetrics: explain})
 	}
-	r, err := s.open(stream.Context(), consistency{transaction: req.GetTransaction(), begin: req.GetNewTransaction(), readTime: req.GetReadTime()})
+	r, err := s.open(stream.Context(), consistency{db: db.id, transaction: req.GetTransaction(), begin: req.GetNewTransaction(), readTime: req.GetReadTime()})
 	if err != nil {
 		return err
 	}

@@ -159,7 +159,7 @@ func (s *Server) BatchWrite(ctx context.Context, req *firestorepb.BatchWriteRequ
 // commitTransaction ends the transaction whatever comes out, and answers the repetition of a commit whose
 // answer was lost with the first answer.
 func (s *Server) commitTransaction(ctx context.Context, db database, req *firestorepb.CommitRequest) (*firestorepb.CommitResponse, error) {
-	t, earlier, err := s.txns.finish(req.GetTransaction())
+	t, earlier, err := s.txns.finish(req.GetTransaction(), db.id)
 	if err != nil || earlier != nil {
 		return earlier, err
 	}

@@ -91,7 +91,7 @@ func (s *Server) ListDocuments(ctx context.Context, req *firestorepb.ListDocumen
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.open(ctx, consistency{transaction: req.GetTransaction(), readTime: req.GetReadTime()})
+	r, err := s.open(ctx, consistency{db: db.id, transaction: req.GetTransaction(), readTime: req.GetReadTime()})
 	if err != nil {
 		return nil, err
 	}

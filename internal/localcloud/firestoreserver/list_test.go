@@ -3,6 +3,7 @@ package firestoreserver_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,6 +101,31 @@ func TestPartitions(t *testing.T) {
 	if len(seen) != 1500 {
 		t.Errorf("partitions hold %d documents, want 1500", len(seen))
 	}
+	whole, _ := partitions(t, f, 0, "")
+	first, token := partitions(t, f, 3, "")
+	rest, end := partitions(t, f, 3, token)
+	if len(whole) != 4 || len(first) != 3 || token == "" || !slices.Equal(append(first, rest...), whole) || end != "" {
+		t.Errorf("pages of 3 have %q and %q, then %q; all of it is %q", first, rest, end, whole)
+	}
+}
+
+// partitions are where a page has the cuts between five parts of the messages.
+func partitions(t *testing.T, f *fixture, size int32, token string) (cuts []string, next string) {
+	t.Helper()
+	resp, err := f.raw.PartitionQuery(t.Context(), &firestorepb.PartitionQueryRequest{
+		Parent: benchDatabase + "/documents", PartitionCount: 4, PageSize: size, PageToken: token,
+		QueryType: &firestorepb.PartitionQueryRequest_StructuredQuery{StructuredQuery: &firestorepb.StructuredQuery{
+			From:    []*firestorepb.StructuredQuery_CollectionSelector{{CollectionId: "messages", AllDescendants: true}},
+			OrderBy: []*firestorepb.StructuredQuery_Order{{Field: fieldRef("__name__"), Direction: firestorepb.StructuredQuery_ASCENDING}},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range resp.GetPartitions() {
+		cuts = append(cuts, p.GetValues()[0].GetReferenceValue())
+	}
+	return cuts, resp.GetNextPageToken()
 }
 
 // each yields the document ids of a query.

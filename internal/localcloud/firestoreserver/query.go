@@ -41,7 +41,7 @@ func (s *Server) RunQuery(req *firestorepb.RunQueryRequest, stream firestorepb.F
 			ReadOnly: &firestorepb.TransactionOptions_ReadOnly{},
 		}}
 	}
-	r, err := s.open(stream.Context(), consistency{transaction: req.GetTransaction(), begin: begin, readTime: req.GetReadTime()})
+	r, err := s.open(stream.Context(), consistency{db: db.id, transaction: req.GetTransaction(), begin: begin, readTime: req.GetReadTime()})
 	if err != nil {
 		return err
 	}

@@ -20,9 +20,8 @@ func timestamp(us int64) *timestamppb.Timestamp { return timestamppb.New(time.Un
 
 // consistency is what the read requests say about the instant to read at. At most one field is set.
 type consistency struct {
-	// documents that the request reads by name, with their database; a transaction may have to wait for its
-	// turn on them
-	db    uint32
+	db uint32 // that the request reads in
+	// names are documents that it reads by name; a transaction may have to wait for its turn on them
 	names []fsvalue.Path
 
 	transaction []byte
@@ -48,7 +47,7 @@ func (s *Server) open(ctx context.Context, c consistency) (*reading, error) {
 		}
 		r.view, err = s.store.At(micros(c.readTime))
 	case c.transaction != nil:
-		if r.txn, err = s.txns.use(c.transaction); err != nil {
+		if r.txn, err = s.txns.use(c.transaction, c.db); err != nil {
 			return nil, err
 		}
 		if !r.txn.readOnly {
@@ -58,7 +57,7 @@ func (s *Server) open(ctx context.Context, c consistency) (*reading, error) {
 		}
 		r.view, err = s.transactionView(r.txn)
 	case c.begin != nil:
-		if r.txn, err = s.begin(c.begin); err != nil {
+		if r.txn, err = s.begin(c.begin, c.db); err != nil {
 			return nil, err
 		}
 		r.begun = r.txn.id

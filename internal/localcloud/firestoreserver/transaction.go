@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"regexp"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ const (
 // none of that changed since.
 type transaction struct {
 	id       []byte
+	db       uint32
 	readOnly bool
 	retry    bool // an earlier attempt lost
 	began    time.Time
@@ -62,8 +64,10 @@ type transactions struct {
 }
 
 type endedTransaction struct {
-	at   time.Time
-	resp *firestorepb.CommitResponse // nil when it did not commit
+	at      time.Time
+	db      uint32
+	expired bool
+	resp    *firestorepb.CommitResponse // nil when it did not commit
 }
 
 func newTransactions(now func() time.Time) *transactions {
@@ -72,29 +76,44 @@ func newTransactions(now func() time.Time) *transactions {
 
 // BeginTransaction implements the RPC.
 func (s *Server) BeginTransaction(ctx context.Context, req *firestorepb.BeginTransactionRequest) (*firestorepb.BeginTransactionResponse, error) {
-	if _, err := s.database(req.GetDatabase()); err != nil {
+	db, err := s.database(req.GetDatabase())
+	if err != nil {
 		return nil, err
 	}
-	t, err := s.begin(req.GetOptions())
+	t, err := s.begin(req.GetOptions(), db.id)
 	if err != nil {
 		return nil, err
 	}
 	return &firestorepb.BeginTransactionResponse{Transaction: t.id}, nil
 }
 
-// Rollback implements the RPC. Unknown transactions are gone already.
+// Rollback implements the RPC. What a rollback or a commit has ended it lets pass, as Google's emulator does:
+// clients send it again, and after a commit that failed, whose error some would replace by this one's.
 func (s *Server) Rollback(ctx context.Context, req *firestorepb.RollbackRequest) (*emptypb.Empty, error) {
-	if t := s.txns.drop(req.GetTransaction()); t != nil {
+	db, err := s.database(req.GetDatabase())
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.txns.rollback(req.GetTransaction(), db.id)
+	if err != nil {
+		return nil, err
+	}
+	if t != nil {
 		s.turns.release(t)
 	}
 	return &emptypb.Empty{}, nil
 }
 
-func (s *Server) begin(o *firestorepb.TransactionOptions) (*transaction, error) {
-	t := &transaction{
-		id: []byte(rand.Text()), docs: map[fsvalue.Path]int64{},
-		retry: len(o.GetReadWrite().GetRetryTransaction()) > 0,
+// transactionID is the form of what rand.Text returns.
+var transactionID = regexp.MustCompile(`^[A-Z2-7]{26}$`)
+
+func (s *Server) begin(o *firestorepb.TransactionOptions, db uint32) (*transaction, error) {
+	// The one that lost may be forgotten by now, but no client has an id that this server cannot have made.
+	lost := o.GetReadWrite().GetRetryTransaction()
+	if len(lost) > 0 && !transactionID.Match(lost) {
+		return nil, errBadTxn
 	}
+	t := &transaction{id: []byte(rand.Text()), db: db, docs: map[fsvalue.Path]int64{}, retry: len(lost) > 0}
 	if ro := o.GetReadOnly(); ro != nil {
 		t.readOnly = true
 		if rt := ro.GetReadTime(); rt != nil {
@@ -213,10 +232,9 @@ func (ts *transactions) sweep() {
 		return
 	}
 	ts.swept = now
-	for id, t := range ts.live {
+	for _, t := range ts.live {
 		if t.expired(now) {
-			delete(ts.live, id)
-			ts.ended[id] = endedTransaction{at: now}
+			ts.end(t, true)
 		}
 	}
 	for id, e := range ts.ended {
@@ -232,62 +250,81 @@ func (t *transaction) expired(now time.Time) bool {
 	return now.Sub(t.began) > transactionLife || now.Sub(t.used) > transactionIdle
 }
 
-// use returns a live transaction.
-func (ts *transactions) use(id []byte) (*transaction, error) {
+// use returns a live transaction for a request in a database.
+func (ts *transactions) use(id []byte, db uint32) (*transaction, error) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	t := ts.live[string(id)]
-	if t == nil {
-		if _, ok := ts.ended[string(id)]; ok {
-			return nil, errExpiredTxn
-		}
-		return nil, errBadTxn
-	}
-	now := ts.now()
-	if t.expired(now) {
-		delete(ts.live, string(id))
-		ts.ended[string(id)] = endedTransaction{at: now}
-		return nil, errExpiredTxn
+	t, err := ts.find(id, db)
+	if err != nil {
+		return nil, err
 	}
 	t.mu.Lock()
-	t.used = now
+	t.used = ts.now()
 	t.mu.Unlock()
 	return t, nil
 }
 
+// find returns a live transaction of a database. It needs ts.mu.
+func (ts *transactions) find(id []byte, db uint32) (*transaction, error) {
+	t := ts.live[string(id)]
+	if t == nil {
+		if e, ok := ts.ended[string(id)]; ok && e.db == db {
+			return nil, errExpiredTxn
+		}
+		return nil, errBadTxn
+	}
+	if t.db != db {
+		return nil, errBadTxn
+	}
+	if t.expired(ts.now()) {
+		ts.end(t, true)
+		return nil, errExpiredTxn
+	}
+	return t, nil
+}
+
+// end takes a transaction out of the live ones. It needs ts.mu.
+func (ts *transactions) end(t *transaction, expired bool) {
+	delete(ts.live, string(t.id))
+	ts.ended[string(t.id)] = endedTransaction{at: ts.now(), db: t.db, expired: expired}
+}
+
 // finish takes the transaction out of the live ones for its commit, or returns the answer of its earlier
 // commit.
-func (ts *transactions) finish(id []byte) (*transaction, *firestorepb.CommitResponse, error) {
+func (ts *transactions) finish(id []byte, db uint32) (*transaction, *firestorepb.CommitResponse, error) {
 	ts.mu.Lock()
-	e, ok := ts.ended[string(id)]
-	ts.mu.Unlock()
-	if ok && e.resp != nil {
+	defer ts.mu.Unlock()
+	if e := ts.ended[string(id)]; e.resp != nil && e.db == db {
 		return nil, e.resp, nil
 	}
-	t, err := ts.use(id)
+	t, err := ts.find(id, db)
 	if err != nil {
 		return nil, nil, err
 	}
-	ts.drop(id)
+	ts.end(t, false)
 	return t, nil, nil
 }
 
+// remember keeps the answer of the commit.
 func (ts *transactions) remember(t *transaction, resp *firestorepb.CommitResponse) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	if len(resp.GetWriteResults()) <= maxRememberedWrites {
-		ts.ended[string(t.id)] = endedTransaction{at: ts.now(), resp: resp}
+		ts.ended[string(t.id)] = endedTransaction{at: ts.now(), db: t.db, resp: resp}
 	}
 }
 
-// drop ends a live transaction and returns it; nil when there is none.
-func (ts *transactions) drop(id []byte) *transaction {
+// rollback ends a live transaction and returns it; nil when it has ended, unless by time.
+func (ts *transactions) rollback(id []byte, db uint32) (*transaction, error) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	t := ts.live[string(id)]
-	if t != nil {
-		delete(ts.live, string(id))
-		ts.ended[string(id)] = endedTransaction{at: ts.now()}
+	if e, ok := ts.ended[string(id)]; ok && !e.expired && e.db == db {
+		return nil, nil
 	}
-	return t
+	t, err := ts.find(id, db)
+	if err != nil {
+		return nil, err
+	}
+	ts.end(t, false)
+	return t, nil
 }

@@ -32,8 +32,8 @@ func TestHonouredFields(t *testing.T) {
 		empty  = "none: no schema can be made, so that there is none to list"
 	)
 	fieldstest.Prove(t, api, fieldstest.Read(t, filepath.Join("testdata", "fields.json")), fieldstest.Honoured(served), map[string]string{
-		stream + "subscription": "TestStreamErrors", stream + "ack_ids": "TestPublishAndReceive", stream + "modify_deadline_ack_ids": "TestStreamErrors",
-		stream + "modify_deadline_seconds": "TestStreamErrors", stream + "stream_ack_deadline_seconds": "TestStreamErrors",
+		stream + "subscription": "TestStreamSubscription", stream + "ack_ids": "TestStreamRequests", stream + "modify_deadline_ack_ids": "TestStreamRequests",
+		stream + "modify_deadline_seconds": "TestStreamRequests", stream + "stream_ack_deadline_seconds": "TestStreamAckDeadline",
 		stream + "max_outstanding_messages": "TestFlowControlIsExact", stream + "max_outstanding_bytes": "TestFlowControlByBytes",
 		stream + "client_id": "none: each stream is a client of its own", stream + "protocol_version": "none: there is one form of the protocol",
 		p + "PullRequest.return_immediately": "none: what is pulled is the same, and only the wait for it is not",

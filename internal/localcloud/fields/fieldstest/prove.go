@@ -146,7 +146,8 @@ func (p *prover) run(s Scenario, without int, path []any) string {
 	return instants.ReplaceAllString(strings.ReplaceAll(string(raw), id, "RUN"), "TIME")
 }
 
-var instants = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
+// instants are times, and the microseconds that Firestore names versions by in errors.
+var instants = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\b\d{16}\b`)
 
 // volatile are members that are there or not, and whose value is another one each time.
 var volatile = []string{
