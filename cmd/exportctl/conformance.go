@@ -72,10 +72,11 @@ func (a *app) showVerdicts(verdicts []verdict) error {
 func runCases[C any](ctx context.Context, cases []C, run func(context.Context, C) verdict) ([]verdict, error) {
 	var out []verdict
 	for _, c := range cases {
+		v := run(ctx, c)
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("conformance: %w", ctx.Err())
 		}
-		out = append(out, run(ctx, c))
+		out = append(out, v)
 	}
 	return out, nil
 }

@@ -64,21 +64,23 @@ func (d *deliveryTrial) run(ctx context.Context, c deliveryCase) verdict {
 	job, err := d.client.Submit(within, client.Request{
 		Kind: client.KindVipUsers, WorkspaceID: d.workspace, MediumID: d.medium, CallbackURL: d.url, Fresh: true, TestScenario: c.scenario,
 	})
+	waitsFor := ""
 	for err == nil && !c.decided(job.Callback) {
+		waitsFor = job.JobID
 		if err = backoff.Sleep(within, deliveryEvery); err == nil {
-			job, err = d.client.GetJob(within, job.JobID)
+			job, err = d.client.GetJob(within, waitsFor)
 		}
 	}
 	switch refused, ok := errors.AsType[*client.Error](err); {
-	case ok:
+	case ok && waitsFor == "":
 		v.Got, v.Remedy = "the service refuses the export: "+refused.Message, ""
 		for _, f := range refused.Faults {
 			v.Got += "; " + f.Message
 		}
-	case err != nil && job != nil:
-		v.Got = fmt.Sprintf("job %s: its callback was not delivered within %s", job.JobID, deliveredWithin)
+	case err != nil && waitsFor != "" && within.Err() != nil:
+		v.Got = fmt.Sprintf("job %s: its callback was not delivered within %s", waitsFor, deliveredWithin)
 	case err != nil:
-		v.Got = "the service cannot be reached"
+		_, v.Got, v.Remedy = explain(err)
 	default:
 		v.OK, v.Got = c.judge(job.Callback)
 		if v.OK {

@@ -175,6 +175,9 @@ func explainAnswer(err error, e *client.Error) (code int, text, hint string) {
 }
 
 func hintToWait(e *client.Error) string {
+	if e.Budget != nil {
+		return "" // the message says when there is more, or that waiting does not help
+	}
 	hint := "Try again later."
 	if e.RetryAfter > 0 {
 		hint = fmt.Sprintf("Try again in %s.", e.RetryAfter.Round(time.Second))

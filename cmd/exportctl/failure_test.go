@@ -23,6 +23,7 @@ func TestExitCodes(t *testing.T) {
 		"conflict":     {409, `{"message":"not possible in the job's state"}`, exitFailed, "not possible"},
 		"gone":         {410, `{"message":"the file of this export has expired"}`, exitNotFound, "Export it again"},
 		"rate limited": {429, `{"message":"too many exports are queued (5)","runningJobIds":["job_a","job_b"]}`, exitUnavailable, "Running now: job_a, job_b"},
+		"budget spent": {429, `{"message":"ask for less","budget":{"rowsLeft":4,"readsLeft":null,"renewsAt":"2026-06-16T00:00:00Z"}}`, exitUnavailable, "ask for less"},
 		"internal":     {500, `{"message":"internal error"}`, exitFailed, "under request req-1"},
 		"proxy":        {502, "<html>\x1b[31m", exitUnavailable, "not an answer of exportd"},
 		"unavailable":  {503, `{"message":"temporarily unavailable, try again"}`, exitUnavailable, "Try again"},
@@ -44,6 +45,9 @@ func TestExitCodes(t *testing.T) {
 				r = call{vars: vars}.run(t.Context(), "jobs", "list")
 			}
 			r.want(t, test.code).says(t, test.says)
+			if name == "budget spent" && strings.Contains(r.stderr, "Try again") {
+				t.Errorf("it is to be tried again: %q", r.stderr)
+			}
 			if strings.ContainsAny(r.stderr, "\x1b\x07") {
 				t.Errorf("stderr obeys the service: %q", r.stderr)
 			}

@@ -73,7 +73,13 @@ any public host.`,
 				draft.Scopes = append(draft.Scopes, client.Scope(s))
 			}
 			draft.ExpiresAt, draft.MinSignatureVersion, draft.OneUse = given(expires), given(version), given(oneUse)
-			draft.Sandbox, draft.RowsPerDay, draft.ReadsPerDay = given(sandbox), given(rowsPerDay), given(readsPerDay)
+			draft.Sandbox = given(sandbox)
+			if cmd.Flags().Changed("rows-per-day") { // 0 too, which the service refuses: it is not no limit
+				draft.RowsPerDay = &rowsPerDay
+			}
+			if cmd.Flags().Changed("reads-per-day") {
+				draft.ReadsPerDay = &readsPerDay
+			}
 			p, c, err := a.keyAdmin()
 			if err != nil {
 				return err
@@ -102,7 +108,7 @@ any public host.`,
 	flags.Int64Var(&readsPerDay, "reads-per-day", 0, "how many documents its exports may read in a day of UTC (default: no limit)")
 	flags.BoolVar(&sandbox, "sandbox", false, "a key for tests: made-up rows, and what becomes of an export is its caller's choice")
 	needReason(cmd, &draft.Reason)
-	choices(cmd, "scope", "read", "export", "ops", "admin", "platform")
+	choices(cmd, "scope", "read", "export", "ops", "view", "admin", "platform")
 	choices(cmd, "min-signature-version", "1", "2")
 	return cmd
 }

@@ -76,11 +76,13 @@ func (s *service) keyRefusals(t *testing.T) {
 	s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "write", "--reason", "r").want(t, exitUsage).says(t, `--scope must be of read, export, ops, view, admin, platform (got "write")`)
 	s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "read", "--ip-range", "x", "--min-signature-version", "3", "--expires", "2000-01-01", "--reason", "r").
 		want(t, exitUsage).says(t, "--ip-range must be ranges", "--min-signature-version must be", "--expires must be in the future")
+	s.ctl(t, "keys", "create", "--org", s.OrgID, "--scope", "read", "--rows-per-day", "0", "--reads-per-day", "-1", "--reason", "r").
+		want(t, exitUsage).says(t, "--rows-per-day must be", "--reads-per-day must be")
 	s.ctl(t, "keys", "rotate", s.APIKey, "--overlap", "1000h", "--reason", "r").want(t, exitUsage).says(t, "--overlap must be")
 	s.ctl(t, "keys", "rotate", "key_nope", "--reason", "r").want(t, exitNotFound).says(t, "key key_nope: API key not found", "exportctl keys list")
 	s.ctl(t, "keys", "revoke", s.OpsAPIKey, "--reason", "r", "--yes").want(t, exitFailed).says(t, "cannot revoke itself")
-	r := s.ctl(t, "keys", "create", "--org", "org_new", "--scope", "read", "--one-use", "--reason", "r").want(t, exitOK)
-	r.shows(t, "org             org_new", "name            exportctl 20", "scopes          read", "expires         never", "signatures      each once", "secret          ", "webhook secret  whsec_")
+	r := s.ctl(t, "keys", "create", "--org", "org_new", "--scope", "read", "--one-use", "--rows-per-day", "5000", "--reads-per-day", "1", "--reason", "r").want(t, exitOK)
+	r.shows(t, "org             org_new", "name            exportctl 20", "scopes          read", "expires         never", "signatures      each once", "budget          5,000 rows a day, 1 read a day", "secret          ", "webhook secret  whsec_")
 	r.says(t, "not shown again", "exportctl profiles add NAME --url "+s.APIURL+" --key key_")
 	if strings.Contains(r.stderr, "whsec_") {
 		t.Error("stderr has a secret")

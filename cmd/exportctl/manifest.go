@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,13 +47,20 @@ func (a *app) showManifest(m *client.Manifest) {
 		}
 	}
 	a.list(facts)
-	var rows [][]cell
-	for _, c := range m.TableSchema.Columns {
-		guarded := words("")
-		if c.GuardedCells != nil && *c.GuardedCells > 0 {
-			guarded = number(*c.GuardedCells)
+	columns := []column{{name: "COLUMN"}, {name: "TYPE"}, {name: "GUARDED", right: true}, {name: "PATH", whole: true}}
+	rows := make([][]cell, len(m.TableSchema.Columns))
+	for i, c := range m.TableSchema.Columns {
+		guarded := words("?")
+		if n := c.GuardedCells; n != nil {
+			guarded = number(*n)
 		}
-		rows = append(rows, []cell{words(c.Name), words(string(c.Type)), words(c.Path), guarded})
+		rows[i] = []cell{words(c.Name), words(string(c.Type)), guarded, words(c.Path)}
 	}
-	a.table([]column{{name: "COLUMN"}, {name: "TYPE"}, {name: "PATH", whole: true}, {name: "GUARDED"}}, rows)
+	if m.GuardedCells == 0 {
+		columns = slices.Delete(columns, 2, 3)
+		for i := range rows {
+			rows[i] = slices.Delete(rows[i], 2, 3)
+		}
+	}
+	a.table(columns, rows)
 }

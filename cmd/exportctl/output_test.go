@@ -56,9 +56,15 @@ func TestTables(t *testing.T) {
 		"opsjobparts": func(_ *testing.T, a *app) { a.showOpsJob(manyParts(), false) },
 		"stats":       func(t *testing.T, a *app) { a.showStats(fixture[client.Stats](t, "stats.json")) },
 		"dryrun":      func(t *testing.T, a *app) { a.showDryRun(fixture[client.DryRun](t, "dryrun.json"), ofJobs) },
-		"limits":      func(t *testing.T, a *app) { a.showLimits(fixture[limits](t, "limits.json")) },
-		"nolimits":    func(_ *testing.T, a *app) { a.showLimits(&limits{}) },
-		"histories":   func(t *testing.T, a *app) { a.showHistories(*fixture[[]client.ReceiverHistory](t, "histories.json")) },
+		"manifest":    func(t *testing.T, a *app) { a.showManifest(fixture[client.Manifest](t, "manifest.json")) },
+		"unguarded": func(t *testing.T, a *app) {
+			m := fixture[client.Manifest](t, "manifest.json")
+			m.GuardedCells = 0
+			a.showManifest(m)
+		},
+		"limits":    func(t *testing.T, a *app) { a.showLimits(fixture[limits](t, "limits.json")) },
+		"nolimits":  func(_ *testing.T, a *app) { a.showLimits(&limits{}) },
+		"histories": func(t *testing.T, a *app) { a.showHistories(*fixture[[]client.ReceiverHistory](t, "histories.json")) },
 		"history": func(t *testing.T, a *app) {
 			a.showReceiver(&(*fixture[[]client.ReceiverHistory](t, "histories.json"))[0])
 		},
