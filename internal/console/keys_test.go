@@ -119,9 +119,9 @@ func TestKeys(t *testing.T) {
 	if own := p.get("/console/keys/" + id).body; !strings.Contains(own, "org7 (its sandbox") || !strings.Contains(own, "none: no limit") {
 		t.Errorf("the page of a sandbox key is %s", own)
 	}
-	d.change(id, func(k *apikey.Key) { k.OrgID, k.Budget.Rows = jobs.OwnerOf(k.OrgID), 5000 })
+	d.change(id, func(k *apikey.Key) { k.OrgID, k.Budget = jobs.OwnerOf(k.OrgID), jobs.Budget{Rows: 5000, Reads: 1} })
 	page := p.get("/console/keys/" + id)
-	if !strings.Contains(page.body, "<dd>5000 rows </dd>") || strings.Contains(page.body, "(its sandbox") {
+	if !strings.Contains(page.body, "<dd>5,000 rows, 1 read</dd>") || strings.Contains(page.body, "(its sandbox") {
 		t.Errorf("the page of a key with a budget is %s", page.body)
 	}
 	rotate, revoke := "/console/keys/"+id+"/rotate", "/console/keys/"+id+"/revoke"
