@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
+	"exportd/internal/filelink"
 	"exportd/jobs"
 )
 
@@ -229,7 +230,7 @@ func (s *Server) download(c *gin.Context, caller *apikey.Key) error {
 		return gone(j)
 	}
 	if s.links != nil {
-		if err := s.noteDownload(c, j, "", askerOf(caller)); err != nil {
+		if err := s.noteDownload(c, j, &filelink.Link{Asker: askerOf(caller)}); err != nil {
 			return err
 		}
 	}

@@ -59,7 +59,7 @@ func (s *Server) follow(c *gin.Context, _ *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	if err := s.noteDownload(c, j, link.ID, link.Asker); err != nil { // last: who is led nowhere is not counted
+	if err := s.noteDownload(c, j, link); err != nil { // last: who is led nowhere is not counted
 		return err
 	}
 	c.Header("Location", url)
@@ -126,9 +126,11 @@ func (s *Server) stillAsks(ctx context.Context, asker filelink.Asker, orgID stri
 	return key.State == apikey.Active && key.OrgID == orgID, nil
 }
 
-// noteDownload writes down that somebody is led to a file.
-func (s *Server) noteDownload(c *gin.Context, j *jobs.Job, linkID string, asker filelink.Asker) error {
-	return s.downloads.note(c.Request.Context(), jobs.NewDownload(j, linkID, asker.String(), observe(c).client.String(), c.Request.UserAgent(), s.now()))
+// noteDownload writes down that somebody is led to a file, by a link that is of the job's generation.
+func (s *Server) noteDownload(c *gin.Context, j *jobs.Job, link *filelink.Link) error {
+	d := jobs.NewDownload(j, link.ID, link.Asker.String(), observe(c).client.String(), c.Request.UserAgent(), s.now())
+	d.OfOrg = link.OfOrg
+	return s.downloads.note(c.Request.Context(), d)
 }
 
 // refuseLink answers a person's browser by a page, and everybody else as ever.

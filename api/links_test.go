@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -105,6 +106,19 @@ func (l *linkBench) onRecord(t *testing.T) ([]jobs.Download, int64) {
 	return page, total
 }
 
+// revoked counts the downloads whose links operators see as revoked.
+func (l *linkBench) revoked(t *testing.T) (n int) {
+	t.Helper()
+	w := l.do(request(t, "key_ops1", http.MethodGet, "/ops/jobs/"+l.job.ID+"/downloads"))
+	wantStatus(t, w, http.StatusOK)
+	for _, d := range decode(t, w)["downloads"].([]any) {
+		if d.(map[string]any)["revoked"].(bool) {
+			n++
+		}
+	}
+	return n
+}
+
 // TestLink: csvUrl is a link of the service's own that lives as long as the file, leads to a signed URL of a
 // minute, and is on record with who asked for it and who followed it. HEAD looks and is no download.
 func TestLink(t *testing.T) {
@@ -146,7 +160,7 @@ func TestLink(t *testing.T) {
 	}
 	w = l.do(request(t, "key_ops1", http.MethodGet, "/ops/jobs/"+l.job.ID+"/downloads"))
 	wantStatus(t, w, http.StatusOK)
-	if body := decode(t, w); body["total"] != 2.0 || len(body["downloads"].([]any)) != 2 {
+	if body := decode(t, w); body["total"] != 2.0 || len(body["downloads"].([]any)) != 2 || l.revoked(t) != 0 {
 		t.Errorf("operators see %v", body)
 	}
 	wantStatus(t, l.do(request(t, "key_ops1", http.MethodGet, "/ops/jobs/"+jobs.NewID()+"/downloads")), http.StatusNotFound)
@@ -222,6 +236,10 @@ func TestVoidLinks(t *testing.T) {
 			if _, total := l.onRecord(t); total != 1 && l.job != nil && name != "record has had time" {
 				t.Errorf("%d downloads are on record, want that of before", total)
 			}
+			l.ahead.Store(0) // requests are signed by the first clock
+			if revoked := l.revoked(t) == 1; revoked != slices.Contains([]string{"revoked", "all of the job", "all of the org"}, name) {
+				t.Errorf("its link is told to be revoked: %t", revoked)
+			}
 		})
 	}
 }
@@ -257,6 +275,9 @@ func TestStillGoodLinks(t *testing.T) {
 		wantStatus(t, l.follow(t, http.MethodGet, path), http.StatusGone)
 		path = l.link(t)
 		wantStatus(t, l.follow(t, http.MethodGet, path), http.StatusFound)
+	}
+	if n := l.revoked(t); n != 2 {
+		t.Errorf("of three links two were revoked, operators see %d", n)
 	}
 	for _, body := range []string{`{"reason":"r"}`, `{"orgId":"org1"}`, `{"orgId":"a/b","reason":"r"}`, `{"orgId":"org1","jobId":"x","reason":"r"}`} {
 		l.revoke(t, ofOrg, body, http.StatusUnprocessableEntity)

@@ -17,6 +17,7 @@ type downloadView struct {
 	Count     int64     `json:"count"`
 	Asker     string    `json:"asker"` // whom the link was given to
 	LinkID    *string   `json:"linkId"`
+	Revoked   bool      `json:"revoked"` // the link was, since
 	Address   *string   `json:"address"`
 	UserAgent *string   `json:"userAgent"`
 }
@@ -40,14 +41,19 @@ func (s *Server) opsDownloads(c *gin.Context, _ *apikey.Key) error {
 	if err != nil {
 		return pageError(err, l.PageToken)
 	}
-	if total == 0 { // what was downloaded is on record for longer than the job
-		if _, err := s.find(ctx, l.JobID); err != nil {
+	j, err := s.find(ctx, l.JobID)
+	if err != nil && (total == 0 || !errors.Is(err, jobs.ErrNotFound)) { // what was downloaded is on record for longer than the job
+		return err
+	}
+	var ofOrg int64
+	if len(page) > 0 {
+		if ofOrg, err = s.operations.LinkGeneration(ctx, page[0].OrgID); err != nil {
 			return err
 		}
 	}
 	views := make([]downloadView, len(page))
 	for i, d := range page {
-		views[i] = downloadView{d.At.UTC(), d.Count, d.Asker, textOrNil(d.LinkID), textOrNil(d.Address), textOrNil(d.UserAgent)}
+		views[i] = downloadView{d.At.UTC(), d.Count, d.Asker, textOrNil(d.LinkID), d.Revoked(j, ofOrg), textOrNil(d.Address), textOrNil(d.UserAgent)}
 	}
 	writeJSON(c, http.StatusOK, map[string]any{"jobId": l.JobID, "total": total, "downloads": views, "nextPageToken": textOrNil(next)})
 	return nil

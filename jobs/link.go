@@ -23,10 +23,15 @@ func (j *Job) LinkVoid(linkID, object string, generation int64) string {
 		return "the export has no file: it is " + string(j.State)
 	case j.Result.Object != object:
 		return "the file is of another run"
-	case j.LinksRevoked != generation || slices.Contains(j.RevokedLinks, linkID):
+	case j.revoked(linkID, generation):
 		return "the link was revoked"
 	}
 	return ""
+}
+
+// revoked reports whether a link was revoked, for itself or with all of the job's.
+func (j *Job) revoked(linkID string, generation int64) bool {
+	return j.LinksRevoked != generation || slices.Contains(j.RevokedLinks, linkID)
 }
 
 // RevokeLinks takes back links to the job's file: one, or all that were handed out so far. Files that have
@@ -91,6 +96,9 @@ type Download struct {
 	JobID string `firestore:"jobId"`
 	// LinkID is the link's, "" where the job's own route was asked.
 	LinkID string `firestore:"linkId,omitempty"`
+	// OfJob and OfOrg are the generations that the link is of.
+	OfJob int64 `firestore:"ofJob,omitempty"`
+	OfOrg int64 `firestore:"ofOrg,omitempty"`
 	// Asker is whom the link was given to, as actors of events are named.
 	Asker     string `firestore:"asker"`
 	Address   string `firestore:"address,omitempty"` // "" of those that are no longer told apart
@@ -111,10 +119,16 @@ const (
 	maxAgent = 200
 )
 
-// NewDownload is one, of now.
+// Revoked reports whether the link was revoked since, for itself, with all of the job's, or with all of the
+// org's, whose links are of a generation now. The job is nil where it is no more.
+func (d *Download) Revoked(j *Job, ofOrg int64) bool {
+	return d.LinkID != "" && (d.OfOrg != ofOrg || j != nil && j.revoked(d.LinkID, d.OfJob))
+}
+
+// NewDownload is one, of now, by a link of the job's generation.
 func NewDownload(j *Job, linkID, asker, address, userAgent string, now time.Time) Download {
 	return Download{
-		OrgID: j.OrgID, JobID: j.ID, LinkID: linkID, Asker: clip(asker, maxAgent), Address: address, UserAgent: clip(userAgent, maxAgent),
+		OrgID: j.OrgID, JobID: j.ID, LinkID: linkID, OfJob: j.LinksRevoked, Asker: clip(asker, maxAgent), Address: address, UserAgent: clip(userAgent, maxAgent),
 		Count: 1, At: now.UTC().Truncate(time.Microsecond), ExpiresAt: now.UTC().Truncate(time.Hour).Add(time.Hour + DownloadLife),
 	}
 }
@@ -139,6 +153,8 @@ func (d *Download) Check(now time.Time) string {
 		c.c.text(name, s, maxAgent)
 	}
 	c.That(d.Count >= 1 && d.Count <= maxCount, "count is none")
+	c.Count("ofJob", d.OfJob)
+	c.Count("ofOrg", d.OfOrg)
 	c.That(!d.At.IsZero(), "at is missing")
 	c.Happened("at", d.At)
 	return c.What()

@@ -651,7 +651,10 @@ type Download struct {
 	Count int       `json:"count"`
 
 	// LinkID Null of those by `/exports/{jobId}/csv`.
-	LinkID    *string `json:"linkId"`
+	LinkID *string `json:"linkId"`
+
+	// Revoked The link was revoked since: for itself, with all of the job's or with all of the org's.
+	Revoked   bool    `json:"revoked"`
 	UserAgent *string `json:"userAgent"`
 }
 

@@ -45,7 +45,11 @@ var downloadColumns = []column{
 }
 
 func downloadRow(d *client.Download) []cell {
-	return []cell{instant(&d.At), number(int64(d.Count)), optional(d.Address), words(d.Asker), optional(d.LinkID), optional(d.UserAgent)}
+	link := optional(d.LinkID)
+	if d.Revoked {
+		link.text += " (revoked)"
+	}
+	return []cell{instant(&d.At), number(int64(d.Count)), optional(d.Address), words(d.Asker), link, optional(d.UserAgent)}
 }
 
 func (a *app) opsRevokeLinks() *cobra.Command {

@@ -52,6 +52,9 @@ func TestRevokeLinks(t *testing.T) {
 		if after := operator.get(tc.leads); !strings.Contains(after.body, "lead nowhere any more") {
 			t.Errorf("%s says nothing of it", tc.leads)
 		}
+		if !strings.Contains(operator.get(page).body, link+"</code> revoked") || strings.Contains(operator.get(page).body, "link="+link) {
+			t.Errorf("after %s the page does not show the link as revoked", tc.query)
+		}
 		entries, _, err := d.store.AuditEntries(t.Context(), jobs.AuditList{PageSize: 1})
 		if err != nil || len(entries) != 1 || string(entries[0].Action) != tc.action || entries[0].Reason != tc.reason || entries[0].Actor != "api key key_operator" {
 			t.Errorf("%s: the audit has %+v, %v", tc.query, entries, err)

@@ -86,7 +86,7 @@ func (s *Store) NoteDownloads(ctx context.Context, downloads ...jobs.Download) e
 		batch := s.newWrites()
 		for _, d := range downloads[:n] {
 			doc := map[string]any{
-				"orgId": d.OrgID, "jobId": d.JobID, "asker": d.Asker, "at": d.At, "expiresAt": d.ExpiresAt, "count": firestore.Increment(d.Count),
+				"orgId": d.OrgID, "jobId": d.JobID, "ofJob": d.OfJob, "ofOrg": d.OfOrg, "asker": d.Asker, "at": d.At, "expiresAt": d.ExpiresAt, "count": firestore.Increment(d.Count),
 			}
 			for field, s := range map[string]string{"linkId": d.LinkID, "address": d.Address, "userAgent": d.UserAgent} {
 				if s != "" {

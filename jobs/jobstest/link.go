@@ -110,7 +110,7 @@ func downloads(t *testing.T, b *bench) {
 	note := func(address string, times int64) {
 		t.Helper()
 		d := jobs.NewDownload(j, link, "api key k", address, "curl/8", b.Now())
-		d.Count = times
+		d.Count, d.OfOrg = times, 3
 		if err := b.NoteDownloads(t.Context(), d, jobs.NewDownload(&jobs.Job{ID: other, OrgID: "org"}, "", "ann", "::1", "", b.Now())); err != nil {
 			t.Fatalf("NoteDownloads() = %v", err)
 		}
@@ -129,7 +129,7 @@ func downloads(t *testing.T, b *bench) {
 		}
 		d := page[0]
 		got = append(got, d.Count)
-		if d.JobID != id || d.OrgID != "org" || d.LinkID != link || d.Asker != "api key k" || d.UserAgent != "curl/8" || d.Check(b.Now()) != "" {
+		if d.JobID != id || d.OrgID != "org" || d.LinkID != link || d.Asker != "api key k" || d.UserAgent != "curl/8" || d.OfOrg != 3 || d.Revoked(j, 3) || !d.Revoked(j, 4) || d.Check(b.Now()) != "" {
 			t.Errorf("a download is %+v", d)
 		}
 		if token = next; token == "" {

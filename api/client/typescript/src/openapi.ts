@@ -2152,6 +2152,8 @@ export interface components {
             asker: string;
             /** @description Null of those by `/exports/{jobId}/csv`. */
             linkId: string | null;
+            /** @description The link was revoked since: for itself, with all of the job's or with all of the org's. */
+            revoked: boolean;
             /** @description Null behind the first 200 of an hour that differ. */
             address: string | null;
             userAgent: string | null;

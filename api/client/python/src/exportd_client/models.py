@@ -823,6 +823,8 @@ class Download(TypedDict):
     asker: str
     #: Null of those by `/exports/{jobId}/csv`.
     linkId: Union[str, None]
+    #: The link was revoked since: for itself, with all of the job's or with all of the org's.
+    revoked: bool
     #: Null behind the first 200 of an hour that differ.
     address: Union[str, None]
     userAgent: Union[str, None]
