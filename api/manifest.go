@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -37,6 +38,7 @@ type manifestView struct {
 	WithoutSortField *int64     `json:"withoutSortField"`
 
 	Changes   *changesView   `json:"changes,omitempty"`
+	Files     []manifestFile `json:"files,omitempty"` // of a zip
 	Parts     []manifestPart `json:"parts"`
 	StatusURL string         `json:"statusUrl"`
 	FileURL   string         `json:"fileUrl"`
@@ -77,6 +79,14 @@ type manifestPart struct {
 	RescuedValues int64  `json:"rescuedValues"`
 }
 
+// manifestFile is one of those in a zip, as it is unpacked.
+type manifestFile struct {
+	Name      string `json:"name"`
+	Rows      int64  `json:"rows"`
+	SizeBytes int64  `json:"sizeBytes"`
+	CRC32     string `json:"crc32"` // in hexadecimal digits, as tools for zip show it
+}
+
 // csvw is the namespace of CSV on the Web.
 const csvw = "http://www.w3.org/ns/csvw"
 
@@ -104,6 +114,9 @@ func (s *Server) manifest(c *gin.Context, caller *apikey.Key) error {
 		SnapshotTime: timeOrNil(j.SnapshotTime), FileExpiresAt: timeOrNil(j.FileExpiresAt),
 		Rows: j.Result.FileRows(), Changes: changesOf(j), SizeBytes: j.Result.Size, CRC32C: checksum(j.Result.CRC32C), GuardedCells: j.Result.GuardedCells, RescuedValues: j.Result.RescuedValues,
 		Parts: manifestParts(j, parts), StatusURL: statusURL(j.ID), FileURL: statusURL(j.ID) + "/csv",
+	}
+	if v.Files, err = s.manifestFiles(j, parts); err != nil {
+		return err
 	}
 	if s.quotes != nil && j.Params.Since() == "" { // whose rows are not those that were counted
 		n, err := s.quotes.WithoutSortField(ctx, j)
@@ -160,6 +173,25 @@ func (s *Server) fileColumns(j *jobs.Job) ([]columnView, error) {
 		}
 	}
 	return views, nil
+}
+
+// manifestFiles are the files in a job's zip; nil of another file, and of a damaged record.
+func (s *Server) manifestFiles(j *jobs.Job, parts []*jobs.Part) ([]manifestFile, error) {
+	rows := int64(0)
+	for _, p := range parts {
+		if p.Damage == "" && p.State == jobs.PartDone && p.Plain != nil {
+			rows += p.Rows
+		}
+	}
+	if j.SheetRows == 0 || rows != j.Result.Rows {
+		return nil, nil
+	}
+	sheets, err := export.Sheets(s.datasets.Get(string(j.Kind)), j, parts)
+	files := make([]manifestFile, len(sheets))
+	for i, f := range sheets {
+		files[i] = manifestFile{f.Name, f.Rows, f.Plain.Size, fmt.Sprintf("%08x", f.Plain.CRC32)}
+	}
+	return files, err
 }
 
 // datatypes are those that CSVW has for columns, and for elements of lists.

@@ -105,6 +105,25 @@ func TestManifest(t *testing.T) {
 		}
 	}
 	j = succeeded()
+	j.Params = j.Params.With("profile", "excel").With(jobs.ParamExcelForm, jobs.ExcelUTF16)
+	j.SheetRows = 2
+	b.jobs.set(j)
+	plain := &jobs.Plain{Size: 50, CRC32: 9}
+	b.jobs.parts = []*jobs.Part{{State: jobs.PartDone, Rows: 2, Size: 40, Plain: plain}, {Index: 1, State: jobs.PartDone, Rows: 1, Size: 20, Plain: plain}}
+	var m manifestView
+	w := b.get(t, "/exports/"+j.ID+"/manifest")
+	if err := json.Unmarshal(w.Body.Bytes(), &m); err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Files) != 2 || m.Files[0].Rows != 2 || m.Files[1].Rows != 1 || m.Files[1].Name != j.SheetName(2) || m.Files[1].SizeBytes <= 50 || len(m.Files[1].CRC32) != 8 ||
+		m.MediaType != "application/zip" || !strings.HasSuffix(m.URL, ".zip") || m.Dialect.Encoding != "utf-16" {
+		t.Errorf("the manifest of a zip is %s", w.Body)
+	}
+	b.jobs.parts[1].Damage = "a list" // nobody knows any more
+	if w := b.get(t, "/exports/"+j.ID+"/manifest"); w.Code != http.StatusOK || strings.Contains(w.Body.String(), `"files"`) {
+		t.Errorf("the manifest of a zip with a damaged part is %s", w.Body)
+	}
+	j = succeeded()
 	j.Columns = dataset.VIPUsers.Version + 1
 	b.jobs.set(j)
 	wantStatus(t, b.get(t, "/exports/"+j.ID+"/manifest"), http.StatusConflict)

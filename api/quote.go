@@ -40,6 +40,7 @@ type quoteView struct {
 	BytesExact       bool        `json:"bytesExact"`
 	EstimatedReads   int64       `json:"estimatedReads"`
 	EstimatedParts   int         `json:"estimatedParts"`
+	EstimatedFiles   int         `json:"estimatedFiles,omitempty"` // of a zip
 	EstimatedSeconds float64     `json:"estimatedSeconds"`
 	JobsAhead        int64       `json:"jobsAhead"`
 	OpensInExcel     bool        `json:"opensInExcel"`
@@ -96,6 +97,9 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	if q.WithoutSortField >= 0 {
 		v.WithoutSortField = &q.WithoutSortField
 	}
+	if q.Files > 1 {
+		v.EstimatedFiles = q.Files
+	}
 	if submission.Base != nil {
 		v.EarlierRows, v.BytesExact = &submission.Base.Rows, false // bytes are of all rows
 	}
@@ -145,8 +149,8 @@ func (s *Server) refusals(sub jobs.Submission, q export.Quote, queued int64) []e
 	if n := quotas.Rows; n > 0 && q.Rows > n {
 		list = append(list, errorOne{string(jobs.CodeTooManyRows), fmt.Sprintf("the export has %d rows, at most %d are allowed", q.Rows, n)})
 	}
-	if n := export.MostRows(sub.Params); n > 0 && q.Rows > n {
-		list = append(list, errorOne{string(jobs.CodeTooManyRows), fmt.Sprintf("the export has %d rows, a sheet of Excel has room for %d", q.Rows, n)})
+	if f := export.PastSheet(sub.Params, q.Rows); f != nil {
+		list = append(list, errorOne{string(f.Code), f.Message})
 	}
 	if n := quotas.Bytes; n > 0 && q.Bytes > n {
 		list = append(list, errorOne{string(jobs.CodeTooManyBytes), fmt.Sprintf("the file would have about %d bytes, at most %d are allowed", q.Bytes, n)})

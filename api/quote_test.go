@@ -52,7 +52,8 @@ func TestDryRun(t *testing.T) {
 	}{
 		"plain":                  {without: 3, rows: 1<<20 - 1, bytes: 5, excel: true, refusals: "[]"},
 		"too long for Excel":     {rows: 1 << 20, bytes: 5, refusals: "[]"},
-		"no file for Excel":      {rows: 1 << 20, bytes: 5, query: "&profile=excel", refusals: "[TOO_MANY_ROWS]"},
+		"sheets for Excel":       {rows: 1 << 20, bytes: 5, query: "&profile=excel", refusals: "[]"},
+		"no file for Excel":      {rows: 1 << 20, bytes: 5, query: "&profile=excel&compression=gzip", refusals: "[TOO_MANY_ROWS]"},
 		"a sheet without header": {rows: 1 << 20, bytes: 5, query: "&profile=excel&header=off", refusals: "[]"},
 		"attaches":               {without: -1, rows: 7, attach: true, excel: true, limits: jobs.Limits{Rows: 1}, refusals: "[]"},
 		"older than asked":       {rows: 7, attach: true, excel: true, header: []string{"Cache-Control", "max-age=1"}, refusals: "[]"},

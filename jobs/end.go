@@ -111,7 +111,7 @@ func (tx *Tx) dropPlan() {
 	j := tx.Job
 	j.RowsFloor, j.RowsDone, j.BytesDone = max(j.RowsFloor, j.RowsDone), 0, 0
 	j.Lease, j.Phase, j.SnapshotTime, j.Counted = Lease{}, PhaseStart, time.Time{}, false
-	j.PlanEpoch, j.PartsTotal, j.PartsDone, j.NextPart = 0, 0, 0, 0
+	j.PlanEpoch, j.PartsTotal, j.PartsDone, j.NextPart, j.SheetRows = 0, 0, 0, 0, 0
 	j.SameAttempt, j.NotBefore = false, time.Time{}
 }
 

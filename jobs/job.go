@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"crypto/rand"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -62,8 +63,11 @@ type Job struct {
 	PartsTotal int   `firestore:"partsTotal"`
 	PartsDone  int   `firestore:"partsDone"`
 	NextPart   int   `firestore:"nextPart"` // first part whose message has not been published
-	RowsTotal  int64 `firestore:"rowsTotal"`
-	Counted    bool  `firestore:"counted"` // RowsTotal is known
+	// SheetRows, where it is not 0, says that the plan in force makes a zip of sheets for Excel, of so many
+	// rows each at most, as one has no room for all.
+	SheetRows int64 `firestore:"sheetRows,omitempty"`
+	RowsTotal int64 `firestore:"rowsTotal"`
+	Counted   bool  `firestore:"counted"` // RowsTotal is known
 	// RowsDone and BytesDone are what the present snapshot's work has come to. While parts are under way they
 	// hold what finished parts add up to; parts know the rest.
 	RowsDone  int64 `firestore:"rowsDone"`
@@ -176,12 +180,27 @@ func (j *Job) ObjectPrefix() string { return "exports/" + j.OrgID + "/" + j.ID +
 
 // FileName is what a download of the job's file is saved as, wherever its link came from: what is in it and
 // of when. It holds nothing that a caller chose but days.
-func (j *Job) FileName() string {
+func (j *Job) FileName() string { return j.fileName() + j.extension() }
+
+// SheetName is that of a sheet in the zip that the file is, the first being 1.
+func (j *Job) SheetName(n int) string {
+	return fmt.Sprintf("%s-%03d%s", j.fileName(), n, j.Params.Extension())
+}
+
+func (j *Job) fileName() string {
 	if to := j.Params.Time(ParamTo); !to.IsZero() {
 		last := to.Add(-time.Microsecond)
-		return string(j.Kind) + "_" + j.Params.Time(ParamFrom).Format(time.DateOnly) + "_" + last.Format(time.DateOnly) + j.Params.Extension()
+		return string(j.Kind) + "_" + j.Params.Time(ParamFrom).Format(time.DateOnly) + "_" + last.Format(time.DateOnly)
 	}
-	return string(j.Kind) + "_" + j.SnapshotTime.UTC().Format(time.DateOnly) + j.Params.Extension()
+	return string(j.Kind) + "_" + j.SnapshotTime.UTC().Format(time.DateOnly)
+}
+
+// extension is that of the file's name, with its dot.
+func (j *Job) extension() string {
+	if j.SheetRows > 0 {
+		return ".zip"
+	}
+	return j.Params.Extension()
 }
 
 // Percent is the progress to show: at most 99 before the job has succeeded, exactly 100 once it has, whatever

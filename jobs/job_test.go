@@ -272,10 +272,56 @@ func TestFileName(t *testing.T) {
 	for want, j := range map[string]jobs.Job{
 		"vip-messages_2026-06-01_2026-06-30.csv": {Kind: "vip-messages", Params: jobs.Params{"from": from, "to": from.AddDate(0, 1, 0)}},
 		"vip-users_2026-06-01.csv":               {Kind: "vip-users", SnapshotTime: from.Add(time.Hour)},
+		"vip-users_2026-06-02.zip":               {Kind: "vip-users", SnapshotTime: from.AddDate(0, 0, 1), SheetRows: 5},
 	} {
 		if got := j.FileName(); got != want {
 			t.Errorf("FileName() = %q, want %q", got, want)
 		}
+	}
+}
+
+// TestPlanSheets: the limit of sheets is the plan's: it stays with a rerun that goes on with that, and goes
+// with it; what the parts deflate stays with them.
+func TestPlanSheets(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.job.Params = d.job.Params.With(jobs.ParamProfile, jobs.ProfileExcel).With(jobs.ParamExcelForm, jobs.ExcelUTF16)
+	d.job.Fingerprint = jobs.Fingerprint(d.job.OrgID, d.job.Kind, jobs.ColumnsVersion(d.job.Columns), d.job.Params)
+	l := d.claim()
+	d.must(func(tx *jobs.Tx) error {
+		return tx.PlanSheets(l, d.now, []jobs.Range{{To: "a", Rows: 10}, {From: "a", Rows: 10}}, 15)
+	})
+	part := d.claimPart(0)
+	plain := &jobs.Plain{Size: 1000, CRC32: 7}
+	d.must(func(tx *jobs.Tx) error {
+		object := d.part(0).ObjectName(d.job, part.Token)
+		_, err := tx.CommitPart(d.job.PlanEpoch, 0, part, "w1", jobs.PartResult{Object: object, Rows: 10, Size: 100, Plain: plain})
+		return err
+	})
+	if d.part(0).Plain != plain || !strings.HasSuffix(d.part(0).Object, ".zip") || d.job.Stored().Schema != 2 {
+		t.Errorf("the part is %+v", d.part(0))
+	}
+	for _, size := range []int64{-1, 1<<53 + 1} {
+		damaged := *d.part(0)
+		damaged.Plain = &jobs.Plain{Size: size}
+		if err := damaged.Check(d.job, d.now); !errors.Is(err, jobs.ErrInvalid) {
+			t.Errorf("a part of %d plain bytes: %v", size, err)
+		}
+	}
+	d.endPartAttempt(1, d.claimPart(1), jobs.Permanent)
+	d.is(jobs.Failed)
+	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunResume, "r"); return err })
+	if d.job.SheetRows != 15 || d.job.PartsDone != 1 {
+		t.Errorf("run again, it has sheets of %d rows and %d parts", d.job.SheetRows, d.job.PartsDone)
+	}
+	d.must(func(tx *jobs.Tx) error { return tx.Cancel("") })
+	d.must(func(tx *jobs.Tx) error { _, err := tx.Rerun(jobs.RerunFresh, "r"); return err })
+	if d.job.SheetRows != 0 || d.job.PartsTotal != 0 {
+		t.Errorf("run again from the beginning, it has sheets of %d rows", d.job.SheetRows)
+	}
+	d.job.SheetRows = 15
+	if err := d.job.Check(d.now); err == nil {
+		t.Error("sheets without a plan are taken")
 	}
 }
 

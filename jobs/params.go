@@ -125,7 +125,7 @@ func (p Params) Gzip() bool { return p.Text(ParamCompression) == CompressionGzip
 // Since is the id of the job whose file this one's tells the changes to, "" for a file of all rows.
 func (p Params) Since() string { return p.Text(ParamSince) }
 
-// Extension is that of the file's name, with its dot.
+// Extension is that of a file with the rows of these, with its dot.
 func (p Params) Extension() string {
 	if p.Gzip() {
 		return "." + p.Format() + ".gz"

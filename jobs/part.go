@@ -61,6 +61,8 @@ type Part struct {
 	// it.
 	GuardedBy *GuardedBy `firestore:"guardedBy,omitempty"`
 	Rescued   int64      `firestore:"rescued,omitempty"`
+	// Plain is what the part's rows are before they are deflated; nil but where Job.SheetRows has them so.
+	Plain *Plain `firestore:"plain,omitempty"`
 
 	// Spent and SpentNow are as those of Job, of the attempts at the part since JobEpoch. SpentCounted: the
 	// job's has them.
@@ -73,16 +75,22 @@ type Part struct {
 	LapsesAt time.Time `firestore:"exportLapsesAt,omitempty"`
 }
 
+// Plain is what deflated bytes were before: what a zip has to say of them.
+type Plain struct {
+	Size  int64  `firestore:"size"`
+	CRC32 uint32 `firestore:"crc32"` // IEEE
+}
+
 // ObjectName is the create-only object that the holder of lease token writes the part to: another claim has
 // another name, so no two workers ever write the same object.
 func (p *Part) ObjectName(j *Job, token string) string {
-	return j.ObjectPrefix() + strconv.FormatInt(p.PlanEpoch, 10) + "/part-" + PartID(p.PlanEpoch, p.Index) + "-" + token + j.Params.Extension()
+	return j.ObjectPrefix() + strconv.FormatInt(p.PlanEpoch, 10) + "/part-" + PartID(p.PlanEpoch, p.Index) + "-" + token + j.extension()
 }
 
 // ResultName is the create-only object that the holder of the job's lease writes or composes the whole file
 // to.
 func (j *Job) ResultName() string {
-	return j.ObjectPrefix() + strconv.FormatInt(j.Epoch, 10) + "/" + string(j.Kind) + "-" + j.Lease.Token + j.Params.Extension()
+	return j.ObjectPrefix() + strconv.FormatInt(j.Epoch, 10) + "/" + string(j.Kind) + "-" + j.Lease.Token + j.extension()
 }
 
 // PartID is the document id of part index of the plan made at epoch. Zero-padded, so that ids sort as the

@@ -78,6 +78,8 @@ type PartResult struct {
 	Rescued int64
 	// GuardedBy is Guarded by columns.
 	GuardedBy *GuardedBy
+	// Plain is as that of Part.
+	Plain *Plain
 }
 
 // Next is what the committer of a part does after its transaction.
@@ -102,7 +104,7 @@ func (tx *Tx) CommitPart(planEpoch int64, index int, l Lease, worker string, r P
 			"report this: rows of one snapshot must not differ; rerun with mode fresh", nil)
 	}
 	p.State, p.Lease, p.WakeAt, p.LastError = PartDone, Lease{}, time.Time{}, nil
-	p.Object, p.Size, p.CRC32C, p.Guarded, p.GuardedBy, p.Rescued = r.Object, r.Size, r.CRC32C, r.Guarded, r.GuardedBy, r.Rescued
+	p.Object, p.Size, p.CRC32C, p.Guarded, p.GuardedBy, p.Rescued, p.Plain = r.Object, r.Size, r.CRC32C, r.Guarded, r.GuardedBy, r.Rescued, r.Plain
 	p.Begun, p.RowsDone, p.BytesDone = false, 0, 0
 	tx.addPartSpent(p)
 	tx.countPartSpent(p)

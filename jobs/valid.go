@@ -134,7 +134,7 @@ func (j *Job) checkPlain(c *checks) {
 	c.that(j.State.Valid(), "state is none")
 	c.that(j.Phase == PhaseStart || j.Phase == PhaseParts || j.Phase == PhaseFinalize, "phase is none")
 	for name, n := range map[string]int64{
-		"epoch": j.Epoch, "planEpoch": j.PlanEpoch, "rowsTotal": j.RowsTotal, "rowsDone": j.RowsDone, "bytesDone": j.BytesDone, "rowsFloor": j.RowsFloor,
+		"epoch": j.Epoch, "planEpoch": j.PlanEpoch, "rowsTotal": j.RowsTotal, "rowsDone": j.RowsDone, "bytesDone": j.BytesDone, "rowsFloor": j.RowsFloor, "sheetRows": j.SheetRows,
 		"result.rows": j.Result.Rows, "result.size": j.Result.Size, "result.guardedCells": j.Result.GuardedCells,
 		"result.rescuedValues": j.Result.RescuedValues,
 	} {
@@ -216,6 +216,7 @@ func (j *Job) checkPlan(c *checks) {
 	c.that(j.NextPart >= 0 && j.NextPart <= j.PartsTotal, "nextPart is %d of %d", j.NextPart, j.PartsTotal)
 	c.that(j.PlanEpoch <= j.Epoch && (j.PlanEpoch > 0) == (j.PartsTotal > 0), "planEpoch is %d at epoch %d with %d parts", j.PlanEpoch, j.Epoch, j.PartsTotal)
 	c.that(j.PartsTotal == 0 || j.Counted, "it has parts and no count")
+	c.that(j.SheetRows == 0 || j.PartsTotal > 0 && j.Params.Excel() && !j.Params.Gzip(), "sheetRows is %d of no zip", j.SheetRows)
 	if j.Phase == PhaseStart {
 		return
 	}
@@ -239,6 +240,9 @@ func (p *Part) Check(j *Job, now time.Time) error {
 	}
 	c.that(p.Rows <= j.RowsTotal, "it has %d rows of %d", p.Rows, j.RowsTotal)
 	p.GuardedBy.check(c, "guardedBy")
+	if p.Plain != nil {
+		c.count("plain.size", p.Plain.Size)
+	}
 	c.small("attempt", p.Attempt)
 	c.small("interruptions", p.Interruptions)
 	c.text("rev", p.Rev, maxText)

@@ -45,9 +45,11 @@ type step struct {
 var steps = []step{
 	// 2: jobs have more parameters of their files, batches may be of callbacks, and jobs in a sandbox: a
 	// build without them would run all jobs again, and look for real rows. Jobs have reserved of their key's
-	// budget: a build without it would not settle that.
+	// budget: a build without it would not settle that. And files may be zips of sheets.
 	{
-		job:      form[Job]{up: func(*Job) {}, down: func(j *Job) bool { return j.Params.ofVersion1() && !InSandbox(j.OrgID) && j.Budget == nil }},
+		job: form[Job]{up: func(*Job) {}, down: func(j *Job) bool {
+			return j.Params.ofVersion1() && !InSandbox(j.OrgID) && j.Budget == nil && j.SheetRows == 0
+		}},
 		callback: form[Callback]{up: func(*Callback) {}, down: func(cb *Callback) bool { return cb.Scenario == "" }},
 		batch:    form[Batch]{up: func(*Batch) {}, down: func(b *Batch) bool { return b.Callbacks == nil }},
 	},

@@ -858,16 +858,29 @@ type Manifest struct {
 	FileExpiresAt *time.Time `json:"fileExpiresAt"`
 
 	// FileURL Leads to the file, signed as any request.
-	FileURL      string `json:"fileUrl"`
+	FileURL string `json:"fileUrl"`
+
+	// Files Where the file is a zip of sheets (`profile=excel`), those in it, in the order of their rows.
+	Files []struct {
+		// Crc32 The CRC-32 that the zip has of it.
+		Crc32 string `json:"crc32"`
+		Name  string `json:"name"`
+		Rows  int64  `json:"rows"`
+
+		// SizeBytes As it is unpacked.
+		SizeBytes int64 `json:"sizeBytes"`
+	} `json:"files,omitempty"`
 	GuardedCells int64  `json:"guardedCells"`
 	JobID        string `json:"jobId"`
 	Kind         Kind   `json:"kind"`
-	MediaType    string `json:"mediaType"`
+
+	// MediaType Of the file. The rest of what is said of CSV is, where this is `application/zip`, of each file in it.
+	MediaType string `json:"mediaType"`
 
 	// Params The request, normalised. What was not asked for is left out.
 	Params Params `json:"params"`
 
-	// Parts Stretches of the file, end to end, the first 1,000; CSV and JSONL that is compressed has a member of gzip in each, and behind the parts of Parquet is the footer of all.
+	// Parts Stretches of the file, end to end, the first 1,000; CSV and JSONL that is compressed has a member of gzip in each, behind the parts of Parquet is the footer of all, and around those of a zip is what makes it one.
 	Parts []struct {
 		Crc32C        string `json:"crc32c"`
 		GuardedCells  int64  `json:"guardedCells"`
@@ -1971,7 +1984,7 @@ type ExportMessagesParams struct {
 
 	// Profile `rfc4180`: plain. `excel`: for a double-click in Excel, whatever its language: UTF-16 with a byte order mark and TAB between cells. Text that Excel might take for a number,
 	// date or truth value is `="00123"`, a number without a decimal sign (`=125/10`), a time `2026-06-02 03:04:05`, without offset and fractions of a second. Not with `delimiter`. An
-	// export of more rows than a sheet has (1,048,575) fails with `TOO_MANY_ROWS`.
+	// export of more rows than a sheet has room for (1,048,575) is a zip of sheets, `application/zip`; with `compression=gzip` it fails with `TOO_MANY_ROWS`.
 	Profile *Profile `form:"profile,omitempty" json:"profile,omitempty"`
 
 	// FormulaGuard Whether text that a spreadsheet may take for a formula gets a `'` before it: before `=` `+` `-` `@` (and their wide forms U+FF1D, U+FF0B, U+FF0D, U+FF20)
@@ -2085,7 +2098,7 @@ type ExportUsersParams struct {
 
 	// Profile `rfc4180`: plain. `excel`: for a double-click in Excel, whatever its language: UTF-16 with a byte order mark and TAB between cells. Text that Excel might take for a number,
 	// date or truth value is `="00123"`, a number without a decimal sign (`=125/10`), a time `2026-06-02 03:04:05`, without offset and fractions of a second. Not with `delimiter`. An
-	// export of more rows than a sheet has (1,048,575) fails with `TOO_MANY_ROWS`.
+	// export of more rows than a sheet has room for (1,048,575) is a zip of sheets, `application/zip`; with `compression=gzip` it fails with `TOO_MANY_ROWS`.
 	Profile *Profile `form:"profile,omitempty" json:"profile,omitempty"`
 
 	// FormulaGuard Whether text that a spreadsheet may take for a formula gets a `'` before it: before `=` `+` `-` `@` (and their wide forms U+FF1D, U+FF0B, U+FF0D, U+FF20)

@@ -24,6 +24,8 @@ type Quote struct {
 	// EstimatedReads are the documents that Firestore bills.
 	EstimatedReads int64 `json:"estimatedReads"`
 	EstimatedParts int   `json:"estimatedParts"`
+	// EstimatedFiles are those of the zip that the file will be, 0 where it is none.
+	EstimatedFiles int `json:"estimatedFiles"`
 	// EstimatedSeconds are until the file is there, JobsAhead the org's exports that end before this one
 	// begins.
 	EstimatedSeconds float64 `json:"estimatedSeconds"`

@@ -49,6 +49,9 @@ func quoteText(q *client.Quote) string {
 	if !q.OpensInExcel {
 		lines = append(lines, "More rows than a sheet of Excel takes (1,048,575).")
 	}
+	if q.EstimatedFiles > 0 {
+		lines = append(lines, fmt.Sprintf("The file will be a zip of about %d sheets: name it .zip.", q.EstimatedFiles))
+	}
 	if q.AttachesTo != nil {
 		lines = append(lines, fmt.Sprintf("It would attach to job %s, which is %s; --no-cache makes a new one.", q.AttachesTo.JobID, q.AttachesTo.State))
 	}

@@ -45,6 +45,7 @@ func crashBeforeComposing(t *testing.T, c *crashCase) {
 	for i := range 350 {
 		want = append(want, fmt.Sprintf("message-%05d", 349-i))
 	}
+	crashBetweenSheets(t, c)
 	for i, read := range []func(*testing.T, []byte) []string{parquetIDs, jsonlIDs, gzipIDs} {
 		j, err := c.store.Get(t.Context(), c.jobs[i])
 		if err != nil {
@@ -57,6 +58,39 @@ func crashBeforeComposing(t *testing.T, c *crashCase) {
 			t.Errorf("job %d has %d rows: %.200q", i, len(got), got)
 		}
 	}
+}
+
+// crashBetweenSheets kills the worker when all that a zip of sheets has around its parts is there, and the
+// zip is not.
+func crashBetweenSheets(t *testing.T, c *crashCase) {
+	t.Helper()
+	c.submission(t, jobs.Submission{OrgID: "org", KeyID: crashKey, Kind: "vip-messages", Params: jobs.Params{
+		"workspaceId": "w", "mediumId": "m", "from": day, "to": day.AddDate(0, 0, 2), jobs.ParamFormulaGuard: true,
+		jobs.ParamProfile: jobs.ProfileExcel, jobs.ParamExcelForm: jobs.ExcelUTF16,
+	}})
+	if !c.runUntilCrash(t) {
+		t.Fatal("the worker has composed no zip")
+	}
+	id, around := c.jobs[len(c.jobs)-1], 0
+	for o, err := range c.in.objects.List(t.Context(), "exports/org/"+id) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(o.Name, ".zip.") {
+			around++
+		}
+	}
+	before := c.doneParts(t)
+	c.runToTheEnd(t)
+	c.checkKept(t, before)
+	j, err := c.store.Get(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j.State != jobs.Succeeded || j.Attempt != 1 || j.SheetRows != 200 || around < 3 {
+		t.Fatalf("job = %+v, of which %d objects were around its parts", j, around)
+	}
+	c.checkFile(t, j)
 }
 
 func (c *crashCase) object(t *testing.T, name string) []byte {

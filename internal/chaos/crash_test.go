@@ -111,7 +111,7 @@ func newCrashCase(t *testing.T, e localcloud.Endpoints, bin, at string) *crashCa
 	c := &crashCase{bin: bin, at: at, env: append(os.Environ(),
 		"EXPORTD_PROJECT_ID="+project, "FIRESTORE_EMULATOR_HOST="+e.Firestore, "PUBSUB_EMULATOR_HOST="+e.PubSub, "STORAGE_EMULATOR_HOST="+e.Storage,
 		"EXPORTD_LEASE_SECONDS=3", "EXPORTD_PART_ROWS=100", "EXPORTD_PART_SLOTS=2", "EXPORTD_JOB_SLOTS=1", "EXPORTD_DRAIN_SECONDS=1",
-		"EXPORTD_CALLBACK_ALLOW_HTTP=true", "EXPORTD_CALLBACK_ALLOW_CIDRS=127.0.0.0/8", "EXPORTD_CALLBACK_ALLOW_PORTS=0")}
+		"EXPORTD_TEST_SHEET_ROWS=200", "EXPORTD_CALLBACK_ALLOW_HTTP=true", "EXPORTD_CALLBACK_ALLOW_CIDRS=127.0.0.0/8", "EXPORTD_CALLBACK_ALLOW_PORTS=0")}
 	ctx := context.Background()
 	client, err := firestore.NewClient(ctx, project, localcloud.GRPCOptions(e.Firestore)...)
 	if err != nil {

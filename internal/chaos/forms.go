@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"compress/gzip"
 	"fmt"
@@ -124,12 +125,44 @@ func table(j *jobs.Job, file []byte) ([][]string, error) {
 		return e2etest.ParseJSONL(names, file)
 	case p.Format() == jobs.FormatParquet:
 		return e2etest.ParseParquet(names, file)
+	case j.SheetRows > 0:
+		return sheets(j, file)
 	case p.Excel():
 		return sheet(file)
 	case p.BOM(): // of a build before
 		file = bytes.TrimPrefix(file, []byte("\ufeff"))
 	}
 	return e2etest.ParseCells(file, delimiters[p.Text(jobs.ParamDelimiter)])
+}
+
+// sheets reads a zip of files for Excel, as if they were one: each has the header, if they have one.
+func sheets(j *jobs.Job, file []byte) (rows [][]string, err error) {
+	z, err := zip.NewReader(bytes.NewReader(file), int64(len(file)))
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range z.File {
+		in, err := f.Open()
+		if err != nil {
+			return nil, err
+		}
+		b, err := io.ReadAll(in)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Name, err)
+		}
+		some, err := sheet(b)
+		if err != nil || len(some) == 0 || int64(len(some)) > j.SheetRows+1 {
+			return nil, fmt.Errorf("%s has %d lines: %w", f.Name, len(some), err)
+		}
+		if i > 0 && j.Params.Text(jobs.ParamHeader) != jobs.HeaderOff {
+			if !slices.Equal(some[0], rows[0]) {
+				return nil, fmt.Errorf("%s has another header: %q", f.Name, some[0])
+			}
+			some = some[1:]
+		}
+		rows = append(rows, some...)
+	}
+	return rows, nil
 }
 
 // sheet reads a file for Excel.

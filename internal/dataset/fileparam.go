@@ -46,7 +46,7 @@ var FileParams = []FileParam{
 		Name: jobs.ParamProfile, Schema: "Profile", Values: []string{jobs.ProfileRFC4180, jobs.ProfileExcel}, Formats: []string{jobs.FormatCSV},
 		Doc: "`rfc4180`: plain. `excel`: for a double-click in Excel, whatever its language: UTF-16 with a byte order mark and TAB between cells. Text that Excel might take for a number,\n" +
 			"date or truth value is `=\"00123\"`, a number without a decimal sign (`=125/10`), a time `2026-06-02 03:04:05`, without offset and fractions of a second. Not with `delimiter`. An\n" +
-			"export of more rows than a sheet has (1,048,575) fails with `TOO_MANY_ROWS`.\n",
+			"export of more rows than a sheet has room for (1,048,575) is a zip of sheets, `application/zip`; with `compression=gzip` it fails with `TOO_MANY_ROWS`.\n",
 		Short: "form of the CSV file: plain, or for a double-click in Excel",
 	},
 	{

@@ -40,7 +40,7 @@ func TestEndsAreSpread(t *testing.T) {
 			n := min(left, target/leavesPerPart/2+random.Int64N(target/leavesPerPart/2))
 			leaves, left = append(leaves, piece{rows: n}), left-n
 		}
-		ranges, sum := cfg.join(leaves, rows, target)
+		ranges, sum := cfg.join(leaves, rows, target, rows)
 		if sum != rows || len(ranges) > cfg.MaxParts {
 			t.Fatalf("%d rows: %d parts with %d rows", rows, len(ranges), sum)
 		}

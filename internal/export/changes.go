@@ -52,7 +52,7 @@ func (e *Exporter) Changes(ctx context.Context, j *jobs.Job, whole jobs.Result, 
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	f, err := formOf(j.Params)
+	f, err := formOf(j)
 	if err != nil {
 		return jobs.Result{}, err
 	}
@@ -229,9 +229,7 @@ func (e *Exporter) newChangesFile(ctx context.Context, f form, d *dataset.Datase
 		return nil, err
 	}
 	out := &changesFile{e: e, lead: f.lead}
-	if f.gzip {
-		out.packer = newPacker()
-	}
+	out.packer = f.newPacker()
 	if header := enc.AppendHeader(nil); len(header) > 0 {
 		out.buf = f.lead(nil, ChangeColumn, header)
 	}

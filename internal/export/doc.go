@@ -47,6 +47,8 @@ type Config struct {
 	Datasets dataset.Set
 	// MaxRows and MaxBytes refuse an export that is larger; 0 is no bound.
 	MaxRows, MaxBytes int64
+	// SheetRows is how many rows a sheet of Excel has room for; as many as it has if 0.
+	SheetRows int64
 	// KeptBytes bounds the rows that a comparison of two files keeps in memory; 16 MiB if 0.
 	KeptBytes int
 }

@@ -16,7 +16,7 @@ import (
 func (e *Exporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part, dst string) (_ jobs.Result, objects []string, err error) {
 	ctx, span := tracing.Start(ctx, tracing.Step{Name: "compose", Attrs: []tracing.Attr{tracing.Parts(len(parts))}})
 	defer func() { endSpan(span, err) }()
-	f, err := formOf(j.Params)
+	f, err := formOf(j)
 	if err != nil {
 		return jobs.Result{}, nil, err
 	}
@@ -32,17 +32,14 @@ func (e *Exporter) compose(ctx context.Context, f form, j *jobs.Job, parts []*jo
 	if res.GuardedBy != nil {
 		res.GuardedBy.Object = dst
 	}
-	for _, p := range parts {
-		names = append(names, p.Object)
+	laid, err := e.lay(ctx, f, j, parts, dst)
+	if err != nil {
+		return res, nil, err
 	}
-	if f.finish != nil {
-		end, err := e.writeEnd(ctx, f, j, parts, dst+endSuffix)
-		if err != nil {
-			return res, nil, err
-		}
-		names = append(names, end.Name)
-		res.CRC32C = crc32c.Combine(res.CRC32C, end.CRC32C, end.Size)
-		res.Size += end.Size
+	for _, o := range laid {
+		names = append(names, o.Name)
+		res.CRC32C = crc32c.Combine(res.CRC32C, o.CRC32C, o.Size)
+		res.Size += o.Size
 	}
 	if e.cfg.MaxBytes > 0 && res.Size > e.cfg.MaxBytes {
 		return res, names, e.tooManyBytes()
@@ -61,16 +58,41 @@ func (e *Exporter) compose(ctx context.Context, f form, j *jobs.Job, parts []*jo
 // endSuffix is behind the name of the file in that of the object with its end.
 const endSuffix = ".end"
 
-// writeEnd writes what follows the parts. Where that was done before a crash or an error, the same bytes have
-// the name already.
-func (e *Exporter) writeEnd(ctx context.Context, f form, j *jobs.Job, parts []*jobs.Part, name string) (jobs.Object, error) {
+// lay gives the objects that the file is made of, in order, and writes those that are no parts. Where that
+// was done before a crash or an error, the same bytes have their names already.
+func (e *Exporter) lay(ctx context.Context, f form, j *jobs.Job, parts []*jobs.Part, dst string) ([]jobs.Object, error) {
+	switch {
+	case f.sheets:
+		d, _, err := e.dataset(j)
+		if err != nil {
+			return nil, err
+		}
+		return e.layZip(ctx, f, d, j, parts, dst)
+	case f.finish == nil:
+		return objectsOf(parts), nil
+	}
 	end, err := f.finish(ctx, e.objects, j, parts)
 	if err != nil {
-		return jobs.Object{}, err
+		return nil, err
 	}
+	last, err := e.writeObject(ctx, f, dst+endSuffix, end)
+	return append(objectsOf(parts), last), err
+}
+
+// objectsOf are those of parts.
+func objectsOf(parts []*jobs.Part) []jobs.Object {
+	objects := make([]jobs.Object, len(parts))
+	for i, p := range parts {
+		objects[i] = jobs.Object{Name: p.Object, Size: p.Size, CRC32C: p.CRC32C}
+	}
+	return objects
+}
+
+// writeObject writes an object of few bytes that the file is made of.
+func (e *Exporter) writeObject(ctx context.Context, f form, name string, b []byte) (jobs.Object, error) {
 	w := e.objects.Create(ctx, name, jobs.ObjectAttrs{ContentType: f.contentType})
 	defer w.Abort()
-	if _, err := w.Write(end); err != nil {
+	if _, err := w.Write(b); err != nil {
 		return jobs.Object{}, err
 	}
 	return w.Commit(ctx)
@@ -83,13 +105,13 @@ func sum(j *jobs.Job, parts []*jobs.Part) (res jobs.Result, err error) {
 	}
 	edge, guarded := "", map[string]int64{}
 	for i, p := range parts {
-		if p.Index != i || p.State != jobs.PartDone || p.From != edge {
-			return res, damagedPlan(j) // also one that does not begin where the one before ends
+		if p.Index != i || p.State != jobs.PartDone || p.From != edge || (p.Plain != nil) != (j.SheetRows > 0) {
+			// Also one that does not begin where the one before ends, and one of a sheet where there are
+			// none.
+			return res, damagedPlan(j)
 		}
 		edge = p.To
-		res.CRC32C = crc32c.Combine(res.CRC32C, p.CRC32C, p.Size)
 		res.Rows += p.Rows
-		res.Size += p.Size
 		res.GuardedCells += p.Guarded
 		res.RescuedValues += p.Rescued
 		if by, known := p.GuardedBy.Of(p.Object, p.Guarded); known && guarded != nil {

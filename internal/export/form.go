@@ -34,6 +34,8 @@ type form struct {
 	contentType string
 	encoder     func(d *dataset.Dataset) (encoder, error)
 	gzip        bool // what the encoder makes is compressed
+	// sheets: parts are deflated, and sheets of a zip are made of them.
+	sheets bool
 	// finish, where there is one, makes what stands behind the parts in a file that needs more than these
 	// laid end to end. The parts are in order and done.
 	finish func(ctx context.Context, objects Objects, j *jobs.Job, parts []*jobs.Part) ([]byte, error)
@@ -45,11 +47,16 @@ type form struct {
 	blurs bool
 }
 
-// formOf gives the form of the file that parameters ask for.
-func formOf(p jobs.Params) (form, error) {
+// formOf gives the form of a job's file.
+func formOf(j *jobs.Job) (form, error) {
+	p := j.Params
 	switch format := p.Format(); format {
 	case jobs.FormatCSV:
-		return csvForm(p).compressed(p), nil
+		f := csvForm(p).compressed(p)
+		if f.sheets = j.SheetRows > 0; f.sheets {
+			f.contentType, f.gzip = "application/zip", false
+		}
+		return f, nil
 	case jobs.FormatJSONL:
 		return jsonForm(p).compressed(p), nil
 	case jobs.FormatParquet:
@@ -112,20 +119,6 @@ func (f form) compressed(p jobs.Params) form {
 	return f
 }
 
-// SheetLines is how many lines a sheet of Excel has, the header among them.
-const SheetLines = 1 << 20
-
-// MostRows is how many rows a file for Excel may have; 0 says nothing, of any other.
-func MostRows(p jobs.Params) int64 {
-	switch {
-	case !p.Excel():
-		return 0
-	case p.Text(jobs.ParamHeader) == jobs.HeaderOff:
-		return SheetLines
-	}
-	return SheetLines - 1
-}
-
 // unknownForm is for parameters that no request of this build can have had.
 func unknownForm(what, value string, err error) error {
 	return jobs.Fail(jobs.CodeInvalidJob, jobs.Permanent, fmt.Sprintf("there is no %s %q", what, value), "ask for the export again", err)
@@ -183,7 +176,7 @@ func (e jsonEncoder) Rescued() int64                             { return e.Text
 
 // ContentType is what the file of a job is stored as; that of bytes where this build does not know its form.
 func ContentType(j *jobs.Job) string {
-	f, err := formOf(j.Params)
+	f, err := formOf(j)
 	if err != nil {
 		return "application/octet-stream"
 	}

@@ -14,7 +14,7 @@ import (
 // TestPackedRows: what a sample of rows is packed to tells what all of them are, to 10 %.
 func TestPackedRows(t *testing.T) {
 	t.Parallel()
-	f, err := formOf(jobs.Params{jobs.ParamCompression: jobs.CompressionGzip})
+	f, err := formOf(&jobs.Job{Params: jobs.Params{jobs.ParamCompression: jobs.CompressionGzip}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func TestPackedRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	header := enc.AppendHeader(nil)
-	sample, whole, plain := &packedRows{packer: newPacker()}, newPacker(), int64(0)
+	sample, whole, plain := &packedRows{packer: f.newPacker()}, f.newPacker(), int64(0)
 	size := 0
 	pack := func(b []byte, end bool) {
 		out, err := whole.pack(b, end)

@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,6 +21,8 @@ type Plan struct {
 	Snapshot time.Time
 	Rows     int64
 	Parts    []jobs.Range
+	// SheetRows is how many of the rows a sheet has at most, where the file is a zip of sheets; else 0.
+	SheetRows int64
 	// Counting and Cutting are how long it took to make it, also where that failed.
 	Counting, Cutting time.Duration
 }
@@ -68,15 +71,19 @@ func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (_ Plan, err error) {
 			fmt.Sprintf("the export has %d rows, at most %d are allowed", rows, e.cfg.MaxRows),
 			"ask for a smaller window or more filters, or raise EXPORTD_MAX_ROWS", nil)
 	}
-	if most := MostRows(j.Params); most > 0 && rows > most {
-		return plan, jobs.Fail(jobs.CodeTooManyRows, jobs.Permanent, fmt.Sprintf("the export has %d rows, a sheet of Excel has room for %d", rows, most),
-			"ask for a smaller window or more filters, or for a file without profile=excel", nil)
+	if f := e.cfg.pastSheet(j.Params, rows); f != nil {
+		return plan, f
 	}
-	target := e.cfg.target(rows)
+	target, most := e.cfg.target(rows), int64(math.MaxInt64)
+	if plan.SheetRows = e.cfg.sheetRows(j.Params, rows); plan.SheetRows > 0 {
+		target, most = min(target, plan.SheetRows), plan.SheetRows
+	}
 	if rows <= target {
 		return plan, nil
 	}
-	plan.Parts, err = e.split(ctx, d, q, at, rows, target)
+	if plan.Parts, err = e.split(ctx, d, q, at, rows, target, most); err == nil && plan.SheetRows > 0 {
+		err = e.cfg.fitSheets(plan.Parts, most)
+	}
 	plan.Cutting = time.Since(begun) - plan.Counting
 	span.Set(tracing.Parts(len(plan.Parts)))
 	return plan, err
@@ -147,8 +154,9 @@ type piece struct {
 
 // split cuts the rows of q into ranges of about target rows each. It works down from the whole: a piece that
 // is too large is cut at evenly spaced places of its axis, the pieces are counted side by side, and the large
-// ones cut again; rows that share a sort key are cut by document id. Small neighbours are joined in the end.
-func (e *Exporter) split(ctx context.Context, d *dataset.Dataset, q vip.Query, at time.Time, rows, target int64) ([]jobs.Range, error) {
+// ones cut again; rows that share a sort key are cut by document id. Small neighbours are joined in the end,
+// but never to more than most rows.
+func (e *Exporter) split(ctx context.Context, d *dataset.Dataset, q vip.Query, at time.Time, rows, target, most int64) ([]jobs.Range, error) {
 	s := &splitter{e: e, q: q, at: at, target: target}
 	if e.cfg.exceedsWindow(rows, target) {
 		s.target /= leavesPerPart
@@ -159,10 +167,10 @@ func (e *Exporter) split(ctx context.Context, d *dataset.Dataset, q vip.Query, a
 	if err != nil {
 		return nil, err
 	}
-	ranges, sum := e.cfg.join(leaves, rows, target)
-	for len(ranges) > e.cfg.MaxParts { // parts are smaller than they may be, by a fifth or so: more than that are no plan
+	ranges, sum := e.cfg.join(leaves, rows, target, most)
+	for len(ranges) > e.cfg.MaxParts && target < most { // parts are smaller than they may be, by a fifth or so: more than that are no plan
 		target += target/8 + 1
-		ranges, sum = e.cfg.join(leaves, rows, target)
+		ranges, sum = e.cfg.join(leaves, rows, target, most)
 	}
 	if sum != rows {
 		return nil, jobs.Fail(jobs.CodeCountMismatch, jobs.Transient,
@@ -173,10 +181,10 @@ func (e *Exporter) split(ctx context.Context, d *dataset.Dataset, q vip.Query, a
 }
 
 // join makes parts of neighbours, and gives how many rows they have.
-func (c Config) join(leaves []piece, rows, target int64) (ranges []jobs.Range, sum int64) {
+func (c Config) join(leaves []piece, rows, target, most int64) (ranges []jobs.Range, sum int64) {
 	for _, p := range leaves {
 		sum += p.rows
-		if n := len(ranges); n > 0 && ranges[n-1].Rows+p.rows <= c.maxRows(rows, target, n-1) {
+		if n := len(ranges); n > 0 && ranges[n-1].Rows+p.rows <= min(most, c.maxRows(rows, target, n-1)) {
 			ranges[n-1].Rows += p.rows
 			ranges[n-1].To = encode(p.to)
 			continue

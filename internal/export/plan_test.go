@@ -280,17 +280,20 @@ func TestPlanSnapshot(t *testing.T) {
 	}
 }
 
-// TestPlanForExcel: a sheet has room for so many rows; jobs of plain files behind a mark, as they were once,
-// have none of that.
+// TestPlanForExcel: a compressed sheet has room for so many rows; jobs of plain files behind a mark, as they
+// were once, have none of that.
 func TestPlanForExcel(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		form, header string
-		rows         int64
-		fails        bool
-	}{{jobs.ExcelUTF16, "", 1<<20 - 1, false}, {jobs.ExcelUTF16, "", 1 << 20, true}, {jobs.ExcelUTF16, jobs.HeaderOff, 1 << 20, false}, {"", "", 1 << 20, false}} {
+		form, header, compression string
+		rows                      int64
+		fails                     bool
+	}{
+		{jobs.ExcelUTF16, "", jobs.CompressionGzip, 1<<20 - 1, false}, {jobs.ExcelUTF16, "", jobs.CompressionGzip, 1 << 20, true},
+		{jobs.ExcelUTF16, jobs.HeaderOff, jobs.CompressionGzip, 1 << 20, false}, {"", "", jobs.CompressionGzip, 1 << 20, false}, {"", "", "", 1 << 20, false},
+	} {
 		j := newJob()
-		j.Params = j.Params.With(jobs.ParamProfile, jobs.ProfileExcel).With(jobs.ParamExcelForm, c.form).With(jobs.ParamHeader, c.header)
+		j.Params = j.Params.With(jobs.ParamProfile, jobs.ProfileExcel).With(jobs.ParamExcelForm, c.form).With(jobs.ParamHeader, c.header).With(jobs.ParamCompression, c.compression)
 		_, err := export.New(many{&source{at: instant}, c.rows}, nil, export.Config{PartRows: 1 << 30, MaxParts: 1}).Plan(t.Context(), j)
 		if f := (*jobs.Failure)(nil); errors.As(err, &f) != c.fails || c.fails && f.Code != jobs.CodeTooManyRows {
 			t.Errorf("Plan() of %+v = %v", c, err)

@@ -34,6 +34,8 @@ type Quote struct {
 	// Parts the file would be made of, and Reads about as many documents as that is billed for.
 	Parts int
 	Reads int64
+	// Files are about as many as are in the zip; 1 where the file is none.
+	Files int
 }
 
 // Quoter says what exports would come to.
@@ -67,14 +69,19 @@ func (q *Quoter) Cost(ctx context.Context, j *jobs.Job) (rows, reads int64, err 
 		return 0, 0, err
 	}
 	rows, _, err = q.pages.Count(ctx, query, vip.Range{}, time.Time{})
-	_, reads = q.billed(rows)
+	_, reads = q.billed(rows, q.cfg.sheetRows(j.Params, rows))
 	return rows, reads, err
 }
 
 // billed is of how many parts an export of so many rows is made, and about how many reads that is billed for.
-func (q *Quoter) billed(rows int64) (parts int, reads int64) {
+// No part has more than sheet rows, if that is not 0.
+func (q *Quoter) billed(rows, sheet int64) (parts int, reads int64) {
 	parts, reads = 1, rows+counted(rows)
-	if target := q.cfg.target(rows); rows > target {
+	target := q.cfg.target(rows)
+	if sheet > 0 {
+		target = min(target, sheet)
+	}
+	if rows > target {
 		parts = int((rows + target - 1) / target)
 		// The whole is cut into twice as many pieces, and counted once more where they are cut again; each
 		// part's first row is looked for.
@@ -95,17 +102,19 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 		return Quote{}, err
 	}
 	out := Quote{At: at, Rows: rows}
-	out.Parts, out.Reads = q.billed(rows)
+	sheet := q.cfg.sheetRows(j.Params, rows)
+	out.Parts, out.Reads = q.billed(rows, sheet)
+	out.Files = sheetsOf(rows, out.Parts, sheet)
 	if out.WithoutSortField, err = withoutSortField(ctx, q.pages, d, query, rows, at); err != nil {
 		return Quote{}, err
 	}
 	strata := []jobs.Range{{Rows: rows}}
 	if out.Exact = rows <= sampleStrata*sampleRows; !out.Exact {
-		if strata, err = q.sampler.split(ctx, d, query, at, rows, rows/sampleStrata+1); err != nil {
+		if strata, err = q.sampler.split(ctx, d, query, at, rows, rows/sampleStrata+1, rows); err != nil {
 			return Quote{}, err
 		}
 	}
-	f, err := formOf(j.Params)
+	f, err := formOf(j.InSheets(sheet))
 	if err != nil {
 		return Quote{}, err
 	}
@@ -127,8 +136,8 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 		return out, err
 	}
 	header := enc.AppendHeader(nil)
-	if f.gzip {
-		packed := &packedRows{packer: newPacker()}
+	if packer := f.newPacker(); packer != nil {
+		packed := &packedRows{packer: packer}
 		out.Bytes, _, err = q.sample(ctx, encoderOf, packed.add, query, strata, out.Exact)
 		if out.Exact = false; err == nil {
 			out.Bytes, err = packed.bytes(header, out.Bytes)
@@ -138,6 +147,16 @@ func (q *Quoter) Quote(ctx context.Context, j *jobs.Job) (Quote, error) {
 	out.Bytes, out.Exact, err = q.sample(ctx, encoderOf, nil, query, strata, out.Exact)
 	out.Bytes += int64(len(header))
 	return out, err
+}
+
+// sheetsOf is of how many sheets a zip is, by parts that have about as many rows each; 1 where it is none.
+func sheetsOf(rows int64, parts int, sheet int64) int {
+	if sheet == 0 {
+		return 1
+	}
+	each := (rows + int64(parts) - 1) / int64(parts)
+	together := max(1, int(sheet/each))
+	return (parts + together - 1) / together
 }
 
 // WithoutSortField counts what a job that has succeeded has not in its file, at its snapshot; -1 where rows

@@ -13,6 +13,7 @@ import (
 	"exportd/internal/csvrow"
 	"exportd/internal/dataset"
 	"exportd/internal/export"
+	"exportd/internal/inmemory"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/records"
 	"exportd/internal/vip"
@@ -109,6 +110,45 @@ func TestQuote(t *testing.T) {
 	t.Logf("100 quotes, %d of them by all rows: bytes are right to %.1f %%", exact, 100*worst)
 	if exact == 0 || exact == 100 {
 		t.Errorf("%d quotes of 100 are by all rows", exact)
+	}
+	quoteSheets(t, r, rows)
+}
+
+// quoteSheets wants the quote of a zip of sheets to be what it comes to, to 10 %.
+func quoteSheets(t *testing.T, r *records.Reader, rows int64) {
+	t.Helper()
+	j := forExcel(0)
+	j.Params["workspaceId"], j.Params["mediumId"] = "w", "c"
+	cfg := export.Config{PartRows: 1000, MaxParts: 1000, SheetRows: 700}
+	quoted, err := export.NewQuoter(r, cfg).Quote(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := export.New(r, inmemory.NewObjects(), cfg)
+	j.SnapshotTime = quoted.At
+	plan, err := e.Plan(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parts []*jobs.Part
+	j.SheetRows, j.RowsTotal, j.PartsTotal = plan.SheetRows, plan.Rows, len(plan.Parts)
+	for i, p := range plan.Parts {
+		part := &jobs.Part{Index: i, PlanEpoch: 1, From: p.From, To: p.To, Rows: p.Rows, State: jobs.PartDone}
+		got, err := e.Write(t.Context(), export.Spec{Job: j, Object: part.ObjectName(j, "t"), From: p.From, To: p.To, Rows: p.Rows}, new(export.Progress))
+		if err != nil {
+			t.Fatal(err)
+		}
+		part.Object, part.Size, part.CRC32C, part.Plain = got.Object, got.Size, got.CRC32C, got.Plain
+		parts = append(parts, part)
+	}
+	res, _, err := e.Compose(t.Context(), j, parts, j.ResultName())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sheets, err := export.Sheets(dataset.VIPUsers, j, parts)
+	off := math.Abs(float64(quoted.Bytes)/float64(res.Size) - 1)
+	if err != nil || quoted.Rows != rows || res.Rows != rows || quoted.Files < 2 || max(quoted.Files-len(sheets), len(sheets)-quoted.Files) > 1 || quoted.Exact || off > 0.1 {
+		t.Errorf("quoted %+v, has %d rows and %d bytes in %d sheets, %v", quoted, res.Rows, res.Size, len(sheets), err)
 	}
 }
 

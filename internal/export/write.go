@@ -82,7 +82,7 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	if err != nil {
 		return jobs.PartResult{}, err
 	}
-	f, err := formOf(j.Params)
+	f, err := formOf(j)
 	if err != nil {
 		return jobs.PartResult{}, err
 	}
@@ -96,12 +96,9 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	if err != nil {
 		return jobs.PartResult{}, err
 	}
-	var packer *packer
-	if f.gzip {
-		packer = newPacker()
-	}
+	packer := f.newPacker()
 	buf := make([]byte, 0, flushBytes+flushBytes/4)
-	if s.Header {
+	if s.Header && !f.sheets { // each of these gets one when they are composed
 		buf = enc.AppendHeader(buf)
 	}
 	var rows int64
@@ -164,6 +161,9 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	}
 	res := jobs.PartResult{Object: obj.Name, Rows: rows, Size: obj.Size, CRC32C: obj.CRC32C, Rescued: enc.Rescued()}
 	res.Guarded, res.GuardedBy = jobs.CountGuarded(obj.Name, enc.Guarded())
+	if f.sheets {
+		res.Plain = &packer.plain
+	}
 	return res, nil
 }
 

@@ -50,6 +50,7 @@ var damageCases = map[string][]string{
 	"Channels":                  {"internal/e2e TestUglyDocuments"},
 	"type jobs.Job":             {"jobs TestDamagedJob", "worker TestDamagedDocuments"},
 	"type jobs.Part":            {"worker TestDamagedDocuments"},
+	"type jobs.Plain":           {"jobs TestPlanSheets"},
 	"type jobs.GuardedBy":       {"internal/jobstore TestGuardedByIsRead"},
 	"type jobs.Spent":           {"internal/jobstore TestDamagedSpent"},
 	"type jobs.Event":           {"internal/jobstore TestWounds"},

@@ -55,6 +55,12 @@ func crashingObjects(o export.Objects) export.Objects {
 	return o
 }
 
+// withTestSheets has sheets of as few rows as EXPORTD_TEST_SHEET_ROWS says.
+func withTestSheets(cfg export.Config) export.Config {
+	cfg.SheetRows, _ = strconv.ParseInt(os.Getenv("EXPORTD_TEST_SHEET_ROWS"), 10, 64) // 0 without
+	return cfg
+}
+
 type crashObjects struct {
 	export.Objects
 	c *crasher

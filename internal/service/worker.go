@@ -20,7 +20,7 @@ import (
 
 // RunWorker works until ctx ends and its work has ended or been handed back.
 func RunWorker(ctx context.Context, cfg config.Config, c *Clients, log *zap.Logger) error {
-	exporter := export.New(c.records, crashingObjects(c.Objects), exportConfig(cfg))
+	exporter := export.New(c.records, crashingObjects(c.Objects), withTestSheets(exportConfig(cfg)))
 	callbacks, keys, err := callbackConfig(ctx, cfg, c)
 	if err != nil {
 		return err

@@ -1,6 +1,6 @@
 // Package crc32c holds the checksum arithmetic that Cloud Storage objects need beyond hash/crc32: the
 // checksum of two byte strings laid end to end from the checksums of each, so that a composite is verified
-// without reading a byte of it.
+// without reading a byte of it. The same goes for the CRC-32 of zip files.
 package crc32c
 
 import "hash/crc32"
@@ -18,10 +18,17 @@ func Update(crc uint32, p []byte) uint32 { return crc32.Update(crc, Table, p) }
 // A CRC register is linear over GF(2): appending len2 zero bytes to A is a matrix power applied to crc1, and
 // B's own checksum is then added with exclusive or. The pre- and post-inversions cancel.
 func Combine(crc1, crc2 uint32, len2 int64) uint32 {
+	return combine(crc32.Castagnoli, crc1, crc2, len2)
+}
+
+// CombineIEEE is Combine for the polynomial of zip and gzip, that of crc32.ChecksumIEEE.
+func CombineIEEE(crc1, crc2 uint32, len2 int64) uint32 { return combine(crc32.IEEE, crc1, crc2, len2) }
+
+func combine(polynomial, crc1, crc2 uint32, len2 int64) uint32 {
 	if len2 <= 0 {
 		return crc1
 	}
-	op := oneZeroBit()
+	op := oneZeroBit(polynomial)
 	op = op.square().square().square() // one zero byte
 	for n := uint64(len2); ; op = op.square() {
 		if n&1 == 1 {
@@ -37,9 +44,9 @@ func Combine(crc1, crc2 uint32, len2 int64) uint32 {
 type matrix [32]uint32
 
 // oneZeroBit is the map that feeding a single zero bit does to the (reflected) register.
-func oneZeroBit() *matrix {
+func oneZeroBit(polynomial uint32) *matrix {
 	var m matrix
-	m[0] = crc32.Castagnoli
+	m[0] = polynomial
 	for i := 1; i < 32; i++ {
 		m[i] = 1 << (i - 1)
 	}

@@ -23,6 +23,10 @@ func TestCombineEqualsDirectChecksum(t *testing.T) {
 			if want := crc32.Checksum(data, crc32c.Table); got != want {
 				t.Fatalf("Combine(%d bytes cut at %d) = %08x, want %08x", size, cut, got, want)
 			}
+			got = crc32c.CombineIEEE(crc32.ChecksumIEEE(a), crc32.ChecksumIEEE(b), int64(len(b)))
+			if want := crc32.ChecksumIEEE(data); got != want {
+				t.Fatalf("CombineIEEE(%d bytes cut at %d) = %08x, want %08x", size, cut, got, want)
+			}
 		}
 	}
 }

@@ -1387,6 +1387,7 @@ export interface components {
             params: components["schemas"]["Params"];
             /** @description Of the dataset's columns. */
             schemaVersion: number;
+            /** @description Of the file. The rest of what is said of CSV is, where this is `application/zip`, of each file in it. */
             mediaType: string;
             /** @description How a file of CSV is written; null of other formats. */
             dialect: {
@@ -1436,7 +1437,20 @@ export interface components {
              */
             withoutSortField: number | null;
             changes?: components["schemas"]["Changes"];
-            /** @description Stretches of the file, end to end, the first 1,000; CSV and JSONL that is compressed has a member of gzip in each, and behind the parts of Parquet is the footer of all. */
+            /** @description Where the file is a zip of sheets (`profile=excel`), those in it, in the order of their rows. */
+            files?: {
+                name: string;
+                /** Format: int64 */
+                rows: number;
+                /**
+                 * Format: int64
+                 * @description As it is unpacked.
+                 */
+                sizeBytes: number;
+                /** @description The CRC-32 that the zip has of it. */
+                crc32: string;
+            }[];
+            /** @description Stretches of the file, end to end, the first 1,000; CSV and JSONL that is compressed has a member of gzip in each, behind the parts of Parquet is the footer of all, and around those of a zip is what makes it one. */
             parts: {
                 /** Format: int64 */
                 rows: number;
@@ -1481,6 +1495,8 @@ export interface components {
              */
             estimatedReads: number;
             estimatedParts: number;
+            /** @description With `profile=excel`, about how many sheets the zip has that the file will be; missing where one sheet has room for all rows. */
+            estimatedFiles?: number;
             /** @description Until the file is there. */
             estimatedSeconds: number;
             /**
@@ -2847,7 +2863,7 @@ export interface components {
         /**
          * @description `rfc4180`: plain. `excel`: for a double-click in Excel, whatever its language: UTF-16 with a byte order mark and TAB between cells. Text that Excel might take for a number,
          *     date or truth value is `="00123"`, a number without a decimal sign (`=125/10`), a time `2026-06-02 03:04:05`, without offset and fractions of a second. Not with `delimiter`. An
-         *     export of more rows than a sheet has (1,048,575) fails with `TOO_MANY_ROWS`.
+         *     export of more rows than a sheet has room for (1,048,575) is a zip of sheets, `application/zip`; with `compression=gzip` it fails with `TOO_MANY_ROWS`.
          */
         profile: components["schemas"]["Profile"];
         /**
@@ -3294,7 +3310,7 @@ export interface operations {
                 /**
                  * @description `rfc4180`: plain. `excel`: for a double-click in Excel, whatever its language: UTF-16 with a byte order mark and TAB between cells. Text that Excel might take for a number,
                  *     date or truth value is `="00123"`, a number without a decimal sign (`=125/10`), a time `2026-06-02 03:04:05`, without offset and fractions of a second. Not with `delimiter`. An
-                 *     export of more rows than a sheet has (1,048,575) fails with `TOO_MANY_ROWS`.
+                 *     export of more rows than a sheet has room for (1,048,575) is a zip of sheets, `application/zip`; with `compression=gzip` it fails with `TOO_MANY_ROWS`.
                  */
                 profile?: components["parameters"]["profile"];
                 /**
@@ -3498,7 +3514,7 @@ export interface operations {
                 /**
                  * @description `rfc4180`: plain. `excel`: for a double-click in Excel, whatever its language: UTF-16 with a byte order mark and TAB between cells. Text that Excel might take for a number,
                  *     date or truth value is `="00123"`, a number without a decimal sign (`=125/10`), a time `2026-06-02 03:04:05`, without offset and fractions of a second. Not with `delimiter`. An
-                 *     export of more rows than a sheet has (1,048,575) fails with `TOO_MANY_ROWS`.
+                 *     export of more rows than a sheet has room for (1,048,575) is a zip of sheets, `application/zip`; with `compression=gzip` it fails with `TOO_MANY_ROWS`.
                  */
                 profile?: components["parameters"]["profile"];
                 /**

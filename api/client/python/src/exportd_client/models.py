@@ -215,6 +215,15 @@ class ManifestTableSchema(TypedDict):
     columns: list[ManifestTableSchemaColumnsItem]
 
 
+class ManifestFilesItem(TypedDict):
+    name: str
+    rows: int
+    #: As it is unpacked.
+    sizeBytes: int
+    #: The CRC-32 that the zip has of it.
+    crc32: str
+
+
 class ManifestPartsItem(TypedDict):
     rows: int
     sizeBytes: int
@@ -244,6 +253,7 @@ Manifest = TypedDict(
         "rescuedValues": "int",
         "withoutSortField": "Union[int, None]",
         "changes": "NotRequired[Changes]",
+        "files": "NotRequired[list[ManifestFilesItem]]",
         "parts": "list[ManifestPartsItem]",
         "statusUrl": "str",
         "fileUrl": "str",
@@ -279,6 +289,8 @@ right to 10 % but in one of thousands of quotes. Seconds are by what exports of 
     #: Documents that the export reads and Firestore bills.
     estimatedReads: int
     estimatedParts: int
+    #: With `profile=excel`, about how many sheets the zip has that the file will be; missing where one sheet has room for all rows.
+    estimatedFiles: NotRequired[int]
     #: Until the file is there.
     estimatedSeconds: float
     #: Exports of the org that end before this one begins. 0 begins at once.
