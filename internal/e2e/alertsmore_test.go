@@ -77,7 +77,7 @@ func (f *firehouse) killWorkers(t *testing.T) {
 // was due is late.
 func (f *firehouse) rescuersStandStill(t *testing.T) {
 	t.Helper()
-	client := f.firestore(t)
+	client := f.hosts.OpenFirestore(t)
 	store := jobstore.New(jobstore.Config{Client: client, ReuseFor: time.Minute, Policy: jobs.Policy{Skew: 5 * time.Second}})
 	ctx, letGo := context.WithCancel(t.Context())
 	var holding sync.WaitGroup
@@ -139,20 +139,9 @@ func (f *firehouse) overdue(t *testing.T, client *firestore.Client) {
 // queuedSince has a job seem to wait for longer.
 func (f *firehouse) queuedSince(t *testing.T, id string, ago time.Duration) {
 	t.Helper()
-	if _, err := f.firestore(t).Collection("ExportJobs").Doc(id).Update(t.Context(), []firestore.Update{{Path: "createdAt", Value: time.Now().Add(-ago)}}); err != nil {
+	if _, err := f.hosts.OpenFirestore(t).Collection("ExportJobs").Doc(id).Update(t.Context(), []firestore.Update{{Path: "createdAt", Value: time.Now().Add(-ago)}}); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// firestore is a client that ends with the test.
-func (f *firehouse) firestore(t *testing.T) *firestore.Client {
-	t.Helper()
-	client, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(f.hosts.Firestore)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
-	return client
 }
 
 func (f *firehouse) publishNonsense(t *testing.T) {
@@ -172,7 +161,7 @@ func (f *firehouse) publishNonsense(t *testing.T) {
 // damageJob writes into a job what no transition writes.
 func (f *firehouse) damageJob(t *testing.T, id string) {
 	t.Helper()
-	client := f.firestore(t)
+	client := f.hosts.OpenFirestore(t)
 	if _, err := client.Collection("ExportJobs").Doc(id).Update(t.Context(), []firestore.Update{{Path: "partsTotal", Value: -1}, {Path: "wakeAt", Value: time.Now()}}); err != nil {
 		t.Fatal(err)
 	}

@@ -7,11 +7,8 @@ import (
 	"sync"
 	"testing"
 
-	"cloud.google.com/go/firestore"
-
 	"exportd/internal/apikey"
 	"exportd/internal/e2e/e2etest"
-	"exportd/internal/localcloud"
 	"exportd/jobs"
 )
 
@@ -24,16 +21,7 @@ func TestBudgetAcrossProcesses(t *testing.T) {
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())
 	s := e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 50, Messages: 10})
 	_, other := e2etest.API(t, exportd, hosts)
-	client, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.Firestore)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	keys, err := apikey.NewStore(apikey.StoreConfig{Client: client})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer keys.Close()
+	keys := openKeys(t, hosts)
 	quote := func(c *e2etest.Client) (q struct {
 		Rows   int64
 		Budget struct{ RowsLeft int64 }

@@ -9,13 +9,22 @@ import (
 	"sync"
 	"testing"
 
-	"cloud.google.com/go/firestore"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"exportd/internal/apikey"
 	"exportd/internal/e2e/e2etest"
-	"exportd/internal/localcloud"
 )
+
+// openKeys opens the store of keys past exportd.
+func openKeys(t *testing.T, hosts e2etest.Hosts) *apikey.Store {
+	t.Helper()
+	keys, err := apikey.NewStore(apikey.StoreConfig{Client: hosts.OpenFirestore(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(keys.Close)
+	return keys
+}
 
 // TestCallbackOfAChangedKey: a worker that has just called a receiver in a key's name, and so knows the key,
 // signs with the new secret alone from the moment that the old one was replaced without overlap, and sends
@@ -25,16 +34,7 @@ func TestCallbackOfAChangedKey(t *testing.T) {
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())
 	s := e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 50, Messages: 50}, callbackSettings...)
 	e2etest.Worker(t, exportd, hosts, callbackSettings...)
-	client, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.Firestore)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	keys, err := apikey.NewStore(apikey.StoreConfig{Client: client})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer keys.Close()
+	keys := openKeys(t, hosts)
 	by := apikey.By{Actor: "api key key_admin", Reason: "the secret leaked"}
 	rc := newSigned(t)
 	c, ops := s.Caller(), s.Operator()

@@ -21,7 +21,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"exportd/internal/e2e/e2etest"
-	"exportd/internal/localcloud"
 )
 
 var datasetRows = flag.Int("dataset.rows", 2000, "documents of each example dataset")
@@ -103,11 +102,7 @@ func TestOwnDatasets(t *testing.T) {
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir(), "--indexes", file)
 	s := e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 1, Messages: 1}, setting, "EXPORTD_RATE_KEY_PER_SECOND=0")
 	e2etest.Worker(t, exportd, hosts, setting, "EXPORTD_PART_ROWS=100")
-	client, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.Firestore)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
+	client := hosts.OpenFirestore(t)
 	for _, o := range owns {
 		t.Run(o.name, func(t *testing.T) {
 			stored := o.store(t, client, s.OrgID, s.OtherOrgID)

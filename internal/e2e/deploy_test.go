@@ -17,7 +17,6 @@ import (
 	"cloud.google.com/go/firestore"
 
 	"exportd/internal/e2e/e2etest"
-	"exportd/internal/localcloud"
 	"exportd/jobs"
 )
 
@@ -177,10 +176,7 @@ func TestRollingDeploy(t *testing.T) {
 		"EXPORTD_ORG_RUNNING_JOBS=6", "EXPORTD_REUSE_SECONDS=0", "EXPORTD_RATE_KEY_PER_SECOND=0")
 	d.Stack = e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 250, Messages: 600}, d.env...)
 	d.worker = e2etest.Worker(t, exportd, hosts, d.env...)
-	if d.client, err = firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.Firestore)...); err != nil {
-		t.Fatal(err)
-	}
-	defer d.client.Close()
+	d.client = hosts.OpenFirestore(t)
 	front := httptest.NewServer(d.receiver)
 	defer front.Close()
 

@@ -22,7 +22,6 @@ import (
 	"exportd/internal/demo"
 	"exportd/internal/e2e/e2etest"
 	"exportd/internal/export"
-	"exportd/internal/localcloud"
 	"exportd/internal/objectstore"
 	"exportd/internal/records"
 	"exportd/jobs"
@@ -92,11 +91,7 @@ func failAndResume(t *testing.T, s *e2etest.Stack) (failed e2etest.Job, file []b
 	e2etest.Until(t, jobWithin, "some parts to be done", func() bool { return c.Job(t, id, "").Progress.PartsDone >= 5 })
 	// The source refuses to be read: permanent, and the operator's to put right.
 	s.Faults(t, `{"rules": {"Firestore/RunQuery": {"errorRate": 1, "code": "PERMISSION_DENIED"}}}`)
-	db, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(s.Firestore)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
+	db := s.OpenFirestore(t)
 	// The API asks for a job by a query, which is refused too.
 	e2etest.Until(t, jobWithin, "the job to fail", func() bool {
 		doc, err := db.Collection("ExportJobs").Doc(id).Get(t.Context())
@@ -226,11 +221,7 @@ func changed(s *e2etest.Stack, r *rand.Rand, name string, i int) *firestorepb.Wr
 // readAt reads the users of the main workspace as they were, with the official client.
 func readAt(t *testing.T, s *e2etest.Stack, at time.Time) []e2etest.Row {
 	t.Helper()
-	client, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(s.Firestore)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	client := s.OpenFirestore(t)
 	users := client.Collection("VipUsers").Where("workspaceId", "==", s.WorkspaceID).Where("mediumId", "==", s.MediumID).
 		OrderBy("ltv", firestore.Desc).OrderBy(firestore.DocumentID, firestore.Asc)
 	documents := users.WithReadOptions(firestore.ReadTime(at)).Documents(t.Context())

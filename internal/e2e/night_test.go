@@ -11,11 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"cloud.google.com/go/firestore"
-
 	"exportd/internal/e2e/e2etest"
 	"exportd/internal/jobstore"
-	"exportd/internal/localcloud"
 	"exportd/jobs"
 )
 
@@ -91,20 +88,18 @@ func newNight(t *testing.T) *night {
 	_, hosts := e2etest.Emulators(t, exportd, t.TempDir())
 	env := append([]string{"EXPORTD_CONSOLE=public", "EXPORTD_ORG_QUEUED_JOBS=0"}, callbackSettings...)
 	s := e2etest.Services(t, exportd, hosts, e2etest.Sizes{Users: 60, Messages: 60}, env...)
-	client, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.Firestore)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
+	client := hosts.OpenFirestore(t)
 	n := &night{t: t, stack: s, store: jobstore.New(jobstore.Config{Client: client, Policy: jobs.Policy{
 		LeaseFor: 30 * time.Second, RenewEvery: 5 * time.Second, Skew: 5 * time.Second, NotifyAgain: 15 * time.Second, MaxAttempts: 8, MaxInterruptions: 50,
 		BackoffMin: time.Second, BackoffMax: time.Minute, Window: 4, SnapshotLife: time.Hour, FileLife: 24 * time.Hour, RecordLife: 48 * time.Hour,
 		SweepAfter: time.Minute, Jitter: func() float64 { return 0.5 },
 	}})}
 	id := s.Caller().Submit(t, "vip-users", s.Users(), "Cache-Control", "no-cache")
-	if n.like, err = n.store.Get(t.Context(), id); err != nil {
+	like, err := n.store.Get(t.Context(), id)
+	if err != nil {
 		t.Fatal(err)
 	}
+	n.like = like
 	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { n.came.Add(1) }))
 	t.Cleanup(receiver.Close)
 	for i := range 60 {

@@ -13,10 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"cloud.google.com/go/firestore"
-
 	"exportd/internal/e2e/e2etest"
-	"exportd/internal/localcloud"
 )
 
 // block is a fence of commands, indented or not; "google" are those that nobody can run here.
@@ -88,11 +85,7 @@ func TestOperations(t *testing.T) {
 // jobsOf are the jobs that a customer has, with their states.
 func jobsOf(t *testing.T, hosts e2etest.Hosts, org string) map[string]string {
 	t.Helper()
-	db, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.Firestore)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := hosts.OpenFirestore(t)
 	docs, err := db.Collection("ExportJobs").Where("orgId", "==", org).Documents(t.Context()).GetAll()
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"cloud.google.com/go/firestore"
 	"cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -189,11 +188,7 @@ func swept(t *testing.T, s *e2etest.Stack) {
 // goneWorker leaves the sign of life of a worker that was killed hours ago, which statistics take away.
 func goneWorker(t *testing.T, hosts e2etest.Hosts) {
 	t.Helper()
-	db, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.Firestore)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := hosts.OpenFirestore(t)
 	gone := map[string]any{"kind": "worker", "owner": "gone", "until": time.Now().Add(-3 * time.Hour)}
 	if _, err := db.Collection("ExportLeases").Doc("worker-gone").Set(t.Context(), gone); err != nil {
 		t.Fatal(err)

@@ -7,11 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"cloud.google.com/go/firestore"
 	"github.com/google/go-cmp/cmp"
 
 	"exportd/internal/e2e/e2etest"
-	"exportd/internal/localcloud"
 	"exportd/internal/machinetest"
 	"exportd/jobs"
 )
@@ -34,11 +32,7 @@ func TestPostgres(t *testing.T) {
 
 // endMarks: \. alone on a line ends the input of a COPY, as a text it must not.
 func endMarks(t *testing.T, s *e2etest.Stack, read func(t *testing.T, kind jobs.Kind, file []byte) [][]string) {
-	client, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(s.Firestore)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	client := s.OpenFirestore(t)
 	const label = "ai_end_mark"
 	from, err := time.Parse(time.DateOnly, s.From)
 	if err != nil {

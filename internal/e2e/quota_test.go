@@ -6,10 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"cloud.google.com/go/firestore"
-
 	"exportd/internal/e2e/e2etest"
-	"exportd/internal/localcloud"
 	"exportd/jobs"
 )
 
@@ -25,11 +22,7 @@ func TestQuotaUsedUp(t *testing.T) {
 	for range 2 {
 		e2etest.Worker(t, exportd, hosts, "EXPORTD_PART_ROWS=100", "EXPORTD_LEASE_SECONDS=5")
 	}
-	client, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.Firestore)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
+	client := hosts.OpenFirestore(t)
 	caller := s.Caller()
 	_, want := caller.Export(t, "vip-messages", s.Messages())
 

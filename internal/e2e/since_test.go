@@ -23,7 +23,6 @@ import (
 
 	"exportd/internal/demo"
 	"exportd/internal/e2e/e2etest"
-	"exportd/internal/localcloud/fault"
 )
 
 var (
@@ -49,7 +48,7 @@ func TestSince(t *testing.T) {
 	}
 	for night := range 2 {
 		n.change(*sinceChanges)
-		quote, read := n.quote(before.JobID), n.read(hosts)
+		quote, read := n.quote(before.JobID), s.Counters(t).DocumentsRead
 		begun := time.Now()
 		id := s.Caller().Submit(t, "vip-users", s.Users("since", before.JobID))
 		if night == 0 {
@@ -61,7 +60,7 @@ func TestSince(t *testing.T) {
 		}
 		job := s.Caller().Await(t, id, 10*time.Minute)
 		took := time.Since(begun)
-		read = n.read(hosts) - read
+		read = s.Counters(t).DocumentsRead - read
 		told := n.told(job)
 		_, now := n.export(s.Users())
 		want := naive(rows, now)
@@ -399,16 +398,4 @@ func (n *changing) composing(id string) time.Duration {
 	}
 	n.s.Operator().Get(n.T, "/ops/jobs/"+id, nil).Want(n.T, http.StatusOK).JSON(n.T, &v)
 	return time.Duration(v.Job.Spent.ComposeMs) * time.Millisecond
-}
-
-// read is how many documents the embedded cloud has billed so far.
-func (n *changing) read(hosts e2etest.Hosts) int64 {
-	n.Helper()
-	r, err := e2etest.Send(n.Context(), http.MethodGet, "http://"+hosts.Control+"/counters", nil, nil)
-	if err != nil {
-		n.Fatal(err)
-	}
-	var counters fault.Counters
-	r.Want(n.T, http.StatusOK).JSON(n.T, &counters)
-	return counters.DocumentsRead
 }

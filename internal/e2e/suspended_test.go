@@ -10,11 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"cloud.google.com/go/firestore"
-
 	"exportd/internal/e2e/e2etest"
 	"exportd/internal/jobstore"
-	"exportd/internal/localcloud"
 	"exportd/jobs"
 )
 
@@ -128,11 +125,7 @@ func (b *broken) came() []string {
 // ones take three days each.
 func nineteenBefore(t *testing.T, hosts e2etest.Hosts, jobID string) {
 	t.Helper()
-	client, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.Firestore)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	client := hosts.OpenFirestore(t)
 	store := jobstore.New(jobstore.Config{Client: client})
 	callbacks, err := store.Callbacks(t.Context(), jobID)
 	if err != nil || len(callbacks) != 1 {

@@ -19,7 +19,6 @@ import (
 
 	"exportd/internal/e2e/e2etest"
 	"exportd/internal/jobstore"
-	"exportd/internal/localcloud"
 	"exportd/internal/machinetest"
 	"exportd/jobs"
 )
@@ -178,11 +177,7 @@ func TestTelemetry(t *testing.T) {
 	}
 	prom := startPrometheus(t, targets...)
 	e2etest.Until(t, time.Minute, "all are scraped", func() bool { return prom.ask(t, "sum(up)", "")[""] == 3 })
-	client, err := firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.Firestore)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
+	client := hosts.OpenFirestore(t)
 
 	submitThird(t, client, s, third)
 	for range main {
@@ -293,15 +288,8 @@ func checkCost(t *testing.T, prom *prometheus, hosts e2etest.Hosts, rows float64
 	read, written := one("Of it, documents read:", `sum(exportd_firestore_documents_total{op="read"})`), one("and written:", `sum(exportd_firestore_documents_total{op="written"})`)
 	byLane := prom.ask(t, `sum by (lane) (exportd_firestore_documents_total{op="read"})`, "lane")
 	t.Logf("By lane: %v", byLane)
-	r, err := e2etest.Send(t.Context(), http.MethodGet, "http://"+hosts.Control+"/counters", nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var counted struct{ DocumentsRead, DocumentsWritten int64 }
-	if err := json.Unmarshal(r.Body, &counted); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("the database has counted, with the tests' own reads and the demo data: %+v", counted)
+	counted := hosts.Counters(t)
+	t.Logf("the database has counted, with the tests' own reads and the demo data: %d documents read, %d written", counted.DocumentsRead, counted.DocumentsWritten)
 	if read < rows || read > 1.25*float64(counted.DocumentsRead) {
 		t.Errorf("%v documents read for %v rows, by the database %d", read, rows, counted.DocumentsRead)
 	}

@@ -26,7 +26,6 @@ import (
 
 	"exportd/internal/csvrow/csvrowtest"
 	"exportd/internal/e2e/e2etest"
-	"exportd/internal/localcloud"
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/jobs"
 )
@@ -122,10 +121,7 @@ func TestUglyDocuments(t *testing.T) {
 	_, hosts := e2etest.Emulators(t, binary, dir+"/data")
 	s := e2etest.Services(t, binary, hosts, e2etest.Sizes{Users: 20, Messages: 20}, "GOMEMLIMIT=230MiB", "EXPORTD_RATE_KEY_PER_SECOND=0", "EXPORTD_RATE_IP_PER_SECOND=0")
 	u := &ugly{Stack: s, stored: map[string]int{}, worker: e2etest.Worker(t, binary, hosts, "GOMEMLIMIT=345MiB", "EXPORTD_PART_ROWS=100")}
-	if u.db, err = firestore.NewClient(t.Context(), e2etest.Project, localcloud.GRPCOptions(hosts.Firestore)...); err != nil {
-		t.Fatal(err)
-	}
-	defer u.db.Close()
+	u.db = hosts.OpenFirestore(t)
 	day, err := time.Parse(time.DateOnly, s.To)
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/firestore"
+
 	"exportd/internal/demo"
+	"exportd/internal/localcloud"
+	"exportd/internal/localcloud/fault"
 )
 
 // Project is the Google Cloud project of exportd in development.
@@ -56,6 +60,28 @@ func (h Hosts) Faults(tb testing.TB, config string) {
 		tb.Fatalf("set faults: %v", err)
 	}
 	r.Want(tb, http.StatusOK)
+}
+
+// OpenFirestore returns the official client, which is closed at the end of the test.
+func (h Hosts) OpenFirestore(tb testing.TB) *firestore.Client {
+	tb.Helper()
+	client, err := firestore.NewClient(tb.Context(), Project, localcloud.GRPCOptions(h.Firestore)...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// Counters are what the embedded cloud has counted since its start.
+func (h Hosts) Counters(tb testing.TB) (counted fault.Counters) {
+	tb.Helper()
+	r, err := Send(tb.Context(), http.MethodGet, "http://"+h.Control+"/counters", nil, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r.Want(tb, http.StatusOK).JSON(tb, &counted)
+	return counted
 }
 
 // Env names the hosts to a process.
