@@ -91,8 +91,9 @@ func csvForm(p jobs.Params) form {
 		}
 		return csvRows(o, in)
 	}
+	comma := p.Delimiter()
 	f.lead = func(dst []byte, word string, row []byte) []byte {
-		return append(append(append(dst, word...), p.Delimiter()), row...)
+		return append(append(append(dst, word...), comma), row...)
 	}
 	return f
 }

@@ -78,7 +78,8 @@ type Sheet struct {
 	Rows  int64
 	Plain jobs.Plain // of its bytes as they are unpacked
 
-	packed int64 // bytes in the zip
+	head   []byte // what it begins with, deflated
+	packed int64  // bytes in the zip
 	parts  []*jobs.Part
 }
 
@@ -98,7 +99,7 @@ func Sheets(d *dataset.Dataset, j *jobs.Job, parts []*jobs.Part) ([]Sheet, error
 			return nil, damagedPlan(j) // a build that knows no sheets has written it
 		}
 		if n := len(sheets); n == 0 || sheets[n-1].Rows+p.Rows > j.SheetRows {
-			sheets = append(sheets, Sheet{Name: j.SheetName(n + 1), Plain: plain, packed: int64(len(head) + len(lastBlock))})
+			sheets = append(sheets, Sheet{Name: j.SheetName(n + 1), Plain: plain, head: head, packed: int64(len(head) + len(lastBlock))})
 		}
 		s := &sheets[len(sheets)-1]
 		s.parts = append(s.parts, p)
@@ -135,11 +136,7 @@ func (e *Exporter) layZip(ctx context.Context, f form, d *dataset.Dataset, j *jo
 	if err != nil {
 		return nil, err
 	}
-	head, _, err := sheetHead(d, j)
-	if err != nil {
-		return nil, err
-	}
-	frames, err := zipFrames(sheets, head, j.SnapshotTime)
+	frames, err := zipFrames(sheets, j.SnapshotTime)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +169,7 @@ var lastBlock = []byte{3, 0}
 
 // zipFrames are the bytes of a zip that are not those of parts: what stands before the parts of each sheet,
 // and behind those of the last. It is written whole, but for the parts.
-func zipFrames(sheets []Sheet, head []byte, at time.Time) (frames [][]byte, err error) {
+func zipFrames(sheets []Sheet, at time.Time) (frames [][]byte, err error) {
 	out, parts := &frame{}, make([]byte, 1<<20)
 	w := zip.NewWriter(out)
 	for i := range sheets {
@@ -181,7 +178,7 @@ func zipFrames(sheets []Sheet, head []byte, at time.Time) (frames [][]byte, err 
 		if err != nil {
 			return nil, err
 		}
-		if _, err := body.Write(head); err != nil {
+		if _, err := body.Write(s.head); err != nil {
 			return nil, err
 		}
 		if err := w.Flush(); err != nil {
@@ -189,7 +186,7 @@ func zipFrames(sheets []Sheet, head []byte, at time.Time) (frames [][]byte, err 
 		}
 		frames = append(frames, out.take())
 		out.skip = true
-		for n := s.packed - int64(len(head)+len(lastBlock)); n > 0; n -= int64(len(parts)) {
+		for n := s.packed - int64(len(s.head)+len(lastBlock)); n > 0; n -= int64(len(parts)) {
 			if _, err := body.Write(parts[:min(n, int64(len(parts)))]); err != nil {
 				return nil, err
 			}

@@ -50,9 +50,9 @@ func TestZip64(t *testing.T) {
 	sizes := [][2]int64{{100, 1000}, {200, math.MaxUint32 - 1}, {300, math.MaxUint32}, {5 << 30, 30 << 30}, {400, 4000}} // packed and not
 	var sheets []Sheet
 	for i, s := range sizes {
-		sheets = append(sheets, Sheet{Name: "sheet-" + strconv.Itoa(i), packed: s[0], Plain: jobs.Plain{Size: s[1], CRC32: uint32(i) * 77}})
+		sheets = append(sheets, Sheet{Name: "sheet-" + strconv.Itoa(i), head: head, packed: s[0], Plain: jobs.Plain{Size: s[1], CRC32: uint32(i) * 77}})
 	}
-	frames, err := zipFrames(sheets, head, time.Date(2026, 3, 4, 12, 34, 56, 0, time.UTC))
+	frames, err := zipFrames(sheets, time.Date(2026, 3, 4, 12, 34, 56, 0, time.UTC))
 	if err != nil {
 		t.Fatal(err)
 	}
