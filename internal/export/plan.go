@@ -1,9 +1,9 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -74,13 +74,12 @@ func (e *Exporter) Plan(ctx context.Context, j *jobs.Job) (_ Plan, err error) {
 	if f := e.cfg.pastSheet(j.Params, rows); f != nil {
 		return plan, f
 	}
-	target, most := e.cfg.target(rows), int64(math.MaxInt64)
-	if plan.SheetRows = e.cfg.sheetRows(j.Params, rows); plan.SheetRows > 0 {
-		target, most = min(target, plan.SheetRows), plan.SheetRows
-	}
+	plan.SheetRows = e.cfg.sheetRows(j.Params, rows)
+	target := e.cfg.partRows(rows, plan.SheetRows)
 	if rows <= target {
 		return plan, nil
 	}
+	most := cmp.Or(plan.SheetRows, rows)
 	if plan.Parts, err = e.split(ctx, d, q, at, rows, target, most); err == nil && plan.SheetRows > 0 {
 		err = e.cfg.fitSheets(plan.Parts, most)
 	}
@@ -127,6 +126,14 @@ func (c Config) target(rows int64) int64 {
 		return target
 	}
 	return max(target, rows/maxLongParts+1)
+}
+
+// partRows is target for an export whose sheets have so many rows each; 0 where it has not several.
+func (c Config) partRows(rows, sheet int64) int64 {
+	if sheet > 0 {
+		return min(c.target(rows), sheet)
+	}
+	return c.target(rows)
 }
 
 // exceedsWindow reports whether the parts of an export are so many that some wait for others.

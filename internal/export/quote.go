@@ -77,11 +77,7 @@ func (q *Quoter) Cost(ctx context.Context, j *jobs.Job) (rows, reads int64, err 
 // No part has more than sheet rows, if that is not 0.
 func (q *Quoter) billed(rows, sheet int64) (parts int, reads int64) {
 	parts, reads = 1, rows+counted(rows)
-	target := q.cfg.target(rows)
-	if sheet > 0 {
-		target = min(target, sheet)
-	}
-	if rows > target {
+	if target := q.cfg.partRows(rows, sheet); rows > target {
 		parts = int((rows + target - 1) / target)
 		// The whole is cut into twice as many pieces, and counted once more where they are cut again; each
 		// part's first row is looked for.
