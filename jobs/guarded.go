@@ -1,7 +1,5 @@
 package jobs
 
-import "maps"
-
 // GuardedBy says in which columns of an object the formula guard has changed how many cells. It names the
 // object: a build that does not know it may write another and leave this as it was.
 type GuardedBy struct {
@@ -13,8 +11,8 @@ type GuardedBy struct {
 // maxGuardedColumns bounds the columns of a dataset, far above those that one has.
 const maxGuardedColumns = 1000
 
-// CountGuarded gives the number of cells in all columns of an object, and what is kept of each: nil if there
-// are none.
+// CountGuarded gives the number of cells in all columns of an object, and the record of them, which keeps
+// columns: nil if there are none.
 func CountGuarded(object string, columns map[string]int64) (total int64, by *GuardedBy) {
 	for _, n := range columns {
 		total += n
@@ -22,7 +20,7 @@ func CountGuarded(object string, columns map[string]int64) (total int64, by *Gua
 	if total == 0 {
 		return 0, nil
 	}
-	return total, &GuardedBy{object, maps.Clone(columns)}
+	return total, &GuardedBy{object, columns}
 }
 
 // Of gives the columns of an object that has so many guarded cells in all; known is false where these are not

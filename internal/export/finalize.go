@@ -24,13 +24,9 @@ func (e *Exporter) Compose(ctx context.Context, j *jobs.Job, parts []*jobs.Part,
 }
 
 func (e *Exporter) compose(ctx context.Context, f form, j *jobs.Job, parts []*jobs.Part, dst string) (_ jobs.Result, names []string, err error) {
-	res, err := sum(j, parts)
+	res, err := sum(j, parts, dst)
 	if err != nil {
 		return res, nil, err
-	}
-	res.Object = dst
-	if res.GuardedBy != nil {
-		res.GuardedBy.Object = dst
 	}
 	laid, err := e.lay(ctx, f, j, parts, dst)
 	if err != nil {
@@ -98,8 +94,8 @@ func (e *Exporter) writeObject(ctx context.Context, f form, name string, b []byt
 	return w.Commit(ctx)
 }
 
-// sum adds the parts up, which must be all of the plan, done and in order.
-func sum(j *jobs.Job, parts []*jobs.Part) (res jobs.Result, err error) {
+// sum adds the parts of the object named dst up, which must be all of the plan, done and in order.
+func sum(j *jobs.Job, parts []*jobs.Part, dst string) (res jobs.Result, err error) {
 	if len(parts) != j.PartsTotal {
 		return res, damagedPlan(j)
 	}
@@ -125,7 +121,8 @@ func sum(j *jobs.Job, parts []*jobs.Part) (res jobs.Result, err error) {
 	if edge != "" {
 		return res, damagedPlan(j)
 	}
-	_, res.GuardedBy = jobs.CountGuarded("", guarded)
+	res.Object = dst
+	_, res.GuardedBy = jobs.CountGuarded(dst, guarded)
 	if res.Rows != j.RowsTotal {
 		return res, mismatch(j.RowsTotal, res.Rows)
 	}
