@@ -294,7 +294,7 @@ func appendCleaned(dst, s []byte) []byte {
 			i++
 			continue
 		}
-		replacement, n := "\u2400", 1
+		replacement, n := string(NUL), 1
 		if c != 0 {
 			var r rune
 			if r, n = utf8.DecodeRune(s[i:]); r != utf8.RuneError || n != 1 {

@@ -73,6 +73,9 @@ import (
 	"exportd/internal/vip/wire"
 )
 
+// NUL stands in cells for U+0000, and for itself.
+const NUL = '\u2400'
+
 // Options are the choices that a caller of an export has.
 type Options struct {
 	FormulaGuard bool // put ' before text that a spreadsheet would run

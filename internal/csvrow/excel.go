@@ -282,7 +282,7 @@ func appendUTF16(dst, s []byte) []byte {
 		r, size := utf8.DecodeRune(s[i:])
 		i += size
 		if c == 0 {
-			r = '\u2400'
+			r = NUL
 		}
 		for _, unit := range utf16.AppendRune(units[:0], r) {
 			dst = binary.LittleEndian.AppendUint16(dst, unit)

@@ -33,8 +33,6 @@ const (
 	ChangeColumn = "change"
 	// runSuffix is behind the name of the file in those of runs.
 	runSuffix = ".run-"
-	// nulPicture stands for NUL in a cell of CSV, and for itself.
-	nulPicture = "\u2400"
 )
 
 var changeNames = [...]string{rowdiff.Added: "added", rowdiff.Changed: "changed", rowdiff.Removed: "removed"}
@@ -177,9 +175,9 @@ func (w *wholeFile) Next() (id, row []byte, err error) {
 	if id, row, err = w.rows.Next(); err != io.EOF {
 		w.unread = err
 	}
-	if err == nil && w.blurs && bytes.Contains(id, []byte(nulPicture)) {
+	if err == nil && w.blurs && bytes.ContainsRune(id, csvrow.NUL) {
 		return nil, nil, jobs.Fail(jobs.CodeInvalidJob, jobs.Permanent,
-			fmt.Sprintf("the id %.200q may have NUL in it or %s, which CSV writes the same: ask for changes with format=jsonl", id, nulPicture), "", nil)
+			fmt.Sprintf("the id %.200q may have NUL in it or %c, which CSV writes the same: ask for changes with format=jsonl", id, csvrow.NUL), "", nil)
 	}
 	return id, row, err
 }
