@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"math/rand/v2"
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"exportd/internal/csvrow/csvrowtest"
 	"exportd/internal/e2e/e2etest"
@@ -94,13 +92,22 @@ func notAsked(p jobs.Params, q url.Values) string {
 	return ""
 }
 
-// header are the names of the columns that the file of a job has.
-func header(j *jobs.Job) []string {
+// columns are the names of those that the file of a job has of its kind's.
+func columns(j *jobs.Job) []string {
 	names := e2etest.Header(j.Kind)
 	if chosen := j.Params.Text(jobs.ParamColumns); chosen != "" {
 		names = chosen
 	}
 	return strings.Split(names, ",")
+}
+
+// header are the names of all columns that the file of a job has.
+func header(j *jobs.Job) []string {
+	names := columns(j)
+	if j.Params.Since() != "" {
+		names = append([]string{"change"}, names...)
+	}
+	return names
 }
 
 // table reads the file of a job, by readers that share no code with what has written it: all its cells, with
@@ -116,15 +123,11 @@ func table(j *jobs.Job, file []byte) ([][]string, error) {
 			return nil, err
 		}
 	}
-	names := header(j)
-	if p.Since() != "" {
-		names = append([]string{"change"}, names...)
-	}
 	switch {
 	case p.Format() == jobs.FormatJSONL:
-		return e2etest.ParseJSONL(names, file)
+		return e2etest.ParseJSONL(header(j), file)
 	case p.Format() == jobs.FormatParquet:
-		return e2etest.ParseParquet(names, file)
+		return e2etest.ParseParquet(header(j), file)
 	case j.SheetRows > 0:
 		return sheets(j, file)
 	case p.Excel():
@@ -176,26 +179,4 @@ func sheet(file []byte) (rows [][]string, err error) {
 		rows = append(rows, row)
 	}
 	return rows, err
-}
-
-// asSheet is a cell as sheet gives it: numbers and times are such there, line ends those of the machine.
-func asSheet(v any, cell string) string {
-	switch v := v.(type) {
-	case time.Time:
-		at, err := time.Parse("2006-01-02T15:04:05.999999Z07:00", cell)
-		if err != nil {
-			return cell
-		}
-		return at.Format(time.DateTime)
-	case int64:
-		if len(strings.TrimRight(cell, "0")) > 15 { // more than a number has there
-			return cell
-		}
-		return csvrowtest.Digits15(float64(v))
-	case float64:
-		if !math.IsNaN(v) && !math.IsInf(v, 0) {
-			return csvrowtest.Digits15(v)
-		}
-	}
-	return strings.ReplaceAll(cell, "\r\n", "\n")
 }

@@ -99,7 +99,7 @@ func samples(t *testing.T) (list []*sample) {
 			}
 			cells, _ := csvrowtest.Chosen("vip-messages", id, fields, s.opts.FormulaGuard, nil, nil)
 			if s.opts.Excel {
-				cells = csvrowtest.SheetTexts("vip-messages", id, fields, s.opts.FormulaGuard)
+				cells = csvrowtest.SheetTexts("vip-messages", id, fields, s.opts.FormulaGuard, nil, nil)
 			}
 			s.want = append(s.want, cells)
 			var err error

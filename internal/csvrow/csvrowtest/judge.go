@@ -50,14 +50,8 @@ func Cells(kind jobs.Kind, id string, fields map[string]any, guard bool) (cells 
 // Chosen is Cells of a file with columns, by their places, and a zone that a caller has chosen; nil is all of
 // them, and UTC.
 func Chosen(kind jobs.Kind, id string, fields map[string]any, guard bool, places []int, zone *time.Location) (cells []string, guarded int64) {
-	all := strings.Fields(columns[kind])
-	if places == nil {
-		for i := range all {
-			places = append(places, i)
-		}
-	}
-	for i, place := range places {
-		column := all[place]
+	paths := pathsAt(kind, places)
+	for i, column := range paths {
 		v := valueOf(column, id, fields)
 		cell := TextIn(v, zone)
 		if list, ok := v.([]any); ok && (column == "tags" || column == "labels") {
@@ -66,7 +60,7 @@ func Chosen(kind jobs.Kind, id string, fields map[string]any, guard bool, places
 		switch v.(type) {
 		case nil, bool, time.Time:
 		case int64, float64:
-			if guard && i == 0 && len(places) > 1 && strings.HasPrefix(cell, "-") {
+			if guard && i == 0 && len(paths) > 1 && strings.HasPrefix(cell, "-") {
 				cell = "'" + cell
 				guarded++
 			}
@@ -92,16 +86,24 @@ func GuardedBy(kind jobs.Kind, id string, fields map[string]any, places []int, z
 	safe, _ := Chosen(kind, id, fields, true, places, zone)
 	bare, _ := Chosen(kind, id, fields, false, places, zone)
 	by := map[string]int64{}
-	for i, cell := range safe {
-		place := i
-		if places != nil {
-			place = places[i]
-		}
-		if path := strings.Fields(columns[kind])[place]; cell != bare[i] {
+	for i, path := range pathsAt(kind, places) {
+		if safe[i] != bare[i] {
 			by[path[strings.LastIndexByte(path, '.')+1:]]++
 		}
 	}
 	return by
+}
+
+// pathsAt are those of a kind's columns at some places; nil is all of them.
+func pathsAt(kind jobs.Kind, places []int) (paths []string) {
+	all := strings.Fields(columns[kind])
+	if places == nil {
+		return all
+	}
+	for _, place := range places {
+		paths = append(paths, all[place])
+	}
+	return paths
 }
 
 // valueOf is what a document has in a column.
@@ -156,14 +158,23 @@ func join(list []any, zone *time.Location) string {
 
 // TextIn is Text with a time told in a zone, where ISO 8601 can.
 func TextIn(v any, zone *time.Location) string {
-	if at, ok := v.(time.Time); ok && zone != nil {
-		_, offset := at.In(zone).Zone()
-		local := at.In(time.FixedZone("", offset/60*60))
-		if local.Year() >= 1 && local.Year() <= 9999 {
+	if at, is := v.(time.Time); is {
+		if local, ok := inZone(at, zone); ok {
 			return local.Format("2006-01-02T15:04:05.000000-07:00")
 		}
 	}
 	return Text(v)
+}
+
+// inZone is a time in a zone, where there is one and ISO 8601 can tell it, and in UTC otherwise.
+func inZone(at time.Time, zone *time.Location) (local time.Time, ok bool) {
+	if zone != nil {
+		_, offset := at.In(zone).Zone()
+		if local = at.In(time.FixedZone("", offset/60*60)); local.Year() >= 1 && local.Year() <= 9999 {
+			return local, true
+		}
+	}
+	return at.UTC(), false
 }
 
 func clean(s string) string {

@@ -89,19 +89,21 @@ func ReadSheetCell(s string) (SheetCell, error) {
 	return SheetCell{Text: Digits15(value), Number: true}, nil
 }
 
-// SheetTexts returns what a spreadsheet should find in the row of a document, as SheetCell.Text.
-func SheetTexts(kind jobs.Kind, id string, fields map[string]any, guard bool) []string {
-	names := strings.Fields(columns[kind])
-	stored, _ := Chosen(kind, id, fields, false, nil, nil)
-	for i, cell := range stored {
-		switch v := valueOf(names[i], id, fields).(type) {
+// SheetTexts returns what a spreadsheet should find in the row of a document, as SheetCell.Text, of columns
+// and in a zone as Chosen has them.
+func SheetTexts(kind jobs.Kind, id string, fields map[string]any, guard bool, places []int, zone *time.Location) []string {
+	stored, _ := Chosen(kind, id, fields, false, places, zone)
+	for i, path := range pathsAt(kind, places) {
+		cell := stored[i]
+		switch v := valueOf(path, id, fields).(type) {
 		case nil, bool:
 		case int64:
 			stored[i] = sheetNumber(cell, float64(v), true)
 		case float64:
 			stored[i] = sheetNumber(cell, v, v == math.Trunc(v))
 		case time.Time:
-			stored[i] = v.UTC().Format(time.DateTime)
+			local, _ := inZone(v, zone)
+			stored[i] = local.Format(time.DateTime)
 		default:
 			if guard {
 				stored[i] = Guard(cell)
