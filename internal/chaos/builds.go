@@ -38,15 +38,18 @@ func findBuilds(ctx context.Context, o options) (*builds, error) {
 		b.names = append(b.names, strings.TrimSpace(string(out)))
 	}
 	b.started = make([]int, len(b.paths))
-	if len(b.names) > 1 && b.names[0] == b.names[1] {
+	if b.mixed() && b.names[0] == b.names[1] {
 		return nil, fmt.Errorf("-previous is the same build as -bin: %s", b.names[0])
 	}
 	return b, nil
 }
 
+// mixed says whether the fleet is of two builds.
+func (b *builds) mixed() bool { return len(b.paths) > 1 }
+
 // first is what the i-th of n processes begins as: half of them as the build before.
 func (b *builds) first(i, n int) int {
-	if len(b.paths) > 1 && i < n/2 {
+	if b.mixed() && i < n/2 {
 		return 1
 	}
 	return 0
@@ -55,7 +58,7 @@ func (b *builds) first(i, n int) int {
 // next has a process come back as one of the builds. With one there is no choice, and nothing is drawn:
 // scripts of a seed stay what they were.
 func (b *builds) next(p *process, rng *rand.Rand) {
-	if len(b.paths) > 1 {
+	if b.mixed() {
 		p.build = rng.IntN(len(b.paths))
 	}
 }
@@ -80,7 +83,7 @@ const rollWithin = 20 * time.Second
 
 // end ends a process to be replaced: by kill -9, and every other time by SIGTERM where builds are replaced.
 func (b *builds) end(p *process, rng *rand.Rand, log io.Writer) (killed bool) {
-	if len(b.paths) == 1 || rng.IntN(2) == 0 {
+	if !b.mixed() || rng.IntN(2) == 0 {
 		fmt.Fprintf(log, "kill -9 %s\n", p.name)
 		p.kill()
 		return true
@@ -103,7 +106,7 @@ func (b *builds) end(p *process, rng *rand.Rand, log io.Writer) (killed bool) {
 // indexes writes the indexes of both builds into a file, as there are while both run
 // (deployments/operations/upgrade.md): "" for one build, whose own the cloud has.
 func (b *builds) indexes(ctx context.Context, dir string) (string, error) {
-	if len(b.paths) == 1 {
+	if !b.mixed() {
 		return "", nil
 	}
 	var all struct {

@@ -132,7 +132,7 @@ func (c *caller) export(ctx context.Context, rng *rand.Rand, n int) error {
 	c.mu.Unlock()
 	status, body, err := c.send(ctx, rng, request{method: http.MethodGet, path: path, header: header})
 	// The build before refuses what it does not know. Whoever is asked next may be of this one.
-	for err == nil && len(c.fleet.builds.paths) > 1 && status == http.StatusUnprocessableEntity {
+	for err == nil && c.fleet.builds.mixed() && status == http.StatusUnprocessableEntity {
 		c.mu.Lock()
 		c.refused++
 		c.mu.Unlock()

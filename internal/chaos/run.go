@@ -51,7 +51,7 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintf(t, "broken for\t%s\tthen quiet after\t%s\n", r.took.Round(time.Second), r.settle.Round(time.Second))
 	fmt.Fprintf(t, "kill -9\t%d\tof them the cloud\t%d\n", r.breaks.kills, r.breaks.cloudKills)
 	fmt.Fprintf(t, "stopped past the lease\t%d\tfault settings\t%d\n", r.breaks.stops, r.breaks.faultChanges)
-	if b := r.builds; b != nil && len(b.paths) > 1 {
+	if b := r.builds; b != nil && b.mixed() {
 		for i, name := range b.names {
 			fmt.Fprintf(t, "started as %s\t%d\t\t\n", name, b.started[i])
 		}
@@ -129,7 +129,7 @@ func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	in, err := newInspector(ctx, f.hosts, len(f.builds.paths) > 1)
+	in, err := newInspector(ctx, f.hosts)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 	if err := in.inspect(ctx, c, r); err != nil || len(r.broken) > 0 {
 		return r, err
 	}
-	if in.mixed {
+	if f.builds.mixed() {
 		r.figures = &comparison{not: "the build before may count less"}
 		return r, nil
 	}

@@ -29,12 +29,11 @@ type inspector struct {
 	store     *jobstore.Store
 	records   *records.Reader
 	objects   *objectstore.Store
-	mixed     bool                         // the fleet is of two builds
 	right     map[string][sha256.Size]byte // of files that are as they should be, by job
 }
 
-func newInspector(ctx context.Context, hosts map[string]string, mixed bool) (*inspector, error) {
-	in := &inspector{mixed: mixed, right: map[string][sha256.Size]byte{}}
+func newInspector(ctx context.Context, hosts map[string]string) (*inspector, error) {
+	in := &inspector{right: map[string][sha256.Size]byte{}}
 	var err error
 	if in.firestore, err = firestore.NewClient(ctx, project, localcloud.GRPCOptions(hosts["firestore"])...); err != nil {
 		return nil, err
