@@ -22,20 +22,18 @@ func (s *suite) memoryLines(ctx context.Context) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines, err := s.growthOf(ctx, b, form{name: "CSV"}, s.sizes.memory)
-	for _, as := range forms {
+	var lines []line
+	all, sizes := append([]form{{name: "CSV"}}, forms...), s.sizes.memory
+	for _, as := range all {
+		more, err := s.growthOf(ctx, b, as, sizes)
+		lines = append(lines, more...)
 		if err != nil {
 			return lines, err
 		}
-		var more []line
-		more, err = s.growthOf(ctx, b, as, s.sizes.memory[:2])
-		lines = append(lines, more...)
-	}
-	if err != nil {
-		return lines, err
+		sizes = sizes[:2]
 	}
 	rows, first := s.sizes.memory[1], 0.0
-	for _, as := range append([]form{{name: "CSV"}}, forms...) {
+	for _, as := range all {
 		used, took, err := s.peakOf(ctx, b, as, rows)
 		if err != nil {
 			return lines, err
