@@ -287,8 +287,8 @@ func failOnPurpose(ctx context.Context, f *fleet, c *caller, in *inspector, seed
 		if err != nil {
 			return err
 		}
-		path := a.path + "&" + a.form.Encode() + "&callbackUrl=" + url.QueryEscape(c.receivers.expect(1_000_000+n, manner{host: goneHost, gone: true}))
-		status, body, err := c.send(ctx, rng, request{method: http.MethodGet, path: path, header: map[string]string{"Prefer": "respond-async", "Cache-Control": "no-cache"}})
+		a.callback = c.receivers.expect(1_000_000+n, manner{host: goneHost, gone: true})
+		status, body, err := c.send(ctx, rng, request{method: http.MethodGet, path: a.target(), header: map[string]string{"Prefer": "respond-async", "Cache-Control": "no-cache"}})
 		if err != nil || status != http.StatusAccepted {
 			return fmt.Errorf("export that is to fail answered %d: %.300s: %w", status, body, err)
 		}

@@ -44,6 +44,15 @@ type accepted struct {
 	canceled bool       // by the script
 }
 
+// target is the path and query of the request.
+func (a *accepted) target() string {
+	target := a.path + "&" + a.form.Encode()
+	if a.callback != "" {
+		target += "&callbackUrl=" + url.QueryEscape(a.callback)
+	}
+	return target
+}
+
 // request is one to the API, by the demo's caller or operator.
 type request struct {
 	method, path, body string
@@ -121,30 +130,28 @@ func (c *caller) export(ctx context.Context, rng *rand.Rand, n int) error {
 	if err != nil {
 		return err
 	}
-	path := a.path + "&" + a.form.Encode()
 	if rng.IntN(2) == 0 { // half of them want to be called back
 		a.callback = c.receivers.expect(n, randomManner(rng))
-		path += "&callbackUrl=" + url.QueryEscape(a.callback)
 	}
 	header := map[string]string{"Prefer": "respond-async", "Cache-Control": "no-cache", "Idempotency-Key": fmt.Sprintf("chaos-%d", n)}
 	c.mu.Lock()
 	c.requests++
 	c.mu.Unlock()
-	status, body, err := c.send(ctx, rng, request{method: http.MethodGet, path: path, header: header})
+	status, body, err := c.send(ctx, rng, request{method: http.MethodGet, path: a.target(), header: header})
 	// The build before refuses what it does not know. Whoever is asked next may be of this one.
 	for err == nil && c.fleet.builds.mixed() && status == http.StatusUnprocessableEntity {
 		c.mu.Lock()
 		c.refused++
 		c.mu.Unlock()
 		pause(ctx, time.Duration(50+rng.IntN(200))*time.Millisecond)
-		status, body, err = c.send(ctx, rng, request{method: http.MethodGet, path: path, header: header})
+		status, body, err = c.send(ctx, rng, request{method: http.MethodGet, path: a.target(), header: header})
 	}
 	if err != nil {
 		return err
 	}
 	var j job
 	if status != http.StatusAccepted || json.Unmarshal(body, &j) != nil || j.JobID == "" {
-		return fmt.Errorf("export %s answered %d: %.300s", path, status, body)
+		return fmt.Errorf("export %s answered %d: %.300s", a.target(), status, body)
 	}
 	a.id = j.JobID
 	c.mu.Lock()
