@@ -27,25 +27,12 @@ func stored(t testing.TB, s *Server) (files, small int) {
 func TestSharedBytesGoWithTheirLastUser(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	open := func() *Server {
-		s, err := Open(Options{Dir: dir})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	s := open()
+	s, stop := open(t, Options{Dir: dir})
 	restart := func() {
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		s = open()
+		t.Helper()
+		stop()
+		s, stop = open(t, Options{Dir: dir})
 	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
 	ok := func(method, target, body string) {
 		t.Helper()
 		if w := do(t, s, method, target, body); w.Code >= 300 {
@@ -83,10 +70,7 @@ func TestSharedBytesGoWithTheirLastUser(t *testing.T) {
 func TestStrayBytesAreRemovedAtStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s, err := Open(Options{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, stop := open(t, Options{Dir: dir})
 	do(t, s, "POST", "/storage/v1/b", `{"name":"bkt"}`)
 	do(t, s, "POST", "/upload/storage/v1/b/bkt/o?uploadType=media&name=s", "small")
 	if err := s.blobs.appendTo(s.nextID(), &digest{}, strings.NewReader("stray")); err != nil {
@@ -98,17 +82,8 @@ func TestStrayBytesAreRemovedAtStart(t *testing.T) {
 	if files, small := stored(t, s); files != 1 || small != 2 {
 		t.Fatalf("%d files and %d small segments, want 1 and 2", files, small)
 	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if s, err = Open(Options{Dir: dir}); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	stop()
+	s, _ = open(t, Options{Dir: dir})
 	if files, small := stored(t, s); files != 0 || small != 1 {
 		t.Errorf("%d files and %d small segments after a restart, want 0 and 1", files, small)
 	}

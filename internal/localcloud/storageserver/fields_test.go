@@ -97,18 +97,9 @@ func TestEveryField(t *testing.T) {
 // TestRefusedFields sends each of those that are refused.
 func TestRefusedFields(t *testing.T) {
 	t.Parallel()
-	s, err := Open(Options{Dir: t.TempDir(), Lax: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
+	s, _ := open(t, Options{Dir: t.TempDir(), Lax: true})
 	send := func(method, url, body string, header ...string) (int, string) {
-		r := httptest.NewRequestWithContext(t.Context(), method, "http://127.0.0.1"+url, strings.NewReader(body))
-		for i := 0; i < len(header); i += 2 {
-			r.Header.Set(header[i], header[i+1])
-		}
-		w := httptest.NewRecorder()
-		s.Handler().ServeHTTP(w, r)
+		w := do(t, s, method, url, body, header...)
 		return w.Code, w.Body.String()
 	}
 	if code, body := send("POST", "/storage/v1/b", `{"name":"exports"}`); code != 200 {
@@ -174,11 +165,7 @@ func TestRefusedFields(t *testing.T) {
 
 func TestLifecycleRefusals(t *testing.T) {
 	t.Parallel()
-	s, err := Open(Options{Dir: t.TempDir(), Lax: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
+	s, _ := open(t, Options{Dir: t.TempDir(), Lax: true})
 	n := 0
 	for rule, ok := range map[string]bool{
 		`{"action":{"type":"Delete"},"condition":{"age":3}}`:                                              true,

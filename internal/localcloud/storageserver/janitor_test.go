@@ -6,11 +6,28 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"exportd/internal/localcloud/disk"
 )
+
+// open runs a server until the test ends or stop is called.
+func open(t testing.TB, opt Options) (s *Server, stop func()) {
+	t.Helper()
+	s, err := Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return s, stop
+}
 
 func do(t testing.TB, s *Server, method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	t.Helper()
@@ -27,15 +44,7 @@ func do(t testing.TB, s *Server, method, target, body string, headers ...string)
 func TestTidyRemovesWhatIsOld(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s, err := Open(Options{Dir: dir, Lax: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s, _ := open(t, Options{Dir: dir, Lax: true})
 	rule := `{"action":{"type":"Delete"},"condition":{"age":3,"matchesPrefix":["exports/"]}}`
 	unknown := `{"action":{"type":"Delete"},"condition":{"age":1,"isLive":false}}`
 	do(t, s, "POST", "/storage/v1/b", `{"name":"bkt","lifecycle":{"rule":[`+rule+`,`+unknown+`]}}`)
@@ -137,15 +146,7 @@ func TestNextIDGrows(t *testing.T) {
 
 func TestFullDiskIsToldBeforeItHarmsTheIndex(t *testing.T) {
 	t.Parallel()
-	s, err := Open(Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s, _ := open(t, Options{Dir: t.TempDir()})
 	do(t, s, "POST", "/storage/v1/b", `{"name":"bkt"}`)
 	s.blobs.room = func() error { return &disk.FullError{Dir: "/data"} }
 	w := do(t, s, "POST", "/upload/storage/v1/b/bkt/o?uploadType=media&name=a", "x")

@@ -8,15 +8,7 @@ import (
 // TestPatchWithNull: null empties what can be empty, and a time that cannot be taken back is not.
 func TestPatchWithNull(t *testing.T) {
 	t.Parallel()
-	s, err := Open(Options{InMemory: true, Lax: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s, _ := open(t, Options{InMemory: true, Lax: true})
 	const object = "/storage/v1/b/exports/o/x"
 	for _, step := range []struct {
 		method, target, body string

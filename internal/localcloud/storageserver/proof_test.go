@@ -2,7 +2,6 @@ package storageserver
 
 import (
 	"encoding/json"
-	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -67,14 +66,13 @@ func (s requests) Do(tb testing.TB, c fieldstest.Call) any {
 		}
 		data = string(raw)
 	}
-	r := httptest.NewRequestWithContext(tb.Context(), method, "http://127.0.0.1"+path+"?"+q.Encode(), strings.NewReader(data))
-	headers, _ := c.Request["headers"].(map[string]any)
-	for name, v := range headers {
+	var headers []string
+	given, _ := c.Request["headers"].(map[string]any)
+	for name, v := range given {
 		text, _ := v.(string)
-		r.Header.Set(name, text)
+		headers = append(headers, name, text)
 	}
-	w := httptest.NewRecorder()
-	s.Handler().ServeHTTP(w, r)
+	w := do(tb, s.Server, method, path+"?"+q.Encode(), data, headers...)
 	answer := map[string]any{"code": w.Code, "upload": w.Header().Get("X-Guploader-Uploadid")}
 	var body any
 	if json.Unmarshal(w.Body.Bytes(), &body) != nil {
@@ -87,15 +85,7 @@ func (s requests) Do(tb testing.TB, c fieldstest.Call) any {
 // TestHonouredFields: each field and parameter that is honoured is.
 func TestHonouredFields(t *testing.T) {
 	t.Parallel()
-	s, err := Open(Options{InMemory: true, Lax: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s, _ := open(t, Options{InMemory: true, Lax: true})
 	var honouredFields []string
 	for kind, table := range map[string]map[string]use{"bucket": bucketFields, "object": objectFields, "compose": composeFields, "parameter": parameters} {
 		for name, u := range table {

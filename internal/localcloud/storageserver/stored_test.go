@@ -10,15 +10,7 @@ import (
 
 // FuzzStored has a server read any entry of its index: it is an error, or something to be served.
 func FuzzStored(f *testing.F) {
-	s, err := Open(Options{InMemory: true})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			f.Error(err)
-		}
-	})
+	s, _ := open(f, Options{InMemory: true})
 	f.Add(bucketKey("bkt"), []byte(`{"name":"bkt","timeCreated":"x","lifecycle":{"rule":[{"action":{"type":"Delete"},"condition":{"age":1}}]}}`))
 	f.Add(objectKey("bkt", "a"), []byte(`{"object":{"name":"a","bucket":"bkt","size":"5","generation":"7","updated":"2026-01-02T03:04:05.000000Z"},"segments":[{"id":9,"size":5},{"id":9,"size":-5,"small":true}]}`))
 	f.Add(sessionKey("id"), []byte(`{"bucket":"bkt","object":null,"blob":3,"started":"2026-01-02T03:04:05Z"}`))

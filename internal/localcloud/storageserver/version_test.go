@@ -19,17 +19,16 @@ import (
 // versioned is a server with a bucket that keeps versions.
 type versioned struct {
 	*Server
-	t *testing.T
+	stop func()
+	t    *testing.T
 }
 
 func newVersioned(t *testing.T, opt Options) *versioned {
 	t.Helper()
-	opt.Lax = true
-	s, err := Open(opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &versioned{s, t}
+	s, stop := open(t, opt)
+	v := &versioned{s, stop, t}
+	v.call(200, "POST", "/storage/v1/b", `{"name":"bkt","versioning":{"enabled":true}}`)
+	return v
 }
 
 func (v *versioned) call(want int, method, path, body string) string {
@@ -87,9 +86,7 @@ const bkt = "/storage/v1/b/bkt"
 // has it.
 func TestVersions(t *testing.T) {
 	t.Parallel()
-	v := newVersioned(t, Options{InMemory: true})
-	defer func() { _ = v.Close() }()
-	v.call(200, "POST", "/storage/v1/b", `{"name":"bkt","versioning":{"enabled":true}}`)
+	v := newVersioned(t, Options{InMemory: true, Lax: true})
 	large := strings.Repeat("x", smallBytes+1)
 	one, two := v.put("a", large), v.put("a", "two")
 	read := func(path string) string { return v.call(200, "GET", path, "") }
@@ -189,9 +186,7 @@ func (v *versioned) listed(query string) []*storage.Object {
 // TestListVersions holds lists of random names and versions, in pages of each size, against a plain list.
 func TestListVersions(t *testing.T) {
 	t.Parallel()
-	v := newVersioned(t, Options{InMemory: true})
-	defer func() { _ = v.Close() }()
-	v.call(200, "POST", "/storage/v1/b", `{"name":"bkt","versioning":{"enabled":true}}`)
+	v := newVersioned(t, Options{InMemory: true, Lax: true})
 	r := rand.New(rand.NewPCG(16, 7))
 	names := []string{"a", "a\x01", "a/", "a/b", "a/b/c", "ab", "b/", "b/x", "c"}
 	ended, live := map[string][]string{}, map[string]string{}
@@ -258,9 +253,8 @@ func TestListVersions(t *testing.T) {
 // rules look at how long they have been noncurrent and at how many are newer.
 func TestVersionsOnDisk(t *testing.T) {
 	t.Parallel()
-	opt := Options{Dir: t.TempDir()}
+	opt := Options{Dir: t.TempDir(), Lax: true}
 	v := newVersioned(t, opt)
-	v.call(200, "POST", "/storage/v1/b", `{"name":"bkt","versioning":{"enabled":true}}`)
 	var generations []string
 	content := func(i int) string { return strings.Repeat(strconv.Itoa(i), smallBytes+1) }
 	for i := range 4 {
@@ -277,10 +271,8 @@ func TestVersionsOnDisk(t *testing.T) {
 	}
 	restart := func() {
 		t.Helper()
-		if err := v.Close(); err != nil {
-			t.Fatal(err)
-		}
-		v = newVersioned(t, opt)
+		v.stop()
+		v.Server, v.stop = open(t, opt)
 	}
 	restart()
 	files(5)
@@ -313,17 +305,12 @@ func TestVersionsOnDisk(t *testing.T) {
 	tidy(`{"daysSinceNoncurrentTime":3}`, 4*day, 0)
 	files(0)
 	v.call(204, "DELETE", bkt, "")
-	if err := v.Close(); err != nil {
-		t.Error(err)
-	}
 }
 
 // What many overwrite at once has a version of each, and one that is live.
 func TestVersionsAtOnce(t *testing.T) {
 	t.Parallel()
-	v := newVersioned(t, Options{InMemory: true})
-	defer func() { _ = v.Close() }()
-	v.call(200, "POST", "/storage/v1/b", `{"name":"bkt","versioning":{"enabled":true}}`)
+	v := newVersioned(t, Options{InMemory: true, Lax: true})
 	const writers, each = 4, 10
 	got := make(chan string, writers*each)
 	for range writers {
@@ -356,9 +343,7 @@ func TestVersionsAtOnce(t *testing.T) {
 // Lifecycle rules end all versions of a name that are due, however often a caller may change one.
 func TestVersionsExpireAtOnce(t *testing.T) {
 	t.Parallel()
-	v := newVersioned(t, Options{InMemory: true})
-	defer func() { _ = v.Close() }()
-	v.call(200, "POST", "/storage/v1/b", `{"name":"bkt","versioning":{"enabled":true}}`)
+	v := newVersioned(t, Options{InMemory: true, Lax: true})
 	for range objectBurst + 3 {
 		v.put("a", "x")
 	}
