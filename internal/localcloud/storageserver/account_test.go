@@ -3,13 +3,11 @@ package storageserver_test
 import (
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"cloud.google.com/go/storage"
-	"google.golang.org/api/option"
 
 	"exportd/internal/localcloud/localcloudtest"
 	"exportd/internal/localcloud/storageserver"
@@ -32,23 +30,8 @@ func TestServiceAccounts(t *testing.T) {
 	first, firstFile := newAccount(t, ours)
 	second, secondFile := newAccount(t, ours)
 	others, otherFile := newAccount(t, other)
-	s, err := storageserver.Open(storageserver.Options{InMemory: true, Lax: true, ServiceAccounts: [][]byte{firstFile, secondFile, otherFile}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	web := httptest.NewServer(s.Handler())
-	t.Cleanup(func() {
-		web.Close()
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	client, err := storage.NewClient(t.Context(), option.WithEndpoint(web.URL+"/storage/v1/"), option.WithoutAuthentication(), option.WithTelemetryDisabled(), storage.WithJSONReads())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
-	b := client.Bucket("exports")
+	web, _ := serve(t, storageserver.Options{InMemory: true, Lax: true, ServiceAccounts: [][]byte{firstFile, secondFile, otherFile}})
+	b := connect(t, web).Bucket("exports")
 	if err := b.Create(t.Context(), "p", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +39,7 @@ func TestServiceAccounts(t *testing.T) {
 		t.Helper()
 		url, err := storage.SignedURL("exports", "a b/ü.csv", &storage.SignedURLOptions{
 			Scheme: storage.SigningSchemeV4, Method: method, GoogleAccessID: email, PrivateKey: key, ContentType: contentType,
-			Hostname: strings.TrimPrefix(web.URL, "http://"), Insecure: true, Expires: time.Now().Add(time.Minute),
+			Hostname: strings.TrimPrefix(web, "http://"), Insecure: true, Expires: time.Now().Add(time.Minute),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -66,7 +49,7 @@ func TestServiceAccounts(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Header.Set("Content-Type", "text/csv")
-		res, err := web.Client().Do(req)
+		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

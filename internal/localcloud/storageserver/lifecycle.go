@@ -95,7 +95,7 @@ func (s *Server) expire(bucket string, c *storage.BucketLifecycleRuleCondition, 
 		if err := decode(value, &rec); err != nil {
 			return err
 		}
-		of, _, noncurrent := split(string(key[len(lower):]))
+		of, noncurrent := split(string(key[len(lower):]))
 		switch {
 		case !noncurrent:
 			newer = 0

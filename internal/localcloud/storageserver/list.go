@@ -68,7 +68,7 @@ func (s *Server) list(bucket string, q url.Values, limit int) (*storage.Objects,
 	// Of one instant, in which the live one is not among the versions that have ended.
 	now := s.db.NewSnapshot()
 	defer func() { _ = now.Close() }() // always nil
-	if name, _, inside := split(token); inside && l.versions {
+	if name, inside := split(token); inside && l.versions {
 		// The page before has some of its versions.
 		if l.live, err = readRecord(now, objectKey(bucket, name)); err != nil {
 			return nil, err
@@ -113,7 +113,7 @@ func (l *lister) walk() error {
 		if ok {
 			key = string(l.iter.Key()[len(l.root):])
 		}
-		name, _, noncurrent := split(key)
+		name, noncurrent := split(key)
 		switch {
 		case l.live != nil && (!ok || name != l.live.Object.Name):
 			if l.full(l.live.Object.Name + lastVersion) {

@@ -62,9 +62,10 @@ func readRecord(db pebble.Reader, key []byte) (*record, error) {
 	return &rec, nil
 }
 
-// split reads the name and, of a version that is not live, the generation from a key behind the bucket.
-func split(key string) (name, generation string, noncurrent bool) {
-	return strings.Cut(key, "\x00")
+// split reads the name from a key behind the bucket, and whether it is of a version that is not live.
+func split(key string) (name string, noncurrent bool) {
+	name, _, noncurrent = strings.Cut(key, "\x00")
+	return name, noncurrent
 }
 
 // offset is where a list begins or ends that is asked to at a text: no name holds a zero byte, and where one
