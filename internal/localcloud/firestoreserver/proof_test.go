@@ -1,47 +1,22 @@
-package firestoreserver
+package firestoreserver_test
 
 import (
-	"net"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"cloud.google.com/go/firestore/apiv1/admin/adminpb"
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"exportd/internal/localcloud/fields/fieldstest"
+	"exportd/internal/localcloud/firestoreserver"
 )
 
 // TestHonouredFields: each field that is honoured is.
 func TestHonouredFields(t *testing.T) {
 	t.Parallel()
-	s, err := Open(Options{InMemory: true, IndexMode: Scan})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(l) }()
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	api := &fieldstest.GRPC{Conn: conn, Table: served, Services: []protoreflect.ServiceDescriptor{
+	f := start(t, firestoreserver.Options{IndexMode: firestoreserver.Scan})
+	api := &fieldstest.GRPC{Conn: f.conn, Table: firestoreserver.Served, Services: []protoreflect.ServiceDescriptor{
 		firestorepb.File_google_firestore_v1_firestore_proto.Services().Get(0), adminpb.File_google_firestore_admin_v1_firestore_admin_proto.Services().Get(0),
 	}}
 	const p = "google.firestore.v1."
@@ -54,11 +29,11 @@ func TestHonouredFields(t *testing.T) {
 		p + "PartitionQueryRequest.page_token":                  "TestPartitions",
 		"google.firestore.admin.v1.ListFieldsRequest.page_size": "none: a group has one TTL policy, which is all that is listed",
 	}
-	honoured := fieldstest.Honoured(served)
+	honoured := fieldstest.Honoured(firestoreserver.Served)
 	for _, name := range honoured {
 		if strings.HasSuffix(name, ".request_options") || strings.HasSuffix(name, "Request.labels") {
 			elsewhere[name] = "none: it is for reports of the console"
 		}
 	}
-	fieldstest.Prove(t, api, fieldstest.Read(t, filepath.Join("testdata", "fields.json")), honoured, elsewhere)
+	fieldstest.Prove(t, api, honoured, elsewhere)
 }

@@ -5,9 +5,7 @@ import (
 	"testing"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -30,12 +28,7 @@ func TestEveryField(t *testing.T) {
 // TestRefusedFields sets each field that is refused, and one that nobody knows.
 func TestRefusedFields(t *testing.T) {
 	t.Parallel()
-	r := start(t, Options{})
-	conn, err := grpc.NewClient(r.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
+	conn := dial(t, start(t, Options{}).addr)
 	send := func(method string, m proto.Message) error {
 		return conn.Invoke(context.WithoutCancel(t.Context()), method, m, &pubsubpb.Topic{})
 	}

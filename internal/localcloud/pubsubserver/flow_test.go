@@ -11,21 +11,14 @@ import (
 
 	"cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 )
 
 // rawStream opens a StreamingPull without the official client's own flow control.
 func (r *running) rawStream(t *testing.T, first *pubsubpb.StreamingPullRequest) pubsubpb.Subscriber_StreamingPullClient {
 	t.Helper()
-	conn, err := grpc.NewClient(r.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatalf("grpc.NewClient() = %v", err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	stream, err := pubsubpb.NewSubscriberClient(conn).StreamingPull(t.Context())
+	stream, err := pubsubpb.NewSubscriberClient(dial(t, r.addr)).StreamingPull(t.Context())
 	if err != nil {
 		t.Fatalf("StreamingPull() = %v", err)
 	}

@@ -76,6 +76,17 @@ func connect(t testing.TB, addr string) *pubsub.Client {
 	return c
 }
 
+// dial opens a connection without the official client.
+func dial(t testing.TB, addr string) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatalf("grpc.NewClient() = %v", err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
 // create makes the test topic and a subscription on it, with changes.
 func (r *running) create(t testing.TB, change func(*pubsubpb.Subscription)) {
 	t.Helper()

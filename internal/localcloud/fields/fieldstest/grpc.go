@@ -36,23 +36,20 @@ func Honoured(t fields.Table) (out []string) {
 	return out
 }
 
-func (g *GRPC) method(tb testing.TB, name string) protoreflect.MethodDescriptor {
-	tb.Helper()
+// method returns nil if there is none.
+func (g *GRPC) method(name string) protoreflect.MethodDescriptor {
 	for _, s := range g.Services {
 		if m := s.Methods().ByName(protoreflect.Name(name)); m != nil {
 			return m
 		}
 	}
-	tb.Fatalf("there is no method %s", name)
 	return nil
 }
 
 // Places implements API.
 func (g *GRPC) Places(c Call) (out []Place) {
-	for _, s := range g.Services {
-		if m := s.Methods().ByName(protoreflect.Name(c.Method)); m != nil {
-			return g.places(m.Input(), c.Request, nil)
-		}
+	if m := g.method(c.Method); m != nil {
+		return g.places(m.Input(), c.Request, nil)
 	}
 	return nil
 }
@@ -83,7 +80,10 @@ func (g *GRPC) places(m protoreflect.MessageDescriptor, v any, path []any) (out 
 // Do implements API.
 func (g *GRPC) Do(tb testing.TB, c Call) any {
 	tb.Helper()
-	m := g.method(tb, c.Method)
+	m := g.method(c.Method)
+	if m == nil {
+		tb.Fatalf("there is no method %s", c.Method)
+	}
 	in := newMessage(tb, m.Input())
 	raw, err := json.Marshal(c.Request)
 	if err != nil {

@@ -47,9 +47,10 @@ type API interface {
 	Do(testing.TB, Call) any
 }
 
-// Read reads scenarios from a file.
-func Read(tb testing.TB, path string) (out []Scenario) {
+// read reads the scenarios of the package under test.
+func read(tb testing.TB) (out []Scenario) {
 	tb.Helper()
+	path := filepath.Join("testdata", "fields.json")
 	raw, err := os.ReadFile(path)
 	if err == nil {
 		err = json.Unmarshal(raw, &out)
@@ -60,12 +61,13 @@ func Read(tb testing.TB, path string) (out []Scenario) {
 	return out
 }
 
-// Prove fails for each honoured field that nothing shows to be. elsewhere has, by field, the test of the
-// package that shows it, or, after "none: ", why nothing that is answered depends on it.
-func Prove(tb testing.TB, api API, scenarios []Scenario, honoured []string, elsewhere map[string]string) {
+// Prove fails for each honoured field that nothing shows to be: no scenario of testdata/fields.json, and not
+// elsewhere, which has, by field, the test of the package that shows it, or, after "none: ", why nothing that
+// is answered depends on it.
+func Prove(tb testing.TB, api API, honoured []string, elsewhere map[string]string) {
 	tb.Helper()
 	p := &prover{tb: tb, api: api}
-	proven := map[string]bool{}
+	proven, scenarios := map[string]bool{}, read(tb)
 	for _, s := range scenarios {
 		want := p.run(s, -1, nil)
 		if again := p.run(s, -1, nil); again != want {
