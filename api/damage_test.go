@@ -93,7 +93,7 @@ func (b *damageBench) job(state jobs.State) string {
 	switch state {
 	case jobs.Running:
 		b.update(id, func(tx *jobs.Tx) error {
-			return tx.Plan(l, noon, []jobs.Range{{To: "a", Rows: 2}, {From: "a", Rows: 2}})
+			return tx.Plan(l, noon, []jobs.Range{{To: "a", Rows: 2}, {From: "a", Rows: 2}}, 0)
 		})
 		b.update(id, func(tx *jobs.Tx) error { _, _, err := tx.ClaimPart(tx.Job.PlanEpoch, 0, "w"); return err })
 	case jobs.Succeeded:

@@ -79,8 +79,9 @@ type Range struct {
 }
 
 // Plan stores a plan of several parts and gives the job's lease up: from here on leases are on the parts. The
-// caller notifies the first Window parts after the commit.
-func (tx *Tx) Plan(l Lease, snapshot time.Time, ranges []Range) error {
+// caller notifies the first Window parts after the commit. A file that is a zip of sheets has sheetRows rows
+// in each at most, and no part has more; else it is 0.
+func (tx *Tx) Plan(l Lease, snapshot time.Time, ranges []Range, sheetRows int64) error {
 	if err := tx.holds(l); err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ func (tx *Tx) Plan(l Lease, snapshot time.Time, ranges []Range) error {
 	tx.addSpent()
 	j.SnapshotTime, j.Counted = snapshot.UTC(), true
 	j.PlanEpoch, j.Phase, j.Lease = j.Epoch, PhaseParts, Lease{}
-	j.PartsTotal, j.PartsDone, j.NextPart, j.SheetRows = len(ranges), 0, min(tx.Policy.Window, len(ranges)), 0
+	j.PartsTotal, j.PartsDone, j.NextPart, j.SheetRows = len(ranges), 0, min(tx.Policy.Window, len(ranges)), sheetRows
 	// What an attempt with another plan reported is not what finished parts add up to.
 	j.RowsFloor, j.RowsDone, j.BytesDone = max(j.RowsFloor, j.RowsDone), 0, 0
 	j.RowsTotal = 0
@@ -102,22 +103,5 @@ func (tx *Tx) Plan(l Lease, snapshot time.Time, ranges []Range) error {
 	}
 	j.WakeAt = tx.Now.Add(tx.Policy.NotifyAgain)
 	tx.event(EventPlanned, "", fmt.Sprintf("%d rows in %d parts", j.RowsTotal, len(ranges)), "")
-	return nil
-}
-
-// InSheets is the job as it is once it is planned so, for who asks what its file would be.
-func (j *Job) InSheets(rows int64) *Job {
-	planned := *j
-	planned.SheetRows = rows
-	return &planned
-}
-
-// PlanSheets is Plan for a file that is a zip of sheets with so many rows each, at most; 0 for another. No
-// part may have more.
-func (tx *Tx) PlanSheets(l Lease, snapshot time.Time, ranges []Range, sheetRows int64) error {
-	if err := tx.Plan(l, snapshot, ranges); err != nil {
-		return err
-	}
-	tx.Job.SheetRows = sheetRows
 	return nil
 }

@@ -225,6 +225,13 @@ func (j *Job) At(snapshot time.Time) *Job {
 	return &at
 }
 
+// InSheets is the job as it is once it is planned so, for who asks what its file would be.
+func (j *Job) InSheets(rows int64) *Job {
+	planned := *j
+	planned.SheetRows = rows
+	return &planned
+}
+
 // LoseFile notes that storage no longer has the object of a succeeded job: the file has expired before its
 // time. ErrNotDue if that is not the job's file any more. Nothing is deleted before the file's own time:
 // whoever looked may have looked into the wrong bucket.

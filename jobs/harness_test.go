@@ -97,7 +97,7 @@ func (d *desk) plan(n int) {
 	for i := range ranges {
 		ranges[i].Rows = 10
 	}
-	d.must(func(tx *jobs.Tx) error { return tx.Plan(l, d.now, ranges) })
+	d.must(func(tx *jobs.Tx) error { return tx.Plan(l, d.now, ranges, 0) })
 }
 
 func (d *desk) claimPart(i int) (l jobs.Lease) {

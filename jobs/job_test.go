@@ -43,7 +43,7 @@ func TestClaimAndRenew(t *testing.T) {
 	for _, other := range []jobs.Lease{{}, {Token: "other"}} {
 		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { _, err := tx.Renew(other, 9, 9); return err })
 		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Pin(other, d.now, 9) })
-		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Plan(other, d.now, nil) })
+		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Plan(other, d.now, nil, 0) })
 		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.Succeed(other, jobs.Result{}) })
 		d.refuses(jobs.ErrLeaseLost, func(tx *jobs.Tx) error { return tx.EndAttempt(other, failure(jobs.Permanent)) })
 	}
@@ -289,7 +289,7 @@ func TestPlanSheets(t *testing.T) {
 	d.job.Fingerprint = jobs.Fingerprint(d.job.OrgID, d.job.Kind, jobs.ColumnsVersion(d.job.Columns), d.job.Params)
 	l := d.claim()
 	d.must(func(tx *jobs.Tx) error {
-		return tx.PlanSheets(l, d.now, []jobs.Range{{To: "a", Rows: 10}, {From: "a", Rows: 10}}, 15)
+		return tx.Plan(l, d.now, []jobs.Range{{To: "a", Rows: 10}, {From: "a", Rows: 10}}, 15)
 	})
 	part := d.claimPart(0)
 	plain := &jobs.Plain{Size: 1000, CRC32: 7}

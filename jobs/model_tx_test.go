@@ -179,7 +179,7 @@ func (m *model) run(w *world, who int, a *actor) (*jobs.Tx, outcome, error) {
 		for i := range ranges {
 			ranges[i].Rows = rowsPerPart
 		}
-		err = tx.Plan(lease, at(a.readAt), ranges)
+		err = tx.Plan(lease, at(a.readAt), ranges, 0)
 	case opRenew:
 		_, err = tx.Renew(lease, rowsPerPart/2, 1)
 	case opSucceed:

@@ -107,7 +107,7 @@ func TestSpentOfParts(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	l := d.claim()
-	d.must(with(jobs.Spent{Count: 5 * ms, Plan: 7 * ms}, func(tx *jobs.Tx) error { return tx.Plan(l, d.now, make([]jobs.Range, 3)) }))
+	d.must(with(jobs.Spent{Count: 5 * ms, Plan: 7 * ms}, func(tx *jobs.Tx) error { return tx.Plan(l, d.now, make([]jobs.Range, 3), 0) }))
 	epoch := d.job.PlanEpoch
 	one := jobs.Spent{Wait: time.Second, Scan: 2 * time.Second, Encode: ms, Yield: 2 * ms, Upload: 3 * ms}
 	l0, before := d.claimPart(0), *d.job

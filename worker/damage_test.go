@@ -119,7 +119,7 @@ func (d *damageRig) stage(t *testing.T, stage string) string {
 		})
 		return id
 	}
-	j = d.update(t, id, func(tx *jobs.Tx) error { return tx.Plan(l, plan.Snapshot, plan.Parts) })
+	j = d.update(t, id, func(tx *jobs.Tx) error { return tx.Plan(l, plan.Snapshot, plan.Parts, 0) })
 	for i, p := range plan.Parts {
 		if stage == "parts" && i > 0 {
 			break

@@ -101,7 +101,7 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 		}
 		planned, err := p.Store.Update(ctx, j.ID, p.actor, func(tx *jobs.Tx) error {
 			tx.Spent = progress.Spent()
-			return tx.PlanSheets(lease, plan.Snapshot, plan.Parts, plan.SheetRows)
+			return tx.Plan(lease, plan.Snapshot, plan.Parts, plan.SheetRows)
 		})
 		if err != nil {
 			return j, err

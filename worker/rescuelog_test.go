@@ -64,7 +64,7 @@ func TestRescuerTellsOfJobs(t *testing.T) {
 		die(id, func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("dead"); return err })
 		die(parts, func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("dead"); return err })
 		die(parts, func(tx *jobs.Tx) error {
-			return tx.Plan(lease, time.Now(), []jobs.Range{{To: "1", Rows: 10}, {From: "1", To: "2", Rows: 10}, {From: "2", Rows: 10}})
+			return tx.Plan(lease, time.Now(), []jobs.Range{{To: "1", Rows: 10}, {From: "1", To: "2", Rows: 10}, {From: "2", Rows: 10}}, 0)
 		})
 		if _, err := store.UpdatePart(ctx, parts, jobs.PartID(1, 0), "worker dead", func(tx *jobs.Tx) error {
 			_, _, err := tx.ClaimPart(1, 0, "dead")

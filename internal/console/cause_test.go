@@ -161,7 +161,7 @@ func TestFailedPart(t *testing.T) {
 	j := d.transit(d.submitted("org1", "", nil).ID,
 		func(tx *jobs.Tx) (err error) { l, err = tx.Claim("w1"); return err },
 		func(tx *jobs.Tx) error {
-			return tx.Plan(l, d.clock(), []jobs.Range{{To: at, Rows: 10}, {From: at, Rows: 10}})
+			return tx.Plan(l, d.clock(), []jobs.Range{{To: at, Rows: 10}, {From: at, Rows: 10}}, 0)
 		})
 	for _, step := range []func(*jobs.Tx) error{
 		func(tx *jobs.Tx) (err error) { _, l, err = tx.ClaimPart(j.PlanEpoch, 1, "w1"); return err },

@@ -466,7 +466,7 @@ func (d *desk) planned(org string, parts int, message string) *jobs.Job {
 	j := d.transit(d.submitted(org, "", nil).ID,
 		func(tx *jobs.Tx) (err error) { l, err = tx.Claim("w1"); return err },
 		func(tx *jobs.Tx) error { return tx.Pin(l, d.clock(), int64(parts)*100) },
-		func(tx *jobs.Tx) error { return tx.Plan(l, d.clock(), ranges) })
+		func(tx *jobs.Tx) error { return tx.Plan(l, d.clock(), ranges, 0) })
 	for i := range min(2, parts) {
 		epoch := j.PlanEpoch
 		if _, err := d.store.UpdatePart(context.Background(), j.ID, jobs.PartID(epoch, i), "worker w1", func(tx *jobs.Tx) (err error) { _, l, err = tx.ClaimPart(epoch, i, "w1"); return err }); err != nil {

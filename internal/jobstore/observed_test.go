@@ -75,7 +75,7 @@ func TestTransitionsAreToldOnce(t *testing.T) {
 				return j
 			}
 			must(processes[0], "", func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("w"); return err })
-			j := must(processes[0], "", func(tx *jobs.Tx) error { return tx.Plan(lease, time.Now(), ranges) })
+			j := must(processes[0], "", func(tx *jobs.Tx) error { return tx.Plan(lease, time.Now(), ranges, 0) })
 			last := make(chan jobs.Lease, parts)
 			var under sync.WaitGroup
 			for i := range parts {
@@ -151,7 +151,7 @@ func (b bench) inParts(t *testing.T, id string, parts int) {
 	j := part("", func(tx *jobs.Tx) error {
 		lease, err := tx.Claim("w")
 		if err == nil {
-			err = tx.Plan(lease, b.clock.Now(), ranges)
+			err = tx.Plan(lease, b.clock.Now(), ranges, 0)
 		}
 		return err
 	})

@@ -23,7 +23,7 @@ func TestSpentIsStored(t *testing.T) {
 			return err
 		}
 		tx.Spent = spent
-		return tx.Plan(l, tx.Now, []jobs.Range{{Rows: 1}, {Rows: 2}})
+		return tx.Plan(l, tx.Now, []jobs.Range{{Rows: 1}, {Rows: 2}}, 0)
 	})
 	var l jobs.Lease
 	j := b.update(t, id, func(tx *jobs.Tx) (err error) { _, l, err = tx.ClaimPart(1, 1, "w"); return err })
@@ -56,7 +56,7 @@ func TestDamagedSpent(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return tx.Plan(l, tx.Now, []jobs.Range{{Rows: 1}, {Rows: 2}})
+		return tx.Plan(l, tx.Now, []jobs.Range{{Rows: 1}, {Rows: 2}}, 0)
 	})
 	job := b.client.Collection("ExportJobs").Doc(id)
 	for _, value := range []any{5, "x", nil, []any{1}, map[string]any{"scan": "x", "encode": -5, "upload": int64(math.MinInt64), "wait": int64(math.MaxInt64), "count": 1.5, "more": true}, 1e308, time.Now(), firestore.Delete} {

@@ -250,7 +250,7 @@ func TestPartsOfOneProcessShareCommits(t *testing.T) {
 	var j *jobs.Job
 	for _, fn := range []func(*jobs.Tx) error{
 		func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("w"); return err },
-		func(tx *jobs.Tx) error { return tx.Plan(lease, time.Now(), ranges) },
+		func(tx *jobs.Tx) error { return tx.Plan(lease, time.Now(), ranges, 0) },
 	} {
 		if j, err = store.Update(t.Context(), id, "test", fn); err != nil {
 			t.Fatal(err)

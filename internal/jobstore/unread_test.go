@@ -18,7 +18,7 @@ func TestTransitionsReadAtOnce(t *testing.T) {
 	id := b.submit(t, request("org", 1)).Job.ID
 	var lease jobs.Lease
 	b.update(t, id, func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("w"); return err })
-	j := b.update(t, id, func(tx *jobs.Tx) error { return tx.Plan(lease, b.clock.Now(), make([]jobs.Range, 6)) })
+	j := b.update(t, id, func(tx *jobs.Tx) error { return tx.Plan(lease, b.clock.Now(), make([]jobs.Range, 6), 0) })
 	for i := range 2 { // the window moves on to the fourth
 		var part jobs.Part
 		b.update(t, id, func(tx *jobs.Tx) error {
@@ -50,7 +50,7 @@ func TestLeaderLeavesReading(t *testing.T) {
 	id := b.submit(t, request("org", 1)).Job.ID
 	var lease jobs.Lease
 	b.update(t, id, func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("w"); return err })
-	j := b.update(t, id, func(tx *jobs.Tx) error { return tx.Plan(lease, b.clock.Now(), make([]jobs.Range, 30)) })
+	j := b.update(t, id, func(tx *jobs.Tx) error { return tx.Plan(lease, b.clock.Now(), make([]jobs.Range, 30), 0) })
 	for i := range 30 {
 		ctx, leave := context.WithCancel(t.Context())
 		begun, hold := make(chan struct{}), make(chan struct{})

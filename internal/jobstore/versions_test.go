@@ -224,7 +224,7 @@ func TestBuildsSideBySide(t *testing.T) {
 	var lease jobs.Lease
 	b.update(t, id, func(tx *jobs.Tx) (err error) { lease, err = tx.Claim("old"); return err })
 	j := b.update(t, id, func(tx *jobs.Tx) error {
-		return tx.Plan(lease, tx.Now, []jobs.Range{{Rows: 3, To: "m"}, {Rows: 4, From: "m"}})
+		return tx.Plan(lease, tx.Now, []jobs.Range{{Rows: 3, To: "m"}, {Rows: 4, From: "m"}}, 0)
 	})
 	part := func(index int, fn func(*jobs.Tx) error) error {
 		b.clock.Pass(time.Millisecond)

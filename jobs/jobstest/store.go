@@ -206,7 +206,7 @@ func (b *bench) plan(t *testing.T, id string, n int) *jobs.Job {
 	for i := range ranges {
 		ranges[i].Rows = 10
 	}
-	return b.update(t, id, func(tx *jobs.Tx) error { return tx.Plan(l, b.Now(), ranges) })
+	return b.update(t, id, func(tx *jobs.Tx) error { return tx.Plan(l, b.Now(), ranges, 0) })
 }
 
 // claimPart claims a part, and gives the object that its holder writes.

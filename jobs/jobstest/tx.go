@@ -35,7 +35,7 @@ func failsWhole(t *testing.T, b *bench) {
 		if err != nil {
 			return err
 		}
-		if err := tx.Plan(l, b.Now(), make([]jobs.Range, 3)); err != nil {
+		if err := tx.Plan(l, b.Now(), make([]jobs.Range, 3), 0); err != nil {
 			return err
 		}
 		if err := tx.Cancel("test"); err != nil { // with a callback
@@ -141,7 +141,7 @@ func lostLease(t *testing.T, b *bench) {
 	for name, fn := range map[string]func(*jobs.Tx) error{
 		"Renew":      func(tx *jobs.Tx) error { _, err := tx.Renew(lost, 1, 1); return err },
 		"Pin":        func(tx *jobs.Tx) error { return tx.Pin(lost, b.Now(), 3) },
-		"Plan":       func(tx *jobs.Tx) error { return tx.Plan(lost, b.Now(), make([]jobs.Range, 2)) },
+		"Plan":       func(tx *jobs.Tx) error { return tx.Plan(lost, b.Now(), make([]jobs.Range, 2), 0) },
 		"Succeed":    func(tx *jobs.Tx) error { return tx.Succeed(lost, jobs.Result{}) },
 		"EndAttempt": func(tx *jobs.Tx) error { return tx.EndAttempt(lost, jobs.AsFailure(errTest)) },
 	} {
