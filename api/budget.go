@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,7 +87,7 @@ func errQuotes() error {
 }
 
 // quoteBudget tells what is left of a key's day, and refuses what is more.
-func (s *Server) quoteBudget(ctx context.Context, v *quoteView, submission jobs.Submission, rows, reads int64) error {
+func (s *Server) quoteBudget(ctx context.Context, v *quoteView, submission jobs.Submission) error {
 	r := submission.Budget
 	if r == nil {
 		return nil
@@ -99,46 +100,48 @@ func (s *Server) quoteBudget(ctx context.Context, v *quoteView, submission jobs.
 	if v.AttachesTo != nil {
 		return nil // which costs nothing
 	}
-	_, _, err = day.Reserve(*asking(r, rows, reads))
+	_, _, err = day.Reserve(*asking(r, v.Rows, v.EstimatedReads))
 	if over, ok := errors.AsType[*jobs.BudgetError](err); ok {
 		v.Refusals = append(v.Refusals, errorOne{"BUDGET_SPENT", budgetText(over)})
 	}
 	return nil
 }
 
+// budgetLimit is one of a key's limits, and what a refused request asked of it.
+type budgetLimit struct {
+	name             string
+	limit, left, ask int64
+}
+
+// budgetLimits are those that the key of a refused request has.
+func budgetLimits(e *jobs.BudgetError) []budgetLimit {
+	r := e.Request
+	all := []budgetLimit{{"rows", r.Rows, e.Left.Rows, r.AskRows}, {"reads", r.Reads, e.Left.Reads, r.AskReads}}
+	return slices.DeleteFunc(all, func(l budgetLimit) bool { return l.limit <= 0 })
+}
+
 // overBudget answers a request that is more than is left, as the headers of the rate limit do.
 func (s *Server) overBudget(c *gin.Context, e *jobs.BudgetError) error {
-	b, wait := e.Request.Budget, max(time.Second, e.RenewsAt.Sub(s.now()))
-	for _, limit := range []struct {
-		name        string
-		limit, left int64
-	}{{"rows", b.Rows, e.Left.Rows}, {"reads", b.Reads, e.Left.Reads}} {
-		if limit.limit > 0 {
-			c.Writer.Header().Add("RateLimit-Policy", fmt.Sprintf(`"budget-%s";q=%d;w=86400`, limit.name, limit.limit))
-			c.Writer.Header().Add("RateLimit", fmt.Sprintf(`"budget-%s";r=%d;t=%d`, limit.name, limit.left, int((wait+time.Second-1)/time.Second)))
-		}
+	wait := max(time.Second, e.RenewsAt.Sub(s.now()))
+	for _, l := range budgetLimits(e) {
+		c.Writer.Header().Add("RateLimit-Policy", fmt.Sprintf(`"budget-%s";q=%d;w=86400`, l.name, l.limit))
+		c.Writer.Header().Add("RateLimit", fmt.Sprintf(`"budget-%s";r=%d;t=%d`, l.name, l.left, seconds(wait)))
 	}
 	return &problem{
 		status: http.StatusTooManyRequests, retryAfter: wait, message: budgetText(e),
-		extra: map[string]any{"budget": viewOfBudget(b, e.Left, e.RenewsAt)},
+		extra: map[string]any{"budget": viewOfBudget(e.Request.Budget, e.Left, e.RenewsAt)},
 	}
 }
 
 // budgetText says what was asked, what is left and what to do.
 func budgetText(e *jobs.BudgetError) string {
 	var asked, left []string
-	r := e.Request
-	for _, limit := range []struct {
-		name             string
-		limit, left, ask int64
-	}{{"rows", r.Rows, e.Left.Rows, r.AskRows}, {"reads", r.Reads, e.Left.Reads, r.AskReads}} {
-		if limit.limit > 0 {
-			asked = append(asked, fmt.Sprintf("%d %s", limit.ask, limit.name))
-			left = append(left, fmt.Sprintf("%d of %d %s", limit.left, limit.limit, limit.name))
-		}
+	for _, l := range budgetLimits(e) {
+		asked = append(asked, fmt.Sprintf("%d %s", l.ask, l.name))
+		left = append(left, fmt.Sprintf("%d of %d %s", l.left, l.limit, l.name))
 	}
 	text := "of this key's budget for the day are left " + strings.Join(left, " and ")
-	if r.Counted {
+	if e.Request.Counted {
 		text = "the export needs " + strings.Join(asked, " and ") + "; " + text
 	}
 	if e.Whole() {

@@ -133,5 +133,5 @@ func writeError(c *gin.Context, err error) {
 }
 
 func setRetryAfter(c *gin.Context, d time.Duration) {
-	c.Header("Retry-After", strconv.Itoa(int((d+time.Second-1)/time.Second)))
+	c.Header("Retry-After", strconv.Itoa(seconds(d)))
 }

@@ -177,13 +177,16 @@ func (s *Server) fileColumns(j *jobs.Job) ([]columnView, error) {
 
 // manifestFiles are the files in a job's zip; nil of another file, and of a damaged record.
 func (s *Server) manifestFiles(j *jobs.Job, parts []*jobs.Part) ([]manifestFile, error) {
+	if j.SheetRows == 0 {
+		return nil, nil
+	}
 	rows := int64(0)
 	for _, p := range parts {
 		if p.Damage == "" && p.State == jobs.PartDone && p.Plain != nil {
 			rows += p.Rows
 		}
 	}
-	if j.SheetRows == 0 || rows != j.Result.Rows {
+	if rows != j.Result.Rows {
 		return nil, nil
 	}
 	sheets, err := export.Sheets(s.datasets.Get(string(j.Kind)), j, parts)

@@ -81,13 +81,16 @@ func TestManifest(t *testing.T) {
 	b := newBench(t)
 	j := succeeded()
 	j.Params, j.Result.GuardedCells = j.Params.With("columns", "city,ltv,displayName"), 5
-	for want, by := range map[string]*jobs.GuardedBy{
-		"3 0 2":    {Object: j.Result.Object, Columns: map[string]int64{"city": 3, "displayName": 2}},
-		"- - -":    nil,
-		" - - - ":  {Object: j.Result.Object + "x", Columns: map[string]int64{"city": 5}},
-		" - - -  ": {Object: j.Result.Object, Columns: map[string]int64{"city": 4}},
+	for _, tc := range []struct {
+		by   *jobs.GuardedBy
+		want string
+	}{
+		{&jobs.GuardedBy{Object: j.Result.Object, Columns: map[string]int64{"city": 3, "displayName": 2}}, "3 0 2"},
+		{nil, "- - -"},
+		{&jobs.GuardedBy{Object: j.Result.Object + "x", Columns: map[string]int64{"city": 5}}, "- - -"},
+		{&jobs.GuardedBy{Object: j.Result.Object, Columns: map[string]int64{"city": 4}}, "- - -"},
 	} {
-		j.Result.GuardedBy = by
+		j.Result.GuardedBy = tc.by
 		b.jobs.set(j)
 		var m manifestView
 		if err := json.Unmarshal(b.get(t, "/exports/"+j.ID+"/manifest").Body.Bytes(), &m); err != nil {
@@ -100,8 +103,8 @@ func TestManifest(t *testing.T) {
 				got[len(got)-1] = strconv.FormatInt(*c.GuardedCells, 10)
 			}
 		}
-		if strings.Join(got, " ") != strings.TrimSpace(want) {
-			t.Errorf("of %+v the manifest has the guarded cells %v, want %s", by, got, want)
+		if strings.Join(got, " ") != tc.want {
+			t.Errorf("of %+v the manifest has the guarded cells %v, want %s", tc.by, got, tc.want)
 		}
 	}
 	j = succeeded()

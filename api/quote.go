@@ -108,7 +108,7 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	} else {
 		v.Refusals = s.refusals(submission, q, queued)
 	}
-	if err := s.quoteBudget(ctx, &v, submission, q.Rows, q.Reads); err != nil {
+	if err := s.quoteBudget(ctx, &v, submission); err != nil {
 		return err
 	}
 	quotas := s.quotas.Of(caller.OrgID)

@@ -354,7 +354,7 @@ func errorOutcome(err error) map[string]any {
 			out["running"] = answer.RunningJobIDs
 		}
 		if answer.Budget != nil {
-			out["rowsLeft"] = answer.Budget.RowsLeft
+			out["budget"] = answer.Budget
 		}
 		var faults []string
 		for _, f := range answer.Faults {

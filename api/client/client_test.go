@@ -434,17 +434,3 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
-
-// TestBudgetSpent: what a key's budget does not have today is not asked for again.
-func TestBudgetSpent(t *testing.T) {
-	t.Parallel()
-	s, c := newService(t, StateSucceeded)
-	s.faults = []func(*http.Request) (*http.Response, error){
-		answer(429, http.Header{"Retry-After": {"43200"}}, `{"message":"spent","budget":{"rowsLeft":4,"readsLeft":null,"renewsAt":"2026-06-16T00:00:00Z"}}`),
-	}
-	_, err := c.Export(t.Context(), users)
-	e, ok := errors.AsType[*Error](err)
-	if !ok || e.Budget == nil || *e.Budget.RowsLeft != 4 || e.Budget.ReadsLeft != nil || len(s.requests) != 1 {
-		t.Errorf("Export = %v after %d requests", err, len(s.requests))
-	}
-}

@@ -120,8 +120,9 @@ func TestReferenceInChromium(t *testing.T) {
 		}
 		found := map[string][]string{}
 		for _, id := range ids {
-			quoted, _ := json.Marshal("[id=\"" + id + "\"]")
-			block, selector := fmt.Sprintf("document.querySelector(%s)", quoted), "[id=\""+id+"\"]"
+			selector := `[id="` + id + `"]`
+			quoted, _ := json.Marshal(selector)
+			block := fmt.Sprintf("document.querySelector(%s)", quoted)
 			s.Eval(block+`.querySelector(".opblock-summary-control").click()`, nil)
 			s.until(block + `?.querySelector(".opblock-body .responses-table")`)
 			for _, violation := range s.AxeOf(selector) {

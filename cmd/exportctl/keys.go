@@ -145,14 +145,23 @@ func keyFacts(k *client.APIKey) [][2]cell {
 }
 
 // budgetOf is what the exports of a key may come to.
-func budgetOf(k *client.APIKey) (limits []string) {
-	if n := k.RowsPerDay; n != nil {
-		limits = append(limits, plural(*n, "row", "rows")+" a day")
-	}
-	if n := k.ReadsPerDay; n != nil {
-		limits = append(limits, plural(*n, "read", "reads")+" a day")
+func budgetOf(k *client.APIKey) []string {
+	limits := rowsAndReads(k.RowsPerDay, k.ReadsPerDay)
+	for i := range limits {
+		limits[i] += " a day"
 	}
 	return limits
+}
+
+// rowsAndReads says how many there are of those that a budget has a number of.
+func rowsAndReads(rows, reads *int64) (list []string) {
+	if rows != nil {
+		list = append(list, plural(*rows, "row", "rows"))
+	}
+	if reads != nil {
+		list = append(list, plural(*reads, "read", "reads"))
+	}
+	return list
 }
 
 // orgText is the org of a key, and whether it acts in its sandbox.

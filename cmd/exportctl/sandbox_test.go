@@ -55,22 +55,28 @@ func (s *service) sandbox(t *testing.T) {
 	s.ctl(t, "ops", "jobs", "list", "--org", "sandbox~"+s.OrgID, "--error-code", "TOO_MANY_ROWS").want(t, exitOK).shows(t, "failed")
 }
 
+// verdictsOf gives what came of so many cases, by their names.
+func verdictsOf(t *testing.T, r result, want int) map[string]verdict {
+	t.Helper()
+	var out struct{ Cases []verdict }
+	decode(t, r.stdout, &out)
+	by := map[string]verdict{}
+	for _, v := range out.Cases {
+		by[v.Case] = v
+	}
+	if len(out.Cases) != want || len(by) != want {
+		t.Fatalf("%d cases: %s", len(by), r.stderr)
+	}
+	return by
+}
+
 // conformance: the project's own programs end right in each case, and a careless one is caught.
 func (s *service) conformance(t *testing.T) {
 	vars, _ := s.sandboxKey(t)
 	quick := strings.Join([]string{"an export", "too many requests", "unavailable", "a lost answer", "a broken download", "a failure to try again", "a final failure"}, ",")
 	try := func(program ...string) map[string]verdict {
 		r := call{vars: vars}.run(t.Context(), append([]string{"conformance", "client", "--json", "--only", quick, "--"}, program...)...)
-		var out struct{ Cases []verdict }
-		decode(t, r.stdout, &out)
-		if len(out.Cases) != len(clientCases)-1 {
-			t.Fatalf("%d cases: %s", len(out.Cases), r.stderr)
-		}
-		by := map[string]verdict{}
-		for _, v := range out.Cases {
-			by[v.Case] = v
-		}
-		return by
+		return verdictsOf(t, r, len(clientCases)-1)
 	}
 	for _, variable := range pythonClient(t) {
 		name, value, _ := strings.Cut(variable, "=")
@@ -112,16 +118,7 @@ func (s *service) throughService(t *testing.T) {
 	}
 	try := func(url string, wantCode int) map[string]verdict {
 		r := call{vars: vars}.run(t.Context(), append([]string{"conformance", "receiver", url}, args...)...).want(t, wantCode)
-		var out struct{ Cases []verdict }
-		decode(t, r.stdout, &out)
-		by := map[string]verdict{}
-		for _, v := range out.Cases {
-			by[v.Case] = v
-		}
-		if len(by) != len(deliveryCases)-1 {
-			t.Fatalf("%d cases: %s", len(by), r.stderr)
-		}
-		return by
+		return verdictsOf(t, r, len(deliveryCases)-1)
 	}
 	var mu sync.Mutex
 	seen, kinds := map[string]int{}, map[string]int{}

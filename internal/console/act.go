@@ -193,7 +193,7 @@ func (c *Console) preview(ctx context.Context, who *principal, t target, form ur
 		p.Back += "?" + t.Filter.Encode()
 		p.Preview, err = c.dryRun(ctx, t)
 	case t.Name == "rerun-with":
-		p.Back = home + "/jobs/" + url.PathEscape(t.IDs[0])
+		p.Back = pageOfJob(t.IDs[0])
 		var j *client.OpsJob
 		if p.With, j, err = c.withParams(ctx, t, form); err == nil {
 			p.Jobs, p.Another = []chosen{{ID: t.IDs[0], Job: j}}, param{form.Get(anotherName), form.Get(anotherValue)}
@@ -201,7 +201,7 @@ func (c *Console) preview(ctx context.Context, who *principal, t target, form ur
 	case t.to == "jobs":
 		p.Jobs, err = c.chosen(ctx, t)
 		if len(t.IDs) == 1 {
-			p.Back = home + "/jobs/" + url.PathEscape(t.IDs[0])
+			p.Back = pageOfJob(t.IDs[0])
 		}
 	case t.to == "callbacks":
 		p.Back = home + "/callbacks"
@@ -334,7 +334,7 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request, who *principal) er
 	case t.Name == "rerun-with":
 		done, err = c.rerunWith(ctx, r, t, fields)
 	case t.to == "jobs" && len(t.IDs) == 1:
-		done = home + "/jobs/" + url.PathEscape(t.IDs[0]) + "?said=" + t.Name
+		done = pageOfJob(t.IDs[0]) + "?said=" + t.Name
 		err = c.actOn(ctx, r, t, t.IDs[0], fields)
 	case t.to == "jobs":
 		return c.actOnEach(ctx, w, r, who, t, fields)

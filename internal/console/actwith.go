@@ -66,7 +66,7 @@ func (c *Console) rerunWith(ctx context.Context, r *http.Request, t target, fiel
 	if err != nil {
 		return "", err
 	}
-	return home + "/jobs/" + url.PathEscape(answer.JSON202.Job.JobID) + "?said=rerun-with", nil
+	return pageOfJob(answer.JSON202.Job.JobID) + "?said=rerun-with", nil
 }
 
 // faultyParams notes at each parameter what the API says of it.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"exportd/api/client"
+	"exportd/jobs"
 )
 
 // auditPage shows who did what, when and why.
@@ -17,13 +18,20 @@ type auditPage struct {
 	Path    string
 }
 
+// auditActions are what the audit can be asked for.
+func auditActions() []string {
+	names := make([]string, len(jobs.AuditActions))
+	for i, a := range jobs.AuditActions {
+		names[i] = string(a)
+	}
+	return names
+}
+
 func (c *Console) audit(ctx context.Context, _ *principal, r *http.Request) (view, error) {
 	q := r.URL.Query()
 	p := auditPage{Path: home + "/audit", Fields: []field{
 		{Name: "since", Label: "Since", Hint: "12h"}, {Name: "until", Label: "Until"}, {Name: "actor", Label: "Who", Hint: "api key key_1"},
-		{Name: "action", Label: "What", Choices: []string{
-			"job.rerun", "job.rerun_with", "job.cancel", "callback.redeliver", "callbacks.redeliver", "batch.create", "batch.pause", "batch.resume", "batch.cancel", "queue.pause", "queue.resume", "receiver.resume", "cause.probe", "links.revoke", "links.revoke_org",
-		}}, {Name: "target", Label: "To what"},
+		{Name: "action", Label: "What", Choices: auditActions()}, {Name: "target", Label: "To what"},
 	}}
 	filter, ask := filled(q, p.Fields)
 	answer, err := c.api.OpsListAuditWithResponse(ctx, nil, raw(ask))

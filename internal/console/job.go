@@ -82,6 +82,9 @@ func passing(refused *client.Error) bool {
 	return refused.Status >= http.StatusInternalServerError || refused.Status == http.StatusTooManyRequests
 }
 
+// pageOfJob is where a job is shown.
+func pageOfJob(id string) string { return home + "/jobs/" + url.PathEscape(id) }
+
 func (c *Console) job(ctx context.Context, who *principal, r *http.Request) (view, error) {
 	id := r.PathValue("id")
 	answer, err := c.api.OpsGetJobWithResponse(ctx, id)

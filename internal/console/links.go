@@ -3,7 +3,7 @@ package console
 import (
 	"context"
 	"net/http"
-	"net/url"
+	"slices"
 
 	"exportd/api/client"
 )
@@ -21,15 +21,8 @@ type linksCard struct {
 }
 
 // May says whether there is something to be revoked: also links of before the setting was taken back.
-func (l *linksCard) May() bool { return l.Live && (l.Own || l.linked()) }
-
-func (l *linksCard) linked() bool {
-	for _, d := range l.Latest {
-		if d.LinkID != nil {
-			return true
-		}
-	}
-	return false
+func (l *linksCard) May() bool {
+	return l.Live && (l.Own || slices.ContainsFunc(l.Latest, func(d client.Download) bool { return d.LinkID != nil }))
 }
 
 // linksOf reads the downloads of a job that has succeeded.
@@ -62,5 +55,5 @@ func (t target) afterRevoking() string {
 	if t.Org != "" {
 		return home + "/audit"
 	}
-	return home + "/jobs/" + url.PathEscape(t.IDs[0])
+	return pageOfJob(t.IDs[0])
 }

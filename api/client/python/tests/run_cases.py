@@ -155,7 +155,7 @@ def tell(e):
     if kind == "answer":
         out.update(
             status=e.status, code=e.code, retryable=e.retryable, state=e.state, requestId=e.request_id, retryAfter=e.retry_after,
-            running=e.running_job_ids or None, rowsLeft=(e.budget or {}).get("rowsLeft"), faults=[f"{f['type']} {'.'.join(f['path'])}" for f in e.faults] or None,
+            running=e.running_job_ids or None, budget=e.budget, faults=[f"{f['type']} {'.'.join(f['path'])}" for f in e.faults] or None,
         )
     if kind == "failed":
         out["state"] = e.job["state"]

@@ -132,9 +132,8 @@ function tell(e) {
   const out = { kind: kinds[e.name] ?? 'other', says: e.message, jobId: e.jobId };
   if (e instanceof lib.AnswerError) {
     const { code, retryable, state, requestId, retryAfter, runningJobIds, budget, faults } = e.details;
-    Object.assign(out, { status: e.status, code, retryable, state, requestId, retryAfter });
+    Object.assign(out, { status: e.status, code, retryable, state, requestId, retryAfter, budget });
     if (runningJobIds.length > 0) out.running = runningJobIds;
-    if (budget) out.rowsLeft = budget.rowsLeft;
     if (faults.length > 0) out.faults = faults.map((f) => `${f.type} ${f.path.join('.')}`);
   }
   if (e instanceof lib.FailedError) {
