@@ -286,7 +286,9 @@ func TestScanAllocs(t *testing.T) {
 		}
 	})
 	drop := testing.AllocsPerRun(3, func() { dropAll(t, r, replayQuery()) })
-	if perRow := (scan - drop) / 20_000; perRow > 0.05 {
+	// What allocates for a row adds 1. How many frames and batches the rows come in is up to the machine:
+	// they have been 0.06 on a busy one.
+	if perRow := (scan - drop) / 20_000; perRow > 0.5 {
 		t.Errorf("allocations per row = %.3f beyond the transport's, want 0", perRow)
 	}
 }
