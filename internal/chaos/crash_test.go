@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -30,13 +31,29 @@ import (
 // with two jobs, one of them of 4 parts.
 const crashPlaces = 30
 
+// buildCrashing compiles an exportd with crash points, once, when the first test asks for it.
+var buildCrashing func() (string, error)
+
 // TestMain lets more tests wait side by side than there are cores: they wait for leases to run out, mostly.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if err := flag.Set("test.parallel", "16"); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	dir, err := os.MkdirTemp("", "exportd-chaos-")
+	if err != nil {
+		panic(err)
+	}
+	buildCrashing = sync.OnceValues(func() (string, error) {
+		bin := filepath.Join(dir, "exportd-crash")
+		if out, err := exec.Command("go", "build", "-tags", "nomsgpack,crashpoints", "-o", bin, "exportd/cmd/exportd").CombinedOutput(); err != nil {
+			return "", fmt.Errorf("build exportd: %w\n%s", err, out)
+		}
+		return bin, nil
+	})
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 // TestCrashAnywhere kills the only worker at each of the first places that it passes, starts another, and
@@ -73,14 +90,12 @@ func TestCrashAnywhere(t *testing.T) {
 	}
 }
 
-// crashRig builds an exportd with crash points and starts a cloud for it.
+// crashRig starts a cloud for an exportd with crash points.
 func crashRig(t *testing.T) (bin string, cloud *localcloud.Cloud) {
 	t.Helper()
-	bin = filepath.Join(t.TempDir(), "exportd-crash")
-	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "nomsgpack,crashpoints", "-o", bin, "./cmd/exportd")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build exportd: %v\n%s", err, out)
+	bin, err := buildCrashing()
+	if err != nil {
+		t.Fatal(err)
 	}
 	indexes, err := os.ReadFile("../../deployments/firestore.indexes.json")
 	if err != nil {

@@ -69,12 +69,11 @@ func TestManyConnections(t *testing.T) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Max < files {
 		machinetest.Lacks(t, fmt.Sprintf("leave to have %d files open (ulimit -n %d)", files, limit.Max))
 	}
-	dir := t.TempDir()
-	binary, err := e2etest.Build(dir, false) // memory is measured
+	binary, err := measured()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, hosts := e2etest.Emulators(t, binary, dir+"/data")
+	_, hosts := e2etest.Emulators(t, binary, t.TempDir())
 	s := e2etest.Services(t, binary, hosts, e2etest.Sizes{Users: 200, Messages: 500}, "EXPORTD_RATE_KEY_PER_SECOND=0")
 	alone := percentile99(asks(t, s.Caller(), *floodFor))
 	for _, h := range helds {

@@ -40,12 +40,11 @@ const (
 // TestFlood sends what strangers may send, as fast as four connections go: the API's memory and log stay
 // small, no answer is a fault of the service, and callers are served beside it.
 func TestFlood(t *testing.T) {
-	dir := t.TempDir()
-	binary, err := e2etest.Build(dir, false) // memory is measured
+	binary, err := measured()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cloud, hosts := e2etest.Emulators(t, binary, dir+"/data")
+	cloud, hosts := e2etest.Emulators(t, binary, t.TempDir())
 	s := e2etest.Services(t, binary, hosts, e2etest.Sizes{Users: 200, Messages: 500}, "EXPORTD_RATE_KEY_PER_SECOND=0")
 	addr := strings.TrimPrefix(s.APIURL, "http://")
 	floodCore, ourCore := "", ""

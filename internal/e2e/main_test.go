@@ -3,13 +3,19 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"sync"
 	"testing"
 
 	"exportd/internal/e2e/e2etest"
 )
 
-// exportd is the path of the binary under test, built once; exportd-dev is beside it.
-var exportd string
+// exportd is the path of the binary under test, built once; exportd-dev is beside it. measured is one without
+// the race detector, for tests that measure memory, built when the first of them asks.
+var (
+	exportd  string
+	measured func() (string, error)
+)
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -27,5 +33,11 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	measured = sync.OnceValues(func() (string, error) {
+		if !e2etest.RaceDetector {
+			return exportd, nil
+		}
+		return e2etest.Build(filepath.Join(dir, "measured"), false)
+	})
 	return e2etest.Run(m)
 }

@@ -26,12 +26,11 @@ const (
 // rows and half event streams. The API's memory is bounded, and others get their lists. When slow ones are
 // cut is held in package api, in virtual time.
 func TestSlowReaders(t *testing.T) {
-	dir := t.TempDir()
-	binary, err := e2etest.Build(dir, false) // memory is measured
+	binary, err := measured()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, hosts := e2etest.Emulators(t, binary, dir+"/data")
+	_, hosts := e2etest.Emulators(t, binary, t.TempDir())
 	s := e2etest.Services(t, binary, hosts, e2etest.Sizes{Users: 200, Messages: 1000}, "EXPORTD_RATE_KEY_PER_SECOND=0", "EXPORTD_RATE_IP_PER_SECOND=0")
 	id := s.Caller().Submit(t, "vip-messages", s.Messages())
 	list := s.Caller().Get(t, "/vip-messages", s.Messages("limit", "200"), "Accept-Encoding", "identity").Want(t, http.StatusOK)

@@ -113,12 +113,11 @@ func (u *ugly) damage(t *testing.T, collection string, whole map[string]any, but
 // the documented text in each cell; no route fails by it, and API and worker stay within the memory that they
 // are given.
 func TestUglyDocuments(t *testing.T) {
-	dir := t.TempDir()
-	binary, err := e2etest.Build(dir, false) // memory is measured
+	binary, err := measured()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, hosts := e2etest.Emulators(t, binary, dir+"/data")
+	_, hosts := e2etest.Emulators(t, binary, t.TempDir())
 	s := e2etest.Services(t, binary, hosts, e2etest.Sizes{Users: 20, Messages: 20}, "GOMEMLIMIT=230MiB", "EXPORTD_RATE_KEY_PER_SECOND=0", "EXPORTD_RATE_IP_PER_SECOND=0")
 	u := &ugly{Stack: s, stored: map[string]int{}, worker: e2etest.Worker(t, binary, hosts, "GOMEMLIMIT=345MiB", "EXPORTD_PART_ROWS=100")}
 	u.db = hosts.OpenFirestore(t)
