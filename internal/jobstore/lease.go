@@ -28,8 +28,10 @@ type lease struct {
 	Count  int64     `firestore:"count,omitempty"`
 	// Partitions is into how many the shards are divided.
 	Partitions int `firestore:"partitions,omitempty"`
-	// Reads is the latest version of documents that the owner of a role reads; 0 is 1.
-	Reads int `firestore:"reads,omitempty"`
+	// Reads is the latest version of documents that the owner of a role reads; 0 is 1. A build that knows no
+	// versions takes a role and leaves the field as it was: it says something only where ReadsRev is Rev.
+	Reads    int    `firestore:"reads,omitempty"`
+	ReadsRev string `firestore:"readsRev,omitempty"`
 }
 
 // readLease reads one; of what is damaged it gives what can be true: a pause stays one although nobody can
@@ -39,6 +41,9 @@ func (s *Store) readLease(doc *firestore.DocumentSnapshot) (l lease) {
 		return l
 	}
 	why := salvage(doc, &l)
+	if l.ReadsRev != l.Rev {
+		l.Reads = 0
+	}
 	if why == "" {
 		why = l.check(doc.Ref.ID, s.cfg.Now())
 	}
@@ -84,6 +89,7 @@ func (l *lease) check(id string, now time.Time) string {
 	c.That(l.Count >= 0 && l.Count <= maxLeaseCount, "count is none")
 	c.That(l.Partitions >= 0 && l.Partitions <= jobs.MaxPartitions, "partitions is none")
 	c.That(l.Reads >= 0, "reads is none")
+	c.Text("readsRev", l.ReadsRev)
 	return c.What()
 }
 
@@ -154,6 +160,10 @@ func (s *Store) changeIf(ctx context.Context, ref *firestore.DocumentRef, may fu
 			return nil
 		}
 		l.Rev = jobs.NewToken()
+		l.ReadsRev = ""
+		if l.Reads > 0 {
+			l.ReadsRev = l.Rev
+		}
 		batch := s.newWrites()
 		if exists {
 			batch.Update(ref, fields(l), firestore.LastUpdateTime(doc.UpdateTime))
