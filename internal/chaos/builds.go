@@ -91,11 +91,8 @@ func (b *builds) end(p *process, rng *rand.Rand, log io.Writer) (killed bool) {
 	fmt.Fprintf(log, "replace %s\n", p.name)
 	b.rolled++
 	_ = p.signal(syscall.SIGTERM) // gone already is as well
-	p.mu.Lock()
-	exited := p.exited
-	p.mu.Unlock()
 	select {
-	case <-exited:
+	case <-p.gone():
 	case <-time.After(rollWithin):
 		p.kill()
 		return true

@@ -80,10 +80,14 @@ func (p *process) signal(s syscall.Signal) error {
 // kill ends the process at once and waits for it.
 func (p *process) kill() {
 	_ = p.signal(syscall.SIGKILL) // gone already is as well
+	<-p.gone()
+}
+
+// gone is closed when the process that was started last has ended.
+func (p *process) gone() <-chan struct{} {
 	p.mu.Lock()
-	exited := p.exited
-	p.mu.Unlock()
-	<-exited
+	defer p.mu.Unlock()
+	return p.exited
 }
 
 // fleet is the embedded cloud, the APIs and the workers.
@@ -201,7 +205,18 @@ func (f *fleet) dump() {
 	for _, p := range f.all() {
 		_ = p.signal(syscall.SIGQUIT) // gone already is as well
 	}
+	written := time.After(dumpWithin)
+	for _, p := range f.all() {
+		select {
+		case <-p.gone():
+		case <-written:
+			return
+		}
+	}
 }
+
+// dumpWithin is more than writing goroutines takes; whoever does not end is killed.
+const dumpWithin = 20 * time.Second
 
 // crashes are the processes that ended by themselves or had a race. Each was started again, and nothing else
 // may have shown it.

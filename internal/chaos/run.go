@@ -154,7 +154,7 @@ func run(ctx context.Context, o options, log io.Writer) (r *report, err error) {
 	begun = time.Now()
 	if err := waitSettled(ctx, c, in); err != nil {
 		r.broken = append(r.broken, err.Error()+"; what the processes were doing is at the end of their logs in "+o.dir)
-		f.dump()
+		defer f.dump() // not before what is inspected below: the cloud is one of them
 	}
 	r.settle = time.Since(begun)
 	r.broken = append(r.broken, f.crashes()...)
