@@ -70,7 +70,7 @@ func TestDamagedStreams(t *testing.T) {
 func (b *damageBench) followDamaged(t *testing.T, p patient, wound localcloudtest.Wound) {
 	t.Helper()
 	what, id := "job: "+wound.Field+" = "+wound.What, p.ref.ID
-	ctx, hangUp := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, hangUp := context.WithTimeout(t.Context(), time.Minute)
 	defer hangUp()
 	l, end := b.openStream(ctx, t, id)
 	for range 2 { // its begin, and the job as it was

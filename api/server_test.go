@@ -65,7 +65,7 @@ func poll(t testing.TB, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(time.Minute) // of a loaded machine
 	for !ok() {
 		select {
 		case <-tick.C:

@@ -51,7 +51,7 @@ func (a *attack) url() string { return "http://" + a.host + ":" + a.port + "/hoo
 // listen serves an attack on loopback until the test ends.
 func (a *attack) listen(t *testing.T, at int) {
 	t.Helper()
-	a.port = webhooktest.Listen(t, a.serve)
+	a.port = webhooktest.Listen(t, func(c net.Conn) { a.serve(c) })
 	a.host = strings.ToLower(strings.ReplaceAll(a.name, " ", "-")) + "-" + strconv.Itoa(at) + ".hooks.example.com"
 }
 

@@ -89,8 +89,11 @@ func TestCallbackAttacks(t *testing.T) {
 	r.work(t, func(c *worker.Config) { c.Callbacks.Sender = sender })
 	for i, a := range list {
 		a.listen(t, i)
-		if a.start {
+		switch serve := a.serve; {
+		case a.start:
 			n.Rebind(a.host, a.to)
+		case a.to != "": // before the first attempt has its answer, and so before the next one
+			a.serve = func(c net.Conn) { n.Rebind(a.host, a.to); serve(c) }
 		}
 	}
 	var messages []jobs.Message
@@ -112,11 +115,6 @@ func TestCallbackAttacks(t *testing.T) {
 	}
 	notifyAll(t, r, messages)
 	r.judgeRound(t, list, "first", judge)
-	for _, a := range list {
-		if a.to != "" {
-			n.Rebind(a.host, a.to)
-		}
-	}
 	r.clock.put(r.clock.Now().Add(2 * time.Minute)) // past each first retry
 	r.judgeRound(t, list, "retry", judge)
 	for _, a := range list {

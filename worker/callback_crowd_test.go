@@ -119,12 +119,18 @@ func TestCallbackSlowKeepsNoSlot(t *testing.T) {
 	rc := receive(t, "127.0.3.2", status(http.StatusOK))
 	hangs := r.ended(t, "org-1", "http://"+slow)
 	messages := []jobs.Message{r.ended(t, "org-2", rc.URL), r.ended(t, "org-3", rc.URL)}
-	r.work(t, func(c *worker.Config) { c.Callbacks.Slots = 1 })
+	r.work(t, func(c *worker.Config) {
+		c.Callbacks.Slots = 1
+		c.Callbacks.Sender = webhook.NewSender(webhook.SenderConfig{
+			Guard: webhook.NewGuard(webhook.GuardConfig{Dev: devRules.Dev}), Rules: devRules, Now: r.clock.Now,
+			Limits: webhook.Limits{Headers: 5 * time.Minute, Total: 5 * time.Minute}, // it hangs for as long as a loaded machine needs here
+		})
+	})
 	notifyAll(t, r, []jobs.Message{hangs})
-	r.callback(t, hangs.JobID, 10*time.Second, func(cb *jobs.Callback) bool { return cb.Attempt == 1 })
+	r.callback(t, hangs.JobID, time.Minute, func(cb *jobs.Callback) bool { return cb.Attempt == 1 })
 	notifyAll(t, r, messages)
-	eventually(t, 8*time.Second, func() bool { return len(rc.requests()) == 2 }, func() any { return len(rc.requests()) })
-	if cb := r.callback(t, hangs.JobID, time.Second, inState(jobs.CallbackPending)); cb.Lease.Token == "" {
+	eventually(t, time.Minute, func() bool { return len(rc.requests()) == 2 }, func() any { return len(rc.requests()) })
+	if cb := r.callback(t, hangs.JobID, time.Minute, inState(jobs.CallbackPending)); cb.Lease.Token == "" {
 		t.Errorf("the hanging try has ended: %+v", cb)
 	}
 }

@@ -59,7 +59,7 @@ func TestCallbackAfterKill(t *testing.T) {
 	r := newRig(t)
 	rc := receive(t, "127.0.0.1", status(http.StatusOK))
 	e := r.cloud.Endpoints()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	doomed := exec.CommandContext(ctx, os.Args[0], "-test.run=^$")
 	doomed.Env = append(os.Environ(), doomedEnv+"="+strings.Join([]string{e.Firestore, e.PubSub, e.Storage}, ","))
@@ -72,13 +72,13 @@ func TestCallbackAfterKill(t *testing.T) {
 	if ws, ok := doomed.ProcessState.Sys().(syscall.WaitStatus); !ok || ws.Signal() != syscall.SIGKILL {
 		t.Fatalf("worker ended with %v, want SIGKILL", err)
 	}
-	cb := r.callback(t, id, time.Second, inState(jobs.CallbackPending))
+	cb := r.callback(t, id, time.Minute, inState(jobs.CallbackPending))
 	if len(rc.requests()) != 1 || len(cb.Attempts) != 1 || cb.Attempts[0].Class != jobs.AttemptUnderWay {
 		t.Fatalf("after the kill: %d requests, tries %+v; want 1 of each, under way", len(rc.requests()), cb.Attempts)
 	}
 	r.clock.put(cb.WakeAt)
 	r.work(t)
-	cb = r.callback(t, id, 30*time.Second, inState(jobs.CallbackDelivered))
+	cb = r.callback(t, id, time.Minute, inState(jobs.CallbackDelivered))
 	got := rc.requests()
 	if len(got) != 2 || got[0].header.Get(webhook.HeaderID) != cb.ID || got[1].header.Get(webhook.HeaderID) != cb.ID {
 		t.Errorf("receiver got %d requests, want 2 with the id %s", len(got), cb.ID)

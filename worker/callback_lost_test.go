@@ -30,9 +30,9 @@ func TestCallbackOfALostFile(t *testing.T) {
 	})
 	r.work(t)
 	id := r.submit(t, rc.URL)
-	cb := r.callback(t, id, 20*time.Second, tried(1))
+	cb := r.callback(t, id, time.Minute, tried(1))
 	r.clock.put(cb.NextAt)
-	r.callback(t, id, 20*time.Second, inState(jobs.CallbackDelivered))
+	r.callback(t, id, time.Minute, inState(jobs.CallbackDelivered))
 	got := rc.requests()
 	var first, last event
 	if err := json.Unmarshal(got[0].body, &first); err != nil || first.Data.CSVURL == nil || first.Data.State != "succeeded" {

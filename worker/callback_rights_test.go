@@ -47,13 +47,13 @@ func TestCallbackRightsEndWhileConnecting(t *testing.T) {
 		c.Callbacks.Keys = keys
 		c.Callbacks.Sender = r.slowToConnect(func() { meanwhile.Load().(func())() })
 	})
-	r.callback(t, r.submit(t, rc.URL), 20*time.Second, inState(jobs.CallbackDelivered))
+	r.callback(t, r.submit(t, rc.URL), time.Minute, inState(jobs.CallbackDelivered))
 	if n := keys.reads.Load(); n != 2 {
 		t.Errorf("the key was read %d times for an attempt that took 2 s to connect, want 2", n)
 	}
 
 	meanwhile.Store(func() { keys.revoked.Store(true) })
-	cb := r.callback(t, r.submit(t, rc.URL), 20*time.Second, inState(jobs.CallbackBlocked))
+	cb := r.callback(t, r.submit(t, rc.URL), time.Minute, inState(jobs.CallbackBlocked))
 	if len(cb.Attempts) != 1 || cb.Attempts[0].Class != jobs.AttemptKeyRevoked || !cb.WakeAt.IsZero() {
 		t.Errorf("callback of a key revoked while connecting: %+v, want one attempt that was refused", cb)
 	}
@@ -69,7 +69,7 @@ func TestCallbackRightsEndWhileConnecting(t *testing.T) {
 	m := r.ended(t, "org-1", rc.URL) // notified only when its id is known
 	id.Store(m.JobID)
 	notifyAll(t, r, []jobs.Message{m})
-	cb = r.callback(t, m.JobID, 20*time.Second, inState(jobs.CallbackDropped))
+	cb = r.callback(t, m.JobID, time.Minute, inState(jobs.CallbackDropped))
 	if n := len(rc.requests()); n != 1 {
 		t.Errorf("the receiver got %d requests, want the first one only; callback %+v", n, cb)
 	}
@@ -82,7 +82,7 @@ func TestCallbackReadsTheKeyOnce(t *testing.T) {
 	rc := receive(t, "127.0.0.1", status(http.StatusNoContent))
 	keys := &counted{}
 	r.work(t, func(c *worker.Config) { c.Callbacks.Keys = keys })
-	r.callback(t, r.submit(t, rc.URL), 20*time.Second, inState(jobs.CallbackDelivered))
+	r.callback(t, r.submit(t, rc.URL), time.Minute, inState(jobs.CallbackDelivered))
 	if n := keys.reads.Load(); n != 1 {
 		t.Errorf("the key was read %d times for one attempt, want once", n)
 	}

@@ -41,7 +41,7 @@ func TestCallbackSoonAndSigned(t *testing.T) {
 	rc := receive(t, "127.0.0.1", status(http.StatusNoContent))
 	r.work(t)
 	id := r.submit(t, rc.URL+"/hook?token=x")
-	cb := r.callback(t, id, 20*time.Second, inState(jobs.CallbackDelivered))
+	cb := r.callback(t, id, time.Minute, inState(jobs.CallbackDelivered))
 
 	got := rc.requests()
 	if len(got) != 1 {
@@ -112,7 +112,7 @@ func (r *rig) fail(t *testing.T, jobID string, n int) *jobs.Callback {
 	t.Helper()
 	var cb *jobs.Callback
 	for i := 1; i <= n; i++ {
-		cb = r.callback(t, jobID, 20*time.Second, tried(i))
+		cb = r.callback(t, jobID, time.Minute, tried(i))
 		last := cb.Attempts[len(cb.Attempts)-1]
 		if cb.State != jobs.CallbackPending {
 			return cb
@@ -139,7 +139,7 @@ func TestCallbackFailsThenWorks(t *testing.T) {
 	r.work(t)
 	id := r.submit(t, rc.URL)
 	r.fail(t, id, 3)
-	cb := r.callback(t, id, 20*time.Second, inState(jobs.CallbackDelivered))
+	cb := r.callback(t, id, time.Minute, inState(jobs.CallbackDelivered))
 	if cb.Attempt != 4 || len(cb.Attempts) != 4 || cb.Attempts[1].Response != "broken <b>2</b>\ufffd[31m" {
 		t.Errorf("callback = %+v, want 4 tries and the answers", cb)
 	}
@@ -168,7 +168,7 @@ func TestCallbackFailsThenWorks(t *testing.T) {
 func (r *rig) forgotten(t *testing.T, origin string) {
 	t.Helper()
 	var known []jobs.Receiver
-	eventually(t, 10*time.Second, func() bool {
+	eventually(t, time.Minute, func() bool {
 		var err error
 		known, err = r.store.Receivers(t.Context(), "org-1", origin)
 		return err == nil && known[0].FailingSince.IsZero()
@@ -199,7 +199,7 @@ func TestCallbackExhausted(t *testing.T) {
 	if err != nil {
 		t.Fatalf("Redeliver() = %v", err)
 	}
-	cb = r.callback(t, id, 20*time.Second, inState(jobs.CallbackDelivered))
+	cb = r.callback(t, id, time.Minute, inState(jobs.CallbackDelivered))
 	got := rc.requests()
 	if len(got) != 11 || got[10].header.Get(webhook.HeaderID) != got[0].header.Get(webhook.HeaderID) || cb.Schedule != 1 {
 		t.Errorf("redelivery: %d requests, schedule at %d", len(got), cb.Schedule)
@@ -236,14 +236,14 @@ func TestCallbackGone(t *testing.T) {
 		}
 	})
 	r.work(t)
-	cb := r.callback(t, r.submit(t, rc.URL+"/gone"), 20*time.Second, inState(jobs.CallbackGone))
-	eventually(t, 20*time.Second, func() bool { return len(r.timeline(t, cb.JobID)) == 2 }, func() any { return r.timeline(t, cb.JobID) })
+	cb := r.callback(t, r.submit(t, rc.URL+"/gone"), time.Minute, inState(jobs.CallbackGone))
+	eventually(t, time.Minute, func() bool { return len(r.timeline(t, cb.JobID)) == 2 }, func() any { return r.timeline(t, cb.JobID) })
 	second := r.submit(t, rc.URL+"/gone")
-	cb = r.callback(t, second, 20*time.Second, inState(jobs.CallbackSuspended))
+	cb = r.callback(t, second, time.Minute, inState(jobs.CallbackSuspended))
 	if cb.Attempt != 0 || len(cb.Attempts) != 0 {
 		t.Errorf("suspended callback = %+v, want no attempt", cb)
 	}
-	r.callback(t, r.submit(t, rc.URL+"/other"), 20*time.Second, inState(jobs.CallbackDelivered))
+	r.callback(t, r.submit(t, rc.URL+"/other"), time.Minute, inState(jobs.CallbackDelivered))
 	if n := len(rc.requests()); n != 2 {
 		t.Errorf("receiver got %d requests, want 2", n)
 	}
@@ -255,7 +255,7 @@ func TestCallbackGone(t *testing.T) {
 	if n, err := r.store.UnsuspendReceiver(t.Context(), "org-1", rc.URL, "api key key_ops1", "fixed"); n != 1 || err != nil {
 		t.Errorf("ResumeReceiver() = %d, %v, want 1", n, err)
 	}
-	r.callback(t, second, 20*time.Second, inState(jobs.CallbackDelivered))
+	r.callback(t, second, time.Minute, inState(jobs.CallbackDelivered))
 }
 
 // TestCallbackNotMade: destinations that are refused, revoked keys and deleted exports.
@@ -264,24 +264,24 @@ func TestCallbackNotMade(t *testing.T) {
 	r := newRig(t)
 	keys := &keyring{}
 	stop := r.work(t, func(c *worker.Config) { c.Callbacks.Keys = keys })
-	blocked := r.callback(t, r.submit(t, "http://10.0.0.1/hook"), 20*time.Second, inState(jobs.CallbackBlocked))
+	blocked := r.callback(t, r.submit(t, "http://10.0.0.1/hook"), time.Minute, inState(jobs.CallbackBlocked))
 	if len(blocked.Attempts) != 1 || blocked.Attempts[0].Class != "blocked_destination" || blocked.Attempts[0].Response != "" {
 		t.Errorf("blocked callback = %+v", blocked)
 	}
 	rc := receive(t, "127.0.0.1", status(http.StatusInternalServerError))
 	keys.revoked.Store(true)
-	revoked := r.callback(t, r.submit(t, rc.URL+"/revoked"), 20*time.Second, inState(jobs.CallbackBlocked))
+	revoked := r.callback(t, r.submit(t, rc.URL+"/revoked"), time.Minute, inState(jobs.CallbackBlocked))
 	if len(revoked.Attempts) != 1 || revoked.Attempts[0].Class != jobs.AttemptKeyRevoked || len(rc.requests()) != 0 {
 		t.Errorf("callback of a revoked key = %+v, %d requests", revoked, len(rc.requests()))
 	}
 	keys.revoked.Store(false)
 	id := r.submit(t, rc.URL+"/deleted")
-	cb := r.callback(t, id, 20*time.Second, tried(1))
+	cb := r.callback(t, id, time.Minute, tried(1))
 	if _, err := r.store.Update(t.Context(), id, "api key key_one1", func(tx *jobs.Tx) error { return tx.Delete("") }); err != nil {
 		t.Fatal(err)
 	}
 	r.clock.put(cb.NextAt)
-	r.callback(t, id, 20*time.Second, inState(jobs.CallbackDropped))
+	r.callback(t, id, time.Minute, inState(jobs.CallbackDropped))
 	stop()
 	if n := len(rc.requests()); n != 1 {
 		t.Errorf("receiver got %d requests, want none after the export was deleted", n-1)
@@ -301,20 +301,20 @@ func TestCallbackSuspension(t *testing.T) {
 	})
 	r.work(t)
 	id := r.submit(t, rc.URL)
-	cb := r.callback(t, id, 20*time.Second, tried(1))
+	cb := r.callback(t, id, time.Minute, tried(1))
 	// The history of nineteen deliveries is written at once: the schedule itself has its own test.
 	r.spend(t, cb, 9, 19)
-	r.callback(t, id, 20*time.Second, inState(jobs.CallbackExhausted))
-	eventually(t, 20*time.Second, func() bool {
+	r.callback(t, id, time.Minute, inState(jobs.CallbackExhausted))
+	eventually(t, time.Minute, func() bool {
 		known, err := r.store.Receivers(t.Context(), "org-1", rc.URL)
 		return err == nil && known[0].Suspended && known[0].Exhausted == 20
 	}, func() any { return r.timeline(t, id) })
 	second := r.submit(t, rc.URL)
-	held := r.callback(t, second, 20*time.Second, inState(jobs.CallbackSuspended))
+	held := r.callback(t, second, time.Minute, inState(jobs.CallbackSuspended))
 	works.Store(true)
 	if _, err := r.store.UpdateCallback(t.Context(), held.ID, "api key key_ops1", func(tx *jobs.CallbackTx) error { return tx.Redeliver("try it") }); err != nil {
 		t.Fatal(err)
 	}
-	r.callback(t, second, 20*time.Second, inState(jobs.CallbackDelivered))
+	r.callback(t, second, time.Minute, inState(jobs.CallbackDelivered))
 	r.forgotten(t, rc.URL)
 }

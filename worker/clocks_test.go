@@ -57,7 +57,7 @@ func TestDeadWorkerWithWrongClock(t *testing.T) {
 			}
 			r.clock.ahead.Store(int64(2 * time.Minute)) // what a turn of the rescuer takes at most
 			r.work(t)
-			r.succeeds(t, id, 30*time.Second)
+			r.succeeds(t, id, time.Minute)
 		})
 	}
 }
@@ -92,7 +92,7 @@ func TestRescuerWithWrongClock(t *testing.T) {
 			odd := r.withClock(t, ahead)
 			store := &refused{Store: odd.store}
 			stop := odd.work(t, func(c *worker.Config) { c.ID, c.Store = "odd", store })
-			eventually(t, 30*time.Second, func() bool { return store.times.Load() > 1 }, func() any { return "nobody minds the clock" })
+			eventually(t, time.Minute, func() bool { return store.times.Load() > 1 }, func() any { return "nobody minds the clock" })
 			if j, err := r.store.Get(t.Context(), id); err != nil || j.State != jobs.Running || j.Lease != held.Lease || j.Interruptions != 0 {
 				t.Errorf("the job of a worker that lives is %+v, %v", j, err)
 			}
@@ -104,7 +104,7 @@ func TestRescuerWithWrongClock(t *testing.T) {
 			r.write(t, map[string]any{"ExportJobs/" + due.ID: due})
 			right := r.withClock(t, 0)
 			right.work(t, func(c *worker.Config) { c.ID = "right" })
-			right.succeeds(t, due.ID, 30*time.Second)
+			right.succeeds(t, due.ID, time.Minute)
 		})
 	}
 }
@@ -133,13 +133,13 @@ func TestClockStepsInMidJob(t *testing.T) {
 				c.ID, c.Exporter = "odd", steps{oneFile{r.objects}, func() { odd.clock.ahead.Store(int64(step)) }}
 			})
 			id := r.submit(t, "")
-			r.succeeds(t, id, 30*time.Second)
+			r.succeeds(t, id, time.Minute)
 			next := r.submit(t, "")
-			r.succeeds(t, next, 30*time.Second)
+			r.succeeds(t, next, time.Minute)
 			stop()
 			third := r.submit(t, "")
 			r.work(t)
-			r.succeeds(t, third, 30*time.Second)
+			r.succeeds(t, third, time.Minute)
 		})
 	}
 }

@@ -30,7 +30,7 @@ func TestNegativeEpochMakesNoDeadLetters(t *testing.T) {
 	}
 	r.work(t)
 	var now *jobs.Job
-	eventually(t, 30*time.Second, func() bool {
+	eventually(t, time.Minute, func() bool {
 		var err error
 		if now, err = r.store.Get(t.Context(), j.ID); err != nil {
 			t.Fatal(err)
@@ -39,7 +39,7 @@ func TestNegativeEpochMakesNoDeadLetters(t *testing.T) {
 		return err == nil && now.State.Ended() && len(calls) == 1 && calls[0].Attempt > 0
 	}, func() any { return now })
 	id := r.submit(t, "") // behind the hundred
-	r.succeeds(t, id, 30*time.Second)
+	r.succeeds(t, id, time.Minute)
 	st, err := r.store.Stats(t.Context())
 	if err != nil || len(st.DeadLetters) != 0 {
 		t.Errorf("dead letters = %+v, %v, want none", st.DeadLetters, err)

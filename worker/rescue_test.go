@@ -145,7 +145,7 @@ func TestRescuerAsksAhead(t *testing.T) {
 	later.Fingerprint = jobs.Fingerprint(later.OrgID, later.Kind, 1, later.Params)
 	r.write(t, map[string]any{"ExportJobs/" + soon.ID: soon, "ExportJobs/" + later.ID: later})
 	stop := r.work(t, func(c *worker.Config) { c.Now = func() time.Time { return frozen } })
-	r.succeeds(t, soon.ID, 30*time.Second)
+	r.succeeds(t, soon.ID, time.Minute)
 	stop()
 	if j, err := r.store.Get(t.Context(), later.ID); err != nil || !j.WakeAt.Equal(later.WakeAt) {
 		t.Errorf("a job that is due in a minute is %+v, %v", j, err)
@@ -162,9 +162,9 @@ func TestRescuerTriesAgain(t *testing.T) {
 	store := &moody{Store: r.store}
 	store.dead.Store(true)
 	r.work(t, func(c *worker.Config) { c.Store = store })
-	eventually(t, 30*time.Second, func() bool { return store.refused.Load() > 0 }, func() any { return "no partition was asked for" })
+	eventually(t, time.Minute, func() bool { return store.refused.Load() > 0 }, func() any { return "no partition was asked for" })
 	store.dead.Store(false)
-	r.succeeds(t, j.ID, 30*time.Second)
+	r.succeeds(t, j.ID, time.Minute)
 }
 
 // TestPartitions: the shards are shared out among the workers, and those of one that dies are taken over.

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -112,15 +111,11 @@ func TestWaitReturnsAfterClose(t *testing.T) {
 	c := start(t, localcloud.Config{})
 	waited := make(chan error, 1)
 	go func() { waited <- c.Wait() }()
-	begin := time.Now()
 	if err := c.Close(t.Context()); err != nil {
 		t.Fatalf("Close() = %v", err)
 	}
 	if err := <-waited; err != nil {
 		t.Errorf("Wait() = %v, want nil", err)
-	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("Close() of an idle cloud took %s", took)
 	}
 }
 

@@ -65,7 +65,7 @@ func TestKill(t *testing.T) {
 	r := &running{client: connect(t, addr)}
 	r.create(t, nil)
 
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var mu sync.Mutex
 	answered := map[string]bool{}
@@ -78,7 +78,7 @@ func TestKill(t *testing.T) {
 			for ctx.Err() == nil {
 				id, err := p.Publish(ctx, &pubsub.Message{Data: []byte("x")}).Get(ctx)
 				if err != nil {
-					return
+					continue // as a busy machine answers late too
 				}
 				mu.Lock()
 				if answered[id] = true; len(answered) == 500 {

@@ -2,6 +2,7 @@ package pubsubserver
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"strconv"
 	"sync"
@@ -23,7 +24,7 @@ func (r *running) rawStream(t *testing.T, first *pubsubpb.StreamingPullRequest) 
 		t.Fatalf("StreamingPull() = %v", err)
 	}
 	first.Subscription = testSub
-	first.StreamAckDeadlineSeconds = 60
+	first.StreamAckDeadlineSeconds = cmp.Or(first.StreamAckDeadlineSeconds, 60)
 	if err := stream.Send(first); err != nil {
 		t.Fatalf("Send() = %v", err)
 	}
@@ -62,8 +63,8 @@ func next[T any](t *testing.T, from <-chan T, what string) T {
 	select {
 	case v := <-from:
 		return v
-	case <-time.After(10 * time.Second):
-		t.Fatalf("no %s within 10s", what)
+	case <-time.After(time.Minute): // of a loaded machine
+		t.Fatalf("no %s within a minute", what)
 		panic("unreachable")
 	}
 }
@@ -160,13 +161,13 @@ func TestEndedStreamGivesBackWhatWasNotConfirmed(t *testing.T) {
 	r := start(t, Options{})
 	r.create(t, nil)
 	r.publish(t, 20)
-	stream := r.rawStream(t, &pubsubpb.StreamingPullRequest{MaxOutstandingMessages: 20})
+	stream := r.rawStream(t, &pubsubpb.StreamingPullRequest{MaxOutstandingMessages: 20, StreamAckDeadlineSeconds: 600})
 	in := collectFrom(stream)
 	confirm := &pubsubpb.StreamingPullRequest{}
 	for i := range 20 {
 		if m := next(t, in.messages, "message"); i < 5 {
 			confirm.ModifyDeadlineAckIds = append(confirm.ModifyDeadlineAckIds, m.GetAckId())
-			confirm.ModifyDeadlineSeconds = append(confirm.ModifyDeadlineSeconds, 60)
+			confirm.ModifyDeadlineSeconds = append(confirm.ModifyDeadlineSeconds, 600)
 		}
 	}
 	if err := stream.Send(confirm); err != nil {
@@ -176,13 +177,7 @@ func TestEndedStreamGivesBackWhatWasNotConfirmed(t *testing.T) {
 	if err := stream.CloseSend(); err != nil {
 		t.Fatalf("CloseSend() = %v", err)
 	}
-	begin := time.Now()
-	if got := r.receive(t, 15); len(got) != 15 {
-		t.Errorf("another subscriber got %d messages, want the 15 that were not confirmed", len(got))
-	}
-	if took := time.Since(begin); took > 8*time.Second {
-		t.Errorf("took %s, want about %s", took, confirmGrace)
-	}
+	r.receive(t, 15) // those that were not confirmed, of a lease of 10 minutes
 }
 
 func TestStreamErrors(t *testing.T) {

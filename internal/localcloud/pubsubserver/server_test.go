@@ -123,7 +123,7 @@ func (r *running) publisher() *pubsub.Publisher {
 // receive collects n messages with the official subscriber and acknowledges them.
 func (r *running) receive(t *testing.T, n int) []*pubsub.Message {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // of a loaded machine
 	defer cancel()
 	var mu sync.Mutex
 	var got []*pubsub.Message
@@ -220,13 +220,9 @@ func TestCloseEndsStreamsWithUnavailable(t *testing.T) {
 		t.Fatalf("Send(ping) = %v", err)
 	}
 	next(t, in.pongs, "answer to the ping")
-	begin := time.Now()
 	r.stop()
-	if got := status.Code(next(t, in.err, "end of stream")); got != codes.Unavailable {
-		t.Errorf("stream ended with %v, want Unavailable", got)
-	}
-	if took := time.Since(begin); took > 2*time.Second {
-		t.Errorf("Close() took %s with an idle stream open", took)
+	if got := status.Convert(next(t, in.err, "end of stream")); got.Code() != codes.Unavailable || got.Message() != status.Convert(errClosing).Message() {
+		t.Errorf("stream ended with %v, want %v: it was cut", got, errClosing)
 	}
 }
 
@@ -309,7 +305,7 @@ func TestInterceptorsAndPanics(t *testing.T) {
 		},
 	}})
 	r.create(t, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err := r.client.TopicAdminClient.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: testTopic})
 	if got := status.Code(err); got != codes.Internal {
