@@ -19,7 +19,6 @@ const (
 	refused  use = iota // unless it says what holds anyway: false, zero, empty
 	honoured            // its members have lines of their own, but where a caller chooses their names
 	number              // honoured; a string of digits in the API's JSON, for which a number is taken too
-	positive            // honoured, but for 0, which is not kept: Google's type cannot tell it from nothing
 	answer              // only the service sets it: as in production, nobody looks at what a caller sends
 )
 
@@ -29,7 +28,7 @@ var bucketFields = map[string]use{
 	"lifecycle": honoured, "lifecycle.rule": honoured, "lifecycle.rule.action": honoured, "lifecycle.rule.condition": honoured,
 	"lifecycle.rule.action.type": honoured, "lifecycle.rule.action.storageClass": refused, // checkLifecycle has which types
 	"lifecycle.rule.condition.age": honoured, "lifecycle.rule.condition.createdBefore": honoured, "lifecycle.rule.condition.customTimeBefore": honoured,
-	"lifecycle.rule.condition.daysSinceCustomTime": positive, "lifecycle.rule.condition.daysSinceNoncurrentTime": positive, "lifecycle.rule.condition.isLive": honoured,
+	"lifecycle.rule.condition.daysSinceCustomTime": honoured, "lifecycle.rule.condition.daysSinceNoncurrentTime": honoured, "lifecycle.rule.condition.isLive": honoured,
 	"lifecycle.rule.condition.matchesPattern": refused, "lifecycle.rule.condition.matchesPrefix": honoured, "lifecycle.rule.condition.matchesStorageClass": honoured,
 	"lifecycle.rule.condition.matchesSuffix": honoured, "lifecycle.rule.condition.noncurrentTimeBefore": honoured, "lifecycle.rule.condition.numNewerVersions": honoured,
 	"lifecycle.rule.condition.sizeAboveBytes": number, "lifecycle.rule.condition.sizeBelowBytes": number,
@@ -126,7 +125,7 @@ func setFields(raw map[string]any, v any) error {
 	if err != nil {
 		return badRequest("Parse error: the body is not a JSON object.")
 	}
-	err = json.Unmarshal(data, v)
+	err = unmarshal(data, v)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return badRequest("Invalid value for: %s is not a valid value of %s.", wrong.Value, wrong.Field)
 	}
@@ -149,8 +148,6 @@ func filterFields(path string, raw map[string]any, fields map[string]use) error 
 			continue
 		case u == refused:
 			return notImplemented("The field %s", full)
-		case u == positive && raw[name] != nil && off(raw[name]):
-			return notImplemented("The value 0 of %s", full)
 		case u == number:
 			n, ok := raw[name].(json.Number)
 			if ok {

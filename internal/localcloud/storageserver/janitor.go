@@ -1,7 +1,6 @@
 package storageserver
 
 import (
-	"encoding/json"
 	"time"
 
 	"go.uber.org/zap"
@@ -34,7 +33,7 @@ func (s *Server) tidy(now time.Time) error {
 	}
 	return scan(s.db, []byte("b"), []byte("c"), func(_, value []byte) error {
 		var b storage.Bucket
-		if err := json.Unmarshal(value, &b); err != nil || b.Lifecycle == nil {
+		if err := decode(value, &b); err != nil || b.Lifecycle == nil {
 			return err
 		}
 		for _, rule := range b.Lifecycle.Rule {

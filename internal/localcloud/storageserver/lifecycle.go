@@ -2,6 +2,7 @@ package storageserver
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -21,25 +22,93 @@ func checkLifecycle(l *storage.BucketLifecycle) error {
 		if rule == nil || rule.Action == nil || rule.Condition == nil {
 			return badRequest("A lifecycle rule needs an action and a condition.")
 		}
+		c := rule.Condition
+		raw, err := json.Marshal(c)
+		if err != nil || string(raw) == "{}" {
+			return badRequest("A lifecycle rule needs a condition.")
+		}
 		switch rule.Action.Type {
 		case "Delete":
-			if raw, err := json.Marshal(rule.Condition); err != nil || string(raw) == "{}" {
-				return badRequest("A lifecycle rule needs a condition.")
-			}
 		case "AbortIncompleteMultipartUpload":
+			rest := *c
+			rest.Age, rest.MatchesPrefix, rest.MatchesSuffix = nil, nil, nil
+			if raw, err := json.Marshal(rest); err != nil || string(raw) != "{}" {
+				return badRequest("The lifecycle action AbortIncompleteMultipartUpload takes the conditions age, matchesPrefix and matchesSuffix alone.")
+			}
 		default:
 			return notImplemented("The lifecycle action %q", rule.Action.Type)
 		}
-		if rule.Condition.MatchesPattern != "" {
+		if c.MatchesPattern != "" {
 			return notImplemented("The lifecycle condition matchesPattern")
 		}
-		for _, day := range []string{rule.Condition.CreatedBefore, rule.Condition.CustomTimeBefore, rule.Condition.NoncurrentTimeBefore} {
-			if _, err := time.Parse(time.DateOnly, day); day != "" && err != nil {
-				return badRequest("Invalid date in a lifecycle condition: %q", day)
+		if err := checkConditions(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkConditions(c *storage.BucketLifecycleRuleCondition) error {
+	for field, day := range map[string]string{"CreatedBefore": c.CreatedBefore, "CustomTimeBefore": c.CustomTimeBefore, "NoncurrentTimeBefore": c.NoncurrentTimeBefore} {
+		if _, err := time.Parse(time.DateOnly, day); asked(c, field, day) && err != nil {
+			return badRequest("Invalid date in a lifecycle condition: %q", day)
+		}
+	}
+	var age int64
+	if c.Age != nil {
+		age = *c.Age
+	}
+	for _, n := range []int64{age, c.DaysSinceCustomTime, c.DaysSinceNoncurrentTime, c.NumNewerVersions} {
+		if n < 0 || n > math.MaxInt32 {
+			return badRequest("Invalid number in a lifecycle condition: %d", n)
+		}
+	}
+	if n := min(c.SizeAboveBytes, c.SizeBelowBytes); n < 0 {
+		return badRequest("Invalid size in a lifecycle condition: %d", n)
+	}
+	return nil
+}
+
+// zeroConditions are those that ask for something also when they are 0: 0 days ago is at once, and nothing is
+// smaller than 0 bytes. Google's type tells that from nothing by ForceSendFields alone.
+var zeroConditions = map[string]string{
+	"daysSinceCustomTime": "DaysSinceCustomTime", "daysSinceNoncurrentTime": "DaysSinceNoncurrentTime", "numNewerVersions": "NumNewerVersions",
+	"sizeAboveBytes": "SizeAboveBytes", "sizeBelowBytes": "SizeBelowBytes",
+	"createdBefore": "CreatedBefore", "customTimeBefore": "CustomTimeBefore", "noncurrentTimeBefore": "NoncurrentTimeBefore", // "" is no day
+}
+
+// keepZeros has the rules that were read from a bucket's JSON hold, and be written with, the conditions that
+// are 0 there.
+func keepZeros(bucket []byte, rules *storage.BucketLifecycle) error {
+	var sent struct {
+		Lifecycle struct {
+			Rule []struct {
+				Condition map[string]json.RawMessage `json:"condition"`
+			} `json:"rule"`
+		} `json:"lifecycle"`
+	}
+	if err := json.Unmarshal(bucket, &sent); err != nil {
+		return err
+	}
+	for i, rule := range sent.Lifecycle.Rule {
+		if i >= len(rules.Rule) || rules.Rule[i] == nil || rules.Rule[i].Condition == nil {
+			continue
+		}
+		c := rules.Rule[i].Condition
+		c.ForceSendFields = nil
+		for name, value := range rule.Condition {
+			if field, ok := zeroConditions[name]; ok && string(value) != "null" {
+				c.ForceSendFields = append(c.ForceSendFields, field)
 			}
 		}
 	}
 	return nil
+}
+
+// asked says whether a rule has the condition, one of zeroConditions.
+func asked[T comparable](c *storage.BucketLifecycleRuleCondition, field string, value T) bool {
+	var zero T
+	return value != zero || slices.Contains(c.ForceSendFields, field)
 }
 
 // due says whether all parts of a condition hold for a version of an object; newer is how many newer ones
@@ -48,7 +117,7 @@ func due(c *storage.BucketLifecycleRuleCondition, o *storage.Object, newer int64
 	if c.MatchesPattern != "" || c.IsLive != nil && *c.IsLive != (o.TimeDeleted == "") || newer < c.NumNewerVersions {
 		return false
 	}
-	if c.DaysSinceNoncurrentTime != 0 || c.NoncurrentTimeBefore != "" {
+	if asked(c, "DaysSinceNoncurrentTime", c.DaysSinceNoncurrentTime) || c.NoncurrentTimeBefore != "" {
 		retired, err := time.Parse(time.RFC3339Nano, o.TimeDeleted)
 		if err != nil || retired.After(now.AddDate(0, 0, -int(c.DaysSinceNoncurrentTime))) || !before(retired, c.NoncurrentTimeBefore) {
 			return false
@@ -61,10 +130,11 @@ func due(c *storage.BucketLifecycleRuleCondition, o *storage.Object, newer int64
 	if c.Age != nil && created.After(now.AddDate(0, 0, -int(*c.Age))) || !before(created, c.CreatedBefore) {
 		return false
 	}
-	if size := int64(o.Size); c.SizeAboveBytes != 0 && size <= c.SizeAboveBytes || c.SizeBelowBytes != 0 && size >= c.SizeBelowBytes {
+	size := int64(o.Size)
+	if asked(c, "SizeAboveBytes", c.SizeAboveBytes) && size <= c.SizeAboveBytes || asked(c, "SizeBelowBytes", c.SizeBelowBytes) && size >= c.SizeBelowBytes {
 		return false
 	}
-	if c.DaysSinceCustomTime != 0 || c.CustomTimeBefore != "" {
+	if asked(c, "DaysSinceCustomTime", c.DaysSinceCustomTime) || c.CustomTimeBefore != "" {
 		custom, err := time.Parse(time.RFC3339Nano, o.CustomTime)
 		if err != nil || custom.After(now.AddDate(0, 0, -int(c.DaysSinceCustomTime))) || !before(custom, c.CustomTimeBefore) {
 			return false

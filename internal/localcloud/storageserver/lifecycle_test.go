@@ -1,6 +1,8 @@
 package storageserver
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,5 +49,46 @@ func TestDue(t *testing.T) {
 	}
 	if due(&condition{DaysSinceCustomTime: 1}, &storage.Object{TimeCreated: o.TimeCreated}, 0, now) {
 		t.Error("an object without custom time is due by it")
+	}
+}
+
+// TestLifecycleOfZero: a condition of 0 is one, and not none, by which all objects would end. It is shown,
+// and holds also after other settings were changed.
+func TestLifecycleOfZero(t *testing.T) {
+	t.Parallel()
+	for condition, want := range map[string][]string{ // what is left of them
+		`{"daysSinceNoncurrentTime":0}`: {"empty", "full", "timed"},
+		`{"daysSinceCustomTime":0}`:     {"empty", "full", "full#"},
+		`{"sizeAboveBytes":"0"}`:        {"empty"},
+		`{"sizeBelowBytes":"0"}`:        {"empty", "full", "full#", "timed"},
+		`{"numNewerVersions":0}`:        nil,
+	} {
+		v := newVersioned(t, Options{InMemory: true})
+		v.call(200, "PATCH", bkt, `{"lifecycle":{"rule":[{"action":{"type":"Delete"},"condition":`+condition+`}]}}`)
+		v.put("empty", "")
+		v.put("full", "xx")
+		v.put("full", "x")
+		v.put("timed", "x")
+		v.call(200, "PATCH", bkt+"/o/timed", `{"customTime":"2026-01-02T03:04:05Z"}`)
+		if got := v.call(200, "PATCH", bkt, `{"labels":{"a":"b"}}`); !strings.Contains(got, `"condition":`+condition) {
+			t.Errorf("%s is shown as %s", condition, got)
+		}
+		for range 2 { // what was live is noncurrent first
+			if err := v.tidy(time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got []string
+		for _, name := range v.list(9, "versions=true") {
+			of, _, noncurrent := strings.Cut(name, "#")
+			if noncurrent {
+				of += "#"
+			}
+			got = append(got, of)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s leaves %q, want %q", condition, got, want)
+		}
 	}
 }

@@ -62,11 +62,22 @@ func load(db pebble.Reader, key []byte, v any) (bool, error) {
 
 // decode reads an entry of the index, and refuses one that lacks what this package always writes.
 func decode(raw []byte, v any) error {
-	if err := json.Unmarshal(raw, v); err != nil {
+	if err := unmarshal(raw, v); err != nil {
 		return fmt.Errorf("decode index entry: %w", err)
 	}
 	if e, ok := v.(interface{ whole() bool }); ok && !e.whole() {
 		return errors.New("decode index entry: it is not whole")
+	}
+	return nil
+}
+
+// unmarshal is encoding/json's, but for the zeros of lifecycle conditions, which Google's type leaves out.
+func unmarshal(raw []byte, v any) error {
+	if err := json.Unmarshal(raw, v); err != nil {
+		return err
+	}
+	if b, ok := v.(*storage.Bucket); ok && b.Lifecycle != nil {
+		return keepZeros(raw, b.Lifecycle)
 	}
 	return nil
 }

@@ -355,8 +355,4 @@ func TestVersionsExpireAtOnce(t *testing.T) {
 	if got := v.list(9, "versions=true"); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("versions = %q, want the live one", got)
 	}
-	// A day of none is what ends at once, and not no condition, by which live ones would.
-	for _, name := range []string{"daysSinceNoncurrentTime", "daysSinceCustomTime"} {
-		v.call(400, "PATCH", bkt, `{"lifecycle":{"rule":[{"action":{"type":"Delete"},"condition":{"age":0,"`+name+`":0}}]}}`)
-	}
 }
