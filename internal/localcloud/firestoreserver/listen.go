@@ -1,10 +1,13 @@
 package firestoreserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -186,14 +189,14 @@ func (l *listener) initial(t *target, view *fsstore.View, req *firestorepb.Targe
 	if _, err := l.difference(t, known, now, view.Instant()); err != nil {
 		return err
 	}
+	t.at, t.held = view.Instant(), updates(now)
 	for _, p := range t.docs {
-		if _, ok := now[p]; !ok && !resumed {
+		if _, ok := t.held[p]; !ok && !resumed {
 			if err := l.deleted(t, p, view.Instant()); err != nil {
 				return err
 			}
 		}
 	}
-	t.at, t.held = view.Instant(), updates(now)
 	if !resumed {
 		return nil
 	}
@@ -229,6 +232,11 @@ func (l *listener) before(t *target, req *firestorepb.Target) (held, bool, error
 	return updates(docs), true, err
 }
 
+// inOrder are the targets by their ids.
+func (l *listener) inOrder() []*target {
+	return slices.SortedFunc(maps.Values(l.targets), func(a, b *target) int { return cmp.Compare(a.id, b.id) })
+}
+
 // catchUp sends the commits up to an instant that are not sent yet, each with its own end mark so that every
 // commit is a snapshot of its own.
 func (l *listener) catchUp(upTo int64) error {
@@ -236,12 +244,13 @@ func (l *listener) catchUp(upTo int64) error {
 	if lost {
 		return l.resync()
 	}
+	targets := l.inOrder()
 	for _, c := range changes {
 		if c.DB != l.db.id || c.Instant <= l.sent {
 			continue
 		}
 		touched := false
-		for _, t := range l.targets {
+		for _, t := range targets {
 			if c.Instant <= t.at {
 				continue
 			}
@@ -269,7 +278,7 @@ func (l *listener) resync() (err error) {
 	}
 	r := &reading{view: view}
 	defer r.close(&err)
-	for _, t := range l.targets {
+	for _, t := range l.inOrder() {
 		if err := l.compare(t, view); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package firestoreserver_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,13 +29,13 @@ func listen(t *testing.T, f *fixture) *listening {
 	return &listening{t: t, stream: s}
 }
 
-// add follows the collection live.
-func (l *listening) add(target *firestorepb.Target) {
+// add follows the collection live, in an order.
+func (l *listening) add(target *firestorepb.Target, order ...*firestorepb.StructuredQuery_Order) {
 	l.t.Helper()
 	target.TargetType = &firestorepb.Target_Query{Query: &firestorepb.Target_QueryTarget{
 		Parent: benchDatabase + "/documents",
 		QueryType: &firestorepb.Target_QueryTarget_StructuredQuery{StructuredQuery: &firestorepb.StructuredQuery{
-			From: []*firestorepb.StructuredQuery_CollectionSelector{{CollectionId: "live"}},
+			From: []*firestorepb.StructuredQuery_CollectionSelector{{CollectionId: "live"}}, OrderBy: order,
 		}},
 	}}
 	l.send(&firestorepb.ListenRequest{TargetChange: &firestorepb.ListenRequest_AddTarget{AddTarget: target}})
@@ -71,6 +72,8 @@ func said(m *firestorepb.ListenResponse) string {
 	case *firestorepb.ListenResponse_DocumentChange:
 		name := r.DocumentChange.GetDocument().GetName()
 		return fmt.Sprint(name[len(benchDatabase+"/documents/live/"):], " ", r.DocumentChange.GetTargetIds())
+	case *firestorepb.ListenResponse_DocumentRemove:
+		return fmt.Sprint("-", r.DocumentRemove.GetDocument()[len(benchDatabase+"/documents/live/"):], " ", r.DocumentRemove.GetRemovedTargetIds())
 	case *firestorepb.ListenResponse_Filter:
 		return fmt.Sprint("filter ", r.Filter.GetCount(), " [", r.Filter.GetTargetId(), "]")
 	case *firestorepb.ListenResponse_TargetChange:
@@ -143,5 +146,47 @@ func TestListenFromReadTime(t *testing.T) {
 	l.add(&firestorepb.Target{TargetId: 2, ResumeType: at(first.UpdateTime.Add(-2 * time.Hour))})
 	if got := l.until("mark"); len(got) != 6 || got[1] != "RESET [2]" || got[4] != "CURRENT [2]" {
 		t.Errorf("from a time that is too old: heard %q, want a reset and both documents", got)
+	}
+}
+
+// TestListenOrder: what is sent at once comes in one order: what has left by name, what is there in the order
+// of the query, and of several targets those of lower ids first.
+func TestListenOrder(t *testing.T) {
+	t.Parallel()
+	f := start(t, firestoreserver.Options{})
+	ids := strings.Split("abcdefgh", "")
+	var last *firestore.WriteResult
+	for i, id := range ids {
+		res, err := f.client.Doc("live/"+id).Set(t.Context(), map[string]any{"n": -i})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = res
+	}
+	byN := &firestorepb.StructuredQuery_Order{Field: &firestorepb.StructuredQuery_FieldReference{FieldPath: "n"}, Direction: firestorepb.StructuredQuery_ASCENDING}
+	l := listen(t, f)
+	l.add(&firestorepb.Target{TargetId: 9}, byN)
+	l.expect("CURRENT [9]", "ADD [9]", "h [9]", "g [9]", "f [9]", "e [9]", "d [9]", "c [9]", "b [9]", "a [9]", "CURRENT [9]")
+	l.send(&firestorepb.ListenRequest{TargetChange: &firestorepb.ListenRequest_RemoveTarget{RemoveTarget: 9}})
+	for _, id := range []string{"e", "c", "a", "g"} {
+		if _, err := f.client.Doc("live/" + id).Delete(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, id := range []string{"x", "d", "b", "y"} {
+		set(t, f.client.Doc("live/"+id), map[string]any{"n": i})
+	}
+	l.until("REMOVE [9]")
+	l.add(&firestorepb.Target{TargetId: 8, ResumeType: &firestorepb.Target_ReadTime{ReadTime: timestamppb.New(last.UpdateTime)}}, byN)
+	l.until("ADD [8]")
+	l.expect("CURRENT [8]", "-a [8]", "-c [8]", "-e [8]", "-g [8]", "x [8]", "d [8]", "b [8]", "y [8]", "filter 6 [8]", "CURRENT [8]")
+	for _, id := range []int32{6, 4, 2} {
+		l.add(&firestorepb.Target{TargetId: id})
+		l.until(fmt.Sprintf("CURRENT [%d]", id))
+	}
+	for i := range 3 {
+		l.until("mark")
+		set(t, f.client.Doc("live/z"), map[string]any{"n": i})
+		l.expect("z [8]", "z [2]", "z [4]", "z [6]", "z [8]")
 	}
 }

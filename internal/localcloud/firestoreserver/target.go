@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/fnv"
+	"maps"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -31,10 +33,10 @@ type target struct {
 // held is what the client has: the update instant of each document.
 type held map[fsvalue.Path]int64
 
-func updates(docs map[fsvalue.Path]*fsstore.Document) held {
+func updates(docs []*fsstore.Document) held {
 	h := make(held, len(docs))
-	for p, d := range docs {
-		h[p] = d.Update
+	for _, d := range docs {
+		h[d.Path] = d.Update
 	}
 	return h
 }
@@ -96,17 +98,19 @@ func hashOf(m proto.Message) uint64 {
 	return h.Sum64()
 }
 
-// state returns the target's documents at the instant of a view.
-func (t *target) state(v *fsstore.View) (_ map[fsvalue.Path]*fsstore.Document, err error) {
-	out := map[fsvalue.Path]*fsstore.Document{}
+// state returns the target's documents at the instant of a view, in the order of its query.
+func (t *target) state(v *fsstore.View) (out []*fsstore.Document, err error) {
+	get := func(p fsvalue.Path) error {
+		d, err := v.Get(t.db.id, p)
+		if d != nil {
+			out = append(out, d)
+		}
+		return err
+	}
 	if t.query == nil {
 		for _, p := range t.docs {
-			d, err := v.Get(t.db.id, p)
-			if err != nil {
+			if err := get(p); err != nil {
 				return nil, err
-			}
-			if d != nil {
-				out[p] = d
 			}
 		}
 		return out, nil
@@ -125,7 +129,7 @@ func (t *target) state(v *fsstore.View) (_ map[fsvalue.Path]*fsstore.Document, e
 		if err != nil {
 			return nil, err
 		}
-		if out[p], err = v.Get(t.db.id, p); err != nil {
+		if err := get(p); err != nil {
 			return nil, err
 		}
 	}
@@ -202,19 +206,25 @@ func (l *listener) window(t *target, at int64) (_ bool, err error) {
 	return did, err
 }
 
-// difference sends what turns one state into another.
-func (l *listener) difference(t *target, from held, to map[fsvalue.Path]*fsstore.Document, at int64) (bool, error) {
-	touched := false
-	for p := range from {
-		if _, ok := to[p]; !ok {
-			touched = true
-			if err := l.removed(t, p, at); err != nil {
-				return touched, err
-			}
+// difference sends what turns one state into another: what has left, by name, then what is new or another, in
+// the order of the query.
+func (l *listener) difference(t *target, from held, to []*fsstore.Document, at int64) (touched bool, _ error) {
+	now := updates(to)
+	for _, p := range slices.SortedFunc(maps.Keys(from), fsvalue.Path.Compare) {
+		if _, ok := now[p]; ok {
+			continue
+		}
+		touched = true
+		gone := l.removed
+		if t.query == nil {
+			gone = l.deleted
+		}
+		if err := gone(t, p, at); err != nil {
+			return touched, err
 		}
 	}
-	for p, d := range to {
-		if update, ok := from[p]; ok && update == d.Update {
+	for _, d := range to {
+		if update, ok := from[d.Path]; ok && update == d.Update {
 			continue
 		}
 		touched = true
