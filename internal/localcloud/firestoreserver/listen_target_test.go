@@ -99,9 +99,9 @@ func TestListenOnce(t *testing.T) {
 	set(t, f.client.Doc("live/a"), map[string]any{"n": 1})
 	l := listen(t, f)
 	l.add(&firestorepb.Target{TargetId: 1, Once: true})
-	l.expect("REMOVE [1]", "ADD [1]", "a [1]", "CURRENT [1]", "mark", "REMOVE [1]")
 	l.add(&firestorepb.Target{TargetId: 2})
-	l.expect("mark", "ADD [2]", "a [2]", "CURRENT [2]", "mark")
+	l.expect("CURRENT [2]", "ADD [1]", "a [1]", "CURRENT [1]", "mark", "REMOVE [1]", "ADD [2]", "a [2]", "CURRENT [2]")
+	l.until("mark")
 	set(t, f.client.Doc("live/b"), map[string]any{"n": 2})
 	l.expect("mark", "b [2]", "mark")
 }

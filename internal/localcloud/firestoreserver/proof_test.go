@@ -12,6 +12,8 @@ import (
 	"exportd/internal/localcloud/firestoreserver"
 )
 
+func init() { fieldstest.Ignore(firestoreserver.Served) }
+
 // TestHonouredFields: each field that is honoured is.
 func TestHonouredFields(t *testing.T) {
 	t.Parallel()

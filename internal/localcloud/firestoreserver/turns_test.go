@@ -34,9 +34,13 @@ func TestRetryTakesTurns(t *testing.T) {
 	reserved := func() bool { return s.turns.blocked(nil, documentKey{db.id, doc}) != nil }
 	var lost []byte
 	for _, again := range []bool{false, true} {
-		begun, err := s.BeginTransaction(t.Context(), &firestorepb.BeginTransactionRequest{Database: name, Options: &firestorepb.TransactionOptions{
+		req := &firestorepb.BeginTransactionRequest{Database: name, Options: &firestorepb.TransactionOptions{
 			Mode: &firestorepb.TransactionOptions_ReadWrite_{ReadWrite: &firestorepb.TransactionOptions_ReadWrite{RetryTransaction: lost}},
-		}})
+		}}
+		if err := served.Check(req, "the server"); err != nil { // as on a connection
+			t.Fatal(err)
+		}
+		begun, err := s.BeginTransaction(t.Context(), req)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,8 @@ import (
 	"exportd/internal/localcloud/fields/fieldstest"
 )
 
+func init() { fieldstest.Ignore(served) }
+
 // TestHonouredFields: each field that is honoured is.
 func TestHonouredFields(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package pubsubserver
 
 import (
 	"context"
+	"errors"
 	"io"
 	"testing"
 	"time"
@@ -25,18 +26,33 @@ func (p *pulling) Context() context.Context { return p.ctx }
 
 // Recv implements pubsubpb.Subscriber_StreamingPullServer.
 func (p *pulling) Recv() (*pubsubpb.StreamingPullRequest, error) {
-	if req, ok := <-p.requests; ok {
-		return req, nil
+	req, ok := <-p.requests
+	if !ok {
+		return nil, io.EOF
 	}
-	return nil, io.EOF
+	return req, served.Check(req, serverName) // as on a connection
 }
 
 // Send implements pubsubpb.Subscriber_StreamingPullServer.
 func (p *pulling) Send(resp *pubsubpb.StreamingPullResponse) error {
 	for _, m := range resp.GetReceivedMessages() {
-		p.messages <- m
+		select {
+		case p.messages <- m:
+		default:
+			return errors.New("more messages than the test waits for")
+		}
 	}
 	return nil
+}
+
+// ask sends a request, unless the stream has ended.
+func (p *pulling) ask(req *pubsubpb.StreamingPullRequest) {
+	p.t.Helper()
+	select {
+	case p.requests <- req:
+	case err := <-p.ended:
+		p.t.Fatalf("StreamingPull() = %v", err)
+	}
 }
 
 // stream begins a StreamingPull of a subscription with a lease; end it.
@@ -46,7 +62,7 @@ func (e *engine) stream(name string, seconds int32) *pulling {
 		messages: make(chan *pubsubpb.ReceivedMessage, 100), ended: make(chan error, 1),
 	}
 	go func() { p.ended <- e.sub.StreamingPull(p) }()
-	p.requests <- &pubsubpb.StreamingPullRequest{Subscription: name, StreamAckDeadlineSeconds: seconds}
+	p.ask(&pubsubpb.StreamingPullRequest{Subscription: name, StreamAckDeadlineSeconds: seconds})
 	return p
 }
 
@@ -97,7 +113,7 @@ func TestStreamAckDeadline(t *testing.T) {
 		e.publish("a")
 		p.after(0)
 		p.after(33 * time.Second)
-		p.requests <- &pubsubpb.StreamingPullRequest{StreamAckDeadlineSeconds: 44}
+		p.ask(&pubsubpb.StreamingPullRequest{StreamAckDeadlineSeconds: 44})
 		p.after(33 * time.Second)
 		p.after(44 * time.Second)
 		p.end()
@@ -110,19 +126,19 @@ func TestStreamRequests(t *testing.T) {
 		p := e.stream(testSub, 10)
 		e.publish("a")
 		a := p.after(0)
-		p.requests <- &pubsubpb.StreamingPullRequest{ModifyDeadlineAckIds: []string{a.GetAckId()}, ModifyDeadlineSeconds: []int32{0}}
+		p.ask(&pubsubpb.StreamingPullRequest{ModifyDeadlineAckIds: []string{a.GetAckId()}, ModifyDeadlineSeconds: []int32{0}})
 		a = p.after(0)
 		e.publish("b")
 		b := p.after(0)
-		p.requests <- &pubsubpb.StreamingPullRequest{ModifyDeadlineAckIds: []string{a.GetAckId(), b.GetAckId()}, ModifyDeadlineSeconds: []int32{50, 20}}
+		p.ask(&pubsubpb.StreamingPullRequest{ModifyDeadlineAckIds: []string{a.GetAckId(), b.GetAckId()}, ModifyDeadlineSeconds: []int32{50, 20}})
 		if b = p.after(20 * time.Second); string(b.GetMessage().GetData()) != "b" {
 			t.Errorf("%q came first, whose lease was extended by more", b.GetMessage().GetData())
 		}
-		p.requests <- &pubsubpb.StreamingPullRequest{AckIds: []string{b.GetAckId()}}
+		p.ask(&pubsubpb.StreamingPullRequest{AckIds: []string{b.GetAckId()}})
 		if a = p.after(30 * time.Second); string(a.GetMessage().GetData()) != "a" {
 			t.Errorf("%q came again, which was acknowledged", a.GetMessage().GetData())
 		}
-		p.requests <- &pubsubpb.StreamingPullRequest{AckIds: []string{a.GetAckId()}}
+		p.ask(&pubsubpb.StreamingPullRequest{AckIds: []string{a.GetAckId()}})
 		e.pass(time.Hour)
 		p.end()
 		if n := len(p.messages); n != 0 {
