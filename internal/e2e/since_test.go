@@ -73,8 +73,9 @@ func TestSince(t *testing.T) {
 		if quote.Rows != int64(len(now)) || quote.EarlierRows != int64(len(rows)) || quote.BytesExact {
 			t.Errorf("night %d: the quote is %+v", night, quote)
 		}
-		// The rows of one snapshot, and what the job and who waits for it read: the earlier one is a file.
-		if night > 0 && (read < quote.EstimatedReads || read > quote.EstimatedReads+int64(len(rows))/2) {
+		// What rescuers read meanwhile is more the longer it takes; that only rows of one snapshot are read,
+		// TestChanges of package export knows.
+		if night > 0 && read < quote.EstimatedReads {
 			t.Errorf("night %d: %d documents were read, quoted were %d", night, read, quote.EstimatedReads)
 		}
 		for kind, c := range counts {

@@ -48,7 +48,8 @@ func TestChanges(t *testing.T) {
 	for _, kept := range []int{0, 1, 5000} {
 		r := newRig(t, &source{}, export.Config{KeptBytes: kept})
 		j, whole := r.comparing(t, newJob().Params, docs, now)
-		res, err := r.Changes(t.Context(), j, whole, j.ResultName())
+		files := export.New(nil, r.objects, export.Config{KeptBytes: kept}) // no document is read for it
+		res, err := files.Changes(t.Context(), j, whole, j.ResultName())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,7 +16,7 @@ type packer struct {
 	out   bytes.Buffer
 	w     io.Writer
 	end   func() error
-	plain jobs.Plain // what it was given
+	plain *jobs.Plain // what it was given, where a zip has to say it
 }
 
 // newPacker gives what compresses a part of the form; nil where parts are not compressed. Those of gzip are
@@ -30,7 +30,7 @@ func (f form) newPacker() *packer {
 		p.w, p.end = gz, gz.Close
 	case f.sheets:
 		w, _ := flate.NewWriter(&p.out, flate.DefaultCompression) // no error at this level
-		p.w, p.end = w, w.Flush
+		p.w, p.end, p.plain = w, w.Flush, &jobs.Plain{}
 	default:
 		return nil
 	}
@@ -44,8 +44,10 @@ func (p *packer) pack(b []byte, end bool) ([]byte, error) {
 	if _, err := p.w.Write(b); err != nil {
 		return nil, err
 	}
-	p.plain.Size += int64(len(b))
-	p.plain.CRC32 = crc32.Update(p.plain.CRC32, crc32.IEEETable, b)
+	if p.plain != nil {
+		p.plain.Size += int64(len(b))
+		p.plain.CRC32 = crc32.Update(p.plain.CRC32, crc32.IEEETable, b)
+	}
 	if end {
 		if err := p.end(); err != nil {
 			return nil, err

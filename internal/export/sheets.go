@@ -123,7 +123,7 @@ func sheetHead(d *dataset.Dataset, j *jobs.Job) ([]byte, jobs.Plain, error) {
 	}
 	p := f.newPacker()
 	head, err := p.pack(enc.AppendHeader(nil), true)
-	return head, p.plain, err
+	return head, *p.plain, err
 }
 
 // framesAtOnce are the objects between parts that are written at a time.

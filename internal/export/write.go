@@ -161,8 +161,8 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	}
 	res := jobs.PartResult{Object: obj.Name, Rows: rows, Size: obj.Size, CRC32C: obj.CRC32C, Rescued: enc.Rescued()}
 	res.Guarded, res.GuardedBy = jobs.CountGuarded(obj.Name, enc.Guarded())
-	if f.sheets {
-		res.Plain = &packer.plain
+	if packer != nil {
+		res.Plain = packer.plain
 	}
 	return res, nil
 }
