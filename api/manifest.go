@@ -33,6 +33,7 @@ type manifestView struct {
 	Rows             int64      `json:"rows"`
 	SizeBytes        int64      `json:"sizeBytes"`
 	CRC32C           string     `json:"crc32c"`
+	SHA256           *string    `json:"sha256"` // nil where the file was composed: parts have it
 	GuardedCells     int64      `json:"guardedCells"`
 	RescuedValues    int64      `json:"rescuedValues"`
 	WithoutSortField *int64     `json:"withoutSortField"`
@@ -70,13 +71,15 @@ type columnView struct {
 	GuardedCells *int64 `json:"guardedCells"`
 }
 
-// manifestPart is a stretch of the file that one worker has written.
+// manifestPart is a stretch of the file that was written at once. Parts leave no byte out.
 type manifestPart struct {
-	Rows          int64  `json:"rows"`
-	SizeBytes     int64  `json:"sizeBytes"`
-	CRC32C        string `json:"crc32c"`
-	GuardedCells  int64  `json:"guardedCells"`
-	RescuedValues int64  `json:"rescuedValues"`
+	Offset        int64   `json:"offset"`
+	SizeBytes     int64   `json:"sizeBytes"`
+	CRC32C        string  `json:"crc32c"`
+	SHA256        *string `json:"sha256"` // nil where a build before has written it
+	Rows          int64   `json:"rows"`
+	GuardedCells  int64   `json:"guardedCells"`
+	RescuedValues int64   `json:"rescuedValues"`
 }
 
 // manifestFile is one of those in a zip, as it is unpacked.
@@ -113,7 +116,7 @@ func (s *Server) manifest(c *gin.Context, caller *apikey.Key) error {
 		MediaType: export.ContentType(j), Dialect: dialectOf(j.Params), TableSchema: schemaView{columns},
 		SnapshotTime: timeOrNil(j.SnapshotTime), FileExpiresAt: timeOrNil(j.FileExpiresAt),
 		Rows: j.Result.FileRows(), Changes: changesOf(j), SizeBytes: j.Result.Size, CRC32C: checksum(j.Result.CRC32C), GuardedCells: j.Result.GuardedCells, RescuedValues: j.Result.RescuedValues,
-		Parts: manifestParts(j, parts), StatusURL: statusURL(j.ID), FileURL: statusURL(j.ID) + "/csv",
+		Parts: manifestParts(j, parts), SHA256: textOrNil(j.Result.Digest.Of(j.Result.Object).SHA256), StatusURL: statusURL(j.ID), FileURL: statusURL(j.ID) + "/csv",
 	}
 	if v.Files, err = s.manifestFiles(j, parts); err != nil {
 		return err
@@ -217,19 +220,12 @@ func dialectOf(p jobs.Params) *dialectView {
 	}
 }
 
-// manifestParts are the parts of a file, the file itself where it was written at once: as one of changes is,
-// by whoever has compared the parts. Parts of a damaged record are left out, and those behind the first
-// maxPartViews.
+// manifestParts are the pieces of a file.
 func manifestParts(j *jobs.Job, parts []*jobs.Part) []manifestPart {
-	if len(parts) == 0 || j.Params.Since() != "" {
-		r := j.Result
-		return []manifestPart{{r.FileRows(), r.Size, checksum(r.CRC32C), r.GuardedCells, r.RescuedValues}}
-	}
-	out := make([]manifestPart, 0, min(len(parts), maxPartViews))
-	for _, p := range parts[:min(len(parts), maxPartViews)] {
-		if p.Damage == "" && p.State == jobs.PartDone {
-			out = append(out, manifestPart{p.Rows, p.Size, checksum(p.CRC32C), p.Guarded, p.Rescued})
-		}
+	pieces := export.Pieces(j, parts)
+	out := make([]manifestPart, len(pieces))
+	for i, p := range pieces {
+		out[i] = manifestPart{p.Offset, p.Size, checksum(p.CRC32C), textOrNil(p.SHA256), p.Rows, p.Guarded, p.Rescued}
 	}
 	return out
 }

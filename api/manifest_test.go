@@ -11,9 +11,18 @@ import (
 
 	"exportd/internal/dataset"
 	"exportd/internal/export"
+	"exportd/internal/objectstore/crc32c"
 	"exportd/internal/records"
 	"exportd/jobs"
 )
+
+// inParts are the parts of the file of succeeded, of which an earlier build has written the second.
+func inParts() []*jobs.Part {
+	return []*jobs.Part{
+		{State: jobs.PartDone, Rows: 1, Size: 40, CRC32C: 1, Object: "one", Digest: &jobs.Digest{Object: "one", SHA256: strings.Repeat("0a", 32)}},
+		{Index: 1, State: jobs.PartDone, Rows: 2, Size: 59, CRC32C: crc32c.Combine(1, 0, 59) ^ 1},
+	}
+}
 
 // TestManifest: the columns are those of the file, in its order and with their types, the parts are those
 // that it is made of, and what cannot be counted any more is null.
@@ -32,9 +41,8 @@ func TestManifest(t *testing.T) {
 		"plain": {columns: all, without: 2, dialect: `, true`, wantParts: 1},
 		"chosen": {params: jobs.Params{"columns": "tags,ltv", "delimiter": "semicolon", "header": "off"}, without: -1, columns: "tags ltv", dialect: `; false`,
 			wantParts: 1},
-		"JSONL in parts": {params: jobs.Params{"format": "jsonl"}, columns: all, err: fmt.Errorf("count: %w", records.ErrSnapshotTooOld), parts: []*jobs.Part{
-			{State: jobs.PartDone, Rows: 1, Size: 40, CRC32C: 7}, {Index: 1, State: jobs.PartDone, Rows: 2, Size: 59}, {Index: 2, Damage: "a list"},
-		}, wantParts: 2},
+		"JSONL in parts": {params: jobs.Params{"format": "jsonl"}, columns: all, err: fmt.Errorf("count: %w", records.ErrSnapshotTooOld), parts: inParts(), wantParts: 2},
+		"damaged parts":  {params: jobs.Params{"format": "jsonl"}, columns: all, without: 2, parts: append(inParts(), &jobs.Part{Index: 2, Damage: "a list"}), wantParts: 1},
 		"changes": {params: jobs.Params{"since": jobs.NewID()}, without: 5, err: errors.New("nobody counts"), columns: "change " + all, dialect: ", true", wantParts: 1,
 			parts: []*jobs.Part{{State: jobs.PartDone, Rows: 100}, {Index: 1, State: jobs.PartDone, Rows: 100}}},
 		"chosen, JSONL":   {params: jobs.Params{"format": "jsonl", "columns": "tags,city,ltv", "timezone": "Asia/Tokyo"}, columns: "tags city ltv", wantParts: 1},
@@ -73,6 +81,10 @@ func TestManifest(t *testing.T) {
 			if got := strings.Join(names, " "); got != tc.columns || dialect != tc.dialect || len(m.Parts) != tc.wantParts || m.Rows != 3 || m.SizeBytes != 99 || m.CRC32C != "AAAAAQ==" {
 				t.Errorf("manifest = %s", w.Body)
 			}
+			first, last := m.Parts[0], m.Parts[len(m.Parts)-1]
+			if last.Offset+last.SizeBytes != 99 || first.Offset != 0 || (first.SHA256 != nil) != (len(m.Parts) == 2) || last.SHA256 != nil || m.SHA256 != nil {
+				t.Errorf("parts are %s", w.Body)
+			}
 			if known := tc.without >= 0 && tc.err == nil; (m.WithoutSortField != nil) != known || known && *m.WithoutSortField != tc.without {
 				t.Errorf("without sort field: %v", m.WithoutSortField)
 			}
@@ -80,6 +92,12 @@ func TestManifest(t *testing.T) {
 	}
 	b := newBench(t)
 	j := succeeded()
+	sum := strings.Repeat("0a", 32)
+	j.Result.Digest = &jobs.Digest{Object: j.Result.Object, SHA256: sum}
+	b.jobs.set(j)
+	if body := b.get(t, "/exports/"+j.ID+"/manifest").Body.String(); strings.Count(body, `"sha256":"`+sum+`"`) != 2 {
+		t.Errorf("the manifest of a file that was written at once is %s", body)
+	}
 	j.Params, j.Result.GuardedCells = j.Params.With("columns", "city,ltv,displayName"), 5
 	for _, tc := range []struct {
 		by   *jobs.GuardedBy

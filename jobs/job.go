@@ -134,6 +134,8 @@ type Result struct {
 	GuardedCells int64  `firestore:"guardedCells"`
 	// GuardedBy is GuardedCells by columns, as that of Part.
 	GuardedBy *GuardedBy `firestore:"guardedBy,omitempty"`
+	// Digest is what is known of the object; nil where a build made it that does not know it.
+	Digest *Digest `firestore:"digest,omitempty"`
 	// RescuedValues are those that the format has not in their column's type.
 	RescuedValues int64 `firestore:"rescuedValues,omitempty"`
 	// Whole and Changes are of a job with a Base: the file that has all rows, which nobody is given, and what

@@ -61,6 +61,8 @@ type Part struct {
 	// it.
 	GuardedBy *GuardedBy `firestore:"guardedBy,omitempty"`
 	Rescued   int64      `firestore:"rescued,omitempty"`
+	// Digest is as that of Result.
+	Digest *Digest `firestore:"digest,omitempty"`
 	// Plain is what the part's rows are before they are deflated; nil but where Job.SheetRows has them so.
 	Plain *Plain `firestore:"plain,omitempty"`
 

@@ -78,8 +78,9 @@ type PartResult struct {
 	Rescued int64
 	// GuardedBy is Guarded by columns.
 	GuardedBy *GuardedBy
-	// Plain is as that of Part.
-	Plain *Plain
+	// Plain and Digest are as those of Part.
+	Plain  *Plain
+	Digest *Digest
 }
 
 // Next is what the committer of a part does after its transaction.
@@ -104,7 +105,8 @@ func (tx *Tx) CommitPart(planEpoch int64, index int, l Lease, worker string, r P
 			"report this: rows of one snapshot must not differ; rerun with mode fresh", nil)
 	}
 	p.State, p.Lease, p.WakeAt, p.LastError = PartDone, Lease{}, time.Time{}, nil
-	p.Object, p.Size, p.CRC32C, p.Guarded, p.GuardedBy, p.Rescued, p.Plain = r.Object, r.Size, r.CRC32C, r.Guarded, r.GuardedBy, r.Rescued, r.Plain
+	p.Object, p.Size, p.CRC32C, p.Guarded, p.GuardedBy, p.Rescued = r.Object, r.Size, r.CRC32C, r.Guarded, r.GuardedBy, r.Rescued
+	p.Plain, p.Digest = r.Plain, r.Digest
 	p.Begun, p.RowsDone, p.BytesDone = false, 0, 0
 	tx.addPartSpent(p)
 	tx.countPartSpent(p)

@@ -141,6 +141,7 @@ func (j *Job) checkPlain(c *checks) {
 		c.count(name, n)
 	}
 	j.Result.GuardedBy.check(c, "result.guardedBy")
+	j.Result.Digest.check(c, "result.digest")
 	c.small("attempt", j.Attempt)
 	c.small("interruptions", j.Interruptions)
 	c.small("place", j.Place)
@@ -240,6 +241,7 @@ func (p *Part) Check(j *Job, now time.Time) error {
 	}
 	c.that(p.Rows <= j.RowsTotal, "it has %d rows of %d", p.Rows, j.RowsTotal)
 	p.GuardedBy.check(c, "guardedBy")
+	p.Digest.check(c, "digest")
 	if p.Plain != nil {
 		c.count("plain.size", p.Plain.Size)
 	}

@@ -137,7 +137,7 @@ func (p *Pool) start(ctx context.Context, j *jobs.Job, lease jobs.Lease, progres
 		}
 		return j, err
 	}
-	res, err := p.changes(ctx, j.At(plan.Snapshot), jobs.Result{Object: part.Object, Rows: part.Rows, Size: part.Size, CRC32C: part.CRC32C, GuardedCells: part.Guarded, GuardedBy: part.GuardedBy, RescuedValues: part.Rescued}, progress)
+	res, err := p.changes(ctx, j.At(plan.Snapshot), jobs.Result{Object: part.Object, Rows: part.Rows, Size: part.Size, CRC32C: part.CRC32C, GuardedCells: part.Guarded, GuardedBy: part.GuardedBy, Digest: part.Digest, RescuedValues: part.Rescued}, progress)
 	if err != nil {
 		return j, err
 	}

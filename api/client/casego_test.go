@@ -186,6 +186,8 @@ func (g *goCase) run(ctx context.Context, c *goCall) error {
 		return c.quote(ctx, api, r)
 	case "manifest":
 		return c.manifest(ctx, api)
+	case "verifyFile":
+		return c.verifyFile(ctx, api, g.dir)
 	case "rows", "jobs":
 		return c.list(ctx, api)
 	}
@@ -265,6 +267,23 @@ func (c *goCall) manifest(ctx context.Context, api *client.Client) error {
 		columns = append(columns, column.Name)
 	}
 	maps.Copy(c.out, map[string]any{"rows": m.Rows, "columns": columns, "without": m.WithoutSortField})
+	return nil
+}
+
+func (c *goCall) verifyFile(ctx context.Context, api *client.Client, dir string) error {
+	path := filepath.Join(dir, "out.csv")
+	if err := os.WriteFile(path, []byte(c.Part), 0o600); err != nil {
+		return err
+	}
+	parts, err := api.Verify(ctx, c.JobID, path)
+	if err != nil {
+		return err
+	}
+	broken := []int64{}
+	for _, p := range parts {
+		broken = append(broken, p.Offset)
+	}
+	c.out["broken"] = broken
 	return nil
 }
 

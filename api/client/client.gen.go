@@ -689,6 +689,22 @@ type Export struct {
 // FileFormat defines model for FileFormat.
 type FileFormat string
 
+// FilePart defines model for FilePart.
+type FilePart struct {
+	// Crc32C As that of the file.
+	Crc32C       string `json:"crc32c"`
+	GuardedCells int64  `json:"guardedCells"`
+
+	// Offset Of its first byte in the file.
+	Offset        int64 `json:"offset"`
+	RescuedValues int64 `json:"rescuedValues"`
+	Rows          int64 `json:"rows"`
+
+	// Sha256 Null of what release 0.1.0 has written.
+	Sha256    *string `json:"sha256"`
+	SizeBytes int64   `json:"sizeBytes"`
+}
+
 // FormulaGuard defines model for FormulaGuard.
 type FormulaGuard string
 
@@ -834,8 +850,7 @@ type LabelCount struct {
 }
 
 // Manifest What a program needs to read a file and to prove it. Names are those of CSV on the Web (CSVW) where that has some, so that it is the `-metadata.json` of a file of CSV that is saved as `url` says.
-// The price is a read for each part of the file, and one for 1,000 rows where `withoutSortField` is counted. There is no SHA-256: parts are written side by side, and only a CRC-32C is
-// combined without reading them again.
+// The price is a read for each part of the file, and one for 1,000 rows where `withoutSortField` is counted.
 type Manifest struct {
 	Context ManifestContext `json:"@context"`
 
@@ -880,23 +895,21 @@ type Manifest struct {
 	// Params The request, normalised. What was not asked for is left out.
 	Params Params `json:"params"`
 
-	// Parts Stretches of the file, end to end, the first 1,000; CSV and JSONL that is compressed has a member of gzip in each, behind the parts of Parquet is the footer of all, and around those of a zip is what makes it one.
-	Parts []struct {
-		Crc32C        string `json:"crc32c"`
-		GuardedCells  int64  `json:"guardedCells"`
-		RescuedValues int64  `json:"rescuedValues"`
-		Rows          int64  `json:"rows"`
-		SizeBytes     int64  `json:"sizeBytes"`
-	} `json:"parts"`
-	RescuedValues int64 `json:"rescuedValues"`
-	Rows          int64 `json:"rows"`
+	// Parts Stretches of the file, end to end from its first byte to its last: whoever has their hashes can check a download as it arrives, and get by `Range` what of it is broken and no more. In CSV and
+	// JSONL that is compressed each is a member of gzip. The footer behind the parts of Parquet, and what makes a zip of sheets, are such stretches too, without rows.
+	Parts         []FilePart `json:"parts"`
+	RescuedValues int64      `json:"rescuedValues"`
+	Rows          int64      `json:"rows"`
 
 	// SchemaVersion Of the dataset's columns.
-	SchemaVersion int        `json:"schemaVersion"`
-	SizeBytes     int64      `json:"sizeBytes"`
-	SnapshotTime  *time.Time `json:"snapshotTime"`
-	StatusURL     string     `json:"statusUrl"`
-	TableSchema   struct {
+	SchemaVersion int `json:"schemaVersion"`
+
+	// Sha256 Of a file that was written at once. Null of one that was composed of parts, which several workers have written side by side: each part has its own.
+	Sha256       *string    `json:"sha256"`
+	SizeBytes    int64      `json:"sizeBytes"`
+	SnapshotTime *time.Time `json:"snapshotTime"`
+	StatusURL    string     `json:"statusUrl"`
+	TableSchema  struct {
 		// Columns Those of the file, in its order. A stored value of another type is written by its own.
 		Columns []struct {
 			// Datatype That of CSVW, of a list that of its elements.

@@ -16,7 +16,7 @@ import (
 
 func (a *app) jobsCommand() *cobra.Command {
 	return parent("jobs", "List, watch, cancel, delete and download export jobs",
-		a.jobsList(), a.jobsGet(), a.jobsWatch(), a.jobsDownload(), a.jobsManifest(), a.jobsCancel(), a.jobsDelete())
+		a.jobsList(), a.jobsGet(), a.jobsWatch(), a.jobsDownload(), a.jobsManifest(), a.jobsVerify(), a.jobsCancel(), a.jobsDelete())
 }
 
 // allStates completes --state.

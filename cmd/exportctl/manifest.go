@@ -35,6 +35,9 @@ func (a *app) showManifest(m *client.Manifest) {
 		{words("file"), words(m.URL)}, {words("type"), words(m.MediaType)}, {words("snapshot"), instant(m.SnapshotTime)}, {words("file until"), instant(m.FileExpiresAt)},
 		{words("rows"), number(m.Rows)}, {words("size"), sizeOf(&m.SizeBytes)}, {words("crc32c"), words(m.Crc32C)}, {words("parts"), number(int64(len(m.Parts)))},
 	}
+	if m.Sha256 != nil {
+		facts = append(facts, [2]cell{words("sha256"), words(*m.Sha256)})
+	}
 	if d := m.Dialect; d != nil {
 		facts = append(facts, [2]cell{words("delimiter"), words(strings.ReplaceAll(d.Delimiter, "\t", "TAB"))})
 	}

@@ -44,6 +44,21 @@ func (s *service) dryRun(t *testing.T) {
 	if shown := s.ctl(t, "jobs", "manifest", id).want(t, exitOK).stdout; !strings.Contains(shown, "labels") || !strings.Contains(shown, m.Crc32C) {
 		t.Errorf("manifest = %s", shown)
 	}
+	if r := s.ctl(t, "jobs", "verify", id, file).want(t, exitOK); !strings.Contains(r.stderr, "each part is as it was written") {
+		t.Errorf("verify says %q", r.stderr)
+	}
+	s.ctl(t, "jobs", "verify", id).want(t, exitUsage)
+	flipped, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flipped[len(flipped)/2] ^= 1
+	if err := os.WriteFile(file, flipped, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.ctl(t, "jobs", "verify", id, file).want(t, exitFailed); !strings.Contains(r.stderr, "1 part is not as the service wrote it") || !strings.Contains(r.stderr, "jobs download "+id) {
+		t.Errorf("verify of a flipped bit says %q", r.stderr)
+	}
 	var attached client.Quote // to the export that has just been made
 	if err := json.Unmarshal([]byte(s.ctl(t, "export", "vip-messages", "--dry-run", "--json").want(t, exitOK).stdout), &attached); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/csv"
 	"fmt"
 	"math/rand/v2"
@@ -73,6 +74,7 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("job = %d rows, %d bytes, %d guarded; want %d, %d, %d", *job.TotalCount, *job.SizeBytes, *job.GuardedCells, len(rows), len(want), guarded)
 	}
 	guardedByColumn(t, s, job, file)
+	provenByParts(t, s, job, file)
 	if one := onePart(t, s, *job.SnapshotTime, false); !bytes.Equal(file, one) {
 		t.Errorf("against one part: %s", firstDifference(file, one))
 	}
@@ -114,7 +116,30 @@ func failAndResume(t *testing.T, s *e2etest.Stack) (failed e2etest.Job, file []b
 	t.Logf("failed with %d of %d parts done, resumed to %d rows", done, failed.Progress.PartsTotal, *job.TotalCount)
 	file = e2etest.Download(t, *job.CSVURL).Body
 	guardedByColumn(t, s, job, file)
+	provenByParts(t, s, job, file)
 	return failed, file
+}
+
+// provenByParts: the parts that the manifest has are all of the file, each with the SHA-256 of its bytes.
+func provenByParts(t *testing.T, s *e2etest.Stack, job e2etest.Job, file []byte) {
+	t.Helper()
+	var m struct {
+		Parts []struct {
+			Offset, SizeBytes, Rows int64
+			SHA256                  string
+		}
+	}
+	s.Caller().Get(t, "/exports/"+job.JobID+"/manifest", nil).Want(t, http.StatusOK).JSON(t, &m)
+	end, rows := int64(0), int64(0)
+	for i, p := range m.Parts {
+		if p.Offset != end || p.SHA256 != fmt.Sprintf("%x", sha256.Sum256(file[end:end+p.SizeBytes])) {
+			t.Fatalf("the manifest's part %d is %+v, which is not that of the file's bytes from %d on", i, p, end)
+		}
+		end, rows = end+p.SizeBytes, rows+p.Rows
+	}
+	if end != int64(len(file)) || rows != *job.TotalCount || len(m.Parts) != job.Progress.PartsTotal {
+		t.Errorf("%d parts have %d bytes and %d rows", len(m.Parts), end, rows)
+	}
 }
 
 // guardedByColumn: the manifest counts the guarded cells that a reader of the file finds in each column, and

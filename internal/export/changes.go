@@ -84,7 +84,7 @@ func (e *Exporter) Changes(ctx context.Context, j *jobs.Job, whole jobs.Result, 
 		return jobs.Result{}, err
 	}
 	res := whole
-	res.Object, res.Generation, res.Size, res.CRC32C = obj.Name, obj.Generation, obj.Size, obj.CRC32C
+	res.Object, res.Generation, res.Size, res.CRC32C, res.Digest = obj.Name, obj.Generation, obj.Size, obj.CRC32C, out.digest()
 	res.Whole, res.Changes = &now, (*jobs.Changes)(&counts)
 	return res, nil
 }
@@ -213,7 +213,7 @@ func (w *wholeFile) Close() { _ = w.body.Close() } // what was read is proven ot
 
 // changesFile is a file of changes being written.
 type changesFile struct {
-	jobs.ObjectWriter
+	*hashedWriter
 	e      *Exporter
 	packer *packer
 	lead   func(dst []byte, kind string, row []byte) []byte
@@ -234,7 +234,7 @@ func (e *Exporter) newChangesFile(ctx context.Context, f form, d *dataset.Datase
 	attrs := f.attrs(j, 0)
 	delete(attrs.Metadata, "rows") // nobody knows before the last one
 	attrs.Metadata["since"] = j.Params.Since()
-	out.ObjectWriter = e.objects.Create(ctx, dst, attrs)
+	out.hashedWriter = e.create(ctx, dst, attrs)
 	return out, nil
 }
 
@@ -258,7 +258,7 @@ func (c *changesFile) flush(end bool) (err error) {
 		return c.e.tooManyBytes()
 	}
 	c.buf = c.buf[:0]
-	_, err = c.ObjectWriter.Write(out)
+	_, err = c.Write(out)
 	return err
 }
 

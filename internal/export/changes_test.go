@@ -23,7 +23,7 @@ func (r *rig) whole(t *testing.T, j *jobs.Job, docs [][]byte) jobs.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return jobs.Result{Object: p.Object, Rows: p.Rows, Size: p.Size, CRC32C: p.CRC32C}
+	return jobs.Result{Object: p.Object, Rows: p.Rows, Size: p.Size, CRC32C: p.CRC32C, Digest: p.Digest}
 }
 
 // comparing is a job with another one's file as its base, and its own file with all rows.

@@ -32,7 +32,11 @@ func (e *Exporter) compose(ctx context.Context, f form, j *jobs.Job, parts []*jo
 	if err != nil {
 		return res, nil, err
 	}
+	res.Digest = &jobs.Digest{Object: dst}
 	for _, o := range laid {
+		if o.frame {
+			res.Digest.Frames = append(res.Digest.Frames, jobs.Frame{Offset: res.Size, Size: o.Size, CRC32C: o.CRC32C, SHA256: o.sha256})
+		}
 		names = append(names, o.Name)
 		res.CRC32C = crc32c.Combine(res.CRC32C, o.CRC32C, o.Size)
 		res.Size += o.Size
@@ -54,9 +58,16 @@ func (e *Exporter) compose(ctx context.Context, f form, j *jobs.Job, parts []*jo
 // endSuffix is behind the name of the file in that of the object with its end.
 const endSuffix = ".end"
 
+// laid is an object that a file is made of: that of a part, or a frame.
+type laid struct {
+	jobs.Object
+	frame  bool
+	sha256 string // of a frame
+}
+
 // lay gives the objects that the file is made of, in order, and writes those that are no parts. Where that
 // was done before a crash or an error, the same bytes have their names already.
-func (e *Exporter) lay(ctx context.Context, f form, j *jobs.Job, parts []*jobs.Part, dst string) ([]jobs.Object, error) {
+func (e *Exporter) lay(ctx context.Context, f form, j *jobs.Job, parts []*jobs.Part, dst string) ([]laid, error) {
 	switch {
 	case f.sheets:
 		d, _, err := e.dataset(j)
@@ -71,27 +82,28 @@ func (e *Exporter) lay(ctx context.Context, f form, j *jobs.Job, parts []*jobs.P
 	if err != nil {
 		return nil, err
 	}
-	last, err := e.writeObject(ctx, f, dst+endSuffix, end)
+	last, err := e.writeFrame(ctx, f, dst+endSuffix, end)
 	return append(objectsOf(parts), last), err
 }
 
 // objectsOf are those of parts.
-func objectsOf(parts []*jobs.Part) []jobs.Object {
-	objects := make([]jobs.Object, len(parts))
+func objectsOf(parts []*jobs.Part) []laid {
+	objects := make([]laid, len(parts))
 	for i, p := range parts {
-		objects[i] = jobs.Object{Name: p.Object, Size: p.Size, CRC32C: p.CRC32C}
+		objects[i] = laid{Object: jobs.Object{Name: p.Object, Size: p.Size, CRC32C: p.CRC32C}}
 	}
 	return objects
 }
 
-// writeObject writes an object of few bytes that the file is made of.
-func (e *Exporter) writeObject(ctx context.Context, f form, name string, b []byte) (jobs.Object, error) {
-	w := e.objects.Create(ctx, name, jobs.ObjectAttrs{ContentType: f.contentType})
+// writeFrame writes an object of few bytes that the file is made of beside its parts.
+func (e *Exporter) writeFrame(ctx context.Context, f form, name string, b []byte) (laid, error) {
+	w := e.create(ctx, name, jobs.ObjectAttrs{ContentType: f.contentType})
 	defer w.Abort()
 	if _, err := w.Write(b); err != nil {
-		return jobs.Object{}, err
+		return laid{}, err
 	}
-	return w.Commit(ctx)
+	o, err := w.Commit(ctx)
+	return laid{Object: o, frame: true, sha256: w.digest().SHA256}, err
 }
 
 // sum adds the parts of the object named dst up, which must be all of the plan, done and in order.

@@ -27,7 +27,7 @@ func (r *rig) inParts(t *testing.T, j *jobs.Job, docs [][]byte, size int) []*job
 			t.Fatal(err)
 		}
 		p.Object, p.Size, p.CRC32C, p.Guarded = got.Object, got.Size, got.CRC32C, got.Guarded
-		p.GuardedBy, p.Plain = got.GuardedBy, got.Plain
+		p.GuardedBy, p.Plain, p.Digest = got.GuardedBy, got.Plain, got.Digest
 		parts = append(parts, p)
 	}
 	j.PartsTotal, j.PartsDone = len(parts), len(parts)

@@ -131,7 +131,7 @@ const framesAtOnce = 8
 
 // layZip writes what a zip has around its parts, and gives the objects that it is, in order. Where some were
 // written before a crash or an error, the same bytes have their names already.
-func (e *Exporter) layZip(ctx context.Context, f form, d *dataset.Dataset, j *jobs.Job, parts []*jobs.Part, dst string) ([]jobs.Object, error) {
+func (e *Exporter) layZip(ctx context.Context, f form, d *dataset.Dataset, j *jobs.Job, parts []*jobs.Part, dst string) ([]laid, error) {
 	sheets, err := Sheets(d, j, parts)
 	if err != nil {
 		return nil, err
@@ -140,7 +140,7 @@ func (e *Exporter) layZip(ctx context.Context, f form, d *dataset.Dataset, j *jo
 	if err != nil {
 		return nil, err
 	}
-	objects := make([]jobs.Object, len(frames))
+	objects := make([]laid, len(frames))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(framesAtOnce)
 	for i, frame := range frames {
@@ -149,18 +149,18 @@ func (e *Exporter) layZip(ctx context.Context, f form, d *dataset.Dataset, j *jo
 			name = fmt.Sprintf("%s.sheet-%03d", dst, i+1)
 		}
 		g.Go(panics.Task(func() (err error) {
-			objects[i], err = e.writeObject(ctx, f, name, frame)
+			objects[i], err = e.writeFrame(ctx, f, name, frame)
 			return err
 		}))
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	var laid []jobs.Object
+	var all []laid
 	for i, s := range sheets {
-		laid = append(append(laid, objects[i]), objectsOf(s.parts)...)
+		all = append(append(all, objects[i]), objectsOf(s.parts)...)
 	}
-	return append(laid, objects[len(sheets)]), nil
+	return append(all, objects[len(sheets)]), nil
 }
 
 // lastBlock ends a stream of deflate that was flushed: an empty block of fixed codes that is marked as the

@@ -90,7 +90,7 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	if s.Final {
 		attrs = f.attrs(j, s.Rows)
 	}
-	w := e.objects.Create(ctx, s.Object, attrs)
+	w := e.create(ctx, s.Object, attrs)
 	defer w.Abort()
 	enc, err := f.encoder(d)
 	if err != nil {
@@ -159,7 +159,7 @@ func (e *Exporter) Write(ctx context.Context, s Spec, p *Progress) (jobs.PartRes
 	if err := watch.send(func() error { obj, err = w.Commit(ctx); return err }); err != nil {
 		return jobs.PartResult{}, err
 	}
-	res := jobs.PartResult{Object: obj.Name, Rows: rows, Size: obj.Size, CRC32C: obj.CRC32C, Rescued: enc.Rescued()}
+	res := jobs.PartResult{Object: obj.Name, Rows: rows, Size: obj.Size, CRC32C: obj.CRC32C, Rescued: enc.Rescued(), Digest: w.digest()}
 	res.Guarded, res.GuardedBy = jobs.CountGuarded(obj.Name, enc.Guarded())
 	if packer != nil {
 		res.Plain = packer.plain

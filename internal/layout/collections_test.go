@@ -52,6 +52,8 @@ var damageCases = map[string][]string{
 	"type jobs.Part":            {"worker TestDamagedDocuments"},
 	"type jobs.Plain":           {"jobs TestPlanSheets"},
 	"type jobs.GuardedBy":       {"internal/jobstore TestGuardedByIsRead"},
+	"type jobs.Digest":          {"jobs TestDamagedDigest", "internal/export TestPieces"},
+	"type jobs.Frame":           {"jobs TestDamagedDigest"},
 	"type jobs.Spent":           {"internal/jobstore TestDamagedSpent"},
 	"type jobs.Event":           {"internal/jobstore TestWounds"},
 	"type jobs.Callback":        {"worker TestDamagedDocuments"},

@@ -130,6 +130,13 @@ def manifest(client, call, out):
     out.update(rows=m["rows"], columns=[c["name"] for c in m["tableSchema"]["columns"]], without=m["withoutSortField"])
 
 
+def verify_file(client, call, out):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "out.csv")
+        path.write_text(call["part"], newline="")
+        out["broken"] = [part["offset"] for part in client.verify(call["jobId"], path)]
+
+
 def listed(client, call, out):
     out["ids"] = []
     rows = client.jobs(**call["params"]) if call["do"] == "jobs" else client.rows(call["kind"], call["params"])
@@ -139,7 +146,7 @@ def listed(client, call, out):
 
 CALLS = {
     "export": export, "resume": export, "submit": submit, "cancel": cancel, "delete": delete, "save": save, "quote": quote,
-    "manifest": manifest,
+    "manifest": manifest, "verifyFile": verify_file,
     "rows": listed, "jobs": listed,
 }
 

@@ -5,6 +5,8 @@ import { Transport, jobIdIn, lastPause, retryAfterOf, sleep, type Answer, type S
 
 export type Quote = components['schemas']['Quote'];
 export type Manifest = components['schemas']['Manifest'];
+/** A stretch of a file, of Manifest.parts. */
+export type FilePart = components['schemas']['FilePart'];
 export type User = components['schemas']['User'];
 export type Message = components['schemas']['Message'];
 

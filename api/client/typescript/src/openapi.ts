@@ -1374,8 +1374,7 @@ export interface components {
         };
         /**
          * @description What a program needs to read a file and to prove it. Names are those of CSV on the Web (CSVW) where that has some, so that it is the `-metadata.json` of a file of CSV that is saved as `url` says.
-         *     The price is a read for each part of the file, and one for 1,000 rows where `withoutSortField` is counted. There is no SHA-256: parts are written side by side, and only a CRC-32C is
-         *     combined without reading them again.
+         *     The price is a read for each part of the file, and one for 1,000 rows where `withoutSortField` is counted.
          */
         Manifest: {
             /** @constant */
@@ -1427,6 +1426,8 @@ export interface components {
             sizeBytes: number;
             /** @description Base64 of the big-endian sum, as in `X-Goog-Hash`. */
             crc32c: string;
+            /** @description Of a file that was written at once. Null of one that was composed of parts, which several workers have written side by side: each part has its own. */
+            sha256: string | null;
             /** Format: int64 */
             guardedCells: number;
             /** Format: int64 */
@@ -1450,21 +1451,33 @@ export interface components {
                 /** @description The CRC-32 that the zip has of it. */
                 crc32: string;
             }[];
-            /** @description Stretches of the file, end to end, the first 1,000; CSV and JSONL that is compressed has a member of gzip in each, behind the parts of Parquet is the footer of all, and around those of a zip is what makes it one. */
-            parts: {
-                /** Format: int64 */
-                rows: number;
-                /** Format: int64 */
-                sizeBytes: number;
-                crc32c: string;
-                /** Format: int64 */
-                guardedCells: number;
-                /** Format: int64 */
-                rescuedValues: number;
-            }[];
+            /**
+             * @description Stretches of the file, end to end from its first byte to its last: whoever has their hashes can check a download as it arrives, and get by `Range` what of it is broken and no more. In CSV and
+             *     JSONL that is compressed each is a member of gzip. The footer behind the parts of Parquet, and what makes a zip of sheets, are such stretches too, without rows.
+             */
+            parts: components["schemas"]["FilePart"][];
             statusUrl: string;
             /** @description Leads to the file, signed as any request. */
             fileUrl: string;
+        };
+        FilePart: {
+            /**
+             * Format: int64
+             * @description Of its first byte in the file.
+             */
+            offset: number;
+            /** Format: int64 */
+            sizeBytes: number;
+            /** @description As that of the file. */
+            crc32c: string;
+            /** @description Null of what release 0.1.0 has written. */
+            sha256: string | null;
+            /** Format: int64 */
+            rows: number;
+            /** Format: int64 */
+            guardedCells: number;
+            /** Format: int64 */
+            rescuedValues: number;
         };
         /**
          * @description What an export would come to if it began now. Its price is two counts (a read for 1,000 rows each) and some 450 reads. Rows are exact. Bytes are of 400 rows spread over all, and

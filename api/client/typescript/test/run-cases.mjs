@@ -9,7 +9,7 @@ import { pathToFileURL } from 'node:url';
 const [dist, server] = process.argv.slice(2);
 const lib = await import(pathToFileURL(join(dist, 'node.js')).href);
 
-const calls = { export: exported, resume: exported, submit, cancel, delete: remove, save, quote, manifest, rows: list, jobs: list };
+const calls = { export: exported, resume: exported, submit, cancel, delete: remove, save, quote, manifest, verifyFile, rows: list, jobs: list };
 
 const cases = JSON.parse(readFileSync(0, 'utf8'));
 for (const [number, { name, call, answers }] of cases.cases.entries()) {
@@ -107,6 +107,17 @@ async function save(client, call, out) {
 async function manifest(client, call, out) {
   const m = await client.manifest(call.jobId);
   Object.assign(out, { rows: m.rows, columns: m.tableSchema.columns.map((c) => c.name), without: m.withoutSortField });
+}
+
+async function verifyFile(client, call, out) {
+  const folder = mkdtempSync(join(tmpdir(), 'cases-'));
+  try {
+    const path = join(folder, 'out.csv');
+    writeFileSync(path, call.part);
+    out.broken = (await lib.verify(client, call.jobId, path)).map((part) => part.offset);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 async function quote(client, call, out) {

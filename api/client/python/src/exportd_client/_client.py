@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
-from ._download import Download, Progress, save
+from ._download import Download, Progress, is_whole, save
 from ._errors import ExportdError, FailedError, WaitTimeout
 from ._transport import LAST_PAUSE, Answer, Transport, job_id_in, retry_after
 
 if TYPE_CHECKING:
-    from .models import Job, Manifest, Quote
+    from .models import FilePart, Job, Manifest, Quote
 
 #: How many seconds the service holds a request at most.
 _LONG_WAIT = 25
@@ -201,6 +201,16 @@ class Client:
         there; path itself is only ever a whole file. A file that is there is replaced.
         """
         save(self, job, path, on_progress)
+
+    def verify(self, job_id: str, path: str | os.PathLike[str]) -> list[FilePart]:
+        """Compare a file with what the service wrote as the job's, and return the parts that differ.
+
+        A Range of their bytes brings them again. It goes by the SHA-256 of parts, and by the CRC-32C of those
+        that have none. What follows the last part counts as of it.
+        """
+        parts = self.manifest(job_id)["parts"]
+        with open(path, "rb") as file:
+            return [part for i, part in enumerate(parts) if not is_whole(file, part, i == len(parts) - 1)]
 
     # Lists
 

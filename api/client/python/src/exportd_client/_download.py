@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import http.client
 import os
 import urllib.error
@@ -16,7 +17,7 @@ from ._transport import NETWORK, Pauses, _reason
 
 if TYPE_CHECKING:
     from ._client import Client
-    from .models import Job
+    from .models import FilePart, Job
 
 _CHUNK = 256 << 10
 
@@ -194,3 +195,19 @@ def _take_up(download: Download, file: BinaryIO) -> None:
         download.done += len(chunk)
     file.truncate(download.done)
     file.seek(download.done)
+
+
+def is_whole(file: BinaryIO, part: FilePart, last: bool) -> bool:
+    """Say whether file goes on with the bytes of part, and, if it is the last, ends with them."""
+    sha256, crc, left = hashlib.sha256(), 0, part["sizeBytes"]
+    while left and (chunk := file.read(min(_CHUNK, left))):
+        left -= len(chunk)
+        if part["sha256"] is None:
+            crc = _crc32c.extend(crc, chunk)
+        else:
+            sha256.update(chunk)
+    if left or last and file.read(1):
+        return False
+    if part["sha256"] is None:
+        return base64.b64encode(crc.to_bytes(4, "big")).decode() == part["crc32c"]
+    return sha256.hexdigest() == part["sha256"]

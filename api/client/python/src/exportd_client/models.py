@@ -224,14 +224,6 @@ class ManifestFilesItem(TypedDict):
     crc32: str
 
 
-class ManifestPartsItem(TypedDict):
-    rows: int
-    sizeBytes: int
-    crc32c: str
-    guardedCells: int
-    rescuedValues: int
-
-
 Manifest = TypedDict(
     "Manifest",
     {
@@ -249,16 +241,30 @@ Manifest = TypedDict(
         "rows": "int",
         "sizeBytes": "int",
         "crc32c": "str",
+        "sha256": "Union[str, None]",
         "guardedCells": "int",
         "rescuedValues": "int",
         "withoutSortField": "Union[int, None]",
         "changes": "NotRequired[Changes]",
         "files": "NotRequired[list[ManifestFilesItem]]",
-        "parts": "list[ManifestPartsItem]",
+        "parts": "list[FilePart]",
         "statusUrl": "str",
         "fileUrl": "str",
     },
 )
+
+
+class FilePart(TypedDict):
+    #: Of its first byte in the file.
+    offset: int
+    sizeBytes: int
+    #: As that of the file.
+    crc32c: str
+    #: Null of what release 0.1.0 has written.
+    sha256: Union[str, None]
+    rows: int
+    guardedCells: int
+    rescuedValues: int
 
 
 class QuoteAttachesTo(TypedDict):
