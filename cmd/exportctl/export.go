@@ -14,6 +14,7 @@ import (
 
 	"exportd/api/client"
 	"exportd/internal/dataset"
+	"exportd/jobs"
 )
 
 type exportFlags struct {
@@ -89,6 +90,9 @@ func (f *exportFlags) read() error {
 	}
 	if f.dryRun && (f.detach || f.output != "") {
 		return &usageError{text: "--dry-run starts nothing, so there is nothing to --detach from or to write to --output"}
+	}
+	if err := checkName(f.output, *f.file[jobs.ParamFormat], *f.file[jobs.ParamCompression] == jobs.CompressionGzip, *f.file[jobs.ParamProfile] == jobs.ProfileExcel); err != nil {
+		return err
 	}
 	return checkOutput(f.output)
 }
@@ -183,6 +187,13 @@ func (a *app) fetch(ctx context.Context, c *client.Client, p profile, id, path s
 			return a.leave(ctx, p, bar, id, path, err)
 		}
 	default:
+		wanted := path
+		if path, err = saveName(ctx, c, job, path); err != nil {
+			return err
+		}
+		if path != wanted {
+			a.say("The file is %s, so it is written as %s, not %s.", strings.TrimPrefix(filepath.Ext(path), "."), path, wanted)
+		}
 		if err = c.Save(ctx, job, path, bar.onFile); err != nil {
 			return a.leave(ctx, p, bar, id, path, err)
 		}
