@@ -37,7 +37,9 @@ func (f *fakeJobs) BatchCallbacks(context.Context, *jobs.Batch) (jobs.CallbackOu
 	return jobs.CallbackOutcome{Delivered: 4, UnderWay: 2, GivenUp: 1}, nil
 }
 
-func (f *fakeJobs) Batches(context.Context, int) ([]*jobs.Batch, error) { return f.batches, f.err }
+func (f *fakeJobs) Batches(_ context.Context, limit int) ([]*jobs.Batch, error) {
+	return f.batches[:min(limit, len(f.batches))], f.err
+}
 
 func (f *fakeJobs) Stats(context.Context) (jobs.Stats, error) {
 	return jobs.Stats{States: map[jobs.State]int64{jobs.Queued: 3}, ErrorCodes: map[jobs.Code]int64{jobs.CodeMissingIndex: 2},

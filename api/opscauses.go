@@ -217,10 +217,12 @@ func (s *Server) opsCause(c *gin.Context, _ *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	batches, err := s.operations.Batches(ctx, batchesShown)
+	batches, err := s.operations.Batches(ctx, batchesShown+1) // one more says whether there are older ones
 	if err != nil {
 		return err
 	}
+	complete := len(batches) <= batchesShown
+	batches = batches[:min(len(batches), batchesShown)]
 	views, err := s.batchViews(ctx, slices.DeleteFunc(slices.Clone(batches), func(b *jobs.Batch) bool { return b.Cause() != n.ID() }))
 	if err != nil {
 		return err
@@ -235,7 +237,7 @@ func (s *Server) opsCause(c *gin.Context, _ *apikey.Key) error {
 	for i, one := range cases.Latest {
 		latest[i] = caseView{one.JobID, one.OrgID, one.At.UTC(), one.Part}
 	}
-	writeJSON(c, http.StatusOK, map[string]any{"cause": causeViewOf(n, cases, false), "latest": latest, "batches": views})
+	writeJSON(c, http.StatusOK, map[string]any{"cause": causeViewOf(n, cases, false), "latest": latest, "batches": views, "batchesComplete": complete})
 	return nil
 }
 

@@ -165,8 +165,14 @@ func TestRerunCause(t *testing.T) {
 	if f := made.Filter; f.State != jobs.Failed || f.ErrorCode != jobs.CodeMissingIndex || f.OrgID != "org1" || made.Actor != "api key key_ops1" || made.Reason != "it is there" {
 		t.Errorf("the batch is %+v", made)
 	}
-	if code, got := ops(t, b, http.MethodGet, "/ops/causes/"+cause, ""); code != http.StatusOK || at(t, got, "batches.0.batchId") != made.ID {
-		t.Errorf("the cause has no such batch: %v", got["batches"])
+	if code, got := ops(t, b, http.MethodGet, "/ops/causes/"+cause, ""); code != http.StatusOK || at(t, got, "batches.0.batchId") != made.ID || got["batchesComplete"] != true {
+		t.Errorf("the cause has no such batch: %v, complete %v", got["batches"], got["batchesComplete"])
+	}
+	for range batchesShown {
+		b.jobs.batches = append([]*jobs.Batch{jobs.NewBatch(jobs.BatchRequest{Actor: "a", Reason: "r"}, noon)}, b.jobs.batches...)
+	}
+	if _, got := ops(t, b, http.MethodGet, "/ops/causes/"+cause, ""); len(got["batches"].([]any)) != 0 || got["batchesComplete"] != false {
+		t.Errorf("behind %d others it has %v, complete %v", batchesShown, got["batches"], got["batchesComplete"])
 	}
 	if code, got := ops(t, b, http.MethodPost, "/ops/causes/"+cause+"/rerun", `{"reason":"r","dryRun":true}`); code != http.StatusOK || got["dryRun"] != true || b.jobs.list.Cause != cause {
 		t.Errorf("dry run = %d %v, listed by %+v", code, got, b.jobs.list)

@@ -8841,10 +8841,13 @@ type OpsGetCauseResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *struct {
-		// Batches Of the latest 50 batches.
+		// Batches Those of the cause among the latest 50 batches of all.
 		Batches []Batch `json:"batches"`
-		Cause   Cause   `json:"cause"`
-		Latest  []struct {
+
+		// BatchesComplete `false` where there are more than 50 batches: older ones were not looked at.
+		BatchesComplete bool  `json:"batchesComplete"`
+		Cause           Cause `json:"cause"`
+		Latest          []struct {
 			At    time.Time `json:"at"`
 			JobID string    `json:"jobId"`
 			OrgID string    `json:"orgId"`
@@ -11206,10 +11209,13 @@ func ParseOpsGetCauseResponse(rsp *http.Response) (*OpsGetCauseResponse, error) 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest struct {
-			// Batches Of the latest 50 batches.
+			// Batches Those of the cause among the latest 50 batches of all.
 			Batches []Batch `json:"batches"`
-			Cause   Cause   `json:"cause"`
-			Latest  []struct {
+
+			// BatchesComplete `false` where there are more than 50 batches: older ones were not looked at.
+			BatchesComplete bool  `json:"batchesComplete"`
+			Cause           Cause `json:"cause"`
+			Latest          []struct {
 				At    time.Time `json:"at"`
 				JobID string    `json:"jobId"`
 				OrgID string    `json:"orgId"`

@@ -128,6 +128,9 @@ func (a *app) showCause(ctx context.Context, c *client.Client, id string) error 
 		a.heading("Batches")
 		a.table(batchColumns, batchRows(d.Batches))
 	}
+	if !d.BatchesComplete {
+		a.say("Only the latest 50 batches of all causes were looked through; older ones are in: exportctl ops audit")
+	}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -94,11 +95,14 @@ func (p *Page) Said() (all []string) {
 	return all
 }
 
-// Shoot writes a picture of what is seen, or of the whole page, into a file.
+// Shoot writes a picture of what is seen, or of the whole page, into a file. Its folder is made if need be.
 func (p *Page) Shoot(file string, whole bool) {
 	p.t.Helper()
 	var picture struct{ Data []byte }
 	p.b.call(p.tab, "Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": whole}, &picture)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		p.t.Fatal(err)
+	}
 	if err := os.WriteFile(file, picture.Data, 0o600); err != nil {
 		p.t.Fatal(err)
 	}

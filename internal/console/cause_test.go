@@ -196,3 +196,23 @@ func TestFailedPart(t *testing.T) {
 		}
 	}
 }
+
+// TestBatchesOfCause: where there are more batches than were looked through for those of a cause, its page says so.
+func TestBatchesOfCause(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	j := d.failed("org1", "", jobs.CodeInternal, "it broke", "")
+	p := d.signedIn("key_viewer")
+	const cut, none = "Only the latest 50 batches", "None of the latest 50"
+	if body := p.get("/console/causes/" + causeOf(j)).body; strings.Contains(body, cut) || strings.Contains(body, "Batches that") {
+		t.Errorf("without a batch it says %s", body)
+	}
+	for range 51 {
+		if _, err := d.store.CreateBatch(t.Context(), jobs.BatchRequest{Filter: jobs.BatchFilter{State: jobs.Failed}, Mode: jobs.RerunFresh, Reason: "r", Actor: "a", MaxPerSecond: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if body := p.get("/console/causes/" + causeOf(j)).body; !strings.Contains(body, cut) || !strings.Contains(body, none) {
+		t.Errorf("with 51 others it says %s", body)
+	}
+}

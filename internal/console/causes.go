@@ -23,10 +23,11 @@ type causesPage struct {
 
 // causePage shows one cause.
 type causePage struct {
-	Cause   client.Cause
-	Latest  []causeCase
-	Batches []client.Batch
-	Jobs    template.URL // query of its cases among jobs or callbacks
+	Cause    client.Cause
+	Latest   []causeCase
+	Batches  []client.Batch
+	Complete bool         // whether the batches are all that there are of it
+	Jobs     template.URL // query of its cases among jobs or callbacks
 }
 
 type causeCase struct {
@@ -68,7 +69,7 @@ func (c *Console) cause(ctx context.Context, _ *principal, r *http.Request) (vie
 	if err != nil {
 		return view{}, err
 	}
-	p := causePage{Cause: answer.JSON200.Cause, Batches: answer.JSON200.Batches, Jobs: template.URL(url.Values{"cause": {id}}.Encode())}
+	p := causePage{Cause: answer.JSON200.Cause, Batches: answer.JSON200.Batches, Complete: answer.JSON200.BatchesComplete, Jobs: template.URL(url.Values{"cause": {id}}.Encode())}
 	for _, l := range answer.JSON200.Latest {
 		p.Latest = append(p.Latest, causeCase{l.JobID, l.OrgID, l.At, l.Part})
 	}

@@ -3,6 +3,7 @@ package jobstest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 var callbackCases = []storeCase{
 	{"of claims of a delivery at the same time one stands", jobs.Limits{}, oneDelivery},
 	{"deliveries are listed by every filter, page by page", jobs.Limits{}, listsCallbacks},
+	{"how a receiver has answered is in the list of its deliveries, of whatever org", jobs.Limits{}, receiverAnswers},
 	{"a delivery is due when its time comes, and not after its end", jobs.Limits{}, dueCallbacks},
 	{"receivers that fail are remembered for their life", jobs.Limits{}, receiversForgotten},
 	{"no failure of a receiver is lost", jobs.Limits{}, receiverCounts},
@@ -98,6 +100,50 @@ func listsCallbacks(t *testing.T, b *bench) {
 	}
 	if _, _, err := b.ListCallbacks(t.Context(), jobs.CallbackList{PageToken: "nonsense"}); !errors.Is(err, jobs.ErrInvalid) {
 		t.Errorf("ListCallbacks with a made-up token = %v, want ErrInvalid", err)
+	}
+}
+
+func receiverAnswers(t *testing.T, b *bench) {
+	one, two := b.delivery(t, "org"), b.delivery(t, "org2")
+	begun := b.Now()
+	b.Pass(3 * time.Second)
+	for _, a := range []struct {
+		cb     *jobs.Callback
+		state  jobs.CallbackState
+		status int
+	}{{one, jobs.CallbackPending, 503}, {two, jobs.CallbackGone, 410}, {one, jobs.CallbackDelivered, 204}} {
+		b.attempt(t, a.cb.ID, jobs.CallbackResult{State: a.state, Attempt: jobs.CallbackAttempt{Class: fmt.Sprint("http_", a.status), Status: a.status, Response: fmt.Sprint("says ", a.status)}})
+	}
+	const first, second = " 1 http_503 503 says 503", " 2 http_204 204 says 204"
+	gone := two.ID + " gone 1 http_410 410 says 410"
+	for _, c := range []struct {
+		list jobs.CallbackList
+		want []string
+	}{
+		{jobs.CallbackList{Origin: one.Origin}, []string{gone, one.ID + " delivered" + first + second}},
+		{jobs.CallbackList{Origin: one.Origin, CreatedAfter: begun.Add(-time.Hour), CreatedBefore: begun.Add(time.Hour)}, []string{gone, one.ID + " delivered" + first + second}},
+		{jobs.CallbackList{State: jobs.CallbackGone, CreatedAfter: begun.Add(-time.Hour), CreatedBefore: begun.Add(time.Hour)}, []string{gone}},
+		{jobs.CallbackList{OrgID: "org2", Origin: one.Origin, State: jobs.CallbackGone}, []string{gone}},
+		{jobs.CallbackList{Origin: one.Origin, CreatedBefore: begun.Add(-time.Hour)}, nil},
+		{jobs.CallbackList{Origin: "https://another.example"}, nil},
+	} {
+		page, next, err := b.ListCallbacks(t.Context(), c.list)
+		var got []string
+		for _, cb := range page {
+			says := cb.ID + " " + string(cb.State)
+			for i, a := range cb.Attempts {
+				says += fmt.Sprintf(" %d %s %d %s", i+1, a.Class, a.Status, a.Response)
+				if !a.At.After(begun) || i > 0 && !a.At.After(cb.Attempts[i-1].At) || cb.Attempt != len(cb.Attempts) {
+					t.Errorf("attempt %d of %d of %s is at %v", i+1, cb.Attempt, cb.ID, a.At)
+				}
+			}
+			got = append(got, says)
+		}
+		slices.Sort(got)
+		slices.Sort(c.want) // both were made in one second
+		if err != nil || next != "" || !slices.Equal(got, c.want) {
+			t.Errorf("ListCallbacks(%+v) = %q, %q, %v, want %q", c.list, got, next, err, c.want)
+		}
 	}
 }
 

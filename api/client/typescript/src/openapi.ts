@@ -4896,8 +4896,10 @@ export interface operations {
                             /** @description `failedPart` of the job. */
                             part: number | null;
                         }[];
-                        /** @description Of the latest 50 batches. */
+                        /** @description Those of the cause among the latest 50 batches of all. */
                         batches: components["schemas"]["Batch"][];
+                        /** @description `false` where there are more than 50 batches: older ones were not looked at. */
+                        batchesComplete: boolean;
                     };
                 };
             };
