@@ -42,9 +42,9 @@ chromium: ## Open /docs, the console and the embedded cloud's data browser in Ch
 	npm ci --prefix internal/console/testdata/axe --silent --no-audit --no-fund
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run 'InChromium$$' ./internal/console $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run 'InChromium$$' ./internal/e2e
-	$(GO) test -tags $(TAGS),chromium -count=1 -v -run 'InChromium$$' ./internal/localcloud $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
-	$(GO) test -tags $(TAGS),chromium -count=1 -v -run 'InChromium$$' ./api/docs $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
-	$(GO) test -tags $(TAGS),chromium -count=1 -v -run '^TestDocsInChromium$$' ./api $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
+	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run 'InChromium$$' ./internal/localcloud $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
+	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 30m -run 'InChromium$$' ./api/docs $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
+	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run '^TestDocsInChromium$$' ./api $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 
 since: ## Two nights of 10,000 changes in 500,000 rows, each compared with what a naive comparison of two files gives
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 20m -run '^TestSince$$' ./internal/e2e -since-rows $(or $(ROWS),500000) -since-changes $(or $(CHANGES),10000)

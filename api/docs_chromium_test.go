@@ -120,7 +120,9 @@ func TestDocsInChromium(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("/%s shows %d operations, want %d:\n%q\n%q", page, len(got), len(want), got, want)
 		}
-		shoot(p, page)
+		if !strings.Contains(page, "open=all") { // all at once take minutes to be drawn
+			shoot(p, page)
+		}
 		said := p.Said()
 		if len(said) > 0 {
 			t.Errorf("/%s: %d violations, errors and warnings: %q", page, len(said), said)

@@ -60,7 +60,7 @@ func New(c Config) (*Client, error) {
 	base, err := url.Parse(c.BaseURL)
 	switch {
 	case err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" || base.User != nil || base.RawQuery != "":
-		return nil, fmt.Errorf("client config: BaseURL %q is not an http or https URL without user and query", c.BaseURL)
+		return nil, fmt.Errorf("client config: BaseURL %q is not an http or https URL without user and query, like https://exports.example.com", c.BaseURL)
 	case base.Scheme == "http" && !c.PlainHTTP && !loopback(base.Hostname()):
 		return nil, fmt.Errorf("client config: BaseURL %q is not https, so that others could read along: set PlainHTTP if that is all right", c.BaseURL)
 	case c.Key == "" || c.Secret == "":

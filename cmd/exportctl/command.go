@@ -160,8 +160,12 @@ func atMostOne(what string) cobra.PositionalArgs {
 	}
 }
 
-// flagError says of a flag's value what would do: pflag says what Go's parser thinks of it.
+// flagError says of a flag's value what would do: pflag says what Go's parser thinks of it. A flag of a
+// command that is none is not the fault.
 func flagError(cmd *cobra.Command, err error) error {
+	if args := cmd.Flags().Args(); len(args) > 0 && cmd.HasSubCommands() {
+		return noArgs(cmd, args)
+	}
 	text := err.Error()
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		flag := invalid.GetFlag()

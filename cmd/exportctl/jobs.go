@@ -250,7 +250,7 @@ func (a *app) completeJobs(operator bool) cobra.CompletionFunc {
 
 func (a *app) jobsGet() *cobra.Command {
 	return &cobra.Command{
-		Use: "get JOB", Short: "Show a job", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(false),
+		Use: "get JOB", Aliases: []string{"show"}, Short: "Show a job", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.service(false, fewAttempts)
 			if err != nil {

@@ -237,7 +237,7 @@ func (a *app) showKeys(keys []client.APIKey) {
 
 func (a *app) keysGet() *cobra.Command {
 	return &cobra.Command{
-		Use: "get KEY", Short: "Show an API key and who changed it", Args: oneArg("key id"), ValidArgsFunction: a.completeKeys,
+		Use: "get KEY", Aliases: []string{"show"}, Short: "Show an API key and who changed it", Args: oneArg("key id"), ValidArgsFunction: a.completeKeys,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, c, err := a.keyAdmin()
 			if err != nil {

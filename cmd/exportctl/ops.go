@@ -119,7 +119,7 @@ func opsJobRow(j *client.OpsJob) []cell {
 func (a *app) opsJobsGet() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
-		Use: "get JOB", Short: "Show a job with its timeline, where its time went, parts and callbacks", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(true),
+		Use: "get JOB", Aliases: []string{"show"}, Short: "Show a job with its timeline, where its time went, parts and callbacks", Args: oneArg("job id"), ValidArgsFunction: a.completeJobs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.service(true, fewAttempts)
 			if err != nil {

@@ -117,7 +117,7 @@ func batchFilter(b *client.Batch) string {
 
 func (a *app) opsBatchesGet() *cobra.Command {
 	return &cobra.Command{
-		Use: "get BATCH", Short: "Show how far a batch is", Args: oneArg("batch id"),
+		Use: "get BATCH", Aliases: []string{"show"}, Short: "Show how far a batch is", Args: oneArg("batch id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.service(true, fewAttempts)
 			if err != nil {

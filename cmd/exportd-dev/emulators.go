@@ -94,10 +94,14 @@ func (f *cloudFlags) start(ctx context.Context, datasets dataset.Set, log *zap.L
 	}
 	privateFiles()
 	boundGarbage()
-	return localcloud.Start(ctx, localcloud.Config{
+	cloud, err := localcloud.Start(ctx, localcloud.Config{
 		Roles: roles, ServiceAccounts: accounts, DataDir: f.folder(), InMemory: f.inMemory, FirestoreAddr: f.firestore, PubSubAddr: f.pubsub, StorageAddr: f.storage, ControlAddr: f.control,
 		IndexesJSON: indexes, IndexMode: f.indexMode, IndexHint: "start with --index-mode auto", LearnFile: f.learn, Lax: !f.strict, Log: log,
 	})
+	if errors.Is(err, localcloud.ErrInUse) {
+		return nil, fmt.Errorf("%w\n  Is another exportd-dev running? End it, or give another folder: --data-dir DIR", err)
+	}
+	return cloud, err
 }
 
 func emulatorsCommand(env command.Environment) *cobra.Command {

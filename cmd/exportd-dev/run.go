@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -63,7 +64,11 @@ func run(ctx context.Context, env command.Environment, flags runFlags) (err erro
 	// The port first: a taken one is the likeliest fault and must leave no trace.
 	l, err := api.Listen(ctx, addr)
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w", addr, err)
+		err = fmt.Errorf("listen on %s: %w", addr, err)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("%w\n  Is another exportd-dev running? Beside it: --addr 127.0.0.1:0 for a free port, and --data-dir for a folder of its own", err)
+		}
+		return err
 	}
 	defer l.Close()
 	waiting := answerStarting(l.(*net.TCPListener), "it opens "+flags.place())

@@ -14,6 +14,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"exportd/internal/config"
 	"exportd/internal/version"
@@ -26,9 +28,12 @@ type Environment struct {
 	Stdout, Stderr io.Writer
 }
 
+// interrupted is the exit code of a program that a signal ended before it had done what it was to do.
+const interrupted = 130
+
 // Run runs the program that root makes and returns its exit code: 0 after a clean stop, 2 when it was called
-// or configured wrong, 1 when something failed. The first SIGINT or SIGTERM stops gracefully, a second ends
-// the process at once.
+// or configured wrong, 130 when it was interrupted before it was ready or done, 1 when something failed. The
+// first SIGINT or SIGTERM stops gracefully, a second ends the process at once.
 func Run(root func(Environment) *cobra.Command) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -38,12 +43,16 @@ func Run(root func(Environment) *cobra.Command) int {
 		<-signals
 		cancel()
 		<-signals
-		os.Exit(130)
+		os.Exit(interrupted)
 	}()
 	cmd := root(Environment{Getenv: os.Getenv, Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr})
 	err := cmd.ExecuteContext(ctx)
 	if err == nil {
 		return 0
+	}
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled) {
+		fmt.Fprintf(os.Stderr, "%s: interrupted before it was ready or done; it can be started again\n", cmd.Name())
+		return interrupted
 	}
 	fmt.Fprintf(os.Stderr, "%s: %v\n", cmd.Name(), err)
 	if _, ok := errors.AsType[config.Faults](err); ok {

@@ -344,7 +344,7 @@ func listenAddr(field func(*Config) *string) func(*Config, string) error {
 		}
 		_, port, err := net.SplitHostPort(v)
 		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 {
-			return fmt.Errorf("host:port is wanted, as 127.0.0.1:8080 or :8080")
+			return fmt.Errorf("host:port is wanted, with a port up to 65535, as 127.0.0.1:8080 or :8080")
 		}
 		*field(c) = v
 		return nil

@@ -197,7 +197,8 @@ func TestFailedPart(t *testing.T) {
 	}
 }
 
-// TestBatchesOfCause: where there are more batches than were looked through for those of a cause, its page says so.
+// TestBatchesOfCause: where there are more batches than were looked through for those of a cause, its page
+// says so.
 func TestBatchesOfCause(t *testing.T) {
 	t.Parallel()
 	d := open(t)

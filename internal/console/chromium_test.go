@@ -165,6 +165,43 @@ func TestConsoleInChromium(t *testing.T) {
 	p.Close()
 }
 
+// TestWordsInChromium: no id, name or word that fits is broken within a line, however narrow its column.
+func TestWordsInChromium(t *testing.T) {
+	const org = "acmeEuropeCorporation"
+	d := open(t)
+	for range 3 {
+		d.failedBy(org, "", jobs.CodeMissingIndex, "the database has no index for this query", "Make it.", "VipUsers (workspaceId ASC)")
+		d.answered(d.failedBy(org, "https://hooks.example.com/exports", jobs.CodeStorageDenied, "the bucket may not be written", "Give the worker's account the role.", "storage.objects.create on demo-exports"), "no")
+		d.answered(d.succeeded(org, "https://receiver.example.net/hook", 1234567), "{}")
+		d.downloaded(d.succeeded(org, "", 1234567), "Mozilla/5.0 (X11; Linux x86_64)", "2001:db8:17::42")
+	}
+	d.planned(org, 137, "Cloud Storage did not answer in time")
+	if _, err := d.store.CreateBatch(t.Context(), jobs.BatchRequest{Filter: jobs.BatchFilter{State: jobs.Failed, OrgID: org}, Mode: jobs.RerunResume, Reason: "the deploy of yesterday was taken back", Actor: "operator@example.com", MaxPerSecond: 5}); err != nil {
+		t.Fatal(err)
+	}
+	d.change("key_operator", func(k *keyOf) { k.Scopes = append(k.Scopes, "platform") })
+	p := browser.Open(t, d.URL+"/console/sign-in")
+	signIn(p, d, "key_operator")
+	for name, path := range d.everyPage(t) {
+		for _, width := range []int{1280, 1024, 820, 390} {
+			p.Size(width, 900, width < 500)
+			p.Go(d.URL + path)
+			var broken []string
+			p.Eval(`(() => { const broken = new Set(), walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), range = document.createRange();
+				for (let n; n = walk.nextNode();) for (const word of n.data.matchAll(/[^\s\/?,-]{2,28}(?=[\s\/?,-]|$)/g)) {
+					if (word.index > 0 && /[^\s\/?,-]/.test(n.data[word.index - 1]) || n.parentElement.closest("script, style, .sr, option")) continue;
+					range.setStart(n, word.index); range.setEnd(n, word.index + word[0].length);
+					if (new Set([...range.getClientRects()].map(r => Math.round(r.top))).size > 1) broken.add(word[0]);
+				} return [...broken]; })()`, &broken)
+			if len(broken) > 0 {
+				t.Errorf("%s, %d wide, breaks %q", name, width, broken)
+				shoot(p, fmt.Sprintf("words-%s-%d", name, width), true)
+			}
+		}
+	}
+	p.Close()
+}
+
 // everyPage are the pages there are, by name.
 func (d *desk) everyPage(t *testing.T) map[string]string {
 	t.Helper()

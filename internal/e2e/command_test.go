@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func TestStartErrors(t *testing.T) {
 		code int
 		want []string // all of them, in the message
 	}{
-		{"taken port", nil, []string{"run", "--data-dir", t.TempDir(), "--addr", addr}, 1, []string{addr, "address already in use"}},
+		{"taken port", nil, []string{"run", "--data-dir", t.TempDir(), "--addr", addr}, 1, []string{addr, "address already in use", "--addr 127.0.0.1:0", "--data-dir"}},
 		{"taken port of the API", append(nobody, "EXPORTD_ADDR="+addr), []string{"api"}, 1, []string{addr, "address already in use"}},
 		{"taken port of an emulator", nil, []string{"emulators", "--data-dir", t.TempDir(), "--firestore", addr}, 1, []string{addr, "address already in use"}},
 		{"data folder that is a file", nil, []string{"run", "--data-dir", file, "--addr", "127.0.0.1:0"}, 1, []string{file}},
@@ -89,6 +90,24 @@ func TestStartErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestInterruptedStart: Ctrl-C before a start is over is no failure to be read, and the next start goes on.
+func TestInterruptedStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := e2etest.Start(t, nil, e2etest.DevProgram(exportd), "run", "--data-dir", dir, "--addr", "127.0.0.1:0", "--demo-messages", "1000000")
+	p.WaitLine(t, startFails, func(line string) string { return line }) // it fills the folder, which takes minutes
+	p.Signal(syscall.SIGINT)
+	if code := p.Wait(t, startFails); code != 130 || !strings.Contains(p.Stderr(), "interrupted before it was ready") || strings.Contains(p.Stderr(), "rpc error") {
+		t.Errorf("interrupted, it ends with %d and says %q", code, p.Stderr())
+	}
+	second := e2etest.Start(t, nil, e2etest.DevProgram(exportd), "emulators", "--data-dir", dir)
+	second.WaitLine(t, startFails, func(line string) string { return line })
+	third := e2etest.Start(t, nil, e2etest.DevProgram(exportd), "run", "--data-dir", dir, "--addr", "127.0.0.1:0")
+	if code := third.Wait(t, startFails); code != 1 || !strings.Contains(third.Stderr(), "--data-dir DIR") {
+		t.Errorf("on a folder in use, it ends with %d and says %q", code, third.Stderr())
 	}
 }
 
