@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -117,9 +116,10 @@ func (r *rig) fail(t *testing.T, jobID string, n int) *jobs.Callback {
 		if cb.State != jobs.CallbackPending {
 			return cb
 		}
-		gap := last.NextAt.Sub(last.At)
-		if off := math.Abs(float64(gap-gaps[i-1])) / float64(gaps[i-1]); off > 0.21 { // and what the attempt itself took
-			t.Errorf("try %d is %s after the one before, want %s", i+1, gap, gaps[i-1])
+		// It was decided between the attempt's beginning and now, however long that took.
+		least, most := last.NextAt.Sub(r.clock.Now()), last.NextAt.Sub(last.At)
+		if float64(least) > 1.21*float64(gaps[i-1]) || float64(most) < 0.79*float64(gaps[i-1]) {
+			t.Errorf("try %d is %s to %s after the one before, want %s", i+1, least, most, gaps[i-1])
 		}
 		r.clock.put(cb.NextAt)
 	}

@@ -48,7 +48,7 @@ func goOutcomes(t *testing.T, service, host string) (out []outcome) {
 		t.Fatal(err)
 	}
 	for i, name := range slices.Sorted(maps.Keys(goRows[service])) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		got, err := goRows[service][name](ctx, c, fmt.Sprintf("go%d", i))
 		cancel()
 		if err != nil {

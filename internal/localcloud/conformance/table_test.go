@@ -109,7 +109,7 @@ func makeCalls(t *testing.T, hosts map[string]string, google bool) {
 
 // run makes the call and compares.
 func (r *row) run(t *testing.T, host string) error {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var got any
 	var codeName string
