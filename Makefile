@@ -56,7 +56,7 @@ newcomer: ## Do what the quickstart page says in a clone, in Go, TypeScript and 
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 20m -run '^TestNewcomer$$' ./api/client -newcomer
 
 libreoffice: ## Open exports in LibreOffice with each separator, and count formulas
-	$(GO) test -tags $(TAGS),libreoffice -count=1 -run '^TestLibreOffice' ./internal/csvrow
+	$(GO) test -tags $(TAGS),libreoffice -count=1 -run '^TestLibreOffice' ./internal/csvrow ./internal/export
 
 # Debian's libreoffice-calc, libtext-csv-perl, miller, nodejs, npm, php-cli, postgresql, python3-pandas, r-base-core, ruby and sqlite3 are what it needs.
 consumers: ## Have 17 readers that others have written find the rows and cells of each form of file (a minute and a half)

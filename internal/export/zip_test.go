@@ -152,3 +152,51 @@ func TestPlanSheets(t *testing.T) {
 		}
 	}
 }
+
+// TestSheetRoom: the header is one of a sheet's lines.
+func TestSheetRoom(t *testing.T) {
+	t.Parallel()
+	excel := jobs.Params{jobs.ParamProfile: jobs.ProfileExcel, jobs.ParamExcelForm: jobs.ExcelUTF16}
+	bare := excel.With(jobs.ParamHeader, jobs.HeaderOff)
+	for _, c := range []struct {
+		params     jobs.Params
+		rows, want int64
+	}{
+		{excel, 0, 0}, {excel, 1, 0}, {excel, 1_048_575, 0}, {excel, 1_048_576, 1_048_575}, {excel, 50_000_000, 1_048_575},
+		{bare, 1_048_576, 0}, {bare, 1_048_577, 1_048_576}, {jobs.Params{}, 50_000_000, 0},
+	} {
+		if got := (Config{}).sheetRows(c.params, c.rows); got != c.want {
+			t.Errorf("%d rows of %v are in sheets of %d, want %d", c.rows, c.params, got, c.want)
+		}
+		if past := PastSheet(c.params.With(jobs.ParamCompression, jobs.CompressionGzip), c.rows); (past != nil) != (c.want > 0) {
+			t.Errorf("%d compressed rows of %v: %v", c.rows, c.params, past)
+		}
+	}
+}
+
+// TestFullSheets: parts fill a sheet to its last line, and one row more begins another.
+func TestFullSheets(t *testing.T) {
+	t.Parallel()
+	j := &jobs.Job{Kind: "vip-users", SheetRows: SheetLines - 1, Params: jobs.Params{jobs.ParamProfile: jobs.ProfileExcel, jobs.ParamExcelForm: jobs.ExcelUTF16}}
+	plain := &jobs.Plain{}
+	for _, c := range []struct{ parts, want []int64 }{
+		{[]int64{SheetLines - 1}, []int64{SheetLines - 1}},
+		{[]int64{SheetLines - 2, 1}, []int64{SheetLines - 1}},
+		{[]int64{SheetLines - 2, 1, 1}, []int64{SheetLines - 1, 1}},
+		{[]int64{SheetLines - 1, SheetLines - 1, 1}, []int64{SheetLines - 1, SheetLines - 1, 1}},
+		{[]int64{1, SheetLines - 1, 1}, []int64{1, SheetLines - 1, 1}},
+	} {
+		var parts []*jobs.Part
+		for _, rows := range c.parts {
+			parts = append(parts, &jobs.Part{Rows: rows, Plain: plain})
+		}
+		sheets, err := Sheets(dataset.VIPUsers, j, parts)
+		var got []int64
+		for _, s := range sheets {
+			got = append(got, s.Rows)
+		}
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("parts of %v rows make sheets of %v, %v; want %v", c.parts, got, err, c.want)
+		}
+	}
+}
