@@ -27,9 +27,10 @@ var needs = map[string][]string{
 	"Firestore/Rollback":         {"datastore.databases.get"},
 	"Firestore/CreateDocument":   {"datastore.entities.create"},
 	"Firestore/DeleteDocument":   {"datastore.entities.delete"},
-	"Firestore/UpdateDocument":   nil, // by its precondition
-	"Firestore/Commit":           nil, // by its writes
-	"Firestore/BatchWrite":       nil, // by its writes
+	"Firestore/UpdateDocument":   nil,                                        // by its precondition
+	"Firestore/Commit":           nil,                                        // by its writes
+	"Firestore/BatchWrite":       nil,                                        // by its writes
+	"Firestore/Write":            {createEntity, updateEntity, deleteEntity}, // which a stream's writes may be
 
 	"FirestoreAdmin/GetDatabase":   {"datastore.databases.getMetadata"},
 	"FirestoreAdmin/ListDatabases": {"datastore.databases.list"},

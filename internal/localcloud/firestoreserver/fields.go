@@ -14,11 +14,12 @@ var served = func() fields.Table {
 	// Tags of requests and labels are for reports of the console; what is answered does not depend on them.
 	for _, r := range []string{
 		"GetDocument", "ListDocuments", "UpdateDocument", "DeleteDocument", "BatchGetDocuments", "BeginTransaction", "Commit", "Rollback", "RunQuery", "RunAggregationQuery",
-		"PartitionQuery", "Listen", "ListCollectionIds", "BatchWrite", "CreateDocument",
+		"PartitionQuery", "Write", "Listen", "ListCollectionIds", "BatchWrite", "CreateDocument",
 	} {
 		t.Lines(protoreflect.FullName(p+r+"Request"), fields.Whole, "request_options")
 	}
 	t.Lines(p+"ListenRequest", fields.Whole, "labels")
+	t.Lines(p+"WriteRequest", fields.Whole, "labels")
 	t.Lines(p+"BatchWriteRequest", fields.Whole, "labels")
 
 	t.Lines(p+"GetDocumentRequest", fields.Honoured, "name", "mask", "transaction")
@@ -44,6 +45,8 @@ var served = func() fields.Table {
 	t.Lines(p+"TransactionOptions.ReadWrite", fields.Refused, "concurrency_mode") // documents that were read are locked, as by default
 	t.Lines(p+"CommitRequest", fields.Honoured, "database", "writes", "transaction")
 	t.Lines(p+"BatchWriteRequest", fields.Honoured, "database", "writes")
+	t.Lines(p+"WriteRequest", fields.Honoured, "database", "writes", "stream_token")
+	t.Lines(p+"WriteRequest", fields.Refused, "stream_id") // no stream is resumed: see Write
 	t.Lines(p+"RollbackRequest", fields.Honoured, "database", "transaction")
 	t.Lines(p+"Write", fields.Honoured, "update", "delete", "update_mask", "current_document")
 	t.Lines(p+"Write", fields.Whole, "update_transforms")
@@ -96,4 +99,4 @@ var served = func() fields.Table {
 }()
 
 // unserved are the methods that answer UNIMPLEMENTED whatever they are sent.
-var unserved = []string{"Write", "ExecutePipeline"}
+var unserved = []string{"ExecutePipeline"}

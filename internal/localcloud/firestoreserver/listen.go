@@ -41,7 +41,7 @@ func (s *Server) Listen(stream firestorepb.Firestore_ListenServer) error {
 	defer s.hub.unsubscribe(l.sub)
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-	requests, ended := receive(ctx, stream)
+	requests, ended := receive(ctx, stream.Recv)
 	tick := time.NewTicker(idleTick)
 	defer tick.Stop()
 	for {
@@ -68,12 +68,12 @@ func (s *Server) Listen(stream firestorepb.Firestore_ListenServer) error {
 }
 
 // receive reads requests in a goroutine of its own, which ends with the stream.
-func receive(ctx context.Context, stream firestorepb.Firestore_ListenServer) (<-chan *firestorepb.ListenRequest, <-chan error) {
-	requests := make(chan *firestorepb.ListenRequest)
+func receive[T any](ctx context.Context, next func() (T, error)) (<-chan T, <-chan error) {
+	requests := make(chan T)
 	ended := make(chan error, 1)
 	go func() {
 		for {
-			req, err := stream.Recv()
+			req, err := next()
 			if err != nil {
 				ended <- err
 				return

@@ -24,8 +24,9 @@ func TestHonouredFields(t *testing.T) {
 	const p = "google.firestore.v1."
 	elsewhere := map[string]string{
 		p + "ListenRequest.remove_target": "TestListenRemoveTarget", p + "Target.once": "TestListenOnce", p + "Target.read_time": "TestListenFromReadTime",
-		p + "Target.expected_count":                             "none: a server need not send the names by which a client finds what it has too much: it is told one by one",
-		p + "TransactionOptions.ReadWrite.retry_transaction":    "TestRetryTakesTurns",
+		p + "Target.expected_count":                          "none: a server need not send the names by which a client finds what it has too much: it is told one by one",
+		p + "TransactionOptions.ReadWrite.retry_transaction": "TestRetryTakesTurns",
+		p + "WriteRequest.database":                          "TestWriteStream", p + "WriteRequest.writes": "TestWriteStream", p + "WriteRequest.stream_token": "TestWriteStream",
 		p + "RollbackRequest.database":                          "TestRollback",
 		p + "PartitionQueryRequest.page_size":                   "TestPartitions",
 		p + "PartitionQueryRequest.page_token":                  "TestPartitions",
