@@ -186,7 +186,7 @@ func (l *listener) initial(t *target, view *fsstore.View, req *firestorepb.Targe
 			return err
 		}
 	}
-	if _, err := l.difference(t, known, now, view.Instant()); err != nil {
+	if _, err := l.difference(t, known, now, view); err != nil {
 		return err
 	}
 	t.at, t.held = view.Instant(), updates(now)
@@ -292,7 +292,7 @@ func (l *listener) compare(t *target, view *fsstore.View) error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.difference(t, t.held, now, view.Instant()); err != nil {
+	if _, err := l.difference(t, t.held, now, view); err != nil {
 		return err
 	}
 	t.at, t.held = view.Instant(), updates(now)

@@ -72,6 +72,8 @@ func said(m *firestorepb.ListenResponse) string {
 	case *firestorepb.ListenResponse_DocumentChange:
 		name := r.DocumentChange.GetDocument().GetName()
 		return fmt.Sprint(name[len(benchDatabase+"/documents/live/"):], " ", r.DocumentChange.GetTargetIds())
+	case *firestorepb.ListenResponse_DocumentDelete:
+		return fmt.Sprint("deleted ", r.DocumentDelete.GetDocument()[len(benchDatabase+"/documents/live/"):], " ", r.DocumentDelete.GetRemovedTargetIds())
 	case *firestorepb.ListenResponse_DocumentRemove:
 		return fmt.Sprint("-", r.DocumentRemove.GetDocument()[len(benchDatabase+"/documents/live/"):], " ", r.DocumentRemove.GetRemovedTargetIds())
 	case *firestorepb.ListenResponse_Filter:
@@ -173,13 +175,14 @@ func TestListenOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	set(t, f.client.Doc("live/f"), map[string]any{"m": 1}) // which the order leaves out
 	for i, id := range []string{"x", "d", "b", "y"} {
 		set(t, f.client.Doc("live/"+id), map[string]any{"n": i})
 	}
 	l.until("REMOVE [9]")
 	l.add(&firestorepb.Target{TargetId: 8, ResumeType: &firestorepb.Target_ReadTime{ReadTime: timestamppb.New(last.UpdateTime)}}, byN)
 	l.until("ADD [8]")
-	l.expect("CURRENT [8]", "-a [8]", "-c [8]", "-e [8]", "-g [8]", "x [8]", "d [8]", "b [8]", "y [8]", "filter 6 [8]", "CURRENT [8]")
+	l.expect("CURRENT [8]", "deleted a [8]", "deleted c [8]", "deleted e [8]", "-f [8]", "deleted g [8]", "x [8]", "d [8]", "b [8]", "y [8]", "filter 5 [8]", "CURRENT [8]")
 	for _, id := range []int32{6, 4, 2} {
 		l.add(&firestorepb.Target{TargetId: id})
 		l.until(fmt.Sprintf("CURRENT [%d]", id))

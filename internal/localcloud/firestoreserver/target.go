@@ -201,25 +201,29 @@ func (l *listener) window(t *target, at int64) (_ bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	did, err := l.difference(t, t.held, now, at)
+	did, err := l.difference(t, t.held, now, view)
 	t.at, t.held = at, updates(now)
 	return did, err
 }
 
 // difference sends what turns one state into another: what has left, by name, then what is new or another, in
 // the order of the query.
-func (l *listener) difference(t *target, from held, to []*fsstore.Document, at int64) (touched bool, _ error) {
+func (l *listener) difference(t *target, from held, to []*fsstore.Document, view *fsstore.View) (touched bool, _ error) {
 	now := updates(to)
 	for _, p := range slices.SortedFunc(maps.Keys(from), fsvalue.Path.Compare) {
 		if _, ok := now[p]; ok {
 			continue
 		}
 		touched = true
-		gone := l.removed
-		if t.query == nil {
-			gone = l.deleted
+		d, err := view.Get(t.db.id, p)
+		if err != nil {
+			return touched, err
 		}
-		if err := gone(t, p, at); err != nil {
+		gone := l.removed
+		if d == nil {
+			gone = l.deleted // or Firebase's clients ask for each whether it is there
+		}
+		if err := gone(t, p, view.Instant()); err != nil {
 			return touched, err
 		}
 	}
