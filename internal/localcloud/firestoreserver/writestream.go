@@ -20,9 +20,9 @@ type writeStream struct {
 	sent  uint64 // answers
 }
 
-// Write implements the RPC, by which Firebase's clients write: commits one after the other, each answered. One
-// that fails ends the stream. No stream is resumed: a client begins another one, and sends again what it has
-// no answer for.
+// Write implements the RPC, by which Firebase's clients write: commits one after the other, each answered.
+// One that fails ends the stream. No stream is resumed: a client begins another one, and sends again what it
+// has no answer for.
 func (s *Server) Write(stream firestorepb.Firestore_WriteServer) error {
 	w := &writeStream{s: s}
 	ctx, cancel := context.WithCancel(stream.Context())

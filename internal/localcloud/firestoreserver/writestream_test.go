@@ -14,8 +14,8 @@ import (
 	"exportd/internal/localcloud/firestoreserver"
 )
 
-// TestWriteStream writes as Firebase's clients do: a first request that has no writes, then commits, each with
-// the token of the last answer.
+// TestWriteStream writes as Firebase's clients do: a first request that has no writes, then commits, each
+// with the token of the last answer.
 func TestWriteStream(t *testing.T) {
 	t.Parallel()
 	f := start(t, firestoreserver.Options{})

@@ -62,8 +62,8 @@ func read(tb testing.TB) (out []Scenario) {
 }
 
 // Prove fails for each honoured field that nothing shows to be: no scenario of testdata/fields.json, and not
-// elsewhere, which has, by field, the test of the package that shows it, and must fail when the server ignores
-// the field, or, after "none: ", why nothing that is answered depends on it.
+// elsewhere, which has, by field, the test of the package that shows it, and must fail when the server
+// ignores the field, or, after "none: ", why nothing that is answered depends on it.
 func Prove(tb testing.TB, api API, honoured []string, elsewhere map[string]string) {
 	tb.Helper()
 	p := &prover{tb: tb, api: api}
