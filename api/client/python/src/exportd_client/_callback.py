@@ -68,7 +68,7 @@ def verify_callback(
     data = event.get("data") if isinstance(event, dict) else None
     if not isinstance(data, dict) or not data.get("jobId"):
         raise CallbackError("the body is no event")
-    return Callback(message_id, event)  # type: ignore[arg-type]
+    return Callback(message_id, event)
 
 
 def _key(secret: str) -> bytes:

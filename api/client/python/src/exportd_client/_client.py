@@ -164,7 +164,8 @@ class Client:
 
     def cancel(self, job_id: str, reason: str | None = None) -> Job:
         """End a job that has not ended."""
-        return _object(self._send("POST", _job(job_id) + "/cancel", None, {}, _reason_body(reason)))
+        job: Job = _object(self._send("POST", _job(job_id) + "/cancel", None, {}, _reason_body(reason)))
+        return job
 
     def delete(self, job_id: str, reason: str | None = None) -> None:
         """End a job and erase its file."""
@@ -173,7 +174,7 @@ class Client:
     def quote(self, kind: str, params: Params | None = None) -> Quote:
         """What an export would come to; starts none."""
         answer = self._send("GET", f"/{_dataset(kind)}/export", {**(params or {}), "dryRun": True}, {"Prefer": "respond-async"})
-        quote = _object(answer)
+        quote: Quote = _object(answer)
         if not quote.get("dryRun"):  # it has no such parameter, or is something else
             raise ExportdError(f"answer {answer.status} is no quote")
         return quote
@@ -182,7 +183,8 @@ class Client:
 
     def manifest(self, job_id: str) -> Manifest:
         """What is in the file of a succeeded job: columns with types, how it is written, and what proves it."""
-        return _object(self._send("GET", _job(job_id) + "/manifest", None, {}))
+        manifest: Manifest = _object(self._send("GET", _job(job_id) + "/manifest", None, {}))
+        return manifest
 
     def download(self, job: Job, file: BinaryIO, on_progress: Progress | None = None) -> int:
         """Write the file of a succeeded job to file, check it, and return its size.

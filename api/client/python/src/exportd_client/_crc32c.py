@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Callable
 
 
 @functools.cache
@@ -35,7 +36,8 @@ def _extend_in_python(crc: int, data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
+extend: Callable[[int, bytes], int]
 try:
-    from google_crc32c import extend
+    from google_crc32c import extend  # type: ignore  # is there or not
 except ImportError:
     extend = _extend_in_python

@@ -57,7 +57,7 @@ class Answer:
 
 def read_all(response: Any, bound: int) -> bytes:
     """All of a body, or an error where it breaks off: read(n) ends as if it were whole."""
-    body = response.read(bound)
+    body: bytes = response.read(bound)
     length = response.headers.get("Content-Length")
     if length is not None and len(body) < min(int(length), bound):
         raise http.client.IncompleteRead(body)
