@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"github.com/cockroachdb/pebble/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -54,7 +55,8 @@ func inBubble(t *testing.T, change func(*pubsubpb.Subscription), f func(*testing
 
 func openEngine(t *testing.T, dir string) *engine {
 	t.Helper()
-	s, err := Open(Options{Dir: dir})
+	// Days of a bubble's time are a million ticks of the engine's own scheduler.
+	s, err := Open(Options{Dir: dir, scheduler: pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()})
 	if err != nil {
 		t.Fatalf("Open() = %v", err)
 	}

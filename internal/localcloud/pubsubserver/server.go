@@ -12,6 +12,7 @@ import (
 
 	"cloud.google.com/go/iam/apiv1/iampb"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -53,6 +54,10 @@ type Options struct {
 	Permitted func(ctx context.Context, permission string) bool
 	// Log receives what an operator should know; default none. Message contents are never logged.
 	Log *zap.Logger
+
+	// scheduler is of the store's compactions; default: the engine's, which looks for some ten times a
+	// second.
+	scheduler pebble.CompactionScheduler
 }
 
 // Server is a Pub/Sub server. All methods are safe for concurrent use.
@@ -93,7 +98,7 @@ func Open(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	st, err := openStore(o.Dir, o.FS, o.Log)
+	st, err := openStore(o.Dir, o.FS, o.scheduler, o.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -37,8 +37,8 @@ const (
 // store is the disk behind the server. All methods are safe for concurrent use.
 type store struct{ db *pebble.DB }
 
-func openStore(dir string, fs vfs.FS, log *zap.Logger) (*store, error) {
-	db, err := pebble.Open(dir, &pebble.Options{
+func openStore(dir string, fs vfs.FS, scheduler pebble.CompactionScheduler, log *zap.Logger) (*store, error) {
+	o := &pebble.Options{
 		FS: fs,
 		// Messages are tiny and short-lived: a small memtable and cache keep the process small, and most
 		// messages die in the memtable without ever reaching a table.
@@ -46,7 +46,9 @@ func openStore(dir string, fs vfs.FS, log *zap.Logger) (*store, error) {
 		CacheSize:          4 << 20,
 		FormatMajorVersion: pebble.FormatTableFormatV6,
 		Logger:             storeLogger{log},
-	})
+	}
+	o.Experimental.CompactionScheduler = scheduler
+	db, err := pebble.Open(dir, o)
 	if err != nil {
 		return nil, fmt.Errorf("open pubsub store: %w", err)
 	}

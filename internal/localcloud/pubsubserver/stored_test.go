@@ -26,7 +26,7 @@ func FuzzStored(f *testing.F) {
 	f.Add([]byte("q"), []byte{0x80}, messageKey(7, 1<<64-1), []byte{0})
 	f.Fuzz(func(t *testing.T, key1, value1, key2, value2 []byte) {
 		fs := vfs.NewMem()
-		st, err := openStore("data", fs, zap.NewNop())
+		st, err := openStore("data", fs, nil, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}
