@@ -1,11 +1,9 @@
 package e2e
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
 
@@ -24,12 +22,6 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) int {
 	if raw := os.Getenv(floodingVar); raw != "" {
 		return floodingMain(raw)
-	}
-	// One more than the cores that CI has: they wait for leases and pauses to run out, mostly.
-	flag.Parse()
-	if err := flag.Set("test.parallel", strconv.Itoa(max(3, flag.Lookup("test.parallel").Value.(flag.Getter).Get().(int)))); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
 	}
 	dir, err := os.MkdirTemp("", "exportd-e2e-")
 	if err != nil {

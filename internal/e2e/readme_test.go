@@ -145,7 +145,7 @@ func TestDevSaysWhatItDoes(t *testing.T) {
 	if err := json.Unmarshal(r.Body, &body); err != nil || r.Status != http.StatusServiceUnavailable || !strings.Contains(body.Message, "fills "+folder+" with demo data") {
 		t.Errorf("while it fills: %d %s, %v", r.Status, r.Body, err)
 	}
-	p.WaitLine(t, 2*time.Minute, func(line string) string {
+	p.WaitLine(t, 4*time.Minute, func(line string) string {
 		if strings.HasPrefix(line, "exportd is ready at http://"+addr) {
 			return line
 		}

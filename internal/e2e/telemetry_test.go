@@ -187,7 +187,7 @@ func TestTelemetry(t *testing.T) {
 		s.Other().Submit(t, "vip-users", url.Values{"workspaceId": {s.OtherWorkspaceID}, "mediumId": {s.OtherMediumID}}, "Cache-Control", "no-cache")
 	}
 	var doc told
-	e2etest.Until(t, 4*time.Minute, "all exports succeed", func() bool { doc = readJobs(t, client); return doc.ended == main+other+third })
+	e2etest.Until(t, 8*time.Minute, "all exports succeed", func() bool { doc = readJobs(t, client); return doc.ended == main+other+third })
 	total := float64(doc.rows[s.OrgID] + doc.rows[s.OtherOrgID] + doc.rows[thirdOrg])
 	e2etest.Until(t, 30*time.Second, "the last of it is scraped", func() bool {
 		return prom.ask(t, `sum(exportd_rows_exported_total)`, "")[""] == total && prom.ask(t, `sum(exportd_job_result_seconds_count)`, "")[""] == float64(doc.ended)
