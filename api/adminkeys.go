@@ -43,6 +43,7 @@ type keyView struct {
 	OneUse        bool           `json:"oneUse"`
 	RowsPerDay    *int64         `json:"rowsPerDay"` // null: no limit
 	ReadsPerDay   *int64         `json:"readsPerDay"`
+	BudgetToday   *budgetView    `json:"budgetToday"` // null without a budget
 	Secrets       []secretView   `json:"secrets"`
 	Webhook       []secretView   `json:"webhookSecrets"`
 }
@@ -65,13 +66,15 @@ type auditView struct {
 	Action apikey.Action `json:"action"`
 	Actor  string        `json:"actor"`
 	Reason string        `json:"reason"`
+	Detail string        `json:"detail,omitempty"`
 }
 
-func (s *Server) keyView(k *apikey.Key) keyView {
+// keyView shows a key, and what it has spent of its budget.
+func (s *Server) keyView(k *apikey.Key, today *budgetView) keyView {
 	v := keyView{
 		KeyID: k.ID, OrgID: jobs.OwnerOf(k.OrgID), Sandbox: jobs.InSandbox(k.OrgID), Name: k.Name, Scopes: orEmpty(k.Scopes), State: k.State, CreatedAt: timeOrNil(k.CreatedAt),
 		ExpiresAt: timeOrNil(k.ExpiresAt), LastUsedAt: timeOrNil(k.LastUsedAt), CallbackHosts: orEmpty(k.CallbackHosts),
-		IPRanges: []string{}, MinVersion: s.verifier.MinVersion(k), OneUse: k.OneUse, RowsPerDay: limitOrNil(k.Budget.Rows), ReadsPerDay: limitOrNil(k.Budget.Reads), Secrets: secretViews(k.Secrets), Webhook: secretViews(k.WebhookSecrets),
+		IPRanges: []string{}, MinVersion: s.verifier.MinVersion(k), OneUse: k.OneUse, RowsPerDay: orNull(k.Budget.Rows), ReadsPerDay: orNull(k.Budget.Reads), BudgetToday: today, Secrets: secretViews(k.Secrets), Webhook: secretViews(k.WebhookSecrets),
 	}
 	for _, p := range k.IPRanges {
 		v.IPRanges = append(v.IPRanges, p.String())
@@ -124,11 +127,14 @@ func (s *Server) listKeys(c *gin.Context, caller *apikey.Key) error {
 	if err != nil {
 		return err
 	}
-	views := []keyView{}
-	for _, k := range keys {
-		if caller.MayManage(k.OrgID, k.Scopes) {
-			views = append(views, s.keyView(k))
-		}
+	keys = slices.DeleteFunc(keys, func(k *apikey.Key) bool { return !caller.MayManage(k.OrgID, k.Scopes) })
+	today, err := s.budgetsToday(c.Request.Context(), keys...)
+	if err != nil {
+		return err
+	}
+	views := make([]keyView, len(keys))
+	for i, k := range keys {
+		views[i] = s.keyView(k, today[k.ID])
 	}
 	writeJSON(c, http.StatusOK, map[string]any{"keys": views})
 	return nil
@@ -145,9 +151,13 @@ func (s *Server) getKey(c *gin.Context, caller *apikey.Key) error {
 	}
 	lines := make([]auditView, len(audit))
 	for i, e := range audit {
-		lines[i] = auditView{e.At.UTC(), e.Action, e.Actor, e.Reason}
+		lines[i] = auditView{e.At.UTC(), e.Action, e.Actor, e.Reason, e.Detail}
 	}
-	writeJSON(c, http.StatusOK, map[string]any{"key": s.keyView(k), "audit": lines})
+	today, err := s.budgetsToday(c.Request.Context(), k)
+	if err != nil {
+		return err
+	}
+	writeJSON(c, http.StatusOK, map[string]any{"key": s.keyView(k, today[k.ID]), "audit": lines})
 	return nil
 }
 
@@ -213,13 +223,6 @@ func (b *body) budget(sandbox bool) (out jobs.Budget) {
 	return out
 }
 
-func limitOrNil(n int64) *int64 {
-	if n == 0 {
-		return nil
-	}
-	return &n
-}
-
 // changer is how an admin appears in a key's history.
 func changer(caller *apikey.Key, reason string) apikey.By {
 	return apikey.By{Actor: actor(caller), Reason: reason}
@@ -248,7 +251,7 @@ func (s *Server) createKey(c *gin.Context, caller *apikey.Key) error {
 	}
 	observe(c).targetKeyID = k.ID
 	writeJSON(c, http.StatusCreated, map[string]any{
-		"key": s.keyView(k), "secret": k.Secrets[0].Secret.Reveal(), "webhookSecret": k.WebhookSecrets[0].Secret.Reveal(),
+		"key": s.keyView(k, viewOfBudget(k.Budget, jobs.NewBudgetDay(k.ID, s.now()))), "secret": k.Secrets[0].Secret.Reveal(), "webhookSecret": k.WebhookSecrets[0].Secret.Reveal(),
 	})
 	return nil
 }
@@ -282,6 +285,50 @@ func (s *Server) rotateKey(c *gin.Context, caller *apikey.Key) error {
 	}
 	observe(c).targetKeyID = id
 	writeJSON(c, http.StatusOK, map[string]any{"keyId": id, "secret": secret.Reveal(), "oldSecretExpiresAt": s.now().Add(overlap).UTC().Truncate(time.Second)})
+	return nil
+}
+
+// setKeyBudget changes what the exports of a key may come to in a day; what is left out stays, and null is
+// without limit. What the key has spent of today stays spent.
+func (s *Server) setKeyBudget(c *gin.Context, caller *apikey.Key) error {
+	b, err := readBody(c.Request)
+	if err != nil {
+		return err
+	}
+	var to apikey.BudgetChange
+	budget := b.budget(false)
+	for name, f := range map[string]struct {
+		limit int64
+		to    **int64
+	}{"rowsPerDay": {budget.Rows, &to.Rows}, "readsPerDay": {budget.Reads, &to.Reads}} {
+		if _, said := b.fields[name]; said {
+			*f.to = &f.limit
+		}
+	}
+	if to == (apikey.BudgetChange{}) {
+		b.fault("rowsPerDay", typeRequired, nil, "or readsPerDay is required: how many of a day, or null for no limit")
+	}
+	reason := b.reason(true)
+	if err := b.finish(); err != nil {
+		return err
+	}
+	k, _, err := s.manageable(c, caller)
+	if err != nil {
+		return err
+	}
+	if jobs.InSandbox(k.OrgID) {
+		return refuse(http.StatusConflict, "a sandbox key has no budget: its rows are made up and read nothing")
+	}
+	days, err := s.jobs.BudgetDays(c.Request.Context(), []string{k.ID}) // before: what is done is not told by an error
+	if err != nil {
+		return err
+	}
+	changed := *k
+	if changed.Budget, err = s.admin.SetBudget(c.Request.Context(), k.ID, to, changer(caller, reason)); err != nil {
+		return unknownKey(err)
+	}
+	observe(c).targetKeyID = k.ID
+	writeJSON(c, http.StatusOK, map[string]any{"key": s.keyView(&changed, viewOfBudget(changed.Budget, days[0]))})
 	return nil
 }
 

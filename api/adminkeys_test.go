@@ -82,6 +82,20 @@ func (f *fakeKeys) Rotate(_ context.Context, id string, rotation apikey.Rotation
 	})
 }
 
+func (f *fakeKeys) SetBudget(_ context.Context, id string, to apikey.BudgetChange, by apikey.By) (jobs.Budget, error) {
+	var out jobs.Budget
+	err := f.change(id, func(k *apikey.Key) {
+		for _, set := range []struct{ from, to *int64 }{{to.Rows, &k.Budget.Rows}, {to.Reads, &k.Budget.Reads}} {
+			if set.from != nil {
+				*set.to = *set.from
+			}
+		}
+		out = k.Budget
+		f.note(id, apikey.ActionBudget, by)
+	})
+	return out, err
+}
+
 func (f *fakeKeys) SetState(_ context.Context, id string, state apikey.State, by apikey.By) error {
 	return f.change(id, func(k *apikey.Key) { k.State = state; f.note(id, apikey.ActionRevoked, by) })
 }
@@ -124,7 +138,7 @@ func TestAdminKeys(t *testing.T) {
 	}
 	id := got["key"].(map[string]any)["keyId"].(string)
 	code, got = as(t, b, "key_admn", "GET", "/admin/keys?orgId=org9", "")
-	want := `[map[callbackHosts:[hooks.example.com] createdAt:<nil> expiresAt:2027-01-01T00:00:00Z ipRanges:[192.0.2.0/24 2001:db8::/32] keyId:` + id +
+	want := `[map[budgetToday:map[readsLeft:<nil> readsPerDay:<nil> readsSpent:0 renewsAt:2026-06-16T00:00:00Z rowsLeft:5000 rowsPerDay:5000 rowsSpent:0] callbackHosts:[hooks.example.com] createdAt:<nil> expiresAt:2027-01-01T00:00:00Z ipRanges:[192.0.2.0/24 2001:db8::/32] keyId:` + id +
 		` lastUsedAt:<nil> minSignatureVersion:2 name:billing oneUse:true orgId:org9 readsPerDay:<nil> rowsPerDay:5000 sandbox:false scopes:[read export] secrets:[map[expiresAt:<nil>]] state:active webhookSecrets:[map[expiresAt:<nil>]]]]`
 	if code != http.StatusOK || fmt.Sprint(got["keys"]) != want {
 		t.Errorf("list = %d %v, want %s", code, got["keys"], want)

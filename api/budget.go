@@ -19,15 +19,26 @@ import (
 // some 100 ms, and a burst of 10 a second of a key has its turns within two.
 const countWait = 5 * time.Second
 
-// budgetView is what is left of a key's day; null of what has no limit.
+// budgetView is what is spent of a key's day, and left; null of what has no limit.
 type budgetView struct {
-	RowsLeft  *int64    `json:"rowsLeft"`
-	ReadsLeft *int64    `json:"readsLeft"`
-	RenewsAt  time.Time `json:"renewsAt"`
+	RowsPerDay  *int64    `json:"rowsPerDay"`
+	RowsSpent   int64     `json:"rowsSpent"`
+	RowsLeft    *int64    `json:"rowsLeft"`
+	ReadsPerDay *int64    `json:"readsPerDay"`
+	ReadsSpent  int64     `json:"readsSpent"`
+	ReadsLeft   *int64    `json:"readsLeft"`
+	RenewsAt    time.Time `json:"renewsAt"`
 }
 
-func viewOfBudget(b, left jobs.Budget, renewsAt time.Time) *budgetView {
-	v := &budgetView{RenewsAt: renewsAt.UTC()}
+// viewOfBudget is nil without a budget.
+func viewOfBudget(b jobs.Budget, day jobs.BudgetDay) *budgetView {
+	if b == (jobs.Budget{}) {
+		return nil
+	}
+	left := day.Left(b)
+	v := &budgetView{
+		RowsPerDay: orNull(b.Rows), RowsSpent: max(0, day.Rows), ReadsPerDay: orNull(b.Reads), ReadsSpent: max(0, day.Reads), RenewsAt: day.RenewsAt().UTC(),
+	}
 	if b.Rows > 0 {
 		v.RowsLeft = &left.Rows
 	}
@@ -35,6 +46,30 @@ func viewOfBudget(b, left jobs.Budget, renewsAt time.Time) *budgetView {
 		v.ReadsLeft = &left.Reads
 	}
 	return v
+}
+
+// budgetsToday are what keys have spent of their budgets, by their ids: of those that have one.
+func (s *Server) budgetsToday(ctx context.Context, keys ...*apikey.Key) (map[string]*budgetView, error) {
+	var ids []string
+	budgets := map[string]jobs.Budget{}
+	for _, k := range keys {
+		if k.Budget != (jobs.Budget{}) {
+			ids = append(ids, k.ID)
+			budgets[k.ID] = k.Budget
+		}
+	}
+	views := make(map[string]*budgetView, len(ids))
+	if len(ids) == 0 {
+		return views, nil
+	}
+	days, err := s.jobs.BudgetDays(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, day := range days {
+		views[day.KeyID] = viewOfBudget(budgets[day.KeyID], day)
+	}
+	return views, nil
 }
 
 // budgetOf is what a new job of a key asks of its budget, before it is counted; nil without one.
@@ -92,11 +127,12 @@ func (s *Server) quoteBudget(ctx context.Context, v *quoteView, submission jobs.
 	if r == nil {
 		return nil
 	}
-	day, err := s.jobs.BudgetDay(ctx, submission.KeyID)
+	days, err := s.jobs.BudgetDays(ctx, []string{submission.KeyID})
 	if err != nil {
 		return err
 	}
-	v.Budget = viewOfBudget(r.Budget, day.Left(r.Budget), day.RenewsAt())
+	day := days[0]
+	v.Budget = viewOfBudget(r.Budget, day)
 	if v.AttachesTo != nil {
 		return nil // which costs nothing
 	}
@@ -115,21 +151,21 @@ type budgetLimit struct {
 
 // budgetLimits are those that the key of a refused request has.
 func budgetLimits(e *jobs.BudgetError) []budgetLimit {
-	r := e.Request
-	all := []budgetLimit{{"rows", r.Rows, e.Left.Rows, r.AskRows}, {"reads", r.Reads, e.Left.Reads, r.AskReads}}
+	r, left := e.Request, e.Left()
+	all := []budgetLimit{{"rows", r.Rows, left.Rows, r.AskRows}, {"reads", r.Reads, left.Reads, r.AskReads}}
 	return slices.DeleteFunc(all, func(l budgetLimit) bool { return l.limit <= 0 })
 }
 
 // overBudget answers a request that is more than is left, as the headers of the rate limit do.
 func (s *Server) overBudget(c *gin.Context, e *jobs.BudgetError) error {
-	wait := max(time.Second, e.RenewsAt.Sub(s.now()))
+	wait := max(time.Second, e.Day.RenewsAt().Sub(s.now()))
 	for _, l := range budgetLimits(e) {
 		c.Writer.Header().Add("RateLimit-Policy", fmt.Sprintf(`"budget-%s";q=%d;w=86400`, l.name, l.limit))
 		c.Writer.Header().Add("RateLimit", fmt.Sprintf(`"budget-%s";r=%d;t=%d`, l.name, l.left, seconds(wait)))
 	}
 	return &problem{
 		status: http.StatusTooManyRequests, retryAfter: wait, message: budgetText(e),
-		extra: map[string]any{"budget": viewOfBudget(e.Request.Budget, e.Left, e.RenewsAt)},
+		extra: map[string]any{"budget": viewOfBudget(e.Request.Budget, e.Day)},
 	}
 }
 
@@ -147,5 +183,5 @@ func budgetText(e *jobs.BudgetError) string {
 	if e.Whole() {
 		return text + ": ask for less, or an admin for a key with more"
 	}
-	return text + ": it is renewed at " + e.RenewsAt.UTC().Format(time.RFC3339)
+	return text + ": it is renewed at " + e.Day.RenewsAt().UTC().Format(time.RFC3339)
 }

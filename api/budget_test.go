@@ -23,8 +23,8 @@ func TestBudget(t *testing.T) {
 	b.keys.keys[0].Budget = jobs.Budget{Rows: 10, Reads: 20}
 	spent := func(what string, rows int64, costs int) {
 		t.Helper()
-		if day, err := store.BudgetDay(t.Context(), "key_one1"); err != nil || day.Rows != rows || fake.costs != costs {
-			t.Errorf("%s: %d rows are spent and %d counts were made, %v; want %d and %d", what, day.Rows, fake.costs, err, rows, costs)
+		if days, err := store.BudgetDays(t.Context(), []string{"key_one1"}); err != nil || days[0].Rows != rows || fake.costs != costs {
+			t.Errorf("%s: %d rows are spent and %d counts were made, %v; want %d and %d", what, days[0].Rows, fake.costs, err, rows, costs)
 		}
 	}
 	quote := func(month int) (left, attaches any, refused bool) {
@@ -39,7 +39,7 @@ func TestBudget(t *testing.T) {
 	wantStatus(t, b.get(t, usersExport+"&birthdayMonth=1"), http.StatusAccepted)
 	spent("attached", 6, 1)
 
-	const left = "map[readsLeft:13 renewsAt:2026-06-16T00:00:00Z rowsLeft:4]"
+	const left = "map[readsLeft:13 readsPerDay:20 readsSpent:7 renewsAt:2026-06-16T00:00:00Z rowsLeft:4 rowsPerDay:10 rowsSpent:6]"
 	if got, attaches, refused := quote(1); fmt.Sprint(got) != left || attaches == nil || refused {
 		t.Errorf("quote that attaches: %v, %v, refused %t", got, attaches, refused)
 	}
@@ -72,6 +72,13 @@ func TestBudget(t *testing.T) {
 	wantStatus(t, b.get(t, usersExport+"&birthdayMonth=4"), http.StatusTooManyRequests)
 	spent("nothing is left", 10, 4)
 
+	if got := decode(t, b.do(request(t, "key_one1", http.MethodGet, "/limits")))["budget"]; fmt.Sprint(got) != "map[readsLeft:6 readsPerDay:20 readsSpent:14 renewsAt:2026-06-16T00:00:00Z rowsLeft:0 rowsPerDay:10 rowsSpent:10]" {
+		t.Errorf("limits tell of budget %v", got)
+	}
+	spent("who asks what is left", 10, 4)
+	if got, ok := decode(t, b.do(request(t, "key_hook", http.MethodGet, "/limits")))["budget"]; got != nil || !ok {
+		t.Errorf("limits of a key without a budget tell of %v", got)
+	}
 	other := b.do(request(t, "key_hook", http.MethodGet, usersExport+"&dryRun=true"))
 	wantStatus(t, other, http.StatusOK)
 	if body := decode(t, other); body["budget"] != nil {
@@ -99,6 +106,61 @@ func TestBudgetOfKey(t *testing.T) {
 		if k, ok := got["key"].(map[string]any); ok && (k["rowsPerDay"] != 1.0 || k["readsPerDay"] != 1e12) {
 			t.Errorf("%s made %v", fields, k)
 		}
+	}
+}
+
+// TestBudgetIsChanged: an admin gives a key another budget, which holds for what the key has spent already.
+func TestBudgetIsChanged(t *testing.T) {
+	t.Parallel()
+	fake := &fakeQuoter{quote: export.Quote{Rows: 6, Reads: 7}}
+	store := inmemory.NewStore(inmemory.Config{Policy: testPolicy, Now: func() time.Time { return noon }})
+	b := newBench(t, func(c *Config) { c.Quotes, c.Jobs = fake, store })
+	set := func(fields, perDay, today string) {
+		t.Helper()
+		code, got := as(t, b, "key_admn", "POST", "/admin/keys/key_one1/budget", `{"reason":"r",`+fields+`}`)
+		if code != http.StatusOK {
+			t.Fatalf("%s = %d %v", fields, code, got)
+		}
+		_, again := as(t, b, "key_admn", "GET", "/admin/keys/key_one1", "")
+		_, list := as(t, b, "key_admn", "GET", "/admin/keys?orgId=org1", "")
+		views := []any{got["key"], again["key"]}
+		for _, v := range list["keys"].([]any) {
+			if v.(map[string]any)["keyId"] == "key_one1" {
+				views = append(views, v)
+			}
+		}
+		for i, v := range views {
+			k := v.(map[string]any)
+			day, _ := k["budgetToday"].(map[string]any)
+			if fmt.Sprint(k["rowsPerDay"], k["readsPerDay"]) != perDay || len(views) != 3 || today != "" && fmt.Sprint(day["rowsSpent"], day["rowsLeft"], day["readsSpent"], day["readsLeft"]) != today || (today == "") != (day == nil) {
+				t.Errorf("%s: in view %d of %d the key is %v", fields, i, len(views), k)
+			}
+		}
+	}
+	set(`"rowsPerDay":10`, "10 <nil>", "0 10 0 <nil>")
+	wantStatus(t, b.get(t, usersExport+"&birthdayMonth=1"), http.StatusAccepted)
+	set(`"readsPerDay":30`, "10 30", "6 4 7 23")
+	wantStatus(t, b.get(t, usersExport+"&birthdayMonth=2"), http.StatusTooManyRequests)
+	set(`"rowsPerDay":5,"readsPerDay":null`, "5 <nil>", "6 0 7 <nil>")
+	wantStatus(t, b.get(t, usersExport+"&birthdayMonth=1"), http.StatusAccepted) // attaches
+	w := b.get(t, usersExport+"&birthdayMonth=2")
+	wantStatus(t, w, http.StatusTooManyRequests)
+	if fake.costs != 2 {
+		t.Errorf("%d counts were made, want none where nothing is left", fake.costs)
+	}
+	set(`"rowsPerDay":12`, "12 <nil>", "6 6 7 <nil>")
+	wantStatus(t, b.get(t, usersExport+"&birthdayMonth=2"), http.StatusAccepted)
+	set(`"rowsPerDay":null`, "<nil> <nil>", "")
+	wantStatus(t, b.get(t, usersExport+"&birthdayMonth=3"), http.StatusAccepted)
+	for fields, want := range map[string]string{`"reason":"r"`: "rowsPerDay", `"rowsPerDay":5`: "reason", `"rowsPerDay":0,"reason":"r"`: "rowsPerDay", `"rowsPerDay":5,"readsPerDay":"x","reason":"r"`: "readsPerDay", `"name":"n","rowsPerDay":5,"reason":"r"`: "name"} {
+		wantFaults(t, b, "/admin/keys/key_one1/budget", `{`+fields+`}`, want)
+	}
+	if len(b.keys.audit["key_one1"]) != 5 {
+		t.Errorf("the history is %v", b.keys.audit["key_one1"])
+	}
+	b.keys.keys[0].OrgID = jobs.SandboxOf(b.keys.keys[0].OrgID)
+	if code, got := as(t, b, "key_admn", "POST", "/admin/keys/key_one1/budget", `{"reason":"r","rowsPerDay":5}`); code != http.StatusConflict {
+		t.Errorf("a budget of a sandbox key = %d %v", code, got)
 	}
 }
 

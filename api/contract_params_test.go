@@ -106,6 +106,9 @@ func TestContractHasAllParameters(t *testing.T) {
 				if _, ids := schema.Properties["jobIds"]; ids {
 					required = append(required, "filter") // where these are not given
 				}
+				if schema.MinProps > 0 {
+					required = append(required, "rowsPerDay") // or readsPerDay
+				}
 			}
 			for name, kind := range o.faultsOf(t, b, all, body) {
 				if kind == typeUnknown {

@@ -170,6 +170,7 @@ var bodies = map[string]string{
 	"/ops/receivers/resume":                `{"reason":"r","orgId":"org1","origin":"https://x.example"}`,
 	"/admin/keys":                          "-",
 	"/admin/keys/{keyId}/revoke":           `{"reason":"r"}`,
+	"/admin/keys/{keyId}/budget":           `{"reason":"r","rowsPerDay":5}`,
 	"/exports/{jobId}/cancel":              "",
 	"/exports/{jobId}/callback/test":       "",
 	"/exports/{jobId}/events":              "-", // ends with the job: askStream

@@ -60,6 +60,8 @@ type KeyAdmin interface {
 	Create(ctx context.Context, d apikey.Draft, by apikey.By) (*apikey.Key, error)
 	// Rotate gives a key a new secret. apikey.ErrRotated, apikey.ErrDisabled.
 	Rotate(ctx context.Context, id string, rotation apikey.Rotation, by apikey.By) (apikey.Secret, error)
+	// SetBudget gives the budget as it then is. apikey.ErrDisabled.
+	SetBudget(ctx context.Context, id string, to apikey.BudgetChange, by apikey.By) (jobs.Budget, error)
 	SetState(ctx context.Context, id string, state apikey.State, by apikey.By) error
 	// Get gives a key of an org, of any if it is empty, and who changed it when and why, oldest first.
 	// jobs.ErrNotFound; for another org's key by the same work.

@@ -507,8 +507,8 @@ func succeeded() jobs.Job {
 	}
 }
 
-func (f *fakeJobs) BudgetDay(ctx context.Context, keyID string) (jobs.BudgetDay, error) {
-	return f.memory.BudgetDay(ctx, keyID)
+func (f *fakeJobs) BudgetDays(ctx context.Context, keyIDs []string) ([]jobs.BudgetDay, error) {
+	return f.memory.BudgetDays(ctx, keyIDs)
 }
 
 func (f *fakeJobs) Usage(context.Context, string) (running, queued int64, err error) {

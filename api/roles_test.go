@@ -93,6 +93,9 @@ func TestRoles(t *testing.T) {
 						if path == "/admin/keys" && method == http.MethodPost {
 							body = `{"orgId":"org1","name":"n","scopes":["read"],"reason":"r"}`
 						}
+						if strings.HasSuffix(path, "/budget") {
+							body = `{"rowsPerDay":null,"reason":"r"}`
+						}
 						got := b.do(requestV2(t, "key_"+org+string(role)+state, method, target, body)).Code
 						tried++
 						open := allowed == "*"
@@ -166,6 +169,7 @@ func TestAdminOfOrg(t *testing.T) {
 		"foreign key":              {"key_adm1", "GET", "/admin/keys/key_two2", "", 404},
 		"rotate foreign":           {"key_adm1", "POST", "/admin/keys/key_two2/rotate", `{"reason":"r"}`, 404},
 		"revoke foreign":           {"key_adm1", "POST", "/admin/keys/key_two2/revoke", `{"reason":"r"}`, 404},
+		"budget of foreign":        {"key_adm1", "POST", "/admin/keys/key_two2/budget", `{"rowsPerDay":1,"reason":"r"}`, 404},
 		"rotate own":               {"key_adm1", "POST", "/admin/keys/key_one1/rotate", `{"reason":"r"}`, 200},
 		"platform: another org":    {"key_admn", "POST", "/admin/keys", `{"orgId":"org2","name":"n","scopes":["ops","platform"],"reason":"r"}`, 201},
 		"platform: foreign key":    {"key_admn", "GET", "/admin/keys/key_two2", "", 200},

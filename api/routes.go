@@ -119,6 +119,7 @@ func (s *Server) fixedRoutes() []route {
 		{post, "/admin/keys", mayAdmin, quick, s.createKey},
 		{get, "/admin/keys/:keyId", mayAdmin, quick, s.getKey},
 		{post, "/admin/keys/:keyId/rotate", mayAdmin, quick, s.rotateKey},
+		{post, "/admin/keys/:keyId/budget", mayAdmin, quick, s.setKeyBudget},
 		{post, "/admin/keys/:keyId/revoke", mayAdmin, quick, s.revokeKey},
 	}
 }

@@ -160,8 +160,13 @@ func (s *Server) limits(c *gin.Context, caller *apikey.Key) error {
 	if err != nil {
 		return err
 	}
+	budget, err := s.budgetsToday(c.Request.Context(), caller)
+	if err != nil {
+		return err
+	}
 	now, quotas := s.now(), s.quotas.Of(caller.OrgID)
 	writeJSON(c, http.StatusOK, map[string]any{
+		"budget": budget[caller.ID],
 		"requests": map[string]any{
 			"key": s.byKey.view(caller.ID, now), "address": s.byIP.view(network(observe(c).client), now),
 		},

@@ -81,7 +81,7 @@ func (d BudgetDay) Reserve(r BudgetRequest) (BudgetDay, *Reservation, error) {
 	// Of nothing an export without rows is refused, too: nobody counts any more that it is one.
 	over := func(limit, left, ask int64) bool { return limit > 0 && (left == 0 || ask > left) }
 	if over(r.Rows, left.Rows, r.AskRows) || over(r.Reads, left.Reads, r.AskReads) {
-		return d, nil, &BudgetError{Request: r, Left: left, RenewsAt: d.RenewsAt()}
+		return d, nil, &BudgetError{Request: r, Day: d}
 	}
 	if !r.Counted {
 		return d, nil, fmt.Errorf("budget of key %s: %w", d.KeyID, ErrUncounted)
@@ -100,13 +100,15 @@ func (j *Job) Reserve(day BudgetDay, r BudgetRequest) (after BudgetDay, err erro
 
 // BudgetError refuses a Submission: its export is more than is left of its key's day.
 type BudgetError struct {
-	Request  BudgetRequest
-	Left     Budget
-	RenewsAt time.Time
+	Request BudgetRequest
+	Day     BudgetDay
 }
 
 // Error says what is used up.
 func (e *BudgetError) Error() string { return "the export is more than is left of the key's budget" }
+
+// Left is what is left of the day.
+func (e *BudgetError) Left() Budget { return e.Day.Left(e.Request.Budget) }
 
 // Whole reports whether the export is more than a whole day's budget, so that waiting does not help.
 func (e *BudgetError) Whole() bool {

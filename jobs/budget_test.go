@@ -106,7 +106,7 @@ func TestReserve(t *testing.T) {
 	for rows, whole := range map[int64]bool{0: false, 1: false, 100: false, 101: true} {
 		ask.AskRows = rows
 		_, _, err := day.Reserve(ask)
-		if over, ok := errors.AsType[*jobs.BudgetError](err); !ok || over.Whole() != whole || !over.RenewsAt.Equal(time.Date(2026, 6, 16, 0, 0, 0, 0, time.UTC)) {
+		if over, ok := errors.AsType[*jobs.BudgetError](err); !ok || over.Whole() != whole || !over.Day.RenewsAt().Equal(time.Date(2026, 6, 16, 0, 0, 0, 0, time.UTC)) {
 			t.Errorf("%d rows: %+v, %v", rows, over, err)
 		}
 	}

@@ -23,8 +23,8 @@ type SubmitStore interface {
 	ReuseFor() time.Duration
 	// Usage counts the jobs of an org that run and that wait: what its limits are about.
 	Usage(ctx context.Context, orgID string) (running, queued int64, err error)
-	// BudgetDay is what a key has spent of its budget today.
-	BudgetDay(ctx context.Context, keyID string) (BudgetDay, error)
+	// BudgetDays are what keys have spent of their budgets today, in their order.
+	BudgetDays(ctx context.Context, keyIDs []string) ([]BudgetDay, error)
 }
 
 // TxStore runs transitions of jobs.

@@ -295,6 +295,9 @@ const (
 
 // APIKey Nothing in it opens anything.
 type APIKey struct {
+	// BudgetToday What the key has spent of its budget today, and what is left; null without one.
+	BudgetToday *BudgetLeft `json:"budgetToday"`
+
 	// CallbackHosts Where callbacks may go; empty: everywhere public.
 	CallbackHosts []string   `json:"callbackHosts"`
 	CreatedAt     *time.Time `json:"createdAt"`
@@ -486,6 +489,30 @@ type BatchFilter struct {
 	State       *State  `json:"state,omitempty"`
 	Text        *ID     `json:"text,omitempty"`
 	WorkspaceID *ID     `json:"workspaceId,omitempty"`
+}
+
+// BudgetLeft A key may have a budget of rows and reads for a day of UTC. A new export reserves as many as are counted when it is asked for; at its end the rows of its file are spent and what it
+// reserved beyond is given back. Without a file it has spent no rows, and no reads if it ended before it had its snapshot. An export with `since` reserves all rows that it compares, and
+// has spent those of its file. Attaching to a job, `dryRun` and what operators run again cost the key nothing.
+type BudgetLeft struct {
+	// ReadsLeft Null: no limit.
+	ReadsLeft *int64 `json:"readsLeft"`
+
+	// ReadsPerDay Null: no limit.
+	ReadsPerDay *int64 `json:"readsPerDay"`
+
+	// ReadsSpent As `rowsSpent`.
+	ReadsSpent int64     `json:"readsSpent"`
+	RenewsAt   time.Time `json:"renewsAt"`
+
+	// RowsLeft Null: no limit.
+	RowsLeft *int64 `json:"rowsLeft"`
+
+	// RowsPerDay Null: no limit.
+	RowsPerDay *int64 `json:"rowsPerDay"`
+
+	// RowsSpent What exports that wait or run have reserved included. It may be more than the budget: by one that was made smaller since, or a file with more rows than were counted before.
+	RowsSpent int64 `json:"rowsSpent"`
 }
 
 // CallbackAttempt defines model for CallbackAttempt.
@@ -831,13 +858,16 @@ type JobResult struct {
 
 // KeyChange defines model for KeyChange.
 type KeyChange struct {
-	// Action created, rotated, webhook_rotated, revoked or enabled.
+	// Action created, rotated, webhook_rotated, revoked, enabled or budget_changed.
 	Action string `json:"action"`
 
 	// Actor Like `api key KEY`; `exportd setup` for the first key.
-	Actor  string    `json:"actor"`
-	At     time.Time `json:"at"`
-	Reason string    `json:"reason"`
+	Actor string    `json:"actor"`
+	At    time.Time `json:"at"`
+
+	// Detail What was changed, where `action` does not say it: like `rowsPerDay 5000, was without limit`.
+	Detail *string `json:"detail,omitempty"`
+	Reason string  `json:"reason"`
 }
 
 // Kind defines model for Kind.
@@ -1559,6 +1589,18 @@ type ListKeysParams struct {
 	OrgID *ID `form:"orgId,omitempty" json:"orgId,omitempty"`
 }
 
+// SetKeyBudgetJSONBody defines parameters for SetKeyBudget.
+type SetKeyBudgetJSONBody struct {
+	// ReadsPerDay As in `ApiKeyDraft`; null: no limit.
+	ReadsPerDay *int64 `json:"readsPerDay,omitempty"`
+
+	// Reason Kept in the timeline.
+	Reason Reason `json:"reason"`
+
+	// RowsPerDay As in `ApiKeyDraft`; null: no limit.
+	RowsPerDay *int64 `json:"rowsPerDay,omitempty"`
+}
+
 // RevokeKeyJSONBody defines parameters for RevokeKey.
 type RevokeKeyJSONBody struct {
 	// Reason Kept in the timeline.
@@ -2176,6 +2218,9 @@ type ExportUsersParams struct {
 // CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
 type CreateKeyJSONRequestBody = APIKeyDraft
 
+// SetKeyBudgetJSONRequestBody defines body for SetKeyBudget for application/json ContentType.
+type SetKeyBudgetJSONRequestBody SetKeyBudgetJSONBody
+
 // RevokeKeyJSONRequestBody defines body for RevokeKey for application/json ContentType.
 type RevokeKeyJSONRequestBody RevokeKeyJSONBody
 
@@ -2334,6 +2379,26 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /admin/keys/{keyId} (the `GetKey` operationId).
 	GetKey(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetKeyBudgetWithBody Change the budget of an API key
+	//
+	// What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
+	// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /admin/keys/{keyId}/budget (the `SetKeyBudget` operationId).
+	SetKeyBudgetWithBody(ctx context.Context, keyID KeyID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetKeyBudget Change the budget of an API key
+	//
+	// What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
+	// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /admin/keys/{keyId}/budget (the `SetKeyBudget` operationId).
+	SetKeyBudget(ctx context.Context, keyID KeyID, body SetKeyBudgetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RevokeKeyWithBody Disable an API key
 	//
@@ -2952,6 +3017,46 @@ func (c *RawClient) CreateKey(ctx context.Context, body CreateKeyJSONRequestBody
 // Corresponds with GET /admin/keys/{keyId} (the `GetKey` operationId).
 func (c *RawClient) GetKey(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetKeyRequest(c.Server, keyID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetKeyBudgetWithBody Change the budget of an API key
+//
+// What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
+// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /admin/keys/{keyId}/budget (the `SetKeyBudget` operationId).
+func (c *RawClient) SetKeyBudgetWithBody(ctx context.Context, keyID KeyID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetKeyBudgetRequestWithBody(c.Server, keyID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetKeyBudget Change the budget of an API key
+//
+// What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
+// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /admin/keys/{keyId}/budget (the `SetKeyBudget` operationId).
+func (c *RawClient) SetKeyBudget(ctx context.Context, keyID KeyID, body SetKeyBudgetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetKeyBudgetRequest(c.Server, keyID, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4294,6 +4399,53 @@ func NewGetKeyRequest(server string, keyID KeyID) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewSetKeyBudgetRequest calls the generic SetKeyBudget builder with application/json body
+func NewSetKeyBudgetRequest(server string, keyID KeyID, body SetKeyBudgetJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetKeyBudgetRequestWithBody(server, keyID, "application/json", bodyReader)
+}
+
+// NewSetKeyBudgetRequestWithBody constructs an http.Request for the SetKeyBudget method, with any body, and a specified content type
+func NewSetKeyBudgetRequestWithBody(server string, keyID KeyID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "keyId", keyID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/keys/%s/budget", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -7609,6 +7761,26 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /admin/keys/{keyId} (the `GetKey` operationId).
 	GetKeyWithResponse(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*GetKeyResponse, error)
 
+	// SetKeyBudgetWithBodyWithResponse Change the budget of an API key
+	//
+	// What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
+	// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/keys/{keyId}/budget (the `SetKeyBudget` operationId).
+	SetKeyBudgetWithBodyWithResponse(ctx context.Context, keyID KeyID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetKeyBudgetResponse, error)
+
+	// SetKeyBudgetWithResponse Change the budget of an API key
+	//
+	// What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
+	// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/keys/{keyId}/budget (the `SetKeyBudget` operationId).
+	SetKeyBudgetWithResponse(ctx context.Context, keyID KeyID, body SetKeyBudgetJSONRequestBody, reqEditors ...RequestEditorFn) (*SetKeyBudgetResponse, error)
+
 	// RevokeKeyWithBodyWithResponse Disable an API key
 	//
 	// Requests with it are refused from now on, and nothing more is sent in its name.
@@ -8301,6 +8473,32 @@ func (r GetKeyResponse) Status() string {
 
 // StatusCode returns HTTPResponse.StatusCode
 func (r GetKeyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type SetKeyBudgetResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		// Key Nothing in it opens anything.
+		Key APIKey `json:"key"`
+	}
+}
+
+// Status returns HTTPResponse.Status
+func (r SetKeyBudgetResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetKeyBudgetResponse) StatusCode() int {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.StatusCode
 	}
@@ -9539,6 +9737,38 @@ func (c *ClientWithResponses) GetKeyWithResponse(ctx context.Context, keyID KeyI
 	return ParseGetKeyResponse(rsp)
 }
 
+// SetKeyBudgetWithBodyWithResponse Change the budget of an API key
+//
+// What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
+// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/keys/{keyId}/budget (the `SetKeyBudget` operationId).
+func (c *ClientWithResponses) SetKeyBudgetWithBodyWithResponse(ctx context.Context, keyID KeyID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetKeyBudgetResponse, error) {
+	rsp, err := c.SetKeyBudgetWithBody(ctx, keyID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetKeyBudgetResponse(rsp)
+}
+
+// SetKeyBudgetWithResponse Change the budget of an API key
+//
+// What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
+// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/keys/{keyId}/budget (the `SetKeyBudget` operationId).
+func (c *ClientWithResponses) SetKeyBudgetWithResponse(ctx context.Context, keyID KeyID, body SetKeyBudgetJSONRequestBody, reqEditors ...RequestEditorFn) (*SetKeyBudgetResponse, error) {
+	rsp, err := c.SetKeyBudget(ctx, keyID, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetKeyBudgetResponse(rsp)
+}
+
 // RevokeKeyWithBodyWithResponse Disable an API key
 //
 // Requests with it are refused from now on, and nothing more is sent in its name.
@@ -10622,6 +10852,35 @@ func ParseGetKeyResponse(rsp *http.Response) (*GetKeyResponse, error) {
 		var dest struct {
 			Audit []KeyChange `json:"audit"`
 
+			// Key Nothing in it opens anything.
+			Key APIKey `json:"key"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSetKeyBudgetResponse parses an HTTP response from a SetKeyBudgetWithResponse call
+func ParseSetKeyBudgetResponse(rsp *http.Response) (*SetKeyBudgetResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetKeyBudgetResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
 			// Key Nothing in it opens anything.
 			Key APIKey `json:"key"`
 		}

@@ -46,13 +46,6 @@ type Quote struct {
 	Budget *BudgetLeft `json:"budget"`
 }
 
-// BudgetLeft is what is left of a key's day; nil of what has no limit.
-type BudgetLeft struct {
-	RowsLeft  *int64    `json:"rowsLeft"`
-	ReadsLeft *int64    `json:"readsLeft"`
-	RenewsAt  time.Time `json:"renewsAt"`
-}
-
 // Quote says what an export would come to, and starts none.
 func (c *Client) Quote(ctx context.Context, r Request) (*Quote, error) {
 	params := r.query()

@@ -65,6 +65,7 @@ var hostileFlags = map[string][]string{
 	"ops links revoke":     {"--reason", "r"},
 	"ops receivers resume": {"--org", "org_1", "--reason", "r"},
 	"ops queues pause":     {"--reason", "r"}, "ops queues resume": {"--reason", "r"},
+	"keys budget": {"--rows-per-day", "5", "--reason", "r"},
 	"keys revoke": {"--reason", "r"}, "keys rotate": {"--reason", "r"},
 	"users":    {"-w", "w", "-m", "m"},
 	"messages": {"-w", "w", "-m", "m", "--from", "2026-01-01", "--to", "2026-01-02"}, "labels": {"-w", "w", "-m", "m", "--from", "2026-01-01", "--to", "2026-01-02"},

@@ -13,13 +13,14 @@ import (
 )
 
 func (a *app) keysCommand() *cobra.Command {
-	cmd := parent("keys", "Make, list, rotate and revoke API keys", a.keysCreate(), a.keysList(), a.keysGet(), a.keysRotate(), a.keysRevoke())
+	cmd := parent("keys", "Make, list, rotate, limit and revoke API keys", a.keysCreate(), a.keysList(), a.keysGet(), a.keysRotate(), a.keysBudget(), a.keysRevoke())
 	cmd.Long = `What admins do. The key needs the scope "admin"; where the profile has a key for
 operators, it is that one. These requests are always signed by version 2: a signature
 that somebody saw makes no key.
 
   exportctl keys create --org org_1 --name billing --scope read --scope export --reason "new service"
   exportctl keys rotate KEY --overlap 48h --reason "yearly rotation"
+  exportctl keys budget KEY --rows-per-day 5000000 --reason "twice the users"
   exportctl keys revoke KEY --reason "the service is gone"
   exportctl keys get KEY                  who did that, and why`
 	return cmd
@@ -140,8 +141,17 @@ func keyFacts(k *client.APIKey) [][2]cell {
 		{words("key"), words(k.KeyID)}, {words("org"), words(orgText(k))}, {words("name"), words(k.Name)}, {words("scopes"), words(strings.Join(k.Scopes, ", "))},
 		{words("expires"), expiry(k.ExpiresAt)}, {words("callbacks to"), words(strings.Join(k.CallbackHosts, ", "))},
 		{words("requests from"), words(strings.Join(k.IPRanges, ", "))}, {words("signatures"), words(strings.Join(signatures, ", "))},
-		{words("budget"), words(strings.Join(budgetOf(k), ", "))},
+		{words("budget"), words(strings.Join(budgetOf(k), ", "))}, {words("spent today"), words(spentToday(k))},
 	}
+}
+
+// spentToday is what a key has spent of its budget, "" of one without.
+func spentToday(k *client.APIKey) string {
+	b := k.BudgetToday
+	if b == nil {
+		return ""
+	}
+	return plural(b.RowsSpent, "row", "rows") + " and " + plural(b.ReadsSpent, "read", "reads") + "; left are " + budgetLeft(b) + ", until " + b.RenewsAt.UTC().Format(time.RFC3339)
 }
 
 // budgetOf is what the exports of a key may come to.
@@ -224,6 +234,9 @@ func (a *app) showKeys(keys []client.APIKey) {
 			limits = append(limits, "one use")
 		}
 		limits = append(limits, budgetOf(&k)...)
+		if b := k.BudgetToday; b != nil {
+			limits = append(limits, "today "+budgetLeft(b)+" left")
+		}
 		rows[i] = []cell{
 			words(k.KeyID), stateCell(k.State), words(orgText(&k)), words(k.Name), words(strings.Join(k.Scopes, ",")), expiry(k.ExpiresAt),
 			day(k.LastUsedAt), old, words(strings.Join(limits, ",")),
@@ -272,9 +285,17 @@ func (a *app) showKey(k *client.APIKey, history []client.KeyChange) {
 	a.heading("History (UTC)") // the reason comes last and is never cut
 	rows := make([][]cell, len(history))
 	for i, e := range history {
-		rows[i] = []cell{instant(&e.At), words(e.Actor), words(strings.ReplaceAll(e.Action, "_", " ")), words(e.Reason)}
+		rows[i] = []cell{instant(&e.At), words(e.Actor), words(strings.ReplaceAll(e.Action, "_", " ")), words(reasonOf(&e))}
 	}
 	a.table([]column{{name: "TIME"}, {name: "BY", flexible: true}, {name: "CHANGE"}, {name: "BECAUSE"}}, rows)
+}
+
+// reasonOf is why somebody changed a key, and what, where the change's name does not say it.
+func reasonOf(e *client.KeyChange) string {
+	if e.Detail != nil {
+		return e.Reason + " (" + *e.Detail + ")"
+	}
+	return e.Reason
 }
 
 func (a *app) keysRotate() *cobra.Command {

@@ -46,6 +46,7 @@ func (s *service) keys(t *testing.T) {
 		return vars(made.Secret, "2").run(t.Context(), "workspaces").code == exitAuth && vars(rotated.Secret, "2").run(t.Context(), "workspaces").code == exitAuth
 	})
 
+	s.keyBudget(t, id)
 	s.ctl(t, "keys", "revoke", id, "--reason", "gone").want(t, exitUsage).says(t, "--yes")
 	call{terminal: true, stdin: "n\n"}.run(t.Context(), "--profile", s.demo, "keys", "revoke", id, "--reason", "gone").want(t, exitFailed).says(t, "Disable key "+id+", at "+s.APIURL+"? [y/N]")
 	s.ctl(t, "keys", "revoke", id, "--reason", "gone", "--yes").want(t, exitOK).says(t, "Key "+id+" is disabled.")
@@ -69,6 +70,26 @@ func (s *service) keys(t *testing.T) {
 	vars(made.Secret, "").run(t.Context(), "keys", "list").want(t, exitOK).shows(t, id)
 	vars(made.Secret, "1").run(t.Context(), "limits").want(t, exitAuth)
 	vars(made.Secret, "").run(t.Context(), "keys", "rotate", id, "--reason", "yearly").want(t, exitOK).says(t, "You use this key yourself: put the secret into EXPORTCTL_SECRET too.")
+}
+
+// keyBudget: a budget is given, seen by who has it and by admins, and taken away.
+func (s *service) keyBudget(t *testing.T, id string) {
+	s.ctl(t, "keys", "budget", id, "--reason", "r").want(t, exitUsage).says(t, "--rows-per-day or --reads-per-day is required")
+	s.ctl(t, "keys", "budget", id, "--rows-per-day", "many", "--reads-per-day", "0", "--reason", "r").want(t, exitUsage).says(t, "--rows-per-day must be a number", "--reads-per-day must be greater")
+	s.ctl(t, "keys", "budget", "key_nope", "--rows-per-day", "none", "--reason", "r").want(t, exitNotFound).says(t, "API key not found")
+	s.ctl(t, "keys", "budget", id, "--rows-per-day", "5000", "--reads-per-day", "9", "--reason", "r").want(t, exitOK).shows(t, "5,000 rows a day, 9 reads a day", "0 rows and 0 reads; left are 5,000 rows and 9 reads, until 2")
+	s.ctl(t, "keys", "budget", id, "--reads-per-day", "none", "--reason", "it grows").want(t, exitOK).shows(t, "5,000 rows a day", "left are 5,000 rows, until")
+	s.ctl(t, "keys", "list", "--org", s.OrgID).want(t, exitOK).shows(t, "5,000 rows a day,today 5,000 rows left")
+	s.ctl(t, "keys", "get", id).want(t, exitOK).shows(t, "spent today", "budget changed", "it grows (readsPerDay without limit, was 9)")
+	s.ctl(t, "keys", "budget", id, "--rows-per-day", "none", "--reason", "r").want(t, exitOK).says(t, "has no budget")
+	if r := s.ctl(t, "keys", "get", id).want(t, exitOK); strings.Contains(r.stdout, "spent today") {
+		t.Errorf("a key without a budget has spent of it:\n%s", r.stdout)
+	}
+	s.ctl(t, "keys", "budget", s.APIKey, "--rows-per-day", "1000000000", "--reason", "r").want(t, exitOK)
+	eventually(t, "limits that tell of the budget", func() bool {
+		return strings.Contains(s.ctl(t, "limits").want(t, exitOK).stdout, "rows of this key's day")
+	})
+	s.ctl(t, "keys", "budget", s.APIKey, "--rows-per-day", "none", "--reason", "r").want(t, exitOK)
 }
 
 // keyRefusals are what the service does not do, in terms of flags.

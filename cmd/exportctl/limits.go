@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +18,8 @@ import (
 // limits is what GET /limits answers; the generated client leaves the service's own routes out. What is nil
 // has no limit.
 type limits struct {
+	// Budget is that of the key, of today; nil without one, and of a service that does not tell.
+	Budget   *client.BudgetLeft `json:"budget"`
 	Requests struct {
 		Key     *bucket `json:"key"`
 		Address *bucket `json:"address"`
@@ -78,6 +81,17 @@ func (a *app) showLimits(l *limits) {
 		l.Exports.Running.row("exports of your org that run"), l.Exports.Queued.row("exports of your org that wait"),
 		{words("rows of an export"), {}, most(l.Exports.MaxRows, thousands), {}},
 		{words("file of an export"), {}, most(l.Exports.MaxBytes, size), {}},
+	}
+	if b := l.Budget; b != nil {
+		until := faint("until " + b.RenewsAt.UTC().Format(time.RFC3339))
+		for _, day := range []struct {
+			name     string
+			left, of *int64
+		}{{"rows of this key's day", b.RowsLeft, b.RowsPerDay}, {"reads of this key's day", b.ReadsLeft, b.ReadsPerDay}} {
+			if day.left != nil && day.of != nil {
+				rows = append(rows, []cell{words(day.name), left(*day.left), number(*day.of), until})
+			}
+		}
 	}
 	if c := l.Connections; c != nil {
 		rows = append(rows, c.Address.row("connections of this address"), c.Opened.row("connections that it opens"),

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -94,7 +95,7 @@ func (s *Store) Create(ctx context.Context, d Draft, by By) (*Key, error) {
 		WebhookSecrets: []sealedSecret{{ID: newSecretID(), Plain: k.WebhookSecrets[0].Secret.Reveal()}},
 		Scopes:         make([]string, len(k.Scopes)),
 	}
-	r.note(by, ActionCreated, s.now())
+	r.note(by, ActionCreated, "", s.now())
 	for i, scope := range k.Scopes {
 		r.Scopes[i] = string(scope)
 	}
@@ -123,19 +124,19 @@ func (s *Store) Rotate(ctx context.Context, id string, rotation Rotation, by By)
 	if rotation.Purpose == ForCallbacks {
 		action = ActionWebhookRotated
 	}
-	err := s.change(ctx, id, action, by, func(r *record) error {
+	err := s.change(ctx, id, action, by, func(r *record) (string, error) {
 		if State(r.State) == Disabled {
-			return ErrDisabled
+			return "", ErrDisabled
 		}
 		if rotation.Seen != nil && !last(r.Audit, action).Equal(last(rotation.Seen, action)) {
-			return ErrRotated
+			return "", ErrRotated
 		}
 		list := &r.Secrets
 		if rotation.Purpose == ForCallbacks {
 			list = &r.WebhookSecrets
 		}
 		*list = replaced(*list, secret, s.now(), rotation.Overlap)
-		return nil
+		return "", nil
 	})
 	if err != nil {
 		return Secret{}, fmt.Errorf("rotate key: %w", err)
@@ -157,9 +158,9 @@ func replaced(old []sealedSecret, secret Secret, now time.Time, overlap time.Dur
 	return list
 }
 
-// change updates secrets and state of a record and notes who did what, in one transaction. Where there is a
-// keyset, the secrets are sealed.
-func (s *Store) change(ctx context.Context, id string, action Action, by By, fn func(*record) error) error {
+// change updates a record by fn, which may say in words what it has changed, and notes who did what, in one
+// transaction. Where there is a keyset, the secrets are sealed.
+func (s *Store) change(ctx context.Context, id string, action Action, by By, fn func(*record) (string, error)) error {
 	if !ValidID(id) {
 		return jobs.ErrNotFound
 	}
@@ -179,10 +180,11 @@ func (s *Store) change(ctx context.Context, id string, action Action, by By, fn 
 		if err := r.adopt(id, s.sealer); err != nil {
 			return err
 		}
-		if err := fn(&r); err != nil {
+		detail, err := fn(&r)
+		if err != nil {
 			return err
 		}
-		r.note(by, action, s.now())
+		r.note(by, action, detail, s.now())
 		if s.sealer != nil {
 			if err := r.sealAll(id, s.sealer); err != nil {
 				return err
@@ -205,10 +207,48 @@ func (s *Store) SetState(ctx context.Context, id string, state State, by By) err
 	default:
 		return fmt.Errorf("set state of key to %q: %w", state, jobs.ErrInvalid)
 	}
-	if err := s.change(ctx, id, action, by, func(r *record) error { r.State = string(state); return nil }); err != nil {
+	if err := s.change(ctx, id, action, by, func(r *record) (string, error) { r.State = string(state); return "", nil }); err != nil {
 		return fmt.Errorf("set state of key: %w", err)
 	}
 	return nil
+}
+
+// BudgetChange is what a key's budget becomes: nil is as it was, 0 without limit.
+type BudgetChange struct{ Rows, Reads *int64 }
+
+// SetBudget changes what the exports of a key may come to in a day, and gives that. What the key has spent of
+// the day stays spent. Other processes notice as they do a change of its state. ErrDisabled,
+// jobs.ErrNotFound.
+func (s *Store) SetBudget(ctx context.Context, id string, to BudgetChange, by By) (jobs.Budget, error) {
+	var budget jobs.Budget
+	err := s.change(ctx, id, ActionBudget, by, func(r *record) (string, error) {
+		if State(r.State) == Disabled {
+			return "", ErrDisabled
+		}
+		var changed []string
+		for _, f := range []struct {
+			name    string
+			to, has *int64
+		}{{"rowsPerDay", to.Rows, &r.RowsPerDay}, {"readsPerDay", to.Reads, &r.ReadsPerDay}} {
+			if f.to != nil {
+				changed = append(changed, fmt.Sprintf("%s %s, was %s", f.name, limitText(*f.to), limitText(*f.has)))
+				*f.has = *f.to
+			}
+		}
+		budget = jobs.Budget{Rows: r.RowsPerDay, Reads: r.ReadsPerDay}
+		return strings.Join(changed, "; "), nil
+	})
+	if err != nil {
+		return jobs.Budget{}, fmt.Errorf("set budget of key: %w", err)
+	}
+	return budget, nil
+}
+
+func limitText(n int64) string {
+	if n == 0 {
+		return "without limit"
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // withSandbox are the ids that the keys of an org are of.

@@ -96,6 +96,17 @@ func TestKeyLife(t *testing.T) {
 			if rotated, err := s.Lookup(t.Context(), k.ID); err != nil || rotated.Budget != budget || got.Budget != budget {
 				t.Errorf("the budget is %+v, rotated %+v, %v", got.Budget, rotated, err)
 			}
+			none, few := int64(0), int64(7)
+			if set, err := s.SetBudget(t.Context(), k.ID, BudgetChange{Rows: &none}, by); err != nil || set != (jobs.Budget{Reads: 1 << 40}) {
+				t.Errorf("a budget without a limit of rows is %+v, %v", set, err)
+			}
+			set, err := s.SetBudget(t.Context(), k.ID, BudgetChange{Rows: &few, Reads: &none}, by)
+			if again, lerr := s.Lookup(t.Context(), k.ID); err != nil || lerr != nil || set != (jobs.Budget{Rows: 7}) || again.Budget != set {
+				t.Errorf("the budget is %+v, looked up %+v, %v, %v", set, again, err, lerr)
+			}
+			if _, history, err := s.Get(t.Context(), "org1", k.ID); err != nil || history[len(history)-1] != (AuditEntry{now, ActionBudget, by.Actor, by.Reason, "rowsPerDay 7, was without limit; readsPerDay without limit, was 1099511627776"}) {
+				t.Errorf("the history is %+v, %v", history, err)
+			}
 			if signs(t, s, k.ID, first, now) || !signs(t, s, k.ID, second, now) || !signs(t, s, k.ID, third, now) {
 				t.Error("of three secrets the last two sign")
 			}
@@ -111,6 +122,9 @@ func TestKeyLife(t *testing.T) {
 			}
 			if err := s.SetState(t.Context(), k.ID, Disabled, by); err != nil || signs(t, s, k.ID, fourth, now) {
 				t.Errorf("SetState(disabled) = %v, and the key does not sign", err)
+			}
+			if _, err := s.SetBudget(t.Context(), k.ID, BudgetChange{Rows: &few}, by); !errors.Is(err, ErrDisabled) {
+				t.Errorf("SetBudget of a disabled key = %v, want ErrDisabled", err)
 			}
 			if _, err := s.Rotate(t.Context(), k.ID, Rotation{Purpose: ForRequests, Overlap: 0}, by); !errors.Is(err, ErrDisabled) {
 				t.Errorf("Rotate of a disabled key = %v, want ErrDisabled", err)

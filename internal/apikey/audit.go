@@ -24,6 +24,7 @@ const (
 	ActionWebhookRotated Action = "webhook_rotated"
 	ActionRevoked        Action = "revoked"
 	ActionEnabled        Action = "enabled"
+	ActionBudget         Action = "budget_changed"
 )
 
 // AuditEntry is a line of a key's history. It holds nothing secret.
@@ -32,6 +33,9 @@ type AuditEntry struct {
 	Action Action    `firestore:"action"`
 	Actor  string    `firestore:"actor"`
 	Reason string    `firestore:"reason"`
+	// Detail is what was changed, where the action does not say it. It is lost where a build that does not
+	// know it changes the key.
+	Detail string `firestore:"detail,omitempty"`
 }
 
 // maxAudit bounds the history in a record: a year of weekly rotations, and with the longest reasons a tenth
@@ -39,8 +43,8 @@ type AuditEntry struct {
 const maxAudit = 50
 
 // note adds a line to the history; the first one, of who made the key, is never dropped.
-func (r *record) note(by By, action Action, now time.Time) {
-	r.Audit = append(r.Audit, AuditEntry{At: now, Action: action, Actor: by.Actor, Reason: by.Reason})
+func (r *record) note(by By, action Action, detail string, now time.Time) {
+	r.Audit = append(r.Audit, AuditEntry{At: now, Action: action, Actor: by.Actor, Reason: by.Reason, Detail: detail})
 	if n := len(r.Audit) - maxAudit; n > 0 {
 		r.Audit = append(r.Audit[:1:1], r.Audit[1+n:]...)
 	}

@@ -203,6 +203,8 @@ func (r record) updates() []firestore.Update {
 	orDelete("webhookSecretSealed", r.WebhookSealed, len(r.WebhookSealed) == 0)
 	orDelete("webhookSecrets", r.WebhookSecrets, len(r.WebhookSecrets) == 0)
 	orDelete("state", r.State, r.State == "")
+	orDelete("rowsPerDay", r.RowsPerDay, r.RowsPerDay == 0)
+	orDelete("readsPerDay", r.ReadsPerDay, r.ReadsPerDay == 0)
 	orDelete("audit", r.Audit, len(r.Audit) == 0)
 	return ups
 }

@@ -47,7 +47,7 @@ func (r *record) check(id string) error {
 	}
 	c.That(len(r.Audit) <= 2*maxAudit, "audit has too many lines")
 	for _, e := range r.Audit {
-		c.That(len(e.Action) <= maxItem && len(e.Actor) <= maxName && len(e.Reason) <= maxReason, "a line of audit is too long")
+		c.That(len(e.Action) <= maxItem && len(e.Actor) <= maxName && len(e.Reason) <= maxReason && len(e.Detail) <= maxItem, "a line of audit is too long")
 	}
 	if what := c.What(); what != "" {
 		return fmt.Errorf("key %s: %s: %w", id, what, jobs.ErrInvalid)

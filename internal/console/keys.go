@@ -36,9 +36,9 @@ func (c *Console) keysPage(ctx context.Context, _ *principal, r *http.Request) (
 type keyPage struct {
 	Key   client.APIKey
 	Audit []client.KeyChange
-	// Rotate and Revoke name the forms; Own is the key by which one is signed in.
-	Rotate, Revoke string
-	Own            bool
+	// Rotate, Budget and Revoke name the forms; Own is the key by which one is signed in.
+	Rotate, Budget, Revoke string
+	Own                    bool
 }
 
 func (c *Console) keyPage(ctx context.Context, who *principal, r *http.Request) (view, error) {
@@ -46,7 +46,7 @@ func (c *Console) keyPage(ctx context.Context, who *principal, r *http.Request) 
 	if err != nil {
 		return view{}, err
 	}
-	p := keyPage{Key: answer.JSON200.Key, Audit: answer.JSON200.Audit, Rotate: rand.Text(), Revoke: rand.Text()}
+	p := keyPage{Key: answer.JSON200.Key, Audit: answer.JSON200.Audit, Rotate: rand.Text(), Budget: rand.Text(), Revoke: rand.Text()}
 	p.Own = p.Key.KeyID == who.KeyID
 	return view{name: "key", title: "A key", data: p}, nil
 }
@@ -155,6 +155,24 @@ func (c *Console) rotateKey(w http.ResponseWriter, r *http.Request, who *princip
 		p.Secret = answer.JSON200.Secret
 	}
 	c.render(w, r, who, http.StatusOK, "key-secret", "A new secret", p)
+	return nil
+}
+
+// budgetKey sets both limits as the form has them; an empty one is none.
+func (c *Console) budgetKey(w http.ResponseWriter, r *http.Request, who *principal) error {
+	id := r.PathValue("id")
+	fields := map[string]any{"reason": strings.TrimSpace(r.PostFormValue("reason"))}
+	for _, name := range []string{"rowsPerDay", "readsPerDay"} {
+		fields[name] = nil
+		if text := strings.NewReplacer(",", "", " ", "").Replace(r.PostFormValue(name)); text != "" {
+			fields[name] = text
+		}
+	}
+	_, err := c.api.SetKeyBudgetWithBodyWithResponse(c.asking(r, who), id, asJSON, body(fields), c.once(r, "budget "+id))
+	if err != nil {
+		return sentBefore(err)
+	}
+	http.Redirect(w, r, home+"/keys/"+url.PathEscape(id)+"?said=budget", http.StatusSeeOther)
 	return nil
 }
 

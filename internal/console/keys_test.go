@@ -49,6 +49,16 @@ func (a admin) Rotate(_ context.Context, id string, r apikey.Rotation, by apikey
 	return secret, nil
 }
 
+func (a admin) SetBudget(_ context.Context, id string, to apikey.BudgetChange, by apikey.By) (jobs.Budget, error) {
+	var budget jobs.Budget
+	a.d.change(id, func(k *apikey.Key) {
+		k.Budget = jobs.Budget{Rows: *to.Rows, Reads: *to.Reads} // the form has both
+		budget = k.Budget
+		a.d.note(id, apikey.ActionBudget, by)
+	})
+	return budget, nil
+}
+
 func (a admin) SetState(_ context.Context, id string, state apikey.State, by apikey.By) error {
 	a.d.change(id, func(k *apikey.Key) { k.State = state; a.d.note(id, apikey.ActionRevoked, by) })
 	return nil
@@ -119,11 +129,26 @@ func TestKeys(t *testing.T) {
 	if own := p.get("/console/keys/" + id).body; !strings.Contains(own, "org7 (its sandbox") || !strings.Contains(own, "none: no limit") {
 		t.Errorf("the page of a sandbox key is %s", own)
 	}
-	d.change(id, func(k *apikey.Key) { k.OrgID, k.Budget = jobs.OwnerOf(k.OrgID), jobs.Budget{Rows: 5000, Reads: 1} })
+	d.change(id, func(k *apikey.Key) { k.OrgID = jobs.OwnerOf(k.OrgID) })
+	budget := "/console/keys/" + id + "/budget"
+	change := func(rows, reads string) reply {
+		form := url.Values{"csrf": {p.token()}, "once": {forms(p.get("/console/keys/" + id).body)[budget]}, "rowsPerDay": {rows}, "readsPerDay": {reads}, "reason": {"it grows"}}
+		return p.post(budget, form)
+	}
+	if a := change("5,000", "1"); a.status != http.StatusSeeOther || !strings.Contains(p.get(a.header.Get("Location")).body, "The budget is changed") {
+		t.Errorf("change the budget = %d %v", a.status, a.header)
+	}
 	page := p.get("/console/keys/" + id)
-	if !strings.Contains(page.body, "<dd>5,000 rows, 1 read</dd>") || strings.Contains(page.body, "(its sandbox") {
+	if !strings.Contains(page.body, "<dd>5,000 rows, 1 read</dd>") || !strings.Contains(page.body, "0 rows, 0 reads; left: 5,000 rows, 1 read, until") || !strings.Contains(page.body, `value="5000"`) || strings.Contains(page.body, "(its sandbox") {
 		t.Errorf("the page of a key with a budget is %s", page.body)
 	}
+	if a := change("many", ""); a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, "must be a number") {
+		t.Errorf("a budget of many rows = %d %s", a.status, a.body)
+	}
+	if change("", ""); !strings.Contains(p.get("/console/keys/"+id).body, "none: no limit") {
+		t.Error("the budget stays")
+	}
+	page = p.get("/console/keys/" + id)
 	rotate, revoke := "/console/keys/"+id+"/rotate", "/console/keys/"+id+"/revoke"
 	a = p.post(rotate, url.Values{"csrf": {p.token()}, "once": {forms(page.body)[rotate]}, "leaked": {"1"}, "reason": {"it leaked"}})
 	n := shownSecret.FindStringSubmatch(a.body)

@@ -266,6 +266,7 @@ var sayings = map[string]string{
 	"rerun": "The job is queued again.", "cancel": "The job is canceled.", "redeliver": "The callback is under way again.",
 	"revoke-links": "These links lead nowhere any more. Who was led to a file in the last minute may still begin to download it.",
 	"probe":        "It was tried just now; what came of it is below.",
+	"budget":       "The budget is changed. It holds within 10 seconds for exports that are asked for from then on.",
 	"revoked":      "The key is revoked: no request of it is taken any more, and its sessions have ended.",
 	"paused":       "The queue is paused: running work ends, none is begun.", "resumed": "The queue goes on.",
 	"rerun-with": "This is the new job, with the other parameters.",

@@ -6,11 +6,15 @@ import (
 	"exportd/jobs"
 )
 
-// BudgetDay is what a key has spent of its budget today.
-func (s *Store) BudgetDay(_ context.Context, keyID string) (jobs.BudgetDay, error) {
+// BudgetDays are what keys have spent of their budgets today.
+func (s *Store) BudgetDays(_ context.Context, keyIDs []string) ([]jobs.BudgetDay, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.budgetDay(jobs.NewBudgetDay(keyID, s.now())), nil
+	days := make([]jobs.BudgetDay, len(keyIDs))
+	for i, id := range keyIDs {
+		days[i] = s.budgetDay(jobs.NewBudgetDay(id, s.now()))
+	}
+	return days, nil
 }
 
 func (s *Store) budgetDay(day jobs.BudgetDay) jobs.BudgetDay {

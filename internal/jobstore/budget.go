@@ -12,31 +12,43 @@ import (
 
 func (s *Store) budgets() *firestore.CollectionRef { return s.client.Collection("ExportBudgets") }
 
-// BudgetDay is what a key has spent of its budget today.
-func (s *Store) BudgetDay(ctx context.Context, keyID string) (jobs.BudgetDay, error) {
-	day, _, err := s.budgetDay(ctx, jobs.NewBudgetDay(keyID, s.cfg.Now()))
-	return day, err
+// BudgetDays are what keys have spent of their budgets today.
+func (s *Store) BudgetDays(ctx context.Context, keyIDs []string) ([]jobs.BudgetDay, error) {
+	now, days := s.cfg.Now(), make([]jobs.BudgetDay, len(keyIDs))
+	refs := make([]*firestore.DocumentRef, len(keyIDs))
+	for i, id := range keyIDs {
+		days[i] = jobs.NewBudgetDay(id, now)
+		refs[i] = s.budgets().Doc(days[i].ID())
+	}
+	if len(refs) == 0 {
+		return days, nil
+	}
+	docs, err := s.client.GetAll(ctx, refs)
+	if err != nil {
+		return nil, fmt.Errorf("read the budgets of %d keys: %w", len(keyIDs), classify(err))
+	}
+	for i, doc := range docs {
+		days[i] = s.budgetDayIn(doc, days[i])
+	}
+	return days, nil
 }
 
-// budgetDay reads a day. One that is damaged is as one of which nothing is spent: it locks nobody out.
-func (s *Store) budgetDay(ctx context.Context, fresh jobs.BudgetDay) (jobs.BudgetDay, *firestore.DocumentSnapshot, error) {
-	docs, err := s.client.GetAll(ctx, []*firestore.DocumentRef{s.budgets().Doc(fresh.ID())})
-	if err != nil {
-		return fresh, nil, fmt.Errorf("read the budget of key %s: %w", fresh.KeyID, classify(err))
-	}
-	doc, day := docs[0], jobs.BudgetDay{}
+// budgetDayIn is the day that a document tells of. One that is damaged is as one of which nothing is spent:
+// it locks nobody out.
+func (s *Store) budgetDayIn(doc *firestore.DocumentSnapshot, fresh jobs.BudgetDay) jobs.BudgetDay {
 	if !doc.Exists() {
-		return fresh, doc, nil
+		return fresh
 	}
+	var day jobs.BudgetDay
 	why := salvage(doc, &day)
 	if err := day.Check(fresh); why == "" && err != nil {
 		why = err.Error()
 	}
 	if why != "" {
 		s.damaged(telemetry.BudgetDocument, doc, why)
-		return fresh, doc, nil
+		return fresh
 	}
-	return day, doc, nil
+	return day
 }
 
 // reserve has a new job reserve what it asks for, in the commit that makes it and on condition that nobody
@@ -45,11 +57,14 @@ func (s *Store) reserve(ctx context.Context, batch *writes, job *jobs.Job, r *jo
 	if r == nil {
 		return nil
 	}
-	day, was, err := s.budgetDay(ctx, jobs.NewBudgetDay(job.KeyID, job.CreatedAt))
+	fresh := jobs.NewBudgetDay(job.KeyID, job.CreatedAt)
+	docs, err := s.client.GetAll(ctx, []*firestore.DocumentRef{s.budgets().Doc(fresh.ID())})
 	if err != nil {
-		return err
+		return fmt.Errorf("read the budget of key %s: %w", job.KeyID, classify(err))
 	}
-	if day, err = job.Reserve(day, *r); err != nil {
+	was := docs[0]
+	day, err := job.Reserve(s.budgetDayIn(was, fresh), *r)
+	if err != nil {
 		return err
 	}
 	if !was.Exists() {

@@ -28,9 +28,12 @@ func budgeted(month int, rows, reads int64) jobs.Submission {
 
 func (b *bench) spent(t *testing.T, what string, rows, reads int64) {
 	t.Helper()
-	day, err := b.BudgetDay(t.Context(), "key")
-	if err != nil || day.Rows != rows || day.Reads != reads {
-		t.Errorf("%s: %d rows and %d reads are spent, %v; want %d and %d", what, day.Rows, day.Reads, err, rows, reads)
+	days, err := b.BudgetDays(t.Context(), []string{"key", "another"})
+	if err != nil || len(days) != 2 || days[1].KeyID != "another" || days[1].Rows != 0 {
+		t.Fatalf("%s: days are %+v, %v", what, days, err)
+	}
+	if day := days[0]; day.Rows != rows || day.Reads != reads {
+		t.Errorf("%s: %d rows and %d reads are spent; want %d and %d", what, day.Rows, day.Reads, rows, reads)
 	}
 }
 
@@ -74,7 +77,7 @@ func budgetOfJobs(t *testing.T, b *bench) {
 	b.spent(t, "run again by an operator", 3, 27)
 	_, err := b.Submit(t.Context(), budgeted(4, 23, 1))
 	over, ok := errors.AsType[*jobs.BudgetError](err)
-	if !ok || over.Left != (jobs.Budget{Rows: 22, Reads: 73}) || !over.RenewsAt.Equal(b.Now().Truncate(24*time.Hour).Add(24*time.Hour)) || over.Whole() {
+	if !ok || over.Left() != (jobs.Budget{Rows: 22, Reads: 73}) || !over.Day.RenewsAt().Equal(b.Now().Truncate(24*time.Hour).Add(24*time.Hour)) || over.Whole() {
 		t.Errorf("Submit of more rows than are left = %+v, %v", over, err)
 	}
 	if _, err = b.Submit(t.Context(), budgeted(4, 1, 74)); !errors.As(err, &over) {

@@ -998,6 +998,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/admin/keys/{keyId}/budget": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An id that is none is answered like that of an unknown key. */
+                keyId: components["parameters"]["keyId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change the budget of an API key
+         * @description What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
+         *     watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+         */
+        post: operations["setKeyBudget"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/admin/keys/{keyId}/revoke": {
         parameters: {
             query?: never;
@@ -1227,6 +1251,8 @@ export interface components {
          */
         ErrorCode: "UNAVAILABLE" | "COUNT_MISMATCH" | "MISSING_INDEX" | "SNAPSHOT_TOO_OLD" | "SOURCE_PERMISSION_DENIED" | "STORAGE_PERMISSION_DENIED" | "STORAGE_QUOTA" | "STORAGE_MISMATCH" | "BUCKET_MISSING" | "PARTS_MISSING" | "TOO_MANY_ROWS" | "TOO_MANY_BYTES" | "FILE_LOST" | "INVALID_JOB" | "DATASET_CHANGED" | "INTERRUPTED_TOO_OFTEN" | "INTERNAL";
         Limits: {
+            /** @description The key's, of today; null for a key without one. To ask for it counts no rows and costs one read. */
+            budget: components["schemas"]["BudgetLeft"] | null;
             requests: {
                 key: components["schemas"]["Bucket"];
                 address: components["schemas"]["Bucket"];
@@ -1549,7 +1575,27 @@ export interface components {
              * Format: int64
              * @description Null: no limit.
              */
+            rowsPerDay: number | null;
+            /**
+             * Format: int64
+             * @description What exports that wait or run have reserved included. It may be more than the budget: by one that was made smaller since, or a file with more rows than were counted before.
+             */
+            rowsSpent: number;
+            /**
+             * Format: int64
+             * @description Null: no limit.
+             */
             rowsLeft: number | null;
+            /**
+             * Format: int64
+             * @description Null: no limit.
+             */
+            readsPerDay: number | null;
+            /**
+             * Format: int64
+             * @description As `rowsSpent`.
+             */
+            readsSpent: number;
             /**
              * Format: int64
              * @description Null: no limit.
@@ -1960,6 +2006,8 @@ export interface components {
              * @description As `rowsPerDay`, of reads.
              */
             readsPerDay: number | null;
+            /** @description What the key has spent of its budget today, and what is left; null without one. */
+            budgetToday: components["schemas"]["BudgetLeft"] | null;
             /** @description The newest first. The one before it has an end. */
             secrets: {
                 /** Format: date-time */
@@ -1974,11 +2022,13 @@ export interface components {
         KeyChange: {
             /** Format: date-time */
             at: string;
-            /** @description created, rotated, webhook_rotated, revoked or enabled. */
+            /** @description created, rotated, webhook_rotated, revoked, enabled or budget_changed. */
             action: string;
             /** @description Like `api key KEY`; `exportd setup` for the first key. */
             actor: string;
             reason: string;
+            /** @description What was changed, where `action` does not say it: like `rowsPerDay 5000, was without limit`. */
+            detail?: string;
         };
         ApiKeyDraft: {
             orgId: string;
@@ -5401,6 +5451,65 @@ export interface operations {
                         secret: string;
                         /** Format: date-time */
                         oldSecretExpiresAt: string;
+                    };
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooMany"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    setKeyBudget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An id that is none is answered like that of an unknown key. */
+                keyId: components["parameters"]["keyId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "rowsPerDay": 5000000,
+                 *       "readsPerDay": null,
+                 *       "reason": "twice the users"
+                 *     }
+                 */
+                "application/json": {
+                    /**
+                     * Format: int64
+                     * @description As in `ApiKeyDraft`; null: no limit.
+                     */
+                    rowsPerDay?: number | null;
+                    /**
+                     * Format: int64
+                     * @description As in `ApiKeyDraft`; null: no limit.
+                     */
+                    readsPerDay?: number | null;
+                    reason: components["schemas"]["Reason"];
+                };
+            };
+        };
+        responses: {
+            /** @description Changed. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        key: components["schemas"]["ApiKey"];
                     };
                 };
             };

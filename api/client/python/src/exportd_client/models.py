@@ -76,6 +76,8 @@ class LimitsSignature(TypedDict):
 
 
 class Limits(TypedDict):
+    #: The key's, of today; null for a key without one. To ask for it counts no rows and costs one read.
+    budget: Union[BudgetLeft, None]
     requests: LimitsRequests
     #: Connections that the address you connect from holds to this process of the service. More are reset; idle ones give way to new ones of the same address.
     connections: LimitsConnections
@@ -319,7 +321,15 @@ reserved beyond is given back. Without a file it has spent no rows, and no reads
 has spent those of its file. Attaching to a job, `dryRun` and what operators run again cost the key nothing."""
 
     #: Null: no limit.
+    rowsPerDay: Union[int, None]
+    #: What exports that wait or run have reserved included. It may be more than the budget: by one that was made smaller since, or a file with more rows than were counted before.
+    rowsSpent: int
+    #: Null: no limit.
     rowsLeft: Union[int, None]
+    #: Null: no limit.
+    readsPerDay: Union[int, None]
+    #: As `rowsSpent`.
+    readsSpent: int
     #: Null: no limit.
     readsLeft: Union[int, None]
     renewsAt: str
@@ -662,6 +672,8 @@ class ApiKey(TypedDict):
     rowsPerDay: Union[int, None]
     #: As `rowsPerDay`, of reads.
     readsPerDay: Union[int, None]
+    #: What the key has spent of its budget today, and what is left; null without one.
+    budgetToday: Union[BudgetLeft, None]
     #: The newest first. The one before it has an end.
     secrets: list[ApiKeySecretsItem]
     #: The newest first. The one before it has an end.
@@ -670,11 +682,13 @@ class ApiKey(TypedDict):
 
 class KeyChange(TypedDict):
     at: str
-    #: created, rotated, webhook_rotated, revoked or enabled.
+    #: created, rotated, webhook_rotated, revoked, enabled or budget_changed.
     action: str
     #: Like `api key KEY`; `exportd setup` for the first key.
     actor: str
     reason: str
+    #: What was changed, where `action` does not say it: like `rowsPerDay 5000, was without limit`.
+    detail: NotRequired[str]
 
 
 class ApiKeyDraft(TypedDict):
