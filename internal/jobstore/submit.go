@@ -30,8 +30,20 @@ type pointer struct {
 // jobs.ErrUnavailable.
 func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted, error) {
 	var out jobs.Submitted
-	id := jobs.NewID() // before the first try: a commit whose answer was lost must be found again
+	id, again := jobs.NewID(), false // before the first attempt: a commit whose answer was lost must be found again
 	err := retry(ctx, func() error {
+		if again {
+			// First of all: what it has reserved of a budget would refuse the next attempt, and a job that it
+			// takes for another's is notified to nobody.
+			job, err := s.Get(ctx, id)
+			if err == nil {
+				out = jobs.Submitted{Job: job}
+			}
+			if !errors.Is(err, jobs.ErrNotFound) {
+				return err
+			}
+		}
+		again = true
 		var err error
 		out, err = s.submit(ctx, id, sub)
 		return err
