@@ -53,6 +53,7 @@ type Store struct {
 	noted  *notedCauses
 	ended  *endedCounts
 	turns  *turns
+	budget *reserving
 	clock  *atomic.Pointer[error] // what the last Ping found of it
 
 	commitWithin time.Duration
@@ -66,7 +67,7 @@ func New(cfg Config) *Store {
 	if cfg.Documents == nil {
 		cfg.Documents = snapshots{cfg.Client}
 	}
-	return &Store{client: cfg.Client, cfg: cfg, groups: &groupQueue{waiting: map[string][]*change{}}, leased: &leasedJobs{jobs: map[string]leasedJob{}}, noted: &notedCauses{at: map[string]time.Time{}}, ended: &endedCounts{of: map[string]endedCount{}}, turns: newTurns(), clock: &atomic.Pointer[error]{}, commitWithin: commitWithin}
+	return &Store{client: cfg.Client, cfg: cfg, groups: &groupQueue{waiting: map[string][]*change{}}, leased: &leasedJobs{jobs: map[string]leasedJob{}}, noted: &notedCauses{at: map[string]time.Time{}}, ended: &endedCounts{of: map[string]endedCount{}}, turns: newTurns(), budget: newReserving(), clock: &atomic.Pointer[error]{}, commitWithin: commitWithin}
 }
 
 // Policy gives the numbers that the store's transactions use.

@@ -30,6 +30,13 @@ type pointer struct {
 // jobs.ErrUnavailable.
 func (s *Store) Submit(ctx context.Context, sub jobs.Submission) (jobs.Submitted, error) {
 	var out jobs.Submitted
+	if b := sub.Budget; b != nil && b.Counted {
+		leave, err := s.budget.take(ctx, sub.KeyID)
+		if err != nil {
+			return out, err
+		}
+		defer leave()
+	}
 	id, again := jobs.NewID(), false // before the first attempt: a commit whose answer was lost must be found again
 	err := retry(ctx, func() error {
 		if again {
