@@ -151,7 +151,7 @@ func spentToday(k *client.APIKey) string {
 	if b == nil {
 		return ""
 	}
-	return plural(b.RowsSpent, "row", "rows") + " and " + plural(b.ReadsSpent, "read", "reads") + "; left are " + budgetLeft(b) + ", until " + b.RenewsAt.UTC().Format(time.RFC3339)
+	return plural(b.RowsSpent, "row", "rows") + " and " + plural(b.ReadsSpent, "read", "reads") + "; left are " + strings.Join(rowsAndReads(b.RowsLeft, b.ReadsLeft), " and ") + ", until " + b.RenewsAt.UTC().Format(time.RFC3339)
 }
 
 // budgetOf is what the exports of a key may come to.
@@ -235,7 +235,7 @@ func (a *app) showKeys(keys []client.APIKey) {
 		}
 		limits = append(limits, budgetOf(&k)...)
 		if b := k.BudgetToday; b != nil {
-			limits = append(limits, "today "+budgetLeft(b)+" left")
+			limits = append(limits, "today "+strings.Join(rowsAndReads(b.RowsLeft, b.ReadsLeft), " and ")+" left")
 		}
 		rows[i] = []cell{
 			words(k.KeyID), stateCell(k.State), words(orgText(&k)), words(k.Name), words(strings.Join(k.Scopes, ",")), expiry(k.ExpiresAt),
