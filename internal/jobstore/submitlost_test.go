@@ -40,8 +40,9 @@ func (l *loser) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Clie
 	return streamer(ctx, desc, cc, method, opts...)
 }
 
-// TestSubmitLost: a request whose commit's answer is lost, and that of the look whether it stands too, gets the
-// job that it has made: as its own, so that workers are notified, and not refused for what that has reserved.
+// TestSubmitLost: a request whose commit's answer is lost, and that of the look whether it stands too, gets
+// the job that it has made: as its own, so that workers are notified, and not refused for what that has
+// reserved.
 func TestSubmitLost(t *testing.T) {
 	t.Parallel()
 	cloud := localcloudtest.Start(t)
