@@ -35,7 +35,7 @@ func (i *iam) TestIamPermissions(ctx context.Context, req *iampb.TestIamPermissi
 	case subscriptionName.MatchString(name):
 		prefix, known = "pubsub.subscriptions.", subscriptionPermissions
 	default:
-		return nil, invalid("invalid resource name %q", name)
+		return nil, invalidName(name)
 	}
 	i.s.mu.RLock()
 	exists := i.s.topics[name] != nil || i.s.subs[name] != nil

@@ -48,6 +48,10 @@ func invalid(format string, args ...any) error {
 	return status.Errorf(codes.InvalidArgument, format, args...)
 }
 
+func invalidName(name string) error {
+	return invalid("Invalid resource name given (name=%s). An id has 3 to 255 characters, begins with a letter, and not with goog: https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names", name)
+}
+
 func unsupported(what string) error {
 	return status.Errorf(codes.Unimplemented, "%s: not supported by %s", what, serverName)
 }
@@ -57,7 +61,7 @@ func checkName(kind *regexp.Regexp, name string) error {
 	// https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names
 	id := name[strings.LastIndexByte(name, '/')+1:]
 	if !kind.MatchString(name) || kind != projectName && strings.HasPrefix(id, "goog") {
-		return invalid("invalid resource name %q", name)
+		return invalidName(name)
 	}
 	return nil
 }

@@ -122,3 +122,16 @@ func FuzzParseAckIDs(f *testing.F) {
 		}
 	})
 }
+
+// TestCheckName: what is wrong with a name is said.
+func TestCheckName(t *testing.T) {
+	t.Parallel()
+	for name, ok := range map[string]bool{
+		"projects/p/topics/abc": true, "projects/p/topics/t": false, "projects/p/topics/1abc": false, "projects/p/topics/google": false, "projects/p/subscriptions/abc": false,
+	} {
+		err := checkName(topicName, name)
+		if (err == nil) != ok || err != nil && (!strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "3 to 255 characters")) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -128,7 +128,7 @@ func cutDatabase(name string) (db Database, rest string, err error) {
 	}
 	db.ID = tail
 	if db.ID != "(default)" && (len(db.ID) < minDatabaseBytes || len(db.ID) > maxDatabaseBytes || !databaseID.MatchString(db.ID)) {
-		return db, "", invalidf("Invalid database id %q.", db.ID)
+		return db, "", invalidf("Invalid database id %q: it must be (default), or %d to %d lower-case letters, digits and hyphens, the first a letter and the last no hyphen.", db.ID, minDatabaseBytes, maxDatabaseBytes)
 	}
 	return db, rest, nil
 }

@@ -81,6 +81,8 @@ func TestParseErrors(t *testing.T) {
 	wantInvalid(t, "ParseParent of a collection", err, "Document parent name")
 	_, err = ParseDatabase(docs + "c/d")
 	wantInvalid(t, "ParseDatabase of a document", err, "after the database id")
+	_, err = ParseDatabase("projects/p/databases/D")
+	wantInvalid(t, "ParseDatabase of a short name", err, "4 to 63 lower-case letters")
 	wantInvalid(t, "CheckID with a slash", CheckID("a/"), `Resource id "a/" is invalid because it contains "/".`)
 }
 
