@@ -58,6 +58,9 @@ newcomer: ## Do what the quickstart page says in a clone, in Go, TypeScript and 
 libreoffice: ## Open exports in LibreOffice with each separator, and count formulas
 	$(GO) test -tags $(TAGS),libreoffice -count=1 -run '^TestLibreOffice' ./internal/csvrow ./internal/export
 
+sheets: ## More rows than a sheet of Excel has room for, by workers that are killed: each row once, also in LibreOffice (6 GB)
+	EXPORTD_REQUIRE_ALL=1 $(GO) test -tags $(TAGS),consumers -count=1 -v -timeout 90m -run '^TestSheets$$' ./internal/e2e $(if $(USERS),-sheet-users $(USERS)) $(if $(ROWS),-sheet-rows $(ROWS))
+
 # Debian's libreoffice-calc, libtext-csv-perl, miller, nodejs, npm, php-cli, postgresql, python3-pandas, r-base-core, ruby and sqlite3 are what it needs.
 consumers: ## Have 17 readers that others have written find the rows and cells of each form of file (a minute and a half)
 	npm ci --prefix internal/csvrow/testdata/consumers --ignore-scripts --silent --no-audit --no-fund
@@ -174,4 +177,4 @@ PICTURES  = $(if $(SCREENSHOTS),npm ci --prefix internal/e2e/testdata/dashboard 
 simulate: ## Simulate up to 1,024 workers and 10,000 orgs in virtual time; writes deployments/capacity.md
 	$(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run '^TestSimulate$$' ./internal/simulate -report ../../deployments/capacity.md $(if $(SEED),-seed $(SEED))
 
-.PHONY: growth differential fuzz cloud-kills conformance help run build test bench since quote newcomer postgres libreoffice consumers chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
+.PHONY: growth differential fuzz cloud-kills conformance help run build test bench since sheets quote newcomer postgres libreoffice consumers chromium check deployments operations image image-demo image-test fleet-test release-test release format vet lint generate verify chaos damage flood simulate telemetry alerts
