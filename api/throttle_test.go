@@ -164,7 +164,7 @@ func TestShowLimits(t *testing.T) {
 	})
 	w := b.get(t, "/limits")
 	wantStatus(t, w, http.StatusOK)
-	const want = `{"connections":{"address":{"used":0,"limit":2143},"opened":null,"total":5000},"exports":{"maxBytes":null,"maxRows":null,"queued":{"used":5,"limit":100},"running":{"used":2,"limit":5}},` +
+	const want = `{"budget":null,"connections":{"address":{"used":0,"limit":2143},"opened":null,"total":5000},"exports":{"maxBytes":null,"maxRows":null,"queued":{"used":5,"limit":100},"running":{"used":2,"limit":5}},` +
 		`"requests":{"address":null,"key":{"perSecond":1,"burst":10,"left":9}},"signature":{"version":1,"minVersion":1,"warning":null},"testCallbacks":{"perSecond":0.08333333333333333,"burst":5,"left":5}}`
 	if got := w.Body.String(); got != want {
 		t.Errorf("limits =\n%s, want\n%s", got, want)
