@@ -101,6 +101,9 @@ func (x *tells) probes() (all []probe) {
 			p.key, p.path = "key_adm1", strings.Replace(p.path, ":keyId", "{keyId}", 1)
 			if p.body != "" {
 				p.body = `{"reason":"r"}`
+				if strings.HasSuffix(r.path, "/budget") {
+					p.body = `{"rowsPerDay":5,"reason":"r"}`
+				}
 			}
 			all = append(all, p)
 		case r.path == "/channels":
