@@ -71,7 +71,7 @@ var hostileFlags = map[string][]string{
 	"messages": {"-w", "w", "-m", "m", "--from", "2026-01-01", "--to", "2026-01-02"}, "labels": {"-w", "w", "-m", "m", "--from", "2026-01-01", "--to", "2026-01-02"},
 	"channels":         {"-w", "w"},
 	"export vip-users": {"-w", "w", "-m", "m", "--detach"}, "export vip-messages": {"-w", "w", "-m", "m", "--from", "2026-01-01", "--to", "2026-01-02"},
-	"jobs download": {"-o", "-"},
+	"jobs download": {"-o", "-"}, "jobs verify": {"hostile_test.go"},
 }
 
 // hostileMore are other ways to call commands, whose answers are others.
