@@ -95,20 +95,22 @@ func TestCounts(t *testing.T) {
 	doc := &firestorepb.RunQueryResponse{Document: &firestorepb.Document{}}
 	serve(t, in, "/google.firestore.v1.Firestore/RunQuery", doc, doc, &firestorepb.RunQueryResponse{})
 	serve(t, in, "/google.firestore.v1.Firestore/BatchGetDocuments", wireRow{})
+	serve(t, in, "/google.firestore.v1.Firestore/Write", &firestorepb.WriteResponse{}, &firestorepb.WriteResponse{WriteResults: make([]*firestorepb.WriteResult, 2)})
 	got := in.Counters()
 	want := map[string]Count{
 		"Firestore/Commit":              {Calls: 1, DocumentsWritten: 3},
 		"Firestore/RunAggregationQuery": {Calls: 1, DocumentsRead: 4},
 		"Firestore/RunQuery":            {Calls: 1, DocumentsRead: 2},
 		"Firestore/BatchGetDocuments":   {Calls: 1, DocumentsRead: 1},
+		"Firestore/Write":               {Calls: 1, DocumentsWritten: 2},
 	}
 	for name, w := range want {
 		if got.Methods[name] != w {
 			t.Errorf("count of %s = %+v, want %+v", name, got.Methods[name], w)
 		}
 	}
-	if got.DocumentsRead != 7 || got.DocumentsWritten != 3 {
-		t.Errorf("totals = %d read, %d written; want 7 and 3", got.DocumentsRead, got.DocumentsWritten)
+	if got.DocumentsRead != 7 || got.DocumentsWritten != 5 {
+		t.Errorf("totals = %d read, %d written; want 7 and 5", got.DocumentsRead, got.DocumentsWritten)
 	}
 	in.ResetCounters()
 	if got := in.Counters(); len(got.Methods) != 0 || got.DocumentsRead != 0 {
@@ -150,6 +152,12 @@ func TestStreamBreaks(t *testing.T) {
 	sent, err := serve(t, in, "/google.firestore.v1.Firestore/RunQuery", m, m, m)
 	if len(sent) != 2 || status.Code(err) != codes.Unavailable {
 		t.Errorf("stream sent %d messages and ended with %v, want 2 and Unavailable", len(sent), err)
+	}
+	in = injector(t, map[string]Rule{"Firestore/Write": {CutRate: 1, CutAfter: 1}})
+	done := &firestorepb.WriteResponse{WriteResults: make([]*firestorepb.WriteResult, 2)}
+	sent, err = serve(t, in, "/google.firestore.v1.Firestore/Write", &firestorepb.WriteResponse{}, done)
+	if n := in.Counters().DocumentsWritten; len(sent) != 1 || status.Code(err) != codes.Unavailable || n != 2 {
+		t.Errorf("stream sent %d messages, ended with %v and counts %d writes, want 1, Unavailable, and 2 whose answer is lost", len(sent), err, n)
 	}
 }
 

@@ -127,8 +127,7 @@ func (in *Injector) Stream() grpc.StreamServerInterceptor {
 	}
 }
 
-// stream passes messages on, slower, fewer or twice. SendMsg and RecvMsg are each called by one goroutine at
-// a time; only SendMsg rolls dice.
+// stream passes messages on, slower, fewer or twice. SendMsg is called by one goroutine at a time.
 type stream struct {
 	grpc.ServerStream
 	*call
@@ -143,15 +142,10 @@ type stream struct {
 // per row would cost more than the row. It is half the round trip that goes with such rates.
 const minSleep = 10 * time.Millisecond
 
-func (s *stream) RecvMsg(m any) error {
-	err := s.ServerStream.RecvMsg(m)
-	if w, ok := m.(*firestorepb.WriteRequest); ok && err == nil {
-		s.counter.written.Add(int64(len(w.GetWrites())))
-	}
-	return err
-}
-
 func (s *stream) SendMsg(m any) error {
+	if w, ok := m.(*firestorepb.WriteResponse); ok {
+		s.counter.written.Add(int64(len(w.GetWriteResults()))) // also when the answer is lost
+	}
 	if s.rule == nil {
 		s.counter.answered(m)
 		return s.ServerStream.SendMsg(m)
