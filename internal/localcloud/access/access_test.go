@@ -24,6 +24,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
@@ -102,6 +103,36 @@ func TestAccounts(t *testing.T) {
 	u := roles.Usage()["one"]
 	if len(u.Unused) != 0 || u.Used["datastore.entities.get"] != 1 || u.Used["pubsub.topics.publish"] != 1 || u.Used["storage.buckets.get"] != 1 || len(u.Denied) != 6 {
 		t.Errorf("usage = %+v", u)
+	}
+}
+
+// TestWriteStream: each request of a stream needs what its writes are, and the first, which has none,
+// nothing.
+func TestWriteStream(t *testing.T) {
+	t.Parallel()
+	roles := parse(t, "accounts: {one: [datastore.entities.create, datastore.entities.update]}")
+	cloud := localcloudtest.Start(t, func(c *localcloud.Config) { c.Roles = roles })
+	conn := must(grpc.NewClient(cloud.Endpoints().Accounts["one"].Firestore, grpc.WithTransportCredentials(insecure.NewCredentials())))(t)
+	t.Cleanup(func() { _ = conn.Close() })
+	s := must(firestorepb.NewFirestoreClient(conn).Write(t.Context()))(t)
+	const db = "projects/" + localcloudtest.Project + "/databases/(default)"
+	send := func(req *firestorepb.WriteRequest) (*firestorepb.WriteResponse, error) {
+		if err := s.Send(req); err != nil {
+			t.Fatal(err)
+		}
+		return s.Recv()
+	}
+	must(send(&firestorepb.WriteRequest{Database: db}))(t)
+	write := &firestorepb.Write{Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{Name: db + "/documents/c/d"}}, CurrentDocument: exists(false)}
+	must(send(&firestorepb.WriteRequest{Writes: []*firestorepb.Write{write}}))(t)
+	remove := &firestorepb.Write{Operation: &firestorepb.Write_Delete{Delete: db + "/documents/c/d"}}
+	wantDenied(t, "datastore.entities.delete")(send(&firestorepb.WriteRequest{Writes: []*firestorepb.Write{remove}}))
+	u := roles.Usage()["one"]
+	if len(u.Used) != 1 || u.Used["datastore.entities.create"] != 1 || len(u.Denied) != 1 || u.Denied[0].Method != "Firestore/Write" {
+		t.Errorf("usage = %+v, want one creation and one refusal", u)
+	}
+	if n := cloud.Faults().Counters().Methods["Firestore/Write"]; n.Calls != 1 || n.DocumentsWritten != 1 {
+		t.Errorf("counted %+v, want one stream and the write that was accepted", n)
 	}
 }
 

@@ -80,6 +80,9 @@ func (g *Gate) Unary() grpc.UnaryServerInterceptor {
 // Stream returns the interceptor for streaming calls.
 func (g *Gate) Stream() grpc.StreamServerInterceptor {
 	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+		if info.IsClientStream && byRequest(info.FullMethod) {
+			return next(srv, &stream{ss, g, info.FullMethod})
+		}
 		if err := g.check(ss.Context(), info.FullMethod, nil); err != nil {
 			return err
 		}
@@ -87,20 +90,34 @@ func (g *Gate) Stream() grpc.StreamServerInterceptor {
 	}
 }
 
+// stream looks at each request that it brings. Firebase's clients take what refuses a request of a stream
+// that is open for the answer to their write, and try again without end where the stream itself is refused.
+type stream struct {
+	grpc.ServerStream
+	gate   *Gate
+	method string
+}
+
+func (s *stream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	return s.gate.check(s.Context(), s.method, m)
+}
+
 func (g *Gate) check(ctx context.Context, fullMethod string, req any) error {
 	a := g.caller(ctx)
 	if a == nil {
 		return nil
 	}
-	service, method, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
-	method = service[strings.LastIndexByte(service, '.')+1:] + "/" + method
+	method := shortName(fullMethod)
 	needed, ok := ofRequest(method, req)
 	missing := g.decide(a, method, needed, ok)
 	if missing == "" {
 		return nil
 	}
 	text := "Missing or insufficient permissions." // Firestore's words
-	if strings.HasPrefix(service, "google.pubsub.") {
+	if strings.HasPrefix(fullMethod, "/google.pubsub.") {
 		text = "User not authorized to perform this action."
 	}
 	s := status.New(codes.PermissionDenied, text)
@@ -110,6 +127,12 @@ func (g *Gate) check(ctx context.Context, fullMethod string, req any) error {
 		s = with
 	}
 	return s.Err()
+}
+
+// shortName is a gRPC method as the table has it, without the package.
+func shortName(fullMethod string) string {
+	service, method, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
+	return service[strings.LastIndexByte(service, '.')+1:] + "/" + method
 }
 
 // unknownMethod stands for the permission that a method which is not in the table lacks.

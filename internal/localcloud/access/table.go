@@ -27,10 +27,10 @@ var needs = map[string][]string{
 	"Firestore/Rollback":         {"datastore.databases.get"},
 	"Firestore/CreateDocument":   {"datastore.entities.create"},
 	"Firestore/DeleteDocument":   {"datastore.entities.delete"},
-	"Firestore/UpdateDocument":   nil,                                        // by its precondition
-	"Firestore/Commit":           nil,                                        // by its writes
-	"Firestore/BatchWrite":       nil,                                        // by its writes
-	"Firestore/Write":            {createEntity, updateEntity, deleteEntity}, // which a stream's writes may be
+	"Firestore/UpdateDocument":   nil, // by its precondition
+	"Firestore/Commit":           nil, // by its writes
+	"Firestore/BatchWrite":       nil, // by its writes
+	"Firestore/Write":            nil, // by the writes of each request
 
 	"FirestoreAdmin/GetDatabase":   {"datastore.databases.getMetadata"},
 	"FirestoreAdmin/ListDatabases": {"datastore.databases.list"},
@@ -113,10 +113,21 @@ func ofRequest(method string, req any) (needed []string, ok bool) {
 		return ofWrites(req.GetWrites()), true
 	case *firestorepb.BatchWriteRequest:
 		return ofWrites(req.GetWrites()), true
+	case *firestorepb.WriteRequest:
+		if len(req.GetWrites()) == 0 {
+			return nil, true // the first, which only opens the stream
+		}
+		return ofWrites(req.GetWrites()), true
 	case *firestorepb.UpdateDocumentRequest:
 		return ofUpdate(nil, req.GetCurrentDocument()), true
 	}
 	return nil, false
+}
+
+// byRequest says whether what a method needs depends on the request.
+func byRequest(fullMethod string) bool {
+	needed, ok := needs[shortName(fullMethod)]
+	return ok && needed == nil
 }
 
 // ofWrites: an update needs one permission where its precondition says whether the document exists, else
