@@ -49,7 +49,7 @@ func invalid(format string, args ...any) error {
 }
 
 func invalidName(name string) error {
-	return invalid("Invalid resource name given (name=%s). An id has 3 to 255 characters, begins with a letter, and not with goog: https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names", name)
+	return invalid("Invalid resource name given (name=%s). An id has 3 to 255 characters, of letters, digits and -._~+%%, begins with a letter, and not with goog: https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names", name)
 }
 
 func unsupported(what string) error {

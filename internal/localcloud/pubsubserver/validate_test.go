@@ -127,10 +127,10 @@ func FuzzParseAckIDs(f *testing.F) {
 func TestCheckName(t *testing.T) {
 	t.Parallel()
 	for name, ok := range map[string]bool{
-		"projects/p/topics/abc": true, "projects/p/topics/t": false, "projects/p/topics/1abc": false, "projects/p/topics/google": false, "projects/p/subscriptions/abc": false,
+		"projects/p/topics/abc": true, "projects/p/topics/t": false, "projects/p/topics/1abc": false, "projects/p/topics/google": false, "projects/p/topics/a b": false, "projects/p/subscriptions/abc": false,
 	} {
 		err := checkName(topicName, name)
-		if (err == nil) != ok || err != nil && (!strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "3 to 255 characters")) {
+		if (err == nil) != ok || err != nil && (!strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "3 to 255 characters, of letters, digits and -._~+%, ")) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
