@@ -189,7 +189,6 @@ func (l *listener) initial(t *target, view *fsstore.View, req *firestorepb.Targe
 	if _, err := l.difference(t, known, now, view); err != nil {
 		return err
 	}
-	t.at, t.held = view.Instant(), updates(now)
 	for _, p := range t.docs {
 		if _, ok := t.held[p]; !ok && !resumed {
 			if err := l.deleted(t, p, view.Instant()); err != nil {
@@ -292,11 +291,8 @@ func (l *listener) compare(t *target, view *fsstore.View) error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.difference(t, t.held, now, view); err != nil {
-		return err
-	}
-	t.at, t.held = view.Instant(), updates(now)
-	return nil
+	_, err = l.difference(t, t.held, now, view)
+	return err
 }
 
 // idle gives the client a fresh resume token.

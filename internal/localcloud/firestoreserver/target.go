@@ -201,15 +201,14 @@ func (l *listener) window(t *target, at int64) (_ bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	did, err := l.difference(t, t.held, now, view)
-	t.at, t.held = at, updates(now)
-	return did, err
+	return l.difference(t, t.held, now, view)
 }
 
-// difference sends what turns one state into another: what has left, by name, then what is new or another, in
-// the order of the query.
+// difference brings a target from what the client has to the state at a view: it sends what has left, by
+// name, then what is new or another, in the order of the query.
 func (l *listener) difference(t *target, from held, to []*fsstore.Document, view *fsstore.View) (touched bool, _ error) {
 	now := updates(to)
+	t.at, t.held = view.Instant(), now
 	for _, p := range slices.SortedFunc(maps.Keys(from), fsvalue.Path.Compare) {
 		if _, ok := now[p]; ok {
 			continue
