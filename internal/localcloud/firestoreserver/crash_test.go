@@ -127,7 +127,8 @@ func verifyAcked(t *testing.T, c *firestore.Client, acked int) {
 	}
 }
 
-// crashWriter commits pairs of documents and prints each acknowledged number.
+// crashWriter commits pairs of documents, by transactions and by a Write stream in turns, and prints each
+// acknowledged number.
 func crashWriter(dir, first string) error {
 	s, err := firestoreserver.Open(firestoreserver.Options{Dir: dir})
 	if err != nil {
@@ -152,8 +153,19 @@ func crashWriter(dir, first string) error {
 	if err != nil {
 		return err
 	}
+	stream, _, err := openWrites(ctx, firestorepb.NewFirestoreClient(conn))
+	if err != nil {
+		return err
+	}
 	for {
 		n++
+		if n%2 == 0 {
+			if err := streamPair(stream, n); err != nil {
+				return err
+			}
+			fmt.Println("ack", n)
+			continue
+		}
 		err := c.RunTransaction(ctx, func(_ context.Context, tx *firestore.Transaction) error {
 			for _, side := range []string{"left", "right"} {
 				data := map[string]any{"n": n, "tags": []string{"a", strconv.Itoa(n % 7)}, "m": map[string]any{"k": n / 2}}
@@ -168,4 +180,17 @@ func crashWriter(dir, first string) error {
 		}
 		fmt.Println("ack", n)
 	}
+}
+
+func streamPair(s firestorepb.Firestore_WriteClient, n int) error {
+	req := &firestorepb.WriteRequest{}
+	for _, side := range []string{"left", "right"} {
+		doc := &firestorepb.Document{Name: fmt.Sprint(benchDatabase, "/documents/", side, "/", n), Fields: map[string]*firestorepb.Value{"n": num(n)}}
+		req.Writes = append(req.Writes, &firestorepb.Write{Operation: &firestorepb.Write_Update{Update: doc}})
+	}
+	if err := s.Send(req); err != nil {
+		return err
+	}
+	_, err := s.Recv()
+	return err
 }

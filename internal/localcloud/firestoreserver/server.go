@@ -184,7 +184,8 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Close ends listeners with UNAVAILABLE, lets other calls end for up to five seconds, and closes the files.
+// Close ends listeners and write streams with UNAVAILABLE, lets other calls end for up to five seconds, and
+// closes the files.
 func (s *Server) Close() error {
 	s.once.Do(func() {
 		s.cancel()

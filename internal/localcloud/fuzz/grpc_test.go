@@ -162,6 +162,7 @@ func FuzzFirestore(f *testing.F) {
 	add(f, all, "PartitionQuery", `{"parent":"`+database+`/documents","partitionCount":"2","pageToken":"AAEC","structuredQuery":{"from":[{"collectionId":"items","allDescendants":true}],"orderBy":[{"field":{"fieldPath":"__name__"}}]}}`)
 	add(f, all, "ListDocuments", `{"parent":"`+database+`/documents","collectionId":"items","pageSize":1,"pageToken":"AAEC","orderBy":"n desc"}`)
 	add(f, all, "Commit", `{"database":"`+database+`","writes":[{"transform":{"document":"`+database+`/documents/items/a","fieldTransforms":[{"fieldPath":"n","increment":{"integerValue":"9223372036854775807"}},{"fieldPath":"tags","appendMissingElements":{"values":[{"stringValue":"z"}]}},{"fieldPath":"t","setToServerValue":"REQUEST_TIME"},{"fieldPath":"x","minimum":{"doubleValue":1}}]}}]}`)
+	add(f, all, "Write", `{"database":"`+database+`"}`, `{"writes":[{"update":{"name":"`+database+`/documents/items/a","fields":{"n":{"integerValue":"1"}}}},{"delete":"`+database+`/documents/items/b"}]}`)
 	f.Fuzz(func(t *testing.T, which uint8, first, second []byte) {
 		m, w := all[int(which)%len(all)], &watch{}
 		s, err := firestoreserver.Open(firestoreserver.Options{InMemory: true, IndexesJSON: []byte(someIndexes), IndexMode: firestoreserver.IndexMode(len(second) % 3), Logger: w.slog()})
