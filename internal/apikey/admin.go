@@ -230,7 +230,7 @@ func (s *Store) SetBudget(ctx context.Context, id string, to BudgetChange, by By
 			name    string
 			to, has *int64
 		}{{"rowsPerDay", to.Rows, &r.RowsPerDay}, {"readsPerDay", to.Reads, &r.ReadsPerDay}} {
-			if f.to != nil {
+			if f.to != nil && *f.to != *f.has {
 				changed = append(changed, fmt.Sprintf("%s %s, was %s", f.name, limitText(*f.to), limitText(*f.has)))
 				*f.has = *f.to
 			}

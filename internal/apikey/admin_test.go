@@ -107,6 +107,12 @@ func TestKeyLife(t *testing.T) {
 			if _, history, err := s.Get(t.Context(), "org1", k.ID); err != nil || history[len(history)-1] != (AuditEntry{now, ActionBudget, by.Actor, by.Reason, "rowsPerDay 7, was without limit; readsPerDay without limit, was 1099511627776"}) {
 				t.Errorf("the history is %+v, %v", history, err)
 			}
+			if set, err := s.SetBudget(t.Context(), k.ID, BudgetChange{Rows: &few, Reads: &few}, by); err != nil || set != (jobs.Budget{Rows: 7, Reads: 7}) {
+				t.Errorf("a budget of which one limit changes is %+v, %v", set, err)
+			}
+			if _, history, err := s.Get(t.Context(), "org1", k.ID); err != nil || history[len(history)-1].Detail != "readsPerDay 7, was without limit" {
+				t.Errorf("of what stays the history says %+v, %v", history, err)
+			}
 			if signs(t, s, k.ID, first, now) || !signs(t, s, k.ID, second, now) || !signs(t, s, k.ID, third, now) {
 				t.Error("of three secrets the last two sign")
 			}
