@@ -2,7 +2,10 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -171,3 +174,33 @@ func TestSaveResumes(t *testing.T) {
 		})
 	}
 }
+
+// TestVerifyEnds: a file that is not there costs the service nothing, and whoever gives up waits for no more
+// of one that is.
+func TestVerifyEnds(t *testing.T) {
+	t.Parallel()
+	s, c := newService(t, StateSucceeded)
+	if _, err := c.Verify(t.Context(), testJob, filepath.Join(t.TempDir(), "none.csv")); !errors.Is(err, os.ErrNotExist) || len(s.requests) != 0 {
+		t.Errorf("Verify of no file = %v, after %d requests", err, len(s.requests))
+	}
+	ctx, giveUp := context.WithCancel(t.Context())
+	path := filepath.Join(t.TempDir(), "out.csv")
+	if err := os.WriteFile(path, s.file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.faults = []func(*http.Request) (*http.Response, error){func(*http.Request) (*http.Response, error) {
+		body := fmt.Sprintf(`{"parts":[{"offset":0,"sizeBytes":%d,"sha256":null}]}`, len(s.file))
+		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: endsWith{strings.NewReader(body), giveUp}}, nil
+	}}
+	if broken, err := c.Verify(ctx, testJob, path); !errors.Is(err, context.Canceled) || broken != nil {
+		t.Errorf("Verify that is given up = %v, %v", broken, err)
+	}
+}
+
+// endsWith is a body whose end something is done with.
+type endsWith struct {
+	io.Reader
+	do func()
+}
+
+func (e endsWith) Close() error { e.do(); return nil }

@@ -10,14 +10,13 @@ import { extend, parse } from './crc32c.js';
  * What follows the last part counts as of it.
  */
 export async function verify(client: Client, jobId: string, path: string, options: { signal?: AbortSignal } = {}): Promise<FilePart[]> {
-  const { parts } = await client.manifest(jobId, options);
   const file = await open(path);
   try {
+    const { parts } = await client.manifest(jobId, options);
     const broken: FilePart[] = [];
     for (const part of parts) {
-      options.signal?.throwIfAborted();
       const last = part === parts.at(-1);
-      if (!(await isWhole(file, part)) || (last && (await file.stat()).size > part.offset + part.sizeBytes)) broken.push(part);
+      if (!(await isWhole(file, part, options.signal)) || (last && (await file.stat()).size > part.offset + part.sizeBytes)) broken.push(part);
     }
     return broken;
   } finally {
@@ -25,11 +24,12 @@ export async function verify(client: Client, jobId: string, path: string, option
   }
 }
 
-async function isWhole(file: FileHandle, part: FilePart): Promise<boolean> {
+async function isWhole(file: FileHandle, part: FilePart, signal?: AbortSignal): Promise<boolean> {
   const buffer = Buffer.alloc(Math.min(256 << 10, part.sizeBytes));
   const hash = createHash('sha256');
   let crc = 0;
   for (let at = 0; at < part.sizeBytes; ) {
+    signal?.throwIfAborted();
     const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, part.sizeBytes - at), part.offset + at);
     if (bytesRead === 0) return false;
     const bytes = buffer.subarray(0, bytesRead);

@@ -210,8 +210,8 @@ class Client:
         A Range of their bytes brings them again. It goes by the SHA-256 of parts, and by the CRC-32C of those
         that have none. What follows the last part counts as of it.
         """
-        parts = self.manifest(job_id)["parts"]
         with open(path, "rb") as file:
+            parts = self.manifest(job_id)["parts"]
             return [part for i, part in enumerate(parts) if not is_whole(file, part, i == len(parts) - 1)]
 
     # Lists
