@@ -48,6 +48,8 @@ func (s *service) dryRun(t *testing.T) {
 		t.Errorf("verify says %q", r.stderr)
 	}
 	s.ctl(t, "jobs", "verify", id).want(t, exitUsage)
+	s.ctl(t, "__complete", "jobs", "verify", "").want(t, exitOK).shows(t, id+"\tsucceeded")
+	s.ctl(t, "__complete", "jobs", "verify", id, "").want(t, exitOK).shows(t, ":0") // files
 	flipped, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +58,7 @@ func (s *service) dryRun(t *testing.T) {
 	if err := os.WriteFile(file, flipped, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if r := s.ctl(t, "jobs", "verify", id, file).want(t, exitFailed); !strings.Contains(r.stderr, "1 part is not as the service wrote it") || !strings.Contains(r.stderr, "jobs download "+id) {
+	if r := s.ctl(t, "jobs", "verify", id, file).want(t, exitFailed); !strings.Contains(r.stderr, "1 part is not as the service wrote it") || !strings.Contains(r.stderr, "exportctl --profile "+s.demo+" jobs download "+id) {
 		t.Errorf("verify of a flipped bit says %q", r.stderr)
 	}
 	var attached client.Quote // to the export that has just been made

@@ -12,9 +12,9 @@ import (
 func (a *app) jobsVerify() *cobra.Command {
 	return &cobra.Command{
 		Use: "verify JOB FILE", Short: "Compare a file with what the service wrote as a job's, part by part, by SHA-256",
-		Args: jobAndFile, ValidArgsFunction: a.completeJobs(false),
+		Args: jobAndFile, ValidArgsFunction: a.completeJobAndFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.service(false, fewAttempts)
+			p, c, err := a.dial(false, fewAttempts)
 			if err != nil {
 				return err
 			}
@@ -30,18 +30,25 @@ func (a *app) jobsVerify() *cobra.Command {
 				return err
 			}
 			rows := make([][]cell, len(broken))
-			for i, p := range broken {
-				rows[i] = []cell{number(p.Offset), number(p.SizeBytes), number(p.Rows)}
+			for i, part := range broken {
+				rows[i] = []cell{number(part.Offset), number(part.SizeBytes), number(part.Rows)}
 			}
 			if !a.asJSON {
 				a.table([]column{{name: "OFFSET", right: true}, {name: "BYTES", right: true}, {name: "ROWS", right: true}}, rows)
 			}
 			return errors.Join(err, &hinted{
 				fmt.Errorf("%s: %s not as the service wrote %s", args[1], plural(int64(len(broken)), "part is", "parts are"), itThem(int64(len(broken)))),
-				"Bring it again:  exportctl jobs download " + args[0] + " -o " + quote(args[1]),
+				"Bring it again:  " + p.command("jobs", "download", args[0], "-o", args[1]),
 			})
 		},
 	}
+}
+
+func (a *app) completeJobAndFile(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 1 {
+		return nil, cobra.ShellCompDirectiveDefault // which are files
+	}
+	return a.completeJobs(false)(cmd, args, begun)
 }
 
 // jobAndFile are the arguments of jobs verify.
