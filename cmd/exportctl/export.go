@@ -189,7 +189,7 @@ func (a *app) fetch(ctx context.Context, c *client.Client, p profile, id, path s
 	default:
 		wanted := path
 		if path, err = saveName(ctx, c, job, path); err != nil {
-			return err
+			return a.leave(ctx, p, bar, id, path, err)
 		}
 		if path != wanted {
 			a.say("The file is %s, so it is written as %s, not %s.", strings.TrimPrefix(filepath.Ext(path), "."), path, wanted)

@@ -75,9 +75,12 @@ func saveName(ctx context.Context, c *client.Client, job *client.Job, path strin
 	}
 	m, err := c.GetManifestWithResponse(ctx, job.JobID)
 	if err != nil {
-		return path, err
+		return path, about(job.JobID, err)
 	}
-	end := filepath.Ext(m.JSON200.URL)
+	end := ".csv"
+	if kindOf(m.JSON200.URL).format == "zip" {
+		end = ".zip"
+	}
 	if kindOf(path) == kindOf(end) {
 		return path, nil
 	}

@@ -69,6 +69,7 @@ func TestSaveName(t *testing.T) {
 	dir := t.TempDir()
 	for _, step := range []struct{ given, file, want string }{
 		{"out.csv", "x.zip", "out.zip"}, {"out.zip", "x.zip", "out.zip"}, {"out", "x.zip", "out"}, {"out.CSV", "x.csv", "out.CSV"}, {"out.zip", "x.csv", "out.csv"},
+		{"out.csv", "x.sh", "out.csv"},
 	} {
 		url = step.file
 		if got, err := saveName(t.Context(), c, job, filepath.Join(dir, step.given)); err != nil || got != filepath.Join(dir, step.want) {
