@@ -163,8 +163,10 @@ func atMostOne(what string) cobra.PositionalArgs {
 // flagError says of a flag's value what would do: pflag says what Go's parser thinks of it. A flag of a
 // command that is none is not the fault.
 func flagError(cmd *cobra.Command, err error) error {
-	if args := cmd.Flags().Args(); len(args) > 0 && cmd.HasSubCommands() {
-		return noArgs(cmd, args)
+	if cmd.HasSubCommands() {
+		if unknown := cmd.ValidateArgs(cmd.Flags().Args()); unknown != nil {
+			return unknown
+		}
 	}
 	text := err.Error()
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {

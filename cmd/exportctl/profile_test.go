@@ -206,6 +206,7 @@ func TestUsage(t *testing.T) {
 		"export vip-user":                       "did you mean: exportctl export vip-users",
 		"export vipusers -o x.csv":              "did you mean: exportctl export vip-users",
 		"expor vip-users -o x.csv":              "did you mean: exportctl export",
+		"ops causes X-0a1b2c3d4e5f --nope":      "unknown flag: --nope",
 		"jobs show":                             "job id is missing",
 		"ops queues pause exports":              "--reason is missing",
 		"ops rerun a --dry-run":                 "are for --filter",
