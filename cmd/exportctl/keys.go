@@ -151,7 +151,12 @@ func spentToday(k *client.APIKey) string {
 	if b == nil {
 		return ""
 	}
-	return plural(b.RowsSpent, "row", "rows") + " and " + plural(b.ReadsSpent, "read", "reads") + "; left are " + strings.Join(rowsAndReads(b.RowsLeft, b.ReadsLeft), " and ") + ", until " + b.RenewsAt.UTC().Format(time.RFC3339)
+	return plural(b.RowsSpent, "row", "rows") + " and " + plural(b.ReadsSpent, "read", "reads") + "; left are " + leftToday(b)
+}
+
+// leftToday is what is left of a budget, and how long it is.
+func leftToday(b *client.BudgetLeft) string {
+	return strings.Join(rowsAndReads(b.RowsLeft, b.ReadsLeft), " and ") + ", until " + b.RenewsAt.UTC().Format(time.RFC3339)
 }
 
 // budgetOf is what the exports of a key may come to.

@@ -56,7 +56,7 @@ func quoteText(q *client.Quote) string {
 		lines = append(lines, fmt.Sprintf("It would attach to job %s, which is %s; --no-cache makes a new one.", q.AttachesTo.JobID, q.AttachesTo.State))
 	}
 	if b := q.Budget; b != nil {
-		lines = append(lines, "Of the key's budget for the day are left "+strings.Join(rowsAndReads(b.RowsLeft, b.ReadsLeft), " and ")+", until "+b.RenewsAt.UTC().Format(time.RFC3339)+".")
+		lines = append(lines, "Of the key's budget for the day are left "+leftToday(b)+".")
 	}
 	for _, refusal := range q.Refusals {
 		lines = append(lines, "It would not succeed: "+refusal.Message+".")
