@@ -51,23 +51,19 @@ func viewOfBudget(b jobs.Budget, day jobs.BudgetDay) *budgetView {
 // budgetsToday are what keys have spent of their budgets, by their ids: of those that have one.
 func (s *Server) budgetsToday(ctx context.Context, keys ...*apikey.Key) (map[string]*budgetView, error) {
 	var ids []string
-	budgets := map[string]jobs.Budget{}
+	var budgets []jobs.Budget
 	for _, k := range keys {
 		if k.Budget != (jobs.Budget{}) {
-			ids = append(ids, k.ID)
-			budgets[k.ID] = k.Budget
+			ids, budgets = append(ids, k.ID), append(budgets, k.Budget)
 		}
 	}
-	views := make(map[string]*budgetView, len(ids))
-	if len(ids) == 0 {
-		return views, nil
-	}
-	days, err := s.jobs.BudgetDays(ctx, ids)
+	days, err := s.jobs.BudgetDays(ctx, ids) // reads nothing for none
 	if err != nil {
 		return nil, err
 	}
-	for _, day := range days {
-		views[day.KeyID] = viewOfBudget(budgets[day.KeyID], day)
+	views := make(map[string]*budgetView, len(ids))
+	for i, day := range days {
+		views[ids[i]] = viewOfBudget(budgets[i], day)
 	}
 	return views, nil
 }
