@@ -32,9 +32,7 @@ func TestPackedLargeCells(t *testing.T) {
 	r := newRig(t, &source{}, export.Config{})
 	file := func(j *jobs.Job, docs [][]byte, size int) []byte {
 		t.Helper()
-		parts := r.inParts(t, j, docs, size)
 		if len(docs) == 0 {
-			j = newJobOf(j.Params)
 			r.source.docs = nil
 			res, err := r.Write(t.Context(), export.Spec{Job: j, Object: j.ResultName(), Header: true, Final: true}, new(export.Progress))
 			if err != nil {
@@ -42,7 +40,7 @@ func TestPackedLargeCells(t *testing.T) {
 			}
 			return r.read(t, res.Object)
 		}
-		res, _, err := r.Compose(t.Context(), j, parts, j.ResultName())
+		res, _, err := r.Compose(t.Context(), j, r.inParts(t, j, docs, size), j.ResultName())
 		if err != nil {
 			t.Fatal(err)
 		}
