@@ -7,7 +7,6 @@ import (
 	"encoding/csv"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"exportd/internal/csvrow"
 	"exportd/internal/csvrow/csvrowtest"
 	"exportd/internal/dataset"
+	"exportd/internal/machinetest"
 )
 
 // TestLibreOffice opens files of texts that hide a formula with each separator and each mark of quotation
@@ -92,18 +92,13 @@ func sheet(t *testing.T, opts csvrow.Options) []byte {
 // convert gives what LibreOffice makes of a CSV file.
 func convert(t *testing.T, file []byte, in, to string) []byte {
 	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "in.csv"), file, 0o600); err != nil {
+	path := filepath.Join(t.TempDir(), "in.csv")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// A profile of its own: two LibreOffices of one profile do not run beside each other.
-	cmd := exec.CommandContext(t.Context(), "soffice", "--headless", "--norestore", "-env:UserInstallation=file://"+filepath.Join(os.TempDir(), "exportd-libreoffice-"+t.Name()),
-		"--convert-to", to, "--infilter="+in, "--outdir", filepath.Join(dir, "out"), filepath.Join(dir, "in.csv"))
-	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("soffice: %v: %s", err, text)
-	}
+	folder := machinetest.LibreOffice(t, in, to, path)
 	kind, _, _ := strings.Cut(to, ":")
-	out, err := os.ReadFile(filepath.Join(dir, "out", "in."+kind))
+	out, err := os.ReadFile(filepath.Join(folder, "in."+kind))
 	if err != nil {
 		t.Fatal(err)
 	}

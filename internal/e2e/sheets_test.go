@@ -185,19 +185,13 @@ func firstCells(t *testing.T, path string) iter.Seq[string] {
 // inLibreOffice: LibreOffice finds as many rows in each sheet as csv does, none of them cut off.
 func inLibreOffice(t *testing.T, folder string, sheets []string) {
 	t.Helper()
-	program := machinetest.Program(t, "soffice")
 	for _, name := range sheets {
 		begun, want := time.Now(), 1
 		for range firstCells(t, filepath.Join(folder, name)) {
 			want++
 		}
-		out := t.TempDir()
-		text, err := exec.CommandContext(t.Context(), program, "--headless", "--norestore", "-env:UserInstallation=file://"+filepath.Join(folder, "profile"),
-			"--convert-to", "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,false", "--infilter=CSV:9,34,65535,1,,1033,false,true,false,false,false,-1,true",
-			"--outdir", out, filepath.Join(folder, name)).CombinedOutput()
-		if err != nil {
-			t.Fatalf("soffice: %v: %.1000s", err, text)
-		}
+		out := machinetest.LibreOffice(t, "CSV:9,34,65535,1,,1033,false,true,false,false,false,-1,true",
+			"csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,false", filepath.Join(folder, name))
 		f, err := os.Open(filepath.Join(out, name))
 		if err != nil {
 			t.Fatal(err)

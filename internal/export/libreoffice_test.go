@@ -7,7 +7,6 @@ import (
 	"encoding/csv"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -21,29 +20,22 @@ import (
 // and each row all of its cells.
 func TestLibreOfficeSheets(t *testing.T) {
 	t.Parallel()
-	program := machinetest.Program(t, "soffice")
 	r, j := newRig(t, &source{}, export.Config{}), forExcel(100)
 	res, _, err := r.Compose(t.Context(), j, r.inParts(t, j, users(t, 330, 20), 45), j.ResultName())
 	if err != nil {
 		t.Fatal(err)
 	}
 	folder := t.TempDir()
-	out := filepath.Join(folder, "out")
-	args := []string{
-		"--headless", "--norestore", "-env:UserInstallation=file://" + filepath.Join(folder, "profile"), "--convert-to", "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true",
-		"--infilter=CSV:9,34,65535,1,,1033,false,true,false,false,false,-1,true", "--outdir", out,
-	}
 	zipped := unzip(t, r.read(t, res.Object))
+	var paths []string
 	for _, f := range zipped {
 		path := filepath.Join(folder, f.Name)
 		if err := os.WriteFile(path, f.bytes, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		args = append(args, path)
+		paths = append(paths, path)
 	}
-	if text, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput(); err != nil {
-		t.Fatalf("soffice: %v: %s", err, text)
-	}
+	out := machinetest.LibreOffice(t, "CSV:9,34,65535,1,,1033,false,true,false,false,false,-1,true", "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true", paths...)
 	total := 0
 	for _, f := range zipped {
 		raw, err := os.ReadFile(filepath.Join(out, f.Name))

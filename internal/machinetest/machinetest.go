@@ -3,8 +3,10 @@
 package machinetest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"testing"
 )
 
@@ -25,4 +27,26 @@ func Program(t testing.TB, name string) string {
 		Lacks(t, name)
 	}
 	return path
+}
+
+// profiles are LibreOffice's, by test: two that run beside each other cannot have one, and making one takes
+// longer than a file.
+var profiles sync.Map
+
+// LibreOffice has files be read by one of its filters and written by another, and gives the folder of what
+// comes of them.
+func LibreOffice(t testing.TB, in, to string, files ...string) (out string) {
+	t.Helper()
+	profile, found := profiles.Load(t)
+	if !found {
+		profile = t.TempDir()
+		profiles.Store(t, profile)
+		t.Cleanup(func() { profiles.Delete(t) })
+	}
+	out = t.TempDir()
+	args := []string{"--headless", "--norestore", fmt.Sprint("-env:UserInstallation=file://", profile), "--infilter=" + in, "--convert-to", to, "--outdir", out}
+	if text, err := exec.CommandContext(t.Context(), Program(t, "soffice"), append(args, files...)...).CombinedOutput(); err != nil {
+		t.Fatalf("soffice: %v: %.1000s", err, text)
+	}
+	return out
 }
