@@ -140,10 +140,6 @@ func (b *backlog) push(ctx context.Context, p *puller, endpoint string) {
 func (b *backlog) pushOne(ctx context.Context, p *puller, endpoint string, m *pubsubpb.ReceivedMessage) {
 	sub := b.subscription()
 	err := post(ctx, b.http, endpoint, ackDeadline(sub), pushBody(sub.GetName(), m))
-	ids, errID := parseAckIDs([]string{m.GetAckId()}) // of this server's own making
-	if err = errors.Join(err, errID); err == nil {
-		err = b.acknowledge(ids)
-	}
 	b.mu.Lock()
 	if err == nil {
 		p.maxMessages = min(p.maxMessages+1, pushMost)
@@ -151,6 +147,10 @@ func (b *backlog) pushOne(ctx context.Context, p *puller, endpoint string, m *pu
 		p.maxMessages = max(p.maxMessages/2, pushAtFirst)
 	}
 	b.mu.Unlock()
+	ids, errID := parseAckIDs([]string{m.GetAckId()}) // of this server's own making
+	if err == nil && errID == nil {
+		_ = b.acknowledge(ids) // what could not be is given back
+	}
 	b.modifyDeadline(ids, 0) // of what was acknowledged there is no lease any more
 }
 

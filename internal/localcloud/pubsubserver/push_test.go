@@ -225,6 +225,8 @@ func TestPushIsBounded(t *testing.T) {
 			t.Fatalf("%d are outstanding of %d", n, bound)
 		}
 	}
+	// What an answer does to the bound it has done before its message is none that is outstanding.
+	until(t, "no answer is under way", func() bool { n, _ := outstanding(); return n == 0 })
 	r.publish(t, 1)
 	answered(t, got, http.StatusInternalServerError)
 	answered(t, got, http.StatusOK)
