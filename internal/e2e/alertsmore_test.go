@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -35,7 +36,8 @@ func (f *firehouse) more(t *testing.T) {
 	})
 	f.run(t, incident{
 		name: "workers die", alerts: []string{"ExportdWorkersDie"},
-		breakIt: f.killWorkers, mend: func(t *testing.T, _ string) { f.hosts.Faults(t, "{}") },
+		breakIt: func(t *testing.T) { f.killWorkers(t, "ExportdWorkersDie") },
+		mend:    func(t *testing.T, _ string) { f.hosts.Faults(t, "{}") },
 	})
 	f.rescuersStandStill(t)
 	f.run(t, incident{
@@ -60,14 +62,23 @@ func (f *firehouse) more(t *testing.T) {
 	})
 }
 
-// killWorkers kills all workers, over and over, while their slots for jobs are full.
-func (f *firehouse) killWorkers(t *testing.T) {
+// killWorkers kills all workers while their slots for jobs are full, over and over until alert fires.
+func (f *firehouse) killWorkers(t *testing.T, alert string) {
 	t.Helper()
 	f.hosts.Faults(t, `{"rules": {"Firestore/RunQuery": {"rowsPerSecond": 100}}}`)
-	for range 3 {
+	const used = `exportd_worker_slots{lane="exports",state="used"}`
+	for until := time.Now().Add(4 * time.Minute); time.Now().Before(until); {
+		// Those who were killed have figures until the next scrape: what counts is what was scraped since.
+		now := float64(time.Now().UnixMilli()) / 1000
+		full := fmt.Sprintf("sum(%s and timestamp(%s) > %.3f)", used, used, now)
+		fires := false
 		e2etest.Until(t, 2*time.Minute, "the slots for jobs are full", func() bool {
-			return f.prom.ask(t, `sum(exportd_worker_slots{lane="exports",state="used"})`, "")[""] >= 7
+			fires = f.fires(t, alert)
+			return fires || f.prom.ask(t, full, "")[""] >= 7
 		})
+		if fires {
+			return
+		}
 		f.stopWorkers()
 		f.startWorkers(t)
 	}
