@@ -117,7 +117,7 @@ func TestParkingIsBounded(t *testing.T) {
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)
-		mib := float64(after.HeapAlloc-before.HeapAlloc) / (1 << 20)
+		mib := (float64(after.HeapAlloc) - float64(before.HeapAlloc)) / (1 << 20)
 		t.Logf("%d deliveries of %d orgs: %d parked at %d origins, %.1f MiB", deliveries, orgs, len(k.queued), len(k.origins), mib)
 		if len(k.queued) > maxQueued || k.orgs["0"] > maxQueuedOfOrg || mib > 24 {
 			t.Errorf("%d parked, %d of one org, %.1f MiB", len(k.queued), k.orgs["0"], mib)

@@ -55,6 +55,7 @@ func TestService(t *testing.T) {
 	s.Hosts.Faults(t, `{"rules": {"Firestore/RunAggregationQuery": {"errorRate": 1, "code": "PERMISSION_DENIED"}}}`) // the worker's count: the API asks for jobs by queries
 	e2etest.Worker(t, exportdBinary, hosts, devEnv...)
 	t.Run("failed exports", func(t *testing.T) { s.failedExports(t, id) })
+	s.Hosts.Faults(t, `{}`) // where only others are run
 	t.Run("export", s.export)
 	t.Run("dry run", s.dryRun)
 	t.Run("sandbox", s.sandbox)

@@ -101,9 +101,9 @@ func TestSilentConnection(t *testing.T) {
 		t.Errorf("silent for %s after an answer", s)
 	}
 	proxy.Silence()
-	for i := range 3 {
+	for len(lost) == 0 { // one that a busy machine began too late says nothing of the connection
 		if code := get(t.Context(), p, 2*patience); code != codes.DeadlineExceeded {
-			t.Errorf("call %d through a silent proxy = %s", i, code)
+			t.Errorf("call through a silent proxy = %s", code)
 		}
 	}
 	if addr := <-lost; addr != proxy.Addr {
@@ -189,14 +189,15 @@ func refused(ctx context.Context, p *connection.Pool) codes.Code {
 func TestSilentPool(t *testing.T) {
 	t.Parallel()
 	proxy := connectiontest.Start(t, serve(t))
-	g := &connection.Guard{MinTimeout: 20 * time.Millisecond}
+	lost := make(chan string, 10)
+	g := &connection.Guard{MinTimeout: 20 * time.Millisecond, Lost: func(addr string) { lost <- addr }}
 	silent, healthy := dial(t, proxy.Addr, g, 1), dial(t, serve(t), g, 1)
 	idle := dial(t, proxy.Addr, g, 1)
 	for _, p := range []*connection.Pool{silent, healthy, idle} {
 		get(t.Context(), p, time.Minute)
 	}
 	proxy.Silence()
-	for range 3 {
+	for len(lost) == 0 {
 		get(t.Context(), silent, 40*time.Millisecond)
 		get(t.Context(), healthy, time.Minute)
 	}
@@ -205,7 +206,7 @@ func TestSilentPool(t *testing.T) {
 	if code := get(t.Context(), healthy, time.Minute); code != codes.Aborted || g.Open() < 1 {
 		t.Errorf("a call on the connection that answers = %s", code)
 	}
-	for get(t.Context(), idle, time.Second) != codes.Aborted { // within the first tries, not after three misses
+	for get(t.Context(), idle, time.Minute) != codes.Aborted { // within the first tries, not after three misses
 	}
 	if g.Opened() > opened+2 {
 		t.Errorf("%d connections were opened for two", g.Opened()-opened)

@@ -22,7 +22,7 @@ func TestSilence(t *testing.T) {
 	}
 	proxy := connectiontest.Start(t, host)
 	guard := &connection.Guard{}
-	s := open(t, objectstore.Config{EmulatorHost: proxy.Addr, Guard: guard, AnswerTimeout: 100 * time.Millisecond, Backoff: 10 * time.Millisecond})
+	s := open(t, objectstore.Config{EmulatorHost: proxy.Addr, Guard: guard, AnswerTimeout: time.Second, Backoff: 10 * time.Millisecond})
 	content := bytes.Repeat([]byte("line\n"), 200_000)
 	put := func(name string) error {
 		_, err := write(t, s, name, content)

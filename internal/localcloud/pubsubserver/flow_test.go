@@ -235,7 +235,7 @@ func TestSlowHandlersDoNotBlockPublishers(t *testing.T) {
 	var inHand, most, handled atomic.Int64
 	release := make(chan struct{})
 	sub := r.client.Subscriber(testSub)
-	sub.ReceiveSettings.MaxOutstandingMessages = slots
+	sub.ReceiveSettings.MaxOutstandingMessages, sub.ReceiveSettings.MinDurationPerAckExtension = slots, leaseFor
 	var done sync.WaitGroup
 	done.Go(func() {
 		err := sub.Receive(ctx, func(_ context.Context, m *pubsub.Message) {

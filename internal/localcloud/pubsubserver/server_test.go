@@ -20,6 +20,8 @@ import (
 const (
 	testTopic = "projects/p/topics/jobs"
 	testSub   = "projects/p/subscriptions/jobs"
+	// leaseFor is longer than any machine takes to acknowledge: nothing comes again for that.
+	leaseFor = 10 * time.Minute
 )
 
 // running is a server on loopback with the official client connected to it.
@@ -127,7 +129,9 @@ func (r *running) receive(t *testing.T, n int) []*pubsub.Message {
 	defer cancel()
 	var mu sync.Mutex
 	var got []*pubsub.Message
-	err := r.client.Subscriber(testSub).Receive(ctx, func(_ context.Context, m *pubsub.Message) {
+	sub := r.client.Subscriber(testSub)
+	sub.ReceiveSettings.MinDurationPerAckExtension = leaseFor
+	err := sub.Receive(ctx, func(_ context.Context, m *pubsub.Message) {
 		mu.Lock()
 		defer mu.Unlock()
 		if len(got) == n {
