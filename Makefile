@@ -41,7 +41,7 @@ postgres: ## Read exports back with PostgreSQL, which the test starts for itself
 chromium: ## Open /docs, the console and the embedded cloud's data browser in Chromium, and try to break them; CI does not, as installing it takes long
 	npm ci --prefix internal/console/testdata/axe --silent --no-audit --no-fund
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run 'InChromium$$' ./internal/console $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
-	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run 'InChromium$$' ./internal/e2e
+	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -p 1 -run 'InChromium$$' ./internal/browser ./internal/e2e
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run 'InChromium$$' ./internal/localcloud $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 30m -run 'InChromium$$' ./api/docs $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
 	$(GO) test -tags $(TAGS),chromium -count=1 -v -timeout 20m -run '^TestDocsInChromium$$' ./api $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))

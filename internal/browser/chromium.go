@@ -5,13 +5,16 @@ package browser
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
 	"time"
 )
 
-// answersWithin is how long a browser may say nothing while something is waited for.
+// answersWithin is how long one step may take, as a page that is loaded, judged or drawn, whatever else the
+// browser tells meanwhile: the largest page takes half a minute on a busy machine.
 const answersWithin = 3 * time.Minute
 
 // chromium is a browser driven by the DevTools protocol over a pipe: JSON messages that end with a zero byte
@@ -24,6 +27,8 @@ type chromium struct {
 	pipe   *os.File // that from reads
 	events []message
 	last   int
+	url    string        // of the page that was opened last, for errors
+	within time.Duration // answersWithin
 }
 
 type message struct {
@@ -68,7 +73,7 @@ func start(t testing.TB) *chromium {
 		t.Fatalf("start Chromium: %v", err)
 	}
 	_, _ = theirIn.Close(), theirOut.Close()
-	b := &chromium{t: t, cmd: cmd, to: to, from: bufio.NewReaderSize(from, 1<<20), pipe: from}
+	b := &chromium{t: t, cmd: cmd, to: to, from: bufio.NewReaderSize(from, 1<<20), pipe: from, within: answersWithin}
 	t.Cleanup(b.stop)
 	return b
 }
@@ -93,22 +98,23 @@ func (b *chromium) call(sessionID, method string, params, to any) {
 	if params == nil {
 		raw = nil
 	}
+	s := b.begin(fmt.Sprintf("%s %.200s", method, raw))
 	b.last++
 	raw, err = json.Marshal(message{ID: b.last, SessionID: sessionID, Method: method, Params: raw})
 	if err == nil {
 		_, err = b.to.Write(append(raw, 0))
 	}
 	if err != nil {
-		b.t.Fatalf("%s: %v", method, err)
+		b.fail(s, err)
 	}
 	for {
-		m := b.read()
+		m := b.read(s)
 		switch {
 		case m.ID != b.last:
 			b.events = append(b.events, m)
 			continue
 		case m.Error != nil:
-			b.t.Fatalf("%s: %s", method, m.Error)
+			b.t.Fatalf("%s at %s: %s", method, b.url, m.Error)
 		case to != nil:
 			if err := json.Unmarshal(m.Result, to); err != nil {
 				b.t.Fatalf("%s: %v", method, err)
@@ -127,9 +133,10 @@ func (b *chromium) until(sessionID, method string) {
 // untilSuch waits for an event that fits.
 func (b *chromium) untilSuch(sessionID, method string, fits func(params json.RawMessage) bool) {
 	b.t.Helper()
+	s := b.begin(method)
 	for i := 0; ; i++ {
 		if i == len(b.events) {
-			b.events = append(b.events, b.read())
+			b.events = append(b.events, b.read(s))
 		}
 		if b.events[i].SessionID == sessionID && b.events[i].Method == method && fits(b.events[i].Params) {
 			return
@@ -137,17 +144,42 @@ func (b *chromium) untilSuch(sessionID, method string, fits func(params json.Raw
 	}
 }
 
-func (b *chromium) read() (m message) {
+// step is something that is waited for.
+type step struct {
+	what  string
+	begun time.Time
+}
+
+// begin bounds a step as a whole.
+func (b *chromium) begin(what string) step {
 	b.t.Helper()
-	_ = b.pipe.SetReadDeadline(time.Now().Add(answersWithin))
+	s := step{what, time.Now()}
+	until := s.begun.Add(b.within)
+	if err := errors.Join(b.to.SetWriteDeadline(until), b.pipe.SetReadDeadline(until)); err != nil {
+		b.t.Fatalf("bound %s: %v", what, err)
+	}
+	return s
+}
+
+func (b *chromium) read(s step) (m message) {
+	b.t.Helper()
 	raw, err := b.from.ReadBytes(0)
 	if err == nil {
 		err = json.Unmarshal(raw[:len(raw)-1], &m)
 	}
 	if err != nil {
-		b.t.Fatalf("read from Chromium: %v", err)
+		b.fail(s, err)
 	}
 	return m
+}
+
+// fail ends the test with what was waited for, and where.
+func (b *chromium) fail(s step, err error) {
+	b.t.Helper()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		b.t.Fatalf("Chromium has not done %s within %s at %s; %d events came since the page was asked for", s.what, b.within, b.url, len(b.events))
+	}
+	b.t.Fatalf("Chromium at %s, doing %s for %s: %v", b.url, s.what, time.Since(s.begun).Round(time.Second), err)
 }
 
 // stop ends the browser and waits until it is gone.

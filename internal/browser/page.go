@@ -33,6 +33,7 @@ func Open(t testing.TB, url string) *Page {
 	p.b.call(p.tab, "Emulation.setFocusEmulationEnabled", map[string]any{"enabled": true}, nil) // as of a window that one works in
 	p.b.call(p.tab, "Page.setLifecycleEventsEnabled", map[string]any{"enabled": true}, nil)
 	p.b.call(p.tab, "Emulation.setDeviceMetricsOverride", map[string]any{"width": 1280, "height": 1600, "deviceScaleFactor": 1, "mobile": false}, nil)
+	p.b.url = url
 	p.b.call(p.tab, "Page.navigate", map[string]any{"url": url}, nil)
 	p.b.until(p.tab, "Page.loadEventFired")
 	return p
@@ -111,7 +112,7 @@ func (p *Page) Shoot(file string, whole bool) {
 // Go opens another page in the same tab.
 func (p *Page) Go(url string) {
 	p.t.Helper()
-	p.b.events = nil
+	p.b.events, p.b.url = nil, url
 	var to struct{ LoaderID string }
 	p.b.call(p.tab, "Page.navigate", map[string]any{"url": url}, &to)
 	// That of this page: the one before may have begun to lead elsewhere, and be loaded just now.
