@@ -42,6 +42,11 @@ func judged(t *testing.T, p *browser.Page, name, axeText string) {
 	if wide.Page > wide.Window {
 		t.Errorf("%s is %v wide in a window of %v", name, wide.Page, wide.Window)
 	}
+	var beside []string
+	p.Eval(`[...document.querySelectorAll(".scroll > .stack")].filter(e => getComputedStyle(e.tHead).display === "none" && e.scrollWidth > e.parentElement.clientWidth).map(e => e.parentElement.ariaLabel)`, &beside)
+	if len(beside) > 0 {
+		t.Errorf("%s: cards are beside the screen: %q", name, beside)
+	}
 	var ran any
 	p.Eval("window.ran ?? null", &ran)
 	if ran != nil {
