@@ -211,13 +211,13 @@ func (s *Server) draft(b *body) apikey.Draft {
 }
 
 // budget reads what the exports of a key may come to in a day.
-func (b *body) budget(sandbox bool) (out jobs.Budget) {
+func (p *params) budget(sandbox bool) (out jobs.Budget) {
 	for _, f := range []struct {
 		name  string
 		limit *int64
 	}{{"rowsPerDay", &out.Rows}, {"readsPerDay", &out.Reads}} {
-		if *f.limit = int64(b.integer(f.name, 1, maxBudget, 0)); *f.limit > 0 && sandbox {
-			b.fault(f.name, typeOnly, map[string]any{"value": b.values.Get(f.name)}, "is not for sandbox keys: their rows are made up and read nothing")
+		if *f.limit = int64(p.integer(f.name, 1, maxBudget, 0)); *f.limit > 0 && sandbox {
+			p.fault(f.name, typeOnly, map[string]any{"value": p.values.Get(f.name)}, "is not for sandbox keys: their rows are made up and read nothing")
 		}
 	}
 	return out
@@ -297,6 +297,10 @@ func (s *Server) setKeyBudget(c *gin.Context, caller *apikey.Key) error {
 	}
 	var to apikey.BudgetChange
 	budget := b.budget(false)
+	if _, said := b.fields["expected"]; said {
+		to.Seen = &jobs.Budget{}
+		b.object("expected", func(p *params) { *to.Seen = p.budget(false) })
+	}
 	for name, f := range map[string]struct {
 		limit int64
 		to    **int64
@@ -305,7 +309,7 @@ func (s *Server) setKeyBudget(c *gin.Context, caller *apikey.Key) error {
 			*f.to = &f.limit
 		}
 	}
-	if to == (apikey.BudgetChange{}) {
+	if to.Rows == nil && to.Reads == nil {
 		b.fault("rowsPerDay", typeRequired, nil, "or readsPerDay is required: how many of a day, or null for no limit")
 	}
 	reason := b.reason(true)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -84,16 +85,14 @@ func (f *fakeKeys) Rotate(_ context.Context, id string, rotation apikey.Rotation
 
 func (f *fakeKeys) SetBudget(_ context.Context, id string, to apikey.BudgetChange, by apikey.By) (jobs.Budget, error) {
 	var out jobs.Budget
+	var refused error
 	err := f.change(id, func(k *apikey.Key) {
-		for _, set := range []struct{ from, to *int64 }{{to.Rows, &k.Budget.Rows}, {to.Reads, &k.Budget.Reads}} {
-			if set.from != nil {
-				*set.to = *set.from
-			}
+		if out, refused = to.Of(k.Budget); refused == nil {
+			k.Budget = out
+			f.note(id, apikey.ActionBudget, by)
 		}
-		out = k.Budget
-		f.note(id, apikey.ActionBudget, by)
 	})
-	return out, err
+	return out, cmp.Or(err, refused)
 }
 
 func (f *fakeKeys) SetState(_ context.Context, id string, state apikey.State, by apikey.By) error {

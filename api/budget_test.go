@@ -155,9 +155,18 @@ func TestBudgetIsChanged(t *testing.T) {
 	for fields, want := range map[string]string{`"reason":"r"`: "rowsPerDay", `"rowsPerDay":5`: "reason", `"rowsPerDay":0,"reason":"r"`: "rowsPerDay", `"rowsPerDay":5,"readsPerDay":"x","reason":"r"`: "readsPerDay", `"name":"n","rowsPerDay":5,"reason":"r"`: "name"} {
 		wantFaults(t, b, "/admin/keys/key_one1/budget", `{`+fields+`}`, want)
 	}
+	for fields, want := range map[string]string{`"expected":{"rowsPerDay":"x"}`: "expected", `"expected":{"name":1}`: "expected", `"expected":null`: "expected", `"expected":5`: "expected"} {
+		wantFaults(t, b, "/admin/keys/key_one1/budget", `{"reason":"r","rowsPerDay":5,`+fields+`}`, want)
+	}
+	if code, got := as(t, b, "key_admn", "POST", "/admin/keys/key_one1/budget", `{"reason":"r","rowsPerDay":5,"expected":{"rowsPerDay":12}}`); code != http.StatusConflict || got["message"] != "somebody has changed the budget meanwhile: see by whom in the key's history" {
+		t.Errorf("a budget that is another by now = %d %v", code, got)
+	}
 	if len(b.keys.audit["key_one1"]) != 5 {
 		t.Errorf("the history is %v", b.keys.audit["key_one1"])
 	}
+	set(`"rowsPerDay":5,"expected":{}`, "5 <nil>", "12 0 14 <nil>")
+	set(`"rowsPerDay":6,"expected":{"rowsPerDay":5,"readsPerDay":null}`, "6 <nil>", "12 0 14 <nil>")
+	set(`"rowsPerDay":6,"expected":{"rowsPerDay":5}`, "6 <nil>", "12 0 14 <nil>") // its answer was lost
 	b.keys.keys[0].OrgID = jobs.SandboxOf(b.keys.keys[0].OrgID)
 	if code, got := as(t, b, "key_admn", "POST", "/admin/keys/key_one1/budget", `{"reason":"r","rowsPerDay":5}`); code != http.StatusConflict {
 		t.Errorf("a budget of a sandbox key = %d %v", code, got)

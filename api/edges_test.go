@@ -218,6 +218,7 @@ func keyEdges(t *testing.T) (list []edge) {
 	}
 	for _, name := range []string{"rowsPerDay", "readsPerDay"} {
 		add(between(name, 1, maxBudget, field(t, "key_admn", "POST", "/admin/keys/key_two2/budget", `{"reason":"r","`+name+`":%s}`, number))...)
+		add(between("expected."+name, 1, maxBudget, field(t, "key_admn", "POST", "/admin/keys/key_nobody/budget", `{"reason":"r","rowsPerDay":1,"expected":{"`+name+`":%s}}`, number))...)
 	}
 	add(between("overlapSeconds", 0, 7*24*3600, field(t, "key_admn", "POST", "/admin/keys/key_two2/rotate", `{"reason":"r","overlapSeconds":%s}`, number))...)
 	add(edge{what: "orgId", limit: 128, send: draft(`"orgId":"%s","scopes":[],"name":"n"`, letters), refused: 422, says: "1 to 128 visible ASCII"},

@@ -1591,6 +1591,15 @@ type ListKeysParams struct {
 
 // SetKeyBudgetJSONBody defines parameters for SetKeyBudget.
 type SetKeyBudgetJSONBody struct {
+	// Expected The budget on which you have decided, as `ApiKey` has it: where the key has another by now, nothing is changed, unless that is the one you ask for. Left out: whatever it is.
+	Expected *struct {
+		// ReadsPerDay Null, or left out: no limit.
+		ReadsPerDay *int64 `json:"readsPerDay,omitempty"`
+
+		// RowsPerDay Null, or left out: no limit.
+		RowsPerDay *int64 `json:"rowsPerDay,omitempty"`
+	} `json:"expected,omitempty"`
+
 	// ReadsPerDay As in `ApiKeyDraft`; null: no limit.
 	ReadsPerDay *int64 `json:"readsPerDay,omitempty"`
 
@@ -2383,7 +2392,8 @@ type ClientInterface interface {
 	// SetKeyBudgetWithBody Change the budget of an API key
 	//
 	// What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
-	// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+	// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, for a sandbox key,
+	// and with `expected` where somebody has changed the budget meanwhile.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2393,7 +2403,8 @@ type ClientInterface interface {
 	// SetKeyBudget Change the budget of an API key
 	//
 	// What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
-	// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+	// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, for a sandbox key,
+	// and with `expected` where somebody has changed the budget meanwhile.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3030,7 +3041,8 @@ func (c *RawClient) GetKey(ctx context.Context, keyID KeyID, reqEditors ...Reque
 // SetKeyBudgetWithBody Change the budget of an API key
 //
 // What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
-// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, for a sandbox key,
+// and with `expected` where somebody has changed the budget meanwhile.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3050,7 +3062,8 @@ func (c *RawClient) SetKeyBudgetWithBody(ctx context.Context, keyID KeyID, conte
 // SetKeyBudget Change the budget of an API key
 //
 // What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
-// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, for a sandbox key,
+// and with `expected` where somebody has changed the budget meanwhile.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -7764,7 +7777,8 @@ type ClientWithResponsesInterface interface {
 	// SetKeyBudgetWithBodyWithResponse Change the budget of an API key
 	//
 	// What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
-	// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+	// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, for a sandbox key,
+	// and with `expected` where somebody has changed the budget meanwhile.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7774,7 +7788,8 @@ type ClientWithResponsesInterface interface {
 	// SetKeyBudgetWithResponse Change the budget of an API key
 	//
 	// What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
-	// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+	// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, for a sandbox key,
+	// and with `expected` where somebody has changed the budget meanwhile.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9740,7 +9755,8 @@ func (c *ClientWithResponses) GetKeyWithResponse(ctx context.Context, keyID KeyI
 // SetKeyBudgetWithBodyWithResponse Change the budget of an API key
 //
 // What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
-// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, for a sandbox key,
+// and with `expected` where somebody has changed the budget meanwhile.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9756,7 +9772,8 @@ func (c *ClientWithResponses) SetKeyBudgetWithBodyWithResponse(ctx context.Conte
 // SetKeyBudgetWithResponse Change the budget of an API key
 //
 // What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
-// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+// watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, for a sandbox key,
+// and with `expected` where somebody has changed the budget meanwhile.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

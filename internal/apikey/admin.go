@@ -31,6 +31,8 @@ var (
 	ErrDisabled = errors.New("key is disabled")
 	// ErrRotated: the key was rotated since the caller looked at it.
 	ErrRotated = errors.New("key was rotated meanwhile")
+	// ErrBudgetChanged: the key's budget is neither what the caller took it for nor what it is to become.
+	ErrBudgetChanged = errors.New("key's budget was changed meanwhile")
 )
 
 // Rotation is how a key gets a new secret.
@@ -214,28 +216,52 @@ func (s *Store) SetState(ctx context.Context, id string, state State, by By) err
 }
 
 // BudgetChange is what a key's budget becomes: nil is as it was, 0 without limit.
-type BudgetChange struct{ Rows, Reads *int64 }
+type BudgetChange struct {
+	Rows, Reads *int64
+	// Seen, if not nil, is the budget on which the caller decided: none that is another is changed.
+	Seen *jobs.Budget
+}
+
+// Of is what a budget becomes by the change. ErrBudgetChanged; not where it is that already, as after an
+// answer that was lost.
+func (c BudgetChange) Of(has jobs.Budget) (jobs.Budget, error) {
+	to := has
+	if c.Rows != nil {
+		to.Rows = *c.Rows
+	}
+	if c.Reads != nil {
+		to.Reads = *c.Reads
+	}
+	if c.Seen != nil && *c.Seen != has && to != has {
+		return has, ErrBudgetChanged
+	}
+	return to, nil
+}
 
 // SetBudget changes what the exports of a key may come to in a day, and gives that. What the key has spent of
 // the day stays spent. Other processes notice as they do a change of its state. ErrDisabled,
-// jobs.ErrNotFound.
+// ErrBudgetChanged, jobs.ErrNotFound.
 func (s *Store) SetBudget(ctx context.Context, id string, to BudgetChange, by By) (jobs.Budget, error) {
 	var budget jobs.Budget
 	err := s.change(ctx, id, ActionBudget, by, func(r *record) (string, error) {
 		if State(r.State) == Disabled {
 			return "", ErrDisabled
 		}
+		var err error
+		if budget, err = to.Of(jobs.Budget{Rows: r.RowsPerDay, Reads: r.ReadsPerDay}); err != nil {
+			return "", err
+		}
 		var changed []string
 		for _, f := range []struct {
-			name    string
-			to, has *int64
-		}{{"rowsPerDay", to.Rows, &r.RowsPerDay}, {"readsPerDay", to.Reads, &r.ReadsPerDay}} {
-			if f.to != nil && *f.to != *f.has {
-				changed = append(changed, fmt.Sprintf("%s %s, was %s", f.name, limitText(*f.to), limitText(*f.has)))
-				*f.has = *f.to
+			name string
+			to   int64
+			has  *int64
+		}{{"rowsPerDay", budget.Rows, &r.RowsPerDay}, {"readsPerDay", budget.Reads, &r.ReadsPerDay}} {
+			if f.to != *f.has {
+				changed = append(changed, fmt.Sprintf("%s %s, was %s", f.name, limitText(f.to), limitText(*f.has)))
+				*f.has = f.to
 			}
 		}
-		budget = jobs.Budget{Rows: r.RowsPerDay, Reads: r.ReadsPerDay}
 		return strings.Join(changed, "; "), nil
 	})
 	if err != nil {

@@ -113,6 +113,16 @@ func TestKeyLife(t *testing.T) {
 			if _, history, err := s.Get(t.Context(), "org1", k.ID); err != nil || history[len(history)-1].Detail != "readsPerDay 7, was without limit" {
 				t.Errorf("of what stays the history says %+v, %v", history, err)
 			}
+			before := jobs.Budget{Rows: 7}
+			if _, err := s.SetBudget(t.Context(), k.ID, BudgetChange{Rows: &none, Seen: &before}, by); !errors.Is(err, ErrBudgetChanged) {
+				t.Errorf("a change of a budget that was changed meanwhile = %v", err)
+			}
+			before.Reads = 7
+			for _, why := range []string{"as it was seen", "again, after an answer that was lost"} {
+				if set, err := s.SetBudget(t.Context(), k.ID, BudgetChange{Rows: &none, Seen: &before}, by); err != nil || set != (jobs.Budget{Reads: 7}) {
+					t.Errorf("a change of a budget, %s, is %+v, %v", why, set, err)
+				}
+			}
 			if signs(t, s, k.ID, first, now) || !signs(t, s, k.ID, second, now) || !signs(t, s, k.ID, third, now) {
 				t.Error("of three secrets the last two sign")
 			}

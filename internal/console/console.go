@@ -178,7 +178,7 @@ func (c *Console) routes() http.Handler {
 	mux.HandleFunc("POST /console/act", c.acting(c.act))
 	mux.HandleFunc("POST /console/keys", c.acting(c.makeKey))
 	mux.HandleFunc("POST /console/keys/{id}/rotate", c.acting(c.rotateKey))
-	mux.HandleFunc("POST /console/keys/{id}/budget", c.acting(c.budgetKey))
+	mux.HandleFunc("POST /console/keys/{id}/budget", c.acting(c.setBudget))
 	mux.HandleFunc("POST /console/keys/{id}/revoke", c.acting(c.revokeKey))
 	mux.HandleFunc("/console/", func(w http.ResponseWriter, r *http.Request) { c.notFound(w, r) })
 	// What another site has a browser send is refused by what the browser says of where it comes from,

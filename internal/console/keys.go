@@ -36,19 +36,24 @@ func (c *Console) keysPage(ctx context.Context, _ *principal, r *http.Request) (
 type keyPage struct {
 	Key   client.APIKey
 	Audit []client.KeyChange
-	// Rotate, Budget and Revoke name the forms; Own is the key by which one is signed in.
-	Rotate, Budget, Revoke string
-	Own                    bool
+	// Rotate and Revoke name the forms; Own is the key by which one is signed in.
+	Rotate, Revoke string
+	Budget         budgetForm
+	Own            bool
 }
 
 func (c *Console) keyPage(ctx context.Context, who *principal, r *http.Request) (view, error) {
-	answer, err := c.api.GetKeyWithResponse(ctx, r.PathValue("id"))
+	p, err := c.readKey(ctx, who, r.PathValue("id"))
+	return view{name: "key", title: "A key", data: p}, err
+}
+
+func (c *Console) readKey(ctx context.Context, who *principal, id string) (keyPage, error) {
+	answer, err := c.api.GetKeyWithResponse(ctx, id)
 	if err != nil {
-		return view{}, err
+		return keyPage{}, err
 	}
-	p := keyPage{Key: answer.JSON200.Key, Audit: answer.JSON200.Audit, Rotate: rand.Text(), Budget: rand.Text(), Revoke: rand.Text()}
-	p.Own = p.Key.KeyID == who.KeyID
-	return view{name: "key", title: "A key", data: p}, nil
+	k := answer.JSON200.Key
+	return keyPage{Key: k, Audit: answer.JSON200.Audit, Rotate: rand.Text(), Budget: budgetOf(&k), Revoke: rand.Text(), Own: k.KeyID == who.KeyID}, nil
 }
 
 // newKeyPage asks what a key is to be.
@@ -127,9 +132,14 @@ func (c *Console) makeKey(w http.ResponseWriter, r *http.Request, who *principal
 	return nil
 }
 
+// madeBefore reports whether a form was sent twice.
+func madeBefore(refused *client.Error) bool {
+	return refused.Status == http.StatusConflict && strings.Contains(refused.Message, "made before")
+}
+
 // sentBefore says of a form that was sent twice what that means here.
 func sentBefore(err error) error {
-	if refused, ok := refusal(err); ok && refused.Status == http.StatusConflict && strings.Contains(refused.Message, "made before") {
+	if refused, ok := refusal(err); ok && madeBefore(refused) {
 		return &client.Error{Status: http.StatusConflict, Message: "this form was sent before: what came of it was shown once, and is not shown again", RequestID: refused.RequestID}
 	}
 	return err
@@ -155,24 +165,6 @@ func (c *Console) rotateKey(w http.ResponseWriter, r *http.Request, who *princip
 		p.Secret = answer.JSON200.Secret
 	}
 	c.render(w, r, who, http.StatusOK, "key-secret", "A new secret", p)
-	return nil
-}
-
-// budgetKey sets both limits as the form has them; an empty one is none.
-func (c *Console) budgetKey(w http.ResponseWriter, r *http.Request, who *principal) error {
-	id := r.PathValue("id")
-	fields := map[string]any{"reason": strings.TrimSpace(r.PostFormValue("reason"))}
-	for _, name := range []string{"rowsPerDay", "readsPerDay"} {
-		fields[name] = nil
-		if text := strings.NewReplacer(",", "", " ", "").Replace(r.PostFormValue(name)); text != "" {
-			fields[name] = text
-		}
-	}
-	_, err := c.api.SetKeyBudgetWithBodyWithResponse(c.asking(r, who), id, asJSON, body(fields), c.once(r, "budget "+id))
-	if err != nil {
-		return sentBefore(err)
-	}
-	http.Redirect(w, r, home+"/keys/"+url.PathEscape(id)+"?said=budget", http.StatusSeeOther)
 	return nil
 }
 

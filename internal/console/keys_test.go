@@ -3,6 +3,7 @@ package console_test
 import (
 	"context"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -51,12 +52,16 @@ func (a admin) Rotate(_ context.Context, id string, r apikey.Rotation, by apikey
 
 func (a admin) SetBudget(_ context.Context, id string, to apikey.BudgetChange, by apikey.By) (jobs.Budget, error) {
 	var budget jobs.Budget
+	var err error
 	a.d.change(id, func(k *apikey.Key) {
-		k.Budget = jobs.Budget{Rows: *to.Rows, Reads: *to.Reads} // the form has both
-		budget = k.Budget
-		a.d.note(id, apikey.ActionBudget, by)
+		if k.State == apikey.Disabled {
+			err = apikey.ErrDisabled
+		} else if budget, err = to.Of(k.Budget); err == nil {
+			k.Budget = budget
+			a.d.note(id, apikey.ActionBudget, by)
+		}
 	})
-	return budget, nil
+	return budget, err
 }
 
 func (a admin) SetState(_ context.Context, id string, state apikey.State, by apikey.By) error {
@@ -74,6 +79,20 @@ func (a admin) Get(_ context.Context, org, id string) (*apikey.Key, []apikey.Aud
 }
 
 var shownSecret = regexp.MustCompile(`<code id="secret">([0-9a-f]{64})</code>`)
+
+// fields are what a form of a page, by where it is sent, has in it.
+func fields(body, action string) url.Values {
+	_, form, _ := strings.Cut(body, `action="`+action+`"`)
+	form, _, _ = strings.Cut(form, "</form>")
+	all := url.Values{}
+	for _, m := range regexp.MustCompile(`<input [^>]*name="([^"]+)"[^>]*>`).FindAllStringSubmatch(form, -1) {
+		value := regexp.MustCompile(` value="([^"]*)"`).FindStringSubmatch(m[0])
+		if value != nil {
+			all.Set(m[1], html.UnescapeString(value[1]))
+		}
+	}
+	return all
+}
 
 // forms gives the name of each form of a page, by where it is sent.
 func forms(body string) map[string]string {
@@ -130,25 +149,8 @@ func TestKeys(t *testing.T) {
 		t.Errorf("the page of a sandbox key is %s", own)
 	}
 	d.change(id, func(k *apikey.Key) { k.OrgID = jobs.OwnerOf(k.OrgID) })
-	budget := "/console/keys/" + id + "/budget"
-	change := func(rows, reads string) reply {
-		form := url.Values{"csrf": {p.token()}, "once": {forms(p.get("/console/keys/" + id).body)[budget]}, "rowsPerDay": {rows}, "readsPerDay": {reads}, "reason": {"it grows"}}
-		return p.post(budget, form)
-	}
-	if a := change("5,000", "1"); a.status != http.StatusSeeOther || !strings.Contains(p.get(a.header.Get("Location")).body, "The budget is changed") {
-		t.Errorf("change the budget = %d %v", a.status, a.header)
-	}
+	d.changeBudgets(t, p, id)
 	page := p.get("/console/keys/" + id)
-	if !strings.Contains(page.body, "<dd>5,000 rows, 1 read</dd>") || !strings.Contains(page.body, "0 rows, 0 reads; left: 5,000 rows, 1 read, until") || !strings.Contains(page.body, `value="5000"`) || strings.Contains(page.body, "(its sandbox") {
-		t.Errorf("the page of a key with a budget is %s", page.body)
-	}
-	if a := change("many", ""); a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, "must be a number") {
-		t.Errorf("a budget of many rows = %d %s", a.status, a.body)
-	}
-	if change("", ""); !strings.Contains(p.get("/console/keys/"+id).body, "none: no limit") {
-		t.Error("the budget stays")
-	}
-	page = p.get("/console/keys/" + id)
 	rotate, revoke := "/console/keys/"+id+"/rotate", "/console/keys/"+id+"/revoke"
 	a = p.post(rotate, url.Values{"csrf": {p.token()}, "once": {forms(page.body)[rotate]}, "leaked": {"1"}, "reason": {"it leaked"}})
 	n := shownSecret.FindStringSubmatch(a.body)
@@ -207,4 +209,55 @@ func TestKeys(t *testing.T) {
 	if a := small.get("/console/keys/key_admin1"); strings.Contains(a.body, "/revoke") || !strings.Contains(a.body, "cannot revoke itself") {
 		t.Errorf("its own key can be revoked: %s", a.body)
 	}
+}
+
+// changeBudgets gives a key budgets by its form, beside another admin who does so meanwhile, and takes them
+// away.
+func (d *desk) changeBudgets(t *testing.T, p *person, id string) {
+	t.Helper()
+	own := "/console/keys/" + id
+	change := func(page reply, rows, reads string) reply {
+		form := fields(page.body, own+"/budget")
+		form.Set("rowsPerDay", rows)
+		form.Set("readsPerDay", reads)
+		form.Set("reason", "it grows")
+		return p.post(own+"/budget", form)
+	}
+	before := p.get(own)
+	a := change(before, "5,000", "1")
+	if a.status != http.StatusSeeOther || !strings.Contains(p.get(a.header.Get("Location")).body, "The budget is changed") {
+		t.Errorf("change the budget = %d %v", a.status, a.header)
+	}
+	page := p.get(own)
+	if !strings.Contains(page.body, "<dd>5,000 rows, 1 read</dd>") || !strings.Contains(page.body, "0 rows, 0 reads; left: 5,000 rows, 1 read, until") || !strings.Contains(page.body, `value="5000"`) || strings.Contains(page.body, "(its sandbox") {
+		t.Errorf("the page of a key with a budget is %s", page.body)
+	}
+	if a := change(before, "7", "7"); a.status != http.StatusSeeOther || a.header.Get("Location") != own {
+		t.Errorf("the form that was sent before = %d %v", a.status, a.header)
+	}
+	wrong := change(page, "many", "")
+	if wrong.status != http.StatusUnprocessableEntity || !strings.Contains(wrong.body, "Must be a number.") || !strings.Contains(wrong.body, `value="many"`) || !strings.Contains(wrong.body, `value="it grows"`) {
+		t.Errorf("a budget of many rows = %d %s", wrong.status, wrong.body)
+	}
+	// Another admin, while the form with the wrong number is open.
+	d.change(id, func(k *apikey.Key) { k.Budget = jobs.Budget{Reads: 99} })
+	meanwhile := change(wrong, "6", "")
+	if k, err := d.lookup(t.Context(), id); meanwhile.status != http.StatusConflict || err != nil || k.Budget != (jobs.Budget{Reads: 99}) || !strings.Contains(meanwhile.body, "Somebody has changed the budget meanwhile") || !strings.Contains(meanwhile.body, "It is now: 99 reads.") || !strings.Contains(meanwhile.body, `value="6"`) {
+		t.Errorf("a budget that somebody has changed meanwhile = %d, it is %v, %v, and the page %s", meanwhile.status, k, err, meanwhile.body)
+	}
+	if a := change(meanwhile, "6", ""); a.status != http.StatusSeeOther {
+		t.Errorf("once more, having been told = %d %s", a.status, a.body)
+	}
+	if k, err := d.lookup(t.Context(), id); err != nil || k.Budget != (jobs.Budget{Rows: 6}) {
+		t.Errorf("the budget is %v, %v", k, err)
+	}
+	if change(p.get(own), "", ""); !strings.Contains(p.get(own).body, "none: no limit") {
+		t.Error("the budget stays")
+	}
+	page = p.get(own)
+	d.change(id, func(k *apikey.Key) { k.State = apikey.Disabled })
+	if a := change(page, "6", ""); a.status != http.StatusConflict || !strings.Contains(a.body, "The key is revoked: make a new one. Nothing was done.") {
+		t.Errorf("a budget of a key that was revoked meanwhile = %d %s", a.status, a.body)
+	}
+	d.change(id, func(k *apikey.Key) { k.State = apikey.Active })
 }

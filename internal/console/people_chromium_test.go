@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"exportd/internal/apikey"
 	"exportd/internal/browser"
 	"exportd/jobs"
 )
@@ -159,8 +160,76 @@ func TestMomentsInChromium(t *testing.T) {
 	p.Close()
 }
 
-// TestKeysInChromium makes a key, keeps its secrets, rotates and revokes it, with names as long as they may
-// be.
+// budgetByKeyboard gives the key whose page is open a budget with nothing but a keyboard: a wrong one first,
+// and one beside that of another admin, which is told and not overwritten.
+func (d *desk) budgetByKeyboard(t *testing.T, p *browser.Page, id, axeText string) {
+	t.Helper()
+	to := func(name string) {
+		t.Helper()
+		for range 100 {
+			var at string
+			p.Eval(`document.activeElement.form?.action.endsWith("/budget") ? document.activeElement.name || document.activeElement.type : ""`, &at)
+			if at == name {
+				return
+			}
+			p.Press("Tab")
+		}
+		t.Fatalf("Tab does not lead to %s", name)
+	}
+	// writes replaces what is in the field that has the focus: Tab has marked it, as it does for people.
+	writes := func(name, text string) {
+		t.Helper()
+		to(name)
+		p.Eval(`document.activeElement.select()`, nil)
+		p.Write(text)
+	}
+	send := func() { to("submit"); p.Loads(func() { p.Press(" ") }) }
+	is := func(what string, want jobs.Budget, texts ...string) {
+		t.Helper()
+		k, err := d.lookup(t.Context(), id)
+		if err != nil || k.Budget != want {
+			t.Errorf("%s: the budget is %+v, %v, want %+v", what, k.Budget, err, want)
+		}
+		for _, s := range texts {
+			if got := text(p, "main"); !strings.Contains(got, s) {
+				t.Errorf("%s: the page does not show %q: %q", what, s, got)
+			}
+		}
+		judgedInAllLooks(t, p, "keys-budget-"+what, axeText)
+	}
+	focus := func() (at struct{ Name, Value, Fault string }) {
+		p.Eval(`(() => { const e = document.activeElement; return {Name: e.name ?? "", Value: e.value ?? "", Fault: document.getElementById(e.getAttribute("aria-describedby"))?.innerText ?? ""} })()`, &at)
+		return at
+	}
+	writes("rowsPerDay", "5,000,000")
+	writes("readsPerDay", "a lot")
+	writes("reason", "twice the users")
+	send()
+	if at := focus(); at.Name != "readsPerDay" || at.Value != "a lot" || at.Fault != "Must be a number." {
+		t.Errorf("a wrong number leads to %+v", at)
+	}
+	is("wrong", jobs.Budget{}, "none: no limit")
+	writes("readsPerDay", "")
+	send()
+	is("saved", jobs.Budget{Rows: 5_000_000}, "The budget is changed.", "5,000,000 rows, until", "twice the users")
+	_, err := admin{d: d}.SetBudget(t.Context(), id, apikey.BudgetChange{Reads: new(int64(70_000))}, apikey.By{Actor: "other@example.com", Reason: "reads cost money"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	writes("rowsPerDay", "6000000")
+	writes("reason", "more of them")
+	send()
+	if at := focus(); at.Name != "rowsPerDay" || at.Value != "6000000" {
+		t.Errorf("a change by another admin leads to %+v", at)
+	}
+	is("meanwhile", jobs.Budget{Rows: 5_000_000, Reads: 70_000}, "Somebody has changed the budget meanwhile", "It is now: 5,000,000 rows, 70,000 reads.", "other@example.com", "reads cost money")
+	writes("readsPerDay", "70000")
+	send()
+	is("both", jobs.Budget{Rows: 6_000_000, Reads: 70_000}, "The budget is changed.", "6,000,000 rows, 70,000 reads, until")
+}
+
+// TestKeysInChromium makes a key, keeps its secrets, gives it a budget, rotates and revokes it, with names as
+// long as they may be.
 func TestKeysInChromium(t *testing.T) {
 	axeText := axeText(t)
 	d := open(t, withPeople)
@@ -197,6 +266,7 @@ func TestKeysInChromium(t *testing.T) {
 		t.Errorf("%s shows %q", p.At(), got)
 	}
 	judgedInAllLooks(t, p, "keys-made", axeText)
+	d.budgetByKeyboard(t, p, id, axeText)
 	fill("#rotate-reason", "once a year")
 	p.Loads(func() { p.Click(`form[action$="/rotate"] button`) })
 	if again := text(p, "#secret"); len(again) != 64 || again == secret {

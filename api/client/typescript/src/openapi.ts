@@ -1013,7 +1013,8 @@ export interface paths {
         /**
          * Change the budget of an API key
          * @description What is left out stays as it is; null is without limit. It holds for exports that are asked for from then on, in each process of the service once that has noticed: at once where it
-         *     watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, and for a sandbox key.
+         *     watches the key, else within 10 seconds. What the key has spent of the day stays spent: of a budget below that, nothing is left. 409 for a revoked key, for a sandbox key,
+         *     and with `expected` where somebody has changed the budget meanwhile.
          */
         post: operations["setKeyBudget"];
         delete?: never;
@@ -5482,6 +5483,10 @@ export interface operations {
                  * @example {
                  *       "rowsPerDay": 5000000,
                  *       "readsPerDay": null,
+                 *       "expected": {
+                 *         "rowsPerDay": 2000000,
+                 *         "readsPerDay": null
+                 *       },
                  *       "reason": "twice the users"
                  *     }
                  */
@@ -5496,6 +5501,19 @@ export interface operations {
                      * @description As in `ApiKeyDraft`; null: no limit.
                      */
                     readsPerDay?: number | null;
+                    /** @description The budget on which you have decided, as `ApiKey` has it: where the key has another by now, nothing is changed, unless that is the one you ask for. Left out: whatever it is. */
+                    expected?: {
+                        /**
+                         * Format: int64
+                         * @description Null, or left out: no limit.
+                         */
+                        rowsPerDay?: number | null;
+                        /**
+                         * Format: int64
+                         * @description Null, or left out: no limit.
+                         */
+                        readsPerDay?: number | null;
+                    };
                     reason: components["schemas"]["Reason"];
                 };
             };
