@@ -12,9 +12,9 @@ import (
 
 const (
 	// folderFormat is raised when something is stored that builds before cannot serve as it was meant. 2 has
-	// subscriptions whose messages are pushed, and versions of objects. Builds of 1 wrote no number and look
-	// for none: they hold such messages to be pulled, and change nothing about them; and they list versions
-	// as objects, and make no more.
+	// subscriptions whose messages are pushed, versions of objects, and multipart uploads. Builds of 1 wrote
+	// no number and look for none: they hold such messages to be pulled, and change nothing about them; they
+	// list versions as objects, and make no more; and they remove the bytes of parts, which then are none.
 	folderFormat = 2
 	formatFile   = "format"
 )

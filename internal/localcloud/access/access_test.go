@@ -163,47 +163,51 @@ func wantDenied(t *testing.T, permission string) func(any, error) {
 
 // calls has a call for each permission, which needs it alone or with others.
 var calls = map[string]func(*access.Gate, net.Addr) error{
-	"datastore.databases.get":          grpcCall("/google.firestore.v1.Firestore/BeginTransaction", nil),
-	"datastore.databases.getMetadata":  grpcCall("/google.firestore.admin.v1.FirestoreAdmin/GetDatabase", nil),
-	"datastore.databases.list":         grpcCall("/google.firestore.admin.v1.FirestoreAdmin/ListDatabases", nil),
-	"datastore.entities.create":        commit(&firestorepb.Write{Operation: &firestorepb.Write_Update{}, CurrentDocument: exists(false)}),
-	"datastore.entities.delete":        commit(&firestorepb.Write{Operation: &firestorepb.Write_Delete{}}),
-	"datastore.entities.get":           grpcCall("/google.firestore.v1.Firestore/BatchGetDocuments", nil),
-	"datastore.entities.list":          grpcCall("/google.firestore.v1.Firestore/RunQuery", nil),
-	"datastore.entities.update":        commit(&firestorepb.Write{Operation: &firestorepb.Write_Update{}}),
-	"datastore.indexes.get":            grpcCall("/google.firestore.admin.v1.FirestoreAdmin/GetField", nil),
-	"datastore.indexes.list":           grpcCall("/google.firestore.admin.v1.FirestoreAdmin/ListFields", nil),
-	"iam.serviceAccounts.signBlob":     httpCall("POST", "/signBlob"),
-	"pubsub.subscriptions.consume":     grpcCall("/google.pubsub.v1.Subscriber/Pull", nil),
-	"pubsub.subscriptions.create":      grpcCall("/google.pubsub.v1.Subscriber/CreateSubscription", nil),
-	"pubsub.subscriptions.delete":      grpcCall("/google.pubsub.v1.Subscriber/DeleteSubscription", nil),
-	"pubsub.subscriptions.get":         grpcCall("/google.pubsub.v1.Subscriber/GetSubscription", nil),
-	"pubsub.subscriptions.list":        grpcCall("/google.pubsub.v1.Subscriber/ListSubscriptions", nil),
-	"pubsub.subscriptions.update":      grpcCall("/google.pubsub.v1.Subscriber/UpdateSubscription", nil),
-	"pubsub.topics.attachSubscription": grpcCall("/google.pubsub.v1.Subscriber/CreateSubscription", nil),
-	"pubsub.topics.create":             grpcCall("/google.pubsub.v1.Publisher/CreateTopic", nil),
-	"pubsub.topics.delete":             grpcCall("/google.pubsub.v1.Publisher/DeleteTopic", nil),
-	"pubsub.schemas.list":              grpcCall("/google.pubsub.v1.SchemaService/ListSchemas", nil),
-	"pubsub.snapshots.create":          grpcCall("/google.pubsub.v1.Subscriber/CreateSnapshot", nil),
-	"pubsub.snapshots.delete":          grpcCall("/google.pubsub.v1.Subscriber/DeleteSnapshot", nil),
-	"pubsub.snapshots.get":             grpcCall("/google.pubsub.v1.Subscriber/GetSnapshot", nil),
-	"pubsub.snapshots.update":          grpcCall("/google.pubsub.v1.Subscriber/UpdateSnapshot", nil),
-	"pubsub.snapshots.list":            grpcCall("/google.pubsub.v1.Subscriber/ListSnapshots", nil),
-	"pubsub.topics.detachSubscription": grpcCall("/google.pubsub.v1.Publisher/DetachSubscription", nil),
-	"pubsub.topics.get":                grpcCall("/google.pubsub.v1.Publisher/GetTopic", nil),
-	"pubsub.topics.list":               grpcCall("/google.pubsub.v1.Publisher/ListTopics", nil),
-	"pubsub.topics.publish":            grpcCall("/google.pubsub.v1.Publisher/Publish", nil),
-	"pubsub.topics.update":             grpcCall("/google.pubsub.v1.Publisher/UpdateTopic", nil),
-	"storage.buckets.create":           httpCall("POST", "/storage/v1/b?project=p"),
-	"storage.buckets.delete":           httpCall("DELETE", "/storage/v1/b/bucket"),
-	"storage.buckets.get":              httpCall("GET", "/storage/v1/b/bucket"),
-	"storage.buckets.list":             httpCall("GET", "/storage/v1/b?project=p"),
-	"storage.buckets.update":           httpCall("PATCH", "/storage/v1/b/bucket"),
-	"storage.objects.create":           httpCall("POST", "/upload/storage/v1/b/bucket/o?uploadType=resumable&ifGenerationMatch=0"),
-	"storage.objects.delete":           httpCall("POST", "/upload/storage/v1/b/bucket/o?uploadType=media"), // may overwrite
-	"storage.objects.get":              httpCall("GET", "/bucket/object?X-Goog-Signature=x"),
-	"storage.objects.list":             httpCall("GET", "/storage/v1/b/bucket/o"),
-	"storage.objects.update":           httpCall("PATCH", "/storage/v1/b/bucket/o/object"),
+	"datastore.databases.get":            grpcCall("/google.firestore.v1.Firestore/BeginTransaction", nil),
+	"datastore.databases.getMetadata":    grpcCall("/google.firestore.admin.v1.FirestoreAdmin/GetDatabase", nil),
+	"datastore.databases.list":           grpcCall("/google.firestore.admin.v1.FirestoreAdmin/ListDatabases", nil),
+	"datastore.entities.create":          commit(&firestorepb.Write{Operation: &firestorepb.Write_Update{}, CurrentDocument: exists(false)}),
+	"datastore.entities.delete":          commit(&firestorepb.Write{Operation: &firestorepb.Write_Delete{}}),
+	"datastore.entities.get":             grpcCall("/google.firestore.v1.Firestore/BatchGetDocuments", nil),
+	"datastore.entities.list":            grpcCall("/google.firestore.v1.Firestore/RunQuery", nil),
+	"datastore.entities.update":          commit(&firestorepb.Write{Operation: &firestorepb.Write_Update{}}),
+	"datastore.indexes.get":              grpcCall("/google.firestore.admin.v1.FirestoreAdmin/GetField", nil),
+	"datastore.indexes.list":             grpcCall("/google.firestore.admin.v1.FirestoreAdmin/ListFields", nil),
+	"iam.serviceAccounts.signBlob":       httpCall("POST", "/signBlob"),
+	"pubsub.subscriptions.consume":       grpcCall("/google.pubsub.v1.Subscriber/Pull", nil),
+	"pubsub.subscriptions.create":        grpcCall("/google.pubsub.v1.Subscriber/CreateSubscription", nil),
+	"pubsub.subscriptions.delete":        grpcCall("/google.pubsub.v1.Subscriber/DeleteSubscription", nil),
+	"pubsub.subscriptions.get":           grpcCall("/google.pubsub.v1.Subscriber/GetSubscription", nil),
+	"pubsub.subscriptions.list":          grpcCall("/google.pubsub.v1.Subscriber/ListSubscriptions", nil),
+	"pubsub.subscriptions.update":        grpcCall("/google.pubsub.v1.Subscriber/UpdateSubscription", nil),
+	"pubsub.topics.attachSubscription":   grpcCall("/google.pubsub.v1.Subscriber/CreateSubscription", nil),
+	"pubsub.topics.create":               grpcCall("/google.pubsub.v1.Publisher/CreateTopic", nil),
+	"pubsub.topics.delete":               grpcCall("/google.pubsub.v1.Publisher/DeleteTopic", nil),
+	"pubsub.schemas.list":                grpcCall("/google.pubsub.v1.SchemaService/ListSchemas", nil),
+	"pubsub.snapshots.create":            grpcCall("/google.pubsub.v1.Subscriber/CreateSnapshot", nil),
+	"pubsub.snapshots.delete":            grpcCall("/google.pubsub.v1.Subscriber/DeleteSnapshot", nil),
+	"pubsub.snapshots.get":               grpcCall("/google.pubsub.v1.Subscriber/GetSnapshot", nil),
+	"pubsub.snapshots.update":            grpcCall("/google.pubsub.v1.Subscriber/UpdateSnapshot", nil),
+	"pubsub.snapshots.list":              grpcCall("/google.pubsub.v1.Subscriber/ListSnapshots", nil),
+	"pubsub.topics.detachSubscription":   grpcCall("/google.pubsub.v1.Publisher/DetachSubscription", nil),
+	"pubsub.topics.get":                  grpcCall("/google.pubsub.v1.Publisher/GetTopic", nil),
+	"pubsub.topics.list":                 grpcCall("/google.pubsub.v1.Publisher/ListTopics", nil),
+	"pubsub.topics.publish":              grpcCall("/google.pubsub.v1.Publisher/Publish", nil),
+	"pubsub.topics.update":               grpcCall("/google.pubsub.v1.Publisher/UpdateTopic", nil),
+	"storage.buckets.create":             httpCall("POST", "/storage/v1/b?project=p"),
+	"storage.buckets.delete":             httpCall("DELETE", "/storage/v1/b/bucket"),
+	"storage.buckets.get":                httpCall("GET", "/storage/v1/b/bucket"),
+	"storage.buckets.list":               httpCall("GET", "/storage/v1/b?project=p"),
+	"storage.buckets.update":             httpCall("PATCH", "/storage/v1/b/bucket"),
+	"storage.multipartUploads.abort":     httpCall("DELETE", "/bucket/object?uploadId=u"),
+	"storage.multipartUploads.create":    httpCall("POST", "/bucket/object?uploads"),
+	"storage.multipartUploads.list":      httpCall("GET", "/bucket?uploads"),
+	"storage.multipartUploads.listParts": httpCall("GET", "/bucket/object?uploadId=u"),
+	"storage.objects.create":             httpCall("POST", "/upload/storage/v1/b/bucket/o?uploadType=resumable&ifGenerationMatch=0"),
+	"storage.objects.delete":             httpCall("POST", "/upload/storage/v1/b/bucket/o?uploadType=media"), // may overwrite
+	"storage.objects.get":                httpCall("GET", "/bucket/object?X-Goog-Signature=x"),
+	"storage.objects.list":               httpCall("GET", "/storage/v1/b/bucket/o"),
+	"storage.objects.update":             httpCall("PATCH", "/storage/v1/b/bucket/o/object"),
 }
 
 func exists(v bool) *firestorepb.Precondition {
@@ -342,7 +346,7 @@ func TestParse(t *testing.T) {
 func TestOverwriteConditions(t *testing.T) {
 	t.Parallel()
 	g := access.NewGate(zap.NewNop())
-	g.Bind(at(1), parse(t, "accounts: {a: [storage.objects.create, storage.objects.get]}").Account("a"))
+	g.Bind(at(1), parse(t, "accounts: {a: [storage.multipartUploads.create, storage.objects.create, storage.objects.get]}").Account("a"))
 	for _, c := range []struct {
 		method, target string
 		header, may    bool
@@ -358,6 +362,11 @@ func TestOverwriteConditions(t *testing.T) {
 		{"POST", "/upload/storage/v1/b/bucket/o?uploadType=media&name=x&upload_id=", false, false},
 		{"POST", "/storage/v1/b/bucket/o/x/compose?upload_id=x", false, false},
 		{"PUT", "/bucket/x?upload_id=x", false, false},
+		// Parts replace nothing that anybody sees; what completes their upload may.
+		{"POST", "/bucket/x?uploads", false, true},
+		{"PUT", "/bucket/x?uploadId=x&partNumber=1", false, true},
+		{"POST", "/bucket/x?uploadId=x", false, false},
+		{"POST", "/bucket/x?uploadId=x", true, false},
 		{"PUT", "/upload/x?upload_id=x", false, false},
 	} {
 		r := httptest.NewRequest(c.method, "http://127.0.0.1"+c.target, nil)

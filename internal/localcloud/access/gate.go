@@ -169,10 +169,11 @@ func (g *Gate) HTTP(next http.Handler) http.Handler {
 	})
 }
 
-// refuse answers as the API in question does: the JSON API and IAM Credentials in JSON, signed URLs in XML.
+// refuse answers as the API in question does: the JSON API and IAM Credentials in JSON, signed URLs and
+// multipart uploads in XML.
 func refuse(w http.ResponseWriter, account, method, missing string) {
 	text := fmt.Sprintf("%s does not have %s access to the Google Cloud Storage resource. Permission '%s' denied on resource (or it may not exist).", account, missing, missing)
-	if method == signedGet {
+	if method == signedGet || strings.HasPrefix(method, multipartUploads) {
 		w.Header().Set("Content-Type", "application/xml; charset=UTF-8")
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = fmt.Fprintf(w, "<?xml version='1.0' encoding='UTF-8'?><Error><Code>AccessDenied</Code><Message>Access denied.</Message><Details>%s</Details></Error>", text)

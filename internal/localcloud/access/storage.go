@@ -8,6 +8,8 @@ import (
 const (
 	signedGet = "Storage/signed.get"
 	preflight = "Storage/preflight"
+	// multipartUploads begins the names of what is done with those of the XML API.
+	multipartUploads = "Storage/multipartUploads."
 )
 
 // uploads is where the JSON API takes objects.
@@ -19,7 +21,7 @@ func ofHTTP(r *http.Request) (method string, needed []string, ok bool) {
 	method = httpMethod(r)
 	needed, ok = needs[method]
 	switch method {
-	case "Storage/objects.insert", "Storage/objects.compose", "Storage/objects.rewrite":
+	case "Storage/objects.insert", "Storage/objects.compose", "Storage/objects.rewrite", "Storage/multipartUploads.complete":
 		if mayOverwrite(r) {
 			needed = add(append([]string(nil), needed...), ofOverwrite)
 		}
@@ -35,6 +37,8 @@ func mayOverwrite(r *http.Request) bool {
 	switch {
 	case upload && q.Get("upload_id") != "":
 		return false
+	case q.Has("uploadId"): // of the XML API, with no conditions
+		return true
 	case r.Method == http.MethodPut && !upload: // the XML API: the JSON API inserts by POST
 		return r.Header.Get("X-Goog-If-Generation-Match") != "0"
 	}
@@ -54,6 +58,9 @@ func httpMethod(r *http.Request) string {
 		rest, ok = strings.TrimPrefix(path, "/b"), true
 	}
 	if !ok { // the XML API
+		if method := multipartMethod(r); method != "" {
+			return multipartUploads + method
+		}
 		switch r.Method {
 		case http.MethodGet, http.MethodHead:
 			return signedGet
@@ -86,6 +93,20 @@ func httpMethod(r *http.Request) string {
 		return "Storage/objects." + verb(r.Method, "get")
 	}
 	return "Storage/" + r.Method + " of an object"
+}
+
+// multipartMethod names what a request does with a multipart upload, "" for one that is about none.
+func multipartMethod(r *http.Request) string {
+	q := r.URL.Query()
+	switch {
+	case q.Has("uploads") && r.Method == http.MethodGet:
+		return "list"
+	case q.Has("uploads"):
+		return "begin"
+	case !q.Has("uploadId"):
+		return ""
+	}
+	return map[string]string{http.MethodGet: "listParts", http.MethodPut: "uploadPart", http.MethodPost: "complete", http.MethodDelete: "abort"}[r.Method]
 }
 
 // verb is the API's name of what an HTTP method does; that of a GET depends on the resource.

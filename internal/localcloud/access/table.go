@@ -83,6 +83,14 @@ var needs = map[string][]string{
 	"Storage/objects.insert":  {"storage.objects.create"},
 	"Storage/objects.compose": {"storage.objects.get", "storage.objects.create"},
 	"Storage/objects.rewrite": {"storage.objects.get", "storage.objects.create"},
+	// https://cloud.google.com/storage/docs/access-control/iam-xml Completing one needs ofOverwrite too, as
+	// it has no conditions.
+	"Storage/multipartUploads.list":       {"storage.multipartUploads.list"},
+	"Storage/multipartUploads.listParts":  {"storage.multipartUploads.listParts"},
+	"Storage/multipartUploads.abort":      {"storage.multipartUploads.abort"},
+	"Storage/multipartUploads.begin":      {"storage.multipartUploads.create", "storage.objects.create"},
+	"Storage/multipartUploads.uploadPart": {"storage.multipartUploads.create", "storage.objects.create"},
+	"Storage/multipartUploads.complete":   {"storage.multipartUploads.create", "storage.objects.create"},
 	// A signed URL can do what its signer can.
 	"Storage/signed.get": {"storage.objects.get"},
 	"Storage/preflight":  {}, // says what a bucket's CORS configuration allows
@@ -90,7 +98,8 @@ var needs = map[string][]string{
 	"Credentials/signBlob": {"iam.serviceAccounts.signBlob"},
 }
 
-// ofOverwrite is what objects.insert, compose and rewrite need besides when they may overwrite.
+// ofOverwrite is what objects.insert, compose and rewrite need besides when they may overwrite, and the
+// completion of a multipart upload.
 const ofOverwrite = "storage.objects.delete"
 
 // Of single writes.

@@ -331,6 +331,12 @@ func TestStorageMethod(t *testing.T) {
 		{"POST", "/upload/storage/v1/b/x/o?uploadType=multipart", "Upload"},
 		{"POST", "/upload/storage/v1/b/x/o?uploadType=resumable", "StartUpload"},
 		{"PUT", "/upload/storage/v1/b/x/o?uploadType=resumable&upload_id=1", "UploadChunk"},
+		{"POST", "/x/a/b.csv?uploads", "StartUpload"},
+		{"PUT", "/x/a/b.csv?partNumber=1&uploadId=u", "UploadChunk"},
+		{"POST", "/x/a/b.csv?uploadId=u", "CompleteUpload"},
+		{"DELETE", "/x/a/b.csv?uploadId=u", "AbortUpload"},
+		{"GET", "/x/a/b.csv?uploadId=u", "ListUploads"},
+		{"GET", "/x?uploads", "ListUploads"},
 		{"POST", "/signBlob", "SignBlob"},
 	} {
 		if got := StorageMethod(httptest.NewRequest(c.method, c.url, nil)); got != c.want {

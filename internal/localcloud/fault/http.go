@@ -93,9 +93,25 @@ func (w *cutWriter) Write(p []byte) (int, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *cutWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// StorageMethod names a Cloud Storage request: Upload (one request), StartUpload and UploadChunk (resumable),
-// Download, GetObject, ListObjects, UpdateObject, DeleteObject, ComposeObject, RewriteObject, SignBlob, or
-// Bucket for anything on buckets.
+// multipartMethod names a request about a multipart upload, or about all of them.
+func multipartMethod(verb string, all bool) string {
+	switch {
+	case verb == http.MethodPost && all:
+		return "StartUpload"
+	case verb == http.MethodPost:
+		return "CompleteUpload"
+	case verb == http.MethodPut:
+		return "UploadChunk"
+	case verb == http.MethodDelete:
+		return "AbortUpload"
+	}
+	return "ListUploads"
+}
+
+// StorageMethod names a Cloud Storage request: Upload (one request), StartUpload and UploadChunk (resumable,
+// or of a multipart upload, which has CompleteUpload, AbortUpload and ListUploads besides), Download,
+// GetObject, ListObjects, UpdateObject, DeleteObject, ComposeObject, RewriteObject, SignBlob, or Bucket for
+// anything on buckets.
 func StorageMethod(r *http.Request) string {
 	path := r.URL.EscapedPath() // object names are one segment
 	switch {
@@ -113,7 +129,9 @@ func StorageMethod(r *http.Request) string {
 		return jsonMethod(r, strings.TrimPrefix(path, "/storage/v1/"))
 	case path == "/b" || strings.HasPrefix(path, "/b/"): // Node's root of the JSON API
 		return jsonMethod(r, strings.TrimPrefix(path, "/"))
-	case r.Method == http.MethodPut && !strings.HasPrefix(path, "/download/"): // the XML API, as the two below
+	case !strings.HasPrefix(path, "/download/") && (r.URL.Query().Has("uploads") || r.URL.Query().Has("uploadId")): // the XML API, as those below
+		return multipartMethod(r.Method, r.URL.Query().Has("uploads"))
+	case r.Method == http.MethodPut && !strings.HasPrefix(path, "/download/"):
 		return "Upload"
 	case r.Method == http.MethodDelete:
 		return "DeleteObject"

@@ -164,6 +164,11 @@ func FuzzStorage(f *testing.F) {
 	f.Add(verb("POST"), "/upload/storage/v1/b/numbers/o?uploadType=multipart", "Content-Type: multipart/related; boundary=x", []byte("--x\r\n\r\n{\"name\":\"m\"}\r\n--x\r\nContent-Type: text/plain\r\n\r\nhi\r\n--x--"))
 	f.Add(verb("GET"), "/numbers/a?generation=1", "Authorization: Bearer x\nRange: bytes=1-2,3-\nX-Goog-If-Generation-Match: 0", []byte{})
 	f.Add(verb("PUT"), "/numbers/x%2F..%2Fy", "Authorization: Bearer x\nX-Goog-Meta-A: b\nContent-Encoding: gzip", []byte("\x1f\x8b"))
+	for _, path := range []string{"/numbers/p?uploads", "/numbers/p?uploadId=x", "/numbers/p?uploadId=x&partNumber=1", "/numbers?uploads&prefix=p&delimiter=/&max-uploads=1&key-marker=a&encoding-type=url"} {
+		for _, v := range verbs {
+			f.Add(verb(v), path, "Authorization: Bearer x", []byte("<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>x</ETag></Part></CompleteMultipartUpload>"))
+		}
+	}
 	f.Add(verb("GET"), "/numbers/a?X-Goog-Algorithm=GOOG4-RSA-SHA256&X-Goog-Credential=a%2F20260102%2Fauto%2Fstorage%2Fgoog4_request&X-Goog-Date=20260102T030405Z&X-Goog-Expires=60&X-Goog-SignedHeaders=host&X-Goog-Signature=00", "", []byte{})
 	f.Add(verb("GET"), "/storage/v1/b/numbers/o?pageToken=YQ&maxResults=1&matchGlob=%7Ba,b%7D*%5Bc%5D&fields=items(name,size),nextPageToken", "", []byte{})
 	f.Add(verb("POST"), "/signBlob", "", []byte(`{"payload":"YQ=="}`))

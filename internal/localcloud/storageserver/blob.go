@@ -293,6 +293,15 @@ func (b *blobs) open(s segment) (io.ReaderAt, error) {
 	return bytes.NewReader(data), closer.Close()
 }
 
+// has says whether a segment is there.
+func (b *blobs) has(s segment) bool {
+	if !s.Small {
+		return !b.changed(s.ID).IsZero()
+	}
+	_, closer, err := b.db.Get(smallKey(s.ID))
+	return err == nil && closer.Close() == nil
+}
+
 // encodeCRC is the base64 of the big-endian checksum, as the JSON API writes it.
 func encodeCRC(crc uint32) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc))

@@ -202,6 +202,9 @@ func (s *Server) deleteBucket(w http.ResponseWriter, r *http.Request, bucket str
 	if err := s.pace.bucket(); err != nil {
 		return err
 	}
+	if err := s.dropMultiparts(bucket); err != nil {
+		return err
+	}
 	if err := s.db.Delete(bucketKey(bucket), pebble.Sync); err != nil {
 		return storageError("delete bucket", err)
 	}

@@ -88,13 +88,24 @@ func writeXMLError(w http.ResponseWriter, e *apiError) {
 		Message string
 	}
 	code := e.Reason
-	if e.Reason == "notFound" {
+	switch {
+	case e == errBucketNotFound:
+		code = "NoSuchBucket"
+	case e.Reason == "notFound":
 		code = "NoSuchKey"
 	}
 	w.Header().Set("Content-Type", "application/xml; charset=UTF-8")
 	w.WriteHeader(e.Status)
 	_, _ = w.Write([]byte(xml.Header))
 	_ = xml.NewEncoder(w).Encode(xmlError{Code: code, Message: e.Message}) // the client is gone if this fails
+}
+
+// writeXML answers with the body, as the XML API does. Node's client parses what is called a text alone.
+func writeXML(w http.ResponseWriter, body any) {
+	w.Header().Set("Content-Type", "text/xml; charset=UTF-8")
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write([]byte(xml.Header))
+	_ = xml.NewEncoder(w).Encode(body) // the client is gone if this fails
 }
 
 // reply answers with what the request selects of the body, whose links lead to this server.

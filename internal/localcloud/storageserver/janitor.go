@@ -31,16 +31,17 @@ func (s *Server) tidy(now time.Time) error {
 	if err := s.dropSessions(func(u *sessionState) bool { return s.idle(u, now) >= sessionLife }); err != nil {
 		return err
 	}
+	if err := s.abandon(now); err != nil {
+		return err
+	}
 	return scan(s.db, []byte("b"), []byte("c"), func(_, value []byte) error {
 		var b storage.Bucket
-		if err := decode(value, &b); err != nil || b.Lifecycle == nil {
+		if err := decode(value, &b); err != nil {
 			return err
 		}
-		for _, rule := range b.Lifecycle.Rule {
-			if rule.Action != nil && rule.Action.Type == "Delete" && rule.Condition != nil {
-				if err := s.expire(b.Name, rule.Condition, now); err != nil {
-					return err
-				}
+		for _, c := range conditionsOf(&b, "Delete") {
+			if err := s.expire(b.Name, c, now); err != nil {
+				return err
 			}
 		}
 		return nil

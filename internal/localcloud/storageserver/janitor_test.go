@@ -148,7 +148,10 @@ func TestFullDiskIsToldBeforeItHarmsTheIndex(t *testing.T) {
 	t.Parallel()
 	s, _ := open(t, Options{Dir: t.TempDir()})
 	do(t, s, "POST", "/storage/v1/b", `{"name":"bkt"}`)
+	p := beginParts(t, s, "/bkt/p")
 	s.blobs.room = func() error { return &disk.FullError{Dir: "/data"} }
+	p.expect(p.do("PUT", "&partNumber=1", "x"), http.StatusInsufficientStorage, "quotaExceeded")
+	p.expect(do(t, s, "POST", "/bkt/p?uploads", "", "Authorization", "Bearer x"), http.StatusInsufficientStorage, "quotaExceeded")
 	w := do(t, s, "POST", "/upload/storage/v1/b/bkt/o?uploadType=media&name=a", "x")
 	if w.Code != http.StatusInsufficientStorage || !strings.Contains(w.Body.String(), "quotaExceeded") {
 		t.Errorf("upload to a full disk = %d %s, want 507", w.Code, w.Body)
@@ -161,6 +164,7 @@ func TestFullDiskIsToldBeforeItHarmsTheIndex(t *testing.T) {
 	if w := do(t, s, "PUT", upload, "abc", "Content-Range", "bytes 0-2/3"); w.Code != http.StatusOK {
 		t.Errorf("chunk when there is room again = %d %s", w.Code, w.Body)
 	}
+	p.expect(p.do("POST", "", list(1, p.put(1, "x"))), http.StatusOK, "Result")
 	if w := do(t, s, "GET", "/storage/v1/b/bkt/o/a", ""); w.Code != http.StatusNotFound {
 		t.Errorf("object of the refused upload = %d, want 404", w.Code)
 	}

@@ -11,9 +11,11 @@ import (
 	"google.golang.org/api/storage/v1"
 )
 
+// abortMultipartAction ends multipart uploads; Delete deletes objects.
+const abortMultipartAction = "AbortIncompleteMultipartUpload"
+
 // checkLifecycle refuses rules that the janitor would not follow as they are meant.
-// AbortIncompleteMultipartUpload is taken: there are no such uploads of the XML API, and resumable ones lapse
-// by themselves (sessionLife). https://cloud.google.com/storage/docs/lifecycle
+// https://cloud.google.com/storage/docs/lifecycle
 func checkLifecycle(l *storage.BucketLifecycle) error {
 	if l == nil {
 		return nil
@@ -29,11 +31,11 @@ func checkLifecycle(l *storage.BucketLifecycle) error {
 		}
 		switch rule.Action.Type {
 		case "Delete":
-		case "AbortIncompleteMultipartUpload":
+		case abortMultipartAction:
 			rest := *c
 			rest.Age, rest.MatchesPrefix, rest.MatchesSuffix = nil, nil, nil
 			if raw, err := json.Marshal(rest); err != nil || string(raw) != "{}" {
-				return badRequest("The lifecycle action AbortIncompleteMultipartUpload takes the conditions age, matchesPrefix and matchesSuffix alone.")
+				return badRequest("The lifecycle action %s takes the conditions age, matchesPrefix and matchesSuffix alone.", abortMultipartAction)
 			}
 		default:
 			return notImplemented("The lifecycle action %q", rule.Action.Type)
@@ -49,9 +51,9 @@ func checkLifecycle(l *storage.BucketLifecycle) error {
 }
 
 func checkConditions(c *storage.BucketLifecycleRuleCondition) error {
-	for field, day := range map[string]string{"CreatedBefore": c.CreatedBefore, "CustomTimeBefore": c.CustomTimeBefore, "NoncurrentTimeBefore": c.NoncurrentTimeBefore} {
-		if _, err := time.Parse(time.DateOnly, day); asked(c, field, day) && err != nil {
-			return badRequest("Invalid date in a lifecycle condition: %q", day)
+	for _, day := range []struct{ field, value string }{{"CreatedBefore", c.CreatedBefore}, {"CustomTimeBefore", c.CustomTimeBefore}, {"NoncurrentTimeBefore", c.NoncurrentTimeBefore}} {
+		if _, err := time.Parse(time.DateOnly, day.value); asked(c, day.field, day.value) && err != nil {
+			return badRequest("Invalid date in a lifecycle condition: %q", day.value)
 		}
 	}
 	var age int64
@@ -111,6 +113,19 @@ func asked[T comparable](c *storage.BucketLifecycleRuleCondition, field string, 
 	return value != zero || slices.Contains(c.ForceSendFields, field)
 }
 
+// conditionsOf are those of a bucket's rules with an action.
+func conditionsOf(b *storage.Bucket, action string) (out []*storage.BucketLifecycleRuleCondition) {
+	if b.Lifecycle == nil {
+		return nil
+	}
+	for _, rule := range b.Lifecycle.Rule {
+		if rule != nil && rule.Action != nil && rule.Action.Type == action && rule.Condition != nil {
+			out = append(out, rule.Condition)
+		}
+	}
+	return out
+}
+
 // due says whether all parts of a condition hold for a version of an object; newer is how many newer ones
 // there are, with the live one.
 func due(c *storage.BucketLifecycleRuleCondition, o *storage.Object, newer int64, now time.Time) bool {
@@ -140,9 +155,13 @@ func due(c *storage.BucketLifecycleRuleCondition, o *storage.Object, newer int64
 			return false
 		}
 	}
-	return (len(c.MatchesPrefix) == 0 || slices.ContainsFunc(c.MatchesPrefix, func(p string) bool { return strings.HasPrefix(o.Name, p) })) &&
-		(len(c.MatchesSuffix) == 0 || slices.ContainsFunc(c.MatchesSuffix, func(p string) bool { return strings.HasSuffix(o.Name, p) })) &&
-		(len(c.MatchesStorageClass) == 0 || slices.Contains(c.MatchesStorageClass, o.StorageClass))
+	return namedBy(c, o.Name) && (len(c.MatchesStorageClass) == 0 || slices.Contains(c.MatchesStorageClass, o.StorageClass))
+}
+
+// namedBy says whether a condition is about objects of that name.
+func namedBy(c *storage.BucketLifecycleRuleCondition, name string) bool {
+	return (len(c.MatchesPrefix) == 0 || slices.ContainsFunc(c.MatchesPrefix, func(p string) bool { return strings.HasPrefix(name, p) })) &&
+		(len(c.MatchesSuffix) == 0 || slices.ContainsFunc(c.MatchesSuffix, func(p string) bool { return strings.HasSuffix(name, p) }))
 }
 
 // before says whether t is before the day, in UTC; there may be none.

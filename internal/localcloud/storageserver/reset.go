@@ -55,6 +55,9 @@ func (s *Server) Reset(project string) (buckets, objects int, err error) {
 
 // dropBucket removes a bucket and its objects in one write. The caller holds s.buckets.
 func (s *Server) dropBucket(name string) (objects int, err error) {
+	if err := s.dropMultiparts(name); err != nil {
+		return 0, err
+	}
 	lower, upper := objectSpan(name)
 	var segments []segment
 	err = scan(s.db, lower, upper, func(_, value []byte) error {

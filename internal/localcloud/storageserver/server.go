@@ -42,8 +42,8 @@ type Options struct {
 	Dir string
 	// InMemory keeps everything in memory, and Dir is not looked at.
 	InMemory bool
-	// Lax leaves out how often an object, and buckets, may change, and of what size the chunks of an upload
-	// are.
+	// Lax leaves out how often an object, and buckets, may change, and of what size the chunks and parts of
+	// an upload are.
 	Lax bool
 	// ServiceAccounts are key files of accounts that sign URLs by themselves. What others sign is verified by
 	// the server's own key.
@@ -72,6 +72,7 @@ type Server struct {
 
 	buckets  sync.RWMutex    // written by changes to buckets, read by changes to objects
 	names    [256]sync.Mutex // by hash of the object name: precondition and commit are one step
+	uploads  [64]sync.Mutex  // by hash of the multipart upload's id, locked before buckets and names
 	mu       sync.Mutex      // guards sessions
 	sessions map[string]*session
 
@@ -189,6 +190,9 @@ func (s *Server) recover() error {
 	if err != nil {
 		return err
 	}
+	if err := s.recoverMultiparts(known); err != nil {
+		return err
+	}
 	removed, err := s.blobs.sweep(known)
 	if removed > 0 {
 		s.log.Info("removed unfinished uploads", zap.Int("files", removed))
@@ -233,6 +237,13 @@ func (s *Server) nextID() int64 {
 // lockName makes the caller the only one to change the object.
 func (s *Server) lockName(bucket, name string) *sync.Mutex {
 	mu := &s.names[maphash.Bytes(s.seed, objectKey(bucket, name))%uint64(len(s.names))]
+	mu.Lock()
+	return mu
+}
+
+// lockUpload makes the caller the only one to change the multipart upload.
+func (s *Server) lockUpload(id string) *sync.Mutex {
+	mu := &s.uploads[maphash.String(s.seed, id)%uint64(len(s.uploads))]
 	mu.Lock()
 	return mu
 }

@@ -3,7 +3,9 @@ package storageserver
 import (
 	"bytes"
 	"net/http"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -16,6 +18,9 @@ func FuzzStored(f *testing.F) {
 	f.Add(sessionKey("id"), []byte(`{"bucket":"bkt","object":null,"blob":3,"started":"2026-01-02T03:04:05Z"}`))
 	f.Add(sessionKey("id"), []byte(`{"bucket":"bkt","done":true,"refused":{"Status":412}}`))
 	f.Add(smallKey(9), []byte("x"))
+	f.Add(multipartKey("bkt", "a", "id"), []byte(`{"bucket":"bkt","id":"id","object":{"name":"a"},"started":"2026-01-02T03:04:05Z"}`))
+	f.Add(multipartKey("bkt", "a", "id"), []byte(`{"bucket":"other","id":"id2","object":{"name":"b"}}`))
+	f.Add(partKey("id", 1), []byte(`{"number":1,"size":5,"crc":7,"md5":"x","segments":[{"id":9,"size":5,"small":true}]}`))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		if len(key) == 0 {
 			return
@@ -37,6 +42,13 @@ func FuzzStored(f *testing.F) {
 			do(t, s, http.MethodGet, path, "")
 		}
 		do(t, s, http.MethodPut, "/upload/storage/v1/b/bkt/o?upload_id=id", "hello", "Content-Range", "bytes 0-4/5")
+		for _, call := range []string{"GET /bkt?uploads", "GET /bkt/a?uploadId=id", "PUT /bkt/a?uploadId=id&partNumber=1", "DELETE /bkt/a?uploadId=id"} {
+			method, target, _ := strings.Cut(call, " ")
+			do(t, s, method, target, "hello", "Authorization", "Bearer x")
+		}
+		if err := s.tidy(time.Now()); err != nil && !strings.Contains(err.Error(), "index entry") {
+			t.Fatal(err)
+		}
 		do(t, s, http.MethodDelete, "/storage/v1/b/bkt/o/a", "")
 	})
 }

@@ -133,35 +133,66 @@ func (s *Server) put(bucket string, cond *conditions, o *storage.Object, body io
 	if err := s.bucketExists(bucket); err != nil {
 		return err
 	}
-	blob, d := s.nextID(), newDigest()
+	d := newDigest()
+	kept, err := s.keep(body, d)
+	if err != nil {
+		return err
+	}
+	if err = d.check(o.Crc32c, o.Md5Hash); err == nil {
+		err = s.commit(bucket, cond, &record{Object: o, Segments: kept.segments}, d, kept.store)
+	}
+	if err != nil {
+		s.dropKept(kept)
+	}
+	return err
+}
+
+// kept is a body that nothing in the index refers to yet: on the disk in a file, or to go into the index with
+// what refers to it, or neither, if it has no bytes.
+type kept struct {
+	segments []segment
+	small    []byte
+}
+
+// keep takes a body, and adds it to d.
+func (s *Server) keep(body io.Reader, d *digest) (kept, error) {
+	blob := s.nextID()
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
 	head := (*buf)[:smallBytes+1]
 	n, err := fill(head, body)
 	switch {
 	case errors.Is(err, io.EOF) && n <= smallBytes:
-		return s.putSmall(bucket, cond, o, blob, d, head[:n])
+		d.add(head[:n])
+		if n == 0 {
+			return kept{}, s.blobs.checkFree()
+		}
+		return kept{segments: []segment{{ID: blob, Size: int64(n), Small: true}}, small: bytes.Clone(head[:n])}, s.blobs.checkFree()
 	case err != nil && !errors.Is(err, io.EOF):
-		return errBrokenBody
+		return kept{}, errBrokenBody
 	}
 	err = s.blobs.appendTo(blob, d, io.MultiReader(bytes.NewReader(head[:n]), body))
 	if err == nil {
-		err = s.publish(bucket, cond, o, blob, d, nil)
+		err = s.blobs.sync(blob)
 	}
 	if err != nil {
 		s.dropFile(blob)
+		return kept{}, err
 	}
-	return err
+	return kept{segments: []segment{{ID: blob, Size: d.size}}}, nil
 }
 
-func (s *Server) putSmall(bucket string, cond *conditions, o *storage.Object, blob int64, d *digest, data []byte) error {
-	d.add(data)
-	if err := errors.Join(s.blobs.checkFree(), d.check(o.Crc32c, o.Md5Hash)); err != nil {
-		return err
+// store puts into the batch what goes into the index.
+func (k kept) store(b *pebble.Batch) error {
+	if k.small == nil {
+		return nil
 	}
-	if len(data) == 0 {
-		return s.commit(bucket, cond, &record{Object: o}, d, nil)
+	return b.Set(smallKey(k.segments[0].ID), k.small, nil)
+}
+
+// dropKept removes the file of a body that nothing refers to.
+func (s *Server) dropKept(k kept) {
+	if k.small == nil && len(k.segments) > 0 {
+		s.dropFile(k.segments[0].ID)
 	}
-	rec := &record{Object: o, Segments: []segment{{ID: blob, Size: d.size, Small: true}}}
-	return s.commit(bucket, cond, rec, d, func(b *pebble.Batch) error { return b.Set(smallKey(blob), data, nil) })
 }

@@ -1,18 +1,22 @@
 package storageserver
 
 import (
+	"errors"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"google.golang.org/api/storage/v1"
 )
 
 // serveXML is the part of the XML API, path style, that signed URLs and the official clients use: reading,
-// writing and deleting one object.
+// writing and deleting one object, and multipart uploads.
 func (s *Server) serveXML(w http.ResponseWriter, r *http.Request) error {
-	bucket, name, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	if !ok || bucket == "" || name == "" {
+	bucket, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	multipart := multipartRequest(r, name)
+	if bucket == "" || name == "" && multipart == nil {
 		return errNotImplemented
 	}
 	if r.Method == http.MethodOptions {
@@ -24,14 +28,17 @@ func (s *Server) serveXML(w http.ResponseWriter, r *http.Request) error {
 	h, ok := map[string]func(http.ResponseWriter, *http.Request, string, string, *conditions) error{
 		http.MethodGet: s.serveMedia, http.MethodHead: s.serveMedia, http.MethodPut: s.putXML, http.MethodDelete: s.deleteXML,
 	}[r.Method]
-	if !ok {
+	if !ok && multipart == nil {
 		return errNotImplemented
 	}
 	if err := s.authenticate(r); err != nil {
 		return err
 	}
-	if err := refuseHeaders(r.Header); err != nil {
+	if err := errors.Join(refuseHeaders(r.Header), refuseSubresources(r.URL.Query())); err != nil {
 		return err
+	}
+	if multipart != nil {
+		return multipart(s, w, r, bucket, name)
 	}
 	cond, err := xmlConditions(r)
 	if err != nil {
@@ -75,13 +82,14 @@ func xmlConditions(r *http.Request) (conditions, error) {
 // customPrefix begins the headers that hold custom metadata.
 const customPrefix = "X-Goog-Meta-"
 
-func (s *Server) putXML(w http.ResponseWriter, r *http.Request, bucket, name string, cond *conditions) error {
+// headerObject is the object that the headers of a request describe.
+func headerObject(name string, h http.Header) *storage.Object {
 	o := &storage.Object{
-		Name: name, ContentType: r.Header.Get("Content-Type"), ContentEncoding: r.Header.Get("Content-Encoding"), ContentLanguage: r.Header.Get("Content-Language"),
-		ContentDisposition: r.Header.Get("Content-Disposition"), CacheControl: r.Header.Get("Cache-Control"), StorageClass: r.Header.Get("X-Goog-Storage-Class"),
-		Md5Hash: r.Header.Get("Content-Md5"),
+		Name: name, ContentType: h.Get("Content-Type"), ContentEncoding: h.Get("Content-Encoding"), ContentLanguage: h.Get("Content-Language"),
+		ContentDisposition: h.Get("Content-Disposition"), CacheControl: h.Get("Cache-Control"), StorageClass: h.Get("X-Goog-Storage-Class"),
+		CustomTime: h.Get("X-Goog-Custom-Time"),
 	}
-	for key, values := range r.Header {
+	for key, values := range h {
 		if name, ok := strings.CutPrefix(key, customPrefix); ok {
 			if o.Metadata == nil {
 				o.Metadata = map[string]string{}
@@ -89,6 +97,12 @@ func (s *Server) putXML(w http.ResponseWriter, r *http.Request, bucket, name str
 			o.Metadata[strings.ToLower(name)] = strings.Join(values, ",")
 		}
 	}
+	return o
+}
+
+func (s *Server) putXML(w http.ResponseWriter, r *http.Request, bucket, name string, cond *conditions) error {
+	o := headerObject(name, r.Header)
+	o.Md5Hash = r.Header.Get("Content-Md5")
 	if err := declare(o, r.Header); err != nil {
 		return err
 	}
@@ -110,12 +124,34 @@ func (s *Server) deleteXML(w http.ResponseWriter, _ *http.Request, bucket, name 
 
 // refuseHeaders answers for what is asked in headers and would be left out in silence.
 func refuseHeaders(h http.Header) error {
-	for key := range h {
+	for _, key := range slices.Sorted(maps.Keys(h)) {
 		switch {
 		case strings.HasPrefix(key, "X-Goog-Encryption-"), strings.HasPrefix(key, "X-Goog-Copy-Source-Encryption-"):
 			return notImplemented("Encryption with keys of the caller's (%s)", strings.ToLower(key))
-		case key == "X-Goog-Acl", key == "X-Goog-Copy-Source", key == "X-Goog-Resumable", key == "X-Goog-Object-Lock-Mode", key == "X-Goog-Object-Lock-Retain-Until-Date":
+		case strings.HasPrefix(key, "X-Amz-"):
+			return notImplemented("The header %s of another vendor's API", strings.ToLower(key))
+		case slices.Contains(refusedHeaders, key):
 			return notImplemented("The header %s", strings.ToLower(key))
+		}
+	}
+	return nil
+}
+
+var refusedHeaders = []string{
+	"X-Goog-Acl", "X-Goog-Content-Length-Range", "X-Goog-Copy-Source", "X-Goog-Metadata-Directive", "X-Goog-Object-Lock-Mode", "X-Goog-Object-Lock-Retain-Until-Date", "X-Goog-Resumable",
+}
+
+// subresources of the XML API, each of which makes the request another one, that are not served.
+// https://cloud.google.com/storage/docs/xml-api/reference-methods
+var subresources = []string{
+	"acl", "billing", "compose", "cors", "defaultObjectAcl", "encryption", "encryptionConfig", "legal-hold", "lifecycle", "location", "logging", "object-lock", "retention", "storageClass",
+	"tagging", "upload_id", "versioning", "versions", "website", "websiteConfig",
+}
+
+func refuseSubresources(q url.Values) error {
+	for _, name := range subresources {
+		if q.Has(name) {
+			return notImplemented("The subresource %s of the XML API", name)
 		}
 	}
 	return nil
