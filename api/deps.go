@@ -31,6 +31,7 @@ type Jobs interface {
 	jobs.SubmitStore
 	jobs.TxStore
 	jobs.JobReader
+	jobs.PresenceReader
 }
 
 // Operations is what only operators need. internal/jobstore has it.

@@ -56,7 +56,7 @@ type bench struct {
 func newBench(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
 	b := &bench{tb: t, records: &fakeRecords{}, queue: &fakeQueue{}, objects: &fakeObjects{}, log: new(bytes.Buffer)}
-	b.jobs = &fakeJobs{jobs: map[string]*jobs.Job{}, byKey: map[string]string{}, changed: make(chan struct{}), memory: inmemory.NewStore(inmemory.Config{Policy: jobs.Policy{RecordLife: 90 * 24 * time.Hour, LeaseFor: time.Minute, MaxAttempts: 3}, Now: func() time.Time { return noon }})}
+	b.jobs = &fakeJobs{workers: []jobs.Worker{{ID: "of a build that tells no slots"}}, jobs: map[string]*jobs.Job{}, byKey: map[string]string{}, changed: make(chan struct{}), memory: inmemory.NewStore(inmemory.Config{Policy: jobs.Policy{RecordLife: 90 * 24 * time.Hour, LeaseFor: time.Minute, MaxAttempts: 3}, Now: func() time.Time { return noon }})}
 	key := func(id, org string, scopes ...apikey.Scope) *apikey.Key {
 		return &apikey.Key{ID: id, OrgID: org, State: apikey.Active, Scopes: scopes,
 			Secrets: []apikey.SigningSecret{{Secret: apikey.NewSecret(testSecret)}}}
@@ -277,6 +277,9 @@ type fakeJobs struct {
 	crowd        bool // hours have more orgs than are looked at
 	rollupReads  int
 	topReads     int
+	workers      []jobs.Worker
+	aliveReads   int
+	aliveErr     error
 	noted        atomic.Int64 // calls of NoteDownloads
 	cannotNote   bool
 	// memory is what knows causes, and what operators did.
@@ -509,6 +512,13 @@ func succeeded() jobs.Job {
 
 func (f *fakeJobs) BudgetDays(ctx context.Context, keyIDs []string) ([]jobs.BudgetDay, error) {
 	return f.memory.BudgetDays(ctx, keyIDs)
+}
+
+func (f *fakeJobs) Alive(context.Context) ([]jobs.Worker, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.aliveReads++
+	return f.workers, f.aliveErr
 }
 
 func (f *fakeJobs) Usage(context.Context, string) (running, queued int64, err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"time"
 
 	"exportd/internal/export"
 	"exportd/jobs"
@@ -37,13 +38,78 @@ type pace struct {
 	base, perRow float64 // of one, and of each row of a stream
 	wait         float64 // until one begins that nothing is ahead of
 	any          float64 // the mean of all: what many that are ahead take together goes by that
+	// share of all slots is what one takes, the mean of all; 0 where slots are not known.
+	share float64
 }
 
 // finished is an export that has succeeded.
-type finished struct{ rows, took, waited float64 }
+type finished struct{ rows, took, waited, share float64 }
+
+// fleetSeen is how old what is known of the workers may be. They say that they live each minute.
+const fleetSeen = 10 * time.Second
+
+// fleet is what can be at work. Its slots are none where they are not known.
+type fleet struct {
+	workers int
+	slots   jobs.Slots
+}
+
+// fleetNow asks for the workers, a read for each, by one question at a time.
+func (s *Server) fleetNow(ctx context.Context) (fleet, error) {
+	const all = "all"
+	if f, ok := s.fleets.get(all, s.now()); ok {
+		return f, nil
+	}
+	found, err, _ := s.fleets.flights.Do(all, func() (any, error) {
+		// Others wait for it too: it does not end with the request that happens to ask.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quick)
+		defer cancel()
+		workers, err := s.jobs.Alive(ctx)
+		f := fleet{len(workers), jobs.AllSlots(workers)}
+		if err == nil {
+			s.fleets.set(all, f, s.now())
+		}
+		return f, err
+	})
+	f, _ := found.(fleet)
+	return f, err
+}
+
+// fleetFor is what can be at work on exports of an org. Those of sandboxes take no slots.
+func (s *Server) fleetFor(ctx context.Context, orgID string) (fleet, error) {
+	f, err := s.fleetNow(ctx)
+	if jobs.InSandbox(orgID) {
+		f.slots = jobs.Slots{}
+	}
+	return f, err
+}
+
+// shareOf is how much of the workers an export of so many parts takes.
+func (f fleet) shareOf(parts int) float64 {
+	switch {
+	case f.slots == jobs.Slots{}:
+		return 0
+	case parts <= 1:
+		return 1 / float64(f.slots.Jobs)
+	}
+	return min(1, float64(parts)/float64(f.slots.Parts))
+}
+
+// atOnce is how many exports of an org are made at a time: as it has places for, or the workers slots, if
+// that is fewer; 0 is any number. Slots are shared by all orgs: it is as if the others made none.
+func (p pace) atOnce(places int) int {
+	if p.share == 0 {
+		return places
+	}
+	slots := max(1, int(math.Round(1/p.share)))
+	if places == 0 {
+		return slots
+	}
+	return min(places, slots)
+}
 
 // paceOf tells a pace from the org's last successes.
-func (s *Server) paceOf(ctx context.Context, orgID string, kind jobs.Kind) (pace, error) {
+func (s *Server) paceOf(ctx context.Context, orgID string, kind jobs.Kind, f fleet) (pace, error) {
 	var last []finished
 	for _, of := range []jobs.Kind{kind, ""} {
 		page, err := s.jobs.List(ctx, jobs.List{OrgID: orgID, State: jobs.Succeeded, Kind: of, PageSize: paceJobs})
@@ -53,14 +119,18 @@ func (s *Server) paceOf(ctx context.Context, orgID string, kind jobs.Kind) (pace
 		last = last[:0]
 		for _, j := range page.Jobs {
 			if j.AttemptBase == 0 && !j.StartedAt.IsZero() && j.FinishedAt.After(j.StartedAt) {
-				last = append(last, finished{j.StreamRows(), j.FinishedAt.Sub(j.StartedAt).Seconds(), j.Spent.Wait.Seconds()})
+				last = append(last, finished{j.StreamRows(f.slots.Parts), j.FinishedAt.Sub(j.StartedAt).Seconds(), j.Spent.Wait.Seconds(), f.shareOf(j.PartsTotal)})
 			}
 		}
 		if len(last) >= enoughJobs {
 			break
 		}
 	}
-	return paceFrom(last), nil
+	p := paceFrom(last)
+	if len(last) == 0 {
+		p.share = f.shareOf(1)
+	}
+	return p, nil
 }
 
 // paceFrom finds the pace that is off by the least factors from what jobs took, the latest first. Factors and
@@ -77,6 +147,7 @@ func paceFrom(last []finished) pace {
 	for i, f := range last {
 		waits[i], off[i] = f.waited, math.Log2(f.took/p.of(f.rows))
 		p.any += f.took / float64(len(last))
+		p.share += f.share / float64(len(last))
 	}
 	slices.Sort(waits)
 	p.wait = waits[len(waits)/4] // of those that had nothing ahead
@@ -106,8 +177,8 @@ func doubled(n int) float64 { return math.Exp2(float64(n) / stepsADoubling) }
 func (p pace) of(rows float64) float64 { return p.base + p.perRow*rows }
 
 // run is what a quoted export takes from its begin.
-func (p pace) run(q export.Quote) float64 {
-	return p.of((&jobs.Job{RowsTotal: q.Rows, PartsTotal: q.Parts}).StreamRows())
+func (p pace) run(q export.Quote, slots int) float64 {
+	return p.of((&jobs.Job{RowsTotal: q.Rows, PartsTotal: q.Parts}).StreamRows(slots))
 }
 
 // twoDigits rounds seconds to what is meant by an estimate, from milliseconds to days.

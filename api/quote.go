@@ -43,6 +43,7 @@ type quoteView struct {
 	EstimatedFiles   int         `json:"estimatedFiles,omitempty"` // of a zip
 	EstimatedSeconds float64     `json:"estimatedSeconds"`
 	JobsAhead        int64       `json:"jobsAhead"`
+	WaitsForWorker   bool        `json:"waitsForWorker"`
 	OpensInExcel     bool        `json:"opensInExcel"`
 	EarlierRows      *int64      `json:"earlierRows,omitempty"`
 	AttachesTo       *attachee   `json:"attachesTo"`
@@ -82,7 +83,11 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	if err != nil {
 		return err
 	}
-	pace, err := s.paceOf(ctx, caller.OrgID, submission.Kind)
+	fleet, err := s.fleetFor(ctx, caller.OrgID)
+	if err != nil {
+		return err
+	}
+	pace, err := s.paceOf(ctx, caller.OrgID, submission.Kind, fleet)
 	if err != nil {
 		return err
 	}
@@ -92,7 +97,7 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	}
 	v := quoteView{
 		DryRun: true, Rows: q.Rows, CountedAt: q.At.UTC(), EstimatedBytes: q.Bytes, BytesExact: q.Exact, EstimatedReads: q.Reads, EstimatedParts: q.Parts,
-		OpensInExcel: q.Rows < export.SheetLines, Refusals: []errorOne{},
+		WaitsForWorker: fleet.workers == 0, OpensInExcel: q.Rows < export.SheetLines, Refusals: []errorOne{},
 	}
 	if q.WithoutSortField >= 0 {
 		v.WithoutSortField = &q.WithoutSortField
@@ -111,11 +116,11 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	if err := s.quoteBudget(ctx, &v, submission); err != nil {
 		return err
 	}
-	quotas := s.quotas.Of(caller.OrgID)
-	if places := int64(quotas.RunningJobs); places > 0 && running+queued >= places {
-		v.JobsAhead = running + queued - places + 1
+	atOnce := int64(pace.atOnce(s.quotas.Of(caller.OrgID).RunningJobs))
+	if atOnce > 0 && running+queued >= atOnce {
+		v.JobsAhead = running + queued - atOnce + 1
 	}
-	v.EstimatedSeconds = twoDigits(pace.wait + pace.run(q) + float64(v.JobsAhead)*pace.any/float64(max(1, quotas.RunningJobs)))
+	v.EstimatedSeconds = twoDigits(pace.wait + pace.run(q, fleet.slots.Parts) + float64(v.JobsAhead)*pace.any/float64(max(1, atOnce)))
 	writeJSON(c, http.StatusOK, v)
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"exportd/internal/export"
 	"exportd/jobs"
@@ -43,6 +44,8 @@ func TestDryRun(t *testing.T) {
 		rows, bytes int64
 		without     int64
 		limits      jobs.Limits
+		workers     []jobs.Worker // of a build that tells no slots, if nil
+		idle        bool          // there is none
 		attach      bool
 		header      []string
 		ahead       float64
@@ -58,6 +61,12 @@ func TestDryRun(t *testing.T) {
 		"attaches":               {without: -1, rows: 7, attach: true, excel: true, limits: jobs.Limits{Rows: 1}, refusals: "[]"},
 		"older than asked":       {rows: 7, attach: true, excel: true, header: []string{"Cache-Control", "max-age=1"}, refusals: "[]"},
 		"waits":                  {rows: 7, excel: true, limits: jobs.Limits{RunningJobs: 3, QueuedJobs: 6}, ahead: 5, refusals: "[]"}, // 2 run, 5 wait
+		"as there are slots":     {rows: 7, excel: true, workers: fleetOf(1, 2), limits: jobs.Limits{RunningJobs: 5}, ahead: 5, refusals: "[]"},
+		"places are fewer":       {rows: 7, excel: true, workers: fleetOf(4, 4), limits: jobs.Limits{RunningJobs: 3}, ahead: 5, refusals: "[]"},
+		"slots for all":          {rows: 7, excel: true, workers: fleetOf(4, 4), limits: jobs.Limits{RunningJobs: 9}, ahead: 0, refusals: "[]"},
+		"any number of places":   {rows: 7, excel: true, workers: fleetOf(4), ahead: 4, refusals: "[]"},
+		"some slots are unknown": {rows: 7, excel: true, workers: fleetOf(1, 0), limits: jobs.Limits{RunningJobs: 6}, ahead: 2, refusals: "[]"},
+		"no worker":              {rows: 7, excel: true, workers: fleetOf(), idle: true, limits: jobs.Limits{RunningJobs: 3}, ahead: 5, refusals: "[]"},
 		"begins":                 {rows: 7, excel: true, limits: jobs.Limits{RunningJobs: 8}, refusals: "[]"},
 		"refused": {rows: 700, bytes: 900, excel: true, limits: jobs.Limits{Rows: 699, Bytes: 899, QueuedJobs: 5},
 			refusals: "[QUEUE_FULL TOO_MANY_ROWS TOO_MANY_BYTES]"},
@@ -66,6 +75,9 @@ func TestDryRun(t *testing.T) {
 			t.Parallel()
 			fake := &fakeQuoter{quote: export.Quote{At: noon, Rows: tc.rows, Bytes: tc.bytes, Parts: 1, Reads: tc.rows, WithoutSortField: tc.without}}
 			b := newBench(t, func(c *Config) { c.Quotes, c.Quotas = fake, tc.limits })
+			if tc.workers != nil {
+				b.jobs.workers = tc.workers
+			}
 			if tc.attach {
 				b.jobs.attach = b.jobs.set(withFile())
 			}
@@ -79,7 +91,7 @@ func TestDryRun(t *testing.T) {
 			for _, r := range body["refusals"].([]any) {
 				codes = append(codes, r.(map[string]any)["code"])
 			}
-			if body["rows"] != float64(tc.rows) || body["estimatedBytes"] != float64(tc.bytes) || body["jobsAhead"] != tc.ahead || body["opensInExcel"] != tc.excel ||
+			if body["rows"] != float64(tc.rows) || body["estimatedBytes"] != float64(tc.bytes) || body["jobsAhead"] != tc.ahead || body["opensInExcel"] != tc.excel || body["waitsForWorker"] != tc.idle ||
 				fmt.Sprint(codes) != tc.refusals || (body["attachesTo"] != nil) != (tc.attach && tc.header == nil) {
 				t.Errorf("quote = %v", body)
 			}
@@ -92,6 +104,134 @@ func TestDryRun(t *testing.T) {
 			wantStatus(t, b.get(t, usersExport+"&dryRun=yes&birthdayMonth=13"), http.StatusUnprocessableEntity)
 			wantStatus(t, b.do(request(t, "key_read", http.MethodGet, usersExport+"&dryRun=true")), http.StatusForbidden)
 		})
+	}
+}
+
+// fleetOf is a fleet of workers with so many slots for jobs each, and twice as many for parts.
+func fleetOf(slots ...int) []jobs.Worker {
+	out := []jobs.Worker{}
+	for i, n := range slots {
+		out = append(out, jobs.Worker{ID: fmt.Sprint("w", i), Slots: jobs.Slots{Jobs: n, Parts: 2 * n}})
+	}
+	return out
+}
+
+// TestFleetIsAskedOnce: quotes ask for the workers once in fleetSeen, and see those of then.
+func TestFleetIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	clock := noon
+	b := newBench(t, func(c *Config) {
+		c.Quotes, c.Quotas = &fakeQuoter{quote: export.Quote{At: noon, Parts: 1}}, jobs.Limits{RunningJobs: 8}
+		c.Now = func() time.Time { return clock }
+	})
+	for i, step := range []struct {
+		passes  time.Duration
+		workers []jobs.Worker
+		reads   int
+		ahead   float64
+	}{
+		{0, fleetOf(2), 1, 6},
+		{fleetSeen - time.Second, fleetOf(4), 1, 6},
+		{time.Second, fleetOf(4), 2, 4},
+		{fleetSeen, fleetOf(4, 4), 3, 0},
+	} {
+		clock, b.jobs.workers = clock.Add(step.passes), step.workers
+		body := decode(t, b.get(t, usersExport+"&dryRun=true"))
+		if body["jobsAhead"] != step.ahead || b.jobs.aliveReads != step.reads {
+			t.Errorf("step %d: %v are ahead, workers were asked for %d times; want %v and %d", i, body["jobsAhead"], b.jobs.aliveReads, step.ahead, step.reads)
+		}
+	}
+	if f, err := b.fleetFor(t.Context(), jobs.SandboxOf("org1")); err != nil || f != (fleet{workers: 2}) {
+		t.Errorf("at work for a sandbox: %+v, %v", f, err)
+	}
+	b.jobs.aliveErr = jobs.ErrUnavailable
+	clock = clock.Add(fleetSeen)
+	wantStatus(t, b.get(t, usersExport+"&dryRun=true"), http.StatusServiceUnavailable)
+	b.jobs.aliveErr = nil
+	wantStatus(t, b.get(t, usersExport+"&dryRun=true"), http.StatusOK)
+}
+
+// TestFleetInFirestore: a quote counts the slots of workers that live, and does not where one has none that
+// can be: of a build before, or damaged. Signs of life that have lapsed count for nothing.
+func TestFleetInFirestore(t *testing.T) {
+	t.Parallel()
+	b := newDamageBench(t, func(c *Config) {
+		c.Quotes, c.Quotas = &fakeQuoter{quote: export.Quote{At: noon, Parts: 1}}, jobs.Limits{RunningJobs: 5}
+	})
+	for range 6 {
+		b.job(jobs.Queued)
+	}
+	var err error
+	if b.fleets, err = newMemo[fleet](1, 0); err != nil { // asked for each time
+		t.Fatal(err)
+	}
+	leases := b.cloud.Firestore.Collection("ExportLeases")
+	set := func(id string, fields map[string]any) {
+		_, err := leases.Doc("worker-"+id).Set(t.Context(), fields)
+		b.must(err)
+	}
+	later := noon.Add(time.Minute)
+	for _, step := range []struct {
+		name  string
+		do    func()
+		ahead float64
+		waits bool
+	}{
+		{"none has come", func() {}, 2, true},
+		{"one is gone", func() {
+			set("gone", map[string]any{"kind": "worker", "owner": "gone", "until": noon.Add(-time.Second), "jobSlots": 9, "partSlots": 9})
+		}, 2, true},
+		{"one with a slot", func() { b.must(b.store.ShowAlive(t.Context(), fleetOf(1)[0], time.Minute)) }, 6, false},
+		{"with three", func() { b.must(b.store.ShowAlive(t.Context(), fleetOf(3)[0], time.Minute)) }, 4, false},
+		{"another", func() { b.must(b.store.ShowAlive(t.Context(), fleetOf(0, 1)[1], time.Minute)) }, 3, false},
+		{"of the build before", func() { set("old", map[string]any{"kind": "worker", "owner": "old", "until": later}) }, 2, false},
+		{"with one more", func() {
+			set("old", map[string]any{"kind": "worker", "owner": "old", "until": later, "jobSlots": -1, "partSlots": 4})
+		}, 2, false},
+		{"with many", func() {
+			set("old", map[string]any{"kind": "worker", "owner": "old", "until": later, "jobSlots": "many", "partSlots": 4})
+		}, 2, false},
+		{"which has gone", func() { b.must(b.store.ShowGone(t.Context(), "old")) }, 3, false},
+	} {
+		step.do()
+		w := b.get(t, usersExport+"&dryRun=true")
+		wantStatus(t, w, http.StatusOK)
+		if body := decode(t, w); body["jobsAhead"] != step.ahead || body["waitsForWorker"] != step.waits {
+			t.Errorf("%s: %v are ahead, it waits for a worker: %v; want %v and %t", step.name, body["jobsAhead"], body["waitsForWorker"], step.ahead, step.waits)
+		}
+	}
+}
+
+// TestAtOnce: how many exports are made at a time is told by the slots that those of lately took, of jobs or
+// of parts, and by places.
+func TestAtOnce(t *testing.T) {
+	t.Parallel()
+	f := fleet{2, jobs.AllSlots(fleetOf(2, 4))} // 6 and 12
+	for name, tc := range map[string]struct {
+		parts        []int
+		f            fleet
+		places, want int
+	}{
+		"of one part":             {[]int{1, 1, 0}, f, 9, 6},
+		"of some parts":           {[]int{3, 3}, f, 9, 4},
+		"of as many as slots":     {[]int{12}, f, 9, 1},
+		"of more":                 {[]int{500}, f, 9, 1},
+		"of both":                 {[]int{1, 4}, f, 9, 4},
+		"fewer places":            {[]int{1}, f, 2, 2},
+		"any number of places":    {[]int{1}, f, 0, 6},
+		"slots unknown":           {[]int{3}, fleet{workers: 2}, 9, 9},
+		"neither known":           {[]int{3}, fleet{}, 0, 0},
+		"one slot":                {[]int{1, 1}, fleet{1, jobs.Slots{Jobs: 1, Parts: 1}}, 9, 1},
+		"a third each, in floats": {slices.Repeat([]int{1}, 10), fleet{1, jobs.Slots{Jobs: 3, Parts: 3}}, 9, 3},
+		"a 49th each, in floats":  {slices.Repeat([]int{1}, 10), fleet{1, jobs.Slots{Jobs: 49, Parts: 3}}, 90, 49},
+	} {
+		var last []finished
+		for _, parts := range tc.parts {
+			last = append(last, finished{rows: 1, took: 1, share: tc.f.shareOf(parts)})
+		}
+		if got := paceFrom(last).atOnce(tc.places); got != tc.want {
+			t.Errorf("%s: %d at a time, want %d", name, got, tc.want)
+		}
 	}
 }
 
@@ -122,7 +262,7 @@ func TestPace(t *testing.T) {
 			var last []finished
 			for i := range tc.jobs {
 				rows := float64(tc.least) * math.Pow(float64(tc.most)/float64(tc.least), random.Float64())
-				f := finished{rows, want(rows) * (0.8 + 0.4*random.Float64()), 0.1}
+				f := finished{rows: rows, took: want(rows) * (0.8 + 0.4*random.Float64()), waited: 0.1}
 				if tc.slow > 0 && i%tc.slow == 0 {
 					f.took, f.waited = f.took*8, 30
 				}
@@ -144,10 +284,10 @@ func TestPace(t *testing.T) {
 			}
 		}
 	}
-	if mean := paceFrom([]finished{{10, 1, 0}, {10, 1, 0}, {10, 10, 0}}); math.Abs(mean.any-4) > 0.001 {
+	if mean := paceFrom([]finished{{rows: 10, took: 1}, {rows: 10, took: 1}, {rows: 10, took: 10}}); math.Abs(mean.any-4) > 0.001 {
 		t.Errorf("of all: %v", mean.any)
 	}
-	if p := paceFrom(slices.Repeat([]finished{{0, 1, 0}}, 5)); math.Abs(p.run(export.Quote{})-1) > 0.3 || p.run(export.Quote{Rows: 80_000, Parts: 8}) != p.of(10_000) {
+	if p := paceFrom(slices.Repeat([]finished{{took: 1}}, 5)); math.Abs(p.run(export.Quote{}, 0)-1) > 0.3 || p.run(export.Quote{Rows: 80_000, Parts: 8}, 0) != p.of(10_000) || p.run(export.Quote{Rows: 80_000, Parts: 8}, 2) != p.of(40_000) {
 		t.Errorf("of empty exports: %+v", p)
 	}
 	for from, want := range map[float64]float64{0: 0, 0.01234: 0.012, 0.996: 1, 3.14: 3.1, 86_400: 86_000, math.NaN(): 0} {

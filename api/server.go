@@ -162,6 +162,7 @@ type Server struct {
 	positions *memo[*vip.Position] // where pages begin, by offset
 	overviews *memo[overviewAnswer]
 	rollups   *memo[hourRollups]
+	fleets    *memo[fleet] // one
 	// overviewing are the overviews under way, skipping the pages that skip many rows.
 	overviewing *semaphore
 	skipping    *semaphore
@@ -225,6 +226,9 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	if s.rollups, err = newHeavyMemo(windowBytes, maxWindow, hourRollups.weight); err != nil {
+		return nil, err
+	}
+	if s.fleets, err = newMemo[fleet](1, fleetSeen); err != nil {
 		return nil, err
 	}
 	s.overviewing, s.skipping, s.large = newSemaphore(overviewsAtOnce), newSemaphore(farPagesAtOnce), newSemaphore(largePages)

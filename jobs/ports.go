@@ -125,11 +125,16 @@ type SwitchStore interface {
 	WatchSwitches(ctx context.Context, fn func(Switches)) error
 }
 
-// PresenceStore knows which workers live.
-type PresenceStore interface {
+// PresenceReader knows which workers live.
+type PresenceReader interface {
 	// Alive lists the workers that showed life in time.
-	Alive(ctx context.Context) ([]string, error)
-	ShowAlive(ctx context.Context, worker string, ttl time.Duration) error
+	Alive(ctx context.Context) ([]Worker, error)
+}
+
+// PresenceStore is told by workers that they live.
+type PresenceStore interface {
+	PresenceReader
+	ShowAlive(ctx context.Context, w Worker, ttl time.Duration) error
 	ShowGone(ctx context.Context, worker string) error
 }
 

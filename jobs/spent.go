@@ -171,12 +171,17 @@ const (
 
 // Expected is how long a job should run, from its first claim to its end, by its rows and parts.
 func (j *Job) Expected() time.Duration {
-	return expectedBase + time.Duration(j.StreamRows()/expectedRows*float64(time.Second))
+	return expectedBase + time.Duration(j.StreamRows(0)/expectedRows*float64(time.Second))
 }
 
-// StreamRows is how many rows each of the parts reads, one after the other, that are under way at a time.
-func (j *Job) StreamRows() float64 {
-	return float64(max(j.RowsTotal, 0)) / float64(min(max(j.PartsTotal, 1), expectedParts))
+// StreamRows is how many rows each of the parts reads, one after the other, that are under way at a time: no
+// more of them than workers have slots for parts, if slots are not 0.
+func (j *Job) StreamRows(slots int) float64 {
+	atOnce := min(max(j.PartsTotal, 1), expectedParts)
+	if slots > 0 {
+		atOnce = min(atOnce, slots)
+	}
+	return float64(max(j.RowsTotal, 0)) / float64(atOnce)
 }
 
 // Slow reports whether a job that has ended ran for much longer than its rows predict. One that was run again

@@ -61,9 +61,9 @@ func (*town) WatchSwitches(ctx context.Context, fn func(jobs.Switches)) error {
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
-func (*town) Switches(context.Context) (jobs.Switches, error)        { return jobs.Switches{}, nil }
-func (*town) ShowAlive(context.Context, string, time.Duration) error { return nil }
-func (*town) ShowGone(context.Context, string) error                 { return nil }
+func (*town) Switches(context.Context) (jobs.Switches, error)             { return jobs.Switches{}, nil }
+func (*town) ShowAlive(context.Context, jobs.Worker, time.Duration) error { return nil }
+func (*town) ShowGone(context.Context, string) error                      { return nil }
 func (*town) Receivers(context.Context, string, ...string) ([]jobs.Receiver, error) {
 	return make([]jobs.Receiver, 2), nil
 }

@@ -243,7 +243,7 @@ func (d *damageRig) others(t *testing.T) {
 	far := time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 	for id, data := range map[string]map[string]any{
 		"role-rescuer": {"kind": "role", "owner": "nobody", "until": far}, "role-rescuer-0": {"kind": "role", "owner": "nobody", "until": far},
-		"worker-x": {"kind": "worker", "owner": 5, "until": "x"}, "queue-exports": {"kind": "queue", "paused": "yes"}, "queue-callbacks": {"kind": "queue", "paused": nil, "at": 1},
+		"worker-x": {"kind": "worker", "owner": 5, "until": "x", "jobSlots": "many", "partSlots": -1}, "queue-exports": {"kind": "queue", "paused": "yes"}, "queue-callbacks": {"kind": "queue", "paused": nil, "at": 1},
 		"x": {"kind": "dead", "count": -1}, "dead-parts": {"kind": "dead", "count": "many"},
 	} {
 		if _, err := leases.Doc(id).Set(t.Context(), data); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -97,9 +98,9 @@ func (s minedStore) PurgePointers(ctx context.Context, now time.Time) error {
 	return s.Store.PurgePointers(ctx, now)
 }
 
-func (s minedStore) ShowAlive(ctx context.Context, id string, ttl time.Duration) error {
+func (s minedStore) ShowAlive(ctx context.Context, w jobs.Worker, ttl time.Duration) error {
 	s.pass("ShowAlive")
-	return s.Store.ShowAlive(ctx, id, ttl)
+	return s.Store.ShowAlive(ctx, w, ttl)
 }
 
 func (s minedStore) WatchSwitches(ctx context.Context, fn func(jobs.Switches)) error {
@@ -235,6 +236,9 @@ func mined(t *testing.T, m *mine, where panics.Place) {
 	}
 	if free, all := pool.Slots(jobs.QueueParts); free != all {
 		t.Errorf("%d of %d slots are free", free, all)
+	}
+	if alive, err := store.Alive(ctx); err != nil || !slices.Equal(alive, []jobs.Worker{{ID: "w1", Slots: jobs.Slots{Jobs: 2, Parts: 1}}}) {
+		t.Errorf("there are the workers %+v, %v", alive, err)
 	}
 	stop()
 	running.Wait()

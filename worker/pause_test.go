@@ -87,11 +87,11 @@ func (s *switchStore) claimed() []string {
 	return slices.Clone(s.claims)
 }
 
-func (*switchStore) Policy() jobs.Policy                                      { return jobs.Policy{} }
-func (*switchStore) ShowAlive(context.Context, string, time.Duration) error   { return nil }
-func (*switchStore) ShowGone(context.Context, string) error                   { return nil }
-func (*switchStore) HoldPartition(context.Context, int, string) (bool, error) { return false, nil }
-func (*switchStore) LeavePartition(context.Context, int, string) error        { return nil }
+func (*switchStore) Policy() jobs.Policy                                         { return jobs.Policy{} }
+func (*switchStore) ShowAlive(context.Context, jobs.Worker, time.Duration) error { return nil }
+func (*switchStore) ShowGone(context.Context, string) error                      { return nil }
+func (*switchStore) HoldPartition(context.Context, int, string) (bool, error)    { return false, nil }
+func (*switchStore) LeavePartition(context.Context, int, string) error           { return nil }
 func (*switchStore) Partitions(context.Context, int) (jobs.Division, []jobs.Partition, error) {
 	return jobs.Division{}, nil, errors.New("somebody else rescues")
 }

@@ -174,12 +174,13 @@ func (p *Pool) presence(ctx context.Context) {
 		defer cancel()
 		_ = p.Store.ShowGone(ctx, p.ID) // else it lapses
 	}()
+	self := jobs.Worker{ID: p.ID, Slots: jobs.Slots{Jobs: p.JobSlots, Parts: p.PartSlots}}
 	for ctx.Err() == nil {
 		shown := false
 		p.Panics.Run(panics.Signs, func() {
 			show, cancel := context.WithTimeout(ctx, askWithin)
 			defer cancel()
-			shown = p.Store.ShowAlive(show, p.ID, aliveTTL) == nil
+			shown = p.Store.ShowAlive(show, self, aliveTTL) == nil
 		})
 		if !shown {
 			wait(ctx, askWithin) // the next beat would come too late

@@ -30,7 +30,10 @@ type Quote struct {
 	// begins.
 	EstimatedSeconds float64 `json:"estimatedSeconds"`
 	JobsAhead        int64   `json:"jobsAhead"`
-	OpensInExcel     bool    `json:"opensInExcel"`
+	// WaitsForWorker is that there is none: it begins when there is one, and EstimatedSeconds are from then
+	// on.
+	WaitsForWorker bool `json:"waitsForWorker"`
+	OpensInExcel   bool `json:"opensInExcel"`
 	// AttachesTo is the job that the request would get; nil for one of its own.
 	AttachesTo *struct {
 		JobID     string `json:"jobId"`

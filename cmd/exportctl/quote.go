@@ -46,6 +46,9 @@ func quoteText(q *client.Quote) string {
 	if q.JobsAhead > 0 {
 		lines = append(lines, plural(q.JobsAhead, "export", "exports")+" of your org before it.")
 	}
+	if q.WaitsForWorker {
+		lines = append(lines, "No worker is there to make it: it begins when one is, and the time is from then on.")
+	}
 	if !q.OpensInExcel {
 		lines = append(lines, "More rows than a sheet of Excel takes (1,048,575).")
 	}

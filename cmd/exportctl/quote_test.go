@@ -72,6 +72,19 @@ func (s *service) dryRun(t *testing.T) {
 	t.Logf("%d rows, %d bytes quoted, %d written; %.1f s, %d reads", q.Rows, q.EstimatedBytes, info.Size(), q.EstimatedSeconds, q.EstimatedReads)
 }
 
+// TestQuoteText: people are told what a quote waits for, and nothing of what it does not.
+func TestQuoteText(t *testing.T) {
+	t.Parallel()
+	q := &client.Quote{Rows: 3, EstimatedBytes: 100, EstimatedSeconds: 2, OpensInExcel: true}
+	if text := quoteText(q); strings.Contains(text, "before it") || strings.Contains(text, "worker") {
+		t.Errorf("waits for nothing:\n%s", text)
+	}
+	q.JobsAhead, q.WaitsForWorker = 2, true
+	if text := quoteText(q); !strings.Contains(text, "2 exports of your org before it.") || !strings.Contains(text, "No worker is there") {
+		t.Errorf("waits:\n%s", text)
+	}
+}
+
 func countJobs(t *testing.T, page string) int {
 	t.Helper()
 	var list struct{ Jobs []json.RawMessage }

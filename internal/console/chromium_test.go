@@ -113,7 +113,7 @@ func (d *desk) night(t *testing.T, n int) *desk {
 	d.busy = false
 	d.pass(time.Minute)
 	for i := range 3 {
-		if err := d.store.ShowAlive(t.Context(), fmt.Sprintf("exportd-worker-6c9f7d-%d", i), time.Hour); n > 0 && err != nil {
+		if err := d.store.ShowAlive(t.Context(), jobs.Worker{ID: fmt.Sprintf("exportd-worker-6c9f7d-%d", i)}, time.Hour); n > 0 && err != nil {
 			t.Fatal(err)
 		}
 	}

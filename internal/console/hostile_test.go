@@ -36,7 +36,7 @@ func hostileDesk(t *testing.T) (d *desk, paths []string) {
 	if err := d.store.NoteDead(t.Context(), jobs.QueueExports, hostile+long); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.store.ShowAlive(t.Context(), hostile, 1e12); err != nil {
+	if err := d.store.ShowAlive(t.Context(), jobs.Worker{ID: hostile}, 1e12); err != nil {
 		t.Fatal(err)
 	}
 	exact := d.failedBy("org1", "", jobs.CodeStorageDenied, hostile, hostile+" https://console.firebase.google.com/x\"onmouseover=alert(1)", hostile)

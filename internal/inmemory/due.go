@@ -259,24 +259,30 @@ func (s *Store) WatchSwitches(ctx context.Context, fn func(jobs.Switches)) error
 	}
 }
 
+// presence is a worker's sign of life.
+type presence struct {
+	jobs.Worker
+	until time.Time
+}
+
 // Alive lists the workers that showed life in time.
-func (s *Store) Alive(context.Context) (out []string, err error) {
+func (s *Store) Alive(context.Context) (out []jobs.Worker, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for w, until := range s.alive {
-		if s.now().Before(until) {
-			out = append(out, w)
+	for _, p := range s.alive {
+		if s.now().Before(p.until) {
+			out = append(out, p.Worker)
 		}
 	}
-	slices.Sort(out)
+	slices.SortFunc(out, func(a, b jobs.Worker) int { return strings.Compare(a.ID, b.ID) })
 	return out, nil
 }
 
 // ShowAlive notes that a worker lives.
-func (s *Store) ShowAlive(_ context.Context, worker string, ttl time.Duration) error {
+func (s *Store) ShowAlive(_ context.Context, w jobs.Worker, ttl time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.alive[worker] = s.now().Add(ttl)
+	s.alive[w.ID] = presence{w, s.now().Add(ttl)}
 	return nil
 }
 

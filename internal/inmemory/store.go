@@ -45,7 +45,7 @@ type Store struct {
 	partitions map[int]jobs.Partition
 	paused     map[jobs.Queue]jobs.Pause
 	dead       map[jobs.Queue]jobs.DeadLetters
-	alive      map[string]time.Time // until when, by worker
+	alive      map[string]presence // by worker
 	rollups    map[string]*jobs.Rollup
 	causes     map[string]*jobs.CauseNote
 	audit      []jobs.AuditEntry
@@ -75,7 +75,7 @@ func NewStore(cfg Config) *Store {
 		cfg: cfg, changed: make(chan struct{}), versions: map[string]int64{}, retired: map[string]int64{}, jobs: map[string]jobs.Job{}, parts: map[string]map[string]jobs.Part{},
 		events: map[string][]jobs.Event{}, callbacks: map[string]jobs.Callback{}, batches: map[string]jobs.Batch{}, places: map[placeDoc]jobs.Place{},
 		pointers: map[string]pointer{}, receivers: map[receiverKey]jobs.Receiver{}, division: jobs.Division{Partitions: 1, Workers: 1},
-		partitions: map[int]jobs.Partition{}, paused: map[jobs.Queue]jobs.Pause{}, dead: map[jobs.Queue]jobs.DeadLetters{}, alive: map[string]time.Time{},
+		partitions: map[int]jobs.Partition{}, paused: map[jobs.Queue]jobs.Pause{}, dead: map[jobs.Queue]jobs.DeadLetters{}, alive: map[string]presence{},
 		rollups: map[string]*jobs.Rollup{}, causes: map[string]*jobs.CauseNote{}, budgets: map[string]jobs.BudgetDay{}, links: map[string]int64{}, downloads: map[string]jobs.Download{},
 	}
 }
@@ -372,11 +372,15 @@ func (s *Store) List(_ context.Context, l jobs.List) (jobs.JobPage, error) {
 // Stats counts the whole system.
 func (s *Store) Stats(ctx context.Context) (jobs.Stats, error) {
 	alive, _ := s.Alive(ctx)
+	var workers []string
+	for _, w := range alive {
+		workers = append(workers, w.ID)
+	}
 	division, held, _ := s.Partitions(ctx, jobs.MaxPartitions)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := jobs.Stats{
-		States: map[jobs.State]int64{}, ErrorCodes: map[jobs.Code]int64{}, Workers: alive, Paused: maps.Clone(s.paused),
+		States: map[jobs.State]int64{}, ErrorCodes: map[jobs.Code]int64{}, Workers: workers, Paused: maps.Clone(s.paused),
 		DeadLetters: maps.Clone(s.dead), Partitions: held[:division.Partitions],
 	}
 	for _, state := range jobs.States {

@@ -32,6 +32,9 @@ type lease struct {
 	// versions takes a role and leaves the field as it was: it says something only where ReadsRev is Rev.
 	Reads    int    `firestore:"reads,omitempty"`
 	ReadsRev string `firestore:"readsRev,omitempty"`
+	// JobSlots and PartSlots are those of a worker; 0 of a build that does not tell.
+	JobSlots  int `firestore:"jobSlots,omitempty"`
+	PartSlots int `firestore:"partSlots,omitempty"`
 }
 
 // readLease reads one; of what is damaged it gives what can be true: a pause stays one although nobody can
@@ -56,6 +59,9 @@ func (s *Store) readLease(doc *firestore.DocumentSnapshot) (l lease) {
 			l.Owner = ""
 		}
 		l.Reads = max(l.Reads, 0)
+		if !l.slotsCan() {
+			l.JobSlots, l.PartSlots = 0, 0
+		}
 		if l.Until.Sub(s.cfg.Now()) > maxLease {
 			l.Until = time.Time{}
 		}
@@ -69,6 +75,11 @@ func (s *Store) readLease(doc *firestore.DocumentSnapshot) (l lease) {
 
 // earlier reports whether the owner of a role is of a build before the versions that this one reads.
 func (l *lease) earlier() bool { return max(l.Reads, 1) < jobs.SchemaVersion }
+
+// slotsCan reports whether a worker can have the slots.
+func (l *lease) slotsCan() bool {
+	return min(l.JobSlots, l.PartSlots) >= 0 && max(l.JobSlots, l.PartSlots) <= jobs.MaxSlots
+}
 
 // maxLeaseCount is more than there are workers, or dead letters that anybody would count.
 const maxLeaseCount = 1 << 40
@@ -90,6 +101,7 @@ func (l *lease) check(id string, now time.Time) string {
 	c.That(l.Partitions >= 0 && l.Partitions <= jobs.MaxPartitions, "partitions is none")
 	c.That(l.Reads >= 0, "reads is none")
 	c.Text("readsRev", l.ReadsRev)
+	c.That(l.slotsCan(), "slots are none")
 	return c.What()
 }
 

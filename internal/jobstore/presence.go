@@ -6,11 +6,15 @@ import (
 	"time"
 
 	"cloud.google.com/go/firestore"
+
+	"exportd/jobs"
 )
 
-// ShowAlive notes that a worker lives, for the operators' count.
-func (s *Store) ShowAlive(ctx context.Context, worker string, ttl time.Duration) error {
-	_, err := s.leases().Doc("worker-"+worker).Set(ctx, lease{Kind: "worker", Owner: worker, Until: s.cfg.Now().UTC().Add(ttl)})
+// ShowAlive notes that a worker lives, for the operators' count, and what it does at a time, for quotes.
+func (s *Store) ShowAlive(ctx context.Context, w jobs.Worker, ttl time.Duration) error {
+	_, err := s.leases().Doc("worker-"+w.ID).Set(ctx, lease{
+		Kind: "worker", Owner: w.ID, Until: s.cfg.Now().UTC().Add(ttl), JobSlots: w.Slots.Jobs, PartSlots: w.Slots.Parts,
+	})
 	return classify(err)
 }
 
@@ -21,8 +25,8 @@ func (s *Store) ShowGone(ctx context.Context, worker string) error {
 }
 
 // Alive lists the workers that showed life in time, and removes those long gone.
-func (s *Store) Alive(ctx context.Context) ([]string, error) {
-	var alive []string
+func (s *Store) Alive(ctx context.Context) ([]jobs.Worker, error) {
+	var alive []jobs.Worker
 	err := each(ctx, s.leases().Where("kind", "==", "worker").Limit(1000), func(doc *firestore.DocumentSnapshot) error {
 		l := s.readLease(doc)
 		switch age := s.cfg.Now().Sub(l.Until); {
@@ -30,7 +34,7 @@ func (s *Store) Alive(ctx context.Context) ([]string, error) {
 			_, err := doc.Ref.Delete(ctx)
 			return classify(err)
 		case age < 0 && l.Owner != "":
-			alive = append(alive, l.Owner)
+			alive = append(alive, jobs.Worker{ID: l.Owner, Slots: jobs.Slots{Jobs: l.JobSlots, Parts: l.PartSlots}})
 		}
 		return nil
 	})

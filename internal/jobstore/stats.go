@@ -38,7 +38,13 @@ func (s *Store) Stats(ctx context.Context) (jobs.Stats, error) {
 			return err
 		}))
 	}
-	g.Go(panics.Task(func() (err error) { out.Workers, err = s.Alive(gctx); return err }))
+	g.Go(panics.Task(func() error {
+		alive, err := s.Alive(gctx)
+		for _, w := range alive {
+			out.Workers = append(out.Workers, w.ID)
+		}
+		return err
+	}))
 	g.Go(panics.Task(func() (err error) { out.Paused, err = s.Paused(gctx); return err }))
 	g.Go(panics.Task(func() error {
 		d, held, err := s.Partitions(gctx, jobs.MaxPartitions)

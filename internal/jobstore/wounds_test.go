@@ -108,13 +108,16 @@ var wards = map[string]ward{
 		return nil
 	}},
 	"ExportLeases worker": {telemetry.LeaseDocument, func(w *wardRig) *firestore.DocumentRef {
-		w.must(w.ShowAlive(w.t.Context(), "w1", time.Minute))
+		w.must(w.ShowAlive(w.t.Context(), jobs.Worker{ID: "w1", Slots: jobs.Slots{Jobs: 4, Parts: 8}}, time.Minute))
 		return w.lease("worker-w1")
 	}, func(w *wardRig, _ localcloudtest.Wound) error {
 		alive, err := w.Alive(w.t.Context())
-		for _, name := range alive {
-			if name == "" || len(name) > 1500 {
-				return fmt.Errorf("a worker is called %.20q", name)
+		for _, one := range alive {
+			if one.ID == "" || len(one.ID) > 1500 {
+				return fmt.Errorf("a worker is called %.20q", one.ID)
+			}
+			if n := one.Slots; min(n.Jobs, n.Parts) < 0 || max(n.Jobs, n.Parts) > jobs.MaxSlots {
+				return fmt.Errorf("a worker has %+v", n)
 			}
 		}
 		return err

@@ -189,15 +189,19 @@ func watchesSwitches(t *testing.T, b *bench) {
 
 func presence(t *testing.T, b *bench) {
 	ctx := t.Context()
-	for _, w := range []string{"w1", "w2"} {
+	other := jobs.Worker{ID: "w2", Slots: jobs.Slots{Jobs: 3, Parts: 5}}
+	for _, w := range []jobs.Worker{{ID: "w1"}, {ID: "w2"}, other} { // w2 anew, with other slots
 		if err := b.ShowAlive(ctx, w, time.Minute); err != nil {
 			t.Fatal(err)
 		}
 	}
+	if got, err := b.Alive(ctx); err != nil || !slices.Equal(got, []jobs.Worker{{ID: "w1"}, other}) {
+		t.Errorf("Alive = %v, %v, want w1 and w2", got, err)
+	}
 	if err := b.ShowGone(ctx, "w1"); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := b.Alive(ctx); err != nil || !slices.Equal(got, []string{"w2"}) {
+	if got, err := b.Alive(ctx); err != nil || !slices.Equal(got, []jobs.Worker{other}) {
 		t.Errorf("Alive = %v, %v, want w2", got, err)
 	}
 	b.Pass(2 * time.Minute)
@@ -214,7 +218,7 @@ func stats(t *testing.T, b *bench) {
 	b.job(t, "org", 2)
 	b.succeed(t, b.job(t, "org", 3))
 	b.fail(t, b.job(t, "org", 4))
-	if err := errors.Join(b.ShowAlive(ctx, "w1", time.Minute), b.NoteDead(ctx, jobs.QueueParts, "not JSON"), b.NoteDead(ctx, jobs.QueueParts, "no such job"),
+	if err := errors.Join(b.ShowAlive(ctx, jobs.Worker{ID: "w1"}, time.Minute), b.NoteDead(ctx, jobs.QueueParts, "not JSON"), b.NoteDead(ctx, jobs.QueueParts, "no such job"),
 		b.SetPaused(ctx, jobs.QueueExports, true, "op", "deploy")); err != nil {
 		t.Fatal(err)
 	}

@@ -283,7 +283,8 @@ class QuoteRefusalsItem(TypedDict):
 
 class Quote(TypedDict):
     """What an export would come to if it began now. Its price is two counts (a read for 1,000 rows each) and some 450 reads. Rows are exact. Bytes are of 400 rows spread over all, and
-right to 10 % but in one of thousands of quotes. Seconds are by what exports of your org took lately, with those that wait before it; where there are none, by what they should take."""
+right to 10 % but in one of thousands of quotes. Seconds are by what exports of your org took lately, with those that wait before it; where there are none, by what they should take.
+As many are made at a time as your org may have running (`GET /limits`), or as the workers can make, if that is fewer, as if no other org had any made."""
 
     dryRun: Literal[True]
     rows: int
@@ -303,6 +304,8 @@ right to 10 % but in one of thousands of quotes. Seconds are by what exports of 
     estimatedSeconds: float
     #: Exports of the org that end before this one begins. 0 begins at once.
     jobsAhead: int
+    #: No worker is there to make exports: it begins when one is, and seconds are from then on.
+    waitsForWorker: bool
     #: A sheet takes 1,048,576 lines, the header among them.
     opensInExcel: bool
     #: With `since`, the rows of the earlier export. What has changed is known only once both are compared: rows, bytes and seconds of the quote are those of all rows.
