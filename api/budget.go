@@ -12,6 +12,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"exportd/internal/apikey"
+	"exportd/internal/export"
 	"exportd/jobs"
 )
 
@@ -83,25 +84,25 @@ func (s *Server) submitCounted(ctx context.Context, submission jobs.Submission) 
 	if !errors.Is(err, jobs.ErrUncounted) {
 		return submitted, err
 	}
-	rows, reads, err := s.cost(ctx, submission)
+	cost, err := s.cost(ctx, submission)
 	if err != nil {
 		return submitted, err
 	}
-	submission.Budget = asking(submission.Budget, rows, reads)
+	submission.Budget = asking(submission.Budget, cost.Rows, cost.Reads)
 	return s.jobs.Submit(ctx, submission)
 }
 
 // cost counts what a submission would take, when there is a place among the quotes under way: it holds
 // nothing while it waits.
-func (s *Server) cost(ctx context.Context, submission jobs.Submission) (rows, reads int64, err error) {
+func (s *Server) cost(ctx context.Context, submission jobs.Submission) (export.Quote, error) {
 	if s.quotes == nil {
-		return 0, 0, errNoQuoter
+		return export.Quote{}, errNoQuoter
 	}
 	waiting, cancel := context.WithTimeout(ctx, countWait)
 	defer cancel()
 	leave, why := s.quoting.await(waiting, submission.OrgID, submission.KeyID)
 	if why != admitted {
-		return 0, 0, errQuotes()
+		return export.Quote{}, errQuotes()
 	}
 	defer leave()
 	return s.quotes.Cost(ctx, jobOf(submission))

@@ -23,8 +23,8 @@ func TestBudget(t *testing.T) {
 	b.keys.keys[0].Budget = jobs.Budget{Rows: 10, Reads: 20}
 	spent := func(what string, rows int64, costs int) {
 		t.Helper()
-		if days, err := store.BudgetDays(t.Context(), []string{"key_one1"}); err != nil || days[0].Rows != rows || fake.costs != costs {
-			t.Errorf("%s: %d rows are spent and %d counts were made, %v; want %d and %d", what, days[0].Rows, fake.costs, err, rows, costs)
+		if days, err := store.BudgetDays(t.Context(), []string{"key_one1"}); err != nil || days[0].Rows != rows || fake.costs.Load() != int64(costs) {
+			t.Errorf("%s: %d rows are spent and %d counts were made, %v; want %d and %d", what, days[0].Rows, fake.costs.Load(), err, rows, costs)
 		}
 	}
 	quote := func(month int) (left, attaches any, refused bool) {
@@ -145,8 +145,8 @@ func TestBudgetIsChanged(t *testing.T) {
 	wantStatus(t, b.get(t, usersExport+"&birthdayMonth=1"), http.StatusAccepted) // attaches
 	w := b.get(t, usersExport+"&birthdayMonth=2")
 	wantStatus(t, w, http.StatusTooManyRequests)
-	if fake.costs != 2 {
-		t.Errorf("%d counts were made, want none where nothing is left", fake.costs)
+	if fake.costs.Load() != 2 {
+		t.Errorf("%d counts were made, want none where nothing is left", fake.costs.Load())
 	}
 	set(`"rowsPerDay":12`, "12 <nil>", "6 6 7 <nil>")
 	wantStatus(t, b.get(t, usersExport+"&birthdayMonth=2"), http.StatusAccepted)
@@ -190,19 +190,19 @@ func TestBudgetCountsInTurn(t *testing.T) {
 		ask := func() { answered <- b.get(t, usersExport).Code }
 		go ask()
 		synctest.Wait()
-		if len(answered) > 0 || fake.costs != 0 {
-			t.Fatalf("answered with %d after %d counts, without a place", <-answered, fake.costs)
+		if len(answered) > 0 || fake.costs.Load() != 0 {
+			t.Fatalf("answered with %d after %d counts, without a place", <-answered, fake.costs.Load())
 		}
-		if code := <-answered; code != http.StatusTooManyRequests || fake.costs != 0 {
-			t.Errorf("answered with %d after %d counts, without a place for %v", code, fake.costs, countWait)
+		if code := <-answered; code != http.StatusTooManyRequests || fake.costs.Load() != 0 {
+			t.Errorf("answered with %d after %d counts, without a place for %v", code, fake.costs.Load(), countWait)
 		}
 		go ask()
 		synctest.Wait()
 		for _, l := range leave {
 			l()
 		}
-		if code := <-answered; code != http.StatusAccepted || fake.costs != 1 {
-			t.Errorf("answered with %d after %d counts, with a place", code, fake.costs)
+		if code := <-answered; code != http.StatusAccepted || fake.costs.Load() != 1 {
+			t.Errorf("answered with %d after %d counts, with a place", code, fake.costs.Load())
 		}
 	})
 }

@@ -280,6 +280,8 @@ type fakeJobs struct {
 	workers      []jobs.Worker
 	aliveReads   int
 	aliveErr     error
+	running      []*jobs.Job // as of Unfinished
+	queued       []*jobs.Job
 	noted        atomic.Int64 // calls of NoteDownloads
 	cannotNote   bool
 	// memory is what knows causes, and what operators did.
@@ -519,6 +521,10 @@ func (f *fakeJobs) Alive(context.Context) ([]jobs.Worker, error) {
 	defer f.mu.Unlock()
 	f.aliveReads++
 	return f.workers, f.aliveErr
+}
+
+func (f *fakeJobs) Unfinished(_ context.Context, _ string, most int) (running, queued []*jobs.Job, err error) {
+	return f.running[:min(most, len(f.running))], f.queued[:min(most, len(f.queued))], f.err
 }
 
 func (f *fakeJobs) Usage(context.Context, string) (running, queued int64, err error) {

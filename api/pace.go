@@ -37,7 +37,6 @@ const (
 type pace struct {
 	base, perRow float64 // of one, and of each row of a stream
 	wait         float64 // until one begins that nothing is ahead of
-	any          float64 // the mean of all: what many that are ahead take together goes by that
 	// share of all slots is what one takes, the mean of all; 0 where slots are not known.
 	share float64
 }
@@ -138,15 +137,12 @@ func (s *Server) paceOf(ctx context.Context, orgID string, kind jobs.Kind, f fle
 // of squares, each up to slowAt, so that a job that was slow for a reason of its own decides nothing.
 func paceFrom(last []finished) pace {
 	p := pace{base: newBase, perRow: newRow}
-	p.any = p.base
 	if len(last) == 0 {
 		return p
 	}
 	waits, off := make([]float64, len(last)), make([]float64, len(last))
-	p.any = 0
 	for i, f := range last {
 		waits[i], off[i] = f.waited, math.Log2(f.took/p.of(f.rows))
-		p.any += f.took / float64(len(last))
 		p.share += f.share / float64(len(last))
 	}
 	slices.Sort(waits)

@@ -16,8 +16,8 @@ import (
 
 // Quoter says what an export would come to. internal/export has it.
 type Quoter interface {
-	// Cost is of Quote the rows, and the reads that the export is billed for.
-	Cost(ctx context.Context, j *jobs.Job) (rows, reads int64, err error)
+	// Cost is of Quote the rows, the parts, and the reads that the export is billed for.
+	Cost(ctx context.Context, j *jobs.Job) (export.Quote, error)
 	Quote(ctx context.Context, j *jobs.Job) (export.Quote, error)
 	// WithoutSortField counts what is not in the file of a job that has succeeded; -1 where that cannot be
 	// counted. An error may be records.ErrSnapshotTooOld.
@@ -117,10 +117,16 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 		return err
 	}
 	atOnce := int64(pace.atOnce(s.quotas.Of(caller.OrgID).RunningJobs))
+	begins := 0.0
 	if atOnce > 0 && running+queued >= atOnce {
 		v.JobsAhead = running + queued - atOnce + 1
+		before, err := s.aheadOf(ctx, caller.OrgID, running, queued, pace, fleet.slots.Parts)
+		if err != nil {
+			return err
+		}
+		begins = before.begins(int(atOnce))
 	}
-	v.EstimatedSeconds = twoDigits(pace.wait + pace.run(q, fleet.slots.Parts) + float64(v.JobsAhead)*pace.any/float64(max(1, atOnce)))
+	v.EstimatedSeconds = twoDigits(begins + pace.wait + pace.run(q, fleet.slots.Parts))
 	writeJSON(c, http.StatusOK, v)
 	return nil
 }

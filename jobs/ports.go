@@ -23,6 +23,8 @@ type SubmitStore interface {
 	ReuseFor() time.Duration
 	// Usage counts the jobs of an org that run and that wait: what its limits are about.
 	Usage(ctx context.Context, orgID string) (running, queued int64, err error)
+	// Unfinished gives those of them that were made first, most of either at most, oldest first.
+	Unfinished(ctx context.Context, orgID string, most int) (running, queued []*Job, err error)
 	// BudgetDays are what keys have spent of their budgets today, in their order.
 	BudgetDays(ctx context.Context, keyIDs []string) ([]BudgetDay, error)
 }

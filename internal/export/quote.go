@@ -62,15 +62,15 @@ const (
 	sampleBytes = records.MaxDocument
 )
 
-// Cost counts the rows of a job that there is not, and what it will be billed for.
-func (q *Quoter) Cost(ctx context.Context, j *jobs.Job) (rows, reads int64, err error) {
+// Cost counts the rows of a job that has not been counted, its parts, and what it will be billed for.
+func (q *Quoter) Cost(ctx context.Context, j *jobs.Job) (out Quote, err error) {
 	_, query, err := q.sampler.dataset(j)
 	if err != nil {
-		return 0, 0, err
+		return Quote{}, err
 	}
-	rows, _, err = q.pages.Count(ctx, query, vip.Range{}, time.Time{})
-	_, reads = q.billed(rows, q.cfg.sheetRows(j.Params, rows))
-	return rows, reads, err
+	out.Rows, out.At, err = q.pages.Count(ctx, query, vip.Range{}, time.Time{})
+	out.Parts, out.Reads = q.billed(out.Rows, q.cfg.sheetRows(j.Params, out.Rows))
+	return out, err
 }
 
 // billed is of how many parts an export of so many rows is made, and about how many reads that is billed for.

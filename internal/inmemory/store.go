@@ -224,6 +224,19 @@ func (s *Store) Usage(_ context.Context, orgID string) (running, queued int64, e
 	return int64(len(s.of(orgID, jobs.Running))), int64(len(s.of(orgID, jobs.Queued))), nil
 }
 
+// Unfinished gives those that were made first.
+func (s *Store) Unfinished(_ context.Context, orgID string, most int) (running, queued []*jobs.Job, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := func(state jobs.State) (out []*jobs.Job) {
+		for _, j := range s.of(orgID, state) {
+			out = append(out, &j)
+		}
+		return out[:min(most, len(out))]
+	}
+	return first(jobs.Running), first(jobs.Queued), nil
+}
+
 // Waiting gives the org's job that has waited longest of those whose next attempt is due.
 func (s *Store) Waiting(_ context.Context, orgID string) (id string, any bool, err error) {
 	s.mu.Lock()

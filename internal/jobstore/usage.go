@@ -25,3 +25,17 @@ func (s *Store) Usage(ctx context.Context, orgID string) (running, queued int64,
 	}
 	return running, queued, nil
 }
+
+// Unfinished gives those that Usage counts and that were made first, most of either at most, oldest first.
+func (s *Store) Unfinished(ctx context.Context, orgID string, most int) (running, queued []*jobs.Job, err error) {
+	for state, list := range map[jobs.State]*[]*jobs.Job{jobs.Running: &running, jobs.Queued: &queued} {
+		docs, err := s.inState(orgID, state).Limit(most).Documents(ctx).GetAll()
+		if err != nil {
+			return nil, nil, fmt.Errorf("list %s jobs: %w", state, classify(err))
+		}
+		for _, doc := range docs {
+			*list = append(*list, s.shown(s.readJob(doc)))
+		}
+	}
+	return running, queued, nil
+}

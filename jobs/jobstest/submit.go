@@ -244,7 +244,8 @@ func queueLimit(t *testing.T, b *bench) {
 	b.claim(t, running)
 	oldest := b.submit(t, request("org", 2)).Job.ID
 	b.Pass(time.Second)
-	b.submit(t, request("org", 3))
+	second := b.submit(t, request("org", 3)).Job.ID
+	b.submit(t, request("other", 4))
 	_, err := b.Submit(t.Context(), request("org", 4))
 	if full, ok := errors.AsType[*jobs.QueueFullError](err); !ok || full.Limit != 2 || !slices.Equal(full.RunningIDs, []string{running}) {
 		t.Errorf("third queued job = %+v, want QueueFullError with the running job", err)
@@ -254,5 +255,15 @@ func queueLimit(t *testing.T, b *bench) {
 	}
 	if r, q, err := b.Usage(t.Context(), "org"); err != nil || r != 1 || q != 2 {
 		t.Errorf("Usage = %d running, %d queued, %v, want 1 and 2", r, q, err)
+	}
+	for most, want := range [][]string{{}, {running, oldest}, {running, oldest, second}} {
+		run, wait, err := b.Unfinished(t.Context(), "org", most)
+		got := []string{}
+		for _, j := range slices.Concat(run, wait) {
+			got = append(got, j.ID)
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("Unfinished, %d of either at most = %v, %v, want %v", most, got, err, want)
+		}
 	}
 }
