@@ -96,22 +96,22 @@ func TestSecretsStayOut(t *testing.T) {
 	followLinks(t, s, token, strange)
 	c.Wait(t, traceWithin, "spans of each callback", func(spans []tracingtest.Span) bool { return count(spans, "POST") >= len(answers) })
 	var metrics strings.Builder
-	for _, p := range processes {
-		r, err := e2etest.Send(t.Context(), http.MethodGet, e2etest.OpsURL(t, p)+"/metrics", nil, nil)
-		if err != nil || r.Status != http.StatusOK {
-			t.Fatalf("%v %s", err, r.Body)
+	// A callback is counted, and has its line, when its record is written.
+	e2etest.Until(t, jobWithin, "lines of all callbacks, and metrics with their classes", func() bool {
+		metrics.Reset()
+		lines := 0
+		for _, p := range processes {
+			r, err := e2etest.Send(t.Context(), http.MethodGet, e2etest.OpsURL(t, p)+"/metrics", nil, nil)
+			if err != nil || r.Status != http.StatusOK {
+				t.Fatalf("%v %s", err, r.Body)
+			}
+			metrics.Write(r.Body)
+			lines += strings.Count(p.Stderr(), `"message":"callback"`)
 		}
-		metrics.Write(r.Body)
-	}
+		return lines >= len(answers) && strings.Contains(metrics.String(), `exportd_callback_tries_total{class="http_3xx"}`)
+	})
 	secrets := []string{"hush", s.Secret, s.WebhookSecret, s.OpsSecret, "X-Goog-Signature", "Signature=", token, token[:40]}
 	checkSecrets(t, c.Raw()+metrics.String(), processes, secrets)
-	lines := 0
-	for _, p := range processes {
-		lines += strings.Count(p.Stderr(), `"message":"callback"`)
-	}
-	if lines < len(answers) || !strings.Contains(metrics.String(), `exportd_callback_tries_total{class="http_3xx"}`) {
-		t.Errorf("%d lines of callbacks, and metrics without their classes", lines)
-	}
 }
 
 // refused sends requests that are refused, with the secret wherever a request has room for one.

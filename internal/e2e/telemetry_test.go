@@ -268,8 +268,12 @@ func checkOne(t *testing.T, s *e2etest.Stack, workers []*e2etest.Process) {
 		}
 		return ""
 	}
-	asked := requestOf("request", s.Process)
-	if made := requestOf("attempt", workers...); asked == "" || made != asked {
+	var asked, made string
+	e2etest.Until(t, time.Minute, "lines of the job, which come when its record is written", func() bool {
+		asked, made = requestOf("request", s.Process), requestOf("attempt", workers...)
+		return asked != "" && made != ""
+	})
+	if made != asked {
 		t.Errorf("the API's line of the job has request id %q, the worker's %q", asked, made)
 	}
 }

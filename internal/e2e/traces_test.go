@@ -85,6 +85,9 @@ func TestTraceOfAnExport(t *testing.T) {
 	checkTraceOfParts(t, spans, j)
 	checkSpanNames(t, spans)
 	checkSecrets(t, c.Raw(), processes, append(secretsOf(s, j, "hush"), cellsOf(t, j)...))
+	e2etest.Until(t, traceWithin, "the line of the callback, which comes last", func() bool {
+		return slices.ContainsFunc(processes, func(p *e2etest.Process) bool { return strings.Contains(p.Stderr(), `"message":"callback"`) })
+	})
 	checkLines(t, processes, spans, j)
 	t.Logf("%d parts, %d spans\n%s", j.Progress.PartsTotal, len(spans), tree)
 	if *updateTrace {
