@@ -272,34 +272,18 @@ func (u *multipartUpload) forget(batch *pebble.Batch) error {
 }
 
 // parts returns an upload's parts in order.
-func (s *Server) parts(id string) (out []part, err error) {
+func (s *Server) parts(id string) ([]part, error) {
 	lower, upper := partSpan(id)
-	err = scan(s.db, lower, upper, func(_, value []byte) error {
-		var p part
-		if err := decode(value, &p); err != nil {
-			return err
-		}
-		out = append(out, p)
-		return nil
-	})
-	return out, err
+	return loadAll[part](s.db, lower, upper)
 }
 
 // multiparts returns a bucket's uploads in the order of their names; "" is for those of all buckets.
-func (s *Server) multiparts(bucket string) (out []multipartUpload, err error) {
+func (s *Server) multiparts(bucket string) ([]multipartUpload, error) {
 	lower, upper := []byte("u"), []byte("v")
 	if bucket != "" {
 		lower, upper = multipartSpan(bucket)
 	}
-	err = scan(s.db, lower, upper, func(_, value []byte) error {
-		var u multipartUpload
-		if err := decode(value, &u); err != nil {
-			return err
-		}
-		out = append(out, u)
-		return nil
-	})
-	return out, err
+	return loadAll[multipartUpload](s.db, lower, upper)
 }
 
 // dropMultiparts ends the uploads of a bucket that ends. The caller holds s.buckets.

@@ -60,6 +60,19 @@ func load(db pebble.Reader, key []byte, v any) (bool, error) {
 	return true, nil
 }
 
+// loadAll reads the entries of the index from lower to below upper, in order.
+func loadAll[T any](db *pebble.DB, lower, upper []byte) (out []T, err error) {
+	err = scan(db, lower, upper, func(_, value []byte) error {
+		var v T
+		if err := decode(value, &v); err != nil {
+			return err
+		}
+		out = append(out, v)
+		return nil
+	})
+	return out, err
+}
+
 // decode reads an entry of the index, and refuses one that lacks what this package always writes.
 func decode(raw []byte, v any) error {
 	if err := unmarshal(raw, v); err != nil {
