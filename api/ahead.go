@@ -40,10 +40,10 @@ func (s *Server) aheadOf(ctx context.Context, orgID string, running, queued int6
 	sizes := s.sizesOf(ctx, slices.Concat(run, wait))
 	now := s.now()
 	for _, j := range run {
-		out.running = append(out.running, left(j, p.of(sizes.of(j).streamRows(slots)), now))
+		out.running = append(out.running, left(j, p.run(sizes.of(j), slots), now))
 	}
 	for _, j := range wait {
-		out.queued = append(out.queued, p.wait+p.of(sizes.of(j).streamRows(slots)))
+		out.queued = append(out.queued, p.wait+p.run(sizes.of(j), slots))
 	}
 	return out, nil
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"exportd/internal/export"
 	"exportd/jobs"
 )
 
@@ -172,10 +171,8 @@ func doubled(n int) float64 { return math.Exp2(float64(n) / stepsADoubling) }
 // of is what an export of so many rows of a stream takes.
 func (p pace) of(rows float64) float64 { return p.base + p.perRow*rows }
 
-// run is what a quoted export takes from its begin.
-func (p pace) run(q export.Quote, slots int) float64 {
-	return p.of((&jobs.Job{RowsTotal: q.Rows, PartsTotal: q.Parts}).StreamRows(slots))
-}
+// run is what an export of a size takes from its begin.
+func (p pace) run(s size, slots int) float64 { return p.of(s.streamRows(slots)) }
 
 // twoDigits rounds seconds to what is meant by an estimate, from milliseconds to days.
 func twoDigits(seconds float64) float64 {

@@ -126,7 +126,7 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 		}
 		begins = before.begins(int(atOnce))
 	}
-	v.EstimatedSeconds = twoDigits(begins + pace.wait + pace.run(q, fleet.slots.Parts))
+	v.EstimatedSeconds = twoDigits(begins + pace.wait + pace.run(size{q.Rows, q.Parts}, fleet.slots.Parts))
 	writeJSON(c, http.StatusOK, v)
 	return nil
 }

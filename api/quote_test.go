@@ -285,7 +285,7 @@ func TestPace(t *testing.T) {
 			}
 		}
 	}
-	if p := paceFrom(slices.Repeat([]finished{{took: 1}}, 5)); math.Abs(p.run(export.Quote{}, 0)-1) > 0.3 || p.run(export.Quote{Rows: 80_000, Parts: 8}, 0) != p.of(10_000) || p.run(export.Quote{Rows: 80_000, Parts: 8}, 2) != p.of(40_000) {
+	if p := paceFrom(slices.Repeat([]finished{{took: 1}}, 5)); math.Abs(p.run(size{}, 0)-1) > 0.3 || p.run(size{80_000, 8}, 0) != p.of(10_000) || p.run(size{80_000, 8}, 2) != p.of(40_000) {
 		t.Errorf("of empty exports: %+v", p)
 	}
 	for from, want := range map[float64]float64{0: 0, 0.01234: 0.012, 0.996: 1, 3.14: 3.1, 86_400: 86_000, math.NaN(): 0} {

@@ -13,6 +13,14 @@ type Worker struct {
 	Slots Slots
 }
 
+// WorkerIDs are those of workers.
+func WorkerIDs(workers []Worker) (ids []string) {
+	for _, w := range workers {
+		ids = append(ids, w.ID)
+	}
+	return ids
+}
+
 // AllSlots adds up what workers have; none where there are none, or one does not tell.
 func AllSlots(workers []Worker) (all Slots) {
 	for _, w := range workers {

@@ -385,15 +385,11 @@ func (s *Store) List(_ context.Context, l jobs.List) (jobs.JobPage, error) {
 // Stats counts the whole system.
 func (s *Store) Stats(ctx context.Context) (jobs.Stats, error) {
 	alive, _ := s.Alive(ctx)
-	var workers []string
-	for _, w := range alive {
-		workers = append(workers, w.ID)
-	}
 	division, held, _ := s.Partitions(ctx, jobs.MaxPartitions)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := jobs.Stats{
-		States: map[jobs.State]int64{}, ErrorCodes: map[jobs.Code]int64{}, Workers: workers, Paused: maps.Clone(s.paused),
+		States: map[jobs.State]int64{}, ErrorCodes: map[jobs.Code]int64{}, Workers: jobs.WorkerIDs(alive), Paused: maps.Clone(s.paused),
 		DeadLetters: maps.Clone(s.dead), Partitions: held[:division.Partitions],
 	}
 	for _, state := range jobs.States {

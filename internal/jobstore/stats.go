@@ -40,9 +40,7 @@ func (s *Store) Stats(ctx context.Context) (jobs.Stats, error) {
 	}
 	g.Go(panics.Task(func() error {
 		alive, err := s.Alive(gctx)
-		for _, w := range alive {
-			out.Workers = append(out.Workers, w.ID)
-		}
+		out.Workers = jobs.WorkerIDs(alive)
 		return err
 	}))
 	g.Go(panics.Task(func() (err error) { out.Paused, err = s.Paused(gctx); return err }))

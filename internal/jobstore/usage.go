@@ -28,14 +28,22 @@ func (s *Store) Usage(ctx context.Context, orgID string) (running, queued int64,
 
 // Unfinished gives those that Usage counts and that were made first, most of either at most, oldest first.
 func (s *Store) Unfinished(ctx context.Context, orgID string, most int) (running, queued []*jobs.Job, err error) {
-	for state, list := range map[jobs.State]*[]*jobs.Job{jobs.Running: &running, jobs.Queued: &queued} {
-		docs, err := s.inState(orgID, state).Limit(most).Documents(ctx).GetAll()
-		if err != nil {
-			return nil, nil, fmt.Errorf("list %s jobs: %w", state, classify(err))
-		}
-		for _, doc := range docs {
-			*list = append(*list, s.shown(s.readJob(doc)))
-		}
+	if running, err = s.first(ctx, orgID, jobs.Running, most); err != nil {
+		return nil, nil, fmt.Errorf("list running jobs: %w", err)
+	}
+	if queued, err = s.first(ctx, orgID, jobs.Queued, most); err != nil {
+		return nil, nil, fmt.Errorf("list queued jobs: %w", err)
 	}
 	return running, queued, nil
+}
+
+func (s *Store) first(ctx context.Context, orgID string, state jobs.State, most int) (out []*jobs.Job, err error) {
+	docs, err := s.inState(orgID, state).Limit(most).Documents(ctx).GetAll()
+	if err != nil {
+		return nil, classify(err)
+	}
+	for _, doc := range docs {
+		out = append(out, s.shownJob(doc))
+	}
+	return out, nil
 }
