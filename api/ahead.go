@@ -30,20 +30,30 @@ type ahead struct {
 	moreRunning, moreQueued int64
 }
 
-// aheadOf looks at the jobs that run and wait, of which there are so many.
-func (s *Server) aheadOf(ctx context.Context, orgID string, running, queued int64, p pace, slots int) (ahead, error) {
+// aheadOf looks at the jobs that run and wait, of which there are so many. Each takes what those of its kind
+// took, of which some are known.
+func (s *Server) aheadOf(ctx context.Context, orgID string, running, queued int64, known paces, f fleet) (ahead, error) {
 	run, wait, err := s.jobs.Unfinished(ctx, orgID, aheadMost)
 	if err != nil {
 		return ahead{}, err
+	}
+	for _, j := range slices.Concat(run, wait) {
+		if _, ok := known[j.Kind]; ok {
+			continue
+		}
+		if known[j.Kind], err = s.paceOf(ctx, orgID, j.Kind, f); err != nil {
+			return ahead{}, err
+		}
 	}
 	out := ahead{moreRunning: max(0, running-int64(len(run))), moreQueued: max(0, queued-int64(len(wait)))}
 	sizes := s.sizesOf(ctx, slices.Concat(run, wait))
 	now := s.now()
 	for _, j := range run {
-		out.running = append(out.running, left(j, p.run(sizes.of(j), slots), now))
+		out.running = append(out.running, left(j, known[j.Kind].run(sizes.of(j), f.slots.Parts), now))
 	}
 	for _, j := range wait {
-		out.queued = append(out.queued, p.wait+p.run(sizes.of(j), slots))
+		p := known[j.Kind]
+		out.queued = append(out.queued, p.wait+p.run(sizes.of(j), f.slots.Parts))
 	}
 	return out, nil
 }

@@ -133,3 +133,26 @@ func TestQuoteBehindOthers(t *testing.T) {
 		}
 	}
 }
+
+// TestQuoteBehindAnotherKind: a job ahead takes what those of its kind took, whatever those of the quoted one
+// did.
+func TestQuoteBehindAnotherKind(t *testing.T) {
+	t.Parallel()
+	fake := &sizer{}
+	fake.quote = export.Quote{At: noon, Parts: 1}
+	b := newBench(t, func(c *Config) { c.Quotes, c.Quotas = fake, jobs.Limits{RunningJobs: 1} })
+	for i := range 10 {
+		for kind, rows := range map[jobs.Kind]int64{"vip-users": 5, "vip-messages": int64(1000 << i)} {
+			took := 0.1 + float64(rows)/2000
+			b.jobs.page.Jobs = append(b.jobs.page.Jobs, &jobs.Job{ID: jobs.NewID(), OrgID: "org1", Kind: kind, State: jobs.Succeeded,
+				Result: jobs.Result{Rows: rows}, RowsTotal: rows, PartsTotal: 1,
+				StartedAt: noon.Add(-time.Hour), FinishedAt: noon.Add(-time.Hour + time.Duration(took*1e9))})
+		}
+	}
+	b.jobs.running = []*jobs.Job{{ID: jobs.NewID(), OrgID: "org1", Kind: "vip-messages", StartedAt: noon, Counted: true, RowsTotal: 200_000, PartsTotal: 1}}
+	w := b.get(t, usersExport+"&dryRun=true")
+	wantStatus(t, w, 200)
+	if got := decode(t, w)["estimatedSeconds"].(float64); got < 90 || got > 110 {
+		t.Errorf("is told to take %v s behind 200,000 messages, of which 2,000 take a second", got)
+	}
+}

@@ -426,7 +426,9 @@ func (f *fakeJobs) List(_ context.Context, l jobs.List) (jobs.JobPage, error) {
 	for _, j := range f.page.Jobs {
 		complete(j)
 	}
-	return f.page, f.err
+	page := f.page
+	page.Jobs = slices.DeleteFunc(slices.Clone(page.Jobs), func(j *jobs.Job) bool { return l.Kind != "" && j.Kind != l.Kind })
+	return page, f.err
 }
 
 func (f *fakeJobs) Update(_ context.Context, id, actor string, fn func(*jobs.Tx) error) (*jobs.Job, error) {

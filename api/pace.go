@@ -40,6 +40,9 @@ type pace struct {
 	share float64
 }
 
+// paces are those of an org's kinds of exports.
+type paces map[jobs.Kind]pace
+
 // finished is an export that has succeeded.
 type finished struct{ rows, took, waited, share float64 }
 

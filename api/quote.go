@@ -120,7 +120,7 @@ func (s *Server) quote(c *gin.Context, caller *apikey.Key, submission jobs.Submi
 	begins := 0.0
 	if atOnce > 0 && running+queued >= atOnce {
 		v.JobsAhead = running + queued - atOnce + 1
-		before, err := s.aheadOf(ctx, caller.OrgID, running, queued, pace, fleet.slots.Parts)
+		before, err := s.aheadOf(ctx, caller.OrgID, running, queued, paces{submission.Kind: pace}, fleet)
 		if err != nil {
 			return err
 		}

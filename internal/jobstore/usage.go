@@ -3,6 +3,7 @@ package jobstore
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"cloud.google.com/go/firestore"
 
@@ -28,12 +29,16 @@ func (s *Store) Usage(ctx context.Context, orgID string) (running, queued int64,
 
 // Unfinished gives those that Usage counts and that were made first, most of either at most, oldest first.
 func (s *Store) Unfinished(ctx context.Context, orgID string, most int) (running, queued []*jobs.Job, err error) {
-	if running, err = s.first(ctx, orgID, jobs.Running, most); err != nil {
-		return nil, nil, fmt.Errorf("list running jobs: %w", err)
-	}
+	// In this order: one that is claimed in between is in both lists, and not in neither.
 	if queued, err = s.first(ctx, orgID, jobs.Queued, most); err != nil {
 		return nil, nil, fmt.Errorf("list queued jobs: %w", err)
 	}
+	if running, err = s.first(ctx, orgID, jobs.Running, most); err != nil {
+		return nil, nil, fmt.Errorf("list running jobs: %w", err)
+	}
+	queued = slices.DeleteFunc(queued, func(q *jobs.Job) bool {
+		return slices.ContainsFunc(running, func(r *jobs.Job) bool { return r.ID == q.ID })
+	})
 	return running, queued, nil
 }
 
