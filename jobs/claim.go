@@ -7,8 +7,8 @@ import (
 
 // Claim takes a queued job whose time has come. The caller holds the returned lease, unless the job's plan is
 // already in force (PhaseParts): then the lease is empty and the caller only refills the window of parts.
-// ErrNotDue: nothing to do. A job for which its org has no place stays queued; that is no error, as it is
-// noted.
+// ErrNotDue: nothing to do. A job for which its org has no place, or but one for those that have waited
+// longer, stays queued; that is no error, as it is noted.
 func (tx *Tx) Claim(worker string) (Lease, error) {
 	if err := tx.check(); err != nil {
 		return Lease{}, err

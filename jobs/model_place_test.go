@@ -27,6 +27,7 @@ type yard struct {
 	Messages []int        // jobs of which a message is on its way
 	Workers  [2]hand
 	Rescuer  hand
+	Made     int // jobs that there are yet
 	Lost     int // messages that may still get lost
 	Deaths   int
 	Jumps    int // how often time may still pass while jobs run
@@ -40,7 +41,9 @@ type hand struct {
 	Job0   *jobs.Job
 	Places []jobs.Place
 	First  int // place that a claim reads first, from 0
-	Waits  bool
+	Asked  bool
+	Next   []string // once it has asked, the jobs that have waited longest
+	Now    int      // by its clock, since it read
 }
 
 type yardModel struct {
@@ -51,6 +54,8 @@ type yardModel struct {
 	want    func(*jobs.Place) // breaks what a claim does that finds no place
 	silent  bool              // who ends a job does not notify the next
 	take    func(*jobs.Place) // breaks what a claim writes that finds one
+	leave   func(*jobs.Job)   // breaks what a claim writes that leaves one to another job
+	behind  int               // seconds that the second worker's clock is behind
 	states  int
 }
 
@@ -63,7 +68,14 @@ func (y yard) clone() yard {
 type yardPlaces struct {
 	docs  []jobs.Place
 	first int
+	next  []string
 	more  *bool
+	asks  *bool
+}
+
+func (p yardPlaces) Next() ([]string, error) {
+	*p.asks = true
+	return p.next, nil
 }
 
 func (p yardPlaces) Any(n int) (out []*jobs.Place, _ error) {
@@ -102,7 +114,18 @@ func (m *yardModel) start(n, places int) yard {
 			CreatedAt: epoch0, WakeAt: epoch0.Add(24 * time.Hour)}) // long, to see that places alone are enough
 		y.Messages = append(y.Messages, i)
 	}
+	y.Made = n
 	y.Places = make([]jobs.Place, places*jobs.PlaceTurns)
+	return y
+}
+
+// startFreed is a place that a job had and others wanted, and jobs that come now, when one may be promised
+// the place by the clock of a worker that is behind while for the rescuer nobody has waited.
+func (m *yardModel) startFreed(n int) yard {
+	y := m.start(n, 1)
+	y.Made, y.Messages, m.behind = 0, nil, 1
+	p := jobs.Place{Schema: jobs.PlaceSchema, OrgID: "o", Number: 1, Turn: 1, Wanted: true, WakeAt: epoch0.Add(2 * time.Second)}
+	y.Places[docOf(&p)] = p
 	return y
 }
 
@@ -121,6 +144,12 @@ func (m *yardModel) next(y yard, emit func(string, yard)) {
 		}
 	}
 	m.rescue(y, emit)
+	if y.Made < len(y.Jobs) {
+		n := y.clone()
+		n.Messages = append(n.Messages, n.Made)
+		n.Made++
+		emit(fmt.Sprintf("job %d is made", y.Made), n)
+	}
 	for i := range y.Messages {
 		if y.Lost > 0 {
 			n := y.clone()
@@ -141,24 +170,29 @@ func (m *yardModel) work(y yard, w int, emit func(string, yard)) {
 			for first := range len(y.Places) / jobs.PlaceTurns {
 				n := y.clone()
 				n.Messages = slices.Delete(n.Messages, i, i+1)
-				n.Workers[w] = m.read(n, "claim", job)
+				n.Workers[w] = m.read(n, w, "claim", job)
 				n.Workers[w].First = first
 				emit(label("reads to claim", job), n)
 			}
 		}
-		for job := range y.Jobs {
+		for job := range y.Jobs[:y.Made] {
 			if y.Jobs[job].State == jobs.Running {
 				n := y.clone()
-				n.Workers[w] = m.read(n, "end", job)
+				n.Workers[w] = m.read(n, w, "end", job)
 				emit(label("reads to end", job), n)
 			}
 		}
 	case "claim", "claim further", "end":
 		n := y.clone()
-		if h.Do == "claim" && m.asksForMore(y, h) { // it reads the others now, and commits later
+		if h.Do == "claim" && m.asksForMore(h) { // it reads the others now, and commits later
 			n.Workers[w].Do, n.Workers[w].Places = "claim further", slices.Clone(y.Places)
 			copy(n.Workers[w].Places[h.First*jobs.PlaceTurns:], h.Places[h.First*jobs.PlaceTurns:(h.First+1)*jobs.PlaceTurns])
 			emit(label("reads further to claim", h.Job), n)
+			return
+		}
+		if !h.Asked && m.asksWhoIsNext(h) {
+			n.Workers[w].Asked, n.Workers[w].Next = true, next(y)
+			emit(label("asks who is next to claim", h.Job), n)
 			return
 		}
 		n.Workers[w] = hand{}
@@ -166,7 +200,7 @@ func (m *yardModel) work(y yard, w int, emit func(string, yard)) {
 		switch {
 		case conflict:
 			do, _, _ := strings.Cut(h.Do, " ")
-			n.Workers[w] = m.read(n, do, h.Job)
+			n.Workers[w] = m.read(n, w, do, h.Job)
 			n.Workers[w].First = h.First
 		case committed && h.Do == "end" && !m.silent:
 			n.Workers[w] = hand{Do: "notify"}
@@ -175,49 +209,76 @@ func (m *yardModel) work(y yard, w int, emit func(string, yard)) {
 	case "notify":
 		n := y.clone()
 		n.Workers[w] = hand{}
-		if next := oldest(n); next >= 0 {
-			n.Messages = append(n.Messages, next)
+		for _, id := range next(n) {
+			n.Messages = append(n.Messages, number(n, id))
 		}
 		emit(fmt.Sprintf("worker %d notifies", w), n)
 	}
 }
 
-func (m *yardModel) read(y yard, do string, job int) hand {
+// read begins what worker w does. The clock of the second may be behind.
+func (m *yardModel) read(y yard, w int, do string, job int) hand {
 	j := y.Jobs[job]
-	return hand{Do: do, Job: job, Job0: &j, Places: slices.Clone(y.Places)}
+	return hand{Do: do, Job: job, Job0: &j, Places: slices.Clone(y.Places), Now: y.Now - w*m.behind}
 }
 
-func oldest(y yard) int {
-	return slices.IndexFunc(y.Jobs, func(j jobs.Job) bool { return j.State == jobs.Queued })
+// next are the jobs that have waited longest, as many as places are free.
+func next(y yard) (ids []string) {
+	free := len(y.Places) / jobs.PlaceTurns
+	for _, j := range y.Jobs {
+		if j.State == jobs.Running {
+			free--
+		}
+	}
+	for _, j := range y.Jobs[:y.Made] {
+		if j.State == jobs.Queued && len(ids) < max(1, free) {
+			ids = append(ids, j.ID)
+		}
+	}
+	return ids
 }
 
-// apply runs the transition on what was read, and says whether it looked at all places.
-func (m *yardModel) apply(y yard, h hand) (tx *jobs.Tx, more bool, err error) {
+// number is which of the jobs has an id.
+func number(y yard, id string) int {
+	return slices.IndexFunc(y.Jobs, func(j jobs.Job) bool { return j.ID == id })
+}
+
+// apply runs the transition on what was read, and says whether it looked at all places, and who is next.
+func (m *yardModel) apply(h hand) (tx *jobs.Tx, more, asks bool, err error) {
 	job := *h.Job0
 	policy := m.policy
 	policy.Token = func() string { return "t" }
-	tx = jobs.NewTx(policy, at(int32(y.Now)), "", &job, nil)
-	tx.Places = yardPlaces{h.Places, h.First, &more}
+	tx = jobs.NewTx(policy, at(int32(h.Now)), "", &job, nil)
+	tx.Places = yardPlaces{h.Places, h.First, h.Next, &more, &asks}
 	if h.Do == "end" {
-		return tx, more, tx.Cancel("")
+		return tx, more, asks, tx.Cancel("")
 	}
 	_, err = tx.Claim("w")
-	return tx, more, err
+	return tx, more, asks, err
 }
 
-func (m *yardModel) asksForMore(y yard, h hand) bool {
+func (m *yardModel) asksForMore(h hand) bool {
 	h.Places = slices.Clone(h.Places)
-	_, more, _ := m.apply(y, h)
+	_, more, _, _ := m.apply(h)
 	return more
+}
+
+func (m *yardModel) asksWhoIsNext(h hand) bool {
+	h.Places = slices.Clone(h.Places)
+	_, _, asks, _ := m.apply(h)
+	return asks
 }
 
 // commit writes what the transition makes of what was read if nothing that it writes has changed since.
 func (m *yardModel) commit(y *yard, h hand) (committed, conflict bool) {
-	tx, _, err := m.apply(*y, h)
+	tx, _, _, err := m.apply(h)
 	if err != nil {
 		return false, false
 	}
 	job := *tx.Job
+	if job.State == jobs.Queued && len(h.Next) > 0 && m.leave != nil {
+		m.leave(&job)
+	}
 	for _, p := range tx.ChangedPlaces {
 		if h.Do == "end" && m.release != nil {
 			m.release(p)
@@ -246,6 +307,7 @@ func (m *yardModel) rescue(y yard, emit func(string, yard)) {
 	now := at(int32(y.Now))
 	h := y.Rescuer
 	if h.Do == "" {
+		m.wakeJobs(y, emit)
 		for i, p := range y.Places {
 			if !p.WakeAt.IsZero() && !now.Before(p.WakeAt) {
 				n := y.clone()
@@ -265,24 +327,47 @@ func (m *yardModel) rescue(y yard, emit func(string, yard)) {
 			return j.ID == newest(h.Places, h.Place).JobID && j.State == jobs.Running && j.Place == h.Place+1
 		})
 		n.Rescuer.Job0 = &jobs.Job{Counted: held}
-		n.Rescuer.Job, n.Rescuer.Waits = oldest(y), oldest(y) >= 0
+		n.Rescuer.Next = next(y)
 		emit("the rescuer asks who waits", n)
 		return
 	}
 	n := y.clone()
 	n.Rescuer = hand{}
 	p := newest(h.Places, h.Place)
-	notify := p.Wake(now, m.policy, h.Job0.Counted, h.Waits)
+	notify := p.Wake(now, m.policy, h.Job0.Counted, len(h.Next) > 0)
 	if i := docOf(p); y.Places[i] == h.Places[i] {
 		n.Places[i] = *p
-		if notify {
-			n.Messages = append(n.Messages, h.Job)
+		for _, id := range h.Next {
+			if notify {
+				n.Messages = append(n.Messages, number(n, id))
+			}
 		}
 	}
 	emit("the rescuer commits", n)
 }
 
-// pass lets time go on to the next wakeAt of a place when nothing else is to be done.
+// wakeJobs has the rescuer wake queued jobs that are due.
+func (m *yardModel) wakeJobs(y yard, emit func(string, yard)) {
+	now := at(int32(y.Now))
+	for i, j := range y.Jobs {
+		if j.State != jobs.Queued || now.Before(j.WakeAt) {
+			continue
+		}
+		n := y.clone()
+		if duty, _ := jobs.NewTx(m.policy, now, "", &n.Jobs[i], nil).Wake(); duty == jobs.NotifyJob {
+			n.Messages = append(n.Messages, i)
+		}
+		emit(fmt.Sprintf("the rescuer wakes job %d", i), n)
+	}
+}
+
+// looksAgain reports whether a queued job is looked after by itself, and soon.
+func (y yard) looksAgain(j jobs.Job) bool {
+	return j.State == jobs.Queued && j.WakeAt.Before(at(int32(y.Now)).Add(10*time.Minute))
+}
+
+// pass lets time go on to the next wakeAt of a place, or of a job that has one soon, when nothing else is to
+// be done.
 func (m *yardModel) pass(y yard, emit func(string, yard)) {
 	if len(y.Messages) > 0 || y.Workers[0].Do != "" || y.Workers[1].Do != "" || y.Rescuer.Do != "" {
 		return
@@ -291,6 +376,11 @@ func (m *yardModel) pass(y yard, emit func(string, yard)) {
 	for _, p := range y.Places {
 		if !p.WakeAt.IsZero() && (next.IsZero() || p.WakeAt.Before(next)) {
 			next = p.WakeAt
+		}
+	}
+	for _, j := range y.Jobs {
+		if y.looksAgain(j) && (next.IsZero() || j.WakeAt.Before(next)) {
+			next = j.WakeAt
 		}
 	}
 	if now := at(int32(y.Now)); !next.After(now) {
@@ -302,16 +392,22 @@ func (m *yardModel) pass(y yard, emit func(string, yard)) {
 			return
 		}
 	}
-	n.Now += int(next.Sub(at(int32(y.Now))) / time.Second)
+	n.Now += int((next.Sub(at(int32(y.Now))) + time.Second - 1) / time.Second)
 	emit(fmt.Sprintf("time passes to %d s", n.Now), n)
 }
 
-// key has what matters to what can come: times only as they lie from now, workers and messages in whatever
-// order.
-func (y yard) key() string {
+// key has what matters to what can come: times only as they lie from now, messages in whatever order, and
+// workers whose clocks are the same.
+func (m *yardModel) key(y yard) string {
 	now := at(int32(y.Now))
 	var b strings.Builder
-	job := func(j *jobs.Job) { fmt.Fprint(&b, j.State, j.Place, j.WakeAt.Equal(epoch0.Add(24*time.Hour)), " ") }
+	job := func(j *jobs.Job) {
+		from := time.Duration(-1)
+		if y.looksAgain(*j) {
+			from = max(j.WakeAt.Sub(now), 0)
+		}
+		fmt.Fprint(&b, j.State, j.Place, j.WakeAt.Equal(epoch0.Add(24*time.Hour)), from, " ")
+	}
 	places := func(all []jobs.Place) {
 		for _, p := range all {
 			from := time.Duration(-1)
@@ -324,22 +420,25 @@ func (y yard) key() string {
 	hands := []string{}
 	for _, h := range append(y.Workers[:], y.Rescuer) {
 		b.Reset()
-		fmt.Fprint(&b, h.Do, h.Job, h.Place, h.First, h.Waits)
+		fmt.Fprint(&b, h.Do, h.Job, h.Place, h.First, h.Asked, h.Next)
 		if h.Job0 != nil {
+			fmt.Fprint(&b, y.Now-h.Now)
 			job(h.Job0)
 			fmt.Fprint(&b, h.Job0.Counted)
 		}
 		places(h.Places)
 		hands = append(hands, b.String())
 	}
-	slices.Sort(hands[:2])
+	if m.behind == 0 {
+		slices.Sort(hands[:2])
+	}
 	b.Reset()
 	for i := range y.Jobs {
 		job(&y.Jobs[i])
 	}
 	places(y.Places)
 	messages := slices.Sorted(slices.Values(y.Messages))
-	fmt.Fprint(&b, messages, hands, y.Lost, y.Deaths, y.Jumps)
+	fmt.Fprint(&b, messages, hands, y.Made, y.Lost, y.Deaths, y.Jumps)
 	return b.String()
 }
 
@@ -353,7 +452,7 @@ func (m *yardModel) visit(y yard, trail []string) string {
 	if running > len(y.Places)/jobs.PlaceTurns {
 		return "too many run\n  " + strings.Join(trail, "\n  ")
 	}
-	k := y.key()
+	k := m.key(y)
 	if m.seen[k] {
 		return ""
 	}
@@ -388,7 +487,8 @@ func newYard() *yardModel {
 	}}
 }
 
-// TestModelPlaces explores three jobs on one place and on two.
+// TestModelPlaces explores three jobs on one place and on two, and two that come when a place that was wanted
+// is free.
 func TestModelPlaces(t *testing.T) {
 	t.Parallel()
 	for places := 1; places <= 2; places++ {
@@ -402,6 +502,11 @@ func TestModelPlaces(t *testing.T) {
 		}
 		t.Logf("%d places: %d states", places, m.states)
 	}
+	m := newYard()
+	if found := m.visit(m.startFreed(2), nil); found != "" {
+		t.Errorf("a place that was freed: %s", found)
+	}
+	t.Logf("a place that was freed: %d states", m.states)
 }
 
 // TestModelPlacesFinds breaks the protocol and expects the model to notice.
@@ -410,26 +515,34 @@ func TestModelPlacesFinds(t *testing.T) {
 	for name, tc := range map[string]struct {
 		mutate func(*yardModel)
 		want   string
+		freed  bool
 	}{
-		"commits do not look whether a place was taken": {func(m *yardModel) { m.blind = true }, "too many run"},
+		"commits do not look whether a place was taken": {func(m *yardModel) { m.blind = true }, "too many run", false},
 		"a freed place that is wanted wakes nobody": {func(m *yardModel) {
 			m.release = func(p *jobs.Place) { p.WakeAt = time.Time{} }
-		}, "nothing more happens and job"},
+		}, "nothing more happens and job", false},
 		"a claim without a place tells nobody": {func(m *yardModel) {
 			m.want = func(p *jobs.Place) { p.Wanted, p.WakeAt = false, time.Time{} }
-		}, "nothing more happens and job"},
+		}, "nothing more happens and job", false},
 		"the place is kept": {func(m *yardModel) {
 			m.release = func(p *jobs.Place) { p.JobID, p.WakeAt = "x", time.Time{} }
-		}, "nothing more happens and job"},
+		}, "nothing more happens and job", false},
+		"nobody looks after a job that leaves a place to another": {func(m *yardModel) {
+			m.leave = func(j *jobs.Job) { j.WakeAt = j.WakeAt.Add(time.Hour) }
+		}, "nothing more happens and job", true},
 		"each claim takes a turn of its own": {func(m *yardModel) {
 			m.take = func(p *jobs.Place) { p.Turn += int64(p.JobID[0] - 'a') }
-		}, "too many run"},
+		}, "too many run", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := newYard()
 			tc.mutate(m)
-			found := m.visit(m.start(3, 1), nil)
+			y := m.start(3, 1)
+			if tc.freed {
+				y = m.startFreed(2)
+			}
+			found := m.visit(y, nil)
 			if !strings.HasPrefix(found, tc.want) {
 				t.Errorf("found %q in %d states, want %q", found, m.states, tc.want)
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -40,7 +41,8 @@ const PlaceSchema = 1
 const PlaceTurns = 6
 
 const (
-	// placeGrace is how long whoever has freed a place has to notify the next job, before the rescuer does.
+	// placeGrace is how long whoever has freed a place has to notify the next job, before the rescuer does,
+	// and that one to take it before others may.
 	placeGrace = 2 * time.Second
 	// placeCheck is how often the rescuer looks whether the job that has a wanted place still runs. No crash
 	// leaves a place with a job that does not; a hand or another version may.
@@ -83,6 +85,13 @@ func (p *Place) TakeTurnAfter(last int64, slot int) {
 // WakeNow has a damaged place woken now, whatever its WakeAt says.
 func (p *Place) WakeNow(now time.Time) { p.Wanted, p.WakeAt = true, now.Add(-time.Second) }
 
+// promised reports whether a free place is to be left to the jobs that have waited longest: the rescuer looks
+// within placeGrace whether one of them has it. By another's clock it may be none, and is taken by whoever
+// comes.
+func (p *Place) promised(now time.Time) bool {
+	return p.Wanted && now.Before(p.WakeAt) && !p.WakeAt.After(now.Add(placeGrace))
+}
+
 // Slot is which of the place's documents its turn is in, from 0.
 func (p *Place) Slot() int { return int(p.Turn % PlaceTurns) }
 
@@ -104,6 +113,8 @@ type Places interface {
 	Any(n int) ([]*Place, error)
 	// Get gives one of them, also one that the org no longer has.
 	Get(number int) (*Place, error)
+	// Next gives the ids that WaitStore.Next gives.
+	Next() ([]string, error)
 }
 
 // takePlace has the job take a free place, by a write to the document of its next turn: of several that take
@@ -111,6 +122,9 @@ type Places interface {
 // written. It looks at one, and at the others only if that is taken: most orgs have few jobs at a time.
 // Without a free place, the job waits: all that were looked at are wanted from then on, and whichever is
 // freed first notifies the job that has waited longest.
+//
+// A place that is promised to those that have waited longest is left to them: else one that has just come
+// would overtake them. A job that leaves it so looks again when the promise is over, whatever has come of it.
 func (tx *Tx) takePlace() (ok bool, err error) {
 	if tx.Places == nil {
 		return true, nil
@@ -124,7 +138,18 @@ func (tx *Tx) takePlace() (ok bool, err error) {
 			return true, nil
 		}
 		for _, p := range places {
-			if p.JobID == "" || p.JobID == tx.Job.ID {
+			switch {
+			case p.JobID == "" && p.promised(tx.Now):
+				next, err := tx.Places.Next()
+				if err != nil {
+					return false, fmt.Errorf("who is next in org %s: %w", tx.Job.OrgID, err)
+				}
+				if !slices.Contains(next, tx.Job.ID) {
+					tx.Job.WakeAt = tx.Now.Add(placeGrace)
+					return false, nil
+				}
+				fallthrough
+			case p.JobID == "", p.JobID == tx.Job.ID:
 				tx.take(p)
 				return true, nil
 			}
@@ -180,8 +205,8 @@ func (tx *Tx) leavePlace() error {
 }
 
 // Wake does what is due for a place (its newest document) whose WakeAt has passed: held says that its job
-// still runs in it, waiting that jobs of the org are queued. It says whether to notify the one that has
-// waited longest. A place that is held stays wanted: whoever found it so counts on that.
+// still runs in it, waiting that jobs of the org are queued. It says whether to notify those that have waited
+// longest. A place that is held stays wanted: whoever found it so counts on that.
 func (p *Place) Wake(now time.Time, policy Policy, held, waiting bool) (notify bool) {
 	switch {
 	case p.WakeAt.IsZero() || now.Before(p.WakeAt):

@@ -50,9 +50,9 @@ type PartStore interface {
 
 // WaitStore knows who waits for a place.
 type WaitStore interface {
-	// Waiting gives the org's job that has waited longest of those whose next attempt is due, "" if none is,
-	// and whether any is queued at all.
-	Waiting(ctx context.Context, orgID string) (id string, any bool, err error)
+	// Next gives those of the org's queued jobs whose next attempt is due that have waited longest, in their
+	// order: as many as it has places free, one at least.
+	Next(ctx context.Context, orgID string) (ids []string, err error)
 }
 
 // JobReader shows jobs. What makes no sense is shown as what it is ended as.
@@ -89,8 +89,8 @@ type DueStore interface {
 	JobKey(id string) string
 	// Retire takes a document out of what is due, unless somebody has changed it meanwhile.
 	Retire(ctx context.Context, d Due) error
-	// WakePlace does what is due for a place and gives the job to notify, "" for none.
-	WakePlace(ctx context.Context, d Due) (notify string, err error)
+	// WakePlace does what is due for a place and gives the jobs to notify.
+	WakePlace(ctx context.Context, d Due) (notify []string, err error)
 	// Suspects looks at the stretch's next documents behind after and names those that are damaged, or that
 	// nobody would look at for longer than a transition lets them sleep. Next is where to go on, "" at the
 	// end.

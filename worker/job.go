@@ -241,8 +241,8 @@ func (p *Pool) end(work context.Context, j *jobs.Job, lease jobs.Lease, err erro
 	}
 }
 
-// notifyAfterEnd notifies what may go on now that a job has ended: the org's job that has waited longest, and
-// the callback, which may also begin right here, under work.
+// notifyAfterEnd notifies what may go on now that a job has ended: the org's jobs that have waited longest,
+// and the callback, which may also begin right here, under work.
 func (p *Pool) notifyAfterEnd(ctx, work context.Context, j *jobs.Job) {
 	if j.CallbackURL != "" {
 		p.beginCallback(ctx, work, jobs.OriginOf(j.CallbackURL), j.OrgID, jobs.Message{JobID: j.ID, CallbackID: jobs.CallbackID(j)})
@@ -250,10 +250,14 @@ func (p *Pool) notifyAfterEnd(ctx, work context.Context, j *jobs.Job) {
 	p.notifyWaiting(ctx, j.OrgID)
 }
 
-// notifyWaiting notifies the org's job that has waited longest for a place.
+// notifyWaiting notifies the org's jobs that have waited longest, as many as have a place. Where several end
+// at once, the last to ask knows of all the places.
 func (p *Pool) notifyWaiting(ctx context.Context, orgID string) {
-	id, _, err := p.Store.Waiting(ctx, orgID)
-	if err == nil && id != "" { // else the place wakes the rescuer
+	next, err := p.Store.Next(ctx, orgID)
+	if err != nil {
+		return // the place wakes the rescuer
+	}
+	for _, id := range next {
 		p.notify(ctx, jobs.QueueExports, jobs.Message{JobID: id})
 	}
 }

@@ -345,12 +345,12 @@ func (p *Pool) wakeCallback(ctx, work context.Context, d jobs.Due) error {
 }
 
 func (p *Pool) wakePlace(ctx context.Context, d jobs.Due) error {
-	id, err := p.Store.WakePlace(ctx, d)
+	next, err := p.Store.WakePlace(ctx, d)
 	if err != nil {
 		p.Log.Warn("cannot look after a place of running jobs", zap.String("document", d.Key), zap.Error(err))
 		return err
 	}
-	if id != "" {
+	for _, id := range next {
 		p.notify(ctx, jobs.QueueExports, jobs.Message{JobID: id})
 	}
 	return nil

@@ -80,19 +80,19 @@ func (s *Store) Retire(_ context.Context, d jobs.Due) error {
 	return nil
 }
 
-// WakePlace does what is due for a place and gives the job to notify.
-func (s *Store) WakePlace(_ context.Context, d jobs.Due) (notify string, err error) {
+// WakePlace does what is due for a place and gives the jobs to notify.
+func (s *Store) WakePlace(_ context.Context, d jobs.Due) (notify []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.place(d.Place)
 	doc := placeDoc{d.Place, p.Slot()}
 	if placeDocKey(doc) != d.Key {
-		return "", nil // of a turn that is over, which nobody is due to look at
+		return nil, nil // of a turn that is over, which nobody is due to look at
 	}
 	j, held := s.jobs[p.JobID]
-	id, waiting := s.waiting(d.Place.OrgID)
+	waiting := len(s.of(d.Place.OrgID, jobs.Queued)) > 0
 	if p.Wake(s.now(), s.cfg.Policy, held && j.State == jobs.Running && j.Place == p.Number, waiting) {
-		notify = id
+		notify = s.next(d.Place.OrgID)
 	}
 	s.places[doc] = *p
 	s.wrote(d.Key)

@@ -237,22 +237,21 @@ func (s *Store) Unfinished(_ context.Context, orgID string, most int) (running, 
 	return first(jobs.Running), first(jobs.Queued), nil
 }
 
-// Waiting gives the org's job that has waited longest of those whose next attempt is due.
-func (s *Store) Waiting(_ context.Context, orgID string) (id string, any bool, err error) {
+// Next gives those of the org's jobs that have waited longest, as many as it has places free.
+func (s *Store) Next(_ context.Context, orgID string) (ids []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id, any = s.waiting(orgID)
-	return id, any, nil
+	return s.next(orgID), nil
 }
 
-func (s *Store) waiting(orgID string) (id string, any bool) {
-	queued := s.of(orgID, jobs.Queued)
-	for _, j := range queued {
-		if !s.now().Before(j.NotBefore) {
-			return j.ID, true
+func (s *Store) next(orgID string) (ids []string) {
+	free := max(1, s.cfg.Limits.Of(orgID).RunningJobs-len(s.of(orgID, jobs.Running)))
+	for _, j := range s.of(orgID, jobs.Queued) {
+		if len(ids) < free && !s.now().Before(j.NotBefore) {
+			ids = append(ids, j.ID)
 		}
 	}
-	return "", len(queued) > 0
+	return ids
 }
 
 // Get reads a job.

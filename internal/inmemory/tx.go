@@ -106,6 +106,9 @@ func (p places) Get(number int) (*jobs.Place, error) {
 	return p.s.place(jobs.PlaceKey{OrgID: p.org, Number: number}), nil
 }
 
+// Next gives the jobs of the org that have waited longest.
+func (p places) Next() ([]string, error) { return p.s.next(p.org), nil }
+
 // place gives a place as it stands.
 func (s *Store) place(key jobs.PlaceKey) *jobs.Place {
 	var docs []*jobs.Place

@@ -2,13 +2,14 @@ package jobstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"cloud.google.com/go/firestore"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"exportd/internal/telemetry"
 	"exportd/jobs"
@@ -106,10 +107,11 @@ func (s *Store) Retire(ctx context.Context, d jobs.Due) error {
 	if err == nil && d.Foreign {
 		s.cfg.Damage.Told(d.Key, now.UpdateTime)
 	}
-	if err = classify(err); errors.Is(err, jobs.ErrNotFound) {
+	switch status.Code(err) {
+	case codes.NotFound, codes.FailedPrecondition: // changed meanwhile
 		return nil
 	}
-	return err
+	return classify(err)
 }
 
 // callbackMessage names a delivery, and its job as its id does: the document may say anything.

@@ -118,6 +118,7 @@ type group struct {
 	places        map[int]placeDocs // as read
 	order         []int             // in which places are looked at
 	changedPlaces map[placeKey]*jobs.Place
+	next          []string // the jobs of the org that have waited longest; nil if nobody has asked
 
 	steps     []step
 	created   []*jobs.Part
@@ -152,8 +153,8 @@ func newGroup(job jobs.Job, updated time.Time) *group {
 		places: map[int]placeDocs{}, changedPlaces: map[placeKey]*jobs.Place{}}
 }
 
-// maxReads bounds the rounds of reading what a transition asks for: a claim asks for one place and then for
-// all, an end for the job's place and then for its parts under way.
+// maxReads bounds the rounds of reading what a transition asks for: a claim asks for one place, then for all,
+// and who is next, an end for the job's place and then for its parts under way.
 const maxReads = 8
 
 // add runs a change. One that fails leaves nothing behind. A transition reads nothing by itself: what it asks
@@ -215,12 +216,20 @@ func (g *group) addChanges(tx *jobs.Tx) {
 type wanted struct {
 	parts  []string
 	places []int
+	next   bool
 }
 
-func (w *wanted) any() bool { return len(w.parts)+len(w.places) > 0 }
+func (w *wanted) any() bool { return len(w.parts)+len(w.places) > 0 || w.next }
 
-// read reads what is wanted, in one round trip.
+// read reads what is wanted: documents in one round trip.
 func (g *group) read(ctx context.Context, s *Store, w *wanted) error {
+	if w.next {
+		next, err := s.next(ctx, g.job.OrgID)
+		if err != nil {
+			return err
+		}
+		g.next = append([]string{}, next...)
+	}
 	refs := make([]*firestore.DocumentRef, 0, len(w.parts)+len(w.places)*jobs.PlaceTurns)
 	for _, id := range w.parts {
 		refs = append(refs, s.parts(g.job.ID).Doc(id))

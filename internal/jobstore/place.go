@@ -20,9 +20,9 @@ import (
 // one.
 const maxPlacesRead = 32
 
-// maxWaiting is how many of the jobs that have waited longest are looked at for one whose next attempt is
-// due.
-const maxWaiting = 10
+// maxPaused is how many jobs whose next attempt is not due yet are passed over to find those that have waited
+// longest.
+const maxPaused = 10
 
 func (s *Store) places() *firestore.CollectionRef { return s.client.Collection("ExportPlaces") }
 
@@ -162,6 +162,15 @@ func (p groupPlaces) get(numbers []int) ([]*jobs.Place, error) {
 	return out, nil
 }
 
+// Next gives the jobs that have waited longest, as they were when the group first asked.
+func (p groupPlaces) Next() ([]string, error) {
+	if p.g.next == nil {
+		p.want.next = true
+		return nil, jobs.ErrUnread
+	}
+	return p.g.next, nil
+}
+
 // placeKey names a document of the org's places.
 type placeKey struct{ number, slot int }
 
@@ -176,21 +185,54 @@ func (s *Store) writePlace(batch *writes, was placeDoc, p *jobs.Place, rev strin
 	batch.Create(ref, p)
 }
 
-// Waiting gives the org's job that has waited longest of those whose next attempt is due and that this build
-// reads, "" if none is, and whether any such is queued at all.
-func (s *Store) Waiting(ctx context.Context, orgID string) (id string, any bool, err error) {
-	docs, err := s.inState(orgID, jobs.Queued).Limit(maxWaiting).Select("notBefore").Documents(ctx).GetAll()
-	if err != nil {
-		return "", false, fmt.Errorf("ask who waits: %w", classify(err))
+// Next gives those of the org's queued jobs that have waited longest, as many as it has places free, one at
+// least: of those whose next attempt is due and that this build reads. Mostly none waits, which is one read.
+func (s *Store) Next(ctx context.Context, orgID string) ([]string, error) {
+	if docs, err := s.inState(orgID, jobs.Queued).Limit(1).Select().Documents(ctx).GetAll(); err != nil || len(docs) == 0 {
+		return nil, wrapNext(err)
 	}
+	return s.next(ctx, orgID)
+}
+
+// next is Next where a job is known to wait. It counts before it asks who waits: one that is claimed in
+// between then lets one more have a try, and never one too few.
+func (s *Store) next(ctx context.Context, orgID string) ([]string, error) {
+	running, err := s.count(ctx, s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Running))
+	if err != nil {
+		return nil, wrapNext(err)
+	}
+	free := min(max(1, s.cfg.Limits.Of(orgID).RunningJobs-int(running)), maxPlacesRead)
+	var next []string
+	for _, look := range []int{free, free + maxPaused} {
+		docs, err := s.inState(orgID, jobs.Queued).Limit(look).Select("notBefore").Documents(ctx).GetAll()
+		if err != nil {
+			return nil, wrapNext(err)
+		}
+		next = s.due(docs)
+		if len(next) >= free || len(docs) < look {
+			break
+		}
+	}
+	return next[:min(free, len(next))], nil
+}
+
+func wrapNext(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("ask who waits: %w", classify(err))
+}
+
+// due names the queued jobs among docs whose next attempt is due.
+func (s *Store) due(docs []*firestore.DocumentSnapshot) (ids []string) {
 	now := s.cfg.Now()
 	for _, doc := range docs {
 		var j jobs.Job
 		if decode(doc, &j) == nil && !now.Before(j.NotBefore) {
-			return doc.Ref.ID, true, nil
+			ids = append(ids, doc.Ref.ID)
 		}
 	}
-	return "", len(docs) > 0, nil
+	return ids
 }
 
 // anyQueued reports whether a job of the org is queued, of whatever version: if of another build, that one is
@@ -203,10 +245,10 @@ func (s *Store) anyQueued(ctx context.Context, orgID string) (bool, error) {
 	return len(docs) > 0, nil
 }
 
-// WakePlace does what is due for a place and gives the job to notify, "" for none.
-func (s *Store) WakePlace(ctx context.Context, d jobs.Due) (notify string, err error) {
+// WakePlace does what is due for a place and gives the jobs to notify.
+func (s *Store) WakePlace(ctx context.Context, d jobs.Due) (notify []string, err error) {
 	err = retry(ctx, func() error {
-		notify = ""
+		notify = nil
 		docs, err := s.client.GetAll(ctx, s.placeRefs(d.Place.OrgID, d.Place.Number))
 		if err != nil {
 			return classify(err)
@@ -223,7 +265,8 @@ func (s *Store) WakePlace(ctx context.Context, d jobs.Due) (notify string, err e
 		if err != nil {
 			return err
 		}
-		id, waiting, err := s.Waiting(ctx, p.OrgID)
+		next, err := s.Next(ctx, p.OrgID)
+		waiting := len(next) > 0
 		if err == nil && !waiting {
 			waiting, err = s.anyQueued(ctx, p.OrgID)
 		}
@@ -231,14 +274,14 @@ func (s *Store) WakePlace(ctx context.Context, d jobs.Due) (notify string, err e
 			return err
 		}
 		if p.Wake(s.cfg.Now().UTC().Truncate(time.Microsecond), s.cfg.Policy, held, waiting) {
-			notify = id
+			notify = next
 		}
 		batch, rev := s.newWrites(), jobs.NewToken()
 		s.writePlace(batch, was[p.Slot()], &p, rev)
 		return s.commit(ctx, batch, s.hasRev(s.client.Doc(d.Key), rev))
 	})
 	if err != nil {
-		return "", fmt.Errorf("wake place %d: %w", d.Place.Number, err)
+		return nil, fmt.Errorf("wake place %d: %w", d.Place.Number, err)
 	}
 	return notify, nil
 }

@@ -37,7 +37,7 @@ func TestPlaceOfLostJob(t *testing.T) {
 	if err != nil || len(page.Docs) != 1 {
 		t.Fatalf("due places = %v, %v", page.Docs, err)
 	}
-	if notify, err := b.WakePlace(t.Context(), page.Docs[0]); err != nil || notify != next {
+	if notify, err := b.WakePlace(t.Context(), page.Docs[0]); err != nil || !slices.Equal(notify, []string{next}) {
 		t.Fatalf("WakePlace = %s, %v, want %s", notify, err, next)
 	}
 	if ok, err := b.claim(next); !ok || err != nil {
@@ -154,9 +154,11 @@ func TestDamagedTurnStaysTaken(t *testing.T) {
 			if _, err := docs[0].Ref.Update(t.Context(), []firestore.Update{{Path: "turn", Value: turn}}); err != nil {
 				t.Fatal(err)
 			}
-			if ok, err := b.claim(b.submit(t, request("org", 9)).Job.ID); ok || err != nil {
+			waits := b.submit(t, request("org", 9)).Job.ID
+			if ok, err := b.claim(waits); ok || err != nil {
 				t.Errorf("claim beside a running job = %v, %v", ok, err)
 			}
+			end(waits)
 			end(id)
 			end(run(10))
 			end(run(11))

@@ -332,16 +332,16 @@ func (w *wardRig) rescuePlaces() (notified bool, err error) {
 		return false, err
 	}
 	for _, d := range page.Docs {
-		id := ""
+		var next []string
 		if d.Foreign {
 			err = w.Retire(w.t.Context(), d)
 		} else {
-			id, err = w.WakePlace(w.t.Context(), d)
+			next, err = w.WakePlace(w.t.Context(), d)
 		}
 		if err != nil {
 			return false, err
 		}
-		notified = notified || id == w.ids[1]
+		notified = notified || slices.Contains(next, w.ids[1])
 	}
 	found, _, _, err := w.Suspects(w.t.Context(), jobs.AuditQueued, "")
 	for _, m := range found {

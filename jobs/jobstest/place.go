@@ -1,6 +1,7 @@
 package jobstest
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,6 +13,7 @@ import (
 var placeCases = []storeCase{
 	{"of claims at the same time as many stand as the org may have", jobs.Limits{RunningJobs: 3}, placesExact},
 	{"a place is taken and given back many times", jobs.Limits{RunningJobs: 1}, placeTurns},
+	{"a free place is left to the jobs that have waited longest", jobs.Limits{RunningJobs: 2}, placePromised},
 	{"a place comes back when its job is canceled", jobs.Limits{RunningJobs: 1}, placeBack(func(_ jobs.Lease, tx *jobs.Tx) error { return tx.Cancel("") }, false)},
 	{"a place comes back when its job is deleted", jobs.Limits{RunningJobs: 1}, placeBack(func(_ jobs.Lease, tx *jobs.Tx) error { return tx.Delete("") }, false)},
 	{"a place comes back when its job fails", jobs.Limits{RunningJobs: 1}, placeBack(func(l jobs.Lease, tx *jobs.Tx) error {
@@ -58,16 +60,53 @@ func placesExact(t *testing.T, b *bench) {
 }
 
 func placeTurns(t *testing.T, b *bench) {
+	id := b.job(t, "org", 1)
 	for i := range 2*jobs.PlaceTurns + 1 {
-		id := b.job(t, "org", 1)
 		if ok, err := b.runs(id); !ok || err != nil {
 			t.Fatalf("claim %d of a free place = %v, %v", i, ok, err)
 		}
-		if ok, err := b.runs(b.job(t, "org", 2)); ok || err != nil {
+		b.Pass(time.Second)
+		next := b.job(t, "org", i+2)
+		if ok, err := b.runs(next); ok || err != nil {
 			t.Fatalf("claim %d of a taken place = %v, %v", i, ok, err)
 		}
 		b.update(t, id, cancel)
+		id = next
 	}
+}
+
+// placePromised: jobs get the places that become free in their order, however many there are at once; and one
+// that nobody takes is anybody's once the rescuer was due.
+func placePromised(t *testing.T, b *bench) {
+	var ids []string
+	for i := range 6 {
+		ids = append(ids, b.job(t, "org", i+1))
+		b.Pass(time.Second)
+		if ok, err := b.runs(ids[i]); err != nil || ok != (i < 2) {
+			t.Fatalf("claim of job %d = %v, %v", i, ok, err)
+		}
+	}
+	runs := func(i int, want bool) {
+		t.Helper()
+		if ok, err := b.runs(ids[i]); ok != want || err != nil {
+			t.Errorf("claim of job %d = %v, %v, want %v", i, ok, err, want)
+		}
+	}
+	b.update(t, ids[0], cancel)
+	runs(3, false)
+	runs(2, true)
+	b.update(t, ids[1], cancel)
+	b.update(t, ids[2], cancel)
+	if next, err := b.Next(t.Context(), "org"); err != nil || !slices.Equal(next, ids[3:5]) {
+		t.Errorf("Next beside two free places = %v, %v, want %v", next, err, ids[3:5])
+	}
+	runs(5, false)
+	runs(4, true)
+	b.Pass(3 * time.Second)
+	if !slices.ContainsFunc(b.due(t, jobs.DueJobs), func(m jobs.Message) bool { return m.JobID == ids[5] }) {
+		t.Error("a job that has left a place to another is not looked after when that has had its time")
+	}
+	runs(5, true)
 }
 
 // placeBack: whichever way a job stops running, its place is free in the same commit, and the job that has
@@ -101,7 +140,7 @@ func placeBack(end func(l jobs.Lease, tx *jobs.Tx) error, again bool) func(t *te
 		if again {
 			want = first // has waited longest, and its pause is over
 		}
-		if notify, err := b.WakePlace(t.Context(), page.Docs[0]); err != nil || notify != want {
+		if notify, err := b.WakePlace(t.Context(), page.Docs[0]); err != nil || !slices.Equal(notify, []string{want}) {
 			t.Fatalf("WakePlace = %s, %v, want %s", notify, err, want)
 		}
 		if ok, err := b.runs(second); !ok || err != nil {

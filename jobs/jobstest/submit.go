@@ -229,13 +229,13 @@ func waitingPause(t *testing.T, b *bench) {
 	paused := b.job(t, "org", 1)
 	l := b.claim(t, paused)
 	b.update(t, paused, func(tx *jobs.Tx) error { return tx.EndAttempt(l, jobs.AsFailure(jobs.ErrUnavailable)) })
-	if id, any, err := b.Waiting(t.Context(), "org"); err != nil || id != "" || !any {
-		t.Errorf("Waiting beside a pause = %q, %v, %v, want none, and that there is one", id, any, err)
+	if ids, err := b.Next(t.Context(), "org"); err != nil || len(ids) > 0 {
+		t.Errorf("Next beside a pause = %q, %v, want none", ids, err)
 	}
 	b.Pass(time.Second)
 	second := b.job(t, "org", 2)
-	if id, _, err := b.Waiting(t.Context(), "org"); err != nil || id != paused {
-		t.Errorf("Waiting once the pause is over = %q, %v, want %s, not %s", id, err, paused, second)
+	if ids, err := b.Next(t.Context(), "org"); err != nil || !slices.Equal(ids, []string{paused}) {
+		t.Errorf("Next once the pause is over = %q, %v, want %s, not %s", ids, err, paused, second)
 	}
 }
 
@@ -250,8 +250,8 @@ func queueLimit(t *testing.T, b *bench) {
 	if full, ok := errors.AsType[*jobs.QueueFullError](err); !ok || full.Limit != 2 || !slices.Equal(full.RunningIDs, []string{running}) {
 		t.Errorf("third queued job = %+v, want QueueFullError with the running job", err)
 	}
-	if id, any, err := b.Waiting(t.Context(), "org"); err != nil || id != oldest || !any {
-		t.Errorf("Waiting = %s, %v, %v, want %s", id, any, err, oldest)
+	if ids, err := b.Next(t.Context(), "org"); err != nil || !slices.Equal(ids, []string{oldest}) {
+		t.Errorf("Next = %s, %v, want %s", ids, err, oldest)
 	}
 	if r, q, err := b.Usage(t.Context(), "org"); err != nil || r != 1 || q != 2 {
 		t.Errorf("Usage = %d running, %d queued, %v, want 1 and 2", r, q, err)

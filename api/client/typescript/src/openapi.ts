@@ -1508,7 +1508,7 @@ export interface components {
         };
         /**
          * @description What an export would come to if it began now. Its price is two counts (a read for 1,000 rows each) and some 450 reads, and where it has to wait for others of your org a read for each of these, 200 at most, and a count of 16. Rows are exact. Bytes are of 400 rows spread over all, and
-         *     right to 10 % but in one of thousands of quotes. Seconds are by what exports of your org took lately, with what those before it have yet to do by their own rows; where there are none, by what they should take. Exports of an org begin in about the order of their requests: one may pass those that wait as a place becomes free.
+         *     right to 10 % but in one of thousands of quotes. Seconds are by what exports of your org took lately, with what those before it have yet to do by their own rows; where there are none, by what they should take. Exports of an org that wait for others of it begin in the order of their requests.
          *     As many are made at a time as your org may have running (`GET /limits`), or as the workers can make, if that is fewer, as if no other org had any made.
          */
         Quote: {
