@@ -193,6 +193,9 @@ func (a *app) fetch(ctx context.Context, c *client.Client, p profile, id, path s
 		}
 		if path != wanted {
 			a.say("The file is %s, so it is written as %s, not %s.", strings.TrimPrefix(filepath.Ext(path), "."), path, wanted)
+			if _, err := os.Lstat(wanted); err == nil {
+				a.say("%s is of before.", wanted)
+			}
 		}
 		if err = c.Save(ctx, job, path, bar.onFile); err != nil {
 			return a.leave(ctx, p, bar, id, path, err)

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"archive/zip"
 	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"exportd/api/client"
@@ -61,7 +64,8 @@ func withoutKind(path string) string {
 }
 
 // saveName is where the file of a job goes that was to go to path: a zip of sheets is not given the name of a
-// file of CSV, nor is that given the name of a zip. It replaces no file that was not named.
+// file of CSV, nor is that given the name of a zip. It replaces no file that was not named, but the zip of
+// sheets of a night before.
 func saveName(ctx context.Context, c *client.Client, job *client.Job, path string) (string, error) {
 	p := job.Params
 	excel := p.Profile == client.ProfileExcel
@@ -85,8 +89,24 @@ func saveName(ctx context.Context, c *client.Client, job *client.Job, path strin
 		return path, nil
 	}
 	name := withoutKind(path) + end
-	if _, err := os.Lstat(name); err == nil {
+	if _, err := os.Lstat(name); err == nil && !isSheets(name, string(job.Kind)) {
 		return path, &hinted{fmt.Errorf("the file is %s, and %s is there already", strings.TrimPrefix(end, "."), name), "Bring it by another name:  exportctl jobs download " + job.JobID + " -o NAME" + end}
 	}
 	return name, nil
+}
+
+// sheetName is how a sheet in a zip is named: after its kind, a day or two, and its number.
+var sheetName = regexp.MustCompile(`^(.+?)(_\d{4}-\d{2}-\d{2}){1,2}-\d{3,}\.csv$`)
+
+// isSheets reports whether a file is a zip with nothing but sheets of a kind of export.
+func isSheets(path, kind string) bool {
+	z, err := zip.OpenReader(path)
+	if err != nil {
+		return false
+	}
+	defer z.Close()
+	return len(z.File) > 0 && !slices.ContainsFunc(z.File, func(f *zip.File) bool {
+		m := sheetName.FindStringSubmatch(f.Name)
+		return m == nil || m[1] != kind
+	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/zip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,7 +66,7 @@ func TestSaveName(t *testing.T) {
 		t.Fatal(err)
 	}
 	job := fixture[client.Job](t, "job.json")
-	job.Params.Profile = client.ProfileExcel
+	job.Kind, job.Params.Profile = "vip-users", client.ProfileExcel
 	dir := t.TempDir()
 	for _, step := range []struct{ given, file, want string }{
 		{"out.csv", "x.zip", "out.zip"}, {"out.zip", "x.zip", "out.zip"}, {"out", "x.zip", "out"}, {"out.CSV", "x.csv", "out.CSV"}, {"out.zip", "x.csv", "out.csv"},
@@ -83,6 +84,20 @@ func TestSaveName(t *testing.T) {
 	if _, err := saveName(t.Context(), c, job, filepath.Join(dir, "out.csv")); err == nil || !strings.Contains(fmt.Sprint(err), "out.zip is there already") {
 		t.Errorf("a file that nobody named would be replaced: %v", err)
 	}
+	for name, names := range map[string][]string{
+		"":                     {"vip-users_2026-06-01-001.csv", "vip-users_2026-06-01-002.csv"},
+		"of two days":          {"vip-users_2026-06-01_2026-06-30-001.csv"},
+		"with another file":    {"vip-users_2026-06-01-001.csv", "notes.txt"},
+		"of another kind":      {"vip-messages_2026-06-01-001.csv"},
+		"of a file in folders": {"../vip-users_2026-06-01-001.csv"},
+		"empty":                {},
+	} {
+		writeZip(t, filepath.Join(dir, "out.zip"), names)
+		got, err := saveName(t.Context(), c, job, filepath.Join(dir, "out.csv"))
+		if ours := name == "" || name == "of two days"; (err == nil) != ours || ours && got != filepath.Join(dir, "out.zip") {
+			t.Errorf("beside a zip %s, it is written as %s, %v", name, got, err)
+		}
+	}
 	before := asked
 	gzip, parquet := client.CompressionGzip, client.FileFormatParquet
 	job.Params.Compression = &gzip
@@ -93,5 +108,23 @@ func TestSaveName(t *testing.T) {
 	var usage *usageError
 	if _, err := saveName(t.Context(), c, job, "out.csv"); !errors.As(err, &usage) || asked != before {
 		t.Errorf("Parquet gets the name of CSV: %v", err)
+	}
+}
+
+func writeZip(t *testing.T, path string, names []string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z := zip.NewWriter(f)
+	for _, name := range names {
+		if _, err := z.Create(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
