@@ -189,7 +189,7 @@ func (s *Store) writePlace(batch *writes, was placeDoc, p *jobs.Place, rev strin
 // least: of those whose next attempt is due and that this build reads. Mostly none waits, which is one read.
 func (s *Store) Next(ctx context.Context, orgID string) ([]string, error) {
 	if docs, err := s.inState(orgID, jobs.Queued).Limit(1).Select().Documents(ctx).GetAll(); err != nil || len(docs) == 0 {
-		return nil, wrapNext(err)
+		return nil, cannotAsk(err)
 	}
 	return s.next(ctx, orgID)
 }
@@ -199,16 +199,16 @@ func (s *Store) Next(ctx context.Context, orgID string) ([]string, error) {
 func (s *Store) next(ctx context.Context, orgID string) ([]string, error) {
 	running, err := s.count(ctx, s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Running))
 	if err != nil {
-		return nil, wrapNext(err)
+		return nil, cannotAsk(err)
 	}
 	free := min(max(1, s.cfg.Limits.Of(orgID).RunningJobs-int(running)), maxPlacesRead)
 	var next []string
 	for _, look := range []int{free, free + maxPaused} {
 		docs, err := s.inState(orgID, jobs.Queued).Limit(look).Select("notBefore").Documents(ctx).GetAll()
 		if err != nil {
-			return nil, wrapNext(err)
+			return nil, cannotAsk(err)
 		}
-		next = s.due(docs)
+		next = s.ready(docs)
 		if len(next) >= free || len(docs) < look {
 			break
 		}
@@ -216,15 +216,15 @@ func (s *Store) next(ctx context.Context, orgID string) ([]string, error) {
 	return next[:min(free, len(next))], nil
 }
 
-func wrapNext(err error) error {
+func cannotAsk(err error) error {
 	if err == nil {
 		return nil
 	}
 	return fmt.Errorf("ask who waits: %w", classify(err))
 }
 
-// due names the queued jobs among docs whose next attempt is due.
-func (s *Store) due(docs []*firestore.DocumentSnapshot) (ids []string) {
+// ready names the queued jobs whose next attempt is due.
+func (s *Store) ready(docs []*firestore.DocumentSnapshot) (ids []string) {
 	now := s.cfg.Now()
 	for _, doc := range docs {
 		var j jobs.Job
@@ -239,10 +239,7 @@ func (s *Store) due(docs []*firestore.DocumentSnapshot) (ids []string) {
 // to find the place wanted.
 func (s *Store) anyQueued(ctx context.Context, orgID string) (bool, error) {
 	docs, err := s.jobs().Where("orgId", "==", orgID).Where("state", "==", jobs.Queued).Limit(1).Select().Documents(ctx).GetAll()
-	if err != nil {
-		return false, fmt.Errorf("ask who waits: %w", classify(err))
-	}
-	return len(docs) > 0, nil
+	return len(docs) > 0, cannotAsk(err)
 }
 
 // WakePlace does what is due for a place and gives the jobs to notify.
