@@ -228,6 +228,16 @@ func changer(caller *apikey.Key, reason string) apikey.By {
 	return apikey.By{Actor: actor(caller), Reason: reason}
 }
 
+// changer reads why somebody changes a key, and, if they say so, on which state of it they have decided.
+func (b *body) changer(caller *apikey.Key) apikey.By {
+	by := changer(caller, b.reason(true))
+	if _, said := b.fields["expected"]; said {
+		by.Seen = &time.Time{}
+		b.object("expected", func(p *params) { *by.Seen, _, _ = p.date("lastChangeAt", false) })
+	}
+	return by
+}
+
 // createKey makes a key. Its secrets are in this answer and can never be shown again.
 func (s *Server) createKey(c *gin.Context, caller *apikey.Key) error {
 	b, err := readBody(c.Request)
@@ -265,7 +275,7 @@ func (s *Server) rotateKey(c *gin.Context, caller *apikey.Key) error {
 	longest := int(apikey.MaxOverlap / time.Second)
 	overlap := time.Duration(b.integer("overlapSeconds", 0, longest, int(defaultOverlap/time.Second))) * time.Second
 	purpose := enum(&b.params, "secret", apikey.ForRequests, apikey.ForCallbacks)
-	reason := b.reason(true)
+	by := b.changer(caller)
 	if err := b.finish(); err != nil {
 		return err
 	}
@@ -279,7 +289,7 @@ func (s *Server) rotateKey(c *gin.Context, caller *apikey.Key) error {
 	id := k.ID
 	secret, err := s.admin.Rotate(c.Request.Context(), id, apikey.Rotation{
 		Purpose: cmp.Or(purpose, apikey.ForRequests), Overlap: overlap, Seen: append([]apikey.AuditEntry{}, audit...),
-	}, changer(caller, reason))
+	}, by)
 	if err != nil {
 		return unknownKey(err)
 	}
@@ -338,8 +348,12 @@ func (s *Server) setKeyBudget(c *gin.Context, caller *apikey.Key) error {
 
 // revokeKey disables a key. Other processes notice at once where they watch it, else within 10 s.
 func (s *Server) revokeKey(c *gin.Context, caller *apikey.Key) error {
-	reason, err := readReason(c.Request)
+	b, err := readBody(c.Request)
 	if err != nil {
+		return err
+	}
+	by := b.changer(caller)
+	if err := b.finish(); err != nil {
 		return err
 	}
 	k, _, err := s.manageable(c, caller)
@@ -350,7 +364,7 @@ func (s *Server) revokeKey(c *gin.Context, caller *apikey.Key) error {
 	if id == caller.ID {
 		return refuse(http.StatusConflict, "a key cannot revoke itself: use another admin key")
 	}
-	if err := s.admin.SetState(c.Request.Context(), id, apikey.Disabled, changer(caller, reason)); err != nil {
+	if err := s.admin.SetState(c.Request.Context(), id, apikey.Disabled, by); err != nil {
 		return unknownKey(err)
 	}
 	observe(c).targetKeyID = id

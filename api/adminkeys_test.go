@@ -67,6 +67,9 @@ func (f *fakeKeys) change(id string, fn func(*apikey.Key)) error {
 
 func (f *fakeKeys) Rotate(_ context.Context, id string, rotation apikey.Rotation, by apikey.By) (apikey.Secret, error) {
 	secret, action := apikey.NewSecret("another-secret-not-to-be-logged"), apikey.ActionRotated
+	if err := by.Of(f.audit[id]); err != nil {
+		return secret, err
+	}
 	return secret, f.change(id, func(k *apikey.Key) {
 		list := &k.Secrets
 		if rotation.Purpose == apikey.ForCallbacks {
@@ -96,6 +99,9 @@ func (f *fakeKeys) SetBudget(_ context.Context, id string, to apikey.BudgetChang
 }
 
 func (f *fakeKeys) SetState(_ context.Context, id string, state apikey.State, by apikey.By) error {
+	if err := by.Of(f.audit[id]); err != nil {
+		return err
+	}
 	return f.change(id, func(k *apikey.Key) { k.State = state; f.note(id, apikey.ActionRevoked, by) })
 }
 
@@ -148,7 +154,18 @@ func TestAdminKeys(t *testing.T) {
 			t.Errorf("rotate %s = %d %v", secret, code, got)
 		}
 	}
-	if code, got = as(t, b, "key_admn", "POST", "/admin/keys/"+id+"/revoke", `{"reason":"they left"}`); code != http.StatusOK || got["state"] != "disabled" {
+	const now, before, never = `"2026-06-15T12:00:00Z"`, `"2026-06-15T11:59:59Z"`, `null`
+	for _, path := range []string{"/rotate", "/revoke"} {
+		for at, want := range map[string]int{before: http.StatusConflict, never: http.StatusConflict, `"yesterday"`: http.StatusUnprocessableEntity} {
+			if code, got = as(t, b, "key_admn", "POST", "/admin/keys/"+id+path, `{"reason":"from an old page","expected":{"lastChangeAt":`+at+`}}`); code != want {
+				t.Errorf("%s of a key that was last changed at %s = %d %v, want %d", path, at, code, got, want)
+			}
+		}
+	}
+	if code, got = as(t, b, "key_admn", "POST", "/admin/keys/"+id+"/rotate", `{"reason":"monthly","expected":{"lastChangeAt":`+now+`}}`); code != http.StatusOK {
+		t.Errorf("rotate as seen = %d %v", code, got)
+	}
+	if code, got = as(t, b, "key_admn", "POST", "/admin/keys/"+id+"/revoke", `{"reason":"they left","expected":{"lastChangeAt":`+now+`}}`); code != http.StatusOK || got["state"] != "disabled" {
 		t.Errorf("revoke = %d %v", code, got)
 	}
 	code, got = as(t, b, "key_admn", "GET", "/admin/keys/"+id, "")
@@ -179,7 +196,7 @@ func TestAdminKeys(t *testing.T) {
 			t.Errorf("log or history holds %q", secret)
 		}
 	}
-	if strings.Count(log, `"target_key_id":"`+id+`"`) != 5 {
+	if strings.Count(log, `"target_key_id":"`+id+`"`) != 6 {
 		t.Errorf("the log does not tell which key was made, rotated and revoked: %s", log)
 	}
 }

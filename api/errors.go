@@ -30,6 +30,7 @@ var errorTable = []struct {
 	{jobs.ErrTransition, http.StatusConflict, "not possible in the job's state"},
 	{apikey.ErrDisabled, http.StatusConflict, "the key is revoked: make a new one"},
 	{apikey.ErrRotated, http.StatusConflict, "the key was rotated at the same time: see by whom in its history"},
+	{apikey.ErrChanged, http.StatusConflict, "somebody has changed the key meanwhile: see by whom in its history"},
 	{apikey.ErrBudgetChanged, http.StatusConflict, "somebody has changed the budget meanwhile: see by whom in the key's history"},
 	{jobs.ErrUnknownSchema, http.StatusServiceUnavailable, "the job is of another version of the service, which is on its way or was taken back: try again"},
 	{jobs.ErrInvalid, http.StatusConflict, "the record is damaged: what it is about has ended or is about to; request the export again"},

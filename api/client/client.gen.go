@@ -1612,6 +1612,12 @@ type SetKeyBudgetJSONBody struct {
 
 // RevokeKeyJSONBody defines parameters for RevokeKey.
 type RevokeKeyJSONBody struct {
+	// Expected The key as you have seen it: where somebody has changed it since, nothing is done. Left out: whatever was done to it.
+	Expected *struct {
+		// LastChangeAt `at` of the last line of its history (`audit` of `GET /admin/keys/{keyId}`); null, or left out: it has none.
+		LastChangeAt *time.Time `json:"lastChangeAt,omitempty"`
+	} `json:"expected,omitempty"`
+
 	// Reason Kept in the timeline.
 	Reason Reason `json:"reason"`
 }
@@ -1621,6 +1627,11 @@ type RevokeKey200JSONResponseBodyState string
 
 // RotateKeyJSONBody defines parameters for RotateKey.
 type RotateKeyJSONBody struct {
+	// Expected The key as you have seen it: where somebody has changed it since, nothing is done. Left out: whatever was done to it.
+	Expected *struct {
+		// LastChangeAt `at` of the last line of its history (`audit` of `GET /admin/keys/{keyId}`); null, or left out: it has none.
+		LastChangeAt *time.Time `json:"lastChangeAt,omitempty"`
+	} `json:"expected,omitempty"`
 	OverlapSeconds *int `json:"overlapSeconds,omitempty"`
 
 	// Reason Kept in the timeline.
@@ -2413,7 +2424,7 @@ type ClientInterface interface {
 
 	// RevokeKeyWithBody Disable an API key
 	//
-	// Requests with it are refused from now on, and nothing more is sent in its name.
+	// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2422,7 +2433,7 @@ type ClientInterface interface {
 
 	// RevokeKey Disable an API key
 	//
-	// Requests with it are refused from now on, and nothing more is sent in its name.
+	// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2434,7 +2445,7 @@ type ClientInterface interface {
 	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 	// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 	// A key that had no webhook secret of its own has nothing to overlap.
-	// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
+	// 409 for a revoked key, for one that somebody else rotates at the same time (whoever gets a secret gets one that works), and with `expected` where somebody has changed the key meanwhile.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2446,7 +2457,7 @@ type ClientInterface interface {
 	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 	// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 	// A key that had no webhook secret of its own has nothing to overlap.
-	// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
+	// 409 for a revoked key, for one that somebody else rotates at the same time (whoever gets a secret gets one that works), and with `expected` where somebody has changed the key meanwhile.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3082,7 +3093,7 @@ func (c *RawClient) SetKeyBudget(ctx context.Context, keyID KeyID, body SetKeyBu
 
 // RevokeKeyWithBody Disable an API key
 //
-// Requests with it are refused from now on, and nothing more is sent in its name.
+// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3101,7 +3112,7 @@ func (c *RawClient) RevokeKeyWithBody(ctx context.Context, keyID KeyID, contentT
 
 // RevokeKey Disable an API key
 //
-// Requests with it are refused from now on, and nothing more is sent in its name.
+// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3123,7 +3134,7 @@ func (c *RawClient) RevokeKey(ctx context.Context, keyID KeyID, body RevokeKeyJS
 // The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 // requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 // A key that had no webhook secret of its own has nothing to overlap.
-// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
+// 409 for a revoked key, for one that somebody else rotates at the same time (whoever gets a secret gets one that works), and with `expected` where somebody has changed the key meanwhile.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3145,7 +3156,7 @@ func (c *RawClient) RotateKeyWithBody(ctx context.Context, keyID KeyID, contentT
 // The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 // requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 // A key that had no webhook secret of its own has nothing to overlap.
-// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
+// 409 for a revoked key, for one that somebody else rotates at the same time (whoever gets a secret gets one that works), and with `expected` where somebody has changed the key meanwhile.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -7798,7 +7809,7 @@ type ClientWithResponsesInterface interface {
 
 	// RevokeKeyWithBodyWithResponse Disable an API key
 	//
-	// Requests with it are refused from now on, and nothing more is sent in its name.
+	// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7807,7 +7818,7 @@ type ClientWithResponsesInterface interface {
 
 	// RevokeKeyWithResponse Disable an API key
 	//
-	// Requests with it are refused from now on, and nothing more is sent in its name.
+	// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7819,7 +7830,7 @@ type ClientWithResponsesInterface interface {
 	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 	// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 	// A key that had no webhook secret of its own has nothing to overlap.
-	// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
+	// 409 for a revoked key, for one that somebody else rotates at the same time (whoever gets a secret gets one that works), and with `expected` where somebody has changed the key meanwhile.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7831,7 +7842,7 @@ type ClientWithResponsesInterface interface {
 	// The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 	// requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 	// A key that had no webhook secret of its own has nothing to overlap.
-	// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
+	// 409 for a revoked key, for one that somebody else rotates at the same time (whoever gets a secret gets one that works), and with `expected` where somebody has changed the key meanwhile.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9788,7 +9799,7 @@ func (c *ClientWithResponses) SetKeyBudgetWithResponse(ctx context.Context, keyI
 
 // RevokeKeyWithBodyWithResponse Disable an API key
 //
-// Requests with it are refused from now on, and nothing more is sent in its name.
+// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9803,7 +9814,7 @@ func (c *ClientWithResponses) RevokeKeyWithBodyWithResponse(ctx context.Context,
 
 // RevokeKeyWithResponse Disable an API key
 //
-// Requests with it are refused from now on, and nothing more is sent in its name.
+// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9821,7 +9832,7 @@ func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, keyID K
 // The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 // requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 // A key that had no webhook secret of its own has nothing to overlap.
-// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
+// 409 for a revoked key, for one that somebody else rotates at the same time (whoever gets a secret gets one that works), and with `expected` where somebody has changed the key meanwhile.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9839,7 +9850,7 @@ func (c *ClientWithResponses) RotateKeyWithBodyWithResponse(ctx context.Context,
 // The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
 // requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
 // A key that had no webhook secret of its own has nothing to overlap.
-// 409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
+// 409 for a revoked key, for one that somebody else rotates at the same time (whoever gets a secret gets one that works), and with `expected` where somebody has changed the key meanwhile.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -31,6 +31,8 @@ var (
 	ErrDisabled = errors.New("key is disabled")
 	// ErrRotated: the key was rotated since the caller looked at it.
 	ErrRotated = errors.New("key was rotated meanwhile")
+	// ErrChanged: the key was changed since whoever changes it has seen it.
+	ErrChanged = errors.New("key was changed meanwhile")
 	// ErrBudgetChanged: the key's budget is neither what the caller took it for nor what it is to become.
 	ErrBudgetChanged = errors.New("key's budget was changed meanwhile")
 )
@@ -117,7 +119,7 @@ func (s *Store) Create(ctx context.Context, d Draft, by By) (*Key, error) {
 }
 
 // Rotate gives a key a new secret and returns it; any older one than that in use ends now. ErrDisabled,
-// ErrRotated, jobs.ErrNotFound.
+// ErrChanged, ErrRotated, jobs.ErrNotFound.
 func (s *Store) Rotate(ctx context.Context, id string, rotation Rotation, by By) (Secret, error) {
 	if rotation.Overlap < 0 || rotation.Overlap > MaxOverlap {
 		return Secret{}, fmt.Errorf("rotate key: an overlap of %s is not within 0 and %s", rotation.Overlap, MaxOverlap)
@@ -161,7 +163,7 @@ func replaced(old []sealedSecret, secret Secret, now time.Time, overlap time.Dur
 }
 
 // change updates a record by fn, which may say in words what it has changed, and notes who did what, in one
-// transaction. Where there is a keyset, the secrets are sealed.
+// transaction. Where there is a keyset, the secrets are sealed. ErrChanged.
 func (s *Store) change(ctx context.Context, id string, action Action, by By, fn func(*record) (string, error)) error {
 	if !ValidID(id) {
 		return jobs.ErrNotFound
@@ -176,6 +178,9 @@ func (s *Store) change(ctx context.Context, id string, action Action, by By, fn 
 			return fmt.Errorf("key %s has a field of a wrong type: %w", id, jobs.ErrInvalid)
 		}
 		if err := r.check(id); err != nil {
+			return err
+		}
+		if err := by.Of(r.Audit); err != nil {
 			return err
 		}
 		r.list()
@@ -199,7 +204,7 @@ func (s *Store) change(ctx context.Context, id string, action Action, by By, fn 
 }
 
 // SetState disables a key or makes it active again. Other processes notice at once where they watch the key,
-// else within the cache's TTL.
+// else within the cache's TTL. ErrChanged, jobs.ErrNotFound.
 func (s *Store) SetState(ctx context.Context, id string, state State, by By) error {
 	action := ActionRevoked
 	switch state {

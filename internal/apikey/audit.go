@@ -11,8 +11,25 @@ import (
 	"exportd/jobs"
 )
 
-// By says who changes a key, and why.
-type By struct{ Actor, Reason string }
+// By says who changes a key, why, and on what they have decided.
+type By struct {
+	Actor, Reason string
+	// Seen, if not nil, is the time of the last line of the key's history that they have seen, zero for none:
+	// a key that somebody has changed since is not changed.
+	Seen *time.Time
+}
+
+// Of is ErrChanged where a key with this history is not the one that they have seen.
+func (b By) Of(history []AuditEntry) error {
+	var last time.Time
+	if n := len(history); n > 0 {
+		last = history[n-1].At
+	}
+	if b.Seen != nil && !b.Seen.Equal(last) {
+		return ErrChanged
+	}
+	return nil
+}
 
 // Action is what was done to a key.
 type Action string

@@ -115,14 +115,14 @@ func TestAudit(t *testing.T) {
 	c := localcloudtest.Start(t)
 	now := goldenTime
 	s := newStore(t, c, 0, func(c *StoreConfig) { c.Sealer, c.Now = newSealer(t), func() time.Time { return now } })
-	k, err := s.Create(t.Context(), Draft{OrgID: "org1", Scopes: []Scope{ScopeRead}}, By{"api key key_a", "first"})
+	k, err := s.Create(t.Context(), Draft{OrgID: "org1", Scopes: []Scope{ScopeRead}}, By{"api key key_a", "first", nil})
 	if err != nil {
 		t.Fatal(err)
 	}
 	do := func(minute int, fn func(By) error) {
 		t.Helper()
 		now = goldenTime.Add(time.Duration(minute) * time.Minute)
-		if err := fn(By{"api key key_b", fmt.Sprint("minute ", minute)}); err != nil {
+		if err := fn(By{"api key key_b", fmt.Sprint("minute ", minute), nil}); err != nil {
 			t.Fatal(err)
 		}
 	}

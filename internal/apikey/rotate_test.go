@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/firestore"
+
 	"exportd/internal/localcloud/localcloudtest"
 )
 
@@ -45,6 +47,59 @@ func TestRotateRace(t *testing.T) {
 	}
 	if won != 1 {
 		t.Errorf("%d of %d rotations at once gave a secret, want 1", won, len(secrets))
+	}
+}
+
+// Who has decided on a key as it was changes none that somebody has changed since, by whatever change.
+func TestChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	c := localcloudtest.Start(t)
+	now := goldenTime
+	s := newStore(t, c, 0, func(c *StoreConfig) {
+		c.Now = func() time.Time { now = now.Add(1234567 * time.Nanosecond); return now }
+	})
+	k, err := s.Create(t.Context(), Draft{OrgID: "org1", Scopes: []Scope{ScopeRead}}, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := func() By {
+		_, history, err := s.Get(t.Context(), "", k.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return By{Actor: by.Actor, Reason: by.Reason, Seen: &history[len(history)-1].At}
+	}
+	rows := int64(5)
+	changes := map[string]func(By) error{
+		"rotate": func(by By) error {
+			_, err := s.Rotate(t.Context(), k.ID, Rotation{Purpose: ForRequests}, by)
+			return err
+		},
+		"budget": func(by By) error {
+			rows++
+			_, err := s.SetBudget(t.Context(), k.ID, BudgetChange{Rows: &rows}, by)
+			return err
+		},
+		"enable": func(by By) error { return s.SetState(t.Context(), k.ID, Active, by) },
+	}
+	for first, change := range changes {
+		for second, again := range changes {
+			before, none := seen(), By{Seen: new(time.Time)}
+			if err := change(before); err != nil {
+				t.Errorf("%s as seen = %v", first, err)
+			}
+			for _, old := range []By{before, none} {
+				if err := again(old); !errors.Is(err, ErrChanged) {
+					t.Errorf("%s after a %s that was not seen = %v, want ErrChanged", second, first, err)
+				}
+			}
+		}
+	}
+	if _, err := c.Firestore.Collection(Collection).Doc(k.ID).Update(t.Context(), []firestore.Update{{Path: "audit", Value: firestore.Delete}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := changes["enable"](By{Actor: "a", Reason: "r", Seen: new(time.Time)}); err != nil {
+		t.Errorf("a key without a history, seen so = %v", err)
 	}
 }
 

@@ -88,6 +88,7 @@ func (c *Console) budgetAgain(w http.ResponseWriter, r *http.Request, who *princ
 	}
 	f := &p.Budget
 	f.Fault = sentence(refused.Message)
+	p.Fault = f.Fault
 	for i := range f.Fields {
 		field := &f.Fields[i]
 		field.Value = r.PostFormValue(field.Name)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"exportd/api/client"
 	"exportd/internal/apikey"
@@ -36,10 +37,18 @@ func (c *Console) keysPage(ctx context.Context, _ *principal, r *http.Request) (
 type keyPage struct {
 	Key   client.APIKey
 	Audit []client.KeyChange
-	// Rotate and Revoke name the forms; Own is the key by which one is signed in.
-	Rotate, Revoke string
+	// Fault is why nothing was done; Seen the time of the last change on the page, as the API takes it.
+	Fault, Seen    string
+	Rotate, Revoke keyForm
 	Budget         budgetForm
-	Own            bool
+	Own            bool // by which one is signed in
+}
+
+// keyForm is one that does something to a key as its page shows it: to one that somebody has changed
+// meanwhile, nothing is done, and the form is shown once more with what was chosen.
+type keyForm struct {
+	Once, Fault, Reason string
+	Webhook, Leaked     bool
 }
 
 func (c *Console) keyPage(ctx context.Context, who *principal, r *http.Request) (view, error) {
@@ -52,8 +61,39 @@ func (c *Console) readKey(ctx context.Context, who *principal, id string) (keyPa
 	if err != nil {
 		return keyPage{}, err
 	}
-	k := answer.JSON200.Key
-	return keyPage{Key: k, Audit: answer.JSON200.Audit, Rotate: rand.Text(), Budget: budgetOf(&k), Revoke: rand.Text(), Own: k.KeyID == who.KeyID}, nil
+	k, audit := answer.JSON200.Key, answer.JSON200.Audit
+	p := keyPage{Key: k, Audit: audit, Rotate: keyForm{Once: rand.Text()}, Budget: budgetOf(&k), Revoke: keyForm{Once: rand.Text()}, Own: k.KeyID == who.KeyID}
+	if n := len(audit); n > 0 {
+		p.Seen = audit[n-1].At.Format(time.RFC3339Nano)
+	}
+	return p, nil
+}
+
+// keyChange is what a form of a key's page asks for, of the key as the page showed it.
+func keyChange(r *http.Request) map[string]any {
+	var seen any
+	if at := r.PostFormValue("seen"); at != "" {
+		seen = at
+	}
+	return map[string]any{"reason": strings.TrimSpace(r.PostFormValue("reason")), "expected": map[string]any{"lastChangeAt": seen}}
+}
+
+// keyAgain shows a key's page once more where somebody has changed the key meanwhile, with what was chosen in
+// one of its forms.
+func (c *Console) keyAgain(w http.ResponseWriter, r *http.Request, who *principal, err error, form func(*keyPage) *keyForm) error {
+	refused, ok := refusal(err)
+	if !ok || refused.Status != http.StatusConflict || madeBefore(refused) {
+		return sentBefore(err)
+	}
+	p, err := c.readKey(c.asking(r, who), who, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	f := form(&p)
+	p.Fault = sentence(refused.Message)
+	f.Fault, f.Reason, f.Webhook, f.Leaked = p.Fault, r.PostFormValue("reason"), r.PostFormValue("secret") == "webhook", r.PostFormValue("leaked") == "1"
+	c.render(w, r, who, refused.Status, "key", "A key", p)
+	return nil
 }
 
 // newKeyPage asks what a key is to be.
@@ -147,7 +187,8 @@ func sentBefore(err error) error {
 
 func (c *Console) rotateKey(w http.ResponseWriter, r *http.Request, who *principal) error {
 	id := r.PathValue("id")
-	fields := map[string]any{"reason": strings.TrimSpace(r.PostFormValue("reason")), "secret": "signing"}
+	fields := keyChange(r)
+	fields["secret"] = "signing"
 	if r.PostFormValue("secret") == "webhook" {
 		fields["secret"] = "webhook"
 	}
@@ -156,7 +197,7 @@ func (c *Console) rotateKey(w http.ResponseWriter, r *http.Request, who *princip
 	}
 	answer, err := c.api.RotateKeyWithBodyWithResponse(c.asking(r, who), id, asJSON, body(fields), c.once(r, "rotate "+id))
 	if err != nil {
-		return sentBefore(err)
+		return c.keyAgain(w, r, who, err, func(p *keyPage) *keyForm { return &p.Rotate })
 	}
 	p := secretPage{KeyID: id, Until: answer.JSON200.OldSecretExpiresAt}
 	if fields["secret"] == "webhook" {
@@ -170,9 +211,9 @@ func (c *Console) rotateKey(w http.ResponseWriter, r *http.Request, who *princip
 
 func (c *Console) revokeKey(w http.ResponseWriter, r *http.Request, who *principal) error {
 	id := r.PathValue("id")
-	_, err := c.api.RevokeKeyWithBodyWithResponse(c.asking(r, who), id, asJSON, body(map[string]any{"reason": strings.TrimSpace(r.PostFormValue("reason"))}), c.once(r, "revoke "+id))
+	_, err := c.api.RevokeKeyWithBodyWithResponse(c.asking(r, who), id, asJSON, body(keyChange(r)), c.once(r, "revoke "+id))
 	if err != nil {
-		return sentBefore(err)
+		return c.keyAgain(w, r, who, err, func(p *keyPage) *keyForm { return &p.Revoke })
 	}
 	http.Redirect(w, r, home+"/keys/"+url.PathEscape(id)+"?said=revoked", http.StatusSeeOther)
 	return nil

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -19,12 +20,13 @@ import (
 	"exportd/jobs"
 )
 
-// note notes who changed a key, and why.
+// note notes who changed a key, and why, each time later.
 func (d *desk) note(id string, action apikey.Action, by apikey.By) {
 	if d.history == nil {
 		d.history = map[string][]apikey.AuditEntry{}
 	}
-	d.history[id] = append(d.history[id], apikey.AuditEntry{At: d.now, Action: action, Actor: by.Actor, Reason: by.Reason})
+	at := d.now.Add(time.Duration(len(d.history[id])) * time.Microsecond)
+	d.history[id] = append(d.history[id], apikey.AuditEntry{At: at, Action: action, Actor: by.Actor, Reason: by.Reason})
 }
 
 func (a admin) Create(_ context.Context, draft apikey.Draft, by apikey.By) (*apikey.Key, error) {
@@ -41,13 +43,17 @@ func (a admin) Create(_ context.Context, draft apikey.Draft, by apikey.By) (*api
 
 func (a admin) Rotate(_ context.Context, id string, r apikey.Rotation, by apikey.By) (apikey.Secret, error) {
 	secret := apikey.RandomSecret(r.Purpose)
+	var err error
 	a.d.change(id, func(k *apikey.Key) {
+		if err = by.Of(a.d.history[id]); err != nil {
+			return
+		}
 		old := k.Secrets[0]
 		old.ExpiresAt = a.d.now.Add(r.Overlap)
 		k.Secrets = []apikey.SigningSecret{{Secret: secret}, old}
 		a.d.note(id, apikey.ActionRotated, by)
 	})
-	return secret, nil
+	return secret, err
 }
 
 func (a admin) SetBudget(_ context.Context, id string, to apikey.BudgetChange, by apikey.By) (jobs.Budget, error) {
@@ -65,8 +71,14 @@ func (a admin) SetBudget(_ context.Context, id string, to apikey.BudgetChange, b
 }
 
 func (a admin) SetState(_ context.Context, id string, state apikey.State, by apikey.By) error {
-	a.d.change(id, func(k *apikey.Key) { k.State = state; a.d.note(id, apikey.ActionRevoked, by) })
-	return nil
+	var err error
+	a.d.change(id, func(k *apikey.Key) {
+		if err = by.Of(a.d.history[id]); err == nil {
+			k.State = state
+			a.d.note(id, apikey.ActionRevoked, by)
+		}
+	})
+	return err
 }
 
 func (a admin) Get(_ context.Context, org, id string) (*apikey.Key, []apikey.AuditEntry, error) {
@@ -86,6 +98,9 @@ func fields(body, action string) url.Values {
 	form, _, _ = strings.Cut(form, "</form>")
 	all := url.Values{}
 	for _, m := range regexp.MustCompile(`<input [^>]*name="([^"]+)"[^>]*>`).FindAllStringSubmatch(form, -1) {
+		if choice := strings.Contains(m[0], `type="radio"`) || strings.Contains(m[0], `type="checkbox"`); choice && !strings.Contains(m[0], " checked") {
+			continue
+		}
 		value := regexp.MustCompile(` value="([^"]*)"`).FindStringSubmatch(m[0])
 		if value != nil {
 			all.Set(m[1], html.UnescapeString(value[1]))
@@ -94,13 +109,12 @@ func fields(body, action string) url.Values {
 	return all
 }
 
-// forms gives the name of each form of a page, by where it is sent.
-func forms(body string) map[string]string {
-	all := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?s)<form method="post" action="([^"]+)".*?name="once" value="([^"]+)"`).FindAllStringSubmatch(body, -1) {
-		all[m[1]] = m[2]
+// with is a form that is filled in.
+func with(form url.Values, pairs ...string) url.Values {
+	for i := 0; i < len(pairs); i += 2 {
+		form.Set(pairs[i], pairs[i+1])
 	}
-	return all
+	return form
 }
 
 // A key is made, its secret shown once and works; a new one replaces it; revoked, it and its sessions are out
@@ -152,26 +166,39 @@ func TestKeys(t *testing.T) {
 	d.changeBudgets(t, p, id)
 	page := p.get("/console/keys/" + id)
 	rotate, revoke := "/console/keys/"+id+"/rotate", "/console/keys/"+id+"/revoke"
-	a = p.post(rotate, url.Values{"csrf": {p.token()}, "once": {forms(page.body)[rotate]}, "leaked": {"1"}, "reason": {"it leaked"}})
+	old := fields(page.body, rotate)
+	gone := fields(page.body, revoke)
+	a = p.post(rotate, with(fields(page.body, rotate), "leaked", "1", "reason", "it leaked"))
 	n := shownSecret.FindStringSubmatch(a.body)
 	if a.status != http.StatusOK || n == nil || n[1] == m[1] {
 		t.Fatalf("rotate = %d %s", a.status, a.body)
 	}
 	seen = append(seen, n[1])
-	if _, old := in(m[1]); old != http.StatusUnauthorized {
-		t.Errorf("the secret that leaked = %d", old)
+	if _, leaked := in(m[1]); leaked != http.StatusUnauthorized {
+		t.Errorf("the secret that leaked = %d", leaked)
+	}
+	// Another admin, whose page is of before: the secret that was just made does not end.
+	old.Set("once", "another")
+	a = p.post(rotate, with(old, "secret", "webhook", "leaked", "1", "reason", "it leaked, I say"))
+	if a.status != http.StatusConflict || !strings.Contains(a.body, "Somebody has changed the key meanwhile") || !strings.Contains(a.body, `value="it leaked, I say"`) ||
+		!strings.Contains(a.body, `value="webhook" checked`) || !strings.Contains(a.body, `value="1" checked`) {
+		t.Errorf("rotate from an old page = %d %s", a.status, a.body)
+	}
+	if a := p.post(revoke, with(gone, "reason", "it leaked")); a.status != http.StatusConflict || !strings.Contains(a.body, "Somebody has changed the key meanwhile") {
+		t.Errorf("revoke from an old page = %d %s", a.status, a.body)
 	}
 	if a := session.get("/console/jobs"); a.status != http.StatusSeeOther {
 		t.Errorf("the session by the secret that leaked = %d", a.status)
 	}
 	session, _ = in(n[1])
-	if a := p.post(revoke, url.Values{"csrf": {p.token()}, "once": {forms(page.body)[revoke]}, "reason": {""}}); a.status != http.StatusUnprocessableEntity {
+	page = p.get("/console/keys/" + id)
+	if a := p.post(revoke, fields(page.body, revoke)); a.status != http.StatusUnprocessableEntity {
 		t.Errorf("revoke without a reason = %d", a.status)
 	}
 	if a := session.get("/console/jobs"); a.status != http.StatusOK {
 		t.Errorf("before it is revoked = %d", a.status)
 	}
-	if a := p.post(revoke, url.Values{"csrf": {p.token()}, "once": {"another"}, "reason": {"the service is gone"}}); a.status != http.StatusSeeOther || a.header.Get("Location") != "/console/keys/"+id+"?said=revoked" {
+	if a := p.post(revoke, with(fields(page.body, revoke), "once", "yet another", "reason", "the service is gone")); a.status != http.StatusSeeOther || a.header.Get("Location") != "/console/keys/"+id+"?said=revoked" {
 		t.Errorf("revoke = %d %s", a.status, a.body)
 	}
 	if a := session.get("/console/jobs"); a.status != http.StatusSeeOther {

@@ -989,7 +989,7 @@ export interface paths {
          * @description The one in use works on for the overlap, any older one ends now. An overlap of 0 is for a secret that has leaked. During the overlap
          *     requests may be signed with either secret, and callbacks are signed with both: `webhook-signature` then holds two signatures.
          *     A key that had no webhook secret of its own has nothing to overlap.
-         *     409 for a revoked key, and for one that somebody else rotates at the same time: whoever gets a secret gets one that works.
+         *     409 for a revoked key, for one that somebody else rotates at the same time (whoever gets a secret gets one that works), and with `expected` where somebody has changed the key meanwhile.
          */
         post: operations["rotateKey"];
         delete?: never;
@@ -1037,7 +1037,7 @@ export interface paths {
         put?: never;
         /**
          * Disable an API key
-         * @description Requests with it are refused from now on, and nothing more is sent in its name.
+         * @description Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
          */
         post: operations["revokeKey"];
         delete?: never;
@@ -5438,6 +5438,14 @@ export interface operations {
                     secret?: "signing" | "webhook";
                     /** @default 86400 */
                     overlapSeconds?: number;
+                    /** @description The key as you have seen it: where somebody has changed it since, nothing is done. Left out: whatever was done to it. */
+                    expected?: {
+                        /**
+                         * Format: date-time
+                         * @description `at` of the last line of its history (`audit` of `GET /admin/keys/{keyId}`); null, or left out: it has none.
+                         */
+                        lastChangeAt?: string | null;
+                    };
                     reason: components["schemas"]["Reason"];
                 };
             };
@@ -5556,7 +5564,26 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody: components["requestBodies"]["RequiredReason"];
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "reason": "the service is gone"
+                 *     }
+                 */
+                "application/json": {
+                    /** @description The key as you have seen it: where somebody has changed it since, nothing is done. Left out: whatever was done to it. */
+                    expected?: {
+                        /**
+                         * Format: date-time
+                         * @description `at` of the last line of its history (`audit` of `GET /admin/keys/{keyId}`); null, or left out: it has none.
+                         */
+                        lastChangeAt?: string | null;
+                    };
+                    reason: components["schemas"]["Reason"];
+                };
+            };
+        };
         responses: {
             /** @description Disabled. */
             200: {
