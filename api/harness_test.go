@@ -423,11 +423,14 @@ func (f *fakeJobs) Policy() jobs.Policy { return testPolicy }
 func (f *fakeJobs) List(_ context.Context, l jobs.List) (jobs.JobPage, error) {
 	f.calls++
 	f.list = l
-	for _, j := range f.page.Jobs {
-		complete(j)
-	}
 	page := f.page
-	page.Jobs = slices.DeleteFunc(slices.Clone(page.Jobs), func(j *jobs.Job) bool { return l.Kind != "" && j.Kind != l.Kind })
+	page.Jobs = nil
+	for _, j := range f.page.Jobs {
+		c := *j // tests share them
+		if complete(&c); l.Kind == "" || c.Kind == l.Kind {
+			page.Jobs = append(page.Jobs, &c)
+		}
+	}
 	return page, f.err
 }
 
