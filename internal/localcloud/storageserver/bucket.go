@@ -202,7 +202,7 @@ func (s *Server) deleteBucket(w http.ResponseWriter, r *http.Request, bucket str
 	if err := s.pace.bucket(); err != nil {
 		return err
 	}
-	if err := s.dropMultiparts(bucket); err != nil {
+	if err := s.eachMultipart(bucket, s.dropMultipart); err != nil {
 		return err
 	}
 	if err := s.db.Delete(bucketKey(bucket), pebble.Sync); err != nil {

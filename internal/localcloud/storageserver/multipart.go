@@ -249,7 +249,7 @@ func (s *Server) abortMultipart(w http.ResponseWriter, r *http.Request, bucket, 
 func (s *Server) dropMultipart(u *multipartUpload) error {
 	batch := s.db.NewBatch()
 	defer func() { _ = batch.Close() }() // already committed, or to be dropped
-	parts, err := s.parts(u.ID)
+	parts, err := s.parts(u.ID, 0)
 	if err != nil {
 		return err
 	}
@@ -271,37 +271,31 @@ func (u *multipartUpload) forget(batch *pebble.Batch) error {
 	return errors.Join(batch.Delete(u.key(), nil), batch.DeleteRange(lower, upper, nil))
 }
 
-// parts returns an upload's parts in order.
-func (s *Server) parts(id string) ([]part, error) {
-	lower, upper := partSpan(id)
-	return loadAll[part](s.db, lower, upper)
+// parts returns an upload's parts behind a number, in order: at most maxParts.
+func (s *Server) parts(id string, after int) ([]part, error) {
+	_, upper := partSpan(id)
+	return loadAll[part](s.db, partKey(id, after+1), upper)
 }
 
-// multiparts returns a bucket's uploads in the order of their names; "" is for those of all buckets.
-func (s *Server) multiparts(bucket string) ([]multipartUpload, error) {
+// eachMultipart calls visit for a bucket's uploads, "" for those of all buckets, in the order of their names.
+// They are those of one instant: visit may end them.
+func (s *Server) eachMultipart(bucket string, visit func(u *multipartUpload) error) error {
 	lower, upper := []byte("u"), []byte("v")
 	if bucket != "" {
 		lower, upper = multipartSpan(bucket)
 	}
-	return loadAll[multipartUpload](s.db, lower, upper)
-}
-
-// dropMultiparts ends the uploads of a bucket that ends. The caller holds s.buckets.
-func (s *Server) dropMultiparts(bucket string) error {
-	uploads, err := s.multiparts(bucket)
-	for i := 0; i < len(uploads) && err == nil; i++ {
-		err = s.dropMultipart(&uploads[i])
-	}
-	return err
+	return scan(s.db, lower, upper, func(_, value []byte) error {
+		u := &multipartUpload{}
+		if err := decode(value, u); err != nil {
+			return err
+		}
+		return visit(u)
+	})
 }
 
 // abandon ends the uploads that have rested for too long, or that a rule of their bucket has end.
 func (s *Server) abandon(now time.Time) error {
-	uploads, err := s.multiparts("")
-	if err != nil {
-		return err
-	}
-	for _, u := range uploads {
+	return s.eachMultipart("", func(u *multipartUpload) error {
 		// Looked at again while nobody adds a part to it.
 		err := s.changeMultipart(u.Bucket, u.Object.Name, u.ID, func(u *multipartUpload) error {
 			over, err := s.overdue(u, now)
@@ -310,15 +304,15 @@ func (s *Server) abandon(now time.Time) error {
 			}
 			return s.dropMultipart(u)
 		})
-		if err != nil && !errors.Is(err, errNoSuchUpload) && !errors.Is(err, errBucketNotFound) {
-			return err
+		if errors.Is(err, errNoSuchUpload) || errors.Is(err, errBucketNotFound) {
+			return nil
 		}
-	}
-	return nil
+		return err
+	})
 }
 
 func (s *Server) overdue(u *multipartUpload, now time.Time) (bool, error) {
-	parts, err := s.parts(u.ID)
+	parts, err := s.parts(u.ID, 0)
 	if err != nil {
 		return false, err
 	}
@@ -343,13 +337,13 @@ func (s *Server) overdue(u *multipartUpload, now time.Time) (bool, error) {
 // recoverMultiparts marks the segments of all parts as known, and removes parts without an upload, and those
 // whose bytes a build before this one has removed, as it knows of no parts.
 func (s *Server) recoverMultiparts(known map[int64]bool) error {
-	uploads, err := s.multiparts("")
+	open := map[string]bool{}
+	err := s.eachMultipart("", func(u *multipartUpload) error {
+		open[u.ID] = true
+		return nil
+	})
 	if err != nil {
 		return err
-	}
-	open := map[string]bool{}
-	for _, u := range uploads {
-		open[u.ID] = true
 	}
 	return scan(s.db, []byte("p"), []byte("q"), func(key, value []byte) error {
 		var p part

@@ -131,7 +131,7 @@ func (s *Server) completeMultipart(w http.ResponseWriter, r *http.Request, bucke
 	if err != nil {
 		return err
 	}
-	parts, err := s.parts(id)
+	parts, err := s.parts(id, 0)
 	if err != nil {
 		return err
 	}

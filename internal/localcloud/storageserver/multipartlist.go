@@ -2,11 +2,15 @@ package storageserver
 
 import (
 	"encoding/xml"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // listLimit reads how many results are wanted: at most, and by default, as many as are on a page.
@@ -59,15 +63,12 @@ func (s *Server) listParts(w http.ResponseWriter, r *http.Request, bucket, name 
 	if err != nil {
 		return err
 	}
-	parts, err := s.parts(u.ID)
+	parts, err := s.parts(u.ID, min(after, maxParts))
 	if err != nil {
 		return err
 	}
 	page := partsPage{Bucket: bucket, Key: name, UploadID: u.ID, StorageClass: u.Object.StorageClass, PartNumberMarker: after, MaxParts: limit}
 	for _, p := range parts {
-		if p.Number <= after {
-			continue
-		}
 		if len(page.Part) == limit {
 			page.IsTruncated, page.NextPartNumberMarker = true, page.Part[limit-1].PartNumber
 			break
@@ -122,53 +123,74 @@ func (s *Server) listMultipart(w http.ResponseWriter, r *http.Request, bucket, _
 	if err := s.bucketExists(bucket); err != nil {
 		return err
 	}
-	uploads, err := s.multiparts(bucket)
-	if err != nil {
-		return err
-	}
-	page := uploadsPage{
+	page := &uploadsPage{
 		Bucket: bucket, KeyMarker: written(q.Get("key-marker")), UploadIDMarker: q.Get("upload-id-marker"), Delimiter: written(q.Get("delimiter")), Prefix: written(q.Get("prefix")),
 		EncodingType: encoding, MaxUploads: limit,
 	}
-	dir, key, id := "", q.Get("key-marker"), q.Get("upload-id-marker")
-	for _, u := range uploads {
-		name := u.Object.Name
-		rest, in := strings.CutPrefix(name, q.Get("prefix"))
-		if !in || !behind(&u, q) || dir != "" && strings.HasPrefix(name, dir) {
-			continue
-		}
-		if len(page.Upload)+len(page.CommonPrefixes) == limit {
-			page.IsTruncated, page.NextKeyMarker, page.NextUploadIDMarker = true, written(key), id
-			break
-		}
-		if before, _, deep := strings.Cut(rest, q.Get("delimiter")); deep && q.Get("delimiter") != "" {
-			dir = q.Get("prefix") + before + q.Get("delimiter")
-			page.CommonPrefixes = append(page.CommonPrefixes, commonPrefix{written(dir)})
-			key, id = dir, ""
-			continue
-		}
-		page.Upload = append(page.Upload, uploadItem{written(name), u.ID, u.Object.StorageClass, stampXML(u.Started)})
-		key, id = name, u.ID
+	if err := s.fillUploads(page, bucket, q, written); err != nil {
+		return err
 	}
 	writeXML(w, page)
 	return nil
 }
 
-// behind says whether an upload comes after the markers. A key marker that a page of folders ends with has
-// all that is in the last one before it.
-func behind(u *multipartUpload, q url.Values) bool {
-	key, id := q.Get("key-marker"), q.Get("upload-id-marker")
-	delimiter := q.Get("delimiter")
-	switch name := u.Object.Name; {
-	case key == "":
-		return true
-	case delimiter != "" && strings.HasSuffix(key, delimiter) && strings.HasPrefix(name, key):
-		return false
-	case name == key && id != "":
-		return u.ID > id
-	default:
-		return name > key
+// fillUploads reads as many uploads as there is room for on the page, and one more.
+func (s *Server) fillUploads(page *uploadsPage, bucket string, q url.Values, written func(string) string) error {
+	prefix, delimiter, key, id := q.Get("prefix"), q.Get("delimiter"), q.Get("key-marker"), q.Get("upload-id-marker")
+	lower, upper := multipartSpan(bucket)
+	at := func(rest string) []byte { return append(slices.Clone(lower), rest...) }
+	folder := func(name string) (dir string, in bool) {
+		before, _, in := strings.Cut(name[len(prefix):], delimiter)
+		return prefix + before + delimiter, in && delimiter != ""
 	}
+	behind := func(dir string) []byte { return at(dir + "\xff") } // all names that begin with dir
+	first := at(prefix)
+	if key >= prefix && key != "" {
+		dir, in := "", false
+		if strings.HasPrefix(key, prefix) {
+			dir, in = folder(key)
+		}
+		switch {
+		case in && dir == key: // the page before has ended with that folder
+			first = behind(dir)
+		case id != "":
+			first = at(key + "\x00" + id + "\x00")
+		default:
+			first = at(key + "\x01") // behind all uploads of that name
+		}
+	}
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: first, UpperBound: upper})
+	if err != nil {
+		return fmt.Errorf("read index: %w", err)
+	}
+	defer func() { _ = iter.Close() }() // reading errors are in iter.Error
+	for ok := iter.First(); ok; {
+		name, uploadID, _ := strings.Cut(string(iter.Key()[len(lower):]), "\x00")
+		if !strings.HasPrefix(name, prefix) {
+			break
+		}
+		if len(page.Upload)+len(page.CommonPrefixes) == page.MaxUploads {
+			page.IsTruncated, page.NextKeyMarker, page.NextUploadIDMarker = true, written(key), id
+			break
+		}
+		if dir, in := folder(name); in {
+			page.CommonPrefixes = append(page.CommonPrefixes, commonPrefix{written(dir)})
+			key, id = dir, ""
+			ok = iter.SeekGE(behind(dir))
+			continue
+		}
+		var u multipartUpload
+		if err := decode(iter.Value(), &u); err != nil {
+			return err
+		}
+		page.Upload = append(page.Upload, uploadItem{written(name), uploadID, u.Object.StorageClass, stampXML(u.Started)})
+		key, id = name, uploadID
+		ok = iter.Next()
+	}
+	if err := iter.Error(); err != nil {
+		return fmt.Errorf("read index: %w", err)
+	}
+	return nil
 }
 
 // stampXML is a time as the XML API has it.

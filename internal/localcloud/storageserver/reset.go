@@ -55,7 +55,7 @@ func (s *Server) Reset(project string) (buckets, objects int, err error) {
 
 // dropBucket removes a bucket and its objects in one write. The caller holds s.buckets.
 func (s *Server) dropBucket(name string) (objects int, err error) {
-	if err := s.dropMultiparts(name); err != nil {
+	if err := s.eachMultipart(name, s.dropMultipart); err != nil {
 		return 0, err
 	}
 	lower, upper := objectSpan(name)
