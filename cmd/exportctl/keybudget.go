@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -64,8 +65,7 @@ What the key has spent of the day stays spent.`,
 }
 
 func (a *app) showBudget(k *client.APIKey) {
-	limits := keyFacts(k)
-	a.list([][2]cell{limits[0], limits[1], limits[2], limits[len(limits)-2], limits[len(limits)-1]})
+	a.list(slices.Concat(whoseKey(k), budgetFacts(k)))
 	if k.BudgetToday == nil {
 		a.say("Key %s has no budget: its exports are without limit.", k.KeyID)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -137,12 +138,20 @@ func keyFacts(k *client.APIKey) [][2]cell {
 	if k.OneUse {
 		signatures = append(signatures, "each once")
 	}
-	return [][2]cell{
-		{words("key"), words(k.KeyID)}, {words("org"), words(orgText(k))}, {words("name"), words(k.Name)}, {words("scopes"), words(strings.Join(k.Scopes, ", "))},
-		{words("expires"), expiry(k.ExpiresAt)}, {words("callbacks to"), words(strings.Join(k.CallbackHosts, ", "))},
+	return slices.Concat(whoseKey(k), [][2]cell{
+		{words("scopes"), words(strings.Join(k.Scopes, ", "))}, {words("expires"), expiry(k.ExpiresAt)}, {words("callbacks to"), words(strings.Join(k.CallbackHosts, ", "))},
 		{words("requests from"), words(strings.Join(k.IPRanges, ", "))}, {words("signatures"), words(strings.Join(signatures, ", "))},
-		{words("budget"), words(strings.Join(budgetOf(k), ", "))}, {words("spent today"), words(spentToday(k))},
-	}
+	}, budgetFacts(k))
+}
+
+// whoseKey says which key it is.
+func whoseKey(k *client.APIKey) [][2]cell {
+	return [][2]cell{{words("key"), words(k.KeyID)}, {words("org"), words(orgText(k))}, {words("name"), words(k.Name)}}
+}
+
+// budgetFacts are what its exports may come to, and have.
+func budgetFacts(k *client.APIKey) [][2]cell {
+	return [][2]cell{{words("budget"), words(strings.Join(budgetOf(k), ", "))}, {words("spent today"), words(spentToday(k))}}
 }
 
 // spentToday is what a key has spent of its budget, "" of one without.
