@@ -51,6 +51,22 @@ func trial(t *testing.T, url string) (failed []string) {
 	return failed
 }
 
+// What came of all cases is told in words to people.
+func TestVerdictsAreSaid(t *testing.T) {
+	t.Parallel()
+	var stdout, stderr output
+	a := &app{environment: call{}.environment(&stdout, &stderr)}
+	err := a.showVerdicts([]verdict{{Case: "a success", OK: true}, {Case: "a forged one", Got: "204", Remedy: "refuse it"}, {Case: "a slow one", Skipped: true}})
+	if said, want := stderr.String(), "1 of 3 cases failed.\n"; said != want || err == nil {
+		t.Errorf("it says %q, %v, want %q", said, err, want)
+	}
+	for _, row := range []string{"a success", "refuse it", "skipped"} {
+		if !strings.Contains(stdout.String(), row) {
+			t.Errorf("the table has no %q: %s", row, stdout.String())
+		}
+	}
+}
+
 // TestConformanceReceivers: the receivers that the project shows pass in each case.
 func TestConformanceReceivers(t *testing.T) {
 	t.Parallel()

@@ -59,7 +59,7 @@ func (a *app) conformanceClient() *cobra.Command {
 KEY, SECRET, W (workspace) and M (channel). URL is a relay on this machine, which has the
 service make the case happen: the key of the profile must be one of a sandbox. A program
 passes that ends with 0 and has downloaded the whole file, if it downloads it, or ends with
-another code where the export has failed.`,
+another code where the export has failed. Name its files by their whole paths.`,
 		Example: "  exportctl --profile sandbox conformance client -- python3 /srv/nightly.py",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, _, err := a.dial(false, fewAttempts)

@@ -299,7 +299,7 @@ func (a *app) printValue(v any) error {
 }
 
 // say tells the person at the terminal something that is not the result. Line ends are those of format: texts
-// of others have none.
+// of others have none. Its verbs are %s and %v, as what it says is text by then.
 func (a *app) say(format string, args ...any) {
 	cleaned := make([]any, len(args))
 	for i, arg := range args {
