@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -72,6 +73,7 @@ func TestConformanceReceivers(t *testing.T) {
 	t.Parallel()
 	own := httptest.NewServer(&webhook.Receiver{Secrets: []webhook.Secret{must(t, trialSecret)}})
 	t.Cleanup(own.Close)
+	call{}.run(t.Context(), "conformance", "receiver", own.URL, "--secret", trialSecret).want(t, exitOK).says(t, fmt.Sprintf("0 of %d cases failed.", len(receiverCases())))
 	receivers := map[string]func(t *testing.T) string{
 		"listen": func(*testing.T) string { return own.URL },
 		"Python": func(t *testing.T) string {

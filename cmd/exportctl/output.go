@@ -301,9 +301,17 @@ func (a *app) printValue(v any) error {
 // say tells the person at the terminal something that is not the result. Line ends are those of format: texts
 // of others have none. Its verbs are %s and %v, as what it says is text by then.
 func (a *app) say(format string, args ...any) {
+	if false {
+		_ = fmt.Sprintf(format, args...) // by this go vet judges each call
+	}
 	cleaned := make([]any, len(args))
 	for i, arg := range args {
-		cleaned[i] = clean(fmt.Sprint(arg), false)
+		switch arg.(type) {
+		case int, int64:
+			cleaned[i] = arg
+		default:
+			cleaned[i] = clean(fmt.Sprint(arg), false)
+		}
 	}
 	line := clean(fmt.Sprintf(format, cleaned...), true)
 	if a.progress != nil {
