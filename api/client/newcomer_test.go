@@ -19,7 +19,8 @@ var newcomer = flag.Bool("newcomer", false, "do what the quickstart page says, i
 
 // TestNewcomer does in a clone of this repository what the pages at /docs say, word for word, until there is
 // a file that was checked. It is for `make newcomer`: packages are fetched, and the last commit is what is
-// cloned.
+// cloned. Where PyPI cannot be reached, Debian's python3-setuptools-whl, python3-wheel-whl and python3-venv
+// have what pip builds with: PATH=/usr/bin:$PATH PIP_NO_INDEX=1 PIP_FIND_LINKS=/usr/share/python-wheels.
 func TestNewcomer(t *testing.T) {
 	if !*newcomer {
 		t.Skip("installs packages, for make newcomer")

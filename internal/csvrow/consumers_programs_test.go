@@ -101,9 +101,6 @@ func sqlite(t *testing.T, s *sample) ([][]string, error) {
 func miller(t *testing.T, s *sample) ([][]string, error) {
 	const equals, comma, end = "<equals>", "<comma>", "<end>" // which are in no cell
 	args := []string{"-S", "--icsv", "--odkvp", "--ifs", string(rune(s.opts.Comma())), "--ops", equals, "--ofs", comma, "--ors", end}
-	if program := s.through(); program != "" {
-		args = append(args, "--prepipe", program)
-	}
 	names := dataset.VIPMessages.Headers()
 	if s.opts.NoHeader {
 		args = append(args, "--implicit-csv-header")
@@ -111,7 +108,16 @@ func miller(t *testing.T, s *sample) ([][]string, error) {
 			names[i] = strconv.Itoa(i + 1)
 		}
 	}
-	out, err := run(t, "", "mlr", append(args, "cat", s.path)...)
+	// Not by --prepipe: Miller 6.6 then loses the last rows in one of seven runs, and ends with success.
+	in := string(s.bytes)
+	if program := s.through(); program != "" {
+		utf8, err := run(t, in, "sh", "-c", program)
+		if err != nil {
+			return nil, err
+		}
+		in = string(utf8)
+	}
+	out, err := run(t, in, "mlr", append(args, "cat")...)
 	if err != nil {
 		return nil, err
 	}
