@@ -155,7 +155,7 @@ func budgetLimits(e *jobs.BudgetError) []budgetLimit {
 
 // overBudget answers a request that is more than is left, as the headers of the rate limit do.
 func (s *Server) overBudget(c *gin.Context, e *jobs.BudgetError) error {
-	wait := max(time.Second, e.Day.RenewsAt().Sub(s.now()))
+	wait := max(time.Second, e.Day.RenewsIn())
 	for _, l := range budgetLimits(e) {
 		c.Writer.Header().Add("RateLimit-Policy", fmt.Sprintf(`"budget-%s";q=%d;w=86400`, l.name, l.limit))
 		c.Writer.Header().Add("RateLimit", fmt.Sprintf(`"budget-%s";r=%d;t=%d`, l.name, l.left, seconds(wait)))

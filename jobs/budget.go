@@ -37,6 +37,8 @@ type BudgetDay struct {
 	Reads int64     `firestore:"reads"`
 	// ExpiresAt is for Firestore's TTL policy.
 	ExpiresAt time.Time `firestore:"expiresAt"`
+	// Now is when it was read, by the clock whose day it is: the store's, which all processes share.
+	Now time.Time `firestore:"-"`
 }
 
 // budgetLife is for how long a day is kept: another after its own, for clocks that differ.
@@ -45,7 +47,7 @@ const budgetLife = 2 * 24 * time.Hour
 // NewBudgetDay is the day of now, of which nothing is spent.
 func NewBudgetDay(keyID string, now time.Time) BudgetDay {
 	day := now.UTC().Truncate(24 * time.Hour)
-	return BudgetDay{KeyID: keyID, Day: day, ExpiresAt: day.Add(budgetLife)}
+	return BudgetDay{KeyID: keyID, Day: day, ExpiresAt: day.Add(budgetLife), Now: now}
 }
 
 // ID is the document's.
@@ -56,6 +58,9 @@ func (d BudgetDay) ID() string {
 
 // RenewsAt is when the next day begins.
 func (d BudgetDay) RenewsAt() time.Time { return d.Day.Add(24 * time.Hour) }
+
+// RenewsIn is how long that is from when the day was read.
+func (d BudgetDay) RenewsIn() time.Duration { return d.RenewsAt().Sub(d.Now) }
 
 // Left is what is left of a budget; of what has no limit 0.
 func (d BudgetDay) Left(b Budget) Budget {
@@ -119,7 +124,8 @@ func (e *BudgetError) Whole() bool {
 // settle has the day know what the run came to: once, in the commit that ends it. Rows count that were
 // delivered. Reads are those that were reserved, and as many more or fewer as the snapshot has rows more or
 // fewer than were counted before; a run that ended without a file may have read all of them, one that has not
-// got as far as its snapshot none. A day that is over counts for nobody and is left as it is.
+// got as far as its snapshot none. A day that is no longer kept is left as it is: not one that is over by the
+// clock of this process alone.
 func (tx *Tx) settle() {
 	j := tx.Job
 	if j.Budget == nil || j.Budget.Settled {
@@ -136,7 +142,7 @@ func (tx *Tx) settle() {
 	day := NewBudgetDay(j.KeyID, was.Day)
 	day.Rows, day.Reads = rows-was.Rows, reads-was.Reads
 	j.Budget = was.over()
-	if (day.Rows != 0 || day.Reads != 0) && tx.Now.Before(day.RenewsAt()) {
+	if (day.Rows != 0 || day.Reads != 0) && tx.Now.Before(day.ExpiresAt) {
 		tx.Settlement = &day
 	}
 }

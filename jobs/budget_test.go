@@ -32,7 +32,8 @@ func TestSettle(t *testing.T) {
 		"as counted":              {rows: 10, none: true},
 		"no file":                 {rows: -1, rowsBy: -10},
 		"no snapshot":             {rows: -2, rowsBy: -10, readsBy: -12},
-		"another day":             {rows: 3, after: 24 * time.Hour, none: true},
+		"over by a clock ahead":   {rows: 3, after: 24 * time.Hour, rowsBy: -7, readsBy: -7},
+		"a day no longer kept":    {rows: 3, after: 48 * time.Hour, none: true},
 	} {
 		d := reserving(t)
 		before := d.job.Budget

@@ -19,6 +19,7 @@ func (s *Store) BudgetDays(_ context.Context, keyIDs []string) ([]jobs.BudgetDay
 
 func (s *Store) budgetDay(day jobs.BudgetDay) jobs.BudgetDay {
 	if known, ok := s.budgets[day.ID()]; ok {
+		known.Now = day.Now
 		return known
 	}
 	return day
