@@ -58,6 +58,7 @@ type acked struct {
 	commits []int
 	objects []int
 	written []version
+	parts   []*partsUpload
 	publish map[string]int // message ids
 	some    chan struct{}  // told of each
 }
@@ -92,11 +93,13 @@ func TestKills(t *testing.T) {
 	dir := t.TempDir()
 	a := &acked{publish: map[string]int{}, some: make(chan struct{})}
 	r := rand.New(rand.NewPCG(16, 3))
-	commits, objects, versions := 0, 0, 0 // verified
+	commits, objects, versions, parts := 0, 0, 0, 0 // verified
 	for round := range *killRounds {
 		v := startVictim(t, dir)
 		v.verify(t, a.commits[commits:], a.objects[objects:])
 		v.verifyVersions(t, a.written[versions:])
+		v.verifyParts(t, a.parts[parts:])
+		parts = len(a.parts)
 		commits, objects, versions = len(a.commits), len(a.objects), max(0, len(a.written)-2)
 		v.work(t, a, 20+r.IntN(60))
 		if round%10 == 9 || round == *killRounds-1 {
@@ -109,9 +112,10 @@ func TestKills(t *testing.T) {
 	v := startVictim(t, dir)
 	v.verify(t, a.commits, a.objects)
 	v.verifyVersions(t, a.written)
+	v.verifyParts(t, a.parts)
 	v.drain(t, a)
 	v.kill()
-	t.Logf("%d kills: %d commits, %d messages, %d objects and %d changes of one with versions were acknowledged", *killRounds, len(a.commits), len(a.publish), len(a.objects), len(a.written))
+	t.Logf("%d kills: %d commits, %d messages, %d objects, %d uploads in parts and %d changes of one with versions were acknowledged", *killRounds, len(a.commits), len(a.publish), len(a.objects), len(a.parts), len(a.written))
 }
 
 func checkIndexes(t *testing.T, dir string) {
@@ -134,6 +138,7 @@ type victim struct {
 	firestore *firestore.Client
 	pubsub    *pubsub.Client
 	storage   *storage.Client
+	xml       string // where the XML API is
 }
 
 const killProject = localcloudtest.Project
@@ -158,6 +163,7 @@ func startVictim(t *testing.T, dir string) *victim {
 	if err := json.Unmarshal(line, &e); err != nil {
 		t.Fatal(err)
 	}
+	v.xml = "http://" + e.Storage
 	ctx := context.Background() // clients live until the kill
 	var errs [3]error
 	v.firestore, errs[0] = firestore.NewClient(ctx, killProject, localcloud.GRPCOptions(e.Firestore)...)
@@ -200,7 +206,7 @@ func (v *victim) work(t *testing.T, a *acked, writes int) {
 	v.prepare(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	var workers sync.WaitGroup
-	for _, write := range []func(context.Context, *acked) error{v.commit, v.commit, v.publish, v.publish, v.upload, v.upload, v.overwrite} {
+	for _, write := range []func(context.Context, *acked) error{v.commit, v.commit, v.publish, v.publish, v.upload, v.upload, v.overwrite, v.uploadParts, v.uploadParts} {
 		workers.Go(func() {
 			for write(ctx, a) == nil {
 			}
