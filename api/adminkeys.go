@@ -364,6 +364,9 @@ func (s *Server) revokeKey(c *gin.Context, caller *apikey.Key) error {
 	if id == caller.ID {
 		return refuse(http.StatusConflict, "a key cannot revoke itself: use another admin key")
 	}
+	if k.State == apikey.Disabled {
+		by.Seen = nil // it is as asked for, such as after an answer that was lost
+	}
 	if err := s.admin.SetState(c.Request.Context(), id, apikey.Disabled, by); err != nil {
 		return unknownKey(err)
 	}

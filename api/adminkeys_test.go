@@ -168,6 +168,9 @@ func TestAdminKeys(t *testing.T) {
 	if code, got = as(t, b, "key_admn", "POST", "/admin/keys/"+id+"/revoke", `{"reason":"they left","expected":{"lastChangeAt":`+now+`}}`); code != http.StatusOK || got["state"] != "disabled" {
 		t.Errorf("revoke = %d %v", code, got)
 	}
+	if code, got = as(t, b, "key_admn", "POST", "/admin/keys/"+id+"/revoke", `{"reason":"they left","expected":{"lastChangeAt":`+before+`}}`); code != http.StatusOK {
+		t.Errorf("revoke what is revoked, after an answer that was lost = %d %v", code, got)
+	}
 	code, got = as(t, b, "key_admn", "GET", "/admin/keys/"+id, "")
 	shown := fmt.Sprint(got["audit"])
 	for _, line := range []string{"action:created", "reason:they asked", "action:rotated", "action:webhook_rotated", "reason:monthly", "action:revoked", "reason:they left", "actor:api key key_admn", "at:2026-06-15T12:00:00Z"} {
@@ -196,7 +199,7 @@ func TestAdminKeys(t *testing.T) {
 			t.Errorf("log or history holds %q", secret)
 		}
 	}
-	if strings.Count(log, `"target_key_id":"`+id+`"`) != 6 {
+	if strings.Count(log, `"target_key_id":"`+id+`"`) != 7 {
 		t.Errorf("the log does not tell which key was made, rotated and revoked: %s", log)
 	}
 }

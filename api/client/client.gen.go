@@ -2424,7 +2424,7 @@ type ClientInterface interface {
 
 	// RevokeKeyWithBody Disable an API key
 	//
-	// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
+	// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile, unless it is revoked already.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2433,7 +2433,7 @@ type ClientInterface interface {
 
 	// RevokeKey Disable an API key
 	//
-	// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
+	// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile, unless it is revoked already.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3093,7 +3093,7 @@ func (c *RawClient) SetKeyBudget(ctx context.Context, keyID KeyID, body SetKeyBu
 
 // RevokeKeyWithBody Disable an API key
 //
-// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
+// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile, unless it is revoked already.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3112,7 +3112,7 @@ func (c *RawClient) RevokeKeyWithBody(ctx context.Context, keyID KeyID, contentT
 
 // RevokeKey Disable an API key
 //
-// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
+// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile, unless it is revoked already.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -7809,7 +7809,7 @@ type ClientWithResponsesInterface interface {
 
 	// RevokeKeyWithBodyWithResponse Disable an API key
 	//
-	// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
+	// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile, unless it is revoked already.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7818,7 +7818,7 @@ type ClientWithResponsesInterface interface {
 
 	// RevokeKeyWithResponse Disable an API key
 	//
-	// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
+	// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile, unless it is revoked already.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9799,7 +9799,7 @@ func (c *ClientWithResponses) SetKeyBudgetWithResponse(ctx context.Context, keyI
 
 // RevokeKeyWithBodyWithResponse Disable an API key
 //
-// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
+// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile, unless it is revoked already.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9814,7 +9814,7 @@ func (c *ClientWithResponses) RevokeKeyWithBodyWithResponse(ctx context.Context,
 
 // RevokeKeyWithResponse Disable an API key
 //
-// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
+// Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile, unless it is revoked already.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"net/http"
@@ -44,11 +45,11 @@ type keyPage struct {
 	Own            bool // by which one is signed in
 }
 
-// keyForm is one that does something to a key as its page shows it: to one that somebody has changed
+// keyForm is one that does something to a key as its page shows it: to one that somebody has Changed
 // meanwhile, nothing is done, and the form is shown once more with what was chosen.
 type keyForm struct {
-	Once, Fault, Reason string
-	Webhook, Leaked     bool
+	Once, Fault, Reason      string
+	Changed, Webhook, Leaked bool
 }
 
 func (c *Console) keyPage(ctx context.Context, who *principal, r *http.Request) (view, error) {
@@ -78,11 +79,12 @@ func keyChange(r *http.Request) map[string]any {
 	return map[string]any{"reason": strings.TrimSpace(r.PostFormValue("reason")), "expected": map[string]any{"lastChangeAt": seen}}
 }
 
-// keyAgain shows a key's page once more where somebody has changed the key meanwhile, with what was chosen in
-// one of its forms.
+// keyAgain shows a key's page once more where somebody has changed the key meanwhile, or a field is wrong,
+// with what was chosen in one of its forms.
 func (c *Console) keyAgain(w http.ResponseWriter, r *http.Request, who *principal, err error, form func(*keyPage) *keyForm) error {
 	refused, ok := refusal(err)
-	if !ok || refused.Status != http.StatusConflict || madeBefore(refused) {
+	changed := ok && refused.Status == http.StatusConflict && !madeBefore(refused)
+	if !changed && (!ok || refused.Status != http.StatusUnprocessableEntity) {
 		return sentBefore(err)
 	}
 	p, err := c.readKey(c.asking(r, who), who, r.PathValue("id"))
@@ -90,8 +92,8 @@ func (c *Console) keyAgain(w http.ResponseWriter, r *http.Request, who *principa
 		return err
 	}
 	f := form(&p)
-	p.Fault = sentence(refused.Message)
-	f.Fault, f.Reason, f.Webhook, f.Leaked = p.Fault, r.PostFormValue("reason"), r.PostFormValue("secret") == "webhook", r.PostFormValue("leaked") == "1"
+	p.Fault = sentence(cmp.Or(refused.Message, faultTexts(refused.Faults)))
+	f.Changed, f.Fault, f.Reason, f.Webhook, f.Leaked = changed, p.Fault, r.PostFormValue("reason"), r.PostFormValue("secret") == "webhook", r.PostFormValue("leaked") == "1"
 	c.render(w, r, who, refused.Status, "key", "A key", p)
 	return nil
 }

@@ -192,8 +192,8 @@ func TestKeys(t *testing.T) {
 	}
 	session, _ = in(n[1])
 	page = p.get("/console/keys/" + id)
-	if a := p.post(revoke, fields(page.body, revoke)); a.status != http.StatusUnprocessableEntity {
-		t.Errorf("revoke without a reason = %d", a.status)
+	if a := p.post(revoke, with(fields(page.body, revoke), "reason", "  ")); a.status != http.StatusUnprocessableEntity || strings.Contains(a.body, "Somebody has changed") || fields(a.body, revoke).Get("once") == "" {
+		t.Errorf("revoke without a reason = %d %s", a.status, a.body)
 	}
 	if a := session.get("/console/jobs"); a.status != http.StatusOK {
 		t.Errorf("before it is revoked = %d", a.status)

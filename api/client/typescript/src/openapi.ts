@@ -1037,7 +1037,7 @@ export interface paths {
         put?: never;
         /**
          * Disable an API key
-         * @description Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile.
+         * @description Requests with it are refused from now on, and nothing more is sent in its name. 409 for the key that the request is signed with, and with `expected` where somebody has changed the key meanwhile, unless it is revoked already.
          */
         post: operations["revokeKey"];
         delete?: never;
