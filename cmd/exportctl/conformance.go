@@ -60,7 +60,7 @@ func (a *app) showVerdicts(verdicts []verdict) error {
 			rows[i] = []cell{words(v.Case), state, words(v.Got), words(v.Remedy)}
 		}
 		a.table([]column{{name: "CASE"}, {name: "RESULT"}, {name: "GOT", flexible: true}, {name: "WHAT TO DO", flexible: true}}, rows)
-		a.say("%v of %v cases failed.", failed, len(verdicts))
+		a.say("%d of %d cases failed.", failed, len(verdicts))
 	}
 	if failed > 0 {
 		return &reportedError{exitFailed}

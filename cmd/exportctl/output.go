@@ -299,10 +299,10 @@ func (a *app) printValue(v any) error {
 }
 
 // say tells the person at the terminal something that is not the result. Line ends are those of format: texts
-// of others have none. Its verbs are %s and %v, as what it says is text by then.
+// of others have none. Numbers are taken as they are, all else as text.
 func (a *app) say(format string, args ...any) {
-	if false {
-		_ = fmt.Sprintf(format, args...) // by this go vet judges each call
+	if false { // has go vet judge each call
+		_ = fmt.Sprintf(format, args...)
 	}
 	cleaned := make([]any, len(args))
 	for i, arg := range args {
